@@ -1,0 +1,2 @@
+//! Orderworks.
+fn main() {}
