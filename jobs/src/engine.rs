@@ -79,6 +79,7 @@ pub trait Engine: Send + Sync + 'static {
 
 /// Named differences between engines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "a set of independent flags, each named at its use")]
 #[non_exhaustive]
 pub struct Capabilities {
     /// A waiting job of a higher class is always started before one of a lower class. Without it, mostly.

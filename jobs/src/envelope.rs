@@ -55,7 +55,7 @@ pub struct Envelope {
 }
 
 /// What an enqueuer may decide beyond the job itself.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct EnqueueOptions {
     /// The job's id; give a derived one where the same job may be published twice. Fresh when absent.
     pub id: Option<JobId>,

@@ -162,7 +162,7 @@ pub enum Backoff {
 impl Backoff {
     /// One second doubling up to an hour.
     pub const STANDARD: Self =
-        Self::FullJitter { base: Duration::from_secs(1), cap: Duration::from_secs(3600) };
+        Self::FullJitter { base: Duration::from_secs(1), cap: Duration::from_hours(1) };
 
     /// The delay after the `failures`-th failure (from 1).
     pub fn delay(self, failures: u32, ambient: &Ambient) -> Duration {
