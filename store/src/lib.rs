@@ -1,1 +1,19 @@
-//! placeholder
+//! Domain types and data access: orders with everything that shares their transaction, and payments.
+//!
+//! Guarantees: a business step is one method and one transaction, guarded by the state it expects; engines
+//! (SQLite, PostgreSQL, Cassandra) are held to one conformance suite. Knows nothing of HTTP, queues or jobs.
+//!
+//! Start with [`orders::OrderStore`] and [`payments::PaymentStore`]; the types are in [`domain`].
+
+pub mod catalog;
+pub mod domain;
+pub mod error;
+pub mod merchants;
+pub mod orders;
+pub mod outbox;
+pub mod payments;
+pub mod webhooks;
+
+pub use error::StoreError;
+pub use orders::OrderStore;
+pub use payments::PaymentStore;

@@ -1,0 +1,129 @@
+//! Products and stock. `available = on_hand - reserved`, never below zero.
+
+use async_trait::async_trait;
+use base::{Timestamp, TraceContext};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    domain::{Currency, MerchantId, Page, PageRequest},
+    error::StoreError,
+};
+
+/// A product with its stock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Product {
+    /// Stock keeping unit, unique per merchant, `[A-Za-z0-9._-]{1,64}`.
+    pub sku: String,
+    /// Shown name.
+    pub name: String,
+    /// Longer text.
+    pub description: Option<String>,
+    /// Slug, `[a-z0-9-]{1,64}`.
+    pub category: String,
+    /// Per unit.
+    pub price_minor: i64,
+    /// Of the price.
+    pub currency: Currency,
+    /// Units in the house.
+    pub on_hand: i64,
+    /// Units promised to open orders.
+    pub reserved: i64,
+    /// `inventory.low` is told when `available` falls to this.
+    pub low_stock_at: i64,
+    /// Last change.
+    pub updated_at: Timestamp,
+}
+
+impl Product {
+    /// What can still be ordered.
+    pub fn available(&self) -> i64 {
+        self.on_hand - self.reserved
+    }
+}
+
+/// What a merchant says about a product; stock is set apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProductData {
+    /// See [`Product::sku`].
+    pub sku: String,
+    /// See [`Product::name`].
+    pub name: String,
+    /// See [`Product::description`].
+    pub description: Option<String>,
+    /// See [`Product::category`].
+    pub category: String,
+    /// See [`Product::price_minor`].
+    pub price_minor: i64,
+    /// See [`Product::currency`].
+    pub currency: Currency,
+    /// See [`Product::low_stock_at`].
+    pub low_stock_at: i64,
+}
+
+/// Which products to list, ordered by sku.
+#[derive(Debug, Clone, Default)]
+pub struct ProductFilter {
+    /// Only this category.
+    pub category: Option<String>,
+    /// Only those whose name or sku contains this text, ASCII case ignored.
+    pub text: Option<String>,
+}
+
+/// A category with the number of its products.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Category {
+    /// Slug.
+    pub slug: String,
+    /// Products in it.
+    pub products: u64,
+}
+
+/// What became of [`Catalog::put_inventory`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InventoryPut {
+    /// Set; `inventory.updated` (and `inventory.low`, where crossed) written with it.
+    Set(Product),
+    /// Less than what is promised to open orders; nothing changed.
+    BelowReserved {
+        /// Promised units.
+        reserved: i64,
+    },
+    /// No such product.
+    NoSuchProduct,
+}
+
+/// Keeps the catalog.
+#[async_trait]
+pub trait Catalog: Send + Sync + 'static {
+    /// Creates or replaces a product (stock untouched; 0 for a new one). True when it is new.
+    async fn put_product(
+        &self,
+        merchant: MerchantId,
+        product: ProductData,
+        at: Timestamp,
+    ) -> Result<(Product, bool), StoreError>;
+
+    /// Sets the units in the house.
+    async fn put_inventory(
+        &self,
+        merchant: MerchantId,
+        sku: &str,
+        on_hand: i64,
+        at: Timestamp,
+        trace: Option<TraceContext>,
+    ) -> Result<InventoryPut, StoreError>;
+
+    /// One product.
+    async fn product(&self, merchant: MerchantId, sku: &str) -> Result<Option<Product>, StoreError>;
+
+    /// Products by sku; the cursor is the last sku seen.
+    async fn products(
+        &self,
+        merchant: MerchantId,
+        filter: &ProductFilter,
+        page: PageRequest<String>,
+    ) -> Result<Page<Product>, StoreError>;
+
+    /// All categories (at most 1000), by slug.
+    async fn categories(&self, merchant: MerchantId) -> Result<Vec<Category>, StoreError>;
+}

@@ -1,0 +1,127 @@
+//! Events: what merchants and outside consumers are told. Written in the transaction of what they tell.
+
+use std::{fmt, str::FromStr};
+
+use base::{Timestamp, TraceContext};
+use serde::{Deserialize, Serialize};
+
+use super::{EventId, MerchantId, OrderId};
+
+/// Something that happened, as stored and as delivered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its id; the webhook id too.
+    pub id: EventId,
+    /// Whose it is.
+    pub merchant: MerchantId,
+    /// The order it is about; `None` for catalog events.
+    pub order: Option<OrderId>,
+    /// What happened.
+    pub kind: EventKind,
+    /// Counts from 1 without gaps per order; for catalog events per product.
+    pub sequence: u64,
+    /// When it happened.
+    pub at: Timestamp,
+    /// The object after the event, as the HTTP contract shows it. No secrets.
+    pub data: serde_json::Value,
+    /// The trace it belongs to.
+    pub trace: Option<TraceContext>,
+}
+
+/// The kinds of events, fixed by the HTTP contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "&'static str")]
+pub enum EventKind {
+    /// An order was accepted.
+    OrderPlaced,
+    /// Its money is captured.
+    OrderPaid,
+    /// It was shipped.
+    OrderFulfilled,
+    /// It was called off.
+    OrderCancelled,
+    /// All its money was given back.
+    OrderRefunded,
+    /// A payment was captured.
+    PaymentCaptured,
+    /// A payment was declined for good.
+    PaymentFailed,
+    /// Money was given back, all or a part.
+    PaymentRefunded,
+    /// Stock changed.
+    InventoryUpdated,
+    /// Available stock fell to the product's threshold.
+    InventoryLow,
+    /// A customer registered.
+    CustomerRegistered,
+}
+
+/// A text that is no event kind.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no event kind `{0}`")]
+pub struct ParseKindError(pub String);
+
+impl EventKind {
+    /// All kinds.
+    pub const ALL: [Self; 11] = [
+        Self::OrderPlaced,
+        Self::OrderPaid,
+        Self::OrderFulfilled,
+        Self::OrderCancelled,
+        Self::OrderRefunded,
+        Self::PaymentCaptured,
+        Self::PaymentFailed,
+        Self::PaymentRefunded,
+        Self::InventoryUpdated,
+        Self::InventoryLow,
+        Self::CustomerRegistered,
+    ];
+
+    /// The dotted name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OrderPlaced => "order.placed",
+            Self::OrderPaid => "order.paid",
+            Self::OrderFulfilled => "order.fulfilled",
+            Self::OrderCancelled => "order.cancelled",
+            Self::OrderRefunded => "order.refunded",
+            Self::PaymentCaptured => "payment.captured",
+            Self::PaymentFailed => "payment.failed",
+            Self::PaymentRefunded => "payment.refunded",
+            Self::InventoryUpdated => "inventory.updated",
+            Self::InventoryLow => "inventory.low",
+            Self::CustomerRegistered => "customer.registered",
+        }
+    }
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for EventKind {
+    type Err = ParseKindError;
+
+    fn from_str(text: &str) -> Result<Self, ParseKindError> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+            .ok_or_else(|| ParseKindError(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for EventKind {
+    type Error = ParseKindError;
+
+    fn try_from(text: String) -> Result<Self, ParseKindError> {
+        text.parse()
+    }
+}
+
+impl From<EventKind> for &'static str {
+    fn from(kind: EventKind) -> Self {
+        kind.as_str()
+    }
+}

@@ -1,0 +1,18 @@
+//! The nouns: ids, money, orders, products, events, payments, webhook endpoints.
+//!
+//! Guarantees: a value of these types is well-formed (a currency is three letters, an amount is in minor units).
+//! Their serde form is what the stores and the event bodies keep; HTTP bodies are the API's own types.
+
+mod event;
+mod ids;
+mod money;
+mod order;
+mod page;
+mod payment;
+
+pub use event::{Event, EventKind, ParseKindError};
+pub use ids::{EndpointId, EventId, KeyId, MerchantId, OrderId, PaymentId, RefundId, ShipmentId};
+pub use money::{AMOUNT_MINOR_MAX, Currency, ParseCurrencyError, line_total, sum};
+pub use order::{Address, Customer, Order, OrderLine, OrderStatus, Shipment};
+pub use page::{Page, PageRequest};
+pub use payment::{Decision, Payment, PaymentAttempt, PaymentState, Refund, RefundState};

@@ -1,0 +1,171 @@
+//! Orders and their states.
+//!
+//! `pending` → `paid` → `fulfilled`; `pending` → `payment_failed`; `pending`|`paid` → `cancelled`;
+//! `paid`|`fulfilled` → `refunded`. Every store guards each arrow inside its write; terminal states stay terminal.
+
+use std::{fmt, str::FromStr};
+
+use base::{Timestamp, TraceContext};
+use serde::{Deserialize, Serialize};
+
+use super::{Currency, MerchantId, OrderId, ShipmentId};
+
+/// An order with its lines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// Its id.
+    pub id: OrderId,
+    /// Whose it is.
+    pub merchant: MerchantId,
+    /// Where it stands.
+    pub status: OrderStatus,
+    /// Of all amounts.
+    pub currency: Currency,
+    /// Sum of the lines.
+    pub total_minor: i64,
+    /// Sum of refunds recorded so far.
+    pub refunded_minor: i64,
+    /// What was ordered, at the price of that moment.
+    pub lines: Vec<OrderLine>,
+    /// Who ordered.
+    pub customer: Customer,
+    /// The provider's token; never a card number.
+    pub payment_method: String,
+    /// Where to send it.
+    pub shipping_address: Option<Address>,
+    /// The merchant's own number for it.
+    pub reference: Option<String>,
+    /// Why the payment failed or the order was cancelled, as a stable code.
+    pub status_reason: Option<String>,
+    /// The shipment, once fulfilled.
+    pub shipment: Option<Shipment>,
+    /// Number of events so far; the next one has this plus one as its sequence.
+    pub event_sequence: u64,
+    /// The trace of the request that placed it.
+    pub trace: Option<TraceContext>,
+    /// Placed.
+    pub created_at: Timestamp,
+    /// Last change of state.
+    pub updated_at: Timestamp,
+}
+
+/// One line of an order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderLine {
+    /// Stock keeping unit.
+    pub sku: String,
+    /// The product's name when ordered.
+    pub name: String,
+    /// At least 1.
+    pub quantity: u32,
+    /// Per unit, when ordered.
+    pub price_minor: i64,
+    /// Price times quantity.
+    pub total_minor: i64,
+}
+
+/// Who ordered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Customer {
+    /// A parsed mail address.
+    pub email: String,
+    /// Without control characters.
+    pub name: String,
+}
+
+/// A postal address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    /// Recipient.
+    pub name: String,
+    /// Street and number.
+    pub line1: String,
+    /// Anything more.
+    pub line2: Option<String>,
+    /// Town.
+    pub city: String,
+    /// Postal code.
+    pub postal_code: String,
+    /// ISO 3166-1 alpha-2.
+    pub country: String,
+}
+
+/// A shipment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shipment {
+    /// Its id.
+    pub id: ShipmentId,
+    /// Handed over.
+    pub shipped_at: Timestamp,
+}
+
+/// Where an order stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OrderStatus {
+    /// Accepted, stock reserved, payment under way.
+    Pending,
+    /// Money captured.
+    Paid,
+    /// Shipped.
+    Fulfilled,
+    /// Declined for good; stock released.
+    PaymentFailed,
+    /// Called off; stock released.
+    Cancelled,
+    /// All money given back.
+    Refunded,
+}
+
+impl OrderStatus {
+    /// All states.
+    pub const ALL: [Self; 6] =
+        [Self::Pending, Self::Paid, Self::Fulfilled, Self::PaymentFailed, Self::Cancelled, Self::Refunded];
+
+    /// The name in the HTTP contract and in tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Paid => "paid",
+            Self::Fulfilled => "fulfilled",
+            Self::PaymentFailed => "payment_failed",
+            Self::Cancelled => "cancelled",
+            Self::Refunded => "refunded",
+        }
+    }
+
+    /// Whether the state machine has an arrow from here to there.
+    pub const fn may_become(self, next: Self) -> bool {
+        matches!(
+            (self, next),
+            (Self::Pending, Self::Paid | Self::PaymentFailed | Self::Cancelled)
+                | (Self::Paid, Self::Fulfilled | Self::Cancelled | Self::Refunded)
+                | (Self::Fulfilled, Self::Refunded)
+        )
+    }
+
+    /// Whether stock is reserved while in this state.
+    pub const fn holds_reservation(self) -> bool {
+        matches!(self, Self::Pending | Self::Paid)
+    }
+
+    /// Whether the flow has ended (a fulfilled order may still be refunded on request).
+    pub const fn is_settled(self) -> bool {
+        !self.holds_reservation()
+    }
+}
+
+impl fmt::Display for OrderStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for OrderStatus {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|status| status.as_str() == text);
+        found.ok_or_else(|| format!("no order status `{text}`"))
+    }
+}

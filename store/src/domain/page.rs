@@ -1,0 +1,29 @@
+//! Cursor paging: by the last id seen, never by offset.
+
+/// Which part of a list.
+#[derive(Debug, Clone, Copy)]
+pub struct PageRequest<C> {
+    /// 1 to 100.
+    pub limit: u32,
+    /// After this item, exclusive; from the start when absent.
+    pub after: Option<C>,
+}
+
+/// A part of a list.
+#[derive(Debug, Clone)]
+pub struct Page<T> {
+    /// The items, in the list's order.
+    pub items: Vec<T>,
+    /// Whether more follow.
+    pub has_more: bool,
+}
+
+impl<T> Page<T> {
+    /// Makes a page of up to `limit + 1` fetched items: the extra one only tells that more follow.
+    pub fn from_overfetched(mut items: Vec<T>, limit: u32) -> Self {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let has_more = items.len() > limit;
+        items.truncate(limit);
+        Self { items, has_more }
+    }
+}

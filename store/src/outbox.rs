@@ -1,0 +1,103 @@
+//! The outbox: events and commands written with the change they belong to, taken out by the relay.
+//!
+//! Guarantees: what is committed is handed out until marked sent; messages of one subject (an order, a product) are
+//! handed out in order and never to two relays at once. Handing out twice after a crash is normal: ids make the
+//! repetition harmless.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base::{Timestamp, TraceContext};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::{
+    domain::{Event, EventId, MerchantId, OrderId, Page, PageRequest, RefundId},
+    error::StoreError,
+};
+
+/// A message taken from the outbox.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutboxMessage {
+    /// Its place; grows with time.
+    pub position: i64,
+    /// What it is.
+    pub body: OutboxBody,
+}
+
+/// What an outbox message is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum OutboxBody {
+    /// An event, told to merchants.
+    Event(Event),
+    /// A wish of the API or of a transaction, told to nobody but the workers.
+    Command {
+        /// Identity for deriving job ids.
+        id: EventId,
+        /// What to do.
+        command: Command,
+        /// The trace it belongs to.
+        trace: Option<TraceContext>,
+    },
+}
+
+/// Work asked for inside a transaction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "command")]
+#[non_exhaustive]
+pub enum Command {
+    /// Give money back.
+    Refund {
+        /// The order.
+        order: OrderId,
+        /// The refund.
+        refund: RefundId,
+        /// How much.
+        amount_minor: i64,
+    },
+}
+
+/// How far the relay is behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Backlog {
+    /// Messages not yet sent.
+    pub messages: u64,
+    /// The oldest of them.
+    pub oldest_at: Option<Timestamp>,
+}
+
+/// Keeps the outbox.
+#[async_trait]
+pub trait Outbox: Send + Sync + 'static {
+    /// Takes up to `limit` unsent messages, oldest first, for `lease`; again those this relay took before.
+    async fn claim(
+        &self,
+        relay: &str,
+        limit: u32,
+        lease: Duration,
+        at: Timestamp,
+    ) -> Result<Vec<OutboxMessage>, StoreError>;
+
+    /// Marks messages as sent.
+    async fn mark_sent(&self, positions: &[i64], at: Timestamp) -> Result<(), StoreError>;
+
+    /// Changes whenever messages may have arrived. A hint: spurious changes happen, and a missed one is made good
+    /// by polling.
+    fn arrivals(&self) -> watch::Receiver<u64>;
+
+    /// How far behind.
+    async fn backlog(&self) -> Result<Backlog, StoreError>;
+
+    /// A merchant's events, newest first.
+    async fn events(
+        &self,
+        merchant: MerchantId,
+        page: PageRequest<EventId>,
+    ) -> Result<Page<Event>, StoreError>;
+
+    /// Any event, for workers.
+    async fn event_by_id(&self, id: EventId) -> Result<Option<Event>, StoreError>;
+
+    /// The events of an order with a sequence above `after`, in sequence.
+    async fn order_events(&self, order: OrderId, after: u64) -> Result<Vec<Event>, StoreError>;
+}
