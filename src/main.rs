@@ -1,2 +1,43 @@
-//! Orderworks.
-fn main() {}
+//! `orderworks`: one binary for every role. Parses the command line, reads the configuration, runs one command.
+//!
+//! Start with [`cli`]; the wiring of engines from configuration is in [`embedded`]; each command has its file in
+//! [`commands`].
+
+mod cli;
+mod commands;
+mod config;
+mod embedded;
+mod health;
+mod housekeeping;
+mod logging;
+mod mail;
+mod output;
+mod roles;
+mod seed;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            output::complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: cli::Cli) -> anyhow::Result<ExitCode> {
+    let mut config = config::Config::load(cli.global.config.as_deref())?;
+    cli.global.apply(&mut config);
+    logging::start(&config.log);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(commands::run(cli, config));
+    // Whatever still runs has been told to stop and had its time; a stuck lookup must not hold the exit.
+    runtime.shutdown_background();
+    outcome
+}

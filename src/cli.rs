@@ -1,0 +1,262 @@
+//! The command line, as users see it. Names and verbs are fixed: `inspect` has no side effects, `control` has.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use jobs::{JobId, engine::DeadReason, records::Outcome};
+
+use crate::config::Config;
+
+/// Background jobs and a lean order API for commerce. Without a subcommand: `dev`.
+#[derive(Debug, Parser)]
+#[command(name = "orderworks", version, about, max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Configuration file; see `orderworks config show --defaults` for every setting
+    #[arg(long, global = true, env = "ORDERWORKS_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Folder of the embedded mode, instead of `data.folder`
+    #[arg(long, global = true, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+    /// Answer in JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+impl Global {
+    /// The command line wins over file and environment.
+    pub(crate) fn apply(&self, config: &mut Config) {
+        if let Some(folder) = &self.data {
+            config.data.folder.clone_from(folder);
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run everything in one process on SQLite, with a demo merchant
+    Dev(DevArgs),
+    /// Look at queues and jobs, without side effects
+    #[command(subcommand)]
+    Inspect(Inspect),
+    /// Pause, resume, purge, cancel, retry
+    #[command(subcommand)]
+    Control(Control),
+    /// Take dead jobs back into their queues with fresh attempts
+    Redrive(RedriveArgs),
+    /// Measure this machine
+    Bench(BenchArgs),
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Debug, Args, Default)]
+pub(crate) struct DevArgs {
+    /// Address and port, instead of `server.listen`
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<std::net::SocketAddr>,
+    /// The demo merchant's publishable key, `owk_pub_…`
+    #[arg(long, env = "ORDERWORKS_PUB_KEY", value_name = "KEY", hide_env_values = true)]
+    pub(crate) pub_key: Option<String>,
+    /// The demo merchant's secret key, `owk_sec_…`
+    #[arg(long, env = "ORDERWORKS_SEC_KEY", value_name = "KEY", hide_env_values = true)]
+    pub(crate) sec_key: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Inspect {
+    /// How full each queue is
+    Queues,
+    /// Jobs held by the queues, oldest first
+    Jobs(JobsArgs),
+    /// One job: where it stands and every attempt
+    Job {
+        /// `job_…`
+        id: JobId,
+    },
+    /// Finished attempts, newest first
+    Attempts(AttemptsArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct JobsArgs {
+    /// Only this queue
+    #[arg(long)]
+    pub(crate) queue: Option<String>,
+    /// Only this state
+    #[arg(long)]
+    pub(crate) state: Option<State>,
+    /// Only this kind
+    #[arg(long)]
+    pub(crate) kind: Option<String>,
+    /// At most so many
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) limit: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AttemptsArgs {
+    /// Only about this order
+    #[arg(long)]
+    pub(crate) order: Option<String>,
+    /// Only this queue
+    #[arg(long)]
+    pub(crate) queue: Option<String>,
+    /// Only this kind
+    #[arg(long)]
+    pub(crate) kind: Option<String>,
+    /// Only this outcome: completed, retried, snoozed, cancelled or dead
+    #[arg(long, value_parser = outcome)]
+    pub(crate) outcome: Option<Outcome>,
+    /// At most so many
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) limit: u32,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum State {
+    Ready,
+    Delayed,
+    Running,
+    Dead,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Control {
+    /// Stop handing out jobs of a queue, over restarts, until resumed
+    Pause {
+        /// The queue
+        queue: String,
+    },
+    /// Undo a pause
+    Resume {
+        /// The queue
+        queue: String,
+    },
+    /// Drop everything that waits in a queue
+    Purge {
+        /// The queue
+        queue: String,
+        /// Really do it
+        #[arg(long)]
+        yes: bool,
+    },
+    /// End a job for good
+    Cancel {
+        /// `job_…`
+        id: JobId,
+        /// Why, for the record
+        #[arg(long, default_value = "cancelled by an operator")]
+        reason: String,
+    },
+    /// Make a delayed or dead job ready now
+    Retry {
+        /// `job_…`
+        id: JobId,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RedriveArgs {
+    /// Only this queue
+    #[arg(long)]
+    pub(crate) queue: Option<String>,
+    /// Only this kind
+    #[arg(long)]
+    pub(crate) kind: Option<String>,
+    /// Only this reason: exhausted, unknown_kind, undecodable or crashed
+    #[arg(long, value_parser = dead_reason)]
+    pub(crate) reason: Option<DeadReason>,
+    /// Only errors containing this text
+    #[arg(long)]
+    pub(crate) error: Option<String>,
+    /// Only those that died within this span, such as 90s, 30m, 2h, 3d
+    #[arg(long, value_parser = span)]
+    pub(crate) since: Option<std::time::Duration>,
+    /// At most so many per second
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) rate: u32,
+    /// Only say which ones
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// Measure the embedded mode: orders over HTTP and no-op jobs on SQLite
+    #[arg(long, required = true)]
+    pub(crate) embedded: bool,
+    /// Orders to place
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) orders: u32,
+    /// Requests under way at once
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=512))]
+    pub(crate) callers: u32,
+    /// No-op jobs to run
+    #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..=5_000_000))]
+    pub(crate) jobs: u32,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// The settings in force, secrets hidden
+    Show {
+        /// The commented defaults instead: the reference of all settings
+        #[arg(long)]
+        defaults: bool,
+    },
+}
+
+fn outcome(text: &str) -> Result<Outcome, String> {
+    from_name(text, "outcome")
+}
+
+fn dead_reason(text: &str) -> Result<DeadReason, String> {
+    from_name(text, "reason")
+}
+
+fn from_name<T: serde::de::DeserializeOwned>(text: &str, what: &str) -> Result<T, String> {
+    serde_json::from_value(text.into()).map_err(|_| format!("there is no {what} of this name"))
+}
+
+/// A number with a unit: `s`, `m`, `h` or `d`.
+fn span(text: &str) -> Result<std::time::Duration, String> {
+    let wrong = || "expected a number with a unit, such as 90s, 30m, 2h or 3d".to_owned();
+    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    number.checked_mul(seconds).map(std::time::Duration::from_secs).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn spans() {
+        assert_eq!(span("2h"), Ok(std::time::Duration::from_hours(2)));
+        assert!(span("2").is_err() && span("").is_err() && span("h").is_err() && span("1é").is_err());
+    }
+}

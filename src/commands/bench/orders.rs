@@ -1,0 +1,160 @@
+//! Whole orders: a server of its own process, orders over HTTP, until every one is fulfilled.
+
+use std::{
+    path::Path,
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+};
+
+use super::{
+    machine::{peak_kib, resident_kib},
+    report::Report,
+};
+use crate::{cli::BenchArgs, commands::dev::Ready};
+
+/// How long the server is left alone before its idle memory is read.
+const IDLE: Duration = Duration::from_secs(2);
+/// How often the number of unfinished orders is asked for. Bounds the error of the whole-order figure.
+const ASK_EVERY: Duration = Duration::from_millis(20);
+/// No run takes longer; a server that stands still is given up.
+const RUN_MAX: Duration = Duration::from_mins(10);
+
+pub(super) async fn measure(args: &BenchArgs, folder: &Path, report: &mut Report) -> anyhow::Result<()> {
+    let began = Instant::now();
+    let (mut child, ready) = start(&folder.join("dev")).await?;
+    report.add("start", began.elapsed().as_secs_f64() * 1e3, "ms", Some(1_000.0));
+    let pid = child.id().context("the server has ended")?;
+    tokio::time::sleep(IDLE).await;
+    report.add("memory_idle", kib_to_mib(resident_kib(pid)), "MiB", Some(80.0));
+
+    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build()?;
+    // One order first, so that connections and caches are warm on both sides.
+    place(&client, &ready, 0).await?;
+    let began = Instant::now();
+    let taken = place_all(args, &client, &ready).await?;
+    report.add("accept", f64::from(args.orders) / began.elapsed().as_secs_f64(), "orders/s", None);
+    report.add_latencies(["accept_p50", "accept_p99"], taken);
+    until_done(&client, &ready, began).await?;
+    report.add("whole_order", f64::from(args.orders) / began.elapsed().as_secs_f64(), "orders/s", None);
+    report.add("memory_peak", kib_to_mib(peak_kib(pid)), "MiB", None);
+    calm_latencies(&client, &ready, args.orders, report).await?;
+    child.kill().await.context("cannot stop the server")
+}
+
+async fn start(data: &Path) -> anyhow::Result<(Child, Ready)> {
+    let mut child = Command::new(std::env::current_exe()?)
+        .arg("--data")
+        .arg(data)
+        .args(["dev", "--json", "--listen", "127.0.0.1:0"])
+        .envs([
+            ("ORDERWORKS_CHECKOUT_PER_KEY_PER_SECOND", "1000000"),
+            ("ORDERWORKS_CHECKOUT_PER_IP_PER_SECOND", "1000000"),
+            ("ORDERWORKS_CHECKOUT_BURST", "1000000"),
+            ("ORDERWORKS_LOG_FILTER", "warn"),
+        ])
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let out = child.stdout.take().context("the server has no output")?;
+    let line = BufReader::new(out).lines().next_line().await?.context("the server ended before it was ready")?;
+    Ok((child, serde_json::from_str(&line)?))
+}
+
+async fn place(client: &reqwest::Client, ready: &Ready, number: u32) -> anyhow::Result<Duration> {
+    let body = serde_json::json!({
+        "customer": { "email": "bench@example.com", "name": "Bench" },
+        "currency": "EUR",
+        "items": [{ "sku": "CUP-ENAMEL", "quantity": 1 }, { "sku": "PEN-BRASS", "quantity": 1 }],
+        "payment_method": "pm_card_visa",
+    });
+    let request = client
+        .post(format!("{}/v1/orders", ready.url))
+        .bearer_auth(&ready.publishable_key)
+        .header("idempotency-key", format!("bench-{number}"))
+        .json(&body);
+    let began = Instant::now();
+    let answer = request.send().await?;
+    let (taken, status) = (began.elapsed(), answer.status());
+    if status != reqwest::StatusCode::ACCEPTED {
+        bail!("order {number} was answered {status}: {}", answer.text().await?);
+    }
+    answer.bytes().await?;
+    Ok(taken)
+}
+
+async fn place_all(args: &BenchArgs, client: &reqwest::Client, ready: &Ready) -> anyhow::Result<Vec<Duration>> {
+    let bar = ProgressBar::new(u64::from(args.orders)).with_style(ProgressStyle::with_template(
+        "placing orders {wide_bar} {pos}/{len}",
+    )?);
+    let next = Arc::new(AtomicU32::new(1));
+    let mut callers = tokio::task::JoinSet::new();
+    for _ in 0..args.callers {
+        let (client, ready, next, bar, last) = (client.clone(), ready.clone(), next.clone(), bar.clone(), args.orders);
+        callers.spawn(async move {
+            let mut taken = Vec::new();
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number > last {
+                    return anyhow::Ok(taken);
+                }
+                taken.push(place(&client, &ready, number).await?);
+                bar.inc(1);
+            }
+        });
+    }
+    let mut taken = Vec::new();
+    while let Some(caller) = callers.join_next().await {
+        taken.extend(caller??);
+    }
+    bar.finish_and_clear();
+    Ok(taken)
+}
+
+async fn until_done(client: &reqwest::Client, ready: &Ready, began: Instant) -> anyhow::Result<()> {
+    for status in ["pending", "paid"] {
+        let url = format!("{}/v1/orders?limit=1&status={status}", ready.url);
+        while !is_empty(client, ready, &url).await? {
+            if began.elapsed() > RUN_MAX {
+                bail!("orders are still {status} after {RUN_MAX:?}");
+            }
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+    }
+    Ok(())
+}
+
+async fn is_empty(client: &reqwest::Client, ready: &Ready, url: &str) -> anyhow::Result<bool> {
+    let page: serde_json::Value = client.get(url).bearer_auth(&ready.secret_key).send().await?.json().await?;
+    Ok(page["data"].as_array().context("the list has no data")?.is_empty())
+}
+
+/// One caller on an idle server: what a storefront sees on an ordinary day.
+async fn calm_latencies(
+    client: &reqwest::Client,
+    ready: &Ready,
+    placed: u32,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let mut taken = Vec::new();
+    for number in 1..=100 {
+        taken.push(place(client, ready, placed + number).await?);
+    }
+    report.add_latencies(["accept_calm_p50", "accept_calm_p99"], taken);
+    Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "memory sizes are far below 2^52 KiB")]
+fn kib_to_mib(kib: u64) -> f64 {
+    kib as f64 / 1024.0
+}

@@ -1,0 +1,56 @@
+//! `control`: the verbs that change something in the queues. Works while `dev` runs and while it does not.
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+use jobs::{Engine, engine::Cancelled};
+use serde_json::{Value, json};
+
+use crate::{cli::Control, config::Config, embedded, output};
+
+/// Fails, with exit status 1, where the named job is not there to act on.
+pub(super) async fn run(what: Control, config: &Config, as_json: bool) -> anyhow::Result<ExitCode> {
+    let engine = embedded::open_queue(&config.data.folder).await?;
+    let (found, said, answer) = act(what, &engine).await?;
+    if as_json {
+        output::json(&answer)?;
+    } else {
+        output::text(&format!("{said}\n"))?;
+    }
+    Ok(if found { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn act(what: Control, engine: &dyn Engine) -> anyhow::Result<(bool, String, Value)> {
+    Ok(match what {
+        Control::Pause { queue } => {
+            engine.pause(&queue).await?;
+            (true, format!("{queue} is paused"), json!({ "queue": queue, "paused": true }))
+        }
+        Control::Resume { queue } => {
+            engine.resume(&queue).await?;
+            (true, format!("{queue} is resumed"), json!({ "queue": queue, "paused": false }))
+        }
+        Control::Purge { queue, yes: true } => {
+            let dropped = engine.purge(&queue).await?;
+            (true, format!("{dropped} jobs dropped from {queue}"), json!({ "queue": queue, "dropped": dropped }))
+        }
+        Control::Purge { queue, yes: false } => {
+            let depth = engine.depth(&queue).await?;
+            let waiting = depth.ready + depth.delayed;
+            bail!("this would drop {waiting} waiting jobs of {queue} for good; repeat it with --yes")
+        }
+        Control::Cancel { id, reason } => {
+            let (found, word) = match engine.cancel(id, &reason).await? {
+                Cancelled::Removed => (true, "cancelled"),
+                Cancelled::Requested => (true, "cancel_requested"),
+                Cancelled::NotFound => (false, "not_found"),
+            };
+            (found, format!("{id}: {}", word.replace('_', " ")), json!({ "id": id, "result": word }))
+        }
+        Control::Retry { id } => {
+            let found = engine.retry_now(id).await?;
+            let word = if found { "ready" } else { "not_found" };
+            (found, format!("{id}: {}", word.replace('_', " ")), json!({ "id": id, "result": word }))
+        }
+    })
+}

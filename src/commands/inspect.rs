@@ -1,0 +1,176 @@
+//! `inspect`: looks at queues and jobs without side effects, also while `dev` runs.
+
+use anyhow::bail;
+use base::{Ambient, Timestamp};
+use jobs::{
+    Engine, JobId,
+    engine::{HeldJob, HeldState, JobFilter},
+    records::{AttemptRecord, RecordFilter, RecordStore},
+};
+use serde_json::json;
+
+use crate::{
+    cli::{AttemptsArgs, Inspect, JobsArgs, State},
+    config::Config,
+    embedded, output,
+};
+
+pub(super) async fn run(what: Inspect, config: &Config, as_json: bool) -> anyhow::Result<()> {
+    let engine = embedded::open_queue(&config.data.folder).await?;
+    let records = engine.records();
+    match what {
+        Inspect::Queues => queues(&engine, as_json).await,
+        Inspect::Jobs(args) => jobs(&engine, args, as_json).await,
+        Inspect::Job { id } => job(&engine, &records, id, as_json).await,
+        Inspect::Attempts(args) => attempts(&records, args, as_json).await,
+    }
+}
+
+async fn queues(engine: &dyn Engine, as_json: bool) -> anyhow::Result<()> {
+    let mut depths = Vec::new();
+    for queue in engine.queues().await? {
+        depths.push(engine.depth(&queue).await?);
+    }
+    if as_json {
+        return output::json(&depths);
+    }
+    let now = Ambient::system().now();
+    let rows: Vec<_> = depths
+        .iter()
+        .map(|depth| {
+            [
+                depth.queue.clone(),
+                depth.ready.to_string(),
+                depth.delayed.to_string(),
+                depth.running.to_string(),
+                depth.dead.to_string(),
+                depth.oldest_ready_at.map_or_else(|| "-".to_owned(), |at| age(now, at)),
+                if depth.paused { "paused".to_owned() } else { String::new() },
+            ]
+        })
+        .collect();
+    output::table(["QUEUE", "READY", "DELAYED", "RUNNING", "DEAD", "OLDEST", ""], &rows)
+}
+
+async fn jobs(engine: &dyn Engine, args: JobsArgs, as_json: bool) -> anyhow::Result<()> {
+    let state = args.state.map(|state| match state {
+        State::Ready => HeldState::Ready,
+        State::Delayed => HeldState::Delayed,
+        State::Running => HeldState::Running,
+        State::Dead => HeldState::Dead,
+    });
+    let filter = JobFilter { queue: args.queue, state, kind: args.kind, after: None, limit: args.limit };
+    let held = engine.list(&filter).await?;
+    if as_json {
+        return output::json(&held);
+    }
+    let rows: Vec<_> = held
+        .iter()
+        .map(|job| {
+            [
+                job.envelope.id.to_string(),
+                job.envelope.kind.clone(),
+                job.envelope.queue.clone(),
+                state_name(job.state).to_owned(),
+                format!("{}/{}", job.envelope.attempt, job.envelope.max_attempts),
+                one_line(job.last_error.as_deref()),
+            ]
+        })
+        .collect();
+    output::table(["ID", "KIND", "QUEUE", "STATE", "ATTEMPTS", "LAST ERROR"], &rows)
+}
+
+async fn job(engine: &dyn Engine, records: &dyn RecordStore, id: JobId, as_json: bool) -> anyhow::Result<()> {
+    let held = engine.find(id).await?;
+    let filter = RecordFilter { job: Some(id), limit: 1000, ..RecordFilter::default() };
+    let mut attempts = records.list(&filter).await?;
+    attempts.reverse();
+    if held.is_none() && attempts.is_empty() {
+        bail!("no job {id}: it was never here, or ended so long ago that its record has expired");
+    }
+    if as_json {
+        return output::json(&json!({ "id": id, "held": held, "attempts": attempts }));
+    }
+    describe(id, held.as_ref(), &attempts)?;
+    attempt_table(&attempts)
+}
+
+fn describe(id: JobId, held: Option<&HeldJob>, attempts: &[AttemptRecord]) -> anyhow::Result<()> {
+    let mut lines = vec![("id", id.to_string())];
+    if let Some(held) = held {
+        let envelope = &held.envelope;
+        lines.extend([
+            ("kind", envelope.kind.clone()),
+            ("queue", format!("{} ({})", envelope.queue, envelope.priority)),
+            ("state", state_name(held.state).to_owned()),
+            ("attempts", format!("{} of {} used", envelope.attempt, envelope.max_attempts)),
+            ("crashes", held.crashes.to_string()),
+            ("run at", envelope.run_at.map_or_else(|| "-".to_owned(), |at| at.to_string())),
+            ("last error", one_line(held.last_error.as_deref())),
+        ]);
+        if let Some(dead) = &held.dead {
+            lines.push(("dead", format!("{} at {}", dead.reason.as_str(), dead.died_at)));
+        }
+    } else if let Some(last) = attempts.last() {
+        lines.extend([
+            ("kind", last.kind.clone()),
+            ("queue", last.queue.clone()),
+            ("state", format!("ended: {}", name(last.outcome))),
+        ]);
+    }
+    lines.into_iter().try_for_each(|(label, value)| output::text(&format!("{label:<11} {value}\n")))
+}
+
+async fn attempts(records: &dyn RecordStore, args: AttemptsArgs, as_json: bool) -> anyhow::Result<()> {
+    let filter = RecordFilter {
+        subject: args.order,
+        queue: args.queue,
+        kind: args.kind,
+        outcome: args.outcome,
+        limit: args.limit,
+        ..RecordFilter::default()
+    };
+    let attempts = records.list(&filter).await?;
+    if as_json { output::json(&attempts) } else { attempt_table(&attempts) }
+}
+
+fn attempt_table(attempts: &[AttemptRecord]) -> anyhow::Result<()> {
+    let rows: Vec<_> = attempts
+        .iter()
+        .map(|a| {
+            [
+                a.job.to_string(),
+                a.kind.clone(),
+                a.attempt.to_string(),
+                a.started_at.to_string(),
+                format!("{:.1} ms", a.duration.as_secs_f64() * 1e3),
+                name(a.outcome),
+                one_line(a.error.as_deref()),
+            ]
+        })
+        .collect();
+    output::table(["JOB", "KIND", "ATTEMPT", "STARTED", "TOOK", "OUTCOME", "ERROR"], &rows)
+}
+
+fn state_name(state: HeldState) -> &'static str {
+    match state {
+        HeldState::Ready => "ready",
+        HeldState::Delayed => "delayed",
+        HeldState::Running => "running",
+        HeldState::Dead => "dead",
+    }
+}
+
+/// The serde name of a plain enum.
+fn name(value: impl serde::Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+fn age(now: Timestamp, at: Timestamp) -> String {
+    format!("{:.1} s", (now - at).total(jiff::Unit::Second).unwrap_or_default())
+}
+
+/// Errors may span lines; a table row may not. Control characters never reach the terminal.
+fn one_line(text: Option<&str>) -> String {
+    text.unwrap_or_default().chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect()
+}

@@ -1,0 +1,29 @@
+//! One file per command. A command reads the configuration, does its work, and answers on standard output.
+
+mod bench;
+mod config;
+mod control;
+mod dev;
+mod inspect;
+mod redrive;
+
+use std::process::ExitCode;
+
+use crate::{
+    cli::{Cli, Command},
+    config::Config,
+};
+
+/// Runs the command, `dev` when none is named.
+pub(crate) async fn run(cli: Cli, config: Config) -> anyhow::Result<ExitCode> {
+    let json = cli.global.json;
+    match cli.command.unwrap_or_else(|| Command::Dev(Default::default())) {
+        Command::Dev(args) => dev::run(args, config, json).await?,
+        Command::Inspect(what) => inspect::run(what, &config, json).await?,
+        Command::Control(what) => return control::run(what, &config, json).await,
+        Command::Redrive(args) => redrive::run(args, &config, json).await?,
+        Command::Bench(args) => bench::run(args, json).await?,
+        Command::Config(what) => config::run(&what, &config, json)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

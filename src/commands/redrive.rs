@@ -1,0 +1,51 @@
+//! `redrive`: dead jobs back into their queues, filtered, at a bounded rate, with a preview.
+
+use std::time::Duration;
+
+use base::Ambient;
+use jobs::{Engine, engine::DeadFilter};
+use serde_json::json;
+
+use crate::{cli::RedriveArgs, config::Config, embedded, output};
+
+pub(super) async fn run(args: RedriveArgs, config: &Config, as_json: bool) -> anyhow::Result<()> {
+    let engine = embedded::open_queue(&config.data.folder).await?;
+    let since = args.since.and_then(|span| Ambient::system().now().checked_sub(span).ok());
+    let filter = DeadFilter {
+        queue: args.queue,
+        kind: args.kind,
+        reason: args.reason,
+        error_contains: args.error,
+        since,
+        limit: args.rate,
+        dry_run: args.dry_run,
+    };
+    let ids = if args.dry_run {
+        engine.redrive(&DeadFilter { limit: u32::MAX, ..filter }).await?
+    } else {
+        redrive_at_rate(&engine, &filter).await?
+    };
+    if as_json {
+        return output::json(&json!({ "dry_run": args.dry_run, "count": ids.len(), "jobs": ids }));
+    }
+    for id in &ids {
+        output::text(&format!("{id}\n"))?;
+    }
+    let verb = if args.dry_run { "would be redriven" } else { "redriven" };
+    output::text(&format!("{} dead jobs {verb}\n", ids.len()))
+}
+
+/// One slice per second, so that a crowd of dead jobs does not become a crowd of failing ones.
+async fn redrive_at_rate(engine: &dyn Engine, filter: &DeadFilter) -> anyhow::Result<Vec<jobs::JobId>> {
+    let mut ids = Vec::new();
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tick.tick().await;
+        let slice = engine.redrive(filter).await?;
+        let last = slice.len() < filter.limit as usize;
+        ids.extend(slice);
+        if last {
+            return Ok(ids);
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! Configuration: one struct per concern, read from the shipped defaults, a file, and the environment.
+//!
+//! Guarantees: checked as a whole; every mistake is reported in one go, each with its setting's full name. Unknown
+//! settings are mistakes. The commented `default.toml` beside this file is the reference and is what runs.
+
+mod reader;
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use jobs::records::RecordLevel;
+use serde::Deserialize;
+
+pub(crate) use reader::ConfigError;
+use reader::Reader;
+
+/// The shipped defaults, which are also the documentation.
+pub(crate) const DEFAULTS: &str = include_str!("default.toml");
+
+/// Everything that can be set.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    pub(crate) server: Server,
+    pub(crate) data: Data,
+    pub(crate) checkout: Checkout,
+    pub(crate) workers: Workers,
+    pub(crate) records: Records,
+    pub(crate) payments: Payments,
+    pub(crate) mail: Mail,
+    pub(crate) webhooks: Webhooks,
+    pub(crate) log: Log,
+    /// The merged values as they stand, secrets hidden; for `config show`.
+    pub(crate) shown: toml::Table,
+}
+
+/// The HTTP listener.
+#[derive(Debug, Clone)]
+pub(crate) struct Server {
+    pub(crate) listen: SocketAddr,
+    pub(crate) trusted_proxies: Vec<IpNet>,
+    pub(crate) connections_max: usize,
+    pub(crate) drain: Duration,
+}
+
+/// Where the embedded mode keeps its files.
+#[derive(Debug, Clone)]
+pub(crate) struct Data {
+    pub(crate) folder: PathBuf,
+}
+
+/// Rate limits of placing orders.
+#[derive(Debug, Clone)]
+pub(crate) struct Checkout {
+    pub(crate) per_key_per_second: u32,
+    pub(crate) per_ip_per_second: u32,
+    pub(crate) burst: u32,
+}
+
+/// Worker pools.
+#[derive(Debug, Clone)]
+pub(crate) struct Workers {
+    /// Queue name and concurrency.
+    pub(crate) queues: Vec<(String, usize)>,
+    pub(crate) lease: Duration,
+    pub(crate) drain: Duration,
+}
+
+/// The attempt log.
+#[derive(Debug, Clone)]
+pub(crate) struct Records {
+    pub(crate) level: RecordLevel,
+    pub(crate) keep: Duration,
+}
+
+/// Payment providers.
+#[derive(Debug, Clone)]
+pub(crate) struct Payments {
+    pub(crate) timeout: Duration,
+}
+
+/// Mail.
+#[derive(Debug, Clone)]
+pub(crate) struct Mail {
+    pub(crate) transport: MailTransport,
+    pub(crate) from: String,
+    pub(crate) smtp_url: String,
+}
+
+/// How mails leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum MailTransport {
+    File,
+    Smtp,
+}
+
+/// Merchant webhooks.
+#[derive(Debug, Clone)]
+pub(crate) struct Webhooks {
+    pub(crate) allow_loopback: bool,
+}
+
+/// Logging.
+#[derive(Debug, Clone)]
+pub(crate) struct Log {
+    pub(crate) filter: String,
+    pub(crate) format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Longest time span that can be set: a day, far above any sensible one, so that a slip of the unit is caught.
+const SPAN_SECONDS_MAX: u64 = 86_400;
+
+impl Config {
+    /// Reads defaults, `file` and the process environment, and checks the whole.
+    pub(crate) fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        Self::assemble(file, std::env::vars())
+    }
+
+    fn assemble(
+        file: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(DEFAULTS, file, environment)?;
+        let r = &mut reader;
+        let config = Self {
+            server: Server {
+                listen: r.parsed("server", "listen", SocketAddr::from(([127, 0, 0, 1], 0))),
+                trusted_proxies: r.networks("server", "trusted_proxies"),
+                connections_max: r.within("server", "connections_max", 1..=100_000),
+                drain: Duration::from_secs(r.within("server", "drain_seconds", 0..=SPAN_SECONDS_MAX)),
+            },
+            data: Data { folder: r.text("data", "folder").into() },
+            checkout: Checkout {
+                per_key_per_second: r.within("checkout", "per_key_per_second", 1..=1_000_000),
+                per_ip_per_second: r.within("checkout", "per_ip_per_second", 1..=1_000_000),
+                burst: r.within("checkout", "burst", 1..=1_000_000),
+            },
+            workers: Workers {
+                queues: ["payments", "fulfilment", "email", "webhooks"]
+                    .map(|queue| (queue.to_owned(), r.within("workers", queue, 1..=1024)))
+                    .into(),
+                lease: Duration::from_secs(r.within("workers", "lease_seconds", 2..=SPAN_SECONDS_MAX)),
+                drain: Duration::from_secs(r.within("workers", "drain_seconds", 0..=SPAN_SECONDS_MAX)),
+            },
+            records: Records {
+                level: r.value("records", "level", RecordLevel::All),
+                keep: Duration::from_hours(24 * r.within("records", "keep_days", 1..=3650_u64)),
+            },
+            payments: Payments {
+                timeout: Duration::from_millis(r.within("payments", "timeout_ms", 100..=120_000)),
+            },
+            mail: Mail {
+                transport: r.value("mail", "transport", MailTransport::File),
+                from: r.text("mail", "from"),
+                smtp_url: r.text("mail", "smtp_url"),
+            },
+            webhooks: Webhooks { allow_loopback: r.value("webhooks", "allow_loopback", false) },
+            log: Log {
+                filter: r.text("log", "filter"),
+                format: r.value("log", "format", LogFormat::Text),
+            },
+            shown: r.shown(&[("mail", "smtp_url")]),
+        };
+        config.check_across(r);
+        reader.finish(config)
+    }
+
+    /// Rules that span settings.
+    fn check_across(&self, reader: &mut Reader) {
+        if self.mail.transport == MailTransport::Smtp && self.mail.smtp_url.is_empty() {
+            reader.fault("mail", "smtp_url", "must be set when mail.transport is \"smtp\"");
+        }
+        if self.data.folder.as_os_str().is_empty() {
+            reader.fault("data", "folder", "must name a folder");
+        }
+        if let Err(error) = self.log.filter.parse::<tracing_subscriber::EnvFilter>() {
+            reader.fault("log", "filter", &format!("is no list of filter directives: {error}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_env(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        Config::assemble(None, pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())))
+    }
+
+    #[test]
+    fn the_shipped_defaults_are_valid() {
+        let config = with_env(&[]).expect("valid");
+        assert_eq!(config.server.listen.port(), 8080);
+        assert_eq!(config.workers.queues.len(), 4);
+    }
+
+    #[test]
+    fn the_environment_wins_and_keeps_types() {
+        let config = with_env(&[
+            ("ORDERWORKS_SERVER_LISTEN", "127.0.0.1:9999"),
+            ("ORDERWORKS_CHECKOUT_BURST", "7"),
+            ("ORDERWORKS_WEBHOOKS_ALLOW_LOOPBACK", "false"),
+            ("ORDERWORKS_SERVER_TRUSTED_PROXIES", "[\"10.0.0.0/8\"]"),
+        ])
+        .expect("valid");
+        assert_eq!(config.server.listen.port(), 9999);
+        assert_eq!(config.checkout.burst, 7);
+        assert!(!config.webhooks.allow_loopback);
+        assert_eq!(config.server.trusted_proxies, ["10.0.0.0/8".parse().expect("a network")]);
+    }
+
+    #[test]
+    fn all_mistakes_are_told_at_once_by_name() {
+        let error = with_env(&[
+            ("ORDERWORKS_SERVER_LISTEN", "nonsense"),
+            ("ORDERWORKS_CHECKOUT_BURST", "0"),
+            ("ORDERWORKS_LOG_FORMAT", "xml"),
+            ("ORDERWORKS_LOG_COLOUR", "yes"),
+            ("ORDERWORKS_MAIL_TRANSPORT", "smtp"),
+        ])
+        .expect_err("invalid")
+        .to_string();
+        for name in ["server.listen", "checkout.burst", "log.format", "ORDERWORKS_LOG_COLOUR", "mail.smtp_url"] {
+            assert!(error.contains(name), "{name} is missing in: {error}");
+        }
+    }
+
+    #[test]
+    fn a_file_with_unknown_settings_or_bad_syntax_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("orderworks.toml");
+        std::fs::write(&file, "[server]\nlisten = \"127.0.0.1:1\"\nlisen = 3\n[serve]\nx = 1\n").expect("writes");
+        let error = Config::assemble(Some(&file), std::iter::empty()).expect_err("unknown").to_string();
+        assert!(error.contains("server.lisen") && error.contains("serve"), "{error}");
+        std::fs::write(&file, "[server\n").expect("writes");
+        let error = Config::assemble(Some(&file), std::iter::empty()).expect_err("syntax").to_string();
+        assert!(error.contains("orderworks.toml"), "{error}");
+    }
+
+    #[test]
+    fn a_secret_is_not_shown() {
+        let config = with_env(&[
+            ("ORDERWORKS_MAIL_TRANSPORT", "smtp"),
+            ("ORDERWORKS_MAIL_SMTP_URL", "smtps://u:canary@mail.example:465"),
+        ])
+        .expect("valid");
+        assert!(!format!("{:?}{}", config.shown, toml::to_string(&config.shown).expect("toml")).contains("canary"));
+    }
+}

@@ -1,0 +1,178 @@
+//! Merges defaults, file and environment, hands values out typed, and collects every mistake on the way.
+
+use std::{
+    fmt::{self, Display},
+    net::IpAddr,
+    ops::RangeInclusive,
+    path::Path,
+    str::FromStr,
+};
+
+use ipnet::IpNet;
+use serde::de::DeserializeOwned;
+use toml::{Table, Value};
+
+const PREFIX: &str = "ORDERWORKS_";
+
+/// Everything that is wrong with the configuration.
+#[derive(Debug)]
+pub(crate) struct ConfigError(Vec<String>);
+
+impl Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_slice() {
+            [only] => write!(f, "configuration: {only}"),
+            many => {
+                write!(f, "configuration has {} mistakes:", many.len())?;
+                many.iter().try_for_each(|fault| write!(f, "\n  {fault}"))
+            }
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+pub(super) struct Reader {
+    values: Table,
+    faults: Vec<String>,
+}
+
+impl Reader {
+    /// Fails at once only where nothing sensible can follow: a file that cannot be read or is no TOML.
+    pub(super) fn new(
+        defaults: &str,
+        file: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let values = defaults.parse().map_err(|e| ConfigError(vec![format!("shipped defaults: {e}")]))?;
+        let mut reader = Self { values, faults: Vec::new() };
+        if let Some(path) = file {
+            let fail = |why: String| ConfigError(vec![format!("{}: {why}", path.display())]);
+            let text = std::fs::read_to_string(path).map_err(|e| fail(e.to_string()))?;
+            reader.overlay(text.parse().map_err(|e: toml::de::Error| fail(e.to_string()))?, path);
+        }
+        reader.overlay_environment(environment);
+        Ok(reader)
+    }
+
+    fn overlay(&mut self, file: Table, path: &Path) {
+        for (section, value) in file {
+            let Some(Value::Table(known)) = self.values.get_mut(&section) else {
+                self.faults.push(format!("{}: there is no section [{section}]", path.display()));
+                continue;
+            };
+            let Value::Table(settings) = value else {
+                self.faults.push(format!("{}: {section} must be a section, [{section}]", path.display()));
+                continue;
+            };
+            for (key, value) in settings {
+                if known.contains_key(&key) {
+                    known.insert(key, value);
+                } else {
+                    self.faults.push(format!("{}: there is no setting {section}.{key}", path.display()));
+                }
+            }
+        }
+    }
+
+    fn overlay_environment(&mut self, environment: impl Iterator<Item = (String, String)>) {
+        for (name, text) in environment {
+            let Some(rest) = name.strip_prefix(PREFIX) else { continue };
+            // Names outside the known sections belong to the command line or to tests.
+            let Some((section, key)) = rest.split_once('_') else { continue };
+            let Some(Value::Table(known)) = self.values.get_mut(&section.to_lowercase()) else { continue };
+            match known.get_mut(&key.to_lowercase()) {
+                Some(slot) => *slot = as_typed(&text, slot),
+                None => self.faults.push(format!("{name}: there is no such setting")),
+            }
+        }
+    }
+
+    pub(super) fn fault(&mut self, section: &str, key: &str, why: &str) {
+        self.faults.push(format!("{section}.{key} {why}"));
+    }
+
+    /// A value of serde's form; on a mistake it is noted and `fallback` lets the reading go on.
+    pub(super) fn value<T: DeserializeOwned>(&mut self, section: &str, key: &str, fallback: T) -> T {
+        let value = self.values.get(section).and_then(|s| s.get(key)).cloned();
+        let read = match value {
+            Some(value) => value.clone().try_into().map_err(|e: toml::de::Error| (value, e.message().to_owned())),
+            None => Err((Value::Boolean(false), "is missing".to_owned())),
+        };
+        read.unwrap_or_else(|(value, why)| {
+            self.fault(section, key, &format!("= {value}: {why}"));
+            fallback
+        })
+    }
+
+    pub(super) fn text(&mut self, section: &str, key: &str) -> String {
+        self.value(section, key, String::new())
+    }
+
+    /// A text that parses.
+    pub(super) fn parsed<T>(&mut self, section: &str, key: &str, fallback: T) -> T
+    where
+        T: FromStr<Err: Display>,
+    {
+        let text = self.text(section, key);
+        text.parse().unwrap_or_else(|why| {
+            self.fault(section, key, &format!("= \"{text}\": {why}"));
+            fallback
+        })
+    }
+
+    /// A list of CIDR networks or single addresses.
+    pub(super) fn networks(&mut self, section: &str, key: &str) -> Vec<IpNet> {
+        let texts: Vec<String> = self.value(section, key, Vec::new());
+        let mut networks = Vec::new();
+        for text in texts {
+            let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+            match network {
+                Ok(network) => networks.push(network),
+                Err(_) => {
+                    let why = format!("= \"{text}\": expected an address or a network such as 10.0.0.0/8");
+                    self.fault(section, key, &why);
+                }
+            }
+        }
+        networks
+    }
+
+    /// A whole number inside bounds.
+    pub(super) fn within<T>(&mut self, section: &str, key: &str, bounds: RangeInclusive<T>) -> T
+    where
+        T: DeserializeOwned + PartialOrd + Display + Copy,
+    {
+        let (low, high) = (*bounds.start(), *bounds.end());
+        let number = self.value(section, key, low);
+        if !bounds.contains(&number) {
+            self.fault(section, key, &format!("= {number}: must be between {low} and {high}"));
+        }
+        number
+    }
+
+    /// The merged values, with secrets replaced where they are set.
+    pub(super) fn shown(&self, secrets: &[(&str, &str)]) -> Table {
+        let mut shown = self.values.clone();
+        for (section, key) in secrets {
+            let slot = shown.get_mut(*section).and_then(|s| s.get_mut(*key));
+            if let Some(slot) = slot.filter(|slot| slot.as_str() != Some("")) {
+                *slot = Value::String("[hidden]".to_owned());
+            }
+        }
+        shown
+    }
+
+    pub(super) fn finish<T>(self, config: T) -> Result<T, ConfigError> {
+        if self.faults.is_empty() { Ok(config) } else { Err(ConfigError(self.faults)) }
+    }
+}
+
+/// Reads an environment text as the type the default has; what does not fit stays a text and is refused by name later.
+fn as_typed(text: &str, default: &Value) -> Value {
+    if default.is_str() {
+        return Value::String(text.to_owned());
+    }
+    let parsed = format!("v = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("v"));
+    parsed.unwrap_or_else(|| Value::String(text.to_owned()))
+}

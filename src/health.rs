@@ -1,0 +1,41 @@
+//! What `/readyz` asks beside the stores. The API takes orders without either, so both can only degrade it.
+
+use api::{Health, HealthCheck, HealthStatus};
+use async_trait::async_trait;
+use jobs::worker::WorkersHealth;
+use tokio::sync::watch;
+use workers::relay::RelayHealth;
+
+/// Whether the outbox is emptied.
+pub(crate) struct RelayCheck(pub(crate) watch::Receiver<RelayHealth>);
+
+/// Whether jobs can be run.
+pub(crate) struct WorkersCheck(pub(crate) WorkersHealth);
+
+#[async_trait]
+impl HealthCheck for RelayCheck {
+    fn name(&self) -> &'static str {
+        "relay"
+    }
+
+    async fn check(&self) -> Health {
+        let healthy = self.0.borrow().trouble.is_none();
+        if healthy { Health::OK } else { Health::not_ok(HealthStatus::Degraded, "cannot publish; orders wait") }
+    }
+}
+
+#[async_trait]
+impl HealthCheck for WorkersCheck {
+    fn name(&self) -> &'static str {
+        "workers"
+    }
+
+    async fn check(&self) -> Health {
+        let deaf = self.0.queues().into_iter().filter(|queue| !queue.is_ready()).map(|queue| queue.queue);
+        let deaf: Vec<_> = deaf.collect();
+        if deaf.is_empty() {
+            return Health::OK;
+        }
+        Health::not_ok(HealthStatus::Degraded, format!("cannot consume: {}", deaf.join(", ")))
+    }
+}

@@ -1,0 +1,75 @@
+//! How mails leave, from the configuration.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use secrecy::SecretString;
+use url::Url;
+use workers::mail::{Mailer, SmtpConfig, SmtpSecurity};
+
+use crate::config::{Mail, MailTransport};
+
+/// SMTP connections kept by one process.
+const CONNECTIONS_MAX: u32 = 8;
+
+/// The mailer; files go into `folder`.
+pub(crate) fn mailer(mail: &Mail, folder: &Path) -> anyhow::Result<Mailer> {
+    Ok(match mail.transport {
+        MailTransport::File => Mailer::file(folder.join("mail"), &mail.from)?,
+        MailTransport::Smtp => Mailer::smtp(&smtp(&mail.smtp_url).context("mail.smtp_url")?, &mail.from)?,
+    })
+}
+
+/// `smtps://` is TLS, `smtp://…?tls=required` is STARTTLS, `smtp://` alone has no protection and is therefore for
+/// this machine only. The text may hold a password: no error repeats it.
+fn smtp(text: &str) -> anyhow::Result<SmtpConfig> {
+    let url: Url = text.parse().context("is no URL such as smtps://user:password@host:465")?;
+    let host = url.host_str().context("names no host")?.to_owned();
+    let starttls = url.query() == Some("tls=required");
+    let (security, usual_port) = match (url.scheme(), starttls) {
+        ("smtps", false) => (SmtpSecurity::Tls, 465),
+        ("smtp", true) => (SmtpSecurity::StartTls, 587),
+        ("smtp", false) if is_local(&host) => (SmtpSecurity::Plain, 25),
+        ("smtp", false) => bail!("has no protection: use smtps:// or add ?tls=required"),
+        _ => bail!("must begin with smtps:// or smtp://"),
+    };
+    let decoded = |text: &str| -> anyhow::Result<String> {
+        Ok(percent_encoding::percent_decode_str(text).decode_utf8().context("has a user or password that is no UTF-8")?.into_owned())
+    };
+    let credentials = match (url.username(), url.password()) {
+        ("", None) => None,
+        (user, Some(password)) => Some((decoded(user)?, SecretString::from(decoded(password)?))),
+        _ => bail!("names a user without a password"),
+    };
+    let port = url.port().unwrap_or(usual_port);
+    Ok(SmtpConfig { host, port, security, credentials, connections_max: CONNECTIONS_MAX })
+}
+
+fn is_local(host: &str) -> bool {
+    host == "localhost" || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    #[test]
+    fn the_three_forms() {
+        let tls = smtp("smtps://u%40x:p%2Fw@mail.example").expect("valid");
+        assert_eq!((tls.security, tls.port), (SmtpSecurity::Tls, 465));
+        let (user, password) = tls.credentials.expect("has credentials");
+        assert_eq!((user.as_str(), password.expose_secret()), ("u@x", "p/w"));
+        assert_eq!(smtp("smtp://h:25?tls=required").expect("valid").security, SmtpSecurity::StartTls);
+        assert_eq!(smtp("smtp://127.0.0.1:1025").expect("valid").security, SmtpSecurity::Plain);
+    }
+
+    #[test]
+    fn refusals_do_not_repeat_the_password() {
+        for bad in ["smtp://u:canary@mail.example:25", "http://u:canary@h", "canary", "smtps://u@h"] {
+            let error = format!("{:#}", smtp(bad).expect_err("refused"));
+            assert!(!error.contains("canary"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The demo shop of `orderworks dev`: one merchant, two keys, 24 products in 4 categories.
+//!
+//! Guarantees: seeding again changes nothing a user has changed since; the keys stay the same over restarts, kept in
+//! a file only its owner may read (the store has hashes only).
+
+use std::{
+    fs,
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, bail};
+use base::Ambient;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use store::{
+    OrderStore,
+    catalog::ProductData,
+    domain::{Currency, KeyId, MerchantId},
+    merchants::{KeyRecord, KeyScope},
+};
+use uuid::Uuid;
+
+/// Units of each product at first.
+const STOCK: i64 = 100_000;
+
+/// The demo merchant's name in mails.
+const MERCHANT_NAME: &str = "Harbour & Pine";
+
+/// Both keys of the demo merchant, in clear.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct DemoKeys {
+    pub(crate) publishable: String,
+    pub(crate) secret: String,
+}
+
+impl DemoKeys {
+    /// Those given, else those of `folder`, else fresh ones; then kept in `folder`.
+    pub(crate) fn settle(folder: &Path, publishable: Option<String>, secret: Option<String>) -> anyhow::Result<Self> {
+        let path = folder.join("demo-keys.json");
+        let kept: Option<Self> = match fs::read(&path) {
+            Ok(bytes) => {
+                let damaged = || format!("{} is damaged; remove it to get fresh keys", path.display());
+                Some(serde_json::from_slice(&bytes).with_context(damaged)?)
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+        };
+        let (kept_publishable, kept_secret) = kept.map(|k| (k.publishable, k.secret)).unzip();
+        let keys = Self {
+            publishable: settle_key("owk_pub_", publishable, kept_publishable)?,
+            secret: settle_key("owk_sec_", secret, kept_secret)?,
+        };
+        write_private(&path, &serde_json::to_vec_pretty(&keys)?)?;
+        Ok(keys)
+    }
+}
+
+/// Makes sure merchant, keys and products are there.
+pub(crate) async fn demo_shop(store: &dyn OrderStore, keys: &DemoKeys, ambient: &Ambient) -> anyhow::Result<()> {
+    let merchant = MerchantId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_de30_0001));
+    let now = ambient.now();
+    let new = store.ensure_merchant(merchant, MERCHANT_NAME, now).await?;
+    for (key, scope) in [(&keys.publishable, KeyScope::Publishable), (&keys.secret, KeyScope::Secret)] {
+        let record = KeyRecord { id: KeyId::fresh(ambient), merchant, scope };
+        store.ensure_key(&record, Sha256::digest(key.as_bytes()).into(), now).await?;
+    }
+    // Only a new shop is filled: products the user has removed or repriced stay so. A start cut short in the middle
+    // leaves a half-filled shop, so it counts as new until its last product is there.
+    let last = PRODUCTS[PRODUCTS.len() - 1].0;
+    if !new && store.product(merchant, last).await?.is_some() {
+        return Ok(());
+    }
+    let currency: Currency = "EUR".parse()?;
+    for (sku, name, category, price_minor) in PRODUCTS {
+        let product = ProductData {
+            sku: sku.into(),
+            name: name.into(),
+            description: None,
+            category: category.into(),
+            price_minor,
+            currency,
+            low_stock_at: 10,
+        };
+        store.put_product(merchant, product, now).await?;
+        store.put_inventory(merchant, sku, STOCK, now, None).await?;
+    }
+    Ok(())
+}
+
+fn settle_key(prefix: &str, given: Option<String>, kept: Option<String>) -> anyhow::Result<String> {
+    let Some(key) = given.or(kept) else { return fresh_key(prefix) };
+    let tail = key.strip_prefix(prefix).unwrap_or_default();
+    if !(16..=128).contains(&tail.len()) || !tail.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') {
+        bail!("a key given to `dev` must be {prefix} followed by 16 to 128 letters, digits, - or _");
+    }
+    Ok(key)
+}
+
+/// 160 bits of the operating system.
+fn fresh_key(prefix: &str) -> anyhow::Result<String> {
+    let mut bytes = [0_u8; 20];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("the system gives no randomness: {error}"))?;
+    let tail: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(format!("{prefix}{tail}"))
+}
+
+/// Written beside and renamed, so that a cut never leaves half a file.
+fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let beside: PathBuf = path.with_extension("new");
+    let written = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&beside)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&beside, path));
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Sku, name, category, price in minor units.
+const PRODUCTS: [(&str, &str, &str, i64); 24] = [
+    ("CUP-ENAMEL", "Enamel cup", "kitchen", 1_250),
+    ("POT-CAST-24", "Cast-iron pot, 24 cm", "kitchen", 8_900),
+    ("KNIFE-CHEF", "Chef's knife", "kitchen", 6_450),
+    ("BOARD-OAK", "Oak cutting board", "kitchen", 3_900),
+    ("KETTLE-1L", "Whistling kettle, 1 l", "kitchen", 4_200),
+    ("TOWEL-LINEN", "Linen tea towel", "kitchen", 1_490),
+    ("BLANKET-WOOL", "Wool blanket", "home", 7_900),
+    ("LAMP-DESK", "Brass desk lamp", "home", 11_900),
+    ("VASE-STONE", "Stoneware vase", "home", 3_450),
+    ("CANDLE-PINE", "Pine candle", "home", 1_850),
+    ("RUG-JUTE", "Jute rug", "home", 12_900),
+    ("CUSHION-45", "Cushion, 45 cm", "home", 2_990),
+    ("TEE-BLACK-M", "T-shirt, black, M", "clothing", 2_490),
+    ("TEE-WHITE-M", "T-shirt, white, M", "clothing", 2_490),
+    ("SWEATER-NAVY", "Fisherman's sweater, navy", "clothing", 9_900),
+    ("BEANIE-GREY", "Wool beanie, grey", "clothing", 2_700),
+    ("SOCKS-3", "Merino socks, three pairs", "clothing", 3_300),
+    ("RAINCOAT-L", "Raincoat, L", "clothing", 13_900),
+    ("NOTEBOOK-A5", "Notebook, A5, dotted", "paper", 1_190),
+    ("PEN-BRASS", "Brass pen", "paper", 4_900),
+    ("CARDS-10", "Ten letterpress cards", "paper", 1_990),
+    ("PLANNER", "Undated planner", "paper", 2_690),
+    ("PENCILS-12", "Twelve pencils", "paper", 990),
+    ("WRAP-5", "Wrapping paper, five sheets", "paper", 850),
+];

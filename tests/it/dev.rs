@@ -1,0 +1,121 @@
+//! The main job through the real binary: placed, charged, fulfilled, mailed, notified.
+
+use std::collections::BTreeMap;
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use standardwebhooks::Webhook;
+
+use crate::util::{Client, Dev, Receiver, order, run_json};
+
+async fn ledger(dev: &Dev, order: &str) -> Vec<Value> {
+    let url = format!("{}?order={order}", dev.ready.ledger_url);
+    let answer: Value = reqwest::get(url).await.expect("answers").json().await.expect("is JSON");
+    answer["data"].as_array().expect("a list").clone()
+}
+
+fn mails(dev: &Dev, order: &str) -> Vec<String> {
+    let files = std::fs::read_dir(&dev.ready.mail_folder).expect("a mail folder");
+    let names = files.map(|f| f.expect("readable").file_name().into_string().expect("UTF-8"));
+    names.filter(|name| name.contains(order)).collect()
+}
+
+async fn available(client: &Client, sku: &str) -> i64 {
+    client.get(&format!("/v1/products/{sku}")).await["available"].as_i64().expect("a number")
+}
+
+#[tokio::test]
+async fn an_order_is_charged_fulfilled_mailed_and_notified() {
+    let data = tempfile::tempdir().expect("a folder");
+    let dev = Dev::start(data.path()).await;
+    let (merchant, receiver) = (dev.merchant(), Receiver::start().await);
+    let wanted = json!({ "url": receiver.url, "events": ["*"] });
+    let (status, endpoint) = merchant.send(Method::POST, "/v1/webhook_endpoints", Some(&wanted)).await;
+    assert_eq!(status, StatusCode::CREATED, "{endpoint}");
+    let stock = available(&merchant, "CUP-ENAMEL").await;
+
+    let id = dev.storefront().accepted("first", "pm_card_visa").await;
+    let ended = merchant.ended(&id).await;
+    assert_eq!(ended["status"], "fulfilled", "{ended}");
+    assert_eq!(ended["payment"]["status"], "captured", "{ended}");
+    assert_eq!(ledger(&dev, &id).await.len(), 1);
+    assert_eq!(available(&merchant, "CUP-ENAMEL").await, stock - 1);
+
+    let verifier = Webhook::new(endpoint["secret"].as_str().expect("a secret")).expect("a good secret");
+    let about = |taken: &[(http::HeaderMap, bytes::Bytes)]| -> BTreeMap<u64, String> {
+        let bodies = taken.iter().map(|(headers, body)| {
+            verifier.verify(body, headers).expect("the official verifier accepts it");
+            serde_json::from_slice::<Value>(body).expect("is JSON")
+        });
+        let ours = bodies.filter(|b| b["data"]["id"] == *id || b["data"]["order_id"] == *id);
+        ours.map(|b| (b["sequence"].as_u64().expect("a number"), b["type"].as_str().expect("a kind").to_owned()))
+            .collect()
+    };
+    let taken = receiver.until(|taken| about(taken).len() >= 4).await;
+    let kinds: Vec<_> = about(&taken).into_values().collect();
+    assert_eq!(kinds, ["order.placed", "payment.captured", "order.paid", "order.fulfilled"]);
+
+    let timeline = merchant.get(&format!("/v1/orders/{id}/timeline")).await.to_string();
+    assert!(timeline.contains("charge_payment") && timeline.contains("order.fulfilled"), "{timeline}");
+    assert!(dev.stop().await.success());
+    let sent: Vec<_> = std::fs::read_dir(data.path().join("mail")).expect("a mail folder").collect();
+    assert_eq!(sent.len(), 1, "one mail, and no half-written file beside it");
+}
+
+#[tokio::test]
+async fn a_declined_card_gives_the_stock_back_and_says_so() {
+    let data = tempfile::tempdir().expect("a folder");
+    let dev = Dev::start(data.path()).await;
+    let merchant = dev.merchant();
+    let stock = available(&merchant, "CUP-ENAMEL").await;
+    let id = merchant.accepted("declined", "pm_card_chargeDeclined").await;
+    assert_eq!(merchant.ended(&id).await["status"], "payment_failed");
+    assert_eq!(available(&merchant, "CUP-ENAMEL").await, stock);
+    assert!(ledger(&dev, &id).await.is_empty());
+    assert!(dev.stop().await.success());
+    let mail = std::fs::read_dir(data.path().join("mail")).expect("a mail folder").next().expect("a mail");
+    let text = std::fs::read_to_string(mail.expect("readable").path()).expect("text");
+    assert!(text.contains(&id) && text.to_lowercase().contains("declined"), "{text}");
+}
+
+#[tokio::test]
+async fn an_answer_that_never_comes_is_one_capture() {
+    let data = tempfile::tempdir().expect("a folder");
+    let dev = Dev::start(data.path()).await;
+    let id = dev.merchant().accepted("timeout", "pm_sandbox_timeout").await;
+    assert_eq!(dev.merchant().ended(&id).await["status"], "fulfilled");
+    assert_eq!(ledger(&dev, &id).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_flaky_provider_is_retried_and_the_attempts_can_be_read() {
+    let data = tempfile::tempdir().expect("a folder");
+    let dev = Dev::start(data.path()).await;
+    let id = dev.merchant().accepted("flaky", "pm_sandbox_flaky").await;
+    assert_eq!(dev.merchant().ended(&id).await["status"], "fulfilled");
+    assert_eq!(ledger(&dev, &id).await.len(), 1);
+    assert_eq!(mails(&dev, &id).len(), 1);
+    // A stop writes the attempt log out, which otherwise lags by up to a second.
+    assert!(dev.stop().await.success());
+    let attempts = run_json(data.path(), &["inspect", "attempts", "--order", &id, "--kind", "charge_payment"]).await;
+    let job = attempts[0]["job"].as_str().expect("a job").to_owned();
+    let job = run_json(data.path(), &["inspect", "job", &job]).await;
+    let outcomes: Vec<_> = job["attempts"].as_array().expect("a list").iter().map(|a| a["outcome"].clone()).collect();
+    assert_eq!(outcomes, ["retried", "retried", "completed"], "{job}");
+}
+
+#[tokio::test]
+async fn a_restart_goes_on_where_it_stopped() {
+    let data = tempfile::tempdir().expect("a folder");
+    let dev = Dev::start(data.path()).await;
+    let (keys, merchant) = (dev.ready.secret_key.clone(), dev.merchant());
+    let slow = merchant.accepted("slow", "pm_sandbox_slow").await;
+    assert!(dev.stop().await.success());
+    let dev = Dev::start(data.path()).await;
+    assert_eq!(dev.ready.secret_key, keys, "the keys stay");
+    assert_eq!(dev.merchant().ended(&slow).await["status"], "fulfilled");
+    let again = dev.merchant().place("slow", &order("CUP-ENAMEL", 1, "pm_sandbox_slow")).await.expect("answers");
+    assert_eq!(again.0, StatusCode::ACCEPTED);
+    assert_eq!(again.1["id"], *slow, "the idempotency key is still known");
+    assert_eq!(ledger(&dev, &slow).await.len(), 1);
+}

@@ -1,0 +1,93 @@
+//! A client of the HTTP contract.
+
+use std::time::{Duration, Instant};
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::PATIENCE;
+
+/// Speaks with one key.
+#[derive(Clone)]
+pub(crate) struct Client {
+    http: reqwest::Client,
+    base: String,
+    key: String,
+}
+
+impl Client {
+    pub(crate) fn new(base: &str, key: &str) -> Self {
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().expect("builds");
+        Self { http, base: base.to_owned(), key: key.to_owned() }
+    }
+
+    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.base)).bearer_auth(&self.key)
+    }
+
+    pub(crate) async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> (StatusCode, Value) {
+        let mut request = self.request(method, path);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let answer = request.send().await.expect("answers");
+        (answer.status(), answer.json().await.unwrap_or(Value::Null))
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Value {
+        let (status, body) = self.send(Method::GET, path, None).await;
+        assert_eq!(status, StatusCode::OK, "{path}: {body}");
+        body
+    }
+
+    /// Places an order under a key; an error means that no answer came.
+    pub(crate) async fn place(&self, key: &str, body: &Value) -> Result<(StatusCode, Value), reqwest::Error> {
+        let request = self.request(Method::POST, "/v1/orders").header("idempotency-key", key).json(body);
+        let answer = request.send().await?;
+        Ok((answer.status(), answer.json().await?))
+    }
+
+    /// Places an order and expects it to be accepted.
+    pub(crate) async fn accepted(&self, key: &str, method: &str) -> String {
+        let (status, body) = self.place(key, &order("CUP-ENAMEL", 1, method)).await.expect("answers");
+        assert_eq!(status, StatusCode::ACCEPTED, "{body}");
+        body["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Asks until the order has ended, and answers it. There is no push on plain HTTP, so this polls.
+    pub(crate) async fn ended(&self, id: &str) -> Value {
+        let start = Instant::now();
+        loop {
+            let order = self.get(&format!("/v1/orders/{id}")).await;
+            if !matches!(order["status"].as_str(), Some("pending" | "paid")) {
+                return order;
+            }
+            assert!(start.elapsed() < PATIENCE, "{id} does not end: {order}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// All items of a list route.
+    pub(crate) async fn all(&self, path: &str) -> Vec<Value> {
+        let mut items: Vec<Value> = Vec::new();
+        loop {
+            let after = items.last().map(|last| format!("&starting_after={}", last["id"].as_str().expect("an id")));
+            let page = self.get(&format!("{path}?limit=100{}", after.unwrap_or_default())).await;
+            items.extend(page["data"].as_array().expect("a list").iter().cloned());
+            if page["has_more"] != true {
+                return items;
+            }
+        }
+    }
+}
+
+/// The body of an order.
+pub(crate) fn order(sku: &str, quantity: u32, method: &str) -> Value {
+    json!({
+        "customer": { "email": "ada@example.com", "name": "Ada Lovelace" },
+        "currency": "EUR",
+        "items": [{ "sku": sku, "quantity": quantity }],
+        "payment_method": method,
+    })
+}

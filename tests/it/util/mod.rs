@@ -1,0 +1,102 @@
+//! Vocabulary: a [`Dev`] is a running `orderworks dev` over a data folder; [`Dev::kill`] is `kill -9`, [`Dev::stop`] is
+//! TERM. A [`Receiver`] is a merchant's real HTTP listener. [`Client`] speaks the HTTP contract with one key.
+
+mod client;
+mod receiver;
+
+pub(crate) use client::{Client, order};
+pub(crate) use receiver::Receiver;
+
+use std::{path::Path, process::Stdio, time::Duration};
+
+use serde::Deserialize;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+};
+
+/// Longest anything here may take; reached only when something is broken.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What `dev --json` says once it is ready.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Ready {
+    pub(crate) url: String,
+    pub(crate) publishable_key: String,
+    pub(crate) secret_key: String,
+    pub(crate) ledger_url: String,
+    pub(crate) mail_folder: std::path::PathBuf,
+}
+
+/// A running `orderworks dev`.
+pub(crate) struct Dev {
+    child: Child,
+    pub(crate) ready: Ready,
+}
+
+impl Dev {
+    /// Starts over `data` and waits until it is ready.
+    pub(crate) async fn start(data: &Path) -> Self {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(data.join("log")).expect("a log file");
+        let mut child = orderworks(data)
+            .args(["dev", "--json", "--listen", "127.0.0.1:0"])
+            .env("ORDERWORKS_CHECKOUT_PER_KEY_PER_SECOND", "100000")
+            .env("ORDERWORKS_CHECKOUT_PER_IP_PER_SECOND", "100000")
+            .env("ORDERWORKS_CHECKOUT_BURST", "100000")
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .expect("spawns");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("ready in time").expect("reads");
+        let Some(line) = line else {
+            let log = std::fs::read_to_string(data.join("log")).unwrap_or_default();
+            panic!("ended before it was ready: {log}");
+        };
+        let ready = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        Self { child, ready }
+    }
+
+    pub(crate) fn merchant(&self) -> Client {
+        Client::new(&self.ready.url, &self.ready.secret_key)
+    }
+
+    pub(crate) fn storefront(&self) -> Client {
+        Client::new(&self.ready.url, &self.ready.publishable_key)
+    }
+
+    /// `kill -9`, and waits until the process is gone.
+    pub(crate) async fn kill(mut self) {
+        self.child.kill().await.expect("kills");
+    }
+
+    /// TERM; answers the exit status.
+    pub(crate) async fn stop(mut self) -> std::process::ExitStatus {
+        let pid = self.child.id().expect("running").to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().await.expect("runs kill").success());
+        tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("stops in time").expect("waits")
+    }
+}
+
+/// The binary over a data folder, with a clean environment as far as it is ours.
+pub(crate) fn orderworks(data: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_orderworks"));
+    command.arg("--data").arg(data).env_remove("ORDERWORKS_CONFIG");
+    command
+}
+
+/// Runs a command to its end; answers exit status, standard output, standard error.
+pub(crate) async fn run(data: &Path, args: &[&str]) -> (bool, String, String) {
+    let child = orderworks(data).args(args).stdin(Stdio::null()).output();
+    let done = tokio::time::timeout(PATIENCE, child).await.expect("ends in time").expect("runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    (done.status.success(), text(done.stdout), text(done.stderr))
+}
+
+/// [`run`] with `--json`, its answer parsed.
+pub(crate) async fn run_json(data: &Path, args: &[&str]) -> serde_json::Value {
+    let (ok, out, err) = run(data, &[&["--json"], args].concat()).await;
+    assert!(ok, "{args:?}: {err}");
+    serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}"))
+}

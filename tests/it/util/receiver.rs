@@ -1,0 +1,52 @@
+//! A merchant's listener: takes webhooks over real HTTP and keeps them.
+
+use std::sync::{Arc, Mutex};
+
+use axum::{Router, body::Bytes, extract::State, http::HeaderMap, http::StatusCode, routing::post};
+use tokio::sync::Notify;
+
+/// A running listener; ends with the test's runtime.
+#[derive(Clone)]
+pub(crate) struct Receiver {
+    pub(crate) url: String,
+    taken: Arc<Mutex<Vec<(HeaderMap, Bytes)>>>,
+    arrived: Arc<Notify>,
+}
+
+impl Receiver {
+    pub(crate) async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let url = format!("http://{}/hook", listener.local_addr().expect("an address"));
+        let receiver = Self { url, taken: Arc::default(), arrived: Arc::default() };
+        let app = Router::new().route("/hook", post(take)).with_state(receiver.clone());
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        receiver
+    }
+
+    /// Everything taken so far.
+    pub(crate) fn taken(&self) -> Vec<(HeaderMap, Bytes)> {
+        self.taken.lock().expect("not poisoned").clone()
+    }
+
+    /// Waits until what was taken satisfies `enough`.
+    pub(crate) async fn until(&self, enough: impl Fn(&[(HeaderMap, Bytes)]) -> bool) -> Vec<(HeaderMap, Bytes)> {
+        let wait = async {
+            loop {
+                // Armed before the check, so that an arrival in between is not missed.
+                let arrival = self.arrived.notified();
+                let taken = self.taken();
+                if enough(&taken) {
+                    return taken;
+                }
+                arrival.await;
+            }
+        };
+        tokio::time::timeout(super::PATIENCE, wait).await.expect("webhooks arrive in time")
+    }
+}
+
+async fn take(State(receiver): State<Receiver>, headers: HeaderMap, body: Bytes) -> StatusCode {
+    receiver.taken.lock().expect("not poisoned").push((headers, body));
+    receiver.arrived.notify_waiters();
+    StatusCode::NO_CONTENT
+}
