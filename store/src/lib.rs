@@ -12,6 +12,7 @@ pub mod merchants;
 pub mod orders;
 pub mod outbox;
 pub mod payments;
+pub mod sqlite;
 pub mod webhook_url;
 pub mod webhooks;
 
