@@ -7,7 +7,11 @@
 //!
 //! What becomes what is in [`crate::subscriptions`].
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+    time::Duration,
+};
 
 use base::{Ambient, Timestamp};
 use jobs::{Backoff, Engine, JobError};
@@ -171,13 +175,16 @@ impl Relay {
 struct Subscribers(HashMap<(MerchantId, EventKind), Vec<EndpointId>>);
 
 impl Subscribers {
-    async fn of(&mut self, store: &dyn OrderStore, message: &OutboxMessage) -> Result<&[EndpointId], JobError> {
+    async fn of(
+        &mut self,
+        store: &dyn OrderStore,
+        message: &OutboxMessage,
+    ) -> Result<&[EndpointId], JobError> {
         let OutboxBody::Event(event) = &message.body else { return Ok(&[]) };
         let key = (event.merchant, event.kind);
-        if !self.0.contains_key(&key) {
-            let found = store.subscribers(event.merchant, event.kind).await?;
-            self.0.insert(key, found);
-        }
-        Ok(self.0.get(&key).map_or(&[], Vec::as_slice))
+        Ok(match self.0.entry(key) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(free) => free.insert(store.subscribers(event.merchant, event.kind).await?),
+        })
     }
 }

@@ -4,11 +4,7 @@
 //! kind apart, so publishing a message again publishes the same jobs.
 
 use base::{Ambient, TraceContext, ids::Uuid};
-use jobs::{
-    Envelope, Job, JobId,
-    engine::EngineError,
-    envelope::EnqueueOptions,
-};
+use jobs::{Envelope, Job, JobId, engine::EngineError, envelope::EnqueueOptions};
 use store::{
     domain::{EndpointId, Event, EventKind},
     outbox::{Command, OutboxBody, OutboxMessage},
@@ -41,7 +37,11 @@ pub fn job_id(message: Uuid, kind: &str, discriminator: &str) -> JobId {
     JobId::derived(message, &format!("{kind}:{discriminator}"))
 }
 
-fn of_event(event: &Event, subscribers: &[EndpointId], ambient: &Ambient) -> Result<Vec<Envelope>, EngineError> {
+fn of_event(
+    event: &Event,
+    subscribers: &[EndpointId],
+    ambient: &Ambient,
+) -> Result<Vec<Envelope>, EngineError> {
     let publish = Publish { message: event.id.0, trace: event.trace, ambient };
     let mut jobs = Vec::with_capacity(2 + subscribers.len());
     if let Some(order) = event.order {
@@ -130,7 +130,9 @@ mod tests {
             let expected: &[&str] = match kind {
                 EventKind::OrderPlaced => &["charge_payment"],
                 EventKind::OrderPaid => &["fulfil_order", "send_email"],
-                EventKind::OrderCancelled | EventKind::OrderRefunded | EventKind::PaymentFailed => &["send_email"],
+                EventKind::OrderCancelled | EventKind::OrderRefunded | EventKind::PaymentFailed => {
+                    &["send_email"]
+                }
                 _ => &[],
             };
             assert_eq!(kinds(kind), expected, "{kind}");
@@ -144,7 +146,7 @@ mod tests {
         let message = message(EventKind::OrderPaid, true);
         let OutboxBody::Event(event) = &message.body else { unreachable!() };
         let first = expand(&message, &endpoints, &ambient).expect("expands");
-        clock.advance(std::time::Duration::from_secs(60));
+        clock.advance(std::time::Duration::from_mins(1));
         let second = expand(&message, &endpoints, &ambient).expect("expands");
         assert_eq!(first.len(), 4);
         let ids = |jobs: &[Envelope]| jobs.iter().map(|job| job.id).collect::<Vec<_>>();

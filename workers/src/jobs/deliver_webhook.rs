@@ -20,7 +20,7 @@ use store::{
 use crate::{
     env::Env,
     registry::WEBHOOKS,
-    webhook::{Answer, SecretError, Target, TOTAL_TIMEOUT, body_of},
+    webhook::{Answer, SecretError, TOTAL_TIMEOUT, Target, body_of},
 };
 
 /// After each failure; the first attempt is made at once. 75.6 hours in all, as Svix does it.

@@ -9,7 +9,10 @@ mod file;
 mod smtp;
 mod view;
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use base::Timestamp;
 use lettre::{Address, Message, message::Mailbox, message::MultiPart};
@@ -174,7 +177,7 @@ impl Mailer {
         Message::builder()
             .from(self.from.clone())
             .to(recipient)
-            .date(at.into())
+            .date(UNIX_EPOCH + Duration::from_millis(u64::try_from(at.as_millisecond()).unwrap_or(0)))
             .message_id(Some(self.message_id(mail.order.id, mail.template)))
             .subject(one_line(&shown.subject))
             .multipart(MultiPart::alternative_plain_html(shown.text, shown.html))

@@ -137,8 +137,8 @@ impl PaymentProvider for SandboxProvider {
         let (status, body) = self.exchange(call).await?;
         if status.is_success() {
             let refund: Refund = decode(&body)?;
-            let asked_for =
-                refund.idempotency_key == request.idempotency_key && refund.amount_minor == request.amount_minor;
+            let asked_for = refund.idempotency_key == request.idempotency_key
+                && refund.amount_minor == request.amount_minor;
             return if asked_for {
                 Ok(RefundOutcome::Done { reference: refund.id })
             } else {

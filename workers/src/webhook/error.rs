@@ -27,7 +27,7 @@ fn has<T: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
         let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if error.is::<T>() || wrapped.is_some_and(|inner| inner.is::<T>()) {
+        if error.is::<T>() || wrapped.is_some_and(<dyn Error + Send + Sync>::is::<T>) {
             return true;
         }
         next = error.source();

@@ -13,9 +13,7 @@ use std::{sync::Arc, time::Duration};
 
 use base::{Ambient, Timestamp, TraceContext};
 use reqwest::Client;
-use standardwebhooks::{
-    HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP, Webhook,
-};
+use standardwebhooks::{HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP, Webhook};
 use store::{domain::EventId, webhook_url::UrlPolicy};
 use url::Url;
 
@@ -28,7 +26,7 @@ pub const TOTAL_TIMEOUT: Duration = Duration::from_secs(15);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How much of an answer is read: enough to keep the connection for the next event, useless for anything else.
 const RESPONSE_BYTES_MAX: usize = 16 * 1024;
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 const IDLE_PER_HOST_MAX: usize = 8;
 
 /// Posts events; clones share the connections.
@@ -153,7 +151,8 @@ mod tests {
     async fn a_name_that_resolves_to_a_blocked_address_is_never_dialled() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("bound").port();
-        let sender = WebhookSender::new(UrlPolicy { allow_loopback: false }, Ambient::system()).expect("a client");
+        let sender =
+            WebhookSender::new(UrlPolicy { allow_loopback: false }, Ambient::system()).expect("a client");
         // Past the check of the URL, as a name under a stranger's control would get.
         let url = Url::parse(&format!("http://localhost:{port}/hook")).expect("a URL");
         let headers =

@@ -221,7 +221,8 @@ impl Inner {
 }
 
 fn entry(row: &SqliteRow) -> Result<Entry, sqlx::Error> {
-    let r#type = if row.try_get::<&str, _>("type")? == "charge" { EntryType::Charge } else { EntryType::Refund };
+    let r#type =
+        if row.try_get::<&str, _>("type")? == "charge" { EntryType::Charge } else { EntryType::Refund };
     Ok(Entry {
         id: row.try_get("id")?,
         r#type,

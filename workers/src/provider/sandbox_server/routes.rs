@@ -168,8 +168,7 @@ async fn ledger(
     Query(query): Query<LedgerQuery>,
 ) -> Result<Response, SandboxError> {
     let limit = query.limit.unwrap_or(LEDGER_PAGE_DEFAULT).clamp(1, LEDGER_PAGE_MAX);
-    let (data, has_more) =
-        server.0.entries(limit, query.after.as_deref(), query.order.as_deref()).await?;
+    let (data, has_more) = server.0.entries(limit, query.after.as_deref(), query.order.as_deref()).await?;
     Ok(Json(serde_json::json!({ "object": "list", "data": data, "has_more": has_more })).into_response())
 }
 
@@ -189,6 +188,7 @@ fn json(body: String) -> Response {
 }
 
 fn problem(status: StatusCode, code: &'static str) -> Response {
-    let body = serde_json::json!({ "type": "about:blank", "title": code, "status": status.as_u16(), "code": code });
+    let body =
+        serde_json::json!({ "type": "about:blank", "title": code, "status": status.as_u16(), "code": code });
     (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
 }
