@@ -197,8 +197,9 @@ mod tests {
 
     #[test]
     fn a_table_repeats_its_last_entry() {
+        const DELAYS: &[Duration] = &[Duration::from_secs(5), Duration::from_mins(5)];
         let (ambient, _) = Ambient::steered(3, Timestamp::UNIX_EPOCH);
-        let table = Backoff::Table(&[Duration::from_secs(5), Duration::from_secs(300)]);
+        let table = Backoff::Table(DELAYS);
         assert!((5.0..=5.5).contains(&table.delay(1, &ambient).as_secs_f64()));
         assert!((300.0..=330.0).contains(&table.delay(9, &ambient).as_secs_f64()));
     }

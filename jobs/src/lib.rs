@@ -7,13 +7,25 @@
 //! Start with [`job::Job`]; engines are described by [`engine::Engine`]; [`worker`] runs jobs; a new engine
 //! proves itself with [`conformance`]; [`testing`] is the kit for authors of jobs.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod engine;
 pub mod envelope;
 pub mod error;
 pub mod job;
+pub mod producer;
+pub mod recorder;
 pub mod records;
+pub mod registry;
+pub mod sqlite;
+#[cfg(feature = "testing")]
+pub mod testing;
+pub mod worker;
 
 pub use engine::Engine;
 pub use envelope::{Envelope, JobId};
 pub use error::JobError;
 pub use job::{Backoff, Job, JobContext, Priority};
+pub use producer::Producer;
+pub use registry::Registry;
+pub use worker::Workers;

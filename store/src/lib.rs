@@ -12,6 +12,8 @@ pub mod merchants;
 pub mod orders;
 pub mod outbox;
 pub mod payments;
+pub mod sqlite;
+pub mod webhook_url;
 pub mod webhooks;
 
 pub use error::StoreError;

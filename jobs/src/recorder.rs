@@ -1,0 +1,202 @@
+//! Carries attempt records from the workers to a [`RecordStore`] without ever slowing a job.
+//!
+//! Guarantees: [`Recorder::record`] never waits; memory is bounded by the capacity and one batch; a batch is
+//! written when it is full or at most `flush_every` after its first record. Does not guarantee completeness: when
+//! the buffer is full, or the store fails twice, records are dropped and counted.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    engine::EngineError,
+    records::{AttemptRecord, Outcome, RecordLevel, RecordStore},
+};
+
+/// The longest a record may wait for company; what dashboards and timelines are promised.
+pub const FLUSH_EVERY_MAX: Duration = Duration::from_secs(1);
+
+/// How to buffer, and what to keep.
+#[derive(Debug, Clone)]
+pub struct RecorderConfig {
+    /// Records waiting at most; beyond that they are dropped and counted.
+    pub capacity: usize,
+    /// Longest wait of a record before its batch is written; capped at [`FLUSH_EVERY_MAX`].
+    pub flush_every: Duration,
+    /// Records per write at most.
+    pub batch_max: usize,
+    /// The level of queues not named in `levels`.
+    pub default_level: RecordLevel,
+    /// The level per queue.
+    pub levels: HashMap<String, RecordLevel>,
+}
+
+impl Default for RecorderConfig {
+    fn default() -> Self {
+        Self {
+            capacity: 8192,
+            flush_every: FLUSH_EVERY_MAX,
+            batch_max: 512,
+            default_level: RecordLevel::All,
+            levels: HashMap::new(),
+        }
+    }
+}
+
+/// A handle for recording; clones share one buffer and one writer.
+#[derive(Clone)]
+pub struct Recorder {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    sender: mpsc::Sender<AttemptRecord>,
+    dropped: Arc<AtomicU64>,
+    closing: CancellationToken,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    default_level: RecordLevel,
+    levels: HashMap<String, RecordLevel>,
+}
+
+impl Recorder {
+    /// Starts the writer on the current tokio runtime.
+    pub fn spawn(store: Arc<dyn RecordStore>, config: RecorderConfig) -> Self {
+        let (sender, receiver) = mpsc::channel(config.capacity.max(1));
+        let dropped = Arc::new(AtomicU64::new(0));
+        let closing = CancellationToken::new();
+        let writer = Writer {
+            store,
+            receiver,
+            closing: closing.clone(),
+            dropped: Arc::clone(&dropped),
+            flush_every: config.flush_every.min(FLUSH_EVERY_MAX),
+            batch_max: config.batch_max.max(1),
+        };
+        let writer = Mutex::new(Some(tokio::spawn(writer.run())));
+        let RecorderConfig { default_level, levels, .. } = config;
+        Self { shared: Arc::new(Shared { sender, dropped, closing, writer, default_level, levels }) }
+    }
+
+    /// Hands a record over, unless its queue's level leaves it out; drops and counts it when the buffer is full.
+    pub fn record(&self, record: AttemptRecord) {
+        if keeps(self.level(&record.queue), record.outcome) {
+            self.push(record);
+        }
+    }
+
+    /// What is kept of this queue; looked up once per worker rather than once per job.
+    pub fn level(&self, queue: &str) -> RecordLevel {
+        self.shared.levels.get(queue).copied().unwrap_or(self.shared.default_level)
+    }
+
+    /// How many records were lost so far.
+    pub fn dropped(&self) -> u64 {
+        self.shared.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Writes what is buffered and ends the writer. Later records are dropped and counted; closing twice is fine.
+    pub async fn close(&self) {
+        self.shared.closing.cancel();
+        let writer = self.shared.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer
+            && let Err(error) = writer.await
+        {
+            tracing::error!(%error, "the record writer failed");
+        }
+    }
+
+    pub(crate) fn push(&self, record: AttemptRecord) {
+        if self.shared.sender.try_send(record).is_err() {
+            self.shared.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl std::fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recorder").field("dropped", &self.dropped()).finish_non_exhaustive()
+    }
+}
+
+/// Whether a level keeps an outcome.
+pub(crate) fn keeps(level: RecordLevel, outcome: Outcome) -> bool {
+    match level {
+        RecordLevel::All => true,
+        RecordLevel::Failures => outcome != Outcome::Completed,
+        RecordLevel::None => false,
+    }
+}
+
+struct Writer {
+    store: Arc<dyn RecordStore>,
+    receiver: mpsc::Receiver<AttemptRecord>,
+    closing: CancellationToken,
+    dropped: Arc<AtomicU64>,
+    flush_every: Duration,
+    batch_max: usize,
+}
+
+impl Writer {
+    async fn run(mut self) {
+        let closing = self.closing.clone();
+        loop {
+            let first = tokio::select! {
+                biased;
+                () = closing.cancelled() => break,
+                first = self.receiver.recv() => first,
+            };
+            let Some(first) = first else { return };
+            let batch = self.gather(first, &closing).await;
+            self.write(batch).await;
+        }
+        self.receiver.close();
+        let mut batch = Vec::new();
+        while self.receiver.recv_many(&mut batch, self.batch_max).await > 0 {
+            self.write(std::mem::take(&mut batch)).await;
+        }
+    }
+
+    /// Collects until the batch is full, its first record has waited long enough, or the recorder closes.
+    async fn gather(&mut self, first: AttemptRecord, closing: &CancellationToken) -> Vec<AttemptRecord> {
+        let due = Instant::now() + self.flush_every;
+        let mut batch = vec![first];
+        while batch.len() < self.batch_max {
+            let room = self.batch_max - batch.len();
+            let more = timeout_at(due, self.receiver.recv_many(&mut batch, room));
+            tokio::select! {
+                biased;
+                () = closing.cancelled() => break,
+                got = more => if !matches!(got, Ok(1..)) { break },
+            }
+        }
+        batch
+    }
+
+    /// Writes a batch, once more after a pause if need be: appending is idempotent, so a doubtful one may repeat.
+    async fn write(&self, batch: Vec<AttemptRecord>) {
+        let count = batch.len();
+        let Err(first) = self.store.append(batch.clone()).await else { return };
+        tracing::warn!(error = %first, records = count, "attempt records could not be written, trying once more");
+        tokio::time::sleep(self.flush_every).await;
+        if let Err(error) = self.store.append(batch).await {
+            self.count_lost(count, &error);
+        }
+    }
+
+    fn count_lost(&self, count: usize, error: &EngineError) {
+        self.dropped.fetch_add(count as u64, Ordering::Relaxed);
+        tracing::error!(%error, records = count, "attempt records dropped");
+    }
+}

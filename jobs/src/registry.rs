@@ -1,0 +1,277 @@
+//! Which job types this process can run, by the kind that stands in the message.
+//!
+//! Guarantees: one type per kind, decided at boot and not at the first message; a payload is decoded with
+//! [`Job::upcast`] when it is older, and refused in words when it is newer than this build.
+//! Does not run jobs: see [`crate::worker`].
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::future::BoxFuture;
+
+use crate::{
+    envelope::Envelope,
+    job::{Backoff, Job, JobContext},
+    worker::failure::Failure,
+};
+
+/// Longest name of a kind or a queue.
+pub const NAME_BYTES_MAX: usize = 60;
+
+/// The job types that share one environment `E`.
+pub struct Registry<E> {
+    entries: HashMap<&'static str, Entry<E>>,
+}
+
+/// A job type that cannot join a registry.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegisterError {
+    /// Two types claim one kind; a message could not tell which is meant.
+    #[error("kind `{kind}` is claimed by both `{first}` and `{second}`")]
+    DuplicateKind {
+        /// The kind.
+        kind: &'static str,
+        /// The type registered first.
+        first: &'static str,
+        /// The type that came second.
+        second: &'static str,
+    },
+    /// A kind outside `[a-z0-9_]{1,60}`.
+    #[error("kind `{kind}` of `{job}` must match [a-z0-9_]{{1,60}}")]
+    BadKind {
+        /// The kind.
+        kind: &'static str,
+        /// The type.
+        job: &'static str,
+    },
+    /// A queue name outside `[a-z0-9_]{1,60}`.
+    #[error("queue `{queue}` of `{job}` must match [a-z0-9_]{{1,60}}")]
+    BadQueue {
+        /// The queue.
+        queue: &'static str,
+        /// The type.
+        job: &'static str,
+    },
+    /// No attempt allowed, so no run could ever happen.
+    #[error("`{job}` allows no attempt; MAX_ATTEMPTS counts the first run too")]
+    NoAttempts {
+        /// The type.
+        job: &'static str,
+    },
+}
+
+/// Runs one delivery: decodes its payload and calls the job.
+pub(crate) type RunFn<E> = fn(JobContext<E>, Arc<Envelope>) -> BoxFuture<'static, Result<(), Failure>>;
+
+/// What the worker must know about a kind without its type.
+pub(crate) struct Entry<E> {
+    pub(crate) policy: Policy,
+    pub(crate) run: RunFn<E>,
+    queue: &'static str,
+    type_name: &'static str,
+}
+
+/// The constants that decide about time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Policy {
+    pub(crate) timeout: Duration,
+    pub(crate) backoff: Backoff,
+}
+
+impl<E: Clone + Send + Sync + 'static> Registry<E> {
+    /// Knows no kind yet.
+    pub fn new() -> Self {
+        Self { entries: HashMap::new() }
+    }
+
+    /// Adds a job type; fails on a kind that is taken and on names no engine could carry.
+    pub fn register<J: Job<Env = E>>(mut self) -> Result<Self, RegisterError> {
+        let job = std::any::type_name::<J>();
+        if !is_name(J::KIND) {
+            return Err(RegisterError::BadKind { kind: J::KIND, job });
+        }
+        if !is_name(J::QUEUE) {
+            return Err(RegisterError::BadQueue { queue: J::QUEUE, job });
+        }
+        if J::MAX_ATTEMPTS == 0 {
+            return Err(RegisterError::NoAttempts { job });
+        }
+        if let Some(first) = self.entries.get(J::KIND) {
+            let first = first.type_name;
+            return Err(RegisterError::DuplicateKind { kind: J::KIND, first, second: job });
+        }
+        let policy = Policy { timeout: J::TIMEOUT, backoff: J::BACKOFF };
+        self.entries.insert(J::KIND, Entry { policy, run: run_erased::<J>, queue: J::QUEUE, type_name: job });
+        Ok(self)
+    }
+
+    /// The kinds known, sorted.
+    pub fn kinds(&self) -> Vec<&'static str> {
+        self.entries.keys().copied().collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// The queues their jobs wait in, sorted, each once.
+    pub fn queues(&self) -> Vec<&'static str> {
+        self.entries.values().map(|entry| entry.queue).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    pub(crate) fn entry(&self, kind: &str) -> Option<&Entry<E>> {
+        self.entries.get(kind)
+    }
+
+    /// The kinds of a queue with the longest run each allows.
+    pub(crate) fn timeouts(&self, queue: &str) -> impl Iterator<Item = (&'static str, Duration)> {
+        let of_queue = self.entries.iter().filter(move |(_, entry)| entry.queue == queue);
+        of_queue.map(|(kind, entry)| (*kind, entry.policy.timeout))
+    }
+}
+
+impl<E: Clone + Send + Sync + 'static> Default for Registry<E> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<E> std::fmt::Debug for Registry<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.entries.keys()).finish()
+    }
+}
+
+/// Decodes a payload of this or an older version; the error says what an operator has to know.
+pub(crate) fn decode<J: Job>(envelope: &Envelope) -> Result<J, String> {
+    let text = envelope.payload.get();
+    if envelope.version > J::VERSION {
+        return Err(format!(
+            "payload version {} is newer than version {} known here: deploy the newer worker, then redrive",
+            envelope.version,
+            J::VERSION
+        ));
+    }
+    if envelope.version == J::VERSION {
+        return serde_json::from_str(text).map_err(|error| format!("payload does not decode: {error}"));
+    }
+    let older = serde_json::from_str(text).map_err(|error| format!("payload is no JSON: {error}"))?;
+    let from = envelope.version;
+    let today = J::upcast(from, older)
+        .map_err(|error| format!("payload version {from} cannot be upcast: {}", error.describe()))?;
+    serde_json::from_value(today)
+        .map_err(|error| format!("payload version {from} does not decode after upcast: {error}"))
+}
+
+/// The one allocation a run needs: decoding and running in a single boxed future.
+fn run_erased<J: Job>(
+    ctx: JobContext<J::Env>,
+    envelope: Arc<Envelope>,
+) -> BoxFuture<'static, Result<(), Failure>> {
+    Box::pin(async move {
+        let job: J = decode(&envelope).map_err(Failure::Undecodable)?;
+        // Held no longer than needed: a run may take minutes, the encoded payload is of no use to it.
+        drop(envelope);
+        job.run(&ctx).await.map_err(Failure::Job)
+    })
+}
+
+fn is_name(text: &str) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&text.len())
+        && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
+}
+
+#[cfg(test)]
+mod tests {
+    use base::Ambient;
+    use serde::{Deserialize, Serialize};
+    use serde_json::json;
+
+    use super::*;
+    use crate::{JobError, envelope::EnqueueOptions};
+
+    #[derive(Serialize, Deserialize)]
+    struct Move {
+        metres: u32,
+    }
+
+    impl Job for Move {
+        type Env = ();
+        const KIND: &'static str = "move";
+        const VERSION: u16 = 2;
+        const QUEUE: &'static str = "floor";
+
+        fn upcast(version: u16, payload: serde_json::Value) -> Result<serde_json::Value, JobError> {
+            let kilometres = payload["kilometres"].as_u64().ok_or_else(|| JobError::cancel("no distance"))?;
+            assert_eq!(version, 1);
+            Ok(json!({ "metres": kilometres * 1000 }))
+        }
+
+        async fn run(&self, _ctx: &JobContext<()>) -> Result<(), JobError> {
+            Ok(())
+        }
+    }
+
+    #[derive(Serialize, Deserialize)]
+    struct Other;
+
+    impl Job for Other {
+        type Env = ();
+        const KIND: &'static str = "move";
+        async fn run(&self, _ctx: &JobContext<()>) -> Result<(), JobError> {
+            Ok(())
+        }
+    }
+
+    #[derive(Serialize, Deserialize)]
+    struct Shouting;
+
+    impl Job for Shouting {
+        type Env = ();
+        const KIND: &'static str = "Shout!";
+        async fn run(&self, _ctx: &JobContext<()>) -> Result<(), JobError> {
+            Ok(())
+        }
+    }
+
+    fn of_version(version: u16, payload: &serde_json::Value) -> Envelope {
+        let (ambient, _) = Ambient::steered(1, base::Timestamp::UNIX_EPOCH);
+        let envelope = Envelope::new(&Move { metres: 1 }, EnqueueOptions::default(), &ambient).unwrap();
+        Envelope { version, payload: serde_json::value::to_raw_value(payload).unwrap(), ..envelope }
+    }
+
+    #[test]
+    fn a_duplicate_kind_names_both_types() {
+        let error = Registry::new().register::<Move>().unwrap().register::<Other>().unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("`move`") && text.contains("tests::Move") && text.contains("tests::Other"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn names_no_engine_could_carry_are_refused() {
+        let error = Registry::new().register::<Shouting>().unwrap_err();
+        assert!(matches!(error, RegisterError::BadKind { kind: "Shout!", .. }));
+        for (name, good) in [("a_1", true), ("", false), ("a-b", false), (&"x".repeat(61), false)] {
+            assert_eq!(is_name(name), good, "{name}");
+        }
+    }
+
+    #[test]
+    fn older_payloads_are_upcast_and_newer_ones_refused_in_words() {
+        let old: Move = decode(&of_version(1, &json!({ "kilometres": 3 }))).unwrap();
+        assert_eq!(old.metres, 3000);
+        let unknown = decode::<Move>(&of_version(1, &json!({}))).err().unwrap();
+        assert!(unknown.contains("cannot be upcast: no distance"), "{unknown}");
+        let newer = decode::<Move>(&of_version(3, &json!({ "metres": 1 }))).err().unwrap();
+        assert!(newer.contains("version 3 is newer than version 2"), "{newer}");
+    }
+
+    #[test]
+    fn queues_and_kinds_are_listed_once() {
+        let registry = Registry::new().register::<Move>().unwrap();
+        assert_eq!((registry.kinds(), registry.queues()), (vec!["move"], vec!["floor"]));
+    }
+}

@@ -1,0 +1,107 @@
+//! Settles a run by its final result, then records and logs it.
+//!
+//! The outermost layer, so it sees what the guards made of the run. [`Settler::settle`] does not wait, so neither
+//! does this: the slot is free for the next job while the engine makes outcomes durable in groups.
+//! Records are written here, and not in a layer of their own, because they must tell the outcome that was settled.
+
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    sync::Arc,
+};
+
+use apalis_core::{error::BoxDynError, task::ExecutionContext, worker::ext::ack::Acknowledge};
+use base::Ambient;
+
+use super::{
+    failure::{outcome_of, verdict},
+    health::QueueState,
+    run::Run,
+};
+use crate::{
+    engine::{Settlement, Settler},
+    recorder::{Recorder, keeps},
+    records::{AttemptRecord, Outcome, RecordLevel},
+};
+
+/// Settles the runs of one consumer. Cloned by apalis for each run, hence one pointer.
+#[derive(Clone)]
+pub(super) struct Ack(pub(super) Arc<AckParts>);
+
+/// What it takes to settle a run.
+pub(super) struct AckParts {
+    pub(super) settler: Arc<dyn Settler>,
+    pub(super) queue: Arc<QueueState>,
+    pub(super) ambient: Ambient,
+    pub(super) worker: String,
+    pub(super) recording: Option<(Recorder, RecordLevel)>,
+}
+
+impl Acknowledge<()> for Ack {
+    type Error = Infallible;
+    type Future = Ready<Result<(), Infallible>>;
+
+    fn ack(&mut self, result: &Result<(), BoxDynError>, context: &ExecutionContext) -> Self::Future {
+        // Put there by the backend for every task; there is no other source of tasks.
+        if let Some(run) = context.data().get::<Arc<Run>>() {
+            self.0.finish(result, run);
+        }
+        ready(Ok(()))
+    }
+}
+
+impl AckParts {
+    fn finish(&self, result: &Result<(), BoxDynError>, run: &Run) {
+        let settlement = verdict(result, run, &self.ambient);
+        log(run, &settlement);
+        let record = self.record_of(run, &settlement);
+        self.settler.settle(run.receipt, settlement);
+        self.queue.ended(run.receipt);
+        if let (Some(record), Some((recorder, _))) = (record, &self.recording) {
+            recorder.push(record);
+        }
+    }
+
+    fn record_of(&self, run: &Run, settlement: &Settlement) -> Option<AttemptRecord> {
+        let (_, level) = self.recording.as_ref()?;
+        let (outcome, error) = outcome_of(settlement)?;
+        if !keeps(*level, outcome) {
+            return None;
+        }
+        let envelope = &run.envelope;
+        Some(AttemptRecord {
+            job: envelope.id,
+            kind: envelope.kind.clone(),
+            queue: envelope.queue.clone(),
+            subject: envelope.subject.clone(),
+            attempt: run.attempt(),
+            worker: self.worker.clone(),
+            created_at: envelope.created_at,
+            started_at: run.started_at,
+            duration: run.started.elapsed(),
+            outcome,
+            error: error.map(str::to_owned),
+            trace: envelope.trace,
+        })
+    }
+}
+
+/// A failure is logged once, here, where it is handled.
+fn log(run: &Run, settlement: &Settlement) {
+    let (id, kind, attempt) = (run.envelope.id, run.envelope.kind.as_str(), run.attempt());
+    match outcome_of(settlement) {
+        Some((Outcome::Completed | Outcome::Snoozed, _)) => {
+            tracing::debug!(job.id = %id, job.kind = kind, job.attempt = attempt, "job ended");
+        }
+        Some((Outcome::Retried, error)) => {
+            tracing::warn!(job.id = %id, job.kind = kind, job.attempt = attempt, error, "job failed, will retry");
+        }
+        Some((Outcome::Cancelled, error)) => {
+            tracing::info!(job.id = %id, job.kind = kind, job.attempt = attempt, error, "job cancelled");
+        }
+        Some((Outcome::Dead, error)) => {
+            tracing::error!(job.id = %id, job.kind = kind, job.attempt = attempt, error, "job is dead");
+        }
+        None => tracing::info!(job.id = %id, job.kind = kind, "job given back, the worker stops"),
+    }
+}

@@ -1,0 +1,123 @@
+//! Feeds an engine's deliveries to apalis.
+//!
+//! Guarantees what apalis asks of a backend that must not die: `poll_next` is never `Err` (which would end the
+//! worker and drop its neighbours' runs) and never `None` (which would end it quietly). Whether a payload can be
+//! read is decided in the run, where it is an outcome like any other.
+//! Does no I/O: apalis polls a backend only while a slot is free, so anything that must live is the engine's task.
+
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use apalis_core::{
+    backend::{Backend, BackendConfig, finalize::Ephemeral},
+    task::{Task, builder::TaskBuilder, task_id::RandomId},
+    worker::{context::WorkerContext, ext::ack::AcknowledgeLayer},
+};
+use base::Ambient;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    ack::Ack,
+    health::QueueState,
+    run::{Run, Work},
+};
+use crate::{
+    engine::Delivery,
+    job::Backoff,
+    registry::{Policy, Registry},
+};
+
+/// A queue's deliveries as an apalis backend.
+pub(super) struct DeliveryBackend<E> {
+    pub(super) deliveries: Option<mpsc::Receiver<Delivery>>,
+    /// Takes the receiver back when the worker ends: were it dropped here, an engine might take the consumer for
+    /// dead while its last outcomes are still being made durable.
+    pub(super) returned: Option<oneshot::Sender<mpsc::Receiver<Delivery>>>,
+    /// Fired when the engine has closed the deliveries for good.
+    pub(super) dried: CancellationToken,
+    pub(super) registry: Arc<Registry<E>>,
+    pub(super) queue: Arc<QueueState>,
+    pub(super) ack: Ack,
+    pub(super) ambient: Ambient,
+}
+
+impl<E: Clone + Send + Sync + 'static> DeliveryBackend<E> {
+    /// Apalis asks for a task only when a slot is free and calls it at once: the run starts here.
+    fn start(&self, delivery: Delivery) -> Task<Work<E>> {
+        /// Never used: a run of an unknown kind fails at once and for good.
+        const UNKNOWN: Policy = Policy { timeout: std::time::Duration::ZERO, backoff: Backoff::STANDARD };
+        let entry = self.registry.entry(&delivery.envelope.kind);
+        self.queue.started(delivery.receipt, delivery.signal.clone());
+        let run = Arc::new(Run {
+            envelope: Arc::new(delivery.envelope),
+            receipt: delivery.receipt,
+            signal: delivery.signal,
+            policy: entry.map_or(UNKNOWN, |entry| entry.policy),
+            started_at: self.ambient.now(),
+            started: Instant::now(),
+        });
+        let work = Work { run: Arc::clone(&run), handler: entry.map(|entry| entry.run) };
+        TaskBuilder::new(work).data(run).build()
+    }
+}
+
+impl<E: Clone + Send + Sync + 'static> Backend for DeliveryBackend<E> {
+    type Task = Task<Work<E>>;
+    type Error = Infallible;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: &WorkerContext,
+    ) -> Poll<Option<Result<Self::Task, Infallible>>> {
+        let Some(deliveries) = self.deliveries.as_mut() else { return Poll::Pending };
+        match deliveries.poll_recv(cx) {
+            Poll::Ready(Some(delivery)) => Poll::Ready(Some(Ok(self.start(delivery)))),
+            Poll::Ready(None) => {
+                self.dried.cancel();
+                Poll::Pending
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn poll_close(&mut self, _cx: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<E> BackendConfig for DeliveryBackend<E> {
+    type Args = Work<E>;
+    type Id = RandomId;
+    type Kind = Ephemeral;
+    type Config = ();
+    type Layer = AcknowledgeLayer<Ack>;
+
+    fn config(&self) -> &() {
+        &()
+    }
+
+    fn middleware(&mut self, _worker: &mut WorkerContext) -> Self::Layer {
+        AcknowledgeLayer::new(self.ack.clone())
+    }
+}
+
+impl<E> Drop for DeliveryBackend<E> {
+    fn drop(&mut self) {
+        if let (Some(deliveries), Some(returned)) = (self.deliveries.take(), self.returned.take()) {
+            // Nobody waits for it when the session itself was dropped; then the consumer is lost anyway.
+            let _ = returned.send(deliveries);
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! One delivery on its way through the layers.
+
+use std::sync::Arc;
+
+use base::Timestamp;
+use tokio::time::Instant;
+
+use crate::{
+    engine::{JobSignal, Receipt},
+    envelope::Envelope,
+    registry::{Policy, RunFn},
+};
+
+/// What layers, acknowledgement and records need to know, whatever the environment type is.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) envelope: Arc<Envelope>,
+    pub(crate) receipt: Receipt,
+    pub(crate) signal: JobSignal,
+    pub(crate) policy: Policy,
+    pub(crate) started_at: Timestamp,
+    pub(crate) started: Instant,
+}
+
+impl Run {
+    /// Which attempt this is, from 1.
+    pub(crate) fn attempt(&self) -> u32 {
+        self.envelope.attempt.saturating_add(1)
+    }
+
+    /// Whether a failure now would be the last one.
+    pub(crate) fn is_last_attempt(&self) -> bool {
+        self.attempt() >= self.envelope.max_attempts
+    }
+}
+
+/// The apalis argument: a run, and the function of its kind, if this process has it.
+pub(crate) struct Work<E> {
+    pub(crate) run: Arc<Run>,
+    pub(crate) handler: Option<RunFn<E>>,
+}

@@ -1,0 +1,160 @@
+//! One life of a queue's worker: declare, consume, run, stop in order.
+//!
+//! The stop order is described at [`super`]; here it is carried out. A session that fails drops its consumer without
+//! closing it, so that a job which takes its worker down with it is charged a crash.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use apalis_core::{
+    error::WorkerError as ApalisError,
+    worker::{builder::WorkerBuilder, context::WorkerContext},
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tower::limit::ConcurrencyLimitLayer;
+
+use super::{
+    CLOSE_MAX, SHUTDOWN_GRACE,
+    ack::{Ack, AckParts},
+    backend::DeliveryBackend,
+    handler::Handler,
+    health::QueueState,
+    layers::JobLayers,
+    prefetch_for,
+    supervise::{SessionError, Shared, Stop},
+};
+use crate::engine::{ConsumeOptions, Consumer, Delivery, EngineError, Interrupt, QueueSpec, Settler};
+
+/// Works on the queue until a stop is through (`Ok`) or something fails.
+pub(super) async fn run<E: Clone + Send + Sync + 'static>(
+    shared: Arc<Shared<E>>,
+    queue: Arc<QueueState>,
+) -> Result<(), SessionError> {
+    let consumer = tokio::select! {
+        consumer = consume(&shared, &queue) => consumer?,
+        () = shared.stop.asked() => return Ok(()),
+    };
+    let settler = Arc::clone(&consumer.settler);
+    queue.attach(&settler);
+    tracing::info!(job.queue = %queue.name, concurrency = queue.concurrency, "worker started");
+    let mut worker = Worker::start(&shared, &queue, consumer);
+    let outcome = worker.drive(&shared.stop, &queue, settler.as_ref()).await;
+    // Kept until the end: see `DeliveryBackend::returned`.
+    let _deliveries = worker.end();
+    outcome?;
+    let released = queue.release_unfinished(settler.as_ref());
+    close(&queue, settler.as_ref(), released).await;
+    Ok(())
+}
+
+async fn consume<E>(shared: &Shared<E>, queue: &QueueState) -> Result<Consumer, EngineError> {
+    let options = ConsumeOptions {
+        name: format!("{}/{}", shared.name, queue.name),
+        prefetch: prefetch_for(queue.concurrency),
+        lease: shared.lease,
+    };
+    shared.engine.declare(&[QueueSpec::new(&queue.name)]).await?;
+    shared.engine.consume(&queue.name, options).await
+}
+
+async fn close(queue: &QueueState, settler: &dyn Settler, released: usize) {
+    match timeout(CLOSE_MAX, settler.close()).await {
+        Ok(Ok(())) => tracing::info!(job.queue = %queue.name, released, "worker stopped"),
+        // Nothing is lost: what is not settled is delivered again when the lease ends.
+        Ok(Err(error)) => tracing::warn!(job.queue = %queue.name, %error, "the last outcomes may be lost"),
+        Err(_) => {
+            tracing::warn!(job.queue = %queue.name, "the engine did not take the last outcomes in time")
+        }
+    }
+}
+
+/// An apalis worker and the means to end it.
+struct Worker {
+    running: Pin<Box<dyn Future<Output = Result<(), ApalisError>> + Send>>,
+    context: WorkerContext,
+    dried: CancellationToken,
+    returned: oneshot::Receiver<mpsc::Receiver<Delivery>>,
+}
+
+impl Worker {
+    fn start<E: Clone + Send + Sync + 'static>(
+        shared: &Shared<E>,
+        queue: &Arc<QueueState>,
+        consumer: Consumer,
+    ) -> Self {
+        let (returned_to, returned) = oneshot::channel();
+        let dried = CancellationToken::new();
+        let name = format!("{}/{}", shared.name, queue.name);
+        let recorder = shared.recorder.clone();
+        let ack = Ack(Arc::new(AckParts {
+            settler: consumer.settler,
+            queue: Arc::clone(queue),
+            ambient: shared.ambient.clone(),
+            worker: shared.name.clone(),
+            recording: recorder.map(|recorder| (recorder.clone(), recorder.level(&queue.name))),
+        }));
+        let backend = DeliveryBackend {
+            deliveries: Some(consumer.deliveries),
+            returned: Some(returned_to),
+            dried: dried.clone(),
+            registry: Arc::clone(&shared.registry),
+            queue: Arc::clone(queue),
+            ack,
+            ambient: shared.ambient.clone(),
+        };
+        let context = WorkerContext::new(&name);
+        let worker = WorkerBuilder::new(&context)
+            .backend(backend)
+            .layer(ConcurrencyLimitLayer::new(queue.concurrency))
+            .layer(JobLayers)
+            .build(Handler { env: shared.env.clone(), ambient: shared.ambient.clone() });
+        Self { running: Box::pin(worker.run()), context, dried, returned }
+    }
+
+    /// Runs jobs until a stop was asked for, then steps 1 to 3 of the stop order.
+    async fn drive(
+        &mut self,
+        stop: &Stop,
+        queue: &QueueState,
+        settler: &dyn Settler,
+    ) -> Result<(), SessionError> {
+        tokio::select! {
+            // First, so that the worker is certainly started when it is told to stop.
+            biased;
+            ended = &mut self.running => return Err(unasked(ended)),
+            () = self.dried.cancelled() => return Err(EngineError::Closed.into()),
+            () = stop.asked() => {}
+        }
+        settler.stop();
+        if let Err(error) = self.context.stop() {
+            tracing::warn!(job.queue = %queue.name, %error, "the worker was not running");
+        }
+        tokio::select! {
+            _ = &mut self.running => return Ok(()),
+            () = stop.abort.cancelled() => return Ok(()),
+            () = sleep(stop.drain) => {}
+        }
+        tracing::warn!(job.queue = %queue.name, running = queue.running(), "drain is over, interrupting jobs");
+        queue.fire(Interrupt::Shutdown);
+        tokio::select! {
+            _ = &mut self.running => {}
+            () = stop.abort.cancelled() => {}
+            () = sleep(SHUTDOWN_GRACE) => {}
+        }
+        Ok(())
+    }
+
+    /// Drops the runs that are left, and with them the backend, which gives the deliveries back.
+    fn end(self) -> Option<mpsc::Receiver<Delivery>> {
+        let Self { running, mut returned, .. } = self;
+        drop(running);
+        returned.try_recv().ok()
+    }
+}
+
+fn unasked(ended: Result<(), ApalisError>) -> SessionError {
+    SessionError::Worker(ended.map_or_else(|error| error.to_string(), |()| "without an error".to_owned()))
+}

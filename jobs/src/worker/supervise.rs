@@ -1,0 +1,123 @@
+//! Keeps one queue's worker alive until a stop is asked for.
+//!
+//! Guarantees: a session that ends unasked, by panic or by error, is replaced after a capped, jittered delay, which
+//! starts small again once a session has lasted; an error that waiting cannot mend ends the supervision with it.
+//! The session runs in a task of its own, so that deadlines hold even while a job blocks that task.
+
+use std::{sync::Arc, time::Duration};
+
+use base::Ambient;
+use tokio::time::{Instant, sleep};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+use super::{CLOSE_MAX, SHUTDOWN_GRACE, WorkerError, health::QueueState, session};
+use crate::{
+    engine::{Engine, EngineError},
+    job::Backoff,
+    recorder::Recorder,
+    registry::Registry,
+};
+
+/// Between sessions that failed.
+const RESTART: Backoff =
+    Backoff::FullJitter { base: Duration::from_millis(200), cap: Duration::from_secs(30) };
+
+/// A session that lasted this long was healthy: the next failure is a first one again.
+const HEALTHY_AFTER: Duration = Duration::from_mins(1);
+
+/// What a blocked thread is allowed beyond all deadlines before it is given up.
+const OVERDUE: Duration = Duration::from_secs(1);
+
+/// What all queues of one process have in common.
+pub(super) struct Shared<E> {
+    pub(super) engine: Arc<dyn Engine>,
+    pub(super) registry: Arc<Registry<E>>,
+    pub(super) env: E,
+    pub(super) ambient: Ambient,
+    pub(super) recorder: Option<Recorder>,
+    pub(super) lease: Duration,
+    pub(super) name: String,
+    pub(super) stop: Stop,
+}
+
+/// How and when to stop.
+#[derive(Clone)]
+pub(super) struct Stop {
+    pub(super) shutdown: CancellationToken,
+    pub(super) abort: CancellationToken,
+    pub(super) drain: Duration,
+}
+
+impl Stop {
+    /// Either way of stopping.
+    pub(super) async fn asked(&self) {
+        tokio::select! {
+            () = self.shutdown.cancelled() => {}
+            () = self.abort.cancelled() => {}
+        }
+    }
+
+    /// Long after everything should have ended.
+    async fn overdue(&self) {
+        tokio::select! {
+            () = async { self.shutdown.cancelled().await; sleep(self.drain + SHUTDOWN_GRACE).await } => {}
+            () = self.abort.cancelled() => {}
+        }
+        sleep(CLOSE_MAX + OVERDUE).await;
+    }
+}
+
+/// How a session ended, unless it was told to.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SessionError {
+    /// The engine said no.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Apalis gave up.
+    #[error("the worker ended: {0}")]
+    Worker(String),
+    /// Something outside of the panic guard panicked.
+    #[error("the worker panicked: {0}")]
+    Panicked(tokio::task::JoinError),
+}
+
+/// Supervises one queue until a stop, or until an error that stays.
+pub(super) async fn run<E: Clone + Send + Sync + 'static>(
+    shared: Arc<Shared<E>>,
+    queue: Arc<QueueState>,
+) -> Result<(), WorkerError> {
+    let mut failures = 0_u32;
+    loop {
+        let began = Instant::now();
+        let task = tokio::spawn(session::run(Arc::clone(&shared), Arc::clone(&queue)));
+        let ended = tokio::select! {
+            ended = AbortOnDropHandle::new(task) => ended.unwrap_or_else(|e| Err(SessionError::Panicked(e))),
+            () = shared.stop.overdue() => return Err(WorkerError::Blocked { queue: queue.name.clone() }),
+        };
+        queue.forget_running();
+        let Err(error) = ended else {
+            queue.detach("stopped");
+            return Ok(());
+        };
+        queue.detach(crate::error::describe(&error));
+        if let SessionError::Engine(source) = error {
+            if is_final(&source) {
+                return Err(WorkerError::Engine { queue: queue.name.clone(), source });
+            }
+            tracing::warn!(job.queue = %queue.name, error = %source, "cannot consume, will try again");
+        } else {
+            tracing::error!(job.queue = %queue.name, %error, "a worker ended unasked, will start it again");
+        }
+        failures = if began.elapsed() >= HEALTHY_AFTER { 1 } else { failures.saturating_add(1) };
+        tokio::select! {
+            () = sleep(RESTART.delay(failures, &shared.ambient)) => queue.count_restart(),
+            () = shared.stop.asked() => return Ok(()),
+        }
+    }
+}
+
+/// Whether an engine error stays however long one waits.
+fn is_final(error: &EngineError) -> bool {
+    // A queue that is gone is declared again by the next session.
+    !matches!(error, EngineError::Unavailable { .. } | EngineError::NoSuchQueue(_))
+}

@@ -1,0 +1,204 @@
+//! Charges the card for an order.
+//!
+//! The steps, and what a crash after each of them leaves:
+//! 1. open the payment (id derived from the order): opening again answers the same one;
+//! 2. begin an attempt, getting an epoch that fences off all earlier ones: the next run gets a higher one;
+//! 3. call the provider under the payment's key: the next call under it gets the same answer and moves no money;
+//! 4. decide, only with the newest epoch: the next run finds the decision at step 2 and goes on with it;
+//! 5. move the order in its own store, with its events: moving again changes nothing.
+//!
+//! No answer at step 3 means "unknown": the provider is asked by key before anything else happens. An order that was
+//! cancelled while a charge was under way is not charged any more, but a charge that did happen is found and recorded,
+//! so that its money goes back.
+
+use std::time::Duration;
+
+use base::Timestamp;
+use jobs::{Backoff, Job, JobContext, JobError, Priority};
+use serde::{Deserialize, Serialize};
+use store::{
+    domain::{Decision, Order, OrderId, OrderStatus, Payment, PaymentId},
+    orders::{CaptureFacts, Moved},
+    payments::{Begun, Decided, NewPayment},
+};
+
+use super::{PROVIDER_ATTEMPTS_MAX, PROVIDER_BACKOFF, provider_failure};
+use crate::{
+    env::Env,
+    provider::{CaptureRequest, ChargeOutcome, ProviderError, capture_key},
+    registry::PAYMENTS,
+};
+
+/// Whatever the provider's own limits are, a call ends here; the job's timeout leaves room for the question after it.
+const CAPTURE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long after an attempt began its call may still reach the provider: the job's timeout with a wide margin.
+const CALL_STRAY_MAX: Duration = Duration::from_mins(3);
+
+/// Captures an order's total.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChargePayment {
+    /// The order.
+    pub order: OrderId,
+}
+
+impl Job for ChargePayment {
+    type Env = Env;
+    const KIND: &'static str = "charge_payment";
+    const QUEUE: &'static str = PAYMENTS;
+    const MAX_ATTEMPTS: u32 = PROVIDER_ATTEMPTS_MAX;
+    const TIMEOUT: Duration = Duration::from_mins(1);
+    const PRIORITY: Priority = Priority::Critical;
+    const BACKOFF: Backoff = PROVIDER_BACKOFF;
+
+    fn subject(&self) -> Option<String> {
+        Some(self.order.to_string())
+    }
+
+    async fn run(&self, ctx: &JobContext<Env>) -> Result<(), JobError> {
+        let Some(order) = ctx.env.orders.order_by_id(self.order).await? else {
+            return Err(JobError::cancel("order_not_found"));
+        };
+        match order.status {
+            OrderStatus::Pending => charge(ctx, &order).await,
+            OrderStatus::Cancelled => find_stray_charge(ctx, &order).await,
+            OrderStatus::Paid
+            | OrderStatus::Fulfilled
+            | OrderStatus::PaymentFailed
+            | OrderStatus::Refunded => Ok(()),
+        }
+    }
+}
+
+async fn charge(ctx: &JobContext<Env>, order: &Order) -> Result<(), JobError> {
+    let env = &ctx.env;
+    let payment = env.payments.open(new_payment(ctx, order)).await?;
+    let epoch = match env.payments.begin_attempt(payment.id, &env.worker, ctx.ambient.now()).await? {
+        Begun::Attempt { epoch } => epoch,
+        Begun::Decided(decision) => return apply(ctx, order.id, &payment, decision).await,
+        Begun::NotFound => return Err(JobError::retry("payment_not_found")),
+    };
+    match ask_provider(ctx, &payment).await {
+        Ok(outcome) => record(ctx, order.id, &payment, epoch, outcome).await,
+        Err(error) => {
+            env.payments.note_attempt(payment.id, epoch, &error.to_string(), ctx.ambient.now()).await?;
+            Err(provider_failure(error))
+        }
+    }
+}
+
+fn new_payment(ctx: &JobContext<Env>, order: &Order) -> NewPayment {
+    NewPayment {
+        id: PaymentId::of_order(order.id),
+        order: order.id,
+        merchant: order.merchant,
+        amount_minor: order.total_minor,
+        currency: order.currency,
+        method: order.payment_method.clone(),
+        provider: ctx.env.provider.name().to_owned(),
+        at: ctx.ambient.now(),
+    }
+}
+
+async fn ask_provider(ctx: &JobContext<Env>, payment: &Payment) -> Result<ChargeOutcome, ProviderError> {
+    let request = CaptureRequest {
+        idempotency_key: capture_key(payment.id),
+        amount_minor: payment.amount_minor,
+        currency: payment.currency,
+        method: payment.method.clone(),
+        order: payment.order,
+    };
+    let provider = &ctx.env.provider;
+    let answer = tokio::time::timeout(CAPTURE_TIMEOUT, provider.capture(&request)).await;
+    let unknown = match answer.unwrap_or(Err(ProviderError::Unknown { cause: "timeout" })) {
+        Err(error) if error.may_have_happened() => error,
+        settled => return settled,
+    };
+    tracing::warn!(job.id = %ctx.id, payment.id = %payment.id, error = %unknown, "asking what became of a charge");
+    // "There is none" is definite, but says nothing about a call still on its way. So nothing is decided: the next
+    // attempt calls again under the same key, which moves money once whichever call arrives first.
+    provider.find(&request.idempotency_key).await?.ok_or(unknown)
+}
+
+async fn record(
+    ctx: &JobContext<Env>,
+    order: OrderId,
+    payment: &Payment,
+    epoch: u64,
+    outcome: ChargeOutcome,
+) -> Result<(), JobError> {
+    let decision = match outcome {
+        ChargeOutcome::Captured { reference } => Decision::Captured { provider_reference: reference },
+        ChargeOutcome::Declined { code } => Decision::Declined { code },
+    };
+    match ctx.env.payments.decide(payment.id, epoch, decision.clone(), ctx.ambient.now()).await? {
+        Decided::Recorded => apply(ctx, order, payment, decision).await,
+        Decided::Already(earlier) => apply(ctx, order, payment, earlier).await,
+        Decided::Stale { current_epoch } => {
+            // A newer attempt runs under the same key, gets the same answer, and records it.
+            tracing::info!(payment.id = %payment.id, epoch, current_epoch, "fenced off by a newer attempt");
+            Ok(())
+        }
+        Decided::NotFound => Err(JobError::retry("payment_not_found")),
+    }
+}
+
+async fn apply(
+    ctx: &JobContext<Env>,
+    order: OrderId,
+    payment: &Payment,
+    decision: Decision,
+) -> Result<(), JobError> {
+    let at = ctx.ambient.now();
+    let moved = match decision {
+        Decision::Captured { provider_reference } => {
+            let amount_minor = payment.amount_minor;
+            let facts = CaptureFacts { payment: payment.id, provider_reference, amount_minor };
+            ctx.env.orders.mark_paid(order, facts, at).await?
+        }
+        Decision::Declined { code } => {
+            ctx.env.orders.mark_payment_failed(order, payment.id, &code, at).await?
+        }
+    };
+    match moved {
+        Moved::Now(_) | Moved::Already(_) => Ok(()),
+        Moved::Refused(order) => {
+            // The store has written the refund of captured money with its refusal.
+            tracing::info!(order.id = %order.id, order.status = %order.status, "charged an order that moved on");
+            Ok(())
+        }
+        Moved::NotFound => Err(JobError::retry("order_not_found")),
+    }
+}
+
+/// For a cancelled order: records a charge that an earlier attempt made without living to say so.
+///
+/// An attempt is begun only once such a charge was found: one that still runs must not be fenced off by a run that
+/// has nothing to record.
+async fn find_stray_charge(ctx: &JobContext<Env>, order: &Order) -> Result<(), JobError> {
+    let env = &ctx.env;
+    let Some(payment) = env.payments.payment(PaymentId::of_order(order.id)).await? else { return Ok(()) };
+    match payment.decision.clone() {
+        Some(Decision::Declined { .. }) => return Ok(()),
+        Some(captured) => return apply(ctx, order.id, &payment, captured).await,
+        None if payment.epoch == 0 => return Ok(()),
+        None => {}
+    }
+    let found = env.provider.find(&capture_key(payment.id)).await.map_err(provider_failure)?;
+    let Some(outcome) = found else { return nothing_charged(ctx, &payment).await };
+    match env.payments.begin_attempt(payment.id, &env.worker, ctx.ambient.now()).await? {
+        Begun::Attempt { epoch } => record(ctx, order.id, &payment, epoch, outcome).await,
+        Begun::Decided(decision) => apply(ctx, order.id, &payment, decision).await,
+        Begun::NotFound => Err(JobError::retry("payment_not_found")),
+    }
+}
+
+/// The provider knows of no charge: wait until no call can be on its way any more, then let it rest.
+async fn nothing_charged(ctx: &JobContext<Env>, payment: &Payment) -> Result<(), JobError> {
+    let attempts = ctx.env.payments.attempts(payment.id).await?;
+    let begun_at = attempts.iter().map(|attempt| attempt.begun_at).max().unwrap_or(Timestamp::UNIX_EPOCH);
+    let age = Duration::try_from(ctx.ambient.now().duration_since(begun_at)).unwrap_or_default();
+    match CALL_STRAY_MAX.checked_sub(age) {
+        Some(left) if !left.is_zero() => Err(JobError::Snooze(left)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,128 @@
+//! Tells one endpoint of a merchant about one event.
+//!
+//! The steps, and what a crash after each of them leaves:
+//! 1. look whether the endpoint took the event before: then nothing is sent;
+//! 2. post it: a crash after this posts it again under the same `webhook-id`, by which receivers tell repetitions;
+//! 3. log the attempt: logging again changes nothing.
+//!
+//! A receiver that stays away is the merchant's trouble, not ours: the job then ends as cancelled with the reason and
+//! never shows up among dead jobs. The event stays and can be sent again.
+
+use std::time::Duration;
+
+use jobs::{Backoff, Job, JobContext, JobError, Priority};
+use serde::{Deserialize, Serialize};
+use store::{
+    domain::{EndpointId, EventId, OrderId},
+    webhooks::{Endpoint, EndpointChange, WebhookAttempt},
+};
+
+use crate::{
+    env::Env,
+    registry::WEBHOOKS,
+    webhook::{Answer, SecretError, TOTAL_TIMEOUT, Target, body_of},
+};
+
+/// After each failure; the first attempt is made at once. 75.6 hours in all, as Svix does it.
+const SCHEDULE: [Duration; 9] = [
+    Duration::from_secs(5),
+    Duration::from_mins(5),
+    Duration::from_mins(30),
+    Duration::from_hours(2),
+    Duration::from_hours(5),
+    Duration::from_hours(10),
+    Duration::from_hours(14),
+    Duration::from_hours(20),
+    Duration::from_hours(24),
+];
+/// Longest wait a receiver may ask for.
+const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
+
+/// Posts an event to an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliverWebhook {
+    /// The endpoint.
+    pub endpoint: EndpointId,
+    /// The event.
+    pub event: EventId,
+    /// The order the event is about, if any.
+    pub order: Option<OrderId>,
+    /// Sends it even if it was delivered before: the merchant asked for it.
+    #[serde(default)]
+    pub again: bool,
+}
+
+impl Job for DeliverWebhook {
+    type Env = Env;
+    const KIND: &'static str = "deliver_webhook";
+    const QUEUE: &'static str = WEBHOOKS;
+    const MAX_ATTEMPTS: u32 = 10;
+    const TIMEOUT: Duration = TOTAL_TIMEOUT.saturating_add(Duration::from_secs(15));
+    const PRIORITY: Priority = Priority::Default;
+    const BACKOFF: Backoff = Backoff::Table(&SCHEDULE);
+
+    fn subject(&self) -> Option<String> {
+        self.order.map(|order| order.to_string())
+    }
+
+    async fn run(&self, ctx: &JobContext<Env>) -> Result<(), JobError> {
+        let env = &ctx.env;
+        let endpoint = env.orders.endpoint_by_id(self.endpoint).await?;
+        let endpoint = endpoint.ok_or_else(|| JobError::cancel("endpoint_deleted"))?;
+        if !endpoint.enabled {
+            return Err(JobError::cancel("endpoint_disabled"));
+        }
+        if !self.again && env.orders.delivered(self.endpoint, self.event).await? {
+            return Ok(());
+        }
+        let event = env.orders.event_by_id(self.event).await?;
+        let event = event.ok_or_else(|| JobError::cancel("event_not_found"))?;
+        let target = Target { url: &endpoint.url, secret: &endpoint.secret, event: event.id };
+        let trace = ctx.trace.or(event.trace).map(|trace| trace.child(&ctx.ambient));
+        let at = ctx.ambient.now();
+        let started = tokio::time::Instant::now();
+        let answer = env.webhooks.post(&target, body_of(&event), trace, at).await;
+        let answer = answer.map_err(|SecretError| JobError::cancel("endpoint_secret_damaged"))?;
+        let attempt = WebhookAttempt {
+            endpoint: self.endpoint,
+            event: self.event,
+            order: self.order,
+            attempt: ctx.attempt,
+            at,
+            duration: started.elapsed(),
+            status: answer.status,
+            error: answer.error.map(str::to_owned),
+        };
+        env.orders.record_attempt(attempt).await?;
+        self.conclude(ctx, &endpoint, &answer).await
+    }
+}
+
+impl DeliverWebhook {
+    async fn conclude(
+        &self,
+        ctx: &JobContext<Env>,
+        endpoint: &Endpoint,
+        answer: &Answer,
+    ) -> Result<(), JobError> {
+        let Some(code) = answer.error else { return Ok(()) };
+        let why = answer.status.map_or_else(|| code.to_owned(), |status| format!("{code}_{status}"));
+        if answer.status == Some(410) {
+            let change = EndpointChange { enabled: Some(false), ..EndpointChange::default() };
+            ctx.env.orders.update_endpoint(endpoint.merchant, endpoint.id, change).await?;
+            tracing::info!(endpoint.id = %endpoint.id, "disabled an endpoint that is gone");
+            return Err(JobError::cancel("endpoint_gone"));
+        }
+        if ctx.is_last_attempt() {
+            return Err(JobError::cancel(format!("undeliverable: {why}")));
+        }
+        match answer.retry_after {
+            // Later than the schedule if asked to, never sooner: ten attempts must not be used up in ten seconds.
+            Some(wait) => {
+                let scheduled = Self::BACKOFF.delay(ctx.attempt, &ctx.ambient);
+                Err(JobError::retry_after(wait.min(RETRY_AFTER_MAX).max(scheduled), why))
+            }
+            None => Err(JobError::retry(why)),
+        }
+    }
+}

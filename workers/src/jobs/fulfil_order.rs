@@ -1,0 +1,39 @@
+//! Ships a paid order. One transaction of the order store does it all; doing it again changes nothing.
+
+use jobs::{Job, JobContext, JobError};
+use serde::{Deserialize, Serialize};
+use store::{
+    domain::{OrderId, OrderStatus},
+    orders::Moved,
+};
+
+use crate::{env::Env, registry::FULFILMENT};
+
+/// Takes the stock out of the house and creates the shipment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FulfilOrder {
+    /// The order.
+    pub order: OrderId,
+}
+
+impl Job for FulfilOrder {
+    type Env = Env;
+    const KIND: &'static str = "fulfil_order";
+    const QUEUE: &'static str = FULFILMENT;
+
+    fn subject(&self) -> Option<String> {
+        Some(self.order.to_string())
+    }
+
+    async fn run(&self, ctx: &JobContext<Env>) -> Result<(), JobError> {
+        match ctx.env.orders.fulfil(self.order, ctx.ambient.now()).await? {
+            Moved::Now(_) | Moved::Already(_) => Ok(()),
+            // Published after `order.paid` was committed, so a pending order can only be a late replica.
+            Moved::Refused(order) if order.status == OrderStatus::Pending => {
+                Err(JobError::retry("order_not_yet_paid"))
+            }
+            Moved::Refused(order) => Err(JobError::cancel(format!("order_{}", order.status))),
+            Moved::NotFound => Err(JobError::cancel("order_not_found")),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Gives money back.
+//!
+//! The steps, and what a crash after each of them leaves:
+//! 1. reserve the amount out of what was captured, under the refund's id: reserving again changes nothing;
+//! 2. call the provider under the refund's id: calling again moves no more money;
+//! 3. record the end with the payment: recorded once;
+//! 4. record it with the order, with its events: recording again changes nothing.
+
+use std::time::Duration;
+
+use jobs::{Backoff, Job, JobContext, JobError, Priority};
+use serde::{Deserialize, Serialize};
+use store::{
+    domain::{Decision, OrderId, PaymentId, RefundId, RefundState},
+    orders::{Moved, RefundFacts},
+    payments::RefundBegun,
+};
+
+use super::{PROVIDER_ATTEMPTS_MAX, PROVIDER_BACKOFF, provider_failure};
+use crate::{
+    env::Env,
+    provider::{ProviderError, RefundOutcome, RefundRequest, refund_key},
+    registry::PAYMENTS,
+};
+
+const REFUND_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Refunds an order's payment, all or a part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefundPayment {
+    /// The order.
+    pub order: OrderId,
+    /// The refund.
+    pub refund: RefundId,
+    /// How much.
+    pub amount_minor: i64,
+}
+
+impl Job for RefundPayment {
+    type Env = Env;
+    const KIND: &'static str = "refund_payment";
+    const QUEUE: &'static str = PAYMENTS;
+    const MAX_ATTEMPTS: u32 = PROVIDER_ATTEMPTS_MAX;
+    const TIMEOUT: Duration = Duration::from_mins(1);
+    // Nobody waits at a till for a refund: charges go first.
+    const PRIORITY: Priority = Priority::Default;
+    const BACKOFF: Backoff = PROVIDER_BACKOFF;
+
+    fn subject(&self) -> Option<String> {
+        Some(self.order.to_string())
+    }
+
+    async fn run(&self, ctx: &JobContext<Env>) -> Result<(), JobError> {
+        let payment = PaymentId::of_order(self.order);
+        let at = ctx.ambient.now();
+        let state = match ctx.env.payments.begin_refund(payment, self.refund, self.amount_minor, at).await? {
+            RefundBegun::Open => self.refund_at_provider(ctx, payment).await?,
+            RefundBegun::Ended(state) => state,
+            RefundBegun::TooMuch { .. } => return Err(JobError::cancel("refund_exceeds_captured")),
+            RefundBegun::NotCaptured => return Err(JobError::cancel("nothing_captured")),
+            RefundBegun::NotFound => return Err(JobError::cancel("payment_not_found")),
+        };
+        match state {
+            RefundState::Done => self.record(ctx, payment).await,
+            RefundState::Failed => Err(JobError::cancel("refund_refused_by_provider")),
+            RefundState::Open => Err(JobError::retry("refund_still_open")),
+        }
+    }
+}
+
+impl RefundPayment {
+    async fn refund_at_provider(
+        &self,
+        ctx: &JobContext<Env>,
+        payment: PaymentId,
+    ) -> Result<RefundState, JobError> {
+        let request = RefundRequest {
+            idempotency_key: refund_key(self.refund),
+            charge: charge_of(ctx, payment).await?,
+            amount_minor: self.amount_minor,
+            order: self.order,
+        };
+        let answer = tokio::time::timeout(REFUND_TIMEOUT, ctx.env.provider.refund(&request)).await;
+        // Unknown or not, the next attempt asks again under the same key.
+        let outcome =
+            answer.unwrap_or(Err(ProviderError::Unknown { cause: "timeout" })).map_err(provider_failure)?;
+        let (done, reference) = match outcome {
+            RefundOutcome::Done { reference } => (true, reference),
+            RefundOutcome::Refused { code } => {
+                tracing::error!(alarm = true, order.id = %self.order, refund.id = %self.refund, code, "refund refused");
+                (false, code)
+            }
+        };
+        let at = ctx.ambient.now();
+        let ended = ctx.env.payments.end_refund(payment, self.refund, done, &reference, at).await?;
+        ended.ok_or_else(|| JobError::retry("refund_not_found"))
+    }
+
+    async fn record(&self, ctx: &JobContext<Env>, payment: PaymentId) -> Result<(), JobError> {
+        let facts = RefundFacts { payment, refund: self.refund, amount_minor: self.amount_minor };
+        match ctx.env.orders.record_refund(self.order, facts, ctx.ambient.now()).await? {
+            Moved::Now(_) | Moved::Already(_) => Ok(()),
+            // The money is back, the order will not have it: a state that must not be, kept in sight.
+            Moved::Refused(_) => Err(JobError::retry("order_refuses_refund")),
+            Moved::NotFound => Err(JobError::retry("order_not_found")),
+        }
+    }
+}
+
+async fn charge_of(ctx: &JobContext<Env>, payment: PaymentId) -> Result<String, JobError> {
+    let payment = ctx.env.payments.payment(payment).await?;
+    match payment.and_then(|payment| payment.decision) {
+        Some(Decision::Captured { provider_reference }) => Ok(provider_reference),
+        _ => Err(JobError::retry("capture_not_readable")),
+    }
+}

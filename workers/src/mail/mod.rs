@@ -1,0 +1,195 @@
+//! Mails to customers.
+//!
+//! Guarantees: one deterministic Message-ID per order and template; text and HTML say the same; whatever stands in
+//! names and addresses cannot add headers, recipients or markup. Errors name codes, never addresses or contents.
+//! Does not remember what was sent: [`crate::jobs::SendEmail`] does.
+
+mod amount;
+mod file;
+mod smtp;
+mod view;
+
+use std::{
+    path::PathBuf,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use base::Timestamp;
+use lettre::{Address, Message, message::Mailbox, message::MultiPart};
+use serde::{Deserialize, Serialize};
+use store::domain::{Order, OrderId};
+
+pub use amount::format_amount;
+pub use smtp::{SmtpConfig, SmtpSecurity};
+
+/// Sends mails; clones share the connections.
+#[derive(Clone)]
+pub struct Mailer {
+    transport: Transport,
+    from: Mailbox,
+}
+
+#[derive(Clone)]
+enum Transport {
+    File(file::FileTransport),
+    Smtp(smtp::SmtpTransport),
+}
+
+/// The mails there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Template {
+    /// Paid: what was bought.
+    OrderConfirmation,
+    /// The payment was declined for good.
+    PaymentFailed,
+    /// Called off.
+    OrderCancelled,
+    /// All money was given back.
+    OrderRefunded,
+}
+
+impl Template {
+    /// All templates.
+    pub const ALL: [Self; 4] =
+        [Self::OrderConfirmation, Self::PaymentFailed, Self::OrderCancelled, Self::OrderRefunded];
+
+    /// The name in records, payloads, Message-IDs and file names.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OrderConfirmation => "order_confirmation",
+            Self::PaymentFailed => "payment_failed",
+            Self::OrderCancelled => "order_cancelled",
+            Self::OrderRefunded => "order_refunded",
+        }
+    }
+}
+
+/// A mail about an order.
+#[derive(Debug, Clone, Copy)]
+pub struct OrderMail<'a> {
+    /// The order, its customer the recipient.
+    pub order: &'a Order,
+    /// Which mail.
+    pub template: Template,
+    /// The merchant's display name.
+    pub shop: &'a str,
+}
+
+/// The mailer cannot be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MailSetupError {
+    /// The sender is no mail address such as `Shop <orders@example.org>`.
+    #[error("`{0}` is not a mail address such as `Shop <orders@example.org>`")]
+    From(String),
+    /// The folder for mails cannot be made.
+    #[error("cannot create the mail folder {path}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// TLS for SMTP cannot be set up.
+    #[error("cannot set up TLS for SMTP")]
+    Tls(#[source] lettre::transport::smtp::Error),
+}
+
+/// A mail was not handed over, as far as known. The texts are stable codes and name no data.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MailError {
+    /// The customer's address is none.
+    #[error("mail_address_invalid")]
+    Address,
+    /// The message cannot be composed.
+    #[error("mail_not_composable")]
+    Compose,
+    /// The server refused this mail for good.
+    #[error("smtp_refused_{status}")]
+    Refused {
+        /// The reply code, 5xx.
+        status: u16,
+    },
+    /// The server refused our credentials.
+    #[error("smtp_authentication_{status}")]
+    Authentication {
+        /// The reply code.
+        status: u16,
+    },
+    /// The server cannot take it now.
+    #[error("smtp_busy_{status}")]
+    Busy {
+        /// The reply code.
+        status: u16,
+    },
+    /// The server was not reached, or the connection broke: it may have taken the mail.
+    #[error("{0}")]
+    Connection(&'static str),
+    /// The file could not be written.
+    #[error("mail_file: {0}")]
+    File(std::io::ErrorKind),
+}
+
+impl MailError {
+    /// Whether sending it again cannot help.
+    pub const fn is_permanent(&self) -> bool {
+        matches!(self, Self::Address | Self::Compose | Self::Refused { .. })
+    }
+}
+
+impl Mailer {
+    /// Writes each mail to `folder` as `<order>.<template>.eml`; for trying out and development.
+    pub fn file(folder: impl Into<PathBuf>, from: &str) -> Result<Self, MailSetupError> {
+        let transport = Transport::File(file::FileTransport::new(folder.into())?);
+        Ok(Self { transport, from: sender(from)? })
+    }
+
+    /// Sends through an SMTP server; connects only when used.
+    pub fn smtp(config: &SmtpConfig, from: &str) -> Result<Self, MailSetupError> {
+        let from = sender(from)?;
+        let transport = smtp::SmtpTransport::new(config).map_err(MailSetupError::Tls)?;
+        Ok(Self { transport: Transport::Smtp(transport), from })
+    }
+
+    /// The Message-ID of a mail: the same however often it is sent.
+    pub fn message_id(&self, order: OrderId, template: Template) -> String {
+        format!("<{order}.{}@{}>", template.as_str(), self.from.email.domain())
+    }
+
+    /// Hands a mail over, dated `at`.
+    pub async fn send(&self, mail: &OrderMail<'_>, at: Timestamp) -> Result<(), MailError> {
+        let message = self.compose(mail, at)?;
+        match &self.transport {
+            Transport::File(transport) => transport.send(mail, &message).await,
+            Transport::Smtp(transport) => transport.send(message).await,
+        }
+    }
+
+    fn compose(&self, mail: &OrderMail<'_>, at: Timestamp) -> Result<Message, MailError> {
+        let customer = &mail.order.customer;
+        let address: Address = customer.email.parse().map_err(|_| MailError::Address)?;
+        let name = one_line(&customer.name);
+        let recipient = Mailbox::new((!name.is_empty()).then_some(name), address);
+        let shown = view::render(mail).map_err(|_| MailError::Compose)?;
+        Message::builder()
+            .from(self.from.clone())
+            .to(recipient)
+            .date(UNIX_EPOCH + Duration::from_millis(u64::try_from(at.as_millisecond()).unwrap_or(0)))
+            .message_id(Some(self.message_id(mail.order.id, mail.template)))
+            .subject(one_line(&shown.subject))
+            .multipart(MultiPart::alternative_plain_html(shown.text, shown.html))
+            .map_err(|_| MailError::Compose)
+    }
+}
+
+fn sender(from: &str) -> Result<Mailbox, MailSetupError> {
+    from.parse().map_err(|_| MailSetupError::From(from.to_owned()))
+}
+
+/// Without line breaks and other control characters, which have no place in a header or a name.
+fn one_line(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}')).collect()
+}

@@ -1,0 +1,79 @@
+//! What a mail shows: the templates, compiled in, and the values they may use.
+
+use askama::Template as _;
+use store::domain::{Address, Currency, Order};
+
+use super::{OrderMail, Template, format_amount};
+
+/// A rendered mail.
+pub(super) struct Shown {
+    pub(super) subject: String,
+    pub(super) text: String,
+    pub(super) html: String,
+}
+
+/// Values for the HTML template; escaped by it.
+#[derive(askama::Template)]
+#[template(path = "mail.html")]
+struct Html<'a> {
+    view: &'a View<'a>,
+}
+
+/// Values for the text template.
+#[derive(askama::Template)]
+#[template(path = "mail.txt")]
+struct Text<'a> {
+    view: &'a View<'a>,
+}
+
+struct View<'a> {
+    template: Template,
+    shop: &'a str,
+    subject: &'a str,
+    customer: &'a str,
+    number: String,
+    lines: Vec<Line<'a>>,
+    total: String,
+    refunded: String,
+    address: Option<&'a Address>,
+}
+
+struct Line<'a> {
+    name: &'a str,
+    quantity: u32,
+    total: String,
+}
+
+pub(super) fn render(mail: &OrderMail<'_>) -> Result<Shown, askama::Error> {
+    let order = mail.order;
+    let number = order.reference.clone().unwrap_or_else(|| order.id.to_string());
+    let subject = subject(mail.template, &number, mail.shop);
+    let view = View {
+        template: mail.template,
+        shop: mail.shop,
+        subject: &subject,
+        customer: &order.customer.name,
+        number,
+        lines: lines(order, order.currency),
+        total: format_amount(order.total_minor, order.currency),
+        refunded: format_amount(order.refunded_minor, order.currency),
+        address: order.shipping_address.as_ref(),
+    };
+    let (text, html) = (Text { view: &view }.render()?, Html { view: &view }.render()?);
+    Ok(Shown { subject: subject.clone(), text, html })
+}
+
+fn subject(template: Template, number: &str, shop: &str) -> String {
+    let what = match template {
+        Template::OrderConfirmation => "Your order",
+        Template::PaymentFailed => "Payment failed for your order",
+        Template::OrderCancelled => "Cancelled: your order",
+        Template::OrderRefunded => "Refunded: your order",
+    };
+    if shop.is_empty() { format!("{what} {number}") } else { format!("{what} {number} at {shop}") }
+}
+
+fn lines(order: &Order, currency: Currency) -> Vec<Line<'_>> {
+    let line = |line: &'_ store::domain::OrderLine| format_amount(line.total_minor, currency);
+    order.lines.iter().map(|l| Line { name: &l.name, quantity: l.quantity, total: line(l) }).collect()
+}

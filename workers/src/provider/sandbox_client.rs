@@ -1,0 +1,208 @@
+//! The client of the sandbox provider.
+//!
+//! Guarantees: answers are bounded in time and size, and checked against what was asked; an error is
+//! [`ProviderError::Unavailable`] only where the request cannot have taken effect.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base::Ambient;
+use http::StatusCode;
+use reqwest::{Client, RequestBuilder, Response};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use url::Url;
+
+use super::{CaptureRequest, ChargeOutcome, PaymentProvider, ProviderError, RefundOutcome, RefundRequest};
+use crate::http_client::{install_tls_provider, read_bounded, retry_after};
+
+/// Largest answer read.
+const RESPONSE_BYTES_MAX: usize = 64 * 1024;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How to reach the sandbox.
+#[derive(Debug, Clone)]
+pub struct SandboxConfig {
+    /// Where it listens, such as `http://127.0.0.1:8092`.
+    pub url: Url,
+    /// Sent as bearer token.
+    pub api_key: SecretString,
+    /// Longest wait for one answer; its slow payment method takes two seconds.
+    pub timeout: Duration,
+}
+
+/// A connected sandbox provider; clones share the connections.
+#[derive(Clone)]
+pub struct SandboxProvider {
+    client: Client,
+    config: SandboxConfig,
+    ambient: Ambient,
+}
+
+/// The client could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot set up the HTTP client")]
+pub struct ClientError(#[from] reqwest::Error);
+
+impl SandboxProvider {
+    /// Sets up the client; connects only when used.
+    pub fn new(config: SandboxConfig, ambient: Ambient) -> Result<Self, ClientError> {
+        install_tls_provider();
+        let client = Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(config.timeout)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()?;
+        Ok(Self { client, config, ambient })
+    }
+
+    fn url(&self, path: &str) -> Url {
+        let mut url = self.config.url.clone();
+        url.set_path(path);
+        url
+    }
+
+    async fn exchange(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), ProviderError> {
+        let request = request.bearer_auth(self.config.api_key.expose_secret());
+        let response = request.send().await.map_err(|error| classify(&error))?;
+        self.refusal(&response)?;
+        let status = response.status();
+        let (body, whole) =
+            read_bounded(response, RESPONSE_BYTES_MAX).await.map_err(|error| classify(&error))?;
+        if whole { Ok((status, body)) } else { Err(ProviderError::Protocol { detail: "answer_too_large" }) }
+    }
+
+    fn refusal(&self, response: &Response) -> Result<(), ProviderError> {
+        let retry_after = || retry_after(response.headers(), self.ambient.now());
+        match response.status() {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(ProviderError::Authentication),
+            StatusCode::TOO_MANY_REQUESTS => Err(ProviderError::RateLimited { retry_after: retry_after() }),
+            StatusCode::SERVICE_UNAVAILABLE => Err(ProviderError::Unavailable { retry_after: retry_after() }),
+            // Any other 5xx, a gateway's included, says nothing about what happened behind it.
+            status if status.is_server_error() => Err(ProviderError::Unknown { cause: "server_error" }),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl PaymentProvider for SandboxProvider {
+    fn name(&self) -> &'static str {
+        "sandbox"
+    }
+
+    async fn capture(&self, request: &CaptureRequest) -> Result<ChargeOutcome, ProviderError> {
+        let body = serde_json::json!({
+            "amount_minor": request.amount_minor,
+            "currency": request.currency,
+            "payment_method": request.method,
+            "metadata": { "order_id": request.order },
+        });
+        let call = self.client.post(self.url("/v1/charges"));
+        let call = call.header("idempotency-key", &request.idempotency_key).json(&body);
+        let (status, body) = self.exchange(call).await?;
+        if !status.is_success() {
+            return Err(ProviderError::Protocol { detail: "charge_refused" });
+        }
+        let charge: Charge = decode(&body)?;
+        let asked_for = charge.idempotency_key == request.idempotency_key
+            && charge.amount_minor == request.amount_minor
+            && charge.currency == request.currency.as_str();
+        if asked_for { charge.outcome() } else { Err(ProviderError::Protocol { detail: "another_charge" }) }
+    }
+
+    async fn find(&self, key: &str) -> Result<Option<ChargeOutcome>, ProviderError> {
+        let call = self.client.get(self.url("/v1/charges")).query(&[("idempotency_key", key)]);
+        let (status, body) = self.exchange(call).await?;
+        if !status.is_success() {
+            return Err(ProviderError::Protocol { detail: "lookup_refused" });
+        }
+        let found: List = decode(&body)?;
+        match found.data.into_iter().next() {
+            Some(charge) if charge.idempotency_key == key => charge.outcome().map(Some),
+            Some(_) => Err(ProviderError::Protocol { detail: "another_charge" }),
+            None => Ok(None),
+        }
+    }
+
+    async fn refund(&self, request: &RefundRequest) -> Result<RefundOutcome, ProviderError> {
+        let body = serde_json::json!({
+            "charge": request.charge,
+            "amount_minor": request.amount_minor,
+            "metadata": { "order_id": request.order },
+        });
+        let call = self.client.post(self.url("/v1/refunds"));
+        let call = call.header("idempotency-key", &request.idempotency_key).json(&body);
+        let (status, body) = self.exchange(call).await?;
+        if status.is_success() {
+            let refund: Refund = decode(&body)?;
+            let asked_for = refund.idempotency_key == request.idempotency_key
+                && refund.amount_minor == request.amount_minor;
+            return if asked_for {
+                Ok(RefundOutcome::Done { reference: refund.id })
+            } else {
+                Err(ProviderError::Protocol { detail: "another_refund" })
+            };
+        }
+        let problem: Problem = decode(&body)?;
+        match problem.code.as_str() {
+            "refund_exceeds_charge" | "charge_not_found" => Ok(RefundOutcome::Refused { code: problem.code }),
+            _ => Err(ProviderError::Protocol { detail: "refund_refused" }),
+        }
+    }
+}
+
+/// A request that never got onto a connection did nothing; after that, nobody knows.
+fn classify(error: &reqwest::Error) -> ProviderError {
+    if error.is_connect() {
+        ProviderError::Unavailable { retry_after: None }
+    } else if error.is_timeout() {
+        ProviderError::Unknown { cause: "timeout" }
+    } else if error.is_builder() {
+        ProviderError::Protocol { detail: "bad_request" }
+    } else {
+        ProviderError::Unknown { cause: "connection_lost" }
+    }
+}
+
+fn decode<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ProviderError> {
+    serde_json::from_slice(body).map_err(|_| ProviderError::Protocol { detail: "undecodable_answer" })
+}
+
+#[derive(Deserialize)]
+struct Charge {
+    id: String,
+    status: String,
+    decline_code: Option<String>,
+    idempotency_key: String,
+    amount_minor: i64,
+    currency: String,
+}
+
+impl Charge {
+    fn outcome(self) -> Result<ChargeOutcome, ProviderError> {
+        match (self.status.as_str(), self.decline_code) {
+            ("captured", _) => Ok(ChargeOutcome::Captured { reference: self.id }),
+            ("declined", Some(code)) => Ok(ChargeOutcome::Declined { code }),
+            _ => Err(ProviderError::Protocol { detail: "unknown_status" }),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct List {
+    data: Vec<Charge>,
+}
+
+#[derive(Deserialize)]
+struct Refund {
+    id: String,
+    idempotency_key: String,
+    amount_minor: i64,
+}
+
+#[derive(Deserialize)]
+struct Problem {
+    code: String,
+}

@@ -1,0 +1,73 @@
+//! The sandbox provider: a real HTTP server with its own durable ledger, so that what tests prove about money holds
+//! over process borders and restarts.
+//!
+//! Guarantees: an idempotency key takes effect once and answers the same bytes ever after; another body under it is
+//! refused with 422; the ledger is written before the answer. Does not know cards, people or merchants.
+//!
+//! | payment method | what happens |
+//! |---|---|
+//! | `pm_card_visa` | captured |
+//! | `pm_card_chargeDeclined`, `pm_card_chargeDeclinedInsufficientFunds` | declined |
+//! | `pm_sandbox_slow` | captured after two seconds |
+//! | `pm_sandbox_timeout` | captured, but the first call is never answered |
+//! | `pm_sandbox_flaky` | 503 twice per key, then captured |
+//! | anything else | declined with `invalid_payment_method` |
+
+mod ledger;
+mod routes;
+
+use std::{future::Future, io, path::Path, sync::Arc};
+
+use base::{
+    Ambient,
+    sqlite::{Database, OpenError},
+};
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use ledger::{Entry, EntryType, Summary};
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/sqlite/provider");
+const READERS_MAX: u32 = 2;
+
+/// A sandbox with its ledger open. Clones share it.
+#[derive(Clone)]
+pub struct SandboxServer(Arc<Inner>);
+
+struct Inner {
+    database: Database,
+    api_key: SecretString,
+    ambient: Ambient,
+    /// Fires when the server stops, so that calls held on purpose do not hold it up.
+    stopping: CancellationToken,
+}
+
+impl SandboxServer {
+    /// Opens (or creates) the ledger file. Callers must show `api_key` as bearer token.
+    pub async fn open(ledger: &Path, api_key: SecretString, ambient: Ambient) -> Result<Self, OpenError> {
+        let database = Database::open(ledger, &MIGRATIONS, READERS_MAX).await?;
+        Ok(Self(Arc::new(Inner { database, api_key, ambient, stopping: CancellationToken::new() })))
+    }
+
+    /// The routes, to be served by anything that serves axum.
+    pub fn app(&self) -> axum::Router {
+        routes::router(self.clone())
+    }
+
+    /// Serves until `shutdown` completes, then ends what runs.
+    pub async fn run(
+        self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<()> {
+        let stopping = self.0.stopping.clone();
+        let app = self.app();
+        axum::serve(listener, app)
+            .with_graceful_shutdown(async move {
+                shutdown.await;
+                stopping.cancel();
+            })
+            .await
+    }
+}

@@ -1,0 +1,194 @@
+//! The HTTP face of the sandbox: bodies, status codes, and the misbehaviour that payment methods ask for.
+
+use std::time::Duration;
+
+use axum::{
+    Json, Router,
+    extract::{DefaultBodyLimit, FromRequestParts, Query, Request, State},
+    http::{HeaderMap, StatusCode, header, request::Parts},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use secrecy::ExposeSecret;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use super::{
+    SandboxServer,
+    ledger::{ChargeAsked, Charged, Refunded, SandboxError},
+};
+
+const BODY_BYTES_MAX: usize = 16 * 1024;
+const KEY_LEN_MAX: usize = 255;
+const LEDGER_PAGE_DEFAULT: u32 = 100;
+const LEDGER_PAGE_MAX: u32 = 1000;
+/// How long `pm_sandbox_slow` takes.
+const SLOW: Duration = Duration::from_secs(2);
+/// How long an unanswered call is held at most.
+const HOLD_MAX: Duration = Duration::from_mins(1);
+
+pub(super) fn router(server: SandboxServer) -> Router {
+    Router::new()
+        .route("/v1/charges", post(charge).get(find_charge))
+        .route("/v1/refunds", post(refund))
+        .route("/v1/ledger", get(ledger))
+        .route("/v1/ledger/summary", get(summary))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(server.clone(), authenticate))
+        .with_state(server)
+}
+
+async fn authenticate(State(server): State<SandboxServer>, request: Request, next: Next) -> Response {
+    let shown = bearer(request.headers()).map(Sha256::digest);
+    // Comparing digests makes the time taken say nothing about the key.
+    if shown == Some(Sha256::digest(server.0.api_key.expose_secret())) {
+        next.run(request).await
+    } else {
+        problem(StatusCode::UNAUTHORIZED, "authentication_required")
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChargeBody {
+    amount_minor: i64,
+    currency: String,
+    payment_method: String,
+    #[serde(default)]
+    metadata: Metadata,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RefundBody {
+    charge: String,
+    amount_minor: i64,
+    #[serde(default)]
+    metadata: Metadata,
+}
+
+#[derive(Deserialize, Default)]
+struct Metadata {
+    order_id: Option<String>,
+}
+
+/// The `Idempotency-Key` header, 1 to 255 characters.
+struct IdempotencyKey(String);
+
+impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
+        let key = parts.headers.get("idempotency-key").and_then(|value| value.to_str().ok());
+        match key {
+            Some(key) if (1..=KEY_LEN_MAX).contains(&key.len()) => Ok(Self(key.to_owned())),
+            _ => Err(problem(StatusCode::BAD_REQUEST, "idempotency_key_required")),
+        }
+    }
+}
+
+async fn charge(
+    State(server): State<SandboxServer>,
+    IdempotencyKey(key): IdempotencyKey,
+    Json(body): Json<ChargeBody>,
+) -> Result<Response, SandboxError> {
+    if body.amount_minor <= 0 || body.currency.len() != 3 {
+        return Ok(problem(StatusCode::UNPROCESSABLE_ENTITY, "invalid_amount"));
+    }
+    if body.payment_method == "pm_sandbox_slow" {
+        tokio::time::sleep(SLOW).await;
+    }
+    let answers_first_call = body.payment_method != "pm_sandbox_timeout";
+    let asked = ChargeAsked {
+        key,
+        amount_minor: body.amount_minor,
+        currency: body.currency,
+        method: body.payment_method,
+        order_id: body.metadata.order_id,
+    };
+    Ok(match server.0.charge(asked).await? {
+        Charged::Answer { first_call: true, .. } if !answers_first_call => hold(&server).await,
+        Charged::Answer { body, .. } => json(body),
+        Charged::OutOfOrder => problem(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
+        Charged::KeyReused => problem(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused"),
+    })
+}
+
+/// Gives no answer. The task ends with the connection when the client gives up first.
+async fn hold(server: &SandboxServer) -> Response {
+    let stopping = server.0.stopping.cancelled();
+    drop(tokio::time::timeout(HOLD_MAX, stopping).await);
+    problem(StatusCode::GATEWAY_TIMEOUT, "never_answered")
+}
+
+#[derive(Deserialize)]
+struct FindCharge {
+    idempotency_key: String,
+}
+
+async fn find_charge(
+    State(server): State<SandboxServer>,
+    Query(wanted): Query<FindCharge>,
+) -> Result<Response, SandboxError> {
+    let found = server.0.charge_by_key(&wanted.idempotency_key).await?;
+    Ok(json(format!(r#"{{"object":"list","data":[{}],"has_more":false}}"#, found.unwrap_or_default())))
+}
+
+async fn refund(
+    State(server): State<SandboxServer>,
+    IdempotencyKey(key): IdempotencyKey,
+    Json(body): Json<RefundBody>,
+) -> Result<Response, SandboxError> {
+    if body.amount_minor <= 0 {
+        return Ok(problem(StatusCode::UNPROCESSABLE_ENTITY, "invalid_amount"));
+    }
+    let refunded = server.0.refund(key, body.charge, body.amount_minor, body.metadata.order_id).await?;
+    Ok(match refunded {
+        Refunded::Answer(body) => json(body),
+        Refunded::NoSuchCharge => problem(StatusCode::NOT_FOUND, "charge_not_found"),
+        Refunded::TooMuch => problem(StatusCode::UNPROCESSABLE_ENTITY, "refund_exceeds_charge"),
+        Refunded::KeyReused => problem(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused"),
+    })
+}
+
+#[derive(Deserialize)]
+struct LedgerQuery {
+    limit: Option<u32>,
+    after: Option<String>,
+    order: Option<String>,
+}
+
+async fn ledger(
+    State(server): State<SandboxServer>,
+    Query(query): Query<LedgerQuery>,
+) -> Result<Response, SandboxError> {
+    let limit = query.limit.unwrap_or(LEDGER_PAGE_DEFAULT).clamp(1, LEDGER_PAGE_MAX);
+    let (data, has_more) = server.0.entries(limit, query.after.as_deref(), query.order.as_deref()).await?;
+    Ok(Json(serde_json::json!({ "object": "list", "data": data, "has_more": has_more })).into_response())
+}
+
+async fn summary(State(server): State<SandboxServer>) -> Result<Response, SandboxError> {
+    Ok(Json(server.0.summary().await?).into_response())
+}
+
+impl IntoResponse for SandboxError {
+    fn into_response(self) -> Response {
+        tracing::error!(error = %jobs::error::describe(&self), "sandbox ledger failed");
+        problem(StatusCode::INTERNAL_SERVER_ERROR, "ledger_failed")
+    }
+}
+
+fn json(body: String) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+fn problem(status: StatusCode, code: &'static str) -> Response {
+    let body =
+        serde_json::json!({ "type": "about:blank", "title": code, "status": status.as_u16(), "code": code });
+    (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
+}

@@ -1,0 +1,185 @@
+//! Which outbox message becomes which jobs: the whole flow of an order on one page.
+//!
+//! Guarantees: a pure function; job ids are derived from the message's id, the kind and what tells two jobs of one
+//! kind apart, so publishing a message again publishes the same jobs.
+
+use base::{Ambient, TraceContext, ids::Uuid};
+use jobs::{Envelope, Job, JobId, engine::EngineError, envelope::EnqueueOptions};
+use store::{
+    domain::{EndpointId, Event, EventKind},
+    outbox::{Command, OutboxBody, OutboxMessage},
+};
+
+use crate::{
+    jobs::{ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail},
+    mail::Template,
+};
+
+/// The jobs of a message. `subscribers` are the endpoints that want this event; unused for commands.
+///
+/// Fails only where a payload is refused, see [`Envelope::new`]; payloads here are a few ids.
+pub fn expand(
+    message: &OutboxMessage,
+    subscribers: &[EndpointId],
+    ambient: &Ambient,
+) -> Result<Vec<Envelope>, EngineError> {
+    match &message.body {
+        OutboxBody::Event(event) => of_event(event, subscribers, ambient),
+        OutboxBody::Command { id, command, trace } => {
+            let publish = Publish { message: id.0, trace: *trace, ambient };
+            of_command(command, &publish)
+        }
+    }
+}
+
+/// The id of the job that a message leads to; `discriminator` tells jobs of one kind apart.
+pub fn job_id(message: Uuid, kind: &str, discriminator: &str) -> JobId {
+    JobId::derived(message, &format!("{kind}:{discriminator}"))
+}
+
+fn of_event(
+    event: &Event,
+    subscribers: &[EndpointId],
+    ambient: &Ambient,
+) -> Result<Vec<Envelope>, EngineError> {
+    let publish = Publish { message: event.id.0, trace: event.trace, ambient };
+    let mut jobs = Vec::with_capacity(2 + subscribers.len());
+    if let Some(order) = event.order {
+        match event.kind {
+            EventKind::OrderPlaced => jobs.push(publish.job(&ChargePayment { order }, "")?),
+            EventKind::OrderPaid => jobs.push(publish.job(&FulfilOrder { order }, "")?),
+            _ => {}
+        }
+        if let Some(template) = mail_for(event.kind) {
+            jobs.push(publish.job(&SendEmail { order, template }, template.as_str())?);
+        }
+    }
+    for &endpoint in subscribers {
+        let job = DeliverWebhook { endpoint, event: event.id, order: event.order, again: false };
+        jobs.push(publish.job(&job, &endpoint.to_string())?);
+    }
+    Ok(jobs)
+}
+
+/// One mail on the happy path: customers are told when they paid, not of every step.
+fn mail_for(kind: EventKind) -> Option<Template> {
+    match kind {
+        EventKind::OrderPaid => Some(Template::OrderConfirmation),
+        EventKind::PaymentFailed => Some(Template::PaymentFailed),
+        EventKind::OrderCancelled => Some(Template::OrderCancelled),
+        EventKind::OrderRefunded => Some(Template::OrderRefunded),
+        _ => None,
+    }
+}
+
+fn of_command(command: &Command, publish: &Publish<'_>) -> Result<Vec<Envelope>, EngineError> {
+    match *command {
+        Command::Refund { order, refund, amount_minor } => {
+            Ok(vec![publish.job(&RefundPayment { order, refund, amount_minor }, &refund.to_string())?])
+        }
+        // A newer writer's command: an error keeps it in the outbox until a relay that knows it takes over.
+        _ => Err(EngineError::Refused("a command of a newer version".to_owned())),
+    }
+}
+
+struct Publish<'a> {
+    message: Uuid,
+    trace: Option<TraceContext>,
+    ambient: &'a Ambient,
+}
+
+impl Publish<'_> {
+    fn job<J: Job>(&self, job: &J, discriminator: &str) -> Result<Envelope, EngineError> {
+        let id = job_id(self.message, J::KIND, discriminator);
+        let options = EnqueueOptions { id: Some(id), trace: self.trace, ..EnqueueOptions::default() };
+        Envelope::new(job, options, self.ambient)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base::Timestamp;
+    use store::domain::{EventId, MerchantId, OrderId, RefundId};
+
+    use super::*;
+
+    fn message(kind: EventKind, order: bool) -> OutboxMessage {
+        let (ambient, _) = Ambient::steered(4, Timestamp::UNIX_EPOCH);
+        let event = Event {
+            id: EventId::fresh(&ambient),
+            merchant: MerchantId::fresh(&ambient),
+            order: order.then(|| OrderId::fresh(&ambient)),
+            kind,
+            sequence: 1,
+            at: ambient.now(),
+            data: serde_json::json!({}),
+            trace: Some(TraceContext::fresh(&ambient)),
+        };
+        OutboxMessage { position: 1, body: OutboxBody::Event(event) }
+    }
+
+    fn kinds(kind: EventKind) -> Vec<String> {
+        let (ambient, _) = Ambient::steered(5, Timestamp::UNIX_EPOCH);
+        let jobs = expand(&message(kind, true), &[], &ambient).expect("expands");
+        jobs.into_iter().map(|job| job.kind).collect()
+    }
+
+    #[test]
+    fn the_table() {
+        for kind in EventKind::ALL {
+            let expected: &[&str] = match kind {
+                EventKind::OrderPlaced => &["charge_payment"],
+                EventKind::OrderPaid => &["fulfil_order", "send_email"],
+                EventKind::OrderCancelled | EventKind::OrderRefunded | EventKind::PaymentFailed => {
+                    &["send_email"]
+                }
+                _ => &[],
+            };
+            assert_eq!(kinds(kind), expected, "{kind}");
+        }
+    }
+
+    #[test]
+    fn expanding_again_gives_the_same_distinct_ids_subjects_and_traces() {
+        let (ambient, clock) = Ambient::steered(6, Timestamp::UNIX_EPOCH);
+        let endpoints = [EndpointId::fresh(&ambient), EndpointId::fresh(&ambient)];
+        let message = message(EventKind::OrderPaid, true);
+        let OutboxBody::Event(event) = &message.body else { unreachable!() };
+        let first = expand(&message, &endpoints, &ambient).expect("expands");
+        clock.advance(std::time::Duration::from_mins(1));
+        let second = expand(&message, &endpoints, &ambient).expect("expands");
+        assert_eq!(first.len(), 4);
+        let ids = |jobs: &[Envelope]| jobs.iter().map(|job| job.id).collect::<Vec<_>>();
+        assert_eq!(ids(&first), ids(&second));
+        let distinct: std::collections::HashSet<_> = ids(&first).into_iter().collect();
+        assert_eq!(distinct.len(), 4);
+        for job in &first {
+            assert_eq!(job.subject, event.order.map(|order| order.to_string()));
+            assert_eq!(job.trace, event.trace);
+        }
+    }
+
+    #[test]
+    fn catalog_events_go_to_endpoints_only() {
+        let (ambient, _) = Ambient::steered(7, Timestamp::UNIX_EPOCH);
+        let endpoint = EndpointId::fresh(&ambient);
+        let jobs = expand(&message(EventKind::InventoryLow, false), &[endpoint], &ambient).expect("expands");
+        assert_eq!(jobs.len(), 1);
+        assert_eq!((jobs[0].kind.as_str(), jobs[0].subject.as_deref()), ("deliver_webhook", None));
+    }
+
+    #[test]
+    fn a_refund_command_becomes_a_refund() {
+        let (ambient, _) = Ambient::steered(8, Timestamp::UNIX_EPOCH);
+        let (order, refund) = (OrderId::fresh(&ambient), RefundId::fresh(&ambient));
+        let body = OutboxBody::Command {
+            id: EventId::fresh(&ambient),
+            command: Command::Refund { order, refund, amount_minor: 250 },
+            trace: None,
+        };
+        let jobs = expand(&OutboxMessage { position: 9, body }, &[], &ambient).expect("expands");
+        assert_eq!(jobs.len(), 1);
+        assert_eq!(jobs[0].kind, "refund_payment");
+        assert_eq!(jobs[0].subject, Some(order.to_string()));
+    }
+}

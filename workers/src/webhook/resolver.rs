@@ -1,0 +1,33 @@
+//! Resolves names to allowed addresses only, so that the address that was judged is the address that is dialled.
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use store::webhook_url::UrlPolicy;
+
+/// All addresses of the name are blocked.
+#[derive(Debug, thiserror::Error)]
+#[error("the name resolves to blocked addresses only")]
+pub(super) struct BlockedAddress;
+
+/// The name does not resolve.
+#[derive(Debug, thiserror::Error)]
+#[error("the name does not resolve")]
+pub(super) struct NotResolved(#[source] std::io::Error);
+
+pub(super) struct GuardedResolver {
+    pub(super) policy: UrlPolicy,
+}
+
+impl Resolve for GuardedResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let policy = self.policy;
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await.map_err(NotResolved)?;
+            let allowed: Vec<_> = found.filter(|address| policy.address_allowed(address.ip())).collect();
+            if allowed.is_empty() {
+                return Err(BlockedAddress.into());
+            }
+            let allowed: Addrs = Box::new(allowed.into_iter());
+            Ok(allowed)
+        })
+    }
+}
