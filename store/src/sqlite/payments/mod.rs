@@ -1,0 +1,173 @@
+//! [`PaymentStore`] in a SQLite file.
+//!
+//! Guarantees: rows are only ever inserted (triggers refuse the rest), and each condition stands in the inserting
+//! statement itself and looks at one payment only, so it carries over to a Cassandra lightweight transaction. What a
+//! refused insert means is read afterwards, in the same transaction. The rows are read in [`rows`].
+
+mod rows;
+mod writes;
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use base::{
+    Ambient, Timestamp,
+    sqlite::{Database, OpenError, WriteFailed},
+};
+use futures::future::BoxFuture;
+use sqlx::{SqliteConnection, migrate::Migrator};
+
+use crate::{
+    domain::{Decision, MerchantId, Payment, PaymentAttempt, PaymentId, RefundId, RefundState},
+    error::StoreError,
+    payments::{Begun, Decided, NewPayment, PaymentEntry, PaymentStore, RefundBegun},
+};
+
+/// Readers beside the writer; more than the cores of a machine that runs the embedded mode bring nothing.
+const READERS_MAX: u32 = 4;
+/// How the store names itself in errors.
+const STORE: &str = "payment";
+
+static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite/payments");
+
+/// Payments in a SQLite file. Clones share it.
+#[derive(Clone)]
+pub struct SqlitePayments {
+    database: Database,
+}
+
+/// Why a statement gave no answer; becomes a [`StoreError`].
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Sql(#[from] sqlx::Error),
+    #[error(transparent)]
+    Write(#[from] WriteFailed),
+    #[error("{0}")]
+    Damaged(String),
+}
+
+impl SqlitePayments {
+    /// Opens (or creates) the file and brings its schema up to date.
+    ///
+    /// All stores open alike; this one draws neither time nor ids, every method is told them.
+    pub async fn open(path: &Path, _ambient: Ambient) -> Result<Self, OpenError> {
+        Ok(Self { database: Database::open(path, &MIGRATIONS, READERS_MAX).await? })
+    }
+
+    /// Closes the readers; the writer stops once every clone is gone.
+    pub async fn close(&self) {
+        self.database.close().await;
+    }
+
+    async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, Failure>> + Send + 'static,
+    {
+        Ok(self.database.write(work).await?)
+    }
+}
+
+#[async_trait]
+impl PaymentStore for SqlitePayments {
+    async fn open(&self, payment: NewPayment) -> Result<Payment, StoreError> {
+        self.write(move |c| Box::pin(writes::open(c, payment))).await
+    }
+
+    async fn begin_attempt(&self, id: PaymentId, worker: &str, at: Timestamp) -> Result<Begun, StoreError> {
+        let worker = worker.to_owned();
+        self.write(move |c| Box::pin(writes::begin_attempt(c, id, worker, at))).await
+    }
+
+    async fn note_attempt(
+        &self,
+        id: PaymentId,
+        epoch: u64,
+        note: &str,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let note = note.to_owned();
+        self.write(move |c| Box::pin(writes::note_attempt(c, id, epoch, note, at))).await
+    }
+
+    async fn decide(
+        &self,
+        id: PaymentId,
+        epoch: u64,
+        decision: Decision,
+        at: Timestamp,
+    ) -> Result<Decided, StoreError> {
+        self.write(move |c| Box::pin(writes::decide(c, id, epoch, decision, at))).await
+    }
+
+    async fn payment(&self, id: PaymentId) -> Result<Option<Payment>, StoreError> {
+        // Two statements, one snapshot: a refund must not show up beside a decision read before it.
+        let mut snapshot = self.database.readers().begin().await.map_err(Failure::from)?;
+        Ok(rows::payment(&mut snapshot, id).await?)
+    }
+
+    async fn attempts(&self, id: PaymentId) -> Result<Vec<PaymentAttempt>, StoreError> {
+        Ok(rows::attempts(self.database.readers(), id).await?)
+    }
+
+    async fn by_provider_reference(
+        &self,
+        provider: &str,
+        reference: &str,
+    ) -> Result<Option<PaymentId>, StoreError> {
+        Ok(rows::by_provider_reference(self.database.readers(), provider, reference).await?)
+    }
+
+    async fn of_day(
+        &self,
+        merchant: MerchantId,
+        day: Timestamp,
+        after: Option<PaymentId>,
+        limit: u32,
+    ) -> Result<Vec<PaymentEntry>, StoreError> {
+        Ok(rows::of_day(self.database.readers(), merchant, day, after, limit).await?)
+    }
+
+    async fn begin_refund(
+        &self,
+        id: PaymentId,
+        refund: RefundId,
+        amount_minor: i64,
+        at: Timestamp,
+    ) -> Result<RefundBegun, StoreError> {
+        self.write(move |c| Box::pin(writes::begin_refund(c, id, refund, amount_minor, at))).await
+    }
+
+    async fn end_refund(
+        &self,
+        id: PaymentId,
+        refund: RefundId,
+        done: bool,
+        provider_reference: &str,
+        at: Timestamp,
+    ) -> Result<Option<RefundState>, StoreError> {
+        let reference = provider_reference.to_owned();
+        self.write(move |c| Box::pin(writes::end_refund(c, id, refund, done, reference, at))).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("SELECT 1").execute(self.database.readers()).await.map_err(Failure::from)?;
+        Ok(())
+    }
+}
+
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Damaged(detail) => Self::Damaged { store: STORE, detail },
+            Failure::Sql(
+                error @ (sqlx::Error::ColumnDecode { .. }
+                | sqlx::Error::Decode(_)
+                | sqlx::Error::ColumnNotFound(_)),
+            ) => Self::Damaged { store: STORE, detail: error.to_string() },
+            Failure::Sql(error) => Self::Unavailable { store: STORE, source: error.into() },
+            Failure::Write(error) => Self::Unavailable { store: STORE, source: error.into() },
+        }
+    }
+}
