@@ -7,11 +7,14 @@
 //! Start with [`job::Job`]; engines are described by [`engine::Engine`]; [`worker`] runs jobs; a new engine
 //! proves itself with [`conformance`]; [`testing`] is the kit for authors of jobs.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod engine;
 pub mod envelope;
 pub mod error;
 pub mod job;
 pub mod records;
+pub mod sqlite;
 
 pub use engine::Engine;
 pub use envelope::{Envelope, JobId};

@@ -1,0 +1,198 @@
+//! What a consumer's settler and its driver share: the jobs held, and the consumer's health.
+//!
+//! Guarantees: an outcome is handed to the file only while its delivery is held under the same fence, and once.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use base::Timestamp;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{claim::Claimed, settle::Settled};
+use crate::{
+    engine::{ConsumerHealth, Delivery, EngineError, Interrupt, JobSignal, Receipt, Settlement, Settler},
+    envelope::JobId,
+};
+
+/// From the settler to the driver.
+pub(super) enum Command {
+    Settle(Settled),
+    Close(oneshot::Sender<Result<(), EngineError>>),
+}
+
+/// Shared by settler, driver and engine.
+pub(super) struct Shared {
+    state: Mutex<State>,
+    health: Mutex<ConsumerHealth>,
+    pub(super) stopped: watch::Sender<bool>,
+}
+
+struct State {
+    session: i64,
+    held: HashMap<JobId, Held>,
+}
+
+struct Held {
+    sequence: i64,
+    fence: i64,
+    keyed: bool,
+    settling: bool,
+    signal: JobSignal,
+}
+
+impl Shared {
+    pub(super) fn new(session: i64, now: Timestamp) -> Self {
+        let health = ConsumerHealth { last_contact: now, trouble: None, stale_settlements: 0 };
+        Self {
+            state: Mutex::new(State { session, held: HashMap::new() }),
+            health: Mutex::new(health),
+            stopped: watch::Sender::new(false),
+        }
+    }
+
+    pub(super) fn session(&self) -> i64 {
+        self.state().session
+    }
+
+    pub(super) fn held(&self) -> usize {
+        self.state().held.len()
+    }
+
+    /// The sequences held, as a JSON array.
+    pub(super) fn held_json(&self) -> String {
+        self.state().held.values().map(|held| held.sequence).collect::<serde_json::Value>().to_string()
+    }
+
+    /// Takes claimed jobs in and makes them deliveries.
+    pub(super) fn take_in(&self, jobs: Vec<Claimed>, fence: i64) -> Vec<Delivery> {
+        let mut state = self.state();
+        let (session, tag) = (unsigned(state.session), unsigned(fence));
+        let deliver = |job: Claimed| {
+            let signal = JobSignal::default();
+            let id = job.envelope.id;
+            let keyed = job.envelope.concurrency_key.is_some();
+            let held = Held { sequence: job.sequence, fence, keyed, settling: false, signal: signal.clone() };
+            state.held.insert(id, held);
+            let receipt = Receipt { job: id, tag, session };
+            Delivery { envelope: job.envelope, receipt, crashes: job.crashes, signal }
+        };
+        jobs.into_iter().map(deliver).collect()
+    }
+
+    /// Frees the slots of settled jobs. True when one of them had a concurrency key.
+    pub(super) fn let_go(&self, settled: &[Settled]) -> bool {
+        let done: HashMap<i64, i64> = settled.iter().map(|s| (s.sequence, s.fence)).collect();
+        let mut keyed = false;
+        self.state().held.retain(|_, held| {
+            let gone = done.get(&held.sequence) == Some(&held.fence);
+            keyed |= gone && held.keyed;
+            !gone
+        });
+        keyed
+    }
+
+    /// Forgets all jobs held, and tells their runs. For a lost lease (then with the new session) and at the end.
+    pub(super) fn lose_all(&self, session: i64) {
+        let mut state = self.state();
+        state.session = session;
+        for (_, held) in state.held.drain() {
+            held.signal.fire(Interrupt::LeaseLost);
+        }
+    }
+
+    /// Fires the signal of a held job named by its row and fence.
+    pub(super) fn fire(&self, sequence: i64, fence: i64, why: Interrupt) {
+        let state = self.state();
+        if let Some(held) = state.held.values().find(|h| (h.sequence, h.fence) == (sequence, fence)) {
+            held.signal.fire(why);
+        }
+    }
+
+    /// Fires the signals of held jobs whose cancellation was asked for.
+    pub(super) fn fire_cancelled(&self, sequences: &[i64]) {
+        let state = self.state();
+        state
+            .held
+            .values()
+            .filter(|held| sequences.contains(&held.sequence))
+            .for_each(|held| held.signal.fire(Interrupt::Cancelled));
+    }
+
+    pub(super) fn count_stale(&self, outcomes: u64) {
+        self.health_mut().stale_settlements += outcomes;
+    }
+
+    /// Notes an exchange that worked. True when the one before did not.
+    pub(super) fn well(&self, now: Timestamp) -> bool {
+        let mut health = self.health_mut();
+        health.last_contact = now;
+        health.trouble.take().is_some()
+    }
+
+    /// Notes an exchange that failed. True when the one before worked.
+    pub(super) fn troubled(&self, trouble: String) -> bool {
+        self.health_mut().trouble.replace(trouble).is_none()
+    }
+
+    fn health_mut(&self) -> MutexGuard<'_, ConsumerHealth> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The outcome as the file will know it, if its delivery is held and has none yet.
+    fn accept(&self, receipt: Receipt, settlement: Settlement) -> Option<Settled> {
+        let mut state = self.state();
+        let session = unsigned(state.session);
+        let held = state.held.get_mut(&receipt.job)?;
+        let mine = receipt.session == session && receipt.tag == unsigned(held.fence);
+        if !mine || std::mem::replace(&mut held.settling, true) {
+            return None;
+        }
+        Some(Settled { sequence: held.sequence, fence: held.fence, settlement })
+    }
+}
+
+/// Sessions and fences are counted up from one.
+fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+/// The consumer's end of the channel to its driver. Its drop is how the driver learns that the consumer is gone.
+pub(super) struct SqliteSettler {
+    pub(super) shared: Arc<Shared>,
+    /// Unbounded by type, bounded by the prefetch: [`Shared::accept`] lets each held job through once.
+    pub(super) commands: mpsc::UnboundedSender<Command>,
+}
+
+#[async_trait]
+impl Settler for SqliteSettler {
+    fn settle(&self, receipt: Receipt, settlement: Settlement) {
+        let sent = self.shared.accept(receipt, settlement).map(|s| self.commands.send(Command::Settle(s)));
+        if !matches!(sent, Some(Ok(()))) {
+            self.shared.count_stale(1);
+        }
+    }
+
+    fn stop(&self) {
+        self.shared.stopped.send_replace(true);
+    }
+
+    async fn close(&self) -> Result<(), EngineError> {
+        self.stop();
+        let (reply, answer) = oneshot::channel();
+        if self.commands.send(Command::Close(reply)).is_err() {
+            return Ok(());
+        }
+        answer.await.unwrap_or(Err(EngineError::Closed))
+    }
+
+    fn health(&self) -> ConsumerHealth {
+        self.shared.health_mut().clone()
+    }
+}

@@ -1,0 +1,305 @@
+//! The loop of a consumer: wait for a reason, then one [`Exchange`] with the file.
+//!
+//! Guarantees: the deliveries stay open whatever the file does; failures are retried with backoff and jitter,
+//! logged once per change and shown as health. Arms its bell, then checks the file, then waits: a publish between
+//! check and wait is not missed.
+
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
+
+use super::{
+    Inner,
+    consumer::{Command, Shared, SqliteSettler},
+    exchange::{Exchange, Exchanged},
+    lease::{self, Charge},
+    settle::Settled,
+};
+use crate::{
+    engine::{ConsumeOptions, Consumer, Delivery, EngineError},
+    error::describe,
+};
+
+/// Unsettled deliveries a consumer may ask for.
+const PREFETCH_MAX: usize = 4096;
+/// A shorter lease could not be renewed in time.
+const LEASE_MIN: Duration = Duration::from_millis(50);
+/// How often to compare the clock with the next due time; the clock may be set, so one long sleep is no option.
+const DUE_CHECK_EVERY: Duration = Duration::from_millis(100);
+/// Delay after a failed exchange: doubling from the first to the second.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// Failed exchanges after which closing gives up and leaves the jobs to the end of the lease.
+const CLOSE_TRIES_MAX: u32 = 4;
+
+struct Driver {
+    inner: Arc<Inner>,
+    shared: Arc<Shared>,
+    name: String,
+    queue: String,
+    prefetch: usize,
+    lease: Duration,
+    commands: mpsc::UnboundedReceiver<Command>,
+    deliveries: mpsc::Sender<Delivery>,
+    bell: watch::Receiver<()>,
+    stopped: watch::Receiver<bool>,
+    /// Outcomes not yet durable.
+    settled: Vec<Settled>,
+    /// There may be something to claim.
+    hungry: bool,
+    next_due: Option<i64>,
+    heartbeat_at: Instant,
+    failures: u32,
+    ending: Option<Ending>,
+}
+
+/// Why the loop ends.
+enum Ending {
+    Closed(oneshot::Sender<Result<(), EngineError>>),
+    Dropped,
+}
+
+/// Registers a consumer and starts its loop.
+pub(super) async fn start(
+    inner: Arc<Inner>,
+    queue: &str,
+    options: ConsumeOptions,
+) -> Result<Consumer, EngineError> {
+    let prefetch = options.prefetch.clamp(1, PREFETCH_MAX);
+    let lease = options.lease.max(LEASE_MIN);
+    let bell = inner.wakes.subscribe(queue);
+    let until = lease_until(&inner, lease);
+    let (name, to) = (options.name.clone(), queue.to_owned());
+    let session =
+        inner.write(move |c| Box::pin(async move { lease::open(c, &name, &to, until).await })).await?;
+    let shared = Arc::new(Shared::new(session, inner.ambient.now()));
+    inner.consumers.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&shared));
+    let (to_driver, commands) = mpsc::unbounded_channel();
+    let (deliveries, to_worker) = mpsc::channel(prefetch);
+    let driver = Driver {
+        stopped: shared.stopped.subscribe(),
+        shared: shared.clone(),
+        name: options.name,
+        queue: queue.to_owned(),
+        prefetch,
+        lease,
+        commands,
+        deliveries,
+        bell,
+        settled: Vec::new(),
+        hungry: true,
+        next_due: None,
+        heartbeat_at: Instant::now() + lease / 3,
+        failures: 0,
+        ending: None,
+        inner,
+    };
+    tokio::spawn(driver.run());
+    Ok(Consumer { deliveries: to_worker, settler: Arc::new(SqliteSettler { shared, commands: to_driver }) })
+}
+
+fn lease_until(inner: &Inner, lease: Duration) -> i64 {
+    inner.now_ms().saturating_add(i64::try_from(lease.as_millis()).unwrap_or(i64::MAX))
+}
+
+impl Driver {
+    async fn run(mut self) {
+        while self.ending.is_none() {
+            if !self.has_reason() {
+                self.wait().await;
+            }
+            self.drain();
+            if self.has_reason() {
+                self.exchange().await;
+            }
+        }
+        self.end().await;
+    }
+
+    fn has_reason(&self) -> bool {
+        let due = self.next_due.is_some_and(|at| at <= self.inner.now_ms());
+        !self.settled.is_empty()
+            || (self.free() > 0 && (self.hungry || due))
+            || Instant::now() >= self.heartbeat_at
+    }
+
+    /// Slots to fill. Deliveries of a lost lease may still lie in the channel: it bounds, too.
+    fn free(&self) -> usize {
+        if *self.stopped.borrow() || self.deliveries.is_closed() {
+            return 0;
+        }
+        self.prefetch.saturating_sub(self.shared.held()).min(self.deliveries.capacity())
+    }
+
+    async fn wait(&mut self) {
+        let free = self.free() > 0;
+        let due = free && self.next_due.is_some();
+        let until_due = self.until_due();
+        let mut batch = Vec::new();
+        tokio::select! {
+            got = self.commands.recv_many(&mut batch, PREFETCH_MAX) => {
+                if got == 0 {
+                    self.ending = Some(Ending::Dropped);
+                }
+                for command in batch {
+                    self.obey(command);
+                }
+            }
+            _ = self.bell.changed() => self.hungry = true,
+            _ = self.stopped.changed() => {}
+            () = tokio::time::sleep_until(self.heartbeat_at) => {}
+            () = tokio::time::sleep(until_due), if due => {}
+        }
+    }
+
+    fn until_due(&self) -> Duration {
+        let millis = self.next_due.map_or(0, |at| at.saturating_sub(self.inner.now_ms()));
+        Duration::from_millis(u64::try_from(millis).unwrap_or(0)).min(DUE_CHECK_EVERY)
+    }
+
+    fn drain(&mut self) {
+        while self.ending.is_none() {
+            match self.commands.try_recv() {
+                Ok(command) => self.obey(command),
+                Err(mpsc::error::TryRecvError::Empty) => return,
+                Err(mpsc::error::TryRecvError::Disconnected) => self.ending = Some(Ending::Dropped),
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Settle(settled) => self.settled.push(settled),
+            Command::Close(reply) => self.ending = Some(Ending::Closed(reply)),
+        }
+    }
+
+    async fn exchange(&mut self) {
+        // Armed before the file is read: what rings from here on makes another round.
+        self.bell.borrow_and_update();
+        let heartbeat = Instant::now() >= self.heartbeat_at;
+        let exchange = Exchange {
+            name: self.name.clone(),
+            queue: self.queue.clone(),
+            session: self.shared.session(),
+            now: self.inner.now_ms(),
+            lease_until: lease_until(&self.inner, self.lease),
+            heartbeat,
+            held: (self.failures > 0).then(|| self.shared.held_json()),
+            settled: self.settled.clone(),
+            free: self.free(),
+        };
+        let asked = exchange.free;
+        let answer = self
+            .inner
+            .database
+            .write(move |c| Box::pin(async move { exchange.run(c).await }))
+            .await
+            .map_err(EngineError::from);
+        match answer {
+            Ok(exchanged) => {
+                if heartbeat {
+                    self.heartbeat_at = Instant::now() + self.lease / 3;
+                }
+                self.succeed(exchanged, asked);
+            }
+            Err(error) => self.fail(&error).await,
+        }
+    }
+
+    fn succeed(&mut self, exchanged: Exchanged, asked: usize) {
+        self.failures = 0;
+        if self.shared.well(self.inner.ambient.now()) {
+            tracing::info!(queue = self.queue, consumer = self.name, "the queue file answers again");
+        }
+        let settled = std::mem::take(&mut self.settled);
+        if self.shared.let_go(&settled) || exchanged.rescued > 0 {
+            // A concurrency key may be free, in whatever queue.
+            self.inner.wakes.wake_all();
+        } else if settled.iter().any(|s| !s.ends()) {
+            self.inner.wakes.wake(&self.queue);
+        }
+        self.shared.count_stale(exchanged.stale);
+        if exchanged.session != self.shared.session() {
+            tracing::warn!(
+                queue = self.queue,
+                consumer = self.name,
+                "lost the lease; its jobs run elsewhere"
+            );
+            self.shared.lose_all(exchanged.session);
+        }
+        self.shared.fire_cancelled(&exchanged.cancel_requests);
+        if exchanged.rescued > 0 {
+            tracing::warn!(jobs = exchanged.rescued, "gave back jobs of silent consumers");
+        }
+        if asked == 0 {
+            return;
+        }
+        let claim = exchanged.claim;
+        for (id, why) in &claim.parked {
+            tracing::error!(job.id = id, queue = self.queue, error = why, "parked an undecodable job");
+        }
+        self.hungry = claim.more;
+        self.next_due = claim.next_due;
+        for delivery in self.shared.take_in(claim.jobs, claim.fence) {
+            // There is room by the count in `free`; a closed receiver leaves the job to the end of the session.
+            drop(self.deliveries.try_send(delivery));
+        }
+    }
+
+    async fn fail(&mut self, error: &EngineError) {
+        self.failures = self.failures.saturating_add(1);
+        let trouble = describe(error);
+        if self.shared.troubled(trouble.clone()) {
+            tracing::warn!(
+                queue = self.queue,
+                consumer = self.name,
+                error = trouble,
+                "the queue file is unusable"
+            );
+        }
+        self.hungry = true;
+        let ceiling = BACKOFF.0.saturating_mul(1 << self.failures.min(10)).min(BACKOFF.1);
+        tokio::time::sleep(ceiling / 2 + self.inner.ambient.jitter(ceiling / 2)).await;
+    }
+
+    /// Makes the last outcomes durable and gives the rest back; charged unless it was an orderly close.
+    async fn end(mut self) {
+        self.shared.stopped.send_replace(true);
+        let charge = match self.ending {
+            Some(Ending::Closed(_)) => Charge::Nothing,
+            _ => Charge::Crash,
+        };
+        let mut outcome = Ok(());
+        for _ in 0..CLOSE_TRIES_MAX {
+            outcome = self.give_back(charge).await;
+            match &outcome {
+                Ok(()) => break,
+                Err(error) => self.fail(error).await,
+            }
+        }
+        self.shared.lose_all(self.shared.session());
+        self.inner.wakes.wake_all();
+        if let Some(Ending::Closed(reply)) = self.ending {
+            drop(reply.send(outcome));
+        }
+    }
+
+    async fn give_back(&mut self, charge: Charge) -> Result<(), EngineError> {
+        if !self.settled.is_empty() {
+            self.exchange().await;
+        }
+        if !self.settled.is_empty() {
+            return Err(super::fault::unavailable("the last outcomes are not durable".to_owned(), None));
+        }
+        let (queue, session, now) = (self.queue.clone(), self.shared.session(), self.inner.now_ms());
+        self.inner
+            .write(move |c| Box::pin(async move { lease::close(c, &queue, session, charge, now).await }))
+            .await
+    }
+}

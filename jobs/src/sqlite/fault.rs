@@ -1,0 +1,44 @@
+//! What can go wrong inside a transaction, and how it looks from outside.
+
+use base::sqlite::WriteFailed;
+
+use crate::{
+    engine::EngineError,
+    error::{Cause, describe},
+};
+
+pub(super) const ENGINE: &str = "sqlite";
+/// Characters kept of an error text.
+const ERROR_CHARS_MAX: usize = 2000;
+
+/// A failure within a unit of work.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    #[error(transparent)]
+    Sql(#[from] sqlx::Error),
+    #[error(transparent)]
+    Write(#[from] WriteFailed),
+    /// Decided by the unit itself; it leaves no trace.
+    #[error(transparent)]
+    Refused(#[from] EngineError),
+}
+
+impl From<Fault> for EngineError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Refused(error) => error,
+            Fault::Write(WriteFailed::Closed) | Fault::Sql(sqlx::Error::PoolClosed) => Self::Closed,
+            Fault::Write(error) => unavailable(describe(&error), Some(error.into())),
+            Fault::Sql(error) => unavailable(describe(&error), Some(error.into())),
+        }
+    }
+}
+
+pub(super) fn unavailable(detail: String, source: Option<Cause>) -> EngineError {
+    EngineError::Unavailable { engine: ENGINE, detail, source }
+}
+
+/// Cuts an error text to what a row may keep.
+pub(super) fn bounded(error: &str) -> String {
+    error.chars().take(ERROR_CHARS_MAX).collect()
+}

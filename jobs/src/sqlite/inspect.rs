@@ -1,0 +1,92 @@
+//! Looking at queues and jobs, over the readers: never in the writer's way, without side effects.
+
+use base::Timestamp;
+use sqlx::{Row, Sqlite};
+
+use super::{
+    Inner,
+    fault::Fault,
+    row::{self, envelope_columns},
+};
+use crate::{
+    engine::{Depth, EngineError, HeldJob, HeldState, JobFilter},
+    envelope::JobId,
+};
+
+/// Jobs listed at once.
+const LIST_MAX: u32 = 1000;
+
+macro_rules! held_columns {
+    () => {
+        concat!(envelope_columns!(), ", state, last_error, dead_reason, first_failed_at, died_at")
+    };
+}
+
+impl Inner {
+    pub(super) async fn queue_names(&self) -> Result<Vec<String>, EngineError> {
+        let names = sqlx::query_scalar("SELECT name FROM queues ORDER BY name");
+        Ok(names.fetch_all(self.database.readers()).await.map_err(Fault::from)?)
+    }
+
+    pub(super) async fn depth(&self, queue: &str) -> Result<Depth, EngineError> {
+        // Counts walk covering indexes. The oldest of each class stands first in its index: six look-ups.
+        let row = sqlx::query(
+            "SELECT paused,
+               (SELECT count(*) FROM jobs WHERE queue = q.name AND state = 'ready') AS ready,
+               (SELECT count(*) FROM jobs WHERE queue = q.name AND state = 'delayed') AS delayed,
+               (SELECT count(*) FROM jobs WHERE queue = q.name AND state = 'running') AS running,
+               (SELECT count(*) FROM jobs WHERE queue = q.name AND state = 'dead') AS dead,
+               (SELECT min((SELECT ready_at FROM jobs WHERE queue = q.name AND state = 'ready'
+                              AND blocked = b.value AND priority = p.value ORDER BY sequence LIMIT 1))
+                FROM json_each('[0,1,2]') AS p, json_each('[0,1]') AS b) AS oldest
+             FROM queues AS q WHERE name = ?1",
+        )
+        .bind(queue)
+        .fetch_optional(self.database.readers())
+        .await
+        .map_err(Fault::from)?
+        .ok_or_else(|| EngineError::NoSuchQueue(queue.to_owned()))?;
+        let count = |column: &str| row.get::<i64, _>(column).unsigned_abs();
+        let oldest: Option<i64> = row.get("oldest");
+        Ok(Depth {
+            queue: queue.to_owned(),
+            ready: count("ready"),
+            delayed: count("delayed"),
+            running: count("running"),
+            dead: count("dead"),
+            oldest_ready_at: oldest.and_then(|ms| Timestamp::from_millisecond(ms).ok()),
+            paused: row.get("paused"),
+        })
+    }
+
+    pub(super) async fn list(&self, filter: &JobFilter) -> Result<Vec<HeldJob>, EngineError> {
+        let mut select =
+            sqlx::QueryBuilder::<Sqlite>::new(concat!("SELECT ", held_columns!(), " FROM jobs WHERE id > "));
+        select.push_bind(filter.after.map(|id| id.to_string()).unwrap_or_default());
+        if let Some(state) = filter.state {
+            // A literal: a bound state would hide the partial indexes from the planner.
+            select.push(match state {
+                HeldState::Ready => " AND state = 'ready'",
+                HeldState::Delayed => " AND state = 'delayed'",
+                HeldState::Running => " AND state = 'running'",
+                HeldState::Dead => " AND state = 'dead'",
+            });
+        }
+        if let Some(queue) = &filter.queue {
+            select.push(" AND queue = ").push_bind(queue);
+        }
+        if let Some(kind) = &filter.kind {
+            select.push(" AND kind = ").push_bind(kind);
+        }
+        // Ids are UUIDv7: their order is that of creation, and a page can go on after a job that has gone.
+        select.push(" ORDER BY id LIMIT ").push_bind(filter.limit.min(LIST_MAX));
+        let rows = select.build().fetch_all(self.database.readers()).await.map_err(Fault::from)?;
+        Ok(rows.iter().map(row::held).collect())
+    }
+
+    pub(super) async fn find(&self, id: JobId) -> Result<Option<HeldJob>, EngineError> {
+        let find = sqlx::query(concat!("SELECT ", held_columns!(), " FROM jobs WHERE id = ?1"));
+        let found = find.bind(id.to_string()).fetch_optional(self.database.readers()).await;
+        Ok(found.map_err(Fault::from)?.as_ref().map(row::held))
+    }
+}

@@ -1,0 +1,117 @@
+//! Who owns a running job: a row in `consumers`, renewed while its owner lives.
+//!
+//! Guarantees: a job is given to another only after its owner's row is gone, which is decided in the same
+//! transaction; from then on the fence no longer matches and the old owner's outcome has no effect.
+
+use sqlx::SqliteConnection;
+
+use super::fault::Fault;
+use crate::engine::{CRASHES_MAX, DeadReason};
+
+/// Whether giving back counts against the job.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Charge {
+    /// One crash.
+    Crash,
+    /// Nothing.
+    Nothing,
+}
+
+/// Registers a consumer; answers its session, never used before in this file.
+pub(super) async fn open(
+    c: &mut SqliteConnection,
+    name: &str,
+    queue: &str,
+    until: i64,
+) -> Result<i64, Fault> {
+    let open = sqlx::query_scalar(
+        "INSERT INTO consumers (name, queue, lease_until) VALUES (?1, ?2, ?3) RETURNING session",
+    );
+    Ok(open.bind(name).bind(queue).bind(until).fetch_one(c).await?)
+}
+
+/// Renews the leases of all jobs of the session. False when they were lost.
+pub(super) async fn renew(c: &mut SqliteConnection, session: i64, until: i64) -> Result<bool, Fault> {
+    let renew = sqlx::query("UPDATE consumers SET lease_until = ?2 WHERE session = ?1");
+    Ok(renew.bind(session).bind(until).execute(c).await?.rows_affected() == 1)
+}
+
+/// Whether the session still owns its jobs.
+pub(super) async fn holds(c: &mut SqliteConnection, session: i64) -> Result<bool, Fault> {
+    let holds = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM consumers WHERE session = ?1)");
+    Ok(holds.bind(session).fetch_one(c).await?)
+}
+
+/// Takes the jobs of consumers that fell silent. Answers how many.
+pub(super) async fn rescue(c: &mut SqliteConnection, now: i64) -> Result<u64, Fault> {
+    let silent =
+        sqlx::query("DELETE FROM consumers WHERE lease_until < ?1").bind(now).execute(&mut *c).await?;
+    if silent.rows_affected() == 0 { Ok(0) } else { give_back_orphans(c, now).await }
+}
+
+/// Gives back, with a crash charged, running jobs whose consumer is no longer registered.
+pub(super) async fn give_back_orphans(c: &mut SqliteConnection, now: i64) -> Result<u64, Fault> {
+    let cancelled = sqlx::query(
+        "DELETE FROM jobs WHERE state = 'running' AND cancel_requested IS NOT NULL
+           AND coalesce(consumer, 0) NOT IN (SELECT session FROM consumers)",
+    );
+    cancelled.execute(&mut *c).await?;
+    let crashed = sqlx::query(
+        "UPDATE jobs SET consumer = NULL, crashes = crashes + 1, ready_at = ?1,
+           state = iif(crashes < ?2, 'ready', 'dead'),
+           dead_reason = iif(crashes < ?2, NULL, ?3), died_at = iif(crashes < ?2, NULL, ?1),
+           first_failed_at = coalesce(first_failed_at, ?1),
+           last_error = iif(crashes < ?2, last_error, 'lost its consumer ' || (crashes + 1) || ' times')
+         WHERE state = 'running' AND coalesce(consumer, 0) NOT IN (SELECT session FROM consumers)",
+    );
+    let crashed = crashed.bind(now).bind(CRASHES_MAX).bind(DeadReason::Crashed.as_str());
+    Ok(crashed.execute(c).await?.rows_affected())
+}
+
+/// Ends a session and gives back what it held.
+pub(super) async fn close(
+    c: &mut SqliteConnection,
+    queue: &str,
+    session: i64,
+    charge: Charge,
+    now: i64,
+) -> Result<(), Fault> {
+    if charge == Charge::Nothing {
+        keep_only(c, queue, session, "[]", now).await?;
+    }
+    sqlx::query("DELETE FROM consumers WHERE session = ?1").bind(session).execute(&mut *c).await?;
+    if charge == Charge::Crash {
+        give_back_orphans(c, now).await?;
+    }
+    Ok(())
+}
+
+/// Gives back, uncharged, what the session holds beyond `sequences` (a JSON array): jobs of a claim whose commit
+/// was reported as failed and yet took place. Nobody would run them, and the heartbeat would keep them for ever.
+pub(super) async fn keep_only(
+    c: &mut SqliteConnection,
+    queue: &str,
+    session: i64,
+    sequences: &str,
+    now: i64,
+) -> Result<(), Fault> {
+    let cancelled = sqlx::query(
+        "DELETE FROM jobs WHERE state = 'running' AND queue = ?1 AND consumer = ?2
+           AND cancel_requested IS NOT NULL AND sequence NOT IN (SELECT value FROM json_each(?3))",
+    );
+    cancelled.bind(queue).bind(session).bind(sequences).execute(&mut *c).await?;
+    let released = sqlx::query(
+        "UPDATE jobs SET state = 'ready', consumer = NULL, ready_at = ?4
+         WHERE state = 'running' AND queue = ?1 AND consumer = ?2
+           AND sequence NOT IN (SELECT value FROM json_each(?3))",
+    );
+    released.bind(queue).bind(session).bind(sequences).bind(now).execute(c).await?;
+    Ok(())
+}
+
+/// Running jobs of the session that somebody asked to cancel, by `sequence`.
+pub(super) async fn cancel_requests(c: &mut SqliteConnection, session: i64) -> Result<Vec<i64>, Fault> {
+    let asked =
+        sqlx::query_scalar("SELECT sequence FROM jobs WHERE consumer = ?1 AND cancel_requested IS NOT NULL");
+    Ok(asked.bind(session).fetch_all(c).await?)
+}

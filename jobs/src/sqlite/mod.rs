@@ -1,0 +1,224 @@
+//! The engine of the embedded mode: all queues in one SQLite file.
+//!
+//! Guarantees the whole of [`crate::engine`] with [`Capabilities::FULL`], over a kill and a power cut, for any
+//! number of processes on the same file. Does not scale beyond one machine.
+//!
+//! Read on in `driver`, the loop of a consumer; `exchange`, what it does in one transaction; `lease`, who owns a
+//! running job; `publish`; `control` and `inspect`, what people do to queues.
+
+mod claim;
+mod consumer;
+mod control;
+mod driver;
+mod exchange;
+mod fault;
+mod inspect;
+mod lease;
+mod publish;
+mod records;
+mod row;
+mod settle;
+mod wake;
+
+use std::{
+    collections::HashSet,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use base::{
+    Ambient,
+    sqlite::{Database, OpenError},
+};
+use futures::future::BoxFuture;
+use sqlx::SqliteConnection;
+
+pub use self::records::SqliteRecords;
+use self::{consumer::Shared, fault::Fault, wake::Wakes};
+use crate::{
+    engine::{
+        Cancelled, Capabilities, ConsumeOptions, Consumer, DeadFilter, Depth, Engine, EngineError, HeldJob,
+        JobFilter, Published, QueueSpec,
+    },
+    envelope::{Envelope, JobId},
+};
+
+/// Connections for listing and watching, beside the one writer.
+const READERS_MAX: u32 = 5;
+/// Longest wait for the answer to a write; the file may be locked by another process.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Queues in a SQLite file. Clones share it.
+#[derive(Clone)]
+pub struct SqliteEngine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    database: Database,
+    ambient: Ambient,
+    wakes: Wakes,
+    /// Consumers of this handle, to tell them of cancellations at once.
+    consumers: Mutex<Vec<Weak<Shared>>>,
+    /// Queues known to exist; a queue is never removed.
+    declared: Mutex<HashSet<String>>,
+}
+
+impl SqliteEngine {
+    /// Opens or creates the file and brings its schema up to date. Must be called within a tokio runtime.
+    ///
+    /// Disturbs nobody: several processes may have the file open.
+    pub async fn open(path: &Path, ambient: Ambient) -> Result<Self, OpenError> {
+        let migrations = sqlx::migrate!("../migrations/sqlite/queue");
+        let database = Database::open(path, &migrations, READERS_MAX).await?;
+        let inner = Inner {
+            database,
+            ambient,
+            wakes: Wakes::default(),
+            consumers: Mutex::default(),
+            declared: Mutex::default(),
+        };
+        let engine = Self { inner: Arc::new(inner) };
+        tokio::spawn(wake::watch_other_writers(Arc::downgrade(&engine.inner)));
+        Ok(engine)
+    }
+
+    /// The log of attempts in the same file.
+    pub fn records(&self) -> SqliteRecords {
+        SqliteRecords::new(self.inner.database.clone())
+    }
+
+    /// Gives back at once what consumers of earlier processes held, each job charged one crash, so that a restart
+    /// need not wait for leases to run out. Answers how many jobs.
+    ///
+    /// Only for a process that owns the data folder alone: it takes the jobs of every other live handle.
+    pub async fn recover_orphans(&self) -> Result<u64, EngineError> {
+        let now = self.inner.now_ms();
+        let mine: Vec<i64> = self.inner.live_consumers().iter().map(|c| c.session()).collect();
+        let given = self
+            .inner
+            .write(move |c| {
+                Box::pin(async move {
+                    let mine = serde_json::Value::from(mine).to_string();
+                    sqlx::query(
+                        "DELETE FROM consumers WHERE session NOT IN (SELECT value FROM json_each(?1))",
+                    )
+                    .bind(mine)
+                    .execute(&mut *c)
+                    .await?;
+                    lease::give_back_orphans(c, now).await
+                })
+            })
+            .await?;
+        self.inner.wakes.wake_all();
+        if given > 0 {
+            tracing::info!(jobs = given, "gave back jobs of earlier processes");
+        }
+        Ok(given)
+    }
+}
+
+impl Inner {
+    fn now_ms(&self) -> i64 {
+        self.ambient.now().as_millisecond()
+    }
+
+    fn live_consumers(&self) -> Vec<Arc<Shared>> {
+        let mut consumers = self.consumers.lock().unwrap_or_else(PoisonError::into_inner);
+        consumers.retain(|c| c.strong_count() > 0);
+        consumers.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// One write unit with an answer within [`ANSWER_TIMEOUT`]; the unit itself runs to its end in any case.
+    async fn write<T, F>(&self, work: F) -> Result<T, EngineError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, Fault>> + Send + 'static,
+    {
+        match tokio::time::timeout(ANSWER_TIMEOUT, self.database.write(work)).await {
+            Ok(result) => Ok(result?),
+            Err(_) => Err(fault::unavailable("the file did not answer in time".to_owned(), None)),
+        }
+    }
+
+    /// Fails with [`EngineError::NoSuchQueue`] unless all are declared.
+    async fn require_queues(&self, names: HashSet<&str>) -> Result<(), EngineError> {
+        let unknown: Vec<String> = {
+            let declared = self.declared.lock().unwrap_or_else(PoisonError::into_inner);
+            names.into_iter().filter(|name| !declared.contains(*name)).map(str::to_owned).collect()
+        };
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let known: HashSet<String> = self.queue_names().await?.into_iter().collect();
+        let missing = unknown.into_iter().find(|name| !known.contains(name));
+        *self.declared.lock().unwrap_or_else(PoisonError::into_inner) = known;
+        missing.map_or(Ok(()), |name| Err(EngineError::NoSuchQueue(name)))
+    }
+}
+
+#[async_trait]
+impl Engine for SqliteEngine {
+    fn name(&self) -> &'static str {
+        fault::ENGINE
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::FULL
+    }
+
+    async fn declare(&self, queues: &[QueueSpec]) -> Result<(), EngineError> {
+        self.inner.declare(queues).await
+    }
+
+    async fn publish(&self, envelopes: Vec<Envelope>) -> Result<Vec<Published>, EngineError> {
+        self.inner.publish(envelopes).await
+    }
+
+    async fn consume(&self, queue: &str, options: ConsumeOptions) -> Result<Consumer, EngineError> {
+        self.inner.require_queues(HashSet::from([queue])).await?;
+        driver::start(self.inner.clone(), queue, options).await
+    }
+
+    async fn depth(&self, queue: &str) -> Result<Depth, EngineError> {
+        self.inner.depth(queue).await
+    }
+
+    async fn queues(&self) -> Result<Vec<String>, EngineError> {
+        self.inner.queue_names().await
+    }
+
+    async fn pause(&self, queue: &str) -> Result<(), EngineError> {
+        self.inner.set_paused(queue, true).await
+    }
+
+    async fn resume(&self, queue: &str) -> Result<(), EngineError> {
+        self.inner.set_paused(queue, false).await
+    }
+
+    async fn purge(&self, queue: &str) -> Result<u64, EngineError> {
+        self.inner.purge(queue).await
+    }
+
+    async fn cancel(&self, id: JobId, reason: &str) -> Result<Cancelled, EngineError> {
+        self.inner.cancel(id, reason).await
+    }
+
+    async fn retry_now(&self, id: JobId) -> Result<bool, EngineError> {
+        self.inner.retry_now(id).await
+    }
+
+    async fn list(&self, filter: &JobFilter) -> Result<Vec<HeldJob>, EngineError> {
+        self.inner.list(filter).await
+    }
+
+    async fn find(&self, id: JobId) -> Result<Option<HeldJob>, EngineError> {
+        self.inner.find(id).await
+    }
+
+    async fn redrive(&self, filter: &DeadFilter) -> Result<Vec<JobId>, EngineError> {
+        self.inner.redrive(filter).await
+    }
+}

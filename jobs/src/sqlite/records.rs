@@ -1,0 +1,163 @@
+//! The log of attempts in the queue's file.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base::{Timestamp, sqlite::Database};
+use serde::Serialize;
+use sqlx::{Row, Sqlite, sqlite::SqliteRow};
+
+use super::fault::Fault;
+use crate::{
+    engine::EngineError,
+    records::{AttemptRecord, Outcome, RecordFilter, RecordStore},
+};
+
+/// Records listed at once.
+const LIST_MAX: u32 = 1000;
+
+/// A [`RecordStore`] over a SQLite file. Clones share it.
+#[derive(Clone)]
+pub struct SqliteRecords {
+    database: Database,
+}
+
+impl SqliteRecords {
+    pub(super) fn new(database: Database) -> Self {
+        Self { database }
+    }
+}
+
+#[derive(Serialize)]
+struct NewRecord<'a> {
+    job: String,
+    kind: &'a str,
+    queue: &'a str,
+    subject: Option<&'a str>,
+    attempt: u32,
+    worker: &'a str,
+    created_at: i64,
+    started_at: i64,
+    duration_ns: i64,
+    outcome: &'static str,
+    error: Option<&'a str>,
+    trace: Option<String>,
+}
+
+#[async_trait]
+impl RecordStore for SqliteRecords {
+    async fn append(&self, batch: Vec<AttemptRecord>) -> Result<(), EngineError> {
+        let rows: Vec<NewRecord<'_>> = batch.iter().map(new_record).collect();
+        let json = serde_json::to_string(&rows).map_err(|error| EngineError::Refused(error.to_string()))?;
+        let written: Result<(), Fault> = self
+            .database
+            .write(move |c| {
+                Box::pin(async move {
+                    sqlx::query(
+                        "INSERT INTO attempts (job, kind, queue, subject, attempt, worker, created_at, started_at,
+                           duration_ns, outcome, error, trace)
+                         SELECT value->>'job', value->>'kind', value->>'queue', value->>'subject',
+                           value->>'attempt', value->>'worker', value->>'created_at', value->>'started_at',
+                           value->>'duration_ns', value->>'outcome', value->>'error', value->>'trace'
+                         FROM json_each(?1) WHERE true ON CONFLICT DO NOTHING",
+                    )
+                    .bind(json)
+                    .execute(c)
+                    .await?;
+                    Ok(())
+                })
+            })
+            .await;
+        Ok(written?)
+    }
+
+    async fn list(&self, filter: &RecordFilter) -> Result<Vec<AttemptRecord>, EngineError> {
+        let mut select = sqlx::QueryBuilder::<Sqlite>::new("SELECT * FROM attempts WHERE started_at < ");
+        select.push_bind(filter.before.map_or(i64::MAX, Timestamp::as_millisecond));
+        if let Some(job) = filter.job {
+            select.push(" AND job = ").push_bind(job.to_string());
+        }
+        if let Some(outcome) = filter.outcome {
+            select.push(" AND outcome = ").push_bind(name(outcome));
+        }
+        let texts = [("subject", &filter.subject), ("queue", &filter.queue), ("kind", &filter.kind)];
+        for (column, wanted) in texts {
+            if let Some(wanted) = wanted {
+                select.push(" AND ").push(column).push(" = ").push_bind(wanted);
+            }
+        }
+        select.push(" ORDER BY started_at DESC, attempt DESC LIMIT ").push_bind(filter.limit.min(LIST_MAX));
+        let rows = select.build().fetch_all(self.database.readers()).await.map_err(Fault::from)?;
+        Ok(rows.iter().map(record).collect::<Result<_, _>>()?)
+    }
+
+    async fn expire(&self, before: Timestamp, limit: u32) -> Result<u64, EngineError> {
+        let expired: Result<u64, Fault> = self
+            .database
+            .write(move |c| {
+                Box::pin(async move {
+                    let expire = sqlx::query(
+                        "DELETE FROM attempts WHERE rowid IN (
+                           SELECT rowid FROM attempts WHERE started_at < ?1 ORDER BY started_at LIMIT ?2)",
+                    );
+                    let expire = expire.bind(before.as_millisecond()).bind(limit);
+                    Ok(expire.execute(c).await?.rows_affected())
+                })
+            })
+            .await;
+        Ok(expired?)
+    }
+}
+
+fn new_record(record: &AttemptRecord) -> NewRecord<'_> {
+    NewRecord {
+        job: record.job.to_string(),
+        kind: &record.kind,
+        queue: &record.queue,
+        subject: record.subject.as_deref(),
+        attempt: record.attempt,
+        worker: &record.worker,
+        created_at: record.created_at.as_millisecond(),
+        started_at: record.started_at.as_millisecond(),
+        duration_ns: i64::try_from(record.duration.as_nanos()).unwrap_or(i64::MAX),
+        outcome: name(record.outcome),
+        error: record.error.as_deref(),
+        trace: record.trace.map(|trace| trace.to_string()),
+    }
+}
+
+fn record(row: &SqliteRow) -> Result<AttemptRecord, Fault> {
+    let unreadable = |what: &str| sqlx::Error::Decode(format!("attempt record: {what}").into());
+    let time = |column| {
+        Timestamp::from_millisecond(row.try_get(column)?).map_err(|error| sqlx::Error::Decode(error.into()))
+    };
+    let trace: Option<String> = row.try_get("trace")?;
+    let outcome: String = row.try_get("outcome")?;
+    Ok(AttemptRecord {
+        job: row.try_get::<String, _>("job")?.parse().map_err(|_| unreadable("job"))?,
+        kind: row.try_get("kind")?,
+        queue: row.try_get("queue")?,
+        subject: row.try_get("subject")?,
+        attempt: row.try_get("attempt")?,
+        worker: row.try_get("worker")?,
+        created_at: time("created_at")?,
+        started_at: time("started_at")?,
+        duration: Duration::from_nanos(row.try_get::<i64, _>("duration_ns")?.unsigned_abs()),
+        outcome: OUTCOMES.into_iter().find(|&o| name(o) == outcome).ok_or_else(|| unreadable("outcome"))?,
+        error: row.try_get("error")?,
+        trace: trace.map(|t| t.parse().map_err(|_| unreadable("trace"))).transpose()?,
+    })
+}
+
+const OUTCOMES: [Outcome; 5] =
+    [Outcome::Completed, Outcome::Retried, Outcome::Snoozed, Outcome::Cancelled, Outcome::Dead];
+
+const fn name(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Completed => "completed",
+        Outcome::Retried => "retried",
+        Outcome::Snoozed => "snoozed",
+        Outcome::Cancelled => "cancelled",
+        Outcome::Dead => "dead",
+    }
+}

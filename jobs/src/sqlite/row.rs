@@ -1,0 +1,139 @@
+//! Rows read back as jobs.
+//!
+//! Guarantees: reading never fails as a whole because of one row; what is no envelope is [`Unreadable`], with what
+//! is wrong in words, or shown by [`held`] with a made-up envelope around the raw payload.
+
+use base::Timestamp;
+use serde_json::value::{RawValue, to_raw_value};
+use sqlx::{Row, sqlite::SqliteRow};
+
+use crate::{
+    engine::{DeadInfo, DeadReason, HeldJob, HeldState},
+    envelope::{Envelope, JobId},
+    job::Priority,
+};
+
+/// The columns [`envelope`] reads.
+macro_rules! envelope_columns {
+    () => {
+        "sequence, id, kind, version, queue, priority, attempt, max_attempts, created_at, run_at, trace, \
+         unique_key, concurrency_key, subject, payload, crashes"
+    };
+}
+pub(super) use envelope_columns;
+
+/// Why a row is no envelope.
+#[derive(Debug, thiserror::Error)]
+#[error("{column}: {why}")]
+pub(super) struct Unreadable {
+    column: &'static str,
+    why: String,
+}
+
+/// A row as an envelope.
+pub(super) fn envelope(row: &SqliteRow) -> Result<Envelope, Unreadable> {
+    let priority: usize = number(row, "priority")?;
+    let priority = Priority::ALL.get(priority).copied();
+    Ok(Envelope {
+        id: parse(&text(row, "id")?, "id")?,
+        kind: text(row, "kind")?,
+        version: number(row, "version")?,
+        queue: text(row, "queue")?,
+        priority: priority.ok_or_else(|| unreadable("priority", "no such priority class"))?,
+        attempt: number(row, "attempt")?,
+        max_attempts: number(row, "max_attempts")?,
+        created_at: time(row, "created_at")?.ok_or_else(|| unreadable("created_at", "missing"))?,
+        run_at: time(row, "run_at")?,
+        trace: optional(row, "trace")?.map(|trace| parse(&trace, "trace")).transpose()?,
+        unique_key: optional(row, "unique_key")?,
+        concurrency_key: optional(row, "concurrency_key")?,
+        subject: optional(row, "subject")?,
+        payload: RawValue::from_string(text(row, "payload")?)
+            .map_err(|error| unreadable("payload", format!("not JSON: {error}")))?,
+    })
+}
+
+/// A row as `list` and `find` show it. Needs `state`, `last_error`, `dead_reason`, `first_failed_at`, `died_at` too.
+pub(super) fn held(row: &SqliteRow) -> HeldJob {
+    let state = match lossy(row, "state").as_str() {
+        "ready" => HeldState::Ready,
+        "delayed" => HeldState::Delayed,
+        "running" => HeldState::Running,
+        _ => HeldState::Dead,
+    };
+    let died_at = time(row, "died_at").ok().flatten();
+    HeldJob {
+        envelope: envelope(row).unwrap_or_else(|_| made_up(row)),
+        state,
+        crashes: number(row, "crashes").unwrap_or(0),
+        last_error: optional(row, "last_error").ok().flatten(),
+        dead: (state == HeldState::Dead).then(|| DeadInfo {
+            reason: reason(&lossy(row, "dead_reason")),
+            first_failed_at: time(row, "first_failed_at").ok().flatten().or(died_at).unwrap_or_default(),
+            died_at: died_at.unwrap_or_default(),
+        }),
+    }
+}
+
+/// The id of a row, or one that follows from whatever stands in its place.
+pub(super) fn id_of(text: &str) -> JobId {
+    text.parse().unwrap_or_else(|_| JobId::derived(base::ids::Uuid::nil(), text))
+}
+
+/// A text column whatever its bytes.
+pub(super) fn lossy(row: &SqliteRow, column: &'static str) -> String {
+    String::from_utf8_lossy(row.try_get::<&[u8], _>(column).unwrap_or_default()).into_owned()
+}
+
+fn made_up(row: &SqliteRow) -> Envelope {
+    let payload = to_raw_value(&lossy(row, "payload"));
+    Envelope {
+        id: id_of(&lossy(row, "id")),
+        kind: String::new(),
+        version: 0,
+        queue: lossy(row, "queue"),
+        priority: Priority::default(),
+        attempt: number(row, "attempt").unwrap_or(0),
+        max_attempts: number(row, "max_attempts").unwrap_or(0),
+        created_at: time(row, "created_at").ok().flatten().unwrap_or_default(),
+        run_at: None,
+        trace: None,
+        unique_key: None,
+        concurrency_key: None,
+        subject: None,
+        payload: payload.unwrap_or_else(|_| RawValue::NULL.to_owned()),
+    }
+}
+
+fn reason(text: &str) -> DeadReason {
+    DeadReason::ALL.into_iter().find(|r| r.as_str() == text).unwrap_or(DeadReason::Undecodable)
+}
+
+fn number<T: TryFrom<i64>>(row: &SqliteRow, column: &'static str) -> Result<T, Unreadable> {
+    let value: i64 = row.try_get(column).map_err(|error| unreadable(column, error))?;
+    T::try_from(value).map_err(|_| unreadable(column, format!("{value} is out of range")))
+}
+
+fn time(row: &SqliteRow, column: &'static str) -> Result<Option<Timestamp>, Unreadable> {
+    let millis: Option<i64> = row.try_get(column).map_err(|error| unreadable(column, error))?;
+    millis.map(|ms| Timestamp::from_millisecond(ms).map_err(|error| unreadable(column, error))).transpose()
+}
+
+fn text(row: &SqliteRow, column: &'static str) -> Result<String, Unreadable> {
+    row.try_get(column).map_err(|error| unreadable(column, error))
+}
+
+fn optional(row: &SqliteRow, column: &'static str) -> Result<Option<String>, Unreadable> {
+    row.try_get(column).map_err(|error| unreadable(column, error))
+}
+
+fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(
+    text: &str,
+    column: &'static str,
+) -> Result<T, Unreadable> {
+    text.parse().map_err(|error: T::Err| unreadable(column, error))
+}
+
+fn unreadable(column: &'static str, why: impl std::fmt::Display) -> Unreadable {
+    Unreadable { column, why: why.to_string() }
+}

@@ -1,0 +1,124 @@
+//! Outcomes made durable: one statement per sort of outcome, whatever their number.
+//!
+//! Guarantees: an outcome takes effect only on a row that still runs under the same fence. A requested
+//! cancellation wins over whatever would have kept the job.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+use sqlx::SqliteConnection;
+
+use super::{
+    fault::{Fault, bounded},
+    publish::ceil_ms,
+};
+use crate::engine::Settlement;
+
+/// An outcome on its way to the file.
+#[derive(Debug, Clone)]
+pub(super) struct Settled {
+    pub(super) sequence: i64,
+    pub(super) fence: i64,
+    pub(super) settlement: Settlement,
+}
+
+impl Settled {
+    /// Whether the row goes away.
+    pub(super) fn ends(&self) -> bool {
+        matches!(self.settlement, Settlement::Done | Settlement::Cancelled { .. })
+    }
+}
+
+/// A row that stays, as the statements read it.
+#[derive(Serialize)]
+struct Kept {
+    s: i64,
+    f: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+}
+
+#[derive(Default)]
+struct Sorted {
+    ended: HashMap<i64, Vec<i64>>,
+    retried: Vec<Kept>,
+    snoozed: Vec<Kept>,
+    dead: Vec<Kept>,
+    released: Vec<Kept>,
+}
+
+/// Applies the outcomes; answers how many took effect.
+pub(super) async fn apply(c: &mut SqliteConnection, settled: &[Settled], now: i64) -> Result<u64, Fault> {
+    let sorted = sort(settled);
+    let mut applied = 0;
+    for (fence, sequences) in sorted.ended {
+        // One statement per fence, that is per claim: pairs in JSON cost a lookup and two extractions a row.
+        let ended = sqlx::query(
+            "DELETE FROM jobs
+             WHERE sequence IN (SELECT value FROM json_each(?1)) AND fence = ?2 AND state = 'running'",
+        );
+        let sequences = serde_json::Value::from(sequences).to_string();
+        applied += ended.bind(sequences).bind(fence).execute(&mut *c).await?.rows_affected();
+    }
+    for (kept, statement) in
+        [(sorted.retried, RETRY), (sorted.snoozed, SNOOZE), (sorted.dead, DEAD), (sorted.released, RELEASE)]
+    {
+        if kept.is_empty() {
+            continue;
+        }
+        let json = serde_json::to_string(&kept).map_err(|error| sqlx::Error::Encode(error.into()))?;
+        applied += sqlx::query(CANCEL).bind(&json).execute(&mut *c).await?.rows_affected();
+        applied += sqlx::query(statement).bind(&json).bind(now).execute(&mut *c).await?.rows_affected();
+    }
+    Ok(applied)
+}
+
+fn sort(settled: &[Settled]) -> Sorted {
+    let mut sorted = Sorted::default();
+    for Settled { sequence, fence, settlement } in settled {
+        let kept = Kept { s: *sequence, f: *fence, at: None, error: None, reason: None };
+        match settlement {
+            Settlement::Done | Settlement::Cancelled { .. } => {
+                sorted.ended.entry(*fence).or_default().push(*sequence);
+            }
+            Settlement::Retry { at, error } => {
+                sorted.retried.push(Kept { at: Some(ceil_ms(*at)), error: Some(bounded(error)), ..kept });
+            }
+            Settlement::Snooze { at } => sorted.snoozed.push(Kept { at: Some(ceil_ms(*at)), ..kept }),
+            Settlement::Dead { reason, error } => {
+                let (error, reason) = (Some(bounded(error)), Some(reason.as_str()));
+                sorted.dead.push(Kept { error, reason, ..kept });
+            }
+            Settlement::Release => sorted.released.push(kept),
+        }
+    }
+    sorted
+}
+
+const CANCEL: &str = "DELETE FROM jobs WHERE sequence IN (
+    SELECT j.sequence FROM json_each(?1) AS r
+    JOIN jobs AS j ON j.sequence = r.value->>'s' AND j.fence = r.value->>'f'
+    WHERE j.state = 'running' AND j.cancel_requested IS NOT NULL)";
+
+const RETRY: &str = "UPDATE jobs SET state = 'delayed', consumer = NULL, attempt = attempt + 1,
+    run_at = r.value->>'at', last_error = r.value->>'error', first_failed_at = coalesce(first_failed_at, ?2)
+  FROM json_each(?1) AS r
+  WHERE jobs.sequence = r.value->>'s' AND jobs.fence = r.value->>'f' AND jobs.state = 'running'";
+
+const SNOOZE: &str =
+    "UPDATE jobs SET state = 'delayed', consumer = NULL, run_at = r.value->>'at', ready_at = ?2
+  FROM json_each(?1) AS r
+  WHERE jobs.sequence = r.value->>'s' AND jobs.fence = r.value->>'f' AND jobs.state = 'running'";
+
+const DEAD: &str = "UPDATE jobs SET state = 'dead', consumer = NULL, dead_reason = r.value->>'reason',
+    last_error = r.value->>'error', first_failed_at = coalesce(first_failed_at, ?2), died_at = ?2
+  FROM json_each(?1) AS r
+  WHERE jobs.sequence = r.value->>'s' AND jobs.fence = r.value->>'f' AND jobs.state = 'running'";
+
+const RELEASE: &str = "UPDATE jobs SET state = 'ready', consumer = NULL, ready_at = ?2
+  FROM json_each(?1) AS r
+  WHERE jobs.sequence = r.value->>'s' AND jobs.fence = r.value->>'f' AND jobs.state = 'running'";

@@ -1,0 +1,92 @@
+//! Who wakes a waiting consumer: writes of this handle at once, writes of other processes by a cheap poll.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError, Weak},
+    time::Duration,
+};
+
+use sqlx::{Row, Sqlite, pool::PoolConnection};
+use tokio::sync::watch;
+
+use super::Inner;
+use crate::engine::Interrupt;
+
+/// How often to ask whether somebody else wrote; the latency of publishing from another process.
+const POLL_EVERY: Duration = Duration::from_millis(100);
+
+/// One bell per queue. A watch channel rather than a `Notify`: a waiter that was busy when it rang still sees it.
+#[derive(Default)]
+pub(super) struct Wakes {
+    bells: Mutex<HashMap<String, watch::Sender<()>>>,
+}
+
+impl Wakes {
+    pub(super) fn subscribe(&self, queue: &str) -> watch::Receiver<()> {
+        let mut bells = self.bells.lock().unwrap_or_else(PoisonError::into_inner);
+        bells.entry(queue.to_owned()).or_default().subscribe()
+    }
+
+    pub(super) fn wake(&self, queue: &str) {
+        if let Some(bell) = self.bells.lock().unwrap_or_else(PoisonError::into_inner).get(queue) {
+            bell.send_replace(());
+        }
+    }
+
+    pub(super) fn wake_all(&self) {
+        for bell in self.bells.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            bell.send_replace(());
+        }
+    }
+}
+
+/// Wakes the consumers of a handle when any connection but the poll's own has written, until the handle is gone.
+pub(super) async fn watch_other_writers(handle: Weak<Inner>) {
+    let mut seen = None;
+    let mut connection = None;
+    let mut ticks = tokio::time::interval(POLL_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(inner) = handle.upgrade() else { return };
+        if inner.live_consumers().is_empty() {
+            continue;
+        }
+        match poll(&inner, &mut connection).await {
+            Ok(version) if seen.replace(version) == Some(version) => {}
+            Ok(_) => {
+                inner.wakes.wake_all();
+                // Trouble here shows at the consumers' own exchanges, which report it.
+                if fire_cancel_requests(&inner).await.is_err() {
+                    seen = None;
+                }
+            }
+            Err(error) => {
+                tracing::trace!(error = %error, "polling the sqlite file");
+                connection = None;
+            }
+        }
+    }
+}
+
+/// `PRAGMA data_version` changes when another connection commits; it means something on one connection only.
+async fn poll(inner: &Inner, held: &mut Option<PoolConnection<Sqlite>>) -> Result<i64, sqlx::Error> {
+    let connection = match held {
+        Some(connection) => connection,
+        None => held.insert(inner.database.readers().acquire().await?),
+    };
+    sqlx::query_scalar("PRAGMA data_version").fetch_one(&mut **connection).await
+}
+
+/// Another process cannot reach our signals; its request stands in the row.
+async fn fire_cancel_requests(inner: &Inner) -> Result<(), sqlx::Error> {
+    let asked = sqlx::query("SELECT sequence, fence FROM jobs WHERE cancel_requested IS NOT NULL")
+        .fetch_all(inner.database.readers())
+        .await?;
+    for consumer in inner.live_consumers() {
+        for row in &asked {
+            consumer.fire(row.try_get("sequence")?, row.try_get("fence")?, Interrupt::Cancelled);
+        }
+    }
+    Ok(())
+}
