@@ -6,6 +6,10 @@
 //! Start with [`orders::OrderStore`] and [`payments::PaymentStore`]; the types are in [`domain`].
 
 pub mod catalog;
+#[cfg(feature = "conformance")]
+#[doc(hidden)]
+#[expect(clippy::expect_used, clippy::panic, reason = "a test's code, shared by crates")]
+pub mod conformance;
 pub mod domain;
 pub mod error;
 pub mod merchants;

@@ -1,0 +1,155 @@
+//! Who is asking: API keys in `Authorization: Bearer`.
+//!
+//! Guarantees: unknown, malformed and missing keys get the same 401; the key itself is hashed at once and never
+//! stored or logged. The extractor a handler takes states what it demands: [`AnyKey`] or [`SecretKey`].
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::extract::FromRequestParts;
+use base::Timestamp;
+use http::{HeaderMap, HeaderValue, header, request};
+use sha2::{Digest, Sha256};
+use store::merchants::{KeyHash, KeyRecord, KeyScope};
+
+use crate::{
+    problem::{Kind, Problem},
+    state::ApiState,
+};
+
+/// How long a found key is believed without asking the store again: what a revoked key lives on at most. Without
+/// the cache each request would read the store once more than its own work needs.
+const CACHE_TTL: Duration = Duration::from_secs(10);
+/// Found keys kept at most. Unknown keys are not kept: they are free to invent and would push real ones out.
+const CACHE_KEYS_MAX: usize = 10_000;
+/// Longer tokens are not hashed.
+const TOKEN_BYTES_MAX: usize = 256;
+
+/// A caller with either kind of key.
+pub(crate) struct AnyKey(pub(crate) KeyRecord);
+
+/// A caller with the merchant's secret key.
+pub(crate) struct SecretKey(pub(crate) KeyRecord);
+
+impl FromRequestParts<ApiState> for AnyKey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
+        authenticate(&parts.headers, state).await.map(Self)
+    }
+}
+
+impl FromRequestParts<ApiState> for SecretKey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
+        let key = authenticate(&parts.headers, state).await?;
+        match key.scope {
+            KeyScope::Secret => Ok(Self(key)),
+            KeyScope::Publishable => Err(Problem::new(
+                Kind::SECRET_KEY_REQUIRED,
+                "a publishable key may read the catalog, place orders and read one order",
+            )),
+        }
+    }
+}
+
+/// The holder of the request's key.
+pub(crate) async fn authenticate(headers: &HeaderMap, state: &ApiState) -> Result<KeyRecord, Problem> {
+    let hash = key_hash(headers).ok_or_else(unauthorized)?;
+    let now = state.ambient.now();
+    if let Some(key) = state.keys.get(&hash, now) {
+        return Ok(key);
+    }
+    let key = state.orders.key_by_hash(hash).await?.ok_or_else(unauthorized)?;
+    state.keys.put(hash, key.clone(), now);
+    Ok(key)
+}
+
+fn unauthorized() -> Problem {
+    Problem::new(Kind::UNAUTHORIZED, "send `Authorization: Bearer` with one of your API keys")
+        .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+}
+
+fn key_hash(headers: &HeaderMap) -> Option<KeyHash> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    let known = token.starts_with("owk_pub_") || token.starts_with("owk_sec_");
+    let usable = known && token.len() <= TOKEN_BYTES_MAX && scheme.eq_ignore_ascii_case("bearer");
+    usable.then(|| Sha256::digest(token).into())
+}
+
+/// Keys found a moment ago. Looked up by hash, so no comparison tells anything about a key through its timing.
+#[derive(Default)]
+pub(crate) struct KeyCache(Mutex<HashMap<KeyHash, (KeyRecord, Timestamp)>>);
+
+impl KeyCache {
+    fn get(&self, hash: &KeyHash, now: Timestamp) -> Option<KeyRecord> {
+        let keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.get(hash).filter(|(_, found_at)| fresh(*found_at, now)).map(|(key, _)| key.clone())
+    }
+
+    fn put(&self, hash: KeyHash, key: KeyRecord, now: Timestamp) {
+        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if keys.len() >= CACHE_KEYS_MAX {
+            keys.retain(|_, (_, found_at)| fresh(*found_at, now));
+        }
+        if keys.len() < CACHE_KEYS_MAX {
+            keys.insert(hash, (key, now));
+        }
+    }
+}
+
+/// A clock that was set back makes an entry old, not eternal.
+fn fresh(found_at: Timestamp, now: Timestamp) -> bool {
+    found_at <= now && now.duration_since(found_at) < CACHE_TTL.try_into().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use store::{
+        domain::{KeyId, MerchantId},
+        merchants::KeyScope,
+    };
+
+    use super::*;
+
+    #[test]
+    fn the_cache_forgets_and_stays_bounded() {
+        let (ambient, clock) = base::Ambient::steered(1, Timestamp::UNIX_EPOCH);
+        let record = KeyRecord {
+            id: KeyId::fresh(&ambient),
+            merchant: MerchantId::fresh(&ambient),
+            scope: KeyScope::Secret,
+        };
+        let cache = KeyCache::default();
+        for number in 0..=CACHE_KEYS_MAX {
+            cache.put(Sha256::digest(number.to_be_bytes()).into(), record.clone(), ambient.now());
+        }
+        let first: KeyHash = Sha256::digest(0_usize.to_be_bytes()).into();
+        assert_eq!(cache.0.lock().expect("not poisoned").len(), CACHE_KEYS_MAX);
+        assert_eq!(cache.get(&first, ambient.now()), Some(record.clone()));
+        clock.advance(CACHE_TTL);
+        assert_eq!(cache.get(&first, ambient.now()), None);
+        cache.put(first, record, ambient.now());
+        assert_eq!(cache.0.lock().expect("not poisoned").len(), 1);
+    }
+
+    #[test]
+    fn only_one_well_formed_bearer_token_is_hashed() {
+        let hash = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::AUTHORIZATION, HeaderValue::from_str(value).expect("a header value"));
+            key_hash(&headers).is_some()
+        };
+        assert!(hash("Bearer owk_sec_x") && hash("bearer owk_pub_x"));
+        let long = format!("Bearer owk_sec_{}", "x".repeat(TOKEN_BYTES_MAX));
+        for bad in ["owk_sec_x", "Basic owk_sec_x", "Bearer sk_live_x", "Bearer  owk_sec_x", &long] {
+            assert!(!hash(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! What an operator may set about the API, with the defaults of a public deployment.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use ipnet::IpNet;
+use store::webhook_url::UrlPolicy;
+
+/// Settings of the routes.
+#[derive(Debug, Clone)]
+pub struct ApiConfig {
+    /// Rate limits of checkout.
+    pub checkout: CheckoutLimits,
+    /// Which webhook addresses are accepted.
+    pub webhook_urls: UrlPolicy,
+    /// Networks whose `X-Forwarded-For` is believed. Empty: the peer's own address counts.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Longest body in bytes; default 64 KiB.
+    pub body_bytes_max: usize,
+    /// Longest time for a body to arrive; default 10 s.
+    pub body_timeout: Duration,
+    /// Longest time until an answer begins; default 30 s.
+    pub request_timeout: Duration,
+    /// Event streams open at once; default 256.
+    pub streams_max: usize,
+}
+
+/// How fast `POST /v1/orders` may be called, per process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CheckoutLimits {
+    /// Sustained requests per second of one API key.
+    pub per_key_per_second: NonZeroU32,
+    /// Sustained requests per second of one address (IPv6: one /64), before any key is looked up.
+    pub per_ip_per_second: NonZeroU32,
+    /// How many may come at once on top of a quiet time, for either limit.
+    pub burst: NonZeroU32,
+}
+
+/// Bounds of [`crate::run`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServerLimits {
+    /// Connections open at once; further ones wait in the kernel's backlog. Default 4096.
+    pub connections_max: usize,
+    /// Longest time without a complete request head, idle time between two requests included. Default 15 s.
+    pub head_timeout: Duration,
+    /// How long `/readyz` says no before the listener closes, so that balancers look elsewhere. Default 0.
+    pub readiness_lead: Duration,
+    /// How long open requests may take to finish once the listener is closed. Default 20 s.
+    pub drain_timeout: Duration,
+}
+
+impl Default for ApiConfig {
+    fn default() -> Self {
+        Self {
+            checkout: CheckoutLimits::default(),
+            webhook_urls: UrlPolicy { allow_loopback: false },
+            trusted_proxies: Vec::new(),
+            body_bytes_max: 64 * 1024,
+            body_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(30),
+            streams_max: 256,
+        }
+    }
+}
+
+impl Default for CheckoutLimits {
+    fn default() -> Self {
+        let (rate, burst) = (const { NonZeroU32::new(50).unwrap() }, const { NonZeroU32::new(100).unwrap() });
+        Self { per_key_per_second: rate, per_ip_per_second: rate, burst }
+    }
+}
+
+impl Default for ServerLimits {
+    fn default() -> Self {
+        Self {
+            connections_max: 4096,
+            head_timeout: Duration::from_secs(15),
+            readiness_lead: Duration::ZERO,
+            drain_timeout: Duration::from_secs(20),
+        }
+    }
+}

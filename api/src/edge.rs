@@ -1,0 +1,136 @@
+//! The outermost layer: request id, trace, log line, deadline, and problems written out.
+//!
+//! Guarantees: every answer carries `X-Request-Id`; every problem is `application/problem+json` with the same id;
+//! a span holds id, trace and path template (never the path, query, headers or body). Logs one line per request.
+
+use std::any::Any;
+
+use axum::{
+    extract::{FromRequestParts, MatchedPath, Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use base::{Ambient, TraceContext};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request};
+use tracing::Instrument;
+
+use crate::{
+    problem::{Kind, Problem, millis_between},
+    state::ApiState,
+};
+
+const REQUEST_ID: &str = "x-request-id";
+const REQUEST_ID_CHARS_MAX: usize = 128;
+
+/// The trace a request belongs to: the caller's continued, or a fresh one.
+#[derive(Clone, Copy)]
+pub(crate) struct Trace(pub(crate) TraceContext);
+
+impl FromRequestParts<ApiState> for Trace {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(
+        parts: &mut request::Parts,
+        state: &ApiState,
+    ) -> Result<Self, Self::Rejection> {
+        let known = parts.extensions.get::<Self>().copied();
+        Ok(known.unwrap_or_else(|| Self(TraceContext::fresh(&state.ambient))))
+    }
+}
+
+/// Runs a request inside its span and finishes the answer.
+pub(crate) async fn serve(State(state): State<ApiState>, mut request: Request, next: Next) -> Response {
+    let begun_at = state.ambient.now();
+    let request_id = request_id(request.headers(), &state.ambient);
+    let trace = continued(request.headers(), &state.ambient);
+    request.extensions_mut().insert(Trace(trace));
+    let span = tracing::info_span!(
+        "http_request",
+        http.method = method_label(request.method()),
+        http.route = request.extensions().get::<MatchedPath>().map_or("(none)", MatchedPath::as_str),
+        request.id = %request_id,
+        trace.id = %trace.trace_id(),
+    );
+    async {
+        let answer = tokio::time::timeout(state.config.request_timeout, next.run(request)).await;
+        let timeout =
+            || Problem::new(Kind::TIMEOUT, "the outcome is unknown; a repeated request does no harm");
+        let response = answer.unwrap_or_else(|_| timeout().into_response());
+        let response = finish(response, &request_id);
+        let duration_ms = millis_between(begun_at, state.ambient.now());
+        tracing::info!(http.status = response.status().as_u16(), duration_ms, "answered");
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+/// What a panicking handler answers. The panic itself is reported by the panic hook.
+pub(crate) fn on_panic(_: Box<dyn Any + Send>) -> Response {
+    tracing::error!("a handler panicked");
+    Problem::new(Kind::INTERNAL, "the failure was logged under the request id").into_response()
+}
+
+/// Answers for paths without a route.
+pub(crate) async fn route_not_found() -> Problem {
+    Problem::new(Kind::ROUTE_NOT_FOUND, "see /openapi.json for the routes there are")
+}
+
+/// Answers for methods a route does not have; axum adds `Allow`. A plain `OPTIONS` is answered, without any CORS
+/// header: browsers of other origins stay out.
+pub(crate) async fn method_not_allowed(method: Method) -> Response {
+    if method == Method::OPTIONS {
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    Problem::new(Kind::METHOD_NOT_ALLOWED, "see the `Allow` header").into_response()
+}
+
+fn finish(mut response: Response, request_id: &str) -> Response {
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        let body = problem.body(request_id);
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        *response.body_mut() = body.into();
+        let media_type = HeaderValue::from_static("application/problem+json");
+        response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+    }
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(request_id) {
+        headers.insert(REQUEST_ID, value);
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // Answers hold names and addresses: nothing between here and the caller may keep them.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// The caller's own id, if it is harmless in logs, or a fresh one.
+fn request_id(headers: &HeaderMap, ambient: &Ambient) -> String {
+    let usable = |id: &&str| {
+        (1..=REQUEST_ID_CHARS_MAX).contains(&id.len())
+            && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+    };
+    let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(usable);
+    given.map_or_else(|| format!("req_{}", ambient.uuid().simple()), str::to_owned)
+}
+
+fn continued(headers: &HeaderMap, ambient: &Ambient) -> TraceContext {
+    let given = headers.get("traceparent").and_then(|value| value.to_str().ok());
+    match given.and_then(|text| text.parse::<TraceContext>().ok()) {
+        Some(caller) => caller.child(ambient),
+        None => TraceContext::fresh(ambient),
+    }
+}
+
+/// Methods are free text; a log field should have few values.
+fn method_label(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        _ => "(other)",
+    }
+}

@@ -1,0 +1,185 @@
+//! Liveness and readiness.
+//!
+//! `/livez` says that the process answers, never more: a dependency that is down is no reason to restart it.
+//! `/readyz` asks every dependency, at most once a second whoever asks, each within two seconds.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use axum::{Json, extract::State};
+use base::Timestamp;
+use futures::future::join_all;
+use http::StatusCode;
+use serde::Serialize;
+use store::{OrderStore, PaymentStore};
+use tokio::sync::Mutex;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::state::ApiState;
+
+/// A check that takes longer counts as down.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long an answer is given again.
+const REPORT_MILLIS: i64 = 1000;
+
+/// How a dependency is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthStatus {
+    /// Usable.
+    Ok,
+    /// Something works less well or later; requests are still taken.
+    Degraded,
+    /// Requests cannot be served without it.
+    Down,
+}
+
+/// What a check found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// How it is.
+    pub status: HealthStatus,
+    /// A few words for operators. `/readyz` is public: no address, no name of a machine.
+    pub detail: Option<String>,
+}
+
+/// Asks one dependency.
+#[async_trait]
+pub trait HealthCheck: Send + Sync + 'static {
+    /// The dependency's name, such as `broker`.
+    fn name(&self) -> &'static str;
+
+    /// How it is now. Dropped after two seconds.
+    async fn check(&self) -> Health;
+}
+
+impl Health {
+    /// Usable.
+    pub const OK: Self = Self { status: HealthStatus::Ok, detail: None };
+
+    /// Not as it should be.
+    pub fn not_ok(status: HealthStatus, detail: impl Into<String>) -> Self {
+        Self { status, detail: Some(detail.into()) }
+    }
+}
+
+/// Without the order store nothing can be done.
+pub(crate) struct OrdersCheck(pub(crate) Arc<dyn OrderStore>);
+
+/// Without the payment store orders are still taken; they are charged later.
+pub(crate) struct PaymentsCheck(pub(crate) Arc<dyn PaymentStore>);
+
+#[async_trait]
+impl HealthCheck for OrdersCheck {
+    fn name(&self) -> &'static str {
+        "orders"
+    }
+
+    async fn check(&self) -> Health {
+        match self.0.ping().await {
+            Ok(()) => Health::OK,
+            Err(_) => Health::not_ok(HealthStatus::Down, "does not answer"),
+        }
+    }
+}
+
+#[async_trait]
+impl HealthCheck for PaymentsCheck {
+    fn name(&self) -> &'static str {
+        "payments"
+    }
+
+    async fn check(&self) -> Health {
+        match self.0.ping().await {
+            Ok(()) => Health::OK,
+            Err(_) => Health::not_ok(HealthStatus::Degraded, "does not answer; orders are charged later"),
+        }
+    }
+}
+
+/// Whether requests should be sent here, and why not.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct ReadyReport {
+    /// The worst of all checks; `down` while the server drains.
+    status: HealthStatus,
+    /// Whether the server is about to stop.
+    draining: bool,
+    /// Every dependency.
+    checks: Vec<CheckReport>,
+}
+
+/// How one dependency is.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct CheckReport {
+    /// The dependency.
+    name: &'static str,
+    /// How it is.
+    status: HealthStatus,
+    /// A few words more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+}
+
+/// The checks and what they said last.
+pub(crate) struct Readiness {
+    checks: Vec<Arc<dyn HealthCheck>>,
+    last: Mutex<Option<(Timestamp, Vec<CheckReport>)>>,
+}
+
+impl Readiness {
+    pub(crate) fn new(checks: Vec<Arc<dyn HealthCheck>>) -> Self {
+        Self { checks, last: Mutex::new(None) }
+    }
+
+    /// Holding the lock while asking lets all who came meanwhile share one round of questions.
+    async fn reports(&self, now: Timestamp) -> Vec<CheckReport> {
+        let mut last = self.last.lock().await;
+        if let Some((asked_at, reports)) = &*last {
+            let age_millis = now.as_millisecond() - asked_at.as_millisecond();
+            if (0..REPORT_MILLIS).contains(&age_millis) {
+                return reports.clone();
+            }
+        }
+        let reports = join_all(self.checks.iter().map(|check| ask(check.as_ref()))).await;
+        *last = Some((now, reports.clone()));
+        reports
+    }
+}
+
+async fn ask(check: &dyn HealthCheck) -> CheckReport {
+    let health = tokio::time::timeout(CHECK_TIMEOUT, check.check()).await;
+    let health = health.unwrap_or_else(|_| Health::not_ok(HealthStatus::Down, "took too long"));
+    if health.status != HealthStatus::Ok {
+        tracing::warn!(check = check.name(), status = ?health.status, detail = health.detail, "not healthy");
+    }
+    CheckReport { name: check.name(), status: health.status, detail: health.detail }
+}
+
+/// The routes of this module.
+pub(crate) fn routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new().routes(routes!(live)).routes(routes!(ready))
+}
+
+/// Whether the process answers
+#[utoipa::path(get, path = "/livez", tag = "health", security(()), responses((status = 200, description = "It does")))]
+async fn live() -> StatusCode {
+    StatusCode::OK
+}
+
+/// Whether requests should be sent here
+#[utoipa::path(
+    get, path = "/readyz", tag = "health", security(()),
+    responses(
+        (status = 200, description = "Yes, though dependencies may be degraded", body = ReadyReport),
+        (status = 503, description = "No", body = ReadyReport),
+    ),
+)]
+async fn ready(State(state): State<ApiState>) -> (StatusCode, Json<ReadyReport>) {
+    let draining = state.shutdown.is_cancelled();
+    let checks = state.readiness.reports(state.ambient.now()).await;
+    let worst = checks.iter().map(|check| check.status).max().unwrap_or(HealthStatus::Ok);
+    let status = if draining { HealthStatus::Down } else { worst };
+    let code = if status == HealthStatus::Down { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    (code, Json(ReadyReport { status, draining, checks }))
+}

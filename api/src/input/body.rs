@@ -1,0 +1,151 @@
+//! The JSON body: size, time, media type, syntax, card numbers, then fields.
+
+use axum::extract::{FromRequest, Request};
+use http::{HeaderMap, Method, header};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    problem::{Kind, Problem},
+    state::ApiState,
+};
+
+use super::{
+    card,
+    fields::{Node, Report},
+};
+
+/// A request read from a body.
+pub(crate) trait FromBody: Sized {
+    /// Whether no body at all means `{}`.
+    const OPTIONAL: bool = false;
+
+    /// Reads it, telling every fault to the node's report. `None` only if a fault was told.
+    fn read(node: &Node<'_>) -> Option<Self>;
+}
+
+/// A body that was read without fault.
+pub(crate) struct Body<T> {
+    /// What it says.
+    pub(crate) value: T,
+    /// SHA-256 of method, path and the body in canonical form: two requests that say the same have the same.
+    pub(crate) fingerprint: [u8; 32],
+}
+
+impl<T: FromBody> FromRequest<ApiState> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        let bytes = receive(&parts.headers, body, state).await?;
+        let json = parse(&parts.headers, &bytes, T::OPTIONAL)?;
+        card::refuse(&json)?;
+        let report = Report::default();
+        let value = T::read(&Node::root(&json, &report));
+        let value = report.finish(value)?;
+        Ok(Self { value, fingerprint: fingerprint(&parts.method, parts.uri.path(), &json) })
+    }
+}
+
+async fn receive(
+    headers: &HeaderMap,
+    body: axum::body::Body,
+    state: &ApiState,
+) -> Result<bytes::Bytes, Problem> {
+    let max = state.config.body_bytes_max;
+    let too_large = || Problem::new(Kind::BODY_TOO_LARGE, format!("at most {max} bytes"));
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    if announced.and_then(|text| text.parse::<u64>().ok()).is_some_and(|bytes| bytes > max as u64) {
+        return Err(too_large());
+    }
+    let read = tokio::time::timeout(state.config.body_timeout, axum::body::to_bytes(body, max));
+    match read.await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) if is_length_limit(&error) => Err(too_large()),
+        Ok(Err(_)) => Err(Problem::new(Kind::BODY_ABORTED, "the connection failed while the body was read")),
+        Err(_) => Err(Problem::new(Kind::BODY_TIMEOUT, "send the body without pauses")),
+    }
+}
+
+fn is_length_limit(error: &axum::Error) -> bool {
+    std::error::Error::source(error)
+        .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>)
+}
+
+fn parse(headers: &HeaderMap, bytes: &[u8], optional: bool) -> Result<Value, Problem> {
+    if optional && bytes.is_empty() {
+        return Ok(Value::Object(serde_json::Map::new()));
+    }
+    if !is_json(headers) {
+        return Err(Problem::new(Kind::MEDIA_TYPE, "send `Content-Type: application/json`"));
+    }
+    // The parser's own words may quote the body; its position does not.
+    serde_json::from_slice(bytes).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        Problem::new(Kind::BAD_JSON, format!("the body stops being JSON at line {line}, column {column}"))
+    })
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+fn fingerprint(method: &Method, path: &str, json: &Value) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(method.as_str());
+    hash.update([0]);
+    hash.update(path);
+    hash.update([0]);
+    digest(&mut hash, json);
+    hash.finalize().into()
+}
+
+/// Feeds the value in canonical form: members sorted by name, so that their order in the text does not matter
+/// (the parser may or may not keep it, depending on features other crates switch on).
+fn digest(hash: &mut Sha256, json: &Value) {
+    match json {
+        Value::Object(members) => {
+            let mut names: Vec<_> = members.iter().collect();
+            names.sort_unstable_by_key(|(name, _)| *name);
+            hash.update("{");
+            for (name, value) in names {
+                hash.update(Value::from(name.as_str()).to_string());
+                hash.update(":");
+                digest(hash, value);
+                hash.update(",");
+            }
+            hash.update("}");
+        }
+        Value::Array(items) => {
+            hash.update("[");
+            for item in items {
+                digest(hash, item);
+                hash.update(",");
+            }
+            hash.update("]");
+        }
+        scalar => hash.update(scalar.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_ignores_the_order_of_members_and_nothing_else() {
+        let of = |text: &str| {
+            let json = serde_json::from_str(text).expect("JSON");
+            fingerprint(&Method::POST, "/v1/orders", &json)
+        };
+        let one = of(r#"{"a":1,"b":[1,{"c":"x","d":null}]}"#);
+        assert_eq!(one, of(r#"{ "b":[1,{"d":null,"c":"x"}], "a":1 }"#));
+        assert_ne!(one, of(r#"{"a":1,"b":[{"c":"x","d":null},1]}"#));
+        assert_ne!(one, of(r#"{"a":"1","b":[1,{"c":"x","d":null}]}"#));
+        assert_ne!(one, fingerprint(&Method::POST, "/v1/carts", &json!({"a":1,"b":[1,{"c":"x","d":null}]})));
+    }
+}

@@ -1,0 +1,215 @@
+//! Reads fields out of JSON and keeps every fault with the place it is at.
+
+use std::{cell::RefCell, ops::RangeInclusive};
+
+use serde_json::{Map, Value};
+
+use crate::problem::{FieldError, Kind, Problem};
+
+/// Faults told at most; the rest of a body that is wrong throughout adds nothing.
+const ERRORS_MAX: usize = 100;
+/// A client's own field name is shown up to this length.
+const NAME_CHARS_MAX: usize = 64;
+
+/// The faults found so far.
+#[derive(Default)]
+pub(crate) struct Report(RefCell<Vec<FieldError>>);
+
+impl Report {
+    /// Adds a fault.
+    pub(crate) fn add(&self, pointer: impl Into<String>, code: &'static str, detail: impl Into<String>) {
+        let mut errors = self.0.borrow_mut();
+        if errors.len() < ERRORS_MAX {
+            errors.push(FieldError { pointer: pointer.into(), code, detail: detail.into() });
+        }
+    }
+
+    /// The value, if there is one and no fault.
+    pub(crate) fn finish<T>(self, value: Option<T>) -> Result<T, Problem> {
+        let errors = self.0.into_inner();
+        match value {
+            Some(value) if errors.is_empty() => Ok(value),
+            _ => {
+                let detail = match errors.len() {
+                    1 => "one field is at fault, see `errors`".to_owned(),
+                    count => format!("{count} fields are at fault, see `errors`"),
+                };
+                Err(Problem::new(Kind::INVALID, detail).with_errors(errors))
+            }
+        }
+    }
+}
+
+/// The pointer to a member (RFC 6901).
+pub(super) fn child(pointer: &str, name: &str) -> String {
+    let name: String = name.chars().take(NAME_CHARS_MAX).collect();
+    format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"))
+}
+
+/// A place in a body: a value or its absence. `null` counts as absent.
+pub(crate) struct Node<'v> {
+    value: Option<&'v Value>,
+    pointer: String,
+    report: &'v Report,
+}
+
+/// An object whose members are being read.
+pub(crate) struct Object<'v> {
+    members: &'v Map<String, Value>,
+    pointer: String,
+    report: &'v Report,
+}
+
+impl<'v> Node<'v> {
+    pub(super) fn root(value: &'v Value, report: &'v Report) -> Self {
+        Self { value: Some(value), pointer: String::new(), report }
+    }
+
+    /// Tells a fault at this place.
+    pub(crate) fn fault<T>(&self, code: &'static str, detail: impl Into<String>) -> Option<T> {
+        self.report.add(self.pointer.clone(), code, detail);
+        None
+    }
+
+    /// Tells a fault at a place below this one; `below` is a pointer without its leading slash.
+    pub(crate) fn fault_at<T>(
+        &self,
+        below: &str,
+        code: &'static str,
+        detail: impl Into<String>,
+    ) -> Option<T> {
+        self.report.add(format!("{}/{below}", self.pointer), code, detail);
+        None
+    }
+
+    /// Reads the value if there is one. `None` after a fault as well: the report remembers it, see
+    /// [`Report::finish`].
+    pub(crate) fn optional<T>(&self, read: impl FnOnce(&Self) -> Option<T>) -> Option<T> {
+        self.value.and_then(|_| read(self))
+    }
+
+    fn present(&self) -> Option<&'v Value> {
+        match self.value {
+            Some(value) => Some(value),
+            None => self.fault("required", "this field is required"),
+        }
+    }
+
+    /// An object that has no members but these.
+    pub(crate) fn object(&self, known: &[&str]) -> Option<Object<'v>> {
+        let Value::Object(members) = self.present()? else {
+            return self.fault("wrong_type", "expected an object");
+        };
+        let unknown = members.keys().filter(|name| !known.contains(&name.as_str()));
+        unknown
+            .for_each(|name| self.report.add(child(&self.pointer, name), "unknown_field", "no such field"));
+        Some(Object { members, pointer: self.pointer.clone(), report: self.report })
+    }
+
+    /// An array with its length in bounds, each item read. `None` as soon as one item has a fault.
+    pub(crate) fn array<T>(
+        &self,
+        length: RangeInclusive<usize>,
+        read: impl Fn(&Self) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let Value::Array(items) = self.present()? else {
+            return self.fault("wrong_type", "expected an array");
+        };
+        if !length.contains(&items.len()) {
+            let (min, max) = (length.start(), length.end());
+            return self.fault("wrong_length", format!("expected {min} to {max} items"));
+        }
+        let nodes = items.iter().enumerate().map(|(index, value)| Self {
+            value: Some(value),
+            pointer: format!("{}/{index}", self.pointer),
+            report: self.report,
+        });
+        let read: Vec<Option<T>> = nodes.map(|node| read(&node)).collect();
+        read.into_iter().collect()
+    }
+
+    /// Any string.
+    pub(crate) fn string(&self) -> Option<&'v str> {
+        match self.present()? {
+            Value::String(text) => Some(text),
+            _ => self.fault("wrong_type", "expected a string"),
+        }
+    }
+
+    /// A line of text: no control characters, not only blanks, at most so many characters.
+    pub(crate) fn line(&self, chars_max: usize) -> Option<String> {
+        let text = self.string()?;
+        if text.chars().any(char::is_control) {
+            return self.fault("control_character", "control characters are not allowed");
+        }
+        self.sized(text, chars_max)
+    }
+
+    /// Text of several lines: as [`Node::line`], but line feeds and tabs may stand in it.
+    pub(crate) fn text(&self, chars_max: usize) -> Option<String> {
+        let text = self.string()?;
+        if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
+            return self.fault("control_character", "control characters are not allowed");
+        }
+        self.sized(text, chars_max)
+    }
+
+    fn sized(&self, text: &str, chars_max: usize) -> Option<String> {
+        match text.trim().chars().count() {
+            0 => self.fault("wrong_length", "expected some text"),
+            chars if chars > chars_max => {
+                self.fault("wrong_length", format!("expected at most {chars_max} characters"))
+            }
+            _ => Some(text.trim().to_owned()),
+        }
+    }
+
+    /// A string that fits a rule, told in words.
+    pub(crate) fn matching(&self, rule: impl Fn(&str) -> bool, words: &str) -> Option<String> {
+        let text = self.string()?;
+        if rule(text) {
+            Some(text.to_owned())
+        } else {
+            self.fault("wrong_format", format!("expected {words}"))
+        }
+    }
+
+    /// A string that parses.
+    pub(crate) fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(&self) -> Option<T> {
+        // Errors that quote their input are not used here: `fault` shows them to whoever reads the answer.
+        match self.string()?.parse() {
+            Ok(value) => Some(value),
+            Err(error) => self.fault("wrong_format", T::Err::to_string(&error)),
+        }
+    }
+
+    /// A whole number in bounds.
+    pub(crate) fn integer(&self, bounds: RangeInclusive<i64>) -> Option<i64> {
+        let value = self.present()?;
+        if !value.is_number() {
+            return self.fault("wrong_type", "expected a whole number");
+        }
+        let whole = value.as_i64().filter(|number| bounds.contains(number));
+        if whole.is_none() {
+            let (min, max) = (bounds.start(), bounds.end());
+            return self.fault("out_of_range", format!("expected a whole number from {min} to {max}"));
+        }
+        whole
+    }
+
+    /// True or false.
+    pub(crate) fn boolean(&self) -> Option<bool> {
+        match self.present()? {
+            Value::Bool(value) => Some(*value),
+            _ => self.fault("wrong_type", "expected true or false"),
+        }
+    }
+}
+
+impl<'v> Object<'v> {
+    /// The member of this name.
+    pub(crate) fn field(&self, name: &str) -> Node<'v> {
+        let value = self.members.get(name).filter(|value| !value.is_null());
+        Node { value, pointer: child(&self.pointer, name), report: self.report }
+    }
+}

@@ -1,0 +1,68 @@
+//! The query string: known parameters only, each once.
+
+use std::{collections::BTreeMap, fmt::Display, str::FromStr};
+
+use store::domain::PageRequest;
+
+use super::fields::Report;
+use crate::problem::Problem;
+
+const LIMIT_DEFAULT: u32 = 10;
+const LIMIT_MAX: u32 = 100;
+
+/// The parameters of a request.
+pub(crate) struct Query {
+    values: BTreeMap<String, String>,
+    report: Report,
+}
+
+impl Query {
+    /// Reads the query string; parameters beyond `known` and `limit`, `starting_after` are faults.
+    pub(crate) fn paged(uri: &http::Uri, known: &[&str]) -> Self {
+        let report = Report::default();
+        let mut values = BTreeMap::new();
+        for (name, value) in url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
+            let name: String = name.chars().take(64).collect();
+            if !known.contains(&name.as_str()) && !matches!(&*name, "limit" | "starting_after") {
+                report.add(format!("?{name}"), "unknown_parameter", "no such parameter");
+            } else if values.insert(name.clone(), value.into_owned()).is_some() {
+                report.add(format!("?{name}"), "repeated_parameter", "expected once");
+            }
+        }
+        Self { values, report }
+    }
+
+    /// A parameter that parses; absent when it does not, and a fault is kept.
+    pub(crate) fn parsed<T: FromStr>(&self, name: &str, words: impl Display) -> Option<T> {
+        let parsed = self.values.get(name)?.parse().ok();
+        if parsed.is_none() {
+            self.report.add(format!("?{name}"), "wrong_format", format!("expected {words}"));
+        }
+        parsed
+    }
+
+    /// A text parameter of bounded length.
+    pub(crate) fn text(&self, name: &str, chars_max: usize) -> Option<String> {
+        let text = self.values.get(name)?;
+        if text.chars().count() > chars_max || text.chars().any(char::is_control) {
+            let words = format!("expected at most {chars_max} characters, none of them a control character");
+            self.report.add(format!("?{name}"), "wrong_format", words);
+            return None;
+        }
+        Some(text.clone())
+    }
+
+    /// `limit` and `starting_after`, or every fault of the query.
+    pub(crate) fn page<C: FromStr>(self) -> Result<PageRequest<C>, Problem> {
+        let limit = self.parsed::<u32>("limit", format_args!("a whole number from 1 to {LIMIT_MAX}"));
+        if limit.is_some_and(|limit| !(1..=LIMIT_MAX).contains(&limit)) {
+            self.report.add(
+                "?limit",
+                "out_of_range",
+                format!("expected a whole number from 1 to {LIMIT_MAX}"),
+            );
+        }
+        let after = self.parsed("starting_after", "the last item of the page before");
+        self.report.finish(Some(PageRequest { limit: limit.unwrap_or(LIMIT_DEFAULT), after }))
+    }
+}

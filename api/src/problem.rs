@@ -1,0 +1,215 @@
+//! Errors as RFC 9457 problem details: one shape for every answer that is not a success.
+//!
+//! Guarantees: `type` and `code` are stable, nothing internal is told, the request id of the header stands in the
+//! body too. A [`Problem`] becomes a body only in [`crate::edge`], which knows the request id.
+
+use axum::response::{IntoResponse, Response};
+use base::Timestamp;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use serde::Serialize;
+use store::StoreError;
+use utoipa::ToSchema;
+
+/// Where the problem types are described; the code follows.
+const TYPE_BASE: &str = "https://orderworks.dev/problems/";
+/// Registered with IANA by draft-ietf-httpapi-ratelimit-headers, section 5.
+const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
+/// As above, for a server that takes less than usual.
+const REDUCED_CAPACITY: &str = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity";
+/// What a client should wait after a store did not answer, in seconds.
+const STORE_RETRY_SECONDS: u64 = 2;
+
+/// A kind of problem: its status, code and title never change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Kind {
+    status: StatusCode,
+    code: &'static str,
+    title: &'static str,
+}
+
+macro_rules! kinds {
+    ($($name:ident = $status:ident $code:literal $title:literal;)*) => {
+        impl Kind {
+            $(pub(crate) const $name: Kind =
+                Kind { status: StatusCode::$status, code: $code, title: $title };)*
+        }
+    };
+}
+
+kinds! {
+    BAD_JSON = BAD_REQUEST "invalid_json" "The body is not valid JSON";
+    BODY_ABORTED = BAD_REQUEST "incomplete_body" "The body did not arrive whole";
+    KEY_MISSING = BAD_REQUEST "idempotency_key_required" "An Idempotency-Key header is required";
+    KEY_INVALID = BAD_REQUEST "idempotency_key_invalid" "The Idempotency-Key header is not usable";
+    UNAUTHORIZED = UNAUTHORIZED "unauthorized" "A valid API key is required";
+    SECRET_KEY_REQUIRED = FORBIDDEN "secret_key_required" "A secret API key is required";
+    NOT_FOUND = NOT_FOUND "not_found" "No such resource";
+    ROUTE_NOT_FOUND = NOT_FOUND "route_not_found" "No such route";
+    METHOD_NOT_ALLOWED = METHOD_NOT_ALLOWED "method_not_allowed" "The route does not answer this method";
+    BODY_TIMEOUT = REQUEST_TIMEOUT "body_timeout" "The body took too long to arrive";
+    IN_FLIGHT = CONFLICT "idempotency_key_in_flight" "A request with this key is being worked on";
+    OUT_OF_STOCK = CONFLICT "out_of_stock" "Not enough stock";
+    ORDER_STATE = CONFLICT "order_state_conflict" "The order's state does not permit this";
+    BELOW_RESERVED = CONFLICT "below_reserved" "Open orders have reserved more than this";
+    ENDPOINT_LIMIT = CONFLICT "endpoint_limit_reached" "The merchant has as many endpoints as are allowed";
+    BODY_TOO_LARGE = PAYLOAD_TOO_LARGE "body_too_large" "The body is too large";
+    MEDIA_TYPE = UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" "The body must be JSON";
+    INVALID = UNPROCESSABLE_ENTITY "validation_failed" "The request is not valid";
+    CARD_NUMBER = UNPROCESSABLE_ENTITY "card_number_not_accepted" "Card numbers are not accepted";
+    KEY_REUSED = UNPROCESSABLE_ENTITY "idempotency_key_reused" "The key was used for another request";
+    UNKNOWN_SKU = UNPROCESSABLE_ENTITY "unknown_sku" "No such product";
+    WRONG_CURRENCY = UNPROCESSABLE_ENTITY "wrong_currency" "The product is sold in another currency";
+    TOTAL_TOO_LARGE = UNPROCESSABLE_ENTITY "total_too_large" "The total is too large";
+    REFUND_TOO_LARGE = UNPROCESSABLE_ENTITY "refund_too_large" "More than what may still be refunded";
+    RATE_LIMITED = TOO_MANY_REQUESTS "rate_limited" "Too many requests";
+    INTERNAL = INTERNAL_SERVER_ERROR "internal_error" "The server failed";
+    UNAVAILABLE = SERVICE_UNAVAILABLE "temporarily_unavailable" "The service cannot do this now";
+    STREAM_LIMIT = SERVICE_UNAVAILABLE "stream_limit_reached" "Too many event streams are open";
+    TIMEOUT = GATEWAY_TIMEOUT "timeout" "The request took too long";
+}
+
+/// What is wrong with one field.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct FieldError {
+    /// JSON pointer into the body (RFC 6901), or `?name` for a query parameter.
+    #[schema(example = "/items/0/quantity")]
+    pub(crate) pointer: String,
+    /// Stable code.
+    #[schema(example = "out_of_range")]
+    pub(crate) code: &'static str,
+    /// For people.
+    pub(crate) detail: String,
+}
+
+/// A problem on its way out.
+#[derive(Debug, Clone)]
+pub(crate) struct Problem(Box<Parts>);
+
+#[derive(Debug, Clone)]
+struct Parts {
+    kind: Kind,
+    detail: String,
+    errors: Vec<FieldError>,
+    headers: HeaderMap,
+    violated: Option<&'static str>,
+}
+
+/// The body, as RFC 9457 and this API's extensions have it.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(crate) struct ProblemBody {
+    /// A stable URL that names the kind of problem.
+    #[serde(rename = "type")]
+    #[schema(format = "uri")]
+    kind: String,
+    /// The kind of problem in words.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// What happened here.
+    detail: String,
+    /// Stable code of the problem.
+    code: &'static str,
+    /// The same as the `X-Request-Id` header; quote it to support.
+    request_id: String,
+    /// The fields at fault; empty when no single field is.
+    errors: Vec<FieldError>,
+    /// Which rate limit was hit.
+    #[serde(rename = "violated-policies", skip_serializing_if = "Option::is_none")]
+    violated_policies: Option<[&'static str; 1]>,
+}
+
+impl Problem {
+    pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self(Box::new(Parts {
+            kind,
+            detail: detail.into(),
+            errors: Vec::new(),
+            headers: HeaderMap::new(),
+            violated: None,
+        }))
+    }
+
+    /// A missing thing and another merchant's look the same: whether an id exists is nobody else's business.
+    pub(crate) fn not_found(what: &str) -> Self {
+        Self::new(Kind::NOT_FOUND, format!("there is no such {what}"))
+    }
+
+    pub(crate) fn with_errors(mut self, errors: Vec<FieldError>) -> Self {
+        self.0.errors = errors;
+        self
+    }
+
+    pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.0.headers.append(name, value);
+        self
+    }
+
+    pub(crate) fn retry_after(self, seconds: u64) -> Self {
+        self.with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
+    }
+
+    /// Names the rate limit that was hit.
+    pub(crate) fn violating(mut self, policy: &'static str) -> Self {
+        self.0.violated = Some(policy);
+        self
+    }
+
+    /// The JSON body.
+    pub(crate) fn body(self, request_id: &str) -> String {
+        let type_url = self.type_url();
+        let Parts { kind, detail, errors, violated, .. } = *self.0;
+        let body = ProblemBody {
+            kind: type_url,
+            title: kind.title,
+            status: kind.status.as_u16(),
+            detail,
+            code: kind.code,
+            request_id: request_id.to_owned(),
+            errors,
+            violated_policies: violated.map(|policy| [policy]),
+        };
+        // Strings and numbers only: this cannot fail, and an empty object is still JSON.
+        serde_json::to_string(&body).unwrap_or_else(|_| "{}".to_owned())
+    }
+
+    fn type_url(&self) -> String {
+        match self.0.kind.code {
+            "rate_limited" => QUOTA_EXCEEDED.to_owned(),
+            "stream_limit_reached" => REDUCED_CAPACITY.to_owned(),
+            code => format!("{TYPE_BASE}{code}"),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    /// Status and headers; the body is written by [`crate::edge`].
+    fn into_response(mut self) -> Response {
+        let headers = std::mem::take(&mut self.0.headers);
+        let mut response = (self.0.kind.status, headers).into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<StoreError> for Problem {
+    /// Logged here, once; the client learns only that it may come back.
+    fn from(error: StoreError) -> Self {
+        match &error {
+            StoreError::Unavailable { store, source } => {
+                tracing::error!(store, error = %source, "store unavailable");
+                Self::new(Kind::UNAVAILABLE, "try again shortly; a repeated request does no harm")
+                    .retry_after(STORE_RETRY_SECONDS)
+            }
+            other => {
+                tracing::error!(error = %other, "store failed");
+                Self::new(Kind::INTERNAL, "the failure was logged under the request id")
+            }
+        }
+    }
+}
+
+/// Milliseconds between two moments, for logs and answers; 0 when the clock went back.
+pub(crate) fn millis_between(from: Timestamp, to: Timestamp) -> u64 {
+    u64::try_from(to.as_millisecond() - from.as_millisecond()).unwrap_or(0)
+}

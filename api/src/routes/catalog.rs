@@ -1,0 +1,270 @@
+//! Products, categories and stock.
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use http::StatusCode;
+use store::{
+    catalog::{InventoryPut, Product, ProductData, ProductFilter},
+    domain::{AMOUNT_MINOR_MAX, Currency, MerchantId},
+};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    auth::{AnyKey, SecretKey},
+    edge::Trace,
+    input::{Body, FromBody, Node, Query},
+    problem::{FieldError, Kind, Problem, ProblemBody},
+    state::ApiState,
+    view::{CategoryView, InventoryView, List, ProductView},
+};
+
+/// Units in the house at most.
+const STOCK_MAX: i64 = 1_000_000_000;
+
+/// The routes of this module.
+pub(super) fn routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new()
+        .routes(routes!(list_products))
+        .routes(routes!(get_product, put_product))
+        .routes(routes!(list_categories))
+        .routes(routes!(get_inventory, put_inventory))
+}
+
+/// Whether this can be a stock keeping unit.
+pub(super) fn is_sku(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+fn is_slug(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+}
+
+/// List products by sku
+#[utoipa::path(
+    get, path = "/v1/products", tag = "catalog",
+    params(
+        ("limit" = Option<u32>, Query, description = "1 to 100, 10 when absent"),
+        ("starting_after" = Option<String>, Query, description = "The last sku of the page before"),
+        ("category" = Option<String>, Query, description = "Only this category"),
+        ("q" = Option<String>, Query, description = "Only products whose name or sku contains this text"),
+    ),
+    responses(
+        (status = 200, description = "A page of products", body = List<ProductView>),
+        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+async fn list_products(
+    State(state): State<ApiState>,
+    AnyKey(key): AnyKey,
+    uri: http::Uri,
+) -> Result<Json<List<ProductView>>, Problem> {
+    let query = Query::paged(&uri, &["category", "q"]);
+    let filter = ProductFilter { category: query.text("category", 64), text: query.text("q", 100) };
+    let page = state.orders.products(key.merchant, &filter, query.page()?).await?;
+    Ok(Json(List::new(page.items.into_iter().map(ProductView::from).collect(), page.has_more)))
+}
+
+/// Read a product
+#[utoipa::path(
+    get, path = "/v1/products/{sku}", tag = "catalog",
+    params(("sku" = String, Path, description = "Stock keeping unit")),
+    responses(
+        (status = 200, description = "The product", body = ProductView),
+        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+async fn get_product(
+    State(state): State<ApiState>,
+    AnyKey(key): AnyKey,
+    Path(sku): Path<String>,
+) -> Result<Json<ProductView>, Problem> {
+    Ok(Json(find(&state, key.merchant, &sku).await?.into()))
+}
+
+async fn find(state: &ApiState, merchant: MerchantId, sku: &str) -> Result<Product, Problem> {
+    let missing = || Problem::not_found("product");
+    if !is_sku(sku) {
+        return Err(missing());
+    }
+    state.orders.product(merchant, sku).await?.ok_or_else(missing)
+}
+
+/// What a merchant says about a product; stock is set apart.
+#[derive(ToSchema)]
+#[schema(as = ProductPut)]
+struct ProductRequest {
+    /// The same as in the path, if present.
+    sku: Option<String>,
+    #[schema(min_length = 1, max_length = 200)]
+    name: String,
+    #[schema(min_length = 1, max_length = 5000)]
+    description: Option<String>,
+    #[schema(pattern = "^[a-z0-9-]{1,64}$")]
+    category: String,
+    /// Per unit, in minor units.
+    #[schema(minimum = 0)]
+    price_minor: i64,
+    /// ISO 4217.
+    #[schema(value_type = String, example = "EUR", pattern = "^[A-Z]{3}$")]
+    currency: Currency,
+    /// `inventory.low` is sent when what is available falls to this; 0 when absent.
+    #[schema(value_type = Option<i64>, minimum = 0)]
+    low_stock_at: i64,
+}
+
+impl FromBody for ProductRequest {
+    fn read(node: &Node<'_>) -> Option<Self> {
+        let fields = ["sku", "name", "description", "category", "price_minor", "currency", "low_stock_at"];
+        let body = node.object(&fields)?;
+        let sku = body.field("sku").optional(|node| node.string().map(str::to_owned));
+        let name = body.field("name").line(200);
+        let description = body.field("description").optional(|node| node.text(5000));
+        let category =
+            body.field("category").matching(is_slug, "a slug of 1 to 64 small letters, digits or dashes");
+        let price_minor = body.field("price_minor").integer(0..=AMOUNT_MINOR_MAX);
+        let currency = body.field("currency").parsed();
+        let low_stock_at = body.field("low_stock_at").optional(|node| node.integer(0..=STOCK_MAX));
+        Some(Self {
+            sku,
+            name: name?,
+            description,
+            category: category?,
+            price_minor: price_minor?,
+            currency: currency?,
+            low_stock_at: low_stock_at.unwrap_or(0),
+        })
+    }
+}
+
+/// Create or replace a product
+#[utoipa::path(
+    put, path = "/v1/products/{sku}", tag = "catalog",
+    params(("sku" = String, Path, description = "Stock keeping unit, `[A-Za-z0-9._-]{1,64}`")),
+    request_body = ProductRequest,
+    responses(
+        (status = 200, description = "Replaced", body = ProductView),
+        (status = 201, description = "Created, with no stock", body = ProductView),
+        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+async fn put_product(
+    State(state): State<ApiState>,
+    SecretKey(key): SecretKey,
+    Path(sku): Path<String>,
+    body: Body<ProductRequest>,
+) -> Result<(StatusCode, Json<ProductView>), Problem> {
+    let request = body.value;
+    if !is_sku(&sku) {
+        return Err(Problem::new(
+            Kind::INVALID,
+            "a sku is 1 to 64 letters, digits, dots, underscores or dashes",
+        ));
+    }
+    if request.sku.is_some_and(|given| given != sku) {
+        let error = FieldError {
+            pointer: "/sku".to_owned(),
+            code: "mismatch",
+            detail: "differs from the sku in the path".to_owned(),
+        };
+        return Err(
+            Problem::new(Kind::INVALID, "one field is at fault, see `errors`").with_errors(vec![error])
+        );
+    }
+    let data = ProductData {
+        sku,
+        name: request.name,
+        description: request.description,
+        category: request.category,
+        price_minor: request.price_minor,
+        currency: request.currency,
+        low_stock_at: request.low_stock_at,
+    };
+    let (product, new) = state.orders.put_product(key.merchant, data, state.ambient.now()).await?;
+    let status = if new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(product.into())))
+}
+
+/// List categories
+#[utoipa::path(
+    get, path = "/v1/categories", tag = "catalog",
+    responses(
+        (status = 200, description = "All categories, by slug", body = List<CategoryView>),
+        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+async fn list_categories(
+    State(state): State<ApiState>,
+    AnyKey(key): AnyKey,
+) -> Result<Json<List<CategoryView>>, Problem> {
+    let categories = state.orders.categories(key.merchant).await?;
+    Ok(Json(List::new(categories.into_iter().map(CategoryView::from).collect(), false)))
+}
+
+/// Read the stock of a product
+#[utoipa::path(
+    get, path = "/v1/inventory/{sku}", tag = "catalog",
+    params(("sku" = String, Path, description = "Stock keeping unit")),
+    responses(
+        (status = 200, description = "The stock", body = InventoryView),
+        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+async fn get_inventory(
+    State(state): State<ApiState>,
+    SecretKey(key): SecretKey,
+    Path(sku): Path<String>,
+) -> Result<Json<InventoryView>, Problem> {
+    Ok(Json(find(&state, key.merchant, &sku).await?.into()))
+}
+
+/// How much there is.
+#[derive(ToSchema)]
+#[schema(as = InventoryPut)]
+struct InventoryRequest {
+    /// Units in the house, those promised to open orders included.
+    #[schema(minimum = 0)]
+    on_hand: i64,
+}
+
+impl FromBody for InventoryRequest {
+    fn read(node: &Node<'_>) -> Option<Self> {
+        let body = node.object(&["on_hand"])?;
+        Some(Self { on_hand: body.field("on_hand").integer(0..=STOCK_MAX)? })
+    }
+}
+
+/// Set the stock of a product
+#[utoipa::path(
+    put, path = "/v1/inventory/{sku}", tag = "catalog",
+    params(("sku" = String, Path, description = "Stock keeping unit")),
+    request_body = InventoryRequest,
+    responses(
+        (status = 200, description = "Set", body = InventoryView),
+        (status = 409, description = "Open orders have reserved more than this", body = ProblemBody,
+            content_type = "application/problem+json"),
+        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+async fn put_inventory(
+    State(state): State<ApiState>,
+    SecretKey(key): SecretKey,
+    Trace(trace): Trace,
+    Path(sku): Path<String>,
+    body: Body<InventoryRequest>,
+) -> Result<Json<InventoryView>, Problem> {
+    if !is_sku(&sku) {
+        return Err(Problem::not_found("product"));
+    }
+    let (on_hand, now) = (body.value.on_hand, state.ambient.now());
+    match state.orders.put_inventory(key.merchant, &sku, on_hand, now, Some(trace)).await? {
+        InventoryPut::Set(product) => Ok(Json(product.into())),
+        InventoryPut::BelowReserved { reserved } => {
+            Err(Problem::new(Kind::BELOW_RESERVED, format!("{reserved} units are promised to open orders")))
+        }
+        InventoryPut::NoSuchProduct => Err(Problem::not_found("product")),
+    }
+}

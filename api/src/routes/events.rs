@@ -1,0 +1,38 @@
+//! A merchant's events.
+
+use axum::{Json, extract::State};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    auth::SecretKey,
+    input::Query,
+    problem::{Problem, ProblemBody},
+    state::ApiState,
+    view::{EventView, List},
+};
+
+/// The routes of this module.
+pub(super) fn routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new().routes(routes!(list_events))
+}
+
+/// List events, newest first
+#[utoipa::path(
+    get, path = "/v1/events", tag = "webhooks",
+    params(
+        ("limit" = Option<u32>, Query, description = "1 to 100, 10 when absent"),
+        ("starting_after" = Option<String>, Query, description = "The last event of the page before"),
+    ),
+    responses(
+        (status = 200, description = "A page of events", body = List<EventView>),
+        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+async fn list_events(
+    State(state): State<ApiState>,
+    SecretKey(key): SecretKey,
+    uri: http::Uri,
+) -> Result<Json<List<EventView>>, Problem> {
+    let page = state.orders.events(key.merchant, Query::paged(&uri, &[]).page()?).await?;
+    Ok(Json(List::new(page.items.into_iter().map(EventView::from).collect(), page.has_more)))
+}

@@ -1,0 +1,78 @@
+//! The routes, one file per resource. Registering a handler here is what puts it into the OpenAPI document.
+
+mod catalog;
+mod events;
+mod index;
+mod orders;
+mod webhook_endpoints;
+
+use std::str::FromStr;
+
+use utoipa::{
+    Modify, OpenApi,
+    openapi::security::{Http, HttpAuthScheme, SecurityScheme},
+};
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::{
+    health,
+    problem::{FieldError, Problem, ProblemBody},
+    state::ApiState,
+};
+
+/// What the document says beside the routes.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Orderworks",
+        description = "A lean order API. Amounts are integers in minor units; times are RFC 3339 in UTC; errors are \
+                       RFC 9457 problem details. See docs/API.md for a guide.",
+        version = "1",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    components(schemas(ProblemBody, FieldError)),
+    modifiers(&ApiKeys),
+    security(("api_key" = [])),
+    tags(
+        (name = "orders", description = "Placing, reading, cancelling and refunding orders"),
+        (name = "catalog", description = "Products, categories and stock"),
+        (name = "webhooks", description = "Being told of events"),
+        (name = "health", description = "For balancers and operators; no key"),
+    ),
+)]
+struct Document;
+
+struct ApiKeys;
+
+impl Modify for ApiKeys {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let mut scheme = Http::new(HttpAuthScheme::Bearer);
+        scheme.description = Some(
+            "`owk_pub_…` (storefronts: catalog, placing orders, reading one order) or `owk_sec_…` (all)"
+                .to_owned(),
+        );
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("api_key", SecurityScheme::Http(scheme));
+    }
+}
+
+/// The OpenAPI document of all routes.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    all().into_openapi()
+}
+
+/// All routes.
+pub(crate) fn all() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .merge(orders::routes())
+        .merge(catalog::routes())
+        .merge(webhook_endpoints::routes())
+        .merge(events::routes())
+        .merge(health::routes())
+        .merge(index::routes())
+}
+
+/// An id out of a path. A text that is no id names nothing, so it is not found like any unknown id.
+fn parse_id<T: FromStr>(text: &str, what: &str) -> Result<T, Problem> {
+    text.parse().map_err(|_| Problem::not_found(what))
+}

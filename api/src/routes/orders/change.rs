@@ -1,0 +1,133 @@
+//! Cancelling and refunding.
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, StatusCode, header};
+use store::{
+    domain::{Order, OrderId, RefundId},
+    orders::{Moved, RefundRequested},
+};
+
+use super::{
+    read,
+    request::{CancelRequest, RefundRequest},
+};
+use crate::{
+    auth::SecretKey,
+    input::{Body, idempotency_key},
+    problem::{FieldError, Kind, Problem, ProblemBody},
+    routes::parse_id,
+    state::ApiState,
+    view::{OrderView, RefundView},
+};
+
+const REASON_DEFAULT: &str = "requested_by_merchant";
+
+/// Cancel an order
+///
+/// Possible while `pending` or `paid`; money that was captured goes back. Repeating it changes nothing.
+#[utoipa::path(
+    post, path = "/v1/orders/{id}/cancel", tag = "orders",
+    params(("id" = String, Path, description = "`ord_…`")),
+    request_body(content = Option<CancelRequest>),
+    responses(
+        (status = 200, description = "The cancelled order", body = OrderView),
+        (status = 409, description = "Too late: shipped, failed or refunded", body = ProblemBody,
+            content_type = "application/problem+json"),
+        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn cancel_order(
+    State(state): State<ApiState>,
+    SecretKey(key): SecretKey,
+    Path(id): Path<String>,
+    body: Body<CancelRequest>,
+) -> Result<Json<OrderView>, Problem> {
+    let id: OrderId = parse_id(&id, "order")?;
+    let reason = body.value.reason.as_deref().unwrap_or(REASON_DEFAULT);
+    match state.orders.cancel(key.merchant, id, reason, state.ambient.now()).await? {
+        Moved::Now(order) | Moved::Already(order) => Ok(Json(read::view(&state, &order).await?)),
+        Moved::Refused(order) => Err(conflict(&order, "cancelled")),
+        Moved::NotFound => Err(Problem::not_found("order")),
+    }
+}
+
+/// Refund an order, all or a part
+///
+/// Possible once `paid` or `fulfilled`. Carried out by a worker: follow the order's timeline. Repeating it with the
+/// same `Idempotency-Key` changes nothing; without a key, so does repeating the same amount.
+#[utoipa::path(
+    post, path = "/v1/orders/{id}/refund", tag = "orders",
+    params(
+        ("id" = String, Path, description = "`ord_…`"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Tells two equal partial refunds apart"),
+    ),
+    request_body(content = Option<RefundRequest>),
+    responses(
+        (status = 202, description = "Accepted", body = RefundView),
+        (status = 409, description = "Nothing was captured, or all was given back", body = ProblemBody,
+            content_type = "application/problem+json"),
+        (status = 422, description = "More than what is left", body = ProblemBody,
+            content_type = "application/problem+json"),
+        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn refund_order(
+    State(state): State<ApiState>,
+    SecretKey(key): SecretKey,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body<RefundRequest>,
+) -> Result<Response, Problem> {
+    let id: OrderId = parse_id(&id, "order")?;
+    let amount_minor = body.value.amount_minor;
+    let refund = refund_id(id, idempotency_key(&headers)?.as_deref(), amount_minor);
+    let now = state.ambient.now();
+    match state.orders.request_refund(key.merchant, id, refund, amount_minor, now).await? {
+        RefundRequested::Accepted(order, refund) | RefundRequested::Already(order, refund) => {
+            Ok(accepted(order.id, refund, amount_minor))
+        }
+        RefundRequested::TooMuch { refundable_minor } => {
+            let error = FieldError {
+                pointer: "/amount_minor".to_owned(),
+                code: "refund_too_large",
+                detail: format!("at most {refundable_minor}"),
+            };
+            let detail = "less is left of the order's total";
+            Err(Problem::new(Kind::REFUND_TOO_LARGE, detail).with_errors(vec![error]))
+        }
+        RefundRequested::Refused(order) => Err(conflict(&order, "refunded")),
+        RefundRequested::NotFound => Err(Problem::not_found("order")),
+    }
+}
+
+/// Without a client's key the amount stands in for it: a request sent twice is one refund, and a full refund after a
+/// partial one is another. The prefixes keep a client's key from meeting either.
+fn refund_id(order: OrderId, key: Option<&str>, amount_minor: Option<i64>) -> RefundId {
+    let label = match (key, amount_minor) {
+        (Some(key), _) => format!("refund key {key}"),
+        (None, Some(amount_minor)) => format!("refund amount {amount_minor}"),
+        (None, None) => "refund full".to_owned(),
+    };
+    RefundId::derived(order.0, &label)
+}
+
+fn accepted(order: OrderId, refund: RefundId, amount_minor: Option<i64>) -> Response {
+    let view = RefundView {
+        object: "refund",
+        id: refund.to_string(),
+        order: order.to_string(),
+        amount_minor,
+        status: "requested",
+    };
+    let location = [(header::LOCATION, format!("/v1/orders/{order}"))];
+    (StatusCode::ACCEPTED, location, Json(view)).into_response()
+}
+
+fn conflict(order: &Order, wanted: &str) -> Problem {
+    let status = order.status;
+    Problem::new(Kind::ORDER_STATE, format!("an order that is `{status}` cannot be {wanted}"))
+}

@@ -1,0 +1,25 @@
+//! Orders: placing (`place`), reading (`read`), cancelling and refunding (`change`), all that happened
+//! (`timeline`), and that live (`stream`).
+
+mod change;
+mod country;
+mod place;
+mod read;
+mod request;
+mod stream;
+mod timeline;
+
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::state::ApiState;
+
+/// The routes of this module.
+pub(super) fn routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new()
+        .routes(routes!(place::place_order, read::list_orders))
+        .routes(routes!(read::get_order))
+        .routes(routes!(timeline::get_timeline))
+        .routes(routes!(stream::stream_events))
+        .routes(routes!(change::cancel_order))
+        .routes(routes!(change::refund_order))
+}

@@ -1,0 +1,143 @@
+//! `POST /v1/orders`.
+
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use store::{
+    domain::OrderId,
+    orders::{IdempotencyKey, NewOrder, Placement, Refusal},
+};
+
+use super::request::{OrderRequest, OrderSchema};
+use crate::{
+    edge::Trace,
+    input::{Body, required_idempotency_key},
+    limits::Admitted,
+    problem::{FieldError, Kind, Problem, ProblemBody},
+    state::ApiState,
+    view::OrderView,
+};
+
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+/// Place an order
+///
+/// Stored with its stock reservation before the answer leaves; the payment follows. A repetition under the same key
+/// answers what was answered first, with `Idempotent-Replayed: true`.
+#[utoipa::path(
+    post, path = "/v1/orders", tag = "orders",
+    params(("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters, bare or quoted")),
+    request_body = OrderSchema,
+    responses(
+        (status = 202, description = "Accepted", body = OrderView, headers(
+            ("Location" = String, description = "The order"),
+            ("Idempotent-Replayed" = String, description = "`true` on a repetition"),
+        )),
+        (status = 409, description = "Out of stock, or the key's first request is still being worked on",
+            body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "Not valid, a card number, or the key was used for another request",
+            body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests", body = ProblemBody,
+            content_type = "application/problem+json"),
+        (status = "default", description = "Any other problem", body = ProblemBody,
+            content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn place_order(
+    State(state): State<ApiState>,
+    admitted: Admitted,
+    trace: Trace,
+    headers: HeaderMap,
+    body: Result<Body<OrderRequest>, Problem>,
+) -> Response {
+    let rate = admitted.rate.headers();
+    match place(&state, &admitted, trace, &headers, body).await {
+        Ok(response) => (rate, response).into_response(),
+        Err(problem) => (rate, problem).into_response(),
+    }
+}
+
+async fn place(
+    state: &ApiState,
+    admitted: &Admitted,
+    Trace(trace): Trace,
+    headers: &HeaderMap,
+    body: Result<Body<OrderRequest>, Problem>,
+) -> Result<Response, Problem> {
+    let key = required_idempotency_key(headers)?;
+    let Body { value: request, fingerprint } = body?;
+    let item_of_line = request.item_of_line;
+    let order = NewOrder {
+        id: OrderId::fresh(&state.ambient),
+        merchant: admitted.key.merchant,
+        customer: request.customer,
+        currency: request.currency,
+        lines: request.lines,
+        payment_method: request.payment_method,
+        shipping_address: request.shipping_address,
+        reference: request.reference,
+        idempotency: IdempotencyKey { key, fingerprint },
+        render: OrderView::render_new,
+        trace: Some(trace),
+        at: state.ambient.now(),
+    };
+    match state.orders.place_order(order).await? {
+        Placement::Placed { order, body } => Ok(accepted(order.id, body, false)),
+        Placement::Replayed { order, body } => Ok(accepted(order, body, true)),
+        Placement::InFlight => {
+            Err(Problem::new(Kind::IN_FLIGHT, "ask again with the same key in a second").retry_after(1))
+        }
+        Placement::KeyReused => Err(Problem::new(
+            Kind::KEY_REUSED,
+            "this key belongs to a request with another body; use a fresh one",
+        )),
+        Placement::Refused(refusals) => Err(refused(&refusals, &item_of_line)),
+    }
+}
+
+fn accepted(order: OrderId, body: String, replayed: bool) -> Response {
+    let headers = [
+        (header::LOCATION, format!("/v1/orders/{order}")),
+        (header::CONTENT_TYPE, "application/json".to_owned()),
+    ];
+    let mut response = (StatusCode::ACCEPTED, headers, body).into_response();
+    if replayed {
+        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    response
+}
+
+/// One problem for all refusals: their common kind, or `validation_failed` when they differ.
+fn refused(refusals: &[Refusal], item_of_line: &[usize]) -> Problem {
+    let item = |line: &usize| item_of_line.get(*line).copied().unwrap_or(*line);
+    let mut kinds = Vec::new();
+    let mut errors = Vec::new();
+    for refusal in refusals {
+        let (kind, pointer, code, detail) = match refusal {
+            Refusal::OutOfStock { line, available } => {
+                let detail = format!("{available} left");
+                (Kind::OUT_OF_STOCK, format!("/items/{}/quantity", item(line)), "out_of_stock", detail)
+            }
+            Refusal::UnknownSku { line } => {
+                let detail = "no such product".to_owned();
+                (Kind::UNKNOWN_SKU, format!("/items/{}/sku", item(line)), "unknown_sku", detail)
+            }
+            Refusal::WrongCurrency { line, expected } => {
+                let detail = format!("sold in {expected}");
+                (Kind::WRONG_CURRENCY, format!("/items/{}/sku", item(line)), "wrong_currency", detail)
+            }
+            _ => {
+                let detail = "the sum exceeds what an order may come to".to_owned();
+                (Kind::TOTAL_TOO_LARGE, "/items".to_owned(), "total_too_large", detail)
+            }
+        };
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+        errors.push(FieldError { pointer, code, detail });
+    }
+    let kind = if let [only] = kinds[..] { only } else { Kind::INVALID };
+    Problem::new(kind, "nothing was ordered; see `errors`").with_errors(errors)
+}

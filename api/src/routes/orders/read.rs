@@ -1,0 +1,89 @@
+//! Reading orders.
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use futures::{StreamExt, TryStreamExt, stream};
+use store::{
+    StoreError,
+    domain::{Order, OrderId, PaymentId},
+};
+
+use crate::{
+    auth::{AnyKey, SecretKey},
+    input::Query,
+    problem::{Problem, ProblemBody},
+    routes::parse_id,
+    state::ApiState,
+    view::{List, OrderView, PaymentView},
+};
+
+/// Payments looked up at once for one list.
+const LOOKUPS_MAX: usize = 8;
+
+/// Read an order
+#[utoipa::path(
+    get, path = "/v1/orders/{id}", tag = "orders",
+    params(("id" = String, Path, description = "`ord_…`")),
+    responses(
+        (status = 200, description = "The order", body = OrderView),
+        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn get_order(
+    State(state): State<ApiState>,
+    AnyKey(key): AnyKey,
+    Path(id): Path<String>,
+) -> Result<Json<OrderView>, Problem> {
+    let id: OrderId = parse_id(&id, "order")?;
+    let order = state.orders.order(key.merchant, id).await?.ok_or_else(|| Problem::not_found("order"))?;
+    Ok(Json(view(&state, &order).await?))
+}
+
+/// List orders, newest first
+#[utoipa::path(
+    get, path = "/v1/orders", tag = "orders",
+    params(
+        ("limit" = Option<u32>, Query, description = "1 to 100, 10 when absent"),
+        ("starting_after" = Option<String>, Query, description = "The last order of the page before"),
+        ("status" = Option<String>, Query, description = "Only orders in this state"),
+    ),
+    responses(
+        (status = 200, description = "A page of orders", body = List<OrderView>),
+        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn list_orders(
+    State(state): State<ApiState>,
+    SecretKey(key): SecretKey,
+    uri: http::Uri,
+) -> Result<Json<List<OrderView>>, Problem> {
+    let query = Query::paged(&uri, &["status"]);
+    let status = query.parsed("status", "a state of an order");
+    let page = state.orders.orders(key.merchant, status, query.page()?).await?;
+    let views = stream::iter(page.items)
+        .map(|order| {
+            let state = state.clone();
+            async move { view(&state, &order).await }
+        })
+        .buffered(LOOKUPS_MAX);
+    Ok(Json(List::new(views.try_collect().await?, page.has_more)))
+}
+
+/// The order with its payment. An order can be read while the payment store is down.
+pub(super) async fn view(state: &ApiState, order: &Order) -> Result<OrderView, Problem> {
+    if let Some(payment) = PaymentView::implied_by(order) {
+        return Ok(OrderView::new(order, Some(payment)));
+    }
+    let id = PaymentId::of_order(order.id);
+    let payment = match state.payments.payment(id).await {
+        Ok(payment) => payment.map(|payment| PaymentView::new(id, payment.state())),
+        Err(StoreError::Unavailable { store, source }) => {
+            tracing::warn!(store, error = %source, order.id = %order.id, "order shown without its payment");
+            Some(PaymentView::unknown(id))
+        }
+        Err(damaged) => return Err(damaged.into()),
+    };
+    Ok(OrderView::new(order, payment))
+}

@@ -1,0 +1,153 @@
+//! `GET /v1/orders/{id}/events`: an order's events as server-sent events, those of the past first.
+//!
+//! Guarantees: no event is left out or repeated within a stream; `id:` is the event's sequence, so a client that
+//! comes back with `Last-Event-ID` goes on where it was. Streams are bounded in number and time.
+
+use std::{collections::VecDeque, convert::Infallible, time::Duration};
+
+use axum::{
+    extract::{Path, State},
+    response::{
+        Sse,
+        sse::{Event as SseEvent, KeepAlive},
+    },
+};
+use futures::{Stream, stream};
+use http::HeaderMap;
+use store::domain::{Event, OrderId};
+use tokio::{
+    sync::{OwnedSemaphorePermit, TryAcquireError, watch},
+    time::Instant,
+};
+
+use crate::{
+    auth::SecretKey,
+    problem::{Kind, Problem, ProblemBody},
+    routes::parse_id,
+    state::ApiState,
+    view::EventView,
+};
+
+/// Looks without a hint that often: arrivals of other processes may give none.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
+/// Least time between two looks: hints come with every order of every merchant.
+const LOOK_GAP: Duration = Duration::from_millis(50);
+/// A silent stream says so that often, so that proxies keep it.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// A stream ends after this; clients come back by themselves. Bounds what a forgotten client holds.
+const STREAM_TIME_MAX: Duration = Duration::from_mins(15);
+/// What a client refused for too many streams should wait.
+const RETRY_SECONDS: u64 = 10;
+
+/// Follow an order's events
+#[utoipa::path(
+    get, path = "/v1/orders/{id}/events", tag = "orders",
+    params(
+        ("id" = String, Path, description = "`ord_…`"),
+        ("Last-Event-ID" = Option<u64>, Header, description = "Only events with a higher sequence"),
+    ),
+    responses(
+        (status = 200, description = "Server-sent events: `id` is the sequence, `event` the kind, `data` an Event",
+            content_type = "text/event-stream", body = String),
+        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn stream_events(
+    State(state): State<ApiState>,
+    SecretKey(key): SecretKey,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Sse<impl Stream<Item = Result<SseEvent, Infallible>>>, Problem> {
+    let id: OrderId = parse_id(&id, "order")?;
+    let order = state.orders.order(key.merchant, id).await?.ok_or_else(|| Problem::not_found("order"))?;
+    let slot = state.streams.clone().try_acquire_owned().map_err(|refusal: TryAcquireError| {
+        tracing::warn!(error = %refusal, "event stream refused");
+        Problem::new(Kind::STREAM_LIMIT, "poll the order instead, or come back").retry_after(RETRY_SECONDS)
+    })?;
+    let follower = Follower {
+        arrivals: state.orders.arrivals(),
+        order: order.id,
+        after: last_seen(&headers),
+        waiting: VecDeque::new(),
+        looked_at: None,
+        ends_at: Instant::now() + STREAM_TIME_MAX,
+        state,
+        _slot: slot,
+    };
+    let events = stream::unfold(follower, |mut follower| async move {
+        let event = follower.next().await?;
+        Some((Ok(render(event)), follower))
+    });
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+}
+
+/// An id that is no sequence counts as none: refusing it would keep a client from ever coming back.
+fn last_seen(headers: &HeaderMap) -> u64 {
+    let value = headers.get("last-event-id").and_then(|value| value.to_str().ok());
+    value.and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+fn render(event: Event) -> SseEvent {
+    let view = EventView::from(event);
+    let frame = SseEvent::default().id(view.sequence.to_string()).event(view.kind);
+    // Strings, numbers and JSON that was parsed before: this cannot fail.
+    frame.data(serde_json::to_string(&view).unwrap_or_default())
+}
+
+/// One open stream.
+struct Follower {
+    state: ApiState,
+    arrivals: watch::Receiver<u64>,
+    order: OrderId,
+    after: u64,
+    waiting: VecDeque<Event>,
+    looked_at: Option<Instant>,
+    ends_at: Instant,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Follower {
+    /// The next event; `None` ends the stream: the server drains, the time is up, or the store does not answer
+    /// (the client comes back and goes on where it was).
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.waiting.pop_front() {
+                self.after = event.sequence;
+                return Some(event);
+            }
+            self.wait().await?;
+            // Armed before looking: a hint that comes meanwhile is seen by the next wait.
+            self.arrivals.mark_unchanged();
+            match self.state.orders.order_events(self.order, self.after).await {
+                Ok(events) => self.waiting.extend(events),
+                Err(error) => {
+                    tracing::warn!(error = %error, order.id = %self.order, "event stream ends");
+                    return None;
+                }
+            }
+            self.looked_at = Some(Instant::now());
+        }
+    }
+
+    /// Until it is time to look; at once for the first time.
+    async fn wait(&mut self) -> Option<()> {
+        let Some(looked_at) = self.looked_at else { return Some(()) };
+        let shutdown = self.state.shutdown.clone();
+        let arrivals = &mut self.arrivals;
+        let look = async {
+            tokio::time::sleep_until(looked_at + LOOK_GAP).await;
+            // Without a sender there are no hints any more, and polling goes on.
+            let hint = async {
+                if arrivals.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            drop(tokio::time::timeout_at(looked_at + POLL_INTERVAL, hint).await);
+        };
+        tokio::select! {
+            () = look => Some(()),
+            () = shutdown.cancelled() => None,
+            () = tokio::time::sleep_until(self.ends_at) => None,
+        }
+    }
+}

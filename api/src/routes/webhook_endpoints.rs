@@ -1,0 +1,241 @@
+//! Where a merchant wants to be told of events.
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    response::{IntoResponse, Response},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::{StatusCode, header};
+use store::{
+    domain::{EndpointId, EventKind},
+    webhook_url::URL_LEN_MAX,
+    webhooks::{ENDPOINTS_PER_MERCHANT_MAX, Endpoint, EndpointChange, Subscription},
+};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    auth::SecretKey,
+    input::{Body, FromBody, Node, Query},
+    problem::{FieldError, Kind, Problem, ProblemBody},
+    routes::parse_id,
+    state::ApiState,
+    view::{EndpointCreatedView, EndpointView, List},
+};
+
+/// Standard Webhooks asks for 24 to 64.
+const SECRET_BYTES: usize = 32;
+
+/// The routes of this module.
+pub(super) fn routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new().routes(routes!(create_endpoint, list_endpoints)).routes(routes!(
+        get_endpoint,
+        change_endpoint,
+        delete_endpoint
+    ))
+}
+
+/// A new endpoint.
+#[derive(ToSchema)]
+#[schema(as = WebhookEndpointCreate)]
+struct CreateRequest {
+    /// https to a public address.
+    #[schema(format = "uri", max_length = 2048, example = "https://shop.example/hooks/orderworks")]
+    url: String,
+    /// Kinds of events, or `*` alone for all.
+    #[schema(value_type = Vec<String>, min_items = 1, example = json!(["*"]))]
+    events: Subscription,
+    /// True when absent.
+    #[schema(value_type = Option<bool>)]
+    enabled: bool,
+}
+
+/// What to change of an endpoint; what is absent stays.
+#[derive(ToSchema)]
+#[schema(as = WebhookEndpointChange)]
+struct ChangeRequest {
+    #[schema(format = "uri", max_length = 2048)]
+    url: Option<String>,
+    #[schema(value_type = Option<Vec<String>>, min_items = 1)]
+    events: Option<Subscription>,
+    enabled: Option<bool>,
+}
+
+impl FromBody for CreateRequest {
+    fn read(node: &Node<'_>) -> Option<Self> {
+        let body = node.object(&["url", "events", "enabled"])?;
+        let url = url(&body.field("url"));
+        let events = events(&body.field("events"));
+        let enabled = body.field("enabled").optional(Node::boolean);
+        Some(Self { url: url?, events: events?, enabled: enabled.unwrap_or(true) })
+    }
+}
+
+impl FromBody for ChangeRequest {
+    fn read(node: &Node<'_>) -> Option<Self> {
+        let body = node.object(&["url", "events", "enabled"])?;
+        let url = body.field("url").optional(url);
+        let events = body.field("events").optional(events);
+        let enabled = body.field("enabled").optional(Node::boolean);
+        Some(Self { url, events, enabled })
+    }
+}
+
+fn url(node: &Node<'_>) -> Option<String> {
+    node.line(URL_LEN_MAX)
+}
+
+fn events(node: &Node<'_>) -> Option<Subscription> {
+    let names = node.array(1..=EventKind::ALL.len(), |item| {
+        let known = |name: &str| name == "*" || name.parse::<EventKind>().is_ok();
+        item.matching(known, "a kind of event such as `order.paid`, or `*`")
+    })?;
+    if names == ["*"] {
+        return Some(Subscription::All);
+    }
+    let mut kinds: Vec<EventKind> = names.iter().filter_map(|name| name.parse().ok()).collect();
+    if kinds.len() < names.len() {
+        return node.fault("wrong_format", "`*` stands alone");
+    }
+    kinds.sort_unstable();
+    kinds.dedup();
+    Some(Subscription::Kinds(kinds))
+}
+
+/// Judged by the policy of the installation; delivery judges again the address that is dialled.
+fn accepted_url(state: &ApiState, url: &str) -> Result<String, Problem> {
+    state.config.webhook_urls.check(url).map(String::from).map_err(|refusal| {
+        let error =
+            FieldError { pointer: "/url".to_owned(), code: refusal.code(), detail: refusal.to_string() };
+        Problem::new(Kind::INVALID, "one field is at fault, see `errors`").with_errors(vec![error])
+    })
+}
+
+/// From the operating system: whoever knows a secret can forge webhooks.
+fn fresh_secret() -> Result<String, Problem> {
+    let mut bytes = [0_u8; SECRET_BYTES];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        tracing::error!(error = %error, "no randomness from the operating system");
+        Problem::new(Kind::UNAVAILABLE, "no secret could be made").retry_after(1)
+    })?;
+    Ok(format!("whsec_{}", STANDARD.encode(bytes)))
+}
+
+/// Add a webhook endpoint
+///
+/// The secret is shown in this answer only.
+#[utoipa::path(
+    post, path = "/v1/webhook_endpoints", tag = "webhooks",
+    request_body = CreateRequest,
+    responses(
+        (status = 201, description = "Created", body = EndpointCreatedView),
+        (status = 409, description = "The merchant has as many as are allowed", body = ProblemBody,
+            content_type = "application/problem+json"),
+        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+async fn create_endpoint(
+    State(state): State<ApiState>,
+    SecretKey(key): SecretKey,
+    body: Body<CreateRequest>,
+) -> Result<Response, Problem> {
+    let endpoint = Endpoint {
+        id: EndpointId::fresh(&state.ambient),
+        merchant: key.merchant,
+        url: accepted_url(&state, &body.value.url)?,
+        events: body.value.events,
+        secret: fresh_secret()?,
+        enabled: body.value.enabled,
+        created_at: state.ambient.now(),
+    };
+    let view = EndpointCreatedView::from(&endpoint);
+    let location = [(header::LOCATION, format!("/v1/webhook_endpoints/{}", endpoint.id))];
+    if !state.orders.create_endpoint(endpoint).await? {
+        return Err(Problem::new(Kind::ENDPOINT_LIMIT, format!("at most {ENDPOINTS_PER_MERCHANT_MAX}")));
+    }
+    Ok((StatusCode::CREATED, location, Json(view)).into_response())
+}
+
+/// List webhook endpoints, newest first
+#[utoipa::path(
+    get, path = "/v1/webhook_endpoints", tag = "webhooks",
+    params(
+        ("limit" = Option<u32>, Query, description = "1 to 100, 10 when absent"),
+        ("starting_after" = Option<String>, Query, description = "The last endpoint of the page before"),
+    ),
+    responses(
+        (status = 200, description = "A page of endpoints", body = List<EndpointView>),
+        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+async fn list_endpoints(
+    State(state): State<ApiState>,
+    SecretKey(key): SecretKey,
+    uri: http::Uri,
+) -> Result<Json<List<EndpointView>>, Problem> {
+    let page = state.orders.endpoints(key.merchant, Query::paged(&uri, &[]).page()?).await?;
+    Ok(Json(List::new(page.items.iter().map(EndpointView::from).collect(), page.has_more)))
+}
+
+/// Read a webhook endpoint
+#[utoipa::path(
+    get, path = "/v1/webhook_endpoints/{id}", tag = "webhooks",
+    params(("id" = String, Path, description = "`whe_…`")),
+    responses(
+        (status = 200, description = "The endpoint, without its secret", body = EndpointView),
+        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+async fn get_endpoint(
+    State(state): State<ApiState>,
+    SecretKey(key): SecretKey,
+    Path(id): Path<String>,
+) -> Result<Json<EndpointView>, Problem> {
+    let id = parse_id(&id, "webhook endpoint")?;
+    let endpoint = state.orders.endpoint(key.merchant, id).await?;
+    Ok(Json(EndpointView::from(&endpoint.ok_or_else(|| Problem::not_found("webhook endpoint"))?)))
+}
+
+/// Change a webhook endpoint
+#[utoipa::path(
+    patch, path = "/v1/webhook_endpoints/{id}", tag = "webhooks",
+    params(("id" = String, Path, description = "`whe_…`")),
+    request_body = ChangeRequest,
+    responses(
+        (status = 200, description = "The changed endpoint", body = EndpointView),
+        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+async fn change_endpoint(
+    State(state): State<ApiState>,
+    SecretKey(key): SecretKey,
+    Path(id): Path<String>,
+    body: Body<ChangeRequest>,
+) -> Result<Json<EndpointView>, Problem> {
+    let id = parse_id(&id, "webhook endpoint")?;
+    let ChangeRequest { url, events, enabled } = body.value;
+    let url = url.map(|url| accepted_url(&state, &url)).transpose()?;
+    let change = EndpointChange { url, events, enabled };
+    let endpoint = state.orders.update_endpoint(key.merchant, id, change).await?;
+    Ok(Json(EndpointView::from(&endpoint.ok_or_else(|| Problem::not_found("webhook endpoint"))?)))
+}
+
+/// Remove a webhook endpoint
+#[utoipa::path(
+    delete, path = "/v1/webhook_endpoints/{id}", tag = "webhooks",
+    params(("id" = String, Path, description = "`whe_…`")),
+    responses(
+        (status = 204, description = "Removed"),
+        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+async fn delete_endpoint(
+    State(state): State<ApiState>,
+    SecretKey(key): SecretKey,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let id = parse_id(&id, "webhook endpoint")?;
+    let removed = state.orders.delete_endpoint(key.merchant, id).await?;
+    if removed { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::not_found("webhook endpoint")) }
+}

@@ -1,0 +1,93 @@
+//! What every handler may use.
+
+use std::{ops::Deref, sync::Arc};
+
+use base::Ambient;
+use jobs::records::RecordStore;
+use store::{OrderStore, PaymentStore};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    auth::KeyCache,
+    config::ApiConfig,
+    health::{HealthCheck, OrdersCheck, PaymentsCheck, Readiness},
+    limits::Limiters,
+};
+
+/// The collaborators of the routes. Cheap to clone; clones share everything.
+#[derive(Clone)]
+pub struct ApiState(Arc<Shared>);
+
+/// What is behind an [`ApiState`]; opaque outside of this crate.
+#[doc(hidden)]
+pub struct Shared {
+    pub(crate) config: ApiConfig,
+    pub(crate) orders: Arc<dyn OrderStore>,
+    pub(crate) payments: Arc<dyn PaymentStore>,
+    pub(crate) records: Arc<dyn RecordStore>,
+    pub(crate) ambient: Ambient,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) keys: KeyCache,
+    pub(crate) limiters: Limiters,
+    pub(crate) readiness: Readiness,
+    pub(crate) streams: Arc<Semaphore>,
+}
+
+/// What a process wires together for the API.
+pub struct ApiParts {
+    /// Orders and all that is kept with them.
+    pub orders: Arc<dyn OrderStore>,
+    /// Payments.
+    pub payments: Arc<dyn PaymentStore>,
+    /// The log of job attempts, for timelines.
+    pub records: Arc<dyn RecordStore>,
+    /// Clock, ids, randomness.
+    pub ambient: Ambient,
+    /// Checked by `/readyz` beside both stores, which are always checked.
+    pub health: Vec<Arc<dyn HealthCheck>>,
+    /// Ends event streams and turns `/readyz` to no; the token given to [`crate::run`] too.
+    pub shutdown: CancellationToken,
+}
+
+impl ApiState {
+    /// Puts the parts together.
+    pub fn new(parts: ApiParts, config: ApiConfig) -> Self {
+        let mut checks: Vec<Arc<dyn HealthCheck>> = vec![
+            Arc::new(OrdersCheck(Arc::clone(&parts.orders))),
+            Arc::new(PaymentsCheck(Arc::clone(&parts.payments))),
+        ];
+        checks.extend(parts.health);
+        Self(Arc::new(Shared {
+            limiters: Limiters::new(config.checkout),
+            streams: Arc::new(Semaphore::new(config.streams_max)),
+            config,
+            orders: parts.orders,
+            payments: parts.payments,
+            records: parts.records,
+            ambient: parts.ambient,
+            shutdown: parts.shutdown,
+            keys: KeyCache::default(),
+            readiness: Readiness::new(checks),
+        }))
+    }
+
+    /// For tasks that must not keep the state alive.
+    pub(crate) fn downgrade(&self) -> std::sync::Weak<Shared> {
+        Arc::downgrade(&self.0)
+    }
+}
+
+impl Deref for ApiState {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for ApiState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ApiState").field("config", &self.config).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,33 @@
+//! What clients get: one type per object, naming each field that may leave. Domain types are never serialised as
+//! answers, so a field added to them stays inside until it is added here.
+
+mod catalog;
+mod event;
+mod order;
+mod webhook;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+pub(crate) use catalog::{CategoryView, InventoryView, ProductView};
+pub(crate) use event::EventView;
+pub(crate) use order::{OrderView, PaymentView, RefundView};
+pub(crate) use webhook::{EndpointCreatedView, EndpointView};
+
+/// A part of a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct List<T> {
+    /// Always `list`.
+    #[schema(example = "list")]
+    object: &'static str,
+    /// The items, in the list's order.
+    data: Vec<T>,
+    /// Whether more follow: ask again with `starting_after` set to the last item.
+    has_more: bool,
+}
+
+impl<T> List<T> {
+    pub(crate) fn new(data: Vec<T>, has_more: bool) -> Self {
+        Self { object: "list", data, has_more }
+    }
+}

@@ -1,0 +1,199 @@
+//! Orders, their payments and refunds.
+
+use base::Timestamp;
+use serde::Serialize;
+use store::domain::{Address, Customer, Order, OrderLine, OrderStatus, PaymentId, PaymentState, Shipment};
+use utoipa::ToSchema;
+
+/// An order.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Order)]
+pub(crate) struct OrderView {
+    /// Always `order`.
+    #[schema(example = "order")]
+    object: &'static str,
+    /// Its id, `ord_…`.
+    #[schema(example = "ord_019aa3c2-7f5e-7cc1-b3a4-1d7a9b1c2d3e")]
+    id: String,
+    /// `pending`, `paid`, `fulfilled`, `payment_failed`, `cancelled` or `refunded`.
+    #[schema(example = "pending")]
+    status: &'static str,
+    /// ISO 4217.
+    #[schema(example = "EUR")]
+    currency: String,
+    /// Sum of the lines in minor units.
+    total_minor: i64,
+    /// What was given back so far.
+    refunded_minor: i64,
+    /// The lines, at the price of the moment of ordering.
+    items: Vec<ItemView>,
+    /// Who ordered.
+    customer: CustomerView,
+    /// The payment, once it was begun.
+    payment: Option<PaymentView>,
+    /// Where it goes.
+    shipping_address: Option<AddressView>,
+    /// The merchant's own number for it.
+    reference: Option<String>,
+    /// Why the payment failed or the order was cancelled, as a stable code.
+    status_reason: Option<String>,
+    /// The shipment, once fulfilled.
+    shipment: Option<ShipmentView>,
+    /// Placed.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    /// Last change of state.
+    #[schema(value_type = String, format = DateTime)]
+    updated_at: Timestamp,
+}
+
+/// A line of an order.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OrderItem)]
+struct ItemView {
+    sku: String,
+    /// The product's name when ordered.
+    name: String,
+    quantity: u32,
+    /// Per unit, when ordered.
+    price_minor: i64,
+    /// Price times quantity.
+    total_minor: i64,
+}
+
+/// Who ordered.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Customer)]
+struct CustomerView {
+    email: String,
+    name: String,
+}
+
+/// A postal address.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Address)]
+struct AddressView {
+    name: String,
+    line1: String,
+    line2: Option<String>,
+    city: String,
+    postal_code: String,
+    /// ISO 3166-1 alpha-2.
+    country: String,
+}
+
+/// The payment of an order.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OrderPayment)]
+pub(crate) struct PaymentView {
+    /// Its id, `pay_…`.
+    id: String,
+    /// `created`, `processing`, `captured`, `declined`, `refunded`; `unknown` while the payment store does not
+    /// answer.
+    #[schema(example = "captured")]
+    status: &'static str,
+}
+
+/// A shipment.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Shipment)]
+struct ShipmentView {
+    /// Its id, `shp_…`.
+    id: String,
+    #[schema(value_type = String, format = DateTime)]
+    shipped_at: Timestamp,
+}
+
+/// A refund that was asked for.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Refund)]
+pub(crate) struct RefundView {
+    /// Always `refund`.
+    #[schema(example = "refund")]
+    pub(crate) object: &'static str,
+    /// Its id, `ref_…`.
+    pub(crate) id: String,
+    /// The order.
+    pub(crate) order: String,
+    /// What was asked for; `null` means all that is left.
+    pub(crate) amount_minor: Option<i64>,
+    /// Always `requested`: the timeline of the order tells how it goes on.
+    #[schema(example = "requested")]
+    pub(crate) status: &'static str,
+}
+
+impl OrderView {
+    pub(crate) fn new(order: &Order, payment: Option<PaymentView>) -> Self {
+        Self {
+            object: "order",
+            id: order.id.to_string(),
+            status: order.status.as_str(),
+            currency: order.currency.to_string(),
+            total_minor: order.total_minor,
+            refunded_minor: order.refunded_minor,
+            items: order.lines.iter().map(ItemView::new).collect(),
+            customer: CustomerView::new(&order.customer),
+            payment,
+            shipping_address: order.shipping_address.as_ref().map(AddressView::new),
+            reference: order.reference.clone(),
+            status_reason: order.status_reason.clone(),
+            shipment: order.shipment.as_ref().map(ShipmentView::new),
+            created_at: order.created_at,
+            updated_at: order.updated_at,
+        }
+    }
+
+    /// The answer to a new order, which has no payment yet; kept by the store for replays.
+    pub(crate) fn render_new(order: &Order) -> String {
+        // Strings and numbers only: this cannot fail.
+        serde_json::to_string(&Self::new(order, None)).unwrap_or_default()
+    }
+}
+
+impl PaymentView {
+    pub(crate) fn new(id: PaymentId, state: PaymentState) -> Self {
+        Self { id: id.to_string(), status: state.as_str() }
+    }
+
+    pub(crate) fn unknown(id: PaymentId) -> Self {
+        Self { id: id.to_string(), status: "unknown" }
+    }
+
+    /// What the order's own state says about its payment, where it says it surely: no need to ask.
+    pub(crate) fn implied_by(order: &Order) -> Option<Self> {
+        let state = match order.status {
+            OrderStatus::Paid | OrderStatus::Fulfilled => PaymentState::Captured,
+            OrderStatus::PaymentFailed => PaymentState::Declined,
+            OrderStatus::Refunded => PaymentState::Refunded,
+            OrderStatus::Pending | OrderStatus::Cancelled => return None,
+        };
+        Some(Self::new(PaymentId::of_order(order.id), state))
+    }
+}
+
+impl ItemView {
+    fn new(line: &OrderLine) -> Self {
+        let OrderLine { sku, name, quantity, price_minor, total_minor } = line.clone();
+        Self { sku, name, quantity, price_minor, total_minor }
+    }
+}
+
+impl CustomerView {
+    fn new(customer: &Customer) -> Self {
+        let Customer { email, name } = customer.clone();
+        Self { email, name }
+    }
+}
+
+impl AddressView {
+    fn new(address: &Address) -> Self {
+        let Address { name, line1, line2, city, postal_code, country } = address.clone();
+        Self { name, line1, line2, city, postal_code, country }
+    }
+}
+
+impl ShipmentView {
+    fn new(shipment: &Shipment) -> Self {
+        Self { id: shipment.id.to_string(), shipped_at: shipment.shipped_at }
+    }
+}

@@ -1,0 +1,68 @@
+//! Webhook endpoints.
+
+use base::Timestamp;
+use serde::Serialize;
+use store::{
+    domain::EventKind,
+    webhooks::{Endpoint, Subscription},
+};
+use utoipa::ToSchema;
+
+/// Where a merchant is told of events.
+#[derive(Serialize, ToSchema)]
+#[schema(as = WebhookEndpoint)]
+pub(crate) struct EndpointView {
+    /// Always `webhook_endpoint`.
+    #[schema(example = "webhook_endpoint")]
+    object: &'static str,
+    /// Its id, `whe_…`.
+    id: String,
+    /// The address.
+    url: String,
+    /// Kinds of events, or `*` for all.
+    #[schema(example = json!(["order.paid", "order.fulfilled"]))]
+    events: Vec<&'static str>,
+    /// Whether anything is sent.
+    enabled: bool,
+    /// Created.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+}
+
+/// A new endpoint with its secret, which is shown only here.
+#[derive(Serialize, ToSchema)]
+#[schema(as = WebhookEndpointCreated)]
+pub(crate) struct EndpointCreatedView {
+    #[serde(flatten)]
+    endpoint: EndpointView,
+    /// Verifies signatures (Standard Webhooks): `whsec_` and base64.
+    #[schema(example = "whsec_…")]
+    secret: String,
+}
+
+/// A subscription as clients write it.
+fn events_of(subscription: &Subscription) -> Vec<&'static str> {
+    match subscription {
+        Subscription::All => vec!["*"],
+        Subscription::Kinds(kinds) => kinds.iter().copied().map(EventKind::as_str).collect(),
+    }
+}
+
+impl From<&Endpoint> for EndpointView {
+    fn from(endpoint: &Endpoint) -> Self {
+        Self {
+            object: "webhook_endpoint",
+            id: endpoint.id.to_string(),
+            url: endpoint.url.clone(),
+            events: events_of(&endpoint.events),
+            enabled: endpoint.enabled,
+            created_at: endpoint.created_at,
+        }
+    }
+}
+
+impl From<&Endpoint> for EndpointCreatedView {
+    fn from(endpoint: &Endpoint) -> Self {
+        Self { endpoint: endpoint.into(), secret: endpoint.secret.clone() }
+    }
+}

@@ -1,0 +1,89 @@
+//! What every engine must do, as cases to run against it.
+//!
+//! Guarantees: a case talks to an engine only through [`Engine`] and [`Harness`]; where engines may differ it asks
+//! [`crate::engine::Capabilities`]. Each case gets a harness of its own, that is queues nobody else uses. Does not
+//! test what only one engine has; such tests stand with that engine.
+//!
+//! A new engine implements [`Harness`] and calls [`crate::conformance_tests`] in its integration tests.
+#![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "test code: a panic is how a case fails")]
+
+pub mod control;
+pub mod crash;
+pub mod dead;
+pub mod delivery;
+mod kit;
+pub mod order;
+pub mod swarm;
+pub mod time;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use base::Ambient;
+
+use crate::engine::{Consumer, Engine};
+
+/// Makes an engine testable.
+#[async_trait]
+pub trait Harness: Sized + Send + Sync + 'static {
+    /// Fresh storage (a file, a virtual host) and a handle to it.
+    async fn start() -> Self;
+
+    /// The clock the engine goes by: a real one, for leases run out by themselves here.
+    fn ambient(&self) -> &Ambient;
+
+    /// The first handle.
+    fn engine(&self) -> Arc<dyn Engine>;
+
+    /// Another handle to the same queues, as another process would have.
+    async fn second(&self) -> Arc<dyn Engine>;
+
+    /// Takes a consumer down without closing it.
+    async fn crash(&self, consumer: Consumer) {
+        drop(consumer);
+    }
+
+    /// Puts a message into a queue whose body is not an envelope.
+    async fn inject_undecodable(&self, queue: &str, body: &str);
+}
+
+/// Runs all cases as tests of the calling crate, which needs `tokio` with `macros` and `rt-multi-thread`.
+///
+/// ```ignore
+/// jobs::conformance_tests!(MyHarness);
+/// ```
+#[macro_export]
+macro_rules! conformance_tests {
+    ($harness:ty) => {
+        $crate::conformance_tests! { @cases $harness;
+            control: cancelled_before_its_time_never_runs, cancelling_a_running_job_fires_its_signal,
+                a_pause_holds_in_every_handle, purging_drops_what_waits, depth_counts_every_state,
+                a_delayed_job_can_be_started_now, listing_pages_and_filters;
+            crash: a_crash_delivers_again_and_voids_the_old_receipt, a_job_that_keeps_crashing_is_parked,
+                a_job_longer_than_its_lease_runs_once, closing_gives_back_uncharged,
+                outcomes_handed_over_before_closing_are_durable;
+            dead: a_dead_job_keeps_its_story, redriving_filters_and_starts_afresh, retrying_a_dead_job_starts_afresh,
+                what_cannot_be_decoded_is_parked;
+            delivery: a_published_job_arrives_whole_and_is_done_once, a_known_id_is_a_duplicate,
+                a_unique_key_holds_until_the_job_ends, what_can_never_be_accepted_is_refused,
+                the_prefetch_bounds_what_is_unsettled, five_thousand_in_one_call,
+                a_waiting_consumer_hears_of_another_handles_publish;
+            order: higher_classes_start_first, a_class_starts_in_the_order_of_publishing,
+                one_job_per_concurrency_key, a_freed_concurrency_key_wakes_other_queues;
+            swarm: two_consumers_never_share_a_job, nothing_is_lost_while_consumers_crash;
+            time: no_delay_ends_early, a_retry_counts_one_attempt, a_snooze_counts_nothing, a_release_counts_nothing;
+        }
+    };
+    (@cases $harness:ty; $($module:ident: $($case:ident),+;)+) => {
+        $(mod $module {
+            use super::*;
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    let harness = <$harness as $crate::conformance::Harness>::start().await;
+                    $crate::conformance::$module::$case(&harness).await;
+                }
+            )+
+        })+
+    };
+}

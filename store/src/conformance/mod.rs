@@ -1,0 +1,76 @@
+//! What every engine of a store is held to, written from the words of the contracts and blind to the engine.
+//!
+//! An engine's test binary names a function that opens an empty store and lists nothing itself:
+//!
+//! ```ignore
+//! mod orders { store::order_store_suite!(crate::util::open_orders); }
+//! mod payments { store::payment_store_suite!(crate::util::open_payments); }
+//! ```
+//!
+//! `open` is an `async fn` answering `(Arc<dyn OrderStore>, guard)` (or `PaymentStore`); the guard is dropped after the
+//! case. Each case gets a store of its own. Random walks name their seed when they fail.
+//! Read on in [`orders`] and [`payments`].
+
+pub mod orders;
+pub mod payments;
+
+use std::{future::Future, time::Duration};
+
+use base::{Ambient, Timestamp, ambient::ManualClock};
+use tokio::task::JoinSet;
+
+/// The time at which every case starts; 2024-03-10T12:00:00Z, a noon, so that a case stays within its UTC day.
+pub const START_MILLIS: i64 = 1_710_072_000_000;
+
+/// A case's own time and ids.
+#[derive(Clone)]
+pub struct Clockwork {
+    /// Draws ids.
+    pub ambient: Ambient,
+    clock: ManualClock,
+}
+
+impl Clockwork {
+    /// A seed gives the same ids again.
+    pub fn new(seed: u64) -> Self {
+        let start = Timestamp::from_millisecond(START_MILLIS).expect("a time");
+        let (ambient, clock) = Ambient::steered(seed, start);
+        Self { ambient, clock }
+    }
+
+    /// A moment later than all before, so that "newest" is never a tie.
+    pub fn tick(&self) -> Timestamp {
+        self.pass(Duration::from_millis(1))
+    }
+
+    /// Lets time pass.
+    pub fn pass(&self, by: Duration) -> Timestamp {
+        self.clock.advance(by);
+        self.ambient.now()
+    }
+}
+
+/// Runs `count` tasks at once and gathers their answers.
+pub async fn race<T, F>(count: u32, task: impl Fn(u32) -> F) -> Vec<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let tasks: JoinSet<T> = (0..count).map(task).collect();
+    tasks.join_all().await
+}
+
+/// Makes each named case a test over a fresh store; use the suites' own macros.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! conformance_cases {
+    ($open:path, $suite:ident, $($group:ident: [$($case:ident),* $(,)?]),* $(,)?) => {
+        $(mod $group {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                let (store, _guard) = $open().await;
+                $crate::conformance::$suite::$group::$case(store).await;
+            })*
+        })*
+    };
+}

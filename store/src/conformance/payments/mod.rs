@@ -1,0 +1,130 @@
+//! The suite of [`PaymentStore`].
+
+pub mod attempts;
+pub mod decisions;
+pub mod listing;
+pub mod refunds;
+pub mod walk;
+
+use std::sync::Arc;
+
+use super::Clockwork;
+use crate::{
+    domain::{Decision, MerchantId, OrderId, Payment, PaymentId},
+    payments::{Begun, Decided, NewPayment, PaymentStore},
+};
+
+/// Makes the tests of an engine out of the whole suite; see [`crate::conformance`].
+#[macro_export]
+macro_rules! payment_store_suite {
+    ($open:path) => {
+        $crate::conformance_cases! { $open, payments,
+            attempts: [
+                opening_again_changes_nothing,
+                opening_at_once_stores_one,
+                epochs_start_at_one_and_rise,
+                epochs_rise_under_concurrent_begins,
+                payments_do_not_share_epochs,
+                a_note_stays_with_its_attempt,
+                unknown_payments_are_not_found,
+            ],
+            decisions: [
+                a_decision_is_recorded_once,
+                a_stale_epoch_cannot_decide,
+                an_epoch_never_given_out_cannot_decide,
+                racing_deciders_agree,
+                racing_attempts_and_deciders_agree,
+                a_decided_payment_begins_no_attempt,
+                a_reference_leads_to_its_payment,
+            ],
+            listing: [
+                a_day_is_a_utc_day,
+                a_day_is_paged_without_gaps,
+                a_day_is_of_one_merchant,
+            ],
+            refunds: [
+                a_refund_needs_captured_money,
+                refunds_fill_what_was_captured,
+                a_failed_refund_frees_its_amount,
+                an_end_is_recorded_once,
+                amounts_without_value_are_refused,
+                concurrent_refunds_never_exceed_the_capture,
+                the_same_refund_at_once_is_one,
+                racing_ends_agree,
+            ],
+            walk: [
+                random_steps_keep_the_money_right,
+            ],
+        }
+    };
+}
+
+/// A store with time and ids for one case.
+#[derive(Clone)]
+pub(super) struct World {
+    pub(super) store: Arc<dyn PaymentStore>,
+    pub(super) time: Clockwork,
+    pub(super) merchant: MerchantId,
+}
+
+impl World {
+    pub(super) fn new(store: Arc<dyn PaymentStore>) -> Self {
+        Self::seeded(store, 7)
+    }
+
+    pub(super) fn seeded(store: Arc<dyn PaymentStore>, seed: u64) -> Self {
+        let time = Clockwork::new(seed);
+        let merchant = MerchantId::fresh(&time.ambient);
+        Self { store, time, merchant }
+    }
+
+    pub(super) fn new_payment(&self, amount_minor: i64) -> NewPayment {
+        let at = self.time.tick();
+        let order = OrderId::fresh(&self.time.ambient);
+        NewPayment {
+            id: PaymentId::of_order(order),
+            order,
+            merchant: self.merchant,
+            amount_minor,
+            currency: "EUR".parse().expect("a currency"),
+            method: "pm_card_visa".to_owned(),
+            provider: "sandbox".to_owned(),
+            at,
+        }
+    }
+
+    pub(super) async fn opened(&self, amount_minor: i64) -> Payment {
+        self.store.open(self.new_payment(amount_minor)).await.expect("opens")
+    }
+
+    pub(super) async fn begun(&self, id: PaymentId) -> u64 {
+        match self.store.begin_attempt(id, "worker-1", self.time.tick()).await.expect("begins") {
+            Begun::Attempt { epoch } => epoch,
+            other => panic!("{id} began no attempt: {other:?}"),
+        }
+    }
+
+    pub(super) async fn captured(&self, amount_minor: i64) -> Payment {
+        let payment = self.opened(amount_minor).await;
+        let epoch = self.begun(payment.id).await;
+        let decided = self.decide(payment.id, epoch, capture(&format!("ch_{}", payment.id))).await;
+        assert_eq!(decided, Decided::Recorded);
+        self.read(payment.id).await
+    }
+
+    pub(super) async fn decide(&self, id: PaymentId, epoch: u64, decision: Decision) -> Decided {
+        self.store.decide(id, epoch, decision, self.time.tick()).await.expect("decides")
+    }
+
+    pub(super) async fn read(&self, id: PaymentId) -> Payment {
+        self.store.payment(id).await.expect("reads").expect("is stored")
+    }
+}
+
+pub(super) fn capture(reference: &str) -> Decision {
+    Decision::Captured { provider_reference: reference.to_owned() }
+}
+
+pub(super) fn decline(code: &str) -> Decision {
+    Decision::Declined { code: code.to_owned() }
+}
