@@ -167,7 +167,7 @@ fn name(value: impl serde::Serialize) -> String {
 }
 
 fn age(now: Timestamp, at: Timestamp) -> String {
-    format!("{:.1} s", (now - at).total(jiff::Unit::Second).unwrap_or_default())
+    format!("{:.1} s", now.duration_since(at).as_secs_f64())
 }
 
 /// Errors may span lines; a table row may not. Control characters never reach the terminal.
