@@ -29,8 +29,8 @@ pub(crate) async fn run(
             _ = tick.tick() => {}
         }
         let before = |keep| ambient.now().checked_sub(keep).unwrap_or(Timestamp::UNIX_EPOCH);
-        let keys = slices(&stop, async || orders.expire_idempotency(before(IDEMPOTENCY_KEEP), SLICE).await).await;
-        let attempts = slices(&stop, async || records.expire(before(keep_records), SLICE).await).await;
+        let keys = slices(&stop, || orders.expire_idempotency(before(IDEMPOTENCY_KEEP), SLICE)).await;
+        let attempts = slices(&stop, || records.expire(before(keep_records), SLICE)).await;
         match (keys, attempts) {
             (Ok(0), Ok(0)) => {}
             (Ok(keys), Ok(attempts)) => tracing::info!(keys, attempts, "dropped expired records"),
@@ -42,10 +42,11 @@ pub(crate) async fn run(
     }
 }
 
-async fn slices<E: std::fmt::Display>(
-    stop: &CancellationToken,
-    drop_some: impl AsyncFn() -> Result<u64, E>,
-) -> Result<u64, String> {
+async fn slices<F, E>(stop: &CancellationToken, drop_some: impl Fn() -> F) -> Result<u64, String>
+where
+    F: Future<Output = Result<u64, E>>,
+    E: std::fmt::Display,
+{
     let mut total = 0;
     while !stop.is_cancelled() {
         let dropped = drop_some().await.map_err(|error| error.to_string())?;

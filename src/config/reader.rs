@@ -114,7 +114,7 @@ impl Reader {
     where
         T: FromStr<Err: Display>,
     {
-        let text = self.text(section, key);
+        let Some(text) = self.value(section, key, None::<String>) else { return fallback };
         text.parse().unwrap_or_else(|why| {
             self.fault(section, key, &format!("= \"{text}\": {why}"));
             fallback

@@ -240,7 +240,8 @@ impl<E: Clone + Send + Sync + 'static> Workers<E> {
                 return Err(WorkerError::NothingRegistered { queue: queue.clone(), known: known.join(", ") });
             }
             for (kind, timeout) in self.registry.timeouts(queue).filter(|(_, t)| *t > self.drain_timeout) {
-                tracing::warn!(
+                // No warning: jobs usually end long before their timeout, and a repetition is harmless by contract.
+                tracing::debug!(
                     job.kind = kind,
                     timeout_ms = timeout.as_millis(),
                     drain_ms = self.drain_timeout.as_millis(),
