@@ -1,0 +1,3 @@
+//! Integration tests of the job platform, one module per feature.
+
+mod worker;
