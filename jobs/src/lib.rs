@@ -29,3 +29,8 @@ pub use job::{Backoff, Job, JobContext, Priority};
 pub use producer::Producer;
 pub use registry::Registry;
 pub use worker::Workers;
+
+/// The job author's guide, whose snippets are compiled and run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/JOBS.md")]
+struct JobsGuide;

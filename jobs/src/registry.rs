@@ -143,24 +143,22 @@ impl<E> std::fmt::Debug for Registry<E> {
 }
 
 /// Decodes a payload of this or an older version; the error says what an operator has to know.
-pub(crate) fn decode<J: Job>(envelope: &Envelope) -> Result<J, String> {
-    let text = envelope.payload.get();
-    if envelope.version > J::VERSION {
+pub(crate) fn decode<J: Job>(version: u16, payload: &str) -> Result<J, String> {
+    if version > J::VERSION {
         return Err(format!(
             "payload version {} is newer than version {} known here: deploy the newer worker, then redrive",
-            envelope.version,
+            version,
             J::VERSION
         ));
     }
-    if envelope.version == J::VERSION {
-        return serde_json::from_str(text).map_err(|error| format!("payload does not decode: {error}"));
+    if version == J::VERSION {
+        return serde_json::from_str(payload).map_err(|error| format!("payload does not decode: {error}"));
     }
-    let older = serde_json::from_str(text).map_err(|error| format!("payload is no JSON: {error}"))?;
-    let from = envelope.version;
-    let today = J::upcast(from, older)
-        .map_err(|error| format!("payload version {from} cannot be upcast: {}", error.describe()))?;
+    let older = serde_json::from_str(payload).map_err(|error| format!("payload is no JSON: {error}"))?;
+    let today = J::upcast(version, older)
+        .map_err(|error| format!("payload version {version} cannot be upcast: {}", error.describe()))?;
     serde_json::from_value(today)
-        .map_err(|error| format!("payload version {from} does not decode after upcast: {error}"))
+        .map_err(|error| format!("payload version {version} does not decode after upcast: {error}"))
 }
 
 /// The one allocation a run needs: decoding and running in a single boxed future.
@@ -169,7 +167,7 @@ fn run_erased<J: Job>(
     envelope: Arc<Envelope>,
 ) -> BoxFuture<'static, Result<(), Failure>> {
     Box::pin(async move {
-        let job: J = decode(&envelope).map_err(Failure::Undecodable)?;
+        let job: J = decode(envelope.version, envelope.payload.get()).map_err(Failure::Undecodable)?;
         // Held no longer than needed: a run may take minutes, the encoded payload is of no use to it.
         drop(envelope);
         job.run(&ctx).await.map_err(Failure::Job)
@@ -183,12 +181,11 @@ fn is_name(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use base::Ambient;
     use serde::{Deserialize, Serialize};
     use serde_json::json;
 
     use super::*;
-    use crate::{JobError, envelope::EnqueueOptions};
+    use crate::JobError;
 
     #[derive(Serialize, Deserialize)]
     struct Move {
@@ -234,12 +231,6 @@ mod tests {
         }
     }
 
-    fn of_version(version: u16, payload: &serde_json::Value) -> Envelope {
-        let (ambient, _) = Ambient::steered(1, base::Timestamp::UNIX_EPOCH);
-        let envelope = Envelope::new(&Move { metres: 1 }, EnqueueOptions::default(), &ambient).unwrap();
-        Envelope { version, payload: serde_json::value::to_raw_value(payload).unwrap(), ..envelope }
-    }
-
     #[test]
     fn a_duplicate_kind_names_both_types() {
         let error = Registry::new().register::<Move>().unwrap().register::<Other>().unwrap_err();
@@ -261,11 +252,11 @@ mod tests {
 
     #[test]
     fn older_payloads_are_upcast_and_newer_ones_refused_in_words() {
-        let old: Move = decode(&of_version(1, &json!({ "kilometres": 3 }))).unwrap();
+        let old: Move = decode(1, r#"{"kilometres": 3}"#).unwrap();
         assert_eq!(old.metres, 3000);
-        let unknown = decode::<Move>(&of_version(1, &json!({}))).err().unwrap();
+        let unknown = decode::<Move>(1, "{}").err().unwrap();
         assert!(unknown.contains("cannot be upcast: no distance"), "{unknown}");
-        let newer = decode::<Move>(&of_version(3, &json!({ "metres": 1 }))).err().unwrap();
+        let newer = decode::<Move>(3, r#"{"metres": 1}"#).err().unwrap();
         assert!(newer.contains("version 3 is newer than version 2"), "{newer}");
     }
 

@@ -1,1 +1,141 @@
-//! placeholder
+//! The kit for authors of jobs: run one job as a worker would, without an engine; look into an engine after code
+//! that enqueues; keep yesterday's payloads decodable.
+//!
+//! Guarantees: [`run_one`] goes through the layers of a real worker (payload round trip, deadline, panic guard) and
+//! answers with the [`Settlement`] a real engine would get. Its functions fail the calling test by panicking.
+//! Behind the feature `testing`; read on in [`memory`] for the engine.
+
+pub mod memory;
+mod time;
+
+use std::sync::Arc;
+
+use apalis_core::task::builder::TaskBuilder;
+use base::{Ambient, TraceContext};
+use tokio::time::Instant;
+use tower::{Layer, Service};
+
+pub use self::{memory::MemoryEngine, time::virtual_time};
+use crate::{
+    engine::{Engine, JobFilter, JobSignal, Receipt, Settlement},
+    envelope::{EnqueueOptions, Envelope},
+    job::Job,
+    registry::{Registry, decode},
+    worker::{
+        failure::verdict,
+        handler::Handler,
+        layers::JobLayers,
+        run::{Run, Work},
+    },
+};
+
+/// Runs a first attempt of `job` and answers what a worker would settle it with.
+///
+/// # Panics
+/// When the job cannot be enqueued at all: a bad name, a payload that is too large or does not serialise.
+pub async fn run_one<J: Job>(job: &J, env: J::Env) -> Settlement {
+    TestRun::new(job, env).run().await
+}
+
+/// One run with its circumstances.
+pub struct TestRun<'a, J: Job> {
+    job: &'a J,
+    env: J::Env,
+    attempt: u32,
+    ambient: Ambient,
+    signal: JobSignal,
+    trace: Option<TraceContext>,
+}
+
+impl<'a, J: Job> TestRun<'a, J> {
+    /// A first attempt by the real clock.
+    pub fn new(job: &'a J, env: J::Env) -> Self {
+        let (ambient, signal) = (Ambient::system(), JobSignal::default());
+        Self { job, env, attempt: 1, ambient, signal, trace: None }
+    }
+
+    /// Which attempt it is, from 1; [`Job::MAX_ATTEMPTS`] makes it the last.
+    #[must_use]
+    pub fn attempt(self, attempt: u32) -> Self {
+        Self { attempt, ..self }
+    }
+
+    /// The clock, ids and randomness of the run.
+    #[must_use]
+    pub fn ambient(self, ambient: Ambient) -> Self {
+        Self { ambient, ..self }
+    }
+
+    /// A signal to fire at the run.
+    #[must_use]
+    pub fn signal(self, signal: JobSignal) -> Self {
+        Self { signal, ..self }
+    }
+
+    /// The trace it continues.
+    #[must_use]
+    pub fn trace(self, trace: TraceContext) -> Self {
+        Self { trace: Some(trace), ..self }
+    }
+
+    /// Runs it.
+    ///
+    /// # Panics
+    /// As [`run_one`].
+    #[expect(clippy::expect_used, reason = "a test kit fails the test it is used in")]
+    pub async fn run(self) -> Settlement {
+        let options = EnqueueOptions { trace: self.trace, ..EnqueueOptions::default() };
+        let published = Envelope::new(self.job, options, &self.ambient).expect("the job can be enqueued");
+        // Through text and back, as every engine does: what does not survive that is found here.
+        let wire = serde_json::to_string(&published).expect("an envelope serialises");
+        let mut envelope: Envelope = serde_json::from_str(&wire).expect("an envelope deserialises");
+        envelope.attempt = self.attempt.saturating_sub(1);
+        let registry = Registry::new().register::<J>().expect("the job can be registered");
+        let entry = registry.entry(J::KIND).expect("it was registered just now");
+        let run = Arc::new(Run {
+            receipt: Receipt { job: envelope.id, tag: 1, session: 1 },
+            envelope: Arc::new(envelope),
+            signal: self.signal,
+            policy: entry.policy,
+            started_at: self.ambient.now(),
+            started: Instant::now(),
+        });
+        let work = Work { run: Arc::clone(&run), handler: Some(entry.run) };
+        let mut service = JobLayers.layer(Handler { env: self.env, ambient: self.ambient.clone() });
+        let result = service.call(TaskBuilder::new(work).build()).await;
+        verdict(&result, &run, &self.ambient)
+    }
+}
+
+/// Asserts that the engine holds a job of this type that `matches`, in whatever state, and answers it.
+///
+/// # Panics
+/// When there is none; the message lists the jobs of this kind that there are.
+#[expect(clippy::expect_used, clippy::panic, reason = "a test kit fails the test it is used in")]
+pub async fn assert_enqueued<J: Job>(engine: &dyn Engine, matches: impl Fn(&J) -> bool) -> J {
+    let filter = JobFilter { kind: Some(J::KIND.to_owned()), limit: 1000, ..JobFilter::default() };
+    let held = engine.list(&filter).await.expect("the engine lists its jobs");
+    let mut others = Vec::new();
+    for envelope in held.into_iter().map(|held| held.envelope) {
+        match decode::<J>(envelope.version, envelope.payload.get()) {
+            Ok(job) if matches(&job) => return job,
+            Ok(_) => others.push(envelope.payload.get().to_owned()),
+            Err(why) => others.push(format!("{}: {why}", envelope.payload.get())),
+        }
+    }
+    panic!("no job `{}` matches, among: [{}]", J::KIND, others.join(", "))
+}
+
+/// Asserts that a payload as it once was published still decodes, and answers it for a closer look.
+///
+/// Check one file in per kind and version and never change it: it stands for the messages that are on their way
+/// while a new version is deployed.
+///
+/// # Panics
+/// When it does not decode.
+#[expect(clippy::expect_used, reason = "a test kit fails the test it is used in")]
+pub fn golden<J: Job>(version: u16, payload: &str) -> J {
+    decode(version, payload)
+        .map_err(|why| format!("{} version {version}: {why}", J::KIND))
+        .expect("golden payload")
+}

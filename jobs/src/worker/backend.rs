@@ -27,6 +27,7 @@ use super::{
     ack::Ack,
     health::QueueState,
     run::{Run, Work},
+    supervise::Stop,
 };
 use crate::{
     engine::Delivery,
@@ -42,6 +43,7 @@ pub(super) struct DeliveryBackend<E> {
     pub(super) returned: Option<oneshot::Sender<mpsc::Receiver<Delivery>>>,
     /// Fired when the engine has closed the deliveries for good.
     pub(super) dried: CancellationToken,
+    pub(super) stop: Stop,
     pub(super) registry: Arc<Registry<E>>,
     pub(super) queue: Arc<QueueState>,
     pub(super) ack: Ack,
@@ -81,6 +83,11 @@ impl<E: Clone + Send + Sync + 'static> Backend for DeliveryBackend<E> {
         cx: &mut Context<'_>,
         _: &WorkerContext,
     ) -> Poll<Option<Result<Self::Task, Infallible>>> {
+        // Asked here as well as in the session, which looks at the stop only after the worker was polled: no run
+        // may start between the two. The session is woken by the same token.
+        if self.stop.is_asked() {
+            return Poll::Pending;
+        }
         let Some(deliveries) = self.deliveries.as_mut() else { return Poll::Pending };
         match deliveries.poll_recv(cx) {
             Poll::Ready(Some(delivery)) => Poll::Ready(Some(Ok(self.start(delivery)))),

@@ -66,7 +66,7 @@ async fn close(queue: &QueueState, settler: &dyn Settler, released: usize) {
         // Nothing is lost: what is not settled is delivered again when the lease ends.
         Ok(Err(error)) => tracing::warn!(job.queue = %queue.name, %error, "the last outcomes may be lost"),
         Err(_) => {
-            tracing::warn!(job.queue = %queue.name, "the engine did not take the last outcomes in time")
+            tracing::warn!(job.queue = %queue.name, "the engine did not take the last outcomes in time");
         }
     }
 }
@@ -100,6 +100,7 @@ impl Worker {
             deliveries: Some(consumer.deliveries),
             returned: Some(returned_to),
             dried: dried.clone(),
+            stop: shared.stop.clone(),
             registry: Arc::clone(&shared.registry),
             queue: Arc::clone(queue),
             ack,

@@ -49,7 +49,12 @@ pub(super) struct Stop {
 }
 
 impl Stop {
-    /// Either way of stopping.
+    /// Whether to stop, in either way.
+    pub(super) fn is_asked(&self) -> bool {
+        self.shutdown.is_cancelled() || self.abort.is_cancelled()
+    }
+
+    /// Waits for either way of stopping.
     pub(super) async fn asked(&self) {
         tokio::select! {
             () = self.shutdown.cancelled() => {}

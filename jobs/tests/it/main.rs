@@ -3,3 +3,4 @@
 #![expect(clippy::expect_used, reason = "a panic is how a test fails, also in its helpers")]
 
 mod sqlite;
+mod worker;

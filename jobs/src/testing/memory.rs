@@ -1,0 +1,165 @@
+//! An engine in memory. **For tests only: it keeps nothing**, so what it answers to a publish is not durable.
+//!
+//! Otherwise it keeps the whole contract of [`Engine`], with all of [`Capabilities::FULL`]: delays, strict priority,
+//! dead letters, cancellation, pauses, unique and concurrency keys. A consumer is lost when its settler is dropped
+//! without being closed; leases never end before that, as a consumer in the same process cannot fall silent.
+//! Read on in `state` for what happens to a job, in `consumer` for how it is handed out.
+
+mod consumer;
+mod state;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use base::{Ambient, Timestamp};
+use tokio::sync::Notify;
+
+use self::state::State;
+use crate::{
+    engine::{
+        Cancelled, Capabilities, ConsumeOptions, Consumer, DeadFilter, Depth, Engine, EngineError, HeldJob,
+        JobFilter, Published, QueueSpec,
+    },
+    envelope::{Envelope, JobId, PAYLOAD_BYTES_MAX},
+};
+
+/// The engine; clones share one set of jobs.
+#[derive(Clone)]
+pub struct MemoryEngine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    ambient: Ambient,
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+impl MemoryEngine {
+    /// An empty engine by this clock; with [`super::virtual_time`] delays pass as fast as the test runs.
+    pub fn new(ambient: Ambient) -> Self {
+        Self { inner: Arc::new(Inner { ambient, state: Mutex::default(), changed: Notify::new() }) }
+    }
+
+    /// Looks at delayed jobs again; needed only after moving a clock that stands still on its own.
+    pub fn nudge(&self) {
+        self.inner.changed.notify_waiters();
+    }
+
+    /// Closes the engine for good: consumers end, calls answer [`EngineError::Closed`].
+    pub fn close(&self) {
+        self.inner.change(|state, _| state.closed = true);
+    }
+
+    /// Waits until a job (`None` once the engine no longer holds it) is as wanted, and answers it.
+    pub async fn when(&self, id: JobId, wanted: impl Fn(Option<&HeldJob>) -> bool) -> Option<HeldJob> {
+        loop {
+            let mut changed = std::pin::pin!(self.inner.changed.notified());
+            // Armed before looking, so that no change falls in between.
+            changed.as_mut().enable();
+            let held = self.inner.look(|state| state.find(id));
+            if wanted(held.as_ref()) {
+                return held;
+            }
+            changed.await;
+        }
+    }
+
+    fn open<T>(
+        &self,
+        act: impl FnOnce(&mut State, Timestamp) -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
+        self.inner.change(|state, now| if state.closed { Err(EngineError::Closed) } else { act(state, now) })
+    }
+}
+
+impl Inner {
+    fn look<T>(&self, see: impl FnOnce(&State) -> T) -> T {
+        see(&self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes the state and wakes whoever may care: all of them, there are few in a test.
+    fn change<T>(&self, act: impl FnOnce(&mut State, Timestamp) -> T) -> T {
+        let now = self.ambient.now();
+        let done = act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner), now);
+        self.changed.notify_waiters();
+        done
+    }
+}
+
+#[async_trait]
+impl Engine for MemoryEngine {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::FULL
+    }
+
+    async fn declare(&self, queues: &[QueueSpec]) -> Result<(), EngineError> {
+        self.open(|state, _| {
+            for queue in queues {
+                state.declare(&queue.name);
+            }
+            Ok(())
+        })
+    }
+
+    async fn publish(&self, envelopes: Vec<Envelope>) -> Result<Vec<Published>, EngineError> {
+        self.open(|state, now| {
+            for envelope in &envelopes {
+                state.require(&envelope.queue)?;
+                if envelope.payload.get().len() > PAYLOAD_BYTES_MAX {
+                    return Err(EngineError::Refused(format!("{}: payload too large", envelope.kind)));
+                }
+            }
+            Ok(envelopes.into_iter().map(|envelope| state.publish(envelope, now)).collect())
+        })
+    }
+
+    async fn consume(&self, queue: &str, options: ConsumeOptions) -> Result<Consumer, EngineError> {
+        let session = self.open(|state, _| state.subscribe(queue, options.prefetch))?;
+        Ok(consumer::start(Arc::clone(&self.inner), session, options.prefetch))
+    }
+
+    async fn depth(&self, queue: &str) -> Result<Depth, EngineError> {
+        self.open(|state, now| state.depth(queue, now))
+    }
+
+    async fn queues(&self) -> Result<Vec<String>, EngineError> {
+        self.open(|state, _| Ok(state.queues()))
+    }
+
+    async fn pause(&self, queue: &str) -> Result<(), EngineError> {
+        self.open(|state, _| state.set_paused(queue, true))
+    }
+
+    async fn resume(&self, queue: &str) -> Result<(), EngineError> {
+        self.open(|state, _| state.set_paused(queue, false))
+    }
+
+    async fn purge(&self, queue: &str) -> Result<u64, EngineError> {
+        self.open(|state, _| state.purge(queue))
+    }
+
+    async fn cancel(&self, id: JobId, reason: &str) -> Result<Cancelled, EngineError> {
+        self.open(|state, _| Ok(state.cancel(id, reason)))
+    }
+
+    async fn retry_now(&self, id: JobId) -> Result<bool, EngineError> {
+        self.open(|state, now| Ok(state.retry_now(id, now)))
+    }
+
+    async fn list(&self, filter: &JobFilter) -> Result<Vec<HeldJob>, EngineError> {
+        self.open(|state, now| Ok(state.list(filter, now)))
+    }
+
+    async fn find(&self, id: JobId) -> Result<Option<HeldJob>, EngineError> {
+        self.open(|state, _| Ok(state.find(id)))
+    }
+
+    async fn redrive(&self, filter: &DeadFilter) -> Result<Vec<JobId>, EngineError> {
+        self.open(|state, now| Ok(state.redrive(filter, now)))
+    }
+}

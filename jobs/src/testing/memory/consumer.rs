@@ -1,0 +1,81 @@
+//! Hands jobs out to one consumer and takes its outcomes.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use base::Timestamp;
+use tokio::{sync::mpsc, time::sleep};
+
+use super::{Inner, state::Claim};
+use crate::engine::{Consumer, ConsumerHealth, Delivery, EngineError, Receipt, Settlement, Settler};
+
+pub(super) fn start(inner: Arc<Inner>, session: u64, prefetch: usize) -> Consumer {
+    let (sender, deliveries) = mpsc::channel(prefetch.max(1));
+    tokio::spawn(hand_out(Arc::clone(&inner), session, sender));
+    Consumer { deliveries, settler: Arc::new(MemorySettler { inner, session }) }
+}
+
+/// Gives jobs to the session as long as it exists and has room.
+async fn hand_out(inner: Arc<Inner>, session: u64, sender: mpsc::Sender<Delivery>) {
+    loop {
+        let mut changed = std::pin::pin!(inner.changed.notified());
+        changed.as_mut().enable();
+        let now = inner.ambient.now();
+        let claim = inner.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner).claim(session, now);
+        match claim {
+            Claim::Job(delivery) => {
+                inner.changed.notify_waiters();
+                // Room there is: the state hands out no more than the prefetch. A receiver that is gone is no
+                // reason to act: the settler tells whether the consumer is.
+                if sender.send(*delivery).await.is_err() {
+                    return;
+                }
+            }
+            Claim::Wait(None) => changed.await,
+            Claim::Wait(Some(at)) => tokio::select! {
+                () = changed => {}
+                () = sleep(until(now, at)) => {}
+            },
+            Claim::End => return,
+        }
+    }
+}
+
+fn until(now: Timestamp, at: Timestamp) -> Duration {
+    Duration::try_from(at.duration_since(now)).unwrap_or_default()
+}
+
+struct MemorySettler {
+    inner: Arc<Inner>,
+    session: u64,
+}
+
+#[async_trait]
+impl Settler for MemorySettler {
+    fn settle(&self, receipt: Receipt, settlement: Settlement) {
+        self.inner.change(|state, now| state.settle(self.session, receipt, settlement, now));
+    }
+
+    fn stop(&self) {
+        self.inner.change(|state, _| state.stop(self.session));
+    }
+
+    async fn close(&self) -> Result<(), EngineError> {
+        self.inner.change(|state, now| state.leave(self.session, false, now));
+        Ok(())
+    }
+
+    fn health(&self) -> ConsumerHealth {
+        let (closed, stale_settlements) =
+            self.inner.look(|state| (state.closed, state.stale_settlements(self.session)));
+        let trouble = closed.then(|| "the engine is closed".to_owned());
+        ConsumerHealth { last_contact: self.inner.ambient.now(), trouble, stale_settlements }
+    }
+}
+
+impl Drop for MemorySettler {
+    fn drop(&mut self) {
+        // After a close there is nothing left to lose.
+        self.inner.change(|state, now| state.leave(self.session, true, now));
+    }
+}

@@ -1,0 +1,345 @@
+//! What happens to a job, as one value changed under one lock.
+//!
+//! Every transition takes the job out of all indexes, changes it and puts it back, so that no index can disagree
+//! with the job. What only looks is in `inspect`.
+
+mod inspect;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use base::Timestamp;
+
+use crate::{
+    engine::{
+        CRASHES_MAX, Cancelled, DeadInfo, DeadReason, Delivery, EngineError, Interrupt, JobSignal, Published,
+        Receipt, Settlement,
+    },
+    envelope::{Envelope, JobId},
+    job::Priority,
+};
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) closed: bool,
+    queues: BTreeMap<String, Queue>,
+    jobs: BTreeMap<JobId, Held>,
+    sessions: HashMap<u64, Session>,
+    busy_keys: HashSet<String>,
+    /// Numbers sessions, deliveries and places in the line; each only has to be fresh.
+    next: u64,
+}
+
+#[derive(Default)]
+struct Queue {
+    paused: bool,
+    ready: BTreeSet<(Priority, u64, JobId)>,
+    delayed: BTreeSet<(Timestamp, JobId)>,
+}
+
+struct Held {
+    envelope: Envelope,
+    order: u64,
+    place: Place,
+    crashes: u32,
+    last_error: Option<String>,
+    first_failed_at: Option<Timestamp>,
+    cancelled: bool,
+}
+
+enum Place {
+    Ready { since: Timestamp },
+    Delayed { at: Timestamp },
+    Running { receipt: Receipt, signal: JobSignal },
+    Dead(DeadInfo),
+}
+
+struct Session {
+    queue: String,
+    room: usize,
+    stopped: bool,
+    stale: u64,
+}
+
+/// What a consumer gets when it asks.
+pub(super) enum Claim {
+    Job(Box<Delivery>),
+    /// Nothing now; perhaps at this time, perhaps after a change.
+    Wait(Option<Timestamp>),
+    End,
+}
+
+impl State {
+    pub(super) fn declare(&mut self, queue: &str) {
+        self.queues.entry(queue.to_owned()).or_default();
+    }
+
+    pub(super) fn require(&mut self, queue: &str) -> Result<(), EngineError> {
+        self.known(queue).map(|_| ())
+    }
+
+    fn known(&mut self, queue: &str) -> Result<&mut Queue, EngineError> {
+        self.queues.get_mut(queue).ok_or_else(|| EngineError::NoSuchQueue(queue.to_owned()))
+    }
+
+    pub(super) fn queues(&self) -> Vec<String> {
+        self.queues.keys().cloned().collect()
+    }
+
+    pub(super) fn set_paused(&mut self, queue: &str, paused: bool) -> Result<(), EngineError> {
+        self.known(queue)?.paused = paused;
+        Ok(())
+    }
+
+    pub(super) fn publish(&mut self, envelope: Envelope, now: Timestamp) -> Published {
+        if self.jobs.contains_key(&envelope.id) {
+            return Published::Duplicate;
+        }
+        if let Some(key) = &envelope.unique_key {
+            let same = |held: &&Held| {
+                !matches!(held.place, Place::Dead(_)) && held.envelope.unique_key.as_ref() == Some(key)
+            };
+            if let Some(other) = self.jobs.values().find(same) {
+                return Published::NotUnique(other.envelope.id);
+            }
+        }
+        let place = match envelope.run_at {
+            Some(at) if at > now => Place::Delayed { at },
+            _ => Place::Ready { since: now },
+        };
+        let order = self.fresh();
+        let (crashes, cancelled) = (0, false);
+        self.put(Held {
+            envelope,
+            order,
+            place,
+            crashes,
+            last_error: None,
+            first_failed_at: None,
+            cancelled,
+        });
+        Published::Accepted
+    }
+
+    pub(super) fn subscribe(&mut self, queue: &str, prefetch: usize) -> Result<u64, EngineError> {
+        self.known(queue)?;
+        let session = self.fresh();
+        let queue = queue.to_owned();
+        self.sessions.insert(session, Session { queue, room: prefetch.max(1), stopped: false, stale: 0 });
+        Ok(session)
+    }
+
+    pub(super) fn claim(&mut self, session: u64, now: Timestamp) -> Claim {
+        let Some(consumer) = self.sessions.get(&session).filter(|_| !self.closed) else { return Claim::End };
+        let Some(queue) = self.queues.get(&consumer.queue) else { return Claim::End };
+        if consumer.stopped || consumer.room == 0 || queue.paused {
+            return Claim::Wait(None);
+        }
+        let name = consumer.queue.clone();
+        let next_due = self.promote(&name, now);
+        let Some(id) = self.first_free(&name) else { return Claim::Wait(next_due) };
+        let Some(mut held) = self.take(id) else { return Claim::Wait(next_due) };
+        let receipt = Receipt { job: id, tag: self.fresh(), session };
+        let signal = JobSignal::default();
+        held.place = Place::Running { receipt, signal: signal.clone() };
+        let delivery = Delivery { envelope: held.envelope.clone(), receipt, crashes: held.crashes, signal };
+        self.put(held);
+        Claim::Job(Box::new(delivery))
+    }
+
+    pub(super) fn stop(&mut self, session: u64) {
+        if let Some(session) = self.sessions.get_mut(&session) {
+            session.stopped = true;
+        }
+    }
+
+    pub(super) fn stale_settlements(&self, session: u64) -> u64 {
+        self.sessions.get(&session).map_or(0, |session| session.stale)
+    }
+
+    pub(super) fn settle(&mut self, session: u64, receipt: Receipt, settlement: Settlement, now: Timestamp) {
+        if !self.holds(receipt) {
+            if let Some(session) = self.sessions.get_mut(&session) {
+                session.stale += 1;
+            }
+            return;
+        }
+        let Some(mut held) = self.take(receipt.job) else { return };
+        match settlement {
+            Settlement::Done | Settlement::Cancelled { .. } => return,
+            Settlement::Dead { reason, error } => {
+                // The run that killed it was a run; redriving starts the count afresh.
+                held.envelope.attempt += 1;
+                held.fail(error, now);
+                held.place = held.dead(reason, now);
+            }
+            // A cancellation asked for meanwhile takes effect now.
+            _ if held.cancelled => return,
+            Settlement::Retry { at, error } => {
+                held.envelope.attempt += 1;
+                held.fail(error, now);
+                held.place = Place::Delayed { at };
+            }
+            Settlement::Snooze { at } => held.place = Place::Delayed { at },
+            Settlement::Release => held.place = Place::Ready { since: now },
+        }
+        if let Place::Delayed { at } = held.place {
+            held.envelope.run_at = Some(at);
+        }
+        self.put(held);
+    }
+
+    /// Ends a session and gives back what it held.
+    pub(super) fn leave(&mut self, session: u64, crashed: bool, now: Timestamp) {
+        let held_by = |held: &&Held| matches!(&held.place, Place::Running { receipt, .. } if receipt.session == session);
+        let ids: Vec<JobId> = self.jobs.values().filter(held_by).map(|held| held.envelope.id).collect();
+        for id in ids {
+            let Some(mut held) = self.take(id) else { continue };
+            if held.cancelled {
+                continue;
+            }
+            held.crashes += u32::from(crashed);
+            held.place = if held.crashes >= CRASHES_MAX {
+                held.fail(format!("lost its consumer {CRASHES_MAX} times"), now);
+                held.dead(DeadReason::Crashed, now)
+            } else {
+                Place::Ready { since: now }
+            };
+            self.put(held);
+        }
+        self.sessions.remove(&session);
+    }
+
+    pub(super) fn purge(&mut self, queue: &str) -> Result<u64, EngineError> {
+        let queue = self.known(queue)?;
+        let ready = queue.ready.iter().map(|(_, _, id)| *id);
+        let ids: Vec<JobId> = ready.chain(queue.delayed.iter().map(|(_, id)| *id)).collect();
+        Ok(ids.into_iter().filter_map(|id| self.take(id)).count() as u64)
+    }
+
+    pub(super) fn cancel(&mut self, id: JobId, reason: &str) -> Cancelled {
+        let Some(held) = self.jobs.get_mut(&id) else { return Cancelled::NotFound };
+        if let Place::Running { signal, .. } = &held.place {
+            signal.fire(Interrupt::Cancelled);
+            held.cancelled = true;
+            held.last_error = Some(reason.to_owned());
+            return Cancelled::Requested;
+        }
+        self.take(id);
+        Cancelled::Removed
+    }
+
+    pub(super) fn retry_now(&mut self, id: JobId, now: Timestamp) -> bool {
+        let waits = |held: &Held| matches!(held.place, Place::Delayed { .. } | Place::Dead(_));
+        if !self.jobs.get(&id).is_some_and(waits) {
+            return false;
+        }
+        let order = self.fresh();
+        if let Some(mut held) = self.take(id) {
+            held.revive(order, now);
+            self.put(held);
+        }
+        true
+    }
+
+    /// Makes due jobs ready, in the order of their times; answers when the next one is due.
+    fn promote(&mut self, queue: &str, now: Timestamp) -> Option<Timestamp> {
+        loop {
+            let (at, id) = *self.queues.get(queue)?.delayed.first()?;
+            if at > now {
+                return Some(at);
+            }
+            let order = self.fresh();
+            let mut held = self.take(id)?;
+            held.order = order;
+            held.place = Place::Ready { since: at };
+            self.put(held);
+        }
+    }
+
+    /// The first ready job whose concurrency key is not in use.
+    fn first_free(&self, queue: &str) -> Option<JobId> {
+        let free = |id: &JobId| {
+            let key = self.jobs.get(id).and_then(|held| held.envelope.concurrency_key.as_ref());
+            key.is_none_or(|key| !self.busy_keys.contains(key))
+        };
+        self.queues.get(queue)?.ready.iter().map(|(_, _, id)| *id).find(free)
+    }
+
+    fn holds(&self, wanted: Receipt) -> bool {
+        let held = self.jobs.get(&wanted.job);
+        held.is_some_and(|held| matches!(&held.place, Place::Running { receipt, .. } if *receipt == wanted))
+    }
+
+    fn fresh(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn take(&mut self, id: JobId) -> Option<Held> {
+        let held = self.jobs.remove(&id)?;
+        let queue = self.queues.entry(held.envelope.queue.clone()).or_default();
+        match &held.place {
+            Place::Ready { .. } => {
+                queue.ready.remove(&(held.envelope.priority, held.order, id));
+            }
+            Place::Delayed { at } => {
+                queue.delayed.remove(&(*at, id));
+            }
+            Place::Running { receipt, .. } => {
+                if let Some(session) = self.sessions.get_mut(&receipt.session) {
+                    session.room += 1;
+                }
+                if let Some(key) = &held.envelope.concurrency_key {
+                    self.busy_keys.remove(key);
+                }
+            }
+            Place::Dead(_) => {}
+        }
+        Some(held)
+    }
+
+    fn put(&mut self, held: Held) {
+        let id = held.envelope.id;
+        let queue = self.queues.entry(held.envelope.queue.clone()).or_default();
+        match &held.place {
+            Place::Ready { .. } => {
+                queue.ready.insert((held.envelope.priority, held.order, id));
+            }
+            Place::Delayed { at } => {
+                queue.delayed.insert((*at, id));
+            }
+            Place::Running { receipt, .. } => {
+                if let Some(session) = self.sessions.get_mut(&receipt.session) {
+                    session.room = session.room.saturating_sub(1);
+                }
+                self.busy_keys.extend(held.envelope.concurrency_key.clone());
+            }
+            Place::Dead(_) => {}
+        }
+        self.jobs.insert(id, held);
+    }
+}
+
+impl Held {
+    fn fail(&mut self, error: String, now: Timestamp) {
+        self.last_error = Some(error);
+        self.first_failed_at.get_or_insert(now);
+    }
+
+    fn dead(&self, reason: DeadReason, now: Timestamp) -> Place {
+        let first_failed_at = self.first_failed_at.unwrap_or(now);
+        Place::Dead(DeadInfo { reason, first_failed_at, died_at: now })
+    }
+
+    /// Ready now; with fresh attempts when it was dead.
+    fn revive(&mut self, order: u64, now: Timestamp) {
+        if matches!(self.place, Place::Dead(_)) {
+            self.envelope.attempt = 0;
+            self.crashes = 0;
+            self.first_failed_at = None;
+        }
+        self.envelope.run_at = None;
+        self.order = order;
+        self.place = Place::Ready { since: now };
+    }
+}

@@ -1,0 +1,110 @@
+//! Looking at jobs, and taking dead ones back.
+
+use base::Timestamp;
+
+use super::{Held, Place, State};
+use crate::{
+    engine::{DeadFilter, Depth, EngineError, HeldJob, HeldState, JobFilter},
+    envelope::JobId,
+};
+
+/// Most jobs in one answer.
+const LIST_MAX: u32 = 1000;
+
+impl State {
+    pub(in crate::testing::memory) fn redrive(&mut self, filter: &DeadFilter, now: Timestamp) -> Vec<JobId> {
+        let matching = |held: &Held| {
+            let Place::Dead(dead) = &held.place else { return None };
+            let error = held.last_error.as_deref().unwrap_or_default();
+            let wanted = filter.queue.as_ref().is_none_or(|queue| *queue == held.envelope.queue)
+                && filter.kind.as_ref().is_none_or(|kind| *kind == held.envelope.kind)
+                && filter.reason.is_none_or(|reason| reason == dead.reason)
+                && filter.error_contains.as_ref().is_none_or(|text| error.contains(text))
+                && filter.since.is_none_or(|since| dead.died_at >= since);
+            wanted.then_some((dead.died_at, held.envelope.id))
+        };
+        let mut ids: Vec<_> = self.jobs.values().filter_map(matching).collect();
+        ids.sort_unstable();
+        ids.truncate(filter.limit as usize);
+        let ids: Vec<JobId> = ids.into_iter().map(|(_, id)| id).collect();
+        if !filter.dry_run {
+            for id in &ids {
+                self.retry_now(*id, now);
+            }
+        }
+        ids
+    }
+
+    pub(in crate::testing::memory) fn depth(
+        &mut self,
+        queue: &str,
+        now: Timestamp,
+    ) -> Result<Depth, EngineError> {
+        self.known(queue)?;
+        self.promote(queue, now);
+        let paused = self.known(queue)?.paused;
+        let mut depth = Depth {
+            queue: queue.to_owned(),
+            ready: 0,
+            delayed: 0,
+            running: 0,
+            dead: 0,
+            oldest_ready_at: None,
+            paused,
+        };
+        for held in self.jobs.values().filter(|held| held.envelope.queue == queue) {
+            match held.place {
+                Place::Ready { since } => {
+                    depth.ready += 1;
+                    depth.oldest_ready_at = Some(depth.oldest_ready_at.map_or(since, |old| old.min(since)));
+                }
+                Place::Delayed { .. } => depth.delayed += 1,
+                Place::Running { .. } => depth.running += 1,
+                Place::Dead(_) => depth.dead += 1,
+            }
+        }
+        Ok(depth)
+    }
+
+    pub(in crate::testing::memory) fn find(&self, id: JobId) -> Option<HeldJob> {
+        self.jobs.get(&id).map(Held::show)
+    }
+
+    pub(in crate::testing::memory) fn list(&mut self, filter: &JobFilter, now: Timestamp) -> Vec<HeldJob> {
+        for queue in self.queues() {
+            self.promote(&queue, now);
+        }
+        let wanted = |held: &&Held| {
+            filter.queue.as_ref().is_none_or(|queue| *queue == held.envelope.queue)
+                && filter.kind.as_ref().is_none_or(|kind| *kind == held.envelope.kind)
+                && filter.state.is_none_or(|state| state == held.place.state())
+                && filter.after.is_none_or(|after| held.envelope.id > after)
+        };
+        let limit = filter.limit.min(LIST_MAX) as usize;
+        self.jobs.values().filter(wanted).take(limit).map(Held::show).collect()
+    }
+}
+
+impl Held {
+    fn show(&self) -> HeldJob {
+        let dead = if let Place::Dead(info) = &self.place { Some(info.clone()) } else { None };
+        HeldJob {
+            envelope: self.envelope.clone(),
+            state: self.place.state(),
+            crashes: self.crashes,
+            last_error: self.last_error.clone(),
+            dead,
+        }
+    }
+}
+
+impl Place {
+    const fn state(&self) -> HeldState {
+        match self {
+            Self::Ready { .. } => HeldState::Ready,
+            Self::Delayed { .. } => HeldState::Delayed,
+            Self::Running { .. } => HeldState::Running,
+            Self::Dead(_) => HeldState::Dead,
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The worker side over the in-memory engine: outcomes, isolation of failures, stop order, records.
+//!
+//! Vocabulary: a [`Rig`] is an engine with workers on its queue; a [`Probe`] is the environment of the test jobs,
+//! through which they tell what happens to them; a `Script` is a job that does what its payload says.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "clippy counts only test functions as tests, not the helpers beside them"
+)]
+
+mod boot;
+mod engine;
+mod kit;
+mod outcomes;
+mod records;
+mod restart;
+mod rig;
+mod stop;

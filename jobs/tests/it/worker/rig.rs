@@ -1,0 +1,215 @@
+//! Engine, workers and scripted jobs, put together.
+
+use std::{sync::Arc, time::Duration};
+
+use base::Ambient;
+use jobs::{
+    Engine, Job, JobContext, JobError, JobId, Producer, Registry, Workers,
+    engine::{DeadReason, HeldJob, HeldState, QueueSpec},
+    envelope::EnqueueOptions,
+    job::Backoff,
+    registry::RegisterError,
+    testing::{MemoryEngine, virtual_time},
+    worker::WorkerError,
+};
+use serde::{Deserialize, Serialize};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) const QUEUE: &str = "scripts";
+
+/// What a scripted job reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Event {
+    Started { name: String, attempt: u32 },
+    Finished { name: String },
+}
+
+/// The environment of scripted jobs.
+#[derive(Clone)]
+pub(crate) struct Probe {
+    events: mpsc::UnboundedSender<Event>,
+    /// Jobs with [`Act::Gate`] wait here.
+    pub(crate) gate: Arc<Semaphore>,
+}
+
+impl Probe {
+    /// A closed gate, and the reports of the jobs that get this.
+    pub(crate) fn new(
+        (events, reports): (mpsc::UnboundedSender<Event>, mpsc::UnboundedReceiver<Event>),
+    ) -> (Self, mpsc::UnboundedReceiver<Event>) {
+        (Self { events, gate: Arc::new(Semaphore::new(0)) }, reports)
+    }
+}
+
+/// What a scripted job does.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Act {
+    Finish,
+    /// Fails until this attempt.
+    FailUntil(u32),
+    RetryAfter(Duration),
+    CancelItself,
+    /// Snoozes this long unless it is later than its creation already.
+    SnoozeOnce(Duration),
+    Panic,
+    /// Waits for the gate, whatever the signal says.
+    Gate,
+    /// Waits for its signal, then fails.
+    ObeySignal,
+    /// Waits forever.
+    Hang,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Script {
+    pub(crate) name: String,
+    pub(crate) act: Act,
+}
+
+impl Job for Script {
+    type Env = Probe;
+    const KIND: &'static str = "script";
+    const QUEUE: &'static str = QUEUE;
+    const MAX_ATTEMPTS: u32 = 4;
+    const TIMEOUT: Duration = Duration::from_mins(10);
+    const BACKOFF: Backoff =
+        Backoff::FullJitter { base: Duration::from_secs(10), cap: Duration::from_mins(1) };
+
+    fn subject(&self) -> Option<String> {
+        Some(self.name.clone())
+    }
+
+    async fn run(&self, ctx: &JobContext<Probe>) -> Result<(), JobError> {
+        let name = self.name.clone();
+        let _ = ctx.env.events.send(Event::Started { name: name.clone(), attempt: ctx.attempt });
+        match &self.act {
+            Act::FailUntil(attempt) if ctx.attempt < *attempt => {
+                return Err(JobError::retry(format!("failure {}", ctx.attempt)));
+            }
+            Act::RetryAfter(delay) if ctx.attempt == 1 => return Err(JobError::retry_after(*delay, "busy")),
+            Act::Finish | Act::FailUntil(_) | Act::RetryAfter(_) => {}
+            Act::CancelItself => return Err(JobError::cancel("pointless")),
+            Act::SnoozeOnce(delay) => {
+                let age = ctx.ambient.now().duration_since(ctx.created_at);
+                if Duration::try_from(age)? < *delay {
+                    return Err(JobError::Snooze(*delay));
+                }
+            }
+            Act::Panic => panic!("boom in {name}"),
+            Act::Gate => ctx.env.gate.acquire().await?.forget(),
+            Act::ObeySignal => {
+                let why = ctx.signal.fired().await;
+                return Err(JobError::retry(format!("interrupted: {why:?}")));
+            }
+            Act::Hang => std::future::pending().await,
+        }
+        let _ = ctx.env.events.send(Event::Finished { name });
+        Ok(())
+    }
+}
+
+/// Started workers; stop them with [`Rig::stop`].
+pub(crate) struct Rig {
+    pub(crate) engine: MemoryEngine,
+    pub(crate) producer: Producer,
+    pub(crate) ambient: Ambient,
+    pub(crate) gate: Arc<Semaphore>,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) abort: CancellationToken,
+    pub(crate) running: JoinHandle<Result<(), WorkerError>>,
+    events: mpsc::UnboundedReceiver<Event>,
+}
+
+impl Rig {
+    pub(crate) async fn start(concurrency: usize) -> Self {
+        Self::configured(concurrency, |workers| workers).await
+    }
+
+    pub(crate) async fn configured(
+        concurrency: usize,
+        configure: impl FnOnce(Workers<Probe>) -> Workers<Probe>,
+    ) -> Self {
+        let ambient = virtual_time(7);
+        let engine = MemoryEngine::new(ambient.clone());
+        engine.declare(&[QueueSpec::new(QUEUE)]).await.unwrap();
+        let shared: Arc<dyn Engine> = Arc::new(engine.clone());
+        let (probe, events) = Probe::new(mpsc::unbounded_channel());
+        let gate = Arc::clone(&probe.gate);
+        let (shutdown, abort) = (CancellationToken::new(), CancellationToken::new());
+        let workers = Workers::new(Arc::clone(&shared), registry().unwrap(), probe, ambient.clone())
+            .name("rig")
+            .queue(QUEUE, concurrency)
+            .abort(abort.clone());
+        let running = tokio::spawn(configure(workers).run(shutdown.clone()));
+        let producer = Producer::new(shared, ambient.clone());
+        Self { engine, producer, ambient, gate, shutdown, abort, running, events }
+    }
+
+    pub(crate) async fn enqueue(&self, name: &str, act: Act) -> JobId {
+        self.enqueue_with(name, act, EnqueueOptions::default()).await
+    }
+
+    pub(crate) async fn enqueue_with(&self, name: &str, act: Act, options: EnqueueOptions) -> JobId {
+        let script = Script { name: name.to_owned(), act };
+        self.producer.enqueue_with(&script, options).await.unwrap().id
+    }
+
+    pub(crate) async fn event(&mut self) -> Event {
+        tokio::time::timeout(Duration::from_hours(1), self.events.recv()).await.expect("an event").unwrap()
+    }
+
+    /// Waits until the job has started, and answers its attempt.
+    pub(crate) async fn started(&mut self, wanted: &str) -> u32 {
+        loop {
+            if let Event::Started { name, attempt } = self.event().await
+                && name == wanted
+            {
+                return attempt;
+            }
+        }
+    }
+
+    /// Waits until the engine no longer holds the job.
+    pub(crate) async fn gone(&self, id: JobId) {
+        self.engine.when(id, |held| held.is_none()).await;
+    }
+
+    /// Waits until the job is dead, and answers why.
+    pub(crate) async fn dead(&self, id: JobId) -> (DeadReason, String) {
+        let held = self.in_state(id, HeldState::Dead).await;
+        (held.dead.unwrap().reason, held.last_error.unwrap())
+    }
+
+    pub(crate) async fn in_state(&self, id: JobId, state: HeldState) -> HeldJob {
+        self.engine.when(id, |held| held.is_some_and(|held| held.state == state)).await.unwrap()
+    }
+
+    pub(crate) async fn stop(self) -> Result<(), WorkerError> {
+        self.shutdown.cancel();
+        self.running.await.unwrap()
+    }
+}
+
+pub(crate) fn registry() -> Result<Arc<Registry<Probe>>, RegisterError> {
+    Ok(Arc::new(Registry::new().register::<Script>()?.register::<Brief>()?))
+}
+
+/// A job that hangs and may not.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Brief;
+
+impl Job for Brief {
+    type Env = Probe;
+    const KIND: &'static str = "brief";
+    const QUEUE: &'static str = QUEUE;
+    const MAX_ATTEMPTS: u32 = 1;
+    const TIMEOUT: Duration = Duration::from_secs(5);
+
+    async fn run(&self, _ctx: &JobContext<Probe>) -> Result<(), JobError> {
+        std::future::pending().await
+    }
+}
