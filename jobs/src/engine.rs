@@ -252,7 +252,7 @@ pub enum DeadReason {
     UnknownKind,
     /// The payload, or the whole message, could not be read.
     Undecodable,
-    /// It took its consumer down [`CRASHES_MAX`] times.
+    /// It took its consumer down more than [`CRASHES_MAX`] times.
     Crashed,
 }
 

@@ -34,7 +34,7 @@ pub struct Envelope {
     pub queue: String,
     /// Its class.
     pub priority: Priority,
-    /// Attempts already used up; the run under way is `attempt + 1`.
+    /// Attempts already used up; the run under way is `attempt + 1`. A job that is dead for exhaustion has used all.
     pub attempt: u32,
     /// Attempts allowed.
     pub max_attempts: u32,
@@ -44,7 +44,7 @@ pub struct Envelope {
     pub run_at: Option<Timestamp>,
     /// The trace it continues.
     pub trace: Option<TraceContext>,
-    /// [`crate::Job::unique_key`].
+    /// [`crate::Job::unique_key`], led by the kind.
     pub unique_key: Option<String>,
     /// [`crate::Job::concurrency_key`].
     pub concurrency_key: Option<String>,
@@ -91,7 +91,8 @@ impl Envelope {
             created_at: ambient.now(),
             run_at: options.run_at,
             trace: options.trace,
-            unique_key: job.unique_key(),
+            // Within a kind: two kinds must not shut each other out by choosing the same word.
+            unique_key: job.unique_key().map(|key| format!("{}/{key}", J::KIND)),
             concurrency_key: job.concurrency_key(),
             subject: job.subject(),
             payload,

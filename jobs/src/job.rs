@@ -46,7 +46,7 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// Delay before the next attempt.
     const BACKOFF: Backoff = Backoff::STANDARD;
 
-    /// While a job with this key waits or runs, another one with it is not accepted.
+    /// While a job of this kind with this key waits or runs, another one is not accepted.
     fn unique_key(&self) -> Option<String> {
         None
     }

@@ -28,6 +28,7 @@ pub async fn a_dead_job_keeps_its_story(h: &impl Harness) {
     let held = until_dead(&*engine, id).await;
     let dead = held.dead.expect("dead");
     assert_eq!((held.state, dead.reason), (HeldState::Dead, DeadReason::Exhausted));
+    assert_eq!(held.envelope.attempt, 2, "the last run is counted too");
     assert!(before <= dead.first_failed_at && dead.first_failed_at <= dead.died_at);
     let error = held.last_error.expect("an error");
     assert!(error.starts_with("no such street") && error.len() < 5000, "kept, and bounded");

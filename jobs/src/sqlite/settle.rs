@@ -114,7 +114,9 @@ const SNOOZE: &str =
   FROM json_each(?1) AS r
   WHERE jobs.sequence = r.value->>'s' AND jobs.fence = r.value->>'f' AND jobs.state = 'running'";
 
+// Only an exhausted job has used an attempt up: the others were not run, or not to a result.
 const DEAD: &str = "UPDATE jobs SET state = 'dead', consumer = NULL, dead_reason = r.value->>'reason',
+    attempt = attempt + (r.value->>'reason' = 'exhausted'),
     last_error = r.value->>'error', first_failed_at = coalesce(first_failed_at, ?2), died_at = ?2
   FROM json_each(?1) AS r
   WHERE jobs.sequence = r.value->>'s' AND jobs.fence = r.value->>'f' AND jobs.state = 'running'";

@@ -167,8 +167,8 @@ impl State {
         match settlement {
             Settlement::Done | Settlement::Cancelled { .. } => return,
             Settlement::Dead { reason, error } => {
-                // The run that killed it was a run; redriving starts the count afresh.
-                held.envelope.attempt += 1;
+                // The last run of an exhausted job was a run; the other reasons mean that there was none.
+                held.envelope.attempt += u32::from(reason == DeadReason::Exhausted);
                 held.fail(error, now);
                 held.place = held.dead(reason, now);
             }
