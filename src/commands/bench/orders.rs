@@ -38,6 +38,8 @@ pub(super) async fn measure(args: &BenchArgs, folder: &Path, report: &mut Report
     tokio::time::sleep(IDLE).await;
     report.add("memory_idle", kib_to_mib(resident_kib(pid)), "MiB", Some(80.0));
 
+    // Plain HTTP, but the client is built with TLS and asks for a provider.
+    drop(rustls::crypto::ring::default_provider().install_default());
     let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build()?;
     // One order first, so that connections and caches are warm on both sides.
     place(&client, &ready, 0).await?;
