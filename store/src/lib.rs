@@ -8,10 +8,12 @@
 pub mod catalog;
 pub mod domain;
 pub mod error;
+pub mod event_data;
 pub mod merchants;
 pub mod orders;
 pub mod outbox;
 pub mod payments;
+pub mod sqlite;
 pub mod webhooks;
 
 pub use error::StoreError;
