@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// Whatever the provider's own limits are, a call ends here; the job's timeout leaves room for the question after it.
-const CAPTURE_TIMEOUT: Duration = Duration::from_secs(20);
+const CAPTURE_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long after an attempt began its call may still reach the provider: the job's timeout with a wide margin.
 const CALL_STRAY_MAX: Duration = Duration::from_mins(3);
 
@@ -46,7 +46,7 @@ impl Job for ChargePayment {
     const KIND: &'static str = "charge_payment";
     const QUEUE: &'static str = PAYMENTS;
     const MAX_ATTEMPTS: u32 = PROVIDER_ATTEMPTS_MAX;
-    const TIMEOUT: Duration = Duration::from_mins(1);
+    const TIMEOUT: Duration = Duration::from_secs(30);
     const PRIORITY: Priority = Priority::Critical;
     const BACKOFF: Backoff = PROVIDER_BACKOFF;
 

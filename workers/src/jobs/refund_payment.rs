@@ -23,7 +23,7 @@ use crate::{
     registry::PAYMENTS,
 };
 
-const REFUND_TIMEOUT: Duration = Duration::from_secs(20);
+const REFUND_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Refunds an order's payment, all or a part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,7 +41,7 @@ impl Job for RefundPayment {
     const KIND: &'static str = "refund_payment";
     const QUEUE: &'static str = PAYMENTS;
     const MAX_ATTEMPTS: u32 = PROVIDER_ATTEMPTS_MAX;
-    const TIMEOUT: Duration = Duration::from_mins(1);
+    const TIMEOUT: Duration = Duration::from_secs(30);
     // Nobody waits at a till for a refund: charges go first.
     const PRIORITY: Priority = Priority::Default;
     const BACKOFF: Backoff = PROVIDER_BACKOFF;

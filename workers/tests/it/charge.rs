@@ -1,0 +1,277 @@
+//! Charging: each way a provider can behave, and a crash between any two steps. Judged by the provider's ledger.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use base::{Ambient, Timestamp};
+use jobs::{Backoff, Job, JobError};
+use store::{
+    PaymentStore,
+    domain::{Decision, EventKind, OrderId, OrderStatus, PaymentId},
+    outbox::Command,
+    payments::Begun,
+};
+use workers::{
+    jobs::{ChargePayment, RefundPayment},
+    provider::{
+        CaptureRequest, ChargeOutcome, PaymentProvider, ProviderError, RefundOutcome, RefundRequest,
+        sandbox_client::{SandboxConfig, SandboxProvider},
+        sandbox_server::EntryType,
+    },
+};
+
+use crate::util::{CrashAt, CrashingPayments, CrashingProvider, Shop, Step, context};
+
+async fn assert_paid_once(shop: &Shop, order: OrderId) {
+    assert_eq!(shop.status(order).await, OrderStatus::Paid);
+    let kinds = shop.event_kinds(order).await;
+    assert_eq!(kinds, [EventKind::OrderPlaced, EventKind::PaymentCaptured, EventKind::OrderPaid]);
+    let ledger = shop.ledger(order).await;
+    assert_eq!(ledger.len(), 1, "{ledger:?}");
+    assert_eq!((ledger[0].r#type, ledger[0].amount_minor, ledger[0].currency.as_str()), (EntryType::Charge, 2500, "EUR"));
+    let payment = shop.payments.payment(PaymentId::of_order(order)).await.expect("reads").expect("a payment");
+    let reference = ledger[0].id.clone();
+    assert_eq!(payment.decision, Some(Decision::Captured { provider_reference: reference }));
+}
+
+#[tokio::test]
+async fn a_good_card_is_charged_once_however_often_the_job_is_delivered() {
+    let shop = Shop::open().await;
+    let order = shop.place("pm_card_visa").await;
+    for _ in 0..3 {
+        shop.run(&ChargePayment { order: order.id }).await.expect("runs");
+    }
+    assert_paid_once(&shop, order.id).await;
+}
+
+#[tokio::test]
+async fn two_deliveries_at_once_charge_once() {
+    let shop = Shop::open().await;
+    let order = shop.place("pm_card_visa").await;
+    let job = ChargePayment { order: order.id };
+    let runs = futures::future::join_all((0..8).map(|_| shop.run(&job))).await;
+    for run in runs {
+        run.expect("a fenced off run ends quietly");
+    }
+    // Of the eight, all but the newest attempt may have been fenced off; the newest has recorded.
+    assert_paid_once(&shop, order.id).await;
+}
+
+#[tokio::test]
+async fn declined_cards_end_the_order_with_the_code() {
+    let shop = Shop::open().await;
+    for (method, code) in [
+        ("pm_card_chargeDeclined", "card_declined"),
+        ("pm_card_chargeDeclinedInsufficientFunds", "insufficient_funds"),
+        ("pm_who_knows", "invalid_payment_method"),
+    ] {
+        let order = shop.place(method).await;
+        for _ in 0..2 {
+            shop.run(&ChargePayment { order: order.id }).await.expect("a decline is an outcome");
+        }
+        let order = shop.orders.order_by_id(order.id).await.expect("reads").expect("an order");
+        assert_eq!((order.status, order.status_reason.as_deref()), (OrderStatus::PaymentFailed, Some(code)));
+        assert_eq!(shop.event_kinds(order.id).await, [EventKind::OrderPlaced, EventKind::PaymentFailed]);
+        assert!(shop.ledger(order.id).await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_slow_provider_is_waited_for() {
+    let shop = Shop::open().await;
+    let order = shop.place("pm_sandbox_slow").await;
+    shop.run(&ChargePayment { order: order.id }).await.expect("runs");
+    assert_paid_once(&shop, order.id).await;
+}
+
+#[tokio::test]
+async fn a_charge_without_an_answer_is_found_by_its_key_in_the_same_run() {
+    let shop = Shop::open().await;
+    let order = shop.place("pm_sandbox_timeout").await;
+    let provider = shop.impatient_provider(Duration::from_millis(300));
+    let env = shop.env_with(Arc::clone(&shop.payments), Arc::new(provider));
+    ChargePayment { order: order.id }.run(&context(env)).await.expect("found");
+    assert_paid_once(&shop, order.id).await;
+}
+
+#[tokio::test]
+async fn a_call_that_never_arrived_is_made_again_under_the_same_key() {
+    let shop = Shop::open().await;
+    let order = shop.place("pm_sandbox_slow").await;
+    // Gives up before the sandbox captures: the question by key finds nothing, nothing is decided.
+    let provider = shop.impatient_provider(Duration::from_millis(300));
+    let env = shop.env_with(Arc::clone(&shop.payments), Arc::new(provider));
+    let error = ChargePayment { order: order.id }.run(&context(env)).await.expect_err("unknown");
+    assert!(matches!(error, JobError::Retry(_)), "{error:?}");
+    assert_eq!(shop.status(order.id).await, OrderStatus::Pending);
+    let attempts = shop.payments.attempts(PaymentId::of_order(order.id)).await.expect("reads");
+    assert_eq!(attempts[0].note.as_deref(), Some("provider_unknown: timeout"));
+    shop.run(&ChargePayment { order: order.id }).await.expect("now with patience");
+    assert_paid_once(&shop, order.id).await;
+}
+
+#[tokio::test]
+async fn a_flaky_provider_is_asked_again_soon() {
+    let shop = Shop::open().await;
+    let order = shop.place("pm_sandbox_flaky").await;
+    let job = ChargePayment { order: order.id };
+    for _ in 0..2 {
+        let error = shop.run(&job).await.expect_err("503");
+        assert!(matches!(error, JobError::Retry(_)), "{error:?}");
+        assert_eq!(error.describe(), "provider_unavailable");
+    }
+    shop.run(&job).await.expect("the third call works");
+    assert_paid_once(&shop, order.id).await;
+    let Backoff::FullJitter { base, cap } = ChargePayment::BACKOFF else { panic!("another backoff") };
+    assert_eq!((base, cap), (Duration::from_millis(200), Duration::from_secs(30)));
+}
+
+#[tokio::test]
+async fn a_provider_that_is_away_or_refuses_our_key_leaves_the_order_pending() {
+    let shop = Shop::open().await;
+    let order = shop.place("pm_card_visa").await;
+    let job = ChargePayment { order: order.id };
+
+    let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let away = format!("http://{}", free.local_addr().expect("bound"));
+    drop(free);
+    for (url, key, code) in [
+        (away.as_str(), "sk_sandbox_test", "provider_unavailable"),
+        (shop.sandbox_url.as_str(), "sk_wrong", "provider_authentication"),
+    ] {
+        let config =
+            SandboxConfig { url: url.parse().expect("a URL"), api_key: key.into(), timeout: Duration::from_secs(5) };
+        let provider = SandboxProvider::new(config, shop.ambient.clone()).expect("a client");
+        let env = shop.env_with(Arc::clone(&shop.payments), Arc::new(provider));
+        let error = job.run(&context(env)).await.expect_err("fails");
+        assert!(matches!(error, JobError::Retry(_) | JobError::RetryAfter(..)), "{error:?}");
+        assert_eq!(error.describe(), code);
+        assert_eq!(shop.status(order.id).await, OrderStatus::Pending);
+    }
+    shop.run(&job).await.expect("runs");
+    assert_paid_once(&shop, order.id).await;
+}
+
+#[tokio::test]
+async fn a_crash_after_any_step_leads_to_one_charge_and_one_paid_order() {
+    let shop = Shop::open().await;
+    for method in ["pm_card_visa", "pm_sandbox_timeout"] {
+        for step in [Step::Open, Step::Begin, Step::Capture, Step::Decide] {
+            let order = shop.place(method).await;
+            let job = ChargePayment { order: order.id };
+            let crash = CrashAt::new(step);
+            let provider = Arc::new(shop.impatient_provider(Duration::from_millis(300)));
+            let payments = CrashingPayments { inner: Arc::clone(&shop.payments), crash: crash.clone() };
+            let crashing = CrashingProvider { inner: provider.clone(), crash: crash.clone() };
+            crash.run(&job, &context(shop.env_with(Arc::new(payments), Arc::new(crashing)))).await;
+            assert_eq!(shop.status(order.id).await, OrderStatus::Pending, "{step:?}");
+
+            let env = shop.env_with(Arc::clone(&shop.payments), provider);
+            job.run(&context(env)).await.expect("the next delivery ends it");
+            assert_paid_once(&shop, order.id).await;
+        }
+    }
+    assert_eq!(shop.ledger_summary().await.orders_charged_more_than_once, 0);
+}
+
+#[tokio::test]
+async fn an_order_cancelled_between_charge_and_record_gets_its_money_back() {
+    let shop = Shop::open().await;
+    for step in [Step::Capture, Step::Decide] {
+        let order = shop.place("pm_card_visa").await;
+        let job = ChargePayment { order: order.id };
+        let crash = CrashAt::new(step);
+        let payments = CrashingPayments { inner: Arc::clone(&shop.payments), crash: crash.clone() };
+        let provider = CrashingProvider { inner: Arc::new(shop.provider.clone()), crash: crash.clone() };
+        crash.run(&job, &context(shop.env_with(Arc::new(payments), Arc::new(provider)))).await;
+        shop.orders
+            .cancel(shop.merchant, order.id, "customer_request", shop.ambient.now())
+            .await
+            .expect("cancels");
+
+        for _ in 0..2 {
+            shop.run(&job).await.expect("finds the charge");
+        }
+        let commands = shop.commands().await;
+        let [Command::Refund { refund, amount_minor, .. }] = commands[..] else { panic!("{commands:?}") };
+        shop.run(&RefundPayment { order: order.id, refund, amount_minor }).await.expect("refunds");
+        let ledger = shop.ledger(order.id).await;
+        let amounts: Vec<_> = ledger.iter().map(|entry| (entry.r#type, entry.amount_minor)).collect();
+        assert_eq!(amounts, [(EntryType::Charge, 2500), (EntryType::Refund, 2500)]);
+        assert_eq!(shop.status(order.id).await, OrderStatus::Cancelled);
+    }
+}
+
+#[tokio::test]
+async fn a_cancelled_order_is_not_charged_and_watched_until_no_call_can_be_under_way() {
+    let (ambient, clock) = Ambient::steered(11, "2026-01-01T00:00:00Z".parse::<Timestamp>().expect("a time"));
+    let shop = Shop::open_with(ambient).await;
+    let order = shop.place("pm_card_visa").await;
+    let job = ChargePayment { order: order.id };
+    let crash = CrashAt::new(Step::Begin);
+    let payments = CrashingPayments { inner: Arc::clone(&shop.payments), crash: crash.clone() };
+    crash.run(&job, &context(shop.env_with(Arc::new(payments), Arc::new(shop.provider.clone())))).await;
+    shop.orders.cancel(shop.merchant, order.id, "customer_request", shop.ambient.now()).await.expect("cancels");
+
+    let error = shop.run(&job).await.expect_err("waits");
+    let JobError::Snooze(wait) = error else { panic!("{error:?}") };
+    clock.advance(wait);
+    shop.run(&job).await.expect("nothing more to wait for");
+    assert!(shop.ledger(order.id).await.is_empty());
+
+    let untouched = shop.place("pm_card_visa").await;
+    shop.orders.cancel(shop.merchant, untouched.id, "customer_request", shop.ambient.now()).await.expect("cancels");
+    shop.run(&ChargePayment { order: untouched.id }).await.expect("nothing to do");
+    assert!(shop.payments.payment(PaymentId::of_order(untouched.id)).await.expect("reads").is_none());
+}
+
+/// Lets another worker begin an attempt while the call is under way.
+struct Overtaken {
+    inner: SandboxProvider,
+    payments: Arc<dyn PaymentStore>,
+}
+
+#[async_trait]
+impl PaymentProvider for Overtaken {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+
+    async fn capture(&self, request: &CaptureRequest) -> Result<ChargeOutcome, ProviderError> {
+        let outcome = self.inner.capture(request).await;
+        let payment = PaymentId::of_order(request.order);
+        let begun = self.payments.begin_attempt(payment, "another", Timestamp::UNIX_EPOCH).await.expect("begins");
+        assert_eq!(begun, Begun::Attempt { epoch: 2 });
+        outcome
+    }
+
+    async fn find(&self, key: &str) -> Result<Option<ChargeOutcome>, ProviderError> {
+        self.inner.find(key).await
+    }
+
+    async fn refund(&self, request: &RefundRequest) -> Result<RefundOutcome, ProviderError> {
+        self.inner.refund(request).await
+    }
+}
+
+#[tokio::test]
+async fn a_stale_epoch_writes_nothing_and_the_newer_attempt_finds_the_same_charge() {
+    let shop = Shop::open().await;
+    let order = shop.place("pm_card_visa").await;
+    let job = ChargePayment { order: order.id };
+    let overtaken = Overtaken { inner: shop.provider.clone(), payments: Arc::clone(&shop.payments) };
+    let env = shop.env_with(Arc::clone(&shop.payments), Arc::new(overtaken));
+    job.run(&context(env)).await.expect("stops quietly");
+    assert_eq!(shop.status(order.id).await, OrderStatus::Pending);
+    let payment = shop.payments.payment(PaymentId::of_order(order.id)).await.expect("reads").expect("a payment");
+    assert_eq!(payment.decision, None);
+    shop.run(&job).await.expect("runs");
+    assert_paid_once(&shop, order.id).await;
+}
+
+#[tokio::test]
+async fn an_unknown_order_is_cancelled() {
+    let shop = Shop::open().await;
+    let error = shop.run(&ChargePayment { order: OrderId::fresh(&shop.ambient) }).await.expect_err("no order");
+    assert!(matches!(error, JobError::Cancel(_)), "{error:?}");
+}

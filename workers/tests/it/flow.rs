@@ -1,0 +1,106 @@
+//! The whole flow: an order is placed, and relay and workers do the rest.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use jobs::{Engine, sqlite::SqliteEngine, worker::Workers};
+use store::domain::{Order, OrderStatus};
+use tokio_util::sync::CancellationToken;
+use workers::{
+    registry::{QUEUES, registry},
+    relay::Relay,
+};
+
+use crate::util::{Receiver, Shop, soon, until};
+
+struct Running {
+    stop: CancellationToken,
+    tasks: tokio::task::JoinSet<()>,
+    engine: Arc<dyn Engine>,
+}
+
+impl Running {
+    async fn start(shop: &Shop) -> Self {
+        let path = shop.folder.path().join("queue.db");
+        let engine: Arc<dyn Engine> =
+            Arc::new(SqliteEngine::open(&path, shop.ambient.clone()).await.expect("opens"));
+        let registry = Arc::new(registry().expect("distinct kinds"));
+        let mut workers = Workers::new(Arc::clone(&engine), registry, shop.env(), shop.ambient.clone());
+        for (queue, concurrency) in QUEUES {
+            workers = workers.queue(queue, concurrency);
+        }
+        let relay = Relay::new(Arc::clone(&shop.orders), Arc::clone(&engine), shop.ambient.clone(), "relay");
+        let stop = CancellationToken::new();
+        let mut tasks = tokio::task::JoinSet::new();
+        let (first, second) = (stop.clone(), stop.clone());
+        tasks.spawn(async move { relay.run(first).await });
+        tasks.spawn(async move { workers.run(second).await.expect("runs") });
+        Self { stop, tasks, engine }
+    }
+
+    async fn stop(mut self) {
+        self.stop.cancel();
+        while let Some(ended) = soon("stopping", self.tasks.join_next()).await {
+            ended.expect("no task panics");
+        }
+        for (queue, _) in QUEUES {
+            assert_eq!(self.engine.depth(queue).await.expect("reads").dead, 0, "{queue}");
+        }
+    }
+}
+
+async fn settled(shop: &Shop, orders: &[Order], status: OrderStatus, mail: &str) {
+    for order in orders {
+        until("the end of an order", || async {
+            let mails = shop.orders.mails(order.id).await.expect("reads");
+            shop.status(order.id).await == status && mails.iter().any(|sent| sent.template == mail)
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn orders_are_charged_shipped_mailed_and_announced_in_full() {
+    let shop = Shop::open().await;
+    let mut receiver = Receiver::start().await;
+    shop.endpoint(&receiver.url).await;
+    let running = Running::start(&shop).await;
+    let methods = ["pm_card_visa", "pm_sandbox_flaky", "pm_sandbox_slow", "pm_card_visa"];
+    let good = futures::future::join_all(methods.map(|method| shop.place(method))).await;
+    let declined = [shop.place("pm_card_chargeDeclined").await];
+    settled(&shop, &good, OrderStatus::Fulfilled, "order_confirmation").await;
+    settled(&shop, &declined, OrderStatus::PaymentFailed, "payment_failed").await;
+
+    for order in good.iter().chain(&declined) {
+        assert_eq!(shop.orders.mails(order.id).await.expect("reads").len(), 1, "one mail per order");
+    }
+    let summary = shop.ledger_summary().await;
+    assert_eq!((summary.charges, summary.orders_charged, summary.orders_charged_more_than_once), (4, 4, 0));
+
+    // Every event of every order reaches the receiver; catalog events come in between.
+    let mut wanted = BTreeSet::new();
+    for order in good.iter().chain(&declined) {
+        let events = shop.orders.order_events(order.id, 0).await.expect("reads");
+        let sequences: Vec<u64> = events.iter().map(|event| event.sequence).collect();
+        assert_eq!(sequences, (1..=u64::try_from(events.len()).expect("fits")).collect::<Vec<_>>());
+        wanted.extend(events.iter().map(|event| event.id.to_string()));
+    }
+    while !wanted.is_empty() {
+        wanted.remove(receiver.next().await.header("webhook-id"));
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_refund_asked_for_is_done_and_mailed() {
+    let shop = Shop::open().await;
+    let running = Running::start(&shop).await;
+    let order = shop.place("pm_card_visa").await;
+    let orders = [order];
+    settled(&shop, &orders, OrderStatus::Fulfilled, "order_confirmation").await;
+    let refund = store::domain::RefundId::fresh(&shop.ambient);
+    let at = shop.ambient.now();
+    shop.orders.request_refund(shop.merchant, orders[0].id, refund, None, at).await.expect("accepted");
+    settled(&shop, &orders, OrderStatus::Refunded, "order_refunded").await;
+    assert_eq!(shop.ledger(orders[0].id).await.len(), 2);
+    running.stop().await;
+}

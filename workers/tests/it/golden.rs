@@ -1,0 +1,42 @@
+//! Yesterday's messages: one stored payload per kind must stay readable and mean the same. To change a payload's
+//! shape, raise the job's version, teach it to upcast, and add a file beside the old one.
+
+use base::ids::Uuid;
+use jobs::Job;
+use store::domain::{EndpointId, EventId, OrderId, RefundId};
+use workers::{
+    jobs::{ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail},
+    mail::Template,
+};
+
+const ID: Uuid = Uuid::from_u128(0x0193_5a6b_7c8d_7e9f_8a0b_1c2d_3e4f_5061);
+
+fn check<J: Job + PartialEq + std::fmt::Debug>(job: &J, golden: &str) -> &'static str {
+    let golden: serde_json::Value = serde_json::from_str(golden).expect("JSON");
+    let read: J = serde_json::from_value(golden.clone()).expect("yesterday's payload is readable");
+    assert_eq!(&read, job, "{}", J::KIND);
+    assert_eq!(serde_json::to_value(job).expect("serialises"), golden, "{}", J::KIND);
+    J::KIND
+}
+
+#[test]
+fn payloads_of_every_kind_stay_readable() {
+    let (order, refund) = (OrderId(ID), RefundId(ID));
+    let webhook = DeliverWebhook { endpoint: EndpointId(ID), event: EventId(ID), order: Some(order), again: false };
+    let mail = SendEmail { order, template: Template::OrderConfirmation };
+    let checked = [
+        check(&ChargePayment { order }, include_str!("golden/charge_payment.json")),
+        check(&webhook, include_str!("golden/deliver_webhook.json")),
+        check(&FulfilOrder { order }, include_str!("golden/fulfil_order.json")),
+        check(&RefundPayment { order, refund, amount_minor: 1250 }, include_str!("golden/refund_payment.json")),
+        check(&mail, include_str!("golden/send_email.json")),
+    ];
+    assert_eq!(workers::registry().expect("distinct kinds").kinds(), checked);
+}
+
+#[test]
+fn every_queue_has_a_default_concurrency() {
+    let mut queues: Vec<_> = workers::registry::QUEUES.iter().map(|(name, _)| *name).collect();
+    queues.sort_unstable();
+    assert_eq!(workers::registry().expect("distinct kinds").queues(), queues);
+}

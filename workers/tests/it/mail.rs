@@ -1,0 +1,131 @@
+//! Mails as files: content, identity, and what cannot be smuggled in.
+
+use jobs::JobError;
+use store::domain::{Address, Order};
+use workers::{
+    jobs::{ChargePayment, SendEmail},
+    mail::{MailError, Mailer, OrderMail, Template},
+};
+
+use crate::util::Shop;
+
+const FROM: &str = "Mugs & More <orders@shop.example>";
+
+fn read(shop: &Shop, order: &Order, template: Template) -> String {
+    let name = format!("{}.{}.eml", order.id, template.as_str());
+    std::fs::read_to_string(shop.mail_folder().join(name)).expect("a mail")
+}
+
+/// Undoes quoted-printable, as far as these mails use it.
+fn plain(mail: &str) -> String {
+    mail.replace("=\r\n", "").replace("=3D", "=").replace("=C3=97", "\u{d7}").replace("=C3=B6", "\u{f6}")
+}
+
+#[tokio::test]
+async fn a_confirmation_says_the_same_in_text_and_html() {
+    let shop = Shop::open().await;
+    let order = shop.place("pm_card_visa").await;
+    shop.run(&ChargePayment { order: order.id }).await.expect("charges");
+    let template = Template::OrderConfirmation;
+    for _ in 0..2 {
+        shop.run(&SendEmail { order: order.id, template }).await.expect("mails");
+    }
+    let mail = read(&shop, &order, template);
+    let headers = mail.split("\r\n\r\n").next().expect("headers");
+    let message_id = format!("<{}.order_confirmation@shop.example>", order.id);
+    assert!(headers.contains(&format!("Message-ID: {message_id}\r\n")), "{headers}");
+    assert!(headers.contains("ada@customer.example"), "{headers}");
+    assert!(headers.contains("Date: "), "{headers}");
+    let body = plain(&mail);
+    assert!(body.contains("text/plain") && body.contains("text/html"), "{body}");
+    for part in ["2 x Mug <large>: 25.00 EUR", "2 &times; Mug &#60;large&#62;", "Total: 25.00 EUR", "Ada L\u{f6}we"] {
+        assert!(body.contains(part), "{part} in {body}");
+    }
+    let records = shop.orders.mails(order.id).await.expect("reads");
+    assert_eq!(records.len(), 1);
+    assert_eq!((records[0].template.as_str(), records[0].message_id.as_str()), ("order_confirmation", message_id.as_str()));
+    assert_eq!(std::fs::read_dir(shop.mail_folder()).expect("a folder").count(), 1, "no part is left behind");
+}
+
+#[tokio::test]
+async fn a_mail_recorded_before_is_not_sent_again() {
+    let shop = Shop::open().await;
+    let order = shop.place("pm_card_visa").await;
+    let job = SendEmail { order: order.id, template: Template::OrderCancelled };
+    shop.run(&job).await.expect("mails");
+    let file = shop.mail_folder().join(format!("{}.order_cancelled.eml", order.id));
+    std::fs::remove_file(&file).expect("it was there");
+    shop.run(&job).await.expect("skips");
+    assert!(!file.exists());
+}
+
+#[tokio::test]
+async fn every_template_renders_with_an_address_and_other_currencies() {
+    let shop = Shop::open().await;
+    let mut order = shop.place("pm_card_visa").await;
+    order.currency = "JPY".parse().expect("a currency");
+    order.refunded_minor = 2500;
+    order.reference = Some("R-17".to_owned());
+    order.shipping_address = Some(Address {
+        name: "Ada".to_owned(),
+        line1: "1 Main St".to_owned(),
+        line2: Some("Flat <b>".to_owned()),
+        city: "London".to_owned(),
+        postal_code: "N1".to_owned(),
+        country: "GB".to_owned(),
+    });
+    let mailer = Mailer::file(shop.mail_folder(), FROM).expect("a mailer");
+    for template in Template::ALL {
+        let mail = OrderMail { order: &order, template, shop: "Mugs & More" };
+        mailer.send(&mail, shop.ambient.now()).await.expect("writes");
+        let body = plain(&read(&shop, &order, template));
+        assert!(body.contains("R-17") && body.contains("2500 JPY"), "{body}");
+        assert_eq!(body.contains("Flat &#60;b&#62;"), template == Template::OrderConfirmation, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn names_and_references_cannot_add_headers_or_markup() {
+    let shop = Shop::open().await;
+    let mut order = shop.place("pm_card_visa").await;
+    order.customer.name = "Eve\r\nBcc: all@victims.example\r\n\r\n<script>alert(1)</script>".to_owned();
+    order.reference = Some("1\r\nX-Evil: yes".to_owned());
+    let mailer = Mailer::file(shop.mail_folder(), FROM).expect("a mailer");
+    let mail = OrderMail { order: &order, template: Template::OrderConfirmation, shop: "Shop\r\nX-Evil: yes" };
+    mailer.send(&mail, shop.ambient.now()).await.expect("writes");
+    let written = read(&shop, &order, Template::OrderConfirmation);
+    let (headers, body) = written.split_once("\r\n\r\n").expect("headers and a body");
+    let names: Vec<&str> = headers
+        .lines()
+        .filter(|line| !line.starts_with([' ', '\t']))
+        .map(|line| line.split(':').next().unwrap_or_default())
+        .collect();
+    assert!(!names.contains(&"Bcc") && !names.contains(&"X-Evil"), "{headers}");
+    let html = plain(body).split("text/html").nth(1).expect("an HTML part").to_owned();
+    assert!(!html.contains("<script>") && html.contains("&#60;script&#62;"), "{html}");
+}
+
+#[tokio::test]
+async fn an_address_that_is_none_is_given_up() {
+    let shop = Shop::open().await;
+    let mut order = shop.place("pm_card_visa").await;
+    let mailer = Mailer::file(shop.mail_folder(), FROM).expect("a mailer");
+    for bad in ["", "ada", "ada@x.example\r\nRCPT TO:<all@victims.example>", "a@b, c@d.example"] {
+        bad.clone_into(&mut order.customer.email);
+        let mail = OrderMail { order: &order, template: Template::OrderConfirmation, shop: "" };
+        let error = mailer.send(&mail, shop.ambient.now()).await.expect_err("no address");
+        assert_eq!(error, MailError::Address, "{bad:?}");
+        assert!(error.is_permanent());
+    }
+    let unknown = SendEmail {
+        order: store::domain::OrderId::fresh(&shop.ambient),
+        template: Template::OrderConfirmation,
+    };
+    assert!(matches!(shop.run(&unknown).await, Err(JobError::Cancel(_))));
+}
+
+#[test]
+fn a_sender_that_is_no_address_is_named() {
+    let error = Mailer::file(std::env::temp_dir(), "nobody").err().expect("refused");
+    assert!(error.to_string().contains("`nobody`"));
+}

@@ -1,0 +1,102 @@
+//! Refunds and fulfilment: effect once, whatever is repeated.
+
+use std::sync::Arc;
+
+use jobs::{Job, JobError};
+use store::{
+    domain::{OrderId, OrderStatus, RefundId},
+    orders::RefundRequested,
+    outbox::Command,
+};
+use workers::{
+    jobs::{ChargePayment, FulfilOrder, RefundPayment},
+    provider::sandbox_server::EntryType,
+};
+
+use crate::util::{CrashAt, CrashingPayments, CrashingProvider, Shop, Step, context};
+
+async fn paid(shop: &Shop) -> OrderId {
+    let order = shop.place("pm_card_visa").await;
+    shop.run(&ChargePayment { order: order.id }).await.expect("charges");
+    shop.drain_outbox().await;
+    order.id
+}
+
+async fn request(shop: &Shop, order: OrderId, amount_minor: Option<i64>) -> RefundPayment {
+    let refund = RefundId::fresh(&shop.ambient);
+    let requested =
+        shop.orders.request_refund(shop.merchant, order, refund, amount_minor, shop.ambient.now()).await;
+    assert!(matches!(requested.expect("the store works"), RefundRequested::Accepted(..)));
+    let commands = shop.commands().await;
+    let [Command::Refund { order, refund, amount_minor }] = commands[..] else { panic!("{commands:?}") };
+    RefundPayment { order, refund, amount_minor }
+}
+
+async fn refunds(shop: &Shop, order: OrderId) -> Vec<i64> {
+    let ledger = shop.ledger(order).await;
+    ledger.iter().filter(|entry| entry.r#type == EntryType::Refund).map(|entry| entry.amount_minor).collect()
+}
+
+#[tokio::test]
+async fn parts_and_then_the_rest_are_given_back_each_once() {
+    let shop = Shop::open().await;
+    let order = paid(&shop).await;
+    let part = request(&shop, order, Some(1000)).await;
+    for _ in 0..2 {
+        shop.run(&part).await.expect("refunds");
+    }
+    assert_eq!(shop.status(order).await, OrderStatus::Paid);
+    let rest = request(&shop, order, None).await;
+    for _ in 0..2 {
+        shop.run(&rest).await.expect("refunds");
+    }
+    assert_eq!(shop.status(order).await, OrderStatus::Refunded);
+    assert_eq!(refunds(&shop, order).await, [1000, 1500]);
+}
+
+#[tokio::test]
+async fn a_crash_after_any_step_gives_the_money_back_once() {
+    let shop = Shop::open().await;
+    for step in [Step::BeginRefund, Step::Refund, Step::EndRefund] {
+        let order = paid(&shop).await;
+        let job = request(&shop, order, None).await;
+        let crash = CrashAt::new(step);
+        let payments = CrashingPayments { inner: Arc::clone(&shop.payments), crash: crash.clone() };
+        let provider = CrashingProvider { inner: Arc::new(shop.provider.clone()), crash: crash.clone() };
+        crash.run(&job, &context(shop.env_with(Arc::new(payments), Arc::new(provider)))).await;
+        assert_eq!(shop.status(order).await, OrderStatus::Paid, "{step:?}");
+        shop.run(&job).await.expect("the next delivery ends it");
+        assert_eq!(shop.status(order).await, OrderStatus::Refunded, "{step:?}");
+        assert_eq!(refunds(&shop, order).await, [2500], "{step:?}");
+    }
+}
+
+#[tokio::test]
+async fn more_than_was_captured_is_never_given_back() {
+    let shop = Shop::open().await;
+    let order = paid(&shop).await;
+    let job = RefundPayment { order, refund: RefundId::fresh(&shop.ambient), amount_minor: 2501 };
+    let error = job.run(&context(shop.env())).await.expect_err("too much");
+    assert!(matches!(error, JobError::Cancel(_)), "{error:?}");
+    assert!(refunds(&shop, order).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_paid_order_is_shipped_once_and_others_are_not() {
+    let shop = Shop::open().await;
+    let order = paid(&shop).await;
+    for _ in 0..2 {
+        shop.run(&FulfilOrder { order }).await.expect("ships");
+    }
+    assert_eq!(shop.status(order).await, OrderStatus::Fulfilled);
+    let mug = shop.orders.product(shop.merchant, "mug").await.expect("reads").expect("a product");
+    assert_eq!((mug.on_hand, mug.reserved), (998, 0));
+
+    let cancelled = paid(&shop).await;
+    shop.orders.cancel(shop.merchant, cancelled, "customer_request", shop.ambient.now()).await.expect("cancels");
+    let error = shop.run(&FulfilOrder { order: cancelled }).await.expect_err("not any more");
+    assert!(matches!(&error, JobError::Cancel(_)) && error.describe() == "order_cancelled", "{error:?}");
+    let pending = shop.place("pm_card_visa").await;
+    let error = shop.run(&FulfilOrder { order: pending.id }).await.expect_err("not yet");
+    assert!(matches!(error, JobError::Retry(_)), "{error:?}");
+}

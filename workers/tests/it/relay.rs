@@ -1,0 +1,248 @@
+//! The relay: nothing lost, nothing doubled, whatever stops in between.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use jobs::{
+    Engine, Envelope, JobId,
+    engine::{
+        Cancelled, Capabilities, ConsumeOptions, Consumer, DeadFilter, Depth, EngineError, HeldJob, JobFilter,
+        Published, QueueSpec,
+    },
+    sqlite::SqliteEngine,
+};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use workers::{registry::QUEUES, relay::Relay, subscriptions::job_id};
+
+use crate::util::{Receiver, Shop, soon, until};
+
+async fn engine(shop: &Shop) -> Arc<dyn Engine> {
+    let path = shop.folder.path().join("queue.db");
+    let engine = SqliteEngine::open(&path, shop.ambient.clone()).await.expect("opens");
+    let queues: Vec<_> = QUEUES.iter().map(|(name, _)| QueueSpec::new(*name)).collect();
+    engine.declare(&queues).await.expect("declares");
+    Arc::new(engine)
+}
+
+fn relay(shop: &Shop, engine: Arc<dyn Engine>) -> Relay {
+    let mut relay = Relay::new(Arc::clone(&shop.orders), engine, shop.ambient.clone(), "relay");
+    // Long, so that what arrives in time was woken and not polled.
+    relay.poll_interval = Duration::from_secs(600);
+    relay
+}
+
+async fn held(engine: &dyn Engine) -> Vec<JobId> {
+    let filter = JobFilter { limit: 1000, ..JobFilter::default() };
+    engine.list(&filter).await.expect("lists").into_iter().map(|job| job.envelope.id).collect()
+}
+
+/// Fails or blocks publishing in front of a real engine.
+struct Gate {
+    inner: Arc<dyn Engine>,
+    down: AtomicBool,
+    /// Stop dead once the inner engine has confirmed.
+    crash_after_publish: AtomicBool,
+    reached: Notify,
+}
+
+impl Gate {
+    fn new(inner: Arc<dyn Engine>) -> Arc<Self> {
+        let (down, crash_after_publish) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(Self { inner, down, crash_after_publish, reached: Notify::new() })
+    }
+}
+
+#[async_trait]
+impl Engine for Gate {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    async fn declare(&self, queues: &[QueueSpec]) -> Result<(), EngineError> {
+        self.inner.declare(queues).await
+    }
+
+    async fn publish(&self, envelopes: Vec<Envelope>) -> Result<Vec<Published>, EngineError> {
+        if self.down.load(Ordering::SeqCst) {
+            self.reached.notify_one();
+            return Err(EngineError::Unavailable { engine: "gate", detail: "closed".to_owned(), source: None });
+        }
+        let published = self.inner.publish(envelopes).await;
+        if self.crash_after_publish.load(Ordering::SeqCst) {
+            self.reached.notify_one();
+            std::future::pending::<()>().await;
+        }
+        published
+    }
+
+    async fn consume(&self, queue: &str, options: ConsumeOptions) -> Result<Consumer, EngineError> {
+        self.inner.consume(queue, options).await
+    }
+
+    async fn depth(&self, queue: &str) -> Result<Depth, EngineError> {
+        self.inner.depth(queue).await
+    }
+
+    async fn queues(&self) -> Result<Vec<String>, EngineError> {
+        self.inner.queues().await
+    }
+
+    async fn pause(&self, queue: &str) -> Result<(), EngineError> {
+        self.inner.pause(queue).await
+    }
+
+    async fn resume(&self, queue: &str) -> Result<(), EngineError> {
+        self.inner.resume(queue).await
+    }
+
+    async fn purge(&self, queue: &str) -> Result<u64, EngineError> {
+        self.inner.purge(queue).await
+    }
+
+    async fn cancel(&self, id: JobId, reason: &str) -> Result<Cancelled, EngineError> {
+        self.inner.cancel(id, reason).await
+    }
+
+    async fn retry_now(&self, id: JobId) -> Result<bool, EngineError> {
+        self.inner.retry_now(id).await
+    }
+
+    async fn list(&self, filter: &JobFilter) -> Result<Vec<HeldJob>, EngineError> {
+        self.inner.list(filter).await
+    }
+
+    async fn find(&self, id: JobId) -> Result<Option<HeldJob>, EngineError> {
+        self.inner.find(id).await
+    }
+
+    async fn redrive(&self, filter: &DeadFilter) -> Result<Vec<JobId>, EngineError> {
+        self.inner.redrive(filter).await
+    }
+}
+
+async fn nothing_waits(shop: &Shop) -> bool {
+    shop.orders.backlog().await.expect("reads").messages == 0
+}
+
+#[tokio::test]
+async fn an_order_wakes_the_relay_and_becomes_jobs() {
+    let shop = Shop::open().await;
+    let receiver = Receiver::start().await;
+    let endpoint = shop.endpoint(&receiver.url).await;
+    let engine = engine(&shop).await;
+    let relay = relay(&shop, Arc::clone(&engine));
+    let mut health = relay.health.subscribe();
+    let stop = CancellationToken::new();
+    let running = tokio::spawn({
+        let stop = stop.clone();
+        async move { relay.run(stop).await }
+    });
+    // It has looked once, found nothing, and waits.
+    soon("the first look", health.wait_for(|health| health.last_success.is_some())).await.expect("runs");
+    let order = shop.place("pm_card_visa").await;
+    soon("publishing", health.wait_for(|health| health.jobs_published == 2)).await.expect("runs");
+    let event = shop.orders.order_events(order.id, 0).await.expect("reads")[0].id;
+    let mut expected =
+        [job_id(event.0, "charge_payment", ""), job_id(event.0, "deliver_webhook", &endpoint.to_string())];
+    let mut found = held(engine.as_ref()).await;
+    expected.sort_unstable();
+    found.sort_unstable();
+    assert_eq!(found, expected);
+    assert!(nothing_waits(&shop).await);
+    stop.cancel();
+    soon("leaving", running).await.expect("leaves cleanly");
+}
+
+#[tokio::test]
+async fn a_crash_between_publish_and_mark_publishes_the_same_jobs_again() {
+    let shop = Shop::open().await;
+    let engine = engine(&shop).await;
+    let gate = Gate::new(Arc::clone(&engine));
+    gate.crash_after_publish.store(true, Ordering::SeqCst);
+    shop.place("pm_card_visa").await;
+    let crashing = relay(&shop, gate.clone());
+    tokio::select! {
+        () = crashing.run(CancellationToken::new()) => panic!("left"),
+        () = gate.reached.notified() => {}
+    }
+    drop(crashing);
+    let before = held(engine.as_ref()).await;
+    assert_eq!(before.len(), 1);
+    assert!(!nothing_waits(&shop).await, "not marked");
+
+    let again = relay(&shop, Arc::clone(&engine));
+    let stop = CancellationToken::new();
+    let check = async {
+        until("marking", || nothing_waits(&shop)).await;
+        stop.cancel();
+    };
+    tokio::join!(again.run(stop.clone()), check);
+    assert_eq!(held(engine.as_ref()).await, before, "the same id, held once");
+}
+
+#[tokio::test]
+async fn an_engine_that_is_down_is_waited_for() {
+    let shop = Shop::open().await;
+    let engine = engine(&shop).await;
+    let gate = Gate::new(Arc::clone(&engine));
+    gate.down.store(true, Ordering::SeqCst);
+    for _ in 0..3 {
+        shop.place("pm_card_visa").await;
+    }
+    let relay = relay(&shop, gate.clone());
+    let mut health = relay.health.subscribe();
+    let stop = CancellationToken::new();
+    let check = async {
+        soon("trouble", health.wait_for(|health| health.trouble.is_some())).await.expect("runs");
+        assert!(held(engine.as_ref()).await.is_empty());
+        gate.down.store(false, Ordering::SeqCst);
+        soon("recovery", health.wait_for(|health| health.messages_sent == 3)).await.expect("runs");
+        assert_eq!(health.borrow().trouble, None);
+        stop.cancel();
+    };
+    tokio::join!(relay.run(stop.clone()), check);
+    assert_eq!(held(engine.as_ref()).await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_relay_leaves_while_the_engine_is_down() {
+    let shop = Shop::open().await;
+    let gate = Gate::new(engine(&shop).await);
+    gate.down.store(true, Ordering::SeqCst);
+    shop.place("pm_card_visa").await;
+    let relay = relay(&shop, gate.clone());
+    let stop = CancellationToken::new();
+    let check = async {
+        gate.reached.notified().await;
+        stop.cancel();
+    };
+    soon("leaving", async { tokio::join!(relay.run(stop.clone()), check) }).await;
+    assert!(!nothing_waits(&shop).await, "kept for later");
+}
+
+#[tokio::test]
+async fn more_than_one_batch_is_published_whole() {
+    let shop = Shop::open().await;
+    let engine = engine(&shop).await;
+    futures::future::join_all((0..300).map(|_| shop.place("pm_card_visa"))).await;
+    let relay = relay(&shop, Arc::clone(&engine));
+    let mut health = relay.health.subscribe();
+    let stop = CancellationToken::new();
+    let check = async {
+        soon("all", health.wait_for(|health| health.messages_sent == 300)).await.expect("runs");
+        stop.cancel();
+    };
+    tokio::join!(relay.run(stop.clone()), check);
+    assert_eq!(held(engine.as_ref()).await.len(), 300);
+}

@@ -1,0 +1,34 @@
+//! Vocabulary: a [`Shop`] is a whole installation in a temporary folder, with stores, sandbox provider and mailer; a
+//! [`Receiver`] is a merchant's endpoint that answers as programmed; an [`SmtpSink`] is a mail server that keeps what
+//! it takes; a [`CrashAt`] stops a run dead after one of its steps.
+
+mod crash;
+mod receiver;
+mod shop;
+mod smtp_sink;
+
+use std::{future::Future, time::Duration};
+
+pub(crate) use crash::{CrashAt, CrashingPayments, CrashingProvider, Step};
+pub(crate) use receiver::{Received, Receiver};
+pub(crate) use shop::{SECRET, Shop, context, sandbox_client};
+pub(crate) use smtp_sink::SmtpSink;
+
+/// Bound of every wait: far above what anything here takes, far below a hung test run.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits for something that must happen soon.
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("{what} did not happen"))
+}
+
+/// Waits until a condition on stored state holds, for state that announces no changes.
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    soon(what, async {
+        let mut tick = tokio::time::interval(Duration::from_millis(10));
+        while !holds().await {
+            tick.tick().await;
+        }
+    })
+    .await;
+}

@@ -1,0 +1,239 @@
+//! A whole installation in a temporary folder.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use base::{Ambient, TraceContext};
+use jobs::{Job, JobContext, JobError, JobId, engine::JobSignal};
+use secrecy::SecretString;
+use store::{
+    OrderStore, PaymentStore,
+    catalog::{InventoryPut, ProductData},
+    domain::{
+        Customer, EndpointId, EventKind, MerchantId, Order, OrderId, OrderStatus,
+    },
+    orders::{IdempotencyKey, NewLine, NewOrder, Placement},
+    outbox::{OutboxBody, OutboxMessage},
+    sqlite::{SqliteOrders, SqlitePayments},
+    webhook_url::UrlPolicy,
+    webhooks::{Endpoint, Subscription},
+};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use workers::{
+    Env, Parts,
+    mail::Mailer,
+    provider::{
+        PaymentProvider,
+        sandbox_client::{SandboxConfig, SandboxProvider},
+        sandbox_server::{Entry, SandboxServer, Summary},
+    },
+    webhook::WebhookSender,
+};
+
+const API_KEY: &str = "sk_sandbox_test";
+/// `whsec_` and base64 of 32 bytes.
+pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=";
+
+pub(crate) struct Shop {
+    pub(crate) ambient: Ambient,
+    pub(crate) merchant: MerchantId,
+    pub(crate) orders: Arc<dyn OrderStore>,
+    pub(crate) payments: Arc<dyn PaymentStore>,
+    pub(crate) provider: SandboxProvider,
+    pub(crate) sandbox_url: String,
+    pub(crate) folder: TempDir,
+}
+
+/// What a worker would hand to a first attempt.
+pub(crate) fn context(env: Env) -> JobContext<Env> {
+    let ambient = env.ambient.clone();
+    JobContext {
+        env,
+        id: JobId::fresh(&ambient),
+        attempt: 1,
+        max_attempts: 10,
+        created_at: ambient.now(),
+        trace: Some(TraceContext::fresh(&ambient)),
+        signal: JobSignal::default(),
+        ambient,
+    }
+}
+
+impl Shop {
+    /// With one product, `mug` at 12.50 EUR, a thousand in the house.
+    pub(crate) async fn open() -> Self {
+        Self::open_with(Ambient::system()).await
+    }
+
+    pub(crate) async fn open_with(ambient: Ambient) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = |name: &str| folder.path().join(name);
+        let orders = SqliteOrders::open(&path("orders.db"), ambient.clone()).await.expect("opens");
+        let payments = SqlitePayments::open(&path("payments.db"), ambient.clone()).await.expect("opens");
+        let key = SecretString::from(API_KEY);
+        let server = SandboxServer::open(&path("sandbox.db"), key.clone(), ambient.clone()).await.expect("opens");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let sandbox_url = format!("http://{}", listener.local_addr().expect("bound"));
+        tokio::spawn(server.run(listener, std::future::pending()));
+        let provider = sandbox_client(&sandbox_url, Duration::from_secs(5), ambient.clone());
+        let merchant = MerchantId::fresh(&ambient);
+        let shop =
+            Self { ambient, merchant, orders: Arc::new(orders), payments: Arc::new(payments), provider, sandbox_url, folder };
+        shop.stock().await;
+        shop
+    }
+
+    async fn stock(&self) {
+        let at = self.ambient.now();
+        self.orders.ensure_merchant(self.merchant, "Mugs & More", at).await.expect("a merchant");
+        let mug = ProductData {
+            sku: "mug".to_owned(),
+            name: "Mug <large>".to_owned(),
+            description: None,
+            category: "kitchen".to_owned(),
+            price_minor: 1250,
+            currency: "EUR".parse().expect("a currency"),
+            low_stock_at: 0,
+        };
+        self.orders.put_product(self.merchant, mug, at).await.expect("a product");
+        let put = self.orders.put_inventory(self.merchant, "mug", 1000, at, None).await.expect("stock");
+        assert!(matches!(put, InventoryPut::Set(_)));
+        self.drain_outbox().await;
+    }
+
+    /// A sandbox client that waits no longer than this.
+    pub(crate) fn impatient_provider(&self, timeout: Duration) -> SandboxProvider {
+        sandbox_client(&self.sandbox_url, timeout, self.ambient.clone())
+    }
+
+    pub(crate) fn env(&self) -> Env {
+        self.env_with(Arc::clone(&self.payments), Arc::new(self.provider.clone()))
+    }
+
+    pub(crate) fn env_with(&self, payments: Arc<dyn PaymentStore>, provider: Arc<dyn PaymentProvider>) -> Env {
+        let policy = UrlPolicy { allow_loopback: true };
+        Env::new(Parts {
+            orders: Arc::clone(&self.orders),
+            payments,
+            provider,
+            mailer: Mailer::file(self.mail_folder(), "Mugs & More <orders@shop.example>").expect("a mailer"),
+            webhooks: WebhookSender::new(policy, self.ambient.clone()).expect("a sender"),
+            ambient: self.ambient.clone(),
+            worker: "test-worker".to_owned(),
+        })
+    }
+
+    pub(crate) fn mail_folder(&self) -> PathBuf {
+        self.folder.path().join("mail")
+    }
+
+    /// Runs a job as a first attempt.
+    pub(crate) async fn run<J: Job<Env = Env>>(&self, job: &J) -> Result<(), JobError> {
+        job.run(&context(self.env())).await
+    }
+
+    /// Two mugs for Ada.
+    pub(crate) async fn place(&self, payment_method: &str) -> Order {
+        let order = NewOrder {
+            id: OrderId::fresh(&self.ambient),
+            merchant: self.merchant,
+            customer: Customer { email: "ada@customer.example".to_owned(), name: "Ada L\u{f6}we".to_owned() },
+            currency: "EUR".parse().expect("a currency"),
+            lines: vec![NewLine { sku: "mug".to_owned(), quantity: 2 }],
+            payment_method: payment_method.to_owned(),
+            shipping_address: None,
+            reference: None,
+            idempotency: IdempotencyKey { key: self.ambient.uuid().to_string(), fingerprint: [7; 32] },
+            render: |order| order.id.to_string(),
+            trace: Some(TraceContext::fresh(&self.ambient)),
+            at: self.ambient.now(),
+        };
+        match self.orders.place_order(order).await.expect("the store works") {
+            Placement::Placed { order, .. } => *order,
+            other => panic!("not placed: {other:?}"),
+        }
+    }
+
+    pub(crate) async fn status(&self, order: OrderId) -> OrderStatus {
+        self.orders.order_by_id(order).await.expect("the store works").expect("an order").status
+    }
+
+    pub(crate) async fn event_kinds(&self, order: OrderId) -> Vec<EventKind> {
+        let events = self.orders.order_events(order, 0).await.expect("the store works");
+        events.iter().map(|event| event.kind).collect()
+    }
+
+    /// All that waits in the outbox, marked as sent.
+    pub(crate) async fn drain_outbox(&self) -> Vec<OutboxMessage> {
+        let mut all = Vec::new();
+        loop {
+            let at = self.ambient.now();
+            let claimed = self.orders.claim("test", 256, Duration::from_secs(30), at).await.expect("claims");
+            if claimed.is_empty() {
+                return all;
+            }
+            let positions: Vec<i64> = claimed.iter().map(|message| message.position).collect();
+            self.orders.mark_sent(&positions, at).await.expect("marks");
+            all.extend(claimed);
+        }
+    }
+
+    /// The commands that wait in the outbox.
+    pub(crate) async fn commands(&self) -> Vec<store::outbox::Command> {
+        let messages = self.drain_outbox().await;
+        let command = |message: OutboxMessage| match message.body {
+            OutboxBody::Command { command, .. } => Some(command),
+            OutboxBody::Event(_) => None,
+        };
+        messages.into_iter().filter_map(command).collect()
+    }
+
+    pub(crate) async fn endpoint(&self, url: &str) -> EndpointId {
+        let id = EndpointId::fresh(&self.ambient);
+        let endpoint = Endpoint {
+            id,
+            merchant: self.merchant,
+            url: url.to_owned(),
+            events: Subscription::All,
+            secret: SECRET.to_owned(),
+            enabled: true,
+            created_at: self.ambient.now(),
+        };
+        assert!(self.orders.create_endpoint(endpoint).await.expect("the store works"));
+        id
+    }
+
+    /// The provider's own books about an order.
+    pub(crate) async fn ledger(&self, order: OrderId) -> Vec<Entry> {
+        #[derive(serde::Deserialize)]
+        struct List {
+            data: Vec<Entry>,
+        }
+        let list: List = self.sandbox_get(&format!("/v1/ledger?order={order}")).await;
+        list.data
+    }
+
+    pub(crate) async fn ledger_summary(&self) -> Summary {
+        self.sandbox_get("/v1/ledger/summary").await
+    }
+
+    pub(crate) async fn sandbox_get<T: serde::de::DeserializeOwned>(&self, path: &str) -> T {
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let response = client.get(format!("{}{path}", self.sandbox_url)).bearer_auth(API_KEY).send().await;
+        response.expect("an answer").json().await.expect("JSON")
+    }
+
+    /// A POST as the provider's client would send it; status and body.
+    pub(crate) async fn sandbox_post(&self, path: &str, key: &str, body: serde_json::Value) -> (u16, String) {
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let request = client.post(format!("{}{path}", self.sandbox_url)).bearer_auth(API_KEY);
+        let response = request.header("idempotency-key", key).json(&body).send().await.expect("an answer");
+        (response.status().as_u16(), response.text().await.expect("a body"))
+    }
+}
+
+pub(crate) fn sandbox_client(url: &str, timeout: Duration, ambient: Ambient) -> SandboxProvider {
+    let url = url.parse().expect("a URL");
+    let config = SandboxConfig { url, api_key: SecretString::from(API_KEY), timeout };
+    SandboxProvider::new(config, ambient).expect("a client")
+}

@@ -1,0 +1,81 @@
+//! A mail server for loopback: speaks just enough SMTP (RFC 5321) to take mails, refuse some, and keep the rest.
+//!
+//! The recipient decides: `busy@…` gets 451, `gone@…` 550, everyone else is taken. `AUTH` is always refused.
+
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+};
+
+use super::soon;
+
+pub(crate) struct SmtpSink {
+    pub(crate) port: u16,
+    mails: mpsc::UnboundedReceiver<String>,
+}
+
+impl SmtpSink {
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        let (sender, mails) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(session(stream, sender.clone()));
+            }
+        });
+        Self { port, mails }
+    }
+
+    /// The next mail, headers and body as sent.
+    pub(crate) async fn next(&mut self) -> String {
+        soon("a mail", self.mails.recv()).await.expect("the sink runs")
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.mails.is_empty()
+    }
+}
+
+async fn session(stream: TcpStream, mails: mpsc::UnboundedSender<String>) -> std::io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    stream.write_all(b"220 sink\r\n").await?;
+    let mut line = String::new();
+    loop {
+        line.clear();
+        if stream.read_line(&mut line).await? == 0 {
+            return Ok(());
+        }
+        let command = line.trim_end().to_ascii_uppercase();
+        let answer: &[u8] = match command.split([' ', ':']).next().unwrap_or_default() {
+            "EHLO" => b"250-sink\r\n250 AUTH PLAIN LOGIN\r\n",
+            "AUTH" => b"535 5.7.8 no\r\n",
+            "RCPT" if command.contains("<BUSY@") => b"451 4.2.1 later, <busy@customer.example>\r\n",
+            "RCPT" if command.contains("<GONE@") => b"550 5.1.1 no such user <gone@customer.example>\r\n",
+            "MAIL" | "RCPT" | "RSET" | "NOOP" => b"250 ok\r\n",
+            "DATA" => {
+                stream.write_all(b"354 go on\r\n").await?;
+                drop(mails.send(data(&mut stream).await?));
+                b"250 taken\r\n"
+            }
+            "QUIT" => {
+                stream.write_all(b"221 bye\r\n").await?;
+                return Ok(());
+            }
+            _ => b"500 what\r\n",
+        };
+        stream.write_all(answer).await?;
+    }
+}
+
+async fn data(stream: &mut BufReader<TcpStream>) -> std::io::Result<String> {
+    let mut mail = String::new();
+    loop {
+        let start = mail.len();
+        if stream.read_line(&mut mail).await? == 0 || &mail[start..] == ".\r\n" {
+            mail.truncate(start);
+            return Ok(mail);
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Webhooks: signature, body, schedule, and every way a receiver can behave.
+
+use std::time::Duration;
+
+use jobs::{Backoff, Job, JobError};
+use standardwebhooks::Webhook;
+use store::{
+    domain::{EndpointId, Event, OrderId},
+    webhooks::{EndpointChange, WebhookAttempt},
+};
+use workers::jobs::DeliverWebhook;
+
+use crate::util::{Receiver, SECRET, Shop, context};
+
+async fn placed(shop: &Shop) -> (OrderId, Event) {
+    let order = shop.place("pm_card_visa").await;
+    let events = shop.orders.order_events(order.id, 0).await.expect("reads");
+    (order.id, events.into_iter().next().expect("order.placed"))
+}
+
+fn job(endpoint: EndpointId, event: &Event) -> DeliverWebhook {
+    DeliverWebhook { endpoint, event: event.id, order: event.order, again: false }
+}
+
+async fn attempts(shop: &Shop, order: OrderId) -> Vec<WebhookAttempt> {
+    shop.orders.attempts_of_order(order).await.expect("reads")
+}
+
+#[tokio::test]
+async fn a_delivery_verifies_with_the_official_library_and_carries_the_trace() {
+    let shop = Shop::open().await;
+    let mut receiver = Receiver::start().await;
+    let endpoint = shop.endpoint(&receiver.url).await;
+    let (order, event) = placed(&shop).await;
+    let ctx = context(shop.env());
+    job(endpoint, &event).run(&ctx).await.expect("delivers");
+
+    let received = receiver.next().await;
+    let verifier = Webhook::new(SECRET).expect("a secret");
+    verifier.verify(&received.body, &received.headers).expect("a valid signature");
+    verifier.verify(b"{}", &received.headers).expect_err("the body is signed");
+    assert_eq!(received.header("webhook-id"), event.id.to_string());
+    assert_eq!(received.header("content-type"), "application/json");
+    let trace = ctx.trace.expect("a trace").trace_id();
+    assert!(received.header("traceparent").contains(&trace));
+
+    let body = received.json();
+    let keys: Vec<_> = body.as_object().expect("an object").keys().cloned().collect();
+    assert_eq!(keys.len(), 5, "{keys:?}");
+    assert_eq!(body["id"], event.id.to_string());
+    assert_eq!(body["type"], "order.placed");
+    assert_eq!(body["sequence"], 1);
+    assert_eq!(body["timestamp"], event.at.to_string());
+    assert_eq!(body["data"], event.data);
+
+    let log = attempts(&shop, order).await;
+    assert_eq!(log.len(), 1);
+    assert_eq!((log[0].status, log[0].error.as_deref(), log[0].attempt), (Some(200), None, 1));
+}
+
+#[tokio::test]
+async fn what_was_delivered_is_not_sent_again_unless_asked_for() {
+    let shop = Shop::open().await;
+    let mut receiver = Receiver::start().await;
+    let endpoint = shop.endpoint(&receiver.url).await;
+    let (_, event) = placed(&shop).await;
+    let job = job(endpoint, &event);
+    shop.run(&job).await.expect("delivers");
+    let first = receiver.next().await;
+    shop.run(&job).await.expect("skips");
+    assert!(receiver.is_empty());
+    shop.run(&DeliverWebhook { again: true, ..job }).await.expect("delivers again");
+    let second = receiver.next().await;
+    assert_eq!((first.body.clone(), first.header("webhook-id")), (second.body.clone(), second.header("webhook-id")));
+}
+
+#[tokio::test]
+async fn failures_are_logged_and_follow_the_schedule() {
+    let shop = Shop::open().await;
+    let receiver = Receiver::start().await;
+    let endpoint = shop.endpoint(&receiver.url).await;
+    let (order, event) = placed(&shop).await;
+    // A redirect is a failure and is not followed: the second request would be answered 200.
+    for status in [500, 302, 404] {
+        receiver.then(status, &[("location", "/hook")]);
+        let error = shop.run(&job(endpoint, &event)).await.expect_err("fails");
+        assert!(matches!(error, JobError::Retry(_)), "{error:?}");
+        assert_eq!(error.describe(), format!("status_{status}"));
+    }
+    let log = attempts(&shop, order).await;
+    let statuses: Vec<_> = log.iter().map(|a| (a.status, a.error.as_deref())).collect();
+    assert_eq!(statuses, [(Some(500), Some("status")), (Some(302), Some("status")), (Some(404), Some("status"))]);
+    let Backoff::Table(schedule) = DeliverWebhook::BACKOFF else { panic!("a table") };
+    assert_eq!(schedule.iter().sum::<Duration>(), Duration::from_secs(5 + 35 * 60 + 75 * 3600));
+    assert_eq!(usize::try_from(DeliverWebhook::MAX_ATTEMPTS).expect("fits"), schedule.len() + 1);
+}
+
+#[tokio::test]
+async fn a_receiver_may_ask_for_a_longer_wait_but_not_for_a_shorter_one() {
+    let shop = Shop::open().await;
+    let receiver = Receiver::start().await;
+    let endpoint = shop.endpoint(&receiver.url).await;
+    let (_, event) = placed(&shop).await;
+    for (status, asked, at_least, at_most) in
+        [(429, "120", 120, 120), (503, "1", 5, 6), (503, "999999", 86_400, 86_400)]
+    {
+        receiver.then(status, &[("retry-after", asked)]);
+        let error = shop.run(&job(endpoint, &event)).await.expect_err("throttled");
+        let JobError::RetryAfter(wait, _) = error else { panic!("{error:?}") };
+        assert!((at_least..=at_most).contains(&wait.as_secs()), "{asked}: {wait:?}");
+    }
+}
+
+#[tokio::test]
+async fn gone_disables_the_endpoint() {
+    let shop = Shop::open().await;
+    let receiver = Receiver::start().await;
+    let endpoint = shop.endpoint(&receiver.url).await;
+    let (_, event) = placed(&shop).await;
+    receiver.then(410, &[]);
+    let error = shop.run(&job(endpoint, &event)).await.expect_err("gone");
+    assert!(matches!(&error, JobError::Cancel(_)) && error.describe() == "endpoint_gone", "{error:?}");
+    let stored = shop.orders.endpoint_by_id(endpoint).await.expect("reads").expect("an endpoint");
+    assert!(!stored.enabled);
+    let error = shop.run(&job(endpoint, &event)).await.expect_err("disabled");
+    assert!(matches!(&error, JobError::Cancel(_)) && error.describe() == "endpoint_disabled", "{error:?}");
+}
+
+#[tokio::test]
+async fn the_last_failure_ends_as_cancelled_and_not_as_dead() {
+    let shop = Shop::open().await;
+    let receiver = Receiver::start().await;
+    let endpoint = shop.endpoint(&receiver.url).await;
+    let (_, event) = placed(&shop).await;
+    receiver.then(503, &[("retry-after", "5")]);
+    let mut ctx = context(shop.env());
+    ctx.attempt = ctx.max_attempts;
+    let error = job(endpoint, &event).run(&ctx).await.expect_err("the last one");
+    assert!(matches!(&error, JobError::Cancel(_)), "{error:?}");
+    assert_eq!(error.describe(), "undeliverable: status_503");
+}
+
+#[tokio::test]
+async fn an_address_that_nobody_may_dial_is_refused_with_a_code() {
+    let shop = Shop::open().await;
+    let endpoint = shop.endpoint("https://169.254.169.254/latest/meta-data").await;
+    let (order, event) = placed(&shop).await;
+    let error = shop.run(&job(endpoint, &event)).await.expect_err("blocked");
+    assert_eq!(error.describe(), "blocked_address");
+    let log = attempts(&shop, order).await;
+    assert_eq!((log[0].status, log[0].error.as_deref()), (None, Some("blocked_address")));
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_away_has_a_code_too() {
+    let shop = Shop::open().await;
+    let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}/hook", free.local_addr().expect("bound"));
+    drop(free);
+    let endpoint = shop.endpoint(&url).await;
+    let (_, event) = placed(&shop).await;
+    let error = shop.run(&job(endpoint, &event)).await.expect_err("away");
+    assert_eq!(error.describe(), "connect");
+}
+
+#[tokio::test]
+async fn a_deleted_endpoint_ends_the_job() {
+    let shop = Shop::open().await;
+    let receiver = Receiver::start().await;
+    let endpoint = shop.endpoint(&receiver.url).await;
+    let (_, event) = placed(&shop).await;
+    let off = EndpointChange { enabled: Some(false), ..EndpointChange::default() };
+    shop.orders.update_endpoint(shop.merchant, endpoint, off).await.expect("updates");
+    assert!(matches!(shop.run(&job(endpoint, &event)).await, Err(JobError::Cancel(_))));
+    assert!(shop.orders.delete_endpoint(shop.merchant, endpoint).await.expect("deletes"));
+    let error = shop.run(&job(endpoint, &event)).await.expect_err("deleted");
+    assert!(matches!(&error, JobError::Cancel(_)) && error.describe() == "endpoint_deleted", "{error:?}");
+    assert!(receiver.is_empty());
+}
