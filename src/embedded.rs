@@ -33,7 +33,10 @@ impl Embedded {
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                bail!("another orderworks process runs over {}; stop it or choose another --data", folder.display())
+                bail!(
+                    "another orderworks process runs over {}; stop it or choose another --data",
+                    folder.display()
+                )
             }
             Err(TryLockError::Error(error)) => return Err(error).with_context(writable),
         }
@@ -53,7 +56,10 @@ impl Embedded {
 pub(crate) async fn open_queue(folder: &Path) -> anyhow::Result<SqliteEngine> {
     let file = queue_file(folder);
     if !file.exists() {
-        bail!("there is no data in {}: start `orderworks dev` there first, or choose another --data", folder.display());
+        bail!(
+            "there is no data in {}: start `orderworks dev` there first, or choose another --data",
+            folder.display()
+        );
     }
     Ok(SqliteEngine::open(&file, Ambient::system()).await?)
 }

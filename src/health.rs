@@ -20,7 +20,11 @@ impl HealthCheck for RelayCheck {
 
     async fn check(&self) -> Health {
         let healthy = self.0.borrow().trouble.is_none();
-        if healthy { Health::OK } else { Health::not_ok(HealthStatus::Degraded, "cannot publish; orders wait") }
+        if healthy {
+            Health::OK
+        } else {
+            Health::not_ok(HealthStatus::Degraded, "cannot publish; orders wait")
+        }
     }
 }
 

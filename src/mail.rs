@@ -34,7 +34,10 @@ fn smtp(text: &str) -> anyhow::Result<SmtpConfig> {
         _ => bail!("must begin with smtps:// or smtp://"),
     };
     let decoded = |text: &str| -> anyhow::Result<String> {
-        Ok(percent_encoding::percent_decode_str(text).decode_utf8().context("has a user or password that is no UTF-8")?.into_owned())
+        Ok(percent_encoding::percent_decode_str(text)
+            .decode_utf8()
+            .context("has a user or password that is no UTF-8")?
+            .into_owned())
     };
     let credentials = match (url.username(), url.password()) {
         ("", None) => None,
@@ -46,7 +49,8 @@ fn smtp(text: &str) -> anyhow::Result<SmtpConfig> {
 }
 
 fn is_local(host: &str) -> bool {
-    host == "localhost" || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    host == "localhost"
+        || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]

@@ -29,11 +29,14 @@ pub(crate) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -
         }
     }
     let line = |cells: [&str; N]| {
-        let padded: Vec<_> = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let padded: Vec<_> =
+            cells.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         format!("{}\n", padded.join("  ").trim_end())
     };
     let mut out = line(headings);
-    rows.iter().for_each(|row| out.push_str(&line(row.each_ref().map(String::as_str))));
+    for row in rows {
+        out.push_str(&line(row.each_ref().map(String::as_str)));
+    }
     text(&out)
 }
 

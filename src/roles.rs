@@ -87,7 +87,13 @@ impl Roles {
         let asked = stop.orderly.clone();
         running.spawn(async move { Ok(workers.run(asked).await?) });
         running.spawn(keep_house(config, files, ambient, stop));
-        Ok(Self { ledger_url: sandbox.ledger_url(), running, provider: sandbox.task, provider_stop, recorder })
+        Ok(Self {
+            ledger_url: sandbox.ledger_url(),
+            running,
+            provider: sandbox.task,
+            provider_stop,
+            recorder,
+        })
     }
 
     /// Waits for the stop, or for a role that ends unasked, and stops the rest in order.
@@ -120,8 +126,10 @@ impl Sandbox {
     async fn start(files: &Embedded, ambient: &Ambient, stop: CancellationToken) -> anyhow::Result<Self> {
         // Known to this process only: the ledger is read without it.
         let api_key = SecretString::from(ambient.uuid().to_string());
-        let server = SandboxServer::open(&files.folder.join("provider.db"), api_key.clone(), ambient.clone()).await?;
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("cannot listen for the sandbox provider")?;
+        let server =
+            SandboxServer::open(&files.folder.join("provider.db"), api_key.clone(), ambient.clone()).await?;
+        let listener =
+            TcpListener::bind(("127.0.0.1", 0)).await.context("cannot listen for the sandbox provider")?;
         let url = format!("http://{}", listener.local_addr()?);
         let task = tokio::spawn(server.run(listener, stop.cancelled_owned()));
         Ok(Self { url, api_key, task })

@@ -4,8 +4,9 @@
 //! a file only its owner may read (the store has hashes only).
 
 use std::{
+    fmt::Write as _,
     fs,
-    io::Write,
+    io::Write as _,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
@@ -37,7 +38,11 @@ pub(crate) struct DemoKeys {
 
 impl DemoKeys {
     /// Those given, else those of `folder`, else fresh ones; then kept in `folder`.
-    pub(crate) fn settle(folder: &Path, publishable: Option<String>, secret: Option<String>) -> anyhow::Result<Self> {
+    pub(crate) fn settle(
+        folder: &Path,
+        publishable: Option<String>,
+        secret: Option<String>,
+    ) -> anyhow::Result<Self> {
         let path = folder.join("demo-keys.json");
         let kept: Option<Self> = match fs::read(&path) {
             Ok(bytes) => {
@@ -58,7 +63,11 @@ impl DemoKeys {
 }
 
 /// Makes sure merchant, keys and products are there.
-pub(crate) async fn demo_shop(store: &dyn OrderStore, keys: &DemoKeys, ambient: &Ambient) -> anyhow::Result<()> {
+pub(crate) async fn demo_shop(
+    store: &dyn OrderStore,
+    keys: &DemoKeys,
+    ambient: &Ambient,
+) -> anyhow::Result<()> {
     let merchant = MerchantId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_de30_0001));
     let now = ambient.now();
     let new = store.ensure_merchant(merchant, MERCHANT_NAME, now).await?;
@@ -92,7 +101,9 @@ pub(crate) async fn demo_shop(store: &dyn OrderStore, keys: &DemoKeys, ambient: 
 fn settle_key(prefix: &str, given: Option<String>, kept: Option<String>) -> anyhow::Result<String> {
     let Some(key) = given.or(kept) else { return fresh_key(prefix) };
     let tail = key.strip_prefix(prefix).unwrap_or_default();
-    if !(16..=128).contains(&tail.len()) || !tail.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') {
+    if !(16..=128).contains(&tail.len())
+        || !tail.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+    {
         bail!("a key given to `dev` must be {prefix} followed by 16 to 128 letters, digits, - or _");
     }
     Ok(key)
@@ -101,9 +112,13 @@ fn settle_key(prefix: &str, given: Option<String>, kept: Option<String>) -> anyh
 /// 160 bits of the operating system.
 fn fresh_key(prefix: &str) -> anyhow::Result<String> {
     let mut bytes = [0_u8; 20];
-    getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("the system gives no randomness: {error}"))?;
-    let tail: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!("{prefix}{tail}"))
+    getrandom::fill(&mut bytes)
+        .map_err(|error| anyhow::anyhow!("the system gives no randomness: {error}"))?;
+    let mut key = prefix.to_owned();
+    for byte in bytes {
+        write!(key, "{byte:02x}")?;
+    }
+    Ok(key)
 }
 
 /// Written beside and renamed, so that a cut never leaves half a file.

@@ -32,7 +32,11 @@ async fn act(what: Control, engine: &dyn Engine) -> anyhow::Result<(bool, String
         }
         Control::Purge { queue, yes: true } => {
             let dropped = engine.purge(&queue).await?;
-            (true, format!("{dropped} jobs dropped from {queue}"), json!({ "queue": queue, "dropped": dropped }))
+            (
+                true,
+                format!("{dropped} jobs dropped from {queue}"),
+                json!({ "queue": queue, "dropped": dropped }),
+            )
         }
         Control::Purge { queue, yes: false } => {
             let depth = engine.depth(&queue).await?;

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
 use crate::{
-    cli::DevArgs, config::Config, embedded::Embedded, output, roles::Roles, seed, seed::DemoKeys, signals::Stop,
+    cli::DevArgs, config::Config, embedded::Embedded, output, roles::Roles, seed, seed::DemoKeys,
+    signals::Stop,
 };
 
 /// What a user, or a program reading `--json`, needs to begin.
@@ -44,7 +45,11 @@ pub(super) async fn run(args: DevArgs, config: Config, as_json: bool) -> anyhow:
         mail_folder: std::path::absolute(files.folder.join("mail"))?,
         start_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
     };
-    if as_json { output::json(&ready)? } else { output::text(&banner(&ready))? }
+    if as_json {
+        output::json(&ready)?
+    } else {
+        output::text(&banner(&ready))?
+    }
     roles.until_stopped(&stop).await
 }
 

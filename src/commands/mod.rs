@@ -10,14 +10,14 @@ mod redrive;
 use std::process::ExitCode;
 
 use crate::{
-    cli::{Cli, Command},
+    cli::{Cli, Command, DevArgs},
     config::Config,
 };
 
 /// Runs the command, `dev` when none is named.
 pub(crate) async fn run(cli: Cli, config: Config) -> anyhow::Result<ExitCode> {
     let json = cli.global.json;
-    match cli.command.unwrap_or_else(|| Command::Dev(Default::default())) {
+    match cli.command.unwrap_or_else(|| Command::Dev(DevArgs::default())) {
         Command::Dev(args) => dev::run(args, config, json).await?,
         Command::Inspect(what) => inspect::run(what, &config, json).await?,
         Command::Control(what) => return control::run(what, &config, json).await,

@@ -167,10 +167,7 @@ impl Config {
                 smtp_url: r.text("mail", "smtp_url"),
             },
             webhooks: Webhooks { allow_loopback: r.value("webhooks", "allow_loopback", false) },
-            log: Log {
-                filter: r.text("log", "filter"),
-                format: r.value("log", "format", LogFormat::Text),
-            },
+            log: Log { filter: r.text("log", "filter"), format: r.value("log", "format", LogFormat::Text) },
             shown: r.shown(&[("mail", "smtp_url")]),
         };
         config.check_across(r);
@@ -232,7 +229,9 @@ mod tests {
         ])
         .expect_err("invalid")
         .to_string();
-        for name in ["server.listen", "checkout.burst", "log.format", "ORDERWORKS_LOG_COLOUR", "mail.smtp_url"] {
+        for name in
+            ["server.listen", "checkout.burst", "log.format", "ORDERWORKS_LOG_COLOUR", "mail.smtp_url"]
+        {
             assert!(error.contains(name), "{name} is missing in: {error}");
         }
     }
@@ -241,7 +240,8 @@ mod tests {
     fn a_file_with_unknown_settings_or_bad_syntax_is_refused() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("orderworks.toml");
-        std::fs::write(&file, "[server]\nlisten = \"127.0.0.1:1\"\nlisen = 3\n[serve]\nx = 1\n").expect("writes");
+        std::fs::write(&file, "[server]\nlisten = \"127.0.0.1:1\"\nlisen = 3\n[serve]\nx = 1\n")
+            .expect("writes");
         let error = Config::assemble(Some(&file), std::iter::empty()).expect_err("unknown").to_string();
         assert!(error.contains("server.lisen") && error.contains("serve"), "{error}");
         std::fs::write(&file, "[server\n").expect("writes");
@@ -256,6 +256,9 @@ mod tests {
             ("ORDERWORKS_MAIL_SMTP_URL", "smtps://u:canary@mail.example:465"),
         ])
         .expect("valid");
-        assert!(!format!("{:?}{}", config.shown, toml::to_string(&config.shown).expect("toml")).contains("canary"));
+        assert!(
+            !format!("{:?}{}", config.shown, toml::to_string(&config.shown).expect("toml"))
+                .contains("canary")
+        );
     }
 }

@@ -96,7 +96,9 @@ impl Reader {
     pub(super) fn value<T: DeserializeOwned>(&mut self, section: &str, key: &str, fallback: T) -> T {
         let value = self.values.get(section).and_then(|s| s.get(key)).cloned();
         let read = match value {
-            Some(value) => value.clone().try_into().map_err(|e: toml::de::Error| (value, e.message().to_owned())),
+            Some(value) => {
+                value.clone().try_into().map_err(|e: toml::de::Error| (value, e.message().to_owned()))
+            }
             None => Err((Value::Boolean(false), "is missing".to_owned())),
         };
         read.unwrap_or_else(|(value, why)| {
@@ -127,12 +129,11 @@ impl Reader {
         let mut networks = Vec::new();
         for text in texts {
             let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-            match network {
-                Ok(network) => networks.push(network),
-                Err(_) => {
-                    let why = format!("= \"{text}\": expected an address or a network such as 10.0.0.0/8");
-                    self.fault(section, key, &why);
-                }
+            if let Ok(network) = network {
+                networks.push(network);
+            } else {
+                let why = format!("= \"{text}\": expected an address or a network such as 10.0.0.0/8");
+                self.fault(section, key, &why);
             }
         }
         networks

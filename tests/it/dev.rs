@@ -61,8 +61,10 @@ async fn an_order_is_charged_fulfilled_mailed_and_notified() {
             serde_json::from_slice::<Value>(body).expect("is JSON")
         });
         let ours = bodies.filter(|b| b["data"]["id"] == *id || b["data"]["order_id"] == *id);
-        ours.map(|b| (b["sequence"].as_u64().expect("a number"), b["type"].as_str().expect("a kind").to_owned()))
-            .collect()
+        ours.map(|b| {
+            (b["sequence"].as_u64().expect("a number"), b["type"].as_str().expect("a kind").to_owned())
+        })
+        .collect()
     };
     let taken = receiver.until(|taken| about(taken).len() >= 4).await;
     let kinds: Vec<_> = about(&taken).into_values().collect();
@@ -109,10 +111,12 @@ async fn a_flaky_provider_is_retried_and_the_attempts_can_be_read() {
     assert_eq!(mails(&dev, &id).len(), 1);
     // A stop writes the attempt log out, which otherwise lags by up to a second.
     assert!(dev.stop().await.success());
-    let attempts = run_json(data.path(), &["inspect", "attempts", "--order", &id, "--kind", "charge_payment"]).await;
+    let attempts =
+        run_json(data.path(), &["inspect", "attempts", "--order", &id, "--kind", "charge_payment"]).await;
     let job = attempts[0]["job"].as_str().expect("a job").to_owned();
     let job = run_json(data.path(), &["inspect", "job", &job]).await;
-    let outcomes: Vec<_> = job["attempts"].as_array().expect("a list").iter().map(|a| a["outcome"].clone()).collect();
+    let outcomes: Vec<_> =
+        job["attempts"].as_array().expect("a list").iter().map(|a| a["outcome"].clone()).collect();
     assert_eq!(outcomes, ["retried", "retried", "completed"], "{job}");
 }
 
@@ -126,7 +130,8 @@ async fn a_restart_goes_on_where_it_stopped() {
     let dev = Dev::start(data.path()).await;
     assert_eq!(dev.ready.secret_key, keys, "the keys stay");
     assert_eq!(dev.merchant().ended(&slow).await["status"], "fulfilled");
-    let again = dev.merchant().place("slow", &order("CUP-ENAMEL", 1, "pm_sandbox_slow")).await.expect("answers");
+    let again =
+        dev.merchant().place("slow", &order("CUP-ENAMEL", 1, "pm_sandbox_slow")).await.expect("answers");
     assert_eq!(again.0, StatusCode::ACCEPTED);
     assert_eq!(again.1["id"], *slow, "the idempotency key is still known");
     assert_eq!(ledger(&dev, &slow).await.len(), 1);

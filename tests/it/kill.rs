@@ -30,7 +30,8 @@ struct Storefront {
 
 impl Storefront {
     fn new(rng: &mut fastrand::Rng) -> Self {
-        let methods = ["pm_card_visa", "pm_card_visa", "pm_card_visa", "pm_card_chargeDeclined", "pm_sandbox_flaky"];
+        let methods =
+            ["pm_card_visa", "pm_card_visa", "pm_card_visa", "pm_card_chargeDeclined", "pm_sandbox_flaky"];
         let wanted = (0..ORDERS).map(|n| {
             let sku = SKUS[rng.usize(..SKUS.len())];
             (format!("kill-{n}"), order(sku, rng.u32(1..=3), methods[rng.usize(..methods.len())]))
@@ -104,7 +105,8 @@ async fn ledger(url: &str) -> Vec<Value> {
     let mut entries: Vec<Value> = Vec::new();
     loop {
         let after = entries.last().map(|last| format!("&after={}", last["id"].as_str().expect("an id")));
-        let page = reqwest::get(format!("{url}?limit=100{}", after.unwrap_or_default())).await.expect("answers");
+        let page =
+            reqwest::get(format!("{url}?limit=100{}", after.unwrap_or_default())).await.expect("answers");
         let page: Value = page.json().await.expect("is JSON");
         entries.extend(page["data"].as_array().expect("a list").iter().cloned());
         if page["has_more"] != true {
@@ -123,7 +125,9 @@ fn check_money(orders: &[Value], ledger: &[Value]) {
     for order in orders {
         let charges = captured.remove(order["id"].as_str().expect("an id")).unwrap_or_default();
         match order["status"].as_str() {
-            Some("fulfilled") => assert_eq!(charges, [order["total_minor"].as_i64().expect("a total")], "{order}"),
+            Some("fulfilled") => {
+                assert_eq!(charges, [order["total_minor"].as_i64().expect("a total")], "{order}")
+            }
             Some("payment_failed") => assert!(charges.is_empty(), "{order}"),
             _ => panic!("not an end of this test: {order}"),
         }
@@ -135,7 +139,8 @@ fn check_money(orders: &[Value], ledger: &[Value]) {
 async fn check_stock(orders: &[Value], merchant: &Client) {
     for sku in SKUS {
         let fulfilled = orders.iter().filter(|o| o["status"] == "fulfilled");
-        let items = fulfilled.flat_map(|o| o["items"].as_array().expect("a list")).filter(|item| item["sku"] == sku);
+        let items =
+            fulfilled.flat_map(|o| o["items"].as_array().expect("a list")).filter(|item| item["sku"] == sku);
         let sold: i64 = items.map(|item| item["quantity"].as_i64().expect("a number")).sum();
         let inventory = merchant.get(&format!("/v1/inventory/{sku}")).await;
         assert_eq!(inventory["on_hand"], STOCK - sold, "{inventory}");
@@ -145,8 +150,12 @@ async fn check_stock(orders: &[Value], merchant: &Client) {
 
 /// No order stands that the storefront does not know.
 async fn check_listing(storefront: &Storefront, merchant: &Client) {
-    let listed: BTreeSet<_> =
-        merchant.all("/v1/orders").await.iter().map(|o| o["id"].as_str().expect("an id").to_owned()).collect();
+    let listed: BTreeSet<_> = merchant
+        .all("/v1/orders")
+        .await
+        .iter()
+        .map(|o| o["id"].as_str().expect("an id").to_owned())
+        .collect();
     assert_eq!(listed, storefront.accepted.values().cloned().collect::<BTreeSet<_>>());
 }
 
@@ -157,7 +166,9 @@ async fn check_webhooks(orders: &[Value], receiver: &Receiver) {
         for (_, body) in taken {
             let event: Value = serde_json::from_slice(body).expect("is JSON");
             let data = &event["data"];
-            let Some(order) = [&data["order_id"], &data["id"]].into_iter().find_map(Value::as_str) else { continue };
+            let Some(order) = [&data["order_id"], &data["id"]].into_iter().find_map(Value::as_str) else {
+                continue;
+            };
             let id = event["id"].as_str().expect("an id").parse().expect("an event id");
             let sequence = event["sequence"].as_u64().expect("a number");
             let before = seen.entry(order.to_owned()).or_default().insert(sequence, id);

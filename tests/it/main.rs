@@ -1,5 +1,7 @@
 //! The binary as its users meet it: real processes, real HTTP, real kills.
 
+#![expect(clippy::expect_used, clippy::panic, reason = "a panic is how a test fails, also in its helpers")]
+
 mod cli;
 mod dev;
 mod kill;

@@ -13,7 +13,8 @@ pub(super) struct Machine {
 
 impl Machine {
     pub(super) fn read() -> Self {
-        let processor = field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown processor".to_owned());
+        let processor =
+            field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown processor".to_owned());
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self { processor, cores, memory_mib: kib("/proc/meminfo", "MemTotal") / 1024 }
     }

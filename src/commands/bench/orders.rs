@@ -69,7 +69,8 @@ async fn start(data: &Path) -> anyhow::Result<(Child, Ready)> {
         .kill_on_drop(true)
         .spawn()?;
     let out = child.stdout.take().context("the server has no output")?;
-    let line = BufReader::new(out).lines().next_line().await?.context("the server ended before it was ready")?;
+    let line =
+        BufReader::new(out).lines().next_line().await?.context("the server ended before it was ready")?;
     Ok((child, serde_json::from_str(&line)?))
 }
 
@@ -95,14 +96,18 @@ async fn place(client: &reqwest::Client, ready: &Ready, number: u32) -> anyhow::
     Ok(taken)
 }
 
-async fn place_all(args: &BenchArgs, client: &reqwest::Client, ready: &Ready) -> anyhow::Result<Vec<Duration>> {
-    let bar = ProgressBar::new(u64::from(args.orders)).with_style(ProgressStyle::with_template(
-        "placing orders {wide_bar} {pos}/{len}",
-    )?);
+async fn place_all(
+    args: &BenchArgs,
+    client: &reqwest::Client,
+    ready: &Ready,
+) -> anyhow::Result<Vec<Duration>> {
+    let bar = ProgressBar::new(u64::from(args.orders))
+        .with_style(ProgressStyle::with_template("placing orders {wide_bar} {pos}/{len}")?);
     let next = Arc::new(AtomicU32::new(1));
     let mut callers = tokio::task::JoinSet::new();
     for _ in 0..args.callers {
-        let (client, ready, next, bar, last) = (client.clone(), ready.clone(), next.clone(), bar.clone(), args.orders);
+        let (client, ready, next, bar, last) =
+            (client.clone(), ready.clone(), next.clone(), bar.clone(), args.orders);
         callers.spawn(async move {
             let mut taken = Vec::new();
             loop {

@@ -18,7 +18,8 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(base: &str, key: &str) -> Self {
         drop(rustls::crypto::ring::default_provider().install_default());
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().expect("builds");
+        let http =
+            reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().expect("builds");
         Self { http, base: base.to_owned(), key: key.to_owned() }
     }
 
@@ -72,7 +73,8 @@ impl Client {
     pub(crate) async fn all(&self, path: &str) -> Vec<Value> {
         let mut items: Vec<Value> = Vec::new();
         loop {
-            let after = items.last().map(|last| format!("&starting_after={}", last["id"].as_str().expect("an id")));
+            let after =
+                items.last().map(|last| format!("&starting_after={}", last["id"].as_str().expect("an id")));
             let page = self.get(&format!("{path}?limit=100{}", after.unwrap_or_default())).await;
             items.extend(page["data"].as_array().expect("a list").iter().cloned());
             if page["has_more"] != true {

@@ -16,7 +16,7 @@ use tokio::{
 };
 
 /// Longest anything here may take; reached only when something is broken.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What `dev --json` says once it is ready.
 #[derive(Debug, Clone, Deserialize)]
@@ -37,7 +37,8 @@ pub(crate) struct Dev {
 impl Dev {
     /// Starts over `data` and waits until it is ready.
     pub(crate) async fn start(data: &Path) -> Self {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(data.join("log")).expect("a log file");
+        let log =
+            std::fs::OpenOptions::new().create(true).append(true).open(data.join("log")).expect("a log file");
         let mut child = orderworks(data)
             .args(["dev", "--json", "--listen", "127.0.0.1:0"])
             .env("ORDERWORKS_CHECKOUT_PER_KEY_PER_SECOND", "100000")
@@ -49,7 +50,8 @@ impl Dev {
             .spawn()
             .expect("spawns");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("ready in time").expect("reads");
+        let line =
+            tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("ready in time").expect("reads");
         let Some(line) = line else {
             let log = std::fs::read_to_string(data.join("log")).unwrap_or_default();
             panic!("ended before it was ready: {log}");

@@ -29,7 +29,10 @@ impl Receiver {
     }
 
     /// Waits until what was taken satisfies `enough`.
-    pub(crate) async fn until(&self, enough: impl Fn(&[(HeaderMap, Bytes)]) -> bool) -> Vec<(HeaderMap, Bytes)> {
+    pub(crate) async fn until(
+        &self,
+        enough: impl Fn(&[(HeaderMap, Bytes)]) -> bool,
+    ) -> Vec<(HeaderMap, Bytes)> {
         let wait = async {
             loop {
                 // Armed before the check, so that an arrival in between is not missed.

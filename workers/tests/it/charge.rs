@@ -28,7 +28,10 @@ async fn assert_paid_once(shop: &Shop, order: OrderId) {
     assert_eq!(kinds, [EventKind::OrderPlaced, EventKind::PaymentCaptured, EventKind::OrderPaid]);
     let ledger = shop.ledger(order).await;
     assert_eq!(ledger.len(), 1, "{ledger:?}");
-    assert_eq!((ledger[0].r#type, ledger[0].amount_minor, ledger[0].currency.as_str()), (EntryType::Charge, 2500, "EUR"));
+    assert_eq!(
+        (ledger[0].r#type, ledger[0].amount_minor, ledger[0].currency.as_str()),
+        (EntryType::Charge, 2500, "EUR")
+    );
     let payment = shop.payments.payment(PaymentId::of_order(order)).await.expect("reads").expect("a payment");
     let reference = ledger[0].id.clone();
     assert_eq!(payment.decision, Some(Decision::Captured { provider_reference: reference }));
@@ -139,8 +142,11 @@ async fn a_provider_that_is_away_or_refuses_our_key_leaves_the_order_pending() {
         (away.as_str(), "sk_sandbox_test", "provider_unavailable"),
         (shop.sandbox_url.as_str(), "sk_wrong", "provider_authentication"),
     ] {
-        let config =
-            SandboxConfig { url: url.parse().expect("a URL"), api_key: key.into(), timeout: Duration::from_secs(5) };
+        let config = SandboxConfig {
+            url: url.parse().expect("a URL"),
+            api_key: key.into(),
+            timeout: Duration::from_secs(5),
+        };
         let provider = SandboxProvider::new(config, shop.ambient.clone()).expect("a client");
         let env = shop.env_with(Arc::clone(&shop.payments), Arc::new(provider));
         let error = job.run(&context(env)).await.expect_err("fails");
@@ -211,7 +217,10 @@ async fn a_cancelled_order_is_not_charged_and_watched_until_no_call_can_be_under
     let crash = CrashAt::new(Step::Begin);
     let payments = CrashingPayments { inner: Arc::clone(&shop.payments), crash: crash.clone() };
     crash.run(&job, &context(shop.env_with(Arc::new(payments), Arc::new(shop.provider.clone())))).await;
-    shop.orders.cancel(shop.merchant, order.id, "customer_request", shop.ambient.now()).await.expect("cancels");
+    shop.orders
+        .cancel(shop.merchant, order.id, "customer_request", shop.ambient.now())
+        .await
+        .expect("cancels");
 
     let error = shop.run(&job).await.expect_err("waits");
     let JobError::Snooze(wait) = error else { panic!("{error:?}") };
@@ -220,7 +229,10 @@ async fn a_cancelled_order_is_not_charged_and_watched_until_no_call_can_be_under
     assert!(shop.ledger(order.id).await.is_empty());
 
     let untouched = shop.place("pm_card_visa").await;
-    shop.orders.cancel(shop.merchant, untouched.id, "customer_request", shop.ambient.now()).await.expect("cancels");
+    shop.orders
+        .cancel(shop.merchant, untouched.id, "customer_request", shop.ambient.now())
+        .await
+        .expect("cancels");
     shop.run(&ChargePayment { order: untouched.id }).await.expect("nothing to do");
     assert!(shop.payments.payment(PaymentId::of_order(untouched.id)).await.expect("reads").is_none());
 }
@@ -240,7 +252,8 @@ impl PaymentProvider for Overtaken {
     async fn capture(&self, request: &CaptureRequest) -> Result<ChargeOutcome, ProviderError> {
         let outcome = self.inner.capture(request).await;
         let payment = PaymentId::of_order(request.order);
-        let begun = self.payments.begin_attempt(payment, "another", Timestamp::UNIX_EPOCH).await.expect("begins");
+        let begun =
+            self.payments.begin_attempt(payment, "another", Timestamp::UNIX_EPOCH).await.expect("begins");
         assert_eq!(begun, Begun::Attempt { epoch: 2 });
         outcome
     }
@@ -263,7 +276,8 @@ async fn a_stale_epoch_writes_nothing_and_the_newer_attempt_finds_the_same_charg
     let env = shop.env_with(Arc::clone(&shop.payments), Arc::new(overtaken));
     job.run(&context(env)).await.expect("stops quietly");
     assert_eq!(shop.status(order.id).await, OrderStatus::Pending);
-    let payment = shop.payments.payment(PaymentId::of_order(order.id)).await.expect("reads").expect("a payment");
+    let payment =
+        shop.payments.payment(PaymentId::of_order(order.id)).await.expect("reads").expect("a payment");
     assert_eq!(payment.decision, None);
     shop.run(&job).await.expect("runs");
     assert_paid_once(&shop, order.id).await;
@@ -272,6 +286,7 @@ async fn a_stale_epoch_writes_nothing_and_the_newer_attempt_finds_the_same_charg
 #[tokio::test]
 async fn an_unknown_order_is_cancelled() {
     let shop = Shop::open().await;
-    let error = shop.run(&ChargePayment { order: OrderId::fresh(&shop.ambient) }).await.expect_err("no order");
+    let error =
+        shop.run(&ChargePayment { order: OrderId::fresh(&shop.ambient) }).await.expect_err("no order");
     assert!(matches!(error, JobError::Cancel(_)), "{error:?}");
 }

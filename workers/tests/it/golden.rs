@@ -22,13 +22,17 @@ fn check<J: Job + PartialEq + std::fmt::Debug>(job: &J, golden: &str) -> &'stati
 #[test]
 fn payloads_of_every_kind_stay_readable() {
     let (order, refund) = (OrderId(ID), RefundId(ID));
-    let webhook = DeliverWebhook { endpoint: EndpointId(ID), event: EventId(ID), order: Some(order), again: false };
+    let webhook =
+        DeliverWebhook { endpoint: EndpointId(ID), event: EventId(ID), order: Some(order), again: false };
     let mail = SendEmail { order, template: Template::OrderConfirmation };
     let checked = [
         check(&ChargePayment { order }, include_str!("golden/charge_payment.json")),
         check(&webhook, include_str!("golden/deliver_webhook.json")),
         check(&FulfilOrder { order }, include_str!("golden/fulfil_order.json")),
-        check(&RefundPayment { order, refund, amount_minor: 1250 }, include_str!("golden/refund_payment.json")),
+        check(
+            &RefundPayment { order, refund, amount_minor: 1250 },
+            include_str!("golden/refund_payment.json"),
+        ),
         check(&mail, include_str!("golden/send_email.json")),
     ];
     assert_eq!(workers::registry().expect("distinct kinds").kinds(), checked);

@@ -38,12 +38,17 @@ async fn a_confirmation_says_the_same_in_text_and_html() {
     assert!(headers.contains("Date: "), "{headers}");
     let body = plain(&mail);
     assert!(body.contains("text/plain") && body.contains("text/html"), "{body}");
-    for part in ["2 x Mug <large>: 25.00 EUR", "2 &times; Mug &#60;large&#62;", "Total: 25.00 EUR", "Ada L\u{f6}we"] {
+    for part in
+        ["2 x Mug <large>: 25.00 EUR", "2 &times; Mug &#60;large&#62;", "Total: 25.00 EUR", "Ada L\u{f6}we"]
+    {
         assert!(body.contains(part), "{part} in {body}");
     }
     let records = shop.orders.mails(order.id).await.expect("reads");
     assert_eq!(records.len(), 1);
-    assert_eq!((records[0].template.as_str(), records[0].message_id.as_str()), ("order_confirmation", message_id.as_str()));
+    assert_eq!(
+        (records[0].template.as_str(), records[0].message_id.as_str()),
+        ("order_confirmation", message_id.as_str())
+    );
     assert_eq!(std::fs::read_dir(shop.mail_folder()).expect("a folder").count(), 1, "no part is left behind");
 }
 
@@ -91,7 +96,8 @@ async fn names_and_references_cannot_add_headers_or_markup() {
     order.customer.name = "Eve\r\nBcc: all@victims.example\r\n\r\n<script>alert(1)</script>".to_owned();
     order.reference = Some("1\r\nX-Evil: yes".to_owned());
     let mailer = Mailer::file(shop.mail_folder(), FROM).expect("a mailer");
-    let mail = OrderMail { order: &order, template: Template::OrderConfirmation, shop: "Shop\r\nX-Evil: yes" };
+    let mail =
+        OrderMail { order: &order, template: Template::OrderConfirmation, shop: "Shop\r\nX-Evil: yes" };
     mailer.send(&mail, shop.ambient.now()).await.expect("writes");
     let written = read(&shop, &order, Template::OrderConfirmation);
     let (headers, body) = written.split_once("\r\n\r\n").expect("headers and a body");

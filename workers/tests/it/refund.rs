@@ -93,7 +93,10 @@ async fn a_paid_order_is_shipped_once_and_others_are_not() {
     assert_eq!((mug.on_hand, mug.reserved), (998, 0));
 
     let cancelled = paid(&shop).await;
-    shop.orders.cancel(shop.merchant, cancelled, "customer_request", shop.ambient.now()).await.expect("cancels");
+    shop.orders
+        .cancel(shop.merchant, cancelled, "customer_request", shop.ambient.now())
+        .await
+        .expect("cancels");
     let error = shop.run(&FulfilOrder { order: cancelled }).await.expect_err("not any more");
     assert!(matches!(&error, JobError::Cancel(_)) && error.describe() == "order_cancelled", "{error:?}");
     let pending = shop.place("pm_card_visa").await;

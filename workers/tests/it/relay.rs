@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use jobs::{
     Engine, Envelope, JobId,
     engine::{
-        Cancelled, Capabilities, ConsumeOptions, Consumer, DeadFilter, Depth, EngineError, HeldJob, JobFilter,
-        Published, QueueSpec,
+        Cancelled, Capabilities, ConsumeOptions, Consumer, DeadFilter, Depth, EngineError, HeldJob,
+        JobFilter, Published, QueueSpec,
     },
     sqlite::SqliteEngine,
 };
@@ -76,7 +76,11 @@ impl Engine for Gate {
     async fn publish(&self, envelopes: Vec<Envelope>) -> Result<Vec<Published>, EngineError> {
         if self.down.load(Ordering::SeqCst) {
             self.reached.notify_one();
-            return Err(EngineError::Unavailable { engine: "gate", detail: "closed".to_owned(), source: None });
+            return Err(EngineError::Unavailable {
+                engine: "gate",
+                detail: "closed".to_owned(),
+                source: None,
+            });
         }
         let published = self.inner.publish(envelopes).await;
         if self.crash_after_publish.load(Ordering::SeqCst) {

@@ -39,7 +39,10 @@ async fn declines_are_answers_and_no_ledger_entries() {
     let shop = Shop::open().await;
     let (status, body) = shop.sandbox_post("/v1/charges", "d1", charge(100, "pm_card_chargeDeclined")).await;
     let body: Value = serde_json::from_str(&body).expect("JSON");
-    assert_eq!((status, &body["status"], &body["decline_code"]), (200, &json!("declined"), &json!("card_declined")));
+    assert_eq!(
+        (status, &body["status"], &body["decline_code"]),
+        (200, &json!("declined"), &json!("card_declined"))
+    );
     assert_eq!(shop.ledger_summary().await.charges, 0);
 }
 

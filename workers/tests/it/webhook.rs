@@ -71,7 +71,10 @@ async fn what_was_delivered_is_not_sent_again_unless_asked_for() {
     assert!(receiver.is_empty());
     shop.run(&DeliverWebhook { again: true, ..job }).await.expect("delivers again");
     let second = receiver.next().await;
-    assert_eq!((first.body.clone(), first.header("webhook-id")), (second.body.clone(), second.header("webhook-id")));
+    assert_eq!(
+        (first.body.clone(), first.header("webhook-id")),
+        (second.body.clone(), second.header("webhook-id"))
+    );
 }
 
 #[tokio::test]
@@ -89,7 +92,10 @@ async fn failures_are_logged_and_follow_the_schedule() {
     }
     let log = attempts(&shop, order).await;
     let statuses: Vec<_> = log.iter().map(|a| (a.status, a.error.as_deref())).collect();
-    assert_eq!(statuses, [(Some(500), Some("status")), (Some(302), Some("status")), (Some(404), Some("status"))]);
+    assert_eq!(
+        statuses,
+        [(Some(500), Some("status")), (Some(302), Some("status")), (Some(404), Some("status"))]
+    );
     let Backoff::Table(schedule) = DeliverWebhook::BACKOFF else { panic!("a table") };
     assert_eq!(schedule.iter().sum::<Duration>(), Duration::from_secs(5 + 35 * 60 + 75 * 3600));
     assert_eq!(usize::try_from(DeliverWebhook::MAX_ATTEMPTS).expect("fits"), schedule.len() + 1);

@@ -13,9 +13,7 @@ use store::{
 use tokio::sync::Notify;
 use workers::{
     Env,
-    provider::{
-        CaptureRequest, ChargeOutcome, PaymentProvider, ProviderError, RefundOutcome, RefundRequest,
-    },
+    provider::{CaptureRequest, ChargeOutcome, PaymentProvider, ProviderError, RefundOutcome, RefundRequest},
 };
 
 /// A step of a charge or a refund.

@@ -8,9 +8,7 @@ use secrecy::SecretString;
 use store::{
     OrderStore, PaymentStore,
     catalog::{InventoryPut, ProductData},
-    domain::{
-        Customer, EndpointId, EventKind, MerchantId, Order, OrderId, OrderStatus,
-    },
+    domain::{Customer, EndpointId, EventKind, MerchantId, Order, OrderId, OrderStatus},
     orders::{IdempotencyKey, NewLine, NewOrder, Placement},
     outbox::{OutboxBody, OutboxMessage},
     sqlite::{SqliteOrders, SqlitePayments},
@@ -71,14 +69,22 @@ impl Shop {
         let orders = SqliteOrders::open(&path("orders.db"), ambient.clone()).await.expect("opens");
         let payments = SqlitePayments::open(&path("payments.db"), ambient.clone()).await.expect("opens");
         let key = SecretString::from(API_KEY);
-        let server = SandboxServer::open(&path("sandbox.db"), key.clone(), ambient.clone()).await.expect("opens");
+        let server =
+            SandboxServer::open(&path("sandbox.db"), key.clone(), ambient.clone()).await.expect("opens");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let sandbox_url = format!("http://{}", listener.local_addr().expect("bound"));
         tokio::spawn(server.run(listener, std::future::pending()));
         let provider = sandbox_client(&sandbox_url, Duration::from_secs(5), ambient.clone());
         let merchant = MerchantId::fresh(&ambient);
-        let shop =
-            Self { ambient, merchant, orders: Arc::new(orders), payments: Arc::new(payments), provider, sandbox_url, folder };
+        let shop = Self {
+            ambient,
+            merchant,
+            orders: Arc::new(orders),
+            payments: Arc::new(payments),
+            provider,
+            sandbox_url,
+            folder,
+        };
         shop.stock().await;
         shop
     }
@@ -110,7 +116,11 @@ impl Shop {
         self.env_with(Arc::clone(&self.payments), Arc::new(self.provider.clone()))
     }
 
-    pub(crate) fn env_with(&self, payments: Arc<dyn PaymentStore>, provider: Arc<dyn PaymentProvider>) -> Env {
+    pub(crate) fn env_with(
+        &self,
+        payments: Arc<dyn PaymentStore>,
+        provider: Arc<dyn PaymentProvider>,
+    ) -> Env {
         let policy = UrlPolicy { allow_loopback: true };
         Env::new(Parts {
             orders: Arc::clone(&self.orders),
