@@ -173,8 +173,7 @@ pub(crate) struct RedriveArgs {
     /// Only this kind
     #[arg(long)]
     pub(crate) kind: Option<String>,
-    /// Only this reason: exhausted, `unknown_kind`, undecodable or crashed
-    #[arg(long, value_parser = dead_reason)]
+    #[arg(long, value_parser = dead_reason, help = "Only this reason: exhausted, unknown_kind, undecodable or crashed")]
     pub(crate) reason: Option<DeadReason>,
     /// Only errors containing this text
     #[arg(long)]

@@ -46,9 +46,9 @@ pub(super) async fn run(args: DevArgs, config: Config, as_json: bool) -> anyhow:
         start_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
     };
     if as_json {
-        output::json(&ready)?
+        output::json(&ready)?;
     } else {
-        output::text(&banner(&ready))?
+        output::text(&banner(&ready))?;
     }
     roles.until_stopped(&stop).await
 }

@@ -126,7 +126,7 @@ fn check_money(orders: &[Value], ledger: &[Value]) {
         let charges = captured.remove(order["id"].as_str().expect("an id")).unwrap_or_default();
         match order["status"].as_str() {
             Some("fulfilled") => {
-                assert_eq!(charges, [order["total_minor"].as_i64().expect("a total")], "{order}")
+                assert_eq!(charges, [order["total_minor"].as_i64().expect("a total")], "{order}");
             }
             Some("payment_failed") => assert!(charges.is_empty(), "{order}"),
             _ => panic!("not an end of this test: {order}"),
