@@ -76,6 +76,8 @@ pub(crate) struct DevArgs {
 pub(crate) enum Inspect {
     /// How full each queue is
     Queues,
+    /// Who works on which queue
+    Workers,
     /// Jobs held by the queues, oldest first
     Jobs(JobsArgs),
     /// One job: where it stands and every attempt

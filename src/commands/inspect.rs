@@ -6,6 +6,7 @@ use jobs::{
     Engine, JobId,
     engine::{HeldJob, HeldState, JobFilter},
     records::{AttemptRecord, RecordFilter, RecordStore},
+    sqlite::SqliteEngine,
 };
 use serde_json::json;
 
@@ -20,6 +21,7 @@ pub(super) async fn run(what: Inspect, config: &Config, as_json: bool) -> anyhow
     let records = engine.records();
     match what {
         Inspect::Queues => queues(&engine, as_json).await,
+        Inspect::Workers => workers(&engine, as_json).await,
         Inspect::Jobs(args) => jobs(&engine, args, as_json).await,
         Inspect::Job { id } => job(&engine, &records, id, as_json).await,
         Inspect::Attempts(args) => attempts(&records, args, as_json).await,
@@ -50,6 +52,22 @@ async fn queues(engine: &dyn Engine, as_json: bool) -> anyhow::Result<()> {
         })
         .collect();
     output::table(["QUEUE", "READY", "DELAYED", "RUNNING", "DEAD", "OLDEST", ""], &rows)
+}
+
+async fn workers(engine: &SqliteEngine, as_json: bool) -> anyhow::Result<()> {
+    let consumers = engine.consumers().await?;
+    if as_json {
+        return output::json(&consumers);
+    }
+    let now = Ambient::system().now();
+    let rows: Vec<_> = consumers
+        .into_iter()
+        .map(|c| {
+            let lease = if c.lease_until < now { "run out".to_owned() } else { age(c.lease_until, now) };
+            [c.name, c.queue, c.jobs.to_string(), lease]
+        })
+        .collect();
+    output::table(["WORKER", "QUEUE", "JOBS", "LEASE"], &rows)
 }
 
 async fn jobs(engine: &dyn Engine, args: JobsArgs, as_json: bool) -> anyhow::Result<()> {

@@ -30,6 +30,11 @@ async fn inspect_and_control_work_while_dev_runs() {
     assert_eq!(merchant.ended(&id).await["status"], "fulfilled");
     let (ok, out, _) = run(data.path(), &["inspect", "queues"]).await;
     assert!(ok && out.starts_with("QUEUE"), "{out}");
+    let workers = run_json(data.path(), &["inspect", "workers"]).await;
+    assert_eq!(workers.as_array().map(Vec::len), Some(4), "one consumer per queue: {workers}");
+    assert!(dev.stop().await.success());
+    let workers = run_json(data.path(), &["inspect", "workers"]).await;
+    assert_eq!(workers.as_array().map(Vec::len), Some(0), "an orderly stop leaves no lease: {workers}");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Looking at queues and jobs, over the readers: never in the writer's way, without side effects.
 
 use base::Timestamp;
+use serde::Serialize;
 use sqlx::{Row, Sqlite};
 
 use super::{
@@ -22,7 +23,40 @@ macro_rules! held_columns {
     };
 }
 
+/// A consumer, as its lease shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ConsumerInfo {
+    /// [`crate::engine::ConsumeOptions::name`].
+    pub name: String,
+    /// The queue it consumes.
+    pub queue: String,
+    /// Jobs handed to it and not settled, the prefetched ones included.
+    pub jobs: u64,
+    /// Until when its jobs are its own; renewed while it lives.
+    pub lease_until: Timestamp,
+}
+
 impl Inner {
+    pub(super) async fn consumers(&self) -> Result<Vec<ConsumerInfo>, EngineError> {
+        let rows = sqlx::query(
+            "SELECT name, queue, lease_until,
+               (SELECT count(*) FROM jobs WHERE state = 'running' AND jobs.queue = c.queue
+                  AND jobs.consumer = c.session) AS jobs
+             FROM consumers AS c ORDER BY queue, name, session LIMIT ?1",
+        )
+        .bind(LIST_MAX)
+        .fetch_all(self.database.readers())
+        .await
+        .map_err(Fault::from)?;
+        let info = rows.into_iter().map(|row| ConsumerInfo {
+            name: row.get("name"),
+            queue: row.get("queue"),
+            jobs: row.get::<i64, _>("jobs").unsigned_abs(),
+            lease_until: Timestamp::from_millisecond(row.get("lease_until")).unwrap_or(Timestamp::MIN),
+        });
+        Ok(info.collect())
+    }
+
     pub(super) async fn queue_names(&self) -> Result<Vec<String>, EngineError> {
         let names = sqlx::query_scalar("SELECT name FROM queues ORDER BY name");
         Ok(names.fetch_all(self.database.readers()).await.map_err(Fault::from)?)

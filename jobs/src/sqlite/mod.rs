@@ -35,6 +35,7 @@ use base::{
 use futures::future::BoxFuture;
 use sqlx::SqliteConnection;
 
+pub use self::inspect::ConsumerInfo;
 pub use self::records::SqliteRecords;
 use self::{consumer::Shared, fault::Fault, wake::Wakes};
 use crate::{
@@ -88,6 +89,12 @@ impl SqliteEngine {
     /// The log of attempts in the same file.
     pub fn records(&self) -> SqliteRecords {
         SqliteRecords::new(self.inner.database.clone())
+    }
+
+    /// The consumers of all processes that hold a lease in this file, by queue. One whose lease has run out is
+    /// dead or stopped, and not yet cleared away.
+    pub async fn consumers(&self) -> Result<Vec<ConsumerInfo>, EngineError> {
+        self.inner.consumers().await
     }
 
     /// Gives back at once what consumers of earlier processes held, each job charged one crash, so that a restart
