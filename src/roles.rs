@@ -6,6 +6,7 @@ use anyhow::Context;
 use api::{ApiConfig, ApiParts, ApiState, CheckoutLimits, ServerLimits};
 use base::Ambient;
 use jobs::{
+    engine::QueueSpec,
     recorder::{Recorder, RecorderConfig},
     worker::Workers,
 };
@@ -60,6 +61,9 @@ impl Roles {
         );
         let env = environment(config, files, &sandbox, ambient)?;
         let queue: Arc<dyn jobs::Engine> = Arc::new(files.queue.clone());
+        // Before anything runs: the relay may be first to publish, and a stop may come before the workers' own turn.
+        let queues: Vec<_> = config.workers.queues.iter().map(|(name, _)| QueueSpec::new(name)).collect();
+        queue.declare(&queues).await?;
         let workers = pool(config, env, Arc::clone(&queue), recorder.clone(), ambient, stop)?;
         let relay = Relay::new(Arc::new(files.orders.clone()), queue, ambient.clone(), NAME);
         let checks: Vec<Arc<dyn api::HealthCheck>> =
