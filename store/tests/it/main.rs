@@ -2,5 +2,6 @@
 
 #![expect(clippy::expect_used, reason = "a failing test says so; helpers are not seen as tests")]
 
+mod sqlite_orders;
 mod sqlite_payments;
 mod util;
