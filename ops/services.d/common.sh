@@ -104,7 +104,7 @@ prepare_folder() {
   mkdir -p "$DATA"
   [[ $(stat -c %u "$DATA") == "$EUID" ]] ||
     die "$DATA belongs to $(stat -c %U "$DATA"): run as that user or set ORDERWORKS_SERVICES_DIR"
-  mkdir -p "$DATA"/{run,log,tmp}
+  mkdir -p "$DATA"/{run,log,tmp,prometheus-targets}
   chmod 1777 "$DATA/tmp"
   exec 9>"$DATA/lock"
   flock -w 600 9 || die "another 'ops/services' holds $DATA/lock"

@@ -47,12 +47,13 @@ container_stop() {
 # Settings files are mounted and read by the users inside the containers; the folder cannot be listed.
 containers_settings() {
   local key dir=$DATA/containers
-  mkdir -p "$dir" "$DATA/prometheus-targets"
+  mkdir -p "$dir"
   chmod 711 "$dir"
   { echo 'listeners.tcp.1 = 0.0.0.0:5672' && rabbitmq_common; } >"$dir/rabbitmq.conf"
   echo '[rabbitmq_management,rabbitmq_prometheus].' >"$dir/enabled_plugins"
   redis_common >"$dir/redis.conf"
-  prometheus_settings localhost:9090 rabbitmq:15692 /targets >"$dir/prometheus.yml"
+  prometheus_settings localhost:9090 /targets >"$dir/prometheus.yml"
+  prometheus_target rabbitmq rabbitmq:15692
   {
     echo "SETTINGS=$dir"
     echo "TARGETS=$DATA/prometheus-targets"

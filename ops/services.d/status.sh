@@ -13,17 +13,23 @@ status_command() {
 }
 
 status_one() {
-  local process state number url answer=ready failed=0
-  "$1_ready" >/dev/null 2>&1 || answer='no answer'
+  local process state number url failed=0
   for process in $(processes "$1"); do
-    state=$answer
-    alive "$process" || state=down
+    state=ready
+    if ! alive "$process"; then
+      state=down
+    elif ! answers "$1" "$process" >/dev/null 2>&1; then
+      state='no answer'
+    fi
     [[ $state == ready ]] || failed=1
     read -r number url < <("$1_address" "$process" | hide_password)
     printf '%-12s %-10s %-8s %-6s %s\n' "$process" "$state" "$(pid_of "$process" || echo -)" "${number:--}" "$url"
   done
   return "$failed"
 }
+
+# One process of a server may answer while another does not.
+answers() { if defined "$1_answers"; then "$1_answers" "$2"; else "$1_ready"; fi; }
 
 logs_command() {
   local name process containers files=() tail=(tail -n 100)

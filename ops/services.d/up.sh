@@ -6,10 +6,11 @@
 #   NAME_ready         one attempt; 0 when truly ready
 #   NAME_env           lines "VARIABLE=value" for tests
 #   NAME_address P     "port url" of process P, for `status`
-# and where they apply NAME_needs, NAME_install, NAME_processes, NAME_stop, NAME_settle, NAME_before.
+# and where they apply NAME_needs, NAME_install, NAME_processes, NAME_stop, NAME_settle, NAME_before,
+# NAME_answers P (process P alone).
 
 up_command() {
-  local wanted first=() second=() name
+  local wanted first=() second=() name primary
   prepare_folder
   wanted=$(wanted_names)
   for name in $wanted; do
@@ -21,11 +22,24 @@ up_command() {
   # Expected from here on: what fails to start below is then reported by `status`.
   expect "$(ordered "$(expected) $wanted")"
   before "${first[@]}" "${second[@]}"
+  primary=$(port postgres)
   claim "${first[@]}" "${second[@]}"
+  [[ $(port postgres) == "$primary" ]] || follow_primary
+  write_env
   up_wave "${first[@]}"
   ((${#second[@]} == 0)) || up_wave "${second[@]}"
-  write_env
   print_urls
+}
+
+# PostgreSQL moves to another port: what connects to it starts anew. Adds to `second`.
+follow_primary() {
+  local name
+  [[ $MODE == packages ]] || return 0
+  for name in replica pgbouncer; do
+    any_alive "$name" || continue
+    stop_one "$name"
+    contains "$name" "${second[@]}" || second+=("$name")
+  done
 }
 
 # Without names: the defaults and whatever an earlier `up` started and no `down` has stopped.

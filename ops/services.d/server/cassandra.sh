@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Cassandra 5 from Maven Central: one node on 127.0.0.1, or a ring of three on 127.0.0.1-3.
-# A ring grows from one to three and never shrinks: remove the data folder for that.
+# A ring grows from one to three and never shrinks: remove its folder for that.
 
 CASSANDRA_VERSION=5.0.7
 
@@ -20,9 +20,20 @@ cassandra_address() { echo "$(port cassandra) 127.0.0.${1#cassandra-}:$(port cas
 
 remember_cassandra_nodes() {
   [[ -n $CASSANDRA_NODES ]] || return 0
-  [[ $CASSANDRA_NODES == 3 || $(cassandra_nodes) == 1 ]] ||
-    die "the ring has three members: down, then remove $DATA/cassandra*, to start with one again"
+  [[ $CASSANDRA_NODES == 3 || ! -e $DATA/cassandra/node-2 ]] ||
+    die "the ring has three members: down, then remove $DATA/cassandra, to start with one again"
   remember settings cassandra_nodes "$CASSANDRA_NODES"
+}
+
+# Together: each drains and says goodbye for some seconds.
+cassandra_stop() {
+  local process pids=() pid failed=0
+  for process in $(cassandra_processes); do
+    stop_process "$process" TERM 30 &
+    pids+=("$!")
+  done
+  for pid in "${pids[@]}"; do wait "$pid" || failed=1; done
+  return "$failed"
 }
 
 java_17() {
@@ -61,6 +72,7 @@ cassandra_ready() {
     cassandra_node_ready "$node" "$((nodes - 1))" || return 1
   done
 }
+cassandra_answers() { cassandra_node_ready "${1#cassandra-}" "$(($(cassandra_nodes) - 1))"; }
 cassandra_node_ready() { probe cassandra "127.0.0.$1" "$(port cassandra)" "$2"; }
 
 # Members of the ring start together; newcomers join one after the other, as Cassandra demands.

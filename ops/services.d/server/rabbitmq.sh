@@ -20,6 +20,7 @@ TEXT
 }
 rabbitmq_processes() { [[ $MODE == containers ]] && echo rabbitmq || echo rabbitmq epmd; }
 rabbitmq_ready() { PROBE_PASSWORD=$(secret rabbitmq) probe rabbitmq "$(port rabbitmq_management)"; }
+rabbitmq_answers() { [[ $1 == epmd ]] || rabbitmq_ready; }
 rabbitmq_settle() { PROBE_PASSWORD=$(secret rabbitmq) probe rabbitmq_settle "$(port rabbitmq_management)"; }
 rabbitmq_url() { echo "$1://orderworks:$(secret rabbitmq)@127.0.0.1:$2"; }
 rabbitmq_env() {
@@ -47,6 +48,7 @@ rabbitmq_start() {
   alive epmd || launch epmd "$user" /usr/bin/epmd -address 127.0.0.1 -port "$(port rabbitmq_epmd)"
   ! alive rabbitmq || return 0
   rabbitmq_settings "$user" "$dir"
+  prometheus_target rabbitmq "127.0.0.1:$(port rabbitmq_prometheus)"
   # RUNNING_UNDER_SYSTEMD: the script becomes the server, instead of a shell that waits for it and
   # whose death by SIGKILL would leave the server behind.
   launch rabbitmq "$user" env HOME="$dir" RUNNING_UNDER_SYSTEMD=true \
