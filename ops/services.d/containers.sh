@@ -44,11 +44,10 @@ container_stop() {
   [[ ! -e $DATA/compose.env ]] || compose stop -t 30 "${list[@]}"
 }
 
-# Settings files are mounted and read by the users inside the containers; the folder cannot be listed.
+# Settings files are mounted and hold no secret: passwords go by compose.env, which is private.
 containers_settings() {
   local key dir=$DATA/containers
   mkdir -p "$dir"
-  chmod 711 "$dir"
   { echo 'listeners.tcp.1 = 0.0.0.0:5672' && rabbitmq_common; } >"$dir/rabbitmq.conf"
   echo '[rabbitmq_management,rabbitmq_prometheus].' >"$dir/enabled_plugins"
   redis_common >"$dir/redis.conf"
@@ -60,6 +59,6 @@ containers_settings() {
     for key in postgres replica pgbouncer rabbitmq rabbitmq_management rabbitmq_prometheus redis cassandra prometheus; do
       echo "PORT_${key^^}=$(port "$key")"
     done
-    for key in postgres replicator; do echo "PASSWORD_${key^^}=$(secret "$key")"; done
+    for key in postgres replicator rabbitmq redis; do echo "PASSWORD_${key^^}=$(secret "$key")"; done
   } | put "$(id -un)" "$DATA/compose.env"
 }

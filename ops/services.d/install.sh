@@ -26,11 +26,12 @@ apt_install() {
     root=(sudo)
   fi
   say "installing $*"
-  forbid_autostart "${root[@]}"
-  apt_get "$log" "${root[@]}" -- "$@" ||
-    { "${root[@]}" apt-get update -qq >>"$log" 2>&1 && apt_get "$log" "${root[@]}" -- "$@"; } ||
-    { allow_autostart "${root[@]}" && die "apt-get cannot bring $*: see $log"; }
-  allow_autostart "${root[@]}"
+  (
+    trap 'allow_autostart "${root[@]}"' EXIT
+    forbid_autostart "${root[@]}"
+    apt_get "$log" "${root[@]}" -- "$@" ||
+      { "${root[@]}" apt-get update -qq >>"$log" 2>&1 && apt_get "$log" "${root[@]}" -- "$@"; }
+  ) || die "apt-get cannot bring $*: see $log"
 }
 
 apt_get() {

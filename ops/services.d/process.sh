@@ -4,13 +4,14 @@
 
 BOOT_ID=$(</proc/sys/kernel/random/boot_id)
 
-# Prints the kernel's start time of PID in clock ticks; fails for a dead or zombie process.
+# Prints the kernel's start time of PID in clock ticks; fails for a dead process, and for a zombie
+# unless threads of it are still ending: until then it may hold its ports.
 start_time() {
   local stat fields
   stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
   # The command name may hold blanks and brackets: fields are counted from behind it.
   read -ra fields <<<"${stat##*) }"
-  [[ ${fields[0]} != Z ]] && printf '%s\n' "${fields[19]}"
+  [[ ${fields[0]} != Z || ${fields[17]} -gt 1 ]] && printf '%s\n' "${fields[19]}"
 }
 
 # Prints the pid of PROCESS if it is alive and is the one this script started.

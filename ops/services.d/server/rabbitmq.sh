@@ -61,6 +61,7 @@ rabbitmq_start() {
     "$RABBIT_SERVER"
 }
 
+# The first start creates this administrator in place of guest.
 rabbitmq_settings() {
   echo '[rabbitmq_management,rabbitmq_prometheus].' | put "$1" "$2/enabled_plugins"
   echo '[].' | put "$1" "$2/advanced.config"
@@ -71,17 +72,16 @@ management.tcp.ip = 127.0.0.1
 management.tcp.port = $(port rabbitmq_management)
 prometheus.tcp.ip = 127.0.0.1
 prometheus.tcp.port = $(port rabbitmq_prometheus)
+default_user = orderworks
+default_pass = $(secret rabbitmq)
+default_user_tags.administrator = true
 $(rabbitmq_common)
 TEXT
 }
 
-# Also for the container. The first start creates this administrator in place of guest.
-# consumer_timeout stays at its default of 30 minutes, as in production.
+# Also for the container. consumer_timeout stays at its default of 30 minutes, as in production.
 rabbitmq_common() {
   cat <<TEXT
-default_user = orderworks
-default_pass = $(secret rabbitmq)
-default_user_tags.administrator = true
 disk_free_limit.absolute = 1GB
 vm_memory_high_watermark.absolute = 1GB
 log.console = true

@@ -12,14 +12,16 @@ redis_start() {
   local user dir=$DATA/redis
   user=$(service_user redis)
   own_dir "$user" "$dir"
-  { printf 'bind 127.0.0.1\nport %s\ndir %s\n' "$(port redis)" "$dir" && redis_common; } | put "$user" "$dir/redis.conf"
+  {
+    printf 'bind 127.0.0.1\nport %s\ndir %s\nrequirepass %s\n' "$(port redis)" "$dir" "$(secret redis)"
+    redis_common
+  } | put "$user" "$dir/redis.conf"
   launch redis "$user" /usr/bin/redis-server "$dir/redis.conf"
 }
 
 # Also for the container.
 redis_common() {
-  cat <<TEXT
-requirepass $(secret redis)
+  cat <<'TEXT'
 save ""
 appendonly no
 maxmemory 256mb
