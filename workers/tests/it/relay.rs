@@ -34,7 +34,7 @@ async fn engine(shop: &Shop) -> Arc<dyn Engine> {
 fn relay(shop: &Shop, engine: Arc<dyn Engine>) -> Relay {
     let mut relay = Relay::new(Arc::clone(&shop.orders), engine, shop.ambient.clone(), "relay");
     // Long, so that what arrives in time was woken and not polled.
-    relay.poll_interval = Duration::from_secs(600);
+    relay.poll_interval = Duration::from_mins(10);
     relay
 }
 

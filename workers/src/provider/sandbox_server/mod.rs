@@ -26,7 +26,7 @@ use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use ledger::{Entry, EntryType, Summary};
+pub use ledger::{CurrencySum, Entry, EntryType, Summary};
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/sqlite/provider");
 const READERS_MAX: u32 = 2;

@@ -10,7 +10,7 @@ mod smtp_sink;
 use std::{future::Future, time::Duration};
 
 pub(crate) use crash::{CrashAt, CrashingPayments, CrashingProvider, Step};
-pub(crate) use receiver::{Received, Receiver};
+pub(crate) use receiver::Receiver;
 pub(crate) use shop::{SECRET, Shop, context, sandbox_client};
 pub(crate) use smtp_sink::SmtpSink;
 
