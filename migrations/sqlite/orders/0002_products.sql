@@ -3,6 +3,7 @@
 -- `event_sequence` counts the catalog events (`inventory.*`) of the product.
 --
 -- EXPLAIN QUERY PLAN
+--   reserve, release: SEARCH products USING PRIMARY KEY (merchant_id=? AND sku=?)
 --   list:             SEARCH products USING PRIMARY KEY (merchant_id=? AND sku>?)
 --   list by category: SEARCH products USING INDEX products_by_category (merchant_id=? AND category=? AND sku>?)
 --   categories:       SEARCH products USING COVERING INDEX products_by_category (merchant_id=?)

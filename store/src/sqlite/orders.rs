@@ -11,11 +11,11 @@ mod in_flight;
 mod mails;
 mod merchants;
 mod moves;
+mod order_flow;
 mod order_row;
 mod outbox;
 mod placement;
 mod refunds;
-mod relational;
 mod stock;
 #[cfg(test)]
 mod tests;

@@ -60,14 +60,18 @@ pub(super) async fn reserve(
 }
 
 // The event sequence counts up exactly when the threshold is crossed, which writes `inventory.low`.
+// Materialised and with the merchant in it, here and below, so that the plan walks the lines and finds each product
+// by its whole key; else it walks all products of the merchant.
 pub(super) const RESERVE: &str = "
+    WITH wanted (merchant_id, sku, quantity) AS MATERIALIZED (
+        SELECT ?1, value ->> 'sku', value ->> 'quantity' FROM json_each(?2))
     UPDATE products
     SET reserved = reserved + wanted.quantity,
         event_sequence = event_sequence
             + (on_hand - reserved > low_stock_at AND on_hand - reserved - wanted.quantity <= low_stock_at),
         updated_at = ?5
-    FROM (SELECT value ->> 'sku' AS sku, value ->> 'quantity' AS quantity FROM json_each(?2)) AS wanted
-    WHERE products.merchant_id = ?1 AND products.sku = wanted.sku AND products.currency = ?3
+    FROM wanted
+    WHERE products.merchant_id = wanted.merchant_id AND products.sku = wanted.sku AND products.currency = ?3
         AND products.on_hand - products.reserved >= wanted.quantity
         AND NOT EXISTS (SELECT 1 FROM idempotency_keys WHERE merchant_id = ?1 AND key = ?4)
     RETURNING sku, name, price_minor, on_hand, reserved, low_stock_at, event_sequence";
@@ -85,9 +89,11 @@ pub(super) async fn release(c: &mut SqliteConnection, order: &Order, at: Timesta
 }
 
 pub(super) const RELEASE: &str = "
-    UPDATE products SET reserved = reserved - held.quantity, updated_at = ?3
-    FROM (SELECT value ->> 'sku' AS sku, value ->> 'quantity' AS quantity FROM json_each(?2)) AS held
-    WHERE products.merchant_id = ?1 AND products.sku = held.sku";
+    WITH wanted (merchant_id, sku, quantity) AS MATERIALIZED (
+        SELECT ?1, value ->> 'sku', value ->> 'quantity' FROM json_each(?2))
+    UPDATE products SET reserved = reserved - wanted.quantity, updated_at = ?3
+    FROM wanted
+    WHERE products.merchant_id = wanted.merchant_id AND products.sku = wanted.sku";
 
 /// Takes the units an order holds out of the house; each product's event sequence counts up by one.
 pub(super) async fn ship(
@@ -107,11 +113,13 @@ pub(super) async fn ship(
 }
 
 pub(super) const SHIP: &str = "
+    WITH wanted (merchant_id, sku, quantity) AS MATERIALIZED (
+        SELECT ?1, value ->> 'sku', value ->> 'quantity' FROM json_each(?2))
     UPDATE products
-    SET reserved = reserved - held.quantity, on_hand = on_hand - held.quantity,
+    SET reserved = reserved - wanted.quantity, on_hand = on_hand - wanted.quantity,
         event_sequence = event_sequence + 1, updated_at = ?3
-    FROM (SELECT value ->> 'sku' AS sku, value ->> 'quantity' AS quantity FROM json_each(?2)) AS held
-    WHERE products.merchant_id = ?1 AND products.sku = held.sku
+    FROM wanted
+    WHERE products.merchant_id = wanted.merchant_id AND products.sku = wanted.sku
     RETURNING sku, name, price_minor, on_hand, reserved, low_stock_at, event_sequence";
 
 /// What a refused reservation needs to know of the products.

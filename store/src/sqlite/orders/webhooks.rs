@@ -8,7 +8,7 @@ use sqlx::{SqliteConnection, sqlite::SqliteRow};
 use super::{
     SqliteOrders,
     fault::{Fault, get, json, number, parsed, parsed_if_any, time, to_json},
-    relational::AFTER_ALL_IDS,
+    order_flow::AFTER_ALL_IDS,
 };
 use crate::{
     domain::{EndpointId, EventId, EventKind, MerchantId, OrderId, Page, PageRequest},

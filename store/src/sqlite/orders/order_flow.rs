@@ -21,6 +21,10 @@ pub(super) const LIST: &str =
 pub(super) const LIST_BY_STATUS: &str =
     "SELECT * FROM orders WHERE merchant_id = ?1 AND id < ?2 AND status = ?4 ORDER BY id DESC LIMIT ?3";
 
+pub(super) const EXPIRE: &str = "
+    DELETE FROM idempotency_keys WHERE rowid IN (
+        SELECT rowid FROM idempotency_keys WHERE created_at < ?1 ORDER BY created_at LIMIT ?2)";
+
 /// Sorts after every id: ids end in hexadecimal digits.
 pub(super) const AFTER_ALL_IDS: &str = "~";
 
@@ -155,11 +159,8 @@ impl Orders for SqliteOrders {
     async fn expire_idempotency(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
         let unit = self.database.write(move |c| {
             Box::pin(async move {
-                let query = sqlx::query(
-                    "DELETE FROM idempotency_keys WHERE rowid IN (
-                         SELECT rowid FROM idempotency_keys WHERE created_at < ?1 ORDER BY created_at LIMIT ?2)",
-                );
-                let done = query.bind(before.as_millisecond()).bind(limit).execute(c).await?;
+                let query = sqlx::query(EXPIRE).bind(before.as_millisecond()).bind(limit);
+                let done = query.execute(c).await?;
                 Ok::<_, Fault>(done.rows_affected())
             })
         });

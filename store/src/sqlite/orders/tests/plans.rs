@@ -1,0 +1,82 @@
+//! The plans that the migrations promise. A statement that starts to walk a table fails here, not in production.
+
+use std::collections::BTreeSet;
+
+use sqlx::{AssertSqlSafe, Row};
+
+use super::{
+    super::{catalog, order_flow, outbox, stock, webhooks},
+    Shop,
+};
+
+/// The steps that touch a table, and sorting, each once. Walking the lines of one order is no table.
+async fn steps(sql: &str) -> Vec<String> {
+    let shop = Shop::open().await;
+    let rows = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")))
+        .fetch_all(shop.store.database.readers())
+        .await
+        .expect("explains");
+    let steps: BTreeSet<String> = rows.iter().map(|row| row.get("detail")).collect();
+    let of_tables = |step: &String| {
+        let lines = ["SCAN CONSTANT ROW", "SCAN json_each VIRTUAL TABLE INDEX 1:", "SCAN wanted"];
+        let touches = ["SCAN", "SEARCH", "USE TEMP"].iter().any(|verb| step.starts_with(verb));
+        touches && !lines.contains(&step.as_str())
+    };
+    steps.into_iter().filter(of_tables).collect()
+}
+
+#[tokio::test]
+async fn lists_of_orders_walk_an_index_in_its_order() {
+    let by_merchant = "SEARCH orders USING INDEX sqlite_autoindex_orders_1 (merchant_id=? AND id<?)";
+    assert_eq!(steps(order_flow::LIST).await, [by_merchant]);
+    let by_status = "SEARCH orders USING INDEX orders_by_status (merchant_id=? AND status=? AND id<?)";
+    assert_eq!(steps(order_flow::LIST_BY_STATUS).await, [by_status]);
+    let expired = "SEARCH idempotency_keys USING COVERING INDEX idempotency_keys_by_age (created_at<?)";
+    let each = "SEARCH idempotency_keys USING INTEGER PRIMARY KEY (rowid=?)";
+    assert_eq!(steps(order_flow::EXPIRE).await, [expired, each]);
+}
+
+#[tokio::test]
+async fn the_relays_statements_walk_unsent_messages_only() {
+    let claim = [
+        "SCAN o USING INDEX outbox_unsent",
+        "SEARCH held USING INDEX outbox_held (subject=?)",
+        "SEARCH outbox USING INTEGER PRIMARY KEY (rowid=?)",
+    ];
+    assert_eq!(steps(outbox::CLAIM).await, claim);
+    let mark_sent = "SEARCH outbox USING INTEGER PRIMARY KEY (rowid=?)";
+    assert_eq!(steps(outbox::MARK_SENT).await, [mark_sent]);
+    assert_eq!(steps(outbox::BACKLOG).await, ["SCAN outbox USING INDEX outbox_unsent"]);
+}
+
+#[tokio::test]
+async fn the_event_log_is_read_by_index() {
+    let of_merchant = "SEARCH outbox USING INDEX outbox_by_merchant (merchant_id=? AND rowid<?)";
+    assert_eq!(steps(outbox::EVENTS).await, [of_merchant]);
+    let of_order = "SEARCH outbox USING INDEX outbox_by_order (order_id=? AND sequence>?)";
+    assert_eq!(steps(outbox::ORDER_EVENTS).await, [of_order]);
+}
+
+#[tokio::test]
+async fn stock_is_changed_by_its_whole_key() {
+    let product = "SEARCH products USING PRIMARY KEY (merchant_id=? AND sku=?)";
+    let key = "SEARCH idempotency_keys USING COVERING INDEX sqlite_autoindex_idempotency_keys_1 \
+               (merchant_id=? AND key=?)";
+    assert_eq!(steps(stock::RESERVE).await, [key, product]);
+    assert_eq!(steps(stock::RELEASE).await, [product]);
+    assert_eq!(steps(stock::SHIP).await, [product]);
+}
+
+#[tokio::test]
+async fn catalog_and_webhook_lists_walk_an_index_in_its_order() {
+    let by_sku = "SEARCH products USING PRIMARY KEY (merchant_id=? AND sku>?)";
+    assert_eq!(steps(catalog::LIST).await, [by_sku]);
+    let by_category =
+        "SEARCH products USING INDEX products_by_category (merchant_id=? AND category=? AND sku>?)";
+    assert_eq!(steps(catalog::LIST_BY_CATEGORY).await, [by_category]);
+    let endpoints = "SEARCH webhook_endpoints USING INDEX sqlite_autoindex_webhook_endpoints_1 \
+                     (merchant_id=? AND id<?)";
+    assert_eq!(steps(webhooks::LIST).await, [endpoints]);
+    let by_order = "SEARCH webhook_attempts USING INDEX webhook_attempts_by_order (order_id=?)";
+    assert_eq!(steps(webhooks::ATTEMPTS_OF_ORDER).await, [by_order]);
+}
