@@ -12,6 +12,7 @@ pub mod catalog;
 pub mod conformance;
 pub mod domain;
 pub mod error;
+pub mod event_data;
 pub mod merchants;
 pub mod orders;
 pub mod outbox;

@@ -2,7 +2,7 @@
 //!
 //! An engine's test binary names a function that opens an empty store and lists nothing itself:
 //!
-//! ```ignore
+//! ```text
 //! mod orders { store::order_store_suite!(crate::util::open_orders); }
 //! mod payments { store::payment_store_suite!(crate::util::open_payments); }
 //! ```

@@ -3,8 +3,18 @@
 use std::sync::Arc;
 
 use base::Ambient;
-use store::{PaymentStore, sqlite::SqlitePayments};
+use store::{
+    OrderStore, PaymentStore,
+    sqlite::{SqliteOrders, SqlitePayments},
+};
 use tempfile::TempDir;
+
+/// An opener of orders.
+pub(crate) async fn orders() -> (Arc<dyn OrderStore>, TempDir) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = SqliteOrders::open(&folder.path().join("orders.db"), Ambient::system()).await.expect("opens");
+    (Arc::new(store), folder)
+}
 
 /// An opener of payments.
 pub(crate) async fn payments() -> (Arc<dyn PaymentStore>, TempDir) {

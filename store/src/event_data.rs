@@ -1,0 +1,87 @@
+//! The `data` of an event: the object after the change, in the shape of the HTTP contract.
+//!
+//! Guarantees: no secret is in it, not even the payment provider's token; the same for every engine. Times are
+//! RFC 3339 in UTC. Fields are only ever added.
+
+use serde_json::{Value, json};
+
+use crate::{
+    domain::{Order, OrderLine, PaymentId, PaymentState},
+    orders::RefundFacts,
+};
+
+/// An order: `{object, id, status, currency, total_minor, refunded_minor, items, customer, …}`.
+pub fn order(order: &Order) -> Value {
+    json!({
+        "object": "order",
+        "id": order.id,
+        "status": order.status,
+        "status_reason": order.status_reason,
+        "currency": order.currency,
+        "total_minor": order.total_minor,
+        "refunded_minor": order.refunded_minor,
+        "items": order.lines.iter().map(item).collect::<Vec<_>>(),
+        "customer": { "email": order.customer.email, "name": order.customer.name },
+        "shipping_address": order.shipping_address,
+        "reference": order.reference,
+        "shipment": order.shipment,
+        "created_at": order.created_at,
+        "updated_at": order.updated_at,
+    })
+}
+
+/// A captured payment: `{object, id, order_id, status, amount_minor, currency}`.
+pub fn payment_captured(id: PaymentId, order: &Order, amount_minor: i64) -> Value {
+    payment(id, order, PaymentState::Captured, amount_minor)
+}
+
+/// A declined payment: the same, with `code`.
+pub fn payment_failed(id: PaymentId, order: &Order, code: &str) -> Value {
+    let mut data = payment(id, order, PaymentState::Declined, order.total_minor);
+    data["code"] = json!(code);
+    data
+}
+
+/// A payment of which `refund` was given back: the same, with `refund_id`, `refund_amount_minor` (this refund) and
+/// `refunded_minor` (all so far). `order` is the one after the refund, `amount_minor` what was captured.
+pub fn payment_refunded(order: &Order, amount_minor: i64, refund: &RefundFacts) -> Value {
+    let all_back = order.refunded_minor >= order.total_minor;
+    let state = if all_back { PaymentState::Refunded } else { PaymentState::Captured };
+    let mut data = payment(refund.payment, order, state, amount_minor);
+    data["refund_id"] = json!(refund.refund);
+    data["refund_amount_minor"] = json!(refund.amount_minor);
+    data["refunded_minor"] = json!(order.refunded_minor);
+    data
+}
+
+/// The stock of a product: `{object, sku, on_hand, reserved, available}`.
+pub fn inventory(sku: &str, on_hand: i64, reserved: i64) -> Value {
+    json!({
+        "object": "inventory",
+        "sku": sku,
+        "on_hand": on_hand,
+        "reserved": reserved,
+        "available": on_hand - reserved,
+    })
+}
+
+fn item(line: &OrderLine) -> Value {
+    json!({
+        "sku": line.sku,
+        "name": line.name,
+        "quantity": line.quantity,
+        "price_minor": line.price_minor,
+        "total_minor": line.total_minor,
+    })
+}
+
+fn payment(id: PaymentId, order: &Order, state: PaymentState, amount_minor: i64) -> Value {
+    json!({
+        "object": "payment",
+        "id": id,
+        "order_id": order.id,
+        "status": state,
+        "amount_minor": amount_minor,
+        "currency": order.currency,
+    })
+}

@@ -1,0 +1,58 @@
+//! Orders, catalog, outbox and webhooks in one SQLite file.
+//!
+//! Guarantees: every write is one unit of [`Database::write`], so it is atomic by itself and durable when
+//! answered; units run one after another, and what a unit read stays true until its end. Reads run beside the
+//! writer. Start with [`placement`], the hot path; the schema is in `migrations/sqlite/orders`.
+
+mod catalog;
+mod emit;
+mod fault;
+mod in_flight;
+mod mails;
+mod merchants;
+mod moves;
+mod order_row;
+mod outbox;
+mod placement;
+mod refunds;
+mod relational;
+mod stock;
+#[cfg(test)]
+mod tests;
+mod webhooks;
+
+use std::path::Path;
+
+use base::{
+    Ambient,
+    sqlite::{Database, OpenError},
+};
+use tokio::sync::watch;
+
+use in_flight::InFlight;
+
+/// Readers beside the writer: reads are short, and the reference machine has two cores.
+const READERS_MAX: u32 = 4;
+
+/// The order store in a SQLite file. Clones share the file.
+#[derive(Clone)]
+pub struct SqliteOrders {
+    database: Database,
+    ambient: Ambient,
+    in_flight: InFlight,
+    arrivals: watch::Sender<u64>,
+}
+
+impl SqliteOrders {
+    /// Opens (or creates) the file and brings its schema up to date.
+    pub async fn open(path: &Path, ambient: Ambient) -> Result<Self, OpenError> {
+        let migrations = sqlx::migrate!("../migrations/sqlite/orders");
+        let database = Database::open(path, &migrations, READERS_MAX).await?;
+        Ok(Self { database, ambient, in_flight: InFlight::default(), arrivals: watch::Sender::new(0) })
+    }
+
+    /// Tells relays that messages were committed.
+    fn announce(&self) {
+        self.arrivals.send_modify(|arrivals| *arrivals = arrivals.wrapping_add(1));
+    }
+}

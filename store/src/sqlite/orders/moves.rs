@@ -1,0 +1,180 @@
+//! Moves between order states: one UPDATE guarded by the expected state; only when it finds nothing is the order
+//! read to say why.
+
+use base::{Ambient, Timestamp};
+use sqlx::{SqliteConnection, sqlite::SqliteRow};
+
+use super::{emit::Messages, fault::Fault, order_row, refunds, stock};
+use crate::{
+    domain::{EventKind, MerchantId, Order, OrderId, OrderStatus, PaymentId, ShipmentId},
+    event_data,
+    orders::{CaptureFacts, Moved},
+};
+
+/// See [`crate::orders::Orders::mark_paid`].
+pub(super) async fn mark_paid(
+    c: &mut SqliteConnection,
+    ambient: &Ambient,
+    id: OrderId,
+    facts: CaptureFacts,
+    at: Timestamp,
+) -> Result<Moved, Fault> {
+    let paid = sqlx::query(
+        "UPDATE orders SET status = 'paid', payment_id = ?2, provider_reference = ?3, captured_minor = ?4,
+             event_sequence = event_sequence + 2, updated_at = ?5
+         WHERE id = ?1 AND status = 'pending' RETURNING *",
+    );
+    let Some(row) = with_capture(paid, id, &facts, at).fetch_optional(&mut *c).await? else {
+        return not_paid(c, ambient, id, facts, at).await;
+    };
+    let order = order_row::order(&row)?;
+    let captured = event_data::payment_captured(facts.payment, &order, facts.amount_minor);
+    let events = [(EventKind::PaymentCaptured, captured), (EventKind::OrderPaid, event_data::order(&order))];
+    let mut messages = Messages::new(ambient, at);
+    messages.order_events(&order, events);
+    messages.write(c).await?;
+    Ok(Moved::Now(Box::new(order)))
+}
+
+/// A capture that found its order not pending. Money for a cancelled one goes back, once: `captured_minor`
+/// tells whether it was seen before.
+async fn not_paid(
+    c: &mut SqliteConnection,
+    ambient: &Ambient,
+    id: OrderId,
+    facts: CaptureFacts,
+    at: Timestamp,
+) -> Result<Moved, Fault> {
+    let late = sqlx::query(
+        "UPDATE orders SET payment_id = ?2, provider_reference = ?3, captured_minor = ?4,
+             event_sequence = event_sequence + 1, updated_at = ?5
+         WHERE id = ?1 AND status = 'cancelled' AND captured_minor IS NULL RETURNING *",
+    );
+    let Some(row) = with_capture(late, id, &facts, at).fetch_optional(&mut *c).await? else {
+        let been = |order: &Order| {
+            matches!(order.status, OrderStatus::Paid | OrderStatus::Fulfilled | OrderStatus::Refunded)
+        };
+        return classify(order_row::find(c, id).await?, been);
+    };
+    let order = order_row::order(&row)?;
+    let mut messages = Messages::new(ambient, at);
+    let captured = event_data::payment_captured(facts.payment, &order, facts.amount_minor);
+    messages.order_events(&order, [(EventKind::PaymentCaptured, captured)]);
+    refunds::give_back(c, &mut messages, &order, facts.amount_minor, at).await?;
+    messages.write(c).await?;
+    Ok(Moved::Refused(Box::new(order)))
+}
+
+type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
+
+fn with_capture<'q>(query: Query<'q>, id: OrderId, facts: &CaptureFacts, at: Timestamp) -> Query<'q> {
+    query
+        .bind(id.to_string())
+        .bind(facts.payment.to_string())
+        .bind(facts.provider_reference.clone())
+        .bind(facts.amount_minor)
+        .bind(at.as_millisecond())
+}
+
+/// See [`crate::orders::Orders::mark_payment_failed`].
+pub(super) async fn mark_payment_failed(
+    c: &mut SqliteConnection,
+    ambient: &Ambient,
+    id: OrderId,
+    (payment, code): (PaymentId, String),
+    at: Timestamp,
+) -> Result<Moved, Fault> {
+    let row = sqlx::query(
+        "UPDATE orders SET status = 'payment_failed', status_reason = ?2,
+             event_sequence = event_sequence + 1, updated_at = ?3
+         WHERE id = ?1 AND status = 'pending' RETURNING *",
+    )
+    .bind(id.to_string())
+    .bind(&code)
+    .bind(at.as_millisecond())
+    .fetch_optional(&mut *c)
+    .await?;
+    let Some(row) = row else {
+        let been = |order: &Order| order.status == OrderStatus::PaymentFailed;
+        return classify(order_row::find(c, id).await?, been);
+    };
+    let order = order_row::order(&row)?;
+    stock::release(c, &order, at).await?;
+    let mut messages = Messages::new(ambient, at);
+    let failed = event_data::payment_failed(payment, &order, &code);
+    messages.order_events(&order, [(EventKind::PaymentFailed, failed)]);
+    messages.write(c).await?;
+    Ok(Moved::Now(Box::new(order)))
+}
+
+/// See [`crate::orders::Orders::fulfil`].
+pub(super) async fn fulfil(
+    c: &mut SqliteConnection,
+    ambient: &Ambient,
+    id: OrderId,
+    at: Timestamp,
+) -> Result<Moved, Fault> {
+    let row = sqlx::query(
+        "UPDATE orders SET status = 'fulfilled', shipment_id = ?2, shipped_at = ?3,
+             event_sequence = event_sequence + 1, updated_at = ?3
+         WHERE id = ?1 AND status = 'paid' RETURNING *",
+    )
+    .bind(id.to_string())
+    .bind(ShipmentId::of_order(id).to_string())
+    .bind(at.as_millisecond())
+    .fetch_optional(&mut *c)
+    .await?;
+    let Some(row) = row else {
+        return classify(order_row::find(c, id).await?, |order| order.shipment.is_some());
+    };
+    let order = order_row::order(&row)?;
+    let mut messages = Messages::new(ambient, at);
+    messages.order_events(&order, [(EventKind::OrderFulfilled, event_data::order(&order))]);
+    for stock in stock::ship(c, &order, at).await? {
+        let sequence = stock.event_sequence;
+        messages.inventory(order.merchant, &stock, EventKind::InventoryUpdated, sequence, order.trace);
+    }
+    messages.write(c).await?;
+    Ok(Moved::Now(Box::new(order)))
+}
+
+/// See [`crate::orders::Orders::cancel`].
+pub(super) async fn cancel(
+    c: &mut SqliteConnection,
+    ambient: &Ambient,
+    (merchant, id): (MerchantId, OrderId),
+    reason: &str,
+    at: Timestamp,
+) -> Result<Moved, Fault> {
+    let row = sqlx::query(
+        "UPDATE orders SET status = 'cancelled', status_reason = ?3,
+             event_sequence = event_sequence + 1, updated_at = ?4
+         WHERE merchant_id = ?1 AND id = ?2 AND status IN ('pending', 'paid') RETURNING *",
+    )
+    .bind(merchant.to_string())
+    .bind(id.to_string())
+    .bind(reason.to_owned())
+    .bind(at.as_millisecond())
+    .fetch_optional(&mut *c)
+    .await?;
+    let Some(row) = row else {
+        let found = order_row::find_of(c, merchant, id).await?;
+        return classify(found, |order| order.status == OrderStatus::Cancelled);
+    };
+    let order = order_row::order(&row)?;
+    stock::release(c, &order, at).await?;
+    let mut messages = Messages::new(ambient, at);
+    messages.order_events(&order, [(EventKind::OrderCancelled, event_data::order(&order))]);
+    if let Some(captured_minor) = order_row::captured_minor(&row)? {
+        refunds::give_back(c, &mut messages, &order, captured_minor, at).await?;
+    }
+    messages.write(c).await?;
+    Ok(Moved::Now(Box::new(order)))
+}
+
+/// What to answer when the guarded UPDATE found nothing; `been` tells whether the order was there before.
+fn classify(row: Option<SqliteRow>, been: impl Fn(&Order) -> bool) -> Result<Moved, Fault> {
+    let Some(row) = row else { return Ok(Moved::NotFound) };
+    let order = Box::new(order_row::order(&row)?);
+    Ok(if been(&order) { Moved::Already(order) } else { Moved::Refused(order) })
+}

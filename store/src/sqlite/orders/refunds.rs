@@ -1,0 +1,173 @@
+//! Refunds: the wish (with its command), and the record of what the provider has done.
+//!
+//! Guarantees: a refund counts once by its id; what was asked for and what was recorded both never exceed the
+//! order's total.
+
+use base::{Ambient, Timestamp};
+use sqlx::{SqliteConnection, sqlite::SqliteRow};
+
+use super::{
+    emit::Messages,
+    fault::{Fault, get},
+    order_row, stock,
+};
+use crate::{
+    domain::{EventKind, MerchantId, Order, OrderId, OrderStatus, RefundId},
+    event_data,
+    orders::{Moved, RefundFacts, RefundRequested},
+    outbox::Command,
+};
+
+/// Asks for the money of a cancelled order back: what of `captured_minor` is not asked for already.
+///
+/// The refund's id follows from the order, so that an order is given back once, whichever came first, the
+/// capture or the cancellation.
+pub(super) async fn give_back(
+    c: &mut SqliteConnection,
+    messages: &mut Messages<'_>,
+    order: &Order,
+    captured_minor: i64,
+    at: Timestamp,
+) -> Result<(), Fault> {
+    let left_minor = captured_minor.min(order.total_minor) - asked_minor(c, order.id).await?;
+    if left_minor <= 0 {
+        return Ok(());
+    }
+    ask(c, messages, order, RefundId::derived(order.id.0, "cancelled"), left_minor, at).await
+}
+
+/// See [`crate::orders::Orders::request_refund`].
+pub(super) async fn request(
+    c: &mut SqliteConnection,
+    ambient: &Ambient,
+    (merchant, id): (MerchantId, OrderId),
+    (refund, amount_minor): (RefundId, Option<i64>),
+    at: Timestamp,
+) -> Result<RefundRequested, Fault> {
+    let Some(row) = order_row::find_of(c, merchant, id).await? else { return Ok(RefundRequested::NotFound) };
+    let order = Box::new(order_row::order(&row)?);
+    if refund_row(c, id, refund).await?.is_some() {
+        return Ok(RefundRequested::Already(order, refund));
+    }
+    if !matches!(order.status, OrderStatus::Paid | OrderStatus::Fulfilled) {
+        return Ok(RefundRequested::Refused(order));
+    }
+    let refundable_minor = order.total_minor - asked_minor(c, id).await?;
+    let amount_minor = amount_minor.unwrap_or(refundable_minor);
+    if amount_minor > refundable_minor || refundable_minor <= 0 {
+        return Ok(RefundRequested::TooMuch { refundable_minor: refundable_minor.max(0) });
+    }
+    let mut messages = Messages::new(ambient, at);
+    ask(c, &mut messages, &order, refund, amount_minor, at).await?;
+    messages.write(c).await?;
+    Ok(RefundRequested::Accepted(order, refund))
+}
+
+/// See [`crate::orders::Orders::record_refund`].
+pub(super) async fn record(
+    c: &mut SqliteConnection,
+    ambient: &Ambient,
+    id: OrderId,
+    facts: RefundFacts,
+    at: Timestamp,
+) -> Result<Moved, Fault> {
+    let Some(before) = order_row::find(c, id).await? else { return Ok(Moved::NotFound) };
+    if let Some(known) = refund_row(c, id, facts.refund).await?
+        && get::<Option<i64>>(&known, "recorded_at")?.is_some()
+    {
+        return Ok(Moved::Already(Box::new(order_row::order(&before)?)));
+    }
+    let Some(row) = give(c, id, facts.amount_minor, at).await? else {
+        return Ok(Moved::Refused(Box::new(order_row::order(&before)?)));
+    };
+    keep(c, id, &facts, at).await?;
+    let order = order_row::order(&row)?;
+    let captured_minor = order_row::captured_minor(&row)?.unwrap_or(order.total_minor);
+    let refunded = (EventKind::PaymentRefunded, event_data::payment_refunded(&order, captured_minor, &facts));
+    let mut messages = Messages::new(ambient, at);
+    if order.status == OrderStatus::Refunded {
+        if order.shipment.is_none() {
+            stock::release(c, &order, at).await?;
+        }
+        messages.order_events(&order, [refunded, (EventKind::OrderRefunded, event_data::order(&order))]);
+    } else {
+        messages.order_events(&order, [refunded]);
+    }
+    messages.write(c).await?;
+    Ok(Moved::Now(Box::new(order)))
+}
+
+/// Adds to what was given back; the order itself is `refunded` once that is all, unless it was cancelled.
+async fn give(
+    c: &mut SqliteConnection,
+    id: OrderId,
+    amount_minor: i64,
+    at: Timestamp,
+) -> Result<Option<SqliteRow>, Fault> {
+    let row = sqlx::query(
+        "UPDATE orders SET refunded_minor = refunded_minor + ?2, updated_at = ?3,
+             status = iif(status <> 'cancelled' AND refunded_minor + ?2 = total_minor, 'refunded', status),
+             event_sequence = event_sequence
+                 + iif(status <> 'cancelled' AND refunded_minor + ?2 = total_minor, 2, 1)
+         WHERE id = ?1 AND status IN ('paid', 'fulfilled', 'cancelled') AND captured_minor IS NOT NULL
+             AND ?2 > 0 AND refunded_minor + ?2 <= total_minor
+         RETURNING *",
+    )
+    .bind(id.to_string())
+    .bind(amount_minor)
+    .bind(at.as_millisecond())
+    .fetch_optional(c)
+    .await?;
+    Ok(row)
+}
+
+async fn keep(
+    c: &mut SqliteConnection,
+    id: OrderId,
+    facts: &RefundFacts,
+    at: Timestamp,
+) -> Result<(), Fault> {
+    sqlx::query(
+        "INSERT INTO refunds (order_id, id, amount_minor, requested_at, recorded_at) VALUES (?1, ?2, ?3, ?4, ?4)
+         ON CONFLICT (order_id, id) DO UPDATE SET amount_minor = ?3, recorded_at = ?4",
+    )
+    .bind(id.to_string())
+    .bind(facts.refund.to_string())
+    .bind(facts.amount_minor)
+    .bind(at.as_millisecond())
+    .execute(c)
+    .await?;
+    Ok(())
+}
+
+async fn ask(
+    c: &mut SqliteConnection,
+    messages: &mut Messages<'_>,
+    order: &Order,
+    refund: RefundId,
+    amount_minor: i64,
+    at: Timestamp,
+) -> Result<(), Fault> {
+    sqlx::query("INSERT INTO refunds (order_id, id, amount_minor, requested_at) VALUES (?1, ?2, ?3, ?4)")
+        .bind(order.id.to_string())
+        .bind(refund.to_string())
+        .bind(amount_minor)
+        .bind(at.as_millisecond())
+        .execute(c)
+        .await?;
+    messages.command(order, &Command::Refund { order: order.id, refund, amount_minor })
+}
+
+async fn refund_row(
+    c: &mut SqliteConnection,
+    order: OrderId,
+    refund: RefundId,
+) -> Result<Option<SqliteRow>, Fault> {
+    let query = sqlx::query("SELECT recorded_at FROM refunds WHERE order_id = ?1 AND id = ?2");
+    Ok(query.bind(order.to_string()).bind(refund.to_string()).fetch_optional(c).await?)
+}
+
+async fn asked_minor(c: &mut SqliteConnection, order: OrderId) -> Result<i64, Fault> {
+    let query = sqlx::query_scalar("SELECT coalesce(sum(amount_minor), 0) FROM refunds WHERE order_id = ?1");
+    Ok(query.bind(order.to_string()).fetch_one(c).await?)
+}

@@ -1,0 +1,190 @@
+//! [`Orders`]: the reads, and each write as one unit of work.
+
+use async_trait::async_trait;
+use base::Timestamp;
+
+use super::{
+    SqliteOrders,
+    fault::Fault,
+    moves, order_row,
+    placement::{self, NotPlaced},
+    refunds,
+};
+use crate::{
+    domain::{MerchantId, Order, OrderId, OrderStatus, Page, PageRequest, PaymentId, RefundId},
+    error::StoreError,
+    orders::{CaptureFacts, Moved, NewOrder, Orders, Placement, RefundFacts, RefundRequested},
+};
+
+pub(super) const LIST: &str =
+    "SELECT * FROM orders WHERE merchant_id = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3";
+pub(super) const LIST_BY_STATUS: &str =
+    "SELECT * FROM orders WHERE merchant_id = ?1 AND id < ?2 AND status = ?4 ORDER BY id DESC LIMIT ?3";
+
+/// Sorts after every id: ids end in hexadecimal digits.
+pub(super) const AFTER_ALL_IDS: &str = "~";
+
+#[async_trait]
+impl Orders for SqliteOrders {
+    async fn place_order(&self, order: NewOrder) -> Result<Placement, StoreError> {
+        let Some(held) = self.in_flight.hold(order.merchant, &order.idempotency.key) else {
+            return Ok(Placement::InFlight);
+        };
+        let ambient = self.ambient.clone();
+        let unit = self.database.write(move |c| {
+            Box::pin(async move {
+                let placed = placement::place(c, &ambient, order).await?;
+                // Handed on, so that the key stays held until the commit even if the caller is gone by then.
+                Ok::<_, NotPlaced>((placed, held))
+            })
+        });
+        match unit.await {
+            Ok(((order, body), _held)) => {
+                self.announce();
+                Ok(Placement::Placed { order: Box::new(order), body })
+            }
+            Err(NotPlaced::Answer(answer)) => Ok(answer),
+            Err(NotPlaced::Fault(fault)) => Err(fault.into()),
+        }
+    }
+
+    async fn order(&self, merchant: MerchantId, id: OrderId) -> Result<Option<Order>, StoreError> {
+        let query = sqlx::query("SELECT * FROM orders WHERE merchant_id = ?1 AND id = ?2");
+        let query = query.bind(merchant.to_string()).bind(id.to_string());
+        let row = query.fetch_optional(self.database.readers()).await.map_err(Fault::from)?;
+        Ok(row.as_ref().map(order_row::order).transpose()?)
+    }
+
+    async fn order_by_id(&self, id: OrderId) -> Result<Option<Order>, StoreError> {
+        let query = sqlx::query("SELECT * FROM orders WHERE id = ?1").bind(id.to_string());
+        let row = query.fetch_optional(self.database.readers()).await.map_err(Fault::from)?;
+        Ok(row.as_ref().map(order_row::order).transpose()?)
+    }
+
+    async fn orders(
+        &self,
+        merchant: MerchantId,
+        status: Option<OrderStatus>,
+        page: PageRequest<OrderId>,
+    ) -> Result<Page<Order>, StoreError> {
+        let query = sqlx::query(if status.is_some() { LIST_BY_STATUS } else { LIST })
+            .bind(merchant.to_string())
+            .bind(page.after.map_or_else(|| AFTER_ALL_IDS.to_owned(), |id| id.to_string()))
+            .bind(i64::from(page.limit) + 1);
+        let query = if let Some(status) = status { query.bind(status.as_str()) } else { query };
+        let rows = query.fetch_all(self.database.readers()).await.map_err(Fault::from)?;
+        let orders = rows.iter().map(order_row::order).collect::<Result<_, _>>()?;
+        Ok(Page::from_overfetched(orders, page.limit))
+    }
+
+    async fn mark_paid(&self, id: OrderId, facts: CaptureFacts, at: Timestamp) -> Result<Moved, StoreError> {
+        let ambient = self.ambient.clone();
+        let unit = self
+            .database
+            .write(move |c| Box::pin(async move { moves::mark_paid(c, &ambient, id, facts, at).await }));
+        self.moved(unit.await)
+    }
+
+    async fn mark_payment_failed(
+        &self,
+        id: OrderId,
+        payment: PaymentId,
+        code: &str,
+        at: Timestamp,
+    ) -> Result<Moved, StoreError> {
+        let (ambient, facts) = (self.ambient.clone(), (payment, code.to_owned()));
+        let unit = self.database.write(move |c| {
+            Box::pin(async move { moves::mark_payment_failed(c, &ambient, id, facts, at).await })
+        });
+        self.moved(unit.await)
+    }
+
+    async fn fulfil(&self, id: OrderId, at: Timestamp) -> Result<Moved, StoreError> {
+        let ambient = self.ambient.clone();
+        let unit =
+            self.database.write(move |c| Box::pin(async move { moves::fulfil(c, &ambient, id, at).await }));
+        self.moved(unit.await)
+    }
+
+    async fn cancel(
+        &self,
+        merchant: MerchantId,
+        id: OrderId,
+        reason: &str,
+        at: Timestamp,
+    ) -> Result<Moved, StoreError> {
+        let (ambient, reason) = (self.ambient.clone(), reason.to_owned());
+        let unit = self.database.write(move |c| {
+            Box::pin(async move { moves::cancel(c, &ambient, (merchant, id), &reason, at).await })
+        });
+        self.moved(unit.await)
+    }
+
+    async fn request_refund(
+        &self,
+        merchant: MerchantId,
+        id: OrderId,
+        refund: RefundId,
+        amount_minor: Option<i64>,
+        at: Timestamp,
+    ) -> Result<RefundRequested, StoreError> {
+        let (ambient, wish) = (self.ambient.clone(), (refund, amount_minor));
+        let unit = self.database.write(move |c| {
+            Box::pin(async move { refunds::request(c, &ambient, (merchant, id), wish, at).await })
+        });
+        let requested = unit.await?;
+        if matches!(requested, RefundRequested::Accepted(..)) {
+            self.announce();
+        }
+        Ok(requested)
+    }
+
+    async fn record_refund(
+        &self,
+        id: OrderId,
+        facts: RefundFacts,
+        at: Timestamp,
+    ) -> Result<Moved, StoreError> {
+        let ambient = self.ambient.clone();
+        let unit = self
+            .database
+            .write(move |c| Box::pin(async move { refunds::record(c, &ambient, id, facts, at).await }));
+        self.moved(unit.await)
+    }
+
+    async fn expire_idempotency(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        let unit = self.database.write(move |c| {
+            Box::pin(async move {
+                let query = sqlx::query(
+                    "DELETE FROM idempotency_keys WHERE rowid IN (
+                         SELECT rowid FROM idempotency_keys WHERE created_at < ?1 ORDER BY created_at LIMIT ?2)",
+                );
+                let done = query.bind(before.as_millisecond()).bind(limit).execute(c).await?;
+                Ok::<_, Fault>(done.rows_affected())
+            })
+        });
+        Ok(unit.await?)
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        // Through the writer: a file that can only be read is of no use to a checkout.
+        let unit = self.database.write(|c| {
+            Box::pin(async move {
+                sqlx::query("SELECT id FROM merchants LIMIT 1").fetch_optional(c).await?;
+                Ok::<_, Fault>(())
+            })
+        });
+        Ok(unit.await?)
+    }
+}
+
+impl SqliteOrders {
+    /// Hands on the answer; a refused move may have written too (see [`Orders::mark_paid`]).
+    fn moved(&self, moved: Result<Moved, Fault>) -> Result<Moved, StoreError> {
+        let moved = moved?;
+        if matches!(moved, Moved::Now(_) | Moved::Refused(_)) {
+            self.announce();
+        }
+        Ok(moved)
+    }
+}

@@ -1,0 +1,171 @@
+//! Stock: reserved with an order, released or shipped later. One statement each, whatever the number of lines.
+
+use std::collections::BTreeMap;
+
+use base::Timestamp;
+use serde::Serialize;
+use sqlx::{SqliteConnection, sqlite::SqliteRow};
+
+use super::fault::{Fault, get, number, to_json};
+use crate::{
+    domain::{Currency, MerchantId, Order},
+    orders::NewOrder,
+};
+
+/// A product's stock after a change, with what a new order needs of the product.
+pub(super) struct Stock {
+    pub(super) sku: String,
+    pub(super) name: String,
+    pub(super) price_minor: i64,
+    pub(super) on_hand: i64,
+    pub(super) reserved: i64,
+    pub(super) low_stock_at: i64,
+    pub(super) event_sequence: u64,
+}
+
+/// Units per sku. A map, so that a sku named by two lines is still taken once and in full.
+pub(super) type Wanted<'a> = BTreeMap<&'a str, i64>;
+
+#[derive(Serialize)]
+struct WantedRow<'a> {
+    sku: &'a str,
+    quantity: i64,
+}
+
+/// Sums up lines.
+pub(super) fn wanted<'a>(lines: impl IntoIterator<Item = (&'a str, u32)>) -> Wanted<'a> {
+    let mut wanted = Wanted::new();
+    for (sku, quantity) in lines {
+        *wanted.entry(sku).or_default() += i64::from(quantity);
+    }
+    wanted
+}
+
+/// Reserves what can be reserved and answers those products only; nothing when the idempotency key is taken.
+/// Whoever gets fewer than wanted rolls back.
+pub(super) async fn reserve(
+    c: &mut SqliteConnection,
+    order: &NewOrder,
+    wanted: &Wanted<'_>,
+) -> Result<Vec<Stock>, Fault> {
+    let rows = sqlx::query(RESERVE)
+        .bind(order.merchant.to_string())
+        .bind(rows_json(wanted)?)
+        .bind(order.currency.as_str())
+        .bind(&order.idempotency.key)
+        .bind(order.at.as_millisecond())
+        .fetch_all(c)
+        .await?;
+    rows.iter().map(stock).collect()
+}
+
+// The event sequence counts up exactly when the threshold is crossed, which writes `inventory.low`.
+pub(super) const RESERVE: &str = "
+    UPDATE products
+    SET reserved = reserved + wanted.quantity,
+        event_sequence = event_sequence
+            + (on_hand - reserved > low_stock_at AND on_hand - reserved - wanted.quantity <= low_stock_at),
+        updated_at = ?5
+    FROM (SELECT value ->> 'sku' AS sku, value ->> 'quantity' AS quantity FROM json_each(?2)) AS wanted
+    WHERE products.merchant_id = ?1 AND products.sku = wanted.sku AND products.currency = ?3
+        AND products.on_hand - products.reserved >= wanted.quantity
+        AND NOT EXISTS (SELECT 1 FROM idempotency_keys WHERE merchant_id = ?1 AND key = ?4)
+    RETURNING sku, name, price_minor, on_hand, reserved, low_stock_at, event_sequence";
+
+/// Gives back the units an order holds.
+pub(super) async fn release(c: &mut SqliteConnection, order: &Order, at: Timestamp) -> Result<(), Fault> {
+    let wanted = of_order(order);
+    let released = sqlx::query(RELEASE)
+        .bind(order.merchant.to_string())
+        .bind(rows_json(&wanted)?)
+        .bind(at.as_millisecond())
+        .execute(c)
+        .await?;
+    expect_all(order, &wanted, usize::try_from(released.rows_affected()).unwrap_or(usize::MAX))
+}
+
+pub(super) const RELEASE: &str = "
+    UPDATE products SET reserved = reserved - held.quantity, updated_at = ?3
+    FROM (SELECT value ->> 'sku' AS sku, value ->> 'quantity' AS quantity FROM json_each(?2)) AS held
+    WHERE products.merchant_id = ?1 AND products.sku = held.sku";
+
+/// Takes the units an order holds out of the house; each product's event sequence counts up by one.
+pub(super) async fn ship(
+    c: &mut SqliteConnection,
+    order: &Order,
+    at: Timestamp,
+) -> Result<Vec<Stock>, Fault> {
+    let wanted = of_order(order);
+    let rows = sqlx::query(SHIP)
+        .bind(order.merchant.to_string())
+        .bind(rows_json(&wanted)?)
+        .bind(at.as_millisecond())
+        .fetch_all(c)
+        .await?;
+    expect_all(order, &wanted, rows.len())?;
+    rows.iter().map(stock).collect()
+}
+
+pub(super) const SHIP: &str = "
+    UPDATE products
+    SET reserved = reserved - held.quantity, on_hand = on_hand - held.quantity,
+        event_sequence = event_sequence + 1, updated_at = ?3
+    FROM (SELECT value ->> 'sku' AS sku, value ->> 'quantity' AS quantity FROM json_each(?2)) AS held
+    WHERE products.merchant_id = ?1 AND products.sku = held.sku
+    RETURNING sku, name, price_minor, on_hand, reserved, low_stock_at, event_sequence";
+
+/// What a refused reservation needs to know of the products.
+pub(super) async fn look(
+    c: &mut SqliteConnection,
+    merchant: MerchantId,
+    wanted: &Wanted<'_>,
+) -> Result<BTreeMap<String, (Currency, i64)>, Fault> {
+    let rows = sqlx::query(
+        "SELECT sku, currency, on_hand - reserved AS available FROM products
+         WHERE merchant_id = ?1 AND sku IN (SELECT value ->> 'sku' FROM json_each(?2))",
+    )
+    .bind(merchant.to_string())
+    .bind(rows_json(wanted)?)
+    .fetch_all(c)
+    .await?;
+    rows.iter()
+        .map(|row| Ok((get(row, "sku")?, (super::fault::parsed(row, "currency")?, get(row, "available")?))))
+        .collect()
+}
+
+impl Stock {
+    /// Whether taking `quantity` units led down to the threshold.
+    pub(super) fn fell_low(&self, quantity: i64) -> bool {
+        let available = self.on_hand - self.reserved;
+        available <= self.low_stock_at && available + quantity > self.low_stock_at
+    }
+}
+
+fn of_order(order: &Order) -> Wanted<'_> {
+    wanted(order.lines.iter().map(|line| (line.sku.as_str(), line.quantity)))
+}
+
+fn rows_json(wanted: &Wanted<'_>) -> Result<String, Fault> {
+    let rows: Vec<_> = wanted.iter().map(|(sku, quantity)| WantedRow { sku, quantity: *quantity }).collect();
+    to_json(&rows)
+}
+
+fn expect_all(order: &Order, wanted: &Wanted<'_>, found: usize) -> Result<(), Fault> {
+    if found == wanted.len() {
+        return Ok(());
+    }
+    Err(Fault::Damaged(format!("order {}: {found} of its {} products are there", order.id, wanted.len())))
+}
+
+/// Reads a row of `products`.
+pub(super) fn stock(row: &SqliteRow) -> Result<Stock, Fault> {
+    Ok(Stock {
+        sku: get(row, "sku")?,
+        name: get(row, "name")?,
+        price_minor: get(row, "price_minor")?,
+        on_hand: get(row, "on_hand")?,
+        reserved: get(row, "reserved")?,
+        low_stock_at: get(row, "low_stock_at")?,
+        event_sequence: number(row, "event_sequence")?,
+    })
+}
