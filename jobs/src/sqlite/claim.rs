@@ -192,8 +192,9 @@ async fn park(
     now: i64,
 ) -> Result<(), Fault> {
     sqlx::query(
-        "UPDATE OR IGNORE jobs SET state = 'dead', id = ?2, dead_reason = ?3, last_error = ?4,
-           first_failed_at = coalesce(first_failed_at, ?5), died_at = ?5
+        "UPDATE jobs SET state = 'dead', dead_reason = ?3, last_error = ?4,
+           first_failed_at = coalesce(first_failed_at, ?5), died_at = ?5,
+           id = iif(EXISTS (SELECT 1 FROM jobs AS other WHERE other.id = ?2), id, ?2)
          WHERE sequence = ?1 AND state = 'ready'",
     )
     .bind(sequence)

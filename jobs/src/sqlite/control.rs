@@ -15,6 +15,14 @@ const QUEUE_NAME_MAX: usize = 60;
 /// Rows changed in one transaction by purge and redrive, so that nobody waits long behind them.
 const CHUNK_MAX: u32 = 1000;
 
+/// A dead row as good as new; one whose unique key is taken by a live row stays as it is.
+macro_rules! revive {
+    () => {
+        "UPDATE OR IGNORE jobs SET state = 'ready', blocked = 0, run_at = NULL, ready_at = ?2, attempt = 0, \
+         crashes = 0, dead_reason = NULL, first_failed_at = NULL, died_at = NULL"
+    };
+}
+
 impl Inner {
     pub(super) async fn declare(&self, queues: &[QueueSpec]) -> Result<(), EngineError> {
         for QueueSpec { name } in queues {
@@ -156,15 +164,12 @@ async fn retry_now(c: &mut SqliteConnection, id: JobId, now: i64) -> Result<Opti
     if let Some(queue) = delayed.bind(id.to_string()).bind(now).fetch_optional(&mut *c).await? {
         return Ok(Some(queue));
     }
-    let revived: Option<String> = sqlx::query_scalar(concat!(
-        "UPDATE OR IGNORE jobs SET state = 'ready', blocked = 0, run_at = NULL, ready_at = ?2, attempt = 0, ",
-        "crashes = 0, dead_reason = NULL, first_failed_at = NULL, died_at = NULL ",
-        "WHERE id = ?1 AND state = 'dead' RETURNING queue"
-    ))
-    .bind(id.to_string())
-    .bind(now)
-    .fetch_optional(&mut *c)
-    .await?;
+    let revived: Option<String> =
+        sqlx::query_scalar(concat!(revive!(), " WHERE id = ?1 AND state = 'dead' RETURNING queue"))
+            .bind(id.to_string())
+            .bind(now)
+            .fetch_optional(&mut *c)
+            .await?;
     if revived.is_some() {
         return Ok(revived);
     }
@@ -216,9 +221,8 @@ async fn redrive_chunk(
         return Ok(Chunk { ids: found, last });
     }
     let revived = sqlx::query(concat!(
-        "UPDATE OR IGNORE jobs SET state = 'ready', blocked = 0, run_at = NULL, ready_at = ?2, attempt = 0, ",
-        "crashes = 0, dead_reason = NULL, first_failed_at = NULL, died_at = NULL ",
-        "WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'dead' RETURNING id"
+        revive!(),
+        " WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'dead' RETURNING id"
     ));
     let json = serde_json::Value::from(found).to_string();
     let revived = revived.bind(json).bind(now).fetch_all(c).await?;

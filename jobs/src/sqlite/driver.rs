@@ -130,7 +130,7 @@ impl Driver {
 
     /// Slots to fill. Deliveries of a lost lease may still lie in the channel: it bounds, too.
     fn free(&self) -> usize {
-        if *self.stopped.borrow() || self.deliveries.is_closed() {
+        if self.ending.is_some() || *self.stopped.borrow() || self.deliveries.is_closed() {
             return 0;
         }
         self.prefetch.saturating_sub(self.shared.held()).min(self.deliveries.capacity())
@@ -285,8 +285,22 @@ impl Driver {
         }
         self.shared.lose_all(self.shared.session());
         self.inner.wakes.wake_all();
+        self.dismiss(outcome.is_ok());
         if let Some(Ending::Closed(reply)) = self.ending {
             drop(reply.send(outcome));
+        }
+    }
+
+    /// Answers what was sent after the close: further closes ended as the first did, outcomes came too late.
+    fn dismiss(&mut self, well: bool) {
+        self.commands.close();
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Settle(_) => self.shared.count_stale(1),
+                Command::Close(reply) => {
+                    drop(reply.send(if well { Ok(()) } else { Err(EngineError::Closed) }));
+                }
+            }
         }
     }
 

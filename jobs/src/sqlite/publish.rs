@@ -123,8 +123,7 @@ fn new_job(envelope: &Envelope, now: i64) -> NewJob {
 async fn insert(c: &mut SqliteConnection, unit: Vec<Envelope>, now: i64) -> Result<Vec<Published>, Fault> {
     let rows: Vec<NewJob> = unit.iter().map(|envelope| new_job(envelope, now)).collect();
     let json = serde_json::to_string(&rows).map_err(|error| EngineError::Refused(error.to_string()))?;
-    let before: i64 =
-        sqlx::query_scalar("SELECT coalesce(max(sequence), 0) FROM jobs").fetch_one(&mut *c).await?;
+    let before = last_sequence(c, unit.len()).await?;
     // One JSON parameter instead of 15 parameters a row: the statement stays the same for every batch, and sqlx
     // pays per statement and per parameter. `json_each` yields the array in order, so `sequence` is that order.
     let inserted = sqlx::query(
@@ -145,6 +144,14 @@ async fn insert(c: &mut SqliteConnection, unit: Vec<Envelope>, now: i64) -> Resu
         return Ok(vec![Published::Accepted; unit.len()]);
     }
     answers(c, &unit, before).await
+}
+
+/// The last row before the unit. A unit of one needs no look: when it was not stored, whatever is there is older.
+async fn last_sequence(c: &mut SqliteConnection, rows: usize) -> Result<i64, Fault> {
+    if rows == 1 {
+        return Ok(i64::MAX);
+    }
+    Ok(sqlx::query_scalar("SELECT coalesce(max(sequence), 0) FROM jobs").fetch_one(c).await?)
 }
 
 /// Finds out what was stored, once the count says that not everything was: rows after `before` are new.

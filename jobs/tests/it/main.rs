@@ -1,3 +1,5 @@
 //! Integration tests of the job platform, one module per feature.
 
+#![expect(clippy::expect_used, reason = "a panic is how a test fails, also in its helpers")]
+
 mod sqlite;

@@ -162,7 +162,7 @@ async fn recovering_orphans_leaves_the_handles_own_consumers_alone() {
 async fn a_consumer_that_hung_past_its_lease_loses_its_job_and_its_say() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let engine = open(folder.path()).await;
-    let ids = publish(&engine, 1).await;
+    let ids = publish(&engine, 2).await;
     let lease = Duration::from_millis(300);
     let (to_thread, unfreeze) = std::sync::mpsc::channel::<()>();
     let (taken, was_taken) = tokio::sync::oneshot::channel();
@@ -171,28 +171,33 @@ async fn a_consumer_that_hung_past_its_lease_loses_its_job_and_its_say() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let engine = open(&path).await;
-            let mut consumer = consume(&engine, 1, lease).await;
-            let delivery = take(&mut consumer).await;
+            let mut consumer = consume(&engine, 2, lease).await;
+            let (finished, running) = (take(&mut consumer).await, take(&mut consumer).await);
             taken.send(()).expect("the test waits");
             // Blocks this runtime's only thread, heartbeat and all.
             unfreeze.recv().expect("the test goes on");
-            consumer.settler.settle(delivery.receipt, Settlement::Done);
-            let why = tokio::time::timeout(Duration::from_secs(10), delivery.signal.fired()).await;
+            // Before this consumer could learn of its loss: only the row's fence stands against the outcome.
+            consumer.settler.settle(finished.receipt, Settlement::Done);
+            let why = tokio::time::timeout(Duration::from_secs(10), running.signal.fired()).await;
+            consumer.settler.settle(running.receipt, Settlement::Done);
             consumer.settler.close().await.expect("closes");
             (why.expect("fires"), consumer.settler.health().stale_settlements)
         })
     });
     was_taken.await.expect("taken");
-    let mut rival = consume(&engine, 1, lease).await;
-    let delivery = take(&mut rival).await;
-    assert_eq!((delivery.envelope.id, delivery.crashes), (ids[0], 1));
+    let mut rival = consume(&engine, 2, lease).await;
+    let taken = [take(&mut rival).await, take(&mut rival).await];
+    assert_eq!(taken.each_ref().map(|d| (d.envelope.id, d.crashes)), [(ids[0], 1), (ids[1], 1)]);
     to_thread.send(()).expect("the thread waits");
-    let (why, stale) = tokio::task::spawn_blocking(|| hung.join().expect("joins")).await.expect("joins");
-    assert_eq!((why, stale), (Interrupt::LeaseLost, 1));
-    assert!(engine.find(ids[0]).await.expect("find").is_some(), "its outcome had no effect");
-    rival.settler.settle(delivery.receipt, Settlement::Done);
+    let joined = tokio::task::spawn_blocking(|| hung.join().expect("joins")).await;
+    assert_eq!(joined.expect("joins"), (Interrupt::LeaseLost, 2));
+    assert_eq!(engine.depth(QUEUE).await.expect("depth").running, 2, "its outcomes had no effect");
+    for delivery in taken {
+        rival.settler.settle(delivery.receipt, Settlement::Done);
+    }
     rival.settler.close().await.expect("closes");
-    assert!(engine.find(ids[0]).await.expect("find").is_none());
+    assert_eq!(rival.settler.health().stale_settlements, 0);
+    assert_eq!(engine.depth(QUEUE).await.expect("depth").running, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
