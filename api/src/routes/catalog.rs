@@ -1,9 +1,6 @@
 //! Products, categories and stock.
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use http::StatusCode;
 use store::{
     catalog::{InventoryPut, Product, ProductData, ProductFilter},
@@ -17,6 +14,7 @@ use crate::{
     edge::Trace,
     input::{Body, FromBody, Node, Query},
     problem::{FieldError, Kind, Problem, ProblemBody},
+    routes::PathText,
     state::ApiState,
     view::{CategoryView, InventoryView, List, ProductView},
 };
@@ -80,7 +78,7 @@ async fn list_products(
 async fn get_product(
     State(state): State<ApiState>,
     AnyKey(key): AnyKey,
-    Path(sku): Path<String>,
+    PathText(sku): PathText,
 ) -> Result<Json<ProductView>, Problem> {
     Ok(Json(find(&state, key.merchant, &sku).await?.into()))
 }
@@ -154,7 +152,7 @@ impl FromBody for ProductRequest {
 async fn put_product(
     State(state): State<ApiState>,
     SecretKey(key): SecretKey,
-    Path(sku): Path<String>,
+    PathText(sku): PathText,
     body: Body<ProductRequest>,
 ) -> Result<(StatusCode, Json<ProductView>), Problem> {
     let request = body.value;
@@ -216,7 +214,7 @@ async fn list_categories(
 async fn get_inventory(
     State(state): State<ApiState>,
     SecretKey(key): SecretKey,
-    Path(sku): Path<String>,
+    PathText(sku): PathText,
 ) -> Result<Json<InventoryView>, Problem> {
     Ok(Json(find(&state, key.merchant, &sku).await?.into()))
 }
@@ -253,7 +251,7 @@ async fn put_inventory(
     State(state): State<ApiState>,
     SecretKey(key): SecretKey,
     Trace(trace): Trace,
-    Path(sku): Path<String>,
+    PathText(sku): PathText,
     body: Body<InventoryRequest>,
 ) -> Result<Json<InventoryView>, Problem> {
     if !is_sku(&sku) {

@@ -8,6 +8,8 @@ mod webhook_endpoints;
 
 use std::str::FromStr;
 
+use axum::extract::{FromRequestParts, Path};
+use http::request;
 use utoipa::{
     Modify, OpenApi,
     openapi::security::{Http, HttpAuthScheme, SecurityScheme},
@@ -70,6 +72,18 @@ pub(crate) fn all() -> OpenApiRouter<ApiState> {
         .merge(events::routes())
         .merge(health::routes())
         .merge(index::routes())
+}
+
+/// The one parameter of a path. axum's own extractor answers text where this API answers problems.
+struct PathText(String);
+
+impl FromRequestParts<ApiState> for PathText {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
+        let text = Path::<String>::from_request_parts(parts, state).await;
+        text.map(|Path(text)| Self(text)).map_err(|_| Problem::not_found("resource"))
+    }
 }
 
 /// An id out of a path. A text that is no id names nothing, so it is not found like any unknown id.

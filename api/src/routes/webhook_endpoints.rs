@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::State,
     response::{IntoResponse, Response},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -19,7 +19,7 @@ use crate::{
     auth::SecretKey,
     input::{Body, FromBody, Node, Query},
     problem::{FieldError, Kind, Problem, ProblemBody},
-    routes::parse_id,
+    routes::{PathText, parse_id},
     state::ApiState,
     view::{EndpointCreatedView, EndpointView, List},
 };
@@ -190,7 +190,7 @@ async fn list_endpoints(
 async fn get_endpoint(
     State(state): State<ApiState>,
     SecretKey(key): SecretKey,
-    Path(id): Path<String>,
+    PathText(id): PathText,
 ) -> Result<Json<EndpointView>, Problem> {
     let id = parse_id(&id, "webhook endpoint")?;
     let endpoint = state.orders.endpoint(key.merchant, id).await?;
@@ -210,7 +210,7 @@ async fn get_endpoint(
 async fn change_endpoint(
     State(state): State<ApiState>,
     SecretKey(key): SecretKey,
-    Path(id): Path<String>,
+    PathText(id): PathText,
     body: Body<ChangeRequest>,
 ) -> Result<Json<EndpointView>, Problem> {
     let id = parse_id(&id, "webhook endpoint")?;
@@ -233,7 +233,7 @@ async fn change_endpoint(
 async fn delete_endpoint(
     State(state): State<ApiState>,
     SecretKey(key): SecretKey,
-    Path(id): Path<String>,
+    PathText(id): PathText,
 ) -> Result<StatusCode, Problem> {
     let id = parse_id(&id, "webhook endpoint")?;
     let removed = state.orders.delete_endpoint(key.merchant, id).await?;

@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::State,
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, StatusCode, header};
@@ -19,7 +19,7 @@ use crate::{
     auth::SecretKey,
     input::{Body, idempotency_key},
     problem::{FieldError, Kind, Problem, ProblemBody},
-    routes::parse_id,
+    routes::{PathText, parse_id},
     state::ApiState,
     view::{OrderView, RefundView},
 };
@@ -43,7 +43,7 @@ const REASON_DEFAULT: &str = "requested_by_merchant";
 pub(super) async fn cancel_order(
     State(state): State<ApiState>,
     SecretKey(key): SecretKey,
-    Path(id): Path<String>,
+    PathText(id): PathText,
     body: Body<CancelRequest>,
 ) -> Result<Json<OrderView>, Problem> {
     let id: OrderId = parse_id(&id, "order")?;
@@ -78,7 +78,7 @@ pub(super) async fn cancel_order(
 pub(super) async fn refund_order(
     State(state): State<ApiState>,
     SecretKey(key): SecretKey,
-    Path(id): Path<String>,
+    PathText(id): PathText,
     headers: HeaderMap,
     body: Body<RefundRequest>,
 ) -> Result<Response, Problem> {

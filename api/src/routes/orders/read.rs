@@ -1,9 +1,6 @@
 //! Reading orders.
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use futures::{StreamExt, TryStreamExt, stream};
 use store::{
     StoreError,
@@ -14,7 +11,7 @@ use crate::{
     auth::{AnyKey, SecretKey},
     input::Query,
     problem::{Problem, ProblemBody},
-    routes::parse_id,
+    routes::{PathText, parse_id},
     state::ApiState,
     view::{List, OrderView, PaymentView},
 };
@@ -34,7 +31,7 @@ const LOOKUPS_MAX: usize = 8;
 pub(super) async fn get_order(
     State(state): State<ApiState>,
     AnyKey(key): AnyKey,
-    Path(id): Path<String>,
+    PathText(id): PathText,
 ) -> Result<Json<OrderView>, Problem> {
     let id: OrderId = parse_id(&id, "order")?;
     let order = state.orders.order(key.merchant, id).await?.ok_or_else(|| Problem::not_found("order"))?;

@@ -6,7 +6,7 @@
 use std::{collections::VecDeque, convert::Infallible, time::Duration};
 
 use axum::{
-    extract::{Path, State},
+    extract::State,
     response::{
         Sse,
         sse::{Event as SseEvent, KeepAlive},
@@ -23,7 +23,7 @@ use tokio::{
 use crate::{
     auth::SecretKey,
     problem::{Kind, Problem, ProblemBody},
-    routes::parse_id,
+    routes::{PathText, parse_id},
     state::ApiState,
     view::EventView,
 };
@@ -55,7 +55,7 @@ const RETRY_SECONDS: u64 = 10;
 pub(super) async fn stream_events(
     State(state): State<ApiState>,
     SecretKey(key): SecretKey,
-    Path(id): Path<String>,
+    PathText(id): PathText,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<SseEvent, Infallible>>>, Problem> {
     let id: OrderId = parse_id(&id, "order")?;

@@ -1,9 +1,6 @@
 //! `GET /v1/orders/{id}/timeline`: everything that happened to an order, merged and sorted.
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use base::Timestamp;
 use jobs::records::{AttemptRecord, RecordFilter};
 use serde::Serialize;
@@ -17,7 +14,7 @@ use utoipa::ToSchema;
 use crate::{
     auth::SecretKey,
     problem::{Problem, ProblemBody},
-    routes::parse_id,
+    routes::{PathText, parse_id},
     state::ApiState,
 };
 
@@ -107,7 +104,7 @@ enum What {
 pub(super) async fn get_timeline(
     State(state): State<ApiState>,
     SecretKey(key): SecretKey,
-    Path(id): Path<String>,
+    PathText(id): PathText,
 ) -> Result<Json<Timeline>, Problem> {
     let id: OrderId = parse_id(&id, "order")?;
     let order = state.orders.order(key.merchant, id).await?.ok_or_else(|| Problem::not_found("order"))?;

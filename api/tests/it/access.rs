@@ -1,0 +1,151 @@
+//! Who may do what, and that nobody sees what is another's.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::util::{Shop, order_body};
+
+/// Every operation of the document: method, path with `{…}` filled by ids that exist nowhere.
+fn operations() -> Vec<(Method, String, String)> {
+    let document = serde_json::to_value(api::openapi()).expect("JSON");
+    let mut operations = Vec::new();
+    for (template, item) in document["paths"].as_object().expect("paths") {
+        for method in ["get", "post", "put", "patch", "delete"] {
+            if item.get(method).is_some() {
+                let id = if template.contains("webhook") { "whe" } else { "ord" };
+                let id = format!("{id}_019aa3c2-7f5e-7cc1-b3a4-1d7a9b1c2d3e");
+                let path = template.replace("{id}", &id).replace("{sku}", "nothing");
+                let method = method.to_uppercase().parse().expect("a method");
+                operations.push((method, template.clone(), path));
+            }
+        }
+    }
+    operations
+}
+
+/// A body that is good for the operation.
+fn body(method: &Method, template: &str) -> Option<Value> {
+    match (method.as_str(), template) {
+        ("POST", "/v1/orders") => Some(order_body()),
+        ("PUT", "/v1/products/{sku}") => {
+            Some(json!({"name": "n", "category": "c", "price_minor": 1, "currency": "EUR"}))
+        }
+        ("PUT", "/v1/inventory/{sku}") => Some(json!({"on_hand": 1})),
+        ("POST", "/v1/webhook_endpoints") => Some(json!({"url": "https://shop.example/h", "events": ["*"]})),
+        ("PATCH", _) => Some(json!({"enabled": false})),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn every_operation_needs_a_key_and_every_bad_key_looks_the_same() {
+    let shop = Shop::open().await;
+    let guarded = operations().into_iter().filter(|(_, template, _)| template.starts_with("/v1/"));
+    for (method, _, path) in guarded {
+        let mut answers = Vec::new();
+        for authorization in [
+            None,
+            Some("Bearer owk_sec_00000000000000000000000000000000"),
+            Some("Bearer owk_pub_x"),
+            Some("Bearer nonsense"),
+            Some("Basic b3drOg=="),
+            Some("Bearer"),
+        ] {
+            let mut call = shop.call(method.clone(), &path).header("x-request-id", "same");
+            if let Some(value) = authorization {
+                call = call.header("authorization", value);
+            }
+            let answer = call.send().await.expect_problem(401, "unauthorized");
+            assert_eq!(answer.header("www-authenticate"), "Bearer");
+            answers.push(answer.text);
+        }
+        answers.dedup();
+        assert_eq!(answers.len(), 1, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn two_authorizations_are_none() {
+    let shop = Shop::open().await;
+    let bearer = format!("Bearer {}", shop.own.secret);
+    let call = shop.call(Method::GET, "/v1/orders").header("authorization", &bearer);
+    call.header("authorization", &bearer).send().await.expect_problem(401, "unauthorized");
+}
+
+#[tokio::test]
+async fn a_publishable_key_reads_the_catalog_places_orders_and_reads_one_order() {
+    let shop = Shop::open().await;
+    let open = [
+        "GET /v1/products",
+        "GET /v1/products/{sku}",
+        "GET /v1/categories",
+        "POST /v1/orders",
+        "GET /v1/orders/{id}",
+    ];
+    for (method, template, path) in operations() {
+        if !template.starts_with("/v1/") {
+            continue;
+        }
+        let mut call = shop.call(method.clone(), &path).key(&shop.own.public);
+        if let Some(body) = body(&method, &template) {
+            call = call.json(&body);
+        }
+        let answer = call.send().await;
+        if open.contains(&format!("{method} {template}").as_str()) {
+            assert!(![401, 403, 405].contains(&answer.status), "{method} {template}: {}", answer.text);
+        } else {
+            answer.expect_problem(403, "secret_key_required");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_anothers_looks_like_what_is_not_there() {
+    let shop = Shop::open().await;
+    shop.stock("mug", 10).await;
+    let order = shop.order("k1").await["id"].as_str().expect("an id").to_owned();
+    let endpoint = json!({"url": "https://shop.example/h", "events": ["*"]});
+    let endpoint = shop.post("/v1/webhook_endpoints", &endpoint).send().await.expect_status(201);
+    let endpoint = endpoint.json["id"].as_str().expect("an id").to_owned();
+    let named = operations().into_iter().filter(|(method, template, _)| {
+        template.contains('{') && !(method == Method::PUT && template == "/v1/products/{sku}")
+    });
+    let mut checked = 0;
+    for (method, template, missing) in named {
+        let id = if template.contains("webhook") { &endpoint } else { &order };
+        let foreign = template.replace("{id}", id).replace("{sku}", "mug");
+        let mut texts = Vec::new();
+        for path in [missing, foreign] {
+            let mut call =
+                shop.call(method.clone(), &path).key(&shop.other.secret).header("x-request-id", "same");
+            if let Some(body) = body(&method, &template) {
+                call = call.json(&body);
+            }
+            texts.push(call.send().await.expect_problem(404, "not_found").text);
+        }
+        assert_eq!(texts[0], texts[1], "{method} {template}");
+        checked += 1;
+    }
+    assert!(checked >= 10, "only {checked} operations name a thing");
+    for list in ["/v1/orders", "/v1/events", "/v1/webhook_endpoints", "/v1/products", "/v1/categories"] {
+        let answer = shop.get(list).key(&shop.other.secret).send().await.expect_status(200);
+        assert!(answer.list().is_empty(), "{list}: {}", answer.text);
+        let answer = shop.get(list).send().await.expect_status(200);
+        assert!(!answer.list().is_empty(), "{list}: {}", answer.text);
+    }
+    // Nothing that was tried took effect.
+    let answer = shop.get(&format!("/v1/orders/{order}")).send().await.expect_status(200);
+    assert_eq!(answer.json["status"], "pending");
+    shop.get(&format!("/v1/webhook_endpoints/{endpoint}")).send().await.expect_status(200);
+}
+
+#[tokio::test]
+async fn a_product_put_by_another_is_another_product() {
+    let shop = Shop::open().await;
+    shop.stock("mug", 10).await;
+    let theirs = json!({"name": "Theirs", "category": "c", "price_minor": 1, "currency": "USD"});
+    let call = shop.put("/v1/products/mug", &theirs).key(&shop.other.secret);
+    call.send().await.expect_status(201);
+    let own = shop.get("/v1/products/mug").send().await.expect_status(200);
+    assert_eq!((own.json["name"].as_str(), own.json["available"].as_i64()), (Some("The mug"), Some(10)));
+}

@@ -1,0 +1,90 @@
+//! Products, categories and stock.
+
+use serde_json::json;
+
+use crate::util::Shop;
+
+#[tokio::test]
+async fn a_product_is_created_replaced_and_read() {
+    let shop = Shop::open().await;
+    let body = json!({
+        "sku": "mug", "name": "Mug", "description": "Blue.\nHolds tea.", "category": "mugs", "price_minor": 250,
+        "currency": "EUR", "low_stock_at": 2,
+    });
+    let created = shop.put("/v1/products/mug", &body).send().await.expect_status(201).json;
+    assert_eq!(created["object"], "product");
+    assert_eq!(created["available"], 0);
+    let body = json!({"name": "Big mug", "category": "mugs", "price_minor": 300, "currency": "EUR"});
+    shop.put("/v1/products/mug", &body).send().await.expect_status(200);
+    let read = shop.get("/v1/products/mug").key(&shop.own.public).send().await.expect_status(200).json;
+    assert_eq!(
+        (read["name"].as_str(), read["price_minor"].as_i64(), read["description"].as_str()),
+        (Some("Big mug"), Some(300), None)
+    );
+    let stock = shop.put("/v1/inventory/mug", &json!({"on_hand": 7})).send().await.expect_status(200).json;
+    assert_eq!((stock["on_hand"].as_i64(), stock["available"].as_i64()), (Some(7), Some(7)));
+    let stock = shop.get("/v1/inventory/mug").send().await.expect_status(200).json;
+    assert_eq!(stock["object"], "inventory");
+    assert_eq!(stock["on_hand"], 7);
+}
+
+#[tokio::test]
+async fn lists_page_and_filter() {
+    let shop = Shop::open().await;
+    for sku in ["a-mug", "b-mug", "c-cup"] {
+        shop.stock(sku, 1).await;
+    }
+    let first = shop.get("/v1/products?limit=2&category=mugs").send().await.expect_status(200);
+    assert_eq!(first.json["has_more"], true);
+    assert_eq!(first.list()[1]["sku"], "b-mug");
+    let rest = shop.get("/v1/products?limit=2&starting_after=b-mug").send().await.expect_status(200);
+    assert_eq!((rest.list().len(), rest.json["has_more"].as_bool()), (1, Some(false)));
+    let found = shop.get("/v1/products?q=CUP").send().await.expect_status(200);
+    assert_eq!(found.list()[0]["sku"], "c-cup");
+    let categories = shop.get("/v1/categories").send().await.expect_status(200);
+    assert_eq!(categories.list(), &vec![json!({"object": "category", "slug": "mugs", "products": 3})]);
+    for (query, fault) in [
+        ("limit=0", "?limit out_of_range"),
+        ("limit=101", "?limit out_of_range"),
+        ("limit=x", "?limit wrong_format"),
+        ("limit=1&limit=2", "?limit repeated_parameter"),
+        ("offset=3", "?offset unknown_parameter"),
+    ] {
+        let answer = shop.get(&format!("/v1/products?{query}")).send().await;
+        assert_eq!(answer.expect_problem(422, "validation_failed").faults(), [fault]);
+    }
+}
+
+#[tokio::test]
+async fn stock_stays_above_what_is_promised() {
+    let shop = Shop::open().await;
+    shop.stock("mug", 10).await;
+    shop.order("k1").await;
+    let call = shop.put("/v1/inventory/mug", &json!({"on_hand": 1}));
+    call.send().await.expect_problem(409, "below_reserved");
+    shop.put("/v1/inventory/mug", &json!({"on_hand": 2})).send().await.expect_status(200);
+    shop.put("/v1/inventory/none", &json!({"on_hand": 2})).send().await.expect_problem(404, "not_found");
+    shop.get("/v1/products/no%20sku").send().await.expect_problem(404, "not_found");
+}
+
+#[tokio::test]
+async fn every_fault_of_a_product_is_told() {
+    let shop = Shop::open().await;
+    let body =
+        json!({"name": "", "category": "Not a slug", "price_minor": -1, "currency": "eur", "price": 1});
+    let answer = shop.put("/v1/products/mug", &body).send().await.expect_problem(422, "validation_failed");
+    assert_eq!(
+        answer.faults(),
+        [
+            "/category wrong_format",
+            "/currency wrong_format",
+            "/name wrong_length",
+            "/price unknown_field",
+            "/price_minor out_of_range"
+        ]
+    );
+    let body = json!({"sku": "cup", "name": "n", "category": "c", "price_minor": 1, "currency": "EUR"});
+    let answer = shop.put("/v1/products/mug", &body).send().await.expect_problem(422, "validation_failed");
+    assert_eq!(answer.faults(), ["/sku mismatch"]);
+    shop.get("/v1/products/mug").send().await.expect_problem(404, "not_found");
+}

@@ -1,0 +1,125 @@
+//! What every answer has, and answers without a handler.
+
+use reqwest::Method;
+
+use crate::util::{Shop, order_body};
+
+#[tokio::test]
+async fn request_ids_are_taken_or_made() {
+    let shop = Shop::open().await;
+    let given = shop.get("/v1/orders").header("x-request-id", "abc.DEF_1-2").send().await.expect_status(200);
+    assert_eq!(given.header("x-request-id"), "abc.DEF_1-2");
+    for bad in ["", "a b", "a\"b", &"x".repeat(129)] {
+        let answer = shop.get("/nowhere").header("x-request-id", bad).send().await;
+        let answer = answer.expect_problem(404, "route_not_found");
+        assert!(answer.header("x-request-id").starts_with("req_"), "{bad:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_has_no_handler_is_a_problem_too() {
+    let shop = Shop::open().await;
+    shop.get("/v1/nothing").send().await.expect_problem(404, "route_not_found");
+    shop.get("/v1/orders/").send().await.expect_problem(404, "route_not_found");
+    shop.get("/v1/products/%ff").send().await.expect_problem(404, "not_found");
+    let answer = shop.call(Method::DELETE, "/v1/orders").send().await;
+    let answer = answer.expect_problem(405, "method_not_allowed");
+    let mut allowed: Vec<_> = answer.header("allow").split(',').collect();
+    allowed.sort_unstable();
+    assert_eq!(allowed, ["GET", "HEAD", "POST"]);
+}
+
+#[tokio::test]
+async fn head_and_options_are_answered_and_other_origins_are_not_let_in() {
+    let shop = Shop::open().await;
+    let head = shop.call(Method::HEAD, "/v1/products").key(&shop.own.public).send().await.expect_status(200);
+    assert_eq!((head.text.as_str(), head.header("content-type")), ("", "application/json"));
+    let head = shop.call(Method::HEAD, "/v1/products").send().await.expect_status(401);
+    assert_eq!(head.text, "");
+    let options = shop
+        .call(Method::OPTIONS, "/v1/orders")
+        .header("origin", "https://evil.example")
+        .header("access-control-request-method", "POST");
+    let options = options.send().await.expect_status(204);
+    assert!(options.header("allow").contains("POST"));
+    let read = shop.get("/v1/products").header("origin", "https://evil.example").send().await;
+    for answer in [options, read] {
+        assert!(!answer.headers.keys().any(|name| name.as_str().starts_with("access-control")));
+        assert!(!answer.headers.contains_key("server"));
+        assert_eq!(answer.header("cache-control"), "no-store");
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+    }
+}
+
+#[tokio::test]
+async fn bodies_are_json_of_bounded_size() {
+    let shop = Shop::open().await;
+    shop.stock("mug", 10).await;
+    let before = shop.traces().await;
+    let post = || shop.call(Method::POST, "/v1/orders").key(&shop.own.public).header("idempotency-key", "k");
+    let good = order_body().to_string();
+    let call = post().header("content-type", "text/plain");
+    call.send().await.expect_problem(415, "unsupported_media_type");
+    post().send().await.expect_problem(415, "unsupported_media_type");
+    let big = format!("{good}{}", " ".repeat(64 * 1024));
+    post().body(big.clone()).send().await.expect_problem(413, "body_too_large");
+    for bad in [
+        String::new(),
+        "{".to_owned(),
+        format!("{good} x"),
+        format!("{good}{good}"),
+        "[".repeat(1000),
+        "nul".to_owned(),
+    ] {
+        post().body(bad).send().await.expect_problem(400, "invalid_json");
+    }
+    post().body(b"{\"a\":\"\xff\"}".to_vec()).send().await.expect_problem(400, "invalid_json");
+    assert_eq!(shop.traces().await, before);
+    post().body(format!("{good}{}", " ".repeat(1000))).send().await.expect_status(202);
+}
+
+#[tokio::test]
+async fn chunked_bodies_are_bounded_as_well() {
+    let shop = Shop::open().await;
+    let head = format!(
+        "POST /v1/orders HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\nidempotency-key: k\r\n\
+         content-type: application/json\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n",
+        shop.own.public
+    );
+    let chunk = format!("1000\r\n{}\r\n", " ".repeat(0x1000));
+    let mut stream =
+        crate::util::raw::sent(shop.address, &format!("{head}{}0\r\n\r\n", chunk.repeat(17))).await;
+    let answer = crate::util::raw::until_closed(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+}
+
+#[tokio::test]
+async fn health_says_how_each_dependency_is() {
+    let shop = Shop::open().await;
+    shop.call(Method::GET, "/livez").send().await.expect_status(200);
+    let ready = shop.call(Method::GET, "/readyz").send().await.expect_status(200).json;
+    assert_eq!((ready["status"].as_str(), ready["draining"].as_bool()), (Some("ok"), Some(false)));
+    let names: Vec<_> =
+        ready["checks"].as_array().expect("checks").iter().map(|check| &check["name"]).collect();
+    assert_eq!(names, ["orders", "payments"]);
+    let index = shop.call(Method::GET, "/").send().await.expect_status(200).json;
+    assert_eq!(index["openapi"], "/openapi.json");
+}
+
+#[tokio::test]
+async fn a_trace_is_continued_and_a_bad_one_replaced() {
+    let shop = Shop::open().await;
+    shop.stock("mug", 10).await;
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let traceparent = format!("00-{trace}-00f067aa0ba902b7-01");
+    for (key, sent, kept) in [("k1", traceparent.as_str(), true), ("k2", "00-nonsense", false)] {
+        let call = shop.place(key, &order_body()).header("traceparent", sent);
+        let order = call.send().await.expect_status(202).json;
+        let timeline = shop.get(&format!("/v1/orders/{}/timeline", order["id"].as_str().expect("an id")));
+        let timeline = timeline.send().await.expect_status(200);
+        let request = timeline.list().iter().find(|entry| entry["type"] == "request").expect("a request");
+        let trace_id = request["trace_id"].as_str().expect("a trace");
+        assert_eq!(trace_id == trace, kept);
+        assert_eq!(trace_id.len(), 32);
+    }
+}

@@ -1,0 +1,22 @@
+//! The API over real HTTP with real SQLite stores.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a helper that cannot go on fails the test; the lints spare test functions only"
+)]
+
+mod access;
+mod catalog;
+mod edge;
+mod idempotency;
+mod input;
+mod limits;
+mod openapi;
+mod orders;
+mod outage;
+mod privacy;
+mod server;
+mod stream;
+mod timeline;
+mod util;
+mod webhook_endpoints;

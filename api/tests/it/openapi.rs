@@ -1,0 +1,79 @@
+//! The document and the routes say the same.
+
+use reqwest::Method;
+
+use crate::util::Shop;
+
+const SNAPSHOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
+
+/// After a wanted change: `UPDATE_OPENAPI=1 cargo test -p api --test it openapi`, and read the difference.
+#[test]
+fn the_document_is_the_one_that_was_agreed_on() {
+    let mut now = api::openapi().to_pretty_json().expect("JSON");
+    now.push('\n');
+    if std::env::var_os("UPDATE_OPENAPI").is_some() {
+        std::fs::write(SNAPSHOT, &now).expect("writes the snapshot");
+    }
+    let agreed = std::fs::read_to_string(SNAPSHOT).unwrap_or_default();
+    assert!(now == agreed, "api/openapi.json differs from the routes; see the comment of this test");
+}
+
+#[tokio::test]
+async fn the_document_is_served_and_each_operation_is_routed() {
+    let shop = Shop::open().await;
+    let answer = shop.call(Method::GET, "/openapi.json").send().await.expect_status(200);
+    assert_eq!(answer.json, serde_json::to_value(api::openapi()).expect("JSON"));
+    assert!(answer.json["openapi"].as_str().is_some_and(|version| version.starts_with("3.")));
+    let paths = answer.json["paths"].as_object().expect("paths");
+    for (template, item) in paths {
+        for method in ["get", "post", "put", "patch", "delete"].iter().filter(|m| item.get(**m).is_some()) {
+            let path = template.replace("{id}", "x").replace("{sku}", "x");
+            let method: Method = method.to_uppercase().parse().expect("a method");
+            let answer = shop.call(method.clone(), &path).send().await;
+            assert!(answer.status != 405 && answer.json["code"] != "route_not_found", "{method} {template}");
+        }
+    }
+    // The contract's routes of this crate, so that none is lost.
+    for (path, methods) in [
+        ("/v1/orders", "get post"),
+        ("/v1/orders/{id}", "get"),
+        ("/v1/orders/{id}/timeline", "get"),
+        ("/v1/orders/{id}/events", "get"),
+        ("/v1/orders/{id}/cancel", "post"),
+        ("/v1/orders/{id}/refund", "post"),
+        ("/v1/products", "get"),
+        ("/v1/products/{sku}", "get put"),
+        ("/v1/categories", "get"),
+        ("/v1/inventory/{sku}", "get put"),
+        ("/v1/webhook_endpoints", "get post"),
+        ("/v1/webhook_endpoints/{id}", "get patch delete"),
+        ("/v1/events", "get"),
+        ("/livez", "get"),
+        ("/readyz", "get"),
+        ("/openapi.json", "get"),
+        ("/", "get"),
+    ] {
+        for method in methods.split(' ') {
+            assert!(paths[path].get(method).is_some(), "{method} {path}");
+        }
+    }
+}
+
+#[test]
+fn every_problem_code_and_object_is_described() {
+    let document = serde_json::to_value(api::openapi()).expect("JSON");
+    let schemas = document["components"]["schemas"].as_object().expect("schemas");
+    for name in ["Order", "Product", "Event", "Problem", "OrderCreate", "WebhookEndpoint", "TimelineEntry"] {
+        assert!(schemas.contains_key(name), "{name}");
+    }
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        let public = !path.starts_with("/v1/");
+        for operation in
+            item.as_object().expect("operations").values().filter(|op| op.get("responses").is_some())
+        {
+            let open =
+                operation["security"].as_array().is_some_and(|list| list == &vec![serde_json::json!({})]);
+            assert_eq!(public, open, "{path}");
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Placing, reading, listing, cancelling and refunding orders.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use store::{
+    domain::PaymentId,
+    orders::{CaptureFacts, Orders, RefundFacts},
+    payments::{NewPayment, PaymentStore},
+};
+
+use crate::util::{Shop, id_of, order_body};
+
+/// Moves an order to `paid`, as the workers do.
+async fn pay(shop: &Shop, order: &Value) {
+    let id = id_of(order);
+    let amount_minor = order["total_minor"].as_i64().expect("a total");
+    let facts = CaptureFacts {
+        payment: PaymentId::of_order(id),
+        provider_reference: "ch_1".to_owned(),
+        amount_minor,
+    };
+    shop.orders.mark_paid(id, facts, shop.ambient.now()).await.expect("pays");
+}
+
+#[tokio::test]
+async fn an_order_is_accepted_and_read_back() {
+    let shop = Shop::open().await;
+    shop.stock("mug", 10).await;
+    let answer = shop.place("k1", &order_body()).send().await.expect_status(202);
+    let order = &answer.json;
+    let id = order["id"].as_str().expect("an id");
+    assert!(id.starts_with("ord_"));
+    assert_eq!(answer.header("location"), format!("/v1/orders/{id}"));
+    let expected = json!({
+        "object": "order", "id": id, "status": "pending", "currency": "EUR", "total_minor": 500,
+        "refunded_minor": 0,
+        "items": [
+            {"sku": "mug", "name": "The mug", "quantity": 2, "price_minor": 250, "total_minor": 500}
+        ],
+        "customer": {"email": "ada@example.com", "name": "Ada Lovelace"},
+        "payment": null,
+        "shipping_address": {
+            "name": "Ada Lovelace", "line1": "12 St James's Square", "line2": null, "city": "London",
+            "postal_code": "SW1Y 4JH", "country": "GB",
+        },
+        "reference": "A-1", "status_reason": null, "shipment": null,
+        "created_at": order["created_at"], "updated_at": order["created_at"],
+    });
+    assert_eq!(order, &expected);
+    assert!(order["created_at"].as_str().is_some_and(|at| at.parse::<base::Timestamp>().is_ok()));
+    let read = shop.get(answer.header("location")).key(&shop.own.public).send().await.expect_status(200);
+    assert_eq!(&read.json, &expected);
+    assert_eq!(shop.traces().await, (1, 2, 2), "the order, order.placed and inventory.updated, two units");
+}
+
+#[tokio::test]
+async fn the_payment_is_shown_with_its_state() {
+    let shop = Shop::open().await;
+    shop.stock("mug", 10).await;
+    let order = shop.order("k1").await;
+    let id = id_of(&order);
+    let payment = NewPayment {
+        id: PaymentId::of_order(id),
+        order: id,
+        merchant: shop.own.id,
+        amount_minor: 500,
+        currency: "EUR".parse().expect("a currency"),
+        method: "pm_card_visa".to_owned(),
+        provider: "sandbox".to_owned(),
+        at: shop.ambient.now(),
+    };
+    shop.payments.open(payment).await.expect("opens");
+    let path = format!("/v1/orders/{id}");
+    let read = shop.get(&path).send().await.expect_status(200).json;
+    assert_eq!(read["payment"], json!({"id": PaymentId::of_order(id).to_string(), "status": "created"}));
+    pay(&shop, &order).await;
+    let read = shop.get(&path).send().await.expect_status(200).json;
+    assert_eq!(
+        (read["status"].as_str(), read["payment"]["status"].as_str()),
+        (Some("paid"), Some("captured"))
+    );
+}
+
+#[tokio::test]
+async fn orders_are_listed_newest_first_in_pages() {
+    let shop = Shop::open().await;
+    shop.stock("mug", 100).await;
+    let mut ids = Vec::new();
+    for number in 0..5 {
+        ids.push(shop.order(&format!("k{number}")).await["id"].as_str().expect("an id").to_owned());
+    }
+    let mut seen = Vec::new();
+    let mut path = "/v1/orders?limit=2".to_owned();
+    loop {
+        let page = shop.get(&path).send().await.expect_status(200);
+        seen.extend(page.list().iter().map(|order| order["id"].as_str().expect("an id").to_owned()));
+        if page.json["has_more"] == false {
+            break;
+        }
+        path = format!("/v1/orders?limit=2&starting_after={}", seen.last().expect("one"));
+    }
+    seen.reverse();
+    seen.sort();
+    ids.sort();
+    assert_eq!(seen, ids);
+    shop.post(&format!("/v1/orders/{}/cancel", ids[0]), &json!({})).send().await.expect_status(200);
+    let cancelled = shop.get("/v1/orders?status=cancelled").send().await.expect_status(200);
+    assert_eq!((cancelled.list().len(), cancelled.list()[0]["id"].as_str()), (1, Some(ids[0].as_str())));
+    for (query, fault) in
+        [("status=lost", "?status wrong_format"), ("starting_after=pay_1", "?starting_after wrong_format")]
+    {
+        let answer = shop.get(&format!("/v1/orders?{query}")).send().await;
+        assert_eq!(answer.expect_problem(422, "validation_failed").faults(), [fault]);
+    }
+}
+
+#[tokio::test]
+async fn cancelling_is_idempotent_and_ends_with_shipping() {
+    let shop = Shop::open().await;
+    shop.stock("mug", 10).await;
+    let order = shop.order("k1").await;
+    let path = format!("/v1/orders/{}/cancel", order["id"].as_str().expect("an id"));
+    let cancelled = shop.post(&path, &json!({"reason": "changed_mind"})).send().await.expect_status(200).json;
+    assert_eq!(
+        (cancelled["status"].as_str(), cancelled["status_reason"].as_str()),
+        (Some("cancelled"), Some("changed_mind"))
+    );
+    let traces = shop.traces().await;
+    assert_eq!(traces.2, 0);
+    // No body at all is fine too.
+    let again = shop.call(Method::POST, &path).key(&shop.own.secret).send().await.expect_status(200).json;
+    assert_eq!(again, cancelled);
+    assert_eq!(shop.traces().await, traces);
+    let answer = shop.post(&path, &json!({"reason": "Not A Code", "x": 1})).send().await;
+    let faults = answer.expect_problem(422, "validation_failed").faults();
+    assert_eq!(faults, ["/reason wrong_format", "/x unknown_field"]);
+
+    let order = shop.order("k2").await;
+    pay(&shop, &order).await;
+    shop.orders.fulfil(id_of(&order), shop.ambient.now()).await.expect("ships");
+    let path = format!("/v1/orders/{}/cancel", order["id"].as_str().expect("an id"));
+    shop.post(&path, &json!({})).send().await.expect_problem(409, "order_state_conflict");
+}
+
+#[tokio::test]
+async fn refunds_are_accepted_once_per_key_and_never_too_much() {
+    let shop = Shop::open().await;
+    shop.stock("mug", 10).await;
+    let order = shop.order("k1").await;
+    let id = id_of(&order);
+    let path = format!("/v1/orders/{id}/refund");
+    shop.post(&path, &json!({})).send().await.expect_problem(409, "order_state_conflict");
+    pay(&shop, &order).await;
+    let refund = |body: Value, key: &'static str| {
+        let call = shop.post(&path, &body);
+        if key.is_empty() { call } else { call.header("idempotency-key", key) }
+    };
+    let answer = refund(json!({"amount_minor": 501}), "r0").send().await;
+    assert_eq!(answer.expect_problem(422, "refund_too_large").faults(), ["/amount_minor refund_too_large"]);
+    let part = json!({"amount_minor": 100, "reason": "scratched"});
+    let first = refund(part.clone(), "r1").send().await.expect_status(202);
+    assert_eq!(first.json["object"], "refund");
+    assert_eq!(first.header("location"), format!("/v1/orders/{id}"));
+    let again = refund(part.clone(), "r1").send().await.expect_status(202);
+    assert_eq!(again.json, first.json);
+    let second = refund(part.clone(), "r2").send().await.expect_status(202);
+    assert_ne!(second.json["id"], first.json["id"]);
+    for refund in [&first, &second] {
+        let facts = RefundFacts {
+            payment: PaymentId::of_order(id),
+            refund: refund.json["id"].as_str().expect("an id").parse().expect("a refund"),
+            amount_minor: 100,
+        };
+        shop.orders.record_refund(id, facts, shop.ambient.now()).await.expect("records");
+    }
+    let read = shop.get(&format!("/v1/orders/{id}")).send().await.expect_status(200).json;
+    assert_eq!(read["refunded_minor"], 200);
+    let rest = refund(json!({}), "").send().await.expect_status(202);
+    let again = refund(json!({}), "").send().await.expect_status(202);
+    assert_eq!(rest.json, again.json);
+    for bad in [json!({"amount_minor": 0}), json!({"amount_minor": -1}), json!({"amount_minor": 1.5})] {
+        let answer = refund(bad, "r3").send().await.expect_problem(422, "validation_failed");
+        assert_eq!(answer.faults(), ["/amount_minor out_of_range"]);
+    }
+}

@@ -1,0 +1,49 @@
+//! What goes on while a store does not answer, and what clients are told.
+
+use reqwest::Method;
+use serde_json::json;
+use sqlx::{ConnectOptions, Connection, Executor, sqlite::SqliteConnectOptions};
+
+use crate::util::{Shop, logs, order_body};
+
+#[tokio::test]
+async fn a_store_that_cannot_write_is_a_503_that_tells_nothing_and_keeps_the_key_usable() {
+    let shop = Shop::open().await;
+    shop.stock("mug", 10).await;
+    let file = SqliteConnectOptions::new().filename(shop.folder.path().join("orders.db"));
+    let mut other = file.connect().await.expect("a second connection");
+    other.execute("BEGIN IMMEDIATE").await.expect("holds the write lock");
+    let call = shop.place("k1", &order_body()).header("x-request-id", "outage-1");
+    let answer = call.send().await.expect_problem(503, "temporarily_unavailable");
+    assert_eq!(answer.header("retry-after"), "2");
+    for internal in ["sqlite", "SQLite", "locked", "database", "transaction", ".db"] {
+        assert!(!answer.text.contains(internal), "{}", answer.text);
+    }
+    // Told once, with what an operator searches for.
+    let told = logs::kept();
+    let told = told.lines().filter(|line| line.contains("outage-1") && line.contains("ERROR"));
+    let told: Vec<_> = told.collect();
+    assert!(matches!(&told[..], [line] if line.contains("store unavailable")), "{told:?}");
+    other.execute("ROLLBACK").await.expect("lets go");
+    other.close().await.expect("closes");
+    assert_eq!(shop.traces().await, (0, 1, 0), "only the stock that was put");
+    shop.place("k1", &order_body()).send().await.expect_status(202);
+}
+
+#[tokio::test]
+async fn without_payments_orders_are_placed_and_read() {
+    let shop = Shop::open().await;
+    shop.stock("mug", 10).await;
+    shop.payments.close().await;
+    let order = shop.order("k1").await;
+    let path = format!("/v1/orders/{}", order["id"].as_str().expect("an id"));
+    let read = shop.get(&path).send().await.expect_status(200).json;
+    assert_eq!(read["payment"]["status"], "unknown");
+    let timeline = shop.get(&format!("{path}/timeline")).send().await.expect_status(200);
+    assert_eq!(timeline.json["incomplete"], json!(["payments"]));
+    assert!(timeline.list().iter().any(|entry| entry["kind"] == "order.placed"));
+    let ready = shop.call(Method::GET, "/readyz").send().await.expect_status(200).json;
+    assert_eq!(ready["status"], "degraded");
+    assert_eq!(ready["checks"][1]["name"], "payments");
+    assert_eq!(ready["checks"][1]["status"], "degraded");
+}

@@ -1,0 +1,107 @@
+//! Server-sent events of an order.
+
+use std::collections::VecDeque;
+
+use api::{ApiConfig, ServerLimits};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::util::{Call, Shop, config, raw::PATIENCE};
+
+/// Reads frames off an open stream.
+struct Frames {
+    response: reqwest::Response,
+    text: String,
+    ready: VecDeque<Frame>,
+}
+
+#[derive(Debug)]
+struct Frame {
+    id: String,
+    event: String,
+    data: Value,
+}
+
+impl Frames {
+    async fn open(call: Call) -> Self {
+        let response = call.open().await;
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Self { response, text: String::new(), ready: VecDeque::new() }
+    }
+
+    /// The next event; `None` when the stream has ended.
+    async fn next(&mut self) -> Option<Frame> {
+        loop {
+            if let Some(frame) = self.ready.pop_front() {
+                return Some(frame);
+            }
+            let chunk = timeout(PATIENCE, self.response.chunk()).await.expect("something happens in time");
+            let chunk = chunk.expect("a whole stream")?;
+            self.text.push_str(std::str::from_utf8(&chunk).expect("text"));
+            while let Some(end) = self.text.find("\n\n") {
+                let frame: String = self.text.drain(..end + 2).collect();
+                let field = |name: &str| {
+                    frame
+                        .lines()
+                        .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+                        .map(str::to_owned)
+                };
+                // Comments keep the connection and are no events.
+                if let (Some(id), Some(event), Some(data)) = (field("id"), field("event"), field("data")) {
+                    let data = serde_json::from_str(&data).expect("JSON");
+                    self.ready.push_back(Frame { id, event, data });
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn past_events_come_first_and_live_ones_follow() {
+    let shop = Shop::open().await;
+    shop.stock("mug", 10).await;
+    let order = shop.order("k1").await;
+    let id = order["id"].as_str().expect("an id");
+    let path = format!("/v1/orders/{id}/events");
+    let mut frames = Frames::open(shop.get(&path)).await;
+    let placed = frames.next().await.expect("an event");
+    assert_eq!((placed.id.as_str(), placed.event.as_str()), ("1", "order.placed"));
+    assert_eq!(placed.data["object"], "event");
+    assert_eq!(placed.data["type"], "order.placed");
+    assert_eq!(placed.data["sequence"], 1);
+    assert_eq!(placed.data["order"], id);
+    shop.post(&format!("/v1/orders/{id}/cancel"), &json!({})).send().await.expect_status(200);
+    let cancelled = frames.next().await.expect("an event");
+    assert_eq!((cancelled.id.as_str(), cancelled.event.as_str()), ("2", "order.cancelled"));
+    // A client that comes back goes on where it was.
+    let mut resumed = Frames::open(shop.get(&path).header("last-event-id", "1")).await;
+    assert_eq!(resumed.next().await.expect("an event").id, "2");
+}
+
+#[tokio::test]
+async fn streams_end_when_the_server_stops() {
+    let shop = Shop::open().await;
+    shop.stock("mug", 10).await;
+    let order = shop.order("k1").await;
+    let path = format!("/v1/orders/{}/events", order["id"].as_str().expect("an id"));
+    let mut frames = Frames::open(shop.get(&path)).await;
+    frames.next().await.expect("an event");
+    shop.shutdown.cancel();
+    assert!(frames.next().await.is_none());
+    let stopped = timeout(PATIENCE, shop.server).await.expect("stops in time").expect("does not panic");
+    assert!(stopped.is_ok());
+}
+
+#[tokio::test]
+async fn streams_are_bounded() {
+    let config = ApiConfig { streams_max: 1, ..config() };
+    let shop = Shop::open_with(config, ServerLimits::default()).await;
+    shop.stock("mug", 10).await;
+    let order = shop.order("k1").await;
+    let path = format!("/v1/orders/{}/events", order["id"].as_str().expect("an id"));
+    let mut frames = Frames::open(shop.get(&path)).await;
+    frames.next().await.expect("an event");
+    let refused = shop.get(&path).send().await.expect_problem(503, "stream_limit_reached");
+    assert_eq!(refused.header("retry-after"), "10");
+}

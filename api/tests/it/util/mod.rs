@@ -1,0 +1,267 @@
+//! Vocabulary: a [`Shop`] is a running API with its stores and two merchants; [`Shop::call`] makes a request of it;
+//! an [`Answer`] is what came back, already read.
+
+pub(crate) mod logs;
+pub(crate) mod raw;
+
+use std::{num::NonZeroU32, sync::Arc};
+
+use api::{ApiConfig, ApiError, ApiParts, ApiState, CheckoutLimits, ServerLimits};
+use base::Ambient;
+use jobs::{records::RecordStore, sqlite::SqliteEngine};
+use reqwest::{Method, header::HeaderMap};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use store::{
+    domain::{KeyId, MerchantId, OrderId},
+    merchants::{KeyRecord, KeyScope, Merchants},
+    sqlite::{SqliteOrders, SqlitePayments},
+    webhook_url::UrlPolicy,
+};
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) struct Shop {
+    pub(crate) address: std::net::SocketAddr,
+    pub(crate) http: reqwest::Client,
+    pub(crate) orders: Arc<SqliteOrders>,
+    pub(crate) payments: Arc<SqlitePayments>,
+    pub(crate) records: Arc<dyn RecordStore>,
+    pub(crate) ambient: Ambient,
+    /// The merchant of most tests.
+    pub(crate) own: Merchant,
+    /// Somebody else.
+    pub(crate) other: Merchant,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) server: JoinHandle<Result<(), ApiError>>,
+    pub(crate) folder: tempfile::TempDir,
+}
+
+pub(crate) struct Merchant {
+    pub(crate) id: MerchantId,
+    pub(crate) public: String,
+    pub(crate) secret: String,
+}
+
+/// A configuration whose limits no test meets by accident.
+pub(crate) fn config() -> ApiConfig {
+    let plenty = NonZeroU32::new(1_000_000).expect("not zero");
+    ApiConfig {
+        checkout: CheckoutLimits { per_key_per_second: plenty, per_ip_per_second: plenty, burst: plenty },
+        webhook_urls: UrlPolicy { allow_loopback: false },
+        ..ApiConfig::default()
+    }
+}
+
+impl Shop {
+    pub(crate) async fn open() -> Self {
+        Self::open_with(config(), ServerLimits::default()).await
+    }
+
+    pub(crate) async fn open_with(config: ApiConfig, limits: ServerLimits) -> Self {
+        logs::capture();
+        // A second test of this process finds it installed.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let ambient = Ambient::system();
+        let orders =
+            SqliteOrders::open(&folder.path().join("orders.db"), ambient.clone()).await.expect("opens");
+        let payments =
+            SqlitePayments::open(&folder.path().join("payments.db"), ambient.clone()).await.expect("opens");
+        let engine =
+            SqliteEngine::open(&folder.path().join("jobs.db"), ambient.clone()).await.expect("opens");
+        let (orders, payments) = (Arc::new(orders), Arc::new(payments));
+        let records: Arc<dyn RecordStore> = Arc::new(engine.records());
+        let (own, other) =
+            (merchant(&orders, &ambient, "own").await, merchant(&orders, &ambient, "other").await);
+        let shutdown = CancellationToken::new();
+        let parts = ApiParts {
+            orders: orders.clone(),
+            payments: payments.clone(),
+            records: records.clone(),
+            ambient: ambient.clone(),
+            health: Vec::new(),
+            shutdown: shutdown.clone(),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let app = api::app(ApiState::new(parts, config));
+        let server = tokio::spawn(api::run(listener, app, shutdown.clone(), limits));
+        let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+        Self { address, http, orders, payments, records, ambient, own, other, shutdown, server, folder }
+    }
+
+    /// A request; finish it with [`Call::send`].
+    pub(crate) fn call(&self, method: Method, path: &str) -> Call {
+        Call(self.http.request(method, format!("http://{}{path}", self.address)))
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Call {
+        self.call(Method::GET, path).key(&self.own.secret)
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Call {
+        self.call(Method::POST, path).key(&self.own.secret).json(body)
+    }
+
+    pub(crate) fn put(&self, path: &str, body: &Value) -> Call {
+        self.call(Method::PUT, path).key(&self.own.secret).json(body)
+    }
+
+    /// A product of the own merchant with this much stock, 250 minor units each.
+    pub(crate) async fn stock(&self, sku: &str, on_hand: i64) {
+        let product =
+            json!({"name": format!("The {sku}"), "category": "mugs", "price_minor": 250, "currency": "EUR"});
+        self.put(&format!("/v1/products/{sku}"), &product).send().await.expect_status(201);
+        self.put(&format!("/v1/inventory/{sku}"), &json!({"on_hand": on_hand}))
+            .send()
+            .await
+            .expect_status(200);
+    }
+
+    /// Places an order of two mugs and answers it.
+    pub(crate) async fn order(&self, key: &str) -> Value {
+        self.place(key, &order_body()).send().await.expect_status(202).json
+    }
+
+    pub(crate) fn place(&self, key: &str, body: &Value) -> Call {
+        self.call(Method::POST, "/v1/orders").key(&self.own.public).header("idempotency-key", key).json(body)
+    }
+
+    /// Number of own orders and events, units reserved of `mug`: what a refused request leaves alone.
+    pub(crate) async fn traces(&self) -> (usize, usize, i64) {
+        let orders = self.get("/v1/orders?limit=100").send().await.expect_status(200);
+        let events = self.get("/v1/events?limit=100").send().await.expect_status(200);
+        let stock = self.get("/v1/inventory/mug").send().await.expect_status(200);
+        (orders.list().len(), events.list().len(), stock.json["reserved"].as_i64().expect("a number"))
+    }
+}
+
+async fn merchant(orders: &SqliteOrders, ambient: &Ambient, name: &str) -> Merchant {
+    let now = ambient.now();
+    let id = MerchantId::fresh(ambient);
+    orders.ensure_merchant(id, name, now).await.expect("a merchant");
+    let mut keys = Vec::new();
+    for (scope, prefix) in [(KeyScope::Publishable, "owk_pub"), (KeyScope::Secret, "owk_sec")] {
+        let key = format!("{prefix}_{}", ambient.uuid().simple());
+        let record = KeyRecord { id: KeyId::fresh(ambient), merchant: id, scope };
+        orders.ensure_key(&record, Sha256::digest(&key).into(), now).await.expect("a key");
+        keys.push(key);
+    }
+    let secret = keys.pop().expect("two keys");
+    Merchant { id, secret, public: keys.pop().expect("two keys") }
+}
+
+/// A good order of two mugs.
+pub(crate) fn order_body() -> Value {
+    json!({
+        "customer": {"email": "ada@example.com", "name": "Ada Lovelace"},
+        "currency": "EUR",
+        "items": [{"sku": "mug", "quantity": 2}],
+        "payment_method": "pm_card_visa",
+        "shipping_address": {
+            "name": "Ada Lovelace", "line1": "12 St James's Square", "city": "London",
+            "postal_code": "SW1Y 4JH", "country": "GB",
+        },
+        "reference": "A-1",
+    })
+}
+
+/// The id of an order as answered.
+pub(crate) fn id_of(order: &Value) -> OrderId {
+    order["id"].as_str().expect("an id").parse().expect("an order's id")
+}
+
+pub(crate) struct Call(reqwest::RequestBuilder);
+
+impl Call {
+    /// Instead of any key set before.
+    pub(crate) fn key(self, key: &str) -> Self {
+        let mut headers = HeaderMap::new();
+        headers.insert("authorization", format!("Bearer {key}").parse().expect("a header value"));
+        // `headers` replaces, `header` would add.
+        Self(self.0.headers(headers))
+    }
+
+    pub(crate) fn header(self, name: &str, value: &str) -> Self {
+        Self(self.0.header(name, value))
+    }
+
+    pub(crate) fn json(self, body: &Value) -> Self {
+        Self(self.0.json(body))
+    }
+
+    pub(crate) fn body(self, body: impl Into<reqwest::Body>) -> Self {
+        Self(self.0.header("content-type", "application/json").body(body))
+    }
+
+    pub(crate) async fn send(self) -> Answer {
+        let response = self.open().await;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let text = response.text().await.expect("a body");
+        let json = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Answer { status, headers, text, json }
+    }
+
+    /// For bodies that do not end by themselves.
+    pub(crate) async fn open(self) -> reqwest::Response {
+        self.0.send().await.expect("an answer")
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+    pub(crate) json: Value,
+}
+
+impl Answer {
+    #[track_caller]
+    pub(crate) fn expect_status(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{}", self.text);
+        self
+    }
+
+    /// A problem of this status and code, complete in form.
+    #[track_caller]
+    pub(crate) fn expect_problem(self, status: u16, code: &str) -> Self {
+        let answer = self.expect_status(status);
+        assert_eq!(answer.json["code"], code, "{}", answer.text);
+        assert_eq!(answer.header("content-type"), "application/problem+json");
+        assert_eq!(answer.json["status"], status);
+        assert_eq!(answer.json["request_id"], answer.header("x-request-id"));
+        for text in ["type", "title", "detail"] {
+            assert!(
+                answer.json[text].as_str().is_some_and(|text| !text.is_empty()),
+                "{text}: {}",
+                answer.text
+            );
+        }
+        assert!(answer.json["type"].as_str().is_some_and(|kind| kind.starts_with("https://")));
+        assert!(answer.json["errors"].is_array());
+        answer
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
+    }
+
+    pub(crate) fn list(&self) -> &Vec<Value> {
+        assert_eq!(self.json["object"], "list", "{}", self.text);
+        self.json["data"].as_array().expect("a list")
+    }
+
+    /// `pointer code` of each error, sorted.
+    pub(crate) fn faults(&self) -> Vec<String> {
+        let errors = self.json["errors"].as_array().expect("errors");
+        let text = |error: &Value, name: &str| error[name].as_str().unwrap_or_default().to_owned();
+        let mut faults: Vec<_> = errors
+            .iter()
+            .map(|error| format!("{} {}", text(error, "pointer"), text(error, "code")))
+            .collect();
+        faults.sort();
+        faults
+    }
+}

@@ -1,0 +1,102 @@
+//! Webhook endpoints.
+
+use api::{ApiConfig, ServerLimits};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use reqwest::Method;
+use serde_json::json;
+use store::webhook_url::UrlPolicy;
+
+use crate::util::{Shop, config};
+
+const ROUTE: &str = "/v1/webhook_endpoints";
+
+#[tokio::test]
+async fn an_endpoint_lives_from_create_to_delete() {
+    let shop = Shop::open().await;
+    let body =
+        json!({"url": "https://shop.example/hooks", "events": ["order.paid", "order.placed", "order.paid"]});
+    let created = shop.post(ROUTE, &body).send().await.expect_status(201);
+    let id = created.json["id"].as_str().expect("an id");
+    let path = format!("{ROUTE}/{id}");
+    assert_eq!(created.header("location"), path);
+    assert_eq!(created.json["object"], "webhook_endpoint");
+    assert_eq!(created.json["events"], json!(["order.placed", "order.paid"]));
+    assert_eq!(created.json["enabled"], true);
+    let secret =
+        created.json["secret"].as_str().and_then(|text| text.strip_prefix("whsec_")).expect("a secret");
+    assert_eq!(STANDARD.decode(secret).expect("base64").len(), 32);
+    let read = shop.get(&path).send().await.expect_status(200);
+    assert!(read.json.get("secret").is_none());
+    assert_eq!(read.json["url"], "https://shop.example/hooks");
+    let change = json!({"enabled": false, "events": ["*"]});
+    let patch = shop.call(Method::PATCH, &path).key(&shop.own.secret).json(&change);
+    let changed = patch.send().await.expect_status(200).json;
+    assert_eq!((&changed["enabled"], &changed["events"]), (&json!(false), &json!(["*"])));
+    assert_eq!(changed["url"], "https://shop.example/hooks");
+    assert_eq!(shop.get(ROUTE).send().await.expect_status(200).list(), &vec![changed]);
+    let delete = || shop.call(Method::DELETE, &path).key(&shop.own.secret);
+    assert_eq!(delete().send().await.expect_status(204).text, "");
+    delete().send().await.expect_problem(404, "not_found");
+    shop.get(&path).send().await.expect_problem(404, "not_found");
+}
+
+#[tokio::test]
+async fn secrets_differ() {
+    let shop = Shop::open().await;
+    let body = json!({"url": "https://shop.example/hooks", "events": ["*"]});
+    let mut secrets = Vec::new();
+    for _ in 0..2 {
+        secrets.push(shop.post(ROUTE, &body).send().await.expect_status(201).json["secret"].clone());
+    }
+    assert_ne!(secrets[0], secrets[1]);
+}
+
+#[tokio::test]
+async fn addresses_that_are_not_public_are_refused() {
+    let shop = Shop::open().await;
+    let urls = [
+        "http://shop.example/",
+        "https://127.0.0.1/",
+        "https://2130706433/",
+        "https://[::1]/",
+        "https://169.254.169.254/latest/meta-data",
+        "https://user:pass@shop.example/",
+        "https://shop.example:22/",
+        "file:///etc/passwd",
+        "shop.example",
+    ];
+    for url in urls {
+        let body = json!({"url": url, "events": ["*"]});
+        let answer = shop.post(ROUTE, &body).send().await.expect_problem(422, "validation_failed");
+        assert_eq!(answer.json["errors"][0]["pointer"], "/url", "{url}");
+        assert!(answer.json["errors"][0]["code"].as_str().is_some_and(|code| code.starts_with("url_")));
+    }
+    assert!(shop.get(ROUTE).send().await.expect_status(200).list().is_empty());
+    let open = ApiConfig { webhook_urls: UrlPolicy { allow_loopback: true }, ..config() };
+    let shop = Shop::open_with(open, ServerLimits::default()).await;
+    let body = json!({"url": "http://127.0.0.1:9/hook", "events": ["*"]});
+    shop.post(ROUTE, &body).send().await.expect_status(201);
+}
+
+#[tokio::test]
+async fn every_fault_is_told() {
+    let shop = Shop::open().await;
+    let body = json!({"events": ["order.paid", "order.lost"], "enabled": "yes", "secret": "whsec_mine"});
+    let answer = shop.post(ROUTE, &body).send().await.expect_problem(422, "validation_failed");
+    let expected =
+        ["/enabled wrong_type", "/events/1 wrong_format", "/secret unknown_field", "/url required"];
+    assert_eq!(answer.faults(), expected);
+    let body = json!({"url": "https://shop.example/", "events": ["*", "order.paid"]});
+    let answer = shop.post(ROUTE, &body).send().await.expect_problem(422, "validation_failed");
+    assert_eq!(answer.faults(), ["/events wrong_format"]);
+}
+
+#[tokio::test]
+async fn a_merchant_has_fifty_at_most() {
+    let shop = Shop::open().await;
+    let body = json!({"url": "https://shop.example/hooks", "events": ["*"]});
+    for _ in 0..50 {
+        shop.post(ROUTE, &body).send().await.expect_status(201);
+    }
+    shop.post(ROUTE, &body).send().await.expect_problem(409, "endpoint_limit_reached");
+}
