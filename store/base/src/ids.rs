@@ -112,7 +112,9 @@ mod tests {
 
     #[test]
     fn an_id_survives_its_text_and_refuses_another_prefix() {
-        let id = TestId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001));
+        let id = TestId::fresh(&crate::Ambient::system());
+        assert!(id.to_string().starts_with(TestId::PREFIX));
+        assert_eq!(TestId::derived(id.0, "child"), TestId(derived(id.0, "child")));
         assert_eq!(id.to_string().parse::<TestId>(), Ok(id));
         assert_eq!("ord_x".parse::<TestId>(), Err(ParseIdError { prefix: "tst" }));
     }
