@@ -13,6 +13,7 @@
 //! | `pm_sandbox_flaky` | 503 twice per key, then captured |
 //! | anything else | declined with `invalid_payment_method` |
 
+mod books;
 mod ledger;
 mod routes;
 
@@ -26,7 +27,7 @@ use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use ledger::{CurrencySum, Entry, EntryType, Summary};
+pub use books::{CurrencySum, Entry, EntryType, Summary};
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/sqlite/provider");
 const READERS_MAX: u32 = 2;

@@ -1,0 +1,156 @@
+//! Reading the ledger: what tests and audits compare with the shop's own books.
+
+use base::Timestamp;
+use serde::{Deserialize, Serialize};
+use sqlx::{Row, sqlite::SqliteRow};
+
+use super::{Inner, ledger::SandboxError};
+
+/// Which way money moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EntryType {
+    /// To the merchant.
+    Charge,
+    /// Back to the customer.
+    Refund,
+}
+
+/// One line of the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// `ch_…` or `re_…`.
+    pub id: String,
+    /// Which way.
+    pub r#type: EntryType,
+    /// The key it was asked for with.
+    pub idempotency_key: String,
+    /// The charge itself, or the one a refund belongs to.
+    pub reference: String,
+    /// How much.
+    pub amount_minor: i64,
+    /// Of the amount.
+    pub currency: String,
+    /// What the caller said it was for.
+    pub order_id: Option<String>,
+    /// When.
+    pub created_at: Timestamp,
+}
+
+/// The ledger in a few numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Always `ledger_summary`.
+    pub object: String,
+    /// Captured charges.
+    pub charges: i64,
+    /// Refunds.
+    pub refunds: i64,
+    /// Orders with a charge.
+    pub orders_charged: i64,
+    /// Orders with more than one charge; anything but 0 is a defect of the caller.
+    pub orders_charged_more_than_once: i64,
+    /// Sums; amounts of different currencies do not add up.
+    pub by_currency: Vec<CurrencySum>,
+}
+
+/// Sums of one currency.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CurrencySum {
+    /// Which one.
+    pub currency: String,
+    /// Captured.
+    pub captured_minor: i64,
+    /// Given back.
+    pub refunded_minor: i64,
+}
+
+impl Inner {
+    /// The answer given to the charge with this key, as JSON.
+    pub(super) async fn charge_by_key(&self, key: &str) -> Result<Option<String>, SandboxError> {
+        let answer: Option<Option<String>> =
+            sqlx::query_scalar("SELECT answer FROM requests WHERE idempotency_key = ?")
+                .bind(key)
+                .fetch_optional(self.database.readers())
+                .await?;
+        Ok(answer.flatten())
+    }
+
+    /// Entries oldest first, after an entry's id, of one order or all; and whether more follow.
+    pub(super) async fn entries(
+        &self,
+        limit: u32,
+        after: Option<&str>,
+        order: Option<&str>,
+    ) -> Result<(Vec<Entry>, bool), SandboxError> {
+        // Two texts rather than `order_id = ? OR ? IS NULL`, which no index serves.
+        let sql = if order.is_some() {
+            "SELECT * FROM ledger WHERE position > coalesce((SELECT position FROM ledger WHERE id = ?1), 0)
+             AND order_id = ?2 ORDER BY position LIMIT ?3"
+        } else {
+            "SELECT * FROM ledger WHERE position > coalesce((SELECT position FROM ledger WHERE id = ?1), 0)
+             AND ?2 IS NULL ORDER BY position LIMIT ?3"
+        };
+        let rows = sqlx::query(sql)
+            .bind(after)
+            .bind(order)
+            .bind(i64::from(limit) + 1)
+            .fetch_all(self.database.readers())
+            .await?;
+        let mut entries = rows.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let has_more = entries.len() > limit;
+        entries.truncate(limit);
+        Ok((entries, has_more))
+    }
+
+    /// Counts and sums over the whole ledger.
+    pub(super) async fn summary(&self) -> Result<Summary, SandboxError> {
+        let row = sqlx::query(
+            "SELECT (SELECT count(*) FROM ledger WHERE type = 'charge') AS charges,
+                    (SELECT count(*) FROM ledger WHERE type = 'refund') AS refunds,
+                    count(*) AS orders, coalesce(sum(n > 1), 0) AS doubled
+             FROM (SELECT count(*) AS n FROM ledger WHERE order_id IS NOT NULL AND type = 'charge'
+                   GROUP BY order_id)",
+        )
+        .fetch_one(self.database.readers())
+        .await?;
+        let sums = sqlx::query(
+            "SELECT currency, coalesce(sum(amount_minor) FILTER (WHERE type = 'charge'), 0) AS captured,
+                    coalesce(sum(amount_minor) FILTER (WHERE type = 'refund'), 0) AS refunded
+             FROM ledger GROUP BY currency ORDER BY currency",
+        )
+        .fetch_all(self.database.readers())
+        .await?;
+        let sum = |row: &SqliteRow| -> Result<CurrencySum, sqlx::Error> {
+            Ok(CurrencySum {
+                currency: row.try_get("currency")?,
+                captured_minor: row.try_get("captured")?,
+                refunded_minor: row.try_get("refunded")?,
+            })
+        };
+        Ok(Summary {
+            object: "ledger_summary".to_owned(),
+            charges: row.try_get("charges")?,
+            refunds: row.try_get("refunds")?,
+            orders_charged: row.try_get("orders")?,
+            orders_charged_more_than_once: row.try_get("doubled")?,
+            by_currency: sums.iter().map(sum).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+fn entry(row: &SqliteRow) -> Result<Entry, sqlx::Error> {
+    let r#type =
+        if row.try_get::<&str, _>("type")? == "charge" { EntryType::Charge } else { EntryType::Refund };
+    Ok(Entry {
+        id: row.try_get("id")?,
+        r#type,
+        idempotency_key: row.try_get("idempotency_key")?,
+        reference: row.try_get("charge")?,
+        amount_minor: row.try_get("amount_minor")?,
+        currency: row.try_get("currency")?,
+        order_id: row.try_get("order_id")?,
+        created_at: Timestamp::from_millisecond(row.try_get("created_at")?).unwrap_or_default(),
+    })
+}
