@@ -1,4 +1,4 @@
-//! The suite of [`OrderStore`].
+//! The suite of [`crate::OrderStore`].
 
 pub mod catalog;
 pub mod endpoints;
