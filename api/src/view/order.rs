@@ -104,7 +104,8 @@ struct ShipmentView {
     shipped_at: Timestamp,
 }
 
-/// A refund that was asked for.
+/// A refund that was asked for. Tells no amount: a repetition under the same key may have named another one than
+/// the refund has, and the timeline tells what is given back.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Refund)]
 pub(crate) struct RefundView {
@@ -115,8 +116,6 @@ pub(crate) struct RefundView {
     pub(crate) id: String,
     /// The order.
     pub(crate) order: String,
-    /// What was asked for; `null` means all that is left.
-    pub(crate) amount_minor: Option<i64>,
     /// Always `requested`: the timeline of the order tells how it goes on.
     #[schema(example = "requested")]
     pub(crate) status: &'static str,

@@ -178,6 +178,7 @@ async fn refunds_are_accepted_once_per_key_and_never_too_much() {
     let rest = refund(json!({}), "").send().await.expect_status(202);
     let again = refund(json!({}), "").send().await.expect_status(202);
     assert_eq!(rest.json, again.json);
+    refund(json!({}), "r4").send().await.expect_problem(409, "order_state_conflict");
     for bad in [json!({"amount_minor": 0}), json!({"amount_minor": -1}), json!({"amount_minor": 1.5})] {
         let answer = refund(bad, "r3").send().await.expect_problem(422, "validation_failed");
         assert_eq!(answer.faults(), ["/amount_minor out_of_range"]);

@@ -88,7 +88,10 @@ pub(super) async fn refund_order(
     let now = state.ambient.now();
     match state.orders.request_refund(key.merchant, id, refund, amount_minor, now).await? {
         RefundRequested::Accepted(order, refund) | RefundRequested::Already(order, refund) => {
-            Ok(accepted(order.id, refund, amount_minor))
+            Ok(accepted(order.id, refund))
+        }
+        RefundRequested::TooMuch { .. } if amount_minor.is_none() => {
+            Err(Problem::new(Kind::ORDER_STATE, "all of it was given back or is on its way"))
         }
         RefundRequested::TooMuch { refundable_minor } => {
             let error = FieldError {
@@ -115,12 +118,11 @@ fn refund_id(order: OrderId, key: Option<&str>, amount_minor: Option<i64>) -> Re
     RefundId::derived(order.0, &label)
 }
 
-fn accepted(order: OrderId, refund: RefundId, amount_minor: Option<i64>) -> Response {
+fn accepted(order: OrderId, refund: RefundId) -> Response {
     let view = RefundView {
         object: "refund",
         id: refund.to_string(),
         order: order.to_string(),
-        amount_minor,
         status: "requested",
     };
     let location = [(header::LOCATION, format!("/v1/orders/{order}"))];
