@@ -51,6 +51,9 @@ pub trait Engine: Send + Sync + 'static {
     /// The declared queues.
     async fn queues(&self) -> Result<Vec<String>, EngineError>;
 
+    /// The consumers of all processes, by queue; those that fell silent leave the list once their lease has run out.
+    async fn consumers(&self) -> Result<Vec<ConsumerInfo>, EngineError>;
+
     /// Stops handing out jobs of a queue, in every process and over restarts, until [`Engine::resume`].
     /// Jobs already started run on; publishing goes on.
     async fn pause(&self, queue: &str) -> Result<(), EngineError>;
@@ -327,6 +330,19 @@ pub struct Depth {
     pub paused: bool,
 }
 
+/// A consumer, as other processes see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ConsumerInfo {
+    /// [`ConsumeOptions::name`].
+    pub name: String,
+    /// The queue it consumes.
+    pub queue: String,
+    /// Jobs handed to it and not settled, the prefetched ones included.
+    pub jobs: u64,
+    /// Last known sign of life, or until when its lease holds, whichever is later.
+    pub alive_until: Timestamp,
+}
+
 /// What [`Engine::cancel`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cancelled {
@@ -443,6 +459,15 @@ pub enum EngineError {
     /// The job can never be accepted: too large a payload, a bad name.
     #[error("the job was refused: {0}")]
     Refused(String),
+    /// The server turns this configuration away for good: wrong credentials, no such virtual host, a bad address.
+    /// Waiting does not help; a worker should exit with it.
+    #[error("the {engine} engine is not allowed in: {detail}")]
+    Denied {
+        /// Which engine.
+        engine: &'static str,
+        /// What the server said, without secrets.
+        detail: String,
+    },
     /// The engine was closed.
     #[error("the engine is closed")]
     Closed,

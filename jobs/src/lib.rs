@@ -13,7 +13,10 @@ pub mod engine;
 pub mod envelope;
 pub mod error;
 pub mod job;
+pub mod job_store;
 pub mod producer;
+#[cfg(feature = "rabbitmq")]
+pub mod rabbitmq;
 pub mod recorder;
 pub mod records;
 pub mod registry;

@@ -26,6 +26,11 @@ use crate::engine::{Consumer, Engine};
 /// Makes an engine testable.
 #[async_trait]
 pub trait Harness: Sized + Send + Sync + 'static {
+    /// Why the cases cannot run here, for an engine whose server is not there; printed instead of running them.
+    fn skipped() -> Option<String> {
+        None
+    }
+
     /// Fresh storage (a file, a virtual host) and a handle to it.
     async fn start() -> Self;
 
@@ -47,9 +52,16 @@ pub trait Harness: Sized + Send + Sync + 'static {
     async fn inject_undecodable(&self, queue: &str, body: &str);
 }
 
+/// Says that a case did not run.
+#[doc(hidden)]
+pub fn skip(why: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "skipped: {why}");
+}
+
 /// Runs all cases as tests of the calling crate, which needs `tokio` with `macros` and `rt-multi-thread`.
 ///
-/// ```ignore
+/// ```text
 /// jobs::conformance_tests!(MyHarness);
 /// ```
 #[macro_export]
@@ -80,6 +92,10 @@ macro_rules! conformance_tests {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $case() {
+                    if let Some(why) = <$harness as $crate::conformance::Harness>::skipped() {
+                        $crate::conformance::skip(&why);
+                        return;
+                    }
                     let harness = <$harness as $crate::conformance::Harness>::start().await;
                     $crate::conformance::$module::$case(&harness).await;
                 }

@@ -1,7 +1,6 @@
 //! Looking at queues and jobs, over the readers: never in the writer's way, without side effects.
 
 use base::Timestamp;
-use serde::Serialize;
 use sqlx::{Row, Sqlite};
 
 use super::{
@@ -10,7 +9,7 @@ use super::{
     row::{self, envelope_columns},
 };
 use crate::{
-    engine::{Depth, EngineError, HeldJob, HeldState, JobFilter},
+    engine::{ConsumerInfo, Depth, EngineError, HeldJob, HeldState, JobFilter},
     envelope::JobId,
 };
 
@@ -21,19 +20,6 @@ macro_rules! held_columns {
     () => {
         concat!(envelope_columns!(), ", state, last_error, dead_reason, first_failed_at, died_at")
     };
-}
-
-/// A consumer, as its lease shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ConsumerInfo {
-    /// [`crate::engine::ConsumeOptions::name`].
-    pub name: String,
-    /// The queue it consumes.
-    pub queue: String,
-    /// Jobs handed to it and not settled, the prefetched ones included.
-    pub jobs: u64,
-    /// Until when its jobs are its own; renewed while it lives.
-    pub lease_until: Timestamp,
 }
 
 impl Inner {
@@ -52,7 +38,7 @@ impl Inner {
             name: row.get("name"),
             queue: row.get("queue"),
             jobs: row.get::<i64, _>("jobs").unsigned_abs(),
-            lease_until: Timestamp::from_millisecond(row.get("lease_until")).unwrap_or(Timestamp::MIN),
+            alive_until: Timestamp::from_millisecond(row.get("lease_until")).unwrap_or(Timestamp::MIN),
         });
         Ok(info.collect())
     }

@@ -35,13 +35,12 @@ use base::{
 use futures::future::BoxFuture;
 use sqlx::SqliteConnection;
 
-pub use self::inspect::ConsumerInfo;
 pub use self::records::SqliteRecords;
 use self::{consumer::Shared, fault::Fault, wake::Wakes};
 use crate::{
     engine::{
-        Cancelled, Capabilities, ConsumeOptions, Consumer, DeadFilter, Depth, Engine, EngineError, HeldJob,
-        JobFilter, Published, QueueSpec,
+        Cancelled, Capabilities, ConsumeOptions, Consumer, ConsumerInfo, DeadFilter, Depth, Engine,
+        EngineError, HeldJob, JobFilter, Published, QueueSpec,
     },
     envelope::{Envelope, JobId},
 };
@@ -89,12 +88,6 @@ impl SqliteEngine {
     /// The log of attempts in the same file.
     pub fn records(&self) -> SqliteRecords {
         SqliteRecords::new(self.inner.database.clone())
-    }
-
-    /// The consumers of all processes that hold a lease in this file, by queue. One whose lease has run out is
-    /// dead or stopped, and not yet cleared away.
-    pub async fn consumers(&self) -> Result<Vec<ConsumerInfo>, EngineError> {
-        self.inner.consumers().await
     }
 
     /// Gives back at once what consumers of earlier processes held, each job charged one crash, so that a restart
@@ -195,6 +188,10 @@ impl Engine for SqliteEngine {
 
     async fn queues(&self) -> Result<Vec<String>, EngineError> {
         self.inner.queue_names().await
+    }
+
+    async fn consumers(&self) -> Result<Vec<ConsumerInfo>, EngineError> {
+        self.inner.consumers().await
     }
 
     async fn pause(&self, queue: &str) -> Result<(), EngineError> {

@@ -1,9 +1,12 @@
 //! The log of attempts in the queue's file.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use async_trait::async_trait;
-use base::{Timestamp, sqlite::Database};
+use base::{
+    Timestamp,
+    sqlite::{Database, OpenError},
+};
 use serde::Serialize;
 use sqlx::{Row, Sqlite, sqlite::SqliteRow};
 
@@ -15,6 +18,8 @@ use crate::{
 
 /// Records listed at once.
 const LIST_MAX: u32 = 1000;
+/// Connections for reading when the file holds nothing else.
+const READERS_MAX: u32 = 2;
 
 /// A [`RecordStore`] over a SQLite file. Clones share it.
 #[derive(Clone)]
@@ -23,6 +28,14 @@ pub struct SqliteRecords {
 }
 
 impl SqliteRecords {
+    /// Opens or creates a file that holds the log alone, for engines that keep their jobs elsewhere. Must be called
+    /// within a tokio runtime.
+    pub async fn open(path: &Path) -> Result<Self, OpenError> {
+        // The queue's tables come along and stay empty: one history of migrations serves both uses.
+        let migrations = sqlx::migrate!("../migrations/sqlite/queue");
+        Ok(Self { database: Database::open(path, &migrations, READERS_MAX).await? })
+    }
+
     pub(super) fn new(database: Database) -> Self {
         Self { database }
     }

@@ -17,8 +17,8 @@ use tokio::sync::Notify;
 use self::state::State;
 use crate::{
     engine::{
-        Cancelled, Capabilities, ConsumeOptions, Consumer, DeadFilter, Depth, Engine, EngineError, HeldJob,
-        JobFilter, Published, QueueSpec,
+        Cancelled, Capabilities, ConsumeOptions, Consumer, ConsumerInfo, DeadFilter, Depth, Engine,
+        EngineError, HeldJob, JobFilter, Published, QueueSpec,
     },
     envelope::{Envelope, JobId, PAYLOAD_BYTES_MAX},
 };
@@ -119,7 +119,7 @@ impl Engine for MemoryEngine {
     }
 
     async fn consume(&self, queue: &str, options: ConsumeOptions) -> Result<Consumer, EngineError> {
-        let session = self.open(|state, _| state.subscribe(queue, options.prefetch))?;
+        let session = self.open(|state, _| state.subscribe(options.name, queue, options.prefetch))?;
         Ok(consumer::start(Arc::clone(&self.inner), session, options.prefetch))
     }
 
@@ -129,6 +129,10 @@ impl Engine for MemoryEngine {
 
     async fn queues(&self) -> Result<Vec<String>, EngineError> {
         self.open(|state, _| Ok(state.queues()))
+    }
+
+    async fn consumers(&self) -> Result<Vec<ConsumerInfo>, EngineError> {
+        self.open(|state, now| Ok(state.consumers(now)))
     }
 
     async fn pause(&self, queue: &str) -> Result<(), EngineError> {

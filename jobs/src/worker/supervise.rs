@@ -92,6 +92,8 @@ pub(super) async fn run<E: Clone + Send + Sync + 'static>(
     queue: Arc<QueueState>,
 ) -> Result<(), WorkerError> {
     let mut failures = 0_u32;
+    // Said once per change: the next word after it is the session's "worker started".
+    let mut waiting = false;
     loop {
         let began = Instant::now();
         let task = tokio::spawn(session::run(Arc::clone(&shared), Arc::clone(&queue)));
@@ -109,8 +111,12 @@ pub(super) async fn run<E: Clone + Send + Sync + 'static>(
             if is_final(&source) {
                 return Err(WorkerError::Engine { queue: queue.name.clone(), source });
             }
-            tracing::warn!(job.queue = %queue.name, error = %source, "cannot consume, will try again");
+            if !waiting || began.elapsed() >= HEALTHY_AFTER {
+                tracing::warn!(job.queue = %queue.name, error = %source, "cannot consume, will keep trying");
+            }
+            waiting = true;
         } else {
+            waiting = false;
             tracing::error!(job.queue = %queue.name, %error, "a worker ended unasked, will start it again");
         }
         failures = if began.elapsed() >= HEALTHY_AFTER { 1 } else { failures.saturating_add(1) };

@@ -2,5 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "a panic is how a test fails, also in its helpers")]
 
+mod rabbitmq;
 mod sqlite;
+mod util;
 mod worker;

@@ -26,6 +26,15 @@ rabbitmq_url() { echo "$1://orderworks:$(secret rabbitmq)@127.0.0.1:$2"; }
 rabbitmq_env() {
   echo "ORDERWORKS_TEST_RABBITMQ_URL=$(rabbitmq_url amqp "$(port rabbitmq)")/%2f"
   echo "ORDERWORKS_TEST_RABBITMQ_MANAGEMENT_URL=$(rabbitmq_url http "$(port rabbitmq_management)")"
+  echo "ORDERWORKS_TEST_RABBITMQCTL=$(rabbitmq_ctl)"
+}
+# A command that tests put `eval`, `stop_app` and the like behind.
+rabbitmq_ctl() {
+  if [[ $MODE == containers ]]; then
+    echo "docker exec $(compose ps -q rabbitmq) rabbitmqctl -q"
+  else
+    echo "env HOME=$DATA/rabbitmq ERL_EPMD_PORT=$(port rabbitmq_epmd) /usr/lib/rabbitmq/bin/rabbitmqctl -q -n orderworks@localhost"
+  fi
 }
 rabbitmq_address() {
   case $1 in

@@ -11,8 +11,8 @@ use base::Timestamp;
 
 use crate::{
     engine::{
-        CRASHES_MAX, Cancelled, DeadInfo, DeadReason, Delivery, EngineError, Interrupt, JobSignal, Published,
-        Receipt, Settlement,
+        CRASHES_MAX, Cancelled, ConsumerInfo, DeadInfo, DeadReason, Delivery, EngineError, Interrupt,
+        JobSignal, Published, Receipt, Settlement,
     },
     envelope::{Envelope, JobId},
     job::Priority,
@@ -54,6 +54,7 @@ enum Place {
 }
 
 struct Session {
+    name: String,
     queue: String,
     room: usize,
     stopped: bool,
@@ -120,11 +121,32 @@ impl State {
         Published::Accepted
     }
 
-    pub(super) fn subscribe(&mut self, queue: &str, prefetch: usize) -> Result<u64, EngineError> {
+    pub(super) fn consumers(&self, now: Timestamp) -> Vec<ConsumerInfo> {
+        let by =
+            |held: &Held, id| matches!(&held.place, Place::Running { receipt, .. } if receipt.session == id);
+        let held = |id| self.jobs.values().filter(|held| by(held, id)).count() as u64;
+        let info = |(id, session): (&u64, &Session)| ConsumerInfo {
+            name: session.name.clone(),
+            queue: session.queue.clone(),
+            jobs: held(*id),
+            alive_until: now,
+        };
+        let mut consumers: Vec<_> = self.sessions.iter().map(info).collect();
+        consumers.sort_by(|a, b| (&a.queue, &a.name).cmp(&(&b.queue, &b.name)));
+        consumers
+    }
+
+    pub(super) fn subscribe(
+        &mut self,
+        name: String,
+        queue: &str,
+        prefetch: usize,
+    ) -> Result<u64, EngineError> {
         self.known(queue)?;
         let session = self.fresh();
         let queue = queue.to_owned();
-        self.sessions.insert(session, Session { queue, room: prefetch.max(1), stopped: false, stale: 0 });
+        self.sessions
+            .insert(session, Session { name, queue, room: prefetch.max(1), stopped: false, stale: 0 });
         Ok(session)
     }
 

@@ -1,0 +1,77 @@
+//! The job store in a SQLite file, for one machine; the contract's first engine.
+
+mod control;
+mod row;
+mod schedule;
+
+use std::path::Path;
+
+use base::{
+    Ambient, Timestamp,
+    sqlite::{Database, OpenError, WriteFailed},
+};
+use futures::future::BoxFuture;
+use sqlx::SqliteConnection;
+
+use crate::{
+    engine::EngineError,
+    error::{Cause, describe},
+};
+
+/// Connections for reading beside the one writer.
+const READERS_MAX: u32 = 3;
+
+/// Scheduled jobs, cancel requests, pauses and unique keys in a file. Clones share it.
+#[derive(Clone)]
+pub struct SqliteJobStore {
+    database: Database,
+    ambient: Ambient,
+}
+
+impl SqliteJobStore {
+    /// Opens or creates the file and brings its schema up to date. Must be called within a tokio runtime.
+    pub async fn open(path: &Path, ambient: Ambient) -> Result<Self, OpenError> {
+        let migrations = sqlx::migrate!("../migrations/sqlite/job_store");
+        Ok(Self { database: Database::open(path, &migrations, READERS_MAX).await?, ambient })
+    }
+
+    async fn write<T, F>(&self, work: F) -> Result<T, EngineError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, Fault>> + Send + 'static,
+    {
+        Ok(self.database.write(work).await?)
+    }
+}
+
+/// A failure inside a transaction.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error(transparent)]
+    Sql(#[from] sqlx::Error),
+    #[error(transparent)]
+    Write(#[from] WriteFailed),
+    #[error("a stored job cannot be encoded")]
+    Json(#[from] serde_json::Error),
+}
+
+impl From<Fault> for EngineError {
+    fn from(fault: Fault) -> Self {
+        unavailable(fault)
+    }
+}
+
+fn unavailable(error: impl Into<Cause>) -> EngineError {
+    let source = error.into();
+    EngineError::Unavailable { engine: "job store", detail: describe(source.as_ref()), source: Some(source) }
+}
+
+/// The first millisecond that is not before `at`.
+fn ceil_ms(at: Timestamp) -> i64 {
+    let millis = at.as_millisecond();
+    if at.as_nanosecond() > i128::from(millis) * 1_000_000 { millis + 1 } else { millis }
+}
+
+fn ids_json(ids: &[crate::JobId]) -> String {
+    ids.iter().map(ToString::to_string).collect::<serde_json::Value>().to_string()
+}

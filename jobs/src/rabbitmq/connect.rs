@@ -1,0 +1,100 @@
+//! Connections: made by name, never recovered by the client library.
+//!
+//! The library's own recovery restores connections but not channels that the server closed, and gives up in ways that
+//! cannot be told from silence; so every user of a connection here watches it and makes a new one.
+
+use std::{sync::Once, time::Duration};
+
+use lapin::{Channel, Connection, ConnectionProperties, uri::AMQPUri};
+use tokio::sync::Mutex;
+
+use super::fault::{self, ACCESS_REFUSED, ENGINE, NOT_ALLOWED, answer, broken, unavailable};
+use crate::engine::EngineError;
+
+/// Longest wait for a connection, TLS and login included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Seconds between signs of life; a dead peer is noticed after two of them. The default of 60 is too slow for us.
+const HEARTBEAT_SECONDS: u16 = 10;
+
+/// Where the broker is and who we are there. Shows no password.
+#[derive(Clone)]
+pub(super) struct Address {
+    uri: AMQPUri,
+}
+
+impl std::fmt::Debug for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let authority = &self.uri.authority;
+        write!(f, "{}://{}:{}/{}", self.uri.scheme, authority.host, authority.port, self.uri.vhost)
+    }
+}
+
+impl Address {
+    /// Reads `amqp://` or `amqps://`, `user:password@host:port/vhost`.
+    pub(super) fn parse(url: &str) -> Result<Self, EngineError> {
+        // The parser's message may quote the text, and with it the password.
+        let mut uri: AMQPUri = url.parse().map_err(|_| EngineError::Denied {
+            engine: ENGINE,
+            detail: "the address is not of the form amqp[s]://user:password@host[:port]/vhost".to_owned(),
+        })?;
+        uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
+        Ok(Self { uri })
+    }
+
+    /// Connects under a name that the broker shows.
+    pub(super) async fn connect(&self, name: &str) -> Result<Connection, EngineError> {
+        choose_cryptography();
+        let properties = ConnectionProperties::default().with_connection_name(name.into());
+        let connecting = Connection::connect_uri(self.uri.clone(), properties);
+        match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => Err(self.refusal(&error)),
+            Err(_) => Err(unavailable(format!("no connection to {self:?} in time"))),
+        }
+    }
+
+    fn refusal(&self, error: &lapin::Error) -> EngineError {
+        match fault::code(error) {
+            Some(ACCESS_REFUSED) => EngineError::Denied {
+                engine: ENGINE,
+                detail: format!("{self:?} refuses user `{}`: {error}", self.uri.authority.userinfo.username),
+            },
+            Some(NOT_ALLOWED) => {
+                EngineError::Denied { engine: ENGINE, detail: format!("{self:?} may not be used: {error}") }
+            }
+            _ => broken(error),
+        }
+    }
+}
+
+/// Several crates of one process may bring several providers; rustls then wants one named. The first one stays.
+fn choose_cryptography() {
+    static CHOSEN: Once = Once::new();
+    CHOSEN.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
+}
+
+/// A connection for questions and browsing, made when first needed. Apart from the publisher's: an alarm of the
+/// broker stops a connection that publishes, and `inspect` is needed most then.
+pub(super) struct Admin {
+    address: Address,
+    name: String,
+    connection: Mutex<Option<Connection>>,
+}
+
+impl Admin {
+    pub(super) fn new(address: Address, name: String) -> Self {
+        Self { address, name, connection: Mutex::new(None) }
+    }
+
+    /// A channel of its own for each task: an error closes that channel only.
+    pub(super) async fn channel(&self) -> Result<Channel, EngineError> {
+        let mut connection = self.connection.lock().await;
+        if let Some(live) = connection.as_ref().filter(|c| c.status().connected())
+            && let Ok(channel) = answer(live.create_channel()).await
+        {
+            return Ok(channel);
+        }
+        let fresh = connection.insert(self.address.connect(&self.name).await?);
+        answer(fresh.create_channel()).await
+    }
+}

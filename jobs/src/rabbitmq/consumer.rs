@@ -1,0 +1,137 @@
+//! What a consumer's settler, its supervisor and the engine share.
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
+};
+
+use async_trait::async_trait;
+use base::Timestamp;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::{
+    engine::{ConsumerHealth, EngineError, HeldJob, Receipt, Settlement, Settler},
+    envelope::JobId,
+};
+
+/// To the supervisor.
+pub(super) enum Command {
+    Settle(Receipt, Settlement),
+    Close(oneshot::Sender<Result<(), EngineError>>),
+    /// Answered with what is held: this job, or all.
+    Held(Option<JobId>, oneshot::Sender<Vec<HeldJob>>),
+    /// Answered once the present pauses are obeyed.
+    Obey(oneshot::Sender<()>),
+}
+
+/// Shared by settler, supervisor and engine.
+pub(super) struct Shared {
+    pub(super) queue: String,
+    /// The connection now in use.
+    pub(super) session: AtomicU64,
+    /// Jobs got from the broker and not yet acknowledged.
+    pub(super) held: AtomicUsize,
+    /// When the youngest job got so far had become ready, in milliseconds; zero before the first.
+    pub(super) reached_ms: AtomicI64,
+    pub(super) stopped: watch::Sender<bool>,
+    /// Weak: the end of the settler is how the supervisor learns that the consumer is gone.
+    pub(super) commands: mpsc::WeakUnboundedSender<Command>,
+    health: Mutex<ConsumerHealth>,
+    /// Why outcomes cannot be made durable now.
+    stalled: Mutex<Option<String>>,
+}
+
+impl Shared {
+    pub(super) fn new(queue: &str, now: Timestamp, commands: mpsc::WeakUnboundedSender<Command>) -> Self {
+        let health = ConsumerHealth { last_contact: now, trouble: None, stale_settlements: 0 };
+        Self {
+            queue: queue.to_owned(),
+            session: AtomicU64::new(0),
+            held: AtomicUsize::new(0),
+            reached_ms: AtomicI64::new(0),
+            stopped: watch::Sender::new(false),
+            commands,
+            health: Mutex::new(health),
+            stalled: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn reached_at(&self) -> Option<Timestamp> {
+        let millis = self.reached_ms.load(Ordering::Relaxed);
+        Timestamp::from_millisecond(millis).ok().filter(|_| millis > 0)
+    }
+
+    pub(super) fn count_stale(&self, outcomes: u64) {
+        self.health().stale_settlements += outcomes;
+    }
+
+    /// Notes an exchange that worked. True when the one before did not.
+    pub(super) fn well(&self, now: Timestamp) -> bool {
+        let mut health = self.health();
+        health.last_contact = now;
+        health.trouble.take().is_some()
+    }
+
+    /// Notes an exchange that failed. True when the one before worked.
+    pub(super) fn troubled(&self, trouble: String) -> bool {
+        self.health().trouble.replace(trouble).is_none()
+    }
+
+    /// Notes that an outcome cannot be made durable. True when the one before could.
+    pub(super) fn stall(&self, why: String) -> bool {
+        self.stalled.lock().unwrap_or_else(PoisonError::into_inner).replace(why).is_none()
+    }
+
+    /// Notes that an outcome was made durable.
+    pub(super) fn flow(&self) {
+        *self.stalled.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    pub(super) fn stalled(&self) -> Option<String> {
+        self.stalled.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks the supervisor; `None` when it has ended.
+    pub(super) async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.upgrade()?.send(command(reply)).ok()?;
+        answer.await.ok()
+    }
+
+    fn health(&self) -> MutexGuard<'_, ConsumerHealth> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(super) struct RabbitSettler {
+    pub(super) shared: Arc<Shared>,
+    /// Unbounded by type, bounded by the prefetch but for outcomes that are settled twice.
+    pub(super) commands: mpsc::UnboundedSender<Command>,
+}
+
+#[async_trait]
+impl Settler for RabbitSettler {
+    fn settle(&self, receipt: Receipt, settlement: Settlement) {
+        if self.commands.send(Command::Settle(receipt, settlement)).is_err() {
+            self.shared.count_stale(1);
+        }
+    }
+
+    fn stop(&self) {
+        self.shared.stopped.send_replace(true);
+    }
+
+    async fn close(&self) -> Result<(), EngineError> {
+        self.stop();
+        let (reply, answer) = oneshot::channel();
+        if self.commands.send(Command::Close(reply)).is_err() {
+            return Ok(());
+        }
+        // A second close may arrive while the first ends the supervisor; nothing is left to do then.
+        answer.await.unwrap_or(Ok(()))
+    }
+
+    fn health(&self) -> ConsumerHealth {
+        self.shared.health().clone()
+    }
+}

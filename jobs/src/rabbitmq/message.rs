@@ -1,0 +1,317 @@
+//! A job as a message: the payload is the body, the envelope is properties and headers.
+//!
+//! So a payload can be read in the broker's own tools and by consumers in other languages, and is neither escaped
+//! nor parsed a second time; a retry changes headers only. What travels where:
+//!
+//! | property | field | header (only when set, but for the first four) | field |
+//! |---|---|---|---|
+//! | `message_id` | id | `ow-attempt`, `ow-max-attempts`, `ow-version`, `ow-created-at` (ms) | the same |
+//! | `type` | kind | `ow-run-at` (ms), `traceparent`, `ow-subject` | the same |
+//! | `priority` | class (2, 1, 0), for a message that left its class's queue | `ow-unique-key`, `ow-concurrency-key` | keys |
+//! | `app_id` | `orderworks/1`, the version of this table | `ow-crashes` | crashes of earlier copies; the broker counts those of this one |
+//! | | | `ow-last-error`, `ow-first-failed-at` | the last failure, the time of the first |
+//! | | | `ow-not-before`, `ow-delayed-at` | end and beginning of a delay |
+//! | | | `ow-dead-reason`, `ow-died-at` | only in the dead queue |
+//!
+//! Every copy gets its headers afresh. The broker's own (`x-death` and its kin) must not be copied: a message that
+//! says it was in a queue before is, in `RabbitMQ` before 4.0.1, not let into that queue again.
+
+use base::Timestamp;
+use lapin::{
+    BasicProperties,
+    types::{AMQPValue, FieldTable, ShortString},
+};
+use serde_json::value::RawValue;
+
+use crate::{
+    engine::{DeadReason, EngineError},
+    envelope::{Envelope, JobId, PAYLOAD_BYTES_MAX},
+    job::Priority,
+};
+
+/// The version of the format, in `app_id`.
+const FORMAT: &str = "orderworks/1";
+/// Bytes of a kind: a short string holds no more.
+const KIND_BYTES_MAX: usize = 255;
+/// Bytes of a key or subject.
+const KEY_BYTES_MAX: usize = 512;
+/// Persistent, in the terms of AMQP.
+const PERSISTENT: u8 = 2;
+
+/// A message apart from where it goes.
+#[derive(Debug, Clone)]
+pub(super) struct Raw {
+    pub(super) properties: BasicProperties,
+    pub(super) body: Vec<u8>,
+}
+
+/// What travels beside the envelope.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Meta {
+    pub(super) crashes: u32,
+    pub(super) last_error: Option<String>,
+    pub(super) first_failed_at: Option<Timestamp>,
+    pub(super) not_before: Option<Timestamp>,
+    pub(super) delayed_at: Option<Timestamp>,
+    pub(super) dead: Option<(DeadReason, Timestamp)>,
+}
+
+/// Refuses what no message can carry.
+pub(super) fn check(envelope: &Envelope) -> Result<(), EngineError> {
+    let refused = |why: String| Err(EngineError::Refused(format!("{}: {why}", envelope.id)));
+    let bytes = envelope.payload.get().len();
+    if bytes > PAYLOAD_BYTES_MAX {
+        return refused(format!("payload of {bytes} bytes, at most {PAYLOAD_BYTES_MAX}"));
+    }
+    if envelope.kind.is_empty() || envelope.kind.len() > KIND_BYTES_MAX {
+        return refused(format!("a kind has 1 to {KIND_BYTES_MAX} bytes"));
+    }
+    let mut keys = [&envelope.unique_key, &envelope.concurrency_key, &envelope.subject].into_iter().flatten();
+    if keys.any(|key| key.len() > KEY_BYTES_MAX) {
+        return refused(format!("a key of more than {KEY_BYTES_MAX} bytes"));
+    }
+    Ok(())
+}
+
+/// The message of a job; [`check`] has passed.
+pub(super) fn encode(envelope: &Envelope, meta: &Meta) -> Raw {
+    let mut headers = Headers(FieldTable::default());
+    headers.number("ow-attempt", i64::from(envelope.attempt));
+    headers.number("ow-max-attempts", i64::from(envelope.max_attempts));
+    headers.number("ow-version", i64::from(envelope.version));
+    headers.number("ow-created-at", envelope.created_at.as_millisecond());
+    headers.time("ow-run-at", envelope.run_at);
+    if let Some(trace) = envelope.trace {
+        headers.text("traceparent", Some(&trace.to_string()));
+    }
+    headers.text("ow-subject", envelope.subject.as_deref());
+    headers.text("ow-unique-key", envelope.unique_key.as_deref());
+    headers.text("ow-concurrency-key", envelope.concurrency_key.as_deref());
+    headers.meta(meta);
+    let properties = BasicProperties::default()
+        .with_message_id(short(&envelope.id.to_string()))
+        .with_type(short(&envelope.kind))
+        .with_priority(rank(envelope.priority))
+        .with_content_type("application/json".into())
+        .with_delivery_mode(PERSISTENT)
+        .with_app_id(FORMAT.into())
+        .with_headers(headers.0);
+    Raw { properties, body: envelope.payload.get().as_bytes().to_vec() }
+}
+
+/// A message nobody can read, as it is parked: its own properties and headers kept, so that a later release may
+/// read it, but for those that would act on the way.
+pub(super) fn park_unreadable(raw: &Raw, id: JobId, class: Priority, meta: &Meta) -> Raw {
+    let mut headers = foreign_headers(raw);
+    headers.meta(meta);
+    let mut properties = carried(&raw.properties).with_message_id(short(&id.to_string()));
+    properties = properties.with_priority(rank(class)).with_headers(headers.0);
+    Raw { properties, body: raw.body.clone() }
+}
+
+/// The same message on its way back into its queue.
+pub(super) fn unpark_unreadable(raw: &Raw) -> Raw {
+    let properties = carried(&raw.properties);
+    let properties = match raw.properties.message_id() {
+        Some(id) => properties.with_message_id(id.clone()),
+        None => properties,
+    };
+    Raw { properties: properties.with_headers(foreign_headers(raw).0), body: raw.body.clone() }
+}
+
+/// The same message for another queue, with the crashes of this one.
+pub(super) fn copy(raw: &Raw) -> Raw {
+    let crashes = raw.properties.headers().as_ref().and_then(|headers| meta_of(headers).ok());
+    let ours = ["ow-dead-reason", "ow-died-at", "ow-last-error", "ow-first-failed-at"];
+    let mut kept = foreign_headers(raw);
+    for (name, value) in raw.properties.headers().iter().flatten() {
+        if ours.contains(&name.as_str()) {
+            kept.0.insert(name.clone(), value.clone());
+        }
+    }
+    if let Some(crashes) = crashes.map(|meta| meta.crashes).filter(|crashes| *crashes > 0) {
+        kept.number("ow-crashes", i64::from(crashes));
+    }
+    let mut properties = carried(&raw.properties).with_headers(kept.0);
+    if let Some(id) = raw.properties.message_id() {
+        properties = properties.with_message_id(id.clone());
+    }
+    if let Some(priority) = raw.properties.priority() {
+        properties = properties.with_priority(*priority);
+    }
+    Raw { properties, body: raw.body.clone() }
+}
+
+/// Leaves out what would act: an expiration, the user to verify, where to reply.
+fn carried(from: &BasicProperties) -> BasicProperties {
+    let mut to = BasicProperties::default().with_delivery_mode(PERSISTENT);
+    if let Some(kind) = from.kind() {
+        to = to.with_type(kind.clone());
+    }
+    if let Some(app) = from.app_id() {
+        to = to.with_app_id(app.clone());
+    }
+    if let Some(content_type) = from.content_type() {
+        to = to.with_content_type(content_type.clone());
+    }
+    to
+}
+
+/// All but the broker's own headers, those that make it send copies, and what we add when parking.
+fn foreign_headers(raw: &Raw) -> Headers {
+    let ours = ["ow-dead-reason", "ow-died-at", "ow-last-error", "ow-first-failed-at", "ow-crashes"];
+    let mut headers = FieldTable::default();
+    for (name, value) in raw.properties.headers().iter().flatten() {
+        let name_text = name.as_str();
+        let acts = name_text.starts_with("x-") || name_text == "CC" || name_text == "BCC";
+        if !acts && !ours.contains(&name_text) {
+            headers.insert(name.clone(), value.clone());
+        }
+    }
+    Headers(headers)
+}
+
+/// Reads a job of this queue, or says what is wrong with it.
+pub(super) fn decode(queue: &str, raw: &Raw) -> Result<(Envelope, Meta), String> {
+    let properties = &raw.properties;
+    let app = properties.app_id().as_ref().map_or("", ShortString::as_str);
+    if app != FORMAT {
+        return Err(format!("app_id is `{app}`, not `{FORMAT}`: not one of ours, or of another release"));
+    }
+    let headers = properties.headers().as_ref().ok_or("no headers")?;
+    let id = properties.message_id().as_ref().ok_or("no message_id")?;
+    let payload = std::str::from_utf8(&raw.body).map_err(|error| format!("payload: {error}"))?;
+    let payload: &RawValue = serde_json::from_str(payload).map_err(|error| format!("payload: {error}"))?;
+    let trace = text(headers, "traceparent")?.map(|t| t.parse().map_err(|_| "traceparent: malformed"));
+    let envelope = Envelope {
+        id: id.as_str().parse().map_err(|error| format!("message_id: {error}"))?,
+        kind: properties.kind().as_ref().ok_or("no type")?.to_string(),
+        version: wanted(headers, "ow-version")?,
+        queue: queue.to_owned(),
+        priority: class_of(properties),
+        attempt: wanted(headers, "ow-attempt")?,
+        max_attempts: wanted(headers, "ow-max-attempts")?,
+        created_at: time(headers, "ow-created-at")?.ok_or("no header ow-created-at")?,
+        run_at: time(headers, "ow-run-at")?,
+        trace: trace.transpose()?,
+        unique_key: text(headers, "ow-unique-key")?,
+        concurrency_key: text(headers, "ow-concurrency-key")?,
+        subject: text(headers, "ow-subject")?,
+        payload: payload.to_owned(),
+    };
+    Ok((envelope, meta_of(headers)?))
+}
+
+/// The id of a message that may be unreadable otherwise.
+pub(super) fn id_of(raw: &Raw) -> Option<JobId> {
+    raw.properties.message_id().as_ref()?.as_str().parse().ok()
+}
+
+pub(super) fn meta_of(headers: &FieldTable) -> Result<Meta, String> {
+    let reason = text(headers, "ow-dead-reason")?;
+    let reason = reason.and_then(|name| DeadReason::ALL.into_iter().find(|r| r.as_str() == name));
+    let died_at = time(headers, "ow-died-at")?;
+    let before = number(headers, "ow-crashes")?.unwrap_or(0);
+    let here = number(headers, "x-delivery-count")?.unwrap_or(0);
+    Ok(Meta {
+        crashes: u32::try_from(before.saturating_add(here)).unwrap_or(0),
+        last_error: text(headers, "ow-last-error")?,
+        first_failed_at: time(headers, "ow-first-failed-at")?,
+        not_before: time(headers, "ow-not-before")?,
+        delayed_at: time(headers, "ow-delayed-at")?,
+        dead: reason.zip(died_at),
+    })
+}
+
+/// The class in the properties, for a message met outside of its class's queue.
+pub(super) fn class_of(properties: &BasicProperties) -> Priority {
+    let found = Priority::ALL.into_iter().find(|class| *properties.priority() == Some(rank(*class)));
+    found.unwrap_or_default()
+}
+
+const fn rank(class: Priority) -> u8 {
+    match class {
+        Priority::Critical => 2,
+        Priority::Default => 1,
+        Priority::Bulk => 0,
+    }
+}
+
+/// Texts here are bounded by [`check`]; anything longer would be a bug and becomes empty, never a panic.
+fn short(text: &str) -> ShortString {
+    ShortString::try_new(text).unwrap_or_default()
+}
+
+struct Headers(FieldTable);
+
+impl Headers {
+    fn number(&mut self, name: &str, value: i64) {
+        self.0.insert(name.into(), AMQPValue::LongLongInt(value));
+    }
+
+    /// The first millisecond that is not before it: cutting off would let a job start early.
+    fn time(&mut self, name: &str, at: Option<Timestamp>) {
+        if let Some(at) = at {
+            let millis = at.as_millisecond();
+            let past = at.as_nanosecond() > i128::from(millis) * 1_000_000;
+            self.number(name, millis + i64::from(past));
+        }
+    }
+
+    fn text(&mut self, name: &str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.0.insert(name.into(), AMQPValue::LongString(value.into()));
+        }
+    }
+
+    fn meta(&mut self, meta: &Meta) {
+        if meta.crashes > 0 {
+            self.number("ow-crashes", i64::from(meta.crashes));
+        }
+        self.text("ow-last-error", meta.last_error.as_deref());
+        self.time("ow-first-failed-at", meta.first_failed_at);
+        self.time("ow-not-before", meta.not_before);
+        self.time("ow-delayed-at", meta.delayed_at);
+        if let Some((reason, at)) = meta.dead {
+            self.text("ow-dead-reason", Some(reason.as_str()));
+            self.time("ow-died-at", Some(at));
+        }
+    }
+}
+
+pub(super) fn number(headers: &FieldTable, name: &str) -> Result<Option<i64>, String> {
+    let Some(value) = headers.inner().get(name) else { return Ok(None) };
+    Ok(Some(match value {
+        AMQPValue::ShortShortInt(n) => i64::from(*n),
+        AMQPValue::ShortShortUInt(n) => i64::from(*n),
+        AMQPValue::ShortInt(n) => i64::from(*n),
+        AMQPValue::ShortUInt(n) => i64::from(*n),
+        AMQPValue::LongInt(n) => i64::from(*n),
+        AMQPValue::LongUInt(n) => i64::from(*n),
+        AMQPValue::LongLongInt(n) => *n,
+        _ => return Err(format!("header {name}: not a number")),
+    }))
+}
+
+fn wanted<T: TryFrom<i64>>(headers: &FieldTable, name: &str) -> Result<T, String> {
+    let number = number(headers, name)?.ok_or_else(|| format!("no header {name}"))?;
+    T::try_from(number).map_err(|_| format!("header {name}: {number} is out of range"))
+}
+
+fn time(headers: &FieldTable, name: &str) -> Result<Option<Timestamp>, String> {
+    let millis = number(headers, name)?;
+    let time =
+        millis.map(|ms| Timestamp::from_millisecond(ms).map_err(|error| format!("header {name}: {error}")));
+    time.transpose()
+}
+
+fn text(headers: &FieldTable, name: &str) -> Result<Option<String>, String> {
+    match headers.inner().get(name) {
+        None => Ok(None),
+        Some(AMQPValue::LongString(text)) => match std::str::from_utf8(text.as_bytes()) {
+            Ok(text) => Ok(Some(text.to_owned())),
+            Err(error) => Err(format!("header {name}: {error}")),
+        },
+        Some(_) => Err(format!("header {name}: not a text")),
+    }
+}

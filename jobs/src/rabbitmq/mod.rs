@@ -1,0 +1,252 @@
+//! The engine of the distributed mode: quorum queues of `RabbitMQ` 3.10 or later, and a relational job store beside
+//! them for what a broker cannot do.
+//!
+//! Guarantees the whole of [`crate::engine`] but for the flags below: a published job is confirmed by a majority, a
+//! settled one is acknowledged only after its outcome is durable, and consumers come back by themselves whatever the
+//! broker does. A plain job touches the broker only. One node of the broker gives no replication: then the promise
+//! is that a confirmed job survives a restart.
+//!
+//! # Capabilities, and why
+//! - `strict_priority: false`. A queue per class; deliveries already sent to a consumer are not taken back when a
+//!   higher one arrives. Of what a consumer holds, the highest class is handed out first.
+//! - `dedupes_ids: false`. The broker keeps no index of ids, and asking a store for each would put it on the hot
+//!   path. Publishing an id twice runs it twice; handlers are idempotent by it.
+//! - `lists_ready: false`, `cancels_ready: false`. A queue cannot be searched. A cancel request is kept in the job
+//!   store and meets its job when its turn comes; hence the answer for an unknown id is `Requested`, too.
+//! - `fifo: true`. One batch goes over one channel; a job released while its consumer goes on keeps its place. One
+//!   given back by `close` goes to the end of its queue.
+//! - `concurrency_keys: false`. Within one engine handle they are honoured over all its queues.
+//!
+//! Read on in `message` (the format), `topology` and `ladder` (the queues), `publisher`, `supervisor` and `session`
+//! (consuming), `outcome` (settling), `dead`, `inspect`, `housekeeping`.
+
+mod connect;
+mod consumer;
+mod dead;
+mod fault;
+mod housekeeping;
+mod inspect;
+mod keys;
+mod ladder;
+mod lane;
+mod message;
+mod migrate;
+mod outcome;
+mod pipeline;
+mod publish;
+mod publisher;
+mod route;
+mod session;
+mod supervisor;
+mod topology;
+mod window;
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
+
+use async_trait::async_trait;
+use base::Ambient;
+use tokio::sync::watch;
+
+use self::{
+    connect::{Address, Admin},
+    consumer::Shared,
+    fault::{ENGINE, answer},
+    keys::Keys,
+    publisher::Publisher,
+};
+use crate::{
+    engine::{
+        Cancelled, Capabilities, ConsumeOptions, Consumer, ConsumerInfo, DeadFilter, Depth, Engine,
+        EngineError, HeldJob, JobFilter, Published, QueueSpec,
+    },
+    envelope::{Envelope, JobId},
+    job_store::{Control, JobStore},
+};
+
+/// Queues in a broker. Clones share the connections.
+#[derive(Clone)]
+pub struct RabbitEngine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    address: Address,
+    ambient: Ambient,
+    store: Arc<dyn JobStore>,
+    publisher: Publisher,
+    admin: Admin,
+    control: watch::Sender<Arc<Control>>,
+    keys: Keys,
+    /// Consumers of this handle.
+    consumers: Mutex<Vec<Weak<Shared>>>,
+    /// Queues known to exist.
+    declared: Mutex<HashSet<String>>,
+    /// Turns of looking into dead queues.
+    looking: tokio::sync::Mutex<()>,
+}
+
+impl RabbitEngine {
+    /// An engine for the broker at `amqp[s]://user:password@host[:port]/vhost` (the virtual host percent-encoded,
+    /// `%2f` for `/`), whose connections carry `name`. Must be called within a tokio runtime.
+    ///
+    /// Does not wait for the broker, which may be down; fails with [`EngineError::Denied`] when the address is
+    /// malformed. A wrong password or virtual host is told by the first use, as [`EngineError::Denied`], too.
+    pub fn new(
+        url: &str,
+        name: &str,
+        store: Arc<dyn JobStore>,
+        ambient: Ambient,
+    ) -> Result<Self, EngineError> {
+        let address = Address::parse(url)?;
+        let inner = Inner {
+            publisher: Publisher::start(address.clone(), format!("{name} publishes"), ambient.clone()),
+            admin: Admin::new(address.clone(), format!("{name} inspects")),
+            address,
+            ambient,
+            store,
+            control: watch::Sender::default(),
+            keys: Keys::default(),
+            consumers: Mutex::default(),
+            declared: Mutex::default(),
+            looking: tokio::sync::Mutex::default(),
+        };
+        let engine = Self { inner: Arc::new(inner) };
+        tokio::spawn(housekeeping::run(Arc::downgrade(&engine.inner)));
+        Ok(engine)
+    }
+
+    /// Makes queues of an earlier release anew in today's shape, with their messages; answers how many were moved.
+    ///
+    /// The remedy of [`EngineError::Topology`]. For a time when the queue's workers are stopped: publishers may find
+    /// no queue for a moment, and are told.
+    pub async fn migrate_queue(&self, queue: &str) -> Result<u64, EngineError> {
+        self.inner.migrate_queue(queue).await
+    }
+
+    /// What keeps jobs from being published, in one line; `None` when nothing does. Consumers tell their own, see
+    /// [`crate::engine::Settler::health`].
+    pub fn publish_trouble(&self) -> Option<String> {
+        self.inner.publisher.trouble()
+    }
+}
+
+impl Inner {
+    fn add_consumer(&self, shared: &Arc<Shared>) {
+        let mut consumers = self.consumers.lock().unwrap_or_else(PoisonError::into_inner);
+        consumers.retain(|c| c.strong_count() > 0);
+        consumers.push(Arc::downgrade(shared));
+    }
+
+    fn consumers_of(&self, queue: &str) -> Vec<Arc<Shared>> {
+        let consumers = self.consumers.lock().unwrap_or_else(PoisonError::into_inner);
+        consumers.iter().filter_map(Weak::upgrade).filter(|c| c.queue == queue).collect()
+    }
+
+    async fn declare(&self, queues: &[QueueSpec]) -> Result<(), EngineError> {
+        queues.iter().try_for_each(|queue| topology::check_name(&queue.name))?;
+        for queue in queues {
+            let channel = self.admin.channel().await?;
+            topology::declare(&channel, &queue.name).await?;
+            answer(channel.close(200, "declared".into())).await?;
+        }
+        let names: Vec<String> = queues.iter().map(|queue| queue.name.clone()).collect();
+        self.store.add_queues(&names).await?;
+        self.declared.lock().unwrap_or_else(PoisonError::into_inner).extend(names);
+        Ok(())
+    }
+
+    /// Fails with [`EngineError::NoSuchQueue`] unless all are declared.
+    async fn require_queues(&self, names: HashSet<&str>) -> Result<(), EngineError> {
+        let all_known = {
+            let declared = self.declared.lock().unwrap_or_else(PoisonError::into_inner);
+            names.iter().all(|name| declared.contains(*name))
+        };
+        if all_known {
+            return Ok(());
+        }
+        let known: HashSet<String> = self.store.queues().await?.into_iter().collect();
+        let missing = names.into_iter().find(|name| !known.contains(*name)).map(str::to_owned);
+        *self.declared.lock().unwrap_or_else(PoisonError::into_inner) = known;
+        missing.map_or(Ok(()), |name| Err(EngineError::NoSuchQueue(name)))
+    }
+}
+
+#[async_trait]
+impl Engine for RabbitEngine {
+    fn name(&self) -> &'static str {
+        ENGINE
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            strict_priority: false,
+            dedupes_ids: false,
+            lists_ready: false,
+            cancels_ready: false,
+            fifo: true,
+            concurrency_keys: false,
+        }
+    }
+
+    async fn declare(&self, queues: &[QueueSpec]) -> Result<(), EngineError> {
+        self.inner.declare(queues).await
+    }
+
+    async fn publish(&self, envelopes: Vec<Envelope>) -> Result<Vec<Published>, EngineError> {
+        self.inner.publish(envelopes).await
+    }
+
+    async fn consume(&self, queue: &str, options: ConsumeOptions) -> Result<Consumer, EngineError> {
+        self.inner.require_queues([queue].into()).await?;
+        self.inner.refresh_control().await?;
+        supervisor::start(self.inner.clone(), queue, options).await
+    }
+
+    async fn depth(&self, queue: &str) -> Result<Depth, EngineError> {
+        self.inner.refresh_control().await?;
+        self.inner.depth(queue).await
+    }
+
+    async fn queues(&self) -> Result<Vec<String>, EngineError> {
+        self.inner.store.queues().await
+    }
+
+    async fn consumers(&self) -> Result<Vec<ConsumerInfo>, EngineError> {
+        self.inner.consumers().await
+    }
+
+    async fn pause(&self, queue: &str) -> Result<(), EngineError> {
+        self.inner.set_paused(queue, true).await
+    }
+
+    async fn resume(&self, queue: &str) -> Result<(), EngineError> {
+        self.inner.set_paused(queue, false).await
+    }
+
+    async fn purge(&self, queue: &str) -> Result<u64, EngineError> {
+        self.inner.purge(queue).await
+    }
+
+    async fn cancel(&self, id: JobId, reason: &str) -> Result<Cancelled, EngineError> {
+        self.inner.cancel(id, reason).await
+    }
+
+    async fn retry_now(&self, id: JobId) -> Result<bool, EngineError> {
+        self.inner.retry_now(id).await
+    }
+
+    async fn list(&self, filter: &JobFilter) -> Result<Vec<HeldJob>, EngineError> {
+        self.inner.list(filter).await
+    }
+
+    async fn find(&self, id: JobId) -> Result<Option<HeldJob>, EngineError> {
+        self.inner.find(id).await
+    }
+
+    async fn redrive(&self, filter: &DeadFilter) -> Result<Vec<JobId>, EngineError> {
+        self.inner.redrive(filter).await
+    }
+}

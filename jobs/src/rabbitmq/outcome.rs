@@ -1,0 +1,141 @@
+//! Outcomes that take more than an acknowledgement: made durable elsewhere first.
+//!
+//! Guarantees: an original is acknowledged only after its copy was confirmed, its schedule or its release written. A
+//! crash in between leaves both: a job may run twice, it is never lost. What fails is tried again for as long as the
+//! session lives. A released job is a new copy, because in 3.10 every return to a queue counts against the delivery
+//! limit, which is there for crashes; its own crash count travels in a header.
+
+use std::{sync::Arc, time::Duration};
+
+use base::Timestamp;
+
+use super::{
+    Inner,
+    consumer::Shared,
+    fault::bounded,
+    message::{self, Meta, Raw},
+    publisher::Outgoing,
+    route::to_dead,
+    topology::dead_queue,
+};
+use crate::{
+    engine::{DeadReason, EngineError},
+    envelope::{Envelope, JobId},
+    error::describe,
+    job::{Backoff, Priority},
+};
+
+/// Between tries to make an outcome durable.
+const AGAIN: Backoff = Backoff::FullJitter { base: Duration::from_millis(100), cap: Duration::from_secs(2) };
+
+/// What becomes of a delivery, beyond a plain acknowledgement.
+#[derive(Debug, Clone)]
+pub(super) enum Outcome {
+    /// Over: completed, cancelled.
+    Ended,
+    Retry {
+        at: Timestamp,
+        error: String,
+    },
+    /// Again at this time, nothing counted; at once without one.
+    Again(Option<Timestamp>),
+    Dead {
+        reason: DeadReason,
+        error: String,
+    },
+    Unreadable {
+        error: String,
+    },
+}
+
+/// One delivery whose outcome is being made durable.
+pub(super) struct Settling {
+    pub(super) inner: Arc<Inner>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) class: Priority,
+    pub(super) raw: Raw,
+    pub(super) id: JobId,
+    pub(super) crashes: u32,
+    pub(super) unique: bool,
+    pub(super) cancel_requested: bool,
+}
+
+impl Settling {
+    /// Returns when the outcome is durable, so that the original may be acknowledged.
+    pub(super) async fn run(self, outcome: Outcome) {
+        let mut failures = 0;
+        while let Err(error) = self.attempt(&outcome).await {
+            failures += 1;
+            let error = describe(&error);
+            if self.shared.stall(error.clone()) {
+                tracing::warn!(job.id = %self.id, job.queue = self.shared.queue, error, "outcomes have to wait");
+            }
+            tokio::time::sleep(AGAIN.delay(failures, &self.inner.ambient)).await;
+        }
+        self.shared.flow();
+    }
+
+    async fn attempt(&self, outcome: &Outcome) -> Result<(), EngineError> {
+        let now = self.inner.ambient.now();
+        match outcome {
+            Outcome::Ended => {}
+            Outcome::Retry { at, error } => {
+                let (mut envelope, mut meta) = self.read()?;
+                envelope.attempt = envelope.attempt.saturating_add(1);
+                meta.last_error = Some(bounded(error));
+                meta.first_failed_at.get_or_insert(now);
+                meta.delayed_at = None;
+                self.inner.place(&envelope, meta, Some(*at)).await?;
+            }
+            Outcome::Again(at) => {
+                let (envelope, meta) = self.read()?;
+                self.inner.place(&envelope, meta, *at).await?;
+            }
+            Outcome::Dead { reason, error } => {
+                let (envelope, mut meta) = self.read()?;
+                meta.last_error = Some(bounded(error));
+                self.publish(to_dead(&envelope, meta, *reason, now)).await?;
+            }
+            Outcome::Unreadable { error } => self.publish(self.unreadable(error, now)).await?,
+        }
+        if !matches!(outcome, Outcome::Retry { .. } | Outcome::Again(_)) {
+            self.end().await?;
+        }
+        Ok(())
+    }
+
+    /// Frees what the job store keeps for a live job.
+    async fn end(&self) -> Result<(), EngineError> {
+        if self.unique {
+            self.inner.store.release(&[self.id]).await?;
+        }
+        if self.cancel_requested {
+            self.inner.store.forget_cancels(&[self.id]).await?;
+        }
+        Ok(())
+    }
+
+    fn read(&self) -> Result<(Envelope, Meta), EngineError> {
+        let (mut envelope, mut meta) =
+            message::decode(&self.shared.queue, &self.raw).map_err(EngineError::Refused)?;
+        envelope.priority = self.class;
+        meta.crashes = self.crashes;
+        Ok((envelope, meta))
+    }
+
+    fn unreadable(&self, error: &str, now: Timestamp) -> Outgoing {
+        let meta = Meta {
+            crashes: self.crashes,
+            last_error: Some(bounded(error)),
+            first_failed_at: Some(now),
+            dead: Some((DeadReason::Undecodable, now)),
+            ..Meta::default()
+        };
+        let raw = message::park_unreadable(&self.raw, self.id, self.class, &meta);
+        Outgoing { exchange: String::new(), routing_key: dead_queue(&self.shared.queue), raw }
+    }
+
+    async fn publish(&self, outgoing: Outgoing) -> Result<(), EngineError> {
+        self.inner.publisher.publish(vec![outgoing]).await
+    }
+}

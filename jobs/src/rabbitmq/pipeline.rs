@@ -1,0 +1,267 @@
+//! The task behind [`super::publisher`]: connects, keeps the window of unconfirmed messages full, connects again.
+//!
+//! A returned message comes before its confirm, but the client library hands it out with whichever confirm it
+//! completes next, and a confirm may cover many. So returns are matched by message id: a return that belongs to
+//! another message is remembered, and looked up when that message's confirm is seen. That comes later: the library
+//! empties its list of returns before it completes a confirm without one, and this task sees confirms in the order
+//! of their completion, since [`FuturesUnordered`] yields in the order of waking.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use base::Ambient;
+use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use lapin::{
+    Channel, Confirmation, Connection,
+    options::{BasicPublishOptions, ConfirmSelectOptions},
+    types::ShortString,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, MissedTickBehavior},
+};
+
+use super::{
+    connect::Address,
+    fault::answer,
+    publisher::{Batch, Failure, State, Ticket},
+};
+use crate::{engine::EngineError, error::describe, job::Backoff};
+
+/// Unconfirmed messages over all callers.
+const WINDOW: usize = 512;
+/// Channels to spread batches over: each is a process of its own in the broker.
+const CHANNELS: usize = 2;
+/// A window without a single confirm for this long means that the connection is dead, whatever it says.
+const STUCK_AFTER: Duration = Duration::from_secs(10);
+/// How often to look at the connection's state.
+const CHECK_EVERY: Duration = Duration::from_millis(100);
+/// Delay before connecting again.
+const RECONNECT: Backoff =
+    Backoff::FullJitter { base: Duration::from_millis(200), cap: Duration::from_secs(5) };
+
+/// Runs until the queue's other end is dropped.
+pub(super) async fn run(
+    address: Address,
+    name: String,
+    ambient: Ambient,
+    mut queue: mpsc::Receiver<Arc<Batch>>,
+    state: watch::Sender<State>,
+) {
+    let mut failures = 0_u32;
+    loop {
+        let connecting = open(&address, &name);
+        let opened = tokio::select! {
+            opened = connecting => opened,
+            () = refuse_all(&mut queue, &state) => return,
+        };
+        let trouble = match opened {
+            Ok((connection, channels)) => {
+                failures = 0;
+                if state.send_replace(State::Up) != State::Up {
+                    tracing::info!(broker = ?address, "publishing");
+                }
+                match Pipeline::new(&connection, channels, &state).run(&mut queue).await {
+                    Some(why) => State::Down(why),
+                    None => return,
+                }
+            }
+            Err(EngineError::Denied { detail, .. }) => State::Denied(detail),
+            Err(error) => State::Down(describe(&error)),
+        };
+        failures = failures.saturating_add(1);
+        report(&state, trouble, &address);
+        tokio::select! {
+            () = tokio::time::sleep(RECONNECT.delay(failures, &ambient)) => {}
+            () = refuse_all(&mut queue, &state) => return,
+        }
+    }
+}
+
+/// Logged once per change of kind; the error of each attempt may differ in its wording.
+fn report(state: &watch::Sender<State>, trouble: State, address: &Address) {
+    let before = state.send_replace(trouble.clone());
+    let initial = before == State::Down("not connected yet".to_owned());
+    if initial || std::mem::discriminant(&before) != std::mem::discriminant(&trouble) {
+        tracing::warn!(broker = ?address, state = ?trouble, "cannot publish, connecting again");
+    }
+}
+
+async fn open(address: &Address, name: &str) -> Result<(Connection, Vec<Channel>), EngineError> {
+    let connection = address.connect(name).await?;
+    let mut channels = Vec::with_capacity(CHANNELS);
+    for _ in 0..CHANNELS {
+        let channel = answer(connection.create_channel()).await?;
+        answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
+        channels.push(channel);
+    }
+    Ok((connection, channels))
+}
+
+/// Answers callers while there is no connection. Returns when there are none left to come.
+async fn refuse_all(queue: &mut mpsc::Receiver<Arc<Batch>>, state: &watch::Sender<State>) {
+    while let Some(batch) = queue.recv().await {
+        let why = match &*state.borrow() {
+            State::Down(why) | State::Denied(why) => why.clone(),
+            State::Up | State::Blocked => "the connection ended".to_owned(),
+        };
+        for ticket in Batch::tickets(&batch) {
+            ticket.settle(Err(Failure::Unknown(why.clone())));
+        }
+    }
+}
+
+type Outcome = (u64, lapin::Result<Confirmation>);
+
+struct Pipeline<'a> {
+    connection: &'a Connection,
+    channels: Vec<Channel>,
+    state: &'a watch::Sender<State>,
+    next_channel: usize,
+    next_number: u64,
+    /// Not sent yet, with the channel they go to.
+    waiting: VecDeque<(usize, Ticket)>,
+    sent: HashMap<u64, Ticket>,
+    confirms: FuturesUnordered<BoxFuture<'static, Outcome>>,
+    /// Ids of messages that came back with another message's confirm.
+    returned: HashSet<String>,
+    progress_at: Instant,
+}
+
+impl<'a> Pipeline<'a> {
+    fn new(connection: &'a Connection, channels: Vec<Channel>, state: &'a watch::Sender<State>) -> Self {
+        Self {
+            connection,
+            channels,
+            state,
+            next_channel: 0,
+            next_number: 0,
+            waiting: VecDeque::new(),
+            sent: HashMap::new(),
+            confirms: FuturesUnordered::new(),
+            returned: HashSet::new(),
+            progress_at: Instant::now(),
+        }
+    }
+
+    /// `None` when there is nobody left to publish for, else what ended the connection.
+    async fn run(mut self, queue: &mut mpsc::Receiver<Arc<Batch>>) -> Option<String> {
+        let mut check = tokio::time::interval(CHECK_EVERY);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                Some((number, outcome)) = self.confirms.next() => {
+                    if let Err(why) = self.confirmed(number, outcome) {
+                        return Some(why);
+                    }
+                }
+                batch = queue.recv(), if self.waiting.len() < WINDOW => self.take(batch?),
+                _ = check.tick() => {
+                    if let Some(why) = self.check() {
+                        return Some(why);
+                    }
+                }
+            }
+            self.fill();
+        }
+    }
+
+    fn take(&mut self, batch: Arc<Batch>) {
+        if *self.state.borrow() == State::Blocked {
+            Batch::tickets(&batch).for_each(|ticket| ticket.settle(Err(Failure::Blocked)));
+            return;
+        }
+        let channel = self.next_channel;
+        self.next_channel = (channel + 1) % self.channels.len();
+        self.waiting.extend(Batch::tickets(&batch).map(|ticket| (channel, ticket)));
+    }
+
+    fn fill(&mut self) {
+        while self.confirms.len() < WINDOW
+            && let Some((channel, ticket)) = self.waiting.pop_front()
+        {
+            if self.sent.is_empty() {
+                self.progress_at = Instant::now();
+            }
+            let number = self.next_number;
+            self.next_number += 1;
+            let (channel, batch, index) =
+                (self.channels[channel].clone(), ticket.batch.clone(), ticket.index);
+            self.confirms.push(Box::pin(async move { (number, publish(&channel, &batch, index).await) }));
+            self.sent.insert(number, ticket);
+        }
+    }
+
+    /// An error of one message is one of its channel, and so of the whole connection here.
+    fn confirmed(&mut self, number: u64, outcome: lapin::Result<Confirmation>) -> Result<(), String> {
+        self.progress_at = Instant::now();
+        // Without a ticket its caller was told already that the broker is blocked.
+        let ticket = self.sent.remove(&number);
+        let (acked, back) = match outcome {
+            Err(error) => return Err(describe(&error)),
+            Ok(Confirmation::Ack(back)) => (true, back),
+            Ok(Confirmation::Nack(back)) => (false, back),
+            Ok(Confirmation::NotRequested) => return Err("the channel lost its confirm mode".to_owned()),
+        };
+        if let Some(back) = back
+            && let Some(id) = back.delivery.properties.message_id()
+        {
+            self.returned.insert(id.to_string());
+        }
+        if let Some(ticket) = ticket {
+            let id = ticket.batch.messages[ticket.index].raw.properties.message_id();
+            let came_back = !self.returned.is_empty()
+                && id.as_ref().map(ShortString::as_str).is_some_and(|id| self.returned.remove(id));
+            ticket.settle(match (came_back, acked) {
+                (true, _) => Err(Failure::Returned("returned as unroutable".to_owned())),
+                (false, true) => Ok(()),
+                (false, false) => Err(Failure::Nacked),
+            });
+        }
+        if self.confirms.is_empty() {
+            self.returned.clear();
+        }
+        Ok(())
+    }
+
+    /// What is wrong with the connection, if anything. Blocked is not wrong: all callers are told, and it passes.
+    fn check(&mut self) -> Option<String> {
+        let status = self.connection.status();
+        if !status.connected() || self.channels.iter().any(|channel| !channel.status().connected()) {
+            return Some("the broker closed the connection".to_owned());
+        }
+        let blocked = status.blocked();
+        let was_blocked = *self.state.borrow() == State::Blocked;
+        if blocked && !was_blocked {
+            tracing::warn!("the broker blocks publishing: it is out of memory or disk");
+            self.state.send_replace(State::Blocked);
+        } else if was_blocked && !blocked {
+            tracing::info!("the broker accepts messages again");
+            self.state.send_replace(State::Up);
+        }
+        if blocked {
+            self.progress_at = Instant::now();
+            let tickets = self.sent.drain().map(|(_, ticket)| ticket);
+            let tickets = tickets.chain(self.waiting.drain(..).map(|(_, ticket)| ticket));
+            tickets.for_each(|ticket| ticket.settle(Err(Failure::Blocked)));
+        }
+        let stuck = !self.sent.is_empty() && self.progress_at.elapsed() > STUCK_AFTER;
+        stuck.then(|| "the broker confirms nothing".to_owned())
+    }
+}
+
+/// The first poll sends, so messages are sent in the order in which their futures were pushed.
+async fn publish(channel: &Channel, batch: &Batch, index: usize) -> lapin::Result<Confirmation> {
+    let message = &batch.messages[index];
+    let confirm = channel.basic_publish(
+        message.exchange.as_str().into(),
+        message.routing_key.as_str().into(),
+        BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() },
+        &message.raw.body,
+        message.raw.properties.clone(),
+    );
+    confirm.await?.await
+}

@@ -1,0 +1,244 @@
+//! Lines that break, queues that vanish, consumers that hang: nothing confirmed is lost, every effect once by its key.
+
+use std::time::Duration;
+
+use jobs::{
+    Engine, Envelope,
+    conformance::Harness,
+    engine::{DeadFilter, EngineError, Interrupt, QueueSpec, Settlement},
+};
+use tokio::time::{Instant, timeout};
+
+use super::{
+    PATIENCE, QUEUE, RECOVERY, RabbitHarness, consume, envelope, open, publish, take, until, until_empty,
+    work_off,
+};
+use crate::util::{
+    broker::{self, needs_broker},
+    proxy::Proxy,
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_cut_between_publish_and_confirm_loses_nothing() {
+    needs_broker!();
+    let harness = RabbitHarness::start().await;
+    let direct = &harness.engine;
+    publish(direct, 0).await;
+    let proxy = Proxy::start(broker::address()).await;
+    let engine = harness.by(proxy.port).await;
+    publish(&engine, 1).await;
+    proxy.set_deaf(true);
+    let envelopes: Vec<Envelope> = (0..50).map(|_| envelope()).collect();
+    let mut ids: std::collections::HashSet<_> = envelopes.iter().map(|e| e.id).collect();
+    let publishing = tokio::spawn({
+        let engine = engine.clone();
+        async move { engine.publish(envelopes).await }
+    });
+    // The broker has them all; the publisher does not know.
+    until("they are stored", PATIENCE, || async { direct.depth(QUEUE).await.expect("depth").ready == 51 })
+        .await;
+    assert!(!publishing.is_finished());
+    proxy.set_deaf(false);
+    proxy.cut();
+    let answers = timeout(RECOVERY, publishing).await.expect("in time").expect("joins").expect("publishes");
+    assert_eq!(answers.len(), 50);
+    assert_eq!(direct.depth(QUEUE).await.expect("depth").ready, 101, "published again under the same ids");
+    let mut consumer = consume(direct, 20).await;
+    let first = take(&mut consumer).await;
+    ids.remove(&first.envelope.id);
+    consumer.settler.settle(first.receipt, Settlement::Done);
+    work_off(&mut consumer, ids).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_cut_in_mid_consume_resumes_by_itself() {
+    needs_broker!();
+    let harness = RabbitHarness::start().await;
+    let ids = publish(&harness.engine, 300).await;
+    let proxy = Proxy::start(broker::address()).await;
+    let mut consumer = consume(&harness.by(proxy.port).await, 50).await;
+    let running = take(&mut consumer).await;
+    let settled = take(&mut consumer).await;
+    consumer.settler.settle(settled.receipt, Settlement::Done);
+    proxy.set_accepting(false);
+    proxy.cut();
+    let why = timeout(PATIENCE, running.signal.fired()).await.expect("fires");
+    assert_eq!(why, Interrupt::LeaseLost);
+    until("trouble shows", PATIENCE, || async { consumer.settler.health().trouble.is_some() }).await;
+    consumer.settler.settle(running.receipt, Settlement::Done);
+    proxy.set_accepting(true);
+    until("the trouble is over", RECOVERY, || async { consumer.settler.health().trouble.is_none() }).await;
+    let mut left = ids;
+    left.remove(&settled.envelope.id);
+    work_off(&mut consumer, left).await;
+    assert!(
+        consumer.settler.health().stale_settlements >= 1,
+        "the outcome of the lost delivery had no effect"
+    );
+    until_empty(&harness.engine).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_that_falls_silent_is_noticed() {
+    needs_broker!();
+    let harness = RabbitHarness::start().await;
+    publish(&harness.engine, 0).await;
+    let proxy = Proxy::start(broker::address()).await;
+    let mut consumer = consume(&harness.by(proxy.port).await, 5).await;
+    proxy.set_deaf(true);
+    until("trouble shows", RECOVERY, || async { consumer.settler.health().trouble.is_some() }).await;
+    proxy.set_deaf(false);
+    let ids = publish(&harness.engine, 3).await;
+    work_off(&mut consumer, ids).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_deleted_under_its_consumer_is_made_anew() {
+    needs_broker!();
+    let harness = RabbitHarness::start().await;
+    let engine = &harness.engine;
+    publish(engine, 0).await;
+    let mut consumer = consume(engine, 5).await;
+    for class in ["default", "delay.1s"] {
+        let (status, _) = harness.vhost.ask("DELETE", &format!("/api/queues/{{}}/ow.{QUEUE}.{class}")).await;
+        assert_eq!(status, 204);
+        // Unroutable until the consumer has declared the queue again: told as an error, never swallowed.
+        let deadline = Instant::now() + RECOVERY;
+        let job = envelope();
+        let id = job.id;
+        while let Err(error) = engine.publish(vec![job.clone()]).await {
+            assert!(matches!(error, EngineError::Unavailable { .. }), "{error}");
+            assert!(Instant::now() < deadline, "{error}");
+        }
+        work_off(&mut consumer, [id].into()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_delayed_retries_take_the_same_rung() {
+    needs_broker!();
+    let harness = RabbitHarness::start().await;
+    let engine = &harness.engine;
+    publish(engine, 40).await;
+    let mut consumer = consume(engine, 50).await;
+    for attempt in 0..=5 {
+        for _ in 0..40 {
+            let delivery = take(&mut consumer).await;
+            assert_eq!((delivery.envelope.attempt, delivery.crashes), (attempt, 0));
+            // The whole of the second rung, so that no other is taken.
+            let at = harness.ambient().now() + Duration::from_secs(1);
+            let settlement = if attempt < 5 {
+                Settlement::Retry { at, error: "again".to_owned() }
+            } else {
+                Settlement::Done
+            };
+            consumer.settler.settle(delivery.receipt, settlement);
+        }
+    }
+    until_empty(engine).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delay_between_two_rungs_is_kept() {
+    needs_broker!();
+    let harness = RabbitHarness::start().await;
+    let engine = &harness.engine;
+    publish(engine, 1).await;
+    let mut consumer = consume(engine, 5).await;
+    let first = take(&mut consumer).await;
+    let at = harness.ambient().now() + Duration::from_millis(2600);
+    consumer.settler.settle(first.receipt, Settlement::Snooze { at });
+    let depth = || async { engine.depth(QUEUE).await.expect("depth").delayed };
+    until("it waits in the broker", PATIENCE, || async { depth().await == 1 }).await;
+    let second = take(&mut consumer).await;
+    assert!(harness.ambient().now() >= at);
+    assert_eq!((second.envelope.id, second.envelope.attempt, second.crashes), (first.envelope.id, 0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_poison_message_is_parked_by_the_broker_and_runs_again_when_redriven() {
+    needs_broker!();
+    let harness = RabbitHarness::start().await;
+    let engine = &harness.engine;
+    let ids = publish(engine, 1).await;
+    for crashes in 0..=jobs::engine::CRASHES_MAX {
+        let mut consumer = consume(engine, 1).await;
+        assert_eq!(take(&mut consumer).await.crashes, crashes);
+        harness.crash(consumer).await;
+    }
+    until("it is parked", PATIENCE, || async { engine.depth(QUEUE).await.expect("depth").dead == 1 }).await;
+    let all = DeadFilter { limit: 5, ..DeadFilter::default() };
+    assert_eq!(engine.redrive(&all).await.expect("redrives"), ids.into_iter().collect::<Vec<_>>());
+    let mut consumer = consume(engine, 1).await;
+    let delivery = take(&mut consumer).await;
+    assert_eq!((delivery.crashes, delivery.envelope.attempt), (0, 0));
+    consumer.settler.settle(delivery.receipt, Settlement::Done);
+    until_empty(engine).await;
+    assert_eq!(engine.depth(QUEUE).await.expect("depth").dead, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_dropped_with_two_hundred_in_hand_loses_none() {
+    needs_broker!();
+    let harness = RabbitHarness::start().await;
+    let engine = &harness.engine;
+    let mut ids = publish(engine, 200).await;
+    let mut consumer = consume(engine, 200).await;
+    for _ in 0..200 {
+        take(&mut consumer).await;
+    }
+    drop(consumer);
+    let mut next = consume(engine, 200).await;
+    while !ids.is_empty() {
+        let delivery = take(&mut next).await;
+        assert_eq!(delivery.crashes, 1);
+        assert!(ids.remove(&delivery.envelope.id), "once");
+        next.settler.settle(delivery.receipt, Settlement::Done);
+    }
+    next.settler.close().await.expect("closes");
+    until_empty(engine).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_not_let_in_is_told_so_and_who_finds_nobody_is_told_soon() {
+    needs_broker!();
+    let harness = RabbitHarness::start().await;
+    let good = harness.vhost.url();
+    let (scheme, rest) = good.split_once("://").expect("a scheme");
+    let (_, server) = rest.rsplit_once('@').expect("a login");
+    let stranger = format!("{scheme}://orderworks:wr0ng-secret@{server}");
+    let nowhere = format!("{good}-that-is-not-there");
+    for url in [&stranger, &nowhere] {
+        let engine = open(url, harness.folder.path()).await;
+        let denied = engine.declare(&[QueueSpec::new(QUEUE)]).await.expect_err("is not let in");
+        assert!(matches!(denied, EngineError::Denied { .. }), "{denied}");
+        assert!(!format!("{denied} {denied:?}").contains("wr0ng-secret"));
+        publish(&harness.engine, 0).await;
+        let denied = engine.publish(vec![envelope()]).await.expect_err("is not let in");
+        assert!(matches!(denied, EngineError::Denied { .. }), "{denied}");
+    }
+    let malformed = jobs::rabbitmq::RabbitEngine::new(
+        "http://me:wr0ng-secret@x",
+        "test",
+        std::sync::Arc::new(
+            jobs::job_store::SqliteJobStore::open(
+                &harness.folder.path().join("other.db"),
+                harness.ambient().clone(),
+            )
+            .await
+            .expect("opens"),
+        ),
+        harness.ambient().clone(),
+    );
+    assert!(
+        matches!(malformed.err(), Some(EngineError::Denied { detail, .. }) if !detail.contains("secret"))
+    );
+    let proxy = Proxy::start(broker::address()).await;
+    proxy.set_accepting(false);
+    let engine = harness.by(proxy.port).await;
+    let asked = Instant::now();
+    let refused = engine.publish(vec![envelope()]).await.expect_err("nobody is there");
+    assert!(matches!(refused, EngineError::Unavailable { .. }), "{refused}");
+    assert!(asked.elapsed() < PATIENCE, "{:?}", asked.elapsed());
+    assert!(engine.publish_trouble().is_some());
+}

@@ -1,0 +1,179 @@
+//! Messages that are none of ours, and queues that have another shape.
+
+use jobs::{
+    Engine,
+    conformance::Harness,
+    engine::{DeadFilter, DeadReason, EngineError, HeldState, JobFilter, QueueSpec, Settlement},
+};
+use lapin::{
+    BasicProperties,
+    types::{AMQPValue, FieldTable},
+};
+
+use super::{PATIENCE, QUEUE, RabbitHarness, consume, inject, publish, take, until, work_off};
+use crate::util::broker::needs_broker;
+
+fn headers(entries: &[(&str, AMQPValue)]) -> FieldTable {
+    let mut headers = FieldTable::default();
+    for (name, value) in entries {
+        headers.insert((*name).into(), value.clone());
+    }
+    headers
+}
+
+/// As one of ours but for what a test spoils.
+fn ours(spoilt: &[(&str, AMQPValue)]) -> BasicProperties {
+    let mut table = headers(&[
+        ("ow-attempt", AMQPValue::LongLongInt(0)),
+        ("ow-max-attempts", AMQPValue::LongLongInt(5)),
+        ("ow-version", AMQPValue::LongLongInt(1)),
+        ("ow-created-at", AMQPValue::LongLongInt(0)),
+    ]);
+    for (name, value) in spoilt {
+        table.insert((*name).into(), value.clone());
+    }
+    BasicProperties::default()
+        .with_message_id("job_01900000-0000-7000-8000-000000000001".into())
+        .with_type("pack_parcel".into())
+        .with_app_id("orderworks/1".into())
+        .with_headers(table)
+}
+
+fn unreadable() -> Vec<(BasicProperties, Vec<u8>)> {
+    let long = |text: &str| AMQPValue::LongString(text.into());
+    let good = b"{}".to_vec();
+    vec![
+        (BasicProperties::default(), vec![0xff, 0, 0xfe]),
+        (BasicProperties::default(), Vec::new()),
+        (ours(&[]), b"{\"half\": ".to_vec()),
+        (ours(&[]), vec![b'"', 0xc3, 0x28, b'"']),
+        (ours(&[("ow-attempt", long("three"))]), good.clone()),
+        (ours(&[("ow-attempt", AMQPValue::LongLongInt(-1))]), good.clone()),
+        (ours(&[("ow-version", AMQPValue::LongLongInt(70_000))]), good.clone()),
+        (ours(&[("ow-created-at", AMQPValue::LongLongInt(i64::MAX))]), good.clone()),
+        (ours(&[("ow-subject", AMQPValue::LongString(vec![0xff, 0xfe].into()))]), good.clone()),
+        (ours(&[("traceparent", long("00-zz"))]), good.clone()),
+        (ours(&[("ow-last-error", AMQPValue::Boolean(true))]), good.clone()),
+        (ours(&[]).with_app_id("orderworks/9".into()), good.clone()),
+        (ours(&[]).with_message_id("ord_1".into()), good.clone()),
+        // What would act on its way to the dead queue: an expiration there, a further copy, a made-up past.
+        (BasicProperties::default().with_expiration("3600000".into()), good.clone()),
+        (
+            BasicProperties::default().with_headers(headers(&[
+                ("CC", AMQPValue::FieldArray(vec![long("ow.parcels.bulk")].into())),
+                ("x-death", long("nonsense")),
+                ("nested", AMQPValue::FieldTable(headers(&[("a", AMQPValue::Void)]))),
+            ])),
+            vec![b'x'; 300_000],
+        ),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_bytes_and_headers_come_they_are_parked_and_the_consumer_lives() {
+    needs_broker!();
+    let harness = RabbitHarness::start().await;
+    let engine = &harness.engine;
+    publish(engine, 0).await;
+    let mut consumer = consume(engine, 3).await;
+    let messages = unreadable();
+    // The one with CC arrives twice.
+    let count = messages.len() as u64 + 1;
+    for (properties, body) in messages {
+        inject(&harness.vhost, QUEUE, &body, properties).await;
+    }
+    let parked = || async { engine.depth(QUEUE).await.expect("depth").dead == count };
+    until("all are parked", PATIENCE, parked).await;
+    let ids = publish(engine, 5).await;
+    work_off(&mut consumer, ids).await;
+    assert!(consumer.settler.health().trouble.is_none());
+    let filter = JobFilter { state: Some(HeldState::Dead), limit: 100, ..JobFilter::default() };
+    let listed = engine.list(&filter).await.expect("lists");
+    assert_eq!(listed.len() as u64, count);
+    for job in &listed {
+        assert!(job.dead.as_ref().is_some_and(|dead| dead.reason == DeadReason::Undecodable), "{job:?}");
+        assert!(job.last_error.as_ref().is_some_and(|error| !error.is_empty()), "{job:?}");
+    }
+    // Brought back, each is parked again, and no copy too many.
+    let all = DeadFilter { limit: 100, ..DeadFilter::default() };
+    assert_eq!(engine.redrive(&all).await.expect("redrives").len() as u64, count);
+    until("all are parked again", PATIENCE, parked).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_of_a_later_release_survives_the_dead_queue_unchanged() {
+    needs_broker!();
+    let harness = RabbitHarness::start().await;
+    let engine = &harness.engine;
+    publish(engine, 0).await;
+    let later = ours(&[("ow-novelty", AMQPValue::LongLongInt(7))]).with_app_id("orderworks/2".into());
+    inject(&harness.vhost, QUEUE, b"{\"new\":1}", later).await;
+    let consumer = consume(engine, 1).await;
+    until("it is parked", PATIENCE, || async { engine.depth(QUEUE).await.expect("depth").dead == 1 }).await;
+    consumer.settler.close().await.expect("closes");
+    let all = DeadFilter { limit: 100, ..DeadFilter::default() };
+    assert_eq!(engine.redrive(&all).await.expect("redrives").len(), 1);
+    let (status, body) = harness
+        .vhost
+        .post(
+            &format!("/api/queues/{{}}/ow.{QUEUE}.default/get"),
+            r#"{"count":1,"ackmode":"ack_requeue_true","encoding":"auto"}"#,
+        )
+        .await;
+    assert_eq!(status, 200, "{body}");
+    for part in
+        [r#""app_id":"orderworks/2""#, r#""ow-novelty":7"#, r#""type":"pack_parcel""#, r#"{\"new\":1}"#]
+    {
+        assert!(body.contains(part), "{part} in {body}");
+    }
+    assert!(!body.contains("ow-dead-reason"), "{body}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_of_another_shape_is_an_error_that_says_what_to_do_and_migrating_does_it() {
+    needs_broker!();
+    let harness = RabbitHarness::start().await;
+    let engine = &harness.engine;
+    let ids = publish(engine, 30).await;
+    // As an earlier release might have declared it.
+    let (status, _) = harness.vhost.ask("DELETE", &format!("/api/queues/{{}}/ow.{QUEUE}.bulk")).await;
+    assert_eq!(status, 204);
+    let old = headers(&[
+        ("x-queue-type", AMQPValue::LongString("quorum".into())),
+        ("x-delivery-limit", AMQPValue::LongLongInt(7)),
+    ]);
+    declare_raw(&harness, "ow.parcels.bulk", old).await;
+    let bulk = jobs::Envelope { priority: jobs::Priority::Bulk, ..super::envelope() };
+    let bulk_id = bulk.id;
+    engine.publish(vec![bulk]).await.expect("publishes");
+    let error = engine.declare(&[QueueSpec::new(QUEUE)]).await.expect_err("has another shape");
+    let EngineError::Topology { queue, difference, remedy } = &error else { panic!("{error}") };
+    assert_eq!(queue, QUEUE);
+    assert!(difference.contains("ow.parcels.bulk") && difference.contains("x-de"), "{difference}");
+    assert!(remedy.contains("orderworks migrate"), "{remedy}");
+    assert!(
+        matches!(super::try_consume(engine, 1).await, Err(EngineError::Topology { .. })),
+        "as a consumer, too"
+    );
+    assert_eq!(engine.migrate_queue(QUEUE).await.expect("migrates"), 1, "messages moved");
+    assert_eq!(engine.migrate_queue(QUEUE).await.expect("migrates"), 0, "nothing is left to do");
+    engine.declare(&[QueueSpec::new(QUEUE)]).await.expect("declares");
+    let mut all = ids;
+    all.insert(bulk_id);
+    let mut consumer = consume(engine, 5).await;
+    let first = take(&mut consumer).await;
+    all.remove(&first.envelope.id);
+    consumer.settler.settle(first.receipt, Settlement::Done);
+    work_off(&mut consumer, all).await;
+    let _ = harness.ambient();
+}
+
+async fn declare_raw(harness: &RabbitHarness, name: &str, arguments: FieldTable) {
+    let url = harness.vhost.url();
+    let connection = lapin::Connection::connect(&url, lapin::ConnectionProperties::default());
+    let connection = connection.await.expect("connects");
+    let channel = connection.create_channel().await.expect("a channel");
+    let durable = lapin::options::QueueDeclareOptions { durable: true, ..Default::default() };
+    channel.queue_declare(name.into(), durable, arguments).await.expect("declares");
+    connection.close(200, "declared".into()).await.expect("closes");
+}

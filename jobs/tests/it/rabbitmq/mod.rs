@@ -1,0 +1,163 @@
+//! The RabbitMQ engine on a real broker: the conformance suite, and what can befall a broker and the lines to it.
+
+mod faults;
+mod messages;
+mod outage;
+
+use std::{collections::HashSet, path::Path, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use base::Ambient;
+use jobs::{
+    Engine, Envelope, JobId, Priority,
+    conformance::Harness,
+    engine::{ConsumeOptions, Consumer, Delivery, EngineError, Published, QueueSpec, Settlement},
+    job_store::SqliteJobStore,
+    rabbitmq::RabbitEngine,
+};
+use tokio::time::{Instant, timeout};
+
+use crate::util::broker::{self, Vhost};
+
+struct RabbitHarness {
+    engine: RabbitEngine,
+    ambient: Ambient,
+    folder: tempfile::TempDir,
+    vhost: Vhost,
+}
+
+#[async_trait]
+impl Harness for RabbitHarness {
+    fn skipped() -> Option<String> {
+        broker::skipped()
+    }
+
+    async fn start() -> Self {
+        Self::at(Vhost::create().await).await
+    }
+
+    fn ambient(&self) -> &Ambient {
+        &self.ambient
+    }
+
+    fn engine(&self) -> Arc<dyn Engine> {
+        Arc::new(self.engine.clone())
+    }
+
+    async fn second(&self) -> Arc<dyn Engine> {
+        Arc::new(open(&self.vhost.url(), self.folder.path()).await)
+    }
+
+    async fn inject_undecodable(&self, queue: &str, body: &str) {
+        inject(&self.vhost, queue, body.as_bytes(), lapin::BasicProperties::default()).await;
+    }
+}
+
+jobs::conformance_tests!(RabbitHarness);
+
+impl RabbitHarness {
+    async fn at(vhost: Vhost) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let engine = open(&vhost.url(), folder.path()).await;
+        Self { engine, ambient: Ambient::system(), folder, vhost }
+    }
+
+    /// An engine whose every connection goes by this port.
+    async fn by(&self, port: u16) -> RabbitEngine {
+        open(&self.vhost.url_by(port), self.folder.path()).await
+    }
+}
+
+const QUEUE: &str = "parcels";
+/// Longest wait for something that must happen at once.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Longest wait for consuming to resume after a fault.
+const RECOVERY: Duration = Duration::from_secs(15);
+
+async fn open(url: &str, folder: &Path) -> RabbitEngine {
+    let store = SqliteJobStore::open(&folder.join("jobs.db"), Ambient::system()).await.expect("opens");
+    RabbitEngine::new(url, "test", Arc::new(store), Ambient::system()).expect("a good address")
+}
+
+async fn inject(vhost: &Vhost, queue: &str, body: &[u8], properties: lapin::BasicProperties) {
+    let url = vhost.url();
+    let connection = lapin::Connection::connect(&url, lapin::ConnectionProperties::default());
+    let connection = connection.await.expect("connects");
+    let channel = connection.create_channel().await.expect("a channel");
+    channel.confirm_select(lapin::options::ConfirmSelectOptions::default()).await.expect("confirms");
+    let key = format!("ow.{queue}.default");
+    let options = lapin::options::BasicPublishOptions::default();
+    let sent = channel.basic_publish("".into(), key.as_str().into(), options, body, properties);
+    sent.await.expect("sends").await.expect("is confirmed");
+    connection.close(200, "injected".into()).await.expect("closes");
+}
+
+fn envelope() -> Envelope {
+    let ambient = Ambient::system();
+    Envelope {
+        id: JobId::fresh(&ambient),
+        kind: "pack_parcel".to_owned(),
+        version: 1,
+        queue: QUEUE.to_owned(),
+        priority: Priority::Default,
+        attempt: 0,
+        max_attempts: 50,
+        created_at: ambient.now(),
+        run_at: None,
+        trace: None,
+        unique_key: None,
+        concurrency_key: None,
+        subject: None,
+        payload: serde_json::value::to_raw_value("p-1").expect("a payload"),
+    }
+}
+
+async fn publish(engine: &RabbitEngine, count: usize) -> HashSet<JobId> {
+    engine.declare(&[QueueSpec::new(QUEUE)]).await.expect("declares");
+    let envelopes: Vec<Envelope> = (0..count).map(|_| envelope()).collect();
+    let ids = envelopes.iter().map(|e| e.id).collect();
+    let answers = engine.publish(envelopes).await.expect("publishes");
+    assert!(answers.iter().all(|&a| a == Published::Accepted));
+    ids
+}
+
+async fn try_consume(engine: &RabbitEngine, prefetch: usize) -> Result<Consumer, EngineError> {
+    let options = ConsumeOptions { name: "test".to_owned(), prefetch, lease: Duration::from_secs(30) };
+    engine.consume(QUEUE, options).await
+}
+
+async fn consume(engine: &RabbitEngine, prefetch: usize) -> Consumer {
+    try_consume(engine, prefetch).await.expect("consumes")
+}
+
+async fn take(consumer: &mut Consumer) -> Delivery {
+    timeout(RECOVERY, consumer.deliveries.recv()).await.expect("a delivery in time").expect("an open stream")
+}
+
+/// Works until each of these jobs has taken effect once by its key; answers how many runs that took.
+async fn work_off(consumer: &mut Consumer, mut ids: HashSet<JobId>) -> usize {
+    let mut runs = 0;
+    while !ids.is_empty() {
+        let delivery = take(consumer).await;
+        ids.remove(&delivery.envelope.id);
+        runs += 1;
+        consumer.settler.settle(delivery.receipt, Settlement::Done);
+    }
+    runs
+}
+
+/// Asks again until the answer is yes; the broker tells of itself to nobody.
+async fn until<F: Future<Output = bool>>(what: &str, within: Duration, mut holds: impl FnMut() -> F) {
+    let deadline = Instant::now() + within;
+    while !holds().await {
+        assert!(Instant::now() < deadline, "never came true: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn until_empty(engine: &RabbitEngine) {
+    until("the queue is empty", RECOVERY, || async {
+        engine.depth(QUEUE).await.is_ok_and(|depth| depth.ready + depth.delayed + depth.running == 0)
+    })
+    .await;
+}

@@ -1,0 +1,180 @@
+//! The real RabbitMQ server: a virtual host per test, its management API, its command line.
+//!
+//! Tests that disturb the whole server take it alone: see [`Vhost::alone`].
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream, ToSocketAddrs},
+    sync::{Arc, LazyLock, Once},
+    time::Duration,
+};
+
+use base::Ambient;
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
+
+const URL: &str = "ORDERWORKS_TEST_RABBITMQ_URL";
+const MANAGEMENT: &str = "ORDERWORKS_TEST_RABBITMQ_MANAGEMENT_URL";
+const CTL: &str = "ORDERWORKS_TEST_RABBITMQCTL";
+const PREFIX: &str = "ow-test-";
+/// A virtual host older than this belongs to a run that crashed.
+const LEFTOVER_AFTER_MS: i64 = 30 * 60 * 1000;
+
+static WHOLE: LazyLock<Arc<RwLock<()>>> = LazyLock::new(Arc::default);
+
+/// Why tests with the broker cannot run.
+pub(crate) fn skipped() -> Option<String> {
+    std::env::var(URL).is_err().then(|| format!("{URL} is not set; see `ops/services up rabbitmq`"))
+}
+
+/// Ends the test with a printed reason when there is no broker to test with.
+macro_rules! needs_broker {
+    () => {
+        if let Some(why) = $crate::util::broker::skipped() {
+            jobs::conformance::skip(&why);
+            return;
+        }
+    };
+}
+pub(crate) use needs_broker;
+
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{URL} is set, so {name} must be: `. .services/env`"))
+}
+
+enum Turn {
+    Shared(#[expect(dead_code, reason = "held")] OwnedRwLockReadGuard<()>),
+    Alone(#[expect(dead_code, reason = "held")] OwnedRwLockWriteGuard<()>),
+}
+
+/// A test's own virtual host, deleted at its end.
+pub(crate) struct Vhost {
+    pub(crate) name: String,
+    _turn: Turn,
+}
+
+impl Vhost {
+    /// Beside other tests.
+    pub(crate) async fn create() -> Self {
+        let turn = Turn::Shared(WHOLE.clone().read_owned().await);
+        Self::with(turn).await
+    }
+
+    /// With the server to itself, for tests that stop it or change its settings.
+    pub(crate) async fn alone() -> Self {
+        let turn = Turn::Alone(WHOLE.clone().write_owned().await);
+        Self::with(turn).await
+    }
+
+    async fn with(turn: Turn) -> Self {
+        static SWEPT: Once = Once::new();
+        let ambient = Ambient::system();
+        let name = format!("{PREFIX}{}-{}", ambient.now().as_millisecond(), ambient.uuid().simple());
+        let created = name.clone();
+        let make = move || {
+            SWEPT.call_once(|| sweep(ambient.now().as_millisecond()));
+            assert_eq!(
+                management("PUT", &format!("/api/vhosts/{created}"), "").0,
+                201,
+                "creates a virtual host"
+            );
+        };
+        tokio::task::spawn_blocking(make).await.expect("creates");
+        Self { name, _turn: turn }
+    }
+
+    /// The address of this virtual host.
+    pub(crate) fn url(&self) -> String {
+        let url = variable(URL);
+        let (server, _) = url.rsplit_once('/').expect("an address with a virtual host");
+        format!("{server}/{}", self.name)
+    }
+
+    /// The same through a proxy.
+    pub(crate) fn url_by(&self, port: u16) -> String {
+        let url = self.url();
+        let (login, rest) = url.rsplit_once('@').expect("an address with a login");
+        let (_, vhost) = rest.split_once('/').expect("a virtual host");
+        format!("{login}@127.0.0.1:{port}/{vhost}")
+    }
+
+    /// Asks the management API about this virtual host; `{}` in the path stands for it.
+    pub(crate) async fn ask(&self, method: &'static str, path: &str) -> (u16, String) {
+        let path = path.replace("{}", &self.name);
+        tokio::task::spawn_blocking(move || management(method, &path, "")).await.expect("asks")
+    }
+
+    /// The same with a body.
+    pub(crate) async fn post(&self, path: &str, body: &'static str) -> (u16, String) {
+        let path = path.replace("{}", &self.name);
+        tokio::task::spawn_blocking(move || management("POST", &path, body)).await.expect("asks")
+    }
+}
+
+impl Drop for Vhost {
+    fn drop(&mut self) {
+        management("DELETE", &format!("/api/vhosts/{}", self.name), "");
+    }
+}
+
+/// Where the server listens.
+pub(crate) fn address() -> SocketAddr {
+    let url = variable(URL);
+    let (_, rest) = url.rsplit_once('@').expect("an address with a login");
+    let host = rest.split('/').next().expect("a host");
+    host.to_socket_addrs().expect("resolves").next().expect("an address")
+}
+
+/// Runs a command of the server's own tool.
+pub(crate) async fn ctl(command: &str) -> String {
+    let line = format!("{} {command}", variable(CTL));
+    let run = move || {
+        let output = std::process::Command::new("sh").arg("-c").arg(&line).output().expect("runs");
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    tokio::task::spawn_blocking(run).await.expect("runs")
+}
+
+/// Runs commands of the server's own tool when dropped, so that a failed test leaves the server as it was.
+pub(crate) struct Afterwards(pub(crate) &'static [&'static str]);
+
+impl Drop for Afterwards {
+    fn drop(&mut self) {
+        for command in self.0 {
+            let line = format!("{} {command}", variable(CTL));
+            let ended = std::process::Command::new("sh").arg("-c").arg(&line).status();
+            assert!(std::thread::panicking() || ended.is_ok_and(|status| status.success()), "{line}");
+        }
+    }
+}
+
+fn sweep(now_ms: i64) {
+    let (_, vhosts) = management("GET", "/api/vhosts?columns=name", "");
+    let names = vhosts.split('"').filter(|text| text.starts_with(PREFIX));
+    for name in names {
+        let born: i64 = name[PREFIX.len()..].split('-').next().and_then(|t| t.parse().ok()).unwrap_or(now_ms);
+        if now_ms - born > LEFTOVER_AFTER_MS {
+            management("DELETE", &format!("/api/vhosts/{name}"), "");
+        }
+    }
+}
+
+/// One HTTP exchange; a client library would be the larger dependency.
+fn management(method: &str, path: &str, body: &str) -> (u16, String) {
+    let url = variable(MANAGEMENT);
+    let (login, host) = url.trim_start_matches("http://").rsplit_once('@').expect("a login");
+    let host = host.trim_end_matches('/');
+    let mut stream = TcpStream::connect(host).expect("the management API answers");
+    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("sets");
+    let login = BASE64_STANDARD.encode(login);
+    let request = format!(
+        "{method} {path} HTTP/1.0\r\nHost: {host}\r\nAuthorization: Basic {login}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).expect("asks");
+    let mut response = String::new();
+    stream.read_to_string(&mut response).expect("answers");
+    let status = response.split(' ').nth(1).and_then(|s| s.parse().ok()).expect("a status");
+    (status, response.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
+}
