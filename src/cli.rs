@@ -44,6 +44,16 @@ impl Global {
 pub(crate) enum Command {
     /// Run everything in one process on SQLite, with a demo merchant
     Dev(DevArgs),
+    /// Run jobs
+    Worker(WorkerArgs),
+    /// Serve the HTTP API
+    Api(ApiArgs),
+    /// Turn the outbox into jobs
+    Relay(HealthArgs),
+    /// Drop what has expired, by schedule
+    Scheduler(HealthArgs),
+    /// Run the sandbox payment provider alone, for trying out roles started apart
+    Sandbox(SandboxArgs),
     /// Look at queues and jobs, without side effects
     #[command(subcommand)]
     Inspect(Inspect),
@@ -70,6 +80,36 @@ pub(crate) struct DevArgs {
     /// The demo merchant's secret key, `owk_sec_…`
     #[arg(long, env = "ORDERWORKS_SEC_KEY", value_name = "KEY", hide_env_values = true)]
     pub(crate) sec_key: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WorkerArgs {
+    /// Queues and jobs run at a time, instead of those of [workers]: payments=16,fulfilment=8
+    #[arg(long, value_name = "QUEUE=N,…", value_parser = queue, value_delimiter = ',')]
+    pub(crate) queues: Vec<(String, usize)>,
+    #[command(flatten)]
+    pub(crate) health: HealthArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ApiArgs {
+    /// Address and port, instead of `server.listen`
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<std::net::SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HealthArgs {
+    /// Serve /livez and /readyz here
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) health: Option<std::net::SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SandboxArgs {
+    /// Address and port
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8092")]
+    pub(crate) listen: std::net::SocketAddr,
 }
 
 #[derive(Debug, Subcommand)]
@@ -227,6 +267,15 @@ fn dead_reason(text: &str) -> Result<DeadReason, String> {
 
 fn from_name<T: serde::de::DeserializeOwned>(text: &str, what: &str) -> Result<T, String> {
     serde_json::from_value(text.into()).map_err(|_| format!("there is no {what} of this name"))
+}
+
+/// A queue with its concurrency.
+fn queue(text: &str) -> Result<(String, usize), String> {
+    let parts = text.split_once('=').and_then(|(name, number)| Some((name, number.parse().ok()?)));
+    match parts {
+        Some((name, number)) if (1..=1024).contains(&number) => Ok((name.to_owned(), number)),
+        _ => Err("expected queue=number with a number from 1 to 1024, such as payments=16".to_owned()),
+    }
 }
 
 /// A number with a unit: `s`, `m`, `h` or `d`.

@@ -1,4 +1,5 @@
-//! What `/readyz` asks beside the stores. The API takes orders without either, so both can only degrade it.
+//! What `/readyz` asks beside the stores. The API takes orders without either, so beside it they only degrade; a
+//! process that does nothing else is down without them.
 
 use api::{Health, HealthCheck, HealthStatus};
 use async_trait::async_trait;
@@ -7,10 +8,10 @@ use tokio::sync::watch;
 use workers::relay::RelayHealth;
 
 /// Whether the outbox is emptied.
-pub(crate) struct RelayCheck(pub(crate) watch::Receiver<RelayHealth>);
+pub(crate) struct RelayCheck(pub(crate) watch::Receiver<RelayHealth>, pub(crate) HealthStatus);
 
 /// Whether jobs can be run.
-pub(crate) struct WorkersCheck(pub(crate) WorkersHealth);
+pub(crate) struct WorkersCheck(pub(crate) WorkersHealth, pub(crate) HealthStatus);
 
 #[async_trait]
 impl HealthCheck for RelayCheck {
@@ -20,11 +21,7 @@ impl HealthCheck for RelayCheck {
 
     async fn check(&self) -> Health {
         let healthy = self.0.borrow().trouble.is_none();
-        if healthy {
-            Health::OK
-        } else {
-            Health::not_ok(HealthStatus::Degraded, "cannot publish; orders wait")
-        }
+        if healthy { Health::OK } else { Health::not_ok(self.1, "cannot publish; orders wait") }
     }
 }
 
@@ -40,6 +37,6 @@ impl HealthCheck for WorkersCheck {
         if deaf.is_empty() {
             return Health::OK;
         }
-        Health::not_ok(HealthStatus::Degraded, format!("cannot consume: {}", deaf.join(", ")))
+        Health::not_ok(self.1, format!("cannot consume: {}", deaf.join(", ")))
     }
 }

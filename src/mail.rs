@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 use workers::mail::{Mailer, SmtpConfig, SmtpSecurity};
 
@@ -16,7 +16,9 @@ const CONNECTIONS_MAX: u32 = 8;
 pub(crate) fn mailer(mail: &Mail, folder: &Path) -> anyhow::Result<Mailer> {
     Ok(match mail.transport {
         MailTransport::File => Mailer::file(folder.join("mail"), &mail.from)?,
-        MailTransport::Smtp => Mailer::smtp(&smtp(&mail.smtp_url).context("mail.smtp_url")?, &mail.from)?,
+        MailTransport::Smtp => {
+            Mailer::smtp(&smtp(mail.smtp_url.expose_secret()).context("mail.smtp_url")?, &mail.from)?
+        }
     })
 }
 
@@ -55,8 +57,6 @@ fn is_local(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use secrecy::ExposeSecret;
-
     use super::*;
 
     #[test]

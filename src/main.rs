@@ -1,18 +1,19 @@
 //! `orderworks`: one binary for every role. Parses the command line, reads the configuration, runs one command.
 //!
-//! Start with [`cli`]; the wiring of engines from configuration is in [`embedded`]; each command has its file in
+//! Start with [`cli`]; the wiring of engines from configuration is in [`engines`], of roles in [`roles`]; each command has its file in
 //! [`commands`].
 
 mod cli;
 mod commands;
 mod config;
-mod embedded;
+mod engines;
 mod health;
 mod housekeeping;
 mod logging;
 mod mail;
 mod output;
 mod roles;
+mod sandbox;
 mod seed;
 mod signals;
 

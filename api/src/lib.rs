@@ -41,6 +41,17 @@ pub fn app(state: ApiState) -> Router {
         }
     });
     let (router, _) = routes::all().split_for_parts();
+    finish(router, state)
+}
+
+/// Only `/livez` and `/readyz`, for processes that serve no requests but must be watched.
+pub fn health_app(state: ApiState) -> Router {
+    let (router, _) = health::routes().split_for_parts();
+    finish(router, state)
+}
+
+/// What every answer of ours has in common.
+fn finish(router: Router<ApiState>, state: ApiState) -> Router {
     router
         .fallback(edge::route_not_found)
         .method_not_allowed_fallback(edge::method_not_allowed)

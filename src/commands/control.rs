@@ -6,12 +6,12 @@ use anyhow::bail;
 use jobs::{Engine, engine::Cancelled};
 use serde_json::{Value, json};
 
-use crate::{cli::Control, config::Config, embedded, output};
+use crate::{cli::Control, config::Config, engines::Jobs, output};
 
 /// Fails, with exit status 1, where the named job is not there to act on.
 pub(super) async fn run(what: Control, config: &Config, as_json: bool) -> anyhow::Result<ExitCode> {
-    let engine = embedded::open_queue(&config.data.folder).await?;
-    let (found, said, answer) = act(what, &engine).await?;
+    let jobs = Jobs::open(config).await?;
+    let (found, said, answer) = act(what, jobs.queue.as_ref()).await?;
     if as_json {
         output::json(&answer)?;
     } else {

@@ -1,20 +1,18 @@
-//! `dev`: every role in one process on SQLite, with a demo shop and what to try next.
-//!
-//! Stop order: the API answers what is open and takes nothing new, the relay leaves, the workers drain; then the
-//! sandbox provider (a draining charge still needs it), then the attempt log is written out. A role that ends unasked
-//! stops the whole: a shop that takes orders and charges nobody is worse than one that is down.
+//! `dev`: every role in one process, with a demo shop and what to try next.
 
-use std::{net::SocketAddr, path::PathBuf, time::Instant};
+use std::{path::PathBuf, time::Instant};
 
-use anyhow::Context;
+use api::HealthStatus;
 use base::Ambient;
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpListener;
 
+use super::role::listen;
 use crate::{
-    cli::DevArgs, config::Config, embedded::Embedded, output, roles::Roles, seed, seed::DemoKeys,
-    signals::Stop,
+    cli::DevArgs, config::Config, engines::Engines, output, roles::Roles, seed, seed::DemoKeys, signals::Stop,
 };
+
+/// Names the process in leases and records. The same over restarts, so that the relay takes up its own messages at once.
+const NAME: &str = "embedded";
 
 /// What a user, or a program reading `--json`, needs to begin.
 #[derive(Clone, Serialize, Deserialize)]
@@ -23,6 +21,8 @@ pub(crate) struct Ready {
     pub(crate) publishable_key: String,
     pub(crate) secret_key: String,
     pub(crate) ledger_url: String,
+    /// For workers started apart that share this sandbox; play money's key.
+    pub(crate) provider_key: String,
     pub(crate) mail_folder: PathBuf,
     pub(crate) start_ms: u64,
 }
@@ -33,16 +33,25 @@ pub(super) async fn run(args: DevArgs, config: Config, as_json: bool) -> anyhow:
     let ambient = Ambient::system();
     let listener = listen(args.listen.unwrap_or(config.server.listen)).await?;
     let address = listener.local_addr()?;
-    let files = Embedded::open(&config.data.folder, &ambient).await?;
-    let keys = DemoKeys::settle(&files.folder, args.pub_key, args.sec_key)?;
-    seed::demo_shop(&files.orders, &keys, &ambient).await?;
-    let roles = Roles::start(&config, &files, listener, &ambient, &stop).await?;
+    let engines = Engines::open(&config, NAME, &ambient).await?;
+    let keys = DemoKeys::settle(&engines.folder, args.pub_key, args.sec_key)?;
+    seed::demo_shop(engines.orders.as_ref(), &keys, &ambient).await?;
+    let mut roles = Roles::new(&config, &engines, &ambient, &stop, NAME.to_owned(), HealthStatus::Degraded);
+    // Before anything runs: the relay may be first to publish, and a stop may come before the workers' own turn.
+    roles.declare_queues().await?;
+    let sandbox = roles.sandbox().await?;
+    let (ledger_url, provider_key) = (sandbox.ledger_url(), sandbox.key().to_owned());
+    roles.workers()?;
+    roles.relay();
+    roles.scheduler();
+    roles.api(listener);
     let ready = Ready {
         url: format!("http://{address}"),
         publishable_key: keys.publishable,
         secret_key: keys.secret,
-        ledger_url: roles.ledger_url.clone(),
-        mail_folder: std::path::absolute(files.folder.join("mail"))?,
+        ledger_url,
+        provider_key,
+        mail_folder: std::path::absolute(engines.folder.join("mail"))?,
         start_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
     };
     if as_json {
@@ -50,16 +59,11 @@ pub(super) async fn run(args: DevArgs, config: Config, as_json: bool) -> anyhow:
     } else {
         output::text(&banner(&ready))?;
     }
-    roles.until_stopped(&stop).await
-}
-
-async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let hint = || format!("cannot listen on {address}; choose another address with --listen");
-    TcpListener::bind(address).await.with_context(hint)
+    roles.until_stopped().await
 }
 
 fn banner(ready: &Ready) -> String {
-    let Ready { url, publishable_key, secret_key, ledger_url, mail_folder, start_ms } = ready;
+    let Ready { url, publishable_key, secret_key, ledger_url, mail_folder, start_ms, .. } = ready;
     let mails = mail_folder.display();
     format!(
         r#"Orderworks is ready, after {start_ms} ms. Everything runs in this process.

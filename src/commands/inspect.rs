@@ -6,25 +6,25 @@ use jobs::{
     Engine, JobId,
     engine::{HeldJob, HeldState, JobFilter},
     records::{AttemptRecord, RecordFilter, RecordStore},
-    sqlite::SqliteEngine,
 };
 use serde_json::json;
 
 use crate::{
     cli::{AttemptsArgs, Inspect, JobsArgs, State},
     config::Config,
-    embedded, output,
+    engines::Jobs,
+    output,
 };
 
 pub(super) async fn run(what: Inspect, config: &Config, as_json: bool) -> anyhow::Result<()> {
-    let engine = embedded::open_queue(&config.data.folder).await?;
-    let records = engine.records();
+    let jobs = Jobs::open(config).await?;
+    let (engine, records) = (jobs.queue.as_ref(), jobs.records.as_ref());
     match what {
-        Inspect::Queues => queues(&engine, as_json).await,
-        Inspect::Workers => workers(&engine, as_json).await,
-        Inspect::Jobs(args) => jobs(&engine, args, as_json).await,
-        Inspect::Job { id } => job(&engine, &records, id, as_json).await,
-        Inspect::Attempts(args) => attempts(&records, args, as_json).await,
+        Inspect::Queues => queues(engine, as_json).await,
+        Inspect::Workers => workers(engine, as_json).await,
+        Inspect::Jobs(args) => held(engine, args, as_json).await,
+        Inspect::Job { id } => job(engine, records, id, as_json).await,
+        Inspect::Attempts(args) => attempts(records, args, as_json).await,
     }
 }
 
@@ -54,7 +54,7 @@ async fn queues(engine: &dyn Engine, as_json: bool) -> anyhow::Result<()> {
     output::table(["QUEUE", "READY", "DELAYED", "RUNNING", "DEAD", "OLDEST", ""], &rows)
 }
 
-async fn workers(engine: &SqliteEngine, as_json: bool) -> anyhow::Result<()> {
+async fn workers(engine: &dyn Engine, as_json: bool) -> anyhow::Result<()> {
     let consumers = engine.consumers().await?;
     if as_json {
         return output::json(&consumers);
@@ -63,14 +63,14 @@ async fn workers(engine: &SqliteEngine, as_json: bool) -> anyhow::Result<()> {
     let rows: Vec<_> = consumers
         .into_iter()
         .map(|c| {
-            let lease = if c.lease_until < now { "run out".to_owned() } else { age(c.lease_until, now) };
+            let lease = if c.alive_until < now { "run out".to_owned() } else { age(c.alive_until, now) };
             [c.name, c.queue, c.jobs.to_string(), lease]
         })
         .collect();
     output::table(["WORKER", "QUEUE", "JOBS", "LEASE"], &rows)
 }
 
-async fn jobs(engine: &dyn Engine, args: JobsArgs, as_json: bool) -> anyhow::Result<()> {
+async fn held(engine: &dyn Engine, args: JobsArgs, as_json: bool) -> anyhow::Result<()> {
     let state = args.state.map(|state| match state {
         State::Ready => HeldState::Ready,
         State::Delayed => HeldState::Delayed,

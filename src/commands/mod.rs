@@ -6,6 +6,7 @@ mod control;
 mod dev;
 mod inspect;
 mod redrive;
+mod role;
 
 use std::process::ExitCode;
 
@@ -19,6 +20,11 @@ pub(crate) async fn run(cli: Cli, config: Config) -> anyhow::Result<ExitCode> {
     let json = cli.global.json;
     match cli.command.unwrap_or_else(|| Command::Dev(DevArgs::default())) {
         Command::Dev(args) => dev::run(args, config, json).await?,
+        Command::Worker(args) => role::worker(args, config).await?,
+        Command::Api(args) => role::api(args, config).await?,
+        Command::Relay(args) => role::relay(args, config).await?,
+        Command::Scheduler(args) => role::scheduler(args, config).await?,
+        Command::Sandbox(args) => role::sandbox(args, config).await?,
         Command::Inspect(what) => inspect::run(what, &config, json).await?,
         Command::Control(what) => return control::run(what, &config, json).await,
         Command::Redrive(args) => redrive::run(args, &config, json).await?,

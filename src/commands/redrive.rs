@@ -6,10 +6,10 @@ use base::Ambient;
 use jobs::{Engine, engine::DeadFilter};
 use serde_json::json;
 
-use crate::{cli::RedriveArgs, config::Config, embedded, output};
+use crate::{cli::RedriveArgs, config::Config, engines::Jobs, output};
 
 pub(super) async fn run(args: RedriveArgs, config: &Config, as_json: bool) -> anyhow::Result<()> {
-    let engine = embedded::open_queue(&config.data.folder).await?;
+    let jobs = Jobs::open(config).await?;
     let since = args.since.and_then(|span| Ambient::system().now().checked_sub(span).ok());
     let filter = DeadFilter {
         queue: args.queue,
@@ -21,9 +21,9 @@ pub(super) async fn run(args: RedriveArgs, config: &Config, as_json: bool) -> an
         dry_run: args.dry_run,
     };
     let ids = if args.dry_run {
-        engine.redrive(&DeadFilter { limit: u32::MAX, ..filter }).await?
+        jobs.queue.redrive(&DeadFilter { limit: u32::MAX, ..filter }).await?
     } else {
-        redrive_at_rate(&engine, &filter).await?
+        redrive_at_rate(jobs.queue.as_ref(), &filter).await?
     };
     if as_json {
         return output::json(&json!({ "dry_run": args.dry_run, "count": ids.len(), "jobs": ids }));

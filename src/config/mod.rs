@@ -13,7 +13,10 @@ use std::{
 
 use ipnet::IpNet;
 use jobs::records::RecordLevel;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use tracing_subscriber::filter::Targets;
+use url::Url;
 
 pub(crate) use reader::ConfigError;
 use reader::Reader;
@@ -26,6 +29,8 @@ pub(crate) const DEFAULTS: &str = include_str!("default.toml");
 pub(crate) struct Config {
     pub(crate) server: Server,
     pub(crate) data: Data,
+    pub(crate) engines: Engines,
+    pub(crate) rabbitmq: RabbitMq,
     pub(crate) checkout: Checkout,
     pub(crate) workers: Workers,
     pub(crate) records: Records,
@@ -50,6 +55,26 @@ pub(crate) struct Server {
 #[derive(Debug, Clone)]
 pub(crate) struct Data {
     pub(crate) folder: PathBuf,
+}
+
+/// Which engine stands behind which contract.
+#[derive(Debug, Clone)]
+pub(crate) struct Engines {
+    pub(crate) queue: QueueEngine,
+}
+
+/// What keeps the jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum QueueEngine {
+    Sqlite,
+    RabbitMq,
+}
+
+/// The broker.
+#[derive(Debug, Clone)]
+pub(crate) struct RabbitMq {
+    pub(crate) url: SecretString,
 }
 
 /// Rate limits of placing orders.
@@ -79,6 +104,9 @@ pub(crate) struct Records {
 /// Payment providers.
 #[derive(Debug, Clone)]
 pub(crate) struct Payments {
+    /// `None`: a sandbox inside `dev`.
+    pub(crate) provider_url: Option<Url>,
+    pub(crate) provider_key: SecretString,
     pub(crate) timeout: Duration,
 }
 
@@ -87,7 +115,7 @@ pub(crate) struct Payments {
 pub(crate) struct Mail {
     pub(crate) transport: MailTransport,
     pub(crate) from: String,
-    pub(crate) smtp_url: String,
+    pub(crate) smtp_url: SecretString,
 }
 
 /// How mails leave.
@@ -107,7 +135,7 @@ pub(crate) struct Webhooks {
 /// Logging.
 #[derive(Debug, Clone)]
 pub(crate) struct Log {
-    pub(crate) filter: String,
+    pub(crate) filter: Targets,
     pub(crate) format: LogFormat,
 }
 
@@ -142,6 +170,8 @@ impl Config {
                 drain: Duration::from_secs(r.within("server", "drain_seconds", 0..=SPAN_SECONDS_MAX)),
             },
             data: Data { folder: r.text("data", "folder").into() },
+            engines: Engines { queue: r.value("engines", "queue", QueueEngine::Sqlite) },
+            rabbitmq: RabbitMq { url: r.text("rabbitmq", "url").into() },
             checkout: Checkout {
                 per_key_per_second: r.within("checkout", "per_key_per_second", 1..=1_000_000),
                 per_ip_per_second: r.within("checkout", "per_ip_per_second", 1..=1_000_000),
@@ -159,16 +189,21 @@ impl Config {
                 keep: Duration::from_hours(24 * r.within("records", "keep_days", 1..=3650_u64)),
             },
             payments: Payments {
+                provider_url: r.optional("payments", "provider_url"),
+                provider_key: r.text("payments", "provider_key").into(),
                 timeout: Duration::from_millis(r.within("payments", "timeout_ms", 100..=120_000)),
             },
             mail: Mail {
                 transport: r.value("mail", "transport", MailTransport::File),
                 from: r.text("mail", "from"),
-                smtp_url: r.text("mail", "smtp_url"),
+                smtp_url: r.text("mail", "smtp_url").into(),
             },
             webhooks: Webhooks { allow_loopback: r.value("webhooks", "allow_loopback", false) },
-            log: Log { filter: r.text("log", "filter"), format: r.value("log", "format", LogFormat::Text) },
-            shown: r.shown(&[("mail", "smtp_url")]),
+            log: Log {
+                filter: r.parsed("log", "filter", Targets::new()),
+                format: r.value("log", "format", LogFormat::Text),
+            },
+            shown: r.shown(&[("mail", "smtp_url"), ("rabbitmq", "url"), ("payments", "provider_key")]),
         };
         config.check_across(r);
         reader.finish(config)
@@ -176,14 +211,14 @@ impl Config {
 
     /// Rules that span settings.
     fn check_across(&self, reader: &mut Reader) {
-        if self.mail.transport == MailTransport::Smtp && self.mail.smtp_url.is_empty() {
+        if self.mail.transport == MailTransport::Smtp && self.mail.smtp_url.expose_secret().is_empty() {
             reader.fault("mail", "smtp_url", "must be set when mail.transport is \"smtp\"");
+        }
+        if self.engines.queue == QueueEngine::RabbitMq && self.rabbitmq.url.expose_secret().is_empty() {
+            reader.fault("rabbitmq", "url", "must be set when engines.queue is \"rabbitmq\"");
         }
         if self.data.folder.as_os_str().is_empty() {
             reader.fault("data", "folder", "must name a folder");
-        }
-        if let Err(error) = self.log.filter.parse::<tracing_subscriber::EnvFilter>() {
-            reader.fault("log", "filter", &format!("is no list of filter directives: {error}"));
         }
     }
 }

@@ -123,6 +123,19 @@ impl Reader {
         })
     }
 
+    /// A text that parses, or nothing where it is empty.
+    pub(super) fn optional<T>(&mut self, section: &str, key: &str) -> Option<T>
+    where
+        T: FromStr<Err: Display>,
+    {
+        let text = self.text(section, key);
+        if text.is_empty() {
+            return None;
+        }
+        let parsed = text.parse();
+        parsed.map_err(|why| self.fault(section, key, &format!("= \"{text}\": {why}"))).ok()
+    }
+
     /// A list of CIDR networks or single addresses.
     pub(super) fn networks(&mut self, section: &str, key: &str) -> Vec<IpNet> {
         let texts: Vec<String> = self.value(section, key, Vec::new());

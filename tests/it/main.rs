@@ -5,4 +5,5 @@
 mod cli;
 mod dev;
 mod kill;
+mod rabbitmq;
 mod util;

@@ -36,6 +36,11 @@ impl Client {
         (answer.status(), answer.json().await.unwrap_or(Value::Null))
     }
 
+    /// The answer whatever its status, or `None` where nobody answers.
+    pub(crate) async fn try_get(&self, path: &str) -> Option<Value> {
+        self.request(Method::GET, path).send().await.ok()?.json().await.ok()
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Value {
         let (status, body) = self.send(Method::GET, path, None).await;
         assert_eq!(status, StatusCode::OK, "{path}: {body}");

@@ -1,9 +1,11 @@
 //! Vocabulary: a [`Dev`] is a running `orderworks dev` over a data folder; [`Dev::kill`] is `kill -9`, [`Dev::stop`] is
 //! TERM. A [`Receiver`] is a merchant's real HTTP listener. [`Client`] speaks the HTTP contract with one key.
 
+mod broker;
 mod client;
 mod receiver;
 
+pub(crate) use broker::{Vhost, missing as missing_broker};
 pub(crate) use client::{Client, order};
 pub(crate) use receiver::Receiver;
 
@@ -25,6 +27,7 @@ pub(crate) struct Ready {
     pub(crate) publishable_key: String,
     pub(crate) secret_key: String,
     pub(crate) ledger_url: String,
+    pub(crate) provider_key: String,
     pub(crate) mail_folder: std::path::PathBuf,
 }
 
@@ -37,6 +40,11 @@ pub(crate) struct Dev {
 impl Dev {
     /// Starts over `data` and waits until it is ready.
     pub(crate) async fn start(data: &Path) -> Self {
+        Self::start_with(data, &[]).await
+    }
+
+    /// [`Dev::start`] with further settings, as environment variables.
+    pub(crate) async fn start_with(data: &Path, settings: &[(&str, &str)]) -> Self {
         let log =
             std::fs::OpenOptions::new().create(true).append(true).open(data.join("log")).expect("a log file");
         let mut child = orderworks(data)
@@ -44,6 +52,7 @@ impl Dev {
             .env("ORDERWORKS_CHECKOUT_PER_KEY_PER_SECOND", "100000")
             .env("ORDERWORKS_CHECKOUT_PER_IP_PER_SECOND", "100000")
             .env("ORDERWORKS_CHECKOUT_BURST", "100000")
+            .envs(settings.iter().copied())
             .stdout(Stdio::piped())
             .stderr(log)
             .kill_on_drop(true)

@@ -1,0 +1,35 @@
+//! The configuration in the words of the crates that use it.
+
+use std::num::NonZeroU32;
+
+use api::{ApiConfig, CheckoutLimits, ServerLimits};
+use store::webhook_url::UrlPolicy;
+
+use crate::config::{Config, Server};
+
+pub(super) fn api(config: &Config) -> ApiConfig {
+    // The configuration refuses zeros; a limit of one is the nearest thing if that ever changes.
+    let at_least_one = |number: u32| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+    ApiConfig {
+        checkout: CheckoutLimits {
+            per_key_per_second: at_least_one(config.checkout.per_key_per_second),
+            per_ip_per_second: at_least_one(config.checkout.per_ip_per_second),
+            burst: at_least_one(config.checkout.burst),
+        },
+        webhook_urls: url_policy(config),
+        trusted_proxies: config.server.trusted_proxies.clone(),
+        ..ApiConfig::default()
+    }
+}
+
+pub(super) fn server_limits(server: &Server) -> ServerLimits {
+    ServerLimits {
+        connections_max: server.connections_max,
+        drain_timeout: server.drain,
+        ..ServerLimits::default()
+    }
+}
+
+pub(super) fn url_policy(config: &Config) -> UrlPolicy {
+    UrlPolicy { allow_loopback: config.webhooks.allow_loopback }
+}

@@ -1,0 +1,79 @@
+//! The payment provider of this process: the configured one, or a sandbox of its own.
+
+use std::{net::SocketAddr, path::Path, time::Duration};
+
+use anyhow::Context;
+use base::Ambient;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use url::Url;
+use workers::provider::{
+    sandbox_client::{SandboxConfig, SandboxProvider},
+    sandbox_server::SandboxServer,
+};
+
+use crate::config::Payments;
+
+/// A running sandbox provider.
+pub(crate) struct Sandbox {
+    provider: Provider,
+    task: JoinHandle<std::io::Result<()>>,
+    asked: CancellationToken,
+}
+
+/// Where a provider is, and the key it wants.
+#[derive(Clone)]
+pub(crate) struct Provider {
+    url: Url,
+    key: SecretString,
+}
+
+impl Sandbox {
+    /// Listens on `address` and keeps its ledger in `folder`. Without a key one is made up, known to this process only.
+    pub(crate) async fn start(
+        address: SocketAddr,
+        folder: &Path,
+        key: Option<SecretString>,
+        ambient: &Ambient,
+    ) -> anyhow::Result<Self> {
+        let key = key.unwrap_or_else(|| ambient.uuid().to_string().into());
+        let listener =
+            TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+        let server = SandboxServer::open(&folder.join("provider.db"), key.clone(), ambient.clone()).await?;
+        let url = format!("http://{}", listener.local_addr()?).parse()?;
+        let asked = CancellationToken::new();
+        let task = tokio::spawn(server.run(listener, asked.clone().cancelled_owned()));
+        Ok(Self { provider: Provider { url, key }, task, asked })
+    }
+
+    pub(crate) fn ledger_url(&self) -> String {
+        format!("{}v1/ledger", self.provider.url)
+    }
+
+    /// What it wants to be shown.
+    pub(crate) fn key(&self) -> &str {
+        self.provider.key.expose_secret()
+    }
+
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        self.asked.cancel();
+        self.task.await.context("the sandbox provider panicked")?.context("the sandbox provider failed")
+    }
+}
+
+impl Provider {
+    /// The configured provider wins over the sandbox of this process.
+    pub(crate) fn choose(payments: &Payments, sandbox: Option<&Sandbox>) -> anyhow::Result<Self> {
+        let configured =
+            payments.provider_url.clone().map(|url| Self { url, key: payments.provider_key.clone() });
+        configured.or_else(|| sandbox.map(|sandbox| sandbox.provider.clone())).context(
+            "payments.provider_url must be set for workers started apart (`orderworks sandbox` runs one)",
+        )
+    }
+
+    pub(crate) fn connect(self, timeout: Duration, ambient: &Ambient) -> anyhow::Result<SandboxProvider> {
+        let config = SandboxConfig { url: self.url, api_key: self.key, timeout };
+        Ok(SandboxProvider::new(config, ambient.clone())?)
+    }
+}

@@ -1,0 +1,170 @@
+//! Roles apart over a real broker: the main job, a broker that is not there, and one that turns us away.
+
+use std::{path::Path, process::Stdio, time::Duration};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::process::Child;
+
+use crate::util::{Client, Dev, PATIENCE, Receiver, Vhost, missing_broker, orderworks, run};
+
+/// Ends the test with a printed reason where there is no broker.
+macro_rules! needs_broker {
+    () => {
+        if let Some(why) = missing_broker() {
+            eprintln!("skipped: {why}");
+            return;
+        }
+    };
+}
+
+/// A role of its own process.
+struct Role(Child);
+
+impl Role {
+    fn start(data: &Path, broker: &str, settings: &[(&str, &str)], args: &[&str]) -> Self {
+        let log =
+            std::fs::OpenOptions::new().create(true).append(true).open(data.join("log")).expect("a log file");
+        let mut command = orderworks(data);
+        command.args(args).envs(on(broker)).envs(settings.iter().copied());
+        Self(command.stdout(Stdio::null()).stderr(log).kill_on_drop(true).spawn().expect("spawns"))
+    }
+
+    async fn stop(mut self) {
+        let pid = self.0.id().expect("running").to_string();
+        let kill = tokio::process::Command::new("kill").args(["-TERM", &pid]).status().await;
+        assert!(kill.expect("runs kill").success());
+        let ended =
+            tokio::time::timeout(PATIENCE, self.0.wait()).await.expect("stops in time").expect("waits");
+        assert!(ended.success(), "{ended}");
+    }
+}
+
+fn on(broker: &str) -> [(&'static str, &str); 2] {
+    [("ORDERWORKS_ENGINES_QUEUE", "rabbitmq"), ("ORDERWORKS_RABBITMQ_URL", broker)]
+}
+
+fn log(data: &Path) -> String {
+    std::fs::read_to_string(data.join("log")).unwrap_or_default()
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+    listener.local_addr().expect("an address").port()
+}
+
+/// What `/readyz` answers, once it answers.
+async fn ready(address: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    let client = Client::new(&format!("http://{address}"), "none");
+    let asking = async {
+        loop {
+            if let Some(report) = client.try_get("/readyz").await.filter(|report| wanted(report)) {
+                return report;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asking).await.expect("readiness changes in time")
+}
+
+#[tokio::test]
+async fn the_main_job_runs_over_the_broker() {
+    needs_broker!();
+    let (data, vhost) = (tempfile::tempdir().expect("a folder"), Vhost::create().await);
+    let dev = Dev::start_with(data.path(), &on(vhost.url())).await;
+    let (merchant, receiver) = (dev.merchant(), Receiver::start().await);
+    let wanted = json!({ "url": receiver.url, "events": ["*"] });
+    merchant.send(Method::POST, "/v1/webhook_endpoints", Some(&wanted)).await;
+    let id = merchant.accepted("first", "pm_card_visa").await;
+    assert_eq!(merchant.ended(&id).await["status"], "fulfilled");
+    receiver.until(|taken| taken.len() >= 4).await;
+    let flaky = merchant.accepted("flaky", "pm_sandbox_flaky").await;
+    assert_eq!(merchant.ended(&flaky).await["status"], "fulfilled", "retries go through the delay ladder");
+    assert!(dev.stop().await.success());
+    vhost.delete().await;
+}
+
+#[tokio::test]
+async fn workers_apart_are_killed_and_others_go_on() {
+    needs_broker!();
+    let (data, vhost) = (tempfile::tempdir().expect("a folder"), Vhost::create().await);
+    // `dev` alone has the demo shop and a sandbox; its own workers are one of three pools.
+    let dev = Dev::start_with(data.path(), &on(vhost.url())).await;
+    let provider = dev.ready.ledger_url.trim_end_matches("v1/ledger").to_owned();
+    let settings = [
+        ("ORDERWORKS_PAYMENTS_PROVIDER_URL", provider.as_str()),
+        ("ORDERWORKS_PAYMENTS_PROVIDER_KEY", dev.ready.provider_key.as_str()),
+    ];
+    let worker = |queues| Role::start(data.path(), vhost.url(), &settings, &["worker", "--queues", queues]);
+    let (killed, kept) =
+        (worker("payments=8,fulfilment=4"), worker("payments=8,fulfilment=4,email=4,webhooks=4"));
+    let merchant = dev.merchant();
+    let place = |n: usize| {
+        let merchant = merchant.clone();
+        async move { merchant.accepted(&format!("order-{n}"), "pm_card_visa").await }
+    };
+    let ids = futures::future::join_all((0..200).map(place)).await;
+    // Dropped means killed: what it had fetched goes to the others.
+    drop(killed);
+    for id in &ids {
+        assert_eq!(merchant.ended(id).await["status"], "fulfilled");
+    }
+    let summary: Value = reqwest::get(format!("{}/summary", dev.ready.ledger_url))
+        .await
+        .expect("answers")
+        .json()
+        .await
+        .expect("JSON");
+    assert_eq!(summary["charges"], 200, "one capture each: {summary}");
+    kept.stop().await;
+    assert!(dev.stop().await.success());
+    vhost.delete().await;
+}
+
+#[tokio::test]
+async fn a_worker_waits_for_a_broker_that_is_not_up_and_says_why() {
+    let data = tempfile::tempdir().expect("a folder");
+    let nobody = format!("amqp://user:canary@127.0.0.1:{}/%2f", free_port());
+    let health = format!("127.0.0.1:{}", free_port());
+    let settings = [("ORDERWORKS_PAYMENTS_PROVIDER_URL", "http://127.0.0.1:9/")];
+    let worker = Role::start(data.path(), &nobody, &settings, &["worker", "--health", &health]);
+    let report = ready(&health, |report| report["status"] == "down").await;
+    assert!(report.to_string().contains("cannot consume"), "{report}");
+    // Long enough for several tries; the wait is what is tested.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    worker.stop().await;
+    let log = log(data.path());
+    assert!(!log.contains("canary"), "no password in the log");
+    assert_eq!(log.matches("cannot consume, will keep trying").count(), 4, "once per queue: {log}");
+}
+
+#[tokio::test]
+async fn a_wrong_password_ends_a_worker_with_a_clear_error() {
+    needs_broker!();
+    let (data, vhost) = (tempfile::tempdir().expect("a folder"), Vhost::create().await);
+    let refused = async |url: &str| {
+        let mut command = orderworks(data.path());
+        command.arg("worker").envs(on(url)).env("ORDERWORKS_PAYMENTS_PROVIDER_URL", "http://127.0.0.1:9/");
+        let done =
+            tokio::time::timeout(PATIENCE, command.output()).await.expect("ends in time").expect("runs");
+        assert!(!done.status.success());
+        String::from_utf8(done.stderr).expect("UTF-8")
+    };
+    let error = refused(&vhost.url_with_password("canary-wrong")).await;
+    assert!(error.contains("not allowed in") && !error.contains("canary-wrong"), "{error}");
+    let error = refused(&format!("{}-missing", vhost.url())).await;
+    assert!(error.contains("-missing"), "the virtual host is named: {error}");
+    vhost.delete().await;
+}
+
+#[tokio::test]
+async fn a_broker_without_an_address_is_a_mistake_of_the_configuration() {
+    let data = tempfile::tempdir().expect("a folder");
+    let (ok, _, error) = run(data.path(), &["config", "show"]).await;
+    assert!(ok, "{error}");
+    let mut command = orderworks(data.path());
+    let done =
+        command.arg("worker").env("ORDERWORKS_ENGINES_QUEUE", "rabbitmq").output().await.expect("runs");
+    let error = String::from_utf8(done.stderr).expect("UTF-8");
+    assert!(!done.status.success() && error.contains("rabbitmq.url"), "{error}");
+}

@@ -1,0 +1,70 @@
+//! The real RabbitMQ server, a virtual host per test.
+
+use std::time::Duration;
+
+use base::Ambient;
+use reqwest::Method;
+use serde_json::json;
+
+/// A test's own virtual host, deleted at its end.
+pub(crate) struct Vhost {
+    url: String,
+    name: String,
+    management: reqwest::Url,
+    http: reqwest::Client,
+}
+
+/// Why tests with the broker cannot run here.
+pub(crate) fn missing() -> Option<&'static str> {
+    let set = std::env::var_os("ORDERWORKS_TEST_RABBITMQ_URL").is_some();
+    (!set).then_some(
+        "ORDERWORKS_TEST_RABBITMQ_URL is not set: `ops/services up rabbitmq` and `. .services/env`",
+    )
+}
+
+impl Vhost {
+    pub(crate) async fn create() -> Self {
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let variable =
+            |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is set by ops/services"));
+        let url = variable("ORDERWORKS_TEST_RABBITMQ_URL");
+        let (server, _) = url.rsplit_once('/').expect("an address with a virtual host");
+        let ambient = Ambient::system();
+        // The same form as in the engine's own tests, whose sweep takes leftovers of crashed runs of both.
+        let name = format!("ow-test-{}-{}", ambient.now().as_millisecond(), ambient.uuid().simple());
+        let vhost = Self {
+            url: format!("{server}/{name}"),
+            name,
+            management: variable("ORDERWORKS_TEST_RABBITMQ_MANAGEMENT_URL").parse().expect("a URL"),
+            http: reqwest::Client::builder()
+                .no_proxy()
+                .timeout(Duration::from_secs(20))
+                .build()
+                .expect("builds"),
+        };
+        vhost.call(Method::PUT, &format!("/api/vhosts/{}", vhost.name)).await;
+        vhost
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The address with another password.
+    pub(crate) fn url_with_password(&self, password: &str) -> String {
+        let mut url: reqwest::Url = self.url.parse().expect("a URL");
+        url.set_password(Some(password)).expect("has an authority");
+        url.into()
+    }
+
+    pub(crate) async fn delete(self) {
+        self.call(Method::DELETE, &format!("/api/vhosts/{}", self.name)).await;
+    }
+
+    async fn call(&self, method: Method, path: &str) {
+        let url = self.management.join(path).expect("a path");
+        let request = self.http.request(method, url).json(&json!({})).send();
+        let status = request.await.expect("the management API answers").status();
+        assert!(status.is_success(), "{path}: {status}");
+    }
+}
