@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use jobs::{
     Engine, Envelope, JobId,
     engine::{
-        Cancelled, Capabilities, ConsumeOptions, Consumer, DeadFilter, Depth, EngineError, HeldJob,
-        JobFilter, Published, QueueSpec,
+        Cancelled, Capabilities, ConsumeOptions, Consumer, ConsumerInfo, DeadFilter, Depth, EngineError,
+        HeldJob, JobFilter, Published, QueueSpec,
     },
     sqlite::SqliteEngine,
 };
@@ -100,6 +100,10 @@ impl Engine for Gate {
 
     async fn queues(&self) -> Result<Vec<String>, EngineError> {
         self.inner.queues().await
+    }
+
+    async fn consumers(&self) -> Result<Vec<ConsumerInfo>, EngineError> {
+        self.inner.consumers().await
     }
 
     async fn pause(&self, queue: &str) -> Result<(), EngineError> {
