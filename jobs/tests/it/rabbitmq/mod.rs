@@ -1,5 +1,6 @@
 //! The RabbitMQ engine on a real broker: the conformance suite, and what can befall a broker and the lines to it.
 
+mod events;
 mod faults;
 mod messages;
 mod outage;

@@ -38,6 +38,7 @@ macro_rules! needs_broker {
 }
 pub(crate) use needs_broker;
 
+#[expect(clippy::panic, reason = "a test with half of its surroundings must fail, saying which half")]
 fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{URL} is set, so {name} must be: `. .services/env`"))
 }
