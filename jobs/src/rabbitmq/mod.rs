@@ -51,6 +51,7 @@ use async_trait::async_trait;
 use base::Ambient;
 use tokio::sync::watch;
 
+pub use self::connect::RabbitServer;
 use self::{
     connect::{Address, Admin},
     consumer::Shared,
@@ -92,18 +93,17 @@ struct Inner {
 }
 
 impl RabbitEngine {
-    /// An engine for the broker at `amqp[s]://user:password@host[:port]/vhost` (the virtual host percent-encoded,
-    /// `%2f` for `/`), whose connections carry `name`. Must be called within a tokio runtime.
+    /// An engine for this broker, whose connections carry `name`. Must be called within a tokio runtime.
     ///
     /// Does not wait for the broker, which may be down; fails with [`EngineError::Denied`] when the address is
     /// malformed. A wrong password or virtual host is told by the first use, as [`EngineError::Denied`], too.
     pub fn new(
-        url: &str,
+        server: RabbitServer<'_>,
         name: &str,
         store: Arc<dyn JobStore>,
         ambient: Ambient,
     ) -> Result<Self, EngineError> {
-        let address = Address::parse(url)?;
+        let address = Address::parse(server)?;
         let inner = Inner {
             publisher: Publisher::start(address.clone(), format!("{name} publishes"), ambient.clone()),
             admin: Admin::new(address.clone(), format!("{name} inspects")),
