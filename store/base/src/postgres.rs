@@ -20,8 +20,8 @@ use std::{
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
-    AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, PgPool, Postgres, SqlSafeStr,
-    Transaction,
+    AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, PgPool, Postgres, QueryBuilder,
+    SqlSafeStr, Transaction,
     migrate::{MigrateError, Migrator},
     pool::PoolConnection,
     postgres::{PgArguments, PgConnectOptions, PgPoolOptions},
@@ -207,6 +207,11 @@ impl Database {
     /// A statement, prepared under a name unless a `PgBouncer` forbids.
     pub fn query<'q>(&self, sql: impl SqlSafeStr) -> Query<'q, Postgres, PgArguments> {
         sqlx::query(sql).persistent(self.begin.is_none())
+    }
+
+    /// The same for a statement put together at run time.
+    pub fn built<'q>(&self, builder: &'q mut QueryBuilder<Postgres>) -> Query<'q, Postgres, PgArguments> {
+        builder.build().persistent(self.begin.is_none())
     }
 
     /// Asks the server for a sign of life.

@@ -3,6 +3,7 @@
 mod faults;
 mod messages;
 mod outage;
+mod over_postgres;
 
 use std::{collections::HashSet, path::Path, sync::Arc, time::Duration};
 
