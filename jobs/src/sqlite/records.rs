@@ -13,11 +13,9 @@ use sqlx::{Row, Sqlite, sqlite::SqliteRow};
 use super::fault::Fault;
 use crate::{
     engine::EngineError,
-    records::{AttemptRecord, Outcome, RecordFilter, RecordStore},
+    records::{AttemptRecord, LIST_MAX, Outcome, RecordFilter, RecordStore},
 };
 
-/// Records listed at once.
-const LIST_MAX: u32 = 1000;
 /// Connections for reading when the file holds nothing else.
 const READERS_MAX: u32 = 2;
 
@@ -91,7 +89,7 @@ impl RecordStore for SqliteRecords {
             select.push(" AND job = ").push_bind(job.to_string());
         }
         if let Some(outcome) = filter.outcome {
-            select.push(" AND outcome = ").push_bind(name(outcome));
+            select.push(" AND outcome = ").push_bind(outcome.name());
         }
         let texts = [("subject", &filter.subject), ("queue", &filter.queue), ("kind", &filter.kind)];
         for (column, wanted) in texts {
@@ -133,7 +131,7 @@ fn new_record(record: &AttemptRecord) -> NewRecord<'_> {
         created_at: record.created_at.as_millisecond(),
         started_at: record.started_at.as_millisecond(),
         duration_ns: i64::try_from(record.duration.as_nanos()).unwrap_or(i64::MAX),
-        outcome: name(record.outcome),
+        outcome: record.outcome.name(),
         error: record.error.as_deref(),
         trace: record.trace.map(|trace| trace.to_string()),
     }
@@ -156,21 +154,8 @@ fn record(row: &SqliteRow) -> Result<AttemptRecord, Fault> {
         created_at: time("created_at")?,
         started_at: time("started_at")?,
         duration: Duration::from_nanos(row.try_get::<i64, _>("duration_ns")?.unsigned_abs()),
-        outcome: OUTCOMES.into_iter().find(|&o| name(o) == outcome).ok_or_else(|| unreadable("outcome"))?,
+        outcome: Outcome::parse(&outcome).ok_or_else(|| unreadable("outcome"))?,
         error: row.try_get("error")?,
         trace: trace.map(|t| t.parse().map_err(|_| unreadable("trace"))).transpose()?,
     })
-}
-
-const OUTCOMES: [Outcome; 5] =
-    [Outcome::Completed, Outcome::Retried, Outcome::Snoozed, Outcome::Cancelled, Outcome::Dead];
-
-const fn name(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Completed => "completed",
-        Outcome::Retried => "retried",
-        Outcome::Snoozed => "snoozed",
-        Outcome::Cancelled => "cancelled",
-        Outcome::Dead => "dead",
-    }
 }

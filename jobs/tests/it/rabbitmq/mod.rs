@@ -4,6 +4,7 @@ mod events;
 mod faults;
 mod messages;
 mod outage;
+mod over_postgres;
 
 use std::{collections::HashSet, path::Path, sync::Arc, time::Duration};
 
