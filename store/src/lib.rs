@@ -11,6 +11,7 @@ pub mod catalog;
 #[expect(clippy::expect_used, clippy::panic, reason = "a test's code, shared by crates")]
 pub mod conformance;
 pub mod domain;
+mod engine;
 pub mod error;
 pub mod event_data;
 pub mod merchants;
