@@ -17,7 +17,10 @@ pub mod event_data;
 pub mod merchants;
 pub mod orders;
 pub mod outbox;
+pub mod partitions;
 pub mod payments;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod sqlite;
 pub mod webhook_url;
 pub mod webhooks;
