@@ -1,6 +1,6 @@
 //! What goes wrong in a statement, classified in one place.
 
-use sqlx::error::DatabaseError;
+use base::postgres::{Class, Classified, classify};
 
 use crate::{
     engine::{Damage, STORE},
@@ -29,36 +29,51 @@ pub(super) enum Fault {
 const IDEMPOTENCY_KEY: &str = "idempotency_keys_pkey";
 
 impl Fault {
-    /// Whether the whole transaction, repeated, may well succeed.
-    pub(super) fn is_passing(&self) -> bool {
-        matches!(self, Self::Conflict(_) | Self::KeyTaken(_))
-    }
-
-    /// Whether the connection broke.
+    /// Whether the connection broke, rather than being hard to get.
     pub(super) fn is_broken_line(&self) -> bool {
-        matches!(self, Self::Sql(sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::WorkerCrashed))
-            || matches!(self, Self::Sql(sqlx::Error::Database(refused))
-                // The server or an administrator ended it.
-                if matches!(code(refused.as_ref()).as_str(), "57P01" | "57P02" | "57P03" | "25P03"))
+        match self {
+            Self::Sql(sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed) => false,
+            Self::Sql(error) => classify(error) == Class::Unavailable,
+            _ => false,
+        }
+    }
+}
+
+impl Classified for Fault {
+    fn class(&self) -> Class {
+        match self {
+            // Repeated, the transaction finds the record.
+            Self::Conflict(_) | Self::KeyTaken(_) => Class::Serialization,
+            Self::Sql(error) => classify(error),
+            Self::ReadOnly => Class::Unavailable,
+            Self::Damaged(_) => Class::Other,
+        }
     }
 }
 
 impl From<sqlx::Error> for Fault {
     fn from(error: sqlx::Error) -> Self {
-        match &error {
-            sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) | sqlx::Error::Decode(_) => {
+        let refused = error.as_database_error();
+        match classify(&error) {
+            Class::Serialization => Self::Conflict(error),
+            Class::UniqueViolation if refused.and_then(|e| e.constraint()) == Some(IDEMPOTENCY_KEY) => {
+                Self::KeyTaken(error)
+            }
+            // A rule that is broken here is a defect or damage; calling it "unavailable" would have it retried.
+            Class::UniqueViolation | Class::ForeignKeyViolation | Class::CheckViolation => {
                 Self::Damaged(error.to_string())
             }
-            sqlx::Error::Database(refused) => match code(refused.as_ref()).as_str() {
-                "40001" | "40P01" => Self::Conflict(error),
-                "23505" if refused.constraint() == Some(IDEMPOTENCY_KEY) => Self::KeyTaken(error),
-                // A constraint that fails, or a value that is none, is a defect or damage; calling it "unavailable"
-                // would have it retried.
-                code if code.starts_with("22") || code.starts_with("23") => {
-                    Self::Damaged(refused.message().to_owned())
-                }
-                _ => Self::Sql(error),
-            },
+            // So is a value that is none, such as a text with a zero byte.
+            _ if refused.and_then(|e| e.code()).is_some_and(|code| code.starts_with("22")) => {
+                Self::Damaged(error.to_string())
+            }
+            _ if matches!(
+                error,
+                sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) | sqlx::Error::Decode(_)
+            ) =>
+            {
+                Self::Damaged(error.to_string())
+            }
             _ => Self::Sql(error),
         }
     }
@@ -77,8 +92,4 @@ impl From<Fault> for StoreError {
             fault => Self::Unavailable { store: STORE, source: Box::new(fault) },
         }
     }
-}
-
-fn code(error: &dyn DatabaseError) -> String {
-    error.code().unwrap_or_default().into_owned()
 }

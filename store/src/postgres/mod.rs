@@ -15,7 +15,6 @@
 //! learns of messages, `partitions` the months. The schema is in `migrations/postgres/orders`.
 
 mod catalog;
-mod config;
 mod emit;
 mod fault;
 mod mails;
@@ -39,76 +38,53 @@ mod webhooks;
 
 use std::sync::Arc;
 
-use base::Ambient;
-use sqlx::{Connection, PgPool, migrate::Migrator};
-
-pub use config::{ConfigError, PostgresConfig};
-
-use crate::{
-    engine::{STORE, in_flight::InFlight},
-    error::StoreError,
-    partitions::Partitions,
+use base::{
+    Ambient,
+    postgres::{self, Database, OpenError, PostgresConfig},
 };
 
+use crate::{engine::in_flight::InFlight, error::StoreError, partitions::Partitions};
+
+/// Where the applied migrations are written down.
+const HISTORY: &str = "order_store_migrations";
 /// Months of partitions made ahead by [`PostgresOrders::migrate`].
 const MONTHS_AHEAD: u32 = 3;
-
-static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres/orders");
 
 /// The order store in a PostgreSQL database. Clones share the connections.
 #[derive(Clone)]
 pub struct PostgresOrders {
-    pool: PgPool,
+    database: Database,
     ambient: Ambient,
     in_flight: InFlight,
     wake: Arc<wake::Wake>,
-    pgbouncer: bool,
-    /// Begins a transaction, with the limits a pooler does not let through at login.
-    begin: Arc<str>,
+    /// Whether statements may be prepared under a name.
+    persistent: bool,
 }
 
 impl PostgresOrders {
-    /// A handle with a pool of its own. Must be called within a tokio runtime; does not wait for the server, which may
-    /// be down: [`crate::orders::Orders::ping`] tells.
-    pub fn connect(config: &PostgresConfig, ambient: Ambient) -> Result<Self, ConfigError> {
-        let pool = config.pool()?;
-        let wake = wake::Wake::start(pool.clone(), config.listener()?, ambient.clone(), !config.pgbouncer);
-        Ok(Self {
-            pool,
-            ambient,
-            in_flight: InFlight::default(),
-            wake: Arc::new(wake),
-            pgbouncer: config.pgbouncer,
-            begin: config.begin().into(),
-        })
+    /// Connects, with a pool of its own.
+    pub async fn connect(config: &PostgresConfig, ambient: Ambient) -> Result<Self, OpenError> {
+        let listen = config.direct_options()?;
+        let database = postgres::connect(config).await?;
+        let wake = Arc::new(wake::Wake::start(database.pool().clone(), listen, ambient.clone()));
+        let (in_flight, persistent) = (InFlight::default(), !config.pgbouncer);
+        Ok(Self { database, ambient, in_flight, wake, persistent })
     }
 
-    /// Brings the schema up to date and makes the partitions of this and the coming months. Several processes may call
-    /// it at once: an advisory lock of the session lets one after another do it, so it goes to
-    /// [`PostgresConfig::direct_url`] when there is one.
+    /// Brings the schema up to date and makes the partitions of this and the coming months. Processes that start
+    /// together take turns.
     pub async fn migrate(config: &PostgresConfig, ambient: Ambient) -> Result<(), MigrateError> {
-        let options = config.direct(config::Limits::None)?;
-        let mut connection =
-            sqlx::PgConnection::connect_with(&options).await.map_err(MigrateError::Connect)?;
-        MIGRATIONS.run_direct(None, &mut connection, false).await?;
-        connection.close().await.map_err(MigrateError::Connect)?;
+        postgres::migrate(config, sqlx::migrate!("../migrations/postgres/orders"), HISTORY).await?;
         let now = ambient.now();
-        Self::connect(config, ambient)?.create_partitions(now, MONTHS_AHEAD).await?;
+        let store = Self::connect(config, ambient).await?;
+        store.create_partitions(now, MONTHS_AHEAD).await?;
+        store.close().await;
         Ok(())
     }
 
-    /// Undoes all migrations: the data is gone. For tests and for taking the store out of a database.
-    pub async fn unmigrate(config: &PostgresConfig) -> Result<(), MigrateError> {
-        let options = config.direct(config::Limits::None)?;
-        let mut connection =
-            sqlx::PgConnection::connect_with(&options).await.map_err(MigrateError::Connect)?;
-        MIGRATIONS.undo(&mut connection, 0).await?;
-        connection.close().await.map_err(MigrateError::Connect)
-    }
-
-    /// Closes the connections once they are idle; waits for work under way.
+    /// Closes the connections once work under way is done.
     pub async fn close(&self) {
-        self.pool.close().await;
+        self.database.close().await;
     }
 }
 
@@ -116,16 +92,10 @@ impl PostgresOrders {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MigrateError {
-    /// The configuration cannot be used.
+    /// The server cannot be reached, or a migration failed.
     #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The server did not answer.
-    #[error("cannot connect to PostgreSQL to migrate")]
-    Connect(#[source] sqlx::Error),
-    /// A migration failed.
-    #[error("cannot migrate the {STORE} store")]
-    Migrate(#[from] sqlx::migrate::MigrateError),
-    /// The schema is there, its partitions are not.
+    Open(#[from] OpenError),
+    /// The tables are there, their partitions are not.
     #[error("cannot create partitions")]
     Partitions(#[from] StoreError),
 }

@@ -1,24 +1,18 @@
 //! A unit of work: one transaction, repeated when the server breaks it off in favour of another.
 //!
-//! Guarantees: what a unit answers was committed; a unit that fails, is abandoned or dropped leaves no trace; it is begun
-//! at most [`ATTEMPTS_MAX`] times. Behind a pooler every statement is unnamed and inside a transaction, reads too, so
+//! Guarantees: what a unit answers was committed; a unit that fails, is abandoned or dropped leaves no trace; it is
+//! repeated a bounded number of times. Behind a pooler every statement is unnamed and inside a transaction, reads too, so
 //! that each transaction may meet another server connection.
 
-use std::{sync::Arc, time::Duration};
-
-use base::Ambient;
+use base::{Ambient, postgres::retry_serialization};
 use futures::future::BoxFuture;
-use sqlx::{AssertSqlSafe, Postgres, Transaction, postgres::PgRow};
+use sqlx::{Postgres, Transaction, postgres::PgRow};
 
 use super::{PostgresOrders, fault::Fault};
 
 /// A statement with its arguments.
 pub(super) type Query<'q> = sqlx::query::Query<'q, Postgres, sqlx::postgres::PgArguments>;
 
-/// Times a unit is begun at most.
-const ATTEMPTS_MAX: u32 = 6;
-/// Longest pause before the second attempt; doubles with each.
-const PAUSE: Duration = Duration::from_millis(5);
 /// Broken connections put aside at most before the server is given up on.
 const BROKEN_MAX: u32 = 3;
 
@@ -68,17 +62,7 @@ impl PostgresOrders {
         facts: A,
         work: for<'c> fn(&'c mut Unit, &'c A) -> BoxFuture<'c, Result<T, Fault>>,
     ) -> Result<T, Fault> {
-        let mut attempt = 1;
-        loop {
-            match self.attempt(&facts, work).await {
-                Err(fault) if fault.is_passing() && attempt < ATTEMPTS_MAX => {
-                    tracing::debug!(attempt, error = %fault, "a transaction is repeated");
-                    tokio::time::sleep(self.ambient.jitter(PAUSE * 2_u32.pow(attempt - 1))).await;
-                    attempt += 1;
-                }
-                answer => return answer,
-            }
-        }
+        retry_serialization(&self.ambient, || self.attempt(&facts, work)).await
     }
 
     async fn attempt<A: Sync, T: Send>(
@@ -94,12 +78,9 @@ impl PostgresOrders {
 
     /// All rows of a read; a snapshot for the length of the statement.
     pub(super) async fn rows(&self, query: Query<'_>) -> Result<Vec<PgRow>, Fault> {
-        if !self.pgbouncer {
-            return Ok(query.fetch_all(&self.pool).await?);
-        }
-        let mut unit = self.begin().await?;
-        let rows = unit.rows(query).await?;
-        unit.end().await?;
+        let mut session = self.database.session().await?;
+        let rows = query.persistent(self.persistent).fetch_all(&mut *session).await?;
+        session.done().await?;
         Ok(rows)
     }
 
@@ -108,14 +89,11 @@ impl PostgresOrders {
         Ok(self.rows(query).await?.into_iter().next())
     }
 
-    /// Runs one statement, which is a transaction by itself.
+    /// Runs one statement, which is a transaction by itself; answers the number of rows changed.
     pub(super) async fn run(&self, query: Query<'_>) -> Result<u64, Fault> {
-        if !self.pgbouncer {
-            return Ok(query.execute(&self.pool).await?.rows_affected());
-        }
-        let mut unit = self.begin().await?;
-        let changed = unit.run(query).await?;
-        unit.end().await?;
+        let mut session = self.database.session().await?;
+        let changed = query.persistent(self.persistent).execute(&mut *session).await?.rows_affected();
+        session.done().await?;
         Ok(changed)
     }
 
@@ -123,13 +101,12 @@ impl PostgresOrders {
     async fn begin(&self) -> Result<Unit, Fault> {
         let mut broken = 0;
         let transaction = loop {
-            let begin = AssertSqlSafe(Arc::clone(&self.begin));
-            match self.pool.begin_with(begin).await.map_err(Fault::from) {
+            match self.database.begin().await.map_err(Fault::from) {
                 Err(fault) if fault.is_broken_line() && broken < BROKEN_MAX => broken += 1,
                 answer => break answer?,
             }
         };
-        let (ambient, persistent) = (self.ambient.clone(), !self.pgbouncer);
+        let (ambient, persistent) = (self.ambient.clone(), self.persistent);
         Ok(Unit { transaction, ambient, persistent, abandoned: false })
     }
 }

@@ -43,14 +43,9 @@ pub(super) struct Wake {
 
 impl Wake {
     /// Notifies over `pool`; listens with `listen`, once somebody asks for arrivals.
-    pub(super) fn start(
-        pool: PgPool,
-        listen: Option<PgConnectOptions>,
-        ambient: Ambient,
-        persistent: bool,
-    ) -> Self {
+    pub(super) fn start(pool: PgPool, listen: Option<PgConnectOptions>, ambient: Ambient) -> Self {
         let committed = watch::Sender::new(());
-        let notifier = tokio::spawn(notify(pool, committed.subscribe(), persistent)).abort_handle();
+        let notifier = tokio::spawn(notify(pool, committed.subscribe())).abort_handle();
         let (arrivals, listener) = (watch::Sender::new(0), OnceLock::new());
         Self { arrivals, committed, listen, ambient, listener, notifier }
     }
@@ -87,15 +82,10 @@ fn bump(arrivals: &watch::Sender<u64>) {
 }
 
 /// Sends one NOTIFY for all that was committed meanwhile. A failure is told by whatever uses the pool next.
-async fn notify(pool: PgPool, mut committed: watch::Receiver<()>, persistent: bool) {
+async fn notify(pool: PgPool, mut committed: watch::Receiver<()>) {
     while committed.changed().await.is_ok() {
-        // One statement outside of an explicit transaction is safe behind a pooler only without a parse of its own.
-        let sent = if persistent {
-            sqlx::query(NOTIFY).execute(&pool).await.map(drop)
-        } else {
-            pool.execute(NOTIFY).await.map(drop)
-        };
-        if let Err(error) = sent {
+        // By the simple protocol: nothing is prepared, so it is safe behind a pooler as it stands.
+        if let Err(error) = pool.execute(NOTIFY).await {
             tracing::debug!(error = %error, "relays were not notified; they poll");
         }
         tokio::time::sleep(NOTIFY_EVERY).await;
