@@ -11,12 +11,16 @@ pub mod catalog;
 #[expect(clippy::expect_used, clippy::panic, reason = "a test's code, shared by crates")]
 pub mod conformance;
 pub mod domain;
+mod engine;
 pub mod error;
 pub mod event_data;
 pub mod merchants;
 pub mod orders;
 pub mod outbox;
+pub mod partitions;
 pub mod payments;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod sqlite;
 pub mod webhook_url;
 pub mod webhooks;

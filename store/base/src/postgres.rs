@@ -87,6 +87,16 @@ impl PostgresConfig {
         Ok(options.application_name(&self.application_name).disable_statement_logging())
     }
 
+    /// For a connection of its own kind, LISTEN above all; `None` when there is no way past the `PgBouncer`.
+    pub fn direct_options(&self) -> Result<Option<PgConnectOptions>, OpenError> {
+        let url = match (&self.direct_url, self.pgbouncer) {
+            (Some(direct), _) => direct,
+            (None, true) => return Ok(None),
+            (None, false) => &self.url,
+        };
+        Ok(Some(self.options(url)?.options(self.limits())))
+    }
+
     fn pool_options(&self) -> Result<PgConnectOptions, OpenError> {
         let options = self.options(&self.url)?;
         if self.pgbouncer {
