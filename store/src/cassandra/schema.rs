@@ -8,7 +8,7 @@
 //! guard its own table. So changes of the schema all go to one node, which does them in turn: the connected one of
 //! the least host id, the same for all processes that see the same nodes.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use base::{Ambient, ids::Uuid};
 use scylla::{

@@ -1,5 +1,7 @@
 //! Vocabulary: an *opener* gives an empty store in a folder of its own; the folder goes when its guard does.
 
+pub(crate) mod cassandra;
+
 use std::sync::Arc;
 
 use base::Ambient;
