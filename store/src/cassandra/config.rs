@@ -33,7 +33,8 @@ pub struct CassandraConfig {
     pub money_timeout: Duration,
     /// Longest wait for one request of a listing. Default: 2 s.
     pub listing_timeout: Duration,
-    /// Longest time one call of the store takes, with what it repeats after timeouts and contention. Default: 10 s.
+    /// Longest time one call of the store takes, with what it repeats after timeouts and contention, and longest
+    /// time that connecting takes. Default: 10 s.
     pub call_timeout: Duration,
     /// Longest wait for a change of the schema to be agreed on by all nodes. Default: 60 s.
     pub schema_timeout: Duration,

@@ -65,7 +65,9 @@ pub enum CassandraConnectError {
         keyspace: String,
     },
     /// Migrations are missing.
-    #[error("the schema of keyspace `{keyspace}` is at version {found}, this release needs {needed}; migrate first")]
+    #[error(
+        "the schema of keyspace `{keyspace}` is at version {found}, this release needs {needed}; migrate first"
+    )]
     SchemaTooOld {
         /// Which.
         keyspace: String,
@@ -75,7 +77,9 @@ pub enum CassandraConnectError {
         needed: i32,
     },
     /// A later release has migrated.
-    #[error("the schema of keyspace `{keyspace}` is at version {found}, this release knows {known}; run a later one")]
+    #[error(
+        "the schema of keyspace `{keyspace}` is at version {found}, this release knows {known}; run a later one"
+    )]
     SchemaTooNew {
         /// Which.
         keyspace: String,
@@ -153,7 +157,12 @@ pub(super) async fn session(config: &CassandraConfig) -> Result<Session, Cassand
     if let Some(login) = &config.login {
         builder = builder.user(login.user.clone(), login.password.expose_secret());
     }
-    let session = builder.build().await.map_err(|error| not_opened(config, error))?;
+    // The driver bounds the connection, but not a node that accepts it and then keeps silent.
+    let building = tokio::time::timeout(config.call_timeout, builder.build()).await;
+    let session = match building {
+        Ok(built) => built.map_err(|error| not_opened(config, error))?,
+        Err(overdue) => return Err(unreachable(config, overdue)),
+    };
     check_datacenter(config, &session)?;
     Ok(session)
 }
@@ -163,7 +172,11 @@ fn not_opened(config: &CassandraConfig, error: NewSessionError) -> CassandraConn
         let user = config.login.as_ref().map_or_else(|| "nobody".to_owned(), |login| login.user.clone());
         return CassandraConnectError::Login { user };
     }
-    CassandraConnectError::Unreachable { nodes: config.nodes.join(","), source: error.into() }
+    unreachable(config, error)
+}
+
+fn unreachable(config: &CassandraConfig, cause: impl Error + Send + Sync + 'static) -> CassandraConnectError {
+    CassandraConnectError::Unreachable { nodes: config.nodes.join(","), source: cause.into() }
 }
 
 fn is_login_refused(error: &NewSessionError) -> bool {

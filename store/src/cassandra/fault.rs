@@ -81,10 +81,7 @@ impl From<Failure> for StoreError {
 
 #[cfg(test)]
 mod tests {
-    use scylla::{
-        frame::types::Consistency,
-        errors::WriteType,
-    };
+    use scylla::{errors::WriteType, frame::types::Consistency};
 
     use super::*;
 

@@ -116,7 +116,8 @@ fn ids(rows: &QueryRowsResult) -> Result<Vec<PaymentId>, Failure> {
 
 fn entry(row: EntryRow) -> Result<PaymentEntry, Failure> {
     let id = PaymentId(row.payment_id);
-    let damaged = |column: &str| Failure::Damaged(format!("{column} of {id} in payments_by_day does not parse"));
+    let damaged =
+        |column: &str| Failure::Damaged(format!("{column} of {id} in payments_by_day does not parse"));
     Ok(PaymentEntry {
         id,
         order: OrderId(row.order_id),

@@ -28,9 +28,7 @@ use async_trait::async_trait;
 use base::{Ambient, Timestamp};
 
 pub use self::{
-    config::{
-        CassandraConfig, CassandraConfigError, CassandraLogin, CassandraTls, ListingReads, MoneyScope,
-    },
+    config::{CassandraConfig, CassandraConfigError, CassandraLogin, CassandraTls, ListingReads, MoneyScope},
     connect::CassandraConnectError,
 };
 use self::{ring::Ring, statements::Statements};
@@ -52,13 +50,9 @@ impl CassandraPayments {
     pub async fn connect(config: &CassandraConfig, ambient: Ambient) -> Result<Self, CassandraConnectError> {
         let session = connect::session(config).await?;
         schema::check(&session, config).await?;
-        session
-            .use_keyspace(&config.keyspace, false)
-            .await
-            .map_err(|source| CassandraConnectError::Unavailable {
-                what: "choosing the keyspace",
-                source: source.into(),
-            })?;
+        session.use_keyspace(&config.keyspace, false).await.map_err(|source| {
+            CassandraConnectError::Unavailable { what: "choosing the keyspace", source: source.into() }
+        })?;
         let statements =
             Statements::prepare(&session, config).await.map_err(CassandraConnectError::preparing)?;
         Ok(Self { ring: Arc::new(Ring::new(session, statements, ambient, config.call_timeout)) })

@@ -28,17 +28,12 @@ impl Ring {
             let Some(stored) = self.serial(id).await? else { return Ok(RefundBegun::NotFound) };
             let reserved = checked_reserve(&stored)?;
             match verdict::refund_not_begun(&stored.payment, refund) {
-                RefundBegun::TooMuch { refundable_minor } if (1..=refundable_minor).contains(&amount_minor) => {}
+                RefundBegun::TooMuch { refundable_minor }
+                    if (1..=refundable_minor).contains(&amount_minor) => {}
                 answer => return Ok(answer),
             }
-            let values = (
-                reserved + amount_minor,
-                amount_minor,
-                millis(at),
-                id.0,
-                refund.to_string(),
-                reserved,
-            );
+            let values =
+                (reserved + amount_minor, amount_minor, millis(at), id.0, refund.to_string(), reserved);
             if self.cas(&self.statements.begin_refund, values).await? == Cas::Applied {
                 return Ok(RefundBegun::Open);
             }

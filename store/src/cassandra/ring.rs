@@ -7,11 +7,8 @@ use std::{future::Future, time::Duration};
 
 use base::Ambient;
 use scylla::{
-    client::session::Session,
-    response::query_result::QueryRowsResult,
-    serialize::row::SerializeRow,
-    statement::prepared::PreparedStatement,
-    value::Row,
+    client::session::Session, response::query_result::QueryRowsResult, serialize::row::SerializeRow,
+    statement::prepared::PreparedStatement, value::Row,
 };
 use tokio::sync::{Mutex, MutexGuard};
 

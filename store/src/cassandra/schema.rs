@@ -13,9 +13,9 @@ use std::{sync::Arc, time::Duration};
 use base::{Ambient, ids::Uuid};
 use scylla::{
     client::session::Session,
-    errors::ExecutionError,
+    errors::{DbError, ExecutionError, RequestAttemptError},
     policies::load_balancing::{NodeIdentifier, SingleTargetLoadBalancingPolicy},
-    response::query_result::QueryRowsResult,
+    response::query_result::{QueryResult, QueryRowsResult},
     serialize::row::SerializeRow,
     statement::{Consistency, SerialConsistency, unprepared::Statement},
 };
@@ -72,11 +72,9 @@ pub(super) async fn check(session: &Session, config: &CassandraConfig) -> Result
     match missing.first() {
         None => Ok(()),
         Some(first) if first.version == 1 => Err(CassandraConnectError::NoSchema { keyspace }),
-        Some(first) => Err(CassandraConnectError::SchemaTooOld {
-            keyspace,
-            found: first.version - 1,
-            needed: newest(),
-        }),
+        Some(first) => {
+            Err(CassandraConnectError::SchemaTooOld { keyspace, found: first.version - 1, needed: newest() })
+        }
     }
 }
 
@@ -89,10 +87,8 @@ pub(super) async fn migrate(
     let leader = least_host_id(session);
     let schema = Schema { session, config, leader };
     schema.make_keyspace().await?;
-    for (name, text) in [("schema_lock", LOCK_TABLE), ("schema_migrations", RECORD_TABLE)] {
-        if !schema.has_table(name).await? {
-            schema.change(&schema.qualified(text, name)).await?;
-        }
+    for text in [LOCK_TABLE, RECORD_TABLE] {
+        schema.change(text).await?;
     }
     let owner = ambient.uuid();
     schema.lock(owner).await?;
@@ -121,18 +117,24 @@ struct Schema<'a> {
 }
 
 impl Schema<'_> {
+    /// Asked of the node that changes the schema even when the keyspace seems to be there: system tables show a change
+    /// before statements can use it. A role that may not create one can use one made for it.
     async fn make_keyspace(&self) -> Result<(), CassandraConnectError> {
-        if !self.has_keyspace().await? {
-            let copies: Vec<String> =
-                self.config.replication.iter().map(|(name, copies)| format!("'{name}': {copies}")).collect();
-            let text = format!(
-                "CREATE KEYSPACE IF NOT EXISTS {} WITH replication = {{'class': 'NetworkTopologyStrategy', {}}}",
-                self.config.keyspace,
-                copies.join(", ")
-            );
-            self.change(&text).await?;
+        let copies: Vec<String> =
+            self.config.replication.iter().map(|(name, copies)| format!("'{name}': {copies}")).collect();
+        let text = format!(
+            "CREATE KEYSPACE IF NOT EXISTS {} WITH replication = {{'class': 'NetworkTopologyStrategy', {}}}",
+            self.config.keyspace,
+            copies.join(", ")
+        );
+        match self.run_change(&text).await {
+            Err(ExecutionError::LastAttemptError(RequestAttemptError::DbError(DbError::Unauthorized, _)))
+                if self.has_keyspace().await? =>
+            {
+                Ok(())
+            }
+            other => other.map_err(unavailable("creating the keyspace")),
         }
-        Ok(())
     }
 
     async fn apply_missing(&self, ambient: &Ambient) -> Result<Vec<&'static str>, CassandraConnectError> {
@@ -140,7 +142,7 @@ impl Schema<'_> {
         let mut names = Vec::new();
         for migration in self.missing(&applied)? {
             for text in statements(migration.text) {
-                self.change(&self.in_keyspace(&text)).await?;
+                self.change(&text).await?;
             }
             let record = format!(
                 "INSERT INTO {}.schema_migrations (version, name, checksum, applied_at) VALUES (?, ?, ?, ?)",
@@ -200,35 +202,28 @@ impl Schema<'_> {
         Ok(result.into_rows_result().map_err(CassandraConnectError::reading)?.rows_num() > 0)
     }
 
-    /// A change of the schema; the driver then waits until all nodes agree.
+    /// A change inside the keyspace.
     async fn change(&self, text: &str) -> Result<(), CassandraConnectError> {
+        let text = text.replacen("IF NOT EXISTS ", &format!("IF NOT EXISTS {}.", self.config.keyspace), 1);
+        self.run_change(&text).await.map_err(unavailable("changing the schema"))
+    }
+
+    /// A change by the one node; the driver then waits until all nodes agree.
+    async fn run_change(&self, text: &str) -> Result<(), ExecutionError> {
         let mut statement = Statement::new(text);
         statement.set_request_timeout(Some(self.config.schema_timeout));
         statement.set_is_idempotent(true);
         statement.set_load_balancing_policy(
             self.leader.map(|id| SingleTargetLoadBalancingPolicy::new(NodeIdentifier::HostId(id), None)),
         );
-        self.session.query_unpaged(statement, ()).await.map_err(unavailable("changing the schema"))?;
-        Ok(())
+        self.session.query_unpaged(statement, ()).await.map(drop)
     }
 
-    async fn ask(
-        &self,
-        text: &str,
-        values: impl SerializeRow,
-    ) -> Result<scylla::response::query_result::QueryResult, ExecutionError> {
+    async fn ask(&self, text: &str, values: impl SerializeRow) -> Result<QueryResult, ExecutionError> {
         let mut statement = Statement::new(text);
         statement.set_consistency(self.config.money.quorum());
         statement.set_is_idempotent(true);
         self.session.query_unpaged(statement, values).await
-    }
-
-    fn in_keyspace(&self, text: &str) -> String {
-        text.replacen("IF NOT EXISTS ", &format!("IF NOT EXISTS {}.", self.config.keyspace), 1)
-    }
-
-    fn qualified(&self, text: &str, _name: &str) -> String {
-        self.in_keyspace(text)
     }
 
     async fn lock(&self, owner: Uuid) -> Result<(), CassandraConnectError> {

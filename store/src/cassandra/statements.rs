@@ -180,7 +180,8 @@ const COMPLETE_REFUND: &str = "UPDATE payments SET done = true, refund_reference
     IF begun_at != null AND ended_at = null";
 
 /// The end and the amount it frees, at once.
-const FAIL_REFUND: &str = "UPDATE payments SET done = false, refund_reference = ?, ended_at = ?, reserved_minor = ?
+const FAIL_REFUND: &str =
+    "UPDATE payments SET done = false, refund_reference = ?, ended_at = ?, reserved_minor = ?
     WHERE payment_id = ? AND kind = 'refund' AND entry = ?
     IF reserved_minor = ? AND begun_at != null AND ended_at = null";
 
@@ -200,5 +201,6 @@ const OF_REFERENCE: &str =
 const OF_DAY: &str = "SELECT payment_id, order_id, amount_minor, currency, created_at FROM payments_by_day
     WHERE merchant_id = ? AND day = ? LIMIT ?";
 
-const OF_DAY_AFTER: &str = "SELECT payment_id, order_id, amount_minor, currency, created_at FROM payments_by_day
+const OF_DAY_AFTER: &str =
+    "SELECT payment_id, order_id, amount_minor, currency, created_at FROM payments_by_day
     WHERE merchant_id = ? AND day = ? AND (created_at, payment_id) > (?, ?) LIMIT ?";

@@ -129,7 +129,9 @@ pub(super) async fn begin_refund(
     if inserted.rows_affected() == 1 {
         return Ok(RefundBegun::Open);
     }
-    Ok(rows::payment(c, id).await?.map_or(RefundBegun::NotFound, |payment| verdict::refund_not_begun(&payment, refund)))
+    Ok(rows::payment(c, id)
+        .await?
+        .map_or(RefundBegun::NotFound, |payment| verdict::refund_not_begun(&payment, refund)))
 }
 
 pub(super) async fn end_refund(

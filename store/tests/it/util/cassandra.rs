@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::Arc,
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -16,7 +16,7 @@ use store::{
     cassandra::{CassandraConfig, CassandraPayments},
     conformance::skip,
 };
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 
 const NODES: &str = "ORDERWORKS_TEST_CASSANDRA_NODES";
 const PREFIX: &str = "ow_test_";
@@ -64,7 +64,8 @@ impl Drop for Keyspace {
     fn drop(&mut self) {
         let (nodes, name) = (self.config.nodes.clone(), self.config.keyspace.clone());
         let dropping = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async { drop_keyspace(&session(&nodes).await, &name).await });
         });
         assert!(dropping.join().is_ok() || std::thread::panicking(), "the keyspace is not dropped");
@@ -72,10 +73,23 @@ impl Drop for Keyspace {
 }
 
 /// An opener for the suite.
-pub(crate) async fn payments() -> Option<(Arc<dyn PaymentStore>, Keyspace)> {
-    let keyspace = Keyspace::migrated().await?;
+pub(crate) async fn payments() -> Option<(Arc<dyn PaymentStore>, Arc<Keyspace>)> {
+    let keyspace = shared().await?;
+    // Its own connections: those of another test end with that test's runtime.
     let store = Arc::new(keyspace.store().await);
     Some((store, keyspace))
+}
+
+/// One keyspace for the tests that draw ids of their own: making one takes seconds. The last to leave drops it.
+pub(crate) async fn shared() -> Option<Arc<Keyspace>> {
+    static SHARED: Mutex<Weak<Keyspace>> = Mutex::const_new(Weak::new());
+    let mut shared = SHARED.lock().await;
+    if let Some(keyspace) = shared.upgrade() {
+        return Some(keyspace);
+    }
+    let keyspace = Arc::new(Keyspace::migrated().await?);
+    *shared = Arc::downgrade(&keyspace);
+    Some(keyspace)
 }
 
 /// A fresh keyspace's settings, one copy of each row.
