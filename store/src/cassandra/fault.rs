@@ -15,9 +15,9 @@ const STORE: &str = "payment";
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     #[error(transparent)]
-    Execution(#[from] ExecutionError),
-    #[error("no outcome within {} ms", .0.as_millis())]
-    Overdue(Duration),
+    Execution(Box<ExecutionError>),
+    #[error("no outcome within {} ms; last seen: {last}", limit.as_millis())]
+    Overdue { limit: Duration, last: String },
     #[error("{0}")]
     Damaged(String),
 }
@@ -49,6 +49,12 @@ pub(super) fn fate(error: &ExecutionError) -> Fate {
             ),
         ) => Fate::Passing,
         _ => Fate::Lasting,
+    }
+}
+
+impl From<ExecutionError> for Failure {
+    fn from(error: ExecutionError) -> Self {
+        Self::Execution(Box::new(error))
     }
 }
 

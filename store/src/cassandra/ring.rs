@@ -3,12 +3,17 @@
 //! Guarantees: a conditional update whose answer is missing is never sent again before a SERIAL read. That read ends
 //! the round in question, one way or the other, so what it shows is final.
 
-use std::{future::Future, time::Duration};
+use std::{cell::Cell, future::Future, time::Duration};
 
 use base::Ambient;
+use futures::future::BoxFuture;
 use scylla::{
-    client::session::Session, response::query_result::QueryRowsResult, serialize::row::SerializeRow,
-    statement::prepared::PreparedStatement, value::Row,
+    client::session::Session,
+    errors::ExecutionError,
+    response::query_result::{QueryResult, QueryRowsResult},
+    serialize::row::SerializeRow,
+    statement::prepared::PreparedStatement,
+    value::Row,
 };
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -23,6 +28,11 @@ const TURNS: u128 = 1024;
 /// First and longest pause between tries; the real one is drawn between zero and this.
 const PAUSE_FIRST: Duration = Duration::from_millis(10);
 const PAUSE_LONGEST: Duration = Duration::from_millis(320);
+
+tokio::task_local! {
+    /// Why the call's last request had no answer, for the text of the error when its time is up.
+    static LAST_SEEN: Cell<Option<ExecutionError>>;
+}
 
 /// A session with its statements.
 pub(super) struct Ring {
@@ -66,8 +76,16 @@ impl Ring {
         &self,
         call: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        let ended = tokio::time::timeout(self.call_timeout, call).await;
-        ended.unwrap_or(Err(Failure::Overdue(self.call_timeout)))
+        let limit = self.call_timeout;
+        let limited = async {
+            tokio::time::timeout(limit, call).await.unwrap_or_else(|_| {
+                let last = LAST_SEEN
+                    .with(Cell::take)
+                    .map_or_else(|| "no failure".to_owned(), |error| error.to_string());
+                Err(Failure::Overdue { limit, last })
+            })
+        };
+        LAST_SEEN.scope(Cell::new(None), limited).await
     }
 
     /// Waits for this process's turn on a payment. Cassandra does not lead writers of a row to one replica, so they
@@ -81,12 +99,12 @@ impl Ring {
     pub(super) async fn cas(
         &self,
         statement: &PreparedStatement,
-        values: impl SerializeRow,
+        values: impl SerializeRow + Send + Sync,
     ) -> Result<Cas, Failure> {
-        match self.session.execute_unpaged(statement, values).await {
+        match self.send(statement, values).await {
             Ok(result) => is_applied(&result.into_rows_result()?),
             Err(error) if fate(&error) == Fate::Passing => {
-                tracing::debug!(%error, "a conditional update has no answer");
+                seen(error);
                 Ok(Cas::Unknown)
             }
             Err(error) => Err(error.into()),
@@ -97,32 +115,44 @@ impl Ring {
     pub(super) async fn rows(
         &self,
         statement: &PreparedStatement,
-        values: impl SerializeRow,
+        values: impl SerializeRow + Send + Sync,
     ) -> Result<QueryRowsResult, Failure> {
-        let mut pause = Pause::default();
-        loop {
-            match self.session.execute_unpaged(statement, &values).await {
-                Ok(result) => return Ok(result.into_rows_result()?),
-                Err(error) if fate(&error) == Fate::Passing => self.pause(&mut pause).await,
-                Err(error) => return Err(error.into()),
-            }
-        }
+        Ok(self.answered(statement, values).await?.into_rows_result()?)
     }
 
     /// An insert that may be repeated.
     pub(super) async fn copy(
         &self,
         statement: &PreparedStatement,
-        values: impl SerializeRow,
+        values: impl SerializeRow + Send + Sync,
     ) -> Result<(), Failure> {
+        self.answered(statement, values).await.map(drop)
+    }
+
+    /// Repeats an idempotent statement until it is answered. The driver itself never repeats a SERIAL read.
+    async fn answered(
+        &self,
+        statement: &PreparedStatement,
+        values: impl SerializeRow + Send + Sync,
+    ) -> Result<QueryResult, Failure> {
         let mut pause = Pause::default();
         loop {
-            match self.session.execute_unpaged(statement, &values).await {
-                Ok(_) => return Ok(()),
-                Err(error) if fate(&error) == Fate::Passing => self.pause(&mut pause).await,
+            match self.send(statement, &values).await {
+                Ok(result) => return Ok(result),
+                Err(error) if fate(&error) == Fate::Passing => seen(error),
                 Err(error) => return Err(error.into()),
             }
+            self.pause(&mut pause).await;
         }
+    }
+
+    /// Boxed, as the driver's futures take kilobytes of each caller's.
+    fn send<'a>(
+        &'a self,
+        statement: &'a PreparedStatement,
+        values: impl SerializeRow + Send + 'a,
+    ) -> BoxFuture<'a, Result<QueryResult, ExecutionError>> {
+        Box::pin(self.session.execute_unpaged(statement, values))
     }
 
     /// Lets a rival finish. Bounded by [`Ring::bounded`], whatever the number of tries.
@@ -131,6 +161,12 @@ impl Ring {
         pause.tries += 1;
         tokio::time::sleep(self.ambient.jitter(longest)).await;
     }
+}
+
+fn seen(error: ExecutionError) {
+    tracing::debug!(%error, "a request has no answer");
+    // Outside of a call there is nobody to tell.
+    let _ = LAST_SEEN.try_with(|last| last.set(Some(error)));
 }
 
 /// Cassandra answers `[applied]` alone when it was, and adds the compared columns when not; `ScyllaDB` always adds

@@ -25,11 +25,13 @@ use tokio::{
 use super::{capture, either, new_payment};
 use crate::util::ring::Ring;
 
-const WORKERS: usize = 8;
+const WORKERS: usize = 4;
+/// Longest rest of a worker between payments: three servers and the load share a few cores, and one server starts.
+const REST: Duration = Duration::from_millis(100);
 /// A payment must be through by then, whatever happens to one node.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Longest wait for calls to succeed after the nodes are back.
-const RECOVERY: Duration = Duration::from_secs(60);
+const RECOVERY: Duration = Duration::from_mins(1);
 
 async fn connect(config: &CassandraConfig) -> CassandraPayments {
     CassandraPayments::connect(config, Ambient::system()).await.expect("connects")
@@ -72,6 +74,7 @@ impl Load {
             let paid = timeout(PATIENCE, self.pay()).await;
             told.push(paid.expect("a payment is through in time"));
             self.progress.send_modify(|done| *done += 1);
+            sleep(self.ambient.jitter(REST)).await;
         }
         told
     }
@@ -186,13 +189,15 @@ async fn verify(store: &CassandraPayments, load: &Load, told: Vec<Told>) {
 async fn listed(store: &CassandraPayments, load: &Load) -> HashMap<PaymentId, usize> {
     let mut seen = HashMap::new();
     // Two days, for a test that runs over midnight.
-    for day in [load.ambient.now() - Duration::from_secs(24 * 60 * 60), load.ambient.now()] {
+    for day in [load.ambient.now() - Duration::from_hours(24), load.ambient.now()] {
         let mut after = None;
         loop {
             let page = store.of_day(load.merchant, day, after, 100).await.expect("lists");
             let Some(last) = page.last() else { break };
             after = Some(last.id);
-            page.iter().for_each(|entry| *seen.entry(entry.id).or_default() += 1);
+            for entry in &page {
+                *seen.entry(entry.id).or_default() += 1;
+            }
         }
     }
     seen

@@ -31,12 +31,12 @@ pub(crate) struct Keyspace {
 impl Keyspace {
     /// Empty, without a schema; `None` (and a printed reason) when there is no server.
     pub(crate) async fn create() -> Option<Self> {
+        static SWEPT: OnceCell<()> = OnceCell::const_new();
         let Ok(nodes) = std::env::var(NODES) else {
             skip(&format!("{NODES} is not set; see `ops/services up cassandra`"));
             return None;
         };
         let keyspace = Self { config: config(nodes.split(',')) };
-        static SWEPT: OnceCell<()> = OnceCell::const_new();
         SWEPT.get_or_init(|| sweep(&keyspace.config.nodes)).await;
         Some(keyspace)
     }
