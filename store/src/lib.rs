@@ -5,6 +5,8 @@
 //!
 //! Start with [`orders::OrderStore`] and [`payments::PaymentStore`]; the types are in [`domain`].
 
+#[cfg(feature = "cassandra")]
+pub mod cassandra;
 pub mod catalog;
 #[cfg(feature = "conformance")]
 #[doc(hidden)]
