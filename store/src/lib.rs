@@ -19,6 +19,7 @@ pub mod event_data;
 pub mod merchants;
 pub mod orders;
 pub mod outbox;
+#[cfg(feature = "postgres")]
 pub mod partitions;
 pub mod payments;
 #[cfg(feature = "postgres")]

@@ -15,6 +15,7 @@ mod attempts;
 mod config;
 mod connect;
 mod fault;
+mod late;
 mod lookups;
 mod refunds;
 mod ring;
@@ -30,6 +31,7 @@ use base::{Ambient, Timestamp};
 pub use self::{
     config::{CassandraConfig, CassandraConfigError, CassandraLogin, CassandraTls, ListingReads, MoneyScope},
     connect::CassandraConnectError,
+    late::LateCassandra,
 };
 use self::{ring::Ring, statements::Statements};
 use crate::{
