@@ -148,8 +148,8 @@ pub(super) async fn session(config: &CassandraConfig) -> Result<Session, Cassand
         .load_balancing_policy(policy)
         .request_timeout(Some(config.money_timeout))
         .build();
-    let mut builder = reach(SessionBuilder::new(), config)
-        .await?
+    let (builder, tunnels) = reach(SessionBuilder::new(), config).await?;
+    let mut builder = builder
         .default_execution_profile_handle(profile.into_handle())
         .pool_size(PoolSize::PerHost(config.connections_per_node))
         .connection_timeout(config.connect_timeout)
@@ -161,11 +161,16 @@ pub(super) async fn session(config: &CassandraConfig) -> Result<Session, Cassand
         builder = builder.user(login.user.clone(), login.password.expose_secret());
     }
     // The driver bounds the connection, but not a node that accepts it and then keeps silent.
-    let building = tokio::time::timeout(config.call_timeout, builder.build()).await;
-    let session = match building {
-        Ok(built) => built.map_err(|error| not_opened(config, error))?,
-        Err(overdue) => return Err(unreachable(config, overdue)),
-    };
+    let built = tokio::time::timeout(config.call_timeout, builder.build()).await;
+    let session = built.map_or_else(
+        |overdue| Err(unreachable(config, overdue)),
+        |built| {
+            built.map_err(|error| match tunnels.and_then(|tunnels| tunnels.trouble()) {
+                Some(trouble) => unreachable(config, trouble),
+                None => not_opened(config, error),
+            })
+        },
+    )?;
     check_datacenter(config, &session)?;
     Ok(session)
 }
@@ -174,15 +179,16 @@ pub(super) async fn session(config: &CassandraConfig) -> Result<Session, Cassand
 async fn reach(
     builder: SessionBuilder,
     config: &CassandraConfig,
-) -> Result<SessionBuilder, CassandraConnectError> {
-    let Some(tls) = &config.tls else { return Ok(builder.known_nodes(&config.nodes)) };
+) -> Result<(SessionBuilder, Option<Arc<Tunnels>>), CassandraConnectError> {
+    let Some(tls) = &config.tls else { return Ok((builder.known_nodes(&config.nodes), None)) };
     let tunnels = Arc::new(Tunnels::new(tls, &config.nodes)?);
     let mut contacts = Vec::with_capacity(config.nodes.len());
     for node in &config.nodes {
         contacts.push(tunnels.to_contact(node).await.map_err(|error| unreachable(config, error))?);
     }
     // The shard-aware port of ScyllaDB is another one than the tunnels lead to.
-    Ok(builder.known_nodes_addr(contacts).address_translator(tunnels).disallow_shard_aware_port(true))
+    let builder = builder.known_nodes_addr(contacts).disallow_shard_aware_port(true);
+    Ok((builder.address_translator(Arc::clone(&tunnels) as _), Some(tunnels)))
 }
 
 fn not_opened(config: &CassandraConfig, error: NewSessionError) -> CassandraConnectError {

@@ -12,7 +12,7 @@ use std::{
     collections::HashMap,
     io,
     net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, PoisonError},
 };
 
 use async_trait::async_trait;
@@ -43,7 +43,11 @@ pub(super) struct Tunnels {
     /// Where all nodes listen: a ring's nodes tell each other's addresses without ports.
     port: u16,
     open: Mutex<Open>,
+    /// Why TLS last failed: all the driver sees is a connection that ends.
+    trouble: Arc<Trouble>,
 }
+
+type Trouble = std::sync::Mutex<Option<io::Error>>;
 
 #[derive(Default)]
 struct Open {
@@ -58,7 +62,12 @@ impl Tunnels {
         let port = nodes.iter().find_map(|node| split(node)).map(|(_, port)| port);
         let port = port.ok_or_else(|| wrong("nodes", "with TLS each needs a port: host:port".to_owned()))?;
         let connector = TlsConnector::from(Arc::new(client_config(tls)?));
-        Ok(Self { connector, port, open: Mutex::default() })
+        Ok(Self { connector, port, open: Mutex::default(), trouble: Arc::default() })
+    }
+
+    /// What kept the last connection from being made, once.
+    pub(super) fn trouble(&self) -> Option<io::Error> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Where to connect in place of a contact node.
@@ -76,7 +85,13 @@ impl Tunnels {
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let at = listener.local_addr()?;
-        open.tasks.spawn(serve(listener, self.connector.clone(), node.clone(), name));
+        open.tasks.spawn(serve(
+            listener,
+            self.connector.clone(),
+            node.clone(),
+            name,
+            Arc::clone(&self.trouble),
+        ));
         open.by_node.insert(node, at);
         Ok(at)
     }
@@ -95,6 +110,7 @@ async fn serve(
     connector: TlsConnector,
     node: (String, u16),
     name: ServerName<'static>,
+    trouble: Arc<Trouble>,
 ) {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
@@ -103,9 +119,11 @@ async fn serve(
         let Ok((inner, _)) = listener.accept().await else { continue };
         while connections.try_join_next().is_some() {}
         let (connector, node, name) = (connector.clone(), node.clone(), name.clone());
+        let trouble = Arc::clone(&trouble);
         connections.spawn(async move {
             if let Err(error) = pass(inner, connector, &node, name).await {
                 tracing::warn!(node = node.0, %error, "no TLS connection to a Cassandra node");
+                *trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             }
             drop(place);
         });
