@@ -53,7 +53,8 @@ pub struct CassandraLogin {
     pub password: SecretString,
 }
 
-/// TLS with rustls. The certificate must name the address (or host name) by which its node is reached.
+/// TLS with rustls. A node's certificate must name the address by which it is reached: for a contact node its host as
+/// configured, for the others the address the ring tells. All nodes listen on the first contact node's port.
 #[derive(Debug, Clone)]
 pub struct CassandraTls {
     /// PEM file of the authorities to trust.

@@ -14,7 +14,10 @@ use scylla::{
 };
 use secrecy::ExposeSecret;
 
-use super::config::{CassandraConfig, CassandraConfigError};
+use super::{
+    config::{CassandraConfig, CassandraConfigError},
+    tls::Tunnels,
+};
 
 /// Between two looks whether all nodes have a schema change; the driver's 200 ms would dominate a migration.
 const AGREEMENT_INTERVAL: std::time::Duration = std::time::Duration::from_millis(25);
@@ -145,8 +148,8 @@ pub(super) async fn session(config: &CassandraConfig) -> Result<Session, Cassand
         .load_balancing_policy(policy)
         .request_timeout(Some(config.money_timeout))
         .build();
-    let mut builder = SessionBuilder::new()
-        .known_nodes(&config.nodes)
+    let (builder, tunnels) = reach(SessionBuilder::new(), config).await?;
+    let mut builder = builder
         .default_execution_profile_handle(profile.into_handle())
         .pool_size(PoolSize::PerHost(config.connections_per_node))
         .connection_timeout(config.connect_timeout)
@@ -158,13 +161,34 @@ pub(super) async fn session(config: &CassandraConfig) -> Result<Session, Cassand
         builder = builder.user(login.user.clone(), login.password.expose_secret());
     }
     // The driver bounds the connection, but not a node that accepts it and then keeps silent.
-    let building = tokio::time::timeout(config.call_timeout, builder.build()).await;
-    let session = match building {
-        Ok(built) => built.map_err(|error| not_opened(config, error))?,
-        Err(overdue) => return Err(unreachable(config, overdue)),
-    };
+    let built = tokio::time::timeout(config.call_timeout, builder.build()).await;
+    let session = built.map_or_else(
+        |overdue| Err(unreachable(config, overdue)),
+        |built| {
+            built.map_err(|error| match tunnels.and_then(|tunnels| tunnels.trouble()) {
+                Some(trouble) => unreachable(config, trouble),
+                None => not_opened(config, error),
+            })
+        },
+    )?;
     check_datacenter(config, &session)?;
     Ok(session)
+}
+
+/// Names the contact nodes: themselves, or with TLS what leads to them.
+async fn reach(
+    builder: SessionBuilder,
+    config: &CassandraConfig,
+) -> Result<(SessionBuilder, Option<Arc<Tunnels>>), CassandraConnectError> {
+    let Some(tls) = &config.tls else { return Ok((builder.known_nodes(&config.nodes), None)) };
+    let tunnels = Arc::new(Tunnels::new(tls, &config.nodes)?);
+    let mut contacts = Vec::with_capacity(config.nodes.len());
+    for node in &config.nodes {
+        contacts.push(tunnels.to_contact(node).await.map_err(|error| unreachable(config, error))?);
+    }
+    // The shard-aware port of ScyllaDB is another one than the tunnels lead to.
+    let builder = builder.known_nodes_addr(contacts).disallow_shard_aware_port(true);
+    Ok((builder.address_translator(Arc::clone(&tunnels) as _), Some(tunnels)))
 }
 
 fn not_opened(config: &CassandraConfig, error: NewSessionError) -> CassandraConnectError {

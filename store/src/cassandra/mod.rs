@@ -22,6 +22,7 @@ mod ring;
 mod rows;
 mod schema;
 mod statements;
+mod tls;
 
 use std::sync::Arc;
 

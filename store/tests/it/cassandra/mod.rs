@@ -9,6 +9,7 @@
 mod faults;
 mod ring;
 mod schema;
+mod tls;
 
 use std::sync::Arc;
 
