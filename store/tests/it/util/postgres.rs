@@ -24,6 +24,10 @@ const EMPTY: &str = "
     DELETE FROM idempotency_keys; DELETE FROM mails; DELETE FROM refunds; DELETE FROM orders; DELETE FROM products;
     DELETE FROM api_keys; DELETE FROM merchants";
 
+/// No test cuts the server's power, so commits need not wait for the disk.
+const UNHURRIED: &str = "
+    DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off', current_database()); END $$";
+
 static FREE: Mutex<Vec<Scratch>> = Mutex::new(Vec::new());
 
 /// A migrated, empty database; given back at the test's end.
@@ -61,6 +65,7 @@ impl Lent {
 pub(crate) async fn migrated() -> Scratch {
     let database = Scratch::create().await;
     PostgresOrders::migrate(&database.config(), Ambient::system()).await.expect("migrates");
+    pool(&database).await.execute(UNHURRIED).await.expect("sets");
     database
 }
 
