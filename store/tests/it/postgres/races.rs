@@ -10,7 +10,7 @@ use base::Ambient;
 use futures::future::join_all;
 use store::{
     domain::OrderId,
-    orders::{Orders, Placement},
+    orders::Placement,
     outbox::{Outbox, OutboxBody, OutboxMessage},
 };
 use tokio::task::JoinSet;
