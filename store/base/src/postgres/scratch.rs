@@ -32,15 +32,6 @@ pub struct Scratch {
 impl Scratch {
     /// Creates an empty database.
     pub async fn create() -> Self {
-        Self::like("template1").await
-    }
-
-    /// Creates a copy of one that nobody is connected to: cheaper than migrating each test's own.
-    pub async fn copy_of(template: &Self) -> Self {
-        Self::like(&template.name).await
-    }
-
-    async fn like(template: &str) -> Self {
         static SWEPT: OnceCell<()> = OnceCell::const_new();
         let ambient = Ambient::system();
         let now_ms = ambient.now().as_millisecond();
