@@ -2,7 +2,7 @@
 //!
 //! Guarantees: claims of several processes never overlap and do not wait for each other; every method may be repeated
 //! after an error, also after one that leaves open whether it took effect: writes are keyed by the job, and a claim
-//! whose answer was lost lapses. Read on in [`schedule`], where the claims are.
+//! whose answer was lost lapses. Read on in `schedule`, where the claims are.
 
 mod control;
 mod keys;

@@ -2,7 +2,7 @@
 //!
 //! Guarantees: a batch is one statement; listings walk an index in its order; expiry drops whole days
 //! ([`RecordStore::expiry_grain`]) and deletes no row. Partitions are made ahead of time, when the store is opened and
-//! whenever something is expired, and at need by whoever writes. Read on in [`partitions`].
+//! whenever something is expired, and at need by whoever writes. Read on in `partitions`.
 
 mod partitions;
 mod row;

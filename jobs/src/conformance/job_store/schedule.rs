@@ -35,7 +35,7 @@ pub async fn a_job_reads_back_whole(h: &impl StoreHarness) {
         first_failed_at: Some(noon() - seconds(60)),
         ..job()
     };
-    schedule(&*store, &[whole.clone()]).await;
+    schedule(&*store, std::slice::from_ref(&whole)).await;
     let found = second.find(whole.envelope.id).await.expect("finds").expect("there");
     let json = |job: &ScheduledJob| serde_json::to_string(&job.envelope).expect("JSON");
     assert_eq!(json(&found), json(&whole));
@@ -60,7 +60,7 @@ pub async fn scheduling_again_replaces(h: &impl StoreHarness) {
     let first = job();
     schedule(&*store, &[first.clone(), job()]).await;
     let moved = ScheduledJob { due_at: noon() + seconds(60), crashes: 1, ..first };
-    schedule(&*store, &[moved.clone()]).await;
+    schedule(&*store, std::slice::from_ref(&moved)).await;
     let found = store.find(moved.envelope.id).await.expect("finds").expect("there");
     assert_eq!((found.due_at, found.crashes), (noon() + seconds(60), 1));
     assert_eq!(store.scheduled_count(QUEUE).await.expect("counts"), 2);
@@ -95,7 +95,7 @@ pub async fn listing_pages_and_filters(h: &impl StoreHarness) {
     let store = h.store();
     let mut jobs: Vec<ScheduledJob> = (0..30).map(|n| job_in(["letters", QUEUE][n % 2])).collect();
     for job in jobs.iter_mut().step_by(3) {
-        job.envelope.kind = "weigh_parcel".to_owned();
+        "weigh_parcel".clone_into(&mut job.envelope.kind);
     }
     schedule(&*store, &jobs).await;
     let (queue, kind) = (Some(QUEUE.to_owned()), Some("weigh_parcel".to_owned()));
