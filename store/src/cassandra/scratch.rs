@@ -34,7 +34,7 @@ impl Keyspace {
             return None;
         };
         let keyspace = Self { config: config(nodes.split(',')) };
-        SWEPT.get_or_init(|| sweep(&keyspace.config.nodes)).await;
+        SWEPT.get_or_init(|| sweep(&keyspace.config.nodes, LEFTOVER_AFTER_MS)).await;
         Some(keyspace)
     }
 
@@ -85,7 +85,8 @@ async fn session(nodes: &[String]) -> Session {
     builder.schema_agreement_interval(Duration::from_millis(25)).build().await.expect("connects")
 }
 
-async fn sweep(nodes: &[String]) {
+/// Drops keyspaces of tests that are older than this.
+pub async fn sweep(nodes: &[String], older_than_ms: i64) {
     let session = session(nodes).await;
     let now = Ambient::system().now().as_millisecond();
     let rows = session.query_unpaged("SELECT keyspace_name FROM system_schema.keyspaces", ()).await;
@@ -93,7 +94,7 @@ async fn sweep(nodes: &[String]) {
     for row in rows.rows::<(String,)>().expect("names") {
         let (name,) = row.expect("a name");
         let made = name.strip_prefix(PREFIX).and_then(|rest| rest.split('_').next()?.parse::<i64>().ok());
-        if made.is_some_and(|made| made < now - LEFTOVER_AFTER_MS) {
+        if made.is_some_and(|made| made < now - older_than_ms) {
             drop_keyspace(&session, &name).await;
         }
     }

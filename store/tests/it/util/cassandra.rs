@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use store::PaymentStore;
-pub(crate) use store::cassandra::scratch::{Keyspace, config};
+pub(crate) use store::cassandra::scratch::{Keyspace, config, sweep};
 use tokio::sync::Mutex;
 
 /// An opener for the suite.
