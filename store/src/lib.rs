@@ -5,6 +5,7 @@
 //!
 //! Start with [`orders::OrderStore`] and [`payments::PaymentStore`]; the types are in [`domain`].
 
+pub mod cache;
 pub mod catalog;
 #[cfg(feature = "conformance")]
 #[doc(hidden)]

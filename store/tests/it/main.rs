@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "a failing test says so; helpers are not seen as tests")]
 
+mod cache;
 mod postgres;
 mod sqlite_orders;
 mod sqlite_payments;

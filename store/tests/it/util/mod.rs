@@ -1,6 +1,8 @@
 //! Vocabulary: an *opener* gives an empty store in a folder of its own; the folder goes when its guard does.
 
 pub(crate) mod postgres;
+pub(crate) mod proxy;
+pub(crate) mod redis;
 
 use std::sync::Arc;
 
