@@ -10,13 +10,13 @@ use std::{
     collections::HashSet,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use async_trait::async_trait;
-use base::Ambient;
+use base::{Ambient, Timestamp};
 use futures::future::join_all;
 use redis::Script;
 
@@ -62,8 +62,8 @@ pub(super) struct Inner {
     pub(super) server: RedisServer,
     pub(super) near: MemoryCache,
     pub(super) ambient: Ambient,
-    /// Whether invalidations of other processes arrive.
-    pub(super) hears: AtomicBool,
+    /// Since when invalidations of other processes do not arrive, in milliseconds; zero when they do.
+    deaf_since_ms: AtomicI64,
     pending: Mutex<HashSet<CacheKey>>,
     scripts: Scripts,
     shared_hits: AtomicU64,
@@ -88,8 +88,7 @@ impl RedisCache {
         let inner = Arc::new(Inner {
             server,
             near: MemoryCache::new(near, ambient.clone()),
-            ambient,
-            hears: AtomicBool::new(false),
+            deaf_since_ms: AtomicI64::new(ambient.now().as_millisecond()),
             pending: Mutex::default(),
             scripts: Scripts {
                 look: Script::new(LOOK),
@@ -98,6 +97,7 @@ impl RedisCache {
             },
             shared_hits: AtomicU64::new(0),
             loads: AtomicU64::new(0),
+            ambient,
         });
         tokio::spawn(listener::run(Arc::downgrade(&inner)));
         Self { inner }
@@ -134,7 +134,21 @@ impl Inner {
     }
 
     fn near_ttl(&self) -> Duration {
-        if self.hears.load(Ordering::Acquire) { NEAR_TTL } else { DEAF_TTL }
+        if self.deaf_since_ms.load(Ordering::Acquire) == 0 { NEAR_TTL } else { DEAF_TTL }
+    }
+
+    /// From now on invalidations arrive; what was missed before is in nobody's memory any more.
+    pub(super) fn hears(&self) {
+        self.near.forget_all();
+        self.deaf_since_ms.store(0, Ordering::Release);
+    }
+
+    /// From now on none arrive.
+    pub(super) fn is_deaf(&self) {
+        let now = self.ambient.now().as_millisecond();
+        if self.deaf_since_ms.compare_exchange(0, now, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            self.near.forget_all();
+        }
     }
 
     async fn look(&self, key: &CacheKey) -> Result<Look, Trouble> {
@@ -228,7 +242,14 @@ impl Cache for RedisCache {
     }
 
     fn health(&self) -> Health {
-        self.inner.link().health()
+        let deaf_since = self.inner.deaf_since_ms.load(Ordering::Acquire);
+        match self.inner.link().health() {
+            Health::Up if deaf_since != 0 => Health::Down {
+                since: Timestamp::from_millisecond(deaf_since).unwrap_or(Timestamp::UNIX_EPOCH),
+                detail: "changes made by other processes are not heard of".to_owned(),
+            },
+            of_link => of_link,
+        }
     }
 
     fn stats(&self) -> CacheStats {

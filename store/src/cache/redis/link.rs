@@ -1,7 +1,7 @@
 //! The connection, and whether it is well.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
@@ -10,12 +10,13 @@ use redis::{
     Client, Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, ScriptInvocation, ServerErrorKind,
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
-use tokio::time::{Instant, timeout};
+use tokio::time::{sleep, timeout};
 
 use crate::cache::Health;
 
-/// While the server is away: how often a question is used to find out whether it is back.
+/// While the server is away: how often to find out whether it is back.
 const TRY_EVERY: Duration = Duration::from_millis(250);
+const NO_ANSWER: &str = "no answer in time";
 
 pub(super) struct Link {
     client: Client,
@@ -23,12 +24,13 @@ pub(super) struct Link {
     connect_timeout: Duration,
     ambient: Ambient,
     state: Mutex<State>,
+    /// For the task that mends it.
+    me: Weak<Self>,
 }
 
 struct State {
     manager: ConnectionManager,
     trouble: Option<Trouble>,
-    try_at: Instant,
 }
 
 /// The server does not answer.
@@ -44,10 +46,17 @@ impl Link {
         command_timeout: Duration,
         connect_timeout: Duration,
         ambient: Ambient,
-    ) -> RedisResult<Self> {
+    ) -> RedisResult<Arc<Self>> {
         let manager = manager(&client, command_timeout, connect_timeout)?;
-        let state = State { manager, trouble: None, try_at: Instant::now() };
-        Ok(Self { client, command_timeout, connect_timeout, ambient, state: Mutex::new(state) })
+        let state = Mutex::new(State { manager, trouble: None });
+        Ok(Arc::new_cyclic(|me| Self {
+            client,
+            command_timeout,
+            connect_timeout,
+            ambient,
+            state,
+            me: Weak::clone(me),
+        }))
     }
 
     pub(super) fn client(&self) -> &Client {
@@ -76,35 +85,41 @@ impl Link {
         }
     }
 
-    /// Reports trouble, once; also for the listener's connection, which notices first.
+    /// Reports trouble, once, and begins to look for its end; also for the listener, which may notice first.
     pub(super) fn fail(&self, detail: String) -> Trouble {
         let mut state = self.state();
-        state.try_at = Instant::now() + TRY_EVERY;
         if let Some(known) = &state.trouble {
-            return Trouble { since: known.since, detail };
+            return known.clone();
         }
         tracing::warn!(detail, "redis does not answer");
         let trouble = Trouble { since: self.ambient.now(), detail };
         state.trouble = Some(trouble.clone());
+        tokio::spawn(mend(Weak::clone(&self.me)));
         trouble
     }
 
-    /// The connection to ask on; while there is trouble, a new one for who tries next and none for the others.
+    /// The connection to ask on; none while there is trouble.
     fn connection(&self) -> Result<ConnectionManager, Trouble> {
+        let state = self.state();
+        state.trouble.clone().map_or_else(|| Ok(state.manager.clone()), Err)
+    }
+
+    /// Tries a new connection; the old one may be half dead, and a manager does not give up one on which the answers
+    /// merely time out.
+    async fn try_anew(&self) -> Result<(), String> {
+        let fresh = manager(&self.client, self.command_timeout, self.connect_timeout);
+        let fresh = fresh.map_err(|error| error.to_string())?;
+        let ping = redis::cmd("PING");
+        match timeout(self.patience(), ping.query_async::<redis::Value>(&mut fresh.clone())).await {
+            Err(_) => return Err(NO_ANSWER.to_owned()),
+            Ok(answer) => answer.map_err(|error| error.to_string())?,
+        };
         let mut state = self.state();
-        let Some(trouble) = &state.trouble else { return Ok(state.manager.clone()) };
-        if Instant::now() < state.try_at {
-            return Err(trouble.clone());
+        state.manager = fresh;
+        if let Some(trouble) = state.trouble.take() {
+            tracing::info!(since = %trouble.since, "redis answers again");
         }
-        // The manager itself does not give up a connection on which the answers merely time out.
-        match manager(&self.client, self.command_timeout, self.connect_timeout) {
-            Ok(fresh) => {
-                state.try_at = Instant::now() + TRY_EVERY;
-                state.manager = fresh;
-                Ok(state.manager.clone())
-            }
-            Err(error) => Err(Trouble { since: trouble.since, detail: error.to_string() }),
-        }
+        Ok(())
     }
 
     fn patience(&self) -> Duration {
@@ -113,28 +128,34 @@ impl Link {
 
     fn judge<T>(&self, answer: Result<RedisResult<T>, tokio::time::error::Elapsed>) -> Result<T, Trouble> {
         match answer {
-            Ok(Ok(value)) => {
-                self.succeed();
-                Ok(value)
-            }
+            Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) if is_about_one_question(&error) => {
                 tracing::error!(%error, "redis refuses a question");
                 Err(Trouble { since: self.ambient.now(), detail: error.to_string() })
             }
             Ok(Err(error)) => Err(self.fail(error.to_string())),
-            Err(_) => Err(self.fail("no answer in time".to_owned())),
-        }
-    }
-
-    fn succeed(&self) {
-        let ended = self.state().trouble.take();
-        if let Some(trouble) = ended {
-            tracing::info!(since = %trouble.since, "redis answers again");
+            Err(_) => Err(self.fail(NO_ANSWER.to_owned())),
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tries until the server answers or the link is gone. On its own, so that nobody who asks has to wait for a try.
+async fn mend(link: Weak<Link>) {
+    loop {
+        sleep(TRY_EVERY).await;
+        let Some(link) = link.upgrade() else { return };
+        match link.try_anew().await {
+            Ok(()) => return,
+            Err(detail) => {
+                if let Some(trouble) = &mut link.state().trouble {
+                    trouble.detail = detail;
+                }
+            }
+        }
     }
 }
 

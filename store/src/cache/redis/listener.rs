@@ -3,10 +3,7 @@
 //! Whoever subscribes anew may have missed something, so memory is emptied then. A connection that looks alive but
 //! brings nothing is found out by asking it for a sign of life.
 
-use std::{
-    sync::{Weak, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Weak, time::Duration};
 
 use futures::StreamExt;
 use redis::{
@@ -32,8 +29,7 @@ pub(super) async fn run(cache: Weak<Inner>) {
         let pause = inner.ambient.jitter(PAUSE_MAX);
         let subscribed = subscribe(&inner).await;
         if subscribed.is_ok() {
-            inner.near.forget_all();
-            inner.hears.store(true, Ordering::Release);
+            inner.hears();
         }
         drop(inner);
         let ended = match subscribed {
@@ -41,9 +37,7 @@ pub(super) async fn run(cache: Weak<Inner>) {
             Err(detail) => Some(detail),
         };
         let (Some(inner), Some(detail)) = (cache.upgrade(), ended) else { return };
-        if inner.hears.swap(false, Ordering::AcqRel) {
-            inner.near.forget_all();
-        }
+        inner.is_deaf();
         inner.link().fail(detail);
         drop(inner);
         sleep(pause).await;

@@ -1,8 +1,8 @@
 //! Redis: one multiplexed connection for all that a process asks, and what to do while there is none.
 //!
-//! Guarantees: starting needs no server; each question ends within the timeouts; while the server is away only one
-//! question in a quarter of a second is tried and the others are answered at once; trouble is reported once when it
-//! begins and once when it ends. Does not repeat a question: it may have been carried out.
+//! Guarantees: starting needs no server; each question ends within the timeouts; while the server is away nobody
+//! waits for it, a task of its own tries every quarter of a second; trouble is reported once when it begins and once
+//! when it ends. Does not repeat a question: it may have been carried out.
 
 mod cache;
 mod limits;
@@ -66,13 +66,10 @@ impl RedisServer {
         // The parser's error may quote the address, which holds the password.
         let client = redis::Client::open(config.url.expose_secret()).map_err(|_| RedisAddressError)?;
         let link = Link::new(client, config.command_timeout, config.connect_timeout, ambient);
-        Ok(Self {
-            link: Arc::new(link.map_err(|_| RedisAddressError)?),
-            prefix: config.prefix.as_str().into(),
-        })
+        Ok(Self { link: link.map_err(|_| RedisAddressError)?, prefix: config.prefix.as_str().into() })
     }
 
-    /// Whether the last question was answered.
+    /// Whether it answers, as far as is known.
     pub fn health(&self) -> Health {
         self.link.health()
     }

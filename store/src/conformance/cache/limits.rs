@@ -8,7 +8,7 @@ use crate::{
     conformance::race,
 };
 
-const HOURLY: Quota = Quota { interval: Duration::from_secs(3600), burst: 3 };
+const HOURLY: Quota = Quota { interval: Duration::from_hours(1), burst: 3 };
 
 async fn check(limits: &dyn RateLimits, key: &str, quota: &Quota) -> Decision {
     limits.check(key, quota).await.expect("answers")
@@ -32,7 +32,7 @@ pub async fn the_time_to_come_again_is_told(limits: SharedLimits) {
         check(&*limits, "again", &HOURLY).await;
     }
     let told = check(&*limits, "again", &HOURLY).await;
-    let due = Duration::from_secs(3540)..=Duration::from_secs(3600);
+    let due = Duration::from_mins(59)..=Duration::from_hours(1);
     assert!(!told.allowed && told.remaining == 0 && due.contains(&told.retry_after), "{told:?}");
     let soon = Quota { interval: Duration::from_millis(200), burst: 1 };
     check(&*limits, "soon", &soon).await;

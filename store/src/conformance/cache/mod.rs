@@ -92,8 +92,8 @@ pub(super) async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl 
 const PRODUCTS: Namespace = Namespace {
     name: "products",
     version: 1,
-    ttl: Duration::from_secs(60),
-    negative_ttl: Duration::from_secs(60),
+    ttl: Duration::from_mins(1),
+    negative_ttl: Duration::from_mins(1),
 };
 
 type SharedSessions = Arc<dyn Sessions>;

@@ -8,7 +8,7 @@ use crate::{
     conformance::race,
 };
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 const SHORT: Duration = Duration::from_millis(200);
 
 fn key(id: &str) -> SessionKey {

@@ -45,8 +45,8 @@ mod local {
 const PAGES: Namespace = Namespace {
     name: "pages",
     version: 1,
-    ttl: Duration::from_secs(60),
-    negative_ttl: Duration::from_secs(60),
+    ttl: Duration::from_mins(1),
+    negative_ttl: Duration::from_mins(1),
 };
 
 #[tokio::test]
@@ -66,7 +66,7 @@ async fn a_session_survives_a_restart_and_a_closed_file_says_so() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let key = SessionKey::new("cart", "1");
     let first = open_file(&folder).await;
-    first.put(&key, b"two books", Duration::from_secs(60)).await.expect("writes");
+    first.put(&key, b"two books", Duration::from_mins(1)).await.expect("writes");
     first.close().await;
     let closed = first.get(&key).await;
     assert!(matches!(closed, Err(SessionError::Unavailable { .. })), "{closed:?}");

@@ -6,13 +6,16 @@ use base::Ambient;
 use futures::FutureExt;
 use store::{
     cache::{
-        Cache, Limits, LocalLimits, MemoryConfig, Namespace, Quota, RateLimits, RedisCache, RedisLimits,
+        Cache, Health, Limits, LocalLimits, MemoryConfig, Namespace, Quota, RateLimits, RedisCache, RedisLimits,
         RedisSessions, SessionKey, Sessions, fetch,
     },
     conformance::cache::Caches,
 };
 
-use crate::util::redis::{Corner, skipped};
+use crate::util::{
+    redis::{Corner, skipped},
+    until,
+};
 
 fn open_one(corner: &Corner) -> RedisCache {
     RedisCache::new(corner.server(), MemoryConfig::default(), Ambient::system())
@@ -23,7 +26,10 @@ async fn open_caches() -> Option<(Caches, Corner)> {
         return None;
     }
     let corner = Corner::create().await;
-    let caches = Caches { here: Arc::new(open_one(&corner)), there: Some(Arc::new(open_one(&corner))) };
+    let (here, there) = (open_one(&corner), open_one(&corner));
+    // Until it hears of changes a cache forgets what it read before.
+    until("both hear", || async { [&here, &there].iter().all(|cache| cache.health() == Health::Up) }).await;
+    let caches = Caches { here: Arc::new(here), there: Some(Arc::new(there)) };
     Some((caches, corner))
 }
 
@@ -58,8 +64,8 @@ mod limits {
 const PAGES: Namespace = Namespace {
     name: "pages",
     version: 1,
-    ttl: Duration::from_secs(60),
-    negative_ttl: Duration::from_secs(60),
+    ttl: Duration::from_mins(1),
+    negative_ttl: Duration::from_mins(1),
 };
 
 #[tokio::test]
@@ -73,8 +79,8 @@ async fn every_key_runs_out() {
     fetch(&cache, &PAGES, "a", load).await.expect("reads");
     cache.invalidate(&[PAGES.key("b")]).await;
     let sessions = RedisSessions::new(corner.server(), Ambient::system());
-    sessions.put(&SessionKey::new("cart", 1), b"c", Duration::from_secs(60)).await.expect("writes");
-    sessions.replace(&SessionKey::new("cart", 2), None, b"c", Duration::from_secs(60)).await.expect("writes");
+    sessions.put(&SessionKey::new("cart", 1), b"c", Duration::from_mins(1)).await.expect("writes");
+    sessions.replace(&SessionKey::new("cart", 2), None, b"c", Duration::from_mins(1)).await.expect("writes");
     let quota = Quota::per_second(1, 60);
     RedisLimits::new(corner.server()).check("key", &quota).await.expect("answers");
     let keys = corner.keys().await;
@@ -111,7 +117,7 @@ async fn two_processes_share_one_promise() {
     let corner = Corner::create().await;
     let limits = || Limits::new(RedisLimits::new(corner.server()), LocalLimits::new(10, Ambient::system()));
     let (here, there) = (limits(), limits());
-    let quota = Quota { interval: Duration::from_secs(3600), burst: 4 };
+    let quota = Quota { interval: Duration::from_hours(1), burst: 4 };
     let mut allowed = Vec::new();
     for _ in 0..3 {
         allowed.push(here.check("k", &quota).await.allowed);
