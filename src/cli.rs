@@ -54,7 +54,7 @@ pub(crate) enum Command {
     Scheduler(HealthArgs),
     /// Run the sandbox payment provider alone, for trying out roles started apart
     Sandbox(SandboxArgs),
-    /// Bring queues of an earlier release into today's shape, with their jobs; stop their workers first
+    /// Bring the schemas of the configured servers up to date
     Migrate(MigrateArgs),
     /// Look at queues and jobs, without side effects
     #[command(subcommand)]
@@ -116,9 +116,18 @@ pub(crate) struct SandboxArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct MigrateArgs {
-    /// Only this queue, instead of all of [workers]
-    #[arg(long)]
+    /// Instead, give this queue of an earlier release today's shape and keep its jobs; stop its workers first
+    #[arg(long, conflicts_with = "demo_shop")]
     pub(crate) queue: Option<String>,
+    /// Afterwards, fill a demo merchant's shop and print its keys
+    #[arg(long)]
+    pub(crate) demo_shop: bool,
+    /// The demo merchant's publishable key, `owk_pub_…`
+    #[arg(long, env = "ORDERWORKS_PUB_KEY", value_name = "KEY", hide_env_values = true)]
+    pub(crate) pub_key: Option<String>,
+    /// The demo merchant's secret key, `owk_sec_…`
+    #[arg(long, env = "ORDERWORKS_SEC_KEY", value_name = "KEY", hide_env_values = true)]
+    pub(crate) sec_key: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,39 +1,55 @@
 //! Which engine stands behind which contract, from the configuration.
 //!
-//! Guarantees: with the queue in a file, two servers never share a folder (an exclusive lock, released by the kernel
-//! when its holder dies); looking at a folder creates nothing. Does not start anything, see [`crate::roles`].
+//! Guarantees: a process opens only what its roles need; a server that is away is no reason not to start, what waiting
+//! cannot mend (a wrong password, a schema that was never made) is; with the queue in a file, two servers never share a
+//! folder (an exclusive lock, released by the kernel when its holder dies); looking at a folder creates nothing.
+//! Does not start anything, see [`crate::roles`].
 
-use std::{
-    fs::{self, File, TryLockError},
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+mod files;
+mod servers;
+
+use std::{fs, path::PathBuf, sync::Arc};
 
 use anyhow::{Context, bail};
 use base::Ambient;
-use jobs::{
-    Engine,
-    job_store::SqliteJobStore,
-    rabbitmq::{RabbitEngine, RabbitServer},
-    records::RecordStore,
-    sqlite::{SqliteEngine, SqliteRecords},
-};
-use secrecy::ExposeSecret;
-use store::{
-    OrderStore, PaymentStore,
-    sqlite::{SqliteOrders, SqlitePayments},
-};
+use jobs::{Engine, records::RecordStore, sqlite::SqliteEngine};
+use store::{OrderStore, PaymentStore, partitions::Partitions, sqlite::SqliteOrders};
 
-use crate::config::{Config, QueueEngine};
+use crate::config::{Config, OrderEngine, PaymentEngine, QueueEngine};
 
-/// Everything a role may need, opened.
+/// What a process does, and so what it needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Api,
+    Worker,
+    Relay,
+    Scheduler,
+}
+
+impl Role {
+    pub(crate) const ALL: [Self; 4] = [Self::Api, Self::Worker, Self::Relay, Self::Scheduler];
+
+    fn needs_queue(self) -> bool {
+        matches!(self, Self::Worker | Self::Relay)
+    }
+
+    fn needs_payments(self) -> bool {
+        matches!(self, Self::Api | Self::Worker)
+    }
+}
+
+/// What the roles of a process may need, opened.
 pub(crate) struct Engines {
-    pub(crate) orders: Arc<dyn OrderStore>,
-    pub(crate) payments: Arc<dyn PaymentStore>,
-    pub(crate) jobs: Jobs,
+    /// A handle for each role: with a server, a pool of connections of its own.
+    orders: Vec<(Role, Arc<dyn OrderStore>)>,
+    payments: Option<Arc<dyn PaymentStore>>,
+    queue: Option<Arc<dyn Engine>>,
+    pub(crate) records: Arc<dyn RecordStore>,
+    /// Where the order store has any.
+    pub(crate) partitions: Option<Arc<dyn Partitions>>,
     pub(crate) folder: PathBuf,
     /// Held as long as this lives.
-    _lock: Option<File>,
+    _lock: Option<fs::File>,
 }
 
 /// The queue and what is known of finished attempts.
@@ -46,32 +62,36 @@ pub(crate) struct Jobs {
 impl Engines {
     /// Opens what the configuration names, creating and migrating files where needed. `name` is how servers see this
     /// process.
-    pub(crate) async fn open(config: &Config, name: &str, ambient: &Ambient) -> anyhow::Result<Self> {
+    pub(crate) async fn open(
+        config: &Config,
+        name: &str,
+        ambient: &Ambient,
+        roles: &[Role],
+    ) -> anyhow::Result<Self> {
         let folder = &config.data.folder;
-        let writable = || format!("the data folder {} cannot be used", folder.display());
-        fs::create_dir_all(folder).with_context(writable)?;
-        let (jobs, lock) = match config.engines.queue {
-            QueueEngine::Sqlite => {
-                let lock = lock(folder)?;
-                let queue = SqliteEngine::open(&queue_file(folder), ambient.clone()).await?;
-                // The lock is ours, so whoever holds leases in this file is dead: no need to wait for them to run out.
-                let orphans = queue.recover_orphans().await?;
-                if orphans > 0 {
-                    tracing::info!(jobs = orphans, "took back jobs of a process that died");
-                }
-                (Jobs::of_file(queue), Some(lock))
-            }
-            QueueEngine::RabbitMq => (rabbit(config, name, ambient).await?, None),
+        files::make_folder(folder)?;
+        let lock = (config.engines.queue == QueueEngine::Sqlite).then(|| files::lock(folder)).transpose()?;
+        let (orders, partitions) = open_orders(config, name, ambient, roles).await?;
+        let payments = match roles.iter().any(|role| role.needs_payments()) {
+            true => Some(open_payments(config, ambient).await?),
+            false => None,
         };
-        let orders = SqliteOrders::open(&folder.join("orders.db"), ambient.clone()).await?;
-        let payments = SqlitePayments::open(&folder.join("payments.db"), ambient.clone()).await?;
-        Ok(Self {
-            orders: Arc::new(orders),
-            payments: Arc::new(payments),
-            jobs,
-            folder: folder.clone(),
-            _lock: lock,
-        })
+        let (queue, records) = open_jobs(config, name, ambient, roles).await?;
+        Ok(Self { orders, payments, queue, records, partitions, folder: folder.clone(), _lock: lock })
+    }
+
+    /// The order store, as this role uses it.
+    pub(crate) fn orders(&self, role: Role) -> anyhow::Result<Arc<dyn OrderStore>> {
+        let found = self.orders.iter().find(|(of, _)| *of == role);
+        found.map(|(_, store)| Arc::clone(store)).context("the order store was not opened for this role")
+    }
+
+    pub(crate) fn payments(&self) -> anyhow::Result<Arc<dyn PaymentStore>> {
+        self.payments.clone().context("the payment store was not opened")
+    }
+
+    pub(crate) fn queue(&self) -> anyhow::Result<Arc<dyn Engine>> {
+        self.queue.clone().context("the queue was not opened")
     }
 }
 
@@ -81,51 +101,78 @@ impl Jobs {
         let ambient = Ambient::system();
         let folder = &config.data.folder;
         match config.engines.queue {
-            QueueEngine::Sqlite if !queue_file(folder).exists() => bail!(
+            QueueEngine::Sqlite if !files::queue(folder).exists() => bail!(
                 "there is no data in {}: start `orderworks dev` there first, or choose another --data",
                 folder.display()
             ),
-            QueueEngine::Sqlite => Ok(Self::of_file(SqliteEngine::open(&queue_file(folder), ambient).await?)),
+            QueueEngine::Sqlite => {
+                let queue = SqliteEngine::open(&files::queue(folder), ambient).await?;
+                Ok(Self { records: Arc::new(queue.records()), queue: Arc::new(queue) })
+            }
             QueueEngine::RabbitMq => {
                 let name = format!("orderworks control {}", std::process::id());
-                rabbit(config, &name, &ambient).await
+                let stores = servers::job_stores(config, &name, &ambient).await?;
+                let queue = servers::rabbit(config, &name, &ambient, stores.jobs)?;
+                Ok(Self { queue, records: stores.records })
             }
         }
     }
+}
 
-    fn of_file(queue: SqliteEngine) -> Self {
-        Self { records: Arc::new(queue.records()), queue: Arc::new(queue) }
+pub(crate) use servers::migrate;
+
+type Orders = (Vec<(Role, Arc<dyn OrderStore>)>, Option<Arc<dyn Partitions>>);
+
+async fn open_orders(
+    config: &Config,
+    name: &str,
+    ambient: &Ambient,
+    roles: &[Role],
+) -> anyhow::Result<Orders> {
+    let mut opened: Vec<(Role, Arc<dyn OrderStore>)> = Vec::with_capacity(roles.len());
+    match config.engines.orders {
+        OrderEngine::Sqlite => {
+            let file = config.data.folder.join("orders.db");
+            let store: Arc<dyn OrderStore> = Arc::new(SqliteOrders::open(&file, ambient.clone()).await?);
+            opened.extend(roles.iter().map(|role| (*role, Arc::clone(&store))));
+            Ok((opened, None))
+        }
+        OrderEngine::Postgres => {
+            let mut partitions = None;
+            for role in roles {
+                let store = servers::orders(config, name, ambient, *role).await?;
+                partitions = Some(Arc::new(store.clone()) as Arc<dyn Partitions>);
+                opened.push((*role, Arc::new(store)));
+            }
+            Ok((opened, partitions))
+        }
     }
 }
 
-/// The broker, and beside it in the data folder what a broker cannot keep.
-async fn rabbit(config: &Config, name: &str, ambient: &Ambient) -> anyhow::Result<Jobs> {
-    let folder = &config.data.folder;
-    let store = Arc::new(SqliteJobStore::open(&folder.join("jobs.db"), ambient.clone()).await?);
-    let records = SqliteRecords::open(&folder.join("records.db")).await?;
-    let ca_pem = config.rabbitmq.ca_file.as_deref().map(read_certificates).transpose()?;
-    let server = RabbitServer { url: config.rabbitmq.url.expose_secret(), ca_pem: ca_pem.as_deref() };
-    let queue = RabbitEngine::new(server, name, store, ambient.clone())?;
-    Ok(Jobs { queue: Arc::new(queue), records: Arc::new(records) })
-}
-
-fn read_certificates(file: &Path) -> anyhow::Result<String> {
-    fs::read_to_string(file).with_context(|| format!("cannot read the certificates in {}", file.display()))
-}
-
-fn lock(folder: &Path) -> anyhow::Result<File> {
-    let writable = || format!("the data folder {} cannot be used", folder.display());
-    let lock = File::create(folder.join("orderworks.lock")).with_context(writable)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => bail!(
-            "another orderworks process runs over {}; stop it or choose another --data",
-            folder.display()
-        ),
-        Err(TryLockError::Error(error)) => Err(error).with_context(writable),
+async fn open_payments(config: &Config, ambient: &Ambient) -> anyhow::Result<Arc<dyn PaymentStore>> {
+    match config.engines.payments {
+        PaymentEngine::Sqlite => files::payments(&config.data.folder, ambient).await,
+        PaymentEngine::Cassandra => servers::payments(config, ambient).await,
     }
 }
 
-fn queue_file(folder: &Path) -> PathBuf {
-    folder.join("queue.db")
+async fn open_jobs(
+    config: &Config,
+    name: &str,
+    ambient: &Ambient,
+    roles: &[Role],
+) -> anyhow::Result<(Option<Arc<dyn Engine>>, Arc<dyn RecordStore>)> {
+    let needed = roles.iter().any(|role| role.needs_queue());
+    match config.engines.queue {
+        QueueEngine::Sqlite => {
+            let queue = files::open_queue(&config.data.folder, ambient).await?;
+            let records = Arc::new(queue.records());
+            Ok((Some(Arc::new(queue)), records))
+        }
+        QueueEngine::RabbitMq => {
+            let stores = servers::job_stores(config, name, ambient).await?;
+            let queue = needed.then(|| servers::rabbit(config, name, ambient, stores.jobs)).transpose()?;
+            Ok((queue, stores.records))
+        }
+    }
 }

@@ -9,7 +9,7 @@ mod settings;
 use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::Context;
-use api::{ApiParts, ApiState, HealthCheck, HealthStatus};
+use api::{ApiParts, ApiState, HealthCheck, HealthStatus, OrdersCheck, PaymentsCheck, Readiness};
 use base::Ambient;
 use jobs::{
     engine::{EngineError, QueueSpec},
@@ -21,9 +21,10 @@ use workers::{Env, Parts, relay::Relay, webhook::WebhookSender};
 
 use crate::{
     config::Config,
-    engines::Engines,
+    engines::{Engines, Role},
     health::{RelayCheck, WorkersCheck},
-    housekeeping, mail,
+    housekeeping::Housekeeping,
+    mail,
     sandbox::{Provider, Sandbox},
     signals::Stop,
 };
@@ -62,7 +63,7 @@ impl<'a> Roles<'a> {
     pub(crate) async fn declare_queues(&self) -> anyhow::Result<()> {
         let queues: Vec<_> =
             self.config.workers.queues.iter().map(|(name, _)| QueueSpec::new(name)).collect();
-        match self.engines.jobs.queue.declare(&queues).await {
+        match self.engines.queue()?.declare(&queues).await {
             Err(EngineError::Unavailable { .. }) => Ok(()),
             declared => Ok(declared?),
         }
@@ -77,14 +78,14 @@ impl<'a> Roles<'a> {
 
     pub(crate) fn workers(&mut self) -> anyhow::Result<()> {
         let recorder = Recorder::spawn(
-            Arc::clone(&self.engines.jobs.records),
+            Arc::clone(&self.engines.records),
             RecorderConfig { default_level: self.config.records.level, ..RecorderConfig::default() },
         );
         self.recorder = Some(recorder.clone());
         let env = self.environment()?;
         let registry = Arc::new(workers::registry()?);
         let settings = &self.config.workers;
-        let queue = Arc::clone(&self.engines.jobs.queue);
+        let queue = self.engines.queue()?;
         let pool = Workers::new(queue, registry, env, self.ambient.clone())
             .name(self.name.clone())
             .recorder(recorder)
@@ -98,8 +99,8 @@ impl<'a> Roles<'a> {
         Ok(())
     }
 
-    pub(crate) fn relay(&mut self) {
-        let (orders, queue) = (Arc::clone(&self.engines.orders), Arc::clone(&self.engines.jobs.queue));
+    pub(crate) fn relay(&mut self) -> anyhow::Result<()> {
+        let (orders, queue) = (self.engines.orders(Role::Relay)?, self.engines.queue()?);
         let relay = Relay::new(orders, queue, self.ambient.clone(), self.name.clone());
         self.health.push(Arc::new(RelayCheck(relay.health.subscribe(), self.without)));
         let asked = self.stop.orderly.clone();
@@ -107,28 +108,50 @@ impl<'a> Roles<'a> {
             relay.run(asked).await;
             Ok(())
         });
+        Ok(())
     }
 
-    pub(crate) fn scheduler(&mut self) {
-        let (orders, records) = (Arc::clone(&self.engines.orders), Arc::clone(&self.engines.jobs.records));
-        let (keep, ambient) = (self.config.records.keep, self.ambient.clone());
+    pub(crate) fn scheduler(&mut self) -> anyhow::Result<()> {
+        let orders = self.engines.orders(Role::Scheduler)?;
+        let house = Housekeeping {
+            orders,
+            records: Arc::clone(&self.engines.records),
+            partitions: self.engines.partitions.clone(),
+            keep: settings::keep(self.config),
+            ambient: self.ambient.clone(),
+        };
         let asked = self.stop.orderly.clone();
         self.running.spawn(async move {
-            housekeeping::run(orders, records, keep, ambient, asked).await;
+            house.run(asked).await;
             Ok(())
         });
+        Ok(())
     }
 
     /// Serves the API. Started last, so that its readiness asks every role of this process.
-    pub(crate) fn api(&mut self, listener: TcpListener) {
-        let app = api::app(self.api_state());
-        self.serve(listener, app);
+    pub(crate) fn api(&mut self, listener: TcpListener) -> anyhow::Result<()> {
+        let parts = ApiParts {
+            orders: self.engines.orders(Role::Api)?,
+            payments: self.engines.payments()?,
+            records: Arc::clone(&self.engines.records),
+            ambient: self.ambient.clone(),
+            health: self.health.clone(),
+            shutdown: self.stop.orderly.clone(),
+        };
+        self.serve(listener, api::app(ApiState::new(parts, settings::api(self.config))));
+        Ok(())
     }
 
-    /// Serves liveness and readiness only.
-    pub(crate) fn health(&mut self, listener: TcpListener) {
-        let app = api::health_app(self.api_state());
-        self.serve(listener, app);
+    /// Serves liveness and readiness only; asks what this role needs.
+    pub(crate) fn health(&mut self, listener: TcpListener, role: Role) -> anyhow::Result<()> {
+        let mut checks: Vec<Arc<dyn HealthCheck>> = vec![Arc::new(OrdersCheck(self.engines.orders(role)?))];
+        if role == Role::Worker {
+            checks.push(Arc::new(PaymentsCheck(self.engines.payments()?)));
+        }
+        checks.extend(self.health.iter().cloned());
+        let (ambient, stop) = (self.ambient.clone(), self.stop.orderly.clone());
+        self.serve(listener, api::health_app(Readiness::new(checks, ambient, stop)));
+        Ok(())
     }
 
     /// Waits for the stop, or for a role that ends unasked, and stops the rest in order.
@@ -157,23 +180,11 @@ impl<'a> Roles<'a> {
         self.running.spawn(async move { Ok(api::run(listener, app, asked, limits).await?) });
     }
 
-    fn api_state(&self) -> ApiState {
-        let parts = ApiParts {
-            orders: Arc::clone(&self.engines.orders),
-            payments: Arc::clone(&self.engines.payments),
-            records: Arc::clone(&self.engines.jobs.records),
-            ambient: self.ambient.clone(),
-            health: self.health.clone(),
-            shutdown: self.stop.orderly.clone(),
-        };
-        ApiState::new(parts, settings::api(self.config))
-    }
-
     fn environment(&self) -> anyhow::Result<Env> {
         let provider = Provider::choose(&self.config.payments, self.sandbox.as_ref())?;
         Ok(Env::new(Parts {
-            orders: Arc::clone(&self.engines.orders),
-            payments: Arc::clone(&self.engines.payments),
+            orders: self.engines.orders(Role::Worker)?,
+            payments: self.engines.payments()?,
             provider: Arc::new(provider.connect(self.config.payments.timeout, self.ambient)?),
             mailer: mail::mailer(&self.config.mail, &self.engines.folder)?,
             webhooks: WebhookSender::new(settings::url_policy(self.config), self.ambient.clone())?,

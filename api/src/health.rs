@@ -6,17 +6,19 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use axum::{Json, extract::State};
-use base::Timestamp;
+use axum::{
+    Json,
+    extract::{FromRef, State},
+};
+use base::{Ambient, Timestamp};
 use futures::future::join_all;
 use http::StatusCode;
 use serde::Serialize;
 use store::{OrderStore, PaymentStore};
 use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
-
-use crate::state::ApiState;
 
 /// A check that takes longer counts as down.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -65,10 +67,10 @@ impl Health {
 }
 
 /// Without the order store nothing can be done.
-pub(crate) struct OrdersCheck(pub(crate) Arc<dyn OrderStore>);
+pub struct OrdersCheck(pub Arc<dyn OrderStore>);
 
 /// Without the payment store orders are still taken; they are charged later.
-pub(crate) struct PaymentsCheck(pub(crate) Arc<dyn PaymentStore>);
+pub struct PaymentsCheck(pub Arc<dyn PaymentStore>);
 
 #[async_trait]
 impl HealthCheck for OrdersCheck {
@@ -121,27 +123,34 @@ pub(crate) struct CheckReport {
     detail: Option<String>,
 }
 
-/// The checks and what they said last.
-pub(crate) struct Readiness {
+/// The checks and what they said last. Clones share both.
+#[derive(Clone)]
+pub struct Readiness(Arc<Shared>);
+
+struct Shared {
     checks: Vec<Arc<dyn HealthCheck>>,
     last: Mutex<Option<(Timestamp, Vec<CheckReport>)>>,
+    ambient: Ambient,
+    shutdown: CancellationToken,
 }
 
 impl Readiness {
-    pub(crate) fn new(checks: Vec<Arc<dyn HealthCheck>>) -> Self {
-        Self { checks, last: Mutex::new(None) }
+    /// Asks these; turns to no once `shutdown` is cancelled.
+    pub fn new(checks: Vec<Arc<dyn HealthCheck>>, ambient: Ambient, shutdown: CancellationToken) -> Self {
+        Self(Arc::new(Shared { checks, last: Mutex::new(None), ambient, shutdown }))
     }
 
     /// Holding the lock while asking lets all who came meanwhile share one round of questions.
-    async fn reports(&self, now: Timestamp) -> Vec<CheckReport> {
-        let mut last = self.last.lock().await;
+    async fn reports(&self) -> Vec<CheckReport> {
+        let now = self.0.ambient.now();
+        let mut last = self.0.last.lock().await;
         if let Some((asked_at, reports)) = &*last {
             let age_millis = now.as_millisecond() - asked_at.as_millisecond();
             if (0..REPORT_MILLIS).contains(&age_millis) {
                 return reports.clone();
             }
         }
-        let reports = join_all(self.checks.iter().map(|check| ask(check.as_ref()))).await;
+        let reports = join_all(self.0.checks.iter().map(|check| ask(check.as_ref()))).await;
         *last = Some((now, reports.clone()));
         reports
     }
@@ -157,7 +166,11 @@ async fn ask(check: &dyn HealthCheck) -> CheckReport {
 }
 
 /// The routes of this module.
-pub(crate) fn routes() -> OpenApiRouter<ApiState> {
+pub(crate) fn routes<S>() -> OpenApiRouter<S>
+where
+    S: Clone + Send + Sync + 'static,
+    Readiness: FromRef<S>,
+{
     OpenApiRouter::new().routes(routes!(live)).routes(routes!(ready))
 }
 
@@ -175,9 +188,9 @@ async fn live() -> StatusCode {
         (status = 503, description = "No", body = ReadyReport),
     ),
 )]
-async fn ready(State(state): State<ApiState>) -> (StatusCode, Json<ReadyReport>) {
-    let draining = state.shutdown.is_cancelled();
-    let checks = state.readiness.reports(state.ambient.now()).await;
+async fn ready(State(readiness): State<Readiness>) -> (StatusCode, Json<ReadyReport>) {
+    let draining = readiness.0.shutdown.is_cancelled();
+    let checks = readiness.reports().await;
     let worst = checks.iter().map(|check| check.status).max().unwrap_or(HealthStatus::Ok);
     let status = if draining { HealthStatus::Down } else { worst };
     let code = if status == HealthStatus::Down { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };

@@ -23,7 +23,7 @@ use axum::{Router, middleware};
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub use config::{ApiConfig, CheckoutLimits, ServerLimits};
-pub use health::{Health, HealthCheck, HealthStatus};
+pub use health::{Health, HealthCheck, HealthStatus, OrdersCheck, PaymentsCheck, Readiness};
 pub use routes::openapi;
 pub use server::{ApiError, run};
 pub use state::{ApiParts, ApiState};
@@ -41,21 +41,16 @@ pub fn app(state: ApiState) -> Router {
         }
     });
     let (router, _) = routes::all().split_for_parts();
-    finish(router, state)
-}
-
-/// Only `/livez` and `/readyz`, for processes that serve no requests but must be watched.
-pub fn health_app(state: ApiState) -> Router {
-    let (router, _) = health::routes().split_for_parts();
-    finish(router, state)
-}
-
-/// What every answer of ours has in common.
-fn finish(router: Router<ApiState>, state: ApiState) -> Router {
     router
         .fallback(edge::route_not_found)
         .method_not_allowed_fallback(edge::method_not_allowed)
         .layer(CatchPanicLayer::custom(edge::on_panic))
         .layer(middleware::from_fn_with_state(state.clone(), edge::serve))
         .with_state(state)
+}
+
+/// Only `/livez` and `/readyz`, for processes that serve no requests but must be watched.
+pub fn health_app(readiness: Readiness) -> Router {
+    let (router, _) = health::routes().split_for_parts();
+    router.with_state(readiness)
 }

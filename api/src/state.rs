@@ -2,6 +2,7 @@
 
 use std::{ops::Deref, sync::Arc};
 
+use axum::extract::FromRef;
 use base::Ambient;
 use jobs::records::RecordStore;
 use store::{OrderStore, PaymentStore};
@@ -58,6 +59,7 @@ impl ApiState {
             Arc::new(PaymentsCheck(Arc::clone(&parts.payments))),
         ];
         checks.extend(parts.health);
+        let readiness = Readiness::new(checks, parts.ambient.clone(), parts.shutdown.clone());
         Self(Arc::new(Shared {
             limiters: Limiters::new(config.checkout),
             streams: Arc::new(Semaphore::new(config.streams_max)),
@@ -68,13 +70,19 @@ impl ApiState {
             ambient: parts.ambient,
             shutdown: parts.shutdown,
             keys: KeyCache::default(),
-            readiness: Readiness::new(checks),
+            readiness,
         }))
     }
 
     /// For tasks that must not keep the state alive.
     pub(crate) fn downgrade(&self) -> std::sync::Weak<Shared> {
         Arc::downgrade(&self.0)
+    }
+}
+
+impl FromRef<ApiState> for Readiness {
+    fn from_ref(state: &ApiState) -> Self {
+        state.readiness.clone()
     }
 }
 

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use base::{
     Timestamp,
-    postgres::{Class, Classified, OpenError, PostgresConfig, classify},
+    postgres::{Class, Classified, Database, OpenError, PostgresConfig, classify},
 };
 
 use crate::{
@@ -16,9 +16,20 @@ use crate::{
 
 /// Brings the schema `jobs` up to date. Stores expect this to have happened.
 pub async fn migrate(config: &PostgresConfig) -> Result<(), OpenError> {
+    base::postgres::migrate(config, migrations(), HISTORY).await
+}
+
+/// Fails when the schema `jobs` is not that of this release, or cannot be asked.
+pub async fn check(database: &Database) -> Result<(), OpenError> {
+    base::postgres::check(database, &migrations(), HISTORY).await
+}
+
+const HISTORY: &str = "jobs.migrations";
+
+fn migrations() -> sqlx::migrate::Migrator {
     let mut migrations = sqlx::migrate!("../migrations/postgres/jobs");
     migrations.create_schema("jobs");
-    base::postgres::migrate(config, migrations, "jobs.migrations").await
+    migrations
 }
 
 /// A failure inside a transaction.

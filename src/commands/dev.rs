@@ -8,7 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use super::role::listen;
 use crate::{
-    cli::DevArgs, config::Config, engines::Engines, output, roles::Roles, seed, seed::DemoKeys, signals::Stop,
+    cli::DevArgs,
+    config::Config,
+    engines::{Engines, Role, migrate},
+    output,
+    roles::Roles,
+    seed,
+    seed::DemoKeys,
+    signals::Stop,
 };
 
 /// Names the process in leases and records. The same over restarts, so that the relay takes up its own messages at once.
@@ -33,18 +40,20 @@ pub(super) async fn run(args: DevArgs, config: Config, as_json: bool) -> anyhow:
     let ambient = Ambient::system();
     let listener = listen(args.listen.unwrap_or(config.server.listen)).await?;
     let address = listener.local_addr()?;
-    let engines = Engines::open(&config, NAME, &ambient).await?;
+    // With files there is nothing to migrate apart, so with servers nobody should have to either.
+    migrate(&config, &ambient).await?;
+    let engines = Engines::open(&config, NAME, &ambient, &Role::ALL).await?;
     let keys = DemoKeys::settle(&engines.folder, args.pub_key, args.sec_key)?;
-    seed::demo_shop(engines.orders.as_ref(), &keys, &ambient).await?;
+    seed::demo_shop(engines.orders(Role::Api)?.as_ref(), &keys, &ambient).await?;
     let mut roles = Roles::new(&config, &engines, &ambient, &stop, NAME.to_owned(), HealthStatus::Degraded);
     // Before anything runs: the relay may be first to publish, and a stop may come before the workers' own turn.
     roles.declare_queues().await?;
     let sandbox = roles.sandbox().await?;
     let (ledger_url, provider_key) = (sandbox.ledger_url(), sandbox.key().to_owned());
     roles.workers()?;
-    roles.relay();
-    roles.scheduler();
-    roles.api(listener);
+    roles.relay()?;
+    roles.scheduler()?;
+    roles.api(listener)?;
     let ready = Ready {
         url: format!("http://{address}"),
         publishable_key: keys.publishable,

@@ -1,20 +1,40 @@
-//! `migrate`: gives queues of an earlier release today's shape, with the jobs in them.
+//! `migrate`: brings the schemas of the configured servers up to date, once per release and before its processes start;
+//! with `--queue`, gives the broker's queues of an earlier release today's shape; with `--demo-shop`, fills a shop.
 
+use base::Ambient;
 use serde_json::json;
 
-use crate::{cli::MigrateArgs, config::Config, engines::Jobs, output};
+use crate::{
+    cli::MigrateArgs,
+    config::Config,
+    engines::{Engines, Jobs, Role, migrate},
+    output,
+    seed::{self, DemoKeys},
+};
 
 pub(super) async fn run(args: MigrateArgs, config: &Config, as_json: bool) -> anyhow::Result<()> {
-    let jobs = Jobs::open(config).await?;
-    let all = || config.workers.queues.iter().map(|(name, _)| name.clone()).collect();
-    let mut moved = Vec::new();
-    for queue in args.queue.map_or_else(all, |queue| vec![queue]) {
-        let jobs = jobs.queue.migrate_queue(&queue).await?;
-        moved.push(json!({ "queue": queue, "jobs_moved": jobs }));
+    let ambient = Ambient::system();
+    if let Some(queue) = args.queue {
+        let moved = Jobs::open(config).await?.queue.migrate_queue(&queue).await?;
+        let said = format!("{queue}: {moved} jobs moved\n");
+        return answer(as_json, json!({ "queue": queue, "jobs_moved": moved }), &said);
     }
-    if as_json {
-        return output::json(&json!({ "queues": moved }));
+    let migrated = migrate(config, &ambient).await?;
+    let mut said = match migrated.as_slice() {
+        [] => "nothing to migrate: files are migrated by whoever opens them\n".to_owned(),
+        stores => format!("up to date: {}\n", stores.join(", ")),
+    };
+    let mut found = json!({ "migrated": migrated });
+    if args.demo_shop {
+        let engines = Engines::open(config, "orderworks migrate", &ambient, &[Role::Scheduler]).await?;
+        let keys = DemoKeys::settle(&engines.folder, args.pub_key, args.sec_key)?;
+        seed::demo_shop(engines.orders(Role::Scheduler)?.as_ref(), &keys, &ambient).await?;
+        said.push_str(&format!("demo shop: publishable {}, secret {}\n", keys.publishable, keys.secret));
+        found["demo_shop"] = json!({ "publishable_key": keys.publishable, "secret_key": keys.secret });
     }
-    let lines = moved.iter().map(|queue| format!("{}: {} jobs moved\n", queue["queue"], queue["jobs_moved"]));
-    output::text(&lines.collect::<String>())
+    answer(as_json, found, &said)
+}
+
+fn answer(as_json: bool, json: serde_json::Value, said: &str) -> anyhow::Result<()> {
+    if as_json { output::json(&json) } else { output::text(said) }
 }

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use crate::{
     cli::{ApiArgs, HealthArgs, SandboxArgs, WorkerArgs},
     config::Config,
-    engines::Engines,
+    engines::{Engines, Role},
     output,
     roles::Roles,
     sandbox::Sandbox,
@@ -21,7 +21,7 @@ pub(super) async fn worker(args: WorkerArgs, mut config: Config) -> anyhow::Resu
     if !args.queues.is_empty() {
         config.workers.queues = args.queues;
     }
-    alone(&config, args.health.health, async |roles| {
+    alone(&config, Role::Worker, args.health.health, async |roles| {
         roles.declare_queues().await?;
         roles.workers()
     })
@@ -29,29 +29,20 @@ pub(super) async fn worker(args: WorkerArgs, mut config: Config) -> anyhow::Resu
 }
 
 pub(super) async fn relay(args: HealthArgs, config: Config) -> anyhow::Result<()> {
-    alone(&config, args.health, async |roles| {
+    alone(&config, Role::Relay, args.health, async |roles| {
         roles.declare_queues().await?;
-        roles.relay();
-        Ok(())
+        roles.relay()
     })
     .await
 }
 
 pub(super) async fn scheduler(args: HealthArgs, config: Config) -> anyhow::Result<()> {
-    alone(&config, args.health, async |roles| {
-        roles.scheduler();
-        Ok(())
-    })
-    .await
+    alone(&config, Role::Scheduler, args.health, async |roles| roles.scheduler()).await
 }
 
 pub(super) async fn api(args: ApiArgs, config: Config) -> anyhow::Result<()> {
     let listener = listen(args.listen.unwrap_or(config.server.listen)).await?;
-    alone(&config, None, async |roles| {
-        roles.api(listener);
-        Ok(())
-    })
-    .await
+    alone(&config, Role::Api, None, async |roles| roles.api(listener)).await
 }
 
 /// The sandbox provider until stopped.
@@ -75,6 +66,7 @@ pub(super) async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
 
 async fn alone(
     config: &Config,
+    role: Role,
     health: Option<SocketAddr>,
     start: impl AsyncFnOnce(&mut Roles<'_>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
@@ -83,11 +75,11 @@ async fn alone(
         Some(address) => Some(listen(address).await?),
         None => None,
     };
-    let engines = Engines::open(config, &name, &ambient).await?;
+    let engines = Engines::open(config, &name, &ambient, &[role]).await?;
     let mut roles = Roles::new(config, &engines, &ambient, &stop, name, HealthStatus::Down);
     start(&mut roles).await?;
     if let Some(listener) = health {
-        roles.health(listener);
+        roles.health(listener, role)?;
     }
     roles.until_stopped().await
 }

@@ -4,6 +4,7 @@
 //! settings are mistakes. The commented `default.toml` beside this file is the reference and is what runs.
 
 mod reader;
+mod servers;
 
 use std::{
     net::SocketAddr,
@@ -15,11 +16,13 @@ use ipnet::IpNet;
 use jobs::records::RecordLevel;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use store::cassandra::CassandraConfig;
 use tracing_subscriber::filter::Targets;
 use url::Url;
 
 pub(crate) use reader::ConfigError;
 use reader::Reader;
+pub(crate) use servers::Postgres;
 
 /// The shipped defaults, which are also the documentation.
 pub(crate) const DEFAULTS: &str = include_str!("default.toml");
@@ -31,6 +34,8 @@ pub(crate) struct Config {
     pub(crate) data: Data,
     pub(crate) engines: Engines,
     pub(crate) rabbitmq: RabbitMq,
+    pub(crate) postgres: Postgres,
+    pub(crate) cassandra: CassandraConfig,
     pub(crate) checkout: Checkout,
     pub(crate) workers: Workers,
     pub(crate) records: Records,
@@ -61,6 +66,24 @@ pub(crate) struct Data {
 #[derive(Debug, Clone)]
 pub(crate) struct Engines {
     pub(crate) queue: QueueEngine,
+    pub(crate) orders: OrderEngine,
+    pub(crate) payments: PaymentEngine,
+}
+
+/// What keeps orders and all that shares their transactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum OrderEngine {
+    Sqlite,
+    Postgres,
+}
+
+/// What keeps payments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum PaymentEngine {
+    Sqlite,
+    Cassandra,
 }
 
 /// What keeps the jobs.
@@ -152,6 +175,16 @@ pub(crate) enum LogFormat {
 /// Longest time span that can be set: a day, far above any sensible one, so that a slip of the unit is caught.
 const SPAN_SECONDS_MAX: u64 = 86_400;
 
+/// Settings that `config show` hides.
+const SECRETS: [(&str, &str); 6] = [
+    ("cassandra", "password"),
+    ("mail", "smtp_url"),
+    ("payments", "provider_key"),
+    ("postgres", "direct_url"),
+    ("postgres", "url"),
+    ("rabbitmq", "url"),
+];
+
 impl Config {
     /// Reads defaults, `file` and the process environment, and checks the whole.
     pub(crate) fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
@@ -172,11 +205,17 @@ impl Config {
                 drain: Duration::from_secs(r.within("server", "drain_seconds", 0..=SPAN_SECONDS_MAX)),
             },
             data: Data { folder: r.text("data", "folder").into() },
-            engines: Engines { queue: r.value("engines", "queue", QueueEngine::Sqlite) },
+            engines: Engines {
+                queue: r.value("engines", "queue", QueueEngine::Sqlite),
+                orders: r.value("engines", "orders", OrderEngine::Sqlite),
+                payments: r.value("engines", "payments", PaymentEngine::Sqlite),
+            },
             rabbitmq: RabbitMq {
                 url: r.text("rabbitmq", "url").into(),
                 ca_file: r.optional("rabbitmq", "ca_file"),
             },
+            postgres: Postgres::read(r),
+            cassandra: servers::cassandra(r),
             checkout: Checkout {
                 per_key_per_second: r.within("checkout", "per_key_per_second", 1..=1_000_000),
                 per_ip_per_second: r.within("checkout", "per_ip_per_second", 1..=1_000_000),
@@ -208,7 +247,7 @@ impl Config {
                 filter: r.parsed("log", "filter", Targets::new()),
                 format: r.value("log", "format", LogFormat::Text),
             },
-            shown: r.shown(&[("mail", "smtp_url"), ("rabbitmq", "url"), ("payments", "provider_key")]),
+            shown: r.shown(&SECRETS),
         };
         config.check_across(r);
         reader.finish(config)
@@ -221,6 +260,14 @@ impl Config {
         }
         if self.engines.queue == QueueEngine::RabbitMq && self.rabbitmq.url.expose_secret().is_empty() {
             reader.fault("rabbitmq", "url", "must be set when engines.queue is \"rabbitmq\"");
+        }
+        if self.engines.orders == OrderEngine::Postgres && self.postgres.url.expose_secret().is_empty() {
+            reader.fault("postgres", "url", "must be set when engines.orders is \"postgres\"");
+        }
+        if self.engines.payments == PaymentEngine::Cassandra
+            && let Err(mistake) = self.cassandra.check()
+        {
+            reader.fault("cassandra", mistake.setting, &mistake.why);
         }
         if self.data.folder.as_os_str().is_empty() {
             reader.fault("data", "folder", "must name a folder");

@@ -3,9 +3,12 @@
 use std::num::NonZeroU32;
 
 use api::{ApiConfig, CheckoutLimits, ServerLimits};
-use store::webhook_url::UrlPolicy;
+use store::{partitions::Family, webhook_url::UrlPolicy};
 
-use crate::config::{Config, Server};
+use crate::{
+    config::{Config, Server},
+    housekeeping::Keep,
+};
 
 pub(super) fn api(config: &Config) -> ApiConfig {
     // The configuration refuses zeros; a limit of one is the nearest thing if that ever changes.
@@ -19,6 +22,18 @@ pub(super) fn api(config: &Config) -> ApiConfig {
         webhook_urls: url_policy(config),
         trusted_proxies: config.server.trusted_proxies.clone(),
         ..ApiConfig::default()
+    }
+}
+
+pub(super) fn keep(config: &Config) -> Keep {
+    let postgres = &config.postgres;
+    Keep {
+        records: config.records.keep,
+        partitions: [
+            (Family::Orders, postgres.keep_orders),
+            (Family::Outbox, postgres.keep_outbox),
+            (Family::WebhookAttempts, postgres.keep_webhook_attempts),
+        ],
     }
 }
 

@@ -6,6 +6,8 @@
 //! Start with [`orders::OrderStore`] and [`payments::PaymentStore`]; the types are in [`domain`].
 
 pub mod cache;
+#[cfg(feature = "cassandra")]
+pub mod cassandra;
 pub mod catalog;
 #[cfg(feature = "conformance")]
 #[doc(hidden)]
@@ -18,6 +20,7 @@ pub mod event_data;
 pub mod merchants;
 pub mod orders;
 pub mod outbox;
+#[cfg(feature = "postgres")]
 pub mod partitions;
 pub mod payments;
 #[cfg(feature = "postgres")]

@@ -35,7 +35,7 @@ impl Inner {
                 name: note.name,
                 queue: note.queue,
                 jobs: note.running,
-                alive_until: note.at,
+                alive_until: note.at + NOTE_VALID_FOR,
             }));
         }
         Ok(consumers)

@@ -14,7 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base::{
     Ambient, Timestamp, ids,
-    postgres::{Database, OpenError, PostgresConfig, connect, retry_serialization},
+    postgres::{Class, Database, OpenError, PostgresConfig, classify, connect, retry_serialization},
 };
 use sqlx::{Postgres, QueryBuilder};
 
@@ -49,11 +49,14 @@ impl PostgresRecords {
         Self::new(connect(config).await?, ambient).await.map_err(OpenError::Connect)
     }
 
-    /// Over connections that others use too; makes the partitions of the coming days.
+    /// Over connections that others use too; makes the partitions of the coming days, or leaves that to the first
+    /// batch where the server is away.
     pub async fn new(database: Database, ambient: Ambient) -> Result<Self, sqlx::Error> {
         let records = Self { database, ambient };
-        records.prepare_coming_days().await?;
-        Ok(records)
+        match records.prepare_coming_days().await {
+            Err(error) if classify(&error) != Class::Unavailable => Err(error),
+            _ => Ok(records),
+        }
     }
 
     async fn try_append(&self, batch: &[AttemptRecord]) -> Result<(), Fault> {

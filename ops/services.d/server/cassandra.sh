@@ -102,7 +102,9 @@ cassandra_wait() {
 
 cassandra_launch() {
   local node=$1 user dir=$DATA/cassandra/node-$1 ring_delay_ms=100
+  # A newcomer waits this long before it joins; a member that restarts gives up when no peer gossips for so long.
   (($2 == 1)) || ring_delay_ms=2000
+  [[ ! -e $dir/joined ]] || ring_delay_ms=30000
   user=$(service_user cassandra)
   mkdir -p "$DATA/cassandra"
   own_dir "$user" "$dir"

@@ -21,7 +21,7 @@ use std::{
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, PgPool, Postgres, QueryBuilder,
-    SqlSafeStr, Transaction,
+    Row as _, SqlSafeStr, Transaction,
     migrate::{MigrateError, Migrator},
     pool::PoolConnection,
     postgres::{PgArguments, PgConnectOptions, PgPoolOptions},
@@ -134,6 +134,25 @@ pub enum OpenError {
     /// The schema could not be brought up to date.
     #[error("cannot migrate PostgreSQL")]
     Migrate(#[from] MigrateError),
+    /// Migrations of this release are missing. A newer schema is no error: it must serve the release before it.
+    #[error(
+        "the schema kept in {history} is at version {found}, this release needs {needed}: run `orderworks migrate`"
+    )]
+    SchemaTooOld {
+        /// The table of applied migrations.
+        history: &'static str,
+        /// What is applied.
+        found: i64,
+        /// What is needed.
+        needed: i64,
+    },
+}
+
+impl OpenError {
+    /// Whether waiting may mend it.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Connect(error) if classify(error) == Class::Unavailable)
+    }
 }
 
 /// A pool of connections. Clones share it.
@@ -144,7 +163,8 @@ pub struct Database {
     begin: Option<Arc<str>>,
 }
 
-/// Connects, once to begin with: what is wrong with an address or a login shows here.
+/// Connects, once to begin with: what is wrong with an address or a login shows here. A server that is away is no
+/// error: it may come, and until then each call says so.
 pub async fn connect(config: &PostgresConfig) -> Result<Database, OpenError> {
     let pool = PgPoolOptions::new()
         .max_connections(config.pool_max)
@@ -153,9 +173,14 @@ pub async fn connect(config: &PostgresConfig) -> Result<Database, OpenError> {
         .before_acquire(|connection, meta| {
             Box::pin(async move { Ok(meta.idle_for < PING_AFTER || connection.ping().await.is_ok()) })
         })
-        .connect_with(config.pool_options()?)
-        .await
-        .map_err(OpenError::Connect)?;
+        .connect_lazy_with(config.pool_options()?);
+    match pool.acquire().await {
+        Ok(_) => {}
+        Err(error) if classify(&error) == Class::Unavailable => {
+            tracing::warn!(%error, "PostgreSQL does not answer; going on without until it does");
+        }
+        Err(error) => return Err(OpenError::Connect(error)),
+    }
     Ok(Database { pool, begin: config.begin_statement().map(Into::into) })
 }
 
@@ -176,6 +201,26 @@ pub async fn migrate(
     // Closing frees the lock, also after an error.
     connection.close().await.map_err(OpenError::Connect)?;
     result
+}
+
+/// Whether all of `migrations` were applied; for processes that do not migrate themselves. A server that is away
+/// cannot be asked: then this is [`Class::Unavailable`] inside of [`OpenError::Connect`].
+pub async fn check(
+    database: &Database,
+    migrations: &Migrator,
+    history: &'static str,
+) -> Result<(), OpenError> {
+    let applied = format!("SELECT version FROM {history} WHERE success ORDER BY version DESC LIMIT 1");
+    let mut session = database.session().await.map_err(OpenError::Connect)?;
+    let row = database.query(AssertSqlSafe(applied)).fetch_optional(&mut *session).await;
+    let found: i64 = match row {
+        Ok(row) => row.map_or(0, |row| row.get(0)),
+        // 42P01, 3F000: no such table, no such schema.
+        Err(sqlx::Error::Database(e)) if matches!(e.code().as_deref(), Some("42P01" | "3F000")) => 0,
+        Err(error) => return Err(OpenError::Connect(error)),
+    };
+    let needed = migrations.iter().map(|migration| migration.version).max().unwrap_or(0);
+    if found < needed { Err(OpenError::SchemaTooOld { history, found, needed }) } else { Ok(()) }
 }
 
 async fn migrate_on(

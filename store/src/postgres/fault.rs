@@ -10,7 +10,8 @@ use crate::{
 /// A transaction or a read failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
-    /// The server broke the transaction off in favour of another: a deadlock or a serialization failure.
+    /// The server broke the transaction off in favour of another: a deadlock, a serialization failure, or a partition
+    /// that was attached meanwhile.
     #[error("the transaction lost to another one")]
     Conflict(#[source] sqlx::Error),
     /// Another transaction has just stored this idempotency key.
@@ -56,6 +57,13 @@ impl From<sqlx::Error> for Fault {
         let refused = error.as_database_error();
         match classify(&error) {
             Class::Serialization => Self::Conflict(error),
+            // A rule without a name is the partition's: the row was on its way into the default partition when its
+            // month was attached. Repeated, it goes there.
+            Class::CheckViolation
+                if refused.is_some_and(|e| e.is_check_violation() && e.constraint().is_none()) =>
+            {
+                Self::Conflict(error)
+            }
             Class::UniqueViolation if refused.and_then(|e| e.constraint()) == Some(IDEMPOTENCY_KEY) => {
                 Self::KeyTaken(error)
             }

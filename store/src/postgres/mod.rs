@@ -74,7 +74,7 @@ impl PostgresOrders {
     /// Brings the schema up to date and makes the partitions of this and the coming months. Processes that start
     /// together take turns.
     pub async fn migrate(config: &PostgresConfig, ambient: Ambient) -> Result<(), MigrateError> {
-        postgres::migrate(config, sqlx::migrate!("../migrations/postgres/orders"), HISTORY).await?;
+        postgres::migrate(config, migrations(), HISTORY).await?;
         let now = ambient.now();
         let store = Self::connect(config, ambient).await?;
         store.create_partitions(now, MONTHS_AHEAD).await?;
@@ -82,10 +82,19 @@ impl PostgresOrders {
         Ok(())
     }
 
+    /// Fails when the schema is not that of this release, or cannot be asked.
+    pub async fn check_schema(&self) -> Result<(), OpenError> {
+        postgres::check(&self.database, &migrations(), HISTORY).await
+    }
+
     /// Closes the connections once work under way is done.
     pub async fn close(&self) {
         self.database.close().await;
     }
+}
+
+fn migrations() -> sqlx::migrate::Migrator {
+    sqlx::migrate!("../migrations/postgres/orders")
 }
 
 /// The schema could not be brought up to date.

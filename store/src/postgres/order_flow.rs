@@ -28,11 +28,10 @@ pub(super) const LIST_BY_STATUS: &str = concat!(
     columns!(),
     " FROM orders WHERE merchant_id = $1 AND id < $2 AND status = $4 ORDER BY id DESC LIMIT $3"
 );
-// Locked ones are being deleted by another process, or their order is just being placed again.
+// Locked ones are being deleted by another process. By place: rows locked here cannot move.
 pub(super) const EXPIRE: &str = "
-    DELETE FROM idempotency_keys WHERE (merchant_id, key) IN (
-        SELECT merchant_id, key FROM idempotency_keys WHERE created_at < $1
-        ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED)";
+    DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM idempotency_keys WHERE created_at < $1 ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED))";
 const PING: &str = "
     SELECT current_setting('transaction_read_only') = 'on' AS read_only, (SELECT id FROM merchants LIMIT 1) AS any";
 

@@ -48,8 +48,8 @@ pub(super) const CLAIM: &str = "
         SELECT o.position FROM heads CROSS JOIN LATERAL (
             SELECT position FROM outbox_unsent WHERE subject = heads.subject ORDER BY position LIMIT $4) AS o
         ORDER BY o.position LIMIT $4)
-    UPDATE outbox_unsent AS o SET relay = $1, leased_until = $2
-    FROM taken WHERE o.position = taken.position RETURNING o.position, o.id";
+    UPDATE outbox_unsent SET relay = $1, leased_until = $2
+    WHERE position = ANY (ARRAY(SELECT position FROM taken)) RETURNING position, id";
 // The bounds say again what the array says, in a form that rules out partitions.
 pub(super) const TAKEN: &str = concat!(
     "SELECT ",

@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, reason = "a failing test says so; helpers are not seen as tests")]
 
 mod cache;
+mod cassandra;
 mod postgres;
 mod sqlite_orders;
 mod sqlite_payments;

@@ -32,22 +32,13 @@ pub struct Scratch {
 impl Scratch {
     /// Creates an empty database.
     pub async fn create() -> Self {
-        Self::like("template1").await
-    }
-
-    /// Creates a copy of one that nobody is connected to: cheaper than migrating each test's own.
-    pub async fn copy_of(template: &Self) -> Self {
-        Self::like(&template.name).await
-    }
-
-    async fn like(template: &str) -> Self {
         static SWEPT: OnceCell<()> = OnceCell::const_new();
         let ambient = Ambient::system();
         let now_ms = ambient.now().as_millisecond();
         let mut server = server().await;
         SWEPT.get_or_init(|| sweep(now_ms)).await;
         let name = format!("{PREFIX}{now_ms}_{}", ambient.uuid().simple());
-        run(&mut server, format!("CREATE DATABASE {name} TEMPLATE {template}")).await.expect("creates a database");
+        run(&mut server, format!("CREATE DATABASE {name}")).await.expect("creates a database");
         server.close().await.expect("closes");
         Self { name }
     }

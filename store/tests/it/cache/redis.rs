@@ -6,8 +6,8 @@ use base::Ambient;
 use futures::FutureExt;
 use store::{
     cache::{
-        Cache, Health, Limits, LocalLimits, MemoryConfig, Namespace, Quota, RateLimits, RedisCache, RedisLimits,
-        RedisSessions, SessionKey, Sessions, fetch,
+        Cache, Health, Limits, LocalLimits, MemoryConfig, Namespace, Quota, RateLimits, RedisCache,
+        RedisLimits, RedisSessions, SessionKey, Sessions, fetch,
     },
     conformance::cache::Caches,
 };

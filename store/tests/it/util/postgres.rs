@@ -1,6 +1,13 @@
-//! Order stores on a real PostgreSQL server, each in a database of its own: a copy of one that is migrated once.
+//! Order stores on a real PostgreSQL server, each in a database of its own.
+//!
+//! Databases are lent: a test gives its own back emptied by the next one, for making one takes longer than most tests.
+//! One that fails leaves it to be swept.
 
-use std::sync::Arc;
+use std::{
+    ops::Deref,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use base::{
     Ambient,
@@ -9,9 +16,58 @@ use base::{
         scratch::{self, Scratch},
     },
 };
-use sqlx::PgPool;
+use sqlx::{Executor, PgPool};
 use store::{OrderStore, conformance::skip, postgres::PostgresOrders};
-use tokio::sync::OnceCell;
+
+const EMPTY: &str = "
+    DELETE FROM webhook_attempts; DELETE FROM webhook_endpoints; DELETE FROM outbox_unsent; DELETE FROM outbox;
+    DELETE FROM idempotency_keys; DELETE FROM mails; DELETE FROM refunds; DELETE FROM orders; DELETE FROM products;
+    DELETE FROM api_keys; DELETE FROM merchants";
+
+/// No test cuts the server's power, so commits need not wait for the disk.
+const UNHURRIED: &str = "
+    DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off', current_database()); END $$";
+
+static FREE: Mutex<Vec<Scratch>> = Mutex::new(Vec::new());
+
+/// A migrated, empty database; given back at the test's end.
+pub(crate) struct Lent(Option<Scratch>);
+
+impl Deref for Lent {
+    type Target = Scratch;
+
+    fn deref(&self) -> &Scratch {
+        self.0.as_ref().expect("it is there until the end")
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let database = self.0.take();
+        if !std::thread::panicking() {
+            FREE.lock().unwrap_or_else(PoisonError::into_inner).extend(database);
+        }
+    }
+}
+
+impl Lent {
+    /// Empties one that is free, or makes one.
+    pub(crate) async fn new() -> Self {
+        let free = FREE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let Some(database) = free else { return Self(Some(migrated().await)) };
+        let lent = Self(Some(database));
+        pool(&lent).await.execute(EMPTY).await.expect("empties");
+        lent
+    }
+}
+
+/// A migrated database, dropped at the test's end: for tests that change the schema.
+pub(crate) async fn migrated() -> Scratch {
+    let database = Scratch::create().await;
+    PostgresOrders::migrate(&database.config(), Ambient::system()).await.expect("migrates");
+    pool(&database).await.execute(UNHURRIED).await.expect("sets");
+    database
+}
 
 /// Why tests with the server cannot run; prints it.
 pub(crate) fn skipped() -> bool {
@@ -22,15 +78,9 @@ pub(crate) fn skipped() -> bool {
     why.is_some()
 }
 
-/// A migrated database, dropped with its owner.
-pub(crate) async fn database() -> Scratch {
-    static TEMPLATE: OnceCell<Scratch> = OnceCell::const_new();
-    let template = TEMPLATE.get_or_init(|| async {
-        let template = Scratch::create().await;
-        PostgresOrders::migrate(&template.config(), Ambient::system()).await.expect("migrates");
-        template
-    });
-    Scratch::copy_of(template.await).await
+/// For cases that race hundreds of tasks over a few connections.
+pub(crate) fn patient(database: &Scratch) -> PostgresConfig {
+    PostgresConfig { acquire_timeout: Duration::from_secs(30), ..database.config() }
 }
 
 pub(crate) async fn open(config: &PostgresConfig) -> PostgresOrders {
@@ -39,29 +89,25 @@ pub(crate) async fn open(config: &PostgresConfig) -> PostgresOrders {
 
 /// Connections for looking behind the store.
 pub(crate) async fn pool(database: &Scratch) -> PgPool {
-    let pool = base::postgres::connect(&database.config()).await.expect("connects");
-    pool.pool().clone()
+    base::postgres::connect(&database.config()).await.expect("connects").pool().clone()
 }
 
 /// An opener of orders.
-pub(crate) async fn orders() -> Option<(Arc<dyn OrderStore>, Scratch)> {
+pub(crate) async fn orders() -> Option<(Arc<dyn OrderStore>, Lent)> {
     opened(|config| config).await
 }
 
 /// The same, in the way that is safe behind a pooler in transaction mode.
-pub(crate) async fn orders_unnamed() -> Option<(Arc<dyn OrderStore>, Scratch)> {
+pub(crate) async fn orders_unnamed() -> Option<(Arc<dyn OrderStore>, Lent)> {
     opened(|config| PostgresConfig { direct_url: Some(config.url.clone()), pgbouncer: true, ..config }).await
 }
 
 async fn opened(
     change: impl FnOnce(PostgresConfig) -> PostgresConfig,
-) -> Option<(Arc<dyn OrderStore>, Scratch)> {
+) -> Option<(Arc<dyn OrderStore>, Lent)> {
     if skipped() {
         return None;
     }
-    let database = database().await;
-    // Cases race hundreds of tasks over a few connections.
-    let acquire_timeout = std::time::Duration::from_secs(30);
-    let config = change(PostgresConfig { acquire_timeout, ..database.config() });
-    Some((Arc::new(open(&config).await), database))
+    let database = Lent::new().await;
+    Some((Arc::new(open(&change(patient(&database))).await), database))
 }

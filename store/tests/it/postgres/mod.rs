@@ -1,8 +1,25 @@
 //! The order suite on PostgreSQL, and what is particular to that engine.
 
+mod faults;
+mod months;
+mod plans;
+mod races;
+mod shop;
+mod waking;
+
 store::order_store_suite!(crate::util::postgres::orders);
 
 /// Again in the way that is safe behind a pooler in transaction mode.
 mod behind_a_pooler {
     store::order_store_suite!(crate::util::postgres::orders_unnamed);
 }
+
+/// Ends the test with a printed reason when there is no server to test with.
+macro_rules! needs_postgres {
+    () => {
+        if $crate::util::postgres::skipped() {
+            return;
+        }
+    };
+}
+use needs_postgres;

@@ -1,0 +1,123 @@
+//! The settings of PostgreSQL and Cassandra, in the words of the crates that use them.
+
+use std::{num::NonZeroUsize, time::Duration};
+
+use base::postgres::PostgresConfig;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use store::cassandra::{CassandraConfig, CassandraLogin, CassandraTls, ListingReads, MoneyScope};
+
+use super::reader::Reader;
+
+/// Most connections one pool may have; a server has a few hundred in all.
+const CONNECTIONS_MAX: u32 = 1_000;
+const TIMEOUT_MS_MAX: u64 = 600_000;
+const MONTHS_MAX: u32 = 1_200;
+
+/// The relational server.
+#[derive(Debug, Clone)]
+pub(crate) struct Postgres {
+    pub(crate) url: SecretString,
+    direct_url: SecretString,
+    pgbouncer: bool,
+    pub(crate) api_connections: u32,
+    pub(crate) worker_connections: u32,
+    pub(crate) relay_connections: u32,
+    acquire_timeout: Duration,
+    statement_timeout: Duration,
+    lock_timeout: Duration,
+    idle_in_transaction_timeout: Duration,
+    /// In months; zero keeps for good.
+    pub(crate) keep_orders: u32,
+    pub(crate) keep_outbox: u32,
+    pub(crate) keep_webhook_attempts: u32,
+}
+
+impl Postgres {
+    pub(super) fn read(r: &mut Reader) -> Self {
+        let mut millis = |key: &str| Duration::from_millis(r.within("postgres", key, 1..=TIMEOUT_MS_MAX));
+        let (acquire_timeout, statement_timeout) =
+            (millis("acquire_timeout_ms"), millis("statement_timeout_ms"));
+        let lock_timeout = millis("lock_timeout_ms");
+        let idle_in_transaction_timeout = millis("idle_in_transaction_timeout_ms");
+        let mut connections = |key: &str| r.within("postgres", key, 1..=CONNECTIONS_MAX);
+        let (api_connections, worker_connections) =
+            (connections("api_connections"), connections("worker_connections"));
+        let relay_connections = connections("relay_connections");
+        let mut months = |key: &str| r.within("postgres", key, 0..=MONTHS_MAX);
+        Self {
+            keep_orders: months("keep_orders_months"),
+            keep_outbox: months("keep_outbox_months"),
+            keep_webhook_attempts: months("keep_webhook_attempts_months"),
+            url: r.text("postgres", "url").into(),
+            direct_url: r.text("postgres", "direct_url").into(),
+            pgbouncer: r.value("postgres", "pgbouncer", false),
+            api_connections,
+            worker_connections,
+            relay_connections,
+            acquire_timeout,
+            statement_timeout,
+            lock_timeout,
+            idle_in_transaction_timeout,
+        }
+    }
+
+    /// How to reach it with so many connections, shown there as `application_name`.
+    pub(crate) fn pool(&self, application_name: &str, connections: u32) -> PostgresConfig {
+        let direct = &self.direct_url;
+        PostgresConfig {
+            direct_url: (!direct.expose_secret().is_empty()).then(|| direct.clone()),
+            pool_max: connections,
+            acquire_timeout: self.acquire_timeout,
+            statement_timeout: self.statement_timeout,
+            lock_timeout: self.lock_timeout,
+            idle_in_transaction_timeout: self.idle_in_transaction_timeout,
+            pgbouncer: self.pgbouncer,
+            ..PostgresConfig::new(self.url.clone(), application_name)
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Money {
+    Local,
+    All,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Listings {
+    One,
+    Quorum,
+}
+
+pub(super) fn cassandra(r: &mut Reader) -> CassandraConfig {
+    let nodes: Vec<String> = r.value("cassandra", "nodes", Vec::new());
+    let mut millis = |key: &str| Duration::from_millis(r.within("cassandra", key, 1..=TIMEOUT_MS_MAX));
+    let (money_timeout, listing_timeout) = (millis("money_timeout_ms"), millis("listing_timeout_ms"));
+    let user = r.text("cassandra", "user");
+    let password: SecretString = r.text("cassandra", "password").into();
+    let money = match r.value("cassandra", "money", Money::Local) {
+        Money::Local => MoneyScope::LocalDatacenter,
+        Money::All => MoneyScope::AllDatacenters,
+    };
+    let listings = match r.value("cassandra", "listings", Listings::One) {
+        Listings::One => ListingReads::One,
+        Listings::Quorum => ListingReads::Quorum,
+    };
+    let connections = r.within("cassandra", "connections_per_node", 1..=64);
+    CassandraConfig {
+        local_datacenter: r.text("cassandra", "datacenter"),
+        keyspace: r.text("cassandra", "keyspace"),
+        replication: r.value("cassandra", "replication", std::collections::BTreeMap::new()),
+        login: (!user.is_empty()).then_some(CassandraLogin { user, password }),
+        tls: r.optional("cassandra", "ca_file").map(|ca_file| CassandraTls { ca_file }),
+        connections_per_node: NonZeroUsize::new(connections).unwrap_or(NonZeroUsize::MIN),
+        money_timeout,
+        listing_timeout,
+        money,
+        listings,
+        ..CassandraConfig::new(nodes)
+    }
+}

@@ -1,0 +1,52 @@
+//! The engines in files of the data folder.
+
+use std::{
+    fs::{self, File, TryLockError},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Context, bail};
+use base::Ambient;
+use jobs::sqlite::SqliteEngine;
+use store::{PaymentStore, sqlite::SqlitePayments};
+
+pub(super) fn queue(folder: &Path) -> PathBuf {
+    folder.join("queue.db")
+}
+
+pub(super) fn make_folder(folder: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(folder).with_context(|| unusable(folder))
+}
+
+/// Keeps a second server out of the folder.
+pub(super) fn lock(folder: &Path) -> anyhow::Result<File> {
+    let lock = File::create(folder.join("orderworks.lock")).with_context(|| unusable(folder))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => bail!(
+            "another orderworks process runs over {}; stop it or choose another --data",
+            folder.display()
+        ),
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| unusable(folder)),
+    }
+}
+
+/// The queue of a folder whose lock is ours: whoever holds leases in it is dead, so there is no need to wait for them
+/// to run out.
+pub(super) async fn open_queue(folder: &Path, ambient: &Ambient) -> anyhow::Result<SqliteEngine> {
+    let engine = SqliteEngine::open(&queue(folder), ambient.clone()).await?;
+    let orphans = engine.recover_orphans().await?;
+    if orphans > 0 {
+        tracing::info!(jobs = orphans, "took back jobs of a process that died");
+    }
+    Ok(engine)
+}
+
+pub(super) async fn payments(folder: &Path, ambient: &Ambient) -> anyhow::Result<Arc<dyn PaymentStore>> {
+    Ok(Arc::new(SqlitePayments::open(&folder.join("payments.db"), ambient.clone()).await?))
+}
+
+fn unusable(folder: &Path) -> String {
+    format!("the data folder {} cannot be used", folder.display())
+}

@@ -1,0 +1,111 @@
+//! The engines on servers: RabbitMQ, PostgreSQL, Cassandra. Opening waits for none of them.
+
+use std::{fs, path::Path, sync::Arc};
+
+use anyhow::Context;
+use base::{Ambient, postgres::OpenError};
+use jobs::{
+    Engine,
+    job_store::{JobStore, PostgresJobStore, SqliteJobStore},
+    rabbitmq::{RabbitEngine, RabbitServer},
+    records::{PostgresRecords, RecordStore},
+    sqlite::SqliteRecords,
+};
+use secrecy::ExposeSecret;
+use store::{
+    PaymentStore,
+    cassandra::{CassandraPayments, LateCassandra},
+    postgres::PostgresOrders,
+};
+
+use super::Role;
+use crate::config::{Config, OrderEngine, PaymentEngine};
+
+/// Connections for the job store and the log of attempts together.
+const JOB_CONNECTIONS: u32 = 4;
+/// Connections while migrating.
+const MIGRATION_CONNECTIONS: u32 = 2;
+
+/// What stands beside a broker.
+pub(super) struct JobStores {
+    pub(super) jobs: Arc<dyn JobStore>,
+    pub(super) records: Arc<dyn RecordStore>,
+}
+
+pub(super) async fn orders(
+    config: &Config,
+    name: &str,
+    ambient: &Ambient,
+    role: Role,
+) -> anyhow::Result<PostgresOrders> {
+    let postgres = &config.postgres;
+    let connections = match role {
+        Role::Api => postgres.api_connections,
+        Role::Worker => postgres.worker_connections,
+        Role::Relay | Role::Scheduler => postgres.relay_connections,
+    };
+    let store = PostgresOrders::connect(&postgres.pool(name, connections), ambient.clone()).await?;
+    unless_passing(store.check_schema().await)?;
+    Ok(store)
+}
+
+pub(super) async fn payments(config: &Config, ambient: &Ambient) -> anyhow::Result<Arc<dyn PaymentStore>> {
+    Ok(Arc::new(LateCassandra::connect(config.cassandra.clone(), ambient.clone()).await?))
+}
+
+/// Beside the orders: in the same server, or in the data folder.
+pub(super) async fn job_stores(config: &Config, name: &str, ambient: &Ambient) -> anyhow::Result<JobStores> {
+    if config.engines.orders == OrderEngine::Postgres {
+        let pool = config.postgres.pool(name, JOB_CONNECTIONS);
+        let database = base::postgres::connect(&pool).await?;
+        unless_passing(jobs::postgres::check(&database).await)?;
+        let jobs = Arc::new(PostgresJobStore::new(database.clone(), ambient.clone()));
+        return Ok(JobStores {
+            jobs,
+            records: Arc::new(PostgresRecords::new(database, ambient.clone()).await?),
+        });
+    }
+    let folder = &config.data.folder;
+    let jobs = Arc::new(SqliteJobStore::open(&folder.join("jobs.db"), ambient.clone()).await?);
+    let records = Arc::new(SqliteRecords::open(&folder.join("records.db")).await?);
+    Ok(JobStores { jobs, records })
+}
+
+pub(super) fn rabbit(
+    config: &Config,
+    name: &str,
+    ambient: &Ambient,
+    store: Arc<dyn JobStore>,
+) -> anyhow::Result<Arc<dyn Engine>> {
+    let ca_pem = config.rabbitmq.ca_file.as_deref().map(read_certificates).transpose()?;
+    let server = RabbitServer { url: config.rabbitmq.url.expose_secret(), ca_pem: ca_pem.as_deref() };
+    Ok(Arc::new(RabbitEngine::new(server, name, store, ambient.clone())?))
+}
+
+/// Brings the schemas of the configured servers up to date; answers which.
+pub(crate) async fn migrate(config: &Config, ambient: &Ambient) -> anyhow::Result<Vec<&'static str>> {
+    let mut migrated = Vec::new();
+    if config.engines.orders == OrderEngine::Postgres {
+        let pool = config.postgres.pool("orderworks migrate", MIGRATION_CONNECTIONS);
+        PostgresOrders::migrate(&pool, ambient.clone()).await?;
+        jobs::postgres::migrate(&pool).await?;
+        migrated.push("postgres");
+    }
+    if config.engines.payments == PaymentEngine::Cassandra {
+        CassandraPayments::migrate(&config.cassandra, ambient).await?;
+        migrated.push("cassandra");
+    }
+    Ok(migrated)
+}
+
+/// A server that is away will be asked by each call; one with another schema is an error now.
+fn unless_passing(checked: Result<(), OpenError>) -> Result<(), OpenError> {
+    match checked {
+        Err(error) if error.is_passing() => Ok(()),
+        checked => checked,
+    }
+}
+
+fn read_certificates(file: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(file).with_context(|| format!("cannot read the certificates in {}", file.display()))
+}

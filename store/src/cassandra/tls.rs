@@ -1,0 +1,175 @@
+//! TLS to the nodes: rustls with ring, by a listener on loopback for each node, which the driver is led to.
+//!
+//! The driver can do TLS itself, but only with rustls as its defaults build it (aws-lc), or with OpenSSL; neither is
+//! shipped here. A listener passes bytes on to its own node over TLS, having verified the node's certificate against the
+//! configured authorities and the address by which the node is reached. It lives as long as the session.
+//!
+//! What crosses the machine's loopback is in the clear, the login included: who may record that may read this process's
+//! memory, too. Another process of the machine can use a listener to speak to the node, as it could by itself; it still
+//! has to log in. Client certificates are not supported, as it would be their identity that is lent.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, PoisonError},
+};
+
+use async_trait::async_trait;
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+};
+use scylla::{
+    errors::TranslationError,
+    policies::address_translator::{AddressTranslator, UntranslatedPeer},
+};
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    sync::{Mutex, Semaphore},
+    task::JoinSet,
+};
+use tokio_rustls::TlsConnector;
+
+use super::config::{CassandraConfigError, CassandraTls};
+
+/// Connections through one listener; the driver makes a handful.
+const CONNECTIONS_MAX: usize = 64;
+
+/// The listeners.
+pub(super) struct Tunnels {
+    connector: TlsConnector,
+    /// Where all nodes listen: a ring's nodes tell each other's addresses without ports.
+    port: u16,
+    open: Mutex<Open>,
+    /// Why TLS last failed: all the driver sees is a connection that ends.
+    trouble: Arc<Trouble>,
+}
+
+type Trouble = std::sync::Mutex<Option<io::Error>>;
+
+#[derive(Default)]
+struct Open {
+    by_node: HashMap<(String, u16), SocketAddr>,
+    /// Ended with the session.
+    tasks: JoinSet<()>,
+}
+
+impl Tunnels {
+    /// `nodes` are the contact nodes, `host:port`; the first one's port is that of nodes learnt later.
+    pub(super) fn new(tls: &CassandraTls, nodes: &[String]) -> Result<Self, CassandraConfigError> {
+        let port = nodes.iter().find_map(|node| split(node)).map(|(_, port)| port);
+        let port = port.ok_or_else(|| wrong("nodes", "with TLS each needs a port: host:port".to_owned()))?;
+        let connector = TlsConnector::from(Arc::new(client_config(tls)?));
+        Ok(Self { connector, port, open: Mutex::default(), trouble: Arc::default() })
+    }
+
+    /// What kept the last connection from being made, once.
+    pub(super) fn trouble(&self) -> Option<io::Error> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Where to connect in place of a contact node.
+    pub(super) async fn to_contact(&self, node: &str) -> io::Result<SocketAddr> {
+        let (host, port) = split(node).ok_or(io::ErrorKind::InvalidInput)?;
+        self.to(host, port).await
+    }
+
+    async fn to(&self, host: &str, port: u16) -> io::Result<SocketAddr> {
+        let mut open = self.open.lock().await;
+        let node = (host.to_owned(), port);
+        if let Some(at) = open.by_node.get(&node) {
+            return Ok(*at);
+        }
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let at = listener.local_addr()?;
+        open.tasks.spawn(serve(
+            listener,
+            self.connector.clone(),
+            node.clone(),
+            name,
+            Arc::clone(&self.trouble),
+        ));
+        open.by_node.insert(node, at);
+        Ok(at)
+    }
+}
+
+#[async_trait]
+impl AddressTranslator for Tunnels {
+    async fn translate_address(&self, peer: &UntranslatedPeer) -> Result<SocketAddr, TranslationError> {
+        let host = peer.untranslated_address().ip().to_string();
+        self.to(&host, self.port).await.map_err(|error| TranslationError::IoError(Arc::new(error)))
+    }
+}
+
+async fn serve(
+    listener: TcpListener,
+    connector: TlsConnector,
+    node: (String, u16),
+    name: ServerName<'static>,
+    trouble: Arc<Trouble>,
+) {
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    // Neither the semaphore nor the listener is ever closed while this runs.
+    while let Ok(place) = Arc::clone(&room).acquire_owned().await {
+        let Ok((inner, _)) = listener.accept().await else { continue };
+        while connections.try_join_next().is_some() {}
+        let (connector, node, name) = (connector.clone(), node.clone(), name.clone());
+        let trouble = Arc::clone(&trouble);
+        connections.spawn(async move {
+            if let Err(error) = pass(inner, connector, &node, name).await {
+                tracing::warn!(node = node.0, %error, "no TLS connection to a Cassandra node");
+                *trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            }
+            drop(place);
+        });
+    }
+}
+
+async fn pass(
+    mut inner: TcpStream,
+    connector: TlsConnector,
+    (host, port): &(String, u16),
+    name: ServerName<'static>,
+) -> io::Result<()> {
+    let outer = TcpStream::connect((host.as_str(), *port)).await?;
+    inner.set_nodelay(true)?;
+    outer.set_nodelay(true)?;
+    let mut outer = connector.connect(name, outer).await?;
+    // How an established connection ends is for the driver to notice and to tell.
+    drop(copy_bidirectional(&mut inner, &mut outer).await);
+    Ok(())
+}
+
+fn client_config(tls: &CassandraTls) -> Result<ClientConfig, CassandraConfigError> {
+    let unusable = |why: String| wrong("tls.ca_file", format!("{}: {why}", tls.ca_file.display()));
+    let mut roots = RootCertStore::empty();
+    let certificates =
+        CertificateDer::pem_file_iter(&tls.ca_file).map_err(|error| unusable(error.to_string()))?;
+    for certificate in certificates {
+        let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
+        roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
+    }
+    if roots.is_empty() {
+        return Err(unusable("holds no certificate".to_owned()));
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| unusable(error.to_string()))?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// `host:port`, an IPv6 host in brackets.
+fn split(node: &str) -> Option<(&str, u16)> {
+    let (host, port) = node.rsplit_once(':')?;
+    Some((host.trim_start_matches('[').trim_end_matches(']'), port.parse().ok()?))
+}
+
+fn wrong(setting: &'static str, why: String) -> CassandraConfigError {
+    CassandraConfigError { setting, why }
+}

@@ -1,0 +1,163 @@
+//! Two processes over one database: each has a store, a pool and a memory of its own.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use base::Ambient;
+use futures::future::join_all;
+use store::{
+    domain::OrderId,
+    orders::Placement,
+    outbox::{Outbox, OutboxBody, OutboxMessage},
+};
+use tokio::task::JoinSet;
+
+use super::{needs_postgres, shop::Shop};
+use crate::util::postgres::{Lent, open, patient};
+
+async fn two(database: &Lent) -> [Shop; 2] {
+    let config = patient(database);
+    let one = Shop::new(open(&config).await, Ambient::system()).await;
+    let other = one.through(open(&config).await);
+    [one, other]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_key_in_two_processes_places_one_order() {
+    needs_postgres!();
+    let database = Lent::new().await;
+    let shops = two(&database).await;
+    // Different products, so that only the key makes them meet.
+    shops[0].product("a", 50).await;
+    shops[0].product("b", 50).await;
+    for round in 0..20 {
+        let key = format!("k{round}");
+        let (one, two) = tokio::join!(shops[0].try_place(&key, &["a"]), shops[1].try_place(&key, &["b"]));
+        let answers = [one.expect("answers"), two.expect("answers")];
+        let placed: Vec<_> = answers
+            .iter()
+            .filter_map(|answer| match answer {
+                Placement::Placed { order, body } => Some((order.id, body)),
+                _ => None,
+            })
+            .collect();
+        let [(id, body)] = placed[..] else { panic!("{answers:?}") };
+        let again = |answer: &&Placement| matches!(answer, Placement::Replayed { order, body: b } if *order == id && b == body);
+        assert_eq!(answers.iter().filter(again).count(), 1, "{answers:?}");
+    }
+    let (a, b) = (shops[0].stock("a").await.1, shops[0].stock("b").await.1);
+    assert_eq!(a + b, 20, "what lost gave its units back");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_units_are_sold_once_over_two_processes() {
+    needs_postgres!();
+    let database = Lent::new().await;
+    let shops = two(&database).await;
+    shops[0].product("a", 30).await;
+    shops[0].product("b", 1000).await;
+    let keys: Vec<String> = (0..100).map(|n| format!("k{n}")).collect();
+    let answers = {
+        let shops = &shops;
+        join_all(keys.iter().enumerate().map(|(n, key)| async move {
+            let skus: [&str; 2] = if n % 2 == 0 { ["a", "b"] } else { ["b", "a"] };
+            shops[n % 3 % 2].try_place(key, &skus).await
+        }))
+        .await
+    };
+    let placed = answers.iter().filter(|answer| matches!(answer, Ok(Placement::Placed { .. }))).count();
+    let refused = answers.iter().filter(|answer| matches!(answer, Ok(Placement::Refused(_)))).count();
+    assert_eq!((placed, refused), (30, 70));
+    assert_eq!((shops[1].stock("a").await, shops[1].stock("b").await), ((30, 30), (1000, 30)));
+}
+
+/// Who holds messages of which order now, and what was sent so far.
+#[derive(Default)]
+struct Ledger {
+    holders: HashMap<OrderId, usize>,
+    sent: BTreeMap<OrderId, Vec<u64>>,
+}
+
+impl Ledger {
+    fn take(&mut self, relay: usize, messages: &[OutboxMessage]) {
+        for (order, _) in messages.iter().filter_map(event) {
+            let holder = *self.holders.entry(order).or_insert(relay);
+            assert_eq!(holder, relay, "{order} is held by two relays");
+        }
+    }
+
+    fn give(&mut self, messages: &[OutboxMessage]) {
+        for (order, sequence) in messages.iter().filter_map(event) {
+            self.holders.remove(&order);
+            self.sent.entry(order).or_default().push(sequence);
+        }
+    }
+}
+
+fn event(message: &OutboxMessage) -> Option<(OrderId, u64)> {
+    match &message.body {
+        OutboxBody::Event(event) => event.order.map(|order| (order, event.sequence)),
+        OutboxBody::Command { .. } => None,
+    }
+}
+
+const ORDERS: usize = 60;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn relays_share_the_work_and_keep_each_orders_sequence() {
+    needs_postgres!();
+    let database = Lent::new().await;
+    let shops = two(&database).await;
+    shops[0].product("a", 1000).await;
+    let ledger = Arc::new(Mutex::new(Ledger::default()));
+    let mut relays = JoinSet::new();
+    for relay in 0..4 {
+        let (shop, ledger) = (shops[relay % 2].clone(), Arc::clone(&ledger));
+        relays.spawn(async move { run_relay(relay, &shop, &ledger).await });
+    }
+    // Orders move on while their first messages are being taken.
+    for n in 0..ORDERS {
+        let order = shops[0].place(&format!("k{n}"), &["a"]).await;
+        shops[1].pay(&order).await;
+        if n % 2 == 0 {
+            shops[0].fulfil(&order).await;
+        }
+    }
+    let counts = relays.join_all().await;
+    assert!(counts.iter().filter(|count| **count > 0).count() > 1, "the work is shared: {counts:?}");
+    let ledger = ledger.lock().expect("whole");
+    for (order, sequences) in &ledger.sent {
+        let expected: Vec<u64> = (1..).take(sequences.len()).collect();
+        assert_eq!(*sequences, expected, "{order}");
+    }
+}
+
+/// Takes and sends until all events of all orders are sent; answers how many messages it sent.
+async fn run_relay(relay: usize, shop: &Shop, ledger: &Mutex<Ledger>) -> usize {
+    let (name, lease, mut count) = (format!("relay {relay}"), Duration::from_secs(60), 0);
+    let mut arrivals = shop.store.arrivals();
+    loop {
+        arrivals.borrow_and_update();
+        let limit = u32::try_from(relay + 1).expect("small");
+        let messages = shop.store.claim(&name, limit, lease, shop.ambient.now()).await.expect("claims");
+        ledger.lock().expect("whole").take(relay, &messages);
+        if messages.is_empty() {
+            let sent: usize = ledger.lock().expect("whole").sent.values().map(Vec::len).sum();
+            if sent == ORDERS * 3 + ORDERS / 2 {
+                return count;
+            }
+            // Those held by another wake nobody when that one is the last; hence the bound.
+            drop(tokio::time::timeout(Duration::from_millis(200), arrivals.changed()).await);
+            continue;
+        }
+        count += messages.len();
+        tokio::task::yield_now().await;
+        // Before the row goes: afterwards another may take the order's next message at once.
+        ledger.lock().expect("whole").give(&messages);
+        let positions: Vec<i64> = messages.iter().map(|message| message.position).collect();
+        shop.store.mark_sent(&positions, shop.ambient.now()).await.expect("marks");
+    }
+}
