@@ -5,6 +5,7 @@
 //!
 //! Start with [`orders::OrderStore`] and [`payments::PaymentStore`]; the types are in [`domain`].
 
+pub mod cache;
 #[cfg(feature = "cassandra")]
 pub mod cassandra;
 pub mod catalog;

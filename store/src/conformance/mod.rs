@@ -10,8 +10,9 @@
 //! `open` is an `async fn` answering `(Arc<dyn OrderStore>, guard)` (or `PaymentStore`), or an `Option` of it: `None`
 //! skips the case, when there is no server, see [`skip`]. The guard is dropped after the case. Each case gets a store
 //! of its own, but where a suite says otherwise. Random walks name their seed when they fail.
-//! Read on in [`orders`] and [`payments`].
+//! Read on in [`orders`], [`payments`] and [`cache`].
 
+pub mod cache;
 pub mod orders;
 pub mod payments;
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a failing test says so; helpers are not seen as tests")]
 
+mod cache;
 mod cassandra;
 mod postgres;
 mod sqlite_orders;

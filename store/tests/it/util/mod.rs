@@ -2,9 +2,11 @@
 
 pub(crate) mod cassandra;
 pub(crate) mod postgres;
+pub(crate) mod proxy;
+pub(crate) mod redis;
 pub(crate) mod ring;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use base::Ambient;
 use store::{
@@ -12,6 +14,10 @@ use store::{
     sqlite::{SqliteOrders, SqlitePayments},
 };
 use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+
+/// Longest wait for what must happen.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// An opener of orders.
 pub(crate) async fn orders() -> (Arc<dyn OrderStore>, TempDir) {
@@ -26,4 +32,13 @@ pub(crate) async fn payments() -> (Arc<dyn PaymentStore>, TempDir) {
     let store =
         SqlitePayments::open(&folder.path().join("payments.db"), Ambient::system()).await.expect("opens");
     (Arc::new(store), folder)
+}
+
+/// Asks again until the answer is yes; a server that is back tells nobody.
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds().await {
+        assert!(Instant::now() < deadline, "never came true: {what}");
+        sleep(Duration::from_millis(20)).await;
+    }
 }

@@ -1,0 +1,74 @@
+//! Rate limits counted in this process.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use base::{Ambient, Timestamp};
+
+use super::{Decision, LimitError, Quota, RateLimits};
+
+/// Keys between two sweeps at least; a sweep drops those that owe nothing.
+const SWEEP_MIN: usize = 1024;
+
+/// A [`RateLimits`] in memory, bounded by the number of keys.
+///
+/// When the bound is reached by keys that are all in use, new keys are turned away: whoever makes up keys must not
+/// wash out the counters of others. Give each kind of caller that can make up keys its own instance.
+pub struct LocalLimits {
+    ambient: Ambient,
+    keys_max: usize,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// When each key would be at rest again.
+    rests_at: HashMap<String, Timestamp>,
+    sweep_at: usize,
+}
+
+impl LocalLimits {
+    /// At most `keys_max` keys at a time.
+    pub fn new(keys_max: usize, ambient: Ambient) -> Self {
+        let state = State { rests_at: HashMap::new(), sweep_at: SWEEP_MIN.min(keys_max) };
+        Self { ambient, keys_max, state: Mutex::new(state) }
+    }
+
+    /// The decision, without the contract's way to fail.
+    pub fn decide(&self, key: &str, quota: &Quota) -> Decision {
+        let now = self.ambient.now();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.sweep(now, self.keys_max);
+        let rests_at = state.rests_at.get(key).copied();
+        if rests_at.is_none() && state.rests_at.len() >= self.keys_max {
+            return Decision { allowed: false, remaining: 0, retry_after: quota.interval };
+        }
+        let ahead =
+            rests_at.map_or(Duration::ZERO, |at| at.duration_since(now).try_into().unwrap_or_default());
+        let (decision, ahead) = Decision::of(quota, ahead);
+        if decision.allowed {
+            state.rests_at.insert(key.to_owned(), now.saturating_add(ahead).unwrap_or(Timestamp::MAX));
+        }
+        decision
+    }
+}
+
+impl State {
+    fn sweep(&mut self, now: Timestamp, keys_max: usize) {
+        if self.rests_at.len() >= self.sweep_at {
+            self.rests_at.retain(|_, at| *at > now);
+            // Doubling keeps the sweeps rare however many keys stay.
+            self.sweep_at = (self.rests_at.len() * 2).clamp(SWEEP_MIN.min(keys_max), keys_max);
+        }
+    }
+}
+
+#[async_trait]
+impl RateLimits for LocalLimits {
+    async fn check(&self, key: &str, quota: &Quota) -> Result<Decision, LimitError> {
+        Ok(self.decide(key, quota))
+    }
+}

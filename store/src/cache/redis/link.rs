@@ -1,0 +1,180 @@
+//! The connection, and whether it is well.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use base::{Ambient, Timestamp};
+use redis::{
+    Client, Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, ScriptInvocation, ServerErrorKind,
+    aio::{ConnectionManager, ConnectionManagerConfig},
+};
+use tokio::time::{sleep, timeout};
+
+use crate::cache::Health;
+
+/// While the server is away: how often to find out whether it is back.
+const TRY_EVERY: Duration = Duration::from_millis(250);
+const NO_ANSWER: &str = "no answer in time";
+
+pub(super) struct Link {
+    client: Client,
+    command_timeout: Duration,
+    connect_timeout: Duration,
+    ambient: Ambient,
+    state: Mutex<State>,
+    /// For the task that mends it.
+    me: Weak<Self>,
+}
+
+struct State {
+    manager: ConnectionManager,
+    trouble: Option<Trouble>,
+}
+
+/// The server does not answer.
+#[derive(Debug, Clone)]
+pub(super) struct Trouble {
+    pub(super) since: Timestamp,
+    pub(super) detail: String,
+}
+
+impl Link {
+    pub(super) fn new(
+        client: Client,
+        command_timeout: Duration,
+        connect_timeout: Duration,
+        ambient: Ambient,
+    ) -> RedisResult<Arc<Self>> {
+        let manager = manager(&client, command_timeout, connect_timeout)?;
+        let state = Mutex::new(State { manager, trouble: None });
+        Ok(Arc::new_cyclic(|me| Self {
+            client,
+            command_timeout,
+            connect_timeout,
+            ambient,
+            state,
+            me: Weak::clone(me),
+        }))
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn connect_timeout(&self) -> Duration {
+        self.connect_timeout
+    }
+
+    pub(super) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Trouble> {
+        let mut manager = self.connection()?;
+        self.judge(timeout(self.patience(), command.query_async(&mut manager)).await)
+    }
+
+    /// By its hash; the source is sent when the server does not know it yet.
+    pub(super) async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, Trouble> {
+        let mut manager = self.connection()?;
+        self.judge(timeout(self.patience(), script.invoke_async(&mut manager)).await)
+    }
+
+    pub(super) fn health(&self) -> Health {
+        match &self.state().trouble {
+            None => Health::Up,
+            Some(trouble) => Health::Down { since: trouble.since, detail: trouble.detail.clone() },
+        }
+    }
+
+    /// Reports trouble, once, and begins to look for its end; also for the listener, which may notice first.
+    pub(super) fn fail(&self, detail: String) -> Trouble {
+        let mut state = self.state();
+        if let Some(known) = &state.trouble {
+            return known.clone();
+        }
+        tracing::warn!(detail, "redis does not answer");
+        let trouble = Trouble { since: self.ambient.now(), detail };
+        state.trouble = Some(trouble.clone());
+        tokio::spawn(mend(Weak::clone(&self.me)));
+        trouble
+    }
+
+    /// The connection to ask on; none while there is trouble.
+    fn connection(&self) -> Result<ConnectionManager, Trouble> {
+        let state = self.state();
+        state.trouble.clone().map_or_else(|| Ok(state.manager.clone()), Err)
+    }
+
+    /// Tries a new connection; the old one may be half dead, and a manager does not give up one on which the answers
+    /// merely time out.
+    async fn try_anew(&self) -> Result<(), String> {
+        let fresh = manager(&self.client, self.command_timeout, self.connect_timeout);
+        let fresh = fresh.map_err(|error| error.to_string())?;
+        let ping = redis::cmd("PING");
+        match timeout(self.patience(), ping.query_async::<redis::Value>(&mut fresh.clone())).await {
+            Err(_) => return Err(NO_ANSWER.to_owned()),
+            Ok(answer) => answer.map_err(|error| error.to_string())?,
+        };
+        let mut state = self.state();
+        state.manager = fresh;
+        if let Some(trouble) = state.trouble.take() {
+            tracing::info!(since = %trouble.since, "redis answers again");
+        }
+        Ok(())
+    }
+
+    fn patience(&self) -> Duration {
+        self.connect_timeout + self.command_timeout
+    }
+
+    fn judge<T>(&self, answer: Result<RedisResult<T>, tokio::time::error::Elapsed>) -> Result<T, Trouble> {
+        match answer {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) if is_about_one_question(&error) => {
+                tracing::error!(%error, "redis refuses a question");
+                Err(Trouble { since: self.ambient.now(), detail: error.to_string() })
+            }
+            Ok(Err(error)) => Err(self.fail(error.to_string())),
+            Err(_) => Err(self.fail(NO_ANSWER.to_owned())),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tries until the server answers or the link is gone. On its own, so that nobody who asks has to wait for a try.
+async fn mend(link: Weak<Link>) {
+    loop {
+        sleep(TRY_EVERY).await;
+        let Some(link) = link.upgrade() else { return };
+        match link.try_anew().await {
+            Ok(()) => return,
+            Err(detail) => {
+                if let Some(trouble) = &mut link.state().trouble {
+                    trouble.detail = detail;
+                }
+            }
+        }
+    }
+}
+
+/// Lazy: connecting is part of the first question and bounded by its timeouts.
+fn manager(client: &Client, command: Duration, connect: Duration) -> RedisResult<ConnectionManager> {
+    let config = ConnectionManagerConfig::new()
+        .set_response_timeout(Some(command))
+        .set_connection_timeout(Some(connect))
+        .set_number_of_retries(0)
+        .set_pipeline_buffer_size(1024);
+    ConnectionManager::new_lazy_with_config(client.clone(), config)
+}
+
+/// A mistake in a question or a damaged value says nothing of the server.
+fn is_about_one_question(error: &RedisError) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::UnexpectedReturnType
+            | ErrorKind::Server(ServerErrorKind::ResponseError)
+            | ErrorKind::Extension
+    )
+}

@@ -1,0 +1,86 @@
+//! Hears which values other processes have changed.
+//!
+//! Whoever subscribes anew may have missed something, so memory is emptied then. A connection that looks alive but
+//! brings nothing is found out by asking it for a sign of life.
+
+use std::{sync::Weak, time::Duration};
+
+use futures::StreamExt;
+use redis::{
+    RedisError,
+    aio::{PubSubSink, PubSubStream},
+};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use super::cache::Inner;
+use crate::cache::CacheKey;
+
+/// How often to look for what is left to do.
+const TICK: Duration = Duration::from_millis(500);
+/// Ticks between signs of life.
+const PING_TICKS: u32 = 10;
+/// The longest pause before subscribing again; jittered.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Runs until the cache is gone.
+pub(super) async fn run(cache: Weak<Inner>) {
+    loop {
+        let Some(inner) = cache.upgrade() else { return };
+        let pause = inner.ambient.jitter(PAUSE_MAX);
+        let subscribed = subscribe(&inner).await;
+        if subscribed.is_ok() {
+            inner.hears();
+        }
+        drop(inner);
+        let ended = match subscribed {
+            Ok((sink, stream)) => listen(&cache, sink, stream).await,
+            Err(detail) => Some(detail),
+        };
+        let (Some(inner), Some(detail)) = (cache.upgrade(), ended) else { return };
+        inner.is_deaf();
+        inner.link().fail(detail);
+        drop(inner);
+        sleep(pause).await;
+    }
+}
+
+async fn subscribe(inner: &Inner) -> Result<(PubSubSink, PubSubStream), String> {
+    let subscribing = async {
+        let (mut sink, stream) = inner.link().client().get_async_pubsub().await?.split();
+        sink.subscribe(inner.channel()).await?;
+        Ok::<_, RedisError>((sink, stream))
+    };
+    match timeout(inner.link().connect_timeout() * 2, subscribing).await {
+        Ok(subscribed) => subscribed.map_err(|error| error.to_string()),
+        Err(_) => Err("no answer in time".to_owned()),
+    }
+}
+
+/// Answers what ended it; `None` when the cache is gone.
+async fn listen(cache: &Weak<Inner>, mut sink: PubSubSink, mut stream: PubSubStream) -> Option<String> {
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = 0;
+    loop {
+        tokio::select! {
+            message = stream.next() => {
+                let Some(message) = message else { return Some("the connection for invalidations ended".to_owned()) };
+                let inner = cache.upgrade()?;
+                if let Ok(key) = message.get_payload::<String>() {
+                    inner.near.forget(&CacheKey(key.into())).await;
+                }
+            }
+            _ = tick.tick() => {
+                let inner = cache.upgrade()?;
+                inner.catch_up().await;
+                ticks += 1;
+                if ticks % PING_TICKS == 0 {
+                    let answer = timeout(inner.link().connect_timeout(), sink.ping::<redis::Value>()).await;
+                    if !matches!(answer, Ok(Ok(_))) {
+                        return Some("the connection for invalidations does not answer".to_owned());
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! A TCP line between a client and a server that a test can cut, hold and mend.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+
+/// Forwards to `target` until dropped.
+pub(crate) struct Proxy {
+    pub(crate) port: u16,
+    cut: watch::Sender<u64>,
+    /// From server to client nothing passes.
+    deaf: Arc<AtomicBool>,
+    accepting: Arc<AtomicBool>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Proxy {
+    pub(crate) async fn start(target: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("listens");
+        let port = listener.local_addr().expect("an address").port();
+        let (cut, deaf, accepting) = (watch::Sender::new(0), Arc::default(), Arc::new(AtomicBool::new(true)));
+        let task =
+            tokio::spawn(accept(listener, target, cut.clone(), Arc::clone(&deaf), Arc::clone(&accepting)));
+        Self { port, cut, deaf, accepting, task }
+    }
+
+    /// Ends all connections; new ones are let through.
+    pub(crate) fn cut(&self) {
+        self.cut.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// Swallows what the server says from now on, or no longer.
+    pub(crate) fn set_deaf(&self, deaf: bool) {
+        self.deaf.store(deaf, Ordering::SeqCst);
+    }
+
+    /// Lets no new connection through, or lets them again.
+    pub(crate) fn set_accepting(&self, accepting: bool) {
+        self.accepting.store(accepting, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+        self.cut();
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    target: SocketAddr,
+    cut: watch::Sender<u64>,
+    deaf: Arc<AtomicBool>,
+    accepting: Arc<AtomicBool>,
+) {
+    while let Ok((client, _)) = listener.accept().await {
+        if !accepting.load(Ordering::SeqCst) {
+            continue;
+        }
+        let Ok(server) = TcpStream::connect(target).await else { continue };
+        let (deaf, mut cut) = (Arc::clone(&deaf), cut.subscribe());
+        tokio::spawn(async move {
+            let (from_client, to_client) = client.into_split();
+            let (from_server, to_server) = server.into_split();
+            let silent = Arc::new(AtomicBool::new(false));
+            tokio::select! {
+                () = pump(from_client, to_server, silent) => {}
+                () = pump(from_server, to_client, deaf) => {}
+                _ = cut.changed() => {}
+            }
+        });
+    }
+}
+
+async fn pump(
+    mut from: tokio::net::tcp::OwnedReadHalf,
+    mut to: tokio::net::tcp::OwnedWriteHalf,
+    swallow: Arc<AtomicBool>,
+) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        if !swallow.load(Ordering::SeqCst) && to.write_all(&buffer[..count]).await.is_err() {
+            return;
+        }
+    }
+}

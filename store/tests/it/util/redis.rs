@@ -1,0 +1,137 @@
+//! A real Redis server: keys with a prefix of each test's own, deleted with its guard; what killed runs left is swept.
+
+use std::{net::SocketAddr, net::ToSocketAddrs, time::Duration};
+
+use base::Ambient;
+use redis::{AsyncConnectionConfig, Client, aio::MultiplexedConnection};
+use store::{
+    cache::{RedisConfig, RedisServer},
+    conformance::skip,
+};
+use tokio::sync::OnceCell;
+
+const URL: &str = "ORDERWORKS_TEST_REDIS_URL";
+const PREFIX: &str = "ow-test-";
+/// Keys older than this belong to a run that was killed.
+const LEFTOVER_AFTER_MS: i64 = 30 * 60 * 1000;
+
+/// Whether tests with the server cannot run; prints why.
+pub(crate) fn skipped() -> bool {
+    let missing = std::env::var(URL).is_err();
+    if missing {
+        skip(&format!("{URL} is not set; see `ops/services up redis`"));
+    }
+    missing
+}
+
+/// A test's own keys.
+pub(crate) struct Corner {
+    prefix: String,
+}
+
+impl Corner {
+    pub(crate) async fn create() -> Self {
+        static SWEPT: OnceCell<()> = OnceCell::const_new();
+        let ambient = Ambient::system();
+        let now_ms = ambient.now().as_millisecond();
+        SWEPT.get_or_init(|| sweep(now_ms)).await;
+        Self { prefix: format!("{PREFIX}{now_ms}-{}", ambient.uuid().simple()) }
+    }
+
+    /// With timeouts that a busy machine does not hit.
+    pub(crate) fn config(&self) -> RedisConfig {
+        RedisConfig {
+            prefix: self.prefix.clone(),
+            command_timeout: Duration::from_secs(3),
+            connect_timeout: Duration::from_secs(3),
+            ..RedisConfig::new(url().into())
+        }
+    }
+
+    /// The same by another port.
+    pub(crate) fn config_by(&self, port: u16) -> RedisConfig {
+        let url = url();
+        let (login, rest) = url.rsplit_once('@').expect("an address with a login");
+        let (_, database) = rest.split_once('/').expect("a database");
+        RedisConfig { url: format!("{login}@127.0.0.1:{port}/{database}").into(), ..self.config() }
+    }
+
+    pub(crate) fn server(&self) -> RedisServer {
+        RedisServer::new(&self.config(), Ambient::system()).expect("an address")
+    }
+
+    /// All keys there are.
+    pub(crate) async fn keys(&self) -> Vec<String> {
+        scan(&mut connect().await, &format!("{}*", self.prefix)).await
+    }
+
+    /// Milliseconds until a key runs out; negative when it never does.
+    pub(crate) async fn ttl_ms(&self, key: &str) -> i64 {
+        redis::cmd("PTTL").arg(key).query_async(&mut connect().await).await.expect("asks")
+    }
+}
+
+impl Drop for Corner {
+    fn drop(&mut self) {
+        let pattern = format!("{}*", self.prefix);
+        // A thread with a runtime of its own, for the test's runtime may be the one that is ending.
+        let deleting = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let mut connection = connect().await;
+                let keys = scan(&mut connection, &pattern).await;
+                delete(&mut connection, &keys).await;
+            });
+        });
+        assert!(deleting.join().is_ok() || std::thread::panicking(), "the test's keys stay");
+    }
+}
+
+/// Where the server listens.
+pub(crate) fn address() -> SocketAddr {
+    let url = url();
+    let (_, rest) = url.rsplit_once('@').expect("an address with a login");
+    let host = rest.split('/').next().expect("a host");
+    host.to_socket_addrs().expect("resolves").next().expect("an address")
+}
+
+fn url() -> String {
+    std::env::var(URL).expect("a server to test with")
+}
+
+async fn connect() -> MultiplexedConnection {
+    let patient = AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(10)));
+    let client = Client::open(url()).expect("an address");
+    client.get_multiplexed_async_connection_with_config(&patient).await.expect("connects")
+}
+
+async fn scan(connection: &mut MultiplexedConnection, pattern: &str) -> Vec<String> {
+    let (mut keys, mut cursor) = (Vec::new(), 0_u64);
+    loop {
+        let mut scan = redis::cmd("SCAN");
+        scan.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(1000);
+        let (next, some): (u64, Vec<String>) = scan.query_async(connection).await.expect("scans");
+        keys.extend(some);
+        cursor = next;
+        if cursor == 0 {
+            return keys;
+        }
+    }
+}
+
+async fn delete(connection: &mut MultiplexedConnection, keys: &[String]) {
+    if !keys.is_empty() {
+        redis::cmd("UNLINK").arg(keys).query_async::<()>(connection).await.expect("deletes");
+    }
+}
+
+async fn sweep(now_ms: i64) {
+    let mut connection = connect().await;
+    let mut old = scan(&mut connection, &format!("{PREFIX}*")).await;
+    old.retain(|key| {
+        let born = key[PREFIX.len()..].split('-').next().and_then(|millis| millis.parse().ok());
+        now_ms - born.unwrap_or(now_ms) > LEFTOVER_AFTER_MS
+    });
+    delete(&mut connection, &old).await;
+}
