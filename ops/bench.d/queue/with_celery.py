@@ -1,4 +1,4 @@
-"""Celery on the same broker: `celery.py publish THREADS COUNT` and `celery.py process COUNT`.
+"""Celery on the same broker: `with_celery.py publish THREADS COUNT` and `celery.py process COUNT`.
 
 With what makes its promises those of the others: publisher confirms, late acknowledgement, quorum queues,
 persistent messages (its default). Prints one JSON object of figures, as the other pieces do.
@@ -49,7 +49,7 @@ def noop(filler):
         began.value = time.monotonic()
     if number == warm_up + wanted:
         report(per_second=wanted / (time.monotonic() - began.value))
-        # The first process is the leader of the group that this piece was started as.
+        # Its pool ends with it. An orderly stop takes seconds, and there is nothing left to save.
         os.kill(os.getppid(), signal.SIGKILL)
 
 
@@ -95,7 +95,7 @@ def main():
         warm_up = wanted // 10
         # More than are counted, so that the queue does not run dry.
         publish(16, warm_up + wanted + 512)
-        app.worker_main(["worker", "--loglevel=ERROR", "--without-gossip", "--without-mingle", "--without-heartbeat"])
+        app.worker_main(["--quiet", "worker", "--loglevel=ERROR", "--without-gossip", "--without-mingle", "--without-heartbeat"])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-//! Celery, which runs in Python: see `celery.py`.
+//! Celery, which runs in Python: see `with_celery.py`.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use tokio::process::Command;
 /// The same script for publishing and processing, with its words.
 pub(crate) fn command(python: &Path, words: &[&str]) -> Command {
     let mut command = Command::new(python);
-    command.arg("-c").arg(include_str!("../celery.py")).args(words);
+    command.arg("-c").arg(include_str!("../with_celery.py")).args(words);
     command
 }
 

@@ -233,18 +233,23 @@ fn median(samples: &[f64]) -> Option<f64> {
     sorted.get(sorted.len() / 2).copied()
 }
 
-/// Runs a piece in a process group of its own, and reads the line it prints. The process may go on after that: what
-/// is left of it is ended.
+/// Runs a piece and reads the figures it prints.
 async fn start(mut command: Command, url: &str, name: &str) -> anyhow::Result<Figures> {
     command.env("BENCH_AMQP_URL", url).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().with_context(|| format!("cannot start {name}"))?;
     let output = child.stdout.take().context("the piece has no output")?;
     let mut lines = BufReader::new(output).lines();
-    let line = tokio::time::timeout(PIECE_MAX, lines.next_line()).await;
-    let Some(line) = line.with_context(|| format!("{name} took too long"))?? else {
-        bail!("{name} failed: {}", child.wait().await?);
+    let figures = async {
+        while let Some(line) = lines.next_line().await? {
+            // Celery prints a banner first.
+            if let Ok(figures) = serde_json::from_str(&line) {
+                return anyhow::Ok(figures);
+            }
+        }
+        bail!("{name} printed no figures");
     };
-    let figures: Figures = serde_json::from_str(&line).with_context(|| format!("{name} printed {line}"))?;
+    let figures: Figures =
+        tokio::time::timeout(PIECE_MAX, figures).await.with_context(|| format!("{name} took too long"))??;
     let ended = tokio::time::timeout(Duration::from_secs(30), child.wait()).await;
     ensure!(ended.is_ok(), "{name} did not end");
     Ok(figures)
