@@ -54,6 +54,8 @@ pub(crate) enum Command {
     Scheduler(HealthArgs),
     /// Run the sandbox payment provider alone, for trying out roles started apart
     Sandbox(SandboxArgs),
+    /// Bring queues of an earlier release into today's shape, with their jobs; stop their workers first
+    Migrate(MigrateArgs),
     /// Look at queues and jobs, without side effects
     #[command(subcommand)]
     Inspect(Inspect),
@@ -110,6 +112,13 @@ pub(crate) struct SandboxArgs {
     /// Address and port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8092")]
     pub(crate) listen: std::net::SocketAddr,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MigrateArgs {
+    /// Only this queue, instead of all of [workers]
+    #[arg(long)]
+    pub(crate) queue: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -14,7 +14,7 @@ use base::Ambient;
 use jobs::{
     Engine,
     job_store::SqliteJobStore,
-    rabbitmq::RabbitEngine,
+    rabbitmq::{RabbitEngine, RabbitServer},
     records::RecordStore,
     sqlite::{SqliteEngine, SqliteRecords},
 };
@@ -103,8 +103,14 @@ async fn rabbit(config: &Config, name: &str, ambient: &Ambient) -> anyhow::Resul
     let folder = &config.data.folder;
     let store = Arc::new(SqliteJobStore::open(&folder.join("jobs.db"), ambient.clone()).await?);
     let records = SqliteRecords::open(&folder.join("records.db")).await?;
-    let queue = RabbitEngine::new(config.rabbitmq.url.expose_secret(), name, store, ambient.clone())?;
+    let ca_pem = config.rabbitmq.ca_file.as_deref().map(read_certificates).transpose()?;
+    let server = RabbitServer { url: config.rabbitmq.url.expose_secret(), ca_pem: ca_pem.as_deref() };
+    let queue = RabbitEngine::new(server, name, store, ambient.clone())?;
     Ok(Jobs { queue: Arc::new(queue), records: Arc::new(records) })
+}
+
+fn read_certificates(file: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(file).with_context(|| format!("cannot read the certificates in {}", file.display()))
 }
 
 fn lock(folder: &Path) -> anyhow::Result<File> {

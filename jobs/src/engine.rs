@@ -14,7 +14,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use base::Timestamp;
+use base::{Timestamp, TraceContext};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, mpsc};
 
@@ -77,6 +77,18 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Takes matching dead jobs back into their queues with fresh attempts, oldest first. Answers their ids.
     async fn redrive(&self, filter: &DeadFilter) -> Result<Vec<JobId>, EngineError>;
+
+    /// Tells programs outside of what happened, confirmed by the server and in this order; gone where nobody listens.
+    /// Does nothing in an engine without [`Capabilities::announces`].
+    async fn announce(&self, _news: Vec<Announcement>) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    /// Makes a queue of an earlier release anew in today's shape, with its jobs; answers how many were moved.
+    /// The remedy of [`EngineError::Topology`], for a time when the queue's workers are stopped.
+    async fn migrate_queue(&self, _queue: &str) -> Result<u64, EngineError> {
+        Ok(0)
+    }
 }
 
 /// Named differences between engines.
@@ -96,10 +108,12 @@ pub struct Capabilities {
     pub fifo: bool,
     /// `concurrency_key` is honoured across processes, not only within one.
     pub concurrency_keys: bool,
+    /// [`Engine::announce`] reaches programs outside.
+    pub announces: bool,
 }
 
 impl Capabilities {
-    /// Everything a store with transactions over all its jobs can do.
+    /// Everything a store with transactions over all its jobs can do. Nobody listens to a store.
     pub const FULL: Self = Self {
         strict_priority: true,
         dedupes_ids: true,
@@ -107,6 +121,7 @@ impl Capabilities {
         cancels_ready: true,
         fifo: true,
         concurrency_keys: true,
+        announces: false,
     };
 }
 
@@ -351,6 +366,21 @@ pub struct ConsumerInfo {
     pub jobs: u64,
     /// Last known sign of life, or until when its lease holds, whichever is later.
     pub alive_until: Timestamp,
+}
+
+/// Something that happened, for programs outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    /// The same when it is told again.
+    pub id: String,
+    /// Dotted words, such as `order.paid`, at most 255 bytes; what listeners choose by.
+    pub topic: String,
+    /// Whose it is, for listeners that serve many.
+    pub source: String,
+    /// JSON.
+    pub body: String,
+    /// The trace it belongs to.
+    pub trace: Option<TraceContext>,
 }
 
 /// What [`Engine::cancel`] found.

@@ -14,6 +14,8 @@ pub mod envelope;
 pub mod error;
 pub mod job;
 pub mod job_store;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod producer;
 #[cfg(feature = "rabbitmq")]
 pub mod rabbitmq;

@@ -1,7 +1,11 @@
 //! The log of attempts: telemetry for `inspect`, timelines and dashboards, off the settle path.
 //!
 //! Guarantees: bounded in memory, written in batches, at most a second late. Does not guarantee completeness: what
-//! would slow jobs down is dropped and counted. Nothing may be decided by it.
+//! would slow jobs down is dropped and counted. Nothing may be decided by it. Engines are
+//! [`crate::sqlite::SqliteRecords`] and `postgres`, both held to `crate::conformance::records`.
+
+#[cfg(feature = "postgres")]
+pub mod postgres;
 
 use std::time::Duration;
 
@@ -9,7 +13,12 @@ use async_trait::async_trait;
 use base::{Timestamp, TraceContext};
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "postgres")]
+pub use self::postgres::PostgresRecords;
 use crate::{engine::EngineError, envelope::JobId};
+
+/// Records listed at once.
+pub(crate) const LIST_MAX: u32 = 1000;
 
 /// One finished attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +65,25 @@ pub enum Outcome {
     Dead,
 }
 
+impl Outcome {
+    const ALL: [Self; 5] = [Self::Completed, Self::Retried, Self::Snoozed, Self::Cancelled, Self::Dead];
+
+    /// As it stands in a row.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Retried => "retried",
+            Self::Snoozed => "snoozed",
+            Self::Cancelled => "cancelled",
+            Self::Dead => "dead",
+        }
+    }
+
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|outcome| outcome.name() == name)
+    }
+}
+
 /// Which attempts of a queue are recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -97,6 +125,12 @@ pub trait RecordStore: Send + Sync + 'static {
     /// Lists records.
     async fn list(&self, filter: &RecordFilter) -> Result<Vec<AttemptRecord>, EngineError>;
 
-    /// Drops records that started before this time, at most `limit` in one go; answers how many.
+    /// Drops records that started before this time, in portions of about `limit`; answers how many, zero when none is
+    /// left that can go. One portion may be larger where the engine drops a whole [`Self::expiry_grain`] at once.
     async fn expire(&self, before: Timestamp, limit: u32) -> Result<u64, EngineError>;
+
+    /// How much longer than asked a record may be kept: the stretch of time that the engine drops as a whole.
+    fn expiry_grain(&self) -> Duration {
+        Duration::ZERO
+    }
 }

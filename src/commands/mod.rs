@@ -5,6 +5,7 @@ mod config;
 mod control;
 mod dev;
 mod inspect;
+mod migrate;
 mod redrive;
 mod role;
 
@@ -25,6 +26,7 @@ pub(crate) async fn run(cli: Cli, config: Config) -> anyhow::Result<ExitCode> {
         Command::Relay(args) => role::relay(args, config).await?,
         Command::Scheduler(args) => role::scheduler(args, config).await?,
         Command::Sandbox(args) => role::sandbox(args, config).await?,
+        Command::Migrate(args) => migrate::run(args, &config, json).await?,
         Command::Inspect(what) => inspect::run(what, &config, json).await?,
         Command::Control(what) => return control::run(what, &config, json).await,
         Command::Redrive(args) => redrive::run(args, &config, json).await?,

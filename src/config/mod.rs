@@ -75,6 +75,8 @@ pub(crate) enum QueueEngine {
 #[derive(Debug, Clone)]
 pub(crate) struct RabbitMq {
     pub(crate) url: SecretString,
+    /// PEM, trusted beside the system's certificates.
+    pub(crate) ca_file: Option<PathBuf>,
 }
 
 /// Rate limits of placing orders.
@@ -171,7 +173,10 @@ impl Config {
             },
             data: Data { folder: r.text("data", "folder").into() },
             engines: Engines { queue: r.value("engines", "queue", QueueEngine::Sqlite) },
-            rabbitmq: RabbitMq { url: r.text("rabbitmq", "url").into() },
+            rabbitmq: RabbitMq {
+                url: r.text("rabbitmq", "url").into(),
+                ca_file: r.optional("rabbitmq", "ca_file"),
+            },
             checkout: Checkout {
                 per_key_per_second: r.within("checkout", "per_key_per_second", 1..=1_000_000),
                 per_ip_per_second: r.within("checkout", "per_ip_per_second", 1..=1_000_000),

@@ -5,18 +5,24 @@
 //!
 //! Start with [`orders::OrderStore`] and [`payments::PaymentStore`]; the types are in [`domain`].
 
+#[cfg(feature = "cassandra")]
+pub mod cassandra;
 pub mod catalog;
 #[cfg(feature = "conformance")]
 #[doc(hidden)]
 #[expect(clippy::expect_used, clippy::panic, reason = "a test's code, shared by crates")]
 pub mod conformance;
 pub mod domain;
+mod engine;
 pub mod error;
 pub mod event_data;
 pub mod merchants;
 pub mod orders;
 pub mod outbox;
+pub mod partitions;
 pub mod payments;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod sqlite;
 pub mod webhook_url;
 pub mod webhooks;

@@ -6,6 +6,8 @@
 //!
 //! Does not call providers: see the workers.
 
+pub(crate) mod verdict;
+
 use async_trait::async_trait;
 use base::Timestamp;
 

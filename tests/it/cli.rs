@@ -98,7 +98,7 @@ async fn what_cannot_start_says_why_in_one_line_and_fails() {
     let (ok, _, err) = run(other.path(), &["dev", "--config", config]).await;
     assert!(!ok && err.contains("server.listen") && err.trim().lines().count() == 1, "{err}");
 
-    let (ok, _, err) = run(other.path(), &["dev", "--pub-key", "short"]).await;
+    let (ok, _, err) = run(other.path(), &["dev", "--listen", "127.0.0.1:0", "--pub-key", "short"]).await;
     assert!(!ok && err.contains("owk_pub_"), "{err}");
 }
 

@@ -1,9 +1,9 @@
 //! Takes messages out of the outbox and publishes the jobs they lead to.
 //!
-//! Guarantees: a message is marked sent only after the engine confirmed all its jobs, so a crash publishes again,
-//! under the same ids; memory is bounded by one batch; an engine or a store that is down is waited for with growing,
-//! jittered pauses and logged once per change. Stopping in the middle loses nothing. Several relays may run: the
-//! outbox never hands messages of one subject to two of them.
+//! Guarantees: a message is marked sent only after the engine confirmed all its jobs and the event itself, so a crash
+//! publishes again, under the same ids; memory is bounded by one batch; an engine or a store that is down is waited
+//! for with growing, jittered pauses and logged once per change. Stopping in the middle loses nothing. Several relays
+//! may run: the outbox never hands messages of one subject to two of them.
 //!
 //! What becomes what is in [`crate::subscriptions`].
 
@@ -14,7 +14,7 @@ use std::{
 };
 
 use base::{Ambient, Timestamp};
-use jobs::{Backoff, Engine, JobError};
+use jobs::{Backoff, Engine, JobError, engine::Announcement};
 use store::{
     OrderStore,
     domain::{EndpointId, EventKind, MerchantId},
@@ -23,7 +23,7 @@ use store::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::subscriptions::expand;
+use crate::{subscriptions::expand, webhook::body_of};
 
 /// Messages taken at once at most.
 pub const BATCH_MAX: u32 = 256;
@@ -116,7 +116,7 @@ impl Relay {
         }
     }
 
-    /// One batch: take, expand, publish with confirm, mark sent.
+    /// One batch: take, expand, publish with confirm, tell programs outside, mark sent.
     async fn round(&self) -> Result<Round, JobError> {
         let messages = self.store.claim(&self.name, BATCH_MAX, LEASE, self.ambient.now()).await?;
         if messages.is_empty() {
@@ -133,6 +133,9 @@ impl Relay {
             }
         }
         jobs += self.publish(&mut waiting).await?;
+        if self.engine.capabilities().announces {
+            self.engine.announce(messages.iter().filter_map(announcement).collect()).await?;
+        }
         let positions: Vec<i64> = messages.iter().map(|message| message.position).collect();
         self.store.mark_sent(&positions, self.ambient.now()).await?;
         Ok(Round { messages: u64::try_from(positions.len()).unwrap_or(u64::MAX), jobs })
@@ -168,6 +171,18 @@ impl Relay {
             health.trouble = Some(text);
         });
     }
+}
+
+/// The event as merchants get it; commands concern nobody outside.
+fn announcement(message: &OutboxMessage) -> Option<Announcement> {
+    let OutboxBody::Event(event) = &message.body else { return None };
+    Some(Announcement {
+        id: event.id.to_string(),
+        topic: event.kind.to_string(),
+        source: event.merchant.to_string(),
+        body: body_of(event),
+        trace: event.trace,
+    })
 }
 
 /// Who wants what, asked once per batch: thousands of events of a batch have few merchants.

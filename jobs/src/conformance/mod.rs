@@ -4,15 +4,18 @@
 //! [`crate::engine::Capabilities`]. Each case gets a harness of its own, that is queues nobody else uses. Does not
 //! test what only one engine has; such tests stand with that engine.
 //!
-//! A new engine implements [`Harness`] and calls [`crate::conformance_tests`] in its integration tests.
+//! A new engine implements [`Harness`] and calls [`crate::conformance_tests`] in its integration tests. The stores
+//! beside an engine have suites of their own: [`job_store`] and [`records`].
 #![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "test code: a panic is how a case fails")]
 
 pub mod control;
 pub mod crash;
 pub mod dead;
 pub mod delivery;
+pub mod job_store;
 mod kit;
 pub mod order;
+pub mod records;
 pub mod swarm;
 pub mod time;
 

@@ -5,8 +5,10 @@
 //! job touches the broker alone. Does not publish: that is the queue engine's part, which deletes a scheduled job
 //! only after the broker has confirmed it.
 //!
-//! Read on in [`sqlite`]; the user of all this is the `RabbitMQ` engine.
+//! Read on in [`sqlite`] and `postgres`; `crate::conformance::job_store` is what both are held to; the user of all this is the `RabbitMQ` engine.
 
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod sqlite;
 
 use std::collections::{HashMap, HashSet};
@@ -14,6 +16,8 @@ use std::collections::{HashMap, HashSet};
 use async_trait::async_trait;
 use base::Timestamp;
 
+#[cfg(feature = "postgres")]
+pub use self::postgres::PostgresJobStore;
 pub use self::sqlite::SqliteJobStore;
 use crate::{
     engine::{EngineError, JobFilter},
@@ -22,6 +26,8 @@ use crate::{
 
 /// Cancel requests in force at a time; the newest count.
 pub const CANCELS_MAX: u32 = 10_000;
+/// Jobs listed in one go.
+const LIST_MAX: u32 = 1000;
 
 /// A job that waits for its time outside of the broker.
 #[derive(Debug, Clone)]
@@ -147,4 +153,10 @@ pub trait JobStore: Send + Sync + 'static {
 
     /// The consumers of a queue heard of since.
     async fn consumers(&self, queue: &str, since: Timestamp) -> Result<Vec<ConsumerNote>, EngineError>;
+}
+
+/// The first millisecond that is not before `at`.
+fn ceil_ms(at: Timestamp) -> i64 {
+    let millis = at.as_millisecond();
+    if at.as_nanosecond() > i128::from(millis) * 1_000_000 { millis + 1 } else { millis }
 }

@@ -7,7 +7,7 @@ mod schedule;
 use std::path::Path;
 
 use base::{
-    Ambient, Timestamp,
+    Ambient,
     sqlite::{Database, OpenError, WriteFailed},
 };
 use futures::future::BoxFuture;
@@ -64,12 +64,6 @@ impl From<Fault> for EngineError {
 fn unavailable(error: impl Into<Cause>) -> EngineError {
     let source = error.into();
     EngineError::Unavailable { engine: "job store", detail: describe(source.as_ref()), source: Some(source) }
-}
-
-/// The first millisecond that is not before `at`.
-fn ceil_ms(at: Timestamp) -> i64 {
-    let millis = at.as_millisecond();
-    if at.as_nanosecond() > i128::from(millis) * 1_000_000 { millis + 1 } else { millis }
 }
 
 fn ids_json(ids: &[crate::JobId]) -> String {

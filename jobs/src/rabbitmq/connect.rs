@@ -5,7 +5,9 @@
 
 use std::{sync::Once, time::Duration};
 
-use lapin::{Channel, Connection, ConnectionProperties, uri::AMQPUri};
+use lapin::{
+    Channel, Connection, ConnectionProperties, DefaultConnectionBuilder, tcp::OwnedTLSConfig, uri::AMQPUri,
+};
 use tokio::sync::Mutex;
 
 use super::fault::{self, ACCESS_REFUSED, ENGINE, NOT_ALLOWED, answer, broken, unavailable};
@@ -16,10 +18,27 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Seconds between signs of life; a dead peer is noticed after two of them. The default of 60 is too slow for us.
 const HEARTBEAT_SECONDS: u16 = 10;
 
+/// Where a broker is. Not kept: the address holds a password.
+#[derive(Clone, Copy)]
+pub struct RabbitServer<'a> {
+    /// `amqp[s]://user:password@host[:port]/vhost`, the virtual host percent-encoded (`%2f` for `/`).
+    pub url: &'a str,
+    /// Certificates to trust beside the system's, as PEM; for `amqps`.
+    pub ca_pem: Option<&'a str>,
+}
+
+impl<'a> RabbitServer<'a> {
+    /// Trusts what the system trusts.
+    pub fn at(url: &'a str) -> Self {
+        Self { url, ca_pem: None }
+    }
+}
+
 /// Where the broker is and who we are there. Shows no password.
 #[derive(Clone)]
 pub(super) struct Address {
     uri: AMQPUri,
+    ca_pem: Option<String>,
 }
 
 impl std::fmt::Debug for Address {
@@ -30,23 +49,24 @@ impl std::fmt::Debug for Address {
 }
 
 impl Address {
-    /// Reads `amqp://` or `amqps://`, `user:password@host:port/vhost`.
-    pub(super) fn parse(url: &str) -> Result<Self, EngineError> {
+    pub(super) fn parse(server: RabbitServer<'_>) -> Result<Self, EngineError> {
         // The parser's message may quote the text, and with it the password.
-        let mut uri: AMQPUri = url.parse().map_err(|_| EngineError::Denied {
+        let mut uri: AMQPUri = server.url.parse().map_err(|_| EngineError::Denied {
             engine: ENGINE,
             detail: "the address is not of the form amqp[s]://user:password@host[:port]/vhost".to_owned(),
         })?;
         uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
-        Ok(Self { uri })
+        Ok(Self { uri, ca_pem: server.ca_pem.map(str::to_owned) })
     }
 
     /// Connects under a name that the broker shows.
     pub(super) async fn connect(&self, name: &str) -> Result<Connection, EngineError> {
         choose_cryptography();
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let connecting = Connection::connect_uri(self.uri.clone(), properties);
-        match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+        let trust = OwnedTLSConfig { cert_chain: self.ca_pem.clone(), ..OwnedTLSConfig::default() };
+        let builder = DefaultConnectionBuilder::new().map_err(|error| broken(&error))?;
+        let builder = builder.with_uri(self.uri.clone()).with_properties(properties).with_tls_config(trust);
+        match tokio::time::timeout(CONNECT_TIMEOUT, builder.connect()).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => Err(self.refusal(&error)),
             Err(_) => Err(unavailable(format!("no connection to {self:?} in time"))),

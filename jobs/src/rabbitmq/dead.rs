@@ -214,8 +214,7 @@ fn parked_by_broker(headers: &FieldTable) -> Option<Timestamp> {
         let Some(AMQPValue::Timestamp(seconds)) = death.inner().get("time").filter(|_| limit) else {
             return None;
         };
-        let at = i64::try_from(*seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
-        at
+        i64::try_from(*seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok())
     })
 }
 

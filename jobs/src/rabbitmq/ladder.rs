@@ -27,7 +27,7 @@ pub(super) fn rung(left: Duration, whole: Duration) -> usize {
     let higher = RUNGS.iter().position(|(_, delay)| *delay >= left);
     match higher {
         Some(0) => 0,
-        Some(index) if RUNGS[index].1 - left <= whole / 4 => index,
+        Some(index) if RUNGS[index].1.saturating_sub(left) <= whole / 4 => index,
         Some(index) => index - 1,
         None => RUNGS.len() - 1,
     }
@@ -43,10 +43,10 @@ mod tests {
             let whole = Duration::from_millis(u64::try_from(millis).unwrap());
             let (mut waited, mut steps) = (Duration::ZERO, 0);
             while waited < whole {
-                waited += RUNGS[rung(whole - waited, whole)].1;
+                waited += RUNGS[rung(whole.saturating_sub(waited), whole)].1;
                 steps += 1;
             }
-            assert!(waited - whole <= (whole / 4).max(RUNGS[0].1), "{whole:?} took {waited:?}");
+            assert!(waited.saturating_sub(whole) <= (whole / 4).max(RUNGS[0].1), "{whole:?} took {waited:?}");
             assert!(steps <= 6, "{whole:?} takes {steps} rungs");
         }
     }

@@ -121,9 +121,9 @@ impl Lane {
         let acks = self.window.acks(all);
         let single = acks.single.into_iter().map(|tag| (tag, false));
         for (tag, multiple) in acks.up_to.map(|tag| (tag, true)).into_iter().chain(single) {
-            match self.channel.basic_ack(tag, BasicAckOptions { multiple }).now_or_never() {
-                Some(Err(error)) => return Err(broken(&error)),
-                Some(Ok(())) | None => {}
+            let sent = self.channel.basic_ack(tag, BasicAckOptions { multiple }).now_or_never();
+            if let Some(Err(error)) = sent {
+                return Err(broken(&error));
             }
         }
         shared.held.fetch_sub(before - self.window.finished(), Ordering::Relaxed);

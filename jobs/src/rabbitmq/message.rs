@@ -24,7 +24,7 @@ use lapin::{
 use serde_json::value::RawValue;
 
 use crate::{
-    engine::{DeadReason, EngineError},
+    engine::{Announcement, DeadReason, EngineError},
     envelope::{Envelope, JobId, PAYLOAD_BYTES_MAX},
     job::Priority,
 };
@@ -97,6 +97,23 @@ pub(super) fn encode(envelope: &Envelope, meta: &Meta) -> Raw {
         .with_app_id(FORMAT.into())
         .with_headers(headers.0);
     Raw { properties, body: envelope.payload.get().as_bytes().to_vec() }
+}
+
+/// News for programs outside: the body as it is, the topic as the type.
+pub(super) fn announcement(news: Announcement) -> Raw {
+    let mut headers = Headers(FieldTable::default());
+    headers.text("ow-source", Some(&news.source));
+    if let Some(trace) = news.trace {
+        headers.text("traceparent", Some(&trace.to_string()));
+    }
+    let properties = BasicProperties::default()
+        .with_message_id(short(&news.id))
+        .with_type(short(&news.topic))
+        .with_content_type("application/json".into())
+        .with_delivery_mode(PERSISTENT)
+        .with_app_id("orderworks".into())
+        .with_headers(headers.0);
+    Raw { properties, body: news.body.into_bytes() }
 }
 
 /// A message nobody can read, as it is parked: its own properties and headers kept, so that a later release may

@@ -20,6 +20,7 @@
 //! Read on in `message` (the format), `topology` and `ladder` (the queues), `publisher`, `supervisor` and `session`
 //! (consuming), `outcome` (settling), `dead`, `inspect`, `housekeeping`.
 
+mod announce;
 mod connect;
 mod consumer;
 mod dead;
@@ -43,13 +44,14 @@ mod window;
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, PoisonError, Weak, atomic::AtomicBool},
 };
 
 use async_trait::async_trait;
 use base::Ambient;
 use tokio::sync::watch;
 
+pub use self::connect::RabbitServer;
 use self::{
     connect::{Address, Admin},
     consumer::Shared,
@@ -59,8 +61,8 @@ use self::{
 };
 use crate::{
     engine::{
-        Cancelled, Capabilities, ConsumeOptions, Consumer, ConsumerInfo, DeadFilter, Depth, Engine,
-        EngineError, HeldJob, JobFilter, Published, QueueSpec,
+        Announcement, Cancelled, Capabilities, ConsumeOptions, Consumer, ConsumerInfo, DeadFilter, Depth,
+        Engine, EngineError, HeldJob, JobFilter, Published, QueueSpec,
     },
     envelope::{Envelope, JobId},
     job_store::{Control, JobStore},
@@ -84,23 +86,24 @@ struct Inner {
     consumers: Mutex<Vec<Weak<Shared>>>,
     /// Queues known to exist.
     declared: Mutex<HashSet<String>>,
+    /// Whether the exchange of events is known to exist.
+    announcing: AtomicBool,
     /// Turns of looking into dead queues.
     looking: tokio::sync::Mutex<()>,
 }
 
 impl RabbitEngine {
-    /// An engine for the broker at `amqp[s]://user:password@host[:port]/vhost` (the virtual host percent-encoded,
-    /// `%2f` for `/`), whose connections carry `name`. Must be called within a tokio runtime.
+    /// An engine for this broker, whose connections carry `name`. Must be called within a tokio runtime.
     ///
     /// Does not wait for the broker, which may be down; fails with [`EngineError::Denied`] when the address is
     /// malformed. A wrong password or virtual host is told by the first use, as [`EngineError::Denied`], too.
     pub fn new(
-        url: &str,
+        server: RabbitServer<'_>,
         name: &str,
         store: Arc<dyn JobStore>,
         ambient: Ambient,
     ) -> Result<Self, EngineError> {
-        let address = Address::parse(url)?;
+        let address = Address::parse(server)?;
         let inner = Inner {
             publisher: Publisher::start(address.clone(), format!("{name} publishes"), ambient.clone()),
             admin: Admin::new(address.clone(), format!("{name} inspects")),
@@ -111,19 +114,12 @@ impl RabbitEngine {
             keys: Keys::default(),
             consumers: Mutex::default(),
             declared: Mutex::default(),
+            announcing: AtomicBool::new(false),
             looking: tokio::sync::Mutex::default(),
         };
         let engine = Self { inner: Arc::new(inner) };
         tokio::spawn(housekeeping::run(Arc::downgrade(&engine.inner)));
         Ok(engine)
-    }
-
-    /// Makes queues of an earlier release anew in today's shape, with their messages; answers how many were moved.
-    ///
-    /// The remedy of [`EngineError::Topology`]. For a time when the queue's workers are stopped: publishers may find
-    /// no queue for a moment, and are told.
-    pub async fn migrate_queue(&self, queue: &str) -> Result<u64, EngineError> {
-        self.inner.migrate_queue(queue).await
     }
 
     /// What keeps jobs from being published, in one line; `None` when nothing does. Consumers tell their own, see
@@ -188,6 +184,7 @@ impl Engine for RabbitEngine {
             cancels_ready: false,
             fifo: true,
             concurrency_keys: false,
+            announces: true,
         }
     }
 
@@ -248,5 +245,13 @@ impl Engine for RabbitEngine {
 
     async fn redrive(&self, filter: &DeadFilter) -> Result<Vec<JobId>, EngineError> {
         self.inner.redrive(filter).await
+    }
+
+    async fn announce(&self, news: Vec<Announcement>) -> Result<(), EngineError> {
+        self.inner.announce(news).await
+    }
+
+    async fn migrate_queue(&self, queue: &str) -> Result<u64, EngineError> {
+        self.inner.migrate_queue(queue).await
     }
 }

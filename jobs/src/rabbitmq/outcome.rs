@@ -92,7 +92,10 @@ impl Settling {
                 self.inner.place(&envelope, meta, *at).await?;
             }
             Outcome::Dead { reason, error } => {
-                let (envelope, mut meta) = self.read()?;
+                let (mut envelope, mut meta) = self.read()?;
+                // The run that used them up is counted like those before it.
+                envelope.attempt =
+                    envelope.attempt.saturating_add(u32::from(*reason == DeadReason::Exhausted));
                 meta.last_error = Some(bounded(error));
                 self.publish(to_dead(&envelope, meta, *reason, now)).await?;
             }

@@ -259,7 +259,7 @@ async fn publish(channel: &Channel, batch: &Batch, index: usize) -> lapin::Resul
     let confirm = channel.basic_publish(
         message.exchange.as_str().into(),
         message.routing_key.as_str().into(),
-        BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() },
+        BasicPublishOptions { mandatory: message.is_mandatory(), ..BasicPublishOptions::default() },
         &message.raw.body,
         message.raw.properties.clone(),
     );

@@ -26,6 +26,7 @@ use super::{
     fault::{ENGINE, unavailable},
     message::Raw,
     pipeline,
+    topology::EVENTS_EXCHANGE,
 };
 use crate::engine::EngineError;
 
@@ -43,6 +44,13 @@ pub(super) struct Outgoing {
     pub(super) exchange: String,
     pub(super) routing_key: String,
     pub(super) raw: Raw,
+}
+
+impl Outgoing {
+    /// Whether it is an error when no queue takes it: a job would be lost, news may have no listener.
+    pub(super) fn is_mandatory(&self) -> bool {
+        self.exchange != EVENTS_EXCHANGE
+    }
 }
 
 /// Whether messages can be published now.
@@ -166,9 +174,7 @@ impl Publisher {
             }
             let failures = batch.outcomes().await?;
             let Some(verdict) = verdict(&failures, &batch) else { return Ok(()) };
-            if let Err(error) = verdict {
-                return Err(error);
-            }
+            verdict?;
             if Instant::now() >= deadline {
                 let why = failures.into_iter().find_map(|(_, failure)| match failure {
                     Failure::Unknown(why) => Some(why),

@@ -30,6 +30,9 @@ use crate::{
 /// one a returned message goes to the end of the queue, and the oldest would not be seen first.
 const LOOKS_MAX: i64 = 1_000_000_000;
 
+/// Where events are announced, by topic. Its name is part of the contract with programs outside.
+pub(super) const EVENTS_EXCHANGE: &str = "orderworks.events";
+
 pub(super) fn work_queue(queue: &str, class: Priority) -> String {
     format!("ow.{queue}.{class}")
 }
@@ -116,16 +119,20 @@ fn millis(delay: Duration) -> i64 {
 
 /// Makes sure everything of the job queue exists in its shape. A channel that answered with an error is closed.
 pub(super) async fn declare(channel: &Channel, queue: &str) -> Result<(), EngineError> {
-    let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
     for rung in 0..RUNGS.len() {
-        let exchange = delay_exchange(rung).into();
-        let none = FieldTable::default();
-        fault::answer(channel.exchange_declare(exchange, ExchangeKind::Topic, durable, none)).await?;
+        declare_exchange(channel, &delay_exchange(rung)).await?;
     }
     for shape in shapes(queue) {
         declare_one(channel, queue, shape).await?;
     }
     Ok(())
+}
+
+/// A durable topic exchange.
+pub(super) async fn declare_exchange(channel: &Channel, name: &str) -> Result<(), EngineError> {
+    let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    let none = FieldTable::default();
+    fault::answer(channel.exchange_declare(name.into(), ExchangeKind::Topic, durable, none)).await
 }
 
 pub(super) async fn declare_one(

@@ -16,11 +16,9 @@ use sqlx::{
 use super::fault::Fault;
 use crate::{
     engine::EngineError,
-    records::{AttemptRecord, Outcome, RecordFilter, RecordStore},
+    records::{AttemptRecord, LIST_MAX, Outcome, RecordFilter, RecordStore},
 };
 
-/// Records listed at once.
-const LIST_MAX: u32 = 1000;
 /// Records written by one statement. A full one is prepared once; of the others there are too many to keep.
 const RECORDS_PER_STATEMENT: usize = 64;
 /// Connections for reading when the file holds nothing else.
@@ -71,7 +69,7 @@ impl RecordStore for SqliteRecords {
             select.push(" AND job = ").push_bind(job.to_string());
         }
         if let Some(outcome) = filter.outcome {
-            select.push(" AND outcome = ").push_bind(name(outcome));
+            select.push(" AND outcome = ").push_bind(outcome.name());
         }
         let texts = [("subject", &filter.subject), ("queue", &filter.queue), ("kind", &filter.kind)];
         for (column, wanted) in texts {
@@ -122,7 +120,7 @@ fn insert(records: &[AttemptRecord]) -> Query<'_, Sqlite, SqliteArguments> {
             .bind(record.created_at.as_millisecond())
             .bind(record.started_at.as_millisecond())
             .bind(i64::try_from(record.duration.as_nanos()).unwrap_or(i64::MAX))
-            .bind(name(record.outcome))
+            .bind(record.outcome.name())
             .bind(record.error.as_deref())
             .bind(record.trace.map(|trace| trace.to_string()))
     })
@@ -145,21 +143,8 @@ fn record(row: &SqliteRow) -> Result<AttemptRecord, Fault> {
         created_at: time("created_at")?,
         started_at: time("started_at")?,
         duration: Duration::from_nanos(row.try_get::<i64, _>("duration_ns")?.unsigned_abs()),
-        outcome: OUTCOMES.into_iter().find(|&o| name(o) == outcome).ok_or_else(|| unreadable("outcome"))?,
+        outcome: Outcome::parse(&outcome).ok_or_else(|| unreadable("outcome"))?,
         error: row.try_get("error")?,
         trace: trace.map(|t| t.parse().map_err(|_| unreadable("trace"))).transpose()?,
     })
-}
-
-const OUTCOMES: [Outcome; 5] =
-    [Outcome::Completed, Outcome::Retried, Outcome::Snoozed, Outcome::Cancelled, Outcome::Dead];
-
-const fn name(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Completed => "completed",
-        Outcome::Retried => "retried",
-        Outcome::Snoozed => "snoozed",
-        Outcome::Cancelled => "cancelled",
-        Outcome::Dead => "dead",
-    }
 }

@@ -4,5 +4,6 @@
 
 mod rabbitmq;
 mod sqlite;
+mod stores;
 mod util;
 mod worker;

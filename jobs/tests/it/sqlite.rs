@@ -8,7 +8,6 @@ use jobs::{
     Engine, Envelope, JobId, Priority,
     conformance::Harness,
     engine::{ConsumeOptions, Consumer, DeadReason, Delivery, Interrupt, QueueSpec, Settlement},
-    records::{AttemptRecord, Outcome, RecordFilter, RecordStore},
     sqlite::SqliteEngine,
 };
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
@@ -285,43 +284,4 @@ async fn a_long_line_behind_one_busy_key_does_not_hold_up_the_others() {
     }
     consumer.settler.close().await.expect("closes");
     assert_eq!(engine.depth(QUEUE).await.expect("depth").ready, 0);
-}
-
-#[tokio::test]
-async fn attempt_records_are_kept_once_filtered_and_expired() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let records = open(folder.path()).await.records();
-    let ambient = Ambient::system();
-    let start = ambient.now();
-    let job = JobId::fresh(&ambient);
-    let record = |attempt: u32, outcome| AttemptRecord {
-        job,
-        kind: "pack_parcel".to_owned(),
-        queue: QUEUE.to_owned(),
-        subject: Some("ord_1".to_owned()),
-        attempt,
-        worker: "w".to_owned(),
-        created_at: start,
-        started_at: start + Duration::from_secs(u64::from(attempt)),
-        duration: Duration::from_nanos(1_234_567),
-        outcome,
-        error: (outcome != Outcome::Completed).then(|| "a \"quoted\" error".to_owned()),
-        trace: Some(base::TraceContext::fresh(&ambient)),
-    };
-    let batch = vec![record(1, Outcome::Retried), record(2, Outcome::Dead), record(3, Outcome::Completed)];
-    records.append(batch.clone()).await.expect("appends");
-    records.append(batch.clone()).await.expect("appends again");
-    let list = async |filter: RecordFilter| {
-        records.list(&RecordFilter { limit: 10, ..filter }).await.expect("lists")
-    };
-    let newest_first: Vec<_> = batch.iter().rev().cloned().collect();
-    assert_eq!(list(RecordFilter::default()).await, newest_first);
-    assert_eq!(list(RecordFilter { job: Some(job), ..Default::default() }).await.len(), 3);
-    let subject = RecordFilter { subject: Some("ord_1".to_owned()), ..Default::default() };
-    assert_eq!(list(RecordFilter { before: Some(batch[2].started_at), ..subject }).await, newest_first[1..]);
-    assert_eq!(list(RecordFilter { outcome: Some(Outcome::Dead), ..Default::default() }).await, batch[1..2]);
-    assert!(list(RecordFilter { kind: Some("other".to_owned()), ..Default::default() }).await.is_empty());
-    assert_eq!(records.expire(batch[2].started_at, 1).await.expect("expires"), 1);
-    assert_eq!(records.expire(batch[2].started_at, 10).await.expect("expires"), 1);
-    assert_eq!(list(RecordFilter::default()).await, batch[2..]);
 }

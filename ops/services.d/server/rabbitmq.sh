@@ -7,11 +7,13 @@ RABBIT_SERVER=/usr/lib/rabbitmq/bin/rabbitmq-server
 rabbitmq_needs() {
   echo "$RABBIT_SERVER rabbitmq-server"
   echo "/usr/bin/epmd erlang-base"
+  echo "/usr/bin/openssl openssl"
 }
 rabbitmq_ports() {
   local key usual
   while read -r key usual; do echo "$key $usual 127.0.0.1"; done <<'TEXT'
 rabbitmq 5672
+rabbitmq_tls 5671
 rabbitmq_management 15672
 rabbitmq_prometheus 15692
 rabbitmq_dist 25672
@@ -26,6 +28,11 @@ rabbitmq_url() { echo "$1://orderworks:$(secret rabbitmq)@127.0.0.1:$2"; }
 rabbitmq_env() {
   echo "ORDERWORKS_TEST_RABBITMQ_URL=$(rabbitmq_url amqp "$(port rabbitmq)")/%2f"
   echo "ORDERWORKS_TEST_RABBITMQ_MANAGEMENT_URL=$(rabbitmq_url http "$(port rabbitmq_management)")"
+  # Containers serve no TLS.
+  [[ $MODE == containers || -z $(port rabbitmq_tls) ]] || {
+    echo "ORDERWORKS_TEST_RABBITMQ_TLS_URL=$(rabbitmq_url amqps "$(port rabbitmq_tls)")/%2f"
+    echo "ORDERWORKS_TEST_CA_FILE=$DATA/tls/ca.pem"
+  }
   echo "ORDERWORKS_TEST_RABBITMQCTL=$(rabbitmq_ctl)"
 }
 # A command that tests put `eval`, `stop_app` and the like behind.
@@ -72,11 +79,16 @@ rabbitmq_start() {
 
 # The first start creates this administrator in place of guest.
 rabbitmq_settings() {
+  give_certificate "$1" "$2"
   echo '[rabbitmq_management,rabbitmq_prometheus].' | put "$1" "$2/enabled_plugins"
   echo '[].' | put "$1" "$2/advanced.config"
   put "$1" "$2/no-env.conf" </dev/null
   put "$1" "$2/rabbitmq.conf" <<TEXT
 listeners.tcp.1 = 127.0.0.1:$(port rabbitmq)
+listeners.ssl.1 = 127.0.0.1:$(port rabbitmq_tls)
+ssl_options.cacertfile = $DATA/tls/ca.pem
+ssl_options.certfile = $2/server.pem
+ssl_options.keyfile = $2/server.key
 management.tcp.ip = 127.0.0.1
 management.tcp.port = $(port rabbitmq_management)
 prometheus.tcp.ip = 127.0.0.1

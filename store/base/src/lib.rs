@@ -1,10 +1,12 @@
 //! What `jobs` and `store` both stand on: time, ids and randomness that tests can steer, trace context,
-//! and SQLite files with one group-committing writer.
+//! SQLite files with one group-committing writer, and PostgreSQL servers behind a bounded pool.
 //!
-//! Knows nothing of jobs, orders or HTTP. Read on in [`ambient`] and [`sqlite`].
+//! Knows nothing of jobs, orders or HTTP. Read on in [`ambient`] and [`sqlite`]; `postgres` is a feature.
 
 pub mod ambient;
 pub mod ids;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod sqlite;
 pub mod trace;
 

@@ -7,8 +7,9 @@
 //! mod payments { store::payment_store_suite!(crate::util::open_payments); }
 //! ```
 //!
-//! `open` is an `async fn` answering `(Arc<dyn OrderStore>, guard)` (or `PaymentStore`); the guard is dropped after the
-//! case. Each case gets a store of its own. Random walks name their seed when they fail.
+//! `open` is an `async fn` answering `(Arc<dyn OrderStore>, guard)` (or `PaymentStore`), or an `Option` of it: `None`
+//! skips the case, when there is no server, see [`skip`]. The guard is dropped after the case. Each case gets a store
+//! of its own, but where a suite says otherwise. Random walks name their seed when they fail.
 //! Read on in [`orders`] and [`payments`].
 
 pub mod orders;
@@ -60,6 +61,30 @@ where
     tasks.join_all().await
 }
 
+/// What an opener may answer.
+#[doc(hidden)]
+pub trait Opened<S, G> {
+    fn opened(self) -> Option<(S, G)>;
+}
+
+impl<S, G> Opened<S, G> for (S, G) {
+    fn opened(self) -> Option<(S, G)> {
+        Some(self)
+    }
+}
+
+impl<S, G> Opened<S, G> for Option<(S, G)> {
+    fn opened(self) -> Self {
+        self
+    }
+}
+
+/// Says why a case is not run.
+#[expect(clippy::print_stderr, reason = "for who reads the test run")]
+pub fn skip(why: &str) {
+    eprintln!("skipped: {why}");
+}
+
 /// Makes each named case a test over a fresh store; use the suites' own macros.
 #[doc(hidden)]
 #[macro_export]
@@ -68,7 +93,8 @@ macro_rules! conformance_cases {
         $(mod $group {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
-                let (store, _guard) = $open().await;
+                use $crate::conformance::Opened as _;
+                let Some((store, _guard)) = $open().await.opened() else { return };
                 $crate::conformance::$suite::$group::$case(store).await;
             })*
         })*

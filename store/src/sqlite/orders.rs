@@ -7,7 +7,6 @@
 mod catalog;
 mod emit;
 mod fault;
-mod in_flight;
 mod mails;
 mod merchants;
 mod moves;
@@ -29,7 +28,7 @@ use base::{
 };
 use tokio::sync::watch;
 
-use in_flight::InFlight;
+use crate::engine::in_flight::InFlight;
 
 /// Readers beside the writer: reads are short, and the reference machine has two cores.
 const READERS_MAX: u32 = 4;

@@ -2,6 +2,8 @@
 
 #![expect(clippy::expect_used, reason = "a failing test says so; helpers are not seen as tests")]
 
+mod cassandra;
+mod postgres;
 mod sqlite_orders;
 mod sqlite_payments;
 mod util;

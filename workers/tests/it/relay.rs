@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use jobs::{
     Engine, Envelope, JobId,
     engine::{
-        Cancelled, Capabilities, ConsumeOptions, Consumer, DeadFilter, Depth, EngineError, HeldJob,
-        JobFilter, Published, QueueSpec,
+        Announcement, Cancelled, Capabilities, ConsumeOptions, Consumer, ConsumerInfo, DeadFilter, Depth,
+        EngineError, HeldJob, JobFilter, Published, QueueSpec,
     },
     sqlite::SqliteEngine,
 };
@@ -50,12 +50,19 @@ struct Gate {
     /// Stop dead once the inner engine has confirmed.
     crash_after_publish: AtomicBool,
     reached: Notify,
+    announced: Mutex<Vec<Announcement>>,
 }
 
 impl Gate {
     fn new(inner: Arc<dyn Engine>) -> Arc<Self> {
         let (down, crash_after_publish) = (AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(Self { inner, down, crash_after_publish, reached: Notify::new() })
+        Arc::new(Self {
+            inner,
+            down,
+            crash_after_publish,
+            reached: Notify::new(),
+            announced: Mutex::default(),
+        })
     }
 }
 
@@ -66,7 +73,9 @@ impl Engine for Gate {
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
+        let mut capabilities = self.inner.capabilities();
+        capabilities.announces = true;
+        capabilities
     }
 
     async fn declare(&self, queues: &[QueueSpec]) -> Result<(), EngineError> {
@@ -102,6 +111,10 @@ impl Engine for Gate {
         self.inner.queues().await
     }
 
+    async fn consumers(&self) -> Result<Vec<ConsumerInfo>, EngineError> {
+        self.inner.consumers().await
+    }
+
     async fn pause(&self, queue: &str) -> Result<(), EngineError> {
         self.inner.pause(queue).await
     }
@@ -132,6 +145,11 @@ impl Engine for Gate {
 
     async fn redrive(&self, filter: &DeadFilter) -> Result<Vec<JobId>, EngineError> {
         self.inner.redrive(filter).await
+    }
+
+    async fn announce(&self, news: Vec<Announcement>) -> Result<(), EngineError> {
+        self.announced.lock().expect("not poisoned").extend(news);
+        Ok(())
     }
 }
 
@@ -193,6 +211,29 @@ async fn a_crash_between_publish_and_mark_publishes_the_same_jobs_again() {
     };
     tokio::join!(again.run(stop.clone()), check);
     assert_eq!(held(engine.as_ref()).await, before, "the same id, held once");
+}
+
+#[tokio::test]
+async fn programs_outside_are_told_what_merchants_are_told() {
+    let shop = Shop::open().await;
+    let gate = Gate::new(engine(&shop).await);
+    let order = shop.place("pm_card_visa").await;
+    let relay = relay(&shop, gate.clone());
+    let stop = CancellationToken::new();
+    let check = async {
+        until("marking", || nothing_waits(&shop)).await;
+        stop.cancel();
+    };
+    tokio::join!(relay.run(stop.clone()), check);
+    let event = shop.orders.order_events(order.id, 0).await.expect("reads").remove(0);
+    let expected = Announcement {
+        id: event.id.to_string(),
+        topic: "order.placed".to_owned(),
+        source: event.merchant.to_string(),
+        body: workers::webhook::body_of(&event),
+        trace: event.trace,
+    };
+    assert_eq!(*gate.announced.lock().expect("not poisoned"), [expected]);
 }
 
 #[tokio::test]

@@ -6,15 +6,12 @@ use base::Timestamp;
 use serde::Serialize;
 use sqlx::{Row, SqliteConnection};
 
-use super::{Fault, SqliteJobStore, ceil_ms, ids_json, row, unavailable};
+use super::{Fault, SqliteJobStore, ids_json, row, unavailable};
 use crate::{
     engine::{EngineError, JobFilter},
     envelope::JobId,
-    job_store::ScheduledJob,
+    job_store::{LIST_MAX, ScheduledJob, ceil_ms},
 };
-
-/// Jobs listed in one go.
-const LIST_MAX: u32 = 1000;
 
 #[derive(Serialize)]
 struct NewRow {

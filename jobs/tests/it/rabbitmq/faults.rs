@@ -6,12 +6,13 @@ use jobs::{
     Engine, Envelope,
     conformance::Harness,
     engine::{DeadFilter, EngineError, Interrupt, QueueSpec, Settlement},
+    rabbitmq::RabbitServer,
 };
 use tokio::time::{Instant, timeout};
 
 use super::{
-    PATIENCE, QUEUE, RECOVERY, RabbitHarness, consume, envelope, open, publish, take, until, until_empty,
-    work_off,
+    PATIENCE, QUEUE, RECOVERY, RabbitHarness, consume, envelope, open, open_at, publish, take, until,
+    until_empty, work_off,
 };
 use crate::util::{
     broker::{self, needs_broker},
@@ -218,7 +219,7 @@ async fn who_is_not_let_in_is_told_so_and_who_finds_nobody_is_told_soon() {
         assert!(matches!(denied, EngineError::Denied { .. }), "{denied}");
     }
     let malformed = jobs::rabbitmq::RabbitEngine::new(
-        "http://me:wr0ng-secret@x",
+        RabbitServer::at("http://me:wr0ng-secret@x"),
         "test",
         std::sync::Arc::new(
             jobs::job_store::SqliteJobStore::open(
@@ -241,4 +242,23 @@ async fn who_is_not_let_in_is_told_so_and_who_finds_nobody_is_told_soon() {
     assert!(matches!(refused, EngineError::Unavailable { .. }), "{refused}");
     assert!(asked.elapsed() < PATIENCE, "{:?}", asked.elapsed());
     assert!(engine.publish_trouble().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_tls_only_a_trusted_broker_gets_the_password() {
+    needs_broker!();
+    let Some((server, ca)) = broker::tls() else {
+        return jobs::conformance::skip("this broker serves no TLS");
+    };
+    let harness = RabbitHarness::start().await;
+    let ids = publish(&harness.engine, 3).await;
+    let url = format!("{server}/{}", harness.vhost.name);
+    let pem = std::fs::read_to_string(ca).expect("the authority");
+    let engine = |ca_pem| open_at(RabbitServer { url: &url, ca_pem }, harness.folder.path());
+    let stranger = engine(None).await.publish(vec![envelope()]).await.expect_err("an unknown authority");
+    assert!(matches!(stranger, EngineError::Unavailable { .. }), "{stranger}");
+    let trusted = engine(Some(&pem)).await;
+    trusted.publish(vec![envelope()]).await.expect("publishes");
+    let mut consumer = consume(&trusted, 5).await;
+    assert_eq!(work_off(&mut consumer, ids).await, 3);
 }

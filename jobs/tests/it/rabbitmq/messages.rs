@@ -94,10 +94,17 @@ async fn whatever_bytes_and_headers_come_they_are_parked_and_the_consumer_lives(
         assert!(job.dead.as_ref().is_some_and(|dead| dead.reason == DeadReason::Undecodable), "{job:?}");
         assert!(job.last_error.as_ref().is_some_and(|error| !error.is_empty()), "{job:?}");
     }
-    // Brought back, each is parked again, and no copy too many.
+    // Brought back, each is parked again, and no copy too many; but for the two that parking has put right: it gave one
+    // an id, and wrote the last failure of the other.
     let all = DeadFilter { limit: 100, ..DeadFilter::default() };
     assert_eq!(engine.redrive(&all).await.expect("redrives").len() as u64, count);
-    until("all are parked again", PATIENCE, parked).await;
+    for _ in 0..2 {
+        let healed = take(&mut consumer).await;
+        assert_eq!((healed.envelope.kind.as_str(), healed.envelope.payload.get()), ("pack_parcel", "{}"));
+        consumer.settler.settle(healed.receipt, Settlement::Done);
+    }
+    let others = || async { engine.depth(QUEUE).await.expect("depth").dead == count - 2 };
+    until("the others are parked again", PATIENCE, others).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,8 +1,10 @@
 //! The RabbitMQ engine on a real broker: the conformance suite, and what can befall a broker and the lines to it.
 
+mod events;
 mod faults;
 mod messages;
 mod outage;
+mod over_postgres;
 
 use std::{collections::HashSet, path::Path, sync::Arc, time::Duration};
 
@@ -13,7 +15,7 @@ use jobs::{
     conformance::Harness,
     engine::{ConsumeOptions, Consumer, Delivery, EngineError, Published, QueueSpec, Settlement},
     job_store::SqliteJobStore,
-    rabbitmq::RabbitEngine,
+    rabbitmq::{RabbitEngine, RabbitServer},
 };
 use tokio::time::{Instant, timeout};
 
@@ -75,8 +77,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const RECOVERY: Duration = Duration::from_secs(15);
 
 async fn open(url: &str, folder: &Path) -> RabbitEngine {
+    open_at(RabbitServer::at(url), folder).await
+}
+
+async fn open_at(server: RabbitServer<'_>, folder: &Path) -> RabbitEngine {
     let store = SqliteJobStore::open(&folder.join("jobs.db"), Ambient::system()).await.expect("opens");
-    RabbitEngine::new(url, "test", Arc::new(store), Ambient::system()).expect("a good address")
+    RabbitEngine::new(server, "test", Arc::new(store), Ambient::system()).expect("a good address")
 }
 
 async fn inject(vhost: &Vhost, queue: &str, body: &[u8], properties: lapin::BasicProperties) {

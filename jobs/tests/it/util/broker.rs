@@ -15,6 +15,8 @@ use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 const URL: &str = "ORDERWORKS_TEST_RABBITMQ_URL";
 const MANAGEMENT: &str = "ORDERWORKS_TEST_RABBITMQ_MANAGEMENT_URL";
+const TLS_URL: &str = "ORDERWORKS_TEST_RABBITMQ_TLS_URL";
+const CA_FILE: &str = "ORDERWORKS_TEST_CA_FILE";
 const CTL: &str = "ORDERWORKS_TEST_RABBITMQCTL";
 const PREFIX: &str = "ow-test-";
 /// A virtual host older than this belongs to a run that crashed.
@@ -38,6 +40,7 @@ macro_rules! needs_broker {
 }
 pub(crate) use needs_broker;
 
+#[expect(clippy::panic, reason = "a test with half of its surroundings must fail, saying which half")]
 fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{URL} is set, so {name} must be: `. .services/env`"))
 }
@@ -115,6 +118,13 @@ impl Drop for Vhost {
     fn drop(&mut self) {
         management("DELETE", &format!("/api/vhosts/{}", self.name), "");
     }
+}
+
+/// Where the server listens with TLS, without a virtual host, and the file of its authority.
+pub(crate) fn tls() -> Option<(String, std::path::PathBuf)> {
+    let (url, ca) = (std::env::var(TLS_URL).ok()?, std::env::var_os(CA_FILE)?);
+    let (server, _) = url.rsplit_once('/').expect("an address with a virtual host");
+    Some((server.to_owned(), ca.into()))
 }
 
 /// Where the server listens.

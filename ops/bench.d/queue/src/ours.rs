@@ -20,7 +20,7 @@ use jobs::{
     engine::QueueSpec,
     envelope::EnqueueOptions,
     job_store::SqliteJobStore,
-    rabbitmq::RabbitEngine,
+    rabbitmq::{RabbitEngine, RabbitServer},
     recorder::{Recorder, RecorderConfig},
     registry::Registry,
     sqlite::SqliteRecords,
@@ -138,7 +138,7 @@ impl<const QUEUE: usize> Job for Noop<QUEUE> {
 async fn open(url: &str, folder: &Path, queue: &str) -> anyhow::Result<Arc<dyn Engine>> {
     let ambient = Ambient::system();
     let store = Arc::new(SqliteJobStore::open(&folder.join("jobs.db"), ambient.clone()).await?);
-    let engine = RabbitEngine::new(url, "bench", store, ambient)?;
+    let engine = RabbitEngine::new(RabbitServer::at(url), "bench", store, ambient)?;
     engine.declare(&[QueueSpec::new(queue)]).await?;
     Ok(Arc::new(engine))
 }

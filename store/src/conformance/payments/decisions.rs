@@ -125,20 +125,23 @@ pub async fn a_reference_leads_to_its_payment(store: Arc<dyn PaymentStore>) {
     let world = World::new(store);
     let (one, two) = (world.opened(100).await, world.opened(100).await);
     let declined = world.opened(100).await;
-    for (payment, decision) in
-        [(&one, capture("ch_a")), (&two, capture("ch_b")), (&declined, decline("ch_c"))]
-    {
+    let reference = |name: &str| format!("ch_{name}_{}", world.merchant);
+    for (payment, decision) in [
+        (&one, capture(&reference("a"))),
+        (&two, capture(&reference("b"))),
+        (&declined, decline(&reference("c"))),
+    ] {
         let epoch = world.begun(payment.id).await;
         assert_eq!(world.decide(payment.id, epoch, decision).await, Decided::Recorded);
     }
-    for (provider, reference, expected) in [
-        ("sandbox", "ch_a", Some(one.id)),
-        ("sandbox", "ch_b", Some(two.id)),
-        ("sandbox", "ch_c", None),
-        ("sandbox", "ch_d", None),
-        ("another", "ch_a", None),
+    for (provider, name, expected) in [
+        ("sandbox", "a", Some(one.id)),
+        ("sandbox", "b", Some(two.id)),
+        ("sandbox", "c", None),
+        ("sandbox", "d", None),
+        ("another", "a", None),
     ] {
-        let found = world.store.by_provider_reference(provider, reference).await.expect("reads");
-        assert_eq!(found, expected, "{provider} {reference}");
+        let found = world.store.by_provider_reference(provider, &reference(name)).await.expect("reads");
+        assert_eq!(found, expected, "{provider} {name}");
     }
 }

@@ -5,14 +5,14 @@ use base::{Ambient, Timestamp, TraceContext};
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
 use super::{
-    SqliteOrders,
-    emit::Messages,
+    SqliteOrders, emit,
     fault::{Fault, get, number, parsed, time},
     stock,
 };
 use crate::{
     catalog::{Catalog, Category, InventoryPut, Product, ProductData, ProductFilter},
-    domain::{EventKind, MerchantId, Page, PageRequest},
+    domain::{MerchantId, Page, PageRequest},
+    engine::{messages::Messages, texts},
     error::StoreError,
 };
 
@@ -84,7 +84,7 @@ impl Catalog for SqliteOrders {
             .bind(merchant.to_string())
             .bind(page.after.unwrap_or_default())
             .bind(i64::from(page.limit) + 1)
-            .bind(filter.text.as_deref().map(contains));
+            .bind(filter.text.as_deref().map(texts::containing));
         let query = if let Some(category) = &filter.category { query.bind(category) } else { query };
         let rows = query.fetch_all(self.database.readers()).await.map_err(Fault::from)?;
         let products = rows.iter().map(read).collect::<Result<_, _>>()?;
@@ -166,12 +166,8 @@ async fn set_stock(
     let Some(row) = row else { return Ok(InventoryPut::BelowReserved { reserved: before.reserved }) };
     let after = stock::stock(&row)?;
     let mut messages = Messages::new(ambient, at);
-    let sequence = after.event_sequence - u64::from(low);
-    messages.inventory(merchant, &after, EventKind::InventoryUpdated, sequence, trace);
-    if low {
-        messages.inventory(merchant, &after, EventKind::InventoryLow, after.event_sequence, trace);
-    }
-    messages.write(c).await?;
+    messages.stock_set(merchant, &after, low, trace);
+    emit::write(c, messages).await?;
     Ok(InventoryPut::Set(read(&row)?))
 }
 
@@ -188,26 +184,4 @@ fn read(row: &SqliteRow) -> Result<Product, Fault> {
         low_stock_at: get(row, "low_stock_at")?,
         updated_at: time(row, "updated_at")?,
     })
-}
-
-/// A LIKE pattern for texts that contain this one, its wildcards taken literally.
-fn contains(text: &str) -> String {
-    let mut pattern = String::with_capacity(text.len() + 2);
-    pattern.push('%');
-    for character in text.chars() {
-        if matches!(character, '%' | '_' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(character);
-    }
-    pattern.push('%');
-    pattern
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn wildcards_are_taken_literally() {
-        assert_eq!(super::contains(r"10%_a\b"), r"%10\%\_a\\b%");
-    }
 }

@@ -6,10 +6,10 @@ use base::{Timestamp, sqlite::WriteFailed};
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{Row, error::ErrorKind, sqlite::SqliteRow};
 
-use crate::error::StoreError;
-
-/// The store's name in errors.
-const STORE: &str = "order";
+use crate::{
+    engine::{Damage, STORE},
+    error::StoreError,
+};
 
 /// A unit of work or a read failed.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +33,12 @@ impl From<sqlx::Error> for Fault {
             }
             _ => Self::Sql(error),
         }
+    }
+}
+
+impl From<Damage> for Fault {
+    fn from(damage: Damage) -> Self {
+        Self::Damaged(damage.0)
     }
 }
 
@@ -104,5 +110,5 @@ fn parse<T: FromStr<Err: Display>>(column: &str, text: &str) -> Result<T, Fault>
 }
 
 fn damaged(column: &str, error: impl Display) -> Fault {
-    Fault::Damaged(format!("column {column}: {error}"))
+    Damage::column(column, error).into()
 }

@@ -9,8 +9,9 @@ use super::{
 };
 use crate::{
     domain::MerchantId,
+    engine::texts,
     error::StoreError,
-    merchants::{KeyHash, KeyRecord, KeyScope, Merchants},
+    merchants::{KeyHash, KeyRecord, Merchants},
 };
 
 #[async_trait]
@@ -44,7 +45,7 @@ impl Merchants for SqliteOrders {
                 .bind(hash.to_vec())
                 .bind(key.id.to_string())
                 .bind(key.merchant.to_string())
-                .bind(scope_text(key.scope))
+                .bind(texts::of_scope(key.scope))
                 .bind(at.as_millisecond())
                 .execute(&mut *c)
                 .await?;
@@ -69,27 +70,12 @@ impl Merchants for SqliteOrders {
             .await
             .map_err(Fault::from)?;
         let Some(row) = row else { return Ok(None) };
-        let scope = scope(get(&row, "scope")?)?;
+        let scope = texts::scope(get(&row, "scope")?)?;
         Ok(Some(KeyRecord { id: parsed(&row, "id")?, merchant: parsed(&row, "merchant_id")?, scope }))
     }
 
     async fn merchant_name(&self, id: MerchantId) -> Result<Option<String>, StoreError> {
         let query = sqlx::query_scalar("SELECT name FROM merchants WHERE id = ?1").bind(id.to_string());
         Ok(query.fetch_optional(self.database.readers()).await.map_err(Fault::from)?)
-    }
-}
-
-const fn scope_text(scope: KeyScope) -> &'static str {
-    match scope {
-        KeyScope::Publishable => "publishable",
-        KeyScope::Secret => "secret",
-    }
-}
-
-fn scope(text: &str) -> Result<KeyScope, Fault> {
-    match text {
-        "publishable" => Ok(KeyScope::Publishable),
-        "secret" => Ok(KeyScope::Secret),
-        other => Err(Fault::Damaged(format!("no key scope `{other}`"))),
     }
 }

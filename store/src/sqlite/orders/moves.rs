@@ -4,10 +4,13 @@
 use base::{Ambient, Timestamp};
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
-use super::{emit::Messages, fault::Fault, order_row, refunds, stock};
+use super::{emit, fault::Fault, order_row, refunds, stock};
 use crate::{
-    domain::{EventKind, MerchantId, Order, OrderId, OrderStatus, PaymentId, ShipmentId},
-    event_data,
+    domain::{MerchantId, Order, OrderId, OrderStatus, PaymentId, ShipmentId},
+    engine::{
+        messages::Messages,
+        moves::{self, was_fulfilled, was_paid},
+    },
     orders::{CaptureFacts, Moved},
 };
 
@@ -28,11 +31,9 @@ pub(super) async fn mark_paid(
         return not_paid(c, ambient, id, facts, at).await;
     };
     let order = order_row::order(&row)?;
-    let captured = event_data::payment_captured(facts.payment, &order, facts.amount_minor);
-    let events = [(EventKind::PaymentCaptured, captured), (EventKind::OrderPaid, event_data::order(&order))];
     let mut messages = Messages::new(ambient, at);
-    messages.order_events(&order, events);
-    messages.write(c).await?;
+    messages.paid(&order, &facts);
+    emit::write(c, messages).await?;
     Ok(Moved::Now(Box::new(order)))
 }
 
@@ -51,17 +52,13 @@ async fn not_paid(
          WHERE id = ?1 AND status = 'cancelled' AND captured_minor IS NULL RETURNING *",
     );
     let Some(row) = with_capture(late, id, &facts, at).fetch_optional(&mut *c).await? else {
-        let been = |order: &Order| {
-            matches!(order.status, OrderStatus::Paid | OrderStatus::Fulfilled | OrderStatus::Refunded)
-        };
-        return classify(order_row::find(c, id).await?, been);
+        return classify(order_row::find(c, id).await?, was_paid);
     };
     let order = order_row::order(&row)?;
     let mut messages = Messages::new(ambient, at);
-    let captured = event_data::payment_captured(facts.payment, &order, facts.amount_minor);
-    messages.order_events(&order, [(EventKind::PaymentCaptured, captured)]);
+    messages.captured_late(&order, &facts);
     refunds::give_back(c, &mut messages, &order, facts.amount_minor, at).await?;
-    messages.write(c).await?;
+    emit::write(c, messages).await?;
     Ok(Moved::Refused(Box::new(order)))
 }
 
@@ -101,9 +98,8 @@ pub(super) async fn mark_payment_failed(
     let order = order_row::order(&row)?;
     stock::release(c, &order, at).await?;
     let mut messages = Messages::new(ambient, at);
-    let failed = event_data::payment_failed(payment, &order, &code);
-    messages.order_events(&order, [(EventKind::PaymentFailed, failed)]);
-    messages.write(c).await?;
+    messages.payment_failed(&order, payment, &code);
+    emit::write(c, messages).await?;
     Ok(Moved::Now(Box::new(order)))
 }
 
@@ -125,16 +121,12 @@ pub(super) async fn fulfil(
     .fetch_optional(&mut *c)
     .await?;
     let Some(row) = row else {
-        return classify(order_row::find(c, id).await?, |order| order.shipment.is_some());
+        return classify(order_row::find(c, id).await?, was_fulfilled);
     };
     let order = order_row::order(&row)?;
     let mut messages = Messages::new(ambient, at);
-    messages.order_events(&order, [(EventKind::OrderFulfilled, event_data::order(&order))]);
-    for stock in stock::ship(c, &order, at).await? {
-        let sequence = stock.event_sequence;
-        messages.inventory(order.merchant, &stock, EventKind::InventoryUpdated, sequence, order.trace);
-    }
-    messages.write(c).await?;
+    messages.fulfilled(&order, &stock::ship(c, &order, at).await?);
+    emit::write(c, messages).await?;
     Ok(Moved::Now(Box::new(order)))
 }
 
@@ -164,17 +156,15 @@ pub(super) async fn cancel(
     let order = order_row::order(&row)?;
     stock::release(c, &order, at).await?;
     let mut messages = Messages::new(ambient, at);
-    messages.order_events(&order, [(EventKind::OrderCancelled, event_data::order(&order))]);
+    messages.cancelled(&order);
     if let Some(captured_minor) = order_row::captured_minor(&row)? {
         refunds::give_back(c, &mut messages, &order, captured_minor, at).await?;
     }
-    messages.write(c).await?;
+    emit::write(c, messages).await?;
     Ok(Moved::Now(Box::new(order)))
 }
 
-/// What to answer when the guarded UPDATE found nothing; `been` tells whether the order was there before.
+/// What to answer when the guarded UPDATE found nothing.
 fn classify(row: Option<SqliteRow>, been: impl Fn(&Order) -> bool) -> Result<Moved, Fault> {
-    let Some(row) = row else { return Ok(Moved::NotFound) };
-    let order = Box::new(order_row::order(&row)?);
-    Ok(if been(&order) { Moved::Already(order) } else { Moved::Refused(order) })
+    Ok(moves::classify(row.as_ref().map(order_row::order).transpose()?, been))
 }

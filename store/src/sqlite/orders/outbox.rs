@@ -9,11 +9,11 @@ use tokio::sync::watch;
 
 use super::{
     SqliteOrders,
-    emit::COMMAND,
     fault::{Fault, get, json, number, parsed, parsed_if_any, time, time_if_any, to_json},
 };
 use crate::{
     domain::{Event, EventId, MerchantId, OrderId, Page, PageRequest},
+    engine::messages::COMMAND,
     error::StoreError,
     outbox::{Backlog, Outbox, OutboxBody, OutboxMessage},
 };

@@ -7,21 +7,18 @@ use base::{Ambient, Timestamp};
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
 use super::{
-    emit::Messages,
+    emit,
     fault::{Fault, get},
     order_row, stock,
 };
 use crate::{
-    domain::{EventKind, MerchantId, Order, OrderId, OrderStatus, RefundId},
-    event_data,
+    domain::{MerchantId, Order, OrderId, OrderStatus, RefundId},
+    engine::{messages::Messages, moves},
     orders::{Moved, RefundFacts, RefundRequested},
     outbox::Command,
 };
 
 /// Asks for the money of a cancelled order back: what of `captured_minor` is not asked for already.
-///
-/// The refund's id follows from the order, so that an order is given back once, whichever came first, the
-/// capture or the cancellation.
 pub(super) async fn give_back(
     c: &mut SqliteConnection,
     messages: &mut Messages<'_>,
@@ -29,11 +26,11 @@ pub(super) async fn give_back(
     captured_minor: i64,
     at: Timestamp,
 ) -> Result<(), Fault> {
-    let left_minor = captured_minor.min(order.total_minor) - asked_minor(c, order.id).await?;
+    let left_minor = moves::left_minor(order, captured_minor, asked_minor(c, order.id).await?);
     if left_minor <= 0 {
         return Ok(());
     }
-    ask(c, messages, order, RefundId::derived(order.id.0, "cancelled"), left_minor, at).await
+    ask(c, messages, order, moves::refund_of_cancelled(order), left_minor, at).await
 }
 
 /// See [`crate::orders::Orders::request_refund`].
@@ -49,17 +46,16 @@ pub(super) async fn request(
     if refund_row(c, id, refund).await?.is_some() {
         return Ok(RefundRequested::Already(order, refund));
     }
-    if !matches!(order.status, OrderStatus::Paid | OrderStatus::Fulfilled) {
+    if !moves::may_be_refunded(&order) {
         return Ok(RefundRequested::Refused(order));
     }
-    let refundable_minor = order.total_minor - asked_minor(c, id).await?;
-    let amount_minor = amount_minor.unwrap_or(refundable_minor);
-    if amount_minor > refundable_minor || refundable_minor <= 0 {
-        return Ok(RefundRequested::TooMuch { refundable_minor: refundable_minor.max(0) });
-    }
+    let amount_minor = match moves::refundable(&order, asked_minor(c, id).await?, amount_minor) {
+        Ok(amount_minor) => amount_minor,
+        Err(answer) => return Ok(answer),
+    };
     let mut messages = Messages::new(ambient, at);
     ask(c, &mut messages, &order, refund, amount_minor, at).await?;
-    messages.write(c).await?;
+    emit::write(c, messages).await?;
     Ok(RefundRequested::Accepted(order, refund))
 }
 
@@ -82,18 +78,12 @@ pub(super) async fn record(
     };
     keep(c, id, &facts, at).await?;
     let order = order_row::order(&row)?;
-    let captured_minor = order_row::captured_minor(&row)?.unwrap_or(order.total_minor);
-    let refunded = (EventKind::PaymentRefunded, event_data::payment_refunded(&order, captured_minor, &facts));
     let mut messages = Messages::new(ambient, at);
-    if order.status == OrderStatus::Refunded {
-        if order.shipment.is_none() {
-            stock::release(c, &order, at).await?;
-        }
-        messages.order_events(&order, [refunded, (EventKind::OrderRefunded, event_data::order(&order))]);
-    } else {
-        messages.order_events(&order, [refunded]);
+    messages.refunded(&order, order_row::captured_minor(&row)?, &facts);
+    if order.status == OrderStatus::Refunded && order.shipment.is_none() {
+        stock::release(c, &order, at).await?;
     }
-    messages.write(c).await?;
+    emit::write(c, messages).await?;
     Ok(Moved::Now(Box::new(order)))
 }
 
@@ -155,7 +145,7 @@ async fn ask(
         .bind(at.as_millisecond())
         .execute(c)
         .await?;
-    messages.command(order, &Command::Refund { order: order.id, refund, amount_minor })
+    Ok(messages.command(order, &Command::Refund { order: order.id, refund, amount_minor })?)
 }
 
 async fn refund_row(

@@ -9,36 +9,14 @@ use sqlx::{SqliteConnection, sqlite::SqliteRow};
 use super::fault::{Fault, get, number, to_json};
 use crate::{
     domain::{Currency, MerchantId, Order},
+    engine::stock::{Stock, Wanted, expect_all, of_order},
     orders::NewOrder,
 };
-
-/// A product's stock after a change, with what a new order needs of the product.
-pub(super) struct Stock {
-    pub(super) sku: String,
-    pub(super) name: String,
-    pub(super) price_minor: i64,
-    pub(super) on_hand: i64,
-    pub(super) reserved: i64,
-    pub(super) low_stock_at: i64,
-    pub(super) event_sequence: u64,
-}
-
-/// Units per sku. A map, so that a sku named by two lines is still taken once and in full.
-pub(super) type Wanted<'a> = BTreeMap<&'a str, i64>;
 
 #[derive(Serialize)]
 struct WantedRow<'a> {
     sku: &'a str,
     quantity: i64,
-}
-
-/// Sums up lines.
-pub(super) fn wanted<'a>(lines: impl IntoIterator<Item = (&'a str, u32)>) -> Wanted<'a> {
-    let mut wanted = Wanted::new();
-    for (sku, quantity) in lines {
-        *wanted.entry(sku).or_default() += i64::from(quantity);
-    }
-    wanted
 }
 
 /// Reserves what can be reserved and answers those products only; nothing when the idempotency key is taken.
@@ -85,7 +63,8 @@ pub(super) async fn release(c: &mut SqliteConnection, order: &Order, at: Timesta
         .bind(at.as_millisecond())
         .execute(c)
         .await?;
-    expect_all(order, &wanted, usize::try_from(released.rows_affected()).unwrap_or(usize::MAX))
+    expect_all(order, &wanted, usize::try_from(released.rows_affected()).unwrap_or(usize::MAX))?;
+    Ok(())
 }
 
 pub(super) const RELEASE: &str = "
@@ -141,28 +120,9 @@ pub(super) async fn look(
         .collect()
 }
 
-impl Stock {
-    /// Whether taking `quantity` units led down to the threshold.
-    pub(super) fn fell_low(&self, quantity: i64) -> bool {
-        let available = self.on_hand - self.reserved;
-        available <= self.low_stock_at && available + quantity > self.low_stock_at
-    }
-}
-
-fn of_order(order: &Order) -> Wanted<'_> {
-    wanted(order.lines.iter().map(|line| (line.sku.as_str(), line.quantity)))
-}
-
 fn rows_json(wanted: &Wanted<'_>) -> Result<String, Fault> {
     let rows: Vec<_> = wanted.iter().map(|(sku, quantity)| WantedRow { sku, quantity: *quantity }).collect();
     to_json(&rows)
-}
-
-fn expect_all(order: &Order, wanted: &Wanted<'_>, found: usize) -> Result<(), Fault> {
-    if found == wanted.len() {
-        return Ok(());
-    }
-    Err(Fault::Damaged(format!("order {}: {found} of its {} products are there", order.id, wanted.len())))
 }
 
 /// Reads a row of `products`.

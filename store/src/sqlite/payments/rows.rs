@@ -8,11 +8,9 @@ use sqlx::{Executor, Row, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use super::Failure;
 use crate::{
-    domain::{Decision, MerchantId, Payment, PaymentAttempt, PaymentId, Refund, RefundState},
-    payments::PaymentEntry,
+    domain::{Decision, MerchantId, Payment, PaymentAttempt, PaymentId, Refund},
+    payments::{PaymentEntry, verdict},
 };
-
-const DAY_MILLIS: i64 = 24 * 60 * 60 * 1000;
 
 /// One payment with its decision and refunds.
 pub(super) async fn payment(c: &mut SqliteConnection, id: PaymentId) -> Result<Option<Payment>, Failure> {
@@ -90,7 +88,7 @@ pub(super) async fn of_day(
         WHERE merchant_id = ?1 AND created_at >= ?2 AND created_at < ?3
           AND (?4 IS NULL OR (created_at, id) > (SELECT created_at, id FROM payments WHERE id = ?4))
         ORDER BY created_at, id LIMIT ?5";
-    let (from, until) = day_millis(day);
+    let (from, until) = verdict::day_millis(day);
     let rows = sqlx::query(sql)
         .bind(merchant.to_string())
         .bind(from)
@@ -125,37 +123,15 @@ async fn refunds(c: &mut SqliteConnection, id: PaymentId) -> Result<Vec<Refund>,
             id: row.parsed("refund_id")?,
             amount_minor: row.get("amount_minor")?,
             begun_at: row.time("begun_at")?,
-            state: state(row.get("done")?),
+            state: verdict::refund_state(row.get("done")?),
         })
     };
     rows.into_iter().map(refund).collect()
 }
 
-/// A refund's state by its end, if it has one.
-pub(super) const fn state(done: Option<bool>) -> RefundState {
-    match done {
-        None => RefundState::Open,
-        Some(true) => RefundState::Done,
-        Some(false) => RefundState::Failed,
-    }
-}
-
 fn decision(row: &Columns) -> Result<Option<Decision>, Failure> {
-    let reference: Option<String> = row.get("provider_reference")?;
-    let code: Option<String> = row.get("decline_code")?;
-    match (reference, code) {
-        (None, None) => Ok(None),
-        (Some(provider_reference), None) => Ok(Some(Decision::Captured { provider_reference })),
-        (None, Some(code)) => Ok(Some(Decision::Declined { code })),
-        (Some(_), Some(_)) => Err(Failure::Damaged(format!("{}: captured and declined", row.of))),
-    }
-}
-
-/// The first millisecond of the UTC day and that of the next. Days of Unix time have no leap seconds.
-fn day_millis(day: Timestamp) -> (i64, i64) {
-    let into_day = day.as_millisecond().rem_euclid(DAY_MILLIS);
-    let start = day.as_millisecond() - into_day;
-    (start, start + DAY_MILLIS)
+    verdict::decision(row.get("provider_reference")?, row.get("decline_code")?)
+        .map_err(|why| Failure::Damaged(format!("{}: {why}", row.of)))
 }
 
 /// A row with the payment it belongs to.

@@ -6,7 +6,7 @@ use sqlx::SqliteConnection;
 use super::{Failure, rows};
 use crate::{
     domain::{Decision, Payment, PaymentId, RefundId, RefundState},
-    payments::{Begun, Decided, NewPayment, RefundBegun},
+    payments::{Begun, Decided, NewPayment, RefundBegun, verdict},
 };
 
 pub(super) async fn open(c: &mut SqliteConnection, payment: NewPayment) -> Result<Payment, Failure> {
@@ -47,11 +47,8 @@ pub(super) async fn begin_attempt(
     if let Some(epoch) = epoch.and_then(|epoch| u64::try_from(epoch).ok()) {
         return Ok(Begun::Attempt { epoch });
     }
-    match rows::payment(c, id).await? {
-        None => Ok(Begun::NotFound),
-        Some(Payment { decision: Some(decision), .. }) => Ok(Begun::Decided(decision)),
-        Some(_) => Err(Failure::Damaged(format!("{id} is undecided and takes no attempt"))),
-    }
+    verdict::not_begun(rows::payment(c, id).await?.as_ref())
+        .ok_or_else(|| Failure::Damaged(format!("{id} is undecided and takes no attempt")))
 }
 
 /// The first note stands; a note on an attempt that never began has nowhere to go and is dropped.
@@ -67,7 +64,7 @@ pub(super) async fn note_attempt(
         ON CONFLICT (payment_id, epoch) DO NOTHING";
     sqlx::query(sql)
         .bind(id.to_string())
-        .bind(stored_epoch(epoch))
+        .bind(verdict::stored_epoch(epoch))
         .bind(note)
         .bind(at.as_millisecond())
         .execute(c)
@@ -93,7 +90,7 @@ pub(super) async fn decide(
           AND NOT EXISTS (SELECT 1 FROM payment_decisions d WHERE d.payment_id = ?1)";
     let inserted = sqlx::query(sql)
         .bind(id.to_string())
-        .bind(stored_epoch(epoch))
+        .bind(verdict::stored_epoch(epoch))
         .bind(reference)
         .bind(code)
         .bind(at.as_millisecond())
@@ -102,11 +99,7 @@ pub(super) async fn decide(
     if inserted.rows_affected() == 1 {
         return Ok(Decided::Recorded);
     }
-    Ok(match rows::payment(c, id).await? {
-        None => Decided::NotFound,
-        Some(Payment { decision: Some(decision), .. }) => Decided::Already(decision),
-        Some(payment) => Decided::Stale { current_epoch: payment.epoch },
-    })
+    Ok(verdict::not_decided(rows::payment(c, id).await?.as_ref()))
 }
 
 /// An amount that is not positive would widen what others may take, so it finds no room either.
@@ -136,7 +129,9 @@ pub(super) async fn begin_refund(
     if inserted.rows_affected() == 1 {
         return Ok(RefundBegun::Open);
     }
-    Ok(rows::payment(c, id).await?.map_or(RefundBegun::NotFound, |payment| not_begun(&payment, refund)))
+    Ok(rows::payment(c, id)
+        .await?
+        .map_or(RefundBegun::NotFound, |payment| verdict::refund_not_begun(&payment, refund)))
 }
 
 pub(super) async fn end_refund(
@@ -161,25 +156,5 @@ pub(super) async fn end_refund(
     let sql = "SELECT done FROM payment_refund_ends WHERE payment_id = ? AND refund_id = ?";
     let recorded: Option<bool> =
         sqlx::query_scalar(sql).bind(id.to_string()).bind(refund.to_string()).fetch_optional(c).await?;
-    Ok(recorded.map(|done| rows::state(Some(done))))
-}
-
-fn not_begun(payment: &Payment, refund: RefundId) -> RefundBegun {
-    if let Some(known) = payment.refunds.iter().find(|known| known.id == refund) {
-        return match known.state {
-            RefundState::Open => RefundBegun::Open,
-            ended => RefundBegun::Ended(ended),
-        };
-    }
-    if !matches!(payment.decision, Some(Decision::Captured { .. })) {
-        return RefundBegun::NotCaptured;
-    }
-    let live = payment.refunds.iter().filter(|known| known.state != RefundState::Failed);
-    let taken: i64 = live.map(|known| known.amount_minor).sum();
-    RefundBegun::TooMuch { refundable_minor: payment.amount_minor - taken }
-}
-
-/// Epochs are given out from 1 by this store, so one beyond the column's range is simply never the newest.
-fn stored_epoch(epoch: u64) -> i64 {
-    i64::try_from(epoch).unwrap_or(i64::MAX)
+    Ok(recorded.map(|done| verdict::refund_state(Some(done))))
 }

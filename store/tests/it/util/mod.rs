@@ -1,5 +1,9 @@
 //! Vocabulary: an *opener* gives an empty store in a folder of its own; the folder goes when its guard does.
 
+pub(crate) mod cassandra;
+pub(crate) mod postgres;
+pub(crate) mod ring;
+
 use std::sync::Arc;
 
 use base::Ambient;

@@ -1,7 +1,7 @@
 //! Idempotency keys being worked on in this process.
 //!
 //! Guarantees: a key is held once at a time and let go when its [`Held`] is dropped. Only spares a repeated
-//! request the wait in the writer's queue; what was placed is decided by the stored record alone. Bounded by the
+//! request the wait behind the first one; what was placed is decided by the stored record alone. Bounded by the
 //! number of requests under way.
 
 use std::{
@@ -15,17 +15,17 @@ type Entry = (MerchantId, String);
 
 /// The set of keys.
 #[derive(Clone, Default)]
-pub(super) struct InFlight(Arc<Mutex<HashSet<Entry>>>);
+pub(crate) struct InFlight(Arc<Mutex<HashSet<Entry>>>);
 
 /// A key held; let go on drop.
-pub(super) struct Held {
+pub(crate) struct Held {
     keys: InFlight,
     entry: Entry,
 }
 
 impl InFlight {
     /// Holds a key, or `None` when it is held already.
-    pub(super) fn hold(&self, merchant: MerchantId, key: &str) -> Option<Held> {
+    pub(crate) fn hold(&self, merchant: MerchantId, key: &str) -> Option<Held> {
         let entry = (merchant, key.to_owned());
         let fresh = self.with(|keys| keys.insert(entry.clone()));
         fresh.then(|| Held { keys: self.clone(), entry })

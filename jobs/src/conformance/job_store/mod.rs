@@ -1,0 +1,133 @@
+//! What every [`JobStore`] must do, as cases to run against it.
+//!
+//! Guarantees: a case talks to a store only through [`JobStore`]; each gets a harness of its own, with an empty store.
+//!
+//! A new engine implements [`StoreHarness`] and calls [`crate::job_store_conformance_tests`] in its integration tests.
+
+pub mod claims;
+pub mod control;
+pub mod keys;
+pub mod notes;
+pub mod schedule;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use base::{Ambient, Timestamp};
+use serde_json::value::to_raw_value;
+
+use crate::{
+    engine::JobFilter,
+    envelope::{Envelope, JobId},
+    job::Priority,
+    job_store::{JobStore, ScheduledJob},
+};
+
+/// Makes a job store testable.
+#[async_trait]
+pub trait StoreHarness: Sized + Send + Sync + 'static {
+    /// Why the cases cannot run here, for a store whose server is not there; printed instead of running them.
+    fn skipped() -> Option<String> {
+        None
+    }
+
+    /// A fresh, empty store and a handle to it.
+    async fn start() -> Self;
+
+    /// The first handle.
+    fn store(&self) -> Arc<dyn JobStore>;
+
+    /// Another handle to the same store, as another process would have.
+    async fn second(&self) -> Arc<dyn JobStore>;
+}
+
+/// Runs all cases as tests of the calling crate, which needs `tokio` with `macros` and `rt-multi-thread`.
+///
+/// ```text
+/// jobs::job_store_conformance_tests!(MyHarness);
+/// ```
+#[macro_export]
+macro_rules! job_store_conformance_tests {
+    ($harness:ty) => {
+        $crate::job_store_conformance_tests! { @cases $harness;
+            claims: due_jobs_come_oldest_first, a_claim_holds_until_its_time, publishing_deletes_under_its_claim_alone,
+                one_job_can_be_claimed_before_its_time, processes_never_share_a_claim,
+                a_job_is_cancelled_or_claimed_but_never_both;
+            control: queues_are_remembered, a_pause_is_seen_by_its_version, a_scheduled_job_is_cancelled_at_once,
+                a_job_elsewhere_gets_a_request, requests_expire;
+            keys: a_key_has_one_holder, a_batch_may_name_a_key_twice, racing_reservations_have_one_winner,
+                processes_that_reserve_and_release_never_fail;
+            notes: the_last_note_of_a_consumer_counts, notes_expire;
+            schedule: a_job_reads_back_whole, no_part_of_a_millisecond_is_cut_off, scheduling_again_replaces,
+                a_batch_may_name_a_job_twice, no_text_is_refused, listing_pages_and_filters,
+                a_purge_takes_jobs_and_keys_of_its_queue, nothing_is_a_batch_too;
+        }
+    };
+    (@cases $harness:ty; $($module:ident: $($case:ident),+;)+) => {
+        $(mod $module {
+            use super::*;
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    if let Some(why) = <$harness as $crate::conformance::job_store::StoreHarness>::skipped() {
+                        $crate::conformance::skip(&why);
+                        return;
+                    }
+                    let harness = <$harness as $crate::conformance::job_store::StoreHarness>::start().await;
+                    $crate::conformance::job_store::$module::$case(&harness).await;
+                }
+            )+
+        })+
+    };
+}
+
+const QUEUE: &str = "parcels";
+
+/// The hour the cases play in; stores are told the time.
+fn noon() -> Timestamp {
+    Timestamp::from_second(1_780_000_000).expect("a time")
+}
+
+fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+/// A job like any other, due at noon.
+fn job() -> ScheduledJob {
+    job_in(QUEUE)
+}
+
+fn job_in(queue: &str) -> ScheduledJob {
+    let ambient = Ambient::system();
+    let envelope = Envelope {
+        id: JobId::fresh(&ambient),
+        kind: "pack_parcel".to_owned(),
+        version: 1,
+        queue: queue.to_owned(),
+        priority: Priority::Default,
+        attempt: 0,
+        max_attempts: 5,
+        created_at: ambient.now(),
+        run_at: None,
+        trace: None,
+        unique_key: None,
+        concurrency_key: None,
+        subject: None,
+        payload: to_raw_value("p-1").expect("a payload"),
+    };
+    let due_at = noon();
+    ScheduledJob { envelope, due_at, crashes: 0, last_error: None, first_failed_at: None, claim: 0 }
+}
+
+async fn schedule(store: &dyn JobStore, jobs: &[ScheduledJob]) -> Vec<JobId> {
+    store.schedule(jobs.to_vec()).await.expect("schedules");
+    ids(jobs)
+}
+
+fn ids(jobs: &[ScheduledJob]) -> Vec<JobId> {
+    jobs.iter().map(|job| job.envelope.id).collect()
+}
+
+async fn everything(store: &dyn JobStore) -> Vec<JobId> {
+    ids(&store.scheduled(&JobFilter { limit: 1000, ..JobFilter::default() }).await.expect("lists"))
+}

@@ -1,0 +1,157 @@
+//! What is kept of a scheduled job, and finding it again.
+
+use std::time::Duration;
+
+use base::{Ambient, TraceContext};
+use serde_json::value::RawValue;
+
+use super::{QUEUE, StoreHarness, everything, ids, job, job_in, noon, schedule, seconds};
+use crate::{
+    engine::JobFilter,
+    envelope::{Envelope, JobId},
+    job::Priority,
+    job_store::{JobStore, ScheduledJob},
+};
+
+/// Every field, and the payload to the letter.
+pub async fn a_job_reads_back_whole(h: &impl StoreHarness) {
+    let (store, second) = (h.store(), h.second().await);
+    let payload = r#"{ "b":1.50,"a":"\u00fc \ud83d\udce6","a":[] }"#;
+    let envelope = Envelope {
+        priority: Priority::Critical,
+        attempt: 3,
+        run_at: Some(noon()),
+        trace: Some(TraceContext::fresh(&Ambient::system())),
+        unique_key: Some("pack_parcel:1".to_owned()),
+        concurrency_key: Some("customer 7".to_owned()),
+        subject: Some("ord_1 'quoted\" 📦".to_owned()),
+        payload: RawValue::from_string(payload.to_owned()).expect("JSON"),
+        ..job().envelope
+    };
+    let whole = ScheduledJob {
+        envelope,
+        crashes: 2,
+        last_error: Some("no paper ü".to_owned()),
+        first_failed_at: Some(noon() - seconds(60)),
+        ..job()
+    };
+    schedule(&*store, &[whole.clone()]).await;
+    let found = second.find(whole.envelope.id).await.expect("finds").expect("there");
+    let json = |job: &ScheduledJob| serde_json::to_string(&job.envelope).expect("JSON");
+    assert_eq!(json(&found), json(&whole));
+    assert_eq!((found.due_at, found.crashes), (whole.due_at, 2));
+    assert_eq!((found.last_error, found.first_failed_at), (whole.last_error, whole.first_failed_at));
+    assert!(store.find(job().envelope.id).await.expect("finds").is_none());
+}
+
+/// A job due in 0.7 ms is not due now.
+pub async fn no_part_of_a_millisecond_is_cut_off(h: &impl StoreHarness) {
+    let store = h.store();
+    let due_at = noon() + Duration::from_micros(700);
+    let id = schedule(&*store, &[ScheduledJob { due_at, ..job() }]).await[0];
+    assert!(store.claim_due(noon(), noon() + seconds(1), 1).await.expect("claims").is_empty());
+    let now = noon() + Duration::from_millis(1);
+    assert_eq!(ids(&store.claim_due(now, now + seconds(1), 1).await.expect("claims")), [id]);
+}
+
+/// The same id again moves the job.
+pub async fn scheduling_again_replaces(h: &impl StoreHarness) {
+    let store = h.store();
+    let first = job();
+    schedule(&*store, &[first.clone(), job()]).await;
+    let moved = ScheduledJob { due_at: noon() + seconds(60), crashes: 1, ..first };
+    schedule(&*store, &[moved.clone()]).await;
+    let found = store.find(moved.envelope.id).await.expect("finds").expect("there");
+    assert_eq!((found.due_at, found.crashes), (noon() + seconds(60), 1));
+    assert_eq!(store.scheduled_count(QUEUE).await.expect("counts"), 2);
+}
+
+/// The last one of a batch counts.
+pub async fn a_batch_may_name_a_job_twice(h: &impl StoreHarness) {
+    let store = h.store();
+    let first = job();
+    let last = ScheduledJob { crashes: 5, ..first.clone() };
+    schedule(&*store, &[first, job(), last.clone()]).await;
+    assert_eq!(store.find(last.envelope.id).await.expect("finds").expect("there").crashes, 5);
+    assert_eq!(store.scheduled_count(QUEUE).await.expect("counts"), 2);
+}
+
+/// Not every text can be kept by every store, but none may hold up a job.
+pub async fn no_text_is_refused(h: &impl StoreHarness) {
+    let store = h.store();
+    let odd = "a\0b\u{1}\u{fffd}'\\\"".to_owned();
+    let envelope = Envelope { subject: Some(odd.clone()), ..job().envelope };
+    let one = ScheduledJob { envelope, last_error: Some(odd.clone()), ..job() };
+    let id = schedule(&*store, &[one]).await[0];
+    let found = store.find(id).await.expect("finds").expect("there");
+    assert_eq!(found.envelope.subject.as_ref(), Some(&odd));
+    assert!(found.last_error.is_some_and(|error| error.starts_with('a')));
+    store.reserve(vec![(odd.clone(), QUEUE.to_owned(), id)], noon()).await.expect("reserves");
+    store.cancel(job().envelope.id, &odd, noon()).await.expect("cancels");
+}
+
+/// By id, page by page, of a queue or a kind or both.
+pub async fn listing_pages_and_filters(h: &impl StoreHarness) {
+    let store = h.store();
+    let mut jobs: Vec<ScheduledJob> = (0..30).map(|n| job_in(["letters", QUEUE][n % 2])).collect();
+    for job in jobs.iter_mut().step_by(3) {
+        job.envelope.kind = "weigh_parcel".to_owned();
+    }
+    schedule(&*store, &jobs).await;
+    let (queue, kind) = (Some(QUEUE.to_owned()), Some("weigh_parcel".to_owned()));
+    for (queue, kind) in [(None, None), (queue.clone(), None), (None, kind.clone()), (queue, kind)] {
+        let fits = |job: &&ScheduledJob| {
+            let queue_fits = queue.as_ref().is_none_or(|queue| *queue == job.envelope.queue);
+            queue_fits && kind.as_ref().is_none_or(|kind| *kind == job.envelope.kind)
+        };
+        let mut wanted: Vec<JobId> = jobs.iter().filter(fits).map(|job| job.envelope.id).collect();
+        wanted.sort();
+        let filter = JobFilter { queue: queue.clone(), kind: kind.clone(), limit: 4, ..JobFilter::default() };
+        assert_eq!(pages(&*store, filter).await, wanted);
+    }
+    let capped = JobFilter { limit: u32::MAX, ..JobFilter::default() };
+    assert_eq!(store.scheduled(&capped).await.expect("lists").len(), 30);
+}
+
+async fn pages(store: &dyn JobStore, mut filter: JobFilter) -> Vec<JobId> {
+    let mut listed = Vec::new();
+    loop {
+        let page = ids(&store.scheduled(&filter).await.expect("lists"));
+        assert!(page.len() <= 4);
+        let Some(&last) = page.last() else { return listed };
+        listed.extend(page);
+        filter.after = Some(last);
+    }
+}
+
+/// Other queues keep theirs.
+pub async fn a_purge_takes_jobs_and_keys_of_its_queue(h: &impl StoreHarness) {
+    let store = h.store();
+    let mine = schedule(&*store, &[job(), job(), job()]).await;
+    let others = schedule(&*store, &[job_in("letters")]).await;
+    store.claim(mine[0], noon(), noon() + seconds(30)).await.expect("claims").expect("there");
+    let key = |name: &str, queue: &str, id| (name.to_owned(), queue.to_owned(), id);
+    let keys = vec![key("a", QUEUE, mine[0]), key("b", "letters", others[0])];
+    store.reserve(keys, noon()).await.expect("reserves");
+    assert_eq!(store.purge(QUEUE).await.expect("purges"), 3);
+    assert_eq!(store.purge(QUEUE).await.expect("purges"), 0);
+    assert_eq!(everything(&*store).await, others);
+    assert_eq!(store.scheduled_count("letters").await.expect("counts"), 1);
+    let new = job().envelope.id;
+    let keys = vec![key("a", QUEUE, new), key("b", "letters", new)];
+    assert_eq!(store.reserve(keys, noon()).await.expect("reserves"), [None, Some(others[0])]);
+}
+
+/// Empty batches do nothing, and claiming none claims none.
+pub async fn nothing_is_a_batch_too(h: &impl StoreHarness) {
+    let store = h.store();
+    let id = schedule(&*store, &[job()]).await[0];
+    store.schedule(Vec::new()).await.expect("schedules");
+    store.add_queues(&[]).await.expect("adds");
+    store.unschedule(&[]).await.expect("deletes");
+    store.release(&[]).await.expect("releases");
+    store.forget_cancels(&[]).await.expect("forgets");
+    assert!(store.reserve(Vec::new(), noon()).await.expect("reserves").is_empty());
+    assert!(store.claim_due(noon(), noon() + seconds(30), 0).await.expect("claims").is_empty());
+    assert_eq!(everything(&*store).await, [id]);
+}

@@ -1,0 +1,252 @@
+//! What every [`RecordStore`] must do, as cases to run against it.
+//!
+//! Guarantees: a case talks to a store only through [`RecordStore`], and asks [`RecordStore::expiry_grain`] where
+//! engines may differ. A new engine implements [`RecordHarness`] and calls [`crate::record_conformance_tests`].
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use base::{Ambient, Timestamp, TraceContext};
+use futures::future::join_all;
+
+use crate::{
+    envelope::JobId,
+    records::{AttemptRecord, Outcome, RecordFilter, RecordStore},
+};
+
+/// Makes a record store testable.
+#[async_trait]
+pub trait RecordHarness: Sized + Send + Sync + 'static {
+    /// Why the cases cannot run here, for a store whose server is not there; printed instead of running them.
+    fn skipped() -> Option<String> {
+        None
+    }
+
+    /// A fresh, empty store and a handle to it.
+    async fn start() -> Self;
+
+    /// The first handle.
+    fn records(&self) -> Arc<dyn RecordStore>;
+
+    /// Another handle to the same store, as another process would have.
+    async fn second(&self) -> Arc<dyn RecordStore>;
+}
+
+/// Runs all cases as tests of the calling crate, which needs `tokio` with `macros` and `rt-multi-thread`.
+///
+/// ```text
+/// jobs::record_conformance_tests!(MyHarness);
+/// ```
+#[macro_export]
+macro_rules! record_conformance_tests {
+    ($harness:ty) => {
+        $crate::record_conformance_tests! { @cases $harness;
+            a_record_reads_back_whole, a_record_is_kept_once, newest_come_first_page_by_page, every_filter_filters,
+            processes_write_side_by_side, records_of_any_day_are_kept, expiry_takes_the_old_and_leaves_the_new,
+            no_text_is_refused_in_a_record;
+        }
+    };
+    (@cases $harness:ty; $($case:ident),+;) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                if let Some(why) = <$harness as $crate::conformance::records::RecordHarness>::skipped() {
+                    $crate::conformance::skip(&why);
+                    return;
+                }
+                let harness = <$harness as $crate::conformance::records::RecordHarness>::start().await;
+                $crate::conformance::records::$case(&harness).await;
+            }
+        )+
+    };
+}
+
+/// An attempt like any other, begun this long ago.
+fn begun(ago: Duration) -> AttemptRecord {
+    let ambient = Ambient::system();
+    AttemptRecord {
+        job: JobId::fresh(&ambient),
+        kind: "pack_parcel".to_owned(),
+        queue: "parcels".to_owned(),
+        subject: None,
+        attempt: 1,
+        worker: "w-1".to_owned(),
+        created_at: ambient.now() - ago,
+        started_at: ambient.now() - ago,
+        duration: Duration::from_nanos(1_500_000_001),
+        outcome: Outcome::Completed,
+        error: None,
+        trace: None,
+    }
+}
+
+fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+fn all() -> RecordFilter {
+    RecordFilter { limit: 1000, ..RecordFilter::default() }
+}
+
+async fn append(records: &dyn RecordStore, batch: &[AttemptRecord]) {
+    records.append(batch.to_vec()).await.expect("appends");
+}
+
+async fn list(records: &dyn RecordStore, filter: &RecordFilter) -> Vec<AttemptRecord> {
+    records.list(filter).await.expect("lists")
+}
+
+/// Every field, of every outcome.
+pub async fn a_record_reads_back_whole(h: &impl RecordHarness) {
+    let outcomes =
+        [Outcome::Completed, Outcome::Retried, Outcome::Snoozed, Outcome::Cancelled, Outcome::Dead];
+    let batch: Vec<AttemptRecord> = (0..)
+        .zip(outcomes)
+        .map(|(n, outcome)| AttemptRecord {
+            subject: Some(format!("ord_{n} 'ü\" 📦")),
+            attempt: u32::MAX,
+            outcome,
+            error: (outcome != Outcome::Completed).then(|| "no paper: ü".to_owned()),
+            trace: Some(TraceContext::fresh(&Ambient::system())),
+            ..begun(seconds(n))
+        })
+        .collect();
+    append(&*h.records(), &batch).await;
+    append(&*h.records(), &[]).await;
+    assert_eq!(list(&*h.second().await, &all()).await, batch);
+}
+
+/// A batch of unknown fate may be written again; another attempt, or another start of it, is another record.
+pub async fn a_record_is_kept_once(h: &impl RecordHarness) {
+    let records = h.records();
+    let first = begun(seconds(30));
+    let again = AttemptRecord { started_at: first.started_at + seconds(1), ..first.clone() };
+    let next = AttemptRecord { attempt: 2, ..again.clone() };
+    let told_otherwise = AttemptRecord { error: Some("another story".to_owned()), ..first.clone() };
+    append(&*records, &[first.clone(), first.clone()]).await;
+    append(&*records, &[told_otherwise, again.clone(), next.clone()]).await;
+    assert_eq!(list(&*records, &all()).await, [next, again, first]);
+}
+
+/// Going on before the last one seen shows each once.
+pub async fn newest_come_first_page_by_page(h: &impl RecordHarness) {
+    let records = h.records();
+    let batch: Vec<AttemptRecord> = (0..25).map(|n| begun(seconds(n * 7))).collect();
+    // The order of writing is not the order of time.
+    let (even, odd): (Vec<_>, Vec<_>) =
+        batch.iter().cloned().partition(|r| r.started_at.as_second() % 2 == 0);
+    append(&*records, &odd).await;
+    append(&*records, &even).await;
+    let (mut listed, mut before) = (Vec::new(), None);
+    loop {
+        let page = list(&*records, &RecordFilter { limit: 4, before, ..all() }).await;
+        assert!(page.len() <= 4);
+        let Some(last) = page.last() else { break };
+        before = Some(last.started_at);
+        listed.extend(page);
+    }
+    assert_eq!(listed, batch);
+}
+
+/// Each alone and all together.
+pub async fn every_filter_filters(h: &impl RecordHarness) {
+    let records = h.records();
+    let plain = begun(seconds(5));
+    let wanted = AttemptRecord {
+        kind: "weigh_parcel".to_owned(),
+        queue: "scales".to_owned(),
+        subject: Some("ord_7".to_owned()),
+        outcome: Outcome::Dead,
+        ..begun(seconds(10))
+    };
+    append(&*records, &[plain.clone(), wanted.clone()]).await;
+    let filters = [
+        RecordFilter { job: Some(wanted.job), ..all() },
+        RecordFilter { subject: wanted.subject.clone(), ..all() },
+        RecordFilter { queue: Some(wanted.queue.clone()), ..all() },
+        RecordFilter { kind: Some(wanted.kind.clone()), ..all() },
+        RecordFilter { outcome: Some(wanted.outcome), ..all() },
+        RecordFilter { before: Some(plain.started_at), ..all() },
+        RecordFilter {
+            job: Some(wanted.job),
+            subject: wanted.subject.clone(),
+            queue: Some(wanted.queue.clone()),
+            kind: Some(wanted.kind.clone()),
+            outcome: Some(wanted.outcome),
+            ..all()
+        },
+    ];
+    for filter in filters {
+        assert_eq!(list(&*records, &filter).await, [wanted.clone()], "{filter:?}");
+    }
+    assert_eq!(list(&*records, &RecordFilter { outcome: Some(Outcome::Completed), ..all() }).await, [plain]);
+    let none = RecordFilter { queue: Some("nowhere".to_owned()), ..all() };
+    assert!(list(&*records, &none).await.is_empty());
+}
+
+/// The same batch from several processes at once is there once.
+pub async fn processes_write_side_by_side(h: &impl RecordHarness) {
+    let stores = [h.records(), h.second().await];
+    let batch: Vec<AttemptRecord> = (0..200).map(|n| begun(seconds(n))).collect();
+    let writes = (0..6).map(|n: usize| {
+        let (store, mut batch) = (Arc::clone(&stores[n % 2]), batch.clone());
+        if n > 2 {
+            batch.reverse();
+        }
+        tokio::spawn(async move { store.append(batch).await })
+    });
+    for written in join_all(writes).await {
+        written.expect("ends").expect("appends");
+    }
+    assert_eq!(list(&*stores[0], &all()).await, batch);
+}
+
+/// A clock that is wrong by weeks is no reason to lose a record.
+pub async fn records_of_any_day_are_kept(h: &impl RecordHarness) {
+    let stores = [h.records(), h.second().await];
+    let day = seconds(86_400);
+    let ahead = AttemptRecord { started_at: Ambient::system().now() + day * 20, ..begun(seconds(0)) };
+    let batch: Vec<AttemptRecord> = [ahead].into_iter().chain((1..20).map(|n| begun(day * n))).collect();
+    let writes = stores.iter().map(|store| store.append(batch.clone()));
+    for written in join_all(writes).await {
+        written.expect("appends");
+    }
+    assert_eq!(list(&*stores[0], &all()).await, batch);
+}
+
+/// What is old by more than the engine's grain goes, in portions; what is young stays.
+pub async fn expiry_takes_the_old_and_leaves_the_new(h: &impl RecordHarness) {
+    let records = h.records();
+    let (grain, hour) = (records.expiry_grain(), seconds(3600));
+    let young = begun(hour - seconds(60));
+    let old: Vec<AttemptRecord> = (1..=4).map(|n| begun(hour + (grain + seconds(60)) * n)).collect();
+    append(&*records, &old).await;
+    append(&*records, &[young.clone()]).await;
+    let before: Timestamp = Ambient::system().now() - hour;
+    let mut gone = 0;
+    loop {
+        let some = records.expire(before, 1).await.expect("expires");
+        gone += some;
+        if some == 0 {
+            break;
+        }
+        assert!(some <= 2, "about one at a time: {some}");
+    }
+    assert_eq!((gone, list(&*records, &all()).await), (4, vec![young]));
+    append(&*records, &[begun(seconds(1))]).await;
+}
+
+/// Not every text can be kept by every store, but none may lose a batch.
+pub async fn no_text_is_refused_in_a_record(h: &impl RecordHarness) {
+    let records = h.records();
+    let odd = "a\0b\u{1}\u{fffd}'\\\"";
+    let strange = AttemptRecord {
+        error: Some(odd.to_owned()),
+        subject: Some(odd.to_owned()),
+        outcome: Outcome::Retried,
+        ..begun(seconds(1))
+    };
+    append(&*records, &[strange.clone()]).await;
+    let listed = list(&*records, &RecordFilter { job: Some(strange.job), ..all() }).await;
+    assert!(listed[0].error.as_ref().is_some_and(|error| error.starts_with('a')));
+}

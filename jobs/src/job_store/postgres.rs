@@ -1,0 +1,48 @@
+//! The job store in PostgreSQL, for many processes on many machines.
+//!
+//! Guarantees: claims of several processes never overlap and do not wait for each other; every method may be repeated
+//! after an error, also after one that leaves open whether it took effect: writes are keyed by the job, and a claim
+//! whose answer was lost lapses. Read on in [`schedule`], where the claims are.
+
+mod control;
+mod keys;
+mod row;
+mod schedule;
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+
+use base::{
+    Ambient,
+    postgres::{Database, OpenError, PostgresConfig, connect, retry_serialization},
+};
+
+use crate::{engine::EngineError, postgres::Fault};
+
+/// Scheduled jobs, cancel requests, pauses and unique keys in the schema `jobs`. Clones share the connections.
+#[derive(Debug, Clone)]
+pub struct PostgresJobStore {
+    database: Database,
+    ambient: Ambient,
+}
+
+impl PostgresJobStore {
+    /// Connects to a server whose schema [`crate::postgres::migrate`] has brought up to date.
+    pub async fn open(config: &PostgresConfig, ambient: Ambient) -> Result<Self, OpenError> {
+        Ok(Self::new(connect(config).await?, ambient))
+    }
+
+    /// Over connections that others use too.
+    pub fn new(database: Database, ambient: Ambient) -> Self {
+        Self { database, ambient }
+    }
+
+    /// Runs a transaction, again if the server undid it in favour of another.
+    async fn run<T, F>(&self, unit: impl FnMut() -> F) -> Result<T, EngineError>
+    where
+        F: Future<Output = Result<T, Fault>>,
+    {
+        retry_serialization(&self.ambient, unit).await.map_err(|fault| fault.of("job store"))
+    }
+}

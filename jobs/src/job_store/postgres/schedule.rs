@@ -1,0 +1,195 @@
+//! Scheduled jobs and who is publishing them.
+//!
+//! A claim is a time in the row, not a row lock: whoever publishes holds no transaction open meanwhile. The lock of
+//! `FOR UPDATE SKIP LOCKED` only parts processes that look at the same moment.
+
+use std::collections::BTreeMap;
+
+use base::{Timestamp, ids::Uuid};
+use sqlx::{Executor, Row};
+
+use super::{
+    PostgresJobStore,
+    row::{self, NewRows, columns},
+};
+use crate::{
+    engine::{EngineError, JobFilter},
+    envelope::JobId,
+    job_store::{LIST_MAX, ScheduledJob},
+    postgres::Fault,
+};
+
+/// A purge may have to walk more than a statement usually may.
+const PURGE_TIMEOUT: &str = "SET LOCAL statement_timeout = '60s'";
+
+pub(super) const SCHEDULE: &str = "
+    INSERT INTO jobs.scheduled (id, queue, kind, due_at, envelope, crashes, last_error, first_failed_at)
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::bigint[], $7::text[],
+      $8::bigint[])
+    ON CONFLICT (id) DO UPDATE SET queue = EXCLUDED.queue, kind = EXCLUDED.kind, due_at = EXCLUDED.due_at,
+      envelope = EXCLUDED.envelope, crashes = EXCLUDED.crashes, last_error = EXCLUDED.last_error,
+      first_failed_at = EXCLUDED.first_failed_at, claim = 0, claimed_until = 0";
+
+// An array, for a join would leave the planner free to walk the table once the limit is a parameter.
+pub(super) const CLAIM_DUE: &str = concat!(
+    "UPDATE jobs.scheduled SET claim = $3, claimed_until = $2
+     WHERE id = ANY(ARRAY(
+       SELECT id FROM jobs.scheduled WHERE due_at <= $1 AND claimed_until <= $1
+       ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED))
+     RETURNING ",
+    columns!()
+);
+
+pub(super) const CLAIM_ONE: &str = concat!(
+    "UPDATE jobs.scheduled SET claim = $3, claimed_until = $2 WHERE id = $4 AND claimed_until <= $1 RETURNING ",
+    columns!()
+);
+
+pub(super) const UNSCHEDULE: &str = "
+    DELETE FROM jobs.scheduled AS s USING unnest($1::uuid[], $2::bigint[]) AS published (id, claim)
+    WHERE s.id = published.id AND s.claim = published.claim AND s.id = ANY($1)";
+
+pub(super) const LIST: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM jobs.scheduled WHERE id > $1 AND ($2::text IS NULL OR kind = $2) ORDER BY id LIMIT $3"
+);
+
+pub(super) const LIST_QUEUE: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM jobs.scheduled WHERE id > $1 AND ($2::text IS NULL OR kind = $2) AND queue = $4 ORDER BY id LIMIT $3"
+);
+
+pub(super) const FIND: &str = concat!("SELECT ", columns!(), " FROM jobs.scheduled WHERE id = $1");
+
+pub(super) const COUNT: &str = "SELECT count(*) FROM jobs.scheduled WHERE queue = $1";
+
+pub(super) const PURGE: &str = "DELETE FROM jobs.scheduled WHERE queue = $1";
+
+impl PostgresJobStore {
+    pub(super) async fn insert(&self, jobs: Vec<ScheduledJob>) -> Result<(), EngineError> {
+        // By id: the last of several with one id counts, and processes lock rows in one order.
+        let jobs: BTreeMap<JobId, ScheduledJob> =
+            jobs.into_iter().map(|job| (job.envelope.id, job)).collect();
+        self.run(|| self.try_insert(&jobs)).await
+    }
+
+    async fn try_insert(&self, jobs: &BTreeMap<JobId, ScheduledJob>) -> Result<(), Fault> {
+        let mut rows = NewRows::default();
+        for job in jobs.values() {
+            rows.push(job)?;
+        }
+        let mut session = self.database.session().await?;
+        let insert = self.database.query(SCHEDULE).bind(rows.id).bind(rows.queue).bind(rows.kind);
+        let insert = insert.bind(rows.due_at).bind(rows.envelope).bind(rows.crashes);
+        insert.bind(rows.last_error).bind(rows.first_failed_at).execute(&mut *session).await?;
+        Ok(session.done().await?)
+    }
+
+    /// Claims due jobs, or one job whether due or not.
+    pub(super) async fn claim_jobs(
+        &self,
+        which: Which,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<ScheduledJob>, EngineError> {
+        let mut jobs = self.run(|| self.try_claim(which, now, until)).await?;
+        jobs.sort_by_key(|job| (job.due_at, job.envelope.id));
+        Ok(jobs)
+    }
+
+    async fn try_claim(
+        &self,
+        which: Which,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<ScheduledJob>, Fault> {
+        let mut session = self.database.session().await?;
+        let sql = match which {
+            Which::Due(_) => CLAIM_DUE,
+            Which::One(_) => CLAIM_ONE,
+        };
+        let claim = self.database.query(sql).bind(now.as_millisecond()).bind(until.as_millisecond());
+        let claim = claim.bind(self.draw_claim());
+        let claim = match which {
+            Which::Due(limit) => claim.bind(i64::from(limit)),
+            Which::One(id) => claim.bind(id.0),
+        };
+        let rows = claim.fetch_all(&mut *session).await?;
+        session.done().await?;
+        Ok(rows.iter().filter_map(row::scheduled).collect())
+    }
+
+    /// A name for a claim that no other claim has.
+    fn draw_claim(&self) -> i64 {
+        let mut bytes = [0; 8];
+        self.ambient.fill(&mut bytes);
+        i64::from_le_bytes(bytes) | 1
+    }
+
+    pub(super) async fn delete_claimed(&self, claims: &[(JobId, i64)]) -> Result<(), EngineError> {
+        let (ids, claims): (Vec<Uuid>, Vec<i64>) = claims.iter().map(|(id, claim)| (id.0, *claim)).unzip();
+        self.run(async || {
+            let mut session = self.database.session().await?;
+            self.database.query(UNSCHEDULE).bind(&ids).bind(&claims).execute(&mut *session).await?;
+            Ok(session.done().await?)
+        })
+        .await
+    }
+
+    pub(super) async fn list(&self, filter: &JobFilter) -> Result<Vec<ScheduledJob>, EngineError> {
+        self.run(|| self.try_list(filter)).await
+    }
+
+    async fn try_list(&self, filter: &JobFilter) -> Result<Vec<ScheduledJob>, Fault> {
+        let mut session = self.database.session().await?;
+        let sql = if filter.queue.is_some() { LIST_QUEUE } else { LIST };
+        let select =
+            self.database.query(sql).bind(filter.after.map_or(Uuid::nil(), |id| id.0)).bind(&filter.kind);
+        let select = select.bind(i64::from(filter.limit.min(LIST_MAX)));
+        let select = if filter.queue.is_some() { select.bind(&filter.queue) } else { select };
+        Ok(select.fetch_all(&mut *session).await?.iter().filter_map(row::scheduled).collect())
+    }
+
+    pub(super) async fn one(&self, id: JobId) -> Result<Option<ScheduledJob>, EngineError> {
+        self.run(async || {
+            let mut session = self.database.session().await?;
+            let found = self.database.query(FIND).bind(id.0).fetch_optional(&mut *session).await?;
+            Ok(found.as_ref().and_then(row::scheduled))
+        })
+        .await
+    }
+
+    pub(super) async fn count(&self, queue: &str) -> Result<u64, EngineError> {
+        self.run(async || {
+            let mut session = self.database.session().await?;
+            let count = self.database.query(COUNT).bind(queue).fetch_one(&mut *session).await?;
+            Ok(u64::try_from(count.get::<i64, _>(0)).unwrap_or(0))
+        })
+        .await
+    }
+
+    pub(super) async fn purge_queue(&self, queue: &str) -> Result<u64, EngineError> {
+        self.run(|| self.try_purge(queue)).await
+    }
+
+    async fn try_purge(&self, queue: &str) -> Result<u64, Fault> {
+        let mut tx = self.database.begin().await?;
+        tx.execute(sqlx::raw_sql(PURGE_TIMEOUT)).await?;
+        let jobs = self.database.query(PURGE).bind(queue).execute(&mut *tx).await?.rows_affected();
+        let keys = self.database.query("DELETE FROM jobs.unique_keys WHERE queue = $1").bind(queue);
+        keys.execute(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(jobs)
+    }
+}
+
+/// What to claim.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Which {
+    /// Up to so many that are due.
+    Due(u32),
+    /// This one.
+    One(JobId),
+}

@@ -1,0 +1,55 @@
+//! The plans that the migration promises. A statement that starts to walk a table fails here, not in production.
+
+use base::postgres::{Database, connect, scratch, scratch::Scratch};
+
+use super::{control, keys, schedule};
+use crate::postgres::plans;
+
+const FILL: &str = "
+    INSERT INTO jobs.scheduled (id, queue, kind, due_at, envelope)
+      SELECT gen_random_uuid(), 'queue ' || n % 5, 'kind ' || n % 9, n, '{}' FROM generate_series(1, 60000) AS n;
+    INSERT INTO jobs.unique_keys (key, job, queue, reserved_at)
+      SELECT 'key ' || n, gen_random_uuid(), 'queue ' || n % 5, n FROM generate_series(1, 60000) AS n;
+    INSERT INTO jobs.cancel_requests (job, reason, requested_at)
+      SELECT gen_random_uuid(), 'reason', n FROM generate_series(1, 60000) AS n;
+    INSERT INTO jobs.consumers (session, name, queue, running, noted_at)
+      SELECT n, 'name', 'queue ' || n % 1000, 1, n FROM generate_series(1, 60000) AS n";
+
+const ID: &str = "'00000000-0000-0000-0000-000000000000'";
+const IDS: &str = "'{00000000-0000-0000-0000-000000000000,00000000-0000-0000-0000-000000000001}'";
+
+async fn filled() -> (Scratch, Database) {
+    let scratch = Scratch::create().await;
+    crate::postgres::migrate(&scratch.config()).await.expect("migrates");
+    let database = connect(&scratch.config()).await.expect("connects");
+    plans::fill(&database, FILL).await;
+    (scratch, database)
+}
+
+#[tokio::test]
+async fn no_statement_walks_a_large_table() {
+    if let Some(why) = scratch::skipped() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let (_scratch, database) = filled().await;
+    let statements = [
+        (schedule::CLAIM_DUE, "100, 200, 1, 500", "scheduled_due"),
+        (schedule::CLAIM_ONE, &format!("100, 200, 1, {ID}"), "scheduled_pkey"),
+        (schedule::UNSCHEDULE, &format!("{IDS}, '{{1,2}}'"), "scheduled_pkey"),
+        (schedule::LIST, &format!("{ID}, 'kind 1', 50"), "scheduled_pkey"),
+        (schedule::LIST_QUEUE, &format!("{ID}, NULL, 50, 'queue 1'"), "scheduled_queue"),
+        (schedule::FIND, ID, "scheduled_pkey"),
+        (schedule::COUNT, "'queue 1'", "scheduled_queue"),
+        (schedule::PURGE, "'queue 1'", "scheduled_queue"),
+        (keys::RELEASE, IDS, "unique_keys_job"),
+        (control::CANCELS, "100", "cancel_requests_age"),
+        (control::FORGET_CANCELS, IDS, "cancel_requests_pkey"),
+        (control::EXPIRE_CANCELS, "100", "cancel_requests_age"),
+        (control::NOTES, "'queue 1', 100", "consumers_queue"),
+        (control::EXPIRE_NOTES, "100", "consumers_age"),
+    ];
+    for (sql, values, index) in statements {
+        plans::uses_index(&database, sql, values, index).await;
+    }
+}

@@ -1,0 +1,94 @@
+//! What the PostgreSQL engines of the job store and of the record store share: the schema `jobs`, faults, values.
+//!
+//! Read on in [`crate::job_store::postgres`] and [`crate::records::postgres`].
+
+use std::borrow::Cow;
+
+use base::{
+    Timestamp,
+    postgres::{Class, Classified, OpenError, PostgresConfig, classify},
+};
+
+use crate::{
+    engine::EngineError,
+    error::{Cause, describe},
+};
+
+/// Brings the schema `jobs` up to date. Stores expect this to have happened.
+pub async fn migrate(config: &PostgresConfig) -> Result<(), OpenError> {
+    let mut migrations = sqlx::migrate!("../migrations/postgres/jobs");
+    migrations.create_schema("jobs");
+    base::postgres::migrate(config, migrations, "jobs.migrations").await
+}
+
+/// A failure inside a transaction.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fault {
+    #[error(transparent)]
+    Sql(#[from] sqlx::Error),
+    #[error("a stored job cannot be encoded")]
+    Json(#[from] serde_json::Error),
+    /// Decided by the unit itself; it leaves no trace.
+    #[error(transparent)]
+    Refused(EngineError),
+}
+
+impl Classified for Fault {
+    fn class(&self) -> Class {
+        match self {
+            Self::Sql(error) => classify(error),
+            Self::Json(_) | Self::Refused(_) => Class::Other,
+        }
+    }
+}
+
+impl Fault {
+    pub(crate) fn of(self, engine: &'static str) -> EngineError {
+        match self {
+            Self::Refused(error) => error,
+            Self::Sql(sqlx::Error::PoolClosed) => EngineError::Closed,
+            Self::Sql(_) | Self::Json(_) => {
+                let source = Cause::from(self);
+                EngineError::Unavailable { engine, detail: describe(source.as_ref()), source: Some(source) }
+            }
+        }
+    }
+}
+
+/// A text as the server takes it: its one forbidden character is replaced.
+pub(crate) fn text(value: &str) -> Cow<'_, str> {
+    if value.contains('\0') { value.replace('\0', "\u{fffd}").into() } else { value.into() }
+}
+
+pub(crate) fn time(millis: i64) -> Timestamp {
+    Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX)
+}
+
+/// How the server would run a statement, for the tests of both stores.
+#[cfg(test)]
+pub(crate) mod plans {
+    use base::postgres::Database;
+    use sqlx::{AssertSqlSafe, Executor};
+
+    /// Runs statements and lets the planner know of their rows.
+    pub(crate) async fn fill(database: &Database, sql: &'static str) {
+        let mut session = database.session().await.expect("a connection");
+        session.execute(sqlx::raw_sql(sql)).await.expect("fills");
+        session.execute("ANALYZE").await.expect("analyses");
+    }
+
+    /// Fails unless the statement goes by the index and scans no table, planned for these values and for any.
+    pub(crate) async fn uses_index(database: &Database, sql: &str, values: &str, index: &str) {
+        for mode in ["force_custom_plan", "force_generic_plan"] {
+            let mut session = database.session().await.expect("a connection");
+            let prepare = format!("SET plan_cache_mode = {mode}; DEALLOCATE ALL; PREPARE s AS {sql}");
+            session.execute(sqlx::raw_sql(AssertSqlSafe(prepare))).await.expect("prepares");
+            let explain = sqlx::query_scalar(AssertSqlSafe(format!("EXPLAIN EXECUTE s({values})")));
+            let plan: Vec<String> =
+                explain.persistent(false).fetch_all(&mut *session).await.expect("explains");
+            let plan = plan.join("\n");
+            assert!(plan.contains(index), "{index} is not used by{sql}\n{plan}");
+            assert!(!plan.contains("Seq Scan"), "a table is walked by{sql}\n{plan}");
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The log of attempts in PostgreSQL, one partition a day.
+//!
+//! Guarantees: a batch is one statement; listings walk an index in its order; expiry drops whole days
+//! ([`RecordStore::expiry_grain`]) and deletes no row. Partitions are made ahead of time, when the store is opened and
+//! whenever something is expired, and at need by whoever writes. Read on in [`partitions`].
+
+mod partitions;
+mod row;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base::{
+    Ambient, Timestamp, ids,
+    postgres::{Database, OpenError, PostgresConfig, connect, retry_serialization},
+};
+use sqlx::{Postgres, QueryBuilder};
+
+use self::row::NewRows;
+use crate::{
+    engine::EngineError,
+    postgres::{Fault, text},
+    records::{AttemptRecord, LIST_MAX, RecordFilter, RecordStore},
+};
+
+const ENGINE: &str = "attempt records";
+/// Clocks of publishers and workers differ by less.
+const CLOCK_SKEW: Duration = Duration::from_hours(24);
+
+const APPEND: &str = "
+    INSERT INTO jobs.attempts (job, attempt, started_at, kind, queue, subject, worker, created_at, duration_ns,
+      outcome, error, trace)
+    SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[],
+      $8::bigint[], $9::bigint[], $10::text[], $11::text[], $12::text[])
+    ON CONFLICT DO NOTHING";
+
+/// A [`RecordStore`] over the schema `jobs`. Clones share the connections.
+#[derive(Debug, Clone)]
+pub struct PostgresRecords {
+    database: Database,
+    ambient: Ambient,
+}
+
+impl PostgresRecords {
+    /// Connects to a server whose schema [`crate::postgres::migrate`] has brought up to date.
+    pub async fn open(config: &PostgresConfig, ambient: Ambient) -> Result<Self, OpenError> {
+        Self::new(connect(config).await?, ambient).await.map_err(OpenError::Connect)
+    }
+
+    /// Over connections that others use too; makes the partitions of the coming days.
+    pub async fn new(database: Database, ambient: Ambient) -> Result<Self, sqlx::Error> {
+        let records = Self { database, ambient };
+        records.prepare_coming_days().await?;
+        Ok(records)
+    }
+
+    async fn try_append(&self, batch: &[AttemptRecord]) -> Result<(), Fault> {
+        match self.insert(batch).await {
+            Err(error) if partitions::is_missing(&error) => {
+                self.prepare_days_of(batch).await?;
+                Ok(self.insert(batch).await?)
+            }
+            result => Ok(result?),
+        }
+    }
+
+    async fn insert(&self, batch: &[AttemptRecord]) -> Result<(), sqlx::Error> {
+        let rows = NewRows::of(batch);
+        let mut session = self.database.session().await?;
+        let insert = self.database.query(APPEND).bind(rows.job).bind(rows.attempt).bind(rows.started_at);
+        let insert = insert.bind(rows.kind).bind(rows.queue).bind(rows.subject).bind(rows.worker);
+        let insert = insert.bind(rows.created_at).bind(rows.duration_ns).bind(rows.outcome);
+        insert.bind(rows.error).bind(rows.trace).execute(&mut *session).await?;
+        session.done().await
+    }
+
+    async fn try_list(&self, filter: &RecordFilter) -> Result<Vec<AttemptRecord>, Fault> {
+        let mut session = self.database.session().await?;
+        let mut select = select(filter);
+        let rows = self.database.built(&mut select).fetch_all(&mut *session).await?;
+        Ok(rows.iter().map(row::record).collect::<Result<_, _>>()?)
+    }
+}
+
+/// The listing of a filter: only what is asked for stands in it, so that each has its plan.
+fn select(filter: &RecordFilter) -> QueryBuilder<Postgres> {
+    let mut select = QueryBuilder::new("SELECT * FROM jobs.attempts WHERE started_at < ");
+    select.push_bind(filter.before.map_or(i64::MAX, Timestamp::as_millisecond));
+    if let Some(job) = filter.job {
+        select.push(" AND job = ").push_bind(job.0);
+        if let Some(made) = ids::timestamp_of(job.0) {
+            // A job does not start before its id was made: earlier days need not be searched.
+            let made = made.checked_sub(CLOCK_SKEW).unwrap_or(Timestamp::MIN);
+            select.push(" AND started_at >= ").push_bind(made.as_millisecond());
+        }
+    }
+    if let Some(outcome) = filter.outcome {
+        // Spelt out, for the planner to see that the partial index holds it.
+        select.push(" AND outcome = '").push(outcome.name()).push("'");
+    }
+    let texts = [("subject", &filter.subject), ("queue", &filter.queue), ("kind", &filter.kind)];
+    for (column, wanted) in texts {
+        if let Some(wanted) = wanted {
+            select.push(" AND ").push(column).push(" = ").push_bind(text(wanted).into_owned());
+        }
+    }
+    select
+        .push(" ORDER BY started_at DESC, attempt DESC LIMIT ")
+        .push_bind(i64::from(filter.limit.min(LIST_MAX)));
+    select
+}
+
+#[async_trait]
+impl RecordStore for PostgresRecords {
+    async fn append(&self, mut batch: Vec<AttemptRecord>) -> Result<(), EngineError> {
+        // Two that repeat one batch then wait for each other instead of ending in a deadlock.
+        batch.sort_by_key(|record| (record.job, record.attempt, record.started_at));
+        let appended = retry_serialization(&self.ambient, || self.try_append(&batch)).await;
+        appended.map_err(|fault| fault.of(ENGINE))
+    }
+
+    async fn list(&self, filter: &RecordFilter) -> Result<Vec<AttemptRecord>, EngineError> {
+        self.try_list(filter).await.map_err(|fault| fault.of(ENGINE))
+    }
+
+    async fn expire(&self, before: Timestamp, limit: u32) -> Result<u64, EngineError> {
+        let expired = retry_serialization(&self.ambient, async || {
+            self.prepare_coming_days().await?;
+            self.drop_days_before(before, limit).await
+        });
+        expired.await.map_err(|error| Fault::from(error).of(ENGINE))
+    }
+
+    fn expiry_grain(&self) -> Duration {
+        partitions::WIDTH
+    }
+}

@@ -1,0 +1,85 @@
+//! News for programs outside, read by a client library of its own.
+
+use futures::StreamExt;
+use jobs::{Engine, conformance::Harness, engine::Announcement};
+use lapin::{
+    options::{
+        BasicConsumeOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions,
+        QueueDeclareOptions,
+    },
+    types::FieldTable,
+};
+use tokio::time::timeout;
+
+use super::{PATIENCE, RECOVERY, RabbitHarness, until};
+use crate::util::broker::needs_broker;
+
+const EXCHANGE: &str = "orderworks.events";
+
+fn news(id: &str, topic: &str) -> Announcement {
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse().ok();
+    Announcement {
+        id: id.to_owned(),
+        topic: topic.to_owned(),
+        source: "mer_1".to_owned(),
+        body: format!(r#"{{"id":"{id}"}}"#),
+        trace,
+    }
+}
+
+/// Listens with a queue of its own, as any AMQP client would.
+async fn listen(
+    harness: &RabbitHarness,
+    topic: &str,
+) -> (lapin::Connection, lapin::Channel, lapin::Consumer) {
+    let url = harness.vhost.url();
+    let connection = lapin::Connection::connect(&url, lapin::ConnectionProperties::default());
+    let connection = connection.await.expect("connects");
+    let channel = connection.create_channel().await.expect("a channel");
+    let (durable, none) =
+        (ExchangeDeclareOptions { durable: true, ..Default::default() }, FieldTable::default());
+    let kind = lapin::ExchangeKind::Topic;
+    channel.exchange_declare(EXCHANGE.into(), kind, durable, none.clone()).await.expect("the exchange");
+    let own = QueueDeclareOptions { exclusive: true, ..Default::default() };
+    let queue = channel.queue_declare("".into(), own, none.clone()).await.expect("a queue");
+    let (name, bind) = (queue.name().clone(), QueueBindOptions::default());
+    channel.queue_bind(name.clone(), EXCHANGE.into(), topic.into(), bind, none.clone()).await.expect("binds");
+    let options = BasicConsumeOptions { no_ack: true, ..Default::default() };
+    let consumer = channel.basic_consume(name, "listener".into(), options, none).await.expect("listens");
+    (connection, channel, consumer)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn news_reach_who_bound_the_topic_and_nobody_else() {
+    needs_broker!();
+    let harness = RabbitHarness::start().await;
+    let engine = &harness.engine;
+    engine.announce(vec![news("evt_0", "order.placed")]).await.expect("nobody listens, which is no error");
+    let (_connection, _channel, mut consumer) = listen(&harness, "order.*").await;
+    let told = ["order.paid", "inventory.low", "order.fulfilled"];
+    let told = told.iter().enumerate().map(|(n, topic)| news(&format!("evt_{}", n + 1), topic));
+    engine.announce(told.collect()).await.expect("announces");
+    for (id, topic) in [("evt_1", "order.paid"), ("evt_3", "order.fulfilled")] {
+        let got = timeout(PATIENCE, consumer.next()).await.expect("in time").expect("open").expect("well");
+        let properties = &got.properties;
+        assert_eq!(got.routing_key.as_str(), topic);
+        assert_eq!(properties.message_id().as_ref().map(ToString::to_string).as_deref(), Some(id));
+        assert_eq!(properties.kind().as_ref().map(ToString::to_string).as_deref(), Some(topic));
+        assert_eq!(*properties.delivery_mode(), Some(2), "persistent");
+        assert_eq!(got.data, format!(r#"{{"id":"{id}"}}"#).into_bytes());
+        let headers = properties.headers().as_ref().expect("headers").inner();
+        assert!(headers.contains_key("traceparent") && headers.contains_key("ow-source"), "{headers:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_exchange_that_was_deleted_is_made_anew() {
+    needs_broker!();
+    let harness = RabbitHarness::start().await;
+    let engine = &harness.engine;
+    engine.announce(vec![news("evt_1", "order.paid")]).await.expect("announces");
+    let (_connection, channel, _consumer) = listen(&harness, "#").await;
+    channel.exchange_delete(EXCHANGE.into(), ExchangeDeleteOptions::default()).await.expect("deletes");
+    let again = || async { engine.announce(vec![news("evt_2", "order.paid")]).await.is_ok() };
+    until("announcing works again", RECOVERY, again).await;
+}

@@ -1,0 +1,63 @@
+//! The engine with its job store in PostgreSQL: the cases of the suite that go through the job store.
+//!
+//! The store has a suite of its own, so the others would only take time.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use base::{
+    Ambient,
+    postgres::scratch::{self, Scratch},
+};
+use jobs::{Engine, conformance::Harness, job_store::PostgresJobStore, rabbitmq::RabbitEngine};
+
+use crate::util::broker::{self, Vhost};
+
+struct OverPostgres {
+    engine: RabbitEngine,
+    ambient: Ambient,
+    // Before the database, which is dropped under whoever is left.
+    vhost: Vhost,
+    scratch: Scratch,
+}
+
+async fn open(vhost: &Vhost, scratch: &Scratch) -> RabbitEngine {
+    let store = PostgresJobStore::open(&scratch.config(), Ambient::system()).await.expect("opens");
+    RabbitEngine::new(&vhost.url(), "test", Arc::new(store), Ambient::system()).expect("a good address")
+}
+
+#[async_trait]
+impl Harness for OverPostgres {
+    fn skipped() -> Option<String> {
+        broker::skipped().or_else(scratch::skipped)
+    }
+
+    async fn start() -> Self {
+        let (vhost, scratch) = (Vhost::create().await, Scratch::create().await);
+        jobs::postgres::migrate(&scratch.config()).await.expect("migrates");
+        Self { engine: open(&vhost, &scratch).await, ambient: Ambient::system(), vhost, scratch }
+    }
+
+    fn ambient(&self) -> &Ambient {
+        &self.ambient
+    }
+
+    fn engine(&self) -> Arc<dyn Engine> {
+        Arc::new(self.engine.clone())
+    }
+
+    async fn second(&self) -> Arc<dyn Engine> {
+        Arc::new(open(&self.vhost, &self.scratch).await)
+    }
+
+    async fn inject_undecodable(&self, queue: &str, body: &str) {
+        super::inject(&self.vhost, queue, body.as_bytes(), lapin::BasicProperties::default()).await;
+    }
+}
+
+jobs::conformance_tests! { @cases OverPostgres;
+    control: cancelled_before_its_time_never_runs, cancelling_a_running_job_fires_its_signal,
+        a_pause_holds_in_every_handle, purging_drops_what_waits, depth_counts_every_state,
+        a_delayed_job_can_be_started_now, listing_pages_and_filters;
+    delivery: a_unique_key_holds_until_the_job_ends;
+}

@@ -1,0 +1,210 @@
+//! PostgreSQL: the suites, once more as behind a `PgBouncer` where that changes the statements, and what only a server
+//! has: migrations and partitions.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use base::{
+    Ambient,
+    postgres::{PostgresConfig, connect, scratch, scratch::Scratch},
+};
+use jobs::{
+    JobId,
+    conformance::{job_store::StoreHarness, records::RecordHarness},
+    job_store::{JobStore, PostgresJobStore},
+    records::{AttemptRecord, Outcome, PostgresRecords, RecordFilter, RecordStore},
+};
+
+struct Server<const BOUNCER: bool> {
+    scratch: Scratch,
+    store: PostgresJobStore,
+    records: PostgresRecords,
+}
+
+impl<const BOUNCER: bool> Server<BOUNCER> {
+    async fn create() -> Self {
+        let scratch = Scratch::create().await;
+        jobs::postgres::migrate(&scratch.config()).await.expect("migrates");
+        let (store, records) = Self::open(&scratch).await;
+        Self { scratch, store, records }
+    }
+
+    async fn open(scratch: &Scratch) -> (PostgresJobStore, PostgresRecords) {
+        let config = PostgresConfig { pgbouncer: BOUNCER, ..scratch.config() };
+        let database = connect(&config).await.expect("connects");
+        let records = PostgresRecords::new(database.clone(), Ambient::system()).await.expect("opens");
+        (PostgresJobStore::new(database, Ambient::system()), records)
+    }
+}
+
+#[async_trait]
+impl<const BOUNCER: bool> StoreHarness for Server<BOUNCER> {
+    fn skipped() -> Option<String> {
+        scratch::skipped()
+    }
+
+    async fn start() -> Self {
+        Self::create().await
+    }
+
+    fn store(&self) -> Arc<dyn JobStore> {
+        Arc::new(self.store.clone())
+    }
+
+    async fn second(&self) -> Arc<dyn JobStore> {
+        Arc::new(Self::open(&self.scratch).await.0)
+    }
+}
+
+#[async_trait]
+impl<const BOUNCER: bool> RecordHarness for Server<BOUNCER> {
+    fn skipped() -> Option<String> {
+        scratch::skipped()
+    }
+
+    async fn start() -> Self {
+        Self::create().await
+    }
+
+    fn records(&self) -> Arc<dyn RecordStore> {
+        Arc::new(self.records.clone())
+    }
+
+    async fn second(&self) -> Arc<dyn RecordStore> {
+        Arc::new(Self::open(&self.scratch).await.1)
+    }
+}
+
+mod job_store {
+    type Server = super::Server<false>;
+
+    jobs::job_store_conformance_tests!(Server);
+}
+
+/// One case for each way a statement is run; the rest would only take time.
+mod job_store_by_bouncer {
+    type Server = super::Server<true>;
+
+    jobs::job_store_conformance_tests! { @cases Server;
+        claims: processes_never_share_a_claim, publishing_deletes_under_its_claim_alone;
+        control: a_job_elsewhere_gets_a_request, requests_expire;
+        keys: a_key_has_one_holder;
+        notes: the_last_note_of_a_consumer_counts;
+        schedule: listing_pages_and_filters, a_purge_takes_jobs_and_keys_of_its_queue;
+    }
+}
+
+mod records {
+    type Server = super::Server<false>;
+
+    jobs::record_conformance_tests!(Server);
+}
+
+mod records_by_bouncer {
+    type Server = super::Server<true>;
+
+    jobs::record_conformance_tests! { @cases Server;
+        every_filter_filters, records_of_any_day_are_kept, expiry_takes_the_old_and_leaves_the_new;
+    }
+}
+
+/// Ends the test with a printed reason when there is no server to test with.
+macro_rules! needs_server {
+    () => {
+        if let Some(why) = scratch::skipped() {
+            jobs::conformance::skip(&why);
+            return;
+        }
+    };
+}
+
+async fn partitions(scratch: &Scratch) -> i64 {
+    let database = connect(&scratch.config()).await.expect("connects");
+    let count = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'jobs.attempts'::regclass";
+    sqlx::query_scalar(count).fetch_one(database.pool()).await.expect("counts")
+}
+
+#[tokio::test]
+async fn a_step_back_and_a_step_forward_leave_a_working_schema() {
+    needs_server!();
+    let scratch = Scratch::create().await;
+    jobs::postgres::migrate(&scratch.config()).await.expect("migrates");
+    let database = connect(&scratch.config()).await.expect("connects");
+    let mut migrations = sqlx::migrate!("../migrations/postgres/jobs");
+    migrations.dangerous_set_table_name("jobs.migrations");
+    migrations.undo(database.pool(), 0).await.expect("goes back");
+    let left =
+        "SELECT count(*) FROM pg_class WHERE relnamespace = 'jobs'::regnamespace AND relname <> 'migrations'
+                AND relname <> 'migrations_pkey'";
+    let left: i64 = sqlx::query_scalar(left).fetch_one(database.pool()).await.expect("counts");
+    assert_eq!(left, 0, "something of the schema stays");
+    jobs::postgres::migrate(&scratch.config()).await.expect("migrates again");
+    PostgresRecords::new(database, Ambient::system()).await.expect("opens");
+}
+
+#[tokio::test]
+async fn the_coming_days_are_made_by_many_at_once_and_expired_ones_dropped_whole() {
+    needs_server!();
+    let server = Server::<false>::create().await;
+    let made = partitions(&server.scratch).await;
+    assert_eq!(made, 9, "yesterday, today and a week");
+    let opened = (0..4).map(|_| Server::<false>::open(&server.scratch));
+    futures::future::join_all(opened).await;
+    assert_eq!(partitions(&server.scratch).await, made);
+    let ambient = Ambient::system();
+    let records: Vec<AttemptRecord> = (0..500).map(|n| old_record(&ambient, n)).collect();
+    server.records.append(records).await.expect("appends");
+    assert_eq!(partitions(&server.scratch).await, made + 1);
+    let before = ambient.now() - Duration::from_hours(24 * 10);
+    assert_eq!(server.records.expire(before, 10).await.expect("expires"), 500, "the day goes as a whole");
+    assert_eq!(server.records.expire(before, 10).await.expect("expires"), 0);
+    assert_eq!(partitions(&server.scratch).await, made);
+}
+
+fn old_record(ambient: &Ambient, n: u32) -> AttemptRecord {
+    let at = ambient.now() - Duration::from_hours(24 * 30);
+    AttemptRecord {
+        job: JobId::fresh(ambient),
+        kind: "pack_parcel".to_owned(),
+        queue: "parcels".to_owned(),
+        subject: None,
+        attempt: n,
+        worker: "w".to_owned(),
+        created_at: at,
+        started_at: at,
+        duration: Duration::ZERO,
+        outcome: Outcome::Completed,
+        error: None,
+        trace: None,
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_holds_on_delays_expiry_and_nobody_else() {
+    needs_server!();
+    let server = Server::<false>::create().await;
+    let ambient = Ambient::system();
+    server.records.append(vec![old_record(&ambient, 1)]).await.expect("appends");
+    let database = connect(&server.scratch.config()).await.expect("connects");
+    let mut reader = database.begin().await.expect("begins");
+    database.query("SELECT count(*) FROM jobs.attempts").fetch_one(&mut *reader).await.expect("reads");
+    let before = ambient.now() - Duration::from_hours(24 * 10);
+    server.records.expire(before, 10).await.expect_err("cannot drop what is read");
+    server.records.append(vec![old_record(&ambient, 2)]).await.expect("writes go on");
+    drop(reader);
+    assert_eq!(server.records.expire(before, 10).await.expect("expires"), 2);
+}
+
+#[tokio::test]
+async fn a_batch_spread_over_months_is_refused_whole() {
+    needs_server!();
+    let server = Server::<false>::create().await;
+    let ambient = Ambient::system();
+    let spread = |n: u32| AttemptRecord {
+        started_at: ambient.now() - Duration::from_hours(24) * n,
+        ..old_record(&ambient, n)
+    };
+    server.records.append((0..60).map(spread).collect()).await.expect_err("refuses");
+    let nothing = server.records.list(&RecordFilter { limit: 10, ..RecordFilter::default() }).await;
+    assert!(nothing.expect("lists").is_empty());
+}

@@ -1,0 +1,76 @@
+//! Files.
+
+use std::{path::Path, sync::Arc};
+
+use async_trait::async_trait;
+use base::Ambient;
+use jobs::{
+    conformance::{job_store::StoreHarness, records::RecordHarness},
+    job_store::{JobStore, SqliteJobStore},
+    records::RecordStore,
+    sqlite::SqliteRecords,
+};
+
+struct Files {
+    folder: tempfile::TempDir,
+    store: SqliteJobStore,
+    records: SqliteRecords,
+}
+
+impl Files {
+    async fn create() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (store, records) = (open_store(folder.path()).await, open_records(folder.path()).await);
+        Self { folder, store, records }
+    }
+}
+
+async fn open_store(folder: &Path) -> SqliteJobStore {
+    SqliteJobStore::open(&folder.join("jobs.db"), Ambient::system()).await.expect("opens")
+}
+
+async fn open_records(folder: &Path) -> SqliteRecords {
+    SqliteRecords::open(&folder.join("records.db")).await.expect("opens")
+}
+
+#[async_trait]
+impl StoreHarness for Files {
+    async fn start() -> Self {
+        Self::create().await
+    }
+
+    fn store(&self) -> Arc<dyn JobStore> {
+        Arc::new(self.store.clone())
+    }
+
+    async fn second(&self) -> Arc<dyn JobStore> {
+        Arc::new(open_store(self.folder.path()).await)
+    }
+}
+
+#[async_trait]
+impl RecordHarness for Files {
+    async fn start() -> Self {
+        Self::create().await
+    }
+
+    fn records(&self) -> Arc<dyn RecordStore> {
+        Arc::new(self.records.clone())
+    }
+
+    async fn second(&self) -> Arc<dyn RecordStore> {
+        Arc::new(open_records(self.folder.path()).await)
+    }
+}
+
+mod job_store {
+    use super::Files;
+
+    jobs::job_store_conformance_tests!(Files);
+}
+
+mod records {
+    use super::Files;
+
+    jobs::record_conformance_tests!(Files);
+}

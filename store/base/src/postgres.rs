@@ -1,0 +1,352 @@
+//! A PostgreSQL server: a bounded pool with timeouts, migrations, errors by class, bounded retries.
+//!
+//! Guarantees: every wait has an end, for a connection, a lock, a statement and a forgotten transaction;
+//! [`Database::query`] and [`Database::begin`] work behind a transaction-pooling `PgBouncer` as well as without;
+//! [`retry_serialization`] repeats only what the server says it has undone. Does not repeat after a lost connection:
+//! whether a commit took effect is then unknown, and only the caller knows how to find out.
+//!
+//! Read on in `sqlite`, its sibling for one machine; [`scratch`] makes databases for tests.
+
+#[cfg(feature = "testing")]
+pub mod scratch;
+
+use std::{
+    future::Future,
+    ops::{Deref, DerefMut},
+    str::FromStr,
+    sync::Arc,
+    time::Duration,
+};
+
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, PgPool, Postgres, QueryBuilder,
+    SqlSafeStr, Transaction,
+    migrate::{MigrateError, Migrator},
+    pool::PoolConnection,
+    postgres::{PgArguments, PgConnectOptions, PgPoolOptions},
+    query::Query,
+};
+
+use crate::Ambient;
+
+/// A connection unused for this long is tried before it is handed out: the server may have gone meanwhile.
+const PING_AFTER: Duration = Duration::from_secs(1);
+/// How long a process waits for another one's migrations.
+const MIGRATION_WAIT: Duration = Duration::from_mins(2);
+/// Names this project's migrations among the advisory locks of a database.
+const MIGRATION_LOCK: i64 = 0x6f77_6d69_6772_6174;
+/// Runs of a unit of work at most, see [`retry_serialization`].
+const TRIES_MAX: u32 = 6;
+/// The first retry waits up to this long, each later one up to twice as long.
+const RETRY_BASE: Duration = Duration::from_millis(10);
+
+/// How to reach a server and how long to wait for what.
+#[derive(Debug, Clone)]
+pub struct PostgresConfig {
+    /// `postgres://user:password@host:port/database?sslmode=verify-full`; the mode defaults to `prefer`.
+    pub url: SecretString,
+    /// The server itself, where `url` leads to a `PgBouncer`: migrations need a session of their own.
+    pub direct_url: Option<SecretString>,
+    /// Connections at most.
+    pub pool_max: u32,
+    /// Longest wait for a free connection.
+    pub acquire_timeout: Duration,
+    /// Longest run of a statement.
+    pub statement_timeout: Duration,
+    /// Longest wait for a lock.
+    pub lock_timeout: Duration,
+    /// How long a transaction may stand idle before the server ends it.
+    pub idle_in_transaction_timeout: Duration,
+    /// What `pg_stat_activity` shows.
+    pub application_name: String,
+    /// `url` leads to a `PgBouncer` in transaction mode: no named statements, every statement in a transaction, the
+    /// timeouts set in each.
+    pub pgbouncer: bool,
+}
+
+impl PostgresConfig {
+    /// The defaults for a server, shown there as `application_name`.
+    pub fn new(url: SecretString, application_name: &str) -> Self {
+        Self {
+            url,
+            direct_url: None,
+            pool_max: 10,
+            acquire_timeout: Duration::from_secs(3),
+            statement_timeout: Duration::from_secs(5),
+            lock_timeout: Duration::from_secs(2),
+            idle_in_transaction_timeout: Duration::from_secs(10),
+            application_name: application_name.to_owned(),
+            pgbouncer: false,
+        }
+    }
+
+    fn options(&self, url: &SecretString) -> Result<PgConnectOptions, OpenError> {
+        // The parser's error may quote the address, which holds the password.
+        let options = PgConnectOptions::from_str(url.expose_secret()).map_err(|_| OpenError::Address)?;
+        Ok(options.application_name(&self.application_name).disable_statement_logging())
+    }
+
+    /// For a connection of its own kind, LISTEN above all; `None` when there is no way past the `PgBouncer`.
+    pub fn direct_options(&self) -> Result<Option<PgConnectOptions>, OpenError> {
+        let url = match (&self.direct_url, self.pgbouncer) {
+            (Some(direct), _) => direct,
+            (None, true) => return Ok(None),
+            (None, false) => &self.url,
+        };
+        Ok(Some(self.options(url)?.options(self.limits())))
+    }
+
+    fn pool_options(&self) -> Result<PgConnectOptions, OpenError> {
+        let options = self.options(&self.url)?;
+        if self.pgbouncer {
+            // It refuses start-up parameters it does not know, and these two are among them.
+            return Ok(options.statement_cache_capacity(0).extra_float_digits(None));
+        }
+        Ok(options.options(self.limits()))
+    }
+
+    fn limits(&self) -> [(&'static str, String); 3] {
+        let millis = |limit: Duration| format!("{}ms", limit.as_millis());
+        [
+            ("statement_timeout", millis(self.statement_timeout)),
+            ("lock_timeout", millis(self.lock_timeout)),
+            ("idle_in_transaction_session_timeout", millis(self.idle_in_transaction_timeout)),
+        ]
+    }
+
+    fn begin_statement(&self) -> Option<String> {
+        let set = |(name, limit)| format!("; SET LOCAL {name} = '{limit}'");
+        self.pgbouncer.then(|| format!("BEGIN{}", self.limits().map(set).concat()))
+    }
+}
+
+/// Why a server cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The address is none.
+    #[error("the PostgreSQL address cannot be read; expected postgres://user:password@host:port/database")]
+    Address,
+    /// The server does not answer or does not let us in.
+    #[error("cannot connect to PostgreSQL")]
+    Connect(#[source] sqlx::Error),
+    /// The schema could not be brought up to date.
+    #[error("cannot migrate PostgreSQL")]
+    Migrate(#[from] MigrateError),
+}
+
+/// A pool of connections. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Database {
+    pool: PgPool,
+    /// Set behind a `PgBouncer`: how a transaction begins there.
+    begin: Option<Arc<str>>,
+}
+
+/// Connects, once to begin with: what is wrong with an address or a login shows here.
+pub async fn connect(config: &PostgresConfig) -> Result<Database, OpenError> {
+    let pool = PgPoolOptions::new()
+        .max_connections(config.pool_max)
+        .acquire_timeout(config.acquire_timeout)
+        .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move { Ok(meta.idle_for < PING_AFTER || connection.ping().await.is_ok()) })
+        })
+        .connect_with(config.pool_options()?)
+        .await
+        .map_err(OpenError::Connect)?;
+    Ok(Database { pool, begin: config.begin_statement().map(Into::into) })
+}
+
+/// Applies what is missing of `migrations`, whose history is kept in the table `history`. Processes that start
+/// together take turns.
+pub async fn migrate(
+    config: &PostgresConfig,
+    migrations: Migrator,
+    history: &'static str,
+) -> Result<(), OpenError> {
+    let mut migrations = migrations;
+    migrations.dangerous_set_table_name(history);
+    // The lock below, for the migrator's own would be given up after `lock_timeout`.
+    migrations.set_locking(false);
+    let options = config.options(config.direct_url.as_ref().unwrap_or(&config.url))?;
+    let mut connection = options.connect().await.map_err(OpenError::Connect)?;
+    let result = migrate_on(&mut connection, config, &migrations).await;
+    // Closing frees the lock, also after an error.
+    connection.close().await.map_err(OpenError::Connect)?;
+    result
+}
+
+async fn migrate_on(
+    c: &mut PgConnection,
+    config: &PostgresConfig,
+    migrations: &Migrator,
+) -> Result<(), OpenError> {
+    let wait = format!(
+        "SET lock_timeout = '{}s'; SELECT pg_advisory_lock({MIGRATION_LOCK}); SET lock_timeout = '{}ms'",
+        MIGRATION_WAIT.as_secs(),
+        config.lock_timeout.as_millis()
+    );
+    c.execute(sqlx::raw_sql(AssertSqlSafe(wait))).await.map_err(OpenError::Connect)?;
+    Ok(migrations.run_direct(None, c, false).await?)
+}
+
+impl Database {
+    /// The connections, for what [`Self::begin`] and [`Self::session`] do not cover.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Begins a transaction (READ COMMITTED). Dropped, it is rolled back.
+    pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+        match &self.begin {
+            None => self.pool.begin().await,
+            Some(begin) => self.pool.begin_with(AssertSqlSafe(begin.to_string())).await,
+        }
+    }
+
+    /// A connection for one statement, without the round trips of a transaction where it may do without.
+    pub async fn session(&self) -> Result<Session, sqlx::Error> {
+        Ok(match self.begin {
+            None => Session::Plain(self.pool.acquire().await?),
+            Some(_) => Session::Transaction(self.begin().await?),
+        })
+    }
+
+    /// A statement, prepared under a name unless a `PgBouncer` forbids.
+    pub fn query<'q>(&self, sql: impl SqlSafeStr) -> Query<'q, Postgres, PgArguments> {
+        sqlx::query(sql).persistent(self.begin.is_none())
+    }
+
+    /// The same for a statement put together at run time.
+    pub fn built<'q>(&self, builder: &'q mut QueryBuilder<Postgres>) -> Query<'q, Postgres, PgArguments> {
+        builder.build().persistent(self.begin.is_none())
+    }
+
+    /// Asks the server for a sign of life.
+    pub async fn ping(&self) -> Result<(), sqlx::Error> {
+        let mut session = self.session().await?;
+        session.execute(sqlx::raw_sql("SELECT 1")).await?;
+        session.done().await
+    }
+
+    /// Closes the connections once they are given back.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// A connection for one statement, see [`Database::session`].
+#[derive(Debug)]
+pub enum Session {
+    /// Each statement commits by itself.
+    Plain(PoolConnection<Postgres>),
+    /// Commits with [`Session::done`].
+    Transaction(Transaction<'static, Postgres>),
+}
+
+impl Session {
+    /// Makes a write last. Reads may just drop the session.
+    pub async fn done(self) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Plain(_) => Ok(()),
+            Self::Transaction(transaction) => transaction.commit().await,
+        }
+    }
+}
+
+impl Deref for Session {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        match self {
+            Self::Plain(connection) => connection,
+            Self::Transaction(transaction) => transaction,
+        }
+    }
+}
+
+impl DerefMut for Session {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        match self {
+            Self::Plain(connection) => connection,
+            Self::Transaction(transaction) => transaction,
+        }
+    }
+}
+
+/// What kind of trouble an error is, by its SQLSTATE (PostgreSQL manual, appendix A).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// 40001, 40P01: undone by the server in favour of another transaction; doing it again may well succeed.
+    Serialization,
+    /// 23505: a row with this key is there.
+    UniqueViolation,
+    /// 23503: what is referred to is not there, or is still referred to.
+    ForeignKeyViolation,
+    /// Other errors of class 23: a rule of the table forbids the row.
+    CheckViolation,
+    /// 57014, 55P03, 25P03: a statement, lock or idle timeout; undone.
+    Timeout,
+    /// The server is away, full, shutting down or a read-only standby. A commit may have taken effect.
+    Unavailable,
+    /// A mistake in the statement or the schema.
+    Other,
+}
+
+/// Classifies an error.
+pub fn classify(error: &sqlx::Error) -> Class {
+    use sqlx::Error as E;
+    let code = match error {
+        E::Database(database) => database.code().unwrap_or_default(),
+        E::Io(_) | E::Tls(_) | E::Protocol(_) | E::PoolTimedOut | E::PoolClosed | E::WorkerCrashed => {
+            return Class::Unavailable;
+        }
+        _ => return Class::Other,
+    };
+    match code.as_ref() {
+        "40001" | "40P01" => Class::Serialization,
+        "23505" => Class::UniqueViolation,
+        "23503" => Class::ForeignKeyViolation,
+        "57014" | "55P03" | "25P03" => Class::Timeout,
+        // Shutting down and starting up; 25006 is a standby after a failover.
+        "57P01" | "57P02" | "57P03" | "57P05" | "25006" => Class::Unavailable,
+        other if other.starts_with("08") || other.starts_with("53") => Class::Unavailable,
+        other if other.starts_with("23") => Class::CheckViolation,
+        _ => Class::Other,
+    }
+}
+
+/// An error that may be one of the server's.
+pub trait Classified {
+    /// Its class; [`Class::Other`] for what no server said.
+    fn class(&self) -> Class;
+}
+
+impl Classified for sqlx::Error {
+    fn class(&self) -> Class {
+        classify(self)
+    }
+}
+
+/// Runs a transaction again, a few times and after a random pause, while the server undoes it in favour of others.
+pub async fn retry_serialization<T, E, F>(ambient: &Ambient, mut unit: impl FnMut() -> F) -> Result<T, E>
+where
+    E: Classified,
+    F: Future<Output = Result<T, E>>,
+{
+    let mut tries = 1;
+    loop {
+        let result = unit().await;
+        match &result {
+            Err(error) if tries < TRIES_MAX && error.class() == Class::Serialization => {}
+            _ => return result,
+        }
+        tokio::time::sleep(ambient.jitter(RETRY_BASE * 2_u32.pow(tries - 1))).await;
+        tries += 1;
+    }
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod tests;

@@ -1,0 +1,113 @@
+//! A database of its own for each test, on the server that `ORDERWORKS_TEST_POSTGRES_URL` names.
+//!
+//! Guarantees: dropped with its owner; what a killed run left behind is dropped by a later one.
+#![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "test code: a panic is how a test fails")]
+
+use std::{str::FromStr, time::Duration};
+
+use secrecy::SecretString;
+use sqlx::{
+    AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, Row, postgres::PgConnectOptions,
+};
+use tokio::sync::OnceCell;
+
+use super::PostgresConfig;
+use crate::Ambient;
+
+const URL: &str = "ORDERWORKS_TEST_POSTGRES_URL";
+const PREFIX: &str = "ow_test_";
+/// A database older than this belongs to a run that was killed.
+const LEFTOVER_AFTER: Duration = Duration::from_mins(30);
+
+/// Why tests with the server cannot run.
+pub fn skipped() -> Option<String> {
+    std::env::var(URL).is_err().then(|| format!("{URL} is not set; see `ops/services up postgres`"))
+}
+
+/// A test's own database, dropped at its end.
+pub struct Scratch {
+    name: String,
+}
+
+impl Scratch {
+    /// Creates an empty database.
+    pub async fn create() -> Self {
+        Self::like("template1").await
+    }
+
+    /// Creates a copy of one that nobody is connected to: cheaper than migrating each test's own.
+    pub async fn copy_of(template: &Self) -> Self {
+        Self::like(&template.name).await
+    }
+
+    async fn like(template: &str) -> Self {
+        static SWEPT: OnceCell<()> = OnceCell::const_new();
+        let ambient = Ambient::system();
+        let now_ms = ambient.now().as_millisecond();
+        let mut server = server().await;
+        SWEPT.get_or_init(|| sweep(now_ms)).await;
+        let name = format!("{PREFIX}{now_ms}_{}", ambient.uuid().simple());
+        run(&mut server, format!("CREATE DATABASE {name} TEMPLATE {template}")).await.expect("creates a database");
+        server.close().await.expect("closes");
+        Self { name }
+    }
+
+    /// Its address.
+    pub fn url(&self) -> SecretString {
+        let (server, _) =
+            url().rsplit_once('/').map(|(s, d)| (s.to_owned(), d.to_owned())).expect("a database");
+        format!("{server}/{}", self.name).into()
+    }
+
+    /// The defaults for it, with few connections: a server has no room for many tests' full pools.
+    pub fn config(&self) -> PostgresConfig {
+        PostgresConfig { pool_max: 4, ..PostgresConfig::new(self.url(), "test") }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let name = std::mem::take(&mut self.name);
+        // A thread with a runtime of its own, for the test's runtime may be the one that is ending.
+        let dropping = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let mut server = server().await;
+                drop_database(&mut server, &name).await.expect("drops the database");
+            });
+        });
+        assert!(dropping.join().is_ok() || std::thread::panicking(), "the test's database stays");
+    }
+}
+
+fn url() -> String {
+    std::env::var(URL).expect("a server to test with")
+}
+
+async fn server() -> PgConnection {
+    let options = PgConnectOptions::from_str(&url()).expect("an address").disable_statement_logging();
+    options.connect().await.expect("connects")
+}
+
+async fn run(server: &mut PgConnection, sql: String) -> Result<(), sqlx::Error> {
+    server.execute(sqlx::raw_sql(AssertSqlSafe(sql))).await.map(drop)
+}
+
+async fn drop_database(server: &mut PgConnection, name: &str) -> Result<(), sqlx::Error> {
+    run(server, format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await
+}
+
+async fn sweep(now_ms: i64) {
+    let mut server = server().await;
+    let names = server.fetch_all("SELECT datname::text FROM pg_database WHERE datname LIKE 'ow\\_test\\_%'");
+    for row in names.await.expect("lists databases") {
+        let name: String = row.get(0);
+        let born = name[PREFIX.len()..].split('_').next().and_then(|millis| millis.parse().ok());
+        let age = Duration::from_millis(u64::try_from(now_ms - born.unwrap_or(now_ms)).unwrap_or(0));
+        if age > LEFTOVER_AFTER {
+            // Another run may be sweeping too.
+            drop(drop_database(&mut server, &name).await);
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The tables that lead to payments, and the copies kept in them.
+//!
+//! Guarantees: a copy is made of what the payment's partition says, so copies by rivals are equal. A crash in front of
+//! a copy is healed by repeating the call: `open` makes all of them, `decide` that of the reference. Until then a
+//! listing lacks the payment; the payment itself is never affected.
+
+use base::{Timestamp, ids::Uuid};
+use futures::future::try_join3;
+use scylla::{
+    DeserializeRow,
+    response::query_result::QueryRowsResult,
+    value::{CqlDate, CqlTimestamp},
+};
+
+use super::{attempts::millis, fault::Failure, ring::Ring};
+use crate::{
+    domain::{Decision, MerchantId, OrderId, Payment, PaymentId},
+    payments::{PaymentEntry, verdict},
+};
+
+const DAY_MILLIS: i64 = 24 * 60 * 60 * 1000;
+
+#[derive(DeserializeRow)]
+struct EntryRow {
+    payment_id: Uuid,
+    order_id: Uuid,
+    amount_minor: i64,
+    currency: String,
+    created_at: CqlTimestamp,
+}
+
+impl Ring {
+    /// All copies. Side by side, not as a batch: a batch over partitions brings no isolation and costs its coordinator.
+    pub(super) async fn copy_to_lookups(&self, payment: &Payment) -> Result<(), Failure> {
+        let day_row = (
+            payment.merchant.0,
+            day_of(payment.created_at),
+            millis(payment.created_at),
+            payment.id.0,
+            payment.order.0,
+            payment.amount_minor,
+            payment.currency.as_str(),
+        );
+        try_join3(
+            self.copy(&self.statements.add_to_order, (payment.order.0, payment.id.0)),
+            self.copy(&self.statements.add_to_day, day_row),
+            self.copy_reference_of(payment),
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// The copy that a capture makes.
+    pub(super) async fn copy_reference(&self, id: PaymentId) -> Result<(), Failure> {
+        match self.glance(id).await? {
+            Some(stored) => self.copy_reference_of(&stored.payment).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn copy_reference_of(&self, payment: &Payment) -> Result<(), Failure> {
+        let Some(Decision::Captured { provider_reference }) = &payment.decision else { return Ok(()) };
+        let values = (payment.provider.as_str(), provider_reference.as_str(), payment.id.0);
+        self.copy(&self.statements.add_reference, values).await
+    }
+
+    pub(super) async fn of_order(&self, order: OrderId) -> Result<Vec<PaymentId>, Failure> {
+        ids(&self.rows(&self.statements.of_order, (order.0,)).await?)
+    }
+
+    pub(super) async fn of_reference(
+        &self,
+        provider: &str,
+        reference: &str,
+    ) -> Result<Option<PaymentId>, Failure> {
+        let rows = self.rows(&self.statements.of_reference, (provider, reference)).await?;
+        Ok(ids(&rows)?.into_iter().next())
+    }
+
+    /// A page after an unknown payment is empty.
+    pub(super) async fn of_day(
+        &self,
+        merchant: MerchantId,
+        day: Timestamp,
+        after: Option<PaymentId>,
+        limit: u32,
+    ) -> Result<Vec<PaymentEntry>, Failure> {
+        if limit == 0 {
+            // Refused by the server.
+            return Ok(Vec::new());
+        }
+        let limit = i32::try_from(limit).unwrap_or(i32::MAX);
+        let rows = match after {
+            None => self.rows(&self.statements.of_day, (merchant.0, day_of(day), limit)).await?,
+            Some(after) => {
+                let Some(opened) = self.place_of(after).await? else { return Ok(Vec::new()) };
+                let values = (merchant.0, day_of(day), opened, after.0, limit);
+                self.rows(&self.statements.of_day_after, values).await?
+            }
+        };
+        let entries = rows.rows::<EntryRow>()?;
+        entries.map(|row| entry(row?)).collect()
+    }
+
+    /// When a payment was opened, which with its id is its place in a day.
+    async fn place_of(&self, id: PaymentId) -> Result<Option<CqlTimestamp>, Failure> {
+        let rows = self.rows(&self.statements.place, (id.0,)).await?;
+        let first = rows.maybe_first_row::<(Option<CqlTimestamp>,)>();
+        Ok(first.map_err(|error| Failure::Damaged(error.to_string()))?.and_then(|(opened,)| opened))
+    }
+}
+
+fn ids(rows: &QueryRowsResult) -> Result<Vec<PaymentId>, Failure> {
+    rows.rows::<(Uuid,)>()?.map(|row| Ok(PaymentId(row?.0))).collect()
+}
+
+fn entry(row: EntryRow) -> Result<PaymentEntry, Failure> {
+    let id = PaymentId(row.payment_id);
+    let damaged =
+        |column: &str| Failure::Damaged(format!("{column} of {id} in payments_by_day does not parse"));
+    Ok(PaymentEntry {
+        id,
+        order: OrderId(row.order_id),
+        amount_minor: row.amount_minor,
+        currency: row.currency.parse().map_err(|_| damaged("currency"))?,
+        created_at: Timestamp::from_millisecond(row.created_at.0).map_err(|_| damaged("created_at"))?,
+    })
+}
+
+/// The UTC day. On the wire a date counts days from -5877641-06-23, with 1970-01-01 in the middle.
+fn day_of(at: Timestamp) -> CqlDate {
+    let days = verdict::day_millis(at).0 / DAY_MILLIS;
+    // A `Timestamp` spans years -9999 to 9999, far inside.
+    CqlDate(u32::try_from(days + (1 << 31)).unwrap_or(1 << 31))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_before_and_after_the_epoch() {
+        let day = |millis| day_of(Timestamp::from_millisecond(millis).expect("a time")).0;
+        assert_eq!(day(0), 1 << 31);
+        assert_eq!(day(DAY_MILLIS - 1), 1 << 31);
+        assert_eq!(day(DAY_MILLIS), (1 << 31) + 1);
+        assert_eq!(day(-1), (1 << 31) - 1);
+    }
+}

@@ -1,0 +1,161 @@
+//! [`PaymentStore`] in Cassandra 5 (or `ScyllaDB`): one partition per payment, its conditions lightweight
+//! transactions.
+//!
+//! Guarantees: what the contract says, while a majority of a payment's replicas answers. A conditional write without
+//! an answer is looked up by a SERIAL read before anything else happens; it is never sent again blindly. Nodes may
+//! come and go: calls fail with a retryable error while too few answer, and succeed by themselves when they are back.
+//!
+//! Does not promise that listings are up to the moment (see `lookups`), and gives no replication on one node.
+//!
+//! [`CassandraPayments::migrate`] makes the schema, [`CassandraPayments::connect`] only checks it. Read on in
+//! `ring` (running statements), `attempts` and `refunds` (the decisions), `statements`, `schema`; the table design is
+//! in `migrations/cassandra/`, consistency levels and operation in `docs/CASSANDRA.md`.
+
+mod attempts;
+mod config;
+mod connect;
+mod fault;
+mod lookups;
+mod refunds;
+mod ring;
+mod rows;
+mod schema;
+mod statements;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use base::{Ambient, Timestamp};
+
+pub use self::{
+    config::{CassandraConfig, CassandraConfigError, CassandraLogin, CassandraTls, ListingReads, MoneyScope},
+    connect::CassandraConnectError,
+};
+use self::{ring::Ring, statements::Statements};
+use crate::{
+    domain::{Decision, MerchantId, OrderId, Payment, PaymentAttempt, PaymentId, RefundId, RefundState},
+    error::StoreError,
+    payments::{Begun, Decided, NewPayment, PaymentEntry, PaymentStore, RefundBegun},
+};
+
+/// Payments in Cassandra. Clones share the connections.
+#[derive(Clone)]
+pub struct CassandraPayments {
+    ring: Arc<Ring>,
+}
+
+impl CassandraPayments {
+    /// Connects to a migrated keyspace. Fails at once, and retryably, when no node answers; once connected, losing
+    /// all nodes is a matter of the calls.
+    pub async fn connect(config: &CassandraConfig, ambient: Ambient) -> Result<Self, CassandraConnectError> {
+        let session = connect::session(config).await?;
+        schema::check(&session, config).await?;
+        session.use_keyspace(&config.keyspace, false).await.map_err(|source| {
+            CassandraConnectError::Unavailable { what: "choosing the keyspace", source: source.into() }
+        })?;
+        let statements =
+            Statements::prepare(&session, config).await.map_err(CassandraConnectError::preparing)?;
+        Ok(Self { ring: Arc::new(Ring::new(session, statements, ambient, config.call_timeout)) })
+    }
+
+    /// Creates the keyspace if it is missing and applies the migrations that are; answers the names of those. Safe to
+    /// run from several processes at once: one works, the others wait for it and find nothing to do.
+    pub async fn migrate(
+        config: &CassandraConfig,
+        ambient: &Ambient,
+    ) -> Result<Vec<&'static str>, CassandraConnectError> {
+        let session = connect::session(config).await?;
+        schema::migrate(&session, config, ambient).await
+    }
+
+    /// The payments of an order, as far as their copies are written; for support and audits.
+    pub async fn of_order(&self, order: OrderId) -> Result<Vec<PaymentId>, StoreError> {
+        Ok(self.ring.bounded(self.ring.of_order(order)).await?)
+    }
+}
+
+#[async_trait]
+impl PaymentStore for CassandraPayments {
+    async fn open(&self, payment: NewPayment) -> Result<Payment, StoreError> {
+        Ok(self.ring.bounded(self.ring.open(payment)).await?)
+    }
+
+    async fn begin_attempt(&self, id: PaymentId, worker: &str, at: Timestamp) -> Result<Begun, StoreError> {
+        Ok(self.ring.bounded(self.ring.begin_attempt(id, worker, at)).await?)
+    }
+
+    async fn note_attempt(
+        &self,
+        id: PaymentId,
+        epoch: u64,
+        note: &str,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        Ok(self.ring.bounded(self.ring.note_attempt(id, epoch, note, at)).await?)
+    }
+
+    async fn decide(
+        &self,
+        id: PaymentId,
+        epoch: u64,
+        decision: Decision,
+        at: Timestamp,
+    ) -> Result<Decided, StoreError> {
+        Ok(self.ring.bounded(self.ring.decide(id, epoch, decision, at)).await?)
+    }
+
+    async fn payment(&self, id: PaymentId) -> Result<Option<Payment>, StoreError> {
+        Ok(self.ring.bounded(self.ring.serial(id)).await?.map(|stored| stored.payment))
+    }
+
+    async fn attempts(&self, id: PaymentId) -> Result<Vec<PaymentAttempt>, StoreError> {
+        let stored = self.ring.bounded(self.ring.glance(id)).await?;
+        Ok(stored.map(|stored| stored.attempts).unwrap_or_default())
+    }
+
+    async fn by_provider_reference(
+        &self,
+        provider: &str,
+        reference: &str,
+    ) -> Result<Option<PaymentId>, StoreError> {
+        Ok(self.ring.bounded(self.ring.of_reference(provider, reference)).await?)
+    }
+
+    async fn of_day(
+        &self,
+        merchant: MerchantId,
+        day: Timestamp,
+        after: Option<PaymentId>,
+        limit: u32,
+    ) -> Result<Vec<PaymentEntry>, StoreError> {
+        Ok(self.ring.bounded(self.ring.of_day(merchant, day, after, limit)).await?)
+    }
+
+    async fn begin_refund(
+        &self,
+        id: PaymentId,
+        refund: RefundId,
+        amount_minor: i64,
+        at: Timestamp,
+    ) -> Result<RefundBegun, StoreError> {
+        Ok(self.ring.bounded(self.ring.begin_refund(id, refund, amount_minor, at)).await?)
+    }
+
+    async fn end_refund(
+        &self,
+        id: PaymentId,
+        refund: RefundId,
+        done: bool,
+        provider_reference: &str,
+        at: Timestamp,
+    ) -> Result<Option<RefundState>, StoreError> {
+        Ok(self.ring.bounded(self.ring.end_refund(id, refund, done, provider_reference, at)).await?)
+    }
+
+    /// Whether a majority of one row's replicas answers.
+    async fn ping(&self) -> Result<(), StoreError> {
+        let read = self.ring.rows(&self.ring.statements.ping, ());
+        self.ring.bounded(read).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,88 @@
+//! Refunds: the row and what it holds of the payment change in one lightweight transaction, so the sum of open and
+//! done refunds never exceeds the capture, whoever races.
+
+use base::Timestamp;
+
+use super::{
+    attempts::millis,
+    fault::Failure,
+    ring::{Cas, Pause, Ring},
+    rows::Stored,
+};
+use crate::{
+    domain::{PaymentId, RefundId, RefundState},
+    payments::{RefundBegun, verdict},
+};
+
+impl Ring {
+    pub(super) async fn begin_refund(
+        &self,
+        id: PaymentId,
+        refund: RefundId,
+        amount_minor: i64,
+        at: Timestamp,
+    ) -> Result<RefundBegun, Failure> {
+        let _turn = self.turn(id).await;
+        let mut pause = Pause::default();
+        loop {
+            let Some(stored) = self.serial(id).await? else { return Ok(RefundBegun::NotFound) };
+            let reserved = checked_reserve(&stored)?;
+            match verdict::refund_not_begun(&stored.payment, refund) {
+                RefundBegun::TooMuch { refundable_minor }
+                    if (1..=refundable_minor).contains(&amount_minor) => {}
+                answer => return Ok(answer),
+            }
+            let values =
+                (reserved + amount_minor, amount_minor, millis(at), id.0, refund.to_string(), reserved);
+            if self.cas(&self.statements.begin_refund, values).await? == Cas::Applied {
+                return Ok(RefundBegun::Open);
+            }
+            self.pause(&mut pause).await;
+        }
+    }
+
+    pub(super) async fn end_refund(
+        &self,
+        id: PaymentId,
+        refund: RefundId,
+        done: bool,
+        reference: &str,
+        at: Timestamp,
+    ) -> Result<Option<RefundState>, Failure> {
+        let _turn = self.turn(id).await;
+        let mut pause = Pause::default();
+        loop {
+            let Some(stored) = self.serial(id).await? else { return Ok(None) };
+            let Some(known) = stored.payment.refunds.iter().find(|known| known.id == refund) else {
+                return Ok(None);
+            };
+            if known.state != RefundState::Open {
+                return Ok(Some(known.state));
+            }
+            let entry = refund.to_string();
+            let outcome = if done {
+                let values = (reference, millis(at), id.0, entry);
+                self.cas(&self.statements.complete_refund, values).await?
+            } else {
+                let reserved = checked_reserve(&stored)?;
+                let left = reserved - known.amount_minor;
+                let values = (reference, millis(at), left, id.0, entry, reserved);
+                self.cas(&self.statements.fail_refund, values).await?
+            };
+            if outcome == Cas::Applied {
+                return Ok(Some(verdict::refund_state(Some(done))));
+            }
+            self.pause(&mut pause).await;
+        }
+    }
+}
+
+/// What is reserved; equal to the sum of the rows it was written with, or somebody wrote by hand.
+fn checked_reserve(stored: &Stored) -> Result<i64, Failure> {
+    let summed = verdict::reserved_minor(&stored.payment);
+    if stored.reserved_minor == summed {
+        return Ok(summed);
+    }
+    let (id, reserved) = (stored.payment.id, stored.reserved_minor);
+    Err(Failure::Damaged(format!("reserved_minor of {id}: is {reserved}, its refunds hold {summed}")))
+}

@@ -1,0 +1,206 @@
+//! Every statement, prepared once, each with its consistency, timeout and whether repeating it is harmless.
+//!
+//! Marked idempotent are reads, and inserts of rows whose values never differ; a conditional update never is.
+
+use std::time::Duration;
+
+use scylla::{
+    client::session::Session,
+    errors::PrepareError,
+    statement::{Consistency, SerialConsistency, prepared::PreparedStatement},
+};
+
+use super::config::{CassandraConfig, ListingReads, MoneyScope};
+
+/// See the module.
+pub(super) struct Statements {
+    pub(super) open: PreparedStatement,
+    pub(super) begin_attempt: PreparedStatement,
+    pub(super) note_attempt: PreparedStatement,
+    pub(super) capture: PreparedStatement,
+    pub(super) decline: PreparedStatement,
+    pub(super) begin_refund: PreparedStatement,
+    pub(super) complete_refund: PreparedStatement,
+    pub(super) fail_refund: PreparedStatement,
+
+    /// A payment's partition, completing what a crashed coordinator left undecided.
+    pub(super) partition_serial: PreparedStatement,
+    /// The same with what is decided.
+    pub(super) partition: PreparedStatement,
+    pub(super) place: PreparedStatement,
+
+    pub(super) add_to_order: PreparedStatement,
+    pub(super) add_to_day: PreparedStatement,
+    pub(super) add_reference: PreparedStatement,
+    pub(super) of_order: PreparedStatement,
+    pub(super) of_reference: PreparedStatement,
+    pub(super) of_day: PreparedStatement,
+    pub(super) of_day_after: PreparedStatement,
+
+    pub(super) ping: PreparedStatement,
+}
+
+/// How statements of the kinds are run; a table of it is in `docs/CASSANDRA.md`.
+struct Classes<'a> {
+    session: &'a Session,
+    quorum: Consistency,
+    serial: SerialConsistency,
+    listing: Consistency,
+    money_timeout: Duration,
+    listing_timeout: Duration,
+}
+
+impl MoneyScope {
+    pub(super) const fn quorum(self) -> Consistency {
+        match self {
+            Self::LocalDatacenter => Consistency::LocalQuorum,
+            Self::AllDatacenters => Consistency::Quorum,
+        }
+    }
+
+    pub(super) const fn serial(self) -> SerialConsistency {
+        match self {
+            Self::LocalDatacenter => SerialConsistency::LocalSerial,
+            Self::AllDatacenters => SerialConsistency::Serial,
+        }
+    }
+}
+
+impl Statements {
+    /// The session must use the keyspace.
+    pub(super) async fn prepare(session: &Session, config: &CassandraConfig) -> Result<Self, PrepareError> {
+        let to = Classes {
+            session,
+            quorum: config.money.quorum(),
+            serial: config.money.serial(),
+            listing: match config.listings {
+                ListingReads::One => Consistency::LocalOne,
+                ListingReads::Quorum => Consistency::LocalQuorum,
+            },
+            money_timeout: config.money_timeout,
+            listing_timeout: config.listing_timeout,
+        };
+        Ok(Self {
+            open: to.decide(OPEN).await?,
+            begin_attempt: to.decide(BEGIN_ATTEMPT).await?,
+            note_attempt: to.decide(NOTE_ATTEMPT).await?,
+            capture: to.decide(CAPTURE).await?,
+            decline: to.decide(DECLINE).await?,
+            begin_refund: to.decide(BEGIN_REFUND).await?,
+            complete_refund: to.decide(COMPLETE_REFUND).await?,
+            fail_refund: to.decide(FAIL_REFUND).await?,
+            partition_serial: to.read_serial(PARTITION).await?,
+            partition: to.read(PARTITION).await?,
+            place: to.read("SELECT created_at FROM payments WHERE payment_id = ? LIMIT 1").await?,
+            add_to_order: to
+                .copy("INSERT INTO payments_by_order (order_id, payment_id) VALUES (?, ?)")
+                .await?,
+            add_to_day: to.copy(ADD_TO_DAY).await?,
+            add_reference: to.copy(ADD_REFERENCE).await?,
+            of_order: to.list("SELECT payment_id FROM payments_by_order WHERE order_id = ?").await?,
+            // A report of the provider leads to money, so it is not looked up in whichever replica is nearest.
+            of_reference: to.read(OF_REFERENCE).await?,
+            of_day: to.list(OF_DAY).await?,
+            of_day_after: to.list(OF_DAY_AFTER).await?,
+            ping: to.read("SELECT version FROM schema_migrations WHERE version = 1").await?,
+        })
+    }
+}
+
+impl Classes<'_> {
+    /// A lightweight transaction. Its rows differ between servers and outcomes, so no metadata of them is kept.
+    async fn decide(&self, text: &str) -> Result<PreparedStatement, PrepareError> {
+        let mut statement = self.prepared(text, self.quorum, self.money_timeout, false).await?;
+        statement.set_serial_consistency(Some(self.serial));
+        statement.set_use_cached_result_metadata(false);
+        Ok(statement)
+    }
+
+    async fn read_serial(&self, text: &str) -> Result<PreparedStatement, PrepareError> {
+        let consistency = match self.serial {
+            SerialConsistency::Serial => Consistency::Serial,
+            SerialConsistency::LocalSerial => Consistency::LocalSerial,
+        };
+        self.prepared(text, consistency, self.money_timeout, true).await
+    }
+
+    async fn read(&self, text: &str) -> Result<PreparedStatement, PrepareError> {
+        self.prepared(text, self.quorum, self.money_timeout, true).await
+    }
+
+    async fn copy(&self, text: &str) -> Result<PreparedStatement, PrepareError> {
+        self.prepared(text, self.quorum, self.money_timeout, true).await
+    }
+
+    async fn list(&self, text: &str) -> Result<PreparedStatement, PrepareError> {
+        self.prepared(text, self.listing, self.listing_timeout, true).await
+    }
+
+    async fn prepared(
+        &self,
+        text: &str,
+        consistency: Consistency,
+        timeout: Duration,
+        is_idempotent: bool,
+    ) -> Result<PreparedStatement, PrepareError> {
+        let mut statement = self.session.prepare(text).await?;
+        statement.set_consistency(consistency);
+        statement.set_request_timeout(Some(timeout));
+        statement.set_is_idempotent(is_idempotent);
+        Ok(statement)
+    }
+}
+
+const OPEN: &str = "INSERT INTO payments (payment_id, order_id, merchant_id, amount_minor, currency, method,
+    provider, created_at, epoch, reserved_minor) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, 0) IF NOT EXISTS";
+
+/// The attempt and the epoch it raises, at once.
+const BEGIN_ATTEMPT: &str = "UPDATE payments SET epoch = ?, worker = ?, begun_at = ?, call = ?
+    WHERE payment_id = ? AND kind = 'attempt' AND entry = ?
+    IF epoch = ? AND decided_at = null";
+
+const NOTE_ATTEMPT: &str = "UPDATE payments SET note = ?, noted_at = ?
+    WHERE payment_id = ? AND kind = 'attempt' AND entry = ?
+    IF begun_at != null AND noted_at = null";
+
+const CAPTURE: &str = "UPDATE payments SET provider_reference = ?, decided_at = ?, decision_call = ?
+    WHERE payment_id = ? IF epoch = ? AND decided_at = null";
+
+const DECLINE: &str = "UPDATE payments SET decline_code = ?, decided_at = ?, decision_call = ?
+    WHERE payment_id = ? IF epoch = ? AND decided_at = null";
+
+/// The refund and what it reserves, at once. Comparing the sum suffices, whatever happened in between: what may be
+/// taken depends on nothing else.
+const BEGIN_REFUND: &str = "UPDATE payments SET reserved_minor = ?, refund_minor = ?, begun_at = ?
+    WHERE payment_id = ? AND kind = 'refund' AND entry = ?
+    IF reserved_minor = ? AND begun_at = null";
+
+const COMPLETE_REFUND: &str = "UPDATE payments SET done = true, refund_reference = ?, ended_at = ?
+    WHERE payment_id = ? AND kind = 'refund' AND entry = ?
+    IF begun_at != null AND ended_at = null";
+
+/// The end and the amount it frees, at once.
+const FAIL_REFUND: &str =
+    "UPDATE payments SET done = false, refund_reference = ?, ended_at = ?, reserved_minor = ?
+    WHERE payment_id = ? AND kind = 'refund' AND entry = ?
+    IF reserved_minor = ? AND begun_at != null AND ended_at = null";
+
+const PARTITION: &str = "SELECT kind, entry, order_id, merchant_id, amount_minor, currency, method, provider,
+    created_at, epoch, provider_reference, decline_code, decided_at, decision_call, reserved_minor,
+    begun_at, worker, call, note, refund_minor, done FROM payments WHERE payment_id = ?";
+
+const ADD_TO_DAY: &str = "INSERT INTO payments_by_day
+    (merchant_id, day, created_at, payment_id, order_id, amount_minor, currency) VALUES (?, ?, ?, ?, ?, ?, ?)";
+
+const ADD_REFERENCE: &str = "INSERT INTO payments_by_reference (provider, provider_reference, payment_id)
+    VALUES (?, ?, ?)";
+
+const OF_REFERENCE: &str =
+    "SELECT payment_id FROM payments_by_reference WHERE provider = ? AND provider_reference = ?";
+
+const OF_DAY: &str = "SELECT payment_id, order_id, amount_minor, currency, created_at FROM payments_by_day
+    WHERE merchant_id = ? AND day = ? LIMIT ?";
+
+const OF_DAY_AFTER: &str =
+    "SELECT payment_id, order_id, amount_minor, currency, created_at FROM payments_by_day
+    WHERE merchant_id = ? AND day = ? AND (created_at, payment_id) > (?, ?) LIMIT ?";

@@ -1,0 +1,56 @@
+//! Messages as arguments of the statement that writes them: into the log and into the queue, in the order they were
+//! added.
+
+use base::ids::Uuid;
+
+use super::{
+    fault::Fault,
+    moment::Moment,
+    row::to_json,
+    unit::{Query, Unit},
+};
+use crate::engine::messages::Messages;
+
+/// The rows of `messages`, numbered; `$1` to `$9` are bound by [`Columns::bind`].
+macro_rules! numbered_messages {
+    () => {
+        "numbered AS MATERIALIZED (
+            SELECT nextval('outbox_position') AS position, m.* FROM (
+                SELECT * FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::uuid[], $7::bigint[],
+                    $8::text[], $9::text[])
+                WITH ORDINALITY AS given (id, merchant_id, subject, kind, order_id, sequence, data, trace, place)
+                ORDER BY place) AS m),
+        logged AS (
+            INSERT INTO outbox (id, position, merchant_id, subject, kind, order_id, sequence, at, data, trace)
+            SELECT id, position, merchant_id, subject, kind, order_id, sequence, $1, data::json, trace FROM numbered)
+        INSERT INTO outbox_unsent (position, id, subject, at) SELECT position, id, subject, $1 FROM numbered"
+    };
+}
+pub(super) use numbered_messages;
+
+pub(super) const WRITE: &str = concat!("WITH ", numbered_messages!());
+
+/// Writes them.
+pub(super) async fn write(unit: &mut Unit, messages: Messages<'_>) -> Result<(), Fault> {
+    let query = bind(sqlx::query(WRITE), &messages)?;
+    unit.run(query).await?;
+    Ok(())
+}
+
+/// Binds `$1` to `$9`.
+pub(super) fn bind<'q>(query: Query<'q>, messages: &Messages<'_>) -> Result<Query<'q>, Fault> {
+    let rows = &messages.rows;
+    let data = rows.iter().map(|row| to_json(&row.data)).collect::<Result<Vec<_>, _>>()?;
+    let sequence =
+        |sequence: Option<u64>| sequence.map(|sequence| i64::try_from(sequence).unwrap_or(i64::MAX));
+    Ok(query
+        .bind(Moment(messages.at))
+        .bind(rows.iter().map(|row| row.id.0).collect::<Vec<Uuid>>())
+        .bind(rows.iter().map(|row| row.merchant.0).collect::<Vec<Uuid>>())
+        .bind(rows.iter().map(|row| row.subject.uuid()).collect::<Vec<Uuid>>())
+        .bind(rows.iter().map(|row| row.kind).collect::<Vec<&str>>())
+        .bind(rows.iter().map(|row| row.order.map(|id| id.0)).collect::<Vec<Option<Uuid>>>())
+        .bind(rows.iter().map(|row| sequence(row.sequence)).collect::<Vec<Option<i64>>>())
+        .bind(data)
+        .bind(rows.iter().map(|row| row.trace.map(|trace| trace.to_string())).collect::<Vec<_>>()))
+}

@@ -1,0 +1,101 @@
+//! Orders, catalog, outbox and webhooks in PostgreSQL 15 or later.
+//!
+//! Guarantees: what the contracts say. Every write is one transaction at READ COMMITTED that locks the rows it decides
+//! on, in one order everywhere: an order, then its products by sku, then the idempotency key. So none deadlocks with
+//! another of this store; should the server break one off all the same (40P01, 40001), it is repeated from its start, a
+//! bounded number of times. A server that is away, too busy or read-only is [`StoreError::Unavailable`]; data that
+//! breaks a rule is [`StoreError::Damaged`]. Works behind a pooler in transaction mode when told so.
+//!
+//! Does not migrate by itself: [`PostgresOrders::migrate`] does, called once per release and not by each process.
+//!
+//! A handle has one pool of connections. Roles that share a process take a handle each, so that jobs cannot starve
+//! checkouts of connections.
+//!
+//! Start with `placement`, the hot path; `unit` is the transaction, `outbox` the relay's side, `wake` how a relay
+//! learns of messages, `partitions` the months. The schema is in `migrations/postgres/orders`.
+
+mod catalog;
+mod emit;
+mod fault;
+mod mails;
+mod merchants;
+mod moment;
+mod moves;
+mod order_flow;
+mod order_row;
+mod outbox;
+mod partitions;
+mod placement;
+mod refunds;
+mod row;
+#[cfg(feature = "conformance")]
+#[doc(hidden)]
+pub mod statements;
+mod stock;
+mod unit;
+mod wake;
+mod webhooks;
+
+use std::sync::Arc;
+
+use base::{
+    Ambient,
+    postgres::{self, Database, OpenError, PostgresConfig},
+};
+
+use crate::{engine::in_flight::InFlight, error::StoreError, partitions::Partitions};
+
+/// Where the applied migrations are written down.
+const HISTORY: &str = "order_store_migrations";
+/// Months of partitions made ahead by [`PostgresOrders::migrate`].
+const MONTHS_AHEAD: u32 = 3;
+
+/// The order store in a PostgreSQL database. Clones share the connections.
+#[derive(Clone)]
+pub struct PostgresOrders {
+    database: Database,
+    ambient: Ambient,
+    in_flight: InFlight,
+    wake: Arc<wake::Wake>,
+    /// Whether statements may be prepared under a name.
+    persistent: bool,
+}
+
+impl PostgresOrders {
+    /// Connects, with a pool of its own.
+    pub async fn connect(config: &PostgresConfig, ambient: Ambient) -> Result<Self, OpenError> {
+        let listen = config.direct_options()?;
+        let database = postgres::connect(config).await?;
+        let wake = Arc::new(wake::Wake::start(database.pool().clone(), listen, ambient.clone()));
+        let (in_flight, persistent) = (InFlight::default(), !config.pgbouncer);
+        Ok(Self { database, ambient, in_flight, wake, persistent })
+    }
+
+    /// Brings the schema up to date and makes the partitions of this and the coming months. Processes that start
+    /// together take turns.
+    pub async fn migrate(config: &PostgresConfig, ambient: Ambient) -> Result<(), MigrateError> {
+        postgres::migrate(config, sqlx::migrate!("../migrations/postgres/orders"), HISTORY).await?;
+        let now = ambient.now();
+        let store = Self::connect(config, ambient).await?;
+        store.create_partitions(now, MONTHS_AHEAD).await?;
+        store.close().await;
+        Ok(())
+    }
+
+    /// Closes the connections once work under way is done.
+    pub async fn close(&self) {
+        self.database.close().await;
+    }
+}
+
+/// The schema could not be brought up to date.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MigrateError {
+    /// The server cannot be reached, or a migration failed.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The tables are there, their partitions are not.
+    #[error("cannot create partitions")]
+    Partitions(#[from] StoreError),
+}

@@ -1,0 +1,43 @@
+//! [`Timestamp`] as `timestamptz`.
+
+use base::Timestamp;
+use sqlx::{
+    Decode, Encode, Postgres, Type,
+    encode::IsNull,
+    error::BoxDynError,
+    postgres::{PgArgumentBuffer, PgTypeInfo, PgValueFormat, PgValueRef, types::Oid},
+};
+
+/// `timestamptz` in `pg_type`.
+const OID: Oid = Oid(1184);
+/// 2000-01-01T00:00:00Z, from which the wire format counts microseconds.
+const EPOCH_MICROS: i64 = 946_684_800_000_000;
+
+/// A point in time, to the microsecond.
+#[derive(Clone, Copy)]
+pub(super) struct Moment(pub(super) Timestamp);
+
+impl Type<Postgres> for Moment {
+    fn type_info() -> PgTypeInfo {
+        PgTypeInfo::with_oid(OID)
+    }
+}
+
+impl Encode<'_, Postgres> for Moment {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        // The server's range is wider than that of `Timestamp`.
+        let micros = self.0.as_microsecond().saturating_sub(EPOCH_MICROS);
+        Encode::<Postgres>::encode_by_ref(&micros, buffer)
+    }
+}
+
+impl Decode<'_, Postgres> for Moment {
+    fn decode(value: PgValueRef<'_>) -> Result<Self, BoxDynError> {
+        if value.format() == PgValueFormat::Text {
+            return Err("times are asked for in the binary format".into());
+        }
+        let micros: i64 = Decode::<Postgres>::decode(value)?;
+        let micros = micros.checked_add(EPOCH_MICROS).ok_or("an infinite time")?;
+        Ok(Self(Timestamp::from_microsecond(micros)?))
+    }
+}

@@ -1,0 +1,90 @@
+//! Orders as rows.
+
+use sqlx::postgres::PgRow;
+
+use super::{
+    fault::Fault,
+    row::{get, id, id_if_any, json, json_if_any, number, parsed, parsed_if_any, time, time_if_any},
+    unit::Unit,
+};
+use crate::domain::{Customer, MerchantId, Order, OrderId, Shipment, ShipmentId};
+
+/// The columns read here. Named, because a prepared `SELECT *` fails for the length of a connection once a column is
+/// added.
+macro_rules! columns {
+    () => {
+        "id, merchant_id, status, currency, total_minor, refunded_minor, lines::text AS lines, customer_email, \
+         customer_name, payment_method, shipping_address::text AS shipping_address, reference, status_reason, \
+         captured_minor, shipment_id, shipped_at, event_sequence, trace, created_at, updated_at"
+    };
+}
+pub(super) use columns;
+
+pub(super) const BY_ID: &str = concat!("SELECT ", columns!(), " FROM orders WHERE id = $1");
+pub(super) const OF_MERCHANT: &str =
+    concat!("SELECT ", columns!(), " FROM orders WHERE id = $1 AND merchant_id = $2");
+const LOCKED: &str = concat!("SELECT ", columns!(), " FROM orders WHERE id = $1 FOR NO KEY UPDATE");
+
+/// Any order, as it stands.
+pub(super) async fn find(unit: &mut Unit, id: OrderId) -> Result<Option<Order>, Fault> {
+    unit.row(sqlx::query(BY_ID).bind(id.0)).await?.as_ref().map(order).transpose()
+}
+
+/// Any order, which then stays as it is until the unit ends.
+pub(super) async fn lock(unit: &mut Unit, id: OrderId) -> Result<Option<Order>, Fault> {
+    unit.row(sqlx::query(LOCKED).bind(id.0)).await?.as_ref().map(order).transpose()
+}
+
+/// A merchant's order, as it stands.
+pub(super) async fn find_of(
+    unit: &mut Unit,
+    merchant: MerchantId,
+    id: OrderId,
+) -> Result<Option<Order>, Fault> {
+    let query = sqlx::query(OF_MERCHANT).bind(id.0).bind(merchant.0);
+    unit.row(query).await?.as_ref().map(order).transpose()
+}
+
+/// Reads a whole row of `orders`.
+pub(super) fn order(row: &PgRow) -> Result<Order, Fault> {
+    read(row).map_err(|fault| match fault {
+        Fault::Damaged(detail) => {
+            let order = id(row, "id", OrderId).map_or_else(|_| "?".to_owned(), |id| id.to_string());
+            Fault::Damaged(format!("order {order}: {detail}"))
+        }
+        other => other,
+    })
+}
+
+/// What was captured for the order in this row.
+pub(super) fn captured_minor(row: &PgRow) -> Result<Option<i64>, Fault> {
+    get(row, "captured_minor")
+}
+
+fn read(row: &PgRow) -> Result<Order, Fault> {
+    Ok(Order {
+        id: id(row, "id", OrderId)?,
+        merchant: id(row, "merchant_id", MerchantId)?,
+        status: parsed(row, "status")?,
+        currency: parsed(row, "currency")?,
+        total_minor: get(row, "total_minor")?,
+        refunded_minor: get(row, "refunded_minor")?,
+        lines: json(row, "lines")?,
+        customer: Customer { email: get(row, "customer_email")?, name: get(row, "customer_name")? },
+        payment_method: get(row, "payment_method")?,
+        shipping_address: json_if_any(row, "shipping_address")?,
+        reference: get(row, "reference")?,
+        status_reason: get(row, "status_reason")?,
+        shipment: shipment(row)?,
+        event_sequence: number(row, "event_sequence")?,
+        trace: parsed_if_any(row, "trace")?,
+        created_at: time(row, "created_at")?,
+        updated_at: time(row, "updated_at")?,
+    })
+}
+
+fn shipment(row: &PgRow) -> Result<Option<Shipment>, Fault> {
+    let id = id_if_any(row, "shipment_id", ShipmentId)?;
+    let shipped_at = time_if_any(row, "shipped_at")?;
+    Ok(id.zip(shipped_at).map(|(id, shipped_at)| Shipment { id, shipped_at }))
+}

@@ -1,0 +1,202 @@
+//! [`Outbox`]: handing messages to relays, and the event log.
+//!
+//! Guarantees: a claim takes a subject only while it holds the lock of the subject's *oldest* unsent message, and then
+//! all of the subject's messages in order. Who finds that one locked leaves the whole subject to the other (SKIP
+//! LOCKED); who waited for nothing but looked at an older state is shown the row anew before it is locked, and so sees
+//! the other's lease. A later message never has a lease that its oldest has not: both are given by one statement. So
+//! any number of relays share the work, and none is handed a message while another holds an earlier one of its order.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base::{Timestamp, ids::Uuid};
+use sqlx::postgres::PgRow;
+use tokio::sync::watch;
+
+use super::{
+    PostgresOrders,
+    fault::Fault,
+    moment::Moment,
+    row::{get, id, id_if_any, json, number, parsed, parsed_if_any, time, time_if_any},
+    unit::Unit,
+};
+use crate::{
+    domain::{Event, EventId, MerchantId, OrderId, Page, PageRequest},
+    engine::messages::COMMAND,
+    error::StoreError,
+    outbox::{Backlog, Outbox, OutboxBody, OutboxMessage},
+    partitions::earliest_of,
+};
+
+macro_rules! columns {
+    () => {
+        "id, position, merchant_id, kind, order_id, sequence, at, data::text AS data, trace"
+    };
+}
+
+// The inner LIMIT is for the planner only, which else takes an unknown limit for a tenth of the table and sorts it all.
+// Rows are locked one by one as the outer LIMIT asks for them.
+pub(super) const CLAIM: &str = "
+    WITH heads AS MATERIALIZED (
+        SELECT subject FROM (
+            SELECT o.position, o.subject FROM outbox_unsent AS o
+            WHERE (o.relay IS NULL OR o.relay = $1 OR o.leased_until <= $3) AND NOT EXISTS (
+                SELECT 1 FROM outbox_unsent AS e WHERE e.subject = o.subject AND e.position < o.position)
+            ORDER BY o.position LIMIT 1000 FOR NO KEY UPDATE OF o SKIP LOCKED) AS free
+        LIMIT $4),
+    taken AS MATERIALIZED (
+        SELECT o.position FROM heads CROSS JOIN LATERAL (
+            SELECT position FROM outbox_unsent WHERE subject = heads.subject ORDER BY position LIMIT $4) AS o
+        ORDER BY o.position LIMIT $4)
+    UPDATE outbox_unsent AS o SET relay = $1, leased_until = $2
+    FROM taken WHERE o.position = taken.position RETURNING o.position, o.id";
+// The bounds say again what the array says, in a form that rules out partitions.
+pub(super) const TAKEN: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM outbox WHERE id = ANY($1) AND id BETWEEN $2 AND $3 ORDER BY position"
+);
+pub(super) const MARK_SENT: &str = "DELETE FROM outbox_unsent WHERE position = ANY($1)";
+// By position, not by id: ids of one millisecond are in no order, positions are in that of the commits of a subject.
+pub(super) const EVENTS: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM outbox WHERE merchant_id = $1 AND sequence IS NOT NULL AND position < $2 ORDER BY position DESC LIMIT $3"
+);
+pub(super) const POSITION_OF: &str = "SELECT position FROM outbox WHERE id = $1 AND merchant_id = $2";
+pub(super) const BY_ID: &str =
+    concat!("SELECT ", columns!(), " FROM outbox WHERE id = $1 AND sequence IS NOT NULL");
+pub(super) const ORDER_EVENTS: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM outbox WHERE order_id = $1 AND sequence > $2 AND id >= $3 ORDER BY sequence LIMIT 1000"
+);
+pub(super) const BACKLOG: &str = "
+    SELECT (SELECT count(*) FROM outbox_unsent) AS messages,
+        (SELECT at FROM outbox_unsent ORDER BY position LIMIT 1) AS oldest_at";
+
+#[async_trait]
+impl Outbox for PostgresOrders {
+    async fn claim(
+        &self,
+        relay: &str,
+        limit: u32,
+        lease: Duration,
+        at: Timestamp,
+    ) -> Result<Vec<OutboxMessage>, StoreError> {
+        let until = at.saturating_add(lease).unwrap_or(Timestamp::MAX);
+        let claimed = self.write((relay, limit, until, at), |unit, (relay, limit, until, at)| {
+            Box::pin(claim(unit, relay, *limit, *until, *at))
+        });
+        Ok(claimed.await?)
+    }
+
+    async fn mark_sent(&self, positions: &[i64], _at: Timestamp) -> Result<(), StoreError> {
+        if positions.is_empty() {
+            return Ok(());
+        }
+        // In order, so that two relays that mark the same rows lock them the same way.
+        let mut positions = positions.to_vec();
+        positions.sort_unstable();
+        let marked = self.write(positions, |unit, positions| {
+            Box::pin(async move { unit.run(sqlx::query(MARK_SENT).bind(positions)).await })
+        });
+        marked.await?;
+        // What other relays left alone because this one held its subject may be taken now.
+        self.wake.announce();
+        Ok(())
+    }
+
+    fn arrivals(&self) -> watch::Receiver<u64> {
+        self.wake.arrivals()
+    }
+
+    async fn backlog(&self) -> Result<Backlog, StoreError> {
+        let row = self.row(sqlx::query(BACKLOG)).await?;
+        let row = row.ok_or_else(|| Fault::Damaged("a SELECT of sums returned no row".to_owned()))?;
+        Ok(Backlog { messages: number(&row, "messages")?, oldest_at: time_if_any(&row, "oldest_at")? })
+    }
+
+    async fn events(
+        &self,
+        merchant: MerchantId,
+        page: PageRequest<EventId>,
+    ) -> Result<Page<Event>, StoreError> {
+        let before = match page.after {
+            None => i64::MAX,
+            Some(id) => self.position_of(merchant, id).await?.unwrap_or(0),
+        };
+        let query = sqlx::query(EVENTS).bind(merchant.0).bind(before).bind(i64::from(page.limit) + 1);
+        let events = self.rows(query).await?.iter().map(event).collect::<Result<_, _>>()?;
+        Ok(Page::from_overfetched(events, page.limit))
+    }
+
+    async fn event_by_id(&self, id: EventId) -> Result<Option<Event>, StoreError> {
+        let row = self.row(sqlx::query(BY_ID).bind(id.0)).await?;
+        Ok(row.as_ref().map(event).transpose()?)
+    }
+
+    async fn order_events(&self, order: OrderId, after: u64) -> Result<Vec<Event>, StoreError> {
+        let query = sqlx::query(ORDER_EVENTS)
+            .bind(order.0)
+            .bind(i64::try_from(after).unwrap_or(i64::MAX))
+            .bind(earliest_of(order));
+        Ok(self.rows(query).await?.iter().map(event).collect::<Result<_, _>>()?)
+    }
+}
+
+impl PostgresOrders {
+    async fn position_of(&self, merchant: MerchantId, id: EventId) -> Result<Option<i64>, Fault> {
+        let row = self.row(sqlx::query(POSITION_OF).bind(id.0).bind(merchant.0)).await?;
+        row.map(|row| get(&row, "position")).transpose()
+    }
+}
+
+async fn claim(
+    unit: &mut Unit,
+    relay: &str,
+    limit: u32,
+    until: Timestamp,
+    at: Timestamp,
+) -> Result<Vec<OutboxMessage>, Fault> {
+    let query = sqlx::query(CLAIM).bind(relay).bind(Moment(until)).bind(Moment(at)).bind(i64::from(limit));
+    let taken = unit.rows(query).await?;
+    let mut ids = taken.iter().map(|row| get(row, "id")).collect::<Result<Vec<Uuid>, _>>()?;
+    ids.sort_unstable();
+    let (Some(first), Some(last)) = (ids.first().copied(), ids.last().copied()) else {
+        return Ok(Vec::new());
+    };
+    let query = sqlx::query(TAKEN).bind(&ids).bind(first).bind(last);
+    let messages: Vec<_> = unit.rows(query).await?.iter().map(message).collect::<Result<_, _>>()?;
+    if messages.len() != taken.len() {
+        let (logged, taken) = (messages.len(), taken.len());
+        return Err(Fault::Damaged(format!("of {taken} messages to send, {logged} are in the log")));
+    }
+    Ok(messages)
+}
+
+fn message(row: &PgRow) -> Result<OutboxMessage, Fault> {
+    let body = if get::<&str>(row, "kind")? == COMMAND {
+        OutboxBody::Command {
+            id: id(row, "id", EventId)?,
+            command: json(row, "data")?,
+            trace: parsed_if_any(row, "trace")?,
+        }
+    } else {
+        OutboxBody::Event(event(row)?)
+    };
+    Ok(OutboxMessage { position: get(row, "position")?, body })
+}
+
+fn event(row: &PgRow) -> Result<Event, Fault> {
+    Ok(Event {
+        id: id(row, "id", EventId)?,
+        merchant: id(row, "merchant_id", MerchantId)?,
+        order: id_if_any(row, "order_id", OrderId)?,
+        kind: parsed(row, "kind")?,
+        sequence: number(row, "sequence")?,
+        at: time(row, "at")?,
+        data: json(row, "data")?,
+        trace: parsed_if_any(row, "trace")?,
+    })
+}

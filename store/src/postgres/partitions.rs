@@ -1,0 +1,206 @@
+//! [`Partitions`]: months, each a table, attached to their parent.
+//!
+//! Guarantees: a partition appears and goes in one transaction of its own, under a lock that lets one process at a time do
+//! so. Attaching locks out writers to the default partition, which is empty unless the job did not run; detaching locks
+//! the parent for a moment. Both give up after the configured lock timeout rather than have checkouts queue behind them.
+
+use async_trait::async_trait;
+use base::{Timestamp, ids::Uuid};
+use sqlx::AssertSqlSafe;
+
+use super::{PostgresOrders, fault::Fault, row::get, unit::Unit};
+use crate::{
+    error::StoreError,
+    partitions::{Dropped, Family, Month, Partitions, floor},
+};
+
+/// One number per thing that is locked so; of this database.
+const LOCK: &str = "SELECT pg_advisory_xact_lock(7237114961)";
+const EXISTS: &str = "SELECT to_regclass($1) IS NOT NULL AS there";
+const MONTHS_OF: &str = "
+    SELECT c.relname::text AS name FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
+    WHERE i.inhparent = to_regclass($1) ORDER BY name";
+/// Moving rows out of a default partition takes as long as it takes; waiting for a lock does not.
+const UNHURRIED: &str = "SET LOCAL statement_timeout = 0";
+
+/// A partitioned table.
+struct Table {
+    name: &'static str,
+    /// Its partition key, an id.
+    key: &'static str,
+    /// Storage of its partitions; a parent has none.
+    storage: &'static str,
+}
+
+/// Logs are written once; orders change their state in place, three times as a rule.
+const LOG: &str = "fillfactor = 100";
+const ORDERS: [Table; 3] = [
+    Table { name: "orders", key: "id", storage: "fillfactor = 80" },
+    Table { name: "refunds", key: "order_id", storage: LOG },
+    Table { name: "mails", key: "order_id", storage: LOG },
+];
+const OUTBOX: [Table; 1] = [Table { name: "outbox", key: "id", storage: LOG }];
+const ATTEMPTS: [Table; 1] = [Table { name: "webhook_attempts", key: "event_id", storage: LOG }];
+
+fn tables(family: Family) -> &'static [Table] {
+    match family {
+        Family::Orders => &ORDERS,
+        Family::Outbox => &OUTBOX,
+        Family::WebhookAttempts => &ATTEMPTS,
+    }
+}
+
+/// What keeps a month of a family, if this finds a row; `$1` and `$2` bound the month's ids.
+const fn needed(family: Family) -> Option<(&'static str, &'static str)> {
+    match family {
+        Family::Orders => Some((
+            "SELECT 1 FROM orders WHERE id >= $1 AND id < $2 AND status IN ('pending', 'paid') LIMIT 1",
+            "an order in it is open",
+        )),
+        Family::Outbox => Some((
+            "SELECT 1 FROM outbox_unsent WHERE id >= $1 AND id < $2 LIMIT 1",
+            "a message in it is not sent",
+        )),
+        Family::WebhookAttempts => None,
+    }
+}
+
+/// A month with the ids that bound it.
+#[derive(Clone, Copy)]
+struct Span {
+    month: Month,
+    from: Uuid,
+    to: Uuid,
+}
+
+impl Span {
+    fn of(month: Month) -> Option<Self> {
+        Some(Self { month, from: floor(month.start()?), to: floor(month.plus(1)?.start()?) })
+    }
+
+    fn table(self, parent: &Table) -> String {
+        format!("{}_{}", parent.name, self.month.suffix())
+    }
+}
+
+#[async_trait]
+impl Partitions for PostgresOrders {
+    async fn create_partitions(&self, now: Timestamp, months_ahead: u32) -> Result<Vec<String>, StoreError> {
+        let mut created = Vec::new();
+        for months in 0..=months_ahead {
+            let span = Month::of(now).plus(months).and_then(Span::of);
+            let Some(span) = span else { break };
+            for table in Family::ALL.into_iter().flat_map(tables) {
+                let new =
+                    self.write((table, span), |unit, (table, span)| Box::pin(create(unit, table, *span)));
+                if new.await? {
+                    created.push(span.table(table));
+                }
+            }
+        }
+        Ok(created)
+    }
+
+    async fn drop_partitions(&self, family: Family, before: Timestamp) -> Result<Dropped, StoreError> {
+        let mut dropped = Dropped::default();
+        for span in self.months(family).await? {
+            if span.to > floor(before) {
+                break;
+            }
+            let kept =
+                self.write((family, span), |unit, (family, span)| Box::pin(expire(unit, *family, *span)));
+            let names = tables(family).iter().map(|table| span.table(table));
+            match kept.await? {
+                None => dropped.tables.extend(names),
+                Some(why) => dropped.kept.extend(names.map(|name| (name, why))),
+            }
+        }
+        Ok(dropped)
+    }
+}
+
+impl PostgresOrders {
+    /// The months of a family there are, oldest first.
+    async fn months(&self, family: Family) -> Result<Vec<Span>, Fault> {
+        let mut months = Vec::new();
+        for table in tables(family) {
+            for row in self.rows(sqlx::query(MONTHS_OF).bind(table.name)).await? {
+                months.extend(Month::of_table(get(&row, "name")?));
+            }
+        }
+        months.sort_unstable();
+        months.dedup();
+        Ok(months.into_iter().filter_map(Span::of).collect())
+    }
+}
+
+/// Makes a month of a table; false when it is there.
+async fn create(unit: &mut Unit, table: &Table, span: Span) -> Result<bool, Fault> {
+    unit.run(sqlx::query(LOCK)).await?;
+    let (parent, child) = (table.name, span.table(table));
+    if exists(unit, &child).await? {
+        return Ok(false);
+    }
+    run(unit, UNHURRIED.to_owned()).await?;
+    run(unit, format!("CREATE TABLE {child} (LIKE {parent} INCLUDING ALL) WITH ({})", table.storage)).await?;
+    // From here on nobody puts a row of this month into the default partition, and none is left there.
+    run(unit, format!("LOCK TABLE {parent}_default IN ACCESS EXCLUSIVE MODE")).await?;
+    let (key, from, to) = (table.key, span.from, span.to);
+    run(
+        unit,
+        format!(
+            "WITH moved AS (DELETE FROM {parent}_default WHERE {key} >= '{from}' AND {key} < '{to}' RETURNING *)
+             INSERT INTO {child} SELECT * FROM moved"
+        ),
+    )
+    .await?;
+    run(
+        unit,
+        format!("ALTER TABLE {parent} ATTACH PARTITION {child} FOR VALUES FROM ('{from}') TO ('{to}')"),
+    )
+    .await?;
+    Ok(true)
+}
+
+/// Drops a month of a family, or tells why it is kept.
+async fn expire(unit: &mut Unit, family: Family, span: Span) -> Result<Option<&'static str>, Fault> {
+    unit.run(sqlx::query(LOCK)).await?;
+    // Before the lock that stops writers, to spare them that for a month that is needed; and again under it.
+    if let Some(why) = still_needed(unit, family, span).await? {
+        return Ok(Some(why));
+    }
+    let mut found = Vec::new();
+    for table in tables(family) {
+        if exists(unit, &span.table(table)).await? {
+            run(unit, format!("LOCK TABLE {} IN SHARE UPDATE EXCLUSIVE MODE", table.name)).await?;
+            run(unit, format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", span.table(table))).await?;
+            found.push(table);
+        }
+    }
+    if let Some(why) = still_needed(unit, family, span).await? {
+        return Ok(Some(why));
+    }
+    for table in found {
+        let child = span.table(table);
+        run(unit, format!("ALTER TABLE {} DETACH PARTITION {child}", table.name)).await?;
+        run(unit, format!("DROP TABLE {child}")).await?;
+    }
+    Ok(None)
+}
+
+async fn still_needed(unit: &mut Unit, family: Family, span: Span) -> Result<Option<&'static str>, Fault> {
+    let Some((sql, why)) = needed(family) else { return Ok(None) };
+    let row = unit.row(sqlx::query(sql).bind(span.from).bind(span.to)).await?;
+    Ok(row.map(|_| why))
+}
+
+async fn exists(unit: &mut Unit, table: &str) -> Result<bool, Fault> {
+    let row = unit.row(sqlx::query(EXISTS).bind(table)).await?;
+    row.map_or(Ok(false), |row| get(&row, "there"))
+}
+
+/// A statement that takes no arguments: names and bounds are made here, of a month and of constants.
+async fn run(unit: &mut Unit, sql: String) -> Result<(), Fault> {
+    unit.run(sqlx::query(AssertSqlSafe(sql)).persistent(false)).await?;
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! Refunds: the wish (with its command), and the record of what the provider has done.
+//!
+//! Guarantees: a refund counts once by its id; what was asked for and what was recorded both never exceed the
+//! order's total. The order is locked first, so that what was read of its refunds stays true.
+
+use base::Timestamp;
+use sqlx::postgres::PgRow;
+
+use super::{
+    emit,
+    fault::Fault,
+    moment::Moment,
+    order_row::{self, columns},
+    row::get,
+    stock,
+    unit::Unit,
+};
+use crate::{
+    domain::{MerchantId, Order, OrderId, OrderStatus, RefundId},
+    engine::{messages::Messages, moves},
+    orders::{Moved, RefundFacts, RefundRequested},
+    outbox::Command,
+};
+
+const GIVE: &str = concat!(
+    "UPDATE orders SET refunded_minor = refunded_minor + $2, updated_at = $3,
+         status = CASE WHEN status <> 'cancelled' AND refunded_minor + $2 = total_minor THEN 'refunded' ELSE status END,
+         event_sequence = event_sequence
+             + CASE WHEN status <> 'cancelled' AND refunded_minor + $2 = total_minor THEN 2 ELSE 1 END
+     WHERE id = $1 AND status IN ('paid', 'fulfilled', 'cancelled') AND captured_minor IS NOT NULL
+         AND $2 > 0 AND refunded_minor + $2 <= total_minor
+     RETURNING ",
+    columns!()
+);
+const KEEP: &str = "
+    INSERT INTO refunds (order_id, id, amount_minor, requested_at, recorded_at) VALUES ($1, $2, $3, $4, $4)
+    ON CONFLICT (order_id, id) DO UPDATE SET amount_minor = $3, recorded_at = $4";
+const ASK: &str = "INSERT INTO refunds (order_id, id, amount_minor, requested_at) VALUES ($1, $2, $3, $4)";
+pub(super) const KNOWN: &str = "SELECT recorded_at FROM refunds WHERE order_id = $1 AND id = $2";
+// A sum of bigint is numeric, which the cast takes back.
+pub(super) const ASKED: &str =
+    "SELECT coalesce(sum(amount_minor), 0)::bigint AS asked FROM refunds WHERE order_id = $1";
+
+/// Asks for the money of a cancelled order back: what of `captured_minor` is not asked for already.
+pub(super) async fn give_back(
+    unit: &mut Unit,
+    messages: &mut Messages<'_>,
+    order: &Order,
+    captured_minor: i64,
+) -> Result<(), Fault> {
+    let left_minor = moves::left_minor(order, captured_minor, asked_minor(unit, order.id).await?);
+    if left_minor <= 0 {
+        return Ok(());
+    }
+    ask(unit, messages, order, moves::refund_of_cancelled(order), left_minor).await
+}
+
+/// See [`crate::orders::Orders::request_refund`].
+pub(super) async fn request(
+    unit: &mut Unit,
+    (merchant, id): (MerchantId, OrderId),
+    (refund, amount_minor): (RefundId, Option<i64>),
+    at: Timestamp,
+) -> Result<RefundRequested, Fault> {
+    let order = order_row::lock(unit, id).await?.filter(|order| order.merchant == merchant);
+    let Some(order) = order.map(Box::new) else { return Ok(RefundRequested::NotFound) };
+    if known(unit, id, refund).await?.is_some() {
+        return Ok(RefundRequested::Already(order, refund));
+    }
+    if !moves::may_be_refunded(&order) {
+        return Ok(RefundRequested::Refused(order));
+    }
+    let amount_minor = match moves::refundable(&order, asked_minor(unit, id).await?, amount_minor) {
+        Ok(amount_minor) => amount_minor,
+        Err(answer) => return Ok(answer),
+    };
+    let ambient = unit.ambient.clone();
+    let mut messages = Messages::new(&ambient, at);
+    ask(unit, &mut messages, &order, refund, amount_minor).await?;
+    emit::write(unit, messages).await?;
+    Ok(RefundRequested::Accepted(order, refund))
+}
+
+/// See [`crate::orders::Orders::record_refund`].
+pub(super) async fn record(
+    unit: &mut Unit,
+    id: OrderId,
+    facts: &RefundFacts,
+    at: Timestamp,
+) -> Result<Moved, Fault> {
+    let Some(before) = order_row::lock(unit, id).await?.map(Box::new) else { return Ok(Moved::NotFound) };
+    if let Some(known) = known(unit, id, facts.refund).await?
+        && get::<Option<Moment>>(&known, "recorded_at")?.is_some()
+    {
+        return Ok(Moved::Already(before));
+    }
+    let query = sqlx::query(GIVE).bind(id.0).bind(facts.amount_minor).bind(Moment(at));
+    let Some(row) = unit.row(query).await? else { return Ok(Moved::Refused(before)) };
+    let query = sqlx::query(KEEP).bind(id.0).bind(facts.refund.0).bind(facts.amount_minor).bind(Moment(at));
+    unit.run(query).await?;
+    let order = order_row::order(&row)?;
+    if order.status == OrderStatus::Refunded && order.shipment.is_none() {
+        stock::release(unit, &order, at).await?;
+    }
+    let ambient = unit.ambient.clone();
+    let mut messages = Messages::new(&ambient, at);
+    messages.refunded(&order, order_row::captured_minor(&row)?, facts);
+    emit::write(unit, messages).await?;
+    Ok(Moved::Now(Box::new(order)))
+}
+
+async fn ask(
+    unit: &mut Unit,
+    messages: &mut Messages<'_>,
+    order: &Order,
+    refund: RefundId,
+    amount_minor: i64,
+) -> Result<(), Fault> {
+    let query = sqlx::query(ASK).bind(order.id.0).bind(refund.0).bind(amount_minor).bind(Moment(messages.at));
+    unit.run(query).await?;
+    Ok(messages.command(order, &Command::Refund { order: order.id, refund, amount_minor })?)
+}
+
+async fn known(unit: &mut Unit, order: OrderId, refund: RefundId) -> Result<Option<PgRow>, Fault> {
+    unit.row(sqlx::query(KNOWN).bind(order.0).bind(refund.0)).await
+}
+
+async fn asked_minor(unit: &mut Unit, order: OrderId) -> Result<i64, Fault> {
+    let row = unit.row(sqlx::query(ASKED).bind(order.0)).await?;
+    row.map_or(Ok(0), |row| get(&row, "asked"))
+}

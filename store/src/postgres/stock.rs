@@ -1,0 +1,140 @@
+//! Stock: reserved with an order, released or shipped later. One statement each, whatever the number of lines.
+//!
+//! Guarantees: a statement locks all its products first, by sku, and only then decides; so two of them never wait for
+//! each other in a circle, and what it decided on stays true until the commit.
+
+use std::collections::BTreeMap;
+
+use base::Timestamp;
+use sqlx::postgres::PgRow;
+
+use super::{
+    fault::Fault,
+    moment::Moment,
+    row::{get, number, parsed},
+    unit::{Query, Unit},
+};
+use crate::{
+    domain::{Currency, MerchantId, Order},
+    engine::stock::{Stock, Wanted, expect_all, of_order},
+    orders::NewOrder,
+};
+
+/// Locks the wanted products (`$1` merchant, `$2` skus, `$3` quantities) in the order of their skus. `NO KEY`, so that
+/// foreign keys to products would not wait for it. The array's length is not known to the planner, which would as soon
+/// hash the merchant's whole catalog; a lateral look-up leaves it no choice.
+macro_rules! locked {
+    ($guard:literal) => {
+        concat!(
+            "locked AS MATERIALIZED (
+                SELECT p.merchant_id, p.sku, wanted.quantity
+                FROM (SELECT * FROM unnest($2::text[], $3::bigint[]) AS given (sku, quantity) ORDER BY sku COLLATE \"C\")
+                    AS wanted
+                CROSS JOIN LATERAL (
+                    SELECT merchant_id, sku FROM products
+                    WHERE merchant_id = $1 AND sku = wanted.sku COLLATE \"C\" FOR NO KEY UPDATE) AS p",
+            $guard,
+            ")"
+        )
+    };
+}
+
+// The event sequence counts up exactly when the threshold is crossed, which writes `inventory.low`. Products that fall
+// short are locked too, so that why they were refused can be read after it.
+pub(super) const RESERVE: &str = concat!(
+    "WITH ",
+    locked!(" WHERE NOT EXISTS (SELECT 1 FROM idempotency_keys WHERE merchant_id = $1 AND key = $5)"),
+    "UPDATE products AS p
+    SET reserved = p.reserved + l.quantity,
+        event_sequence = p.event_sequence + (p.on_hand - p.reserved > p.low_stock_at
+            AND p.on_hand - p.reserved - l.quantity <= p.low_stock_at)::int,
+        updated_at = $6
+    FROM locked AS l
+    WHERE p.merchant_id = l.merchant_id AND p.sku = l.sku AND p.currency = $4
+        AND p.on_hand - p.reserved >= l.quantity
+    RETURNING p.sku, p.name, p.price_minor, p.on_hand, p.reserved, p.low_stock_at, p.event_sequence"
+);
+pub(super) const RELEASE: &str = concat!(
+    "WITH ",
+    locked!(""),
+    "UPDATE products AS p SET reserved = p.reserved - l.quantity, updated_at = $4
+    FROM locked AS l WHERE p.merchant_id = l.merchant_id AND p.sku = l.sku"
+);
+pub(super) const SHIP: &str = concat!(
+    "WITH ",
+    locked!(""),
+    "UPDATE products AS p
+    SET reserved = p.reserved - l.quantity, on_hand = p.on_hand - l.quantity,
+        event_sequence = p.event_sequence + 1, updated_at = $4
+    FROM locked AS l WHERE p.merchant_id = l.merchant_id AND p.sku = l.sku
+    RETURNING p.sku, p.name, p.price_minor, p.on_hand, p.reserved, p.low_stock_at, p.event_sequence"
+);
+pub(super) const LOOK: &str = "
+    SELECT sku, currency, on_hand - reserved AS available FROM products
+    WHERE merchant_id = $1 AND sku = ANY($2)";
+
+/// Reserves what can be reserved and answers those products only; nothing when the idempotency key is taken.
+/// Whoever gets fewer than wanted abandons the unit.
+pub(super) async fn reserve(
+    unit: &mut Unit,
+    order: &NewOrder,
+    wanted: &Wanted<'_>,
+) -> Result<Vec<Stock>, Fault> {
+    let query = with_wanted(RESERVE, order.merchant, wanted)
+        .bind(order.currency.as_str())
+        .bind(&order.idempotency.key)
+        .bind(Moment(order.at));
+    unit.rows(query).await?.iter().map(stock).collect()
+}
+
+/// Gives back the units an order holds.
+pub(super) async fn release(unit: &mut Unit, order: &Order, at: Timestamp) -> Result<(), Fault> {
+    let wanted = of_order(order);
+    let query = with_wanted(RELEASE, order.merchant, &wanted).bind(Moment(at));
+    let released = unit.run(query).await?;
+    expect_all(order, &wanted, usize::try_from(released).unwrap_or(usize::MAX))?;
+    Ok(())
+}
+
+/// Takes the units an order holds out of the house; each product's event sequence counts up by one.
+pub(super) async fn ship(unit: &mut Unit, order: &Order, at: Timestamp) -> Result<Vec<Stock>, Fault> {
+    let wanted = of_order(order);
+    let query = with_wanted(SHIP, order.merchant, &wanted).bind(Moment(at));
+    let rows = unit.rows(query).await?;
+    expect_all(order, &wanted, rows.len())?;
+    rows.iter().map(stock).collect()
+}
+
+/// What a refused reservation needs to know of the products.
+pub(super) async fn look(
+    unit: &mut Unit,
+    merchant: MerchantId,
+    wanted: &Wanted<'_>,
+) -> Result<BTreeMap<String, (Currency, i64)>, Fault> {
+    let query = sqlx::query(LOOK).bind(merchant.0).bind(skus(wanted));
+    let rows = unit.rows(query).await?;
+    rows.iter()
+        .map(|row| Ok((get(row, "sku")?, (parsed(row, "currency")?, get(row, "available")?))))
+        .collect()
+}
+
+/// Reads a row of `products`.
+pub(super) fn stock(row: &PgRow) -> Result<Stock, Fault> {
+    Ok(Stock {
+        sku: get(row, "sku")?,
+        name: get(row, "name")?,
+        price_minor: get(row, "price_minor")?,
+        on_hand: get(row, "on_hand")?,
+        reserved: get(row, "reserved")?,
+        low_stock_at: get(row, "low_stock_at")?,
+        event_sequence: number(row, "event_sequence")?,
+    })
+}
+
+fn with_wanted(sql: &'static str, merchant: MerchantId, wanted: &Wanted<'_>) -> Query<'static> {
+    sqlx::query(sql).bind(merchant.0).bind(skus(wanted)).bind(wanted.values().copied().collect::<Vec<i64>>())
+}
+
+fn skus(wanted: &Wanted<'_>) -> Vec<String> {
+    wanted.keys().map(|sku| (*sku).to_owned()).collect()
+}

@@ -1,0 +1,202 @@
+//! [`Webhooks`]: endpoints and attempts.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base::ids::Uuid;
+use sqlx::postgres::PgRow;
+
+use super::{
+    PostgresOrders,
+    fault::Fault,
+    moment::Moment,
+    row::{get, id, id_if_any, json, number, time, to_json},
+    unit::Unit,
+};
+use crate::{
+    domain::{EndpointId, EventId, EventKind, MerchantId, OrderId, Page, PageRequest},
+    engine::Damage,
+    error::StoreError,
+    partitions::earliest_of,
+    webhooks::{ENDPOINTS_PER_MERCHANT_MAX, Endpoint, EndpointChange, WebhookAttempt, Webhooks},
+};
+
+macro_rules! columns {
+    () => {
+        "id, merchant_id, url, events::text AS events, secret, enabled, created_at"
+    };
+}
+
+pub(super) const ONE: &str =
+    concat!("SELECT ", columns!(), " FROM webhook_endpoints WHERE merchant_id = $1 AND id = $2");
+pub(super) const BY_ID: &str = concat!("SELECT ", columns!(), " FROM webhook_endpoints WHERE id = $1");
+pub(super) const LIST: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM webhook_endpoints WHERE merchant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3"
+);
+pub(super) const ENABLED: &str =
+    concat!("SELECT ", columns!(), " FROM webhook_endpoints WHERE merchant_id = $1 AND enabled");
+const UPDATE: &str = concat!(
+    "UPDATE webhook_endpoints SET url = coalesce($3, url), events = coalesce($4::json, events),
+         enabled = coalesce($5, enabled)
+     WHERE merchant_id = $1 AND id = $2 RETURNING ",
+    columns!()
+);
+const RECORD: &str = "
+    INSERT INTO webhook_attempts (endpoint_id, event_id, attempt, at, order_id, duration_micros, status, error)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING";
+pub(super) const ATTEMPTS_OF_ORDER: &str = "
+    SELECT endpoint_id, event_id, attempt, at, order_id, duration_micros, status, error FROM webhook_attempts
+    WHERE order_id = $1 AND event_id >= $2 ORDER BY at, endpoint_id, event_id, attempt LIMIT 1000";
+pub(super) const DELIVERED: &str = "
+    SELECT 1 FROM webhook_attempts
+    WHERE endpoint_id = $1 AND event_id = $2 AND status BETWEEN 200 AND 299 LIMIT 1";
+
+#[async_trait]
+impl Webhooks for PostgresOrders {
+    async fn create_endpoint(&self, endpoint: Endpoint) -> Result<bool, StoreError> {
+        Ok(self.write(endpoint, |unit, endpoint| Box::pin(create(unit, endpoint))).await?)
+    }
+
+    async fn endpoint(&self, merchant: MerchantId, id: EndpointId) -> Result<Option<Endpoint>, StoreError> {
+        let row = self.row(sqlx::query(ONE).bind(merchant.0).bind(id.0)).await?;
+        Ok(row.as_ref().map(read).transpose()?)
+    }
+
+    async fn endpoint_by_id(&self, id: EndpointId) -> Result<Option<Endpoint>, StoreError> {
+        let row = self.row(sqlx::query(BY_ID).bind(id.0)).await?;
+        Ok(row.as_ref().map(read).transpose()?)
+    }
+
+    async fn endpoints(
+        &self,
+        merchant: MerchantId,
+        page: PageRequest<EndpointId>,
+    ) -> Result<Page<Endpoint>, StoreError> {
+        let query = sqlx::query(LIST)
+            .bind(merchant.0)
+            .bind(page.after.map_or(Uuid::max(), |id| id.0))
+            .bind(i64::from(page.limit) + 1);
+        let endpoints = self.rows(query).await?.iter().map(read).collect::<Result<_, _>>()?;
+        Ok(Page::from_overfetched(endpoints, page.limit))
+    }
+
+    async fn update_endpoint(
+        &self,
+        merchant: MerchantId,
+        id: EndpointId,
+        change: EndpointChange,
+    ) -> Result<Option<Endpoint>, StoreError> {
+        let updated = self.write((merchant, id, change), |unit, (merchant, id, change)| {
+            Box::pin(update(unit, *merchant, *id, change))
+        });
+        Ok(updated.await?)
+    }
+
+    async fn delete_endpoint(&self, merchant: MerchantId, id: EndpointId) -> Result<bool, StoreError> {
+        let query = sqlx::query("DELETE FROM webhook_endpoints WHERE merchant_id = $1 AND id = $2");
+        Ok(self.run(query.bind(merchant.0).bind(id.0)).await? > 0)
+    }
+
+    async fn subscribers(
+        &self,
+        merchant: MerchantId,
+        kind: EventKind,
+    ) -> Result<Vec<EndpointId>, StoreError> {
+        // At most 50 rows: which of them want the kind is decided by the one place that knows, not by SQL.
+        let rows = self.rows(sqlx::query(ENABLED).bind(merchant.0)).await?;
+        let endpoints: Vec<_> = rows.iter().map(read).collect::<Result<_, _>>()?;
+        Ok(endpoints.iter().filter(|e| e.events.includes(kind)).map(|e| e.id).collect())
+    }
+
+    async fn record_attempt(&self, attempt: WebhookAttempt) -> Result<(), StoreError> {
+        let query = sqlx::query(RECORD)
+            .bind(attempt.endpoint.0)
+            .bind(attempt.event.0)
+            .bind(i64::from(attempt.attempt))
+            .bind(Moment(attempt.at))
+            .bind(attempt.order.map(|id| id.0))
+            .bind(i64::try_from(attempt.duration.as_micros()).unwrap_or(i64::MAX))
+            .bind(attempt.status.map(i32::from))
+            .bind(attempt.error);
+        self.run(query).await?;
+        Ok(())
+    }
+
+    async fn attempts_of_order(&self, order: OrderId) -> Result<Vec<WebhookAttempt>, StoreError> {
+        let query = sqlx::query(ATTEMPTS_OF_ORDER).bind(order.0).bind(earliest_of(order));
+        Ok(self.rows(query).await?.iter().map(attempt).collect::<Result<_, _>>()?)
+    }
+
+    async fn delivered(&self, endpoint: EndpointId, event: EventId) -> Result<bool, StoreError> {
+        Ok(self.row(sqlx::query(DELIVERED).bind(endpoint.0).bind(event.0)).await?.is_some())
+    }
+}
+
+async fn create(unit: &mut Unit, endpoint: &Endpoint) -> Result<bool, Fault> {
+    let (merchant, id) = (endpoint.merchant.0, endpoint.id.0);
+    // Endpoints of one merchant are added one after another, so that the count below holds. A statement of its own:
+    // the next one then sees what was committed while this one waited.
+    unit.row(sqlx::query("SELECT id FROM merchants WHERE id = $1 FOR NO KEY UPDATE").bind(merchant)).await?;
+    let query = sqlx::query(
+        "INSERT INTO webhook_endpoints (merchant_id, id, url, events, secret, enabled, created_at)
+         SELECT $1, $2, $3, $4::json, $5, $6, $7
+         WHERE (SELECT count(*) FROM webhook_endpoints WHERE merchant_id = $1) < $8
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(merchant)
+    .bind(id)
+    .bind(&endpoint.url)
+    .bind(to_json(&endpoint.events)?)
+    .bind(&endpoint.secret)
+    .bind(endpoint.enabled)
+    .bind(Moment(endpoint.created_at))
+    .bind(i64::from(ENDPOINTS_PER_MERCHANT_MAX));
+    if unit.run(query).await? > 0 {
+        return Ok(true);
+    }
+    // Repeated after an unknown outcome: it is there, which is what was asked for.
+    Ok(unit.row(sqlx::query(ONE).bind(merchant).bind(id)).await?.is_some())
+}
+
+async fn update(
+    unit: &mut Unit,
+    merchant: MerchantId,
+    id: EndpointId,
+    change: &EndpointChange,
+) -> Result<Option<Endpoint>, Fault> {
+    let query = sqlx::query(UPDATE)
+        .bind(merchant.0)
+        .bind(id.0)
+        .bind(&change.url)
+        .bind(change.events.as_ref().map(to_json).transpose()?)
+        .bind(change.enabled);
+    unit.row(query).await?.as_ref().map(read).transpose()
+}
+
+fn read(row: &PgRow) -> Result<Endpoint, Fault> {
+    Ok(Endpoint {
+        id: id(row, "id", EndpointId)?,
+        merchant: id(row, "merchant_id", MerchantId)?,
+        url: get(row, "url")?,
+        events: json(row, "events")?,
+        secret: get(row, "secret")?,
+        enabled: get(row, "enabled")?,
+        created_at: time(row, "created_at")?,
+    })
+}
+
+fn attempt(row: &PgRow) -> Result<WebhookAttempt, Fault> {
+    let status = get::<Option<i32>>(row, "status")?.map(u16::try_from).transpose();
+    Ok(WebhookAttempt {
+        endpoint: id(row, "endpoint_id", EndpointId)?,
+        event: id(row, "event_id", EventId)?,
+        order: id_if_any(row, "order_id", OrderId)?,
+        attempt: number(row, "attempt")?,
+        at: time(row, "at")?,
+        duration: Duration::from_micros(number(row, "duration_micros")?),
+        status: status.map_err(|error| Damage::column("status", error))?,
+        error: get(row, "error")?,
+    })
+}

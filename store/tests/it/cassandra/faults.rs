@@ -1,0 +1,176 @@
+//! Rivals over two sessions, callers that vanish half-way, nodes that are not there.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use base::Ambient;
+use store::{
+    PaymentStore, StoreError,
+    cassandra::{CassandraConfig, CassandraConnectError, CassandraLogin, CassandraPayments},
+    conformance::race,
+    domain::{Decision, MerchantId, RefundId},
+    payments::{Begun, Decided, RefundBegun},
+};
+use tokio::{net::TcpListener, time::timeout};
+
+use super::{begun, capture, either, new_payment};
+use crate::util::cassandra::{Keyspace, shared};
+
+async fn two(keyspace: &Keyspace) -> [Arc<CassandraPayments>; 2] {
+    [Arc::new(keyspace.store().await), Arc::new(keyspace.store().await)]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn forty_rivals_over_two_sessions_agree() {
+    let Some(keyspace) = shared().await else { return };
+    let (stores, ambient) = (two(&keyspace).await, Ambient::system());
+    let payment = stores[0].open(new_payment(&ambient, MerchantId::fresh(&ambient))).await.expect("opens");
+    let (id, at) = (payment.id, payment.created_at);
+
+    let begins = race(40, |turn| {
+        let store = either(&stores, turn as usize);
+        async move { store.begin_attempt(id, "w", at).await.expect("begins") }
+    });
+    let epochs: BTreeSet<u64> = begins
+        .await
+        .into_iter()
+        .map(|begun| if let Begun::Attempt { epoch } = begun { epoch } else { panic!("{begun:?}") })
+        .collect();
+    assert_eq!(epochs, (1..=40).collect(), "no epoch twice, none wasted");
+
+    let decides = race(40, |turn| {
+        let store = either(&stores, turn as usize);
+        async move { store.decide(id, 40, capture(&format!("ch_{turn}_{id}")), at).await.expect("decides") }
+    });
+    let answers = decides.await;
+    assert_eq!(answers.iter().filter(|answer| **answer == Decided::Recorded).count(), 1);
+    let standing = stores[1].payment(id).await.expect("reads").expect("is stored").decision.expect("decided");
+    for answer in answers.into_iter().filter(|answer| *answer != Decided::Recorded) {
+        assert_eq!(answer, Decided::Already(standing.clone()));
+    }
+
+    let refunds = race(40, |turn| {
+        let (store, refund) = (either(&stores, turn as usize), RefundId::fresh(&ambient));
+        async move { store.begin_refund(id, refund, 90, at).await.expect("answers") }
+    });
+    let open = refunds.await.into_iter().filter(|answer| *answer == RefundBegun::Open).count();
+    assert_eq!(open, 11, "as many as fit");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_that_vanish_leave_nothing_that_a_repetition_does_not_complete() {
+    let Some(keyspace) = shared().await else { return };
+    let (stores, ambient) = (two(&keyspace).await, Ambient::system());
+    let merchant = MerchantId::fresh(&ambient);
+    let mut cut = 0;
+    for step in 0..40_u32 {
+        let new = new_payment(&ambient, merchant);
+        let patience = Duration::from_micros(200) * step;
+        cut += u32::from(timeout(patience, stores[0].open(new.clone())).await.is_err());
+        let payment = stores[1].open(new.clone()).await.expect("opens again");
+        let epoch = begun(&stores[1], &payment).await;
+        let decision = capture(&format!("ch_{}", payment.id));
+        let decide = stores[0].decide(payment.id, epoch, decision.clone(), new.at);
+        cut += u32::from(timeout(patience, decide).await.is_err());
+        let decided = stores[1].decide(payment.id, epoch, decision.clone(), new.at).await.expect("decides");
+        assert!(matches!(decided, Decided::Recorded | Decided::Already(_)), "{decided:?}");
+        let found = stores[1].by_provider_reference("sandbox", &format!("ch_{}", payment.id)).await;
+        assert_eq!(found.expect("reads"), Some(payment.id));
+        assert_eq!(stores[1].of_order(new.order).await.expect("reads"), [payment.id]);
+    }
+    assert!(cut > 0, "nobody was cut off");
+    let listed = stores[0].of_day(merchant, ambient.now(), None, 100).await.expect("lists");
+    assert_eq!(listed.len(), 40);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copies_lost_in_a_crash_come_back_with_the_repeated_call() {
+    let Some(keyspace) = shared().await else { return };
+    let (store, session, ambient) = (keyspace.store().await, keyspace.session().await, Ambient::system());
+    let merchant = MerchantId::fresh(&ambient);
+    let new = new_payment(&ambient, merchant);
+    let payment = store.open(new.clone()).await.expect("opens");
+    let epoch = begun(&store, &payment).await;
+    let reference = format!("ch_{}", payment.id);
+    store.decide(payment.id, epoch, capture(&reference), new.at).await.expect("decides");
+    let name = &keyspace.config.keyspace;
+    let forget_reference = format!(
+        "DELETE FROM {name}.payments_by_reference WHERE provider = 'sandbox' AND provider_reference = ?"
+    );
+    let forget_order = format!("DELETE FROM {name}.payments_by_order WHERE order_id = ?");
+
+    session.query_unpaged(forget_reference.as_str(), (&reference,)).await.expect("forgets");
+    assert_eq!(store.by_provider_reference("sandbox", &reference).await.expect("reads"), None);
+    let again = store.decide(payment.id, epoch, Decision::Declined { code: "late".to_owned() }, new.at).await;
+    assert_eq!(again.expect("decides"), Decided::Already(capture(&reference)));
+    assert_eq!(store.by_provider_reference("sandbox", &reference).await.expect("reads"), Some(payment.id));
+
+    session.query_unpaged(forget_reference, (&reference,)).await.expect("forgets");
+    session.query_unpaged(forget_order, (new.order.0,)).await.expect("forgets");
+    store.open(new.clone()).await.expect("opens again");
+    assert_eq!(store.by_provider_reference("sandbox", &reference).await.expect("reads"), Some(payment.id));
+    assert_eq!(store.of_order(new.order).await.expect("reads"), [payment.id]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damaged_payments_are_named() {
+    let Some(keyspace) = shared().await else { return };
+    let (store, session, ambient) = (keyspace.store().await, keyspace.session().await, Ambient::system());
+    let payment = store.open(new_payment(&ambient, MerchantId::fresh(&ambient))).await.expect("opens");
+    let name = &keyspace.config.keyspace;
+    let damage = format!("UPDATE {name}.payments SET currency = 'euros' WHERE payment_id = ? IF epoch = 0");
+    session.query_unpaged(damage, (payment.id.0,)).await.expect("damages");
+    match store.payment(payment.id).await {
+        Err(StoreError::Damaged { store: "payment", detail }) => {
+            assert!(detail.contains("currency") && detail.contains(&payment.id.to_string()), "{detail}");
+        }
+        other => panic!("read damaged data: {other:?}"),
+    }
+}
+
+const SECRET: &str = "correct-horse-battery-staple";
+
+fn with_login(node: String) -> CassandraConfig {
+    let login = CassandraLogin { user: "shop".to_owned(), password: SECRET.to_owned().into() };
+    CassandraConfig {
+        login: Some(login),
+        connect_timeout: Duration::from_millis(500),
+        money_timeout: Duration::from_millis(500),
+        call_timeout: Duration::from_secs(1),
+        ..CassandraConfig::new([node])
+    }
+}
+
+async fn refused(config: &CassandraConfig) -> CassandraConnectError {
+    let error = CassandraPayments::connect(config, Ambient::system()).await.err().expect("fails");
+    let mut texts = vec![format!("{error:?}"), format!("{config:?}")];
+    let mut cause: Option<&dyn std::error::Error> = Some(&error);
+    while let Some(error) = cause {
+        texts.push(error.to_string());
+        cause = error.source();
+    }
+    assert!(texts.iter().all(|text| !text.contains(SECRET)), "{texts:?}");
+    error
+}
+
+#[tokio::test]
+async fn without_a_node_the_error_is_clear_retryable_and_without_secrets() {
+    // Bound and dropped: nobody listens there.
+    let free = TcpListener::bind("127.0.0.1:0").await.expect("binds").local_addr().expect("an address");
+    let error = refused(&with_login(free.to_string())).await;
+    assert!(matches!(error, CassandraConnectError::Unreachable { .. }) && error.is_retryable(), "{error:?}");
+    assert!(error.to_string().contains(&free.to_string()), "{error}");
+
+    // Listens and never answers.
+    let mute = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+    let error = refused(&with_login(mute.local_addr().expect("an address").to_string())).await;
+    assert!(matches!(error, CassandraConnectError::Unreachable { .. }) && error.is_retryable(), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_datacenter_nobody_has_is_named_with_those_that_are() {
+    let Some(keyspace) = shared().await else { return };
+    let config = CassandraConfig { local_datacenter: "atlantis".to_owned(), ..keyspace.config.clone() };
+    let error = refused(&config).await;
+    let text = error.to_string();
+    assert!(text.contains("atlantis") && text.contains("datacenter1") && !error.is_retryable(), "{text}");
+}
