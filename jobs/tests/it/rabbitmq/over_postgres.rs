@@ -9,7 +9,12 @@ use base::{
     Ambient,
     postgres::scratch::{self, Scratch},
 };
-use jobs::{Engine, conformance::Harness, job_store::PostgresJobStore, rabbitmq::RabbitEngine};
+use jobs::{
+    Engine,
+    conformance::Harness,
+    job_store::PostgresJobStore,
+    rabbitmq::{RabbitEngine, RabbitServer},
+};
 
 use crate::util::broker::{self, Vhost};
 
@@ -23,7 +28,9 @@ struct OverPostgres {
 
 async fn open(vhost: &Vhost, scratch: &Scratch) -> RabbitEngine {
     let store = PostgresJobStore::open(&scratch.config(), Ambient::system()).await.expect("opens");
-    RabbitEngine::new(&vhost.url(), "test", Arc::new(store), Ambient::system()).expect("a good address")
+    let url = vhost.url();
+    RabbitEngine::new(RabbitServer::at(&url), "test", Arc::new(store), Ambient::system())
+        .expect("a good address")
 }
 
 #[async_trait]

@@ -47,7 +47,9 @@ impl Scratch {
         let mut server = server().await;
         SWEPT.get_or_init(|| sweep(now_ms)).await;
         let name = format!("{PREFIX}{now_ms}_{}", ambient.uuid().simple());
-        run(&mut server, format!("CREATE DATABASE {name} TEMPLATE {template}")).await.expect("creates a database");
+        run(&mut server, format!("CREATE DATABASE {name} TEMPLATE {template}"))
+            .await
+            .expect("creates a database");
         server.close().await.expect("closes");
         Self { name }
     }
