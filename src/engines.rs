@@ -72,10 +72,10 @@ impl Engines {
         files::make_folder(folder)?;
         let lock = (config.engines.queue == QueueEngine::Sqlite).then(|| files::lock(folder)).transpose()?;
         let (orders, partitions) = open_orders(config, name, ambient, roles).await?;
-        let payments = match roles.iter().any(|role| role.needs_payments()) {
-            true => Some(open_payments(config, ambient).await?),
-            false => None,
-        };
+        let mut payments = None;
+        if roles.iter().any(|role| role.needs_payments()) {
+            payments = Some(open_payments(config, ambient).await?);
+        }
         let (queue, records) = open_jobs(config, name, ambient, roles).await?;
         Ok(Self { orders, payments, queue, records, partitions, folder: folder.clone(), _lock: lock })
     }

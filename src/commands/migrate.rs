@@ -29,7 +29,7 @@ pub(super) async fn run(args: MigrateArgs, config: &Config, as_json: bool) -> an
         let engines = Engines::open(config, "orderworks migrate", &ambient, &[Role::Scheduler]).await?;
         let keys = DemoKeys::settle(&engines.folder, args.pub_key, args.sec_key)?;
         seed::demo_shop(engines.orders(Role::Scheduler)?.as_ref(), &keys, &ambient).await?;
-        said.push_str(&format!("demo shop: publishable {}, secret {}\n", keys.publishable, keys.secret));
+        said += &format!("demo shop: publishable {}, secret {}\n", keys.publishable, keys.secret);
         found["demo_shop"] = json!({ "publishable_key": keys.publishable, "secret_key": keys.secret });
     }
     answer(as_json, found, &said)

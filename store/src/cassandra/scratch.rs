@@ -1,7 +1,6 @@
 //! A keyspace of its own for each test, on the ring that `ORDERWORKS_TEST_CASSANDRA_NODES` names.
 //!
 //! Guarantees: dropped with its owner; what a killed run left behind is dropped by a later one.
-#![expect(clippy::missing_panics_doc, reason = "test code: a panic is how a test fails")]
 
 use std::{collections::BTreeMap, time::Duration};
 
