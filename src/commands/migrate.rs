@@ -1,6 +1,8 @@
 //! `migrate`: brings the schemas of the configured servers up to date, once per release and before its processes start;
 //! with `--queue`, gives the broker's queues of an earlier release today's shape; with `--demo-shop`, fills a shop.
 
+use std::fmt::Write as _;
+
 use base::Ambient;
 use serde_json::json;
 
@@ -29,7 +31,7 @@ pub(super) async fn run(args: MigrateArgs, config: &Config, as_json: bool) -> an
         let engines = Engines::open(config, "orderworks migrate", &ambient, &[Role::Scheduler]).await?;
         let keys = DemoKeys::settle(&engines.folder, args.pub_key, args.sec_key)?;
         seed::demo_shop(engines.orders(Role::Scheduler)?.as_ref(), &keys, &ambient).await?;
-        said += &format!("demo shop: publishable {}, secret {}\n", keys.publishable, keys.secret);
+        writeln!(said, "demo shop: publishable {}, secret {}", keys.publishable, keys.secret)?;
         found["demo_shop"] = json!({ "publishable_key": keys.publishable, "secret_key": keys.secret });
     }
     answer(as_json, found, &said)
