@@ -11,7 +11,7 @@ use super::{
 };
 use crate::engine::messages::Messages;
 
-/// The rows of `messages`, numbered; `$1` to `$9` are bound by `Columns::bind`.
+/// The rows of `messages`, numbered; `$1` to `$9` are bound by [`bind`].
 macro_rules! numbered_messages {
     () => {
         "numbered AS MATERIALIZED (
