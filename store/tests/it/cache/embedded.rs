@@ -12,6 +12,7 @@ use store::{
 };
 use tempfile::TempDir;
 
+#[expect(clippy::unused_async, reason = "openers are")]
 async fn open_cache() -> (Caches, ()) {
     let here = Arc::new(MemoryCache::new(MemoryConfig::default(), Ambient::system()));
     (Caches { here, there: None }, ())
@@ -26,6 +27,7 @@ async fn open_file(folder: &TempDir) -> SqliteSessions {
     SqliteSessions::open(&folder.path().join("sessions.db"), Ambient::system()).await.expect("opens")
 }
 
+#[expect(clippy::unused_async, reason = "openers are")]
 async fn open_limits() -> (Arc<dyn RateLimits>, ()) {
     (Arc::new(LocalLimits::new(1000, Ambient::system())), ())
 }
