@@ -16,8 +16,7 @@ use std::{
 use async_trait::async_trait;
 use base::{Timestamp, TraceContext};
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{Notify, mpsc};
 
 use crate::envelope::{Envelope, JobId};
 
@@ -290,10 +289,15 @@ impl DeadReason {
 }
 
 /// Tells a run that it should end early, and why. Clones share one state.
+///
+/// One allocation and no lock to clone it, rather than a `CancellationToken`: every run has one, few ever fire.
 #[derive(Debug, Clone, Default)]
-pub struct JobSignal {
-    token: CancellationToken,
-    why: Arc<OnceLock<Interrupt>>,
+pub struct JobSignal(Arc<Signal>);
+
+#[derive(Debug, Default)]
+struct Signal {
+    why: OnceLock<Interrupt>,
+    fired: Notify,
 }
 
 /// Why a run should end early.
@@ -310,19 +314,25 @@ pub enum Interrupt {
 impl JobSignal {
     /// Fires; the first reason stays.
     pub fn fire(&self, why: Interrupt) {
-        self.why.get_or_init(|| why);
-        self.token.cancel();
+        self.0.why.get_or_init(|| why);
+        self.0.fired.notify_waiters();
     }
 
     /// The reason, once fired.
     pub fn interrupt(&self) -> Option<Interrupt> {
-        self.why.get().copied()
+        self.0.why.get().copied()
     }
 
     /// Waits until fired.
     pub async fn fired(&self) -> Interrupt {
-        self.token.cancelled().await;
-        self.interrupt().unwrap_or(Interrupt::Shutdown)
+        loop {
+            // Made before the look, so that firing in between wakes it.
+            let fired = self.0.fired.notified();
+            if let Some(why) = self.interrupt() {
+                return why;
+            }
+            fired.await;
+        }
     }
 }
 

@@ -48,7 +48,7 @@ impl Default for RecorderConfig {
         Self {
             capacity: 8192,
             flush_every: FLUSH_EVERY_MAX,
-            batch_max: 512,
+            batch_max: 2048,
             default_level: RecordLevel::All,
             levels: HashMap::new(),
         }

@@ -97,7 +97,7 @@ pub(crate) fn floor(at: Timestamp) -> Uuid {
 
 /// Not after the id of anything that came of an order.
 pub(crate) fn earliest_of(order: OrderId) -> Uuid {
-    let made = base::ids::timestamp_of(order.0).map_or(0, |at| at.as_millisecond());
+    let made = base::ids::timestamp_of(order.0).map_or(0, Timestamp::as_millisecond);
     floor(
         Timestamp::from_millisecond(made.saturating_sub(SKEW_MAX_MS).max(0)).unwrap_or(Timestamp::UNIX_EPOCH),
     )

@@ -9,13 +9,9 @@ use std::{
 use base::Ambient;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use store::{
-    domain::{EventId, OrderId},
-    orders::Mails,
-    sqlite::SqliteOrders,
-};
+use store::{domain::OrderId, orders::Mails, sqlite::SqliteOrders};
 
-use crate::util::{Client, Dev, Receiver, order};
+use crate::util::{Client, Dev, Receiver, audit, order};
 
 const ORDERS: usize = 500;
 const KILLS: u32 = 24;
@@ -92,60 +88,12 @@ async fn every_accepted_order_ends_once_whatever_dies() {
     for id in storefront.accepted.values() {
         orders.push(merchant.ended(id).await);
     }
-    let ledger = ledger(&dev.ready.ledger_url).await;
-    check_money(&orders, &ledger);
-    check_stock(&orders, &merchant).await;
+    audit::money(&orders, &audit::ledger(&dev.ready.ledger_url).await);
+    audit::stock(&orders, &merchant, &SKUS, STOCK).await;
     check_listing(&storefront, &merchant).await;
-    check_webhooks(&orders, &receiver).await;
+    audit::webhooks(&orders, &receiver).await;
     assert!(dev.stop().await.success());
     check_mails(&orders, data.path()).await;
-}
-
-async fn ledger(url: &str) -> Vec<Value> {
-    let mut entries: Vec<Value> = Vec::new();
-    loop {
-        let after = entries.last().map(|last| format!("&after={}", last["id"].as_str().expect("an id")));
-        let page =
-            reqwest::get(format!("{url}?limit=100{}", after.unwrap_or_default())).await.expect("answers");
-        let page: Value = page.json().await.expect("is JSON");
-        entries.extend(page["data"].as_array().expect("a list").iter().cloned());
-        if page["has_more"] != true {
-            return entries;
-        }
-    }
-}
-
-/// I2: one capture per fulfilled order, of its total; none for the others.
-fn check_money(orders: &[Value], ledger: &[Value]) {
-    let mut captured: HashMap<&str, Vec<i64>> = HashMap::new();
-    for entry in ledger {
-        let order = entry["order_id"].as_str().expect("an order");
-        captured.entry(order).or_default().push(entry["amount_minor"].as_i64().expect("an amount"));
-    }
-    for order in orders {
-        let charges = captured.remove(order["id"].as_str().expect("an id")).unwrap_or_default();
-        match order["status"].as_str() {
-            Some("fulfilled") => {
-                assert_eq!(charges, [order["total_minor"].as_i64().expect("a total")], "{order}");
-            }
-            Some("payment_failed") => assert!(charges.is_empty(), "{order}"),
-            _ => panic!("not an end of this test: {order}"),
-        }
-    }
-    assert!(captured.is_empty(), "charges without an order: {captured:?}");
-}
-
-/// I3: what left the house is what was fulfilled, and nothing stays reserved.
-async fn check_stock(orders: &[Value], merchant: &Client) {
-    for sku in SKUS {
-        let fulfilled = orders.iter().filter(|o| o["status"] == "fulfilled");
-        let items =
-            fulfilled.flat_map(|o| o["items"].as_array().expect("a list")).filter(|item| item["sku"] == sku);
-        let sold: i64 = items.map(|item| item["quantity"].as_i64().expect("a number")).sum();
-        let inventory = merchant.get(&format!("/v1/inventory/{sku}")).await;
-        assert_eq!(inventory["on_hand"], STOCK - sold, "{inventory}");
-        assert_eq!(inventory["reserved"], 0, "{inventory}");
-    }
 }
 
 /// No order stands that the storefront does not know.
@@ -157,33 +105,6 @@ async fn check_listing(storefront: &Storefront, merchant: &Client) {
         .map(|o| o["id"].as_str().expect("an id").to_owned())
         .collect();
     assert_eq!(listed, storefront.accepted.values().cloned().collect::<BTreeSet<_>>());
-}
-
-/// I5: every event of every order reached the endpoint, in sequences without gaps.
-async fn check_webhooks(orders: &[Value], receiver: &Receiver) {
-    let sequences = |taken: &[(http::HeaderMap, bytes::Bytes)]| {
-        let mut seen: HashMap<String, BTreeMap<u64, EventId>> = HashMap::new();
-        for (_, body) in taken {
-            let event: Value = serde_json::from_slice(body).expect("is JSON");
-            let data = &event["data"];
-            let Some(order) = [&data["order_id"], &data["id"]].into_iter().find_map(Value::as_str) else {
-                continue;
-            };
-            let id = event["id"].as_str().expect("an id").parse().expect("an event id");
-            let sequence = event["sequence"].as_u64().expect("a number");
-            let before = seen.entry(order.to_owned()).or_default().insert(sequence, id);
-            assert!(before.is_none_or(|before| before == id), "two events share a sequence: {event}");
-        }
-        seen
-    };
-    let expected = |order: &Value| if order["status"] == "fulfilled" { 4 } else { 2 };
-    let complete = |seen: &HashMap<String, BTreeMap<u64, EventId>>| {
-        orders.iter().all(|o| {
-            let of_order = seen.get(o["id"].as_str().expect("an id"));
-            of_order.is_some_and(|s| s.keys().copied().eq(1..=expected(o)))
-        })
-    };
-    receiver.until(|taken| complete(&sequences(taken))).await;
 }
 
 /// I4: one mail per order, recorded once, one file each.

@@ -4,6 +4,7 @@
 
 mod cli;
 mod dev;
+mod distributed;
 mod kill;
 mod rabbitmq;
 mod util;

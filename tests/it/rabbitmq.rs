@@ -1,12 +1,11 @@
 //! Roles apart over a real broker: the main job, a broker that is not there, and one that turns us away.
 
-use std::{path::Path, process::Stdio, time::Duration};
+use std::{path::Path, time::Duration};
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::process::Child;
 
-use crate::util::{Client, Dev, PATIENCE, Receiver, Vhost, missing_broker, orderworks, run};
+use crate::util::{Dev, PATIENCE, Receiver, Role, Vhost, free_port, missing_broker, orderworks, ready, run};
 
 /// Ends the test with a printed reason where there is no broker.
 macro_rules! needs_broker {
@@ -18,53 +17,12 @@ macro_rules! needs_broker {
     };
 }
 
-/// A role of its own process.
-struct Role(Child);
-
-impl Role {
-    fn start(data: &Path, broker: &str, settings: &[(&str, &str)], args: &[&str]) -> Self {
-        let log =
-            std::fs::OpenOptions::new().create(true).append(true).open(data.join("log")).expect("a log file");
-        let mut command = orderworks(data);
-        command.args(args).envs(on(broker)).envs(settings.iter().copied());
-        Self(command.stdout(Stdio::null()).stderr(log).kill_on_drop(true).spawn().expect("spawns"))
-    }
-
-    async fn stop(mut self) {
-        let pid = self.0.id().expect("running").to_string();
-        let kill = tokio::process::Command::new("kill").args(["-TERM", &pid]).status().await;
-        assert!(kill.expect("runs kill").success());
-        let ended =
-            tokio::time::timeout(PATIENCE, self.0.wait()).await.expect("stops in time").expect("waits");
-        assert!(ended.success(), "{ended}");
-    }
-}
-
-fn on(broker: &str) -> [(&'static str, &str); 2] {
+fn on(broker: &str) -> [(&str, &str); 2] {
     [("ORDERWORKS_ENGINES_QUEUE", "rabbitmq"), ("ORDERWORKS_RABBITMQ_URL", broker)]
 }
 
 fn log(data: &Path) -> String {
     std::fs::read_to_string(data.join("log")).unwrap_or_default()
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
-    listener.local_addr().expect("an address").port()
-}
-
-/// What `/readyz` answers, once it answers.
-async fn ready(address: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-    let client = Client::new(&format!("http://{address}"), "none");
-    let asking = async {
-        loop {
-            if let Some(report) = client.try_get("/readyz").await.filter(|report| wanted(report)) {
-                return report;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, asking).await.expect("readiness changes in time")
 }
 
 #[tokio::test]
@@ -91,11 +49,14 @@ async fn workers_apart_are_killed_and_others_go_on() {
     // `dev` alone has the demo shop and a sandbox; its own workers are one of three pools.
     let dev = Dev::start_with(data.path(), &on(vhost.url())).await;
     let provider = dev.ready.ledger_url.trim_end_matches("v1/ledger").to_owned();
+    let [queue, url] = on(vhost.url());
     let settings = [
+        queue,
+        url,
         ("ORDERWORKS_PAYMENTS_PROVIDER_URL", provider.as_str()),
         ("ORDERWORKS_PAYMENTS_PROVIDER_KEY", dev.ready.provider_key.as_str()),
     ];
-    let worker = |queues| Role::start(data.path(), vhost.url(), &settings, &["worker", "--queues", queues]);
+    let worker = |queues| Role::start(data.path(), &settings, &["worker", "--queues", queues]);
     let (killed, kept) =
         (worker("payments=8,fulfilment=4"), worker("payments=8,fulfilment=4,email=4,webhooks=4"));
     let merchant = dev.merchant();
@@ -126,8 +87,9 @@ async fn a_worker_waits_for_a_broker_that_is_not_up_and_says_why() {
     let data = tempfile::tempdir().expect("a folder");
     let nobody = format!("amqp://user:canary@127.0.0.1:{}/%2f", free_port());
     let health = format!("127.0.0.1:{}", free_port());
-    let settings = [("ORDERWORKS_PAYMENTS_PROVIDER_URL", "http://127.0.0.1:9/")];
-    let worker = Role::start(data.path(), &nobody, &settings, &["worker", "--health", &health]);
+    let [queue, url] = on(&nobody);
+    let settings = [queue, url, ("ORDERWORKS_PAYMENTS_PROVIDER_URL", "http://127.0.0.1:9/")];
+    let worker = Role::start(data.path(), &settings, &["worker", "--health", &health]);
     let report = ready(&health, |report| report["status"] == "down").await;
     assert!(report.to_string().contains("cannot consume"), "{report}");
     // Long enough for several tries; the wait is what is tested.

@@ -352,7 +352,6 @@ impl<'p> Session<'p> {
             return None;
         };
         slot.handed_out = true;
-        slot.signal = JobSignal::default();
         let receipt = Receipt { job: slot.id, tag: receipt_tag, session };
         Some(Delivery { envelope: *envelope, receipt, crashes: slot.crashes, signal: slot.signal.clone() })
     }
@@ -401,6 +400,8 @@ impl<'p> Session<'p> {
         let Some((mut envelope, _)) = decoded else { return };
         envelope.priority = class;
         slot.stage = Stage::Waiting(Box::new(envelope));
+        // The old one may have fired.
+        slot.signal = JobSignal::default();
         slot.handed_out = false;
         self.handed_out -= 1;
         self.lanes[lane].ready.push_front(tag);

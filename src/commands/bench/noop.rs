@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::Context;
 use base::Ambient;
+use bench_report::Report;
 use jobs::{
     Engine, Envelope, Job, JobContext, JobError,
     engine::QueueSpec,
@@ -24,7 +25,6 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::report::Report;
 use crate::cli::BenchArgs;
 
 const QUEUE: &str = "bench";

@@ -11,16 +11,13 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use bench_report::{Report, kib_to_mib, peak_kib, resident_kib};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
 };
 
-use super::{
-    machine::{peak_kib, resident_kib},
-    report::Report,
-};
 use crate::{cli::BenchArgs, commands::dev::Ready};
 
 /// How long the server is left alone before its idle memory is read.
@@ -159,9 +156,4 @@ async fn calm_latencies(
     }
     report.add_latencies(["accept_calm_p50", "accept_calm_p99"], taken);
     Ok(())
-}
-
-#[expect(clippy::cast_precision_loss, reason = "memory sizes are far below 2^52 KiB")]
-fn kib_to_mib(kib: u64) -> f64 {
-    kib as f64 / 1024.0
 }

@@ -21,6 +21,10 @@ mod refunds;
 mod ring;
 mod rows;
 mod schema;
+#[cfg(feature = "conformance")]
+#[doc(hidden)]
+#[expect(clippy::expect_used, reason = "a test's code, shared by crates")]
+pub mod scratch;
 mod statements;
 mod tls;
 

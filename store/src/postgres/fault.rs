@@ -1,6 +1,7 @@
 //! What goes wrong in a statement, classified in one place.
 
 use base::postgres::{Class, Classified, classify};
+use sqlx::error::DatabaseError;
 
 use crate::{
     engine::{Damage, STORE},
@@ -72,7 +73,7 @@ impl From<sqlx::Error> for Fault {
                 Self::Damaged(error.to_string())
             }
             // So is a value that is none, such as a text with a zero byte.
-            _ if refused.and_then(|e| e.code()).is_some_and(|code| code.starts_with("22")) => {
+            _ if refused.and_then(DatabaseError::code).is_some_and(|code| code.starts_with("22")) => {
                 Self::Damaged(error.to_string())
             }
             _ if matches!(

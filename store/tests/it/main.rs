@@ -1,6 +1,6 @@
 //! The stores over real files: each engine is held to the suites of [`store::conformance`].
 
-#![expect(clippy::expect_used, reason = "a failing test says so; helpers are not seen as tests")]
+#![expect(clippy::expect_used, clippy::panic, reason = "a failing test says so; helpers are not seen as tests")]
 
 mod cache;
 mod cassandra;

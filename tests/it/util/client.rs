@@ -23,6 +23,11 @@ impl Client {
         Self { http, base: base.to_owned(), key: key.to_owned() }
     }
 
+    /// The same client of another server.
+    pub(crate) fn at(&self, base: &str) -> Self {
+        Self { base: base.to_owned(), ..self.clone() }
+    }
+
     fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         self.http.request(method, format!("{}{path}", self.base)).bearer_auth(&self.key)
     }
@@ -72,6 +77,11 @@ impl Client {
             assert!(start.elapsed() < PATIENCE, "{id} does not end: {order}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// One page of a list route.
+    pub(crate) async fn get_list(&self, path: &str) -> Vec<Value> {
+        self.get(path).await["data"].as_array().expect("a list").clone()
     }
 
     /// All items of a list route.

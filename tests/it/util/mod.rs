@@ -1,13 +1,18 @@
 //! Vocabulary: a [`Dev`] is a running `orderworks dev` over a data folder; [`Dev::kill`] is `kill -9`, [`Dev::stop`] is
 //! TERM. A [`Receiver`] is a merchant's real HTTP listener. [`Client`] speaks the HTTP contract with one key.
 
+pub(crate) mod audit;
 mod broker;
 mod client;
 mod receiver;
+mod role;
+mod stage;
 
 pub(crate) use broker::{Vhost, missing as missing_broker};
 pub(crate) use client::{Client, order};
 pub(crate) use receiver::Receiver;
+pub(crate) use role::{Role, free_port, ready};
+pub(crate) use stage::{Shop, Stage};
 
 use std::{path::Path, process::Stdio, time::Duration};
 

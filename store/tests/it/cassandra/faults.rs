@@ -10,7 +10,11 @@ use store::{
     domain::{Decision, MerchantId, RefundId},
     payments::{Begun, Decided, RefundBegun},
 };
-use tokio::{net::TcpListener, time::timeout};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    time::timeout,
+};
 
 use super::{begun, capture, either, new_payment};
 use crate::util::cassandra::{Keyspace, shared};
@@ -173,4 +177,52 @@ async fn a_datacenter_nobody_has_is_named_with_those_that_are() {
     let error = refused(&config).await;
     let text = error.to_string();
     assert!(text.contains("atlantis") && text.contains("datacenter1") && !error.is_retryable(), "{text}");
+}
+
+/// Says to each client what a Cassandra with passwords says to a wrong one (CQL binary protocol v4, section 4.2).
+async fn refusing_node() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+    let address = listener.local_addr().expect("an address").to_string();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut header = [0; 9];
+                while client.read_exact(&mut header).await.is_ok() {
+                    let stream = [header[2], header[3]];
+                    let length = u32::from_be_bytes([header[5], header[6], header[7], header[8]]);
+                    let mut body = vec![0; length as usize];
+                    client.read_exact(&mut body).await.expect("a body");
+                    // To OPTIONS: SUPPORTED, nothing. To STARTUP: AUTHENTICATE. To AUTH_RESPONSE: ERROR 0x0100.
+                    let (opcode, body) = match header[4] {
+                        0x05 => (0x06, vec![0, 0]),
+                        0x01 => (0x03, text("org.apache.cassandra.auth.PasswordAuthenticator")),
+                        0x0F => (
+                            0x00,
+                            [vec![0, 0, 1, 0], text("username and/or password are incorrect")].concat(),
+                        ),
+                        other => panic!("a request {other} before the login"),
+                    };
+                    let length = u32::try_from(body.len()).expect("short").to_be_bytes();
+                    let answer = [&[0x84, 0, stream[0], stream[1], opcode][..], &length, &body].concat();
+                    client.write_all(&answer).await.expect("answers");
+                }
+            });
+        }
+    });
+    address
+}
+
+fn text(text: &str) -> Vec<u8> {
+    let length = u16::try_from(text.len()).expect("short").to_be_bytes();
+    [&length[..], text.as_bytes()].concat()
+}
+
+#[tokio::test]
+async fn a_refused_login_is_told_as_such_and_without_the_password() {
+    let config = with_login(refusing_node().await);
+    let error = refused(&config).await;
+    assert!(matches!(&error, CassandraConnectError::Login { user } if user == "shop"), "{error:?}");
+    assert!(!error.is_retryable());
+    let error = refused(&CassandraConfig { login: None, ..config }).await;
+    assert!(matches!(&error, CassandraConnectError::Login { user } if user == "nobody"), "{error:?}");
 }

@@ -9,9 +9,8 @@ mod waking;
 
 store::order_store_suite!(crate::util::postgres::orders);
 
-/// Again in the way that is safe behind a pooler in transaction mode.
 mod behind_a_pooler {
-    store::order_store_suite!(crate::util::postgres::orders_unnamed);
+    store::order_store_suite!(crate::util::postgres::orders_pooled);
 }
 
 /// Ends the test with a printed reason when there is no server to test with.

@@ -137,7 +137,7 @@ async fn relays_share_the_work_and_keep_each_orders_sequence() {
 
 /// Takes and sends until all events of all orders are sent; answers how many messages it sent.
 async fn run_relay(relay: usize, shop: &Shop, ledger: &Mutex<Ledger>) -> usize {
-    let (name, lease, mut count) = (format!("relay {relay}"), Duration::from_secs(60), 0);
+    let (name, lease, mut count) = (format!("relay {relay}"), Duration::from_mins(1), 0);
     let mut arrivals = shop.store.arrivals();
     loop {
         arrivals.borrow_and_update();

@@ -1,76 +1,10 @@
-//! The real Cassandra: a keyspace per test, dropped at its end.
+//! Payment stores on a real ring.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use std::sync::{Arc, Weak};
 
-use base::Ambient;
-use scylla::{
-    client::{session::Session, session_builder::SessionBuilder},
-    statement::unprepared::Statement,
-};
-use store::{
-    PaymentStore,
-    cassandra::{CassandraConfig, CassandraPayments},
-    conformance::skip,
-};
-use tokio::sync::{Mutex, OnceCell};
-
-const NODES: &str = "ORDERWORKS_TEST_CASSANDRA_NODES";
-const PREFIX: &str = "ow_test_";
-/// A keyspace older than this belongs to a run that crashed.
-const LEFTOVER_AFTER_MS: i64 = 30 * 60 * 1000;
-
-/// A test's own keyspace.
-pub(crate) struct Keyspace {
-    pub(crate) config: CassandraConfig,
-}
-
-impl Keyspace {
-    /// Empty, without a schema; `None` (and a printed reason) when there is no server.
-    pub(crate) async fn create() -> Option<Self> {
-        static SWEPT: OnceCell<()> = OnceCell::const_new();
-        let Ok(nodes) = std::env::var(NODES) else {
-            skip(&format!("{NODES} is not set; see `ops/services up cassandra`"));
-            return None;
-        };
-        let keyspace = Self { config: config(nodes.split(',')) };
-        SWEPT.get_or_init(|| sweep(&keyspace.config.nodes)).await;
-        Some(keyspace)
-    }
-
-    /// The same with the schema.
-    pub(crate) async fn migrated() -> Option<Self> {
-        let keyspace = Self::create().await?;
-        CassandraPayments::migrate(&keyspace.config, &Ambient::system()).await.expect("migrates");
-        Some(keyspace)
-    }
-
-    /// Another store on it, with connections of its own.
-    pub(crate) async fn store(&self) -> CassandraPayments {
-        CassandraPayments::connect(&self.config, Ambient::system()).await.expect("connects")
-    }
-
-    /// A plain session on it, for what a store does not do.
-    pub(crate) async fn session(&self) -> Session {
-        session(&self.config.nodes).await
-    }
-}
-
-impl Drop for Keyspace {
-    /// On a thread of its own: the test's runtime may be ending, and a failed test must clean up, too.
-    fn drop(&mut self) {
-        let (nodes, name) = (self.config.nodes.clone(), self.config.keyspace.clone());
-        let dropping = std::thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(async { drop_keyspace(&session(&nodes).await, &name).await });
-        });
-        assert!(dropping.join().is_ok() || std::thread::panicking(), "the keyspace is not dropped");
-    }
-}
+use store::PaymentStore;
+pub(crate) use store::cassandra::scratch::{Keyspace, config, sweep};
+use tokio::sync::Mutex;
 
 /// An opener for the suite.
 pub(crate) async fn payments() -> Option<(Arc<dyn PaymentStore>, Arc<Keyspace>)> {
@@ -90,40 +24,4 @@ pub(crate) async fn shared() -> Option<Arc<Keyspace>> {
     let keyspace = Arc::new(Keyspace::migrated().await?);
     *shared = Arc::downgrade(&keyspace);
     Some(keyspace)
-}
-
-/// A fresh keyspace's settings, one copy of each row.
-pub(crate) fn config<'a>(nodes: impl Iterator<Item = &'a str>) -> CassandraConfig {
-    let ambient = Ambient::system();
-    let tail = ambient.uuid().simple().to_string();
-    CassandraConfig {
-        keyspace: format!("{PREFIX}{}_{}", ambient.now().as_millisecond(), &tail[20..]),
-        replication: BTreeMap::from([("datacenter1".to_owned(), 1)]),
-        ..CassandraConfig::new(nodes)
-    }
-}
-
-async fn session(nodes: &[String]) -> Session {
-    let builder = SessionBuilder::new().known_nodes(nodes).fetch_schema_metadata(false);
-    builder.schema_agreement_interval(Duration::from_millis(25)).build().await.expect("connects")
-}
-
-async fn sweep(nodes: &[String]) {
-    let session = session(nodes).await;
-    let now = Ambient::system().now().as_millisecond();
-    let rows = session.query_unpaged("SELECT keyspace_name FROM system_schema.keyspaces", ()).await;
-    let rows = rows.expect("reads").into_rows_result().expect("rows");
-    for row in rows.rows::<(String,)>().expect("names") {
-        let (name,) = row.expect("a name");
-        let made = name.strip_prefix(PREFIX).and_then(|rest| rest.split('_').next()?.parse::<i64>().ok());
-        if made.is_some_and(|made| made < now - LEFTOVER_AFTER_MS) {
-            drop_keyspace(&session, &name).await;
-        }
-    }
-}
-
-async fn drop_keyspace(session: &Session, name: &str) {
-    let mut statement = Statement::new(format!("DROP KEYSPACE IF EXISTS {name}"));
-    statement.set_request_timeout(Some(Duration::from_secs(30)));
-    session.query_unpaged(statement, ()).await.expect("drops");
 }

@@ -16,9 +16,11 @@ use base::{
         scratch::{self, Scratch},
     },
 };
+use secrecy::ExposeSecret;
 use sqlx::{Executor, PgPool};
 use store::{OrderStore, conformance::skip, postgres::PostgresOrders};
 
+const POOLER: &str = "ORDERWORKS_TEST_PGBOUNCER_URL";
 const EMPTY: &str = "
     DELETE FROM webhook_attempts; DELETE FROM webhook_endpoints; DELETE FROM outbox_unsent; DELETE FROM outbox;
     DELETE FROM idempotency_keys; DELETE FROM mails; DELETE FROM refunds; DELETE FROM orders; DELETE FROM products;
@@ -97,9 +99,18 @@ pub(crate) async fn orders() -> Option<(Arc<dyn OrderStore>, Lent)> {
     opened(|config| config).await
 }
 
-/// The same, in the way that is safe behind a pooler in transaction mode.
-pub(crate) async fn orders_unnamed() -> Option<(Arc<dyn OrderStore>, Lent)> {
-    opened(|config| PostgresConfig { direct_url: Some(config.url.clone()), pgbouncer: true, ..config }).await
+/// The same behind a pooler in transaction mode, where one runs; else straight to the server, but in the way that is
+/// safe behind one.
+pub(crate) async fn orders_pooled() -> Option<(Arc<dyn OrderStore>, Lent)> {
+    opened(|config| {
+        let direct = config.url.expose_secret().to_owned();
+        let (_, name) = direct.rsplit_once('/').expect("an address with a database");
+        let pooled =
+            std::env::var(POOLER).ok().and_then(|url| Some(format!("{}/{name}", url.rsplit_once('/')?.0)));
+        let url = pooled.unwrap_or_else(|| direct.clone()).into();
+        PostgresConfig { url, direct_url: Some(direct.clone().into()), pgbouncer: true, ..config }
+    })
+    .await
 }
 
 async fn opened(

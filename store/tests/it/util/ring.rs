@@ -31,9 +31,11 @@ impl Ring {
         let alone = ALONE.lock().await;
         let ports = std::fs::read_to_string(folder.join("ports")).expect("the ports of the ring");
         let port = ports.lines().find_map(|line| line.strip_prefix("cassandra=")).expect("a port");
-        let nodes = (1..=3).map(|node| format!("127.0.0.{node}:{port}")).collect();
+        let nodes: Vec<String> = (1..=3).map(|node| format!("127.0.0.{node}:{port}")).collect();
         let ring = Self { folder, nodes, _alone: alone };
         ring.up().await;
+        // All of them: nobody else uses it, and a test that killed nodes is in no state to clean up after itself.
+        cassandra::sweep(&ring.nodes, 0).await;
         Some(ring)
     }
 

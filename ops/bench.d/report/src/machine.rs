@@ -4,15 +4,17 @@ use std::{fmt, fs, process::Command};
 
 use serde::Serialize;
 
+/// Processor, cores and memory.
 #[derive(Debug, Serialize)]
-pub(super) struct Machine {
+pub struct Machine {
     processor: String,
     cores: usize,
     memory_mib: u64,
 }
 
 impl Machine {
-    pub(super) fn read() -> Self {
+    /// Asks the kernel; what it does not tell is `unknown` or zero.
+    pub fn read() -> Self {
         let processor =
             field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown processor".to_owned());
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -27,17 +29,17 @@ impl fmt::Display for Machine {
 }
 
 /// Resident memory of a process.
-pub(super) fn resident_kib(pid: u32) -> u64 {
+pub fn resident_kib(pid: u32) -> u64 {
     kib(&format!("/proc/{pid}/status"), "VmRSS")
 }
 
 /// Highest resident memory of a process so far.
-pub(super) fn peak_kib(pid: u32) -> u64 {
+pub fn peak_kib(pid: u32) -> u64 {
     kib(&format!("/proc/{pid}/status"), "VmHWM")
 }
 
 /// The checked-out revision, if this runs in a checkout.
-pub(super) fn revision() -> String {
+pub fn revision() -> String {
     let answer = Command::new("git").args(["describe", "--always", "--dirty"]).output().ok();
     let text = answer.filter(|a| a.status.success()).and_then(|a| String::from_utf8(a.stdout).ok());
     text.map_or_else(|| "unknown".to_owned(), |text| text.trim().to_owned())

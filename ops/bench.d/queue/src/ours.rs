@@ -1,0 +1,294 @@
+//! Orderworks' engine as the product uses it: [`Producer`] in front; [`Workers`] with registry, recorder, deadlines,
+//! panic guard, spans and log behind.
+
+use std::{
+    io,
+    path::Path,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use base::Ambient;
+use bench_report::{kib_to_mib, peak_kib};
+use clap::ValueEnum;
+use jobs::{
+    Engine, Envelope, Job, JobContext, JobError, Producer, Workers,
+    engine::QueueSpec,
+    envelope::EnqueueOptions,
+    job_store::SqliteJobStore,
+    rabbitmq::{RabbitEngine, RabbitServer},
+    recorder::{Recorder, RecorderConfig},
+    registry::Registry,
+    sqlite::SqliteRecords,
+    worker::prefetch_for,
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::{Layer, filter::LevelFilter, fmt, prelude::*};
+
+use crate::{BODY_BYTES, Figures, raw};
+
+/// Jobs run at a time. The prefetch that follows is the bare client's, see [`raw::PREFETCH`].
+const CONCURRENCY: usize = 512;
+const _: () = assert!(prefetch_for(CONCURRENCY) == raw::PREFETCH as usize);
+/// Jobs per call when a queue is only being filled, and calls under way.
+const FILL_BULK: usize = 500;
+const FILL_CALLERS: usize = 4;
+
+/// The queues, by what they are filled with.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Queue {
+    Noop,
+    Small,
+    Million,
+}
+
+const NAMES: [&str; 3] = ["noop", "small", "million"];
+
+impl Queue {
+    fn name(self) -> &'static str {
+        NAMES[self as usize]
+    }
+
+    /// A worker knows the queues of its job types only.
+    fn registry(self) -> Result<Registry<Progress>, jobs::registry::RegisterError> {
+        match self {
+            Self::Noop => Registry::new().register::<Noop<0>>(),
+            Self::Small => Registry::new().register::<Noop<1>>(),
+            Self::Million => Registry::new().register::<Noop<2>>(),
+        }
+    }
+}
+
+/// Counts itself; waits in the queue of this number.
+#[derive(Serialize, Deserialize)]
+struct Noop<const QUEUE: usize> {
+    /// When it was published, for latencies.
+    at: u64,
+    filler: String,
+}
+
+impl<const QUEUE: usize> Noop<QUEUE> {
+    fn new(at: u64) -> Self {
+        let mut job = Self { at, filler: String::new() };
+        let bytes = serde_json::to_string(&job).map_or(0, |text| text.len());
+        job.filler = "x".repeat(BODY_BYTES.saturating_sub(bytes));
+        job
+    }
+}
+
+#[derive(Clone)]
+struct Progress(Arc<Counting>);
+
+struct Counting {
+    done: AtomicUsize,
+    warm_up: usize,
+    wanted: usize,
+    began: OnceLock<Instant>,
+    ended: OnceLock<Instant>,
+    all: Notify,
+    origin: Instant,
+    /// Only when latencies are wanted.
+    taken: Option<Mutex<Vec<Duration>>>,
+}
+
+impl Progress {
+    fn new(warm_up: usize, wanted: usize, latencies: bool) -> Self {
+        Self(Arc::new(Counting {
+            done: AtomicUsize::new(0),
+            warm_up,
+            wanted,
+            began: OnceLock::new(),
+            ended: OnceLock::new(),
+            all: Notify::new(),
+            origin: Instant::now(),
+            taken: latencies.then(Mutex::default),
+        }))
+    }
+}
+
+impl<const QUEUE: usize> Job for Noop<QUEUE> {
+    type Env = Progress;
+    const KIND: &'static str = "bench_noop";
+    const QUEUE: &'static str = NAMES[QUEUE];
+
+    async fn run(&self, ctx: &JobContext<Progress>) -> Result<(), JobError> {
+        let counting = &*ctx.env.0;
+        if let Some(taken) = &counting.taken {
+            let since = counting.origin.elapsed().saturating_sub(Duration::from_nanos(self.at));
+            taken.lock().unwrap_or_else(PoisonError::into_inner).push(since);
+        }
+        let done = counting.done.fetch_add(1, Ordering::Relaxed) + 1;
+        if done == counting.warm_up {
+            counting.began.get_or_init(Instant::now);
+        }
+        if done == counting.wanted {
+            counting.ended.get_or_init(Instant::now);
+            counting.all.notify_one();
+        }
+        Ok(())
+    }
+}
+
+async fn open(url: &str, folder: &Path, queue: &str) -> anyhow::Result<Arc<dyn Engine>> {
+    let ambient = Ambient::system();
+    let store = Arc::new(SqliteJobStore::open(&folder.join("jobs.db"), ambient.clone()).await?);
+    let engine = RabbitEngine::new(RabbitServer::at(url), "bench", store, ambient)?;
+    engine.declare(&[QueueSpec::new(queue)]).await?;
+    Ok(Arc::new(engine))
+}
+
+/// Deletes the queue that messages wait in; the others of the job queue are empty.
+async fn clear(url: &str, queue: &str) -> anyhow::Result<()> {
+    let connection = raw::connect(url).await?;
+    raw::delete(&connection.create_channel().await?, &format!("ow.{queue}.default")).await
+}
+
+/// Publishes so many jobs from callers that each wait for their confirm before the next call.
+async fn send(
+    engine: &Arc<dyn Engine>,
+    queue: &str,
+    callers: usize,
+    bulk: usize,
+    count: usize,
+) -> anyhow::Result<()> {
+    let ambient = Ambient::system();
+    let left = Arc::new(AtomicUsize::new(count));
+    let mut running = tokio::task::JoinSet::new();
+    for _ in 0..callers {
+        let (engine, ambient, left, queue) =
+            (engine.clone(), ambient.clone(), left.clone(), queue.to_owned());
+        running.spawn(async move {
+            let producer = Producer::new(engine, ambient.clone());
+            let job = Noop::<0>::new(0);
+            let options = EnqueueOptions::default;
+            let take = |left| Some(usize::saturating_sub(left, bulk));
+            while let Ok(before) = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
+                if before == 0 {
+                    break;
+                }
+                let envelopes = (0..before.min(bulk)).map(|_| {
+                    let envelope = Envelope::new(&job, options(), &ambient)?;
+                    Ok(Envelope { queue: queue.clone(), ..envelope })
+                });
+                producer.publish(envelopes.collect::<Result<_, jobs::engine::EngineError>>()?).await?;
+            }
+            anyhow::Ok(())
+        });
+    }
+    while let Some(ended) = running.join_next().await {
+        ended??;
+    }
+    Ok(())
+}
+
+pub(crate) async fn publish(url: &str, callers: usize, bulk: usize, count: usize) -> anyhow::Result<Figures> {
+    let folder = tempfile::tempdir()?;
+    let engine = open(url, folder.path(), Queue::Noop.name()).await?;
+    send(&engine, Queue::Noop.name(), callers, bulk, count / 10).await?;
+    let began = Instant::now();
+    send(&engine, Queue::Noop.name(), callers, bulk, count).await?;
+    let taken = began.elapsed();
+    clear(url, Queue::Noop.name()).await?;
+    Ok(Figures::from([("per_second".to_owned(), count as f64 / taken.as_secs_f64())]))
+}
+
+/// Fills a queue with what [`process`] asks of it: the jobs to count, the warm-up, and some that stay, so that it
+/// does not run dry.
+pub(crate) async fn fill(url: &str, queue: Queue, count: usize) -> anyhow::Result<Figures> {
+    let folder = tempfile::tempdir()?;
+    let engine = open(url, folder.path(), queue.name()).await?;
+    send(&engine, queue.name(), FILL_CALLERS, FILL_BULK, count).await?;
+    Ok(Figures::from([("stored".to_owned(), count as f64)]))
+}
+
+/// Jobs that a queue must hold for so many to be counted.
+pub(crate) fn needed(count: usize) -> usize {
+    count + count / 10 + 2 * usize::from(raw::PREFETCH)
+}
+
+/// A worker process: no publisher beside the one that outcomes need.
+pub(crate) async fn process(url: &str, queue: Queue, count: usize, keep: bool) -> anyhow::Result<Figures> {
+    log();
+    let folder = tempfile::tempdir()?;
+    let engine = open(url, folder.path(), queue.name()).await?;
+    let progress = Progress::new(count / 10, count + count / 10, false);
+    let worker = Worker::start(engine, folder.path(), queue, &progress).await?;
+    progress.0.all.notified().await;
+    let dropped = worker.stop().await?;
+    if !keep {
+        clear(url, queue.name()).await?;
+    }
+    let (began, ended) = progress.0.began.get().zip(progress.0.ended.get()).context("nothing was run")?;
+    Ok(Figures::from([
+        ("per_second".to_owned(), count as f64 / ended.duration_since(*began).as_secs_f64()),
+        ("peak_mib".to_owned(), kib_to_mib(peak_kib(std::process::id()))),
+        ("records_dropped".to_owned(), dropped as f64),
+    ]))
+}
+
+pub(crate) async fn latency(url: &str, rate: u32, count: usize) -> anyhow::Result<Figures> {
+    log();
+    let folder = tempfile::tempdir()?;
+    let engine = open(url, folder.path(), Queue::Noop.name()).await?;
+    let progress = Progress::new(count, count, true);
+    let worker = Worker::start(engine.clone(), folder.path(), Queue::Noop, &progress).await?;
+    let producer = Producer::new(engine, Ambient::system());
+    let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate);
+    let mut callers = tokio::task::JoinSet::new();
+    for _ in 0..count {
+        ticks.tick().await;
+        let (producer, origin) = (producer.clone(), progress.0.origin);
+        callers.spawn(async move { producer.enqueue(&Noop::<0>::new(raw::nanos(origin))).await });
+    }
+    while let Some(ended) = callers.join_next().await {
+        ended??;
+    }
+    progress.0.all.notified().await;
+    worker.stop().await?;
+    clear(url, Queue::Noop.name()).await?;
+    let taken = progress.0.taken.as_ref().context("latencies were asked for")?;
+    raw::percentiles(std::mem::take(&mut *taken.lock().unwrap_or_else(PoisonError::into_inner)))
+}
+
+/// The log as the product writes it, at its usual level, into nothing.
+fn log() {
+    let lines = fmt::layer().with_writer(io::sink).with_ansi(false).with_filter(LevelFilter::INFO);
+    tracing_subscriber::registry().with(lines).init();
+}
+
+struct Worker {
+    running: tokio::task::JoinHandle<Result<(), jobs::worker::WorkerError>>,
+    recorder: Recorder,
+    stop: CancellationToken,
+}
+
+impl Worker {
+    async fn start(
+        engine: Arc<dyn Engine>,
+        folder: &Path,
+        queue: Queue,
+        progress: &Progress,
+    ) -> anyhow::Result<Self> {
+        let records = SqliteRecords::open(&folder.join("records.db")).await?;
+        let recorder = Recorder::spawn(Arc::new(records), RecorderConfig::default());
+        let stop = CancellationToken::new();
+        let workers = Workers::new(engine, Arc::new(queue.registry()?), progress.clone(), Ambient::system())
+            .queue(queue.name(), CONCURRENCY)
+            .recorder(recorder.clone());
+        Ok(Self { running: tokio::spawn(workers.run(stop.clone())), recorder, stop })
+    }
+
+    /// Answers how many records were dropped.
+    async fn stop(self) -> anyhow::Result<u64> {
+        self.stop.cancel();
+        self.running.await??;
+        self.recorder.close().await;
+        Ok(self.recorder.dropped())
+    }
+}

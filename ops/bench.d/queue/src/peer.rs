@@ -1,0 +1,97 @@
+//! apalis-amqp, as its documentation shows it; the message made persistent and the queue a quorum queue, as for all.
+//!
+//! It publishes without confirms, so its figure promises less than the others'.
+
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use anyhow::{Context, anyhow};
+use apalis::prelude::*;
+use apalis_amqp::{AmqpBackend, Config};
+use apalis_core::task::metadata::MetadataStore;
+use lapin::options::ConfirmSelectOptions;
+use tokio::sync::Notify;
+
+use crate::{BODY_BYTES, Figures, raw};
+
+const QUEUE: &str = "apalis";
+/// Tasks run at a time, as many as ours.
+const CONCURRENCY: usize = 512;
+
+fn backend(url: &str) -> anyhow::Result<AmqpBackend<String>> {
+    let config = Config::default().queue(QUEUE).prefetch_count(raw::PREFETCH).quorum(true);
+    Ok(AmqpBackend::new_from_addr(url)?.with_config(config))
+}
+
+/// As JSON it has two quotes more.
+fn payload() -> String {
+    "x".repeat(BODY_BYTES - 2)
+}
+
+pub(crate) async fn push(url: &str, count: usize) -> anyhow::Result<Figures> {
+    let mut backend = backend(url)?;
+    let persistent = MetadataStore::from_map([("delivery_mode".to_owned(), "2".to_owned())].into());
+    let mut began = Instant::now();
+    for number in 0..count + count / 10 {
+        if number == count / 10 {
+            began = Instant::now();
+        }
+        let task = TaskBuilder::new(payload()).with_metadata(persistent.clone()).build();
+        backend.push_task(task).await.map_err(|error| anyhow!("{error}"))?;
+    }
+    let taken = began.elapsed();
+    clear(url).await?;
+    Ok(Figures::from([("per_second".to_owned(), count as f64 / taken.as_secs_f64())]))
+}
+
+pub(crate) async fn process(url: &str, count: usize) -> anyhow::Result<Figures> {
+    let warm_up = count / 10;
+    fill(url, warm_up + count + 2 * usize::from(raw::PREFETCH)).await?;
+    let counting = Arc::new((AtomicUsize::new(0), OnceLock::new(), OnceLock::new(), Notify::new()));
+    let counted = counting.clone();
+    let task = move |_: String| {
+        let counting = counted.clone();
+        async move {
+            let done = counting.0.fetch_add(1, Ordering::Relaxed) + 1;
+            if done == warm_up {
+                counting.1.get_or_init(Instant::now);
+            }
+            if done == warm_up + count {
+                counting.2.get_or_init(Instant::now);
+                counting.3.notify_one();
+            }
+            Ok::<(), BoxDynError>(())
+        }
+    };
+    let mut backend = backend(url)?;
+    // As its documentation does. Without it 1.0.0 panics: it takes the queue's declaration for the subscription.
+    backend.push(payload()).await.map_err(|error| anyhow!("{error}"))?;
+    let worker = WorkerBuilder::new("bench").backend(backend).concurrency(CONCURRENCY).build(task);
+    tokio::select! {
+        ended = worker.run() => return Err(anyhow!("the worker ended: {ended:?}")),
+        () = counting.3.notified() => {}
+    }
+    clear(url).await?;
+    let (began, ended) = counting.1.get().zip(counting.2.get()).context("nothing was run")?;
+    let taken = ended.duration_since(*began);
+    Ok(Figures::from([("per_second".to_owned(), count as f64 / taken.as_secs_f64())]))
+}
+
+/// By the bare client, since pushing takes long.
+async fn fill(url: &str, count: usize) -> anyhow::Result<()> {
+    let connection = raw::connect(url).await?;
+    let channel = connection.create_channel().await?;
+    raw::declare(&channel, QUEUE).await?;
+    channel.confirm_select(ConfirmSelectOptions::default()).await?;
+    raw::send(&channel, QUEUE, 256, count, serde_json::to_string(&payload())?.as_bytes()).await
+}
+
+async fn clear(url: &str) -> anyhow::Result<()> {
+    let connection = raw::connect(url).await?;
+    raw::delete(&connection.create_channel().await?, QUEUE).await
+}

@@ -1,0 +1,256 @@
+//! Which pieces run in which order, and what their figures are held against.
+//!
+//! A round measures every figure right beside its limit; the table shows the medians of all rounds. So a machine that
+//! slows down for a while slows both.
+
+use std::{collections::BTreeMap, process::Stdio, time::Duration};
+
+use anyhow::{Context, bail, ensure};
+use bench_report::Report;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Command,
+};
+
+use crate::{Figures, RunArgs, celery, docs, ours};
+
+/// Longest run of one piece. Storing a million jobs is the longest.
+const PIECE_MAX: Duration = Duration::from_mins(10);
+
+/// How much to measure.
+struct Size {
+    rounds: usize,
+    /// Messages of the fast pieces, of those that wait for each confirm, and of Celery's.
+    fast: usize,
+    slow: usize,
+    celery: usize,
+    /// Samples of a latency, at [`Size::rate`] a second.
+    samples: usize,
+    rate: u32,
+    /// Jobs counted of each backlog, and its sizes.
+    counted: usize,
+    small: usize,
+    million: usize,
+    backlog_rounds: usize,
+    /// Jobs run for the memory figure.
+    memory: usize,
+}
+
+const FULL: Size = Size {
+    rounds: 3,
+    fast: 40_000,
+    slow: 1_500,
+    celery: 3_000,
+    samples: 2_000,
+    rate: 500,
+    counted: 7_500,
+    small: 10_000,
+    million: 1_000_000,
+    backlog_rounds: 5,
+    memory: 100_000,
+};
+const QUICK: Size = Size {
+    rounds: 1,
+    fast: 3_000,
+    slow: 200,
+    celery: 300,
+    samples: 500,
+    rate: 500,
+    counted: 3_000,
+    small: 5_000,
+    million: 20_000,
+    backlog_rounds: 1,
+    memory: 5_000,
+};
+
+/// Medians are taken of these, by figure.
+type Samples = BTreeMap<&'static str, Vec<f64>>;
+
+struct Plan<'a> {
+    url: &'a str,
+    args: &'a RunArgs,
+    samples: Samples,
+}
+
+pub(crate) async fn run(url: &str, args: RunArgs) -> anyhow::Result<()> {
+    let size = if args.quick { QUICK } else { FULL };
+    let mut plan = Plan { url, args: &args, samples: Samples::new() };
+    for round in 1..=size.rounds {
+        eprintln!("round {round} of {}", size.rounds);
+        plan.round(&size).await?;
+    }
+    plan.backlogs(&size).await?;
+    let mut report = plan.report();
+    report.add_version("RabbitMQ", args.broker_version.clone());
+    for (name, version) in celery::versions(&args.python).await? {
+        report.add_version(name, version);
+    }
+    if let Some(path) = &args.write_docs {
+        docs::write(path, &report.markdown())?;
+    }
+    if args.json {
+        println!("{}", report.json())
+    } else {
+        print!("{}", report.markdown())
+    }
+    Ok(())
+}
+
+impl Plan<'_> {
+    async fn round(&mut self, size: &Size) -> anyhow::Result<()> {
+        let (fast, slow, tasks) = (size.fast.to_string(), size.slow.to_string(), size.celery.to_string());
+        let needed = ours::needed(size.fast).to_string();
+        let (samples, rate) = (size.samples.to_string(), size.rate.to_string());
+        self.rate("raw_publish_1", &["raw-publish", "1", &slow]).await?;
+        self.rate("publish_one", &["ours-publish", "1", "1", &slow]).await?;
+        self.rate("apalis_amqp_push", &["apalis-push", &slow]).await?;
+        self.celery("celery_publish_one", &["publish", "1", &slow]).await?;
+        self.celery("celery_publish_many", &["publish", "16", &tasks]).await?;
+        self.rate("raw_publish_256", &["raw-publish", "256", &fast]).await?;
+        self.rate("publish_many", &["ours-publish", "256", "1", &fast]).await?;
+        self.rate("publish_bulk", &["ours-publish", "1", "1000", &fast]).await?;
+        self.rate("raw_consume_ack_64", &["raw-consume", "64", &fast]).await?;
+        if self.wanted("process_noop") {
+            self.piece(&["ours-fill", "noop", &needed]).await?;
+        }
+        self.rate("process_noop", &["ours-process", "noop", &fast]).await?;
+        self.rate("raw_consume_ack_1", &["raw-consume", "1", &fast]).await?;
+        self.rate("apalis_amqp_process", &["apalis-process", &fast]).await?;
+        self.celery("celery_process", &["process", &tasks]).await?;
+        for (names, piece) in [
+            (["raw_latency_p50", "raw_latency_p99"], "raw-latency"),
+            (["latency_p50", "latency_p99"], "ours-latency"),
+        ] {
+            if self.wanted(names[0]) {
+                let figures = self.piece(&[piece, &rate, &samples]).await?;
+                self.keep(names[0], &figures, "p50_ms")?;
+                self.keep(names[1], &figures, "p99_ms")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The first jobs of a short and of a long queue, in turns; then the memory of a worker on the long one.
+    async fn backlogs(&mut self, size: &Size) -> anyhow::Result<()> {
+        const SMALL: &str = "process_noop_backlog_10k";
+        const MILLION: &str = "process_noop_backlog_1m";
+        if !self.wanted(MILLION) {
+            return Ok(());
+        }
+        eprintln!("storing {} jobs", size.million);
+        self.piece(&["ours-fill", "million", &size.million.to_string()]).await?;
+        let (counted, small) = (size.counted.to_string(), size.small.to_string());
+        for round in 1..=size.backlog_rounds {
+            eprintln!("backlog round {round} of {}", size.backlog_rounds);
+            self.piece(&["ours-fill", "small", &small]).await?;
+            self.rate(SMALL, &["ours-process", "small", &counted]).await?;
+            self.rate(MILLION, &["ours-process", "million", &counted, "--keep"]).await?;
+        }
+        let figures = self.piece(&["ours-process", "million", &size.memory.to_string()]).await?;
+        self.keep("worker_memory_backlog_1m", &figures, "peak_mib")
+    }
+
+    fn wanted(&self, name: &str) -> bool {
+        self.args.only.as_ref().is_none_or(|only| only.split(',').any(|only| name.contains(only)))
+    }
+
+    async fn rate(&mut self, name: &'static str, words: &[&str]) -> anyhow::Result<()> {
+        if self.wanted(name) {
+            let figures = self.piece(words).await?;
+            self.keep(name, &figures, "per_second")?;
+            if let Some(dropped) = figures.get("records_dropped").filter(|dropped| **dropped > 0.0) {
+                eprintln!("{name}: {dropped} attempt records were dropped");
+            }
+        }
+        Ok(())
+    }
+
+    async fn celery(&mut self, name: &'static str, words: &[&str]) -> anyhow::Result<()> {
+        if self.wanted(name) {
+            let figures = start(celery::command(&self.args.python, words), self.url, name).await?;
+            self.keep(name, &figures, "per_second")?;
+        }
+        Ok(())
+    }
+
+    async fn piece(&self, words: &[&str]) -> anyhow::Result<Figures> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("piece").args(words);
+        start(command, self.url, words[0]).await
+    }
+
+    fn keep(&mut self, name: &'static str, figures: &Figures, part: &str) -> anyhow::Result<()> {
+        let value = *figures.get(part).with_context(|| format!("{name}: no {part}"))?;
+        eprintln!("  {name:<28}{value:.2}");
+        self.samples.entry(name).or_default().push(value);
+        Ok(())
+    }
+
+    fn report(&self) -> Report {
+        let mut report = Report::default();
+        let median = |name: &str| self.samples.get(name).and_then(|samples| median(samples));
+        let mut add = |name, unit, value: Option<f64>, limit: Option<f64>| {
+            if let Some(value) = value {
+                report.add(name, value, unit, limit);
+            }
+        };
+        for (name, unit, limit) in FIGURES {
+            add(name, unit, median(name), limit.and_then(median));
+        }
+        add("worker_memory_backlog_1m", "MiB", median("worker_memory_backlog_1m"), Some(64.0));
+        add("vs_celery_publish", "jobs/s", median("publish_many"), median("celery_publish_many"));
+        add("vs_celery_process", "jobs/s", median("process_noop"), median("celery_process"));
+        report
+    }
+}
+
+/// Name, unit, and the figure it is held against.
+const FIGURES: [(&str, &str, Option<&str>); 19] = [
+    ("raw_publish_1", "messages/s", None),
+    ("raw_publish_256", "messages/s", None),
+    ("raw_consume_ack_1", "messages/s", None),
+    ("raw_consume_ack_64", "messages/s", None),
+    ("raw_latency_p50", "ms", None),
+    ("raw_latency_p99", "ms", None),
+    ("publish_one", "jobs/s", Some("raw_publish_1")),
+    ("publish_many", "jobs/s", Some("raw_publish_256")),
+    ("publish_bulk", "jobs/s", Some("raw_publish_256")),
+    ("process_noop", "jobs/s", Some("raw_consume_ack_64")),
+    ("latency_p50", "ms", Some("raw_latency_p50")),
+    ("latency_p99", "ms", Some("raw_latency_p99")),
+    ("process_noop_backlog_10k", "jobs/s", None),
+    ("process_noop_backlog_1m", "jobs/s", Some("process_noop_backlog_10k")),
+    ("apalis_amqp_push", "tasks/s", None),
+    ("apalis_amqp_process", "tasks/s", None),
+    ("celery_publish_one", "tasks/s", None),
+    ("celery_publish_many", "tasks/s", None),
+    ("celery_process", "tasks/s", None),
+];
+
+fn median(samples: &[f64]) -> Option<f64> {
+    let mut sorted = samples.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied()
+}
+
+/// Runs a piece and reads the figures it prints.
+async fn start(mut command: Command, url: &str, name: &str) -> anyhow::Result<Figures> {
+    command.env("BENCH_AMQP_URL", url).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().with_context(|| format!("cannot start {name}"))?;
+    let output = child.stdout.take().context("the piece has no output")?;
+    let mut lines = BufReader::new(output).lines();
+    let figures = async {
+        while let Some(line) = lines.next_line().await? {
+            // Celery prints a banner first.
+            if let Ok(figures) = serde_json::from_str(&line) {
+                return anyhow::Ok(figures);
+            }
+        }
+        bail!("{name} printed no figures");
+    };
+    let figures: Figures =
+        tokio::time::timeout(PIECE_MAX, figures).await.with_context(|| format!("{name} took too long"))??;
+    let ended = tokio::time::timeout(Duration::from_secs(30), child.wait()).await;
+    ensure!(ended.is_ok(), "{name} did not end");
+    Ok(figures)
+}

@@ -1,0 +1,175 @@
+//! The bare client: the limit that everything else is held against.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use futures::{StreamExt, stream::FuturesUnordered};
+use lapin::{
+    BasicProperties, Channel, Confirmation, Connection, ConnectionProperties,
+    options::{
+        BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
+        QueueDeclareOptions, QueueDeleteOptions,
+    },
+    types::{AMQPValue, FieldTable},
+};
+
+use crate::{BODY_BYTES, Figures};
+
+const QUEUE: &str = "raw";
+/// Confirms in flight where it is not the matter of measurement.
+const WINDOW: usize = 256;
+/// Unacknowledged messages of a consumer: what Orderworks' worker asks for at its concurrency here.
+pub(crate) const PREFETCH: u16 = 640;
+
+pub(crate) async fn connect(url: &str) -> anyhow::Result<Connection> {
+    Ok(Connection::connect(url, ConnectionProperties::default()).await?)
+}
+
+/// A channel in confirm mode, and a durable quorum queue without messages.
+async fn fresh(connection: &Connection, queue: &str) -> anyhow::Result<Channel> {
+    let channel = connection.create_channel().await?;
+    delete(&channel, queue).await?;
+    declare(&channel, queue).await?;
+    channel.confirm_select(ConfirmSelectOptions::default()).await?;
+    Ok(channel)
+}
+
+pub(crate) async fn declare(channel: &Channel, queue: &str) -> anyhow::Result<()> {
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(queue.into(), options, arguments).await?;
+    Ok(())
+}
+
+/// Deletes a queue with its messages; one that does not exist counts as deleted.
+pub(crate) async fn delete(channel: &Channel, queue: &str) -> anyhow::Result<()> {
+    channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await?;
+    Ok(())
+}
+
+/// Publishes so many persistent messages with so many unconfirmed at a time; returns when all are confirmed.
+pub(crate) async fn send(
+    channel: &Channel,
+    queue: &str,
+    window: usize,
+    count: usize,
+    body: &[u8],
+) -> anyhow::Result<()> {
+    let properties = BasicProperties::default().with_delivery_mode(2);
+    let mut unconfirmed = FuturesUnordered::new();
+    let acked = |confirm: lapin::Result<Confirmation>| {
+        anyhow::Ok(ensure!(matches!(confirm?, Confirmation::Ack(None)), "a message was refused"))
+    };
+    for _ in 0..count {
+        if unconfirmed.len() >= window {
+            acked(unconfirmed.next().await.context("a window holds something")?)?;
+        }
+        let sent = channel.basic_publish(
+            "".into(),
+            queue.into(),
+            BasicPublishOptions::default(),
+            body,
+            properties.clone(),
+        );
+        unconfirmed.push(sent.await?);
+    }
+    while let Some(confirm) = unconfirmed.next().await {
+        acked(confirm)?;
+    }
+    Ok(())
+}
+
+pub(crate) async fn publish(url: &str, window: usize, count: usize) -> anyhow::Result<Figures> {
+    let connection = connect(url).await?;
+    let channel = fresh(&connection, QUEUE).await?;
+    let body = [b'x'; BODY_BYTES];
+    send(&channel, QUEUE, window, count / 10, &body).await?;
+    let began = Instant::now();
+    send(&channel, QUEUE, window, count, &body).await?;
+    let taken = began.elapsed();
+    delete(&channel, QUEUE).await?;
+    Ok(Figures::from([("per_second".to_owned(), count as f64 / taken.as_secs_f64())]))
+}
+
+pub(crate) async fn consume(url: &str, ack_every: usize, count: usize) -> anyhow::Result<Figures> {
+    let connection = connect(url).await?;
+    let channel = fresh(&connection, QUEUE).await?;
+    let warm_up = count / 10;
+    // More than are counted, so that the queue does not run dry towards the end.
+    let stored = warm_up + count + 2 * usize::from(PREFETCH);
+    send(&channel, QUEUE, WINDOW, stored, &[b'x'; BODY_BYTES]).await?;
+    channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
+    let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
+    let mut deliveries = channel.basic_consume(QUEUE.into(), "raw".into(), options, none).await?;
+    let multiple = BasicAckOptions { multiple: ack_every > 1 };
+    let mut began = Instant::now();
+    for number in 1..=warm_up + count {
+        let delivery = deliveries.next().await.context("the subscription ended")??;
+        if number % ack_every == 0 {
+            channel.basic_ack(delivery.delivery_tag, multiple).await?;
+        }
+        if number == warm_up {
+            began = Instant::now();
+        }
+    }
+    let taken = began.elapsed();
+    delete(&channel, QUEUE).await?;
+    Ok(Figures::from([("per_second".to_owned(), count as f64 / taken.as_secs_f64())]))
+}
+
+/// On two connections, as publisher and worker are two in practice.
+pub(crate) async fn latency(url: &str, rate: u32, count: usize) -> anyhow::Result<Figures> {
+    let (publishing, consuming) = (connect(url).await?, connect(url).await?);
+    let sender = fresh(&publishing, QUEUE).await?;
+    let receiver = consuming.create_channel().await?;
+    receiver.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
+    let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
+    let mut deliveries = receiver.basic_consume(QUEUE.into(), "raw".into(), options, none).await?;
+    let origin = Instant::now();
+    let receiving = async {
+        let mut taken = Vec::with_capacity(count);
+        while taken.len() < count {
+            let delivery = deliveries.next().await.context("the subscription ended")??;
+            let sent = delivery.data.first_chunk().context("a message of another kind")?;
+            taken.push(origin.elapsed().saturating_sub(Duration::from_nanos(u64::from_le_bytes(*sent))));
+            receiver.basic_ack(delivery.delivery_tag, BasicAckOptions::default()).await?;
+        }
+        anyhow::Ok(taken)
+    };
+    let sending = async {
+        let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate);
+        let mut unconfirmed = FuturesUnordered::new();
+        for _ in 0..count {
+            ticks.tick().await;
+            let mut body = [b'x'; BODY_BYTES];
+            body[..8].copy_from_slice(&nanos(origin).to_le_bytes());
+            let properties = BasicProperties::default().with_delivery_mode(2);
+            let options = BasicPublishOptions::default();
+            unconfirmed
+                .push(sender.basic_publish("".into(), QUEUE.into(), options, &body, properties).await?);
+        }
+        while let Some(confirm) = unconfirmed.next().await {
+            confirm?;
+        }
+        anyhow::Ok(())
+    };
+    let (taken, ()) = tokio::try_join!(receiving, sending)?;
+    delete(&sender, QUEUE).await?;
+    percentiles(taken)
+}
+
+pub(crate) fn nanos(origin: Instant) -> u64 {
+    u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Median and 99th percentile, the first tenth left out as warm-up.
+pub(crate) fn percentiles(mut taken: Vec<Duration>) -> anyhow::Result<Figures> {
+    taken.drain(..taken.len() / 10);
+    taken.sort_unstable();
+    let at = |percent| {
+        let taken = bench_report::percentile(&taken, percent).context("nothing was measured")?;
+        anyhow::Ok(taken.as_secs_f64() * 1e3)
+    };
+    Ok(Figures::from([("p50_ms".to_owned(), at(50)?), ("p99_ms".to_owned(), at(99)?)]))
+}

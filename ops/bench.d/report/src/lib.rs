@@ -1,0 +1,12 @@
+//! What was measured, on what, as a Markdown table or as JSON: shared by `orderworks bench` and `ops/bench`.
+//!
+//! Guarantees: every bench writes `{"machine", "revision", "versions", "results": [{"name", "value", "unit", "limit",
+//! "ratio"}]}`. Measures nothing itself and judges nothing: a figure never passes or fails.
+
+mod machine;
+mod report;
+
+pub use self::{
+    machine::{Machine, peak_kib, resident_kib, revision},
+    report::{Report, kib_to_mib, percentile},
+};

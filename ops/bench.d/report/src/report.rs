@@ -1,0 +1,119 @@
+//! The figures of one run.
+
+use std::{fmt::Write, time::Duration};
+
+use serde::Serialize;
+
+use crate::machine::{Machine, revision};
+
+/// One figure.
+#[derive(Debug, Serialize)]
+struct Figure {
+    name: &'static str,
+    value: f64,
+    unit: &'static str,
+    /// What it is held against, if there is such a figure in the same run or in the design.
+    limit: Option<f64>,
+    /// Value by limit.
+    ratio: Option<f64>,
+}
+
+/// Figures in the order of their measuring, and the versions of what was measured.
+#[derive(Debug, Default)]
+pub struct Report {
+    figures: Vec<Figure>,
+    versions: Vec<(&'static str, String)>,
+}
+
+impl Report {
+    /// Adds a figure; the ratio is value by limit.
+    pub fn add(&mut self, name: &'static str, value: f64, unit: &'static str, limit: Option<f64>) {
+        let ratio = limit.map(|limit| value / limit);
+        self.figures.push(Figure { name, value, unit, limit, ratio });
+    }
+
+    /// Adds median and 99th percentile in milliseconds.
+    pub fn add_latencies(&mut self, names: [&'static str; 2], mut taken: Vec<Duration>) {
+        taken.sort_unstable();
+        for (name, percent) in names.into_iter().zip([50, 99]) {
+            if let Some(taken) = percentile(&taken, percent) {
+                self.add(name, taken.as_secs_f64() * 1e3, "ms", None);
+            }
+        }
+    }
+
+    /// Adds the version of something that took part.
+    pub fn add_version(&mut self, name: &'static str, version: String) {
+        self.versions.push((name, version));
+    }
+
+    /// Everything as one JSON value.
+    pub fn json(&self) -> serde_json::Value {
+        let versions: serde_json::Map<_, _> = self
+            .versions
+            .iter()
+            .map(|(name, version)| ((*name).to_owned(), version.as_str().into()))
+            .collect();
+        serde_json::json!({
+            "machine": Machine::read(), "revision": revision(), "versions": versions, "results": self.figures,
+        })
+    }
+
+    /// Everything as Markdown: a line on machine and versions, and a table.
+    pub fn markdown(&self) -> String {
+        let mut text = format!("{}, revision {}", Machine::read(), revision());
+        for (name, version) in &self.versions {
+            let _ = write!(text, ", {name} {version}");
+        }
+        text.push_str("\n\n");
+        let rows: Vec<[String; 5]> = self.figures.iter().map(Figure::cells).collect();
+        table(&mut text, ["figure", "value", "unit", "limit", "ratio"].map(str::to_owned), &rows);
+        text
+    }
+}
+
+impl Figure {
+    fn cells(&self) -> [String; 5] {
+        let shown = |value: Option<f64>, digits: usize| {
+            value.map_or_else(String::new, |value| format!("{value:.digits$}"))
+        };
+        // A rate needs no decimals, a latency does.
+        let digits = if self.value < 100.0 { 2 } else { 0 };
+        [
+            self.name.to_owned(),
+            shown(Some(self.value), digits),
+            self.unit.to_owned(),
+            shown(self.limit, digits),
+            shown(self.ratio, 2),
+        ]
+    }
+}
+
+/// Columns aligned, so that the table reads well without a renderer, too.
+fn table<const N: usize>(text: &mut String, headings: [String; N], rows: &[[String; N]]) {
+    let mut widths = headings.each_ref().map(|heading| heading.len().max(3));
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.len());
+        }
+    }
+    let rule = widths.map(|width| "-".repeat(width));
+    for row in [&headings, &rule].into_iter().chain(rows) {
+        text.push('|');
+        for (width, cell) in widths.into_iter().zip(row) {
+            let _ = write!(text, " {cell:<width$} |");
+        }
+        text.push('\n');
+    }
+}
+
+/// The value that so many percent do not exceed; `None` without values, which must be sorted.
+pub fn percentile(sorted: &[Duration], percent: usize) -> Option<Duration> {
+    sorted.get((sorted.len() * percent).div_ceil(100).saturating_sub(1)).copied()
+}
+
+/// For memory sizes, which are far below 2^52 KiB.
+#[expect(clippy::cast_precision_loss, reason = "see above")]
+pub fn kib_to_mib(kib: u64) -> f64 {
+    kib as f64 / 1024.0
+}

@@ -1,0 +1,172 @@
+//! All servers, many processes: the main job at its real size, audited across every store; and servers that are away.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
+
+use reqwest::StatusCode;
+use serde_json::Value;
+use store::{
+    PaymentStore,
+    domain::{OrderId, PaymentId, PaymentState},
+    orders::Mails,
+};
+use tokio::time::Instant;
+
+use crate::util::{Client, Role, Shop, Stage, audit};
+
+const SHOPS: usize = 3;
+const ORDERS: usize = 2_000;
+const SKUS: [&str; 4] = ["CUP", "PEN", "TEE", "RUG"];
+const STOCK: i64 = 100_000;
+/// Requests under way at once.
+const CALLERS: usize = 24;
+/// Longest time from the last order to the end of all.
+const DRAIN_MAX: Duration = Duration::from_mins(3);
+
+/// The order with this number: whose, of what, how paid. One in ten is not plain.
+fn wanted(n: usize, shops: &[Shop]) -> (usize, Value) {
+    let shop = n % shops.len();
+    let method = match n % 50 {
+        7 | 19 => "pm_card_chargeDeclined",
+        11 => "pm_sandbox_flaky",
+        23 => "pm_sandbox_slow",
+        41 if n % 400 == 41 => "pm_sandbox_timeout",
+        _ => "pm_card_visa",
+    };
+    let quantity = u32::try_from(n % 3 + 1).expect("small");
+    (shop, shops[shop].order(SKUS[n % SKUS.len()], quantity, method))
+}
+
+/// Places one order as a storefront would: under the same key at the next server until there is an answer.
+async fn place(n: usize, shops: &[Shop], bases: &[String]) -> (usize, String) {
+    let (shop, body) = wanted(n, shops);
+    for attempt in 0..40 {
+        let client = shops[shop].client.at(&bases[(n + attempt) % bases.len()]);
+        match client.place(&format!("order-{n}"), &body).await {
+            Ok((StatusCode::ACCEPTED, order)) => {
+                return (shop, order["id"].as_str().expect("an id").to_owned());
+            }
+            Ok((StatusCode::SERVICE_UNAVAILABLE | StatusCode::CONFLICT, _)) | Err(_) => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            Ok((status, body)) => panic!("order {n}: {status} {body}"),
+        }
+    }
+    panic!("order {n} is accepted nowhere")
+}
+
+async fn place_all(range: std::ops::Range<usize>, shops: &[Shop], bases: &[String]) -> Vec<(usize, String)> {
+    use futures::StreamExt;
+    let placing = futures::stream::iter(range.map(|n| place(n, shops, bases)));
+    placing.buffer_unordered(CALLERS).collect().await
+}
+
+/// Waits until no order of a shop is open; answers all of them.
+async fn drained(client: &Client) -> Vec<Value> {
+    let deadline = Instant::now() + DRAIN_MAX;
+    for status in ["pending", "paid"] {
+        let open = format!("/v1/orders?limit=1&status={status}");
+        while let Some(order) = client.get_list(&open).await.pop() {
+            assert!(Instant::now() < deadline, "orders stay {status}: {order}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    client.all("/v1/orders").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thousands_of_orders_over_all_servers_while_processes_die_and_are_replaced() {
+    let Some(stage) = Stage::open().await else { return };
+    let (first, first_base) = stage.api(&[]).await;
+    let (second, second_base) = stage.api(&[]).await;
+    let bases = [first_base, second_base];
+    let worker = || stage.role(&["worker", "--queues", "payments=12,fulfilment=6,email=6,webhooks=12"]);
+    let (relay, scheduler) = (stage.role(&["relay"]), stage.role(&["scheduler"]));
+    let mut workers = vec![worker(), worker(), worker()];
+    let mut shops = Vec::new();
+    for _ in 0..SHOPS {
+        shops.push(Shop::open(&stage, &bases[0], &SKUS, STOCK).await);
+    }
+
+    let mut accepted = place_all(0..ORDERS / 4, &shops, &bases).await;
+    // A worker and the relay are killed with their hands full.
+    let (placed, (relay, replacement)) =
+        tokio::join!(place_all(ORDERS / 4..ORDERS / 2, &shops, &bases), async {
+            workers.remove(0).kill().await;
+            relay.kill().await;
+            (stage.role(&["relay"]), worker())
+        });
+    accepted.extend(placed);
+    workers.push(replacement);
+    // A rolling restart: each process is told to stop, and replaced, while orders come in.
+    let (placed, (second, workers)) = tokio::join!(
+        place_all(ORDERS / 2..ORDERS, &shops, &bases),
+        restart(&stage, second, &bases[1], workers)
+    );
+    accepted.extend(placed);
+
+    audit_all(&stage, &shops, &bases[0], &accepted).await;
+    for role in workers.into_iter().chain([relay, scheduler, first, second]) {
+        role.stop().await;
+    }
+    let log = stage.log();
+    assert!(!log.contains(shops[0].key.as_str()), "no key in the log");
+    stage.close().await;
+}
+
+async fn restart(stage: &Stage, api: Role, base: &str, workers: Vec<Role>) -> (Role, Vec<Role>) {
+    api.stop().await;
+    let address = base.trim_start_matches("http://");
+    let api = stage.role(&["api", "--listen", address]);
+    let mut fresh = Vec::new();
+    for worker in workers {
+        worker.stop().await;
+        fresh.push(stage.role(&["worker"]));
+    }
+    (api, fresh)
+}
+
+async fn audit_all(stage: &Stage, shops: &[Shop], base: &str, accepted: &[(usize, String)]) {
+    let known: HashSet<&str> = accepted.iter().map(|(_, id)| id.as_str()).collect();
+    assert_eq!(known.len(), ORDERS, "each key one order");
+    let mut ledger: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for entry in audit::ledger(&stage.ledger_url()).await {
+        ledger.entry(entry["order_id"].as_str().expect("an order").to_owned()).or_default().push(entry);
+    }
+    let (store, payments) = (stage.orders().await, stage.payments().await);
+    for (index, shop) in shops.iter().enumerate() {
+        let client = Client::new(base, &shop.key);
+        // I1, and I6: a merchant sees its own orders, all of them and no other.
+        let orders = drained(&client).await;
+        let mine: HashSet<&str> =
+            accepted.iter().filter(|(of, _)| *of == index).map(|(_, id)| id.as_str()).collect();
+        let ids: HashSet<&str> = orders.iter().map(|order| order["id"].as_str().expect("an id")).collect();
+        assert_eq!(ids, mine);
+        let charges: Vec<Value> = ids.iter().filter_map(|id| ledger.remove(*id)).flatten().collect();
+        audit::money(&orders, &charges);
+        audit::stock(&orders, &client, &SKUS, STOCK).await;
+        audit::webhooks(&orders, &shop.receiver).await;
+        for order in &orders {
+            let id: OrderId = order["id"].as_str().expect("an id").parse().expect("an order id");
+            let payment = payments.payment(PaymentId::of_order(id)).await.expect("reads").expect("a payment");
+            let captured = order["status"] == "fulfilled";
+            let expected = if captured { PaymentState::Captured } else { PaymentState::Declined };
+            assert_eq!(payment.state(), expected, "{order}");
+            assert_eq!(store.mails(id).await.expect("reads").len(), 1, "{order}");
+        }
+        let mails: HashSet<String> = shop.mails().into_iter().collect();
+        assert_eq!(mails.len(), orders.len(), "one mail for each order");
+    }
+    assert!(ledger.is_empty(), "charges without an order: {ledger:?}");
+    let other = shops[1].key.as_str();
+    let (status, _) = Client::new(base, other)
+        .send(
+            reqwest::Method::GET,
+            &format!("/v1/orders/{}", accepted.iter().find(|(of, _)| *of == 0).expect("one").1),
+            None,
+        )
+        .await;
+    assert_eq!(status, StatusCode::NOT_FOUND, "another merchant's order is not there");
+}

@@ -1,0 +1,57 @@
+//! A role of `orderworks` in a process of its own.
+
+use std::{path::Path, process::Stdio, time::Duration};
+
+use serde_json::Value;
+use tokio::process::Child;
+
+use super::{Client, PATIENCE, orderworks};
+
+/// A role of its own process.
+pub(crate) struct Role(Child);
+
+impl Role {
+    /// Starts it; what it says goes into the log of the folder.
+    pub(crate) fn start(data: &Path, settings: &[(&str, &str)], args: &[&str]) -> Self {
+        let log =
+            std::fs::OpenOptions::new().create(true).append(true).open(data.join("log")).expect("a log file");
+        let mut command = orderworks(data);
+        command.args(args).envs(settings.iter().copied());
+        Self(command.stdout(Stdio::null()).stderr(log).kill_on_drop(true).spawn().expect("spawns"))
+    }
+
+    /// `kill -9`, and waits until the process is gone.
+    pub(crate) async fn kill(mut self) {
+        self.0.kill().await.expect("kills");
+    }
+
+    /// TERM, and waits for the orderly end.
+    pub(crate) async fn stop(mut self) {
+        let pid = self.0.id().expect("running").to_string();
+        let kill = tokio::process::Command::new("kill").args(["-TERM", &pid]).status().await;
+        assert!(kill.expect("runs kill").success());
+        let ended =
+            tokio::time::timeout(PATIENCE, self.0.wait()).await.expect("stops in time").expect("waits");
+        assert!(ended.success(), "{ended}");
+    }
+}
+
+/// A port that nobody listens on at this moment.
+pub(crate) fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+    listener.local_addr().expect("an address").port()
+}
+
+/// What `/readyz` answers, once it answers.
+pub(crate) async fn ready(address: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    let client = Client::new(&format!("http://{address}"), "none");
+    let asking = async {
+        loop {
+            if let Some(report) = client.try_get("/readyz").await.filter(|report| wanted(report)) {
+                return report;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asking).await.expect("readiness changes in time")
+}
