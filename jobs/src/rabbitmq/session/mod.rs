@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use futures::FutureExt;
 use lapin::{Connection, message::Delivery as RabbitDelivery};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -156,6 +157,11 @@ impl<'p> Session<'p> {
                 }
                 if let Some(end) = self.take_commands().await? {
                     return Ok(Some(end));
+                }
+                // At full speed both have something every time: one turn for both halves the rest of a turn.
+                if let Some(got) = next_deliveries(&mut self.lanes, &mut self.arrivals).now_or_never() {
+                    got?;
+                    self.take_in()?;
                 }
             }
             got = next_deliveries(&mut self.lanes, &mut self.arrivals) => {
