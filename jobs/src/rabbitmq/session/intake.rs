@@ -26,6 +26,7 @@ impl Session<'_> {
     pub(super) fn take_in(&mut self) -> Result<(), EngineError> {
         let mut arrivals = std::mem::take(&mut self.arrivals);
         let now = Instant::now();
+        self.pace.took(arrivals.len(), now);
         arrivals.drain(..).try_for_each(|(lane, delivery)| self.arrived(lane, delivery, now))?;
         self.arrivals = arrivals;
         Ok(())

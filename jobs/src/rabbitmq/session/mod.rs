@@ -8,6 +8,7 @@
 
 mod intake;
 mod obey;
+mod pace;
 mod settle;
 
 use std::{
@@ -23,7 +24,7 @@ use tokio::{
     time::{Instant, Interval, sleep_until, timeout},
 };
 
-use self::{intake::next_deliveries, settle::Settled};
+use self::{intake::next_deliveries, pace::Pace, settle::Settled};
 use super::{
     Inner,
     consumer::{Command, Shared},
@@ -84,6 +85,7 @@ pub(super) struct Session<'p> {
     look: Interval,
     looks: u32,
     flush_at: Option<Instant>,
+    pace: Pace,
     inbox: Vec<Command>,
     arrivals: Vec<(usize, RabbitDelivery)>,
     noted: Option<(u64, i64)>,
@@ -115,6 +117,7 @@ impl<'p> Session<'p> {
             look: tokio::time::interval(LOOK_EVERY),
             looks: 0,
             flush_at: None,
+            pace: Pace::new(plan.prefetch, Instant::now()),
             inbox: Vec::new(),
             arrivals: Vec::new(),
             noted: None,
@@ -148,7 +151,7 @@ impl<'p> Session<'p> {
         &mut self,
         commands: &mut mpsc::UnboundedReceiver<Command>,
     ) -> Result<Option<End>, EngineError> {
-        let flush_at = self.flush_at;
+        let (flush_at, rests_until) = (self.flush_at, self.pace.rests_until());
         tokio::select! {
             biased;
             count = commands.recv_many(&mut self.inbox, BATCH_MAX) => {
@@ -159,12 +162,15 @@ impl<'p> Session<'p> {
                     return Ok(Some(end));
                 }
                 // At full speed both have something every time: one turn for both halves the rest of a turn.
-                if let Some(got) = next_deliveries(&mut self.lanes, &mut self.arrivals).now_or_never() {
+                if rests_until.is_none()
+                    && let Some(got) = next_deliveries(&mut self.lanes, &mut self.arrivals).now_or_never()
+                {
                     got?;
                     self.take_in()?;
                 }
             }
-            got = next_deliveries(&mut self.lanes, &mut self.arrivals) => {
+            () = sleep_until(rests_until.unwrap_or_else(Instant::now)), if rests_until.is_some() => self.pace.rested(),
+            got = next_deliveries(&mut self.lanes, &mut self.arrivals), if rests_until.is_none() => {
                 got?;
                 self.take_in()?;
             }
