@@ -59,7 +59,7 @@ impl<E: Clone + Send + Sync + 'static> DeliveryBackend<E> {
         let entry = self.registry.entry(&delivery.envelope.kind);
         self.queue.started(delivery.receipt, delivery.signal.clone());
         let run = Arc::new(Run {
-            envelope: Arc::new(delivery.envelope),
+            envelope: delivery.envelope,
             receipt: delivery.receipt,
             signal: delivery.signal,
             policy: entry.map_or(UNKNOWN, |entry| entry.policy),
