@@ -6,5 +6,7 @@ mod cli;
 mod dev;
 mod distributed;
 mod kill;
+mod outages;
 mod rabbitmq;
+mod redis;
 mod util;
