@@ -176,11 +176,12 @@ pub(crate) enum LogFormat {
 const SPAN_SECONDS_MAX: u64 = 86_400;
 
 /// Settings that `config show` hides.
-const SECRETS: [(&str, &str); 6] = [
+const SECRETS: [(&str, &str); 7] = [
     ("cassandra", "password"),
     ("mail", "smtp_url"),
     ("payments", "provider_key"),
     ("postgres", "direct_url"),
+    ("postgres", "replica_url"),
     ("postgres", "url"),
     ("rabbitmq", "url"),
 ];
