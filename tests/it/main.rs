@@ -7,4 +7,5 @@ mod dev;
 mod distributed;
 mod kill;
 mod rabbitmq;
+mod relational;
 mod util;

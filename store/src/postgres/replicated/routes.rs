@@ -129,8 +129,7 @@ impl Orders for ReplicatedOrders {
         status: Option<OrderStatus>,
         page: PageRequest<OrderId>,
     ) -> Result<Page<Order>, StoreError> {
-        let same = page.clone();
-        let replica = |store: PostgresOrders| async move { store.orders(merchant, status, same).await };
+        let replica = |store: PostgresOrders| async move { store.orders(merchant, status, page).await };
         self.read(merchant.0, replica, self.primary.orders(merchant, status, page), never).await
     }
 
@@ -231,10 +230,9 @@ impl Outbox for ReplicatedOrders {
         merchant: MerchantId,
         page: PageRequest<EventId>,
     ) -> Result<Page<Event>, StoreError> {
-        let (same, goes_on) = (page.clone(), page.after.is_some());
-        let replica = |store: PostgresOrders| async move { store.events(merchant, same).await };
+        let replica = |store: PostgresOrders| async move { store.events(merchant, page).await };
         // After an event it does not know yet a replica finds nothing, and that would look like the last page.
-        let is_missing = |page: &Page<Event>| goes_on && page.items.is_empty();
+        let is_missing = |found: &Page<Event>| page.after.is_some() && found.items.is_empty();
         self.read(merchant.0, replica, self.primary.events(merchant, page), is_missing).await
     }
 
@@ -267,8 +265,7 @@ impl Webhooks for ReplicatedOrders {
         merchant: MerchantId,
         page: PageRequest<EndpointId>,
     ) -> Result<Page<Endpoint>, StoreError> {
-        let same = page.clone();
-        let replica = |store: PostgresOrders| async move { store.endpoints(merchant, same).await };
+        let replica = |store: PostgresOrders| async move { store.endpoints(merchant, page).await };
         self.read(merchant.0, replica, self.primary.endpoints(merchant, page), never).await
     }
 
