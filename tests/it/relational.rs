@@ -30,7 +30,7 @@ async fn sessions(url: &str) -> usize {
     let database = base::postgres::connect(&PostgresConfig::new(url.to_owned().into(), "looks")).await;
     let database = database.expect("connects");
     let sql = "SELECT 1 FROM pg_stat_activity
-        WHERE datname = current_database() AND application_name LIKE 'orderworks%'";
+        WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
     let mut session = database.session().await.expect("connects");
     database.query(sql).fetch_all(&mut *session).await.expect("reads").len()
 }
