@@ -25,7 +25,7 @@ use crate::postgres::PostgresOrders;
 /// Pause between rounds.
 const EVERY: Duration = Duration::from_millis(100);
 /// Longest wait for an answer, and for a connection.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest pause before looking for a replica again.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Rounds remembered while the replica has not replayed them.
