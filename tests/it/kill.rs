@@ -11,7 +11,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use store::{domain::OrderId, orders::Mails, sqlite::SqliteOrders};
 
-use crate::util::{Client, Dev, Receiver, audit, order};
+use crate::util::{Client, Dev, Receiver, alone, audit, order};
 
 const ORDERS: usize = 500;
 const KILLS: u32 = 24;
@@ -57,6 +57,7 @@ impl Storefront {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_accepted_order_ends_once_whatever_dies() {
+    let _alone = alone().await;
     let seed = 0x5eed_0001;
     let mut rng = fastrand::Rng::with_seed(seed);
     let data = tempfile::tempdir().expect("a folder");
@@ -91,7 +92,7 @@ async fn every_accepted_order_ends_once_whatever_dies() {
     audit::money(&orders, &audit::ledger(&dev.ready.ledger_url).await);
     audit::stock(&orders, &merchant, &SKUS, STOCK).await;
     check_listing(&storefront, &merchant).await;
-    audit::webhooks(&orders, &receiver).await;
+    audit::webhooks(&orders, &merchant, &receiver).await;
     assert!(dev.stop().await.success());
     check_mails(&orders, data.path()).await;
 }

@@ -124,6 +124,7 @@ impl MemoryCache {
     }
 
     /// Forgets everything, for whoever may have missed an invalidation.
+    #[cfg(feature = "redis")]
     pub(super) fn forget_all(&self) {
         for group in self.groups.iter() {
             group.fetch_add(1, Ordering::AcqRel);

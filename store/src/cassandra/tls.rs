@@ -116,12 +116,13 @@ async fn serve(
     let mut connections = JoinSet::new();
     // Neither the semaphore nor the listener is ever closed while this runs.
     while let Ok(place) = Arc::clone(&room).acquire_owned().await {
-        let Ok((inner, _)) = listener.accept().await else { continue };
+        let Ok((mut inner, _)) = listener.accept().await else { continue };
         while connections.try_join_next().is_some() {}
         let (connector, node, name) = (connector.clone(), node.clone(), name.clone());
         let trouble = Arc::clone(&trouble);
         connections.spawn(async move {
-            if let Err(error) = pass(inner, connector, &node, name).await {
+            // Told before the driver's end is closed: it asks as soon as it sees that.
+            if let Err(error) = pass(&mut inner, connector, &node, name).await {
                 tracing::warn!(node = node.0, %error, "no TLS connection to a Cassandra node");
                 *trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             }
@@ -131,7 +132,7 @@ async fn serve(
 }
 
 async fn pass(
-    mut inner: TcpStream,
+    inner: &mut TcpStream,
     connector: TlsConnector,
     (host, port): &(String, u16),
     name: ServerName<'static>,
@@ -141,7 +142,7 @@ async fn pass(
     outer.set_nodelay(true)?;
     let mut outer = connector.connect(name, outer).await?;
     // How an established connection ends is for the driver to notice and to tell.
-    drop(copy_bidirectional(&mut inner, &mut outer).await);
+    drop(copy_bidirectional(inner, &mut outer).await);
     Ok(())
 }
 

@@ -36,6 +36,12 @@ pub(crate) struct Ready {
     pub(crate) mail_folder: std::path::PathBuf,
 }
 
+/// The turn of tests that keep many processes busy: two of them at once would measure each other's patience.
+pub(crate) async fn alone() -> tokio::sync::MutexGuard<'static, ()> {
+    static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    TURN.lock().await
+}
+
 /// A running `orderworks dev`.
 pub(crate) struct Dev {
     child: Child,

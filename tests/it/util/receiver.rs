@@ -1,6 +1,9 @@
 //! A merchant's listener: takes webhooks over real HTTP and keeps them.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap, http::StatusCode, routing::post};
 use tokio::sync::Notify;
@@ -33,18 +36,27 @@ impl Receiver {
         &self,
         enough: impl Fn(&[(HeaderMap, Bytes)]) -> bool,
     ) -> Vec<(HeaderMap, Bytes)> {
+        assert!(self.within(super::PATIENCE, enough).await, "webhooks arrive in time");
+        self.taken()
+    }
+
+    /// The same for so long at most; false when it did not come true.
+    pub(crate) async fn within(
+        &self,
+        limit: Duration,
+        enough: impl Fn(&[(HeaderMap, Bytes)]) -> bool,
+    ) -> bool {
         let wait = async {
             loop {
                 // Armed before the check, so that an arrival in between is not missed.
                 let arrival = self.arrived.notified();
-                let taken = self.taken();
-                if enough(&taken) {
-                    return taken;
+                if enough(&self.taken.lock().expect("not poisoned")) {
+                    return;
                 }
                 arrival.await;
             }
         };
-        tokio::time::timeout(super::PATIENCE, wait).await.expect("webhooks arrive in time")
+        tokio::time::timeout(limit, wait).await.is_ok()
     }
 }
 

@@ -134,9 +134,12 @@ async fn a_server_that_is_away_is_named_without_the_password() {
         acquire_timeout: Duration::from_millis(200),
         ..PostgresConfig::new(url.to_owned().into(), "test")
     };
-    let error = store::postgres::PostgresOrders::connect(&config, Ambient::system()).await.err();
-    let told = format!("{:?} {config:?}", error.expect("there is none"));
+    let store = store::postgres::PostgresOrders::connect(&config, Ambient::system()).await.expect("may come");
+    let error = store.ping().await.expect_err("is away");
+    assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
+    let told = format!("{error:?} {error} {config:?}");
     assert!(!told.contains("pa55word"), "{told}");
+    assert!(store.check_schema().await.is_err_and(|error| error.is_passing()));
 }
 
 #[tokio::test]
