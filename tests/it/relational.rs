@@ -9,7 +9,7 @@ use serde_json::Value;
 use store::catalog::Catalog;
 use tokio::time::{Instant, sleep};
 
-use crate::util::{PATIENCE, Shop, Stage, audit};
+use crate::util::{PATIENCE, Shop, Stage, alone, audit};
 
 const ORDERS: usize = 40;
 const STOCK: i64 = 1_000;
@@ -56,6 +56,7 @@ async fn orders_through_a_pooler_and_looked_at_on_a_replica() {
         );
         return;
     }
+    let _alone = alone().await;
     let Some(stage) = Stage::open().await else { return };
     let pooled = by(&stage, "ORDERWORKS_TEST_PGBOUNCER_URL").expect("it is set");
     let replica = by(&stage, "ORDERWORKS_TEST_POSTGRES_REPLICA_URL");
