@@ -161,9 +161,9 @@ async fn open_orders(
         OrderEngine::Postgres => {
             let mut partitions = None;
             for role in roles {
-                let store = servers::orders(config, name, ambient, *role).await?;
-                partitions = Some(Arc::new(store.clone()) as Arc<dyn Partitions>);
-                opened.push((*role, Arc::new(store)));
+                let (store, primary) = servers::orders(config, name, ambient, *role).await?;
+                partitions = Some(Arc::new(primary) as Arc<dyn Partitions>);
+                opened.push((*role, store));
             }
             Ok((opened, partitions))
         }

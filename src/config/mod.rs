@@ -191,6 +191,7 @@ const SECRETS: [(&str, &str); 7] = [
     ("mail", "smtp_url"),
     ("payments", "provider_key"),
     ("postgres", "direct_url"),
+    ("postgres", "replica_url"),
     ("postgres", "url"),
     ("rabbitmq", "url"),
     ("redis", "url"),

@@ -21,6 +21,9 @@ pub(crate) struct Postgres {
     pub(crate) url: SecretString,
     direct_url: SecretString,
     pgbouncer: bool,
+    /// Empty: there is none.
+    replica_url: SecretString,
+    pub(crate) replica_lag_max: Duration,
     pub(crate) api_connections: u32,
     pub(crate) worker_connections: u32,
     pub(crate) relay_connections: u32,
@@ -41,6 +44,7 @@ impl Postgres {
             (millis("acquire_timeout_ms"), millis("statement_timeout_ms"));
         let lock_timeout = millis("lock_timeout_ms");
         let idle_in_transaction_timeout = millis("idle_in_transaction_timeout_ms");
+        let replica_lag_max = millis("replica_lag_max_ms");
         let mut connections = |key: &str| r.within("postgres", key, 1..=CONNECTIONS_MAX);
         let (api_connections, worker_connections) =
             (connections("api_connections"), connections("worker_connections"));
@@ -53,6 +57,8 @@ impl Postgres {
             url: r.text("postgres", "url").into(),
             direct_url: r.text("postgres", "direct_url").into(),
             pgbouncer: r.value("postgres", "pgbouncer", false),
+            replica_url: r.text("postgres", "replica_url").into(),
+            replica_lag_max,
             api_connections,
             worker_connections,
             relay_connections,
@@ -76,6 +82,13 @@ impl Postgres {
             pgbouncer: self.pgbouncer,
             ..PostgresConfig::new(self.url.clone(), application_name)
         }
+    }
+
+    /// The same for its replica, if there is one.
+    pub(crate) fn replica_pool(&self, application_name: &str, connections: u32) -> Option<PostgresConfig> {
+        let url = self.replica_url.clone();
+        let pool = PostgresConfig { url, direct_url: None, ..self.pool(application_name, connections) };
+        (!self.replica_url.expose_secret().is_empty()).then_some(pool)
     }
 }
 

@@ -13,10 +13,10 @@ use jobs::{
 };
 use secrecy::ExposeSecret;
 use store::{
-    PaymentStore,
+    OrderStore, PaymentStore,
     cache::{Limits, LocalLimits, MemoryConfig, RedisCache, RedisLimits, RedisServer},
     cassandra::{CassandraPayments, LateCassandra},
-    postgres::PostgresOrders,
+    postgres::{PostgresOrders, ReplicatedOrders},
 };
 
 use super::{Role, Shared};
@@ -33,21 +33,28 @@ pub(super) struct JobStores {
     pub(super) records: Arc<dyn RecordStore>,
 }
 
+/// A store of orders, and the primary's side of it.
 pub(super) async fn orders(
     config: &Config,
     name: &str,
     ambient: &Ambient,
     role: Role,
-) -> anyhow::Result<PostgresOrders> {
+) -> anyhow::Result<(Arc<dyn OrderStore>, PostgresOrders)> {
     let postgres = &config.postgres;
     let connections = match role {
         Role::Api => postgres.api_connections,
         Role::Worker => postgres.worker_connections,
         Role::Relay | Role::Scheduler => postgres.relay_connections,
     };
-    let store = PostgresOrders::connect(&postgres.pool(name, connections), ambient.clone()).await?;
-    unless_passing(store.check_schema().await)?;
-    Ok(store)
+    let pool = postgres.pool(name, connections);
+    let primary = PostgresOrders::connect(&pool, ambient.clone()).await?;
+    unless_passing(primary.check_schema().await)?;
+    // Other roles decide by what they read.
+    let replica = postgres.replica_pool(name, connections).filter(|_| role == Role::Api);
+    let Some(replica) = replica else { return Ok((Arc::new(primary.clone()), primary)) };
+    let (store, lag_max) = (primary.clone(), postgres.replica_lag_max);
+    let replicated = ReplicatedOrders::new(store, &pool, replica, lag_max, ambient.clone())?;
+    Ok((Arc::new(replicated), primary))
 }
 
 pub(super) async fn payments(config: &Config, ambient: &Ambient) -> anyhow::Result<Arc<dyn PaymentStore>> {

@@ -9,4 +9,5 @@ mod kill;
 mod outages;
 mod rabbitmq;
 mod redis;
+mod relational;
 mod util;

@@ -97,7 +97,8 @@ impl PostgresConfig {
         Ok(Some(self.options(url)?.options(self.limits())))
     }
 
-    fn pool_options(&self) -> Result<PgConnectOptions, OpenError> {
+    /// For a connection of its own that says only what needs no session: it may lead to a `PgBouncer`.
+    pub fn pool_options(&self) -> Result<PgConnectOptions, OpenError> {
         let options = self.options(&self.url)?;
         if self.pgbouncer {
             // It refuses start-up parameters it does not know, and these two are among them.

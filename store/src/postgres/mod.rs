@@ -12,7 +12,7 @@
 //! checkouts of connections.
 //!
 //! Start with `placement`, the hot path; `unit` is the transaction, `outbox` the relay's side, `wake` how a relay
-//! learns of messages, `partitions` the months. The schema is in `migrations/postgres/orders`.
+//! learns of messages, `partitions` the months, `replicated` reads from a replica. The schema is in `migrations/postgres/orders`.
 
 mod catalog;
 mod emit;
@@ -27,6 +27,7 @@ mod outbox;
 mod partitions;
 mod placement;
 mod refunds;
+mod replicated;
 mod row;
 #[cfg(feature = "conformance")]
 #[doc(hidden)]
@@ -35,6 +36,8 @@ mod stock;
 mod unit;
 mod wake;
 mod webhooks;
+
+pub use replicated::{ReadStats, ReplicatedOrders};
 
 use std::sync::Arc;
 

@@ -134,6 +134,7 @@ impl Stage {
 
 /// A merchant.
 pub(crate) struct Shop {
+    pub(crate) merchant: MerchantId,
     pub(crate) key: String,
     pub(crate) client: Client,
     pub(crate) receiver: Receiver,
@@ -167,7 +168,7 @@ impl Shop {
         let endpoint = json!({ "url": receiver.url, "events": ["*"] });
         let (status, body) = client.send(Method::POST, "/v1/webhook_endpoints", Some(&endpoint)).await;
         assert_eq!(status, StatusCode::CREATED, "{body}");
-        Self { key, client, receiver, domain: format!("{}.example.com", ambient.uuid().simple()) }
+        Self { merchant, key, client, receiver, domain: format!("{}.example.com", ambient.uuid().simple()) }
     }
 
     /// An order of a customer of this shop.

@@ -7,7 +7,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -25,6 +25,8 @@ pub struct Proxy {
     /// From server to client nothing passes.
     deaf: Arc<AtomicBool>,
     accepting: Arc<AtomicBool>,
+    /// Connections let through so far.
+    through: Arc<AtomicU64>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -34,9 +36,20 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("listens");
         let port = listener.local_addr().expect("an address").port();
         let (cut, deaf, accepting) = (watch::Sender::new(0), Arc::default(), Arc::new(AtomicBool::new(true)));
-        let task =
-            tokio::spawn(accept(listener, target, cut.clone(), Arc::clone(&deaf), Arc::clone(&accepting)));
-        Self { port, cut, deaf, accepting, task }
+        let through = Arc::<AtomicU64>::default();
+        let switches = Switches {
+            cut: cut.clone(),
+            deaf: Arc::clone(&deaf),
+            accepting: Arc::clone(&accepting),
+            through: Arc::clone(&through),
+        };
+        let task = tokio::spawn(accept(listener, target, switches));
+        Self { port, cut, deaf, accepting, through, task }
+    }
+
+    /// How many connections it has let through.
+    pub fn through(&self) -> u64 {
+        self.through.load(Ordering::SeqCst)
     }
 
     /// Ends all connections; new ones are let through.
@@ -88,21 +101,23 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(
-    listener: TcpListener,
-    target: SocketAddr,
+struct Switches {
     cut: watch::Sender<u64>,
     deaf: Arc<AtomicBool>,
     accepting: Arc<AtomicBool>,
-) {
+    through: Arc<AtomicU64>,
+}
+
+async fn accept(listener: TcpListener, target: SocketAddr, switches: Switches) {
     while let Ok((client, _)) = listener.accept().await {
         // Before looking, so that a cut right after the look is seen.
-        let mut cut = cut.subscribe();
-        if !accepting.load(Ordering::SeqCst) {
+        let mut cut = switches.cut.subscribe();
+        if !switches.accepting.load(Ordering::SeqCst) {
             continue;
         }
         let Ok(server) = TcpStream::connect(target).await else { continue };
-        let deaf = Arc::clone(&deaf);
+        switches.through.fetch_add(1, Ordering::SeqCst);
+        let deaf = Arc::clone(&switches.deaf);
         tokio::spawn(async move {
             let (from_client, to_client) = client.into_split();
             let (from_server, to_server) = server.into_split();

@@ -4,6 +4,7 @@ mod faults;
 mod months;
 mod plans;
 mod races;
+mod replicas;
 mod shop;
 mod waking;
 
@@ -11,6 +12,10 @@ store::order_store_suite!(crate::util::postgres::orders);
 
 mod behind_a_pooler {
     store::order_store_suite!(crate::util::postgres::orders_pooled);
+}
+
+mod with_a_replica {
+    store::order_store_suite!(crate::util::replica::orders);
 }
 
 /// Ends the test with a printed reason when there is no server to test with.

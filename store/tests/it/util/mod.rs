@@ -3,6 +3,7 @@
 pub(crate) mod cassandra;
 pub(crate) mod postgres;
 pub(crate) mod redis;
+pub(crate) mod replica;
 pub(crate) mod ring;
 
 use std::{sync::Arc, time::Duration};

@@ -1,0 +1,185 @@
+//! Reads from a streaming replica, writes to the primary.
+//!
+//! Guarantees: every write, and every read that decides something (those of workers and relays, keys, what an arrival
+//! announced), goes to the primary. A read for a merchant goes to the replica only while that is known to be no further
+//! behind than the limit, and to have every write for that merchant that *this process* answered before the read began. What the replica does not find, fails at, or leaves unanswered when it goes away, the primary is
+//! asked for. A replica that is away costs nothing but its help, and is used again by itself.
+//!
+//! Does not promise over several processes more than the limit: another one's write may be missing from a read for so
+//! long. `docs/POSTGRES.md` says what to do where that is too much.
+//!
+//! Start with [`ReplicatedOrders::read`]; `routes` says which call goes where, `probe` knows how far the replica is.
+
+mod probe;
+mod routes;
+mod written;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use base::{
+    Ambient,
+    ids::Uuid,
+    postgres::{OpenError, PostgresConfig},
+};
+use tokio::{sync::watch, task::AbortHandle};
+
+use self::{
+    probe::{Probe, Standby},
+    written::Written,
+};
+use super::PostgresOrders;
+use crate::error::StoreError;
+
+/// An order store over a primary and a replica of it. Clones share the connections.
+#[derive(Clone)]
+pub struct ReplicatedOrders {
+    primary: PostgresOrders,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    standby: watch::Receiver<Option<Standby>>,
+    lag_max: Duration,
+    written: Written,
+    counts: Counts,
+    probe: AbortHandle,
+}
+
+#[derive(Default)]
+struct Counts {
+    replica: AtomicU64,
+    primary: AtomicU64,
+    repeated: AtomicU64,
+}
+
+/// Where reads were answered that a replica may answer, since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ReadStats {
+    /// By the replica.
+    pub replica: u64,
+    /// By the primary.
+    pub primary: u64,
+    /// Those of the primary's for which the replica was asked in vain.
+    pub repeated: u64,
+}
+
+impl ReplicatedOrders {
+    /// Adds the replica at `replica` to the store over `primary`. Waits for neither: until the replica is known to have
+    /// caught up, the primary is read. Fails only for an address that is none.
+    pub fn new(
+        store: PostgresOrders,
+        primary: &PostgresConfig,
+        replica: PostgresConfig,
+        lag_max: Duration,
+        ambient: Ambient,
+    ) -> Result<Self, OpenError> {
+        let probe = Probe::new(primary, replica, lag_max, ambient)?;
+        let (publish, standby) = watch::channel(None);
+        let probe = tokio::spawn(probe.run(publish)).abort_handle();
+        let (written, counts) = (Written::default(), Counts::default());
+        Ok(Self { primary: store, shared: Arc::new(Shared { standby, lag_max, written, counts, probe }) })
+    }
+
+    /// How far the replica is behind at most; `None` when it is away or not yet known.
+    pub fn lag(&self) -> Option<Duration> {
+        Some(self.shared.standby.borrow().as_ref()?.fresh_until?.elapsed())
+    }
+
+    /// Counters.
+    pub fn read_stats(&self) -> ReadStats {
+        let counts = &self.shared.counts;
+        ReadStats {
+            replica: counts.replica.load(Ordering::Relaxed),
+            primary: counts.primary.load(Ordering::Relaxed),
+            repeated: counts.repeated.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Answers a read from the replica if that has all that was written under `key`, else from the primary. `is_missing`:
+    /// an answer that a replica may only give because it lags.
+    async fn read<T, R, P>(
+        &self,
+        key: Uuid,
+        replica: impl FnOnce(PostgresOrders) -> R,
+        primary: P,
+        is_missing: impl Fn(&T) -> bool,
+    ) -> Result<T, StoreError>
+    where
+        R: Future<Output = Result<T, StoreError>>,
+        P: Future<Output = Result<T, StoreError>>,
+    {
+        let counts = &self.shared.counts;
+        if let Some((store, session)) = self.replica_for(key) {
+            match self.unless_away(session, replica(store)).await {
+                Some(Ok(answer)) if !is_missing(&answer) => {
+                    counts.replica.fetch_add(1, Ordering::Relaxed);
+                    return Ok(answer);
+                }
+                Some(Err(error)) => tracing::debug!(%error, "the replica failed; asking the primary"),
+                _ => {}
+            }
+            counts.repeated.fetch_add(1, Ordering::Relaxed);
+        }
+        counts.primary.fetch_add(1, Ordering::Relaxed);
+        primary.await
+    }
+
+    /// Runs a write and notes its end under `key`, also when it fails or is dropped: it may have been committed.
+    async fn write<T>(&self, key: Uuid, write: impl Future<Output = T>) -> T {
+        let _noted = Noted { shared: &self.shared, key };
+        write.await
+    }
+
+    fn replica_for(&self, key: Uuid) -> Option<(PostgresOrders, u64)> {
+        let standby = self.shared.standby.borrow();
+        let Standby { store, session, fresh_until } = standby.as_ref()?;
+        let fresh_until = (*fresh_until)?;
+        let may =
+            fresh_until.elapsed() <= self.shared.lag_max && self.shared.written.is_before(key, fresh_until);
+        may.then(|| (store.clone(), *session))
+    }
+
+    /// The answer, or `None` as soon as the replica is found to be away: a line cut without a word answers never.
+    async fn unless_away<T>(&self, session: u64, answer: impl Future<Output = T>) -> Option<T> {
+        let mut standby = self.shared.standby.clone();
+        let gone =
+            standby.wait_for(|standby| standby.as_ref().is_none_or(|standby| standby.session != session));
+        tokio::select! {
+            biased;
+            answer = answer => Some(answer),
+            _ = gone => None,
+        }
+    }
+}
+
+impl Shared {
+    /// Notes that a write under `key` has ended.
+    fn note(&self, key: Uuid) {
+        let fresh_until = self.standby.borrow().as_ref().and_then(|standby| standby.fresh_until);
+        self.written.mark(key, fresh_until);
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.probe.abort();
+    }
+}
+
+/// Notes a write when it ends, however it does.
+struct Noted<'a> {
+    shared: &'a Shared,
+    key: Uuid,
+}
+
+impl Drop for Noted<'_> {
+    fn drop(&mut self) {
+        self.shared.note(self.key);
+    }
+}

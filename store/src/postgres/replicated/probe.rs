@@ -1,0 +1,239 @@
+//! Asks primary and replica, again and again, how far they are.
+//!
+//! Guarantees: a [`Standby`] is published only for a replica of this very primary that answers, and everything committed
+//! before its `fresh_until` is visible on it; a replica that is away, silent or promoted is taken back at once and
+//! looked for until it returns. It returns with new connections: those of before may never end.
+//!
+//! A round notes the time, then the primary's end of the log, then how much the replica has replayed. Once the replica
+//! has replayed a round's end, it has whatever was committed before that round's time. So one clock measures the lag, that
+//! of this process, and writes need not ask for their place in the log: when they ended is enough.
+
+use std::{collections::VecDeque, convert::Infallible, time::Duration};
+
+use base::{
+    Ambient,
+    postgres::{OpenError, PostgresConfig},
+};
+use sqlx::{ConnectOptions, PgConnection, Row, postgres::PgConnectOptions};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
+
+use crate::postgres::PostgresOrders;
+
+/// Pause between rounds.
+const EVERY: Duration = Duration::from_millis(100);
+/// Longest wait for an answer, and for a connection.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest pause before looking for a replica again.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Rounds remembered while the replica has not replayed them.
+const ROUNDS_MAX: usize = 64;
+/// Bytes of a page of the log, and of the header each begins with but the first of a file (`xlog_internal.h`).
+const PAGE: i64 = 8192;
+const PAGE_HEADER: i64 = 24;
+
+/// Everything written so far, also what is not on disk yet.
+const WRITTEN: &str = "SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint AS at";
+const REPLAYED: &str = "
+    SELECT pg_is_in_recovery() AS follows, (pg_last_wal_replay_lsn() - '0/0'::pg_lsn)::bigint AS at";
+/// A server made by a base backup has its origin's number.
+const IDENTITY: &str =
+    "SELECT system_identifier || ' ' || current_database() AS identity FROM pg_control_system()";
+
+/// The replica, while it answers.
+#[derive(Clone)]
+pub(super) struct Standby {
+    pub(super) store: PostgresOrders,
+    /// Counts its returns.
+    pub(super) session: u64,
+    /// It has everything that was committed before; `None` until that is known.
+    pub(super) fresh_until: Option<Instant>,
+}
+
+/// Whom to ask.
+pub(super) struct Probe {
+    primary: PgConnectOptions,
+    replica: PgConnectOptions,
+    reads: PostgresConfig,
+    lag_max: Duration,
+    ambient: Ambient,
+}
+
+/// Why there is no replica.
+#[derive(Debug, thiserror::Error)]
+enum Away {
+    #[error(transparent)]
+    Sql(#[from] sqlx::Error),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error("no answer in time")]
+    Silent(#[from] tokio::time::error::Elapsed),
+    #[error("it is no replica of the primary's database")]
+    Stranger,
+    #[error("it follows no primary")]
+    Promoted,
+}
+
+impl Probe {
+    /// `reads` is for the connections that reads will use.
+    pub(super) fn new(
+        primary: &PostgresConfig,
+        reads: PostgresConfig,
+        lag_max: Duration,
+        ambient: Ambient,
+    ) -> Result<Self, OpenError> {
+        Ok(Self { primary: primary.pool_options()?, replica: reads.pool_options()?, reads, lag_max, ambient })
+    }
+
+    /// Publishes what it finds for as long as it is let.
+    pub(super) async fn run(self, standby: watch::Sender<Option<Standby>>) {
+        let (mut session, mut failures) = (0, 0);
+        loop {
+            session += 1;
+            let away = match self.follow(session, &standby, &mut failures).await {
+                Ok(never) => match never {},
+                Err(away) => away,
+            };
+            standby.send_replace(None);
+            failures += 1;
+            if failures == 1 {
+                tracing::warn!(error = %away, "the replica is not used; all reads go to the primary");
+            }
+            let longest = PAUSE_MAX.min(EVERY * 2_u32.saturating_pow(failures - 1));
+            tokio::time::sleep(longest / 2 + self.ambient.jitter(longest / 2)).await;
+        }
+    }
+
+    /// Follows the two until one does not answer.
+    async fn follow(
+        &self,
+        session: u64,
+        standby: &watch::Sender<Option<Standby>>,
+        failures: &mut u32,
+    ) -> Result<Infallible, Away> {
+        let mut primary = timeout(ANSWER_TIMEOUT, self.primary.connect()).await??;
+        let mut replica = timeout(ANSWER_TIMEOUT, self.replica.connect()).await??;
+        if identity(&mut primary).await? != identity(&mut replica).await? {
+            return Err(Away::Stranger);
+        }
+        let mut store = None;
+        let mut progress = Progress::default();
+        loop {
+            let begun = Instant::now();
+            let end = end_of_last_record(ask(&mut primary, WRITTEN).await?.try_get("at")?);
+            progress.begin(begun, end);
+            progress.replayed(replayed(&mut replica).await?);
+            let store = match &store {
+                Some(store) => store,
+                None => store.insert(PostgresOrders::connect(&self.reads, self.ambient.clone()).await?),
+            };
+            if std::mem::take(failures) > 0 {
+                tracing::info!("the replica answers again");
+            }
+            progress.tell(self.lag_max);
+            let (store, fresh_until) = (store.clone(), progress.fresh_until);
+            standby.send_replace(Some(Standby { store, session, fresh_until }));
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+}
+
+/// How far the replica is.
+#[derive(Default)]
+struct Progress {
+    /// Time and end of the log of rounds it has not replayed, oldest first.
+    rounds: VecDeque<(Instant, i64)>,
+    fresh_until: Option<Instant>,
+    is_behind: bool,
+}
+
+impl Progress {
+    fn begin(&mut self, at: Instant, end: i64) {
+        // Without room for this one, the older ones are waited for; there is room then.
+        if self.rounds.len() < ROUNDS_MAX {
+            self.rounds.push_back((at, end));
+        }
+    }
+
+    fn replayed(&mut self, up_to: i64) {
+        while let Some((at, _)) = self.rounds.front().copied().filter(|(_, end)| *end <= up_to) {
+            self.fresh_until = Some(at);
+            self.rounds.pop_front();
+        }
+    }
+
+    /// Logs a change for people.
+    fn tell(&mut self, lag_max: Duration) {
+        let is_behind = self.fresh_until.is_none_or(|at| at.elapsed() > lag_max);
+        if is_behind && !self.is_behind {
+            tracing::warn!("the replica is too far behind; all reads go to the primary");
+        } else if self.is_behind && !is_behind {
+            tracing::info!("the replica has caught up");
+        }
+        self.is_behind = is_behind;
+    }
+}
+
+async fn ask(connection: &mut PgConnection, sql: &'static str) -> Result<sqlx::postgres::PgRow, Away> {
+    // By the simple protocol: nothing is prepared, so it is safe behind a pooler.
+    use sqlx::Executor;
+    Ok(timeout(ANSWER_TIMEOUT, connection.fetch_one(sqlx::raw_sql(sql))).await??)
+}
+
+async fn identity(connection: &mut PgConnection) -> Result<String, Away> {
+    Ok(ask(connection, IDENTITY).await?.try_get("identity")?)
+}
+
+async fn replayed(replica: &mut PgConnection) -> Result<i64, Away> {
+    let row = ask(replica, REPLAYED).await?;
+    let at: Option<i64> = row.try_get("at")?;
+    if row.try_get("follows")? { at.ok_or(Away::Stranger) } else { Err(Away::Promoted) }
+}
+
+/// The next record's place, as a replica counts: at the start of a page it has not come to the header yet.
+fn end_of_last_record(next: i64) -> i64 {
+    if next % PAGE == PAGE_HEADER { next - PAGE_HEADER } else { next }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replica_is_as_fresh_as_the_last_round_it_replayed() {
+        let start = Instant::now();
+        let at = |n: u64| start + Duration::from_millis(n);
+        let mut progress = Progress::default();
+        progress.begin(at(0), 100);
+        progress.replayed(99);
+        assert_eq!(progress.fresh_until, None);
+        progress.begin(at(1), 100);
+        progress.begin(at(2), 200);
+        progress.replayed(150);
+        assert_eq!(progress.fresh_until, Some(at(1)));
+        progress.replayed(200);
+        assert_eq!(progress.fresh_until, Some(at(2)));
+    }
+
+    #[test]
+    fn a_replica_that_stands_still_costs_no_memory() {
+        let start = Instant::now();
+        let mut progress = Progress::default();
+        for n in 0..1000 {
+            progress.begin(start + Duration::from_millis(n), 100 + i64::try_from(n).expect("small"));
+        }
+        assert_eq!(progress.rounds.len(), ROUNDS_MAX);
+        progress.replayed(2000);
+        progress.begin(start + Duration::from_secs(2), 2000);
+        progress.replayed(2000);
+        assert_eq!(progress.fresh_until, Some(start + Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn the_log_ends_before_the_header_of_an_empty_page() {
+        assert_eq!(end_of_last_record(3 * PAGE + PAGE_HEADER), 3 * PAGE);
+        assert_eq!(end_of_last_record(3 * PAGE + 100), 3 * PAGE + 100);
+    }
+}

@@ -1,0 +1,308 @@
+//! Which call goes where.
+//!
+//! To the replica may go what a merchant asks to look at. To the primary goes what is written; what workers and relays read,
+//! which decide by it; keys, so that one that was taken away is; and [`Outbox::order_events`], read by whom an arrival
+//! has woken, earlier than any replica could know.
+
+use std::{future::Future, time::Duration};
+
+use async_trait::async_trait;
+use base::{Timestamp, TraceContext};
+use tokio::sync::watch;
+
+use super::{PostgresOrders, ReplicatedOrders};
+use crate::{
+    catalog::{Catalog, Category, InventoryPut, Product, ProductData, ProductFilter},
+    domain::{
+        EndpointId, Event, EventId, EventKind, MerchantId, Order, OrderId, OrderStatus, Page, PageRequest,
+        PaymentId, RefundId,
+    },
+    error::StoreError,
+    merchants::{KeyHash, KeyRecord, Merchants},
+    orders::{
+        CaptureFacts, MailRecord, Mails, Moved, NewOrder, Orders, Placement, RefundFacts, RefundRequested,
+    },
+    outbox::{Backlog, Outbox, OutboxMessage},
+    webhooks::{Endpoint, EndpointChange, WebhookAttempt, Webhooks},
+};
+
+/// For answers that say as much on a replica as anywhere.
+fn never<T>(_: &T) -> bool {
+    false
+}
+
+impl ReplicatedOrders {
+    /// Runs a move that names no merchant; whose it was is in the answer.
+    async fn of_whom(
+        &self,
+        moving: impl Future<Output = Result<Moved, StoreError>> + Send,
+    ) -> Result<Moved, StoreError> {
+        let moved = moving.await?;
+        if let Moved::Now(order) | Moved::Already(order) | Moved::Refused(order) = &moved {
+            self.shared.note(order.merchant.0);
+        }
+        Ok(moved)
+    }
+}
+
+#[async_trait]
+impl Merchants for ReplicatedOrders {
+    async fn ensure_merchant(&self, id: MerchantId, name: &str, at: Timestamp) -> Result<bool, StoreError> {
+        self.primary.ensure_merchant(id, name, at).await
+    }
+
+    async fn ensure_key(&self, key: &KeyRecord, hash: KeyHash, at: Timestamp) -> Result<bool, StoreError> {
+        self.primary.ensure_key(key, hash, at).await
+    }
+
+    async fn key_by_hash(&self, hash: KeyHash) -> Result<Option<KeyRecord>, StoreError> {
+        self.primary.key_by_hash(hash).await
+    }
+
+    async fn merchant_name(&self, id: MerchantId) -> Result<Option<String>, StoreError> {
+        self.primary.merchant_name(id).await
+    }
+}
+
+#[async_trait]
+impl Catalog for ReplicatedOrders {
+    async fn put_product(
+        &self,
+        merchant: MerchantId,
+        product: ProductData,
+        at: Timestamp,
+    ) -> Result<(Product, bool), StoreError> {
+        self.write(merchant.0, self.primary.put_product(merchant, product, at)).await
+    }
+
+    async fn put_inventory(
+        &self,
+        merchant: MerchantId,
+        sku: &str,
+        on_hand: i64,
+        at: Timestamp,
+        trace: Option<TraceContext>,
+    ) -> Result<InventoryPut, StoreError> {
+        self.write(merchant.0, self.primary.put_inventory(merchant, sku, on_hand, at, trace)).await
+    }
+
+    async fn product(&self, merchant: MerchantId, sku: &str) -> Result<Option<Product>, StoreError> {
+        let replica = |store: PostgresOrders| async move { store.product(merchant, sku).await };
+        self.read(merchant.0, replica, self.primary.product(merchant, sku), Option::is_none).await
+    }
+
+    async fn products(
+        &self,
+        merchant: MerchantId,
+        filter: &ProductFilter,
+        page: PageRequest<String>,
+    ) -> Result<Page<Product>, StoreError> {
+        let same = page.clone();
+        let replica = |store: PostgresOrders| async move { store.products(merchant, filter, same).await };
+        self.read(merchant.0, replica, self.primary.products(merchant, filter, page), never).await
+    }
+
+    async fn categories(&self, merchant: MerchantId) -> Result<Vec<Category>, StoreError> {
+        let replica = |store: PostgresOrders| async move { store.categories(merchant).await };
+        self.read(merchant.0, replica, self.primary.categories(merchant), never).await
+    }
+}
+
+#[async_trait]
+impl Orders for ReplicatedOrders {
+    async fn place_order(&self, order: NewOrder) -> Result<Placement, StoreError> {
+        self.write(order.merchant.0, self.primary.place_order(order)).await
+    }
+
+    async fn order(&self, merchant: MerchantId, id: OrderId) -> Result<Option<Order>, StoreError> {
+        let replica = |store: PostgresOrders| async move { store.order(merchant, id).await };
+        self.read(merchant.0, replica, self.primary.order(merchant, id), Option::is_none).await
+    }
+
+    async fn order_by_id(&self, id: OrderId) -> Result<Option<Order>, StoreError> {
+        self.primary.order_by_id(id).await
+    }
+
+    async fn orders(
+        &self,
+        merchant: MerchantId,
+        status: Option<OrderStatus>,
+        page: PageRequest<OrderId>,
+    ) -> Result<Page<Order>, StoreError> {
+        let replica = |store: PostgresOrders| async move { store.orders(merchant, status, page).await };
+        self.read(merchant.0, replica, self.primary.orders(merchant, status, page), never).await
+    }
+
+    async fn mark_paid(&self, id: OrderId, facts: CaptureFacts, at: Timestamp) -> Result<Moved, StoreError> {
+        self.of_whom(self.primary.mark_paid(id, facts, at)).await
+    }
+
+    async fn mark_payment_failed(
+        &self,
+        id: OrderId,
+        payment: PaymentId,
+        code: &str,
+        at: Timestamp,
+    ) -> Result<Moved, StoreError> {
+        self.of_whom(self.primary.mark_payment_failed(id, payment, code, at)).await
+    }
+
+    async fn fulfil(&self, id: OrderId, at: Timestamp) -> Result<Moved, StoreError> {
+        self.of_whom(self.primary.fulfil(id, at)).await
+    }
+
+    async fn cancel(
+        &self,
+        merchant: MerchantId,
+        id: OrderId,
+        reason: &str,
+        at: Timestamp,
+    ) -> Result<Moved, StoreError> {
+        self.write(merchant.0, self.primary.cancel(merchant, id, reason, at)).await
+    }
+
+    async fn request_refund(
+        &self,
+        merchant: MerchantId,
+        id: OrderId,
+        refund: RefundId,
+        amount_minor: Option<i64>,
+        at: Timestamp,
+    ) -> Result<RefundRequested, StoreError> {
+        self.write(merchant.0, self.primary.request_refund(merchant, id, refund, amount_minor, at)).await
+    }
+
+    async fn record_refund(
+        &self,
+        id: OrderId,
+        facts: RefundFacts,
+        at: Timestamp,
+    ) -> Result<Moved, StoreError> {
+        self.of_whom(self.primary.record_refund(id, facts, at)).await
+    }
+
+    async fn expire_idempotency(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.primary.expire_idempotency(before, limit).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.primary.ping().await
+    }
+}
+
+#[async_trait]
+impl Mails for ReplicatedOrders {
+    async fn mails(&self, order: OrderId) -> Result<Vec<MailRecord>, StoreError> {
+        self.primary.mails(order).await
+    }
+
+    async fn record_mail(&self, order: OrderId, mail: MailRecord) -> Result<bool, StoreError> {
+        self.primary.record_mail(order, mail).await
+    }
+}
+
+#[async_trait]
+impl Outbox for ReplicatedOrders {
+    async fn claim(
+        &self,
+        relay: &str,
+        limit: u32,
+        lease: Duration,
+        at: Timestamp,
+    ) -> Result<Vec<OutboxMessage>, StoreError> {
+        self.primary.claim(relay, limit, lease, at).await
+    }
+
+    async fn mark_sent(&self, positions: &[i64], at: Timestamp) -> Result<(), StoreError> {
+        self.primary.mark_sent(positions, at).await
+    }
+
+    fn arrivals(&self) -> watch::Receiver<u64> {
+        self.primary.arrivals()
+    }
+
+    async fn backlog(&self) -> Result<Backlog, StoreError> {
+        self.primary.backlog().await
+    }
+
+    async fn events(
+        &self,
+        merchant: MerchantId,
+        page: PageRequest<EventId>,
+    ) -> Result<Page<Event>, StoreError> {
+        let replica = |store: PostgresOrders| async move { store.events(merchant, page).await };
+        // After an event it does not know yet a replica finds nothing, and that would look like the last page.
+        let is_missing = |found: &Page<Event>| page.after.is_some() && found.items.is_empty();
+        self.read(merchant.0, replica, self.primary.events(merchant, page), is_missing).await
+    }
+
+    async fn event_by_id(&self, id: EventId) -> Result<Option<Event>, StoreError> {
+        self.primary.event_by_id(id).await
+    }
+
+    async fn order_events(&self, order: OrderId, after: u64) -> Result<Vec<Event>, StoreError> {
+        self.primary.order_events(order, after).await
+    }
+}
+
+#[async_trait]
+impl Webhooks for ReplicatedOrders {
+    async fn create_endpoint(&self, endpoint: Endpoint) -> Result<bool, StoreError> {
+        self.write(endpoint.merchant.0, self.primary.create_endpoint(endpoint)).await
+    }
+
+    async fn endpoint(&self, merchant: MerchantId, id: EndpointId) -> Result<Option<Endpoint>, StoreError> {
+        let replica = |store: PostgresOrders| async move { store.endpoint(merchant, id).await };
+        self.read(merchant.0, replica, self.primary.endpoint(merchant, id), Option::is_none).await
+    }
+
+    async fn endpoint_by_id(&self, id: EndpointId) -> Result<Option<Endpoint>, StoreError> {
+        self.primary.endpoint_by_id(id).await
+    }
+
+    async fn endpoints(
+        &self,
+        merchant: MerchantId,
+        page: PageRequest<EndpointId>,
+    ) -> Result<Page<Endpoint>, StoreError> {
+        let replica = |store: PostgresOrders| async move { store.endpoints(merchant, page).await };
+        self.read(merchant.0, replica, self.primary.endpoints(merchant, page), never).await
+    }
+
+    async fn update_endpoint(
+        &self,
+        merchant: MerchantId,
+        id: EndpointId,
+        change: EndpointChange,
+    ) -> Result<Option<Endpoint>, StoreError> {
+        self.write(merchant.0, self.primary.update_endpoint(merchant, id, change)).await
+    }
+
+    async fn delete_endpoint(&self, merchant: MerchantId, id: EndpointId) -> Result<bool, StoreError> {
+        self.write(merchant.0, self.primary.delete_endpoint(merchant, id)).await
+    }
+
+    async fn subscribers(
+        &self,
+        merchant: MerchantId,
+        kind: EventKind,
+    ) -> Result<Vec<EndpointId>, StoreError> {
+        self.primary.subscribers(merchant, kind).await
+    }
+
+    async fn record_attempt(&self, attempt: WebhookAttempt) -> Result<(), StoreError> {
+        match attempt.order {
+            Some(order) => self.write(order.0, self.primary.record_attempt(attempt)).await,
+            None => self.primary.record_attempt(attempt).await,
+        }
+    }
+
+    async fn attempts_of_order(&self, order: OrderId) -> Result<Vec<WebhookAttempt>, StoreError> {
+        let replica = |store: PostgresOrders| async move { store.attempts_of_order(order).await };
+        self.read(order.0, replica, self.primary.attempts_of_order(order), never).await
+    }
+
+    async fn delivered(&self, endpoint: EndpointId, event: EventId) -> Result<bool, StoreError> {
+        self.primary.delivered(endpoint, event).await
+    }
+}

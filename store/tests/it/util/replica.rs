@@ -1,0 +1,136 @@
+//! Order stores over a primary and its streaming replica, both real.
+//!
+//! All databases share one replica, and so one replay: tests that hold it take turns with those that need it to go on.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use base::{
+    Ambient,
+    postgres::{PostgresConfig, scratch::Scratch},
+};
+use secrecy::ExposeSecret;
+use sqlx::{Executor, PgPool, postgres::PgPoolOptions};
+use store::{OrderStore, conformance::skip, postgres::ReplicatedOrders};
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use url::Url;
+
+use super::{
+    postgres::{Lent, open, patient},
+    until,
+};
+
+const URL: &str = "ORDERWORKS_TEST_POSTGRES_REPLICA_URL";
+
+static REPLAY: RwLock<()> = RwLock::const_new(());
+
+/// Why tests with a replica cannot run; prints it.
+pub(crate) fn skipped() -> bool {
+    let missing = std::env::var(URL).is_err();
+    if missing {
+        skip(&format!("{URL} is not set; see `ops/services up --replica`"));
+    }
+    missing || super::postgres::skipped()
+}
+
+/// The replay goes on while this is held.
+pub(crate) async fn going_on() -> RwLockReadGuard<'static, ()> {
+    REPLAY.read().await
+}
+
+/// Where the replica is.
+pub(crate) fn address() -> SocketAddr {
+    let url = server();
+    let host = url.host_str().expect("a host");
+    format!("{host}:{}", url.port().unwrap_or(5432)).parse().expect("an address of this machine")
+}
+
+fn server() -> Url {
+    std::env::var(URL).expect("set").parse().expect("an address")
+}
+
+/// A database as the replica has it, reached by another port if one is given.
+pub(crate) fn config(database: &Scratch, port: Option<u16>) -> PostgresConfig {
+    let mut url = server();
+    let primary: Url = database.url().expose_secret().parse().expect("an address");
+    url.set_path(primary.path());
+    if port.is_some() {
+        url.set_port(port).expect("can have one");
+    }
+    PostgresConfig { url: String::from(url).into(), ..database.config() }
+}
+
+/// A store over the two, used once the replica has caught up.
+pub(crate) async fn replicated(
+    database: &Scratch,
+    replica: PostgresConfig,
+    lag_max: Duration,
+) -> ReplicatedOrders {
+    let store = beside(database, replica, lag_max).await;
+    until("the replica has caught up", async || store.lag().is_some_and(|lag| lag <= lag_max)).await;
+    store
+}
+
+/// The same, not waited for.
+pub(crate) async fn beside(
+    database: &Scratch,
+    replica: PostgresConfig,
+    lag_max: Duration,
+) -> ReplicatedOrders {
+    let primary = patient(database);
+    let store = open(&primary).await;
+    ReplicatedOrders::new(store, &primary, replica, lag_max, Ambient::system()).expect("good addresses")
+}
+
+/// An opener of orders; the replay goes on meanwhile.
+pub(crate) async fn orders() -> Option<(Arc<dyn OrderStore>, (Lent, RwLockReadGuard<'static, ()>))> {
+    if skipped() {
+        return None;
+    }
+    let (replaying, database) = (going_on().await, Lent::new().await);
+    let store = replicated(&database, config(&database, None), Duration::from_secs(1)).await;
+    Some((Arc::new(store), (database, replaying)))
+}
+
+/// Holds the replay, for this test alone.
+pub(crate) struct Replay {
+    pool: PgPool,
+    _alone: RwLockWriteGuard<'static, ()>,
+}
+
+impl Replay {
+    pub(crate) async fn alone() -> Self {
+        let alone = REPLAY.write().await;
+        let pool =
+            PgPoolOptions::new().max_connections(1).connect(server().as_str()).await.expect("connects");
+        Self { pool, _alone: alone }
+    }
+
+    /// From now on nothing new is seen on the replica.
+    pub(crate) async fn pause(&self) {
+        self.pool.execute("SELECT pg_wal_replay_pause()").await.expect("pauses");
+        let paused = async || {
+            let sql = "SELECT pg_get_wal_replay_pause_state()";
+            sqlx::query_scalar::<_, String>(sql).fetch_one(&self.pool).await.expect("tells") == "paused"
+        };
+        until("the replay stands", paused).await;
+    }
+
+    pub(crate) async fn resume(&self) {
+        self.pool.execute("SELECT pg_wal_replay_resume()").await.expect("resumes");
+    }
+}
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        // On a runtime of its own, for the test's may be ending.
+        let resuming = std::thread::spawn(|| {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let pool = PgPoolOptions::new().max_connections(1).connect(server().as_str()).await;
+                pool.expect("connects").execute("SELECT pg_wal_replay_resume()").await.expect("resumes");
+            });
+        });
+        assert!(resuming.join().is_ok() || std::thread::panicking(), "the replica stands still");
+    }
+}
