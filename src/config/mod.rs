@@ -186,7 +186,7 @@ pub(crate) enum LogFormat {
 const SPAN_SECONDS_MAX: u64 = 86_400;
 
 /// Settings that `config show` hides.
-const SECRETS: [(&str, &str); 7] = [
+const SECRETS: [(&str, &str); 8] = [
     ("cassandra", "password"),
     ("mail", "smtp_url"),
     ("payments", "provider_key"),
