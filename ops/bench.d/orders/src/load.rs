@@ -131,8 +131,8 @@ impl Line {
             ensure!(self.0.read_line(&mut head)? > 0, "the server hung up");
         }
         let status = head.split(' ').nth(1).and_then(|text| text.parse().ok()).context("no status")?;
-        let length = head.lines().filter_map(|line| line.split_once(": "));
-        let length = length.filter(|(name, _)| name.eq_ignore_ascii_case("content-length")).last();
+        let mut length = head.lines().filter_map(|line| line.split_once(": "));
+        let length = length.find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
         let mut body = vec![0; length.context("an answer without a length")?.1.parse()?];
         self.0.read_exact(&mut body)?;
         Ok((status, String::from_utf8(body)?))

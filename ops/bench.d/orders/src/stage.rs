@@ -28,7 +28,7 @@ use crate::{
 /// Products that orders are spread over, so that the figures are not those of one contended row.
 pub(crate) const SKUS: usize = 64;
 /// Longest start of a role.
-const START_MAX: Duration = Duration::from_secs(60);
+const START_MAX: Duration = Duration::from_mins(1);
 
 /// The sku of an order.
 pub(crate) fn sku(order: usize) -> String {
@@ -87,8 +87,8 @@ impl Stage {
         let settings: Vec<_> =
             settings.map(|(key, value)| (format!("ORDERWORKS_{key}"), value.to_owned())).into();
         let sandbox = start(&args.binary, &folder, &settings, &["sandbox", "--listen", &provider])?;
-        let (binary, _sandbox, _keyspace) = (args.binary.clone(), sandbox, keyspace);
-        let stage = Self { binary, settings, _sandbox, database, _keyspace, folder };
+        let binary = args.binary.clone();
+        let stage = Self { binary, settings, _sandbox: sandbox, database, _keyspace: keyspace, folder };
         let status = stage.command(&["migrate"]).stdout(Stdio::null()).status()?;
         ensure!(status.success(), "cannot migrate");
         Ok(stage)
