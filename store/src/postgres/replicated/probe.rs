@@ -127,7 +127,10 @@ impl Probe {
             progress.replayed(replayed(&mut replica).await?);
             let store = match &store {
                 Some(store) => store,
-                None => store.insert(PostgresOrders::connect(&self.reads, self.ambient.clone()).await?),
+                None => {
+                    let connecting = PostgresOrders::connect(&self.reads, self.ambient.clone());
+                    store.insert(timeout(ANSWER_TIMEOUT, connecting).await??)
+                }
             };
             if std::mem::take(failures) > 0 {
                 tracing::info!("the replica answers again");
