@@ -202,9 +202,11 @@ impl Rig {
 }
 
 pub(crate) fn registry() -> Result<Arc<Registry<Probe>>, RegisterError> {
-    Ok(Arc::new(
-        Registry::new().waits_out(|error| error.is::<Away>()).register::<Script>()?.register::<Brief>()?,
-    ))
+    Ok(Arc::new(Registry::new().waits_out(is_away).register::<Script>()?.register::<Brief>()?))
+}
+
+fn is_away(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.is::<Away>()
 }
 
 /// Something of our own does not answer.

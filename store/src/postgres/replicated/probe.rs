@@ -125,12 +125,11 @@ impl Probe {
             let end = end_of_last_record(ask(&mut primary, WRITTEN).await?.try_get("at")?);
             progress.begin(begun, end);
             progress.replayed(replayed(&mut replica).await?);
-            let store = match &store {
-                Some(store) => store,
-                None => {
-                    let connecting = PostgresOrders::connect(&self.reads, self.ambient.clone());
-                    store.insert(timeout(ANSWER_TIMEOUT, connecting).await??)
-                }
+            let store = if let Some(store) = &store {
+                store
+            } else {
+                let connecting = PostgresOrders::connect(&self.reads, self.ambient.clone());
+                store.insert(timeout(ANSWER_TIMEOUT, connecting).await??)
             };
             if std::mem::take(failures) > 0 {
                 tracing::info!("the replica answers again");
