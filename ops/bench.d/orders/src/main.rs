@@ -44,13 +44,15 @@ struct Args {
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let report = plan::run(&args).await?;
+    // Before anything is written, which would make the checkout a changed one.
+    let (markdown, json) = (report.markdown(), report.json());
     if let Some(path) = &args.write_docs {
-        bench_report::write_section(path, "orders", &report.markdown())?;
+        bench_report::write_section(path, "orders", &markdown)?;
     }
     if args.json {
-        println!("{}", report.json());
+        println!("{json}");
     } else {
-        print!("{}", report.markdown());
+        print!("{markdown}");
     }
     Ok(())
 }
