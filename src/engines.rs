@@ -13,9 +13,14 @@ use std::{fs, path::PathBuf, sync::Arc};
 use anyhow::{Context, bail};
 use base::Ambient;
 use jobs::{Engine, records::RecordStore, sqlite::SqliteEngine};
-use store::{OrderStore, PaymentStore, partitions::Partitions, sqlite::SqliteOrders};
+use store::{
+    OrderStore, PaymentStore,
+    cache::{Cache, LocalLimits, MemoryCache, MemoryConfig, RateLimits},
+    partitions::Partitions,
+    sqlite::SqliteOrders,
+};
 
-use crate::config::{Config, OrderEngine, PaymentEngine, QueueEngine};
+use crate::config::{CacheEngine, Config, OrderEngine, PaymentEngine, QueueEngine};
 
 /// What a process does, and so what it needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +48,7 @@ pub(crate) struct Engines {
     /// A handle for each role: with a server, a pool of connections of its own.
     orders: Vec<(Role, Arc<dyn OrderStore>)>,
     payments: Option<Arc<dyn PaymentStore>>,
+    shared: Option<Shared>,
     queue: Option<Arc<dyn Engine>>,
     pub(crate) records: Arc<dyn RecordStore>,
     /// Where the order store has any.
@@ -51,6 +57,16 @@ pub(crate) struct Engines {
     /// Held as long as this lives.
     _lock: Option<fs::File>,
 }
+
+/// What API processes may share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) cache: Arc<dyn Cache>,
+    pub(crate) limits: Arc<dyn RateLimits>,
+}
+
+/// API keys counted in memory at a time. Only known keys are counted, so nobody can make them up.
+const LIMITED_KEYS_MAX: usize = 100_000;
 
 /// The queue and what is known of finished attempts.
 #[derive(Clone)]
@@ -77,7 +93,8 @@ impl Engines {
             payments = Some(open_payments(config, ambient).await?);
         }
         let (queue, records) = open_jobs(config, name, ambient, roles).await?;
-        Ok(Self { orders, payments, queue, records, partitions, folder: folder.clone(), _lock: lock })
+        let shared = roles.contains(&Role::Api).then(|| open_shared(config, ambient)).transpose()?;
+        Ok(Self { orders, payments, shared, queue, records, partitions, folder: folder.clone(), _lock: lock })
     }
 
     /// The order store, as this role uses it.
@@ -88,6 +105,10 @@ impl Engines {
 
     pub(crate) fn payments(&self) -> anyhow::Result<Arc<dyn PaymentStore>> {
         self.payments.clone().context("the payment store was not opened")
+    }
+
+    pub(crate) fn shared(&self) -> anyhow::Result<Shared> {
+        self.shared.clone().context("the cache was not opened")
     }
 
     pub(crate) fn queue(&self) -> anyhow::Result<Arc<dyn Engine>> {
@@ -153,6 +174,17 @@ async fn open_payments(config: &Config, ambient: &Ambient) -> anyhow::Result<Arc
     match config.engines.payments {
         PaymentEngine::Sqlite => files::payments(&config.data.folder, ambient).await,
         PaymentEngine::Cassandra => servers::payments(config, ambient).await,
+    }
+}
+
+fn open_shared(config: &Config, ambient: &Ambient) -> anyhow::Result<Shared> {
+    let limits = LocalLimits::new(LIMITED_KEYS_MAX, ambient.clone());
+    match config.engines.cache {
+        CacheEngine::Memory => Ok(Shared {
+            cache: Arc::new(MemoryCache::new(MemoryConfig::default(), ambient.clone())),
+            limits: Arc::new(limits),
+        }),
+        CacheEngine::Redis => servers::shared(config, limits, ambient),
     }
 }
 

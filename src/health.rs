@@ -1,9 +1,12 @@
 //! What `/readyz` asks beside the stores. The API takes orders without either, so beside it they only degrade; a
 //! process that does nothing else is down without them.
 
+use std::sync::Arc;
+
 use api::{Health, HealthCheck, HealthStatus};
 use async_trait::async_trait;
 use jobs::worker::WorkersHealth;
+use store::cache::{self, Cache};
 use tokio::sync::watch;
 use workers::relay::RelayHealth;
 
@@ -12,6 +15,30 @@ pub(crate) struct RelayCheck(pub(crate) watch::Receiver<RelayHealth>, pub(crate)
 
 /// Whether jobs can be run.
 pub(crate) struct WorkersCheck(pub(crate) WorkersHealth, pub(crate) HealthStatus);
+
+/// Whether what API processes share can be reached. Without it each goes on by itself.
+pub(crate) struct CacheCheck(pub(crate) Arc<dyn Cache>);
+
+#[async_trait]
+impl HealthCheck for CacheCheck {
+    fn name(&self) -> &'static str {
+        "cache"
+    }
+
+    async fn check(&self) -> Health {
+        match self.0.health() {
+            cache::Health::Up => Health::OK,
+            cache::Health::Down { .. } => Health::not_ok(
+                self.without_answer(),
+                "does not answer; reads go to the database, limits hold per process",
+            ),
+        }
+    }
+
+    fn without_answer(&self) -> HealthStatus {
+        HealthStatus::Degraded
+    }
+}
 
 #[async_trait]
 impl HealthCheck for RelayCheck {

@@ -20,9 +20,9 @@ use tokio::{net::TcpListener, task::JoinSet};
 use workers::{Env, Parts, relay::Relay, webhook::WebhookSender};
 
 use crate::{
-    config::Config,
+    config::{CacheEngine, Config},
     engines::{Engines, Role},
-    health::{RelayCheck, WorkersCheck},
+    health::{CacheCheck, RelayCheck, WorkersCheck},
     housekeeping::Housekeeping,
     mail,
     sandbox::{Provider, Sandbox},
@@ -130,9 +130,15 @@ impl<'a> Roles<'a> {
 
     /// Serves the API. Started last, so that its readiness asks every role of this process.
     pub(crate) fn api(&mut self, listener: TcpListener) -> anyhow::Result<()> {
+        let shared = self.engines.shared()?;
+        if self.config.engines.cache == CacheEngine::Redis {
+            self.health.push(Arc::new(CacheCheck(Arc::clone(&shared.cache))));
+        }
         let parts = ApiParts {
             orders: self.engines.orders(Role::Api)?,
             payments: self.engines.payments()?,
+            cache: shared.cache,
+            limits: shared.limits,
             records: Arc::clone(&self.engines.records),
             ambient: self.ambient.clone(),
             health: self.health.clone(),

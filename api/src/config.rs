@@ -24,12 +24,12 @@ pub struct ApiConfig {
     pub streams_max: usize,
 }
 
-/// How fast `POST /v1/orders` may be called, per process.
+/// How fast `POST /v1/orders` may be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CheckoutLimits {
-    /// Sustained requests per second of one API key.
+    /// Sustained requests per second of one API key, over all processes that share their counters.
     pub per_key_per_second: NonZeroU32,
-    /// Sustained requests per second of one address (IPv6: one /64), before any key is looked up.
+    /// Sustained requests per second of one address (IPv6: one /64) and process, before any key is looked up.
     pub per_ip_per_second: NonZeroU32,
     /// How many may come at once on top of a quiet time, for either limit.
     pub burst: NonZeroU32,

@@ -54,6 +54,11 @@ pub trait HealthCheck: Send + Sync + 'static {
 
     /// How it is now. Dropped after two seconds.
     async fn check(&self) -> Health;
+
+    /// What no answer in time means.
+    fn without_answer(&self) -> HealthStatus {
+        HealthStatus::Down
+    }
 }
 
 impl Health {
@@ -95,8 +100,12 @@ impl HealthCheck for PaymentsCheck {
     async fn check(&self) -> Health {
         match self.0.ping().await {
             Ok(()) => Health::OK,
-            Err(_) => Health::not_ok(HealthStatus::Degraded, "does not answer; orders are charged later"),
+            Err(_) => Health::not_ok(self.without_answer(), "does not answer; orders are charged later"),
         }
+    }
+
+    fn without_answer(&self) -> HealthStatus {
+        HealthStatus::Degraded
     }
 }
 
@@ -158,7 +167,7 @@ impl Readiness {
 
 async fn ask(check: &dyn HealthCheck) -> CheckReport {
     let health = tokio::time::timeout(CHECK_TIMEOUT, check.check()).await;
-    let health = health.unwrap_or_else(|_| Health::not_ok(HealthStatus::Down, "took too long"));
+    let health = health.unwrap_or_else(|_| Health::not_ok(check.without_answer(), "took too long"));
     if health.status != HealthStatus::Ok {
         tracing::warn!(check = check.name(), status = ?health.status, detail = health.detail, "not healthy");
     }

@@ -7,6 +7,7 @@
 //! `input`, what they get is shaped in `view`.
 
 mod auth;
+mod catalog_cache;
 mod client;
 mod config;
 mod edge;
@@ -19,8 +20,12 @@ mod server;
 mod state;
 mod view;
 
+use std::sync::{Arc, Weak};
+
 use axum::{Router, middleware};
 use tower_http::catch_panic::CatchPanicLayer;
+
+use catalog_cache::CatalogCache;
 
 pub use config::{ApiConfig, CheckoutLimits, ServerLimits};
 pub use health::{Health, HealthCheck, HealthStatus, OrdersCheck, PaymentsCheck, Readiness};
@@ -28,9 +33,10 @@ pub use routes::openapi;
 pub use server::{ApiError, run};
 pub use state::{ApiParts, ApiState};
 
-/// The whole API as one service. Must be called on a tokio runtime: quiet rate-limit keys are swept by a task, which
-/// ends with the last clone of the state.
+/// The whole API as one service. Must be called on a tokio runtime: quiet rate-limit keys are swept and sold products
+/// forgotten by tasks, which end after the last clone of the state.
 pub fn app(state: ApiState) -> Router {
+    tokio::spawn(forget_sold(Arc::downgrade(&state.catalog)));
     let swept = state.downgrade();
     tokio::spawn(async move {
         let mut ticks = tokio::time::interval(limits::SWEEP_INTERVAL);
@@ -47,6 +53,13 @@ pub fn app(state: ApiState) -> Router {
         .layer(CatchPanicLayer::custom(edge::on_panic))
         .layer(middleware::from_fn_with_state(state.clone(), edge::serve))
         .with_state(state)
+}
+
+async fn forget_sold(catalog: Weak<CatalogCache>) {
+    while let Some(catalog) = catalog.upgrade() {
+        // With an end, so that this task does not keep alive what it waits for.
+        drop(tokio::time::timeout(limits::SWEEP_INTERVAL, catalog.forget_sold()).await);
+    }
 }
 
 /// Only `/livez` and `/readyz`, for processes that serve no requests but must be watched.

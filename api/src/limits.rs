@@ -1,7 +1,8 @@
 //! Rate limits of checkout: by address before a key is looked up, by key after.
 //!
-//! Guarantees: memory stays bounded whatever addresses call; a refused request has done nothing. The limits hold per
-//! process: N replicas together let N times as much through.
+//! Guarantees: memory stays bounded whatever addresses call; a refused request has done nothing. A shield in this
+//! process comes first, so that a flood does not become one of questions to a server; then the limit by key is asked of
+//! counters that all processes share, where there are such. The limit by address holds per process.
 
 use std::{hash::Hash, net::IpAddr, num::NonZeroU32, time::Duration};
 
@@ -13,7 +14,7 @@ use governor::{
     state::keyed::DashMapStateStore,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, request};
-use store::{domain::KeyId, merchants::KeyRecord};
+use store::{cache::RateLimits, domain::KeyId, merchants::KeyRecord};
 
 use crate::{
     auth, client,
@@ -55,6 +56,21 @@ impl Limiters {
         }
     }
 
+    /// The allowance of a key, first here, then over all processes.
+    async fn take_by_key(&self, key: KeyId, shared: &dyn RateLimits) -> Result<RateFields, Problem> {
+        let limiter = &self.by_key;
+        let here = limiter.take(key)?;
+        let quota = store::cache::Quota::per_second(limiter.per_second.get(), limiter.burst.get());
+        // Without an answer the shield alone holds; whoever keeps the counters has said so.
+        let Ok(decision) = shared.check(&format!("checkout:{key}"), &quota).await else {
+            return Ok(limiter.fields(here, 1));
+        };
+        if !decision.allowed {
+            return Err(limiter.refused(decision.retry_after));
+        }
+        Ok(limiter.fields(here.min(decision.remaining), 1))
+    }
+
     /// Forgets keys that have been quiet long enough to have their whole burst again.
     pub(crate) fn sweep(&self) {
         self.by_ip.sweep();
@@ -70,22 +86,22 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
         Self { name, governor, clock, per_second, burst }
     }
 
-    /// Takes one request out of the key's allowance; answers the fields of
-    /// draft-ietf-httpapi-ratelimit-headers, or the refusal with them.
-    fn take(&self, key: K) -> Result<RateFields, Problem> {
+    /// Takes one request out of the key's allowance here; answers how many more may follow at once.
+    fn take(&self, key: K) -> Result<u32, Problem> {
         let key = (self.governor.len() < KEYS_MAX).then_some(key);
         match self.governor.check_key(&key) {
-            Ok(state) => Ok(self.fields(state.remaining_burst_capacity(), 1)),
-            Err(not_until) => {
-                let wait = not_until.wait_time_from(self.clock.now());
-                let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-                let problem = Problem::new(Kind::RATE_LIMITED, format!("try again in {seconds} s"));
-                Err(self.fields(0, seconds).onto(problem.retry_after(seconds).violating(self.name)))
-            }
+            Ok(state) => Ok(state.remaining_burst_capacity()),
+            Err(not_until) => Err(self.refused(not_until.wait_time_from(self.clock.now()))),
         }
     }
 
-    /// `seconds`: until more than `remaining` may be sent.
+    fn refused(&self, wait: Duration) -> Problem {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let problem = Problem::new(Kind::RATE_LIMITED, format!("try again in {seconds} s"));
+        self.fields(0, seconds).onto(problem.retry_after(seconds).violating(self.name))
+    }
+
+    /// Those of draft-ietf-httpapi-ratelimit-headers. `seconds`: until more than `remaining` may be sent.
     fn fields(&self, remaining: u32, seconds: u64) -> RateFields {
         let (name, burst) = (self.name, self.burst);
         let window_seconds = burst.get().div_ceil(self.per_second.get());
@@ -138,7 +154,7 @@ impl FromRequestParts<ApiState> for Admitted {
     async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
         state.limiters.by_ip.take(client::address(parts, &state.config.trusted_proxies))?;
         let key = auth::authenticate(&parts.headers, state).await?;
-        let rate = state.limiters.by_key.take(key.id)?;
+        let rate = state.limiters.take_by_key(key.id, &*state.limits).await?;
         Ok(Self { key, rate })
     }
 }

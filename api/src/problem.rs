@@ -193,9 +193,15 @@ impl IntoResponse for Problem {
 }
 
 impl From<StoreError> for Problem {
-    /// Logged here, once; the client learns only that it may come back.
     fn from(error: StoreError) -> Self {
-        match &error {
+        Self::of_store(&error)
+    }
+}
+
+impl Problem {
+    /// Logged here, once; the client learns only that it may come back.
+    pub(crate) fn of_store(error: &StoreError) -> Self {
+        match error {
             StoreError::Unavailable { store, source } => {
                 tracing::error!(store, error = %source, "store unavailable");
                 Self::new(Kind::UNAVAILABLE, "try again shortly; a repeated request does no harm")

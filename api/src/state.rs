@@ -5,12 +5,16 @@ use std::{ops::Deref, sync::Arc};
 use axum::extract::FromRef;
 use base::Ambient;
 use jobs::records::RecordStore;
-use store::{OrderStore, PaymentStore};
+use store::{
+    OrderStore, PaymentStore,
+    cache::{Cache, RateLimits},
+};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     auth::KeyCache,
+    catalog_cache::CatalogCache,
     config::ApiConfig,
     health::{HealthCheck, OrdersCheck, PaymentsCheck, Readiness},
     limits::Limiters,
@@ -30,7 +34,10 @@ pub struct Shared {
     pub(crate) ambient: Ambient,
     pub(crate) shutdown: CancellationToken,
     pub(crate) keys: KeyCache,
+    pub(crate) catalog: Arc<CatalogCache>,
     pub(crate) limiters: Limiters,
+    /// Counted over all processes where there are several.
+    pub(crate) limits: Arc<dyn RateLimits>,
     pub(crate) readiness: Readiness,
     pub(crate) streams: Arc<Semaphore>,
 }
@@ -41,6 +48,10 @@ pub struct ApiParts {
     pub orders: Arc<dyn OrderStore>,
     /// Payments.
     pub payments: Arc<dyn PaymentStore>,
+    /// Reads of the catalog go through it.
+    pub cache: Arc<dyn Cache>,
+    /// Counts checkouts per key, for all processes that share it.
+    pub limits: Arc<dyn RateLimits>,
     /// The log of job attempts, for timelines.
     pub records: Arc<dyn RecordStore>,
     /// Clock, ids, randomness.
@@ -60,7 +71,10 @@ impl ApiState {
         ];
         checks.extend(parts.health);
         let readiness = Readiness::new(checks, parts.ambient.clone(), parts.shutdown.clone());
+        let catalog = CatalogCache::new(parts.cache, Arc::clone(&parts.orders), parts.ambient.clone());
         Self(Arc::new(Shared {
+            catalog: Arc::new(catalog),
+            limits: parts.limits,
             limiters: Limiters::new(config.checkout),
             streams: Arc::new(Semaphore::new(config.streams_max)),
             config,

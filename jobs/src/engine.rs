@@ -204,8 +204,8 @@ pub struct ConsumerHealth {
 /// One job handed to a consumer.
 #[derive(Debug, Clone)]
 pub struct Delivery {
-    /// The job.
-    pub envelope: Envelope,
+    /// The job. Shared, so that an engine can keep what it may have to write anew.
+    pub envelope: Arc<Envelope>,
     /// What to settle it with.
     pub receipt: Receipt,
     /// How often it lost its consumer before this.

@@ -186,6 +186,7 @@ impl Writer {
 
     /// Writes a batch, once more after a pause if need be: appending is idempotent, so a doubtful one may repeat.
     async fn write(&self, batch: Vec<AttemptRecord>) {
+        let batch: Arc<[AttemptRecord]> = batch.into();
         let count = batch.len();
         let Err(first) = self.store.append(batch.clone()).await else { return };
         tracing::warn!(error = %first, records = count, "attempt records could not be written, trying once more");

@@ -7,7 +7,7 @@
 #[cfg(feature = "postgres")]
 pub mod postgres;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use base::{Timestamp, TraceContext};
@@ -119,8 +119,9 @@ pub struct RecordFilter {
 /// Keeps attempt records.
 #[async_trait]
 pub trait RecordStore: Send + Sync + 'static {
-    /// Adds a batch; a record already there (same job, attempt and start) is left alone.
-    async fn append(&self, batch: Vec<AttemptRecord>) -> Result<(), EngineError>;
+    /// Adds a batch; a record already there (same job, attempt and start) is left alone. Shared, so that one that
+    /// failed can be tried once more without a copy of each that did not.
+    async fn append(&self, batch: Arc<[AttemptRecord]>) -> Result<(), EngineError>;
 
     /// Lists records.
     async fn list(&self, filter: &RecordFilter) -> Result<Vec<AttemptRecord>, EngineError>;

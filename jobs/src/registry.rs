@@ -24,6 +24,7 @@ pub const NAME_BYTES_MAX: usize = 60;
 /// The job types that share one environment `E`.
 pub struct Registry<E> {
     entries: HashMap<&'static str, Entry<E>>,
+    outage: OutageFn,
 }
 
 /// A job type that cannot join a registry.
@@ -80,12 +81,25 @@ pub(crate) struct Entry<E> {
 pub(crate) struct Policy {
     pub(crate) timeout: Duration,
     pub(crate) backoff: Backoff,
+    pub(crate) outage: OutageFn,
 }
+
+/// Whether an error says that something of our own is away, which is no fault of the job.
+pub type OutageFn = fn(&(dyn std::error::Error + 'static)) -> bool;
 
 impl<E: Clone + Send + Sync + 'static> Registry<E> {
     /// Knows no kind yet.
     pub fn new() -> Self {
-        Self { entries: HashMap::new() }
+        Self { entries: HashMap::new(), outage: |_| false }
+    }
+
+    /// Jobs registered after this wait for the end of an outage: a [`JobError::Retry`] whose cause is one puts the job
+    /// off for a few seconds and uses up no attempt. Attempts are for what a job can fail at; a database that is away for
+    /// an hour must neither kill jobs nor put them on a schedule made for others' failures.
+    #[must_use]
+    pub fn waits_out(mut self, outage: OutageFn) -> Self {
+        self.outage = outage;
+        self
     }
 
     /// Adds a job type; fails on a kind that is taken and on names no engine could carry.
@@ -104,7 +118,7 @@ impl<E: Clone + Send + Sync + 'static> Registry<E> {
             let first = first.type_name;
             return Err(RegisterError::DuplicateKind { kind: J::KIND, first, second: job });
         }
-        let policy = Policy { timeout: J::TIMEOUT, backoff: J::BACKOFF };
+        let policy = Policy { timeout: J::TIMEOUT, backoff: J::BACKOFF, outage: self.outage };
         self.entries.insert(J::KIND, Entry { policy, run: run_erased::<J>, queue: J::QUEUE, type_name: job });
         Ok(self)
     }

@@ -16,7 +16,7 @@ use ipnet::IpNet;
 use jobs::records::RecordLevel;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use store::cassandra::CassandraConfig;
+use store::{cache::RedisConfig, cassandra::CassandraConfig};
 use tracing_subscriber::filter::Targets;
 use url::Url;
 
@@ -33,6 +33,7 @@ pub(crate) struct Config {
     pub(crate) server: Server,
     pub(crate) data: Data,
     pub(crate) engines: Engines,
+    pub(crate) redis: RedisConfig,
     pub(crate) rabbitmq: RabbitMq,
     pub(crate) postgres: Postgres,
     pub(crate) cassandra: CassandraConfig,
@@ -68,6 +69,7 @@ pub(crate) struct Engines {
     pub(crate) queue: QueueEngine,
     pub(crate) orders: OrderEngine,
     pub(crate) payments: PaymentEngine,
+    pub(crate) cache: CacheEngine,
 }
 
 /// What keeps orders and all that shares their transactions.
@@ -84,6 +86,14 @@ pub(crate) enum OrderEngine {
 pub(crate) enum PaymentEngine {
     Sqlite,
     Cassandra,
+}
+
+/// Where reads are kept for a while and checkouts are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum CacheEngine {
+    Memory,
+    Redis,
 }
 
 /// What keeps the jobs.
@@ -176,7 +186,7 @@ pub(crate) enum LogFormat {
 const SPAN_SECONDS_MAX: u64 = 86_400;
 
 /// Settings that `config show` hides.
-const SECRETS: [(&str, &str); 7] = [
+const SECRETS: [(&str, &str); 8] = [
     ("cassandra", "password"),
     ("mail", "smtp_url"),
     ("payments", "provider_key"),
@@ -184,6 +194,7 @@ const SECRETS: [(&str, &str); 7] = [
     ("postgres", "replica_url"),
     ("postgres", "url"),
     ("rabbitmq", "url"),
+    ("redis", "url"),
 ];
 
 impl Config {
@@ -210,7 +221,9 @@ impl Config {
                 queue: r.value("engines", "queue", QueueEngine::Sqlite),
                 orders: r.value("engines", "orders", OrderEngine::Sqlite),
                 payments: r.value("engines", "payments", PaymentEngine::Sqlite),
+                cache: r.value("engines", "cache", CacheEngine::Memory),
             },
+            redis: servers::redis(r),
             rabbitmq: RabbitMq {
                 url: r.text("rabbitmq", "url").into(),
                 ca_file: r.optional("rabbitmq", "ca_file"),
@@ -264,6 +277,9 @@ impl Config {
         }
         if self.engines.orders == OrderEngine::Postgres && self.postgres.url.expose_secret().is_empty() {
             reader.fault("postgres", "url", "must be set when engines.orders is \"postgres\"");
+        }
+        if self.engines.cache == CacheEngine::Redis && self.redis.url.expose_secret().is_empty() {
+            reader.fault("redis", "url", "must be set when engines.cache is \"redis\"");
         }
         if self.engines.payments == PaymentEngine::Cassandra
             && let Err(mistake) = self.cassandra.check()

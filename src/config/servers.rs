@@ -1,10 +1,11 @@
-//! The settings of PostgreSQL and Cassandra, in the words of the crates that use them.
+//! The settings of PostgreSQL, Cassandra and Redis, in the words of the crates that use them.
 
 use std::{num::NonZeroUsize, time::Duration};
 
 use base::postgres::PostgresConfig;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use store::cache::RedisConfig;
 use store::cassandra::{CassandraConfig, CassandraLogin, CassandraTls, ListingReads, MoneyScope};
 
 use super::reader::Reader;
@@ -88,6 +89,17 @@ impl Postgres {
         let url = self.replica_url.clone();
         let pool = PostgresConfig { url, direct_url: None, ..self.pool(application_name, connections) };
         (!self.replica_url.expose_secret().is_empty()).then_some(pool)
+    }
+}
+
+pub(super) fn redis(r: &mut Reader) -> RedisConfig {
+    let mut millis = |key: &str| Duration::from_millis(r.within("redis", key, 1..=TIMEOUT_MS_MAX));
+    let (command_timeout, connect_timeout) = (millis("command_timeout_ms"), millis("connect_timeout_ms"));
+    RedisConfig {
+        url: r.text("redis", "url").into(),
+        prefix: r.text("redis", "prefix"),
+        command_timeout,
+        connect_timeout,
     }
 }
 

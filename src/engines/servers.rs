@@ -1,4 +1,4 @@
-//! The engines on servers: RabbitMQ, PostgreSQL, Cassandra. Opening waits for none of them.
+//! The engines on servers: RabbitMQ, PostgreSQL, Cassandra, Redis. Opening waits for none of them.
 
 use std::{fs, path::Path, sync::Arc};
 
@@ -14,11 +14,12 @@ use jobs::{
 use secrecy::ExposeSecret;
 use store::{
     OrderStore, PaymentStore,
+    cache::{Limits, LocalLimits, MemoryConfig, RedisCache, RedisLimits, RedisServer},
     cassandra::{CassandraPayments, LateCassandra},
     postgres::{PostgresOrders, ReplicatedOrders},
 };
 
-use super::Role;
+use super::{Role, Shared};
 use crate::config::{Config, OrderEngine, PaymentEngine};
 
 /// Connections for the job store and the log of attempts together.
@@ -58,6 +59,15 @@ pub(super) async fn orders(
 
 pub(super) async fn payments(config: &Config, ambient: &Ambient) -> anyhow::Result<Arc<dyn PaymentStore>> {
     Ok(Arc::new(LateCassandra::connect(config.cassandra.clone(), ambient.clone()).await?))
+}
+
+/// One connection for both. `local` counts while the server is away.
+pub(super) fn shared(config: &Config, local: LocalLimits, ambient: &Ambient) -> anyhow::Result<Shared> {
+    let server = RedisServer::new(&config.redis, ambient.clone())?;
+    Ok(Shared {
+        cache: Arc::new(RedisCache::new(server.clone(), MemoryConfig::default(), ambient.clone())),
+        limits: Arc::new(Limits::new(RedisLimits::new(server), local)),
+    })
 }
 
 /// Beside the orders: in the same server, or in the data folder.

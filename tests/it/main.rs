@@ -6,6 +6,8 @@ mod cli;
 mod dev;
 mod distributed;
 mod kill;
+mod outages;
 mod rabbitmq;
+mod redis;
 mod relational;
 mod util;

@@ -2,6 +2,8 @@
 
 use jobs::registry::{RegisterError, Registry};
 
+use store::StoreError;
+
 use crate::{
     env::Env,
     jobs::{ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail},
@@ -26,9 +28,16 @@ pub const QUEUES: [(&str, usize); 4] = [(PAYMENTS, 16), (FULFILMENT, 8), (EMAIL,
 /// Fails at boot when two claim one kind.
 pub fn registry() -> Result<Registry<Env>, RegisterError> {
     Registry::new()
+        .waits_out(is_outage)
         .register::<ChargePayment>()?
         .register::<DeliverWebhook>()?
         .register::<FulfilOrder>()?
         .register::<RefundPayment>()?
         .register::<SendEmail>()
+}
+
+/// Whether one of our stores is away. Providers, mail servers and merchants' receivers are not ours: their failures are
+/// what jobs have attempts for.
+fn is_outage(error: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(error.downcast_ref(), Some(StoreError::Unavailable { .. }))
 }

@@ -3,8 +3,8 @@
 use axum::{Json, extract::State};
 use http::StatusCode;
 use store::{
-    catalog::{InventoryPut, Product, ProductData, ProductFilter},
-    domain::{AMOUNT_MINOR_MAX, Currency, MerchantId},
+    catalog::{InventoryPut, ProductData, ProductFilter},
+    domain::{AMOUNT_MINOR_MAX, Currency},
 };
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -62,7 +62,7 @@ async fn list_products(
 ) -> Result<Json<List<ProductView>>, Problem> {
     let query = Query::paged(&uri, &["category", "q"]);
     let filter = ProductFilter { category: query.text("category", 64), text: query.text("q", 100) };
-    let page = state.orders.products(key.merchant, &filter, query.page()?).await?;
+    let page = state.catalog.products(key.merchant, filter, query.page()?).await?;
     Ok(Json(List::new(page.items.into_iter().map(ProductView::from).collect(), page.has_more)))
 }
 
@@ -80,15 +80,12 @@ async fn get_product(
     AnyKey(key): AnyKey,
     PathText(sku): PathText,
 ) -> Result<Json<ProductView>, Problem> {
-    Ok(Json(find(&state, key.merchant, &sku).await?.into()))
+    let found = if is_sku(&sku) { state.catalog.product(key.merchant, &sku).await? } else { None };
+    Ok(Json(found.ok_or_else(no_product)?.into()))
 }
 
-async fn find(state: &ApiState, merchant: MerchantId, sku: &str) -> Result<Product, Problem> {
-    let missing = || Problem::not_found("product");
-    if !is_sku(sku) {
-        return Err(missing());
-    }
-    state.orders.product(merchant, sku).await?.ok_or_else(missing)
+fn no_product() -> Problem {
+    Problem::not_found("product")
 }
 
 /// What a merchant says about a product; stock is set apart.
@@ -181,7 +178,10 @@ async fn put_product(
         currency: request.currency,
         low_stock_at: request.low_stock_at,
     };
-    let (product, new) = state.orders.put_product(key.merchant, data, state.ambient.now()).await?;
+    let sku = data.sku.clone();
+    let put = state.orders.put_product(key.merchant, data, state.ambient.now()).await;
+    state.catalog.changed(key.merchant, &sku).await;
+    let (product, new) = put?;
     let status = if new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(product.into())))
 }
@@ -198,7 +198,7 @@ async fn list_categories(
     State(state): State<ApiState>,
     AnyKey(key): AnyKey,
 ) -> Result<Json<List<CategoryView>>, Problem> {
-    let categories = state.orders.categories(key.merchant).await?;
+    let categories = state.catalog.categories(key.merchant).await?;
     Ok(Json(List::new(categories.into_iter().map(CategoryView::from).collect(), false)))
 }
 
@@ -216,7 +216,9 @@ async fn get_inventory(
     SecretKey(key): SecretKey,
     PathText(sku): PathText,
 ) -> Result<Json<InventoryView>, Problem> {
-    Ok(Json(find(&state, key.merchant, &sku).await?.into()))
+    // Not through the cache: a merchant who counts wants to know.
+    let found = if is_sku(&sku) { state.orders.product(key.merchant, &sku).await? } else { None };
+    Ok(Json(found.ok_or_else(no_product)?.into()))
 }
 
 /// How much there is.
@@ -255,14 +257,16 @@ async fn put_inventory(
     body: Body<InventoryRequest>,
 ) -> Result<Json<InventoryView>, Problem> {
     if !is_sku(&sku) {
-        return Err(Problem::not_found("product"));
+        return Err(no_product());
     }
     let (on_hand, now) = (body.value.on_hand, state.ambient.now());
-    match state.orders.put_inventory(key.merchant, &sku, on_hand, now, Some(trace)).await? {
+    let put = state.orders.put_inventory(key.merchant, &sku, on_hand, now, Some(trace)).await;
+    state.catalog.changed(key.merchant, &sku).await;
+    match put? {
         InventoryPut::Set(product) => Ok(Json(product.into())),
         InventoryPut::BelowReserved { reserved } => {
             Err(Problem::new(Kind::BELOW_RESERVED, format!("{reserved} units are promised to open orders")))
         }
-        InventoryPut::NoSuchProduct => Err(Problem::not_found("product")),
+        InventoryPut::NoSuchProduct => Err(no_product()),
     }
 }

@@ -1,6 +1,10 @@
 //! Products, categories and stock.
 
+use std::time::Duration;
+
 use serde_json::json;
+use store::{cache::Cache, catalog::Catalog};
+use tokio::time::Instant;
 
 use crate::util::Shop;
 
@@ -87,4 +91,70 @@ async fn every_fault_of_a_product_is_told() {
     let answer = shop.put("/v1/products/mug", &body).send().await.expect_problem(422, "validation_failed");
     assert_eq!(answer.faults(), ["/sku mismatch"]);
     shop.get("/v1/products/mug").send().await.expect_problem(404, "not_found");
+}
+
+#[tokio::test]
+async fn reads_are_kept_for_a_moment_and_own_writes_are_seen_at_once() {
+    let shop = Shop::open().await;
+    shop.stock("mug", 10).await;
+    let paths = ["/v1/products/mug", "/v1/products?category=mugs", "/v1/categories"];
+    let read = async || {
+        let mut answers = Vec::new();
+        for path in paths {
+            answers.push(shop.get(path).send().await.expect_status(200).json);
+        }
+        answers
+    };
+    let before = read().await;
+    // What was read stays for a moment. A moment may pass between two reads, so this tries again.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let hits = shop.cache.stats().local_hits;
+    while shop.cache.stats().local_hits < hits + 4 {
+        assert!(Instant::now() < deadline, "nothing is kept");
+        assert_eq!(read().await, before);
+    }
+    // Behind the API's back, for counting is never from the cache.
+    shop.orders.put_inventory(shop.own.id, "mug", 7, shop.ambient.now(), None).await.expect("sets");
+    assert_eq!(shop.get("/v1/inventory/mug").send().await.json["on_hand"], 7, "not kept");
+    // By the API: at once, in all that shows it.
+    let product = json!({"name": "Big mug", "category": "big", "price_minor": 300, "currency": "EUR"});
+    shop.put("/v1/products/mug", &product).send().await.expect_status(200);
+    let [one, of_old_category, categories] = &read().await[..] else { panic!("three reads") };
+    assert_eq!((one["name"].as_str(), one["available"].as_i64()), (Some("Big mug"), Some(7)));
+    assert_eq!(of_old_category["data"], json!([]));
+    assert_eq!(categories["data"], json!([{"object": "category", "slug": "big", "products": 1}]));
+    shop.put("/v1/inventory/mug", &json!({"on_hand": 5})).send().await.expect_status(200);
+    let list = shop.get("/v1/products?category=big").send().await;
+    assert_eq!(list.list()[0]["available"], 5);
+    assert_eq!(shop.get("/v1/products/mug").send().await.json["available"], 5);
+    // "There is none" is forgotten, too.
+    shop.get("/v1/products/new").send().await.expect_problem(404, "not_found");
+    shop.stock("new", 1).await;
+    shop.get("/v1/products/new").send().await.expect_status(200);
+}
+
+#[tokio::test]
+async fn one_merchants_reads_are_not_anothers() {
+    let shop = Shop::open().await;
+    shop.stock("mug", 10).await;
+    for path in ["/v1/products?limit=5", "/v1/categories"] {
+        assert_eq!(shop.get(path).send().await.expect_status(200).list().len(), 1);
+        assert!(shop.get(path).key(&shop.other.secret).send().await.expect_status(200).list().is_empty());
+    }
+    shop.get("/v1/products/mug").send().await.expect_status(200);
+    shop.get("/v1/products/mug").key(&shop.other.secret).send().await.expect_problem(404, "not_found");
+}
+
+#[tokio::test]
+async fn what_an_order_takes_shows_within_a_moment() {
+    let shop = Shop::open().await;
+    shop.stock("mug", 10).await;
+    assert_eq!(shop.get("/v1/products/mug").send().await.json["available"], 10);
+    shop.order("k1").await;
+    let deadline = Instant::now() + Duration::from_secs(5);
+    // Nobody announces it over HTTP, so this asks again.
+    while shop.get("/v1/products/mug").send().await.json["available"] != 8 {
+        assert!(Instant::now() < deadline, "the cache never lets go");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }

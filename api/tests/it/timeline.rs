@@ -56,7 +56,7 @@ async fn work(shop: &Shop, id: OrderId) {
     };
     shop.orders.record_attempt(attempt).await.expect("records");
     shop.payments.begin_refund(payment, RefundId::fresh(&shop.ambient), 100, now()).await.expect("begins");
-    shop.records.append(vec![record(shop, id)]).await.expect("appends");
+    shop.records.append([record(shop, id)].into()).await.expect("appends");
 }
 
 fn record(shop: &Shop, id: OrderId) -> AttemptRecord {
@@ -82,7 +82,7 @@ async fn everything_that_happened_is_told_in_order() {
     shop.stock("mug", 10).await;
     let id = id_of(&shop.order("k1").await);
     let other = id_of(&shop.order("k2").await);
-    shop.records.append(vec![record(&shop, other)]).await.expect("appends");
+    shop.records.append([record(&shop, other)].into()).await.expect("appends");
     work(&shop, id).await;
     let answer = shop.get(&format!("/v1/orders/{id}/timeline")).send().await.expect_status(200);
     assert_eq!((&answer.json["has_more"], &answer.json["incomplete"]), (&json!(false), &json!([])));

@@ -89,7 +89,7 @@ fn all() -> RecordFilter {
 }
 
 async fn append(records: &dyn RecordStore, batch: &[AttemptRecord]) {
-    records.append(batch.to_vec()).await.expect("appends");
+    records.append(batch.into()).await.expect("appends");
 }
 
 async fn list(records: &dyn RecordStore, filter: &RecordFilter) -> Vec<AttemptRecord> {
@@ -193,7 +193,7 @@ pub async fn processes_write_side_by_side(h: &impl RecordHarness) {
         if n > 2 {
             batch.reverse();
         }
-        tokio::spawn(async move { store.append(batch).await })
+        tokio::spawn(async move { store.append(batch.into()).await })
     });
     for written in join_all(writes).await {
         written.expect("ends").expect("appends");
@@ -207,7 +207,7 @@ pub async fn records_of_any_day_are_kept(h: &impl RecordHarness) {
     let day = seconds(86_400);
     let ahead = AttemptRecord { started_at: Ambient::system().now() + day * 20, ..begun(seconds(0)) };
     let batch: Vec<AttemptRecord> = [ahead].into_iter().chain((1..20).map(|n| begun(day * n))).collect();
-    let writes = stores.iter().map(|store| store.append(batch.clone()));
+    let writes = stores.iter().map(|store| store.append(batch.as_slice().into()));
     for written in join_all(writes).await {
         written.expect("appends");
     }

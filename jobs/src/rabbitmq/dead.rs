@@ -19,6 +19,7 @@ use tokio::{sync::MutexGuard, time::timeout};
 use super::{
     Inner,
     fault::answer,
+    headers,
     message::{self, Meta, Raw},
     publisher::Outgoing,
     topology::{self, dead_queue, work_queue},
@@ -101,7 +102,7 @@ impl Inner {
             .unwrap_or((DeadReason::Undecodable, self.ambient.now()));
         let decoded = message::decode(queue, raw).ok().filter(|_| reason != DeadReason::Undecodable);
         // Looks count as returns of the dead queue: what the header says of this copy is not about crashes.
-        let looks = u32::try_from(message::number(&headers, "x-delivery-count").ok().flatten().unwrap_or(0));
+        let looks = u32::try_from(headers::number(&headers, "x-delivery-count").ok().flatten().unwrap_or(0));
         let crashes = meta.crashes.saturating_sub(looks.unwrap_or(0));
         let crashes = by_broker.map_or(crashes, |_| crashes + CRASHES_MAX + 1);
         let by_crash = format!("lost its consumer more than {CRASHES_MAX} times");

@@ -1,6 +1,9 @@
 //! One class of a session: its channel, its subscription, and the deliveries it holds.
 
-use std::{collections::VecDeque, sync::atomic::Ordering};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering},
+};
 
 use futures::{FutureExt, StreamExt};
 use lapin::{
@@ -14,7 +17,7 @@ use tokio::time::Instant;
 use super::{
     consumer::Shared,
     fault::{answer, broken, unavailable},
-    message::Raw,
+    message::{Message, Meta},
     topology,
     window::Window,
 };
@@ -28,24 +31,37 @@ use crate::{
 pub(super) struct Slot {
     pub(super) stage: Stage,
     /// Gone once an outcome that needs it is being made durable.
-    pub(super) raw: Option<Raw>,
+    pub(super) message: Option<Message>,
     pub(super) id: JobId,
-    pub(super) crashes: u32,
     pub(super) signal: JobSignal,
-    pub(super) key: Option<String>,
-    pub(super) unique: bool,
     /// Counts against the prefetch.
     pub(super) handed_out: bool,
     pub(super) since: Instant,
 }
 
 /// Where a delivery stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
     /// Not handed out yet.
-    Waiting(Box<Envelope>),
+    Waiting,
     Running,
     /// Its outcome is being made durable.
     Settling,
+}
+
+impl Slot {
+    pub(super) fn new(id: JobId, message: Message, since: Instant) -> Self {
+        let (signal, handed_out) = (JobSignal::default(), false);
+        Self { stage: Stage::Waiting, message: Some(message), id, signal, handed_out, since }
+    }
+
+    /// The job, while it is held here and can be read.
+    pub(super) fn job(&self) -> Option<(&Arc<Envelope>, &Meta)> {
+        match self.message.as_ref()? {
+            Message::Job(envelope, meta) => Some((envelope, meta)),
+            Message::Unreadable(_) => None,
+        }
+    }
 }
 
 /// One class.

@@ -16,6 +16,8 @@
 //! Every copy gets its headers afresh. The broker's own (`x-death` and its kin) must not be copied: a message that
 //! says it was in a queue before is, in `RabbitMQ` before 4.0.1, not let into that queue again.
 
+use std::sync::Arc;
+
 use base::Timestamp;
 use lapin::{
     BasicProperties,
@@ -23,6 +25,7 @@ use lapin::{
 };
 use serde_json::value::RawValue;
 
+use super::headers::Known;
 use crate::{
     engine::{Announcement, DeadReason, EngineError},
     envelope::{Envelope, JobId, PAYLOAD_BYTES_MAX},
@@ -54,6 +57,14 @@ pub(super) struct Meta {
     pub(super) not_before: Option<Timestamp>,
     pub(super) delayed_at: Option<Timestamp>,
     pub(super) dead: Option<(DeadReason, Timestamp)>,
+}
+
+/// A delivery as it was understood, kept until its outcome is durable.
+pub(super) enum Message {
+    /// Shared with the run: what becomes of the job is a new message made from these.
+    Job(Arc<Envelope>, Meta),
+    /// Parked as it came.
+    Unreadable(Box<Raw>),
 }
 
 /// Refuses what no message can carry.
@@ -195,28 +206,28 @@ pub(super) fn decode(queue: &str, raw: &Raw) -> Result<(Envelope, Meta), String>
     if app != FORMAT {
         return Err(format!("app_id is `{app}`, not `{FORMAT}`: not one of ours, or of another release"));
     }
-    let headers = properties.headers().as_ref().ok_or("no headers")?;
+    let headers = Known::of(properties.headers().as_ref().ok_or("no headers")?);
     let id = properties.message_id().as_ref().ok_or("no message_id")?;
     let payload = std::str::from_utf8(&raw.body).map_err(|error| format!("payload: {error}"))?;
     let payload: &RawValue = serde_json::from_str(payload).map_err(|error| format!("payload: {error}"))?;
-    let trace = text(headers, "traceparent")?.map(|t| t.parse().map_err(|_| "traceparent: malformed"));
+    let trace = headers.traceparent.text()?.map(|t| t.parse().map_err(|_| "traceparent: malformed"));
     let envelope = Envelope {
         id: id.as_str().parse().map_err(|error| format!("message_id: {error}"))?,
         kind: properties.kind().as_ref().ok_or("no type")?.to_string(),
-        version: wanted(headers, "ow-version")?,
+        version: headers.version.wanted()?,
         queue: queue.to_owned(),
         priority: class_of(properties),
-        attempt: wanted(headers, "ow-attempt")?,
-        max_attempts: wanted(headers, "ow-max-attempts")?,
-        created_at: time(headers, "ow-created-at")?.ok_or("no header ow-created-at")?,
-        run_at: time(headers, "ow-run-at")?,
+        attempt: headers.attempt.wanted()?,
+        max_attempts: headers.max_attempts.wanted()?,
+        created_at: headers.created_at.time()?.ok_or("no header ow-created-at")?,
+        run_at: headers.run_at.time()?,
         trace: trace.transpose()?,
-        unique_key: text(headers, "ow-unique-key")?,
-        concurrency_key: text(headers, "ow-concurrency-key")?,
-        subject: text(headers, "ow-subject")?,
+        unique_key: headers.unique_key.string()?,
+        concurrency_key: headers.concurrency_key.string()?,
+        subject: headers.subject.string()?,
         payload: payload.to_owned(),
     };
-    Ok((envelope, meta_of(headers)?))
+    Ok((envelope, headers.meta()?))
 }
 
 /// The id of a message that may be unreadable otherwise.
@@ -225,19 +236,7 @@ pub(super) fn id_of(raw: &Raw) -> Option<JobId> {
 }
 
 pub(super) fn meta_of(headers: &FieldTable) -> Result<Meta, String> {
-    let reason = text(headers, "ow-dead-reason")?;
-    let reason = reason.and_then(|name| DeadReason::ALL.into_iter().find(|r| r.as_str() == name));
-    let died_at = time(headers, "ow-died-at")?;
-    let before = number(headers, "ow-crashes")?.unwrap_or(0);
-    let here = number(headers, "x-delivery-count")?.unwrap_or(0);
-    Ok(Meta {
-        crashes: u32::try_from(before.saturating_add(here)).unwrap_or(0),
-        last_error: text(headers, "ow-last-error")?,
-        first_failed_at: time(headers, "ow-first-failed-at")?,
-        not_before: time(headers, "ow-not-before")?,
-        delayed_at: time(headers, "ow-delayed-at")?,
-        dead: reason.zip(died_at),
-    })
+    Known::of(headers).meta()
 }
 
 /// The class in the properties, for a message met outside of its class's queue.
@@ -293,42 +292,5 @@ impl Headers {
             self.text("ow-dead-reason", Some(reason.as_str()));
             self.time("ow-died-at", Some(at));
         }
-    }
-}
-
-pub(super) fn number(headers: &FieldTable, name: &str) -> Result<Option<i64>, String> {
-    let Some(value) = headers.inner().get(name) else { return Ok(None) };
-    Ok(Some(match value {
-        AMQPValue::ShortShortInt(n) => i64::from(*n),
-        AMQPValue::ShortShortUInt(n) => i64::from(*n),
-        AMQPValue::ShortInt(n) => i64::from(*n),
-        AMQPValue::ShortUInt(n) => i64::from(*n),
-        AMQPValue::LongInt(n) => i64::from(*n),
-        AMQPValue::LongUInt(n) => i64::from(*n),
-        AMQPValue::LongLongInt(n) => *n,
-        _ => return Err(format!("header {name}: not a number")),
-    }))
-}
-
-fn wanted<T: TryFrom<i64>>(headers: &FieldTable, name: &str) -> Result<T, String> {
-    let number = number(headers, name)?.ok_or_else(|| format!("no header {name}"))?;
-    T::try_from(number).map_err(|_| format!("header {name}: {number} is out of range"))
-}
-
-fn time(headers: &FieldTable, name: &str) -> Result<Option<Timestamp>, String> {
-    let millis = number(headers, name)?;
-    let time =
-        millis.map(|ms| Timestamp::from_millisecond(ms).map_err(|error| format!("header {name}: {error}")));
-    time.transpose()
-}
-
-fn text(headers: &FieldTable, name: &str) -> Result<Option<String>, String> {
-    match headers.inner().get(name) {
-        None => Ok(None),
-        Some(AMQPValue::LongString(text)) => match std::str::from_utf8(text.as_bytes()) {
-            Ok(text) => Ok(Some(text.to_owned())),
-            Err(error) => Err(format!("header {name}: {error}")),
-        },
-        Some(_) => Err(format!("header {name}: not a text")),
     }
 }

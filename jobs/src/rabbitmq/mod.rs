@@ -25,6 +25,7 @@ mod connect;
 mod consumer;
 mod dead;
 mod fault;
+mod headers;
 mod housekeeping;
 mod inspect;
 mod keys;

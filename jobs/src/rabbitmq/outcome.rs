@@ -13,7 +13,7 @@ use super::{
     Inner,
     consumer::Shared,
     fault::bounded,
-    message::{self, Meta, Raw},
+    message::{self, Message, Meta},
     publisher::Outgoing,
     route::to_dead,
     topology::dead_queue,
@@ -53,10 +53,8 @@ pub(super) struct Settling {
     pub(super) inner: Arc<Inner>,
     pub(super) shared: Arc<Shared>,
     pub(super) class: Priority,
-    pub(super) raw: Raw,
+    pub(super) message: Message,
     pub(super) id: JobId,
-    pub(super) crashes: u32,
-    pub(super) unique: bool,
     pub(super) cancel_requested: bool,
 }
 
@@ -80,7 +78,7 @@ impl Settling {
         match outcome {
             Outcome::Ended => {}
             Outcome::Retry { at, error } => {
-                let (mut envelope, mut meta) = self.read()?;
+                let (mut envelope, mut meta) = self.job()?;
                 envelope.attempt = envelope.attempt.saturating_add(1);
                 meta.last_error = Some(bounded(error));
                 meta.first_failed_at.get_or_insert(now);
@@ -88,18 +86,18 @@ impl Settling {
                 self.inner.place(&envelope, meta, Some(*at)).await?;
             }
             Outcome::Again(at) => {
-                let (envelope, meta) = self.read()?;
+                let (envelope, meta) = self.job()?;
                 self.inner.place(&envelope, meta, *at).await?;
             }
             Outcome::Dead { reason, error } => {
-                let (mut envelope, mut meta) = self.read()?;
+                let (mut envelope, mut meta) = self.job()?;
                 // The run that used them up is counted like those before it.
                 envelope.attempt =
                     envelope.attempt.saturating_add(u32::from(*reason == DeadReason::Exhausted));
                 meta.last_error = Some(bounded(error));
                 self.publish(to_dead(&envelope, meta, *reason, now)).await?;
             }
-            Outcome::Unreadable { error } => self.publish(self.unreadable(error, now)).await?,
+            Outcome::Unreadable { error } => self.publish(self.unreadable(error, now)?).await?,
         }
         if !matches!(outcome, Outcome::Retry { .. } | Outcome::Again(_)) {
             self.end().await?;
@@ -109,7 +107,7 @@ impl Settling {
 
     /// Frees what the job store keeps for a live job.
     async fn end(&self) -> Result<(), EngineError> {
-        if self.unique {
+        if matches!(&self.message, Message::Job(envelope, _) if envelope.unique_key.is_some()) {
             self.inner.store.release(&[self.id]).await?;
         }
         if self.cancel_requested {
@@ -118,24 +116,25 @@ impl Settling {
         Ok(())
     }
 
-    fn read(&self) -> Result<(Envelope, Meta), EngineError> {
-        let (mut envelope, mut meta) =
-            message::decode(&self.shared.queue, &self.raw).map_err(EngineError::Refused)?;
-        envelope.priority = self.class;
-        meta.crashes = self.crashes;
-        Ok((envelope, meta))
+    fn job(&self) -> Result<(Envelope, Meta), EngineError> {
+        match &self.message {
+            Message::Job(envelope, meta) => Ok((Envelope::clone(envelope), meta.clone())),
+            Message::Unreadable(_) => Err(EngineError::Refused("the message is unreadable".to_owned())),
+        }
     }
 
-    fn unreadable(&self, error: &str, now: Timestamp) -> Outgoing {
+    fn unreadable(&self, error: &str, now: Timestamp) -> Result<Outgoing, EngineError> {
         let meta = Meta {
-            crashes: self.crashes,
             last_error: Some(bounded(error)),
             first_failed_at: Some(now),
             dead: Some((DeadReason::Undecodable, now)),
             ..Meta::default()
         };
-        let raw = message::park_unreadable(&self.raw, self.id, self.class, &meta);
-        Outgoing { exchange: String::new(), routing_key: dead_queue(&self.shared.queue), raw }
+        let Message::Unreadable(raw) = &self.message else {
+            return Err(EngineError::Refused("the message is readable".to_owned()));
+        };
+        let raw = message::park_unreadable(raw, self.id, self.class, &meta);
+        Ok(Outgoing { exchange: String::new(), routing_key: dead_queue(&self.shared.queue), raw })
     }
 
     async fn publish(&self, outgoing: Outgoing) -> Result<(), EngineError> {

@@ -9,7 +9,7 @@ mod row;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use base::{
@@ -117,7 +117,8 @@ fn select(filter: &RecordFilter) -> QueryBuilder<Postgres> {
 
 #[async_trait]
 impl RecordStore for PostgresRecords {
-    async fn append(&self, mut batch: Vec<AttemptRecord>) -> Result<(), EngineError> {
+    async fn append(&self, batch: Arc<[AttemptRecord]>) -> Result<(), EngineError> {
+        let mut batch = batch.to_vec();
         // Two that repeat one batch then wait for each other instead of ending in a deadlock.
         batch.sort_by_key(|record| (record.job, record.attempt, record.started_at));
         let appended = retry_serialization(&self.ambient, || self.try_append(&batch)).await;

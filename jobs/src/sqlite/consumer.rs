@@ -77,7 +77,7 @@ impl Shared {
             let held = Held { sequence: job.sequence, fence, keyed, settling: false, signal: signal.clone() };
             state.held.insert(id, held);
             let receipt = Receipt { job: id, tag, session };
-            Delivery { envelope: job.envelope, receipt, crashes: job.crashes, signal }
+            Delivery { envelope: Arc::new(job.envelope), receipt, crashes: job.crashes, signal }
         };
         jobs.into_iter().map(deliver).collect()
     }

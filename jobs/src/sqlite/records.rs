@@ -1,6 +1,6 @@
 //! The log of attempts in the queue's file.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use base::{
@@ -46,7 +46,7 @@ impl SqliteRecords {
 
 #[async_trait]
 impl RecordStore for SqliteRecords {
-    async fn append(&self, batch: Vec<AttemptRecord>) -> Result<(), EngineError> {
+    async fn append(&self, batch: Arc<[AttemptRecord]>) -> Result<(), EngineError> {
         let written: Result<(), Fault> = self
             .database
             .write(move |c| {

@@ -18,6 +18,11 @@ use crate::{
 /// Longest error text kept with a job, in bytes; the cause stands at its front.
 pub(crate) const ERROR_BYTES_MAX: usize = 4096;
 
+/// How long a job is put off while something of our own is away: short, as outages mostly are, and spread, so that its
+/// end is not met by all jobs at once.
+const OUTAGE_PAUSE_MIN: Duration = Duration::from_secs(1);
+const OUTAGE_PAUSE_SPREAD: Duration = Duration::from_secs(4);
+
 /// A run that did not complete, in the form tower layers pass along.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -69,6 +74,10 @@ pub(crate) fn verdict(result: &Result<(), BoxDynError>, run: &Run, ambient: &Amb
         Some(Failure::Job(JobError::Cancel(_))) => Settlement::Cancelled { error: text(error) },
         Some(Failure::Job(JobError::Snooze(delay))) => Settlement::Snooze { at: later(ambient, *delay) },
         Some(Failure::Job(JobError::RetryAfter(delay, _))) => retry(*delay),
+        Some(Failure::Job(JobError::Retry(cause))) if (run.policy.outage)(cause.as_ref()) => {
+            tracing::debug!(error = text(error), "put off until an outage is over");
+            Settlement::Snooze { at: later(ambient, OUTAGE_PAUSE_MIN + ambient.jitter(OUTAGE_PAUSE_SPREAD)) }
+        }
         _ => retry(run.policy.backoff.delay(run.attempt(), ambient)),
     }
 }

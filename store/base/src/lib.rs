@@ -8,6 +8,8 @@ pub mod ids;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod sqlite;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod trace;
 
 pub use ambient::Ambient;

@@ -97,3 +97,10 @@ impl Limits {
         }
     }
 }
+
+#[async_trait]
+impl RateLimits for Limits {
+    async fn check(&self, key: &str, quota: &Quota) -> Result<Decision, LimitError> {
+        Ok(Self::check(self, key, quota).await)
+    }
+}

@@ -54,9 +54,17 @@ impl Client {
 
     /// Places an order under a key; an error means that no answer came.
     pub(crate) async fn place(&self, key: &str, body: &Value) -> Result<(StatusCode, Value), reqwest::Error> {
-        let request = self.request(Method::POST, "/v1/orders").header("idempotency-key", key).json(body);
-        let answer = request.send().await?;
+        let answer = self.place_whole(key, body).await?;
         Ok((answer.status(), answer.json().await?))
+    }
+
+    /// The same with the whole answer.
+    pub(crate) async fn place_whole(
+        &self,
+        key: &str,
+        body: &Value,
+    ) -> Result<reqwest::Response, reqwest::Error> {
+        self.request(Method::POST, "/v1/orders").header("idempotency-key", key).json(body).send().await
     }
 
     /// Places an order and expects it to be accepted.

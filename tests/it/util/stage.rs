@@ -92,10 +92,21 @@ impl Stage {
 
     /// Starts an API process and waits until it is ready; answers its base address, too.
     pub(crate) async fn api(&self, more: &[(&str, &str)]) -> (Role, String) {
-        let address = format!("127.0.0.1:{}", free_port());
-        let role = self.role_with(more, &["api", "--listen", &address]);
+        let (role, address) = self.api_unready(more);
         ready(&address, |report| report["status"] == "ok").await;
         (role, format!("http://{address}"))
+    }
+
+    /// Starts an API process; answers where it listens.
+    pub(crate) fn api_unready(&self, more: &[(&str, &str)]) -> (Role, String) {
+        let address = format!("127.0.0.1:{}", free_port());
+        (self.role_with(more, &["api", "--listen", &address]), address)
+    }
+
+    /// What a setting is, without its prefix.
+    pub(crate) fn setting(&self, key: &str) -> &str {
+        let found = self.settings.iter().find(|(name, _)| name.strip_prefix("ORDERWORKS_") == Some(key));
+        &found.expect("a setting of the stage").1
     }
 
     pub(crate) fn ledger_url(&self) -> String {

@@ -49,7 +49,10 @@ pub(super) async fn cancel_order(
     let id: OrderId = parse_id(&id, "order")?;
     let reason = body.value.reason.as_deref().unwrap_or(REASON_DEFAULT);
     match state.orders.cancel(key.merchant, id, reason, state.ambient.now()).await? {
-        Moved::Now(order) | Moved::Already(order) => Ok(Json(read::view(&state, &order).await?)),
+        Moved::Now(order) | Moved::Already(order) => {
+            state.catalog.sold(&order);
+            Ok(Json(read::view(&state, &order).await?))
+        }
         Moved::Refused(order) => Err(conflict(&order, "cancelled")),
         Moved::NotFound => Err(Problem::not_found("order")),
     }

@@ -84,7 +84,10 @@ async fn place(
         at: state.ambient.now(),
     };
     match state.orders.place_order(order).await? {
-        Placement::Placed { order, body } => Ok(accepted(order.id, body, false)),
+        Placement::Placed { order, body } => {
+            state.catalog.sold(&order);
+            Ok(accepted(order.id, body, false))
+        }
         Placement::Replayed { order, body } => Ok(accepted(order, body, true)),
         Placement::InFlight => {
             Err(Problem::new(Kind::IN_FLIGHT, "ask again with the same key in a second").retry_after(1))

@@ -13,6 +13,7 @@ use reqwest::{Method, header::HeaderMap};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use store::{
+    cache::{LocalLimits, MemoryCache, MemoryConfig},
     domain::{KeyId, MerchantId, OrderId},
     merchants::{KeyRecord, KeyScope, Merchants},
     sqlite::{SqliteOrders, SqlitePayments},
@@ -27,6 +28,7 @@ pub(crate) struct Shop {
     pub(crate) orders: Arc<SqliteOrders>,
     pub(crate) payments: Arc<SqlitePayments>,
     pub(crate) records: Arc<dyn RecordStore>,
+    pub(crate) cache: MemoryCache,
     pub(crate) ambient: Ambient,
     /// The merchant of most tests.
     pub(crate) own: Merchant,
@@ -75,9 +77,12 @@ impl Shop {
         let (own, other) =
             (merchant(&orders, &ambient, "own").await, merchant(&orders, &ambient, "other").await);
         let shutdown = CancellationToken::new();
+        let cache = MemoryCache::new(MemoryConfig::default(), ambient.clone());
         let parts = ApiParts {
             orders: orders.clone(),
             payments: payments.clone(),
+            cache: Arc::new(cache.clone()),
+            limits: Arc::new(LocalLimits::new(1_000, ambient.clone())),
             records: records.clone(),
             ambient: ambient.clone(),
             health: Vec::new(),
@@ -88,7 +93,20 @@ impl Shop {
         let app = api::app(ApiState::new(parts, config));
         let server = tokio::spawn(api::run(listener, app, shutdown.clone(), limits));
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
-        Self { address, http, orders, payments, records, ambient, own, other, shutdown, server, folder }
+        Self {
+            address,
+            http,
+            orders,
+            payments,
+            records,
+            cache,
+            ambient,
+            own,
+            other,
+            shutdown,
+            server,
+            folder,
+        }
     }
 
     /// A request; finish it with [`Call::send`].

@@ -5,7 +5,10 @@
 
 mod inspect;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
 
 use base::Timestamp;
 
@@ -163,7 +166,8 @@ impl State {
         let receipt = Receipt { job: id, tag: self.fresh(), session };
         let signal = JobSignal::default();
         held.place = Place::Running { receipt, signal: signal.clone() };
-        let delivery = Delivery { envelope: held.envelope.clone(), receipt, crashes: held.crashes, signal };
+        let delivery =
+            Delivery { envelope: Arc::new(held.envelope.clone()), receipt, crashes: held.crashes, signal };
         self.put(held);
         Claim::Job(Box::new(delivery))
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use base::testing::Proxy;
 use jobs::{
     Engine, Envelope,
     conformance::Harness,
@@ -14,10 +15,7 @@ use super::{
     PATIENCE, QUEUE, RECOVERY, RabbitHarness, consume, envelope, open, open_at, publish, take, until,
     until_empty, work_off,
 };
-use crate::util::{
-    broker::{self, needs_broker},
-    proxy::Proxy,
-};
+use crate::util::broker::{self, needs_broker};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_line_cut_between_publish_and_confirm_loses_nothing() {

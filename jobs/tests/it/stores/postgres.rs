@@ -153,7 +153,7 @@ async fn the_coming_days_are_made_by_many_at_once_and_expired_ones_dropped_whole
     assert_eq!(partitions(&server.scratch).await, made);
     let ambient = Ambient::system();
     let records: Vec<AttemptRecord> = (0..500).map(|n| old_record(&ambient, n)).collect();
-    server.records.append(records).await.expect("appends");
+    server.records.append(records.into()).await.expect("appends");
     assert_eq!(partitions(&server.scratch).await, made + 1);
     let before = ambient.now() - Duration::from_hours(24 * 10);
     assert_eq!(server.records.expire(before, 10).await.expect("expires"), 500, "the day goes as a whole");
@@ -184,13 +184,13 @@ async fn a_reader_that_holds_on_delays_expiry_and_nobody_else() {
     needs_server!();
     let server = Server::<false>::create().await;
     let ambient = Ambient::system();
-    server.records.append(vec![old_record(&ambient, 1)]).await.expect("appends");
+    server.records.append([old_record(&ambient, 1)].into()).await.expect("appends");
     let database = connect(&server.scratch.config()).await.expect("connects");
     let mut reader = database.begin().await.expect("begins");
     database.query("SELECT count(*) FROM jobs.attempts").fetch_one(&mut *reader).await.expect("reads");
     let before = ambient.now() - Duration::from_hours(24 * 10);
     server.records.expire(before, 10).await.expect_err("cannot drop what is read");
-    server.records.append(vec![old_record(&ambient, 2)]).await.expect("writes go on");
+    server.records.append([old_record(&ambient, 2)].into()).await.expect("writes go on");
     drop(reader);
     assert_eq!(server.records.expire(before, 10).await.expect("expires"), 2);
 }

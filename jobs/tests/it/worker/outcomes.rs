@@ -61,6 +61,21 @@ async fn a_snooze_uses_no_attempt() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_outage_of_our_own_is_waited_out_however_long_and_uses_no_attempt() {
+    let mut rig = Rig::start(1).await;
+    let id = rig.enqueue("patient", Act::Away(Duration::from_mins(2))).await;
+    let mut runs = 0;
+    while rig.engine.find(id).await.unwrap().is_some() {
+        // Many more than the attempts of its kind, and each of them the first.
+        assert_eq!(rig.started("patient").await, 1);
+        runs += 1;
+        rig.engine.when(id, |held| held.is_none_or(|held| held.state == HeldState::Delayed)).await;
+    }
+    assert!((24..=120).contains(&runs), "every one to five seconds: {runs}");
+    rig.stop().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_job_may_cancel_itself() {
     let mut rig = Rig::start(1).await;
     let id = rig.enqueue("moot", Act::CancelItself).await;

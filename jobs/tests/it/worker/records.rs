@@ -28,14 +28,14 @@ struct Store {
 
 #[async_trait]
 impl RecordStore for Store {
-    async fn append(&self, batch: Vec<AttemptRecord>) -> Result<(), EngineError> {
+    async fn append(&self, batch: Arc<[AttemptRecord]>) -> Result<(), EngineError> {
         self.permits.acquire().await.unwrap().forget();
         let mut failures = self.failures.lock().unwrap();
         if *failures > 0 {
             *failures -= 1;
             return Err(EngineError::Closed);
         }
-        self.batches.send(batch).map_err(|_| EngineError::Closed)
+        self.batches.send(batch.to_vec()).map_err(|_| EngineError::Closed)
     }
 
     async fn list(&self, _filter: &RecordFilter) -> Result<Vec<AttemptRecord>, EngineError> {

@@ -55,6 +55,8 @@ pub(crate) enum Act {
     CancelItself,
     /// Snoozes this long unless it is later than its creation already.
     SnoozeOnce(Duration),
+    /// Fails because something of our own is away, for so long after its creation.
+    Away(Duration),
     Panic,
     /// Waits for the gate, whatever the signal says.
     Gate,
@@ -97,6 +99,11 @@ impl Job for Script {
                 let age = ctx.ambient.now().duration_since(ctx.created_at);
                 if Duration::try_from(age)? < *delay {
                     return Err(JobError::Snooze(*delay));
+                }
+            }
+            Act::Away(duration) => {
+                if Duration::try_from(ctx.ambient.now().duration_since(ctx.created_at))? < *duration {
+                    return Err(Away.into());
                 }
             }
             Act::Panic => panic!("boom in {name}"),
@@ -195,8 +202,17 @@ impl Rig {
 }
 
 pub(crate) fn registry() -> Result<Arc<Registry<Probe>>, RegisterError> {
-    Ok(Arc::new(Registry::new().register::<Script>()?.register::<Brief>()?))
+    Ok(Arc::new(Registry::new().waits_out(is_away).register::<Script>()?.register::<Brief>()?))
 }
+
+fn is_away(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.is::<Away>()
+}
+
+/// Something of our own does not answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the shelf is away")]
+struct Away;
 
 /// A job that hangs and may not.
 #[derive(Serialize, Deserialize)]

@@ -5,7 +5,6 @@
 //! `ops/bench queue`, which makes and deletes the virtual host. Read on in `plan`, then `raw`, `ours`, `peer`.
 
 mod celery;
-mod docs;
 mod ours;
 mod peer;
 mod plan;

@@ -12,7 +12,7 @@ use tokio::{
     process::Command,
 };
 
-use crate::{Figures, RunArgs, celery, docs, ours};
+use crate::{Figures, RunArgs, celery, ours};
 
 /// Longest run of one piece. Storing a million jobs is the longest.
 const PIECE_MAX: Duration = Duration::from_mins(10);
@@ -86,7 +86,7 @@ pub(crate) async fn run(url: &str, args: RunArgs) -> anyhow::Result<()> {
         report.add_version(name, version);
     }
     if let Some(path) = &args.write_docs {
-        docs::write(path, &report.markdown())?;
+        bench_report::write_section(path, "queue", &report.markdown())?;
     }
     if args.json {
         println!("{}", report.json())

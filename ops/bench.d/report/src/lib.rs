@@ -3,10 +3,12 @@
 //! Guarantees: every bench writes `{"machine", "revision", "versions", "results": [{"name", "value", "unit", "limit",
 //! "ratio"}]}`. Measures nothing itself and judges nothing: a figure never passes or fails.
 
+mod docs;
 mod machine;
 mod report;
 
 pub use self::{
+    docs::write_section,
     machine::{Machine, peak_kib, resident_kib, revision},
     report::{Report, kib_to_mib, percentile},
 };

@@ -22,7 +22,7 @@ struct Figure {
 #[derive(Debug, Default)]
 pub struct Report {
     figures: Vec<Figure>,
-    versions: Vec<(&'static str, String)>,
+    versions: Vec<(String, String)>,
 }
 
 impl Report {
@@ -43,17 +43,14 @@ impl Report {
     }
 
     /// Adds the version of something that took part.
-    pub fn add_version(&mut self, name: &'static str, version: String) {
-        self.versions.push((name, version));
+    pub fn add_version(&mut self, name: impl Into<String>, version: String) {
+        self.versions.push((name.into(), version));
     }
 
     /// Everything as one JSON value.
     pub fn json(&self) -> serde_json::Value {
-        let versions: serde_json::Map<_, _> = self
-            .versions
-            .iter()
-            .map(|(name, version)| ((*name).to_owned(), version.as_str().into()))
-            .collect();
+        let versions: serde_json::Map<_, _> =
+            self.versions.iter().map(|(name, version)| (name.clone(), version.as_str().into())).collect();
         serde_json::json!({
             "machine": Machine::read(), "revision": revision(), "versions": versions, "results": self.figures,
         })

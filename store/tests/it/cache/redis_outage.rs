@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use base::Ambient;
+use base::{Ambient, testing::Proxy};
 use secrecy::SecretString;
 use store::cache::{
     Cache, Health, Limits, LocalLimits, MemoryConfig, Namespace, Quota, RedisCache, RedisConfig, RedisLimits,
@@ -18,7 +18,6 @@ use store::cache::{
 use tokio::time::Instant;
 
 use crate::util::{
-    proxy::Proxy,
     redis::{Corner, address, skipped},
     until,
 };

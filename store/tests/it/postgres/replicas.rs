@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use base::{Ambient, postgres::PostgresConfig};
+use base::{Ambient, postgres::PostgresConfig, testing::Proxy};
 use store::{
     catalog::{Catalog, ProductFilter},
     domain::{EndpointId, EventKind, MerchantId, OrderStatus, PageRequest},
@@ -16,7 +16,6 @@ use store::{
 use super::shop::Shop;
 use crate::util::{
     postgres::{Lent, open},
-    proxy::Proxy,
     replica::{Replay, address, beside, config, going_on, replicated, skipped},
     until,
 };

@@ -2,7 +2,6 @@
 
 pub(crate) mod cassandra;
 pub(crate) mod postgres;
-pub(crate) mod proxy;
 pub(crate) mod redis;
 pub(crate) mod replica;
 pub(crate) mod ring;

@@ -1,0 +1,157 @@
+//! Catalog reads through the cache.
+//!
+//! Guarantees: whoever has set a product or its stock reads it fresh at once, in every process that can be told of it;
+//! everybody else within [`TTL`]. What orders take or give back shows within [`TTL`], in the process that placed the
+//! order usually at once. A cache that is away costs speed, never an answer. Never for decisions: placing an order
+//! reads stock from the store itself.
+//!
+//! Lists cannot be forgotten one by one, nobody knows which there are; so their keys hold a version of the merchant's
+//! catalog, itself a cached value, and forgetting that version forgets them all. See `docs/CACHE.md`.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use base::Ambient;
+use serde::{Deserialize, Serialize};
+use store::{
+    OrderStore, StoreError,
+    cache::{Cache, CacheKey, FetchError, Namespace, fetch},
+    catalog::{Category, Product, ProductFilter},
+    domain::{MerchantId, Order, Page, PageRequest},
+};
+use tokio::sync::Notify;
+
+use crate::problem::Problem;
+
+/// What is read may be this old: long enough to carry a rush on one product, short enough that availability, which
+/// every order changes, is not worth announcing.
+const TTL: Duration = Duration::from_secs(1);
+/// A version says nothing about the catalog, so it may live on.
+const VERSION_TTL: Duration = Duration::from_mins(5);
+/// Products of orders that wait to be forgotten; further ones run out by [`TTL`].
+const SOLD_MAX: usize = 1024;
+/// Orders of so much time are told to the cache together.
+const SOLD_PAUSE: Duration = Duration::from_millis(20);
+
+const fn family(name: &'static str, ttl: Duration) -> Namespace {
+    Namespace { name, version: 1, ttl, negative_ttl: ttl }
+}
+
+const PRODUCT: Namespace = family("product", TTL);
+const PRODUCTS: Namespace = family("products", TTL);
+const CATEGORIES: Namespace = family("categories", TTL);
+const VERSION: Namespace = family("catalog", VERSION_TTL);
+
+/// The order store's catalog behind a cache.
+pub(crate) struct CatalogCache {
+    cache: Arc<dyn Cache>,
+    orders: Arc<dyn OrderStore>,
+    ambient: Ambient,
+    sold: Mutex<HashSet<CacheKey>>,
+    has_sold: Notify,
+}
+
+/// [`Page`] as it is kept.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    items: Vec<Product>,
+    has_more: bool,
+}
+
+impl CatalogCache {
+    pub(crate) fn new(cache: Arc<dyn Cache>, orders: Arc<dyn OrderStore>, ambient: Ambient) -> Self {
+        Self { cache, orders, ambient, sold: Mutex::default(), has_sold: Notify::new() }
+    }
+
+    pub(crate) async fn product(
+        &self,
+        merchant: MerchantId,
+        sku: &str,
+    ) -> Result<Option<Product>, FetchError> {
+        let (orders, id, sku) = (Arc::clone(&self.orders), product_id(merchant, sku), sku.to_owned());
+        let load = move || async move { orders.product(merchant, &sku).await };
+        fetch(&*self.cache, &PRODUCT, &id, load).await
+    }
+
+    pub(crate) async fn products(
+        &self,
+        merchant: MerchantId,
+        filter: ProductFilter,
+        page: PageRequest<String>,
+    ) -> Result<Page<Product>, FetchError> {
+        let version = self.version(merchant).await?;
+        let what = serde_json::json!([page.limit, page.after, filter.category, filter.text]);
+        let orders = Arc::clone(&self.orders);
+        let load = move || async move {
+            let page = orders.products(merchant, &filter, page).await?;
+            Ok::<_, StoreError>(Some(Kept { items: page.items, has_more: page.has_more }))
+        };
+        let kept: Option<Kept> =
+            fetch(&*self.cache, &PRODUCTS, &format!("{merchant}:{version}:{what}"), load).await?;
+        let kept = kept.unwrap_or(Kept { items: Vec::new(), has_more: false });
+        Ok(Page { items: kept.items, has_more: kept.has_more })
+    }
+
+    pub(crate) async fn categories(&self, merchant: MerchantId) -> Result<Vec<Category>, FetchError> {
+        let orders = Arc::clone(&self.orders);
+        let load = move || async move { orders.categories(merchant).await.map(Some) };
+        let kept: Option<Vec<Category>> =
+            fetch(&*self.cache, &CATEGORIES, &merchant.to_string(), load).await?;
+        Ok(kept.unwrap_or_default())
+    }
+
+    /// Drawn anew whenever it was forgotten; no two are the same.
+    async fn version(&self, merchant: MerchantId) -> Result<String, FetchError> {
+        let fresh = self.ambient.uuid().simple().to_string();
+        let load = move || async move { Ok::<_, StoreError>(Some(fresh)) };
+        let version = fetch(&*self.cache, &VERSION, &merchant.to_string(), load).await?;
+        Ok(version.unwrap_or_default())
+    }
+
+    /// Forgets what a write of the merchant may have changed; called whatever became of it, for a write without an
+    /// answer may have taken effect.
+    pub(crate) async fn changed(&self, merchant: MerchantId, sku: &str) {
+        let merchant_id = merchant.to_string();
+        let keys = [
+            PRODUCT.key(&product_id(merchant, sku)),
+            CATEGORIES.key(&merchant_id),
+            VERSION.key(&merchant_id),
+        ];
+        self.cache.invalidate(&keys).await;
+    }
+
+    /// Notes products whose stock an order has changed; they are forgotten a moment later, off the order's path.
+    pub(crate) fn sold(&self, order: &Order) {
+        let mut sold = self.sold.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = SOLD_MAX.saturating_sub(sold.len());
+        let keys = order.lines.iter().map(|line| PRODUCT.key(&product_id(order.merchant, &line.sku)));
+        sold.extend(keys.take(room));
+        drop(sold);
+        self.has_sold.notify_one();
+    }
+
+    /// Forgets what was sold, in rounds.
+    pub(crate) async fn forget_sold(&self) {
+        self.has_sold.notified().await;
+        let sold = std::mem::take(&mut *self.sold.lock().unwrap_or_else(PoisonError::into_inner));
+        self.cache.invalidate(&sold.into_iter().collect::<Vec<_>>()).await;
+        tokio::time::sleep(SOLD_PAUSE).await;
+    }
+}
+
+/// A sku holds no colon.
+fn product_id(merchant: MerchantId, sku: &str) -> String {
+    format!("{merchant}:{sku}")
+}
+
+impl From<FetchError> for Problem {
+    fn from(error: FetchError) -> Self {
+        match error.0.downcast_ref::<StoreError>() {
+            Some(error) => Self::of_store(error),
+            None => Self::of_store(&StoreError::Damaged { store: "cache", detail: error.0.to_string() }),
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The statements of placing an order, run by `pgbench` over as many connections: what PostgreSQL gives to a client that
+//! does nothing else.
+//!
+//! The texts are the store's own, the values those of an order that the API has just placed, so the two cannot drift
+//! apart. Fresh for every run of the script are the ids (made like `UUIDv7`, in order) and the idempotency key.
+
+use std::{fs, process::Command};
+
+use anyhow::{Context, ensure};
+use base::Ambient;
+use secrecy::ExposeSecret;
+use store::{domain::MerchantId, postgres::statements};
+use tempfile::TempDir;
+use url::Url;
+
+use crate::stage::{SKUS, Stage};
+
+/// One order as it was stored: total, lines, answer, fingerprint, and its message with kind, data, trace.
+const STORED: &str = "
+    SELECT concat_ws(E'\\x1f', o.total_minor, o.lines, i.body, i.fingerprint, m.kind, m.data, o.trace)
+    FROM orders o JOIN idempotency_keys i ON i.order_id = o.id JOIN outbox m ON m.order_id = o.id LIMIT 1";
+/// Their names in the script.
+const NAMES: [&str; 7] = ["total", "lines", "body", "fingerprint", "kind", "data", "trace"];
+
+/// The script, and where it runs.
+pub(crate) struct Script {
+    folder: TempDir,
+    url: Url,
+    stored: Vec<String>,
+}
+
+impl Script {
+    /// After an order of the merchant was placed.
+    pub(crate) fn of(stage: &Stage, merchant: MerchantId) -> anyhow::Result<Self> {
+        let url: Url = stage.database.url().expose_secret().parse()?;
+        let done = client("psql", &url).args(["-X", "-A", "-t", "-c", STORED]).output();
+        let done = done.context("cannot start psql")?;
+        ensure!(done.status.success(), "psql failed: {}", String::from_utf8_lossy(&done.stderr));
+        let text = String::from_utf8(done.stdout)?;
+        let stored: Vec<String> = text.trim_end().split('\x1f').map(str::to_owned).collect();
+        ensure!(stored.len() == NAMES.len(), "no order to go by");
+        let folder = tempfile::tempdir()?;
+        fs::write(folder.path().join("place.sql"), script(merchant)?)?;
+        Ok(Self { folder, url, stored })
+    }
+
+    /// Runs it so many times in all; answers how many a second.
+    pub(crate) fn run(&self, connections: usize, orders: usize) -> anyhow::Result<f64> {
+        let millis = Ambient::system().now().as_millisecond();
+        let each = (orders / connections).to_string();
+        let mut command = client("pgbench", &self.url);
+        command.args(["-n", "-M", "prepared", "-j", "2", "-c", &connections.to_string(), "-t", &each]);
+        command.args(["-D", "n=0", "-D", &format!("millis={millis}")]);
+        for (name, value) in NAMES.iter().zip(&self.stored) {
+            command.args(["-D", &format!("{name}={value}")]);
+        }
+        let done = command
+            .arg("-f")
+            .arg(self.folder.path().join("place.sql"))
+            .output()
+            .context("cannot start pgbench")?;
+        let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+        ensure!(done.status.success(), "pgbench failed: {err}");
+        let rate = out.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok());
+        rate.with_context(|| format!("pgbench told no rate: {out}"))
+    }
+}
+
+/// A client of the server; the password goes by the environment, an argument would show it.
+fn client(program: &str, url: &Url) -> Command {
+    let mut command = Command::new(program);
+    command
+        .env("PGHOST", url.host_str().unwrap_or_default())
+        .env("PGPORT", url.port().unwrap_or(5432).to_string())
+        .env("PGUSER", url.username())
+        .env("PGPASSWORD", url.password().unwrap_or_default())
+        .env("PGDATABASE", url.path().trim_start_matches('/'));
+    command
+}
+
+fn script(merchant: MerchantId) -> anyhow::Result<String> {
+    let merchant = format!("'{merchant}'::uuid", merchant = merchant.0);
+    let key = "(:client_id::text || '-' || :key::text)";
+    let sku = "array['SKU-' || lpad(:sku::text, 2, '0')]";
+    let one = "array[1::bigint]";
+    let reserve = with(find("stock::RESERVE")?, &[&merchant, sku, one, "'EUR'::text", key, "now()"]);
+    let (order, messages) = (id("o"), format!("array[{}]", id("m")));
+    let (orders, merchants) = (format!("array[{order}]"), format!("array[{merchant}]"));
+    let store = with(
+        find("placement::STORE")?,
+        &[
+            "now()",
+            &messages,
+            &merchants,
+            &orders,
+            "array[:kind::text]",
+            &orders,
+            one,
+            "array[:data::text]",
+            "array[:trace::text]",
+            &order,
+            &merchant,
+            "'EUR'::text",
+            ":total::bigint",
+            ":lines::text",
+            "'bench@example.com'::text",
+            "'Bench'::text",
+            "'pm_card_visa'::text",
+            "NULL::text",
+            "NULL::text",
+            ":trace::text",
+            key,
+            ":fingerprint::bytea",
+            ":body::text",
+        ],
+    );
+    let (last, random) = (SKUS - 1, "random(0, 1000000000000000)");
+    // A connection places an order every few milliseconds, so its ids move on by as many.
+    Ok(format!(
+        "\\set n :n + 1\n\\set at :millis + :n * 5\n\\set o {random}\n\\set m {random}\n\\set key {random}\n\
+         \\set sku random(0, {last})\nBEGIN;\n{};\n{};\nCOMMIT;\n",
+        one_line(&reserve),
+        one_line(&store)
+    ))
+}
+
+/// The milliseconds, the version, the variant, 60 random bits.
+fn id(random: &str) -> String {
+    format!(
+        "(lpad(to_hex(:at::bigint), 12, '0') || '70008' || lpad(to_hex(:{random}::bigint), 15, '0'))::uuid"
+    )
+}
+
+fn find(name: &str) -> anyhow::Result<&'static str> {
+    let found = statements::ALL.iter().find(|(known, _)| *known == name);
+    Ok(found.with_context(|| format!("there is no statement {name}"))?.1)
+}
+
+/// The statement with its arguments in place; from the last, as `$1` begins `$10`.
+fn with(sql: &str, arguments: &[&str]) -> String {
+    let numbered = arguments.iter().enumerate().rev();
+    numbered.fold(sql.to_owned(), |sql, (index, argument)| sql.replace(&format!("${}", index + 1), argument))
+}
+
+fn one_line(sql: &str) -> String {
+    sql.split_whitespace().collect::<Vec<_>>().join(" ")
+}

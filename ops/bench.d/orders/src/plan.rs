@@ -1,0 +1,154 @@
+//! What is measured in which order: acceptance in turns with `pgbench`, so that a machine that slows down slows both;
+//! then whole orders, each number of workers on an empty stage.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use bench_report::{Report, percentile};
+
+use crate::{
+    Args,
+    cpu::{self, Spent},
+    load::{Load, Placed},
+    pgbench::Script,
+    stage::Stage,
+};
+
+/// Callers of the API at a time.
+const CALLERS: usize = 32;
+/// Connections to PostgreSQL, of the API and of `pgbench`: the default of `postgres.api_connections`.
+const CONNECTIONS: usize = 10;
+/// How often the number of open orders is asked for. Bounds the error of the whole-order figures.
+const ASK_EVERY: Duration = Duration::from_millis(20);
+/// No run takes longer.
+const RUN_MAX: Duration = Duration::from_mins(10);
+/// Those whose work is counted, as their pid files are called.
+const SERVERS: [&str; 3] = ["postgres", "cassandra-1", "rabbitmq"];
+
+struct Size {
+    rounds: usize,
+    accepted: usize,
+    whole: usize,
+    warm: usize,
+}
+
+const FULL: Size = Size { rounds: 5, accepted: 6_000, whole: 3_000, warm: 600 };
+const QUICK: Size = Size { rounds: 1, accepted: 500, whole: 200, warm: 50 };
+
+pub(crate) async fn run(args: &Args) -> anyhow::Result<Report> {
+    let size = if args.quick { QUICK } else { FULL };
+    let mut report = Report::default();
+    acceptance(args, &size, &mut report).await?;
+    let one = whole(args, &size, 1).await?;
+    let (two, four) = (whole(args, &size, 2).await?, whole(args, &size, 4).await?);
+    // What the machine could do if it did nothing but the servers' share.
+    let servers: f64 = one.spent.iter().filter(|(of, _)| SERVERS.contains(of)).map(|(_, ms)| ms).sum();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    report.add("whole_order", one.per_second, "orders/s", Some(number(cores) * 1e3 / servers));
+    report.add("scale_2", two.per_second, "orders/s", Some(one.per_second));
+    report.add("scale_4", four.per_second, "orders/s", Some(one.per_second));
+    for (of, ms) in one.spent {
+        report.add(cost_name(of), ms, "ms/order", None);
+    }
+    for version in &args.version_of {
+        let (name, version) = version.split_once('=').context("a version is name=version")?;
+        report.add_version(name.to_owned(), version.to_owned());
+    }
+    Ok(report)
+}
+
+fn cost_name(of: &str) -> &'static str {
+    match of {
+        "postgres" => "cost_postgres",
+        "cassandra-1" => "cost_cassandra",
+        "rabbitmq" => "cost_rabbitmq",
+        "api" => "cost_api",
+        "relay" => "cost_relay",
+        _ => "cost_worker",
+    }
+}
+
+async fn acceptance(args: &Args, size: &Size, report: &mut Report) -> anyhow::Result<()> {
+    let stage = Stage::open(args).await?;
+    let (_api, load) = stage.api().await?;
+    load.place(CALLERS, size.warm)?;
+    let script = Script::of(&stage, load.merchant())?;
+    script.run(CONNECTIONS, size.warm)?;
+    let (mut raw, mut ours, mut taken) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 1..=size.rounds {
+        eprintln!("acceptance, round {round} of {}", size.rounds);
+        raw.push(script.run(CONNECTIONS, size.accepted)?);
+        let placed = load.place(CALLERS, size.accepted)?;
+        ours.push(placed.per_second());
+        taken.extend(placed.taken);
+    }
+    let raw = median(raw);
+    report.add("raw_pgbench", raw, "orders/s", None);
+    report.add("accept", median(ours), "orders/s", Some(raw));
+    taken.sort_unstable();
+    for (name, percent) in [("accept_p50", 50), ("accept_p99", 99)] {
+        let millis = percentile(&taken, percent).context("nothing was placed")?.as_secs_f64() * 1e3;
+        report.add(name, millis, "ms", None);
+    }
+    Ok(())
+}
+
+struct Whole {
+    per_second: f64,
+    /// Milliseconds of processor time an order, by who spent them.
+    spent: Vec<(&'static str, f64)>,
+}
+
+/// From the first order placed to the last one fulfilled, all roles running from the start.
+async fn whole(args: &Args, size: &Size, workers: usize) -> anyhow::Result<Whole> {
+    eprintln!("whole orders, {workers} worker processes");
+    let stage = Stage::open(args).await?;
+    let (api, load) = stage.api().await?;
+    let relay = stage.role("relay").await?;
+    let mut pool = Vec::new();
+    for _ in 0..workers {
+        pool.push(stage.role("worker").await?);
+    }
+    load.place(CALLERS, size.warm)?;
+    until_done(&load).await?;
+    let count = || -> anyhow::Result<Vec<(&'static str, Spent)>> {
+        let mut all = Vec::new();
+        for server in SERVERS {
+            all.push((server, cpu::of_server(&args.pids, server)?));
+        }
+        all.push(("api", cpu::of_process(api.pid())?));
+        all.push(("relay", cpu::of_process(relay.pid())?));
+        let of_workers = pool.iter().map(|worker| cpu::of_process(worker.pid()));
+        all.push(("worker", of_workers.collect::<anyhow::Result<Vec<_>>>()?.into_iter().sum()));
+        Ok(all)
+    };
+    let (before, began) = (count()?, Instant::now());
+    let Placed { taken, .. } = load.place(CALLERS, size.whole)?;
+    until_done(&load).await?;
+    let (seconds, orders) = (began.elapsed().as_secs_f64(), number(taken.len()));
+    let after = count()?;
+    let spent = before.iter().zip(after).map(|((of, before), (_, after))| (*of, (after - *before) / orders));
+    Ok(Whole { per_second: orders / seconds, spent: spent.collect() })
+}
+
+async fn until_done(load: &Load) -> anyhow::Result<()> {
+    let began = Instant::now();
+    for status in ["pending", "paid"] {
+        while !load.is_empty(&format!("/v1/orders?limit=1&status={status}"))? {
+            ensure!(began.elapsed() < RUN_MAX, "orders are still {status} after {RUN_MAX:?}");
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+    }
+    Ok(())
+}
+
+fn median(mut samples: Vec<f64>) -> f64 {
+    samples.sort_unstable_by(f64::total_cmp);
+    samples.get(samples.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// For counts, which are far below 2^52.
+#[expect(clippy::cast_precision_loss, reason = "see above")]
+pub(crate) fn number(count: usize) -> f64 {
+    count as f64
+}

@@ -1,0 +1,5 @@
+//! What tests of several crates stand on.
+
+mod proxy;
+
+pub use proxy::Proxy;

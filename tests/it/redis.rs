@@ -1,0 +1,117 @@
+//! Two API processes that share a Redis: one catalog, one limit; and neither needs it.
+
+use std::time::{Duration, Instant};
+
+use base::{Ambient, testing::Proxy};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::util::{Client, PATIENCE, Shop, Stage, ready};
+
+const URL: &str = "ORDERWORKS_TEST_REDIS_URL";
+const BURST: u32 = 10;
+
+fn product(name: &str) -> Value {
+    json!({ "name": name, "category": "things", "price_minor": 1250, "currency": "EUR" })
+}
+
+async fn put(client: &Client, name: &str) {
+    let (status, body) = client.send(Method::PUT, "/v1/products/CUP", Some(&product(name))).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+}
+
+/// Asks until the product has this name.
+async fn named(client: &Client, name: &str) {
+    let asking = async { while client.get("/v1/products/CUP").await["name"] != name {} };
+    tokio::time::timeout(PATIENCE, asking).await.expect("the other process' write is seen");
+}
+
+/// Calls both servers in turns until each has refused once; answers how many orders were accepted.
+async fn until_refused(shop: &Shop, clients: &[Client]) -> u32 {
+    let (mut accepted, mut refused) = (0, vec![false; clients.len()]);
+    for n in 0.. {
+        let server = n % clients.len();
+        let body = shop.order("CUP", 1, "pm_card_visa");
+        let answer = clients[server].place_whole(&Ambient::system().uuid().to_string(), &body).await;
+        let answer = answer.expect("answers");
+        let limit = answer.headers().get("ratelimit").expect("a limit").to_str().expect("text");
+        assert!(limit.starts_with("\"checkout-key\";r="), "{limit}");
+        match answer.status() {
+            StatusCode::ACCEPTED => accepted += 1,
+            StatusCode::TOO_MANY_REQUESTS => refused[server] = true,
+            other => panic!("{other}"),
+        }
+        if refused.iter().all(|refused| *refused) {
+            break;
+        }
+    }
+    accepted
+}
+
+#[tokio::test]
+async fn two_processes_share_catalog_and_limit_and_go_on_apart_without_their_redis() {
+    let Ok(url) = std::env::var(URL) else {
+        return store::conformance::skip(&format!("{URL} is not set; see `ops/services up redis`"));
+    };
+    let Some(stage) = Stage::open().await else { return };
+    let line = Proxy::to(&url).await;
+    let ambient = Ambient::system();
+    // The form that the sweep of the cache's own tests takes.
+    let prefix = format!("ow-test-{}-{}", ambient.now().as_millisecond(), ambient.uuid().simple());
+    let (by_line, burst) = (line.address(&url), BURST.to_string());
+    let settings = [
+        ("ORDERWORKS_ENGINES_CACHE", "redis"),
+        ("ORDERWORKS_REDIS_URL", by_line.as_str()),
+        ("ORDERWORKS_REDIS_PREFIX", prefix.as_str()),
+        ("ORDERWORKS_REDIS_COMMAND_TIMEOUT_MS", "3000"),
+        ("ORDERWORKS_CHECKOUT_PER_KEY_PER_SECOND", "1"),
+        ("ORDERWORKS_CHECKOUT_BURST", burst.as_str()),
+    ];
+    let ((first, first_base), (second, second_base)) =
+        tokio::join!(stage.api(&settings), stage.api(&settings));
+    let shop = Shop::open(&stage, &first_base, &["CUP"], 1_000).await;
+    let clients = [shop.client.clone(), shop.client.at(&second_base)];
+
+    for (n, (writer, reader)) in [(0, 1), (1, 0), (0, 1)].into_iter().enumerate() {
+        named(
+            &clients[reader],
+            clients[reader].get("/v1/products/CUP").await["name"].as_str().expect("text"),
+        )
+        .await;
+        let name = format!("name {n}");
+        put(&clients[writer], &name).await;
+        named(&clients[reader], &name).await;
+        assert_eq!(clients[writer].get("/v1/products/CUP").await["name"], *name, "fresh for who wrote it");
+    }
+
+    let began = Instant::now();
+    let accepted = until_refused(&shop, &clients).await;
+    let refilled = u32::try_from(began.elapsed().as_secs() + 1).expect("short");
+    assert!((BURST..=BURST + refilled).contains(&accepted), "{accepted} in {refilled} s: one limit for both");
+
+    line.sever();
+    for (base, client) in [(&first_base, &clients[0]), (&second_base, &clients[1])] {
+        let address = base.trim_start_matches("http://");
+        let report = ready(address, |report| report["status"] == "degraded").await;
+        assert!(report.to_string().contains("\"cache\""), "{report}");
+        put(client, "apart").await;
+        assert_eq!(client.get("/v1/products/CUP").await["name"], "apart", "reads and writes go on");
+        assert_eq!(client.get_list("/v1/products").await.len(), 1);
+        assert_eq!(client.get_list("/v1/categories").await.len(), 1);
+    }
+    // Each process holds the limit by itself: this ends.
+    let apart = tokio::time::timeout(Duration::from_secs(30), until_refused(&shop, &clients)).await;
+    apart.expect("the local limits hold");
+
+    line.mend();
+    for base in [&first_base, &second_base] {
+        ready(base.trim_start_matches("http://"), |report| report["status"] == "ok").await;
+    }
+    put(&clients[0], "together").await;
+    named(&clients[1], "together").await;
+    first.stop().await;
+    second.stop().await;
+    let password = url.rsplit_once('@').and_then(|(login, _)| login.rsplit_once(':')).expect("a login").1;
+    assert!(!stage.log().contains(password), "a password is in the log");
+    stage.close().await;
+}
