@@ -118,19 +118,16 @@ impl Probe {
         if identity(&mut primary).await? != identity(&mut replica).await? {
             return Err(Away::Stranger);
         }
-        let mut store = None;
+        // A promoted one is told before it gets a pool.
+        replayed(&mut replica).await?;
+        let connecting = PostgresOrders::connect(&self.reads, self.ambient.clone());
+        let store = timeout(ANSWER_TIMEOUT, connecting).await??;
         let mut progress = Progress::default();
         loop {
             let begun = Instant::now();
             let end = end_of_last_record(ask(&mut primary, WRITTEN).await?.try_get("at")?);
             progress.begin(begun, end);
             progress.replayed(replayed(&mut replica).await?);
-            let store = if let Some(store) = &store {
-                store
-            } else {
-                let connecting = PostgresOrders::connect(&self.reads, self.ambient.clone());
-                store.insert(timeout(ANSWER_TIMEOUT, connecting).await??)
-            };
             if std::mem::take(failures) > 0 {
                 tracing::info!("the replica answers again");
             }
