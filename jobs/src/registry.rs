@@ -93,7 +93,7 @@ impl<E: Clone + Send + Sync + 'static> Registry<E> {
         Self { entries: HashMap::new(), outage: |_| false }
     }
 
-    /// Jobs registered after this wait for the end of an outage: a [`JobError::Retry`] whose cause is one puts the job
+    /// Jobs registered after this wait for the end of an outage: a [`crate::JobError::Retry`] whose cause is one puts the job
     /// off for a few seconds and uses up no attempt. Attempts are for what a job can fail at; a database that is away for
     /// an hour must neither kill jobs nor put them on a schedule made for others' failures.
     #[must_use]
