@@ -26,8 +26,12 @@ pub async fn check(database: &Database) -> Result<(), OpenError> {
 
 const HISTORY: &str = "jobs.migrations";
 
-fn migrations() -> sqlx::migrate::Migrator {
-    let mut migrations = sqlx::migrate!("../migrations/postgres/jobs");
+/// The steps of the schema, forth and back.
+pub fn migrations() -> sqlx::migrate::Migrator {
+    let mut migrations = base::migrations!(
+        "../migrations/postgres/jobs",
+        ["0001_job_store.down", "0001_job_store.up", "0002_attempts.down", "0002_attempts.up"]
+    );
     migrations.create_schema("jobs");
     migrations
 }

@@ -5,6 +5,7 @@
 mod cli;
 mod dev;
 mod distributed;
+mod house;
 mod kill;
 mod outages;
 mod rabbitmq;

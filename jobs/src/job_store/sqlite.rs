@@ -31,8 +31,7 @@ pub struct SqliteJobStore {
 impl SqliteJobStore {
     /// Opens or creates the file and brings its schema up to date. Must be called within a tokio runtime.
     pub async fn open(path: &Path, ambient: Ambient) -> Result<Self, OpenError> {
-        let migrations = sqlx::migrate!("../migrations/sqlite/job_store");
-        Ok(Self { database: Database::open(path, &migrations, READERS_MAX).await?, ambient })
+        Ok(Self { database: Database::open(path, &migrations(), READERS_MAX).await?, ambient })
     }
 
     async fn write<T, F>(&self, work: F) -> Result<T, EngineError>
@@ -68,4 +67,8 @@ fn unavailable(error: impl Into<Cause>) -> EngineError {
 
 fn ids_json(ids: &[crate::JobId]) -> String {
     ids.iter().map(ToString::to_string).collect::<serde_json::Value>().to_string()
+}
+
+fn migrations() -> sqlx::migrate::Migrator {
+    base::migrations!("../migrations/sqlite/job_store", ["0001_job_store"])
 }

@@ -71,8 +71,7 @@ impl SqliteEngine {
     ///
     /// Disturbs nobody: several processes may have the file open.
     pub async fn open(path: &Path, ambient: Ambient) -> Result<Self, OpenError> {
-        let migrations = sqlx::migrate!("../migrations/sqlite/queue");
-        let database = Database::open(path, &migrations, READERS_MAX).await?;
+        let database = Database::open(path, &migrations(), READERS_MAX).await?;
         let inner = Inner {
             database,
             ambient,
@@ -225,4 +224,8 @@ impl Engine for SqliteEngine {
     async fn redrive(&self, filter: &DeadFilter) -> Result<Vec<JobId>, EngineError> {
         self.inner.redrive(filter).await
     }
+}
+
+fn migrations() -> sqlx::migrate::Migrator {
+    base::migrations!("../migrations/sqlite/queue", ["0001_jobs", "0002_attempts"])
 }

@@ -5,6 +5,7 @@
 
 pub mod ambient;
 pub mod ids;
+pub mod migrations;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod sqlite;

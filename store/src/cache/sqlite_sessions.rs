@@ -47,8 +47,7 @@ impl From<Fault> for SessionError {
 impl SqliteSessions {
     /// Opens or creates the file. Must be called within a tokio runtime.
     pub async fn open(path: &Path, ambient: Ambient) -> Result<Self, OpenError> {
-        let migrations = sqlx::migrate!("../migrations/sqlite/sessions");
-        Ok(Self { database: Database::open(path, &migrations, READERS_MAX).await?, ambient })
+        Ok(Self { database: Database::open(path, &migrations(), READERS_MAX).await?, ambient })
     }
 
     /// Closes the connections for reading; what is asked afterwards is answered by an error.
@@ -161,4 +160,8 @@ impl Sessions for SqliteSessions {
         })
         .await
     }
+}
+
+fn migrations() -> sqlx::migrate::Migrator {
+    base::migrations!("../migrations/sqlite/sessions", ["0001_sessions"])
 }

@@ -69,7 +69,7 @@ impl PostgresOrders {
     pub async fn connect(config: &PostgresConfig, ambient: Ambient) -> Result<Self, OpenError> {
         let listen = config.direct_options()?;
         let database = postgres::connect(config).await?;
-        let wake = Arc::new(wake::Wake::start(database.pool().clone(), listen, ambient.clone()));
+        let wake = Arc::new(wake::Wake::start(database.clone(), listen, ambient.clone()));
         let (in_flight, persistent) = (InFlight::default(), !config.pgbouncer);
         Ok(Self { database, ambient, in_flight, wake, persistent })
     }
@@ -81,7 +81,7 @@ impl PostgresOrders {
         let now = ambient.now();
         let store = Self::connect(config, ambient).await?;
         store.create_partitions(now, MONTHS_AHEAD).await?;
-        store.close().await;
+        store.close();
         Ok(())
     }
 
@@ -91,13 +91,30 @@ impl PostgresOrders {
     }
 
     /// Closes the connections once work under way is done.
-    pub async fn close(&self) {
-        self.database.close().await;
+    pub fn close(&self) {
+        self.database.close();
     }
 }
 
-fn migrations() -> sqlx::migrate::Migrator {
-    sqlx::migrate!("../migrations/postgres/orders")
+/// The steps of the schema, forth and back.
+pub fn migrations() -> sqlx::migrate::Migrator {
+    base::migrations!(
+        "../migrations/postgres/orders",
+        [
+            "0001_merchants.down",
+            "0001_merchants.up",
+            "0002_products.down",
+            "0002_products.up",
+            "0003_orders.down",
+            "0003_orders.up",
+            "0004_idempotency_keys.down",
+            "0004_idempotency_keys.up",
+            "0005_outbox.down",
+            "0005_outbox.up",
+            "0006_webhooks.down",
+            "0006_webhooks.up"
+        ]
+    )
 }
 
 /// The schema could not be brought up to date.

@@ -16,6 +16,23 @@ mod outbox;
 mod placement;
 mod refunds;
 mod stock;
+
+fn migrations() -> sqlx::migrate::Migrator {
+    base::migrations!(
+        "../migrations/sqlite/orders",
+        [
+            "0001_merchants",
+            "0002_products",
+            "0003_orders",
+            "0004_idempotency_keys",
+            "0005_refunds",
+            "0006_mails",
+            "0007_outbox",
+            "0008_webhooks"
+        ]
+    )
+}
+
 #[cfg(test)]
 mod tests;
 mod webhooks;
@@ -45,8 +62,7 @@ pub struct SqliteOrders {
 impl SqliteOrders {
     /// Opens (or creates) the file and brings its schema up to date.
     pub async fn open(path: &Path, ambient: Ambient) -> Result<Self, OpenError> {
-        let migrations = sqlx::migrate!("../migrations/sqlite/orders");
-        let database = Database::open(path, &migrations, READERS_MAX).await?;
+        let database = Database::open(path, &migrations(), READERS_MAX).await?;
         Ok(Self { database, ambient, in_flight: InFlight::default(), arrivals: watch::Sender::new(0) })
     }
 

@@ -119,9 +119,8 @@ macro_rules! needs_server {
 }
 
 async fn partitions(scratch: &Scratch) -> i64 {
-    let database = connect(&scratch.config()).await.expect("connects");
     let count = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'jobs.attempts'::regclass";
-    sqlx::query_scalar(count).fetch_one(database.pool()).await.expect("counts")
+    sqlx::query_scalar(count).fetch_one(&scratch.pool().await).await.expect("counts")
 }
 
 #[tokio::test]
@@ -130,13 +129,14 @@ async fn a_step_back_and_a_step_forward_leave_a_working_schema() {
     let scratch = Scratch::create().await;
     jobs::postgres::migrate(&scratch.config()).await.expect("migrates");
     let database = connect(&scratch.config()).await.expect("connects");
-    let mut migrations = sqlx::migrate!("../migrations/postgres/jobs");
+    let pool = scratch.pool().await;
+    let mut migrations = jobs::postgres::migrations();
     migrations.dangerous_set_table_name("jobs.migrations");
-    migrations.undo(database.pool(), 0).await.expect("goes back");
+    migrations.undo(&pool, 0).await.expect("goes back");
     let left =
         "SELECT count(*) FROM pg_class WHERE relnamespace = 'jobs'::regnamespace AND relname <> 'migrations'
                 AND relname <> 'migrations_pkey'";
-    let left: i64 = sqlx::query_scalar(left).fetch_one(database.pool()).await.expect("counts");
+    let left: i64 = sqlx::query_scalar(left).fetch_one(&pool).await.expect("counts");
     assert_eq!(left, 0, "something of the schema stays");
     jobs::postgres::migrate(&scratch.config()).await.expect("migrates again");
     PostgresRecords::new(database, Ambient::system()).await.expect("opens");

@@ -28,8 +28,6 @@ const READERS_MAX: u32 = 4;
 /// How the store names itself in errors.
 const STORE: &str = "payment";
 
-static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite/payments");
-
 /// Payments in a SQLite file. Clones share it.
 #[derive(Clone)]
 pub struct SqlitePayments {
@@ -52,7 +50,7 @@ impl SqlitePayments {
     ///
     /// All stores open alike; this one draws neither time nor ids, every method is told them.
     pub async fn open(path: &Path, _ambient: Ambient) -> Result<Self, OpenError> {
-        Ok(Self { database: Database::open(path, &MIGRATIONS, READERS_MAX).await? })
+        Ok(Self { database: Database::open(path, &migrations(), READERS_MAX).await? })
     }
 
     /// Closes the readers; the writer stops once every clone is gone.
@@ -170,4 +168,8 @@ impl From<Failure> for StoreError {
             Failure::Write(error) => Self::Unavailable { store: STORE, source: error.into() },
         }
     }
+}
+
+fn migrations() -> Migrator {
+    base::migrations!("../migrations/sqlite/payments", ["0001_payments"])
 }

@@ -29,7 +29,6 @@ use tokio_util::sync::CancellationToken;
 
 pub use books::{CurrencySum, Entry, EntryType, Summary};
 
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/sqlite/provider");
 const READERS_MAX: u32 = 2;
 
 /// A sandbox with its ledger open. Clones share it.
@@ -47,7 +46,7 @@ struct Inner {
 impl SandboxServer {
     /// Opens (or creates) the ledger file. Callers must show `api_key` as bearer token.
     pub async fn open(ledger: &Path, api_key: SecretString, ambient: Ambient) -> Result<Self, OpenError> {
-        let database = Database::open(ledger, &MIGRATIONS, READERS_MAX).await?;
+        let database = Database::open(ledger, &migrations(), READERS_MAX).await?;
         Ok(Self(Arc::new(Inner { database, api_key, ambient, stopping: CancellationToken::new() })))
     }
 
@@ -71,4 +70,8 @@ impl SandboxServer {
             })
             .await
     }
+}
+
+fn migrations() -> sqlx::migrate::Migrator {
+    base::migrations!("../migrations/sqlite/provider", ["0001_ledger"])
 }
