@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use base::{
     Timestamp,
+    ids::Uuid,
     sqlite::{Database, OpenError},
 };
 use sqlx::{
@@ -15,6 +16,7 @@ use sqlx::{
 
 use super::fault::Fault;
 use crate::{
+    JobId,
     engine::EngineError,
     records::{AttemptRecord, LIST_MAX, Outcome, RecordFilter, RecordStore},
 };
@@ -35,8 +37,7 @@ impl SqliteRecords {
     /// within a tokio runtime.
     pub async fn open(path: &Path) -> Result<Self, OpenError> {
         // The queue's tables come along and stay empty: one history of migrations serves both uses.
-        let migrations = sqlx::migrate!("../migrations/sqlite/queue");
-        Ok(Self { database: Database::open(path, &migrations, READERS_MAX).await? })
+        Ok(Self { database: Database::open(path, &super::migrations(), READERS_MAX).await? })
     }
 
     pub(super) fn new(database: Database) -> Self {
@@ -66,7 +67,7 @@ impl RecordStore for SqliteRecords {
         let mut select = sqlx::QueryBuilder::<Sqlite>::new("SELECT * FROM attempts WHERE started_at < ");
         select.push_bind(filter.before.map_or(i64::MAX, Timestamp::as_millisecond));
         if let Some(job) = filter.job {
-            select.push(" AND job = ").push_bind(job.to_string());
+            select.push(" AND job = ").push_bind(job.0.as_bytes().to_vec());
         }
         if let Some(outcome) = filter.outcome {
             select.push(" AND outcome = ").push_bind(outcome.name());
@@ -88,8 +89,9 @@ impl RecordStore for SqliteRecords {
             .write(move |c| {
                 Box::pin(async move {
                     let expire = sqlx::query(
-                        "DELETE FROM attempts WHERE rowid IN (
-                           SELECT rowid FROM attempts WHERE started_at < ?1 ORDER BY started_at LIMIT ?2)",
+                        "DELETE FROM attempts WHERE (started_at, job, attempt) IN (
+                           SELECT started_at, job, attempt FROM attempts WHERE started_at < ?1
+                           ORDER BY started_at LIMIT ?2)",
                     );
                     let expire = expire.bind(before.as_millisecond()).bind(limit);
                     Ok(expire.execute(c).await?.rows_affected())
@@ -111,7 +113,7 @@ fn insert(records: &[AttemptRecord]) -> Query<'_, Sqlite, SqliteArguments> {
     );
     records.iter().fold(sqlx::query(AssertSqlSafe(sql)), |insert, record| {
         insert
-            .bind(record.job.to_string())
+            .bind(record.job.0.as_bytes().as_slice())
             .bind(record.kind.as_str())
             .bind(record.queue.as_str())
             .bind(record.subject.as_deref())
@@ -134,7 +136,7 @@ fn record(row: &SqliteRow) -> Result<AttemptRecord, Fault> {
     let trace: Option<String> = row.try_get("trace")?;
     let outcome: String = row.try_get("outcome")?;
     Ok(AttemptRecord {
-        job: row.try_get::<String, _>("job")?.parse().map_err(|_| unreadable("job"))?,
+        job: JobId(Uuid::from_slice(row.try_get("job")?).map_err(|_| unreadable("job"))?),
         kind: row.try_get("kind")?,
         queue: row.try_get("queue")?,
         subject: row.try_get("subject")?,
