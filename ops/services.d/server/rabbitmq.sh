@@ -100,11 +100,13 @@ $(rabbitmq_common)
 TEXT
 }
 
-# Also for the container. consumer_timeout stays at its default of 30 minutes, as in production.
+# Also for the container. consumer_timeout stays at its default of 30 minutes, as in production. Quorum queues keep what
+# their log holds in memory, too: at its default of 512 MB a million messages raise the alarm of a small node.
 rabbitmq_common() {
   cat <<TEXT
 disk_free_limit.absolute = 1GB
 vm_memory_high_watermark.absolute = 1GB
+raft.wal_max_size_bytes = 67108864
 log.console = true
 log.console.level = info
 log.file = false

@@ -5,33 +5,28 @@
 //! [`retry_serialization`] repeats only what the server says it has undone. Does not repeat after a lost connection:
 //! whether a commit took effect is then unknown, and only the caller knows how to find out.
 //!
-//! Read on in `sqlite`, its sibling for one machine; [`scratch`] makes databases for tests.
+//! Read on in `pool`; in `sqlite`, its sibling for one machine; [`scratch`] makes databases for tests.
 
+mod pool;
 #[cfg(feature = "testing")]
 pub mod scratch;
 
-use std::{
-    future::Future,
-    ops::{Deref, DerefMut},
-    str::FromStr,
-    sync::Arc,
-    time::Duration,
-};
+pub use pool::{Session, Transaction};
+
+use std::{future::Future, str::FromStr, sync::Arc, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
-    AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, PgPool, Postgres, QueryBuilder,
-    Row as _, SqlSafeStr, Transaction,
+    AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, Postgres, QueryBuilder, Row as _,
+    SqlSafeStr,
     migrate::{MigrateError, Migrator},
-    pool::PoolConnection,
-    postgres::{PgArguments, PgConnectOptions, PgPoolOptions},
+    postgres::{PgArguments, PgConnectOptions},
     query::Query,
 };
 
+use self::pool::Connections;
 use crate::Ambient;
 
-/// A connection unused for this long is tried before it is handed out: the server may have gone meanwhile.
-const PING_AFTER: Duration = Duration::from_secs(1);
 /// How long a process waits for another one's migrations.
 const MIGRATION_WAIT: Duration = Duration::from_mins(2);
 /// Names this project's migrations among the advisory locks of a database.
@@ -159,7 +154,7 @@ impl OpenError {
 /// A pool of connections. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Database {
-    pool: PgPool,
+    connections: Connections,
     /// Set behind a `PgBouncer`: how a transaction begins there.
     begin: Option<Arc<str>>,
 }
@@ -167,22 +162,16 @@ pub struct Database {
 /// Connects, once to begin with: what is wrong with an address or a login shows here. A server that is away is no
 /// error: it may come, and until then each call says so.
 pub async fn connect(config: &PostgresConfig) -> Result<Database, OpenError> {
-    let pool = PgPoolOptions::new()
-        .max_connections(config.pool_max)
-        .acquire_timeout(config.acquire_timeout)
-        .test_before_acquire(false)
-        .before_acquire(|connection, meta| {
-            Box::pin(async move { Ok(meta.idle_for < PING_AFTER || connection.ping().await.is_ok()) })
-        })
-        .connect_lazy_with(config.pool_options()?);
-    match pool.acquire().await {
-        Ok(_) => {}
+    let connections = Connections::new(config)?;
+    let database = Database { connections, begin: config.begin_statement().map(Into::into) };
+    match database.ping().await {
+        Ok(()) => {}
         Err(error) if classify(&error) == Class::Unavailable => {
             tracing::warn!(%error, "PostgreSQL does not answer; going on without until it does");
         }
         Err(error) => return Err(OpenError::Connect(error)),
     }
-    Ok(Database { pool, begin: config.begin_statement().map(Into::into) })
+    Ok(database)
 }
 
 /// Applies what is missing of `migrations`, whose history is kept in the table `history`. Processes that start
@@ -239,23 +228,15 @@ async fn migrate_on(
 }
 
 impl Database {
-    /// The connections, for what [`Self::begin`] and [`Self::session`] do not cover.
-    pub fn pool(&self) -> &PgPool {
-        &self.pool
-    }
-
     /// Begins a transaction (READ COMMITTED). Dropped, it is rolled back.
-    pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-        match &self.begin {
-            None => self.pool.begin().await,
-            Some(begin) => self.pool.begin_with(AssertSqlSafe(begin.to_string())).await,
-        }
+    pub async fn begin(&self) -> Result<Transaction, sqlx::Error> {
+        Transaction::begin(self.connections.lend().await?, self.begin.as_deref()).await
     }
 
     /// A connection for one statement, without the round trips of a transaction where it may do without.
     pub async fn session(&self) -> Result<Session, sqlx::Error> {
         Ok(match self.begin {
-            None => Session::Plain(self.pool.acquire().await?),
+            None => Session::plain(self.connections.lend().await?),
             Some(_) => Session::Transaction(self.begin().await?),
         })
     }
@@ -278,47 +259,8 @@ impl Database {
     }
 
     /// Closes the connections once they are given back.
-    pub async fn close(&self) {
-        self.pool.close().await;
-    }
-}
-
-/// A connection for one statement, see [`Database::session`].
-#[derive(Debug)]
-pub enum Session {
-    /// Each statement commits by itself.
-    Plain(PoolConnection<Postgres>),
-    /// Commits with [`Session::done`].
-    Transaction(Transaction<'static, Postgres>),
-}
-
-impl Session {
-    /// Makes a write last. Reads may just drop the session.
-    pub async fn done(self) -> Result<(), sqlx::Error> {
-        match self {
-            Self::Plain(_) => Ok(()),
-            Self::Transaction(transaction) => transaction.commit().await,
-        }
-    }
-}
-
-impl Deref for Session {
-    type Target = PgConnection;
-
-    fn deref(&self) -> &PgConnection {
-        match self {
-            Self::Plain(connection) => connection,
-            Self::Transaction(transaction) => transaction,
-        }
-    }
-}
-
-impl DerefMut for Session {
-    fn deref_mut(&mut self) -> &mut PgConnection {
-        match self {
-            Self::Plain(connection) => connection,
-            Self::Transaction(transaction) => transaction,
-        }
+    pub fn close(&self) {
+        self.connections.close();
     }
 }
 

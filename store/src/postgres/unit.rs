@@ -4,9 +4,12 @@
 //! repeated a bounded number of times. Behind a pooler every statement is unnamed and inside a transaction, reads too, so
 //! that each transaction may meet another server connection.
 
-use base::{Ambient, postgres::retry_serialization};
+use base::{
+    Ambient,
+    postgres::{Transaction, retry_serialization},
+};
 use futures::future::BoxFuture;
-use sqlx::{Postgres, Transaction, postgres::PgRow};
+use sqlx::{Postgres, postgres::PgRow};
 
 use super::{PostgresOrders, fault::Fault};
 
@@ -18,7 +21,7 @@ const BROKEN_MAX: u32 = 3;
 
 /// A transaction under way.
 pub(super) struct Unit {
-    transaction: Transaction<'static, Postgres>,
+    transaction: Transaction,
     pub(super) ambient: Ambient,
     persistent: bool,
     abandoned: bool,

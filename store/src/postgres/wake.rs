@@ -9,7 +9,7 @@
 
 use std::{convert::Infallible, sync::OnceLock, time::Duration};
 
-use base::Ambient;
+use base::{Ambient, postgres::Database};
 use sqlx::{
     Executor, PgPool,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
@@ -42,10 +42,10 @@ pub(super) struct Wake {
 }
 
 impl Wake {
-    /// Notifies over `pool`; listens with `listen`, once somebody asks for arrivals.
-    pub(super) fn start(pool: PgPool, listen: Option<PgConnectOptions>, ambient: Ambient) -> Self {
+    /// Notifies over `database`; listens with `listen`, once somebody asks for arrivals.
+    pub(super) fn start(database: Database, listen: Option<PgConnectOptions>, ambient: Ambient) -> Self {
         let committed = watch::Sender::new(());
-        let notifier = tokio::spawn(notify(pool, committed.subscribe())).abort_handle();
+        let notifier = tokio::spawn(notify(database, committed.subscribe())).abort_handle();
         let (arrivals, listener) = (watch::Sender::new(0), OnceLock::new());
         Self { arrivals, committed, listen, ambient, listener, notifier }
     }
@@ -82,14 +82,20 @@ fn bump(arrivals: &watch::Sender<u64>) {
 }
 
 /// Sends one NOTIFY for all that was committed meanwhile. A failure is told by whatever uses the pool next.
-async fn notify(pool: PgPool, mut committed: watch::Receiver<()>) {
+async fn notify(database: Database, mut committed: watch::Receiver<()>) {
     while committed.changed().await.is_ok() {
-        // By the simple protocol: nothing is prepared, so it is safe behind a pooler as it stands.
-        if let Err(error) = pool.execute(NOTIFY).await {
+        if let Err(error) = notify_once(&database).await {
             tracing::debug!(error = %error, "relays were not notified; they poll");
         }
         tokio::time::sleep(NOTIFY_EVERY).await;
     }
+}
+
+async fn notify_once(database: &Database) -> Result<(), sqlx::Error> {
+    let mut session = database.session().await?;
+    // By the simple protocol: nothing is prepared, so it is safe behind a pooler as it stands.
+    session.execute(sqlx::raw_sql(NOTIFY)).await?;
+    session.done().await
 }
 
 /// Listens for as long as it is let.

@@ -34,7 +34,7 @@ use tracing_subscriber::{Layer, filter::LevelFilter, fmt, prelude::*};
 use crate::{BODY_BYTES, Figures, raw};
 
 /// Jobs run at a time. The prefetch that follows is the bare client's, see [`raw::PREFETCH`].
-const CONCURRENCY: usize = 512;
+const CONCURRENCY: usize = 2048;
 const _: () = assert!(prefetch_for(CONCURRENCY) == raw::PREFETCH as usize);
 /// Jobs per call when a queue is only being filled, and calls under way.
 const FILL_BULK: usize = 500;

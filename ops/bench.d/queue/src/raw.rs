@@ -19,7 +19,7 @@ const QUEUE: &str = "raw";
 /// Confirms in flight where it is not the matter of measurement.
 const WINDOW: usize = 256;
 /// Unacknowledged messages of a consumer: what Orderworks' worker asks for at its concurrency here.
-pub(crate) const PREFETCH: u16 = 640;
+pub(crate) const PREFETCH: u16 = 2560;
 
 pub(crate) async fn connect(url: &str) -> anyhow::Result<Connection> {
     Ok(Connection::connect(url, ConnectionProperties::default()).await?)

@@ -5,9 +5,10 @@
 
 use std::{str::FromStr, time::Duration};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
-    AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, Row, postgres::PgConnectOptions,
+    AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, PgPool, Row,
+    postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tokio::sync::OnceCell;
 
@@ -48,6 +49,12 @@ impl Scratch {
         let (server, _) =
             url().rsplit_once('/').map(|(s, d)| (s.to_owned(), d.to_owned())).expect("a database");
         format!("{server}/{}", self.name).into()
+    }
+
+    /// Connections for looking behind what is tested.
+    pub async fn pool(&self) -> PgPool {
+        let url = self.url();
+        PgPoolOptions::new().max_connections(4).connect(url.expose_secret()).await.expect("connects")
     }
 
     /// The defaults for it, with few connections: a server has no room for many tests' full pools.

@@ -162,7 +162,7 @@ async fn migrations_can_be_undone_and_done_again() {
     let pool = pool(&database).await;
     let before = tables(&pool).await;
     assert!(before.contains("orders_default") && before.len() > 20, "{before:?}");
-    let mut migrations = sqlx::migrate!("../migrations/postgres/orders");
+    let mut migrations = store::postgres::migrations();
     migrations.dangerous_set_table_name("order_store_migrations");
     migrations.undo(&pool, 0).await.expect("undoes");
     assert_eq!(tables(&pool).await, BTreeSet::from(["order_store_migrations".to_owned()]));

@@ -91,7 +91,7 @@ pub(crate) async fn open(config: &PostgresConfig) -> PostgresOrders {
 
 /// Connections for looking behind the store.
 pub(crate) async fn pool(database: &Scratch) -> PgPool {
-    base::postgres::connect(&database.config()).await.expect("connects").pool().clone()
+    database.pool().await
 }
 
 /// An opener of orders.
