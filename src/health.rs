@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use jobs::worker::WorkersHealth;
 use store::cache::{self, Cache};
 use tokio::sync::watch;
-use workers::relay::RelayHealth;
+use workers::{provider::breaker::Standing, relay::RelayHealth};
 
 /// Whether the outbox is emptied.
 pub(crate) struct RelayCheck(pub(crate) watch::Receiver<RelayHealth>, pub(crate) HealthStatus);
@@ -18,6 +18,29 @@ pub(crate) struct WorkersCheck(pub(crate) WorkersHealth, pub(crate) HealthStatus
 
 /// Whether what API processes share can be reached. Without it each goes on by itself.
 pub(crate) struct CacheCheck(pub(crate) Arc<dyn Cache>);
+
+/// Whether the payment provider can be called. Orders are taken without it and charged later.
+pub(crate) struct ProviderCheck(pub(crate) watch::Receiver<Standing>);
+
+#[async_trait]
+impl HealthCheck for ProviderCheck {
+    fn name(&self) -> &'static str {
+        "payment_provider"
+    }
+
+    async fn check(&self) -> Health {
+        let (said, why) = match *self.0.borrow() {
+            Standing::Closed => return Health::OK,
+            Standing::Open { why } => ("given a rest", why),
+            Standing::HalfOpen { why } => ("being tried again", why),
+        };
+        Health::not_ok(self.without_answer(), format!("{said}: {why}; orders are charged later"))
+    }
+
+    fn without_answer(&self) -> HealthStatus {
+        HealthStatus::Degraded
+    }
+}
 
 #[async_trait]
 impl HealthCheck for CacheCheck {
@@ -59,7 +82,9 @@ impl HealthCheck for WorkersCheck {
     }
 
     async fn check(&self) -> Health {
-        let deaf = self.0.queues().into_iter().filter(|queue| !queue.is_ready()).map(|queue| queue.queue);
+        // One that is held back is so on purpose; who holds it says why.
+        let queues = self.0.queues().into_iter();
+        let deaf = queues.filter(|queue| !queue.is_ready() && !queue.held_back).map(|queue| queue.queue);
         let deaf: Vec<_> = deaf.collect();
         if deaf.is_empty() {
             return Health::OK;

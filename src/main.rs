@@ -12,6 +12,7 @@ mod housekeeping;
 mod logging;
 mod mail;
 mod output;
+mod provider;
 mod roles;
 mod sandbox;
 mod seed;

@@ -17,15 +17,17 @@ use jobs::{
     worker::Workers,
 };
 use tokio::{net::TcpListener, task::JoinSet};
-use workers::{Env, Parts, relay::Relay, webhook::WebhookSender};
+use workers::{
+    Env, Parts, provider::guard::Guarded, registry::PAYMENTS, relay::Relay, webhook::WebhookSender,
+};
 
 use crate::{
     config::{CacheEngine, Config},
     engines::{Engines, Role},
-    health::{CacheCheck, RelayCheck, WorkersCheck},
+    health::{CacheCheck, ProviderCheck, RelayCheck, WorkersCheck},
     housekeeping::Housekeeping,
-    mail,
-    sandbox::{Provider, Sandbox},
+    mail, provider,
+    sandbox::Sandbox,
     signals::Stop,
 };
 
@@ -82,7 +84,9 @@ impl<'a> Roles<'a> {
             RecorderConfig { default_level: self.config.records.level, ..RecorderConfig::default() },
         );
         self.recorder = Some(recorder.clone());
-        let env = self.environment()?;
+        let provider = provider::connect(&self.config.payments, self.sandbox.as_ref(), self.ambient)?;
+        let breaker = provider.breaker().clone();
+        let env = self.environment(provider)?;
         let registry = Arc::new(workers::registry()?);
         let settings = &self.config.workers;
         let queue = self.engines.queue()?;
@@ -92,7 +96,14 @@ impl<'a> Roles<'a> {
             .lease(settings.lease)
             .drain_timeout(settings.drain)
             .abort(self.stop.now.clone());
-        let pool = settings.queues.iter().fold(pool, |pool, (name, slots)| pool.queue(name, *slots));
+        // While the provider is given a rest its jobs are left to processes that may fare better.
+        let pool = settings.queues.iter().fold(pool, |pool, (name, slots)| match name.as_str() {
+            PAYMENTS => pool.queue_behind(name, *slots, breaker.gate()),
+            _ => pool.queue(name, *slots),
+        });
+        if settings.queues.iter().any(|(name, _)| name == PAYMENTS) {
+            self.health.push(Arc::new(ProviderCheck(breaker.standing())));
+        }
         self.health.push(Arc::new(WorkersCheck(pool.health(), self.without)));
         let asked = self.stop.orderly.clone();
         self.running.spawn(async move { Ok(pool.run(asked).await?) });
@@ -186,12 +197,11 @@ impl<'a> Roles<'a> {
         self.running.spawn(async move { Ok(api::run(listener, app, asked, limits).await?) });
     }
 
-    fn environment(&self) -> anyhow::Result<Env> {
-        let provider = Provider::choose(&self.config.payments, self.sandbox.as_ref())?;
+    fn environment(&self, provider: Arc<Guarded>) -> anyhow::Result<Env> {
         Ok(Env::new(Parts {
             orders: self.engines.orders(Role::Worker)?,
             payments: self.engines.payments()?,
-            provider: Arc::new(provider.connect(self.config.payments.timeout, self.ambient)?),
+            provider,
             mailer: mail::mailer(&self.config.mail, &self.engines.folder)?,
             webhooks: WebhookSender::new(settings::url_policy(self.config), self.ambient.clone())?,
             ambient: self.ambient.clone(),

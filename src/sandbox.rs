@@ -1,4 +1,4 @@
-//! The payment provider of this process: the configured one, or a sandbox of its own.
+//! The sandbox provider: one of this process, or the one that is configured.
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 

@@ -3,6 +3,7 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use ipnet::IpNet;
+use secrecy::SecretString;
 use store::webhook_url::UrlPolicy;
 
 /// Settings of the routes.
@@ -22,6 +23,8 @@ pub struct ApiConfig {
     pub request_timeout: Duration,
     /// Event streams open at once; default 256.
     pub streams_max: usize,
+    /// Secrets that Stripe signs its reports with; any of them will do. None: no reports are taken.
+    pub stripe_webhook_secrets: Vec<SecretString>,
 }
 
 /// How fast `POST /v1/orders` may be called.
@@ -58,6 +61,7 @@ impl Default for ApiConfig {
             body_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
             streams_max: 256,
+            stripe_webhook_secrets: Vec::new(),
         }
     }
 }

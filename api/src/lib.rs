@@ -4,7 +4,7 @@
 //! the caller's merchant; a refused request has written nothing. Never talks to the broker or to payment providers.
 //!
 //! Start with [`app`] and [`run`]; the routes are in `routes`, one file per resource; what clients send is read in
-//! `input`, what they get is shaped in `view`.
+//! `input`, what they get is shaped in `view`. `provider_webhooks` is the one thing here that is not for merchants.
 
 mod auth;
 mod catalog_cache;
@@ -15,6 +15,7 @@ mod health;
 mod input;
 mod limits;
 mod problem;
+mod provider_webhooks;
 mod routes;
 mod server;
 mod state;
@@ -48,6 +49,7 @@ pub fn app(state: ApiState) -> Router {
     });
     let (router, _) = routes::all().split_for_parts();
     router
+        .merge(provider_webhooks::routes(&state.config))
         .fallback(edge::route_not_found)
         .method_not_allowed_fallback(edge::method_not_allowed)
         .layer(CatchPanicLayer::custom(edge::on_panic))

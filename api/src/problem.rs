@@ -39,6 +39,7 @@ macro_rules! kinds {
 kinds! {
     BAD_JSON = BAD_REQUEST "invalid_json" "The body is not valid JSON";
     BODY_ABORTED = BAD_REQUEST "incomplete_body" "The body did not arrive whole";
+    SIGNATURE_INVALID = BAD_REQUEST "signature_invalid" "The signature is not valid";
     KEY_MISSING = BAD_REQUEST "idempotency_key_required" "An Idempotency-Key header is required";
     KEY_INVALID = BAD_REQUEST "idempotency_key_invalid" "The Idempotency-Key header is not usable";
     UNAUTHORIZED = UNAUTHORIZED "unauthorized" "A valid API key is required";

@@ -1,9 +1,11 @@
 # shellcheck shell=bash
 # Names, the data folder, generated secrets and remembered settings. Next: process.sh.
 
-DEFAULTS=(postgres rabbitmq redis cassandra mail prometheus)
+DEFAULTS=(postgres rabbitmq redis cassandra mail stripe prometheus)
 # shellcheck disable=SC2034 # read by the other files
 ALL=("${DEFAULTS[@]}" replica pgbouncer)
+# Processes of this machine where the others are containers, too: tests then read one layout.
+OWN=(mail stripe stripe-mock)
 DATA=${ORDERWORKS_SERVICES_DIR:-$ROOT/.services}
 [[ $DATA == /* ]] || DATA=$PWD/$DATA
 PYTHON=python3
@@ -22,6 +24,8 @@ contains() {
   for item; do [[ $item == "$wanted" ]] && return 0; done
   return 1
 }
+# Whether a server (or process) is a container here.
+in_container() { [[ $MODE == containers ]] && ! contains "$1" "${OWN[@]}"; }
 defined() { declare -F "$1" >/dev/null; }
 probe() { timeout 10 "$PYTHON" "$HERE/probe.py" "$@"; }
 

@@ -15,7 +15,7 @@ compose() {
 
 containers_of() {
   case $1 in
-    mail) ;;
+    mail | stripe) ;;
     cassandra) cassandra_processes ;;
     *) echo "$1" ;;
   esac
@@ -25,7 +25,7 @@ containers_up() {
   local name list=()
   containers_settings
   for name; do
-    if [[ $name == mail ]]; then continue; fi
+    in_container "$name" || continue
     if [[ $name == replica ]]; then replica_account; fi
     mapfile -t -O "${#list[@]}" list < <(containers_of "$name")
   done

@@ -26,7 +26,7 @@ down_command() {
 
 stop_one() {
   local process
-  if [[ $MODE == containers && $1 != mail ]]; then
+  if in_container "$1"; then
     container_stop "$1"
   elif defined "$1_stop"; then
     "$1_stop"

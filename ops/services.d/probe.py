@@ -80,6 +80,15 @@ def http(url: str) -> None:
         answer.read(4096)
 
 
+def stripe(port: str) -> None:
+    """Both stand-ins know Stripe's lists, and want any secret key."""
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/payment_intents?limit=1")
+    request.add_header("Authorization", "Bearer sk_test_probe")
+    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
+        if json.load(answer)["object"] != "list":
+            raise NotReady("Stripe: no list")
+
+
 def management(port: str, method: str, path: str):
     request = urllib.request.Request(f"http://127.0.0.1:{port}/api/{path}", method=method)
     login = base64.b64encode(f"orderworks:{os.environ['PROBE_PASSWORD']}".encode()).decode()
@@ -143,7 +152,7 @@ def cassandra(host: str, port: str, peers: str) -> None:
             raise NotReady(f"{known} of {peers} peers known")
 
 
-COMMANDS = {f.__name__: f for f in (claim, smtp, redis, http, rabbitmq, rabbitmq_settle, cassandra)}
+COMMANDS = {f.__name__: f for f in (claim, smtp, redis, http, stripe, rabbitmq, rabbitmq_settle, cassandra)}
 
 if __name__ == "__main__":
     try:

@@ -22,7 +22,7 @@ pid_of() {
 }
 
 alive() {
-  if [[ $MODE == containers && $1 != mail ]]; then container_running "$1"; else pid_of "$1" >/dev/null; fi
+  if in_container "$1"; then container_running "$1"; else pid_of "$1" >/dev/null; fi
 }
 
 rotate() {

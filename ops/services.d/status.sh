@@ -36,7 +36,7 @@ logs_command() {
   MODE=$(recall settings mode)
   [[ -z $FOLLOW ]] || tail+=(-F)
   for name in $(ordered "${NAMES[*]:-$(expected)} ${EXTRAS[*]}"); do
-    if [[ $MODE == containers && $name != mail ]]; then
+    if in_container "$name"; then
       mapfile -t containers < <(containers_of "$name")
       compose logs --tail 100 ${FOLLOW:+--follow} "${containers[@]}"
       continue

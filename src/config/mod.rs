@@ -3,6 +3,7 @@
 //! Guarantees: checked as a whole; every mistake is reported in one go, each with its setting's full name. Unknown
 //! settings are mistakes. The commented `default.toml` beside this file is the reference and is what runs.
 
+mod payments;
 mod reader;
 mod servers;
 
@@ -18,8 +19,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use store::{cache::RedisConfig, cassandra::CassandraConfig};
 use tracing_subscriber::filter::Targets;
-use url::Url;
 
+pub(crate) use payments::{Payments, ProviderKind};
 pub(crate) use reader::ConfigError;
 use reader::Reader;
 pub(crate) use servers::Postgres;
@@ -136,15 +137,6 @@ pub(crate) struct Records {
     pub(crate) keep: Duration,
 }
 
-/// Payment providers.
-#[derive(Debug, Clone)]
-pub(crate) struct Payments {
-    /// `None`: a sandbox inside `dev`.
-    pub(crate) provider_url: Option<Url>,
-    pub(crate) provider_key: SecretString,
-    pub(crate) timeout: Duration,
-}
-
 /// Mail.
 #[derive(Debug, Clone)]
 pub(crate) struct Mail {
@@ -186,10 +178,12 @@ pub(crate) enum LogFormat {
 const SPAN_SECONDS_MAX: u64 = 86_400;
 
 /// Settings that `config show` hides.
-const SECRETS: [(&str, &str); 8] = [
+const SECRETS: [(&str, &str); 10] = [
     ("cassandra", "password"),
     ("mail", "smtp_url"),
     ("payments", "provider_key"),
+    ("payments", "stripe_key"),
+    ("payments", "stripe_webhook_secrets"),
     ("postgres", "direct_url"),
     ("postgres", "replica_url"),
     ("postgres", "url"),
@@ -246,11 +240,7 @@ impl Config {
                 level: r.value("records", "level", RecordLevel::All),
                 keep: Duration::from_hours(24 * r.within("records", "keep_days", 1..=3650_u64)),
             },
-            payments: Payments {
-                provider_url: r.optional("payments", "provider_url"),
-                provider_key: r.text("payments", "provider_key").into(),
-                timeout: Duration::from_millis(r.within("payments", "timeout_ms", 100..=120_000)),
-            },
+            payments: Payments::read(r),
             mail: Mail {
                 transport: r.value("mail", "transport", MailTransport::File),
                 from: r.text("mail", "from"),
@@ -286,6 +276,7 @@ impl Config {
         {
             reader.fault("cassandra", mistake.setting, &mistake.why);
         }
+        self.payments.check(reader);
         if self.data.folder.as_os_str().is_empty() {
             reader.fault("data", "folder", "must name a folder");
         }
@@ -294,6 +285,8 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use url::Url;
+
     use super::*;
 
     fn with_env(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
@@ -351,6 +344,32 @@ mod tests {
         std::fs::write(&file, "[server\n").expect("writes");
         let error = Config::assemble(Some(&file), std::iter::empty()).expect_err("syntax").to_string();
         assert!(error.contains("orderworks.toml"), "{error}");
+    }
+
+    #[test]
+    fn stripes_settings_are_checked_without_telling_them() {
+        let config = with_env(&[
+            ("ORDERWORKS_PAYMENTS_PROVIDER", "stripe"),
+            ("ORDERWORKS_PAYMENTS_STRIPE_KEY", "rk_live_canary"),
+            ("ORDERWORKS_PAYMENTS_STRIPE_WEBHOOK_SECRETS", "[\"whsec_canary\", \"whsec_canary2\"]"),
+        ])
+        .expect("valid");
+        assert_eq!(config.payments.stripe_url.as_ref().map(Url::as_str), Some("https://api.stripe.com/"));
+        assert_eq!(config.payments.rate().map(|rate| rate.per_second.get()), Some(80));
+        assert!(!format!("{config:?}").contains("canary"));
+        let error = with_env(&[
+            ("ORDERWORKS_PAYMENTS_STRIPE_KEY", "pk_canary"),
+            ("ORDERWORKS_PAYMENTS_STRIPE_WEBHOOK_SECRETS", "[\"canary\"]"),
+            ("ORDERWORKS_PAYMENTS_STRIPE_URL", "http://stripe.example"),
+        ])
+        .expect_err("invalid")
+        .to_string();
+        for name in ["payments.stripe_key", "payments.stripe_webhook_secrets", "payments.stripe_url"] {
+            assert!(error.contains(name), "{name} is missing in: {error}");
+        }
+        let form = with_env(&[("ORDERWORKS_PAYMENTS_STRIPE_WEBHOOK_SECRETS", "whsec_canary")]);
+        let form = form.expect_err("no list").to_string();
+        assert!(!error.contains("canary") && !form.contains("canary"), "{error} {form}");
     }
 
     #[test]

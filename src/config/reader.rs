@@ -9,6 +9,7 @@ use std::{
 };
 
 use ipnet::IpNet;
+use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
@@ -136,6 +137,17 @@ impl Reader {
         parsed.map_err(|why| self.fault(section, key, &format!("= \"{text}\": {why}"))).ok()
     }
 
+    /// A list of texts that no message repeats.
+    pub(super) fn secrets(&mut self, section: &str, key: &str) -> Vec<SecretString> {
+        let value = self.values.get(section).and_then(|s| s.get(key)).cloned();
+        let read = value.and_then(|value| value.try_into::<Vec<String>>().ok());
+        let texts = read.unwrap_or_else(|| {
+            self.fault(section, key, "must be a list of texts, such as [\"one\", \"two\"]");
+            Vec::new()
+        });
+        texts.into_iter().map(SecretString::from).collect()
+    }
+
     /// A list of CIDR networks or single addresses.
     pub(super) fn networks(&mut self, section: &str, key: &str) -> Vec<IpNet> {
         let texts: Vec<String> = self.value(section, key, Vec::new());
@@ -170,7 +182,10 @@ impl Reader {
         let mut shown = self.values.clone();
         for (section, key) in secrets {
             let slot = shown.get_mut(*section).and_then(|s| s.get_mut(*key));
-            if let Some(slot) = slot.filter(|slot| slot.as_str() != Some("")) {
+            let is_set = |slot: &&mut Value| {
+                slot.as_str() != Some("") && slot.as_array().is_none_or(|list| !list.is_empty())
+            };
+            if let Some(slot) = slot.filter(is_set) {
                 *slot = Value::String("[hidden]".to_owned());
             }
         }

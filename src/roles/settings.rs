@@ -21,6 +21,7 @@ pub(super) fn api(config: &Config) -> ApiConfig {
         },
         webhook_urls: url_policy(config),
         trusted_proxies: config.server.trusted_proxies.clone(),
+        stripe_webhook_secrets: config.payments.stripe_webhook_secrets.clone(),
         ..ApiConfig::default()
     }
 }

@@ -55,6 +55,33 @@ pub enum Command {
         /// How much.
         amount_minor: i64,
     },
+    /// A provider says that something became of a charge: ask it what.
+    ProviderReport {
+        /// The order that the charge is said to pay.
+        order: OrderId,
+        /// The provider's id of the charge.
+        reference: String,
+    },
+}
+
+impl Command {
+    /// The order it is about, whose other messages it keeps its place among.
+    pub const fn order(&self) -> OrderId {
+        match self {
+            Self::Refund { order, .. } | Self::ProviderReport { order, .. } => *order,
+        }
+    }
+}
+
+/// What became of [`Outbox::submit`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Submitted {
+    /// Stored now.
+    Stored,
+    /// A message with this id is stored already, sent or not; nothing changed.
+    Already,
+    /// No such order; nothing stored.
+    NoSuchOrder,
 }
 
 /// How far the relay is behind.
@@ -69,6 +96,10 @@ pub struct Backlog {
 /// Keeps the outbox.
 #[async_trait]
 pub trait Outbox: Send + Sync + 'static {
+    /// Stores a command about an order that follows from no change of it. `id` makes it idempotent, for as long as the
+    /// outbox keeps its messages; derive it from the order's id, which decides where the message is kept.
+    async fn submit(&self, id: EventId, command: Command, at: Timestamp) -> Result<Submitted, StoreError>;
+
     /// Takes up to `limit` unsent messages, oldest first, for `lease`; again those this relay took before.
     async fn claim(
         &self,

@@ -11,4 +11,5 @@ mod outages;
 mod rabbitmq;
 mod redis;
 mod relational;
+mod stripe;
 mod util;

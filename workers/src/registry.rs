@@ -6,7 +6,7 @@ use store::StoreError;
 
 use crate::{
     env::Env,
-    jobs::{ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail},
+    jobs::{ApplyProviderReport, ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail},
 };
 
 /// Charges and refunds.
@@ -29,6 +29,7 @@ pub const QUEUES: [(&str, usize); 4] = [(PAYMENTS, 16), (FULFILMENT, 8), (EMAIL,
 pub fn registry() -> Result<Registry<Env>, RegisterError> {
     Registry::new()
         .waits_out(is_outage)
+        .register::<ApplyProviderReport>()?
         .register::<ChargePayment>()?
         .register::<DeliverWebhook>()?
         .register::<FulfilOrder>()?

@@ -11,7 +11,7 @@ use store::{
 };
 
 use crate::{
-    jobs::{ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail},
+    jobs::{ApplyProviderReport, ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail},
     mail::Template,
 };
 
@@ -73,9 +73,13 @@ fn mail_for(kind: EventKind) -> Option<Template> {
 }
 
 fn of_command(command: &Command, publish: &Publish<'_>) -> Result<Vec<Envelope>, EngineError> {
-    match *command {
-        Command::Refund { order, refund, amount_minor } => {
+    match command {
+        &Command::Refund { order, refund, amount_minor } => {
             Ok(vec![publish.job(&RefundPayment { order, refund, amount_minor }, &refund.to_string())?])
+        }
+        Command::ProviderReport { order, reference } => {
+            let job = ApplyProviderReport { order: *order, reference: reference.clone() };
+            Ok(vec![publish.job(&job, reference)?])
         }
         // A newer writer's command: an error keeps it in the outbox until a relay that knows it takes over.
         _ => Err(EngineError::Refused("a command of a newer version".to_owned())),
@@ -166,6 +170,22 @@ mod tests {
         let jobs = expand(&message(EventKind::InventoryLow, false), &[endpoint], &ambient).expect("expands");
         assert_eq!(jobs.len(), 1);
         assert_eq!((jobs[0].kind.as_str(), jobs[0].subject.as_deref()), ("deliver_webhook", None));
+    }
+
+    #[test]
+    fn a_providers_report_becomes_a_look_at_the_charge() {
+        let (ambient, _) = Ambient::steered(9, Timestamp::UNIX_EPOCH);
+        let order = OrderId::fresh(&ambient);
+        let command = Command::ProviderReport { order, reference: "pi_1".to_owned() };
+        let body =
+            OutboxBody::Command { id: EventId::derived(order.0, "stripe:evt_1"), command, trace: None };
+        let message = OutboxMessage { position: 9, body };
+        let [first, again] = [0, 1].map(|_| expand(&message, &[], &ambient).expect("expands").remove(0));
+        assert_eq!(
+            (first.kind.as_str(), first.subject.clone()),
+            ("apply_provider_report", Some(order.to_string()))
+        );
+        assert_eq!(first.id, again.id);
     }
 
     #[test]

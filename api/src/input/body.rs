@@ -1,5 +1,7 @@
 //! The JSON body: size, time, media type, syntax, card numbers, then fields.
 
+use std::time::Duration;
+
 use axum::extract::{FromRequest, Request};
 use http::{HeaderMap, Method, header};
 use serde_json::Value;
@@ -37,7 +39,8 @@ impl<T: FromBody> FromRequest<ApiState> for Body<T> {
 
     async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        let bytes = receive(&parts.headers, body, state).await?;
+        let (max, timeout) = (state.config.body_bytes_max, state.config.body_timeout);
+        let bytes = receive(&parts.headers, body, max, timeout).await?;
         let json = parse(&parts.headers, &bytes, T::OPTIONAL)?;
         card::refuse(&json)?;
         let report = Report::default();
@@ -47,18 +50,19 @@ impl<T: FromBody> FromRequest<ApiState> for Body<T> {
     }
 }
 
-async fn receive(
+/// The whole body, bounded in size and time.
+pub(crate) async fn receive(
     headers: &HeaderMap,
     body: axum::body::Body,
-    state: &ApiState,
+    max: usize,
+    timeout: Duration,
 ) -> Result<bytes::Bytes, Problem> {
-    let max = state.config.body_bytes_max;
     let too_large = || Problem::new(Kind::BODY_TOO_LARGE, format!("at most {max} bytes"));
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     if announced.and_then(|text| text.parse::<u64>().ok()).is_some_and(|bytes| bytes > max as u64) {
         return Err(too_large());
     }
-    let read = tokio::time::timeout(state.config.body_timeout, axum::body::to_bytes(body, max));
+    let read = tokio::time::timeout(timeout, axum::body::to_bytes(body, max));
     match read.await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) if is_length_limit(&error) => Err(too_large()),

@@ -10,7 +10,7 @@ mod fields;
 mod key;
 mod query;
 
-pub(crate) use body::{Body, FromBody};
+pub(crate) use body::{Body, FromBody, receive};
 pub(crate) use fields::Node;
 pub(crate) use key::{idempotency_key, required_idempotency_key};
 pub(crate) use query::Query;

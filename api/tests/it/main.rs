@@ -15,6 +15,7 @@ mod openapi;
 mod orders;
 mod outage;
 mod privacy;
+mod provider_webhooks;
 mod server;
 mod stream;
 mod timeline;

@@ -7,7 +7,7 @@
 
 use std::{
     convert::Infallible,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
 };
 
@@ -17,10 +17,7 @@ use apalis_core::{
     worker::{context::WorkerContext, ext::ack::AcknowledgeLayer},
 };
 use base::Ambient;
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::Instant,
-};
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -30,17 +27,39 @@ use super::{
     supervise::Stop,
 };
 use crate::{
-    engine::Delivery,
+    engine::{Delivery, Settlement, Settler},
     job::Backoff,
     registry::{Policy, Registry},
 };
 
+/// What a consumer was handed, shared by the backend, which starts it, and the session, which may hand it back. The
+/// lock is free but for that one moment.
+pub(super) struct Deliveries(Mutex<mpsc::Receiver<Delivery>>);
+
+impl Deliveries {
+    pub(super) fn new(deliveries: mpsc::Receiver<Delivery>) -> Self {
+        Self(Mutex::new(deliveries))
+    }
+
+    /// Gives back what was not started; answers how many. For a consumer that was told to stop.
+    pub(super) fn hand_back(&self, settler: &dyn Settler) -> usize {
+        let mut deliveries = self.lock();
+        let waiting = std::iter::from_fn(|| deliveries.try_recv().ok());
+        waiting.map(|delivery| settler.settle(delivery.receipt, Settlement::Release)).count()
+    }
+
+    fn poll(&self, context: &mut Context<'_>) -> Poll<Option<Delivery>> {
+        self.lock().poll_recv(context)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, mpsc::Receiver<Delivery>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// A queue's deliveries as an apalis backend.
 pub(super) struct DeliveryBackend<E> {
-    pub(super) deliveries: Option<mpsc::Receiver<Delivery>>,
-    /// Takes the receiver back when the worker ends: were it dropped here, an engine might take the consumer for
-    /// dead while its last outcomes are still being made durable.
-    pub(super) returned: Option<oneshot::Sender<mpsc::Receiver<Delivery>>>,
+    pub(super) deliveries: Arc<Deliveries>,
     /// Fired when the engine has closed the deliveries for good.
     pub(super) dried: CancellationToken,
     pub(super) stop: Stop,
@@ -84,13 +103,12 @@ impl<E: Clone + Send + Sync + 'static> Backend for DeliveryBackend<E> {
         cx: &mut Context<'_>,
         _: &WorkerContext,
     ) -> Poll<Option<Result<Self::Task, Infallible>>> {
-        // Asked here as well as in the session, which looks at the stop only after the worker was polled: no run
-        // may start between the two. The session is woken by the same token.
-        if self.stop.is_asked() {
+        // Asked here as well as in the session, which looks at stop and gate only after the worker was polled: no run
+        // may start between the two. The session is woken by the same.
+        if self.stop.is_asked() || self.queue.gate.is_shut() {
             return Poll::Pending;
         }
-        let Some(deliveries) = self.deliveries.as_mut() else { return Poll::Pending };
-        match deliveries.poll_recv(cx) {
+        match self.deliveries.poll(cx) {
             Poll::Ready(Some(delivery)) => Poll::Ready(Some(Ok(self.start(delivery)))),
             Poll::Ready(None) => {
                 self.dried.cancel();
@@ -118,14 +136,5 @@ impl<E> BackendConfig for DeliveryBackend<E> {
 
     fn middleware(&mut self, _worker: &mut WorkerContext) -> Self::Layer {
         AcknowledgeLayer::new(self.ack.clone())
-    }
-}
-
-impl<E> Drop for DeliveryBackend<E> {
-    fn drop(&mut self) {
-        if let (Some(deliveries), Some(returned)) = (self.deliveries.take(), self.returned.take()) {
-            // Nobody waits for it when the session itself was dropped; then the consumer is lost anyway.
-            let _ = returned.send(deliveries);
-        }
     }
 }

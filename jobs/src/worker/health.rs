@@ -12,6 +12,7 @@ use std::{
 
 use serde::Serialize;
 
+use super::gate::Gate;
 use crate::engine::{ConsumerHealth, Interrupt, JobSignal, Receipt, Settlement, Settler};
 
 /// A view on all queues of one [`crate::Workers`]; take it before running, clone it freely.
@@ -35,6 +36,8 @@ pub struct QueueHealth {
     pub consumer: Option<ConsumerHealth>,
     /// Why there is no consumer; `None` when nothing is wrong.
     pub trouble: Option<String>,
+    /// Whether that is because its gate is shut: wanted, and over when whoever holds the gate opens it.
+    pub held_back: bool,
 }
 
 impl QueueHealth {
@@ -68,6 +71,7 @@ pub(super) struct QueueState {
     pub(super) concurrency: usize,
     running: Mutex<HashMap<Receipt, JobSignal>>,
     restarts: AtomicU64,
+    pub(super) gate: Gate,
     link: Mutex<Link>,
 }
 
@@ -76,6 +80,7 @@ pub(super) struct QueueState {
 struct Link {
     settler: Option<Weak<dyn Settler>>,
     trouble: Option<String>,
+    held_back: bool,
 }
 
 impl std::fmt::Debug for Link {
@@ -85,17 +90,23 @@ impl std::fmt::Debug for Link {
 }
 
 impl QueueState {
-    pub(super) fn new(name: String, concurrency: usize) -> Self {
-        let link = Mutex::new(Link { settler: None, trouble: Some("not started yet".to_owned()) });
-        Self { name, concurrency, running: Mutex::default(), restarts: AtomicU64::new(0), link }
+    pub(super) fn new(name: String, concurrency: usize, gate: Gate) -> Self {
+        let trouble = Some("not started yet".to_owned());
+        let link = Mutex::new(Link { trouble, ..Link::default() });
+        Self { name, concurrency, running: Mutex::default(), restarts: AtomicU64::new(0), gate, link }
     }
 
     pub(super) fn attach(&self, settler: &Arc<dyn Settler>) {
-        *lock(&self.link) = Link { settler: Some(Arc::downgrade(settler)), trouble: None };
+        *lock(&self.link) = Link { settler: Some(Arc::downgrade(settler)), ..Link::default() };
     }
 
     pub(super) fn detach(&self, trouble: impl Into<String>) {
-        *lock(&self.link) = Link { settler: None, trouble: Some(trouble.into()) };
+        *lock(&self.link) = Link { trouble: Some(trouble.into()), ..Link::default() };
+    }
+
+    /// There is no consumer because the gate is shut.
+    pub(super) fn hold_back(&self) {
+        *lock(&self.link) = Link { settler: None, trouble: Some("held back".to_owned()), held_back: true };
     }
 
     pub(super) fn count_restart(&self) {
@@ -134,9 +145,9 @@ impl QueueState {
     }
 
     fn health(&self) -> QueueHealth {
-        let (settler, trouble) = {
+        let (settler, trouble, held_back) = {
             let link = lock(&self.link);
-            (link.settler.as_ref().and_then(Weak::upgrade), link.trouble.clone())
+            (link.settler.as_ref().and_then(Weak::upgrade), link.trouble.clone(), link.held_back)
         };
         QueueHealth {
             queue: self.name.clone(),
@@ -145,6 +156,7 @@ impl QueueState {
             restarts: self.restarts.load(Ordering::Relaxed),
             consumer: settler.map(|settler| settler.health()),
             trouble,
+            held_back,
         }
     }
 }

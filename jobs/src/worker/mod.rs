@@ -16,6 +16,11 @@
 //! The token given to [`Workers::abort`] skips to step 4. Dropping the future of [`Workers::run`] is a crash: jobs
 //! come back with their crash counter raised.
 //!
+//! # Gates
+//! A queue given to [`Workers::queue_behind`] is worked on only while its gate is open. When it shuts, the consumer
+//! stops fetching, what was fetched and not started goes back at once (no attempt, no crash), running jobs end in
+//! their own time, and the consumer leaves; when it opens, another one comes.
+//!
 //! # Lease and timeout
 //! A job may run longer than [`Workers::lease`]: an engine renews leases while the consumer lives, so the lease only
 //! says how soon the jobs of a dead process are taken over. How long a run may take is [`crate::Job::TIMEOUT`].
@@ -30,6 +35,7 @@
 mod ack;
 mod backend;
 pub(crate) mod failure;
+mod gate;
 pub(crate) mod handler;
 mod health;
 pub(crate) mod layers;
@@ -40,11 +46,12 @@ mod supervise;
 use std::{sync::Arc, time::Duration};
 
 use base::Ambient;
-use tokio::task::JoinSet;
+use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 pub use self::health::{QueueHealth, WorkersHealth};
 use self::{
+    gate::Gate,
     health::QueueState,
     supervise::{Shared, Stop},
 };
@@ -137,9 +144,23 @@ impl<E: Clone + Send + Sync + 'static> Workers<E> {
 
     /// Works on this queue with up to `concurrency` jobs at a time; see [`prefetch_for`] for what is fetched ahead.
     #[must_use]
-    pub fn queue(mut self, name: impl Into<String>, concurrency: usize) -> Self {
-        let name = name.into();
-        let state = Arc::new(QueueState::new(name.clone(), concurrency));
+    pub fn queue(self, name: impl Into<String>, concurrency: usize) -> Self {
+        self.with(name.into(), concurrency, Gate::default())
+    }
+
+    /// The same while `open` is true; see the module's text on gates. Once its sender is gone the gate is open.
+    #[must_use]
+    pub fn queue_behind(
+        self,
+        name: impl Into<String>,
+        concurrency: usize,
+        open: watch::Receiver<bool>,
+    ) -> Self {
+        self.with(name.into(), concurrency, Gate::watching(open))
+    }
+
+    fn with(mut self, name: String, concurrency: usize, gate: Gate) -> Self {
+        let state = Arc::new(QueueState::new(name.clone(), concurrency, gate));
         self.health.add(&state);
         self.states.push(state);
         self.queues.push((name, concurrency));

@@ -9,45 +9,52 @@ use apalis_core::{
     error::WorkerError as ApalisError,
     worker::{builder::WorkerBuilder, context::WorkerContext},
 };
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tower::limit::ConcurrencyLimitLayer;
 
 use super::{
     CLOSE_MAX, SHUTDOWN_GRACE,
     ack::{Ack, AckParts},
-    backend::DeliveryBackend,
+    backend::{Deliveries, DeliveryBackend},
     handler::Handler,
     health::QueueState,
     layers::JobLayers,
     prefetch_for,
     supervise::{SessionError, Shared, Stop},
 };
-use crate::engine::{ConsumeOptions, Consumer, Delivery, EngineError, Interrupt, QueueSpec, Settler};
+use crate::engine::{ConsumeOptions, Consumer, EngineError, Interrupt, QueueSpec, Settler};
 
-/// Works on the queue until a stop is through (`Ok`) or something fails.
+/// How a session ended that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// It was told to stop.
+    Stopped,
+    /// The queue's gate was shut.
+    HeldBack,
+}
+
+/// Works on the queue until it is told to end, or something fails.
 pub(super) async fn run<E: Clone + Send + Sync + 'static>(
     shared: Arc<Shared<E>>,
     queue: Arc<QueueState>,
-) -> Result<(), SessionError> {
+) -> Result<End, SessionError> {
     let consumer = tokio::select! {
         consumer = consume(&shared, &queue) => consumer?,
-        () = shared.stop.asked() => return Ok(()),
+        () = shared.stop.asked() => return Ok(End::Stopped),
+        () = queue.gate.shut() => return Ok(End::HeldBack),
     };
     let settler = Arc::clone(&consumer.settler);
     queue.attach(&settler);
     tracing::info!(job.queue = %queue.name, concurrency = queue.concurrency, "worker started");
     let mut worker = Worker::start(&shared, &queue, consumer);
     let outcome = worker.drive(&shared.stop, &queue, settler.as_ref()).await;
-    // Kept until the end: see `DeliveryBackend::returned`.
+    // Kept until the end: see `Worker::deliveries`.
     let _deliveries = worker.end();
-    outcome?;
+    let end = outcome?;
     let released = queue.release_unfinished(settler.as_ref());
     close(&queue, settler.as_ref(), released).await;
-    Ok(())
+    Ok(end)
 }
 
 async fn consume<E>(shared: &Shared<E>, queue: &QueueState) -> Result<Consumer, EngineError> {
@@ -76,7 +83,9 @@ struct Worker {
     running: Pin<Box<dyn Future<Output = Result<(), ApalisError>> + Send>>,
     context: WorkerContext,
     dried: CancellationToken,
-    returned: oneshot::Receiver<mpsc::Receiver<Delivery>>,
+    /// Beside the backend, which apalis drops with the worker: were the receiver dropped with it, an engine might take
+    /// the consumer for dead while its last outcomes are still being made durable.
+    deliveries: Arc<Deliveries>,
 }
 
 impl Worker {
@@ -85,7 +94,7 @@ impl Worker {
         queue: &Arc<QueueState>,
         consumer: Consumer,
     ) -> Self {
-        let (returned_to, returned) = oneshot::channel();
+        let deliveries = Arc::new(Deliveries::new(consumer.deliveries));
         let dried = CancellationToken::new();
         let name = format!("{}/{}", shared.name, queue.name);
         let recorder = shared.recorder.clone();
@@ -97,8 +106,7 @@ impl Worker {
             recording: recorder.map(|recorder| (recorder.clone(), recorder.level(&queue.name))),
         }));
         let backend = DeliveryBackend {
-            deliveries: Some(consumer.deliveries),
-            returned: Some(returned_to),
+            deliveries: Arc::clone(&deliveries),
             dried: dried.clone(),
             stop: shared.stop.clone(),
             registry: Arc::clone(&shared.registry),
@@ -112,7 +120,7 @@ impl Worker {
             .layer(ConcurrencyLimitLayer::new(queue.concurrency))
             .layer(JobLayers)
             .build(Handler { env: shared.env.clone(), ambient: shared.ambient.clone() });
-        Self { running: Box::pin(worker.run()), context, dried, returned }
+        Self { running: Box::pin(worker.run()), context, dried, deliveries }
     }
 
     /// Runs jobs until a stop was asked for, then steps 1 to 3 of the stop order.
@@ -121,21 +129,31 @@ impl Worker {
         stop: &Stop,
         queue: &QueueState,
         settler: &dyn Settler,
-    ) -> Result<(), SessionError> {
-        tokio::select! {
+    ) -> Result<End, SessionError> {
+        let held_back = tokio::select! {
             // First, so that the worker is certainly started when it is told to stop.
             biased;
             ended = &mut self.running => return Err(unasked(ended)),
             () = self.dried.cancelled() => return Err(EngineError::Closed.into()),
-            () = stop.asked() => {}
-        }
+            () = stop.asked() => false,
+            () = queue.gate.shut() => true,
+        };
         settler.stop();
         if let Err(error) = self.context.stop() {
             tracing::warn!(job.queue = %queue.name, %error, "the worker was not running");
         }
+        if held_back {
+            let handed_back = self.deliveries.hand_back(settler);
+            tracing::info!(job.queue = %queue.name, handed_back, running = queue.running(), "its gate was shut");
+            // Each job has its own timeout, so this wait is bounded, and nobody is in a hurry.
+            tokio::select! {
+                _ = &mut self.running => return Ok(End::HeldBack),
+                () = stop.asked() => {}
+            }
+        }
         tokio::select! {
-            _ = &mut self.running => return Ok(()),
-            () = stop.abort.cancelled() => return Ok(()),
+            _ = &mut self.running => return Ok(End::Stopped),
+            () = stop.abort.cancelled() => return Ok(End::Stopped),
             () = sleep(stop.drain) => {}
         }
         tracing::warn!(job.queue = %queue.name, running = queue.running(), "drain is over, interrupting jobs");
@@ -145,14 +163,14 @@ impl Worker {
             () = stop.abort.cancelled() => {}
             () = sleep(SHUTDOWN_GRACE) => {}
         }
-        Ok(())
+        Ok(End::Stopped)
     }
 
-    /// Drops the runs that are left, and with them the backend, which gives the deliveries back.
-    fn end(self) -> Option<mpsc::Receiver<Delivery>> {
-        let Self { running, mut returned, .. } = self;
+    /// Drops the runs that are left, and with them the backend.
+    fn end(self) -> Arc<Deliveries> {
+        let Self { running, deliveries, .. } = self;
         drop(running);
-        returned.try_recv().ok()
+        deliveries
     }
 }
 

@@ -10,7 +10,11 @@ use base::Ambient;
 use tokio::time::{Instant, sleep};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::{CLOSE_MAX, SHUTDOWN_GRACE, WorkerError, health::QueueState, session};
+use super::{
+    CLOSE_MAX, SHUTDOWN_GRACE, WorkerError,
+    health::QueueState,
+    session::{self, End},
+};
 use crate::{
     engine::{Engine, EngineError},
     job::Backoff,
@@ -95,6 +99,14 @@ pub(super) async fn run<E: Clone + Send + Sync + 'static>(
     // Said once per change: the next word after it is the session's "worker started".
     let mut waiting = false;
     loop {
+        if queue.gate.is_shut() {
+            queue.hold_back();
+            tracing::info!(job.queue = %queue.name, "held back until its gate opens");
+            tokio::select! {
+                () = queue.gate.opened() => {}
+                () = shared.stop.asked() => return Ok(()),
+            }
+        }
         let began = Instant::now();
         let task = tokio::spawn(session::run(Arc::clone(&shared), Arc::clone(&queue)));
         let ended = tokio::select! {
@@ -102,9 +114,16 @@ pub(super) async fn run<E: Clone + Send + Sync + 'static>(
             () = shared.stop.overdue() => return Err(WorkerError::Blocked { queue: queue.name.clone() }),
         };
         queue.forget_running();
-        let Err(error) = ended else {
-            queue.detach("stopped");
-            return Ok(());
+        let error = match ended {
+            Ok(End::Stopped) => {
+                queue.detach("stopped");
+                return Ok(());
+            }
+            Ok(End::HeldBack) => {
+                (failures, waiting) = (0, false);
+                continue;
+            }
+            Err(error) => error,
         };
         queue.detach(crate::error::describe(&error));
         if let SessionError::Engine(source) = error {

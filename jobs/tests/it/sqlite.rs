@@ -55,6 +55,13 @@ impl Harness for SqliteHarness {
 
 jobs::conformance_tests!(SqliteHarness);
 
+#[tokio::test]
+async fn a_shut_gate_hands_over_to_another_process() {
+    let harness = SqliteHarness::start().await;
+    let second = harness.second().await;
+    crate::worker::gate::hands_over_to_another_process(harness.engine(), second).await;
+}
+
 const QUEUE: &str = "parcels";
 
 async fn open(folder: &Path) -> SqliteEngine {

@@ -158,9 +158,14 @@ impl<'a> Messages<'a> {
 
     /// A command about an order, kept in order with its events.
     pub(crate) fn command(&mut self, order: &Order, command: &Command) -> Result<(), Damage> {
+        self.command_as(EventId::fresh(self.ambient), order, command)
+    }
+
+    /// The same under an id that was chosen elsewhere.
+    pub(crate) fn command_as(&mut self, id: EventId, order: &Order, command: &Command) -> Result<(), Damage> {
         let data = serde_json::to_value(command).map_err(|error| Damage(error.to_string()))?;
         self.rows.push(Message {
-            id: EventId::fresh(self.ambient),
+            id,
             merchant: order.merchant,
             subject: Subject::Order(order.id),
             kind: COMMAND,

@@ -14,17 +14,18 @@ use sqlx::postgres::PgRow;
 use tokio::sync::watch;
 
 use super::{
-    PostgresOrders,
+    PostgresOrders, emit,
     fault::Fault,
     moment::Moment,
+    order_row,
     row::{get, id, id_if_any, json, number, parsed, parsed_if_any, time, time_if_any},
     unit::Unit,
 };
 use crate::{
     domain::{Event, EventId, MerchantId, OrderId, Page, PageRequest},
-    engine::messages::COMMAND,
+    engine::messages::{COMMAND, Messages},
     error::StoreError,
-    outbox::{Backlog, Outbox, OutboxBody, OutboxMessage},
+    outbox::{Backlog, Command, Outbox, OutboxBody, OutboxMessage, Submitted},
     partitions::earliest_of,
 };
 
@@ -64,6 +65,7 @@ pub(super) const EVENTS: &str = concat!(
     " FROM outbox WHERE merchant_id = $1 AND sequence IS NOT NULL AND position < $2 ORDER BY position DESC LIMIT $3"
 );
 pub(super) const POSITION_OF: &str = "SELECT position FROM outbox WHERE id = $1 AND merchant_id = $2";
+pub(super) const KNOWN: &str = "SELECT 1 FROM outbox WHERE id = $1";
 pub(super) const BY_ID: &str =
     concat!("SELECT ", columns!(), " FROM outbox WHERE id = $1 AND sequence IS NOT NULL");
 pub(super) const ORDER_EVENTS: &str = concat!(
@@ -77,6 +79,16 @@ pub(super) const BACKLOG: &str = "
 
 #[async_trait]
 impl Outbox for PostgresOrders {
+    async fn submit(&self, id: EventId, command: Command, at: Timestamp) -> Result<Submitted, StoreError> {
+        let submitted = self
+            .write((id, command, at), |unit, (id, command, at)| Box::pin(submit(unit, *id, command, *at)));
+        let submitted = submitted.await?;
+        if submitted == Submitted::Stored {
+            self.wake.announce();
+        }
+        Ok(submitted)
+    }
+
     async fn claim(
         &self,
         relay: &str,
@@ -150,6 +162,21 @@ impl PostgresOrders {
         let row = self.row(sqlx::query(POSITION_OF).bind(id.0).bind(merchant.0)).await?;
         row.map(|row| get(&row, "position")).transpose()
     }
+}
+
+/// The lock on the order makes looking first enough, and its messages' positions ascend.
+async fn submit(unit: &mut Unit, id: EventId, command: &Command, at: Timestamp) -> Result<Submitted, Fault> {
+    let Some(order) = order_row::lock(unit, command.order()).await? else {
+        return Ok(Submitted::NoSuchOrder);
+    };
+    if unit.row(sqlx::query(KNOWN).bind(id.0)).await?.is_some() {
+        return Ok(Submitted::Already);
+    }
+    let ambient = unit.ambient.clone();
+    let mut messages = Messages::new(&ambient, at);
+    messages.command_as(id, &order, command)?;
+    emit::write(unit, messages).await?;
+    Ok(Submitted::Stored)
 }
 
 async fn claim(

@@ -15,6 +15,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("outbox::EVENTS", outbox::EVENTS),
     ("outbox::POSITION_OF", outbox::POSITION_OF),
     ("outbox::BY_ID", outbox::BY_ID),
+    ("outbox::KNOWN", outbox::KNOWN),
     ("outbox::ORDER_EVENTS", outbox::ORDER_EVENTS),
     ("outbox::BACKLOG", outbox::BACKLOG),
     ("emit::WRITE", emit::WRITE),

@@ -17,12 +17,13 @@ use base::Timestamp;
 use jobs::{Backoff, Job, JobContext, JobError, Priority};
 use serde::{Deserialize, Serialize};
 use store::{
+    StoreError,
     domain::{Decision, Order, OrderId, OrderStatus, Payment, PaymentId},
     orders::{CaptureFacts, Moved},
     payments::{Begun, Decided, NewPayment},
 };
 
-use super::{PROVIDER_ATTEMPTS_MAX, PROVIDER_BACKOFF, provider_failure};
+use super::{PROVIDER_ATTEMPTS_MAX, PROVIDER_BACKOFF, provider_failure, query_of};
 use crate::{
     env::Env,
     provider::{CaptureRequest, ChargeOutcome, ProviderError, capture_key},
@@ -71,13 +72,17 @@ impl Job for ChargePayment {
 
 async fn charge(ctx: &JobContext<Env>, order: &Order) -> Result<(), JobError> {
     let env = &ctx.env;
+    // Before an attempt is begun for nothing.
+    if let Some(wait) = env.provider.paused() {
+        return Err(JobError::Snooze(wait));
+    }
     let payment = env.payments.open(new_payment(ctx, order)).await?;
     let epoch = match env.payments.begin_attempt(payment.id, &env.worker, ctx.ambient.now()).await? {
         Begun::Attempt { epoch } => epoch,
         Begun::Decided(decision) => return apply(ctx, order.id, &payment, decision).await,
         Begun::NotFound => return Err(JobError::retry("payment_not_found")),
     };
-    match ask_provider(ctx, &payment).await {
+    match ask_provider(ctx, &payment).await? {
         Ok(outcome) => record(ctx, order.id, &payment, epoch, outcome).await,
         Err(error) => {
             env.payments.note_attempt(payment.id, epoch, &error.to_string(), ctx.ambient.now()).await?;
@@ -99,24 +104,39 @@ fn new_payment(ctx: &JobContext<Env>, order: &Order) -> NewPayment {
     }
 }
 
-async fn ask_provider(ctx: &JobContext<Env>, payment: &Payment) -> Result<ChargeOutcome, ProviderError> {
+/// Asks for the charge; looks for it first where the provider may have forgotten its key, and afterwards where it gave no
+/// answer.
+async fn ask_provider(
+    ctx: &JobContext<Env>,
+    payment: &Payment,
+) -> Result<Result<ChargeOutcome, ProviderError>, StoreError> {
+    let provider = &ctx.env.provider;
+    let age = Duration::try_from(ctx.ambient.now().duration_since(payment.created_at)).unwrap_or_default();
+    if age > provider.keys_kept() {
+        match provider.find(&query_of(ctx, payment).await?).await {
+            Ok(None) => {}
+            Ok(Some(known)) => return Ok(Ok(known)),
+            Err(error) => return Ok(Err(error)),
+        }
+    }
     let request = CaptureRequest {
         idempotency_key: capture_key(payment.id),
         amount_minor: payment.amount_minor,
         currency: payment.currency,
         method: payment.method.clone(),
         order: payment.order,
+        payment: payment.id,
     };
-    let provider = &ctx.env.provider;
     let answer = tokio::time::timeout(CAPTURE_TIMEOUT, provider.capture(&request)).await;
     let unknown = match answer.unwrap_or(Err(ProviderError::Unknown { cause: "timeout" })) {
         Err(error) if error.may_have_happened() => error,
-        settled => return settled,
+        settled => return Ok(settled),
     };
     tracing::warn!(job.id = %ctx.id, payment.id = %payment.id, error = %unknown, "asking what became of a charge");
     // "There is none" is definite, but says nothing about a call still on its way. So nothing is decided: the next
     // attempt calls again under the same key, which moves money once whichever call arrives first.
-    provider.find(&request.idempotency_key).await?.ok_or(unknown)
+    let found = provider.find(&query_of(ctx, payment).await?).await;
+    Ok(found.and_then(|found| found.ok_or(unknown)))
 }
 
 async fn record(
@@ -183,11 +203,23 @@ async fn find_stray_charge(ctx: &JobContext<Env>, order: &Order) -> Result<(), J
         None if payment.epoch == 0 => return Ok(()),
         None => {}
     }
-    let found = env.provider.find(&capture_key(payment.id)).await.map_err(provider_failure)?;
-    let Some(outcome) = found else { return nothing_charged(ctx, &payment).await };
-    match env.payments.begin_attempt(payment.id, &env.worker, ctx.ambient.now()).await? {
-        Begun::Attempt { epoch } => record(ctx, order.id, &payment, epoch, outcome).await,
-        Begun::Decided(decision) => apply(ctx, order.id, &payment, decision).await,
+    let query = query_of(ctx, &payment).await?;
+    match env.provider.find(&query).await.map_err(provider_failure)? {
+        Some(outcome) => learn(ctx, order.id, &payment, outcome).await,
+        None => nothing_charged(ctx, &payment).await,
+    }
+}
+
+/// Records an outcome that another call had, or that the provider told by itself.
+pub(super) async fn learn(
+    ctx: &JobContext<Env>,
+    order: OrderId,
+    payment: &Payment,
+    outcome: ChargeOutcome,
+) -> Result<(), JobError> {
+    match ctx.env.payments.begin_attempt(payment.id, &ctx.env.worker, ctx.ambient.now()).await? {
+        Begun::Attempt { epoch } => record(ctx, order, payment, epoch, outcome).await,
+        Begun::Decided(decision) => apply(ctx, order, payment, decision).await,
         Begun::NotFound => Err(JobError::retry("payment_not_found")),
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Each file says in its head which steps it takes and why a crash between any two of them is harmless.
 
+mod apply_provider_report;
 mod charge_payment;
 mod deliver_webhook;
 mod fulfil_order;
@@ -10,15 +11,20 @@ mod send_email;
 
 use std::time::Duration;
 
-use jobs::{Backoff, JobError};
+use jobs::{Backoff, JobContext, JobError};
+use store::{StoreError, domain::Payment};
 
+pub use apply_provider_report::ApplyProviderReport;
 pub use charge_payment::ChargePayment;
 pub use deliver_webhook::DeliverWebhook;
 pub use fulfil_order::FulfilOrder;
 pub use refund_payment::RefundPayment;
 pub use send_email::SendEmail;
 
-use crate::provider::ProviderError;
+use crate::{
+    env::Env,
+    provider::{ChargeQuery, ProviderError, capture_key},
+};
 
 /// Short: a customer waits, and providers recover in seconds. The cap bounds how late a recovery is noticed.
 const PROVIDER_BACKOFF: Backoff =
@@ -28,19 +34,37 @@ const PROVIDER_ATTEMPTS_MAX: u32 = 120;
 /// Longest wait a provider may ask for.
 const PROVIDER_WAIT_MAX: Duration = Duration::from_mins(5);
 /// Wrong credentials are mended by people, not by haste.
-const AUTHENTICATION_WAIT: Duration = Duration::from_secs(30);
+const AUTHENTICATION_WAIT: Duration = Duration::from_secs(10);
+/// After too many requests, where the provider does not say.
+const RATE_LIMITED_WAIT: Duration = Duration::from_secs(2);
+
+/// What a payment's charge can be found by.
+async fn query_of(ctx: &JobContext<Env>, payment: &Payment) -> Result<ChargeQuery, StoreError> {
+    let attempts = ctx.env.payments.attempts(payment.id).await?;
+    Ok(ChargeQuery {
+        idempotency_key: capture_key(payment.id),
+        amount_minor: payment.amount_minor,
+        currency: payment.currency,
+        payment: payment.id,
+        asked_at: attempts.iter().map(|attempt| attempt.begun_at).collect(),
+    })
+}
 
 /// What is next after a provider gave no outcome. Calling again is safe: the key is the same.
+///
+/// Attempts are for charges that fail, not for a provider that turns everybody away: those wait without using one.
+/// That goes on for as long as the provider is configured so, and its breaker and readiness say so meanwhile.
 fn provider_failure(error: ProviderError) -> JobError {
     match error {
-        ProviderError::Unavailable { retry_after: Some(wait) }
-        | ProviderError::RateLimited { retry_after: Some(wait) } => {
+        ProviderError::Unavailable { retry_after: Some(wait) } => {
             JobError::retry_after(wait.min(PROVIDER_WAIT_MAX), error)
         }
-        ProviderError::Authentication => {
-            tracing::error!(alarm = true, "the payment provider refuses our credentials");
-            JobError::retry_after(AUTHENTICATION_WAIT, error)
+        ProviderError::RateLimited { retry_after } => {
+            JobError::Snooze(retry_after.unwrap_or(RATE_LIMITED_WAIT).min(PROVIDER_WAIT_MAX))
         }
+        ProviderError::Authentication => JobError::Snooze(AUTHENTICATION_WAIT),
+        ProviderError::Paused { wait } => JobError::Snooze(wait),
+        ProviderError::Pending { look_again } => JobError::Snooze(look_again),
         ProviderError::Protocol { detail } => {
             tracing::error!(alarm = true, detail, "the payment provider answers nonsense");
             JobError::retry(error)

@@ -11,7 +11,7 @@ use std::time::Duration;
 use jobs::{Backoff, Job, JobContext, JobError, Priority};
 use serde::{Deserialize, Serialize};
 use store::{
-    domain::{Decision, OrderId, PaymentId, RefundId, RefundState},
+    domain::{Currency, Decision, OrderId, PaymentId, RefundId, RefundState},
     orders::{Moved, RefundFacts},
     payments::RefundBegun,
 };
@@ -51,6 +51,9 @@ impl Job for RefundPayment {
     }
 
     async fn run(&self, ctx: &JobContext<Env>) -> Result<(), JobError> {
+        if let Some(wait) = ctx.env.provider.paused() {
+            return Err(JobError::Snooze(wait));
+        }
         let payment = PaymentId::of_order(self.order);
         let at = ctx.ambient.now();
         let state = match ctx.env.payments.begin_refund(payment, self.refund, self.amount_minor, at).await? {
@@ -74,10 +77,12 @@ impl RefundPayment {
         ctx: &JobContext<Env>,
         payment: PaymentId,
     ) -> Result<RefundState, JobError> {
+        let (charge, currency) = charge_of(ctx, payment).await?;
         let request = RefundRequest {
             idempotency_key: refund_key(self.refund),
-            charge: charge_of(ctx, payment).await?,
+            charge,
             amount_minor: self.amount_minor,
+            currency,
             order: self.order,
         };
         let answer = tokio::time::timeout(REFUND_TIMEOUT, ctx.env.provider.refund(&request)).await;
@@ -96,7 +101,7 @@ impl RefundPayment {
         ended.ok_or_else(|| JobError::retry("refund_not_found"))
     }
 
-    async fn record(&self, ctx: &JobContext<Env>, payment: PaymentId) -> Result<(), JobError> {
+    pub(super) async fn record(&self, ctx: &JobContext<Env>, payment: PaymentId) -> Result<(), JobError> {
         let facts = RefundFacts { payment, refund: self.refund, amount_minor: self.amount_minor };
         match ctx.env.orders.record_refund(self.order, facts, ctx.ambient.now()).await? {
             Moved::Now(_) | Moved::Already(_) => Ok(()),
@@ -107,10 +112,13 @@ impl RefundPayment {
     }
 }
 
-async fn charge_of(ctx: &JobContext<Env>, payment: PaymentId) -> Result<String, JobError> {
+/// The provider's id of what was captured, and in which currency.
+async fn charge_of(ctx: &JobContext<Env>, payment: PaymentId) -> Result<(String, Currency), JobError> {
     let payment = ctx.env.payments.payment(payment).await?;
-    match payment.and_then(|payment| payment.decision) {
-        Some(Decision::Captured { provider_reference }) => Ok(provider_reference),
+    match payment.map(|payment| (payment.decision, payment.currency)) {
+        Some((Some(Decision::Captured { provider_reference }), currency)) => {
+            Ok((provider_reference, currency))
+        }
         _ => Err(JobError::retry("capture_not_readable")),
     }
 }

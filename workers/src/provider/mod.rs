@@ -1,18 +1,26 @@
 //! The contract of a payment provider.
 //!
 //! Guarantees asked of an implementation: a call repeated under its idempotency key takes effect once and gives the
-//! same answer; a decline is an outcome, not an error; an error says whether money may have moved
-//! ([`ProviderError::may_have_happened`]). Each call answers within its own deadline.
+//! same answer, for at least [`PaymentProvider::keys_kept`]; a decline is an outcome, not an error; an error says
+//! whether money may have moved ([`ProviderError::may_have_happened`]). Each call answers within its own deadline.
 //!
-//! [`sandbox_client`] speaks to [`sandbox_server`], a real server over HTTP; a production provider goes beside it.
+//! [`sandbox_client`] speaks to [`sandbox_server`], a real server over HTTP; [`stripe`] to Stripe. [`guard`] puts a rate
+//! limit and a circuit breaker around either.
 
+pub mod breaker;
+pub mod guard;
 pub mod sandbox_client;
 pub mod sandbox_server;
+pub mod stripe;
+mod wire;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
+use base::Timestamp;
 use store::domain::{Currency, OrderId, PaymentId, RefundId};
+
+pub use wire::ClientError;
 
 /// Moves money.
 #[async_trait]
@@ -23,11 +31,27 @@ pub trait PaymentProvider: Send + Sync + 'static {
     /// Captures money at once, or learns that it never will be.
     async fn capture(&self, request: &CaptureRequest) -> Result<ChargeOutcome, ProviderError>;
 
-    /// What became of the charge with this key; `None` is a definite "there is none".
-    async fn find(&self, key: &str) -> Result<Option<ChargeOutcome>, ProviderError>;
+    /// What became of a charge; `None` is a definite "there is none". Moves no money.
+    async fn find(&self, charge: &ChargeQuery) -> Result<Option<ChargeOutcome>, ProviderError>;
 
     /// Gives money back.
     async fn refund(&self, request: &RefundRequest) -> Result<RefundOutcome, ProviderError>;
+
+    /// All that is known of the charge with this id of the provider's own, for one who was told to look; `None` is a
+    /// definite "there is none". A provider that tells nobody to look need not know.
+    async fn report(&self, _reference: &str) -> Result<Option<ChargeReport>, ProviderError> {
+        Ok(None)
+    }
+
+    /// How long an idempotency key is remembered. An older charge must be looked for before it is asked for again.
+    fn keys_kept(&self) -> Duration {
+        Duration::MAX
+    }
+
+    /// Set while no call would be let through, so that a job need not begin: how long to wait.
+    fn paused(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// Money to capture.
@@ -43,6 +67,23 @@ pub struct CaptureRequest {
     pub method: String,
     /// Kept by the provider as metadata, for audits.
     pub order: OrderId,
+    /// Kept by the provider as metadata, to be found by.
+    pub payment: PaymentId,
+}
+
+/// A charge to look for: all that its request said and when it was made.
+#[derive(Debug, Clone)]
+pub struct ChargeQuery {
+    /// See [`capture_key`].
+    pub idempotency_key: String,
+    /// What was asked for.
+    pub amount_minor: i64,
+    /// Of the amount.
+    pub currency: Currency,
+    /// As in the request.
+    pub payment: PaymentId,
+    /// When its attempts began: a provider that can look by time only need look nowhere else.
+    pub asked_at: Vec<Timestamp>,
 }
 
 /// Money to give back.
@@ -54,6 +95,8 @@ pub struct RefundRequest {
     pub charge: String,
     /// How much.
     pub amount_minor: i64,
+    /// Of the amount.
+    pub currency: Currency,
     /// Kept by the provider as metadata, for audits.
     pub order: OrderId,
 }
@@ -88,6 +131,34 @@ pub enum RefundOutcome {
     },
 }
 
+/// A charge and its refunds, as the provider has them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChargeReport {
+    /// The order that the charge was made for, if it says so.
+    pub order: Option<OrderId>,
+    /// What was asked for.
+    pub amount_minor: i64,
+    /// Of all amounts.
+    pub currency: Currency,
+    /// `None` while it is under way.
+    pub outcome: Option<ChargeOutcome>,
+    /// Oldest first.
+    pub refunds: Vec<RefundReport>,
+}
+
+/// A refund, as the provider has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefundReport {
+    /// The provider's id of it.
+    pub reference: String,
+    /// Ours; `None` for one that somebody made at the provider.
+    pub refund: Option<RefundId>,
+    /// How much.
+    pub amount_minor: i64,
+    /// How it ended, or is about to.
+    pub outcome: RefundOutcome,
+}
+
 /// Why a provider gave no outcome. The texts are stable and name no data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -107,10 +178,22 @@ pub enum ProviderError {
     /// Our credentials were refused; nothing was done, and people must act.
     #[error("provider_authentication")]
     Authentication,
+    /// The call was not made: the provider is given a rest, or this process has called it as often as it may.
+    #[error("provider_paused")]
+    Paused {
+        /// When to come again.
+        wait: Duration,
+    },
+    /// It was done and takes its time, such as a bank transfer; nothing is to be done but look again.
+    #[error("provider_pending")]
+    Pending {
+        /// When that makes sense.
+        look_again: Duration,
+    },
     /// The request went out and no answer came back: it may have been done.
     #[error("provider_unknown: {cause}")]
     Unknown {
-        /// `timeout`, `connection_lost` or `server_error`.
+        /// `timeout`, `connection_lost`, `server_error` or `too_many_to_search`.
         cause: &'static str,
     },
     /// The answer makes no sense, or is about something else than asked; people must look.

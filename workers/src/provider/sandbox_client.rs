@@ -13,12 +13,11 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::Url;
 
-use super::{CaptureRequest, ChargeOutcome, PaymentProvider, ProviderError, RefundOutcome, RefundRequest};
-use crate::http_client::{install_tls_provider, read_bounded, retry_after};
-
-/// Largest answer read.
-const RESPONSE_BYTES_MAX: usize = 64 * 1024;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+use super::{
+    CaptureRequest, ChargeOutcome, ChargeQuery, PaymentProvider, ProviderError, RefundOutcome, RefundRequest,
+    wire::{self, ClientError, decode},
+};
+use crate::http_client::retry_after;
 
 /// How to reach the sandbox.
 #[derive(Debug, Clone)]
@@ -39,22 +38,10 @@ pub struct SandboxProvider {
     ambient: Ambient,
 }
 
-/// The client could not be set up.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot set up the HTTP client")]
-pub struct ClientError(#[from] reqwest::Error);
-
 impl SandboxProvider {
     /// Sets up the client; connects only when used.
     pub fn new(config: SandboxConfig, ambient: Ambient) -> Result<Self, ClientError> {
-        install_tls_provider();
-        let client = Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(config.timeout)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()?;
-        Ok(Self { client, config, ambient })
+        Ok(Self { client: wire::client(config.timeout)?, config, ambient })
     }
 
     fn url(&self, path: &str) -> Url {
@@ -65,12 +52,9 @@ impl SandboxProvider {
 
     async fn exchange(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), ProviderError> {
         let request = request.bearer_auth(self.config.api_key.expose_secret());
-        let response = request.send().await.map_err(|error| classify(&error))?;
+        let response = wire::send(request).await?;
         self.refusal(&response)?;
-        let status = response.status();
-        let (body, whole) =
-            read_bounded(response, RESPONSE_BYTES_MAX).await.map_err(|error| classify(&error))?;
-        if whole { Ok((status, body)) } else { Err(ProviderError::Protocol { detail: "answer_too_large" }) }
+        wire::read(response).await
     }
 
     fn refusal(&self, response: &Response) -> Result<(), ProviderError> {
@@ -112,7 +96,8 @@ impl PaymentProvider for SandboxProvider {
         if asked_for { charge.outcome() } else { Err(ProviderError::Protocol { detail: "another_charge" }) }
     }
 
-    async fn find(&self, key: &str) -> Result<Option<ChargeOutcome>, ProviderError> {
+    async fn find(&self, charge: &ChargeQuery) -> Result<Option<ChargeOutcome>, ProviderError> {
+        let key = charge.idempotency_key.as_str();
         let call = self.client.get(self.url("/v1/charges")).query(&[("idempotency_key", key)]);
         let (status, body) = self.exchange(call).await?;
         if !status.is_success() {
@@ -151,23 +136,6 @@ impl PaymentProvider for SandboxProvider {
             _ => Err(ProviderError::Protocol { detail: "refund_refused" }),
         }
     }
-}
-
-/// A request that never got onto a connection did nothing; after that, nobody knows.
-fn classify(error: &reqwest::Error) -> ProviderError {
-    if error.is_connect() {
-        ProviderError::Unavailable { retry_after: None }
-    } else if error.is_timeout() {
-        ProviderError::Unknown { cause: "timeout" }
-    } else if error.is_builder() {
-        ProviderError::Protocol { detail: "bad_request" }
-    } else {
-        ProviderError::Unknown { cause: "connection_lost" }
-    }
-}
-
-fn decode<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ProviderError> {
-    serde_json::from_slice(body).map_err(|_| ProviderError::Protocol { detail: "undecodable_answer" })
 }
 
 #[derive(Deserialize)]

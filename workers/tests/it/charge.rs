@@ -14,7 +14,8 @@ use store::{
 use workers::{
     jobs::{ChargePayment, RefundPayment},
     provider::{
-        CaptureRequest, ChargeOutcome, PaymentProvider, ProviderError, RefundOutcome, RefundRequest,
+        CaptureRequest, ChargeOutcome, ChargeQuery, PaymentProvider, ProviderError, RefundOutcome,
+        RefundRequest,
         sandbox_client::{SandboxConfig, SandboxProvider},
         sandbox_server::EntryType,
     },
@@ -138,7 +139,7 @@ async fn a_provider_that_is_away_or_refuses_our_key_leaves_the_order_pending() {
     let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let away = format!("http://{}", free.local_addr().expect("bound"));
     drop(free);
-    for (url, key, code) in [
+    for (url, key, note) in [
         (away.as_str(), "sk_sandbox_test", "provider_unavailable"),
         (shop.sandbox_url.as_str(), "sk_wrong", "provider_authentication"),
     ] {
@@ -150,8 +151,10 @@ async fn a_provider_that_is_away_or_refuses_our_key_leaves_the_order_pending() {
         let provider = SandboxProvider::new(config, shop.ambient.clone()).expect("a client");
         let env = shop.env_with(Arc::clone(&shop.payments), Arc::new(provider));
         let error = job.run(&context(env)).await.expect_err("fails");
-        assert!(matches!(error, JobError::Retry(_) | JobError::RetryAfter(..)), "{error:?}");
-        assert_eq!(error.describe(), code);
+        // Wrong credentials are no fault of this charge: it uses no attempt.
+        assert_eq!(matches!(error, JobError::Snooze(_)), key == "sk_wrong", "{error:?}");
+        let attempts = shop.payments.attempts(PaymentId::of_order(order.id)).await.expect("reads");
+        assert_eq!(attempts.last().and_then(|attempt| attempt.note.as_deref()), Some(note));
         assert_eq!(shop.status(order.id).await, OrderStatus::Pending);
     }
     shop.run(&job).await.expect("runs");
@@ -258,8 +261,8 @@ impl PaymentProvider for Overtaken {
         outcome
     }
 
-    async fn find(&self, key: &str) -> Result<Option<ChargeOutcome>, ProviderError> {
-        self.inner.find(key).await
+    async fn find(&self, charge: &ChargeQuery) -> Result<Option<ChargeOutcome>, ProviderError> {
+        self.inner.find(charge).await
     }
 
     async fn refund(&self, request: &RefundRequest) -> Result<RefundOutcome, ProviderError> {

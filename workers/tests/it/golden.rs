@@ -5,7 +5,7 @@ use base::ids::Uuid;
 use jobs::Job;
 use store::domain::{EndpointId, EventId, OrderId, RefundId};
 use workers::{
-    jobs::{ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail},
+    jobs::{ApplyProviderReport, ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail},
     mail::Template,
 };
 
@@ -25,7 +25,9 @@ fn payloads_of_every_kind_stay_readable() {
     let webhook =
         DeliverWebhook { endpoint: EndpointId(ID), event: EventId(ID), order: Some(order), again: false };
     let mail = SendEmail { order, template: Template::OrderConfirmation };
+    let report = ApplyProviderReport { order, reference: "pi_3MtwBwLkdIwHu7ix28a3tqPa".to_owned() };
     let checked = [
+        check(&report, include_str!("golden/apply_provider_report.json")),
         check(&ChargePayment { order }, include_str!("golden/charge_payment.json")),
         check(&webhook, include_str!("golden/deliver_webhook.json")),
         check(&FulfilOrder { order }, include_str!("golden/fulfil_order.json")),

@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests fail the test they are called from")]
 
+mod breaker;
 mod charge;
 mod flow;
 mod golden;
@@ -10,5 +11,6 @@ mod refund;
 mod relay;
 mod sandbox;
 mod smtp;
+mod stripe;
 mod util;
 mod webhook;

@@ -118,12 +118,14 @@ async fn ledger_and_flakiness_survive_a_restart() {
         let stop = CancellationToken::new();
         let running = tokio::spawn(server.run(listener, stop.clone().cancelled_owned()));
         let provider = sandbox_client(&url, std::time::Duration::from_secs(5), ambient.clone());
+        let order = store::domain::OrderId::fresh(&Ambient::steered(1, base::Timestamp::UNIX_EPOCH).0);
         let request = workers::provider::CaptureRequest {
             idempotency_key: "f1".to_owned(),
             amount_minor: 5,
             currency: "EUR".parse().expect("a currency"),
             method: "pm_sandbox_flaky".to_owned(),
-            order: store::domain::OrderId::fresh(&Ambient::steered(1, base::Timestamp::UNIX_EPOCH).0),
+            order,
+            payment: store::domain::PaymentId::of_order(order),
         };
         outcomes.push(provider.capture(&request).await);
         drop(provider);

@@ -57,6 +57,14 @@ impl Harness for RabbitHarness {
 
 jobs::conformance_tests!(RabbitHarness);
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shut_gate_hands_over_to_another_process() {
+    broker::needs_broker!();
+    let harness = RabbitHarness::start().await;
+    let second = harness.second().await;
+    crate::worker::gate::hands_over_to_another_process(harness.engine(), second).await;
+}
+
 impl RabbitHarness {
     async fn at(vhost: Vhost) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");

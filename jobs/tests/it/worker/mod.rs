@@ -12,6 +12,7 @@
 
 mod boot;
 mod engine;
+pub(crate) mod gate;
 mod kit;
 mod outcomes;
 mod records;

@@ -14,7 +14,7 @@ use jobs::{
 };
 use serde::{Deserialize, Serialize};
 use tokio::{
-    sync::{Semaphore, mpsc},
+    sync::{Semaphore, mpsc, watch},
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
@@ -136,10 +136,19 @@ impl Rig {
         Self::configured(concurrency, |workers| workers).await
     }
 
+    /// With a gate before the queue.
+    pub(crate) async fn behind(concurrency: usize, open: watch::Receiver<bool>) -> Self {
+        Self::build(|workers| workers.queue_behind(QUEUE, concurrency, open)).await
+    }
+
     pub(crate) async fn configured(
         concurrency: usize,
         configure: impl FnOnce(Workers<Probe>) -> Workers<Probe>,
     ) -> Self {
+        Self::build(|workers| configure(workers.queue(QUEUE, concurrency))).await
+    }
+
+    async fn build(configure: impl FnOnce(Workers<Probe>) -> Workers<Probe>) -> Self {
         let ambient = virtual_time(7);
         let engine = MemoryEngine::new(ambient.clone());
         engine.declare(&[QueueSpec::new(QUEUE)]).await.unwrap();
@@ -149,7 +158,6 @@ impl Rig {
         let (shutdown, abort) = (CancellationToken::new(), CancellationToken::new());
         let workers = Workers::new(Arc::clone(&shared), registry().unwrap(), probe, ambient.clone())
             .name("rig")
-            .queue(QUEUE, concurrency)
             .abort(abort.clone());
         let running = tokio::spawn(configure(workers).run(shutdown.clone()));
         let producer = Producer::new(shared, ambient.clone());

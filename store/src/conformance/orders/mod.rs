@@ -66,6 +66,8 @@ macro_rules! order_store_suite {
                 arrivals_are_hinted,
                 the_backlog_counts_what_is_unsent,
                 two_relays_drain_each_order_in_sequence,
+                a_command_is_submitted_once,
+                a_command_submitted_at_once_is_stored_once,
             ],
             placing: [
                 placing_writes_everything,

@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     OrderStore,
-    domain::{OrderId, OrderStatus},
-    outbox::{Backlog, OutboxBody, OutboxMessage},
+    domain::{EventId, OrderId, OrderStatus},
+    outbox::{Backlog, Command, OutboxBody, OutboxMessage, Submitted},
 };
 
 /// Until a hint that should come is given up on; never reached when all is well.
@@ -177,6 +177,45 @@ pub async fn two_relays_drain_each_order_in_sequence(store: Arc<dyn OrderStore>)
     }
 }
 
+pub async fn a_command_is_submitted_once(store: Arc<dyn OrderStore>) {
+    let world = shop(store).await;
+    let order = world.placed(&[("mug", 1)]).await;
+    world.drain().await;
+    let (command, id) = report(order.id);
+    let mut arrivals = world.store.arrivals();
+    arrivals.mark_unchanged();
+    assert_eq!(world.submit(id, &command).await, Submitted::Stored);
+    let hinted = tokio::time::timeout(PATIENCE, arrivals.changed()).await;
+    hinted.expect("a hint comes").expect("the store is open");
+    assert_eq!(world.submit(id, &command).await, Submitted::Already);
+    let drained = world.drain().await;
+    let body = OutboxBody::Command { id, command: command.clone(), trace: order.trace };
+    assert_eq!(drained.iter().map(|message| &message.body).collect::<Vec<_>>(), [&body]);
+    // Sent, it is known all the same.
+    assert_eq!(world.submit(id, &command).await, Submitted::Already);
+    assert!(world.drain().await.is_empty());
+    assert_eq!(world.kinds(order.id).await.len(), 1, "commands are no events");
+    let (nowhere, id) = report(OrderId::fresh(&world.time.ambient));
+    assert_eq!(world.submit(id, &nowhere).await, Submitted::NoSuchOrder);
+}
+
+pub async fn a_command_submitted_at_once_is_stored_once(store: Arc<dyn OrderStore>) {
+    let world = shop(store).await;
+    let order = world.placed(&[("mug", 1)]).await.id;
+    world.drain().await;
+    let (command, id) = report(order);
+    let submissions = (0..8).map(|_| world.submit(id, &command));
+    let answers = futures::future::join_all(submissions).await;
+    assert_eq!(answers.iter().filter(|answer| **answer == Submitted::Stored).count(), 1, "{answers:?}");
+    assert_eq!(world.drain().await.len(), 1);
+}
+
+/// A provider's report, and the id that follows from the provider's own.
+fn report(order: OrderId) -> (Command, EventId) {
+    let command = Command::ProviderReport { order, reference: "pi_1".to_owned() };
+    (command, EventId::derived(order.0, "stripe:evt_1"))
+}
+
 /// A world with a product and an empty outbox.
 async fn shop(store: Arc<dyn OrderStore>) -> World {
     let world = World::new(store).await;
@@ -186,6 +225,10 @@ async fn shop(store: Arc<dyn OrderStore>) -> World {
 }
 
 impl World {
+    async fn submit(&self, id: EventId, command: &Command) -> Submitted {
+        self.store.submit(id, command.clone(), self.time.tick()).await.expect("answers")
+    }
+
     async fn backlog(&self) -> Backlog {
         self.store.backlog().await.expect("reads")
     }

@@ -22,7 +22,7 @@ use crate::{
     orders::{
         CaptureFacts, MailRecord, Mails, Moved, NewOrder, Orders, Placement, RefundFacts, RefundRequested,
     },
-    outbox::{Backlog, Outbox, OutboxMessage},
+    outbox::{Backlog, Command, Outbox, OutboxMessage, Submitted},
     webhooks::{Endpoint, EndpointChange, WebhookAttempt, Webhooks},
 };
 
@@ -203,6 +203,10 @@ impl Mails for ReplicatedOrders {
 
 #[async_trait]
 impl Outbox for ReplicatedOrders {
+    async fn submit(&self, id: EventId, command: Command, at: Timestamp) -> Result<Submitted, StoreError> {
+        self.primary.submit(id, command, at).await
+    }
+
     async fn claim(
         &self,
         relay: &str,

@@ -3,19 +3,20 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use base::Timestamp;
-use sqlx::sqlite::SqliteRow;
+use base::{Ambient, Timestamp};
+use sqlx::{SqliteConnection, sqlite::SqliteRow};
 use tokio::sync::watch;
 
 use super::{
-    SqliteOrders,
+    SqliteOrders, emit,
     fault::{Fault, get, json, number, parsed, parsed_if_any, time, time_if_any, to_json},
+    order_row,
 };
 use crate::{
     domain::{Event, EventId, MerchantId, OrderId, Page, PageRequest},
-    engine::messages::COMMAND,
+    engine::messages::{COMMAND, Messages},
     error::StoreError,
-    outbox::{Backlog, Outbox, OutboxBody, OutboxMessage},
+    outbox::{Backlog, Command, Outbox, OutboxBody, OutboxMessage, Submitted},
 };
 
 // A subject is left out as a whole while another relay holds any of its messages. The index is named because
@@ -45,6 +46,16 @@ pub(super) const BACKLOG: &str = "
 
 #[async_trait]
 impl Outbox for SqliteOrders {
+    async fn submit(&self, id: EventId, command: Command, at: Timestamp) -> Result<Submitted, StoreError> {
+        let ambient = self.ambient.clone();
+        let unit = self.database.write(move |c| Box::pin(submit(c, ambient, id, command, at)));
+        let submitted = unit.await?;
+        if submitted == Submitted::Stored {
+            self.announce();
+        }
+        Ok(submitted)
+    }
+
     async fn claim(
         &self,
         relay: &str,
@@ -136,6 +147,25 @@ impl SqliteOrders {
         let query = query.bind(id.to_string()).bind(merchant.to_string());
         Ok(query.fetch_optional(self.database.readers()).await?)
     }
+}
+
+/// Looking first is enough: units run one after another.
+async fn submit(
+    c: &mut SqliteConnection,
+    ambient: Ambient,
+    id: EventId,
+    command: Command,
+    at: Timestamp,
+) -> Result<Submitted, Fault> {
+    let Some(row) = order_row::find(c, command.order()).await? else { return Ok(Submitted::NoSuchOrder) };
+    let known = sqlx::query("SELECT 1 FROM outbox WHERE id = ?1").bind(id.to_string());
+    if known.fetch_optional(&mut *c).await?.is_some() {
+        return Ok(Submitted::Already);
+    }
+    let mut messages = Messages::new(&ambient, at);
+    messages.command_as(id, &order_row::order(&row)?, &command)?;
+    emit::write(c, messages).await?;
+    Ok(Submitted::Stored)
 }
 
 fn message(row: &SqliteRow) -> Result<OutboxMessage, Fault> {

@@ -76,6 +76,7 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
     ("outbox::EVENTS", "uuid, bigint, bigint", "merchant(1), 39000, 21"),
     ("outbox::POSITION_OF", "uuid, uuid", "made(moment(39000), 39000), merchant(39000)"),
     ("outbox::BY_ID", "uuid", "made(moment(39000), 39000)"),
+    ("outbox::KNOWN", "uuid", "made(moment(39000), 39000)"),
     ("outbox::ORDER_EVENTS", "uuid, bigint, uuid", "made(moment(19500), 19500), 0, made(moment(19000), 0)"),
     ("outbox::BACKLOG", "", ""),
     ("emit::WRITE", MESSAGES, MESSAGE),

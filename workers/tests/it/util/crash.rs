@@ -13,7 +13,10 @@ use store::{
 use tokio::sync::Notify;
 use workers::{
     Env,
-    provider::{CaptureRequest, ChargeOutcome, PaymentProvider, ProviderError, RefundOutcome, RefundRequest},
+    provider::{
+        CaptureRequest, ChargeOutcome, ChargeQuery, PaymentProvider, ProviderError, RefundOutcome,
+        RefundRequest,
+    },
 };
 
 /// A step of a charge or a refund.
@@ -164,8 +167,8 @@ impl PaymentProvider for CrashingProvider {
         self.crash.after(Step::Capture, result).await
     }
 
-    async fn find(&self, key: &str) -> Result<Option<ChargeOutcome>, ProviderError> {
-        self.inner.find(key).await
+    async fn find(&self, charge: &ChargeQuery) -> Result<Option<ChargeOutcome>, ProviderError> {
+        self.inner.find(charge).await
     }
 
     async fn refund(&self, request: &RefundRequest) -> Result<RefundOutcome, ProviderError> {

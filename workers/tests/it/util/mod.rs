@@ -1,8 +1,10 @@
 //! Vocabulary: a [`Shop`] is a whole installation in a temporary folder, with stores, sandbox provider and mailer; a
 //! [`Receiver`] is a merchant's endpoint that answers as programmed; an [`SmtpSink`] is a mail server that keeps what
-//! it takes; a [`CrashAt`] stops a run dead after one of its steps.
+//! it takes; a [`CrashAt`] stops a run dead after one of its steps; a [`Front`] stands before a
+//! server and fails, or loses answers, as told.
 
 mod crash;
+mod front;
 mod receiver;
 mod shop;
 mod smtp_sink;
@@ -10,6 +12,7 @@ mod smtp_sink;
 use std::{future::Future, time::Duration};
 
 pub(crate) use crash::{CrashAt, CrashingPayments, CrashingProvider, Step};
+pub(crate) use front::{Act, Front};
 pub(crate) use receiver::Receiver;
 pub(crate) use shop::{SECRET, Shop, context, sandbox_client};
 pub(crate) use smtp_sink::SmtpSink;

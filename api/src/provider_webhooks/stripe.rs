@@ -1,0 +1,124 @@
+//! `POST /v1/provider_webhooks/stripe`.
+//!
+//! | events | looked at |
+//! |---|---|
+//! | `payment_intent.succeeded`, `.payment_failed`, `.canceled`, `.processing` | the payment intent itself |
+//! | `charge.refunded`, `charge.refund.updated`, `refund.created`, `.updated`, `.failed` | the payment intent named |
+//!
+//! The order is named by the metadata that we gave the payment intent or the refund; Stripe copies a payment intent's to
+//! its charge. So a refund made by hand is learnt of by `charge.refunded`.
+
+use axum::extract::{Request, State};
+use http::StatusCode;
+use serde::Deserialize;
+use store::{
+    domain::{EventId, OrderId},
+    outbox::{Command, Submitted},
+};
+
+use super::signature;
+use crate::{
+    input::receive,
+    problem::{Kind, Problem},
+    state::ApiState,
+};
+
+/// Stripe's events are a few kilobytes; one with many line items may be larger.
+const BODY_BYTES_MAX: usize = 256 * 1024;
+/// Of ids, which Stripe says may grow to 255 characters.
+const ID_LEN_MAX: usize = 255;
+
+/// An event, as far as it matters here.
+#[derive(Deserialize)]
+struct Event {
+    id: String,
+    #[serde(rename = "type")]
+    kind: String,
+    data: Data,
+}
+
+#[derive(Deserialize)]
+struct Data {
+    object: Object,
+}
+
+#[derive(Deserialize)]
+struct Object {
+    id: String,
+    payment_intent: Option<String>,
+    metadata: Option<Metadata>,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    order_id: Option<String>,
+}
+
+/// Only the kind: what we do not take may look as it likes.
+#[derive(Deserialize)]
+struct AnyEvent {
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+/// A report to look at.
+#[derive(Debug, PartialEq, Eq)]
+struct Report {
+    event: String,
+    order: OrderId,
+    intent: String,
+}
+
+/// Takes a report.
+pub(super) async fn take(State(state): State<ApiState>, request: Request) -> Result<StatusCode, Problem> {
+    let (parts, body) = request.into_parts();
+    let body = receive(&parts.headers, body, BODY_BYTES_MAX, state.config.body_timeout).await?;
+    let header = parts.headers.get("stripe-signature").and_then(|value| value.to_str().ok());
+    let now = state.ambient.now();
+    let secrets = &state.config.stripe_webhook_secrets;
+    signature::verify(secrets, header.unwrap_or_default(), &body, now)
+        .inspect_err(|why| tracing::info!(%why, "a provider's report was refused"))
+        .map_err(|why| Problem::new(Kind::SIGNATURE_INVALID, why.to_string()))?;
+    let Some(report) = read(&body)? else { return Ok(StatusCode::OK) };
+    let id = EventId::derived(report.order.0, &format!("stripe:{}", report.event));
+    let command = Command::ProviderReport { order: report.order, reference: report.intent };
+    let submitted = state.orders.submit(id, command, now).await?;
+    if submitted == Submitted::NoSuchOrder {
+        tracing::info!(order.id = %report.order, "a provider's report is about no order of this shop");
+    }
+    Ok(StatusCode::OK)
+}
+
+/// `None` for what is not ours to look at.
+fn read(body: &[u8]) -> Result<Option<Report>, Problem> {
+    let damaged = |_| Problem::new(Kind::BAD_JSON, "the event is not of the form that Stripe documents");
+    let AnyEvent { kind } = serde_json::from_slice(body).map_err(damaged)?;
+    if !is_taken(&kind) {
+        tracing::debug!(kind, "a provider's report of another kind");
+        return Ok(None);
+    }
+    let Event { id, kind, data: Data { object } } = serde_json::from_slice(body).map_err(damaged)?;
+    let intent = if kind.starts_with("payment_intent.") { Some(object.id) } else { object.payment_intent };
+    let order = object.metadata.and_then(|metadata| metadata.order_id?.parse().ok());
+    let fits = |id: &String| (1..=ID_LEN_MAX).contains(&id.len());
+    let (Some(order), Some(intent), Some(event)) = (order, intent.filter(fits), Some(id).filter(fits)) else {
+        tracing::debug!(kind, "a provider's report that names no order");
+        return Ok(None);
+    };
+    Ok(Some(Report { event, order, intent }))
+}
+
+fn is_taken(kind: &str) -> bool {
+    matches!(
+        kind,
+        "payment_intent.succeeded"
+            | "payment_intent.payment_failed"
+            | "payment_intent.canceled"
+            | "payment_intent.processing"
+            | "charge.refunded"
+            | "charge.refund.updated"
+            | "refund.created"
+            | "refund.updated"
+            | "refund.failed"
+    )
+}

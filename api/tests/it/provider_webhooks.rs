@@ -1,0 +1,188 @@
+//! Reports of payment providers: who is believed, what is kept, what is dropped.
+
+use std::{fmt::Write, time::Duration};
+
+use api::{ApiConfig, ServerLimits};
+use hmac::{Hmac, KeyInit, Mac};
+use reqwest::Method;
+use serde_json::{Value, json};
+use sha2::Sha256;
+use store::{
+    domain::OrderId,
+    outbox::{Command, Outbox, OutboxBody},
+};
+
+use crate::util::{Answer, Shop, config, id_of};
+
+const PATH: &str = "/v1/provider_webhooks/stripe";
+const SECRET: &str = "whsec_new";
+const OLD_SECRET: &str = "whsec_old";
+
+async fn shop() -> (Shop, OrderId) {
+    let secrets = [OLD_SECRET, SECRET].map(Into::into).into();
+    let config = ApiConfig { stripe_webhook_secrets: secrets, ..config() };
+    let shop = Shop::open_with(config, ServerLimits::default()).await;
+    shop.stock("mug", 10).await;
+    let order = id_of(&shop.order("k1").await);
+    shop.drain().await;
+    (shop, order)
+}
+
+impl Shop {
+    /// The commands that wait, marked as sent.
+    async fn drain(&self) -> Vec<Command> {
+        let at = self.ambient.now();
+        let messages = self.orders.claim("test", 256, Duration::from_secs(30), at).await.expect("claims");
+        let positions: Vec<i64> = messages.iter().map(|message| message.position).collect();
+        self.orders.mark_sent(&positions, at).await.expect("marks");
+        let command = |body| match body {
+            OutboxBody::Command { command, .. } => Some(command),
+            OutboxBody::Event(_) => None,
+        };
+        messages.into_iter().filter_map(|message| command(message.body)).collect()
+    }
+
+    /// Reports as Stripe does, signed so many seconds from now.
+    async fn report(&self, secret: &str, event: &Value, seconds: i64) -> Answer {
+        let (body, at) = (event.to_string(), self.ambient.now().as_second() + seconds);
+        let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any length");
+        let signature = mac.chain_update(format!("{at}.{body}")).finalize().into_bytes();
+        let mut hex = String::new();
+        signature.iter().for_each(|byte| write!(hex, "{byte:02x}").expect("a string takes all"));
+        let call = self.call(Method::POST, PATH).header("stripe-signature", &format!("t={at},v1={hex}"));
+        call.body(body).send().await
+    }
+}
+
+fn event(id: &str, kind: &str, object: Value) -> Value {
+    json!({"id": id, "object": "event", "type": kind, "data": {"object": object}})
+}
+
+fn intent(order: &OrderId) -> Value {
+    json!({"id": "pi_1", "object": "payment_intent", "metadata": {"order_id": order.to_string()}})
+}
+
+fn command(order: OrderId, reference: &str) -> Command {
+    Command::ProviderReport { order, reference: reference.to_owned() }
+}
+
+#[tokio::test]
+async fn a_signed_report_is_kept_once_whichever_secret_signed_it() {
+    let (shop, order) = shop().await;
+    let succeeded = event("evt_1", "payment_intent.succeeded", intent(&order));
+    for secret in [SECRET, OLD_SECRET, SECRET] {
+        shop.report(secret, &succeeded, -10).await.expect_status(200);
+    }
+    assert_eq!(shop.drain().await, [command(order, "pi_1")]);
+    shop.report(SECRET, &succeeded, 0).await.expect_status(200);
+    assert!(shop.drain().await.is_empty(), "known though sent");
+    // Another event about the same charge is another report.
+    let failed = event("evt_2", "payment_intent.payment_failed", intent(&order));
+    shop.report(SECRET, &failed, 0).await.expect_status(200);
+    assert_eq!(shop.drain().await, [command(order, "pi_1")]);
+}
+
+#[tokio::test]
+async fn refunds_lead_to_their_charge() {
+    let (shop, order) = shop().await;
+    let metadata = json!({"order_id": order.to_string()});
+    let refund = json!({"id": "re_1", "object": "refund", "payment_intent": "pi_7", "metadata": metadata});
+    let charge = json!({"id": "ch_1", "object": "charge", "payment_intent": "pi_8", "metadata": metadata});
+    for (kind, object, intent) in [
+        ("charge.refunded", &charge, "pi_8"),
+        ("charge.refund.updated", &refund, "pi_7"),
+        ("refund.updated", &refund, "pi_7"),
+        ("refund.failed", &refund, "pi_7"),
+    ] {
+        shop.report(SECRET, &event(kind, kind, object.clone()), 0).await.expect_status(200);
+        assert_eq!(shop.drain().await, [command(order, intent)], "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_ours_is_answered_and_dropped() {
+    let (shop, order) = shop().await;
+    let stranger = OrderId::fresh(&shop.ambient);
+    for (kind, object) in [
+        ("customer.created", json!({"id": "cus_1"})),
+        ("some.new.kind", json!(["of", "another", "shape"])),
+        ("payment_intent.succeeded", json!({"id": "pi_1", "metadata": {}})),
+        ("payment_intent.succeeded", json!({"id": "pi_1", "metadata": null})),
+        ("payment_intent.succeeded", json!({"id": "pi_1", "metadata": {"order_id": "A-1"}})),
+        ("payment_intent.succeeded", intent(&stranger)),
+        ("charge.refunded", json!({"id": "ch_1", "payment_intent": null, "metadata": {"order_id": order}})),
+        ("payment_intent.succeeded", json!({"id": "p".repeat(300), "metadata": {"order_id": order}})),
+    ] {
+        shop.report(SECRET, &event("evt_1", kind, object.clone()), 0).await.expect_status(200);
+        assert!(shop.drain().await.is_empty(), "{kind} {object}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_signed_now_by_a_known_secret_is_refused() {
+    let (shop, order) = shop().await;
+    let good = event("evt_1", "payment_intent.succeeded", intent(&order));
+    for (secret, seconds) in [("whsec_stranger", 0), ("", 0), (SECRET, -310), (SECRET, 310)] {
+        shop.report(secret, &good, seconds).await.expect_problem(400, "signature_invalid");
+    }
+    let unsigned = shop.call(Method::POST, PATH).body(good.to_string());
+    unsigned.send().await.expect_problem(400, "signature_invalid");
+    // Neither does a key help, nor is a body read that nobody signed.
+    let keyed = shop.call(Method::POST, PATH).key(&shop.own.secret).body("not JSON");
+    keyed.send().await.expect_problem(400, "signature_invalid");
+    shop.report(SECRET, &json!({"type": "payment_intent.succeeded"}), 0)
+        .await
+        .expect_problem(400, "invalid_json");
+    let large =
+        shop.call(Method::POST, PATH).header("stripe-signature", "t=1,v1=00").body("x".repeat(300_000));
+    large.send().await.expect_problem(413, "body_too_large");
+    shop.call(Method::GET, PATH).send().await.expect_problem(405, "method_not_allowed");
+    assert!(shop.drain().await.is_empty());
+}
+
+#[tokio::test]
+async fn without_a_secret_there_is_no_such_route() {
+    let shop = Shop::open().await;
+    let event = event("evt_1", "payment_intent.succeeded", json!({"id": "pi_1"}));
+    shop.report("", &event, 0).await.expect_problem(404, "route_not_found");
+}
+
+/// `localstripe` signs and sends by itself, as Stripe does.
+#[tokio::test]
+async fn a_report_signed_elsewhere_is_taken() {
+    let Ok(stripe) = std::env::var("ORDERWORKS_TEST_STRIPE_URL") else {
+        say_skipped();
+        return;
+    };
+    let (shop, order) = shop().await;
+    let hook = format!("{stripe}/_config/webhooks/{order}");
+    let target = json!({"url": format!("http://{}{PATH}", shop.address), "secret": SECRET});
+    let registered = shop.http.post(hook).json(&target).send().await.expect("an answer");
+    assert_eq!(registered.status().as_u16(), 200);
+    let charge = json!({
+        "amount": 500, "currency": "eur", "payment_method": "pm_card_visa", "confirm": true,
+        "metadata": {"order_id": order.to_string()},
+    });
+    let charged =
+        shop.http.post(format!("{stripe}/v1/payment_intents")).bearer_auth("sk_test_1").json(&charge);
+    let charged: Value = charged.send().await.expect("an answer").json().await.expect("JSON");
+    let intent = charged["id"].as_str().expect("an id");
+    let mut arrivals = shop.orders.arrivals();
+    let taken = async {
+        loop {
+            arrivals.borrow_and_update();
+            let commands = shop.drain().await;
+            if !commands.is_empty() {
+                return commands;
+            }
+            arrivals.changed().await.expect("the store is open");
+        }
+    };
+    let commands = tokio::time::timeout(Duration::from_secs(20), taken).await.expect("a report comes");
+    assert_eq!(commands, [command(order, intent)]);
+}
+
+#[expect(clippy::print_stderr, reason = "for who reads the test run")]
+fn say_skipped() {
+    eprintln!("skipped: ORDERWORKS_TEST_STRIPE_URL is not set; see `ops/services up stripe`");
+}

@@ -1,0 +1,87 @@
+//! The settings of payment providers.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use url::{Host, Url};
+use workers::provider::guard::Rate;
+
+use super::reader::Reader;
+
+const CALLS_MAX: u32 = 100_000;
+/// Stripe takes 100 calls a second of an account in live mode; some are left for its other users.
+const STRIPE_CALLS: Rate = Rate {
+    per_second: const { NonZeroU32::new(80).unwrap() },
+    burst: const { NonZeroU32::new(80).unwrap() },
+};
+
+/// Payment providers.
+#[derive(Debug, Clone)]
+pub(crate) struct Payments {
+    pub(crate) provider: ProviderKind,
+    /// `None`: a sandbox inside `dev`.
+    pub(crate) provider_url: Option<Url>,
+    pub(crate) provider_key: SecretString,
+    pub(crate) stripe_key: SecretString,
+    /// `None` is a mistake that was told.
+    pub(crate) stripe_url: Option<Url>,
+    pub(crate) stripe_webhook_secrets: Vec<SecretString>,
+    pub(crate) timeout: Duration,
+    /// Zero: what suits the provider.
+    calls_per_second: u32,
+    calls_burst: u32,
+}
+
+/// Who moves the money.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ProviderKind {
+    Sandbox,
+    Stripe,
+}
+
+impl Payments {
+    pub(super) fn read(r: &mut Reader) -> Self {
+        Self {
+            provider: r.value("payments", "provider", ProviderKind::Sandbox),
+            provider_url: r.optional("payments", "provider_url"),
+            provider_key: r.text("payments", "provider_key").into(),
+            stripe_key: r.text("payments", "stripe_key").into(),
+            stripe_url: r.optional("payments", "stripe_url"),
+            stripe_webhook_secrets: r.secrets("payments", "stripe_webhook_secrets"),
+            timeout: Duration::from_millis(r.within("payments", "timeout_ms", 100..=120_000)),
+            calls_per_second: r.within("payments", "calls_per_second", 0..=CALLS_MAX),
+            calls_burst: r.within("payments", "calls_burst", 0..=CALLS_MAX),
+        }
+    }
+
+    /// How often this process may call the provider.
+    pub(crate) fn rate(&self) -> Option<Rate> {
+        let Some(per_second) = NonZeroU32::new(self.calls_per_second) else {
+            return (self.provider == ProviderKind::Stripe).then_some(STRIPE_CALLS);
+        };
+        Some(Rate { per_second, burst: NonZeroU32::new(self.calls_burst).unwrap_or(per_second) })
+    }
+
+    /// Mistakes that would come to light with the first charge, or never. Values are not repeated: they are secrets.
+    pub(super) fn check(&self, reader: &mut Reader) {
+        let key = self.stripe_key.expose_secret();
+        if !key.is_empty() && !key.starts_with("sk_") && !key.starts_with("rk_") {
+            reader.fault("payments", "stripe_key", "must be a secret (sk_…) or restricted (rk_…) key");
+        }
+        if self.stripe_webhook_secrets.iter().any(|secret| !secret.expose_secret().starts_with("whsec_")) {
+            reader.fault("payments", "stripe_webhook_secrets", "must be signing secrets (whsec_…)");
+        }
+        let may_be_called = self.stripe_url.as_ref().is_some_and(|url| match (url.scheme(), url.host()) {
+            ("https", Some(_)) => true,
+            ("http", Some(Host::Ipv4(address))) => address.is_loopback(),
+            ("http", Some(Host::Ipv6(address))) => address.is_loopback(),
+            ("http", Some(Host::Domain(name))) => name == "localhost",
+            _ => false,
+        });
+        if !may_be_called {
+            reader.fault("payments", "stripe_url", "must be https, or http on this machine");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Stripe behind the real binary: the settings reach the client, refused credentials are seen by operators and cost no
+//! attempt, and work goes on once they are mended. What Stripe means is tested with the client, in `workers`.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
+};
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    routing::post,
+};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::util::{Dev, ready};
+
+const KEY: &str = "rk_test_canaryOfATest";
+const SECRET: &str = "whsec_canaryOfATest";
+
+/// Charges every payment method, while its key is good.
+async fn stripe(refused: Arc<AtomicU16>) -> String {
+    let app = Router::new().route("/v1/payment_intents", post(charge)).with_state(refused);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    tokio::spawn(async move { axum::serve(listener, app).await.expect("serves") });
+    url
+}
+
+async fn charge(
+    State(refused): State<Arc<AtomicU16>>,
+    headers: HeaderMap,
+    body: String,
+) -> (StatusCode, Json<Value>) {
+    if refused.load(Ordering::SeqCst) > 0 {
+        return (StatusCode::UNAUTHORIZED, Json(json!({ "error": { "type": "invalid_request_error" } })));
+    }
+    let form: HashMap<String, String> = url::form_urlencoded::parse(body.as_bytes()).into_owned().collect();
+    assert_eq!(headers["authorization"], format!("Bearer {KEY}"));
+    let amount: i64 = form["amount"].parse().expect("an amount");
+    let intent = json!({
+        "id": format!("pi_{}", form["metadata[order_id]"].replace('-', "")),
+        "object": "payment_intent", "status": "succeeded", "amount": amount, "currency": form["currency"],
+    });
+    (StatusCode::OK, Json(intent))
+}
+
+#[tokio::test]
+async fn an_order_is_charged_at_stripe_once_the_key_is_good() {
+    let refused = Arc::new(AtomicU16::new(1));
+    let (data, url) = (tempfile::tempdir().expect("a folder"), stripe(Arc::clone(&refused)).await);
+    let settings = [
+        ("ORDERWORKS_PAYMENTS_PROVIDER", "stripe"),
+        ("ORDERWORKS_PAYMENTS_STRIPE_KEY", KEY),
+        ("ORDERWORKS_PAYMENTS_STRIPE_URL", &url),
+        ("ORDERWORKS_PAYMENTS_STRIPE_WEBHOOK_SECRETS", &format!("[\"{SECRET}\"]")),
+    ];
+    let dev = Dev::start_with(data.path(), &settings).await;
+    let id = dev.merchant().accepted("first", "pm_card_visa").await;
+    let address = dev.ready.url.strip_prefix("http://").expect("a URL");
+    let report = ready(address, |report| report["status"] == "degraded").await;
+    let provider =
+        report["checks"].as_array().expect("checks").iter().find(|c| c["name"] == "payment_provider");
+    let detail = provider.and_then(|check| check["detail"].as_str()).expect("a detail");
+    assert!(detail.contains("credentials"), "{report}");
+
+    refused.store(0, Ordering::SeqCst);
+    let ended = dev.merchant().ended(&id).await;
+    assert_eq!(
+        (&ended["status"], &ended["payment"]["status"]),
+        (&"fulfilled".into(), &"captured".into()),
+        "{ended}"
+    );
+    ready(address, |report| report["status"] == "ok").await;
+
+    let path = "/v1/provider_webhooks/stripe";
+    let (status, problem) = dev.merchant().send(Method::POST, path, Some(&json!({}))).await;
+    assert_eq!((status.as_u16(), &problem["code"]), (400, &"signature_invalid".into()), "{problem}");
+    assert!(dev.stop().await.success());
+    let log = std::fs::read_to_string(data.path().join("log")).expect("a log");
+    assert!(!log.contains("canary"), "a secret is in the log");
+    assert_eq!(log.matches("is given a rest").count(), 1, "said once: {log}");
+    assert_eq!(log.matches("works again").count(), 1, "{log}");
+}

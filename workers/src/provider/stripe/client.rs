@@ -1,0 +1,88 @@
+//! One exchange with Stripe.
+
+use base::Ambient;
+use http::header::CONTENT_TYPE;
+use reqwest::RequestBuilder;
+use secrecy::ExposeSecret;
+use serde::de::DeserializeOwned;
+
+use super::{
+    StripeConfig,
+    error::{self, StripeError},
+    form::Form,
+};
+use crate::{
+    http_client::retry_after,
+    provider::{
+        ClientError, ProviderError,
+        wire::{self, decode},
+    },
+};
+
+/// The version of Stripe's API that this is written against; sent with each call, so that the account's own setting does
+/// not matter.
+pub const API_VERSION: &str = "2025-09-30.clover";
+
+#[derive(Clone)]
+pub(super) struct Client {
+    http: reqwest::Client,
+    config: StripeConfig,
+    ambient: Ambient,
+}
+
+/// What Stripe answered.
+pub(super) enum Answer<T> {
+    Done(T),
+    Refused(Box<StripeError>),
+}
+
+impl Client {
+    pub(super) fn new(config: StripeConfig, ambient: Ambient) -> Result<Self, ClientError> {
+        Ok(Self { http: wire::client(config.timeout)?, config, ambient })
+    }
+
+    /// Reads.
+    pub(super) async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: Form,
+    ) -> Result<Answer<T>, ProviderError> {
+        let mut url = self.config.url.clone();
+        url.set_path(path);
+        url.set_query(Some(&query.text()).filter(|text| !text.is_empty()).map(String::as_str));
+        self.exchange(self.http.get(url)).await
+    }
+
+    /// Changes something, once under this key.
+    pub(super) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        form: Form,
+        key: &str,
+    ) -> Result<Answer<T>, ProviderError> {
+        let mut url = self.config.url.clone();
+        url.set_path(path);
+        let call = self.http.post(url).header("idempotency-key", key);
+        let call = call.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form.text());
+        self.exchange(call).await
+    }
+
+    async fn exchange<T: DeserializeOwned>(&self, call: RequestBuilder) -> Result<Answer<T>, ProviderError> {
+        let call = call.bearer_auth(self.config.secret_key.expose_secret());
+        let response = wire::send(call.header("stripe-version", API_VERSION)).await?;
+        let wait = |headers: &_| retry_after(headers, self.ambient.now());
+        error::refusal(response.status(), response.headers(), wait)?;
+        let (status, body) = wire::read(response).await?;
+        if status.is_success() {
+            return Ok(Answer::Done(decode(&body)?));
+        }
+        let mut error = StripeError::of(&body)?;
+        if status == http::StatusCode::PAYMENT_REQUIRED {
+            // "The parameters were valid but the request failed": whatever type it says it has.
+            error.kind = Some("card_error".to_owned());
+        } else if status == http::StatusCode::NOT_FOUND && error.code.is_none() {
+            error.code = Some("resource_missing".to_owned());
+        }
+        Ok(Answer::Refused(Box::new(error)))
+    }
+}

@@ -1,0 +1,132 @@
+//! Finding a charge by when it was asked for.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+use base::Timestamp;
+use serde::Deserialize;
+
+use super::{
+    client::{Answer, Client},
+    form::Form,
+    intents::{self, Intent},
+};
+use crate::provider::{ChargeOutcome, ChargeQuery, ProviderError};
+
+/// Pages of [`PAGE`] intents looked at for one charge, at most.
+const PAGES_MAX: u32 = 100;
+/// The most that Stripe gives at a time.
+pub(super) const PAGE: u32 = 100;
+/// How long to look at most.
+const SEARCH_MAX: Duration = Duration::from_secs(10);
+/// Neither found nor known to be none.
+const TOO_MANY: ProviderError = ProviderError::Unknown { cause: "too_many_to_search" };
+/// How far our clock and Stripe's may be apart.
+const SKEW: Duration = Duration::from_secs(30);
+/// How long after an attempt began its call may still arrive.
+const STRAY_MAX: Duration = Duration::from_mins(3);
+
+/// A page of a list.
+#[derive(Deserialize)]
+pub(super) struct List<T> {
+    pub(super) data: Vec<T>,
+    pub(super) has_more: bool,
+}
+
+/// See [`crate::provider::PaymentProvider::find`].
+pub(super) async fn find(
+    client: &Client,
+    charge: &ChargeQuery,
+) -> Result<Option<ChargeOutcome>, ProviderError> {
+    let found = tokio::time::timeout(SEARCH_MAX, search(client, charge)).await;
+    judge(client, charge, found.unwrap_or(Err(TOO_MANY))?).await
+}
+
+/// All intents of the payment.
+async fn search(client: &Client, charge: &ChargeQuery) -> Result<Vec<Intent>, ProviderError> {
+    let wanted = charge.payment.to_string();
+    let (mut found, mut pages) = (Vec::new(), 0);
+    for window in windows(&charge.asked_at) {
+        let mut after = None;
+        loop {
+            pages += 1;
+            if pages > PAGES_MAX {
+                return Err(TOO_MANY);
+            }
+            let page = page(client, &window, after.as_deref()).await?;
+            after = page.data.last().map(|intent| intent.id.clone()).filter(|_| page.has_more);
+            found.extend(page.data.into_iter().filter(|intent| intent.payment() == Some(wanted.as_str())));
+            if after.is_none() {
+                break;
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// There is one, or there was a key that had been forgotten: then the one that moved money counts.
+async fn judge(
+    client: &Client,
+    charge: &ChargeQuery,
+    mut found: Vec<Intent>,
+) -> Result<Option<ChargeOutcome>, ProviderError> {
+    found.sort_by_key(|intent| !intent.has_succeeded());
+    if found.iter().filter(|intent| intent.has_succeeded()).count() > 1 {
+        tracing::error!(alarm = true, payment.id = %charge.payment, "Stripe has more than one charge of a payment");
+    }
+    let Some(intent) = found.into_iter().next() else { return Ok(None) };
+    if !intent.is_over(charge.amount_minor, charge.currency) {
+        return Err(ProviderError::Protocol { detail: "another_charge" });
+    }
+    intents::settle(client, intent).await.map(Some)
+}
+
+async fn page(
+    client: &Client,
+    window: &RangeInclusive<i64>,
+    after: Option<&str>,
+) -> Result<List<Intent>, ProviderError> {
+    let query = Form::new()
+        .with("created[gte]", window.start())
+        .with("created[lte]", window.end())
+        .with("limit", PAGE);
+    let query = match after {
+        Some(id) => query.with("starting_after", id),
+        None => query,
+    };
+    match client.get("/v1/payment_intents", query).await? {
+        Answer::Done(page) => Ok(page),
+        Answer::Refused(error) => Err(error.report("list_refused")),
+    }
+}
+
+/// When calls of attempts that began then may have arrived, in seconds of the epoch; ascending, apart from each other.
+fn windows(asked_at: &[Timestamp]) -> Vec<RangeInclusive<i64>> {
+    let around = |at: &Timestamp| {
+        let second = |at: Timestamp| at.as_second();
+        let from = at.saturating_sub(SKEW).map_or(0, second);
+        from..=at.saturating_add(SKEW + STRAY_MAX).map_or(i64::MAX, second)
+    };
+    let mut each: Vec<_> = asked_at.iter().map(around).collect();
+    each.sort_unstable_by_key(|window| *window.start());
+    let mut merged: Vec<RangeInclusive<i64>> = Vec::new();
+    for window in each {
+        match merged.last_mut() {
+            Some(last) if window.start() <= last.end() => *last = *last.start()..=*window.end(),
+            _ => merged.push(window),
+        }
+    }
+    merged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_that_meet_are_one() {
+        let at = |second: i64| Timestamp::from_second(second).expect("a time");
+        assert_eq!(windows(&[]), []);
+        assert_eq!(windows(&[at(10_000)]), [9_970..=10_210]);
+        assert_eq!(windows(&[at(20_000), at(10_000), at(10_100)]), [9_970..=10_310, 19_970..=20_210]);
+    }
+}

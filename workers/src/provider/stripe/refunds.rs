@@ -1,0 +1,131 @@
+//! Refunds.
+//!
+//! `succeeded`, `pending` and `requires_action` are done: the money is on its way and Stripe sees to it. `failed` and
+//! `canceled` are refused. One that fails later is reported, see [`crate::jobs::ApplyProviderReport`].
+
+use serde::Deserialize;
+use store::domain::Currency;
+
+use super::{
+    amount::{from_stripe, to_stripe},
+    client::{Answer, Client},
+    error::StripeError,
+    find::{List, PAGE},
+    form::Form,
+    intents::Metadata,
+};
+use crate::provider::{ProviderError, RefundOutcome, RefundReport, RefundRequest};
+
+const REFUNDS: &str = "/v1/refunds";
+/// Pages of one charge's refunds, at most; Stripe itself sets a limit far below.
+const PAGES_MAX: u32 = 10;
+
+#[derive(Deserialize)]
+struct Refund {
+    id: String,
+    amount: i64,
+    status: Option<String>,
+    failure_reason: Option<String>,
+    metadata: Option<Metadata>,
+}
+
+impl Refund {
+    fn ours(&self) -> Option<&str> {
+        self.metadata.as_ref()?.refund_id.as_deref()
+    }
+
+    fn outcome(self) -> RefundOutcome {
+        match self.status.as_deref() {
+            Some("failed" | "canceled") => RefundOutcome::Refused {
+                code: self.failure_reason.unwrap_or_else(|| "refund_failed".to_owned()),
+            },
+            _ => RefundOutcome::Done { reference: self.id },
+        }
+    }
+}
+
+/// See [`crate::provider::PaymentProvider::refund`].
+pub(super) async fn refund(client: &Client, request: &RefundRequest) -> Result<RefundOutcome, ProviderError> {
+    let Some(amount) = to_stripe(request.amount_minor, request.currency) else {
+        return Ok(RefundOutcome::Refused { code: "amount_not_supported".to_owned() });
+    };
+    let known = list(client, &request.charge).await?;
+    let ours = |refund: &Refund| refund.ours() == Some(request.idempotency_key.as_str());
+    let refund = match known.into_iter().find(ours) {
+        Some(refund) => refund,
+        None => match create(client, request, amount).await? {
+            Ok(refund) => refund,
+            Err(code) => return Ok(RefundOutcome::Refused { code: code.to_owned() }),
+        },
+    };
+    if refund.amount != amount {
+        return Err(ProviderError::Protocol { detail: "another_refund" });
+    }
+    Ok(refund.outcome())
+}
+
+/// All refunds of a charge, oldest first.
+pub(super) async fn of(
+    client: &Client,
+    charge: &str,
+    currency: Currency,
+) -> Result<Vec<RefundReport>, ProviderError> {
+    let report = |refund: Refund| {
+        let (reference, id) = (refund.id.clone(), refund.ours().and_then(|id| id.parse().ok()));
+        let amount = from_stripe(refund.amount, currency);
+        let amount_minor = amount.ok_or(ProviderError::Protocol { detail: "unknown_amount" })?;
+        Ok(RefundReport { reference, refund: id, amount_minor, outcome: refund.outcome() })
+    };
+    list(client, charge).await?.into_iter().rev().map(report).collect()
+}
+
+async fn create(
+    client: &Client,
+    request: &RefundRequest,
+    amount: i64,
+) -> Result<Result<Refund, &'static str>, ProviderError> {
+    let form = Form::new()
+        .with("payment_intent", &request.charge)
+        .with("amount", amount)
+        .with("metadata[order_id]", request.order)
+        .with("metadata[refund_id]", &request.idempotency_key);
+    match client.post::<Refund>(REFUNDS, form, &request.idempotency_key).await? {
+        Answer::Done(refund) => Ok(Ok(refund)),
+        Answer::Refused(error) => refused(&error).map(Err),
+    }
+}
+
+/// Why Stripe will never make this refund.
+fn refused(error: &StripeError) -> Result<&'static str, ProviderError> {
+    match error.code.as_deref() {
+        Some("charge_already_refunded") => Ok("charge_already_refunded"),
+        Some("charge_disputed") => Ok("charge_disputed"),
+        Some("resource_missing") => Ok("charge_not_found"),
+        // "Refund amount is greater than unrefunded amount on charge".
+        _ if error.is_about("amount") => Ok("refund_exceeds_charge"),
+        _ => Err(error.report("refund_refused")),
+    }
+}
+
+/// Newest first.
+async fn list(client: &Client, charge: &str) -> Result<Vec<Refund>, ProviderError> {
+    let mut all: Vec<Refund> = Vec::new();
+    for _ in 0..PAGES_MAX {
+        let query = Form::new().with("payment_intent", charge).with("limit", PAGE);
+        let query = match all.last() {
+            Some(last) => query.with("starting_after", &last.id),
+            None => query,
+        };
+        let page: List<Refund> = match client.get(REFUNDS, query).await? {
+            Answer::Done(page) => page,
+            Answer::Refused(error) if error.is("resource_missing") => return Ok(all),
+            Answer::Refused(error) => return Err(error.report("list_refused")),
+        };
+        let more = page.has_more && !page.data.is_empty();
+        all.extend(page.data);
+        if !more {
+            return Ok(all);
+        }
+    }
+    Err(ProviderError::Unknown { cause: "too_many_to_search" })
+}

@@ -1,0 +1,212 @@
+//! Charges and refunds, judged by what the stand-in has afterwards.
+
+use std::time::Duration;
+
+use base::Ambient;
+use jobs::{Job, JobError};
+use store::{
+    domain::{OrderId, OrderStatus, PaymentId, RefundId},
+    orders::RefundRequested,
+    outbox::Command,
+};
+use workers::{
+    jobs::{ChargePayment, RefundPayment},
+    provider::{PaymentProvider, RefundOutcome, RefundRequest, stripe::API_VERSION},
+};
+
+use super::{KEY, Till};
+use crate::util::{Act, context, until};
+
+/// So short that a swallowed answer is missed soon, so long that the stand-in's own are not.
+const IMPATIENT: Duration = Duration::from_millis(700);
+
+async fn assert_paid_once(till: &Till, order: OrderId) -> String {
+    assert_eq!(till.shop.status(order).await, OrderStatus::Paid);
+    let intents = till.intents(order).await;
+    assert_eq!(intents.len(), 1, "{intents:?}");
+    assert_eq!(intents[0]["status"], "succeeded");
+    assert_eq!((&intents[0]["amount"], &intents[0]["currency"]), (&2500.into(), &"eur".into()));
+    intents[0]["id"].as_str().expect("an id").to_owned()
+}
+
+#[tokio::test]
+async fn a_good_card_is_charged_once_under_the_payments_key() {
+    let Some(till) = Till::open().await else { return };
+    let order = till.shop.place("pm_card_visa").await.id;
+    for _ in 0..3 {
+        ChargePayment { order }.run(&context(till.env())).await.expect("runs");
+    }
+    let intent = assert_paid_once(&till, order).await;
+    let payment = PaymentId::of_order(order);
+    let found = till.shop.payments.by_provider_reference("stripe", &intent).await.expect("reads");
+    assert_eq!(found, Some(payment));
+    let [call] = &till.front.seen()[..] else { panic!("{:?}", till.front.seen()) };
+    assert_eq!(call.header("idempotency-key"), format!("{payment}:capture"));
+    assert_eq!(call.header("stripe-version"), API_VERSION);
+    assert_eq!(call.header("authorization"), format!("Bearer {KEY}"));
+    assert_eq!(call.header("content-type"), "application/x-www-form-urlencoded");
+    for pair in ["amount=2500", "currency=eur", "confirm=true", "off_session=true"] {
+        assert!(call.body.split('&').any(|sent| sent == pair), "{pair}: {}", call.body);
+    }
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_found_in_the_same_run() {
+    let Some(till) = Till::open().await else { return };
+    let order = till.shop.place("pm_card_visa").await.id;
+    till.front.then([Act::Swallow]);
+    ChargePayment { order }.run(&context(till.env_waiting(IMPATIENT))).await.expect("found");
+    assert_paid_once(&till, order).await;
+}
+
+#[tokio::test]
+async fn a_charge_that_cannot_be_looked_for_is_asked_for_again_under_its_key() {
+    let Some(till) = Till::open().await else { return };
+    let order = till.shop.place("pm_card_visa").await.id;
+    till.front.then([Act::Swallow, Act::Answer(500, Vec::new(), String::new())]);
+    let error =
+        ChargePayment { order }.run(&context(till.env_waiting(IMPATIENT))).await.expect_err("unknown");
+    assert_eq!(error.describe(), "provider_unknown: server_error");
+    assert_eq!(till.shop.status(order).await, OrderStatus::Pending);
+    ChargePayment { order }.run(&context(till.env())).await.expect("the answer of then");
+    assert_paid_once(&till, order).await;
+}
+
+#[tokio::test]
+async fn a_charge_whose_key_is_forgotten_is_looked_for_first() {
+    let start = Ambient::system().now();
+    let (ambient, clock) = Ambient::steered(9, start);
+    let Some(till) = Till::open_with(ambient).await else { return };
+    let order = till.shop.place("pm_card_visa").await.id;
+    till.front.then([Act::Swallow, Act::Answer(500, Vec::new(), String::new())]);
+    ChargePayment { order }.run(&context(till.env_waiting(IMPATIENT))).await.expect_err("unknown");
+    // Redriven on the next day.
+    till.front.forget();
+    clock.advance(Duration::from_hours(30));
+    ChargePayment { order }.run(&context(till.env())).await.expect("found");
+    assert_paid_once(&till, order).await;
+    // One that never arrived is made on the next day all the same.
+    let order = till.shop.place("pm_card_visa").await.id;
+    till.front.then([500, 500].map(|status| Act::Answer(status, Vec::new(), String::new())));
+    ChargePayment { order }.run(&context(till.env())).await.expect_err("unknown");
+    clock.advance(Duration::from_hours(30));
+    ChargePayment { order }.run(&context(till.env())).await.expect("charged");
+    assert_paid_once(&till, order).await;
+}
+
+#[tokio::test]
+async fn declines_end_the_order_with_a_stable_code() {
+    let Some(till) = Till::open().await else { return };
+    let card = |number| {
+        [
+            ("type", "card"),
+            ("card[number]", number),
+            ("card[exp_month]", "12"),
+            ("card[exp_year]", "2030"),
+            ("card[cvc]", "123"),
+        ]
+    };
+    let secure = till.ask("POST", "/v1/payment_methods", &card("4000002500003155")).await;
+    for (method, code, intent_status) in [
+        ("pm_card_chargeCustomerFail", "card_declined", Some("requires_payment_method")),
+        ("pm_of_nobody", "invalid_payment_method", None),
+        // Wants its owner, who is not here: must not become money later.
+        (secure["id"].as_str().expect("an id"), "authentication_required", Some("canceled")),
+    ] {
+        let order = till.shop.place(method).await.id;
+        for _ in 0..2 {
+            ChargePayment { order }.run(&context(till.env())).await.expect("a decline is an outcome");
+        }
+        let stored = till.shop.orders.order_by_id(order).await.expect("reads").expect("an order");
+        let reason = stored.status_reason.as_deref();
+        assert_eq!((stored.status, reason), (OrderStatus::PaymentFailed, Some(code)), "{method}");
+        let intents = till.intents(order).await;
+        assert_eq!(intents.first().and_then(|intent| intent["status"].as_str()), intent_status, "{method}");
+    }
+}
+
+/// The stand-in lets good debits succeed at once, so this is one that bounces.
+#[tokio::test]
+async fn a_bank_debit_is_waited_for_without_using_attempts() {
+    let Some(till) = Till::open().await else { return };
+    let form = [("type", "sepa_debit"), ("sepa_debit[iban]", "DE62370400440532013001")];
+    let debit = till.ask("POST", "/v1/payment_methods", &form).await;
+    let order = till.shop.place(debit["id"].as_str().expect("an id")).await.id;
+    let error = ChargePayment { order }.run(&context(till.env())).await.expect_err("not yet");
+    assert!(matches!(error, JobError::Snooze(_)), "{error:?}");
+    assert_eq!(till.shop.status(order).await, OrderStatus::Pending);
+    let bounced = async || till.intents(order).await[0]["status"] == "requires_payment_method";
+    until("the debit", bounced).await;
+    // The key still answers `processing`, as it did then.
+    ChargePayment { order }.run(&context(till.env())).await.expect("read anew");
+    assert_eq!(till.shop.status(order).await, OrderStatus::PaymentFailed);
+}
+
+#[tokio::test]
+async fn a_cancelled_order_is_not_charged_by_looking_for_its_charge() {
+    let Some(till) = Till::open().await else { return };
+    let order = till.shop.place("pm_card_visa").await.id;
+    // Neither the call nor the question arrives.
+    till.front.then([500, 500].map(|status| Act::Answer(status, Vec::new(), String::new())));
+    ChargePayment { order }.run(&context(till.env())).await.expect_err("unknown");
+    let at = till.shop.ambient.now();
+    till.shop.orders.cancel(till.shop.merchant, order, "changed_mind", at).await.expect("cancels");
+    let error =
+        ChargePayment { order }.run(&context(till.env())).await.expect_err("a call may be on its way");
+    assert!(matches!(error, JobError::Snooze(_)), "{error:?}");
+    assert!(till.intents(order).await.is_empty());
+}
+
+#[tokio::test]
+async fn parts_are_given_back_each_once_even_when_their_keys_are_forgotten() {
+    let Some(till) = Till::open().await else { return };
+    let order = till.shop.place("pm_card_visa").await.id;
+    ChargePayment { order }.run(&context(till.env())).await.expect("charges");
+    let intent = assert_paid_once(&till, order).await;
+    till.shop.drain_outbox().await;
+    for amount in [Some(1000), None] {
+        let job = requested(&till, order, amount).await;
+        for _ in 0..2 {
+            job.run(&context(till.env())).await.expect("refunds");
+        }
+        // What a job would do that never heard of its success.
+        till.front.forget();
+        let request = RefundRequest {
+            idempotency_key: job.refund.to_string(),
+            charge: intent.clone(),
+            amount_minor: job.amount_minor,
+            currency: "EUR".parse().expect("a currency"),
+            order,
+        };
+        let again = till.provider().refund(&request).await;
+        assert!(matches!(again, Ok(RefundOutcome::Done { .. })), "{again:?}");
+    }
+    let mut amounts: Vec<_> =
+        till.refunds(&intent).await.iter().map(|refund| refund["amount"].as_i64()).collect();
+    amounts.sort_unstable();
+    assert_eq!(amounts, [Some(1000), Some(1500)]);
+    assert_eq!(till.shop.status(order).await, OrderStatus::Refunded);
+}
+
+#[tokio::test]
+async fn a_refund_of_nothing_is_refused_for_good() {
+    let Some(till) = Till::open().await else { return };
+    let request = RefundRequest {
+        idempotency_key: RefundId::fresh(&till.shop.ambient).to_string(),
+        charge: "pi_nowhere".to_owned(),
+        amount_minor: 100,
+        currency: "EUR".parse().expect("a currency"),
+        order: OrderId::fresh(&till.shop.ambient),
+    };
+    let refused = till.provider().refund(&request).await.expect("an outcome");
+    assert_eq!(refused, RefundOutcome::Refused { code: "charge_not_found".to_owned() });
+}
+
+async fn requested(till: &Till, order: OrderId, amount_minor: Option<i64>) -> RefundPayment {
+    let (refund, at) = (RefundId::fresh(&till.shop.ambient), till.shop.ambient.now());
+    let asked = till.shop.orders.request_refund(till.shop.merchant, order, refund, amount_minor, at).await;
+    assert!(matches!(asked.expect("the store works"), RefundRequested::Accepted(..)));
+    let commands = till.shop.commands().await;
+    let [Command::Refund { order, refund, amount_minor }] = commands[..] else { panic!("{commands:?}") };
+    RefundPayment { order, refund, amount_minor }
+}

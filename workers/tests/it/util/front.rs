@@ -1,0 +1,255 @@
+//! A [`Front`] stands before a server and sees what passes: a real HTTP server that can be told to fail, to lose answers,
+//! or to add to `localstripe` what Stripe documents and it lacks.
+//!
+//! What `localstripe` lacks, and a front made by [`Front::of_stripe`] adds, each as Stripe's documentation has it:
+//! - idempotency keys: it has none. Answers are kept under their key and given again, another body under it is refused;
+//! - lists by time: it refuses `created`;
+//! - `automatic_payment_methods` and `cancellation_reason`: it refuses both. The latter is put into the answer.
+//!
+//! Where it deviates else the client goes by the documentation, and copes: a decline has the type of a bad request there
+//! (its status, 402, is right), and an unknown payment method is a 404 without a code.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU16, Ordering},
+    },
+};
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::State,
+    http::{HeaderMap, Method, StatusCode, Uri},
+    response::Response,
+};
+use serde_json::{Value, json};
+
+/// A call that passed.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) query: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+    /// What the server behind answered; 0 when it was not asked.
+    pub(crate) status: u16,
+}
+
+impl Seen {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+}
+
+/// What to do with a call instead of passing it on and its answer back.
+#[derive(Debug, Clone)]
+pub(crate) enum Act {
+    /// Pass it on and keep the answer.
+    Swallow,
+    /// Answer this without passing it on.
+    Answer(u16, Vec<(&'static str, &'static str)>, String),
+    /// As if nothing were the matter.
+    Pass,
+}
+
+/// See the module's text.
+#[derive(Clone)]
+pub(crate) struct Front {
+    pub(crate) url: String,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    behind: Option<String>,
+    stripe: bool,
+    http: reqwest::Client,
+    script: Mutex<VecDeque<Act>>,
+    /// While not zero, the status of every answer.
+    failing: AtomicU16,
+    kept: Mutex<HashMap<String, (String, u16, Value)>>,
+    seen: Mutex<Vec<Seen>>,
+    pretended: Mutex<Option<&'static str>>,
+}
+
+impl Front {
+    /// Nothing behind: answers by script, then 500.
+    pub(crate) async fn alone() -> Self {
+        Self::start(None, false).await
+    }
+
+    /// Passes all on as it is.
+    pub(crate) async fn of(behind: &str) -> Self {
+        Self::start(Some(behind.to_owned()), false).await
+    }
+
+    /// Before `localstripe`, with what that lacks.
+    pub(crate) async fn of_stripe(behind: &str) -> Self {
+        Self::start(Some(behind.to_owned()), true).await
+    }
+
+    async fn start(behind: Option<String>, stripe: bool) -> Self {
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let shared = Arc::new(Shared {
+            behind,
+            stripe,
+            http: reqwest::Client::builder().no_proxy().build().expect("a client"),
+            script: Mutex::default(),
+            failing: AtomicU16::new(0),
+            kept: Mutex::default(),
+            seen: Mutex::default(),
+            pretended: Mutex::default(),
+        });
+        let app = Router::new().fallback(take).with_state(Arc::clone(&shared));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        tokio::spawn(async move { axum::serve(listener, app).await.expect("serves") });
+        Self { url, shared }
+    }
+
+    /// What to do with the next calls, in order.
+    pub(crate) fn then(&self, acts: impl IntoIterator<Item = Act>) {
+        self.shared.script.lock().expect("whole").extend(acts);
+    }
+
+    /// Answers everything with this status, or passes it on again (0).
+    pub(crate) fn fail(&self, status: u16) {
+        self.shared.failing.store(status, Ordering::SeqCst);
+    }
+
+    /// Forgets all idempotency keys, as Stripe does after a day.
+    pub(crate) fn forget(&self) {
+        self.shared.kept.lock().expect("whole").clear();
+    }
+
+    /// Puts this `status` into every payment intent that passes.
+    pub(crate) fn pretend(&self, status: &'static str) {
+        *self.shared.pretended.lock().expect("whole") = Some(status);
+    }
+
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.shared.seen.lock().expect("whole").clone()
+    }
+}
+
+async fn take(
+    State(shared): State<Arc<Shared>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let body = String::from_utf8(body.to_vec()).expect("text");
+    let (path, query) = (uri.path().to_owned(), uri.query().unwrap_or_default().to_owned());
+    let place = {
+        let mut seen = shared.seen.lock().expect("whole");
+        seen.push(Seen { method, path, query, headers, body, status: 0 });
+        seen.len() - 1
+    };
+    let failing = shared.failing.load(Ordering::SeqCst);
+    let next = shared.script.lock().expect("whole").pop_front();
+    let act = next.unwrap_or_else(|| match (failing, &shared.behind) {
+        (0, Some(_)) => Act::Pass,
+        (0, None) => Act::Answer(500, Vec::new(), String::new()),
+        (status, _) => Act::Answer(status, Vec::new(), r#"{"error":{"type":"api_error"}}"#.to_owned()),
+    });
+    match act {
+        Act::Answer(status, headers, body) => {
+            let builder =
+                headers.iter().fold(Response::builder().status(status), |builder, (name, value)| {
+                    builder.header(*name, *value)
+                });
+            builder.body(Body::from(body)).expect("an answer")
+        }
+        Act::Pass => shared.pass(place).await,
+        Act::Swallow => {
+            shared.pass(place).await;
+            std::future::pending().await
+        }
+    }
+}
+
+impl Shared {
+    async fn pass(&self, place: usize) -> Response {
+        let call = self.seen.lock().expect("whole")[place].clone();
+        let key = call.header("idempotency-key").to_owned();
+        if let Some((body, status, answer)) =
+            self.kept.lock().expect("whole").get(&key).filter(|_| self.stripe)
+        {
+            let fits = *body == call.body;
+            let reused = json!({ "error": { "type": "idempotency_error", "message": "another request" } });
+            return respond(if fits { *status } else { 400 }, if fits { answer } else { &reused }, true);
+        }
+        let (status, mut answer) = self.ask(&call).await;
+        self.seen.lock().expect("whole")[place].status = status;
+        if self.stripe {
+            adapt(&call, &mut answer);
+        }
+        if let Some(pretended) = *self.pretended.lock().expect("whole")
+            && answer["object"] == "payment_intent"
+        {
+            answer["status"] = pretended.into();
+        }
+        if self.stripe && !key.is_empty() {
+            self.kept.lock().expect("whole").insert(key, (call.body, status, answer.clone()));
+        }
+        respond(status, &answer, false)
+    }
+
+    async fn ask(&self, call: &Seen) -> (u16, Value) {
+        let behind = self.behind.as_deref().expect("a server behind");
+        let by_time = self.stripe && call.query.contains("created");
+        let query = if by_time { "limit=1000000".to_owned() } else { call.query.clone() };
+        let body = if self.stripe { without_unknown(&call.body) } else { call.body.clone() };
+        let mut headers = call.headers.clone();
+        for name in ["host", "content-length"] {
+            headers.remove(name);
+        }
+        let request = self.http.request(call.method.clone(), format!("{behind}{}?{query}", call.path));
+        let answer = request.headers(headers).body(body).send().await.expect("the server behind answers");
+        let status = answer.status().as_u16();
+        (status, answer.json().await.expect("JSON"))
+    }
+}
+
+/// The pairs of a form that `localstripe` takes.
+fn without_unknown(form: &str) -> String {
+    let unknown = ["automatic_payment_methods", "cancellation_reason"];
+    let pairs = form.split('&').filter(|pair| !unknown.iter().any(|name| pair.starts_with(name)));
+    pairs.collect::<Vec<_>>().join("&")
+}
+
+fn adapt(call: &Seen, answer: &mut Value) {
+    if call.path.ends_with("/cancel") && call.body.contains("cancellation_reason=abandoned") {
+        answer["cancellation_reason"] = "abandoned".into();
+    }
+    if !call.query.contains("created") {
+        return;
+    }
+    let asked: HashMap<String, String> =
+        url::form_urlencoded::parse(call.query.as_bytes()).into_owned().collect();
+    let number = |name: &str| asked[name].parse::<i64>().expect("a number");
+    let (from, to) = (number("created[gte]"), number("created[lte]"));
+    let limit = usize::try_from(number("limit")).expect("a limit");
+    let data = answer["data"].as_array().cloned().unwrap_or_default();
+    let mut data: Vec<Value> = data
+        .into_iter()
+        .filter(|intent| intent["created"].as_i64().is_some_and(|at| (from..=to).contains(&at)))
+        .collect();
+    data.reverse();
+    if let Some(after) = asked.get("starting_after") {
+        let place = data.iter().position(|intent| intent["id"] == **after).expect("an intent of the list");
+        data.drain(..=place);
+    }
+    answer["has_more"] = (data.len() > limit).into();
+    data.truncate(limit);
+    answer["data"] = data.into();
+}
+
+fn respond(status: u16, answer: &Value, replayed: bool) -> Response {
+    let builder = Response::builder().status(StatusCode::from_u16(status).expect("a status"));
+    let builder = if replayed { builder.header("idempotent-replayed", "true") } else { builder };
+    builder.header("content-type", "application/json").body(answer.to_string().into()).expect("an answer")
+}
