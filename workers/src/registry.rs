@@ -6,7 +6,7 @@ use store::StoreError;
 
 use crate::{
     env::Env,
-    jobs::{ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail},
+    jobs::{ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail, SendWelcome},
 };
 
 /// Charges and refunds.
@@ -33,7 +33,8 @@ pub fn registry() -> Result<Registry<Env>, RegisterError> {
         .register::<DeliverWebhook>()?
         .register::<FulfilOrder>()?
         .register::<RefundPayment>()?
-        .register::<SendEmail>()
+        .register::<SendEmail>()?
+        .register::<SendWelcome>()
 }
 
 /// Whether one of our stores is away. Providers, mail servers and merchants' receivers are not ours: their failures are
