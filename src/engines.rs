@@ -15,7 +15,7 @@ use base::Ambient;
 use jobs::{Engine, records::RecordStore, sqlite::SqliteEngine};
 use store::{
     OrderStore, PaymentStore,
-    cache::{Cache, LocalLimits, MemoryCache, MemoryConfig, RateLimits},
+    cache::{Cache, LocalLimits, MemoryCache, MemoryConfig, RateLimits, Sessions},
     partitions::Partitions,
     sqlite::SqliteOrders,
 };
@@ -41,6 +41,11 @@ impl Role {
     fn needs_payments(self) -> bool {
         matches!(self, Self::Api | Self::Worker)
     }
+
+    /// The API serves them, the scheduler drops those that have ended.
+    fn needs_sessions(self) -> bool {
+        matches!(self, Self::Api | Self::Scheduler)
+    }
 }
 
 /// What the roles of a process may need, opened.
@@ -49,6 +54,7 @@ pub(crate) struct Engines {
     orders: Vec<(Role, Arc<dyn OrderStore>)>,
     payments: Option<Arc<dyn PaymentStore>>,
     shared: Option<Shared>,
+    sessions: Option<Arc<dyn Sessions>>,
     queue: Option<Arc<dyn Engine>>,
     pub(crate) records: Arc<dyn RecordStore>,
     /// Where the order store has any.
@@ -93,8 +99,13 @@ impl Engines {
             payments = Some(open_payments(config, ambient).await?);
         }
         let (queue, records) = open_jobs(config, name, ambient, roles).await?;
-        let shared = roles.contains(&Role::Api).then(|| open_shared(config, ambient)).transpose()?;
-        Ok(Self { orders, payments, shared, queue, records, partitions, folder: folder.clone(), _lock: lock })
+        let (mut shared, mut sessions) = (None, None);
+        if roles.iter().any(|role| role.needs_sessions()) {
+            let opened = open_shared(config, ambient).await?;
+            (shared, sessions) = (Some(opened.0), Some(opened.1));
+        }
+        let folder = folder.clone();
+        Ok(Self { orders, payments, shared, sessions, queue, records, partitions, folder, _lock: lock })
     }
 
     /// The order store, as this role uses it.
@@ -109,6 +120,10 @@ impl Engines {
 
     pub(crate) fn shared(&self) -> anyhow::Result<Shared> {
         self.shared.clone().context("the cache was not opened")
+    }
+
+    pub(crate) fn sessions(&self) -> anyhow::Result<Arc<dyn Sessions>> {
+        self.sessions.clone().context("the session store was not opened")
     }
 
     pub(crate) fn queue(&self) -> anyhow::Result<Arc<dyn Engine>> {
@@ -177,13 +192,14 @@ async fn open_payments(config: &Config, ambient: &Ambient) -> anyhow::Result<Arc
     }
 }
 
-fn open_shared(config: &Config, ambient: &Ambient) -> anyhow::Result<Shared> {
+async fn open_shared(config: &Config, ambient: &Ambient) -> anyhow::Result<(Shared, Arc<dyn Sessions>)> {
     let limits = LocalLimits::new(LIMITED_KEYS_MAX, ambient.clone());
     match config.engines.cache {
-        CacheEngine::Memory => Ok(Shared {
-            cache: Arc::new(MemoryCache::new(MemoryConfig::default(), ambient.clone())),
-            limits: Arc::new(limits),
-        }),
+        CacheEngine::Memory => {
+            let cache = Arc::new(MemoryCache::new(MemoryConfig::default(), ambient.clone()));
+            let sessions = files::sessions(&config.data.folder, ambient).await?;
+            Ok((Shared { cache, limits: Arc::new(limits) }, sessions))
+        }
         CacheEngine::Redis => servers::shared(config, limits, ambient),
     }
 }

@@ -53,7 +53,7 @@ impl HealthCheck for CacheCheck {
             cache::Health::Up => Health::OK,
             cache::Health::Down { .. } => Health::not_ok(
                 self.without_answer(),
-                "does not answer; reads go to the database, limits hold per process",
+                "does not answer; no sessions and carts, reads go to the database, limits hold per process",
             ),
         }
     }

@@ -1,5 +1,5 @@
-//! Drops what has expired (idempotency records, the attempt log, old partitions) and makes the coming partitions.
-//! Rows go in small slices, so that orders never wait long. Several schedulers may run: each step may be repeated.
+//! Drops what has expired (idempotency records, the attempt log, sessions, old partitions) and makes the coming
+//! partitions. Rows go in small slices, so that orders never wait long. Several schedulers may run: each step may be repeated.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,6 +7,7 @@ use base::{Ambient, Timestamp};
 use jobs::records::RecordStore;
 use store::{
     OrderStore,
+    cache::Sessions,
     partitions::{Family, Partitions},
 };
 use tokio_util::sync::CancellationToken;
@@ -33,6 +34,7 @@ pub(crate) struct Keep {
 /// What the house is kept with.
 pub(crate) struct Housekeeping {
     pub(crate) orders: Arc<dyn OrderStore>,
+    pub(crate) sessions: Arc<dyn Sessions>,
     pub(crate) records: Arc<dyn RecordStore>,
     pub(crate) partitions: Option<Arc<dyn Partitions>>,
     pub(crate) keep: Keep,
@@ -59,11 +61,14 @@ impl Housekeeping {
         let (keys_before, attempts_before) = (self.before(IDEMPOTENCY_KEEP), self.before(self.keep.records));
         let keys = slices(stop, || self.orders.expire_idempotency(keys_before, SLICE)).await;
         let attempts = slices(stop, || self.records.expire(attempts_before, SLICE)).await;
-        match (keys, attempts) {
-            (Ok(0), Ok(0)) => {}
-            (Ok(keys), Ok(attempts)) => tracing::info!(keys, attempts, "dropped expired records"),
-            (keys, attempts) => {
-                let error = keys.err().or(attempts.err());
+        let sessions = slices(stop, || self.sessions.expire(SLICE)).await;
+        match (keys, attempts, sessions) {
+            (Ok(0), Ok(0), Ok(0)) => {}
+            (Ok(keys), Ok(attempts), Ok(sessions)) => {
+                tracing::info!(keys, attempts, sessions, "dropped expired records");
+            }
+            (keys, attempts, sessions) => {
+                let error = keys.err().or(attempts.err()).or(sessions.err());
                 tracing::warn!(error, "cannot drop expired records; trying again later");
             }
         }

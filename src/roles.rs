@@ -126,6 +126,7 @@ impl<'a> Roles<'a> {
         let orders = self.engines.orders(Role::Scheduler)?;
         let house = Housekeeping {
             orders,
+            sessions: self.engines.sessions()?,
             records: Arc::clone(&self.engines.records),
             partitions: self.engines.partitions.clone(),
             keep: settings::keep(self.config),
@@ -150,6 +151,7 @@ impl<'a> Roles<'a> {
             payments: self.engines.payments()?,
             cache: shared.cache,
             limits: shared.limits,
+            sessions: self.engines.sessions()?,
             records: Arc::clone(&self.engines.records),
             ambient: self.ambient.clone(),
             health: self.health.clone(),

@@ -11,6 +11,8 @@ use store::webhook_url::UrlPolicy;
 pub struct ApiConfig {
     /// Rate limits of checkout.
     pub checkout: CheckoutLimits,
+    /// Rate limits of registering and signing in.
+    pub sign_in: SignInLimits,
     /// Which webhook addresses are accepted.
     pub webhook_urls: UrlPolicy,
     /// Networks whose `X-Forwarded-For` is believed. Empty: the peer's own address counts.
@@ -38,6 +40,17 @@ pub struct CheckoutLimits {
     pub burst: NonZeroU32,
 }
 
+/// How often passwords may be tried, in this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignInLimits {
+    /// Registrations and sign-ins per minute from one address (IPv6: one /64), before any key is looked up.
+    pub per_ip_per_minute: NonZeroU32,
+    /// Sign-ins per minute with one mail address of one merchant, whether it has an account or not.
+    pub per_account_per_minute: NonZeroU32,
+    /// How many may come at once on top of a quiet time, for either limit.
+    pub burst: NonZeroU32,
+}
+
 /// Bounds of [`crate::run`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServerLimits {
@@ -55,6 +68,7 @@ impl Default for ApiConfig {
     fn default() -> Self {
         Self {
             checkout: CheckoutLimits::default(),
+            sign_in: SignInLimits::default(),
             webhook_urls: UrlPolicy { allow_loopback: false },
             trusted_proxies: Vec::new(),
             body_bytes_max: 64 * 1024,
@@ -70,6 +84,16 @@ impl Default for CheckoutLimits {
     fn default() -> Self {
         let (rate, burst) = (const { NonZeroU32::new(50).unwrap() }, const { NonZeroU32::new(100).unwrap() });
         Self { per_key_per_second: rate, per_ip_per_second: rate, burst }
+    }
+}
+
+impl Default for SignInLimits {
+    fn default() -> Self {
+        Self {
+            per_ip_per_minute: const { NonZeroU32::new(120).unwrap() },
+            per_account_per_minute: const { NonZeroU32::new(10).unwrap() },
+            burst: const { NonZeroU32::new(10).unwrap() },
+        }
     }
 }
 

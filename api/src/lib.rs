@@ -7,6 +7,7 @@
 //! `input`, what they get is shaped in `view`. `provider_webhooks` is the one thing here that is not for merchants.
 
 mod auth;
+mod carts;
 mod catalog_cache;
 mod client;
 mod config;
@@ -14,10 +15,12 @@ mod edge;
 mod health;
 mod input;
 mod limits;
+mod passwords;
 mod problem;
 mod provider_webhooks;
 mod routes;
 mod server;
+mod sessions;
 mod state;
 mod view;
 
@@ -28,7 +31,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use catalog_cache::CatalogCache;
 
-pub use config::{ApiConfig, CheckoutLimits, ServerLimits};
+pub use config::{ApiConfig, CheckoutLimits, ServerLimits, SignInLimits};
 pub use health::{Health, HealthCheck, HealthStatus, OrdersCheck, PaymentsCheck, Readiness};
 pub use routes::openapi;
 pub use server::{ApiError, run};

@@ -1,8 +1,9 @@
-//! Rate limits of checkout: by address before a key is looked up, by key after.
+//! Rate limits of checkout: by address before a key is looked up, by key after. And of carts, by address; of registering
+//! and signing in, by address and by account.
 //!
 //! Guarantees: memory stays bounded whatever addresses call; a refused request has done nothing. A shield in this
 //! process comes first, so that a flood does not become one of questions to a server; then the limit by key is asked of
-//! counters that all processes share, where there are such. The limit by address holds per process.
+//! counters that all processes share, where there are such. The other limits hold per process.
 
 use std::{hash::Hash, net::IpAddr, num::NonZeroU32, time::Duration};
 
@@ -14,11 +15,17 @@ use governor::{
     state::keyed::DashMapStateStore,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, request};
-use store::{cache::RateLimits, domain::KeyId, merchants::KeyRecord};
+use sha2::{Digest, Sha256};
+use store::{
+    cache::RateLimits,
+    customers::email_key,
+    domain::{KeyId, MerchantId},
+    merchants::KeyRecord,
+};
 
 use crate::{
     auth, client,
-    config::CheckoutLimits,
+    config::{CheckoutLimits, SignInLimits},
     problem::{Kind, Problem},
     state::ApiState,
 };
@@ -30,13 +37,23 @@ pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 
 const BY_IP: &str = "checkout-ip";
 const BY_KEY: &str = "checkout-key";
+const CARTS_BY_IP: &str = "cart-ip";
+const SIGN_IN_BY_IP: &str = "sign-in-ip";
+const SIGN_IN_BY_ACCOUNT: &str = "sign-in-account";
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_mins(1);
 
 type Governor<K> = RateLimiter<K, DashMapStateStore<K>, DefaultClock, StateInformationMiddleware>;
 
-/// The limiters of checkout.
+/// All limiters.
 pub(crate) struct Limiters {
     by_ip: Limiter<IpAddr>,
     by_key: Limiter<KeyId>,
+    carts_by_ip: Limiter<IpAddr>,
+    sign_in_by_ip: Limiter<IpAddr>,
+    /// By a hash of merchant and address, for whoever signs in makes both up: keys stay short.
+    sign_in_by_account: Limiter<[u8; 32]>,
 }
 
 struct Limiter<K: Hash + Eq + Clone> {
@@ -44,23 +61,36 @@ struct Limiter<K: Hash + Eq + Clone> {
     /// `None` stands for everybody beyond [`KEYS_MAX`].
     governor: Governor<Option<K>>,
     clock: DefaultClock,
-    per_second: NonZeroU32,
+    interval: Duration,
     burst: NonZeroU32,
 }
 
 impl Limiters {
-    pub(crate) fn new(limits: CheckoutLimits) -> Self {
+    pub(crate) fn new(checkout: CheckoutLimits, sign_in: SignInLimits) -> Self {
+        let per_ip = SECOND / checkout.per_ip_per_second.get();
+        let per_key = SECOND / checkout.per_key_per_second.get();
+        let sign_in_per_ip = MINUTE / sign_in.per_ip_per_minute.get();
+        let sign_in_per_account = MINUTE / sign_in.per_account_per_minute.get();
         Self {
-            by_ip: Limiter::new(BY_IP, limits.per_ip_per_second, limits.burst),
-            by_key: Limiter::new(BY_KEY, limits.per_key_per_second, limits.burst),
+            by_ip: Limiter::new(BY_IP, per_ip, checkout.burst),
+            by_key: Limiter::new(BY_KEY, per_key, checkout.burst),
+            carts_by_ip: Limiter::new(CARTS_BY_IP, per_ip, checkout.burst),
+            sign_in_by_ip: Limiter::new(SIGN_IN_BY_IP, sign_in_per_ip, sign_in.burst),
+            sign_in_by_account: Limiter::new(SIGN_IN_BY_ACCOUNT, sign_in_per_account, sign_in.burst),
         }
+    }
+
+    /// The allowance of an account's password, which may not exist.
+    pub(crate) fn take_sign_in(&self, merchant: MerchantId, email: &str) -> Result<(), Problem> {
+        let account = Sha256::digest(format!("{merchant} {}", email_key(email)));
+        self.sign_in_by_account.take(account.into()).map(drop)
     }
 
     /// The allowance of a key, first here, then over all processes.
     async fn take_by_key(&self, key: KeyId, shared: &dyn RateLimits) -> Result<RateFields, Problem> {
         let limiter = &self.by_key;
         let here = limiter.take(key)?;
-        let quota = store::cache::Quota::per_second(limiter.per_second.get(), limiter.burst.get());
+        let quota = store::cache::Quota { interval: limiter.interval, burst: limiter.burst.get() };
         // Without an answer the shield alone holds; whoever keeps the counters has said so.
         let Ok(decision) = shared.check(&format!("checkout:{key}"), &quota).await else {
             return Ok(limiter.fields(here, 1));
@@ -75,15 +105,22 @@ impl Limiters {
     pub(crate) fn sweep(&self) {
         self.by_ip.sweep();
         self.by_key.sweep();
+        self.carts_by_ip.sweep();
+        self.sign_in_by_ip.sweep();
+        self.sign_in_by_account.sweep();
     }
 }
 
 impl<K: Hash + Eq + Clone> Limiter<K> {
-    fn new(name: &'static str, per_second: NonZeroU32, burst: NonZeroU32) -> Self {
+    /// One request per `interval` in the long run.
+    fn new(name: &'static str, interval: Duration, burst: NonZeroU32) -> Self {
         let clock = DefaultClock::default();
-        let quota = Quota::per_second(per_second).allow_burst(burst);
+        let interval = interval.max(Duration::from_nanos(1));
+        // `None` only for no time at all.
+        let quota = Quota::with_period(interval).unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN));
+        let quota = quota.allow_burst(burst);
         let governor = RateLimiter::dashmap_with_clock(quota, clock.clone()).with_middleware();
-        Self { name, governor, clock, per_second, burst }
+        Self { name, governor, clock, interval, burst }
     }
 
     /// Takes one request out of the key's allowance here; answers how many more may follow at once.
@@ -104,7 +141,8 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
     /// Those of draft-ietf-httpapi-ratelimit-headers. `seconds`: until more than `remaining` may be sent.
     fn fields(&self, remaining: u32, seconds: u64) -> RateFields {
         let (name, burst) = (self.name, self.burst);
-        let window_seconds = burst.get().div_ceil(self.per_second.get());
+        let window = self.interval * burst.get();
+        let window_seconds = window.as_secs() + u64::from(window.subsec_nanos() > 0);
         RateFields {
             policy: format!("\"{name}\";q={burst};w={window_seconds}"),
             limit: format!("\"{name}\";r={remaining};t={seconds}"),
@@ -159,6 +197,30 @@ impl FromRequestParts<ApiState> for Admitted {
     }
 }
 
+/// A caller let through to carts: address limit, then key.
+pub(crate) struct CartCaller(pub(crate) KeyRecord);
+
+impl FromRequestParts<ApiState> for CartCaller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
+        state.limiters.carts_by_ip.take(client::address(parts, &state.config.trusted_proxies))?;
+        Ok(Self(auth::authenticate(&parts.headers, state).await?))
+    }
+}
+
+/// A caller let through to where passwords are worked on: address limit, then key.
+pub(crate) struct PasswordCaller(pub(crate) KeyRecord);
+
+impl FromRequestParts<ApiState> for PasswordCaller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
+        state.limiters.sign_in_by_ip.take(client::address(parts, &state.config.trusted_proxies))?;
+        Ok(Self(auth::authenticate(&parts.headers, state).await?))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,7 +228,7 @@ mod tests {
     #[test]
     fn keys_are_apart_until_there_are_too_many() {
         let one = NonZeroU32::MIN;
-        let limiter = Limiter::<u32>::new("test", one, one);
+        let limiter = Limiter::<u32>::new("test", SECOND, one);
         assert!(limiter.take(1).is_ok() && limiter.take(1).is_err() && limiter.take(2).is_ok());
         for key in 3..=u32::try_from(KEYS_MAX).expect("small") {
             drop(limiter.take(key));

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use base::Timestamp;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
-use store::StoreError;
+use store::{StoreError, cache::SessionError};
 use utoipa::ToSchema;
 
 /// Where the problem types are described; the code follows.
@@ -43,6 +43,8 @@ kinds! {
     KEY_MISSING = BAD_REQUEST "idempotency_key_required" "An Idempotency-Key header is required";
     KEY_INVALID = BAD_REQUEST "idempotency_key_invalid" "The Idempotency-Key header is not usable";
     UNAUTHORIZED = UNAUTHORIZED "unauthorized" "A valid API key is required";
+    CREDENTIALS = UNAUTHORIZED "wrong_credentials" "No account with this mail address and password";
+    SESSION = UNAUTHORIZED "session_invalid" "A valid session is required";
     SECRET_KEY_REQUIRED = FORBIDDEN "secret_key_required" "A secret API key is required";
     NOT_FOUND = NOT_FOUND "not_found" "No such resource";
     ROUTE_NOT_FOUND = NOT_FOUND "route_not_found" "No such route";
@@ -52,12 +54,18 @@ kinds! {
     OUT_OF_STOCK = CONFLICT "out_of_stock" "Not enough stock";
     ORDER_STATE = CONFLICT "order_state_conflict" "The order's state does not permit this";
     BELOW_RESERVED = CONFLICT "below_reserved" "Open orders have reserved more than this";
+    EMAIL_TAKEN = CONFLICT "email_taken" "The mail address has an account";
+    CART_BUSY = CONFLICT "cart_busy" "The cart is being changed";
+    CART_HELD = CONFLICT "cart_in_checkout" "The cart is being ordered";
+    CART_CLOSED = CONFLICT "cart_closed" "The cart was ordered";
     ENDPOINT_LIMIT = CONFLICT "endpoint_limit_reached" "The merchant has as many endpoints as are allowed";
     BODY_TOO_LARGE = PAYLOAD_TOO_LARGE "body_too_large" "The body is too large";
     MEDIA_TYPE = UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" "The body must be JSON";
     INVALID = UNPROCESSABLE_ENTITY "validation_failed" "The request is not valid";
     CARD_NUMBER = UNPROCESSABLE_ENTITY "card_number_not_accepted" "Card numbers are not accepted";
     KEY_REUSED = UNPROCESSABLE_ENTITY "idempotency_key_reused" "The key was used for another request";
+    CART_EMPTY = UNPROCESSABLE_ENTITY "cart_empty" "The cart is empty";
+    CART_FULL = UNPROCESSABLE_ENTITY "cart_full" "The cart holds as many products as are allowed";
     UNKNOWN_SKU = UNPROCESSABLE_ENTITY "unknown_sku" "No such product";
     WRONG_CURRENCY = UNPROCESSABLE_ENTITY "wrong_currency" "The product is sold in another currency";
     TOTAL_TOO_LARGE = UNPROCESSABLE_ENTITY "total_too_large" "The total is too large";
@@ -196,6 +204,23 @@ impl IntoResponse for Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         Self::of_store(&error)
+    }
+}
+
+impl From<SessionError> for Problem {
+    fn from(error: SessionError) -> Self {
+        match error {
+            // Whoever keeps the connection has told of the trouble once; this is the request that met it.
+            SessionError::Unavailable { detail, .. } => {
+                tracing::warn!(detail, "session store unavailable");
+                let detail = "sessions and carts cannot be reached now; orders can be placed without them";
+                Self::new(Kind::UNAVAILABLE, detail).retry_after(STORE_RETRY_SECONDS)
+            }
+            other => {
+                tracing::error!(error = %other, "session store failed");
+                Self::new(Kind::INTERNAL, "the failure was logged under the request id")
+            }
+        }
     }
 }
 

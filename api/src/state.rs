@@ -7,7 +7,7 @@ use base::Ambient;
 use jobs::records::RecordStore;
 use store::{
     OrderStore, PaymentStore,
-    cache::{Cache, RateLimits},
+    cache::{Cache, RateLimits, Sessions},
 };
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +18,7 @@ use crate::{
     config::ApiConfig,
     health::{HealthCheck, OrdersCheck, PaymentsCheck, Readiness},
     limits::Limiters,
+    passwords::Passwords,
 };
 
 /// The collaborators of the routes. Cheap to clone; clones share everything.
@@ -36,6 +37,8 @@ pub struct Shared {
     pub(crate) keys: KeyCache,
     pub(crate) catalog: Arc<CatalogCache>,
     pub(crate) limiters: Limiters,
+    pub(crate) sessions: Arc<dyn Sessions>,
+    pub(crate) passwords: Passwords,
     /// Counted over all processes where there are several.
     pub(crate) limits: Arc<dyn RateLimits>,
     pub(crate) readiness: Readiness,
@@ -52,6 +55,8 @@ pub struct ApiParts {
     pub cache: Arc<dyn Cache>,
     /// Counts checkouts per key, for all processes that share it.
     pub limits: Arc<dyn RateLimits>,
+    /// Sign-ins and carts.
+    pub sessions: Arc<dyn Sessions>,
     /// The log of job attempts, for timelines.
     pub records: Arc<dyn RecordStore>,
     /// Clock, ids, randomness.
@@ -75,7 +80,9 @@ impl ApiState {
         Self(Arc::new(Shared {
             catalog: Arc::new(catalog),
             limits: parts.limits,
-            limiters: Limiters::new(config.checkout),
+            limiters: Limiters::new(config.checkout, config.sign_in),
+            sessions: parts.sessions,
+            passwords: Passwords::new(),
             streams: Arc::new(Semaphore::new(config.streams_max)),
             config,
             orders: parts.orders,

@@ -39,6 +39,7 @@ pub(crate) struct Config {
     pub(crate) postgres: Postgres,
     pub(crate) cassandra: CassandraConfig,
     pub(crate) checkout: Checkout,
+    pub(crate) sign_in: SignIn,
     pub(crate) workers: Workers,
     pub(crate) records: Records,
     pub(crate) payments: Payments,
@@ -118,6 +119,14 @@ pub(crate) struct RabbitMq {
 pub(crate) struct Checkout {
     pub(crate) per_key_per_second: u32,
     pub(crate) per_ip_per_second: u32,
+    pub(crate) burst: u32,
+}
+
+/// Rate limits of registering and signing in.
+#[derive(Debug, Clone)]
+pub(crate) struct SignIn {
+    pub(crate) per_ip_per_minute: u32,
+    pub(crate) per_account_per_minute: u32,
     pub(crate) burst: u32,
 }
 
@@ -228,6 +237,11 @@ impl Config {
                 per_key_per_second: r.within("checkout", "per_key_per_second", 1..=1_000_000),
                 per_ip_per_second: r.within("checkout", "per_ip_per_second", 1..=1_000_000),
                 burst: r.within("checkout", "burst", 1..=1_000_000),
+            },
+            sign_in: SignIn {
+                per_ip_per_minute: r.within("sign_in", "per_ip_per_minute", 1..=1_000_000),
+                per_account_per_minute: r.within("sign_in", "per_account_per_minute", 1..=1_000_000),
+                burst: r.within("sign_in", "burst", 1..=1_000_000),
             },
             workers: Workers {
                 queues: ["payments", "fulfilment", "email", "webhooks"]

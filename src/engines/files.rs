@@ -9,7 +9,11 @@ use std::{
 use anyhow::{Context, bail};
 use base::Ambient;
 use jobs::sqlite::SqliteEngine;
-use store::{PaymentStore, sqlite::SqlitePayments};
+use store::{
+    PaymentStore,
+    cache::{Sessions, SqliteSessions},
+    sqlite::SqlitePayments,
+};
 
 pub(super) fn queue(folder: &Path) -> PathBuf {
     folder.join("queue.db")
@@ -45,6 +49,14 @@ pub(super) async fn open_queue(folder: &Path, ambient: &Ambient) -> anyhow::Resu
 
 pub(super) async fn payments(folder: &Path, ambient: &Ambient) -> anyhow::Result<Arc<dyn PaymentStore>> {
     Ok(Arc::new(SqlitePayments::open(&folder.join("payments.db"), ambient.clone()).await?))
+}
+
+/// Several processes of one machine may share it, so they take turns in making it.
+pub(super) async fn sessions(folder: &Path, ambient: &Ambient) -> anyhow::Result<Arc<dyn Sessions>> {
+    let turn = File::create(folder.join("sessions.lock")).with_context(|| unusable(folder))?;
+    let turn = tokio::task::spawn_blocking(move || turn.lock().map(|()| turn)).await?;
+    let _turn = turn.with_context(|| unusable(folder))?;
+    Ok(Arc::new(SqliteSessions::open(&folder.join("sessions.db"), ambient.clone()).await?))
 }
 
 fn unusable(folder: &Path) -> String {

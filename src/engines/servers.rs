@@ -14,7 +14,9 @@ use jobs::{
 use secrecy::ExposeSecret;
 use store::{
     OrderStore, PaymentStore,
-    cache::{Limits, LocalLimits, MemoryConfig, RedisCache, RedisLimits, RedisServer},
+    cache::{
+        Limits, LocalLimits, MemoryConfig, RedisCache, RedisLimits, RedisServer, RedisSessions, Sessions,
+    },
     cassandra::{CassandraPayments, LateCassandra},
     postgres::{PostgresOrders, ReplicatedOrders},
 };
@@ -61,13 +63,19 @@ pub(super) async fn payments(config: &Config, ambient: &Ambient) -> anyhow::Resu
     Ok(Arc::new(LateCassandra::connect(config.cassandra.clone(), ambient.clone()).await?))
 }
 
-/// One connection for both. `local` counts while the server is away.
-pub(super) fn shared(config: &Config, local: LocalLimits, ambient: &Ambient) -> anyhow::Result<Shared> {
+/// One connection for all. `local` counts while the server is away.
+pub(super) fn shared(
+    config: &Config,
+    local: LocalLimits,
+    ambient: &Ambient,
+) -> anyhow::Result<(Shared, Arc<dyn Sessions>)> {
     let server = RedisServer::new(&config.redis, ambient.clone())?;
-    Ok(Shared {
+    let sessions = Arc::new(RedisSessions::new(server.clone(), ambient.clone()));
+    let shared = Shared {
         cache: Arc::new(RedisCache::new(server.clone(), MemoryConfig::default(), ambient.clone())),
         limits: Arc::new(Limits::new(RedisLimits::new(server), local)),
-    })
+    };
+    Ok((shared, sessions))
 }
 
 /// Beside the orders: in the same server, or in the data folder.

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use api::{ApiConfig, CheckoutLimits, ServerLimits};
+use api::{ApiConfig, CheckoutLimits, ServerLimits, SignInLimits};
 use store::{partitions::Family, webhook_url::UrlPolicy};
 
 use crate::{
@@ -18,6 +18,11 @@ pub(super) fn api(config: &Config) -> ApiConfig {
             per_key_per_second: at_least_one(config.checkout.per_key_per_second),
             per_ip_per_second: at_least_one(config.checkout.per_ip_per_second),
             burst: at_least_one(config.checkout.burst),
+        },
+        sign_in: SignInLimits {
+            per_ip_per_minute: at_least_one(config.sign_in.per_ip_per_minute),
+            per_account_per_minute: at_least_one(config.sign_in.per_account_per_minute),
+            burst: at_least_one(config.sign_in.burst),
         },
         webhook_urls: url_policy(config),
         trusted_proxies: config.server.trusted_proxies.clone(),

@@ -6,7 +6,8 @@
 use serde_json::{Value, json};
 
 use crate::{
-    domain::{Order, OrderLine, PaymentId, PaymentState},
+    customers::Account,
+    domain::{CustomerId, Order, OrderLine, PaymentId, PaymentState},
     orders::RefundFacts,
 };
 
@@ -63,6 +64,22 @@ pub fn inventory(sku: &str, on_hand: i64, reserved: i64) -> Value {
         "reserved": reserved,
         "available": on_hand - reserved,
     })
+}
+
+/// A registered customer: `{object, id, email, name, created_at}`.
+pub fn customer(account: &Account) -> Value {
+    json!({
+        "object": "customer",
+        "id": account.id,
+        "email": account.customer.email,
+        "name": account.customer.name,
+        "created_at": account.created_at,
+    })
+}
+
+/// Whom [`customer`] is about.
+pub fn customer_id(data: &Value) -> Option<CustomerId> {
+    data["id"].as_str()?.parse().ok()
 }
 
 fn item(line: &OrderLine) -> Value {

@@ -13,6 +13,7 @@ pub mod catalog;
 #[doc(hidden)]
 #[expect(clippy::expect_used, clippy::panic, reason = "a test's code, shared by crates")]
 pub mod conformance;
+pub mod customers;
 pub mod domain;
 mod engine;
 pub mod error;

@@ -4,14 +4,17 @@
 //! events with it; repeating a move answers [`Moved::Already`] and writes nothing. Every read by a merchant names
 //! the merchant in the query itself. Read on in [`crate::outbox`].
 
+use std::fmt;
+
 use async_trait::async_trait;
 use base::{Timestamp, TraceContext};
 
 use crate::{
     catalog::Catalog,
+    customers::Customers,
     domain::{
-        Address, Currency, Customer, MerchantId, Order, OrderId, OrderStatus, Page, PageRequest, PaymentId,
-        RefundId,
+        Address, Currency, Customer, CustomerId, MerchantId, Order, OrderId, OrderStatus, Page, PageRequest,
+        PaymentId, RefundId,
     },
     error::StoreError,
     merchants::Merchants,
@@ -20,9 +23,9 @@ use crate::{
 };
 
 /// Everything kept in the relational store.
-pub trait OrderStore: Merchants + Catalog + Orders + Mails + Outbox + Webhooks {}
+pub trait OrderStore: Merchants + Customers + Catalog + Orders + Mails + Outbox + Webhooks {}
 
-impl<S: Merchants + Catalog + Orders + Mails + Outbox + Webhooks> OrderStore for S {}
+impl<S: Merchants + Customers + Catalog + Orders + Mails + Outbox + Webhooks> OrderStore for S {}
 
 /// An order to place; validated in form by the API, in substance by the store.
 #[derive(Debug, Clone)]
@@ -253,6 +256,36 @@ pub trait Orders: Send + Sync + 'static {
     async fn ping(&self) -> Result<(), StoreError>;
 }
 
+/// What a mail is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MailSubject {
+    /// An order.
+    Order(OrderId),
+    /// A registered customer.
+    Customer(CustomerId),
+}
+
+impl From<OrderId> for MailSubject {
+    fn from(id: OrderId) -> Self {
+        Self::Order(id)
+    }
+}
+
+impl From<CustomerId> for MailSubject {
+    fn from(id: CustomerId) -> Self {
+        Self::Customer(id)
+    }
+}
+
+impl fmt::Display for MailSubject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Order(id) => id.fmt(f),
+            Self::Customer(id) => id.fmt(f),
+        }
+    }
+}
+
 /// A mail as recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MailRecord {
@@ -264,12 +297,12 @@ pub struct MailRecord {
     pub sent_at: Timestamp,
 }
 
-/// Keeps which mails were sent: one per (order, template).
+/// Keeps which mails were sent: one per (subject, template).
 #[async_trait]
 pub trait Mails: Send + Sync + 'static {
-    /// The mails of an order, oldest first.
-    async fn mails(&self, order: OrderId) -> Result<Vec<MailRecord>, StoreError>;
+    /// The mails about a subject, oldest first.
+    async fn mails(&self, subject: MailSubject) -> Result<Vec<MailRecord>, StoreError>;
 
     /// Records a mail as sent; false when it was recorded before (and nothing changes).
-    async fn record_mail(&self, order: OrderId, mail: MailRecord) -> Result<bool, StoreError>;
+    async fn record_mail(&self, subject: MailSubject, mail: MailRecord) -> Result<bool, StoreError>;
 }

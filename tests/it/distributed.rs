@@ -173,7 +173,7 @@ async fn audit_all(stage: &Stage, shops: &[Shop], base: &str, accepted: &[(usize
             let captured = order["status"] == "fulfilled";
             let expected = if captured { PaymentState::Captured } else { PaymentState::Declined };
             assert_eq!(payment.state(), expected, "{order}");
-            assert_eq!(store.mails(id).await.expect("reads").len(), 1, "{order}");
+            assert_eq!(store.mails(id.into()).await.expect("reads").len(), 1, "{order}");
         }
     }
     assert!(ledger.is_empty(), "charges without an order: {ledger:?}");

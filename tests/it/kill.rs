@@ -113,7 +113,7 @@ async fn check_mails(orders: &[Value], data: &Path) {
     let store = SqliteOrders::open(&data.join("orders.db"), Ambient::system()).await.expect("opens");
     for order in orders {
         let id: OrderId = order["id"].as_str().expect("an id").parse().expect("an order id");
-        assert_eq!(store.mails(id).await.expect("reads").len(), 1, "{order}");
+        assert_eq!(store.mails(id.into()).await.expect("reads").len(), 1, "{order}");
     }
     let files = std::fs::read_dir(data.join("mail")).expect("a mail folder");
     let mails = files.filter(|f| f.as_ref().is_ok_and(|f| f.path().extension().is_some_and(|e| e == "eml")));

@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a panic is how a test fails, also in its helpers")]
 
 mod cli;
+mod customers;
 mod dev;
 mod distributed;
 mod house;

@@ -48,6 +48,47 @@ async fn until_refused(shop: &Shop, clients: &[Client]) -> u32 {
     accepted
 }
 
+/// A customer of this shop signs in by one process and fills a cart by both; answers the token and the cart's path.
+async fn filled_cart(shop: &Shop, clients: &[Client]) -> (String, String) {
+    let email = format!("ada@{}", shop.domain);
+    let ada = json!({ "email": email, "name": "Ada", "password": "correct horse" });
+    let (status, answer) = clients[0].send(Method::POST, "/v1/customers", Some(&ada)).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    let credentials = json!({ "email": email, "password": "correct horse" });
+    let (status, session) = clients[0].send(Method::POST, "/v1/sessions", Some(&credentials)).await;
+    assert_eq!(status, StatusCode::CREATED, "{session}");
+    let token = session["token"].as_str().expect("a token").to_owned();
+    let signed_in = [("orderworks-session", token.as_str())];
+    let (status, cart) = clients[1].send_with(Method::POST, "/v1/carts", &signed_in, None).await;
+    assert_eq!((status, &cart["customer"]), (StatusCode::CREATED, &answer["id"]), "{cart}");
+    let cart = format!("/v1/carts/{}", cart["id"].as_str().expect("an id"));
+    for (client, quantity) in clients.iter().zip([2, 3]) {
+        let body = json!({ "quantity": quantity });
+        let (status, cart) = client.send(Method::PUT, &format!("{cart}/items/CUP"), Some(&body)).await;
+        assert_eq!((status, &cart["items"][0]["quantity"]), (StatusCode::OK, &json!(quantity)), "{cart}");
+    }
+    (token, cart)
+}
+
+/// Without Redis there are no carts and sessions, which is said at once and clearly.
+async fn carts_say_so(clients: &[Client], cart: &str, token: &str) {
+    let signed_in = [("orderworks-session", token)];
+    for client in clients {
+        let quantity = json!({ "quantity": 1 });
+        for (method, path, body) in [
+            (Method::GET, cart.to_owned(), None),
+            (Method::POST, "/v1/carts".to_owned(), None),
+            (Method::PUT, format!("{cart}/items/CUP"), Some(&quantity)),
+            (Method::DELETE, "/v1/sessions/current".to_owned(), None),
+        ] {
+            let (status, problem) = client.send_with(method, &path, &signed_in, body).await;
+            assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{path}: {problem}");
+            assert_eq!(problem["code"], "temporarily_unavailable");
+            assert!(problem["detail"].as_str().is_some_and(|text| text.contains("carts")), "{problem}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn two_processes_share_catalog_and_limit_and_go_on_apart_without_their_redis() {
     let Ok(url) = std::env::var(URL) else {
@@ -84,12 +125,15 @@ async fn two_processes_share_catalog_and_limit_and_go_on_apart_without_their_red
         assert_eq!(clients[writer].get("/v1/products/CUP").await["name"], *name, "fresh for who wrote it");
     }
 
+    let (token, cart) = filled_cart(&shop, &clients).await;
+
     let began = Instant::now();
     let accepted = until_refused(&shop, &clients).await;
     let refilled = u32::try_from(began.elapsed().as_secs() + 1).expect("short");
     assert!((BURST..=BURST + refilled).contains(&accepted), "{accepted} in {refilled} s: one limit for both");
 
     line.sever();
+    carts_say_so(&clients, &cart, &token).await;
     for (base, client) in [(&first_base, &clients[0]), (&second_base, &clients[1])] {
         let address = base.trim_start_matches("http://");
         let report = ready(address, |report| report["status"] == "degraded").await;
@@ -107,6 +151,11 @@ async fn two_processes_share_catalog_and_limit_and_go_on_apart_without_their_red
     for base in [&first_base, &second_base] {
         ready(base.trim_start_matches("http://"), |report| report["status"] == "ok").await;
     }
+    let kept = clients[1].get(&cart).await;
+    assert_eq!((&kept["items"][0]["quantity"], &kept["status"]), (&json!(3), &json!("open")));
+    let signed_in = [("orderworks-session", token.as_str())];
+    let (status, _) = clients[1].send_with(Method::DELETE, "/v1/sessions/current", &signed_in, None).await;
+    assert_eq!(status, StatusCode::NO_CONTENT, "the session was kept, too");
     put(&clients[0], "together").await;
     named(&clients[1], "together").await;
     first.stop().await;

@@ -6,7 +6,9 @@ use store::StoreError;
 
 use crate::{
     env::Env,
-    jobs::{ApplyProviderReport, ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail},
+    jobs::{
+        ApplyProviderReport, ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail, SendWelcome,
+    },
 };
 
 /// Charges and refunds.
@@ -34,7 +36,8 @@ pub fn registry() -> Result<Registry<Env>, RegisterError> {
         .register::<DeliverWebhook>()?
         .register::<FulfilOrder>()?
         .register::<RefundPayment>()?
-        .register::<SendEmail>()
+        .register::<SendEmail>()?
+        .register::<SendWelcome>()
 }
 
 /// Whether one of our stores is away. Providers, mail servers and merchants' receivers are not ours: their failures are

@@ -7,11 +7,14 @@ use base::{Ambient, TraceContext, ids::Uuid};
 use jobs::{Envelope, Job, JobId, engine::EngineError, envelope::EnqueueOptions};
 use store::{
     domain::{EndpointId, Event, EventKind},
+    event_data,
     outbox::{Command, OutboxBody, OutboxMessage},
 };
 
 use crate::{
-    jobs::{ApplyProviderReport, ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail},
+    jobs::{
+        ApplyProviderReport, ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail, SendWelcome,
+    },
     mail::Template,
 };
 
@@ -53,6 +56,11 @@ fn of_event(
         if let Some(template) = mail_for(event.kind) {
             jobs.push(publish.job(&SendEmail { order, template }, template.as_str())?);
         }
+    }
+    if event.kind == EventKind::CustomerRegistered
+        && let Some(customer) = event_data::customer_id(&event.data)
+    {
+        jobs.push(publish.job(&SendWelcome { customer }, "")?);
     }
     for &endpoint in subscribers {
         let job = DeliverWebhook { endpoint, event: event.id, order: event.order, again: false };
@@ -186,6 +194,21 @@ mod tests {
             ("apply_provider_report", Some(order.to_string()))
         );
         assert_eq!(first.id, again.id);
+    }
+
+    #[test]
+    fn a_registration_is_welcomed() {
+        let (ambient, _) = Ambient::steered(9, Timestamp::UNIX_EPOCH);
+        let customer = store::domain::CustomerId::fresh(&ambient);
+        let mut message = message(EventKind::CustomerRegistered, false);
+        let OutboxBody::Event(event) = &mut message.body else { unreachable!() };
+        event.data = serde_json::json!({ "id": customer });
+        let jobs = expand(&message, &[], &ambient).expect("expands");
+        assert_eq!(jobs.len(), 1);
+        assert_eq!(
+            (jobs[0].kind.as_str(), jobs[0].subject.clone()),
+            ("send_welcome", Some(customer.to_string()))
+        );
     }
 
     #[test]

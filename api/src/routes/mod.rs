@@ -1,9 +1,12 @@
 //! The routes, one file per resource. Registering a handler here is what puts it into the OpenAPI document.
 
+mod carts;
 mod catalog;
+mod customers;
 mod events;
 mod index;
 mod orders;
+mod sessions;
 mod webhook_endpoints;
 
 use std::str::FromStr;
@@ -37,6 +40,8 @@ use crate::{
     security(("api_key" = [])),
     tags(
         (name = "orders", description = "Placing, reading, cancelling and refunding orders"),
+        (name = "carts", description = "Gathering products and ordering them"),
+        (name = "customers", description = "Registering, signing in and out"),
         (name = "catalog", description = "Products, categories and stock"),
         (name = "webhooks", description = "Being told of events"),
         (name = "health", description = "For balancers and operators; no key"),
@@ -67,6 +72,9 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 pub(crate) fn all() -> OpenApiRouter<ApiState> {
     OpenApiRouter::with_openapi(Document::openapi())
         .merge(orders::routes())
+        .merge(carts::routes())
+        .merge(customers::routes())
+        .merge(sessions::routes())
         .merge(catalog::routes())
         .merge(webhook_endpoints::routes())
         .merge(events::routes())
@@ -83,6 +91,18 @@ impl FromRequestParts<ApiState> for PathText {
     async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
         let text = Path::<String>::from_request_parts(parts, state).await;
         text.map(|Path(text)| Self(text)).map_err(|_| Problem::not_found("resource"))
+    }
+}
+
+/// The two parameters of a path.
+struct PathTexts(String, String);
+
+impl FromRequestParts<ApiState> for PathTexts {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
+        let texts = Path::<(String, String)>::from_request_parts(parts, state).await;
+        texts.map(|Path((first, second))| Self(first, second)).map_err(|_| Problem::not_found("resource"))
     }
 }
 

@@ -1,7 +1,9 @@
 //! What clients get: one type per object, naming each field that may leave. Domain types are never serialised as
 //! answers, so a field added to them stays inside until it is added here.
 
+mod cart;
 mod catalog;
+mod customer;
 mod event;
 mod order;
 mod webhook;
@@ -9,9 +11,11 @@ mod webhook;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+pub(crate) use cart::{CartItemView, CartView};
 pub(crate) use catalog::{CategoryView, InventoryView, ProductView};
+pub(crate) use customer::{AccountView, SessionView};
 pub(crate) use event::EventView;
-pub(crate) use order::{OrderView, PaymentView, RefundView};
+pub(crate) use order::{OrderView, PaymentView, RefundView, as_placed};
 pub(crate) use webhook::{EndpointCreatedView, EndpointView};
 
 /// A part of a list.

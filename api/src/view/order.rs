@@ -149,6 +149,20 @@ impl OrderView {
     }
 }
 
+/// An order as it was when it was placed: what changes later, undone. So an answer can be given again to the byte
+/// however long ago it was given.
+pub(crate) fn as_placed(order: Order) -> Order {
+    Order {
+        status: OrderStatus::Pending,
+        status_reason: None,
+        refunded_minor: 0,
+        shipment: None,
+        event_sequence: 1,
+        updated_at: order.created_at,
+        ..order
+    }
+}
+
 impl PaymentView {
     pub(crate) fn new(id: PaymentId, state: PaymentState) -> Self {
         Self { id: id.to_string(), status: state.as_str() }

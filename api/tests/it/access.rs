@@ -12,7 +12,11 @@ fn operations() -> Vec<(Method, String, String)> {
     for (template, item) in document["paths"].as_object().expect("paths") {
         for method in ["get", "post", "put", "patch", "delete"] {
             if item.get(method).is_some() {
-                let id = if template.contains("webhook") { "whe" } else { "ord" };
+                let id = match template.as_str() {
+                    webhook if webhook.contains("webhook") => "whe",
+                    cart if cart.contains("carts") => "cart",
+                    _ => "ord",
+                };
                 let id = format!("{id}_019aa3c2-7f5e-7cc1-b3a4-1d7a9b1c2d3e");
                 let path = template.replace("{id}", &id).replace("{sku}", "nothing");
                 let method = method.to_uppercase().parse().expect("a method");
@@ -32,6 +36,14 @@ fn body(method: &Method, template: &str) -> Option<Value> {
         }
         ("PUT", "/v1/inventory/{sku}") => Some(json!({"on_hand": 1})),
         ("POST", "/v1/webhook_endpoints") => Some(json!({"url": "https://shop.example/h", "events": ["*"]})),
+        ("POST", "/v1/customers") => {
+            Some(json!({"email": "ada@example.com", "name": "Ada", "password": "correct horse"}))
+        }
+        ("POST", "/v1/sessions") => Some(json!({"email": "ada@example.com", "password": "correct horse"})),
+        ("PUT", "/v1/carts/{id}/items/{sku}") => Some(json!({"quantity": 1})),
+        ("POST", "/v1/carts/{id}/checkout") => {
+            Some(json!({"customer": order_body()["customer"], "payment_method": "pm_card_visa"}))
+        }
         ("PATCH", _) => Some(json!({"enabled": false})),
         _ => None,
     }
@@ -81,12 +93,22 @@ async fn a_publishable_key_reads_the_catalog_places_orders_and_reads_one_order()
         "GET /v1/categories",
         "POST /v1/orders",
         "GET /v1/orders/{id}",
+        "POST /v1/carts",
+        "GET /v1/carts/{id}",
+        "PUT /v1/carts/{id}/items/{sku}",
+        "POST /v1/carts/{id}/checkout",
+        "POST /v1/customers",
+        "POST /v1/sessions",
+        "DELETE /v1/sessions/current",
     ];
     for (method, template, path) in operations() {
         if !template.starts_with("/v1/") {
             continue;
         }
         let mut call = shop.call(method.clone(), &path).key(&shop.own.public);
+        if template == "/v1/sessions/current" {
+            call = call.header("orderworks-session", "ows_ended");
+        }
         if let Some(body) = body(&method, &template) {
             call = call.json(&body);
         }
@@ -107,17 +129,26 @@ async fn what_is_anothers_looks_like_what_is_not_there() {
     let endpoint = json!({"url": "https://shop.example/h", "events": ["*"]});
     let endpoint = shop.post("/v1/webhook_endpoints", &endpoint).send().await.expect_status(201);
     let endpoint = endpoint.json["id"].as_str().expect("an id").to_owned();
+    let cart = shop.post("/v1/carts", &json!({})).send().await.expect_status(201);
+    let cart = cart.json["id"].as_str().expect("an id").to_owned();
     let named = operations().into_iter().filter(|(method, template, _)| {
         template.contains('{') && !(method == Method::PUT && template == "/v1/products/{sku}")
     });
     let mut checked = 0;
     for (method, template, missing) in named {
-        let id = if template.contains("webhook") { &endpoint } else { &order };
+        let id = match template.as_str() {
+            webhook if webhook.contains("webhook") => &endpoint,
+            cart_of if cart_of.contains("carts") => &cart,
+            _ => &order,
+        };
         let foreign = template.replace("{id}", id).replace("{sku}", "mug");
         let mut texts = Vec::new();
         for path in [missing, foreign] {
             let mut call =
                 shop.call(method.clone(), &path).key(&shop.other.secret).header("x-request-id", "same");
+            if template.ends_with("/checkout") {
+                call = call.header("idempotency-key", "k");
+            }
             if let Some(body) = body(&method, &template) {
                 call = call.json(&body);
             }

@@ -69,3 +69,15 @@ async fn addresses_behind_a_trusted_proxy_are_apart() {
     expect_limited(guess("2001:db8::4").await, "checkout-ip");
     guess("2001:db8:0:1::4").await.expect_problem(401, "unauthorized");
 }
+
+#[tokio::test]
+async fn carts_are_limited_by_address_apart_from_checkout() {
+    let shop = Shop::open_with(limited(1_000_000, 1, 3), ServerLimits::default()).await;
+    let make = || shop.call(Method::POST, "/v1/carts").key(&shop.own.public);
+    for _ in 0..3 {
+        make().send().await.expect_status(201);
+    }
+    expect_limited(make().send().await, "cart-ip");
+    shop.stock("mug", 10).await;
+    shop.order("k1").await;
+}

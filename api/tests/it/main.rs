@@ -6,7 +6,10 @@
 )]
 
 mod access;
+mod carts;
 mod catalog;
+mod checkout;
+mod customers;
 mod edge;
 mod idempotency;
 mod input;

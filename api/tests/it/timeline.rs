@@ -42,7 +42,7 @@ async fn work(shop: &Shop, id: OrderId) {
     shop.orders.mark_paid(id, facts, now()).await.expect("pays");
     let mail =
         MailRecord { template: "order_paid".to_owned(), message_id: "<x@y>".to_owned(), sent_at: now() };
-    shop.orders.record_mail(id, mail).await.expect("records");
+    shop.orders.record_mail(id.into(), mail).await.expect("records");
     let event = shop.orders.order_events(id, 0).await.expect("events").remove(0);
     let attempt = WebhookAttempt {
         endpoint: EndpointId::fresh(&shop.ambient),

@@ -14,11 +14,11 @@ pub struct Event {
     pub id: EventId,
     /// Whose it is.
     pub merchant: MerchantId,
-    /// The order it is about; `None` for catalog events.
+    /// The order it is about; `None` for events of the catalog and of customers.
     pub order: Option<OrderId>,
     /// What happened.
     pub kind: EventKind,
-    /// Counts from 1 without gaps per order; for catalog events per product.
+    /// Counts from 1 without gaps per order; for catalog events per product, for customers per customer.
     pub sequence: u64,
     /// When it happened.
     pub at: Timestamp,

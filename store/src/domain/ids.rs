@@ -31,6 +31,16 @@ base::typed_id!(
     "shp"
 );
 base::typed_id!(
+    /// A cart.
+    CartId,
+    "cart"
+);
+base::typed_id!(
+    /// A registered customer.
+    CustomerId,
+    "cus"
+);
+base::typed_id!(
     /// An event.
     EventId,
     "evt"

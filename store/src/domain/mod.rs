@@ -11,7 +11,9 @@ mod page;
 mod payment;
 
 pub use event::{Event, EventKind, ParseKindError};
-pub use ids::{EndpointId, EventId, KeyId, MerchantId, OrderId, PaymentId, RefundId, ShipmentId};
+pub use ids::{
+    CartId, CustomerId, EndpointId, EventId, KeyId, MerchantId, OrderId, PaymentId, RefundId, ShipmentId,
+};
 pub use money::{AMOUNT_MINOR_MAX, Currency, ParseCurrencyError, line_total, sum};
 pub use order::{Address, Customer, Order, OrderLine, OrderStatus, Shipment};
 pub use page::{Page, PageRequest};

@@ -14,7 +14,8 @@ use super::{
     stock::{Stock, Wanted},
 };
 use crate::{
-    domain::{EventId, EventKind, MerchantId, Order, OrderId, OrderStatus, PaymentId},
+    customers::Account,
+    domain::{CustomerId, EventId, EventKind, MerchantId, Order, OrderId, OrderStatus, PaymentId},
     event_data,
     orders::{CaptureFacts, RefundFacts},
     outbox::Command,
@@ -50,6 +51,7 @@ pub(crate) struct Message {
 pub(crate) enum Subject {
     Order(OrderId),
     Product(MerchantId, String),
+    Customer(CustomerId),
 }
 
 impl Subject {
@@ -58,6 +60,7 @@ impl Subject {
     pub(crate) fn uuid(&self) -> Uuid {
         match self {
             Self::Order(id) => id.0,
+            Self::Customer(id) => id.0,
             Self::Product(merchant, sku) => base::ids::derived(merchant.0, sku),
         }
     }
@@ -67,6 +70,7 @@ impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Order(id) => write!(f, "{id}"),
+            Self::Customer(id) => write!(f, "{id}"),
             Self::Product(merchant, sku) => write!(f, "{merchant}/{sku}"),
         }
     }
@@ -154,6 +158,20 @@ impl<'a> Messages<'a> {
         if low {
             self.inventory(merchant, stock, EventKind::InventoryLow, stock.event_sequence, trace);
         }
+    }
+
+    /// A customer registered.
+    pub(crate) fn registered(&mut self, account: &Account, trace: Option<TraceContext>) {
+        self.rows.push(Message {
+            id: EventId::fresh(self.ambient),
+            merchant: account.merchant,
+            subject: Subject::Customer(account.id),
+            kind: EventKind::CustomerRegistered.as_str(),
+            order: None,
+            sequence: Some(1),
+            data: event_data::customer(account),
+            trace,
+        });
     }
 
     /// A command about an order, kept in order with its events.

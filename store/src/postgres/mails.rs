@@ -9,18 +9,28 @@ use super::{
     row::{get, time},
 };
 use crate::{
-    domain::OrderId,
     error::StoreError,
-    orders::{MailRecord, Mails},
+    orders::{MailRecord, MailSubject, Mails},
 };
 
 pub(super) const OF_ORDER: &str =
     "SELECT template, message_id, sent_at FROM mails WHERE order_id = $1 ORDER BY sent_at, template";
+pub(super) const OF_CUSTOMER: &str = "
+    SELECT template, message_id, sent_at FROM customer_mails WHERE customer_id = $1 ORDER BY sent_at, template";
+const RECORD_OF_ORDER: &str = "
+    INSERT INTO mails (order_id, template, message_id, sent_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
+const RECORD_OF_CUSTOMER: &str = "
+    INSERT INTO customer_mails (customer_id, template, message_id, sent_at) VALUES ($1, $2, $3, $4)
+    ON CONFLICT DO NOTHING";
 
 #[async_trait]
 impl Mails for PostgresOrders {
-    async fn mails(&self, order: OrderId) -> Result<Vec<MailRecord>, StoreError> {
-        let rows = self.rows(sqlx::query(OF_ORDER).bind(order.0)).await?;
+    async fn mails(&self, subject: MailSubject) -> Result<Vec<MailRecord>, StoreError> {
+        let query = match subject {
+            MailSubject::Order(id) => sqlx::query(OF_ORDER).bind(id.0),
+            MailSubject::Customer(id) => sqlx::query(OF_CUSTOMER).bind(id.0),
+        };
+        let rows = self.rows(query).await?;
         let mail = |row| {
             Ok::<_, Fault>(MailRecord {
                 template: get(row, "template")?,
@@ -31,15 +41,12 @@ impl Mails for PostgresOrders {
         Ok(rows.iter().map(mail).collect::<Result<_, _>>()?)
     }
 
-    async fn record_mail(&self, order: OrderId, mail: MailRecord) -> Result<bool, StoreError> {
-        let query = sqlx::query(
-            "INSERT INTO mails (order_id, template, message_id, sent_at) VALUES ($1, $2, $3, $4)
-             ON CONFLICT DO NOTHING",
-        )
-        .bind(order.0)
-        .bind(mail.template)
-        .bind(mail.message_id)
-        .bind(Moment(mail.sent_at));
+    async fn record_mail(&self, subject: MailSubject, mail: MailRecord) -> Result<bool, StoreError> {
+        let query = match subject {
+            MailSubject::Order(id) => sqlx::query(RECORD_OF_ORDER).bind(id.0),
+            MailSubject::Customer(id) => sqlx::query(RECORD_OF_CUSTOMER).bind(id.0),
+        };
+        let query = query.bind(mail.template).bind(mail.message_id).bind(Moment(mail.sent_at));
         Ok(self.run(query).await? > 0)
     }
 }

@@ -15,6 +15,7 @@
 //! learns of messages, `partitions` the months, `replicated` reads from a replica. The schema is in `migrations/postgres/orders`.
 
 mod catalog;
+mod customers;
 mod emit;
 mod fault;
 mod mails;

@@ -1,6 +1,8 @@
 //! The statements whose plans are promised, for the test that looks at them.
 
-use super::{catalog, emit, mails, order_flow, order_row, outbox, placement, refunds, stock, webhooks};
+use super::{
+    catalog, customers, emit, mails, order_flow, order_row, outbox, placement, refunds, stock, webhooks,
+};
 
 /// Name and text of each.
 pub const ALL: &[(&str, &str)] = &[
@@ -28,6 +30,10 @@ pub const ALL: &[(&str, &str)] = &[
     ("refunds::KNOWN", refunds::KNOWN),
     ("refunds::ASKED", refunds::ASKED),
     ("mails::OF_ORDER", mails::OF_ORDER),
+    ("mails::OF_CUSTOMER", mails::OF_CUSTOMER),
+    ("customers::BY_ID", customers::BY_ID),
+    ("customers::BY_EMAIL", customers::BY_EMAIL),
+    ("customers::BY_KEY", customers::BY_KEY),
     ("catalog::ONE", catalog::ONE),
     ("catalog::LIST", catalog::LIST),
     ("catalog::LIST_BY_CATEGORY", catalog::LIST_BY_CATEGORY),

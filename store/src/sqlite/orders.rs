@@ -5,6 +5,7 @@
 //! writer. Start with [`placement`], the hot path; the schema is in `migrations/sqlite/orders`.
 
 mod catalog;
+mod customers;
 mod emit;
 mod fault;
 mod mails;

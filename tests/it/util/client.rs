@@ -33,7 +33,20 @@ impl Client {
     }
 
     pub(crate) async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> (StatusCode, Value) {
-        let mut request = self.request(method, path);
+        self.send_with(method, path, &[], body).await
+    }
+
+    /// The same with further headers.
+    pub(crate) async fn send_with(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> (StatusCode, Value) {
+        let request = self.request(method, path);
+        let mut request =
+            headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         if let Some(body) = body {
             request = request.json(body);
         }

@@ -8,11 +8,14 @@
 
 use jobs::{Job, JobContext, JobError};
 use serde::{Deserialize, Serialize};
-use store::{domain::OrderId, orders::MailRecord};
+use store::{
+    domain::OrderId,
+    orders::{MailRecord, MailSubject},
+};
 
 use crate::{
     env::Env,
-    mail::{MailError, OrderMail, Template},
+    mail::{Mail, MailError, OrderMail, Template},
     registry::EMAIL,
 };
 
@@ -36,25 +39,35 @@ impl Job for SendEmail {
 
     async fn run(&self, ctx: &JobContext<Env>) -> Result<(), JobError> {
         let env = &ctx.env;
-        let template = self.template.as_str();
-        if env.orders.mails(self.order).await?.iter().any(|mail| mail.template == template) {
+        if is_recorded(env, self.order.into(), self.template.as_str()).await? {
             return Ok(());
         }
         let Some(order) = env.orders.order_by_id(self.order).await? else {
             return Err(JobError::cancel("order_not_found"));
         };
         let shop = env.orders.merchant_name(order.merchant).await?.unwrap_or_default();
-        let message_id = env.mailer.message_id(self.order, self.template);
-        let mail = OrderMail { order: &order, template: self.template, shop: &shop };
-        env.mailer.send(&mail, ctx.ambient.now()).await.map_err(failure)?;
-        let sent_at = ctx.ambient.now();
-        let record = MailRecord { template: template.to_owned(), message_id, sent_at };
-        env.orders.record_mail(self.order, record).await?;
-        Ok(())
+        let mail = Mail::Order(OrderMail { order: &order, template: self.template, shop: &shop });
+        env.mailer.send(&mail, ctx.ambient.now()).await.map_err(send_failure)?;
+        record(ctx, &mail).await
     }
 }
 
-fn failure(error: MailError) -> JobError {
+pub(super) async fn is_recorded(env: &Env, subject: MailSubject, template: &str) -> Result<bool, JobError> {
+    Ok(env.orders.mails(subject).await?.iter().any(|mail| mail.template == template))
+}
+
+/// Records a mail that was just handed over.
+pub(super) async fn record(ctx: &JobContext<Env>, mail: &Mail<'_>) -> Result<(), JobError> {
+    let record = MailRecord {
+        template: mail.template().to_owned(),
+        message_id: ctx.env.mailer.message_id(mail),
+        sent_at: ctx.ambient.now(),
+    };
+    ctx.env.orders.record_mail(mail.subject(), record).await?;
+    Ok(())
+}
+
+pub(super) fn send_failure(error: MailError) -> JobError {
     if error.is_permanent() {
         return JobError::cancel(error);
     }

@@ -1,4 +1,4 @@
-//! Mails as files, one per order and template: a mail sent again after a crash overwrites itself.
+//! Mails as files, one per subject and template: a mail sent again after a crash overwrites itself.
 
 use std::{
     io,
@@ -8,7 +8,7 @@ use std::{
 use lettre::Message;
 use tokio::io::AsyncWriteExt;
 
-use super::{MailError, MailSetupError, OrderMail};
+use super::{Mail, MailError, MailSetupError};
 
 #[derive(Clone)]
 pub(super) struct FileTransport {
@@ -24,8 +24,8 @@ impl FileTransport {
     }
 
     /// Writes the whole file or none: readers never see a part of it.
-    pub(super) async fn send(&self, mail: &OrderMail<'_>, message: &Message) -> Result<(), MailError> {
-        let name = format!("{}.{}.eml", mail.order.id, mail.template.as_str());
+    pub(super) async fn send(&self, mail: &Mail<'_>, message: &Message) -> Result<(), MailError> {
+        let name = format!("{}.{}.eml", mail.subject(), mail.template());
         let result = write_whole(&self.folder, &name, &message.formatted()).await;
         result.map_err(|error| MailError::File(error.kind()))
     }

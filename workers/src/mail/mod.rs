@@ -1,8 +1,9 @@
 //! Mails to customers.
 //!
-//! Guarantees: one deterministic Message-ID per order and template; text and HTML say the same; whatever stands in
-//! names and addresses cannot add headers, recipients or markup. Errors name codes, never addresses or contents.
-//! Does not remember what was sent: [`crate::jobs::SendEmail`] does.
+//! Guarantees: one deterministic Message-ID per subject (an order or a customer) and template; text and HTML say the
+//! same; whatever stands in names and addresses cannot add headers, recipients or markup. Errors name codes, never
+//! addresses or contents.
+//! Does not remember what was sent: the jobs do, see [`crate::jobs::SendEmail`].
 
 mod amount;
 mod file;
@@ -17,7 +18,11 @@ use std::{
 use base::Timestamp;
 use lettre::{Address, Message, message::Mailbox, message::MultiPart};
 use serde::{Deserialize, Serialize};
-use store::domain::{Order, OrderId};
+use store::{
+    customers::Account,
+    domain::{Customer, Order},
+    orders::MailSubject,
+};
 
 pub use amount::format_amount;
 pub use smtp::{SmtpConfig, SmtpSecurity};
@@ -35,7 +40,7 @@ enum Transport {
     Smtp(smtp::SmtpTransport),
 }
 
-/// The mails there are.
+/// The mails about orders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Template {
@@ -74,6 +79,52 @@ pub struct OrderMail<'a> {
     pub template: Template,
     /// The merchant's display name.
     pub shop: &'a str,
+}
+
+/// The template of [`WelcomeMail`], as [`Template::as_str`].
+pub const WELCOME: &str = "welcome";
+
+/// A mail to a customer who has registered.
+#[derive(Debug, Clone, Copy)]
+pub struct WelcomeMail<'a> {
+    /// The recipient.
+    pub account: &'a Account,
+    /// The merchant's display name.
+    pub shop: &'a str,
+}
+
+/// The mails there are.
+#[derive(Debug, Clone, Copy)]
+pub enum Mail<'a> {
+    /// About an order.
+    Order(OrderMail<'a>),
+    /// After registering.
+    Welcome(WelcomeMail<'a>),
+}
+
+impl Mail<'_> {
+    /// What it is about.
+    pub fn subject(&self) -> MailSubject {
+        match self {
+            Self::Order(mail) => mail.order.id.into(),
+            Self::Welcome(mail) => mail.account.id.into(),
+        }
+    }
+
+    /// The template's name.
+    pub fn template(&self) -> &'static str {
+        match self {
+            Self::Order(mail) => mail.template.as_str(),
+            Self::Welcome(_) => WELCOME,
+        }
+    }
+
+    fn recipient(&self) -> &Customer {
+        match self {
+            Self::Order(mail) => &mail.order.customer,
+            Self::Welcome(mail) => &mail.account.customer,
+        }
+    }
 }
 
 /// The mailer cannot be set up.
@@ -141,7 +192,7 @@ impl MailError {
 }
 
 impl Mailer {
-    /// Writes each mail to `folder` as `<order>.<template>.eml`; for trying out and development.
+    /// Writes each mail to `folder` as `<subject>.<template>.eml`; for trying out and development.
     pub fn file(folder: impl Into<PathBuf>, from: &str) -> Result<Self, MailSetupError> {
         let transport = Transport::File(file::FileTransport::new(folder.into())?);
         Ok(Self { transport, from: sender(from)? })
@@ -155,12 +206,12 @@ impl Mailer {
     }
 
     /// The Message-ID of a mail: the same however often it is sent.
-    pub fn message_id(&self, order: OrderId, template: Template) -> String {
-        format!("<{order}.{}@{}>", template.as_str(), self.from.email.domain())
+    pub fn message_id(&self, mail: &Mail<'_>) -> String {
+        format!("<{}.{}@{}>", mail.subject(), mail.template(), self.from.email.domain())
     }
 
     /// Hands a mail over, dated `at`.
-    pub async fn send(&self, mail: &OrderMail<'_>, at: Timestamp) -> Result<(), MailError> {
+    pub async fn send(&self, mail: &Mail<'_>, at: Timestamp) -> Result<(), MailError> {
         let message = self.compose(mail, at)?;
         match &self.transport {
             Transport::File(transport) => transport.send(mail, &message).await,
@@ -168,8 +219,8 @@ impl Mailer {
         }
     }
 
-    fn compose(&self, mail: &OrderMail<'_>, at: Timestamp) -> Result<Message, MailError> {
-        let customer = &mail.order.customer;
+    fn compose(&self, mail: &Mail<'_>, at: Timestamp) -> Result<Message, MailError> {
+        let customer = mail.recipient();
         let address: Address = customer.email.parse().map_err(|_| MailError::Address)?;
         let name = one_line(&customer.name);
         let recipient = Mailbox::new((!name.is_empty()).then_some(name), address);
@@ -178,7 +229,7 @@ impl Mailer {
             .from(self.from.clone())
             .to(recipient)
             .date(UNIX_EPOCH + Duration::from_millis(u64::try_from(at.as_millisecond()).unwrap_or(0)))
-            .message_id(Some(self.message_id(mail.order.id, mail.template)))
+            .message_id(Some(self.message_id(mail)))
             .subject(one_line(&shown.subject))
             .multipart(MultiPart::alternative_plain_html(shown.text, shown.html))
             .map_err(|_| MailError::Compose)

@@ -3,7 +3,7 @@
 use askama::Template as _;
 use store::domain::{Address, Currency, Order};
 
-use super::{OrderMail, Template, format_amount};
+use super::{Mail, OrderMail, Template, WelcomeMail, format_amount};
 
 /// A rendered mail.
 pub(super) struct Shown {
@@ -26,6 +26,27 @@ struct Text<'a> {
     view: &'a View<'a>,
 }
 
+/// Values for the welcome mail's HTML template; escaped by it.
+#[derive(askama::Template)]
+#[template(path = "welcome.html")]
+struct WelcomeHtml<'a> {
+    view: &'a Welcome<'a>,
+}
+
+/// Values for the welcome mail's text template.
+#[derive(askama::Template)]
+#[template(path = "welcome.txt")]
+struct WelcomeText<'a> {
+    view: &'a Welcome<'a>,
+}
+
+struct Welcome<'a> {
+    shop: &'a str,
+    subject: &'a str,
+    customer: &'a str,
+    email: &'a str,
+}
+
 struct View<'a> {
     template: Template,
     shop: &'a str,
@@ -44,7 +65,24 @@ struct Line<'a> {
     total: String,
 }
 
-pub(super) fn render(mail: &OrderMail<'_>) -> Result<Shown, askama::Error> {
+pub(super) fn render(mail: &Mail<'_>) -> Result<Shown, askama::Error> {
+    match mail {
+        Mail::Order(mail) => render_order(mail),
+        Mail::Welcome(mail) => render_welcome(mail),
+    }
+}
+
+fn render_welcome(mail: &WelcomeMail<'_>) -> Result<Shown, askama::Error> {
+    let subject =
+        if mail.shop.is_empty() { "Welcome".to_owned() } else { format!("Welcome to {}", mail.shop) };
+    let customer = &mail.account.customer;
+    let view =
+        Welcome { shop: mail.shop, subject: &subject, customer: &customer.name, email: &customer.email };
+    let (text, html) = (WelcomeText { view: &view }.render()?, WelcomeHtml { view: &view }.render()?);
+    Ok(Shown { subject: subject.clone(), text, html })
+}
+
+fn render_order(mail: &OrderMail<'_>) -> Result<Shown, askama::Error> {
     let order = mail.order;
     let number = order.reference.clone().unwrap_or_else(|| order.id.to_string());
     let subject = subject(mail.template, &number, mail.shop);

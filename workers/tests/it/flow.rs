@@ -51,7 +51,7 @@ impl Running {
 async fn settled(shop: &Shop, orders: &[Order], status: OrderStatus, mail: &str) {
     for order in orders {
         until("the end of an order", || async {
-            let mails = shop.orders.mails(order.id).await.expect("reads");
+            let mails = shop.orders.mails(order.id.into()).await.expect("reads");
             shop.status(order.id).await == status && mails.iter().any(|sent| sent.template == mail)
         })
         .await;
@@ -71,7 +71,7 @@ async fn orders_are_charged_shipped_mailed_and_announced_in_full() {
     settled(&shop, &declined, OrderStatus::PaymentFailed, "payment_failed").await;
 
     for order in good.iter().chain(&declined) {
-        assert_eq!(shop.orders.mails(order.id).await.expect("reads").len(), 1, "one mail per order");
+        assert_eq!(shop.orders.mails(order.id.into()).await.expect("reads").len(), 1, "one mail per order");
     }
     let summary = shop.ledger_summary().await;
     assert_eq!((summary.charges, summary.orders_charged, summary.orders_charged_more_than_once), (4, 4, 0));

@@ -3,9 +3,11 @@
 
 use base::ids::Uuid;
 use jobs::Job;
-use store::domain::{EndpointId, EventId, OrderId, RefundId};
+use store::domain::{CustomerId, EndpointId, EventId, OrderId, RefundId};
 use workers::{
-    jobs::{ApplyProviderReport, ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail},
+    jobs::{
+        ApplyProviderReport, ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail, SendWelcome,
+    },
     mail::Template,
 };
 
@@ -36,6 +38,7 @@ fn payloads_of_every_kind_stay_readable() {
             include_str!("golden/refund_payment.json"),
         ),
         check(&mail, include_str!("golden/send_email.json")),
+        check(&SendWelcome { customer: CustomerId(ID) }, include_str!("golden/send_welcome.json")),
     ];
     assert_eq!(workers::registry().expect("distinct kinds").kinds(), checked);
 }

@@ -1,10 +1,13 @@
 //! Mails as files: content, identity, and what cannot be smuggled in.
 
 use jobs::JobError;
-use store::domain::{Address, Order};
+use store::{
+    customers::{Account, NewAccount, PasswordHash, Registration},
+    domain::{Address, Customer, CustomerId, Order},
+};
 use workers::{
-    jobs::{ChargePayment, SendEmail},
-    mail::{MailError, Mailer, OrderMail, Template},
+    jobs::{ChargePayment, SendEmail, SendWelcome},
+    mail::{Mail, MailError, Mailer, OrderMail, Template},
 };
 
 use crate::util::Shop;
@@ -43,7 +46,7 @@ async fn a_confirmation_says_the_same_in_text_and_html() {
     {
         assert!(body.contains(part), "{part} in {body}");
     }
-    let records = shop.orders.mails(order.id).await.expect("reads");
+    let records = shop.orders.mails(order.id.into()).await.expect("reads");
     assert_eq!(records.len(), 1);
     assert_eq!(
         (records[0].template.as_str(), records[0].message_id.as_str()),
@@ -81,12 +84,58 @@ async fn every_template_renders_with_an_address_and_other_currencies() {
     });
     let mailer = Mailer::file(shop.mail_folder(), FROM).expect("a mailer");
     for template in Template::ALL {
-        let mail = OrderMail { order: &order, template, shop: "Mugs & More" };
+        let mail = Mail::Order(OrderMail { order: &order, template, shop: "Mugs & More" });
         mailer.send(&mail, shop.ambient.now()).await.expect("writes");
         let body = plain(&read(&shop, &order, template));
         assert!(body.contains("R-17") && body.contains("2500 JPY"), "{body}");
         assert_eq!(body.contains("Flat &#60;b&#62;"), template == Template::OrderConfirmation, "{body}");
     }
+}
+
+async fn registered(shop: &Shop, name: &str) -> Account {
+    let account = Account {
+        id: CustomerId::fresh(&shop.ambient),
+        merchant: shop.merchant,
+        customer: Customer { email: "ada@customer.example".to_owned(), name: name.to_owned() },
+        password_hash: PasswordHash::from_phc("$argon2id$canary-hash".to_owned()),
+        created_at: shop.ambient.now(),
+    };
+    let new = NewAccount { account: account.clone(), idempotency_key: None, trace: None };
+    assert_eq!(shop.orders.register(new).await.expect("answers"), Registration::Registered);
+    account
+}
+
+#[tokio::test]
+async fn who_registers_is_welcomed_once_in_text_and_html() {
+    let shop = Shop::open().await;
+    let account = registered(&shop, "Ada <b>L\u{f6}we</b>").await;
+    let job = SendWelcome { customer: account.id };
+    shop.run(&job).await.expect("mails");
+    let file = shop.mail_folder().join(format!("{}.welcome.eml", account.id));
+    let mail = std::fs::read_to_string(&file).expect("a mail");
+    let message_id = format!("<{}.welcome@shop.example>", account.id);
+    assert!(mail.contains(&format!("Message-ID: {message_id}\r\n")), "{mail}");
+    let body = plain(&mail);
+    for part in
+        ["Subject: Welcome to Mugs & More", "Hello Ada <b>L\u{f6}we</b>,", "Hello Ada &#60;b&#62;L\u{f6}we"]
+    {
+        assert!(body.contains(part), "{part} in {body}");
+    }
+    assert_eq!(
+        body.matches("ada@customer.example").count(),
+        3,
+        "the recipient, and once in each part: {body}"
+    );
+    assert!(!body.contains("canary"), "{body}");
+    let records = shop.orders.mails(account.id.into()).await.expect("reads");
+    let recorded: Vec<_> = records.iter().map(|r| (r.template.as_str(), r.message_id.as_str())).collect();
+    assert_eq!(recorded, [("welcome", message_id.as_str())]);
+
+    std::fs::remove_file(&file).expect("it was there");
+    shop.run(&job).await.expect("skips");
+    assert!(!file.exists(), "not sent again");
+    let unknown = SendWelcome { customer: CustomerId::fresh(&shop.ambient) };
+    assert!(matches!(shop.run(&unknown).await, Err(JobError::Cancel(_))));
 }
 
 #[tokio::test]
@@ -98,6 +147,7 @@ async fn names_and_references_cannot_add_headers_or_markup() {
     let mailer = Mailer::file(shop.mail_folder(), FROM).expect("a mailer");
     let mail =
         OrderMail { order: &order, template: Template::OrderConfirmation, shop: "Shop\r\nX-Evil: yes" };
+    let mail = Mail::Order(mail);
     mailer.send(&mail, shop.ambient.now()).await.expect("writes");
     let written = read(&shop, &order, Template::OrderConfirmation);
     let (headers, body) = written.split_once("\r\n\r\n").expect("headers and a body");
@@ -118,7 +168,7 @@ async fn an_address_that_is_none_is_given_up() {
     let mailer = Mailer::file(shop.mail_folder(), FROM).expect("a mailer");
     for bad in ["", "ada", "ada@x.example\r\nRCPT TO:<all@victims.example>", "a@b, c@d.example"] {
         bad.clone_into(&mut order.customer.email);
-        let mail = OrderMail { order: &order, template: Template::OrderConfirmation, shop: "" };
+        let mail = Mail::Order(OrderMail { order: &order, template: Template::OrderConfirmation, shop: "" });
         let error = mailer.send(&mail, shop.ambient.now()).await.expect_err("no address");
         assert_eq!(error, MailError::Address, "{bad:?}");
         assert!(error.is_permanent());

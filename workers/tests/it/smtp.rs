@@ -5,7 +5,7 @@ use store::domain::Order;
 use workers::{
     Env, Parts,
     jobs::SendEmail,
-    mail::{MailError, Mailer, OrderMail, SmtpConfig, SmtpSecurity, Template},
+    mail::{Mail, MailError, Mailer, OrderMail, SmtpConfig, SmtpSecurity, Template},
     webhook::WebhookSender,
 };
 
@@ -28,7 +28,7 @@ fn mailer(config: &SmtpConfig) -> Mailer {
 async fn send(mailer: &Mailer, shop: &Shop, order: &Order, to: &str) -> Result<(), MailError> {
     let mut order = order.clone();
     to.clone_into(&mut order.customer.email);
-    let mail = OrderMail { order: &order, template: Template::OrderConfirmation, shop: "Mugs" };
+    let mail = Mail::Order(OrderMail { order: &order, template: Template::OrderConfirmation, shop: "Mugs" });
     mailer.send(&mail, shop.ambient.now()).await
 }
 
@@ -105,11 +105,11 @@ async fn the_job_records_what_was_taken_and_nothing_else() {
     let job = SendEmail { order: order.id, template: Template::OrderConfirmation };
     let error = job.run(&context(env(1))).await.expect_err("nobody listens on port 1");
     assert!(matches!(error, JobError::Retry(_)), "{error:?}");
-    assert!(shop.orders.mails(order.id).await.expect("reads").is_empty());
+    assert!(shop.orders.mails(order.id.into()).await.expect("reads").is_empty());
     for _ in 0..2 {
         job.run(&context(env(sink.port))).await.expect("mails");
     }
     sink.next().await;
     assert!(sink.is_empty(), "one mail");
-    assert_eq!(shop.orders.mails(order.id).await.expect("reads").len(), 1);
+    assert_eq!(shop.orders.mails(order.id.into()).await.expect("reads").len(), 1);
 }

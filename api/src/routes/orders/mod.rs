@@ -3,9 +3,9 @@
 
 mod change;
 mod country;
-mod place;
+pub(super) mod place;
 mod read;
-mod request;
+pub(super) mod request;
 mod stream;
 mod timeline;
 

@@ -20,7 +20,7 @@ use crate::{
     view::OrderView,
 };
 
-const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+pub(in crate::routes) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// Place an order
 ///
@@ -89,18 +89,21 @@ async fn place(
             Ok(accepted(order.id, body, false))
         }
         Placement::Replayed { order, body } => Ok(accepted(order, body, true)),
-        Placement::InFlight => {
-            Err(Problem::new(Kind::IN_FLIGHT, "ask again with the same key in a second").retry_after(1))
-        }
-        Placement::KeyReused => Err(Problem::new(
-            Kind::KEY_REUSED,
-            "this key belongs to a request with another body; use a fresh one",
-        )),
+        Placement::InFlight => Err(in_flight()),
+        Placement::KeyReused => Err(key_reused()),
         Placement::Refused(refusals) => Err(refused(&refusals, &item_of_line)),
     }
 }
 
-fn accepted(order: OrderId, body: String, replayed: bool) -> Response {
+pub(in crate::routes) fn in_flight() -> Problem {
+    Problem::new(Kind::IN_FLIGHT, "ask again with the same key in a second").retry_after(1)
+}
+
+pub(in crate::routes) fn key_reused() -> Problem {
+    Problem::new(Kind::KEY_REUSED, "this key belongs to a request with another body; use a fresh one")
+}
+
+pub(in crate::routes) fn accepted(order: OrderId, body: String, replayed: bool) -> Response {
     let headers = [
         (header::LOCATION, format!("/v1/orders/{order}")),
         (header::CONTENT_TYPE, "application/json".to_owned()),
@@ -113,7 +116,7 @@ fn accepted(order: OrderId, body: String, replayed: bool) -> Response {
 }
 
 /// One problem for all refusals: their common kind, or `validation_failed` when they differ.
-fn refused(refusals: &[Refusal], item_of_line: &[usize]) -> Problem {
+pub(in crate::routes) fn refused(refusals: &[Refusal], item_of_line: &[usize]) -> Problem {
     let item = |line: &usize| item_of_line.get(*line).copied().unwrap_or(*line);
     let mut kinds = Vec::new();
     let mut errors = Vec::new();

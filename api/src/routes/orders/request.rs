@@ -13,9 +13,9 @@ use crate::{
     routes::catalog::is_sku,
 };
 
-const ITEMS_MAX: usize = 100;
-const QUANTITY_MAX: u32 = 10_000;
-const NAME_CHARS_MAX: usize = 200;
+pub(in crate::routes) const ITEMS_MAX: usize = 100;
+pub(in crate::routes) const QUANTITY_MAX: u32 = 10_000;
+pub(in crate::routes) const NAME_CHARS_MAX: usize = 200;
 const REFERENCE_CHARS_MAX: usize = 100;
 /// RFC 5321, section 4.5.3.1.3, without the angle brackets.
 const EMAIL_BYTES_MAX: usize = 254;
@@ -57,7 +57,7 @@ pub(super) struct OrderSchema {
 #[derive(ToSchema)]
 #[schema(as = OrderCreateCustomer)]
 #[expect(dead_code, reason = "describes the body to readers")]
-struct CustomerSchema {
+pub(in crate::routes) struct CustomerSchema {
     #[schema(format = Email, max_length = 254, example = "ada@example.com")]
     email: String,
     #[schema(min_length = 1, max_length = 200, example = "Ada Lovelace")]
@@ -68,7 +68,7 @@ struct CustomerSchema {
 #[derive(ToSchema)]
 #[schema(as = OrderCreateItem)]
 #[expect(dead_code, reason = "describes the body to readers")]
-struct ItemSchema {
+pub(in crate::routes) struct ItemSchema {
     #[schema(pattern = "^[A-Za-z0-9._-]{1,64}$", example = "mug-blue")]
     sku: String,
     #[schema(minimum = 1, maximum = 10000, example = 2)]
@@ -79,7 +79,7 @@ struct ItemSchema {
 #[derive(ToSchema)]
 #[schema(as = OrderCreateAddress)]
 #[expect(dead_code, reason = "describes the body to readers")]
-struct AddressSchema {
+pub(in crate::routes) struct AddressSchema {
     #[schema(min_length = 1, max_length = 200)]
     name: String,
     #[schema(min_length = 1, max_length = 200)]
@@ -109,16 +109,9 @@ impl FromBody for OrderRequest {
         let customer = customer(&body.field("customer"));
         let currency = body.field("currency").parsed();
         let lines = lines(&body.field("items"));
-        let payment_method = body.field("payment_method").matching(
-            |text| {
-                let token = text.strip_prefix("pm_").unwrap_or_default();
-                (1..=64).contains(&token.len())
-                    && token.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-            },
-            "the payment provider's token, `pm_` and 1 to 64 letters, digits or underscores",
-        );
+        let payment_method = payment_method(&body.field("payment_method"));
         let shipping_address = body.field("shipping_address").optional(address);
-        let reference = body.field("reference").optional(|node| node.line(REFERENCE_CHARS_MAX));
+        let reference = body.field("reference").optional(reference);
         let (lines, item_of_line) = lines?;
         Some(Self {
             customer: customer?,
@@ -132,11 +125,27 @@ impl FromBody for OrderRequest {
     }
 }
 
-fn customer(node: &Node<'_>) -> Option<Customer> {
+pub(in crate::routes) fn payment_method(node: &Node<'_>) -> Option<String> {
+    let is_token = |text: &str| {
+        let token = text.strip_prefix("pm_").unwrap_or_default();
+        (1..=64).contains(&token.len()) && token.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    };
+    node.matching(is_token, "the payment provider's token, `pm_` and 1 to 64 letters, digits or underscores")
+}
+
+pub(in crate::routes) fn reference(node: &Node<'_>) -> Option<String> {
+    node.line(REFERENCE_CHARS_MAX)
+}
+
+pub(in crate::routes) fn customer(node: &Node<'_>) -> Option<Customer> {
     let body = node.object(&["email", "name"])?;
-    let email = body.field("email").matching(is_email, "a mail address such as ada@example.com");
+    let email = email(&body.field("email"));
     let name = body.field("name").line(NAME_CHARS_MAX);
     Some(Customer { email: email?, name: name? })
+}
+
+pub(in crate::routes) fn email(node: &Node<'_>) -> Option<String> {
+    node.matching(is_email, "a mail address such as ada@example.com")
 }
 
 /// No display name, no address literal: what remains is what mail transports take as it is.
@@ -147,7 +156,7 @@ fn is_email(text: &str) -> bool {
         && EmailAddress::parse_with_options(text, options).is_ok()
 }
 
-fn address(node: &Node<'_>) -> Option<Address> {
+pub(in crate::routes) fn address(node: &Node<'_>) -> Option<Address> {
     let body = node.object(&["name", "line1", "line2", "city", "postal_code", "country"])?;
     let name = body.field("name").line(NAME_CHARS_MAX);
     let line1 = body.field("line1").line(200);
@@ -166,7 +175,7 @@ fn address(node: &Node<'_>) -> Option<Address> {
 }
 
 /// The items with each sku once, and for each the index of its first item.
-fn lines(node: &Node<'_>) -> Option<(Vec<NewLine>, Vec<usize>)> {
+pub(in crate::routes) fn lines(node: &Node<'_>) -> Option<(Vec<NewLine>, Vec<usize>)> {
     let items = node.array(1..=ITEMS_MAX, item)?;
     let mut lines: Vec<NewLine> = Vec::with_capacity(items.len());
     let mut item_of_line = Vec::with_capacity(items.len());

@@ -110,7 +110,7 @@ pub(super) async fn get_timeline(
     let order = state.orders.order(key.merchant, id).await?.ok_or_else(|| Problem::not_found("order"))?;
     let (events, mails, webhooks, payment, records) = futures::join!(
         state.orders.order_events(id, 0),
-        state.orders.mails(id),
+        state.orders.mails(id.into()),
         state.orders.attempts_of_order(id),
         payment_entries(&state, id),
         record_entries(&state, id),

@@ -6,14 +6,14 @@ pub(crate) mod raw;
 
 use std::{num::NonZeroU32, sync::Arc};
 
-use api::{ApiConfig, ApiError, ApiParts, ApiState, CheckoutLimits, ServerLimits};
+use api::{ApiConfig, ApiError, ApiParts, ApiState, CheckoutLimits, ServerLimits, SignInLimits};
 use base::Ambient;
 use jobs::{records::RecordStore, sqlite::SqliteEngine};
 use reqwest::{Method, header::HeaderMap};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use store::{
-    cache::{LocalLimits, MemoryCache, MemoryConfig},
+    cache::{LocalLimits, MemoryCache, MemoryConfig, SqliteSessions},
     domain::{KeyId, MerchantId, OrderId},
     merchants::{KeyRecord, KeyScope, Merchants},
     sqlite::{SqliteOrders, SqlitePayments},
@@ -29,6 +29,7 @@ pub(crate) struct Shop {
     pub(crate) payments: Arc<SqlitePayments>,
     pub(crate) records: Arc<dyn RecordStore>,
     pub(crate) cache: MemoryCache,
+    pub(crate) sessions: Arc<SqliteSessions>,
     pub(crate) ambient: Ambient,
     /// The merchant of most tests.
     pub(crate) own: Merchant,
@@ -50,6 +51,7 @@ pub(crate) fn config() -> ApiConfig {
     let plenty = NonZeroU32::new(1_000_000).expect("not zero");
     ApiConfig {
         checkout: CheckoutLimits { per_key_per_second: plenty, per_ip_per_second: plenty, burst: plenty },
+        sign_in: SignInLimits { per_ip_per_minute: plenty, per_account_per_minute: plenty, burst: plenty },
         webhook_urls: UrlPolicy { allow_loopback: false },
         ..ApiConfig::default()
     }
@@ -61,18 +63,24 @@ impl Shop {
     }
 
     pub(crate) async fn open_with(config: ApiConfig, limits: ServerLimits) -> Self {
+        Self::open_at(config, limits, Ambient::system()).await
+    }
+
+    /// The same with a clock of the test's own.
+    pub(crate) async fn open_at(config: ApiConfig, limits: ServerLimits, ambient: Ambient) -> Self {
         logs::capture();
         // A second test of this process finds it installed.
         drop(rustls::crypto::ring::default_provider().install_default());
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let ambient = Ambient::system();
         let orders =
             SqliteOrders::open(&folder.path().join("orders.db"), ambient.clone()).await.expect("opens");
         let payments =
             SqlitePayments::open(&folder.path().join("payments.db"), ambient.clone()).await.expect("opens");
         let engine =
             SqliteEngine::open(&folder.path().join("jobs.db"), ambient.clone()).await.expect("opens");
-        let (orders, payments) = (Arc::new(orders), Arc::new(payments));
+        let sessions =
+            SqliteSessions::open(&folder.path().join("sessions.db"), ambient.clone()).await.expect("opens");
+        let (orders, payments, sessions) = (Arc::new(orders), Arc::new(payments), Arc::new(sessions));
         let records: Arc<dyn RecordStore> = Arc::new(engine.records());
         let (own, other) =
             (merchant(&orders, &ambient, "own").await, merchant(&orders, &ambient, "other").await);
@@ -83,6 +91,7 @@ impl Shop {
             payments: payments.clone(),
             cache: Arc::new(cache.clone()),
             limits: Arc::new(LocalLimits::new(1_000, ambient.clone())),
+            sessions: sessions.clone(),
             records: records.clone(),
             ambient: ambient.clone(),
             health: Vec::new(),
@@ -100,6 +109,7 @@ impl Shop {
             payments,
             records,
             cache,
+            sessions,
             ambient,
             own,
             other,

@@ -1,6 +1,7 @@
 //! The suite of [`crate::OrderStore`].
 
 pub mod catalog;
+pub mod customers;
 pub mod endpoints;
 pub mod listing;
 pub mod moves;
@@ -29,6 +30,13 @@ macro_rules! order_store_suite {
                 products_are_filtered,
                 products_are_paged_by_sku,
                 categories_count_their_products,
+            ],
+            customers: [
+                a_registration_is_told_once,
+                an_address_has_one_account_per_merchant,
+                a_repeated_key_shows_the_account_it_opened,
+                many_at_once_open_one_account,
+                a_mail_to_a_customer_is_recorded_once,
             ],
             endpoints: [
                 an_endpoint_is_changed_part_by_part,

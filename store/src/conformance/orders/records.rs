@@ -38,21 +38,25 @@ pub async fn a_mail_is_recorded_once_per_template(store: Arc<dyn OrderStore>) {
         sent_at: world.time.tick(),
     };
     let first = mail("order_confirmed", "<1@example.com>");
-    assert!(world.store.record_mail(one, first.clone()).await.expect("records"));
+    assert!(world.store.record_mail(one.into(), first.clone()).await.expect("records"));
     let again = mail("order_confirmed", "<2@example.com>");
-    assert!(!world.store.record_mail(one, again.clone()).await.expect("records"));
-    assert!(world.store.record_mail(two, again).await.expect("records"), "another order");
+    assert!(!world.store.record_mail(one.into(), again.clone()).await.expect("records"));
+    assert!(world.store.record_mail(two.into(), again).await.expect("records"), "another order");
     let shipped = mail("order_shipped", "<3@example.com>");
-    assert!(world.store.record_mail(one, shipped.clone()).await.expect("records"), "another template");
-    assert_eq!(world.store.mails(one).await.expect("reads"), [first, shipped], "oldest first, unchanged");
+    assert!(world.store.record_mail(one.into(), shipped.clone()).await.expect("records"), "another template");
+    assert_eq!(
+        world.store.mails(one.into()).await.expect("reads"),
+        [first, shipped],
+        "oldest first, unchanged"
+    );
 
     let at_once = race(20, |i| {
         let (store, record) = (Arc::clone(&world.store), mail("refunded", &format!("<r{i}@example.com>")));
-        async move { store.record_mail(two, record).await.expect("records") }
+        async move { store.record_mail(two.into(), record).await.expect("records") }
     })
     .await;
     assert_eq!(at_once.iter().filter(|recorded| **recorded).count(), 1);
-    assert_eq!(world.store.mails(two).await.expect("reads").len(), 2);
+    assert_eq!(world.store.mails(two.into()).await.expect("reads").len(), 2);
 }
 
 pub async fn the_store_answers_a_ping(store: Arc<dyn OrderStore>) {

@@ -1,8 +1,8 @@
 //! Which call goes where.
 //!
-//! To the replica may go what a merchant asks to look at. To the primary goes what is written; what workers and relays read,
-//! which decide by it; keys, so that one that was taken away is; and [`Outbox::order_events`], read by whom an arrival
-//! has woken, earlier than any replica could know.
+//! To the replica may go what a merchant asks to look at. To the primary goes what is written; what workers and relays
+//! read, which decide by it; accounts of customers, who have just registered when they sign in; keys, so that one that was
+//! taken away is; and [`Outbox::order_events`], read by whom an arrival has woken, earlier than any replica could know.
 
 use std::{future::Future, time::Duration};
 
@@ -13,14 +13,16 @@ use tokio::sync::watch;
 use super::{PostgresOrders, ReplicatedOrders};
 use crate::{
     catalog::{Catalog, Category, InventoryPut, Product, ProductData, ProductFilter},
+    customers::{Account, Customers, NewAccount, Registration},
     domain::{
-        EndpointId, Event, EventId, EventKind, MerchantId, Order, OrderId, OrderStatus, Page, PageRequest,
-        PaymentId, RefundId,
+        CustomerId, EndpointId, Event, EventId, EventKind, MerchantId, Order, OrderId, OrderStatus, Page,
+        PageRequest, PaymentId, RefundId,
     },
     error::StoreError,
     merchants::{KeyHash, KeyRecord, Merchants},
     orders::{
-        CaptureFacts, MailRecord, Mails, Moved, NewOrder, Orders, Placement, RefundFacts, RefundRequested,
+        CaptureFacts, MailRecord, MailSubject, Mails, Moved, NewOrder, Orders, Placement, RefundFacts,
+        RefundRequested,
     },
     outbox::{Backlog, Command, Outbox, OutboxMessage, Submitted},
     webhooks::{Endpoint, EndpointChange, WebhookAttempt, Webhooks},
@@ -61,6 +63,25 @@ impl Merchants for ReplicatedOrders {
 
     async fn merchant_name(&self, id: MerchantId) -> Result<Option<String>, StoreError> {
         self.primary.merchant_name(id).await
+    }
+}
+
+#[async_trait]
+impl Customers for ReplicatedOrders {
+    async fn register(&self, new: NewAccount) -> Result<Registration, StoreError> {
+        self.write(new.account.merchant.0, self.primary.register(new)).await
+    }
+
+    async fn customer_by_email(
+        &self,
+        merchant: MerchantId,
+        email: &str,
+    ) -> Result<Option<Account>, StoreError> {
+        self.primary.customer_by_email(merchant, email).await
+    }
+
+    async fn customer_by_id(&self, id: CustomerId) -> Result<Option<Account>, StoreError> {
+        self.primary.customer_by_id(id).await
     }
 }
 
@@ -192,12 +213,12 @@ impl Orders for ReplicatedOrders {
 
 #[async_trait]
 impl Mails for ReplicatedOrders {
-    async fn mails(&self, order: OrderId) -> Result<Vec<MailRecord>, StoreError> {
-        self.primary.mails(order).await
+    async fn mails(&self, subject: MailSubject) -> Result<Vec<MailRecord>, StoreError> {
+        self.primary.mails(subject).await
     }
 
-    async fn record_mail(&self, order: OrderId, mail: MailRecord) -> Result<bool, StoreError> {
-        self.primary.record_mail(order, mail).await
+    async fn record_mail(&self, subject: MailSubject, mail: MailRecord) -> Result<bool, StoreError> {
+        self.primary.record_mail(subject, mail).await
     }
 }
 

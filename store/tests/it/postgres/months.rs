@@ -89,7 +89,7 @@ async fn a_month_goes_when_nothing_in_it_is_needed() {
         message_id: "<m>".to_owned(),
         sent_at: shop.ambient.now(),
     };
-    store.record_mail(order.id, mail).await.expect("records");
+    store.record_mail(order.id.into(), mail).await.expect("records");
     let end = at("2024-04-01T00:00:00Z");
     let open_order = store.drop_partitions(Family::Orders, end).await.expect("answers");
     assert_eq!(open_order.tables, Vec::<String>::new());
@@ -109,7 +109,7 @@ async fn a_month_goes_when_nothing_in_it_is_needed() {
     let dropped = store.drop_partitions(Family::Outbox, end).await.expect("answers");
     assert_eq!(dropped.tables, ["outbox_y2024m03"]);
     assert_eq!(store.order_by_id(order.id).await.expect("reads"), None);
-    assert!(store.mails(order.id).await.expect("reads").is_empty());
+    assert!(store.mails(order.id.into()).await.expect("reads").is_empty());
     assert!(store.order_events(order.id, 0).await.expect("reads").is_empty());
     assert_eq!(
         store.drop_partitions(Family::Orders, end).await.expect("answers").tables,

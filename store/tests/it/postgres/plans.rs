@@ -44,6 +44,10 @@ const FILL: &str = r#"
         FROM generate_series(1, 40000) AS n;
     INSERT INTO refunds SELECT made(moment(n), n), made(moment(n), n), 10, moment(n), moment(n)
         FROM generate_series(1, 40000) AS n;
+    INSERT INTO customers SELECT made(moment(n), n), merchant(n), n || '@example.com', n || '@example.com', 'Ada', '$',
+        CASE WHEN n % 2 = 0 THEN 'key-' || n END, moment(n) FROM generate_series(1, 20000) AS n;
+    INSERT INTO customer_mails SELECT made(moment(n), n), 'welcome', '<m>', moment(n)
+        FROM generate_series(1, 20000) AS n;
     INSERT INTO webhook_endpoints SELECT merchant(n), made(moment(n), n), 'https://example.com', '"all"', 's', true,
         moment(n) FROM generate_series(1, 6000) AS n;
     INSERT INTO webhook_attempts SELECT made(moment(n % 60), n % 60), made(moment(n), n), 1, moment(n),
@@ -100,6 +104,10 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
     ("refunds::KNOWN", "uuid, uuid", "made(moment(39000), 39000), made(moment(39000), 39000)"),
     ("refunds::ASKED", "uuid", "made(moment(39000), 39000)"),
     ("mails::OF_ORDER", "uuid", "made(moment(39000), 39000)"),
+    ("mails::OF_CUSTOMER", "uuid", "made(moment(19000), 19000)"),
+    ("customers::BY_ID", "uuid", "made(moment(19000), 19000)"),
+    ("customers::BY_EMAIL", "uuid, text", "merchant(19000), '19000@example.com'"),
+    ("customers::BY_KEY", "uuid, text", "merchant(19000), 'key-19000'"),
     ("catalog::ONE", "uuid, text", "merchant(1), 'sku-1'"),
     ("catalog::LIST", "uuid, text, bigint, text", "merchant(1), 'sku-200', 21, NULL"),
     (

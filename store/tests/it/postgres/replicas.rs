@@ -100,7 +100,7 @@ async fn merchants_look_at_the_replica_and_workers_at_the_primary() {
     assert!(!store.endpoint_by_id(hook.id).await.expect("reads").expect("is there").enabled);
     assert!(store.subscribers(merchant, EventKind::OrderPaid).await.expect("reads").is_empty());
     assert!(store.backlog().await.expect("reads").messages > 3);
-    assert!(store.mails(order.id).await.expect("reads").is_empty());
+    assert!(store.mails(order.id.into()).await.expect("reads").is_empty());
     assert_eq!(store.merchant_name(merchant).await.expect("reads").as_deref(), Some("Shop"));
     store.ping().await.expect("the primary can be written");
     assert_eq!(store.read_stats(), looked, "none of these may go to a replica");

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::{
-    super::{catalog, order_flow, outbox, stock, webhooks},
+    super::{catalog, customers, order_flow, outbox, stock, webhooks},
     Shop,
 };
 
@@ -65,6 +65,17 @@ async fn stock_is_changed_by_its_whole_key() {
     assert_eq!(steps(stock::RESERVE).await, [key, product]);
     assert_eq!(steps(stock::RELEASE).await, [product]);
     assert_eq!(steps(stock::SHIP).await, [product]);
+}
+
+#[tokio::test]
+async fn a_customer_is_found_by_index() {
+    let by_id = "SEARCH customers USING INDEX sqlite_autoindex_customers_1 (id=?)";
+    assert_eq!(steps(customers::BY_ID).await, [by_id]);
+    let by_email =
+        "SEARCH customers USING INDEX sqlite_autoindex_customers_2 (merchant_id=? AND email_key=?)";
+    assert_eq!(steps(customers::BY_EMAIL).await, [by_email]);
+    let by_key = "SEARCH customers USING INDEX customers_by_key (merchant_id=? AND idempotency_key=?)";
+    assert_eq!(steps(customers::BY_KEY).await, [by_key]);
 }
 
 #[tokio::test]

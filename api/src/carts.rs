@@ -1,0 +1,210 @@
+//! Carts as they are kept in the session store: lines of skus and quantities; prices are the catalog's when looked at.
+//!
+//! Guarantees: a cart is its merchant's alone, whose id is in its key; a change is written over what it was made from,
+//! or made again. A cart becomes one order at most: see [`Checkout`].
+
+use std::time::Duration;
+
+use base::Timestamp;
+use serde::{Deserialize, Serialize};
+use store::{
+    cache::SessionKey,
+    domain::{CartId, Currency, CustomerId, MerchantId, OrderId},
+};
+
+use crate::{
+    problem::{Kind, Problem},
+    sessions::{decode, encode},
+    state::ApiState,
+};
+
+/// Different products at most.
+pub(crate) const LINES_MAX: usize = 100;
+/// From the last change.
+const TTL: Duration = Duration::from_hours(14 * 24);
+/// Each round in which somebody else was faster has somebody who is done.
+pub(crate) const TRIES_MAX: u32 = 10;
+/// How long a checkout keeps changes away when it does not come to its end: longer than a request may take.
+const HOLD: Duration = Duration::from_secs(40);
+
+/// Names a cart.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) merchant: MerchantId,
+    pub(crate) id: CartId,
+}
+
+/// A cart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Cart {
+    /// `None` until the first product gives it its own.
+    pub(crate) currency: Option<Currency>,
+    /// In the order they were added, each sku once.
+    pub(crate) items: Vec<CartItem>,
+    /// Who was signed in at the last change, if anybody ever was.
+    pub(crate) customer: Option<CustomerId>,
+    pub(crate) checkout: Option<Checkout>,
+    pub(crate) expires_at: Timestamp,
+}
+
+/// A line of a cart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CartItem {
+    pub(crate) sku: String,
+    pub(crate) quantity: u32,
+}
+
+/// A checkout that was begun. Written before the order is placed, so that whoever comes after a crash finds the order
+/// by the id it was given, or knows that there is none. An attempt that was refused takes it away again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Checkout {
+    pub(crate) order: OrderId,
+    /// Until then the cart is not changed: the order may be under way.
+    pub(crate) held_until: Timestamp,
+    /// The client's key and what was asked under it.
+    pub(crate) key: String,
+    pub(crate) fingerprint: [u8; 32],
+    /// Known to have been placed.
+    pub(crate) placed: bool,
+}
+
+impl Place {
+    fn key(&self) -> SessionKey {
+        let Self { merchant, id } = self;
+        SessionKey::new("cart", format_args!("{merchant}:{id}"))
+    }
+}
+
+impl Cart {
+    pub(crate) fn new(currency: Option<Currency>, customer: Option<CustomerId>) -> Self {
+        Self { currency, items: Vec::new(), customer, checkout: None, expires_at: Timestamp::UNIX_EPOCH }
+    }
+
+    /// The order it has become.
+    pub(crate) fn order(&self) -> Option<OrderId> {
+        self.checkout.as_ref().filter(|checkout| checkout.placed).map(|checkout| checkout.order)
+    }
+
+    /// Sets the quantity of a product sold in `currency`; 0 takes it out.
+    pub(crate) fn set(&mut self, sku: &str, quantity: u32, currency: Currency) -> Result<(), Problem> {
+        let expected = *self.currency.get_or_insert(currency);
+        if expected != currency {
+            let detail = format!("the cart is in {expected}, the product is sold in {currency}");
+            return Err(Problem::new(Kind::WRONG_CURRENCY, detail));
+        }
+        if let Some(item) = self.items.iter_mut().find(|item| item.sku == sku) {
+            item.quantity = quantity;
+            return Ok(());
+        }
+        if self.items.len() >= LINES_MAX {
+            return Err(Problem::new(Kind::CART_FULL, format!("at most {LINES_MAX} different products")));
+        }
+        self.items.push(CartItem { sku: sku.to_owned(), quantity });
+        Ok(())
+    }
+
+    pub(crate) fn remove(&mut self, sku: &str) {
+        self.items.retain(|item| item.sku != sku);
+    }
+
+    /// Notes a checkout under this key; the id of an order that may have been placed stays.
+    pub(crate) fn hold(&mut self, order: OrderId, key: &str, fingerprint: [u8; 32], now: Timestamp) {
+        let order = self.checkout.as_ref().map_or(order, |begun| begun.order);
+        let held_until = now.saturating_add(HOLD).unwrap_or(Timestamp::MAX);
+        let key = key.to_owned();
+        self.checkout = Some(Checkout { order, held_until, key, fingerprint, placed: false });
+    }
+
+    /// Notes what it has become. The note of the checkout may be gone: another one was refused meanwhile.
+    fn close(&mut self, order: OrderId, now: Timestamp) {
+        let (key, fingerprint) = (String::new(), [0; 32]);
+        let begun = Checkout { order, held_until: now, key, fingerprint, placed: true };
+        let checkout = self.checkout.get_or_insert(begun);
+        (checkout.order, checkout.placed) = (order, true);
+    }
+}
+
+/// Keeps a new cart.
+pub(crate) async fn create(state: &ApiState, place: &Place, cart: &mut Cart) -> Result<(), Problem> {
+    if save(state, place, cart, None).await?.is_some() { Ok(()) } else { Err(busy()) }
+}
+
+/// The cart and its version.
+pub(crate) async fn load(state: &ApiState, place: &Place) -> Result<(Cart, i64), Problem> {
+    let session = state.sessions.get(&place.key()).await?.ok_or_else(|| Problem::not_found("cart"))?;
+    Ok((decode(&session.data)?, session.version))
+}
+
+/// Writes it over the version it was made from, and lets it live on from now; the new version, or `None` when somebody
+/// was faster.
+pub(crate) async fn save(
+    state: &ApiState,
+    place: &Place,
+    cart: &mut Cart,
+    expected: Option<i64>,
+) -> Result<Option<i64>, Problem> {
+    cart.expires_at = state.ambient.now().saturating_add(TTL).unwrap_or(Timestamp::MAX);
+    Ok(state.sessions.replace(&place.key(), expected, &encode(cart)?, TTL).await?)
+}
+
+/// Changes an open cart.
+pub(crate) async fn change(
+    state: &ApiState,
+    place: &Place,
+    edit: impl Fn(&mut Cart) -> Result<(), Problem>,
+) -> Result<Cart, Problem> {
+    for _ in 0..TRIES_MAX {
+        let (mut cart, version) = load(state, place).await?;
+        expect_open(state, place, &cart).await?;
+        edit(&mut cart)?;
+        if save(state, place, &mut cart, Some(version)).await?.is_some() {
+            return Ok(cart);
+        }
+    }
+    Err(busy())
+}
+
+/// Closes the cart over its order. The order stands whether or not this succeeds: the next checkout finds it.
+pub(crate) async fn close(state: &ApiState, place: &Place, order: OrderId) {
+    let closing = async {
+        for _ in 0..TRIES_MAX {
+            let (mut cart, version) = load(state, place).await?;
+            cart.close(order, state.ambient.now());
+            if save(state, place, &mut cart, Some(version)).await?.is_some() {
+                return Ok(());
+            }
+        }
+        Err(busy())
+    };
+    if closing.await.is_err() {
+        // The next checkout finds the order.
+        tracing::warn!(order.id = %order, "a cart was ordered and could not be closed");
+    }
+}
+
+/// Takes the note of a refused checkout away, unless another one has come after it.
+pub(crate) async fn release(state: &ApiState, place: &Place, mut cart: Cart, version: i64) {
+    cart.checkout = None;
+    if save(state, place, &mut cart, Some(version)).await.is_err() {
+        tracing::warn!("a cart stays held for a moment after a refused checkout");
+    }
+}
+
+/// A cart that was ordered is not changed, nor one that is being ordered.
+async fn expect_open(state: &ApiState, place: &Place, cart: &Cart) -> Result<(), Problem> {
+    let Some(checkout) = &cart.checkout else { return Ok(()) };
+    let closed = || Problem::new(Kind::CART_CLOSED, format!("it has become order {}", checkout.order));
+    if checkout.placed {
+        return Err(closed());
+    }
+    if state.ambient.now() < checkout.held_until {
+        return Err(Problem::new(Kind::CART_HELD, "it is being ordered; look again shortly").retry_after(1));
+    }
+    // Whoever held it did not come to an end: it may have placed the order all the same.
+    let order = state.orders.order(place.merchant, checkout.order).await?;
+    if order.is_some() { Err(closed()) } else { Ok(()) }
+}
+
+pub(crate) fn busy() -> Problem {
+    Problem::new(Kind::CART_BUSY, "others keep changing it; try again").retry_after(1)
+}

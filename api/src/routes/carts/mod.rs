@@ -1,0 +1,173 @@
+//! Carts: making, reading and changing them here, ordering them in `checkout`.
+
+mod checkout;
+mod request;
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use futures::{StreamExt, TryStreamExt, stream};
+use http::{HeaderMap, StatusCode, header};
+use store::{
+    catalog::Product,
+    domain::{CartId, MerchantId},
+    orders::Refusal,
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use self::request::{CartRequest, CartSchema, ItemRequest};
+use super::{PathText, PathTexts, catalog::is_sku, orders::place::refused, parse_id};
+use crate::{
+    auth::AnyKey,
+    carts::{self, Cart, CartItem, Place},
+    input::Body,
+    limits::CartCaller,
+    problem::{Kind, Problem, ProblemBody},
+    sessions,
+    state::ApiState,
+    view::{CartItemView, CartView},
+};
+
+/// Products looked up at once for one cart.
+const LOOKUPS_MAX: usize = 8;
+
+/// The routes of this module.
+pub(super) fn routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new()
+        .routes(routes!(create_cart))
+        .routes(routes!(get_cart))
+        .routes(routes!(put_item))
+        .routes(routes!(checkout::checkout))
+}
+
+/// Make a cart
+///
+/// It lives for 14 days after its last change. A customer who is signed in becomes the cart's.
+#[utoipa::path(
+    post, path = "/v1/carts", tag = "carts",
+    params(("Orderworks-Session" = Option<String>, Header, description = "`ows_…`")),
+    request_body(content = Option<CartSchema>),
+    responses(
+        (status = 201, description = "Made", body = CartView, headers(("Location" = String, description = "The cart"))),
+        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+async fn create_cart(
+    State(state): State<ApiState>,
+    CartCaller(key): CartCaller,
+    headers: HeaderMap,
+    body: Body<CartRequest>,
+) -> Result<Response, Problem> {
+    let customer = sessions::customer(&state, key.merchant, &headers).await?;
+    let mut cart = Cart::new(body.value.currency, customer);
+    fill(&state, key.merchant, &mut cart, &body.value).await?;
+    let place = Place { merchant: key.merchant, id: CartId::fresh(&state.ambient) };
+    carts::create(&state, &place, &mut cart).await?;
+    let location = [(header::LOCATION, format!("/v1/carts/{}", place.id))];
+    Ok((StatusCode::CREATED, location, Json(view(&state, &place, cart).await?)).into_response())
+}
+
+/// Puts what was asked for into a new cart, or names every item that cannot be.
+async fn fill(
+    state: &ApiState,
+    merchant: MerchantId,
+    cart: &mut Cart,
+    request: &CartRequest,
+) -> Result<(), Problem> {
+    let mut refusals = Vec::new();
+    for (line, wanted) in request.lines.iter().enumerate() {
+        let product = state.catalog.product(merchant, &wanted.sku).await?;
+        let expected = cart.currency.or(product.as_ref().map(|product| product.currency));
+        match product {
+            None => refusals.push(Refusal::UnknownSku { line }),
+            Some(product) if expected != Some(product.currency) => {
+                refusals.push(Refusal::WrongCurrency { line, expected: product.currency });
+            }
+            Some(product) => cart.set(&wanted.sku, wanted.quantity, product.currency)?,
+        }
+    }
+    if refusals.is_empty() { Ok(()) } else { Err(refused(&refusals, &request.item_of_line)) }
+}
+
+/// Read a cart
+#[utoipa::path(
+    get, path = "/v1/carts/{id}", tag = "carts",
+    params(("id" = String, Path, description = "`cart_…`")),
+    responses(
+        (status = 200, description = "The cart", body = CartView),
+        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+async fn get_cart(
+    State(state): State<ApiState>,
+    AnyKey(key): AnyKey,
+    PathText(id): PathText,
+) -> Result<Json<CartView>, Problem> {
+    let place = Place { merchant: key.merchant, id: parse_id(&id, "cart")? };
+    let (cart, _) = carts::load(&state, &place).await?;
+    Ok(Json(view(&state, &place, cart).await?))
+}
+
+/// Set how many of a product are in a cart
+///
+/// Stock is not reserved; `available` tells what could be ordered now.
+#[utoipa::path(
+    put, path = "/v1/carts/{id}/items/{sku}", tag = "carts",
+    params(
+        ("id" = String, Path, description = "`cart_…`"),
+        ("sku" = String, Path, description = "Stock keeping unit"),
+        ("Orderworks-Session" = Option<String>, Header, description = "`ows_…`"),
+    ),
+    request_body = ItemRequest,
+    responses(
+        (status = 200, description = "The changed cart", body = CartView),
+        (status = 409, description = "Ordered, being ordered, or changed by others all the time", body = ProblemBody,
+            content_type = "application/problem+json"),
+        (status = 422, description = "No such product, or in another currency", body = ProblemBody,
+            content_type = "application/problem+json"),
+        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+async fn put_item(
+    State(state): State<ApiState>,
+    CartCaller(key): CartCaller,
+    PathTexts(id, sku): PathTexts,
+    headers: HeaderMap,
+    body: Body<ItemRequest>,
+) -> Result<Json<CartView>, Problem> {
+    let (place, quantity) =
+        (Place { merchant: key.merchant, id: parse_id(&id, "cart")? }, body.value.quantity);
+    let customer = sessions::customer(&state, key.merchant, &headers).await?;
+    // First, so that a cart that is not there looks the same whatever is put into it.
+    carts::load(&state, &place).await?;
+    let product = if quantity == 0 { None } else { Some(sold(&state, key.merchant, &sku).await?) };
+    let edit = |cart: &mut Cart| {
+        cart.customer = customer.or(cart.customer);
+        let Some(product) = &product else {
+            cart.remove(&sku);
+            return Ok(());
+        };
+        cart.set(&sku, quantity, product.currency)
+    };
+    let cart = carts::change(&state, &place, edit).await?;
+    Ok(Json(view(&state, &place, cart).await?))
+}
+
+async fn sold(state: &ApiState, merchant: MerchantId, sku: &str) -> Result<Product, Problem> {
+    let found = if is_sku(sku) { state.catalog.product(merchant, sku).await? } else { None };
+    found.ok_or_else(|| Problem::new(Kind::UNKNOWN_SKU, "the path names no product of the catalog"))
+}
+
+/// The cart at the prices of now.
+async fn view(state: &ApiState, place: &Place, mut cart: Cart) -> Result<CartView, Problem> {
+    let (items, currency) = (std::mem::take(&mut cart.items), cart.currency);
+    let item = |item: CartItem| async move {
+        let product = state.catalog.product(place.merchant, &item.sku).await?;
+        let product = product.filter(|product| Some(product.currency) == currency);
+        Ok::<_, Problem>(CartItemView::new(item, product))
+    };
+    let items = stream::iter(items).map(item).buffered(LOOKUPS_MAX).try_collect().await?;
+    Ok(CartView::new(place, &cart, items))
+}

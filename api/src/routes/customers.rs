@@ -1,0 +1,140 @@
+//! Registering customers.
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use store::{
+    customers::{Account, NewAccount, Registration},
+    domain::{Customer, CustomerId},
+};
+use unicode_normalization::UnicodeNormalization;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::orders::{
+    place::{REPLAYED, key_reused},
+    request::{NAME_CHARS_MAX, email},
+};
+use crate::{
+    edge::Trace,
+    input::{Body, FromBody, Node, idempotency_key},
+    limits::PasswordCaller,
+    problem::{FieldError, Kind, Problem, ProblemBody},
+    state::ApiState,
+    view::AccountView,
+};
+
+/// NIST SP 800-63B, section 3.1.1.2; with a ceiling, for hashing takes them whole.
+const PASSWORD_CHARS: std::ops::RangeInclusive<usize> = 8..=128;
+
+/// The routes of this module.
+pub(super) fn routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new().routes(routes!(register))
+}
+
+/// A new customer.
+#[derive(ToSchema)]
+#[schema(as = CustomerCreate)]
+struct RegisterRequest {
+    /// One account per address, letter case ignored.
+    #[schema(format = Email, max_length = 254, example = "ada@example.com")]
+    email: String,
+    #[schema(min_length = 1, max_length = 200, example = "Ada Lovelace")]
+    name: String,
+    /// Any characters.
+    #[schema(format = Password, write_only, min_length = 8, max_length = 128)]
+    password: String,
+}
+
+impl FromBody for RegisterRequest {
+    fn read(node: &Node<'_>) -> Option<Self> {
+        let body = node.object(&["email", "name", "password"])?;
+        let email = email(&body.field("email"));
+        let name = body.field("name").line(NAME_CHARS_MAX);
+        let password = password(&body.field("password"));
+        Some(Self { email: email?, name: name?, password: password? })
+    }
+}
+
+/// A password as it is hashed: composed (NFC), for keyboards write the same letter in two ways (RFC 8265, section 4.2).
+pub(super) fn password(node: &Node<'_>) -> Option<String> {
+    let text = node.string()?;
+    if PASSWORD_CHARS.contains(&text.chars().count()) {
+        return Some(text.nfc().collect());
+    }
+    let (min, max) = (PASSWORD_CHARS.start(), PASSWORD_CHARS.end());
+    node.fault("wrong_length", format!("expected {min} to {max} characters"))
+}
+
+/// Register a customer
+///
+/// Tells `customer.registered` and sends a welcome mail. Repeating it with the same `Idempotency-Key` changes nothing.
+#[utoipa::path(
+    post, path = "/v1/customers", tag = "customers",
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters, bare or quoted")),
+    request_body = RegisterRequest,
+    responses(
+        (status = 201, description = "Registered", body = AccountView, headers(
+            ("Idempotent-Replayed" = String, description = "`true` on a repetition"),
+        )),
+        (status = 409, description = "The address has an account", body = ProblemBody,
+            content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests", body = ProblemBody,
+            content_type = "application/problem+json"),
+        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+async fn register(
+    State(state): State<ApiState>,
+    PasswordCaller(key): PasswordCaller,
+    Trace(trace): Trace,
+    headers: HeaderMap,
+    body: Body<RegisterRequest>,
+) -> Result<Response, Problem> {
+    let idempotency_key = idempotency_key(&headers)?;
+    let RegisterRequest { email, name, password } = body.value;
+    let account = Account {
+        id: CustomerId::fresh(&state.ambient),
+        merchant: key.merchant,
+        customer: Customer { email, name },
+        password_hash: state.passwords.hash(password.clone()).await?,
+        created_at: state.ambient.now(),
+    };
+    let new = NewAccount { account: account.clone(), idempotency_key, trace: Some(trace) };
+    match state.orders.register(new).await? {
+        Registration::Registered => Ok(created(&account)),
+        Registration::KeyUsed(known) => replay(&state, *known, account.customer, password).await,
+        Registration::EmailTaken => {
+            let error = FieldError {
+                pointer: "/email".to_owned(),
+                code: "email_taken",
+                detail: "sign in instead".to_owned(),
+            };
+            Err(Problem::new(Kind::EMAIL_TAKEN, "nothing was changed").with_errors(vec![error]))
+        }
+    }
+}
+
+/// The answer to a request under a known key: that of then, if all of it is the same.
+async fn replay(
+    state: &ApiState,
+    known: Account,
+    asked: Customer,
+    password: String,
+) -> Result<Response, Problem> {
+    let is_same = known.customer == asked
+        && state.passwords.verify(password, Some(known.password_hash.clone())).await?;
+    if !is_same {
+        return Err(key_reused());
+    }
+    let mut response = created(&known);
+    response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    Ok(response)
+}
+
+fn created(account: &Account) -> Response {
+    (StatusCode::CREATED, Json(AccountView::from(account))).into_response()
+}

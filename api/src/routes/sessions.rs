@@ -1,0 +1,91 @@
+//! Signing in and out.
+
+use axum::{Json, extract::State};
+use http::{HeaderMap, StatusCode};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{customers::password, orders::request::email};
+use crate::{
+    auth::AnyKey,
+    input::{Body, FromBody, Node},
+    limits::PasswordCaller,
+    problem::{Kind, Problem, ProblemBody},
+    sessions,
+    state::ApiState,
+    view::SessionView,
+};
+
+/// The routes of this module.
+pub(super) fn routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new().routes(routes!(sign_in)).routes(routes!(sign_out))
+}
+
+/// Who signs in.
+#[derive(ToSchema)]
+#[schema(as = SessionCreate)]
+struct SignInRequest {
+    #[schema(format = Email, max_length = 254, example = "ada@example.com")]
+    email: String,
+    #[schema(format = Password, write_only, min_length = 8, max_length = 128)]
+    password: String,
+}
+
+impl FromBody for SignInRequest {
+    fn read(node: &Node<'_>) -> Option<Self> {
+        let body = node.object(&["email", "password"])?;
+        let (email, password) = (email(&body.field("email")), password(&body.field("password")));
+        Some(Self { email: email?, password: password? })
+    }
+}
+
+/// Sign a customer in
+///
+/// The answer to a wrong password and to an unknown address is the same.
+#[utoipa::path(
+    post, path = "/v1/sessions", tag = "customers", request_body = SignInRequest,
+    responses(
+        (status = 201, description = "Signed in; the token is shown this once", body = SessionView),
+        (status = 401, description = "No account with this address and password", body = ProblemBody,
+            content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests from this address or for this account", body = ProblemBody,
+            content_type = "application/problem+json"),
+        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+async fn sign_in(
+    State(state): State<ApiState>,
+    PasswordCaller(key): PasswordCaller,
+    body: Body<SignInRequest>,
+) -> Result<(StatusCode, Json<SessionView>), Problem> {
+    let SignInRequest { email, password } = body.value;
+    state.limiters.take_sign_in(key.merchant, &email)?;
+    let account = state.orders.customer_by_email(key.merchant, &email).await?;
+    let hash = account.as_ref().map(|account| account.password_hash.clone());
+    let is_right = state.passwords.verify(password, hash).await?;
+    let Some(account) = account.filter(|_| is_right) else {
+        return Err(sessions::unauthorized(Kind::CREDENTIALS, "check both and try again"));
+    };
+    let opened = sessions::open(&state, &account).await?;
+    Ok((StatusCode::CREATED, Json(SessionView::new(opened, &account))))
+}
+
+/// Sign out
+///
+/// Ends the session of `Orderworks-Session`. Repeating it is fine.
+#[utoipa::path(
+    delete, path = "/v1/sessions/current", tag = "customers",
+    params(("Orderworks-Session" = String, Header, description = "`ows_…`")),
+    responses(
+        (status = 204, description = "The session has ended"),
+        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+async fn sign_out(
+    State(state): State<ApiState>,
+    AnyKey(key): AnyKey,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    sessions::close(&state, key.merchant, &headers).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

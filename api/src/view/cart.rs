@@ -1,0 +1,87 @@
+//! Carts.
+
+use base::Timestamp;
+use serde::Serialize;
+use store::catalog::Product;
+use utoipa::ToSchema;
+
+use crate::carts::{Cart, CartItem, Place};
+
+/// A cart, at the prices of now.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Cart)]
+pub(crate) struct CartView {
+    /// Always `cart`.
+    #[schema(example = "cart")]
+    object: &'static str,
+    /// Its id, `cart_…`.
+    #[schema(example = "cart_019aa3c2-7f5e-7cc1-b3a4-1d7a9b1c2d3e")]
+    id: String,
+    /// `open`, or `closed` once it was ordered.
+    #[schema(example = "open")]
+    status: &'static str,
+    /// ISO 4217; `null` until the first product gives the cart its own.
+    #[schema(example = "EUR")]
+    currency: Option<String>,
+    /// What is in it, in the order it was added.
+    items: Vec<CartItemView>,
+    /// Sum of the lines in minor units.
+    total_minor: i64,
+    /// Who was signed in when it was last changed, `cus_…`.
+    customer: Option<String>,
+    /// What it has become, `ord_…`.
+    order: Option<String>,
+    /// When it is forgotten unless it is changed before.
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: Timestamp,
+}
+
+/// A line of a cart.
+#[derive(Serialize, ToSchema)]
+#[schema(as = CartItem)]
+pub(crate) struct CartItemView {
+    sku: String,
+    /// `null` when the product is no longer sold, or in another currency by now.
+    name: Option<String>,
+    quantity: u32,
+    /// Per unit; `null` as `name` is.
+    price_minor: Option<i64>,
+    /// Price times quantity; `null` as `name` is.
+    line_total_minor: Option<i64>,
+    /// Units that could be ordered now.
+    available: i64,
+}
+
+impl CartItemView {
+    /// `product` is what is sold now, in the cart's currency.
+    pub(crate) fn new(item: CartItem, product: Option<Product>) -> Self {
+        let CartItem { sku, quantity } = item;
+        // Far from overflowing: the largest price times the largest quantity is 10^16.
+        let total = |product: &Product| product.price_minor.saturating_mul(i64::from(quantity));
+        Self {
+            quantity,
+            price_minor: product.as_ref().map(|product| product.price_minor),
+            line_total_minor: product.as_ref().map(total),
+            available: product.as_ref().map_or(0, Product::available),
+            name: product.map(|product| product.name),
+            sku,
+        }
+    }
+}
+
+impl CartView {
+    pub(crate) fn new(place: &Place, cart: &Cart, items: Vec<CartItemView>) -> Self {
+        let order = cart.order().map(|order| order.to_string());
+        Self {
+            object: "cart",
+            id: place.id.to_string(),
+            status: if order.is_some() { "closed" } else { "open" },
+            currency: cart.currency.map(|currency| currency.to_string()),
+            total_minor: items.iter().filter_map(|item| item.line_total_minor).fold(0, i64::saturating_add),
+            items,
+            customer: cart.customer.map(|customer| customer.to_string()),
+            order,
+            expires_at: cart.expires_at,
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Registered customers and their sessions.
+
+use base::Timestamp;
+use serde::Serialize;
+use store::customers::Account;
+use utoipa::ToSchema;
+
+use crate::sessions::Opened;
+
+/// A registered customer.
+#[derive(Serialize, ToSchema)]
+#[schema(as = RegisteredCustomer)]
+pub(crate) struct AccountView {
+    /// Always `customer`.
+    #[schema(example = "customer")]
+    object: &'static str,
+    /// Its id, `cus_…`.
+    id: String,
+    email: String,
+    name: String,
+    /// Registered.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+}
+
+/// A session that was just opened, with its token, which is shown only here.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Session)]
+pub(crate) struct SessionView {
+    /// Always `session`.
+    #[schema(example = "session")]
+    object: &'static str,
+    /// Send it as `Orderworks-Session`.
+    #[schema(example = "ows_…")]
+    token: String,
+    /// Who is signed in.
+    customer: AccountView,
+    /// When it ends unless it is used before.
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: Timestamp,
+}
+
+impl From<&Account> for AccountView {
+    fn from(account: &Account) -> Self {
+        let Account { id, customer, created_at, .. } = account;
+        let (email, name) = (customer.email.clone(), customer.name.clone());
+        Self { object: "customer", id: id.to_string(), email, name, created_at: *created_at }
+    }
+}
+
+impl SessionView {
+    pub(crate) fn new(opened: Opened, account: &Account) -> Self {
+        let Opened { token, expires_at } = opened;
+        Self { object: "session", token, customer: account.into(), expires_at }
+    }
+}

@@ -1,0 +1,189 @@
+//! `POST /v1/carts/{id}/checkout`: one order at most, whatever happens.
+
+use std::time::Duration;
+
+use api::ServerLimits;
+use base::Ambient;
+use futures::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+use store::cache::{SessionKey, Sessions};
+
+use crate::{
+    carts::{body, cart, check_out, filled, orders, put, read},
+    util::{Shop, config},
+};
+
+#[tokio::test]
+async fn ordering_again_answers_the_same_whatever_the_key() {
+    let shop = Shop::open().await;
+    shop.stock("mug", 10).await;
+    let cart = filled(&shop).await;
+    let first = check_out(&shop, &cart, "k1", &body()).send().await.expect_status(202);
+    assert_eq!(first.header("idempotent-replayed"), "");
+    let id = first.json["id"].as_str().expect("an id");
+    shop.post(&format!("/v1/orders/{id}/cancel"), &json!({})).send().await.expect_status(200);
+    let mut other = body();
+    other["payment_method"] = json!("pm_other");
+    for (key, body) in [("k1", &body()), ("k2", &body()), ("k3", &other)] {
+        let again = check_out(&shop, &cart, key, body).send().await.expect_status(202);
+        assert_eq!((&again.text, again.header("idempotent-replayed")), (&first.text, "true"));
+        assert_eq!(again.header("location"), first.header("location"));
+    }
+    check_out(&shop, &cart, "k1", &other).send().await.expect_problem(422, "idempotency_key_reused");
+    assert_eq!(orders(&shop).await, 1);
+    // A client may use the same key for an order, and the cart's id as one.
+    shop.order("k1").await;
+    shop.order(cart.rsplit('/').next().expect("an id")).await;
+}
+
+#[tokio::test]
+async fn many_checkouts_at_once_place_one_order() {
+    let shop = Shop::open().await;
+    shop.stock("mug", 100).await;
+    let cart = filled(&shop).await;
+    let keys: Vec<String> = (0..12).map(|n| format!("k{}", n / 2)).collect();
+    let mut ids = Vec::new();
+    for answer in join_all(keys.iter().map(|key| check_out(&shop, &cart, key, &body()).send())).await {
+        match answer.status {
+            409 => {
+                let code = answer.json["code"].as_str().expect("a code").to_owned();
+                assert!(["idempotency_key_in_flight", "cart_busy"].contains(&&*code), "{code}");
+                assert_eq!(answer.header("retry-after"), "1");
+            }
+            _ => ids.push(answer.expect_status(202).json["id"].clone()),
+        }
+    }
+    ids.dedup();
+    assert_eq!(ids.len(), 1, "{ids:?}");
+    assert_eq!(shop.traces().await.2, 2, "sold once");
+    let again = check_out(&shop, &cart, "last", &body()).send().await.expect_status(202);
+    assert_eq!((&again.json["id"], again.header("idempotent-replayed")), (&ids[0], "true"));
+}
+
+/// What the session store holds of a cart, as if the process had died before it could close it.
+async fn reopen(shop: &Shop, cart: &str, change: impl FnOnce(&mut Value)) {
+    let id = cart.rsplit('/').next().expect("an id");
+    let key = SessionKey::new("cart", format!("{}:{id}", shop.own.id));
+    let session = shop.sessions.get(&key).await.expect("reads").expect("there");
+    let mut data: Value = serde_json::from_slice(&session.data).expect("JSON");
+    change(&mut data);
+    shop.sessions
+        .put(&key, data.to_string().as_bytes(), Duration::from_hours(24 * 14))
+        .await
+        .expect("writes");
+}
+
+#[tokio::test]
+async fn a_crash_after_the_order_does_not_sell_twice_however_long_ago() {
+    let (ambient, clock) = Ambient::steered(5, Ambient::system().now());
+    let shop = Shop::open_at(config(), ServerLimits::default(), ambient).await;
+    shop.stock("mug", 10).await;
+    let cart = filled(&shop).await;
+    let first = check_out(&shop, &cart, "k1", &body()).send().await.expect_status(202);
+    reopen(&shop, &cart, |data| data["checkout"]["placed"] = json!(false)).await;
+    put(&shop, &cart, "mug", 5).send().await.expect_problem(409, "cart_in_checkout");
+    clock.advance(Duration::from_mins(5));
+    put(&shop, &cart, "mug", 5).send().await.expect_problem(409, "cart_closed");
+
+    // By then the record of the key is gone.
+    clock.advance(Duration::from_hours(7 * 24));
+    let expired = store::orders::Orders::expire_idempotency(&*shop.orders, shop.ambient.now(), 100).await;
+    assert_eq!(expired.expect("expires"), 1);
+    let again = check_out(&shop, &cart, "k2", &body()).send().await.expect_status(202);
+    assert_eq!((&again.text, again.header("idempotent-replayed")), (&first.text, "true"));
+    assert_eq!(read(&shop, &cart).await["status"], "closed");
+
+    // And if the session store had lost the note of it, the key stands.
+    let cart = filled(&shop).await;
+    let first = check_out(&shop, &cart, "k1", &body()).send().await.expect_status(202);
+    reopen(&shop, &cart, |data| data["checkout"] = json!(null)).await;
+    put(&shop, &cart, "mug", 3).send().await.expect_status(200);
+    let again = check_out(&shop, &cart, "k2", &body()).send().await.expect_status(202);
+    assert_eq!((&again.text, again.header("idempotent-replayed")), (&first.text, "true"));
+    assert_eq!(read(&shop, &cart).await["order"], first.json["id"]);
+    assert_eq!(orders(&shop).await, 2);
+}
+
+#[tokio::test]
+async fn a_crash_before_the_order_holds_the_cart_for_a_moment() {
+    let (ambient, clock) = Ambient::steered(6, Ambient::system().now());
+    let shop = Shop::open_at(config(), ServerLimits::default(), ambient).await;
+    shop.stock("mug", 10).await;
+    let cart = filled(&shop).await;
+    let held_until = shop.ambient.now() + Duration::from_secs(40);
+    let checkout = json!({
+        "order": "ord_0190a0b4-4242-7424-8242-424242424242", "held_until": held_until, "key": "k1",
+        "fingerprint": vec![1; 32], "placed": false,
+    });
+    reopen(&shop, &cart, |data| data["checkout"] = checkout).await;
+    put(&shop, &cart, "mug", 5).send().await.expect_problem(409, "cart_in_checkout");
+    check_out(&shop, &cart, "k1", &body()).send().await.expect_problem(422, "idempotency_key_reused");
+    clock.advance(Duration::from_secs(41));
+    put(&shop, &cart, "mug", 5).send().await.expect_status(200);
+    let order = check_out(&shop, &cart, "k2", &body()).send().await.expect_status(202);
+    assert_eq!(order.json["id"], "ord_0190a0b4-4242-7424-8242-424242424242", "the id it was given");
+    assert_eq!(order.json["items"][0]["quantity"], 5);
+}
+
+#[tokio::test]
+async fn what_cannot_be_ordered_is_named_and_the_cart_stays_open() {
+    let shop = Shop::open().await;
+    shop.stock("mug", 1).await;
+    shop.stock("pen", 10).await;
+    let cart = cart(&shop).await;
+    let empty = check_out(&shop, &cart, "k1", &body()).send().await;
+    empty.expect_problem(422, "cart_empty");
+    put(&shop, &cart, "pen", 1).send().await.expect_status(200);
+    put(&shop, &cart, "mug", 2).send().await.expect_status(200);
+    let refused = check_out(&shop, &cart, "k1", &body()).send().await.expect_problem(409, "out_of_stock");
+    assert_eq!(refused.faults(), ["/items/1/quantity out_of_stock"]);
+    // A product that changed its currency is no longer sold in the cart's.
+    let dollars = json!({"name": "Pen", "category": "mugs", "price_minor": 100, "currency": "USD"});
+    shop.put("/v1/products/pen", &dollars).send().await.expect_status(200);
+    let shown = read(&shop, &cart).await;
+    assert_eq!(
+        (&shown["items"][0]["price_minor"], &shown["items"][0]["available"]),
+        (&json!(null), &json!(0))
+    );
+    let refused =
+        check_out(&shop, &cart, "k1", &body()).send().await.expect_problem(422, "validation_failed");
+    assert_eq!(refused.faults(), ["/items/0/sku wrong_currency", "/items/1/quantity out_of_stock"]);
+    assert_eq!(orders(&shop).await, 0);
+    // Refused, the key is not used up and the cart can be changed at once.
+    put(&shop, &cart, "pen", 0).send().await.expect_status(200);
+    put(&shop, &cart, "mug", 1).send().await.expect_status(200);
+    let mut other = body();
+    other["reference"] = json!("another body");
+    check_out(&shop, &cart, "k1", &other).send().await.expect_status(202);
+}
+
+#[tokio::test]
+async fn who_is_signed_in_need_not_say_who_orders() {
+    let shop = Shop::open().await;
+    shop.stock("mug", 10).await;
+    let eve = json!({"email": "Eve@example.com", "name": "Eve", "password": "correct horse"});
+    let customer = shop.call(Method::POST, "/v1/customers").key(&shop.own.public).json(&eve);
+    let customer = customer.send().await.expect_status(201).json;
+    let session = shop.call(Method::POST, "/v1/sessions").key(&shop.own.public);
+    let session = session.json(&json!({"email": "eve@example.com", "password": "correct horse"}));
+    let session = session.send().await.expect_status(201).json;
+    let token = session["token"].as_str().expect("a token");
+    let cart = filled(&shop).await;
+    assert_eq!(read(&shop, &cart).await["customer"], json!(null));
+    let signed =
+        put(&shop, &cart, "mug", 1).header("orderworks-session", token).send().await.expect_status(200);
+    assert_eq!(signed.json["customer"], customer["id"]);
+    let pay = json!({"payment_method": "pm_card_visa"});
+    check_out(&shop, &cart, "k1", &pay).send().await.expect_problem(422, "validation_failed");
+    let wrong = check_out(&shop, &cart, "k1", &pay).header("orderworks-session", "ows_nonsense");
+    wrong.send().await.expect_problem(401, "session_invalid");
+    let order = check_out(&shop, &cart, "k1", &pay).header("orderworks-session", token);
+    let order = order.send().await.expect_status(202).json;
+    assert_eq!(order["customer"], json!({"email": "Eve@example.com", "name": "Eve"}));
+    // Who is named orders, whoever is signed in.
+    let cart = filled(&shop).await;
+    let order = check_out(&shop, &cart, "k2", &body()).header("orderworks-session", token);
+    assert_eq!(order.send().await.expect_status(202).json["customer"], body()["customer"]);
+    assert_eq!(read(&shop, &cart).await["customer"], customer["id"]);
+}

@@ -1,0 +1,303 @@
+//! Registering, signing in and out.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use api::{ServerLimits, SignInLimits};
+use base::Ambient;
+use futures::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+use store::customers::Customers;
+
+use crate::util::{Answer, Call, Shop, config, logs};
+
+const PASSWORD: &str = "canary correct horse";
+
+fn ada() -> Value {
+    json!({"email": "ada@example.com", "name": "Ada Lovelace", "password": PASSWORD})
+}
+
+fn register(shop: &Shop, body: &Value) -> Call {
+    shop.call(Method::POST, "/v1/customers").key(&shop.own.public).json(body)
+}
+
+fn sign_in(shop: &Shop, email: &str, password: &str) -> Call {
+    let body = json!({"email": email, "password": password});
+    shop.call(Method::POST, "/v1/sessions").key(&shop.own.public).json(&body)
+}
+
+fn sign_out(shop: &Shop, token: &str) -> Call {
+    let call = shop.call(Method::DELETE, "/v1/sessions/current").key(&shop.own.public);
+    call.header("orderworks-session", token)
+}
+
+fn token(answer: &Answer) -> String {
+    answer.json["token"].as_str().expect("a token").to_owned()
+}
+
+/// Whether the token opens anything: an empty cart is made with it.
+async fn is_signed_in(shop: &Shop, token: &str, key: &str) -> Answer {
+    shop.call(Method::POST, "/v1/carts").key(key).header("orderworks-session", token).send().await
+}
+
+#[tokio::test]
+async fn a_customer_registers_signs_in_and_out() {
+    let shop = Shop::open().await;
+    let registered = register(&shop, &ada()).send().await.expect_status(201);
+    let id = registered.json["id"].as_str().expect("an id").to_owned();
+    assert!(id.starts_with("cus_"), "{id}");
+    let created_at = registered.json["created_at"].clone();
+    let shown = json!({
+        "object": "customer", "id": id, "email": "ada@example.com", "name": "Ada Lovelace", "created_at": created_at,
+    });
+    assert_eq!(registered.json, shown);
+    let events = shop.get("/v1/events").send().await.expect_status(200);
+    let [event] = &events.list()[..] else { panic!("{}", events.text) };
+    assert_eq!(
+        (&event["type"], &event["sequence"], &event["data"]),
+        (&json!("customer.registered"), &json!(1), &shown)
+    );
+
+    let session = sign_in(&shop, "ADA@example.com", PASSWORD).send().await.expect_status(201);
+    assert_eq!((&session.json["object"], &session.json["customer"]), (&json!("session"), &shown));
+    let token = token(&session);
+    assert!(token.starts_with("ows_") && token.len() >= 40, "{token}");
+    assert!(!events.text.contains("argon2") && !session.text.contains("argon2"));
+    let cart = is_signed_in(&shop, &token, &shop.own.public).await.expect_status(201);
+    assert_eq!(cart.json["customer"], json!(id));
+    assert_ne!(
+        self::token(&sign_in(&shop, "ada@example.com", PASSWORD).send().await.expect_status(201)),
+        token
+    );
+
+    for _ in 0..2 {
+        let answer = sign_out(&shop, &token).send().await.expect_status(204);
+        assert_eq!(answer.text, "");
+    }
+    let ended = is_signed_in(&shop, &token, &shop.own.public).await.expect_problem(401, "session_invalid");
+    assert_eq!(ended.header("www-authenticate"), "Orderworks-Session");
+    let without = shop.call(Method::DELETE, "/v1/sessions/current").key(&shop.own.public);
+    without.send().await.expect_problem(401, "session_invalid");
+}
+
+#[tokio::test]
+async fn an_address_registers_once_and_a_key_replays() {
+    let shop = Shop::open().await;
+    let first = register(&shop, &ada()).header("idempotency-key", "k1").send().await.expect_status(201);
+    assert_eq!(first.header("idempotent-replayed"), "");
+    let again = register(&shop, &ada()).header("idempotency-key", "k1").send().await.expect_status(201);
+    assert_eq!(
+        (again.text, again.headers["idempotent-replayed"].to_str().expect("text")),
+        (first.text, "true")
+    );
+    for (field, other) in [("password", "another password"), ("name", "Bob"), ("email", "bob@example.com")] {
+        let mut body = ada();
+        body[field] = json!(other);
+        let call = register(&shop, &body).header("idempotency-key", "k1");
+        call.send().await.expect_problem(422, "idempotency_key_reused");
+    }
+    let mut taken = ada();
+    taken["email"] = json!("Ada@EXAMPLE.com");
+    for call in [register(&shop, &taken), register(&shop, &taken).header("idempotency-key", "k2")] {
+        assert_eq!(call.send().await.expect_problem(409, "email_taken").faults(), ["/email email_taken"]);
+    }
+    // The same address at another merchant is another customer.
+    let theirs = register(&shop, &ada()).key(&shop.other.public).send().await.expect_status(201);
+    assert_ne!(theirs.json["id"], first.json["id"]);
+    assert_eq!(shop.get("/v1/events").send().await.expect_status(200).list().len(), 1);
+}
+
+#[tokio::test]
+async fn many_registrations_of_an_address_at_once_open_one_account() {
+    let shop = Shop::open().await;
+    let answers = join_all((0..6).map(|_| register(&shop, &ada()).send())).await;
+    let statuses = |status| answers.iter().filter(|answer| answer.status == status).count();
+    assert_eq!((statuses(201), statuses(409)), (1, 5));
+}
+
+#[tokio::test]
+async fn nonsense_is_refused_field_by_field() {
+    let shop = Shop::open().await;
+    let answer =
+        register(&shop, &json!({"email": "ada", "name": "\n", "password": "short", "role": "admin"}));
+    let answer = answer.send().await.expect_problem(422, "validation_failed");
+    let faults =
+        ["/email wrong_format", "/name control_character", "/password wrong_length", "/role unknown_field"];
+    assert_eq!(answer.faults(), faults);
+    assert!(!answer.text.contains("short"));
+    for body in [json!({}), json!([]), json!("x"), json!({"email": 1, "name": {}, "password": null})] {
+        register(&shop, &body).send().await.expect_problem(422, "validation_failed");
+        let call = shop.call(Method::POST, "/v1/sessions").key(&shop.own.public).json(&body);
+        call.send().await.expect_problem(422, "validation_failed");
+    }
+    let long = json!({"email": "ada@example.com", "name": "Ada", "password": "p".repeat(129)});
+    let answer = register(&shop, &long).send().await.expect_problem(422, "validation_failed");
+    assert_eq!(answer.faults(), ["/password wrong_length"]);
+    for field in ["email", "name", "password"] {
+        let mut body = ada();
+        body[field] = json!("4242 4242 4242 4242");
+        let answer = register(&shop, &body).send().await.expect_problem(422, "card_number_not_accepted");
+        assert_eq!(answer.json["errors"][0]["pointer"], format!("/{field}"));
+    }
+    let keyless = shop.call(Method::POST, "/v1/customers").json(&ada());
+    keyless.send().await.expect_problem(401, "unauthorized");
+    assert!(shop.get("/v1/events").send().await.expect_status(200).list().is_empty());
+}
+
+#[tokio::test]
+async fn a_wrong_password_and_an_unknown_address_look_the_same() {
+    let shop = Shop::open().await;
+    register(&shop, &ada()).send().await.expect_status(201);
+    let mut answers = Vec::new();
+    for (email, password) in [
+        ("ada@example.com", "another password"),
+        ("ada@example.com", "canary correct horse "),
+        ("bob@example.com", PASSWORD),
+    ] {
+        let answer = sign_in(&shop, email, password).header("x-request-id", "same").send().await;
+        answers.push(answer.expect_problem(401, "wrong_credentials").text);
+    }
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    // Another merchant's customer is nobody here.
+    let elsewhere = sign_in(&shop, "ada@example.com", PASSWORD).key(&shop.other.public);
+    elsewhere.send().await.expect_problem(401, "wrong_credentials");
+    // A letter is the same however a keyboard composes it.
+    let composed = json!({"email": "eve@example.com", "name": "Eve", "password": "\u{fc}ber\u{fc}ber"});
+    register(&shop, &composed).send().await.expect_status(201);
+    sign_in(&shop, "eve@example.com", "u\u{308}beru\u{308}ber").send().await.expect_status(201);
+}
+
+#[tokio::test]
+async fn a_session_is_the_merchants_and_no_other_token_is_one() {
+    let shop = Shop::open().await;
+    register(&shop, &ada()).send().await.expect_status(201);
+    let token = token(&sign_in(&shop, "ada@example.com", PASSWORD).send().await.expect_status(201));
+    is_signed_in(&shop, &token, &shop.other.public).await.expect_problem(401, "session_invalid");
+    sign_out(&shop, &token).key(&shop.other.public).send().await.expect_status(204);
+    is_signed_in(&shop, &token, &shop.own.secret).await.expect_status(201);
+    for bad in [
+        "",
+        "ows_",
+        "ows_x",
+        "nonsense",
+        &token[4..],
+        &format!("{token}x"),
+        &format!("ows_{}", "x".repeat(500)),
+    ] {
+        is_signed_in(&shop, bad, &shop.own.public).await.expect_problem(401, "session_invalid");
+        sign_out(&shop, bad).send().await.expect_status(204);
+    }
+    is_signed_in(&shop, &token, &shop.own.public).await.expect_status(201);
+}
+
+#[tokio::test]
+async fn a_session_lives_while_it_is_used() {
+    const DAY: Duration = Duration::from_hours(24);
+    let (ambient, clock) = Ambient::steered(3, Ambient::system().now());
+    let shop = Shop::open_at(config(), ServerLimits::default(), ambient).await;
+    register(&shop, &ada()).send().await.expect_status(201);
+    let token = token(&sign_in(&shop, "ada@example.com", PASSWORD).send().await.expect_status(201));
+    for _ in 0..3 {
+        clock.advance(20 * DAY);
+        is_signed_in(&shop, &token, &shop.own.public).await.expect_status(201);
+    }
+    clock.advance(31 * DAY);
+    is_signed_in(&shop, &token, &shop.own.public).await.expect_problem(401, "session_invalid");
+    sign_out(&shop, &token).send().await.expect_status(204);
+}
+
+fn limited(per_ip: u32, per_account: u32) -> api::ApiConfig {
+    let number = |value| NonZeroU32::new(value).expect("not zero");
+    let sign_in = SignInLimits {
+        per_ip_per_minute: number(per_ip),
+        per_account_per_minute: number(per_account),
+        burst: number(3),
+    };
+    api::ApiConfig { sign_in, ..config() }
+}
+
+#[tokio::test]
+async fn an_accounts_password_is_tried_so_often_whether_there_is_one_or_not() {
+    let shop = Shop::open_with(limited(1_000_000, 1), ServerLimits::default()).await;
+    register(&shop, &ada()).send().await.expect_status(201);
+    for email in ["ada@example.com", "bob@example.com"] {
+        for _ in 0..3 {
+            sign_in(&shop, email, "another password").send().await.expect_problem(401, "wrong_credentials");
+        }
+        let shouted = sign_in(&shop, &email.to_uppercase(), PASSWORD).send().await;
+        let answer = shouted.expect_problem(429, "rate_limited");
+        assert_eq!(answer.json["violated-policies"], json!(["sign-in-account"]));
+        assert_eq!(answer.header("ratelimit-policy"), "\"sign-in-account\";q=3;w=180");
+        let seconds: u64 = answer.header("retry-after").parse().expect("seconds");
+        assert!((1..=60).contains(&seconds), "{seconds}");
+    }
+    sign_in(&shop, "eve@example.com", PASSWORD).send().await.expect_problem(401, "wrong_credentials");
+    // The same address at another merchant is another account.
+    let elsewhere = sign_in(&shop, "ada@example.com", PASSWORD).key(&shop.other.public);
+    elsewhere.send().await.expect_problem(401, "wrong_credentials");
+}
+
+#[tokio::test]
+async fn an_address_tries_so_many_before_its_keys_are_looked_up() {
+    let shop = Shop::open_with(limited(1, 1_000_000), ServerLimits::default()).await;
+    register(&shop, &ada()).send().await.expect_status(201);
+    sign_in(&shop, "ada@example.com", PASSWORD).send().await.expect_status(201);
+    sign_in(&shop, "ada@example.com", PASSWORD)
+        .key("owk_pub_guess")
+        .send()
+        .await
+        .expect_problem(401, "unauthorized");
+    for call in [sign_in(&shop, "ada@example.com", PASSWORD), register(&shop, &ada())] {
+        let answer = call.send().await.expect_problem(429, "rate_limited");
+        assert_eq!(answer.json["violated-policies"], json!(["sign-in-ip"]));
+    }
+}
+
+#[tokio::test]
+async fn passwords_and_tokens_are_neither_kept_nor_logged() {
+    let shop = Shop::open().await;
+    let body =
+        json!({"email": "canary-address@example.com", "name": "Canary Customer", "password": PASSWORD});
+    register(&shop, &body).header("idempotency-key", "canary-key").send().await.expect_status(201);
+    register(&shop, &body).header("idempotency-key", "canary-key").send().await.expect_status(201);
+    let session = sign_in(&shop, "canary-address@example.com", PASSWORD).send().await.expect_status(201);
+    let token = token(&session);
+    sign_in(&shop, "canary-address@example.com", "canary wrong one").send().await.expect_status(401);
+    is_signed_in(&shop, &token, &shop.own.public).await.expect_status(201);
+    let account =
+        shop.orders.customer_by_email(shop.own.id, "canary-address@example.com").await.expect("reads");
+    assert!(
+        account.expect("an account").password_hash.as_phc().starts_with("$argon2id$v=19$m=19456,t=2,p=1$")
+    );
+    let logged = logs::kept();
+    for secret in
+        [PASSWORD, "canary wrong", "canary-key", "canary-address", "Canary Customer", "$argon2id", &token]
+    {
+        assert!(!logged.contains(secret), "{secret} was logged");
+    }
+    for file in std::fs::read_dir(shop.folder.path()).expect("a folder") {
+        let bytes = std::fs::read(file.expect("readable").path()).expect("reads");
+        for secret in [PASSWORD, &token] {
+            let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+            assert!(!found, "{secret} stands in a file");
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_the_session_store_carts_say_so_and_orders_go_on() {
+    let shop = Shop::open().await;
+    shop.stock("mug", 10).await;
+    register(&shop, &ada()).send().await.expect_status(201);
+    let token = token(&sign_in(&shop, "ada@example.com", PASSWORD).send().await.expect_status(201));
+    shop.sessions.close().await;
+    for call in [
+        shop.post("/v1/carts", &json!({})).header("orderworks-session", &token),
+        shop.get("/v1/carts/cart_0190a0b4-4242-7424-8242-424242424242"),
+    ] {
+        let answer = call.send().await.expect_problem(503, "temporarily_unavailable");
+        assert_eq!(answer.header("retry-after"), "2");
+        assert!(answer.json["detail"].as_str().is_some_and(|text| text.contains("carts")), "{}", answer.text);
+    }
+    shop.order("k1").await;
+}

@@ -1,0 +1,93 @@
+//! A customer's way through the real binary: registered, signed in, a cart filled, a restart, the cart ordered.
+
+use std::path::Path;
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::util::{Client, Dev, PATIENCE};
+
+const SESSION: &str = "orderworks-session";
+
+async fn expect(client: &Client, method: Method, path: &str, headers: &[(&str, &str)], body: Value) -> Value {
+    let (status, answer) = client.send_with(method, path, headers, Some(&body)).await;
+    assert!(status.is_success(), "{path}: {status} {answer}");
+    answer
+}
+
+fn text<'a>(object: &'a Value, field: &str) -> &'a str {
+    object[field].as_str().expect("text")
+}
+
+/// The mail, once it is there: nobody tells when.
+async fn mailed(folder: &Path, name: &str) -> String {
+    let looking = async {
+        loop {
+            if let Ok(mail) = std::fs::read_to_string(folder.join(name)) {
+                return mail;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, looking).await.expect("the mail is sent in time")
+}
+
+#[tokio::test]
+async fn a_customers_cart_and_session_survive_restarts_and_become_one_order() {
+    let data = tempfile::tempdir().expect("a folder");
+    let dev = Dev::start(data.path()).await;
+    let shop = dev.storefront();
+    let ada =
+        json!({ "email": "ada@example.com", "name": "Ada Lovelace", "password": "canary correct horse" });
+    let customer =
+        expect(&shop, Method::POST, "/v1/customers", &[("idempotency-key", "ada")], ada.clone()).await;
+    let welcome = format!("{}.welcome.eml", text(&customer, "id"));
+    assert!(mailed(&dev.ready.mail_folder, &welcome).await.contains("ada@example.com"));
+    let credentials = json!({ "email": "ada@example.com", "password": "canary correct horse" });
+    let session = expect(&shop, Method::POST, "/v1/sessions", &[], credentials).await;
+    let token = text(&session, "token").to_owned();
+    let signed_in = [(SESSION, token.as_str())];
+    let cart = expect(&shop, Method::POST, "/v1/carts", &signed_in, json!({})).await;
+    let cart = format!("/v1/carts/{}", text(&cart, "id"));
+    let item = |sku: &str| format!("{cart}/items/{sku}");
+    expect(&shop, Method::PUT, &item("CUP-ENAMEL"), &signed_in, json!({ "quantity": 2 })).await;
+
+    // Killed, not stopped: what was answered is there.
+    dev.kill().await;
+    let dev = Dev::start(data.path()).await;
+    let shop = dev.storefront();
+    let found = shop.get(&cart).await;
+    assert_eq!((&found["total_minor"], &found["customer"]), (&json!(2_500), &customer["id"]));
+    expect(&shop, Method::PUT, &item("PEN-BRASS"), &signed_in, json!({ "quantity": 1 })).await;
+    let pay = json!({ "payment_method": "pm_card_visa" });
+    let checkout = format!("{cart}/checkout");
+    let keyed = [(SESSION, token.as_str()), ("idempotency-key", "checkout")];
+    let order = expect(&shop, Method::POST, &checkout, &keyed, pay.clone()).await;
+    assert_eq!(
+        (&order["total_minor"], &order["customer"]["email"]),
+        (&json!(7_400), &json!("ada@example.com"))
+    );
+    let id = text(&order, "id").to_owned();
+    let ended = shop.ended(&id).await;
+    assert_eq!(ended["status"], "fulfilled", "{ended}");
+    mailed(&dev.ready.mail_folder, &format!("{id}.order_confirmation.eml")).await;
+
+    assert!(dev.stop().await.success());
+    let dev = Dev::start(data.path()).await;
+    let (shop, merchant) = (dev.storefront(), dev.merchant());
+    assert_eq!(expect(&shop, Method::POST, &checkout, &keyed, pay).await, order, "the answer of then");
+    assert_eq!(merchant.all("/v1/orders").await.len(), 1);
+    let events = merchant.all("/v1/events").await;
+    assert_eq!(events.iter().filter(|event| event["type"] == "customer.registered").count(), 1);
+    let (status, _) = shop.send_with(Method::DELETE, "/v1/sessions/current", &signed_in, None).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    let (status, problem) = shop.send_with(Method::POST, "/v1/carts", &signed_in, None).await;
+    assert_eq!((status, text(&problem, "code")), (StatusCode::UNAUTHORIZED, "session_invalid"));
+    assert!(dev.stop().await.success());
+    let mails = std::fs::read_dir(data.path().join("mail")).expect("a mail folder").count();
+    assert_eq!(mails, 2, "a welcome and a confirmation");
+    let log = std::fs::read_to_string(data.path().join("log")).expect("a log");
+    for secret in ["canary correct horse", &token, "argon2id"] {
+        assert!(!log.contains(secret), "{secret} was logged");
+    }
+}

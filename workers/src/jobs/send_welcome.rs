@@ -1,0 +1,43 @@
+//! Mails a customer who has registered: once per customer. The steps are those of [`super::send_email`].
+
+use jobs::{Job, JobContext, JobError};
+use serde::{Deserialize, Serialize};
+use store::domain::CustomerId;
+
+use super::send_email::{is_recorded, record, send_failure};
+use crate::{
+    env::Env,
+    mail::{Mail, WELCOME, WelcomeMail},
+    registry::EMAIL,
+};
+
+/// Sends the welcome mail.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SendWelcome {
+    /// Whom to.
+    pub customer: CustomerId,
+}
+
+impl Job for SendWelcome {
+    type Env = Env;
+    const KIND: &'static str = "send_welcome";
+    const QUEUE: &'static str = EMAIL;
+
+    fn subject(&self) -> Option<String> {
+        Some(self.customer.to_string())
+    }
+
+    async fn run(&self, ctx: &JobContext<Env>) -> Result<(), JobError> {
+        let env = &ctx.env;
+        if is_recorded(env, self.customer.into(), WELCOME).await? {
+            return Ok(());
+        }
+        let Some(account) = env.orders.customer_by_id(self.customer).await? else {
+            return Err(JobError::cancel("customer_not_found"));
+        };
+        let shop = env.orders.merchant_name(account.merchant).await?.unwrap_or_default();
+        let mail = Mail::Welcome(WelcomeMail { account: &account, shop: &shop });
+        env.mailer.send(&mail, ctx.ambient.now()).await.map_err(send_failure)?;
+        record(ctx, &mail).await
+    }
+}
