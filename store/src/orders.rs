@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use base::{Timestamp, TraceContext};
 
 use crate::{
+    audit::Audit,
     catalog::Catalog,
     domain::{
         Address, Currency, Customer, MerchantId, Order, OrderId, OrderStatus, Page, PageRequest, PaymentId,
@@ -20,9 +21,9 @@ use crate::{
 };
 
 /// Everything kept in the relational store.
-pub trait OrderStore: Merchants + Catalog + Orders + Mails + Outbox + Webhooks {}
+pub trait OrderStore: Merchants + Catalog + Orders + Mails + Outbox + Webhooks + Audit {}
 
-impl<S: Merchants + Catalog + Orders + Mails + Outbox + Webhooks> OrderStore for S {}
+impl<S: Merchants + Catalog + Orders + Mails + Outbox + Webhooks + Audit> OrderStore for S {}
 
 /// An order to place; validated in form by the API, in substance by the store.
 #[derive(Debug, Clone)]
@@ -122,6 +123,9 @@ pub enum Refusal {
     /// The total exceeds [`crate::domain::AMOUNT_MINOR_MAX`].
     TotalTooLarge,
 }
+
+/// The `status_reason` of an order that nobody paid in time.
+pub const EXPIRED: &str = "expired";
 
 /// What became of a move between states.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -224,6 +228,10 @@ pub trait Orders: Send + Sync + 'static {
         reason: &str,
         at: Timestamp,
     ) -> Result<Moved, StoreError>;
+
+    /// `pending` → `cancelled` with the reason [`EXPIRED`] for orders placed before this, oldest first, at most `limit`;
+    /// otherwise as [`Orders::cancel`]. Answers how many; one that moved meanwhile is left alone and not counted.
+    async fn expire_pending(&self, before: Timestamp, limit: u32, at: Timestamp) -> Result<u64, StoreError>;
 
     /// Stores the wish to refund (all that is left when `amount_minor` is `None`) and writes the refund command.
     /// `refund` makes it idempotent. Only for `paid` and `fulfilled` orders.

@@ -14,6 +14,7 @@
 //! Start with `placement`, the hot path; `unit` is the transaction, `outbox` the relay's side, `wake` how a relay
 //! learns of messages, `partitions` the months, `replicated` reads from a replica. The schema is in `migrations/postgres/orders`.
 
+mod audit;
 mod catalog;
 mod emit;
 mod fault;

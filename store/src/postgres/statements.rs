@@ -1,6 +1,8 @@
 //! The statements whose plans are promised, for the test that looks at them.
 
-use super::{catalog, emit, mails, order_flow, order_row, outbox, placement, refunds, stock, webhooks};
+use super::{
+    audit, catalog, emit, mails, moves, order_flow, order_row, outbox, placement, refunds, stock, webhooks,
+};
 
 /// Name and text of each.
 pub const ALL: &[(&str, &str)] = &[
@@ -9,6 +11,15 @@ pub const ALL: &[(&str, &str)] = &[
     ("orders::BY_ID", order_row::BY_ID),
     ("orders::OF_MERCHANT", order_row::OF_MERCHANT),
     ("orders::EXPIRE", order_flow::EXPIRE),
+    ("moves::STALE", moves::STALE),
+    ("moves::EXPIRE", moves::EXPIRE),
+    ("audit::ALL", audit::ALL),
+    ("audit::TOUCHED", audit::TOUCHED),
+    ("audit::MONEY", audit::MONEY),
+    ("audit::REFUNDS", audit::REFUNDS),
+    ("audit::STOCK", audit::STOCK),
+    ("audit::MEND", audit::MEND),
+    ("audit::ENDPOINTS", audit::ENDPOINTS),
     ("outbox::CLAIM", outbox::CLAIM),
     ("outbox::TAKEN", outbox::TAKEN),
     ("outbox::MARK_SENT", outbox::MARK_SENT),

@@ -4,6 +4,7 @@
 //! answered; units run one after another, and what a unit read stays true until its end. Reads run beside the
 //! writer. Start with [`placement`], the hot path; the schema is in `migrations/sqlite/orders`.
 
+mod audit;
 mod catalog;
 mod emit;
 mod fault;

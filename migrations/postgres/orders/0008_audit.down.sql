@@ -1,0 +1,3 @@
+DROP TABLE audit_mark;
+ALTER TABLE webhook_endpoints DROP COLUMN changed_at;
+DROP INDEX orders_open;
