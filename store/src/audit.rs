@@ -44,6 +44,8 @@ pub struct OrderRefund {
     pub requested_at: Timestamp,
     /// Done by the provider and recorded.
     pub recorded_at: Option<Timestamp>,
+    /// The message that asked for it, while the outbox keeps it.
+    pub command: Option<EventId>,
 }
 
 /// A product's stock beside what open orders hold of it, both of one moment.

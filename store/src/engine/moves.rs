@@ -1,8 +1,10 @@
 //! What a move answers when its guard found nothing, and how much may be given back.
 
 use crate::{
-    domain::{Order, OrderStatus, RefundId},
+    audit::OrderRefund,
+    domain::{EventId, Order, OrderStatus, RefundId},
     orders::{Moved, RefundRequested},
+    outbox::Command,
 };
 
 /// What to answer when the guarded UPDATE found nothing; `been` tells whether the order was there before.
@@ -49,4 +51,14 @@ pub(crate) fn refundable(
 /// Whether a wish to refund may be granted in this state.
 pub(crate) fn may_be_refunded(order: &Order) -> bool {
     matches!(order.status, OrderStatus::Paid | OrderStatus::Fulfilled)
+}
+
+/// Notes with each refund which command asked for it.
+pub(crate) fn asked_by(refunds: &mut [OrderRefund], commands: &[(EventId, Command)]) {
+    for (id, command) in commands {
+        let Command::Refund { refund, .. } = command;
+        if let Some(asked) = refunds.iter_mut().find(|asked| asked.id == *refund) {
+            asked.command = Some(*id);
+        }
+    }
 }

@@ -18,9 +18,10 @@ use super::{
 use crate::{
     audit::{Audit, AuditMark, AuditedEndpoint, OrderMoney, OrderRefund, StockCount},
     domain::{EndpointId, EventId, MerchantId, OrderId, OrderStatus, PaymentId, RefundId},
-    engine::messages::Messages,
+    engine::{messages::Messages, moves::asked_by},
     error::StoreError,
     orders::CaptureFacts,
+    partitions::earliest_of,
 };
 
 pub(super) const ALL: &str = "SELECT id FROM orders WHERE id > $1 ORDER BY id LIMIT $2";
@@ -33,6 +34,9 @@ pub(super) const MONEY: &str = "
     FROM orders WHERE id = $1";
 pub(super) const REFUNDS: &str =
     "SELECT id, amount_minor, requested_at, recorded_at FROM refunds WHERE order_id = $1 ORDER BY id";
+pub(super) const COMMANDS: &str = "
+    SELECT id, data::text AS data FROM outbox
+    WHERE order_id = $1 AND order_id IS NOT NULL AND sequence IS NULL AND id >= $2";
 // A sum of bigint is numeric, which the cast takes back.
 pub(super) const STOCK: &str = "
     WITH held AS MATERIALIZED (
@@ -85,10 +89,16 @@ impl Audit for PostgresOrders {
 
     async fn order_money(&self, order: OrderId) -> Result<Option<OrderMoney>, StoreError> {
         let Some(row) = self.row(sqlx::query(MONEY).bind(order.0)).await? else { return Ok(None) };
-        let refunds = self.rows(sqlx::query(REFUNDS).bind(order.0)).await?;
+        let rows = self.rows(sqlx::query(REFUNDS).bind(order.0)).await?;
+        let mut refunds = rows.iter().map(refund).collect::<Result<Vec<_>, _>>()?;
+        if !refunds.is_empty() {
+            let rows = self.rows(sqlx::query(COMMANDS).bind(order.0).bind(earliest_of(order))).await?;
+            let commands = rows.iter().map(|row| Ok((id(row, "id", EventId)?, json(row, "data")?)));
+            asked_by(&mut refunds, &commands.collect::<Result<Vec<_>, Fault>>()?);
+        }
         Ok(Some(OrderMoney {
             capture: capture(&row)?,
-            refunds: refunds.iter().map(refund).collect::<Result<_, _>>()?,
+            refunds,
             unsent_since: time_if_any(&row, "unsent_since")?,
         }))
     }
@@ -162,6 +172,7 @@ fn refund(row: &PgRow) -> Result<OrderRefund, Fault> {
         amount_minor: get(row, "amount_minor")?,
         requested_at: time(row, "requested_at")?,
         recorded_at: time_if_any(row, "recorded_at")?,
+        command: None,
     })
 }
 

@@ -17,6 +17,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("audit::TOUCHED", audit::TOUCHED),
     ("audit::MONEY", audit::MONEY),
     ("audit::REFUNDS", audit::REFUNDS),
+    ("audit::COMMANDS", audit::COMMANDS),
     ("audit::STOCK", audit::STOCK),
     ("audit::MEND", audit::MEND),
     ("audit::ENDPOINTS", audit::ENDPOINTS),

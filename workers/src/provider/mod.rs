@@ -6,6 +6,7 @@
 //!
 //! [`sandbox_client`] speaks to [`sandbox_server`], a real server over HTTP; a production provider goes beside it.
 
+mod ledger;
 pub mod sandbox_client;
 pub mod sandbox_server;
 
@@ -13,6 +14,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use store::domain::{Currency, OrderId, PaymentId, RefundId};
+
+pub use ledger::{Ledger, LedgerEntry, LedgerPage, Movement};
 
 /// Moves money.
 #[async_trait]
@@ -28,6 +31,11 @@ pub trait PaymentProvider: Send + Sync + 'static {
 
     /// Gives money back.
     async fn refund(&self, request: &RefundRequest) -> Result<RefundOutcome, ProviderError>;
+
+    /// The provider's own books, where they can be read; for audits.
+    fn ledger(&self) -> Option<&dyn Ledger> {
+        None
+    }
 }
 
 /// Money to capture.

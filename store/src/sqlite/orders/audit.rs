@@ -12,7 +12,7 @@ use super::{
 use crate::{
     audit::{Audit, AuditMark, AuditedEndpoint, OrderMoney, OrderRefund, StockCount},
     domain::{EventId, MerchantId, OrderId, OrderStatus},
-    engine::messages::Messages,
+    engine::{messages::Messages, moves::asked_by},
     error::StoreError,
     orders::CaptureFacts,
 };
@@ -22,8 +22,15 @@ pub(super) const TOUCHED: &str = "
     SELECT id, order_id FROM outbox WHERE id > ?1 AND id < ?2 AND order_id IS NOT NULL ORDER BY id LIMIT ?3";
 pub(super) const REFUNDS: &str =
     "SELECT id, amount_minor, requested_at, recorded_at FROM refunds WHERE order_id = ?1 ORDER BY id";
+pub(super) const COMMANDS: &str = "
+    SELECT id, data FROM outbox INDEXED BY outbox_commands WHERE order_id = ?1 AND sequence IS NULL";
+// By the order rather than among all that is unsent, which may be much.
 pub(super) const UNSENT: &str = "
-    SELECT min(at) AS at FROM outbox INDEXED BY outbox_unsent WHERE sent_at IS NULL AND order_id = ?1";
+    SELECT min(at) AS at FROM (
+        SELECT at FROM outbox INDEXED BY outbox_by_order
+        WHERE order_id = ?1 AND sequence IS NOT NULL AND sent_at IS NULL
+        UNION ALL SELECT at FROM outbox INDEXED BY outbox_commands
+        WHERE order_id = ?1 AND sequence IS NULL AND sent_at IS NULL)";
 // The index is named because the planner would as soon walk all orders.
 pub(super) const STOCK: &str = "
     WITH held AS MATERIALIZED (
@@ -144,12 +151,14 @@ impl Audit for SqliteOrders {
 async fn money(c: &mut SqliteConnection, order: OrderId) -> Result<Option<OrderMoney>, Fault> {
     let Some(row) = order_row::find(c, order).await? else { return Ok(None) };
     let rows = sqlx::query(REFUNDS).bind(order.to_string()).fetch_all(&mut *c).await?;
+    let mut refunds = rows.iter().map(refund).collect::<Result<Vec<_>, _>>()?;
+    if !refunds.is_empty() {
+        let rows = sqlx::query(COMMANDS).bind(order.to_string()).fetch_all(&mut *c).await?;
+        let commands = rows.iter().map(|row| Ok((parsed(row, "id")?, json(row, "data")?)));
+        asked_by(&mut refunds, &commands.collect::<Result<Vec<_>, Fault>>()?);
+    }
     let unsent = sqlx::query(UNSENT).bind(order.to_string()).fetch_one(c).await?;
-    Ok(Some(OrderMoney {
-        capture: capture(&row)?,
-        refunds: rows.iter().map(refund).collect::<Result<_, _>>()?,
-        unsent_since: time_if_any(&unsent, "at")?,
-    }))
+    Ok(Some(OrderMoney { capture: capture(&row)?, refunds, unsent_since: time_if_any(&unsent, "at")? }))
 }
 
 fn capture(row: &SqliteRow) -> Result<Option<CaptureFacts>, Fault> {
@@ -168,6 +177,7 @@ fn refund(row: &SqliteRow) -> Result<OrderRefund, Fault> {
         amount_minor: get(row, "amount_minor")?,
         requested_at: time(row, "requested_at")?,
         recorded_at: time_if_any(row, "recorded_at")?,
+        command: None,
     })
 }
 

@@ -67,6 +67,7 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
     ("audit::TOUCHED", "uuid, uuid, bigint", "made(moment(38000), 0), made(moment(39000), 0), 500"),
     ("audit::MONEY", "uuid", "made(moment(39000), 39000)"),
     ("audit::REFUNDS", "uuid", "made(moment(39000), 39000)"),
+    ("audit::COMMANDS", "uuid, uuid", "made(moment(39000), 39000), made(moment(38000), 0)"),
     ("audit::STOCK", "uuid, text, bigint", "merchant(8), 'sku-200', 100"),
     ("audit::MEND", "uuid, text, timestamptz", "merchant(1), 'sku-1', now()"),
     ("audit::ENDPOINTS", "uuid", "merchant(8)"),
