@@ -1,4 +1,4 @@
-//! Drops what has expired (idempotency records, the attempt log, old partitions) and makes the coming partitions.
+//! Cancels orders that nobody paid in time, drops what has expired (idempotency records, the attempt log, old partitions) and makes the coming partitions.
 //! Rows go in small slices, so that orders never wait long. Several schedulers may run: each step may be repeated.
 
 use std::{sync::Arc, time::Duration};
@@ -13,6 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How often.
 const EVERY: Duration = Duration::from_mins(10);
+/// How often stale orders are looked for, by an index of the open ones.
+const EXPIRE_EVERY: Duration = Duration::from_mins(1);
 /// Rows per transaction.
 const SLICE: u32 = 500;
 /// An idempotency key is remembered this long, as the API guide publishes.
@@ -20,7 +22,7 @@ const IDEMPOTENCY_KEEP: Duration = Duration::from_hours(24);
 /// Months whose partitions are made ahead: a scheduler may be away for weeks.
 const MONTHS_AHEAD: u32 = 3;
 /// A month, for how long to keep; partitions go whole, so a day more or less does not show.
-const MONTH: Duration = Duration::from_hours(31 * 24);
+pub(crate) const MONTH: Duration = Duration::from_hours(31 * 24);
 
 /// How long what is kept.
 #[derive(Debug, Clone)]
@@ -36,22 +38,40 @@ pub(crate) struct Housekeeping {
     pub(crate) records: Arc<dyn RecordStore>,
     pub(crate) partitions: Option<Arc<dyn Partitions>>,
     pub(crate) keep: Keep,
+    /// After so long without a payment an order is cancelled.
+    pub(crate) pending_expires: Option<Duration>,
     pub(crate) ambient: Ambient,
 }
 
 impl Housekeeping {
     /// Runs until stopped.
     pub(crate) async fn run(self, stop: CancellationToken) {
-        let mut tick = tokio::time::interval(EVERY);
+        let (mut tick, mut orders) = (tokio::time::interval(EVERY), tokio::time::interval(EXPIRE_EVERY));
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
+                _ = orders.tick() => {
+                    self.stale_orders(&stop).await;
+                    continue;
+                }
                 _ = tick.tick() => {}
             }
             self.rows(&stop).await;
             if let Some(partitions) = &self.partitions {
                 self.months(partitions.as_ref()).await;
             }
+        }
+    }
+
+    /// Orders that wait for a payment that does not come keep stock from others.
+    async fn stale_orders(&self, stop: &CancellationToken) {
+        let Some(expires) = self.pending_expires else { return };
+        let before = self.before(expires);
+        let expire = || self.orders.expire_pending(before, SLICE, self.ambient.now());
+        match slices(stop, expire).await {
+            Ok(0) => {}
+            Ok(orders) => tracing::info!(orders, "cancelled orders that nobody paid in time"),
+            Err(error) => tracing::warn!(error, "cannot cancel stale orders; trying again later"),
         }
     }
 

@@ -11,11 +11,13 @@ mod health;
 mod housekeeping;
 mod logging;
 mod mail;
+mod metrics;
 mod output;
 mod roles;
 mod sandbox;
 mod seed;
 mod signals;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -23,11 +25,12 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
+    let failure = cli.failure();
     match run(cli) {
         Ok(code) => code,
         Err(error) => {
             output::complain(&error);
-            ExitCode::FAILURE
+            failure
         }
     }
 }
