@@ -17,7 +17,7 @@ use workers::verify::{Invariant, Plan, Scope, Summary, Verify, Violation, Watch}
 use crate::metrics::Metrics;
 
 /// The first audit is made this long after the start, or after the interval where that is shorter.
-const FIRST_AFTER: Duration = Duration::from_mins(1);
+const FIRST_AFTER: Duration = Duration::from_secs(10);
 
 /// What an audit measures.
 pub(crate) struct VerifyGauges {

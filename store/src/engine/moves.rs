@@ -31,7 +31,7 @@ pub(crate) fn refund_of_cancelled(order: &Order) -> RefundId {
 
 /// What of a capture is not asked back already.
 pub(crate) fn left_minor(order: &Order, captured_minor: i64, asked_minor: i64) -> i64 {
-    captured_minor.min(order.total_minor) - asked_minor
+    captured_minor.min(order.total_minor).saturating_sub(asked_minor)
 }
 
 /// How much a wish to refund asks for, or why it is not granted. `asked_minor` is the sum of all wishes before.
@@ -40,7 +40,7 @@ pub(crate) fn refundable(
     asked_minor: i64,
     amount_minor: Option<i64>,
 ) -> Result<i64, RefundRequested> {
-    let refundable_minor = order.total_minor - asked_minor;
+    let refundable_minor = order.total_minor.saturating_sub(asked_minor);
     let amount_minor = amount_minor.unwrap_or(refundable_minor);
     if amount_minor > refundable_minor || refundable_minor <= 0 {
         return Err(RefundRequested::TooMuch { refundable_minor: refundable_minor.max(0) });

@@ -88,7 +88,7 @@ pub struct Plan {
 }
 
 /// Is told while an audit runs.
-pub trait Watch: Send {
+pub trait Watch: Send + Sync {
     /// A violation was found, and repaired if it says so.
     fn violation(&mut self, violation: &Violation);
 

@@ -31,12 +31,13 @@ pub(super) const UNSENT: &str = "
         WHERE order_id = ?1 AND sequence IS NOT NULL AND sent_at IS NULL
         UNION ALL SELECT at FROM outbox INDEXED BY outbox_commands
         WHERE order_id = ?1 AND sequence IS NULL AND sent_at IS NULL)";
-// The index is named because the planner would as soon walk all orders.
+// The index is named because the planner would as soon walk all orders. An order whose lines do not read back is told by
+// itself.
 pub(super) const STOCK: &str = "
     WITH held AS MATERIALIZED (
         SELECT o.merchant_id, line.value ->> 'sku' AS sku, sum(line.value ->> 'quantity') AS quantity
         FROM orders AS o INDEXED BY orders_open, json_each(o.lines) AS line
-        WHERE o.status IN ('pending', 'paid') GROUP BY 1, 2)
+        WHERE o.status IN ('pending', 'paid') AND json_valid(o.lines) GROUP BY 1, 2)
     SELECT p.merchant_id, p.sku, p.on_hand, p.reserved, coalesce(held.quantity, 0) AS held
     FROM products AS p LEFT JOIN held ON held.merchant_id = p.merchant_id AND held.sku = p.sku
     WHERE (p.merchant_id, p.sku) > (?1, ?2) ORDER BY p.merchant_id, p.sku LIMIT ?3";
