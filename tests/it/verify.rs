@@ -1,0 +1,308 @@
+//! `orderworks verify` as operators run it: over files beside a running server, and over all servers with damage planted
+//! in PostgreSQL and Cassandra.
+
+use std::{path::Path, str::FromStr, time::Duration};
+
+use base::{Ambient, postgres::PostgresConfig};
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, ConnectOptions, Executor, sqlite::SqliteConnectOptions};
+use store::domain::{OrderId, PaymentId, RefundId};
+
+use crate::util::{Client, Dev, PATIENCE, Shop, Stage, alone, audit::right as mended, orderworks, verify};
+
+const NOW: [&str; 2] = ["--grace", "0s"];
+
+/// Writes past the store into a file that a server has open.
+async fn plant(file: &Path, sql: &str) {
+    let options = SqliteConnectOptions::from_str(file.to_str().expect("UTF-8")).expect("a path");
+    let mut file = options.busy_timeout(Duration::from_secs(5)).connect().await.expect("opens");
+    let done = file.execute(AssertSqlSafe(sql.to_owned())).await.expect("plants");
+    assert!(done.rows_affected() > 0, "nothing planted by: {sql}");
+}
+
+#[tokio::test]
+async fn beside_a_running_server_it_finds_says_and_mends() {
+    let data = tempfile::tempdir().expect("a folder");
+    let dev = Dev::start(data.path()).await;
+    let merchant = dev.merchant();
+    let id = merchant.accepted("first", "pm_card_visa").await;
+    merchant.ended(&id).await;
+    let full = [&["--full"][..], &NOW].concat();
+    mended(async || verify(data.path(), &[], &full).await).await;
+    let (status, violations, summary) = verify(data.path(), &[], &full).await;
+    assert_eq!((status, violations.len()), (Some(0), 0), "{summary}");
+    let counted = (&summary["orders"], &summary["payments"], &summary["ledger"], &summary["products"]);
+    assert_eq!(
+        counted,
+        (&1.into(), &1.into(), &1.into(), &24.into()),
+        "the ledger is read over the same folder"
+    );
+
+    plant(
+        &data.path().join("orders.db"),
+        "UPDATE products SET reserved = reserved + 5 WHERE sku = 'CUP-ENAMEL'",
+    )
+    .await;
+    plant(&data.path().join("orders.db"), "DELETE FROM mails").await;
+    let (status, violations, summary) = verify(data.path(), &[], &full).await;
+    assert_eq!((status, &summary["violations"]), (Some(1), &2.into()), "{summary}");
+    assert_eq!((&violations[0]["code"], &violations[0]["invariant"]), (&"mail_missing".into(), &"I4".into()));
+    assert_eq!(violations[0]["ids"]["order"], id);
+    assert_eq!(
+        (&violations[1]["code"], &violations[1]["ids"]["sku"]),
+        (&"reservation_differs".into(), &"CUP-ENAMEL".into())
+    );
+    let mut command = orderworks(data.path());
+    let shown = command.args(["verify", "--full"]).args(NOW).output().await.expect("runs");
+    let text = String::from_utf8(shown.stdout).expect("UTF-8");
+    assert!(text.contains("I3 reservation_differs") && text.contains("2 violations, 0 repaired"), "{text}");
+    assert!(shown.stderr.is_empty(), "no bar where there is no terminal: {:?}", shown.stderr);
+
+    let repairing = [&full[..], &["--repair"]].concat();
+    let (status, _, summary) = verify(data.path(), &[], &repairing).await;
+    assert_eq!((status, &summary["repaired"]), (Some(1), &2.into()), "{summary}");
+    mended(async || verify(data.path(), &[], &full).await).await;
+    assert!(dev.stop().await.success());
+    let (status, _, _) = verify(data.path(), &[], &NOW).await;
+    assert_eq!(status, Some(0), "and without a server");
+}
+
+#[tokio::test]
+async fn what_cannot_be_looked_at_is_neither_right_nor_wrong() {
+    let data = tempfile::tempdir().expect("a folder");
+    let (status, violations, why) = verify(data.path(), &[], &[]).await;
+    assert_eq!((status, violations.len()), (Some(2), 0), "{why}");
+    assert!(why.to_string().contains("orderworks dev"), "{why}");
+    assert_eq!(std::fs::read_dir(data.path()).expect("reads").count(), 0, "looking creates nothing");
+    let (status, ..) = verify(data.path(), &[("ORDERWORKS_LOG_FORMAT", "xml")], &[]).await;
+    assert_eq!(status, Some(2), "a mistake in the configuration, too");
+    assert!(Dev::start(data.path()).await.stop().await.success());
+    let away = [("ORDERWORKS_PAYMENTS_PROVIDER_URL", "http://127.0.0.1:1/")];
+    let (status, _, why) = verify(data.path(), &away, &["--full"]).await;
+    assert_eq!(status, Some(2), "the ledger: {why}");
+}
+
+#[tokio::test]
+async fn the_schedule_tells_prometheus() {
+    let data = tempfile::tempdir().expect("a folder");
+    let dev = Dev::start(data.path()).await;
+    let asking = async {
+        loop {
+            let text =
+                reqwest::get(format!("{}/metrics", dev.ready.url)).await.expect("answers").text().await;
+            let text = text.expect("a text");
+            let last =
+                text.lines().find_map(|l| l.strip_prefix("orderworks_verify_last_run_timestamp_seconds "));
+            if last.expect("is there").parse::<f64>().expect("a number") > 0.0 {
+                return text;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let text = tokio::time::timeout(PATIENCE, asking).await.expect("audits in time");
+    for invariant in ["I1", "I2", "I3", "I4", "I5"] {
+        assert!(
+            text.contains(&format!("orderworks_verify_violations{{invariant=\"{invariant}\"}} 0")),
+            "{text}"
+        );
+    }
+    assert!(text.contains("orderworks_verify_orders_checked 0") && text.ends_with("# EOF\n"), "{text}");
+    assert!(dev.stop().await.success());
+}
+
+/// The servers behind a stage, written to past the stores.
+struct Servers<'a> {
+    stage: &'a Stage,
+    keyspace: String,
+    cassandra: scylla::client::session::Session,
+}
+
+impl Servers<'_> {
+    async fn sql(&self, sql: String) {
+        let config = PostgresConfig::new(self.stage.database.url(), "plants");
+        let database = base::postgres::connect(&config).await.expect("connects");
+        let mut session = database.session().await.expect("connects");
+        let done = (&mut *session).execute(AssertSqlSafe(sql.clone())).await.expect("plants");
+        assert!(done.rows_affected() > 0 || sql.starts_with("ALTER"), "nothing planted by: {sql}");
+    }
+
+    async fn cql(&self, cql: &str) {
+        let cql = cql.replace("payments", &format!("{}.payments", self.keyspace));
+        self.cassandra.query_unpaged(cql, ()).await.expect("plants");
+    }
+}
+
+async fn fulfilled(client: &Client, shop: &Shop, key: &str) -> OrderId {
+    let (status, order) = client.place(key, &shop.order("CUP", 1, "pm_card_visa")).await.expect("answers");
+    assert_eq!(status, StatusCode::ACCEPTED, "{order}");
+    let id = order["id"].as_str().expect("an id").to_owned();
+    assert_eq!(client.ended(&id).await["status"], "fulfilled");
+    id.parse().expect("an order id")
+}
+
+const UNPAID: &str = "payment_id = NULL, provider_reference = NULL, captured_minor = NULL";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::too_many_lines, reason = "one stage, one table of damage")]
+async fn planted_damage_of_each_kind_is_found_on_the_servers_and_mended_where_that_is_safe() {
+    let _alone = alone().await;
+    let Some(stage) = Stage::open().await else { return };
+    let (api, base) = stage.api(&[]).await;
+    let (relay, worker) = (stage.role(&["relay"]), stage.role(&["worker"]));
+    let shop = Shop::open(&stage, &base, &["CUP", "PEN"], 1_000).await;
+    let mut orders = Vec::new();
+    for n in 0..16 {
+        orders.push(fulfilled(&shop.client, &shop, &format!("order-{n}")).await);
+    }
+    let refund = format!("/v1/orders/{}/refund", orders[15]);
+    let (status, body) =
+        shop.client.send(Method::POST, &refund, Some(&serde_json::json!({ "amount_minor": 100 }))).await;
+    assert!(status.is_success(), "{body}");
+    let full = [&["--full"][..], &NOW].concat();
+    mended(async || stage.verify(&full).await).await;
+
+    let servers = Servers {
+        stage: &stage,
+        keyspace: stage.keyspace.config.keyspace.clone(),
+        cassandra: stage.keyspace.session().await,
+    };
+    // With the relay and the worker gone nothing follows from what is planted until the audit has been heard.
+    relay.stop().await;
+    worker.stop().await;
+    let id = |n: usize| orders[n].0;
+    let payment = |n: usize| PaymentId::of_order(orders[n]).0;
+    let ambient = Ambient::system();
+    let safe = [
+        format!(
+            "UPDATE orders SET status = 'paid', shipment_id = NULL, shipped_at = NULL WHERE id = '{}'",
+            id(0)
+        ),
+        format!("UPDATE orders SET status = 'cancelled', {UNPAID} WHERE id = '{}'", id(1)),
+        format!("UPDATE orders SET status = 'cancelled' WHERE id = '{}'", id(2)),
+        format!("DELETE FROM mails WHERE order_id = '{}'", id(3)),
+        format!("DELETE FROM webhook_attempts WHERE order_id = '{}'", id(4)),
+        format!(
+            "UPDATE webhook_attempts SET status = 500, at = at - interval '1 hour' WHERE order_id = '{}'",
+            id(5)
+        ),
+        "UPDATE products SET reserved = reserved + 7 WHERE sku = 'PEN'".to_owned(),
+        format!("UPDATE refunds SET recorded_at = NULL WHERE order_id = '{}'", id(15)),
+        format!("UPDATE orders SET refunded_minor = 0 WHERE id = '{}'", id(15)),
+    ];
+    for sql in safe {
+        servers.sql(sql).await;
+    }
+    let (status, violations, summary) = stage.verify(&full).await;
+    assert_eq!(status, Some(1), "{summary}");
+    let mut found = found_of(&violations);
+    found.retain(|(code, _)| code != "outbox_stalled");
+    let mut expected = vec![
+        ("paid_stuck", Some(0)),
+        ("capture_unexpected", Some(1)),
+        ("money_kept", Some(2)),
+        ("mail_missing", Some(3)),
+        ("refund_stuck", Some(15)),
+        ("reservation_differs", None),
+        // The order that counts as paid again holds stock that was shipped.
+        ("reservation_differs", None),
+    ];
+    expected.extend([("webhook_missing", Some(4)); 4]);
+    expected.extend([("webhook_stalled", Some(5)); 4]);
+    assert_eq!(found, wanted(&expected, &orders), "{violations:#?}");
+    // An order that is made paid again has its units reserved by the repair, and takes them out of the house again.
+    let (status, _, summary) = stage.verify(&[&full[..], &["--repair"]].concat()).await;
+    assert_eq!((status, &summary["repaired"]), (Some(1), &summary["violations"]), "{summary}");
+    let (relay, worker) = (stage.role(&["relay"]), stage.role(&["worker"]));
+    mended(async || stage.verify(&full).await).await;
+    assert_eq!(shop.client.get(&format!("/v1/orders/{}", orders[0])).await["status"], "fulfilled");
+    relay.stop().await;
+    worker.stop().await;
+
+    let (orphan, stranger) = (OrderId::fresh(&ambient), RefundId::fresh(&ambient));
+    for sql in [
+        format!(
+            "UPDATE orders SET status = 'pending', shipment_id = NULL, shipped_at = NULL, {UNPAID} WHERE id = '{}'",
+            id(6)
+        ),
+        format!("UPDATE orders SET lines = '{{}}' WHERE id = '{}'", id(7)),
+        format!("UPDATE orders SET status = 'payment_failed', {UNPAID} WHERE id = '{}'", id(8)),
+        format!("UPDATE orders SET refunded_minor = 3 WHERE id = '{}'", id(9)),
+        format!("INSERT INTO mails VALUES ('{}', 'order_refunded', '<x>', now())", id(10)),
+        format!("DELETE FROM outbox WHERE order_id = '{}' AND sequence = 2", id(11)),
+        "ALTER TABLE products DROP CONSTRAINT products_check".to_owned(),
+        "UPDATE products SET on_hand = 0, reserved = 1 WHERE sku = 'PEN'".to_owned(),
+    ] {
+        servers.sql(sql).await;
+    }
+    servers.cql(&format!("UPDATE payments SET amount_minor = 1 WHERE payment_id = {}", payment(12))).await;
+    servers
+        .cql(&format!(
+            "UPDATE payments SET provider_reference = null, decided_at = null WHERE payment_id = {}",
+            payment(13)
+        ))
+        .await;
+    servers
+        .cql(&format!(
+            "UPDATE payments SET provider_reference = 'ch_none' WHERE payment_id = {}",
+            payment(14)
+        ))
+        .await;
+    servers
+        .cql(&format!(
+            "UPDATE payments SET done = true, refund_minor = 5, begun_at = 1, ended_at = 1
+             WHERE payment_id = {} AND kind = 'refund' AND entry = '{stranger}'",
+            payment(15)
+        ))
+        .await;
+    servers
+        .cql(&format!(
+            "INSERT INTO payments (payment_id, order_id, merchant_id, amount_minor, currency, method, provider,
+             created_at, epoch, reserved_minor) VALUES ({}, {}, {}, 5, 'EUR', 'pm', 'sandbox', 1, 0, 0)",
+            PaymentId::of_order(orphan).0, orphan.0, shop.merchant.0
+        ))
+        .await;
+    let (status, violations, summary) = stage.verify(&full).await;
+    assert_eq!(status, Some(1), "{summary}");
+    let expected = [
+        ("pending_stuck", Some(6)),
+        ("unreadable", Some(7)),
+        ("capture_unexpected", Some(8)),
+        ("refund_sum_differs", Some(9)),
+        ("mail_unexpected", Some(10)),
+        ("event_gap", Some(11)),
+        ("amount_differs", Some(12)),
+        ("amount_differs", Some(12)),
+        ("capture_missing", Some(13)),
+        ("ledger_capture_unexpected", Some(13)),
+        ("amount_differs", Some(14)),
+        ("ledger_capture_missing", Some(14)),
+        ("ledger_capture_unexpected", Some(14)),
+        ("refund_stuck", Some(15)),
+        ("ledger_refund_missing", Some(15)),
+        ("stock_negative", None),
+    ];
+    let mut found = found_of(&violations);
+    let strange = found.iter().position(|(code, _)| code == "payment_orphan").expect("the orphan is found");
+    assert_eq!(found.remove(strange).1, orphan.to_string());
+    // Of the pending order, whose stock left the house long ago.
+    found.retain(|(code, _)| code != "reservation_differs");
+    assert_eq!(found, wanted(&expected, &orders), "{violations:#?}");
+    api.stop().await;
+    stage.close().await;
+}
+
+/// Codes with their orders, sorted.
+fn found_of(violations: &[Value]) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut found: Vec<_> = violations.iter().map(|v| (text(&v["code"]), text(&v["ids"]["order"]))).collect();
+    found.sort_unstable();
+    found
+}
+
+fn wanted(expected: &[(&str, Option<usize>)], orders: &[OrderId]) -> Vec<(String, String)> {
+    let order = |n: Option<usize>| n.map(|n| orders[n].to_string()).unwrap_or_default();
+    let mut wanted: Vec<_> = expected.iter().map(|(code, n)| ((*code).to_owned(), order(*n))).collect();
+    wanted.sort_unstable();
+    wanted
+}
