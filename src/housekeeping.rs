@@ -124,3 +124,100 @@ where
     }
     Ok(total)
 }
+
+#[cfg(test)]
+mod tests {
+    use base::ambient::ManualClock;
+    use jobs::sqlite::SqliteEngine;
+    use store::{
+        catalog::ProductData,
+        domain::{Customer, MerchantId, Order, OrderId, OrderStatus},
+        orders::{IdempotencyKey, NewLine, NewOrder, Placement},
+        sqlite::SqliteOrders,
+    };
+
+    use super::*;
+
+    async fn placed(house: &Housekeeping, merchant: MerchantId) -> Order {
+        let order = NewOrder {
+            id: OrderId::fresh(&house.ambient),
+            merchant,
+            customer: Customer { email: "ada@example.com".to_owned(), name: "Ada".to_owned() },
+            currency: "EUR".parse().expect("a currency"),
+            lines: vec![NewLine { sku: "cup".to_owned(), quantity: 1 }],
+            payment_method: "pm_card_visa".to_owned(),
+            shipping_address: None,
+            reference: None,
+            idempotency: IdempotencyKey { key: house.ambient.uuid().to_string(), fingerprint: [1; 32] },
+            render: |order| order.id.to_string(),
+            trace: None,
+            at: house.ambient.now(),
+        };
+        match house.orders.place_order(order).await.expect("answers") {
+            Placement::Placed { order, .. } => *order,
+            other => panic!("not placed: {other:?}"),
+        }
+    }
+
+    async fn house(
+        folder: &std::path::Path,
+        expires: Option<Duration>,
+    ) -> (Housekeeping, ManualClock, MerchantId) {
+        let start = Timestamp::from_millisecond(1_700_000_000_000).expect("a time");
+        let (ambient, clock) = Ambient::steered(9, start);
+        let orders = SqliteOrders::open(&folder.join("orders.db"), ambient.clone()).await.expect("opens");
+        let queue = SqliteEngine::open(&folder.join("queue.db"), ambient.clone()).await.expect("opens");
+        let house = Housekeeping {
+            orders: Arc::new(orders),
+            records: Arc::new(queue.records()),
+            partitions: None,
+            keep: Keep {
+                records: Duration::from_hours(1),
+                partitions: Family::ALL.map(|family| (family, 0)),
+            },
+            pending_expires: expires,
+            ambient,
+        };
+        let (merchant, at) = (MerchantId::fresh(&house.ambient), house.ambient.now());
+        house.orders.ensure_merchant(merchant, "Shop", at).await.expect("stores");
+        let product = ProductData {
+            sku: "cup".to_owned(),
+            name: "Cup".to_owned(),
+            description: None,
+            category: "things".to_owned(),
+            price_minor: 100,
+            currency: "EUR".parse().expect("a currency"),
+            low_stock_at: -1,
+        };
+        house.orders.put_product(merchant, product, at).await.expect("stores");
+        house.orders.put_inventory(merchant, "cup", 2_000, at, None).await.expect("stores");
+        (house, clock, merchant)
+    }
+
+    #[tokio::test]
+    async fn more_than_a_slice_of_stale_orders_expires_and_young_ones_stay() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (house, clock, merchant) = house(folder.path(), Some(Duration::from_mins(30))).await;
+        for _ in 0..=SLICE {
+            placed(&house, merchant).await;
+        }
+        clock.advance(Duration::from_mins(31));
+        let young = placed(&house, merchant).await;
+        house.stale_orders(&CancellationToken::new()).await;
+        let cup = house.orders.product(merchant, "cup").await.expect("reads").expect("is there");
+        assert_eq!((cup.on_hand, cup.reserved), (2_000, 1));
+        let young = house.orders.order_by_id(young.id).await.expect("reads").expect("is there");
+        assert_eq!(young.status, OrderStatus::Pending);
+    }
+
+    #[tokio::test]
+    async fn orders_wait_for_good_where_that_is_set() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (house, clock, merchant) = house(folder.path(), None).await;
+        let order = placed(&house, merchant).await;
+        clock.advance(Duration::from_hours(24 * 365));
+        house.stale_orders(&CancellationToken::new()).await;
+        let order = house.orders.order_by_id(order.id).await.expect("reads").expect("is there");
+        assert_eq!(order.status, OrderStatus::Pending);
+    }
+}
