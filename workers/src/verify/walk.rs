@@ -4,7 +4,10 @@
 //! at. Those that were open or wrong then are named by the mark. The mark stands at the start of the audit less the grace:
 //! an order younger than that has a message after it. More open or wrong orders than a mark can name hold it back.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    time::Duration,
+};
 
 use base::Timestamp;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -30,7 +33,7 @@ const RECENT_MAX: usize = 100_000;
 
 /// What an incremental audit gathers for the next.
 struct Course {
-    again: Vec<OrderId>,
+    again: BTreeSet<OrderId>,
     recent: HashSet<OrderId>,
     /// Where the mark is held back.
     held_at: Option<Timestamp>,
@@ -38,7 +41,7 @@ struct Course {
 
 impl Course {
     fn new() -> Self {
-        Self { again: Vec::new(), recent: HashSet::new(), held_at: None }
+        Self { again: BTreeSet::new(), recent: HashSet::new(), held_at: None }
     }
 
     /// Whether it was not looked at lately.
@@ -51,8 +54,8 @@ impl Course {
 
     fn remember(&mut self, order: OrderId, at: Timestamp) {
         if self.again.len() < AGAIN_MAX {
-            self.again.push(order);
-        } else {
+            self.again.insert(order);
+        } else if !self.again.contains(&order) {
             self.held_at.get_or_insert(at);
         }
     }
@@ -72,6 +75,7 @@ impl Audit<'_> {
                 None
             }
             (Scope::Changed, Some(mark)) => {
+                course.recent.extend(&mark.again);
                 self.orders(&mark.again, Timestamp::UNIX_EPOCH, &mut course).await?;
                 let from = mark.until.checked_sub(COMMIT_MAX).unwrap_or(Timestamp::UNIX_EPOCH);
                 self.changed(from, &mut course).await?;
@@ -87,7 +91,7 @@ impl Audit<'_> {
         self.outbox().await?;
         if !matches!(self.plan.scope, Scope::Since(_)) {
             let until = course.held_at.unwrap_or(self.before).min(self.before);
-            let mark = AuditMark { until, again: course.again, ledger };
+            let mark = AuditMark { until, again: course.again.into_iter().collect(), ledger };
             self.of.orders.set_audit_mark(&mark).await?;
         }
         Ok(())
@@ -157,7 +161,7 @@ impl Audit<'_> {
         }
         tokio::time::sleep(SECOND_LOOK_AFTER).await;
         let ids = suspects.iter().map(|(order, _)| *order).collect();
-        let mut first: std::collections::HashMap<_, _> = suspects.into_iter().collect();
+        let mut first: HashMap<_, _> = suspects.into_iter().collect();
         for (order, seen) in self.look_at_all(ids).await? {
             let before = first.remove(&order).unwrap_or_default();
             match seen {
