@@ -3,13 +3,13 @@
 
 use std::{path::Path, str::FromStr, time::Duration};
 
-use base::{Ambient, postgres::PostgresConfig};
+use base::{Ambient, ids::Uuid, postgres::PostgresConfig};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor, sqlite::SqliteConnectOptions};
 use store::domain::{OrderId, PaymentId, RefundId};
 
-use crate::util::{Client, Dev, PATIENCE, Shop, Stage, alone, audit::right as mended, orderworks, verify};
+use crate::util::{Dev, PATIENCE, Shop, Stage, alone, audit::right as mended, orderworks, verify};
 
 const NOW: [&str; 2] = ["--grace", "0s"];
 
@@ -111,14 +111,15 @@ async fn the_schedule_tells_prometheus() {
     assert!(dev.stop().await.success());
 }
 
-/// The servers behind a stage, written to past the stores.
-struct Servers<'a> {
-    stage: &'a Stage,
-    keyspace: String,
+/// The servers behind a stage with a shop that has been served, written to past the stores.
+struct Servers {
+    stage: Stage,
+    shop: Shop,
+    orders: Vec<OrderId>,
     cassandra: scylla::client::session::Session,
 }
 
-impl Servers<'_> {
+impl Servers {
     async fn sql(&self, sql: String) {
         let config = PostgresConfig::new(self.stage.database.url(), "plants");
         let database = base::postgres::connect(&config).await.expect("connects");
@@ -127,182 +128,202 @@ impl Servers<'_> {
         assert!(done.rows_affected() > 0 || sql.starts_with("ALTER"), "nothing planted by: {sql}");
     }
 
-    async fn cql(&self, cql: &str) {
-        let cql = cql.replace("payments", &format!("{}.payments", self.keyspace));
+    /// Names the table `payments` only.
+    async fn cql(&self, cql: String) {
+        let cql =
+            cql.replacen(" payments ", &format!(" {}.payments ", self.stage.keyspace.config.keyspace), 1);
         self.cassandra.query_unpaged(cql, ()).await.expect("plants");
+    }
+
+    fn id(&self, n: usize) -> Uuid {
+        self.orders[n].0
+    }
+
+    fn payment(&self, n: usize) -> Uuid {
+        PaymentId::of_order(self.orders[n]).0
+    }
+
+    async fn verify(&self, more: &[&str]) -> (Vec<(String, String)>, Value) {
+        let (status, violations, summary) = self.stage.verify(&[&FULL[..], more].concat()).await;
+        assert_eq!(status, Some(1), "{summary}");
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let mut found: Vec<_> =
+            violations.iter().map(|v| (text(&v["code"]), text(&v["ids"]["order"]))).collect();
+        found.sort_unstable();
+        (found, summary)
+    }
+
+    /// Codes with their orders, sorted.
+    fn wanted(&self, expected: &[(&str, Option<usize>)]) -> Vec<(String, String)> {
+        let order = |n: Option<usize>| n.map(|n| self.orders[n].to_string()).unwrap_or_default();
+        let mut wanted: Vec<_> = expected.iter().map(|(code, n)| ((*code).to_owned(), order(*n))).collect();
+        wanted.sort_unstable();
+        wanted
+    }
+
+    /// Damage of each kind that a repair mends.
+    async fn plant_what_can_be_mended(&self) -> Vec<(&'static str, Option<usize>)> {
+        let id = |n| self.id(n);
+        for sql in [
+            format!(
+                "UPDATE orders SET status = 'paid', shipment_id = NULL, shipped_at = NULL WHERE id = '{}'",
+                id(0)
+            ),
+            format!("UPDATE orders SET status = 'cancelled', {UNPAID} WHERE id = '{}'", id(1)),
+            format!("UPDATE orders SET status = 'cancelled' WHERE id = '{}'", id(2)),
+            format!("DELETE FROM mails WHERE order_id = '{}'", id(3)),
+            format!("DELETE FROM webhook_attempts WHERE order_id = '{}'", id(4)),
+            format!(
+                "UPDATE webhook_attempts SET status = 500, at = at - interval '1 hour' WHERE order_id = '{}'",
+                id(5)
+            ),
+            "UPDATE products SET reserved = reserved + 7 WHERE sku = 'PEN'".to_owned(),
+            format!("UPDATE refunds SET recorded_at = NULL WHERE order_id = '{}'", id(15)),
+            format!("UPDATE orders SET refunded_minor = 0 WHERE id = '{}'", id(15)),
+        ] {
+            self.sql(sql).await;
+        }
+        let mut expected = vec![
+            ("paid_stuck", Some(0)),
+            ("capture_unexpected", Some(1)),
+            ("money_kept", Some(2)),
+            ("mail_missing", Some(3)),
+            ("refund_stuck", Some(15)),
+            ("reservation_differs", None),
+            // The order that counts as paid again holds units that were shipped.
+            ("reservation_differs", None),
+        ];
+        expected.extend([("webhook_missing", Some(4)); 4]);
+        expected.extend([("webhook_stalled", Some(5)); 4]);
+        expected
+    }
+
+    /// Damage of each kind that is left to people, in PostgreSQL.
+    async fn plant_in_orders(&self) -> [(&'static str, Option<usize>); 7] {
+        let id = |n| self.id(n);
+        for sql in [
+            format!(
+                "UPDATE orders SET status = 'pending', shipment_id = NULL, shipped_at = NULL, {UNPAID} WHERE id = '{}'",
+                id(6)
+            ),
+            format!("UPDATE orders SET lines = '{{}}' WHERE id = '{}'", id(7)),
+            format!("UPDATE orders SET status = 'payment_failed', {UNPAID} WHERE id = '{}'", id(8)),
+            format!("UPDATE orders SET refunded_minor = 3 WHERE id = '{}'", id(9)),
+            format!("INSERT INTO mails VALUES ('{}', 'order_refunded', '<x>', now())", id(10)),
+            format!("DELETE FROM outbox WHERE order_id = '{}' AND sequence = 2", id(11)),
+            "ALTER TABLE products DROP CONSTRAINT products_check".to_owned(),
+            "UPDATE products SET on_hand = 0, reserved = 1 WHERE sku = 'PEN'".to_owned(),
+        ] {
+            self.sql(sql).await;
+        }
+        [
+            ("pending_stuck", Some(6)),
+            ("unreadable", Some(7)),
+            ("capture_unexpected", Some(8)),
+            ("refund_sum_differs", Some(9)),
+            ("mail_unexpected", Some(10)),
+            ("event_gap", Some(11)),
+            ("stock_negative", None),
+        ]
+    }
+
+    /// The same in Cassandra.
+    async fn plant_in_payments(&self) -> [(&'static str, Option<usize>); 9] {
+        let (ambient, payment) = (Ambient::system(), |n| self.payment(n));
+        let (orphan, stranger) = (OrderId::fresh(&ambient), RefundId::fresh(&ambient));
+        for cql in [
+            format!("UPDATE payments SET amount_minor = 1 WHERE payment_id = {}", payment(12)),
+            format!("UPDATE payments SET provider_reference = null, decided_at = null WHERE payment_id = {}", payment(13)),
+            format!("UPDATE payments SET provider_reference = 'ch_none' WHERE payment_id = {}", payment(14)),
+            format!(
+                "UPDATE payments SET done = true, refund_minor = 5, begun_at = 1, ended_at = 1
+                 WHERE payment_id = {} AND kind = 'refund' AND entry = '{stranger}'",
+                payment(15)
+            ),
+            format!(
+                "INSERT INTO payments (payment_id, order_id, merchant_id, amount_minor, currency, method, provider,
+                 created_at, epoch, reserved_minor) VALUES ({}, {}, {}, 5, 'EUR', 'pm', 'sandbox', 1, 0, 0)",
+                PaymentId::of_order(orphan).0,
+                orphan.0,
+                self.shop.merchant.0
+            ),
+        ] {
+            self.cql(cql).await;
+        }
+        [
+            ("amount_differs", Some(12)),
+            ("amount_differs", Some(12)),
+            ("capture_missing", Some(13)),
+            ("ledger_capture_unexpected", Some(13)),
+            ("amount_differs", Some(14)),
+            ("ledger_capture_missing", Some(14)),
+            ("ledger_capture_unexpected", Some(14)),
+            ("refund_stuck", Some(15)),
+            ("ledger_refund_missing", Some(15)),
+        ]
     }
 }
 
-async fn fulfilled(client: &Client, shop: &Shop, key: &str) -> OrderId {
-    let (status, order) = client.place(key, &shop.order("CUP", 1, "pm_card_visa")).await.expect("answers");
+const FULL: [&str; 3] = ["--full", "--grace", "0s"];
+const UNPAID: &str = "payment_id = NULL, provider_reference = NULL, captured_minor = NULL";
+
+async fn fulfilled(shop: &Shop, key: &str) -> OrderId {
+    let (status, order) =
+        shop.client.place(key, &shop.order("CUP", 1, "pm_card_visa")).await.expect("answers");
     assert_eq!(status, StatusCode::ACCEPTED, "{order}");
     let id = order["id"].as_str().expect("an id").to_owned();
-    assert_eq!(client.ended(&id).await["status"], "fulfilled");
+    assert_eq!(shop.client.ended(&id).await["status"], "fulfilled");
     id.parse().expect("an order id")
 }
 
-const UNPAID: &str = "payment_id = NULL, provider_reference = NULL, captured_minor = NULL";
+/// Sixteen orders that went through everything, the last one with a partial refund.
+async fn served(stage: Stage, base: &str) -> Servers {
+    let shop = Shop::open(&stage, base, &["CUP", "PEN"], 1_000).await;
+    let mut orders = Vec::new();
+    for n in 0..16 {
+        orders.push(fulfilled(&shop, &format!("order-{n}")).await);
+    }
+    let refund = format!("/v1/orders/{}/refund", orders[15]);
+    let part = serde_json::json!({ "amount_minor": 100 });
+    let (status, body) = shop.client.send(Method::POST, &refund, Some(&part)).await;
+    assert!(status.is_success(), "{body}");
+    let cassandra = stage.keyspace.session().await;
+    Servers { stage, shop, orders, cassandra }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[expect(clippy::too_many_lines, reason = "one stage, one table of damage")]
 async fn planted_damage_of_each_kind_is_found_on_the_servers_and_mended_where_that_is_safe() {
     let _alone = alone().await;
     let Some(stage) = Stage::open().await else { return };
     let (api, base) = stage.api(&[]).await;
     let (relay, worker) = (stage.role(&["relay"]), stage.role(&["worker"]));
-    let shop = Shop::open(&stage, &base, &["CUP", "PEN"], 1_000).await;
-    let mut orders = Vec::new();
-    for n in 0..16 {
-        orders.push(fulfilled(&shop.client, &shop, &format!("order-{n}")).await);
-    }
-    let refund = format!("/v1/orders/{}/refund", orders[15]);
-    let (status, body) =
-        shop.client.send(Method::POST, &refund, Some(&serde_json::json!({ "amount_minor": 100 }))).await;
-    assert!(status.is_success(), "{body}");
-    let full = [&["--full"][..], &NOW].concat();
-    mended(async || stage.verify(&full).await).await;
+    let servers = served(stage, &base).await;
+    let stage = &servers.stage;
+    mended(async || stage.verify(&FULL).await).await;
 
-    let servers = Servers {
-        stage: &stage,
-        keyspace: stage.keyspace.config.keyspace.clone(),
-        cassandra: stage.keyspace.session().await,
-    };
     // With the relay and the worker gone nothing follows from what is planted until the audit has been heard.
     relay.stop().await;
     worker.stop().await;
-    let id = |n: usize| orders[n].0;
-    let payment = |n: usize| PaymentId::of_order(orders[n]).0;
-    let ambient = Ambient::system();
-    let safe = [
-        format!(
-            "UPDATE orders SET status = 'paid', shipment_id = NULL, shipped_at = NULL WHERE id = '{}'",
-            id(0)
-        ),
-        format!("UPDATE orders SET status = 'cancelled', {UNPAID} WHERE id = '{}'", id(1)),
-        format!("UPDATE orders SET status = 'cancelled' WHERE id = '{}'", id(2)),
-        format!("DELETE FROM mails WHERE order_id = '{}'", id(3)),
-        format!("DELETE FROM webhook_attempts WHERE order_id = '{}'", id(4)),
-        format!(
-            "UPDATE webhook_attempts SET status = 500, at = at - interval '1 hour' WHERE order_id = '{}'",
-            id(5)
-        ),
-        "UPDATE products SET reserved = reserved + 7 WHERE sku = 'PEN'".to_owned(),
-        format!("UPDATE refunds SET recorded_at = NULL WHERE order_id = '{}'", id(15)),
-        format!("UPDATE orders SET refunded_minor = 0 WHERE id = '{}'", id(15)),
-    ];
-    for sql in safe {
-        servers.sql(sql).await;
-    }
-    let (status, violations, summary) = stage.verify(&full).await;
-    assert_eq!(status, Some(1), "{summary}");
-    let mut found = found_of(&violations);
-    found.retain(|(code, _)| code != "outbox_stalled");
-    let mut expected = vec![
-        ("paid_stuck", Some(0)),
-        ("capture_unexpected", Some(1)),
-        ("money_kept", Some(2)),
-        ("mail_missing", Some(3)),
-        ("refund_stuck", Some(15)),
-        ("reservation_differs", None),
-        // The order that counts as paid again holds stock that was shipped.
-        ("reservation_differs", None),
-    ];
-    expected.extend([("webhook_missing", Some(4)); 4]);
-    expected.extend([("webhook_stalled", Some(5)); 4]);
-    assert_eq!(found, wanted(&expected, &orders), "{violations:#?}");
-    // An order that is made paid again has its units reserved by the repair, and takes them out of the house again.
-    let (status, _, summary) = stage.verify(&[&full[..], &["--repair"]].concat()).await;
-    assert_eq!((status, &summary["repaired"]), (Some(1), &summary["violations"]), "{summary}");
+    let expected = servers.plant_what_can_be_mended().await;
+    let (found, _) = servers.verify(&[]).await;
+    assert_eq!(found, servers.wanted(&expected));
+    let (_, summary) = servers.verify(&["--repair"]).await;
+    assert_eq!(summary["repaired"], summary["violations"], "{summary}");
     let (relay, worker) = (stage.role(&["relay"]), stage.role(&["worker"]));
-    mended(async || stage.verify(&full).await).await;
-    assert_eq!(shop.client.get(&format!("/v1/orders/{}", orders[0])).await["status"], "fulfilled");
+    mended(async || stage.verify(&FULL).await).await;
+    let again = servers.shop.client.get(&format!("/v1/orders/{}", servers.orders[0])).await;
+    assert_eq!(again["status"], "fulfilled");
     relay.stop().await;
     worker.stop().await;
 
-    let (orphan, stranger) = (OrderId::fresh(&ambient), RefundId::fresh(&ambient));
-    for sql in [
-        format!(
-            "UPDATE orders SET status = 'pending', shipment_id = NULL, shipped_at = NULL, {UNPAID} WHERE id = '{}'",
-            id(6)
-        ),
-        format!("UPDATE orders SET lines = '{{}}' WHERE id = '{}'", id(7)),
-        format!("UPDATE orders SET status = 'payment_failed', {UNPAID} WHERE id = '{}'", id(8)),
-        format!("UPDATE orders SET refunded_minor = 3 WHERE id = '{}'", id(9)),
-        format!("INSERT INTO mails VALUES ('{}', 'order_refunded', '<x>', now())", id(10)),
-        format!("DELETE FROM outbox WHERE order_id = '{}' AND sequence = 2", id(11)),
-        "ALTER TABLE products DROP CONSTRAINT products_check".to_owned(),
-        "UPDATE products SET on_hand = 0, reserved = 1 WHERE sku = 'PEN'".to_owned(),
-    ] {
-        servers.sql(sql).await;
-    }
-    servers.cql(&format!("UPDATE payments SET amount_minor = 1 WHERE payment_id = {}", payment(12))).await;
-    servers
-        .cql(&format!(
-            "UPDATE payments SET provider_reference = null, decided_at = null WHERE payment_id = {}",
-            payment(13)
-        ))
-        .await;
-    servers
-        .cql(&format!(
-            "UPDATE payments SET provider_reference = 'ch_none' WHERE payment_id = {}",
-            payment(14)
-        ))
-        .await;
-    servers
-        .cql(&format!(
-            "UPDATE payments SET done = true, refund_minor = 5, begun_at = 1, ended_at = 1
-             WHERE payment_id = {} AND kind = 'refund' AND entry = '{stranger}'",
-            payment(15)
-        ))
-        .await;
-    servers
-        .cql(&format!(
-            "INSERT INTO payments (payment_id, order_id, merchant_id, amount_minor, currency, method, provider,
-             created_at, epoch, reserved_minor) VALUES ({}, {}, {}, 5, 'EUR', 'pm', 'sandbox', 1, 0, 0)",
-            PaymentId::of_order(orphan).0, orphan.0, shop.merchant.0
-        ))
-        .await;
-    let (status, violations, summary) = stage.verify(&full).await;
-    assert_eq!(status, Some(1), "{summary}");
-    let expected = [
-        ("pending_stuck", Some(6)),
-        ("unreadable", Some(7)),
-        ("capture_unexpected", Some(8)),
-        ("refund_sum_differs", Some(9)),
-        ("mail_unexpected", Some(10)),
-        ("event_gap", Some(11)),
-        ("amount_differs", Some(12)),
-        ("amount_differs", Some(12)),
-        ("capture_missing", Some(13)),
-        ("ledger_capture_unexpected", Some(13)),
-        ("amount_differs", Some(14)),
-        ("ledger_capture_missing", Some(14)),
-        ("ledger_capture_unexpected", Some(14)),
-        ("refund_stuck", Some(15)),
-        ("ledger_refund_missing", Some(15)),
-        ("stock_negative", None),
-    ];
-    let mut found = found_of(&violations);
-    let strange = found.iter().position(|(code, _)| code == "payment_orphan").expect("the orphan is found");
-    assert_eq!(found.remove(strange).1, orphan.to_string());
-    // Of the pending order, whose stock left the house long ago.
+    let mut expected = servers.plant_in_orders().await.to_vec();
+    expected.extend(servers.plant_in_payments().await);
+    let (mut found, _) = servers.verify(&[]).await;
+    let orphan = found.iter().position(|(code, _)| code == "payment_orphan").expect("the orphan is found");
+    found.remove(orphan);
+    // Of the order that is pending again, whose units left the house long ago.
     found.retain(|(code, _)| code != "reservation_differs");
-    assert_eq!(found, wanted(&expected, &orders), "{violations:#?}");
+    assert_eq!(found, servers.wanted(&expected));
     api.stop().await;
-    stage.close().await;
-}
-
-/// Codes with their orders, sorted.
-fn found_of(violations: &[Value]) -> Vec<(String, String)> {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let mut found: Vec<_> = violations.iter().map(|v| (text(&v["code"]), text(&v["ids"]["order"]))).collect();
-    found.sort_unstable();
-    found
-}
-
-fn wanted(expected: &[(&str, Option<usize>)], orders: &[OrderId]) -> Vec<(String, String)> {
-    let order = |n: Option<usize>| n.map(|n| orders[n].to_string()).unwrap_or_default();
-    let mut wanted: Vec<_> = expected.iter().map(|(code, n)| ((*code).to_owned(), order(*n))).collect();
-    wanted.sort_unstable();
-    wanted
+    servers.stage.close().await;
 }
