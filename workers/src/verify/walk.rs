@@ -79,12 +79,12 @@ impl Audit<'_> {
                 self.orders(&mark.again, Timestamp::UNIX_EPOCH, &mut course).await?;
                 let from = mark.until.checked_sub(COMMIT_MAX).unwrap_or(Timestamp::UNIX_EPOCH);
                 self.changed(from, &mut course).await?;
-                self.ledger_after(mark.ledger.clone(), &mut course).await?
+                self.ledger_after(mark.ledger.clone(), Some(&mut course)).await?
             }
             (Scope::Changed | Scope::Full, _) => {
                 self.all(&mut course).await?;
                 self.payments().await?;
-                self.ledger_after(None, &mut course).await?
+                self.ledger_after(None, None).await?
             }
         };
         self.stock().await?;
@@ -209,11 +209,12 @@ impl Audit<'_> {
         }
     }
 
-    /// Entries of the ledger up to the grace; answers the last one looked at.
+    /// Entries of the ledger up to the grace; answers the last one looked at. With a course also looks at their orders: what
+    /// moved at the provider need not have changed anything here.
     async fn ledger_after(
         &mut self,
         mut after: Option<String>,
-        course: &mut Course,
+        mut course: Option<&mut Course>,
     ) -> Result<Option<String>, VerifyError> {
         let Some(ledger) = self.ledger else { return Ok(after) };
         loop {
@@ -222,33 +223,31 @@ impl Audit<'_> {
             let old: Vec<_> = page.entries.iter().take_while(|entry| entry.at < before).cloned().collect();
             let reached_grace = old.len() < page.entries.len();
             after = old.last().map(|entry| entry.id.clone()).or(after);
-            self.entries(&old, course).await?;
+            self.entries(&old, course.as_deref_mut()).await?;
             if reached_grace || !has_more {
                 return Ok(after);
             }
         }
     }
 
-    async fn entries(&mut self, entries: &[LedgerEntry], course: &mut Course) -> Result<(), VerifyError> {
+    async fn entries(
+        &mut self,
+        entries: &[LedgerEntry],
+        course: Option<&mut Course>,
+    ) -> Result<(), VerifyError> {
         let kept_from = self.of.kept_from(self.of.kept.orders);
         let mut known = Vec::new();
         for entry in entries {
             *self.summary.ledger.get_or_insert(0) += 1;
             match entry.order {
-                Some(order) if self.is_there(order).await? => {
-                    if course.is_new(order) {
-                        known.push(order);
-                    }
-                }
+                Some(order) if self.is_there(order).await? => known.push(order),
                 _ if kept_from.is_some_and(|from| entry.at < from) => {}
                 order => self.tell(orphan(entry, order)).await?,
             }
         }
-        // What moved at the provider need not have changed anything here; a full audit has seen them all.
-        if self.plan.scope == Scope::Changed {
-            self.orders(&known, self.before, course).await?;
-        }
-        Ok(())
+        let Some(course) = course else { return Ok(()) };
+        known.retain(|order| course.is_new(*order));
+        self.orders(&known, self.before, course).await
     }
 
     /// An order that does not read back is there.
