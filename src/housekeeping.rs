@@ -17,6 +17,8 @@ const EVERY: Duration = Duration::from_mins(10);
 const EXPIRE_EVERY: Duration = Duration::from_mins(1);
 /// Rows per transaction.
 const SLICE: u32 = 500;
+/// Orders cancelled in one go; each is several statements.
+const ORDERS_SLICE: u32 = 50;
 /// An idempotency key is remembered this long, as the API guide publishes.
 const IDEMPOTENCY_KEEP: Duration = Duration::from_hours(24);
 /// Months whose partitions are made ahead: a scheduler may be away for weeks.
@@ -67,8 +69,8 @@ impl Housekeeping {
     async fn stale_orders(&self, stop: &CancellationToken) {
         let Some(expires) = self.pending_expires else { return };
         let before = self.before(expires);
-        let expire = || self.orders.expire_pending(before, SLICE, self.ambient.now());
-        match slices(stop, expire).await {
+        let expire = || self.orders.expire_pending(before, ORDERS_SLICE, self.ambient.now());
+        match slices(stop, ORDERS_SLICE, expire).await {
             Ok(0) => {}
             Ok(orders) => tracing::info!(orders, "cancelled orders that nobody paid in time"),
             Err(error) => tracing::warn!(error, "cannot cancel stale orders; trying again later"),
@@ -77,8 +79,8 @@ impl Housekeeping {
 
     async fn rows(&self, stop: &CancellationToken) {
         let (keys_before, attempts_before) = (self.before(IDEMPOTENCY_KEEP), self.before(self.keep.records));
-        let keys = slices(stop, || self.orders.expire_idempotency(keys_before, SLICE)).await;
-        let attempts = slices(stop, || self.records.expire(attempts_before, SLICE)).await;
+        let keys = slices(stop, SLICE, || self.orders.expire_idempotency(keys_before, SLICE)).await;
+        let attempts = slices(stop, SLICE, || self.records.expire(attempts_before, SLICE)).await;
         match (keys, attempts) {
             (Ok(0), Ok(0)) => {}
             (Ok(keys), Ok(attempts)) => tracing::info!(keys, attempts, "dropped expired records"),
@@ -109,7 +111,7 @@ impl Housekeeping {
     }
 }
 
-async fn slices<F, E>(stop: &CancellationToken, drop_some: impl Fn() -> F) -> Result<u64, String>
+async fn slices<F, E>(stop: &CancellationToken, slice: u32, drop_some: impl Fn() -> F) -> Result<u64, String>
 where
     F: Future<Output = Result<u64, E>>,
     E: std::fmt::Display,
@@ -118,7 +120,7 @@ where
     while !stop.is_cancelled() {
         let dropped = drop_some().await.map_err(|error| error.to_string())?;
         total += dropped;
-        if dropped < u64::from(SLICE) {
+        if dropped < u64::from(slice) {
             break;
         }
     }
@@ -198,7 +200,7 @@ mod tests {
     async fn more_than_a_slice_of_stale_orders_expires_and_young_ones_stay() {
         let folder = tempfile::tempdir().expect("a folder");
         let (house, clock, merchant) = house(folder.path(), Some(Duration::from_mins(30))).await;
-        for _ in 0..=SLICE {
+        for _ in 0..=ORDERS_SLICE {
             placed(&house, merchant).await;
         }
         clock.advance(Duration::from_mins(31));
