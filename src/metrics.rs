@@ -1,4 +1,4 @@
-//! What Prometheus reads at `/metrics`, in the OpenMetrics text form.
+//! What Prometheus reads at `/metrics`, in the text form of `OpenMetrics`.
 //!
 //! Guarantees: each part of a process registers what it measures once, before it runs, and owns the handles it sets;
 //! reading takes no lock that a setter waits for longer than an encoding. Names begin with `orderworks_` and end in their

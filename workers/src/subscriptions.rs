@@ -49,7 +49,7 @@ fn of_event(
             // For a cancelled order the same job looks for a charge that nobody lived to record: the job of its placing may
             // have ended, or lie among the dead.
             EventKind::OrderPlaced | EventKind::OrderCancelled => {
-                jobs.push(publish.job(&ChargePayment { order }, "")?)
+                jobs.push(publish.job(&ChargePayment { order }, "")?);
             }
             EventKind::OrderPaid => jobs.push(publish.job(&FulfilOrder { order }, "")?),
             _ => {}
