@@ -1,6 +1,6 @@
 //! The command line, as users see it. Names and verbs are fixed: `inspect` has no side effects, `control` has.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jobs::{JobId, engine::DeadReason, records::Outcome};
@@ -15,6 +15,16 @@ pub(crate) struct Cli {
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
+}
+
+impl Cli {
+    /// The exit status of a command that failed. For `verify` 1 says that something is wrong in the stores.
+    pub(crate) fn failure(&self) -> ExitCode {
+        match &self.command {
+            Some(Command::Verify(_)) => ExitCode::from(2),
+            _ => ExitCode::FAILURE,
+        }
+    }
 }
 
 /// Options of every command.
@@ -50,7 +60,7 @@ pub(crate) enum Command {
     Api(ApiArgs),
     /// Turn the outbox into jobs
     Relay(HealthArgs),
-    /// Drop what has expired, by schedule
+    /// Drop what has expired and audit what changed, by schedule
     Scheduler(HealthArgs),
     /// Run the sandbox payment provider alone, for trying out roles started apart
     Sandbox(SandboxArgs),
@@ -64,6 +74,8 @@ pub(crate) enum Command {
     Control(Control),
     /// Take dead jobs back into their queues with fresh attempts
     Redrive(RedriveArgs),
+    /// Audit orders, stock, payments, the provider's ledger, mails and webhooks against each other
+    Verify(VerifyArgs),
     /// Measure this machine
     Bench(BenchArgs),
     /// Look at the configuration
@@ -102,7 +114,7 @@ pub(crate) struct ApiArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct HealthArgs {
-    /// Serve /livez and /readyz here
+    /// Serve /livez, /readyz and /metrics here
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) health: Option<std::net::SocketAddr>,
 }
@@ -247,6 +259,23 @@ pub(crate) struct RedriveArgs {
     /// Only say which ones
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+/// Exit status: 0 nothing is wrong, 1 something is, 2 could not look.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// Look at everything, not only at what changed since the last time
+    #[arg(long, conflicts_with = "since")]
+    pub(crate) full: bool,
+    /// Look at what changed within this span, such as 90s, 30m, 2h, 3d
+    #[arg(long, value_parser = span)]
+    pub(crate) since: Option<std::time::Duration>,
+    /// Do the repairs that are safe
+    #[arg(long)]
+    pub(crate) repair: bool,
+    /// What changed less than this ago is under way and not judged; instead of `verify.grace_minutes`
+    #[arg(long, value_parser = span, value_name = "SPAN")]
+    pub(crate) grace: Option<std::time::Duration>,
 }
 
 #[derive(Debug, Args)]

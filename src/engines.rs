@@ -95,7 +95,8 @@ impl Engines {
         let lock = (config.engines.queue == QueueEngine::Sqlite).then(|| files::lock(folder)).transpose()?;
         let (orders, partitions) = open_orders(config, name, ambient, roles).await?;
         let mut payments = None;
-        if roles.iter().any(|role| role.needs_payments()) {
+        let audits = roles.contains(&Role::Scheduler) && config.verify.every.is_some();
+        if audits || roles.iter().any(|role| role.needs_payments()) {
             payments = Some(open_payments(config, ambient).await?);
         }
         let (queue, records) = open_jobs(config, name, ambient, roles).await?;
@@ -128,6 +129,24 @@ impl Engines {
 
     pub(crate) fn queue(&self) -> anyhow::Result<Arc<dyn Engine>> {
         self.queue.clone().context("the queue was not opened")
+    }
+}
+
+/// All stores, for looking beside running processes.
+pub(crate) struct Books {
+    pub(crate) orders: Arc<dyn OrderStore>,
+    pub(crate) payments: Arc<dyn PaymentStore>,
+    pub(crate) jobs: Jobs,
+}
+
+impl Books {
+    /// Creates nothing in a folder without data.
+    pub(crate) async fn open(config: &Config, ambient: &Ambient) -> anyhow::Result<Self> {
+        let jobs = Jobs::open(config).await?;
+        let name = format!("orderworks verify {}", std::process::id());
+        let (mut orders, _) = open_orders(config, &name, ambient, &[Role::Scheduler]).await?;
+        let (_, orders) = orders.pop().context("the order store was not opened")?;
+        Ok(Self { orders, payments: open_payments(config, ambient).await?, jobs })
     }
 }
 
@@ -210,7 +229,8 @@ async fn open_jobs(
     ambient: &Ambient,
     roles: &[Role],
 ) -> anyhow::Result<(Option<Arc<dyn Engine>>, Arc<dyn RecordStore>)> {
-    let needed = roles.iter().any(|role| role.needs_queue());
+    let audits = roles.contains(&Role::Scheduler) && config.verify.every.is_some();
+    let needed = audits || roles.iter().any(|role| role.needs_queue());
     match config.engines.queue {
         QueueEngine::Sqlite => {
             let queue = files::open_queue(&config.data.folder, ambient).await?;

@@ -1,5 +1,6 @@
-//! Drops what has expired (idempotency records, the attempt log, sessions, old partitions) and makes the coming
-//! partitions. Rows go in small slices, so that orders never wait long. Several schedulers may run: each step may be repeated.
+//! Cancels orders that nobody paid in time, drops what has expired (idempotency records, the attempt log, sessions, old
+//! partitions) and makes the coming partitions. Rows go in small slices, so that orders never wait long. Several
+//! schedulers may run: each step may be repeated.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,14 +15,18 @@ use tokio_util::sync::CancellationToken;
 
 /// How often.
 const EVERY: Duration = Duration::from_mins(10);
+/// How often stale orders are looked for, by an index of the open ones.
+const EXPIRE_EVERY: Duration = Duration::from_mins(1);
 /// Rows per transaction.
 const SLICE: u32 = 500;
+/// Orders cancelled in one go; each is several statements.
+const ORDERS_SLICE: u32 = 50;
 /// An idempotency key is remembered this long, as the API guide publishes.
 const IDEMPOTENCY_KEEP: Duration = Duration::from_hours(24);
 /// Months whose partitions are made ahead: a scheduler may be away for weeks.
 const MONTHS_AHEAD: u32 = 3;
 /// A month, for how long to keep; partitions go whole, so a day more or less does not show.
-const MONTH: Duration = Duration::from_hours(31 * 24);
+pub(crate) const MONTH: Duration = Duration::from_hours(31 * 24);
 
 /// How long what is kept.
 #[derive(Debug, Clone)]
@@ -38,16 +43,22 @@ pub(crate) struct Housekeeping {
     pub(crate) records: Arc<dyn RecordStore>,
     pub(crate) partitions: Option<Arc<dyn Partitions>>,
     pub(crate) keep: Keep,
+    /// After so long without a payment an order is cancelled.
+    pub(crate) pending_expires: Option<Duration>,
     pub(crate) ambient: Ambient,
 }
 
 impl Housekeeping {
     /// Runs until stopped.
     pub(crate) async fn run(self, stop: CancellationToken) {
-        let mut tick = tokio::time::interval(EVERY);
+        let (mut tick, mut orders) = (tokio::time::interval(EVERY), tokio::time::interval(EXPIRE_EVERY));
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
+                _ = orders.tick() => {
+                    self.stale_orders(&stop).await;
+                    continue;
+                }
                 _ = tick.tick() => {}
             }
             self.rows(&stop).await;
@@ -57,11 +68,23 @@ impl Housekeeping {
         }
     }
 
+    /// Orders that wait for a payment that does not come keep stock from others.
+    async fn stale_orders(&self, stop: &CancellationToken) {
+        let Some(expires) = self.pending_expires else { return };
+        let before = self.before(expires);
+        let expire = || self.orders.expire_pending(before, ORDERS_SLICE, self.ambient.now());
+        match slices(stop, ORDERS_SLICE, expire).await {
+            Ok(0) => {}
+            Ok(orders) => tracing::info!(orders, "cancelled orders that nobody paid in time"),
+            Err(error) => tracing::warn!(error, "cannot cancel stale orders; trying again later"),
+        }
+    }
+
     async fn rows(&self, stop: &CancellationToken) {
         let (keys_before, attempts_before) = (self.before(IDEMPOTENCY_KEEP), self.before(self.keep.records));
-        let keys = slices(stop, || self.orders.expire_idempotency(keys_before, SLICE)).await;
-        let attempts = slices(stop, || self.records.expire(attempts_before, SLICE)).await;
-        let sessions = slices(stop, || self.sessions.expire(SLICE)).await;
+        let keys = slices(stop, SLICE, || self.orders.expire_idempotency(keys_before, SLICE)).await;
+        let attempts = slices(stop, SLICE, || self.records.expire(attempts_before, SLICE)).await;
+        let sessions = slices(stop, SLICE, || self.sessions.expire(SLICE)).await;
         match (keys, attempts, sessions) {
             (Ok(0), Ok(0), Ok(0)) => {}
             (Ok(keys), Ok(attempts), Ok(sessions)) => {
@@ -94,7 +117,7 @@ impl Housekeeping {
     }
 }
 
-async fn slices<F, E>(stop: &CancellationToken, drop_some: impl Fn() -> F) -> Result<u64, String>
+async fn slices<F, E>(stop: &CancellationToken, slice: u32, drop_some: impl Fn() -> F) -> Result<u64, String>
 where
     F: Future<Output = Result<u64, E>>,
     E: std::fmt::Display,
@@ -103,9 +126,106 @@ where
     while !stop.is_cancelled() {
         let dropped = drop_some().await.map_err(|error| error.to_string())?;
         total += dropped;
-        if dropped < u64::from(SLICE) {
+        if dropped < u64::from(slice) {
             break;
         }
     }
     Ok(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use base::ambient::ManualClock;
+    use jobs::sqlite::SqliteEngine;
+    use store::{
+        catalog::ProductData,
+        domain::{Customer, MerchantId, Order, OrderId, OrderStatus},
+        orders::{IdempotencyKey, NewLine, NewOrder, Placement},
+        sqlite::SqliteOrders,
+    };
+
+    use super::*;
+
+    async fn placed(house: &Housekeeping, merchant: MerchantId) -> Order {
+        let order = NewOrder {
+            id: OrderId::fresh(&house.ambient),
+            merchant,
+            customer: Customer { email: "ada@example.com".to_owned(), name: "Ada".to_owned() },
+            currency: "EUR".parse().expect("a currency"),
+            lines: vec![NewLine { sku: "cup".to_owned(), quantity: 1 }],
+            payment_method: "pm_card_visa".to_owned(),
+            shipping_address: None,
+            reference: None,
+            idempotency: IdempotencyKey { key: house.ambient.uuid().to_string(), fingerprint: [1; 32] },
+            render: |order| order.id.to_string(),
+            trace: None,
+            at: house.ambient.now(),
+        };
+        match house.orders.place_order(order).await.expect("answers") {
+            Placement::Placed { order, .. } => *order,
+            other => panic!("not placed: {other:?}"),
+        }
+    }
+
+    async fn house(
+        folder: &std::path::Path,
+        expires: Option<Duration>,
+    ) -> (Housekeeping, ManualClock, MerchantId) {
+        let start = Timestamp::from_millisecond(1_700_000_000_000).expect("a time");
+        let (ambient, clock) = Ambient::steered(9, start);
+        let orders = SqliteOrders::open(&folder.join("orders.db"), ambient.clone()).await.expect("opens");
+        let queue = SqliteEngine::open(&folder.join("queue.db"), ambient.clone()).await.expect("opens");
+        let house = Housekeeping {
+            orders: Arc::new(orders),
+            records: Arc::new(queue.records()),
+            partitions: None,
+            keep: Keep {
+                records: Duration::from_hours(1),
+                partitions: Family::ALL.map(|family| (family, 0)),
+            },
+            pending_expires: expires,
+            ambient,
+        };
+        let (merchant, at) = (MerchantId::fresh(&house.ambient), house.ambient.now());
+        house.orders.ensure_merchant(merchant, "Shop", at).await.expect("stores");
+        let product = ProductData {
+            sku: "cup".to_owned(),
+            name: "Cup".to_owned(),
+            description: None,
+            category: "things".to_owned(),
+            price_minor: 100,
+            currency: "EUR".parse().expect("a currency"),
+            low_stock_at: -1,
+        };
+        house.orders.put_product(merchant, product, at).await.expect("stores");
+        house.orders.put_inventory(merchant, "cup", 2_000, at, None).await.expect("stores");
+        (house, clock, merchant)
+    }
+
+    #[tokio::test]
+    async fn more_than_a_slice_of_stale_orders_expires_and_young_ones_stay() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (house, clock, merchant) = house(folder.path(), Some(Duration::from_mins(30))).await;
+        for _ in 0..=ORDERS_SLICE {
+            placed(&house, merchant).await;
+        }
+        clock.advance(Duration::from_mins(31));
+        let young = placed(&house, merchant).await;
+        house.stale_orders(&CancellationToken::new()).await;
+        let cup = house.orders.product(merchant, "cup").await.expect("reads").expect("is there");
+        assert_eq!((cup.on_hand, cup.reserved), (2_000, 1));
+        let young = house.orders.order_by_id(young.id).await.expect("reads").expect("is there");
+        assert_eq!(young.status, OrderStatus::Pending);
+    }
+
+    #[tokio::test]
+    async fn orders_wait_for_good_where_that_is_set() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (house, clock, merchant) = house(folder.path(), None).await;
+        let order = placed(&house, merchant).await;
+        clock.advance(Duration::from_hours(24 * 365));
+        house.stale_orders(&CancellationToken::new()).await;
+        let order = house.orders.order_by_id(order.id).await.expect("reads").expect("is there");
+        assert_eq!(order.status, OrderStatus::Pending);
+    }
 }

@@ -11,12 +11,14 @@ mod health;
 mod housekeeping;
 mod logging;
 mod mail;
+mod metrics;
 mod output;
 mod provider;
 mod roles;
 mod sandbox;
 mod seed;
 mod signals;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -24,11 +26,12 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
+    let failure = cli.failure();
     match run(cli) {
         Ok(code) => code,
         Err(error) => {
             output::complain(&error);
-            ExitCode::FAILURE
+            failure
         }
     }
 }

@@ -4,7 +4,7 @@
 //! sandbox provider (a draining charge still needs it), then the attempt log is written out. A role that ends unasked
 //! stops the whole process: a shop that takes orders and charges nobody is worse than one that is down.
 
-mod settings;
+pub(crate) mod settings;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -18,7 +18,7 @@ use jobs::{
 };
 use tokio::{net::TcpListener, task::JoinSet};
 use workers::{
-    Env, Parts, provider::guard::Guarded, registry::PAYMENTS, relay::Relay, webhook::WebhookSender,
+    Env, Parts, provider::guard::Guarded, registry::PAYMENTS, relay::Relay, verify::Verify, webhook::WebhookSender,
 };
 
 use crate::{
@@ -26,9 +26,12 @@ use crate::{
     engines::{Engines, Role},
     health::{CacheCheck, ProviderCheck, RelayCheck, WorkersCheck},
     housekeeping::Housekeeping,
-    mail, provider,
-    sandbox::Sandbox,
+    mail,
+    metrics::Metrics,
+    provider,
+    sandbox::{Provider, Sandbox},
     signals::Stop,
+    verify::{Auditor, VerifyGauges},
 };
 
 /// What a role is started with.
@@ -45,6 +48,7 @@ pub(crate) struct Roles<'a> {
     running: JoinSet<anyhow::Result<()>>,
     recorder: Option<Recorder>,
     sandbox: Option<Sandbox>,
+    metrics: Metrics,
 }
 
 impl<'a> Roles<'a> {
@@ -57,7 +61,8 @@ impl<'a> Roles<'a> {
         without: HealthStatus,
     ) -> Self {
         let (health, running, recorder, sandbox) = (Vec::new(), JoinSet::new(), None, None);
-        Self { config, engines, ambient, stop, name, health, without, running, recorder, sandbox }
+        let metrics = Metrics::default();
+        Self { config, engines, ambient, stop, name, health, without, running, recorder, sandbox, metrics }
     }
 
     /// Makes sure the queues exist, where the engine can be reached. A broker that is down is waited for by whoever
@@ -130,11 +135,36 @@ impl<'a> Roles<'a> {
             records: Arc::clone(&self.engines.records),
             partitions: self.engines.partitions.clone(),
             keep: settings::keep(self.config),
+            pending_expires: self.config.orders.pending_expires,
             ambient: self.ambient.clone(),
         };
         let asked = self.stop.orderly.clone();
         self.running.spawn(async move {
             house.run(asked).await;
+            Ok(())
+        });
+        Ok(())
+    }
+
+    /// Audits by schedule, where that is configured.
+    pub(crate) fn auditor(&mut self) -> anyhow::Result<()> {
+        let Some(every) = self.config.verify.every else { return Ok(()) };
+        // Without a provider of its own a process does not look into the ledger.
+        let provider = Provider::with_books(&self.config.payments, self.sandbox.as_ref(), self.ambient)?;
+        let verify = Verify {
+            orders: self.engines.orders(Role::Scheduler)?,
+            payments: self.engines.payments()?,
+            provider: provider.map(|provider| Arc::new(provider) as _),
+            engine: self.engines.queue()?,
+            records: Arc::clone(&self.engines.records),
+            ambient: self.ambient.clone(),
+            kept: settings::kept(self.config),
+        };
+        let gauges = VerifyGauges::register(&self.metrics);
+        let auditor = Auditor { verify, gauges, every, grace: self.config.verify.grace };
+        let asked = self.stop.orderly.clone();
+        self.running.spawn(async move {
+            auditor.run(asked).await;
             Ok(())
         });
         Ok(())
@@ -157,11 +187,12 @@ impl<'a> Roles<'a> {
             health: self.health.clone(),
             shutdown: self.stop.orderly.clone(),
         };
-        self.serve(listener, api::app(ApiState::new(parts, settings::api(self.config))));
+        let app = api::app(ApiState::new(parts, settings::api(self.config)));
+        self.serve(listener, app.merge(self.metrics.routes()));
         Ok(())
     }
 
-    /// Serves liveness and readiness only; asks what this role needs.
+    /// Serves liveness, readiness and metrics only; asks what this role needs.
     pub(crate) fn health(&mut self, listener: TcpListener, role: Role) -> anyhow::Result<()> {
         let mut checks: Vec<Arc<dyn HealthCheck>> = vec![Arc::new(OrdersCheck(self.engines.orders(role)?))];
         if role == Role::Worker {
@@ -169,7 +200,8 @@ impl<'a> Roles<'a> {
         }
         checks.extend(self.health.iter().cloned());
         let (ambient, stop) = (self.ambient.clone(), self.stop.orderly.clone());
-        self.serve(listener, api::health_app(Readiness::new(checks, ambient, stop)));
+        let app = api::health_app(Readiness::new(checks, ambient, stop));
+        self.serve(listener, app.merge(self.metrics.routes()));
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use workers::provider::{
     sandbox_server::SandboxServer,
 };
 
-use crate::config::Payments;
+use crate::config::{Payments, ProviderKind};
 
 /// A running sandbox provider.
 pub(crate) struct Sandbox {
@@ -63,6 +63,19 @@ impl Sandbox {
 }
 
 impl Provider {
+    /// The books an audit can read: none where another provider moves the money, or none is known here.
+    pub(crate) fn with_books(
+        payments: &Payments,
+        sandbox: Option<&Sandbox>,
+        ambient: &Ambient,
+    ) -> anyhow::Result<Option<SandboxProvider>> {
+        let chosen = match payments.provider {
+            ProviderKind::Sandbox => Self::choose(payments, sandbox).ok(),
+            ProviderKind::Stripe => None,
+        };
+        chosen.map(|provider| provider.connect(payments.timeout, ambient)).transpose()
+    }
+
     /// The configured provider wins over the sandbox of this process.
     pub(crate) fn choose(payments: &Payments, sandbox: Option<&Sandbox>) -> anyhow::Result<Self> {
         let configured =

@@ -53,6 +53,7 @@ pub(super) async fn run(args: DevArgs, config: Config, as_json: bool) -> anyhow:
     roles.workers()?;
     roles.relay()?;
     roles.scheduler()?;
+    roles.auditor()?;
     roles.api(listener)?;
     let ready = Ready {
         url: format!("http://{address}"),

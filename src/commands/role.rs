@@ -37,7 +37,11 @@ pub(super) async fn relay(args: HealthArgs, config: Config) -> anyhow::Result<()
 }
 
 pub(super) async fn scheduler(args: HealthArgs, config: Config) -> anyhow::Result<()> {
-    alone(&config, Role::Scheduler, args.health, async |roles| roles.scheduler()).await
+    alone(&config, Role::Scheduler, args.health, async |roles| {
+        roles.scheduler()?;
+        roles.auditor()
+    })
+    .await
 }
 
 pub(super) async fn api(args: ApiArgs, config: Config) -> anyhow::Result<()> {

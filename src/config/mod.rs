@@ -38,6 +38,7 @@ pub(crate) struct Config {
     pub(crate) rabbitmq: RabbitMq,
     pub(crate) postgres: Postgres,
     pub(crate) cassandra: CassandraConfig,
+    pub(crate) orders: Orders,
     pub(crate) checkout: Checkout,
     pub(crate) sign_in: SignIn,
     pub(crate) workers: Workers,
@@ -45,6 +46,7 @@ pub(crate) struct Config {
     pub(crate) payments: Payments,
     pub(crate) mail: Mail,
     pub(crate) webhooks: Webhooks,
+    pub(crate) verify: Verify,
     pub(crate) log: Log,
     /// The merged values as they stand, secrets hidden; for `config show`.
     pub(crate) shown: toml::Table,
@@ -112,6 +114,21 @@ pub(crate) struct RabbitMq {
     pub(crate) url: SecretString,
     /// PEM, trusted beside the system's certificates.
     pub(crate) ca_file: Option<PathBuf>,
+}
+
+/// Orders.
+#[derive(Debug, Clone)]
+pub(crate) struct Orders {
+    /// `None`: pending ones wait for good.
+    pub(crate) pending_expires: Option<Duration>,
+}
+
+/// The audit across all stores.
+#[derive(Debug, Clone)]
+pub(crate) struct Verify {
+    /// `None`: only when asked for.
+    pub(crate) every: Option<Duration>,
+    pub(crate) grace: Duration,
 }
 
 /// Rate limits of placing orders.
@@ -186,6 +203,9 @@ pub(crate) enum LogFormat {
 /// Longest time span that can be set: a day, far above any sensible one, so that a slip of the unit is caught.
 const SPAN_SECONDS_MAX: u64 = 86_400;
 
+/// Longest time an order may be left pending, and longest pause between audits, in minutes: a month.
+const MINUTES_MAX: u64 = 31 * 24 * 60;
+
 /// Settings that `config show` hides.
 const SECRETS: [(&str, &str); 10] = [
     ("cassandra", "password"),
@@ -233,6 +253,9 @@ impl Config {
             },
             postgres: Postgres::read(r),
             cassandra: servers::cassandra(r),
+            orders: Orders {
+                pending_expires: minutes(r.within("orders", "pending_expires_minutes", 0..=MINUTES_MAX)),
+            },
             checkout: Checkout {
                 per_key_per_second: r.within("checkout", "per_key_per_second", 1..=1_000_000),
                 per_ip_per_second: r.within("checkout", "per_ip_per_second", 1..=1_000_000),
@@ -261,6 +284,10 @@ impl Config {
                 smtp_url: r.text("mail", "smtp_url").into(),
             },
             webhooks: Webhooks { allow_loopback: r.value("webhooks", "allow_loopback", false) },
+            verify: Verify {
+                every: minutes(r.within("verify", "every_minutes", 0..=MINUTES_MAX)),
+                grace: Duration::from_mins(r.within("verify", "grace_minutes", 1..=MINUTES_MAX)),
+            },
             log: Log {
                 filter: r.parsed("log", "filter", Targets::new()),
                 format: r.value("log", "format", LogFormat::Text),
@@ -295,6 +322,11 @@ impl Config {
             reader.fault("data", "folder", "must name a folder");
         }
     }
+}
+
+/// Zero is "never".
+fn minutes(number: u64) -> Option<Duration> {
+    (number > 0).then(|| Duration::from_mins(number))
 }
 
 #[cfg(test)]

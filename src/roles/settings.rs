@@ -5,9 +5,11 @@ use std::num::NonZeroU32;
 use api::{ApiConfig, CheckoutLimits, ServerLimits, SignInLimits};
 use store::{partitions::Family, webhook_url::UrlPolicy};
 
+use workers::verify::Kept;
+
 use crate::{
-    config::{Config, Server},
-    housekeeping::Keep,
+    config::{Config, OrderEngine, Server},
+    housekeeping::{Keep, MONTH},
 };
 
 pub(super) fn api(config: &Config) -> ApiConfig {
@@ -41,6 +43,17 @@ pub(super) fn keep(config: &Config) -> Keep {
             (Family::WebhookAttempts, postgres.keep_webhook_attempts),
         ],
     }
+}
+
+/// How far back the stores go; files keep everything.
+pub(crate) fn kept(config: &Config) -> Kept {
+    if config.engines.orders != OrderEngine::Postgres {
+        return Kept::default();
+    }
+    let postgres = &config.postgres;
+    let span = |months: u32| (months > 0).then(|| MONTH * months);
+    let (outbox, attempts) = (span(postgres.keep_outbox), span(postgres.keep_webhook_attempts));
+    Kept { orders: span(postgres.keep_orders), history: outbox.into_iter().chain(attempts).min() }
 }
 
 pub(super) fn server_limits(server: &Server) -> ServerLimits {

@@ -5,6 +5,7 @@
 //!
 //! Start with [`orders::OrderStore`] and [`payments::PaymentStore`]; the types are in [`domain`].
 
+pub mod audit;
 pub mod cache;
 #[cfg(feature = "cassandra")]
 pub mod cassandra;

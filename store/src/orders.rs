@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use base::{Timestamp, TraceContext};
 
 use crate::{
+    audit::Audit,
     catalog::Catalog,
     customers::Customers,
     domain::{
@@ -23,9 +24,9 @@ use crate::{
 };
 
 /// Everything kept in the relational store.
-pub trait OrderStore: Merchants + Customers + Catalog + Orders + Mails + Outbox + Webhooks {}
+pub trait OrderStore: Merchants + Customers + Catalog + Orders + Mails + Outbox + Webhooks + Audit {}
 
-impl<S: Merchants + Customers + Catalog + Orders + Mails + Outbox + Webhooks> OrderStore for S {}
+impl<S: Merchants + Customers + Catalog + Orders + Mails + Outbox + Webhooks + Audit> OrderStore for S {}
 
 /// An order to place; validated in form by the API, in substance by the store.
 #[derive(Debug, Clone)]
@@ -125,6 +126,9 @@ pub enum Refusal {
     /// The total exceeds [`crate::domain::AMOUNT_MINOR_MAX`].
     TotalTooLarge,
 }
+
+/// The `status_reason` of an order that nobody paid in time.
+pub const EXPIRED: &str = "expired";
 
 /// What became of a move between states.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -227,6 +231,10 @@ pub trait Orders: Send + Sync + 'static {
         reason: &str,
         at: Timestamp,
     ) -> Result<Moved, StoreError>;
+
+    /// `pending` → `cancelled` with the reason [`EXPIRED`] for orders placed before this, oldest first, at most `limit`;
+    /// otherwise as [`Orders::cancel`]. Answers how many; one that moved meanwhile is left alone and not counted.
+    async fn expire_pending(&self, before: Timestamp, limit: u32, at: Timestamp) -> Result<u64, StoreError>;
 
     /// Stores the wish to refund (all that is left when `amount_minor` is `None`) and writes the refund command.
     /// `refund` makes it idempotent. Only for `paid` and `fulfilled` orders.

@@ -8,7 +8,10 @@
 //! by id reads one of them.
 
 use async_trait::async_trait;
-use base::{Timestamp, ids::Uuid};
+use base::{
+    Timestamp,
+    ids::{Uuid, floor},
+};
 use jiff::{ToSpan, civil::Time, tz::TimeZone};
 
 use crate::{domain::OrderId, error::StoreError};
@@ -85,14 +88,6 @@ impl Month {
         let (year, month) = suffix.split_once('m')?;
         jiff::civil::Date::new(year.parse().ok()?, month.parse().ok()?, 1).ok().map(Self)
     }
-}
-
-/// Before every UUIDv7 of this millisecond, after every one of earlier ones.
-pub(crate) fn floor(at: Timestamp) -> Uuid {
-    let millis = u64::try_from(at.as_millisecond()).unwrap_or(0);
-    let mut bytes = [0; 16];
-    bytes[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
-    Uuid::from_bytes(bytes)
 }
 
 /// Not after the id of anything that came of an order.

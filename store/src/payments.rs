@@ -151,6 +151,10 @@ pub trait PaymentStore: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<PaymentEntry>, StoreError>;
 
+    /// All payments in an order of the engine's own, after `after`, at most `limit`; for audits. One opened while it is
+    /// walked may be missed, none that stood before is.
+    async fn all(&self, after: Option<PaymentId>, limit: u32) -> Result<Vec<PaymentEntry>, StoreError>;
+
     /// Begins a refund: reserves its amount out of what was captured.
     async fn begin_refund(
         &self,

@@ -13,6 +13,7 @@ pub mod provider;
 pub mod registry;
 pub mod relay;
 pub mod subscriptions;
+pub mod verify;
 pub mod webhook;
 
 mod http_client;

@@ -35,6 +35,14 @@ pub fn timestamp_of(id: Uuid) -> Option<Timestamp> {
     Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanos).ok()?).ok()
 }
 
+/// Before every UUIDv7 of this millisecond, after every one of earlier ones.
+pub fn floor(at: Timestamp) -> Uuid {
+    let millis = u64::try_from(at.as_millisecond()).unwrap_or(0);
+    let mut bytes = [0; 16];
+    bytes[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
+    Uuid::from_bytes(bytes)
+}
+
 /// Declares a newtype over [`Uuid`] that shows, parses and serialises as `prefix_<uuid>`.
 #[macro_export]
 macro_rules! typed_id {

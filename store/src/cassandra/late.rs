@@ -138,6 +138,10 @@ impl PaymentStore for LateCassandra {
         self.store()?.of_day(merchant, day, after, limit).await
     }
 
+    async fn all(&self, after: Option<PaymentId>, limit: u32) -> Result<Vec<PaymentEntry>, StoreError> {
+        self.store()?.all(after, limit).await
+    }
+
     async fn begin_refund(
         &self,
         id: PaymentId,

@@ -102,6 +102,24 @@ impl Ring {
         entries.map(|row| entry(row?)).collect()
     }
 
+    /// In the order of their tokens, in which the nodes keep them: each page reads one stretch of the ring. Of the
+    /// payments themselves, so that one without its copies is not missed.
+    pub(super) async fn all(
+        &self,
+        after: Option<PaymentId>,
+        limit: u32,
+    ) -> Result<Vec<PaymentEntry>, Failure> {
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let limit = i32::try_from(limit).unwrap_or(i32::MAX);
+        let rows = match after {
+            None => self.rows(&self.statements.all, (limit,)).await?,
+            Some(after) => self.rows(&self.statements.all_after, (after.0, limit)).await?,
+        };
+        rows.rows::<EntryRow>()?.map(|row| entry(row?)).collect()
+    }
+
     /// When a payment was opened, which with its id is its place in a day.
     async fn place_of(&self, id: PaymentId) -> Result<Option<CqlTimestamp>, Failure> {
         let rows = self.rows(&self.statements.place, (id.0,)).await?;
@@ -116,8 +134,7 @@ fn ids(rows: &QueryRowsResult) -> Result<Vec<PaymentId>, Failure> {
 
 fn entry(row: EntryRow) -> Result<PaymentEntry, Failure> {
     let id = PaymentId(row.payment_id);
-    let damaged =
-        |column: &str| Failure::Damaged(format!("{column} of {id} in payments_by_day does not parse"));
+    let damaged = |column: &str| Failure::Damaged(format!("{column} of {id} in a listing does not parse"));
     Ok(PaymentEntry {
         id,
         order: OrderId(row.order_id),

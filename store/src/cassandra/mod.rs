@@ -138,6 +138,10 @@ impl PaymentStore for CassandraPayments {
         Ok(self.ring.bounded(self.ring.of_day(merchant, day, after, limit)).await?)
     }
 
+    async fn all(&self, after: Option<PaymentId>, limit: u32) -> Result<Vec<PaymentEntry>, StoreError> {
+        Ok(self.ring.bounded(self.ring.all(after, limit)).await?)
+    }
+
     async fn begin_refund(
         &self,
         id: PaymentId,

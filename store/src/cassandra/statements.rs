@@ -37,6 +37,10 @@ pub(super) struct Statements {
     pub(super) of_day: PreparedStatement,
     pub(super) of_day_after: PreparedStatement,
 
+    /// All payments by token; pages of an audit.
+    pub(super) all: PreparedStatement,
+    pub(super) all_after: PreparedStatement,
+
     pub(super) ping: PreparedStatement,
 }
 
@@ -102,6 +106,9 @@ impl Statements {
             of_reference: to.read(OF_REFERENCE).await?,
             of_day: to.list(OF_DAY).await?,
             of_day_after: to.list(OF_DAY_AFTER).await?,
+            // An audit must not miss what one replica has not heard of yet.
+            all: to.read(ALL).await?,
+            all_after: to.read(ALL_AFTER).await?,
             ping: to.read("SELECT version FROM schema_migrations WHERE version = 1").await?,
         })
     }
@@ -200,6 +207,14 @@ const OF_REFERENCE: &str =
 
 const OF_DAY: &str = "SELECT payment_id, order_id, amount_minor, currency, created_at FROM payments_by_day
     WHERE merchant_id = ? AND day = ? LIMIT ?";
+
+/// Static columns with DISTINCT are read once a partition. A payment whose facts are missing is told as damage.
+const ALL: &str =
+    "SELECT DISTINCT payment_id, order_id, amount_minor, currency, created_at FROM payments LIMIT ?";
+
+const ALL_AFTER: &str =
+    "SELECT DISTINCT payment_id, order_id, amount_minor, currency, created_at FROM payments
+    WHERE token(payment_id) > token(?) LIMIT ?";
 
 const OF_DAY_AFTER: &str =
     "SELECT payment_id, order_id, amount_minor, currency, created_at FROM payments_by_day

@@ -82,9 +82,10 @@ impl Payment {
         }
     }
 
-    /// Sum of the refunds that are done.
+    /// Sum of the refunds that are done; the largest number there is, where damaged amounts exceed it.
     pub fn refunded_minor(&self) -> i64 {
-        self.refunds.iter().filter(|r| r.state == RefundState::Done).map(|r| r.amount_minor).sum()
+        let done = self.refunds.iter().filter(|r| r.state == RefundState::Done);
+        done.map(|r| r.amount_minor).fold(0, i64::saturating_add)
     }
 }
 

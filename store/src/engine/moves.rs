@@ -1,8 +1,10 @@
 //! What a move answers when its guard found nothing, and how much may be given back.
 
 use crate::{
-    domain::{Order, OrderStatus, RefundId},
+    audit::OrderRefund,
+    domain::{EventId, Order, OrderStatus, RefundId},
     orders::{Moved, RefundRequested},
+    outbox::Command,
 };
 
 /// What to answer when the guarded UPDATE found nothing; `been` tells whether the order was there before.
@@ -29,7 +31,7 @@ pub(crate) fn refund_of_cancelled(order: &Order) -> RefundId {
 
 /// What of a capture is not asked back already.
 pub(crate) fn left_minor(order: &Order, captured_minor: i64, asked_minor: i64) -> i64 {
-    captured_minor.min(order.total_minor) - asked_minor
+    captured_minor.min(order.total_minor).saturating_sub(asked_minor)
 }
 
 /// How much a wish to refund asks for, or why it is not granted. `asked_minor` is the sum of all wishes before.
@@ -38,7 +40,7 @@ pub(crate) fn refundable(
     asked_minor: i64,
     amount_minor: Option<i64>,
 ) -> Result<i64, RefundRequested> {
-    let refundable_minor = order.total_minor - asked_minor;
+    let refundable_minor = order.total_minor.saturating_sub(asked_minor);
     let amount_minor = amount_minor.unwrap_or(refundable_minor);
     if amount_minor > refundable_minor || refundable_minor <= 0 {
         return Err(RefundRequested::TooMuch { refundable_minor: refundable_minor.max(0) });
@@ -49,4 +51,14 @@ pub(crate) fn refundable(
 /// Whether a wish to refund may be granted in this state.
 pub(crate) fn may_be_refunded(order: &Order) -> bool {
     matches!(order.status, OrderStatus::Paid | OrderStatus::Fulfilled)
+}
+
+/// Notes with each refund which command asked for it.
+pub(crate) fn asked_by(refunds: &mut [OrderRefund], commands: &[(EventId, Command)]) {
+    for (id, command) in commands {
+        let Command::Refund { refund, .. } = command;
+        if let Some(asked) = refunds.iter_mut().find(|asked| asked.id == *refund) {
+            asked.command = Some(*id);
+        }
+    }
 }

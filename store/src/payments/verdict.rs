@@ -35,13 +35,14 @@ pub(crate) fn refund_not_begun(payment: &Payment, refund: RefundId) -> RefundBeg
     if !matches!(payment.decision, Some(Decision::Captured { .. })) {
         return RefundBegun::NotCaptured;
     }
-    RefundBegun::TooMuch { refundable_minor: payment.amount_minor - reserved_minor(payment) }
+    RefundBegun::TooMuch { refundable_minor: payment.amount_minor.saturating_sub(reserved_minor(payment)) }
 }
 
 /// What open and done refunds hold of the payment.
 pub(crate) fn reserved_minor(payment: &Payment) -> i64 {
     let live = payment.refunds.iter().filter(|known| known.state != RefundState::Failed);
-    live.map(|known| known.amount_minor).sum()
+    // Damaged amounts must not wrap around into room for more.
+    live.map(|known| known.amount_minor).fold(0, i64::saturating_add)
 }
 
 /// A refund's state by its end, if it has one.

@@ -14,6 +14,7 @@
 //! Start with `placement`, the hot path; `unit` is the transaction, `outbox` the relay's side, `wake` how a relay
 //! learns of messages, `partitions` the months, `replicated` reads from a replica. The schema is in `migrations/postgres/orders`.
 
+mod audit;
 mod catalog;
 mod customers;
 mod emit;
@@ -113,7 +114,13 @@ pub fn migrations() -> sqlx::migrate::Migrator {
             "0005_outbox.down",
             "0005_outbox.up",
             "0006_webhooks.down",
-            "0006_webhooks.up"
+            "0006_webhooks.up",
+            "0007_shards.down",
+            "0007_shards.up",
+            "0008_customers.down",
+            "0008_customers.up",
+            "0009_audit.down",
+            "0009_audit.up"
         ]
     )
 }

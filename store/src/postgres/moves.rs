@@ -1,14 +1,17 @@
 //! Moves between order states: one UPDATE guarded by the expected state, which locks the order; only when it finds
 //! nothing is the order read to say why.
 
-use base::Timestamp;
+use base::{Timestamp, ids::floor};
+use sqlx::postgres::PgRow;
 
 use super::{
-    emit,
+    PostgresOrders, emit,
     fault::Fault,
     moment::Moment,
     order_row::{self, columns},
-    refunds, stock,
+    refunds,
+    row::id,
+    stock,
     unit::{Query, Unit},
 };
 use crate::{
@@ -17,7 +20,7 @@ use crate::{
         messages::Messages,
         moves::{classify, was_fulfilled, was_paid},
     },
-    orders::{CaptureFacts, Moved},
+    orders::{CaptureFacts, EXPIRED, Moved},
 };
 
 pub(super) const PAY: &str = concat!(
@@ -48,6 +51,13 @@ const CANCEL: &str = concat!(
     "UPDATE orders SET status = 'cancelled', status_reason = $3,
          event_sequence = event_sequence + 1, updated_at = $4
      WHERE id = $1 AND merchant_id = $2 AND status IN ('pending', 'paid') RETURNING ",
+    columns!()
+);
+pub(super) const STALE: &str = "
+    SELECT id FROM orders WHERE status = 'pending' AND id < $1 AND created_at < $2 ORDER BY id LIMIT $3";
+pub(super) const EXPIRE: &str = concat!(
+    "UPDATE orders SET status = 'cancelled', status_reason = $2, event_sequence = event_sequence + 1, updated_at = $3
+     WHERE id = $1 AND status = 'pending' RETURNING ",
     columns!()
 );
 
@@ -141,14 +151,44 @@ pub(super) async fn cancel(
         let found = order_row::find_of(unit, merchant, id).await?;
         return Ok(classify(found, |order| order.status == OrderStatus::Cancelled));
     };
-    let order = order_row::order(&row)?;
+    Ok(Moved::Now(Box::new(called_off(unit, &row, at).await?)))
+}
+
+/// See [`crate::orders::Orders::expire_pending`]. A transaction each: several orders in one would lock products out of
+/// their order, and so could deadlock.
+pub(super) async fn expire(
+    store: &PostgresOrders,
+    before: Timestamp,
+    limit: u32,
+    at: Timestamp,
+) -> Result<u64, Fault> {
+    let query = sqlx::query(STALE).bind(floor(before)).bind(Moment(before)).bind(i64::from(limit));
+    let mut expired = 0;
+    for row in store.rows(query).await? {
+        let stale = id(&row, "id", OrderId)?;
+        let moved = store.write((stale, at), |unit, (id, at)| Box::pin(expire_one(unit, *id, *at))).await?;
+        expired += u64::from(moved);
+    }
+    Ok(expired)
+}
+
+async fn expire_one(unit: &mut Unit, id: OrderId, at: Timestamp) -> Result<bool, Fault> {
+    let query = sqlx::query(EXPIRE).bind(id.0).bind(EXPIRED).bind(Moment(at));
+    let Some(row) = unit.row(query).await? else { return Ok(false) };
+    called_off(unit, &row, at).await?;
+    Ok(true)
+}
+
+/// What follows for an order that was just cancelled: its stock is free, its money goes back, and it is told.
+async fn called_off(unit: &mut Unit, row: &PgRow, at: Timestamp) -> Result<Order, Fault> {
+    let order = order_row::order(row)?;
     stock::release(unit, &order, at).await?;
     let ambient = unit.ambient.clone();
     let mut messages = Messages::new(&ambient, at);
     messages.cancelled(&order);
-    if let Some(captured_minor) = order_row::captured_minor(&row)? {
+    if let Some(captured_minor) = order_row::captured_minor(row)? {
         refunds::give_back(unit, &mut messages, &order, captured_minor).await?;
     }
     emit::write(unit, messages).await?;
-    Ok(Moved::Now(Box::new(order)))
+    Ok(order)
 }

@@ -111,6 +111,14 @@ impl Orders for PostgresOrders {
         self.moved(moved.await)
     }
 
+    async fn expire_pending(&self, before: Timestamp, limit: u32, at: Timestamp) -> Result<u64, StoreError> {
+        let expired = moves::expire(self, before, limit, at).await?;
+        if expired > 0 {
+            self.wake.announce();
+        }
+        Ok(expired)
+    }
+
     async fn request_refund(
         &self,
         merchant: MerchantId,

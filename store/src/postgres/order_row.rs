@@ -35,6 +35,13 @@ pub(super) async fn lock(unit: &mut Unit, id: OrderId) -> Result<Option<Order>, 
     unit.row(sqlx::query(LOCKED).bind(id.0)).await?.as_ref().map(order).transpose()
 }
 
+/// The same with what was captured for it; `None` without a capture.
+pub(super) async fn lock_captured(unit: &mut Unit, id: OrderId) -> Result<Option<(Order, i64)>, Fault> {
+    let Some(row) = unit.row(sqlx::query(LOCKED).bind(id.0)).await? else { return Ok(None) };
+    let order = order(&row)?;
+    Ok(captured_minor(&row)?.map(|captured_minor| (order, captured_minor)))
+}
+
 /// A merchant's order, as it stands.
 pub(super) async fn find_of(
     unit: &mut Unit,

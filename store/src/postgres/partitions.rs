@@ -5,13 +5,16 @@
 //! the parent for a moment. Both give up after the configured lock timeout rather than have checkouts queue behind them.
 
 use async_trait::async_trait;
-use base::{Timestamp, ids::Uuid};
+use base::{
+    Timestamp,
+    ids::{Uuid, floor},
+};
 use sqlx::AssertSqlSafe;
 
 use super::{PostgresOrders, fault::Fault, row::get, unit::Unit};
 use crate::{
     error::StoreError,
-    partitions::{Dropped, Family, Month, Partitions, floor},
+    partitions::{Dropped, Family, Month, Partitions},
 };
 
 /// One number per thing that is locked so; of this database.

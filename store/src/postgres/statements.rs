@@ -1,7 +1,8 @@
 //! The statements whose plans are promised, for the test that looks at them.
 
 use super::{
-    catalog, customers, emit, mails, order_flow, order_row, outbox, placement, refunds, stock, webhooks,
+    audit, catalog, customers, emit, mails, moves, order_flow, order_row, outbox, placement, refunds, stock,
+    webhooks,
 };
 
 /// Name and text of each.
@@ -11,6 +12,16 @@ pub const ALL: &[(&str, &str)] = &[
     ("orders::BY_ID", order_row::BY_ID),
     ("orders::OF_MERCHANT", order_row::OF_MERCHANT),
     ("orders::EXPIRE", order_flow::EXPIRE),
+    ("moves::STALE", moves::STALE),
+    ("moves::EXPIRE", moves::EXPIRE),
+    ("audit::ALL", audit::ALL),
+    ("audit::TOUCHED", audit::TOUCHED),
+    ("audit::MONEY", audit::MONEY),
+    ("audit::REFUNDS", audit::REFUNDS),
+    ("audit::COMMANDS", audit::COMMANDS),
+    ("audit::STOCK", audit::STOCK),
+    ("audit::MEND", audit::MEND),
+    ("audit::ENDPOINTS", audit::ENDPOINTS),
     ("outbox::CLAIM", outbox::CLAIM),
     ("outbox::TAKEN", outbox::TAKEN),
     ("outbox::MARK_SENT", outbox::MARK_SENT),

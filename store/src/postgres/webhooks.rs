@@ -39,7 +39,7 @@ pub(super) const ENABLED: &str =
     concat!("SELECT ", columns!(), " FROM webhook_endpoints WHERE merchant_id = $1 AND enabled");
 const UPDATE: &str = concat!(
     "UPDATE webhook_endpoints SET url = coalesce($3, url), events = coalesce($4::json, events),
-         enabled = coalesce($5, enabled)
+         enabled = coalesce($5, enabled), changed_at = $6
      WHERE merchant_id = $1 AND id = $2 RETURNING ",
     columns!()
 );
@@ -171,7 +171,8 @@ async fn update(
         .bind(id.0)
         .bind(&change.url)
         .bind(change.events.as_ref().map(to_json).transpose()?)
-        .bind(change.enabled);
+        .bind(change.enabled)
+        .bind(Moment(unit.ambient.now()));
     unit.row(query).await?.as_ref().map(read).transpose()
 }
 

@@ -4,6 +4,7 @@
 //! answered; units run one after another, and what a unit read stays true until its end. Reads run beside the
 //! writer. Start with [`placement`], the hot path; the schema is in `migrations/sqlite/orders`.
 
+mod audit;
 mod catalog;
 mod customers;
 mod emit;
@@ -29,7 +30,9 @@ fn migrations() -> sqlx::migrate::Migrator {
             "0005_refunds",
             "0006_mails",
             "0007_outbox",
-            "0008_webhooks"
+            "0008_webhooks",
+            "0009_customers",
+            "0010_audit"
         ]
     )
 }

@@ -17,6 +17,7 @@ pub(crate) use stage::{Shop, Stage};
 use std::{path::Path, process::Stdio, time::Duration};
 
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
@@ -88,6 +89,17 @@ impl Dev {
         Client::new(&self.ready.url, &self.ready.publishable_key)
     }
 
+    /// SIGSTOP for this long, then SIGCONT.
+    pub(crate) async fn paused_for(&self, span: Duration) {
+        let pid = self.child.id().expect("running").to_string();
+        let signal = async |signal: &str| {
+            assert!(Command::new("kill").args([signal, &pid]).status().await.expect("runs kill").success());
+        };
+        signal("-STOP").await;
+        tokio::time::sleep(span).await;
+        signal("-CONT").await;
+    }
+
     /// `kill -9`, and waits until the process is gone.
     pub(crate) async fn kill(mut self) {
         self.child.kill().await.expect("kills");
@@ -114,6 +126,23 @@ pub(crate) async fn run(data: &Path, args: &[&str]) -> (bool, String, String) {
     let done = tokio::time::timeout(PATIENCE, child).await.expect("ends in time").expect("runs");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
     (done.status.success(), text(done.stdout), text(done.stderr))
+}
+
+/// `verify` with these arguments, settings and `--json`: exit status, violations, summary; standard error where there is
+/// none.
+pub(crate) async fn verify(
+    data: &Path,
+    settings: &[(&str, &str)],
+    args: &[&str],
+) -> (Option<i32>, Vec<Value>, Value) {
+    let mut command = orderworks(data);
+    command.args(["--json", "verify"]).args(args).envs(settings.iter().copied()).stdin(Stdio::null());
+    let done = tokio::time::timeout(PATIENCE, command.output()).await.expect("ends in time").expect("runs");
+    let out = String::from_utf8(done.stdout).expect("UTF-8");
+    let mut lines: Vec<Value> =
+        out.lines().map(|line| serde_json::from_str(line).expect("an object a line")).collect();
+    let summary = lines.pop().unwrap_or_else(|| String::from_utf8_lossy(&done.stderr).into_owned().into());
+    (done.status.code(), lines, summary)
 }
 
 /// [`run`] with `--json`, its answer parsed.

@@ -25,11 +25,25 @@ impl Role {
         self.0.kill().await.expect("kills");
     }
 
+    /// Stops it in the middle of whatever it does (SIGSTOP).
+    pub(crate) async fn pause(&self) {
+        self.signal("-STOP").await;
+    }
+
+    /// Lets it go on (SIGCONT).
+    pub(crate) async fn wake(&self) {
+        self.signal("-CONT").await;
+    }
+
+    async fn signal(&self, signal: &str) {
+        let pid = self.0.id().expect("running").to_string();
+        let kill = tokio::process::Command::new("kill").args([signal, &pid]).status().await;
+        assert!(kill.expect("runs kill").success());
+    }
+
     /// TERM, and waits for the orderly end.
     pub(crate) async fn stop(mut self) {
-        let pid = self.0.id().expect("running").to_string();
-        let kill = tokio::process::Command::new("kill").args(["-TERM", &pid]).status().await;
-        assert!(kill.expect("runs kill").success());
+        self.signal("-TERM").await;
         let ended =
             tokio::time::timeout(PATIENCE, self.0.wait()).await.expect("stops in time").expect("waits");
         assert!(ended.success(), "{ended}");

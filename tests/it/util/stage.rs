@@ -103,6 +103,11 @@ impl Stage {
         (self.role_with(more, &["api", "--listen", &address]), address)
     }
 
+    /// `verify` over this stage.
+    pub(crate) async fn verify(&self, args: &[&str]) -> (Option<i32>, Vec<Value>, Value) {
+        super::verify(self.data.path(), &self.settings(), args).await
+    }
+
     /// What a setting is, without its prefix.
     pub(crate) fn setting(&self, key: &str) -> &str {
         let found = self.settings.iter().find(|(name, _)| name.strip_prefix("ORDERWORKS_") == Some(key));

@@ -99,6 +99,9 @@ impl Job for DeliverWebhook {
 }
 
 impl DeliverWebhook {
+    /// The pause after each failed attempt but the last.
+    pub(crate) const SCHEDULE: &'static [Duration] = &SCHEDULE;
+
     async fn conclude(
         &self,
         ctx: &JobContext<Env>,

@@ -9,6 +9,7 @@
 
 pub mod breaker;
 pub mod guard;
+mod ledger;
 pub mod sandbox_client;
 pub mod sandbox_server;
 pub mod stripe;
@@ -20,6 +21,7 @@ use async_trait::async_trait;
 use base::Timestamp;
 use store::domain::{Currency, OrderId, PaymentId, RefundId};
 
+pub use ledger::{Ledger, LedgerEntry, LedgerPage, Movement};
 pub use wire::ClientError;
 
 /// Moves money.
@@ -50,6 +52,11 @@ pub trait PaymentProvider: Send + Sync + 'static {
 
     /// Set while no call would be let through, so that a job need not begin: how long to wait.
     fn paused(&self) -> Option<Duration> {
+        None
+    }
+
+    /// The provider's own books, where they can be read; for audits.
+    fn ledger(&self) -> Option<&dyn Ledger> {
         None
     }
 }

@@ -13,11 +13,18 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::Url;
 
+use store::domain::OrderId;
+
 use super::{
-    CaptureRequest, ChargeOutcome, ChargeQuery, PaymentProvider, ProviderError, RefundOutcome, RefundRequest,
+    CaptureRequest, ChargeOutcome, ChargeQuery, Ledger, LedgerEntry, LedgerPage, Movement, PaymentProvider,
+    ProviderError, RefundOutcome, RefundRequest,
+    sandbox_server::{Entry, EntryType},
     wire::{self, ClientError, decode},
 };
 use crate::http_client::retry_after;
+
+/// Entries of the ledger asked for at once.
+const LEDGER_PAGE_MAX: u32 = 100;
 
 /// How to reach the sandbox.
 #[derive(Debug, Clone)]
@@ -136,6 +143,61 @@ impl PaymentProvider for SandboxProvider {
             _ => Err(ProviderError::Protocol { detail: "refund_refused" }),
         }
     }
+
+    fn ledger(&self) -> Option<&dyn Ledger> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Ledger for SandboxProvider {
+    async fn page(&self, after: Option<&str>, limit: u32) -> Result<LedgerPage, ProviderError> {
+        let mut query = vec![("limit", limit.min(LEDGER_PAGE_MAX).to_string())];
+        query.extend(after.map(|after| ("after", after.to_owned())));
+        self.entries(&query).await
+    }
+
+    async fn of_order(&self, order: OrderId) -> Result<Vec<LedgerEntry>, ProviderError> {
+        let query = [("order", order.to_string()), ("limit", LEDGER_PAGE_MAX.to_string())];
+        Ok(self.entries(&query).await?.entries)
+    }
+}
+
+impl SandboxProvider {
+    async fn entries(&self, query: &[(&str, String)]) -> Result<LedgerPage, ProviderError> {
+        let (status, body) = self.exchange(self.client.get(self.url("/v1/ledger")).query(query)).await?;
+        if !status.is_success() {
+            return Err(ProviderError::Protocol { detail: "ledger_refused" });
+        }
+        let list: LedgerList = decode(&body)?;
+        let entries = list.data.into_iter().map(entry).collect::<Result<_, _>>()?;
+        Ok(LedgerPage { entries, has_more: list.has_more })
+    }
+}
+
+#[derive(Deserialize)]
+struct LedgerList {
+    data: Vec<Entry>,
+    has_more: bool,
+}
+
+fn entry(entry: Entry) -> Result<LedgerEntry, ProviderError> {
+    Ok(LedgerEntry {
+        id: entry.id,
+        movement: match entry.r#type {
+            EntryType::Charge => Movement::Charge,
+            EntryType::Refund => Movement::Refund,
+        },
+        idempotency_key: entry.idempotency_key,
+        charge: entry.reference,
+        amount_minor: entry.amount_minor,
+        currency: entry
+            .currency
+            .parse()
+            .map_err(|_| ProviderError::Protocol { detail: "ledger_currency" })?,
+        order: entry.order_id.and_then(|order| order.parse().ok()),
+        at: entry.created_at,
+    })
 }
 
 #[derive(Deserialize)]

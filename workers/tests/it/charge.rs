@@ -19,6 +19,7 @@ use workers::{
         sandbox_client::{SandboxConfig, SandboxProvider},
         sandbox_server::EntryType,
     },
+    subscriptions::expand,
 };
 
 use crate::util::{CrashAt, CrashingPayments, CrashingProvider, Shop, Step, context};
@@ -181,6 +182,40 @@ async fn a_crash_after_any_step_leads_to_one_charge_and_one_paid_order() {
         }
     }
     assert_eq!(shop.ledger_summary().await.orders_charged_more_than_once, 0);
+}
+
+/// The job of its placing is lost: what the cancellation tells is what has the charge looked for.
+#[tokio::test]
+async fn an_order_that_expired_between_charge_and_record_gets_its_money_back() {
+    let shop = Shop::open().await;
+    for step in [Step::Capture, Step::Decide] {
+        let order = shop.place("pm_card_visa").await;
+        let crash = CrashAt::new(step);
+        let payments = CrashingPayments { inner: Arc::clone(&shop.payments), crash: crash.clone() };
+        let provider = CrashingProvider { inner: Arc::new(shop.provider.clone()), crash: crash.clone() };
+        let env = shop.env_with(Arc::new(payments), Arc::new(provider));
+        crash.run(&ChargePayment { order: order.id }, &context(env)).await;
+        shop.drain_outbox().await;
+        let now = shop.ambient.now() + Duration::from_millis(1);
+        assert_eq!(shop.orders.expire_pending(now, 10, now).await.expect("expires"), 1);
+
+        let told = shop.drain_outbox().await;
+        let jobs = told.iter().flat_map(|message| expand(message, &[], &shop.ambient).expect("expands"));
+        let look =
+            jobs.into_iter().find(|job| job.kind == ChargePayment::KIND).expect("a look for the charge");
+        let look: ChargePayment = serde_json::from_str(look.payload.get()).expect("decodes");
+        for _ in 0..2 {
+            shop.run(&look).await.expect("finds the charge");
+        }
+        let commands = shop.commands().await;
+        let [Command::Refund { refund, amount_minor, .. }] = commands[..] else { panic!("{commands:?}") };
+        shop.run(&RefundPayment { order: order.id, refund, amount_minor }).await.expect("refunds");
+        let ledger = shop.ledger(order.id).await;
+        let amounts: Vec<_> = ledger.iter().map(|entry| (entry.r#type, entry.amount_minor)).collect();
+        assert_eq!(amounts, [(EntryType::Charge, 2500), (EntryType::Refund, 2500)], "{step:?}");
+        let ended = shop.orders.order_by_id(order.id).await.expect("reads").expect("an order");
+        assert_eq!((ended.status, ended.status_reason.as_deref()), (OrderStatus::Cancelled, Some("expired")));
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The suite of [`crate::OrderStore`].
 
+pub mod audit;
 pub mod catalog;
 pub mod customers;
 pub mod endpoints;
@@ -21,6 +22,18 @@ use world::World;
 macro_rules! order_store_suite {
     ($open:path) => {
         $crate::conformance_cases! { $open, orders,
+            audit: [
+                stale_orders_expire_oldest_first,
+                money_that_comes_after_expiry_goes_back_once,
+                expiry_and_payment_have_one_winner,
+                all_orders_of_all_merchants_are_walked,
+                changes_are_found_by_their_time,
+                the_money_of_an_order_is_told,
+                stock_is_counted_beside_what_open_orders_hold,
+                nothing_is_mended_that_is_right,
+                an_endpoint_tells_since_when_it_is_so,
+                a_mark_is_remembered,
+            ],
             catalog: [
                 a_product_is_created_then_replaced,
                 inventory_is_set_and_told,

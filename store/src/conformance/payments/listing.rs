@@ -78,6 +78,34 @@ pub async fn a_day_is_of_one_merchant(store: Arc<dyn PaymentStore>) {
     assert_eq!(ids_of(&world, other, mine.created_at, None, 100).await, [foreign.id]);
 }
 
+/// Others may be there and may come meanwhile: the store may be shared.
+pub async fn all_payments_are_walked(store: Arc<dyn PaymentStore>) {
+    let world = World::new(store);
+    let mut opened = Vec::new();
+    for amount in 1..=25 {
+        opened.push(world.opened(amount).await);
+    }
+    world.captured(26).await;
+    for limit in [7, 100] {
+        let mut seen: Vec<crate::payments::PaymentEntry> = Vec::new();
+        loop {
+            let page = world.store.all(seen.last().map(|last| last.id), limit).await.expect("reads");
+            assert!(page.len() <= usize::try_from(limit).expect("small"));
+            if page.is_empty() {
+                break;
+            }
+            seen.extend(page);
+        }
+        for payment in &opened {
+            let mut found = seen.iter().filter(|entry| entry.id == payment.id);
+            let entry = found.next().expect("none is missed");
+            assert!(found.next().is_none(), "none twice");
+            assert_eq!((entry.order, entry.amount_minor), (payment.order, payment.amount_minor));
+            assert_eq!((entry.currency, entry.created_at), (payment.currency, payment.created_at));
+        }
+    }
+}
+
 async fn ids_of(
     world: &World,
     merchant: MerchantId,

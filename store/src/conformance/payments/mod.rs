@@ -45,6 +45,7 @@ macro_rules! payment_store_suite {
                 a_day_is_a_utc_day,
                 a_day_is_paged_without_gaps,
                 a_day_is_of_one_merchant,
+                all_payments_are_walked,
             ],
             refunds: [
                 a_refund_needs_captured_money,

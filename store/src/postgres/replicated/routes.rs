@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::{PostgresOrders, ReplicatedOrders};
 use crate::{
+    audit::{Audit, AuditMark, AuditedEndpoint, OrderMoney, StockCount},
     catalog::{Catalog, Category, InventoryPut, Product, ProductData, ProductFilter},
     customers::{Account, Customers, NewAccount, Registration},
     domain::{
@@ -182,6 +183,10 @@ impl Orders for ReplicatedOrders {
         self.write(merchant.0, self.primary.cancel(merchant, id, reason, at)).await
     }
 
+    async fn expire_pending(&self, before: Timestamp, limit: u32, at: Timestamp) -> Result<u64, StoreError> {
+        self.primary.expire_pending(before, limit, at).await
+    }
+
     async fn request_refund(
         &self,
         merchant: MerchantId,
@@ -329,5 +334,60 @@ impl Webhooks for ReplicatedOrders {
 
     async fn delivered(&self, endpoint: EndpointId, event: EventId) -> Result<bool, StoreError> {
         self.primary.delivered(endpoint, event).await
+    }
+}
+
+/// An audit judges by what it reads, so all of it is read where it was written.
+#[async_trait]
+impl Audit for ReplicatedOrders {
+    async fn all_orders(&self, after: Option<OrderId>, limit: u32) -> Result<Vec<OrderId>, StoreError> {
+        self.primary.all_orders(after, limit).await
+    }
+
+    async fn touched_orders(
+        &self,
+        from: Timestamp,
+        until: Timestamp,
+        after: Option<EventId>,
+        limit: u32,
+    ) -> Result<Vec<(EventId, OrderId)>, StoreError> {
+        self.primary.touched_orders(from, until, after, limit).await
+    }
+
+    async fn order_money(&self, order: OrderId) -> Result<Option<OrderMoney>, StoreError> {
+        self.primary.order_money(order).await
+    }
+
+    async fn stock_counts(
+        &self,
+        after: Option<(MerchantId, String)>,
+        limit: u32,
+    ) -> Result<Vec<StockCount>, StoreError> {
+        self.primary.stock_counts(after, limit).await
+    }
+
+    async fn audited_endpoints(&self, merchant: MerchantId) -> Result<Vec<AuditedEndpoint>, StoreError> {
+        self.primary.audited_endpoints(merchant).await
+    }
+
+    async fn mend_reservation(
+        &self,
+        merchant: MerchantId,
+        sku: &str,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.primary.mend_reservation(merchant, sku, at).await
+    }
+
+    async fn ask_back(&self, order: OrderId, at: Timestamp) -> Result<bool, StoreError> {
+        self.primary.ask_back(order, at).await
+    }
+
+    async fn audit_mark(&self) -> Result<Option<AuditMark>, StoreError> {
+        self.primary.audit_mark().await
+    }
+
+    async fn set_audit_mark(&self, mark: &AuditMark) -> Result<(), StoreError> {
+        self.primary.set_audit_mark(mark).await
     }
 }

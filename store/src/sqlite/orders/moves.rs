@@ -1,7 +1,7 @@
 //! Moves between order states: one UPDATE guarded by the expected state; only when it finds nothing is the order
 //! read to say why.
 
-use base::{Ambient, Timestamp};
+use base::{Ambient, Timestamp, ids};
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
 use super::{emit, fault::Fault, order_row, refunds, stock};
@@ -11,7 +11,7 @@ use crate::{
         messages::Messages,
         moves::{self, was_fulfilled, was_paid},
     },
-    orders::{CaptureFacts, Moved},
+    orders::{CaptureFacts, EXPIRED, Moved},
 };
 
 /// See [`crate::orders::Orders::mark_paid`].
@@ -153,15 +153,57 @@ pub(super) async fn cancel(
         let found = order_row::find_of(c, merchant, id).await?;
         return classify(found, |order| order.status == OrderStatus::Cancelled);
     };
-    let order = order_row::order(&row)?;
+    Ok(Moved::Now(Box::new(called_off(c, ambient, &row, at).await?)))
+}
+
+/// Of those placed before this, which no payment has moved.
+pub(super) const STALE: &str = "
+    SELECT id FROM orders WHERE status = 'pending' AND status IN ('pending', 'paid') AND id < ?1 AND created_at < ?2
+    ORDER BY id LIMIT ?3";
+const EXPIRE: &str = "
+    UPDATE orders SET status = 'cancelled', status_reason = ?2, event_sequence = event_sequence + 1, updated_at = ?3
+    WHERE id = ?1 AND status = 'pending' RETURNING *";
+
+/// See [`crate::orders::Orders::expire_pending`].
+pub(super) async fn expire(
+    c: &mut SqliteConnection,
+    ambient: &Ambient,
+    before: Timestamp,
+    limit: u32,
+    at: Timestamp,
+) -> Result<u64, Fault> {
+    let stale = sqlx::query_scalar(STALE)
+        .bind(OrderId(ids::floor(before)).to_string())
+        .bind(before.as_millisecond())
+        .bind(limit);
+    let stale: Vec<String> = stale.fetch_all(&mut *c).await?;
+    let mut expired = 0;
+    for id in stale {
+        let query = sqlx::query(EXPIRE).bind(id).bind(EXPIRED).bind(at.as_millisecond());
+        if let Some(row) = query.fetch_optional(&mut *c).await? {
+            called_off(c, ambient, &row, at).await?;
+            expired += 1;
+        }
+    }
+    Ok(expired)
+}
+
+/// What follows for an order that was just cancelled: its stock is free, its money goes back, and it is told.
+async fn called_off(
+    c: &mut SqliteConnection,
+    ambient: &Ambient,
+    row: &SqliteRow,
+    at: Timestamp,
+) -> Result<Order, Fault> {
+    let order = order_row::order(row)?;
     stock::release(c, &order, at).await?;
     let mut messages = Messages::new(ambient, at);
     messages.cancelled(&order);
-    if let Some(captured_minor) = order_row::captured_minor(&row)? {
+    if let Some(captured_minor) = order_row::captured_minor(row)? {
         refunds::give_back(c, &mut messages, &order, captured_minor, at).await?;
     }
     emit::write(c, messages).await?;
-    Ok(Moved::Now(Box::new(order)))
+    Ok(order)
 }
 
 /// What to answer when the guarded UPDATE found nothing.

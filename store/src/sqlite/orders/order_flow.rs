@@ -124,6 +124,18 @@ impl Orders for SqliteOrders {
         self.moved(unit.await)
     }
 
+    async fn expire_pending(&self, before: Timestamp, limit: u32, at: Timestamp) -> Result<u64, StoreError> {
+        let ambient = self.ambient.clone();
+        let unit = self
+            .database
+            .write(move |c| Box::pin(async move { moves::expire(c, &ambient, before, limit, at).await }));
+        let expired = unit.await?;
+        if expired > 0 {
+            self.announce();
+        }
+        Ok(expired)
+    }
+
     async fn request_refund(
         &self,
         merchant: MerchantId,

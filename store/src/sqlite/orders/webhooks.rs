@@ -63,11 +63,12 @@ impl Webhooks for SqliteOrders {
         change: EndpointChange,
     ) -> Result<Option<Endpoint>, StoreError> {
         let events = change.events.as_ref().map(to_json).transpose()?;
+        let changed_at = self.ambient.now().as_millisecond();
         let unit = self.database.write(move |c| {
             Box::pin(async move {
                 let row = sqlx::query(
                     "UPDATE webhook_endpoints SET url = coalesce(?3, url), events = coalesce(?4, events),
-                         enabled = coalesce(?5, enabled)
+                         enabled = coalesce(?5, enabled), changed_at = ?6
                      WHERE merchant_id = ?1 AND id = ?2 RETURNING *",
                 )
                 .bind(merchant.to_string())
@@ -75,6 +76,7 @@ impl Webhooks for SqliteOrders {
                 .bind(change.url)
                 .bind(events)
                 .bind(change.enabled)
+                .bind(changed_at)
                 .fetch_optional(c)
                 .await?;
                 row.as_ref().map(read).transpose()

@@ -127,6 +127,10 @@ impl PaymentStore for SqlitePayments {
         Ok(rows::of_day(self.database.readers(), merchant, day, after, limit).await?)
     }
 
+    async fn all(&self, after: Option<PaymentId>, limit: u32) -> Result<Vec<PaymentEntry>, StoreError> {
+        Ok(rows::all(self.database.readers(), after, limit).await?)
+    }
+
     async fn begin_refund(
         &self,
         id: PaymentId,

@@ -100,6 +100,19 @@ pub(super) async fn of_day(
     rows.into_iter().map(entry).collect()
 }
 
+/// See [`crate::payments::PaymentStore::all`]. By the primary key, which is the table.
+pub(super) async fn all(
+    c: impl Executor<'_, Database = Sqlite>,
+    after: Option<PaymentId>,
+    limit: u32,
+) -> Result<Vec<PaymentEntry>, Failure> {
+    let sql = "SELECT id, order_id, amount_minor, currency, created_at FROM payments
+        WHERE id > ? ORDER BY id LIMIT ?";
+    let after = after.map_or_else(String::new, |id| id.to_string());
+    let rows = sqlx::query(sql).bind(after).bind(limit).fetch_all(c).await?;
+    rows.into_iter().map(entry).collect()
+}
+
 fn entry(row: SqliteRow) -> Result<PaymentEntry, Failure> {
     let id: PaymentId = parse("payments.id", &row.try_get::<String, _>("id")?)?;
     let row = Columns { row, of: id };

@@ -65,6 +65,16 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
     ("orders::BY_ID", "uuid", "made(moment(39000), 39000)"),
     ("orders::OF_MERCHANT", "uuid, uuid", "made(moment(39000), 39000), merchant(39000)"),
     ("orders::EXPIRE", "timestamptz, bigint", "moment(100), 1000"),
+    ("moves::STALE", "uuid, timestamptz, bigint", "made(moment(20000), 0), moment(20000), 100"),
+    ("moves::EXPIRE", "uuid, text, timestamptz", "made(moment(39000), 39000), 'expired', now()"),
+    ("audit::ALL", "uuid, bigint", "made(moment(20000), 0), 500"),
+    ("audit::TOUCHED", "uuid, uuid, bigint", "made(moment(38000), 0), made(moment(39000), 0), 500"),
+    ("audit::MONEY", "uuid", "made(moment(39000), 39000)"),
+    ("audit::REFUNDS", "uuid", "made(moment(39000), 39000)"),
+    ("audit::COMMANDS", "uuid, uuid", "made(moment(39000), 39000), made(moment(38000), 0)"),
+    ("audit::STOCK", "uuid, text, bigint", "merchant(8), 'sku-200', 100"),
+    ("audit::MEND", "uuid, text, timestamptz", "merchant(1), 'sku-1', now()"),
+    ("audit::ENDPOINTS", "uuid", "merchant(8)"),
     (
         "outbox::CLAIM",
         "text, timestamptz, timestamptz, bigint",
@@ -129,9 +139,12 @@ const MESSAGE: &str = "now(), ARRAY[made(now(), 1)], ARRAY[merchant(1)], ARRAY[m
 const STOCK: &str = "uuid, text[], bigint[], timestamptz";
 
 /// Counting the queue, and a merchant's categories and endpoints, which are a third of their table here and read whole.
-const READ_WHOLE: [&str; 3] = ["outbox::BACKLOG", "catalog::CATEGORIES", "webhooks::ENABLED"];
+const READ_WHOLE: [&str; 4] =
+    ["outbox::BACKLOG", "catalog::CATEGORIES", "webhooks::ENABLED", "audit::ENDPOINTS"];
 /// Name a row by its id, and so read one month.
-const BY_ID: [&str; 9] = [
+const BY_ID: [&str; 11] = [
+    "audit::MONEY",
+    "audit::REFUNDS",
     "orders::BY_ID",
     "orders::OF_MERCHANT",
     "outbox::TAKEN",

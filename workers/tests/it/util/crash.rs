@@ -123,6 +123,10 @@ impl PaymentStore for CrashingPayments {
         self.inner.of_day(merchant, day, after, limit).await
     }
 
+    async fn all(&self, after: Option<PaymentId>, limit: u32) -> Result<Vec<PaymentEntry>, StoreError> {
+        self.inner.all(after, limit).await
+    }
+
     async fn begin_refund(
         &self,
         id: PaymentId,

@@ -144,12 +144,17 @@ impl Shop {
 
     /// Two mugs for Ada.
     pub(crate) async fn place(&self, payment_method: &str) -> Order {
+        self.place_of("mug", "EUR", payment_method).await
+    }
+
+    /// Two of another product, sold in this currency.
+    pub(crate) async fn place_of(&self, sku: &str, currency: &str, payment_method: &str) -> Order {
         let order = NewOrder {
             id: OrderId::fresh(&self.ambient),
             merchant: self.merchant,
             customer: Customer { email: "ada@customer.example".to_owned(), name: "Ada L\u{f6}we".to_owned() },
-            currency: "EUR".parse().expect("a currency"),
-            lines: vec![NewLine { sku: "mug".to_owned(), quantity: 2 }],
+            currency: currency.parse().expect("a currency"),
+            lines: vec![NewLine { sku: sku.to_owned(), quantity: 2 }],
             payment_method: payment_method.to_owned(),
             shipping_address: None,
             reference: None,

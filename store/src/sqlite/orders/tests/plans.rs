@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::{
-    super::{catalog, customers, order_flow, outbox, stock, webhooks},
+    super::{audit, catalog, customers, moves, order_flow, outbox, stock, webhooks},
     Shop,
 };
 
@@ -34,6 +34,28 @@ async fn lists_of_orders_walk_an_index_in_its_order() {
     let expired = "SEARCH idempotency_keys USING COVERING INDEX idempotency_keys_by_age (created_at<?)";
     let each = "SEARCH idempotency_keys USING INTEGER PRIMARY KEY (rowid=?)";
     assert_eq!(steps(order_flow::EXPIRE).await, [expired, each]);
+}
+
+#[tokio::test]
+async fn expiry_and_audits_walk_what_is_open_or_a_key() {
+    let stale = "SEARCH orders USING COVERING INDEX orders_open (status=? AND id<?)";
+    assert_eq!(steps(moves::STALE).await, [stale.replace("COVERING ", "")]);
+    let all = "SEARCH orders USING COVERING INDEX sqlite_autoindex_orders_2 (id>?)";
+    assert_eq!(steps(audit::ALL).await, [all]);
+    let touched = "SEARCH outbox USING INDEX sqlite_autoindex_outbox_1 (id>? AND id<?)";
+    assert_eq!(steps(audit::TOUCHED).await, [touched]);
+    let stock = steps(audit::STOCK).await;
+    assert!(stock.iter().any(|step| step.contains("USING INDEX orders_open")), "{stock:?}");
+    assert!(
+        stock.iter().any(|step| step.contains("products") || step.contains("SEARCH p USING PRIMARY KEY"))
+    );
+    assert!(!stock.iter().any(|step| step.starts_with("SCAN p") || step.starts_with("SCAN o ")), "{stock:?}");
+    let of_order = "SEARCH outbox USING INDEX outbox_by_order (order_id=? AND sequence>?)";
+    let commands = "SEARCH outbox USING INDEX outbox_commands (order_id=?)";
+    let unsent: Vec<_> =
+        steps(audit::UNSENT).await.into_iter().filter(|step| step.contains("outbox")).collect();
+    assert_eq!(unsent, [of_order, commands]);
+    assert_eq!(steps(audit::COMMANDS).await, [commands]);
 }
 
 #[tokio::test]

@@ -1,0 +1,49 @@
+//! What Prometheus reads at `/metrics`, in the text form of `OpenMetrics`.
+//!
+//! Guarantees: each part of a process registers what it measures once, before it runs, and owns the handles it sets;
+//! reading takes no lock that a setter waits for longer than an encoding. Names begin with `orderworks_` and end in their
+//! unit. Labels have few values, known in advance: never an id.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::{
+    Router,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use prometheus_client::{encoding::text::encode, registry::Registry};
+
+const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// All metrics of a process. Clones share them.
+#[derive(Clone)]
+pub(crate) struct Metrics(Arc<Mutex<Registry>>);
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Registry::with_prefix("orderworks"))))
+    }
+}
+
+impl Metrics {
+    /// Lets a part of the process register what it measures; names get the prefix.
+    pub(crate) fn register<T>(&self, with: impl FnOnce(&mut Registry) -> T) -> T {
+        // Registering adds to a list: a panic in between leaves it whole.
+        with(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// `GET /metrics`.
+    pub(crate) fn routes(&self) -> Router {
+        let metrics = self.clone();
+        Router::new().route("/metrics", get(async move || metrics.encoded()))
+    }
+
+    fn encoded(&self) -> Response {
+        let mut text = String::new();
+        match self.register(|registry| encode(&mut text, registry)) {
+            Ok(()) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
+            Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        }
+    }
+}

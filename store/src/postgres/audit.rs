@@ -1,0 +1,213 @@
+//! [`Audit`]: walks over all merchants, and the little an auditor may mend.
+//!
+//! Guarantees: what is compared is read by one statement, and so of one moment; a reservation is mended under its
+//! product's lock, which everyone who changes a reservation holds until it is committed.
+
+use async_trait::async_trait;
+use base::{Timestamp, ids::Uuid, ids::floor};
+use sqlx::postgres::PgRow;
+
+use super::{
+    PostgresOrders, emit,
+    fault::Fault,
+    moment::Moment,
+    order_row, refunds,
+    row::{get, id, id_if_any, json, time, time_if_any, to_json},
+    unit::Unit,
+};
+use crate::{
+    audit::{Audit, AuditMark, AuditedEndpoint, OrderMoney, OrderRefund, StockCount},
+    domain::{EndpointId, EventId, MerchantId, OrderId, OrderStatus, PaymentId, RefundId},
+    engine::{messages::Messages, moves::asked_by},
+    error::StoreError,
+    orders::CaptureFacts,
+    partitions::earliest_of,
+};
+
+pub(super) const ALL: &str = "SELECT id FROM orders WHERE id > $1 ORDER BY id LIMIT $2";
+pub(super) const TOUCHED: &str = "
+    SELECT id, order_id FROM outbox WHERE id > $1 AND id < $2 AND order_id IS NOT NULL ORDER BY id LIMIT $3";
+// The subject of an order's messages is its id.
+pub(super) const MONEY: &str = "
+    SELECT payment_id, provider_reference, captured_minor,
+        (SELECT min(u.at) FROM outbox_unsent AS u WHERE u.subject = $1) AS unsent_since
+    FROM orders WHERE id = $1";
+pub(super) const REFUNDS: &str =
+    "SELECT id, amount_minor, requested_at, recorded_at FROM refunds WHERE order_id = $1 ORDER BY id";
+pub(super) const COMMANDS: &str = "
+    SELECT id, data::text AS data FROM outbox
+    WHERE order_id = $1 AND order_id IS NOT NULL AND sequence IS NULL AND id >= $2";
+// A sum of bigint is numeric, which the cast takes back.
+pub(super) const STOCK: &str = "
+    WITH held AS MATERIALIZED (
+        SELECT o.merchant_id, line ->> 'sku' AS sku, sum((line ->> 'quantity')::bigint)::bigint AS quantity
+        FROM orders AS o CROSS JOIN LATERAL json_array_elements(o.lines) AS line
+        WHERE o.status IN ('pending', 'paid') GROUP BY 1, 2),
+    page AS MATERIALIZED (
+        SELECT merchant_id, sku, on_hand, reserved FROM products
+        WHERE (merchant_id, sku) > ($1, $2) ORDER BY merchant_id, sku LIMIT $3)
+    SELECT p.merchant_id, p.sku, p.on_hand, p.reserved, coalesce(held.quantity, 0) AS held
+    FROM page AS p LEFT JOIN held ON held.merchant_id = p.merchant_id AND held.sku = p.sku COLLATE \"C\"
+    ORDER BY p.merchant_id, p.sku";
+const LOCK: &str = "SELECT sku FROM products WHERE merchant_id = $1 AND sku = $2 FOR NO KEY UPDATE";
+pub(super) const MEND: &str = "
+    UPDATE products AS p SET reserved = held.quantity, updated_at = $3
+    FROM (SELECT coalesce(sum((line ->> 'quantity')::bigint), 0)::bigint AS quantity
+        FROM orders AS o CROSS JOIN LATERAL json_array_elements(o.lines) AS line
+        WHERE o.status IN ('pending', 'paid') AND o.merchant_id = $1 AND line ->> 'sku' = $2) AS held
+    WHERE p.merchant_id = $1 AND p.sku = $2 AND p.reserved <> held.quantity AND held.quantity <= p.on_hand";
+pub(super) const ENDPOINTS: &str = "
+    SELECT id, events::text AS events, enabled, coalesce(changed_at, created_at) AS since FROM webhook_endpoints
+    WHERE merchant_id = $1";
+const MARK: &str = "SELECT mark::text AS mark FROM audit_mark";
+const SET_MARK: &str = "
+    INSERT INTO audit_mark (one, mark) VALUES (true, $1::json) ON CONFLICT (one) DO UPDATE SET mark = excluded.mark";
+
+#[async_trait]
+impl Audit for PostgresOrders {
+    async fn all_orders(&self, after: Option<OrderId>, limit: u32) -> Result<Vec<OrderId>, StoreError> {
+        let query = sqlx::query(ALL).bind(after.map_or(Uuid::nil(), |id| id.0)).bind(i64::from(limit));
+        let rows = self.rows(query).await?;
+        Ok(rows.iter().map(|row| id(row, "id", OrderId)).collect::<Result<_, _>>()?)
+    }
+
+    async fn touched_orders(
+        &self,
+        from: Timestamp,
+        until: Timestamp,
+        after: Option<EventId>,
+        limit: u32,
+    ) -> Result<Vec<(EventId, OrderId)>, StoreError> {
+        let query = sqlx::query(TOUCHED)
+            .bind(after.map_or_else(|| floor(from), |id| id.0))
+            .bind(floor(until))
+            .bind(i64::from(limit));
+        let rows = self.rows(query).await?;
+        let touched = |row| Ok::<_, Fault>((id(row, "id", EventId)?, id(row, "order_id", OrderId)?));
+        Ok(rows.iter().map(touched).collect::<Result<_, _>>()?)
+    }
+
+    async fn order_money(&self, order: OrderId) -> Result<Option<OrderMoney>, StoreError> {
+        let Some(row) = self.row(sqlx::query(MONEY).bind(order.0)).await? else { return Ok(None) };
+        let rows = self.rows(sqlx::query(REFUNDS).bind(order.0)).await?;
+        let mut refunds = rows.iter().map(refund).collect::<Result<Vec<_>, _>>()?;
+        if !refunds.is_empty() {
+            let rows = self.rows(sqlx::query(COMMANDS).bind(order.0).bind(earliest_of(order))).await?;
+            let commands = rows.iter().map(|row| Ok((id(row, "id", EventId)?, json(row, "data")?)));
+            asked_by(&mut refunds, &commands.collect::<Result<Vec<_>, Fault>>()?);
+        }
+        Ok(Some(OrderMoney {
+            capture: capture(&row)?,
+            refunds,
+            unsent_since: time_if_any(&row, "unsent_since")?,
+        }))
+    }
+
+    async fn stock_counts(
+        &self,
+        after: Option<(MerchantId, String)>,
+        limit: u32,
+    ) -> Result<Vec<StockCount>, StoreError> {
+        let (merchant, sku) =
+            after.map_or_else(|| (Uuid::nil(), String::new()), |(merchant, sku)| (merchant.0, sku));
+        let rows = self.rows(sqlx::query(STOCK).bind(merchant).bind(sku).bind(i64::from(limit))).await?;
+        Ok(rows.iter().map(count).collect::<Result<_, _>>()?)
+    }
+
+    async fn audited_endpoints(&self, merchant: MerchantId) -> Result<Vec<AuditedEndpoint>, StoreError> {
+        let rows = self.rows(sqlx::query(ENDPOINTS).bind(merchant.0)).await?;
+        Ok(rows.iter().map(endpoint).collect::<Result<_, _>>()?)
+    }
+
+    async fn mend_reservation(
+        &self,
+        merchant: MerchantId,
+        sku: &str,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let mended = self.write((merchant, sku, at), |unit, (merchant, sku, at)| {
+            Box::pin(async move {
+                // A statement of its own: the next one then sees what was committed while this one waited.
+                unit.row(sqlx::query(LOCK).bind(merchant.0).bind(*sku)).await?;
+                let query = sqlx::query(MEND).bind(merchant.0).bind(*sku).bind(Moment(*at));
+                Ok(unit.run(query).await? > 0)
+            })
+        });
+        Ok(mended.await?)
+    }
+
+    async fn ask_back(&self, order: OrderId, at: Timestamp) -> Result<bool, StoreError> {
+        let asked = self.write((order, at), |unit, (order, at)| Box::pin(ask_back(unit, *order, *at)));
+        let asked = asked.await?;
+        if asked {
+            self.wake.announce();
+        }
+        Ok(asked)
+    }
+
+    async fn audit_mark(&self) -> Result<Option<AuditMark>, StoreError> {
+        let row = self.row(sqlx::query(MARK)).await?;
+        Ok(row.as_ref().map(|row| json(row, "mark")).transpose()?)
+    }
+
+    async fn set_audit_mark(&self, mark: &AuditMark) -> Result<(), StoreError> {
+        self.run(sqlx::query(SET_MARK).bind(to_json(mark)?)).await?;
+        Ok(())
+    }
+}
+
+fn capture(row: &PgRow) -> Result<Option<CaptureFacts>, Fault> {
+    let payment = id_if_any(row, "payment_id", PaymentId)?;
+    let provider_reference = get::<Option<String>>(row, "provider_reference")?.unwrap_or_default();
+    Ok(payment.zip(order_row::captured_minor(row)?).map(|(payment, amount_minor)| CaptureFacts {
+        payment,
+        provider_reference,
+        amount_minor,
+    }))
+}
+
+fn refund(row: &PgRow) -> Result<OrderRefund, Fault> {
+    Ok(OrderRefund {
+        id: id(row, "id", RefundId)?,
+        amount_minor: get(row, "amount_minor")?,
+        requested_at: time(row, "requested_at")?,
+        recorded_at: time_if_any(row, "recorded_at")?,
+        command: None,
+    })
+}
+
+fn count(row: &PgRow) -> Result<StockCount, Fault> {
+    Ok(StockCount {
+        merchant: id(row, "merchant_id", MerchantId)?,
+        sku: get(row, "sku")?,
+        on_hand: get(row, "on_hand")?,
+        reserved: get(row, "reserved")?,
+        held: get(row, "held")?,
+    })
+}
+
+fn endpoint(row: &PgRow) -> Result<AuditedEndpoint, Fault> {
+    Ok(AuditedEndpoint {
+        id: id(row, "id", EndpointId)?,
+        events: json(row, "events")?,
+        enabled: get(row, "enabled")?,
+        since: time(row, "since")?,
+    })
+}
+
+async fn ask_back(unit: &mut Unit, order: OrderId, at: Timestamp) -> Result<bool, Fault> {
+    let Some((order, captured_minor)) = order_row::lock_captured(unit, order).await? else {
+        return Ok(false);
+    };
+    if order.status != OrderStatus::Cancelled {
+        return Ok(false);
+    }
+    let ambient = unit.ambient.clone();
+    let mut messages = Messages::new(&ambient, at);
+    refunds::give_back(unit, &mut messages, &order, captured_minor).await?;
+    let asked = !messages.rows.is_empty();
+    if asked {
+        emit::write(unit, messages).await?;
+    }
+    Ok(asked)
+}

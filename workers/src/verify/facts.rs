@@ -1,0 +1,64 @@
+//! Everything about one order, from every store.
+
+use store::{
+    OrderStore, PaymentStore, StoreError,
+    audit::{AuditedEndpoint, OrderMoney},
+    domain::{Event, Order, OrderId, Payment, PaymentId},
+    orders::MailRecord,
+    webhooks::WebhookAttempt,
+};
+
+use super::VerifyError;
+use crate::provider::{Ledger, LedgerEntry};
+
+/// Attempts one listing holds; beyond it what is missing must be asked for by itself.
+pub(super) const ATTEMPTS_LISTED_MAX: usize = 1000;
+
+/// An order with all that is known of it.
+pub(super) struct Facts {
+    pub(super) order: Order,
+    pub(super) money: OrderMoney,
+    pub(super) payment: Option<Payment>,
+    /// `None` where the provider's books cannot be read.
+    pub(super) ledger: Option<Vec<LedgerEntry>>,
+    pub(super) mails: Vec<MailRecord>,
+    pub(super) events: Vec<Event>,
+    pub(super) attempts: Vec<WebhookAttempt>,
+    pub(super) endpoints: Vec<AuditedEndpoint>,
+}
+
+impl Facts {
+    /// Reads them; `None` when there is no such order.
+    pub(super) async fn of(
+        id: OrderId,
+        orders: &dyn OrderStore,
+        payments: &dyn PaymentStore,
+        ledger: Option<&dyn Ledger>,
+    ) -> Result<Option<Self>, VerifyError> {
+        let Some(order) = orders.order_by_id(id).await? else { return Ok(None) };
+        let Some(money) = orders.order_money(id).await? else { return Ok(None) };
+        let payment = payments.payment(PaymentId::of_order(id)).await?;
+        let ledger = match ledger {
+            Some(ledger) => Some(ledger.of_order(id).await?),
+            None => None,
+        };
+        let (mails, events) = (orders.mails(id).await?, orders.order_events(id, 0).await?);
+        let endpoints = orders.audited_endpoints(order.merchant).await?;
+        let wanted = endpoints.iter().any(|endpoint| endpoint.enabled);
+        let attempts = if wanted { orders.attempts_of_order(id).await? } else { Vec::new() };
+        Ok(Some(Self { order, money, payment, ledger, mails, events, attempts, endpoints }))
+    }
+
+    /// Whether an attempt to deliver may be missing here without being missing in the store.
+    pub(super) fn lists_all_attempts(&self) -> bool {
+        self.attempts.len() < ATTEMPTS_LISTED_MAX
+    }
+}
+
+/// Whether an error is about what is stored, so that it is a finding and no reason to stop.
+pub(super) fn is_damage(error: &VerifyError) -> Option<&str> {
+    match error {
+        VerifyError::Store(StoreError::Damaged { detail, .. }) => Some(detail),
+        _ => None,
+    }
+}

@@ -1,0 +1,144 @@
+//! Whether a job is still to come.
+//!
+//! An engine that lists all its jobs is asked for each. One that does not (RabbitMQ: ready jobs and short delays lie in
+//! the broker) is asked for what it lists, once; then whether its backlog reaches back to when the job was published, and
+//! whether the log of attempts saw it fail lately, in which case it waits for its next attempt. So a job is taken for
+//! lost only where nothing speaks for it; taking one for lost that is not costs nothing but a repetition.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use base::{Ambient, Timestamp};
+use jobs::{
+    Engine, JobId,
+    engine::{DeadReason, Depth, HeldJob, HeldState, JobFilter},
+    records::{Outcome, RecordFilter, RecordStore},
+};
+use tokio::sync::{Mutex, OnceCell};
+
+use super::{VerifyError, finding::Awaited};
+
+/// Jobs compared with at most; beyond it nothing is taken for lost.
+const HELD_MAX: usize = 100_000;
+/// Jobs asked for at once.
+const PAGE: u32 = 1000;
+/// The longest delay that lies in a broker, with what it may be late, and a run.
+const UNLISTED_MAX: Duration = Duration::from_mins(10);
+/// How long a queue's depth is believed.
+const DEPTH_FOR: Duration = Duration::from_secs(5);
+
+/// What becomes of a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It will run, or may.
+    Open,
+    /// It ended for good by its own word or a request.
+    GivenUp,
+    /// It is parked.
+    Dead(DeadReason),
+    /// No trace of it.
+    Gone,
+}
+
+/// The queues as one audit sees them.
+pub(super) struct Queues<'a> {
+    engine: &'a dyn Engine,
+    records: &'a dyn RecordStore,
+    ambient: &'a Ambient,
+    /// `None` inside: more than can be compared with.
+    held: OnceCell<Option<HashMap<JobId, Fate>>>,
+    depths: Mutex<HashMap<&'static str, (Instant, Depth)>>,
+}
+
+impl<'a> Queues<'a> {
+    pub(super) fn new(engine: &'a dyn Engine, records: &'a dyn RecordStore, ambient: &'a Ambient) -> Self {
+        Self { engine, records, ambient, held: OnceCell::new(), depths: Mutex::default() }
+    }
+
+    /// What becomes of the first of the jobs that anything is known of.
+    pub(super) async fn fate(&self, awaited: &Awaited) -> Result<Fate, VerifyError> {
+        let mut fate = Fate::Gone;
+        for job in &awaited.jobs {
+            match self.held(*job).await? {
+                Fate::Gone => {}
+                Fate::Open => return Ok(Fate::Open),
+                parked => fate = parked,
+            }
+        }
+        if fate != Fate::Gone {
+            return Ok(fate);
+        }
+        let lists_all = self.engine.capabilities().lists_ready;
+        if !lists_all && self.may_wait(awaited).await? {
+            return Ok(Fate::Open);
+        }
+        for job in &awaited.jobs {
+            let filter = RecordFilter { job: Some(*job), limit: 1, ..RecordFilter::default() };
+            match self.records.list(&filter).await?.pop() {
+                Some(last) if last.outcome == Outcome::Cancelled => return Ok(Fate::GivenUp),
+                Some(last) if !lists_all && self.is_between_attempts(last.outcome, last.started_at) => {
+                    return Ok(Fate::Open);
+                }
+                _ => {}
+            }
+        }
+        Ok(Fate::Gone)
+    }
+
+    async fn held(&self, job: JobId) -> Result<Fate, VerifyError> {
+        if self.engine.capabilities().lists_ready {
+            return Ok(self.engine.find(job).await?.map_or(Fate::Gone, |held| fate_of(&held)));
+        }
+        let held = self.held.get_or_try_init(|| self.list()).await?;
+        Ok(held.as_ref().map_or(Fate::Open, |held| held.get(&job).cloned().unwrap_or(Fate::Gone)))
+    }
+
+    async fn list(&self) -> Result<Option<HashMap<JobId, Fate>>, VerifyError> {
+        let mut held = HashMap::new();
+        let mut after = None;
+        loop {
+            let page = self.engine.list(&JobFilter { after, limit: PAGE, ..JobFilter::default() }).await?;
+            let Some(last) = page.last() else { return Ok(Some(held)) };
+            after = Some(last.envelope.id);
+            held.extend(page.iter().map(|job| (job.envelope.id, fate_of(job))));
+            if held.len() > HELD_MAX {
+                tracing::warn!(held = held.len(), "the queues hold more jobs than an audit compares with");
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Whether the ready jobs of a queue go back to before the job was due.
+    async fn may_wait(&self, awaited: &Awaited) -> Result<bool, VerifyError> {
+        let depth = self.depth(awaited.queue).await?;
+        Ok(depth.ready > 0 && depth.oldest_ready_at.is_none_or(|oldest| oldest <= awaited.since))
+    }
+
+    async fn depth(&self, queue: &'static str) -> Result<Depth, VerifyError> {
+        let mut depths = self.depths.lock().await;
+        if let Some((at, depth)) = depths.get(queue)
+            && at.elapsed() < DEPTH_FOR
+        {
+            return Ok(depth.clone());
+        }
+        let depth = self.engine.depth(queue).await?;
+        depths.insert(queue, (Instant::now(), depth.clone()));
+        Ok(depth)
+    }
+
+    fn is_between_attempts(&self, outcome: Outcome, started_at: Timestamp) -> bool {
+        let age = Duration::try_from(self.ambient.now().duration_since(started_at)).unwrap_or_default();
+        matches!(outcome, Outcome::Retried | Outcome::Snoozed) && age < UNLISTED_MAX
+    }
+}
+
+fn fate_of(held: &HeldJob) -> Fate {
+    match (&held.state, &held.dead) {
+        (HeldState::Dead, dead) => {
+            Fate::Dead(dead.as_ref().map_or(DeadReason::Undecodable, |dead| dead.reason))
+        }
+        _ => Fate::Open,
+    }
+}

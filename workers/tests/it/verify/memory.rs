@@ -1,0 +1,93 @@
+//! What an incremental audit remembers.
+
+use std::time::Duration;
+
+use workers::verify::{Code, Scope};
+
+use super::town::{Town, codes};
+
+#[tokio::test]
+async fn the_first_audit_looks_at_all_and_later_ones_at_what_changed() {
+    let town = Town::open().await;
+    let (first, _) = (town.served().await, town.served().await);
+    let (summary, violations) = town.audit(Scope::Changed, false).await;
+    assert_eq!((summary.orders, summary.payments, violations.len()), (2, 2, 0));
+    town.plant("orders.db", &format!("DELETE FROM mails WHERE order_id = '{}'", first.id)).await;
+    // Two minutes are looked at again, for what was being committed; they must not hide what this is about.
+    town.plant("orders.db", "UPDATE audit_mark SET mark = json_set(mark, '$.until', '2099-01-01T00:00:00Z')")
+        .await;
+    let (summary, _) = town.audit(Scope::Changed, false).await;
+    assert_eq!((summary.orders, summary.payments), (0, 0));
+    let (summary, violations) = town.audit(Scope::Full, false).await;
+    assert_eq!((summary.orders, codes(&violations)), (2, vec![Code::MailMissing]));
+    town.plant("orders.db", "UPDATE audit_mark SET mark = json_set(mark, '$.until', '2099-01-01T00:00:00Z')")
+        .await;
+    let (summary, violations) = town.audit(Scope::Changed, false).await;
+    assert_eq!((summary.orders, codes(&violations)), (1, vec![Code::MailMissing]), "until it is mended");
+    town.audit(Scope::Changed, true).await;
+    town.work().await;
+    let (_, violations) = town.audit(Scope::Changed, false).await;
+    assert_eq!(codes(&violations), []);
+    let mark = town.shop.orders.audit_mark().await.expect("reads").expect("is there");
+    assert_eq!(mark.again, [], "nothing is left to look at again");
+    assert!(mark.ledger.is_some());
+}
+
+#[tokio::test]
+async fn an_open_order_is_looked_at_until_it_ends() {
+    let town = Town::open().await;
+    let order = town.shop.place("pm_card_visa").await;
+    town.shop.drain_outbox().await;
+    town.audit(Scope::Full, true).await;
+    let (summary, violations) = town.audit(Scope::Changed, false).await;
+    assert_eq!((summary.open, violations.len()), (1, 0));
+    let mark = town.shop.orders.audit_mark().await.expect("reads").expect("is there");
+    assert_eq!(mark.again, [order.id]);
+    town.work().await;
+    town.audit(Scope::Changed, false).await;
+    let mark = town.shop.orders.audit_mark().await.expect("reads").expect("is there");
+    assert_eq!(mark.again, []);
+}
+
+#[tokio::test]
+async fn a_charge_that_changed_nothing_here_is_found_by_the_next_audit() {
+    let town = Town::open().await;
+    let order = town.served().await;
+    town.audit(Scope::Changed, false).await;
+    let body = serde_json::json!({
+        "amount_minor": 2500, "currency": "EUR", "payment_method": "pm_card_visa",
+        "metadata": { "order_id": order.id },
+    });
+    assert_eq!(town.shop.sandbox_post("/v1/charges", "by-hand", body).await.0, 200);
+    town.plant("orders.db", "UPDATE audit_mark SET mark = json_set(mark, '$.until', '2099-01-01T00:00:00Z')")
+        .await;
+    let (_, violations) = town.audit(Scope::Changed, false).await;
+    assert_eq!(codes(&violations), [Code::LedgerCaptureUnexpected]);
+}
+
+#[tokio::test]
+async fn a_span_looks_at_what_changed_within_it_and_remembers_nothing() {
+    let town = Town::open().await;
+    town.served().await;
+    town.plant("orders.db", "DELETE FROM mails").await;
+    let (summary, violations) = town.audit(Scope::Since(Duration::from_mins(5)), false).await;
+    assert_eq!((summary.orders, codes(&violations)), (1, vec![Code::MailMissing]));
+    assert_eq!(town.shop.orders.audit_mark().await.expect("reads"), None);
+}
+
+/// More orders than a page, a page of the ledger, and a page of messages hold.
+#[tokio::test]
+async fn pages_are_walked_to_their_end() {
+    let town = Town::open().await;
+    let mut orders = Vec::new();
+    for _ in 0..300 {
+        orders.push(town.shop.place("pm_card_visa").await.id);
+    }
+    town.work().await;
+    town.plant("orders.db", &format!("DELETE FROM mails WHERE order_id = '{}'", orders[299])).await;
+    let (summary, violations) = town.audit(Scope::Full, false).await;
+    assert_eq!((summary.orders, summary.payments, summary.ledger), (300, 300, Some(300)));
+    assert_eq!(codes(&violations), [Code::MailMissing]);
+    let (summary, violations) = town.audit(Scope::Since(Duration::from_mins(30)), false).await;
+    assert_eq!((summary.orders, codes(&violations)), (300, vec![Code::MailMissing]));
+}

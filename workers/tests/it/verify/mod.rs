@@ -1,0 +1,5 @@
+//! The audit finds planted damage of each kind, and mends what is safe to mend.
+
+mod damage;
+mod memory;
+mod town;
