@@ -99,7 +99,10 @@ impl Publish<'_> {
 #[cfg(test)]
 mod tests {
     use base::Timestamp;
-    use store::domain::{EventId, MerchantId, OrderId, RefundId};
+    use store::{
+        domain::{EventId, MerchantId, OrderId, RefundId},
+        outbox::Position,
+    };
 
     use super::*;
 
@@ -115,7 +118,7 @@ mod tests {
             data: serde_json::json!({}),
             trace: Some(TraceContext::fresh(&ambient)),
         };
-        OutboxMessage { position: 1, body: OutboxBody::Event(event) }
+        OutboxMessage { position: Position::only(1), body: OutboxBody::Event(event) }
     }
 
     fn kinds(kind: EventKind) -> Vec<String> {
@@ -177,7 +180,7 @@ mod tests {
             command: Command::Refund { order, refund, amount_minor: 250 },
             trace: None,
         };
-        let jobs = expand(&OutboxMessage { position: 9, body }, &[], &ambient).expect("expands");
+        let jobs = expand(&OutboxMessage { position: Position::only(9), body }, &[], &ambient).expect("expands");
         assert_eq!(jobs.len(), 1);
         assert_eq!(jobs[0].kind, "refund_payment");
         assert_eq!(jobs[0].subject, Some(order.to_string()));

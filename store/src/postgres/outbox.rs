@@ -24,7 +24,7 @@ use crate::{
     domain::{Event, EventId, MerchantId, OrderId, Page, PageRequest},
     engine::messages::COMMAND,
     error::StoreError,
-    outbox::{Backlog, Outbox, OutboxBody, OutboxMessage},
+    outbox::{Backlog, Outbox, OutboxBody, OutboxMessage, Position},
     partitions::earliest_of,
 };
 
@@ -91,12 +91,12 @@ impl Outbox for PostgresOrders {
         Ok(claimed.await?)
     }
 
-    async fn mark_sent(&self, positions: &[i64], _at: Timestamp) -> Result<(), StoreError> {
+    async fn mark_sent(&self, positions: &[Position], _at: Timestamp) -> Result<(), StoreError> {
         if positions.is_empty() {
             return Ok(());
         }
         // In order, so that two relays that mark the same rows lock them the same way.
-        let mut positions = positions.to_vec();
+        let mut positions: Vec<i64> = positions.iter().map(|position| position.number).collect();
         positions.sort_unstable();
         let marked = self.write(positions, |unit, positions| {
             Box::pin(async move { unit.run(sqlx::query(MARK_SENT).bind(positions)).await })
@@ -185,7 +185,7 @@ fn message(row: &PgRow) -> Result<OutboxMessage, Fault> {
     } else {
         OutboxBody::Event(event(row)?)
     };
-    Ok(OutboxMessage { position: get(row, "position")?, body })
+    Ok(OutboxMessage { position: Position::only(get(row, "position")?), body })
 }
 
 fn event(row: &PgRow) -> Result<Event, Fault> {

@@ -22,7 +22,7 @@ use crate::{
     orders::{
         CaptureFacts, MailRecord, Mails, Moved, NewOrder, Orders, Placement, RefundFacts, RefundRequested,
     },
-    outbox::{Backlog, Outbox, OutboxMessage},
+    outbox::{Backlog, Outbox, OutboxMessage, Position},
     webhooks::{Endpoint, EndpointChange, WebhookAttempt, Webhooks},
 };
 
@@ -213,7 +213,7 @@ impl Outbox for ReplicatedOrders {
         self.primary.claim(relay, limit, lease, at).await
     }
 
-    async fn mark_sent(&self, positions: &[i64], at: Timestamp) -> Result<(), StoreError> {
+    async fn mark_sent(&self, positions: &[Position], at: Timestamp) -> Result<(), StoreError> {
         self.primary.mark_sent(positions, at).await
     }
 

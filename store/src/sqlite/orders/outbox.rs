@@ -15,7 +15,7 @@ use crate::{
     domain::{Event, EventId, MerchantId, OrderId, Page, PageRequest},
     engine::messages::COMMAND,
     error::StoreError,
-    outbox::{Backlog, Outbox, OutboxBody, OutboxMessage},
+    outbox::{Backlog, Outbox, OutboxBody, OutboxMessage, Position},
 };
 
 // A subject is left out as a whole while another relay holds any of its messages. The index is named because
@@ -66,11 +66,11 @@ impl Outbox for SqliteOrders {
         Ok(messages)
     }
 
-    async fn mark_sent(&self, positions: &[i64], at: Timestamp) -> Result<(), StoreError> {
+    async fn mark_sent(&self, positions: &[Position], at: Timestamp) -> Result<(), StoreError> {
         if positions.is_empty() {
             return Ok(());
         }
-        let positions = to_json(positions)?;
+        let positions = to_json(&positions.iter().map(|position| position.number).collect::<Vec<_>>())?;
         let unit = self.database.write(move |c| {
             Box::pin(async move {
                 sqlx::query(MARK_SENT).bind(positions).bind(at.as_millisecond()).execute(c).await?;
@@ -148,7 +148,7 @@ fn message(row: &SqliteRow) -> Result<OutboxMessage, Fault> {
     } else {
         OutboxBody::Event(event(row)?)
     };
-    Ok(OutboxMessage { position: get(row, "position")?, body })
+    Ok(OutboxMessage { position: Position::only(get(row, "position")?), body })
 }
 
 fn event(row: &SqliteRow) -> Result<Event, Fault> {
