@@ -1,6 +1,6 @@
 //! The statements whose plans are promised, for the test that looks at them.
 
-use super::{catalog, emit, mails, order_flow, order_row, outbox, placement, refunds, stock, webhooks};
+use super::{catalog, emit, mails, order_flow, order_row, outbox, placement, refunds, sharded, stock, webhooks};
 
 /// Name and text of each.
 pub const ALL: &[(&str, &str)] = &[
@@ -37,4 +37,5 @@ pub const ALL: &[(&str, &str)] = &[
     ("webhooks::ENABLED", webhooks::ENABLED),
     ("webhooks::ATTEMPTS_OF_ORDER", webhooks::ATTEMPTS_OF_ORDER),
     ("webhooks::DELIVERED", webhooks::DELIVERED),
+    ("sharded::OWNER", sharded::OWNER),
 ];

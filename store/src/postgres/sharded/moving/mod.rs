@@ -1,0 +1,1 @@
+//! Moves (being written).
