@@ -1,6 +1,8 @@
 //! The statements whose plans are promised, for the test that looks at them.
 
-use super::{catalog, emit, mails, order_flow, order_row, outbox, placement, refunds, sharded, stock, webhooks};
+use super::{
+    catalog, emit, mails, order_flow, order_row, outbox, placement, refunds, sharded, stock, webhooks,
+};
 
 /// Name and text of each.
 pub const ALL: &[(&str, &str)] = &[

@@ -79,16 +79,16 @@ pub(super) struct Located {
     owners: Cache<Uuid, MerchantId>,
     /// Which shard knew a key; asked again each time, for a key may be taken away.
     keys: Cache<KeyHash, usize>,
-    located_for: Duration,
+    keep_for: Duration,
 }
 
 impl Located {
-    pub(super) fn new(located_for: Duration) -> Self {
+    pub(super) fn new(keep_for: Duration) -> Self {
         Self {
             homes: Cache::new(MERCHANTS_MAX),
             owners: Cache::new(THINGS_MAX),
             keys: Cache::new(MERCHANTS_MAX),
-            located_for,
+            keep_for,
         }
     }
 
@@ -107,7 +107,7 @@ impl ShardedOrders {
         let located = &self.shared.located;
         let known = located.homes.get(&merchant).await;
         if let Some((shard, at)) = known
-            && at.elapsed() < located.located_for
+            && at.elapsed() < located.keep_for
         {
             return Ok(Some(shard));
         }

@@ -76,9 +76,9 @@ impl ShardMap {
         }
         let weights = self.names.iter().map(|name| weight(name, merchant.0));
         // Of equal weights, which do not occur, the first name by the alphabet.
-        let best = weights.enumerate().max_by(|(a, one), (b, other)| {
-            one.cmp(other).then_with(|| self.names[*b].cmp(&self.names[*a]))
-        });
+        let best = weights
+            .enumerate()
+            .max_by(|(a, one), (b, other)| one.cmp(other).then_with(|| self.names[*b].cmp(&self.names[*a])));
         best.map_or(0, |(number, _)| number)
     }
 
@@ -149,7 +149,8 @@ mod tests {
     fn a_pin_wins_and_must_name_a_shard() {
         let names = || ["a".to_owned(), "b".to_owned()];
         for merchant in merchants().into_iter().take(20) {
-            let pinned = ShardMap::new(names(), &BTreeMap::from([(merchant, "b".to_owned())])).expect("a map");
+            let pinned =
+                ShardMap::new(names(), &BTreeMap::from([(merchant, "b".to_owned())])).expect("a map");
             assert_eq!(name_of(&pinned, merchant), "b");
             let wrong = ShardMap::new(names(), &BTreeMap::from([(merchant, "c".to_owned())]));
             assert!(matches!(wrong, Err(MapError::UnknownShard { .. })), "{wrong:?}");
@@ -164,9 +165,7 @@ mod tests {
     #[test]
     fn the_hash_is_the_same_in_every_release() {
         let merchant: MerchantId = "mer_018e2a7b-0000-7000-8000-000000000001".parse().expect("an id");
-        let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
-        let home = name_of(&map(&names), merchant).to_owned();
-        let weights: Vec<_> = names.iter().map(|name| (weight(name, merchant.0), *name)).collect();
-        assert_eq!(weights.iter().max().expect("some").1, home);
+        // By another implementation of SHA-256.
+        assert_eq!(name_of(&map(&["a", "b", "c", "d", "e", "f", "g", "h"]), merchant), "h");
     }
 }

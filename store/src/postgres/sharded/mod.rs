@@ -2,14 +2,14 @@
 //!
 //! Guarantees: a merchant's row (`merchants.state`) says where it lives; the [`ShardMap`] only says where a new one goes
 //! and who is asked first. What was found is remembered for [`LOCATED_FOR`] at most, and no write relies on it: each passes
-//! the fence of its database ([`super::fence`]) inside its transaction and is taken to the right one if the merchant has
+//! the fence of its database (`postgres::fence`) inside its transaction and is taken to the right one if the merchant has
 //! moved. A shard that is away takes its own merchants with it and nobody else. Messages of one subject keep their order,
 //! as all of them lie in one database; so does a move, which hands over only once everything was sent.
 //!
 //! Does not promise that a *read* is newer than [`LOCATED_FOR`] for a merchant that has just moved: a process that has not
 //! noticed reads what it was at the end of the move. No transaction spans shards, and nothing here needs one.
 //!
-//! Start with [`ShardedOrders::write`] and `routes`, which says for each call whose it is; `locating` finds out where
+//! Start with `ShardedOrders::write` and `routes`, which says for each call whose it is; `locating` finds out where
 //! somebody lives, `relaying` is the outbox, [`moving`] takes a merchant to another shard. `docs/SHARDING.md` is for operators.
 
 mod locating;
@@ -37,6 +37,7 @@ use self::{
 use super::{PostgresOrders, fault::Fault};
 use crate::{domain::MerchantId, error::StoreError, orders::Orders};
 
+#[cfg(feature = "conformance")]
 pub(super) use locating::OWNER;
 
 /// An order store over shards. Clones share the connections.

@@ -164,7 +164,9 @@ impl ShardedOrders {
         let claiming = shard.store.claim(relay, limit, lease, at);
         let claimed = if shard.rest.until().is_some() {
             // What it may have taken all the same is taken again by this relay, once the shard answers.
-            timeout(PROBE, claiming).await.unwrap_or_else(|_| Err(Fault::Sql(sqlx::Error::PoolTimedOut).into()))
+            timeout(PROBE, claiming)
+                .await
+                .unwrap_or_else(|_| Err(Fault::Sql(sqlx::Error::PoolTimedOut).into()))
         } else {
             claiming.await
         };

@@ -11,8 +11,8 @@ use super::{ShardedOrders, locating::Thing};
 use crate::{
     catalog::{Catalog, Category, InventoryPut, Product, ProductData, ProductFilter},
     domain::{
-        EndpointId, EventId, EventKind, MerchantId, Order, OrderId, OrderStatus, Page, PageRequest, PaymentId,
-        RefundId,
+        EndpointId, EventId, EventKind, MerchantId, Order, OrderId, OrderStatus, Page, PageRequest,
+        PaymentId, RefundId,
     },
     error::StoreError,
     merchants::{KeyHash, KeyRecord, Merchants},
@@ -262,8 +262,7 @@ impl Webhooks for ShardedOrders {
     }
 
     async fn record_attempt(&self, attempt: WebhookAttempt) -> Result<(), StoreError> {
-        let of =
-            Thing { order: attempt.order, endpoint: Some(attempt.endpoint), event: Some(attempt.event) };
+        let of = Thing { order: attempt.order, endpoint: Some(attempt.endpoint), event: Some(attempt.event) };
         self.write_of(of, call!(record_attempt(attempt))).await
     }
 
