@@ -6,7 +6,10 @@ use std::sync::Arc;
 use api::{Health, HealthCheck, HealthStatus};
 use async_trait::async_trait;
 use jobs::worker::WorkersHealth;
-use store::cache::{self, Cache};
+use store::{
+    cache::{self, Cache},
+    postgres::sharded::ShardedOrders,
+};
 use tokio::sync::watch;
 use workers::relay::RelayHealth;
 
@@ -18,6 +21,32 @@ pub(crate) struct WorkersCheck(pub(crate) WorkersHealth, pub(crate) HealthStatus
 
 /// Whether what API processes share can be reached. Without it each goes on by itself.
 pub(crate) struct CacheCheck(pub(crate) Arc<dyn Cache>);
+
+/// Whether every shard can be used. The merchants of the others can order without one that is away.
+pub(crate) struct ShardsCheck(pub(crate) ShardedOrders);
+
+#[async_trait]
+impl HealthCheck for ShardsCheck {
+    fn name(&self) -> &'static str {
+        "shards"
+    }
+
+    async fn check(&self) -> Health {
+        let away = self.0.health().await.into_iter().filter(|(_, answer)| answer.is_err());
+        let away: Vec<_> = away.map(|(name, _)| name).collect();
+        if away.is_empty() {
+            return Health::OK;
+        }
+        Health::not_ok(
+            self.without_answer(),
+            format!("away, and their merchants with them: {}", away.join(", ")),
+        )
+    }
+
+    fn without_answer(&self) -> HealthStatus {
+        HealthStatus::Degraded
+    }
+}
 
 #[async_trait]
 impl HealthCheck for CacheCheck {

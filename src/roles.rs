@@ -22,7 +22,7 @@ use workers::{Env, Parts, relay::Relay, webhook::WebhookSender};
 use crate::{
     config::{CacheEngine, Config},
     engines::{Engines, Role},
-    health::{CacheCheck, RelayCheck, WorkersCheck},
+    health::{CacheCheck, RelayCheck, ShardsCheck, WorkersCheck},
     housekeeping::Housekeeping,
     mail,
     sandbox::{Provider, Sandbox},
@@ -54,7 +54,11 @@ impl<'a> Roles<'a> {
         name: String,
         without: HealthStatus,
     ) -> Self {
-        let (health, running, recorder, sandbox) = (Vec::new(), JoinSet::new(), None, None);
+        let (mut health, running, recorder, sandbox) =
+            (Vec::<Arc<dyn HealthCheck>>::new(), JoinSet::new(), None, None);
+        health.extend(
+            engines.shards.clone().map(|shards| Arc::new(ShardsCheck(shards)) as Arc<dyn HealthCheck>),
+        );
         Self { config, engines, ambient, stop, name, health, without, running, recorder, sandbox }
     }
 

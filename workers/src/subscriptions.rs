@@ -180,7 +180,8 @@ mod tests {
             command: Command::Refund { order, refund, amount_minor: 250 },
             trace: None,
         };
-        let jobs = expand(&OutboxMessage { position: Position::only(9), body }, &[], &ambient).expect("expands");
+        let jobs =
+            expand(&OutboxMessage { position: Position::only(9), body }, &[], &ambient).expect("expands");
         assert_eq!(jobs.len(), 1);
         assert_eq!(jobs[0].kind, "refund_payment");
         assert_eq!(jobs[0].subject, Some(order.to_string()));
