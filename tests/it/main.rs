@@ -10,4 +10,5 @@ mod outages;
 mod rabbitmq;
 mod redis;
 mod relational;
+mod shards;
 mod util;
