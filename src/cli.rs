@@ -4,6 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jobs::{JobId, engine::DeadReason, records::Outcome};
+use store::domain::MerchantId;
 
 use crate::config::Config;
 
@@ -69,7 +70,7 @@ pub(crate) enum Command {
     /// Look at queues and jobs, without side effects
     #[command(subcommand)]
     Inspect(Inspect),
-    /// Pause, resume, purge, cancel, retry
+    /// Pause, resume, purge, cancel, retry; move merchants between shards
     #[command(subcommand)]
     Control(Control),
     /// Take dead jobs back into their queues with fresh attempts
@@ -204,6 +205,32 @@ pub(crate) enum State {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Control {
+    #[command(flatten)]
+    Jobs(JobControl),
+    /// Move a merchant to another shard while it is in use; run it again to go on with a move that was broken off
+    MoveMerchant(MoveArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MoveArgs {
+    /// `mer_…`
+    pub(crate) merchant: MerchantId,
+    /// The shard it is to live on, by its name in shards.urls
+    #[arg(long, value_name = "SHARD")]
+    pub(crate) to: String,
+    /// Only say what would be done, and how much there is
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Leave the rows on the old shard, out of use
+    #[arg(long)]
+    pub(crate) keep_source: bool,
+    /// Undo a move that has not handed over
+    #[arg(long, conflicts_with_all = ["dry_run", "keep_source"])]
+    pub(crate) abort: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JobControl {
     /// Stop handing out jobs of a queue, over restarts, until resumed
     Pause {
         /// The queue

@@ -17,6 +17,7 @@ use store::{
     OrderStore, PaymentStore,
     cache::{Cache, LocalLimits, MemoryCache, MemoryConfig, RateLimits, Sessions},
     partitions::Partitions,
+    postgres::sharded::ShardedOrders,
     sqlite::SqliteOrders,
 };
 
@@ -59,6 +60,8 @@ pub(crate) struct Engines {
     pub(crate) records: Arc<dyn RecordStore>,
     /// Where the order store has any.
     pub(crate) partitions: Option<Arc<dyn Partitions>>,
+    /// The order store, where it is over shards.
+    pub(crate) shards: Option<ShardedOrders>,
     pub(crate) folder: PathBuf,
     /// Held as long as this lives.
     _lock: Option<fs::File>,
@@ -93,7 +96,8 @@ impl Engines {
         let folder = &config.data.folder;
         files::make_folder(folder)?;
         let lock = (config.engines.queue == QueueEngine::Sqlite).then(|| files::lock(folder)).transpose()?;
-        let (orders, partitions) = open_orders(config, name, ambient, roles).await?;
+        let Orders { by_role: orders, partitions, shards } =
+            open_orders(config, name, ambient, roles).await?;
         let mut payments = None;
         let audits = roles.contains(&Role::Scheduler) && config.verify.every.is_some();
         if audits || roles.iter().any(|role| role.needs_payments()) {
@@ -106,7 +110,18 @@ impl Engines {
             (shared, sessions) = (Some(opened.0), Some(opened.1));
         }
         let folder = folder.clone();
-        Ok(Self { orders, payments, shared, sessions, queue, records, partitions, folder, _lock: lock })
+        Ok(Self {
+            orders,
+            payments,
+            shared,
+            sessions,
+            queue,
+            records,
+            partitions,
+            shards,
+            folder,
+            _lock: lock,
+        })
     }
 
     /// The order store, as this role uses it.
@@ -144,7 +159,7 @@ impl Books {
     pub(crate) async fn open(config: &Config, ambient: &Ambient) -> anyhow::Result<Self> {
         let jobs = Jobs::open(config).await?;
         let name = format!("orderworks verify {}", std::process::id());
-        let (mut orders, _) = open_orders(config, &name, ambient, &[Role::Scheduler]).await?;
+        let mut orders = open_orders(config, &name, ambient, &[Role::Scheduler]).await?.by_role;
         let (_, orders) = orders.pop().context("the order store was not opened")?;
         Ok(Self { orders, payments: open_payments(config, ambient).await?, jobs })
     }
@@ -176,7 +191,12 @@ impl Jobs {
 
 pub(crate) use servers::migrate;
 
-type Orders = (Vec<(Role, Arc<dyn OrderStore>)>, Option<Arc<dyn Partitions>>);
+/// The order store, opened.
+struct Orders {
+    by_role: Vec<(Role, Arc<dyn OrderStore>)>,
+    partitions: Option<Arc<dyn Partitions>>,
+    shards: Option<ShardedOrders>,
+}
 
 async fn open_orders(
     config: &Config,
@@ -184,24 +204,29 @@ async fn open_orders(
     ambient: &Ambient,
     roles: &[Role],
 ) -> anyhow::Result<Orders> {
-    let mut opened: Vec<(Role, Arc<dyn OrderStore>)> = Vec::with_capacity(roles.len());
+    let mut opened = Orders { by_role: Vec::with_capacity(roles.len()), partitions: None, shards: None };
     match config.engines.orders {
         OrderEngine::Sqlite => {
             let file = config.data.folder.join("orders.db");
             let store: Arc<dyn OrderStore> = Arc::new(SqliteOrders::open(&file, ambient.clone()).await?);
-            opened.extend(roles.iter().map(|role| (*role, Arc::clone(&store))));
-            Ok((opened, None))
+            opened.by_role.extend(roles.iter().map(|role| (*role, Arc::clone(&store))));
         }
         OrderEngine::Postgres => {
-            let mut partitions = None;
             for role in roles {
-                let (store, primary) = servers::orders(config, name, ambient, *role).await?;
-                partitions = Some(Arc::new(primary) as Arc<dyn Partitions>);
-                opened.push((*role, store));
+                let (store, partitions) = if config.shards.is_empty() {
+                    servers::orders(config, name, ambient, *role).await?
+                } else {
+                    let shards = servers::shards(config, name, ambient, *role).await?;
+                    opened.shards = Some(shards.clone());
+                    // Two handles of one store.
+                    (Arc::new(shards.clone()) as Arc<dyn OrderStore>, Arc::new(shards) as Arc<dyn Partitions>)
+                };
+                opened.partitions = Some(partitions);
+                opened.by_role.push((*role, store));
             }
-            Ok((opened, partitions))
         }
     }
+    Ok(opened)
 }
 
 async fn open_payments(config: &Config, ambient: &Ambient) -> anyhow::Result<Arc<dyn PaymentStore>> {

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use api::{Health, HealthCheck, HealthStatus};
 use async_trait::async_trait;
 use jobs::worker::WorkersHealth;
-use store::cache::{self, Cache};
+use store::{
+    cache::{self, Cache},
+    postgres::sharded::ShardedOrders,
+};
 use tokio::sync::watch;
 use workers::{provider::breaker::Standing, relay::RelayHealth};
 
@@ -35,6 +38,32 @@ impl HealthCheck for ProviderCheck {
             Standing::HalfOpen { why } => ("being tried again", why),
         };
         Health::not_ok(self.without_answer(), format!("{said}: {why}; orders are charged later"))
+    }
+
+    fn without_answer(&self) -> HealthStatus {
+        HealthStatus::Degraded
+    }
+}
+
+/// Whether every shard can be used. The merchants of the others can order without one that is away.
+pub(crate) struct ShardsCheck(pub(crate) ShardedOrders);
+
+#[async_trait]
+impl HealthCheck for ShardsCheck {
+    fn name(&self) -> &'static str {
+        "shards"
+    }
+
+    async fn check(&self) -> Health {
+        let away = self.0.health().await.into_iter().filter(|(_, answer)| answer.is_err());
+        let away: Vec<_> = away.map(|(name, _)| name).collect();
+        if away.is_empty() {
+            return Health::OK;
+        }
+        Health::not_ok(
+            self.without_answer(),
+            format!("away, and their merchants with them: {}", away.join(", ")),
+        )
     }
 
     fn without_answer(&self) -> HealthStatus {

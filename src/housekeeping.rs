@@ -138,6 +138,7 @@ mod tests {
     use base::ambient::ManualClock;
     use jobs::sqlite::SqliteEngine;
     use store::{
+        cache::SqliteSessions,
         catalog::ProductData,
         domain::{Customer, MerchantId, Order, OrderId, OrderStatus},
         orders::{IdempotencyKey, NewLine, NewOrder, Placement},
@@ -175,8 +176,11 @@ mod tests {
         let (ambient, clock) = Ambient::steered(9, start);
         let orders = SqliteOrders::open(&folder.join("orders.db"), ambient.clone()).await.expect("opens");
         let queue = SqliteEngine::open(&folder.join("queue.db"), ambient.clone()).await.expect("opens");
+        let sessions =
+            SqliteSessions::open(&folder.join("sessions.db"), ambient.clone()).await.expect("opens");
         let house = Housekeeping {
             orders: Arc::new(orders),
+            sessions: Arc::new(sessions),
             records: Arc::new(queue.records()),
             partitions: None,
             keep: Keep {

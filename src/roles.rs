@@ -18,13 +18,14 @@ use jobs::{
 };
 use tokio::{net::TcpListener, task::JoinSet};
 use workers::{
-    Env, Parts, provider::guard::Guarded, registry::PAYMENTS, relay::Relay, verify::Verify, webhook::WebhookSender,
+    Env, Parts, provider::guard::Guarded, registry::PAYMENTS, relay::Relay, verify::Verify,
+    webhook::WebhookSender,
 };
 
 use crate::{
     config::{CacheEngine, Config},
     engines::{Engines, Role},
-    health::{CacheCheck, ProviderCheck, RelayCheck, WorkersCheck},
+    health::{CacheCheck, ProviderCheck, RelayCheck, ShardsCheck, WorkersCheck},
     housekeeping::Housekeeping,
     mail,
     metrics::Metrics,
@@ -60,7 +61,9 @@ impl<'a> Roles<'a> {
         name: String,
         without: HealthStatus,
     ) -> Self {
-        let (health, running, recorder, sandbox) = (Vec::new(), JoinSet::new(), None, None);
+        let shards =
+            engines.shards.clone().map(|shards| Arc::new(ShardsCheck(shards)) as Arc<dyn HealthCheck>);
+        let (health, running, recorder, sandbox) = (Vec::from_iter(shards), JoinSet::new(), None, None);
         let metrics = Metrics::default();
         Self { config, engines, ambient, stop, name, health, without, running, recorder, sandbox, metrics }
     }

@@ -1,4 +1,4 @@
-//! `control`: the verbs that change something in the queues. Works while `dev` runs and while it does not.
+//! `control`: the verbs that change something, most of them in the queues. Works while `dev` runs and while it does not.
 
 use std::process::ExitCode;
 
@@ -6,10 +6,20 @@ use anyhow::bail;
 use jobs::{Engine, engine::Cancelled};
 use serde_json::{Value, json};
 
-use crate::{cli::Control, config::Config, engines::Jobs, output};
+use super::move_merchant;
+use crate::{
+    cli::{Control, JobControl},
+    config::Config,
+    engines::Jobs,
+    output,
+};
 
 /// Fails, with exit status 1, where the named job is not there to act on.
 pub(super) async fn run(what: Control, config: &Config, as_json: bool) -> anyhow::Result<ExitCode> {
+    let what = match what {
+        Control::Jobs(what) => what,
+        Control::MoveMerchant(args) => return move_merchant::run(args, config, as_json).await,
+    };
     let jobs = Jobs::open(config).await?;
     let (found, said, answer) = act(what, jobs.queue.as_ref()).await?;
     if as_json {
@@ -20,17 +30,17 @@ pub(super) async fn run(what: Control, config: &Config, as_json: bool) -> anyhow
     Ok(if found { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn act(what: Control, engine: &dyn Engine) -> anyhow::Result<(bool, String, Value)> {
+async fn act(what: JobControl, engine: &dyn Engine) -> anyhow::Result<(bool, String, Value)> {
     Ok(match what {
-        Control::Pause { queue } => {
+        JobControl::Pause { queue } => {
             engine.pause(&queue).await?;
             (true, format!("{queue} is paused"), json!({ "queue": queue, "paused": true }))
         }
-        Control::Resume { queue } => {
+        JobControl::Resume { queue } => {
             engine.resume(&queue).await?;
             (true, format!("{queue} is resumed"), json!({ "queue": queue, "paused": false }))
         }
-        Control::Purge { queue, yes: true } => {
+        JobControl::Purge { queue, yes: true } => {
             let dropped = engine.purge(&queue).await?;
             (
                 true,
@@ -38,12 +48,12 @@ async fn act(what: Control, engine: &dyn Engine) -> anyhow::Result<(bool, String
                 json!({ "queue": queue, "dropped": dropped }),
             )
         }
-        Control::Purge { queue, yes: false } => {
+        JobControl::Purge { queue, yes: false } => {
             let depth = engine.depth(&queue).await?;
             let waiting = depth.ready + depth.delayed;
             bail!("this would drop {waiting} waiting jobs of {queue} for good; repeat it with --yes")
         }
-        Control::Cancel { id, reason } => {
+        JobControl::Cancel { id, reason } => {
             let (found, word) = match engine.cancel(id, &reason).await? {
                 Cancelled::Removed => (true, "cancelled"),
                 Cancelled::Requested => (true, "cancel_requested"),
@@ -51,7 +61,7 @@ async fn act(what: Control, engine: &dyn Engine) -> anyhow::Result<(bool, String
             };
             (found, format!("{id}: {}", word.replace('_', " ")), json!({ "id": id, "result": word }))
         }
-        Control::Retry { id } => {
+        JobControl::Retry { id } => {
             let found = engine.retry_now(id).await?;
             let word = if found { "ready" } else { "not_found" };
             (found, format!("{id}: {}", word.replace('_', " ")), json!({ "id": id, "result": word }))

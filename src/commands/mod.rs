@@ -6,6 +6,7 @@ mod control;
 mod dev;
 mod inspect;
 mod migrate;
+mod move_merchant;
 mod redrive;
 mod role;
 mod verify;

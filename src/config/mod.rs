@@ -6,6 +6,7 @@
 mod payments;
 mod reader;
 mod servers;
+mod shards;
 
 use std::{
     net::SocketAddr,
@@ -24,6 +25,7 @@ pub(crate) use payments::{Payments, ProviderKind};
 pub(crate) use reader::ConfigError;
 use reader::Reader;
 pub(crate) use servers::Postgres;
+pub(crate) use shards::Shards;
 
 /// The shipped defaults, which are also the documentation.
 pub(crate) const DEFAULTS: &str = include_str!("default.toml");
@@ -37,6 +39,7 @@ pub(crate) struct Config {
     pub(crate) redis: RedisConfig,
     pub(crate) rabbitmq: RabbitMq,
     pub(crate) postgres: Postgres,
+    pub(crate) shards: Shards,
     pub(crate) cassandra: CassandraConfig,
     pub(crate) orders: Orders,
     pub(crate) checkout: Checkout,
@@ -207,7 +210,7 @@ const SPAN_SECONDS_MAX: u64 = 86_400;
 const MINUTES_MAX: u64 = 31 * 24 * 60;
 
 /// Settings that `config show` hides.
-const SECRETS: [(&str, &str); 10] = [
+const SECRETS: [(&str, &str); 11] = [
     ("cassandra", "password"),
     ("mail", "smtp_url"),
     ("payments", "provider_key"),
@@ -218,6 +221,7 @@ const SECRETS: [(&str, &str); 10] = [
     ("postgres", "url"),
     ("rabbitmq", "url"),
     ("redis", "url"),
+    ("shards", "urls"),
 ];
 
 impl Config {
@@ -252,6 +256,7 @@ impl Config {
                 ca_file: r.optional("rabbitmq", "ca_file"),
             },
             postgres: Postgres::read(r),
+            shards: Shards::read(r),
             cassandra: servers::cassandra(r),
             orders: Orders {
                 pending_expires: minutes(r.within("orders", "pending_expires_minutes", 0..=MINUTES_MAX)),
@@ -309,6 +314,7 @@ impl Config {
         if self.engines.orders == OrderEngine::Postgres && self.postgres.url.expose_secret().is_empty() {
             reader.fault("postgres", "url", "must be set when engines.orders is \"postgres\"");
         }
+        self.shards.check(reader, self.engines.orders, &self.postgres);
         if self.engines.cache == CacheEngine::Redis && self.redis.url.expose_secret().is_empty() {
             reader.fault("redis", "url", "must be set when engines.cache is \"redis\"");
         }
@@ -416,6 +422,36 @@ mod tests {
         let form = with_env(&[("ORDERWORKS_PAYMENTS_STRIPE_WEBHOOK_SECRETS", "whsec_canary")]);
         let form = form.expect_err("no list").to_string();
         assert!(!error.contains("canary") && !form.contains("canary"), "{error} {form}");
+    }
+
+    #[test]
+    fn shards_are_checked_as_a_whole_and_their_addresses_hidden() {
+        let sharded = |urls: &str, pins: &str| {
+            with_env(&[
+                ("ORDERWORKS_ENGINES_ORDERS", "postgres"),
+                ("ORDERWORKS_POSTGRES_URL", "postgres://u:canary@db/jobs"),
+                ("ORDERWORKS_SHARDS_URLS", urls),
+                ("ORDERWORKS_SHARDS_PINS", pins),
+            ])
+        };
+        let merchant = "mer_01900000-0000-7000-8000-000000000000";
+        let urls = "{ a = \"postgres://u:canary@a/o\", b = \"postgres://u:canary@b/o\" }";
+        let config = sharded(urls, &format!("{{ {merchant} = \"b\" }}")).expect("valid");
+        assert_eq!(config.shards.pools(&config.postgres, "x", 3).len(), 2);
+        assert_eq!(config.shards.pins.len(), 1);
+        let shown = toml::to_string(&config.shown).expect("toml");
+        assert!(shown.contains("[hidden]") && !format!("{shown}{config:?}").contains("canary"), "{shown}");
+
+        let urls = "{ A = \"postgres://u:canary@a/o\", b = \"postgres://u:canary@a/o\", c = 7 }";
+        let pins = format!("{{ {merchant} = \"z\", mer_x = \"b\" }}");
+        let error = sharded(urls, &pins).expect_err("invalid").to_string();
+        for word in ["\"A\"", "one address", "\"c\"", "shard z", "mer_x"] {
+            assert!(error.contains(word), "{word} is missing in: {error}");
+        }
+        assert!(!error.contains("canary"), "{error}");
+        let error = sharded("canary", "{}").expect_err("no table").to_string();
+        assert!(error.contains("shards.urls") && !error.contains("canary"), "{error}");
+        assert!(with_env(&[("ORDERWORKS_SHARDS_URLS", "{ a = \"postgres://a/o\" }")]).is_err(), "no engine");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Merges defaults, file and environment, hands values out typed, and collects every mistake on the way.
 
 use std::{
+    collections::BTreeMap,
     fmt::{self, Display},
     net::IpAddr,
     ops::RangeInclusive,
@@ -164,6 +165,22 @@ impl Reader {
         networks
     }
 
+    /// A table of texts that mistakes do not repeat.
+    pub(super) fn secret_texts(&mut self, section: &str, key: &str) -> BTreeMap<String, SecretString> {
+        let Some(Value::Table(table)) = self.values.get(section).and_then(|s| s.get(key)).cloned() else {
+            self.fault(section, key, "must be a table of names and texts, such as { a = \"…\" }");
+            return BTreeMap::new();
+        };
+        let mut texts = BTreeMap::new();
+        for (name, value) in table {
+            match value {
+                Value::String(text) => drop(texts.insert(name, text.into())),
+                _ => self.fault(section, key, &format!("has no text for \"{name}\"")),
+            }
+        }
+        texts
+    }
+
     /// A whole number inside bounds.
     pub(super) fn within<T>(&mut self, section: &str, key: &str, bounds: RangeInclusive<T>) -> T
     where
@@ -182,11 +199,12 @@ impl Reader {
         let mut shown = self.values.clone();
         for (section, key) in secrets {
             let slot = shown.get_mut(*section).and_then(|s| s.get_mut(*key));
-            let is_set = |slot: &&mut Value| {
-                slot.as_str() != Some("") && slot.as_array().is_none_or(|list| !list.is_empty())
-            };
-            if let Some(slot) = slot.filter(is_set) {
-                *slot = Value::String("[hidden]".to_owned());
+            let hidden = || Value::String("[hidden]".to_owned());
+            match slot {
+                Some(Value::Table(slots)) => slots.iter_mut().for_each(|(_, slot)| *slot = hidden()),
+                Some(Value::Array(list)) if list.is_empty() => {}
+                Some(slot) if slot.as_str() != Some("") => *slot = hidden(),
+                _ => {}
             }
         }
         shown

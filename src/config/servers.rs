@@ -84,11 +84,15 @@ impl Postgres {
         }
     }
 
+    pub(super) fn has_replica(&self) -> bool {
+        !self.replica_url.expose_secret().is_empty()
+    }
+
     /// The same for its replica, if there is one.
     pub(crate) fn replica_pool(&self, application_name: &str, connections: u32) -> Option<PostgresConfig> {
         let url = self.replica_url.clone();
         let pool = PostgresConfig { url, direct_url: None, ..self.pool(application_name, connections) };
-        (!self.replica_url.expose_secret().is_empty()).then_some(pool)
+        self.has_replica().then_some(pool)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The engines on servers: RabbitMQ, PostgreSQL, Cassandra, Redis. Opening waits for none of them.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 use anyhow::Context;
 use base::{Ambient, postgres::OpenError};
@@ -18,11 +18,12 @@ use store::{
         Limits, LocalLimits, MemoryConfig, RedisCache, RedisLimits, RedisServer, RedisSessions, Sessions,
     },
     cassandra::{CassandraPayments, LateCassandra},
-    postgres::{PostgresOrders, ReplicatedOrders},
+    partitions::Partitions,
+    postgres::{PostgresOrders, ReplicatedOrders, sharded::ShardedOrders},
 };
 
 use super::{Role, Shared};
-use crate::config::{Config, OrderEngine, PaymentEngine};
+use crate::config::{Config, OrderEngine, PaymentEngine, Postgres};
 
 /// Connections for the job store and the log of attempts together.
 const JOB_CONNECTIONS: u32 = 4;
@@ -35,28 +36,50 @@ pub(super) struct JobStores {
     pub(super) records: Arc<dyn RecordStore>,
 }
 
-/// A store of orders, and the primary's side of it.
+/// A store of orders, and its partitions.
 pub(super) async fn orders(
     config: &Config,
     name: &str,
     ambient: &Ambient,
     role: Role,
-) -> anyhow::Result<(Arc<dyn OrderStore>, PostgresOrders)> {
+) -> anyhow::Result<(Arc<dyn OrderStore>, Arc<dyn Partitions>)> {
     let postgres = &config.postgres;
-    let connections = match role {
-        Role::Api => postgres.api_connections,
-        Role::Worker => postgres.worker_connections,
-        Role::Relay | Role::Scheduler => postgres.relay_connections,
-    };
+    let connections = connections(postgres, role);
     let pool = postgres.pool(name, connections);
     let primary = PostgresOrders::connect(&pool, ambient.clone()).await?;
     unless_passing(primary.check_schema().await)?;
     // Other roles decide by what they read.
     let replica = postgres.replica_pool(name, connections).filter(|_| role == Role::Api);
-    let Some(replica) = replica else { return Ok((Arc::new(primary.clone()), primary)) };
+    let Some(replica) = replica else { return Ok((Arc::new(primary.clone()), Arc::new(primary))) };
     let (store, lag_max) = (primary.clone(), postgres.replica_lag_max);
     let replicated = ReplicatedOrders::new(store, &pool, replica, lag_max, ambient.clone())?;
-    Ok((Arc::new(replicated), primary))
+    Ok((Arc::new(replicated), Arc::new(primary)))
+}
+
+fn connections(postgres: &Postgres, role: Role) -> u32 {
+    match role {
+        Role::Api => postgres.api_connections,
+        Role::Worker => postgres.worker_connections,
+        Role::Relay | Role::Scheduler => postgres.relay_connections,
+    }
+}
+
+/// A store over all shards; those that are away may come later.
+pub(super) async fn shards(
+    config: &Config,
+    name: &str,
+    ambient: &Ambient,
+    role: Role,
+) -> anyhow::Result<ShardedOrders> {
+    let mut stores = BTreeMap::new();
+    let connections = connections(&config.postgres, role);
+    for (shard, pool) in config.shards.pools(&config.postgres, name, connections) {
+        let store = PostgresOrders::connect(&pool, ambient.clone()).await;
+        let store = store.with_context(|| format!("shard {shard}"))?;
+        unless_passing(store.check_schema().await).with_context(|| format!("shard {shard}"))?;
+        stores.insert(shard, store);
+    }
+    Ok(ShardedOrders::new(stores, &config.shards.pins)?)
 }
 
 pub(super) async fn payments(config: &Config, ambient: &Ambient) -> anyhow::Result<Arc<dyn PaymentStore>> {
@@ -108,17 +131,26 @@ pub(super) fn rabbit(
 }
 
 /// Brings the schemas of the configured servers up to date; answers which.
-pub(crate) async fn migrate(config: &Config, ambient: &Ambient) -> anyhow::Result<Vec<&'static str>> {
+pub(crate) async fn migrate(config: &Config, ambient: &Ambient) -> anyhow::Result<Vec<String>> {
     let mut migrated = Vec::new();
     if config.engines.orders == OrderEngine::Postgres {
         let pool = config.postgres.pool("orderworks migrate", MIGRATION_CONNECTIONS);
-        PostgresOrders::migrate(&pool, ambient.clone()).await?;
+        if config.shards.is_empty() {
+            PostgresOrders::migrate(&pool, ambient.clone()).await?;
+        }
+        for (shard, pool) in
+            config.shards.pools(&config.postgres, "orderworks migrate", MIGRATION_CONNECTIONS)
+        {
+            let done = PostgresOrders::migrate(&pool, ambient.clone()).await;
+            done.with_context(|| format!("shard {shard}"))?;
+            migrated.push(format!("shard {shard}"));
+        }
         jobs::postgres::migrate(&pool).await?;
-        migrated.push("postgres");
+        migrated.push("postgres".to_owned());
     }
     if config.engines.payments == PaymentEngine::Cassandra {
         CassandraPayments::migrate(&config.cassandra, ambient).await?;
-        migrated.push("cassandra");
+        migrated.push("cassandra".to_owned());
     }
     Ok(migrated)
 }

@@ -16,11 +16,30 @@ use crate::{
     error::StoreError,
 };
 
+/// A message's place. Within one database it grows with time; it says nothing about the time of one in another.
+///
+/// Taken from a claim and given back to [`Outbox::mark_sent`] of the same store; of no meaning to another process, which
+/// may have its databases in another order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// Which of the store's databases; 0 where there is one.
+    pub shard: u16,
+    /// The place in it.
+    pub number: i64,
+}
+
+impl Position {
+    /// In a store's only database.
+    pub const fn only(number: i64) -> Self {
+        Self { shard: 0, number }
+    }
+}
+
 /// A message taken from the outbox.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OutboxMessage {
-    /// Its place; grows with time.
-    pub position: i64,
+    /// Its place.
+    pub position: Position,
     /// What it is.
     pub body: OutboxBody,
 }
@@ -110,7 +129,7 @@ pub trait Outbox: Send + Sync + 'static {
     ) -> Result<Vec<OutboxMessage>, StoreError>;
 
     /// Marks messages as sent.
-    async fn mark_sent(&self, positions: &[i64], at: Timestamp) -> Result<(), StoreError>;
+    async fn mark_sent(&self, positions: &[Position], at: Timestamp) -> Result<(), StoreError>;
 
     /// Changes whenever messages may have arrived. A hint: spurious changes happen, and a missed one is made good
     /// by polling.

@@ -13,6 +13,7 @@ mod paused;
 mod rabbitmq;
 mod redis;
 mod relational;
+mod shards;
 mod stripe;
 mod util;
 mod verify;

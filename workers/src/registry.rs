@@ -7,7 +7,8 @@ use store::StoreError;
 use crate::{
     env::Env,
     jobs::{
-        ApplyProviderReport, ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail, SendWelcome,
+        ApplyProviderReport, ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail,
+        SendWelcome,
     },
 };
 

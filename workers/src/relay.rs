@@ -136,7 +136,7 @@ impl Relay {
         if self.engine.capabilities().announces {
             self.engine.announce(messages.iter().filter_map(announcement).collect()).await?;
         }
-        let positions: Vec<i64> = messages.iter().map(|message| message.position).collect();
+        let positions: Vec<_> = messages.iter().map(|message| message.position).collect();
         self.store.mark_sent(&positions, self.ambient.now()).await?;
         Ok(Round { messages: u64::try_from(positions.len()).unwrap_or(u64::MAX), jobs })
     }

@@ -13,7 +13,8 @@ use store::{
 
 use crate::{
     jobs::{
-        ApplyProviderReport, ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail, SendWelcome,
+        ApplyProviderReport, ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail,
+        SendWelcome,
     },
     mail::Template,
 };
@@ -115,7 +116,10 @@ impl Publish<'_> {
 #[cfg(test)]
 mod tests {
     use base::Timestamp;
-    use store::domain::{EventId, MerchantId, OrderId, RefundId};
+    use store::{
+        domain::{EventId, MerchantId, OrderId, RefundId},
+        outbox::Position,
+    };
 
     use super::*;
 
@@ -131,7 +135,7 @@ mod tests {
             data: serde_json::json!({}),
             trace: Some(TraceContext::fresh(&ambient)),
         };
-        OutboxMessage { position: 1, body: OutboxBody::Event(event) }
+        OutboxMessage { position: Position::only(1), body: OutboxBody::Event(event) }
     }
 
     fn kinds(kind: EventKind) -> Vec<String> {
@@ -190,7 +194,7 @@ mod tests {
         let command = Command::ProviderReport { order, reference: "pi_1".to_owned() };
         let body =
             OutboxBody::Command { id: EventId::derived(order.0, "stripe:evt_1"), command, trace: None };
-        let message = OutboxMessage { position: 9, body };
+        let message = OutboxMessage { position: Position::only(9), body };
         let [first, again] = [0, 1].map(|_| expand(&message, &[], &ambient).expect("expands").remove(0));
         assert_eq!(
             (first.kind.as_str(), first.subject.clone()),
@@ -223,7 +227,8 @@ mod tests {
             command: Command::Refund { order, refund, amount_minor: 250 },
             trace: None,
         };
-        let jobs = expand(&OutboxMessage { position: 9, body }, &[], &ambient).expect("expands");
+        let jobs =
+            expand(&OutboxMessage { position: Position::only(9), body }, &[], &ambient).expect("expands");
         assert_eq!(jobs.len(), 1);
         assert_eq!(jobs[0].kind, "refund_payment");
         assert_eq!(jobs[0].subject, Some(order.to_string()));

@@ -33,7 +33,7 @@ impl Shop {
     async fn drain(&self) -> Vec<Command> {
         let at = self.ambient.now();
         let messages = self.orders.claim("test", 256, Duration::from_secs(30), at).await.expect("claims");
-        let positions: Vec<i64> = messages.iter().map(|message| message.position).collect();
+        let positions: Vec<_> = messages.iter().map(|message| message.position).collect();
         self.orders.mark_sent(&positions, at).await.expect("marks");
         let command = |body| match body {
             OutboxBody::Command { command, .. } => Some(command),

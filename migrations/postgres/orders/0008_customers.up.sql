@@ -6,7 +6,7 @@
 --
 -- Locks: creates empty tables only; the references take SHARE ROW EXCLUSIVE on merchants for that moment.
 -- Indexes: the key, for workers and sessions, who have an id; `customers_by_email` decides over a second registration and
--- serves signing in; `customers_by_key` decides over a repeated one; the key of mails makes a record count once.
+-- serves signing in; `customers_of_merchant` gives them page by page when a merchant moves; `customers_by_key` decides over a repeated one; the key of mails makes a record count once.
 CREATE TABLE customers (
     id              uuid NOT NULL PRIMARY KEY,
     merchant_id     uuid NOT NULL REFERENCES merchants (id),
@@ -18,6 +18,7 @@ CREATE TABLE customers (
     created_at      timestamptz NOT NULL
 );
 
+CREATE UNIQUE INDEX customers_of_merchant ON customers (merchant_id, id);
 CREATE UNIQUE INDEX customers_by_email ON customers (merchant_id, email_key);
 CREATE UNIQUE INDEX customers_by_key ON customers (merchant_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
 

@@ -56,7 +56,7 @@ pub(crate) fn may_be_refunded(order: &Order) -> bool {
 /// Notes with each refund which command asked for it.
 pub(crate) fn asked_by(refunds: &mut [OrderRefund], commands: &[(EventId, Command)]) {
     for (id, command) in commands {
-        let Command::Refund { refund, .. } = command;
+        let Command::Refund { refund, .. } = command else { continue };
         if let Some(asked) = refunds.iter_mut().find(|asked| asked.id == *refund) {
             asked.command = Some(*id);
         }

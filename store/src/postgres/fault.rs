@@ -22,6 +22,12 @@ pub(super) enum Fault {
     Sql(sqlx::Error),
     #[error("the server is read-only")]
     ReadOnly,
+    /// The merchant is being moved to another database and cannot be written until it is there.
+    #[error("the merchant is moving to another shard")]
+    Moving,
+    /// The merchant does not live in this database.
+    #[error("the merchant lives on another shard")]
+    Elsewhere,
     /// Stored data breaks a rule: of the schema or of the types.
     #[error("{0}")]
     Damaged(String),
@@ -47,7 +53,7 @@ impl Classified for Fault {
             // Repeated, the transaction finds the record.
             Self::Conflict(_) | Self::KeyTaken(_) => Class::Serialization,
             Self::Sql(error) => classify(error),
-            Self::ReadOnly => Class::Unavailable,
+            Self::ReadOnly | Self::Moving | Self::Elsewhere => Class::Unavailable,
             Self::Damaged(_) => Class::Other,
         }
     }

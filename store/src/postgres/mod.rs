@@ -12,13 +12,15 @@
 //! checkouts of connections.
 //!
 //! Start with `placement`, the hot path; `unit` is the transaction, `outbox` the relay's side, `wake` how a relay
-//! learns of messages, `partitions` the months, `replicated` reads from a replica. The schema is in `migrations/postgres/orders`.
+//! learns of messages, `partitions` the months, `replicated` reads from a replica, [`sharded`] several databases, `fence` what
+//! keeps a merchant's writes out of the wrong one. The schema is in `migrations/postgres/orders`.
 
 mod audit;
 mod catalog;
 mod customers;
 mod emit;
 mod fault;
+mod fence;
 mod mails;
 mod merchants;
 mod moment;
@@ -31,6 +33,7 @@ mod placement;
 mod refunds;
 mod replicated;
 mod row;
+pub mod sharded;
 #[cfg(feature = "conformance")]
 #[doc(hidden)]
 pub mod statements;
@@ -45,6 +48,7 @@ use std::sync::Arc;
 
 use base::{
     Ambient,
+    ids::Uuid,
     postgres::{self, Database, OpenError, PostgresConfig},
 };
 
@@ -64,6 +68,8 @@ pub struct PostgresOrders {
     wake: Arc<wake::Wake>,
     /// Whether statements may be prepared under a name.
     persistent: bool,
+    /// Whose life here each write asserts, see [`fence`].
+    fenced: Option<Uuid>,
 }
 
 impl PostgresOrders {
@@ -73,7 +79,7 @@ impl PostgresOrders {
         let database = postgres::connect(config).await?;
         let wake = Arc::new(wake::Wake::start(database.clone(), listen, ambient.clone()));
         let (in_flight, persistent) = (InFlight::default(), !config.pgbouncer);
-        Ok(Self { database, ambient, in_flight, wake, persistent })
+        Ok(Self { database, ambient, in_flight, wake, persistent, fenced: None })
     }
 
     /// Brings the schema up to date and makes the partitions of this and the coming months. Processes that start

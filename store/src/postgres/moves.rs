@@ -20,6 +20,7 @@ use crate::{
         messages::Messages,
         moves::{classify, was_fulfilled, was_paid},
     },
+    error::StoreError,
     orders::{CaptureFacts, EXPIRED, Moved},
 };
 
@@ -154,22 +155,22 @@ pub(super) async fn cancel(
     Ok(Moved::Now(Box::new(called_off(unit, &row, at).await?)))
 }
 
-/// See [`crate::orders::Orders::expire_pending`]. A transaction each: several orders in one would lock products out of
-/// their order, and so could deadlock.
-pub(super) async fn expire(
-    store: &PostgresOrders,
-    before: Timestamp,
-    limit: u32,
-    at: Timestamp,
-) -> Result<u64, Fault> {
-    let query = sqlx::query(STALE).bind(floor(before)).bind(Moment(before)).bind(i64::from(limit));
-    let mut expired = 0;
-    for row in store.rows(query).await? {
-        let stale = id(&row, "id", OrderId)?;
-        let moved = store.write((stale, at), |unit, (id, at)| Box::pin(expire_one(unit, *id, *at))).await?;
-        expired += u64::from(moved);
+impl PostgresOrders {
+    /// Orders to expire, oldest first.
+    pub(super) async fn stale(&self, before: Timestamp, limit: u32) -> Result<Vec<OrderId>, Fault> {
+        let query = sqlx::query(STALE).bind(floor(before)).bind(Moment(before)).bind(i64::from(limit));
+        self.rows(query).await?.iter().map(|row| id(row, "id", OrderId)).collect()
     }
-    Ok(expired)
+
+    /// Expires one, if it is still pending. A transaction each: several orders in one would lock products out of their
+    /// order, and so could deadlock.
+    pub(super) async fn expire_order(&self, id: OrderId, at: Timestamp) -> Result<bool, StoreError> {
+        let expired = self.write((id, at), |unit, (id, at)| Box::pin(expire_one(unit, *id, *at))).await?;
+        if expired {
+            self.wake.announce();
+        }
+        Ok(expired)
+    }
 }
 
 async fn expire_one(unit: &mut Unit, id: OrderId, at: Timestamp) -> Result<bool, Fault> {

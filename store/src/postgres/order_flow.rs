@@ -112,9 +112,9 @@ impl Orders for PostgresOrders {
     }
 
     async fn expire_pending(&self, before: Timestamp, limit: u32, at: Timestamp) -> Result<u64, StoreError> {
-        let expired = moves::expire(self, before, limit, at).await?;
-        if expired > 0 {
-            self.wake.announce();
+        let mut expired = 0;
+        for id in self.stale(before, limit).await? {
+            expired += u64::from(self.expire_order(id, at).await?);
         }
         Ok(expired)
     }

@@ -25,7 +25,7 @@ use crate::{
     domain::{Event, EventId, MerchantId, OrderId, Page, PageRequest},
     engine::messages::{COMMAND, Messages},
     error::StoreError,
-    outbox::{Backlog, Command, Outbox, OutboxBody, OutboxMessage, Submitted},
+    outbox::{Backlog, Command, Outbox, OutboxBody, OutboxMessage, Position, Submitted},
     partitions::earliest_of,
 };
 
@@ -103,12 +103,12 @@ impl Outbox for PostgresOrders {
         Ok(claimed.await?)
     }
 
-    async fn mark_sent(&self, positions: &[i64], _at: Timestamp) -> Result<(), StoreError> {
+    async fn mark_sent(&self, positions: &[Position], _at: Timestamp) -> Result<(), StoreError> {
         if positions.is_empty() {
             return Ok(());
         }
         // In order, so that two relays that mark the same rows lock them the same way.
-        let mut positions = positions.to_vec();
+        let mut positions: Vec<i64> = positions.iter().map(|position| position.number).collect();
         positions.sort_unstable();
         let marked = self.write(positions, |unit, positions| {
             Box::pin(async move { unit.run(sqlx::query(MARK_SENT).bind(positions)).await })
@@ -212,7 +212,7 @@ fn message(row: &PgRow) -> Result<OutboxMessage, Fault> {
     } else {
         OutboxBody::Event(event(row)?)
     };
-    Ok(OutboxMessage { position: get(row, "position")?, body })
+    Ok(OutboxMessage { position: Position::only(get(row, "position")?), body })
 }
 
 fn event(row: &PgRow) -> Result<Event, Fault> {

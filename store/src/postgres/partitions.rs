@@ -123,6 +123,17 @@ impl Partitions for PostgresOrders {
 }
 
 impl PostgresOrders {
+    /// The starts of all months for which any family has a partition, oldest first.
+    pub(super) async fn months_there(&self) -> Result<Vec<Timestamp>, Fault> {
+        let mut months = Vec::new();
+        for family in Family::ALL {
+            months.extend(self.months(family).await?.into_iter().filter_map(|span| span.month.start()));
+        }
+        months.sort_unstable();
+        months.dedup();
+        Ok(months)
+    }
+
     /// The months of a family there are, oldest first.
     async fn months(&self, family: Family) -> Result<Vec<Span>, Fault> {
         let mut months = Vec::new();

@@ -1,8 +1,8 @@
 //! The statements whose plans are promised, for the test that looks at them.
 
 use super::{
-    audit, catalog, customers, emit, mails, moves, order_flow, order_row, outbox, placement, refunds, stock,
-    webhooks,
+    audit, catalog, customers, emit, mails, moves, order_flow, order_row, outbox, placement, refunds,
+    sharded, stock, webhooks,
 };
 
 /// Name and text of each.
@@ -55,4 +55,5 @@ pub const ALL: &[(&str, &str)] = &[
     ("webhooks::ENABLED", webhooks::ENABLED),
     ("webhooks::ATTEMPTS_OF_ORDER", webhooks::ATTEMPTS_OF_ORDER),
     ("webhooks::DELIVERED", webhooks::DELIVERED),
+    ("sharded::OWNER", sharded::OWNER),
 ];

@@ -11,7 +11,7 @@ use base::{
 use futures::future::BoxFuture;
 use sqlx::{Postgres, postgres::PgRow};
 
-use super::{PostgresOrders, fault::Fault};
+use super::{PostgresOrders, fault::Fault, fence};
 
 /// A statement with its arguments.
 pub(super) type Query<'q> = sqlx::query::Query<'q, Postgres, sqlx::postgres::PgArguments>;
@@ -74,6 +74,9 @@ impl PostgresOrders {
         work: for<'c> fn(&'c mut Unit, &'c A) -> BoxFuture<'c, Result<T, Fault>>,
     ) -> Result<T, Fault> {
         let mut unit = self.begin().await?;
+        if let Some(merchant) = self.fenced {
+            fence::pass(&mut unit, merchant).await?;
+        }
         let answer = work(&mut unit, facts).await?;
         unit.end().await?;
         Ok(answer)
@@ -94,6 +97,13 @@ impl PostgresOrders {
 
     /// Runs one statement, which is a transaction by itself; answers the number of rows changed.
     pub(super) async fn run(&self, query: Query<'_>) -> Result<u64, Fault> {
+        if let Some(merchant) = self.fenced {
+            let mut unit = self.begin().await?;
+            fence::pass(&mut unit, merchant).await?;
+            let changed = unit.run(query).await?;
+            unit.end().await?;
+            return Ok(changed);
+        }
         let mut session = self.database.session().await?;
         let changed = query.persistent(self.persistent).execute(&mut *session).await?.rows_affected();
         session.done().await?;

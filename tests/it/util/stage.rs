@@ -71,9 +71,16 @@ impl Stage {
     }
 
     async fn migrate(&self) {
+        self.command(&[], &["migrate"]).await;
+    }
+
+    /// Runs a command to its end, which must be a good one; answers what it said.
+    pub(crate) async fn command(&self, more: &[(&str, &str)], args: &[&str]) -> String {
         let mut command = super::orderworks(self.data.path());
-        let done = command.arg("migrate").envs(self.settings()).output().await.expect("runs");
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        command.args(args).envs(self.settings()).envs(more.iter().copied());
+        let done = command.output().await.expect("runs");
+        assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).expect("UTF-8")
     }
 
     fn settings(&self) -> Vec<(&str, &str)> {
@@ -105,7 +112,16 @@ impl Stage {
 
     /// `verify` over this stage.
     pub(crate) async fn verify(&self, args: &[&str]) -> (Option<i32>, Vec<Value>, Value) {
-        super::verify(self.data.path(), &self.settings(), args).await
+        self.verify_with(&[], args).await
+    }
+
+    /// The same with other settings, which win.
+    pub(crate) async fn verify_with(
+        &self,
+        more: &[(&str, &str)],
+        args: &[&str],
+    ) -> (Option<i32>, Vec<Value>, Value) {
+        super::verify(self.data.path(), &[&self.settings()[..], more].concat(), args).await
     }
 
     /// What a setting is, without its prefix.

@@ -25,8 +25,8 @@ use governor::{
 };
 
 use super::{
-    CaptureRequest, ChargeOutcome, ChargeQuery, ChargeReport, Ledger, PaymentProvider, ProviderError, RefundOutcome,
-    RefundRequest,
+    CaptureRequest, ChargeOutcome, ChargeQuery, ChargeReport, Ledger, PaymentProvider, ProviderError,
+    RefundOutcome, RefundRequest,
     breaker::{Breaker, BreakerConfig, Verdict},
 };
 

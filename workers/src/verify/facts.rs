@@ -42,7 +42,7 @@ impl Facts {
             Some(ledger) => Some(ledger.of_order(id).await?),
             None => None,
         };
-        let (mails, events) = (orders.mails(id).await?, orders.order_events(id, 0).await?);
+        let (mails, events) = (orders.mails(id.into()).await?, orders.order_events(id, 0).await?);
         let endpoints = orders.audited_endpoints(order.merchant).await?;
         let wanted = endpoints.iter().any(|endpoint| endpoint.enabled);
         let attempts = if wanted { orders.attempts_of_order(id).await? } else { Vec::new() };

@@ -6,7 +6,8 @@ use jobs::Job;
 use store::domain::{CustomerId, EndpointId, EventId, OrderId, RefundId};
 use workers::{
     jobs::{
-        ApplyProviderReport, ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail, SendWelcome,
+        ApplyProviderReport, ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail,
+        SendWelcome,
     },
     mail::Template,
 };

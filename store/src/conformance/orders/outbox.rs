@@ -9,7 +9,7 @@ use super::{
 use crate::{
     OrderStore,
     domain::{EventId, OrderId, OrderStatus},
-    outbox::{Backlog, Command, OutboxBody, OutboxMessage, Submitted},
+    outbox::{Backlog, Command, OutboxBody, OutboxMessage, Position, Submitted},
 };
 
 /// Until a hint that should come is given up on; never reached when all is well.
@@ -88,7 +88,7 @@ pub async fn sent_messages_are_gone(store: Arc<dyn OrderStore>) {
     // Marking again, marking nothing and marking what is not there do no harm.
     world.sent(&messages[..1]).await;
     world.sent(&[]).await;
-    world.store.mark_sent(&[i64::MAX], world.time.tick()).await.expect("marks");
+    world.store.mark_sent(&[Position::only(i64::MAX)], world.time.tick()).await.expect("marks");
     world.time.pass(LEASE * 2);
     let rest = world.claim("b", 100).await;
     assert_eq!(rest.len(), 2);
@@ -168,7 +168,7 @@ pub async fn two_relays_drain_each_order_in_sequence(store: Arc<dyn OrderStore>)
         }
     }
     assert_eq!(u64::try_from(sent.len()).expect("few"), expected, "each once, as none died between");
-    let mut positions: BTreeMap<Option<OrderId>, Vec<i64>> = BTreeMap::new();
+    let mut positions: BTreeMap<Option<OrderId>, Vec<Position>> = BTreeMap::new();
     for message in &sent {
         positions.entry(subject(message)).or_default().push(message.position);
     }

@@ -201,7 +201,7 @@ impl World {
     }
 
     pub(super) async fn sent(&self, messages: &[OutboxMessage]) {
-        let positions: Vec<i64> = messages.iter().map(|message| message.position).collect();
+        let positions: Vec<_> = messages.iter().map(|message| message.position).collect();
         self.store.mark_sent(&positions, self.time.tick()).await.expect("marks");
     }
 

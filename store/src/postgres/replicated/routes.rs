@@ -25,7 +25,7 @@ use crate::{
         CaptureFacts, MailRecord, MailSubject, Mails, Moved, NewOrder, Orders, Placement, RefundFacts,
         RefundRequested,
     },
-    outbox::{Backlog, Command, Outbox, OutboxMessage, Submitted},
+    outbox::{Backlog, Command, Outbox, OutboxMessage, Position, Submitted},
     webhooks::{Endpoint, EndpointChange, WebhookAttempt, Webhooks},
 };
 
@@ -243,7 +243,7 @@ impl Outbox for ReplicatedOrders {
         self.primary.claim(relay, limit, lease, at).await
     }
 
-    async fn mark_sent(&self, positions: &[i64], at: Timestamp) -> Result<(), StoreError> {
+    async fn mark_sent(&self, positions: &[Position], at: Timestamp) -> Result<(), StoreError> {
         self.primary.mark_sent(positions, at).await
     }
 

@@ -16,7 +16,7 @@ use crate::{
     domain::{Event, EventId, MerchantId, OrderId, Page, PageRequest},
     engine::messages::{COMMAND, Messages},
     error::StoreError,
-    outbox::{Backlog, Command, Outbox, OutboxBody, OutboxMessage, Submitted},
+    outbox::{Backlog, Command, Outbox, OutboxBody, OutboxMessage, Position, Submitted},
 };
 
 // A subject is left out as a whole while another relay holds any of its messages. The index is named because
@@ -77,11 +77,11 @@ impl Outbox for SqliteOrders {
         Ok(messages)
     }
 
-    async fn mark_sent(&self, positions: &[i64], at: Timestamp) -> Result<(), StoreError> {
+    async fn mark_sent(&self, positions: &[Position], at: Timestamp) -> Result<(), StoreError> {
         if positions.is_empty() {
             return Ok(());
         }
-        let positions = to_json(positions)?;
+        let positions = to_json(&positions.iter().map(|position| position.number).collect::<Vec<_>>())?;
         let unit = self.database.write(move |c| {
             Box::pin(async move {
                 sqlx::query(MARK_SENT).bind(positions).bind(at.as_millisecond()).execute(c).await?;
@@ -178,7 +178,7 @@ fn message(row: &SqliteRow) -> Result<OutboxMessage, Fault> {
     } else {
         OutboxBody::Event(event(row)?)
     };
-    Ok(OutboxMessage { position: get(row, "position")?, body })
+    Ok(OutboxMessage { position: Position::only(get(row, "position")?), body })
 }
 
 fn event(row: &SqliteRow) -> Result<Event, Fault> {

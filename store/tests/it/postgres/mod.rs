@@ -5,6 +5,7 @@ mod months;
 mod plans;
 mod races;
 mod replicas;
+mod shards;
 mod shop;
 mod waking;
 
@@ -16,6 +17,10 @@ mod behind_a_pooler {
 
 mod with_a_replica {
     store::order_store_suite!(crate::util::replica::orders);
+}
+
+mod over_two_shards {
+    store::order_store_suite!(crate::util::shards::orders);
 }
 
 /// Ends the test with a printed reason when there is no server to test with.

@@ -100,7 +100,7 @@ async fn a_month_goes_when_nothing_in_it_is_needed() {
     assert_eq!(unsent.kept, [("outbox_y2024m03".to_owned(), "a message in it is not sent")]);
 
     let messages = store.claim("r", 100, Duration::from_secs(30), shop.ambient.now()).await.expect("claims");
-    let positions: Vec<i64> = messages.iter().map(|message| message.position).collect();
+    let positions: Vec<_> = messages.iter().map(|message| message.position).collect();
     store.mark_sent(&positions, shop.ambient.now()).await.expect("marks");
     let early = store.drop_partitions(Family::Orders, at("2024-03-31T23:59:59Z")).await.expect("answers");
     assert!(early.tables.is_empty() && early.kept.is_empty(), "the month is not over by then: {early:?}");

@@ -132,6 +132,11 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
     ("webhooks::ENABLED", "uuid", "merchant(8)"),
     ("webhooks::ATTEMPTS_OF_ORDER", "uuid, uuid", "made(moment(39000), 39000), made(moment(38000), 0)"),
     ("webhooks::DELIVERED", "uuid, uuid", "made(moment(40), 40), made(moment(39040), 39040)"),
+    (
+        "sharded::OWNER",
+        "uuid, uuid, uuid",
+        "made(moment(39000), 39000), made(moment(100), 100), made(moment(39000), 1)",
+    ),
 ];
 const MESSAGES: &str = "timestamptz, uuid[], uuid[], uuid[], text[], uuid[], bigint[], text[], text[]";
 const MESSAGE: &str = "now(), ARRAY[made(now(), 1)], ARRAY[merchant(1)], ARRAY[made(now(), 1)], \

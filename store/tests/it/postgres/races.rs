@@ -157,7 +157,7 @@ async fn run_relay(relay: usize, shop: &Shop, ledger: &Mutex<Ledger>) -> usize {
         tokio::task::yield_now().await;
         // Before the row goes: afterwards another may take the order's next message at once.
         ledger.lock().expect("whole").give(&messages);
-        let positions: Vec<i64> = messages.iter().map(|message| message.position).collect();
+        let positions: Vec<_> = messages.iter().map(|message| message.position).collect();
         shop.store.mark_sent(&positions, shop.ambient.now()).await.expect("marks");
     }
 }

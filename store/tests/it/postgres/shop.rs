@@ -4,31 +4,36 @@ use std::sync::Arc;
 
 use base::{Ambient, Timestamp};
 use store::{
-    catalog::{Catalog, ProductData},
+    OrderStore,
+    catalog::ProductData,
     domain::{Customer, MerchantId, Order, OrderId, PaymentId},
     error::StoreError,
-    merchants::Merchants,
-    orders::{CaptureFacts, IdempotencyKey, Moved, NewLine, NewOrder, Orders, Placement},
+    orders::{CaptureFacts, IdempotencyKey, Moved, NewLine, NewOrder, Placement},
     postgres::PostgresOrders,
 };
 
 #[derive(Clone)]
-pub(super) struct Shop {
-    pub(super) store: Arc<PostgresOrders>,
+pub(super) struct Shop<S = PostgresOrders> {
+    pub(super) store: Arc<S>,
     pub(super) ambient: Ambient,
     pub(super) merchant: MerchantId,
 }
 
-impl Shop {
+impl<S: OrderStore + Clone> Shop<S> {
     /// A new merchant.
-    pub(super) async fn new(store: PostgresOrders, ambient: Ambient) -> Self {
+    pub(super) async fn new(store: S, ambient: Ambient) -> Self {
         let merchant = MerchantId::fresh(&ambient);
+        Self::of(store, ambient, merchant).await
+    }
+
+    /// This merchant.
+    pub(super) async fn of(store: S, ambient: Ambient, merchant: MerchantId) -> Self {
         store.ensure_merchant(merchant, "Shop", ambient.now()).await.expect("ensures");
         Self { store: Arc::new(store), ambient, merchant }
     }
 
     /// The same merchant through another store.
-    pub(super) fn through(&self, store: PostgresOrders) -> Self {
+    pub(super) fn through(&self, store: S) -> Self {
         Self { store: Arc::new(store), ..self.clone() }
     }
 

@@ -5,6 +5,7 @@ pub(crate) mod postgres;
 pub(crate) mod redis;
 pub(crate) mod replica;
 pub(crate) mod ring;
+pub(crate) mod shards;
 
 use std::{sync::Arc, time::Duration};
 

@@ -11,7 +11,7 @@ use base::{Ambient, Timestamp};
 use jobs::{Envelope, Job, engine::EngineError, envelope::EnqueueOptions};
 use store::{
     domain::{EndpointId, Event, EventKind, Order},
-    outbox::{OutboxBody, OutboxMessage},
+    outbox::{OutboxBody, OutboxMessage, Position},
 };
 
 use super::{facts::Facts, finding::Finding};
@@ -49,7 +49,7 @@ impl Look<'_> {
         event: &Event,
         endpoint: Option<EndpointId>,
     ) -> Result<Option<Envelope>, EngineError> {
-        let message = OutboxMessage { position: 0, body: OutboxBody::Event(event.clone()) };
+        let message = OutboxMessage { position: Position::only(0), body: OutboxBody::Event(event.clone()) };
         let jobs = expand(&message, endpoint.as_slice(), self.ambient)?;
         Ok(jobs.into_iter().find(|job| job.kind == J::KIND))
     }

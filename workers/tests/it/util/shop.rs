@@ -187,7 +187,7 @@ impl Shop {
             if claimed.is_empty() {
                 return all;
             }
-            let positions: Vec<i64> = claimed.iter().map(|message| message.position).collect();
+            let positions: Vec<_> = claimed.iter().map(|message| message.position).collect();
             self.orders.mark_sent(&positions, at).await.expect("marks");
             all.extend(claimed);
         }

@@ -6,10 +6,10 @@ use super::{Shop, SqliteOrders, capture};
 use crate::{
     domain::PageRequest,
     orders::Orders,
-    outbox::{Outbox, OutboxMessage},
+    outbox::{Outbox, OutboxMessage, Position},
 };
 
-fn positions(messages: &[OutboxMessage]) -> Vec<i64> {
+fn positions(messages: &[OutboxMessage]) -> Vec<Position> {
     messages.iter().map(|message| message.position).collect()
 }
 

@@ -1,0 +1,137 @@
+//! `control move-merchant`: one merchant to another shard, while both are in use. May be broken off and run again.
+
+use std::{fmt::Write as _, process::ExitCode, sync::Mutex, time::Duration};
+
+use anyhow::{Context, bail};
+use base::Ambient;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use store::postgres::sharded::moving::{MoveOptions, MovePreview, MoveReport, Mover, Step};
+
+use crate::{cli::MoveArgs, config::Config, output};
+
+/// How often the spinner turns.
+const TICK: Duration = Duration::from_millis(200);
+
+pub(super) async fn run(args: MoveArgs, config: &Config, as_json: bool) -> anyhow::Result<ExitCode> {
+    if config.shards.is_empty() {
+        bail!("orders are kept in one database: there are no shards.urls to move a merchant between");
+    }
+    let options = MoveOptions { keep_source: args.keep_source, ..MoveOptions::default() };
+    let shards = config.shards.pools(&config.postgres, "orderworks move-merchant", 1);
+    let mover = Mover::new(shards, args.merchant, args.to, options, Ambient::system())?;
+    if args.dry_run {
+        preview(&mover.preview().await?, as_json)?;
+    } else if args.abort {
+        let shown = Shown::start();
+        let home = mover.abort(&|step| shown.step(&step)).await?;
+        shown.end();
+        if as_json {
+            output::json(&json!({ "merchant": args.merchant, "aborted": true, "shard": home }))?;
+        } else {
+            output::text(&format!("{} lives on {home}; the copy is gone\n", args.merchant))?;
+        }
+    } else {
+        report(&carry_out(&mover).await?, as_json)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the move; told to stop, it has the merchant written again before it ends.
+async fn carry_out(mover: &Mover) -> anyhow::Result<MoveReport> {
+    let shown = Shown::start();
+    let progress = |step| shown.step(&step);
+    let moved = tokio::select! {
+        moved = mover.run(&progress) => Some(moved),
+        stopped = tokio::signal::ctrl_c() => {
+            stopped.context("cannot listen for signals")?;
+            None
+        }
+    };
+    shown.end();
+    let Some(moved) = moved else {
+        mover
+            .open_fence()
+            .await
+            .context("stopped, and the merchant may not be writable: run the command again")?;
+        bail!("stopped; run the command again to go on, or with --abort to undo it");
+    };
+    Ok(moved?)
+}
+
+fn preview(preview: &MovePreview, as_json: bool) -> anyhow::Result<()> {
+    if as_json {
+        return output::json(preview);
+    }
+    let from = preview.from.as_deref().unwrap_or(&preview.to);
+    let mut said =
+        format!("{} from {from} to {}; begins with: {}\n", preview.merchant, preview.to, preview.next);
+    for (table, rows) in &preview.rows {
+        writeln!(said, "{table:<18} {rows:>10} rows")?;
+    }
+    writeln!(said, "{} messages wait to be sent", preview.unsent)?;
+    output::text(&said)
+}
+
+fn report(report: &MoveReport, as_json: bool) -> anyhow::Result<()> {
+    if as_json {
+        return output::json(report);
+    }
+    let Some(from) = &report.from else {
+        return output::text(&format!("{} lives on {} already\n", report.merchant, report.to));
+    };
+    let rows = report.tables.iter().map(|table| {
+        [table.table.to_owned(), table.rows.to_string(), table.copied.to_string(), table.digest.clone()]
+    });
+    let rows: Vec<_> = rows.collect();
+    if !rows.is_empty() {
+        output::table(["TABLE", "ROWS", "COPIED LAST", "SHA-256, EQUAL IN BOTH"], &rows)?;
+    }
+    output::text(&format!(
+        "{} moved from {from} to {}: {} ms without writes, {} rows deleted on {from}\n",
+        report.merchant, report.to, report.fenced_ms, report.deleted
+    ))
+}
+
+/// The step under way, on standard error.
+struct Shown {
+    bar: ProgressBar,
+    /// What was said last; where standard error is no terminal each step is a line, once.
+    last: Mutex<String>,
+}
+
+impl Shown {
+    fn start() -> Self {
+        let bar = ProgressBar::new_spinner();
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {msg}") {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(TICK);
+        Self { bar, last: Mutex::default() }
+    }
+
+    fn step(&self, step: &Step) {
+        let said = match step {
+            Step::Preparing => "making the target ready".to_owned(),
+            Step::Copying(table) => format!("copying {table}"),
+            Step::Fencing => "waiting for writes under way".to_owned(),
+            Step::Draining(messages) => format!("{messages} messages wait to be sent"),
+            Step::Comparing(table) => format!("comparing {table}"),
+            Step::Leaving | Step::Arriving => "handing over".to_owned(),
+            Step::Settling => "handed over; giving processes time to notice".to_owned(),
+            Step::Clearing(table) => format!("deleting {table}"),
+            _ => return,
+        };
+        if let Ok(mut last) = self.last.lock()
+            && *last != said
+        {
+            tracing::debug!(step = %said, "moving a merchant");
+            last.clone_from(&said);
+        }
+        self.bar.set_message(said);
+    }
+
+    fn end(&self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,217 @@
+//! Who owns a thing, and where its owner lives.
+//!
+//! Guarantees: what is remembered is bounded in number. Who owns a thing never changes and is remembered for good; where
+//! a merchant lives is remembered no longer than [`LOCATED_FOR`], counted from before it was asked. A merchant between two
+//! shards, for the moment between the two commits of a move, is "unavailable", not unknown. So is one that no shard within
+//! reach knows while another is out of reach.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use base::ids::Uuid;
+use futures::{StreamExt, stream::FuturesUnordered};
+use moka::future::Cache;
+use tokio::time::Instant;
+
+use super::ShardedOrders;
+use crate::{
+    domain::{CustomerId, EndpointId, EventId, KeyId, MerchantId, OrderId},
+    engine::texts,
+    error::StoreError,
+    merchants::{KeyHash, KeyRecord},
+    orders::MailSubject,
+    postgres::{
+        PostgresOrders,
+        fault::Fault,
+        fence::State,
+        row::{get, id},
+    },
+};
+
+/// How long it is remembered where a merchant lives.
+pub const LOCATED_FOR: Duration = Duration::from_secs(10);
+/// Merchants and keys remembered at most; one takes about a hundred bytes.
+const MERCHANTS_MAX: u64 = 50_000;
+/// Things remembered at most; orders that are worked on, above all.
+const THINGS_MAX: u64 = 100_000;
+
+pub(in crate::postgres) const OWNER: &str = "
+    SELECT merchant_id FROM orders WHERE id = $1
+    UNION ALL SELECT merchant_id FROM webhook_endpoints WHERE id = $2
+    UNION ALL SELECT merchant_id FROM outbox WHERE id = $3
+    UNION ALL SELECT merchant_id FROM customers WHERE id = $4
+    LIMIT 1";
+const KEY: &str = "
+    SELECT k.id, k.merchant_id, k.scope, m.state FROM api_keys AS k JOIN merchants AS m ON m.id = k.merchant_id
+    WHERE k.hash = $1";
+
+/// What belongs to a merchant and is named without it; by any of these ids.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Thing {
+    pub(super) order: Option<OrderId>,
+    pub(super) endpoint: Option<EndpointId>,
+    pub(super) event: Option<EventId>,
+    pub(super) customer: Option<CustomerId>,
+}
+
+impl Thing {
+    pub(super) fn order(id: OrderId) -> Self {
+        Self { order: Some(id), ..Self::default() }
+    }
+
+    pub(super) fn endpoint(id: EndpointId) -> Self {
+        Self { endpoint: Some(id), ..Self::default() }
+    }
+
+    pub(super) fn event(id: EventId) -> Self {
+        Self { event: Some(id), ..Self::default() }
+    }
+
+    pub(super) fn customer(id: CustomerId) -> Self {
+        Self { customer: Some(id), ..Self::default() }
+    }
+
+    pub(super) fn mailed(subject: MailSubject) -> Self {
+        match subject {
+            MailSubject::Order(id) => Self::order(id),
+            MailSubject::Customer(id) => Self::customer(id),
+        }
+    }
+
+    /// As [`OWNER`] takes them.
+    fn by_kind(self) -> [Option<Uuid>; 4] {
+        let Self { order, endpoint, event, customer } = self;
+        [order.map(|id| id.0), endpoint.map(|id| id.0), event.map(|id| id.0), customer.map(|id| id.0)]
+    }
+
+    /// UUIDs are one space: none is used for two things.
+    fn ids(self) -> impl Iterator<Item = Uuid> {
+        self.by_kind().into_iter().flatten()
+    }
+}
+
+/// What is remembered.
+pub(super) struct Located {
+    homes: Cache<MerchantId, (usize, Instant)>,
+    owners: Cache<Uuid, MerchantId>,
+    /// Which shard knew a key; asked again each time, for a key may be taken away.
+    keys: Cache<KeyHash, usize>,
+    keep_for: Duration,
+}
+
+impl Located {
+    pub(super) fn new(keep_for: Duration) -> Self {
+        Self {
+            homes: Cache::new(MERCHANTS_MAX),
+            owners: Cache::new(THINGS_MAX),
+            keys: Cache::new(MERCHANTS_MAX),
+            keep_for,
+        }
+    }
+
+    pub(super) async fn forget(&self, merchant: MerchantId) {
+        self.homes.invalidate(&merchant).await;
+    }
+
+    pub(super) async fn note_owner(&self, thing: Uuid, merchant: MerchantId) {
+        self.owners.insert(thing, merchant).await;
+    }
+}
+
+impl ShardedOrders {
+    /// The shard a merchant lives on; `None` when all shards say that they do not know it.
+    pub(super) async fn locate(&self, merchant: MerchantId) -> Result<Option<usize>, StoreError> {
+        let located = &self.shared.located;
+        let known = located.homes.get(&merchant).await;
+        if let Some((shard, at)) = known
+            && at.elapsed() < located.keep_for
+        {
+            return Ok(Some(shard));
+        }
+        let at = Instant::now();
+        let found = self.look_for(merchant).await?;
+        if let Some(shard) = found {
+            located.homes.insert(merchant, (shard, at)).await;
+        }
+        Ok(found)
+    }
+
+    async fn look_for(&self, merchant: MerchantId) -> Result<Option<usize>, Fault> {
+        let home = self.shared.map.home(merchant);
+        let at_home = self.store(home).state_of(merchant).await;
+        if matches!(at_home, Ok(Some(state)) if state.is_here()) {
+            return Ok(Some(home));
+        }
+        let others = (0..self.shared.shards.len()).filter(|shard| *shard != home);
+        let mut asked: FuturesUnordered<_> =
+            others.map(|shard| async move { (shard, self.store(shard).state_of(merchant).await) }).collect();
+        let mut said = vec![at_home];
+        while let Some((shard, state)) = asked.next().await {
+            if matches!(state, Ok(Some(state)) if state.is_here()) {
+                return Ok(Some(shard));
+            }
+            said.push(state);
+        }
+        let said = said.into_iter().collect::<Result<Vec<_>, _>>()?;
+        if said.iter().any(Option::is_some) { Err(Fault::Moving) } else { Ok(None) }
+    }
+
+    /// Whose a thing is; `None` when all shards say that they do not know it.
+    pub(super) async fn owner(&self, thing: Thing) -> Result<Option<MerchantId>, StoreError> {
+        let owners = &self.shared.located.owners;
+        for id in thing.ids() {
+            if let Some(merchant) = owners.get(&id).await {
+                return Ok(Some(merchant));
+            }
+        }
+        let found = self.first(|_, store| async move { store.owner_of(thing).await }).await?;
+        if let Some(merchant) = found {
+            for id in thing.ids() {
+                owners.insert(id, merchant).await;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Who holds a key, from where its holder lives: copies elsewhere do not count, so that a key that was taken away is.
+    pub(super) async fn key(&self, hash: KeyHash) -> Result<Option<KeyRecord>, StoreError> {
+        let located = &self.shared.located;
+        if let Some(shard) = located.keys.get(&hash).await
+            && let Ok(Some((record, state))) = self.store(shard).key_with_state(hash).await
+            && state.is_here()
+        {
+            return Ok(Some(record));
+        }
+        // A holder that lives elsewhere is no answer, but no stranger either.
+        let between = AtomicBool::new(false);
+        let ask = |shard, store: PostgresOrders| {
+            let between = &between;
+            async move {
+                let found = store.key_with_state(hash).await?;
+                between.fetch_or(found.is_some(), Ordering::Relaxed);
+                Ok(found.filter(|(_, state)| state.is_here()).map(|(record, _)| (record, shard)))
+            }
+        };
+        if let Some((record, shard)) = self.first(ask).await? {
+            located.keys.insert(hash, shard).await;
+            return Ok(Some(record));
+        }
+        if between.into_inner() { Err(Fault::Moving.into()) } else { Ok(None) }
+    }
+}
+
+impl PostgresOrders {
+    async fn owner_of(&self, thing: Thing) -> Result<Option<MerchantId>, Fault> {
+        let query = thing.by_kind().into_iter().fold(sqlx::query(OWNER), sqlx::query::Query::bind);
+        self.row(query).await?.map(|row| id(&row, "merchant_id", MerchantId)).transpose()
+    }
+
+    async fn key_with_state(&self, hash: KeyHash) -> Result<Option<(KeyRecord, State)>, Fault> {
+        let Some(row) = self.row(sqlx::query(KEY).bind(hash.to_vec())).await? else { return Ok(None) };
+        let scope = texts::scope(get(&row, "scope")?)?;
+        let (key, merchant) = (id(&row, "id", KeyId)?, id(&row, "merchant_id", MerchantId)?);
+        Ok(Some((KeyRecord { id: key, merchant, scope }, State::of(get(&row, "state")?)?)))
+    }
+}
