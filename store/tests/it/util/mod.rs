@@ -12,6 +12,7 @@ use base::Ambient;
 use store::{
     OrderStore, PaymentStore,
     sqlite::{SqliteOrders, SqlitePayments},
+    testing::{MemoryOrders, MemoryPayments},
 };
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
@@ -32,6 +33,16 @@ pub(crate) async fn payments() -> (Arc<dyn PaymentStore>, TempDir) {
     let store =
         SqlitePayments::open(&folder.path().join("payments.db"), Ambient::system()).await.expect("opens");
     (Arc::new(store), folder)
+}
+
+/// An opener of orders in memory.
+pub(crate) async fn memory_orders() -> (Arc<dyn OrderStore>, ()) {
+    (Arc::new(MemoryOrders::new(Ambient::system(), Arc::new(()))), ())
+}
+
+/// An opener of payments in memory.
+pub(crate) async fn memory_payments() -> (Arc<dyn PaymentStore>, ()) {
+    (Arc::new(MemoryPayments::new(Arc::new(()))), ())
 }
 
 /// Asks again until the answer is yes; a server that is back tells nobody.
