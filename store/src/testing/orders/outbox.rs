@@ -56,10 +56,7 @@ impl Outbox for MemoryOrders {
     async fn backlog(&self) -> Result<Backlog, StoreError> {
         let count = |state: &State| {
             let oldest = state.unsent.first().and_then(|position| state.row(*position));
-            Backlog {
-                messages: state.unsent.len() as u64,
-                oldest_at: oldest.map(|row| row.at),
-            }
+            Backlog { messages: state.unsent.len() as u64, oldest_at: oldest.map(|row| row.at) }
         };
         self.held.read("backlog", count).await
     }
