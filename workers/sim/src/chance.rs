@@ -57,8 +57,15 @@ pub(crate) enum Fault {
 const FAULTS: usize = Fault::LeaseLost as usize + 1;
 /// Per thousand.
 const RATES: [u64; 4] = [5, 20, 60, 150];
-/// How long processes live on average.
-const LIVES: [Duration; 3] = [Duration::from_secs(30), Duration::from_secs(8), Duration::from_secs(2)];
+/// How long processes live at most.
+const LIVES: [Duration; 3] = [Duration::from_mins(1), Duration::from_secs(16), Duration::from_secs(4)];
+/// How long a message is on its way at most.
+const WAYS: [Duration; 4] = [
+    Duration::from_millis(4),
+    Duration::from_millis(4),
+    Duration::from_millis(50),
+    Duration::from_millis(400),
+];
 
 /// The one source of chance of a run.
 pub(crate) struct Chance {
@@ -66,6 +73,7 @@ pub(crate) struct Chance {
     /// Per thousand, by fault.
     rates: [u64; FAULTS],
     life: Option<Duration>,
+    way: Duration,
     calm: AtomicBool,
 }
 
@@ -80,7 +88,8 @@ impl Chance {
             }
         }
         let life = (!quiet && rng.bool()).then(|| LIVES[rng.usize(0..LIVES.len())]);
-        Self { rng: Mutex::new(rng), rates, life, calm: AtomicBool::new(false) }
+        let way = WAYS[rng.usize(0..WAYS.len())];
+        Self { rng: Mutex::new(rng), rates, life, way, calm: AtomicBool::new(false) }
     }
 
     /// Whether it happens this time.
@@ -92,7 +101,7 @@ impl Chance {
     /// How long a process that starts now will live.
     pub(crate) fn life(&self) -> Option<Duration> {
         let life = self.life.filter(|_| !self.is_calm())?;
-        Some(self.up_to(life * 2))
+        Some(self.some_time(life))
     }
 
     /// From now on nothing goes wrong any more.
@@ -125,9 +134,16 @@ impl Chance {
         Duration::from_millis(self.below(millis.saturating_add(1)))
     }
 
+    /// A time of any magnitude: as likely a few milliseconds as a good part of the longest.
+    pub(crate) fn some_time(&self, longest: Duration) -> Duration {
+        let millis = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX).max(1);
+        let magnitudes = u64::from(millis.ilog2()) + 1;
+        self.up_to(longest / (1 << self.below(magnitudes).min(31)))
+    }
+
     /// A message's way from one process to another.
     pub(crate) fn travel(&self) -> Duration {
-        self.up_to(Duration::from_millis(4))
+        self.up_to(self.way)
     }
 
     /// Starts another generator.

@@ -27,7 +27,7 @@ const SECOND_THOUGHTS: Duration = Duration::from_secs(15);
 /// Longest time before a call without an answer is repeated.
 const REPEAT_MAX: Duration = Duration::from_secs(1);
 /// How often a refund of an order that is not paid yet is asked for.
-const REFUND_TRIES: u32 = 4;
+const REFUND_TRIES: u32 = 6;
 
 /// A merchant and what belongs to it.
 #[derive(Clone)]
@@ -133,7 +133,7 @@ async fn shop(world: Arc<World>, merchant: Merchant, number: u64) {
     pause(world.chance.up_to(SHOPPING)).await;
     let Some(order) = customer.place(&merchant, number).await else { return };
     for _ in 0..world.chance.below(4) {
-        pause(world.chance.up_to(SECOND_THOUGHTS)).await;
+        pause(world.chance.some_time(SECOND_THOUGHTS)).await;
         match world.chance.below(3) {
             0 => customer.cancel(merchant.id, order).await,
             1 => customer.refund(merchant.id, order, None).await,
@@ -197,7 +197,7 @@ impl Client {
         loop {
             match call(Arc::clone(&self.orders), self.world.ambient.clone()).await {
                 Ok(answer) => return Some(answer),
-                Err(StoreError::Unavailable { .. }) => pause(self.world.chance.up_to(REPEAT_MAX)).await,
+                Err(StoreError::Unavailable { .. }) => pause(self.world.chance.some_time(REPEAT_MAX)).await,
                 Err(error) => {
                     self.world.watch.breach("damage", error.to_string());
                     return None;
@@ -266,7 +266,9 @@ impl Client {
                 .await;
             self.world.trace.note("customer", || format!("wants {amount_minor:?} of {order}: {answer:?}"));
             match answer {
-                Some(RefundRequested::Refused(_)) => pause(self.world.chance.up_to(SECOND_THOUGHTS)).await,
+                Some(RefundRequested::Refused(_)) => {
+                    pause(self.world.chance.some_time(SECOND_THOUGHTS)).await
+                }
                 _ => return,
             }
         }

@@ -44,13 +44,13 @@ impl Link for FaultyLink {
     async fn request(&self, call: Call) -> Passage {
         pause(self.chance.travel()).await;
         if self.fails(Fault::StoreSlow, call) {
-            pause(self.chance.up_to(SLOW_MAX)).await;
+            pause(self.chance.some_time(SLOW_MAX)).await;
         }
         if self.fails(Fault::StoreRequestLost, call) {
             return Passage::Lost;
         }
         if call.writes && self.fails(Fault::StoreLate, call) {
-            return Passage::Late(self.chance.up_to(LATE_MAX));
+            return Passage::Late(self.chance.some_time(LATE_MAX));
         }
         Passage::Arrives
     }

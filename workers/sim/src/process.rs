@@ -29,7 +29,7 @@ pub(crate) async fn worker(world: Arc<World>, index: u64) {
             Err(error) => world.watch.breach("set-up", error),
         }
         world.queue.lost(consumer);
-        pause(world.chance.up_to(DOWN_MAX)).await;
+        pause(world.chance.some_time(DOWN_MAX)).await;
     }
 }
 
@@ -46,7 +46,7 @@ pub(crate) async fn relay(world: Arc<World>, index: u64) {
         );
         relay.poll_interval = POLL;
         until_killed(&world, &name, relay.run(CancellationToken::new())).await;
-        pause(world.chance.up_to(DOWN_MAX)).await;
+        pause(world.chance.some_time(DOWN_MAX)).await;
     }
 }
 

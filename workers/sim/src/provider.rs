@@ -26,7 +26,7 @@ use crate::{
 const WAY_MAX: Duration = Duration::from_secs(60);
 /// Longest wait it asks for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
-/// How often `pm_sandbox_flaky` fails per key.
+/// How often `pm_sandbox_flaky` fails per order.
 const FLAKY_FAILURES: u32 = 2;
 
 /// Which way money moved.
@@ -60,7 +60,7 @@ struct Books {
     ledger: Vec<Entry>,
     charges: BTreeMap<String, ChargeOutcome>,
     refunds: BTreeMap<String, RefundOutcome>,
-    calls: BTreeMap<String, u32>,
+    calls: BTreeMap<OrderId, u32>,
     on_their_way: usize,
 }
 
@@ -93,11 +93,11 @@ impl SimProvider {
             return Err(error);
         }
         if self.fails(Fault::ProviderRequestLost, what) {
-            pause(self.chance.up_to(RETRY_AFTER_MAX)).await;
+            pause(self.chance.some_time(RETRY_AFTER_MAX)).await;
             return Err(ProviderError::Unknown { cause: "connection_lost" });
         }
         let way = if self.fails(Fault::ProviderSlow, what) {
-            self.chance.up_to(WAY_MAX)
+            self.chance.some_time(WAY_MAX)
         } else {
             self.chance.travel()
         };
@@ -123,7 +123,7 @@ impl SimProvider {
         if !self.fails(Fault::ProviderBusy, what) {
             return None;
         }
-        let wait = Some(self.chance.up_to(RETRY_AFTER_MAX));
+        let wait = Some(self.chance.some_time(RETRY_AFTER_MAX));
         Some(match self.chance.below(4) {
             0 => ProviderError::Unavailable { retry_after: None },
             1 => ProviderError::Unavailable { retry_after: wait },
@@ -146,7 +146,7 @@ impl SimProvider {
         if let Some(outcome) = books.charges.get(key) {
             return Ok(outcome.clone());
         }
-        let calls = books.calls.entry(key.clone()).or_default();
+        let calls = books.calls.entry(request.order).or_default();
         *calls += 1;
         let calls = *calls;
         let outcome = match request.method.as_str() {

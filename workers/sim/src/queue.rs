@@ -31,6 +31,8 @@ use crate::{
 
 /// Longest time a lost job needs to be found.
 const FOUND_AFTER_MAX: Duration = Duration::from_secs(10);
+/// How long a job that crashed too many consumers stays parked.
+const REDRIVEN_AFTER: Duration = Duration::from_mins(5);
 /// Longest time a job waits for no reason.
 const DELAY_MAX: Duration = Duration::from_secs(10);
 /// Longest time after which a consumer that is alive is taken for lost.
@@ -221,7 +223,7 @@ impl SimQueue {
         };
         if self.0.chance.happens(Fault::RetryDoubled) {
             let again = Held { envelope: Arc::clone(&held.envelope), crashes: held.crashes + 1, lease: None };
-            let found_after = self.0.chance.up_to(FOUND_AFTER_MAX);
+            let found_after = self.0.chance.some_time(FOUND_AFTER_MAX);
             self.keep(None, again, found_after);
         }
         let mut envelope = (*held.envelope).clone();
@@ -231,21 +233,23 @@ impl SimQueue {
         self.keep(None, Held { envelope: Arc::new(envelope), crashes: held.crashes, lease: None }, wait);
     }
 
-    /// The job will be found without its consumer, unless it crashed too many already.
+    /// The job will be found without its consumer.
     fn lose(&self, number: u64) {
         let Some(mut held) = self.lock().remove(number) else { return };
         held.crashes += 1;
         held.lease = None;
+        let mut found_after = self.0.chance.some_time(FOUND_AFTER_MAX);
         if held.crashes > CRASHES_MAX {
-            self.0.watch.breach("dead job", format!("{} crashed its consumers", held.envelope.id));
-            return;
+            // Parked as poison, until the operator of a shop whose workers die by the second takes it back.
+            self.0.trace.note("redriven", || held.envelope.id.to_string());
+            held.crashes = 0;
+            found_after += REDRIVEN_AFTER;
         }
-        let found_after = self.0.chance.up_to(FOUND_AFTER_MAX);
         self.keep(Some(number), held, found_after);
     }
 
     fn take_for_lost(&self, number: u64, tag: u64) {
-        let (queue, after) = (self.clone(), self.0.chance.up_to(LEASE_MAX));
+        let (queue, after) = (self.clone(), self.0.chance.some_time(LEASE_MAX));
         tokio::spawn(async move {
             pause(after).await;
             let holds =
@@ -287,7 +291,7 @@ impl SimQueue {
         let copies = if self.0.chance.happens(Fault::JobDoubled) { 2 } else { 1 };
         for _ in 0..copies {
             let delayed = self.0.chance.happens(Fault::JobDelayed);
-            let wait = if delayed { self.0.chance.up_to(DELAY_MAX) } else { Duration::ZERO };
+            let wait = if delayed { self.0.chance.some_time(DELAY_MAX) } else { Duration::ZERO };
             let wait = wait.max(envelope.run_at.map_or(Duration::ZERO, |at| self.until(at)));
             self.keep(None, Held { envelope: Arc::clone(&envelope), crashes: 0, lease: None }, wait);
         }
@@ -311,7 +315,7 @@ impl SimQueue {
         pause(chance.travel()).await;
         if chance.happens(Fault::PublishLost) {
             self.0.trace.note("fault", || "PublishLost".to_owned());
-            pause(chance.up_to(CONFIRM_MAX)).await;
+            pause(chance.some_time(CONFIRM_MAX)).await;
             return Err(Self::unavailable("not reached"));
         }
         if chance.happens(Fault::PublishUnconfirmed) {
@@ -323,8 +327,8 @@ impl SimQueue {
     }
 
     async fn confirm(&self, confirmed: bool) -> Result<(), EngineError> {
-        let longest = if confirmed { Duration::from_millis(4) } else { CONFIRM_MAX };
-        pause(self.0.chance.up_to(longest)).await;
+        let chance = &self.0.chance;
+        pause(if confirmed { chance.travel() } else { chance.some_time(CONFIRM_MAX) }).await;
         if confirmed { Ok(()) } else { Err(Self::unavailable("not confirmed")) }
     }
 }
