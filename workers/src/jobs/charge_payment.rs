@@ -4,7 +4,8 @@
 //! 1. open the payment (id derived from the order): opening again answers the same one;
 //! 2. begin an attempt, getting an epoch that fences off all earlier ones: the next run gets a higher one;
 //! 3. call the provider under the payment's key: the next call under it gets the same answer and moves no money;
-//! 4. decide, only with the newest epoch: the next run finds the decision at step 2 and goes on with it;
+//! 4. decide, only with the newest epoch: the next run finds the decision at step 2 and goes on with it. A run that was
+//!    fenced off comes again, to see that there is one;
 //! 5. move the order in its own store, with its events: moving again changes nothing.
 //!
 //! No answer at step 3 means "unknown": the provider is asked by key before anything else happens. An order that was
@@ -134,9 +135,11 @@ async fn record(
         Decided::Recorded => apply(ctx, order, payment, decision).await,
         Decided::Already(earlier) => apply(ctx, order, payment, earlier).await,
         Decided::Stale { current_epoch } => {
-            // A newer attempt runs under the same key, gets the same answer, and records it.
+            // A newer attempt gets the same answer under the same key and records it, if its run lives to. That run need
+            // not be one the queue will repeat: a consumer that lost its lease may begin an attempt after its successor
+            // did. So the job stays until there is a decision.
             tracing::info!(payment.id = %payment.id, epoch, current_epoch, "fenced off by a newer attempt");
-            Ok(())
+            Err(JobError::retry("fenced_off_by_a_newer_attempt"))
         }
         Decided::NotFound => Err(JobError::retry("payment_not_found")),
     }
