@@ -32,7 +32,8 @@ use crate::{
 
 /// Whatever the provider's own limits are, a call ends here; the job's timeout leaves room for the question after it.
 const CAPTURE_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long after an attempt began its call may still reach the provider: the job's timeout with a wide margin.
+/// How long after an attempt began its call may still reach the provider, and after a cancellation a run that has not
+/// seen it may still call: the job's timeout with a wide margin.
 const CALL_STRAY_MAX: Duration = Duration::from_mins(3);
 
 /// Captures an order's total.
@@ -179,15 +180,17 @@ async fn apply(
 /// has nothing to record.
 async fn find_stray_charge(ctx: &JobContext<Env>, order: &Order) -> Result<(), JobError> {
     let env = &ctx.env;
-    let Some(payment) = env.payments.payment(PaymentId::of_order(order.id)).await? else { return Ok(()) };
+    let payment = env.payments.payment(PaymentId::of_order(order.id)).await?;
+    let Some(payment) = payment.filter(|payment| payment.epoch > 0) else {
+        return rest_after(ctx, order.updated_at);
+    };
     match payment.decision.clone() {
         Some(Decision::Declined { .. }) => return Ok(()),
         Some(captured) => return apply(ctx, order.id, &payment, captured).await,
-        None if payment.epoch == 0 => return Ok(()),
         None => {}
     }
     let found = env.provider.find(&capture_key(payment.id)).await.map_err(provider_failure)?;
-    let Some(outcome) = found else { return nothing_charged(ctx, &payment).await };
+    let Some(outcome) = found else { return nothing_charged(ctx, order, &payment).await };
     match env.payments.begin_attempt(payment.id, &env.worker, ctx.ambient.now()).await? {
         Begun::Attempt { epoch } => record(ctx, order.id, &payment, epoch, outcome).await,
         Begun::Decided(decision) => apply(ctx, order.id, &payment, decision).await,
@@ -196,10 +199,18 @@ async fn find_stray_charge(ctx: &JobContext<Env>, order: &Order) -> Result<(), J
 }
 
 /// The provider knows of no charge: wait until no call can be on its way any more, then let it rest.
-async fn nothing_charged(ctx: &JobContext<Env>, payment: &Payment) -> Result<(), JobError> {
+async fn nothing_charged(ctx: &JobContext<Env>, order: &Order, payment: &Payment) -> Result<(), JobError> {
     let attempts = ctx.env.payments.attempts(payment.id).await?;
     let begun_at = attempts.iter().map(|attempt| attempt.begun_at).max().unwrap_or(Timestamp::UNIX_EPOCH);
-    let age = Duration::try_from(ctx.ambient.now().duration_since(begun_at)).unwrap_or_default();
+    rest_after(ctx, order.updated_at.max(begun_at))
+}
+
+/// Looks again once nothing that began by `since` can still charge.
+///
+/// That is the cancellation too, though nothing may have begun by then: a run that lost its lease can have read the
+/// order before it was cancelled, and may be about to charge it with nobody to follow when it dies.
+fn rest_after(ctx: &JobContext<Env>, since: Timestamp) -> Result<(), JobError> {
+    let age = Duration::try_from(ctx.ambient.now().duration_since(since)).unwrap_or_default();
     match CALL_STRAY_MAX.checked_sub(age) {
         Some(left) if !left.is_zero() => Err(JobError::Snooze(left)),
         _ => Ok(()),
