@@ -84,6 +84,12 @@ pub(crate) struct Policy {
     pub(crate) outage: OutageFn,
 }
 
+impl Policy {
+    /// Never used: a run of an unknown kind fails at once and for good.
+    pub(crate) const OF_UNKNOWN: Self =
+        Self { timeout: Duration::ZERO, backoff: Backoff::STANDARD, outage: |_| false };
+}
+
 /// Whether an error says that something of our own is away, which is no fault of the job.
 pub type OutageFn = fn(&(dyn std::error::Error + 'static)) -> bool;
 

@@ -28,6 +28,8 @@ pub mod payments;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod sqlite;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod webhook_url;
 pub mod webhooks;
 

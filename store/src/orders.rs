@@ -265,7 +265,7 @@ pub trait Orders: Send + Sync + 'static {
 }
 
 /// What a mail is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MailSubject {
     /// An order.
     Order(OrderId),

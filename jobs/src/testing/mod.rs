@@ -17,10 +17,10 @@ use tower::{Layer, Service};
 
 pub use self::{memory::MemoryEngine, time::virtual_time};
 use crate::{
-    engine::{Engine, JobFilter, JobSignal, Receipt, Settlement},
+    engine::{Delivery, Engine, JobFilter, JobSignal, Receipt, Settlement},
     envelope::{EnqueueOptions, Envelope},
     job::Job,
-    registry::{Registry, decode},
+    registry::{Policy, Registry, decode},
     worker::{
         failure::verdict,
         handler::Handler,
@@ -35,6 +35,29 @@ use crate::{
 /// When the job cannot be enqueued at all: a bad name, a payload that is too large or does not serialise.
 pub async fn run_one<J: Job>(job: &J, env: J::Env) -> Settlement {
     TestRun::new(job, env).run().await
+}
+
+/// Runs one delivery as a worker with this registry would, through the same layers, and answers what it would settle it
+/// with. For whoever hands out deliveries by means of their own, such as a simulation; dropping the future is a crash.
+pub async fn run_delivery<E: Clone + Send + Sync + 'static>(
+    registry: &Registry<E>,
+    delivery: &Delivery,
+    env: E,
+    ambient: &Ambient,
+) -> Settlement {
+    let entry = registry.entry(&delivery.envelope.kind);
+    let run = Arc::new(Run {
+        envelope: Arc::clone(&delivery.envelope),
+        receipt: delivery.receipt,
+        signal: delivery.signal.clone(),
+        policy: entry.map_or(Policy::OF_UNKNOWN, |entry| entry.policy),
+        started_at: ambient.now(),
+        started: Instant::now(),
+    });
+    let work = Work { run: Arc::clone(&run), handler: entry.map(|entry| entry.run) };
+    let mut service = JobLayers.layer(Handler { env, ambient: ambient.clone() });
+    let result = service.call(TaskBuilder::new(work).build()).await;
+    verdict(&result, &run, ambient)
 }
 
 /// One run with its circumstances.

@@ -28,7 +28,6 @@ use super::{
 };
 use crate::{
     engine::{Delivery, Settlement, Settler},
-    job::Backoff,
     registry::{Policy, Registry},
 };
 
@@ -72,16 +71,13 @@ pub(super) struct DeliveryBackend<E> {
 impl<E: Clone + Send + Sync + 'static> DeliveryBackend<E> {
     /// Apalis asks for a task only when a slot is free and calls it at once: the run starts here.
     fn start(&self, delivery: Delivery) -> Task<Work<E>> {
-        /// Never used: a run of an unknown kind fails at once and for good.
-        const UNKNOWN: Policy =
-            Policy { timeout: std::time::Duration::ZERO, backoff: Backoff::STANDARD, outage: |_| false };
         let entry = self.registry.entry(&delivery.envelope.kind);
         self.queue.started(delivery.receipt, delivery.signal.clone());
         let run = Arc::new(Run {
             envelope: delivery.envelope,
             receipt: delivery.receipt,
             signal: delivery.signal,
-            policy: entry.map_or(UNKNOWN, |entry| entry.policy),
+            policy: entry.map_or(Policy::OF_UNKNOWN, |entry| entry.policy),
             started_at: self.ambient.now(),
             started: Instant::now(),
         });

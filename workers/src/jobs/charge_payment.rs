@@ -4,7 +4,8 @@
 //! 1. open the payment (id derived from the order): opening again answers the same one;
 //! 2. begin an attempt, getting an epoch that fences off all earlier ones: the next run gets a higher one;
 //! 3. call the provider under the payment's key: the next call under it gets the same answer and moves no money;
-//! 4. decide, only with the newest epoch: the next run finds the decision at step 2 and goes on with it;
+//! 4. decide, only with the newest epoch: the next run finds the decision at step 2 and goes on with it. A run that was
+//!    fenced off comes again, to see that there is one;
 //! 5. move the order in its own store, with its events: moving again changes nothing.
 //!
 //! No answer at step 3 means "unknown": the provider is asked by key before anything else happens. An order that was
@@ -32,7 +33,8 @@ use crate::{
 
 /// Whatever the provider's own limits are, a call ends here; the job's timeout leaves room for the question after it.
 const CAPTURE_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long after an attempt began its call may still reach the provider: the job's timeout with a wide margin.
+/// How long after an attempt began its call may still reach the provider, and after a cancellation a run that has not
+/// seen it may still call: the job's timeout with a wide margin.
 const CALL_STRAY_MAX: Duration = Duration::from_mins(3);
 
 /// Captures an order's total.
@@ -154,9 +156,11 @@ async fn record(
         Decided::Recorded => apply(ctx, order, payment, decision).await,
         Decided::Already(earlier) => apply(ctx, order, payment, earlier).await,
         Decided::Stale { current_epoch } => {
-            // A newer attempt runs under the same key, gets the same answer, and records it.
+            // A newer attempt gets the same answer under the same key and records it, if its run lives to. That run need
+            // not be one the queue will repeat: a consumer that lost its lease may begin an attempt after its successor
+            // did. So the job stays until there is a decision.
             tracing::info!(payment.id = %payment.id, epoch, current_epoch, "fenced off by a newer attempt");
-            Ok(())
+            Err(JobError::retry("fenced_off_by_a_newer_attempt"))
         }
         Decided::NotFound => Err(JobError::retry("payment_not_found")),
     }
@@ -196,17 +200,19 @@ async fn apply(
 /// has nothing to record.
 async fn find_stray_charge(ctx: &JobContext<Env>, order: &Order) -> Result<(), JobError> {
     let env = &ctx.env;
-    let Some(payment) = env.payments.payment(PaymentId::of_order(order.id)).await? else { return Ok(()) };
+    let payment = env.payments.payment(PaymentId::of_order(order.id)).await?;
+    let Some(payment) = payment.filter(|payment| payment.epoch > 0) else {
+        return rest_after(ctx, order.updated_at);
+    };
     match payment.decision.clone() {
         Some(Decision::Declined { .. }) => return Ok(()),
         Some(captured) => return apply(ctx, order.id, &payment, captured).await,
-        None if payment.epoch == 0 => return Ok(()),
         None => {}
     }
     let query = query_of(ctx, &payment).await?;
     match env.provider.find(&query).await.map_err(provider_failure)? {
         Some(outcome) => learn(ctx, order.id, &payment, outcome).await,
-        None => nothing_charged(ctx, &payment).await,
+        None => nothing_charged(ctx, order, &payment).await,
     }
 }
 
@@ -225,10 +231,18 @@ pub(super) async fn learn(
 }
 
 /// The provider knows of no charge: wait until no call can be on its way any more, then let it rest.
-async fn nothing_charged(ctx: &JobContext<Env>, payment: &Payment) -> Result<(), JobError> {
+async fn nothing_charged(ctx: &JobContext<Env>, order: &Order, payment: &Payment) -> Result<(), JobError> {
     let attempts = ctx.env.payments.attempts(payment.id).await?;
     let begun_at = attempts.iter().map(|attempt| attempt.begun_at).max().unwrap_or(Timestamp::UNIX_EPOCH);
-    let age = Duration::try_from(ctx.ambient.now().duration_since(begun_at)).unwrap_or_default();
+    rest_after(ctx, order.updated_at.max(begun_at))
+}
+
+/// Looks again once nothing that began by `since` can still charge.
+///
+/// That is the cancellation too, though nothing may have begun by then: a run that lost its lease can have read the
+/// order before it was cancelled, and may be about to charge it with nobody to follow when it dies.
+fn rest_after(ctx: &JobContext<Env>, since: Timestamp) -> Result<(), JobError> {
+    let age = Duration::try_from(ctx.ambient.now().duration_since(since)).unwrap_or_default();
     match CALL_STRAY_MAX.checked_sub(age) {
         Some(left) if !left.is_zero() => Err(JobError::Snooze(left)),
         _ => Ok(()),

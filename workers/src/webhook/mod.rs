@@ -4,6 +4,8 @@
 //! redirects are not followed and proxies not used; an answer is bounded in time and size. What went wrong is a
 //! stable code, never the receiver's or the network's words.
 //! Does not retry and keeps no log: see [`crate::jobs::DeliverWebhook`].
+//!
+//! What is judged and signed here is carried by HTTP, or by a [`WebhookCarrier`] where no network is wanted.
 
 mod body;
 mod error;
@@ -11,6 +13,7 @@ mod resolver;
 
 use std::{sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use base::{Ambient, Timestamp, TraceContext};
 use reqwest::Client;
 use standardwebhooks::{HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP, Webhook};
@@ -32,9 +35,39 @@ const IDLE_PER_HOST_MAX: usize = 8;
 /// Posts events; clones share the connections.
 #[derive(Clone)]
 pub struct WebhookSender {
-    client: Client,
+    carrier: Carrier,
     policy: UrlPolicy,
     ambient: Ambient,
+}
+
+#[derive(Clone)]
+enum Carrier {
+    Http(Client),
+    Other(Arc<dyn WebhookCarrier>),
+}
+
+/// Carries what is ready to be posted, in place of HTTP; for simulations.
+#[async_trait]
+pub trait WebhookCarrier: Send + Sync + 'static {
+    /// Posts it and says what came of it.
+    async fn carry(&self, post: SignedPost) -> Answer;
+}
+
+/// A webhook, judged and signed.
+#[derive(Debug, Clone)]
+pub struct SignedPost {
+    /// Where to; allowed by the policy as far as its form tells.
+    pub url: Url,
+    /// The event's id, by which receivers tell repetitions.
+    pub id: String,
+    /// When it is posted, in seconds since the epoch.
+    pub timestamp: i64,
+    /// Of id, timestamp and body.
+    pub signature: String,
+    /// The trace it belongs to.
+    pub trace: Option<TraceContext>,
+    /// JSON.
+    pub body: String,
 }
 
 /// Where to post, and about what.
@@ -61,7 +94,14 @@ pub struct Answer {
 }
 
 impl Answer {
-    const fn failed(error: &'static str) -> Self {
+    /// The receiver answered with this status, and asks us to wait so long.
+    pub fn of_status(status: u16, retry_after: Option<Duration>) -> Self {
+        let error = (!(200..300).contains(&status)).then_some("status");
+        Self { status: Some(status), error, retry_after }
+    }
+
+    /// No answer came, for this reason.
+    pub const fn failed(error: &'static str) -> Self {
         Self { status: None, error: Some(error), retry_after: None }
     }
 }
@@ -85,7 +125,12 @@ impl WebhookSender {
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
             .build()?;
-        Ok(Self { client, policy, ambient })
+        Ok(Self { carrier: Carrier::Http(client), policy, ambient })
+    }
+
+    /// Leaves the carrying to another; the policy and the signature stay.
+    pub fn through(carrier: Arc<dyn WebhookCarrier>, policy: UrlPolicy, ambient: Ambient) -> Self {
+        Self { carrier: Carrier::Other(carrier), policy, ambient }
     }
 
     /// Signs and posts a body; `at` is the time of this attempt.
@@ -105,22 +150,24 @@ impl WebhookSender {
             Err(store::webhook_url::UrlRefusal::Address) => return Ok(Answer::failed("blocked_address")),
             Err(_) => return Ok(Answer::failed("bad_url")),
         };
-        let headers = Headers { id, timestamp: at.as_second(), signature, trace };
-        Ok(self.dial(url, headers, body).await)
+        let post = SignedPost { url, id, timestamp: at.as_second(), signature, trace, body };
+        Ok(match &self.carrier {
+            Carrier::Http(client) => self.dial(client, post).await,
+            Carrier::Other(carrier) => carrier.carry(post).await,
+        })
     }
 
-    async fn dial(&self, url: Url, headers: Headers, body: String) -> Answer {
-        let mut request = self
-            .client
-            .post(url)
+    async fn dial(&self, client: &Client, post: SignedPost) -> Answer {
+        let mut request = client
+            .post(post.url)
             .header(http::header::CONTENT_TYPE, "application/json")
-            .header(HEADER_WEBHOOK_ID, headers.id)
-            .header(HEADER_WEBHOOK_TIMESTAMP, headers.timestamp)
-            .header(HEADER_WEBHOOK_SIGNATURE, headers.signature);
-        if let Some(trace) = headers.trace {
+            .header(HEADER_WEBHOOK_ID, post.id)
+            .header(HEADER_WEBHOOK_TIMESTAMP, post.timestamp)
+            .header(HEADER_WEBHOOK_SIGNATURE, post.signature);
+        if let Some(trace) = post.trace {
             request = request.header("traceparent", trace.to_string());
         }
-        let response = match request.body(body).send().await {
+        let response = match request.body(post.body).send().await {
             Ok(response) => response,
             Err(error) => return Answer::failed(error::code(&error)),
         };
@@ -131,16 +178,8 @@ impl WebhookSender {
         if let Err(error) = read_bounded(response, RESPONSE_BYTES_MAX).await {
             tracing::debug!(code = error::code(&error), "reading a webhook answer");
         }
-        let error = (!status.is_success()).then_some("status");
-        Answer { status: Some(status.as_u16()), error, retry_after: wait }
+        Answer::of_status(status.as_u16(), wait)
     }
-}
-
-struct Headers {
-    id: String,
-    timestamp: i64,
-    signature: String,
-    trace: Option<TraceContext>,
 }
 
 #[cfg(test)]
@@ -155,9 +194,16 @@ mod tests {
             WebhookSender::new(UrlPolicy { allow_loopback: false }, Ambient::system()).expect("a client");
         // Past the check of the URL, as a name under a stranger's control would get.
         let url = Url::parse(&format!("http://localhost:{port}/hook")).expect("a URL");
-        let headers =
-            Headers { id: "evt_1".to_owned(), timestamp: 1, signature: "v1,x".to_owned(), trace: None };
-        let answer = sender.dial(url, headers, "{}".to_owned()).await;
+        let Carrier::Http(client) = &sender.carrier else { unreachable!("made with a client") };
+        let post = SignedPost {
+            url,
+            id: "evt_1".to_owned(),
+            timestamp: 1,
+            signature: "v1,x".to_owned(),
+            trace: None,
+            body: "{}".to_owned(),
+        };
+        let answer = sender.dial(client, post).await;
         assert_eq!(answer, Answer::failed("blocked_address"));
         let accepted = futures::FutureExt::now_or_never(listener.accept());
         assert!(accepted.is_none(), "nobody knocked");

@@ -7,15 +7,15 @@ use base::{Ambient, Timestamp};
 use jobs::{Backoff, Job, JobError};
 use store::{
     PaymentStore,
-    domain::{Decision, EventKind, OrderId, OrderStatus, PaymentId},
+    domain::{Decision, EventKind, Order, OrderId, OrderStatus, PaymentId},
     outbox::Command,
-    payments::Begun,
+    payments::{Begun, NewPayment},
 };
 use workers::{
     jobs::{ChargePayment, RefundPayment},
     provider::{
         CaptureRequest, ChargeOutcome, ChargeQuery, PaymentProvider, ProviderError, RefundOutcome,
-        RefundRequest,
+        RefundRequest, capture_key,
         sandbox_client::{SandboxConfig, SandboxProvider},
         sandbox_server::EntryType,
     },
@@ -55,8 +55,8 @@ async fn two_deliveries_at_once_charge_once() {
     let order = shop.place("pm_card_visa").await;
     let job = ChargePayment { order: order.id };
     let runs = futures::future::join_all((0..8).map(|_| shop.run(&job))).await;
-    for run in runs {
-        run.expect("a fenced off run ends quietly");
+    for error in runs.into_iter().filter_map(Result::err) {
+        assert_eq!(error.describe(), "fenced_off_by_a_newer_attempt");
     }
     // Of the eight, all but the newest attempt may have been fenced off; the newest has recorded.
     assert_paid_once(&shop, order.id).await;
@@ -271,8 +271,59 @@ async fn a_cancelled_order_is_not_charged_and_watched_until_no_call_can_be_under
         .cancel(shop.merchant, untouched.id, "customer_request", shop.ambient.now())
         .await
         .expect("cancels");
-    shop.run(&ChargePayment { order: untouched.id }).await.expect("nothing to do");
+    let job = ChargePayment { order: untouched.id };
+    let error = shop.run(&job).await.expect_err("waits");
+    let JobError::Snooze(wait) = error else { panic!("{error:?}") };
+    clock.advance(wait);
+    shop.run(&job).await.expect("nothing to do");
     assert!(shop.payments.payment(PaymentId::of_order(untouched.id)).await.expect("reads").is_none());
+}
+
+#[tokio::test]
+async fn a_charge_by_a_run_that_had_not_seen_the_cancellation_is_found() {
+    let (ambient, clock) = Ambient::steered(12, "2026-01-01T00:00:00Z".parse::<Timestamp>().expect("a time"));
+    let shop = Shop::open_with(ambient).await;
+    let order = shop.place("pm_card_visa").await;
+    let job = ChargePayment { order: order.id };
+    shop.orders
+        .cancel(shop.merchant, order.id, "customer_request", shop.ambient.now())
+        .await
+        .expect("cancels");
+    let error = shop.run(&job).await.expect_err("waits");
+    let JobError::Snooze(wait) = error else { panic!("{error:?}") };
+    // What a run does that read the order before, lost its lease, and dies when it has charged: nobody repeats it.
+    charged_by_a_zombie(&shop, &order).await;
+
+    clock.advance(wait);
+    shop.run(&job).await.expect("finds the charge");
+    let commands = shop.commands().await;
+    assert!(matches!(commands[..], [Command::Refund { amount_minor: 2500, .. }]), "{commands:?}");
+}
+
+async fn charged_by_a_zombie(shop: &Shop, order: &Order) {
+    let (id, at) = (PaymentId::of_order(order.id), shop.ambient.now());
+    let payment = NewPayment {
+        id,
+        order: order.id,
+        merchant: order.merchant,
+        amount_minor: order.total_minor,
+        currency: order.currency,
+        method: order.payment_method.clone(),
+        provider: shop.provider.name().to_owned(),
+        at,
+    };
+    shop.payments.open(payment).await.expect("opens");
+    let begun = shop.payments.begin_attempt(id, "zombie", at).await.expect("begins");
+    assert_eq!(begun, Begun::Attempt { epoch: 1 });
+    let request = CaptureRequest {
+        payment: id,
+        idempotency_key: capture_key(id),
+        amount_minor: order.total_minor,
+        currency: order.currency,
+        method: order.payment_method.clone(),
+        order: order.id,
+    };
+    shop.provider.capture(&request).await.expect("charges");
 }
 
 /// Lets another worker begin an attempt while the call is under way.
@@ -312,7 +363,9 @@ async fn a_stale_epoch_writes_nothing_and_the_newer_attempt_finds_the_same_charg
     let job = ChargePayment { order: order.id };
     let overtaken = Overtaken { inner: shop.provider.clone(), payments: Arc::clone(&shop.payments) };
     let env = shop.env_with(Arc::clone(&shop.payments), Arc::new(overtaken));
-    job.run(&context(env)).await.expect("stops quietly");
+    // Nobody knows whether the newer attempt will live to record it.
+    let error = job.run(&context(env)).await.expect_err("the job stays");
+    assert!(matches!(error, JobError::Retry(_)), "{error:?}");
     assert_eq!(shop.status(order.id).await, OrderStatus::Pending);
     let payment =
         shop.payments.payment(PaymentId::of_order(order.id)).await.expect("reads").expect("a payment");

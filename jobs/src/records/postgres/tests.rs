@@ -12,10 +12,10 @@ use crate::{
     records::{Outcome, RecordFilter},
 };
 
-/// Three whole days, today's to its end: in a partition that is nearly empty a walk is the better plan.
+/// Two whole days, today's to its end: in a partition that is nearly empty a walk is the better plan.
 const FILL: &str = "
     INSERT INTO jobs.attempts (job, attempt, started_at, kind, queue, subject, worker, created_at, duration_ns, outcome)
-      SELECT gen_random_uuid(), 1, (extract(epoch FROM date_trunc('day', now(), 'UTC')) * 1000)::bigint + 86400000 - n * 4320, 'kind ' || n % 500,
+      SELECT gen_random_uuid(), 1, (extract(epoch FROM date_trunc('day', now(), 'UTC')) * 1000)::bigint + 86400000 - n * 2880, 'kind ' || n % 500,
         'queue ' || n % 300, 'subject ' || n, 'w', 0, 0, CASE WHEN n % 100 = 0 THEN 'dead' ELSE 'completed' END
       FROM generate_series(1, 60000) AS n";
 

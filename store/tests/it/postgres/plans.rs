@@ -134,8 +134,8 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
     ("webhooks::DELIVERED", "uuid, uuid", "made(moment(40), 40), made(moment(39040), 39040)"),
     (
         "sharded::OWNER",
-        "uuid, uuid, uuid",
-        "made(moment(39000), 39000), made(moment(100), 100), made(moment(39000), 1)",
+        "uuid, uuid, uuid, uuid",
+        "made(moment(39000), 39000), made(moment(100), 100), made(moment(39000), 1), made(moment(19000), 19000)",
     ),
 ];
 const MESSAGES: &str = "timestamptz, uuid[], uuid[], uuid[], text[], uuid[], bigint[], text[], text[]";

@@ -13,6 +13,7 @@ use base::Ambient;
 use store::{
     OrderStore, PaymentStore,
     sqlite::{SqliteOrders, SqlitePayments},
+    testing::{MemoryOrders, MemoryPayments},
 };
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
@@ -33,6 +34,18 @@ pub(crate) async fn payments() -> (Arc<dyn PaymentStore>, TempDir) {
     let store =
         SqlitePayments::open(&folder.path().join("payments.db"), Ambient::system()).await.expect("opens");
     (Arc::new(store), folder)
+}
+
+/// An opener of orders in memory.
+#[expect(clippy::unused_async, reason = "the suites open every engine alike")]
+pub(crate) async fn memory_orders() -> (Arc<dyn OrderStore>, ()) {
+    (Arc::new(MemoryOrders::new(Ambient::system(), Arc::new(()))), ())
+}
+
+/// An opener of payments in memory.
+#[expect(clippy::unused_async, reason = "the suites open every engine alike")]
+pub(crate) async fn memory_payments() -> (Arc<dyn PaymentStore>, ()) {
+    (Arc::new(MemoryPayments::new(Arc::new(()))), ())
 }
 
 /// Asks again until the answer is yes; a server that is back tells nobody.

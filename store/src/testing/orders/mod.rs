@@ -1,0 +1,89 @@
+//! The order store in memory. Start with `state`: the tables, and the two ways rows are changed.
+
+mod audit;
+mod catalog;
+mod customers;
+mod moves;
+mod order_flow;
+mod outbox;
+mod placing;
+mod records;
+mod refunds;
+mod state;
+mod webhooks;
+
+use std::sync::Arc;
+
+use base::Ambient;
+
+use self::state::State;
+use super::{Direct, Link, Observer, held::Held};
+use crate::{
+    catalog::Product,
+    domain::{Event, MerchantId, Order},
+    engine::STORE,
+    orders::{MailRecord, MailSubject},
+    outbox::OutboxBody,
+};
+
+/// Orders and all that shares their transactions, in memory; clones share them.
+#[derive(Clone)]
+pub struct MemoryOrders {
+    held: Held<State>,
+    ambient: Ambient,
+}
+
+/// Everything stored, for audits.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// All orders by id, with what was captured for each.
+    pub orders: Vec<(Order, Option<i64>)>,
+    /// All products by merchant and sku.
+    pub products: Vec<(MerchantId, Product)>,
+    /// All events in the order they were written.
+    pub events: Vec<Event>,
+    /// All mails by what they are about.
+    pub mails: Vec<(MailSubject, MailRecord)>,
+    /// Messages that no relay has marked as sent.
+    pub unsent: usize,
+}
+
+impl MemoryOrders {
+    /// Nothing yet.
+    pub fn new(ambient: Ambient, observer: Arc<dyn Observer>) -> Self {
+        Self { held: Held::new(STORE, State::new(observer), Arc::new(Direct)), ambient }
+    }
+
+    /// The same data by another way.
+    #[must_use]
+    pub fn through(&self, link: Arc<dyn Link>) -> Self {
+        Self { held: self.held.through(link), ambient: self.ambient.clone() }
+    }
+
+    /// Messages that no relay has marked as sent, whatever the link.
+    pub fn unsent(&self) -> usize {
+        self.held.look(|state| state.unsent.len())
+    }
+
+    /// Everything, whatever the link.
+    pub fn snapshot(&self) -> Snapshot {
+        self.held.look(|state| Snapshot {
+            orders: state.orders.values().map(|row| (row.order.clone(), row.captured_minor())).collect(),
+            products: state.products.iter().map(|((m, _), row)| (*m, row.product.clone())).collect(),
+            events: state.outbox.iter().filter_map(|row| event_of(&row.body)).collect(),
+            mails: state
+                .mails
+                .iter()
+                .flat_map(|(order, mails)| mails.iter().map(|mail| (*order, mail.clone())))
+                .collect(),
+            unsent: state.unsent.len(),
+        })
+    }
+}
+
+fn event_of(body: &OutboxBody) -> Option<Event> {
+    match body {
+        OutboxBody::Event(event) => Some(event.clone()),
+        OutboxBody::Command { .. } => None,
+    }
+}

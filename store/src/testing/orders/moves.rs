@@ -1,0 +1,207 @@
+//! Moves between order states, each guarded by the state it expects.
+
+use base::{Ambient, Timestamp};
+
+use super::{
+    refunds,
+    state::{OrderRow, State},
+};
+use crate::{
+    domain::{MerchantId, Order, OrderId, OrderStatus, PaymentId, Shipment, ShipmentId},
+    engine::{
+        Damage,
+        messages::Messages,
+        moves::{self, was_fulfilled, was_paid},
+        stock::{Stock, of_order},
+    },
+    orders::{CaptureFacts, EXPIRED, Moved},
+};
+
+pub(super) fn mark_paid(
+    state: &mut State,
+    ambient: &Ambient,
+    id: OrderId,
+    facts: &CaptureFacts,
+    at: Timestamp,
+) -> Result<Moved, Damage> {
+    let status = state.orders.get(&id).map(|row| (row.order.status, row.captured_minor()));
+    let mut messages = Messages::new(ambient, at);
+    match status {
+        Some((OrderStatus::Pending, _)) => {
+            let order = shift(state, id, at, OrderStatus::Paid, 2)?;
+            keep_capture(state, id, facts);
+            messages.paid(&order, facts);
+            state.tell(messages)?;
+            Ok(Moved::Now(Box::new(order)))
+        }
+        // Money for a cancelled order goes back, once.
+        Some((OrderStatus::Cancelled, None)) => {
+            let order = shift(state, id, at, OrderStatus::Cancelled, 1)?;
+            keep_capture(state, id, facts);
+            messages.captured_late(&order, facts);
+            refunds::give_back(state, &mut messages, &order, facts.amount_minor)?;
+            state.tell(messages)?;
+            Ok(Moved::Refused(Box::new(order)))
+        }
+        _ => Ok(moves::classify(find(state, id), was_paid)),
+    }
+}
+
+pub(super) fn mark_payment_failed(
+    state: &mut State,
+    ambient: &Ambient,
+    id: OrderId,
+    (payment, code): (PaymentId, &str),
+    at: Timestamp,
+) -> Result<Moved, Damage> {
+    if find(state, id).is_none_or(|order| order.status != OrderStatus::Pending) {
+        return Ok(moves::classify(find(state, id), |order| order.status == OrderStatus::PaymentFailed));
+    }
+    let order = with_reason(state, id, at, OrderStatus::PaymentFailed, code)?;
+    release(state, &order, at)?;
+    let mut messages = Messages::new(ambient, at);
+    messages.payment_failed(&order, payment, code);
+    state.tell(messages)?;
+    Ok(Moved::Now(Box::new(order)))
+}
+
+pub(super) fn fulfil(
+    state: &mut State,
+    ambient: &Ambient,
+    id: OrderId,
+    at: Timestamp,
+) -> Result<Moved, Damage> {
+    if find(state, id).is_none_or(|order| order.status != OrderStatus::Paid) {
+        return Ok(moves::classify(find(state, id), was_fulfilled));
+    }
+    let shipment = Shipment { id: ShipmentId::of_order(id), shipped_at: at };
+    let order = changed(state, id, at, |order| {
+        order.status = OrderStatus::Fulfilled;
+        order.shipment = Some(shipment);
+        order.event_sequence += 1;
+    })?;
+    let mut messages = Messages::new(ambient, at);
+    messages.fulfilled(&order, &ship(state, &order, at)?);
+    state.tell(messages)?;
+    Ok(Moved::Now(Box::new(order)))
+}
+
+pub(super) fn cancel(
+    state: &mut State,
+    ambient: &Ambient,
+    (merchant, id): (MerchantId, OrderId),
+    reason: &str,
+    at: Timestamp,
+) -> Result<Moved, Damage> {
+    let found = find(state, id).filter(|order| order.merchant == merchant);
+    if found.as_ref().is_none_or(|order| !order.status.holds_reservation()) {
+        return Ok(moves::classify(found, |order| order.status == OrderStatus::Cancelled));
+    }
+    let order = call_off(state, ambient, id, reason, at)?;
+    Ok(Moved::Now(Box::new(order)))
+}
+
+/// See [`crate::orders::Orders::expire_pending`].
+pub(super) fn expire(
+    state: &mut State,
+    ambient: &Ambient,
+    before: Timestamp,
+    limit: u32,
+    at: Timestamp,
+) -> Result<u64, Damage> {
+    let orders = state.orders.values().map(|row| &row.order);
+    let stale = orders.filter(|order| order.status == OrderStatus::Pending && order.created_at < before);
+    let stale: Vec<_> =
+        stale.map(|order| order.id).take(usize::try_from(limit).unwrap_or(usize::MAX)).collect();
+    for id in &stale {
+        call_off(state, ambient, *id, EXPIRED, at)?;
+    }
+    Ok(stale.len() as u64)
+}
+
+/// Cancels: its stock is free, its money goes back, and it is told.
+fn call_off(
+    state: &mut State,
+    ambient: &Ambient,
+    id: OrderId,
+    reason: &str,
+    at: Timestamp,
+) -> Result<Order, Damage> {
+    let order = with_reason(state, id, at, OrderStatus::Cancelled, reason)?;
+    release(state, &order, at)?;
+    let mut messages = Messages::new(ambient, at);
+    messages.cancelled(&order);
+    if let Some(captured_minor) = state.orders.get(&id).and_then(OrderRow::captured_minor) {
+        refunds::give_back(state, &mut messages, &order, captured_minor)?;
+    }
+    state.tell(messages)?;
+    Ok(order)
+}
+
+/// Any order.
+pub(super) fn find(state: &State, id: OrderId) -> Option<Order> {
+    state.orders.get(&id).map(|row| row.order.clone())
+}
+
+/// Gives back the units an order holds.
+pub(super) fn release(state: &mut State, order: &Order, at: Timestamp) -> Result<(), Damage> {
+    for (sku, quantity) in of_order(order) {
+        state.change_product(order.merchant, sku, at, |row| row.product.reserved -= quantity)?;
+    }
+    Ok(())
+}
+
+pub(super) fn changed(
+    state: &mut State,
+    id: OrderId,
+    at: Timestamp,
+    change: impl FnOnce(&mut Order),
+) -> Result<Order, Damage> {
+    let changed = state.change_order(id, at, |row| change(&mut row.order));
+    changed.ok_or_else(|| Damage(format!("order {id} is gone")))
+}
+
+/// Takes the units an order holds out of the house.
+fn ship(state: &mut State, order: &Order, at: Timestamp) -> Result<Vec<Stock>, Damage> {
+    let ship = |(sku, quantity): (&str, i64)| {
+        state.change_product(order.merchant, sku, at, |row| {
+            row.product.reserved -= quantity;
+            row.product.on_hand -= quantity;
+            row.event_sequence += 1;
+        })
+    };
+    of_order(order).into_iter().map(ship).collect()
+}
+
+fn shift(
+    state: &mut State,
+    id: OrderId,
+    at: Timestamp,
+    status: OrderStatus,
+    events: u64,
+) -> Result<Order, Damage> {
+    changed(state, id, at, |order| {
+        order.status = status;
+        order.event_sequence += events;
+    })
+}
+
+fn with_reason(
+    state: &mut State,
+    id: OrderId,
+    at: Timestamp,
+    status: OrderStatus,
+    reason: &str,
+) -> Result<Order, Damage> {
+    changed(state, id, at, |order| {
+        order.status = status;
+        order.status_reason = Some(reason.to_owned());
+        order.event_sequence += 1;
+    })
+}
+
+fn keep_capture(state: &mut State, id: OrderId, facts: &CaptureFacts) {
+    if let Some(row) = state.orders.get_mut(&id) {
+        row.capture = Some(facts.clone());
+    }
+}

@@ -1,0 +1,130 @@
+//! [`Orders`]: the reads, and each write as one call.
+
+use async_trait::async_trait;
+use base::Timestamp;
+
+use super::{MemoryOrders, moves, placing, refunds, state::State};
+use crate::{
+    domain::{MerchantId, Order, OrderId, OrderStatus, Page, PageRequest, PaymentId, RefundId},
+    error::StoreError,
+    orders::{CaptureFacts, Moved, NewOrder, Orders, Placement, RefundFacts, RefundRequested},
+};
+
+#[async_trait]
+impl Orders for MemoryOrders {
+    async fn place_order(&self, order: NewOrder) -> Result<Placement, StoreError> {
+        let ambient = self.ambient.clone();
+        self.held.write("place_order", move |state, _| placing::place(state, &ambient, &order)).await
+    }
+
+    async fn order(&self, merchant: MerchantId, id: OrderId) -> Result<Option<Order>, StoreError> {
+        let own = |order: &Order| order.merchant == merchant;
+        self.held.read("order", |state| moves::find(state, id).filter(own)).await
+    }
+
+    async fn order_by_id(&self, id: OrderId) -> Result<Option<Order>, StoreError> {
+        self.held.read("order_by_id", |state| moves::find(state, id)).await
+    }
+
+    async fn orders(
+        &self,
+        merchant: MerchantId,
+        status: Option<OrderStatus>,
+        page: PageRequest<OrderId>,
+    ) -> Result<Page<Order>, StoreError> {
+        let list = |state: &State| {
+            let newest_first = state.orders.values().rev().map(|row| &row.order).filter(|order| {
+                order.merchant == merchant
+                    && status.is_none_or(|status| order.status == status)
+                    && page.after.is_none_or(|after| order.id < after)
+            });
+            let one_more = usize::try_from(page.limit).unwrap_or(usize::MAX).saturating_add(1);
+            Page::from_overfetched(newest_first.take(one_more).cloned().collect(), page.limit)
+        };
+        self.held.read("orders", list).await
+    }
+
+    async fn mark_paid(&self, id: OrderId, facts: CaptureFacts, at: Timestamp) -> Result<Moved, StoreError> {
+        let ambient = self.ambient.clone();
+        self.held.write("mark_paid", move |state, _| moves::mark_paid(state, &ambient, id, &facts, at)).await
+    }
+
+    async fn mark_payment_failed(
+        &self,
+        id: OrderId,
+        payment: PaymentId,
+        code: &str,
+        at: Timestamp,
+    ) -> Result<Moved, StoreError> {
+        let (ambient, code) = (self.ambient.clone(), code.to_owned());
+        let fail =
+            move |state: &mut State, _| moves::mark_payment_failed(state, &ambient, id, (payment, &code), at);
+        self.held.write("mark_payment_failed", fail).await
+    }
+
+    async fn fulfil(&self, id: OrderId, at: Timestamp) -> Result<Moved, StoreError> {
+        let ambient = self.ambient.clone();
+        self.held.write("fulfil", move |state, _| moves::fulfil(state, &ambient, id, at)).await
+    }
+
+    async fn cancel(
+        &self,
+        merchant: MerchantId,
+        id: OrderId,
+        reason: &str,
+        at: Timestamp,
+    ) -> Result<Moved, StoreError> {
+        let (ambient, reason) = (self.ambient.clone(), reason.to_owned());
+        let cancel = move |state: &mut State, _| moves::cancel(state, &ambient, (merchant, id), &reason, at);
+        self.held.write("cancel", cancel).await
+    }
+
+    async fn request_refund(
+        &self,
+        merchant: MerchantId,
+        id: OrderId,
+        refund: RefundId,
+        amount_minor: Option<i64>,
+        at: Timestamp,
+    ) -> Result<RefundRequested, StoreError> {
+        let (ambient, wish) = (self.ambient.clone(), (refund, amount_minor));
+        let request = move |state: &mut State, _| refunds::request(state, &ambient, (merchant, id), wish, at);
+        self.held.write("request_refund", request).await
+    }
+
+    async fn record_refund(
+        &self,
+        id: OrderId,
+        facts: RefundFacts,
+        at: Timestamp,
+    ) -> Result<Moved, StoreError> {
+        let ambient = self.ambient.clone();
+        self.held
+            .write("record_refund", move |state, _| refunds::record(state, &ambient, id, &facts, at))
+            .await
+    }
+
+    async fn expire_pending(&self, before: Timestamp, limit: u32, at: Timestamp) -> Result<u64, StoreError> {
+        let ambient = self.ambient.clone();
+        let expire = move |state: &mut State, _| moves::expire(state, &ambient, before, limit, at);
+        self.held.write("expire_pending", expire).await
+    }
+
+    async fn expire_idempotency(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        let expire = move |state: &mut State, _| {
+            let old = state.idempotency.iter().filter(|(_, row)| row.created_at < before);
+            let mut old: Vec<_> = old.map(|(key, row)| (row.created_at, key.clone())).collect();
+            old.sort();
+            old.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+            for (_, key) in &old {
+                state.idempotency.remove(key);
+            }
+            Ok(old.len() as u64)
+        };
+        self.held.write("expire_idempotency", expire).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.held.read("ping", |_| ()).await
+    }
+}

@@ -1,0 +1,208 @@
+//! What must hold once everything has come to rest.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use store::{
+    domain::{Decision, Event, EventKind, Order, OrderId, OrderStatus, PaymentId, RefundState},
+    orders::MailSubject,
+    testing::orders::Snapshot,
+};
+use workers::{mail::Template, provider::refund_key};
+
+use crate::{
+    customers::Steady,
+    provider::{Direction, Entry},
+    world::World,
+};
+
+/// Checks everything; what is broken is told to the watch.
+pub(crate) fn audit(world: &World, steady: &[Steady]) {
+    let stored = world.orders.snapshot();
+    let ledger = world.provider.ledger();
+    for (order, captured_minor) in &stored.orders {
+        settled(world, order);
+        money(world, order, *captured_minor, &ledger);
+        sequence(world, order, &stored.events);
+    }
+    refunds(world, &ledger);
+    stock(world, &stored);
+    mails(world, &stored);
+    webhooks(world, &stored.events, steady);
+    announcements(world, &stored.events);
+}
+
+/// I1: an accepted order ends.
+fn settled(world: &World, order: &Order) {
+    if !order.status.is_settled() {
+        world.watch.breach("I1", format!("{} is still {}", order.id, order.status));
+    }
+}
+
+/// I2: one capture per paid order here and there, and what goes back is what must.
+fn money(world: &World, order: &Order, captured_minor: Option<i64>, ledger: &[Entry]) {
+    let sum = |direction| {
+        let entries = ledger.iter().filter(|e| e.order == order.id && e.direction == direction);
+        entries.map(|entry| entry.amount_minor).sum::<i64>()
+    };
+    let (taken, given_back) = (sum(Direction::Taken), sum(Direction::GivenBack));
+    let expected = match order.status {
+        OrderStatus::Fulfilled => taken == order.total_minor && given_back < taken,
+        OrderStatus::Refunded => taken == order.total_minor && given_back == taken,
+        OrderStatus::PaymentFailed => taken == 0 && given_back == 0,
+        OrderStatus::Cancelled => (taken == 0 || taken == order.total_minor) && given_back == taken,
+        OrderStatus::Pending | OrderStatus::Paid => true,
+    };
+    let (id, status) = (order.id, order.status);
+    if !expected {
+        world.watch.breach("I2", format!("{id} is {status}: {taken} taken, {given_back} given back"));
+    }
+    if captured_minor.unwrap_or(0) != taken || order.refunded_minor != given_back {
+        let (captured, refunded) = (captured_minor.unwrap_or(0), order.refunded_minor);
+        world.watch.breach(
+            "I2",
+            format!(
+                "{id} says {captured} taken, {refunded} given back; the provider {taken} and {given_back}"
+            ),
+        );
+    }
+    let payment = world.payments.peek(PaymentId::of_order(id));
+    let decision = payment.as_ref().and_then(|payment| payment.decision.as_ref());
+    let reference =
+        ledger.iter().find(|e| e.order == id && e.direction == Direction::Taken).map(|e| &e.reference);
+    let agrees = match decision {
+        Some(Decision::Captured { provider_reference }) => reference == Some(provider_reference),
+        Some(Decision::Declined { .. }) | None => reference.is_none(),
+    };
+    if !agrees {
+        world.watch.breach("I2", format!("payment of {id}: {decision:?}, the provider has {reference:?}"));
+    }
+    let open =
+        |payment: &store::domain::Payment| payment.refunds.iter().any(|r| r.state != RefundState::Done);
+    if payment.as_ref().is_some_and(|payment| open(payment) || payment.refunded_minor() != given_back) {
+        world.watch.breach("I2", format!("refunds of {id}: {:?}", payment.map(|payment| payment.refunds)));
+    }
+}
+
+/// Sequences without gaps.
+fn sequence(world: &World, order: &Order, events: &[Event]) {
+    let of_order = events.iter().filter(|event| event.order == Some(order.id));
+    let told: Vec<u64> = of_order.map(|event| event.sequence).collect();
+    if !told.iter().copied().eq(1..=order.event_sequence) {
+        world
+            .watch
+            .breach("sequence", format!("{} counts {}, told {told:?}", order.id, order.event_sequence));
+    }
+}
+
+/// I2: each refund that was ordered was made, once and in its amount.
+fn refunds(world: &World, ledger: &[Entry]) {
+    for (refund, (order, amount_minor)) in world.watch.refunds() {
+        let key = refund_key(refund);
+        let made: Vec<i64> = ledger
+            .iter()
+            .filter(|entry| entry.direction == Direction::GivenBack && entry.key == key)
+            .map(|entry| entry.amount_minor)
+            .collect();
+        if made != [amount_minor] {
+            world.watch.breach("I2", format!("{refund} of {order} over {amount_minor} was made: {made:?}"));
+        }
+    }
+}
+
+/// I3: nothing stays reserved, and what left the house is what was fulfilled.
+fn stock(world: &World, stored: &Snapshot) {
+    for (merchant, product) in &stored.products {
+        let shipped = stored.orders.iter().filter(|(o, _)| o.merchant == *merchant && o.shipment.is_some());
+        let lines = shipped.flat_map(|(order, _)| &order.lines).filter(|line| line.sku == product.sku);
+        let shipped: i64 = lines.map(|line| i64::from(line.quantity)).sum();
+        let open =
+            stored.orders.iter().filter(|(o, _)| o.merchant == *merchant && o.status.holds_reservation());
+        let lines = open.flat_map(|(order, _)| &order.lines).filter(|line| line.sku == product.sku);
+        let promised: i64 = lines.map(|line| i64::from(line.quantity)).sum();
+        let put_in = world.watch.put_in(*merchant, &product.sku);
+        if product.reserved != promised || product.on_hand != put_in - shipped {
+            world.watch.breach(
+                "I3",
+                format!(
+                    "{}: {} reserved, {promised} promised; {} on hand of {put_in}, {shipped} shipped",
+                    product.sku, product.reserved, product.on_hand
+                ),
+            );
+        }
+    }
+}
+
+/// I4: the mails that the events ask for are recorded, once each, and were sent.
+fn mails(world: &World, stored: &Snapshot) {
+    let wanted = stored.events.iter().filter_map(|event| Some((event.order?, mail_for(event.kind)?)));
+    let wanted: BTreeSet<(MailSubject, &str)> = wanted.map(|(order, t)| (order.into(), t.as_str())).collect();
+    let mut recorded = BTreeMap::<(MailSubject, &str), u32>::new();
+    for (subject, mail) in &stored.mails {
+        *recorded.entry((*subject, mail.template.as_str())).or_default() += 1;
+        if !world.outside.has_mail(&mail.message_id) {
+            world
+                .watch
+                .breach("I4", format!("{} of {subject:?} is recorded and was not sent", mail.template));
+        }
+    }
+    if let Some((mail, times)) = recorded.iter().find(|(_, times)| **times > 1) {
+        world.watch.breach("I4", format!("{mail:?} is recorded {times} times"));
+    }
+    let recorded: BTreeSet<_> = recorded.into_keys().collect();
+    if let Some(mail) = wanted.symmetric_difference(&recorded).next() {
+        let which = if recorded.contains(mail) { "unasked for" } else { "missing" };
+        world.watch.breach("I4", format!("{mail:?} is {which}"));
+    }
+}
+
+/// Written anew and not taken from the subscription table, which is what is tested.
+fn mail_for(kind: EventKind) -> Option<Template> {
+    match kind {
+        EventKind::OrderPaid => Some(Template::OrderConfirmation),
+        EventKind::PaymentFailed => Some(Template::PaymentFailed),
+        EventKind::OrderCancelled => Some(Template::OrderCancelled),
+        EventKind::OrderRefunded => Some(Template::OrderRefunded),
+        _ => None,
+    }
+}
+
+/// I5 and I6: endpoints that stayed as they were took every event they want, and nobody took another's.
+fn webhooks(world: &World, events: &[Event], steady: &[Steady]) {
+    let taken = world.outside.hooks();
+    for endpoint in steady {
+        let wanted =
+            |event: &&Event| event.merchant == endpoint.merchant && endpoint.events.includes(event.kind);
+        for event in events.iter().filter(wanted) {
+            if !taken.contains(&(endpoint.id, event.id)) {
+                world
+                    .watch
+                    .breach("I5", format!("{} {} never reached {}", event.id, event.kind, endpoint.id));
+            }
+        }
+        let foreign = |event: &&Event| event.merchant != endpoint.merchant;
+        if let Some(event) =
+            events.iter().filter(foreign).find(|event| taken.contains(&(endpoint.id, event.id)))
+        {
+            world.watch.breach("I6", format!("{} reached {} of another merchant", event.id, endpoint.id));
+        }
+    }
+}
+
+/// Every event is announced, those of an order for the first time in their sequence.
+fn announcements(world: &World, events: &[Event]) {
+    let mut first = BTreeMap::new();
+    for (place, news) in world.queue.announced().into_iter().enumerate() {
+        first.entry(news.id).or_insert(place);
+    }
+    let mut newest = BTreeMap::<OrderId, usize>::new();
+    for event in events {
+        let Some(place) = first.get(&event.id.to_string()) else {
+            world.watch.breach("announcing", format!("{} {} was never announced", event.id, event.kind));
+            continue;
+        };
+        let Some(order) = event.order else { continue };
+        if newest.insert(order, *place).is_some_and(|before| before > *place) {
+            world.watch.breach("announcing", format!("{} of {order} was announced early", event.kind));
+        }
+    }
+}

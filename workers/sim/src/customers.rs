@@ -1,0 +1,276 @@
+//! What merchants and customers do: the scenario of a seed.
+//!
+//! They reach the order store as the API does, over a line as faulty as any, and repeat what was not answered under the
+//! same idempotency key or id until it is.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use base::{Ambient, TraceContext};
+use store::{
+    OrderStore, StoreError,
+    catalog::{Catalog as _, ProductData},
+    domain::{Customer, EndpointId, EventKind, MerchantId, OrderId, RefundId},
+    merchants::Merchants as _,
+    orders::{IdempotencyKey, NewLine, NewOrder, Placement, RefundRequested},
+    webhooks::{Endpoint, EndpointChange, Subscription, Webhooks as _},
+};
+
+use crate::{chance::pause, outside::url_of, world::World};
+
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=";
+const METHODS: [&str; 5] =
+    ["pm_card_visa", "pm_card_visa", "pm_card_visa", "pm_card_chargeDeclined", "pm_sandbox_flaky"];
+/// All orders are placed within this time.
+const SHOPPING: Duration = Duration::from_secs(15);
+/// Longest time between two wishes of a customer.
+const SECOND_THOUGHTS: Duration = Duration::from_secs(15);
+/// Longest time before a call without an answer is repeated.
+const REPEAT_MAX: Duration = Duration::from_secs(1);
+/// How often a refund of an order that is not paid yet is asked for.
+const REFUND_TRIES: u32 = 6;
+
+/// A merchant and what belongs to it.
+#[derive(Clone)]
+pub(crate) struct Merchant {
+    id: MerchantId,
+    skus: Vec<String>,
+}
+
+/// An endpoint that stays as it is for the whole run.
+#[derive(Clone)]
+pub(crate) struct Steady {
+    pub(crate) id: EndpointId,
+    pub(crate) merchant: MerchantId,
+    pub(crate) events: Subscription,
+}
+
+/// Opens shops, lets customers in and merchants change their minds; answers the endpoints that must get everything.
+pub(crate) async fn trade(world: &Arc<World>) -> Result<Vec<Steady>, StoreError> {
+    let mut merchants = Vec::new();
+    let mut steady = Vec::new();
+    for number in 0..=world.chance.below(2) {
+        let merchant = open_shop(world, number).await?;
+        for _ in 0..world.chance.below(3) {
+            let endpoint = add_endpoint(world, merchant.id).await?;
+            if world.chance.one_in(4) {
+                spawn(world, change_mind(Arc::clone(world), endpoint.clone()));
+            } else {
+                steady.push(endpoint);
+            }
+        }
+        if world.chance.one_in(3) {
+            spawn(world, restock(Arc::clone(world), merchant.clone()));
+        }
+        merchants.push(merchant);
+    }
+    for number in 0..3 + world.chance.below(8) {
+        let merchant =
+            merchants[usize::try_from(world.chance.below(merchants.len() as u64)).unwrap_or(0)].clone();
+        spawn(world, shop(Arc::clone(world), merchant, number));
+    }
+    Ok(steady)
+}
+
+fn spawn(world: &Arc<World>, wish: impl Future<Output = ()> + Send + 'static) {
+    let busy = world.busy();
+    tokio::spawn(async move {
+        wish.await;
+        drop(busy);
+    });
+}
+
+async fn open_shop(world: &World, number: u64) -> Result<Merchant, StoreError> {
+    let (id, at) = (MerchantId::fresh(&world.ambient), world.ambient.now());
+    world.orders.ensure_merchant(id, &format!("Shop {number}"), at).await?;
+    let mut skus = Vec::new();
+    for letter in ["a", "b", "c"].into_iter().take(usize::try_from(1 + world.chance.below(3)).unwrap_or(1)) {
+        let data = ProductData {
+            sku: letter.to_owned(),
+            name: format!("Thing {letter}"),
+            description: None,
+            category: "things".to_owned(),
+            price_minor: i64::try_from(1 + world.chance.below(5000)).unwrap_or(1),
+            currency: euro(),
+            low_stock_at: 1,
+        };
+        world.orders.put_product(id, data, at).await?;
+        let on_hand = i64::try_from(1 + world.chance.below(8)).unwrap_or(1);
+        world.orders.put_inventory(id, letter, on_hand, at, None).await?;
+        skus.push(letter.to_owned());
+    }
+    Ok(Merchant { id, skus })
+}
+
+#[expect(clippy::expect_used, reason = "three upper-case letters are a currency")]
+fn euro() -> store::domain::Currency {
+    "EUR".parse().expect("a currency")
+}
+
+async fn add_endpoint(world: &World, merchant: MerchantId) -> Result<Steady, StoreError> {
+    let id = EndpointId::fresh(&world.ambient);
+    let events = if world.chance.one_in(3) {
+        Subscription::Kinds(vec![EventKind::OrderPaid, EventKind::PaymentCaptured, EventKind::OrderCancelled])
+    } else {
+        Subscription::All
+    };
+    let endpoint = Endpoint {
+        id,
+        merchant,
+        url: url_of(id),
+        events: events.clone(),
+        secret: SECRET.to_owned(),
+        enabled: true,
+        created_at: world.ambient.now(),
+    };
+    world.orders.create_endpoint(endpoint).await?;
+    Ok(Steady { id, merchant, events })
+}
+
+/// A customer's whole story.
+async fn shop(world: Arc<World>, merchant: Merchant, number: u64) {
+    let customer = Client { orders: world.orders_of("api"), world };
+    let world = &customer.world;
+    pause(world.chance.up_to(SHOPPING)).await;
+    let Some(order) = customer.place(&merchant, number).await else { return };
+    for _ in 0..world.chance.below(4) {
+        pause(world.chance.some_time(SECOND_THOUGHTS)).await;
+        match world.chance.below(3) {
+            0 => customer.cancel(merchant.id, order).await,
+            1 => customer.refund(merchant.id, order, None).await,
+            _ => {
+                let part = i64::try_from(1 + world.chance.below(4000)).unwrap_or(1);
+                customer.refund(merchant.id, order, Some(part)).await;
+            }
+        }
+    }
+}
+
+async fn restock(world: Arc<World>, merchant: Merchant) {
+    let client = Client { orders: world.orders_of("api"), world };
+    let world = &client.world;
+    pause(world.chance.up_to(SHOPPING)).await;
+    let sku =
+        merchant.skus[usize::try_from(world.chance.below(merchant.skus.len() as u64)).unwrap_or(0)].clone();
+    let on_hand = i64::try_from(world.chance.below(12)).unwrap_or(0);
+    client
+        .insist(|orders, ambient| {
+            let sku = sku.clone();
+            async move { orders.put_inventory(merchant.id, &sku, on_hand, ambient.now(), None).await }
+        })
+        .await;
+}
+
+async fn change_mind(world: Arc<World>, endpoint: Steady) {
+    let client = Client { orders: world.orders_of("api"), world };
+    let world = &client.world;
+    pause(world.chance.up_to(SHOPPING + SECOND_THOUGHTS)).await;
+    let Steady { id, merchant, .. } = endpoint;
+    match world.chance.below(3) {
+        0 => world.outside.close(id),
+        1 => {
+            client.insist(|orders, _| async move { orders.delete_endpoint(merchant, id).await }).await;
+        }
+        _ => {
+            let change = EndpointChange { enabled: Some(false), ..EndpointChange::default() };
+            client
+                .insist(|orders, _| {
+                    let change = change.clone();
+                    async move { orders.update_endpoint(merchant, id, change).await }
+                })
+                .await;
+        }
+    }
+}
+
+/// Somebody who uses the API.
+struct Client {
+    world: Arc<World>,
+    orders: Arc<dyn OrderStore>,
+}
+
+impl Client {
+    /// Repeats a call until it is answered.
+    async fn insist<T, F>(&self, call: impl Fn(Arc<dyn OrderStore>, Ambient) -> F) -> Option<T>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        loop {
+            match call(Arc::clone(&self.orders), self.world.ambient.clone()).await {
+                Ok(answer) => return Some(answer),
+                Err(StoreError::Unavailable { .. }) => pause(self.world.chance.some_time(REPEAT_MAX)).await,
+                Err(error) => {
+                    self.world.watch.breach("damage", error.to_string());
+                    return None;
+                }
+            }
+        }
+    }
+
+    async fn place(&self, merchant: &Merchant, number: u64) -> Option<OrderId> {
+        let chance = &self.world.chance;
+        let mut lines = Vec::new();
+        for sku in &merchant.skus {
+            if lines.is_empty() || chance.one_in(3) {
+                let quantity = u32::try_from(1 + chance.below(3)).unwrap_or(1);
+                lines.push(NewLine { sku: sku.clone(), quantity });
+            }
+        }
+        let payment_method = chance.pick(&METHODS).to_owned();
+        let placement = self
+            .insist(|orders, ambient| {
+                // A request that is repeated comes with an id and a trace of its own, and the same key.
+                let order = NewOrder {
+                    id: OrderId::fresh(&ambient),
+                    merchant: merchant.id,
+                    customer: Customer { email: "ada@customer.example".to_owned(), name: "Ada".to_owned() },
+                    currency: euro(),
+                    lines: lines.clone(),
+                    payment_method: payment_method.clone(),
+                    shipping_address: None,
+                    reference: None,
+                    idempotency: IdempotencyKey { key: format!("request-{number}"), fingerprint: [7; 32] },
+                    render: |order| order.id.to_string(),
+                    trace: Some(TraceContext::fresh(&ambient)),
+                    at: ambient.now(),
+                };
+                async move { orders.place_order(order).await }
+            })
+            .await?;
+        self.world.trace.note("customer", || format!("placing: {placement:?}"));
+        match placement {
+            Placement::Placed { order, .. } => Some(order.id),
+            Placement::Replayed { order, .. } => Some(order),
+            Placement::Refused(_) | Placement::InFlight => None,
+            Placement::KeyReused => {
+                self.world.watch.breach("placing", "a key was taken by another request".to_owned());
+                None
+            }
+        }
+    }
+
+    async fn cancel(&self, merchant: MerchantId, order: OrderId) {
+        self.world.trace.note("customer", || format!("cancels {order}"));
+        self.insist(|orders, ambient| async move {
+            orders.cancel(merchant, order, "requested_by_customer", ambient.now()).await
+        })
+        .await;
+    }
+
+    async fn refund(&self, merchant: MerchantId, order: OrderId, amount_minor: Option<i64>) {
+        let refund = RefundId::fresh(&self.world.ambient);
+        for _ in 0..REFUND_TRIES {
+            let answer = self
+                .insist(|orders, ambient| async move {
+                    orders.request_refund(merchant, order, refund, amount_minor, ambient.now()).await
+                })
+                .await;
+            self.world.trace.note("customer", || format!("wants {amount_minor:?} of {order}: {answer:?}"));
+            match answer {
+                Some(RefundRequested::Refused(_)) => {
+                    pause(self.world.chance.some_time(SECOND_THOUGHTS)).await;
+                }
+                _ => return,
+            }
+        }
+    }
+}

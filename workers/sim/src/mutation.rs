@@ -1,0 +1,69 @@
+//! Defects put in on purpose, around the simulated parts, to see that the simulation finds them.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use base::Ambient;
+use workers::provider::{
+    CaptureRequest, ChargeOutcome, ChargeQuery, PaymentProvider, ProviderError, RefundOutcome, RefundRequest,
+};
+
+/// One defect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutation {
+    /// A job is acknowledged when it is handed out, before what it does is written: a crash forgets it.
+    AckBeforeWrite,
+    /// A payment is decided whatever epoch the deciding attempt has.
+    NoEpochCheck,
+    /// Each call to the provider has a key of its own, so a repeated one is a new charge.
+    FreshKeys,
+}
+
+impl Mutation {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::AckBeforeWrite, Self::NoEpochCheck, Self::FreshKeys];
+
+    /// Its name on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AckBeforeWrite => "ack-before-write",
+            Self::NoEpochCheck => "no-epoch-check",
+            Self::FreshKeys => "fresh-keys",
+        }
+    }
+}
+
+impl std::str::FromStr for Mutation {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let names = Self::ALL.map(Self::as_str).join(", ");
+        Self::ALL.into_iter().find(|m| m.as_str() == text).ok_or_else(|| format!("use one of {names}"))
+    }
+}
+
+/// Charges under a fresh key each time.
+pub(crate) struct FreshKeys {
+    pub(crate) inner: Arc<dyn PaymentProvider>,
+    pub(crate) ambient: Ambient,
+}
+
+#[async_trait]
+impl PaymentProvider for FreshKeys {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+
+    async fn capture(&self, request: &CaptureRequest) -> Result<ChargeOutcome, ProviderError> {
+        let idempotency_key = self.ambient.uuid().to_string();
+        self.inner.capture(&CaptureRequest { idempotency_key, ..request.clone() }).await
+    }
+
+    async fn find(&self, charge: &ChargeQuery) -> Result<Option<ChargeOutcome>, ProviderError> {
+        self.inner.find(charge).await
+    }
+
+    async fn refund(&self, request: &RefundRequest) -> Result<RefundOutcome, ProviderError> {
+        self.inner.refund(request).await
+    }
+}

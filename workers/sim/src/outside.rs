@@ -1,0 +1,122 @@
+//! Mail server and merchants' receivers, as unreliable as the seed has them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use lettre::Message;
+use store::domain::{EndpointId, EventId};
+use workers::{
+    mail::{MailError, MailTransport},
+    webhook::{Answer, SignedPost, WebhookCarrier},
+};
+
+use crate::{
+    chance::{Chance, Fault, pause},
+    trace::Trace,
+};
+
+/// Longest wait a receiver asks for.
+const RETRY_AFTER_MAX: Duration = Duration::from_mins(2);
+
+/// What is outside of the shop, but for the provider.
+pub(crate) struct Outside {
+    chance: Arc<Chance>,
+    trace: Arc<Trace>,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    /// How often each Message-ID was taken.
+    mails: BTreeMap<String, u32>,
+    hooks: BTreeSet<(EndpointId, EventId)>,
+    gone: BTreeSet<EndpointId>,
+}
+
+impl Outside {
+    pub(crate) fn new(chance: Arc<Chance>, trace: Arc<Trace>) -> Self {
+        Self { chance, trace, seen: Mutex::default() }
+    }
+
+    /// Whether the mail server took a mail of this Message-ID.
+    pub(crate) fn has_mail(&self, message_id: &str) -> bool {
+        self.lock().mails.contains_key(message_id)
+    }
+
+    /// What receivers took.
+    pub(crate) fn hooks(&self) -> BTreeSet<(EndpointId, EventId)> {
+        self.lock().hooks.clone()
+    }
+
+    /// A receiver is closed for good.
+    pub(crate) fn close(&self, endpoint: EndpointId) {
+        self.lock().gone.insert(endpoint);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn receive(&self, post: &SignedPost) -> Answer {
+        let endpoint = post.url.path().trim_start_matches('/').parse();
+        let (Ok(endpoint), Ok(event)) = (endpoint, post.id.parse()) else {
+            return Answer::of_status(404, None);
+        };
+        let gone = self.lock().gone.contains(&endpoint);
+        if gone {
+            return Answer::of_status(410, None);
+        }
+        if self.chance.happens(Fault::HookFails) {
+            return match self.chance.below(4) {
+                0 => Answer::failed("timeout"),
+                1 => Answer::failed("connect"),
+                2 => Answer::of_status(500, None),
+                _ => Answer::of_status(503, Some(self.chance.up_to(RETRY_AFTER_MAX))),
+            };
+        }
+        self.lock().hooks.insert((endpoint, event));
+        if self.chance.happens(Fault::HookAnswerLost) {
+            Answer::failed("timeout")
+        } else {
+            Answer::of_status(204, None)
+        }
+    }
+}
+
+/// Where a receiver is.
+pub(crate) fn url_of(endpoint: EndpointId) -> String {
+    format!("https://hooks.example/{endpoint}")
+}
+
+#[async_trait]
+impl MailTransport for Outside {
+    async fn send(&self, message: &Message) -> Result<(), MailError> {
+        pause(self.chance.travel()).await;
+        let id = message.headers().get_raw("Message-ID").unwrap_or_default().to_owned();
+        let result = if self.chance.happens(Fault::MailBusy) {
+            Err(MailError::Busy { status: 451 })
+        } else {
+            *self.lock().mails.entry(id.clone()).or_default() += 1;
+            let lost = self.chance.happens(Fault::MailAnswerLost);
+            if lost { Err(MailError::Connection("smtp_timeout")) } else { Ok(()) }
+        };
+        self.trace.note("mail", || format!("{id}: {result:?}"));
+        pause(self.chance.travel()).await;
+        result
+    }
+}
+
+#[async_trait]
+impl WebhookCarrier for Outside {
+    async fn carry(&self, post: SignedPost) -> Answer {
+        pause(self.chance.travel()).await;
+        let answer = self.receive(&post);
+        self.trace.note("webhook", || format!("{} {}: {:?}", post.url.path(), post.id, answer));
+        pause(self.chance.travel()).await;
+        answer
+    }
+}

@@ -1,0 +1,80 @@
+//! Processes: workers and relays, each started, killed at an await point, and started again.
+//!
+//! A crash drops the futures of a process where they stand; what they had sent may still arrive.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use jobs::testing::run_delivery;
+use tokio_util::sync::CancellationToken;
+use workers::relay::Relay;
+
+use crate::{chance::pause, world::World};
+
+/// Jobs a worker runs at a time.
+const SLOTS: usize = 3;
+/// Longest time a process is down.
+const DOWN_MAX: Duration = Duration::from_secs(5);
+/// How long a relay waits unless woken; longer than a real one's, to spare rounds that find nothing.
+const POLL: Duration = Duration::from_secs(20);
+
+/// Runs jobs in one life after another.
+pub(crate) async fn worker(world: Arc<World>, index: u64) {
+    for life in 1_u64.. {
+        let (name, consumer) = (format!("worker-{index}.{life}"), (index << 32) + life);
+        let env = world.env(&name);
+        let slots = (0..SLOTS).map(|_| slot(&world, &name, consumer, env.clone()));
+        until_killed(&world, &name, futures::future::join_all(slots)).await;
+        world.queue.lost(consumer);
+        pause(world.chance.some_time(DOWN_MAX)).await;
+    }
+}
+
+/// Relays in one life after another, under one name or under a new one each time, as containers have.
+pub(crate) async fn relay(world: Arc<World>, index: u64) {
+    let keeps_name = world.chance.one_in(2);
+    for life in 1_u64.. {
+        let name = if keeps_name { format!("relay-{index}") } else { format!("relay-{index}.{life}") };
+        let mut relay = Relay::new(
+            world.orders_of(&name),
+            Arc::new(world.queue.clone()),
+            world.process_ambient(),
+            name.clone(),
+        );
+        relay.poll_interval = POLL;
+        until_killed(&world, &name, relay.run(CancellationToken::new())).await;
+        pause(world.chance.some_time(DOWN_MAX)).await;
+    }
+}
+
+async fn slot(world: &World, name: &str, consumer: u64, env: workers::Env) {
+    let ambient = env.ambient.clone();
+    loop {
+        let delivery = world.queue.claim(consumer).await;
+        world.trace.note("run", || {
+            let envelope = &delivery.envelope;
+            let (subject, attempt) = (envelope.subject.as_deref().unwrap_or("-"), envelope.attempt + 1);
+            format!("{name} {} {} of {subject}, attempt {attempt}", envelope.id, envelope.kind)
+        });
+        let settlement = run_delivery(&world.registry, &delivery, env.clone(), &ambient).await;
+        world.queue.settle(delivery.receipt, settlement);
+    }
+}
+
+/// Lets a process live as long as it is given, but for ever once nothing goes wrong any more.
+async fn until_killed<T>(world: &World, name: &str, process: impl Future<Output = T>) {
+    let killed = async {
+        if let Some(life) = world.chance.life() {
+            pause(life).await;
+            if !world.chance.is_calm() {
+                return;
+            }
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        biased;
+        () = killed => {}
+        _ = process => {}
+    }
+    world.trace.note("killed", || name.to_owned());
+}

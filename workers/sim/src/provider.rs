@@ -1,0 +1,237 @@
+//! The payment provider: another company's ledger behind an unreliable line.
+//!
+//! Keeps the contract of [`PaymentProvider`]: a call repeated under its key takes effect once. A request that is on its
+//! way arrives whether or not its caller still waits.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use store::domain::OrderId;
+use tokio::sync::oneshot;
+use workers::provider::{
+    CaptureRequest, ChargeOutcome, ChargeQuery, PaymentProvider, ProviderError, RefundOutcome, RefundRequest,
+};
+
+use crate::{
+    chance::{Chance, Fault, pause},
+    trace::Trace,
+    watch::Watch,
+};
+
+/// Longest way of a request; far less than the three minutes after which a charge is taken for impossible.
+const WAY_MAX: Duration = Duration::from_mins(1);
+/// Longest wait it asks for.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
+/// How often `pm_sandbox_flaky` fails per order.
+const FLAKY_FAILURES: u32 = 2;
+
+/// Which way money moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Taken,
+    GivenBack,
+}
+
+/// One line of the ledger.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) direction: Direction,
+    pub(crate) key: String,
+    pub(crate) reference: String,
+    pub(crate) order: OrderId,
+    pub(crate) amount_minor: i64,
+}
+
+/// The provider; clones share its ledger.
+#[derive(Clone)]
+pub(crate) struct SimProvider {
+    chance: Arc<Chance>,
+    trace: Arc<Trace>,
+    watch: Arc<Watch>,
+    books: Arc<Mutex<Books>>,
+}
+
+#[derive(Default)]
+struct Books {
+    ledger: Vec<Entry>,
+    charges: BTreeMap<String, ChargeOutcome>,
+    refunds: BTreeMap<String, RefundOutcome>,
+    calls: BTreeMap<OrderId, u32>,
+    on_their_way: usize,
+}
+
+impl SimProvider {
+    pub(crate) fn new(chance: Arc<Chance>, trace: Arc<Trace>, watch: Arc<Watch>) -> Self {
+        Self { chance, trace, watch, books: Arc::default() }
+    }
+
+    pub(crate) fn ledger(&self) -> Vec<Entry> {
+        self.books().ledger.clone()
+    }
+
+    /// Whether every request that was sent has arrived.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.books().on_their_way == 0
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends a request: it arrives on its own, and is answered if its sender still listens.
+    async fn exchange<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        effect: impl FnOnce(&Self) -> Result<T, ProviderError> + Send + 'static,
+    ) -> Result<T, ProviderError> {
+        if let Some(error) = self.turned_away(what) {
+            pause(self.chance.travel()).await;
+            return Err(error);
+        }
+        if self.fails(Fault::ProviderRequestLost, what) {
+            pause(self.chance.some_time(RETRY_AFTER_MAX)).await;
+            return Err(ProviderError::Unknown { cause: "connection_lost" });
+        }
+        let way = if self.fails(Fault::ProviderSlow, what) {
+            self.chance.some_time(WAY_MAX)
+        } else {
+            self.chance.travel()
+        };
+        let (answer, answered) = oneshot::channel();
+        let provider = self.clone();
+        self.books().on_their_way += 1;
+        tokio::spawn(async move {
+            pause(way).await;
+            let done = effect(&provider);
+            provider.books().on_their_way -= 1;
+            pause(provider.chance.travel()).await;
+            // Nobody may be there any more to hear it.
+            let _ = answer.send(done);
+        });
+        let answer = answered.await;
+        if self.fails(Fault::ProviderAnswerLost, what) {
+            return Err(ProviderError::Unknown { cause: "connection_lost" });
+        }
+        answer.unwrap_or(Err(ProviderError::Unknown { cause: "connection_lost" }))
+    }
+
+    fn turned_away(&self, what: &'static str) -> Option<ProviderError> {
+        if !self.fails(Fault::ProviderBusy, what) {
+            return None;
+        }
+        let wait = Some(self.chance.some_time(RETRY_AFTER_MAX));
+        Some(match self.chance.below(4) {
+            0 => ProviderError::Unavailable { retry_after: None },
+            1 => ProviderError::Unavailable { retry_after: wait },
+            2 => ProviderError::RateLimited { retry_after: wait },
+            _ => ProviderError::Unknown { cause: "server_error" },
+        })
+    }
+
+    fn fails(&self, fault: Fault, what: &'static str) -> bool {
+        let happens = self.chance.happens(fault);
+        if happens {
+            self.trace.note("fault", || format!("{fault:?} {what}"));
+        }
+        happens
+    }
+
+    fn charge(&self, request: &CaptureRequest) -> Result<ChargeOutcome, ProviderError> {
+        let key = &request.idempotency_key;
+        let mut books = self.books();
+        if let Some(outcome) = books.charges.get(key) {
+            return Ok(outcome.clone());
+        }
+        let calls = books.calls.entry(request.order).or_default();
+        *calls += 1;
+        let calls = *calls;
+        let outcome = match request.method.as_str() {
+            "pm_sandbox_flaky" if calls <= FLAKY_FAILURES => {
+                return Err(ProviderError::Unavailable { retry_after: None });
+            }
+            "pm_card_chargeDeclined" => ChargeOutcome::Declined { code: "card_declined".to_owned() },
+            _ => ChargeOutcome::Captured { reference: format!("ch_{}", books.ledger.len() + 1) },
+        };
+        books.charges.insert(key.clone(), outcome.clone());
+        if let ChargeOutcome::Captured { reference } = &outcome {
+            let (order, amount_minor) = (request.order, request.amount_minor);
+            let (key, reference) = (key.clone(), reference.clone());
+            books.ledger.push(Entry { direction: Direction::Taken, key, reference, order, amount_minor });
+        }
+        let times = books.times_taken(request.order);
+        drop(books);
+        self.trace.note("provider", || format!("charge {key} of {}: {outcome:?}", request.order));
+        if times > 1 {
+            self.watch.breach("I2", format!("{} was charged {times} times", request.order));
+        }
+        Ok(outcome)
+    }
+
+    fn give_back(&self, request: &RefundRequest) -> RefundOutcome {
+        let key = &request.idempotency_key;
+        let mut books = self.books();
+        if let Some(outcome) = books.refunds.get(key) {
+            return outcome.clone();
+        }
+        let reference = format!("re_{}", books.ledger.len() + 1);
+        let (order, amount_minor) = (request.order, request.amount_minor);
+        let outcome = if amount_minor > books.left(&request.charge) {
+            RefundOutcome::Refused { code: "refund_exceeds_charge".to_owned() }
+        } else {
+            let charge = request.charge.clone();
+            let direction = Direction::GivenBack;
+            books.ledger.push(Entry { direction, key: key.clone(), reference: charge, order, amount_minor });
+            RefundOutcome::Done { reference }
+        };
+        books.refunds.insert(key.clone(), outcome.clone());
+        drop(books);
+        self.trace.note("provider", || format!("refund {key} of {order} over {amount_minor}: {outcome:?}"));
+        if let RefundOutcome::Refused { .. } = outcome {
+            self.watch.breach("I2", format!("refund {key} of {order} over {amount_minor} was refused"));
+        }
+        outcome
+    }
+}
+
+impl Books {
+    fn times_taken(&self, order: OrderId) -> usize {
+        self.ledger.iter().filter(|e| e.order == order && e.direction == Direction::Taken).count()
+    }
+
+    /// What of a charge was not given back.
+    fn left(&self, charge: &str) -> i64 {
+        let of_charge = self.ledger.iter().filter(|entry| entry.reference == charge);
+        of_charge
+            .map(|entry| match entry.direction {
+                Direction::Taken => entry.amount_minor,
+                Direction::GivenBack => -entry.amount_minor,
+            })
+            .sum()
+    }
+}
+
+#[async_trait]
+impl PaymentProvider for SimProvider {
+    fn name(&self) -> &'static str {
+        "simulated"
+    }
+
+    async fn capture(&self, request: &CaptureRequest) -> Result<ChargeOutcome, ProviderError> {
+        let request = request.clone();
+        self.exchange("capture", move |provider| provider.charge(&request)).await
+    }
+
+    async fn find(&self, charge: &ChargeQuery) -> Result<Option<ChargeOutcome>, ProviderError> {
+        let key = charge.idempotency_key.clone();
+        self.exchange("find", move |provider| Ok(provider.books().charges.get(&key).cloned())).await
+    }
+
+    async fn refund(&self, request: &RefundRequest) -> Result<RefundOutcome, ProviderError> {
+        let request = request.clone();
+        self.exchange("refund", move |provider| Ok(provider.give_back(&request))).await
+    }
+}

@@ -1,0 +1,430 @@
+//! The queue: holds copies of jobs and hands them out in any order, more than once if the seed has it so.
+//!
+//! Keeps what [`Engine`] promises of publishing and settling, and no more: ids are not deduplicated, a consumer that is
+//! alive may be taken for lost, an outcome may get lost, a retry may leave its predecessor behind. An outcome counts only
+//! under the newest lease. Workers of the simulation take jobs with [`SimQueue::claim`]; commands of operators are no part
+//! of it and answer so.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use base::{Ambient, Timestamp};
+use jobs::{
+    Engine, Envelope, JobId,
+    engine::{
+        Announcement, CRASHES_MAX, Cancelled, Capabilities, ConsumeOptions, Consumer, ConsumerInfo,
+        DeadFilter, Delivery, Depth, EngineError, HeldJob, Interrupt, JobFilter, JobSignal, Published,
+        QueueSpec, Receipt, Settlement,
+    },
+};
+use tokio::sync::Notify;
+
+use crate::{
+    chance::{Chance, Fault, pause},
+    trace::Trace,
+    watch::Watch,
+};
+
+/// Longest time a lost job needs to be found.
+const FOUND_AFTER_MAX: Duration = Duration::from_secs(10);
+/// How long a job that crashed too many consumers stays parked.
+const REDRIVEN_AFTER: Duration = Duration::from_mins(5);
+/// Longest time a job waits for no reason.
+const DELAY_MAX: Duration = Duration::from_secs(10);
+/// Longest time after which a consumer that is alive is taken for lost.
+const LEASE_MAX: Duration = Duration::from_secs(20);
+/// Longest time until a publisher gives up.
+const CONFIRM_MAX: Duration = Duration::from_secs(5);
+
+/// The queue; clones share it.
+#[derive(Clone)]
+pub(crate) struct SimQueue(Arc<Inner>);
+
+struct Inner {
+    chance: Arc<Chance>,
+    trace: Arc<Trace>,
+    watch: Arc<Watch>,
+    ambient: Ambient,
+    /// The mutation: forgets a job when it hands it out.
+    acks_first: bool,
+    state: Mutex<State>,
+    work: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    copies: BTreeMap<u64, Held>,
+    ready: Vec<u64>,
+    /// Under the mutation: what was forgotten when it was handed out, in the memory of its consumer alone.
+    acked: BTreeMap<u64, Held>,
+    /// Numbers copies and deliveries.
+    next: u64,
+    announced: Vec<Announcement>,
+    runs: u64,
+}
+
+struct Held {
+    envelope: Arc<Envelope>,
+    crashes: u32,
+    lease: Option<Lease>,
+}
+
+struct Lease {
+    consumer: u64,
+    tag: u64,
+    signal: JobSignal,
+}
+
+impl SimQueue {
+    pub(crate) fn new(
+        chance: Arc<Chance>,
+        trace: Arc<Trace>,
+        watch: Arc<Watch>,
+        ambient: Ambient,
+        acks_first: bool,
+    ) -> Self {
+        let (state, work) = (Mutex::default(), Notify::new());
+        Self(Arc::new(Inner { chance, trace, watch, ambient, acks_first, state, work }))
+    }
+
+    /// Whether no job is held, in whatever state.
+    pub(crate) fn is_empty(&self) -> bool {
+        let state = self.lock();
+        state.copies.is_empty() && state.acked.is_empty()
+    }
+
+    /// Ids and kinds of the jobs held.
+    pub(crate) fn held(&self) -> Vec<String> {
+        let state = self.lock();
+        state.copies.values().map(|held| format!("{} {}", held.envelope.id, held.envelope.kind)).collect()
+    }
+
+    /// What was announced, in order.
+    pub(crate) fn announced(&self) -> Vec<Announcement> {
+        self.lock().announced.clone()
+    }
+
+    /// How many deliveries were made.
+    pub(crate) fn runs(&self) -> u64 {
+        self.lock().runs
+    }
+
+    /// The next job for a consumer, which may be any that waits.
+    pub(crate) async fn claim(&self, consumer: u64) -> Delivery {
+        loop {
+            let mut work = std::pin::pin!(self.0.work.notified());
+            // Armed before looking, so that no job falls in between.
+            work.as_mut().enable();
+            if let Some(delivery) = self.try_claim(consumer) {
+                return delivery;
+            }
+            work.await;
+        }
+    }
+
+    /// Takes an outcome; one under a lease that was lost is dropped.
+    pub(crate) fn settle(&self, receipt: Receipt, settlement: Settlement) {
+        self.note(receipt, &settlement);
+        let number = receipt.session;
+        if self.0.acks_first {
+            let held = self.lock().acked.remove(&number);
+            if let Some(held) = held {
+                self.conclude(held, settlement);
+            }
+            return;
+        }
+        let mut state = self.lock();
+        let Some(held) = state.copies.get(&number) else { return };
+        let fenced = held.lease.as_ref().is_none_or(|lease| lease.tag != receipt.tag);
+        if fenced {
+            return;
+        }
+        if self.0.chance.happens(Fault::OutcomeLost) {
+            drop(state);
+            self.lose(number);
+            return;
+        }
+        let held = state.remove(number);
+        drop(state);
+        let Some(held) = held else { return };
+        self.conclude(held, settlement);
+    }
+
+    /// A consumer is gone: its jobs will be found and handed to others.
+    pub(crate) fn lost(&self, consumer: u64) {
+        let held_by = |held: &Held| held.lease.as_ref().is_some_and(|lease| lease.consumer == consumer);
+        let mut state = self.lock();
+        state.acked.retain(|_, held| !held_by(held));
+        let numbers: Vec<u64> =
+            state.copies.iter().filter(|(_, held)| held_by(held)).map(|(number, _)| *number).collect();
+        drop(state);
+        for number in numbers {
+            self.lose(number);
+        }
+    }
+
+    fn try_claim(&self, consumer: u64) -> Option<Delivery> {
+        let mut state = self.lock();
+        let waiting = state.ready.len() as u64;
+        if waiting == 0 {
+            return None;
+        }
+        let number = state.ready.swap_remove(usize::try_from(self.0.chance.below(waiting)).unwrap_or(0));
+        let tag = state.fresh();
+        state.runs += 1;
+        let held = state.copies.get_mut(&number)?;
+        let signal = JobSignal::default();
+        held.lease = Some(Lease { consumer, tag, signal: signal.clone() });
+        let envelope = Arc::clone(&held.envelope);
+        let crashes = held.crashes;
+        if self.0.acks_first
+            && let Some(held) = state.remove(number)
+        {
+            state.acked.insert(number, held);
+        }
+        drop(state);
+        if self.0.chance.happens(Fault::LeaseLost) {
+            self.take_for_lost(number, tag);
+        }
+        let receipt = Receipt { job: envelope.id, tag, session: number };
+        Some(Delivery { envelope, receipt, crashes, signal })
+    }
+
+    fn note(&self, receipt: Receipt, settlement: &Settlement) {
+        self.0.trace.note("settled", || format!("{} {settlement:?}", receipt.job));
+        if let Settlement::Dead { error, .. } = settlement {
+            self.0.watch.breach("dead job", format!("{}: {error}", receipt.job));
+        }
+        if let Settlement::Retry { error, .. } = settlement
+            && error.contains("panicked")
+        {
+            self.0.watch.breach("panic", format!("{}: {error}", receipt.job));
+        }
+    }
+
+    fn conclude(&self, held: Held, settlement: Settlement) {
+        let (at, attempts) = match settlement {
+            Settlement::Retry { at, .. } => (at, 1),
+            Settlement::Snooze { at } => (at, 0),
+            Settlement::Release => (self.0.ambient.now(), 0),
+            Settlement::Done | Settlement::Cancelled { .. } | Settlement::Dead { .. } => return,
+        };
+        if self.0.chance.happens(Fault::RetryDoubled) {
+            let again = Held { envelope: Arc::clone(&held.envelope), crashes: held.crashes + 1, lease: None };
+            let found_after = self.0.chance.some_time(FOUND_AFTER_MAX);
+            self.keep(None, again, found_after);
+        }
+        let mut envelope = (*held.envelope).clone();
+        envelope.attempt += attempts;
+        envelope.run_at = Some(at);
+        let wait = self.until(at);
+        self.keep(None, Held { envelope: Arc::new(envelope), crashes: held.crashes, lease: None }, wait);
+    }
+
+    /// The job will be found without its consumer.
+    fn lose(&self, number: u64) {
+        let Some(mut held) = self.lock().remove(number) else { return };
+        held.crashes += 1;
+        held.lease = None;
+        let mut found_after = self.0.chance.some_time(FOUND_AFTER_MAX);
+        if held.crashes > CRASHES_MAX {
+            // Parked as poison, until the operator of a shop whose workers die by the second takes it back.
+            self.0.trace.note("redriven", || held.envelope.id.to_string());
+            held.crashes = 0;
+            found_after += REDRIVEN_AFTER;
+        }
+        self.keep(Some(number), held, found_after);
+    }
+
+    fn take_for_lost(&self, number: u64, tag: u64) {
+        let (queue, after) = (self.clone(), self.0.chance.some_time(LEASE_MAX));
+        tokio::spawn(async move {
+            pause(after).await;
+            let holds =
+                |held: &Held| held.lease.as_ref().filter(|lease| lease.tag == tag).map(|l| l.signal.clone());
+            let signal = queue.lock().copies.get(&number).and_then(holds);
+            if let Some(signal) = signal {
+                queue.0.trace.note("fault", || format!("LeaseLost of delivery {tag}"));
+                signal.fire(Interrupt::LeaseLost);
+                queue.lose(number);
+            }
+        });
+    }
+
+    /// Keeps a job, ready after a while; a copy that was lost keeps its number.
+    fn keep(&self, number: Option<u64>, held: Held, wait: Duration) {
+        let mut state = self.lock();
+        let number = number.unwrap_or_else(|| state.fresh());
+        state.copies.insert(number, held);
+        if wait.is_zero() {
+            state.ready.push(number);
+            drop(state);
+            self.0.work.notify_one();
+            return;
+        }
+        drop(state);
+        let queue = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(wait).await;
+            let mut state = queue.lock();
+            if state.copies.contains_key(&number) {
+                state.ready.push(number);
+                queue.0.work.notify_one();
+            }
+        });
+    }
+
+    fn accept(&self, envelope: Envelope) {
+        let envelope = Arc::new(envelope);
+        let copies = if self.0.chance.happens(Fault::JobDoubled) { 2 } else { 1 };
+        for _ in 0..copies {
+            let delayed = self.0.chance.happens(Fault::JobDelayed);
+            let wait = if delayed { self.0.chance.some_time(DELAY_MAX) } else { Duration::ZERO };
+            let wait = wait.max(envelope.run_at.map_or(Duration::ZERO, |at| self.until(at)));
+            self.keep(None, Held { envelope: Arc::clone(&envelope), crashes: 0, lease: None }, wait);
+        }
+    }
+
+    fn until(&self, at: Timestamp) -> Duration {
+        Duration::try_from(at.duration_since(self.0.ambient.now())).unwrap_or_default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unavailable(detail: &str) -> EngineError {
+        EngineError::Unavailable { engine: "simulated", detail: detail.to_owned(), source: None }
+    }
+
+    /// How many of so many messages are kept, and whether that is confirmed.
+    async fn exchange(&self, messages: usize) -> Result<(usize, bool), EngineError> {
+        let chance = &self.0.chance;
+        pause(chance.travel()).await;
+        if chance.happens(Fault::PublishLost) {
+            self.0.trace.note("fault", || "PublishLost".to_owned());
+            pause(chance.some_time(CONFIRM_MAX)).await;
+            return Err(Self::unavailable("not reached"));
+        }
+        if chance.happens(Fault::PublishUnconfirmed) {
+            self.0.trace.note("fault", || "PublishUnconfirmed".to_owned());
+            let kept = usize::try_from(chance.below(messages as u64 + 1)).unwrap_or(0);
+            return Ok((kept, false));
+        }
+        Ok((messages, true))
+    }
+
+    async fn confirm(&self, confirmed: bool) -> Result<(), EngineError> {
+        let chance = &self.0.chance;
+        pause(if confirmed { chance.travel() } else { chance.some_time(CONFIRM_MAX) }).await;
+        if confirmed { Ok(()) } else { Err(Self::unavailable("not confirmed")) }
+    }
+}
+
+impl State {
+    fn fresh(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Held> {
+        self.ready.retain(|ready| *ready != number);
+        self.copies.remove(&number)
+    }
+}
+
+/// What operators ask of a queue.
+fn no_operators<T>() -> Result<T, EngineError> {
+    Err(EngineError::Refused("there are no operators in the simulation".to_owned()))
+}
+
+#[async_trait]
+impl Engine for SimQueue {
+    fn name(&self) -> &'static str {
+        "simulated"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let mut capabilities = Capabilities::FULL;
+        capabilities.strict_priority = false;
+        capabilities.dedupes_ids = false;
+        capabilities.fifo = false;
+        capabilities.announces = true;
+        capabilities
+    }
+
+    async fn publish(&self, envelopes: Vec<Envelope>) -> Result<Vec<Published>, EngineError> {
+        let asked = envelopes.len();
+        let (kept, confirmed) = self.exchange(asked).await?;
+        for envelope in envelopes.into_iter().take(kept) {
+            self.0.trace.note("published", || {
+                format!("{} {} {}", envelope.id, envelope.kind, envelope.payload.get())
+            });
+            self.accept(envelope);
+        }
+        self.confirm(confirmed).await?;
+        Ok(vec![Published::Accepted; asked])
+    }
+
+    async fn announce(&self, news: Vec<Announcement>) -> Result<(), EngineError> {
+        let (kept, confirmed) = self.exchange(news.len()).await?;
+        self.lock().announced.extend(news.into_iter().take(kept));
+        self.confirm(confirmed).await
+    }
+
+    async fn declare(&self, _queues: &[QueueSpec]) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    async fn consume(&self, _queue: &str, _options: ConsumeOptions) -> Result<Consumer, EngineError> {
+        no_operators()
+    }
+
+    async fn depth(&self, _queue: &str) -> Result<Depth, EngineError> {
+        no_operators()
+    }
+
+    async fn queues(&self) -> Result<Vec<String>, EngineError> {
+        no_operators()
+    }
+
+    async fn consumers(&self) -> Result<Vec<ConsumerInfo>, EngineError> {
+        no_operators()
+    }
+
+    async fn pause(&self, _queue: &str) -> Result<(), EngineError> {
+        no_operators()
+    }
+
+    async fn resume(&self, _queue: &str) -> Result<(), EngineError> {
+        no_operators()
+    }
+
+    async fn purge(&self, _queue: &str) -> Result<u64, EngineError> {
+        no_operators()
+    }
+
+    async fn cancel(&self, _id: JobId, _reason: &str) -> Result<Cancelled, EngineError> {
+        no_operators()
+    }
+
+    async fn retry_now(&self, _id: JobId) -> Result<bool, EngineError> {
+        no_operators()
+    }
+
+    async fn list(&self, _filter: &JobFilter) -> Result<Vec<HeldJob>, EngineError> {
+        no_operators()
+    }
+
+    async fn find(&self, _id: JobId) -> Result<Option<HeldJob>, EngineError> {
+        no_operators()
+    }
+
+    async fn redrive(&self, _filter: &DeadFilter) -> Result<Vec<JobId>, EngineError> {
+        no_operators()
+    }
+}

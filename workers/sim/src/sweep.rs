@@ -1,0 +1,85 @@
+//! Many seeds, on as many threads as wanted: runs share nothing, so threads change nothing about any of them.
+
+use std::{
+    ops::Range,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
+
+use crate::{Mutation, Options, Report, run};
+
+/// What many runs found.
+#[derive(Debug, Clone, Default)]
+pub struct Sweep {
+    /// Runs without a violation.
+    pub clean: u64,
+    /// The run of the lowest seed that broke a promise, once more and in words.
+    pub failure: Option<Report>,
+    /// Deliveries in all clean runs.
+    pub deliveries: u64,
+    /// Steps in all clean runs.
+    pub steps: u64,
+}
+
+/// Runs these seeds in their order, until one breaks a promise; `progress` is told after each how many were clean.
+///
+/// # Errors
+/// As [`run`].
+pub fn sweep(
+    seeds: Range<u64>,
+    mutation: Option<Mutation>,
+    threads: usize,
+    progress: impl Fn(u64) + Sync,
+) -> Result<Sweep, String> {
+    let next = AtomicU64::new(seeds.start);
+    let failed = AtomicU64::new(u64::MAX);
+    let found = Mutex::new(Sweep::default());
+    let work = || -> Result<(), String> {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            // A lower seed than one that failed is still run: the lowest is to be found.
+            if seed >= seeds.end || seed > failed.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            let report = run(Options { seed, mutation, in_words: false })?;
+            if report.violation.is_some() {
+                failed.fetch_min(seed, Ordering::Relaxed);
+                continue;
+            }
+            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+            found.clean += 1;
+            found.deliveries += report.deliveries;
+            found.steps += report.steps;
+            progress(found.clean);
+        }
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().try_for_each(|worker| worker.join().map_err(|_| "a run panicked".to_owned())?)
+    })?;
+    let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let failed = failed.into_inner();
+    if failed < u64::MAX {
+        found.failure = Some(run(Options { seed: failed, mutation, in_words: true })?);
+    }
+    Ok(found)
+}
+
+/// Seed, verdict and how to see it again.
+pub fn summary(report: &Report) -> String {
+    let verdict = report.violation.as_ref().map_or_else(|| "clean".to_owned(), ToString::to_string);
+    let mutation = report.mutation.map(|mutation| format!(" --mutation {}", mutation.as_str()));
+    format!(
+        "seed {}: {verdict}\n{} steps, {} deliveries, {} s simulated, fingerprint {:016x}\nreplay: ops/simulate --seed {}{}\n",
+        report.seed,
+        report.steps,
+        report.deliveries,
+        report.simulated.as_secs(),
+        report.fingerprint,
+        report.seed,
+        mutation.unwrap_or_default(),
+    )
+}

@@ -1,0 +1,60 @@
+//! What happened in a run, in order: as text when wanted, as a fingerprint always.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Instant;
+
+/// Lines kept at most; a run that goes round in circles must not fill the memory.
+const LINES_MAX: usize = 20_000;
+/// FNV-1a (draft-eastlake-fnv): small, and nobody attacks it here.
+const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+const FNV_PRIME: u64 = 0x0100_0000_01b3;
+
+/// The trace of one run.
+pub(crate) struct Trace {
+    in_words: bool,
+    began: Instant,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    lines: Vec<String>,
+    fingerprint: u64,
+    steps: u64,
+}
+
+impl Trace {
+    pub(crate) fn new(in_words: bool) -> Self {
+        let kept = Kept { fingerprint: FNV_OFFSET, ..Kept::default() };
+        Self { in_words, began: Instant::now(), kept: Mutex::new(kept) }
+    }
+
+    /// Notes a step; the words are asked for only when they are kept.
+    pub(crate) fn note(&self, step: &str, words: impl FnOnce() -> String) {
+        let millis = self.began.elapsed().as_millis();
+        let mut kept = self.lock();
+        kept.steps += 1;
+        let with_time = fold(kept.fingerprint, &millis.to_le_bytes());
+        kept.fingerprint = fold(with_time, step.as_bytes());
+        if self.in_words && kept.lines.len() < LINES_MAX {
+            let (seconds, millis) = (millis / 1000, millis % 1000);
+            kept.lines.push(format!("{seconds:>6}.{millis:03} {step:<10} {}", words()));
+        }
+    }
+
+    /// The lines, and the fingerprint of all steps with their times.
+    pub(crate) fn close(&self) -> (Vec<String>, u64, u64) {
+        let mut kept = self.lock();
+        (std::mem::take(&mut kept.lines), kept.fingerprint, kept.steps)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Adds bytes to a fingerprint.
+pub(crate) fn fold(fingerprint: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(fingerprint, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME))
+}

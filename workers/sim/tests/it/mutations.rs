@@ -1,0 +1,27 @@
+//! Deliberate defects, each of which must be caught.
+
+use sim::{Mutation, summary, sweep};
+
+fn is_caught(mutation: Mutation, by: &[&str]) {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let found = sweep(0..10_000, Some(mutation), threads, |_| {}).expect("runs");
+    let Some(failure) = found.failure else { panic!("{mutation:?} survives 10,000 seeds") };
+    println!("{mutation:?} is caught: {}", summary(&failure));
+    let violation = failure.violation.expect("it was one");
+    assert!(by.contains(&violation.invariant), "{violation}");
+}
+
+#[test]
+fn acknowledging_before_writing_is_caught() {
+    is_caught(Mutation::AckBeforeWrite, &["I1", "I2", "I4", "I5"]);
+}
+
+#[test]
+fn a_missing_epoch_check_is_caught() {
+    is_caught(Mutation::NoEpochCheck, &["fencing"]);
+}
+
+#[test]
+fn a_retry_without_the_key_is_caught() {
+    is_caught(Mutation::FreshKeys, &["I2"]);
+}
