@@ -71,18 +71,14 @@ impl PostgresRecords {
 
     async fn insert(&self, batch: &[AttemptRecord]) -> Result<(), sqlx::Error> {
         let rows = NewRows::of(batch);
-        let mut session = self.database.session().await?;
-        let insert = self.database.query(APPEND).bind(rows.job).bind(rows.attempt).bind(rows.started_at);
+        let insert = sqlx::query(APPEND).bind(rows.job).bind(rows.attempt).bind(rows.started_at);
         let insert = insert.bind(rows.kind).bind(rows.queue).bind(rows.subject).bind(rows.worker);
         let insert = insert.bind(rows.created_at).bind(rows.duration_ns).bind(rows.outcome);
-        insert.bind(rows.error).bind(rows.trace).execute(&mut *session).await?;
-        session.done().await
+        self.database.run(insert.bind(rows.error).bind(rows.trace)).await.map(drop)
     }
 
     async fn try_list(&self, filter: &RecordFilter) -> Result<Vec<AttemptRecord>, Fault> {
-        let mut session = self.database.session().await?;
-        let mut select = select(filter);
-        let rows = self.database.built(&mut select).fetch_all(&mut *session).await?;
+        let rows = self.database.rows(select(filter).build()).await?;
         Ok(rows.iter().map(row::record).collect::<Result<_, _>>()?)
     }
 }

@@ -17,10 +17,9 @@ use std::{future::Future, str::FromStr, sync::Arc, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
-    AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, Postgres, QueryBuilder, Row as _,
-    SqlSafeStr,
+    AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, Postgres, Row as _, SqlSafeStr,
     migrate::{MigrateError, Migrator},
-    postgres::{PgArguments, PgConnectOptions},
+    postgres::{PgArguments, PgConnectOptions, PgRow},
     query::Query,
 };
 
@@ -201,9 +200,7 @@ pub async fn check(
     history: &'static str,
 ) -> Result<(), OpenError> {
     let applied = format!("SELECT version FROM {history} WHERE success ORDER BY version DESC LIMIT 1");
-    let mut session = database.session().await.map_err(OpenError::Connect)?;
-    let row = database.query(AssertSqlSafe(applied)).fetch_optional(&mut *session).await;
-    let found: i64 = match row {
+    let found: i64 = match database.row(sqlx::query(AssertSqlSafe(applied))).await {
         Ok(row) => row.map_or(0, |row| row.get(0)),
         // 42P01, 3F000: no such table, no such schema.
         Err(sqlx::Error::Database(e)) if matches!(e.code().as_deref(), Some("42P01" | "3F000")) => 0,
@@ -241,21 +238,47 @@ impl Database {
         })
     }
 
-    /// A statement, prepared under a name unless a `PgBouncer` forbids.
-    pub fn query<'q>(&self, sql: impl SqlSafeStr) -> Query<'q, Postgres, PgArguments> {
-        sqlx::query(sql).persistent(self.begin.is_none())
+    /// Whether statements may be prepared under a name: not behind a `PgBouncer`.
+    pub fn names_statements(&self) -> bool {
+        self.begin.is_none()
     }
 
-    /// The same for a statement put together at run time.
-    pub fn built<'q>(&self, builder: &'q mut QueryBuilder<Postgres>) -> Query<'q, Postgres, PgArguments> {
-        builder.build().persistent(self.begin.is_none())
+    /// A statement for a transaction or a session, prepared under a name where that may be.
+    pub fn query<'q>(&self, sql: impl SqlSafeStr) -> Query<'q, Postgres, PgArguments> {
+        sqlx::query(sql).persistent(self.names_statements())
+    }
+
+    /// All rows of a statement that is a transaction by itself.
+    pub async fn rows(&self, query: Query<'_, Postgres, PgArguments>) -> Result<Vec<PgRow>, sqlx::Error> {
+        let mut session = self.session().await?;
+        let rows = query.persistent(self.names_statements()).fetch_all(&mut *session).await?;
+        session.done().await?;
+        Ok(rows)
+    }
+
+    /// The first of them.
+    pub async fn row(&self, query: Query<'_, Postgres, PgArguments>) -> Result<Option<PgRow>, sqlx::Error> {
+        Ok(self.rows(query).await?.into_iter().next())
+    }
+
+    /// The number of rows changed by a statement that is a transaction by itself.
+    pub async fn run(&self, query: Query<'_, Postgres, PgArguments>) -> Result<u64, sqlx::Error> {
+        let mut session = self.session().await?;
+        let done = query.persistent(self.names_statements()).execute(&mut *session).await?;
+        session.done().await?;
+        Ok(done.rows_affected())
+    }
+
+    /// A statement by the simple protocol: nothing is prepared and nothing is answered.
+    pub async fn say(&self, statement: &'static str) -> Result<(), sqlx::Error> {
+        let mut session = self.session().await?;
+        session.execute(sqlx::raw_sql(statement)).await?;
+        session.done().await
     }
 
     /// Asks the server for a sign of life.
     pub async fn ping(&self) -> Result<(), sqlx::Error> {
-        let mut session = self.session().await?;
-        session.execute(sqlx::raw_sql("SELECT 1")).await?;
-        session.done().await
+        self.say("SELECT 1").await
     }
 
     /// Closes the connections once they are given back.

@@ -66,8 +66,6 @@ pub struct PostgresOrders {
     ambient: Ambient,
     in_flight: InFlight,
     wake: Arc<wake::Wake>,
-    /// Whether statements may be prepared under a name.
-    persistent: bool,
     /// Whose life here each write asserts, see [`fence`].
     fenced: Option<Uuid>,
 }
@@ -78,8 +76,7 @@ impl PostgresOrders {
         let listen = config.direct_options()?;
         let database = postgres::connect(config).await?;
         let wake = Arc::new(wake::Wake::start(database.clone(), listen, ambient.clone()));
-        let (in_flight, persistent) = (InFlight::default(), !config.pgbouncer);
-        Ok(Self { database, ambient, in_flight, wake, persistent, fenced: None })
+        Ok(Self { database, ambient, in_flight: InFlight::default(), wake, fenced: None })
     }
 
     /// Brings the schema up to date and makes the partitions of this and the coming months. Processes that start

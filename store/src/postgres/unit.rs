@@ -84,15 +84,12 @@ impl PostgresOrders {
 
     /// All rows of a read; a snapshot for the length of the statement.
     pub(super) async fn rows(&self, query: Query<'_>) -> Result<Vec<PgRow>, Fault> {
-        let mut session = self.database.session().await?;
-        let rows = query.persistent(self.persistent).fetch_all(&mut *session).await?;
-        session.done().await?;
-        Ok(rows)
+        Ok(self.database.rows(query).await?)
     }
 
     /// The first row of a read.
     pub(super) async fn row(&self, query: Query<'_>) -> Result<Option<PgRow>, Fault> {
-        Ok(self.rows(query).await?.into_iter().next())
+        Ok(self.database.row(query).await?)
     }
 
     /// Runs one statement, which is a transaction by itself; answers the number of rows changed.
@@ -104,10 +101,7 @@ impl PostgresOrders {
             unit.end().await?;
             return Ok(changed);
         }
-        let mut session = self.database.session().await?;
-        let changed = query.persistent(self.persistent).execute(&mut *session).await?.rows_affected();
-        session.done().await?;
-        Ok(changed)
+        Ok(self.database.run(query).await?)
     }
 
     /// Begins; a pooled connection found broken by it is put aside for another, as nothing was asked of it yet.
@@ -119,7 +113,7 @@ impl PostgresOrders {
                 answer => break answer?,
             }
         };
-        let (ambient, persistent) = (self.ambient.clone(), self.persistent);
+        let (ambient, persistent) = (self.ambient.clone(), self.database.names_statements());
         Ok(Unit { transaction, ambient, persistent, abandoned: false })
     }
 }

@@ -84,18 +84,12 @@ fn bump(arrivals: &watch::Sender<u64>) {
 /// Sends one NOTIFY for all that was committed meanwhile. A failure is told by whatever uses the pool next.
 async fn notify(database: Database, mut committed: watch::Receiver<()>) {
     while committed.changed().await.is_ok() {
-        if let Err(error) = notify_once(&database).await {
+        // Safe behind a pooler as it stands.
+        if let Err(error) = database.say(NOTIFY).await {
             tracing::debug!(error = %error, "relays were not notified; they poll");
         }
         tokio::time::sleep(NOTIFY_EVERY).await;
     }
-}
-
-async fn notify_once(database: &Database) -> Result<(), sqlx::Error> {
-    let mut session = database.session().await?;
-    // By the simple protocol: nothing is prepared, so it is safe behind a pooler as it stands.
-    session.execute(sqlx::raw_sql(NOTIFY)).await?;
-    session.done().await
 }
 
 /// Listens for as long as it is let.

@@ -36,11 +36,10 @@ impl PostgresJobStore {
     }
 
     async fn try_add_queues(&self, names: &[String]) -> Result<(), Fault> {
-        let mut session = self.database.session().await?;
         let add =
             "INSERT INTO jobs.queues (name) SELECT unnest($1::text[]) ORDER BY 1 ON CONFLICT DO NOTHING";
-        self.database.query(add).bind(names).execute(&mut *session).await?;
-        Ok(session.done().await?)
+        self.database.run(sqlx::query(add).bind(names)).await?;
+        Ok(())
     }
 
     async fn try_set_paused(&self, queue: &str, paused: bool) -> Result<bool, Fault> {
@@ -53,8 +52,8 @@ impl PostgresJobStore {
     }
 
     async fn try_version(&self) -> Result<i64, Fault> {
-        let mut session = self.database.session().await?;
-        Ok(self.database.query("SELECT version FROM jobs.control").fetch_one(&mut *session).await?.get(0))
+        let row = self.database.row(sqlx::query("SELECT version FROM jobs.control")).await?;
+        Ok(row.ok_or(sqlx::Error::RowNotFound)?.get(0))
     }
 
     async fn try_control(&self) -> Result<Control, Fault> {
@@ -106,12 +105,11 @@ impl PostgresJobStore {
     }
 
     async fn try_note(&self, note: &ConsumerNote) -> Result<(), Fault> {
-        let mut session = self.database.session().await?;
-        let keep = self.database.query(NOTE).bind(note.session.cast_signed()).bind(text(&note.name));
+        let keep = sqlx::query(NOTE).bind(note.session.cast_signed()).bind(text(&note.name));
         let keep = keep.bind(text(&note.queue)).bind(i64::try_from(note.running).unwrap_or(i64::MAX));
         let keep = keep.bind(note.reached_at.map(Timestamp::as_millisecond)).bind(note.at.as_millisecond());
-        keep.execute(&mut *session).await?;
-        Ok(session.done().await?)
+        self.database.run(keep).await?;
+        Ok(())
     }
 }
 
@@ -134,10 +132,9 @@ impl JobStore for PostgresJobStore {
 
     async fn queues(&self) -> Result<Vec<String>, EngineError> {
         self.run(async || {
-            let mut session = self.database.session().await?;
             // By bytes, as every engine sorts them.
-            let names = self.database.query("SELECT name FROM jobs.queues ORDER BY name COLLATE \"C\"");
-            Ok(names.fetch_all(&mut *session).await?.iter().map(|row| row.get(0)).collect())
+            let names = sqlx::query("SELECT name FROM jobs.queues ORDER BY name COLLATE \"C\"");
+            Ok(self.database.rows(names).await?.iter().map(|row| row.get(0)).collect())
         })
         .await
     }
@@ -227,19 +224,17 @@ impl JobStore for PostgresJobStore {
 
     async fn forget_consumer(&self, session: u64) -> Result<(), EngineError> {
         self.run(async || {
-            let mut connection = self.database.session().await?;
-            let forget = self.database.query("DELETE FROM jobs.consumers WHERE session = $1");
-            forget.bind(session.cast_signed()).execute(&mut *connection).await?;
-            Ok(connection.done().await?)
+            let forget = sqlx::query("DELETE FROM jobs.consumers WHERE session = $1");
+            self.database.run(forget.bind(session.cast_signed())).await?;
+            Ok(())
         })
         .await
     }
 
     async fn consumers(&self, queue: &str, since: Timestamp) -> Result<Vec<ConsumerNote>, EngineError> {
         self.run(async || {
-            let mut session = self.database.session().await?;
-            let notes = self.database.query(NOTES).bind(queue).bind(since.as_millisecond());
-            Ok(notes.fetch_all(&mut *session).await?.iter().map(note).collect())
+            let notes = sqlx::query(NOTES).bind(queue).bind(since.as_millisecond());
+            Ok(self.database.rows(notes).await?.iter().map(note).collect())
         })
         .await
     }

@@ -51,20 +51,16 @@ impl PostgresJobStore {
         let keys: Vec<&str> = wanted.keys().map(String::as_str).collect();
         let ids: Vec<Uuid> = wanted.values().map(|(_, id)| id.0).collect();
         let queues: Vec<&str> = wanted.values().map(|(queue, _)| queue.as_str()).collect();
-        let mut session = self.database.session().await?;
-        let reserve =
-            self.database.query(RESERVE).bind(keys).bind(ids).bind(queues).bind(now.as_millisecond());
-        let rows = reserve.fetch_all(&mut *session).await?;
-        session.done().await?;
+        let reserve = sqlx::query(RESERVE).bind(keys).bind(ids).bind(queues).bind(now.as_millisecond());
+        let rows = self.database.rows(reserve).await?;
         Ok(rows.iter().map(|row| (row.get("key"), JobId(row.get("job")))).collect())
     }
 
     pub(super) async fn release_keys(&self, ids: &[JobId]) -> Result<(), EngineError> {
         let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
         self.run(async || {
-            let mut session = self.database.session().await?;
-            self.database.query(RELEASE).bind(&ids).execute(&mut *session).await?;
-            Ok(session.done().await?)
+            self.database.run(sqlx::query(RELEASE).bind(&ids)).await?;
+            Ok(())
         })
         .await
     }

@@ -80,11 +80,10 @@ impl PostgresJobStore {
         for job in jobs.values() {
             rows.push(job)?;
         }
-        let mut session = self.database.session().await?;
-        let insert = self.database.query(SCHEDULE).bind(rows.id).bind(rows.queue).bind(rows.kind);
+        let insert = sqlx::query(SCHEDULE).bind(rows.id).bind(rows.queue).bind(rows.kind);
         let insert = insert.bind(rows.due_at).bind(rows.envelope).bind(rows.crashes);
-        insert.bind(rows.last_error).bind(rows.first_failed_at).execute(&mut *session).await?;
-        Ok(session.done().await?)
+        self.database.run(insert.bind(rows.last_error).bind(rows.first_failed_at)).await?;
+        Ok(())
     }
 
     /// Claims due jobs, or one job whether due or not.
@@ -105,20 +104,17 @@ impl PostgresJobStore {
         now: Timestamp,
         until: Timestamp,
     ) -> Result<Vec<ScheduledJob>, Fault> {
-        let mut session = self.database.session().await?;
         let sql = match which {
             Which::Due(_) => CLAIM_DUE,
             Which::One(_) => CLAIM_ONE,
         };
-        let claim = self.database.query(sql).bind(now.as_millisecond()).bind(until.as_millisecond());
+        let claim = sqlx::query(sql).bind(now.as_millisecond()).bind(until.as_millisecond());
         let claim = claim.bind(self.draw_claim());
         let claim = match which {
             Which::Due(limit) => claim.bind(i64::from(limit)),
             Which::One(id) => claim.bind(id.0),
         };
-        let rows = claim.fetch_all(&mut *session).await?;
-        session.done().await?;
-        Ok(rows.iter().filter_map(row::scheduled).collect())
+        Ok(self.database.rows(claim).await?.iter().filter_map(row::scheduled).collect())
     }
 
     /// A name for a claim that no other claim has.
@@ -131,9 +127,8 @@ impl PostgresJobStore {
     pub(super) async fn delete_claimed(&self, claims: &[(JobId, i64)]) -> Result<(), EngineError> {
         let (ids, claims): (Vec<Uuid>, Vec<i64>) = claims.iter().map(|(id, claim)| (id.0, *claim)).unzip();
         self.run(async || {
-            let mut session = self.database.session().await?;
-            self.database.query(UNSCHEDULE).bind(&ids).bind(&claims).execute(&mut *session).await?;
-            Ok(session.done().await?)
+            self.database.run(sqlx::query(UNSCHEDULE).bind(&ids).bind(&claims)).await?;
+            Ok(())
         })
         .await
     }
@@ -143,19 +138,16 @@ impl PostgresJobStore {
     }
 
     async fn try_list(&self, filter: &JobFilter) -> Result<Vec<ScheduledJob>, Fault> {
-        let mut session = self.database.session().await?;
         let sql = if filter.queue.is_some() { LIST_QUEUE } else { LIST };
-        let select =
-            self.database.query(sql).bind(filter.after.map_or(Uuid::nil(), |id| id.0)).bind(&filter.kind);
+        let select = sqlx::query(sql).bind(filter.after.map_or(Uuid::nil(), |id| id.0)).bind(&filter.kind);
         let select = select.bind(i64::from(filter.limit.min(LIST_MAX)));
         let select = if filter.queue.is_some() { select.bind(&filter.queue) } else { select };
-        Ok(select.fetch_all(&mut *session).await?.iter().filter_map(row::scheduled).collect())
+        Ok(self.database.rows(select).await?.iter().filter_map(row::scheduled).collect())
     }
 
     pub(super) async fn one(&self, id: JobId) -> Result<Option<ScheduledJob>, EngineError> {
         self.run(async || {
-            let mut session = self.database.session().await?;
-            let found = self.database.query(FIND).bind(id.0).fetch_optional(&mut *session).await?;
+            let found = self.database.row(sqlx::query(FIND).bind(id.0)).await?;
             Ok(found.as_ref().and_then(row::scheduled))
         })
         .await
@@ -163,8 +155,8 @@ impl PostgresJobStore {
 
     pub(super) async fn count(&self, queue: &str) -> Result<u64, EngineError> {
         self.run(async || {
-            let mut session = self.database.session().await?;
-            let count = self.database.query(COUNT).bind(queue).fetch_one(&mut *session).await?;
+            let count = self.database.row(sqlx::query(COUNT).bind(queue)).await?;
+            let count = count.ok_or(sqlx::Error::RowNotFound)?;
             Ok(u64::try_from(count.get::<i64, _>(0)).unwrap_or(0))
         })
         .await

@@ -82,7 +82,7 @@ impl PostgresRecords {
         let first_kept = day_of(before);
         let mut session = self.database.session().await?;
         let days = there(&self.database, &mut session).await?;
-        drop(session);
+        session.done().await?;
         let mut dropped = 0;
         for &day in days.range(..first_kept) {
             dropped += drop_day(&self.database, day).await?;
