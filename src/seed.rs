@@ -4,7 +4,6 @@
 //! a file only its owner may read (the store has hashes only).
 
 use std::{
-    fmt::Write as _,
     fs,
     io::Write as _,
     os::unix::fs::OpenOptionsExt,
@@ -114,11 +113,7 @@ fn fresh_key(prefix: &str) -> anyhow::Result<String> {
     let mut bytes = [0_u8; 20];
     getrandom::fill(&mut bytes)
         .map_err(|error| anyhow::anyhow!("the system gives no randomness: {error}"))?;
-    let mut key = prefix.to_owned();
-    for byte in bytes {
-        write!(key, "{byte:02x}")?;
-    }
-    Ok(key)
+    Ok(format!("{prefix}{}", hex::encode(bytes)))
 }
 
 /// Written beside and renamed, so that a cut never leaves half a file.

@@ -53,12 +53,9 @@ pub(super) fn verify(
     if apart > TOLERANCE_SECONDS { Err(Unsigned::Time) } else { Ok(()) }
 }
 
-fn decode(hex: &str) -> Option<[u8; 32]> {
-    let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let digits: Vec<u8> = hex.as_bytes().iter().map(digit).collect::<Option<_>>()?;
-    let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
-    (digits.len() == 64).then_some(())?;
-    bytes.try_into().ok()
+fn decode(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    hex::decode_to_slice(text, &mut bytes).ok().map(|()| bytes)
 }
 
 #[cfg(test)]

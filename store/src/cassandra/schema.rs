@@ -293,13 +293,7 @@ impl Schema<'_> {
 
 impl Migration {
     fn checksum(&self) -> String {
-        use std::fmt::Write as _;
-        let digest = Sha256::digest(self.text.as_bytes());
-        digest.iter().fold(String::with_capacity(64), |mut hex, byte| {
-            // Writing to a string does not fail.
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+        hex::encode(Sha256::digest(self.text.as_bytes()))
     }
 }
 

@@ -61,7 +61,7 @@ impl Copier<'_> {
                     self.table(table, owner, strict, &mut sum).await?;
                 }
             }
-            let digest = hexadecimal(&sum.digest.finalize());
+            let digest = hex::encode(sum.digest.finalize());
             reports.push(TableReport { table: table.label, rows: sum.rows, copied: sum.copied, digest });
         }
         Ok(reports)
@@ -170,39 +170,32 @@ impl Copier<'_> {
                 return if strict { Err(differs(table, &here)) } else { Ok(()) };
             }
             tries += 1;
-            self.cut(table, owner, &there).await?;
+            clear(self.target, table, owner, &there, self.batch).await?;
             let come = self.source.rows(table, owner, &here, self.batch, true).await?;
             sum.copied += come.len() as u64;
             self.target.change(table, &[], come).await?;
         }
     }
-
-    /// Drops what the target has in a range.
-    async fn cut(&self, table: &Table, owner: Uuid, range: &Range) -> Result<(), Fault> {
-        while clear_some(self.target, table, owner, range, self.batch).await? > 0 {}
-        Ok(())
-    }
 }
 
-/// Deletes up to `batch` rows of a range; answers how many.
-pub(super) async fn clear_some(
+/// Deletes the rows of a range, `batch` at a time; answers how many they were.
+pub(super) async fn clear(
     side: &Side,
     table: &Table,
     owner: Uuid,
     range: &Range,
     batch: u64,
 ) -> Result<u64, Fault> {
-    let rows = side.rows(table, owner, range, batch, false).await?;
-    let gone: Vec<Values> = rows.into_iter().map(|Carried { identity, .. }| identity).collect();
-    if !gone.is_empty() {
+    let mut deleted = 0;
+    loop {
+        let rows = side.rows(table, owner, range, batch, false).await?;
+        let gone: Vec<Values> = rows.into_iter().map(|Carried { identity, .. }| identity).collect();
+        if gone.is_empty() {
+            return Ok(deleted);
+        }
         side.change(table, &gone, Vec::new()).await?;
+        deleted += gone.len() as u64;
     }
-    Ok(gone.len() as u64)
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.filter_map(|digit| char::from_digit(u32::from(digit), 16)).collect()
 }
 
 fn differs(table: &Table, range: &Range) -> MoveError {

@@ -33,7 +33,7 @@ use base::{Ambient, postgres::PostgresConfig};
 use tokio::time::timeout;
 
 use self::{
-    compare::{Copier, clear_some},
+    compare::Copier,
     guard::{Guard, Stay},
     side::{Range, Side},
     tables::TABLES,
@@ -335,12 +335,7 @@ impl Mover {
         for table in TABLES.iter().rev() {
             progress(Step::Clearing(table.label));
             for owner in side.owners(table).await? {
-                loop {
-                    match clear_some(&side, table, owner, &Range::default(), batch).await? {
-                        0 => break,
-                        some => deleted += some,
-                    }
-                }
+                deleted += compare::clear(&side, table, owner, &Range::default(), batch).await?;
             }
         }
         side.store.close();
