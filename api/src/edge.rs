@@ -68,7 +68,7 @@ pub(crate) async fn serve(State(state): State<ApiState>, mut request: Request, n
 /// What a panicking handler answers. The panic itself is reported by the panic hook.
 pub(crate) fn on_panic(_: Box<dyn Any + Send>) -> Response {
     tracing::error!("a handler panicked");
-    Problem::new(Kind::INTERNAL, "the failure was logged under the request id").into_response()
+    Problem::logged().into_response()
 }
 
 /// Answers for paths without a route.

@@ -88,7 +88,7 @@ fn hasher() -> password_hash::Result<Argon2<'static>> {
 
 fn failed(why: &str) -> Problem {
     tracing::error!(why, "a password cannot be hashed or checked");
-    Problem::new(Kind::INTERNAL, "the failure was logged under the request id")
+    Problem::logged()
 }
 
 #[cfg(test)]

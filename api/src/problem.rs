@@ -139,6 +139,11 @@ impl Problem {
         }))
     }
 
+    /// A failure of ours. Its cause is for the log, where whoever answers so has written it.
+    pub(crate) fn logged() -> Self {
+        Self::new(Kind::INTERNAL, "the failure was logged under the request id")
+    }
+
     /// A missing thing and another merchant's look the same: whether an id exists is nobody else's business.
     pub(crate) fn not_found(what: &str) -> Self {
         Self::new(Kind::NOT_FOUND, format!("there is no such {what}"))
@@ -218,7 +223,7 @@ impl From<SessionError> for Problem {
             }
             other => {
                 tracing::error!(error = %other, "session store failed");
-                Self::new(Kind::INTERNAL, "the failure was logged under the request id")
+                Self::logged()
             }
         }
     }
@@ -235,7 +240,7 @@ impl Problem {
             }
             other => {
                 tracing::error!(error = %other, "store failed");
-                Self::new(Kind::INTERNAL, "the failure was logged under the request id")
+                Self::logged()
             }
         }
     }

@@ -49,7 +49,7 @@ pub(crate) async fn open(state: &ApiState, account: &Account) -> Result<Opened, 
     let mut secret = [0; TOKEN_BYTES];
     getrandom::fill(&mut secret).map_err(|error| {
         tracing::error!(%error, "the system gives no randomness");
-        Problem::new(Kind::INTERNAL, "the failure was logged under the request id")
+        Problem::logged()
     })?;
     let (token, now) = (format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(secret)), state.ambient.now());
     let kept = Kept { customer: account.id, touched_at: now };
@@ -140,5 +140,5 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 /// Position and expectation only: the data holds names of products and customers' ids.
 fn damaged(error: &serde_json::Error) -> Problem {
     tracing::error!(category = ?error.classify(), column = error.column(), "a session cannot be read");
-    Problem::new(Kind::INTERNAL, "the failure was logged under the request id")
+    Problem::logged()
 }

@@ -215,7 +215,7 @@ fn held(cart: &Cart) -> Result<(OrderId, Currency), Problem> {
     let begun = cart.checkout.as_ref().zip(cart.currency);
     begun.map(|(checkout, currency)| (checkout.order, currency)).ok_or_else(|| {
         tracing::error!("a cart with products has no currency");
-        Problem::new(Kind::INTERNAL, "the failure was logged under the request id")
+        Problem::logged()
     })
 }
 

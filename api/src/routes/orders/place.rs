@@ -52,11 +52,8 @@ pub(super) async fn place_order(
     headers: HeaderMap,
     body: Result<Body<OrderRequest>, Problem>,
 ) -> Response {
-    let rate = admitted.rate.headers();
-    match place(&state, &admitted, trace, &headers, body).await {
-        Ok(response) => (rate, response).into_response(),
-        Err(problem) => (rate, problem).into_response(),
-    }
+    let answer = place(&state, &admitted, trace, &headers, body).await;
+    (admitted.rate.headers(), answer).into_response()
 }
 
 async fn place(
