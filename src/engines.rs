@@ -8,14 +8,21 @@
 mod files;
 mod servers;
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::{Context, bail};
 use base::Ambient;
 use jobs::{Engine, records::RecordStore, sqlite::SqliteEngine};
 use store::{
     OrderStore, PaymentStore,
-    cache::{Cache, LocalLimits, MemoryCache, MemoryConfig, RateLimits, Sessions},
+    cache::{
+        Cache, Limits, LocalLimits, MemoryCache, MemoryConfig, RateLimits, RedisCache, RedisLimits,
+        RedisServer, RedisSessions, Sessions,
+    },
     partitions::Partitions,
     postgres::sharded::ShardedOrders,
     sqlite::SqliteOrders,
@@ -35,12 +42,16 @@ pub(crate) enum Role {
 impl Role {
     pub(crate) const ALL: [Self; 4] = [Self::Api, Self::Worker, Self::Relay, Self::Scheduler];
 
-    fn needs_queue(self) -> bool {
-        matches!(self, Self::Worker | Self::Relay)
+    fn needs_queue(self, config: &Config) -> bool {
+        matches!(self, Self::Worker | Self::Relay) || self.audits(config)
     }
 
-    fn needs_payments(self) -> bool {
-        matches!(self, Self::Api | Self::Worker)
+    fn needs_payments(self, config: &Config) -> bool {
+        matches!(self, Self::Api | Self::Worker) || self.audits(config)
+    }
+
+    fn audits(self, config: &Config) -> bool {
+        self == Self::Scheduler && config.verify.every.is_some()
     }
 
     /// The API serves them, the scheduler drops those that have ended.
@@ -99,15 +110,17 @@ impl Engines {
         let Orders { by_role: orders, partitions, shards } =
             open_orders(config, name, ambient, roles).await?;
         let mut payments = None;
-        let audits = roles.contains(&Role::Scheduler) && config.verify.every.is_some();
-        if audits || roles.iter().any(|role| role.needs_payments()) {
+        if roles.iter().any(|role| role.needs_payments(config)) {
             payments = Some(open_payments(config, ambient).await?);
         }
         let (queue, records) = open_jobs(config, name, ambient, roles).await?;
         let (mut shared, mut sessions) = (None, None);
         if roles.iter().any(|role| role.needs_sessions()) {
-            let opened = open_shared(config, ambient).await?;
-            (shared, sessions) = (Some(opened.0), Some(opened.1));
+            // One connection for all that is kept there.
+            let redis = (config.engines.cache == CacheEngine::Redis).then(|| servers::redis(config, ambient));
+            let redis = redis.transpose()?;
+            shared = roles.contains(&Role::Api).then(|| open_shared(redis.as_ref(), ambient));
+            sessions = Some(open_sessions(&config.data.folder, redis, ambient).await?);
         }
         let folder = folder.clone();
         Ok(Self {
@@ -236,15 +249,27 @@ async fn open_payments(config: &Config, ambient: &Ambient) -> anyhow::Result<Arc
     }
 }
 
-async fn open_shared(config: &Config, ambient: &Ambient) -> anyhow::Result<(Shared, Arc<dyn Sessions>)> {
+fn open_shared(redis: Option<&RedisServer>, ambient: &Ambient) -> Shared {
+    // They count while the server is away, too.
     let limits = LocalLimits::new(LIMITED_KEYS_MAX, ambient.clone());
-    match config.engines.cache {
-        CacheEngine::Memory => {
-            let cache = Arc::new(MemoryCache::new(MemoryConfig::default(), ambient.clone()));
-            let sessions = files::sessions(&config.data.folder, ambient).await?;
-            Ok((Shared { cache, limits: Arc::new(limits) }, sessions))
-        }
-        CacheEngine::Redis => servers::shared(config, limits, ambient),
+    let near = MemoryConfig::default();
+    match redis {
+        None => Shared { cache: Arc::new(MemoryCache::new(near, ambient.clone())), limits: Arc::new(limits) },
+        Some(server) => Shared {
+            cache: Arc::new(RedisCache::new(server.clone(), near, ambient.clone())),
+            limits: Arc::new(Limits::new(RedisLimits::new(server.clone()), limits)),
+        },
+    }
+}
+
+async fn open_sessions(
+    folder: &Path,
+    redis: Option<RedisServer>,
+    ambient: &Ambient,
+) -> anyhow::Result<Arc<dyn Sessions>> {
+    match redis {
+        None => files::sessions(folder, ambient).await,
+        Some(server) => Ok(Arc::new(RedisSessions::new(server, ambient.clone()))),
     }
 }
 
@@ -254,8 +279,7 @@ async fn open_jobs(
     ambient: &Ambient,
     roles: &[Role],
 ) -> anyhow::Result<(Option<Arc<dyn Engine>>, Arc<dyn RecordStore>)> {
-    let audits = roles.contains(&Role::Scheduler) && config.verify.every.is_some();
-    let needed = audits || roles.iter().any(|role| role.needs_queue());
+    let needed = roles.iter().any(|role| role.needs_queue(config));
     match config.engines.queue {
         QueueEngine::Sqlite => {
             let queue = files::open_queue(&config.data.folder, ambient).await?;

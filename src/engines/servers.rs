@@ -14,15 +14,13 @@ use jobs::{
 use secrecy::ExposeSecret;
 use store::{
     OrderStore, PaymentStore,
-    cache::{
-        Limits, LocalLimits, MemoryConfig, RedisCache, RedisLimits, RedisServer, RedisSessions, Sessions,
-    },
+    cache::RedisServer,
     cassandra::{CassandraPayments, LateCassandra},
     partitions::Partitions,
     postgres::{PostgresOrders, ReplicatedOrders, sharded::ShardedOrders},
 };
 
-use super::{Role, Shared};
+use super::Role;
 use crate::config::{Config, OrderEngine, PaymentEngine, Postgres};
 
 /// Connections for the job store and the log of attempts together.
@@ -86,19 +84,8 @@ pub(super) async fn payments(config: &Config, ambient: &Ambient) -> anyhow::Resu
     Ok(Arc::new(LateCassandra::connect(config.cassandra.clone(), ambient.clone()).await?))
 }
 
-/// One connection for all. `local` counts while the server is away.
-pub(super) fn shared(
-    config: &Config,
-    local: LocalLimits,
-    ambient: &Ambient,
-) -> anyhow::Result<(Shared, Arc<dyn Sessions>)> {
-    let server = RedisServer::new(&config.redis, ambient.clone())?;
-    let sessions = Arc::new(RedisSessions::new(server.clone(), ambient.clone()));
-    let shared = Shared {
-        cache: Arc::new(RedisCache::new(server.clone(), MemoryConfig::default(), ambient.clone())),
-        limits: Arc::new(Limits::new(RedisLimits::new(server), local)),
-    };
-    Ok((shared, sessions))
+pub(super) fn redis(config: &Config, ambient: &Ambient) -> anyhow::Result<RedisServer> {
+    Ok(RedisServer::new(&config.redis, ambient.clone())?)
 }
 
 /// Beside the orders: in the same server, or in the data folder.
