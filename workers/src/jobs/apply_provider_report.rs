@@ -20,6 +20,7 @@ use store::{
 
 use super::{
     PROVIDER_ATTEMPTS_MAX, PROVIDER_BACKOFF, charge_payment, provider_failure, refund_payment::RefundPayment,
+    unless_paused,
 };
 use crate::{
     env::Env,
@@ -51,9 +52,7 @@ impl Job for ApplyProviderReport {
 
     async fn run(&self, ctx: &JobContext<Env>) -> Result<(), JobError> {
         let env = &ctx.env;
-        if let Some(wait) = env.provider.paused() {
-            return Err(JobError::Snooze(wait));
-        }
+        unless_paused(env)?;
         let report = env.provider.report(&self.reference).await.map_err(provider_failure)?;
         let Some(report) = report else { return Err(JobError::cancel("charge_not_found")) };
         let Some(payment) = env.payments.payment(PaymentId::of_order(self.order)).await? else {

@@ -24,7 +24,7 @@ use store::{
     payments::{Begun, Decided, NewPayment},
 };
 
-use super::{PROVIDER_ATTEMPTS_MAX, PROVIDER_BACKOFF, provider_failure, query_of};
+use super::{PROVIDER_ATTEMPTS_MAX, PROVIDER_BACKOFF, provider_failure, query_of, unless_paused};
 use crate::{
     env::Env,
     provider::{CaptureRequest, ChargeOutcome, ProviderError, capture_key},
@@ -74,10 +74,7 @@ impl Job for ChargePayment {
 
 async fn charge(ctx: &JobContext<Env>, order: &Order) -> Result<(), JobError> {
     let env = &ctx.env;
-    // Before an attempt is begun for nothing.
-    if let Some(wait) = env.provider.paused() {
-        return Err(JobError::Snooze(wait));
-    }
+    unless_paused(env)?;
     let payment = env.payments.open(new_payment(ctx, order)).await?;
     let epoch = match env.payments.begin_attempt(payment.id, &env.worker, ctx.ambient.now()).await? {
         Begun::Attempt { epoch } => epoch,

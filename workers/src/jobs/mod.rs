@@ -40,6 +40,11 @@ const AUTHENTICATION_WAIT: Duration = Duration::from_secs(10);
 /// After too many requests, where the provider does not say.
 const RATE_LIMITED_WAIT: Duration = Duration::from_secs(2);
 
+/// Puts the job off while no call would be let through, before anything is begun for nothing.
+fn unless_paused(env: &Env) -> Result<(), JobError> {
+    env.provider.paused().map_or(Ok(()), |wait| Err(JobError::Snooze(wait)))
+}
+
 /// What a payment's charge can be found by.
 async fn query_of(ctx: &JobContext<Env>, payment: &Payment) -> Result<ChargeQuery, StoreError> {
     let attempts = ctx.env.payments.attempts(payment.id).await?;

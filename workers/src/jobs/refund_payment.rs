@@ -16,7 +16,7 @@ use store::{
     payments::RefundBegun,
 };
 
-use super::{PROVIDER_ATTEMPTS_MAX, PROVIDER_BACKOFF, provider_failure};
+use super::{PROVIDER_ATTEMPTS_MAX, PROVIDER_BACKOFF, provider_failure, unless_paused};
 use crate::{
     env::Env,
     provider::{ProviderError, RefundOutcome, RefundRequest, refund_key},
@@ -51,9 +51,7 @@ impl Job for RefundPayment {
     }
 
     async fn run(&self, ctx: &JobContext<Env>) -> Result<(), JobError> {
-        if let Some(wait) = ctx.env.provider.paused() {
-            return Err(JobError::Snooze(wait));
-        }
+        unless_paused(&ctx.env)?;
         let payment = PaymentId::of_order(self.order);
         let at = ctx.ambient.now();
         let state = match ctx.env.payments.begin_refund(payment, self.refund, self.amount_minor, at).await? {

@@ -172,7 +172,7 @@ enum Seen {
 impl Verify {
     /// Looks, tells `watch` what it finds, and sums up.
     pub async fn run(&self, plan: Plan, watch: &mut dyn Watch) -> Result<Summary, VerifyError> {
-        let before = self.ambient.now().checked_sub(plan.grace).unwrap_or(Timestamp::UNIX_EPOCH);
+        let before = self.ago(plan.grace);
         let ledger = self.provider.as_deref().and_then(PaymentProvider::ledger);
         let queues = Queues::new(self.engine.as_ref(), self.records.as_ref(), &self.ambient);
         let summary = Summary { ledger: ledger.map(|_| 0), ..Summary::default() };
@@ -182,7 +182,11 @@ impl Verify {
     }
 
     fn kept_from(&self, kept: Option<Duration>) -> Option<Timestamp> {
-        kept.map(|kept| self.ambient.now().checked_sub(kept).unwrap_or(Timestamp::UNIX_EPOCH))
+        kept.map(|kept| self.ago(kept))
+    }
+
+    fn ago(&self, span: Duration) -> Timestamp {
+        self.ambient.now().checked_sub(span).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 }
 

@@ -71,7 +71,7 @@ impl Audit<'_> {
         let mut course = Course::new();
         let ledger = match (self.plan.scope, &mark) {
             (Scope::Since(span), _) => {
-                self.changed(self.before_by(span), &mut course).await?;
+                self.changed(self.of.ago(span), &mut course).await?;
                 None
             }
             (Scope::Changed, Some(mark)) => {
@@ -95,10 +95,6 @@ impl Audit<'_> {
             self.of.orders.set_audit_mark(&mark).await?;
         }
         Ok(())
-    }
-
-    fn before_by(&self, span: Duration) -> Timestamp {
-        self.of.ambient.now().checked_sub(span).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
     async fn all(&mut self, course: &mut Course) -> Result<(), VerifyError> {
