@@ -11,6 +11,8 @@ use std::{
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use crate::time::later;
+
 /// Time, ids and randomness. Cheap to clone; clones share one state.
 #[derive(Clone)]
 pub struct Ambient {
@@ -95,7 +97,7 @@ impl ManualClock {
     /// Moves the clock forward.
     pub fn advance(&self, by: Duration) {
         let mut now = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *now = now.saturating_add(by).unwrap_or(Timestamp::MAX);
+        *now = later(*now, by);
     }
 }
 

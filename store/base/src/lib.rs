@@ -11,6 +11,7 @@ pub mod postgres;
 pub mod sqlite;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod time;
 pub mod trace;
 
 pub use ambient::Ambient;

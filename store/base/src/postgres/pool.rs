@@ -219,7 +219,7 @@ impl Session {
         Self::Plain(Plain(loan))
     }
 
-    /// Makes a write last, and says that the session is in order. Reads may just drop it.
+    /// Makes a write last, and says that the session is in order: dropped, it is tried before its next use.
     pub async fn done(self) -> Result<(), sqlx::Error> {
         match self {
             Self::Plain(Plain(mut loan)) => {

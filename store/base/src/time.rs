@@ -1,0 +1,30 @@
+//! Sums and differences of points in time that have no error to handle.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// So long after `at`, or the end of time.
+pub fn later(at: Timestamp, by: Duration) -> Timestamp {
+    at.saturating_add(by).unwrap_or(Timestamp::MAX)
+}
+
+/// From `from` to `to`; zero when `to` came first.
+pub fn between(from: Timestamp, to: Timestamp) -> Duration {
+    Duration::try_from(to.duration_since(from)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn they_end_where_time_does() {
+        let (epoch, minute) = (Timestamp::UNIX_EPOCH, Duration::from_mins(1));
+        assert_eq!(later(epoch, minute).as_second(), 60);
+        assert_eq!(later(Timestamp::MAX, minute), Timestamp::MAX);
+        assert_eq!(later(epoch, Duration::MAX), Timestamp::MAX);
+        assert_eq!(between(epoch, later(epoch, minute)), minute);
+        assert_eq!(between(later(epoch, minute), epoch), Duration::ZERO);
+    }
+}
