@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use apalis_core::task::builder::TaskBuilder;
 use base::{Ambient, TraceContext};
-use tokio::time::Instant;
 use tower::{Layer, Service};
 
 pub use self::{memory::MemoryEngine, time::virtual_time};
@@ -20,13 +19,8 @@ use crate::{
     engine::{Delivery, Engine, JobFilter, JobSignal, Receipt, Settlement},
     envelope::{EnqueueOptions, Envelope},
     job::Job,
-    registry::{Policy, Registry, decode},
-    worker::{
-        failure::verdict,
-        handler::Handler,
-        layers::JobLayers,
-        run::{Run, Work},
-    },
+    registry::{Registry, decode},
+    worker::{failure::verdict, handler::Handler, layers::JobLayers, run::Work},
 };
 
 /// Runs a first attempt of `job` and answers what a worker would settle it with.
@@ -41,20 +35,12 @@ pub async fn run_one<J: Job>(job: &J, env: J::Env) -> Settlement {
 /// with. For whoever hands out deliveries by means of their own, such as a simulation; dropping the future is a crash.
 pub async fn run_delivery<E: Clone + Send + Sync + 'static>(
     registry: &Registry<E>,
-    delivery: &Delivery,
+    delivery: Delivery,
     env: E,
     ambient: &Ambient,
 ) -> Settlement {
-    let entry = registry.entry(&delivery.envelope.kind);
-    let run = Arc::new(Run {
-        envelope: Arc::clone(&delivery.envelope),
-        receipt: delivery.receipt,
-        signal: delivery.signal.clone(),
-        policy: entry.map_or(Policy::OF_UNKNOWN, |entry| entry.policy),
-        started_at: ambient.now(),
-        started: Instant::now(),
-    });
-    let work = Work { run: Arc::clone(&run), handler: entry.map(|entry| entry.run) };
+    let work = Work::start(delivery, registry, ambient);
+    let run = Arc::clone(&work.run);
     let mut service = JobLayers.layer(Handler { env, ambient: ambient.clone() });
     let result = service.call(TaskBuilder::new(work).build()).await;
     verdict(&result, &run, ambient)
@@ -114,19 +100,9 @@ impl<'a, J: Job> TestRun<'a, J> {
         let mut envelope: Envelope = serde_json::from_str(&wire).expect("an envelope deserialises");
         envelope.attempt = self.attempt.saturating_sub(1);
         let registry = Registry::new().register::<J>().expect("the job can be registered");
-        let entry = registry.entry(J::KIND).expect("it was registered just now");
-        let run = Arc::new(Run {
-            receipt: Receipt { job: envelope.id, tag: 1, session: 1 },
-            envelope: Arc::new(envelope),
-            signal: self.signal,
-            policy: entry.policy,
-            started_at: self.ambient.now(),
-            started: Instant::now(),
-        });
-        let work = Work { run: Arc::clone(&run), handler: Some(entry.run) };
-        let mut service = JobLayers.layer(Handler { env: self.env, ambient: self.ambient.clone() });
-        let result = service.call(TaskBuilder::new(work).build()).await;
-        verdict(&result, &run, &self.ambient)
+        let receipt = Receipt { job: envelope.id, tag: 1, session: 1 };
+        let delivery = Delivery { envelope: Arc::new(envelope), receipt, crashes: 0, signal: self.signal };
+        run_delivery(&registry, delivery, self.env, &self.ambient).await
     }
 }
 

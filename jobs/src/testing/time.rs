@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use base::{Ambient, Timestamp, ambient::Clock};
+use base::{Ambient, Timestamp, ambient::Clock, time::later};
 use tokio::time::Instant;
 
 /// The clock starts here: 2026-01-01T00:00:00Z.
@@ -18,6 +18,6 @@ struct TokioClock(Instant);
 
 impl Clock for TokioClock {
     fn now(&self) -> Timestamp {
-        Timestamp::UNIX_EPOCH.saturating_add(START + self.0.elapsed()).unwrap_or(Timestamp::MAX)
+        later(Timestamp::UNIX_EPOCH, START + self.0.elapsed())
     }
 }

@@ -17,18 +17,13 @@ use apalis_core::{
     worker::{context::WorkerContext, ext::ack::AcknowledgeLayer},
 };
 use base::Ambient;
-use tokio::{sync::mpsc, time::Instant};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    ack::Ack,
-    health::QueueState,
-    run::{Run, Work},
-    supervise::Stop,
-};
+use super::{ack::Ack, health::QueueState, run::Work, supervise::Stop};
 use crate::{
     engine::{Delivery, Settlement, Settler},
-    registry::{Policy, Registry},
+    registry::Registry,
 };
 
 /// What a consumer was handed, shared by the backend, which starts it, and the session, which may hand it back. The
@@ -71,17 +66,9 @@ pub(super) struct DeliveryBackend<E> {
 impl<E: Clone + Send + Sync + 'static> DeliveryBackend<E> {
     /// Apalis asks for a task only when a slot is free and calls it at once: the run starts here.
     fn start(&self, delivery: Delivery) -> Task<Work<E>> {
-        let entry = self.registry.entry(&delivery.envelope.kind);
         self.queue.started(delivery.receipt, delivery.signal.clone());
-        let run = Arc::new(Run {
-            envelope: delivery.envelope,
-            receipt: delivery.receipt,
-            signal: delivery.signal,
-            policy: entry.map_or(Policy::OF_UNKNOWN, |entry| entry.policy),
-            started_at: self.ambient.now(),
-            started: Instant::now(),
-        });
-        let work = Work { run: Arc::clone(&run), handler: entry.map(|entry| entry.run) };
+        let work = Work::start(delivery, &self.registry, &self.ambient);
+        let run = Arc::clone(&work.run);
         TaskBuilder::new(work).data(run).build()
     }
 }

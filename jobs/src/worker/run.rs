@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use base::Timestamp;
+use base::{Ambient, Timestamp};
 use tokio::time::Instant;
 
 use crate::{
-    engine::{JobSignal, Receipt},
+    engine::{Delivery, JobSignal, Receipt},
     envelope::Envelope,
-    registry::{Policy, RunFn},
+    registry::{Policy, Registry, RunFn},
 };
 
 /// What layers, acknowledgement and records need to know, whatever the environment type is.
@@ -38,4 +38,20 @@ impl Run {
 pub(crate) struct Work<E> {
     pub(crate) run: Arc<Run>,
     pub(crate) handler: Option<RunFn<E>>,
+}
+
+impl<E: Clone + Send + Sync + 'static> Work<E> {
+    /// Begins now.
+    pub(crate) fn start(delivery: Delivery, registry: &Registry<E>, ambient: &Ambient) -> Self {
+        let entry = registry.entry(&delivery.envelope.kind);
+        let run = Run {
+            envelope: delivery.envelope,
+            receipt: delivery.receipt,
+            signal: delivery.signal,
+            policy: entry.map_or(Policy::OF_UNKNOWN, |entry| entry.policy),
+            started_at: ambient.now(),
+            started: Instant::now(),
+        };
+        Self { run: Arc::new(run), handler: entry.map(|entry| entry.run) }
+    }
 }

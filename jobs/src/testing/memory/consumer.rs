@@ -1,9 +1,9 @@
 //! Hands jobs out to one consumer and takes its outcomes.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use base::Timestamp;
+use base::time::between;
 use tokio::{sync::mpsc, time::sleep};
 
 use super::{Inner, state::Claim};
@@ -34,15 +34,11 @@ async fn hand_out(inner: Arc<Inner>, session: u64, sender: mpsc::Sender<Delivery
             Claim::Wait(None) => changed.await,
             Claim::Wait(Some(at)) => tokio::select! {
                 () = changed => {}
-                () = sleep(until(now, at)) => {}
+                () = sleep(between(now, at)) => {}
             },
             Claim::End => return,
         }
     }
-}
-
-fn until(now: Timestamp, at: Timestamp) -> Duration {
-    Duration::try_from(at.duration_since(now)).unwrap_or_default()
 }
 
 struct MemorySettler {
