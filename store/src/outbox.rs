@@ -1,6 +1,6 @@
 //! The outbox: events and commands written with the change they belong to, taken out by the relay.
 //!
-//! Guarantees: what is committed is handed out until marked sent; messages of one subject (an order, a product) are
+//! Guarantees: what is committed is handed out until marked sent; messages of one subject (an order, a product, a customer) are
 //! handed out in order and never to two relays at once. Handing out twice after a crash is normal: ids make the
 //! repetition harmless.
 

@@ -7,7 +7,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use base::{Ambient, Timestamp};
+use base::{
+    Ambient, Timestamp,
+    time::{between, later},
+};
 
 use super::{Decision, LimitError, Quota, RateLimits};
 
@@ -46,11 +49,10 @@ impl LocalLimits {
         if rests_at.is_none() && state.rests_at.len() >= self.keys_max {
             return Decision { allowed: false, remaining: 0, retry_after: quota.interval };
         }
-        let ahead =
-            rests_at.map_or(Duration::ZERO, |at| at.duration_since(now).try_into().unwrap_or_default());
+        let ahead = rests_at.map_or(Duration::ZERO, |at| between(now, at));
         let (decision, ahead) = Decision::of(quota, ahead);
         if decision.allowed {
-            state.rests_at.insert(key.to_owned(), now.saturating_add(ahead).unwrap_or(Timestamp::MAX));
+            state.rests_at.insert(key.to_owned(), later(now, ahead));
         }
         decision
     }

@@ -4,8 +4,9 @@ use std::{path::Path, time::Duration};
 
 use async_trait::async_trait;
 use base::{
-    Ambient, Timestamp,
+    Ambient,
     sqlite::{Database, OpenError, WriteFailed},
+    time::later,
 };
 use futures::future::BoxFuture;
 use sqlx::{Row, SqliteConnection};
@@ -86,7 +87,7 @@ impl SqliteSessions {
     }
 
     fn ends_at(&self, ttl: Duration) -> i64 {
-        self.ambient.now().saturating_add(ttl).unwrap_or(Timestamp::MAX).as_millisecond()
+        later(self.ambient.now(), ttl).as_millisecond()
     }
 }
 

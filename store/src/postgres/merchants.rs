@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use base::{Timestamp, ids::Uuid};
+use sqlx::postgres::PgRow;
 
 use super::{
     PostgresOrders,
@@ -33,18 +34,20 @@ impl Merchants for PostgresOrders {
     }
 
     async fn key_by_hash(&self, hash: KeyHash) -> Result<Option<KeyRecord>, StoreError> {
-        let Some(row) = self.row(sqlx::query(KEY_BY_HASH).bind(hash.to_vec())).await? else {
-            return Ok(None);
-        };
-        let scope = texts::scope(get(&row, "scope")?)?;
-        let (id, merchant) = (id(&row, "id", KeyId)?, id(&row, "merchant_id", MerchantId)?);
-        Ok(Some(KeyRecord { id, merchant, scope }))
+        let row = self.row(sqlx::query(KEY_BY_HASH).bind(hash.to_vec())).await?;
+        Ok(row.as_ref().map(key).transpose()?)
     }
 
     async fn merchant_name(&self, id: MerchantId) -> Result<Option<String>, StoreError> {
         let row = self.row(sqlx::query("SELECT name FROM merchants WHERE id = $1").bind(id.0)).await?;
         Ok(row.map(|row| get(&row, "name")).transpose()?)
     }
+}
+
+/// Reads `id`, `merchant_id` and `scope`.
+pub(super) fn key(row: &PgRow) -> Result<KeyRecord, Fault> {
+    let scope = texts::scope(get(row, "scope")?)?;
+    Ok(KeyRecord { id: id(row, "id", KeyId)?, merchant: id(row, "merchant_id", MerchantId)?, scope })
 }
 
 async fn ensure_key(unit: &mut Unit, key: &KeyRecord, hash: KeyHash, at: Timestamp) -> Result<bool, Fault> {

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use base::{Timestamp, ids::Uuid};
+use base::{Timestamp, ids::Uuid, time::later};
 use sqlx::postgres::PgRow;
 use tokio::sync::watch;
 
@@ -96,7 +96,7 @@ impl Outbox for PostgresOrders {
         lease: Duration,
         at: Timestamp,
     ) -> Result<Vec<OutboxMessage>, StoreError> {
-        let until = at.saturating_add(lease).unwrap_or(Timestamp::MAX);
+        let until = later(at, lease);
         let claimed = self.write((relay, limit, until, at), |unit, (relay, limit, until, at)| {
             Box::pin(claim(unit, relay, *limit, *until, *at))
         });

@@ -74,9 +74,6 @@ impl PostgresOrders {
         work: for<'c> fn(&'c mut Unit, &'c A) -> BoxFuture<'c, Result<T, Fault>>,
     ) -> Result<T, Fault> {
         let mut unit = self.begin().await?;
-        if let Some(merchant) = self.fenced {
-            fence::pass(&mut unit, merchant).await?;
-        }
         let answer = work(&mut unit, facts).await?;
         unit.end().await?;
         Ok(answer)
@@ -94,9 +91,8 @@ impl PostgresOrders {
 
     /// Runs one statement, which is a transaction by itself; answers the number of rows changed.
     pub(super) async fn run(&self, query: Query<'_>) -> Result<u64, Fault> {
-        if let Some(merchant) = self.fenced {
+        if self.fenced.is_some() {
             let mut unit = self.begin().await?;
-            fence::pass(&mut unit, merchant).await?;
             let changed = unit.run(query).await?;
             unit.end().await?;
             return Ok(changed);
@@ -104,7 +100,7 @@ impl PostgresOrders {
         Ok(self.database.run(query).await?)
     }
 
-    /// Begins; a pooled connection found broken by it is put aside for another, as nothing was asked of it yet.
+    /// Begins, past the fence where there is one; a pooled connection found broken by it is put aside for another, as nothing was asked of it yet.
     async fn begin(&self) -> Result<Unit, Fault> {
         let mut broken = 0;
         let transaction = loop {
@@ -114,6 +110,10 @@ impl PostgresOrders {
             }
         };
         let (ambient, persistent) = (self.ambient.clone(), self.database.names_statements());
-        Ok(Unit { transaction, ambient, persistent, abandoned: false })
+        let mut unit = Unit { transaction, ambient, persistent, abandoned: false };
+        if let Some(merchant) = self.fenced {
+            fence::pass(&mut unit, merchant).await?;
+        }
+        Ok(unit)
     }
 }

@@ -77,7 +77,8 @@ impl Drop for Wake {
     }
 }
 
-fn bump(arrivals: &watch::Sender<u64>) {
+/// Tells relays to look.
+pub(super) fn bump(arrivals: &watch::Sender<u64>) {
     arrivals.send_modify(|arrivals| *arrivals = arrivals.wrapping_add(1));
 }
 

@@ -18,25 +18,6 @@ mod outbox;
 mod placement;
 mod refunds;
 mod stock;
-
-fn migrations() -> sqlx::migrate::Migrator {
-    base::migrations!(
-        "../migrations/sqlite/orders",
-        [
-            "0001_merchants",
-            "0002_products",
-            "0003_orders",
-            "0004_idempotency_keys",
-            "0005_refunds",
-            "0006_mails",
-            "0007_outbox",
-            "0008_webhooks",
-            "0009_customers",
-            "0010_audit"
-        ]
-    )
-}
-
 #[cfg(test)]
 mod tests;
 mod webhooks;
@@ -74,4 +55,22 @@ impl SqliteOrders {
     fn announce(&self) {
         self.arrivals.send_modify(|arrivals| *arrivals = arrivals.wrapping_add(1));
     }
+}
+
+fn migrations() -> sqlx::migrate::Migrator {
+    base::migrations!(
+        "../migrations/sqlite/orders",
+        [
+            "0001_merchants",
+            "0002_products",
+            "0003_orders",
+            "0004_idempotency_keys",
+            "0005_refunds",
+            "0006_mails",
+            "0007_outbox",
+            "0008_webhooks",
+            "0009_customers",
+            "0010_audit"
+        ]
+    )
 }

@@ -19,9 +19,18 @@ use async_trait::async_trait;
 pub use self::{orders::MemoryOrders, payments::MemoryPayments};
 use crate::{
     catalog::Product,
-    domain::{MerchantId, Order, Payment},
+    domain::{MerchantId, Order, Page, Payment},
     outbox::OutboxBody,
 };
+
+fn some(limit: u32) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
+/// The first page of what is found.
+fn page_of<T>(found: impl Iterator<Item = T>, limit: u32) -> Page<T> {
+    Page::from_overfetched(found.take(some(limit).saturating_add(1)).collect(), limit)
+}
 
 /// One call on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

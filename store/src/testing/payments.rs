@@ -8,6 +8,7 @@ use base::Timestamp;
 use super::{
     Direct, Link, Observer,
     held::{Held, Timing},
+    some,
 };
 use crate::{
     domain::{Decision, MerchantId, Payment, PaymentAttempt, PaymentId, Refund, RefundId, RefundState},
@@ -168,13 +169,13 @@ impl State {
             .filter(|payment| after.is_none_or(|after| (payment.created_at, payment.id) > after))
             .collect();
         found.sort_by_key(|payment| (payment.created_at, payment.id));
-        found.into_iter().take(usize::try_from(limit).unwrap_or(usize::MAX)).map(entry).collect()
+        found.into_iter().take(some(limit)).map(entry).collect()
     }
 
     fn all(&self, after: Option<PaymentId>, limit: u32) -> Vec<PaymentEntry> {
         let payments = self.rows.values().map(|row| &row.payment);
         let rest = payments.filter(|payment| after.is_none_or(|after| payment.id > after));
-        rest.take(usize::try_from(limit).unwrap_or(usize::MAX)).map(entry).collect()
+        rest.take(some(limit)).map(entry).collect()
     }
 }
 

@@ -92,12 +92,6 @@ impl Audit for ShardedOrders {
     }
 }
 
-impl ShardedOrders {
-    fn stores(&self) -> impl Iterator<Item = &PostgresOrders> {
-        self.shared.shards.iter().map(|shard| &shard.store)
-    }
-}
-
 /// One page out of those of all shards, what two of them hold once.
 fn merged<T: Ord>(pages: Vec<Vec<T>>, limit: u32) -> Vec<T> {
     let mut all: Vec<T> = pages.into_iter().flatten().collect();

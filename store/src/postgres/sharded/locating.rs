@@ -17,8 +17,7 @@ use tokio::time::Instant;
 
 use super::ShardedOrders;
 use crate::{
-    domain::{CustomerId, EndpointId, EventId, KeyId, MerchantId, OrderId},
-    engine::texts,
+    domain::{CustomerId, EndpointId, EventId, MerchantId, OrderId},
     error::StoreError,
     merchants::{KeyHash, KeyRecord},
     orders::MailSubject,
@@ -26,6 +25,7 @@ use crate::{
         PostgresOrders,
         fault::Fault,
         fence::State,
+        merchants,
         row::{get, id},
     },
 };
@@ -210,8 +210,6 @@ impl PostgresOrders {
 
     async fn key_with_state(&self, hash: KeyHash) -> Result<Option<(KeyRecord, State)>, Fault> {
         let Some(row) = self.row(sqlx::query(KEY).bind(hash.to_vec())).await? else { return Ok(None) };
-        let scope = texts::scope(get(&row, "scope")?)?;
-        let (key, merchant) = (id(&row, "id", KeyId)?, id(&row, "merchant_id", MerchantId)?);
-        Ok(Some((KeyRecord { id: key, merchant, scope }, State::of(get(&row, "state")?)?)))
+        Ok(Some((merchants::key(&row)?, State::of(get(&row, "state")?)?)))
     }
 }

@@ -86,7 +86,7 @@ impl ShardedOrders {
 
     /// What each shard says to a ping, by name; for readiness.
     pub async fn health(&self) -> Vec<(String, Result<(), StoreError>)> {
-        let asked = self.shared.shards.iter().map(|shard| shard.store.ping());
+        let asked = self.stores().map(PostgresOrders::ping);
         self.shared.map.names().iter().cloned().zip(join_all(asked).await).collect()
     }
 
@@ -157,6 +157,10 @@ impl ShardedOrders {
             Some(merchant) => self.read(merchant, act).await,
             None => act(self.store(0).clone()).await,
         }
+    }
+
+    fn stores(&self) -> impl Iterator<Item = &PostgresOrders> {
+        self.shared.shards.iter().map(|shard| &shard.store)
     }
 
     fn store(&self, shard: usize) -> &PostgresOrders {

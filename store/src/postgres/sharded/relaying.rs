@@ -23,7 +23,7 @@ use crate::{
     domain::{Event, EventId, MerchantId, OrderId, Page, PageRequest},
     error::StoreError,
     outbox::{Backlog, Command, Outbox, OutboxMessage, Position, Submitted},
-    postgres::{PostgresOrders, fault::Fault},
+    postgres::{PostgresOrders, fault::Fault, wake::bump},
 };
 
 /// How long a shard that failed is not asked for messages.
@@ -121,14 +121,13 @@ impl Outbox for ShardedOrders {
     fn arrivals(&self) -> watch::Receiver<u64> {
         let merged = &self.shared.merged;
         merged.tasks.get_or_init(|| {
-            let shards = self.shared.shards.iter();
-            shards.map(|shard| forward(shard.store.arrivals(), merged.arrivals.clone())).collect()
+            self.stores().map(|store| forward(store.arrivals(), merged.arrivals.clone())).collect()
         });
         merged.arrivals.subscribe()
     }
 
     async fn backlog(&self) -> Result<Backlog, StoreError> {
-        let counted = join_all(self.shared.shards.iter().map(|shard| shard.store.backlog())).await;
+        let counted = join_all(self.stores().map(Outbox::backlog)).await;
         let mut sum = Backlog { messages: 0, oldest_at: None };
         for backlog in counted {
             let backlog = backlog?;
@@ -195,7 +194,7 @@ impl ShardedOrders {
 fn forward(mut from: watch::Receiver<u64>, to: watch::Sender<u64>) -> AbortHandle {
     let forwarding = async move {
         while from.changed().await.is_ok() {
-            to.send_modify(|arrivals| *arrivals = arrivals.wrapping_add(1));
+            bump(&to);
         }
     };
     tokio::spawn(forwarding).abort_handle()

@@ -1,7 +1,7 @@
 //! Which call goes to whom: a line each. A method that is added to a contract names its merchant ([`ShardedOrders::write`],
 //! [`ShardedOrders::read`]) or something of its merchant's ([`ShardedOrders::write_of`], [`ShardedOrders::read_of`]). One
-//! that is about all merchants asks every shard; its statement must then leave out merchants that are not `active`, for
-//! copies under way are in no state to be acted on.
+//! that is about all merchants asks every shard, and is shown copies of merchants that move or have moved, too: it acts on
+//! each where its merchant lives, or only where a copy may be treated alike.
 
 use async_trait::async_trait;
 use base::{Timestamp, TraceContext};
@@ -212,8 +212,7 @@ impl Orders for ShardedOrders {
                 }
             };
             for id in stale {
-                let expire = |store: PostgresOrders| async move { store.expire_order(id, at).await };
-                match self.write_of(Thing::order(id), expire).await {
+                match self.write_of(Thing::order(id), call!(expire_order(id, at))).await {
                     Ok(moved) => expired += u64::from(moved),
                     Err(error) => failed = Some(error),
                 }
@@ -308,12 +307,8 @@ impl Webhooks for ShardedOrders {
     }
 
     async fn record_attempt(&self, attempt: WebhookAttempt) -> Result<(), StoreError> {
-        let of = Thing {
-            order: attempt.order,
-            endpoint: Some(attempt.endpoint),
-            event: Some(attempt.event),
-            customer: None,
-        };
+        let (order, event) = (attempt.order, Some(attempt.event));
+        let of = Thing { order, event, ..Thing::endpoint(attempt.endpoint) };
         self.write_of(of, call!(record_attempt(attempt))).await
     }
 
@@ -330,8 +325,7 @@ impl Webhooks for ShardedOrders {
 #[async_trait]
 impl Partitions for ShardedOrders {
     async fn create_partitions(&self, now: Timestamp, months_ahead: u32) -> Result<Vec<String>, StoreError> {
-        let stores = self.shared.shards.iter().map(|shard| &shard.store);
-        let created = join_all(stores.map(|store| store.create_partitions(now, months_ahead))).await;
+        let created = join_all(self.stores().map(|store| store.create_partitions(now, months_ahead))).await;
         let mut names = Vec::new();
         for (shard, created) in self.shared.map.names().iter().zip(created) {
             names.extend(created?.into_iter().map(|table| format!("{shard}/{table}")));
@@ -340,8 +334,7 @@ impl Partitions for ShardedOrders {
     }
 
     async fn drop_partitions(&self, family: Family, before: Timestamp) -> Result<Dropped, StoreError> {
-        let stores = self.shared.shards.iter().map(|shard| &shard.store);
-        let dropped = join_all(stores.map(|store| store.drop_partitions(family, before))).await;
+        let dropped = join_all(self.stores().map(|store| store.drop_partitions(family, before))).await;
         let mut all = Dropped::default();
         for (shard, dropped) in self.shared.map.names().iter().zip(dropped) {
             let dropped = dropped?;

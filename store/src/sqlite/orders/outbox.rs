@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use base::{Ambient, Timestamp};
+use base::{Ambient, Timestamp, time::later};
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 use tokio::sync::watch;
 
@@ -64,7 +64,7 @@ impl Outbox for SqliteOrders {
         at: Timestamp,
     ) -> Result<Vec<OutboxMessage>, StoreError> {
         let relay = relay.to_owned();
-        let until = at.saturating_add(lease).unwrap_or(Timestamp::MAX).as_millisecond();
+        let until = later(at, lease).as_millisecond();
         let unit = self.database.write(move |c| {
             Box::pin(async move {
                 let query = sqlx::query(CLAIM).bind(relay).bind(until).bind(at.as_millisecond()).bind(limit);

@@ -15,6 +15,7 @@ use crate::{
     engine::{Damage, messages::Messages, moves::asked_by, stock::of_order},
     error::StoreError,
     outbox::OutboxBody,
+    testing::some,
 };
 
 #[async_trait]
@@ -121,10 +122,6 @@ impl Audit for MemoryOrders {
         };
         self.held.write("set_audit_mark", set).await
     }
-}
-
-fn some(limit: u32) -> usize {
-    usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
 fn told_of(body: &OutboxBody) -> Option<(EventId, OrderId)> {

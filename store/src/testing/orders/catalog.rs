@@ -11,6 +11,7 @@ use crate::{
     domain::{MerchantId, Page, PageRequest},
     engine::{Damage, messages::Messages},
     error::StoreError,
+    testing::page_of,
 };
 
 #[async_trait]
@@ -138,6 +139,5 @@ fn list(
     };
     let of_merchant = state.products.iter().filter(|((of, _), _)| *of == merchant);
     let found = of_merchant.map(|(_, row)| &row.product).filter(wanted);
-    let one_more = usize::try_from(page.limit).unwrap_or(usize::MAX).saturating_add(1);
-    Page::from_overfetched(found.take(one_more).cloned().collect(), page.limit)
+    page_of(found.cloned(), page.limit)
 }

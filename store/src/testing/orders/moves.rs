@@ -15,6 +15,7 @@ use crate::{
         stock::{Stock, of_order},
     },
     orders::{CaptureFacts, EXPIRED, Moved},
+    testing::some,
 };
 
 pub(super) fn mark_paid(
@@ -28,16 +29,14 @@ pub(super) fn mark_paid(
     let mut messages = Messages::new(ambient, at);
     match status {
         Some((OrderStatus::Pending, _)) => {
-            let order = shift(state, id, at, OrderStatus::Paid, 2)?;
-            keep_capture(state, id, facts);
+            let order = captured(state, id, at, facts, (OrderStatus::Paid, 2))?;
             messages.paid(&order, facts);
             state.tell(messages)?;
             Ok(Moved::Now(Box::new(order)))
         }
         // Money for a cancelled order goes back, once.
         Some((OrderStatus::Cancelled, None)) => {
-            let order = shift(state, id, at, OrderStatus::Cancelled, 1)?;
-            keep_capture(state, id, facts);
+            let order = captured(state, id, at, facts, (OrderStatus::Cancelled, 1))?;
             messages.captured_late(&order, facts);
             refunds::give_back(state, &mut messages, &order, facts.amount_minor)?;
             state.tell(messages)?;
@@ -111,8 +110,7 @@ pub(super) fn expire(
 ) -> Result<u64, Damage> {
     let orders = state.orders.values().map(|row| &row.order);
     let stale = orders.filter(|order| order.status == OrderStatus::Pending && order.created_at < before);
-    let stale: Vec<_> =
-        stale.map(|order| order.id).take(usize::try_from(limit).unwrap_or(usize::MAX)).collect();
+    let stale: Vec<_> = stale.map(|order| order.id).take(some(limit)).collect();
     for id in &stale {
         call_off(state, ambient, *id, EXPIRED, at)?;
     }
@@ -157,8 +155,7 @@ pub(super) fn changed(
     at: Timestamp,
     change: impl FnOnce(&mut Order),
 ) -> Result<Order, Damage> {
-    let changed = state.change_order(id, at, |row| change(&mut row.order));
-    changed.ok_or_else(|| Damage(format!("order {id} is gone")))
+    state.change_order(id, at, |row| change(&mut row.order))
 }
 
 /// Takes the units an order holds out of the house.
@@ -173,16 +170,18 @@ fn ship(state: &mut State, order: &Order, at: Timestamp) -> Result<Vec<Stock>, D
     of_order(order).into_iter().map(ship).collect()
 }
 
-fn shift(
+/// Keeps what was captured, with the status that follows and the number of events that tell of it.
+fn captured(
     state: &mut State,
     id: OrderId,
     at: Timestamp,
-    status: OrderStatus,
-    events: u64,
+    facts: &CaptureFacts,
+    (status, events): (OrderStatus, u64),
 ) -> Result<Order, Damage> {
-    changed(state, id, at, |order| {
-        order.status = status;
-        order.event_sequence += events;
+    state.change_order(id, at, |row| {
+        row.capture = Some(facts.clone());
+        row.order.status = status;
+        row.order.event_sequence += events;
     })
 }
 
@@ -198,10 +197,4 @@ fn with_reason(
         order.status_reason = Some(reason.to_owned());
         order.event_sequence += 1;
     })
-}
-
-fn keep_capture(state: &mut State, id: OrderId, facts: &CaptureFacts) {
-    if let Some(row) = state.orders.get_mut(&id) {
-        row.capture = Some(facts.clone());
-    }
 }

@@ -8,6 +8,7 @@ use crate::{
     domain::{MerchantId, Order, OrderId, OrderStatus, Page, PageRequest, PaymentId, RefundId},
     error::StoreError,
     orders::{CaptureFacts, Moved, NewOrder, Orders, Placement, RefundFacts, RefundRequested},
+    testing::{page_of, some},
 };
 
 #[async_trait]
@@ -38,8 +39,7 @@ impl Orders for MemoryOrders {
                     && status.is_none_or(|status| order.status == status)
                     && page.after.is_none_or(|after| order.id < after)
             });
-            let one_more = usize::try_from(page.limit).unwrap_or(usize::MAX).saturating_add(1);
-            Page::from_overfetched(newest_first.take(one_more).cloned().collect(), page.limit)
+            page_of(newest_first.cloned(), page.limit)
         };
         self.held.read("orders", list).await
     }
@@ -115,7 +115,7 @@ impl Orders for MemoryOrders {
             let old = state.idempotency.iter().filter(|(_, row)| row.created_at < before);
             let mut old: Vec<_> = old.map(|(key, row)| (row.created_at, key.clone())).collect();
             old.sort();
-            old.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+            old.truncate(some(limit));
             for (_, key) in &old {
                 state.idempotency.remove(key);
             }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use async_trait::async_trait;
-use base::Timestamp;
+use base::{Timestamp, time::later};
 use tokio::sync::watch;
 
 use super::{MemoryOrders, event_of, moves, state::State};
@@ -12,6 +12,7 @@ use crate::{
     engine::messages::Messages,
     error::StoreError,
     outbox::{Backlog, Command, Outbox, OutboxBody, OutboxMessage, Position, Submitted},
+    testing::{page_of, some},
 };
 
 const ORDER_EVENTS_MAX: usize = 1000;
@@ -45,7 +46,7 @@ impl Outbox for MemoryOrders {
         at: Timestamp,
     ) -> Result<Vec<OutboxMessage>, StoreError> {
         let relay = relay.to_owned();
-        let until = at.saturating_add(lease).unwrap_or(Timestamp::MAX);
+        let until = later(at, lease);
         self.held.write("claim", move |state, _| Ok(claim(state, &relay, limit, at, until))).await
     }
 
@@ -99,8 +100,7 @@ impl Outbox for MemoryOrders {
                 let at = newest_first.iter().position(|event| event.id == after);
                 newest_first.drain(..at.map_or(newest_first.len(), |at| at + 1));
             }
-            newest_first.truncate(usize::try_from(page.limit).unwrap_or(usize::MAX).saturating_add(1));
-            Page::from_overfetched(newest_first, page.limit)
+            page_of(newest_first.into_iter(), page.limit)
         };
         self.held.read("events", list).await
     }
@@ -136,7 +136,7 @@ fn claim(state: &mut State, relay: &str, limit: u32, at: Timestamp, until: Times
         .collect();
     let mut taken = Vec::new();
     for position in unsent {
-        if taken.len() >= usize::try_from(limit).unwrap_or(usize::MAX) {
+        if taken.len() >= some(limit) {
             break;
         }
         if let Some(row) = state.row_mut(position).filter(|row| !held.contains(&row.subject)) {

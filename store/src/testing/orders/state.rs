@@ -151,13 +151,13 @@ impl State {
         id: OrderId,
         at: Timestamp,
         change: impl FnOnce(&mut OrderRow),
-    ) -> Option<Order> {
-        let row = self.orders.get_mut(&id)?;
+    ) -> Result<Order, Damage> {
+        let row = self.orders.get_mut(&id).ok_or_else(|| Damage(format!("order {id} is gone")))?;
         let before = row.order.clone();
         change(row);
         row.order.updated_at = at;
         self.observer.order(Some(&before), &row.order);
-        Some(row.order.clone())
+        Ok(row.order.clone())
     }
 
     pub(super) fn insert_product(&mut self, merchant: MerchantId, product: Product) {

@@ -4,10 +4,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{MemoryOrders, state::State};
+use super::{
+    MemoryOrders,
+    state::{AttemptKey, State},
+};
 use crate::{
     domain::{EndpointId, EventId, EventKind, MerchantId, OrderId, Page, PageRequest},
     error::StoreError,
+    testing::page_of,
     webhooks::{ENDPOINTS_PER_MERCHANT_MAX, Endpoint, EndpointChange, WebhookAttempt, Webhooks},
 };
 
@@ -36,8 +40,7 @@ impl Webhooks for MemoryOrders {
             let newest_first = state.endpoints.values().rev().filter(|endpoint| {
                 endpoint.merchant == merchant && page.after.is_none_or(|after| endpoint.id < after)
             });
-            let one_more = usize::try_from(page.limit).unwrap_or(usize::MAX).saturating_add(1);
-            Page::from_overfetched(newest_first.take(one_more).cloned().collect(), page.limit)
+            page_of(newest_first.cloned(), page.limit)
         };
         self.held.read("endpoints", list).await
     }
@@ -113,9 +116,7 @@ impl Webhooks for MemoryOrders {
     async fn delivered(&self, endpoint: EndpointId, event: EventId) -> Result<bool, StoreError> {
         let any = |state: &State| {
             let from = (endpoint, event, 0, base::Timestamp::MIN);
-            let same = |(key, _): &(&(EndpointId, EventId, u32, base::Timestamp), &WebhookAttempt)| {
-                (key.0, key.1) == (endpoint, event)
-            };
+            let same = |(key, _): &(&AttemptKey, &WebhookAttempt)| (key.0, key.1) == (endpoint, event);
             state.attempts.range(from..).take_while(same).any(|(_, attempt)| attempt.delivered())
         };
         self.held.read("delivered", any).await

@@ -23,7 +23,7 @@ async fn shop(config: &PostgresConfig) -> Shop {
 }
 
 /// Waits until a connection of the store waits for a lock; the server tells nobody.
-async fn until_one_waits(pool: &PgPool) {
+pub(super) async fn until_one_waits(pool: &PgPool) {
     let sql = "SELECT EXISTS (SELECT 1 FROM pg_stat_activity
         WHERE datname = current_database() AND wait_event_type = 'Lock')";
     let waits = async {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use base::{ids::Uuid, postgres::PostgresConfig};
-use sqlx::{ConnectOptions, Connection, Executor, PgConnection, Row};
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection};
 
 use super::MoveError;
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
     postgres::{
         fault::Fault,
         fence::{STATE, State},
+        row::get,
     },
 };
 
@@ -81,8 +82,7 @@ impl Guard {
         for (name, session) in &mut self.sessions {
             let row = sqlx::query(STATE).bind(self.merchant.0).fetch_optional(session).await;
             if let Some(row) = row.map_err(Fault::from)? {
-                let state = State::of(row.try_get("state").map_err(Fault::from)?)?;
-                let moved_to = row.try_get("moved_to").map_err(Fault::from)?;
+                let (state, moved_to) = (State::of(get(&row, "state")?)?, get(&row, "moved_to")?);
                 stays.insert(name.clone(), Stay { state, moved_to });
             }
         }
@@ -144,5 +144,5 @@ impl Guard {
 /// One number per merchant. Two that share one, or a lock of something else, wait for each other without harm.
 fn lock_of(merchant: Uuid) -> i64 {
     let (high, low) = merchant.as_u64_pair();
-    i64::from_be_bytes((high ^ low).to_be_bytes())
+    (high ^ low).cast_signed()
 }

@@ -268,8 +268,7 @@ impl Mover {
         for month in source.store.months_there().await? {
             target.store.create_partitions(month, 0).await?;
         }
-        let batch = u64::from(self.options.batch_rows.max(1));
-        let copier = Copier { source: &source, target: &target, batch, progress };
+        let copier = Copier { source: &source, target: &target, batch: self.batch(), progress };
         for _ in 0..2 {
             copier.pass(false).await?;
         }
@@ -330,16 +329,19 @@ impl Mover {
     /// Deletes all rows of the merchant on a shard where it does not live.
     async fn clear(&self, shard: &str, progress: &Progress<'_>) -> Result<u64, MoveError> {
         let side = self.side(shard).await?;
-        let batch = u64::from(self.options.batch_rows.max(1));
         let mut deleted = 0;
         for table in TABLES.iter().rev() {
             progress(Step::Clearing(table.label));
             for owner in side.owners(table).await? {
-                deleted += compare::clear(&side, table, owner, &Range::default(), batch).await?;
+                deleted += compare::clear(&side, table, owner, &Range::default(), self.batch()).await?;
             }
         }
         side.store.close();
         Ok(deleted)
+    }
+
+    fn batch(&self) -> u64 {
+        u64::from(self.options.batch_rows.max(1))
     }
 
     async fn side(&self, name: &str) -> Result<Side, MoveError> {

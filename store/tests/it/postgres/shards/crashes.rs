@@ -112,7 +112,7 @@ async fn a_source_that_was_kept_is_out_of_use_and_can_be_moved_back_to() {
     let report = keeping.run(&|_| {}).await.expect("moves");
     assert_eq!((report.deleted, scene.rows("a").await), (0, whole));
     scene.shop.place("after", &["mug"]).await;
-    worth::drain(scene.shop.store.as_ref(), &scene.shop).await;
+    worth::drain(&scene.shop).await;
     assert_eq!(scene.rows("a").await, whole, "it is written in its new home only");
     let told = worth::told(&scene.shop).await;
     let preview = scene.mover("a").preview().await.expect("looks");

@@ -10,7 +10,7 @@ use std::{
 };
 
 use base::Ambient;
-use sqlx::{Executor, PgPool};
+use sqlx::Executor;
 use store::{
     domain::{EventId, MerchantId, Order, OrderId, OrderStatus, PageRequest, PaymentId},
     error::StoreError,
@@ -24,7 +24,7 @@ use store::{
 };
 use tokio::{sync::Notify, task::JoinSet};
 
-use super::{REMEMBERED, Scene, Shop, needs_postgres, sharded, worth};
+use super::{super::faults::until_one_waits, REMEMBERED, Scene, Shop, needs_postgres, sharded, worth};
 use crate::util::{
     postgres::{migrated, pool},
     shards::NAMES,
@@ -123,22 +123,20 @@ async fn a_merchant_moves_under_traffic_and_loses_and_doubles_nothing() {
         let through = sharded(&scene.shards, &[(shop.merchant, "a")], REMEMBERED).await;
         traders.spawn(trade(n, shop.through(through), Arc::clone(&stop)));
     }
-    let mut neighbours = JoinSet::new();
-    neighbours.spawn(trade(9, neighbour.clone(), Arc::clone(&stop)));
+    let neighbours = tokio::spawn(trade(9, neighbour.clone(), Arc::clone(&stop)));
 
     let mover = scene.mover_with("b", |options| MoveOptions { batch_rows: 40, ..options });
     let report = mover.run(&|_| {}).await.expect("moves");
     // They go on for a while on the other side.
-    let before = shop.store.orders(shop.merchant, None, PageRequest { limit: 1, after: None }).await;
-    let newest = before.expect("reads").items[0].id;
-    crate::util::until("orders are placed after the move", async || {
+    let newest = async || {
         let page = shop.store.orders(shop.merchant, None, PageRequest { limit: 1, after: None }).await;
-        page.expect("reads").items[0].id != newest
-    })
-    .await;
+        page.expect("reads").items[0].id
+    };
+    let before = newest().await;
+    crate::util::until("orders are placed after the move", async || newest().await != before).await;
     stop.store(true, Ordering::SeqCst);
     let orders: BTreeSet<OrderId> = traders.join_all().await.into_iter().flatten().collect();
-    let others: Vec<OrderId> = neighbours.join_all().await.into_iter().flatten().collect();
+    let others = neighbours.await.expect("trades");
     relays.store(true, Ordering::SeqCst);
     relaying.await.expect("runs");
 
@@ -167,7 +165,7 @@ async fn of_two_moves_at_once_one_moves() {
     needs_postgres!();
     let scene = Scene::open().await;
     let whole = scene.rows("a").await;
-    worth::drain(scene.shop.store.as_ref(), &scene.shop).await;
+    worth::drain(&scene.shop).await;
     let (one, two) = tokio::join!(scene.moved("b"), scene.moved("b"));
     let reports = [one.expect("moves"), two.expect("finds it done")];
     assert_eq!(reports.iter().filter(|report| report.from.is_some()).count(), 1, "{reports:?}");
@@ -181,7 +179,7 @@ async fn a_process_with_an_old_memory_writes_where_the_merchant_is() {
     let forever = Duration::from_hours(1);
     let stale = scene.shop.through(sharded(&scene.shards, &[(scene.shop.merchant, "a")], forever).await);
     let order = stale.place("before", &["mug"]).await;
-    worth::drain(stale.store.as_ref(), &stale).await;
+    worth::drain(&stale).await;
     scene.moved("b").await.expect("moves");
     assert_eq!(scene.rows("a").await, 0);
     // By order and by merchant; and by what both of them remember.
@@ -216,7 +214,7 @@ async fn at_step<T>(
 async fn writes_that_passed_the_fence_are_waited_for() {
     needs_postgres!();
     let scene = Scene::open().await;
-    worth::drain(scene.shop.store.as_ref(), &scene.shop).await;
+    worth::drain(&scene.shop).await;
     let source = scene.pool("a").await;
     // As a write that has passed the fence and takes its time.
     let mut passed = source.begin().await.expect("begins");
@@ -245,15 +243,6 @@ async fn writes_that_passed_the_fence_are_waited_for() {
     assert_eq!(name, "late", "the write came along");
 }
 
-async fn until_one_waits(pool: &PgPool) {
-    let sql = "SELECT EXISTS (SELECT 1 FROM pg_stat_activity
-        WHERE datname = current_database() AND wait_event_type = 'Lock')";
-    crate::util::until("one waits for a lock", async || {
-        sqlx::query_scalar::<_, bool>(sql).fetch_one(pool).await.expect("looks")
-    })
-    .await;
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_relay_the_move_is_given_up_and_the_merchant_goes_on() {
     needs_postgres!();
@@ -263,7 +252,7 @@ async fn without_a_relay_the_move_is_given_up_and_the_merchant_goes_on() {
     let failed = mover.run(&|_| {}).await;
     assert!(matches!(failed, Err(MoveError::Undrained { messages: 3, .. })), "{failed:?}");
     scene.shop.pay(&order).await;
-    assert_eq!(worth::drain(scene.shop.store.as_ref(), &scene.shop).await.len(), 5);
+    assert_eq!(worth::drain(&scene.shop).await.len(), 5);
     scene.moved("b").await.expect("moves");
     assert_eq!(scene.rows("a").await, 0);
 }
@@ -284,7 +273,7 @@ async fn what_cannot_be_made_equal_stays_where_it_is() {
     let store = sharded(&configs, &[(merchant, "a")], LOCATED_FOR).await;
     let shop = Shop::of(store, ambient.clone(), merchant).await;
     shop.product("mug", 10).await;
-    worth::drain(shop.store.as_ref(), &shop).await;
+    worth::drain(&shop).await;
     let mover = store::postgres::sharded::moving::Mover::new(
         configs,
         merchant,
@@ -313,7 +302,7 @@ async fn old_months_come_along() {
     let shop = Shop::of(store, past.clone(), merchant).await;
     shop.product("mug", 10).await;
     let order = shop.place("k", &["mug"]).await;
-    worth::drain(shop.store.as_ref(), &shop).await;
+    worth::drain(&shop).await;
     let options = MoveOptions { settle: Duration::ZERO, ..MoveOptions::default() };
     let mover =
         store::postgres::sharded::moving::Mover::new(configs, merchant, "b".to_owned(), options, past);

@@ -116,7 +116,7 @@ async fn a_shard_that_is_away_takes_its_own_merchants_only() {
         shop.product("mug", 100).await;
         shop.place("before", &["mug"]).await;
     }
-    drain(&store, &near).await;
+    drain(&near).await;
     proxy.sever();
     until("the shard is away", async || store.health().await[1].1.is_err()).await;
 
@@ -129,12 +129,12 @@ async fn a_shard_that_is_away_takes_its_own_merchants_only() {
     assert!(matches!(unknown, Err(StoreError::Unavailable { .. })), "nobody can say that it is not there");
     store.ping().await.expect("it is of use");
     // In whatever turn, the others' messages are taken.
-    let sent = drain(&store, &near).await;
+    let sent = drain(&near).await;
     assert_eq!(sent.len(), 5, "placed, captured, paid, fulfilled, and the stock: {sent:?}");
 
     proxy.mend();
     until("its merchants can order again", async || far.try_place("k", &["mug"]).await.is_ok()).await;
-    until("its messages are taken again", async || !drain(&store, &far).await.is_empty()).await;
+    until("its messages are taken again", async || !drain(&far).await.is_empty()).await;
 }
 
 #[tokio::test]
@@ -149,7 +149,7 @@ async fn a_full_shard_does_not_starve_the_other() {
     for shop in [&busy, &quiet] {
         shop.product("mug", 100).await;
     }
-    drain(&store, &busy).await;
+    drain(&busy).await;
     for n in 0..20 {
         busy.place(&format!("k{n}"), &["mug"]).await;
     }

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use store::{
-    OrderStore,
     catalog::{Catalog, ProductFilter},
     domain::{EndpointId, KeyId, Order, OrderId, PageRequest, RefundId},
     merchants::{KeyRecord, KeyScope, Merchants},
@@ -28,7 +27,7 @@ fn next<C>(after: Option<C>) -> PageRequest<C> {
 }
 
 /// Fills every table; all messages are sent at the end.
-pub(super) async fn settle(shop: &Shop<ShardedOrders>) -> Vec<OrderId> {
+pub(super) async fn settle(shop: &Shop<ShardedOrders>) {
     let (store, now) = (shop.store.as_ref(), shop.ambient.now());
     let key = KeyRecord { id: KeyId::fresh(&shop.ambient), merchant: shop.merchant, scope: KeyScope::Secret };
     store.ensure_key(&key, key_hash(), now).await.expect("ensures");
@@ -47,11 +46,9 @@ pub(super) async fn settle(shop: &Shop<ShardedOrders>) -> Vec<OrderId> {
         .cancel(shop.merchant, open.id, "a \"quoted\", reason\\ of (two)\nlines", now)
         .await
         .expect("cancels");
-    orders.push(open.id);
     // Its attempts stay, and are the merchant's still.
     store.delete_endpoint(shop.merchant, endpoints[1]).await.expect("deletes");
-    drain(store, shop).await;
-    orders
+    drain(shop).await;
 }
 
 async fn endpoint(shop: &Shop<ShardedOrders>) -> EndpointId {
@@ -103,7 +100,8 @@ async fn refund(shop: &Shop<ShardedOrders>, order: OrderId) {
 }
 
 /// Takes out all that waits, as a relay would; answers it.
-pub(super) async fn drain(store: &dyn OrderStore, shop: &Shop<ShardedOrders>) -> Vec<OutboxMessage> {
+pub(super) async fn drain(shop: &Shop<ShardedOrders>) -> Vec<OutboxMessage> {
+    let store = shop.store.as_ref();
     let mut all = Vec::new();
     loop {
         let lease = Duration::from_secs(30);
