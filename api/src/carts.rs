@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use base::Timestamp;
+use base::{Timestamp, time::later};
 use serde::{Deserialize, Serialize};
 use store::{
     cache::SessionKey,
@@ -110,7 +110,7 @@ impl Cart {
     /// Notes a checkout under this key; the id of an order that may have been placed stays.
     pub(crate) fn hold(&mut self, order: OrderId, key: &str, fingerprint: [u8; 32], now: Timestamp) {
         let order = self.checkout.as_ref().map_or(order, |begun| begun.order);
-        let held_until = now.saturating_add(HOLD).unwrap_or(Timestamp::MAX);
+        let held_until = later(now, HOLD);
         let key = key.to_owned();
         self.checkout = Some(Checkout { order, held_until, key, fingerprint, placed: false });
     }
@@ -143,7 +143,7 @@ pub(crate) async fn save(
     cart: &mut Cart,
     expected: Option<i64>,
 ) -> Result<Option<i64>, Problem> {
-    cart.expires_at = state.ambient.now().saturating_add(TTL).unwrap_or(Timestamp::MAX);
+    cart.expires_at = later(state.ambient.now(), TTL);
     Ok(state.sessions.replace(&place.key(), expected, &encode(cart)?, TTL).await?)
 }
 
@@ -177,7 +177,6 @@ pub(crate) async fn close(state: &ApiState, place: &Place, order: OrderId) {
         Err(busy())
     };
     if closing.await.is_err() {
-        // The next checkout finds the order.
         tracing::warn!(order.id = %order, "a cart was ordered and could not be closed");
     }
 }

@@ -133,7 +133,7 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
     }
 
     fn refused(&self, wait: Duration) -> Problem {
-        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let seconds = seconds_ceil(wait);
         let problem = Problem::new(Kind::RATE_LIMITED, format!("try again in {seconds} s"));
         self.fields(0, seconds).onto(problem.retry_after(seconds).violating(self.name))
     }
@@ -141,8 +141,7 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
     /// Those of draft-ietf-httpapi-ratelimit-headers. `seconds`: until more than `remaining` may be sent.
     fn fields(&self, remaining: u32, seconds: u64) -> RateFields {
         let (name, burst) = (self.name, self.burst);
-        let window = self.interval * burst.get();
-        let window_seconds = window.as_secs() + u64::from(window.subsec_nanos() > 0);
+        let window_seconds = seconds_ceil(self.interval * burst.get());
         RateFields {
             policy: format!("\"{name}\";q={burst};w={window_seconds}"),
             limit: format!("\"{name}\";r={remaining};t={seconds}"),
@@ -190,8 +189,7 @@ impl FromRequestParts<ApiState> for Admitted {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
-        state.limiters.by_ip.take(client::address(parts, &state.config.trusted_proxies))?;
-        let key = auth::authenticate(&parts.headers, state).await?;
+        let key = known(parts, state, &state.limiters.by_ip).await?;
         let rate = state.limiters.take_by_key(key.id, &*state.limits).await?;
         Ok(Self { key, rate })
     }
@@ -204,8 +202,7 @@ impl FromRequestParts<ApiState> for CartCaller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
-        state.limiters.carts_by_ip.take(client::address(parts, &state.config.trusted_proxies))?;
-        Ok(Self(auth::authenticate(&parts.headers, state).await?))
+        known(parts, state, &state.limiters.carts_by_ip).await.map(Self)
     }
 }
 
@@ -216,9 +213,23 @@ impl FromRequestParts<ApiState> for PasswordCaller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
-        state.limiters.sign_in_by_ip.take(client::address(parts, &state.config.trusted_proxies))?;
-        Ok(Self(auth::authenticate(&parts.headers, state).await?))
+        known(parts, state, &state.limiters.sign_in_by_ip).await.map(Self)
     }
+}
+
+/// The holder of the request's key, looked up only within the limit of its address.
+async fn known(
+    parts: &request::Parts,
+    state: &ApiState,
+    by_ip: &Limiter<IpAddr>,
+) -> Result<KeyRecord, Problem> {
+    by_ip.take(client::address(parts, &state.config.trusted_proxies))?;
+    auth::authenticate(&parts.headers, state).await
+}
+
+/// Rounded up: whoever comes back then is let through.
+fn seconds_ceil(span: Duration) -> u64 {
+    span.as_secs() + u64::from(span.subsec_nanos() > 0)
 }
 
 #[cfg(test)]

@@ -90,6 +90,12 @@ pub(crate) struct FieldError {
     pub(crate) detail: String,
 }
 
+impl FieldError {
+    pub(crate) fn new(pointer: impl Into<String>, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { pointer: pointer.into(), code, detail: detail.into() }
+    }
+}
+
 /// A problem on its way out.
 #[derive(Debug, Clone)]
 pub(crate) struct Problem(Box<Parts>);
@@ -142,6 +148,15 @@ impl Problem {
     /// A failure of ours. Its cause is for the log, where whoever answers so has written it.
     pub(crate) fn logged() -> Self {
         Self::new(Kind::INTERNAL, "the failure was logged under the request id")
+    }
+
+    /// Fields at fault.
+    pub(crate) fn invalid(errors: Vec<FieldError>) -> Self {
+        let detail = match errors.len() {
+            1 => "one field is at fault, see `errors`".to_owned(),
+            count => format!("{count} fields are at fault, see `errors`"),
+        };
+        Self::new(Kind::INVALID, detail).with_errors(errors)
     }
 
     /// A missing thing and another merchant's look the same: whether an id exists is nobody else's business.

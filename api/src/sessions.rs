@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use base::Timestamp;
+use base::{Timestamp, time::later};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -54,7 +54,7 @@ pub(crate) async fn open(state: &ApiState, account: &Account) -> Result<Opened, 
     let (token, now) = (format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(secret)), state.ambient.now());
     let kept = Kept { customer: account.id, touched_at: now };
     state.sessions.put(&key(account.merchant, &token), &encode(&kept)?, TTL).await?;
-    Ok(Opened { token, expires_at: now.saturating_add(TTL).unwrap_or(Timestamp::MAX) })
+    Ok(Opened { token, expires_at: later(now, TTL) })
 }
 
 /// Who is signed in with this request; `None` when it names no session. One that has ended, or never was, is a 401.

@@ -4,7 +4,7 @@ use std::{cell::RefCell, ops::RangeInclusive};
 
 use serde_json::{Map, Value};
 
-use crate::problem::{FieldError, Kind, Problem};
+use crate::problem::{FieldError, Problem};
 
 /// Faults told at most; the rest of a body that is wrong throughout adds nothing.
 const ERRORS_MAX: usize = 100;
@@ -20,7 +20,7 @@ impl Report {
     pub(crate) fn add(&self, pointer: impl Into<String>, code: &'static str, detail: impl Into<String>) {
         let mut errors = self.0.borrow_mut();
         if errors.len() < ERRORS_MAX {
-            errors.push(FieldError { pointer: pointer.into(), code, detail: detail.into() });
+            errors.push(FieldError::new(pointer, code, detail));
         }
     }
 
@@ -29,13 +29,7 @@ impl Report {
         let errors = self.0.into_inner();
         match value {
             Some(value) if errors.is_empty() => Ok(value),
-            _ => {
-                let detail = match errors.len() {
-                    1 => "one field is at fault, see `errors`".to_owned(),
-                    count => format!("{count} fields are at fault, see `errors`"),
-                };
-                Err(Problem::new(Kind::INVALID, detail).with_errors(errors))
-            }
+            _ => Err(Problem::invalid(errors)),
         }
     }
 }

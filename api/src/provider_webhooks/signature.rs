@@ -105,7 +105,7 @@ mod tests {
             "nonsense".to_owned(),
             format!("v1={SIGNATURE}"),
             format!("t={AT}"),
-            format!("t=,v1={SIGNATURE}").replace("t=,", "t=x,").replace(SIGNATURE, "00"),
+            "t=x,v1=00".to_owned(),
             format!("t={AT},v1={}", &SIGNATURE[2..]),
             format!("t={AT},v1=+{}", &SIGNATURE[1..]),
             format!("t={AT},v0={SIGNATURE}"),

@@ -160,14 +160,8 @@ async fn put_product(
         ));
     }
     if request.sku.is_some_and(|given| given != sku) {
-        let error = FieldError {
-            pointer: "/sku".to_owned(),
-            code: "mismatch",
-            detail: "differs from the sku in the path".to_owned(),
-        };
-        return Err(
-            Problem::new(Kind::INVALID, "one field is at fault, see `errors`").with_errors(vec![error])
-        );
+        let error = FieldError::new("/sku", "mismatch", "differs from the sku in the path");
+        return Err(Problem::invalid(vec![error]));
     }
     let data = ProductData {
         sku,

@@ -108,11 +108,7 @@ async fn register(
         Registration::Registered => Ok(created(&account)),
         Registration::KeyUsed(known) => replay(&state, *known, account.customer, password).await,
         Registration::EmailTaken => {
-            let error = FieldError {
-                pointer: "/email".to_owned(),
-                code: "email_taken",
-                detail: "sign in instead".to_owned(),
-            };
+            let error = FieldError::new("/email", "email_taken", "sign in instead");
             Err(Problem::new(Kind::EMAIL_TAKEN, "nothing was changed").with_errors(vec![error]))
         }
     }

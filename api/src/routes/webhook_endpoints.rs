@@ -106,9 +106,7 @@ fn events(node: &Node<'_>) -> Option<Subscription> {
 /// Judged by the policy of the installation; delivery judges again the address that is dialled.
 fn accepted_url(state: &ApiState, url: &str) -> Result<String, Problem> {
     state.config.webhook_urls.check(url).map(String::from).map_err(|refusal| {
-        let error =
-            FieldError { pointer: "/url".to_owned(), code: refusal.code(), detail: refusal.to_string() };
-        Problem::new(Kind::INVALID, "one field is at fault, see `errors`").with_errors(vec![error])
+        Problem::invalid(vec![FieldError::new("/url", refusal.code(), refusal.to_string())])
     })
 }
 

@@ -5,12 +5,12 @@ use std::time::Duration;
 use api::ServerLimits;
 use base::Ambient;
 use futures::future::join_all;
-use reqwest::Method;
 use serde_json::{Value, json};
 use store::cache::{SessionKey, Sessions};
 
 use crate::{
     carts::{body, cart, check_out, filled, orders, put, read},
+    customers::{register, sign_in},
     util::{Shop, config},
 };
 
@@ -163,11 +163,8 @@ async fn who_is_signed_in_need_not_say_who_orders() {
     let shop = Shop::open().await;
     shop.stock("mug", 10).await;
     let eve = json!({"email": "Eve@example.com", "name": "Eve", "password": "correct horse"});
-    let customer = shop.call(Method::POST, "/v1/customers").key(&shop.own.public).json(&eve);
-    let customer = customer.send().await.expect_status(201).json;
-    let session = shop.call(Method::POST, "/v1/sessions").key(&shop.own.public);
-    let session = session.json(&json!({"email": "eve@example.com", "password": "correct horse"}));
-    let session = session.send().await.expect_status(201).json;
+    let customer = register(&shop, &eve).send().await.expect_status(201).json;
+    let session = sign_in(&shop, "eve@example.com", "correct horse").send().await.expect_status(201).json;
     let token = session["token"].as_str().expect("a token");
     let cart = filled(&shop).await;
     assert_eq!(read(&shop, &cart).await["customer"], json!(null));

@@ -17,11 +17,11 @@ fn ada() -> Value {
     json!({"email": "ada@example.com", "name": "Ada Lovelace", "password": PASSWORD})
 }
 
-fn register(shop: &Shop, body: &Value) -> Call {
+pub(crate) fn register(shop: &Shop, body: &Value) -> Call {
     shop.call(Method::POST, "/v1/customers").key(&shop.own.public).json(body)
 }
 
-fn sign_in(shop: &Shop, email: &str, password: &str) -> Call {
+pub(crate) fn sign_in(shop: &Shop, email: &str, password: &str) -> Call {
     let body = json!({"email": email, "password": password});
     shop.call(Method::POST, "/v1/sessions").key(&shop.own.public).json(&body)
 }

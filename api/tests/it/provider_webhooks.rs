@@ -1,6 +1,6 @@
 //! Reports of payment providers: who is believed, what is kept, what is dropped.
 
-use std::{fmt::Write, time::Duration};
+use std::time::Duration;
 
 use api::{ApiConfig, ServerLimits};
 use hmac::{Hmac, KeyInit, Mac};
@@ -47,8 +47,7 @@ impl Shop {
         let (body, at) = (event.to_string(), self.ambient.now().as_second() + seconds);
         let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any length");
         let signature = mac.chain_update(format!("{at}.{body}")).finalize().into_bytes();
-        let mut hex = String::new();
-        signature.iter().for_each(|byte| write!(hex, "{byte:02x}").expect("a string takes all"));
+        let hex = hex::encode(signature);
         let call = self.call(Method::POST, PATH).header("stripe-signature", &format!("t={at},v1={hex}"));
         call.body(body).send().await
     }

@@ -227,10 +227,6 @@ fn key_of(place: &Place) -> IdempotencyKey {
 }
 
 fn nobody() -> Problem {
-    let error = FieldError {
-        pointer: "/customer".to_owned(),
-        code: "required",
-        detail: "this field is required unless the customer is signed in".to_owned(),
-    };
-    Problem::new(Kind::INVALID, "one field is at fault, see `errors`").with_errors(vec![error])
+    let detail = "this field is required unless the customer is signed in";
+    Problem::invalid(vec![FieldError::new("/customer", "required", detail)])
 }

@@ -97,11 +97,8 @@ pub(super) async fn refund_order(
             Err(Problem::new(Kind::ORDER_STATE, "all of it was given back or is on its way"))
         }
         RefundRequested::TooMuch { refundable_minor } => {
-            let error = FieldError {
-                pointer: "/amount_minor".to_owned(),
-                code: "refund_too_large",
-                detail: format!("at most {refundable_minor}"),
-            };
+            let at_most = format!("at most {refundable_minor}");
+            let error = FieldError::new("/amount_minor", "refund_too_large", at_most);
             let detail = "less is left of the order's total";
             Err(Problem::new(Kind::REFUND_TOO_LARGE, detail).with_errors(vec![error]))
         }
