@@ -2,7 +2,7 @@
 
 use std::{sync::Once, time::Duration};
 
-use base::Timestamp;
+use base::{Timestamp, time::between};
 use http::{HeaderMap, header::RETRY_AFTER};
 
 /// Makes *ring* the process's TLS implementation, unless another was chosen before. Needed before a client is built.
@@ -38,7 +38,7 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duratio
         return Some(Duration::from_secs(seconds.into()));
     }
     let at = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
-    Some(Duration::try_from(at.duration_since(now)).unwrap_or_default())
+    Some(between(now, at))
 }
 
 #[cfg(test)]

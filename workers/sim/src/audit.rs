@@ -112,13 +112,12 @@ fn refunds(world: &World, ledger: &[Entry]) {
 /// I3: nothing stays reserved, and what left the house is what was fulfilled.
 fn stock(world: &World, stored: &Snapshot) {
     for (merchant, product) in &stored.products {
-        let shipped = stored.orders.iter().filter(|(o, _)| o.merchant == *merchant && o.shipment.is_some());
-        let lines = shipped.flat_map(|(order, _)| &order.lines).filter(|line| line.sku == product.sku);
-        let shipped: i64 = lines.map(|line| i64::from(line.quantity)).sum();
-        let open =
-            stored.orders.iter().filter(|(o, _)| o.merchant == *merchant && o.status.holds_reservation());
-        let lines = open.flat_map(|(order, _)| &order.lines).filter(|line| line.sku == product.sku);
-        let promised: i64 = lines.map(|line| i64::from(line.quantity)).sum();
+        let units = |counts: fn(&Order) -> bool| -> i64 {
+            let orders = stored.orders.iter().filter(|(o, _)| o.merchant == *merchant && counts(o));
+            let lines = orders.flat_map(|(order, _)| &order.lines).filter(|line| line.sku == product.sku);
+            lines.map(|line| i64::from(line.quantity)).sum()
+        };
+        let (shipped, promised) = (units(|o| o.shipment.is_some()), units(|o| o.status.holds_reservation()));
         let put_in = world.watch.put_in(*merchant, &product.sku);
         if product.reserved != promised || product.on_hand != put_in - shipped {
             world.watch.breach(

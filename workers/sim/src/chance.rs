@@ -123,9 +123,14 @@ impl Chance {
         self.below(times) == 0
     }
 
+    /// A place among so many.
+    pub(crate) fn place(&self, among: usize) -> usize {
+        usize::try_from(self.below(among as u64)).unwrap_or(0)
+    }
+
     /// One of these.
-    pub(crate) fn pick<T: Copy>(&self, among: &[T]) -> T {
-        among[usize::try_from(self.below(among.len() as u64)).unwrap_or(0)]
+    pub(crate) fn pick<'a, T>(&self, among: &'a [T]) -> &'a T {
+        &among[self.place(among.len())]
     }
 
     /// Whole milliseconds, which is what timers know.

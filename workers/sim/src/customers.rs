@@ -64,8 +64,7 @@ pub(crate) async fn trade(world: &Arc<World>) -> Result<Vec<Steady>, StoreError>
         merchants.push(merchant);
     }
     for number in 0..3 + world.chance.below(8) {
-        let merchant =
-            merchants[usize::try_from(world.chance.below(merchants.len() as u64)).unwrap_or(0)].clone();
+        let merchant = world.chance.pick(&merchants).clone();
         spawn(world, shop(Arc::clone(world), merchant, number));
     }
     Ok(steady)
@@ -83,7 +82,7 @@ async fn open_shop(world: &World, number: u64) -> Result<Merchant, StoreError> {
     let (id, at) = (MerchantId::fresh(&world.ambient), world.ambient.now());
     world.orders.ensure_merchant(id, &format!("Shop {number}"), at).await?;
     let mut skus = Vec::new();
-    for letter in ["a", "b", "c"].into_iter().take(usize::try_from(1 + world.chance.below(3)).unwrap_or(1)) {
+    for letter in ["a", "b", "c"].into_iter().take(1 + world.chance.place(3)) {
         let data = ProductData {
             sku: letter.to_owned(),
             name: format!("Thing {letter}"),
@@ -128,7 +127,7 @@ async fn add_endpoint(world: &World, merchant: MerchantId) -> Result<Steady, Sto
 
 /// A customer's whole story.
 async fn shop(world: Arc<World>, merchant: Merchant, number: u64) {
-    let customer = Client { orders: world.orders_of("api"), world };
+    let customer = Client::of(world);
     let world = &customer.world;
     pause(world.chance.up_to(SHOPPING)).await;
     let Some(order) = customer.place(&merchant, number).await else { return };
@@ -146,11 +145,10 @@ async fn shop(world: Arc<World>, merchant: Merchant, number: u64) {
 }
 
 async fn restock(world: Arc<World>, merchant: Merchant) {
-    let client = Client { orders: world.orders_of("api"), world };
+    let client = Client::of(world);
     let world = &client.world;
     pause(world.chance.up_to(SHOPPING)).await;
-    let sku =
-        merchant.skus[usize::try_from(world.chance.below(merchant.skus.len() as u64)).unwrap_or(0)].clone();
+    let sku = world.chance.pick(&merchant.skus).clone();
     let on_hand = i64::try_from(world.chance.below(12)).unwrap_or(0);
     client
         .insist(|orders, ambient| {
@@ -161,7 +159,7 @@ async fn restock(world: Arc<World>, merchant: Merchant) {
 }
 
 async fn change_mind(world: Arc<World>, endpoint: Steady) {
-    let client = Client { orders: world.orders_of("api"), world };
+    let client = Client::of(world);
     let world = &client.world;
     pause(world.chance.up_to(SHOPPING + SECOND_THOUGHTS)).await;
     let Steady { id, merchant, .. } = endpoint;
@@ -189,6 +187,10 @@ struct Client {
 }
 
 impl Client {
+    fn of(world: Arc<World>) -> Self {
+        Self { orders: world.orders_of("api"), world }
+    }
+
     /// Repeats a call until it is answered.
     async fn insist<T, F>(&self, call: impl Fn(Arc<dyn OrderStore>, Ambient) -> F) -> Option<T>
     where
@@ -215,7 +217,7 @@ impl Client {
                 lines.push(NewLine { sku: sku.clone(), quantity });
             }
         }
-        let payment_method = chance.pick(&METHODS).to_owned();
+        let payment_method = (*chance.pick(&METHODS)).to_owned();
         let placement = self
             .insist(|orders, ambient| {
                 // A request that is repeated comes with an id and a trace of its own, and the same key.

@@ -1,7 +1,7 @@
 //! Mail server and merchants' receivers, as unreliable as the seed has them.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -31,8 +31,8 @@ pub(crate) struct Outside {
 
 #[derive(Default)]
 struct Seen {
-    /// How often each Message-ID was taken.
-    mails: BTreeMap<String, u32>,
+    /// The Message-IDs that were taken.
+    mails: BTreeSet<String>,
     hooks: BTreeSet<(EndpointId, EventId)>,
     gone: BTreeSet<EndpointId>,
 }
@@ -44,7 +44,7 @@ impl Outside {
 
     /// Whether the mail server took a mail of this Message-ID.
     pub(crate) fn has_mail(&self, message_id: &str) -> bool {
-        self.lock().mails.contains_key(message_id)
+        self.lock().mails.contains(message_id)
     }
 
     /// What receivers took.
@@ -100,7 +100,7 @@ impl MailTransport for Outside {
         let result = if self.chance.happens(Fault::MailBusy) {
             Err(MailError::Busy { status: 451 })
         } else {
-            *self.lock().mails.entry(id.clone()).or_default() += 1;
+            self.lock().mails.insert(id.clone());
             let lost = self.chance.happens(Fault::MailAnswerLost);
             if lost { Err(MailError::Connection("smtp_timeout")) } else { Ok(()) }
         };

@@ -55,8 +55,9 @@ async fn slot(world: &World, name: &str, consumer: u64, env: workers::Env) {
             let (subject, attempt) = (envelope.subject.as_deref().unwrap_or("-"), envelope.attempt + 1);
             format!("{name} {} {} of {subject}, attempt {attempt}", envelope.id, envelope.kind)
         });
-        let settlement = run_delivery(&world.registry, &delivery, env.clone(), &ambient).await;
-        world.queue.settle(delivery.receipt, settlement);
+        let receipt = delivery.receipt;
+        let settlement = run_delivery(&world.registry, delivery, env.clone(), &ambient).await;
+        world.queue.settle(receipt, settlement);
     }
 }
 

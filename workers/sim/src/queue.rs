@@ -12,7 +12,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use base::{Ambient, Timestamp};
+use base::{Ambient, Timestamp, time::between};
 use jobs::{
     Engine, Envelope, JobId,
     engine::{
@@ -169,11 +169,11 @@ impl SimQueue {
 
     fn try_claim(&self, consumer: u64) -> Option<Delivery> {
         let mut state = self.lock();
-        let waiting = state.ready.len() as u64;
+        let waiting = state.ready.len();
         if waiting == 0 {
             return None;
         }
-        let number = state.ready.swap_remove(usize::try_from(self.0.chance.below(waiting)).unwrap_or(0));
+        let number = state.ready.swap_remove(self.0.chance.place(waiting));
         let tag = state.fresh();
         state.runs += 1;
         let held = state.copies.get_mut(&number)?;
@@ -290,7 +290,7 @@ impl SimQueue {
     }
 
     fn until(&self, at: Timestamp) -> Duration {
-        Duration::try_from(at.duration_since(self.0.ambient.now())).unwrap_or_default()
+        between(self.0.ambient.now(), at)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -312,7 +312,7 @@ impl SimQueue {
         }
         if chance.happens(Fault::PublishUnconfirmed) {
             self.0.trace.note("fault", || "PublishUnconfirmed".to_owned());
-            let kept = usize::try_from(chance.below(messages as u64 + 1)).unwrap_or(0);
+            let kept = chance.place(messages + 1);
             return Ok((kept, false));
         }
         Ok((messages, true))

@@ -14,7 +14,7 @@
 
 use std::time::Duration;
 
-use base::Timestamp;
+use base::{Timestamp, time::between};
 use jobs::{Backoff, Job, JobContext, JobError, Priority};
 use serde::{Deserialize, Serialize};
 use store::{
@@ -110,7 +110,7 @@ async fn ask_provider(
     payment: &Payment,
 ) -> Result<Result<ChargeOutcome, ProviderError>, StoreError> {
     let provider = &ctx.env.provider;
-    let age = Duration::try_from(ctx.ambient.now().duration_since(payment.created_at)).unwrap_or_default();
+    let age = between(payment.created_at, ctx.ambient.now());
     if age > provider.keys_kept() {
         match provider.find(&query_of(ctx, payment).await?).await {
             Ok(None) => {}
@@ -239,7 +239,7 @@ async fn nothing_charged(ctx: &JobContext<Env>, order: &Order, payment: &Payment
 /// That is the cancellation too, though nothing may have begun by then: a run that lost its lease can have read the
 /// order before it was cancelled, and may be about to charge it with nobody to follow when it dies.
 fn rest_after(ctx: &JobContext<Env>, since: Timestamp) -> Result<(), JobError> {
-    let age = Duration::try_from(ctx.ambient.now().duration_since(since)).unwrap_or_default();
+    let age = between(since, ctx.ambient.now());
     match CALL_STRAY_MAX.checked_sub(age) {
         Some(left) if !left.is_zero() => Err(JobError::Snooze(left)),
         _ => Ok(()),

@@ -106,11 +106,9 @@ impl Guarded {
 }
 
 fn verdict(error: &ProviderError) -> Verdict {
-    match error {
+    match *error {
         ProviderError::Unavailable { .. } => Verdict::Fails("it cannot be reached or says it cannot work"),
-        ProviderError::Unknown { cause: "too_many_to_search" } | ProviderError::Pending { .. } => {
-            Verdict::Works
-        }
+        ProviderError::TOO_MANY_TO_SEARCH | ProviderError::Pending { .. } => Verdict::Works,
         ProviderError::Unknown { .. } => Verdict::Fails("it gives no answer"),
         ProviderError::Authentication => Verdict::Refuses,
         ProviderError::RateLimited { .. } | ProviderError::Protocol { .. } | ProviderError::Paused { .. } => {

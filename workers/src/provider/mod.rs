@@ -212,6 +212,9 @@ pub enum ProviderError {
 }
 
 impl ProviderError {
+    /// Neither found nor known to be none, though the provider works.
+    pub(crate) const TOO_MANY_TO_SEARCH: Self = Self::Unknown { cause: "too_many_to_search" };
+
     /// Whether the money may have moved nevertheless, so that the provider must be asked before anything is decided.
     pub const fn may_have_happened(&self) -> bool {
         matches!(self, Self::Unknown { .. } | Self::Protocol { .. })

@@ -3,7 +3,7 @@
 use store::{
     OrderStore, PaymentStore, StoreError,
     audit::{AuditedEndpoint, OrderMoney},
-    domain::{Event, Order, OrderId, Payment, PaymentId},
+    domain::{Event, Order, OrderId, Payment, PaymentId, Refund},
     orders::MailRecord,
     webhooks::WebhookAttempt,
 };
@@ -47,6 +47,11 @@ impl Facts {
         let wanted = endpoints.iter().any(|endpoint| endpoint.enabled);
         let attempts = if wanted { orders.attempts_of_order(id).await? } else { Vec::new() };
         Ok(Some(Self { order, money, payment, ledger, mails, events, attempts, endpoints }))
+    }
+
+    /// The refunds of its payment.
+    pub(super) fn refunds(&self) -> &[Refund] {
+        self.payment.as_ref().map_or(&[], |payment| &payment.refunds)
     }
 
     /// Whether an attempt to deliver may be missing here without being missing in the store.

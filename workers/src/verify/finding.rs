@@ -1,6 +1,6 @@
 //! What an audit finds: codes, ids, and what would mend it.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use base::Timestamp;
 use jobs::{Envelope, JobId};
@@ -189,7 +189,12 @@ pub struct Violation {
 impl Violation {
     /// The order it is about.
     pub fn order(&self) -> Option<OrderId> {
-        self.ids.iter().find(|(kind, _)| *kind == "order").and_then(|(_, id)| id.parse().ok())
+        self.id("order")
+    }
+
+    /// The id of this kind.
+    pub(super) fn id<T: FromStr>(&self, kind: &str) -> Option<T> {
+        self.ids.iter().find(|(of, _)| *of == kind).and_then(|(_, id)| id.parse().ok())
     }
 }
 

@@ -250,10 +250,8 @@ impl Audit<'_> {
 
     /// For an order with more attempts than one listing holds.
     async fn is_delivered(&self, facts: &Facts, finding: &Finding) -> Result<bool, VerifyError> {
-        let id =
-            |kind: &str| finding.violation.ids.iter().find(|(of, _)| *of == kind).map(|(_, id)| id.as_str());
-        let (Some(event), Some(endpoint)) = (id("event"), id("endpoint")) else { return Ok(false) };
-        let (Ok(event), Ok(endpoint)) = (event.parse(), endpoint.parse()) else { return Ok(false) };
+        let ids = (finding.violation.id("event"), finding.violation.id("endpoint"));
+        let (Some(event), Some(endpoint)) = ids else { return Ok(false) };
         Ok(!facts.lists_all_attempts() && self.of.orders.delivered(endpoint, event).await?)
     }
 

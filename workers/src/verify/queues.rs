@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use base::{Ambient, Timestamp};
+use base::{Ambient, Timestamp, time::between};
 use jobs::{
     Engine, JobId,
     engine::{DeadReason, Depth, HeldJob, HeldState, JobFilter},
@@ -129,7 +129,7 @@ impl<'a> Queues<'a> {
     }
 
     fn is_between_attempts(&self, outcome: Outcome, started_at: Timestamp) -> bool {
-        let age = Duration::try_from(self.ambient.now().duration_since(started_at)).unwrap_or_default();
+        let age = between(started_at, self.ambient.now());
         matches!(outcome, Outcome::Retried | Outcome::Snoozed) && age < UNLISTED_MAX
     }
 }

@@ -215,12 +215,11 @@ impl Audit<'_> {
         let Some(ledger) = self.ledger else { return Ok(after) };
         loop {
             let page = ledger.page(after.as_deref(), PAGE).await?;
-            let (before, has_more) = (self.before, page.has_more);
-            let old: Vec<_> = page.entries.iter().take_while(|entry| entry.at < before).cloned().collect();
-            let reached_grace = old.len() < page.entries.len();
+            let old = page.entries.iter().take_while(|entry| entry.at < self.before).count();
+            let (old, young) = page.entries.split_at(old);
             after = old.last().map(|entry| entry.id.clone()).or(after);
-            self.entries(&old, course.as_deref_mut()).await?;
-            if reached_grace || !has_more {
+            self.entries(old, course.as_deref_mut()).await?;
+            if !young.is_empty() || !page.has_more {
                 return Ok(after);
             }
         }

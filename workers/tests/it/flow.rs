@@ -97,9 +97,7 @@ async fn a_refund_asked_for_is_done_and_mailed() {
     let order = shop.place("pm_card_visa").await;
     let orders = [order];
     settled(&shop, &orders, OrderStatus::Fulfilled, "order_confirmation").await;
-    let refund = store::domain::RefundId::fresh(&shop.ambient);
-    let at = shop.ambient.now();
-    shop.orders.request_refund(shop.merchant, orders[0].id, refund, None, at).await.expect("accepted");
+    shop.ask_refund(orders[0].id, None).await;
     settled(&shop, &orders, OrderStatus::Refunded, "order_refunded").await;
     assert_eq!(shop.ledger(orders[0].id).await.len(), 2);
     running.stop().await;

@@ -2,7 +2,7 @@
 
 use store::{
     catalog::ProductData,
-    domain::{OrderStatus, PaymentId, RefundId},
+    domain::{OrderStatus, PaymentId},
 };
 use workers::{
     jobs::{ChargePayment, RefundPayment, SendEmail},
@@ -39,10 +39,7 @@ async fn minor_units_stay_whole_from_the_order_to_the_ledger_and_are_shown_with_
         assert_eq!((payment.amount_minor, payment.currency), (order.total_minor, order.currency));
 
         shop.drain_outbox().await;
-        let refund = RefundId::fresh(&shop.ambient);
-        let asked =
-            shop.orders.request_refund(shop.merchant, order.id, refund, Some(999), shop.ambient.now());
-        asked.await.expect("asks");
+        let refund = shop.ask_refund(order.id, Some(999)).await;
         let part = RefundPayment { order: order.id, refund, amount_minor: 999 };
         shop.run(&part).await.expect("refunds");
         let ledger: Vec<_> =

@@ -3,11 +3,7 @@
 use std::sync::Arc;
 
 use jobs::{Job, JobError};
-use store::{
-    domain::{OrderId, OrderStatus, RefundId},
-    orders::RefundRequested,
-    outbox::Command,
-};
+use store::domain::{OrderId, OrderStatus, RefundId};
 use workers::{
     jobs::{ChargePayment, FulfilOrder, RefundPayment},
     provider::sandbox_server::EntryType,
@@ -22,16 +18,6 @@ async fn paid(shop: &Shop) -> OrderId {
     order.id
 }
 
-async fn request(shop: &Shop, order: OrderId, amount_minor: Option<i64>) -> RefundPayment {
-    let refund = RefundId::fresh(&shop.ambient);
-    let requested =
-        shop.orders.request_refund(shop.merchant, order, refund, amount_minor, shop.ambient.now()).await;
-    assert!(matches!(requested.expect("the store works"), RefundRequested::Accepted(..)));
-    let commands = shop.commands().await;
-    let [Command::Refund { order, refund, amount_minor }] = commands[..] else { panic!("{commands:?}") };
-    RefundPayment { order, refund, amount_minor }
-}
-
 async fn refunds(shop: &Shop, order: OrderId) -> Vec<i64> {
     let ledger = shop.ledger(order).await;
     ledger.iter().filter(|entry| entry.r#type == EntryType::Refund).map(|entry| entry.amount_minor).collect()
@@ -41,12 +27,12 @@ async fn refunds(shop: &Shop, order: OrderId) -> Vec<i64> {
 async fn parts_and_then_the_rest_are_given_back_each_once() {
     let shop = Shop::open().await;
     let order = paid(&shop).await;
-    let part = request(&shop, order, Some(1000)).await;
+    let part = shop.refund_job(order, Some(1000)).await;
     for _ in 0..2 {
         shop.run(&part).await.expect("refunds");
     }
     assert_eq!(shop.status(order).await, OrderStatus::Paid);
-    let rest = request(&shop, order, None).await;
+    let rest = shop.refund_job(order, None).await;
     for _ in 0..2 {
         shop.run(&rest).await.expect("refunds");
     }
@@ -59,7 +45,7 @@ async fn a_crash_after_any_step_gives_the_money_back_once() {
     let shop = Shop::open().await;
     for step in [Step::BeginRefund, Step::Refund, Step::EndRefund] {
         let order = paid(&shop).await;
-        let job = request(&shop, order, None).await;
+        let job = shop.refund_job(order, None).await;
         let crash = CrashAt::new(step);
         let payments = CrashingPayments { inner: Arc::clone(&shop.payments), crash: crash.clone() };
         let provider = CrashingProvider { inner: Arc::new(shop.provider.clone()), crash: crash.clone() };

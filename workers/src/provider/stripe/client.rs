@@ -4,7 +4,7 @@ use base::Ambient;
 use http::header::CONTENT_TYPE;
 use reqwest::RequestBuilder;
 use secrecy::ExposeSecret;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
     StripeConfig,
@@ -23,6 +23,9 @@ use crate::{
 /// not matter.
 pub const API_VERSION: &str = "2025-09-30.clover";
 
+/// The most that Stripe gives at a time.
+const PAGE: u32 = 100;
+
 #[derive(Clone)]
 pub(super) struct Client {
     http: reqwest::Client,
@@ -34,6 +37,13 @@ pub(super) struct Client {
 pub(super) enum Answer<T> {
     Done(T),
     Refused(Box<StripeError>),
+}
+
+/// A page of a list, newest first.
+#[derive(Deserialize)]
+pub(super) struct List<T> {
+    pub(super) data: Vec<T>,
+    pub(super) has_more: bool,
 }
 
 impl Client {
@@ -51,6 +61,21 @@ impl Client {
         url.set_path(path);
         url.set_query(Some(&query.text()).filter(|text| !text.is_empty()).map(String::as_str));
         self.exchange(self.http.get(url)).await
+    }
+
+    /// A page of a list, after the entry with this id.
+    pub(super) async fn page<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: Form,
+        after: Option<&str>,
+    ) -> Result<Answer<List<T>>, ProviderError> {
+        let query = query.with("limit", PAGE);
+        let query = match after {
+            Some(id) => query.with("starting_after", id),
+            None => query,
+        };
+        self.get(path, query).await
     }
 
     /// Changes something, once under this key.

@@ -3,34 +3,22 @@
 use std::{ops::RangeInclusive, time::Duration};
 
 use base::Timestamp;
-use serde::Deserialize;
 
 use super::{
-    client::{Answer, Client},
+    client::{Answer, Client, List},
     form::Form,
-    intents::{self, Intent},
+    intents::{self, INTENTS, Intent},
 };
 use crate::provider::{ChargeOutcome, ChargeQuery, ProviderError};
 
-/// Pages of [`PAGE`] intents looked at for one charge, at most.
+/// Pages of intents looked at for one charge, at most.
 const PAGES_MAX: u32 = 100;
-/// The most that Stripe gives at a time.
-pub(super) const PAGE: u32 = 100;
 /// How long to look at most.
 const SEARCH_MAX: Duration = Duration::from_secs(10);
-/// Neither found nor known to be none.
-const TOO_MANY: ProviderError = ProviderError::Unknown { cause: "too_many_to_search" };
 /// How far our clock and Stripe's may be apart.
 const SKEW: Duration = Duration::from_secs(30);
 /// How long after an attempt began its call may still arrive.
 const STRAY_MAX: Duration = Duration::from_mins(3);
-
-/// A page of a list.
-#[derive(Deserialize)]
-pub(super) struct List<T> {
-    pub(super) data: Vec<T>,
-    pub(super) has_more: bool,
-}
 
 /// See [`crate::provider::PaymentProvider::find`].
 pub(super) async fn find(
@@ -38,7 +26,7 @@ pub(super) async fn find(
     charge: &ChargeQuery,
 ) -> Result<Option<ChargeOutcome>, ProviderError> {
     let found = tokio::time::timeout(SEARCH_MAX, search(client, charge)).await;
-    judge(client, charge, found.unwrap_or(Err(TOO_MANY))?).await
+    judge(client, charge, found.unwrap_or(Err(ProviderError::TOO_MANY_TO_SEARCH))?).await
 }
 
 /// All intents of the payment.
@@ -50,7 +38,7 @@ async fn search(client: &Client, charge: &ChargeQuery) -> Result<Vec<Intent>, Pr
         loop {
             pages += 1;
             if pages > PAGES_MAX {
-                return Err(TOO_MANY);
+                return Err(ProviderError::TOO_MANY_TO_SEARCH);
             }
             let page = page(client, &window, after.as_deref()).await?;
             after = page.data.last().map(|intent| intent.id.clone()).filter(|_| page.has_more);
@@ -85,15 +73,8 @@ async fn page(
     window: &RangeInclusive<i64>,
     after: Option<&str>,
 ) -> Result<List<Intent>, ProviderError> {
-    let query = Form::new()
-        .with("created[gte]", window.start())
-        .with("created[lte]", window.end())
-        .with("limit", PAGE);
-    let query = match after {
-        Some(id) => query.with("starting_after", id),
-        None => query,
-    };
-    match client.get("/v1/payment_intents", query).await? {
+    let query = Form::new().with("created[gte]", window.start()).with("created[lte]", window.end());
+    match client.page(INTENTS, query, after).await? {
         Answer::Done(page) => Ok(page),
         Answer::Refused(error) => Err(error.report("list_refused")),
     }

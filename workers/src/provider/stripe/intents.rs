@@ -22,7 +22,7 @@ use super::{
 };
 use crate::provider::{CaptureRequest, ChargeOutcome, ChargeReport, ProviderError};
 
-const INTENTS: &str = "/v1/payment_intents";
+pub(super) const INTENTS: &str = "/v1/payment_intents";
 /// Bank debits take days; Stripe reports their end.
 const PENDING_WAIT: Duration = Duration::from_mins(15);
 /// What we give as the reason of a cancellation, and so know ours by.

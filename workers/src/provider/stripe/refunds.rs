@@ -8,9 +8,8 @@ use store::domain::Currency;
 
 use super::{
     amount::{from_stripe, to_stripe},
-    client::{Answer, Client},
+    client::{Answer, Client, List},
     error::StripeError,
-    find::{List, PAGE},
     form::Form,
     intents::Metadata,
 };
@@ -111,12 +110,9 @@ fn refused(error: &StripeError) -> Result<&'static str, ProviderError> {
 async fn list(client: &Client, charge: &str) -> Result<Vec<Refund>, ProviderError> {
     let mut all: Vec<Refund> = Vec::new();
     for _ in 0..PAGES_MAX {
-        let query = Form::new().with("payment_intent", charge).with("limit", PAGE);
-        let query = match all.last() {
-            Some(last) => query.with("starting_after", &last.id),
-            None => query,
-        };
-        let page: List<Refund> = match client.get(REFUNDS, query).await? {
+        let (query, after) = (Form::new().with("payment_intent", charge), all.last());
+        let after = after.map(|last| last.id.as_str());
+        let page: List<Refund> = match client.page(REFUNDS, query, after).await? {
             Answer::Done(page) => page,
             Answer::Refused(error) if error.is("resource_missing") => return Ok(all),
             Answer::Refused(error) => return Err(error.report("list_refused")),
@@ -127,5 +123,5 @@ async fn list(client: &Client, charge: &str) -> Result<Vec<Refund>, ProviderErro
             return Ok(all);
         }
     }
-    Err(ProviderError::Unknown { cause: "too_many_to_search" })
+    Err(ProviderError::TOO_MANY_TO_SEARCH)
 }

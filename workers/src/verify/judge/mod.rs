@@ -8,7 +8,7 @@ mod mails;
 mod money;
 
 use base::{Ambient, Timestamp};
-use jobs::{Envelope, Job, engine::EngineError, envelope::EnqueueOptions};
+use jobs::{Envelope, Job, JobId, engine::EngineError, envelope::EnqueueOptions};
 use store::{
     domain::{EndpointId, Event, EventKind, Order},
     outbox::{OutboxBody, OutboxMessage, Position},
@@ -60,16 +60,12 @@ impl Look<'_> {
         let known = event.map(|event| self.job_of::<J>(event, None)).transpose()?.flatten();
         match known {
             Some(job) => Ok(job),
-            None => self.job_about(&facts.order, job),
+            None => self.job_as(job_id(facts.order.id.0, J::KIND, "audit"), &facts.order, job),
         }
     }
 
-    fn job_about<J: Job>(&self, order: &Order, job: &J) -> Result<Envelope, EngineError> {
-        let id = Some(job_id(order.id.0, J::KIND, "audit"));
-        Envelope::new(
-            job,
-            EnqueueOptions { id, trace: order.trace, ..EnqueueOptions::default() },
-            self.ambient,
-        )
+    fn job_as<J: Job>(&self, id: JobId, order: &Order, job: &J) -> Result<Envelope, EngineError> {
+        let options = EnqueueOptions { id: Some(id), trace: order.trace, ..EnqueueOptions::default() };
+        Envelope::new(job, options, self.ambient)
     }
 }

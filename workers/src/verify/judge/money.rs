@@ -1,7 +1,7 @@
 //! I2: captured money is one capture per paid order, and what goes back never exceeds it: in the order, in the payment,
 //! and in the provider's ledger. Amounts are compared, never subtracted, and summed with care: a planted one may be any.
 
-use jobs::{Envelope, engine::EngineError, envelope::EnqueueOptions};
+use jobs::{Envelope, Job, JobId, engine::EngineError};
 use store::{
     audit::OrderRefund,
     domain::{Decision, EventKind, OrderStatus, Payment, PaymentId, Refund, RefundId, RefundState},
@@ -96,7 +96,7 @@ fn late_look(facts: &Facts, look: &Look<'_>) -> Result<Envelope, EngineError> {
 }
 
 /// All jobs that may be about to do what `job` would.
-fn charge_jobs(facts: &Facts, look: &Look<'_>, job: &Envelope) -> Result<Vec<jobs::JobId>, EngineError> {
+fn charge_jobs(facts: &Facts, look: &Look<'_>, job: &Envelope) -> Result<Vec<JobId>, EngineError> {
     let first = look.job_for(facts, EventKind::OrderPlaced, &ChargePayment { order: facts.order.id })?;
     Ok(vec![job.id, first.id])
 }
@@ -112,10 +112,8 @@ fn refund_sums(facts: &Facts, findings: &mut Vec<Finding>) {
     let asked = sum(refunds.iter().map(|refund| refund.amount_minor));
     let recorded = |refund: &&OrderRefund| refund.recorded_at.is_some();
     let recorded = sum(refunds.iter().filter(recorded).map(|refund| refund.amount_minor));
-    let done = facts.payment.as_ref().map_or(Some(0), |payment| {
-        let done = payment.refunds.iter().filter(|refund| refund.state == RefundState::Done);
-        sum(done.map(|refund| refund.amount_minor))
-    });
+    let done = facts.refunds().iter().filter(|refund| refund.state == RefundState::Done);
+    let done = sum(done.map(|refund| refund.amount_minor));
     let within = |sum: Option<i64>| sum.is_some_and(|sum| sum <= captured);
     if recorded != Some(order.refunded_minor) || !within(asked) || !within(done) {
         let found = format!(
@@ -133,9 +131,7 @@ fn refund_sums(facts: &Facts, findings: &mut Vec<Finding>) {
 }
 
 fn refunds(facts: &Facts, look: &Look<'_>, findings: &mut Vec<Finding>) -> Result<(), EngineError> {
-    let done_at = facts.payment.iter().flat_map(|payment| &payment.refunds);
-    let done_at: Vec<&Refund> = done_at.collect();
-    let of_payment = |id: RefundId| done_at.iter().find(|refund| refund.id == id).copied();
+    let of_payment = |id: RefundId| facts.refunds().iter().find(|refund| refund.id == id);
     for asked in &facts.money.refunds {
         let state = of_payment(asked.id).map(|refund| refund.state);
         if asked.recorded_at.is_none() && look.is_due(asked.requested_at) {
@@ -147,8 +143,8 @@ fn refunds(facts: &Facts, look: &Look<'_>, findings: &mut Vec<Finding>) -> Resul
             findings.push(finding.with("refund", asked.id));
         }
     }
-    let unknown = |refund: &&&Refund| facts.money.refunds.iter().all(|asked| asked.id != refund.id);
-    for refund in done_at.iter().filter(unknown).filter(|refund| look.is_due(refund.begun_at)) {
+    let unknown = |refund: &&Refund| facts.money.refunds.iter().all(|asked| asked.id != refund.id);
+    for refund in facts.refunds().iter().filter(unknown).filter(|refund| look.is_due(refund.begun_at)) {
         let asked = OrderRefund {
             id: refund.id,
             amount_minor: refund.amount_minor,
@@ -176,9 +172,8 @@ fn stuck(
     }
     let job = RefundPayment { order: order.id, refund: asked.id, amount_minor: asked.amount_minor };
     let message = asked.command.map_or(asked.id.0, |command| command.0);
-    let id = job_id(message, <RefundPayment as jobs::Job>::KIND, &asked.id.to_string());
-    let options = EnqueueOptions { id: Some(id), trace: order.trace, ..EnqueueOptions::default() };
-    let job = Envelope::new(&job, options, look.ambient)?;
+    let id = job_id(message, RefundPayment::KIND, &asked.id.to_string());
+    let job = look.job_as(id, order, &job)?;
     let finding = Finding::of(order.id, Code::RefundStuck, found, Repair::Publish(Box::new(job)));
     Ok(finding.with("refund", asked.id).unless(PAYMENTS, vec![id], asked.requested_at))
 }
@@ -226,7 +221,7 @@ fn charges(
         let recordable = matches!(order.status, OrderStatus::Pending | OrderStatus::Cancelled)
             && entry.idempotency_key == capture_key(PaymentId::of_order(order.id));
         // Without a payment there is no attempt, and a cancelled order's job finds nothing to look for.
-        let mut finding = if undecided && recordable && payment.is_some() {
+        let finding = if undecided && recordable && payment.is_some() {
             let job = late_look(facts, look)?;
             let jobs = charge_jobs(facts, look, &job)?;
             Finding::of(order.id, Code::LedgerCaptureUnexpected, found, Repair::Publish(Box::new(job)))
@@ -237,15 +232,14 @@ fn charges(
             );
             Finding::of(order.id, Code::LedgerCaptureUnexpected, found, people)
         };
-        finding = finding.with("charge", &entry.id);
-        findings.push(finding);
+        findings.push(finding.with("charge", &entry.id));
     }
     Ok(())
 }
 
 fn ledger_refunds(facts: &Facts, ledger: &[LedgerEntry], findings: &mut Vec<Finding>) {
     let order = facts.order.id;
-    let known: Vec<&Refund> = facts.payment.iter().flat_map(|payment| &payment.refunds).collect();
+    let known = facts.refunds();
     let entries = || ledger.iter().filter(|entry| entry.movement == Movement::Refund);
     for refund in known.iter().filter(|refund| refund.state == RefundState::Done) {
         let entry = entries().find(|entry| entry.idempotency_key == refund_key(refund.id));

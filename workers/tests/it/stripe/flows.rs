@@ -4,13 +4,9 @@ use std::time::Duration;
 
 use base::Ambient;
 use jobs::{Job, JobError};
-use store::{
-    domain::{OrderId, OrderStatus, PaymentId, RefundId},
-    orders::RefundRequested,
-    outbox::Command,
-};
+use store::domain::{OrderId, OrderStatus, PaymentId, RefundId};
 use workers::{
-    jobs::{ChargePayment, RefundPayment},
+    jobs::ChargePayment,
     provider::{PaymentProvider, RefundOutcome, RefundRequest, stripe::API_VERSION},
 };
 
@@ -165,7 +161,7 @@ async fn parts_are_given_back_each_once_even_when_their_keys_are_forgotten() {
     let intent = assert_paid_once(&till, order).await;
     till.shop.drain_outbox().await;
     for amount in [Some(1000), None] {
-        let job = requested(&till, order, amount).await;
+        let job = till.shop.refund_job(order, amount).await;
         for _ in 0..2 {
             job.run(&context(till.env())).await.expect("refunds");
         }
@@ -200,13 +196,4 @@ async fn a_refund_of_nothing_is_refused_for_good() {
     };
     let refused = till.provider().refund(&request).await.expect("an outcome");
     assert_eq!(refused, RefundOutcome::Refused { code: "charge_not_found".to_owned() });
-}
-
-async fn requested(till: &Till, order: OrderId, amount_minor: Option<i64>) -> RefundPayment {
-    let (refund, at) = (RefundId::fresh(&till.shop.ambient), till.shop.ambient.now());
-    let asked = till.shop.orders.request_refund(till.shop.merchant, order, refund, amount_minor, at).await;
-    assert!(matches!(asked.expect("the store works"), RefundRequested::Accepted(..)));
-    let commands = till.shop.commands().await;
-    let [Command::Refund { order, refund, amount_minor }] = commands[..] else { panic!("{commands:?}") };
-    RefundPayment { order, refund, amount_minor }
 }

@@ -8,9 +8,9 @@ use secrecy::SecretString;
 use store::{
     OrderStore, PaymentStore,
     catalog::{InventoryPut, ProductData},
-    domain::{Customer, EndpointId, EventKind, MerchantId, Order, OrderId, OrderStatus},
-    orders::{IdempotencyKey, NewLine, NewOrder, Placement},
-    outbox::{OutboxBody, OutboxMessage},
+    domain::{Customer, EndpointId, EventKind, MerchantId, Order, OrderId, OrderStatus, RefundId},
+    orders::{IdempotencyKey, NewLine, NewOrder, Placement, RefundRequested},
+    outbox::{Command, OutboxBody, OutboxMessage},
     sqlite::{SqliteOrders, SqlitePayments},
     webhook_url::UrlPolicy,
     webhooks::{Endpoint, Subscription},
@@ -19,6 +19,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use workers::{
     Env, Parts,
+    jobs::RefundPayment,
     mail::Mailer,
     provider::{
         PaymentProvider,
@@ -191,6 +192,22 @@ impl Shop {
             self.orders.mark_sent(&positions, at).await.expect("marks");
             all.extend(claimed);
         }
+    }
+
+    /// Asks for a refund of so much, or of all that is left.
+    pub(crate) async fn ask_refund(&self, order: OrderId, amount_minor: Option<i64>) -> RefundId {
+        let (refund, at) = (RefundId::fresh(&self.ambient), self.ambient.now());
+        let asked = self.orders.request_refund(self.merchant, order, refund, amount_minor, at).await;
+        assert!(matches!(asked.expect("the store works"), RefundRequested::Accepted(..)));
+        refund
+    }
+
+    /// The same; answers the job that it leads to.
+    pub(crate) async fn refund_job(&self, order: OrderId, amount_minor: Option<i64>) -> RefundPayment {
+        self.ask_refund(order, amount_minor).await;
+        let commands = self.commands().await;
+        let [Command::Refund { order, refund, amount_minor }] = commands[..] else { panic!("{commands:?}") };
+        RefundPayment { order, refund, amount_minor }
     }
 
     /// The commands that wait in the outbox.

@@ -1,15 +1,12 @@
 //! Damage of each kind, planted past the stores by SQL, one kind a test.
 
-use store::{
-    domain::{OrderId, OrderStatus, PaymentId, RefundId},
-    orders::RefundRequested,
-};
+use store::domain::{OrderId, OrderStatus, PaymentId};
 use workers::{
     jobs::ChargePayment,
     verify::{Code, Scope},
 };
 
-use super::town::Town;
+use super::town::{Town, codes};
 use crate::util::Receiver;
 
 #[tokio::test]
@@ -30,18 +27,14 @@ async fn a_shop_in_order_has_nothing_wrong() {
         .await
         .expect("moves");
     let refunded = town.served().await;
-    refund(&town, refunded.id, Some(100)).await;
+    town.shop.ask_refund(refunded.id, Some(100)).await;
     town.work().await;
-    refund(&town, refunded.id, None).await;
+    town.shop.ask_refund(refunded.id, None).await;
     town.work().await;
     assert_eq!(town.shop.status(refunded.id).await, OrderStatus::Refunded);
     let (summary, violations) = town.audit(Scope::Full, false).await;
     // A flaky charge fails twice and is not tried again by hand.
-    assert_eq!(
-        violations.iter().map(|v| v.code).collect::<Vec<_>>(),
-        [Code::PendingStuck],
-        "{violations:#?}"
-    );
+    assert_eq!(codes(&violations), [Code::PendingStuck], "{violations:#?}");
     assert_eq!((summary.orders, summary.payments, summary.products), (5, 5, 1));
     assert_eq!(summary.ledger, Some(6), "three charges, one refund of the cancelled, two of the refunded");
     town.mends_twice().await;
@@ -54,14 +47,6 @@ impl Town {
         self.work().await;
         self.mends().await;
     }
-}
-
-async fn refund(town: &Town, order: OrderId, amount_minor: Option<i64>) -> RefundId {
-    let (shop, refund) = (&town.shop, RefundId::fresh(&town.shop.ambient));
-    let asked =
-        shop.orders.request_refund(shop.merchant, order, refund, amount_minor, shop.ambient.now()).await;
-    assert!(matches!(asked.expect("asks"), RefundRequested::Accepted(..)));
-    refund
 }
 
 #[tokio::test]
@@ -189,21 +174,11 @@ async fn a_capture_that_the_ledger_does_not_have_is_found() {
     town.leaves_to_people().await;
 }
 
-async fn charge(town: &Town, key: &str, order: Option<OrderId>) -> String {
-    let body = serde_json::json!({
-        "amount_minor": 2500, "currency": "EUR", "payment_method": "pm_card_visa", "metadata": { "order_id": order },
-    });
-    let (status, body) = town.shop.sandbox_post("/v1/charges", key, body).await;
-    assert_eq!(status, 200, "{body}");
-    let charge: serde_json::Value = serde_json::from_str(&body).expect("JSON");
-    charge["id"].as_str().expect("an id").to_owned()
-}
-
 #[tokio::test]
 async fn a_second_charge_is_found() {
     let town = Town::open().await;
     let order = town.served().await;
-    let second = charge(&town, "by-hand", Some(order.id)).await;
+    let second = town.charge("by-hand", Some(order.id)).await;
     let (_, violations) = town.audit(Scope::Full, false).await;
     assert_eq!((violations.len(), violations[0].code), (1, Code::LedgerCaptureUnexpected));
     assert!(violations[0].ids.contains(&("charge", second)), "{violations:?}");
@@ -234,8 +209,8 @@ async fn a_charge_of_a_cancelled_order_that_nobody_recorded_goes_back() {
 async fn entries_of_the_ledger_for_no_order_are_found() {
     let town = Town::open().await;
     town.served().await;
-    charge(&town, "for-nobody", None).await;
-    charge(&town, "for-another", Some(OrderId::fresh(&town.shop.ambient))).await;
+    town.charge("for-nobody", None).await;
+    town.charge("for-another", Some(OrderId::fresh(&town.shop.ambient))).await;
     assert_eq!(town.codes().await, [Code::LedgerOrphan, Code::LedgerOrphan]);
     town.leaves_to_people().await;
 }
@@ -244,7 +219,7 @@ async fn entries_of_the_ledger_for_no_order_are_found() {
 async fn a_refund_whose_job_is_lost_is_done() {
     let town = Town::open().await;
     let order = town.served().await;
-    refund(&town, order.id, Some(700)).await;
+    town.shop.ask_refund(order.id, Some(700)).await;
     town.shop.drain_outbox().await;
     assert_eq!(town.codes().await, [Code::RefundStuck]);
     town.mends().await;
@@ -255,7 +230,7 @@ async fn a_refund_whose_job_is_lost_is_done() {
 async fn a_refund_that_was_done_and_not_recorded_is_recorded() {
     let town = Town::open().await;
     let order = town.served().await;
-    refund(&town, order.id, Some(700)).await;
+    town.shop.ask_refund(order.id, Some(700)).await;
     town.work().await;
     town.plant("orders.db", "UPDATE refunds SET recorded_at = NULL").await;
     let counted = format!("UPDATE orders SET refunded_minor = 0 WHERE id = '{}'", order.id);
@@ -269,7 +244,7 @@ async fn a_refund_that_was_done_and_not_recorded_is_recorded() {
 async fn sums_of_refunds_that_differ_are_found() {
     let town = Town::open().await;
     let order = town.served().await;
-    refund(&town, order.id, Some(700)).await;
+    town.shop.ask_refund(order.id, Some(700)).await;
     town.work().await;
     town.plant("orders.db", &format!("UPDATE orders SET refunded_minor = 1 WHERE id = '{}'", order.id)).await;
     assert_eq!(town.codes().await, [Code::RefundSumDiffers]);
@@ -286,7 +261,7 @@ async fn sums_of_refunds_that_differ_are_found() {
 async fn refunds_that_only_one_side_knows_are_found() {
     let town = Town::open().await;
     let order = town.served().await;
-    refund(&town, order.id, Some(700)).await;
+    town.shop.ask_refund(order.id, Some(700)).await;
     town.work().await;
     town.plant("sandbox.db", "DELETE FROM ledger WHERE type = 'refund'").await;
     assert_eq!(town.codes().await, [Code::LedgerRefundMissing]);
@@ -408,7 +383,7 @@ async fn a_relay_that_does_not_work_is_told_and_its_orders_are_under_way() {
     let town = Town::open().await;
     town.shop.place("pm_card_visa").await;
     let (summary, violations) = town.audit(Scope::Full, true).await;
-    assert_eq!(violations.iter().map(|v| v.code).collect::<Vec<_>>(), [Code::OutboxStalled]);
+    assert_eq!(codes(&violations), [Code::OutboxStalled]);
     assert_eq!((summary.open, summary.repaired), (1, 0));
     town.work().await;
     assert_eq!(town.codes().await, []);

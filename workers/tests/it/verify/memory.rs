@@ -6,6 +6,12 @@ use workers::verify::{Code, Scope};
 
 use super::town::{Town, codes};
 
+/// Two minutes are looked at again, for what was being committed; they must not hide what a test is about.
+async fn forget_the_overlap(town: &Town) {
+    let forget = "UPDATE audit_mark SET mark = json_set(mark, '$.until', '2099-01-01T00:00:00Z')";
+    town.plant("orders.db", forget).await;
+}
+
 #[tokio::test]
 async fn the_first_audit_looks_at_all_and_later_ones_at_what_changed() {
     let town = Town::open().await;
@@ -13,15 +19,12 @@ async fn the_first_audit_looks_at_all_and_later_ones_at_what_changed() {
     let (summary, violations) = town.audit(Scope::Changed, false).await;
     assert_eq!((summary.orders, summary.payments, violations.len()), (2, 2, 0));
     town.plant("orders.db", &format!("DELETE FROM mails WHERE order_id = '{}'", first.id)).await;
-    // Two minutes are looked at again, for what was being committed; they must not hide what this is about.
-    town.plant("orders.db", "UPDATE audit_mark SET mark = json_set(mark, '$.until', '2099-01-01T00:00:00Z')")
-        .await;
+    forget_the_overlap(&town).await;
     let (summary, _) = town.audit(Scope::Changed, false).await;
     assert_eq!((summary.orders, summary.payments), (0, 0));
     let (summary, violations) = town.audit(Scope::Full, false).await;
     assert_eq!((summary.orders, codes(&violations)), (2, vec![Code::MailMissing]));
-    town.plant("orders.db", "UPDATE audit_mark SET mark = json_set(mark, '$.until', '2099-01-01T00:00:00Z')")
-        .await;
+    forget_the_overlap(&town).await;
     let (summary, violations) = town.audit(Scope::Changed, false).await;
     assert_eq!((summary.orders, codes(&violations)), (1, vec![Code::MailMissing]), "until it is mended");
     town.audit(Scope::Changed, true).await;
@@ -54,13 +57,8 @@ async fn a_charge_that_changed_nothing_here_is_found_by_the_next_audit() {
     let town = Town::open().await;
     let order = town.served().await;
     town.audit(Scope::Changed, false).await;
-    let body = serde_json::json!({
-        "amount_minor": 2500, "currency": "EUR", "payment_method": "pm_card_visa",
-        "metadata": { "order_id": order.id },
-    });
-    assert_eq!(town.shop.sandbox_post("/v1/charges", "by-hand", body).await.0, 200);
-    town.plant("orders.db", "UPDATE audit_mark SET mark = json_set(mark, '$.until', '2099-01-01T00:00:00Z')")
-        .await;
+    town.charge("by-hand", Some(order.id)).await;
+    forget_the_overlap(&town).await;
     let (_, violations) = town.audit(Scope::Changed, false).await;
     assert_eq!(codes(&violations), [Code::LedgerCaptureUnexpected]);
 }

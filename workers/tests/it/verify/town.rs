@@ -8,7 +8,10 @@ use jobs::{
     sqlite::SqliteEngine,
 };
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor, sqlite::SqliteConnectOptions};
-use store::{domain::Order, outbox::OutboxBody};
+use store::{
+    domain::{Order, OrderId},
+    outbox::OutboxBody,
+};
 use workers::{
     Env,
     jobs::{ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail},
@@ -109,6 +112,17 @@ impl Town {
         let order = self.shop.place("pm_card_visa").await;
         self.work().await;
         self.shop.orders.order_by_id(order.id).await.expect("reads").expect("is there")
+    }
+
+    /// Charges past the shop; answers the charge.
+    pub(super) async fn charge(&self, key: &str, order: Option<OrderId>) -> String {
+        let body = serde_json::json!({
+            "amount_minor": 2500, "currency": "EUR", "payment_method": "pm_card_visa", "metadata": { "order_id": order },
+        });
+        let (status, body) = self.shop.sandbox_post("/v1/charges", key, body).await;
+        assert_eq!(status, 200, "{body}");
+        let charge: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        charge["id"].as_str().expect("an id").to_owned()
     }
 
     /// Writes past every rule of a file.
