@@ -154,7 +154,7 @@ async fn audit_all(stage: &Stage, shops: &[Shop], base: &str, accepted: &[(usize
         mailed(shop, orders.len()).await;
     }
     // I1 to I5 in the stores and at the provider, of all these orders.
-    let summary = audit::right(async || stage.verify(&["--full", "--grace", "0s"]).await).await;
+    let summary = audit::right(async || stage.verify(&audit::FULL).await).await;
     assert_eq!((&summary["orders"], &summary["payments"]), (&ORDERS.into(), &ORDERS.into()), "{summary}");
     let sold = by_shop.iter().flatten().filter(|order| order["status"] == "fulfilled").count();
     assert_eq!(summary["ledger"], sold, "each was charged once, and nobody else");

@@ -87,7 +87,7 @@ async fn every_accepted_order_ends_once_whatever_dies() {
     for id in storefront.accepted.values() {
         orders.push(merchant.ended(id).await);
     }
-    let summary = audit::right(async || verify(data.path(), &[], &["--full", "--grace", "0s"]).await).await;
+    let summary = audit::right(async || verify(data.path(), &[], &audit::FULL).await).await;
     assert_eq!((&summary["orders"], &summary["payments"]), (&ORDERS.into(), &ORDERS.into()), "{summary}");
     let sold = orders.iter().filter(|order| order["status"] == "fulfilled").count();
     assert_eq!(summary["ledger"], sold, "each was charged once, and nobody else");

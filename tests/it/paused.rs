@@ -92,7 +92,7 @@ async fn a_worker_that_wakes_after_another_has_its_job_writes_nothing() {
     assert_eq!(payment(&payments, id).await, ended, "one decision stands");
     assert_eq!(order(&orders, id).await.event_sequence, 4, "placed, captured, paid, fulfilled; each once");
     assert_eq!(charges(&stage.ledger_url(), id).await, 1);
-    let (status, violations, summary) = stage.verify(&["--full", "--grace", "0s"]).await;
+    let (status, violations, summary) = stage.verify(&audit::FULL).await;
     let about_it = |violation: &&serde_json::Value| violation["ids"]["order"] == id.to_string();
     assert_eq!(violations.iter().filter(about_it).count(), 0, "{status:?} {violations:?} {summary}");
     for role in [first, second, relay, api] {

@@ -79,7 +79,7 @@ async fn orders_through_a_pooler_and_looked_at_on_a_replica() {
         assert_eq!(shop.client.get(&path).await["id"], body["id"]);
     }
     assert_eq!(fulfilled(&shop).await.len(), ORDERS);
-    audit::right(async || stage.verify(&["--full", "--grace", "0s"]).await).await;
+    audit::right(async || stage.verify(&audit::FULL).await).await;
     let cup = stage.orders().await.product(shop.merchant, "CUP").await.expect("reads").expect("is there");
     let sold = i64::try_from(ORDERS).expect("small");
     assert_eq!((cup.on_hand, cup.reserved), (STOCK - sold, 0));

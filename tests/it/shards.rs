@@ -105,8 +105,7 @@ async fn a_merchant_moves_to_another_shard_while_it_sells() {
     assert!(rows(b.clone(), moving.merchant).await > 0);
     assert_eq!(rows(b, staying.merchant).await, 0, "the other stayed");
     // I1 to I5 over both shards, at the provider and in the queue.
-    let summary =
-        audit::right(async || stage.verify_with(&settings, &["--full", "--grace", "0s"]).await).await;
+    let summary = audit::right(async || stage.verify_with(&settings, &audit::FULL).await).await;
     assert_eq!(summary["orders"], orders.len() + kept.len(), "{summary}");
     for (shop, orders) in [(&moving, &orders), (&staying, &kept)] {
         audit::stock(orders, &shop.client, &["CUP"], STOCK).await;

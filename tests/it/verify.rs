@@ -9,7 +9,11 @@ use serde_json::Value;
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor, sqlite::SqliteConnectOptions};
 use store::domain::{OrderId, PaymentId, RefundId};
 
-use crate::util::{Dev, PATIENCE, Shop, Stage, alone, audit::right as mended, orderworks, verify};
+use crate::util::{
+    Dev, PATIENCE, Shop, Stage, alone,
+    audit::{FULL, right as mended},
+    orderworks, verify,
+};
 
 const NOW: [&str; 2] = ["--grace", "0s"];
 
@@ -28,9 +32,8 @@ async fn beside_a_running_server_it_finds_says_and_mends() {
     let merchant = dev.merchant();
     let id = merchant.accepted("first", "pm_card_visa").await;
     merchant.ended(&id).await;
-    let full = [&["--full"][..], &NOW].concat();
-    mended(async || verify(data.path(), &[], &full).await).await;
-    let (status, violations, summary) = verify(data.path(), &[], &full).await;
+    mended(async || verify(data.path(), &[], &FULL).await).await;
+    let (status, violations, summary) = verify(data.path(), &[], &FULL).await;
     assert_eq!((status, violations.len()), (Some(0), 0), "{summary}");
     let counted = (&summary["orders"], &summary["payments"], &summary["ledger"], &summary["products"]);
     assert_eq!(
@@ -45,7 +48,7 @@ async fn beside_a_running_server_it_finds_says_and_mends() {
     )
     .await;
     plant(&data.path().join("orders.db"), "DELETE FROM mails").await;
-    let (status, violations, summary) = verify(data.path(), &[], &full).await;
+    let (status, violations, summary) = verify(data.path(), &[], &FULL).await;
     assert_eq!((status, &summary["violations"]), (Some(1), &2.into()), "{summary}");
     assert_eq!((&violations[0]["code"], &violations[0]["invariant"]), (&"mail_missing".into(), &"I4".into()));
     assert_eq!(violations[0]["ids"]["order"], id);
@@ -54,15 +57,15 @@ async fn beside_a_running_server_it_finds_says_and_mends() {
         (&"reservation_differs".into(), &"CUP-ENAMEL".into())
     );
     let mut command = orderworks(data.path());
-    let shown = command.args(["verify", "--full"]).args(NOW).output().await.expect("runs");
+    let shown = command.arg("verify").args(FULL).output().await.expect("runs");
     let text = String::from_utf8(shown.stdout).expect("UTF-8");
     assert!(text.contains("I3 reservation_differs") && text.contains("2 violations, 0 repaired"), "{text}");
     assert!(shown.stderr.is_empty(), "no bar where there is no terminal: {:?}", shown.stderr);
 
-    let repairing = [&full[..], &["--repair"]].concat();
+    let repairing = [&FULL[..], &["--repair"]].concat();
     let (status, _, summary) = verify(data.path(), &[], &repairing).await;
     assert_eq!((status, &summary["repaired"]), (Some(1), &2.into()), "{summary}");
-    mended(async || verify(data.path(), &[], &full).await).await;
+    mended(async || verify(data.path(), &[], &FULL).await).await;
     assert!(dev.stop().await.success());
     let (status, _, _) = verify(data.path(), &[], &NOW).await;
     assert_eq!(status, Some(0), "and without a server");
@@ -264,7 +267,6 @@ impl Servers {
     }
 }
 
-const FULL: [&str; 3] = ["--full", "--grace", "0s"];
 const UNPAID: &str = "payment_id = NULL, provider_reference = NULL, captured_minor = NULL";
 
 async fn fulfilled(shop: &Shop, key: &str) -> OrderId {

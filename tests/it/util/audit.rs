@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 use store::domain::EventId;
 
-use super::{Client, Receiver};
+use super::{Client, Receiver, Verdict};
 
 /// Longest time from the end of all orders to the last webhook. A relay that was killed holds its messages for half a
 /// minute more.
@@ -29,8 +29,8 @@ pub(crate) async fn ledger(url: &str) -> Vec<Value> {
     }
 }
 
-/// What [`super::verify`] answers.
-pub(crate) type Verdict = (Option<i32>, Vec<Value>, Value);
+/// Arguments of an audit of everything, at once.
+pub(crate) const FULL: [&str; 3] = ["--full", "--grace", "0s"];
 
 /// I1 to I5, by the auditor's word: asks until nothing is wrong and nothing waits for a job any more, as mails, webhooks and
 /// what a repair set going need their time. Answers the summary.

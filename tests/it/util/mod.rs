@@ -91,13 +91,9 @@ impl Dev {
 
     /// SIGSTOP for this long, then SIGCONT.
     pub(crate) async fn paused_for(&self, span: Duration) {
-        let pid = self.child.id().expect("running").to_string();
-        let signal = async |signal: &str| {
-            assert!(Command::new("kill").args([signal, &pid]).status().await.expect("runs kill").success());
-        };
-        signal("-STOP").await;
+        signal(&self.child, "-STOP").await;
         tokio::time::sleep(span).await;
-        signal("-CONT").await;
+        signal(&self.child, "-CONT").await;
     }
 
     /// `kill -9`, and waits until the process is gone.
@@ -107,10 +103,15 @@ impl Dev {
 
     /// TERM; answers the exit status.
     pub(crate) async fn stop(mut self) -> std::process::ExitStatus {
-        let pid = self.child.id().expect("running").to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().await.expect("runs kill").success());
+        signal(&self.child, "-TERM").await;
         tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("stops in time").expect("waits")
     }
+}
+
+/// Sends a signal to a process that runs.
+async fn signal(child: &Child, signal: &str) {
+    let pid = child.id().expect("running").to_string();
+    assert!(Command::new("kill").args([signal, &pid]).status().await.expect("runs kill").success());
 }
 
 /// The binary over a data folder, with a clean environment as far as it is ours.
@@ -128,13 +129,11 @@ pub(crate) async fn run(data: &Path, args: &[&str]) -> (bool, String, String) {
     (done.status.success(), text(done.stdout), text(done.stderr))
 }
 
-/// `verify` with these arguments, settings and `--json`: exit status, violations, summary; standard error where there is
-/// none.
-pub(crate) async fn verify(
-    data: &Path,
-    settings: &[(&str, &str)],
-    args: &[&str],
-) -> (Option<i32>, Vec<Value>, Value) {
+/// Exit status, violations, summary; standard error where there is none.
+pub(crate) type Verdict = (Option<i32>, Vec<Value>, Value);
+
+/// `verify` with these arguments, settings and `--json`.
+pub(crate) async fn verify(data: &Path, settings: &[(&str, &str)], args: &[&str]) -> Verdict {
     let mut command = orderworks(data);
     command.args(["--json", "verify"]).args(args).envs(settings.iter().copied()).stdin(Stdio::null());
     let done = tokio::time::timeout(PATIENCE, command.output()).await.expect("ends in time").expect("runs");

@@ -5,7 +5,7 @@ use std::{path::Path, process::Stdio, time::Duration};
 use serde_json::Value;
 use tokio::process::Child;
 
-use super::{Client, PATIENCE, orderworks};
+use super::{Client, PATIENCE, orderworks, signal};
 
 /// A role of its own process.
 pub(crate) struct Role(Child);
@@ -27,23 +27,17 @@ impl Role {
 
     /// Stops it in the middle of whatever it does (SIGSTOP).
     pub(crate) async fn pause(&self) {
-        self.signal("-STOP").await;
+        signal(&self.0, "-STOP").await;
     }
 
     /// Lets it go on (SIGCONT).
     pub(crate) async fn wake(&self) {
-        self.signal("-CONT").await;
-    }
-
-    async fn signal(&self, signal: &str) {
-        let pid = self.0.id().expect("running").to_string();
-        let kill = tokio::process::Command::new("kill").args([signal, &pid]).status().await;
-        assert!(kill.expect("runs kill").success());
+        signal(&self.0, "-CONT").await;
     }
 
     /// TERM, and waits for the orderly end.
     pub(crate) async fn stop(mut self) {
-        self.signal("-TERM").await;
+        signal(&self.0, "-TERM").await;
         let ended =
             tokio::time::timeout(PATIENCE, self.0.wait()).await.expect("stops in time").expect("waits");
         assert!(ended.success(), "{ended}");

@@ -14,7 +14,7 @@ use store::{
 };
 use tempfile::TempDir;
 
-use super::{Client, Receiver, Role, Vhost, free_port, missing_broker, ready};
+use super::{Client, Receiver, Role, Verdict, Vhost, free_port, missing_broker, ready};
 
 const PROVIDER_KEY: &str = "sandbox-key-of-a-test";
 
@@ -111,16 +111,12 @@ impl Stage {
     }
 
     /// `verify` over this stage.
-    pub(crate) async fn verify(&self, args: &[&str]) -> (Option<i32>, Vec<Value>, Value) {
+    pub(crate) async fn verify(&self, args: &[&str]) -> Verdict {
         self.verify_with(&[], args).await
     }
 
     /// The same with other settings, which win.
-    pub(crate) async fn verify_with(
-        &self,
-        more: &[(&str, &str)],
-        args: &[&str],
-    ) -> (Option<i32>, Vec<Value>, Value) {
+    pub(crate) async fn verify_with(&self, more: &[(&str, &str)], args: &[&str]) -> Verdict {
         super::verify(self.data.path(), &[&self.settings()[..], more].concat(), args).await
     }
 
