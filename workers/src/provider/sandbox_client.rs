@@ -16,8 +16,8 @@ use url::Url;
 use store::domain::OrderId;
 
 use super::{
-    CaptureRequest, ChargeOutcome, ChargeQuery, Ledger, LedgerEntry, LedgerPage, Movement, PaymentProvider,
-    ProviderError, RefundOutcome, RefundRequest,
+    CaptureRequest, ChargeOutcome, ChargeQuery, ChargeReport, Ledger, LedgerEntry, LedgerPage, Movement,
+    PaymentProvider, ProviderError, RefundOutcome, RefundReport, RefundRequest,
     sandbox_server::{Entry, EntryType},
     wire::{self, ClientError, decode},
 };
@@ -142,6 +142,29 @@ impl PaymentProvider for SandboxProvider {
             "refund_exceeds_charge" | "charge_not_found" => Ok(RefundOutcome::Refused { code: problem.code }),
             _ => Err(ProviderError::Protocol { detail: "refund_refused" }),
         }
+    }
+
+    /// From the ledger, which knows of declined charges nothing: nobody need be told of those.
+    async fn report(&self, reference: &str) -> Result<Option<ChargeReport>, ProviderError> {
+        let query = [("charge", reference.to_owned()), ("limit", LEDGER_PAGE_MAX.to_string())];
+        let mut entries = self.entries(&query).await?.entries.into_iter();
+        // The refunds of a charge come after it.
+        let Some(charge) = entries.next().filter(|first| first.movement == Movement::Charge) else {
+            return Ok(None);
+        };
+        let refunds = entries.map(|refund| RefundReport {
+            outcome: RefundOutcome::Done { reference: refund.id.clone() },
+            reference: refund.id,
+            refund: refund.idempotency_key.parse().ok(),
+            amount_minor: refund.amount_minor,
+        });
+        Ok(Some(ChargeReport {
+            order: charge.order,
+            amount_minor: charge.amount_minor,
+            currency: charge.currency,
+            outcome: Some(ChargeOutcome::Captured { reference: charge.id }),
+            refunds: refunds.collect(),
+        }))
     }
 
     fn ledger(&self) -> Option<&dyn Ledger> {

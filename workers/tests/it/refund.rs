@@ -5,8 +5,8 @@ use std::sync::Arc;
 use jobs::{Job, JobError};
 use store::domain::{OrderId, OrderStatus, RefundId};
 use workers::{
-    jobs::{ChargePayment, FulfilOrder, RefundPayment},
-    provider::sandbox_server::EntryType,
+    jobs::{ApplyProviderReport, ChargePayment, FulfilOrder, RefundPayment},
+    provider::{ChargeOutcome, PaymentProvider, sandbox_server::EntryType},
 };
 
 use crate::util::{CrashAt, CrashingPayments, CrashingProvider, Shop, Step, context};
@@ -88,4 +88,41 @@ async fn a_paid_order_is_shipped_once_and_others_are_not() {
     let pending = shop.place("pm_card_visa").await;
     let error = shop.run(&FulfilOrder { order: pending.id }).await.expect_err("not yet");
     assert!(matches!(error, JobError::Retry(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn what_the_provider_reports_is_looked_up_and_changes_nothing_that_is_known() {
+    let shop = Shop::open().await;
+    let order = paid(&shop).await;
+    let refund = shop.refund_job(order, Some(1000)).await;
+    shop.run(&refund).await.expect("refunds");
+    let charge = shop.ledger(order).await[0].id.clone();
+    let report = shop.provider.report(&charge).await.expect("answers").expect("is known");
+    assert_eq!((report.order, report.amount_minor), (Some(order), 2500));
+    assert_eq!(report.outcome, Some(ChargeOutcome::Captured { reference: charge.clone() }));
+    let told: Vec<_> = report.refunds.iter().map(|told| (told.refund, told.amount_minor)).collect();
+    assert_eq!(told, [(Some(refund.refund), 1000)]);
+    assert_eq!(shop.provider.report("ch_none").await, Ok(None));
+
+    let before = shop.orders.order_by_id(order).await.expect("reads");
+    for _ in 0..2 {
+        shop.run(&ApplyProviderReport { order, reference: charge.clone() }).await.expect("applies");
+    }
+    assert_eq!(shop.orders.order_by_id(order).await.expect("reads"), before);
+    assert_eq!(refunds(&shop, order).await, [1000]);
+}
+
+#[tokio::test]
+async fn a_report_that_comes_before_the_charge_is_recorded_records_it() {
+    let shop = Shop::open().await;
+    let order = shop.place("pm_card_visa").await.id;
+    let crash = CrashAt::new(Step::Decide);
+    let payments = CrashingPayments { inner: Arc::clone(&shop.payments), crash: crash.clone() };
+    let env = shop.env_with(Arc::new(payments), Arc::new(shop.provider.clone()));
+    crash.run(&ChargePayment { order }, &context(env)).await;
+    let charge = shop.ledger(order).await[0].id.clone();
+    shop.run(&ApplyProviderReport { order, reference: charge }).await.expect("applies");
+    assert_eq!(shop.status(order).await, OrderStatus::Paid);
+    shop.run(&ChargePayment { order }).await.expect("has nothing to do");
+    assert_eq!(shop.ledger(order).await.len(), 1);
 }

@@ -37,6 +37,15 @@ pub struct Entry {
     pub created_at: Timestamp,
 }
 
+/// Whose entries are wanted.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Of<'a> {
+    All,
+    Order(&'a str),
+    /// A charge and its refunds.
+    Charge(&'a str),
+}
+
 /// The ledger in a few numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
@@ -76,24 +85,34 @@ impl Inner {
         Ok(answer.flatten())
     }
 
-    /// Entries oldest first, after an entry's id, of one order or all; and whether more follow.
+    /// Entries oldest first, after an entry's id; and whether more follow.
     pub(super) async fn entries(
         &self,
         limit: u32,
         after: Option<&str>,
-        order: Option<&str>,
+        of: Of<'_>,
     ) -> Result<(Vec<Entry>, bool), SandboxError> {
-        // Two texts rather than `order_id = ? OR ? IS NULL`, which no index serves.
-        let sql = if order.is_some() {
-            "SELECT * FROM ledger WHERE position > coalesce((SELECT position FROM ledger WHERE id = ?1), 0)
-             AND order_id = ?2 ORDER BY position LIMIT ?3"
-        } else {
-            "SELECT * FROM ledger WHERE position > coalesce((SELECT position FROM ledger WHERE id = ?1), 0)
-             AND ?2 IS NULL ORDER BY position LIMIT ?3"
+        // A text for each rather than `order_id = ? OR ? IS NULL`, which no index serves.
+        let (sql, whose) = match of {
+            Of::All => (
+                "SELECT * FROM ledger WHERE position > coalesce((SELECT position FROM ledger WHERE id = ?1), 0)
+                 AND ?2 IS NULL ORDER BY position LIMIT ?3",
+                None,
+            ),
+            Of::Order(id) => (
+                "SELECT * FROM ledger WHERE position > coalesce((SELECT position FROM ledger WHERE id = ?1), 0)
+                 AND order_id = ?2 ORDER BY position LIMIT ?3",
+                Some(id),
+            ),
+            Of::Charge(id) => (
+                "SELECT * FROM ledger WHERE position > coalesce((SELECT position FROM ledger WHERE id = ?1), 0)
+                 AND charge = ?2 ORDER BY position LIMIT ?3",
+                Some(id),
+            ),
         };
         let rows = sqlx::query(sql)
             .bind(after)
-            .bind(order)
+            .bind(whose)
             .bind(i64::from(limit) + 1)
             .fetch_all(self.database.readers())
             .await?;

@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     SandboxServer,
+    books::Of,
     ledger::{ChargeAsked, Charged, Refunded, SandboxError},
 };
 
@@ -162,7 +163,10 @@ async fn refund(
 struct LedgerQuery {
     limit: Option<u32>,
     after: Option<String>,
+    /// Of this order only.
     order: Option<String>,
+    /// Of this charge only, and wins.
+    charge: Option<String>,
 }
 
 async fn ledger(
@@ -170,7 +174,12 @@ async fn ledger(
     Query(query): Query<LedgerQuery>,
 ) -> Result<Response, SandboxError> {
     let limit = query.limit.unwrap_or(LEDGER_PAGE_DEFAULT).clamp(1, LEDGER_PAGE_MAX);
-    let (data, has_more) = server.0.entries(limit, query.after.as_deref(), query.order.as_deref()).await?;
+    let of = match (&query.charge, &query.order) {
+        (Some(charge), _) => Of::Charge(charge),
+        (None, Some(order)) => Of::Order(order),
+        (None, None) => Of::All,
+    };
+    let (data, has_more) = server.0.entries(limit, query.after.as_deref(), of).await?;
     Ok(Json(serde_json::json!({ "object": "list", "data": data, "has_more": has_more })).into_response())
 }
 
