@@ -3,6 +3,8 @@
 //! A delivery carries four to eight of the headers we know. Asking the table for each that we know would cost a search
 //! among its names for every one that is missing, and all consumers pay it for every job.
 
+use std::time::Duration;
+
 use base::Timestamp;
 use lapin::types::{AMQPValue, FieldTable};
 
@@ -26,6 +28,7 @@ pub(super) struct Known<'h> {
     first_failed_at: Header<'h>,
     not_before: Header<'h>,
     delayed_at: Header<'h>,
+    left_ms: Header<'h>,
     dead_reason: Header<'h>,
     died_at: Header<'h>,
 }
@@ -58,6 +61,7 @@ impl<'h> Known<'h> {
             first_failed_at: absent("ow-first-failed-at"),
             not_before: absent("ow-not-before"),
             delayed_at: absent("ow-delayed-at"),
+            left_ms: absent("ow-left-ms"),
             dead_reason: absent("ow-dead-reason"),
             died_at: absent("ow-died-at"),
         };
@@ -86,6 +90,7 @@ impl<'h> Known<'h> {
             "ow-first-failed-at" => &mut self.first_failed_at,
             "ow-not-before" => &mut self.not_before,
             "ow-delayed-at" => &mut self.delayed_at,
+            "ow-left-ms" => &mut self.left_ms,
             "ow-dead-reason" => &mut self.dead_reason,
             "ow-died-at" => &mut self.died_at,
             _ => return None,
@@ -105,6 +110,9 @@ impl<'h> Known<'h> {
             first_failed_at: self.first_failed_at.time()?,
             not_before: self.not_before.time()?,
             delayed_at: self.delayed_at.time()?,
+            left: Duration::from_millis(
+                self.left_ms.number()?.and_then(|ms| ms.try_into().ok()).unwrap_or(0),
+            ),
             dead: reason.zip(died_at),
         })
     }

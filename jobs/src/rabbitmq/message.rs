@@ -10,13 +10,14 @@
 //! | `priority` | class (2, 1, 0), for a message that left its class's queue | `ow-unique-key`, `ow-concurrency-key` | keys |
 //! | `app_id` | `orderworks/1`, the version of this table | `ow-crashes` | crashes of earlier copies; the broker counts those of this one |
 //! | | | `ow-last-error`, `ow-first-failed-at` | the last failure, the time of the first |
-//! | | | `ow-not-before`, `ow-delayed-at` | end and beginning of a delay |
+//! | | | `ow-not-before`, `ow-delayed-at` | end and beginning of a delay, by the clock of whoever put the job off |
+//! | | | `ow-left-ms` | of a delay, beyond the rung of the ladder that the job is in |
 //! | | | `ow-dead-reason`, `ow-died-at` | only in the dead queue |
 //!
 //! Every copy gets its headers afresh. The broker's own (`x-death` and its kin) must not be copied: a message that
 //! says it was in a queue before is, in `RabbitMQ` before 4.0.1, not let into that queue again.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use base::Timestamp;
 use lapin::{
@@ -54,9 +55,18 @@ pub(super) struct Meta {
     pub(super) crashes: u32,
     pub(super) last_error: Option<String>,
     pub(super) first_failed_at: Option<Timestamp>,
+    /// When its delay ends and began, by the clock of whoever put it off.
     pub(super) not_before: Option<Timestamp>,
     pub(super) delayed_at: Option<Timestamp>,
+    /// Of its delay, beyond the rung it is in: nothing for one that may start when it leaves the rung.
+    pub(super) left: Duration,
     pub(super) dead: Option<(DeadReason, Timestamp)>,
+}
+
+impl Meta {
+    pub(super) fn end_delay(&mut self) {
+        (self.not_before, self.delayed_at, self.left) = (None, None, Duration::ZERO);
+    }
 }
 
 /// A delivery as it was understood, kept until its outcome is durable.
@@ -288,6 +298,11 @@ impl Headers {
         self.time("ow-first-failed-at", meta.first_failed_at);
         self.time("ow-not-before", meta.not_before);
         self.time("ow-delayed-at", meta.delayed_at);
+        if !meta.left.is_zero() {
+            // Rounded up, as a job must not start early.
+            let millis = meta.left.as_nanos().div_ceil(1_000_000);
+            self.number("ow-left-ms", i64::try_from(millis).unwrap_or(i64::MAX));
+        }
         if let Some((reason, at)) = meta.dead {
             self.text("ow-dead-reason", Some(reason.as_str()));
             self.time("ow-died-at", Some(at));

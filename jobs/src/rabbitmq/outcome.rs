@@ -15,7 +15,7 @@ use super::{
     fault::bounded,
     message::{self, Message, Meta},
     publisher::Outgoing,
-    route::to_dead,
+    route::{delayed, to_dead},
     topology::dead_queue,
 };
 use crate::{
@@ -39,6 +39,8 @@ pub(super) enum Outcome {
     },
     /// Again at this time, nothing counted; at once without one.
     Again(Option<Timestamp>),
+    /// Its delay takes another rung.
+    Wait,
     Dead {
         reason: DeadReason,
         error: String,
@@ -82,12 +84,15 @@ impl Settling {
                 envelope.attempt = envelope.attempt.saturating_add(1);
                 meta.last_error = Some(bounded(error));
                 meta.first_failed_at.get_or_insert(now);
-                meta.delayed_at = None;
                 self.inner.place(&envelope, meta, Some(*at)).await?;
             }
             Outcome::Again(at) => {
                 let (envelope, meta) = self.job()?;
                 self.inner.place(&envelope, meta, *at).await?;
+            }
+            Outcome::Wait => {
+                let (envelope, meta) = self.job()?;
+                self.publish(delayed(&envelope, meta)).await?;
             }
             Outcome::Dead { reason, error } => {
                 let (mut envelope, mut meta) = self.job()?;
@@ -99,7 +104,7 @@ impl Settling {
             }
             Outcome::Unreadable { error } => self.publish(self.unreadable(error, now)?).await?,
         }
-        if !matches!(outcome, Outcome::Retry { .. } | Outcome::Again(_)) {
+        if !matches!(outcome, Outcome::Retry { .. } | Outcome::Again(_) | Outcome::Wait) {
             self.end().await?;
         }
         Ok(())

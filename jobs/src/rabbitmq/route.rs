@@ -4,7 +4,7 @@ use base::{Ambient, Timestamp};
 
 use super::{
     Inner,
-    ladder::{LADDER_MAX, rung},
+    ladder::{LADDER_MAX, RUNGS, rung},
     message::{Meta, encode},
     publisher::Outgoing,
     topology::{dead_queue, delay_exchange, work_queue},
@@ -23,13 +23,13 @@ pub(super) enum Route {
     Schedule(ScheduledJob),
 }
 
-/// The way of a job that may start at `at`, or now. A delay that began before is carried on.
+/// The way of a job that may start at `at`, or now.
 pub(super) fn route(envelope: &Envelope, mut meta: Meta, at: Option<Timestamp>, ambient: &Ambient) -> Route {
     let now = ambient.now();
     meta.dead = None;
     let routing_key = work_queue(&envelope.queue, envelope.priority);
     let Some(at) = at.filter(|&at| at > now) else {
-        (meta.not_before, meta.delayed_at) = (None, None);
+        meta.end_delay();
         return Route::Publish(Outgoing {
             exchange: String::new(),
             routing_key,
@@ -47,15 +47,29 @@ pub(super) fn route(envelope: &Envelope, mut meta: Meta, at: Option<Timestamp>, 
             claim: 0,
         });
     }
-    let began = *meta.delayed_at.get_or_insert(now);
-    meta.not_before = Some(at);
-    let exchange = delay_exchange(rung(left, at.duration_since(began).unsigned_abs()));
-    Route::Publish(Outgoing { exchange, routing_key, raw: encode(envelope, &meta) })
+    (meta.not_before, meta.delayed_at, meta.left) = (Some(at), Some(now), left);
+    Route::Publish(delayed(envelope, meta))
+}
+
+/// The next rung of a job whose delay is not over.
+///
+/// What is left of it travels with the job, and the broker measures it rung by rung: whoever takes the job from a rung may
+/// have another clock than whoever put it there. Comparing times instead let a worker whose clock was minutes behind hold
+/// back every retry it met for that long.
+pub(super) fn delayed(envelope: &Envelope, mut meta: Meta) -> Outgoing {
+    let whole = match (meta.not_before, meta.delayed_at) {
+        (Some(at), Some(began)) => at.duration_since(began).unsigned_abs(),
+        _ => meta.left,
+    };
+    let rung = rung(meta.left, whole);
+    meta.left = meta.left.saturating_sub(RUNGS[rung].1);
+    let routing_key = work_queue(&envelope.queue, envelope.priority);
+    Outgoing { exchange: delay_exchange(rung), routing_key, raw: encode(envelope, &meta) }
 }
 
 /// A job on its way into the dead queue.
 pub(super) fn to_dead(envelope: &Envelope, mut meta: Meta, reason: DeadReason, now: Timestamp) -> Outgoing {
-    (meta.not_before, meta.delayed_at) = (None, None);
+    meta.end_delay();
     meta.first_failed_at.get_or_insert(now);
     meta.dead = Some((reason, now));
     let routing_key = dead_queue(&envelope.queue);

@@ -67,11 +67,10 @@ impl Session<'_> {
         envelope.priority = class;
         let reached = meta.not_before.map_or(envelope.created_at, |at| at.max(envelope.created_at));
         shared.reached_ms.fetch_max(reached.as_millisecond(), Ordering::Relaxed);
-        let early = meta.not_before.filter(|&at| at > inner.ambient.now());
         let outcome = if self.is_cancelled(envelope.id) {
             Some(Outcome::Ended)
-        } else if early.is_some() {
-            Some(Outcome::Again(early))
+        } else if !meta.left.is_zero() {
+            Some(Outcome::Wait)
         } else if meta.crashes > CRASHES_MAX {
             let error = format!("lost its consumer {} times", meta.crashes);
             Some(Outcome::Dead { reason: DeadReason::Crashed, error })

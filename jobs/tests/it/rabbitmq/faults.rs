@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use base::testing::Proxy;
+use base::{Ambient, testing::Proxy};
 use jobs::{
     Engine, Envelope,
     conformance::Harness,
@@ -12,8 +12,8 @@ use jobs::{
 use tokio::time::{Instant, timeout};
 
 use super::{
-    PATIENCE, QUEUE, RECOVERY, RabbitHarness, consume, envelope, open, open_at, publish, take, until,
-    until_empty, work_off,
+    PATIENCE, QUEUE, RECOVERY, RabbitHarness, consume, envelope, open, open_at, open_with, publish, take,
+    until, until_empty, work_off,
 };
 use crate::util::broker::{self, needs_broker};
 
@@ -152,6 +152,34 @@ async fn a_delay_between_two_rungs_is_kept() {
     let second = take(&mut consumer).await;
     assert!(harness.ambient().now() >= at);
     assert_eq!((second.envelope.id, second.envelope.attempt, second.crashes), (first.envelope.id, 0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_whose_clock_is_wrong_starts_a_delayed_job_in_time() {
+    needs_broker!();
+    let harness = RabbitHarness::start().await;
+    let engine = &harness.engine;
+    let minutes = Duration::from_mins(5);
+    for wrong in [harness.ambient().now() - minutes, harness.ambient().now() + minutes] {
+        publish(engine, 1).await;
+        let mut consumer = consume(engine, 5).await;
+        let first = take(&mut consumer).await;
+        // Between two rungs, so that the other one meets it before it is due.
+        let at = harness.ambient().now() + Duration::from_millis(2600);
+        consumer.settler.settle(first.receipt, Settlement::Snooze { at });
+        let depth = || async { engine.depth(QUEUE).await.expect("depth").delayed };
+        until("it waits in the broker", PATIENCE, || async { depth().await == 1 }).await;
+        drop(consumer);
+
+        let (ambient, _clock) = Ambient::steered(1, wrong);
+        let other = open_with(RabbitServer::at(&harness.vhost.url()), harness.folder.path(), ambient).await;
+        let mut consumer = consume(&other, 5).await;
+        let second = take(&mut consumer).await;
+        assert!(harness.ambient().now() >= at, "not early");
+        assert_eq!((second.envelope.id, second.envelope.attempt), (first.envelope.id, 0));
+        consumer.settler.settle(second.receipt, Settlement::Done);
+        until_empty(engine).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

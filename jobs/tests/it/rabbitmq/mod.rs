@@ -89,8 +89,12 @@ async fn open(url: &str, folder: &Path) -> RabbitEngine {
 }
 
 async fn open_at(server: RabbitServer<'_>, folder: &Path) -> RabbitEngine {
-    let store = SqliteJobStore::open(&folder.join("jobs.db"), Ambient::system()).await.expect("opens");
-    RabbitEngine::new(server, "test", Arc::new(store), Ambient::system()).expect("a good address")
+    open_with(server, folder, Ambient::system()).await
+}
+
+async fn open_with(server: RabbitServer<'_>, folder: &Path, ambient: Ambient) -> RabbitEngine {
+    let store = SqliteJobStore::open(&folder.join("jobs.db"), ambient.clone()).await.expect("opens");
+    RabbitEngine::new(server, "test", Arc::new(store), ambient).expect("a good address")
 }
 
 async fn inject(vhost: &Vhost, queue: &str, body: &[u8], properties: lapin::BasicProperties) {
