@@ -17,6 +17,15 @@ install_for() {
   done
 }
 
+# install_packages PACKAGE…: what is no server's need, such as a tool of one test.
+install_packages() {
+  local package missing=()
+  for package; do
+    [[ $(dpkg-query -W -f '${Status}' "$package" 2>/dev/null) == *' installed' ]] || missing+=("$package")
+  done
+  ((${#missing[@]} == 0)) || apt_install "${missing[@]}"
+}
+
 apt_install() {
   local log=$DATA/log/install.log root=()
   command -v apt-get >/dev/null ||

@@ -119,7 +119,7 @@ wait_ready() {
     if [[ -z $settled ]] && defined "${name}_settle" && "${name}_settle" 2>/dev/null; then settled=1; fi
     all_alive "$name" || give_up "$name" "stopped while starting"
     ((SECONDS < deadline)) || give_up "$name" "not ready in time: $reason"
-    sleep 0.2
+    sleep 0.5
   done
   [[ -n $settled ]] || ! defined "${name}_settle" || "${name}_settle"
 }

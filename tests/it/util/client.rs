@@ -44,14 +44,25 @@ impl Client {
         headers: &[(&str, &str)],
         body: Option<&Value>,
     ) -> (StatusCode, Value) {
+        self.try_send(method, path, headers, body).await.expect("answers")
+    }
+
+    /// The same where an answer may not come.
+    pub(crate) async fn try_send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<(StatusCode, Value), reqwest::Error> {
         let request = self.request(method, path);
         let mut request =
             headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         if let Some(body) = body {
             request = request.json(body);
         }
-        let answer = request.send().await.expect("answers");
-        (answer.status(), answer.json().await.unwrap_or(Value::Null))
+        let answer = request.send().await?;
+        Ok((answer.status(), answer.json().await.unwrap_or(Value::Null)))
     }
 
     /// The answer whatever its status, or `None` where nobody answers.
@@ -107,11 +118,16 @@ impl Client {
 
     /// All items of a list route.
     pub(crate) async fn all(&self, path: &str) -> Vec<Value> {
+        self.all_where(path, "").await
+    }
+
+    /// Those that further parameters, such as `&status=paid`, leave.
+    pub(crate) async fn all_where(&self, path: &str, parameters: &str) -> Vec<Value> {
         let mut items: Vec<Value> = Vec::new();
         loop {
             let after =
                 items.last().map(|last| format!("&starting_after={}", last["id"].as_str().expect("an id")));
-            let page = self.get(&format!("{path}?limit=100{}", after.unwrap_or_default())).await;
+            let page = self.get(&format!("{path}?limit=100{parameters}{}", after.unwrap_or_default())).await;
             items.extend(page["data"].as_array().expect("a list").iter().cloned());
             if page["has_more"] != true {
                 return items;

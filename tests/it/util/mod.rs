@@ -37,6 +37,9 @@ pub(crate) struct Ready {
     pub(crate) mail_folder: std::path::PathBuf,
 }
 
+/// An audit of all that half an hour of orders left.
+const AUDIT_MAX: Duration = Duration::from_mins(10);
+
 /// The turn of tests that keep many processes busy: two of them at once would measure each other's patience.
 pub(crate) async fn alone() -> tokio::sync::MutexGuard<'static, ()> {
     static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
@@ -114,9 +117,11 @@ async fn signal(child: &Child, signal: &str) {
     assert!(Command::new("kill").args([signal, &pid]).status().await.expect("runs kill").success());
 }
 
-/// The binary over a data folder, with a clean environment as far as it is ours.
+/// The binary (or the one that `ORDERWORKS_TEST_BINARY` names, such as the release build) over a data folder, with a clean
+/// environment as far as it is ours.
 pub(crate) fn orderworks(data: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_orderworks"));
+    let built = env!("CARGO_BIN_EXE_orderworks").into();
+    let mut command = Command::new(std::env::var_os("ORDERWORKS_TEST_BINARY").unwrap_or(built));
     command.arg("--data").arg(data).env_remove("ORDERWORKS_CONFIG");
     command
 }
@@ -136,7 +141,7 @@ pub(crate) type Verdict = (Option<i32>, Vec<Value>, Value);
 pub(crate) async fn verify(data: &Path, settings: &[(&str, &str)], args: &[&str]) -> Verdict {
     let mut command = orderworks(data);
     command.args(["--json", "verify"]).args(args).envs(settings.iter().copied()).stdin(Stdio::null());
-    let done = tokio::time::timeout(PATIENCE, command.output()).await.expect("ends in time").expect("runs");
+    let done = tokio::time::timeout(AUDIT_MAX, command.output()).await.expect("ends in time").expect("runs");
     let out = String::from_utf8(done.stdout).expect("UTF-8");
     let mut lines: Vec<Value> =
         out.lines().map(|line| serde_json::from_str(line).expect("an object a line")).collect();

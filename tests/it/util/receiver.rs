@@ -1,7 +1,10 @@
 //! A merchant's listener: takes webhooks over real HTTP and keeps them.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -14,16 +17,22 @@ pub(crate) struct Receiver {
     pub(crate) url: String,
     taken: Arc<Mutex<Vec<(HeaderMap, Bytes)>>>,
     arrived: Arc<Notify>,
+    dead: Arc<AtomicBool>,
 }
 
 impl Receiver {
     pub(crate) async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let url = format!("http://{}/hook", listener.local_addr().expect("an address"));
-        let receiver = Self { url, taken: Arc::default(), arrived: Arc::default() };
+        let receiver = Self { url, taken: Arc::default(), arrived: Arc::default(), dead: Arc::default() };
         let app = Router::new().route("/hook", post(take)).with_state(receiver.clone());
         tokio::spawn(async move { axum::serve(listener, app).await });
         receiver
+    }
+
+    /// Answers everything with 500 from now on, or takes it again.
+    pub(crate) fn set_dead(&self, dead: bool) {
+        self.dead.store(dead, Ordering::SeqCst);
     }
 
     /// Everything taken so far.
@@ -61,6 +70,9 @@ impl Receiver {
 }
 
 async fn take(State(receiver): State<Receiver>, headers: HeaderMap, body: Bytes) -> StatusCode {
+    if receiver.dead.load(Ordering::SeqCst) {
+        return StatusCode::INTERNAL_SERVER_ERROR;
+    }
     receiver.taken.lock().expect("not poisoned").push((headers, body));
     receiver.arrived.notify_waiters();
     StatusCode::NO_CONTENT

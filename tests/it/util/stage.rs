@@ -26,12 +26,18 @@ pub(crate) struct Stage {
     vhost: Vhost,
     settings: Vec<(String, String)>,
     provider: String,
-    sandbox: Role,
+    /// Runs until the stage is closed, unless somebody took it.
+    pub(crate) sandbox: Option<Role>,
 }
 
 impl Stage {
     /// Migrated and empty, the sandbox running; `None`, with the reason printed, where a server is missing.
     pub(crate) async fn open() -> Option<Self> {
+        Self::open_with("{ datacenter1 = 1 }").await
+    }
+
+    /// The same with so many copies of each payment.
+    pub(crate) async fn open_with(replication: &str) -> Option<Self> {
         let missing = missing_broker().map(str::to_owned).or_else(base::postgres::scratch::skipped);
         let smtp =
             std::env::var("ORDERWORKS_TEST_SMTP_URL").map_err(|_| "ORDERWORKS_TEST_SMTP_URL is not set");
@@ -51,7 +57,7 @@ impl Stage {
             ("POSTGRES_URL", url.expose_secret()),
             ("CASSANDRA_NODES", &format!("{:?}", keyspace.config.nodes)),
             ("CASSANDRA_KEYSPACE", &keyspace.config.keyspace),
-            ("CASSANDRA_REPLICATION", "{ datacenter1 = 1 }"),
+            ("CASSANDRA_REPLICATION", replication),
             ("PAYMENTS_PROVIDER_URL", &provider),
             ("PAYMENTS_PROVIDER_KEY", PROVIDER_KEY),
             ("MAIL_TRANSPORT", "smtp"),
@@ -62,16 +68,28 @@ impl Stage {
         ];
         let settings: Vec<_> =
             settings.iter().map(|(key, value)| (format!("ORDERWORKS_{key}"), (*value).to_owned())).collect();
-        let borrowed: Vec<_> = settings.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-        let sandbox =
-            Role::start(data.path(), &borrowed, &["sandbox", "--listen", &format!("127.0.0.1:{port}")]);
-        let stage = Self { data, database, keyspace, vhost, settings, provider, sandbox };
+        let mut stage = Self { data, database, keyspace, vhost, settings, provider, sandbox: None };
+        let arguments = stage.sandbox_arguments();
+        stage.sandbox = Some(stage.role(&arguments.iter().map(String::as_str).collect::<Vec<_>>()));
         stage.migrate().await;
         Some(stage)
     }
 
     async fn migrate(&self) {
         self.command(&[], &["migrate"]).await;
+    }
+
+    /// How the sandbox is started.
+    pub(crate) fn sandbox_arguments(&self) -> Vec<String> {
+        let address = self.provider.trim_start_matches("http://").trim_end_matches('/');
+        ["sandbox", "--listen", address].map(str::to_owned).into()
+    }
+
+    /// Changes a setting, named without its prefix, or adds it: for what is started from now on.
+    pub(crate) fn set(&mut self, key: &str, value: &str) {
+        let key = format!("ORDERWORKS_{key}");
+        self.settings.retain(|(known, _)| *known != key);
+        self.settings.push((key, value.to_owned()));
     }
 
     /// Runs a command to its end, which must be a good one; answers what it said.
@@ -144,7 +162,9 @@ impl Stage {
     }
 
     pub(crate) async fn close(self) {
-        self.sandbox.stop().await;
+        if let Some(sandbox) = self.sandbox {
+            sandbox.stop().await;
+        }
         self.vhost.delete().await;
     }
 }
@@ -162,6 +182,11 @@ pub(crate) struct Shop {
 impl Shop {
     /// Opens one with these products, by the API at `base`.
     pub(crate) async fn open(stage: &Stage, base: &str, skus: &[&str], stock: i64) -> Self {
+        Self::open_with(stage, base, &skus.iter().map(|sku| (*sku, stock)).collect::<Vec<_>>()).await
+    }
+
+    /// The same with so many of each.
+    pub(crate) async fn open_with(stage: &Stage, base: &str, products: &[(&str, i64)]) -> Self {
         let ambient = Ambient::system();
         let (merchant, now) = (MerchantId::fresh(&ambient), ambient.now());
         let key = format!("owk_sec_{}", ambient.uuid().simple());
@@ -170,7 +195,7 @@ impl Shop {
         let record = KeyRecord { id: KeyId::fresh(&ambient), merchant, scope: KeyScope::Secret };
         orders.ensure_key(&record, Sha256::digest(key.as_bytes()).into(), now).await.expect("stores");
         let client = Client::new(base, &key);
-        for sku in skus {
+        for (sku, stock) in products {
             let product =
                 json!({ "name": sku, "category": "things", "price_minor": 1250, "currency": "EUR" });
             let (status, body) =

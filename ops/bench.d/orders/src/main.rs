@@ -47,7 +47,7 @@ async fn main() -> anyhow::Result<()> {
     // Before anything is written, which would make the checkout a changed one.
     let (markdown, json) = (report.markdown(), report.json());
     if let Some(path) = &args.write_docs {
-        bench_report::write_section(path, "orders", &markdown)?;
+        bench_report::write_section(path, "ops/bench orders", &markdown)?;
     }
     if args.json {
         println!("{json}");

@@ -86,7 +86,7 @@ pub(crate) async fn run(url: &str, args: RunArgs) -> anyhow::Result<()> {
         report.add_version(name, version);
     }
     if let Some(path) = &args.write_docs {
-        bench_report::write_section(path, "queue", &report.markdown())?;
+        bench_report::write_section(path, "ops/bench queue", &report.markdown())?;
     }
     if args.json {
         println!("{}", report.json())

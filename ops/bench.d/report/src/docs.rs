@@ -2,10 +2,10 @@
 
 use std::{fs, io, path::Path};
 
-/// Replaces what stands between the marks `<!-- ops/bench NAME: begin -->` and `… end -->`; everything else in the file
-/// stays. A file without them is an error.
-pub fn write_section(path: &Path, name: &str, section: &str) -> io::Result<()> {
-    let mark = |end: &str| format!("<!-- ops/bench {name}: {end} -->\n");
+/// Replaces what stands between the marks `<!-- COMMAND: begin -->` and `… end -->`; everything else in the file stays. A
+/// file without them is an error.
+pub fn write_section(path: &Path, command: &str, section: &str) -> io::Result<()> {
+    let mark = |end: &str| format!("<!-- {command}: {end} -->\n");
     let (begin, end) = (mark("begin"), mark("end"));
     let none = || io::Error::other(format!("{} has no section to replace", path.display()));
     let text = fs::read_to_string(path)?;

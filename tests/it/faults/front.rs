@@ -1,0 +1,85 @@
+//! Stands before the sandbox provider and lets calls go well or not.
+
+use std::time::Duration;
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::State,
+    http::{HeaderMap, Method, StatusCode, Uri},
+    response::{IntoResponse, Response},
+};
+use tokio::sync::watch;
+
+use super::plan::Mood;
+
+const SLOW: Duration = Duration::from_secs(3);
+
+/// A running front; ends with the test's runtime.
+#[derive(Clone)]
+pub(super) struct Front {
+    /// With a slash at its end.
+    pub(super) url: String,
+    mood: watch::Sender<Mood>,
+    behind: String,
+    http: reqwest::Client,
+}
+
+impl Front {
+    /// Before the sandbox at this address, such as `http://127.0.0.1:8092/`.
+    pub(super) async fn of(sandbox: &str) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let url = format!("http://{}/", listener.local_addr().expect("an address"));
+        let http = reqwest::Client::builder().no_proxy().build().expect("builds");
+        let behind = sandbox.trim_end_matches('/').to_owned();
+        let front = Self { url, mood: watch::Sender::new(Mood::Fine), behind, http };
+        let app = Router::new().fallback(pass).with_state(front.clone());
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        front
+    }
+
+    pub(super) fn set(&self, mood: Mood) {
+        self.mood.send_replace(mood);
+    }
+}
+
+async fn pass(
+    State(front): State<Front>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let mood = *front.mood.borrow();
+    match mood {
+        Mood::Refuses => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Mood::Slow => tokio::time::sleep(SLOW).await,
+        Mood::Fine | Mood::Mute | Mood::Twice => {}
+    }
+    let call = async || {
+        let request = front.http.request(method.clone(), format!("{}{uri}", front.behind)).body(body.clone());
+        let names = ["authorization", "content-type", "idempotency-key"];
+        let known = names.iter().filter_map(|name| Some((*name, headers.get(*name)?)));
+        let request = known.fold(request, |request, (name, value)| request.header(name, value));
+        let answer = request.send().await?;
+        let (status, kind) = (answer.status(), answer.headers().get("content-type").cloned());
+        Ok::<_, reqwest::Error>((status, kind, answer.bytes().await?))
+    };
+    if mood == Mood::Twice {
+        drop(call().await);
+    }
+    let answer = call().await;
+    if mood == Mood::Mute {
+        // Until whoever asked gives up.
+        std::future::pending::<()>().await;
+    }
+    match answer {
+        Ok((status, kind, body)) => {
+            let headers: HeaderMap =
+                kind.into_iter().map(|kind| (http::header::CONTENT_TYPE, kind)).collect();
+            (status, headers, body).into_response()
+        }
+        // Whether it acted is not known here either.
+        Err(_) => StatusCode::BAD_GATEWAY.into_response(),
+    }
+}

@@ -1,0 +1,270 @@
+//! What breaks when: drawn from a seed, so that the same seed breaks the same things in the same order.
+//!
+//! Faults come in [`LANES`] that run beside each other, one fault at a time in each: so faults of different kinds overlap,
+//! and no two of one kind do. Within a lane every kind comes once before one comes again, so that a short run has them all.
+
+use std::{fmt, ops::RangeInclusive, time::Duration};
+
+use fastrand::Rng;
+
+pub(super) const LANES: [Lane; 4] = [
+    Lane {
+        name: "kills",
+        faults: &[
+            Fault::Kill(Role::Api),
+            Fault::Kill(Role::Worker),
+            Fault::Kill(Role::Relay),
+            Fault::Kill(Role::Worker),
+            Fault::Kill(Role::Scheduler),
+            Fault::Kill(Role::Provider),
+        ],
+        gap_ms: 3_000..=9_000,
+    },
+    Lane {
+        name: "pauses",
+        faults: &[
+            Fault::Pause(Role::Api),
+            Fault::Pause(Role::Worker),
+            Fault::Pause(Role::Relay),
+            Fault::Pause(Role::Provider),
+            Fault::WrongClock,
+        ],
+        gap_ms: 2_000..=8_000,
+    },
+    Lane {
+        name: "lines",
+        faults: &[
+            Fault::Cut(Line::Postgres),
+            Fault::Cut(Line::Broker),
+            Fault::Cut(Line::Redis),
+            Fault::Sever(Line::Postgres),
+            Fault::Sever(Line::Broker),
+            Fault::Sever(Line::Redis),
+            Fault::Sever(Line::Mail),
+            Fault::DeadReceivers,
+            Fault::Provider(Mood::Refuses),
+            Fault::Provider(Mood::Slow),
+            Fault::Provider(Mood::Mute),
+            Fault::Provider(Mood::Twice),
+        ],
+        gap_ms: 2_000..=7_000,
+    },
+    Lane {
+        name: "servers",
+        faults: &[
+            Fault::Restart(Server::Broker),
+            Fault::Restart(Server::Cassandra),
+            Fault::Restart(Server::Postgres),
+            Fault::Restart(Server::Cassandra),
+            Fault::Restart(Server::Redis),
+        ],
+        gap_ms: 4_000..=14_000,
+    },
+];
+
+/// Faults of which one happens at a time.
+pub(super) struct Lane {
+    pub(super) name: &'static str,
+    faults: &'static [Fault],
+    /// Between the planned end of one and the begin of the next.
+    gap_ms: RangeInclusive<u64>,
+}
+
+/// Something that goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Fault {
+    /// `kill -9`, and started anew at once.
+    Kill(Role),
+    /// SIGSTOP, then SIGCONT.
+    Pause(Role),
+    /// A worker runs with a clock that is minutes off.
+    WrongClock,
+    /// All connections are cut; new ones are let through.
+    Cut(Line),
+    /// Nothing gets through.
+    Sever(Line),
+    /// The provider answers, but not well.
+    Provider(Mood),
+    /// No merchant takes webhooks.
+    DeadReceivers,
+    /// `kill -9` of a server, or of one node of three, and brought back.
+    Restart(Server),
+}
+
+/// Processes of the product, and the provider's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Role {
+    Api,
+    Relay,
+    Scheduler,
+    Worker,
+    Provider,
+}
+
+/// Between processes and servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Line {
+    Postgres,
+    Broker,
+    Redis,
+    Mail,
+}
+
+/// How calls of the provider go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Mood {
+    /// Well.
+    Fine,
+    /// 503, and nothing was done.
+    Refuses,
+    /// Done after three seconds.
+    Slow,
+    /// Done, and never answered.
+    Mute,
+    /// Done twice, as by a network that repeats requests.
+    Twice,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Server {
+    Postgres,
+    Broker,
+    Redis,
+    Cassandra,
+}
+
+/// A fault of the plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Planned {
+    /// Since the begin; later where the one before it in its lane takes longer than planned.
+    pub(super) at: Duration,
+    pub(super) fault: Fault,
+    /// Which of several alike: taken modulo their number.
+    pub(super) which: usize,
+    /// How long it lasts.
+    pub(super) span: Duration,
+    /// For [`Fault::WrongClock`].
+    pub(super) clock_off_seconds: i64,
+}
+
+/// The faults of one lane, in order.
+pub(super) fn draw(seed: u64, lane: usize, length: Duration) -> Vec<Planned> {
+    // Lanes must not tell the same story.
+    let mut rng = Rng::with_seed(seed.wrapping_mul(0x9e37_79b9).wrapping_add(lane as u64));
+    let Lane { faults, gap_ms, .. } = &LANES[lane];
+    let (mut plan, mut bag) = (Vec::new(), Vec::new());
+    let mut at = Duration::from_millis(rng.u64(gap_ms.clone()));
+    loop {
+        if bag.is_empty() {
+            bag.extend_from_slice(faults);
+            rng.shuffle(&mut bag);
+        }
+        let Some(fault) = bag.pop() else { return plan };
+        let span = Duration::from_millis(rng.u64(fault.span_ms()));
+        let minutes_off = rng.i64(1..=10);
+        let clock_off_seconds = if rng.bool() { minutes_off * 60 } else { minutes_off * -60 };
+        if at + span > length {
+            return plan;
+        }
+        plan.push(Planned { at, fault, which: rng.usize(..), span, clock_off_seconds });
+        at += span + fault.return_takes() + Duration::from_millis(rng.u64(gap_ms.clone()));
+    }
+}
+
+impl Fault {
+    fn span_ms(self) -> RangeInclusive<u64> {
+        match self {
+            Self::Kill(_) | Self::Cut(_) => 0..=0,
+            // Beyond the heartbeat of the broker, after which another worker has the jobs, and the relay's lease.
+            Self::Pause(Role::Worker | Role::Relay) => 2_000..=40_000,
+            Self::Pause(_) => 1_000..=8_000,
+            Self::WrongClock => 5_000..=20_000,
+            Self::Sever(_) | Self::DeadReceivers | Self::Provider(_) => 1_000..=10_000,
+            Self::Restart(Server::Cassandra) => 2_000..=20_000,
+            Self::Restart(_) => 0..=3_000,
+        }
+    }
+
+    /// About how long it takes to undo it, so that a plan has no more faults than fit.
+    fn return_takes(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Restart(Server::Cassandra) => 15,
+            Self::Restart(Server::Broker) => 8,
+            Self::Restart(_) => 2,
+            _ => 0,
+        })
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kill(role) => write!(f, "{role} killed"),
+            Self::Pause(role) => write!(f, "{role} stopped and woken"),
+            Self::WrongClock => f.write_str("a worker's clock 1 to 10 minutes off"),
+            Self::Cut(line) => write!(f, "connections to {line} cut"),
+            Self::Sever(line) => write!(f, "no way to {line}"),
+            Self::Provider(Mood::Fine) => f.write_str("the provider is fine"),
+            Self::Provider(Mood::Refuses) => f.write_str("the provider answers 503"),
+            Self::Provider(Mood::Slow) => f.write_str("the provider takes 3 s"),
+            Self::Provider(Mood::Mute) => f.write_str("the provider acts and does not answer"),
+            Self::Provider(Mood::Twice) => f.write_str("calls reach the provider twice"),
+            Self::DeadReceivers => f.write_str("merchants' receivers answer 500"),
+            Self::Restart(Server::Cassandra) => {
+                f.write_str("a Cassandra node of three killed and brought back")
+            }
+            Self::Restart(server) => write!(f, "{server} killed and brought back"),
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Api => "an API process",
+            Self::Relay => "a relay",
+            Self::Scheduler => "the scheduler",
+            Self::Worker => "a worker",
+            Self::Provider => "the provider",
+        })
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Postgres => "PostgreSQL",
+            Self::Broker => "RabbitMQ",
+            Self::Redis => "Redis",
+            Self::Mail => "the mail server",
+        })
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Postgres => "PostgreSQL",
+            Self::Broker => "RabbitMQ",
+            Self::Redis => "Redis",
+            Self::Cassandra => "Cassandra",
+        })
+    }
+}
+
+#[test]
+fn a_seed_tells_one_story_and_half_an_hour_has_more_than_two_hundred_faults() {
+    let half_an_hour = Duration::from_mins(30);
+    let stories = |seed| (0..LANES.len()).map(move |lane| draw(seed, lane, half_an_hour)).collect::<Vec<_>>();
+    assert_eq!(stories(7), stories(7));
+    assert_ne!(stories(7), stories(8));
+    for seed in 0..20 {
+        let all = stories(seed);
+        assert!(all.iter().map(Vec::len).sum::<usize>() > 200);
+        for (lane, plan) in LANES.iter().zip(&all) {
+            assert!(lane.faults.iter().all(|fault| plan.iter().any(|planned| planned.fault == *fault)));
+            assert!(plan.iter().all(|planned| planned.at + planned.span <= half_an_hour));
+            assert!(plan.windows(2).all(|two| two[0].at + two[0].span < two[1].at));
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Customers who order at a constant rate, change their minds, and do not give up before they have an answer.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use fastrand::Rng;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tokio::{
+    sync::Semaphore,
+    task::JoinSet,
+    time::{MissedTickBehavior, sleep},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::town::{RARE, SKUS, Town};
+
+/// Customers waiting for an answer at once; while there are so many, nobody new comes.
+const WAITING_MAX: usize = 200;
+
+/// What customers were told.
+pub(super) struct Traffic {
+    town: Arc<Town>,
+    seed: u64,
+    /// Order ids by shop and key: what was accepted.
+    accepted: Mutex<BTreeMap<(usize, String), String>>,
+    /// Keys that were answered with two ids.
+    pub(super) answered_twice: AtomicUsize,
+    pub(super) sold_out: AtomicUsize,
+}
+
+impl Traffic {
+    pub(super) fn new(town: Arc<Town>, seed: u64) -> Self {
+        let (answered_twice, sold_out) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { town, seed, accepted: Mutex::default(), answered_twice, sold_out }
+    }
+
+    /// Orders come at this rate until told to end; returns when every customer has an answer.
+    pub(super) async fn run(self: Arc<Self>, per_second: f64, end: CancellationToken) {
+        let mut ticks = tokio::time::interval(Duration::from_secs_f64(per_second.recip()));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let (room, mut customers) = (Arc::new(Semaphore::new(WAITING_MAX)), JoinSet::new());
+        for n in 0_u64.. {
+            tokio::select! {
+                () = end.cancelled() => break,
+                _ = ticks.tick() => {}
+            }
+            let place = Arc::clone(&room).acquire_owned().await.expect("never closed");
+            let me = Arc::clone(&self);
+            customers.spawn(async move {
+                me.customer(n).await;
+                drop(place);
+            });
+            while let Some(ended) = customers.try_join_next() {
+                ended.expect("a customer is served");
+            }
+        }
+        while let Some(ended) = customers.join_next().await {
+            ended.expect("a customer is served");
+        }
+    }
+
+    /// Places an order that nothing stands in the way of, and waits until it is fulfilled.
+    pub(super) async fn probe(&self, key: String) {
+        let mut rng = Rng::new();
+        let body = self.town.shops[0].order(SKUS[0], 1, "pm_card_visa");
+        let id = self.insist(&mut rng, 0, key, &body).await.expect("there is plenty");
+        loop {
+            let client = self.town.client(0, rng.usize(..));
+            let order = client.try_get(&format!("/v1/orders/{id}")).await;
+            if order.is_some_and(|order| order["status"] == "fulfilled") {
+                return;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    pub(super) fn accepted(&self) -> BTreeMap<(usize, String), String> {
+        self.accepted.lock().expect("not poisoned").clone()
+    }
+
+    async fn customer(&self, n: u64) {
+        let mut rng = Rng::with_seed(self.seed ^ n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let shop = rng.usize(..self.town.shops.len());
+        let body = self.town.shops[shop].order(sku(&mut rng), rng.u32(1..=3), method(&mut rng));
+        let Some(id) = self.insist(&mut rng, shop, format!("order-{n}"), &body).await else { return };
+        match rng.u32(..100) {
+            0..5 => {
+                sleep(Duration::from_millis(rng.u64(..2_000))).await;
+                self.change(&mut rng, shop, &format!("/v1/orders/{id}/cancel"), &json!({})).await;
+            }
+            5..10 => {
+                sleep(Duration::from_millis(rng.u64(500..5_000))).await;
+                let part = if rng.bool() { json!({}) } else { json!({ "amount_minor": 500 }) };
+                self.change(&mut rng, shop, &format!("/v1/orders/{id}/refund"), &part).await;
+            }
+            _ => {}
+        }
+    }
+
+    /// Asks under one key until there is an answer: the order's id, or `None` when it is sold out. Some ask once more
+    /// although they were answered.
+    async fn insist(&self, rng: &mut Rng, shop: usize, key: String, body: &Value) -> Option<String> {
+        let mut answers_wanted = if rng.u32(..10) == 0 { 2 } else { 1 };
+        loop {
+            match self.town.client(shop, rng.usize(..)).place(&key, body).await {
+                Ok((StatusCode::ACCEPTED, order)) => {
+                    let id = order["id"].as_str().expect("an id").to_owned();
+                    self.keep(shop, &key, &id);
+                    answers_wanted -= 1;
+                    if answers_wanted == 0 {
+                        return Some(id);
+                    }
+                }
+                Ok((StatusCode::CONFLICT, problem)) if problem["code"] == "out_of_stock" => {
+                    self.sold_out.fetch_add(1, Ordering::Relaxed);
+                    return None;
+                }
+                Ok((status, problem)) if is_final(status) => panic!("{key}: {status} {problem}"),
+                _ => sleep(Duration::from_millis(rng.u64(100..500))).await,
+            }
+        }
+    }
+
+    fn keep(&self, shop: usize, key: &str, id: &str) {
+        let mut accepted = self.accepted.lock().expect("not poisoned");
+        let before = accepted.insert((shop, key.to_owned()), id.to_owned());
+        if before.is_some_and(|before| before != id) {
+            self.answered_twice.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Asks until there is an answer; that it is too late for it is one.
+    async fn change(&self, rng: &mut Rng, shop: usize, path: &str, body: &Value) {
+        loop {
+            let client = self.town.client(shop, rng.usize(..));
+            match client.try_send(Method::POST, path, &[], Some(body)).await {
+                Ok((status, _))
+                    if status.is_success() || is_final(status) || status == StatusCode::CONFLICT =>
+                {
+                    return;
+                }
+                _ => sleep(Duration::from_millis(rng.u64(100..500))).await,
+            }
+        }
+    }
+}
+
+/// Whether asking again is pointless. 409 is told while the same key is being worked on elsewhere.
+fn is_final(status: StatusCode) -> bool {
+    let passing = [StatusCode::CONFLICT, StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT];
+    status.is_client_error() && !passing.contains(&status)
+}
+
+fn sku(rng: &mut Rng) -> &'static str {
+    if rng.u32(..20) == 0 { RARE } else { SKUS[rng.usize(..SKUS.len())] }
+}
+
+/// One in eight is not plain.
+fn method(rng: &mut Rng) -> &'static str {
+    match rng.u32(..100) {
+        0..4 => "pm_card_chargeDeclined",
+        4..7 => "pm_sandbox_flaky",
+        7..10 => "pm_sandbox_slow",
+        10..12 => "pm_sandbox_timeout",
+        _ => "pm_card_visa",
+    }
+}
