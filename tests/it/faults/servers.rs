@@ -5,12 +5,14 @@ use std::{
     time::Duration,
 };
 
-use tokio::process::Command;
+use tokio::{process::Command, time::timeout};
 
 use super::plan::Server;
 
 /// Names the folder; without it nothing here may be killed.
 const FOLDER: &str = "ORDERWORKS_TEST_FAULTS";
+/// From the kill of a server until nothing is left of it.
+const GONE_MAX: Duration = Duration::from_mins(1);
 /// Nodes of the ring.
 const NODES: usize = 3;
 
@@ -57,10 +59,14 @@ impl Servers {
         let children = children(pid);
         signal_all(&[pid]).await;
         signal_all(&children).await;
-        // What is left of a server would keep its port, and its files, from the next one.
-        while [pid].iter().chain(&children).any(|pid| is_running(*pid)) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        // What is left of a server would keep its port, and its files, from the next one: PostgreSQL takes even a process
+        // that is dead and not yet waited for as one that has them.
+        let gone = async {
+            while [pid].iter().chain(&children).any(|pid| stat(*pid).is_some()) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(GONE_MAX, gone).await.expect("what was killed is gone in time");
     }
 }
 
