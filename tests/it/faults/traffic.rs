@@ -96,11 +96,24 @@ impl Traffic {
                 self.change(&mut rng, shop, &format!("/v1/orders/{id}/cancel"), &json!({})).await;
             }
             5..10 => {
-                sleep(Duration::from_millis(rng.u64(500..5_000))).await;
+                // Some ask at once, which may be too early; some when they see that they have paid.
+                if rng.bool() {
+                    self.until_not_pending(&mut rng, shop, &id).await;
+                }
                 let part = if rng.bool() { json!({}) } else { json!({ "amount_minor": 500 }) };
                 self.change(&mut rng, shop, &format!("/v1/orders/{id}/refund"), &part).await;
             }
             _ => {}
+        }
+    }
+
+    async fn until_not_pending(&self, rng: &mut Rng, shop: usize, id: &str) {
+        loop {
+            let order = self.town.client(shop, rng.usize(..)).try_get(&format!("/v1/orders/{id}")).await;
+            if order.is_some_and(|order| order["status"].is_string() && order["status"] != "pending") {
+                return;
+            }
+            sleep(Duration::from_millis(500)).await;
         }
     }
 
