@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::town::{REPORT_SECRET, Town};
 
 /// Of the entries of the ledger, one in so many is reported.
-const REPORTED_ONE_IN: u32 = 4;
+const REPORTED_ONE_IN: u32 = 10;
 
 /// Reports until told to end, and until everything due was taken then.
 pub(super) async fn run(town: Arc<Town>, seed: u64, end: CancellationToken) {

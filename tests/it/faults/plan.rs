@@ -18,7 +18,7 @@ pub(super) const LANES: [Lane; 4] = [
             Fault::Kill(Role::Scheduler),
             Fault::Kill(Role::Provider),
         ],
-        gap_ms: 3_000..=9_000,
+        gap_ms: 6_000..=18_000,
     },
     Lane {
         name: "pauses",
@@ -29,7 +29,7 @@ pub(super) const LANES: [Lane; 4] = [
             Fault::Pause(Role::Provider),
             Fault::WrongClock,
         ],
-        gap_ms: 2_000..=8_000,
+        gap_ms: 5_000..=15_000,
     },
     Lane {
         name: "lines",
@@ -47,7 +47,7 @@ pub(super) const LANES: [Lane; 4] = [
             Fault::Provider(Mood::Mute),
             Fault::Provider(Mood::Twice),
         ],
-        gap_ms: 2_000..=7_000,
+        gap_ms: 6_000..=16_000,
     },
     Lane {
         name: "servers",
@@ -58,7 +58,7 @@ pub(super) const LANES: [Lane; 4] = [
             Fault::Restart(Server::Cassandra),
             Fault::Restart(Server::Redis),
         ],
-        gap_ms: 4_000..=14_000,
+        gap_ms: 15_000..=35_000,
     },
 ];
 
