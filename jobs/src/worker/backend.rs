@@ -42,6 +42,14 @@ impl Deliveries {
         waiting.map(|delivery| settler.settle(delivery.receipt, Settlement::Release)).count()
     }
 
+    /// Gives back what still comes: an engine may have been claiming a job when it was told to stop. Never ends.
+    pub(super) async fn hand_back_late(&self, settler: &dyn Settler) {
+        while let Some(delivery) = std::future::poll_fn(|context| self.poll(context)).await {
+            settler.settle(delivery.receipt, Settlement::Release);
+        }
+        std::future::pending::<()>().await;
+    }
+
     fn poll(&self, context: &mut Context<'_>) -> Poll<Option<Delivery>> {
         self.lock().poll_recv(context)
     }

@@ -149,6 +149,7 @@ impl Worker {
             tokio::select! {
                 _ = &mut self.running => return Ok(End::HeldBack),
                 () = stop.asked() => {}
+                () = self.deliveries.hand_back_late(settler) => {}
             }
         }
         tokio::select! {
