@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use bench_report::{Report, percentile};
+use bench_report::{Report, median, middle_round};
 
 use crate::{
     Args,
@@ -82,14 +82,10 @@ async fn acceptance(args: &Args, size: &Size, report: &mut Report) -> anyhow::Re
         ours.push(placed.per_second());
         taken.extend(placed.taken);
     }
-    let raw = median(raw);
-    report.add("raw_pgbench", raw, "orders/s", None);
-    report.add("accept", median(ours), "orders/s", Some(raw));
-    taken.sort_unstable();
-    for (name, percent) in [("accept_p50", 50), ("accept_p99", 99)] {
-        let millis = percentile(&taken, percent).context("nothing was placed")?.as_secs_f64() * 1e3;
-        report.add(name, millis, "ms", None);
-    }
+    report.add("raw_pgbench", median(&raw).context("no round")?, "orders/s", None);
+    let (accepted, limit) = middle_round(&ours, &raw).context("no round")?;
+    report.add("accept", accepted, "orders/s", Some(limit));
+    report.add_latencies(["accept_p50", "accept_p99"], taken);
     Ok(())
 }
 
@@ -140,11 +136,6 @@ async fn until_done(load: &Load) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-fn median(mut samples: Vec<f64>) -> f64 {
-    samples.sort_unstable_by(f64::total_cmp);
-    samples.get(samples.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// For counts, which are far below 2^52.

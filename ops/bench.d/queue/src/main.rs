@@ -67,6 +67,14 @@ enum Piece {
     RawPublish { window: usize, count: usize },
     /// Consumes, acknowledging once per so many.
     RawConsume { ack_every: usize, count: usize },
+    /// Takes so many of a queue that was filled before.
+    RawBacklog {
+        queue: ours::Queue,
+        count: usize,
+        /// Leaves the rest of the queue for a later piece.
+        #[arg(long)]
+        keep: bool,
+    },
     /// From publishing to receiving, at so many a second.
     RawLatency { rate: u32, count: usize },
     /// Publishes from so many callers, so many jobs a call.
@@ -97,6 +105,9 @@ async fn main() -> anyhow::Result<()> {
         Command::Piece { piece } => match piece {
             Piece::RawPublish { window, count } => raw::publish(&url, window, count).await?,
             Piece::RawConsume { ack_every, count } => raw::consume(&url, ack_every, count).await?,
+            Piece::RawBacklog { queue, count, keep } => {
+                raw::backlog(&url, &queue.on_broker(), count, keep).await?
+            }
             Piece::RawLatency { rate, count } => raw::latency(&url, rate, count).await?,
             Piece::OursPublish { callers, bulk, count } => ours::publish(&url, callers, bulk, count).await?,
             Piece::OursFill { queue, count } => ours::fill(&url, queue, count).await?,

@@ -55,6 +55,11 @@ impl Queue {
         NAMES[self as usize]
     }
 
+    /// What the broker knows it by.
+    pub(crate) fn on_broker(self) -> String {
+        format!("ow.{}.default", self.name())
+    }
+
     /// A worker knows the queues of its job types only.
     fn registry(self) -> Result<Registry<Progress>, jobs::registry::RegisterError> {
         match self {
@@ -144,9 +149,9 @@ async fn open(url: &str, folder: &Path, queue: &str) -> anyhow::Result<Arc<dyn E
 }
 
 /// Deletes the queue that messages wait in; the others of the job queue are empty.
-async fn clear(url: &str, queue: &str) -> anyhow::Result<()> {
+async fn clear(url: &str, queue: Queue) -> anyhow::Result<()> {
     let connection = raw::connect(url).await?;
-    raw::delete(&connection.create_channel().await?, &format!("ow.{queue}.default")).await
+    raw::delete(&connection.create_channel().await?, &queue.on_broker()).await
 }
 
 /// Publishes so many jobs from callers that each wait for their confirm before the next call.
@@ -194,7 +199,7 @@ pub(crate) async fn publish(url: &str, callers: usize, bulk: usize, count: usize
     let began = Instant::now();
     send(&engine, Queue::Noop.name(), callers, bulk, count).await?;
     let taken = began.elapsed();
-    clear(url, Queue::Noop.name()).await?;
+    clear(url, Queue::Noop).await?;
     Ok(Figures::from([("per_second".to_owned(), count as f64 / taken.as_secs_f64())]))
 }
 
@@ -222,7 +227,7 @@ pub(crate) async fn process(url: &str, queue: Queue, count: usize, keep: bool) -
     progress.0.all.notified().await;
     let dropped = worker.stop().await?;
     if !keep {
-        clear(url, queue.name()).await?;
+        clear(url, queue).await?;
     }
     let (began, ended) = progress.0.began.get().zip(progress.0.ended.get()).context("nothing was run")?;
     Ok(Figures::from([
@@ -251,7 +256,7 @@ pub(crate) async fn latency(url: &str, rate: u32, count: usize) -> anyhow::Resul
     }
     progress.0.all.notified().await;
     worker.stop().await?;
-    clear(url, Queue::Noop.name()).await?;
+    clear(url, Queue::Noop).await?;
     let taken = progress.0.taken.as_ref().context("latencies were asked for")?;
     raw::percentiles(std::mem::take(&mut *taken.lock().unwrap_or_else(PoisonError::into_inner)))
 }

@@ -95,13 +95,31 @@ pub(crate) async fn publish(url: &str, window: usize, count: usize) -> anyhow::R
 pub(crate) async fn consume(url: &str, ack_every: usize, count: usize) -> anyhow::Result<Figures> {
     let connection = connect(url).await?;
     let channel = fresh(&connection, QUEUE).await?;
-    let warm_up = count / 10;
     // More than are counted, so that the queue does not run dry towards the end.
-    let stored = warm_up + count + 2 * usize::from(PREFETCH);
+    let stored = count / 10 + count + 2 * usize::from(PREFETCH);
     send(&channel, QUEUE, WINDOW, stored, &[b'x'; BODY_BYTES]).await?;
+    let figures = take(&channel, QUEUE, ack_every, count).await?;
+    delete(&channel, QUEUE).await?;
+    Ok(figures)
+}
+
+/// The first messages of a queue that others filled.
+pub(crate) async fn backlog(url: &str, queue: &str, count: usize, keep: bool) -> anyhow::Result<Figures> {
+    let connection = connect(url).await?;
+    let channel = connection.create_channel().await?;
+    let figures = take(&channel, queue, 64, count).await?;
+    if !keep {
+        delete(&channel, queue).await?;
+    }
+    Ok(figures)
+}
+
+/// After a warm-up of a tenth.
+async fn take(channel: &Channel, queue: &str, ack_every: usize, count: usize) -> anyhow::Result<Figures> {
+    let warm_up = count / 10;
     channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
     let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
-    let mut deliveries = channel.basic_consume(QUEUE.into(), "raw".into(), options, none).await?;
+    let mut deliveries = channel.basic_consume(queue.into(), "raw".into(), options, none).await?;
     let multiple = BasicAckOptions { multiple: ack_every > 1 };
     let mut began = Instant::now();
     for number in 1..=warm_up + count {
@@ -113,9 +131,7 @@ pub(crate) async fn consume(url: &str, ack_every: usize, count: usize) -> anyhow
             began = Instant::now();
         }
     }
-    let taken = began.elapsed();
-    delete(&channel, QUEUE).await?;
-    Ok(Figures::from([("per_second".to_owned(), count as f64 / taken.as_secs_f64())]))
+    Ok(Figures::from([("per_second".to_owned(), count as f64 / began.elapsed().as_secs_f64())]))
 }
 
 /// On two connections, as publisher and worker are two in practice.

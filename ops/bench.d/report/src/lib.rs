@@ -6,9 +6,11 @@
 mod docs;
 mod machine;
 mod report;
+mod rounds;
 
 pub use self::{
     docs::write_section,
     machine::{Machine, peak_kib, resident_kib, revision},
     report::{Report, kib_to_mib, percentile},
+    rounds::{median, middle_round},
 };
