@@ -92,10 +92,13 @@ impl Dev {
         Client::new(&self.ready.url, &self.ready.publishable_key)
     }
 
-    /// SIGSTOP for this long, then SIGCONT.
-    pub(crate) async fn paused_for(&self, span: Duration) {
+    /// Stops it in the middle of whatever it does (SIGSTOP).
+    pub(crate) async fn pause(&self) {
         signal(&self.child, "-STOP").await;
-        tokio::time::sleep(span).await;
+    }
+
+    /// Lets it go on (SIGCONT).
+    pub(crate) async fn wake(&self) {
         signal(&self.child, "-CONT").await;
     }
 
