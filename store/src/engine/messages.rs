@@ -88,11 +88,15 @@ impl<'a> Messages<'a> {
         Self { ambient, at, rows: Vec::new() }
     }
 
-    /// An order was placed; products that fell to their threshold by it are told too.
-    pub(crate) fn placed(&mut self, order: &Order, reserved: &[Stock], wanted: &Wanted<'_>) {
-        self.order_events(order, [(EventKind::OrderPlaced, event_data::order(order))]);
+    /// Orders of a merchant were placed; products that fell to their threshold by them together are told too.
+    pub(crate) fn placed(&mut self, orders: &[Order], reserved: &[Stock], wanted: &Wanted<'_>) {
+        for order in orders {
+            self.order_events(order, [(EventKind::OrderPlaced, event_data::order(order))]);
+        }
         for stock in reserved {
-            if stock.fell_low(wanted.get(stock.sku.as_str()).copied().unwrap_or(0)) {
+            let took = |order: &&Order| order.lines.iter().any(|line| line.sku == stock.sku);
+            let fell_low = stock.fell_low(wanted.get(stock.sku.as_str()).copied().unwrap_or(0));
+            if let Some(order) = orders.iter().find(took).filter(|_| fell_low) {
                 let sequence = stock.event_sequence;
                 self.inventory(order.merchant, stock, EventKind::InventoryLow, sequence, order.trace);
             }

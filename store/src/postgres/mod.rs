@@ -11,7 +11,7 @@
 //! A handle has one pool of connections. Roles that share a process take a handle each, so that jobs cannot starve
 //! checkouts of connections.
 //!
-//! Start with `placement`, the hot path; `unit` is the transaction, `outbox` the relay's side, `wake` how a relay
+//! Start with `placement`, the hot path, and `group`, who shares it; `unit` is the transaction, `outbox` the relay's side, `wake` how a relay
 //! learns of messages, `partitions` the months, `replicated` reads from a replica, [`sharded`] several databases, `fence` what
 //! keeps a merchant's writes out of the wrong one. The schema is in `migrations/postgres/orders`.
 
@@ -21,6 +21,7 @@ mod customers;
 mod emit;
 mod fault;
 mod fence;
+mod group;
 mod mails;
 mod merchants;
 mod moment;
@@ -65,6 +66,7 @@ pub struct PostgresOrders {
     database: Database,
     ambient: Ambient,
     in_flight: InFlight,
+    groups: group::Groups,
     wake: Arc<wake::Wake>,
     /// Whose life here each write asserts, see [`fence`].
     fenced: Option<Uuid>,
@@ -76,7 +78,8 @@ impl PostgresOrders {
         let listen = config.direct_options()?;
         let database = postgres::connect(config).await?;
         let wake = Arc::new(wake::Wake::start(database.clone(), listen, ambient.clone()));
-        Ok(Self { database, ambient, in_flight: InFlight::default(), wake, fenced: None })
+        let (in_flight, groups) = (InFlight::default(), group::Groups::default());
+        Ok(Self { database, ambient, in_flight, groups, wake, fenced: None })
     }
 
     /// Brings the schema up to date and makes the partitions of this and the coming months. Processes that start

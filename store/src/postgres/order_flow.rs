@@ -9,7 +9,7 @@ use super::{
     moment::Moment,
     moves,
     order_row::{self, columns},
-    placement, refunds,
+    refunds,
     row::get,
 };
 use crate::{
@@ -41,7 +41,7 @@ impl Orders for PostgresOrders {
         let Some(_held) = self.in_flight.hold(order.merchant, &order.idempotency.key) else {
             return Ok(Placement::InFlight);
         };
-        let placement = self.write(order, |unit, new| Box::pin(placement::place(unit, new))).await?;
+        let placement = self.place(order).await?;
         if matches!(placement, Placement::Placed { .. }) {
             self.wake.announce();
         }

@@ -1,10 +1,15 @@
-//! Placing an order: the transaction every checkout waits for.
+//! Placing orders: the transaction every checkout waits for.
 //!
-//! Guarantees: four round trips when all goes well, however many lines: begin; reserve (guarded by stock, currency and
-//! the idempotency key at once); order, idempotency record and messages by one statement; commit. A product is locked
-//! for the last two of them. Two requests with one key at once: the second waits at the key's index, breaks off, and finds
-//! the record when it is repeated. Why something was refused is only asked when something was.
+//! Guarantees: four round trips when all goes well, however many lines and orders: begin; reserve (guarded by stock,
+//! currency and the idempotency keys at once); orders, idempotency records and messages by one statement; commit. A product
+//! is locked for the last two of them. Two requests with one key at once: the second waits at the key's index, breaks off,
+//! and finds the record when it is repeated. Why something was refused is only asked when something was.
+//!
+//! Who is placed together with whom: [`super::group`].
 
+use std::slice;
+
+use base::ids::Uuid;
 use sqlx::postgres::PgRow;
 
 use super::{
@@ -17,6 +22,7 @@ use super::{
 use crate::{
     domain::{Order, OrderId},
     engine::{
+        Damage,
         messages::Messages,
         placing,
         stock::{Stock, Wanted, wanted},
@@ -24,14 +30,21 @@ use crate::{
     orders::{NewOrder, Placement},
 };
 
+// Keys in one order everywhere, so that two groups with the same ones do not wait for each other in a circle.
 pub(super) const STORE: &str = concat!(
-    "WITH stored AS (
+    "WITH placed AS MATERIALIZED (
+        SELECT * FROM unnest($12::uuid[], $13::bigint[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[],
+            $19::text[], $20::text[], $21::text[], $22::bytea[], $23::text[])
+        AS given (id, total_minor, lines, customer_email, customer_name, payment_method, shipping_address, reference,
+            trace, key, fingerprint, body)),
+    stored AS (
         INSERT INTO orders (id, merchant_id, status, currency, total_minor, lines, customer_email, customer_name,
             payment_method, shipping_address, reference, event_sequence, trace, created_at, updated_at)
-        VALUES ($10, $11, 'pending', $12, $13, $14::json, $15, $16, $17, $18::json, $19, 1, $20, $1, $1)),
+        SELECT id, $10, 'pending', $11, total_minor, lines::json, customer_email, customer_name, payment_method,
+            shipping_address::json, reference, 1, trace, $1, $1 FROM placed),
     answered AS (
         INSERT INTO idempotency_keys (merchant_id, key, fingerprint, order_id, body, created_at)
-        VALUES ($11, $21, $22, $10, $23, $1)),
+        SELECT $10, key, fingerprint, id, body, $1 FROM placed ORDER BY key COLLATE \"C\"),
     ",
     numbered_messages!()
 );
@@ -40,64 +53,99 @@ pub(super) const RECORDED: &str =
 
 /// Places the order; anything but [`Placement::Placed`] leaves no trace.
 pub(super) async fn place(unit: &mut Unit, new: &NewOrder) -> Result<Placement, Fault> {
-    let wanted = wanted(new.lines.iter().map(|line| (line.sku.as_str(), line.quantity)));
-    let reserved = stock::reserve(unit, new, &wanted).await?;
-    if reserved.len() < wanted.len() || wanted.is_empty() {
-        unit.abandon();
-        return why_not(unit, new, &wanted, &reserved).await;
+    match attempt(unit, slice::from_ref(new)).await? {
+        Attempt::Placed(placed) => {
+            placed.into_iter().next().ok_or_else(|| Damage("no order".to_owned()).into())
+        }
+        Attempt::Refused(answer) => Ok(answer),
+        Attempt::Short(reserved) => why_not(unit, new, &reserved).await,
     }
-    let order = match placing::assemble(new, &reserved) {
-        Ok(order) => order,
+}
+
+/// Places orders of one merchant, in one currency, at one moment, each with a key of its own. `None` when one of them
+/// cannot be placed: then none is.
+pub(super) async fn place_all(unit: &mut Unit, new: &[NewOrder]) -> Result<Option<Vec<Placement>>, Fault> {
+    let attempt = attempt(unit, new).await?;
+    Ok(if let Attempt::Placed(placed) = attempt { Some(placed) } else { None })
+}
+
+/// What became of an attempt. All but the first leave the unit abandoned.
+enum Attempt {
+    /// All are placed, in the order given.
+    Placed(Vec<Placement>),
+    /// Only these products could be reserved; none when a key is taken.
+    Short(Vec<Stock>),
+    /// One is refused.
+    Refused(Placement),
+}
+
+async fn attempt(unit: &mut Unit, new: &[NewOrder]) -> Result<Attempt, Fault> {
+    let wanted = wanted(lines(new));
+    let reserved = stock::reserve(unit, new, &wanted).await?;
+    if reserved.len() < wanted.len() || new.iter().any(|new| new.lines.is_empty()) {
+        unit.abandon();
+        return Ok(Attempt::Short(reserved));
+    }
+    let orders: Vec<Order> = match new.iter().map(|new| placing::assemble(new, &reserved)).collect() {
+        Ok(orders) => orders,
         Err(answer) => {
             unit.abandon();
-            return Ok(answer);
+            return Ok(Attempt::Refused(answer));
         }
     };
-    let body = (new.render)(&order);
-    let ambient = unit.ambient.clone();
-    let mut messages = Messages::new(&ambient, new.at);
-    messages.placed(&order, &reserved, &wanted);
-    store(unit, new, &order, &body, messages).await?;
-    Ok(Placement::Placed { order: Box::new(order), body })
+    let bodies: Vec<String> = new.iter().zip(&orders).map(|(new, order)| (new.render)(order)).collect();
+    store(unit, new, &orders, &bodies, &reserved, &wanted).await?;
+    let placed = orders.into_iter().zip(bodies);
+    Ok(Attempt::Placed(
+        placed.map(|(order, body)| Placement::Placed { order: Box::new(order), body }).collect(),
+    ))
+}
+
+fn lines(new: &[NewOrder]) -> impl Iterator<Item = (&str, u32)> {
+    new.iter().flat_map(|new| &new.lines).map(|line| (line.sku.as_str(), line.quantity))
 }
 
 async fn store(
     unit: &mut Unit,
-    new: &NewOrder,
-    order: &Order,
-    body: &str,
-    messages: Messages<'_>,
+    new: &[NewOrder],
+    orders: &[Order],
+    bodies: &[String],
+    reserved: &[Stock],
+    wanted: &Wanted<'_>,
 ) -> Result<(), Fault> {
+    let Some(first) = orders.first() else { return Ok(()) };
+    let ambient = unit.ambient.clone();
+    let mut messages = Messages::new(&ambient, first.created_at);
+    messages.placed(orders, reserved, wanted);
+    let json = |of: fn(&Order) -> Result<Option<String>, Fault>| {
+        orders.iter().map(of).collect::<Result<Vec<_>, _>>()
+    };
+    let keys = new.iter().map(|new| &new.idempotency);
     let query = emit::bind(sqlx::query(STORE), &messages)?
-        .bind(order.id.0)
-        .bind(order.merchant.0)
-        .bind(order.currency.as_str())
-        .bind(order.total_minor)
-        .bind(to_json(&order.lines)?)
-        .bind(&order.customer.email)
-        .bind(&order.customer.name)
-        .bind(&order.payment_method)
-        .bind(order.shipping_address.as_ref().map(to_json).transpose()?)
-        .bind(&order.reference)
-        .bind(order.trace.map(|trace| trace.to_string()))
-        .bind(&new.idempotency.key)
-        .bind(&new.idempotency.fingerprint[..])
-        .bind(body);
+        .bind(first.merchant.0)
+        .bind(first.currency.as_str())
+        .bind(orders.iter().map(|order| order.id.0).collect::<Vec<Uuid>>())
+        .bind(orders.iter().map(|order| order.total_minor).collect::<Vec<i64>>())
+        .bind(json(|order| Ok(Some(to_json(&order.lines)?)))?)
+        .bind(orders.iter().map(|order| order.customer.email.as_str()).collect::<Vec<&str>>())
+        .bind(orders.iter().map(|order| order.customer.name.as_str()).collect::<Vec<&str>>())
+        .bind(orders.iter().map(|order| order.payment_method.as_str()).collect::<Vec<&str>>())
+        .bind(json(|order| order.shipping_address.as_ref().map(to_json).transpose())?)
+        .bind(orders.iter().map(|order| order.reference.as_deref()).collect::<Vec<Option<&str>>>())
+        .bind(orders.iter().map(|order| order.trace.map(|trace| trace.to_string())).collect::<Vec<_>>())
+        .bind(keys.clone().map(|idempotency| idempotency.key.as_str()).collect::<Vec<&str>>())
+        .bind(keys.map(|idempotency| &idempotency.fingerprint[..]).collect::<Vec<&[u8]>>())
+        .bind(bodies);
     unit.run(query).await?;
     Ok(())
 }
 
-async fn why_not(
-    unit: &mut Unit,
-    new: &NewOrder,
-    wanted: &Wanted<'_>,
-    reserved: &[Stock],
-) -> Result<Placement, Fault> {
+async fn why_not(unit: &mut Unit, new: &NewOrder, reserved: &[Stock]) -> Result<Placement, Fault> {
     let query = sqlx::query(RECORDED).bind(new.merchant.0).bind(&new.idempotency.key);
     if let Some(row) = unit.row(query).await? {
         return recorded(new, &row);
     }
-    let known = stock::look(unit, new.merchant, wanted).await?;
+    let known = stock::look(unit, new.merchant, &wanted(lines(slice::from_ref(new)))).await?;
     Ok(placing::refuse(new, reserved, &known)?)
 }
 

@@ -43,7 +43,7 @@ macro_rules! locked {
 // short are locked too, so that why they were refused can be read after it.
 pub(super) const RESERVE: &str = concat!(
     "WITH ",
-    locked!(" WHERE NOT EXISTS (SELECT 1 FROM idempotency_keys WHERE merchant_id = $1 AND key = $5)"),
+    locked!(" WHERE NOT EXISTS (SELECT 1 FROM idempotency_keys WHERE merchant_id = $1 AND key = ANY($5))"),
     "UPDATE products AS p
     SET reserved = p.reserved + l.quantity,
         event_sequence = p.event_sequence + (p.on_hand - p.reserved > p.low_stock_at
@@ -73,17 +73,18 @@ pub(super) const LOOK: &str = "
     SELECT sku, currency, on_hand - reserved AS available FROM products
     WHERE merchant_id = $1 AND sku = ANY($2)";
 
-/// Reserves what can be reserved and answers those products only; nothing when the idempotency key is taken.
-/// Whoever gets fewer than wanted abandons the unit.
+/// Reserves what can be reserved for orders of one merchant in one currency, and answers those products only; nothing
+/// when an idempotency key is taken. Whoever gets fewer than wanted abandons the unit.
 pub(super) async fn reserve(
     unit: &mut Unit,
-    order: &NewOrder,
+    orders: &[NewOrder],
     wanted: &Wanted<'_>,
 ) -> Result<Vec<Stock>, Fault> {
-    let query = with_wanted(RESERVE, order.merchant, wanted)
-        .bind(order.currency.as_str())
-        .bind(&order.idempotency.key)
-        .bind(Moment(order.at));
+    let Some(first) = orders.first() else { return Ok(Vec::new()) };
+    let query = with_wanted(RESERVE, first.merchant, wanted)
+        .bind(first.currency.as_str())
+        .bind(orders.iter().map(|order| order.idempotency.key.as_str()).collect::<Vec<&str>>())
+        .bind(Moment(first.at));
     unit.rows(query).await?.iter().map(stock).collect()
 }
 

@@ -80,12 +80,12 @@ fn client(program: &str, url: &Url) -> Command {
 
 fn script(merchant: MerchantId) -> anyhow::Result<String> {
     let merchant = format!("'{merchant}'::uuid", merchant = merchant.0);
-    let key = "(:client_id::text || '-' || :key::text)";
+    let keys = "array[:client_id::text || '-' || :key::text]";
     let sku = "array['SKU-' || lpad(:sku::text, 2, '0')]";
     let one = "array[1::bigint]";
-    let reserve = with(find("stock::RESERVE")?, &[&merchant, sku, one, "'EUR'::text", key, "now()"]);
-    let (order, messages) = (id("o"), format!("array[{}]", id("m")));
-    let (orders, merchants) = (format!("array[{order}]"), format!("array[{merchant}]"));
+    let reserve = with(find("stock::RESERVE")?, &[&merchant, sku, one, "'EUR'::text", keys, "now()"]);
+    let (orders, messages) = (format!("array[{}]", id("o")), format!("array[{}]", id("m")));
+    let merchants = format!("array[{merchant}]");
     let store = with(
         find("placement::STORE")?,
         &[
@@ -98,20 +98,20 @@ fn script(merchant: MerchantId) -> anyhow::Result<String> {
             one,
             "array[:data::text]",
             "array[:trace::text]",
-            &order,
             &merchant,
             "'EUR'::text",
-            ":total::bigint",
-            ":lines::text",
-            "'bench@example.com'::text",
-            "'Bench'::text",
-            "'pm_card_visa'::text",
-            "NULL::text",
-            "NULL::text",
-            ":trace::text",
-            key,
-            ":fingerprint::bytea",
-            ":body::text",
+            &orders,
+            "array[:total::bigint]",
+            "array[:lines::text]",
+            "array['bench@example.com'::text]",
+            "array['Bench'::text]",
+            "array['pm_card_visa'::text]",
+            "array[NULL::text]",
+            "array[NULL::text]",
+            "array[:trace::text]",
+            keys,
+            "array[:fingerprint::bytea]",
+            "array[:body::text]",
         ],
     );
     let (last, random) = (SKUS - 1, "random(0, 1000000000000000)");

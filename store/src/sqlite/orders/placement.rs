@@ -4,6 +4,8 @@
 //! the idempotency key at once), order, idempotency record, outbox. Why something was refused is only asked
 //! when something was; the unit then ends in an error, which rolls the reservations back.
 
+use std::slice;
+
 use base::Ambient;
 use sqlx::SqliteConnection;
 
@@ -52,7 +54,7 @@ pub(super) async fn place(
     insert_order(c, &order).await?;
     insert_key(c, &new, &body).await?;
     let mut messages = Messages::new(ambient, new.at);
-    messages.placed(&order, &reserved, &wanted);
+    messages.placed(slice::from_ref(&order), &reserved, &wanted);
     emit::write(c, messages).await?;
     Ok((order, body))
 }

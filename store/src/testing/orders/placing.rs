@@ -1,6 +1,6 @@
 //! Placing an order: everything is looked at first and written last, so a refusal has nothing to undo.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, slice};
 
 use base::Ambient;
 
@@ -43,7 +43,7 @@ pub(super) fn place(state: &mut State, ambient: &Ambient, new: &NewOrder) -> Res
         .idempotency
         .insert(key, IdempotencyRow { fingerprint, order: new.id, body: body.clone(), created_at });
     let mut messages = Messages::new(ambient, new.at);
-    messages.placed(&order, &reserved, &wanted);
+    messages.placed(slice::from_ref(&order), &reserved, &wanted);
     state.tell(messages)?;
     Ok(Placement::Placed { order: Box::new(order), body })
 }

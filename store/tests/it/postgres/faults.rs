@@ -9,29 +9,27 @@ use store::{
     orders::{Orders, Placement},
 };
 
-use super::{needs_postgres, shop::Shop};
+use super::{needs_postgres, shop::shop};
 use crate::util::postgres::{Lent, migrated, open, patient, pool};
 
 /// Until a state that must come is given up on.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-async fn shop(config: &PostgresConfig) -> Shop {
-    let shop = Shop::new(open(config).await, Ambient::system()).await;
-    shop.product("a", 10).await;
-    shop.product("b", 10).await;
-    shop
+/// Waits until a connection of the store waits for a lock.
+pub(super) async fn until_one_waits(pool: &PgPool) {
+    until_waiting(pool, 1).await;
 }
 
-/// Waits until a connection of the store waits for a lock; the server tells nobody.
-pub(super) async fn until_one_waits(pool: &PgPool) {
-    let sql = "SELECT EXISTS (SELECT 1 FROM pg_stat_activity
-        WHERE datname = current_database() AND wait_event_type = 'Lock')";
-    let waits = async {
-        while !sqlx::query_scalar::<_, bool>(sql).fetch_one(pool).await.expect("looks") {
+/// Waits until so many connections of the store wait for a lock; the server tells nobody.
+pub(super) async fn until_waiting(pool: &PgPool, connections: i64) {
+    let sql = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let wait = async {
+        while sqlx::query_scalar::<_, i64>(sql).fetch_one(pool).await.expect("looks") < connections {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, waits).await.expect("one waits");
+    tokio::time::timeout(PATIENCE, wait).await.expect("they wait");
 }
 
 #[tokio::test]

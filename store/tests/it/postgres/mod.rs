@@ -1,6 +1,7 @@
 //! The order suite on PostgreSQL, and what is particular to that engine.
 
 mod faults;
+mod groups;
 mod months;
 mod plans;
 mod races;

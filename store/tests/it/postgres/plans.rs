@@ -96,17 +96,18 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
     ("emit::WRITE", MESSAGES, MESSAGE),
     (
         "placement::STORE",
-        "timestamptz, uuid[], uuid[], uuid[], text[], uuid[], bigint[], text[], text[], uuid, uuid, text, bigint, text, \
-         text, text, text, text, text, text, text, bytea, text",
+        "timestamptz, uuid[], uuid[], uuid[], text[], uuid[], bigint[], text[], text[], uuid, text, uuid[], \
+         bigint[], text[], text[], text[], text[], text[], text[], text[], text[], bytea[], text[]",
         "now(), ARRAY[made(now(), 1)], ARRAY[merchant(1)], ARRAY[made(now(), 1)], ARRAY['order.placed'], \
-         ARRAY[made(now(), 1)], ARRAY[1], ARRAY['{}'], ARRAY[NULL], made(now(), 1), merchant(1), 'EUR', 100, '[]', 'e', \
-         'n', 'pm', NULL, NULL, NULL, 'k', decode(repeat('00', 32), 'hex'), '{}'",
+         ARRAY[made(now(), 1)], ARRAY[1], ARRAY['{}'], ARRAY[NULL], merchant(1), 'EUR', ARRAY[made(now(), 1)], \
+         ARRAY[100], ARRAY['[]'], ARRAY['e'], ARRAY['n'], ARRAY['pm'], ARRAY[NULL], ARRAY[NULL], ARRAY[NULL], ARRAY['k'], \
+         ARRAY[decode(repeat('00', 32), 'hex')], ARRAY['{}']",
     ),
     ("placement::RECORDED", "uuid, text", "merchant(1), 'key-1'"),
     (
         "stock::RESERVE",
-        "uuid, text[], bigint[], text, text, timestamptz",
-        "merchant(1), ARRAY['sku-1', 'sku-2'], ARRAY[1, 1], 'EUR', 'new', now()",
+        "uuid, text[], bigint[], text, text[], timestamptz",
+        "merchant(1), ARRAY['sku-1', 'sku-2'], ARRAY[1, 1], 'EUR', ARRAY['new', 'newer'], now()",
     ),
     ("stock::RELEASE", STOCK, "merchant(1), ARRAY['sku-1', 'sku-2'], ARRAY[1, 1], now()"),
     ("stock::SHIP", STOCK, "merchant(1), ARRAY['sku-1', 'sku-2'], ARRAY[1, 1], now()"),

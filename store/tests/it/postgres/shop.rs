@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use base::{Ambient, Timestamp};
+use base::{Ambient, Timestamp, postgres::PostgresConfig};
 use store::{
     OrderStore,
     catalog::ProductData,
@@ -11,6 +11,16 @@ use store::{
     orders::{CaptureFacts, IdempotencyKey, Moved, NewLine, NewOrder, Placement},
     postgres::PostgresOrders,
 };
+
+use crate::util::postgres::open;
+
+/// A merchant with ten of `a` and ten of `b`.
+pub(super) async fn shop(config: &PostgresConfig) -> Shop {
+    let shop = Shop::new(open(config).await, Ambient::system()).await;
+    shop.product("a", 10).await;
+    shop.product("b", 10).await;
+    shop
+}
 
 #[derive(Clone)]
 pub(super) struct Shop<S = PostgresOrders> {
@@ -38,6 +48,10 @@ impl<S: OrderStore + Clone> Shop<S> {
     }
 
     pub(super) async fn product(&self, sku: &str, on_hand: i64) {
+        self.product_low_at(sku, on_hand, -1).await;
+    }
+
+    pub(super) async fn product_low_at(&self, sku: &str, on_hand: i64, low_stock_at: i64) {
         let data = ProductData {
             sku: sku.to_owned(),
             name: format!("The {sku}"),
@@ -45,7 +59,7 @@ impl<S: OrderStore + Clone> Shop<S> {
             category: "things".to_owned(),
             price_minor: 250,
             currency: "EUR".parse().expect("a currency"),
-            low_stock_at: -1,
+            low_stock_at,
         };
         let now = self.ambient.now();
         self.store.put_product(self.merchant, data, now).await.expect("puts");

@@ -1,0 +1,178 @@
+//! Who is placed together with whom: orders of a merchant that arrive while others of it are being placed share a
+//! transaction.
+//!
+//! Guarantees: nobody waits to be joined; whoever finds a turn free is placed at once and alone. While both turns of a
+//! merchant and currency are taken, orders gather, and the next turn takes all of them, up to [`GROUP_MAX`]. One that
+//! cannot be placed hinders no other: its group leaves no trace, and each of it is placed alone. A caller that goes away
+//! before its group sets off is left out; after that the group goes on without it. Merchants do not wait for each other.
+//! Bounded by the requests under way.
+//!
+//! Why: of what an order costs, begin, commit, flush and the round trips are more than half, and a product in demand is
+//! locked for all of them (docs/BENCHMARKS.md, `accept`). Rejected: to wait a moment for others to come, which delays
+//! every order of a quiet shop.
+
+use std::{
+    collections::{HashMap, VecDeque, hash_map::Entry},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use base::{
+    ids::Uuid,
+    postgres::{Class, Classified},
+};
+use futures::{StreamExt, stream};
+use tokio::{runtime::Handle, sync::oneshot};
+
+use super::{PostgresOrders, fault::Fault, placement};
+use crate::{
+    domain::{Currency, MerchantId},
+    engine::STORE,
+    error::StoreError,
+    orders::{NewOrder, Placement},
+};
+
+/// Transactions of a merchant and currency at a time: while one is being flushed, the next is made.
+const TURNS: usize = 2;
+/// Orders of one transaction at most.
+const GROUP_MAX: usize = 32;
+/// Orders of a group that failed which are placed at a time.
+const ALONE_AT_A_TIME: usize = 4;
+
+/// Who is placed and who waits. Clones share it.
+#[derive(Clone, Default)]
+pub(super) struct Groups(Arc<Mutex<HashMap<Key, Line>>>);
+
+/// Whose orders are placed together. The last: those that pass a fence, with their like.
+type Key = (MerchantId, Currency, Option<Uuid>);
+
+/// Removed when nobody is in it.
+#[derive(Default)]
+struct Line {
+    going: usize,
+    /// Only while all turns are taken.
+    waiting: VecDeque<Seat>,
+}
+
+struct Seat {
+    order: NewOrder,
+    told: oneshot::Sender<Result<Placement, Arc<Fault>>>,
+}
+
+impl PostgresOrders {
+    /// Places an order, maybe together with others.
+    pub(super) async fn place(&self, order: NewOrder) -> Result<Placement, StoreError> {
+        let key = (order.merchant, order.currency, self.fenced);
+        let waiting = match self.groups.enter(key, order) {
+            Entered::Turn(order) => {
+                let _turn = Turn { store: self.clone(), key };
+                return Ok(self.place_alone(&order).await?);
+            }
+            Entered::Waiting(waiting) => waiting,
+        };
+        match waiting.await {
+            Ok(Ok(placement)) => Ok(placement),
+            Ok(Err(fault)) => Err(Arc::try_unwrap(fault).map_or_else(|fault| unavailable(fault), Into::into)),
+            // The runtime ends, or the group panicked.
+            Err(ended) => Err(unavailable(ended)),
+        }
+    }
+
+    async fn place_alone(&self, order: &NewOrder) -> Result<Placement, Fault> {
+        self.write(order, |unit, new| Box::pin(placement::place(unit, new))).await
+    }
+
+    async fn place_group(&self, seats: Vec<Seat>) {
+        let seats = seats.into_iter().filter(|seat| !seat.told.is_closed());
+        let (mut orders, told): (Vec<_>, Vec<_>) = seats.map(|seat| (seat.order, seat.told)).unzip();
+        // They share the moment, as they share the transaction.
+        let at = orders.iter().map(|order| order.at).max();
+        orders.iter_mut().for_each(|order| order.at = at.unwrap_or(order.at));
+        let placed = match &orders[..] {
+            [] => return,
+            [_] => Ok(None),
+            several => self.write(several, |unit, new| Box::pin(placement::place_all(unit, new))).await,
+        };
+        match placed {
+            Ok(Some(placed)) => {
+                told.into_iter().zip(placed).for_each(|(told, placed)| tell(told, Ok(placed)))
+            }
+            Err(fault) if fault.class() == Class::Unavailable => {
+                let fault = Arc::new(fault);
+                told.into_iter().for_each(|told| tell(told, Err(Arc::clone(&fault))));
+            }
+            Ok(None) | Err(_) => {
+                stream::iter(told.into_iter().zip(&orders))
+                    .for_each_concurrent(ALONE_AT_A_TIME, |(told, order)| async move {
+                        tell(told, self.place_alone(order).await.map_err(Arc::new));
+                    })
+                    .await;
+            }
+        }
+    }
+}
+
+/// A caller that has gone away asks again under its key.
+fn tell(told: oneshot::Sender<Result<Placement, Arc<Fault>>>, answer: Result<Placement, Arc<Fault>>) {
+    drop(told.send(answer));
+}
+
+fn unavailable(source: impl std::error::Error + Send + Sync + 'static) -> StoreError {
+    StoreError::Unavailable { store: STORE, source: Box::new(source) }
+}
+
+enum Entered {
+    /// At once; whoever gets it makes a [`Turn`].
+    Turn(NewOrder),
+    Waiting(oneshot::Receiver<Result<Placement, Arc<Fault>>>),
+}
+
+impl Groups {
+    fn enter(&self, key: Key, order: NewOrder) -> Entered {
+        let mut lines = self.lines();
+        let line = lines.entry(key).or_default();
+        if line.going < TURNS {
+            line.going += 1;
+            return Entered::Turn(order);
+        }
+        let (told, waiting) = oneshot::channel();
+        line.waiting.push_back(Seat { order, told });
+        Entered::Waiting(waiting)
+    }
+
+    /// Whoever takes over a turn that ends; none, and it is free.
+    fn next(&self, key: Key) -> Option<Vec<Seat>> {
+        let mut lines = self.lines();
+        let Entry::Occupied(mut entry) = lines.entry(key) else { return None };
+        let line = entry.get_mut();
+        if line.waiting.is_empty() {
+            line.going -= 1;
+            if line.going == 0 {
+                entry.remove();
+            }
+            return None;
+        }
+        let several = line.waiting.len().min(GROUP_MAX);
+        Some(line.waiting.drain(..several).collect())
+    }
+
+    fn lines(&self) -> MutexGuard<'_, HashMap<Key, Line>> {
+        // Each change is whole before anything can panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The right to place; passed on when it ends, however it ends.
+struct Turn {
+    store: PostgresOrders,
+    key: Key,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let Some(seats) = self.store.groups.next(self.key) else { return };
+        // Without a runtime nobody waits any more.
+        let Ok(runtime) = Handle::try_current() else { return };
+        let turn = Self { store: self.store.clone(), key: self.key };
+        runtime.spawn(async move { turn.store.place_group(seats).await });
+    }
+}

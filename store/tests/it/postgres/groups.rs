@@ -1,0 +1,122 @@
+//! Orders that are placed together. On one thread, where futures polled one after the other meet in a known order: two
+//! set off, the others gather.
+
+use futures::future::join_all;
+use sqlx::{Executor, PgPool};
+use store::{
+    domain::EventKind,
+    error::StoreError,
+    orders::{Orders, Placement, Refusal},
+    outbox::Outbox,
+};
+use tokio::task::yield_now;
+
+use super::{
+    faults::until_waiting,
+    needs_postgres,
+    shop::{Shop, shop},
+};
+use crate::util::postgres::{Lent, patient, pool};
+
+/// Places one order for each list of skus, all at once, under the keys `from`, `from + 1`, …
+async fn at_once(shop: &Shop, from: usize, wishes: &[&[&str]]) -> Vec<Result<Placement, StoreError>> {
+    let keys: Vec<String> = (from..).take(wishes.len()).map(|key| key.to_string()).collect();
+    join_all(keys.iter().zip(wishes).map(|(key, skus)| shop.try_place(key, skus))).await
+}
+
+fn placed(answers: &[Result<Placement, StoreError>]) -> usize {
+    answers.iter().filter(|answer| matches!(answer, Ok(Placement::Placed { .. }))).count()
+}
+
+async fn count(pool: &PgPool, sql: &'static str) -> i64 {
+    sqlx::query_scalar(sql).fetch_one(pool).await.expect("counts")
+}
+
+#[tokio::test]
+async fn orders_that_arrive_together_share_transactions_and_keep_their_own_events() {
+    needs_postgres!();
+    let database = Lent::new().await;
+    let (shop, pool) = (shop(&database.config()).await, pool(&database).await);
+    shop.product("a", 50).await;
+    shop.product_low_at("b", 100, 60).await;
+    let wishes: Vec<&[&str]> = (0..40).map(|n| if n % 2 == 0 { &["b"][..] } else { &["a", "b"] }).collect();
+    let answers = at_once(&shop, 0, &wishes).await;
+    assert_eq!(placed(&answers), 40, "{answers:?}");
+    assert_eq!((shop.stock("a").await, shop.stock("b").await), ((50, 20), (100, 40)));
+    // Two alone, then groups of at most 32.
+    assert_eq!(count(&pool, "SELECT count(DISTINCT xmin::text) FROM orders").await, 4);
+    for answer in &answers {
+        let Ok(Placement::Placed { order, body }) = answer else { panic!("{answer:?}") };
+        let stored = shop.store.order(shop.merchant, order.id).await.expect("reads").expect("is there");
+        assert_eq!((&stored, *body == format!("{{\"id\":\"{}\"}}", order.id)), (&**order, true));
+        let events = shop.store.order_events(order.id, 0).await.expect("reads");
+        let told: Vec<_> = events.iter().map(|event| (event.kind, event.sequence)).collect();
+        assert_eq!(told, [(EventKind::OrderPlaced, 1)]);
+    }
+    let low = "SELECT count(*) FROM outbox WHERE kind = 'inventory.low'";
+    assert_eq!(count(&pool, low).await, 1, "the threshold was crossed once, amid a group");
+}
+
+#[tokio::test]
+async fn one_that_cannot_be_placed_hinders_no_other() {
+    needs_postgres!();
+    let database = Lent::new().await;
+    let shop = shop(&database.config()).await;
+    shop.product("a", 50).await;
+    shop.product("few", 5).await;
+    let first = shop.place("7", &["a"]).await;
+    let wishes: Vec<&[&str]> =
+        (0..30).map(|n| [&["a"][..], &["few"], &["none"]][if n < 5 { 0 } else { n % 3 }]).collect();
+    let mut damaged = shop.new_order("damaged", &["a"]);
+    damaged.customer.name = "Ada\0".to_owned();
+    let (answers, damaged) = tokio::join!(at_once(&shop, 0, &wishes), shop.store.place_order(damaged));
+    assert!(matches!(damaged, Err(StoreError::Damaged { .. })), "{damaged:?}");
+    let mut sold = 0;
+    for (key, (answer, wish)) in answers.iter().zip(&wishes).enumerate() {
+        match (wish, answer.as_ref().expect("answers")) {
+            // The key of the order before; asked for something else, but with the fingerprint that all have here.
+            (_, Placement::Replayed { order, .. }) => assert_eq!((key, *order), (7, first.id)),
+            (["a"], Placement::Placed { .. }) => {}
+            (["few"], Placement::Placed { .. }) => sold += 1,
+            (["few"], Placement::Refused(why)) => {
+                assert_eq!(why[..], [Refusal::OutOfStock { line: 0, available: 0 }]);
+            }
+            (["none"], Placement::Refused(why)) => assert_eq!(why[..], [Refusal::UnknownSku { line: 0 }]),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((sold, shop.stock("few").await), (5, (5, 5)));
+    let reserved = wishes.iter().enumerate().filter(|(key, wish)| **wish == ["a"] && *key != 7).count() + 1;
+    assert_eq!(shop.stock("a").await, (50, i64::try_from(reserved).expect("small")));
+}
+
+#[tokio::test]
+async fn callers_that_leave_give_up_their_place_and_pass_on_their_turn() {
+    needs_postgres!();
+    let database = Lent::new().await;
+    let (shop, pool) = (shop(&patient(&database)).await, pool(&database).await);
+    let mut held = pool.begin().await.expect("begins");
+    held.execute("SELECT FROM products FOR UPDATE").await.expect("locks");
+    let callers = ["1", "2", "3", "4"].map(|key| {
+        let shop = shop.clone();
+        tokio::spawn(async move { shop.try_place(key, &["a"]).await })
+    });
+    until_waiting(&pool, 2).await;
+    let [first, second, third, fourth] = callers;
+    for leaving in [third, first] {
+        leaving.abort();
+        assert!(leaving.await.is_err_and(|error| error.is_cancelled()));
+    }
+    held.rollback().await.expect("lets go");
+    let answers = [second.await.expect("runs"), fourth.await.expect("runs")];
+    assert_eq!(placed(&answers), 2, "{answers:?}");
+    // The first one's transaction is rolled back beside it.
+    while shop.stock("a").await != (10, 2) {
+        yield_now().await;
+    }
+    let keys: Vec<String> = sqlx::query_scalar("SELECT key FROM idempotency_keys ORDER BY key")
+        .fetch_all(&pool)
+        .await
+        .expect("reads");
+    assert_eq!(keys, ["2", "4"]);
+}
