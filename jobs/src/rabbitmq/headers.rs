@@ -1,6 +1,6 @@
 //! The headers of a message, read in one pass.
 //!
-//! A delivery carries four to eight of the headers we know. Asking the table for each that we know would cost a search
+//! A delivery carries one to eight of the headers we know. Asking the table for each that we know would cost a search
 //! among its names for every one that is missing, and all consumers pay it for every job.
 
 use std::time::Duration;
@@ -124,8 +124,9 @@ impl<'h> Header<'h> {
         integer(value).map(Some).ok_or_else(|| format!("header {}: not a number", self.name))
     }
 
-    pub(super) fn wanted<T: TryFrom<i64>>(self) -> Result<T, String> {
-        let number = self.number()?.ok_or_else(|| format!("no header {}", self.name))?;
+    /// The number, or what it usually is.
+    pub(super) fn or<T: TryFrom<i64>>(self, usual: T) -> Result<T, String> {
+        let Some(number) = self.number()? else { return Ok(usual) };
         T::try_from(number).map_err(|_| format!("header {}: {number} is out of range", self.name))
     }
 

@@ -3,10 +3,10 @@
 //! So a payload can be read in the broker's own tools and by consumers in other languages, and is neither escaped
 //! nor parsed a second time; a retry changes headers only. What travels where:
 //!
-//! | property | field | header (only when set, but for the first four) | field |
+//! | property | field | header (only when set) | field |
 //! |---|---|---|---|
-//! | `message_id` | id | `ow-attempt`, `ow-max-attempts`, `ow-version`, `ow-created-at` (ms) | the same |
-//! | `type` | kind | `ow-run-at` (ms), `traceparent`, `ow-subject` | the same |
+//! | `message_id` | id | `ow-created-at` (ms, always), `ow-run-at` (ms), `traceparent`, `ow-subject` | the same |
+//! | `type` | kind | `ow-attempt`, `ow-max-attempts`, `ow-version` (unless 0, 20 and 1) | the same |
 //! | `priority` | class (2, 1, 0), for a message that left its class's queue | `ow-unique-key`, `ow-concurrency-key` | keys |
 //! | `app_id` | `orderworks/1`, the version of this table | `ow-crashes` | crashes of earlier copies; the broker counts those of this one |
 //! | | | `ow-last-error`, `ow-first-failed-at` | the last failure, the time of the first |
@@ -41,6 +41,12 @@ const KIND_BYTES_MAX: usize = 255;
 const KEY_BYTES_MAX: usize = 512;
 /// Persistent, in the terms of AMQP.
 const PERSISTENT: u8 = 2;
+
+/// What a header stands for that is not there. Most jobs are first attempts of their first version, and the client takes a
+/// header apart in more time than we need for the job around it.
+const ATTEMPT: u32 = 0;
+const MAX_ATTEMPTS: u32 = 20;
+const VERSION: u16 = 1;
 
 /// A message apart from where it goes.
 #[derive(Debug, Clone)]
@@ -97,9 +103,9 @@ pub(super) fn check(envelope: &Envelope) -> Result<(), EngineError> {
 /// The message of a job; [`check`] has passed.
 pub(super) fn encode(envelope: &Envelope, meta: &Meta) -> Raw {
     let mut headers = Headers(FieldTable::default());
-    headers.number("ow-attempt", i64::from(envelope.attempt));
-    headers.number("ow-max-attempts", i64::from(envelope.max_attempts));
-    headers.number("ow-version", i64::from(envelope.version));
+    headers.number_unless(ATTEMPT, "ow-attempt", envelope.attempt);
+    headers.number_unless(MAX_ATTEMPTS, "ow-max-attempts", envelope.max_attempts);
+    headers.number_unless(VERSION, "ow-version", envelope.version);
     headers.number("ow-created-at", envelope.created_at.as_millisecond());
     headers.time("ow-run-at", envelope.run_at);
     if let Some(trace) = envelope.trace {
@@ -224,11 +230,11 @@ pub(super) fn decode(queue: &str, raw: &Raw) -> Result<(Envelope, Meta), String>
     let envelope = Envelope {
         id: id.as_str().parse().map_err(|error| format!("message_id: {error}"))?,
         kind: properties.kind().as_ref().ok_or("no type")?.to_string(),
-        version: headers.version.wanted()?,
+        version: headers.version.or(VERSION)?,
         queue: queue.to_owned(),
         priority: class_of(properties),
-        attempt: headers.attempt.wanted()?,
-        max_attempts: headers.max_attempts.wanted()?,
+        attempt: headers.attempt.or(ATTEMPT)?,
+        max_attempts: headers.max_attempts.or(MAX_ATTEMPTS)?,
         created_at: headers.created_at.time()?.ok_or("no header ow-created-at")?,
         run_at: headers.run_at.time()?,
         trace: trace.transpose()?,
@@ -273,6 +279,12 @@ struct Headers(FieldTable);
 impl Headers {
     fn number(&mut self, name: &str, value: i64) {
         self.0.insert(name.into(), AMQPValue::LongLongInt(value));
+    }
+
+    fn number_unless<T: Into<i64> + PartialEq>(&mut self, usual: T, name: &str, value: T) {
+        if value != usual {
+            self.number(name, value.into());
+        }
     }
 
     /// The first millisecond that is not before it: cutting off would let a job start early.

@@ -55,8 +55,11 @@ struct Line {
 
 struct Seat {
     order: NewOrder,
-    told: oneshot::Sender<Result<Placement, Arc<Fault>>>,
+    told: oneshot::Sender<Answer>,
 }
+
+/// A group's fault is that of all its orders.
+type Answer = Result<Placement, Arc<Fault>>;
 
 impl PostgresOrders {
     /// Places an order, maybe together with others.
@@ -71,7 +74,7 @@ impl PostgresOrders {
         };
         match waiting.await {
             Ok(Ok(placement)) => Ok(placement),
-            Ok(Err(fault)) => Err(Arc::try_unwrap(fault).map_or_else(|fault| unavailable(fault), Into::into)),
+            Ok(Err(fault)) => Err(Arc::try_unwrap(fault).map_or_else(unavailable, Into::into)),
             // The runtime ends, or the group panicked.
             Err(ended) => Err(unavailable(ended)),
         }
@@ -86,7 +89,9 @@ impl PostgresOrders {
         let (mut orders, told): (Vec<_>, Vec<_>) = seats.map(|seat| (seat.order, seat.told)).unzip();
         // They share the moment, as they share the transaction.
         let at = orders.iter().map(|order| order.at).max();
-        orders.iter_mut().for_each(|order| order.at = at.unwrap_or(order.at));
+        for order in &mut orders {
+            order.at = at.unwrap_or(order.at);
+        }
         let placed = match &orders[..] {
             [] => return,
             [_] => Ok(None),
@@ -94,11 +99,15 @@ impl PostgresOrders {
         };
         match placed {
             Ok(Some(placed)) => {
-                told.into_iter().zip(placed).for_each(|(told, placed)| tell(told, Ok(placed)))
+                for (told, placed) in told.into_iter().zip(placed) {
+                    tell(told, Ok(placed));
+                }
             }
             Err(fault) if fault.class() == Class::Unavailable => {
                 let fault = Arc::new(fault);
-                told.into_iter().for_each(|told| tell(told, Err(Arc::clone(&fault))));
+                for told in told {
+                    tell(told, Err(Arc::clone(&fault)));
+                }
             }
             Ok(None) | Err(_) => {
                 stream::iter(told.into_iter().zip(&orders))
@@ -112,7 +121,7 @@ impl PostgresOrders {
 }
 
 /// A caller that has gone away asks again under its key.
-fn tell(told: oneshot::Sender<Result<Placement, Arc<Fault>>>, answer: Result<Placement, Arc<Fault>>) {
+fn tell(told: oneshot::Sender<Answer>, answer: Answer) {
     drop(told.send(answer));
 }
 
@@ -122,8 +131,8 @@ fn unavailable(source: impl std::error::Error + Send + Sync + 'static) -> StoreE
 
 enum Entered {
     /// At once; whoever gets it makes a [`Turn`].
-    Turn(NewOrder),
-    Waiting(oneshot::Receiver<Result<Placement, Arc<Fault>>>),
+    Turn(Box<NewOrder>),
+    Waiting(oneshot::Receiver<Answer>),
 }
 
 impl Groups {
@@ -132,7 +141,7 @@ impl Groups {
         let line = lines.entry(key).or_default();
         if line.going < TURNS {
             line.going += 1;
-            return Entered::Turn(order);
+            return Entered::Turn(Box::new(order));
         }
         let (told, waiting) = oneshot::channel();
         line.waiting.push_back(Seat { order, told });

@@ -64,7 +64,7 @@ impl Town {
         for (role, commands) in commands(&addresses) {
             let started = commands.into_iter().map(|args| {
                 let args: Vec<_> = args.into_iter().map(str::to_owned).collect();
-                Mutex::new(Process { running: Some(start(&stage, &[], &args)), args })
+                Mutex::new(Process { running: Some(stage.role(&args)), args })
             });
             processes.insert(role, started.collect());
         }
@@ -150,12 +150,8 @@ impl Process {
         if let Some(running) = self.running.take() {
             running.kill().await;
         }
-        self.running = Some(start(stage, settings, &self.args));
+        self.running = Some(stage.role_with(settings, &self.args));
     }
-}
-
-fn start(stage: &Stage, settings: &[(&str, &str)], args: &[String]) -> util::Role {
-    stage.role_with(settings, &args.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 /// The command of each process.

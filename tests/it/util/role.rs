@@ -1,6 +1,6 @@
 //! A role of `orderworks` in a process of its own.
 
-use std::{path::Path, process::Stdio, time::Duration};
+use std::{ffi::OsStr, path::Path, process::Stdio, time::Duration};
 
 use serde_json::Value;
 use tokio::process::Child;
@@ -12,7 +12,7 @@ pub(crate) struct Role(Child);
 
 impl Role {
     /// Starts it; what it says goes into the log of the folder.
-    pub(crate) fn start(data: &Path, settings: &[(&str, &str)], args: &[&str]) -> Self {
+    pub(crate) fn start(data: &Path, settings: &[(&str, &str)], args: &[impl AsRef<OsStr>]) -> Self {
         let log =
             std::fs::OpenOptions::new().create(true).append(true).open(data.join("log")).expect("a log file");
         let mut command = orderworks(data);

@@ -1,6 +1,8 @@
 //! A [`Stage`] is all servers of one distributed test: its own database, keyspace, virtual host and sandbox on the real
 //! ones. A [`Shop`] is a merchant there, with products, keys and a listener for webhooks.
 
+use std::ffi::OsStr;
+
 use base::{Ambient, postgres::scratch::Scratch};
 use reqwest::{Method, StatusCode};
 use secrecy::ExposeSecret;
@@ -69,8 +71,7 @@ impl Stage {
         let settings: Vec<_> =
             settings.iter().map(|(key, value)| (format!("ORDERWORKS_{key}"), (*value).to_owned())).collect();
         let mut stage = Self { data, database, keyspace, vhost, settings, provider, sandbox: None };
-        let arguments = stage.sandbox_arguments();
-        stage.sandbox = Some(stage.role(&arguments.iter().map(String::as_str).collect::<Vec<_>>()));
+        stage.sandbox = Some(stage.role(&stage.sandbox_arguments()));
         stage.migrate().await;
         Some(stage)
     }
@@ -106,12 +107,12 @@ impl Stage {
     }
 
     /// Starts a role.
-    pub(crate) fn role(&self, args: &[&str]) -> Role {
+    pub(crate) fn role(&self, args: &[impl AsRef<OsStr>]) -> Role {
         self.role_with(&[], args)
     }
 
     /// The same with other settings, which win.
-    pub(crate) fn role_with(&self, more: &[(&str, &str)], args: &[&str]) -> Role {
+    pub(crate) fn role_with(&self, more: &[(&str, &str)], args: &[impl AsRef<OsStr>]) -> Role {
         Role::start(self.data.path(), &[&self.settings()[..], more].concat(), args)
     }
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use base::{Ambient, testing::Proxy};
+use base::{Ambient, Timestamp, testing::Proxy};
 use jobs::{
     Engine, Envelope,
     conformance::Harness,
-    engine::{DeadFilter, EngineError, Interrupt, QueueSpec, Settlement},
+    engine::{Consumer, DeadFilter, Delivery, EngineError, Interrupt, QueueSpec, Settlement},
     rabbitmq::RabbitServer,
 };
 use tokio::time::{Instant, timeout};
@@ -137,6 +137,17 @@ async fn five_delayed_retries_take_the_same_rung() {
     until_empty(engine).await;
 }
 
+/// Puts the next job off to a time between two rungs of the ladder, so that a consumer meets it before it is due. Answers it
+/// and the time, once it waits in the broker.
+async fn put_off(harness: &RabbitHarness, consumer: &mut Consumer) -> (Delivery, Timestamp) {
+    let delivery = take(consumer).await;
+    let at = harness.ambient().now() + Duration::from_millis(2600);
+    consumer.settler.settle(delivery.receipt, Settlement::Snooze { at });
+    let depth = || async { harness.engine.depth(QUEUE).await.expect("depth").delayed };
+    until("it waits in the broker", PATIENCE, || async { depth().await == 1 }).await;
+    (delivery, at)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_delay_between_two_rungs_is_kept() {
     needs_broker!();
@@ -144,11 +155,7 @@ async fn a_delay_between_two_rungs_is_kept() {
     let engine = &harness.engine;
     publish(engine, 1).await;
     let mut consumer = consume(engine, 5).await;
-    let first = take(&mut consumer).await;
-    let at = harness.ambient().now() + Duration::from_millis(2600);
-    consumer.settler.settle(first.receipt, Settlement::Snooze { at });
-    let depth = || async { engine.depth(QUEUE).await.expect("depth").delayed };
-    until("it waits in the broker", PATIENCE, || async { depth().await == 1 }).await;
+    let (first, at) = put_off(&harness, &mut consumer).await;
     let second = take(&mut consumer).await;
     assert!(harness.ambient().now() >= at);
     assert_eq!((second.envelope.id, second.envelope.attempt, second.crashes), (first.envelope.id, 0, 0));
@@ -163,12 +170,7 @@ async fn a_consumer_whose_clock_is_wrong_starts_a_delayed_job_in_time() {
     for wrong in [harness.ambient().now() - minutes, harness.ambient().now() + minutes] {
         publish(engine, 1).await;
         let mut consumer = consume(engine, 5).await;
-        let first = take(&mut consumer).await;
-        // Between two rungs, so that the other one meets it before it is due.
-        let at = harness.ambient().now() + Duration::from_millis(2600);
-        consumer.settler.settle(first.receipt, Settlement::Snooze { at });
-        let depth = || async { engine.depth(QUEUE).await.expect("depth").delayed };
-        until("it waits in the broker", PATIENCE, || async { depth().await == 1 }).await;
+        let (first, at) = put_off(&harness, &mut consumer).await;
         drop(consumer);
 
         let (ambient, _clock) = Ambient::steered(1, wrong);

@@ -1,7 +1,7 @@
 //! Messages that are none of ours, and queues that have another shape.
 
 use jobs::{
-    Engine,
+    Engine, Envelope,
     conformance::Harness,
     engine::{DeadFilter, DeadReason, EngineError, HeldState, JobFilter, QueueSpec, Settlement},
 };
@@ -10,7 +10,7 @@ use lapin::{
     types::{AMQPValue, FieldTable},
 };
 
-use super::{PATIENCE, QUEUE, RabbitHarness, consume, inject, publish, take, until, work_off};
+use super::{PATIENCE, QUEUE, RabbitHarness, consume, envelope, inject, publish, take, until, work_off};
 use crate::util::broker::needs_broker;
 
 fn headers(entries: &[(&str, AMQPValue)]) -> FieldTable {
@@ -105,6 +105,38 @@ async fn whatever_bytes_and_headers_come_they_are_parked_and_the_consumer_lives(
     }
     let others = || async { engine.depth(QUEUE).await.expect("depth").dead == count - 2 };
     until("the others are parked again", PATIENCE, others).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_usual_is_not_said_and_what_is_not_said_is_usual() {
+    needs_broker!();
+    let harness = RabbitHarness::start().await;
+    publish(&harness.engine, 0).await;
+    let usual = Envelope { max_attempts: 20, ..envelope() };
+    let unusual = Envelope { max_attempts: 3, version: 2, ..envelope() };
+    let unsaid = headers(&[("ow-created-at", AMQPValue::LongLongInt(usual.created_at.as_millisecond()))]);
+    harness.engine.publish(vec![usual.clone()]).await.expect("publishes");
+    inject(&harness.vhost, QUEUE, b"{}", ours(&[]).with_headers(unsaid)).await;
+    harness.engine.publish(vec![unusual]).await.expect("publishes");
+    let (_, stored) = harness
+        .vhost
+        .post(
+            &format!("/api/queues/{{}}/ow.{QUEUE}.default/get"),
+            r#"{"count":1,"ackmode":"ack_requeue_true","encoding":"auto"}"#,
+        )
+        .await;
+    assert!(stored.contains("ow-created-at") && !stored.contains("ow-attempt"), "{stored}");
+    assert!(!stored.contains("ow-max-attempts") && !stored.contains("ow-version"), "{stored}");
+    let mut consumer = consume(&harness.engine, 3).await;
+    let mut read = Vec::new();
+    for _ in 0..3 {
+        let delivery = take(&mut consumer).await;
+        let Envelope { attempt, max_attempts, version, .. } = *delivery.envelope;
+        read.push((attempt, max_attempts, version));
+        consumer.settler.settle(delivery.receipt, Settlement::Done);
+    }
+    read.sort_unstable();
+    assert_eq!(read, [(0, 3, 2), (0, 20, 1), (0, 20, 1)]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
