@@ -70,22 +70,41 @@ fn cost_name(of: &str) -> &'static str {
 
 async fn acceptance(args: &Args, size: &Size, report: &mut Report) -> anyhow::Result<()> {
     let stage = Stage::open(args).await?;
-    let (_api, load) = stage.api().await?;
+    let (api, load) = stage.api().await?;
     load.place(CALLERS, size.warm)?;
     let script = Script::of(&stage, load.merchant())?;
     script.run(CONNECTIONS, size.warm)?;
+    let count = || -> anyhow::Result<[Spent; 3]> {
+        let callers = std::process::id();
+        Ok([cpu::of_server(&args.pids, SERVERS[0])?, cpu::of_process(api.pid())?, cpu::of_process(callers)?])
+    };
     let (mut raw, mut ours, mut taken) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut raw_postgres, mut spent) = (0.0, [0.0; 3]);
     for round in 1..=size.rounds {
         eprintln!("acceptance, round {round} of {}", size.rounds);
+        let began = count()?;
         raw.push(script.run(CONNECTIONS, size.accepted)?);
+        let between = count()?;
         let placed = load.place(CALLERS, size.accepted)?;
+        let ended = count()?;
         ours.push(placed.per_second());
         taken.extend(placed.taken);
+        raw_postgres += between[0] - began[0];
+        for (spent, (before, after)) in spent.iter_mut().zip(between.into_iter().zip(ended)) {
+            *spent += after - before;
+        }
     }
     report.add("raw_pgbench", median(&raw).context("no round")?, "orders/s", None);
     let (accepted, limit) = middle_round(&ours, &raw).context("no round")?;
     report.add("accept", accepted, "orders/s", Some(limit));
     report.add_latencies(["accept_p50", "accept_p99"], taken);
+    let orders = number(size.accepted * size.rounds);
+    report.add("raw_cost_postgres", raw_postgres / orders, "ms/order", None);
+    for (name, spent) in
+        ["accept_cost_postgres", "accept_cost_api", "accept_cost_callers"].into_iter().zip(spent)
+    {
+        report.add(name, spent / orders, "ms/order", None);
+    }
     Ok(())
 }
 
