@@ -35,6 +35,11 @@ const TRIES_MAX: u32 = 6;
 /// The first retry waits up to this long, each later one up to twice as long.
 const RETRY_BASE: Duration = Duration::from_millis(10);
 
+/// A connection keeps its plans. One made while a queue was all but empty would read the table from end to end, for each of
+/// its rows, and be kept while thousands of messages pile up, until the server looks at the table again. So indexes are
+/// used from the start. The server prices what is left to be read whole beyond reason, and would compile it for that.
+const PLANNING: [(&str, &str); 2] = [("enable_seqscan", "off"), ("jit", "off")];
+
 /// How to reach a server and how long to wait for what.
 #[derive(Debug, Clone)]
 pub struct PostgresConfig {
@@ -88,7 +93,7 @@ impl PostgresConfig {
             (None, true) => return Ok(None),
             (None, false) => &self.url,
         };
-        Ok(Some(self.options(url)?.options(self.limits())))
+        Ok(Some(self.options(url)?.options(self.limits()).options(PLANNING)))
     }
 
     /// For a connection of its own that says only what needs no session: it may lead to a `PgBouncer`.
@@ -98,7 +103,7 @@ impl PostgresConfig {
             // It refuses start-up parameters it does not know, and these two are among them.
             return Ok(options.statement_cache_capacity(0).extra_float_digits(None));
         }
-        Ok(options.options(self.limits()))
+        Ok(options.options(self.limits()).options(PLANNING))
     }
 
     fn limits(&self) -> [(&'static str, String); 3] {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use base::{Timestamp, postgres::scratch::Scratch};
-use sqlx::{AssertSqlSafe, Executor, PgConnection, PgPool, Row};
+use sqlx::{AssertSqlSafe, ConnectOptions, Executor, PgConnection, PgPool, Row};
 use store::{partitions::Partitions, postgres::statements};
 
 use super::needs_postgres;
@@ -13,8 +13,8 @@ use crate::util::postgres::{migrated, open, pool};
 /// Tables with more rows are large.
 const LARGE_ROWS: f32 = 1000.0;
 
-/// Three past months, so that there are several partitions to rule out; three merchants, one of them with most.
-const FILL: &str = r#"
+/// What arguments are made with.
+const FUNCTIONS: &str = "
     CREATE FUNCTION made(at timestamptz, n bigint) RETURNS uuid IMMUTABLE LANGUAGE sql AS $$
         SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' || substr(md5(n::text), 1, 3)
             || '8' || substr(md5(n::text), 4, 15))::uuid $$;
@@ -25,7 +25,10 @@ const FILL: &str = r#"
     CREATE FUNCTION ids(a bigint, b bigint) RETURNS uuid[] STABLE LANGUAGE sql AS $$
         SELECT array_agg(made(moment(n), n)) FROM generate_series(a, b) AS n $$;
     CREATE FUNCTION positions(a bigint, b bigint) RETURNS bigint[] STABLE LANGUAGE sql AS $$
-        SELECT array_agg(n) FROM generate_series(a, b) AS n $$;
+        SELECT array_agg(n) FROM generate_series(a, b) AS n $$";
+
+/// Three past months, so that there are several partitions to rule out; three merchants, one of them with most.
+const FILL: &str = r#"
     INSERT INTO merchants SELECT DISTINCT merchant(n), 'Shop', now() FROM generate_series(0, 20) AS n;
     INSERT INTO products SELECT merchant(n), 'sku-' || n, 'Product ' || n, NULL, 'category-' || n % 40, 100, 'EUR',
         100, 0, 5, 0, now() FROM generate_series(0, 5000) AS n;
@@ -177,7 +180,7 @@ async fn no_statement_walks_a_large_table_or_months_its_id_rules_out() {
     for (name, sql) in statements::ALL {
         // Both, for the server chooses by an estimate: made for these arguments, and made once for all.
         for mode in ["force_custom_plan", "force_generic_plan"] {
-            let plan = explain(&pool, name, sql, mode).await;
+            let plan = explain(&mut *pool.acquire().await.expect("a connection"), name, sql, mode).await;
             let walked = tables(&plan, "Seq Scan on ").into_iter().filter(|table| large.contains(table));
             let walked: BTreeSet<_> = walked.collect();
             if !(walked.is_empty() || READ_WHOLE.contains(name)) {
@@ -192,11 +195,31 @@ async fn no_statement_walks_a_large_table_or_months_its_id_rules_out() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
+#[tokio::test]
+async fn a_plan_made_while_tables_are_empty_does_not_walk_them() {
+    needs_postgres!();
+    let database = migrated().await;
+    let pool = pool(&database).await;
+    pool.execute(FUNCTIONS).await.expect("creates");
+    pool.execute("ANALYZE").await.expect("analyzes");
+    let options = database.config().pool_options().expect("an address");
+    let mut connection = options.connect().await.expect("connects");
+    let mut wrong = Vec::new();
+    for (name, sql) in statements::ALL.iter().filter(|(name, _)| !READ_WHOLE.contains(name)) {
+        let plan = explain(&mut connection, name, sql, "force_generic_plan").await;
+        if plan.contains("Seq Scan on ") {
+            wrong.push(format!("{name}:\n{plan}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
 async fn fill(database: &Scratch, pool: &PgPool) {
     let sql = "SELECT (extract(epoch FROM date_trunc('month', now()) - interval '3 months') * 1000)::bigint";
     let start: i64 = sqlx::query_scalar(sql).fetch_one(pool).await.expect("a time");
     let start = Timestamp::from_millisecond(start).expect("a time");
     open(&database.config()).await.create_partitions(start, 3).await.expect("creates");
+    pool.execute(FUNCTIONS).await.expect("creates");
     pool.execute(FILL).await.expect("fills");
 }
 
@@ -207,15 +230,14 @@ async fn large(pool: &PgPool) -> BTreeSet<String> {
 }
 
 /// The plan of a statement, in which nothing is executed.
-async fn explain(pool: &PgPool, name: &str, sql: &str, mode: &str) -> String {
+async fn explain(connection: &mut PgConnection, name: &str, sql: &str, mode: &str) -> String {
     let (_, types, values) = ARGUMENTS.iter().find(|(n, ..)| *n == name).expect("has arguments");
-    let mut connection = pool.acquire().await.expect("a connection");
     let types = if types.is_empty() { String::new() } else { format!("({types})") };
     let values = if values.is_empty() { String::new() } else { format!("({values})") };
-    run(&mut connection, format!("SET plan_cache_mode = {mode}; PREPARE looked_at{types} AS {sql}")).await;
+    run(connection, format!("SET plan_cache_mode = {mode}; PREPARE looked_at{types} AS {sql}")).await;
     let explain = AssertSqlSafe(format!("EXPLAIN EXECUTE looked_at{values}"));
     let rows = connection.fetch_all(sqlx::raw_sql(explain)).await.expect("explains");
-    run(&mut connection, "DEALLOCATE looked_at; RESET plan_cache_mode".to_owned()).await;
+    run(connection, "DEALLOCATE looked_at; RESET plan_cache_mode".to_owned()).await;
     rows.iter().map(|row| row.get::<String, _>(0)).collect::<Vec<_>>().join("\n")
 }
 
