@@ -1,8 +1,7 @@
-//! Orders that are placed together. On one thread, where futures polled one after the other meet in a known order: two
-//! set off, the others gather.
+//! Orders that are placed together. While somebody holds the products, two set off and wait for them, and the others gather.
 
 use futures::future::join_all;
-use sqlx::{Executor, PgPool};
+use sqlx::{Executor, PgPool, Postgres};
 use store::{
     domain::EventKind,
     error::StoreError,
@@ -28,6 +27,13 @@ fn placed(answers: &[Result<Placement, StoreError>]) -> usize {
     answers.iter().filter(|answer| matches!(answer, Ok(Placement::Placed { .. }))).count()
 }
 
+/// Locks all products until it is rolled back.
+async fn hold_products(pool: &PgPool) -> sqlx::Transaction<'static, Postgres> {
+    let mut held = pool.begin().await.expect("begins");
+    held.execute("SELECT FROM products FOR UPDATE").await.expect("locks");
+    held
+}
+
 async fn count(pool: &PgPool, sql: &'static str) -> i64 {
     sqlx::query_scalar(sql).fetch_one(pool).await.expect("counts")
 }
@@ -40,7 +46,11 @@ async fn orders_that_arrive_together_share_transactions_and_keep_their_own_event
     shop.product("a", 50).await;
     shop.product_low_at("b", 100, 60).await;
     let wishes: Vec<&[&str]> = (0..40).map(|n| if n % 2 == 0 { &["b"][..] } else { &["a", "b"] }).collect();
-    let answers = at_once(&shop, 0, &wishes).await;
+    let held = hold_products(&pool).await;
+    let (answers, ()) = tokio::join!(at_once(&shop, 0, &wishes), async {
+        until_waiting(&pool, 2).await;
+        held.rollback().await.expect("lets go");
+    });
     assert_eq!(placed(&answers), 40, "{answers:?}");
     assert_eq!((shop.stock("a").await, shop.stock("b").await), ((50, 20), (100, 40)));
     // Two alone, then groups of at most 32.
@@ -95,8 +105,7 @@ async fn callers_that_leave_give_up_their_place_and_pass_on_their_turn() {
     needs_postgres!();
     let database = Lent::new().await;
     let (shop, pool) = (shop(&patient(&database)).await, pool(&database).await);
-    let mut held = pool.begin().await.expect("begins");
-    held.execute("SELECT FROM products FOR UPDATE").await.expect("locks");
+    let held = hold_products(&pool).await;
     let callers = ["1", "2", "3", "4"].map(|key| {
         let shop = shop.clone();
         tokio::spawn(async move { shop.try_place(key, &["a"]).await })
