@@ -7,9 +7,9 @@
 //! before its group sets off is left out; after that the group goes on without it. Merchants do not wait for each other.
 //! Bounded by the requests under way.
 //!
-//! Why: of what an order costs, begin, commit, flush and the round trips are more than half, and a product in demand is
-//! locked for all of them (docs/BENCHMARKS.md, `accept`). Rejected: to wait a moment for others to come, which delays
-//! every order of a quiet shop.
+//! Why: of what an order costs the server, three quarters can be shared, and a product in demand is locked for all of it
+//! (docs/BENCHMARKS.md, `accept_cost_postgres`). Rejected: to wait a moment for others to come, which delays every order
+//! of a quiet shop.
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
