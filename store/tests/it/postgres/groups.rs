@@ -1,5 +1,8 @@
 //! Orders that are placed together. While somebody holds the products, two set off and wait for them, and the others gather.
 
+use std::time::Duration;
+
+use base::postgres::PostgresConfig;
 use futures::future::join_all;
 use sqlx::{Executor, PgPool, Postgres};
 use store::{
@@ -98,6 +101,25 @@ async fn one_that_cannot_be_placed_hinders_no_other() {
     assert_eq!((sold, shop.stock("few").await), (5, (5, 5)));
     let reserved = wishes.iter().enumerate().filter(|(key, wish)| **wish == ["a"] && *key != 7).count() + 1;
     assert_eq!(shop.stock("a").await, (50, i64::try_from(reserved).expect("small")));
+}
+
+#[tokio::test]
+async fn a_product_that_stays_locked_hinders_no_order_of_another() {
+    needs_postgres!();
+    let database = Lent::new().await;
+    let config = PostgresConfig { lock_timeout: Duration::from_millis(300), ..database.config() };
+    let (shop, pool) = (shop(&config).await, pool(&database).await);
+    let mut held = pool.begin().await.expect("begins");
+    held.execute("SELECT FROM products WHERE sku = 'a' FOR UPDATE").await.expect("locks");
+    let answers = at_once(&shop, 0, &[&["a"], &["a"], &["b"], &["a"], &["b"]]).await;
+    held.rollback().await.expect("lets go");
+    for (key, answer) in answers.iter().enumerate() {
+        match key {
+            2 | 4 => assert!(matches!(answer, Ok(Placement::Placed { .. })), "{key}: {answer:?}"),
+            _ => assert!(matches!(answer, Err(StoreError::Unavailable { .. })), "{key}: {answer:?}"),
+        }
+    }
+    assert_eq!((shop.stock("a").await, shop.stock("b").await), ((10, 0), (10, 2)));
 }
 
 #[tokio::test]

@@ -180,7 +180,7 @@ async fn no_statement_walks_a_large_table_or_months_its_id_rules_out() {
     for (name, sql) in statements::ALL {
         // Both, for the server chooses by an estimate: made for these arguments, and made once for all.
         for mode in ["force_custom_plan", "force_generic_plan"] {
-            let plan = explain(&mut *pool.acquire().await.expect("a connection"), name, sql, mode).await;
+            let plan = explain(&mut pool.acquire().await.expect("a connection"), name, sql, mode).await;
             let walked = tables(&plan, "Seq Scan on ").into_iter().filter(|table| large.contains(table));
             let walked: BTreeSet<_> = walked.collect();
             if !(walked.is_empty() || READ_WHOLE.contains(name)) {
