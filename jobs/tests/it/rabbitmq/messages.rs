@@ -69,6 +69,15 @@ fn unreadable() -> Vec<(BasicProperties, Vec<u8>)> {
     ]
 }
 
+/// The first message of the queue, as the broker's own tools show it.
+async fn peek(harness: &RabbitHarness) -> String {
+    let path = format!("/api/queues/{{}}/ow.{QUEUE}.default/get");
+    let request = r#"{"count":1,"ackmode":"ack_requeue_true","encoding":"auto"}"#;
+    let (status, body) = harness.vhost.post(&path, request).await;
+    assert_eq!(status, 200, "{body}");
+    body
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_bytes_and_headers_come_they_are_parked_and_the_consumer_lives() {
     needs_broker!();
@@ -118,13 +127,7 @@ async fn what_is_usual_is_not_said_and_what_is_not_said_is_usual() {
     harness.engine.publish(vec![usual.clone()]).await.expect("publishes");
     inject(&harness.vhost, QUEUE, b"{}", ours(&[]).with_headers(unsaid)).await;
     harness.engine.publish(vec![unusual]).await.expect("publishes");
-    let (_, stored) = harness
-        .vhost
-        .post(
-            &format!("/api/queues/{{}}/ow.{QUEUE}.default/get"),
-            r#"{"count":1,"ackmode":"ack_requeue_true","encoding":"auto"}"#,
-        )
-        .await;
+    let stored = peek(&harness).await;
     assert!(stored.contains("ow-created-at") && !stored.contains("ow-attempt"), "{stored}");
     assert!(!stored.contains("ow-max-attempts") && !stored.contains("ow-version"), "{stored}");
     let mut consumer = consume(&harness.engine, 3).await;
@@ -152,14 +155,7 @@ async fn a_message_of_a_later_release_survives_the_dead_queue_unchanged() {
     consumer.settler.close().await.expect("closes");
     let all = DeadFilter { limit: 100, ..DeadFilter::default() };
     assert_eq!(engine.redrive(&all).await.expect("redrives").len(), 1);
-    let (status, body) = harness
-        .vhost
-        .post(
-            &format!("/api/queues/{{}}/ow.{QUEUE}.default/get"),
-            r#"{"count":1,"ackmode":"ack_requeue_true","encoding":"auto"}"#,
-        )
-        .await;
-    assert_eq!(status, 200, "{body}");
+    let body = peek(&harness).await;
     for part in
         [r#""app_id":"orderworks/2""#, r#""ow-novelty":7"#, r#""type":"pack_parcel""#, r#"{\"new\":1}"#]
     {
