@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # A streaming replica of the PostgreSQL server, with a slot so that it may be away for a while;
-# `max_slot_wal_keep_size` bounds what the primary keeps for it. Past that: remove its folder.
+# `max_slot_wal_keep_size` bounds what the primary keeps for it. Past that it is copied anew.
 
 replica_needs() { postgres_needs; }
 replica_ports() { echo "replica 5433 127.0.0.1"; }
@@ -25,10 +25,22 @@ replica_account() {
     end \$\$"
 }
 
+# Whether the primary still has what the replica has missed. It answers for the slot, which an older replica outlives.
+replica_can_follow() {
+  [[ $(pg_query postgres "select wal_status <> 'lost' from pg_replication_slots where slot_name = 'replica'") == t ]]
+}
+
+# Nothing is in a copy that is not in the primary.
+replica_forget() {
+  pg_query postgres "select pg_drop_replication_slot('replica') from pg_replication_slots where slot_name = 'replica'"
+  rm -rf "${DATA:?}/replica/data"
+}
+
 replica_start() {
   local user dir=$DATA/replica source
   user=$(service_user replica)
   own_dir "$user" "$dir"
+  replica_can_follow || replica_forget >/dev/null
   replica_account
   source="host=127.0.0.1 port=$(port postgres) user=replicator passfile=$dir/passfile application_name=replica"
   echo "127.0.0.1:*:*:replicator:$(secret replicator)" | put "$user" "$dir/passfile"
