@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use base::postgres::PostgresConfig;
+use base::postgres::{PostgresConfig, scratch::Scratch};
 use futures::future::join_all;
 use sqlx::{Executor, PgPool, Postgres};
 use store::{
@@ -30,6 +30,11 @@ fn placed(answers: &[Result<Placement, StoreError>]) -> usize {
     answers.iter().filter(|answer| matches!(answer, Ok(Placement::Placed { .. }))).count()
 }
 
+/// Waits for products longer than a test holds them.
+fn waiting(database: &Scratch) -> PostgresConfig {
+    PostgresConfig { lock_timeout: Duration::from_secs(5), ..patient(database) }
+}
+
 /// Locks all products until it is rolled back.
 async fn hold_products(pool: &PgPool) -> sqlx::Transaction<'static, Postgres> {
     let mut held = pool.begin().await.expect("begins");
@@ -45,7 +50,7 @@ async fn count(pool: &PgPool, sql: &'static str) -> i64 {
 async fn orders_that_arrive_together_share_transactions_and_keep_their_own_events() {
     needs_postgres!();
     let database = Lent::new().await;
-    let (shop, pool) = (shop(&database.config()).await, pool(&database).await);
+    let (shop, pool) = (shop(&waiting(&database)).await, pool(&database).await);
     shop.product("a", 50).await;
     shop.product_low_at("b", 100, 60).await;
     let wishes: Vec<&[&str]> = (0..40).map(|n| if n % 2 == 0 { &["b"][..] } else { &["a", "b"] }).collect();
@@ -107,8 +112,7 @@ async fn one_that_cannot_be_placed_hinders_no_other() {
 async fn a_product_that_stays_locked_hinders_no_order_of_another() {
     needs_postgres!();
     let database = Lent::new().await;
-    let config = PostgresConfig { lock_timeout: Duration::from_millis(300), ..database.config() };
-    let (shop, pool) = (shop(&config).await, pool(&database).await);
+    let (shop, pool) = (shop(&database.config()).await, pool(&database).await);
     let mut held = pool.begin().await.expect("begins");
     held.execute("SELECT FROM products WHERE sku = 'a' FOR UPDATE").await.expect("locks");
     let answers = at_once(&shop, 0, &[&["a"], &["a"], &["b"], &["a"], &["b"]]).await;
@@ -126,7 +130,7 @@ async fn a_product_that_stays_locked_hinders_no_order_of_another() {
 async fn callers_that_leave_give_up_their_place_and_pass_on_their_turn() {
     needs_postgres!();
     let database = Lent::new().await;
-    let (shop, pool) = (shop(&patient(&database)).await, pool(&database).await);
+    let (shop, pool) = (shop(&waiting(&database)).await, pool(&database).await);
     let held = hold_products(&pool).await;
     let callers = ["1", "2", "3", "4"].map(|key| {
         let shop = shop.clone();
