@@ -35,7 +35,7 @@ const TRIES_MAX: u32 = 6;
 /// The first retry waits up to this long, each later one up to twice as long.
 const RETRY_BASE: Duration = Duration::from_millis(10);
 
-/// A connection keeps its plans. One made while a queue was all but empty would read the table from end to end, for each of
+/// See [`PostgresConfig::by_index`]. A connection keeps its plans. One made while a queue was all but empty would read the table from end to end, for each of
 /// its rows, and be kept while thousands of messages pile up, until the server looks at the table again. So indexes are
 /// used from the start. The server prices what is left to be read whole beyond reason, and would compile it for that.
 const PLANNING: [(&str, &str); 2] = [("enable_seqscan", "off"), ("jit", "off")];
@@ -62,6 +62,9 @@ pub struct PostgresConfig {
     /// `url` leads to a `PgBouncer` in transaction mode: no named statements, every statement in a transaction, the
     /// timeouts set in each.
     pub pgbouncer: bool,
+    /// Plans use indexes however small a table is. For those whose queues go from empty to thousands of rows within
+    /// seconds; not for tables with many empty partitions, where it misleads the planner.
+    pub by_index: bool,
 }
 
 impl PostgresConfig {
@@ -77,6 +80,7 @@ impl PostgresConfig {
             idle_in_transaction_timeout: Duration::from_secs(10),
             application_name: application_name.to_owned(),
             pgbouncer: false,
+            by_index: false,
         }
     }
 
@@ -93,7 +97,7 @@ impl PostgresConfig {
             (None, true) => return Ok(None),
             (None, false) => &self.url,
         };
-        Ok(Some(self.options(url)?.options(self.limits()).options(PLANNING)))
+        Ok(Some(self.options(url)?.options(self.limits())))
     }
 
     /// For a connection of its own that says only what needs no session: it may lead to a `PgBouncer`.
@@ -103,7 +107,8 @@ impl PostgresConfig {
             // It refuses start-up parameters it does not know, and these two are among them.
             return Ok(options.statement_cache_capacity(0).extra_float_digits(None));
         }
-        Ok(options.options(self.limits()).options(PLANNING))
+        let options = options.options(self.limits());
+        Ok(if self.by_index { options.options(PLANNING) } else { options })
     }
 
     fn limits(&self) -> [(&'static str, String); 3] {

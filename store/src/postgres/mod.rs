@@ -76,7 +76,7 @@ impl PostgresOrders {
     /// Connects, with a pool of its own.
     pub async fn connect(config: &PostgresConfig, ambient: Ambient) -> Result<Self, OpenError> {
         let listen = config.direct_options()?;
-        let database = postgres::connect(config).await?;
+        let database = postgres::connect(&PostgresConfig { by_index: true, ..config.clone() }).await?;
         let wake = Arc::new(wake::Wake::start(database.clone(), listen, ambient.clone()));
         let (in_flight, groups) = (InFlight::default(), group::Groups::default());
         Ok(Self { database, ambient, in_flight, groups, wake, fenced: None })

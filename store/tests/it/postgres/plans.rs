@@ -3,7 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use base::{Timestamp, postgres::scratch::Scratch};
+use base::{
+    Timestamp,
+    postgres::{PostgresConfig, scratch::Scratch},
+};
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor, PgConnection, PgPool, Row};
 use store::{partitions::Partitions, postgres::statements};
 
@@ -176,11 +179,12 @@ async fn no_statement_walks_a_large_table_or_months_its_id_rules_out() {
     let named: BTreeSet<&str> = ARGUMENTS.iter().map(|(name, ..)| *name).collect();
     let known: BTreeSet<&str> = statements::ALL.iter().map(|(name, _)| *name).collect();
     assert_eq!(named, known, "every statement is looked at");
+    let mut connection = as_the_store_does(&database).await;
     let mut wrong = Vec::new();
     for (name, sql) in statements::ALL {
         // Both, for the server chooses by an estimate: made for these arguments, and made once for all.
         for mode in ["force_custom_plan", "force_generic_plan"] {
-            let plan = explain(&mut pool.acquire().await.expect("a connection"), name, sql, mode).await;
+            let plan = explain(&mut connection, name, sql, mode).await;
             let walked = tables(&plan, "Seq Scan on ").into_iter().filter(|table| large.contains(table));
             let walked: BTreeSet<_> = walked.collect();
             if !(walked.is_empty() || READ_WHOLE.contains(name)) {
@@ -202,8 +206,7 @@ async fn a_plan_made_while_tables_are_empty_does_not_walk_them() {
     let pool = pool(&database).await;
     pool.execute(FUNCTIONS).await.expect("creates");
     pool.execute("ANALYZE").await.expect("analyzes");
-    let options = database.config().pool_options().expect("an address");
-    let mut connection = options.connect().await.expect("connects");
+    let mut connection = as_the_store_does(&database).await;
     let mut wrong = Vec::new();
     for (name, sql) in statements::ALL.iter().filter(|(name, _)| !READ_WHOLE.contains(name)) {
         let plan = explain(&mut connection, name, sql, "force_generic_plan").await;
@@ -212,6 +215,11 @@ async fn a_plan_made_while_tables_are_empty_does_not_walk_them() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+async fn as_the_store_does(database: &Scratch) -> PgConnection {
+    let config = PostgresConfig { by_index: true, ..database.config() };
+    config.pool_options().expect("an address").connect().await.expect("connects")
 }
 
 async fn fill(database: &Scratch, pool: &PgPool) {
