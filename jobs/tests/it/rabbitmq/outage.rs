@@ -1,6 +1,6 @@
 //! Faults of the whole server, each with the server to itself.
 
-use std::{collections::HashSet, time::Duration};
+use std::time::Duration;
 
 use jobs::{
     Engine,
@@ -47,7 +47,9 @@ async fn a_broker_restarted_with_a_backlog_loses_nothing() {
     let one = envelope();
     let publishes = || async { engine.publish(vec![one.clone()]).await.is_ok() };
     until("it publishes again", RECOVERY, publishes).await;
-    work_off(&mut consumer, HashSet::from([one.id])).await;
+    let mut more = publish(engine, 10).await;
+    more.insert(one.id);
+    work_off(&mut consumer, more).await;
     until_empty(engine).await;
 }
 
