@@ -3,7 +3,7 @@
 //! Guarantees: a chunk counts as equal when both databases have the same digest of it; one that differs is copied and
 //! compared again. Under the fence a chunk that still differs after [`TRIES_MAX`] times is an error that names it. Before
 //! it, rows change meanwhile, and what differs is left for later. The target's rows are in no use until then, and the
-//! source's are only read.
+//! source's are only read. Rows are changed by the session that holds the lock of the move (`guard`), and by no other.
 
 use std::collections::HashSet;
 
@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     MoveError, Progress, Step, TableReport,
+    guard::Guard,
     side::{Carried, Found, Range, Side, Values},
     tables::{Owner, TABLES, Table},
 };
@@ -24,6 +25,7 @@ const TRIES_MAX: u32 = 3;
 pub(super) struct Copier<'a> {
     pub(super) source: &'a Side,
     pub(super) target: &'a Side,
+    pub(super) guard: &'a mut Guard,
     /// Rows in a chunk.
     pub(super) batch: u64,
     pub(super) progress: &'a Progress<'a>,
@@ -49,7 +51,7 @@ impl Sum {
 
 impl Copier<'_> {
     /// Makes all tables of the target equal to those of the source. `strict`: nothing is written meanwhile, so they must be.
-    pub(super) async fn pass(&self, strict: bool) -> Result<Vec<TableReport>, MoveError> {
+    pub(super) async fn pass(&mut self, strict: bool) -> Result<Vec<TableReport>, MoveError> {
         let mut reports = Vec::with_capacity(TABLES.len());
         for table in TABLES {
             (self.progress)(if strict { Step::Comparing(table.label) } else { Step::Copying(table.label) });
@@ -77,7 +79,13 @@ impl Copier<'_> {
         Ok(owners)
     }
 
-    async fn table(&self, table: &Table, owner: Uuid, strict: bool, sum: &mut Sum) -> Result<(), MoveError> {
+    async fn table(
+        &mut self,
+        table: &Table,
+        owner: Uuid,
+        strict: bool,
+        sum: &mut Sum,
+    ) -> Result<(), MoveError> {
         let (end, mut range) = (self.end(table, owner, strict).await?, Range::default());
         loop {
             range.upto.clone_from(&end);
@@ -102,7 +110,7 @@ impl Copier<'_> {
     }
 
     async fn chunk(
-        &self,
+        &mut self,
         table: &Table,
         owner: Uuid,
         range: &Range,
@@ -131,7 +139,7 @@ impl Copier<'_> {
     }
 
     /// Copies a chunk; what the target has and the source has not goes.
-    async fn copy(&self, table: &Table, owner: Uuid, range: &Range) -> Result<u64, Fault> {
+    async fn copy(&mut self, table: &Table, owner: Uuid, range: &Range) -> Result<u64, MoveError> {
         let come = self.source.rows(table, owner, range, self.batch, true).await?;
         let mut range = range.clone();
         if come.len() as u64 == self.batch {
@@ -143,13 +151,19 @@ impl Copier<'_> {
         let gone: Vec<Values> =
             there.into_iter().map(|row| row.identity).filter(|identity| !kept.contains(identity)).collect();
         let copied = come.len() as u64;
-        self.target.change(table, &gone, come).await?;
+        self.target.change(self.guard, table, &gone, come).await?;
         Ok(copied)
     }
 
     /// The same for rows whose order counts and whose keys are made in the target: both sides are walked side by side,
     /// and from the first chunk that differs on the target's are dropped and made again in the source's order.
-    async fn log(&self, table: &Table, owner: Uuid, strict: bool, sum: &mut Sum) -> Result<(), MoveError> {
+    async fn log(
+        &mut self,
+        table: &Table,
+        owner: Uuid,
+        strict: bool,
+        sum: &mut Sum,
+    ) -> Result<(), MoveError> {
         let end = self.end(table, owner, strict).await?;
         let (mut here, mut there, mut tries) = (Range { after: None, upto: end }, Range::default(), 0);
         loop {
@@ -170,10 +184,10 @@ impl Copier<'_> {
                 return if strict { Err(differs(table, &here)) } else { Ok(()) };
             }
             tries += 1;
-            clear(self.target, table, owner, &there, self.batch).await?;
+            clear(self.target, self.guard, table, owner, &there, self.batch).await?;
             let come = self.source.rows(table, owner, &here, self.batch, true).await?;
             sum.copied += come.len() as u64;
-            self.target.change(table, &[], come).await?;
+            self.target.change(self.guard, table, &[], come).await?;
         }
     }
 }
@@ -181,11 +195,12 @@ impl Copier<'_> {
 /// Deletes the rows of a range, `batch` at a time; answers how many they were.
 pub(super) async fn clear(
     side: &Side,
+    guard: &mut Guard,
     table: &Table,
     owner: Uuid,
     range: &Range,
     batch: u64,
-) -> Result<u64, Fault> {
+) -> Result<u64, MoveError> {
     let mut deleted = 0;
     loop {
         let rows = side.rows(table, owner, range, batch, false).await?;
@@ -193,7 +208,7 @@ pub(super) async fn clear(
         if gone.is_empty() {
             return Ok(deleted);
         }
-        side.change(table, &gone, Vec::new()).await?;
+        side.change(guard, table, &gone, Vec::new()).await?;
         deleted += gone.len() as u64;
     }
 }

@@ -1,7 +1,8 @@
 //! The sessions that decide: one per shard, under a lock of the merchant, for as long as a move lasts.
 //!
-//! Guarantees: one move of a merchant at a time, over all shards; every change of where a merchant lives is made by the
-//! session that holds the lock, so who has lost the one cannot make the other; and each is guarded by the state it expects.
+//! Guarantees: one move of a merchant at a time, over all shards; every change of where a merchant lives, and of its rows
+//! there (`side`), is made by the session that holds the lock, so who has lost the one cannot make the other; and each is
+//! guarded by the state it expects. A statement whose sender has died holds the lock until it has ended.
 //! A process that dies lets go of everything and leaves the states as they are: whoever runs the move again goes on there.
 
 use std::collections::BTreeMap;
@@ -125,6 +126,11 @@ impl Guard {
         self.must(shard, ARRIVE, None).await
     }
 
+    /// The session on `shard`.
+    pub(super) fn session(&mut self, shard: &str) -> Result<&mut PgConnection, MoveError> {
+        self.sessions.get_mut(shard).ok_or_else(|| MoveError::UnknownShard(shard.to_owned()))
+    }
+
     async fn must(&mut self, shard: &str, sql: &'static str, other: Option<&str>) -> Result<(), MoveError> {
         if self.run(shard, sql, other).await? == 1 { Ok(()) } else { Err(MoveError::Lost) }
     }
@@ -134,10 +140,6 @@ impl Guard {
         let query = if let Some(other) = other { query.bind(other.to_owned()) } else { query };
         let done = query.execute(self.session(shard)?).await.map_err(Fault::from)?;
         Ok(done.rows_affected())
-    }
-
-    fn session(&mut self, shard: &str) -> Result<&mut PgConnection, MoveError> {
-        self.sessions.get_mut(shard).ok_or_else(|| MoveError::UnknownShard(shard.to_owned()))
     }
 }
 

@@ -183,7 +183,7 @@ impl Mover {
         if !self.options.keep_source {
             progress(Step::Settling);
             tokio::time::sleep(self.options.settle).await;
-            report.deleted = self.clear(&from, progress).await?;
+            report.deleted = self.clear(&mut guard, &from, progress).await?;
         }
         report.from = Some(from);
         guard.release().await;
@@ -207,7 +207,7 @@ impl Mover {
             Rest::Clear { .. } | Rest::Nothing => return Err(MoveError::Arrived(self.to.clone())),
         };
         if stays.get(&self.to).is_some_and(|stay| stay.state == State::Arriving) {
-            self.clear(&self.to, progress).await?;
+            self.clear(&mut guard, &self.to, progress).await?;
         }
         guard.release().await;
         Ok(home)
@@ -268,13 +268,14 @@ impl Mover {
         for month in source.store.months_there().await? {
             target.store.create_partitions(month, 0).await?;
         }
-        let copier = Copier { source: &source, target: &target, batch: self.batch(), progress };
+        let mut copier =
+            Copier { source: &source, target: &target, guard: &mut *guard, batch: self.batch(), progress };
         for _ in 0..2 {
             copier.pass(false).await?;
         }
         progress(Step::Fencing);
         let fenced = Instant::now();
-        report.tables = match self.under_the_fence(guard, &copier).await {
+        report.tables = match self.under_the_fence(&mut copier).await {
             Ok(tables) => tables,
             Err(error) => {
                 // Whatever it was, the merchant goes on where it is, if the database can still be told so.
@@ -295,12 +296,8 @@ impl Mover {
         Ok(())
     }
 
-    async fn under_the_fence(
-        &self,
-        guard: &mut Guard,
-        copier: &Copier<'_>,
-    ) -> Result<Vec<TableReport>, MoveError> {
-        guard.shut(&copier.source.name, &self.to).await?;
+    async fn under_the_fence(&self, copier: &mut Copier<'_>) -> Result<Vec<TableReport>, MoveError> {
+        copier.guard.shut(&copier.source.name, &self.to).await?;
         self.drained(copier.source, copier.progress).await?;
         copier.pass(true).await
     }
@@ -327,13 +324,14 @@ impl Mover {
     }
 
     /// Deletes all rows of the merchant on a shard where it does not live.
-    async fn clear(&self, shard: &str, progress: &Progress<'_>) -> Result<u64, MoveError> {
+    async fn clear(&self, guard: &mut Guard, shard: &str, progress: &Progress<'_>) -> Result<u64, MoveError> {
         let side = self.side(shard).await?;
         let mut deleted = 0;
         for table in TABLES.iter().rev() {
             progress(Step::Clearing(table.label));
             for owner in side.owners(table).await? {
-                deleted += compare::clear(&side, table, owner, &Range::default(), self.batch()).await?;
+                deleted +=
+                    compare::clear(&side, guard, table, owner, &Range::default(), self.batch()).await?;
             }
         }
         side.store.close();

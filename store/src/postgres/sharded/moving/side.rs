@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use base::ids::Uuid;
-use sqlx::{AssertSqlSafe, postgres::PgRow};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, postgres::PgRow};
 
 use super::{
+    MoveError,
+    guard::Guard,
     sql::{Bounds, Statements},
     tables::{Column, ENDPOINTS, Owner, TABLES, Table},
 };
@@ -16,7 +18,7 @@ use crate::{
         fault::Fault,
         fence::State,
         row::{get, number},
-        unit::{Query, Unit},
+        unit::Query,
     },
 };
 
@@ -152,14 +154,15 @@ impl Side {
         rows.iter().map(carried).collect()
     }
 
-    /// Deletes what is `gone` and stores what is `come`, in its order, in one transaction. Never where the merchant lives,
-    /// whatever went wrong with whoever believes otherwise.
+    /// Deletes what is `gone` and stores what is `come`, in its order, in one transaction of the session that holds the lock
+    /// of the move: a move that has lost it, to another perhaps, changes nothing any more. Never where the merchant lives.
     pub(super) async fn change(
         &self,
+        guard: &mut Guard,
         table: &Table,
         gone: &[Values],
         come: Vec<Carried>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), MoveError> {
         let statements = self.statements(table);
         let mut change = Change { merchant: self.merchant.0, ..Change::default() };
         if !gone.is_empty() {
@@ -172,7 +175,7 @@ impl Side {
             change.insertion = statements.store();
             change.images = come.into_iter().map(|row| row.image).collect();
         }
-        self.store.write(change, |unit, change| Box::pin(apply(unit, change))).await
+        Ok(apply(guard.session(&self.name)?, change).await?)
     }
 
     /// The key of an owner's last row.
@@ -201,8 +204,9 @@ impl Side {
     }
 }
 
-async fn apply(unit: &mut Unit, change: &Change) -> Result<(), Fault> {
-    let state = unit.row(sqlx::query(USED).bind(change.merchant)).await?;
+async fn apply(session: &mut PgConnection, change: Change) -> Result<(), Fault> {
+    let mut transaction = session.begin().await?;
+    let state = transaction.fetch_optional(sqlx::query(USED).bind(change.merchant)).await?;
     if state.map(|row| State::of(get(&row, "state")?)).transpose()?.is_some_and(State::is_here) {
         return Err(Fault::Damaged("rows of a merchant that lives here are not to be replaced".to_owned()));
     }
@@ -210,12 +214,13 @@ async fn apply(unit: &mut Unit, change: &Change) -> Result<(), Fault> {
         // Dependents are named by the first column of the identity alone.
         let columns = if n + 1 == change.deletions.len() { change.gone.len() } else { 1 };
         let query = sqlx::query(AssertSqlSafe(sql.clone()));
-        unit.run(change.gone.iter().take(columns).fold(query, Query::bind)).await?;
+        transaction.execute(change.gone.iter().take(columns).fold(query, Query::bind)).await?;
     }
     if !change.images.is_empty() {
-        unit.run(sqlx::query(AssertSqlSafe(change.insertion.clone())).bind(&change.images)).await?;
+        let query = sqlx::query(AssertSqlSafe(change.insertion)).bind(change.images);
+        transaction.execute(query).await?;
     }
-    Ok(())
+    Ok(transaction.commit().await?)
 }
 
 fn bounds(range: &Range) -> Bounds {

@@ -7,7 +7,7 @@ use store::{
     error::StoreError,
     postgres::sharded::moving::{MoveError, MoveOptions, Step},
 };
-use tokio::sync::Notify;
+use tokio::{runtime::Handle, sync::Notify, task::block_in_place};
 
 use super::{Scene, needs_postgres, worth};
 
@@ -119,6 +119,30 @@ async fn a_move_can_be_undone_until_it_has_handed_over() {
     scene.moved("b").await.expect("goes on");
     let done = scene.moved("b").await.expect("answers");
     assert_eq!(done.from, None, "there is nothing left to do");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_move_that_has_lost_its_lock_changes_nothing() {
+    needs_postgres!();
+    let scene = Scene::open().await;
+    worth::settle(&scene.shop).await;
+    let (target, whole) = (scene.pool("b").await, scene.rows("a").await);
+    let sql = "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid, 10000)) FROM pg_locks
+        WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    let progress = |now: Step| {
+        if now == Step::Copying("orders") {
+            let ended = sqlx::query_scalar(sql).fetch_one(&target);
+            let ended: i64 = block_in_place(|| Handle::current().block_on(ended)).expect("ends the session");
+            assert_eq!(ended, 1);
+        }
+    };
+    let lost = scene.mover("b").run(&progress).await;
+    assert!(matches!(lost, Err(MoveError::Store(StoreError::Unavailable { .. }))), "{lost:?}");
+    let copied: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM orders").fetch_one(&target).await.expect("counts");
+    assert_eq!(copied, 0);
+    scene.moved("b").await.expect("moves");
+    assert_eq!((scene.rows("a").await, scene.rows("b").await), (0, whole));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
