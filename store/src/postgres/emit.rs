@@ -1,12 +1,10 @@
 //! Messages as arguments of the statement that writes them: into the log and into the queue, in the order they were
 //! added.
 
-use base::ids::Uuid;
-
 use super::{
     fault::Fault,
     moment::Moment,
-    row::to_json,
+    row::{column, to_json},
     unit::{Query, Unit},
 };
 use crate::engine::messages::Messages;
@@ -45,12 +43,12 @@ pub(super) fn bind<'q>(query: Query<'q>, messages: &Messages<'_>) -> Result<Quer
         |sequence: Option<u64>| sequence.map(|sequence| i64::try_from(sequence).unwrap_or(i64::MAX));
     Ok(query
         .bind(Moment(messages.at))
-        .bind(rows.iter().map(|row| row.id.0).collect::<Vec<Uuid>>())
-        .bind(rows.iter().map(|row| row.merchant.0).collect::<Vec<Uuid>>())
-        .bind(rows.iter().map(|row| row.subject.uuid()).collect::<Vec<Uuid>>())
-        .bind(rows.iter().map(|row| row.kind).collect::<Vec<&str>>())
-        .bind(rows.iter().map(|row| row.order.map(|id| id.0)).collect::<Vec<Option<Uuid>>>())
-        .bind(rows.iter().map(|row| sequence(row.sequence)).collect::<Vec<Option<i64>>>())
+        .bind(column(rows, |row| row.id.0))
+        .bind(column(rows, |row| row.merchant.0))
+        .bind(column(rows, |row| row.subject.uuid()))
+        .bind(column(rows, |row| row.kind))
+        .bind(column(rows, |row| row.order.map(|id| id.0)))
+        .bind(column(rows, |row| sequence(row.sequence)))
         .bind(data)
-        .bind(rows.iter().map(|row| row.trace.map(|trace| trace.to_string())).collect::<Vec<_>>()))
+        .bind(column(rows, |row| row.trace.map(|trace| trace.to_string()))))
 }

@@ -9,13 +9,12 @@
 
 use std::slice;
 
-use base::ids::Uuid;
 use sqlx::postgres::PgRow;
 
 use super::{
     emit::{self, numbered_messages},
     fault::Fault,
-    row::{get, id, to_json},
+    row::{column, get, id, to_json},
     stock,
     unit::Unit,
 };
@@ -117,24 +116,23 @@ async fn store(
     let ambient = unit.ambient.clone();
     let mut messages = Messages::new(&ambient, first.created_at);
     messages.placed(orders, reserved, wanted);
-    let json = |of: fn(&Order) -> Result<Option<String>, Fault>| {
-        orders.iter().map(of).collect::<Result<Vec<_>, _>>()
-    };
-    let keys = new.iter().map(|new| &new.idempotency);
+    let lines: Result<Vec<_>, _> = orders.iter().map(|order| to_json(&order.lines)).collect();
+    let address = |order: &Order| order.shipping_address.as_ref().map(to_json).transpose();
+    let addresses: Result<Vec<_>, _> = orders.iter().map(address).collect();
     let query = emit::bind(sqlx::query(STORE), &messages)?
         .bind(first.merchant.0)
         .bind(first.currency.as_str())
-        .bind(orders.iter().map(|order| order.id.0).collect::<Vec<Uuid>>())
-        .bind(orders.iter().map(|order| order.total_minor).collect::<Vec<i64>>())
-        .bind(json(|order| Ok(Some(to_json(&order.lines)?)))?)
-        .bind(orders.iter().map(|order| order.customer.email.as_str()).collect::<Vec<&str>>())
-        .bind(orders.iter().map(|order| order.customer.name.as_str()).collect::<Vec<&str>>())
-        .bind(orders.iter().map(|order| order.payment_method.as_str()).collect::<Vec<&str>>())
-        .bind(json(|order| order.shipping_address.as_ref().map(to_json).transpose())?)
-        .bind(orders.iter().map(|order| order.reference.as_deref()).collect::<Vec<Option<&str>>>())
-        .bind(orders.iter().map(|order| order.trace.map(|trace| trace.to_string())).collect::<Vec<_>>())
-        .bind(keys.clone().map(|idempotency| idempotency.key.as_str()).collect::<Vec<&str>>())
-        .bind(keys.map(|idempotency| &idempotency.fingerprint[..]).collect::<Vec<&[u8]>>())
+        .bind(column(orders, |order| order.id.0))
+        .bind(column(orders, |order| order.total_minor))
+        .bind(lines?)
+        .bind(column(orders, |order| order.customer.email.as_str()))
+        .bind(column(orders, |order| order.customer.name.as_str()))
+        .bind(column(orders, |order| order.payment_method.as_str()))
+        .bind(addresses?)
+        .bind(column(orders, |order| order.reference.as_deref()))
+        .bind(column(orders, |order| order.trace.map(|trace| trace.to_string())))
+        .bind(column(new, |new| new.idempotency.key.as_str()))
+        .bind(column(new, |new| &new.idempotency.fingerprint[..]))
         .bind(bodies);
     unit.run(query).await?;
     Ok(())

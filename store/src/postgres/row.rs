@@ -1,4 +1,4 @@
-//! How values are read from rows without ever panicking.
+//! How values are read from rows without ever panicking, and how those of many rows are passed on as arrays.
 
 use std::{fmt::Display, str::FromStr};
 
@@ -67,6 +67,11 @@ pub(super) fn number<T: TryFrom<i64, Error: Display>>(row: &PgRow, column: &str)
 /// JSON to store.
 pub(super) fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<String, Fault> {
     serde_json::to_string(value).map_err(|error| Fault::Damaged(format!("does not serialise: {error}")))
+}
+
+/// One value of each of `all`: an array to bind and `unnest`.
+pub(super) fn column<'a, A, T>(all: &'a [A], of: impl Fn(&'a A) -> T) -> Vec<T> {
+    all.iter().map(of).collect()
 }
 
 fn parse<T: FromStr<Err: Display>>(column: &str, text: &str) -> Result<T, Fault> {
