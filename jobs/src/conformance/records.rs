@@ -41,7 +41,7 @@ pub trait RecordHarness: Sized + Send + Sync + 'static {
 macro_rules! record_conformance_tests {
     ($harness:ty) => {
         $crate::record_conformance_tests! { @cases $harness;
-            a_record_reads_back_whole, a_record_is_kept_once, newest_come_first_page_by_page, every_filter_filters,
+            a_record_reads_back_whole, a_record_is_kept_once, a_large_batch_of_all_kinds_is_kept, newest_come_first_page_by_page, every_filter_filters,
             processes_write_side_by_side, records_of_any_day_are_kept, expiry_takes_the_old_and_leaves_the_new,
             no_text_is_refused_in_a_record;
         }
@@ -113,6 +113,19 @@ pub async fn a_record_reads_back_whole(h: &impl RecordHarness) {
         .collect();
     append(&*h.records(), &batch).await;
     append(&*h.records(), &[]).await;
+    assert_eq!(list(&*h.second().await, &all()).await, batch);
+}
+
+/// More than any store takes at once, of kinds and outcomes that alternate.
+pub async fn a_large_batch_of_all_kinds_is_kept(h: &impl RecordHarness) {
+    let alternating = |n: u64| AttemptRecord {
+        kind: format!("kind_{}", n % 3),
+        worker: format!("w-{}", n % 2),
+        outcome: if n % 5 == 0 { Outcome::Retried } else { Outcome::Completed },
+        ..begun(seconds(n))
+    };
+    let batch: Vec<AttemptRecord> = (0..900).map(alternating).collect();
+    append(&*h.records(), &batch).await;
     assert_eq!(list(&*h.second().await, &all()).await, batch);
 }
 

@@ -1,6 +1,10 @@
 //! The log of attempts in the queue's file.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use base::{
@@ -52,9 +56,12 @@ impl RecordStore for SqliteRecords {
             .database
             .write(move |c| {
                 Box::pin(async move {
-                    for records in batch.chunks(RECORDS_PER_STATEMENT) {
-                        let full = records.len() == RECORDS_PER_STATEMENT;
-                        insert(records).persistent(full).execute(&mut *c).await?;
+                    let mut records: Vec<&AttemptRecord> = batch.iter().collect();
+                    records.sort_by_key(|record| common(record));
+                    for alike in records.chunk_by(|one, next| common(one) == common(next)) {
+                        for records in alike.chunks(RECORDS_PER_STATEMENT) {
+                            insert(records).execute(&mut *c).await?;
+                        }
                     }
                     Ok(())
                 })
@@ -102,30 +109,41 @@ impl RecordStore for SqliteRecords {
     }
 }
 
-/// Bound values rather than one JSON array, which SQLite would parse anew for every column of every record: at full
-/// speed the log is among the largest costs of a worker.
-fn insert(records: &[AttemptRecord]) -> Query<'_, Sqlite, SqliteArguments> {
-    let rows = vec!["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"; records.len()].join(", ");
-    let sql = format!(
-        "INSERT INTO attempts (job, kind, queue, subject, attempt, worker, created_at, started_at, duration_ns,
-           outcome, error, trace)
-         VALUES {rows} ON CONFLICT DO NOTHING"
-    );
-    records.iter().fold(sqlx::query(AssertSqlSafe(sql)), |insert, record| {
+/// What many records of a batch have in common; bound once a statement.
+fn common(record: &AttemptRecord) -> [&str; 4] {
+    [&record.kind, &record.queue, &record.worker, record.outcome.name()]
+}
+
+/// Of records that are alike in what is [`common`]. Bound values rather than one JSON array, which SQLite would parse anew
+/// for every column of every record, and no text twice: at full speed the log is among the largest costs of a worker.
+fn insert<'q>(records: &[&'q AttemptRecord]) -> Query<'q, Sqlite, SqliteArguments> {
+    static FULL: LazyLock<String> = LazyLock::new(|| insertion(RECORDS_PER_STATEMENT));
+    let insert = if records.len() == RECORDS_PER_STATEMENT {
+        sqlx::query(FULL.as_str())
+    } else {
+        sqlx::query(AssertSqlSafe(insertion(records.len()))).persistent(false)
+    };
+    let insert = records.iter().take(1).flat_map(|record| common(record)).fold(insert, Query::bind);
+    records.iter().fold(insert, |insert, record| {
         insert
             .bind(record.job.0.as_bytes().as_slice())
-            .bind(record.kind.as_str())
-            .bind(record.queue.as_str())
             .bind(record.subject.as_deref())
             .bind(record.attempt)
-            .bind(record.worker.as_str())
             .bind(record.created_at.as_millisecond())
             .bind(record.started_at.as_millisecond())
             .bind(i64::try_from(record.duration.as_nanos()).unwrap_or(i64::MAX))
-            .bind(record.outcome.name())
             .bind(record.error.as_deref())
             .bind(record.trace.map(|trace| trace.to_string()))
     })
+}
+
+fn insertion(records: usize) -> String {
+    let rows = vec!["(?, ?, ?, ?, ?, ?, ?, ?)"; records].join(", ");
+    format!(
+        "INSERT INTO attempts (kind, queue, worker, outcome, job, subject, attempt, created_at, started_at, duration_ns,
+           error, trace)
+         SELECT ?, ?, ?, ?, own.* FROM (VALUES {rows}) AS own WHERE true ON CONFLICT DO NOTHING"
+    )
 }
 
 fn record(row: &SqliteRow) -> Result<AttemptRecord, Fault> {
