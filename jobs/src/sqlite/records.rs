@@ -25,8 +25,9 @@ use crate::{
     records::{AttemptRecord, LIST_MAX, Outcome, RecordFilter, RecordStore},
 };
 
-/// Records written by one statement. A full one is prepared once; of the others there are too many to keep.
-const RECORDS_PER_STATEMENT: usize = 64;
+/// Records written by one statement: each is a turn of the thread that holds the file. A full one is prepared once; of the
+/// others there are too many to keep.
+const RECORDS_PER_STATEMENT: usize = 1024;
 /// Connections for reading when the file holds nothing else.
 const READERS_MAX: u32 = 2;
 
