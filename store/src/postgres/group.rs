@@ -1,15 +1,16 @@
 //! Who is placed together with whom: orders of a merchant that arrive while others of it are being placed share a
 //! transaction.
 //!
-//! Guarantees: nobody waits to be joined; whoever finds a turn free is placed at once and alone. While both turns of a
-//! merchant and currency are taken, orders gather, and the next turn takes all of them, up to [`GROUP_MAX`]. One that
-//! cannot be placed hinders no other: its group leaves no trace, and each of it is placed alone. A caller that goes away
+//! Guarantees: nobody waits while nobody else is being placed. A merchant and currency have two turns; one that comes while
+//! both are taken waits, and so do those who are few beside a large group that has set off: fewer than half of it. The next
+//! turn takes all that wait, up to [`GROUP_MAX`]. One that cannot be placed hinders no other: its group leaves no trace, and each of it is placed alone. A caller that goes away
 //! before its group sets off is left out; after that the group goes on without it. Merchants do not wait for each other.
 //! Bounded by the requests under way.
 //!
 //! Why: of what an order costs the server, three quarters can be shared, and a product in demand is locked for all of it
 //! (docs/BENCHMARKS.md, `accept_cost_postgres`). Rejected: to wait a moment for others to come, which delays every order
-//! of a quiet shop.
+//! of a quiet shop; and to set off whenever a turn is free: beside one large group the other turn then runs with one order
+//! after the other, and it stays so.
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
@@ -48,9 +49,32 @@ type Key = (MerchantId, Currency, Option<Uuid>);
 /// Removed when nobody is in it.
 #[derive(Default)]
 struct Line {
+    turns: usize,
+    /// Orders in them.
     going: usize,
-    /// Only while all turns are taken.
+    /// Only while a turn is taken.
     waiting: VecDeque<Seat>,
+}
+
+impl Line {
+    fn lets_go(&self, orders: usize) -> bool {
+        orders > 0 && self.turns < TURNS && orders * 2 >= self.going
+    }
+
+    fn set_off(&mut self, orders: usize) {
+        self.turns += 1;
+        self.going += orders;
+    }
+
+    /// Those whose turn it is.
+    fn group(&mut self) -> Option<Vec<Seat>> {
+        if !self.lets_go(self.waiting.len()) {
+            return None;
+        }
+        let orders = self.waiting.len().min(GROUP_MAX);
+        self.set_off(orders);
+        Some(self.waiting.drain(..orders).collect())
+    }
 }
 
 struct Seat {
@@ -67,10 +91,13 @@ impl PostgresOrders {
         let key = (order.merchant, order.currency, self.fenced);
         let waiting = match self.groups.enter(key, order) {
             Entered::Turn(order) => {
-                let _turn = Turn { store: self.clone(), key };
+                let _turn = Turn { store: self.clone(), key, orders: 1 };
                 return Ok(self.place_alone(&order).await?);
             }
-            Entered::Waiting(waiting) => waiting,
+            Entered::Line { waiting, group } => {
+                self.set_off(key, group);
+                waiting
+            }
         };
         match waiting.await {
             Ok(Ok(placement)) => Ok(placement),
@@ -78,6 +105,14 @@ impl PostgresOrders {
             // The runtime ends, or the group panicked.
             Err(ended) => Err(unavailable(ended)),
         }
+    }
+
+    fn set_off(&self, key: Key, group: Option<Vec<Seat>>) {
+        let Some(seats) = group else { return };
+        let turn = Turn { store: self.clone(), key, orders: seats.len() };
+        // Without a runtime nobody waits any more.
+        let Ok(runtime) = Handle::try_current() else { return };
+        runtime.spawn(async move { turn.store.place_group(seats).await });
     }
 
     async fn place_alone(&self, order: &NewOrder) -> Result<Placement, Fault> {
@@ -132,36 +167,35 @@ fn unavailable(source: impl std::error::Error + Send + Sync + 'static) -> StoreE
 enum Entered {
     /// At once; whoever gets it makes a [`Turn`].
     Turn(Box<NewOrder>),
-    Waiting(oneshot::Receiver<Answer>),
+    /// With the group that sets off now, if one does.
+    Line { waiting: oneshot::Receiver<Answer>, group: Option<Vec<Seat>> },
 }
 
 impl Groups {
     fn enter(&self, key: Key, order: NewOrder) -> Entered {
         let mut lines = self.lines();
         let line = lines.entry(key).or_default();
-        if line.going < TURNS {
-            line.going += 1;
+        if line.waiting.is_empty() && line.lets_go(1) {
+            line.set_off(1);
             return Entered::Turn(Box::new(order));
         }
         let (told, waiting) = oneshot::channel();
         line.waiting.push_back(Seat { order, told });
-        Entered::Waiting(waiting)
+        Entered::Line { waiting, group: line.group() }
     }
 
-    /// Whoever takes over a turn that ends; none, and it is free.
-    fn next(&self, key: Key) -> Option<Vec<Seat>> {
+    /// A turn of so many ends; answers who takes it over.
+    fn next(&self, key: Key, orders: usize) -> Option<Vec<Seat>> {
         let mut lines = self.lines();
         let Entry::Occupied(mut entry) = lines.entry(key) else { return None };
         let line = entry.get_mut();
-        if line.waiting.is_empty() {
-            line.going -= 1;
-            if line.going == 0 {
-                entry.remove();
-            }
-            return None;
+        line.turns -= 1;
+        line.going -= orders;
+        let group = line.group();
+        if line.turns == 0 {
+            entry.remove();
         }
-        let several = line.waiting.len().min(GROUP_MAX);
-        Some(line.waiting.drain(..several).collect())
+        group
     }
 
     fn lines(&self) -> MutexGuard<'_, HashMap<Key, Line>> {
@@ -174,14 +208,12 @@ impl Groups {
 struct Turn {
     store: PostgresOrders,
     key: Key,
+    orders: usize,
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let Some(seats) = self.store.groups.next(self.key) else { return };
-        // Without a runtime nobody waits any more.
-        let Ok(runtime) = Handle::try_current() else { return };
-        let turn = Self { store: self.store.clone(), key: self.key };
-        runtime.spawn(async move { turn.store.place_group(seats).await });
+        let group = self.store.groups.next(self.key, self.orders);
+        self.store.set_off(self.key, group);
     }
 }

@@ -43,7 +43,15 @@ macro_rules! locked {
 // short are locked too, so that why they were refused can be read after it.
 pub(super) const RESERVE: &str = concat!(
     "WITH ",
-    locked!(" WHERE NOT EXISTS (SELECT 1 FROM idempotency_keys WHERE merchant_id = $1 AND key = ANY($5))"),
+    // Each key is looked up: `key = ANY($5)` became a walk through all keys of the merchant, in a plan made while they
+    // were few and kept while they grew by thousands. OFFSET 0 keeps the look-up apart.
+    locked!(
+        " WHERE NOT EXISTS (
+            SELECT 1 FROM unnest($5::text[]) AS asked (key)
+            CROSS JOIN LATERAL (
+                SELECT 1 FROM idempotency_keys
+                WHERE merchant_id = $1 AND key = asked.key COLLATE \"C\" OFFSET 0) AS taken)"
+    ),
     "UPDATE products AS p
     SET reserved = p.reserved + l.quantity,
         event_sequence = p.event_sequence + (p.on_hand - p.reserved > p.low_stock_at
@@ -70,8 +78,10 @@ pub(super) const SHIP: &str = concat!(
     RETURNING p.sku, p.name, p.price_minor, p.on_hand, p.reserved, p.low_stock_at, p.event_sequence"
 );
 pub(super) const LOOK: &str = "
-    SELECT sku, currency, on_hand - reserved AS available FROM products
-    WHERE merchant_id = $1 AND sku = ANY($2)";
+    SELECT p.sku, p.currency, p.available FROM unnest($2::text[]) AS wanted (sku)
+    CROSS JOIN LATERAL (
+        SELECT sku, currency, on_hand - reserved AS available FROM products
+        WHERE merchant_id = $1 AND sku = wanted.sku COLLATE \"C\" OFFSET 0) AS p";
 
 /// Reserves what can be reserved for orders of one merchant in one currency, and answers those products only; nothing
 /// when an idempotency key is taken. Whoever gets fewer than wanted abandons the unit.

@@ -81,13 +81,14 @@ async fn acceptance(args: &Args, size: &Size, report: &mut Report) -> anyhow::Re
     let (mut raw, mut ours, mut taken) = (Vec::new(), Vec::new(), Vec::new());
     let (mut raw_postgres, mut spent) = (0.0, [0.0; 3]);
     for round in 1..=size.rounds {
-        eprintln!("acceptance, round {round} of {}", size.rounds);
         let began = count()?;
         raw.push(script.run(CONNECTIONS, size.accepted)?);
         let between = count()?;
         let placed = load.place(CALLERS, size.accepted)?;
         let ended = count()?;
         ours.push(placed.per_second());
+        let (beside, rate, rounds) = (raw[round - 1], placed.per_second(), size.rounds);
+        eprintln!("acceptance, round {round} of {rounds}: {rate:.0} orders/s, pgbench {beside:.0}");
         taken.extend(placed.taken);
         raw_postgres += between[0] - began[0];
         for (spent, (before, after)) in spent.iter_mut().zip(between.into_iter().zip(ended)) {

@@ -127,6 +127,35 @@ async fn a_product_that_stays_locked_hinders_no_order_of_another() {
 }
 
 #[tokio::test]
+async fn few_wait_for_a_large_group_until_they_are_half_as_many() {
+    needs_postgres!();
+    let database = Lent::new().await;
+    let (shop, pool) = (shop(&waiting(&database)).await, pool(&database).await);
+    let mut held = pool.begin().await.expect("begins");
+    held.execute("SELECT FROM products WHERE sku = 'a' FOR UPDATE").await.expect("locks");
+    let place = |key: usize, sku: &'static str| {
+        let shop = shop.clone();
+        tokio::spawn(async move { shop.try_place(&key.to_string(), &[sku]).await })
+    };
+    let mut leaving = [place(0, "a"), place(1, "a")];
+    until_waiting(&pool, 2).await;
+    let large: Vec<_> = (2..10).map(|key| place(key, "a")).collect();
+    for caller in &mut leaving {
+        // They give up while the others wait: the eight set off together, and the other turn is free.
+        yield_now().await;
+        caller.abort();
+        assert!(caller.await.is_err_and(|error| error.is_cancelled()));
+    }
+    let few: Vec<_> = (10..14).map(|key| place(key, "b")).collect();
+    let placed_b = join_all(few).await;
+    held.rollback().await.expect("lets go");
+    for answer in placed_b.into_iter().chain(join_all(large).await) {
+        assert!(matches!(answer, Ok(Ok(Placement::Placed { .. }))), "{answer:?}");
+    }
+    assert_eq!(count(&pool, "SELECT count(DISTINCT xmin::text) FROM orders").await, 2);
+}
+
+#[tokio::test]
 async fn callers_that_leave_give_up_their_place_and_pass_on_their_turn() {
     needs_postgres!();
     let database = Lent::new().await;

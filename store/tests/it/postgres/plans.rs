@@ -210,7 +210,9 @@ async fn a_plan_made_while_tables_are_empty_does_not_walk_them() {
     let mut wrong = Vec::new();
     for (name, sql) in statements::ALL.iter().filter(|(name, _)| !READ_WHOLE.contains(name)) {
         let plan = explain(&mut connection, name, sql, "force_generic_plan").await;
-        if plan.contains("Seq Scan on ") {
+        // Nor all rows of a merchant, to look for some: keys of a list are to be looked up.
+        let sifts = plan.lines().any(|line| line.contains("Filter: ") && line.contains(" = ANY ($"));
+        if sifts || plan.contains("Seq Scan on ") {
             wrong.push(format!("{name}:\n{plan}"));
         }
     }
