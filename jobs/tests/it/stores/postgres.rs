@@ -30,7 +30,14 @@ impl<const BOUNCER: bool> Server<BOUNCER> {
     }
 
     async fn open(scratch: &Scratch) -> (PostgresJobStore, PostgresRecords) {
-        let config = PostgresConfig { pgbouncer: BOUNCER, ..scratch.config() };
+        // The cases are about answers: eight that contend for five rows while the disk is busy took a statement past 5 s.
+        let patience = Duration::from_secs(30);
+        let config = PostgresConfig {
+            pgbouncer: BOUNCER,
+            statement_timeout: patience,
+            lock_timeout: patience,
+            ..scratch.config()
+        };
         let database = connect(&config).await.expect("connects");
         let records = PostgresRecords::new(database.clone(), Ambient::system()).await.expect("opens");
         (PostgresJobStore::new(database, Ambient::system()), records)
