@@ -41,9 +41,9 @@ pub trait RecordHarness: Sized + Send + Sync + 'static {
 macro_rules! record_conformance_tests {
     ($harness:ty) => {
         $crate::record_conformance_tests! { @cases $harness;
-            a_record_reads_back_whole, a_record_is_kept_once, a_large_batch_is_kept_whole, newest_come_first_page_by_page, every_filter_filters,
-            processes_write_side_by_side, records_of_any_day_are_kept, expiry_takes_the_old_and_leaves_the_new,
-            no_text_is_refused_in_a_record;
+            a_record_reads_back_whole, a_record_is_kept_once, a_large_batch_is_kept_whole, newest_come_first_page_by_page,
+            every_filter_filters, processes_write_side_by_side, records_of_any_day_are_kept,
+            expiry_takes_the_old_and_leaves_the_new, no_text_is_refused_in_a_record;
         }
     };
     (@cases $harness:ty; $($case:ident),+;) => {

@@ -3,14 +3,14 @@
 //!
 //! Guarantees: nobody waits while nobody else is being placed. A merchant and currency have two turns; one that comes while
 //! both are taken waits, and so do those who are few beside a large group that has set off: fewer than half of it. The next
-//! turn takes all that wait, up to [`GROUP_MAX`]. One that cannot be placed hinders no other: its group leaves no trace, and each of it is placed alone. A caller that goes away
-//! before its group sets off is left out; after that the group goes on without it. Merchants do not wait for each other.
-//! Bounded by the requests under way.
+//! turn takes all that wait, up to [`GROUP_MAX`]. One that cannot be placed hinders no other: its group leaves no trace, and
+//! each of it is placed alone. A caller that goes away before its group sets off is left out; after that the group goes on
+//! without it. Merchants do not wait for each other. Bounded by the requests under way.
 //!
 //! Why: of what an order costs the server, three quarters can be shared, and a product in demand is locked for all of it
 //! (docs/BENCHMARKS.md, `accept_cost_postgres`). Rejected: to wait a moment for others to come, which delays every order
-//! of a quiet shop; and to set off whenever a turn is free: beside one large group the other turn then runs with one order
-//! after the other, and it stays so.
+//! of a quiet shop; and to set off whenever a turn is free, for beside one large group the other turn would run with one
+//! order after the other (a thought; no run showed it apart).
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},

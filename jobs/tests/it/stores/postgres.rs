@@ -30,7 +30,7 @@ impl<const BOUNCER: bool> Server<BOUNCER> {
     }
 
     async fn open(scratch: &Scratch) -> (PostgresJobStore, PostgresRecords) {
-        // The cases are about answers: eight that contend for five rows while the disk is busy took a statement past 5 s.
+        // The cases are about answers: among eight that contend for five rows one once waited past the usual 5 s.
         let patience = Duration::from_secs(30);
         let config = PostgresConfig {
             pgbouncer: BOUNCER,
