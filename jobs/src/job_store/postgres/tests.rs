@@ -43,6 +43,7 @@ async fn no_statement_walks_a_large_table() {
         (schedule::COUNT, "'queue 1'", "scheduled_queue"),
         (schedule::PURGE, "'queue 1'", "scheduled_queue"),
         (keys::RELEASE, IDS, "unique_keys_job"),
+        (keys::HOLDERS, "'{key 1,key 2}'", "unique_keys_pkey"),
         (control::CANCELS, "100", "cancel_requests_age"),
         (control::FORGET_CANCELS, IDS, "cancel_requests_pkey"),
         (control::EXPIRE_CANCELS, "100", "cancel_requests_age"),

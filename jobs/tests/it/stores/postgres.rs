@@ -30,14 +30,7 @@ impl<const BOUNCER: bool> Server<BOUNCER> {
     }
 
     async fn open(scratch: &Scratch) -> (PostgresJobStore, PostgresRecords) {
-        // The cases are about answers: among eight that contend for five rows one once waited past the usual 5 s.
-        let patience = Duration::from_secs(30);
-        let config = PostgresConfig {
-            pgbouncer: BOUNCER,
-            statement_timeout: patience,
-            lock_timeout: patience,
-            ..scratch.config()
-        };
+        let config = PostgresConfig { pgbouncer: BOUNCER, ..scratch.config() };
         let database = connect(&config).await.expect("connects");
         let records = PostgresRecords::new(database.clone(), Ambient::system()).await.expect("opens");
         (PostgresJobStore::new(database, Ambient::system()), records)
@@ -123,6 +116,35 @@ macro_rules! needs_server {
             return;
         }
     };
+}
+
+#[tokio::test]
+async fn asking_for_a_held_key_waits_for_nobody() {
+    needs_server!();
+    let server = Server::<false>::create().await;
+    let ambient = Ambient::system();
+    let [holder, other] = [JobId::fresh(&ambient), JobId::fresh(&ambient)];
+    let asks = |id| server.store.reserve(vec![("k".to_owned(), "q".to_owned(), id)], ambient.now());
+    assert_eq!(asks(holder).await.expect("reserves"), [None]);
+    let mut releasing = server.scratch.pool().await.begin().await.expect("begins");
+    let lock = "SELECT key FROM jobs.unique_keys FOR UPDATE";
+    sqlx::query(lock).fetch_one(&mut *releasing).await.expect("locks the row");
+    assert_eq!(asks(other).await.expect("answers"), [Some(holder)]);
+    assert_eq!(asks(holder).await.expect("answers"), [None]);
+}
+
+/// The server breaks a deadlock after a second of standstill, and only because a retry follows does nobody fail.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_for_the_same_keys_ends_in_no_deadlock() {
+    needs_server!();
+    let server = Server::<false>::create().await;
+    for _ in 0..8 {
+        jobs::conformance::job_store::keys::processes_that_reserve_and_release_never_fail(&server).await;
+    }
+    let sql = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+    let deadlocks: i64 =
+        sqlx::query_scalar(sql).fetch_one(&server.scratch.pool().await).await.expect("counts");
+    assert_eq!(deadlocks, 0);
 }
 
 async fn partitions(scratch: &Scratch) -> i64 {
