@@ -117,7 +117,8 @@ async fn copies_lost_in_a_crash_come_back_with_the_repeated_call() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn damaged_payments_are_named() {
-    let Some(keyspace) = shared().await else { return };
+    // Its own: whoever walks all payments of a keyspace stumbles over this one.
+    let Some(keyspace) = Keyspace::migrated().await else { return };
     let (store, session, ambient) = (keyspace.store().await, keyspace.session().await, Ambient::system());
     let payment = store.open(new_payment(&ambient, MerchantId::fresh(&ambient))).await.expect("opens");
     let name = &keyspace.config.keyspace;
