@@ -35,6 +35,9 @@ struct Args {
     /// JSON instead of Markdown.
     #[arg(long)]
     json: bool,
+    /// Only figures whose name contains one of these, and what they are held against; for work on one of them.
+    #[arg(long)]
+    only: Option<String>,
     /// Replaces the section of this file, too.
     #[arg(long)]
     write_docs: Option<PathBuf>,

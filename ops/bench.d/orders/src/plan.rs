@@ -38,17 +38,19 @@ const QUICK: Size = Size { rounds: 1, accepted: 500, whole: 200, warm: 50 };
 pub(crate) async fn run(args: &Args) -> anyhow::Result<Report> {
     let size = if args.quick { QUICK } else { FULL };
     let mut report = Report::default();
-    acceptance(args, &size, &mut report).await?;
-    let one = whole(args, &size, 1).await?;
-    let (two, four) = (whole(args, &size, 2).await?, whole(args, &size, 4).await?);
-    // What the machine could do if it did nothing but the servers' share.
-    let servers: f64 = one.spent.iter().filter(|(of, _)| SERVERS.contains(of)).map(|(_, ms)| ms).sum();
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    report.add("whole_order", one.per_second, "orders/s", Some(number(cores) * 1e3 / servers));
-    report.add("scale_2", two.per_second, "orders/s", Some(one.per_second));
-    report.add("scale_4", four.per_second, "orders/s", Some(one.per_second));
-    for (of, ms) in one.spent {
-        report.add(cost_name(of), ms, "ms/order", None);
+    let wanted = |name| bench_report::wanted(args.only.as_deref(), name);
+    if wanted("accept") {
+        acceptance(args, &size, &mut report).await?;
+    }
+    let scaled: Vec<_> =
+        [("scale_2", 2), ("scale_4", 4)].into_iter().filter(|(name, _)| wanted(name)).collect();
+    if wanted("whole_order") || !scaled.is_empty() {
+        let one = whole(args, &size, 1).await?;
+        let rate = one.per_second;
+        one.report(&mut report);
+        for (name, workers) in scaled {
+            report.add(name, whole(args, &size, workers).await?.per_second, "orders/s", Some(rate));
+        }
     }
     for version in &args.version_of {
         let (name, version) = version.split_once('=').context("a version is name=version")?;
@@ -74,26 +76,25 @@ async fn acceptance(args: &Args, size: &Size, report: &mut Report) -> anyhow::Re
     load.place(CALLERS, size.warm)?;
     let script = Script::of(&stage, load.merchant())?;
     script.run(CONNECTIONS, size.warm)?;
+    let postgres = || cpu::of_server(&args.pids, SERVERS[0]);
     let count = || -> anyhow::Result<[Spent; 3]> {
-        let callers = std::process::id();
-        Ok([cpu::of_server(&args.pids, SERVERS[0])?, cpu::of_process(api.pid())?, cpu::of_process(callers)?])
+        Ok([postgres()?, cpu::of_process(api.pid())?, cpu::of_process(std::process::id())?])
     };
     let (mut raw, mut ours, mut taken) = (Vec::new(), Vec::new(), Vec::new());
     let (mut raw_postgres, mut spent) = (0.0, [0.0; 3]);
     for round in 1..=size.rounds {
-        let began = count()?;
+        let before = postgres()?;
         raw.push(script.run(CONNECTIONS, size.accepted)?);
-        let between = count()?;
+        raw_postgres += postgres()? - before;
+        let before = count()?;
         let placed = load.place(CALLERS, size.accepted)?;
-        let ended = count()?;
+        for (spent, (before, after)) in spent.iter_mut().zip(before.into_iter().zip(count()?)) {
+            *spent += after - before;
+        }
         ours.push(placed.per_second());
         let (beside, rate, rounds) = (raw[round - 1], placed.per_second(), size.rounds);
         eprintln!("acceptance, round {round} of {rounds}: {rate:.0} orders/s, pgbench {beside:.0}");
         taken.extend(placed.taken);
-        raw_postgres += between[0] - began[0];
-        for (spent, (before, after)) in spent.iter_mut().zip(between.into_iter().zip(ended)) {
-            *spent += after - before;
-        }
     }
     report.add("raw_pgbench", median(&raw).context("no round")?, "orders/s", None);
     let (accepted, limit) = middle_round(&ours, &raw).context("no round")?;
@@ -113,6 +114,18 @@ struct Whole {
     per_second: f64,
     /// Milliseconds of processor time an order, by who spent them.
     spent: Vec<(&'static str, f64)>,
+}
+
+impl Whole {
+    /// The limit: what the machine could do if it did nothing but the servers' share.
+    fn report(self, report: &mut Report) {
+        let servers: f64 = self.spent.iter().filter(|(of, _)| SERVERS.contains(of)).map(|(_, ms)| ms).sum();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        report.add("whole_order", self.per_second, "orders/s", Some(number(cores) * 1e3 / servers));
+        for (of, ms) in self.spent {
+            report.add(cost_name(of), ms, "ms/order", None);
+        }
+    }
 }
 
 /// From the first order placed to the last one fulfilled, all roles running from the start.

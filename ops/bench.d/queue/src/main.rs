@@ -56,7 +56,7 @@ struct RunArgs {
     /// Replaces the section of this file, too.
     #[arg(long)]
     write_docs: Option<PathBuf>,
-    /// Only figures whose name contains this; for work on one of them.
+    /// Only figures whose name contains one of these; for work on one of them.
     #[arg(long)]
     only: Option<String>,
 }

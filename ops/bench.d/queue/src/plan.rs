@@ -161,7 +161,7 @@ impl Plan<'_> {
     }
 
     fn wanted(&self, name: &str) -> bool {
-        self.args.only.as_ref().is_none_or(|only| only.split(',').any(|only| name.contains(only)))
+        bench_report::wanted(self.args.only.as_deref(), name)
     }
 
     async fn rate(&mut self, name: &'static str, words: &[&str]) -> anyhow::Result<()> {

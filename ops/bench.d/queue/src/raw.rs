@@ -59,7 +59,8 @@ pub(crate) async fn send(
     let properties = BasicProperties::default().with_delivery_mode(2);
     let mut unconfirmed = FuturesUnordered::new();
     let acked = |confirm: lapin::Result<Confirmation>| {
-        anyhow::Ok(ensure!(matches!(confirm?, Confirmation::Ack(None)), "a message was refused"))
+        ensure!(matches!(confirm?, Confirmation::Ack(None)), "a message was refused");
+        anyhow::Ok(())
     };
     for _ in 0..count {
         if unconfirmed.len() >= window {

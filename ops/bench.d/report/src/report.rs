@@ -104,6 +104,12 @@ fn table<const N: usize>(text: &mut String, headings: [String; N], rows: &[[Stri
     }
 }
 
+/// Whether a figure is asked for by `--only NAME[,NAME…]`, parts of names; without it, all are.
+#[must_use]
+pub fn wanted(only: Option<&str>, name: &str) -> bool {
+    only.is_none_or(|only| only.split(',').any(|part| name.contains(part)))
+}
+
 /// The value that so many percent do not exceed; `None` without values, which must be sorted.
 pub fn percentile(sorted: &[Duration], percent: usize) -> Option<Duration> {
     sorted.get((sorted.len() * percent).div_ceil(100).saturating_sub(1)).copied()
