@@ -9,8 +9,8 @@
 //!
 //! Why: of what an order costs the server, three quarters can be shared, and a product in demand is locked for all of it
 //! (docs/BENCHMARKS.md, `accept_cost_postgres`). Rejected: to wait a moment for others to come, which delays every order
-//! of a quiet shop; and to set off whenever a turn is free, for beside one large group the other turn would run with one
-//! order after the other (a thought; no run showed it apart).
+//! of a quiet shop; and to set off whenever a turn is free: beside one large group the other turn runs with one order after
+//! the other, which cost an eighth of the acceptance rate (docs/BENCHMARKS.md).
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
