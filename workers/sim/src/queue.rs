@@ -1,9 +1,11 @@
 //! The queue: holds copies of jobs and hands them out in any order, more than once if the seed has it so.
 //!
-//! Keeps what [`Engine`] promises of publishing and settling, and no more: ids are not deduplicated, a consumer that is
+//! Keeps what [`jobs::Engine`] promises of publishing and settling, and no more: ids are not deduplicated, a consumer that is
 //! alive may be taken for lost, an outcome may get lost, a retry may leave its predecessor behind. An outcome counts only
 //! under the newest lease. Workers of the simulation take jobs with [`SimQueue::claim`]; commands of operators are no part
 //! of it and answer so.
+
+mod engine;
 
 use std::{
     collections::BTreeMap,
@@ -11,15 +13,10 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
 use base::{Ambient, Timestamp, time::between};
 use jobs::{
-    Engine, Envelope, JobId,
-    engine::{
-        Announcement, CRASHES_MAX, Cancelled, Capabilities, ConsumeOptions, Consumer, ConsumerInfo,
-        DeadFilter, Delivery, Depth, EngineError, HeldJob, Interrupt, JobFilter, JobSignal, Published,
-        QueueSpec, Receipt, Settlement,
-    },
+    Envelope,
+    engine::{Announcement, CRASHES_MAX, Delivery, EngineError, Interrupt, JobSignal, Receipt, Settlement},
 };
 use tokio::sync::Notify;
 
@@ -334,97 +331,5 @@ impl State {
     fn remove(&mut self, number: u64) -> Option<Held> {
         self.ready.retain(|ready| *ready != number);
         self.copies.remove(&number)
-    }
-}
-
-/// What operators ask of a queue.
-fn no_operators<T>() -> Result<T, EngineError> {
-    Err(EngineError::Refused("there are no operators in the simulation".to_owned()))
-}
-
-#[async_trait]
-impl Engine for SimQueue {
-    fn name(&self) -> &'static str {
-        "simulated"
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        let mut capabilities = Capabilities::FULL;
-        capabilities.strict_priority = false;
-        capabilities.dedupes_ids = false;
-        capabilities.fifo = false;
-        capabilities.announces = true;
-        capabilities
-    }
-
-    async fn publish(&self, envelopes: Vec<Envelope>) -> Result<Vec<Published>, EngineError> {
-        let asked = envelopes.len();
-        let (kept, confirmed) = self.exchange(asked).await?;
-        for envelope in envelopes.into_iter().take(kept) {
-            self.0.trace.note("published", || {
-                format!("{} {} {}", envelope.id, envelope.kind, envelope.payload.get())
-            });
-            self.accept(envelope);
-        }
-        self.confirm(confirmed).await?;
-        Ok(vec![Published::Accepted; asked])
-    }
-
-    async fn announce(&self, news: Vec<Announcement>) -> Result<(), EngineError> {
-        let (kept, confirmed) = self.exchange(news.len()).await?;
-        self.lock().announced.extend(news.into_iter().take(kept));
-        self.confirm(confirmed).await
-    }
-
-    async fn declare(&self, _queues: &[QueueSpec]) -> Result<(), EngineError> {
-        Ok(())
-    }
-
-    async fn consume(&self, _queue: &str, _options: ConsumeOptions) -> Result<Consumer, EngineError> {
-        no_operators()
-    }
-
-    async fn depth(&self, _queue: &str) -> Result<Depth, EngineError> {
-        no_operators()
-    }
-
-    async fn queues(&self) -> Result<Vec<String>, EngineError> {
-        no_operators()
-    }
-
-    async fn consumers(&self) -> Result<Vec<ConsumerInfo>, EngineError> {
-        no_operators()
-    }
-
-    async fn pause(&self, _queue: &str) -> Result<(), EngineError> {
-        no_operators()
-    }
-
-    async fn resume(&self, _queue: &str) -> Result<(), EngineError> {
-        no_operators()
-    }
-
-    async fn purge(&self, _queue: &str) -> Result<u64, EngineError> {
-        no_operators()
-    }
-
-    async fn cancel(&self, _id: JobId, _reason: &str) -> Result<Cancelled, EngineError> {
-        no_operators()
-    }
-
-    async fn retry_now(&self, _id: JobId) -> Result<bool, EngineError> {
-        no_operators()
-    }
-
-    async fn list(&self, _filter: &JobFilter) -> Result<Vec<HeldJob>, EngineError> {
-        no_operators()
-    }
-
-    async fn find(&self, _id: JobId) -> Result<Option<HeldJob>, EngineError> {
-        no_operators()
-    }
-
-    async fn redrive(&self, _filter: &DeadFilter) -> Result<Vec<JobId>, EngineError> {
-        no_operators()
     }
 }

@@ -1,0 +1,127 @@
+//! What is read, what is refused, and that no secret is told on the way.
+
+use url::Url;
+
+use super::*;
+
+fn with_env(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    Config::assemble(None, pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())))
+}
+
+#[test]
+fn the_shipped_defaults_are_valid() {
+    let config = with_env(&[]).expect("valid");
+    assert_eq!(config.server.listen.port(), 8080);
+    assert_eq!(config.workers.queues.len(), 4);
+}
+
+#[test]
+fn the_environment_wins_and_keeps_types() {
+    let config = with_env(&[
+        ("ORDERWORKS_SERVER_LISTEN", "127.0.0.1:9999"),
+        ("ORDERWORKS_CHECKOUT_BURST", "7"),
+        ("ORDERWORKS_WEBHOOKS_ALLOW_LOOPBACK", "false"),
+        ("ORDERWORKS_SERVER_TRUSTED_PROXIES", "[\"10.0.0.0/8\"]"),
+    ])
+    .expect("valid");
+    assert_eq!(config.server.listen.port(), 9999);
+    assert_eq!(config.checkout.burst, 7);
+    assert!(!config.webhooks.allow_loopback);
+    assert_eq!(config.server.trusted_proxies, ["10.0.0.0/8".parse().expect("a network")]);
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_by_name() {
+    let error = with_env(&[
+        ("ORDERWORKS_SERVER_LISTEN", "nonsense"),
+        ("ORDERWORKS_CHECKOUT_BURST", "0"),
+        ("ORDERWORKS_LOG_FORMAT", "xml"),
+        ("ORDERWORKS_LOG_COLOUR", "yes"),
+        ("ORDERWORKS_MAIL_TRANSPORT", "smtp"),
+    ])
+    .expect_err("invalid")
+    .to_string();
+    for name in ["server.listen", "checkout.burst", "log.format", "ORDERWORKS_LOG_COLOUR", "mail.smtp_url"] {
+        assert!(error.contains(name), "{name} is missing in: {error}");
+    }
+}
+
+#[test]
+fn a_file_with_unknown_settings_or_bad_syntax_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("orderworks.toml");
+    std::fs::write(&file, "[server]\nlisten = \"127.0.0.1:1\"\nlisen = 3\n[serve]\nx = 1\n").expect("writes");
+    let error = Config::assemble(Some(&file), std::iter::empty()).expect_err("unknown").to_string();
+    assert!(error.contains("server.lisen") && error.contains("serve"), "{error}");
+    std::fs::write(&file, "[server\n").expect("writes");
+    let error = Config::assemble(Some(&file), std::iter::empty()).expect_err("syntax").to_string();
+    assert!(error.contains("orderworks.toml"), "{error}");
+}
+
+#[test]
+fn stripes_settings_are_checked_without_telling_them() {
+    let config = with_env(&[
+        ("ORDERWORKS_PAYMENTS_PROVIDER", "stripe"),
+        ("ORDERWORKS_PAYMENTS_STRIPE_KEY", "rk_live_canary"),
+        ("ORDERWORKS_PAYMENTS_STRIPE_WEBHOOK_SECRETS", "[\"whsec_canary\", \"whsec_canary2\"]"),
+    ])
+    .expect("valid");
+    assert_eq!(config.payments.stripe_url.as_ref().map(Url::as_str), Some("https://api.stripe.com/"));
+    assert_eq!(config.payments.rate().map(|rate| rate.per_second.get()), Some(80));
+    assert!(!format!("{config:?}").contains("canary"));
+    let error = with_env(&[
+        ("ORDERWORKS_PAYMENTS_STRIPE_KEY", "pk_canary"),
+        ("ORDERWORKS_PAYMENTS_STRIPE_WEBHOOK_SECRETS", "[\"canary\"]"),
+        ("ORDERWORKS_PAYMENTS_STRIPE_URL", "http://stripe.example"),
+    ])
+    .expect_err("invalid")
+    .to_string();
+    for name in ["payments.stripe_key", "payments.stripe_webhook_secrets", "payments.stripe_url"] {
+        assert!(error.contains(name), "{name} is missing in: {error}");
+    }
+    let form = with_env(&[("ORDERWORKS_PAYMENTS_STRIPE_WEBHOOK_SECRETS", "whsec_canary")]);
+    let form = form.expect_err("no list").to_string();
+    assert!(!error.contains("canary") && !form.contains("canary"), "{error} {form}");
+}
+
+#[test]
+fn shards_are_checked_as_a_whole_and_their_addresses_hidden() {
+    let sharded = |urls: &str, pins: &str| {
+        with_env(&[
+            ("ORDERWORKS_ENGINES_ORDERS", "postgres"),
+            ("ORDERWORKS_POSTGRES_URL", "postgres://u:canary@db/jobs"),
+            ("ORDERWORKS_SHARDS_URLS", urls),
+            ("ORDERWORKS_SHARDS_PINS", pins),
+        ])
+    };
+    let merchant = "mer_01900000-0000-7000-8000-000000000000";
+    let urls = "{ a = \"postgres://u:canary@a/o\", b = \"postgres://u:canary@b/o\" }";
+    let config = sharded(urls, &format!("{{ {merchant} = \"b\" }}")).expect("valid");
+    assert_eq!(config.shards.pools(&config.postgres, "x", 3).len(), 2);
+    assert_eq!(config.shards.pins.len(), 1);
+    let shown = toml::to_string(&config.shown).expect("toml");
+    assert!(shown.contains("[hidden]") && !format!("{shown}{config:?}").contains("canary"), "{shown}");
+
+    let urls = "{ A = \"postgres://u:canary@a/o\", b = \"postgres://u:canary@a/o\", c = 7 }";
+    let pins = format!("{{ {merchant} = \"z\", mer_x = \"b\" }}");
+    let error = sharded(urls, &pins).expect_err("invalid").to_string();
+    for word in ["\"A\"", "one address", "\"c\"", "shard z", "mer_x"] {
+        assert!(error.contains(word), "{word} is missing in: {error}");
+    }
+    assert!(!error.contains("canary"), "{error}");
+    let error = sharded("canary", "{}").expect_err("no table").to_string();
+    assert!(error.contains("shards.urls") && !error.contains("canary"), "{error}");
+    assert!(with_env(&[("ORDERWORKS_SHARDS_URLS", "{ a = \"postgres://a/o\" }")]).is_err(), "no engine");
+}
+
+#[test]
+fn a_secret_is_not_shown() {
+    let config = with_env(&[
+        ("ORDERWORKS_MAIL_TRANSPORT", "smtp"),
+        ("ORDERWORKS_MAIL_SMTP_URL", "smtps://u:canary@mail.example:465"),
+    ])
+    .expect("valid");
+    assert!(
+        !format!("{:?}{}", config.shown, toml::to_string(&config.shown).expect("toml")).contains("canary")
+    );
+}
