@@ -90,13 +90,15 @@ pub(crate) async fn run(url: &str, args: RunArgs) -> anyhow::Result<()> {
     for (name, version) in celery::versions(&args.python).await? {
         report.add_version(name, version);
     }
+    // Before anything is written, which would make the checkout a changed one.
+    let (markdown, json) = (report.markdown(), report.json());
     if let Some(path) = &args.write_docs {
-        bench_report::write_section(path, "ops/bench queue", &report.markdown())?;
+        bench_report::write_section(path, "ops/bench queue", &markdown)?;
     }
     if args.json {
-        println!("{}", report.json())
+        println!("{json}")
     } else {
-        print!("{}", report.markdown())
+        print!("{markdown}")
     }
     Ok(())
 }
