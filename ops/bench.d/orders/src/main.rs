@@ -35,7 +35,8 @@ struct Args {
     /// JSON instead of Markdown.
     #[arg(long)]
     json: bool,
-    /// Only figures whose name contains one of these, and what they are held against; for work on one of them.
+    /// Only those of `accept`, `whole_order`, `scale_2` and `scale_4` whose name contains one of these, with what they are
+    /// held against; for work on one of them.
     #[arg(long)]
     only: Option<String>,
     /// Replaces the section of this file, too.
@@ -47,15 +48,6 @@ struct Args {
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let report = plan::run(&args).await?;
-    // Before anything is written, which would make the checkout a changed one.
-    let (markdown, json) = (report.markdown(), report.json());
-    if let Some(path) = &args.write_docs {
-        bench_report::write_section(path, "ops/bench orders", &markdown)?;
-    }
-    if args.json {
-        println!("{json}");
-    } else {
-        print!("{markdown}");
-    }
+    print!("{}", report.told("ops/bench orders", args.write_docs.as_deref(), args.json)?);
     Ok(())
 }

@@ -90,16 +90,7 @@ pub(crate) async fn run(url: &str, args: RunArgs) -> anyhow::Result<()> {
     for (name, version) in celery::versions(&args.python).await? {
         report.add_version(name, version);
     }
-    // Before anything is written, which would make the checkout a changed one.
-    let (markdown, json) = (report.markdown(), report.json());
-    if let Some(path) = &args.write_docs {
-        bench_report::write_section(path, "ops/bench queue", &markdown)?;
-    }
-    if args.json {
-        println!("{json}")
-    } else {
-        print!("{markdown}")
-    }
+    print!("{}", report.told("ops/bench queue", args.write_docs.as_deref(), args.json)?);
     Ok(())
 }
 

@@ -2,6 +2,21 @@
 
 use std::{fs, io, path::Path};
 
+use crate::report::Report;
+
+impl Report {
+    /// What `command` prints, JSON or Markdown. Replaces its section of the file at `docs`, too, if one is given.
+    pub fn told(&self, command: &str, docs: Option<&Path>, as_json: bool) -> io::Result<String> {
+        // Before anything is written, which would make the checkout a changed one.
+        let markdown = self.markdown();
+        let text = if as_json { format!("{}\n", self.json()) } else { markdown.clone() };
+        if let Some(path) = docs {
+            write_section(path, command, &markdown)?;
+        }
+        Ok(text)
+    }
+}
+
 /// Replaces what stands between the marks `<!-- COMMAND: begin -->` and `… end -->`; everything else in the file stays. A
 /// file without them is an error.
 pub fn write_section(path: &Path, command: &str, section: &str) -> io::Result<()> {
