@@ -37,7 +37,7 @@ impl Sandbox {
         key: Option<SecretString>,
         ambient: &Ambient,
     ) -> anyhow::Result<Self> {
-        let key = key.unwrap_or_else(|| ambient.uuid().to_string().into());
+        let key = key.unwrap_or_else(|| hex::encode(ambient.secret::<32>()).into());
         let listener =
             TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
         let server = SandboxServer::open(&folder.join("provider.db"), key.clone(), ambient.clone()).await?;

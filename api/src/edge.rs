@@ -110,7 +110,7 @@ fn request_id(headers: &HeaderMap, ambient: &Ambient) -> String {
             && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
     };
     let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(usable);
-    given.map_or_else(|| format!("req_{}", ambient.uuid().simple()), str::to_owned)
+    given.map_or_else(|| format!("req_{}", ambient.shown_uuid().simple()), str::to_owned)
 }
 
 fn continued(headers: &HeaderMap, ambient: &Ambient) -> TraceContext {

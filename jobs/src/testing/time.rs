@@ -11,7 +11,7 @@ const START: Duration = Duration::from_hours(490_896);
 /// An ambient whose clock moves with tokio's timers, so that a paused runtime (`start_paused = true`) skips over
 /// delays in both, and with seeded randomness.
 pub fn virtual_time(seed: u64) -> Ambient {
-    Ambient::new(Arc::new(TokioClock(Instant::now())), fastrand::Rng::with_seed(seed))
+    Ambient::seeded(Arc::new(TokioClock(Instant::now())), fastrand::Rng::with_seed(seed))
 }
 
 struct TokioClock(Instant);

@@ -1,14 +1,18 @@
 //! The clock and the source of randomness, passed along instead of called globally.
 //!
-//! Guarantees: everything drawn from one [`Ambient::steered`] is a function of its seed and of the calls
-//! made, so a test replays. Does not do timers: waiting is tokio's business, which tests pause on their own.
+//! Guarantees: [`Ambient::system`] draws from generators of cryptographic strength seeded by the operating system: no id
+//! tells anything about another one (RFC 9562, section 6.9). Request and trace ids, which are shown to everybody, come from
+//! another generator than all other ids, and secrets from a third. Everything drawn from one [`Ambient::steered`] is a
+//! function of its seed and of the calls made, so a test replays. Does not do timers: waiting is tokio's business, which
+//! tests pause on their own.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use jiff::Timestamp;
+use rand::{Rng, RngExt, rngs::StdRng};
 use uuid::Uuid;
 
 use crate::time::later;
@@ -17,7 +21,19 @@ use crate::time::later;
 #[derive(Clone)]
 pub struct Ambient {
     clock: Arc<dyn Clock>,
-    entropy: Arc<Mutex<fastrand::Rng>>,
+    randomness: Arc<Randomness>,
+}
+
+/// Where randomness comes from. Only a test's or the simulation's is predictable.
+enum Randomness {
+    System(Box<Generators>),
+    Seeded(Mutex<fastrand::Rng>),
+}
+
+struct Generators {
+    ids: Mutex<StdRng>,
+    shown: Mutex<StdRng>,
+    secrets: Mutex<StdRng>,
 }
 
 /// Tells the time. [`Ambient::system`] reads the operating system, [`ManualClock`] is set by tests.
@@ -27,20 +43,24 @@ pub trait Clock: Send + Sync + 'static {
 }
 
 impl Ambient {
-    /// The real clock, and randomness seeded by the operating system.
+    /// The real clock, and generators seeded by the operating system.
     pub fn system() -> Self {
-        Self::new(Arc::new(SystemClock), fastrand::Rng::new())
+        // ChaCha12; fails only where the operating system has no randomness, and then nothing here may run.
+        let generator = || Mutex::new(rand::make_rng::<StdRng>());
+        let generators = Generators { ids: generator(), shown: generator(), secrets: generator() };
+        let randomness = Randomness::System(Box::new(generators));
+        Self { clock: Arc::new(SystemClock), randomness: Arc::new(randomness) }
     }
 
     /// A clock that stands still until moved and a seeded generator: two runs of one test draw the same.
     pub fn steered(seed: u64, start: Timestamp) -> (Self, ManualClock) {
         let clock = ManualClock(Arc::new(Mutex::new(start)));
-        (Self::new(Arc::new(clock.clone()), fastrand::Rng::with_seed(seed)), clock)
+        (Self::seeded(Arc::new(clock.clone()), fastrand::Rng::with_seed(seed)), clock)
     }
 
-    /// Any clock with any generator.
-    pub fn new(clock: Arc<dyn Clock>, rng: fastrand::Rng) -> Self {
-        Self { clock, entropy: Arc::new(Mutex::new(rng)) }
+    /// Any clock with a seeded generator, whose ids and secrets can be predicted: for tests and the simulation.
+    pub fn seeded(clock: Arc<dyn Clock>, generator: fastrand::Rng) -> Self {
+        Self { clock, randomness: Arc::new(Randomness::Seeded(Mutex::new(generator))) }
     }
 
     /// The present moment, to the millisecond: what is stored reads back equal.
@@ -49,29 +69,76 @@ impl Ambient {
         Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
     }
 
-    /// A fresh UUIDv7 (RFC 9562, section 5.7) of this clock and this generator.
+    /// A fresh UUIDv7 (RFC 9562, section 5.7) of this clock and this generator. An id, not a capability: its time is no
+    /// secret, and ids stand in URLs and logs.
     pub fn uuid(&self) -> Uuid {
-        let millis = u64::try_from(self.clock.now().as_millisecond()).unwrap_or(0);
-        let mut tail = [0_u8; 10];
-        self.with_rng(|rng| rng.fill(&mut tail));
-        uuid::Builder::from_unix_timestamp_millis(millis, &tail).into_uuid()
+        self.uuid_of(Stream::Ids)
+    }
+
+    /// As [`Self::uuid`], for ids that are shown to callers without a key, such as request ids.
+    pub fn shown_uuid(&self) -> Uuid {
+        self.uuid_of(Stream::Shown)
+    }
+
+    /// Fills `target` with random bytes that nobody can predict from what others were shown.
+    pub fn fill(&self, target: &mut [u8]) {
+        self.randomness.fill(Stream::Ids, target);
+    }
+
+    /// As [`Self::fill`], for bytes that are shown to callers without a key, such as trace ids.
+    pub fn fill_shown(&self, target: &mut [u8]) {
+        self.randomness.fill(Stream::Shown, target);
+    }
+
+    /// Bytes for tokens, keys and salts.
+    pub fn secret<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.randomness.fill(Stream::Secrets, &mut bytes);
+        bytes
     }
 
     /// A uniformly drawn duration in `0..=max`, the "full jitter" of retry delays.
     pub fn jitter(&self, max: Duration) -> Duration {
         let max_nanos = u64::try_from(max.as_nanos()).unwrap_or(u64::MAX);
-        Duration::from_nanos(self.with_rng(|rng| rng.u64(0..=max_nanos)))
+        Duration::from_nanos(match &*self.randomness {
+            Randomness::System(generators) => held(&generators.shown).random_range(0..=max_nanos),
+            Randomness::Seeded(generator) => held(generator).u64(0..=max_nanos),
+        })
     }
 
-    /// Fills `target` with random bytes. Not for keys and secrets, which come from the operating system.
-    pub fn fill(&self, target: &mut [u8]) {
-        self.with_rng(|rng| rng.fill(target));
+    fn uuid_of(&self, stream: Stream) -> Uuid {
+        let millis = u64::try_from(self.clock.now().as_millisecond()).unwrap_or(0);
+        let mut tail = [0_u8; 10];
+        self.randomness.fill(stream, &mut tail);
+        uuid::Builder::from_unix_timestamp_millis(millis, &tail).into_uuid()
     }
+}
 
-    fn with_rng<T>(&self, draw: impl FnOnce(&mut fastrand::Rng) -> T) -> T {
-        // A panic while the generator is held cannot leave it half-written: its state is one integer.
-        draw(&mut self.entropy.lock().unwrap_or_else(PoisonError::into_inner))
+#[derive(Clone, Copy)]
+enum Stream {
+    Ids,
+    Shown,
+    Secrets,
+}
+
+impl Randomness {
+    fn fill(&self, stream: Stream, target: &mut [u8]) {
+        let generators = match self {
+            Self::Seeded(generator) => return held(generator).fill(target),
+            Self::System(generators) => generators,
+        };
+        let generator = match stream {
+            Stream::Ids => &generators.ids,
+            Stream::Shown => &generators.shown,
+            Stream::Secrets => &generators.secrets,
+        };
+        held(generator).fill_bytes(target);
     }
+}
+
+/// A panic while a generator is held cannot leave it half-written: none happens between two of its steps.
+fn held<T>(generator: &Mutex<T>) -> MutexGuard<'_, T> {
+    generator.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl std::fmt::Debug for Ambient {
@@ -109,6 +176,8 @@ impl Clock for ManualClock {
 
 #[cfg(test)]
 mod tests {
+    use rand::SeedableRng;
+
     use super::*;
 
     #[test]
@@ -119,6 +188,35 @@ mod tests {
         };
         assert_eq!(draw(7), draw(7));
         assert_ne!(draw(7), draw(8));
+    }
+
+    fn generators() -> Generators {
+        let [ids, shown, secrets] = [1, 2, 3].map(|seed| Mutex::new(StdRng::from_seed([seed; 32])));
+        Generators { ids, shown, secrets }
+    }
+
+    #[test]
+    fn request_ids_leave_the_generators_of_other_ids_and_of_secrets_alone() {
+        let mut ambient = Ambient::system();
+        ambient.randomness = Arc::new(Randomness::System(Box::new(generators())));
+        let (first, trace) = (ambient.shown_uuid(), crate::TraceContext::fresh(&ambient));
+        ambient.jitter(Duration::from_secs(1));
+        assert_ne!(first, ambient.shown_uuid());
+        assert_ne!(trace.trace_id(), crate::TraceContext::fresh(&ambient).trace_id());
+        let Randomness::System(after) = &*ambient.randomness else { panic!("not a seeded one") };
+        let before = generators();
+        assert!(*held(&after.ids) == *held(&before.ids) && *held(&after.secrets) == *held(&before.secrets));
+        assert!(*held(&after.shown) != *held(&before.shown));
+    }
+
+    #[test]
+    fn generators_of_the_system_are_seeded_apart() {
+        let (one, other) = (Ambient::system(), Ambient::system());
+        let tail = |id: Uuid| id.as_u128() << 64;
+        let tails = [one.uuid(), one.shown_uuid(), other.uuid(), other.shown_uuid()].map(tail);
+        let distinct: std::collections::BTreeSet<_> = tails.into_iter().collect();
+        assert_eq!(distinct.len(), tails.len());
+        assert_ne!(one.secret::<32>(), other.secret::<32>());
     }
 
     #[test]

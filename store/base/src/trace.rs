@@ -23,7 +23,7 @@ impl TraceContext {
     /// A new trace.
     pub fn fresh(ambient: &Ambient) -> Self {
         let mut bytes = [0_u8; 16];
-        ambient.fill(&mut bytes);
+        ambient.fill_shown(&mut bytes);
         // Zero is invalid by the standard; setting one bit costs one bit of randomness.
         Self { trace_id: u128::from_be_bytes(bytes) | 1, span_id: 0 }.child(ambient)
     }
@@ -32,7 +32,7 @@ impl TraceContext {
     #[must_use]
     pub fn child(self, ambient: &Ambient) -> Self {
         let mut bytes = [0_u8; 8];
-        ambient.fill(&mut bytes);
+        ambient.fill_shown(&mut bytes);
         Self { span_id: u64::from_be_bytes(bytes) | 1, ..self }
     }
 

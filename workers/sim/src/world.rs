@@ -77,7 +77,7 @@ impl World {
         let chance = Arc::new(Chance::new(seed));
         let trace = Arc::new(Trace::new(in_words));
         let watch = Arc::new(Watch::new(Arc::clone(&trace)));
-        let ambient = Ambient::new(Arc::new(SimClock { began, skew: Duration::ZERO }), chance.fork());
+        let ambient = Ambient::seeded(Arc::new(SimClock { began, skew: Duration::ZERO }), chance.fork());
         let outside = Arc::new(Outside::new(Arc::clone(&chance), Arc::clone(&trace)));
         let acks_first = mutation == Some(Mutation::AckBeforeWrite);
         let queue = SimQueue::new(
@@ -108,7 +108,7 @@ impl World {
     /// A clock and a generator of a process's own.
     pub(crate) fn process_ambient(&self) -> Ambient {
         let skew = if self.chance.one_in(2) { self.chance.up_to(SKEW_MAX) } else { Duration::ZERO };
-        Ambient::new(Arc::new(SimClock { began: self.began, skew }), self.chance.fork())
+        Ambient::seeded(Arc::new(SimClock { began: self.began, skew }), self.chance.fork())
     }
 
     /// The order store as a process sees it.
