@@ -19,6 +19,9 @@ const REDUCED_CAPACITY: &str = "https://iana.org/assignments/http-problem-types#
 /// What a client should wait after a store did not answer, in seconds.
 const STORE_RETRY_SECONDS: u64 = 2;
 
+/// Bytes of `errors` at most, as JSON: what a client sends must not come back multiplied.
+const ERRORS_BYTES_MAX: usize = 60 * 1024;
+
 /// A kind of problem: its status, code and title never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Kind {
@@ -195,7 +198,7 @@ impl Problem {
             detail,
             code: kind.code,
             request_id: request_id.to_owned(),
-            errors,
+            errors: within(errors, ERRORS_BYTES_MAX),
             violated_policies: violated.map(|policy| [policy]),
         };
         // Strings and numbers only: this cannot fail, and an empty object is still JSON.
@@ -209,6 +212,18 @@ impl Problem {
             code => format!("{TYPE_BASE}{code}"),
         }
     }
+}
+
+/// As many of the first errors as fit.
+fn within(mut errors: Vec<FieldError>, bytes_max: usize) -> Vec<FieldError> {
+    let mut bytes = 0;
+    let fitting = errors.iter().take_while(|error| {
+        bytes += serde_json::to_string(error).map_or(bytes_max, |json| json.len() + 1);
+        bytes <= bytes_max
+    });
+    let count = fitting.count();
+    errors.truncate(count);
+    errors
 }
 
 impl IntoResponse for Problem {
@@ -264,4 +279,19 @@ impl Problem {
 /// Milliseconds between two moments, for logs and answers; 0 when the clock went back.
 pub(crate) fn millis_between(from: Timestamp, to: Timestamp) -> u64 {
     u64::try_from(to.as_millisecond() - from.as_millisecond()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_stays_small_whatever_was_sent() {
+        let errors = vec![FieldError::new("\u{1}".repeat(1024), "wrong_type", "expected text"); 100];
+        let body = Problem::invalid(errors).body("req_1");
+        assert!((32 * 1024..64 * 1024).contains(&body.len()), "{}", body.len());
+        let body: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        assert!(body["errors"].as_array().is_some_and(|errors| !errors.is_empty()));
+        assert_eq!(body["detail"], "100 fields are at fault, see `errors`");
+    }
 }

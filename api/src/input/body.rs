@@ -17,6 +17,9 @@ use super::{
     fields::{Node, Report},
 };
 
+/// Levels of arrays and objects at most; what the routes read has four. Each level is work for all that walks the body.
+const DEPTH_MAX: usize = 16;
+
 /// A request read from a body.
 pub(crate) trait FromBody: Sized {
     /// Whether no body at all means `{}`.
@@ -83,11 +86,37 @@ fn parse(headers: &HeaderMap, bytes: &[u8], optional: bool) -> Result<Value, Pro
     if !is_json(headers) {
         return Err(Problem::new(Kind::MEDIA_TYPE, "send `Content-Type: application/json`"));
     }
+    if depth(bytes) > DEPTH_MAX {
+        return Err(Problem::new(
+            Kind::BAD_JSON,
+            format!("the body is nested deeper than {DEPTH_MAX} levels"),
+        ));
+    }
     // The parser's own words may quote the body; its position does not.
     serde_json::from_slice(bytes).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         Problem::new(Kind::BAD_JSON, format!("the body stops being JSON at line {line}, column {column}"))
     })
+}
+
+/// How deep arrays and objects of this text stand in each other; right for all that is JSON.
+fn depth(bytes: &[u8]) -> usize {
+    let (mut now, mut deepest) = (0_usize, 0);
+    let (mut in_string, mut is_escaped) = (false, false);
+    for byte in bytes {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = in_string,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                now += 1;
+                deepest = deepest.max(now);
+            }
+            b']' | b'}' if !in_string => now = now.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -139,6 +168,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn depth_counts_brackets_outside_of_strings() {
+        for (text, expected) in
+            [("1", 0), ("{}", 1), (r#"{"a":[{"b":[]}],"c":{}}"#, 4), (r#"["[[[", "\"[[", "\\", [1]]"#, 2)]
+        {
+            assert_eq!(depth(text.as_bytes()), expected, "{text}");
+        }
+        assert_eq!(depth(&b"[".repeat(60_000)), 60_000);
+    }
 
     #[test]
     fn a_fingerprint_ignores_the_order_of_members_and_nothing_else() {

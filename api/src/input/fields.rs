@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::problem::{FieldError, Problem};
 
 /// Faults told at most; the rest of a body that is wrong throughout adds nothing.
-const ERRORS_MAX: usize = 100;
+pub(super) const ERRORS_MAX: usize = 100;
 /// A client's own field name is shown up to this length.
 const NAME_CHARS_MAX: usize = 64;
 
