@@ -209,7 +209,7 @@ const SPAN_SECONDS_MAX: u64 = 86_400;
 /// Longest time an order may be left pending, and longest pause between audits, in minutes: a month.
 const MINUTES_MAX: u64 = 31 * 24 * 60;
 
-/// Settings that `config show` hides.
+/// Settings that `config show` hides and no message repeats.
 const SECRETS: [(&str, &str); 11] = [
     ("cassandra", "password"),
     ("mail", "smtp_url"),
@@ -234,7 +234,7 @@ impl Config {
         file: Option<&Path>,
         environment: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        let mut reader = Reader::new(DEFAULTS, file, environment)?;
+        let mut reader = Reader::new(DEFAULTS, &SECRETS, file, environment)?;
         let r = &mut reader;
         let config = Self {
             server: Server {
@@ -297,7 +297,7 @@ impl Config {
                 filter: r.parsed("log", "filter", Targets::new()),
                 format: r.value("log", "format", LogFormat::Text),
             },
-            shown: r.shown(&SECRETS),
+            shown: r.shown(),
         };
         config.check_across(r);
         reader.finish(config)

@@ -15,6 +15,10 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 const PREFIX: &str = "ORDERWORKS_";
+/// Names of the environment that are no settings: those of the command line, of `ops/services` and of the tests.
+const NO_SETTINGS: [&str; 3] = ["CONFIG", "PUB_KEY", "SEC_KEY"];
+const NO_SETTINGS_BEFORE: [&str; 2] = ["SERVICES_", "TEST_"];
+const HIDDEN: &str = "[hidden]";
 
 /// Everything that is wrong with the configuration.
 #[derive(Debug)]
@@ -36,6 +40,8 @@ impl std::error::Error for ConfigError {}
 
 pub(super) struct Reader {
     values: Table,
+    /// Section and key of settings that nothing repeats.
+    secrets: &'static [(&'static str, &'static str)],
     faults: Vec<String>,
 }
 
@@ -43,15 +49,16 @@ impl Reader {
     /// Fails at once only where nothing sensible can follow: a file that cannot be read or is no TOML.
     pub(super) fn new(
         defaults: &str,
+        secrets: &'static [(&'static str, &'static str)],
         file: Option<&Path>,
         environment: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
         let values = defaults.parse().map_err(|e| ConfigError(vec![format!("shipped defaults: {e}")]))?;
-        let mut reader = Self { values, faults: Vec::new() };
+        let mut reader = Self { values, secrets, faults: Vec::new() };
         if let Some(path) = file {
             let fail = |why: String| ConfigError(vec![format!("{}: {why}", path.display())]);
             let text = std::fs::read_to_string(path).map_err(|e| fail(e.to_string()))?;
-            reader.overlay(text.parse().map_err(|e: toml::de::Error| fail(e.to_string()))?, path);
+            reader.overlay(text.parse().map_err(|e| fail(position_of(&e, &text)))?, path);
         }
         reader.overlay_environment(environment);
         Ok(reader)
@@ -80,14 +87,28 @@ impl Reader {
     fn overlay_environment(&mut self, environment: impl Iterator<Item = (String, String)>) {
         for (name, text) in environment {
             let Some(rest) = name.strip_prefix(PREFIX) else { continue };
-            // Names outside the known sections belong to the command line or to tests.
-            let Some((section, key)) = rest.split_once('_') else { continue };
-            let Some(Value::Table(known)) = self.values.get_mut(&section.to_lowercase()) else { continue };
-            match known.get_mut(&key.to_lowercase()) {
+            match self
+                .setting_of(rest)
+                .and_then(|(section, key)| self.values.get_mut(&section)?.get_mut(&key))
+            {
                 Some(slot) => *slot = as_typed(&text, slot),
+                None if is_no_setting(rest) => {}
                 None => self.faults.push(format!("{name}: there is no such setting")),
             }
         }
+    }
+
+    /// Section and key of `<SECTION>_<KEY>`. A section's name may hold the separator, too, so the longest one counts.
+    fn setting_of(&self, name: &str) -> Option<(String, String)> {
+        let name = name.to_lowercase();
+        let key_in =
+            |section: &String| name.strip_prefix(section.as_str())?.strip_prefix('_').map(str::to_owned);
+        let known = self.values.keys().filter_map(|section| Some((section.clone(), key_in(section)?)));
+        known.max_by_key(|(section, _)| section.len())
+    }
+
+    fn is_secret(&self, section: &str, key: &str) -> bool {
+        self.secrets.contains(&(section, key))
     }
 
     pub(super) fn fault(&mut self, section: &str, key: &str, why: &str) {
@@ -104,7 +125,13 @@ impl Reader {
             None => Err((Value::Boolean(false), "is missing".to_owned())),
         };
         read.unwrap_or_else(|(value, why)| {
-            self.fault(section, key, &format!("= {value}: {why}"));
+            // The reason may repeat the value as well.
+            let text = value.to_string();
+            if self.is_secret(section, key) || without_userinfo(&text) != text {
+                self.fault(section, key, "is of the wrong type");
+            } else {
+                self.fault(section, key, &format!("= {text}: {why}"));
+            }
             fallback
         })
     }
@@ -120,7 +147,7 @@ impl Reader {
     {
         let Some(text) = self.value(section, key, None::<String>) else { return fallback };
         text.parse().unwrap_or_else(|why| {
-            self.fault(section, key, &format!("= \"{text}\": {why}"));
+            self.fault(section, key, &format!("= \"{}\": {why}", without_userinfo(&text)));
             fallback
         })
     }
@@ -135,7 +162,8 @@ impl Reader {
             return None;
         }
         let parsed = text.parse();
-        parsed.map_err(|why| self.fault(section, key, &format!("= \"{text}\": {why}"))).ok()
+        let told = |why| self.fault(section, key, &format!("= \"{}\": {why}", without_userinfo(&text)));
+        parsed.map_err(told).ok()
     }
 
     /// A list of texts that no message repeats.
@@ -194,17 +222,12 @@ impl Reader {
         number
     }
 
-    /// The merged values, with secrets replaced where they are set.
-    pub(super) fn shown(&self, secrets: &[(&str, &str)]) -> Table {
+    /// The merged values: secrets replaced where they are set, and in addresses what stands before an `@`.
+    pub(super) fn shown(&self) -> Table {
         let mut shown = self.values.clone();
-        for (section, key) in secrets {
-            let slot = shown.get_mut(*section).and_then(|s| s.get_mut(*key));
-            let hidden = || Value::String("[hidden]".to_owned());
-            match slot {
-                Some(Value::Table(slots)) => slots.iter_mut().for_each(|(_, slot)| *slot = hidden()),
-                Some(Value::Array(list)) if list.is_empty() => {}
-                Some(slot) if slot.as_str() != Some("") => *slot = hidden(),
-                _ => {}
+        for (section, settings) in &mut shown {
+            for (key, value) in settings.as_table_mut().into_iter().flatten() {
+                hide(value, self.is_secret(section, key));
             }
         }
         shown
@@ -222,4 +245,42 @@ fn as_typed(text: &str, default: &Value) -> Value {
     }
     let parsed = format!("v = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("v"));
     parsed.unwrap_or_else(|| Value::String(text.to_owned()))
+}
+
+fn is_no_setting(name: &str) -> bool {
+    NO_SETTINGS.contains(&name) || NO_SETTINGS_BEFORE.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Where a file stops being TOML. The parser's own words show the line, which may hold a password.
+fn position_of(error: &toml::de::Error, text: &str) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    before.map_or_else(
+        || "this is not TOML".to_owned(),
+        |before| {
+            let line = before.matches('\n').count() + 1;
+            let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+            format!("this is not TOML at line {line}, column {column}")
+        },
+    )
+}
+
+fn hide(value: &mut Value, is_secret: bool) {
+    match value {
+        Value::Table(values) => values.iter_mut().for_each(|(_, value)| hide(value, is_secret)),
+        Value::Array(values) if is_secret && !values.is_empty() => *value = Value::String(HIDDEN.to_owned()),
+        Value::Array(values) => values.iter_mut().for_each(|value| hide(value, is_secret)),
+        Value::String(text) if is_secret && text.is_empty() => {}
+        Value::String(text) if !is_secret => *text = without_userinfo(text),
+        _ if is_secret => *value = Value::String(HIDDEN.to_owned()),
+        _ => {}
+    }
+}
+
+/// An address without user and password (RFC 3986, section 3.2.1), whether or not it is a valid one.
+fn without_userinfo(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    match rest.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://{HIDDEN}@{host}"),
+        None => text.to_owned(),
+    }
 }

@@ -114,6 +114,72 @@ fn shards_are_checked_as_a_whole_and_their_addresses_hidden() {
     assert!(with_env(&[("ORDERWORKS_SHARDS_URLS", "{ a = \"postgres://a/o\" }")]).is_err(), "no engine");
 }
 
+/// A value of the default's type that differs from the default.
+fn another(value: &toml::Value) -> toml::Value {
+    match value {
+        toml::Value::Integer(number) => (number + 1).into(),
+        toml::Value::Boolean(is_set) => (!is_set).into(),
+        toml::Value::Array(_) => toml::Value::Array(vec!["10.0.0.0/8".into()]),
+        toml::Value::Table(_) => toml::Table::from_iter([("other".to_owned(), 2.into())]).into(),
+        _ => "other".into(),
+    }
+}
+
+#[test]
+fn every_setting_can_be_set_by_its_name_in_the_environment() {
+    let defaults: toml::Table = DEFAULTS.parse().expect("TOML");
+    let mut settings = 0;
+    for (section, values) in &defaults {
+        for (key, default) in values.as_table().expect("a section") {
+            let name = format!("ORDERWORKS_{}_{}", section.to_uppercase(), key.to_uppercase());
+            let value = another(default);
+            let environment = std::iter::once((name.clone(), value.to_string().trim_matches('"').to_owned()));
+            let reader = Reader::new(DEFAULTS, &[], None, environment).expect("read");
+            assert_eq!(reader.shown()[section][key], value, "{name}");
+            reader.finish(()).expect("a setting");
+            settings += 1;
+        }
+    }
+    assert!(settings > 60, "{settings}");
+}
+
+#[test]
+fn a_misspelt_name_in_the_environment_is_refused() {
+    for name in ["WEBHOOK_ALLOW_LOOPBACK", "SIGN_IN_BURTS", "SIGNIN_BURST", "LISTEN", "SERVERLISTEN", ""] {
+        let error = with_env(&[(&format!("ORDERWORKS_{name}"), "1")]).expect_err(name).to_string();
+        assert!(error.contains(name) && error.contains("no such setting"), "{error}");
+    }
+    with_env(&[("ORDERWORKS_CONFIG", "x"), ("ORDERWORKS_PUB_KEY", "x"), ("ORDERWORKS_TEST_REDIS_URL", "x")])
+        .expect("none of them is a setting");
+}
+
+#[test]
+fn no_mistake_tells_a_secret() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("orderworks.toml");
+    let refused = |text: &str| {
+        std::fs::write(&file, text).expect("writes");
+        Config::assemble(Some(&file), std::iter::empty()).expect_err(text).to_string()
+    };
+    let error = refused("[server]\n[redis]\nurl = redis://:canary@cache.example\n");
+    assert!(error.contains("line 3, column 7") && !error.contains("canary"), "{error}");
+    for (section, key) in SECRETS {
+        let error = refused(&format!("[{section}]\n{key} = [[\"canary\"]]\n"));
+        assert!(error.contains(&format!("{section}.{key}")) && !error.contains("canary"), "{error}");
+    }
+    let url = "http://u:canary@provider.example:port";
+    let error = with_env(&[("ORDERWORKS_PAYMENTS_PROVIDER_URL", url)]).expect_err("no port").to_string();
+    assert!(error.contains("payments.provider_url") && !error.contains("canary"), "{error}");
+}
+
+#[test]
+fn users_and_passwords_in_addresses_are_not_shown() {
+    let config =
+        with_env(&[("ORDERWORKS_PAYMENTS_PROVIDER_URL", "http://u:canary@127.0.0.1:9/")]).expect("valid");
+    let shown = config.shown["payments"]["provider_url"].as_str().expect("text");
+    assert_eq!(shown, "http://[hidden]@127.0.0.1:9/");
+}
+
 #[test]
 fn a_secret_is_not_shown() {
     let config = with_env(&[
