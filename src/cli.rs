@@ -92,7 +92,8 @@ pub(crate) struct DevArgs {
     /// The demo merchant's publishable key, `owk_pub_…`
     #[arg(long, env = "ORDERWORKS_PUB_KEY", value_name = "KEY", hide_env_values = true)]
     pub(crate) pub_key: Option<String>,
-    /// The demo merchant's secret key, `owk_sec_…`
+    /// The demo merchant's secret key, `owk_sec_…`. Arguments are seen by every user of the machine (`ps`): the
+    /// environment is the safer place
     #[arg(long, env = "ORDERWORKS_SEC_KEY", value_name = "KEY", hide_env_values = true)]
     pub(crate) sec_key: Option<String>,
 }
@@ -111,11 +112,13 @@ pub(crate) struct ApiArgs {
     /// Address and port, instead of `server.listen`
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<std::net::SocketAddr>,
+    #[command(flatten)]
+    pub(crate) health: HealthArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct HealthArgs {
-    /// Serve /livez, /readyz and /metrics here
+    /// Serve /livez, /readyz and /metrics here; not to be reached by the public
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) health: Option<std::net::SocketAddr>,
 }
@@ -138,7 +141,8 @@ pub(crate) struct MigrateArgs {
     /// The demo merchant's publishable key, `owk_pub_…`
     #[arg(long, env = "ORDERWORKS_PUB_KEY", value_name = "KEY", hide_env_values = true)]
     pub(crate) pub_key: Option<String>,
-    /// The demo merchant's secret key, `owk_sec_…`
+    /// The demo merchant's secret key, `owk_sec_…`. Arguments are seen by every user of the machine (`ps`): the
+    /// environment is the safer place
     #[arg(long, env = "ORDERWORKS_SEC_KEY", value_name = "KEY", hide_env_values = true)]
     pub(crate) sec_key: Option<String>,
 }

@@ -175,6 +175,20 @@ impl<'a> Roles<'a> {
 
     /// Serves the API. Started last, so that its readiness asks every role of this process.
     pub(crate) fn api(&mut self, listener: TcpListener) -> anyhow::Result<()> {
+        let app = self.api_app()?;
+        self.serve(listener, app);
+        Ok(())
+    }
+
+    /// As [`Self::api`], with `/metrics` beside it, which tell of all merchants: for a listener that the public cannot
+    /// reach.
+    pub(crate) fn api_with_metrics(&mut self, listener: TcpListener) -> anyhow::Result<()> {
+        let app = self.api_app()?;
+        self.serve(listener, app.merge(self.metrics.routes()));
+        Ok(())
+    }
+
+    fn api_app(&mut self) -> anyhow::Result<axum::Router> {
         let shared = self.engines.shared()?;
         if self.config.engines.cache == CacheEngine::Redis {
             self.health.push(Arc::new(CacheCheck(Arc::clone(&shared.cache))));
@@ -190,15 +204,13 @@ impl<'a> Roles<'a> {
             health: self.health.clone(),
             shutdown: self.stop.orderly.clone(),
         };
-        let app = api::app(ApiState::new(parts, settings::api(self.config)));
-        self.serve(listener, app.merge(self.metrics.routes()));
-        Ok(())
+        Ok(api::app(ApiState::new(parts, settings::api(self.config))))
     }
 
     /// Serves liveness, readiness and metrics only; asks what this role needs.
     pub(crate) fn health(&mut self, listener: TcpListener, role: Role) -> anyhow::Result<()> {
         let mut checks: Vec<Arc<dyn HealthCheck>> = vec![Arc::new(OrdersCheck(self.engines.orders(role)?))];
-        if role == Role::Worker {
+        if matches!(role, Role::Api | Role::Worker) {
             checks.push(Arc::new(PaymentsCheck(self.engines.payments()?)));
         }
         checks.extend(self.health.iter().cloned());

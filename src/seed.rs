@@ -4,8 +4,10 @@
 //! a file only its owner may read (the store has hashes only).
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::Write as _,
+    ops::RangeInclusive,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
@@ -24,6 +26,12 @@ use uuid::Uuid;
 
 /// Units of each product at first.
 const STOCK: i64 = 100_000;
+
+/// Characters of a key after its prefix. 32 hexadecimal digits are 128 bits, which is what lets a plain hash do.
+const KEY_CHARS: RangeInclusive<usize> = 32..=128;
+/// Different characters of a key at least: catches what was typed and not drawn; 32 drawn hexadecimal digits have fewer
+/// with a probability of 16 over 5 times (5/16)^32, some 1e-13.
+const KEY_DISTINCT_MIN: usize = 6;
 
 /// The demo merchant's name in mails.
 const MERCHANT_NAME: &str = "Harbour & Pine";
@@ -100,10 +108,15 @@ pub(crate) async fn demo_shop(
 fn settle_key(prefix: &str, given: Option<String>, kept: Option<String>) -> anyhow::Result<String> {
     let Some(key) = given.or(kept) else { return fresh_key(prefix) };
     let tail = key.strip_prefix(prefix).unwrap_or_default();
-    if !(16..=128).contains(&tail.len())
-        || !tail.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
-    {
-        bail!("a key given to `dev` must be {prefix} followed by 16 to 128 letters, digits, - or _");
+    let is_valid = KEY_CHARS.contains(&tail.len())
+        && tail.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    let distinct: BTreeSet<u8> = tail.bytes().collect();
+    if !is_valid || distinct.len() < KEY_DISTINCT_MIN {
+        let (min, max) = (KEY_CHARS.start(), KEY_CHARS.end());
+        bail!(
+            "a key given by hand must be {prefix} followed by {min} to {max} random letters, digits, - or _, of which \
+             {KEY_DISTINCT_MIN} differ, for instance {prefix}$(openssl rand -hex 20)"
+        );
     }
     Ok(key)
 }
@@ -157,3 +170,22 @@ const PRODUCTS: [(&str, &str, &str, i64); 24] = [
     ("PENCILS-12", "Twelve pencils", "paper", 990),
     ("WRAP-5", "Wrapping paper, five sheets", "paper", 850),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_can_be_guessed_are_refused() {
+        let settled = |key: &str| settle_key("owk_sec_", Some(key.to_owned()), None);
+        let drawn = fresh_key("owk_sec_").expect("the system gives randomness");
+        assert_eq!(settled(&drawn).expect("drawn"), drawn);
+        for bad in ["", "owk_sec_", "owk_sec_0123456789abcdef", &format!("owk_sec_{}", "a".repeat(32))] {
+            assert!(settled(bad).is_err(), "{bad}");
+        }
+        for bad in [drawn.replace("sec", "pub"), format!("{drawn} "), format!("owk_sec_{}", "ab".repeat(20))]
+        {
+            assert!(settled(&bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -54,7 +54,11 @@ pub(super) async fn run(args: DevArgs, config: Config, as_json: bool) -> anyhow:
     roles.relay()?;
     roles.scheduler()?;
     roles.auditor()?;
-    roles.api(listener)?;
+    if address.ip().is_loopback() {
+        roles.api_with_metrics(listener)?;
+    } else {
+        roles.api(listener)?;
+    }
     let ready = Ready {
         url: format!("http://{address}"),
         publishable_key: keys.publishable,

@@ -46,7 +46,7 @@ pub(super) async fn scheduler(args: HealthArgs, config: Config) -> anyhow::Resul
 
 pub(super) async fn api(args: ApiArgs, config: Config) -> anyhow::Result<()> {
     let listener = listen(args.listen.unwrap_or(config.server.listen)).await?;
-    alone(&config, Role::Api, None, async |roles| roles.api(listener)).await
+    alone(&config, Role::Api, args.health.health, async |roles| roles.api(listener)).await
 }
 
 /// The sandbox provider until stopped.

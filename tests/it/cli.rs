@@ -105,13 +105,18 @@ async fn what_cannot_start_says_why_in_one_line_and_fails() {
 #[tokio::test]
 async fn given_keys_are_used_and_kept_from_others() {
     let data = tempfile::tempdir().expect("a folder");
-    let keys = ["--pub-key", "owk_pub_0123456789abcdef", "--sec-key", "owk_sec_0123456789abcdef"];
+    let keys = [
+        "--pub-key",
+        "owk_pub_0123456789abcdef0123456789abcdef",
+        "--sec-key",
+        "owk_sec_0123456789abcdef0123456789abcdef",
+    ];
     let (ok, _, err) = run(data.path(), &[&["dev", "--listen", "256.0.0.1:0"][..], &keys].concat()).await;
     assert!(!ok && err.contains("--listen"), "{err}");
     let dev = Dev::start(data.path()).await;
     let mode = std::fs::metadata(data.path().join("demo-keys.json")).expect("is there").permissions().mode();
     assert_eq!(mode & 0o077, 0);
-    let stranger = crate::util::Client::new(&dev.ready.url, "owk_sec_0123456789abcdef");
+    let stranger = crate::util::Client::new(&dev.ready.url, "owk_sec_0123456789abcdef0123456789abcdef");
     let (status, body) = stranger.send(reqwest::Method::GET, "/v1/orders", None).await;
     assert_eq!((status, body["code"].as_str()), (StatusCode::UNAUTHORIZED, Some("unauthorized")));
 }

@@ -6,6 +6,7 @@ mod cli;
 mod customers;
 mod dev;
 mod distributed;
+mod exposure;
 mod faults;
 mod house;
 mod kill;
