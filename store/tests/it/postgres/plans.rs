@@ -160,12 +160,11 @@ const STOCK: &str = "uuid, text[], bigint[], timestamptz";
 const READ_WHOLE: [&str; 4] =
     ["outbox::BACKLOG", "catalog::CATEGORIES", "webhooks::ENABLED", "audit::ENDPOINTS"];
 /// Name a row by its id, and so read one month.
-const BY_ID: [&str; 12] = [
+const BY_ID: [&str; 11] = [
     "audit::MONEY",
     "audit::REFUNDS",
     "orders::BY_ID",
     "orders::OF_MERCHANT",
-    "orders::REPLACE_TOKEN",
     "outbox::TAKEN",
     "outbox::POSITION_OF",
     "outbox::BY_ID",
