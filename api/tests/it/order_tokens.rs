@@ -124,12 +124,14 @@ async fn a_session_makes_an_order_the_customers_and_orders_go_on_without_its_sto
     let session = session.json["token"].as_str().expect("a token");
     let place = |key| shop.place(key, &order_body()).header("orderworks-session", session);
     let placed = place("k1").send().await.expect_status(202);
-    let call = shop.call(Method::GET, placed.header("location")).key(&shop.own.public);
-    let read = call.header("orderworks-session", session).send().await.expect_status(200);
-    assert_eq!(read.json["customer"], order_body()["customer"]);
+    let read = || shop.call(Method::GET, placed.header("location")).key(&shop.own.public);
+    let in_session = read().header("orderworks-session", session).send().await.expect_status(200);
+    assert_eq!(in_session.json["customer"], order_body()["customer"]);
     let ended = shop.place("k2", &order_body()).header("orderworks-session", "ows_ended");
     ended.send().await.expect_problem(401, "session_invalid");
     shop.sessions.close().await;
-    let placed = place("k3").send().await.expect_status(202);
-    assert!(opens(&shop, placed.header("location"), placed.header(TOKEN)).await, "the token opens it");
+    let unproven = read().header("orderworks-session", session).send().await.expect_status(200);
+    assert_eq!((&unproven.json["status"], &unproven.json["customer"]), (&json!("pending"), &json!(null)));
+    let guest = place("k3").send().await.expect_status(202);
+    assert!(opens(&shop, guest.header("location"), guest.header(TOKEN)).await, "the token opens it");
 }

@@ -6,7 +6,7 @@ use axum::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use store::{
-    domain::{CustomerId, MerchantId, OrderId},
+    domain::{MerchantId, OrderId},
     orders::{IdempotencyKey, NewOrder, Placement, Refusal},
 };
 
@@ -15,9 +15,8 @@ use crate::{
     edge::Trace,
     input::{Body, required_idempotency_key},
     limits::Admitted,
-    order_access::IssuedToken,
+    order_access::{self, IssuedToken},
     problem::{FieldError, Kind, Problem, ProblemBody},
-    sessions,
     state::ApiState,
     view::OrderView,
 };
@@ -78,7 +77,7 @@ async fn place(
         id: OrderId::fresh(&state.ambient),
         merchant,
         customer: request.customer,
-        account: account(state, merchant, headers).await?,
+        account: order_access::account(state, merchant, headers).await?,
         token: Some(token.stored),
         currency: request.currency,
         lines: request.lines,
@@ -99,18 +98,6 @@ async fn place(
         Placement::InFlight => Err(in_flight()),
         Placement::KeyReused { .. } => Err(key_reused()),
         Placement::Refused(refusals) => Err(refused(&refusals, &item_of_line)),
-    }
-}
-
-/// Whose session it is. Without the session store the order goes on as a guest's.
-async fn account(
-    state: &ApiState,
-    merchant: MerchantId,
-    headers: &HeaderMap,
-) -> Result<Option<CustomerId>, Problem> {
-    match sessions::customer(state, merchant, headers).await {
-        Err(problem) if problem.kind() == Kind::UNAVAILABLE => Ok(None),
-        other => other,
     }
 }
 
