@@ -94,13 +94,13 @@ impl Place {
         Ok(Self { merchant: key.merchant, id, customer, is_merchant: key.scope == KeyScope::Secret })
     }
 
-    /// Whether the caller may learn what has become of the cart: the id of an anonymous one is no proof.
-    pub(crate) fn is_entitled(&self, cart: &Cart) -> bool {
-        self.is_merchant || (cart.customer.is_some() && cart.customer == self.customer)
+    /// Whether the caller may learn of what is this customer's; of what is nobody's, the merchant only.
+    pub(crate) fn is_entitled(&self, owner: Option<CustomerId>) -> bool {
+        self.is_merchant || (owner.is_some() && owner == self.customer)
     }
 
     fn may_use(&self, cart: &Cart) -> bool {
-        !cart.moved && (cart.customer.is_none() || self.is_entitled(cart))
+        !cart.moved && (cart.customer.is_none() || self.is_entitled(cart.customer))
     }
 
     fn key(&self) -> SessionKey {
@@ -272,7 +272,7 @@ async fn expect_open(state: &ApiState, place: &Place, cart: &Cart) -> Result<(),
 
 /// It was ordered; as what is told to who may know.
 pub(crate) fn closed(place: &Place, cart: &Cart, order: OrderId) -> Problem {
-    let detail = if place.is_entitled(cart) {
+    let detail = if place.is_entitled(cart.customer) {
         format!("it has become order {order}")
     } else {
         "it was ordered; make a new one".to_owned()

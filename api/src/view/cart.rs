@@ -80,7 +80,7 @@ impl CartView {
             total_minor: items.iter().filter_map(|item| item.line_total_minor).fold(0, i64::saturating_add),
             items,
             customer: cart.customer.map(|customer| customer.to_string()),
-            order: order.filter(|_| place.is_entitled(cart)).map(|order| order.to_string()),
+            order: order.filter(|_| place.is_entitled(cart.customer)).map(|order| order.to_string()),
             expires_at: cart.expires_at,
         }
     }

@@ -131,6 +131,16 @@ async fn another_checkout_that_finds_no_note_of_the_order_is_not_shown_it() {
         assert!(!refused.text.contains("ord_") && refused.header("orderworks-order-token").is_empty());
     }
     reopen(&shop, &cart, |data| data["checkout"] = json!(null)).await;
+    let eve = json!({"email": "eve@example.com", "name": "Eve", "password": "correct horse"});
+    register(&shop, &eve).send().await.expect_status(201);
+    let session = sign_in(&shop, "eve@example.com", "correct horse").send().await.expect_status(201).json;
+    let session = session["token"].as_str().expect("a token");
+    for key in ["k2", "k4"] {
+        let taken = check_out(&shop, &cart, key, &body()).header("orderworks-session", session).send().await;
+        let taken = taken.expect_problem(409, "cart_closed");
+        assert!(!taken.text.contains("ada@") && taken.header("orderworks-order-token").is_empty());
+    }
+    reopen(&shop, &cart, |data| data["checkout"] = json!(null)).await;
     let again = check_out(&shop, &cart, "k3", &body()).key(&shop.own.secret).send().await.expect_status(202);
     assert_eq!((&again.text, again.header("idempotent-replayed")), (&first.text, "true"));
     assert_eq!(orders(&shop).await, 1);

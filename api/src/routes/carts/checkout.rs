@@ -167,7 +167,8 @@ impl Attempt<'_> {
     /// The answer that `order` was given, to who may have it.
     async fn answer_of_then(&self, cart: &Cart, order: Order, is_same: bool) -> Result<Response, Problem> {
         let (state, place, id) = (self.state, &self.place, order.id);
-        if !is_same && !place.is_entitled(cart) {
+        // By the order's customer: this attempt may have made the cart its own.
+        if !is_same && !place.is_entitled(order.account) {
             return Err(carts::closed(place, cart, id));
         }
         let body = OrderView::render_new(&as_placed(order));
