@@ -18,7 +18,10 @@ pub async fn a_token_is_replaced_and_revoked(store: Arc<dyn OrderStore>) {
     world.time.tick();
     for token in [Some(world.token()), None, None, Some(world.token()), Some(world.token())] {
         assert!(world.replace(order.id, token).await);
-        assert_eq!(world.read(order.id).await, Order { token, ..order.clone() }, "nothing else has changed");
+        let expected = Order { token, ..order.clone() };
+        assert_eq!(world.read(order.id).await, expected, "nothing else has changed");
+        let shown = world.store.order(world.merchant, order.id).await.expect("reads");
+        assert_eq!(shown, Some(expected), "at once, wherever it is looked for");
         assert!(!other.replace(order.id, Some(other.token())).await, "another merchant's");
         assert_eq!(world.read(order.id).await.token, token);
     }

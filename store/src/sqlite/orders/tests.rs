@@ -1,6 +1,7 @@
 //! What is particular to this engine; the behaviour all engines share is in the conformance suite.
 
 mod flow;
+mod keys;
 mod placing;
 mod plans;
 mod relays;
