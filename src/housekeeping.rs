@@ -152,6 +152,8 @@ mod tests {
             id: OrderId::fresh(&house.ambient),
             merchant,
             customer: Customer { email: "ada@example.com".to_owned(), name: "Ada".to_owned() },
+            account: None,
+            token: None,
             currency: "EUR".parse().expect("a currency"),
             lines: vec![NewLine { sku: "cup".to_owned(), quantity: 1 }],
             payment_method: "pm_card_visa".to_owned(),

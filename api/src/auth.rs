@@ -51,7 +51,7 @@ impl FromRequestParts<ApiState> for SecretKey {
             KeyScope::Secret => Ok(Self(key)),
             KeyScope::Publishable => Err(Problem::new(
                 Kind::SECRET_KEY_REQUIRED,
-                "a publishable key may read the catalog, place orders and read one order",
+                "a publishable key may read the catalog, place orders and read the state of one order",
             )),
         }
     }

@@ -1,20 +1,24 @@
 //! Carts as they are kept in the session store: lines of skus and quantities; prices are the catalog's when looked at.
 //!
 //! Guarantees: a cart is its merchant's alone, whose id is in its key; a change is written over what it was made from,
-//! or made again. A cart becomes one order at most: see [`Checkout`].
+//! or made again. A cart becomes one order at most: see [`Checkout`]. One with a customer answers in that customer's session
+//! and to the merchant only; to others it is not there. A customer takes an anonymous one over under a new id, so that
+//! an id that others know leads nowhere.
 
 use std::time::Duration;
 
 use base::{Timestamp, time::later};
+use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use store::{
     cache::SessionKey,
     domain::{CartId, Currency, CustomerId, MerchantId, OrderId},
+    merchants::{KeyRecord, KeyScope},
 };
 
 use crate::{
     problem::{Kind, Problem},
-    sessions::{decode, encode},
+    sessions::{self, decode, encode},
     state::ApiState,
 };
 
@@ -27,11 +31,18 @@ pub(crate) const TRIES_MAX: u32 = 10;
 /// How long a checkout keeps changes away when it does not come to its end: longer than a request may take.
 const HOLD: Duration = Duration::from_secs(40);
 
-/// Names a cart.
+/// What is left of a cart that was taken over, for requests that have read it before, goes after this.
+const MOVED_TTL: Duration = Duration::from_mins(1);
+
+/// Names a cart, and who asks for it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place {
     pub(crate) merchant: MerchantId,
     pub(crate) id: CartId,
+    /// Who is signed in.
+    pub(crate) customer: Option<CustomerId>,
+    /// With a secret key all carts of the merchant answer.
+    is_merchant: bool,
 }
 
 /// A cart.
@@ -41,9 +52,12 @@ pub(crate) struct Cart {
     pub(crate) currency: Option<Currency>,
     /// In the order they were added, each sku once.
     pub(crate) items: Vec<CartItem>,
-    /// Who was signed in at the last change, if anybody ever was.
+    /// Whose it is: the first who was signed in at a change of it.
     pub(crate) customer: Option<CustomerId>,
     pub(crate) checkout: Option<Checkout>,
+    /// Taken over under another id; not there any more.
+    #[serde(default)]
+    moved: bool,
     pub(crate) expires_at: Timestamp,
 }
 
@@ -61,7 +75,7 @@ pub(crate) struct Checkout {
     pub(crate) order: OrderId,
     /// Until then the cart is not changed: the order may be under way.
     pub(crate) held_until: Timestamp,
-    /// The client's key and what was asked under it.
+    /// The client's key and what was asked under it; no key where the session store lost it.
     pub(crate) key: String,
     pub(crate) fingerprint: [u8; 32],
     /// Known to have been placed.
@@ -69,15 +83,36 @@ pub(crate) struct Checkout {
 }
 
 impl Place {
+    /// A session that has ended is a 401.
+    pub(crate) async fn of(
+        state: &ApiState,
+        key: &KeyRecord,
+        headers: &HeaderMap,
+        id: CartId,
+    ) -> Result<Self, Problem> {
+        let customer = sessions::customer(state, key.merchant, headers).await?;
+        Ok(Self { merchant: key.merchant, id, customer, is_merchant: key.scope == KeyScope::Secret })
+    }
+
+    /// Whether the caller may learn of what is this customer's; of what is nobody's, the merchant only.
+    pub(crate) fn is_entitled(&self, owner: Option<CustomerId>) -> bool {
+        self.is_merchant || (owner.is_some() && owner == self.customer)
+    }
+
+    fn may_use(&self, cart: &Cart) -> bool {
+        !cart.moved && (cart.customer.is_none() || self.is_entitled(cart.customer))
+    }
+
     fn key(&self) -> SessionKey {
-        let Self { merchant, id } = self;
+        let Self { merchant, id, .. } = self;
         SessionKey::new("cart", format_args!("{merchant}:{id}"))
     }
 }
 
 impl Cart {
     pub(crate) fn new(currency: Option<Currency>, customer: Option<CustomerId>) -> Self {
-        Self { currency, items: Vec::new(), customer, checkout: None, expires_at: Timestamp::UNIX_EPOCH }
+        let expires_at = Timestamp::UNIX_EPOCH;
+        Self { currency, items: Vec::new(), customer, checkout: None, moved: false, expires_at }
     }
 
     /// The order it has become.
@@ -115,12 +150,12 @@ impl Cart {
         self.checkout = Some(Checkout { order, held_until, key, fingerprint, placed: false });
     }
 
-    /// Notes what it has become. The note of the checkout may be gone: another one was refused meanwhile.
-    fn close(&mut self, order: OrderId, now: Timestamp) {
-        let (key, fingerprint) = (String::new(), [0; 32]);
-        let begun = Checkout { order, held_until: now, key, fingerprint, placed: true };
-        let checkout = self.checkout.get_or_insert(begun);
-        (checkout.order, checkout.placed) = (order, true);
+    /// Notes what it has become, and by which attempt where that is known.
+    fn close(&mut self, order: OrderId, attempt: Option<(&str, [u8; 32])>, now: Timestamp) {
+        let (key, fingerprint) = attempt.unwrap_or_default();
+        let key = key.to_owned();
+        let held_until = self.checkout.as_ref().map_or(now, |begun| begun.held_until);
+        self.checkout = Some(Checkout { order, held_until, key, fingerprint, placed: true });
     }
 }
 
@@ -129,10 +164,12 @@ pub(crate) async fn create(state: &ApiState, place: &Place, cart: &mut Cart) -> 
     if save(state, place, cart, None).await?.is_some() { Ok(()) } else { Err(busy()) }
 }
 
-/// The cart and its version.
+/// The cart and its version. One that is another customer's is not there.
 pub(crate) async fn load(state: &ApiState, place: &Place) -> Result<(Cart, i64), Problem> {
-    let session = state.sessions.get(&place.key()).await?.ok_or_else(|| Problem::not_found("cart"))?;
-    Ok((decode(&session.data)?, session.version))
+    let missing = || Problem::not_found("cart");
+    let session = state.sessions.get(&place.key()).await?.ok_or_else(missing)?;
+    let cart = decode(&session.data)?;
+    if place.may_use(&cart) { Ok((cart, session.version)) } else { Err(missing()) }
 }
 
 /// Writes it over the version it was made from, and lets it live on from now; the new version, or `None` when somebody
@@ -147,29 +184,59 @@ pub(crate) async fn save(
     Ok(state.sessions.replace(&place.key(), expected, &encode(cart)?, TTL).await?)
 }
 
-/// Changes an open cart.
+/// Changes an open cart, which then is the customer's who is signed in; answers where it is.
 pub(crate) async fn change(
     state: &ApiState,
     place: &Place,
     edit: impl Fn(&mut Cart) -> Result<(), Problem>,
-) -> Result<Cart, Problem> {
+) -> Result<(Place, Cart), Problem> {
     for _ in 0..TRIES_MAX {
         let (mut cart, version) = load(state, place).await?;
         expect_open(state, place, &cart).await?;
         edit(&mut cart)?;
-        if save(state, place, &mut cart, Some(version)).await?.is_some() {
-            return Ok(cart);
+        let is_taken_over = cart.customer.is_none() && place.customer.is_some();
+        let written = if is_taken_over {
+            take_over(state, place, &mut cart, version).await?
+        } else {
+            save(state, place, &mut cart, Some(version)).await?.map(|_| *place)
+        };
+        if let Some(place) = written {
+            return Ok((place, cart));
         }
     }
     Err(busy())
 }
 
+/// Keeps the changed cart under a new id, which nobody else has seen, and lets the old one go; `None` when somebody was
+/// faster. A crash in between leaves the old one as it was, and a copy that nobody knows.
+async fn take_over(
+    state: &ApiState,
+    place: &Place,
+    cart: &mut Cart,
+    version: i64,
+) -> Result<Option<Place>, Problem> {
+    cart.customer = place.customer;
+    let taken = Place { id: CartId::fresh(&state.ambient), ..*place };
+    create(state, &taken, cart).await?;
+    let gone = encode(&Cart { moved: true, ..Cart::new(None, None) })?;
+    if state.sessions.replace(&place.key(), Some(version), &gone, MOVED_TTL).await?.is_some() {
+        return Ok(Some(taken));
+    }
+    state.sessions.delete(&taken.key()).await?;
+    Ok(None)
+}
+
 /// Closes the cart over its order. The order stands whether or not this succeeds: the next checkout finds it.
-pub(crate) async fn close(state: &ApiState, place: &Place, order: OrderId) {
+pub(crate) async fn close(
+    state: &ApiState,
+    place: &Place,
+    order: OrderId,
+    attempt: Option<(&str, [u8; 32])>,
+) {
     let closing = async {
         for _ in 0..TRIES_MAX {
             let (mut cart, version) = load(state, place).await?;
-            cart.close(order, state.ambient.now());
+            cart.close(order, attempt, state.ambient.now());
             if save(state, place, &mut cart, Some(version)).await?.is_some() {
                 return Ok(());
             }
@@ -192,16 +259,29 @@ pub(crate) async fn release(state: &ApiState, place: &Place, mut cart: Cart, ver
 /// A cart that was ordered is not changed, nor one that is being ordered.
 async fn expect_open(state: &ApiState, place: &Place, cart: &Cart) -> Result<(), Problem> {
     let Some(checkout) = &cart.checkout else { return Ok(()) };
-    let closed = || Problem::new(Kind::CART_CLOSED, format!("it has become order {}", checkout.order));
     if checkout.placed {
-        return Err(closed());
+        return Err(closed(place, cart, checkout.order));
     }
     if state.ambient.now() < checkout.held_until {
-        return Err(Problem::new(Kind::CART_HELD, "it is being ordered; look again shortly").retry_after(1));
+        return Err(held());
     }
     // Whoever held it did not come to an end: it may have placed the order all the same.
     let order = state.orders.order(place.merchant, checkout.order).await?;
-    if order.is_some() { Err(closed()) } else { Ok(()) }
+    if order.is_some() { Err(closed(place, cart, checkout.order)) } else { Ok(()) }
+}
+
+/// It was ordered; as what is told to who may know.
+pub(crate) fn closed(place: &Place, cart: &Cart, order: OrderId) -> Problem {
+    let detail = if place.is_entitled(cart.customer) {
+        format!("it has become order {order}")
+    } else {
+        "it was ordered; make a new one".to_owned()
+    };
+    Problem::new(Kind::CART_CLOSED, detail)
+}
+
+pub(crate) fn held() -> Problem {
+    Problem::new(Kind::CART_HELD, "it is being ordered; look again shortly").retry_after(1)
 }
 
 pub(crate) fn busy() -> Problem {

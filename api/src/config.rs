@@ -13,6 +13,8 @@ pub struct ApiConfig {
     pub checkout: CheckoutLimits,
     /// Rate limits of registering and signing in.
     pub sign_in: SignInLimits,
+    /// How long the token of an order opens it; default 30 days.
+    pub order_token_ttl: Duration,
     /// Which webhook addresses are accepted.
     pub webhook_urls: UrlPolicy,
     /// Networks whose `X-Forwarded-For` is believed. Empty: the peer's own address counts.
@@ -69,6 +71,7 @@ impl Default for ApiConfig {
         Self {
             checkout: CheckoutLimits::default(),
             sign_in: SignInLimits::default(),
+            order_token_ttl: Duration::from_hours(30 * 24),
             webhook_urls: UrlPolicy { allow_loopback: false },
             trusted_proxies: Vec::new(),
             body_bytes_max: 64 * 1024,

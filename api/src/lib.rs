@@ -15,6 +15,7 @@ mod edge;
 mod health;
 mod input;
 mod limits;
+mod order_access;
 mod passwords;
 mod problem;
 mod provider_webhooks;

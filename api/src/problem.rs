@@ -153,6 +153,10 @@ impl Problem {
         Self::new(Kind::INTERNAL, "the failure was logged under the request id")
     }
 
+    pub(crate) fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
     /// Fields at fault.
     pub(crate) fn invalid(errors: Vec<FieldError>) -> Self {
         let detail = match errors.len() {

@@ -66,7 +66,7 @@ pub(crate) async fn customer(
     if !headers.contains_key(HEADER) {
         return Ok(None);
     }
-    let key = key(merchant, token(headers).ok_or_else(ended)?);
+    let key = key(merchant, bearer_token(headers, &HEADER, PREFIX).ok_or_else(ended)?);
     let session = state.sessions.get(&key).await?.ok_or_else(ended)?;
     let Kept { customer, touched_at } = decode(&session.data)?;
     let now = state.ambient.now();
@@ -97,7 +97,7 @@ pub(crate) async fn close(
     if !headers.contains_key(HEADER) {
         return Err(unauthorized(Kind::SESSION, "send the session's token as `Orderworks-Session`"));
     }
-    if let Some(token) = token(headers) {
+    if let Some(token) = bearer_token(headers, &HEADER, PREFIX) {
         state.sessions.delete(&key(merchant, token)).await?;
     }
     Ok(())
@@ -113,11 +113,11 @@ fn ended() -> Problem {
     unauthorized(Kind::SESSION, "the session has ended or never was; sign in again")
 }
 
-/// The one token of a request, if it can be one of ours.
-fn token(headers: &HeaderMap) -> Option<&str> {
-    let mut values = headers.get_all(HEADER).iter();
+/// The one token of a request in this header, if it can be one of ours.
+pub(crate) fn bearer_token<'a>(headers: &'a HeaderMap, name: &HeaderName, prefix: &str) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };
-    value.to_str().ok().filter(|token| token.starts_with(PREFIX) && token.len() <= TOKEN_CHARS_MAX)
+    value.to_str().ok().filter(|token| token.starts_with(prefix) && token.len() <= TOKEN_CHARS_MAX)
 }
 
 /// Looked up by hash, so no comparison tells anything about a token through its timing. 256 random bits need no slow

@@ -124,6 +124,8 @@ pub(crate) struct RabbitMq {
 pub(crate) struct Orders {
     /// `None`: pending ones wait for good.
     pub(crate) pending_expires: Option<Duration>,
+    /// How long the token of an order opens it.
+    pub(crate) token: Duration,
 }
 
 /// The audit across all stores.
@@ -260,6 +262,7 @@ impl Config {
             cassandra: servers::cassandra(r),
             orders: Orders {
                 pending_expires: minutes(r.within("orders", "pending_expires_minutes", 0..=MINUTES_MAX)),
+                token: Duration::from_hours(24 * r.within("orders", "token_days", 1..=3650_u64)),
             },
             checkout: Checkout {
                 per_key_per_second: r.within("checkout", "per_key_per_second", 1..=1_000_000),

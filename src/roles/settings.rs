@@ -26,6 +26,7 @@ pub(super) fn api(config: &Config) -> ApiConfig {
             per_account_per_minute: at_least_one(config.sign_in.per_account_per_minute),
             burst: at_least_one(config.sign_in.burst),
         },
+        order_token_ttl: config.orders.token,
         webhook_urls: url_policy(config),
         trusted_proxies: config.server.trusted_proxies.clone(),
         stripe_webhook_secrets: config.payments.stripe_webhook_secrets.clone(),

@@ -14,8 +14,8 @@ use crate::{
     catalog::Catalog,
     customers::Customers,
     domain::{
-        Address, Currency, Customer, CustomerId, MerchantId, Order, OrderId, OrderStatus, Page, PageRequest,
-        PaymentId, RefundId,
+        Address, Currency, Customer, CustomerId, MerchantId, Order, OrderId, OrderStatus, OrderToken, Page,
+        PageRequest, PaymentId, RefundId,
     },
     error::StoreError,
     merchants::Merchants,
@@ -37,6 +37,10 @@ pub struct NewOrder {
     pub merchant: MerchantId,
     /// Who orders.
     pub customer: Customer,
+    /// The registered customer who is signed in.
+    pub account: Option<CustomerId>,
+    /// What will open the order to a bearer.
+    pub token: Option<OrderToken>,
     /// The currency the storefront showed; must be that of every product.
     pub currency: Currency,
     /// What; at least one line, each sku once.
@@ -95,7 +99,10 @@ pub enum Placement {
     /// A request with this key is being worked on.
     InFlight,
     /// The key was used for another request.
-    KeyReused,
+    KeyReused {
+        /// The order of then.
+        order: OrderId,
+    },
     /// Refused, nothing written; every line's trouble is named.
     Refused(Vec<Refusal>),
 }
@@ -194,6 +201,15 @@ pub trait Orders: Send + Sync + 'static {
 
     /// Any order, for workers (which act for all merchants).
     async fn order_by_id(&self, id: OrderId) -> Result<Option<Order>, StoreError>;
+
+    /// Replaces what opens an order to a bearer; `None` revokes it. Changes nothing else, not even the time of the last
+    /// change. False when there is no such order of this merchant.
+    async fn replace_order_token(
+        &self,
+        merchant: MerchantId,
+        id: OrderId,
+        token: Option<OrderToken>,
+    ) -> Result<bool, StoreError>;
 
     /// A merchant's orders, newest first.
     async fn orders(

@@ -56,7 +56,8 @@ async fn a_customers_cart_and_session_survive_restarts_and_become_one_order() {
     dev.kill().await;
     let dev = Dev::start(data.path()).await;
     let shop = dev.storefront();
-    let found = shop.get(&cart).await;
+    let (status, found) = shop.send_with(Method::GET, &cart, &signed_in, None).await;
+    assert_eq!(status, StatusCode::OK, "{found}");
     assert_eq!((&found["total_minor"], &found["customer"]), (&json!(2_500), &customer["id"]));
     expect(&shop, Method::PUT, &item("PEN-BRASS"), &signed_in, json!({ "quantity": 1 })).await;
     let pay = json!({ "payment_method": "pm_card_visa" });

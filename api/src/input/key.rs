@@ -1,17 +1,33 @@
 //! The `Idempotency-Key` header (draft-ietf-httpapi-idempotency-key-header): a bare token or a quoted sf-string.
 
 use http::HeaderMap;
+use sha2::{Digest, Sha256};
+use store::merchants::KeyScope;
 
 use crate::problem::{Kind, Problem};
 
 const NAME: &str = "idempotency-key";
 const KEY_CHARS_MAX: usize = 255;
+const SECRET_PREFIX: &str = "secret ";
 
-/// The key, which must be there.
-pub(crate) fn required_idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
+/// The key as it is kept, see [`scoped_key`]; it must be there.
+pub(crate) fn required_idempotency_key(headers: &HeaderMap, scope: KeyScope) -> Result<String, Problem> {
     let missing =
         "send a fresh `Idempotency-Key`, a UUIDv4 for instance, with each new order; see docs/API.md";
-    idempotency_key(headers)?.ok_or_else(|| Problem::new(Kind::KEY_MISSING, missing))
+    let key = idempotency_key(headers)?.ok_or_else(|| Problem::new(Kind::KEY_MISSING, missing))?;
+    Ok(scoped_key(scope, key))
+}
+
+/// The key as it is kept: what is sent with a secret key stands apart from what anybody may send with the publishable one.
+/// The blanks keep both from meeting, for a client's key holds none; one that gets too long is kept as its hash.
+pub(crate) fn scoped_key(scope: KeyScope, key: String) -> String {
+    match scope {
+        KeyScope::Publishable => key,
+        KeyScope::Secret if SECRET_PREFIX.len() + key.len() <= KEY_CHARS_MAX => {
+            format!("{SECRET_PREFIX}{key}")
+        }
+        KeyScope::Secret => format!("{SECRET_PREFIX}sha256 {}", hex::encode(Sha256::digest(key))),
+    }
 }
 
 /// The key, if there is one.
@@ -59,6 +75,19 @@ mod tests {
         assert_eq!(read(&"k".repeat(255)).map(|key| key.len()), Some(255));
         for bad in ["", "\"\"", "a b", "\"a", r#""a"b""#, r#""a\b""#, &"k".repeat(256)] {
             assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn keys_of_secret_api_keys_stand_apart_and_fit() {
+        let long = ["k".repeat(248), "k".repeat(249), "k".repeat(255), format!("{}x", "k".repeat(254))];
+        let keys = ["a", "sha256", "secret"].map(str::to_owned).into_iter().chain(long);
+        let mut kept = std::collections::BTreeSet::new();
+        for key in keys {
+            assert_eq!(scoped_key(KeyScope::Publishable, key.clone()), key);
+            let secret = scoped_key(KeyScope::Secret, key.clone());
+            assert!(secret.len() <= KEY_CHARS_MAX && secret.contains(' '), "{secret}");
+            assert!(kept.insert(key) && kept.insert(secret));
         }
     }
 }

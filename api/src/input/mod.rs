@@ -12,5 +12,5 @@ mod query;
 
 pub(crate) use body::{Body, FromBody, receive};
 pub(crate) use fields::Node;
-pub(crate) use key::{idempotency_key, required_idempotency_key};
+pub(crate) use key::{idempotency_key, required_idempotency_key, scoped_key};
 pub(crate) use query::Query;

@@ -20,7 +20,7 @@ use super::orders::{
 };
 use crate::{
     edge::Trace,
-    input::{Body, FromBody, Node, idempotency_key},
+    input::{Body, FromBody, Node, idempotency_key, scoped_key},
     limits::PasswordCaller,
     problem::{FieldError, Kind, Problem, ProblemBody},
     state::ApiState,
@@ -94,7 +94,7 @@ async fn register(
     headers: HeaderMap,
     body: Body<RegisterRequest>,
 ) -> Result<Response, Problem> {
-    let idempotency_key = idempotency_key(&headers)?;
+    let idempotency_key = idempotency_key(&headers)?.map(|text| scoped_key(key.scope, text));
     let RegisterRequest { email, name, password } = body.value;
     let account = Account {
         id: CustomerId::fresh(&state.ambient),

@@ -27,9 +27,9 @@ pub(crate) struct CartView {
     items: Vec<CartItemView>,
     /// Sum of the lines in minor units.
     total_minor: i64,
-    /// Who was signed in when it was last changed, `cus_…`.
+    /// Whose it is, `cus_…`: it answers in this customer's session only.
     customer: Option<String>,
-    /// What it has become, `ord_…`.
+    /// What it has become, `ord_…`; shown in the session of its customer and with a secret key.
     order: Option<String>,
     /// When it is forgotten unless it is changed before.
     #[schema(value_type = String, format = DateTime)]
@@ -71,7 +71,7 @@ impl CartItemView {
 
 impl CartView {
     pub(crate) fn new(place: &Place, cart: &Cart, items: Vec<CartItemView>) -> Self {
-        let order = cart.order().map(|order| order.to_string());
+        let order = cart.order();
         Self {
             object: "cart",
             id: place.id.to_string(),
@@ -80,7 +80,7 @@ impl CartView {
             total_minor: items.iter().filter_map(|item| item.line_total_minor).fold(0, i64::saturating_add),
             items,
             customer: cart.customer.map(|customer| customer.to_string()),
-            order,
+            order: order.filter(|_| place.is_entitled(cart.customer)).map(|order| order.to_string()),
             expires_at: cart.expires_at,
         }
     }

@@ -5,7 +5,8 @@ use serde::Serialize;
 use store::domain::{Address, Customer, Order, OrderLine, OrderStatus, PaymentId, PaymentState, Shipment};
 use utoipa::ToSchema;
 
-/// An order.
+/// An order. Personal data are `null` for a caller with a publishable key who shows neither the session of the customer who
+/// placed it nor the order's token.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Order)]
 pub(crate) struct OrderView {
@@ -27,17 +28,17 @@ pub(crate) struct OrderView {
     refunded_minor: i64,
     /// The lines, at the price of the moment of ordering.
     items: Vec<ItemView>,
-    /// Who ordered.
-    customer: CustomerView,
+    /// Who ordered; `null` without access to personal data.
+    customer: Option<CustomerView>,
     /// The payment, once it was begun.
     payment: Option<PaymentView>,
-    /// Where it goes.
+    /// Where it goes; `null` without access to personal data, too.
     shipping_address: Option<AddressView>,
-    /// The merchant's own number for it.
+    /// The merchant's own number for it; `null` without access to personal data, too.
     reference: Option<String>,
     /// Why the payment failed or the order was cancelled, as a stable code.
     status_reason: Option<String>,
-    /// The shipment, once fulfilled.
+    /// The shipment, once fulfilled; `null` without access to personal data, too.
     shipment: Option<ShipmentView>,
     /// Placed.
     #[schema(value_type = String, format = DateTime)]
@@ -131,7 +132,7 @@ impl OrderView {
             total_minor: order.total_minor,
             refunded_minor: order.refunded_minor,
             items: order.lines.iter().map(ItemView::new).collect(),
-            customer: CustomerView::new(&order.customer),
+            customer: Some(CustomerView::new(&order.customer)),
             payment,
             shipping_address: order.shipping_address.as_ref().map(AddressView::new),
             reference: order.reference.clone(),
@@ -139,6 +140,44 @@ impl OrderView {
             shipment: order.shipment.as_ref().map(ShipmentView::new),
             created_at: order.created_at,
             updated_at: order.updated_at,
+        }
+    }
+
+    /// The same without personal data. Names every field, so that one that is added is decided on here.
+    pub(crate) fn without_personal_data(self) -> Self {
+        let Self {
+            object,
+            id,
+            status,
+            currency,
+            total_minor,
+            refunded_minor,
+            items,
+            customer: _,
+            payment,
+            shipping_address: _,
+            reference: _,
+            status_reason,
+            shipment: _,
+            created_at,
+            updated_at,
+        } = self;
+        Self {
+            object,
+            id,
+            status,
+            currency,
+            total_minor,
+            refunded_minor,
+            items,
+            customer: None,
+            payment,
+            shipping_address: None,
+            reference: None,
+            status_reason,
+            shipment: None,
+            created_at,
+            updated_at,
         }
     }
 

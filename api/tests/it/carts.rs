@@ -97,6 +97,8 @@ async fn a_cart_is_filled_changed_and_ordered() {
     assert_eq!(stored["items"], order.json["items"]);
 
     let closed = read(&shop, &cart).await;
+    assert_eq!((&closed["status"], &closed["order"]), (&json!("closed"), &json!(null)));
+    let closed = shop.get(&cart).send().await.expect_status(200).json;
     assert_eq!((&closed["status"], &closed["order"]), (&json!("closed"), &json!(id)));
     for quantity in [0, 3] {
         put(&shop, &cart, "mug", quantity).send().await.expect_problem(409, "cart_closed");

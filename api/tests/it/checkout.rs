@@ -15,7 +15,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn ordering_again_answers_the_same_whatever_the_key() {
+async fn ordering_again_answers_the_same_to_the_same_request_and_to_the_merchant() {
     let shop = Shop::open().await;
     shop.stock("mug", 10).await;
     let cart = filled(&shop).await;
@@ -25,8 +25,15 @@ async fn ordering_again_answers_the_same_whatever_the_key() {
     shop.post(&format!("/v1/orders/{id}/cancel"), &json!({})).send().await.expect_status(200);
     let mut other = body();
     other["payment_method"] = json!("pm_other");
-    for (key, body) in [("k1", &body()), ("k2", &body()), ("k3", &other)] {
-        let again = check_out(&shop, &cart, key, body).send().await.expect_status(202);
+    for (key, body) in [("k2", &body()), ("k3", &other)] {
+        let refused = check_out(&shop, &cart, key, body).send().await.expect_problem(409, "cart_closed");
+        assert!(!refused.text.contains("ord_"), "{}", refused.text);
+    }
+    let (public, secret) = (&shop.own.public, &shop.own.secret);
+    for (api_key, key, body) in
+        [(public, "k1", &body()), (secret, "k1", &other), (secret, "k2", &body()), (secret, "k3", &other)]
+    {
+        let again = check_out(&shop, &cart, key, body).key(api_key).send().await.expect_status(202);
         assert_eq!((&again.text, again.header("idempotent-replayed")), (&first.text, "true"));
         assert_eq!(again.header("location"), first.header("location"));
     }
@@ -48,7 +55,11 @@ async fn many_checkouts_at_once_place_one_order() {
         match answer.status {
             409 => {
                 let code = answer.json["code"].as_str().expect("a code").to_owned();
-                assert!(["idempotency_key_in_flight", "cart_busy"].contains(&&*code), "{code}");
+                let codes = ["idempotency_key_in_flight", "cart_busy", "cart_in_checkout", "cart_closed"];
+                assert!(codes.contains(&&*code), "{code}");
+                if code == "cart_closed" {
+                    continue;
+                }
                 assert_eq!(answer.header("retry-after"), "1");
             }
             _ => ids.push(answer.expect_status(202).json["id"].clone()),
@@ -57,7 +68,8 @@ async fn many_checkouts_at_once_place_one_order() {
     ids.dedup();
     assert_eq!(ids.len(), 1, "{ids:?}");
     assert_eq!(shop.traces().await.2, 2, "sold once");
-    let again = check_out(&shop, &cart, "last", &body()).send().await.expect_status(202);
+    let again =
+        check_out(&shop, &cart, "last", &body()).key(&shop.own.secret).send().await.expect_status(202);
     assert_eq!((&again.json["id"], again.header("idempotent-replayed")), (&ids[0], "true"));
 }
 
@@ -90,7 +102,8 @@ async fn a_crash_after_the_order_does_not_sell_twice_however_long_ago() {
     clock.advance(Duration::from_hours(7 * 24));
     let expired = store::orders::Orders::expire_idempotency(&*shop.orders, shop.ambient.now(), 100).await;
     assert_eq!(expired.expect("expires"), 1);
-    let again = check_out(&shop, &cart, "k2", &body()).send().await.expect_status(202);
+    check_out(&shop, &cart, "k2", &body()).send().await.expect_problem(409, "cart_closed");
+    let again = check_out(&shop, &cart, "k1", &body()).send().await.expect_status(202);
     assert_eq!((&again.text, again.header("idempotent-replayed")), (&first.text, "true"));
     assert_eq!(read(&shop, &cart).await["status"], "closed");
 
@@ -99,10 +112,56 @@ async fn a_crash_after_the_order_does_not_sell_twice_however_long_ago() {
     let first = check_out(&shop, &cart, "k1", &body()).send().await.expect_status(202);
     reopen(&shop, &cart, |data| data["checkout"] = json!(null)).await;
     put(&shop, &cart, "mug", 3).send().await.expect_status(200);
-    let again = check_out(&shop, &cart, "k2", &body()).send().await.expect_status(202);
+    // A change leaves its lines out of what is compared: the request is the same.
+    let again = check_out(&shop, &cart, "k1", &body()).send().await.expect_status(202);
     assert_eq!((&again.text, again.header("idempotent-replayed")), (&first.text, "true"));
-    assert_eq!(read(&shop, &cart).await["order"], first.json["id"]);
+    assert_eq!(shop.get(&cart).send().await.expect_status(200).json["order"], first.json["id"]);
     assert_eq!(orders(&shop).await, 2);
+}
+
+#[tokio::test]
+async fn another_checkout_that_finds_no_note_of_the_order_is_not_shown_it() {
+    let shop = Shop::open().await;
+    shop.stock("mug", 10).await;
+    let cart = filled(&shop).await;
+    let first = check_out(&shop, &cart, "k1", &body()).send().await.expect_status(202);
+    reopen(&shop, &cart, |data| data["checkout"] = json!(null)).await;
+    for _ in 0..2 {
+        let refused = check_out(&shop, &cart, "k2", &body()).send().await.expect_problem(409, "cart_closed");
+        assert!(!refused.text.contains("ord_") && refused.header("orderworks-order-token").is_empty());
+    }
+    reopen(&shop, &cart, |data| data["checkout"] = json!(null)).await;
+    let eve = json!({"email": "eve@example.com", "name": "Eve", "password": "correct horse"});
+    register(&shop, &eve).send().await.expect_status(201);
+    let session = sign_in(&shop, "eve@example.com", "correct horse").send().await.expect_status(201).json;
+    let session = session["token"].as_str().expect("a token");
+    for key in ["k2", "k4"] {
+        let taken = check_out(&shop, &cart, key, &body()).header("orderworks-session", session).send().await;
+        let taken = taken.expect_problem(409, "cart_closed");
+        assert!(!taken.text.contains("ada@") && taken.header("orderworks-order-token").is_empty());
+    }
+    reopen(&shop, &cart, |data| data["checkout"] = json!(null)).await;
+    let again = check_out(&shop, &cart, "k3", &body()).key(&shop.own.secret).send().await.expect_status(202);
+    assert_eq!((&again.text, again.header("idempotent-replayed")), (&first.text, "true"));
+    assert_eq!(orders(&shop).await, 1);
+}
+
+#[tokio::test]
+async fn a_checkout_under_way_keeps_others_waiting() {
+    let shop = Shop::open().await;
+    shop.stock("mug", 10).await;
+    let cart = filled(&shop).await;
+    let held_until = shop.ambient.now() + Duration::from_secs(40);
+    let checkout = json!({
+        "order": "ord_0190a0b4-4242-7424-8242-424242424242", "held_until": held_until, "key": "k1",
+        "fingerprint": vec![1; 32], "placed": false,
+    });
+    reopen(&shop, &cart, |data| data["checkout"] = checkout).await;
+    for key in [&shop.own.public, &shop.own.secret] {
+        let waits = check_out(&shop, &cart, "k2", &body()).key(key).send().await;
+        assert_eq!(waits.expect_problem(409, "cart_in_checkout").header("retry-after"), "1");
+    }
+    assert_eq!(orders(&shop).await, 0);
 }
 
 #[tokio::test]
@@ -171,8 +230,10 @@ async fn who_is_signed_in_need_not_say_who_orders() {
     let signed =
         put(&shop, &cart, "mug", 1).header("orderworks-session", token).send().await.expect_status(200);
     assert_eq!(signed.json["customer"], customer["id"]);
+    let cart = signed.header("content-location").to_owned();
     let pay = json!({"payment_method": "pm_card_visa"});
     check_out(&shop, &cart, "k1", &pay).send().await.expect_problem(422, "validation_failed");
+    check_out(&shop, &cart, "k1", &body()).send().await.expect_problem(404, "not_found");
     let wrong = check_out(&shop, &cart, "k1", &pay).header("orderworks-session", "ows_nonsense");
     wrong.send().await.expect_problem(401, "session_invalid");
     let order = check_out(&shop, &cart, "k1", &pay).header("orderworks-session", token);
@@ -182,5 +243,6 @@ async fn who_is_signed_in_need_not_say_who_orders() {
     let cart = filled(&shop).await;
     let order = check_out(&shop, &cart, "k2", &body()).header("orderworks-session", token);
     assert_eq!(order.send().await.expect_status(202).json["customer"], body()["customer"]);
-    assert_eq!(read(&shop, &cart).await["customer"], customer["id"]);
+    let read = shop.get(&cart).key(&shop.own.public).header("orderworks-session", token);
+    assert_eq!(read.send().await.expect_status(200).json["customer"], customer["id"]);
 }

@@ -57,6 +57,34 @@ async fn keys_are_a_merchants_own() {
 }
 
 #[tokio::test]
+async fn a_key_of_the_storefront_is_not_the_servers() {
+    let shop = Shop::open().await;
+    shop.stock("mug", 1_000).await;
+    let mut other = order_body();
+    other["items"][0]["quantity"] = json!(3);
+    for key in ["A-1001", &"k".repeat(255)] {
+        let stranger = shop.place(key, &order_body()).send().await.expect_status(202);
+        let server = || shop.place(key, &other).key(&shop.own.secret).send();
+        let placed = server().await.expect_status(202);
+        assert_ne!(placed.json["id"], stranger.json["id"]);
+        let again = server().await.expect_status(202);
+        assert_eq!((&again.text, again.header("idempotent-replayed")), (&placed.text, "true"));
+        let again = shop.place(key, &order_body()).send().await.expect_status(202);
+        assert_eq!((&again.text, again.header("idempotent-replayed")), (&stranger.text, "true"));
+        for (api_key, body) in [(&shop.own.public, &other), (&shop.own.secret, &order_body())] {
+            let reused = shop.place(key, body).key(api_key).send().await;
+            reused.expect_problem(422, "idempotency_key_reused");
+        }
+    }
+    // Nor that of a registration.
+    let customer = |email: &str| json!({"email": email, "name": "Ada", "password": "correct horse"});
+    for (api_key, email) in [(&shop.own.public, "ada@example.com"), (&shop.own.secret, "eve@example.com")] {
+        let call = shop.post("/v1/customers", &customer(email)).key(api_key).header("idempotency-key", "k1");
+        assert_eq!(call.send().await.expect_status(201).header("idempotent-replayed"), "");
+    }
+}
+
+#[tokio::test]
 async fn the_key_is_required_and_checked() {
     let shop = Shop::open().await;
     shop.stock("mug", 10).await;

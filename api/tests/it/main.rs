@@ -6,6 +6,7 @@
 )]
 
 mod access;
+mod access_matrix;
 mod carts;
 mod catalog;
 mod checkout;
@@ -15,6 +16,7 @@ mod idempotency;
 mod input;
 mod limits;
 mod openapi;
+mod order_tokens;
 mod orders;
 mod outage;
 mod privacy;

@@ -13,7 +13,7 @@ async fn logs_hold_ids_and_no_secrets() {
     body["customer"]["name"] = json!("Canary Name");
     body["reference"] = json!("canary-reference");
     let call = shop.place("canary-idempotency-key", &body).header("x-request-id", "canary-request-1");
-    call.send().await.expect_status(202);
+    let placed = call.send().await.expect_status(202);
     body["customer"]["name"] = json!("4000 0566 5566 5556");
     shop.place("k2", &body).send().await.expect_problem(422, "card_number_not_accepted");
     body["customer"]["name"] = json!(["Canary Name"]);
@@ -43,6 +43,7 @@ async fn logs_hold_ids_and_no_secrets() {
         &shop.own.public,
         &shop.own.secret,
         endpoint.json["secret"].as_str().expect("a secret"),
+        placed.header("orderworks-order-token"),
     ];
     for secret in secrets {
         assert!(!own.contains(secret), "{secret} was logged");

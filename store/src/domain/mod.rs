@@ -15,6 +15,6 @@ pub use ids::{
     CartId, CustomerId, EndpointId, EventId, KeyId, MerchantId, OrderId, PaymentId, RefundId, ShipmentId,
 };
 pub use money::{AMOUNT_MINOR_MAX, Currency, ParseCurrencyError, line_total, sum};
-pub use order::{Address, Customer, Order, OrderLine, OrderStatus, Shipment};
+pub use order::{Address, Customer, Order, OrderLine, OrderStatus, OrderToken, Shipment};
 pub use page::{Page, PageRequest};
 pub use payment::{Decision, Payment, PaymentAttempt, PaymentState, Refund, RefundState};

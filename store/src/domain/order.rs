@@ -8,7 +8,7 @@ use std::{fmt, str::FromStr};
 use base::{Timestamp, TraceContext};
 use serde::{Deserialize, Serialize};
 
-use super::{Currency, MerchantId, OrderId, ShipmentId};
+use super::{Currency, CustomerId, MerchantId, OrderId, ShipmentId};
 
 /// An order with its lines.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +29,10 @@ pub struct Order {
     pub lines: Vec<OrderLine>,
     /// Who ordered.
     pub customer: Customer,
+    /// The registered customer in whose session it was placed.
+    pub account: Option<CustomerId>,
+    /// What opens it to a bearer, unless that was revoked.
+    pub token: Option<OrderToken>,
     /// The provider's token; never a card number.
     pub payment_method: String,
     /// Where to send it.
@@ -47,6 +51,21 @@ pub struct Order {
     pub created_at: Timestamp,
     /// Last change of state.
     pub updated_at: Timestamp,
+}
+
+/// An access token of one order as it is kept: its bearer may read the whole order until it expires.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderToken {
+    /// SHA-256 of the token, which has 256 random bits and is kept nowhere.
+    pub hash: [u8; 32],
+    /// From then on it opens nothing.
+    pub expires_at: Timestamp,
+}
+
+impl fmt::Debug for OrderToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OrderToken").field("expires_at", &self.expires_at).finish_non_exhaustive()
+    }
 }
 
 /// One line of an order.

@@ -35,6 +35,8 @@ fn try_assemble(new: &NewOrder, reserved: &[Stock]) -> Option<Order> {
         refunded_minor: 0,
         lines,
         customer: new.customer.clone(),
+        account: new.account,
+        token: new.token,
         payment_method: new.payment_method.clone(),
         shipping_address: new.shipping_address.clone(),
         reference: new.reference.clone(),
@@ -75,7 +77,7 @@ pub(crate) fn refuse(
 /// What the stored record of the key says to a request.
 pub(crate) fn replay(new: &NewOrder, fingerprint: &[u8], order: OrderId, body: String) -> Placement {
     if fingerprint != new.idempotency.fingerprint {
-        return Placement::KeyReused;
+        return Placement::KeyReused { order };
     }
     Placement::Replayed { order, body }
 }

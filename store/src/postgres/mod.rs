@@ -126,7 +126,9 @@ pub fn migrations() -> sqlx::migrate::Migrator {
             "0008_customers.down",
             "0008_customers.up",
             "0009_audit.down",
-            "0009_audit.up"
+            "0009_audit.up",
+            "0010_order_access.down",
+            "0010_order_access.up"
         ]
     )
 }

@@ -5,11 +5,13 @@ use sqlx::{
     Decode, Encode, Postgres, Type,
     encode::IsNull,
     error::BoxDynError,
-    postgres::{PgArgumentBuffer, PgTypeInfo, PgValueFormat, PgValueRef, types::Oid},
+    postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo, PgValueFormat, PgValueRef, types::Oid},
 };
 
 /// `timestamptz` in `pg_type`.
 const OID: Oid = Oid(1184);
+/// `timestamptz[]`.
+const ARRAY_OID: Oid = Oid(1185);
 /// 2000-01-01T00:00:00Z, from which the wire format counts microseconds.
 const EPOCH_MICROS: i64 = 946_684_800_000_000;
 
@@ -20,6 +22,12 @@ pub(super) struct Moment(pub(super) Timestamp);
 impl Type<Postgres> for Moment {
     fn type_info() -> PgTypeInfo {
         PgTypeInfo::with_oid(OID)
+    }
+}
+
+impl PgHasArrayType for Moment {
+    fn array_type_info() -> PgTypeInfo {
+        PgTypeInfo::with_oid(ARRAY_OID)
     }
 }
 

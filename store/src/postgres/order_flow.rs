@@ -13,7 +13,7 @@ use super::{
     row::get,
 };
 use crate::{
-    domain::{MerchantId, Order, OrderId, OrderStatus, Page, PageRequest, PaymentId, RefundId},
+    domain::{MerchantId, Order, OrderId, OrderStatus, OrderToken, Page, PageRequest, PaymentId, RefundId},
     error::StoreError,
     orders::{CaptureFacts, Moved, NewOrder, Orders, Placement, RefundFacts, RefundRequested},
 };
@@ -56,6 +56,18 @@ impl Orders for PostgresOrders {
     async fn order_by_id(&self, id: OrderId) -> Result<Option<Order>, StoreError> {
         let row = self.row(sqlx::query(order_row::BY_ID).bind(id.0)).await?;
         Ok(row.as_ref().map(order_row::order).transpose()?)
+    }
+
+    async fn replace_order_token(
+        &self,
+        merchant: MerchantId,
+        id: OrderId,
+        token: Option<OrderToken>,
+    ) -> Result<bool, StoreError> {
+        let replaced = self.write(((merchant, id), token), |unit, (order, token)| {
+            Box::pin(order_row::replace_token(unit, *order, token.as_ref()))
+        });
+        Ok(replaced.await?)
     }
 
     async fn orders(

@@ -4,10 +4,14 @@ use sqlx::postgres::PgRow;
 
 use super::{
     fault::Fault,
+    moment::Moment,
     row::{get, id, id_if_any, json, json_if_any, number, parsed, parsed_if_any, time, time_if_any},
     unit::Unit,
 };
-use crate::domain::{Customer, MerchantId, Order, OrderId, Shipment, ShipmentId};
+use crate::{
+    domain::{Customer, CustomerId, MerchantId, Order, OrderId, OrderToken, Shipment, ShipmentId},
+    engine::Damage,
+};
 
 /// The columns read here. Named, because a prepared `SELECT *` fails for the length of a connection once a column is
 /// added.
@@ -15,7 +19,8 @@ macro_rules! columns {
     () => {
         "id, merchant_id, status, currency, total_minor, refunded_minor, lines::text AS lines, customer_email, \
          customer_name, payment_method, shipping_address::text AS shipping_address, reference, status_reason, \
-         captured_minor, shipment_id, shipped_at, event_sequence, trace, created_at, updated_at"
+         captured_minor, shipment_id, shipped_at, event_sequence, trace, created_at, updated_at, \
+         customer_id, token_hash, token_expires_at"
     };
 }
 pub(super) use columns;
@@ -23,6 +28,8 @@ pub(super) use columns;
 pub(super) const BY_ID: &str = concat!("SELECT ", columns!(), " FROM orders WHERE id = $1");
 pub(super) const OF_MERCHANT: &str =
     concat!("SELECT ", columns!(), " FROM orders WHERE id = $1 AND merchant_id = $2");
+pub(super) const REPLACE_TOKEN: &str =
+    "UPDATE orders SET token_hash = $3, token_expires_at = $4 WHERE id = $1 AND merchant_id = $2";
 const LOCKED: &str = concat!("SELECT ", columns!(), " FROM orders WHERE id = $1 FOR NO KEY UPDATE");
 
 /// Any order, as it stands.
@@ -40,6 +47,20 @@ pub(super) async fn lock_captured(unit: &mut Unit, id: OrderId) -> Result<Option
     let Some(row) = unit.row(sqlx::query(LOCKED).bind(id.0)).await? else { return Ok(None) };
     let order = order(&row)?;
     Ok(captured_minor(&row)?.map(|captured_minor| (order, captured_minor)))
+}
+
+/// See [`crate::orders::Orders::replace_order_token`].
+pub(super) async fn replace_token(
+    unit: &mut Unit,
+    (merchant, id): (MerchantId, OrderId),
+    token: Option<&OrderToken>,
+) -> Result<bool, Fault> {
+    let query = sqlx::query(REPLACE_TOKEN)
+        .bind(id.0)
+        .bind(merchant.0)
+        .bind(token.map(|token| &token.hash[..]))
+        .bind(token.map(|token| Moment(token.expires_at)));
+    Ok(unit.run(query).await? > 0)
 }
 
 /// A merchant's order, as it stands.
@@ -78,6 +99,8 @@ fn read(row: &PgRow) -> Result<Order, Fault> {
         refunded_minor: get(row, "refunded_minor")?,
         lines: json(row, "lines")?,
         customer: Customer { email: get(row, "customer_email")?, name: get(row, "customer_name")? },
+        account: id_if_any(row, "customer_id", CustomerId)?,
+        token: token(row)?,
         payment_method: get(row, "payment_method")?,
         shipping_address: json_if_any(row, "shipping_address")?,
         reference: get(row, "reference")?,
@@ -94,4 +117,11 @@ fn shipment(row: &PgRow) -> Result<Option<Shipment>, Fault> {
     let id = id_if_any(row, "shipment_id", ShipmentId)?;
     let shipped_at = time_if_any(row, "shipped_at")?;
     Ok(id.zip(shipped_at).map(|(id, shipped_at)| Shipment { id, shipped_at }))
+}
+
+fn token(row: &PgRow) -> Result<Option<OrderToken>, Fault> {
+    let hash: Option<&[u8]> = get(row, "token_hash")?;
+    let hash = hash.map(|bytes| bytes.try_into().map_err(|error| Damage::column("token_hash", error)));
+    let expires_at = time_if_any(row, "token_expires_at")?;
+    Ok(hash.transpose()?.zip(expires_at).map(|(hash, expires_at)| OrderToken { hash, expires_at }))
 }

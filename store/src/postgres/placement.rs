@@ -14,6 +14,7 @@ use sqlx::postgres::PgRow;
 use super::{
     emit::{self, numbered_messages},
     fault::Fault,
+    moment::Moment,
     row::{column, get, id, to_json},
     stock,
     unit::Unit,
@@ -33,14 +34,16 @@ use crate::{
 pub(super) const STORE: &str = concat!(
     "WITH placed AS MATERIALIZED (
         SELECT * FROM unnest($12::uuid[], $13::bigint[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[],
-            $19::text[], $20::text[], $21::text[], $22::bytea[], $23::text[])
+            $19::text[], $20::text[], $21::text[], $22::bytea[], $23::text[], $24::uuid[], $25::bytea[],
+            $26::timestamptz[])
         AS given (id, total_minor, lines, customer_email, customer_name, payment_method, shipping_address, reference,
-            trace, key, fingerprint, body)),
+            trace, key, fingerprint, body, customer_id, token_hash, token_expires_at)),
     stored AS (
         INSERT INTO orders (id, merchant_id, status, currency, total_minor, lines, customer_email, customer_name,
-            payment_method, shipping_address, reference, event_sequence, trace, created_at, updated_at)
+            payment_method, shipping_address, reference, event_sequence, trace, created_at, updated_at, customer_id,
+            token_hash, token_expires_at)
         SELECT id, $10, 'pending', $11, total_minor, lines::json, customer_email, customer_name, payment_method,
-            shipping_address::json, reference, 1, trace, $1, $1 FROM placed),
+            shipping_address::json, reference, 1, trace, $1, $1, customer_id, token_hash, token_expires_at FROM placed),
     answered AS (
         INSERT INTO idempotency_keys (merchant_id, key, fingerprint, order_id, body, created_at)
         SELECT $10, key, fingerprint, id, body, $1 FROM placed ORDER BY key COLLATE \"C\"),
@@ -133,7 +136,10 @@ async fn store(
         .bind(column(orders, |order| order.trace.map(|trace| trace.to_string())))
         .bind(column(new, |new| new.idempotency.key.as_str()))
         .bind(column(new, |new| &new.idempotency.fingerprint[..]))
-        .bind(bodies);
+        .bind(bodies)
+        .bind(column(orders, |order| order.account.map(|account| account.0)))
+        .bind(column(orders, |order| order.token.as_ref().map(|token| &token.hash[..])))
+        .bind(column(orders, |order| order.token.map(|token| Moment(token.expires_at))));
     unit.run(query).await?;
     Ok(())
 }

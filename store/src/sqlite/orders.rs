@@ -70,7 +70,8 @@ fn migrations() -> sqlx::migrate::Migrator {
             "0007_outbox",
             "0008_webhooks",
             "0009_customers",
-            "0010_audit"
+            "0010_audit",
+            "0011_order_access"
         ]
     )
 }

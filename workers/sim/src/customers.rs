@@ -225,6 +225,8 @@ impl Client {
                     id: OrderId::fresh(&ambient),
                     merchant: merchant.id,
                     customer: Customer { email: "ada@customer.example".to_owned(), name: "Ada".to_owned() },
+                    account: None,
+                    token: None,
                     currency: euro(),
                     lines: lines.clone(),
                     payment_method: payment_method.clone(),
@@ -243,7 +245,7 @@ impl Client {
             Placement::Placed { order, .. } => Some(order.id),
             Placement::Replayed { order, .. } => Some(order),
             Placement::Refused(_) | Placement::InFlight => None,
-            Placement::KeyReused => {
+            Placement::KeyReused { .. } => {
                 self.world.watch.breach("placing", "a key was taken by another request".to_owned());
                 None
             }

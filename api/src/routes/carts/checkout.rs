@@ -5,6 +5,10 @@
 //! 2. the order is placed under that id and a key made of the cart's id: the next attempt finds it by the id, whenever it
 //!    comes, and closes the cart over it. Should the session store have lost step 1, the key still stands for a day;
 //! 3. the cart is closed.
+//!
+//! The answer of then is given again to the attempt that placed the order, in the session of the cart's customer, and to
+//! the merchant; to others the cart is closed, and as what is not told. While an attempt is under way others wait, so
+//! that which of them placed the order is known.
 
 use axum::{
     extract::State,
@@ -13,7 +17,7 @@ use axum::{
 use http::HeaderMap;
 use sha2::{Digest, Sha256};
 use store::{
-    domain::{Currency, Customer, CustomerId, OrderId},
+    domain::{Currency, Customer, Order, OrderId},
     orders::{IdempotencyKey, NewLine, NewOrder, Placement},
 };
 
@@ -23,10 +27,11 @@ use crate::{
     edge::Trace,
     input::{Body, required_idempotency_key},
     limits::Admitted,
+    order_access::IssuedToken,
     problem::{FieldError, Kind, Problem, ProblemBody},
     routes::{
         PathText,
-        orders::place::{accepted, in_flight, key_reused, refused},
+        orders::place::{accepted, in_flight, key_reused, refused, replayed},
         parse_id,
     },
     sessions,
@@ -36,8 +41,9 @@ use crate::{
 
 /// Order a cart
 ///
-/// As `POST /v1/orders`, with the cart's products at the prices of now. The cart is closed by it; ordering it again, under
-/// whatever key, answers what was answered first, with `Idempotent-Replayed: true`.
+/// As `POST /v1/orders`, with the cart's products at the prices of now. The cart is closed by it. The same request again
+/// answers what was answered first, with `Idempotent-Replayed: true` and a fresh token in place of the one before; so does
+/// any other in the session of the cart's customer or with a secret key. To everybody else it is closed.
 #[utoipa::path(
     post, path = "/v1/carts/{id}/checkout", tag = "carts",
     params(
@@ -49,9 +55,10 @@ use crate::{
     responses(
         (status = 202, description = "Accepted", body = OrderView, headers(
             ("Location" = String, description = "The order"),
+            ("Orderworks-Order-Token" = String, description = "`owt_…`: opens the whole order; shown this once"),
             ("Idempotent-Replayed" = String, description = "`true` on a repetition"),
         )),
-        (status = 409, description = "Out of stock, or another checkout of the cart is still being worked on",
+        (status = 409, description = "Out of stock, ordered, or another checkout of the cart is still being worked on",
             body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "Not valid, empty, a card number, or the key was used with another body",
             body = ProblemBody, content_type = "application/problem+json"),
@@ -71,11 +78,11 @@ pub(super) async fn checkout(
 ) -> Response {
     let rate = admitted.rate.headers();
     let answer = async {
-        let key = required_idempotency_key(&headers)?;
+        let key = required_idempotency_key(&headers, admitted.key.scope)?;
         let Body { value: request, fingerprint } = body?;
-        let place = Place { merchant: admitted.key.merchant, id: parse_id(&id, "cart")? };
+        let place = Place::of(&state, &admitted.key, &headers, parse_id(&id, "cart")?).await?;
         let attempt = Attempt { state: &state, place, key, fingerprint };
-        attempt.make(request, trace, &headers).await
+        attempt.make(request, trace).await
     };
     (rate, answer.await).into_response()
 }
@@ -97,30 +104,26 @@ enum Begun {
 }
 
 impl Attempt<'_> {
-    async fn make(
-        &self,
-        request: CheckoutRequest,
-        trace: Trace,
-        headers: &HeaderMap,
-    ) -> Result<Response, Problem> {
+    async fn make(&self, request: CheckoutRequest, trace: Trace) -> Result<Response, Problem> {
         let state = self.state;
-        let signed_in = sessions::customer(state, self.place.merchant, headers).await?;
-        let customer = match (&request.customer, signed_in) {
+        let customer = match (&request.customer, self.place.customer) {
             (Some(named), _) => named.clone(),
             (None, Some(id)) => sessions::account(state, self.place.merchant, id).await?.customer,
             (None, None) => return Err(nobody()),
         };
-        match self.begin(signed_in).await? {
+        match self.begin().await? {
             Begun::Answered(answer) => Ok(answer),
             Begun::Held(cart, version) => {
-                let order = self.order(&cart, request, customer, trace)?;
-                self.place(order, cart, version).await
+                let token = IssuedToken::draw(state)?;
+                let order =
+                    NewOrder { token: Some(token.stored), ..self.order(&cart, request, customer, trace)? };
+                self.place(order, token, cart, version).await
             }
         }
     }
 
     /// Writes the attempt into the cart, unless an earlier one has an answer already.
-    async fn begin(&self, signed_in: Option<CustomerId>) -> Result<Begun, Problem> {
+    async fn begin(&self) -> Result<Begun, Problem> {
         let (state, place) = (self.state, &self.place);
         for _ in 0..carts::TRIES_MAX {
             let (mut cart, version) = carts::load(state, place).await?;
@@ -130,7 +133,7 @@ impl Attempt<'_> {
             if cart.items.is_empty() {
                 return Err(Problem::new(Kind::CART_EMPTY, "put something into it first"));
             }
-            cart.customer = signed_in.or(cart.customer);
+            cart.customer = cart.customer.or(place.customer);
             cart.hold(OrderId::fresh(&state.ambient), &self.key, self.fingerprint, state.ambient.now());
             if let Some(version) = carts::save(state, place, &mut cart, Some(version)).await? {
                 return Ok(Begun::Held(cart, version));
@@ -142,23 +145,34 @@ impl Attempt<'_> {
     /// The answer of an earlier attempt, if it placed the order.
     async fn known(&self, cart: &Cart) -> Result<Option<Response>, Problem> {
         let Some(begun) = &cart.checkout else { return Ok(None) };
-        if begun.key == self.key && begun.fingerprint != self.fingerprint {
+        let is_same = begun.key == self.key;
+        if is_same && begun.fingerprint != self.fingerprint {
             return Err(key_reused());
         }
-        match self.state.orders.order(self.place.merchant, begun.order).await? {
+        let (state, place) = (self.state, &self.place);
+        match state.orders.order(place.merchant, begun.order).await? {
             Some(order) => {
                 if !begun.placed {
-                    carts::close(self.state, &self.place, order.id).await;
+                    carts::close(state, place, order.id, Some((&begun.key, begun.fingerprint))).await;
                 }
-                let body = OrderView::render_new(&as_placed(order));
-                Ok(Some(accepted(begun.order, body, true)))
+                self.answer_of_then(cart, order, is_same).await.map(Some)
             }
             // Kept longer than its order, which was dropped with its month.
-            None if begun.placed => {
-                Err(Problem::new(Kind::CART_CLOSED, format!("it has become order {}", begun.order)))
-            }
+            None if begun.placed => Err(carts::closed(place, cart, begun.order)),
+            None if !is_same && state.ambient.now() < begun.held_until => Err(carts::held()),
             None => Ok(None),
         }
+    }
+
+    /// The answer that `order` was given, to who may have it.
+    async fn answer_of_then(&self, cart: &Cart, order: Order, is_same: bool) -> Result<Response, Problem> {
+        let (state, place, id) = (self.state, &self.place, order.id);
+        // By the order's customer: this attempt may have made the cart its own.
+        if !is_same && !place.is_entitled(order.account) {
+            return Err(carts::closed(place, cart, id));
+        }
+        let body = OrderView::render_new(&as_placed(order));
+        replayed(state, place.merchant, id, body, IssuedToken::draw(state)?).await
     }
 
     fn order(
@@ -174,33 +188,56 @@ impl Attempt<'_> {
             id,
             merchant: self.place.merchant,
             customer,
+            account: cart.customer,
+            token: None,
             currency,
             lines: cart.items.iter().map(line).collect(),
             payment_method: request.payment_method,
             shipping_address: request.shipping_address,
             reference: request.reference,
-            idempotency: key_of(&self.place),
+            idempotency: self.idempotency(),
             render: OrderView::render_new,
             trace: Some(trace),
             at: self.state.ambient.now(),
         })
     }
 
-    async fn place(&self, order: NewOrder, cart: Cart, version: i64) -> Result<Response, Problem> {
+    /// The same key for every attempt: the first to be placed is the only one. No client's key can be it, for theirs hold
+    /// no blanks. What is asked under it is told apart, so that others are not answered with what they did not send.
+    fn idempotency(&self) -> IdempotencyKey {
+        let fingerprint =
+            Sha256::new().chain_update(self.fingerprint).chain_update(&self.key).finalize().into();
+        IdempotencyKey { key: format!("checkout of {}", self.place.id), fingerprint }
+    }
+
+    async fn place(
+        &self,
+        order: NewOrder,
+        token: IssuedToken,
+        cart: Cart,
+        version: i64,
+    ) -> Result<Response, Problem> {
         let (state, place) = (self.state, &self.place);
+        let this = Some((self.key.as_str(), self.fingerprint));
         // Without an answer the cart stays held: the order may have been placed.
         match state.orders.place_order(order).await? {
             Placement::Placed { order, body } => {
                 state.catalog.sold(&order);
-                carts::close(state, place, order.id).await;
-                Ok(accepted(order.id, body, false))
+                carts::close(state, place, order.id, this).await;
+                Ok(accepted(order.id, body, Some(token), false))
             }
             Placement::Replayed { order, body } => {
-                carts::close(state, place, order).await;
-                Ok(accepted(order, body, true))
+                carts::close(state, place, order, this).await;
+                replayed(state, place.merchant, order, body, token).await
             }
             Placement::InFlight => Err(in_flight()),
-            Placement::KeyReused => Err(key_reused()),
+            Placement::KeyReused { order } => {
+                carts::close(state, place, order, None).await;
+                match state.orders.order(place.merchant, order).await? {
+                    Some(order) => self.answer_of_then(&cart, order, false).await,
+                    None => Err(carts::closed(place, &cart, order)),
+                }
+            }
             Placement::Refused(refusals) => {
                 carts::release(state, place, cart, version).await;
                 // The lines of the order are the items of the cart.
@@ -217,13 +254,6 @@ fn held(cart: &Cart) -> Result<(OrderId, Currency), Problem> {
         tracing::error!("a cart with products has no currency");
         Problem::logged()
     })
-}
-
-/// The same for every attempt, whatever it asks: the first to be placed answers all. No client's key can be it, for
-/// theirs hold no blanks.
-fn key_of(place: &Place) -> IdempotencyKey {
-    let key = format!("checkout of {}", place.id);
-    IdempotencyKey { fingerprint: Sha256::digest(&key).into(), key }
 }
 
 fn nobody() -> Problem {

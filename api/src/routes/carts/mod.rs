@@ -25,7 +25,6 @@ use crate::{
     input::Body,
     limits::CartCaller,
     problem::{Kind, Problem, ProblemBody},
-    sessions,
     state::ApiState,
     view::{CartItemView, CartView},
 };
@@ -44,7 +43,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
 
 /// Make a cart
 ///
-/// It lives for 14 days after its last change. A customer who is signed in becomes the cart's.
+/// It lives for 14 days after its last change. With a session it is that customer's, and answers in that session only.
 #[utoipa::path(
     post, path = "/v1/carts", tag = "carts",
     params(("Orderworks-Session" = Option<String>, Header, description = "`ows_…`")),
@@ -60,10 +59,9 @@ async fn create_cart(
     headers: HeaderMap,
     body: Body<CartRequest>,
 ) -> Result<Response, Problem> {
-    let customer = sessions::customer(&state, key.merchant, &headers).await?;
-    let mut cart = Cart::new(body.value.currency, customer);
+    let place = Place::of(&state, &key, &headers, CartId::fresh(&state.ambient)).await?;
+    let mut cart = Cart::new(body.value.currency, place.customer);
     fill(&state, key.merchant, &mut cart, &body.value).await?;
-    let place = Place { merchant: key.merchant, id: CartId::fresh(&state.ambient) };
     carts::create(&state, &place, &mut cart).await?;
     let location = [(header::LOCATION, format!("/v1/carts/{}", place.id))];
     Ok((StatusCode::CREATED, location, Json(view(&state, &place, cart).await?)).into_response())
@@ -92,9 +90,14 @@ async fn fill(
 }
 
 /// Read a cart
+///
+/// One with a customer is found in that customer's session only, or with a secret key.
 #[utoipa::path(
     get, path = "/v1/carts/{id}", tag = "carts",
-    params(("id" = String, Path, description = "`cart_…`")),
+    params(
+        ("id" = String, Path, description = "`cart_…`"),
+        ("Orderworks-Session" = Option<String>, Header, description = "`ows_…`"),
+    ),
     responses(
         (status = 200, description = "The cart", body = CartView),
         (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
@@ -104,15 +107,17 @@ async fn get_cart(
     State(state): State<ApiState>,
     AnyKey(key): AnyKey,
     PathText(id): PathText,
+    headers: HeaderMap,
 ) -> Result<Json<CartView>, Problem> {
-    let place = Place { merchant: key.merchant, id: parse_id(&id, "cart")? };
+    let place = Place::of(&state, &key, &headers, parse_id(&id, "cart")?).await?;
     let (cart, _) = carts::load(&state, &place).await?;
     Ok(Json(view(&state, &place, cart).await?))
 }
 
 /// Set how many of a product are in a cart
 ///
-/// Stock is not reserved; `available` tells what could be ordered now.
+/// Stock is not reserved; `available` tells what could be ordered now. In a session a cart that was nobody's becomes that
+/// customer's **under a new id**, which `id` and `Content-Location` tell; the old one is gone.
 #[utoipa::path(
     put, path = "/v1/carts/{id}/items/{sku}", tag = "carts",
     params(
@@ -122,7 +127,9 @@ async fn get_cart(
     ),
     request_body = ItemRequest,
     responses(
-        (status = 200, description = "The changed cart", body = CartView),
+        (status = 200, description = "The changed cart", body = CartView, headers(
+            ("Content-Location" = String, description = "The cart, under a new id when it was taken over"),
+        )),
         (status = 409, description = "Ordered, being ordered, or changed by others all the time", body = ProblemBody,
             content_type = "application/problem+json"),
         (status = 422, description = "No such product, or in another currency", body = ProblemBody,
@@ -136,23 +143,22 @@ async fn put_item(
     PathTexts(id, sku): PathTexts,
     headers: HeaderMap,
     body: Body<ItemRequest>,
-) -> Result<Json<CartView>, Problem> {
-    let (place, quantity) =
-        (Place { merchant: key.merchant, id: parse_id(&id, "cart")? }, body.value.quantity);
-    let customer = sessions::customer(&state, key.merchant, &headers).await?;
+) -> Result<Response, Problem> {
+    let place = Place::of(&state, &key, &headers, parse_id(&id, "cart")?).await?;
+    let quantity = body.value.quantity;
     // First, so that a cart that is not there looks the same whatever is put into it.
     carts::load(&state, &place).await?;
     let product = if quantity == 0 { None } else { Some(sold(&state, key.merchant, &sku).await?) };
     let edit = |cart: &mut Cart| {
-        cart.customer = customer.or(cart.customer);
         let Some(product) = &product else {
             cart.remove(&sku);
             return Ok(());
         };
         cart.set(&sku, quantity, product.currency)
     };
-    let cart = carts::change(&state, &place, edit).await?;
-    Ok(Json(view(&state, &place, cart).await?))
+    let (place, cart) = carts::change(&state, &place, edit).await?;
+    let location = [(header::CONTENT_LOCATION, format!("/v1/carts/{}", place.id))];
+    Ok((location, Json(view(&state, &place, cart).await?)).into_response())
 }
 
 async fn sold(state: &ApiState, merchant: MerchantId, sku: &str) -> Result<Product, Problem> {

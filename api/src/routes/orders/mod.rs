@@ -1,5 +1,5 @@
 //! Orders: placing (`place`), reading (`read`), cancelling and refunding (`change`), all that happened
-//! (`timeline`), and that live (`stream`).
+//! (`timeline`), and that live (`stream`); revoking the token that opens one (`token`).
 
 mod change;
 mod country;
@@ -8,6 +8,7 @@ mod read;
 pub(super) mod request;
 mod stream;
 mod timeline;
+mod token;
 
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -22,4 +23,5 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(stream::stream_events))
         .routes(routes!(change::cancel_order))
         .routes(routes!(change::refund_order))
+        .routes(routes!(token::revoke_token))
 }

@@ -6,7 +6,7 @@ use axum::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use store::{
-    domain::OrderId,
+    domain::{MerchantId, OrderId},
     orders::{IdempotencyKey, NewOrder, Placement, Refusal},
 };
 
@@ -15,6 +15,7 @@ use crate::{
     edge::Trace,
     input::{Body, required_idempotency_key},
     limits::Admitted,
+    order_access::{self, IssuedToken},
     problem::{FieldError, Kind, Problem, ProblemBody},
     state::ApiState,
     view::OrderView,
@@ -25,14 +26,19 @@ pub(in crate::routes) const REPLAYED: HeaderName = HeaderName::from_static("idem
 /// Place an order
 ///
 /// Stored with its stock reservation before the answer leaves; the payment follows. A repetition under the same key
-/// answers what was answered first, with `Idempotent-Replayed: true`.
+/// answers what was answered first, with `Idempotent-Replayed: true` and a fresh token in place of the one before. In a
+/// session the order is the customer's.
 #[utoipa::path(
     post, path = "/v1/orders", tag = "orders",
-    params(("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters, bare or quoted")),
+    params(
+        ("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters, bare or quoted"),
+        ("Orderworks-Session" = Option<String>, Header, description = "`ows_…`"),
+    ),
     request_body = OrderSchema,
     responses(
         (status = 202, description = "Accepted", body = OrderView, headers(
             ("Location" = String, description = "The order"),
+            ("Orderworks-Order-Token" = String, description = "`owt_…`: opens the whole order; shown this once"),
             ("Idempotent-Replayed" = String, description = "`true` on a repetition"),
         )),
         (status = 409, description = "Out of stock, or the key's first request is still being worked on",
@@ -63,13 +69,16 @@ async fn place(
     headers: &HeaderMap,
     body: Result<Body<OrderRequest>, Problem>,
 ) -> Result<Response, Problem> {
-    let key = required_idempotency_key(headers)?;
+    let key = required_idempotency_key(headers, admitted.key.scope)?;
     let Body { value: request, fingerprint } = body?;
     let item_of_line = request.item_of_line;
+    let (merchant, token) = (admitted.key.merchant, IssuedToken::draw(state)?);
     let order = NewOrder {
         id: OrderId::fresh(&state.ambient),
-        merchant: admitted.key.merchant,
+        merchant,
         customer: request.customer,
+        account: order_access::account(state, merchant, headers).await?,
+        token: Some(token.stored),
         currency: request.currency,
         lines: request.lines,
         payment_method: request.payment_method,
@@ -83,13 +92,26 @@ async fn place(
     match state.orders.place_order(order).await? {
         Placement::Placed { order, body } => {
             state.catalog.sold(&order);
-            Ok(accepted(order.id, body, false))
+            Ok(accepted(order.id, body, Some(token), false))
         }
-        Placement::Replayed { order, body } => Ok(accepted(order, body, true)),
+        Placement::Replayed { order, body } => replayed(state, merchant, order, body, token).await,
         Placement::InFlight => Err(in_flight()),
-        Placement::KeyReused => Err(key_reused()),
+        Placement::KeyReused { .. } => Err(key_reused()),
         Placement::Refused(refusals) => Err(refused(&refusals, &item_of_line)),
     }
+}
+
+/// The answer of then, with a fresh token: a client that lost that answer can go on, and the token in it opens nothing.
+pub(in crate::routes) async fn replayed(
+    state: &ApiState,
+    merchant: MerchantId,
+    order: OrderId,
+    body: String,
+    token: IssuedToken,
+) -> Result<Response, Problem> {
+    // The order may have been dropped with its month and the answer be known for longer.
+    let is_there = state.orders.replace_order_token(merchant, order, Some(token.stored)).await?;
+    Ok(accepted(order, body, is_there.then_some(token), true))
 }
 
 pub(in crate::routes) fn in_flight() -> Problem {
@@ -100,12 +122,20 @@ pub(in crate::routes) fn key_reused() -> Problem {
     Problem::new(Kind::KEY_REUSED, "this key belongs to a request with another body; use a fresh one")
 }
 
-pub(in crate::routes) fn accepted(order: OrderId, body: String, replayed: bool) -> Response {
+pub(in crate::routes) fn accepted(
+    order: OrderId,
+    body: String,
+    token: Option<IssuedToken>,
+    replayed: bool,
+) -> Response {
     let headers = [
         (header::LOCATION, format!("/v1/orders/{order}")),
         (header::CONTENT_TYPE, "application/json".to_owned()),
     ];
     let mut response = (StatusCode::ACCEPTED, headers, body).into_response();
+    if let Some(token) = token {
+        token.onto(&mut response);
+    }
     if replayed {
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     }

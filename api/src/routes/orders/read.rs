@@ -2,6 +2,7 @@
 
 use axum::{Json, extract::State};
 use futures::{StreamExt, TryStreamExt, stream};
+use http::HeaderMap;
 use store::{
     StoreError,
     domain::{Order, OrderId, PaymentId},
@@ -10,6 +11,7 @@ use store::{
 use crate::{
     auth::{AnyKey, SecretKey},
     input::Query,
+    order_access,
     problem::{Problem, ProblemBody},
     routes::{PathText, parse_id},
     state::ApiState,
@@ -20,9 +22,16 @@ use crate::{
 const LOOKUPS_MAX: usize = 8;
 
 /// Read an order
+///
+/// With a publishable key personal data are shown in the session of the customer who placed it, or with the token that the
+/// answer to the order carried; else they are `null`.
 #[utoipa::path(
     get, path = "/v1/orders/{id}", tag = "orders",
-    params(("id" = String, Path, description = "`ord_…`")),
+    params(
+        ("id" = String, Path, description = "`ord_…`"),
+        ("Orderworks-Order-Token" = Option<String>, Header, description = "`owt_…`, shown when it was placed"),
+        ("Orderworks-Session" = Option<String>, Header, description = "`ows_…`"),
+    ),
     responses(
         (status = 200, description = "The order", body = OrderView),
         (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
@@ -32,10 +41,13 @@ pub(super) async fn get_order(
     State(state): State<ApiState>,
     AnyKey(key): AnyKey,
     PathText(id): PathText,
+    headers: HeaderMap,
 ) -> Result<Json<OrderView>, Problem> {
     let id: OrderId = parse_id(&id, "order")?;
     let order = state.orders.order(key.merchant, id).await?.ok_or_else(|| Problem::not_found("order"))?;
-    Ok(Json(view(&state, &order).await?))
+    let is_whole = order_access::is_shown_whole(&state, &key, &headers, &order).await?;
+    let view = view(&state, &order).await?;
+    Ok(Json(if is_whole { view } else { view.without_personal_data() }))
 }
 
 /// List orders, newest first

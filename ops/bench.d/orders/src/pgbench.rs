@@ -112,6 +112,10 @@ fn script(merchant: MerchantId) -> anyhow::Result<String> {
             keys,
             "array[:fingerprint::bytea]",
             "array[:body::text]",
+            "array[NULL::uuid]",
+            // As random as the hash of a token.
+            "array[sha256(:o::text::bytea)]",
+            "array[now() + interval '30 days']",
         ],
     );
     let (last, random) = (SKUS - 1, "random(0, 1000000000000000)");

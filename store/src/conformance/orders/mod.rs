@@ -12,6 +12,7 @@ pub mod records;
 pub mod refunds;
 pub mod stock;
 pub mod tenants;
+pub mod tokens;
 pub mod walk;
 mod world;
 
@@ -125,6 +126,10 @@ macro_rules! order_store_suite {
                 a_foreign_merchant_changes_nothing,
                 a_foreign_product_is_unknown,
                 endpoints_are_the_merchants_own,
+            ],
+            tokens: [
+                a_token_is_replaced_and_revoked,
+                a_token_outlives_transitions,
             ],
             walk: [
                 random_moves_keep_reservations_and_sequences,

@@ -30,6 +30,8 @@ pub async fn placing_writes_everything(store: Arc<dyn OrderStore>) {
         .collect();
     assert_eq!(lines, [("mug", "The mug", 4, 250, 1000), ("cup", "The cup", 1, 99, 99)]);
     assert_eq!((&order.customer, &order.payment_method), (&new.customer, &new.payment_method));
+    assert_eq!((order.account, order.token), (new.account, new.token));
+    assert!(order.account.is_some() && order.token.is_some());
     assert_eq!((&order.shipping_address, &order.reference), (&new.shipping_address, &new.reference));
     assert_eq!((order.trace, order.created_at, order.updated_at), (new.trace, new.at, new.at));
     assert_eq!((order.event_sequence, &order.shipment, &order.status_reason), (1, &None, &None));
@@ -73,7 +75,7 @@ pub async fn a_key_used_for_another_request_is_refused(store: Arc<dyn OrderStore
         idempotency: IdempotencyKey { fingerprint: [2; 32], ..new.idempotency },
         ..world.new_order(&[("mug", 2)])
     };
-    assert_eq!(world.place(other.clone()).await, Placement::KeyReused);
+    assert_eq!(world.place(other.clone()).await, Placement::KeyReused { order: new.id });
     assert_eq!(world.store.order_by_id(other.id).await.expect("reads"), None);
     assert_eq!(world.stock("mug").await, (5, 1));
 }

@@ -2,15 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use base::TraceContext;
+use base::{TraceContext, time::later};
 
 use crate::{
     OrderStore,
     catalog::{InventoryPut, ProductData},
     conformance::Clockwork,
     domain::{
-        AMOUNT_MINOR_MAX, Address, Customer, Event, EventKind, MerchantId, Order, OrderId, OrderStatus,
-        PageRequest, PaymentId, RefundId,
+        AMOUNT_MINOR_MAX, Address, Customer, CustomerId, Event, EventKind, MerchantId, Order, OrderId,
+        OrderStatus, OrderToken, PageRequest, PaymentId, RefundId,
     },
     orders::{CaptureFacts, IdempotencyKey, Moved, NewLine, NewOrder, Placement, RefundFacts},
     outbox::{Command, OutboxBody, OutboxMessage},
@@ -88,6 +88,8 @@ impl World {
             id,
             merchant: self.merchant,
             customer: Customer { email: "ada@example.com".to_owned(), name: "Ada Lovelace".to_owned() },
+            account: Some(CustomerId::fresh(&self.time.ambient)),
+            token: Some(self.token()),
             currency: "EUR".parse().expect("a currency"),
             lines: lines.iter().map(|&(sku, quantity)| NewLine { sku: sku.to_owned(), quantity }).collect(),
             payment_method: "pm_card_visa".to_owned(),
@@ -98,6 +100,12 @@ impl World {
             trace: Some(TraceContext::fresh(&self.time.ambient)),
             at,
         }
+    }
+
+    /// An order token that expires in a day.
+    pub(super) fn token(&self) -> OrderToken {
+        let expires_at = later(self.time.ambient.now(), Duration::from_hours(24));
+        OrderToken { hash: self.time.ambient.secret(), expires_at }
     }
 
     pub(super) async fn place(&self, order: NewOrder) -> Placement {

@@ -16,8 +16,8 @@ use crate::{
     catalog::{Catalog, Category, InventoryPut, Product, ProductData, ProductFilter},
     customers::{Account, Customers, NewAccount, Registration},
     domain::{
-        CustomerId, EndpointId, Event, EventId, EventKind, MerchantId, Order, OrderId, OrderStatus, Page,
-        PageRequest, PaymentId, RefundId,
+        CustomerId, EndpointId, Event, EventId, EventKind, MerchantId, Order, OrderId, OrderStatus,
+        OrderToken, Page, PageRequest, PaymentId, RefundId,
     },
     error::StoreError,
     merchants::{KeyHash, KeyRecord, Merchants},
@@ -143,6 +143,15 @@ impl Orders for ReplicatedOrders {
 
     async fn order_by_id(&self, id: OrderId) -> Result<Option<Order>, StoreError> {
         self.primary.order_by_id(id).await
+    }
+
+    async fn replace_order_token(
+        &self,
+        merchant: MerchantId,
+        id: OrderId,
+        token: Option<OrderToken>,
+    ) -> Result<bool, StoreError> {
+        self.write(merchant.0, self.primary.replace_order_token(merchant, id, token)).await
     }
 
     async fn orders(

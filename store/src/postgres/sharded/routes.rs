@@ -12,8 +12,8 @@ use crate::{
     catalog::{Catalog, Category, InventoryPut, Product, ProductData, ProductFilter},
     customers::{Account, Customers, NewAccount, Registration},
     domain::{
-        CustomerId, EndpointId, EventId, EventKind, MerchantId, Order, OrderId, OrderStatus, Page,
-        PageRequest, PaymentId, RefundId,
+        CustomerId, EndpointId, EventId, EventKind, MerchantId, Order, OrderId, OrderStatus, OrderToken,
+        Page, PageRequest, PaymentId, RefundId,
     },
     error::StoreError,
     merchants::{KeyHash, KeyRecord, Merchants},
@@ -141,6 +141,15 @@ impl Orders for ShardedOrders {
 
     async fn order_by_id(&self, id: OrderId) -> Result<Option<Order>, StoreError> {
         self.read_of(Thing::order(id), call!(order_by_id(id))).await
+    }
+
+    async fn replace_order_token(
+        &self,
+        merchant: MerchantId,
+        id: OrderId,
+        token: Option<OrderToken>,
+    ) -> Result<bool, StoreError> {
+        self.write(merchant, call!(replace_order_token(merchant, id, token))).await
     }
 
     async fn orders(

@@ -11,7 +11,7 @@ use super::{
     refunds,
 };
 use crate::{
-    domain::{MerchantId, Order, OrderId, OrderStatus, Page, PageRequest, PaymentId, RefundId},
+    domain::{MerchantId, Order, OrderId, OrderStatus, OrderToken, Page, PageRequest, PaymentId, RefundId},
     error::StoreError,
     orders::{CaptureFacts, Moved, NewOrder, Orders, Placement, RefundFacts, RefundRequested},
 };
@@ -63,6 +63,18 @@ impl Orders for SqliteOrders {
         let query = sqlx::query("SELECT * FROM orders WHERE id = ?1").bind(id.to_string());
         let row = query.fetch_optional(self.database.readers()).await.map_err(Fault::from)?;
         Ok(row.as_ref().map(order_row::order).transpose()?)
+    }
+
+    async fn replace_order_token(
+        &self,
+        merchant: MerchantId,
+        id: OrderId,
+        token: Option<OrderToken>,
+    ) -> Result<bool, StoreError> {
+        let unit = self.database.write(move |c| {
+            Box::pin(async move { order_row::replace_token(c, (merchant, id), token).await })
+        });
+        Ok(unit.await?)
     }
 
     async fn orders(

@@ -3,7 +3,10 @@
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
 use super::fault::{Fault, get, json, json_if_any, number, parsed, parsed_if_any, time, time_if_any};
-use crate::domain::{Customer, MerchantId, Order, OrderId, Shipment};
+use crate::{
+    domain::{Customer, MerchantId, Order, OrderId, OrderToken, Shipment},
+    engine::Damage,
+};
 
 /// Any order, inside a unit of work.
 pub(super) async fn find(c: &mut SqliteConnection, id: OrderId) -> Result<Option<SqliteRow>, Fault> {
@@ -18,6 +21,21 @@ pub(super) async fn find_of(
 ) -> Result<Option<SqliteRow>, Fault> {
     let query = sqlx::query("SELECT * FROM orders WHERE merchant_id = ?1 AND id = ?2");
     Ok(query.bind(merchant.to_string()).bind(id.to_string()).fetch_optional(c).await?)
+}
+
+/// See [`crate::orders::Orders::replace_order_token`].
+pub(super) async fn replace_token(
+    c: &mut SqliteConnection,
+    (merchant, id): (MerchantId, OrderId),
+    token: Option<OrderToken>,
+) -> Result<bool, Fault> {
+    let query = sqlx::query(
+        "UPDATE orders SET token_hash = ?3, token_expires_at = ?4 WHERE merchant_id = ?1 AND id = ?2",
+    );
+    let query = query.bind(merchant.to_string()).bind(id.to_string());
+    let query = query.bind(token.as_ref().map(|token| &token.hash[..]));
+    let done = query.bind(token.map(|token| token.expires_at.as_millisecond())).execute(c).await?;
+    Ok(done.rows_affected() > 0)
 }
 
 /// Reads a whole row of `orders`.
@@ -45,6 +63,8 @@ fn read(row: &SqliteRow) -> Result<Order, Fault> {
         refunded_minor: get(row, "refunded_minor")?,
         lines: json(row, "lines")?,
         customer: Customer { email: get(row, "customer_email")?, name: get(row, "customer_name")? },
+        account: parsed_if_any(row, "customer_id")?,
+        token: token(row)?,
         payment_method: get(row, "payment_method")?,
         shipping_address: json_if_any(row, "shipping_address")?,
         reference: get(row, "reference")?,
@@ -61,4 +81,11 @@ fn shipment(row: &SqliteRow) -> Result<Option<Shipment>, Fault> {
     let id = parsed_if_any(row, "shipment_id")?;
     let shipped_at = time_if_any(row, "shipped_at")?;
     Ok(id.zip(shipped_at).map(|(id, shipped_at)| Shipment { id, shipped_at }))
+}
+
+fn token(row: &SqliteRow) -> Result<Option<OrderToken>, Fault> {
+    let hash: Option<&[u8]> = get(row, "token_hash")?;
+    let hash = hash.map(|bytes| bytes.try_into().map_err(|error| Damage::column("token_hash", error)));
+    let expires_at = time_if_any(row, "token_expires_at")?;
+    Ok(hash.transpose()?.zip(expires_at).map(|(hash, expires_at)| OrderToken { hash, expires_at }))
 }

@@ -89,8 +89,9 @@ async fn recorded(c: &mut SqliteConnection, new: &NewOrder) -> Result<Option<Pla
 async fn insert_order(c: &mut SqliteConnection, order: &Order) -> Result<(), Fault> {
     sqlx::query(
         "INSERT INTO orders (merchant_id, id, status, currency, total_minor, lines, customer_email, customer_name,
-             payment_method, shipping_address, reference, event_sequence, trace, created_at, updated_at)
-         VALUES (?1, ?2, 'pending', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 1, ?11, ?12, ?12)",
+             payment_method, shipping_address, reference, event_sequence, trace, created_at, updated_at, customer_id,
+             token_hash, token_expires_at)
+         VALUES (?1, ?2, 'pending', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 1, ?11, ?12, ?12, ?13, ?14, ?15)",
     )
     .bind(order.merchant.to_string())
     .bind(order.id.to_string())
@@ -104,6 +105,9 @@ async fn insert_order(c: &mut SqliteConnection, order: &Order) -> Result<(), Fau
     .bind(&order.reference)
     .bind(order.trace.map(|trace| trace.to_string()))
     .bind(order.created_at.as_millisecond())
+    .bind(order.account.map(|account| account.to_string()))
+    .bind(order.token.as_ref().map(|token| &token.hash[..]))
+    .bind(order.token.map(|token| token.expires_at.as_millisecond()))
     .execute(c)
     .await?;
     Ok(())

@@ -1,6 +1,7 @@
 //! What is particular to this engine; the behaviour all engines share is in the conformance suite.
 
 mod flow;
+mod keys;
 mod placing;
 mod plans;
 mod relays;
@@ -64,6 +65,8 @@ impl Shop {
             id: OrderId::fresh(&self.ambient),
             merchant: self.merchant,
             customer: Customer { email: "ada@example.com".to_owned(), name: "Ada".to_owned() },
+            account: None,
+            token: None,
             currency: "EUR".parse().expect("a code"),
             lines: lines.iter().map(line).collect(),
             payment_method: "pm_card_visa".to_owned(),

@@ -7,7 +7,7 @@ use super::{
     state::{OrderRow, State},
 };
 use crate::{
-    domain::{MerchantId, Order, OrderId, OrderStatus, PaymentId, Shipment, ShipmentId},
+    domain::{MerchantId, Order, OrderId, OrderStatus, OrderToken, PaymentId, Shipment, ShipmentId},
     engine::{
         Damage,
         messages::Messages,
@@ -115,6 +115,17 @@ pub(super) fn expire(
         call_off(state, ambient, *id, EXPIRED, at)?;
     }
     Ok(stale.len() as u64)
+}
+
+/// See [`crate::orders::Orders::replace_order_token`].
+pub(super) fn replace_token(
+    state: &mut State,
+    (merchant, id): (MerchantId, OrderId),
+    token: Option<OrderToken>,
+) -> Result<bool, Damage> {
+    let Some(order) = find(state, id).filter(|order| order.merchant == merchant) else { return Ok(false) };
+    changed(state, id, order.updated_at, |order| order.token = token)?;
+    Ok(true)
 }
 
 /// Cancels: its stock is free, its money goes back, and it is told.

@@ -5,7 +5,7 @@ use base::Timestamp;
 
 use super::{MemoryOrders, moves, placing, refunds, state::State};
 use crate::{
-    domain::{MerchantId, Order, OrderId, OrderStatus, Page, PageRequest, PaymentId, RefundId},
+    domain::{MerchantId, Order, OrderId, OrderStatus, OrderToken, Page, PageRequest, PaymentId, RefundId},
     error::StoreError,
     orders::{CaptureFacts, Moved, NewOrder, Orders, Placement, RefundFacts, RefundRequested},
     testing::{page_of, some},
@@ -25,6 +25,16 @@ impl Orders for MemoryOrders {
 
     async fn order_by_id(&self, id: OrderId) -> Result<Option<Order>, StoreError> {
         self.held.read("order_by_id", |state| moves::find(state, id)).await
+    }
+
+    async fn replace_order_token(
+        &self,
+        merchant: MerchantId,
+        id: OrderId,
+        token: Option<OrderToken>,
+    ) -> Result<bool, StoreError> {
+        let replace = move |state: &mut State, _| moves::replace_token(state, (merchant, id), token);
+        self.held.write("replace_order_token", replace).await
     }
 
     async fn orders(

@@ -2,6 +2,7 @@
 
 mod faults;
 mod groups;
+mod keys;
 mod months;
 mod plans;
 mod races;

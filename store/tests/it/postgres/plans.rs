@@ -70,6 +70,11 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
     ),
     ("orders::BY_ID", "uuid", "made(moment(39000), 39000)"),
     ("orders::OF_MERCHANT", "uuid, uuid", "made(moment(39000), 39000), merchant(39000)"),
+    (
+        "orders::REPLACE_TOKEN",
+        "uuid, uuid, bytea, timestamptz",
+        "made(moment(39000), 39000), merchant(39000), decode(repeat('00', 32), 'hex'), now()",
+    ),
     ("orders::EXPIRE", "timestamptz, bigint", "moment(100), 1000"),
     ("moves::STALE", "uuid, timestamptz, bigint", "made(moment(20000), 0), moment(20000), 100"),
     ("moves::EXPIRE", "uuid, text, timestamptz", "made(moment(39000), 39000), 'expired', now()"),
@@ -103,11 +108,12 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
     (
         "placement::STORE",
         "timestamptz, uuid[], uuid[], uuid[], text[], uuid[], bigint[], text[], text[], uuid, text, uuid[], \
-         bigint[], text[], text[], text[], text[], text[], text[], text[], text[], bytea[], text[]",
+         bigint[], text[], text[], text[], text[], text[], text[], text[], text[], bytea[], text[], uuid[], bytea[], timestamptz[]",
         "now(), ARRAY[made(now(), 1)], ARRAY[merchant(1)], ARRAY[made(now(), 1)], ARRAY['order.placed'], \
          ARRAY[made(now(), 1)], ARRAY[1], ARRAY['{}'], ARRAY[NULL], merchant(1), 'EUR', ARRAY[made(now(), 1)], \
          ARRAY[100], ARRAY['[]'], ARRAY['e'], ARRAY['n'], ARRAY['pm'], ARRAY[NULL], ARRAY[NULL], ARRAY[NULL], ARRAY['k'], \
-         ARRAY[decode(repeat('00', 32), 'hex')], ARRAY['{}']",
+         ARRAY[decode(repeat('00', 32), 'hex')], ARRAY['{}'], ARRAY[made(now(), 1)], ARRAY[decode(repeat('00', 32), 'hex')], \
+         ARRAY[now()]",
     ),
     ("placement::RECORDED", "uuid, text", "merchant(1), 'key-1'"),
     (

@@ -77,6 +77,8 @@ impl<S: OrderStore + Clone> Shop<S> {
             id: OrderId::fresh(&self.ambient),
             merchant: self.merchant,
             customer: Customer { email: "ada@example.com".to_owned(), name: "Ada".to_owned() },
+            account: None,
+            token: None,
             currency: "EUR".parse().expect("a currency"),
             lines: skus.iter().map(|sku| NewLine { sku: (*sku).to_owned(), quantity: 1 }).collect(),
             payment_method: "pm_card_visa".to_owned(),

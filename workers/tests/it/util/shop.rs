@@ -154,6 +154,8 @@ impl Shop {
             id: OrderId::fresh(&self.ambient),
             merchant: self.merchant,
             customer: Customer { email: "ada@customer.example".to_owned(), name: "Ada L\u{f6}we".to_owned() },
+            account: None,
+            token: None,
             currency: currency.parse().expect("a currency"),
             lines: vec![NewLine { sku: sku.to_owned(), quantity: 2 }],
             payment_method: payment_method.to_owned(),

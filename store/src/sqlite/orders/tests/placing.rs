@@ -60,7 +60,8 @@ async fn a_key_under_way_is_in_flight_and_replays_once_it_is_stored() {
     assert_eq!(again, Placement::Replayed { order: order.id, body });
     let mut other = shop.new_order("k", &[("a", 1)]);
     other.idempotency.fingerprint = [2; 32];
-    assert_eq!(shop.store.place_order(other).await.expect("answers"), Placement::KeyReused);
+    let refused = shop.store.place_order(other).await.expect("answers");
+    assert_eq!(refused, Placement::KeyReused { order: order.id });
 }
 
 #[tokio::test]

@@ -1,0 +1,84 @@
+//! Access to whole orders. A publishable key and an order's id show its state, amounts and lines; its personal data are shown
+//! with a secret key, in the session of the customer who placed it, or with the order's token.
+//!
+//! Guarantees: a token is shown in the answer that accepts an order and nowhere else; only its hash is kept; it opens one
+//! order, until it expires, is revoked, or is replaced by the answer to a repeated request. An id opens nothing.
+
+use axum::response::Response;
+use base::{Timestamp, time::later};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use sha2::{Digest, Sha256};
+use store::{
+    domain::{CustomerId, MerchantId, Order, OrderToken},
+    merchants::{KeyRecord, KeyScope},
+};
+use subtle::ConstantTimeEq;
+
+use crate::{
+    problem::{Kind, Problem},
+    sessions::{self, bearer_token},
+    state::ApiState,
+};
+
+/// Where the token stands, in answers and requests.
+pub(crate) const HEADER: HeaderName = HeaderName::from_static("orderworks-order-token");
+const PREFIX: &str = "owt_";
+const TOKEN_BYTES: usize = 32;
+
+/// A token on its way to its bearer.
+pub(crate) struct IssuedToken {
+    pub(crate) stored: OrderToken,
+    shown: HeaderValue,
+}
+
+impl IssuedToken {
+    pub(crate) fn draw(state: &ApiState) -> Result<Self, Problem> {
+        let token = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(state.ambient.secret::<TOKEN_BYTES>()));
+        let expires_at = later(state.ambient.now(), state.config.order_token_ttl);
+        let stored = OrderToken { hash: Sha256::digest(&token).into(), expires_at };
+        let mut shown = HeaderValue::try_from(token).map_err(|_| {
+            tracing::error!("an order token is no header value");
+            Problem::logged()
+        })?;
+        shown.set_sensitive(true);
+        Ok(Self { stored, shown })
+    }
+
+    pub(crate) fn onto(self, response: &mut Response) {
+        response.headers_mut().insert(HEADER, self.shown);
+    }
+}
+
+/// Whether the caller is shown the personal data of an order. A session that has ended is a 401.
+pub(crate) async fn is_shown_whole(
+    state: &ApiState,
+    key: &KeyRecord,
+    headers: &HeaderMap,
+    order: &Order,
+) -> Result<bool, Problem> {
+    if key.scope == KeyScope::Secret || opens(order, headers, state.ambient.now()) {
+        return Ok(true);
+    }
+    let customer = account(state, key.merchant, headers).await?;
+    Ok(customer.is_some() && customer == order.account)
+}
+
+/// Who is signed in, as far as orders go: nobody while the session store is away, which orders do not depend on.
+pub(crate) async fn account(
+    state: &ApiState,
+    merchant: MerchantId,
+    headers: &HeaderMap,
+) -> Result<Option<CustomerId>, Problem> {
+    match sessions::customer(state, merchant, headers).await {
+        Err(problem) if problem.kind() == Kind::UNAVAILABLE => Ok(None),
+        other => other,
+    }
+}
+
+/// Whether the request bears the order's token. 256 random bits need no slow hash.
+fn opens(order: &Order, headers: &HeaderMap, now: Timestamp) -> bool {
+    let Some((token, known)) = bearer_token(headers, &HEADER, PREFIX).zip(order.token) else { return false };
+    let hash: [u8; 32] = Sha256::digest(token).into();
+    bool::from(hash.ct_eq(&known.hash)) && now < known.expires_at
+}

@@ -1,0 +1,33 @@
+//! `DELETE /v1/orders/{id}/token`: the order's token opens it no longer.
+
+use axum::extract::State;
+use http::StatusCode;
+use store::domain::OrderId;
+
+use crate::{
+    auth::SecretKey,
+    problem::{Problem, ProblemBody},
+    routes::{PathText, parse_id},
+    state::ApiState,
+};
+
+/// Revoke the token of an order
+///
+/// Repeating it is fine. A repeated request for the order gives it a fresh one.
+#[utoipa::path(
+    delete, path = "/v1/orders/{id}/token", tag = "orders",
+    params(("id" = String, Path, description = "`ord_…`")),
+    responses(
+        (status = 204, description = "No token opens the order"),
+        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn revoke_token(
+    State(state): State<ApiState>,
+    SecretKey(key): SecretKey,
+    PathText(id): PathText,
+) -> Result<StatusCode, Problem> {
+    let id: OrderId = parse_id(&id, "order")?;
+    let is_there = state.orders.replace_order_token(key.merchant, id, None).await?;
+    if is_there { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::not_found("order")) }
+}

@@ -1,0 +1,198 @@
+//! Who is answered what by the routes of orders and carts: caller by caller, for one's own and for others'. A [`Scene`] is
+//! the shop with its callers; tables of what they are to be answered are in `orders` and `carts`.
+
+mod carts;
+mod orders;
+
+use std::{collections::BTreeMap, future::Future, time::Duration};
+
+use api::{ApiConfig, ServerLimits};
+use base::Ambient;
+use reqwest::Method;
+use serde_json::{Value, json};
+use store::{
+    domain::PaymentId,
+    orders::{CaptureFacts, Orders},
+};
+
+use crate::{
+    customers::{register, sign_in},
+    util::{Answer, Call, Shop, config, id_of, order_body},
+};
+
+const TOKEN: &str = "orderworks-order-token";
+const SESSION: &str = "orderworks-session";
+const DAY: Duration = Duration::from_hours(24);
+
+/// Whose a thing is; the last is another merchant's.
+const OWNERS: [&str; 4] = ["ada", "eve", "guest", "neighbour"];
+
+/// Callers by name: API key, then header and value.
+type Callers = BTreeMap<&'static str, (Option<String>, Option<(&'static str, String)>)>;
+
+/// A shop with two customers, its neighbour, and an order of everybody.
+struct Scene {
+    shop: Shop,
+    callers: Callers,
+    orders: BTreeMap<&'static str, Value>,
+}
+
+/// A body whose personal data all hold this word.
+fn body_of(owner: &str) -> Value {
+    let mut body = order_body();
+    body["customer"] =
+        json!({"email": format!("canary-{owner}@example.com"), "name": format!("canary-{owner} name")});
+    body["shipping_address"]["line1"] = json!(format!("canary-{owner} street"));
+    body["reference"] = json!(format!("canary-{owner}-reference"));
+    body
+}
+
+fn checkout_of(owner: &str) -> Value {
+    let body = body_of(owner);
+    json!({"customer": body["customer"], "payment_method": "pm_card_visa",
+        "shipping_address": body["shipping_address"], "reference": body["reference"]})
+}
+
+/// How much of an owner's data an answer holds; all or nothing.
+fn is_shown(answer: &Answer, owner: &str) -> bool {
+    let parts = ["@example.com", " name", " street", "-reference"];
+    let shown = parts.iter().filter(|part| answer.text.contains(&format!("canary-{owner}{part}"))).count();
+    assert!([0, parts.len()].contains(&shown), "{owner}'s data in part: {}", answer.text);
+    shown > 0
+}
+
+impl Scene {
+    async fn open() -> Self {
+        let (ambient, clock) = Ambient::steered(8, Ambient::system().now());
+        let config = ApiConfig { order_token_ttl: DAY, ..config() };
+        let shop = Shop::open_at(config, ServerLimits::default(), ambient).await;
+        shop.stock("mug", 10_000).await;
+        for (path, body) in [
+            (
+                "/v1/products/mug",
+                json!({"name": "Mug", "category": "c", "price_minor": 1, "currency": "EUR"}),
+            ),
+            ("/v1/inventory/mug", json!({"on_hand": 10_000})),
+        ] {
+            shop.put(path, &body).key(&shop.other.secret).send().await;
+        }
+        let (public, secret) = (shop.own.public.clone(), shop.own.secret.clone());
+        let (other_public, other_secret) = (shop.other.public.clone(), shop.other.secret.clone());
+        let mut scene = Self { shop, callers: BTreeMap::new(), orders: BTreeMap::new() };
+        scene.caller("nobody", None, None);
+        scene.caller("public", Some(&public), None);
+        scene.caller("secret", Some(&secret), None);
+        scene.caller("ended session", Some(&public), Some((SESSION, "ows_ended".to_owned())));
+        scene.caller("other public", Some(&other_public), None);
+        scene.caller("other secret", Some(&other_secret), None);
+        for (name, key) in [("ada", &public), ("eve", &public), ("neighbour", &other_public)] {
+            let account =
+                json!({"email": format!("{name}@example.com"), "name": name, "password": "correct horse"});
+            register(&scene.shop, &account).key(key).send().await.expect_status(201);
+            let session = sign_in(&scene.shop, &format!("{name}@example.com"), "correct horse").key(key);
+            let token =
+                session.send().await.expect_status(201).json["token"].as_str().expect("a token").to_owned();
+            scene.caller(name, Some(key), Some((SESSION, token)));
+        }
+        let elsewhere = scene.callers["ada"].1.clone();
+        scene.caller("ada elsewhere", Some(&other_public), elsewhere);
+        let expired = scene.placed("ada", "early").await;
+        scene.caller("expired token", Some(&public), Some((TOKEN, expired.header(TOKEN).to_owned())));
+        // The order whose token has expired is that which everybody asks for.
+        scene.orders.insert("ada", expired.json);
+        clock.advance(2 * DAY);
+        for (owner, caller, key) in [
+            ("eve", "eve's token", &public),
+            ("guest", "guest's token", &public),
+            ("neighbour", "neighbour's token", &public),
+        ] {
+            let placed = scene.placed(owner, owner).await;
+            scene.caller(caller, Some(key), Some((TOKEN, placed.header(TOKEN).to_owned())));
+            scene.orders.insert(owner, placed.json);
+        }
+        for order in scene.orders.values() {
+            ship(&scene.shop, order).await;
+        }
+        scene
+    }
+
+    fn caller(&mut self, name: &'static str, key: Option<&str>, header: Option<(&'static str, String)>) {
+        self.callers.insert(name, (key.map(str::to_owned), header));
+    }
+
+    fn call(&self, caller: &str, method: Method, path: &str) -> Call {
+        self.of(caller, self.shop.call(method, path))
+    }
+
+    fn of(&self, caller: &str, call: Call) -> Call {
+        let (key, header) = &self.callers[caller];
+        let call = if let Some(key) = key { call.key(key) } else { call };
+        if let Some((name, value)) = header { call.header(name, value) } else { call }
+    }
+
+    /// The caller who makes an owner's things.
+    fn maker(owner: &str) -> &str {
+        if owner == "guest" { "public" } else { owner }
+    }
+
+    async fn placed(&self, owner: &str, key: &str) -> Answer {
+        let call = self.call(Self::maker(owner), Method::POST, "/v1/orders").header("idempotency-key", key);
+        call.json(&body_of(owner)).send().await.expect_status(202)
+    }
+
+    /// A cart with a mug of this owner.
+    async fn cart(&self, owner: &str) -> String {
+        let items = json!({"items": [{"sku": "mug", "quantity": 1}]});
+        let made = self.call(Self::maker(owner), Method::POST, "/v1/carts").json(&items).send().await;
+        format!("/v1/carts/{}", made.expect_status(201).json["id"].as_str().expect("an id"))
+    }
+
+    async fn ordered(&self, owner: &str, key: &str) -> String {
+        let cart = self.cart(owner).await;
+        self.check_out(Self::maker(owner), &cart, key, &checkout_of(owner)).await.expect_status(202);
+        cart
+    }
+
+    fn put(&self, caller: &str, cart: &str, quantity: u32) -> Call {
+        self.call(caller, Method::PUT, &format!("{cart}/items/mug")).json(&json!({"quantity": quantity}))
+    }
+
+    async fn check_out(&self, caller: &str, cart: &str, key: &str, body: &Value) -> Answer {
+        let call = self.call(caller, Method::POST, &format!("{cart}/checkout"));
+        call.header("idempotency-key", key).json(body).send().await
+    }
+}
+
+async fn ship(shop: &Shop, order: &Value) {
+    let id = id_of(order);
+    let amount_minor = order["total_minor"].as_i64().expect("a total");
+    let facts =
+        CaptureFacts { payment: PaymentId::of_order(id), provider_reference: "ch".to_owned(), amount_minor };
+    shop.orders.mark_paid(id, facts, shop.ambient.now()).await.expect("pays");
+    shop.orders.fulfil(id, shop.ambient.now()).await.expect("ships");
+}
+
+/// One row for each caller: what is expected of the things of [`OWNERS`], a status each, with `+` where personal data
+/// are shown.
+async fn expect_rows<F>(
+    scene: &Scene,
+    rows: &[(&'static str, &str)],
+    ask: impl Fn(&'static str, &'static str) -> F,
+) where
+    F: Future<Output = Answer>,
+{
+    let named: Vec<_> = rows.iter().map(|(caller, _)| *caller).collect();
+    assert!(scene.callers.keys().all(|caller| named.contains(caller)), "every caller has a row");
+    for (caller, expected) in rows {
+        let mut row = Vec::new();
+        for owner in OWNERS {
+            let answer = ask(caller, owner).await;
+            for stranger in OWNERS.iter().filter(|other| **other != owner) {
+                assert!(!is_shown(&answer, stranger), "{caller} is shown {stranger}'s: {}", answer.text);
+            }
+            let plus = if is_shown(&answer, owner) { "+" } else { "" };
+            row.push(format!("{}{plus}", answer.status));
+        }
+        assert_eq!(row.join(" "), *expected, "{caller}");
+    }
+}

@@ -1,0 +1,117 @@
+//! The routes of orders.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{OWNERS, Scene, body_of, expect_rows, is_shown};
+
+#[tokio::test]
+async fn an_order_shows_personal_data_to_merchant_customer_and_bearer() {
+    let scene = Scene::open().await;
+    let rows = [
+        ("nobody", "401 401 401 401"),
+        ("public", "200 200 200 404"),
+        ("secret", "200+ 200+ 200+ 404"),
+        ("ada", "200+ 200 200 404"),
+        ("eve", "200 200+ 200 404"),
+        ("ended session", "401 401 401 404"),
+        ("expired token", "200 200 200 404"),
+        ("eve's token", "200 200+ 200 404"),
+        ("guest's token", "200 200 200+ 404"),
+        ("neighbour's token", "200 200 200 404"),
+        ("neighbour", "404 404 404 200+"),
+        ("ada elsewhere", "404 404 404 401"),
+        ("other public", "404 404 404 200"),
+        ("other secret", "404 404 404 200+"),
+    ];
+    let scene = &scene;
+    let ask = |caller, owner| async move {
+        let path = format!("/v1/orders/{}", scene.orders[owner]["id"].as_str().expect("an id"));
+        let answer = scene.call(caller, Method::GET, &path).send().await;
+        if answer.status == 200 {
+            let order = &answer.json;
+            // What is not personal is the same for all, and what is, is all there or null.
+            assert_eq!(
+                (&order["status"], &order["payment"]["status"]),
+                (&json!("fulfilled"), &json!("captured"))
+            );
+            for field in ["id", "items", "total_minor", "currency", "created_at"] {
+                assert_eq!(order[field], scene.orders[owner][field], "{field}");
+            }
+            let personal = ["customer", "shipping_address", "reference", "shipment"];
+            let nulls = personal.iter().filter(|field| order[**field].is_null()).count();
+            assert_eq!(nulls, if is_shown(&answer, owner) { 0 } else { personal.len() }, "{}", answer.text);
+            assert!(personal.iter().all(|field| order.get(*field).is_some()), "{}", answer.text);
+        }
+        answer
+    };
+    expect_rows(scene, &rows, ask).await;
+}
+
+#[tokio::test]
+async fn what_only_the_merchant_may_do_takes_a_secret_key() {
+    let scene = Scene::open().await;
+    for (method, route, done) in [
+        (Method::GET, "/timeline", "200"),
+        (Method::POST, "/refund", "202"),
+        (Method::POST, "/cancel", "409"),
+        (Method::DELETE, "/token", "204"),
+    ] {
+        let (own, theirs) = (format!("{done} {done} {done} 404"), format!("404 404 404 {done}"));
+        let refused = "403 403 403 403";
+        let mut rows: Vec<(&'static str, &str)> =
+            scene.callers.keys().map(|caller| (*caller, refused)).collect();
+        for row in &mut rows {
+            match row.0 {
+                "nobody" => row.1 = "401 401 401 401",
+                "secret" => row.1 = &own,
+                "other secret" => row.1 = &theirs,
+                _ => {}
+            }
+        }
+        let (scene, method) = (&scene, &method);
+        let ask = |caller, owner| async move {
+            let id = scene.orders[owner]["id"].as_str().expect("an id");
+            scene.call(caller, method.clone(), &format!("/v1/orders/{id}{route}")).send().await
+        };
+        expect_rows(scene, &rows, ask).await;
+    }
+    for caller in scene.callers.keys() {
+        let expected = match *caller {
+            "nobody" => 401,
+            "secret" | "other secret" => 200,
+            _ => 403,
+        };
+        for path in ["/v1/orders", "/v1/events"] {
+            let answer = scene.call(caller, Method::GET, path).send().await;
+            assert_eq!(answer.status, expected, "{caller} {path}");
+        }
+        for owner in OWNERS {
+            let id = scene.orders[owner]["id"].as_str().expect("an id");
+            // A stream that is opened does not end.
+            let status =
+                scene.call(caller, Method::GET, &format!("/v1/orders/{id}/events")).open().await.status();
+            let is_theirs = owner == "neighbour";
+            let is_found = expected != 200 || is_theirs == (*caller == "other secret");
+            assert_eq!(status, if is_found { expected } else { 404 }, "{caller} follows {owner}'s");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_repeated_order_shows_what_was_sent_and_nothing_else() {
+    let scene = Scene::open().await;
+    for caller in scene.callers.keys() {
+        for owner in OWNERS {
+            let place = |body: &Value| {
+                let call = scene.call(caller, Method::POST, "/v1/orders").header("idempotency-key", owner);
+                call.json(body).send()
+            };
+            let guess = place(&body_of("stranger")).await;
+            assert!([202, 401, 422].contains(&guess.status), "{caller}: {}", guess.text);
+            for other in OWNERS {
+                assert!(!is_shown(&guess, other), "{caller} is shown {other}'s: {}", guess.text);
+            }
+        }
+    }
+}
