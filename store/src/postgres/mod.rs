@@ -40,6 +40,7 @@ pub mod sharded;
 pub mod statements;
 mod stock;
 mod unit;
+mod verifications;
 mod wake;
 mod webhooks;
 
@@ -126,7 +127,9 @@ pub fn migrations() -> sqlx::migrate::Migrator {
             "0008_customers.down",
             "0008_customers.up",
             "0009_audit.down",
-            "0009_audit.up"
+            "0009_audit.up",
+            "0010_verifications.down",
+            "0010_verifications.up"
         ]
     )
 }
