@@ -1,5 +1,5 @@
-//! Cancels orders that nobody paid in time, drops what has expired (idempotency records, the attempt log, sessions, old
-//! partitions) and makes the coming partitions. Rows go in small slices, so that orders never wait long. Several
+//! Cancels orders that nobody paid in time, drops what has expired (idempotency records, proofs of addresses, the attempt
+//! log, sessions, old partitions) and makes the coming partitions. Rows go in small slices, so that orders never wait long. Several
 //! schedulers may run: each step may be repeated.
 
 use std::{sync::Arc, time::Duration};
@@ -85,13 +85,15 @@ impl Housekeeping {
         let keys = slices(stop, SLICE, || self.orders.expire_idempotency(keys_before, SLICE)).await;
         let attempts = slices(stop, SLICE, || self.records.expire(attempts_before, SLICE)).await;
         let sessions = slices(stop, SLICE, || self.sessions.expire(SLICE)).await;
-        match (keys, attempts, sessions) {
-            (Ok(0), Ok(0), Ok(0)) => {}
-            (Ok(keys), Ok(attempts), Ok(sessions)) => {
-                tracing::info!(keys, attempts, sessions, "dropped expired records");
+        let now = self.ambient.now();
+        let proofs = slices(stop, SLICE, || self.orders.expire_verifications(now, SLICE)).await;
+        match (keys, attempts, sessions, proofs) {
+            (Ok(0), Ok(0), Ok(0), Ok(0)) => {}
+            (Ok(keys), Ok(attempts), Ok(sessions), Ok(proofs)) => {
+                tracing::info!(keys, attempts, sessions, proofs, "dropped expired records");
             }
-            (keys, attempts, sessions) => {
-                let error = keys.err().or(attempts.err()).or(sessions.err());
+            (keys, attempts, sessions, proofs) => {
+                let error = keys.err().or(attempts.err()).or(sessions.err()).or(proofs.err());
                 tracing::warn!(error, "cannot drop expired records; trying again later");
             }
         }

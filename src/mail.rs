@@ -14,12 +14,27 @@ const CONNECTIONS_MAX: u32 = 8;
 
 /// The mailer; files go into `folder`.
 pub(crate) fn mailer(mail: &Mail, folder: &Path) -> anyhow::Result<Mailer> {
-    Ok(match mail.transport {
+    let mailer = match mail.transport {
         MailTransport::File => Mailer::file(folder.join("mail"), &mail.from)?,
         MailTransport::Smtp => {
             Mailer::smtp(&smtp(mail.smtp_url.expose_secret()).context("mail.smtp_url")?, &mail.from)?
         }
-    })
+    };
+    Ok(mailer.linking_to(storefront(&mail.storefront_url).context("mail.storefront_url")?))
+}
+
+/// Where links in mails lead, if anywhere.
+fn storefront(text: &str) -> anyhow::Result<Option<Url>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let url: Url = text.parse().context("is no URL such as https://shop.example")?;
+    let is_page =
+        matches!(url.scheme(), "https" | "http") && url.query().is_none() && url.fragment().is_none();
+    if !is_page || !url.username().is_empty() || url.password().is_some() {
+        bail!("must be http:// or https:// with nothing but a host and a path");
+    }
+    Ok(Some(url))
 }
 
 /// `smtps://` is TLS, `smtp://…?tls=required` is STARTTLS, `smtp://` alone has no protection and is therefore for
@@ -58,6 +73,17 @@ fn is_local(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_storefront_is_a_plain_address_or_none() {
+        assert_eq!(storefront("").expect("none"), None);
+        assert!(storefront("https://shop.example/de").expect("valid").is_some());
+        for bad in
+            ["shop.example", "ftp://shop.example", "https://u:p@shop.example", "https://shop.example/?a=b"]
+        {
+            assert!(storefront(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn the_three_forms() {

@@ -57,7 +57,6 @@ kinds! {
     OUT_OF_STOCK = CONFLICT "out_of_stock" "Not enough stock";
     ORDER_STATE = CONFLICT "order_state_conflict" "The order's state does not permit this";
     BELOW_RESERVED = CONFLICT "below_reserved" "Open orders have reserved more than this";
-    EMAIL_TAKEN = CONFLICT "email_taken" "The mail address has an account";
     CART_BUSY = CONFLICT "cart_busy" "The cart is being changed";
     CART_HELD = CONFLICT "cart_in_checkout" "The cart is being ordered";
     CART_CLOSED = CONFLICT "cart_closed" "The cart was ordered";
@@ -67,6 +66,7 @@ kinds! {
     INVALID = UNPROCESSABLE_ENTITY "validation_failed" "The request is not valid";
     CARD_NUMBER = UNPROCESSABLE_ENTITY "card_number_not_accepted" "Card numbers are not accepted";
     KEY_REUSED = UNPROCESSABLE_ENTITY "idempotency_key_reused" "The key was used for another request";
+    TOKEN_INVALID = UNPROCESSABLE_ENTITY "token_invalid" "The token is unknown, used or expired";
     CART_EMPTY = UNPROCESSABLE_ENTITY "cart_empty" "The cart is empty";
     CART_FULL = UNPROCESSABLE_ENTITY "cart_full" "The cart holds as many products as are allowed";
     UNKNOWN_SKU = UNPROCESSABLE_ENTITY "unknown_sku" "No such product";

@@ -174,6 +174,8 @@ pub(crate) struct Mail {
     pub(crate) transport: MailTransport,
     pub(crate) from: String,
     pub(crate) smtp_url: SecretString,
+    /// Empty: mails show tokens instead of links.
+    pub(crate) storefront_url: String,
 }
 
 /// How mails leave.
@@ -290,6 +292,7 @@ impl Config {
                 transport: r.value("mail", "transport", MailTransport::File),
                 from: r.text("mail", "from"),
                 smtp_url: r.text("mail", "smtp_url").into(),
+                storefront_url: r.text("mail", "storefront_url"),
             },
             webhooks: Webhooks { allow_loopback: r.value("webhooks", "allow_loopback", false) },
             verify: Verify {

@@ -1,12 +1,12 @@
 //! Registered customers of merchants. Orders need none: who orders without an account is in the order alone.
 //!
-//! Guarantees: a merchant has one account per mail address, letter case ignored; an account and its
-//! `customer.registered` are one transaction. Passwords are never seen here: only their hashes.
+//! Guarantees: a merchant has one account per mail address, letter case ignored. Accounts are opened once their address
+//! is proven, see [`crate::verifications`]. Passwords are never seen here: only their hashes.
 
 use std::fmt;
 
 use async_trait::async_trait;
-use base::{Timestamp, TraceContext};
+use base::Timestamp;
 use unicode_normalization::UnicodeNormalization;
 
 use crate::{
@@ -33,35 +33,9 @@ pub struct Account {
 #[derive(Clone, PartialEq, Eq)]
 pub struct PasswordHash(String);
 
-/// An account to open.
-#[derive(Debug, Clone)]
-pub struct NewAccount {
-    /// The account.
-    pub account: Account,
-    /// The request's key, if it had one; kept as long as the account.
-    pub idempotency_key: Option<String>,
-    /// The request's trace.
-    pub trace: Option<TraceContext>,
-}
-
-/// What became of [`Customers::register`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Registration {
-    /// Opened now; `customer.registered` is in the outbox.
-    Registered,
-    /// This key opened this account before; nothing written. Whether the request was the same is for who can check
-    /// its password: a fingerprint of the request kept here would be a fast hash of the password.
-    KeyUsed(Box<Account>),
-    /// The address has an account; nothing written.
-    EmailTaken,
-}
-
 /// Keeps registered customers.
 #[async_trait]
 pub trait Customers: Send + Sync + 'static {
-    /// Opens an account.
-    async fn register(&self, new: NewAccount) -> Result<Registration, StoreError>;
-
     /// A merchant's customer with this address, letter case ignored.
     async fn customer_by_email(
         &self,
@@ -71,6 +45,10 @@ pub trait Customers: Send + Sync + 'static {
 
     /// Any customer, for workers and for sessions, which name the merchant themselves.
     async fn customer_by_id(&self, id: CustomerId) -> Result<Option<Account>, StoreError>;
+
+    /// Erases an account: its row, its mails, what waits for a proof of its address, and what `customer.registered`
+    /// tells of it but its id. Orders stay. False when there is none.
+    async fn delete_account(&self, merchant: MerchantId, id: CustomerId) -> Result<bool, StoreError>;
 }
 
 impl PasswordHash {

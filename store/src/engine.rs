@@ -11,6 +11,7 @@ pub(crate) mod moves;
 pub(crate) mod placing;
 pub(crate) mod stock;
 pub(crate) mod texts;
+pub(crate) mod verifications;
 
 use crate::error::StoreError;
 

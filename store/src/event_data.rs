@@ -77,6 +77,11 @@ pub fn customer(account: &Account) -> Value {
     })
 }
 
+/// What is left of [`customer`] when the account was deleted: `{object, id, deleted}`.
+pub fn deleted_customer(id: CustomerId) -> Value {
+    json!({ "object": "customer", "id": id, "deleted": true })
+}
+
 /// Whom [`customer`] is about.
 pub fn customer_id(data: &Value) -> Option<CustomerId> {
     data["id"].as_str()?.parse().ok()

@@ -20,13 +20,20 @@ use crate::{
     error::StoreError,
     merchants::Merchants,
     outbox::Outbox,
+    verifications::Verifications,
     webhooks::Webhooks,
 };
 
 /// Everything kept in the relational store.
-pub trait OrderStore: Merchants + Customers + Catalog + Orders + Mails + Outbox + Webhooks + Audit {}
+pub trait OrderStore:
+    Merchants + Customers + Verifications + Catalog + Orders + Mails + Outbox + Webhooks + Audit
+{
+}
 
-impl<S: Merchants + Customers + Catalog + Orders + Mails + Outbox + Webhooks + Audit> OrderStore for S {}
+impl<S: Merchants + Customers + Verifications + Catalog + Orders + Mails + Outbox + Webhooks + Audit>
+    OrderStore for S
+{
+}
 
 /// An order to place; validated in form by the API, in substance by the store.
 #[derive(Debug, Clone)]

@@ -1,6 +1,6 @@
 //! The outbox: events and commands written with the change they belong to, taken out by the relay.
 //!
-//! Guarantees: what is committed is handed out until marked sent; messages of one subject (an order, a product, a customer) are
+//! Guarantees: what is committed is handed out until marked sent; messages of one subject (an order, a product, a customer, a proof of an address) are
 //! handed out in order and never to two relays at once. Handing out twice after a crash is normal: ids make the
 //! repetition harmless.
 
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::{
-    domain::{Event, EventId, MerchantId, OrderId, Page, PageRequest, RefundId},
+    domain::{Event, EventId, MerchantId, OrderId, Page, PageRequest, RefundId, VerificationId},
     error::StoreError,
 };
 
@@ -81,13 +81,21 @@ pub enum Command {
         /// The provider's id of the charge.
         reference: String,
     },
+    /// Mail a customer who is to prove an address.
+    Verify {
+        /// Of which merchant.
+        merchant: MerchantId,
+        /// The request.
+        verification: VerificationId,
+    },
 }
 
 impl Command {
-    /// The order it is about, whose other messages it keeps its place among.
-    pub const fn order(&self) -> OrderId {
+    /// The order it is about, if any, whose other messages it keeps its place among.
+    pub const fn order(&self) -> Option<OrderId> {
         match self {
-            Self::Refund { order, .. } | Self::ProviderReport { order, .. } => *order,
+            Self::Refund { order, .. } | Self::ProviderReport { order, .. } => Some(*order),
+            Self::Verify { .. } => None,
         }
     }
 }

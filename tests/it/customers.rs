@@ -32,6 +32,27 @@ async fn mailed(folder: &Path, name: &str) -> String {
     tokio::time::timeout(PATIENCE, looking).await.expect("the mail is sent in time")
 }
 
+/// The token of the mail to prove an address, from the only such mail.
+async fn token_of(folder: &Path) -> String {
+    let looking = async {
+        loop {
+            let names =
+                std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
+            let mut names = names.map(|name| name.to_string_lossy().into_owned());
+            if let Some(name) =
+                names.find(|name| name.starts_with("ver_") && name.ends_with(".verify_address.eml"))
+            {
+                return name;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    let name = tokio::time::timeout(PATIENCE, looking).await.expect("the mail is sent in time");
+    let mail = mailed(folder, &name).await.replace("=\r\n", "");
+    let at = mail.find("owv_").expect("a token");
+    mail[at..at + 68].to_owned()
+}
+
 #[tokio::test]
 async fn a_customers_cart_and_session_survive_restarts_and_become_one_order() {
     let data = tempfile::tempdir().expect("a folder");
@@ -39,8 +60,12 @@ async fn a_customers_cart_and_session_survive_restarts_and_become_one_order() {
     let shop = dev.storefront();
     let ada =
         json!({ "email": "ada@example.com", "name": "Ada Lovelace", "password": "canary correct horse" });
-    let customer =
+    let asked =
         expect(&shop, Method::POST, "/v1/customers", &[("idempotency-key", "ada")], ada.clone()).await;
+    assert_eq!(asked["status"], "verification_sent");
+    let proof = token_of(&dev.ready.mail_folder).await;
+    let verify = json!({ "token": proof, "password": "canary correct horse" });
+    let customer = expect(&shop, Method::POST, "/v1/customers/verify", &[], verify).await;
     let welcome = format!("{}.welcome.eml", text(&customer, "id"));
     assert!(mailed(&dev.ready.mail_folder, &welcome).await.contains("ada@example.com"));
     let credentials = json!({ "email": "ada@example.com", "password": "canary correct horse" });
@@ -86,9 +111,9 @@ async fn a_customers_cart_and_session_survive_restarts_and_become_one_order() {
     assert_eq!((status, text(&problem, "code")), (StatusCode::UNAUTHORIZED, "session_invalid"));
     assert!(dev.stop().await.success());
     let mails = std::fs::read_dir(data.path().join("mail")).expect("a mail folder").count();
-    assert_eq!(mails, 2, "a welcome and a confirmation");
+    assert_eq!(mails, 3, "a token, a welcome and a confirmation");
     let log = std::fs::read_to_string(data.path().join("log")).expect("a log");
-    for secret in ["canary correct horse", &token, "argon2id"] {
+    for secret in ["canary correct horse", &token, &proof, "argon2id"] {
         assert!(!log.contains(secret), "{secret} was logged");
     }
 }

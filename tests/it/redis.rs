@@ -5,6 +5,10 @@ use std::time::{Duration, Instant};
 use base::{Ambient, testing::Proxy};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use store::{
+    outbox::{Command, Outbox, OutboxBody},
+    verifications::{Minting, Token, Verifications},
+};
 
 use crate::util::{Client, PATIENCE, Shop, Stage, ready};
 
@@ -48,11 +52,29 @@ async fn until_refused(shop: &Shop, clients: &[Client]) -> u32 {
     accepted
 }
 
+/// What the worker that is not there would mail.
+async fn proof(stage: &Stage, shop: &Shop) -> Token {
+    let (orders, ambient) = (stage.orders().await, Ambient::system());
+    let (now, lease) = (ambient.now(), Duration::from_mins(1));
+    let messages = orders.claim("mails", 1_000, lease, now).await.expect("claims");
+    let requested = messages.iter().find_map(|message| match &message.body {
+        OutboxBody::Command { command: Command::Verify { verification, .. }, .. } => Some(*verification),
+        _ => None,
+    });
+    let (token, id) = (Token::fresh(&ambient), requested.expect("a request"));
+    let minted = orders.mint_verification(shop.merchant, id, token.hash(), now).await.expect("mints");
+    assert!(matches!(minted, Minting::Minted { account: None, .. }), "{minted:?}");
+    token
+}
+
 /// A customer of this shop signs in by one process and fills a cart by both; answers the token and the cart's path.
-async fn filled_cart(shop: &Shop, clients: &[Client]) -> (String, String) {
+async fn filled_cart(stage: &Stage, shop: &Shop, clients: &[Client]) -> (String, String) {
     let email = format!("ada@{}", shop.domain);
     let ada = json!({ "email": email, "name": "Ada", "password": "correct horse" });
     let (status, answer) = clients[0].send(Method::POST, "/v1/customers", Some(&ada)).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
+    let verify = json!({ "token": proof(stage, shop).await.expose(), "password": "correct horse" });
+    let (status, answer) = clients[0].send(Method::POST, "/v1/customers/verify", Some(&verify)).await;
     assert_eq!(status, StatusCode::CREATED, "{answer}");
     let credentials = json!({ "email": email, "password": "correct horse" });
     let (status, session) = clients[0].send(Method::POST, "/v1/sessions", Some(&credentials)).await;
@@ -125,7 +147,7 @@ async fn two_processes_share_catalog_and_limit_and_go_on_apart_without_their_red
         assert_eq!(clients[writer].get("/v1/products/CUP").await["name"], *name, "fresh for who wrote it");
     }
 
-    let (token, cart) = filled_cart(&shop, &clients).await;
+    let (token, cart) = filled_cart(&stage, &shop, &clients).await;
 
     let began = Instant::now();
     let accepted = until_refused(&shop, &clients).await;

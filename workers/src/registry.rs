@@ -8,7 +8,7 @@ use crate::{
     env::Env,
     jobs::{
         ApplyProviderReport, ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail,
-        SendWelcome,
+        SendVerification, SendWelcome,
     },
 };
 
@@ -38,6 +38,7 @@ pub fn registry() -> Result<Registry<Env>, RegisterError> {
         .register::<FulfilOrder>()?
         .register::<RefundPayment>()?
         .register::<SendEmail>()?
+        .register::<SendVerification>()?
         .register::<SendWelcome>()
 }
 

@@ -14,7 +14,7 @@ use store::{
 use crate::{
     jobs::{
         ApplyProviderReport, ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail,
-        SendWelcome,
+        SendVerification, SendWelcome,
     },
     mail::Template,
 };
@@ -94,6 +94,9 @@ fn of_command(command: &Command, publish: &Publish<'_>) -> Result<Vec<Envelope>,
             let job = ApplyProviderReport { order: *order, reference: reference.clone() };
             Ok(vec![publish.job(&job, reference)?])
         }
+        &Command::Verify { merchant, verification } => {
+            Ok(vec![publish.job(&SendVerification { merchant, verification }, "")?])
+        }
         // A newer writer's command: an error keeps it in the outbox until a relay that knows it takes over.
         _ => Err(EngineError::Refused("a command of a newer version".to_owned())),
     }
@@ -117,7 +120,7 @@ impl Publish<'_> {
 mod tests {
     use base::Timestamp;
     use store::{
-        domain::{EventId, MerchantId, OrderId, RefundId},
+        domain::{EventId, MerchantId, OrderId, RefundId, VerificationId},
         outbox::Position,
     };
 
@@ -216,6 +219,19 @@ mod tests {
             (jobs[0].kind.as_str(), jobs[0].subject.clone()),
             ("send_welcome", Some(customer.to_string()))
         );
+    }
+
+    #[test]
+    fn a_requested_proof_is_mailed() {
+        let (ambient, _) = Ambient::steered(9, Timestamp::UNIX_EPOCH);
+        let (merchant, verification) = (MerchantId::fresh(&ambient), VerificationId::fresh(&ambient));
+        let command = Command::Verify { merchant, verification };
+        let body = OutboxBody::Command { id: EventId::fresh(&ambient), command, trace: None };
+        let message = OutboxMessage { position: Position::only(9), body };
+        let [first, again] = [0, 1].map(|_| expand(&message, &[], &ambient).expect("expands").remove(0));
+        let subject = Some(verification.to_string());
+        assert_eq!((first.kind.as_str(), first.subject), ("send_verification", subject));
+        assert_eq!(first.id, again.id);
     }
 
     #[test]

@@ -1,4 +1,8 @@
-//! Registering customers.
+//! Registering customers, proving their addresses, and deleting accounts.
+//!
+//! Guarantees: a registration is answered alike whether the address has an account or not, and opens nothing until the
+//! token that was mailed to the address comes back together with the password. So a token alone, which a mail program or a
+//! stranger's registration may bring to the owner of the address, opens no account with a stranger's password.
 
 use axum::{
     Json,
@@ -7,8 +11,8 @@ use axum::{
 };
 use http::{HeaderMap, HeaderValue, StatusCode};
 use store::{
-    customers::{Account, NewAccount, Registration},
-    domain::{Customer, CustomerId},
+    domain::{CustomerId, VerificationId},
+    verifications::{NewVerification, OpenAccount, Purpose, Token, Verification, VerificationRequested},
 };
 use unicode_normalization::UnicodeNormalization;
 use utoipa::ToSchema;
@@ -22,9 +26,10 @@ use crate::{
     edge::Trace,
     input::{Body, FromBody, Node, idempotency_key, scoped_key},
     limits::PasswordCaller,
-    problem::{FieldError, Kind, Problem, ProblemBody},
+    problem::{Kind, Problem, ProblemBody},
+    sessions,
     state::ApiState,
-    view::AccountView,
+    view::{AccountView, RequestedView},
 };
 
 /// NIST SP 800-63B, section 3.1.1.2; with a ceiling, for hashing takes them whole.
@@ -32,7 +37,7 @@ const PASSWORD_CHARS: std::ops::RangeInclusive<usize> = 8..=128;
 
 /// The routes of this module.
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
-    OpenApiRouter::new().routes(routes!(register))
+    OpenApiRouter::new().routes(routes!(register)).routes(routes!(verify)).routes(routes!(delete))
 }
 
 /// A new customer.
@@ -59,6 +64,42 @@ impl FromBody for RegisterRequest {
     }
 }
 
+/// What a customer proves an address with.
+#[derive(ToSchema)]
+#[schema(as = CustomerVerify)]
+struct VerifyRequest {
+    /// As it was mailed.
+    #[schema(pattern = "^owv_[0-9a-f]{64}$", example = "owv_…")]
+    token: String,
+    /// The one chosen when registering.
+    #[schema(format = Password, write_only, min_length = 8, max_length = 128)]
+    password: String,
+}
+
+impl FromBody for VerifyRequest {
+    fn read(node: &Node<'_>) -> Option<Self> {
+        let body = node.object(&["token", "password"])?;
+        let (token, password) = (body.field("token").string(), password(&body.field("password")));
+        Some(Self { token: token?.to_owned(), password: password? })
+    }
+}
+
+/// What an account is deleted with.
+#[derive(ToSchema)]
+#[schema(as = CustomerDelete)]
+struct DeleteRequest {
+    /// The account's.
+    #[schema(format = Password, write_only, min_length = 8, max_length = 128)]
+    password: String,
+}
+
+impl FromBody for DeleteRequest {
+    fn read(node: &Node<'_>) -> Option<Self> {
+        let body = node.object(&["password"])?;
+        Some(Self { password: password(&body.field("password"))? })
+    }
+}
+
 /// A password as it is hashed: composed (NFC), for keyboards write the same letter in two ways (RFC 8265, section 4.2).
 pub(super) fn password(node: &Node<'_>) -> Option<String> {
     let text = node.string()?;
@@ -71,17 +112,17 @@ pub(super) fn password(node: &Node<'_>) -> Option<String> {
 
 /// Register a customer
 ///
-/// Tells `customer.registered` and sends a welcome mail. Repeating it with the same `Idempotency-Key` changes nothing.
+/// Mails a token to the address; the account opens when it comes back (`POST /v1/customers/verify`). The answer is the same
+/// for an address that has an account, which is told so by mail. Repeating it with the same `Idempotency-Key` changes
+/// nothing.
 #[utoipa::path(
     post, path = "/v1/customers", tag = "customers",
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters, bare or quoted")),
     request_body = RegisterRequest,
     responses(
-        (status = 201, description = "Registered", body = AccountView, headers(
+        (status = 202, description = "A mail is on its way", body = RequestedView, headers(
             ("Idempotent-Replayed" = String, description = "`true` on a repetition"),
         )),
-        (status = 409, description = "The address has an account", body = ProblemBody,
-            content_type = "application/problem+json"),
         (status = 429, description = "Too many requests", body = ProblemBody,
             content_type = "application/problem+json"),
         (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
@@ -96,41 +137,100 @@ async fn register(
 ) -> Result<Response, Problem> {
     let idempotency_key = idempotency_key(&headers)?.map(|text| scoped_key(key.scope, text));
     let RegisterRequest { email, name, password } = body.value;
-    let account = Account {
-        id: CustomerId::fresh(&state.ambient),
+    state.limiters.take_sign_in(key.merchant, &email)?;
+    let password_hash = state.passwords.hash(password).await?;
+    let verification = Verification {
+        id: VerificationId::fresh(&state.ambient),
         merchant: key.merchant,
-        customer: Customer { email, name },
-        password_hash: state.passwords.hash(password.clone()).await?,
+        email,
+        purpose: Purpose::Registration { name, password_hash },
         created_at: state.ambient.now(),
     };
-    let new = NewAccount { account: account.clone(), idempotency_key, trace: Some(trace) };
-    match state.orders.register(new).await? {
-        Registration::Registered => Ok(created(&account)),
-        Registration::KeyUsed(known) => replay(&state, *known, account.customer, password).await,
-        Registration::EmailTaken => {
-            let error = FieldError::new("/email", "email_taken", "sign in instead");
-            Err(Problem::new(Kind::EMAIL_TAKEN, "nothing was changed").with_errors(vec![error]))
+    let new = NewVerification { verification, idempotency_key, trace: Some(trace) };
+    let requested = state.orders.request_verification(new).await?;
+    let mut response = (StatusCode::ACCEPTED, Json(RequestedView::registration())).into_response();
+    match requested {
+        VerificationRequested::Stored => {}
+        VerificationRequested::Repeated => {
+            response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
         }
+        VerificationRequested::KeyReused => return Err(key_reused()),
     }
-}
-
-/// The answer to a request under a known key: that of then, if all of it is the same.
-async fn replay(
-    state: &ApiState,
-    known: Account,
-    asked: Customer,
-    password: String,
-) -> Result<Response, Problem> {
-    let is_same = known.customer == asked
-        && state.passwords.verify(password, Some(known.password_hash.clone())).await?;
-    if !is_same {
-        return Err(key_reused());
-    }
-    let mut response = created(&known);
-    response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     Ok(response)
 }
 
-fn created(account: &Account) -> Response {
-    (StatusCode::CREATED, Json(AccountView::from(account))).into_response()
+/// Prove an address
+///
+/// Opens the account of a registration, by the token from its mail and its password; tells `customer.registered`. An
+/// unknown, used or expired token and a wrong password are answered alike.
+#[utoipa::path(
+    post, path = "/v1/customers/verify", tag = "customers", request_body = VerifyRequest,
+    responses(
+        (status = 201, description = "The account is open", body = AccountView),
+        (status = 422, description = "No registration waits with this token and password", body = ProblemBody,
+            content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests", body = ProblemBody,
+            content_type = "application/problem+json"),
+        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+async fn verify(
+    State(state): State<ApiState>,
+    PasswordCaller(key): PasswordCaller,
+    Trace(trace): Trace,
+    body: Body<VerifyRequest>,
+) -> Result<(StatusCode, Json<AccountView>), Problem> {
+    let VerifyRequest { token, password } = body.value;
+    let token = Token::parse(&token).ok_or_else(token_invalid)?.hash();
+    let found = state.orders.verification_by_token(key.merchant, token, state.ambient.now()).await?;
+    let Some(Verification { purpose: Purpose::Registration { password_hash, .. }, .. }) = found else {
+        return Err(token_invalid());
+    };
+    if !state.passwords.verify(password, Some(password_hash)).await? {
+        return Err(token_invalid());
+    }
+    let (customer, at) = (CustomerId::fresh(&state.ambient), state.ambient.now());
+    let open = OpenAccount { merchant: key.merchant, token, customer, at, trace: Some(trace) };
+    let account = state.orders.open_account(open).await?.ok_or_else(token_invalid)?;
+    Ok((StatusCode::CREATED, Json(AccountView::from(&account))))
+}
+
+/// Delete an account
+///
+/// Erases the account of who is signed in and ends all its sessions. Orders stay: they are the merchant's records.
+#[utoipa::path(
+    delete, path = "/v1/customers/current", tag = "customers", request_body = DeleteRequest,
+    params(("Orderworks-Session" = String, Header, description = "`ows_…`")),
+    responses(
+        (status = 204, description = "The account is gone"),
+        (status = 401, description = "No session, or the password is another", body = ProblemBody,
+            content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests from this address or for this account", body = ProblemBody,
+            content_type = "application/problem+json"),
+        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+async fn delete(
+    State(state): State<ApiState>,
+    PasswordCaller(key): PasswordCaller,
+    headers: HeaderMap,
+    body: Body<DeleteRequest>,
+) -> Result<StatusCode, Problem> {
+    let customer = sessions::customer(&state, key.merchant, &headers).await?.ok_or_else(|| {
+        sessions::unauthorized(Kind::SESSION, "send the session's token as `Orderworks-Session`")
+    })?;
+    let account = sessions::account(&state, key.merchant, customer).await?;
+    state.limiters.take_sign_in(key.merchant, &account.customer.email)?;
+    if !state.passwords.verify(body.value.password, Some(account.password_hash)).await? {
+        return Err(sessions::unauthorized(Kind::CREDENTIALS, "check the password and try again"));
+    }
+    // Before the account: what fails here can be asked for again.
+    sessions::close_all(&state, key.merchant, customer).await?;
+    state.orders.delete_account(key.merchant, customer).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The one answer to every token that leads nowhere.
+pub(super) fn token_invalid() -> Problem {
+    Problem::new(Kind::TOKEN_INVALID, "a token works once and not for long: ask for another mail")
 }

@@ -6,6 +6,7 @@ mod customers;
 mod events;
 mod index;
 mod orders;
+mod password_resets;
 mod sessions;
 mod webhook_endpoints;
 
@@ -41,7 +42,7 @@ use crate::{
     tags(
         (name = "orders", description = "Placing, reading, cancelling and refunding orders"),
         (name = "carts", description = "Gathering products and ordering them"),
-        (name = "customers", description = "Registering, signing in and out"),
+        (name = "customers", description = "Registering, signing in and out, passwords that were forgotten"),
         (name = "catalog", description = "Products, categories and stock"),
         (name = "webhooks", description = "Being told of events"),
         (name = "health", description = "For balancers and operators; no key"),
@@ -74,6 +75,7 @@ pub(crate) fn all() -> OpenApiRouter<ApiState> {
         .merge(orders::routes())
         .merge(carts::routes())
         .merge(customers::routes())
+        .merge(password_resets::routes())
         .merge(sessions::routes())
         .merge(catalog::routes())
         .merge(webhook_endpoints::routes())

@@ -23,6 +23,28 @@ pub(crate) struct AccountView {
     created_at: Timestamp,
 }
 
+/// A request that a mail will lead on from; the same for every address.
+#[derive(Serialize, ToSchema)]
+#[schema(as = VerificationRequested)]
+pub(crate) struct RequestedView {
+    /// `registration` or `password_reset`.
+    #[schema(example = "registration")]
+    object: &'static str,
+    /// Always `verification_sent`.
+    #[schema(example = "verification_sent")]
+    status: &'static str,
+}
+
+impl RequestedView {
+    pub(crate) const fn registration() -> Self {
+        Self { object: "registration", status: "verification_sent" }
+    }
+
+    pub(crate) const fn password_reset() -> Self {
+        Self { object: "password_reset", status: "verification_sent" }
+    }
+}
+
 /// A session that was just opened, with its token, which is shown only here.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Session)]

@@ -10,7 +10,7 @@ use store::cache::{SessionKey, Sessions};
 
 use crate::{
     carts::{body, cart, check_out, filled, orders, put, read},
-    customers::{register, sign_in},
+    customers::{registered, sign_in},
     util::{Shop, config},
 };
 
@@ -222,7 +222,7 @@ async fn who_is_signed_in_need_not_say_who_orders() {
     let shop = Shop::open().await;
     shop.stock("mug", 10).await;
     let eve = json!({"email": "Eve@example.com", "name": "Eve", "password": "correct horse"});
-    let customer = register(&shop, &eve).send().await.expect_status(201).json;
+    let customer = registered(&shop, &eve).await.json;
     let session = sign_in(&shop, "eve@example.com", "correct horse").send().await.expect_status(201).json;
     let token = session["token"].as_str().expect("a token");
     let cart = filled(&shop).await;

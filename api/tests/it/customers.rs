@@ -7,9 +7,13 @@ use base::Ambient;
 use futures::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
-use store::customers::Customers;
+use store::{
+    customers::Customers,
+    outbox::{Command, Outbox, OutboxBody},
+    verifications::{Minting, Token, Verifications},
+};
 
-use crate::util::{Answer, Call, Shop, config, logs};
+use crate::util::{Answer, Call, Merchant, Shop, config, logs};
 
 const PASSWORD: &str = "canary correct horse";
 
@@ -19,6 +23,54 @@ fn ada() -> Value {
 
 pub(crate) fn register(shop: &Shop, body: &Value) -> Call {
     shop.call(Method::POST, "/v1/customers").key(&shop.own.public).json(body)
+}
+
+/// The token that the newest request of the merchant would be mailed, so long after it; `None` where it would get none.
+pub(crate) async fn mailed(shop: &Shop, of: &Merchant, after: Duration) -> Option<Token> {
+    let now = shop.ambient.now();
+    let messages = shop.orders.claim("mails", 1_000, Duration::from_mins(1), now).await.expect("claims");
+    let mut requested = Vec::new();
+    for message in &messages {
+        if let OutboxBody::Command { command: Command::Verify { merchant, verification }, .. } = &message.body
+            && *merchant == of.id
+        {
+            requested.push(*verification);
+        }
+    }
+    let newest = *requested.last().expect("a request");
+    let (token, at) = (Token::fresh(&shop.ambient), base::time::later(now, after));
+    let minting = shop.orders.mint_verification(of.id, newest, token.hash(), at).await.expect("mints");
+    assert!(matches!(minting, Minting::Minted { .. }), "{minting:?}");
+    let found = shop.orders.verification_by_token(of.id, token.hash(), at).await.expect("reads");
+    found.map(|_| token)
+}
+
+pub(crate) fn verify(shop: &Shop, token: &str, password: &str) -> Call {
+    let body = json!({"token": token, "password": password});
+    shop.call(Method::POST, "/v1/customers/verify").key(&shop.own.public).json(&body)
+}
+
+/// Registers and proves the address.
+pub(crate) async fn registered(shop: &Shop, body: &Value) -> Answer {
+    register(shop, body).send().await.expect_status(202);
+    let token = mailed(shop, &shop.own, Duration::ZERO).await.expect("a token");
+    let password = body["password"].as_str().expect("a password");
+    verify(shop, token.expose(), password).send().await.expect_status(201)
+}
+
+fn ask_reset(shop: &Shop, email: &str) -> Call {
+    let call = shop.call(Method::POST, "/v1/customers/password_reset").key(&shop.own.public);
+    call.json(&json!({"email": email}))
+}
+
+fn reset(shop: &Shop, token: &str, password: &str) -> Call {
+    let call = shop.call(Method::POST, "/v1/customers/password_reset/confirm").key(&shop.own.public);
+    call.json(&json!({"token": token, "password": password}))
+}
+
+fn delete(shop: &Shop, session: &str, password: &str) -> Call {
+    let call = shop.call(Method::DELETE, "/v1/customers/current").key(&shop.own.public);
+    call.header("orderworks-session", session).json(&json!({"password": password}))
 }
 
 pub(crate) fn sign_in(shop: &Shop, email: &str, password: &str) -> Call {
@@ -43,7 +95,7 @@ async fn is_signed_in(shop: &Shop, token: &str, key: &str) -> Answer {
 #[tokio::test]
 async fn a_customer_registers_signs_in_and_out() {
     let shop = Shop::open().await;
-    let registered = register(&shop, &ada()).send().await.expect_status(201);
+    let registered = registered(&shop, &ada()).await;
     let id = registered.json["id"].as_str().expect("an id").to_owned();
     assert!(id.starts_with("cus_"), "{id}");
     let created_at = registered.json["created_at"].clone();
@@ -80,39 +132,162 @@ async fn a_customer_registers_signs_in_and_out() {
     without.send().await.expect_problem(401, "session_invalid");
 }
 
+const WAITED: Duration = Duration::from_mins(5);
+
 #[tokio::test]
-async fn an_address_registers_once_and_a_key_replays() {
+async fn known_and_unknown_addresses_register_alike() {
     let shop = Shop::open().await;
-    let first = register(&shop, &ada()).header("idempotency-key", "k1").send().await.expect_status(201);
-    assert_eq!(first.header("idempotent-replayed"), "");
-    let again = register(&shop, &ada()).header("idempotency-key", "k1").send().await.expect_status(201);
-    assert_eq!(
-        (again.text, again.headers["idempotent-replayed"].to_str().expect("text")),
-        (first.text, "true")
-    );
-    for (field, other) in [("password", "another password"), ("name", "Bob"), ("email", "bob@example.com")] {
-        let mut body = ada();
-        body[field] = json!(other);
-        let call = register(&shop, &body).header("idempotency-key", "k1");
-        call.send().await.expect_problem(422, "idempotency_key_reused");
-    }
-    let mut taken = ada();
-    taken["email"] = json!("Ada@EXAMPLE.com");
-    for call in [register(&shop, &taken), register(&shop, &taken).header("idempotency-key", "k2")] {
-        assert_eq!(call.send().await.expect_problem(409, "email_taken").faults(), ["/email email_taken"]);
-    }
-    // The same address at another merchant is another customer.
-    let theirs = register(&shop, &ada()).key(&shop.other.public).send().await.expect_status(201);
-    assert_ne!(theirs.json["id"], first.json["id"]);
+    let first = register(&shop, &ada()).header("x-request-id", "same").send().await.expect_status(202);
+    assert_eq!(first.json, json!({"object": "registration", "status": "verification_sent"}));
+    sign_in(&shop, "ada@example.com", PASSWORD).send().await.expect_problem(401, "wrong_credentials");
+    assert!(shop.get("/v1/events").send().await.expect_status(200).list().is_empty());
+    let token = mailed(&shop, &shop.own, Duration::ZERO).await.expect("a token");
+    verify(&shop, token.expose(), PASSWORD).send().await.expect_status(201);
+
+    let mut known = ada();
+    known["email"] = json!("Ada@EXAMPLE.com");
+    known["password"] = json!("another password");
+    let again = register(&shop, &known).header("x-request-id", "same").send().await.expect_status(202);
+    assert_eq!(again.text, first.text);
+    let names = |answer: &Answer| answer.headers.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&again), names(&first));
+    assert_eq!(mailed(&shop, &shop.own, WAITED).await, None, "its mail has no token");
+    sign_in(&shop, "ada@example.com", "another password").send().await.expect_status(401);
+    sign_in(&shop, "ada@example.com", PASSWORD).send().await.expect_status(201);
     assert_eq!(shop.get("/v1/events").send().await.expect_status(200).list().len(), 1);
 }
 
 #[tokio::test]
-async fn many_registrations_of_an_address_at_once_open_one_account() {
+async fn registering_an_address_first_wins_nothing() {
     let shop = Shop::open().await;
-    let answers = join_all((0..6).map(|_| register(&shop, &ada()).send())).await;
+    let mut eve = ada();
+    eve["password"] = json!("password of eve");
+    register(&shop, &eve).send().await.expect_status(202);
+    let of_eve = mailed(&shop, &shop.own, Duration::ZERO).await.expect("a token");
+    register(&shop, &ada()).send().await.expect_status(202);
+    let own = mailed(&shop, &shop.own, WAITED).await.expect("a token");
+    // The owner of the address follows the wrong link: it opens nothing with the owner's password.
+    let mut answers = Vec::new();
+    for (token, password) in [
+        (of_eve.expose(), PASSWORD),
+        (own.expose(), "password of eve"),
+        (&format!("owv_{}", "0".repeat(64)), PASSWORD),
+        ("nonsense", PASSWORD),
+    ] {
+        let answer = verify(&shop, token, password).header("x-request-id", "same").send().await;
+        answers.push(answer.expect_problem(422, "token_invalid").text);
+    }
+    let elsewhere = verify(&shop, own.expose(), PASSWORD).key(&shop.other.public);
+    answers.push(
+        elsewhere.header("x-request-id", "same").send().await.expect_problem(422, "token_invalid").text,
+    );
+    verify(&shop, own.expose(), PASSWORD).send().await.expect_status(201);
+    for (token, password) in [(own.expose(), PASSWORD), (of_eve.expose(), "password of eve")] {
+        let answer = verify(&shop, token, password).header("x-request-id", "same").send().await;
+        answers.push(answer.expect_problem(422, "token_invalid").text);
+    }
+    answers.dedup();
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    sign_in(&shop, "ada@example.com", PASSWORD).send().await.expect_status(201);
+    sign_in(&shop, "ada@example.com", "password of eve").send().await.expect_status(401);
+}
+
+#[tokio::test]
+async fn a_registration_ends_after_a_day() {
+    let (ambient, clock) = Ambient::steered(5, Ambient::system().now());
+    let shop = Shop::open_at(config(), ServerLimits::default(), ambient).await;
+    register(&shop, &ada()).send().await.expect_status(202);
+    let token = mailed(&shop, &shop.own, Duration::ZERO).await.expect("a token");
+    clock.advance(Duration::from_hours(24));
+    verify(&shop, token.expose(), PASSWORD).send().await.expect_problem(422, "token_invalid");
+}
+
+#[tokio::test]
+async fn a_repeated_registration_tells_nothing_about_passwords() {
+    let shop = Shop::open().await;
+    let first = register(&shop, &ada()).header("idempotency-key", "k1").send().await.expect_status(202);
+    assert_eq!(first.header("idempotent-replayed"), "");
+    let token = mailed(&shop, &shop.own, Duration::ZERO).await.expect("a token");
+    for proven in [false, true] {
+        if proven {
+            verify(&shop, token.expose(), PASSWORD).send().await.expect_status(201);
+        }
+        for password in [PASSWORD, "another password"] {
+            let mut body = ada();
+            body["password"] = json!(password);
+            let again =
+                register(&shop, &body).header("idempotency-key", "k1").send().await.expect_status(202);
+            assert_eq!((&again.text, again.header("idempotent-replayed")), (&first.text, "true"));
+        }
+        for (field, other) in [("name", "Bob"), ("email", "bob@example.com")] {
+            let mut body = ada();
+            body[field] = json!(other);
+            let call = register(&shop, &body).header("idempotency-key", "k1");
+            call.send().await.expect_problem(422, "idempotency_key_reused");
+        }
+    }
+    // The same key at another merchant is another key.
+    let theirs = register(&shop, &ada()).key(&shop.other.public).header("idempotency-key", "k1");
+    assert_eq!(theirs.send().await.expect_status(202).header("idempotent-replayed"), "");
+}
+
+#[tokio::test]
+async fn many_proofs_at_once_open_one_account() {
+    let shop = Shop::open().await;
+    register(&shop, &ada()).send().await.expect_status(202);
+    let token = mailed(&shop, &shop.own, Duration::ZERO).await.expect("a token");
+    let answers = join_all((0..6).map(|_| verify(&shop, token.expose(), PASSWORD).send())).await;
     let statuses = |status| answers.iter().filter(|answer| answer.status == status).count();
-    assert_eq!((statuses(201), statuses(409)), (1, 5));
+    assert_eq!((statuses(201), statuses(422)), (1, 5));
+}
+
+#[tokio::test]
+async fn a_forgotten_password_is_reset_by_mail() {
+    let shop = Shop::open().await;
+    registered(&shop, &ada()).await;
+    let asked = ask_reset(&shop, "ADA@example.com").header("x-request-id", "same").send().await;
+    let asked = asked.expect_status(202);
+    assert_eq!(asked.json, json!({"object": "password_reset", "status": "verification_sent"}));
+    let token = mailed(&shop, &shop.own, Duration::ZERO).await.expect("a token");
+    let nobody = ask_reset(&shop, "bob@example.com").header("x-request-id", "same").send().await;
+    assert_eq!(nobody.expect_status(202).text, asked.text);
+    assert_eq!(mailed(&shop, &shop.own, Duration::ZERO).await, None);
+
+    verify(&shop, token.expose(), PASSWORD).send().await.expect_problem(422, "token_invalid");
+    let short = reset(&shop, token.expose(), "short").send().await.expect_problem(422, "validation_failed");
+    assert_eq!(short.faults(), ["/password wrong_length"]);
+    let elsewhere = reset(&shop, token.expose(), "new correct horse").key(&shop.other.public);
+    elsewhere.send().await.expect_problem(422, "token_invalid");
+    sign_in(&shop, "ada@example.com", PASSWORD).send().await.expect_status(201);
+    let done = reset(&shop, token.expose(), "new correct horse").send().await.expect_status(204);
+    assert_eq!(done.text, "");
+    sign_in(&shop, "ada@example.com", PASSWORD).send().await.expect_problem(401, "wrong_credentials");
+    sign_in(&shop, "ada@example.com", "new correct horse").send().await.expect_status(201);
+    for bad in [token.expose(), "", "owv_", "nonsense"] {
+        reset(&shop, bad, "stolen correct horse").send().await.expect_problem(422, "token_invalid");
+    }
+}
+
+#[tokio::test]
+async fn an_account_is_deleted_by_its_owner_and_its_orders_stay() {
+    let shop = Shop::open().await;
+    shop.stock("mug", 10).await;
+    let id = registered(&shop, &ada()).await.json["id"].clone();
+    let order = shop.order("k1").await["id"].as_str().expect("an id").to_owned();
+    let session = token(&sign_in(&shop, "ada@example.com", PASSWORD).send().await.expect_status(201));
+    delete(&shop, &session, "another password").send().await.expect_problem(401, "wrong_credentials");
+    delete(&shop, "ows_nonsense", PASSWORD).send().await.expect_problem(401, "session_invalid");
+    let elsewhere = delete(&shop, &session, PASSWORD).key(&shop.other.public);
+    elsewhere.send().await.expect_problem(401, "session_invalid");
+    delete(&shop, &session, PASSWORD).send().await.expect_status(204);
+    sign_in(&shop, "ada@example.com", PASSWORD).send().await.expect_problem(401, "wrong_credentials");
+    delete(&shop, &session, PASSWORD).send().await.expect_problem(401, "session_invalid");
+    shop.get(&format!("/v1/orders/{order}")).send().await.expect_status(200);
+    let events = shop.get("/v1/events").send().await.expect_status(200);
+    let registered = events.list().into_iter().find(|event| event["type"] == "customer.registered");
+    let left = json!({"object": "customer", "id": id, "deleted": true});
+    assert_eq!(registered.expect("an event")["data"], left);
+    self::registered(&shop, &ada()).await;
 }
 
 #[tokio::test]
@@ -147,7 +322,7 @@ async fn nonsense_is_refused_field_by_field() {
 #[tokio::test]
 async fn a_wrong_password_and_an_unknown_address_look_the_same() {
     let shop = Shop::open().await;
-    register(&shop, &ada()).send().await.expect_status(201);
+    registered(&shop, &ada()).await;
     let mut answers = Vec::new();
     for (email, password) in [
         ("ada@example.com", "another password"),
@@ -163,14 +338,14 @@ async fn a_wrong_password_and_an_unknown_address_look_the_same() {
     elsewhere.send().await.expect_problem(401, "wrong_credentials");
     // A letter is the same however a keyboard composes it.
     let composed = json!({"email": "eve@example.com", "name": "Eve", "password": "\u{fc}ber\u{fc}ber"});
-    register(&shop, &composed).send().await.expect_status(201);
+    registered(&shop, &composed).await;
     sign_in(&shop, "eve@example.com", "u\u{308}beru\u{308}ber").send().await.expect_status(201);
 }
 
 #[tokio::test]
 async fn a_session_is_the_merchants_and_no_other_token_is_one() {
     let shop = Shop::open().await;
-    register(&shop, &ada()).send().await.expect_status(201);
+    registered(&shop, &ada()).await;
     let token = token(&sign_in(&shop, "ada@example.com", PASSWORD).send().await.expect_status(201));
     is_signed_in(&shop, &token, &shop.other.public).await.expect_problem(401, "session_invalid");
     sign_out(&shop, &token).key(&shop.other.public).send().await.expect_status(204);
@@ -195,7 +370,7 @@ async fn a_session_lives_while_it_is_used() {
     const DAY: Duration = Duration::from_hours(24);
     let (ambient, clock) = Ambient::steered(3, Ambient::system().now());
     let shop = Shop::open_at(config(), ServerLimits::default(), ambient).await;
-    register(&shop, &ada()).send().await.expect_status(201);
+    registered(&shop, &ada()).await;
     let token = token(&sign_in(&shop, "ada@example.com", PASSWORD).send().await.expect_status(201));
     for _ in 0..3 {
         clock.advance(20 * DAY);
@@ -219,15 +394,20 @@ fn limited(per_ip: u32, per_account: u32) -> api::ApiConfig {
 #[tokio::test]
 async fn an_accounts_password_is_tried_so_often_whether_there_is_one_or_not() {
     let shop = Shop::open_with(limited(1_000_000, 1), ServerLimits::default()).await;
-    register(&shop, &ada()).send().await.expect_status(201);
+    // Proven or not, asking to register counts as one try.
+    registered(&shop, &ada()).await;
+    let mut bob = ada();
+    bob["email"] = json!("bob@example.com");
+    register(&shop, &bob).send().await.expect_status(202);
     for email in ["ada@example.com", "bob@example.com"] {
-        for _ in 0..3 {
+        for _ in 0..2 {
             sign_in(&shop, email, "another password").send().await.expect_problem(401, "wrong_credentials");
         }
         let shouted = sign_in(&shop, &email.to_uppercase(), PASSWORD).send().await;
         let answer = shouted.expect_problem(429, "rate_limited");
         assert_eq!(answer.json["violated-policies"], json!(["sign-in-account"]));
         assert_eq!(answer.header("ratelimit-policy"), "\"sign-in-account\";q=3;w=180");
+        ask_reset(&shop, email).send().await.expect_problem(429, "rate_limited");
         let seconds: u64 = answer.header("retry-after").parse().expect("seconds");
         assert!((1..=60).contains(&seconds), "{seconds}");
     }
@@ -240,14 +420,21 @@ async fn an_accounts_password_is_tried_so_often_whether_there_is_one_or_not() {
 #[tokio::test]
 async fn an_address_tries_so_many_before_its_keys_are_looked_up() {
     let shop = Shop::open_with(limited(1, 1_000_000), ServerLimits::default()).await;
-    register(&shop, &ada()).send().await.expect_status(201);
-    sign_in(&shop, "ada@example.com", PASSWORD).send().await.expect_status(201);
+    register(&shop, &ada()).send().await.expect_status(202);
+    sign_in(&shop, "ada@example.com", PASSWORD).send().await.expect_problem(401, "wrong_credentials");
     sign_in(&shop, "ada@example.com", PASSWORD)
         .key("owk_pub_guess")
         .send()
         .await
         .expect_problem(401, "unauthorized");
-    for call in [sign_in(&shop, "ada@example.com", PASSWORD), register(&shop, &ada())] {
+    for call in [
+        sign_in(&shop, "ada@example.com", PASSWORD),
+        register(&shop, &ada()),
+        verify(&shop, "owv_unknown", PASSWORD),
+        ask_reset(&shop, "ada@example.com"),
+        reset(&shop, "owv_unknown", PASSWORD),
+        delete(&shop, "ows_unknown", PASSWORD),
+    ] {
         let answer = call.send().await.expect_problem(429, "rate_limited");
         assert_eq!(answer.json["violated-policies"], json!(["sign-in-ip"]));
     }
@@ -258,8 +445,13 @@ async fn passwords_and_tokens_are_neither_kept_nor_logged() {
     let shop = Shop::open().await;
     let body =
         json!({"email": "canary-address@example.com", "name": "Canary Customer", "password": PASSWORD});
-    register(&shop, &body).header("idempotency-key", "canary-key").send().await.expect_status(201);
-    register(&shop, &body).header("idempotency-key", "canary-key").send().await.expect_status(201);
+    for _ in 0..2 {
+        let call = register(&shop, &body).header("idempotency-key", "canary-key");
+        call.send().await.expect_status(202);
+    }
+    let proof = mailed(&shop, &shop.own, Duration::ZERO).await.expect("a token");
+    verify(&shop, proof.expose(), PASSWORD).send().await.expect_status(201);
+    verify(&shop, proof.expose(), "canary wrong two").send().await.expect_status(422);
     let session = sign_in(&shop, "canary-address@example.com", PASSWORD).send().await.expect_status(201);
     let token = token(&session);
     sign_in(&shop, "canary-address@example.com", "canary wrong one").send().await.expect_status(401);
@@ -270,14 +462,21 @@ async fn passwords_and_tokens_are_neither_kept_nor_logged() {
         account.expect("an account").password_hash.as_phc().starts_with("$argon2id$v=19$m=19456,t=2,p=1$")
     );
     let logged = logs::kept();
-    for secret in
-        [PASSWORD, "canary wrong", "canary-key", "canary-address", "Canary Customer", "$argon2id", &token]
-    {
+    for secret in [
+        PASSWORD,
+        "canary wrong",
+        "canary-key",
+        "canary-address",
+        "Canary Customer",
+        "$argon2id",
+        &token,
+        proof.expose(),
+    ] {
         assert!(!logged.contains(secret), "{secret} was logged");
     }
     for file in std::fs::read_dir(shop.folder.path()).expect("a folder") {
         let bytes = std::fs::read(file.expect("readable").path()).expect("reads");
-        for secret in [PASSWORD, &token] {
+        for secret in [PASSWORD, &token, proof.expose()] {
             let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
             assert!(!found, "{secret} stands in a file");
         }
@@ -288,7 +487,7 @@ async fn passwords_and_tokens_are_neither_kept_nor_logged() {
 async fn without_the_session_store_carts_say_so_and_orders_go_on() {
     let shop = Shop::open().await;
     shop.stock("mug", 10).await;
-    register(&shop, &ada()).send().await.expect_status(201);
+    registered(&shop, &ada()).await;
     let token = token(&sign_in(&shop, "ada@example.com", PASSWORD).send().await.expect_status(201));
     shop.sessions.close().await;
     for call in [

@@ -41,6 +41,11 @@ base::typed_id!(
     "cus"
 );
 base::typed_id!(
+    /// A request to prove a mail address.
+    VerificationId,
+    "ver"
+);
+base::typed_id!(
     /// An event.
     EventId,
     "evt"

@@ -13,6 +13,7 @@ mod payment;
 pub use event::{Event, EventKind, ParseKindError};
 pub use ids::{
     CartId, CustomerId, EndpointId, EventId, KeyId, MerchantId, OrderId, PaymentId, RefundId, ShipmentId,
+    VerificationId,
 };
 pub use money::{AMOUNT_MINOR_MAX, Currency, ParseCurrencyError, line_total, sum};
 pub use order::{Address, Customer, Order, OrderLine, OrderStatus, OrderToken, Shipment};

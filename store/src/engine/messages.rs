@@ -15,10 +15,13 @@ use super::{
 };
 use crate::{
     customers::Account,
-    domain::{CustomerId, EventId, EventKind, MerchantId, Order, OrderId, OrderStatus, PaymentId},
+    domain::{
+        CustomerId, EventId, EventKind, MerchantId, Order, OrderId, OrderStatus, PaymentId, VerificationId,
+    },
     event_data,
     orders::{CaptureFacts, RefundFacts},
     outbox::Command,
+    verifications::Verification,
 };
 
 /// The `kind` of rows that hold commands.
@@ -52,6 +55,7 @@ pub(crate) enum Subject {
     Order(OrderId),
     Product(MerchantId, String),
     Customer(CustomerId),
+    Verification(VerificationId),
 }
 
 impl Subject {
@@ -61,6 +65,7 @@ impl Subject {
         match self {
             Self::Order(id) => id.0,
             Self::Customer(id) => id.0,
+            Self::Verification(id) => id.0,
             Self::Product(merchant, sku) => base::ids::derived(merchant.0, sku),
         }
     }
@@ -71,6 +76,7 @@ impl fmt::Display for Subject {
         match self {
             Self::Order(id) => write!(f, "{id}"),
             Self::Customer(id) => write!(f, "{id}"),
+            Self::Verification(id) => write!(f, "{id}"),
             Self::Product(merchant, sku) => write!(f, "{merchant}/{sku}"),
         }
     }
@@ -164,7 +170,7 @@ impl<'a> Messages<'a> {
         }
     }
 
-    /// A customer registered.
+    /// An account was opened.
     pub(crate) fn registered(&mut self, account: &Account, trace: Option<TraceContext>) {
         self.rows.push(Message {
             id: EventId::fresh(self.ambient),
@@ -176,6 +182,27 @@ impl<'a> Messages<'a> {
             data: event_data::customer(account),
             trace,
         });
+    }
+
+    /// A proof of an address was requested.
+    pub(crate) fn verification(
+        &mut self,
+        asked: &Verification,
+        trace: Option<TraceContext>,
+    ) -> Result<(), Damage> {
+        let command = Command::Verify { merchant: asked.merchant, verification: asked.id };
+        let data = serde_json::to_value(&command).map_err(|error| Damage(error.to_string()))?;
+        self.rows.push(Message {
+            id: EventId::fresh(self.ambient),
+            merchant: asked.merchant,
+            subject: Subject::Verification(asked.id),
+            kind: COMMAND,
+            order: None,
+            sequence: None,
+            data,
+            trace,
+        });
+        Ok(())
     }
 
     /// A command about an order, kept in order with its events.

@@ -4,17 +4,19 @@ use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 
 use super::{
-    PostgresOrders, emit,
+    PostgresOrders,
     fault::Fault,
     moment::Moment,
-    row::{get, id, time},
+    row::{get, id, time, to_json},
     unit::Unit,
+    verifications::DELETE_OF_EMAIL,
 };
 use crate::{
-    customers::{Account, Customers, NewAccount, PasswordHash, Registration, email_key},
+    customers::{Account, Customers, PasswordHash, email_key},
     domain::{Customer, CustomerId, MerchantId},
-    engine::messages::Messages,
+    engine::verifications::told_within,
     error::StoreError,
+    event_data,
 };
 
 macro_rules! columns {
@@ -23,26 +25,26 @@ macro_rules! columns {
     };
 }
 
-// Waits for a registration under way with the same address or key, and then sees it.
+// Waits for another proof of the same address under way.
 const INSERT: &str = "
-    INSERT INTO customers (merchant_id, id, email, email_key, name, password_hash, idempotency_key, created_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING";
-pub(super) const BY_KEY: &str =
-    concat!("SELECT ", columns!(), " FROM customers WHERE merchant_id = $1 AND idempotency_key = $2");
+    INSERT INTO customers (merchant_id, id, email, email_key, name, password_hash, created_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
+const SET_PASSWORD: &str =
+    "UPDATE customers SET password_hash = $3 WHERE merchant_id = $1 AND email_key = $2 RETURNING id";
+const OF_MERCHANT: &str =
+    concat!("SELECT ", columns!(), " FROM customers WHERE merchant_id = $1 AND id = $2 FOR UPDATE");
+const DELETE_MAILS: &str = "DELETE FROM customer_mails WHERE customer_id = $1";
+const DELETE: &str = "DELETE FROM customers WHERE id = $1";
+// Ids of messages ascend with time, and each month has a partition: only that of the registration is looked at.
+pub(super) const FORGET: &str = "
+    UPDATE outbox SET data = $4::json
+    WHERE id >= $1 AND id < $2 AND merchant_id = $3 AND subject = $5 AND kind = 'customer.registered'";
 pub(super) const BY_EMAIL: &str =
     concat!("SELECT ", columns!(), " FROM customers WHERE merchant_id = $1 AND email_key = $2");
 pub(super) const BY_ID: &str = concat!("SELECT ", columns!(), " FROM customers WHERE id = $1");
 
 #[async_trait]
 impl Customers for PostgresOrders {
-    async fn register(&self, new: NewAccount) -> Result<Registration, StoreError> {
-        let registration = self.write(new, |unit, new| Box::pin(register(unit, new))).await?;
-        if registration == Registration::Registered {
-            self.wake.announce();
-        }
-        Ok(registration)
-    }
-
     async fn customer_by_email(
         &self,
         merchant: MerchantId,
@@ -56,10 +58,14 @@ impl Customers for PostgresOrders {
         let row = self.row(sqlx::query(BY_ID).bind(id.0)).await?;
         Ok(row.as_ref().map(account).transpose()?)
     }
+
+    async fn delete_account(&self, merchant: MerchantId, id: CustomerId) -> Result<bool, StoreError> {
+        Ok(self.write((merchant, id), |unit, (merchant, id)| Box::pin(delete(unit, *merchant, *id))).await?)
+    }
 }
 
-async fn register(unit: &mut Unit, new: &NewAccount) -> Result<Registration, Fault> {
-    let account = &new.account;
+/// Opens an account; false when the address has one.
+pub(super) async fn insert(unit: &mut Unit, account: &Account) -> Result<bool, Fault> {
     let query = sqlx::query(INSERT)
         .bind(account.merchant.0)
         .bind(account.id.0)
@@ -67,26 +73,42 @@ async fn register(unit: &mut Unit, new: &NewAccount) -> Result<Registration, Fau
         .bind(email_key(&account.customer.email))
         .bind(&account.customer.name)
         .bind(account.password_hash.as_phc())
-        .bind(&new.idempotency_key)
         .bind(Moment(account.created_at));
-    if unit.run(query).await? == 0 {
-        return why_not(unit, new).await;
-    }
-    let ambient = unit.ambient.clone();
-    let mut messages = Messages::new(&ambient, account.created_at);
-    messages.registered(account, new.trace);
-    emit::write(unit, messages).await?;
-    Ok(Registration::Registered)
+    Ok(unit.run(query).await? > 0)
 }
 
-/// The key tells more than the address: a repeated request meets both.
-async fn why_not(unit: &mut Unit, new: &NewAccount) -> Result<Registration, Fault> {
-    let Some(key) = &new.idempotency_key else { return Ok(Registration::EmailTaken) };
-    let query = sqlx::query(BY_KEY).bind(new.account.merchant.0).bind(key);
-    Ok(match unit.row(query).await? {
-        Some(row) => Registration::KeyUsed(Box::new(account(&row)?)),
-        None => Registration::EmailTaken,
-    })
+pub(super) async fn by_email(
+    unit: &mut Unit,
+    merchant: MerchantId,
+    email: &str,
+) -> Result<Option<Account>, Fault> {
+    let row = unit.row(sqlx::query(BY_EMAIL).bind(merchant.0).bind(email_key(email))).await?;
+    row.as_ref().map(account).transpose()
+}
+
+/// Sets the password of the account of an address; `None` when it has none.
+pub(super) async fn set_password(
+    unit: &mut Unit,
+    merchant: MerchantId,
+    email: &str,
+    hash: &PasswordHash,
+) -> Result<Option<CustomerId>, Fault> {
+    let query = sqlx::query(SET_PASSWORD).bind(merchant.0).bind(email_key(email)).bind(hash.as_phc());
+    unit.row(query).await?.map(|row| id(&row, "id", CustomerId)).transpose()
+}
+
+async fn delete(unit: &mut Unit, merchant: MerchantId, id: CustomerId) -> Result<bool, Fault> {
+    let row = unit.row(sqlx::query(OF_MERCHANT).bind(merchant.0).bind(id.0)).await?;
+    let Some(account) = row.as_ref().map(account).transpose()? else { return Ok(false) };
+    unit.run(sqlx::query(DELETE_MAILS).bind(id.0)).await?;
+    let pending = sqlx::query(DELETE_OF_EMAIL).bind(merchant.0).bind(email_key(&account.customer.email));
+    unit.run(pending).await?;
+    unit.run(sqlx::query(DELETE).bind(id.0)).await?;
+    let [from, until] = told_within(&account);
+    let left = to_json(&event_data::deleted_customer(id))?;
+    let forget = sqlx::query(FORGET).bind(from).bind(until).bind(merchant.0).bind(left).bind(id.0);
+    unit.run(forget).await?;
+    Ok(true)
 }
 
 fn account(row: &PgRow) -> Result<Account, Fault> {

@@ -40,6 +40,7 @@ pub mod sharded;
 pub mod statements;
 mod stock;
 mod unit;
+mod verifications;
 mod wake;
 mod webhooks;
 
@@ -128,7 +129,9 @@ pub fn migrations() -> sqlx::migrate::Migrator {
             "0009_audit.down",
             "0009_audit.up",
             "0010_order_access.down",
-            "0010_order_access.up"
+            "0010_order_access.up",
+            "0011_verifications.down",
+            "0011_verifications.up"
         ]
     )
 }

@@ -166,9 +166,8 @@ impl PostgresOrders {
 
 /// The lock on the order makes looking first enough, and its messages' positions ascend.
 async fn submit(unit: &mut Unit, id: EventId, command: &Command, at: Timestamp) -> Result<Submitted, Fault> {
-    let Some(order) = order_row::lock(unit, command.order()).await? else {
-        return Ok(Submitted::NoSuchOrder);
-    };
+    let Some(order) = command.order() else { return Ok(Submitted::NoSuchOrder) };
+    let Some(order) = order_row::lock(unit, order).await? else { return Ok(Submitted::NoSuchOrder) };
     if unit.row(sqlx::query(KNOWN).bind(id.0)).await?.is_some() {
         return Ok(Submitted::Already);
     }

@@ -2,7 +2,7 @@
 
 use super::{
     audit, catalog, customers, emit, mails, moves, order_flow, order_row, outbox, placement, refunds,
-    sharded, stock, webhooks,
+    sharded, stock, verifications, webhooks,
 };
 
 /// Name and text of each.
@@ -45,7 +45,12 @@ pub const ALL: &[(&str, &str)] = &[
     ("mails::OF_CUSTOMER", mails::OF_CUSTOMER),
     ("customers::BY_ID", customers::BY_ID),
     ("customers::BY_EMAIL", customers::BY_EMAIL),
-    ("customers::BY_KEY", customers::BY_KEY),
+    ("customers::FORGET", customers::FORGET),
+    ("verifications::BY_ID", verifications::BY_ID),
+    ("verifications::BY_KEY", verifications::BY_KEY),
+    ("verifications::BY_TOKEN", verifications::BY_TOKEN),
+    ("verifications::OF_EMAIL", verifications::OF_EMAIL),
+    ("verifications::EXPIRE", verifications::EXPIRE),
     ("catalog::ONE", catalog::ONE),
     ("catalog::LIST", catalog::LIST),
     ("catalog::LIST_BY_CATEGORY", catalog::LIST_BY_CATEGORY),

@@ -20,6 +20,7 @@ mod refunds;
 mod stock;
 #[cfg(test)]
 mod tests;
+mod verifications;
 mod webhooks;
 
 use std::path::Path;
@@ -71,7 +72,8 @@ fn migrations() -> sqlx::migrate::Migrator {
             "0008_webhooks",
             "0009_customers",
             "0010_audit",
-            "0011_order_access"
+            "0011_order_access",
+            "0012_verifications"
         ]
     )
 }

@@ -8,6 +8,7 @@ mod deliver_webhook;
 mod fulfil_order;
 mod refund_payment;
 mod send_email;
+mod send_verification;
 mod send_welcome;
 
 use std::time::Duration;
@@ -21,6 +22,7 @@ pub use deliver_webhook::DeliverWebhook;
 pub use fulfil_order::FulfilOrder;
 pub use refund_payment::RefundPayment;
 pub use send_email::SendEmail;
+pub use send_verification::SendVerification;
 pub use send_welcome::SendWelcome;
 
 use crate::{

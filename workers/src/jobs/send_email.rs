@@ -48,7 +48,7 @@ impl Job for SendEmail {
         let shop = env.orders.merchant_name(order.merchant).await?.unwrap_or_default();
         let mail = Mail::Order(OrderMail { order: &order, template: self.template, shop: &shop });
         env.mailer.send(&mail, ctx.ambient.now()).await.map_err(send_failure)?;
-        record(ctx, &mail).await
+        record(ctx, self.order.into(), &mail).await
     }
 }
 
@@ -57,13 +57,17 @@ pub(super) async fn is_recorded(env: &Env, subject: MailSubject, template: &str)
 }
 
 /// Records a mail that was just handed over.
-pub(super) async fn record(ctx: &JobContext<Env>, mail: &Mail<'_>) -> Result<(), JobError> {
+pub(super) async fn record(
+    ctx: &JobContext<Env>,
+    subject: MailSubject,
+    mail: &Mail<'_>,
+) -> Result<(), JobError> {
     let record = MailRecord {
         template: mail.template().to_owned(),
         message_id: ctx.env.mailer.message_id(mail),
         sent_at: ctx.ambient.now(),
     };
-    ctx.env.orders.record_mail(mail.subject(), record).await?;
+    ctx.env.orders.record_mail(subject, record).await?;
     Ok(())
 }
 

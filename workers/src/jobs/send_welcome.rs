@@ -38,6 +38,6 @@ impl Job for SendWelcome {
         let shop = env.orders.merchant_name(account.merchant).await?.unwrap_or_default();
         let mail = Mail::Welcome(WelcomeMail { account: &account, shop: &shop });
         env.mailer.send(&mail, ctx.ambient.now()).await.map_err(send_failure)?;
-        record(ctx, &mail).await
+        record(ctx, self.customer.into(), &mail).await
     }
 }

@@ -1,7 +1,7 @@
 //! Mails to customers.
 //!
-//! Guarantees: one deterministic Message-ID per subject (an order or a customer) and template; text and HTML say the
-//! same; whatever stands in names and addresses cannot add headers, recipients or markup. Errors name codes, never
+//! Guarantees: one deterministic Message-ID per subject (an order or a customer) and template, and one per token of a
+//! mail that has one; text and HTML say the same; whatever stands in names and addresses cannot add headers, recipients or markup. Errors name codes, never
 //! addresses or contents.
 //! Does not remember what was sent: the jobs do, see [`crate::jobs::SendEmail`].
 
@@ -22,9 +22,10 @@ use lettre::{Address, Message, message::Mailbox, message::MultiPart};
 use serde::{Deserialize, Serialize};
 use store::{
     customers::Account,
-    domain::{Customer, Order},
-    orders::MailSubject,
+    domain::Order,
+    verifications::{Token, Verification},
 };
+use url::Url;
 
 pub use amount::format_amount;
 pub use smtp::{SmtpConfig, SmtpSecurity};
@@ -34,6 +35,7 @@ pub use smtp::{SmtpConfig, SmtpSecurity};
 pub struct Mailer {
     transport: Transport,
     from: Mailbox,
+    storefront: Option<Url>,
 }
 
 #[derive(Clone)]
@@ -103,6 +105,26 @@ pub struct WelcomeMail<'a> {
     pub shop: &'a str,
 }
 
+/// A mail to a customer who is to prove an address.
+#[derive(Debug, Clone, Copy)]
+pub struct VerificationMail<'a> {
+    /// What was asked for; its address is the recipient.
+    pub verification: &'a Verification,
+    /// The account that the address has.
+    pub account: Option<&'a Account>,
+    /// Shown where it leads anywhere.
+    pub token: &'a Token,
+    /// The merchant's display name.
+    pub shop: &'a str,
+}
+
+impl VerificationMail<'_> {
+    /// Whether it tells that the address has an account already.
+    fn is_known(&self) -> bool {
+        self.account.is_some() && !self.verification.purpose.is_reset()
+    }
+}
+
 /// The mails there are.
 #[derive(Debug, Clone, Copy)]
 pub enum Mail<'a> {
@@ -110,14 +132,17 @@ pub enum Mail<'a> {
     Order(OrderMail<'a>),
     /// After registering.
     Welcome(WelcomeMail<'a>),
+    /// Before an account or a password counts.
+    Verification(VerificationMail<'a>),
 }
 
 impl Mail<'_> {
     /// What it is about.
-    pub fn subject(&self) -> MailSubject {
+    pub fn subject(&self) -> String {
         match self {
-            Self::Order(mail) => mail.order.id.into(),
-            Self::Welcome(mail) => mail.account.id.into(),
+            Self::Order(mail) => mail.order.id.to_string(),
+            Self::Welcome(mail) => mail.account.id.to_string(),
+            Self::Verification(mail) => mail.verification.id.to_string(),
         }
     }
 
@@ -126,14 +151,21 @@ impl Mail<'_> {
         match self {
             Self::Order(mail) => mail.template.as_str(),
             Self::Welcome(_) => WELCOME,
+            Self::Verification(mail) if mail.is_known() => "account_exists",
+            Self::Verification(mail) if mail.verification.purpose.is_reset() => "password_reset",
+            Self::Verification(_) => "verify_address",
         }
     }
 
-    fn recipient(&self) -> &Customer {
-        match self {
+    /// Address and name. Before an address is proven the name may be a stranger's, and is left out.
+    fn recipient(&self) -> (&str, &str) {
+        let customer = match self {
             Self::Order(mail) => &mail.order.customer,
             Self::Welcome(mail) => &mail.account.customer,
-        }
+            Self::Verification(VerificationMail { account: Some(account), .. }) => &account.customer,
+            Self::Verification(mail) => return (&mail.verification.email, ""),
+        };
+        (&customer.email, &customer.name)
     }
 }
 
@@ -205,24 +237,35 @@ impl Mailer {
     /// Writes each mail to `folder` as `<subject>.<template>.eml`; for trying out and development.
     pub fn file(folder: impl Into<PathBuf>, from: &str) -> Result<Self, MailSetupError> {
         let transport = Transport::File(file::FileTransport::new(folder.into())?);
-        Ok(Self { transport, from: sender(from)? })
+        Ok(Self { transport, from: sender(from)?, storefront: None })
     }
 
     /// Sends through an SMTP server; connects only when used.
     pub fn smtp(config: &SmtpConfig, from: &str) -> Result<Self, MailSetupError> {
         let from = sender(from)?;
         let transport = smtp::SmtpTransport::new(config).map_err(MailSetupError::Tls)?;
-        Ok(Self { transport: Transport::Smtp(transport), from })
+        Ok(Self { transport: Transport::Smtp(transport), from, storefront: None })
     }
 
     /// Leaves the handing over to another; composing stays.
     pub fn through(transport: Arc<dyn MailTransport>, from: &str) -> Result<Self, MailSetupError> {
-        Ok(Self { transport: Transport::Other(transport), from: sender(from)? })
+        Ok(Self { transport: Transport::Other(transport), from: sender(from)?, storefront: None })
     }
 
-    /// The Message-ID of a mail: the same however often it is sent.
+    /// Shows tokens as links into this storefront: `/account/verify?token=…` and `/account/reset?token=…` below it.
+    #[must_use]
+    pub fn linking_to(self, storefront: Option<Url>) -> Self {
+        Self { storefront, ..self }
+    }
+
+    /// The Message-ID of a mail: the same however often it is sent. Another token makes another mail: a mail system that
+    /// drops repetitions would keep the token that no longer counts.
     pub fn message_id(&self, mail: &Mail<'_>) -> String {
-        format!("<{}.{}@{}>", mail.subject(), mail.template(), self.from.email.domain())
+        let token = match mail {
+            Mail::Verification(mail) => format!(".{:016x}", mark(mail.token)),
+            _ => String::new(),
+        };
+        format!("<{}.{}{token}@{}>", mail.subject(), mail.template(), self.from.email.domain())
     }
 
     /// Hands a mail over, dated `at`.
@@ -236,11 +279,11 @@ impl Mailer {
     }
 
     fn compose(&self, mail: &Mail<'_>, at: Timestamp) -> Result<Message, MailError> {
-        let customer = mail.recipient();
-        let address: Address = customer.email.parse().map_err(|_| MailError::Address)?;
-        let name = one_line(&customer.name);
+        let (email, name) = mail.recipient();
+        let address: Address = email.parse().map_err(|_| MailError::Address)?;
+        let name = one_line(name);
         let recipient = Mailbox::new((!name.is_empty()).then_some(name), address);
-        let shown = view::render(mail).map_err(|_| MailError::Compose)?;
+        let shown = view::render(mail, self.storefront.as_ref()).map_err(|_| MailError::Compose)?;
         Message::builder()
             .from(self.from.clone())
             .to(recipient)
@@ -254,6 +297,11 @@ impl Mailer {
 
 fn sender(from: &str) -> Result<Mailbox, MailSetupError> {
     from.parse().map_err(|_| MailSetupError::From(from.to_owned()))
+}
+
+/// Tells tokens apart without showing them.
+fn mark(token: &Token) -> u64 {
+    token.hash().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
 /// Without line breaks and other control characters, which have no place in a header or a name.

@@ -2,8 +2,9 @@
 
 use askama::Template as _;
 use store::domain::{Address, Currency, Order};
+use url::Url;
 
-use super::{Mail, OrderMail, Template, WelcomeMail, format_amount};
+use super::{Mail, OrderMail, Template, VerificationMail, WelcomeMail, format_amount};
 
 /// A rendered mail.
 pub(super) struct Shown {
@@ -40,6 +41,31 @@ struct WelcomeText<'a> {
     view: &'a Welcome<'a>,
 }
 
+/// Values for the HTML template of proofs; escaped by it.
+#[derive(askama::Template)]
+#[template(path = "verification.html")]
+struct VerificationHtml<'a> {
+    view: &'a VerificationView<'a>,
+}
+
+/// Values for the text template of proofs.
+#[derive(askama::Template)]
+#[template(path = "verification.txt")]
+struct VerificationText<'a> {
+    view: &'a VerificationView<'a>,
+}
+
+struct VerificationView<'a> {
+    shop: &'a str,
+    subject: &'a str,
+    customer: &'a str,
+    email: &'a str,
+    is_known: bool,
+    is_reset: bool,
+    token: &'a str,
+    link: Option<String>,
+}
+
 struct Welcome<'a> {
     shop: &'a str,
     subject: &'a str,
@@ -65,11 +91,40 @@ struct Line<'a> {
     total: String,
 }
 
-pub(super) fn render(mail: &Mail<'_>) -> Result<Shown, askama::Error> {
+pub(super) fn render(mail: &Mail<'_>, storefront: Option<&Url>) -> Result<Shown, askama::Error> {
     match mail {
         Mail::Order(mail) => render_order(mail),
         Mail::Welcome(mail) => render_welcome(mail),
+        Mail::Verification(mail) => render_verification(mail, storefront),
     }
+}
+
+fn render_verification(
+    mail: &VerificationMail<'_>,
+    storefront: Option<&Url>,
+) -> Result<Shown, askama::Error> {
+    let (is_known, is_reset) = (mail.is_known(), mail.verification.purpose.is_reset());
+    let (what, page) = match (is_known, is_reset) {
+        (true, _) => ("Your account", ""),
+        (_, true) => ("Reset your password", "reset"),
+        _ => ("Confirm your address", "verify"),
+    };
+    let subject = if mail.shop.is_empty() { what.to_owned() } else { format!("{what} at {}", mail.shop) };
+    let (customer, token) = (mail.account.map(|account| &account.customer), mail.token.expose());
+    let link = |url: &Url| format!("{}/account/{page}?token={token}", url.as_str().trim_end_matches('/'));
+    let view = VerificationView {
+        shop: mail.shop,
+        subject: &subject,
+        customer: customer.map_or("", |customer| &customer.name),
+        email: &mail.verification.email,
+        is_known,
+        is_reset,
+        token,
+        link: storefront.map(link),
+    };
+    let (text, html) =
+        (VerificationText { view: &view }.render()?, VerificationHtml { view: &view }.render()?);
+    Ok(Shown { subject: subject.clone(), text, html })
 }
 
 fn render_welcome(mail: &WelcomeMail<'_>) -> Result<Shown, askama::Error> {

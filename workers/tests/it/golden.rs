@@ -3,11 +3,11 @@
 
 use base::ids::Uuid;
 use jobs::Job;
-use store::domain::{CustomerId, EndpointId, EventId, OrderId, RefundId};
+use store::domain::{CustomerId, EndpointId, EventId, MerchantId, OrderId, RefundId, VerificationId};
 use workers::{
     jobs::{
         ApplyProviderReport, ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail,
-        SendWelcome,
+        SendVerification, SendWelcome,
     },
     mail::Template,
 };
@@ -39,6 +39,10 @@ fn payloads_of_every_kind_stay_readable() {
             include_str!("golden/refund_payment.json"),
         ),
         check(&mail, include_str!("golden/send_email.json")),
+        check(
+            &SendVerification { merchant: MerchantId(ID), verification: VerificationId(ID) },
+            include_str!("golden/send_verification.json"),
+        ),
         check(&SendWelcome { customer: CustomerId(ID) }, include_str!("golden/send_welcome.json")),
     ];
     assert_eq!(workers::registry().expect("distinct kinds").kinds(), checked);

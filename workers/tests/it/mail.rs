@@ -1,16 +1,19 @@
 //! Mails as files: content, identity, and what cannot be smuggled in.
 
-use jobs::JobError;
+use jobs::{Job, JobError};
 use store::{
-    customers::{Account, NewAccount, PasswordHash, Registration},
-    domain::{Address, Customer, CustomerId, Order},
+    customers::{Account, PasswordHash},
+    domain::{Address, CustomerId, Order, VerificationId},
+    verifications::{
+        Minting, NewVerification, OpenAccount, Purpose, Token, TokenHash, Verification, VerificationRequested,
+    },
 };
 use workers::{
-    jobs::{ChargePayment, SendEmail, SendWelcome},
+    jobs::{ChargePayment, SendEmail, SendVerification, SendWelcome},
     mail::{Mail, MailError, Mailer, OrderMail, Template},
 };
 
-use crate::util::Shop;
+use crate::util::{Shop, context};
 
 const FROM: &str = "Mugs & More <orders@shop.example>";
 
@@ -92,17 +95,94 @@ async fn every_template_renders_with_an_address_and_other_currencies() {
     }
 }
 
-async fn registered(shop: &Shop, name: &str) -> Account {
-    let account = Account {
-        id: CustomerId::fresh(&shop.ambient),
+async fn asked(shop: &Shop, name: &str, purpose: Option<Purpose>) -> VerificationId {
+    let password_hash = PasswordHash::from_phc("$argon2id$canary-hash".to_owned());
+    let verification = Verification {
+        id: VerificationId::fresh(&shop.ambient),
         merchant: shop.merchant,
-        customer: Customer { email: "ada@customer.example".to_owned(), name: name.to_owned() },
-        password_hash: PasswordHash::from_phc("$argon2id$canary-hash".to_owned()),
+        email: "ada@customer.example".to_owned(),
+        purpose: purpose.unwrap_or(Purpose::Registration { name: name.to_owned(), password_hash }),
         created_at: shop.ambient.now(),
     };
-    let new = NewAccount { account: account.clone(), idempotency_key: None, trace: None };
-    assert_eq!(shop.orders.register(new).await.expect("answers"), Registration::Registered);
-    account
+    let id = verification.id;
+    let new = NewVerification { verification, idempotency_key: None, trace: None };
+    let requested = shop.orders.request_verification(new).await.expect("answers");
+    assert_eq!(requested, VerificationRequested::Stored);
+    id
+}
+
+async fn open(shop: &Shop, token: TokenHash) -> Option<Account> {
+    let (customer, at) = (CustomerId::fresh(&shop.ambient), shop.ambient.now());
+    let open = OpenAccount { merchant: shop.merchant, token, customer, at, trace: None };
+    shop.orders.open_account(open).await.expect("answers")
+}
+
+async fn registered(shop: &Shop, name: &str) -> Account {
+    let (id, at) = (asked(shop, name, None).await, shop.ambient.now());
+    let minted = shop.orders.mint_verification(shop.merchant, id, [1; 32], at).await.expect("answers");
+    assert!(matches!(minted, Minting::Minted { account: None, .. }));
+    open(shop, [1; 32]).await.expect("opens")
+}
+
+fn read_mail(shop: &Shop, id: VerificationId, template: &str) -> String {
+    let file = shop.mail_folder().join(format!("{id}.{template}.eml"));
+    plain(&std::fs::read_to_string(file).expect("a mail"))
+}
+
+/// The token of a mail, which must stand in both of its parts.
+fn token_in(mail: &str) -> Token {
+    let found = |(at, _)| Token::parse(mail.get(at..at + 68)?);
+    let tokens: Vec<_> = mail.match_indices("owv_").filter_map(found).collect();
+    assert!(tokens.len() >= 2 && tokens.iter().all(|token| *token == tokens[0]), "{mail}");
+    tokens[0].clone()
+}
+
+#[tokio::test]
+async fn a_token_stands_in_the_mail_and_nowhere_else() {
+    let shop = Shop::open().await;
+    let id = asked(&shop, "Eve's words", None).await;
+    let job = SendVerification { merchant: shop.merchant, verification: id };
+    shop.run(&job).await.expect("mails");
+    let mail = read_mail(&shop, id, "verify_address");
+    assert!(mail.contains("Subject: Confirm your address at Mugs & More"), "{mail}");
+    assert!(mail.contains("ada@customer.example") && !mail.contains("Eve"), "{mail}");
+    let token = token_in(&mail);
+    for file in std::fs::read_dir(shop.folder.path()).expect("a folder") {
+        let Ok(bytes) = std::fs::read(file.expect("readable").path()) else { continue };
+        let found = bytes.windows(68).any(|window| window == token.expose().as_bytes());
+        assert!(!found, "the token stands in a store");
+    }
+    let file = shop.mail_folder().join(format!("{id}.verify_address.eml"));
+    std::fs::remove_file(&file).expect("it was there");
+    shop.run(&job).await.expect("skips");
+    assert!(!file.exists(), "not sent again");
+    assert!(open(&shop, token.hash()).await.is_some(), "and the token is the one of the mail");
+    let unknown =
+        SendVerification { merchant: shop.merchant, verification: VerificationId::fresh(&shop.ambient) };
+    assert!(matches!(shop.run(&unknown).await, Err(JobError::Cancel(_))));
+}
+
+#[tokio::test]
+async fn a_known_address_is_told_of_its_account_and_resets_its_password() {
+    let shop = Shop::open().await;
+    let account = registered(&shop, "Ada").await;
+    let reset = asked(&shop, "", Some(Purpose::PasswordReset)).await;
+    let job = SendVerification { merchant: shop.merchant, verification: reset };
+    let storefront = "https://mugs.example/shop/".parse().expect("a URL");
+    let mailer = Mailer::file(shop.mail_folder(), FROM).expect("a mailer").linking_to(Some(storefront));
+    job.run(&context(shop.env_mailing(mailer))).await.expect("mails");
+    let mail = read_mail(&shop, reset, "password_reset");
+    let token = token_in(&mail);
+    let link = format!("https://mugs.example/shop/account/reset?token={}", token.expose());
+    assert!(mail.contains("Hello Ada,") && mail.contains(&link), "{mail}");
+    let (hash, at) = (PasswordHash::from_phc("$new".to_owned()), shop.ambient.now());
+    let done = shop.orders.reset_password(shop.merchant, token.hash(), hash, at).await.expect("answers");
+    assert_eq!(done, Some(account.id));
+
+    let again = asked(&shop, "Eve", None).await;
+    let job = SendVerification { merchant: shop.merchant, verification: again };
+    assert!(matches!(shop.run(&job).await, Err(JobError::Snooze(_))), "a mail went out a moment ago");
+    assert!(!shop.mail_folder().join(format!("{again}.account_exists.eml")).exists());
 }
 
 #[tokio::test]

@@ -246,7 +246,7 @@ impl World {
 pub(super) fn subject(message: &OutboxMessage) -> Option<OrderId> {
     match &message.body {
         OutboxBody::Event(event) => event.order,
-        OutboxBody::Command { command, .. } => Some(command.order()),
+        OutboxBody::Command { command, .. } => command.order(),
     }
 }
 

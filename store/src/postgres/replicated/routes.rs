@@ -1,7 +1,7 @@
 //! Which call goes where.
 //!
 //! To the replica may go what a merchant asks to look at. To the primary goes what is written; what workers and relays
-//! read, which decide by it; accounts of customers, who have just registered when they sign in; keys, so that one that was
+//! read, which decide by it; accounts of customers and proofs of their addresses, who sign in moments after; keys, so that one that was
 //! taken away is; and [`Outbox::order_events`], read by whom an arrival has woken, earlier than any replica could know.
 
 use std::{future::Future, time::Duration};
@@ -14,10 +14,10 @@ use super::{PostgresOrders, ReplicatedOrders};
 use crate::{
     audit::{Audit, AuditMark, AuditedEndpoint, OrderMoney, StockCount},
     catalog::{Catalog, Category, InventoryPut, Product, ProductData, ProductFilter},
-    customers::{Account, Customers, NewAccount, Registration},
+    customers::{Account, Customers, PasswordHash},
     domain::{
         CustomerId, EndpointId, Event, EventId, EventKind, MerchantId, Order, OrderId, OrderStatus,
-        OrderToken, Page, PageRequest, PaymentId, RefundId,
+        OrderToken, Page, PageRequest, PaymentId, RefundId, VerificationId,
     },
     error::StoreError,
     merchants::{KeyHash, KeyRecord, Merchants},
@@ -26,6 +26,9 @@ use crate::{
         RefundRequested,
     },
     outbox::{Backlog, Command, Outbox, OutboxMessage, Position, Submitted},
+    verifications::{
+        Minting, NewVerification, OpenAccount, TokenHash, Verification, VerificationRequested, Verifications,
+    },
     webhooks::{Endpoint, EndpointChange, WebhookAttempt, Webhooks},
 };
 
@@ -69,10 +72,6 @@ impl Merchants for ReplicatedOrders {
 
 #[async_trait]
 impl Customers for ReplicatedOrders {
-    async fn register(&self, new: NewAccount) -> Result<Registration, StoreError> {
-        self.write(new.account.merchant.0, self.primary.register(new)).await
-    }
-
     async fn customer_by_email(
         &self,
         merchant: MerchantId,
@@ -83,6 +82,63 @@ impl Customers for ReplicatedOrders {
 
     async fn customer_by_id(&self, id: CustomerId) -> Result<Option<Account>, StoreError> {
         self.primary.customer_by_id(id).await
+    }
+
+    async fn delete_account(&self, merchant: MerchantId, id: CustomerId) -> Result<bool, StoreError> {
+        self.write(merchant.0, self.primary.delete_account(merchant, id)).await
+    }
+}
+
+#[async_trait]
+impl Verifications for ReplicatedOrders {
+    async fn request_verification(&self, new: NewVerification) -> Result<VerificationRequested, StoreError> {
+        self.primary.request_verification(new).await
+    }
+
+    async fn mint_verification(
+        &self,
+        merchant: MerchantId,
+        id: VerificationId,
+        token: TokenHash,
+        at: Timestamp,
+    ) -> Result<Minting, StoreError> {
+        self.primary.mint_verification(merchant, id, token, at).await
+    }
+
+    async fn record_verification_mail(
+        &self,
+        merchant: MerchantId,
+        id: VerificationId,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.primary.record_verification_mail(merchant, id, at).await
+    }
+
+    async fn verification_by_token(
+        &self,
+        merchant: MerchantId,
+        token: TokenHash,
+        at: Timestamp,
+    ) -> Result<Option<Verification>, StoreError> {
+        self.primary.verification_by_token(merchant, token, at).await
+    }
+
+    async fn open_account(&self, open: OpenAccount) -> Result<Option<Account>, StoreError> {
+        self.write(open.merchant.0, self.primary.open_account(open)).await
+    }
+
+    async fn reset_password(
+        &self,
+        merchant: MerchantId,
+        token: TokenHash,
+        password_hash: PasswordHash,
+        at: Timestamp,
+    ) -> Result<Option<CustomerId>, StoreError> {
+        self.primary.reset_password(merchant, token, password_hash, at).await
+    }
+
+    async fn expire_verifications(&self, at: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.primary.expire_verifications(at, limit).await
     }
 }
 

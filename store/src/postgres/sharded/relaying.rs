@@ -70,7 +70,8 @@ impl Drop for Merged {
 #[async_trait]
 impl Outbox for ShardedOrders {
     async fn submit(&self, id: EventId, command: Command, at: Timestamp) -> Result<Submitted, StoreError> {
-        self.write_of(Thing::order(command.order()), call!(submit(id, command, at))).await
+        let Some(order) = command.order() else { return Ok(Submitted::NoSuchOrder) };
+        self.write_of(Thing::order(order), call!(submit(id, command, at))).await
     }
 
     async fn claim(

@@ -10,10 +10,10 @@ use futures::future::join_all;
 use super::{ShardedOrders, locating::Thing};
 use crate::{
     catalog::{Catalog, Category, InventoryPut, Product, ProductData, ProductFilter},
-    customers::{Account, Customers, NewAccount, Registration},
+    customers::{Account, Customers, PasswordHash},
     domain::{
         CustomerId, EndpointId, EventId, EventKind, MerchantId, Order, OrderId, OrderStatus, OrderToken,
-        Page, PageRequest, PaymentId, RefundId,
+        Page, PageRequest, PaymentId, RefundId, VerificationId,
     },
     error::StoreError,
     merchants::{KeyHash, KeyRecord, Merchants},
@@ -23,6 +23,9 @@ use crate::{
     },
     partitions::{Dropped, Family, Partitions},
     postgres::{PostgresOrders, fault::Fault},
+    verifications::{
+        Minting, NewVerification, OpenAccount, TokenHash, Verification, VerificationRequested, Verifications,
+    },
     webhooks::{Endpoint, EndpointChange, WebhookAttempt, Webhooks},
 };
 
@@ -67,10 +70,6 @@ impl Merchants for ShardedOrders {
 
 #[async_trait]
 impl Customers for ShardedOrders {
-    async fn register(&self, new: NewAccount) -> Result<Registration, StoreError> {
-        self.write(new.account.merchant, call!(register(new))).await
-    }
-
     async fn customer_by_email(
         &self,
         merchant: MerchantId,
@@ -81,6 +80,74 @@ impl Customers for ShardedOrders {
 
     async fn customer_by_id(&self, id: CustomerId) -> Result<Option<Account>, StoreError> {
         self.read_of(Thing::customer(id), call!(customer_by_id(id))).await
+    }
+
+    async fn delete_account(&self, merchant: MerchantId, id: CustomerId) -> Result<bool, StoreError> {
+        self.write(merchant, call!(delete_account(merchant, id))).await
+    }
+}
+
+#[async_trait]
+impl Verifications for ShardedOrders {
+    async fn request_verification(&self, new: NewVerification) -> Result<VerificationRequested, StoreError> {
+        self.write(new.verification.merchant, call!(request_verification(new))).await
+    }
+
+    async fn mint_verification(
+        &self,
+        merchant: MerchantId,
+        id: VerificationId,
+        token: TokenHash,
+        at: Timestamp,
+    ) -> Result<Minting, StoreError> {
+        self.write(merchant, call!(mint_verification(merchant, id, token, at))).await
+    }
+
+    async fn record_verification_mail(
+        &self,
+        merchant: MerchantId,
+        id: VerificationId,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.write(merchant, call!(record_verification_mail(merchant, id, at))).await
+    }
+
+    async fn verification_by_token(
+        &self,
+        merchant: MerchantId,
+        token: TokenHash,
+        at: Timestamp,
+    ) -> Result<Option<Verification>, StoreError> {
+        self.read(merchant, call!(verification_by_token(merchant, token, at))).await
+    }
+
+    async fn open_account(&self, open: OpenAccount) -> Result<Option<Account>, StoreError> {
+        self.write(open.merchant, call!(open_account(open))).await
+    }
+
+    async fn reset_password(
+        &self,
+        merchant: MerchantId,
+        token: TokenHash,
+        password_hash: PasswordHash,
+        at: Timestamp,
+    ) -> Result<Option<CustomerId>, StoreError> {
+        self.write(merchant, call!(reset_password(merchant, token, password_hash, at))).await
+    }
+
+    async fn expire_verifications(&self, at: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        let (mut dropped, mut failed) = (0, None);
+        for store in self.stores() {
+            let left = limit.saturating_sub(u32::try_from(dropped).unwrap_or(u32::MAX));
+            match store.expire_verifications(at, left).await {
+                Ok(some) => dropped += some,
+                Err(error) => failed = Some(error),
+            }
+        }
+        match failed {
+            Some(error) if dropped == 0 => Err(error),
+            _ => Ok(dropped),
+        }
     }
 }
 

@@ -4,45 +4,34 @@ use async_trait::async_trait;
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
 use super::{
-    SqliteOrders, emit,
-    fault::{Fault, get, parsed, time},
+    SqliteOrders,
+    fault::{Fault, get, parsed, time, to_json},
+    verifications::DELETE_OF_EMAIL,
 };
 use crate::{
-    customers::{Account, Customers, NewAccount, PasswordHash, Registration, email_key},
-    domain::{Customer, CustomerId, MerchantId},
-    engine::messages::Messages,
+    customers::{Account, Customers, PasswordHash, email_key},
+    domain::{Customer, CustomerId, EventId, MerchantId},
+    engine::verifications::told_within,
     error::StoreError,
+    event_data,
 };
 
 const INSERT: &str = "
-    INSERT INTO customers (merchant_id, id, email, email_key, name, password_hash, idempotency_key, created_at)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING";
-pub(super) const BY_KEY: &str = "SELECT * FROM customers WHERE merchant_id = ?1 AND idempotency_key = ?2";
+    INSERT INTO customers (merchant_id, id, email, email_key, name, password_hash, created_at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING";
+const SET_PASSWORD: &str =
+    "UPDATE customers SET password_hash = ?3 WHERE merchant_id = ?1 AND email_key = ?2 RETURNING id";
+const OF_MERCHANT: &str = "SELECT * FROM customers WHERE merchant_id = ?1 AND id = ?2";
+const DELETE_MAILS: &str = "DELETE FROM customer_mails WHERE customer_id = ?1";
+const DELETE: &str = "DELETE FROM customers WHERE id = ?1";
+pub(super) const FORGET: &str = "
+    UPDATE outbox SET data = ?4
+    WHERE id >= ?1 AND id < ?2 AND merchant_id = ?3 AND subject = ?5 AND kind = 'customer.registered'";
 pub(super) const BY_EMAIL: &str = "SELECT * FROM customers WHERE merchant_id = ?1 AND email_key = ?2";
 pub(super) const BY_ID: &str = "SELECT * FROM customers WHERE id = ?1";
 
 #[async_trait]
 impl Customers for SqliteOrders {
-    async fn register(&self, new: NewAccount) -> Result<Registration, StoreError> {
-        let ambient = self.ambient.clone();
-        let unit = self.database.write(move |c| {
-            Box::pin(async move {
-                let registration = insert(c, &new).await?;
-                if registration == Registration::Registered {
-                    let mut messages = Messages::new(&ambient, new.account.created_at);
-                    messages.registered(&new.account, new.trace);
-                    emit::write(c, messages).await?;
-                }
-                Ok::<_, Fault>(registration)
-            })
-        });
-        let registration = unit.await?;
-        if registration == Registration::Registered {
-            self.announce();
-        }
-        Ok(registration)
-    }
-
     async fn customer_by_email(
         &self,
         merchant: MerchantId,
@@ -58,10 +47,14 @@ impl Customers for SqliteOrders {
         let row = query.fetch_optional(self.database.readers()).await.map_err(Fault::from)?;
         Ok(row.as_ref().map(account).transpose()?)
     }
+
+    async fn delete_account(&self, merchant: MerchantId, id: CustomerId) -> Result<bool, StoreError> {
+        Ok(self.database.write(move |c| Box::pin(delete(c, merchant, id))).await?)
+    }
 }
 
-async fn insert(c: &mut SqliteConnection, new: &NewAccount) -> Result<Registration, Fault> {
-    let account = &new.account;
+/// Opens an account; false when the address has one.
+pub(super) async fn insert(c: &mut SqliteConnection, account: &Account) -> Result<bool, Fault> {
     let done = sqlx::query(INSERT)
         .bind(account.merchant.to_string())
         .bind(account.id.to_string())
@@ -69,20 +62,46 @@ async fn insert(c: &mut SqliteConnection, new: &NewAccount) -> Result<Registrati
         .bind(email_key(&account.customer.email))
         .bind(&account.customer.name)
         .bind(account.password_hash.as_phc())
-        .bind(&new.idempotency_key)
         .bind(account.created_at.as_millisecond())
-        .execute(&mut *c)
+        .execute(c)
         .await?;
-    if done.rows_affected() > 0 {
-        return Ok(Registration::Registered);
-    }
-    // The key tells more than the address: a repeated request meets both.
-    let Some(key) = &new.idempotency_key else { return Ok(Registration::EmailTaken) };
-    let query = sqlx::query(BY_KEY).bind(account.merchant.to_string()).bind(key);
-    Ok(match query.fetch_optional(c).await? {
-        Some(row) => Registration::KeyUsed(Box::new(self::account(&row)?)),
-        None => Registration::EmailTaken,
-    })
+    Ok(done.rows_affected() > 0)
+}
+
+pub(super) async fn by_email(
+    c: &mut SqliteConnection,
+    merchant: MerchantId,
+    email: &str,
+) -> Result<Option<Account>, Fault> {
+    let query = sqlx::query(BY_EMAIL).bind(merchant.to_string()).bind(email_key(email));
+    query.fetch_optional(c).await?.as_ref().map(account).transpose()
+}
+
+/// Sets the password of the account of an address; `None` when it has none.
+pub(super) async fn set_password(
+    c: &mut SqliteConnection,
+    merchant: MerchantId,
+    email: &str,
+    hash: &PasswordHash,
+) -> Result<Option<CustomerId>, Fault> {
+    let query =
+        sqlx::query(SET_PASSWORD).bind(merchant.to_string()).bind(email_key(email)).bind(hash.as_phc());
+    query.fetch_optional(c).await?.map(|row| parsed(&row, "id")).transpose()
+}
+
+async fn delete(c: &mut SqliteConnection, merchant: MerchantId, id: CustomerId) -> Result<bool, Fault> {
+    let query = sqlx::query(OF_MERCHANT).bind(merchant.to_string()).bind(id.to_string());
+    let row = query.fetch_optional(&mut *c).await?;
+    let Some(account) = row.as_ref().map(account).transpose()? else { return Ok(false) };
+    sqlx::query(DELETE_MAILS).bind(id.to_string()).execute(&mut *c).await?;
+    let pending = sqlx::query(DELETE_OF_EMAIL).bind(merchant.to_string());
+    pending.bind(email_key(&account.customer.email)).execute(&mut *c).await?;
+    sqlx::query(DELETE).bind(id.to_string()).execute(&mut *c).await?;
+    let [from, until] = told_within(&account).map(|id| EventId(id).to_string());
+    let left = to_json(&event_data::deleted_customer(id))?;
+    let forget = sqlx::query(FORGET).bind(from).bind(until).bind(merchant.to_string()).bind(left);
+    forget.bind(id.to_string()).execute(c).await?;
+    Ok(true)
 }
 
 fn account(row: &SqliteRow) -> Result<Account, Fault> {

@@ -157,7 +157,8 @@ async fn submit(
     command: Command,
     at: Timestamp,
 ) -> Result<Submitted, Fault> {
-    let Some(row) = order_row::find(c, command.order()).await? else { return Ok(Submitted::NoSuchOrder) };
+    let Some(order) = command.order() else { return Ok(Submitted::NoSuchOrder) };
+    let Some(row) = order_row::find(c, order).await? else { return Ok(Submitted::NoSuchOrder) };
     let known = sqlx::query("SELECT 1 FROM outbox WHERE id = ?1").bind(id.to_string());
     if known.fetch_optional(&mut *c).await?.is_some() {
         return Ok(Submitted::Already);

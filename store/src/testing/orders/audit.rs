@@ -127,7 +127,7 @@ impl Audit for MemoryOrders {
 fn told_of(body: &OutboxBody) -> Option<(EventId, OrderId)> {
     match body {
         OutboxBody::Event(event) => Some((event.id, event.order?)),
-        OutboxBody::Command { id, command, .. } => Some((*id, command.order())),
+        OutboxBody::Command { id, command, .. } => Some((*id, command.order()?)),
     }
 }
 
@@ -158,7 +158,7 @@ fn money(state: &State, order: OrderId) -> Option<OrderMoney> {
         .outbox
         .iter()
         .filter_map(|row| match &row.body {
-            OutboxBody::Command { id, command, .. } if command.order() == order => {
+            OutboxBody::Command { id, command, .. } if command.order() == Some(order) => {
                 Some((*id, command.clone()))
             }
             _ => None,

@@ -1,23 +1,19 @@
 //! [`Customers`]: registered customers.
 
 use async_trait::async_trait;
-use base::Ambient;
 
 use super::{MemoryOrders, state::State};
 use crate::{
-    customers::{Account, Customers, NewAccount, Registration, email_key},
-    domain::{CustomerId, MerchantId},
-    engine::{Damage, messages::Messages},
+    customers::{Account, Customers, email_key},
+    domain::{CustomerId, EventKind, MerchantId},
     error::StoreError,
+    event_data,
+    orders::MailSubject,
+    outbox::OutboxBody,
 };
 
 #[async_trait]
 impl Customers for MemoryOrders {
-    async fn register(&self, new: NewAccount) -> Result<Registration, StoreError> {
-        let ambient = self.ambient.clone();
-        self.held.write("register", move |state, _| register(state, &ambient, new)).await
-    }
-
     async fn customer_by_email(
         &self,
         merchant: MerchantId,
@@ -27,34 +23,38 @@ impl Customers for MemoryOrders {
     }
 
     async fn customer_by_id(&self, id: CustomerId) -> Result<Option<Account>, StoreError> {
-        let find = |state: &State| state.customers.get(&id).map(|row| row.account.clone());
-        self.held.read("customer_by_id", find).await
+        self.held.read("customer_by_id", |state| state.customers.get(&id).cloned()).await
+    }
+
+    async fn delete_account(&self, merchant: MerchantId, id: CustomerId) -> Result<bool, StoreError> {
+        self.held.write("delete_account", move |state, _| Ok(delete(state, merchant, id))).await
     }
 }
 
-fn by_email<'a>(state: &'a State, merchant: MerchantId, email: &str) -> Option<&'a Account> {
+pub(super) fn by_email<'a>(state: &'a State, merchant: MerchantId, email: &str) -> Option<&'a Account> {
     let key = email_key(email);
-    let mut accounts = state.customers.values().map(|row| &row.account);
+    let mut accounts = state.customers.values();
     accounts.find(|account| account.merchant == merchant && email_key(&account.customer.email) == key)
 }
 
-fn register(state: &mut State, ambient: &Ambient, new: NewAccount) -> Result<Registration, Damage> {
-    let merchant = new.account.merchant;
-    let by_key = state.customers.values().find(|row| {
-        new.idempotency_key.is_some()
-            && row.account.merchant == merchant
-            && row.idempotency_key == new.idempotency_key
+fn delete(state: &mut State, merchant: MerchantId, id: CustomerId) -> bool {
+    let Some(account) = state.customers.get(&id).filter(|account| account.merchant == merchant) else {
+        return false;
+    };
+    let key = email_key(&account.customer.email);
+    state.customers.remove(&id);
+    state.mails.remove(&MailSubject::Customer(id));
+    state.verifications.retain(|_, found| {
+        let verification = &found.row.verification;
+        verification.merchant != merchant || email_key(&verification.email) != key
     });
-    // The key tells more than the address: a repeated request meets both.
-    if let Some(known) = by_key {
-        return Ok(Registration::KeyUsed(Box::new(known.account.clone())));
+    for row in &mut state.outbox {
+        if let OutboxBody::Event(event) = &mut row.body
+            && event.kind == EventKind::CustomerRegistered
+            && event_data::customer_id(&event.data) == Some(id)
+        {
+            event.data = event_data::deleted_customer(id);
+        }
     }
-    if by_email(state, merchant, &new.account.customer.email).is_some() {
-        return Ok(Registration::EmailTaken);
-    }
-    let mut messages = Messages::new(ambient, new.account.created_at);
-    messages.registered(&new.account, new.trace);
-    state.customers.insert(new.account.id, new);
-    state.tell(messages)?;
-    Ok(Registration::Registered)
+    true
 }

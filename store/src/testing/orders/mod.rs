@@ -10,6 +10,7 @@ mod placing;
 mod records;
 mod refunds;
 mod state;
+mod verifications;
 mod webhooks;
 
 use std::sync::Arc;

@@ -22,7 +22,9 @@ impl Outbox for MemoryOrders {
     async fn submit(&self, id: EventId, command: Command, at: Timestamp) -> Result<Submitted, StoreError> {
         let ambient = self.ambient.clone();
         let submit = move |state: &mut State, _| {
-            let Some(order) = moves::find(state, command.order()) else { return Ok(Submitted::NoSuchOrder) };
+            let Some(order) = command.order().and_then(|order| moves::find(state, order)) else {
+                return Ok(Submitted::NoSuchOrder);
+            };
             let is = |body: &OutboxBody| match body {
                 OutboxBody::Event(event) => event.id == id,
                 OutboxBody::Command { id: known, .. } => *known == id,

@@ -12,12 +12,16 @@ use tokio::sync::watch;
 use crate::{
     audit::AuditMark,
     catalog::Product,
-    customers::NewAccount,
-    domain::{CustomerId, EndpointId, Event, EventId, EventKind, MerchantId, Order, OrderId, RefundId},
+    customers::Account,
+    domain::{
+        CustomerId, EndpointId, Event, EventId, EventKind, MerchantId, Order, OrderId, RefundId,
+        VerificationId,
+    },
     engine::{
         Damage,
         messages::{COMMAND, Message, Messages},
         stock::Stock,
+        verifications::Row,
     },
     merchants::{KeyHash, KeyRecord},
     orders::{CaptureFacts, MailRecord, MailSubject},
@@ -45,7 +49,8 @@ pub(super) struct State {
     /// Endpoints that were changed, and when last.
     pub(super) changed_at: BTreeMap<EndpointId, Timestamp>,
     pub(super) attempts: BTreeMap<AttemptKey, WebhookAttempt>,
-    pub(super) customers: BTreeMap<CustomerId, NewAccount>,
+    pub(super) customers: BTreeMap<CustomerId, Account>,
+    pub(super) verifications: BTreeMap<VerificationId, VerificationRow>,
     pub(super) audit_mark: Option<AuditMark>,
     arrivals: Vec<watch::Sender<u64>>,
     observer: Arc<dyn Observer>,
@@ -79,6 +84,11 @@ pub(super) struct RefundRow {
     pub(super) amount_minor: i64,
     pub(super) requested_at: Timestamp,
     pub(super) recorded_at: Option<Timestamp>,
+}
+
+pub(super) struct VerificationRow {
+    pub(super) row: Row,
+    pub(super) idempotency_key: Option<String>,
 }
 
 pub(super) struct OutboxRow {
@@ -120,6 +130,7 @@ impl State {
             changed_at: BTreeMap::new(),
             attempts: BTreeMap::new(),
             customers: BTreeMap::new(),
+            verifications: BTreeMap::new(),
             audit_mark: None,
             arrivals: Vec::new(),
             observer,

@@ -52,6 +52,9 @@ const FILL: &str = r#"
         FROM generate_series(1, 40000) AS n;
     INSERT INTO customers SELECT made(moment(n), n), merchant(n), n || '@example.com', n || '@example.com', 'Ada', '$',
         CASE WHEN n % 2 = 0 THEN 'key-' || n END, moment(n) FROM generate_series(1, 20000) AS n;
+    INSERT INTO verifications SELECT merchant(n), made(moment(n), n), 'registration', n || '@example.com',
+        n || '@example.com', 'Ada', '$', CASE WHEN n % 2 = 0 THEN 'key-' || n END, sha256(n::text::bytea), moment(n),
+        moment(n), moment(n), moment(n) FROM generate_series(1, 20000) AS n;
     INSERT INTO customer_mails SELECT made(moment(n), n), 'welcome', '<m>', moment(n)
         FROM generate_series(1, 20000) AS n;
     INSERT INTO webhook_endpoints SELECT merchant(n), made(moment(n), n), 'https://example.com', '"all"', 's', true,
@@ -130,7 +133,16 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
     ("mails::OF_CUSTOMER", "uuid", "made(moment(19000), 19000)"),
     ("customers::BY_ID", "uuid", "made(moment(19000), 19000)"),
     ("customers::BY_EMAIL", "uuid, text", "merchant(19000), '19000@example.com'"),
-    ("customers::BY_KEY", "uuid, text", "merchant(19000), 'key-19000'"),
+    (
+        "customers::FORGET",
+        "uuid, uuid, uuid, text, uuid",
+        "made(moment(19000), 0), made(moment(19001), 0), merchant(19000), '{}', made(moment(19000), 19000)",
+    ),
+    ("verifications::BY_ID", "uuid, uuid", "merchant(19000), made(moment(19000), 19000)"),
+    ("verifications::BY_KEY", "uuid, text", "merchant(19000), 'key-19000'"),
+    ("verifications::BY_TOKEN", "uuid, bytea", "merchant(19000), sha256('19000')"),
+    ("verifications::OF_EMAIL", "uuid, text", "merchant(19000), '19000@example.com'"),
+    ("verifications::EXPIRE", "timestamptz, bigint", "moment(100), 500"),
     ("catalog::ONE", "uuid, text", "merchant(1), 'sku-1'"),
     ("catalog::LIST", "uuid, text, bigint, text", "merchant(1), 'sku-200', 21, NULL"),
     (

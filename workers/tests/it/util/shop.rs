@@ -134,6 +134,20 @@ impl Shop {
         })
     }
 
+    pub(crate) fn env_mailing(&self, mailer: Mailer) -> Env {
+        let env = self.env();
+        let Parts { orders, payments, provider, webhooks, ambient, worker, .. } = &*env;
+        Env::new(Parts {
+            orders: Arc::clone(orders),
+            payments: Arc::clone(payments),
+            provider: Arc::clone(provider),
+            mailer,
+            webhooks: webhooks.clone(),
+            ambient: ambient.clone(),
+            worker: worker.clone(),
+        })
+    }
+
     pub(crate) fn mail_folder(&self) -> PathBuf {
         self.folder.path().join("mail")
     }

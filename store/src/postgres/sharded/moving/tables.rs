@@ -78,6 +78,7 @@ pub(super) const TABLES: &[Table] = &[
         joined: Some("c.id"),
         ..of_merchant("customer_mails", CUSTOMER_MAIL, CUSTOMER_MAIL)
     },
+    of_merchant("verifications", ID, &[Column("merchant_id", "uuid"), Column("id", "uuid")]),
     Table { dependents: &[("refunds", "order_id"), ("mails", "order_id")], ..of_merchant("orders", ID, ID) },
     Table {
         from: Some("refunds AS t JOIN orders AS o ON o.id = t.order_id"),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::{
-    super::{audit, catalog, customers, moves, order_flow, outbox, stock, webhooks},
+    super::{audit, catalog, customers, moves, order_flow, outbox, stock, verifications, webhooks},
     Shop,
 };
 
@@ -96,8 +96,24 @@ async fn a_customer_is_found_by_index() {
     let by_email =
         "SEARCH customers USING INDEX sqlite_autoindex_customers_2 (merchant_id=? AND email_key=?)";
     assert_eq!(steps(customers::BY_EMAIL).await, [by_email]);
-    let by_key = "SEARCH customers USING INDEX customers_by_key (merchant_id=? AND idempotency_key=?)";
-    assert_eq!(steps(customers::BY_KEY).await, [by_key]);
+    let told = "SEARCH outbox USING INDEX sqlite_autoindex_outbox_1 (id>? AND id<?)";
+    assert_eq!(steps(customers::FORGET).await, [told]);
+}
+
+#[tokio::test]
+async fn a_proof_of_an_address_is_found_by_index() {
+    let search = |by: &str| format!("SEARCH verifications USING INDEX {by}");
+    let by_id = search("sqlite_autoindex_verifications_1 (merchant_id=? AND id=?)");
+    assert_eq!(steps(verifications::BY_ID).await, [by_id]);
+    let of_email = search("verifications_by_email (merchant_id=? AND email_key=?)");
+    assert_eq!(steps(verifications::OF_EMAIL).await, [of_email]);
+    let by_token = search("verifications_by_token (merchant_id=? AND token_hash=?)");
+    assert_eq!(steps(verifications::BY_TOKEN).await, [by_token]);
+    let by_key = search("verifications_by_key (merchant_id=? AND idempotency_key=?)");
+    assert_eq!(steps(verifications::BY_KEY).await, [by_key]);
+    let expired = "SEARCH verifications USING COVERING INDEX verifications_by_expiry (expires_at<?)";
+    let each = "SEARCH verifications USING INTEGER PRIMARY KEY (rowid=?)";
+    assert_eq!(steps(verifications::EXPIRE).await, [expired, each]);
 }
 
 #[tokio::test]

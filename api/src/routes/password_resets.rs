@@ -1,0 +1,134 @@
+//! Setting another password for one that was forgotten.
+//!
+//! Guarantees: the answer to a request is the same whether the address has an account or not; a token works once, for an
+//! hour, and only the newest of an account; afterwards all sessions of the account have ended.
+
+use axum::{Json, extract::State};
+use http::StatusCode;
+use store::{
+    domain::VerificationId,
+    verifications::{NewVerification, Purpose, Token, Verification},
+};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{
+    customers::{password, token_invalid},
+    orders::request::email,
+};
+use crate::{
+    edge::Trace,
+    input::{Body, FromBody, Node},
+    limits::PasswordCaller,
+    problem::{Problem, ProblemBody},
+    sessions,
+    state::ApiState,
+    view::RequestedView,
+};
+
+/// The routes of this module.
+pub(super) fn routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new().routes(routes!(request)).routes(routes!(confirm))
+}
+
+/// Whose password was forgotten.
+#[derive(ToSchema)]
+#[schema(as = PasswordResetCreate)]
+struct ResetRequest {
+    #[schema(format = Email, max_length = 254, example = "ada@example.com")]
+    email: String,
+}
+
+impl FromBody for ResetRequest {
+    fn read(node: &Node<'_>) -> Option<Self> {
+        let body = node.object(&["email"])?;
+        Some(Self { email: email(&body.field("email"))? })
+    }
+}
+
+/// Another password, with the proof that the account is one's own.
+#[derive(ToSchema)]
+#[schema(as = PasswordResetConfirm)]
+struct ConfirmRequest {
+    /// As it was mailed.
+    #[schema(pattern = "^owv_[0-9a-f]{64}$", example = "owv_…")]
+    token: String,
+    /// Any characters.
+    #[schema(format = Password, write_only, min_length = 8, max_length = 128)]
+    password: String,
+}
+
+impl FromBody for ConfirmRequest {
+    fn read(node: &Node<'_>) -> Option<Self> {
+        let body = node.object(&["token", "password"])?;
+        let (token, password) = (body.field("token").string(), password(&body.field("password")));
+        Some(Self { token: token?.to_owned(), password: password? })
+    }
+}
+
+/// Ask for another password
+///
+/// Mails a token to the address, if it has an account; the answer is the same if not.
+#[utoipa::path(
+    post, path = "/v1/customers/password_reset", tag = "customers", request_body = ResetRequest,
+    responses(
+        (status = 202, description = "A mail is on its way, if there is an account", body = RequestedView),
+        (status = 429, description = "Too many requests from this address or for this account", body = ProblemBody,
+            content_type = "application/problem+json"),
+        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+async fn request(
+    State(state): State<ApiState>,
+    PasswordCaller(key): PasswordCaller,
+    Trace(trace): Trace,
+    body: Body<ResetRequest>,
+) -> Result<(StatusCode, Json<RequestedView>), Problem> {
+    let email = body.value.email;
+    state.limiters.take_sign_in(key.merchant, &email)?;
+    let verification = Verification {
+        id: VerificationId::fresh(&state.ambient),
+        merchant: key.merchant,
+        email,
+        purpose: Purpose::PasswordReset,
+        created_at: state.ambient.now(),
+    };
+    let new = NewVerification { verification, idempotency_key: None, trace: Some(trace) };
+    state.orders.request_verification(new).await?;
+    Ok((StatusCode::ACCEPTED, Json(RequestedView::password_reset())))
+}
+
+/// Set another password
+///
+/// By the token from the mail. All sessions of the account end.
+#[utoipa::path(
+    post, path = "/v1/customers/password_reset/confirm", tag = "customers", request_body = ConfirmRequest,
+    responses(
+        (status = 204, description = "The password is set, all sessions have ended"),
+        (status = 422, description = "No reset waits with this token", body = ProblemBody,
+            content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests", body = ProblemBody,
+            content_type = "application/problem+json"),
+        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+async fn confirm(
+    State(state): State<ApiState>,
+    PasswordCaller(key): PasswordCaller,
+    body: Body<ConfirmRequest>,
+) -> Result<StatusCode, Problem> {
+    let ConfirmRequest { token, password } = body.value;
+    let token = Token::parse(&token).ok_or_else(token_invalid)?.hash();
+    let now = state.ambient.now();
+    let found = state.orders.verification_by_token(key.merchant, token, now).await?;
+    let found = found.filter(|found| found.purpose.is_reset()).ok_or_else(token_invalid)?;
+    let hash = state.passwords.hash(password).await?;
+    // Once before, so that the token is still there if the session store is away, and once after, for those opened with the
+    // old password meanwhile.
+    if let Some(account) = state.orders.customer_by_email(key.merchant, &found.email).await? {
+        sessions::close_all(&state, key.merchant, account.id).await?;
+    }
+    let customer = state.orders.reset_password(key.merchant, token, hash, state.ambient.now()).await?;
+    sessions::close_all(&state, key.merchant, customer.ok_or_else(token_invalid)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,63 @@
+//! Mails a customer who is to prove an address: to open an account, or to set another password.
+//!
+//! The token is made here, when the mail is rendered, and only its hash is stored: no payload and no store has it. The
+//! steps, and what a crash after each of them leaves:
+//! 1. store the hash of a fresh token, unless the mail was sent, or another a moment ago: a crash after this makes the
+//!    repetition store another one, in place of a token that nobody has seen;
+//! 2. hand the mail over: a crash after this sends another mail, whose token is the one that counts;
+//! 3. record it: recording again changes nothing.
+
+use jobs::{Job, JobContext, JobError};
+use serde::{Deserialize, Serialize};
+use store::{
+    domain::{MerchantId, VerificationId},
+    verifications::{Minting, Token},
+};
+
+use super::send_email::send_failure;
+use crate::{
+    env::Env,
+    mail::{Mail, VerificationMail},
+    registry::EMAIL,
+};
+
+/// Sends the mail that a request for a proof leads to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SendVerification {
+    /// Of which merchant.
+    pub merchant: MerchantId,
+    /// The request.
+    pub verification: VerificationId,
+}
+
+impl Job for SendVerification {
+    type Env = Env;
+    const KIND: &'static str = "send_verification";
+    const QUEUE: &'static str = EMAIL;
+
+    fn subject(&self) -> Option<String> {
+        Some(self.verification.to_string())
+    }
+
+    async fn run(&self, ctx: &JobContext<Env>) -> Result<(), JobError> {
+        let (env, id) = (&ctx.env, self.verification);
+        let token = Token::fresh(&ctx.ambient);
+        let minting =
+            env.orders.mint_verification(self.merchant, id, token.hash(), ctx.ambient.now()).await?;
+        let (verification, account) = match minting {
+            Minting::Minted { verification, account } => (verification, account),
+            Minting::TooSoon(wait) => return Err(JobError::Snooze(wait)),
+            Minting::Mailed => return Ok(()),
+            Minting::NotFound => return Err(JobError::cancel("verification_not_found")),
+        };
+        // A reset without an account sends no mail: the address may belong to a person who never was here.
+        if account.is_some() || !verification.purpose.is_reset() {
+            let shop = env.orders.merchant_name(self.merchant).await?.unwrap_or_default();
+            let account = account.as_deref();
+            let mail = VerificationMail { verification: &verification, account, token: &token, shop: &shop };
+            env.mailer.send(&Mail::Verification(mail), ctx.ambient.now()).await.map_err(send_failure)?;
+        }
+        env.orders.record_verification_mail(self.merchant, id, ctx.ambient.now()).await?;
+        Ok(())
+    }
+}
