@@ -183,7 +183,8 @@ impl<'v> Node<'v> {
         if !value.is_number() {
             return self.fault("wrong_type", "expected a whole number");
         }
-        let whole = value.as_i64().filter(|number| bounds.contains(number));
+        let whole =
+            value.as_i64().or_else(|| whole(value.as_f64()?)).filter(|number| bounds.contains(number));
         if whole.is_none() {
             let (min, max) = (bounds.start(), bounds.end());
             return self.fault("out_of_range", format!("expected a whole number from {min} to {max}"));
@@ -206,4 +207,12 @@ impl<'v> Object<'v> {
         let value = self.members.get(name).filter(|value| !value.is_null());
         Node { value, pointer: child(&self.pointer, name), report: self.report }
     }
+}
+
+/// `2.0` is the whole number 2 (JSON Schema, section 4.2.3 of the core); beyond 2^53 a float says none exactly.
+fn whole(number: f64) -> Option<i64> {
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+    let is_whole = number.fract() == 0.0 && number.abs() <= EXACT_MAX;
+    #[expect(clippy::cast_possible_truncation, reason = "whole and within 2^53")]
+    is_whole.then_some(number as i64)
 }

@@ -13,4 +13,4 @@ mod query;
 pub(crate) use body::{Body, FromBody, receive};
 pub(crate) use fields::Node;
 pub(crate) use key::{idempotency_key, required_idempotency_key, scoped_key};
-pub(crate) use query::Query;
+pub(crate) use query::{LIMIT_MAX, Query};

@@ -8,7 +8,8 @@ use super::fields::Report;
 use crate::problem::Problem;
 
 const LIMIT_DEFAULT: u32 = 10;
-const LIMIT_MAX: u32 = 100;
+/// Items of a page at most.
+pub(crate) const LIMIT_MAX: u32 = 100;
 
 /// The parameters of a request.
 pub(crate) struct Query {

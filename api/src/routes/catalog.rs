@@ -31,6 +31,9 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(get_inventory, put_inventory))
 }
 
+/// What [`is_sku`] takes, for the document.
+pub(super) const SKU_PATTERN: &str = "^[A-Za-z0-9._-]{1,64}$";
+
 /// Whether this can be a stock keeping unit.
 pub(super) fn is_sku(text: &str) -> bool {
     (1..=64).contains(&text.len())
@@ -93,21 +96,27 @@ fn no_product() -> Problem {
 #[schema(as = ProductPut)]
 struct ProductRequest {
     /// The same as in the path, if present.
+    #[schema(pattern = "^[A-Za-z0-9._-]{1,64}$")]
     sku: Option<String>,
     #[schema(min_length = 1, max_length = 200)]
     name: String,
-    #[schema(min_length = 1, max_length = 5000)]
+    /// Line breaks and tabs may stand in it.
+    #[schema(
+        min_length = 1,
+        max_length = 5000,
+        pattern = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]*$"
+    )]
     description: Option<String>,
     #[schema(pattern = "^[a-z0-9-]{1,64}$")]
     category: String,
     /// Per unit, in minor units.
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, maximum = 999999999999_i64)]
     price_minor: i64,
     /// ISO 4217.
     #[schema(value_type = String, example = "EUR", pattern = "^[A-Z]{3}$")]
     currency: Currency,
     /// `inventory.low` is sent when what is available falls to this; 0 when absent.
-    #[schema(value_type = Option<i64>, minimum = 0)]
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 1000000000)]
     low_stock_at: i64,
 }
 
@@ -220,7 +229,7 @@ async fn get_inventory(
 #[schema(as = InventoryPut)]
 struct InventoryRequest {
     /// Units in the house, those promised to open orders included.
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, maximum = 1000000000)]
     on_hand: i64,
 }
 

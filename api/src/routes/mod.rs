@@ -3,6 +3,7 @@
 mod carts;
 mod catalog;
 mod customers;
+mod document;
 mod events;
 mod index;
 mod orders;
@@ -66,7 +67,9 @@ impl Modify for ApiKeys {
 
 /// The OpenAPI document of all routes.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    all().into_openapi()
+    let mut document = all().into_openapi();
+    document::tell_rules(&mut document);
+    document
 }
 
 /// All routes.

@@ -12,7 +12,10 @@ use store::{
     webhook_url::URL_LEN_MAX,
     webhooks::{ENDPOINTS_PER_MERCHANT_MAX, Endpoint, EndpointChange, Subscription},
 };
-use utoipa::ToSchema;
+use utoipa::{
+    ToSchema,
+    openapi::schema::{Array, ArrayBuilder, ObjectBuilder, SchemaType, Type},
+};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
@@ -44,7 +47,7 @@ struct CreateRequest {
     #[schema(format = "uri", max_length = 2048, example = "https://shop.example/hooks/orderworks")]
     url: String,
     /// Kinds of events, or `*` alone for all.
-    #[schema(value_type = Vec<String>, min_items = 1, example = json!(["*"]))]
+    #[schema(schema_with = events_schema)]
     events: Subscription,
     /// True when absent.
     #[schema(value_type = Option<bool>)]
@@ -57,9 +60,27 @@ struct CreateRequest {
 struct ChangeRequest {
     #[schema(format = "uri", max_length = 2048)]
     url: Option<String>,
-    #[schema(value_type = Option<Vec<String>>, min_items = 1)]
+    #[schema(schema_with = changed_events_schema)]
     events: Option<Subscription>,
     enabled: Option<bool>,
+}
+
+fn events_schema() -> Array {
+    let names = EventKind::ALL.map(EventKind::as_str).into_iter().chain(["*"]);
+    let name = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(names)).build();
+    ArrayBuilder::new()
+        .items(name)
+        .min_items(Some(1))
+        .max_items(Some(EventKind::ALL.len()))
+        .description(Some("Kinds of events, or `*` alone for all."))
+        .example(Some(serde_json::json!(["*"])))
+        .build()
+}
+
+fn changed_events_schema() -> Array {
+    let mut schema = events_schema();
+    schema.schema_type = SchemaType::Array(vec![Type::Array, Type::Null]);
+    schema
 }
 
 impl FromBody for CreateRequest {

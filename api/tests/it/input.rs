@@ -64,6 +64,18 @@ async fn each_rule_names_its_field() {
     assert_eq!(shop.traces().await, before);
 }
 
+/// JSON has one kind of number.
+#[tokio::test]
+async fn a_whole_number_may_be_written_with_a_fraction_of_zero() {
+    let shop = Shop::open().await;
+    shop.stock("mug", 10).await;
+    let body = with("/items/0/quantity", json!(2.0));
+    let answer = shop.place("k", &body).send().await.expect_status(202);
+    assert_eq!(answer.json["items"][0]["quantity"], 2);
+    let answer = shop.place("k2", &with("/items/0/quantity", json!(1e300))).send().await;
+    assert_eq!(answer.expect_problem(422, "validation_failed").faults(), ["/items/0/quantity out_of_range"]);
+}
+
 #[tokio::test]
 async fn all_faults_are_told_at_once() {
     let shop = Shop::open().await;

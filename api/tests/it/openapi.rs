@@ -1,6 +1,7 @@
 //! The document and the routes say the same.
 
 use reqwest::Method;
+use serde_json::json;
 
 use crate::util::Shop;
 
@@ -88,4 +89,35 @@ fn every_problem_code_and_object_is_described() {
             assert_eq!(public, open, "{path}");
         }
     }
+}
+
+/// What the routes refuse in every request is no part of what the document allows.
+#[test]
+fn requests_are_described_as_narrowly_as_they_are_read() {
+    let document = serde_json::to_value(api::openapi()).expect("JSON");
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        for operation in item.as_object().expect("operations").values() {
+            let body = &operation["requestBody"]["content"]["application/json"]["schema"];
+            if !body.is_null() {
+                let name = body["$ref"].as_str().expect("never null, so one schema");
+                let schema = document.pointer(name.trim_start_matches('#')).expect("is there");
+                assert_eq!(schema["additionalProperties"], false, "{path}");
+            }
+            for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                let schema = &parameter["schema"];
+                assert!(schema["type"].is_string(), "{path}: a parameter is never null: {parameter}");
+                match parameter["name"].as_str().expect("a name") {
+                    "limit" => assert_eq!((&schema["minimum"], &schema["maximum"]), (&json!(1), &json!(100))),
+                    "Idempotency-Key" | "sku" => {
+                        assert!(schema["pattern"].is_string(), "{path}: {parameter}")
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+    let stream = &document["paths"]["/v1/orders/{id}/events"]["get"]["responses"]["200"]["content"];
+    assert_eq!(stream["text/event-stream"], json!({}));
+    let names = &document["components"]["schemas"]["WebhookEndpointCreate"]["properties"]["events"]["items"];
+    assert_eq!(names["enum"].as_array().map(Vec::len), Some(12), "{names}");
 }

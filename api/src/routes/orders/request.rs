@@ -90,8 +90,8 @@ pub(in crate::routes) struct AddressSchema {
     city: String,
     #[schema(min_length = 1, max_length = 20)]
     postal_code: String,
-    /// ISO 3166-1 alpha-2.
-    #[schema(example = "DE")]
+    /// ISO 3166-1 alpha-2, a code that is assigned.
+    #[schema(example = "DE", pattern = "^[A-Z]{2}$")]
     country: String,
 }
 
@@ -230,7 +230,7 @@ impl FromBody for CancelRequest {
 #[schema(as = RefundCreate)]
 pub(super) struct RefundRequest {
     /// In minor units; all that is left when absent.
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 999999999999_i64)]
     pub(super) amount_minor: Option<i64>,
     /// For the merchant's own log; not kept.
     #[schema(min_length = 1, max_length = 200)]

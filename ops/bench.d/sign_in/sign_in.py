@@ -1,0 +1,102 @@
+"""Whether a sign-in takes as long for an address without an account as for one with another password.
+
+Sends wrong passwords in turns, to one connection each, and compares both samples by the test of Mann and Whitney (normal
+approximation): a difference an attacker could see has a small p and a median that is apart.
+"""
+
+import http.client
+import json
+import math
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+PLENTY = "1000000"
+RATES = {
+    "ORDERWORKS_SIGN_IN_PER_IP_PER_MINUTE": PLENTY,
+    "ORDERWORKS_SIGN_IN_PER_ACCOUNT_PER_MINUTE": PLENTY,
+    "ORDERWORKS_SIGN_IN_BURST": PLENTY,
+}
+KNOWN = "ada@example.com"
+
+
+def start(binary, folder):
+    process = subprocess.Popen(
+        [binary, "dev", "--json", "--listen", "127.0.0.1:0", "--data", folder],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=os.environ | RATES,
+    )
+    return process, json.loads(process.stdout.readline())
+
+
+def post(connection, key, path, body, status):
+    """Milliseconds until the answer is read."""
+    headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+    begun = time.perf_counter()
+    connection.request("POST", path, json.dumps(body), headers)
+    answer = connection.getresponse()
+    text = answer.read()
+    took = (time.perf_counter() - begun) * 1000
+    assert answer.status == status, (answer.status, text)
+    return took
+
+
+def measure(ready, count):
+    """Samples for a known and for unknown addresses."""
+    connection = http.client.HTTPConnection(ready["url"].removeprefix("http://"))
+    key = ready["publishable_key"]
+    post(connection, key, "/v1/customers", {"email": KNOWN, "name": "Ada", "password": "correct horse"}, 201)
+    samples = {"known": [], "unknown": []}
+    # In a shuffled order, so that whatever else the machine does meets both alike. The first tenth warms up.
+    kinds = ["known", "unknown"] * (count + count // 10)
+    random.Random(1).shuffle(kinds)
+    for number, kind in enumerate(kinds):
+        email = KNOWN if kind == "known" else f"nobody{number}@example.com"
+        took = post(connection, key, "/v1/sessions", {"email": email, "password": "another horse"}, 401)
+        if number >= count // 5:
+            samples[kind].append(took)
+    return samples["known"][:count], samples["unknown"][:count]
+
+
+def mann_whitney(first, second):
+    """The two-sided p."""
+    ranked = sorted([(value, 0) for value in first] + [(value, 1) for value in second])
+    rank_sum = sum(rank for rank, (_, group) in enumerate(ranked, 1) if group == 0)
+    n, m = len(first), len(second)
+    u = rank_sum - n * (n + 1) / 2
+    z = (u - n * m / 2) / math.sqrt(n * m * (n + m + 1) / 12)
+    return math.erfc(abs(z) / math.sqrt(2))
+
+
+def main(binary, *options):
+    count = 40 if "--quick" in options else 400
+    with tempfile.TemporaryDirectory() as folder:
+        process, ready = start(binary, folder)
+        try:
+            known, unknown = measure(ready, count)
+        finally:
+            process.terminate()
+            process.wait(timeout=40)
+    medians = statistics.median(known), statistics.median(unknown)
+    found = {
+        "samples": count,
+        "known_ms": round(medians[0], 3),
+        "unknown_ms": round(medians[1], 3),
+        "difference_ms": round(medians[0] - medians[1], 3),
+        "deviation_ms": round(statistics.stdev(known), 3),
+        "mann_whitney_p": round(mann_whitney(known, unknown), 4),
+    }
+    if "--json" in options:
+        print(json.dumps(found))
+        return
+    for name, value in found.items():
+        print(f"{name:16} {value}")
+
+
+main(*sys.argv[1:])
