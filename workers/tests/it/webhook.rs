@@ -152,9 +152,9 @@ async fn an_address_that_nobody_may_dial_is_refused_with_a_code() {
     let endpoint = shop.endpoint("https://169.254.169.254/latest/meta-data").await;
     let (order, event) = placed(&shop).await;
     let error = shop.run(&job(endpoint, &event)).await.expect_err("blocked");
-    assert_eq!(error.describe(), "blocked_address");
+    assert_eq!(error.describe(), "unreachable_name");
     let log = attempts(&shop, order).await;
-    assert_eq!((log[0].status, log[0].error.as_deref()), (None, Some("blocked_address")));
+    assert_eq!((log[0].status, log[0].error.as_deref()), (None, Some("unreachable_name")));
 }
 
 #[tokio::test]
