@@ -68,7 +68,7 @@ pub(super) fn url_policy(config: &Config) -> UrlPolicy {
     UrlPolicy { allow_loopback: config.webhooks.allow_loopback }
 }
 
-pub(super) fn shares(config: &Config) -> ShareLimits {
+pub(crate) fn shares(config: &Config) -> ShareLimits {
     let slots =
         config.workers.queues.iter().find(|(queue, _)| queue == WEBHOOKS).map_or(1, |(_, slots)| *slots);
     let (usual, set) = (ShareLimits::of_slots(slots), &config.webhooks);

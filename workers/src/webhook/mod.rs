@@ -233,7 +233,8 @@ mod tests {
             WebhookSender::new(UrlPolicy { allow_loopback: false }, Ambient::system()).expect("a client");
         let Carrier::Http(client) = &sender.carrier else { unreachable!("made with a client") };
         // No resolver takes a label of 64 characters.
-        let nowhere = sender.dial(client, post_to(&format!("http://{}.test:8443/hook", "a".repeat(64)))).await;
+        let nowhere =
+            sender.dial(client, post_to(&format!("http://{}.test:8443/hook", "a".repeat(64)))).await;
         let internal = sender.dial(client, post_to("http://localhost:8443/hook")).await;
         assert_eq!((nowhere, internal), (internal, Answer::failed("unreachable_name")));
     }
