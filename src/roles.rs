@@ -252,7 +252,8 @@ impl<'a> Roles<'a> {
             payments: self.engines.payments()?,
             provider,
             mailer: mail::mailer(&self.config.mail, &self.engines.folder)?,
-            webhooks: WebhookSender::new(settings::url_policy(self.config), self.ambient.clone())?,
+            webhooks: WebhookSender::new(settings::url_policy(self.config), self.ambient.clone())?
+                .sharing(settings::shares(self.config)),
             ambient: self.ambient.clone(),
             worker: self.name.clone(),
         }))

@@ -190,6 +190,11 @@ pub(crate) enum MailTransport {
 #[derive(Debug, Clone)]
 pub(crate) struct Webhooks {
     pub(crate) allow_loopback: bool,
+    /// `None`: a quarter of the slots.
+    pub(crate) per_merchant: Option<usize>,
+    pub(crate) per_endpoint: usize,
+    /// `None`: a quarter of the slots.
+    pub(crate) slow: Option<usize>,
 }
 
 /// Logging.
@@ -294,7 +299,12 @@ impl Config {
                 smtp_url: r.text("mail", "smtp_url").into(),
                 storefront_url: r.text("mail", "storefront_url"),
             },
-            webhooks: Webhooks { allow_loopback: r.value("webhooks", "allow_loopback", false) },
+            webhooks: Webhooks {
+                allow_loopback: r.value("webhooks", "allow_loopback", false),
+                per_merchant: Some(r.within("webhooks", "per_merchant", 0..=1024)).filter(|posts| *posts > 0),
+                per_endpoint: r.within("webhooks", "per_endpoint", 1..=1024),
+                slow: Some(r.within("webhooks", "slow", 0..=1024)).filter(|posts| *posts > 0),
+            },
             verify: Verify {
                 every: minutes(r.within("verify", "every_minutes", 0..=MINUTES_MAX)),
                 grace: Duration::from_mins(r.within("verify", "grace_minutes", 1..=MINUTES_MAX)),

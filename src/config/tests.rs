@@ -31,6 +31,18 @@ fn the_environment_wins_and_keeps_types() {
 }
 
 #[test]
+fn shares_of_webhooks_are_a_quarter_of_the_slots_unless_set() {
+    let shares = |pairs| crate::roles::settings::shares(&with_env(pairs).expect("valid"));
+    let (usual, set) = (
+        shares(&[("ORDERWORKS_WORKERS_WEBHOOKS", "40")]),
+        shares(&[("ORDERWORKS_WEBHOOKS_PER_MERCHANT", "16"), ("ORDERWORKS_WEBHOOKS_SLOW", "3")]),
+    );
+    assert_eq!((usual.per_merchant, usual.per_endpoint, usual.slow), (10, 2, 10));
+    assert_eq!((set.per_merchant, set.per_endpoint, set.slow), (16, 2, 3));
+    with_env(&[("ORDERWORKS_WEBHOOKS_PER_ENDPOINT", "0")]).expect_err("nothing would be delivered");
+}
+
+#[test]
 fn all_mistakes_are_told_at_once_by_name() {
     let error = with_env(&[
         ("ORDERWORKS_SERVER_LISTEN", "nonsense"),

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use api::{ApiConfig, CheckoutLimits, ServerLimits, SignInLimits};
 use store::{partitions::Family, webhook_url::UrlPolicy};
 
-use workers::verify::Kept;
+use workers::{registry::WEBHOOKS, verify::Kept, webhook::ShareLimits};
 
 use crate::{
     config::{Config, OrderEngine, Server},
@@ -67,4 +67,16 @@ pub(super) fn server_limits(server: &Server) -> ServerLimits {
 
 pub(super) fn url_policy(config: &Config) -> UrlPolicy {
     UrlPolicy { allow_loopback: config.webhooks.allow_loopback }
+}
+
+pub(crate) fn shares(config: &Config) -> ShareLimits {
+    let slots =
+        config.workers.queues.iter().find(|(queue, _)| queue == WEBHOOKS).map_or(1, |(_, slots)| *slots);
+    let (usual, set) = (ShareLimits::of_slots(slots), &config.webhooks);
+    ShareLimits {
+        per_merchant: set.per_merchant.unwrap_or(usual.per_merchant),
+        per_endpoint: set.per_endpoint,
+        slow: set.slow.unwrap_or(usual.slow),
+        ..usual
+    }
 }

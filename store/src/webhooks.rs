@@ -90,7 +90,7 @@ pub struct WebhookAttempt {
     pub duration: Duration,
     /// HTTP status, if an answer came.
     pub status: Option<u16>,
-    /// What went wrong, as a stable code (`timeout`, `connect`, `tls`, `blocked_address`, `status`), if anything.
+    /// What went wrong, as a stable code (`timeout`, `connect`, `tls`, `unreachable_name`, `status`), if anything.
     pub error: Option<String>,
 }
 

@@ -1,5 +1,8 @@
 //! Tells one endpoint of a merchant about one event.
 //!
+//! A delivery that has no share of the slots, or whose endpoint rests, waits without using an attempt and without holding
+//! a slot, see [`crate::webhook::Wait`].
+//!
 //! The steps, and what a crash after each of them leaves:
 //! 1. look whether the endpoint took the event before: then nothing is sent;
 //! 2. post it: a crash after this posts it again under the same `webhook-id`, by which receivers tell repetitions;
@@ -10,6 +13,7 @@
 
 use std::time::Duration;
 
+use base::{Timestamp, time::between};
 use jobs::{Backoff, Job, JobContext, JobError, Priority};
 use serde::{Deserialize, Serialize};
 use store::{
@@ -20,7 +24,7 @@ use store::{
 use crate::{
     env::Env,
     registry::WEBHOOKS,
-    webhook::{Answer, SecretError, TOTAL_TIMEOUT, Target, body_of},
+    webhook::{Answer, SecretError, TOTAL_TIMEOUT, Target, Wait, body_of},
 };
 
 /// After each failure; the first attempt is made at once. 75.6 hours in all, as Svix does it.
@@ -35,6 +39,8 @@ const SCHEDULE: [Duration; 9] = [
     Duration::from_hours(20),
     Duration::from_hours(24),
 ];
+/// How long a delivery may wait for an endpoint that rests, from its publishing on; then it is given up on.
+const REST_WITHIN: Duration = Duration::from_hours(5 * 24);
 /// Longest wait a receiver may ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
 
@@ -72,6 +78,10 @@ impl Job for DeliverWebhook {
         if !endpoint.enabled {
             return Err(JobError::cancel("endpoint_disabled"));
         }
+        let permit = match env.webhooks.enter(&endpoint, ctx.attempt == 1) {
+            Ok(permit) => permit,
+            Err(wait) => return Err(self.put_off(ctx, wait).await?),
+        };
         if !self.again && env.orders.delivered(self.endpoint, self.event).await? {
             return Ok(());
         }
@@ -81,19 +91,13 @@ impl Job for DeliverWebhook {
         let trace = ctx.trace.or(event.trace).map(|trace| trace.child(&ctx.ambient));
         let at = ctx.ambient.now();
         let started = tokio::time::Instant::now();
-        let answer = env.webhooks.post(&target, body_of(&event), trace, at).await;
+        let answer = env.webhooks.post(&permit, &target, body_of(&event), trace, at).await;
         let answer = answer.map_err(|SecretError| JobError::cancel("endpoint_secret_damaged"))?;
-        let attempt = WebhookAttempt {
-            endpoint: self.endpoint,
-            event: self.event,
-            order: self.order,
-            attempt: ctx.attempt,
-            at,
-            duration: started.elapsed(),
-            status: answer.status,
-            error: answer.error.map(str::to_owned),
-        };
-        env.orders.record_attempt(attempt).await?;
+        permit.settle(&answer);
+        let duration = started.elapsed();
+        env.orders
+            .record_attempt(WebhookAttempt { duration, ..self.attempt(ctx.attempt, at, &answer) })
+            .await?;
         self.conclude(ctx, &endpoint, &answer).await
     }
 }
@@ -101,6 +105,32 @@ impl Job for DeliverWebhook {
 impl DeliverWebhook {
     /// The pause after each failed attempt but the last.
     pub(crate) const SCHEDULE: &'static [Duration] = &SCHEDULE;
+
+    fn attempt(&self, attempt: u32, at: Timestamp, answer: &Answer) -> WebhookAttempt {
+        WebhookAttempt {
+            endpoint: self.endpoint,
+            event: self.event,
+            order: self.order,
+            attempt,
+            at,
+            duration: Duration::ZERO,
+            status: answer.status,
+            error: answer.error.map(str::to_owned),
+        }
+    }
+
+    /// Waits on; or gives up, with an attempt that says so, on an endpoint that has rested for days.
+    async fn put_off(&self, ctx: &JobContext<Env>, wait: Wait) -> Result<JobError, JobError> {
+        let now = ctx.ambient.now();
+        match wait {
+            Wait::Rest(_) if between(ctx.created_at, now) > REST_WITHIN => {
+                let last = self.attempt(ctx.max_attempts, now, &Answer::failed("endpoint_rests"));
+                ctx.env.orders.record_attempt(last).await?;
+                Ok(JobError::cancel("undeliverable: endpoint_rests"))
+            }
+            Wait::Rest(wait) | Wait::Turn(wait) => Ok(JobError::Snooze(wait)),
+        }
+    }
 
     async fn conclude(
         &self,

@@ -4,13 +4,15 @@ use std::error::Error;
 
 use super::resolver::{BlockedAddress, NotResolved};
 
+/// The name leads nowhere, or only to addresses that are not dialled: one code, so that our internal names cannot be told
+/// from names that do not exist.
+pub(super) const UNREACHABLE_NAME: &str = "unreachable_name";
+
 pub(super) fn code(error: &reqwest::Error) -> &'static str {
-    if has::<BlockedAddress>(error) {
-        "blocked_address"
+    if has::<BlockedAddress>(error) || has::<NotResolved>(error) {
+        UNREACHABLE_NAME
     } else if error.is_timeout() {
         "timeout"
-    } else if has::<NotResolved>(error) {
-        "dns"
     } else if has::<rustls::Error>(error) {
         "tls"
     } else if error.is_connect() {

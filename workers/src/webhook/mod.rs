@@ -10,6 +10,7 @@
 mod body;
 mod error;
 mod resolver;
+mod shares;
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,10 +18,12 @@ use async_trait::async_trait;
 use base::{Ambient, Timestamp, TraceContext};
 use reqwest::Client;
 use standardwebhooks::{HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP, Webhook};
-use store::{domain::EventId, webhook_url::UrlPolicy};
+use store::{domain::EventId, webhook_url::UrlPolicy, webhooks::Endpoint};
 use url::Url;
 
 pub use body::body_of;
+use shares::Shares;
+pub use shares::{FAILURES_MAX, Permit, REST_MAX, ShareLimits, Wait};
 
 use crate::http_client::{install_tls_provider, read_bounded, retry_after};
 
@@ -31,12 +34,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const RESPONSE_BYTES_MAX: usize = 16 * 1024;
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 const IDLE_PER_HOST_MAX: usize = 8;
+/// Slots whose shares are kept unless others are given.
+const SLOTS: usize = 16;
 
-/// Posts events; clones share the connections.
+/// Posts events; clones share the connections and the slots.
 #[derive(Clone)]
 pub struct WebhookSender {
     carrier: Carrier,
     policy: UrlPolicy,
+    shares: Arc<Shares>,
     ambient: Ambient,
 }
 
@@ -68,6 +74,8 @@ pub struct SignedPost {
     pub trace: Option<TraceContext>,
     /// JSON.
     pub body: String,
+    /// Longest time for connecting, sending and the whole answer.
+    pub timeout: Duration,
 }
 
 /// Where to post, and about what.
@@ -86,8 +94,8 @@ pub struct Target<'a> {
 pub struct Answer {
     /// The HTTP status, if an answer came.
     pub status: Option<u16>,
-    /// What went wrong: `status` for any but 2xx, or why no answer came (`timeout`, `connect`, `dns`, `tls`,
-    /// `blocked_address`, `bad_url`, `connection_lost`).
+    /// What went wrong: `status` for any but 2xx, or why no answer came (`timeout`, `connect`, `tls`,
+    /// `unreachable_name`, `bad_url`, `connection_lost`).
     pub error: Option<&'static str>,
     /// How long the receiver asks us to wait (429 and 503).
     pub retry_after: Option<Duration>,
@@ -121,21 +129,37 @@ impl WebhookSender {
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TOTAL_TIMEOUT)
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
             .build()?;
-        Ok(Self { carrier: Carrier::Http(client), policy, ambient })
+        Ok(Self::over(Carrier::Http(client), policy, ambient))
     }
 
     /// Leaves the carrying to another; the policy and the signature stay.
     pub fn through(carrier: Arc<dyn WebhookCarrier>, policy: UrlPolicy, ambient: Ambient) -> Self {
-        Self { carrier: Carrier::Other(carrier), policy, ambient }
+        Self::over(Carrier::Other(carrier), policy, ambient)
+    }
+
+    fn over(carrier: Carrier, policy: UrlPolicy, ambient: Ambient) -> Self {
+        let shares = Shares::new(ShareLimits::of_slots(SLOTS), ambient.clone());
+        Self { carrier, policy, shares, ambient }
+    }
+
+    /// Keeps these shares instead of those of 16 slots.
+    #[must_use]
+    pub fn sharing(self, limits: ShareLimits) -> Self {
+        Self { shares: Shares::new(limits, self.ambient.clone()), ..self }
+    }
+
+    /// Leave to post to an endpoint, or how long to wait; `first` says that the delivery never failed.
+    pub fn enter(&self, endpoint: &Endpoint, first: bool) -> Result<Permit, Wait> {
+        self.shares.enter(endpoint.merchant, endpoint.id, first)
     }
 
     /// Signs and posts a body; `at` is the time of this attempt.
     pub async fn post(
         &self,
+        permit: &Permit,
         target: &Target<'_>,
         body: String,
         trace: Option<TraceContext>,
@@ -147,10 +171,13 @@ impl WebhookSender {
         // Literal addresses never reach the resolver, so the form is judged on every attempt as well.
         let url = match self.policy.check(target.url) {
             Ok(url) => url,
-            Err(store::webhook_url::UrlRefusal::Address) => return Ok(Answer::failed("blocked_address")),
+            Err(store::webhook_url::UrlRefusal::Address) => {
+                return Ok(Answer::failed(error::UNREACHABLE_NAME));
+            }
             Err(_) => return Ok(Answer::failed("bad_url")),
         };
-        let post = SignedPost { url, id, timestamp: at.as_second(), signature, trace, body };
+        let (timestamp, timeout) = (at.as_second(), permit.timeout());
+        let post = SignedPost { url, id, timestamp, signature, trace, body, timeout };
         Ok(match &self.carrier {
             Carrier::Http(client) => self.dial(client, post).await,
             Carrier::Other(carrier) => carrier.carry(post).await,
@@ -160,6 +187,7 @@ impl WebhookSender {
     async fn dial(&self, client: &Client, post: SignedPost) -> Answer {
         let mut request = client
             .post(post.url)
+            .timeout(post.timeout)
             .header(http::header::CONTENT_TYPE, "application/json")
             .header(HEADER_WEBHOOK_ID, post.id)
             .header(HEADER_WEBHOOK_TIMESTAMP, post.timestamp)
@@ -186,25 +214,40 @@ impl WebhookSender {
 mod tests {
     use super::*;
 
+    fn post_to(url: &str) -> SignedPost {
+        SignedPost {
+            // Past the check of the URL, as a name under a stranger's control would get.
+            url: Url::parse(url).expect("a URL"),
+            id: "evt_1".to_owned(),
+            timestamp: 1,
+            signature: "v1,x".to_owned(),
+            trace: None,
+            body: "{}".to_owned(),
+            timeout: TOTAL_TIMEOUT,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_does_not_exist_looks_like_one_that_may_not_be_reached() {
+        let sender =
+            WebhookSender::new(UrlPolicy { allow_loopback: false }, Ambient::system()).expect("a client");
+        let Carrier::Http(client) = &sender.carrier else { unreachable!("made with a client") };
+        // No resolver takes a label of 64 characters.
+        let nowhere =
+            sender.dial(client, post_to(&format!("http://{}.test:8443/hook", "a".repeat(64)))).await;
+        let internal = sender.dial(client, post_to("http://localhost:8443/hook")).await;
+        assert_eq!((nowhere, internal), (internal, Answer::failed("unreachable_name")));
+    }
+
     #[tokio::test]
     async fn a_name_that_resolves_to_a_blocked_address_is_never_dialled() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("bound").port();
         let sender =
             WebhookSender::new(UrlPolicy { allow_loopback: false }, Ambient::system()).expect("a client");
-        // Past the check of the URL, as a name under a stranger's control would get.
-        let url = Url::parse(&format!("http://localhost:{port}/hook")).expect("a URL");
         let Carrier::Http(client) = &sender.carrier else { unreachable!("made with a client") };
-        let post = SignedPost {
-            url,
-            id: "evt_1".to_owned(),
-            timestamp: 1,
-            signature: "v1,x".to_owned(),
-            trace: None,
-            body: "{}".to_owned(),
-        };
-        let answer = sender.dial(client, post).await;
-        assert_eq!(answer, Answer::failed("blocked_address"));
+        let answer = sender.dial(client, post_to(&format!("http://localhost:{port}/hook"))).await;
+        assert_eq!(answer, Answer::failed("unreachable_name"));
         let accepted = futures::FutureExt::now_or_never(listener.accept());
         assert!(accepted.is_none(), "nobody knocked");
     }

@@ -21,9 +21,12 @@ impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let policy = self.policy;
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await.map_err(NotResolved)?;
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await.map_err(NotResolved);
+            // Which of the two it was is for operators alone.
+            let found = found.inspect_err(|error| tracing::debug!(name = name.as_str(), "{error}"))?;
             let allowed: Vec<_> = found.filter(|address| policy.address_allowed(address.ip())).collect();
             if allowed.is_empty() {
+                tracing::debug!(name = name.as_str(), "{BlockedAddress}");
                 return Err(BlockedAddress.into());
             }
             let allowed: Addrs = Box::new(allowed.into_iter());

@@ -16,3 +16,4 @@ mod stripe;
 mod util;
 mod verify;
 mod webhook;
+mod webhook_shares;

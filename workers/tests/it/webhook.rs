@@ -8,7 +8,10 @@ use store::{
     domain::{EndpointId, Event, OrderId},
     webhooks::{EndpointChange, WebhookAttempt},
 };
-use workers::jobs::DeliverWebhook;
+use workers::{
+    jobs::DeliverWebhook,
+    webhook::{FAILURES_MAX, REST_MAX, TOTAL_TIMEOUT},
+};
 
 use crate::util::{Receiver, SECRET, Shop, context};
 
@@ -152,9 +155,9 @@ async fn an_address_that_nobody_may_dial_is_refused_with_a_code() {
     let endpoint = shop.endpoint("https://169.254.169.254/latest/meta-data").await;
     let (order, event) = placed(&shop).await;
     let error = shop.run(&job(endpoint, &event)).await.expect_err("blocked");
-    assert_eq!(error.describe(), "blocked_address");
+    assert_eq!(error.describe(), "unreachable_name");
     let log = attempts(&shop, order).await;
-    assert_eq!((log[0].status, log[0].error.as_deref()), (None, Some("blocked_address")));
+    assert_eq!((log[0].status, log[0].error.as_deref()), (None, Some("unreachable_name")));
 }
 
 #[tokio::test]
@@ -182,4 +185,50 @@ async fn a_deleted_endpoint_ends_the_job() {
     let error = shop.run(&job(endpoint, &event)).await.expect_err("deleted");
     assert!(matches!(&error, JobError::Cancel(_)) && error.describe() == "endpoint_deleted", "{error:?}");
     assert!(receiver.is_empty());
+}
+
+#[tokio::test]
+async fn an_endpoint_that_keeps_failing_is_waited_for_without_attempts_and_given_up_on_after_days() {
+    let shop = Shop::open().await;
+    let receiver = Receiver::start().await;
+    let endpoint = shop.endpoint(&receiver.url).await;
+    let (order, event) = placed(&shop).await;
+    let (job, mut ctx) = (job(endpoint, &event), context(shop.env()));
+    for attempt in 1..=FAILURES_MAX {
+        receiver.then(500, &[]);
+        ctx.attempt = attempt;
+        let error = job.run(&ctx).await.expect_err("fails");
+        assert!(matches!(error, JobError::Retry(_)), "{error:?}");
+    }
+    ctx.attempt = FAILURES_MAX + 1;
+    let error = job.run(&ctx).await.expect_err("the endpoint rests");
+    assert!(matches!(error, JobError::Snooze(wait) if wait <= REST_MAX), "{error:?}");
+    assert_eq!(attempts(&shop, order).await.len(), 5, "waiting is no attempt");
+
+    let days = Duration::from_hours(5 * 24 + 1);
+    ctx.created_at = ctx.created_at.saturating_sub(days).expect("in range");
+    let error = job.run(&ctx).await.expect_err("given up");
+    assert!(matches!(error, JobError::Cancel(_)), "{error:?}");
+    // An audit takes the last attempt for the end of it.
+    let last = attempts(&shop, order).await.pop().expect("an attempt");
+    assert_eq!((last.attempt, last.error.as_deref()), (ctx.max_attempts, Some("endpoint_rests")));
+}
+
+#[tokio::test]
+async fn a_first_attempt_waits_briefly_and_the_next_one_in_full() {
+    let shop = Shop::open().await;
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let endpoint = shop.endpoint(&format!("http://{}/hook", silent.local_addr().expect("bound"))).await;
+    let (order, event) = placed(&shop).await;
+    let (job, ctx) = (job(endpoint, &event), context(shop.env()));
+    let error = job.run(&ctx).await.expect_err("silent");
+    assert_eq!(error.describe(), "timeout");
+    let took = attempts(&shop, order).await[0].duration;
+    assert!(took >= Duration::from_secs(3) && took < TOTAL_TIMEOUT, "{took:?}");
+    // Set apart now: the second post to it waits for the first, which holds on.
+    let (first, second) = (job.run(&ctx), job.run(&ctx));
+    let (first, second) = (Box::pin(first), Box::pin(second));
+    let (futures::future::Either::Left((ended, _)) | futures::future::Either::Right((ended, _))) =
+        futures::future::select(first, second).await;
+    assert!(matches!(ended, Err(JobError::Snooze(_))), "{ended:?}");
 }

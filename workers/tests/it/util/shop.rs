@@ -123,12 +123,26 @@ impl Shop {
         provider: Arc<dyn PaymentProvider>,
     ) -> Env {
         let policy = UrlPolicy { allow_loopback: true };
+        let webhooks = WebhookSender::new(policy, self.ambient.clone()).expect("a sender");
+        self.env_of(payments, provider, webhooks)
+    }
+
+    pub(crate) fn env_sending(&self, webhooks: WebhookSender) -> Env {
+        self.env_of(Arc::clone(&self.payments), Arc::new(self.provider.clone()), webhooks)
+    }
+
+    fn env_of(
+        &self,
+        payments: Arc<dyn PaymentStore>,
+        provider: Arc<dyn PaymentProvider>,
+        webhooks: WebhookSender,
+    ) -> Env {
         Env::new(Parts {
             orders: Arc::clone(&self.orders),
             payments,
             provider,
             mailer: Mailer::file(self.mail_folder(), "Mugs & More <orders@shop.example>").expect("a mailer"),
-            webhooks: WebhookSender::new(policy, self.ambient.clone()).expect("a sender"),
+            webhooks,
             ambient: self.ambient.clone(),
             worker: "test-worker".to_owned(),
         })

@@ -1,0 +1,181 @@
+//! Shares of the slots for webhooks, so that no merchant and no endpoint holds those of others.
+//!
+//! ```text
+//!   delivery ── endpoint rests? ──> wait for the next probe
+//!            ── share used up? ───> wait for a turn
+//!            ── quick lane: at most `per_merchant` slots, answers within `quick`
+//!            └─ slow lane: retries, and endpoints that lately were not quick; few slots, the full timeout
+//! ```
+//!
+//! Guarantees: posts of one merchant hold at most `per_merchant` slots, those to one endpoint `per_endpoint`, those in
+//! the slow lane `slow` over all merchants; an endpoint that failed [`FAILURES_MAX`] times in a row is asked by one post
+//! at a time, after pauses that grow to [`REST_MAX`]. Memory is bounded; what is forgotten is found out again.
+//!
+//! Waiting costs bounded work: turns of one merchant follow each other at the pace of its posts, however many wait.
+//! Counts within one process: others find out for themselves.
+
+mod state;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use base::Ambient;
+use store::domain::{EndpointId, MerchantId};
+use tokio::time::Instant;
+
+use self::state::{Place, State};
+use super::{Answer, TOTAL_TIMEOUT};
+
+/// Failures in a row after which an endpoint is given a rest.
+pub const FAILURES_MAX: u32 = 5;
+/// The first pause of an endpoint, doubled with each failed probe.
+const REST_MIN: Duration = Duration::from_secs(5);
+/// The longest pause; below it, an endpoint that works again is noticed. Engines and audits know delays so short.
+pub const REST_MAX: Duration = Duration::from_mins(5);
+/// The shortest and the longest wait for a turn.
+const TURN_MIN: Duration = Duration::from_millis(100);
+const TURN_MAX: Duration = Duration::from_mins(5);
+
+/// How many posts may run at a time in this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShareLimits {
+    /// For one merchant.
+    pub per_merchant: usize,
+    /// For one endpoint.
+    pub per_endpoint: usize,
+    /// In the slow lane, over all merchants; one merchant has a quarter of its share there.
+    pub slow: usize,
+    /// Longest time for an answer in the quick lane.
+    pub quick: Duration,
+}
+
+impl ShareLimits {
+    /// For a queue with so many slots: a quarter for one merchant, a quarter for the slow lane, two for one endpoint.
+    pub fn of_slots(slots: usize) -> Self {
+        let quarter = (slots / 4).max(1);
+        Self { per_merchant: quarter, per_endpoint: 2, slow: quarter, quick: Duration::from_secs(3) }
+    }
+}
+
+/// Who may post now.
+pub(super) struct Shares {
+    limits: ShareLimits,
+    ambient: Ambient,
+    state: Mutex<State>,
+}
+
+/// Why a post must wait, and how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// The endpoint failed often and is given a rest.
+    Rest(Duration),
+    /// The merchant's share, the endpoint's, or the slow lane is used up.
+    Turn(Duration),
+}
+
+/// Leave for one post. Dropped without [`Permit::settle`], it says nothing about the endpoint.
+pub struct Permit {
+    shares: Arc<Shares>,
+    place: Place,
+    began: Instant,
+    settled: bool,
+}
+
+impl Shares {
+    pub(super) fn new(limits: ShareLimits, ambient: Ambient) -> Arc<Self> {
+        Arc::new(Self { limits, ambient, state: Mutex::default() })
+    }
+
+    /// Leave for a post, or how long to wait; `first` says that the delivery never failed.
+    pub(super) fn enter(
+        self: &Arc<Self>,
+        merchant: MerchantId,
+        endpoint: EndpointId,
+        first: bool,
+    ) -> Result<Permit, Wait> {
+        let began = Instant::now();
+        let mut state = self.state();
+        if let Some(pause) = state.rest(endpoint, began) {
+            // Not all at once when the pause is over: one of them is the probe.
+            let spread = TURN_MIN + self.ambient.jitter(pause.whole);
+            return Err(Wait::Rest(pause.left + spread));
+        }
+        let slow = !first || state.is_slow(endpoint, began);
+        let place = Place { merchant, endpoint, slow };
+        if !state.begin(place, &self.limits, began) {
+            return Err(Wait::Turn(self.turn(&mut state, place, began)));
+        }
+        Ok(Permit { shares: Arc::clone(self), place, began, settled: false })
+    }
+
+    fn turn(&self, state: &mut State, place: Place, now: Instant) -> Duration {
+        match state.turn(place, &self.limits, now, TURN_MAX) {
+            Some(wait) => wait.max(TURN_MIN) + self.ambient.jitter(TURN_MIN),
+            None => TURN_MAX / 2 + self.ambient.jitter(TURN_MAX / 2),
+        }
+    }
+
+    /// The pause after so many failures in a row, of which the later half is drawn.
+    fn rest_after(&self, failures: u32) -> Duration {
+        let pause = rest_of(failures);
+        pause / 2 + self.ambient.jitter(pause / 2)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Each change leaves the state whole, so a panic elsewhere does not matter.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Zero below [`FAILURES_MAX`].
+fn rest_of(failures: u32) -> Duration {
+    let Some(doublings) = failures.checked_sub(FAILURES_MAX) else { return Duration::ZERO };
+    REST_MIN.saturating_mul(1 << doublings.min(16)).min(REST_MAX)
+}
+
+impl Permit {
+    /// Longest time for this post.
+    pub(super) fn timeout(&self) -> Duration {
+        if self.place.slow { TOTAL_TIMEOUT } else { self.shares.limits.quick.min(TOTAL_TIMEOUT) }
+    }
+
+    /// Says what came of the post.
+    pub fn settle(mut self, answer: &Answer) {
+        self.settled = true;
+        let (now, endpoint) = (Instant::now(), self.place.endpoint);
+        let took = now.saturating_duration_since(self.began);
+        let timed_out = answer.error == Some("timeout") || took >= self.shares.limits.quick;
+        let mut state = self.shares.state();
+        let record = state.record(endpoint, now);
+        if timed_out && !record.slow {
+            tracing::info!(endpoint.id = %endpoint, "an endpoint is slow and is set apart");
+        }
+        record.slow = timed_out || (record.slow && answer.status.is_none());
+        if answer.error.is_none() {
+            if record.failures >= FAILURES_MAX {
+                tracing::info!(endpoint.id = %endpoint, "an endpoint works again");
+            }
+            record.failures = 0;
+        } else {
+            record.failures = record.failures.saturating_add(1);
+            if record.failures == FAILURES_MAX {
+                tracing::info!(endpoint.id = %endpoint, code = answer.error, "an endpoint is given a rest");
+            }
+            record.rests_until = now + self.shares.rest_after(record.failures);
+        }
+        state.end(self.place, Some(took), now);
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.shares.state().end(self.place, None, Instant::now());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,174 @@
+//! What is known of merchants that post or wait, and of endpoints that post or have failed.
+
+use std::{collections::HashMap, time::Duration};
+
+use store::domain::{EndpointId, MerchantId};
+use tokio::time::Instant;
+
+use super::{FAILURES_MAX, ShareLimits, rest_of};
+
+/// Endpoints in trouble, and merchants that wait, remembered at most; about 100 bytes each.
+pub(super) const REMEMBERED_MAX: usize = 8192;
+/// How long an endpoint in trouble is remembered after its last post.
+const REMEMBERED_FOR: Duration = Duration::from_hours(1);
+/// How long a post is taken to last before one has ended.
+const QUICK_GUESS: Duration = Duration::from_millis(50);
+const SLOW_GUESS: Duration = Duration::from_secs(1);
+
+/// What a post counts against.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub(super) merchant: MerchantId,
+    pub(super) endpoint: EndpointId,
+    pub(super) slow: bool,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    /// Posts in the slow lane.
+    slow: usize,
+    /// By merchant, and whether it is the slow one.
+    lanes: HashMap<(MerchantId, bool), Lane>,
+    endpoints: HashMap<EndpointId, Record>,
+}
+
+struct Lane {
+    running: usize,
+    /// How long posts lasted lately.
+    took: Duration,
+    /// The turn given last.
+    line: Instant,
+}
+
+pub(super) struct Record {
+    running: usize,
+    /// In a row.
+    pub(super) failures: u32,
+    /// Lately timed out.
+    pub(super) slow: bool,
+    pub(super) rests_until: Instant,
+    touched: Instant,
+}
+
+/// A pause between two probes.
+pub(super) struct Pause {
+    pub(super) left: Duration,
+    pub(super) whole: Duration,
+}
+
+impl State {
+    /// The pause of an endpoint that must not be asked now.
+    pub(super) fn rest(&self, endpoint: EndpointId, now: Instant) -> Option<Pause> {
+        let record = self.endpoints.get(&endpoint).filter(|record| record.failures >= FAILURES_MAX)?;
+        let whole = rest_of(record.failures);
+        let left = record.rests_until.saturating_duration_since(now);
+        (!left.is_zero() || record.running > 0).then_some(Pause { left, whole })
+    }
+
+    pub(super) fn is_slow(&self, endpoint: EndpointId, now: Instant) -> bool {
+        self.endpoints.get(&endpoint).is_some_and(|record| {
+            record.slow && now.saturating_duration_since(record.touched) < REMEMBERED_FOR
+        })
+    }
+
+    /// Takes a slot of the merchant, the endpoint and, if so, the slow lane; `false` where there is none.
+    pub(super) fn begin(&mut self, place: Place, limits: &ShareLimits, now: Instant) -> bool {
+        let running = |slow| self.lanes.get(&(place.merchant, slow)).map_or(0, |lane| lane.running);
+        let of_endpoint = self.endpoints.get(&place.endpoint).map_or(0, |record| record.running);
+        let endpoint_max = if place.slow { 1 } else { limits.per_endpoint };
+        let slow_is_full =
+            place.slow && (self.slow >= limits.slow || running(true) >= lane_max(limits, true));
+        if running(false) + running(true) >= limits.per_merchant
+            || of_endpoint >= endpoint_max
+            || slow_is_full
+        {
+            return false;
+        }
+        self.slow += usize::from(place.slow);
+        self.lanes
+            .entry((place.merchant, place.slow))
+            .or_insert_with(|| Lane::new(place.slow, now))
+            .running += 1;
+        self.record(place.endpoint, now).running += 1;
+        true
+    }
+
+    /// Gives the slot back; `took` says how long a post lasted.
+    pub(super) fn end(&mut self, place: Place, took: Option<Duration>, now: Instant) {
+        self.slow -= usize::from(place.slow);
+        let key = (place.merchant, place.slow);
+        if let Some(lane) = self.lanes.get_mut(&key) {
+            lane.running -= 1;
+            lane.took = took.map_or(lane.took, |took| (lane.took * 3 + took) / 4);
+            if lane.running == 0 && lane.line <= now {
+                self.lanes.remove(&key);
+            }
+        }
+        let record = self.record(place.endpoint, now);
+        record.running -= 1;
+        if record.running == 0 && record.failures == 0 && !record.slow {
+            self.endpoints.remove(&place.endpoint);
+        }
+        self.forget();
+    }
+
+    /// The next turn of a merchant, one step after the one before; `None` if it is further off than `longest`.
+    pub(super) fn turn(
+        &mut self,
+        place: Place,
+        limits: &ShareLimits,
+        now: Instant,
+        longest: Duration,
+    ) -> Option<Duration> {
+        let key = (place.merchant, place.slow);
+        if self.lanes.len() >= REMEMBERED_MAX && !self.lanes.contains_key(&key) {
+            self.lanes.retain(|_, lane| lane.running > 0 || lane.line > now);
+            if self.lanes.len() >= REMEMBERED_MAX {
+                return None;
+            }
+        }
+        let lane = self.lanes.entry(key).or_insert_with(|| Lane::new(place.slow, now));
+        let slots = u32::try_from(lane_max(limits, place.slow)).unwrap_or(u32::MAX);
+        let at = lane.line.max(now) + lane.took / slots;
+        let wait = at.saturating_duration_since(now);
+        if wait > longest {
+            return None;
+        }
+        lane.line = at;
+        Some(wait)
+    }
+
+    /// What is known of an endpoint, from now on.
+    pub(super) fn record(&mut self, endpoint: EndpointId, now: Instant) -> &mut Record {
+        let fresh = Record { running: 0, failures: 0, slow: false, rests_until: now, touched: now };
+        let record = self.endpoints.entry(endpoint).or_insert(fresh);
+        record.touched = now;
+        record
+    }
+
+    /// Forgets the endpoint in trouble that was posted to longest ago, where there are too many.
+    fn forget(&mut self) {
+        if self.endpoints.len() <= REMEMBERED_MAX {
+            return;
+        }
+        let idle = self.endpoints.iter().filter(|(_, record)| record.running == 0);
+        let oldest = idle.min_by_key(|(_, record)| record.touched).map(|(id, _)| *id);
+        oldest.and_then(|id| self.endpoints.remove(&id));
+    }
+
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> (usize, usize) {
+        (self.lanes.len(), self.endpoints.len())
+    }
+}
+
+impl Lane {
+    fn new(slow: bool, now: Instant) -> Self {
+        Self { running: 0, took: if slow { SLOW_GUESS } else { QUICK_GUESS }, line: now }
+    }
+}
+
+/// Slots of one merchant in a lane, at least one.
+fn lane_max(limits: &ShareLimits, slow: bool) -> usize {
+    if slow { (limits.per_merchant / 4).max(1) } else { limits.per_merchant.max(1) }
+}

@@ -1,0 +1,121 @@
+//! In virtual time.
+
+use base::Timestamp;
+
+use super::{state::REMEMBERED_MAX, *};
+
+const TAKEN: Answer = Answer { status: Some(200), error: None, retry_after: None };
+
+struct Rig {
+    shares: Arc<Shares>,
+    ambient: Ambient,
+    merchant: MerchantId,
+}
+
+impl Rig {
+    fn of_slots(slots: usize) -> Self {
+        let (ambient, _) = Ambient::steered(3, Timestamp::UNIX_EPOCH);
+        let shares = Shares::new(ShareLimits::of_slots(slots), ambient.clone());
+        Self { shares, merchant: MerchantId::fresh(&ambient), ambient }
+    }
+
+    fn endpoint(&self) -> EndpointId {
+        EndpointId::fresh(&self.ambient)
+    }
+
+    fn enter(&self, endpoint: EndpointId) -> Result<Permit, Wait> {
+        self.shares.enter(self.merchant, endpoint, true)
+    }
+
+    fn post(&self, endpoint: EndpointId, answer: Answer) {
+        self.enter(endpoint).unwrap_or_else(|wait| panic!("{wait:?}")).settle(&answer);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_merchant_has_its_share_and_an_endpoint_two_of_it() {
+    let rig = Rig::of_slots(16);
+    let (one, other) = (rig.endpoint(), rig.endpoint());
+    let held: Vec<_> = [one, one, other].map(|endpoint| rig.enter(endpoint)).into_iter().flatten().collect();
+    assert_eq!(held.len(), 3);
+    assert!(matches!(rig.enter(one), Err(Wait::Turn(_))), "two for one endpoint");
+    let fourth = rig.enter(other);
+    assert!(fourth.is_ok());
+    assert!(matches!(rig.enter(rig.endpoint()), Err(Wait::Turn(_))), "a quarter for one merchant");
+    let stranger = MerchantId::fresh(&rig.ambient);
+    assert!(rig.shares.enter(stranger, rig.endpoint(), true).is_ok(), "others have theirs");
+    drop(fourth);
+    assert!(rig.enter(rig.endpoint()).is_ok(), "what is dropped is given back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_endpoints_hold_few_slots_and_leave_the_lane_by_a_quick_answer() {
+    let rig = Rig::of_slots(16);
+    let slow = [rig.endpoint(), rig.endpoint()];
+    for endpoint in slow {
+        rig.post(endpoint, Answer::failed("timeout"));
+    }
+    let held = rig.enter(slow[0]).unwrap_or_else(|wait| panic!("{wait:?}"));
+    assert_eq!(held.timeout(), TOTAL_TIMEOUT);
+    assert!(matches!(rig.enter(slow[1]), Err(Wait::Turn(_))), "one of a share of four");
+    let quick = rig.enter(rig.endpoint()).unwrap_or_else(|wait| panic!("{wait:?}"));
+    assert_eq!(quick.timeout(), Duration::from_secs(3));
+    held.settle(&TAKEN);
+    let again = rig.enter(slow[0]).unwrap_or_else(|wait| panic!("{wait:?}"));
+    assert_eq!(again.timeout(), Duration::from_secs(3));
+    // The slow lane is bounded over all merchants, too; retries use it.
+    let retry = || rig.shares.enter(MerchantId::fresh(&rig.ambient), rig.endpoint(), false);
+    let held: Vec<_> = (0..4).map(|_| retry()).collect();
+    assert!(held.iter().all(Result::is_ok));
+    assert!(matches!(retry(), Err(Wait::Turn(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_keeps_failing_rests_and_is_asked_by_one_probe() {
+    let rig = Rig::of_slots(16);
+    let endpoint = rig.endpoint();
+    for _ in 0..FAILURES_MAX {
+        rig.post(endpoint, Answer::of_status(500, None));
+    }
+    let mut longest = REST_MIN;
+    for _ in 0..10 {
+        let Err(Wait::Rest(wait)) = rig.enter(endpoint) else { panic!("it rests") };
+        assert!(wait >= longest / 2 && wait <= longest * 2 + TURN_MIN, "{wait:?} of {longest:?}");
+        tokio::time::advance(wait).await;
+        let probe = rig.enter(endpoint).unwrap_or_else(|wait| panic!("{wait:?}"));
+        assert!(matches!(rig.enter(endpoint), Err(Wait::Rest(_))), "one at a time");
+        probe.settle(&Answer::failed("connect"));
+        longest = (longest * 2).min(REST_MAX);
+    }
+    tokio::time::advance(REST_MAX).await;
+    rig.post(endpoint, TAKEN);
+    assert!(rig.enter(endpoint).is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn however_many_wait_few_come_back_each_second() {
+    let rig = Rig::of_slots(16);
+    let silent = rig.endpoint();
+    let held: Vec<_> = (0..2).map(|_| rig.enter(silent)).collect();
+    let mut waits: Vec<_> = (0..100_000).filter_map(|_| rig.enter(silent).err()).collect();
+    assert_eq!((held.len(), waits.len()), (2, 100_000));
+    waits.sort_by_key(|wait| match wait {
+        Wait::Turn(wait) | Wait::Rest(wait) => *wait,
+    });
+    let of = |wait: &Wait| matches!(wait, Wait::Turn(wait) if *wait < Duration::from_secs(10));
+    let soon = waits.iter().filter(|wait| of(wait)).count();
+    assert!(soon <= 1000, "{soon} within ten seconds");
+    assert!(waits.iter().all(|wait| matches!(wait, Wait::Turn(wait) if *wait <= TURN_MAX + TURN_MIN * 2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_remembered_is_bounded() {
+    let rig = Rig::of_slots(16);
+    for _ in 0..REMEMBERED_MAX + 100 {
+        rig.post(rig.endpoint(), Answer::failed("connect"));
+    }
+    let (lanes, endpoints) = rig.shares.state().remembered();
+    assert_eq!((lanes, endpoints), (0, REMEMBERED_MAX));
+    rig.post(rig.endpoint(), TAKEN);
+    assert!(rig.shares.state().remembered().1 <= REMEMBERED_MAX, "those that work are not kept");
+}

@@ -1,0 +1,166 @@
+//! Merchants side by side: what one's receivers do is not felt by another. Real queue, real receivers.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use jobs::{Engine, engine::JobFilter, sqlite::SqliteEngine, worker::Workers};
+use store::{
+    catalog::{InventoryPut, ProductData},
+    domain::{EndpointId, MerchantId},
+    webhook_url::UrlPolicy,
+    webhooks::{Endpoint, Subscription},
+};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use workers::{
+    Env,
+    registry::{WEBHOOKS, registry},
+    relay::Relay,
+    webhook::{ShareLimits, WebhookSender},
+};
+
+use crate::util::{Receiver, SECRET, Shop, until};
+
+const SLOTS: usize = 16;
+const SILENT: usize = 50;
+const EVENTS_OF_B: i64 = 6;
+/// Far above what a delivery takes, far below the 15 seconds for which a silent receiver holds a slot.
+const SOON: Duration = Duration::from_secs(3);
+
+/// Receivers that accept and say nothing.
+struct Silent {
+    url: String,
+    accepted: Arc<AtomicUsize>,
+}
+
+impl Silent {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}/hook", listener.local_addr().expect("bound"));
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&accepted);
+        tokio::spawn(async move {
+            let mut held = Vec::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                held.push(stream);
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        Self { url, accepted }
+    }
+}
+
+async fn merchant(shop: &Shop, urls: &[&str]) -> MerchantId {
+    let (merchant, at) = (MerchantId::fresh(&shop.ambient), shop.ambient.now());
+    shop.orders.ensure_merchant(merchant, "Another", at).await.expect("a merchant");
+    for url in urls {
+        let endpoint = Endpoint {
+            id: EndpointId::fresh(&shop.ambient),
+            merchant,
+            url: (*url).to_owned(),
+            events: Subscription::All,
+            secret: SECRET.to_owned(),
+            enabled: true,
+            created_at: at,
+        };
+        assert!(shop.orders.create_endpoint(endpoint).await.expect("the store works"));
+    }
+    let mug = ProductData {
+        sku: "mug".to_owned(),
+        name: "Mug".to_owned(),
+        description: None,
+        category: "kitchen".to_owned(),
+        price_minor: 1250,
+        currency: "EUR".parse().expect("a currency"),
+        low_stock_at: 0,
+    };
+    shop.orders.put_product(merchant, mug, at).await.expect("a product");
+    merchant
+}
+
+/// An event.
+async fn restock(shop: &Shop, merchant: MerchantId, on_hand: i64) {
+    let put = shop.orders.put_inventory(merchant, "mug", on_hand, shop.ambient.now(), None).await;
+    assert!(matches!(put.expect("stock"), InventoryPut::Set(_)));
+}
+
+async fn start(shop: &Shop) -> (Arc<dyn Engine>, CancellationToken) {
+    let path = shop.folder.path().join("queue.db");
+    let engine: Arc<dyn Engine> =
+        Arc::new(SqliteEngine::open(&path, shop.ambient.clone()).await.expect("opens"));
+    let registry = Arc::new(registry().expect("distinct kinds"));
+    let workers = Workers::new(Arc::clone(&engine), registry, env(shop), shop.ambient.clone());
+    let workers = workers.queue(WEBHOOKS, SLOTS).drain_timeout(Duration::ZERO);
+    let relay = Relay::new(Arc::clone(&shop.orders), Arc::clone(&engine), shop.ambient.clone(), "relay");
+    let stop = CancellationToken::new();
+    let (first, second) = (stop.clone(), stop.clone());
+    tokio::spawn(async move { relay.run(first).await });
+    tokio::spawn(async move { workers.run(second).await.expect("runs") });
+    (engine, stop)
+}
+
+fn env(shop: &Shop) -> Env {
+    let sender = WebhookSender::new(UrlPolicy { allow_loopback: true }, shop.ambient.clone());
+    // A tenth of the usual, so that all fifty are found out soon.
+    let limits = ShareLimits { quick: Duration::from_millis(300), ..ShareLimits::of_slots(SLOTS) };
+    shop.env_sending(sender.expect("a sender").sharing(limits))
+}
+
+/// How long each of so many events took to arrive.
+async fn latencies(shop: &Shop, receiver: &mut Receiver, first: i64, count: i64) -> Vec<Duration> {
+    let mut all = Vec::new();
+    for on_hand in first..first + count {
+        let began = Instant::now();
+        restock(shop, shop.merchant, on_hand).await;
+        receiver.next().await;
+        all.push(began.elapsed());
+    }
+    all.sort();
+    all
+}
+
+#[tokio::test]
+async fn silent_endpoints_of_one_merchant_hold_up_neither_others_nor_its_own_good_one() {
+    let shop = Shop::open().await;
+    let (mut of_a, mut good_of_b, silent) =
+        (Receiver::start().await, Receiver::start().await, Silent::start().await);
+    shop.endpoint(&of_a.url).await;
+    let mut urls = vec![silent.url.as_str(); SILENT - 1];
+    urls.push(&good_of_b.url);
+    let b = merchant(&shop, &urls).await;
+    let (engine, stop) = start(&shop).await;
+    let calm = latencies(&shop, &mut of_a, 1, 50).await;
+    for on_hand in 1..=EVENTS_OF_B {
+        restock(&shop, b, on_hand).await;
+    }
+    until("B's endpoints to hold their share", || async { silent.accepted.load(Ordering::Relaxed) >= 3 })
+        .await;
+
+    let flooded = latencies(&shop, &mut of_a, 100, 50).await;
+    eprintln!(
+        "A calm: median {:?}, longest {:?}; flooded: {:?}, {:?}",
+        calm[25], calm[49], flooded[25], flooded[49]
+    );
+    assert!(flooded[49] < SOON, "{flooded:?}");
+    let events: std::collections::BTreeSet<String> = {
+        let mut got = std::collections::BTreeSet::new();
+        while got.len() < usize::try_from(EVENTS_OF_B).expect("fits") {
+            got.insert(good_of_b.next().await.header("webhook-id").to_owned());
+        }
+        got
+    };
+    // What the silent ones did not take is still to come.
+    let filter = JobFilter { limit: 1000, ..JobFilter::default() };
+    let held = engine.list(&filter).await.expect("lists");
+    let open: Vec<_> = held.iter().filter(|job| job.envelope.kind == "deliver_webhook").collect();
+    assert!(open.len() >= (SILENT - 1) * events.len(), "{} wait", open.len());
+    let late = latencies(&shop, &mut of_a, 200, 50).await;
+    eprintln!("A once the silent are known: median {:?}, longest {:?}", late[25], late[49]);
+    assert!(late[49] < SOON, "{late:?}");
+    stop.cancel();
+}
