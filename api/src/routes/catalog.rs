@@ -110,13 +110,13 @@ struct ProductRequest {
     #[schema(pattern = "^[a-z0-9-]{1,64}$")]
     category: String,
     /// Per unit, in minor units.
-    #[schema(minimum = 0, maximum = 999999999999_i64)]
+    #[schema(minimum = 0, maximum = 999_999_999_999_i64)]
     price_minor: i64,
     /// ISO 4217.
     #[schema(value_type = String, example = "EUR", pattern = "^[A-Z]{3}$")]
     currency: Currency,
     /// `inventory.low` is sent when what is available falls to this; 0 when absent.
-    #[schema(value_type = Option<i64>, minimum = 0, maximum = 1000000000)]
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 1_000_000_000)]
     low_stock_at: i64,
 }
 
@@ -229,7 +229,7 @@ async fn get_inventory(
 #[schema(as = InventoryPut)]
 struct InventoryRequest {
     /// Units in the house, those promised to open orders included.
-    #[schema(minimum = 0, maximum = 1000000000)]
+    #[schema(minimum = 0, maximum = 1_000_000_000)]
     on_hand: i64,
 }
 

@@ -230,7 +230,7 @@ impl FromBody for CancelRequest {
 #[schema(as = RefundCreate)]
 pub(super) struct RefundRequest {
     /// In minor units; all that is left when absent.
-    #[schema(minimum = 1, maximum = 999999999999_i64)]
+    #[schema(minimum = 1, maximum = 999_999_999_999_i64)]
     pub(super) amount_minor: Option<i64>,
     /// For the merchant's own log; not kept.
     #[schema(min_length = 1, max_length = 200)]
