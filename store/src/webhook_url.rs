@@ -248,6 +248,43 @@ mod tests {
         }
     }
 
+    /// What is known to lead past filters that compare text. Each is refused, whether as an address or as a form.
+    #[test]
+    fn no_notation_of_an_address_that_is_not_public_gets_past() {
+        let hosts = "127.0.0.1 127.1 127.0.1 127.00.00.01 2130706433 0x7f000001 0x7f.0.0.1 0x7F.0x0.0x0.0x1 0177.0.0.1 \
+            017700000001 00000177.1 0 0.0.0.0 0x0 127.0.0.1. 10.1 0xa.1 012.1 167772161 192.168.1 0xc0a80001 3232235521 \
+            172.16.1 2886729729 169.254.169.254 169.254.43518 0xa9fea9fe 2852039166 0251.0376.0251.0376 100.64.1 \
+            198.18.1 255.255.255.255 4294967295 [::] [::1] [0::1] [::127.0.0.1] [::ffff:127.0.0.1] [::ffff:7f00:1] \
+            [::ffff:a9fe:a9fe] [::ffff:0:127.0.0.1] [64:ff9b::127.0.0.1] [64:ff9b::a9fe:a9fe] [64:ff9b:1::7f00:1] \
+            [2002:7f00:1::] [2002:a9fe:a9fe::1] [2001:0:7f00:1::] [fe80::1] [fc00::1] [fd00:ec2::254] [fec0::1] [ff02::1] \
+            localhost LocalHost localhost. a.localhost ①②⑦.⓪.⓪.① １２７.０.０.１ １２７。０。０。１ 127%2e0%2e0%2e1 %31%32%37.0.0.1 \
+            ⓛⓞⓒⓐⓛⓗⓞⓢⓣ ｌｏｃａｌｈｏｓｔ ①⑥⑨.②⑤④.①⑥⑨.②⑤④ [fe80::1%25lo]";
+        let (mut count, port) = (0, ":8443");
+        for host in hosts.split_whitespace() {
+            for url in [format!("https://{host}/"), format!("https://{host}{port}/x?y")] {
+                let refusal = PUBLIC.check(&url).err();
+                let is_refused = matches!(refusal, Some(UrlRefusal::Address | UrlRefusal::Malformed));
+                assert!(is_refused, "{url}: {refusal:?}");
+                count += 1;
+            }
+        }
+        assert!(count >= 120, "{count}");
+        for url in [
+            "https://example.com@127.0.0.1/",
+            "https://127.0.0.1@example.com/",
+            "https://example.com:443@127.0.0.1/",
+            r"https://127.0.0.1\@example.com/",
+            r"https:\\127.0.0.1\",
+            "https:127.0.0.1/",
+            "https:///127.0.0.1/",
+            "https://127.0.0.1#@example.com/",
+            "https://127.0.0.1\r\nhost: example.com/",
+            "//127.0.0.1/",
+        ] {
+            assert!(PUBLIC.check(url).is_err(), "{url}");
+        }
+    }
+
     #[test]
     fn ports_are_fixed_outside_development() {
         for url in ["https://example.com:80/", "https://example.com:22/", "https://93.184.216.34:6379/"] {

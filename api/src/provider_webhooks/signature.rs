@@ -114,6 +114,28 @@ mod tests {
         }
     }
 
+    /// A second time would make an old signature look fresh, were it the one that is compared with the clock.
+    #[test]
+    fn of_two_times_the_first_is_signed_and_is_the_age() {
+        let fresh = AT + 310;
+        for (times, expected) in [
+            (format!("t={AT},t={fresh}"), Err(Unsigned::Time)),
+            (format!("t={fresh},t={AT}"), Err(Unsigned::Signature)),
+        ] {
+            assert_eq!(
+                check(&[SECRET], &format!("{times},v1={SIGNATURE}"), BODY, fresh),
+                expected,
+                "{times}"
+            );
+        }
+    }
+
+    #[test]
+    fn many_wrong_signatures_are_not_one_that_fits() {
+        let header = format!("t={AT}{}", format!(",v1={OTHERS}").repeat(300));
+        assert_eq!(check(&[SECRET], &header, BODY, AT), Err(Unsigned::Signature));
+    }
+
     #[test]
     fn old_and_early_ones_are_refused() {
         let header = format!("t={AT},v1={SIGNATURE}");

@@ -1,8 +1,11 @@
 //! Where a request ends (RFC 9112): what leaves that open is refused, and what follows it is not read.
 
-use std::fmt::Write;
+use std::{fmt::Write, time::Duration};
 
-use crate::util::{Shop, raw};
+use api::{ApiConfig, ServerLimits};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::util::{Shop, config, raw};
 
 /// A `POST` that makes a cart, with these header lines and this body.
 fn post(shop: &Shop, lines: &str, body: &str) -> String {
@@ -164,5 +167,37 @@ async fn methods_are_those_of_the_route_and_no_header_changes_them() {
             shop.own.secret
         );
         assert_eq!(statuses(&shop, &text).await, [status], "{line}");
+    }
+}
+
+/// Each byte comes well within the timeouts; the whole does not.
+#[tokio::test]
+async fn a_dripped_head_or_body_costs_the_connection() {
+    const TIMEOUT: Duration = Duration::from_millis(400);
+    let limits = ServerLimits { head_timeout: TIMEOUT, ..ServerLimits::default() };
+    let shop = Shop::open_with(ApiConfig { body_timeout: TIMEOUT, ..config() }, limits).await;
+    let body = post(&shop, "content-length: 4000", "");
+    for (begun, status) in [("GET /livez HTTP/1.1\r\nx-slow: ", ""), (&body, "HTTP/1.1 408")] {
+        let (mut reader, mut writer) = raw::sent(shop.address, begun).await.into_split();
+        let drip = async {
+            while writer.write_all(b" ").await.is_ok() {
+                tokio::time::sleep(TIMEOUT / 20).await;
+            }
+        };
+        let answer = async {
+            let mut bytes = Vec::new();
+            // A reset is a close as well.
+            drop(reader.read_to_end(&mut bytes).await);
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        let closed = async {
+            tokio::select! {
+                answer = answer => answer,
+                () = drip => String::new(),
+            }
+        };
+        let answer = tokio::time::timeout(raw::PATIENCE, closed).await.expect("the server closes in time");
+        let is_refused = answer.is_empty() || answer.starts_with(status);
+        assert!(is_refused && !answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
 }
