@@ -30,6 +30,8 @@ pub(crate) struct SessionView {
     /// Always `session`.
     #[schema(example = "session")]
     object: &'static str,
+    /// Its id, `ses_…`.
+    id: String,
     /// Send it as `Orderworks-Session`.
     #[schema(example = "ows_…")]
     token: String,
@@ -50,7 +52,7 @@ impl From<&Account> for AccountView {
 
 impl SessionView {
     pub(crate) fn new(opened: Opened, account: &Account) -> Self {
-        let Opened { token, expires_at } = opened;
-        Self { object: "session", token, customer: account.into(), expires_at }
+        let Opened { id, token, expires_at } = opened;
+        Self { object: "session", id, token, customer: account.into(), expires_at }
     }
 }
