@@ -15,6 +15,7 @@ mod edge;
 mod health;
 mod input;
 mod limits;
+mod password_rule;
 mod passwords;
 mod problem;
 mod provider_webhooks;

@@ -10,7 +10,6 @@ use store::{
     customers::{Account, NewAccount, Registration},
     domain::{Customer, CustomerId},
 };
-use unicode_normalization::UnicodeNormalization;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -22,13 +21,11 @@ use crate::{
     edge::Trace,
     input::{Body, FromBody, Node, idempotency_key},
     limits::PasswordCaller,
+    password_rule,
     problem::{FieldError, Kind, Problem, ProblemBody},
     state::ApiState,
     view::AccountView,
 };
-
-/// NIST SP 800-63B, section 3.1.1.2; with a ceiling, for hashing takes them whole.
-const PASSWORD_CHARS: std::ops::RangeInclusive<usize> = 8..=128;
 
 /// The routes of this module.
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
@@ -44,8 +41,8 @@ struct RegisterRequest {
     email: String,
     #[schema(min_length = 1, max_length = 200, example = "Ada Lovelace")]
     name: String,
-    /// Any characters.
-    #[schema(format = Password, write_only, min_length = 8, max_length = 128)]
+    /// Any characters; no common password.
+    #[schema(format = Password, write_only, min_length = 15, max_length = 128)]
     password: String,
 }
 
@@ -54,19 +51,10 @@ impl FromBody for RegisterRequest {
         let body = node.object(&["email", "name", "password"])?;
         let email = email(&body.field("email"));
         let name = body.field("name").line(NAME_CHARS_MAX);
-        let password = password(&body.field("password"));
+        let own_words = [body.field("email").text_or_empty(), body.field("name").text_or_empty()];
+        let password = password_rule::new(&body.field("password"), &own_words);
         Some(Self { email: email?, name: name?, password: password? })
     }
-}
-
-/// A password as it is hashed: composed (NFC), for keyboards write the same letter in two ways (RFC 8265, section 4.2).
-pub(super) fn password(node: &Node<'_>) -> Option<String> {
-    let text = node.string()?;
-    if PASSWORD_CHARS.contains(&text.chars().count()) {
-        return Some(text.nfc().collect());
-    }
-    let (min, max) = (PASSWORD_CHARS.start(), PASSWORD_CHARS.end());
-    node.fault("wrong_length", format!("expected {min} to {max} characters"))
 }
 
 /// Register a customer

@@ -39,9 +39,11 @@ fn body(method: &Method, template: &str) -> Option<Value> {
         ("PUT", "/v1/inventory/{sku}") => Some(json!({"on_hand": 1})),
         ("POST", "/v1/webhook_endpoints") => Some(json!({"url": "https://shop.example/h", "events": ["*"]})),
         ("POST", "/v1/customers") => {
-            Some(json!({"email": "ada@example.com", "name": "Ada", "password": "correct horse"}))
+            Some(json!({"email": "ada@example.com", "name": "Ada", "password": "canary correct horse"}))
         }
-        ("POST", "/v1/sessions") => Some(json!({"email": "ada@example.com", "password": "correct horse"})),
+        ("POST", "/v1/sessions") => {
+            Some(json!({"email": "ada@example.com", "password": "canary correct horse"}))
+        }
         ("PUT", "/v1/carts/{id}/items/{sku}") => Some(json!({"quantity": 1})),
         ("POST", "/v1/carts/{id}/checkout") => {
             Some(json!({"customer": order_body()["customer"], "payment_method": "pm_card_visa"}))

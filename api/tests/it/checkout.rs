@@ -162,9 +162,10 @@ async fn what_cannot_be_ordered_is_named_and_the_cart_stays_open() {
 async fn who_is_signed_in_need_not_say_who_orders() {
     let shop = Shop::open().await;
     shop.stock("mug", 10).await;
-    let eve = json!({"email": "Eve@example.com", "name": "Eve", "password": "correct horse"});
+    let eve = json!({"email": "Eve@example.com", "name": "Eve", "password": "canary correct horse"});
     let customer = register(&shop, &eve).send().await.expect_status(201).json;
-    let session = sign_in(&shop, "eve@example.com", "correct horse").send().await.expect_status(201).json;
+    let session =
+        sign_in(&shop, "eve@example.com", "canary correct horse").send().await.expect_status(201).json;
     let token = session["token"].as_str().expect("a token");
     let cart = filled(&shop).await;
     assert_eq!(read(&shop, &cart).await["customer"], json!(null));

@@ -17,7 +17,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use base::Timestamp;
+use base::{Timestamp, chars::is_format};
 use lettre::{Address, Message, message::Mailbox, message::MultiPart};
 use serde::{Deserialize, Serialize};
 use store::{
@@ -256,7 +256,8 @@ fn sender(from: &str) -> Result<Mailbox, MailSetupError> {
     from.parse().map_err(|_| MailSetupError::From(from.to_owned()))
 }
 
-/// Without line breaks and other control characters, which have no place in a header or a name.
+/// Without line breaks, control and format characters, which have no place in a header or a name: bidirectional controls
+/// would turn round what a mail program shows beside it.
 fn one_line(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}')).collect()
+    text.chars().filter(|c| !c.is_control() && !is_format(*c)).collect()
 }
