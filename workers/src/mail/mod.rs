@@ -261,3 +261,14 @@ fn sender(from: &str) -> Result<Mailbox, MailSetupError> {
 fn one_line(text: &str) -> String {
     text.chars().filter(|c| !c.is_control() && !is_format(*c)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+
+    #[test]
+    fn header_texts_hold_no_format_characters() {
+        let sent = "Mug \u{202e}gum\u{2069}\r\nBcc: x\u{200b}\u{feff}\u{2028}\u{e0041}";
+        assert_eq!(one_line(sent), "Mug gumBcc: x");
+    }
+}
