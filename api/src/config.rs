@@ -1,6 +1,9 @@
 //! What an operator may set about the API, with the defaults of a public deployment.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    time::Duration,
+};
 
 use ipnet::IpNet;
 use secrecy::SecretString;
@@ -15,6 +18,8 @@ pub struct ApiConfig {
     pub sign_in: SignInLimits,
     /// How long the token of an order opens it; default 30 days.
     pub order_token_ttl: Duration,
+    /// Bounds of customers' sessions.
+    pub sessions: SessionLimits,
     /// Which webhook addresses are accepted.
     pub webhook_urls: UrlPolicy,
     /// Networks whose `X-Forwarded-For` is believed. Empty: the peer's own address counts.
@@ -53,6 +58,17 @@ pub struct SignInLimits {
     pub burst: NonZeroU32,
 }
 
+/// How long customers stay signed in (OWASP ASVS 5.0, V7.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionLimits {
+    /// From the last use, which is written down once an hour. Default 30 days.
+    pub idle: Duration,
+    /// From signing in, whatever the use. Default 90 days.
+    pub lifetime: Duration,
+    /// Sessions of one customer at once; the oldest ends for a new one. Default 10.
+    pub per_customer: NonZeroUsize,
+}
+
 /// Bounds of [`crate::run`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServerLimits {
@@ -72,6 +88,7 @@ impl Default for ApiConfig {
             checkout: CheckoutLimits::default(),
             sign_in: SignInLimits::default(),
             order_token_ttl: Duration::from_hours(30 * 24),
+            sessions: SessionLimits::default(),
             webhook_urls: UrlPolicy { allow_loopback: false },
             trusted_proxies: Vec::new(),
             body_bytes_max: 64 * 1024,
@@ -96,6 +113,16 @@ impl Default for SignInLimits {
             per_ip_per_minute: const { NonZeroU32::new(120).unwrap() },
             per_account_per_minute: const { NonZeroU32::new(10).unwrap() },
             burst: const { NonZeroU32::new(10).unwrap() },
+        }
+    }
+}
+
+impl Default for SessionLimits {
+    fn default() -> Self {
+        Self {
+            idle: Duration::from_hours(30 * 24),
+            lifetime: Duration::from_hours(90 * 24),
+            per_customer: const { NonZeroUsize::new(10).unwrap() },
         }
     }
 }

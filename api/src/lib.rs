@@ -16,6 +16,7 @@ mod health;
 mod input;
 mod limits;
 mod order_access;
+mod password_rule;
 mod passwords;
 mod problem;
 mod provider_webhooks;
@@ -32,7 +33,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use catalog_cache::CatalogCache;
 
-pub use config::{ApiConfig, CheckoutLimits, ServerLimits, SignInLimits};
+pub use config::{ApiConfig, CheckoutLimits, ServerLimits, SessionLimits, SignInLimits};
 pub use health::{Health, HealthCheck, HealthStatus, OrdersCheck, PaymentsCheck, Readiness};
 pub use routes::openapi;
 pub use server::{ApiError, run};

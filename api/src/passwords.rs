@@ -1,16 +1,22 @@
-//! Passwords: hashed and checked off the runtime's threads, few at a time.
+//! Passwords: hashed and checked on a few threads of their own.
 //!
-//! Guarantees: argon2id as the OWASP Password Storage Cheat Sheet has it; memory and threads are bounded however many
-//! ask; checking against nobody's password takes as long as against somebody's. Never logs and never keeps a password.
+//! Guarantees: argon2id as the OWASP Password Storage Cheat Sheet has it; each thread keeps one block of memory for all
+//! its work, so memory is bounded however many sign in; half of the cores stay free for other requests; checking against
+//! nobody's password takes as long as against a customer's. Never logs and never keeps a password.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
 
 use argon2::{
-    Algorithm, Argon2, Params, Version,
-    password_hash::{self, PasswordHasher, PasswordVerifier},
+    Algorithm, Argon2, Block, Params, Version,
+    password_hash::phc::{self, Output, ParamsString, Salt},
 };
+use base::Ambient;
 use store::customers::PasswordHash;
-use tokio::sync::Semaphore;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::problem::{Kind, Problem};
 
@@ -19,9 +25,11 @@ const ITERATIONS: u32 = 2;
 const LANES: u32 = 1;
 /// RFC 9106, section 3.1.
 const SALT_BYTES: usize = 16;
-/// Each takes [`MEMORY_KIB`] and a core for some 30 ms.
-const AT_ONCE_MAX: usize = 8;
-/// Longest wait for a turn.
+/// Each takes [`MEMORY_KIB`] from its first use on, and a core for some 30 ms a password.
+const THREADS_MAX: usize = 4;
+/// Passwords waiting for one thread: some 4 s of work.
+const QUEUE_PER_THREAD: usize = 128;
+/// Longest wait for a result.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// A hash by today's parameters that no password has: salt and hash are zeros.
@@ -30,60 +38,137 @@ const NOBODYS: &str =
 
 /// Hashes passwords and checks them.
 pub(crate) struct Passwords {
-    turns: Arc<Semaphore>,
+    ambient: Ambient,
+    /// The threads end with it.
+    queue: mpsc::Sender<Job>,
+}
+
+enum Job {
+    Hash { password: String, salt: [u8; SALT_BYTES], reply: oneshot::Sender<Result<String, String>> },
+    Verify { password: String, phc: String, reply: oneshot::Sender<Result<bool, String>> },
 }
 
 impl Passwords {
-    pub(crate) fn new() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { turns: Arc::new(Semaphore::new(cores.min(AT_ONCE_MAX))) }
+    pub(crate) fn new(ambient: Ambient) -> Self {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        Self::with_threads(ambient, (cores / 2).clamp(1, THREADS_MAX))
+    }
+
+    fn with_threads(ambient: Ambient, threads: usize) -> Self {
+        let (queue, jobs) = mpsc::channel(QUEUE_PER_THREAD * threads.max(1));
+        let jobs = Arc::new(Mutex::new(jobs));
+        for _ in 0..threads {
+            let jobs = Arc::clone(&jobs);
+            let started = thread::Builder::new().name("passwords".to_owned()).spawn(move || work(&jobs));
+            if let Err(error) = started {
+                tracing::error!(%error, "a thread for passwords cannot be started");
+            }
+        }
+        Self { ambient, queue }
     }
 
     /// The hash to keep, with a salt of its own.
     pub(crate) async fn hash(&self, password: String) -> Result<PasswordHash, Problem> {
-        let mut salt = [0; SALT_BYTES];
-        getrandom::fill(&mut salt)
-            .map_err(|error| failed(&format!("the system gives no randomness: {error}")))?;
-        let hashed = self.in_turn(move || hasher()?.hash_password_with_salt(password.as_bytes(), &salt));
-        let hash = hashed.await?.map_err(|error| failed(&error.to_string()))?;
-        Ok(PasswordHash::from_phc(hash.to_string()))
+        let salt = self.ambient.secret::<SALT_BYTES>();
+        let phc = self.run(|reply| Job::Hash { password, salt, reply }).await?;
+        Ok(PasswordHash::from_phc(phc))
     }
 
     /// Whether this is the password; never so without a hash, after the same work.
     pub(crate) async fn verify(&self, password: String, hash: Option<PasswordHash>) -> Result<bool, Problem> {
-        let checked = self.in_turn(move || {
-            let phc = hash.as_ref().map_or(NOBODYS, PasswordHash::as_phc);
-            hasher()?.verify_password(password.as_bytes(), phc)
-        });
-        match checked.await? {
-            Ok(()) => Ok(true),
-            Err(password_hash::Error::PasswordInvalid) => Ok(false),
-            Err(error) => Err(failed(&error.to_string())),
-        }
+        let phc = hash.as_ref().map_or(NOBODYS, PasswordHash::as_phc).to_owned();
+        self.run(|reply| Job::Verify { password, phc, reply }).await
     }
 
-    async fn in_turn<T: Send + 'static>(
+    /// Work whose caller has left or waited too long is not begun.
+    async fn run<T>(
         &self,
-        work: impl FnOnce() -> T + Send + 'static,
+        job: impl FnOnce(oneshot::Sender<Result<T, String>>) -> Job,
     ) -> Result<T, Problem> {
-        let turn = tokio::time::timeout(WAIT_MAX, Arc::clone(&self.turns).acquire_owned()).await;
-        let Ok(Ok(turn)) = turn else {
-            return Err(
-                Problem::new(Kind::UNAVAILABLE, "too many are signing in; try again shortly").retry_after(1)
-            );
-        };
-        // The turn goes along: work whose caller has left still takes memory.
-        let working = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            work()
-        });
-        working.await.map_err(|error| failed(&error.to_string()))
+        let (reply, result) = oneshot::channel();
+        self.queue.try_send(job(reply)).map_err(|_| busy())?;
+        match tokio::time::timeout(WAIT_MAX, result).await {
+            Ok(Ok(result)) => result.map_err(|why| failed(&why)),
+            Ok(Err(_)) => Err(failed("the thread for it has ended")),
+            Err(_) => Err(busy()),
+        }
     }
 }
 
-fn hasher() -> password_hash::Result<Argon2<'static>> {
-    let params = Params::new(MEMORY_KIB, ITERATIONS, LANES, None).map_err(password_hash::Error::from)?;
-    Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+fn work(jobs: &Mutex<mpsc::Receiver<Job>>) {
+    let mut memory = Vec::new();
+    // One thread waits for a job, the others for the lock.
+    let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+    while let Some(job) = next() {
+        // A caller that has left does not miss the reply.
+        match job {
+            Job::Hash { password, salt, reply } if !reply.is_closed() => {
+                drop(reply.send(hash(&password, &salt, &mut memory)));
+            }
+            Job::Verify { password, phc, reply } if !reply.is_closed() => {
+                drop(reply.send(verify(&password, &phc, &mut memory)));
+            }
+            Job::Hash { .. } | Job::Verify { .. } => {}
+        }
+    }
+}
+
+fn hash(password: &str, salt: &[u8], memory: &mut Vec<Block>) -> Result<String, String> {
+    let params = Params::new(MEMORY_KIB, ITERATIONS, LANES, None).map_err(text)?;
+    let version = Version::V0x13;
+    let output = derive(password, salt, version, &params, Params::DEFAULT_OUTPUT_LEN, memory)?;
+    let hash = phc::PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(version.into()),
+        params: ParamsString::try_from(&params).map_err(text)?,
+        salt: Some(Salt::new(salt).map_err(text)?),
+        hash: Some(output),
+    };
+    Ok(hash.to_string())
+}
+
+fn verify(password: &str, phc: &str, memory: &mut Vec<Block>) -> Result<bool, String> {
+    let stored = phc::PasswordHash::new(phc).map_err(text)?;
+    if stored.algorithm != Algorithm::Argon2id.ident() {
+        return Err("a stored hash is not argon2id".to_owned());
+    }
+    let (Some(salt), Some(expected)) = (&stored.salt, &stored.hash) else {
+        return Err("a stored hash has no salt or no output".to_owned());
+    };
+    let version = stored.version.map_or(Ok(Version::V0x13), Version::try_from).map_err(text)?;
+    let params = Params::try_from(&stored).map_err(text)?;
+    let output = derive(password, salt, version, &params, expected.len(), memory)?;
+    // `Output` is compared in constant time.
+    Ok(output == *expected)
+}
+
+fn derive(
+    password: &str,
+    salt: &[u8],
+    version: Version,
+    params: &Params,
+    length: usize,
+    memory: &mut Vec<Block>,
+) -> Result<Output, String> {
+    if memory.len() < params.block_count() {
+        memory.resize(params.block_count(), Block::new());
+    }
+    let mut output = [0; Output::MAX_LENGTH];
+    let output = output.get_mut(..length).ok_or("a stored hash is too long")?;
+    let argon2 = Argon2::new(Algorithm::Argon2id, version, params.clone());
+    argon2
+        .hash_password_into_with_memory(password.as_bytes(), salt, output, memory.as_mut_slice())
+        .map_err(text)?;
+    Output::new(output).map_err(text)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "used with `map_err`")]
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+fn busy() -> Problem {
+    Problem::new(Kind::UNAVAILABLE, "too many are signing in; try again shortly").retry_after(1)
 }
 
 fn failed(why: &str) -> Problem {
@@ -93,11 +178,13 @@ fn failed(why: &str) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use argon2::password_hash::PasswordHasher;
+
     use super::*;
 
     #[tokio::test]
     async fn a_password_is_known_again_and_no_other() {
-        let passwords = Passwords::new();
+        let passwords = Passwords::new(Ambient::system());
         let hash = passwords.hash("correct horse".to_owned()).await.expect("hashes");
         assert!(hash.as_phc().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{}", hash.as_phc());
         let again = passwords.hash("correct horse".to_owned()).await.expect("hashes");
@@ -110,9 +197,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_gets_no_turn_is_told_to_come_again() {
-        let passwords = Passwords::new();
-        passwords.turns.close();
+    async fn stored_hashes_of_the_crates_own_hasher_stay_valid() {
+        let params = Params::new(MEMORY_KIB, ITERATIONS, LANES, None).expect("parameters");
+        let hasher = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+        let stored = hasher.hash_password_with_salt(b"correct horse", &[7; SALT_BYTES]).expect("hashes");
+        let (ours, mut memory) = (stored.to_string(), Vec::new());
+        assert_eq!(hash("correct horse", &[7; SALT_BYTES], &mut memory).expect("hashes"), ours);
+        assert!(verify("correct horse", &ours, &mut memory).expect("checks"));
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_says_to_come_again() {
+        // No thread takes anything out.
+        let passwords = Passwords::with_threads(Ambient::system(), 0);
         assert!(passwords.verify(String::new(), None).await.is_err());
+        let (queue, _jobs) = mpsc::channel(1);
+        let passwords = Passwords { ambient: Ambient::system(), queue };
+        let (reply, _result) = oneshot::channel();
+        let waiting = Job::Verify { password: String::new(), phc: String::new(), reply };
+        passwords.queue.try_send(waiting).ok().expect("there is room for one");
+        let refused = passwords.verify(String::new(), None).await.expect_err("there is room for one");
+        assert_eq!(axum::response::IntoResponse::into_response(refused).status(), 503);
     }
 }

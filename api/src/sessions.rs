@@ -1,7 +1,10 @@
 //! Signed-in customers: opaque tokens in the header `Orderworks-Session`, beside the API key, which names the merchant.
 //!
-//! Guarantees: only hashes of tokens are kept; a session is the merchant's whose key opened it and nothing to others;
-//! it lives on while it is used, see [`TTL`].
+//! Guarantees: only hashes of tokens are kept; a session is the merchant's whose key opened it and nothing to others; it
+//! ends `idle` after its last use and `lifetime` after it was opened (OWASP ASVS 5.0, V7.3.1 and V7.3.2), see
+//! [`crate::SessionLimits`]; a customer has a bounded number of them, see [`index`].
+
+mod index;
 
 use std::time::Duration;
 
@@ -16,6 +19,7 @@ use store::{
     domain::{CustomerId, MerchantId},
 };
 
+use self::index::{Entry, Owner};
 use crate::{
     problem::{Kind, Problem},
     state::ApiState,
@@ -27,34 +31,68 @@ const PREFIX: &str = "ows_";
 const TOKEN_BYTES: usize = 32;
 /// Longer tokens are not hashed.
 const TOKEN_CHARS_MAX: usize = 128;
-/// From the last use, give or take [`TOUCH_AFTER`].
-const TTL: Duration = Duration::from_hours(30 * 24);
 /// A use is written down this long after the last one that was, so that reading does not become writing.
 const TOUCH_AFTER: Duration = Duration::from_hours(1);
+/// What an id shows of a hash: 120 bits tell a customer's sessions apart, and open nothing.
+const ID_CHARS: usize = 20;
+const ID_PREFIX: &str = "ses_";
 
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct SessionRecord {
     customer: CustomerId,
+    opened_at: Timestamp,
     touched_at: Timestamp,
 }
 
 /// A session that was just opened.
 pub(crate) struct Opened {
+    pub(crate) id: String,
     pub(crate) token: String,
     pub(crate) expires_at: Timestamp,
 }
 
-/// Signs a customer in.
+/// The session of a request.
+pub(crate) struct Current {
+    pub(crate) customer: CustomerId,
+    pub(crate) id: String,
+}
+
+/// A live session of a customer.
+pub(crate) struct Listed {
+    pub(crate) id: String,
+    pub(crate) opened_at: Timestamp,
+    /// Give or take [`TOUCH_AFTER`].
+    pub(crate) used_at: Timestamp,
+    pub(crate) expires_at: Timestamp,
+}
+
+/// Signs a customer in. The oldest session ends if there would be too many.
 pub(crate) async fn open(state: &ApiState, account: &Account) -> Result<Opened, Problem> {
-    let mut secret = [0; TOKEN_BYTES];
-    getrandom::fill(&mut secret).map_err(|error| {
-        tracing::error!(%error, "the system gives no randomness");
-        Problem::logged()
-    })?;
+    let secret = state.ambient.secret::<TOKEN_BYTES>();
     let (token, now) = (format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(secret)), state.ambient.now());
-    let kept = Kept { customer: account.id, touched_at: now };
-    state.sessions.put(&key(account.merchant, &token), &encode(&kept)?, TTL).await?;
-    Ok(Opened { token, expires_at: later(now, TTL) })
+    let (merchant, hash) = (account.merchant, hash(&token));
+    let owner = Owner { merchant, customer: account.id };
+    let entry = Entry { hash: hash.clone(), opened_at: now };
+    for excess in index::add(state, owner, entry).await? {
+        state.sessions.delete(&key(merchant, &excess.hash)).await?;
+    }
+    let record = SessionRecord { customer: account.id, opened_at: now, touched_at: now };
+    let expires_at = expiry(state, &record);
+    state.sessions.put(&key(merchant, &hash), &encode(&record)?, ttl(expires_at, now)).await?;
+    // All sessions may have been ended before this one was stored.
+    if !index::list(state, owner).await?.iter().any(|entry| entry.hash == hash) {
+        state.sessions.delete(&key(merchant, &hash)).await?;
+        return Err(ended());
+    }
+    Ok(Opened { id: id(&hash), token, expires_at })
+}
+
+/// Ends a session that was just opened, for the account has changed meanwhile.
+pub(crate) async fn revoke(state: &ApiState, account: &Account, opened: &Opened) -> Result<(), Problem> {
+    let (merchant, hash) = (account.merchant, hash(&opened.token));
+    state.sessions.delete(&key(merchant, &hash)).await?;
+    index::remove(state, Owner { merchant, customer: account.id }, &hash).await?;
+    Ok(())
 }
 
 /// Who is signed in with this request; `None` when it names no session. One that has ended, or never was, is a 401.
@@ -66,16 +104,86 @@ pub(crate) async fn customer(
     if !headers.contains_key(HEADER) {
         return Ok(None);
     }
-    let key = key(merchant, bearer_token(headers, &HEADER, PREFIX).ok_or_else(ended)?);
+    Ok(Some(current(state, merchant, headers).await?.customer))
+}
+
+/// The session of this request; a 401 without one.
+pub(crate) async fn current(
+    state: &ApiState,
+    merchant: MerchantId,
+    headers: &HeaderMap,
+) -> Result<Current, Problem> {
+    expect_header(headers)?;
+    let hash = hash(bearer_token(headers, &HEADER, PREFIX).ok_or_else(ended)?);
+    let key = key(merchant, &hash);
     let session = state.sessions.get(&key).await?.ok_or_else(ended)?;
-    let Kept { customer, touched_at } = decode(&session.data)?;
+    let record: SessionRecord = decode(&session.data)?;
     let now = state.ambient.now();
-    if now.duration_since(touched_at) >= TOUCH_AFTER.try_into().unwrap_or_default() {
-        let kept = encode(&Kept { customer, touched_at: now })?;
-        // Whoever was faster has touched it too, or ended it, and that stays so.
-        state.sessions.replace(&key, Some(session.version), &kept, TTL).await?;
+    // The limits may have become shorter since it was stored.
+    if expiry(state, &record) <= now {
+        return Err(ended());
     }
-    Ok(Some(customer))
+    let current = Current { customer: record.customer, id: id(&hash) };
+    if now.duration_since(record.touched_at) >= TOUCH_AFTER.try_into().unwrap_or_default() {
+        let record = SessionRecord { touched_at: now, ..record };
+        let ttl = ttl(expiry(state, &record), now);
+        // A concurrent request has touched it too, or ended it, and that stays so.
+        state.sessions.replace(&key, Some(session.version), &encode(&record)?, ttl).await?;
+    }
+    Ok(current)
+}
+
+/// The live sessions of a customer, the oldest first.
+pub(crate) async fn list(
+    state: &ApiState,
+    merchant: MerchantId,
+    customer: CustomerId,
+) -> Result<Vec<Listed>, Problem> {
+    let (now, mut live) = (state.ambient.now(), Vec::new());
+    for entry in index::list(state, Owner { merchant, customer }).await? {
+        let Some(session) = state.sessions.get(&key(merchant, &entry.hash)).await? else { continue };
+        let record: SessionRecord = decode(&session.data)?;
+        let expires_at = expiry(state, &record);
+        if expires_at > now {
+            let (opened_at, used_at) = (record.opened_at, record.touched_at);
+            live.push(Listed { id: id(&entry.hash), opened_at, used_at, expires_at });
+        }
+    }
+    Ok(live)
+}
+
+/// Ends a session of a customer by its id; a 404 when there is none.
+pub(crate) async fn close_one(
+    state: &ApiState,
+    merchant: MerchantId,
+    customer: CustomerId,
+    id: &str,
+) -> Result<(), Problem> {
+    let owner = Owner { merchant, customer };
+    let entries = index::list(state, owner).await?;
+    let entry = entries.into_iter().find(|entry| self::id(&entry.hash) == id);
+    let hash = entry.ok_or_else(|| Problem::not_found("session"))?.hash;
+    // In this order, so that an attempt that fails can be repeated.
+    state.sessions.delete(&key(merchant, &hash)).await?;
+    index::remove(state, owner, &hash).await?;
+    Ok(())
+}
+
+/// Ends all sessions of a customer, those that are being opened meanwhile included.
+pub(crate) async fn close_all(
+    state: &ApiState,
+    merchant: MerchantId,
+    customer: CustomerId,
+) -> Result<(), Problem> {
+    let owner = Owner { merchant, customer };
+    // Twice: an attempt that fails leaves in the index what has not ended, and what was opened since is ended too.
+    for entry in index::list(state, owner).await? {
+        state.sessions.delete(&key(merchant, &entry.hash)).await?;
+    }
+    for entry in index::clear(state, owner).await? {
+        state.sessions.delete(&key(merchant, &entry.hash)).await?;
+    }
+    Ok(())
 }
 
 /// The account of who is signed in.
@@ -94,23 +202,31 @@ pub(crate) async fn close(
     merchant: MerchantId,
     headers: &HeaderMap,
 ) -> Result<(), Problem> {
-    if !headers.contains_key(HEADER) {
-        return Err(unauthorized(Kind::SESSION, "send the session's token as `Orderworks-Session`"));
-    }
-    if let Some(token) = bearer_token(headers, &HEADER, PREFIX) {
-        state.sessions.delete(&key(merchant, token)).await?;
-    }
+    expect_header(headers)?;
+    let Some(hash) = bearer_token(headers, &HEADER, PREFIX).map(hash) else { return Ok(()) };
+    let key = key(merchant, &hash);
+    let Some(session) = state.sessions.get(&key).await? else { return Ok(()) };
+    let SessionRecord { customer, .. } = decode(&session.data)?;
+    state.sessions.delete(&key).await?;
+    index::remove(state, Owner { merchant, customer }, &hash).await?;
     Ok(())
 }
 
-/// Ends all sessions of a customer.
-#[expect(clippy::unused_async, reason = "sessions are not found by their customer yet")]
-pub(crate) async fn close_all(
-    _state: &ApiState,
-    _merchant: MerchantId,
-    _customer: CustomerId,
-) -> Result<(), Problem> {
-    Ok(())
+fn expect_header(headers: &HeaderMap) -> Result<(), Problem> {
+    if headers.contains_key(HEADER) {
+        return Ok(());
+    }
+    Err(unauthorized(Kind::SESSION, "send the session's token as `Orderworks-Session`"))
+}
+
+/// When it ends unless it is used before.
+fn expiry(state: &ApiState, record: &SessionRecord) -> Timestamp {
+    let limits = &state.config.sessions;
+    later(record.touched_at, limits.idle).min(later(record.opened_at, limits.lifetime))
+}
+
+fn ttl(expires_at: Timestamp, now: Timestamp) -> Duration {
+    expires_at.duration_since(now).try_into().unwrap_or_default()
 }
 
 /// A 401 with the challenge that RFC 9110, section 11.6.1 asks for.
@@ -132,9 +248,16 @@ pub(crate) fn bearer_token<'a>(headers: &'a HeaderMap, name: &HeaderName, prefix
 
 /// Looked up by hash, so no comparison tells anything about a token through its timing. 256 random bits need no slow
 /// hash.
-fn key(merchant: MerchantId, token: &str) -> SessionKey {
-    let hash = URL_SAFE_NO_PAD.encode(Sha256::digest(token));
-    SessionKey::new("session", format_args!("{merchant}:{hash}"))
+fn hash(token: &str) -> String {
+    URL_SAFE_NO_PAD.encode(Sha256::digest(token))
+}
+
+fn key(merchant: MerchantId, hash: &str) -> SessionKey {
+    SessionKey::new("sign-in", format_args!("{merchant}:{hash}"))
+}
+
+fn id(hash: &str) -> String {
+    format!("{ID_PREFIX}{}", hash.get(..ID_CHARS).unwrap_or(hash))
 }
 
 /// As values stand in the session store.

@@ -82,7 +82,7 @@ impl ApiState {
             limits: parts.limits,
             limiters: Limiters::new(config.checkout, config.sign_in),
             sessions: parts.sessions,
-            passwords: Passwords::new(),
+            passwords: Passwords::new(parts.ambient.clone()),
             streams: Arc::new(Semaphore::new(config.streams_max)),
             config,
             orders: parts.orders,

@@ -150,6 +150,9 @@ pub(crate) struct SignIn {
     pub(crate) per_ip_per_minute: u32,
     pub(crate) per_account_per_minute: u32,
     pub(crate) burst: u32,
+    pub(crate) session_days: u32,
+    pub(crate) session_max_days: u32,
+    pub(crate) sessions_per_customer: u32,
 }
 
 /// Worker pools.
@@ -280,6 +283,9 @@ impl Config {
                 per_ip_per_minute: r.within("sign_in", "per_ip_per_minute", 1..=1_000_000),
                 per_account_per_minute: r.within("sign_in", "per_account_per_minute", 1..=1_000_000),
                 burst: r.within("sign_in", "burst", 1..=1_000_000),
+                session_days: r.within("sign_in", "session_days", 1..=365),
+                session_max_days: r.within("sign_in", "session_max_days", 1..=3_650),
+                sessions_per_customer: r.within("sign_in", "sessions_per_customer", 1..=100),
             },
             workers: Workers {
                 queues: ["payments", "fulfilment", "email", "webhooks"]

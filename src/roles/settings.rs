@@ -1,8 +1,11 @@
 //! The configuration in the words of the crates that use it.
 
-use std::num::NonZeroU32;
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    time::Duration,
+};
 
-use api::{ApiConfig, CheckoutLimits, ServerLimits, SignInLimits};
+use api::{ApiConfig, CheckoutLimits, ServerLimits, SessionLimits, SignInLimits};
 use store::{partitions::Family, webhook_url::UrlPolicy};
 
 use workers::{registry::WEBHOOKS, verify::Kept, webhook::ShareLimits};
@@ -27,11 +30,21 @@ pub(super) fn api(config: &Config) -> ApiConfig {
             burst: at_least_one(config.sign_in.burst),
         },
         order_token_ttl: config.orders.token,
+        sessions: SessionLimits {
+            idle: days(config.sign_in.session_days),
+            lifetime: days(config.sign_in.session_max_days),
+            per_customer: NonZeroUsize::try_from(at_least_one(config.sign_in.sessions_per_customer))
+                .unwrap_or(NonZeroUsize::MIN),
+        },
         webhook_urls: url_policy(config),
         trusted_proxies: config.server.trusted_proxies.clone(),
         stripe_webhook_secrets: config.payments.stripe_webhook_secrets.clone(),
         ..ApiConfig::default()
     }
+}
+
+fn days(days: u32) -> Duration {
+    Duration::from_hours(24) * days
 }
 
 pub(super) fn keep(config: &Config) -> Keep {

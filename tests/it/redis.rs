@@ -70,13 +70,13 @@ async fn proof(stage: &Stage, shop: &Shop) -> Token {
 /// A customer of this shop signs in by one process and fills a cart by both; answers the token and the cart's path.
 async fn filled_cart(stage: &Stage, shop: &Shop, clients: &[Client]) -> (String, String) {
     let email = format!("ada@{}", shop.domain);
-    let ada = json!({ "email": email, "name": "Ada", "password": "correct horse" });
+    let ada = json!({ "email": email, "name": "Ada", "password": "canary correct horse" });
     let (status, answer) = clients[0].send(Method::POST, "/v1/customers", Some(&ada)).await;
     assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
-    let verify = json!({ "token": proof(stage, shop).await.expose(), "password": "correct horse" });
+    let verify = json!({ "token": proof(stage, shop).await.expose(), "password": "canary correct horse" });
     let (status, answer) = clients[0].send(Method::POST, "/v1/customers/verify", Some(&verify)).await;
     assert_eq!(status, StatusCode::CREATED, "{answer}");
-    let credentials = json!({ "email": email, "password": "correct horse" });
+    let credentials = json!({ "email": email, "password": "canary correct horse" });
     let (status, session) = clients[0].send(Method::POST, "/v1/sessions", Some(&credentials)).await;
     assert_eq!(status, StatusCode::CREATED, "{session}");
     let token = session["token"].as_str().expect("a token").to_owned();

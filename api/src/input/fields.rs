@@ -2,6 +2,7 @@
 
 use std::{cell::RefCell, ops::RangeInclusive};
 
+use base::chars::{is_format, is_joiner};
 use serde_json::{Map, Value};
 
 use crate::problem::{FieldError, Problem};
@@ -130,11 +131,19 @@ impl<'v> Node<'v> {
         }
     }
 
-    /// A line of text: no control characters, not only blanks, at most so many characters.
+    /// The string that stands here, or none; tells no fault.
+    pub(crate) fn text_or_empty(&self) -> &'v str {
+        self.value.and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// A line of text: no control and no format characters, which would change how a mail or a list around it reads; not only blanks, at most so many characters.
     pub(crate) fn line(&self, chars_max: usize) -> Option<String> {
         let text = self.string()?;
         if text.chars().any(char::is_control) {
             return self.fault("control_character", "control characters are not allowed");
+        }
+        if text.chars().any(|c| is_format(c) && !is_joiner(c)) {
+            return self.fault("format_character", "invisible format characters are not allowed");
         }
         self.sized(text, chars_max)
     }

@@ -14,7 +14,6 @@ use store::{
     domain::{CustomerId, VerificationId},
     verifications::{NewVerification, OpenAccount, Purpose, Token, Verification, VerificationRequested},
 };
-use unicode_normalization::UnicodeNormalization;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -26,14 +25,12 @@ use crate::{
     edge::Trace,
     input::{Body, FromBody, Node, idempotency_key, scoped_key},
     limits::PasswordCaller,
+    password_rule,
     problem::{Kind, Problem, ProblemBody},
     sessions,
     state::ApiState,
     view::{AccountView, RequestedView},
 };
-
-/// NIST SP 800-63B, section 3.1.1.2; with a ceiling, for hashing takes them whole.
-const PASSWORD_CHARS: std::ops::RangeInclusive<usize> = 8..=128;
 
 /// The routes of this module.
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
@@ -49,8 +46,8 @@ struct RegisterRequest {
     email: String,
     #[schema(min_length = 1, max_length = 200, example = "Ada Lovelace")]
     name: String,
-    /// Any characters.
-    #[schema(format = Password, write_only, min_length = 8, max_length = 128)]
+    /// Any characters; no common password.
+    #[schema(format = Password, write_only, min_length = 15, max_length = 128)]
     password: String,
 }
 
@@ -59,7 +56,8 @@ impl FromBody for RegisterRequest {
         let body = node.object(&["email", "name", "password"])?;
         let email = email(&body.field("email"));
         let name = body.field("name").line(NAME_CHARS_MAX);
-        let password = password(&body.field("password"));
+        let own_words = [body.field("email").text_or_empty(), body.field("name").text_or_empty()];
+        let password = password_rule::new(&body.field("password"), &own_words);
         Some(Self { email: email?, name: name?, password: password? })
     }
 }
@@ -72,14 +70,14 @@ struct VerifyRequest {
     #[schema(pattern = "^owv_[0-9a-f]{64}$", example = "owv_…")]
     token: String,
     /// The one chosen when registering.
-    #[schema(format = Password, write_only, min_length = 8, max_length = 128)]
+    #[schema(format = Password, write_only, min_length = 1, max_length = 128)]
     password: String,
 }
 
 impl FromBody for VerifyRequest {
     fn read(node: &Node<'_>) -> Option<Self> {
         let body = node.object(&["token", "password"])?;
-        let (token, password) = (body.field("token").string(), password(&body.field("password")));
+        let (token, password) = (body.field("token").string(), password_rule::known(&body.field("password")));
         Some(Self { token: token?.to_owned(), password: password? })
     }
 }
@@ -89,25 +87,15 @@ impl FromBody for VerifyRequest {
 #[schema(as = CustomerDelete)]
 struct DeleteRequest {
     /// The account's.
-    #[schema(format = Password, write_only, min_length = 8, max_length = 128)]
+    #[schema(format = Password, write_only, min_length = 1, max_length = 128)]
     password: String,
 }
 
 impl FromBody for DeleteRequest {
     fn read(node: &Node<'_>) -> Option<Self> {
         let body = node.object(&["password"])?;
-        Some(Self { password: password(&body.field("password"))? })
+        Some(Self { password: password_rule::known(&body.field("password"))? })
     }
-}
-
-/// A password as it is hashed: composed (NFC), for keyboards write the same letter in two ways (RFC 8265, section 4.2).
-pub(super) fn password(node: &Node<'_>) -> Option<String> {
-    let text = node.string()?;
-    if PASSWORD_CHARS.contains(&text.chars().count()) {
-        return Some(text.nfc().collect());
-    }
-    let (min, max) = (PASSWORD_CHARS.start(), PASSWORD_CHARS.end());
-    node.fault("wrong_length", format!("expected {min} to {max} characters"))
 }
 
 /// Register a customer

@@ -12,14 +12,12 @@ use store::{
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{
-    customers::{password, token_invalid},
-    orders::request::email,
-};
+use super::{customers::token_invalid, orders::request::email};
 use crate::{
     edge::Trace,
     input::{Body, FromBody, Node},
     limits::PasswordCaller,
+    password_rule,
     problem::{Problem, ProblemBody},
     sessions,
     state::ApiState,
@@ -53,15 +51,16 @@ struct ConfirmRequest {
     /// As it was mailed.
     #[schema(pattern = "^owv_[0-9a-f]{64}$", example = "owv_…")]
     token: String,
-    /// Any characters.
-    #[schema(format = Password, write_only, min_length = 8, max_length = 128)]
+    /// Any characters; no common password.
+    #[schema(format = Password, write_only, min_length = 15, max_length = 128)]
     password: String,
 }
 
 impl FromBody for ConfirmRequest {
     fn read(node: &Node<'_>) -> Option<Self> {
         let body = node.object(&["token", "password"])?;
-        let (token, password) = (body.field("token").string(), password(&body.field("password")));
+        let (token, password) =
+            (body.field("token").string(), password_rule::new(&body.field("password"), &[]));
         Some(Self { token: token?.to_owned(), password: password? })
     }
 }

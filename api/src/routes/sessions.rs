@@ -1,24 +1,28 @@
-//! Signing in and out.
+//! Signing in and out, and the sessions of a customer.
 
 use axum::{Json, extract::State};
 use http::{HeaderMap, StatusCode};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{customers::password, orders::request::email};
+use super::{PathText, orders::request::email};
 use crate::{
     auth::AnyKey,
     input::{Body, FromBody, Node},
     limits::PasswordCaller,
+    password_rule,
     problem::{Kind, Problem, ProblemBody},
     sessions,
     state::ApiState,
-    view::SessionView,
+    view::{LiveSessionView, LiveSessionsView, SessionView},
 };
 
 /// The routes of this module.
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
-    OpenApiRouter::new().routes(routes!(sign_in)).routes(routes!(sign_out))
+    OpenApiRouter::new()
+        .routes(routes!(sign_in, list, end_all))
+        .routes(routes!(sign_out))
+        .routes(routes!(end))
 }
 
 /// Who signs in.
@@ -27,14 +31,14 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
 struct SignInRequest {
     #[schema(format = Email, max_length = 254, example = "ada@example.com")]
     email: String,
-    #[schema(format = Password, write_only, min_length = 8, max_length = 128)]
+    #[schema(format = Password, write_only, min_length = 1, max_length = 128)]
     password: String,
 }
 
 impl FromBody for SignInRequest {
     fn read(node: &Node<'_>) -> Option<Self> {
         let body = node.object(&["email", "password"])?;
-        let (email, password) = (email(&body.field("email")), password(&body.field("password")));
+        let (email, password) = (email(&body.field("email")), password_rule::known(&body.field("password")));
         Some(Self { email: email?, password: password? })
     }
 }
@@ -67,6 +71,12 @@ async fn sign_in(
         return Err(sessions::unauthorized(Kind::CREDENTIALS, "check both and try again"));
     };
     let opened = sessions::open(&state, &account).await?;
+    // The password may have been changed, and all sessions ended, while this one was checked.
+    let now = state.orders.customer_by_email(key.merchant, &email).await?;
+    if !now.is_some_and(|now| now.password_hash == account.password_hash) {
+        sessions::revoke(&state, &account, &opened).await?;
+        return Err(sessions::unauthorized(Kind::CREDENTIALS, "check both and try again"));
+    }
     Ok((StatusCode::CREATED, Json(SessionView::new(opened, &account))))
 }
 
@@ -87,5 +97,81 @@ async fn sign_out(
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
     sessions::close(&state, key.merchant, &headers).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// List the customer's sessions
+///
+/// The live sessions of who is signed in, the oldest first. Shows no tokens.
+#[utoipa::path(
+    get, path = "/v1/sessions", tag = "customers",
+    params(("Orderworks-Session" = String, Header, description = "`ows_…`")),
+    responses(
+        (status = 200, description = "The sessions", body = LiveSessionsView),
+        (status = 401, description = "The session has ended", body = ProblemBody,
+            content_type = "application/problem+json"),
+        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+async fn list(
+    State(state): State<ApiState>,
+    AnyKey(key): AnyKey,
+    headers: HeaderMap,
+) -> Result<Json<LiveSessionsView>, Problem> {
+    let current = sessions::current(&state, key.merchant, &headers).await?;
+    let live = sessions::list(&state, key.merchant, current.customer).await?;
+    let data = live.into_iter().map(|session| LiveSessionView::new(session, &current.id)).collect();
+    Ok(Json(LiveSessionsView::new(data)))
+}
+
+/// End a session
+///
+/// Ends one of the customer's sessions, on another device for instance.
+#[utoipa::path(
+    delete, path = "/v1/sessions/{id}", tag = "customers",
+    params(
+        ("id" = String, Path, description = "`ses_…`"),
+        ("Orderworks-Session" = String, Header, description = "`ows_…`"),
+    ),
+    responses(
+        (status = 204, description = "The session has ended"),
+        (status = 401, description = "The session of the request has ended", body = ProblemBody,
+            content_type = "application/problem+json"),
+        (status = 404, description = "The customer has no such session", body = ProblemBody,
+            content_type = "application/problem+json"),
+        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+async fn end(
+    State(state): State<ApiState>,
+    AnyKey(key): AnyKey,
+    PathText(id): PathText,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    let current = sessions::current(&state, key.merchant, &headers).await?;
+    sessions::close_one(&state, key.merchant, current.customer, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// End all sessions
+///
+/// Ends all sessions of who is signed in, that of the request included.
+#[utoipa::path(
+    delete, path = "/v1/sessions", tag = "customers",
+    params(("Orderworks-Session" = String, Header, description = "`ows_…`")),
+    responses(
+        (status = 204, description = "All have ended"),
+        (status = 401, description = "The session has ended", body = ProblemBody,
+            content_type = "application/problem+json"),
+        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+async fn end_all(
+    State(state): State<ApiState>,
+    AnyKey(key): AnyKey,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    let current = sessions::current(&state, key.merchant, &headers).await?;
+    sessions::close_all(&state, key.merchant, current.customer).await?;
     Ok(StatusCode::NO_CONTENT)
 }

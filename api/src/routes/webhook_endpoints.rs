@@ -73,7 +73,7 @@ fn events_schema() -> Array {
         .min_items(Some(1))
         .max_items(Some(EventKind::ALL.len()))
         .description(Some("Kinds of events, or `*` alone for all."))
-        .example(Some(serde_json::json!(["*"])))
+        .examples([serde_json::json!(["*"])])
         .build()
 }
 

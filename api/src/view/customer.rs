@@ -5,7 +5,7 @@ use serde::Serialize;
 use store::customers::Account;
 use utoipa::ToSchema;
 
-use crate::sessions::Opened;
+use crate::sessions::{Listed, Opened};
 
 /// A registered customer.
 #[derive(Serialize, ToSchema)]
@@ -52,6 +52,8 @@ pub(crate) struct SessionView {
     /// Always `session`.
     #[schema(example = "session")]
     object: &'static str,
+    /// Its id, `ses_…`.
+    id: String,
     /// Send it as `Orderworks-Session`.
     #[schema(example = "ows_…")]
     token: String,
@@ -72,7 +74,52 @@ impl From<&Account> for AccountView {
 
 impl SessionView {
     pub(crate) fn new(opened: Opened, account: &Account) -> Self {
-        let Opened { token, expires_at } = opened;
-        Self { object: "session", token, customer: account.into(), expires_at }
+        let Opened { id, token, expires_at } = opened;
+        Self { object: "session", id, token, customer: account.into(), expires_at }
+    }
+}
+
+/// A live session of a customer.
+#[derive(Serialize, ToSchema)]
+#[schema(as = LiveSession)]
+pub(crate) struct LiveSessionView {
+    /// Always `session`.
+    #[schema(example = "session")]
+    object: &'static str,
+    /// Its id, `ses_…`.
+    id: String,
+    /// Whether it is the session of this request.
+    current: bool,
+    #[schema(value_type = String, format = DateTime)]
+    opened_at: Timestamp,
+    /// Give or take an hour.
+    #[schema(value_type = String, format = DateTime)]
+    used_at: Timestamp,
+    /// When it ends unless it is used before.
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: Timestamp,
+}
+
+/// The live sessions of a customer.
+#[derive(Serialize, ToSchema)]
+#[schema(as = LiveSessionList)]
+pub(crate) struct LiveSessionsView {
+    /// Always `list`.
+    #[schema(example = "list")]
+    object: &'static str,
+    /// The oldest first.
+    data: Vec<LiveSessionView>,
+}
+
+impl LiveSessionView {
+    pub(crate) fn new(session: Listed, current: &str) -> Self {
+        let Listed { id, opened_at, used_at, expires_at } = session;
+        Self { object: "session", current: id == current, id, opened_at, used_at, expires_at }
+    }
+}
+
+impl LiveSessionsView {
+    pub(crate) fn new(data: Vec<LiveSessionView>) -> Self {
+        Self { object: "list", data }
     }
 }

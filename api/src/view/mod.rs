@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 pub(crate) use cart::{CartItemView, CartView};
 pub(crate) use catalog::{CategoryView, InventoryView, ProductView};
-pub(crate) use customer::{AccountView, RequestedView, SessionView};
+pub(crate) use customer::{AccountView, LiveSessionView, LiveSessionsView, RequestedView, SessionView};
 pub(crate) use event::EventView;
 pub(crate) use order::{OrderView, PaymentView, RefundView, as_placed};
 pub(crate) use webhook::{EndpointCreatedView, EndpointView};

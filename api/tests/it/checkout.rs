@@ -131,9 +131,10 @@ async fn another_checkout_that_finds_no_note_of_the_order_is_not_shown_it() {
         assert!(!refused.text.contains("ord_") && refused.header("orderworks-order-token").is_empty());
     }
     reopen(&shop, &cart, |data| data["checkout"] = json!(null)).await;
-    let eve = json!({"email": "eve@example.com", "name": "Eve", "password": "correct horse"});
-    register(&shop, &eve).send().await.expect_status(201);
-    let session = sign_in(&shop, "eve@example.com", "correct horse").send().await.expect_status(201).json;
+    let eve = json!({"email": "eve@example.com", "name": "Eve", "password": "canary correct horse"});
+    registered(&shop, &eve).await;
+    let session =
+        sign_in(&shop, "eve@example.com", "canary correct horse").send().await.expect_status(201).json;
     let session = session["token"].as_str().expect("a token");
     for key in ["k2", "k4"] {
         let taken = check_out(&shop, &cart, key, &body()).header("orderworks-session", session).send().await;
@@ -221,9 +222,10 @@ async fn what_cannot_be_ordered_is_named_and_the_cart_stays_open() {
 async fn who_is_signed_in_need_not_say_who_orders() {
     let shop = Shop::open().await;
     shop.stock("mug", 10).await;
-    let eve = json!({"email": "Eve@example.com", "name": "Eve", "password": "correct horse"});
+    let eve = json!({"email": "Eve@example.com", "name": "Eve", "password": "canary correct horse"});
     let customer = registered(&shop, &eve).await.json;
-    let session = sign_in(&shop, "eve@example.com", "correct horse").send().await.expect_status(201).json;
+    let session =
+        sign_in(&shop, "eve@example.com", "canary correct horse").send().await.expect_status(201).json;
     let token = session["token"].as_str().expect("a token");
     let cart = filled(&shop).await;
     assert_eq!(read(&shop, &cart).await["customer"], json!(null));

@@ -23,6 +23,7 @@ mod outage;
 mod privacy;
 mod provider_webhooks;
 mod server;
+mod sessions;
 mod stream;
 mod timeline;
 mod util;

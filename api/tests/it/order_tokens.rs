@@ -118,9 +118,9 @@ async fn tokens_are_neither_kept_nor_logged() {
 async fn a_session_makes_an_order_the_customers_and_orders_go_on_without_its_store() {
     let shop = Shop::open().await;
     shop.stock("mug", 10).await;
-    let eve = json!({"email": "eve@example.com", "name": "Eve", "password": "correct horse"});
+    let eve = json!({"email": "eve@example.com", "name": "Eve", "password": "canary correct horse"});
     register(&shop, &eve).send().await.expect_status(201);
-    let session = sign_in(&shop, "eve@example.com", "correct horse").send().await.expect_status(201);
+    let session = sign_in(&shop, "eve@example.com", "canary correct horse").send().await.expect_status(201);
     let session = session.json["token"].as_str().expect("a token");
     let place = |key| shop.place(key, &order_body()).header("orderworks-session", session);
     let placed = place("k1").send().await.expect_status(202);

@@ -4,6 +4,7 @@
 //! Knows nothing of jobs, orders or HTTP. Read on in [`ambient`] and [`sqlite`]; `postgres` is a feature.
 
 pub mod ambient;
+pub mod chars;
 pub mod ids;
 pub mod migrations;
 #[cfg(feature = "postgres")]

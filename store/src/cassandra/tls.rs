@@ -6,13 +6,14 @@
 //!
 //! What crosses the machine's loopback is in the clear, the login included: who may record that may read this process's
 //! memory, too. Another process of the machine can use a listener to speak to the node, as it could by itself; it still
-//! has to log in. Client certificates are not supported, as it would be their identity that is lent.
+//! has to log in, and one that is silent loses its place. Client certificates are not supported, as it would be their identity that is lent.
 
 use std::{
     collections::HashMap,
     io,
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -25,10 +26,11 @@ use scylla::{
     policies::address_translator::{AddressTranslator, UntranslatedPeer},
 };
 use tokio::{
-    io::copy_bidirectional,
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::{Mutex, Semaphore},
     task::JoinSet,
+    time::timeout,
 };
 use tokio_rustls::TlsConnector;
 
@@ -36,6 +38,11 @@ use super::config::{CassandraConfigError, CassandraTls};
 
 /// Connections through one listener; the driver makes a handful.
 const CONNECTIONS_MAX: usize = 64;
+/// For each of: the first byte of the driver, the connection, the handshake.
+const SETUP_MAX: Duration = Duration::from_secs(10);
+/// Silence of either side; the driver asks each connection twice a minute whether it lives.
+const IDLE_MAX: Duration = Duration::from_mins(3);
+const BUFFER_BYTES: usize = 16 * 1024;
 
 /// The listeners.
 pub(super) struct Tunnels {
@@ -122,7 +129,7 @@ async fn serve(
         let trouble = Arc::clone(&trouble);
         connections.spawn(async move {
             // Told before the driver's end is closed: it asks as soon as it sees that.
-            if let Err(error) = pass(&mut inner, connector, &node, name).await {
+            if let Err(error) = pass(&mut inner, connector, &node, name, SETUP_MAX).await {
                 tracing::warn!(node = node.0, %error, "no TLS connection to a Cassandra node");
                 *trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             }
@@ -136,14 +143,39 @@ async fn pass(
     connector: TlsConnector,
     (host, port): &(String, u16),
     name: ServerName<'static>,
+    setup_max: Duration,
 ) -> io::Result<()> {
-    let outer = TcpStream::connect((host.as_str(), *port)).await?;
+    // The driver speaks first and at once. A local process that does not is no reason to trouble the node.
+    if !matches!(timeout(setup_max, inner.peek(&mut [0])).await, Ok(Ok(1..))) {
+        return Ok(());
+    }
+    let outer = timeout(setup_max, TcpStream::connect((host.as_str(), *port))).await??;
     inner.set_nodelay(true)?;
     outer.set_nodelay(true)?;
-    let mut outer = connector.connect(name, outer).await?;
-    // How an established connection ends is for the driver to notice and to tell.
-    drop(copy_bidirectional(inner, &mut outer).await);
+    let outer = timeout(setup_max, connector.connect(name, outer)).await??;
+    let (inner_read, inner_write) = inner.split();
+    let (outer_read, outer_write) = tokio::io::split(outer);
+    // How an established connection ends is for the driver to notice and to tell. Either direction ends both.
+    tokio::select! {
+        () = forward(inner_read, outer_write, IDLE_MAX) => {}
+        () = forward(outer_read, inner_write, IDLE_MAX) => {}
+    }
     Ok(())
+}
+
+/// Passes bytes on until one side ends, fails, or does nothing for `idle_max`.
+async fn forward(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, idle_max: Duration) {
+    let mut buffer = vec![0; BUFFER_BYTES];
+    while let Ok(Ok(count @ 1..)) = timeout(idle_max, from.read(&mut buffer)).await {
+        let Some(bytes) = buffer.get(..count) else { return };
+        let written = async {
+            to.write_all(bytes).await?;
+            to.flush().await
+        };
+        if !matches!(timeout(idle_max, written).await, Ok(Ok(()))) {
+            return;
+        }
+    }
 }
 
 fn client_config(tls: &CassandraTls) -> Result<ClientConfig, CassandraConfigError> {
@@ -173,4 +205,51 @@ fn split(node: &str) -> Option<(&str, u16)> {
 
 fn wrong(setting: &'static str, why: String) -> CassandraConfigError {
     CassandraConfigError { setting, why }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(50);
+
+    /// A node that accepts and never says a word, and a driver's connection to us.
+    async fn silent() -> (TcpListener, (String, u16), TcpStream, TcpStream) {
+        let node = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let at = ("127.0.0.1".to_owned(), node.local_addr().expect("an address").port());
+        let ours = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let driver = TcpStream::connect(ours.local_addr().expect("an address")).await.expect("connects");
+        let (inner, _) = ours.accept().await.expect("accepts");
+        (node, at, driver, inner)
+    }
+
+    fn connector() -> TlsConnector {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let builder = builder.expect("versions").with_root_certificates(RootCertStore::empty());
+        TlsConnector::from(Arc::new(builder.with_no_client_auth()))
+    }
+
+    #[tokio::test]
+    async fn handshake_without_an_answer_ends() {
+        let (_node, at, mut driver, mut inner) = silent().await;
+        driver.write_all(b"x").await.expect("writes");
+        let name = ServerName::try_from("127.0.0.1").expect("a name");
+        let error = pass(&mut inner, connector(), &at, name, SHORT).await.expect_err("ends");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn silent_local_process_loses_its_place_and_reaches_no_node() {
+        let (node, at, _driver, mut inner) = silent().await;
+        let name = ServerName::try_from("127.0.0.1").expect("a name");
+        pass(&mut inner, connector(), &at, name, SHORT).await.expect("ends");
+        assert!(timeout(SHORT, node.accept()).await.is_err(), "the node was left alone");
+    }
+
+    #[tokio::test]
+    async fn silent_connection_ends() {
+        let ((from, _quiet), (to, _sink)) = (tokio::io::duplex(64), tokio::io::duplex(64));
+        forward(from, to, SHORT).await;
+    }
 }

@@ -17,7 +17,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use base::Timestamp;
+use base::{Timestamp, chars::is_format};
 use lettre::{Address, Message, message::Mailbox, message::MultiPart};
 use serde::{Deserialize, Serialize};
 use store::{
@@ -304,7 +304,19 @@ fn mark(token: &Token) -> u64 {
     token.hash().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
-/// Without line breaks and other control characters, which have no place in a header or a name.
+/// Without line breaks, control and format characters, which have no place in a header or a name: bidirectional controls
+/// would turn round what a mail program shows beside it.
 fn one_line(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}')).collect()
+    text.chars().filter(|c| !c.is_control() && !is_format(*c)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+
+    #[test]
+    fn header_texts_hold_no_format_characters() {
+        let sent = "Mug \u{202e}gum\u{2069}\r\nBcc: x\u{200b}\u{feff}\u{2028}\u{e0041}";
+        assert_eq!(one_line(sent), "Mug gumBcc: x");
+    }
 }

@@ -1,5 +1,6 @@
 //! What a client says about a new order, a cancellation or a refund.
 
+use base::chars::is_format;
 use email_address::{EmailAddress, Options};
 use store::{
     domain::{AMOUNT_MINOR_MAX, Address, Currency, Customer},
@@ -148,11 +149,12 @@ pub(in crate::routes) fn email(node: &Node<'_>) -> Option<String> {
     node.matching(is_email, "a mail address such as ada@example.com")
 }
 
-/// No display name, no address literal: what remains is what mail transports take as it is.
+/// No display name, no address literal, a domain of the public DNS: what remains is what mail transports take as it is.
 fn is_email(text: &str) -> bool {
     let options = Options::default().without_display_text().without_domain_literal();
     text.len() <= EMAIL_BYTES_MAX
-        && !text.chars().any(char::is_control)
+        && !text.chars().any(|c| c.is_control() || is_format(c))
+        && text.rsplit_once('@').is_some_and(|(_, domain)| domain.contains('.'))
         && EmailAddress::parse_with_options(text, options).is_ok()
 }
 

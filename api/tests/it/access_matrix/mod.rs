@@ -86,10 +86,10 @@ impl Scene {
         scene.caller("other public", Some(&other_public), None);
         scene.caller("other secret", Some(&other_secret), None);
         for (name, key) in [("ada", &public), ("eve", &public), ("neighbour", &other_public)] {
-            let account =
-                json!({"email": format!("{name}@example.com"), "name": name, "password": "correct horse"});
+            let account = json!({"email": format!("{name}@example.com"), "name": name, "password": "canary correct horse"});
             register(&scene.shop, &account).key(key).send().await.expect_status(201);
-            let session = sign_in(&scene.shop, &format!("{name}@example.com"), "correct horse").key(key);
+            let session =
+                sign_in(&scene.shop, &format!("{name}@example.com"), "canary correct horse").key(key);
             let token =
                 session.send().await.expect_status(201).json["token"].as_str().expect("a token").to_owned();
             scene.caller(name, Some(key), Some((SESSION, token)));

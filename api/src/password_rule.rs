@@ -1,0 +1,149 @@
+//! Rule for passwords: NIST SP 800-63B-4, section 3.1.1.2.
+//!
+//! Guarantees: a new password has 15 characters at least, as the only factor, any kind of character, and is not among
+//! those that are tried first: common passwords, runs, repetitions, words of the account, and combinations of these.
+//! Accounts keep the shorter passwords they have.
+
+use std::ops::RangeInclusive;
+
+use unicode_normalization::UnicodeNormalization;
+
+use crate::input::Node;
+
+/// A ceiling, for hashing takes them whole.
+const CHARS_MAX: usize = 128;
+const NEW_CHARS: RangeInclusive<usize> = 15..=CHARS_MAX;
+/// What must remain of a password without its common parts.
+const OWN_CHARS_MIN: usize = 6;
+/// Shorter words are in half of all phrases.
+const WORD_CHARS_MIN: usize = 4;
+/// A run or repetition is taken out from this length on.
+const RUN_CHARS_MIN: usize = 4;
+
+/// One word a line, the letters and digits of it in lower case.
+const COMMON: &str = include_str!("common_passwords.txt");
+const RUNS: [&str; 8] = [
+    "abcdefghijklmnopqrstuvwxyz",
+    "zyxwvutsrqponmlkjihgfedcba",
+    "01234567890123456789",
+    "98765432109876543210",
+    "qwertyuiopasdfghjklzxcvbnm",
+    "qwertzuiopasdfghjklyxcvbnm",
+    "azertyuiopqsdfghjklmwxcvbn",
+    "1qaz2wsx3edc4rfv5tgb6yhn7ujm8ik9ol0p",
+];
+
+/// A password of an account, as it is hashed.
+pub(crate) fn known(node: &Node<'_>) -> Option<String> {
+    read(node, 1..=CHARS_MAX)
+}
+
+/// A password to be set; `own_words` are what an attacker knows of the account, such as its mail address.
+pub(crate) fn new(node: &Node<'_>, own_words: &[&str]) -> Option<String> {
+    let password = read(node, NEW_CHARS)?;
+    if is_common(&password, own_words) {
+        return node
+            .fault("too_common", "expected a password that is hard to guess, such as four unrelated words");
+    }
+    Some(password)
+}
+
+/// Composed (NFC), for keyboards write the same letter in two ways (RFC 8265, section 4.2).
+fn read(node: &Node<'_>, chars: RangeInclusive<usize>) -> Option<String> {
+    let text = node.string()?;
+    if chars.contains(&text.chars().count()) {
+        return Some(text.nfc().collect());
+    }
+    let (min, max) = (chars.start(), chars.end());
+    node.fault("wrong_length", format!("expected {min} to {max} characters"))
+}
+
+/// Whether little remains of it without its common parts.
+fn is_common(password: &str, own_words: &[&str]) -> bool {
+    let mut rest = plain(password);
+    // Of signs alone, or of one sign many times.
+    let mut distinct: Vec<char> = password.chars().collect();
+    distinct.sort_unstable();
+    distinct.dedup();
+    if distinct.len() < OWN_CHARS_MIN {
+        return true;
+    }
+    if rest.is_empty() {
+        return false;
+    }
+    let own: Vec<String> = own_words.iter().map(|word| plain(word)).collect();
+    let parts = own_words.iter().flat_map(|word| word.split(|c: char| !c.is_alphanumeric())).map(plain);
+    let mut words: Vec<String> =
+        own.into_iter().chain(parts).chain(COMMON.lines().map(str::to_owned)).collect();
+    words.retain(|word| word.chars().count() >= WORD_CHARS_MIN);
+    words.sort_unstable_by_key(|word| std::cmp::Reverse(word.len()));
+    for word in words {
+        rest = rest.replace(&word, " ");
+    }
+    own_chars(&rest) < OWN_CHARS_MIN
+}
+
+/// Characters that belong to no run and repeat nothing.
+fn own_chars(rest: &str) -> usize {
+    let repeats = |part: &[char]| part.iter().collect::<String>();
+    let mut seen: Vec<String> = Vec::new();
+    let mut own = 0;
+    for part in rest.split_whitespace() {
+        let chars: Vec<char> = part.chars().collect();
+        for piece in chars.chunks(RUN_CHARS_MIN) {
+            let piece = repeats(piece);
+            let is_run =
+                piece.chars().count() == RUN_CHARS_MIN && RUNS.iter().any(|run| run.contains(&piece));
+            if !is_run && !seen.contains(&piece) {
+                own += piece.chars().count();
+                seen.push(piece);
+            }
+        }
+    }
+    own
+}
+
+/// Letters and digits in lower case, with the usual substitutions undone.
+fn plain(text: &str) -> String {
+    let letters = text.chars().flat_map(char::to_lowercase).map(|c| match c {
+        '@' => 'a',
+        '$' => 's',
+        c => c,
+    });
+    letters.filter(|c| c.is_alphanumeric()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn common_passwords_are_known_and_phrases_are_not() {
+        for common in [
+            "passwordpassword",
+            "P@ssword12345678",
+            "aaaaaaaaaaaaaaaa",
+            "123456789012345",
+            "abcdefghijklmnop",
+            "qwertyuiopasdfgh",
+            "abababababababab",
+            "correcthorsebatterystaple",
+            "Correct Horse Battery Staple!",
+            "iloveyouiloveyou1",
+            "welcomewelcome2024",
+            "lovelace-lovelace",
+            "ada.lovelace@example.com",
+            "orderworks-orderworks",
+        ] {
+            assert!(is_common(common, &["ada.lovelace@example.com", "Ada Lovelace"]), "{common}");
+        }
+        for fine in [
+            "canary correct horse",
+            "tulip engine seven rivers",
+            "\u{fc}ber den wolken fliegen",
+            "x9!kd;2mQz(r7Lw",
+        ] {
+            assert!(!is_common(fine, &["ada.lovelace@example.com", "Ada Lovelace"]), "{fine}");
+        }
+    }
+}

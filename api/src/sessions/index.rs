@@ -1,0 +1,100 @@
+//! Index of a customer's sessions: one value of the session store, changed by compare-and-swap.
+//!
+//! Guarantees: a session is in its customer's index before it is stored, and stays only if the index still names it
+//! afterwards; so all sessions of a customer end with [`clear`], those that are being opened meanwhile included. Bounded
+//! by `sessions_per_customer`. May name sessions that have ended.
+
+use std::time::Duration;
+
+use base::{Timestamp, time::later};
+use serde::{Deserialize, Serialize};
+use store::{
+    cache::SessionKey,
+    domain::{CustomerId, MerchantId},
+};
+
+use super::{decode, encode};
+use crate::{
+    problem::{Kind, Problem},
+    state::ApiState,
+};
+
+const TRIES_MAX: usize = 16;
+
+/// Names a customer's index.
+#[derive(Clone, Copy)]
+pub(super) struct Owner {
+    pub(super) merchant: MerchantId,
+    pub(super) customer: CustomerId,
+}
+
+/// A session in the index.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Entry {
+    /// Of the token, see [`super::hash`].
+    pub(super) hash: String,
+    pub(super) opened_at: Timestamp,
+}
+
+impl Owner {
+    fn key(self) -> SessionKey {
+        let Self { merchant, customer } = self;
+        SessionKey::new("sessions-of", format_args!("{merchant}:{customer}"))
+    }
+}
+
+/// The entries, the oldest first.
+pub(super) async fn list(state: &ApiState, owner: Owner) -> Result<Vec<Entry>, Problem> {
+    Ok(load(state, owner).await?.0)
+}
+
+/// Adds a session; returns the ones that have to end for it.
+pub(super) async fn add(state: &ApiState, owner: Owner, entry: Entry) -> Result<Vec<Entry>, Problem> {
+    let limit = state.config.sessions.per_customer.get();
+    change(state, owner, |entries| {
+        entries.push(entry.clone());
+        let excess = entries.len().saturating_sub(limit);
+        entries.drain(..excess).collect()
+    })
+    .await
+}
+
+/// Takes a session out; false when the index does not name it.
+pub(super) async fn remove(state: &ApiState, owner: Owner, hash: &str) -> Result<bool, Problem> {
+    change(state, owner, |entries| {
+        let before = entries.len();
+        entries.retain(|entry| entry.hash != hash);
+        entries.len() < before
+    })
+    .await
+}
+
+/// Takes all sessions out and returns them.
+pub(super) async fn clear(state: &ApiState, owner: Owner) -> Result<Vec<Entry>, Problem> {
+    change(state, owner, std::mem::take).await
+}
+
+async fn change<T>(
+    state: &ApiState,
+    owner: Owner,
+    edit: impl Fn(&mut Vec<Entry>) -> T,
+) -> Result<T, Problem> {
+    for _ in 0..TRIES_MAX {
+        let (mut entries, version) = load(state, owner).await?;
+        let result = edit(&mut entries);
+        let lifetime = state.config.sessions.lifetime;
+        let replaced = state.sessions.replace(&owner.key(), version, &encode(&entries)?, lifetime).await?;
+        if replaced.is_some() {
+            return Ok(result);
+        }
+    }
+    Err(Problem::new(Kind::UNAVAILABLE, "the customer's sessions keep changing; try again").retry_after(1))
+}
+
+async fn load(state: &ApiState, owner: Owner) -> Result<(Vec<Entry>, Option<i64>), Problem> {
+    let Some(session) = state.sessions.get(&owner.key()).await? else { return Ok((Vec::new(), None)) };
+    let mut entries: Vec<Entry> = decode(&session.data)?;
+    let (now, lifetime): (_, Duration) = (state.ambient.now(), state.config.sessions.lifetime);
+    entries.retain(|entry| later(entry.opened_at, lifetime) > now);
+    Ok((entries, Some(session.version)))
+}

@@ -1,0 +1,100 @@
+//! The sessions of a customer: how long they live, how many there are, and how they are ended.
+
+use std::time::Duration;
+
+use api::ServerLimits;
+use base::{Ambient, Timestamp};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::{
+    customers::{register, sign_in},
+    util::{Answer, Call, Shop, config},
+};
+
+const EMAIL: &str = "ada@example.com";
+const PASSWORD: &str = "canary correct horse";
+
+async fn signed_in(shop: &Shop) -> Value {
+    sign_in(shop, EMAIL, PASSWORD).send().await.expect_status(201).json
+}
+
+fn call(shop: &Shop, method: Method, path: &str, session: &Value) -> Call {
+    let token = session["token"].as_str().expect("a token");
+    shop.call(method, path).key(&shop.own.public).header("orderworks-session", token)
+}
+
+async fn list(shop: &Shop, session: &Value) -> Answer {
+    call(shop, Method::GET, "/v1/sessions", session).send().await
+}
+
+async fn ada(shop: &Shop) {
+    let body = json!({"email": EMAIL, "name": "Ada", "password": PASSWORD});
+    register(shop, &body).send().await.expect_status(201);
+}
+
+#[tokio::test]
+async fn a_customer_lists_sessions_and_ends_one_or_all() {
+    let shop = Shop::open().await;
+    ada(&shop).await;
+    let (phone, desk) = (signed_in(&shop).await, signed_in(&shop).await);
+    let listed = list(&shop, &desk).await.expect_status(200);
+    let ids: Vec<_> =
+        listed.list().iter().map(|session| (session["id"].clone(), session["current"].clone())).collect();
+    assert_eq!(ids, [(phone["id"].clone(), json!(false)), (desk["id"].clone(), json!(true))]);
+    assert!(!listed.text.contains("ows_"));
+
+    let path = format!("/v1/sessions/{}", phone["id"].as_str().expect("an id"));
+    call(&shop, Method::DELETE, &path, &desk).send().await.expect_status(204);
+    list(&shop, &phone).await.expect_problem(401, "session_invalid");
+    call(&shop, Method::DELETE, &path, &desk).send().await.expect_problem(404, "not_found");
+
+    let (third, fourth) = (signed_in(&shop).await, signed_in(&shop).await);
+    call(&shop, Method::DELETE, "/v1/sessions", &third).send().await.expect_status(204);
+    for ended in [&desk, &third, &fourth] {
+        list(&shop, ended).await.expect_problem(401, "session_invalid");
+    }
+    let fresh = signed_in(&shop).await;
+    assert_eq!(list(&shop, &fresh).await.expect_status(200).list().len(), 1);
+}
+
+#[tokio::test]
+async fn nobody_ends_the_sessions_of_another_customer() {
+    let shop = Shop::open().await;
+    ada(&shop).await;
+    let eve = json!({"email": "eve@example.com", "name": "Eve", "password": PASSWORD});
+    register(&shop, &eve).send().await.expect_status(201);
+    let adas = signed_in(&shop).await;
+    let eves = sign_in(&shop, "eve@example.com", PASSWORD).send().await.expect_status(201).json;
+    let path = format!("/v1/sessions/{}", adas["id"].as_str().expect("an id"));
+    call(&shop, Method::DELETE, &path, &eves).send().await.expect_problem(404, "not_found");
+    call(&shop, Method::DELETE, "/v1/sessions", &eves).send().await.expect_status(204);
+    assert_eq!(list(&shop, &adas).await.expect_status(200).list().len(), 1);
+}
+
+#[tokio::test]
+async fn the_eleventh_session_ends_the_first() {
+    let shop = Shop::open().await;
+    ada(&shop).await;
+    let first = signed_in(&shop).await;
+    let mut last = signed_in(&shop).await;
+    for _ in 0..9 {
+        last = signed_in(&shop).await;
+    }
+    list(&shop, &first).await.expect_problem(401, "session_invalid");
+    assert_eq!(list(&shop, &last).await.expect_status(200).list().len(), 10);
+}
+
+#[tokio::test]
+async fn a_session_in_daily_use_ends_after_ninety_days() {
+    let (ambient, clock) = Ambient::steered(7, Timestamp::UNIX_EPOCH);
+    let shop = Shop::open_at(config(), ServerLimits::default(), ambient).await;
+    ada(&shop).await;
+    let session = signed_in(&shop).await;
+    for _ in 0..89 {
+        clock.advance(Duration::from_hours(24));
+        list(&shop, &session).await.expect_status(200);
+    }
+    clock.advance(Duration::from_hours(24));
+    list(&shop, &session).await.expect_problem(401, "session_invalid");
+}
