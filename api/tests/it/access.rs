@@ -96,6 +96,8 @@ async fn two_authorizations_are_none() {
 #[tokio::test]
 async fn a_publishable_key_reads_the_catalog_places_orders_and_reads_one_order() {
     let shop = Shop::open().await;
+    let ada = json!({"email": "ada@example.com", "name": "Ada", "password": "correct horse"});
+    crate::customers::registered(&shop, &ada).await;
     let open = [
         "GET /v1/products",
         "GET /v1/products/{sku}",

@@ -71,6 +71,11 @@ impl Subject {
     }
 }
 
+/// The `customer.registered` of an account, which is found by it when the account is deleted.
+pub(crate) fn told(account: CustomerId) -> EventId {
+    EventId::derived(account.0, "registered")
+}
+
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -173,7 +178,7 @@ impl<'a> Messages<'a> {
     /// An account was opened.
     pub(crate) fn registered(&mut self, account: &Account, trace: Option<TraceContext>) {
         self.rows.push(Message {
-            id: EventId::fresh(self.ambient),
+            id: told(account.id),
             merchant: account.merchant,
             subject: Subject::Customer(account.id),
             kind: EventKind::CustomerRegistered.as_str(),

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use base::{
     Timestamp,
-    ids::{Uuid, floor},
     time::{between, later},
 };
 
@@ -90,13 +89,6 @@ pub(crate) fn opened(asked: &Verification, open: &OpenAccount) -> Option<Account
         password_hash: password_hash.clone(),
         created_at: open.at,
     })
-}
-
-/// The ids within which `customer.registered` of an account stands: it was written moments after.
-pub(crate) fn told_within(account: &Account) -> [Uuid; 2] {
-    let slack = Duration::from_hours(1);
-    let from = account.created_at.checked_sub(slack).unwrap_or(Timestamp::UNIX_EPOCH);
-    [floor(from), floor(later(account.created_at, slack))]
 }
 
 /// A purpose from its columns.

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     customers::{Account, Customers, PasswordHash, email_key},
     domain::{Customer, CustomerId, MerchantId},
-    engine::verifications::told_within,
+    engine::messages::told,
     error::StoreError,
     event_data,
 };
@@ -35,10 +35,7 @@ const OF_MERCHANT: &str =
     concat!("SELECT ", columns!(), " FROM customers WHERE merchant_id = $1 AND id = $2 FOR UPDATE");
 const DELETE_MAILS: &str = "DELETE FROM customer_mails WHERE customer_id = $1";
 const DELETE: &str = "DELETE FROM customers WHERE id = $1";
-// Ids of messages ascend with time, and each month has a partition: only that of the registration is looked at.
-pub(super) const FORGET: &str = "
-    UPDATE outbox SET data = $4::json
-    WHERE id >= $1 AND id < $2 AND merchant_id = $3 AND subject = $5 AND kind = 'customer.registered'";
+pub(super) const FORGET: &str = "UPDATE outbox SET data = $3::json WHERE id = $1 AND merchant_id = $2";
 pub(super) const BY_EMAIL: &str =
     concat!("SELECT ", columns!(), " FROM customers WHERE merchant_id = $1 AND email_key = $2");
 pub(super) const BY_ID: &str = concat!("SELECT ", columns!(), " FROM customers WHERE id = $1");
@@ -104,10 +101,8 @@ async fn delete(unit: &mut Unit, merchant: MerchantId, id: CustomerId) -> Result
     let pending = sqlx::query(DELETE_OF_EMAIL).bind(merchant.0).bind(email_key(&account.customer.email));
     unit.run(pending).await?;
     unit.run(sqlx::query(DELETE).bind(id.0)).await?;
-    let [from, until] = told_within(&account);
     let left = to_json(&event_data::deleted_customer(id))?;
-    let forget = sqlx::query(FORGET).bind(from).bind(until).bind(merchant.0).bind(left).bind(id.0);
-    unit.run(forget).await?;
+    unit.run(sqlx::query(FORGET).bind(told(id).0).bind(merchant.0).bind(left)).await?;
     Ok(true)
 }
 

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     customers::{Account, Customers, PasswordHash, email_key},
-    domain::{Customer, CustomerId, EventId, MerchantId},
-    engine::verifications::told_within,
+    domain::{Customer, CustomerId, MerchantId},
+    engine::messages::told,
     error::StoreError,
     event_data,
 };
@@ -24,9 +24,7 @@ const SET_PASSWORD: &str =
 const OF_MERCHANT: &str = "SELECT * FROM customers WHERE merchant_id = ?1 AND id = ?2";
 const DELETE_MAILS: &str = "DELETE FROM customer_mails WHERE customer_id = ?1";
 const DELETE: &str = "DELETE FROM customers WHERE id = ?1";
-pub(super) const FORGET: &str = "
-    UPDATE outbox SET data = ?4
-    WHERE id >= ?1 AND id < ?2 AND merchant_id = ?3 AND subject = ?5 AND kind = 'customer.registered'";
+pub(super) const FORGET: &str = "UPDATE outbox SET data = ?3 WHERE id = ?1 AND merchant_id = ?2";
 pub(super) const BY_EMAIL: &str = "SELECT * FROM customers WHERE merchant_id = ?1 AND email_key = ?2";
 pub(super) const BY_ID: &str = "SELECT * FROM customers WHERE id = ?1";
 
@@ -97,10 +95,9 @@ async fn delete(c: &mut SqliteConnection, merchant: MerchantId, id: CustomerId) 
     let pending = sqlx::query(DELETE_OF_EMAIL).bind(merchant.to_string());
     pending.bind(email_key(&account.customer.email)).execute(&mut *c).await?;
     sqlx::query(DELETE).bind(id.to_string()).execute(&mut *c).await?;
-    let [from, until] = told_within(&account).map(|id| EventId(id).to_string());
     let left = to_json(&event_data::deleted_customer(id))?;
-    let forget = sqlx::query(FORGET).bind(from).bind(until).bind(merchant.to_string()).bind(left);
-    forget.bind(id.to_string()).execute(c).await?;
+    let forget = sqlx::query(FORGET).bind(told(id).to_string()).bind(merchant.to_string()).bind(left);
+    forget.execute(c).await?;
     Ok(true)
 }
 

@@ -133,11 +133,7 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
     ("mails::OF_CUSTOMER", "uuid", "made(moment(19000), 19000)"),
     ("customers::BY_ID", "uuid", "made(moment(19000), 19000)"),
     ("customers::BY_EMAIL", "uuid, text", "merchant(19000), '19000@example.com'"),
-    (
-        "customers::FORGET",
-        "uuid, uuid, uuid, text, uuid",
-        "made(moment(19000), 0), made(moment(19001), 0), merchant(19000), '{}', made(moment(19000), 19000)",
-    ),
+    ("customers::FORGET", "uuid, uuid, text", "made(moment(19000), 19000), merchant(19000), '{}'"),
     ("verifications::BY_ID", "uuid, uuid", "merchant(19000), made(moment(19000), 19000)"),
     ("verifications::BY_KEY", "uuid, text", "merchant(19000), 'key-19000'"),
     ("verifications::BY_TOKEN", "uuid, bytea", "merchant(19000), sha256('19000')"),
