@@ -162,7 +162,6 @@ fn derive(
     Output::new(output).map_err(text)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "used with `map_err`")]
 fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
