@@ -214,7 +214,7 @@ mod tests {
         let passwords = Passwords { ambient: Ambient::system(), queue };
         let (reply, _result) = oneshot::channel();
         let waiting = Job::Verify { password: String::new(), phc: String::new(), reply };
-        passwords.queue.try_send(waiting).ok().expect("there is room for one");
+        assert!(passwords.queue.try_send(waiting).is_ok(), "there is room for one");
         let refused = passwords.verify(String::new(), None).await.expect_err("there is room for one");
         assert_eq!(axum::response::IntoResponse::into_response(refused).status(), 503);
     }

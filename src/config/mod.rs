@@ -279,14 +279,7 @@ impl Config {
                 per_ip_per_second: r.within("checkout", "per_ip_per_second", 1..=1_000_000),
                 burst: r.within("checkout", "burst", 1..=1_000_000),
             },
-            sign_in: SignIn {
-                per_ip_per_minute: r.within("sign_in", "per_ip_per_minute", 1..=1_000_000),
-                per_account_per_minute: r.within("sign_in", "per_account_per_minute", 1..=1_000_000),
-                burst: r.within("sign_in", "burst", 1..=1_000_000),
-                session_days: r.within("sign_in", "session_days", 1..=365),
-                session_max_days: r.within("sign_in", "session_max_days", 1..=3_650),
-                sessions_per_customer: r.within("sign_in", "sessions_per_customer", 1..=100),
-            },
+            sign_in: SignIn::read(r),
             workers: Workers {
                 queues: ["payments", "fulfilment", "email", "webhooks"]
                     .map(|queue| (queue.to_owned(), r.within("workers", queue, 1..=1024)))
@@ -305,12 +298,7 @@ impl Config {
                 smtp_url: r.text("mail", "smtp_url").into(),
                 storefront_url: r.text("mail", "storefront_url"),
             },
-            webhooks: Webhooks {
-                allow_loopback: r.value("webhooks", "allow_loopback", false),
-                per_merchant: Some(r.within("webhooks", "per_merchant", 0..=1024)).filter(|posts| *posts > 0),
-                per_endpoint: r.within("webhooks", "per_endpoint", 1..=1024),
-                slow: Some(r.within("webhooks", "slow", 0..=1024)).filter(|posts| *posts > 0),
-            },
+            webhooks: Webhooks::read(r),
             verify: Verify {
                 every: minutes(r.within("verify", "every_minutes", 0..=MINUTES_MAX)),
                 grace: Duration::from_mins(r.within("verify", "grace_minutes", 1..=MINUTES_MAX)),
@@ -346,8 +334,35 @@ impl Config {
             reader.fault("cassandra", mistake.setting, &mistake.why);
         }
         self.payments.check(reader);
+        if self.sign_in.session_days > self.sign_in.session_max_days {
+            reader.fault("sign_in", "session_days", "must not be more than sign_in.session_max_days");
+        }
         if self.data.folder.as_os_str().is_empty() {
             reader.fault("data", "folder", "must name a folder");
+        }
+    }
+}
+
+impl SignIn {
+    fn read(r: &mut Reader) -> Self {
+        Self {
+            per_ip_per_minute: r.within("sign_in", "per_ip_per_minute", 1..=1_000_000),
+            per_account_per_minute: r.within("sign_in", "per_account_per_minute", 1..=1_000_000),
+            burst: r.within("sign_in", "burst", 1..=1_000_000),
+            session_days: r.within("sign_in", "session_days", 1..=365),
+            session_max_days: r.within("sign_in", "session_max_days", 1..=3_650),
+            sessions_per_customer: r.within("sign_in", "sessions_per_customer", 1..=100),
+        }
+    }
+}
+
+impl Webhooks {
+    fn read(r: &mut Reader) -> Self {
+        Self {
+            allow_loopback: r.value("webhooks", "allow_loopback", false),
+            per_merchant: Some(r.within("webhooks", "per_merchant", 0..=1024)).filter(|posts| *posts > 0),
+            per_endpoint: r.within("webhooks", "per_endpoint", 1..=1024),
+            slow: Some(r.within("webhooks", "slow", 0..=1024)).filter(|posts| *posts > 0),
         }
     }
 }

@@ -284,7 +284,7 @@ async fn an_account_is_deleted_by_its_owner_and_its_orders_stay() {
     delete(&shop, &session, PASSWORD).send().await.expect_problem(401, "session_invalid");
     shop.get(&format!("/v1/orders/{order}")).send().await.expect_status(200);
     let events = shop.get("/v1/events").send().await.expect_status(200);
-    let registered = events.list().into_iter().find(|event| event["type"] == "customer.registered");
+    let registered = events.list().iter().find(|event| event["type"] == "customer.registered");
     let left = json!({"object": "customer", "id": id, "deleted": true});
     assert_eq!(registered.expect("an event")["data"], left);
     self::registered(&shop, &ada()).await;

@@ -94,7 +94,7 @@ async fn chunks_that_are_none_are_refused() {
     let trailers = format!("2\r\n{{}}\r\n0\r\n{}\r\n", "x: y\r\n".repeat(2_000));
     for chunks in [&*extension, &trailers, "fffffffffffffffff\r\n{}\r\n0\r\n\r\n", "zz\r\n{}\r\n0\r\n\r\n"] {
         let text = post(&shop, "transfer-encoding: chunked", chunks) + NEXT;
-        assert_eq!(statuses(&shop, &text).await, ["400"], "{:.40}", chunks);
+        assert_eq!(statuses(&shop, &text).await, ["400"], "{chunks:.40}");
     }
     let short = post(&shop, "transfer-encoding: chunked\r\nconnection: close", "2;a=b\r\n{}\r\n0\r\n\r\n");
     assert_eq!(statuses(&shop, &short).await, ["201"]);

@@ -110,7 +110,7 @@ fn requests_are_described_as_narrowly_as_they_are_read() {
                 match parameter["name"].as_str().expect("a name") {
                     "limit" => assert_eq!((&schema["minimum"], &schema["maximum"]), (&json!(1), &json!(100))),
                     "Idempotency-Key" | "sku" => {
-                        assert!(schema["pattern"].is_string(), "{path}: {parameter}")
+                        assert!(schema["pattern"].is_string(), "{path}: {parameter}");
                     }
                     _ => {}
                 }
