@@ -4,10 +4,13 @@
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
-use crate::util::{Dev, Receiver};
+use crate::{
+    customers::token_of,
+    util::{Dev, Receiver},
+};
 
-const PASSWORD: &str = "canary-password-7";
-const WRONG_PASSWORD: &str = "canary-wrong-password";
+const PASSWORD: &str = "lantern-mosaic-harbour-7";
+const WRONG_PASSWORD: &str = "lantern-mosaic-other-8";
 const EMAIL: &str = "canary.mailbox@example.com";
 const NAME: &str = "Canaria Fullname";
 const STREET: &str = "12 Canarystreet";
@@ -26,6 +29,10 @@ async fn flow(dev: &Dev, receiver: &Receiver) -> Vec<String> {
 
     let account = json!({"email": EMAIL, "name": NAME, "password": PASSWORD});
     let (status, answer) = storefront.send(Method::POST, "/v1/customers", Some(&account)).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
+    let proof = token_of(&dev.ready.mail_folder).await;
+    let account = json!({"token": proof, "password": PASSWORD});
+    let (status, answer) = storefront.send(Method::POST, "/v1/customers/verify", Some(&account)).await;
     assert_eq!(status, StatusCode::CREATED, "{answer}");
     for (password, expected) in [(WRONG_PASSWORD, StatusCode::UNAUTHORIZED), (PASSWORD, StatusCode::CREATED)]
     {
@@ -62,6 +69,7 @@ async fn flow(dev: &Dev, receiver: &Receiver) -> Vec<String> {
         ready.provider_key.clone(),
         secret.trim_start_matches("whsec_").to_owned(),
         token,
+        proof,
     ]
 }
 
@@ -85,7 +93,7 @@ async fn no_secret_of_a_whole_flow_is_logged_or_kept_where_it_is_not_needed() {
         assert!(!read(store).is_empty(), "{store} is there");
         for name in [store.to_owned(), format!("{store}-wal")] {
             let bytes = read(&name);
-            for text in [PASSWORD, WRONG_PASSWORD, EMAIL, NAME, STREET, CARD, &*secrets[4]] {
+            for text in [PASSWORD, WRONG_PASSWORD, EMAIL, NAME, STREET, CARD, &*secrets[4], &*secrets[5]] {
                 assert!(!holds(&bytes, text), "{text} stands in {name}");
             }
         }

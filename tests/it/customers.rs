@@ -33,7 +33,7 @@ async fn mailed(folder: &Path, name: &str) -> String {
 }
 
 /// The token of the mail to prove an address, from the only such mail.
-async fn token_of(folder: &Path) -> String {
+pub(crate) async fn token_of(folder: &Path) -> String {
     let looking = async {
         loop {
             let names =

@@ -96,7 +96,7 @@ async fn two_authorizations_are_none() {
 #[tokio::test]
 async fn a_publishable_key_reads_the_catalog_places_orders_and_reads_one_order() {
     let shop = Shop::open().await;
-    let ada = json!({"email": "ada@example.com", "name": "Ada", "password": "correct horse"});
+    let ada = json!({"email": "ada@example.com", "name": "Ada", "password": "canary correct horse"});
     crate::customers::registered(&shop, &ada).await;
     let open = [
         "GET /v1/products",

@@ -52,10 +52,15 @@ pub(crate) fn verify(shop: &Shop, token: &str, password: &str) -> Call {
 
 /// Registers and proves the address.
 pub(crate) async fn registered(shop: &Shop, body: &Value) -> Answer {
-    register(shop, body).send().await.expect_status(202);
-    let token = mailed(shop, &shop.own, Duration::ZERO).await.expect("a token");
+    registered_at(shop, &shop.own, body).await
+}
+
+/// The same at one of the merchants.
+pub(crate) async fn registered_at(shop: &Shop, merchant: &Merchant, body: &Value) -> Answer {
+    register(shop, body).key(&merchant.public).send().await.expect_status(202);
+    let token = mailed(shop, merchant, Duration::ZERO).await.expect("a token");
     let password = body["password"].as_str().expect("a password");
-    verify(shop, token.expose(), password).send().await.expect_status(201)
+    verify(shop, token.expose(), password).key(&merchant.public).send().await.expect_status(201)
 }
 
 fn ask_reset(shop: &Shop, email: &str) -> Call {
@@ -540,5 +545,5 @@ async fn format_characters_and_local_domains_are_refused() {
     }
     // Persian names need the non-joiner.
     let body = json!({"email": "ada@example.com", "name": "\u{639}\u{644}\u{6cc}\u{200c}\u{631}\u{636}\u{627}", "password": PASSWORD});
-    register(&shop, &body).send().await.expect_status(201);
+    register(&shop, &body).send().await.expect_status(202);
 }

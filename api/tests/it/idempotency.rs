@@ -80,7 +80,7 @@ async fn a_key_of_the_storefront_is_not_the_servers() {
     let customer = |email: &str| json!({"email": email, "name": "Ada", "password": "canary correct horse"});
     for (api_key, email) in [(&shop.own.public, "ada@example.com"), (&shop.own.secret, "eve@example.com")] {
         let call = shop.post("/v1/customers", &customer(email)).key(api_key).header("idempotency-key", "k1");
-        assert_eq!(call.send().await.expect_status(201).header("idempotent-replayed"), "");
+        assert_eq!(call.send().await.expect_status(202).header("idempotent-replayed"), "");
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{
     carts::{body, check_out, filled},
-    customers::{register, sign_in},
+    customers::{registered, sign_in},
     util::{Answer, Shop, config, logs, order_body},
 };
 
@@ -119,7 +119,7 @@ async fn a_session_makes_an_order_the_customers_and_orders_go_on_without_its_sto
     let shop = Shop::open().await;
     shop.stock("mug", 10).await;
     let eve = json!({"email": "eve@example.com", "name": "Eve", "password": "canary correct horse"});
-    register(&shop, &eve).send().await.expect_status(201);
+    registered(&shop, &eve).await;
     let session = sign_in(&shop, "eve@example.com", "canary correct horse").send().await.expect_status(201);
     let session = session.json["token"].as_str().expect("a token");
     let place = |key| shop.place(key, &order_body()).header("orderworks-session", session);

@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
-    customers::{register, sign_in},
+    customers::{registered, sign_in},
     util::{Answer, Call, Shop, config},
 };
 
@@ -30,7 +30,7 @@ async fn list(shop: &Shop, session: &Value) -> Answer {
 
 async fn ada(shop: &Shop) {
     let body = json!({"email": EMAIL, "name": "Ada", "password": PASSWORD});
-    register(shop, &body).send().await.expect_status(201);
+    registered(shop, &body).await;
 }
 
 #[tokio::test]
@@ -63,7 +63,7 @@ async fn nobody_ends_the_sessions_of_another_customer() {
     let shop = Shop::open().await;
     ada(&shop).await;
     let eve = json!({"email": "eve@example.com", "name": "Eve", "password": PASSWORD});
-    register(&shop, &eve).send().await.expect_status(201);
+    registered(&shop, &eve).await;
     let adas = signed_in(&shop).await;
     let eves = sign_in(&shop, "eve@example.com", PASSWORD).send().await.expect_status(201).json;
     let path = format!("/v1/sessions/{}", adas["id"].as_str().expect("an id"));

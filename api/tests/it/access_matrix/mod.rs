@@ -16,7 +16,7 @@ use store::{
 };
 
 use crate::{
-    customers::{register, sign_in},
+    customers::{registered_at, sign_in},
     util::{Answer, Call, Shop, config, id_of, order_body},
 };
 
@@ -85,9 +85,11 @@ impl Scene {
         scene.caller("ended session", Some(&public), Some((SESSION, "ows_ended".to_owned())));
         scene.caller("other public", Some(&other_public), None);
         scene.caller("other secret", Some(&other_secret), None);
-        for (name, key) in [("ada", &public), ("eve", &public), ("neighbour", &other_public)] {
+        for (name, is_own) in [("ada", true), ("eve", true), ("neighbour", false)] {
+            let merchant = if is_own { &scene.shop.own } else { &scene.shop.other };
+            let key = if is_own { &public } else { &other_public };
             let account = json!({"email": format!("{name}@example.com"), "name": name, "password": "canary correct horse"});
-            register(&scene.shop, &account).key(key).send().await.expect_status(201);
+            registered_at(&scene.shop, merchant, &account).await;
             let session =
                 sign_in(&scene.shop, &format!("{name}@example.com"), "canary correct horse").key(key);
             let token =
