@@ -32,6 +32,8 @@ pub struct ApiConfig {
     pub request_timeout: Duration,
     /// Event streams open at once; default 256.
     pub streams_max: usize,
+    /// Event streams of one merchant at once; default 64.
+    pub streams_per_merchant_max: usize,
     /// Secrets that Stripe signs its reports with; any of them will do. None: no reports are taken.
     pub stripe_webhook_secrets: Vec<SecretString>,
 }
@@ -70,12 +72,21 @@ pub struct SessionLimits {
 }
 
 /// Bounds of [`crate::run`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerLimits {
     /// Connections open at once; further ones wait in the kernel's backlog. Default 4096.
     pub connections_max: usize,
+    /// Connections open at once from one address (IPv6: one /64), and never more than half of all; further ones are
+    /// closed. Default 256.
+    pub connections_per_address_max: usize,
+    /// Networks whose connections count for many clients and have no bound per address.
+    pub trusted_proxies: Vec<IpNet>,
     /// Longest time without a complete request head, idle time between two requests included. Default 15 s.
     pub head_timeout: Duration,
+    /// Longest time without the client taking a byte of what is written. Default 30 s.
+    pub write_timeout: Duration,
+    /// Longest time from a request's head until its answer is written; event streams have none. Default 120 s.
+    pub exchange_timeout: Duration,
     /// How long `/readyz` says no before the listener closes, so that balancers look elsewhere. Default 0.
     pub readiness_lead: Duration,
     /// How long open requests may take to finish once the listener is closed. Default 20 s.
@@ -95,6 +106,7 @@ impl Default for ApiConfig {
             body_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
             streams_max: 256,
+            streams_per_merchant_max: 64,
             stripe_webhook_secrets: Vec::new(),
         }
     }
@@ -131,7 +143,11 @@ impl Default for ServerLimits {
     fn default() -> Self {
         Self {
             connections_max: 4096,
+            connections_per_address_max: 256,
+            trusted_proxies: Vec::new(),
             head_timeout: Duration::from_secs(15),
+            write_timeout: Duration::from_secs(30),
+            exchange_timeout: Duration::from_mins(2),
             readiness_lead: Duration::ZERO,
             drain_timeout: Duration::from_secs(20),
         }

@@ -23,6 +23,7 @@ mod provider_webhooks;
 mod routes;
 mod server;
 mod sessions;
+mod slots;
 mod state;
 mod view;
 
