@@ -16,6 +16,8 @@ pub struct ApiConfig {
     pub checkout: CheckoutLimits,
     /// Rate limits of registering and signing in.
     pub sign_in: SignInLimits,
+    /// Rate limits of making carts.
+    pub carts: CartLimits,
     /// How long the token of an order opens it; default 30 days.
     pub order_token_ttl: Duration,
     /// Bounds of customers' sessions.
@@ -60,6 +62,15 @@ pub struct SignInLimits {
     pub burst: NonZeroU32,
 }
 
+/// How many carts may be made, in this process; each is kept for a day at least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CartLimits {
+    /// From one address (IPv6: one /64), before any key is looked up. As many at once. Default 60.
+    pub new_per_ip_per_minute: NonZeroU32,
+    /// Of one merchant. As many at once. Default 100,000.
+    pub new_per_merchant_per_day: NonZeroU32,
+}
+
 /// How long customers stay signed in (OWASP ASVS 5.0, V7.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionLimits {
@@ -98,6 +109,7 @@ impl Default for ApiConfig {
         Self {
             checkout: CheckoutLimits::default(),
             sign_in: SignInLimits::default(),
+            carts: CartLimits::default(),
             order_token_ttl: Duration::from_hours(30 * 24),
             sessions: SessionLimits::default(),
             webhook_urls: UrlPolicy { allow_loopback: false },
@@ -125,6 +137,15 @@ impl Default for SignInLimits {
             per_ip_per_minute: const { NonZeroU32::new(120).unwrap() },
             per_account_per_minute: const { NonZeroU32::new(10).unwrap() },
             burst: const { NonZeroU32::new(10).unwrap() },
+        }
+    }
+}
+
+impl Default for CartLimits {
+    fn default() -> Self {
+        Self {
+            new_per_ip_per_minute: const { NonZeroU32::new(60).unwrap() },
+            new_per_merchant_per_day: const { NonZeroU32::new(100_000).unwrap() },
         }
     }
 }

@@ -83,7 +83,7 @@ impl ApiState {
         Self(Arc::new(Shared {
             catalog: Arc::new(catalog),
             limits: parts.limits,
-            limiters: Limiters::new(config.checkout, config.sign_in),
+            limiters: Limiters::new(config.checkout, config.sign_in, config.carts),
             sessions: parts.sessions,
             passwords: Passwords::new(parts.ambient.clone()),
             streams: Arc::new(Semaphore::new(config.streams_max)),
