@@ -24,6 +24,7 @@ use workers::{
 
 use crate::{
     config::{CacheEngine, Config},
+    descriptors,
     engines::{Engines, Role},
     health::{CacheCheck, ProviderCheck, RelayCheck, ShardsCheck, WorkersCheck},
     housekeeping::Housekeeping,
@@ -50,6 +51,8 @@ pub(crate) struct Roles<'a> {
     recorder: Option<Recorder>,
     sandbox: Option<Sandbox>,
     metrics: Metrics,
+    /// What the file descriptors leave of the setting.
+    connections_max: usize,
 }
 
 impl<'a> Roles<'a> {
@@ -64,8 +67,22 @@ impl<'a> Roles<'a> {
         let shards =
             engines.shards.clone().map(|shards| Arc::new(ShardsCheck(shards)) as Arc<dyn HealthCheck>);
         let (health, running, recorder, sandbox) = (Vec::from_iter(shards), JoinSet::new(), None, None);
-        let metrics = Metrics::default();
-        Self { config, engines, ambient, stop, name, health, without, running, recorder, sandbox, metrics }
+        let (metrics, connections_max) =
+            (Metrics::default(), descriptors::connections(config.server.connections_max));
+        Self {
+            config,
+            engines,
+            ambient,
+            stop,
+            name,
+            health,
+            without,
+            running,
+            recorder,
+            sandbox,
+            metrics,
+            connections_max,
+        }
     }
 
     /// Makes sure the queues exist, where the engine can be reached. A broker that is down is waited for by whoever
@@ -242,7 +259,8 @@ impl<'a> Roles<'a> {
     }
 
     fn serve(&mut self, listener: TcpListener, app: axum::Router) {
-        let (asked, limits) = (self.stop.orderly.clone(), settings::server_limits(&self.config.server));
+        let limits = settings::server_limits(&self.config.server, self.connections_max);
+        let asked = self.stop.orderly.clone();
         self.running.spawn(async move { Ok(api::run(listener, app, asked, limits).await?) });
     }
 

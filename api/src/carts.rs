@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use base::{Timestamp, time::later};
 use http::HeaderMap;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use store::{
     cache::SessionKey,
     domain::{CartId, Currency, CustomerId, MerchantId, OrderId},
@@ -26,6 +26,8 @@ use crate::{
 pub(crate) const LINES_MAX: usize = 100;
 /// From the last change.
 const TTL: Duration = Duration::from_hours(14 * 24);
+/// Of a cart that was never changed: most are not come back to.
+const NEW_TTL: Duration = Duration::from_hours(24);
 /// Each round in which somebody else was faster has somebody who is done.
 pub(crate) const TRIES_MAX: u32 = 10;
 /// How long a checkout keeps changes away when it does not come to its end: longer than a request may take.
@@ -62,10 +64,17 @@ pub(crate) struct Cart {
 }
 
 /// A line of a cart.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct CartItem {
     pub(crate) sku: String,
     pub(crate) quantity: u32,
+}
+
+/// Kept as `["sku", 1]`, without the names of members; both forms are read.
+impl Serialize for CartItem {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (&self.sku, self.quantity).serialize(serializer)
+    }
 }
 
 /// A checkout that was begun. Written before the order is placed, so that whoever comes after a crash finds the order
@@ -161,7 +170,7 @@ impl Cart {
 
 /// Keeps a new cart.
 pub(crate) async fn create(state: &ApiState, place: &Place, cart: &mut Cart) -> Result<(), Problem> {
-    if save(state, place, cart, None).await?.is_some() { Ok(()) } else { Err(busy()) }
+    if keep(state, place, cart, None, NEW_TTL).await?.is_some() { Ok(()) } else { Err(busy()) }
 }
 
 /// The cart and its version. One that is another customer's is not there.
@@ -180,8 +189,18 @@ pub(crate) async fn save(
     cart: &mut Cart,
     expected: Option<i64>,
 ) -> Result<Option<i64>, Problem> {
-    cart.expires_at = later(state.ambient.now(), TTL);
-    Ok(state.sessions.replace(&place.key(), expected, &encode(cart)?, TTL).await?)
+    keep(state, place, cart, expected, TTL).await
+}
+
+async fn keep(
+    state: &ApiState,
+    place: &Place,
+    cart: &mut Cart,
+    expected: Option<i64>,
+    ttl: Duration,
+) -> Result<Option<i64>, Problem> {
+    cart.expires_at = later(state.ambient.now(), ttl);
+    Ok(state.sessions.replace(&place.key(), expected, &encode(cart)?, ttl).await?)
 }
 
 /// Changes an open cart, which then is the customer's who is signed in; answers where it is.
@@ -217,7 +236,10 @@ async fn take_over(
 ) -> Result<Option<Place>, Problem> {
     cart.customer = place.customer;
     let taken = Place { id: CartId::fresh(&state.ambient), ..*place };
-    create(state, &taken, cart).await?;
+    // It was changed, so it lives as long as others that were.
+    if save(state, &taken, cart, None).await?.is_none() {
+        return Err(busy());
+    }
     let gone = encode(&Cart { moved: true, ..Cart::new(None, None) })?;
     if state.sessions.replace(&place.key(), Some(version), &gone, MOVED_TTL).await?.is_some() {
         return Ok(Some(taken));
@@ -286,4 +308,19 @@ pub(crate) fn held() -> Problem {
 
 pub(crate) fn busy() -> Problem {
     Problem::new(Kind::CART_BUSY, "others keep changing it; try again").retry_after(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_kept_short_and_read_in_the_form_of_before() {
+        let item = CartItem { sku: "mug".to_owned(), quantity: 2 };
+        let kept = serde_json::to_string(&item).expect("JSON");
+        assert_eq!(kept, r#"["mug",2]"#);
+        for text in [&*kept, r#"{"sku":"mug","quantity":2}"#] {
+            assert_eq!(serde_json::from_str::<CartItem>(text).expect("an item"), item);
+        }
+    }
 }

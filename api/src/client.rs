@@ -27,7 +27,8 @@ pub(crate) fn address(parts: &request::Parts, trusted: &[IpNet]) -> IpAddr {
     by_subscriber(address)
 }
 
-fn by_subscriber(address: IpAddr) -> IpAddr {
+/// IPv4 as it is, IPv6 by its /64.
+pub(crate) fn by_subscriber(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),

@@ -16,6 +16,8 @@ pub struct ApiConfig {
     pub checkout: CheckoutLimits,
     /// Rate limits of registering and signing in.
     pub sign_in: SignInLimits,
+    /// Rate limits of making carts.
+    pub carts: CartLimits,
     /// How long the token of an order opens it; default 30 days.
     pub order_token_ttl: Duration,
     /// Bounds of customers' sessions.
@@ -32,6 +34,8 @@ pub struct ApiConfig {
     pub request_timeout: Duration,
     /// Event streams open at once; default 256.
     pub streams_max: usize,
+    /// Event streams of one merchant at once; default 64.
+    pub streams_per_merchant_max: usize,
     /// Secrets that Stripe signs its reports with; any of them will do. None: no reports are taken.
     pub stripe_webhook_secrets: Vec<SecretString>,
 }
@@ -58,6 +62,15 @@ pub struct SignInLimits {
     pub burst: NonZeroU32,
 }
 
+/// How many carts may be made, in this process; each is kept for a day at least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CartLimits {
+    /// From one address (IPv6: one /64), before any key is looked up. As many at once. Default 60.
+    pub new_per_ip_per_minute: NonZeroU32,
+    /// Of one merchant. As many at once. Default 100,000.
+    pub new_per_merchant_per_day: NonZeroU32,
+}
+
 /// How long customers stay signed in (OWASP ASVS 5.0, V7.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionLimits {
@@ -70,12 +83,21 @@ pub struct SessionLimits {
 }
 
 /// Bounds of [`crate::run`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerLimits {
     /// Connections open at once; further ones wait in the kernel's backlog. Default 4096.
     pub connections_max: usize,
+    /// Connections open at once from one address (IPv6: one /64), and never more than half of all; further ones are
+    /// closed. Default 256.
+    pub connections_per_address_max: usize,
+    /// Networks whose connections count for many clients and have no bound per address.
+    pub trusted_proxies: Vec<IpNet>,
     /// Longest time without a complete request head, idle time between two requests included. Default 15 s.
     pub head_timeout: Duration,
+    /// Longest time without the client taking a byte of what is written. Default 30 s.
+    pub write_timeout: Duration,
+    /// Longest time from a request's head until its answer is written; event streams have none. Default 120 s.
+    pub exchange_timeout: Duration,
     /// How long `/readyz` says no before the listener closes, so that balancers look elsewhere. Default 0.
     pub readiness_lead: Duration,
     /// How long open requests may take to finish once the listener is closed. Default 20 s.
@@ -87,6 +109,7 @@ impl Default for ApiConfig {
         Self {
             checkout: CheckoutLimits::default(),
             sign_in: SignInLimits::default(),
+            carts: CartLimits::default(),
             order_token_ttl: Duration::from_hours(30 * 24),
             sessions: SessionLimits::default(),
             webhook_urls: UrlPolicy { allow_loopback: false },
@@ -95,6 +118,7 @@ impl Default for ApiConfig {
             body_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
             streams_max: 256,
+            streams_per_merchant_max: 64,
             stripe_webhook_secrets: Vec::new(),
         }
     }
@@ -117,6 +141,15 @@ impl Default for SignInLimits {
     }
 }
 
+impl Default for CartLimits {
+    fn default() -> Self {
+        Self {
+            new_per_ip_per_minute: const { NonZeroU32::new(60).unwrap() },
+            new_per_merchant_per_day: const { NonZeroU32::new(100_000).unwrap() },
+        }
+    }
+}
+
 impl Default for SessionLimits {
     fn default() -> Self {
         Self {
@@ -131,7 +164,11 @@ impl Default for ServerLimits {
     fn default() -> Self {
         Self {
             connections_max: 4096,
+            connections_per_address_max: 256,
+            trusted_proxies: Vec::new(),
             head_timeout: Duration::from_secs(15),
+            write_timeout: Duration::from_secs(30),
+            exchange_timeout: Duration::from_mins(2),
             readiness_lead: Duration::ZERO,
             drain_timeout: Duration::from_secs(20),
         }

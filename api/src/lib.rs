@@ -23,6 +23,7 @@ mod provider_webhooks;
 mod routes;
 mod server;
 mod sessions;
+mod slots;
 mod state;
 mod view;
 
@@ -33,7 +34,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use catalog_cache::CatalogCache;
 
-pub use config::{ApiConfig, CheckoutLimits, ServerLimits, SessionLimits, SignInLimits};
+pub use config::{ApiConfig, CartLimits, CheckoutLimits, ServerLimits, SessionLimits, SignInLimits};
 pub use health::{Health, HealthCheck, HealthStatus, OrdersCheck, PaymentsCheck, Readiness};
 pub use routes::openapi;
 pub use server::{ApiError, run};

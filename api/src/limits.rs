@@ -25,7 +25,7 @@ use store::{
 
 use crate::{
     auth, client,
-    config::{CheckoutLimits, SignInLimits},
+    config::{CartLimits, CheckoutLimits, SignInLimits},
     problem::{Kind, Problem},
     state::ApiState,
 };
@@ -38,11 +38,14 @@ pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 const BY_IP: &str = "checkout-ip";
 const BY_KEY: &str = "checkout-key";
 const CARTS_BY_IP: &str = "cart-ip";
+const NEW_CARTS_BY_IP: &str = "new-cart-ip";
+const NEW_CARTS_BY_MERCHANT: &str = "new-cart-merchant";
 const SIGN_IN_BY_IP: &str = "sign-in-ip";
 const SIGN_IN_BY_ACCOUNT: &str = "sign-in-account";
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
+const DAY: Duration = Duration::from_hours(24);
 
 type Governor<K> = RateLimiter<K, DashMapStateStore<K>, DefaultClock, StateInformationMiddleware>;
 
@@ -51,6 +54,8 @@ pub(crate) struct Limiters {
     by_ip: Limiter<IpAddr>,
     by_key: Limiter<KeyId>,
     carts_by_ip: Limiter<IpAddr>,
+    new_carts_by_ip: Limiter<IpAddr>,
+    new_carts_by_merchant: Limiter<MerchantId>,
     sign_in_by_ip: Limiter<IpAddr>,
     /// By a hash of merchant and address, for whoever signs in makes both up: keys stay short.
     sign_in_by_account: Limiter<[u8; 32]>,
@@ -66,8 +71,9 @@ struct Limiter<K: Hash + Eq + Clone> {
 }
 
 impl Limiters {
-    pub(crate) fn new(checkout: CheckoutLimits, sign_in: SignInLimits) -> Self {
+    pub(crate) fn new(checkout: CheckoutLimits, sign_in: SignInLimits, carts: CartLimits) -> Self {
         let per_ip = SECOND / checkout.per_ip_per_second.get();
+        let (of_ip, of_merchant) = (carts.new_per_ip_per_minute, carts.new_per_merchant_per_day);
         let per_key = SECOND / checkout.per_key_per_second.get();
         let sign_in_per_ip = MINUTE / sign_in.per_ip_per_minute.get();
         let sign_in_per_account = MINUTE / sign_in.per_account_per_minute.get();
@@ -75,6 +81,8 @@ impl Limiters {
             by_ip: Limiter::new(BY_IP, per_ip, checkout.burst),
             by_key: Limiter::new(BY_KEY, per_key, checkout.burst),
             carts_by_ip: Limiter::new(CARTS_BY_IP, per_ip, checkout.burst),
+            new_carts_by_ip: Limiter::new(NEW_CARTS_BY_IP, MINUTE / of_ip.get(), of_ip),
+            new_carts_by_merchant: Limiter::new(NEW_CARTS_BY_MERCHANT, DAY / of_merchant.get(), of_merchant),
             sign_in_by_ip: Limiter::new(SIGN_IN_BY_IP, sign_in_per_ip, sign_in.burst),
             sign_in_by_account: Limiter::new(SIGN_IN_BY_ACCOUNT, sign_in_per_account, sign_in.burst),
         }
@@ -106,6 +114,8 @@ impl Limiters {
         self.by_ip.sweep();
         self.by_key.sweep();
         self.carts_by_ip.sweep();
+        self.new_carts_by_ip.sweep();
+        self.new_carts_by_merchant.sweep();
         self.sign_in_by_ip.sweep();
         self.sign_in_by_account.sweep();
     }
@@ -203,6 +213,19 @@ impl FromRequestParts<ApiState> for CartCaller {
 
     async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
         known(parts, state, &state.limiters.carts_by_ip).await.map(Self)
+    }
+}
+
+/// A caller let through to making a cart, which is kept: address limit, key, limit of the merchant.
+pub(crate) struct NewCartCaller(pub(crate) KeyRecord);
+
+impl FromRequestParts<ApiState> for NewCartCaller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
+        let key = known(parts, state, &state.limiters.new_carts_by_ip).await?;
+        state.limiters.new_carts_by_merchant.take(key.merchant)?;
+        Ok(Self(key))
     }
 }
 

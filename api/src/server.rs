@@ -1,12 +1,28 @@
 //! Serves a router on a listener, with the bounds `axum::serve` does not have.
 //!
-//! Guarantees: a connection without a complete request head is closed after a time (slowloris, idle keep-alive);
-//! connections are bounded; a stop first turns readiness to no, then closes the listener, lets open requests
-//! finish, and cuts what is left at the deadline. Does no TLS: a proxy does.
+//! Guarantees: a connection without a complete request head is closed after a time (slowloris, idle keep-alive), and so
+//! is one whose client takes no bytes of its answer, or whose exchange takes too long; connections are bounded, in all
+//! and per address; a request without one valid `Host` is refused; a stop first turns readiness to no, then closes the
+//! listener, lets open requests finish, and cuts what is left at the deadline. Does no TLS: a proxy does.
 
-use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+mod activity;
+mod host;
 
-use axum::{Router, body::Body, extract::ConnectInfo};
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::ConnectInfo,
+    response::{IntoResponse, Response},
+};
+use http::{StatusCode, header};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -16,7 +32,12 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
-use crate::config::ServerLimits;
+use self::activity::{Activity, WatchedStream};
+use crate::{
+    client,
+    config::ServerLimits,
+    slots::{KeyedSlot, KeyedSlots},
+};
 
 /// Header fields of a request at most; hyper answers 431 beyond.
 const HEADERS_MAX: usize = 64;
@@ -51,7 +72,8 @@ pub async fn run(
     tracing::info!(address = %address, "listening");
     let (closing, cut) = (CancellationToken::new(), CancellationToken::new());
     let connections = TaskTracker::new();
-    let slots = Arc::new(Semaphore::new(limits.connections_max));
+    let slots = Slots::new(&limits);
+    let limits = Arc::new(limits);
     let stop = async {
         shutdown.cancelled().await;
         tokio::time::sleep(limits.readiness_lead).await;
@@ -60,15 +82,11 @@ pub async fn run(
     loop {
         let accepted = tokio::select! {
             () = &mut stop => break,
-            accepted = accept(&listener, &slots) => accepted,
+            accepted = slots.accept(&listener, &limits) => accepted,
         };
         let Some((stream, peer, slot)) = accepted else { continue };
-        let connection = Connection {
-            app: app.clone(),
-            peer,
-            closing: closing.clone(),
-            head_timeout: limits.head_timeout,
-        };
+        let connection =
+            Connection { app: app.clone(), peer, closing: closing.clone(), limits: Arc::clone(&limits) };
         let cut = cut.clone();
         connections.spawn(async move {
             let _slot = slot;
@@ -92,20 +110,57 @@ pub async fn run(
     Err(ApiError::Cut { connections: left })
 }
 
-/// Waits for a slot first: a connection is taken out of the backlog only when it can be served.
-async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    // The semaphore is never closed.
-    let slot = Arc::clone(slots).acquire_owned().await.ok()?;
-    match listener.accept().await {
-        Ok((stream, peer)) => Some((stream, peer, slot)),
-        Err(error) => {
-            tracing::warn!(error = %error, "accept failed");
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            None
+/// The places for connections.
+struct Slots {
+    all: Arc<Semaphore>,
+    by_address: Arc<KeyedSlots<IpAddr>>,
+}
+
+/// Fields are dropped in this order: who waits for a place of all finds the one of its address free, too.
+struct Slot {
+    _of_address: Option<KeyedSlot<IpAddr>>,
+    _of_all: OwnedSemaphorePermit,
+}
+
+impl Slots {
+    fn new(limits: &ServerLimits) -> Self {
+        let per_address = limits.connections_per_address_max.min(limits.connections_max.div_ceil(2));
+        Self {
+            all: Arc::new(Semaphore::new(limits.connections_max)),
+            by_address: KeyedSlots::new(per_address),
         }
+    }
+
+    /// Waits for a slot first: a connection is taken out of the backlog only when it can be served. One of an address
+    /// that has as many as it may is closed at once.
+    async fn accept(
+        &self,
+        listener: &TcpListener,
+        limits: &ServerLimits,
+    ) -> Option<(TcpStream, SocketAddr, Slot)> {
+        // The semaphore is never closed.
+        let of_all = Arc::clone(&self.all).acquire_owned().await.ok()?;
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(error = %error, "accept failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                return None;
+            }
+        };
+        let address = peer.ip().to_canonical();
+        let is_trusted = limits.trusted_proxies.iter().any(|net| net.contains(&address));
+        let of_address = match is_trusted {
+            true => None,
+            false => match self.by_address.take(client::by_subscriber(address)) {
+                None => {
+                    tracing::debug!("connection refused: its address has as many as it may");
+                    return None;
+                }
+                slot => slot,
+            },
+        };
+        Some((stream, peer, Slot { _of_address: of_address, _of_all: of_all }))
     }
 }
 
@@ -113,7 +168,7 @@ struct Connection {
     app: Router,
     peer: SocketAddr,
     closing: CancellationToken,
-    head_timeout: Duration,
+    limits: Arc<ServerLimits>,
 }
 
 impl Connection {
@@ -121,30 +176,54 @@ impl Connection {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(error = %error, "no TCP_NODELAY");
         }
-        let (app, peer) = (self.app, self.peer);
+        let Self { app, peer, closing, limits } = self;
+        let activity = Arc::new(Activity::default());
+        let stream = WatchedStream { stream, activity: Arc::clone(&activity) };
+        let exchanges = Arc::clone(&activity);
         let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-            let mut request = request.map(Body::new);
-            request.extensions_mut().insert(ConnectInfo(peer));
-            app.clone().oneshot(request)
+            let answering = exchanges.begin();
+            let answer = answer(app.clone(), peer, request);
+            async move { Ok::<_, Infallible>(answering.watch(answer.await)) }
         });
         // hyper counts this time from the end of the answer before, so it bounds idle connections as well.
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(self.head_timeout)
+            .header_read_timeout(limits.head_timeout)
             .max_headers(HEADERS_MAX)
             .max_buf_size(HEAD_BYTES_MAX)
             .serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = self.closing.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+        let served = async {
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = closing.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
             }
         };
-        if let Err(error) = ended {
-            // Clients leave as they like; nothing is wrong with the server.
-            tracing::debug!(error = %error, "connection ended");
+        // Clients leave as they like; nothing is wrong with the server.
+        tokio::select! {
+            ended = served => match ended {
+                Ok(()) => {}
+                Err(error) => tracing::debug!(error = %error, "connection ended"),
+            },
+            bound = activity.overdue(limits.exchange_timeout, limits.write_timeout) => {
+                tracing::debug!(?bound, "connection cut: the client took too long");
+            }
         }
+    }
+}
+
+async fn answer(app: Router, peer: SocketAddr, request: hyper::Request<hyper::body::Incoming>) -> Response {
+    if !host::is_valid(request.version(), request.headers()) {
+        // Below the API, like the other heads that are not HTTP, which hyper answers.
+        return (StatusCode::BAD_REQUEST, [(header::CONNECTION, "close")]).into_response();
+    }
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(ConnectInfo(peer));
+    match app.oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
     }
 }

@@ -8,6 +8,7 @@ use jobs::records::RecordStore;
 use store::{
     OrderStore, PaymentStore,
     cache::{Cache, RateLimits, Sessions},
+    domain::MerchantId,
 };
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +20,7 @@ use crate::{
     health::{HealthCheck, OrdersCheck, PaymentsCheck, Readiness},
     limits::Limiters,
     passwords::Passwords,
+    slots::KeyedSlots,
 };
 
 /// The collaborators of the routes. Cheap to clone; clones share everything.
@@ -43,6 +45,7 @@ pub struct Shared {
     pub(crate) limits: Arc<dyn RateLimits>,
     pub(crate) readiness: Readiness,
     pub(crate) streams: Arc<Semaphore>,
+    pub(crate) streams_by_merchant: Arc<KeyedSlots<MerchantId>>,
 }
 
 /// What a process wires together for the API.
@@ -80,10 +83,11 @@ impl ApiState {
         Self(Arc::new(Shared {
             catalog: Arc::new(catalog),
             limits: parts.limits,
-            limiters: Limiters::new(config.checkout, config.sign_in),
+            limiters: Limiters::new(config.checkout, config.sign_in, config.carts),
             sessions: parts.sessions,
             passwords: Passwords::new(parts.ambient.clone()),
             streams: Arc::new(Semaphore::new(config.streams_max)),
+            streams_by_merchant: KeyedSlots::new(config.streams_per_merchant_max),
             config,
             orders: parts.orders,
             payments: parts.payments,

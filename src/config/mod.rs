@@ -3,24 +3,24 @@
 //! Guarantees: checked as a whole; every mistake is reported in one go, each with its setting's full name. Unknown
 //! settings are mistakes. The commented `default.toml` beside this file is the reference and is what runs.
 
+mod http;
 mod payments;
 mod reader;
 mod servers;
 mod shards;
 
 use std::{
-    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use ipnet::IpNet;
 use jobs::records::RecordLevel;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use store::{cache::RedisConfig, cassandra::CassandraConfig};
 use tracing_subscriber::filter::Targets;
 
+pub(crate) use http::{Carts, Server};
 pub(crate) use payments::{Payments, ProviderKind};
 pub(crate) use reader::ConfigError;
 use reader::Reader;
@@ -44,6 +44,7 @@ pub(crate) struct Config {
     pub(crate) orders: Orders,
     pub(crate) checkout: Checkout,
     pub(crate) sign_in: SignIn,
+    pub(crate) carts: Carts,
     pub(crate) workers: Workers,
     pub(crate) records: Records,
     pub(crate) payments: Payments,
@@ -53,15 +54,6 @@ pub(crate) struct Config {
     pub(crate) log: Log,
     /// The merged values as they stand, secrets hidden; for `config show`.
     pub(crate) shown: toml::Table,
-}
-
-/// The HTTP listener.
-#[derive(Debug, Clone)]
-pub(crate) struct Server {
-    pub(crate) listen: SocketAddr,
-    pub(crate) trusted_proxies: Vec<IpNet>,
-    pub(crate) connections_max: usize,
-    pub(crate) drain: Duration,
 }
 
 /// Where the embedded mode keeps its files.
@@ -249,12 +241,7 @@ impl Config {
         let mut reader = Reader::new(DEFAULTS, &SECRETS, file, environment)?;
         let r = &mut reader;
         let config = Self {
-            server: Server {
-                listen: r.parsed("server", "listen", SocketAddr::from(([127, 0, 0, 1], 0))),
-                trusted_proxies: r.networks("server", "trusted_proxies"),
-                connections_max: r.within("server", "connections_max", 1..=100_000),
-                drain: Duration::from_secs(r.within("server", "drain_seconds", 0..=SPAN_SECONDS_MAX)),
-            },
+            server: Server::read(r),
             data: Data { folder: r.text("data", "folder").into() },
             engines: Engines {
                 queue: r.value("engines", "queue", QueueEngine::Sqlite),
@@ -280,6 +267,7 @@ impl Config {
                 burst: r.within("checkout", "burst", 1..=1_000_000),
             },
             sign_in: SignIn::read(r),
+            carts: Carts::read(r),
             workers: Workers {
                 queues: ["payments", "fulfilment", "email", "webhooks"]
                     .map(|queue| (queue.to_owned(), r.within("workers", queue, 1..=1024)))
@@ -333,6 +321,7 @@ impl Config {
         {
             reader.fault("cassandra", mistake.setting, &mistake.why);
         }
+        self.server.check(reader);
         self.payments.check(reader);
         if self.sign_in.session_days > self.sign_in.session_max_days {
             reader.fault("sign_in", "session_days", "must not be more than sign_in.session_max_days");

@@ -203,3 +203,10 @@ fn a_secret_is_not_shown() {
         !format!("{:?}{}", config.shown, toml::to_string(&config.shown).expect("toml")).contains("canary")
     );
 }
+
+#[test]
+fn a_merchants_streams_are_at_most_those_of_all() {
+    let error = with_env(&[("ORDERWORKS_SERVER_STREAMS_MAX", "10")]).expect_err("invalid").to_string();
+    assert!(error.contains("server.streams_per_merchant_max"), "{error}");
+    assert!(with_env(&[("ORDERWORKS_SERVER_STREAMS_MAX", "64")]).is_ok());
+}

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use api::{ApiConfig, CheckoutLimits, ServerLimits, SessionLimits, SignInLimits};
+use api::{ApiConfig, CartLimits, CheckoutLimits, ServerLimits, SessionLimits, SignInLimits};
 use store::{partitions::Family, webhook_url::UrlPolicy};
 
 use workers::{registry::WEBHOOKS, verify::Kept, webhook::ShareLimits};
@@ -29,6 +29,10 @@ pub(super) fn api(config: &Config) -> ApiConfig {
             per_account_per_minute: at_least_one(config.sign_in.per_account_per_minute),
             burst: at_least_one(config.sign_in.burst),
         },
+        carts: CartLimits {
+            new_per_ip_per_minute: at_least_one(config.carts.new_per_ip_per_minute),
+            new_per_merchant_per_day: at_least_one(config.carts.new_per_merchant_per_day),
+        },
         order_token_ttl: config.orders.token,
         sessions: SessionLimits {
             idle: days(config.sign_in.session_days),
@@ -38,6 +42,8 @@ pub(super) fn api(config: &Config) -> ApiConfig {
         },
         webhook_urls: url_policy(config),
         trusted_proxies: config.server.trusted_proxies.clone(),
+        streams_max: config.server.streams_max,
+        streams_per_merchant_max: config.server.streams_per_merchant_max,
         stripe_webhook_secrets: config.payments.stripe_webhook_secrets.clone(),
         ..ApiConfig::default()
     }
@@ -70,9 +76,14 @@ pub(crate) fn kept(config: &Config) -> Kept {
     Kept { orders: span(postgres.keep_orders), history: outbox.into_iter().chain(attempts).min() }
 }
 
-pub(super) fn server_limits(server: &Server) -> ServerLimits {
+/// `connections_max` is what the process can afford, see [`crate::descriptors`].
+pub(super) fn server_limits(server: &Server, connections_max: usize) -> ServerLimits {
     ServerLimits {
-        connections_max: server.connections_max,
+        connections_max,
+        connections_per_address_max: server.connections_per_address_max,
+        trusted_proxies: server.trusted_proxies.clone(),
+        write_timeout: server.write,
+        exchange_timeout: server.exchange,
         drain_timeout: server.drain,
         ..ServerLimits::default()
     }

@@ -261,3 +261,16 @@ async fn a_cart_lives_two_weeks_from_its_last_change() {
     put(&shop, &cart, "mug", 1).send().await.expect_problem(404, "not_found");
     check_out(&shop, &cart, "k1", &body()).send().await.expect_problem(404, "not_found");
 }
+
+#[tokio::test]
+async fn a_cart_that_was_never_changed_lives_a_day() {
+    const HOUR: Duration = Duration::from_hours(1);
+    let (ambient, clock) = Ambient::steered(5, Ambient::system().now());
+    let shop = Shop::open_at(config(), ServerLimits::default(), ambient).await;
+    let made = shop.call(Method::POST, "/v1/carts").key(&shop.own.public).send().await.expect_status(201);
+    let cart = format!("/v1/carts/{}", made.json["id"].as_str().expect("an id"));
+    clock.advance(23 * HOUR);
+    read(&shop, &cart).await;
+    clock.advance(2 * HOUR);
+    shop.get(&cart).send().await.expect_problem(404, "not_found");
+}

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use api::{ApiConfig, CheckoutLimits, ServerLimits};
+use api::{ApiConfig, CartLimits, CheckoutLimits, ServerLimits};
 use reqwest::Method;
 
 use crate::util::{Answer, Shop, config, order_body};
@@ -73,11 +73,37 @@ async fn addresses_behind_a_trusted_proxy_are_apart() {
 #[tokio::test]
 async fn carts_are_limited_by_address_apart_from_checkout() {
     let shop = Shop::open_with(limited(1_000_000, 1, 3), ServerLimits::default()).await;
-    let make = || shop.call(Method::POST, "/v1/carts").key(&shop.own.public);
-    for _ in 0..3 {
-        make().send().await.expect_status(201);
-    }
-    expect_limited(make().send().await, "cart-ip");
     shop.stock("mug", 10).await;
+    let cart = shop.call(Method::POST, "/v1/carts").key(&shop.own.public).send().await.expect_status(201);
+    let item = format!("/v1/carts/{}/items/mug", cart.json["id"].as_str().expect("an id"));
+    let change = |quantity: u32| {
+        shop.call(Method::PUT, &item).key(&shop.own.public).json(&serde_json::json!({"quantity": quantity}))
+    };
+    for quantity in 1..=3 {
+        change(quantity).send().await.expect_status(200);
+    }
+    expect_limited(change(4).send().await, "cart-ip");
     shop.order("k1").await;
+}
+
+#[tokio::test]
+async fn new_carts_are_limited_by_address_and_by_merchant() {
+    let number = |value| NonZeroU32::new(value).expect("not zero");
+    for (per_ip, per_merchant, policy) in
+        [(2, 1_000, "\"new-cart-ip\";q=2;w=60"), (1_000, 2, "\"new-cart-merchant\";q=2;w=86400")]
+    {
+        let carts = CartLimits {
+            new_per_ip_per_minute: number(per_ip),
+            new_per_merchant_per_day: number(per_merchant),
+        };
+        let shop = Shop::open_with(ApiConfig { carts, ..config() }, ServerLimits::default()).await;
+        let make = |key: &str| shop.call(Method::POST, "/v1/carts").key(key).send();
+        for _ in 0..2 {
+            make(&shop.own.public).await.expect_status(201);
+        }
+        let refused = make(&shop.own.public).await.expect_problem(429, "rate_limited");
+        assert_eq!(refused.header("ratelimit-policy"), policy);
+        let of_others = if per_merchant == 2 { 201 } else { 429 };
+        make(&shop.other.public).await.expect_status(of_others);
+    }
 }

@@ -85,3 +85,103 @@ async fn what_does_not_finish_is_cut_at_the_deadline() {
     let stopped = timeout(PATIENCE, shop.server).await.expect("stops in time").expect("does not panic");
     assert!(matches!(stopped, Err(ApiError::Cut { connections: 1 })), "{stopped:?}");
 }
+
+/// Reads nothing and asks for large answers until the server takes no more.
+async fn ask_without_reading(shop: &Shop) -> tokio::net::TcpStream {
+    use tokio::io::AsyncWriteExt;
+    let mut stream = raw::sent(shop.address, "").await;
+    let requests = "GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100);
+    while let Ok(sent) = timeout(SHORT, stream.write_all(requests.as_bytes())).await {
+        if sent.is_err() {
+            break;
+        }
+    }
+    stream
+}
+
+#[tokio::test]
+async fn a_client_that_takes_no_answers_loses_its_connection() {
+    let limits = ServerLimits { connections_max: 2, write_timeout: SHORT, ..ServerLimits::default() };
+    let shop = Shop::open_with(config(), limits).await;
+    let _held = [ask_without_reading(&shop).await, ask_without_reading(&shop).await];
+    timeout(PATIENCE, shop.call(Method::GET, "/livez").send())
+        .await
+        .expect("a slot is free")
+        .expect_status(200);
+}
+
+#[tokio::test]
+async fn an_exchange_has_a_deadline_and_an_event_stream_has_none() {
+    let limits = ServerLimits { exchange_timeout: SHORT, ..ServerLimits::default() };
+    let shop = Shop::open_with(config(), limits).await;
+    shop.stock("mug", 10).await;
+    let order = shop.order("k1").await;
+    let events = format!("/v1/orders/{}/events", order["id"].as_str().expect("an id"));
+    let mut stream = shop.get(&events).open().await;
+    assert!(stream.chunk().await.expect("a chunk").is_some());
+    let head = format!(
+        "POST /v1/orders HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\nidempotency-key: k\r\n\
+         content-type: application/json\r\ncontent-length: 100\r\n\r\n{{",
+        shop.own.public
+    );
+    // The body would be waited for longer.
+    let mut slow = raw::sent(shop.address, &head).await;
+    assert_eq!(raw::until_closed(&mut slow).await, "");
+    shop.post(&format!("/v1/orders/{}/cancel", order["id"].as_str().expect("an id")), &serde_json::json!({}))
+        .send()
+        .await
+        .expect_status(200);
+    let chunk = timeout(PATIENCE, stream.chunk()).await.expect("the stream goes on").expect("is whole");
+    assert!(chunk.is_some());
+}
+
+#[tokio::test]
+async fn a_connection_may_have_any_number_of_exchanges() {
+    let limits = ServerLimits { exchange_timeout: SHORT, ..ServerLimits::default() };
+    let shop = Shop::open_with(config(), limits).await;
+    let mut stream = raw::sent(shop.address, "").await;
+    let began = std::time::Instant::now();
+    let mut answer = vec![0; 64 * 1024];
+    while began.elapsed() < SHORT * 3 {
+        tokio::io::AsyncWriteExt::write_all(&mut stream, b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n")
+            .await
+            .expect("is open");
+        let read = tokio::io::AsyncReadExt::read(&mut stream, &mut answer).await.expect("is open");
+        assert!(answer[..read].starts_with(b"HTTP/1.1 200"));
+        tokio::time::sleep(SHORT / 5).await;
+    }
+}
+
+#[tokio::test]
+async fn one_address_cannot_take_all_connections() {
+    let limits = ServerLimits { connections_per_address_max: 2, ..ServerLimits::default() };
+    for (trusted, is_served) in [(Vec::new(), false), (vec!["127.0.0.0/8".parse().expect("a network")], true)]
+    {
+        let limits = ServerLimits { trusted_proxies: trusted, ..limits.clone() };
+        let shop = Shop::open_with(config(), limits).await;
+        let request = "GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        let held = [raw::sent(shop.address, "").await, raw::sent(shop.address, "").await];
+        let mut third = raw::sent(shop.address, request).await;
+        let answer = raw::until_closed(&mut third).await;
+        assert_eq!(answer.starts_with("HTTP/1.1 200"), is_served, "{answer}");
+        drop(held);
+    }
+}
+
+#[tokio::test]
+async fn a_request_names_its_host_once() {
+    let shop = Shop::open().await;
+    for (version, hosts, status) in [
+        ("1.1", "host: shop.example:8080\r\n", "200"),
+        ("1.1", "", "400"),
+        ("1.1", "host: a\r\nhost: a\r\n", "400"),
+        ("1.1", "host: a b\r\n", "400"),
+        ("1.0", "", "200"),
+        ("1.0", "host: a\r\nhost: b\r\n", "400"),
+    ] {
+        let text = format!("GET /livez HTTP/{version}\r\n{hosts}connection: close\r\n\r\n");
+        let mut stream = raw::sent(shop.address, &text).await;
+        let answer = raw::until_closed(&mut stream).await;
+        assert_eq!(answer.split(' ').nth(1), Some(status), "{text}: {answer}");
+    }
+}

@@ -105,3 +105,24 @@ async fn streams_are_bounded() {
     let refused = shop.get(&path).send().await.expect_problem(503, "stream_limit_reached");
     assert_eq!(refused.header("retry-after"), "10");
 }
+
+#[tokio::test]
+async fn one_merchant_cannot_take_all_streams() {
+    let config = ApiConfig { streams_per_merchant_max: 1, ..config() };
+    let shop = Shop::open_with(config, ServerLimits::default()).await;
+    shop.stock("mug", 10).await;
+    let order = shop.order("k1").await;
+    let path = format!("/v1/orders/{}/events", order["id"].as_str().expect("an id"));
+    let mut frames = Frames::open(shop.get(&path)).await;
+    frames.next().await.expect("an event");
+    shop.get(&path).send().await.expect_problem(503, "stream_limit_reached");
+    let product = json!({"name": "Cup", "category": "mugs", "price_minor": 250, "currency": "EUR"});
+    shop.put("/v1/products/mug", &product).key(&shop.other.secret).send().await.expect_status(201);
+    let stock = json!({"on_hand": 10});
+    shop.put("/v1/inventory/mug", &stock).key(&shop.other.secret).send().await.expect_status(200);
+    let placed = shop.place("k1", &crate::util::order_body()).key(&shop.other.public).send().await;
+    let placed = placed.expect_status(202).json;
+    let path = format!("/v1/orders/{}/events", placed["id"].as_str().expect("an id"));
+    let mut others = Frames::open(shop.get(&path).key(&shop.other.secret)).await;
+    others.next().await.expect("an event");
+}

@@ -23,7 +23,7 @@ use crate::{
     auth::AnyKey,
     carts::{self, Cart, CartItem, Place},
     input::Body,
-    limits::CartCaller,
+    limits::{CartCaller, NewCartCaller},
     problem::{Kind, Problem, ProblemBody},
     state::ApiState,
     view::{CartItemView, CartView},
@@ -43,7 +43,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
 
 /// Make a cart
 ///
-/// It lives for 14 days after its last change. With a session it is that customer's, and answers in that session only.
+/// It lives for a day, and for 14 days after each change. With a session it is that customer's, and answers in that session only.
 #[utoipa::path(
     post, path = "/v1/carts", tag = "carts",
     params(("Orderworks-Session" = Option<String>, Header, description = "`ows_…`")),
@@ -55,7 +55,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
 )]
 async fn create_cart(
     State(state): State<ApiState>,
-    CartCaller(key): CartCaller,
+    NewCartCaller(key): NewCartCaller,
     headers: HeaderMap,
     body: Body<CartRequest>,
 ) -> Result<Response, Problem> {

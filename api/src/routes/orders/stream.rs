@@ -1,9 +1,10 @@
 //! `GET /v1/orders/{id}/events`: an order's events as server-sent events, those of the past first.
 //!
 //! Guarantees: no event is left out or repeated within a stream; `id:` is the event's sequence, so a client that
-//! comes back with `Last-Event-ID` goes on where it was. Streams are bounded in number and time.
+//! comes back with `Last-Event-ID` goes on where it was. Streams are bounded in time and in
+//! number, per merchant and in all.
 
-use std::{collections::VecDeque, convert::Infallible, time::Duration};
+use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     extract::State,
@@ -14,9 +15,9 @@ use axum::{
 };
 use futures::{Stream, stream};
 use http::HeaderMap;
-use store::domain::{Event, OrderId};
+use store::domain::{Event, MerchantId, OrderId};
 use tokio::{
-    sync::{OwnedSemaphorePermit, TryAcquireError, watch},
+    sync::{OwnedSemaphorePermit, watch},
     time::Instant,
 };
 
@@ -24,6 +25,7 @@ use crate::{
     auth::SecretKey,
     problem::{Kind, Problem, ProblemBody},
     routes::{PathText, parse_id},
+    slots::KeyedSlot,
     state::ApiState,
     view::EventView,
 };
@@ -60,8 +62,8 @@ pub(super) async fn stream_events(
 ) -> Result<Sse<impl Stream<Item = Result<SseEvent, Infallible>>>, Problem> {
     let id: OrderId = parse_id(&id, "order")?;
     let order = state.orders.order(key.merchant, id).await?.ok_or_else(|| Problem::not_found("order"))?;
-    let slot = state.streams.clone().try_acquire_owned().map_err(|refusal: TryAcquireError| {
-        tracing::warn!(error = %refusal, "event stream refused");
+    let slot = slot(&state, key.merchant).ok_or_else(|| {
+        tracing::warn!(merchant.id = %key.merchant, "event stream refused");
         Problem::new(Kind::STREAM_LIMIT, "poll the order instead, or come back").retry_after(RETRY_SECONDS)
     })?;
     let follower = Follower {
@@ -80,6 +82,15 @@ pub(super) async fn stream_events(
     });
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
+
+/// One of the merchant's, so that no merchant takes those of all others, and one of all.
+fn slot(state: &ApiState, merchant: MerchantId) -> Option<Slot> {
+    let of_merchant = state.streams_by_merchant.take(merchant)?;
+    let of_all = Arc::clone(&state.streams).try_acquire_owned().ok()?;
+    Some((of_merchant, of_all))
+}
+
+type Slot = (KeyedSlot<MerchantId>, OwnedSemaphorePermit);
 
 /// An id that is no sequence counts as none: refusing it would keep a client from ever coming back.
 fn last_seen(headers: &HeaderMap) -> u64 {
@@ -103,7 +114,7 @@ struct Follower {
     waiting: VecDeque<Event>,
     looked_at: Option<Instant>,
     ends_at: Instant,
-    _slot: OwnedSemaphorePermit,
+    _slot: Slot,
 }
 
 impl Follower {

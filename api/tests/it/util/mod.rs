@@ -6,7 +6,7 @@ pub(crate) mod raw;
 
 use std::{num::NonZeroU32, sync::Arc};
 
-use api::{ApiConfig, ApiError, ApiParts, ApiState, CheckoutLimits, ServerLimits, SignInLimits};
+use api::{ApiConfig, ApiError, ApiParts, ApiState, CartLimits, CheckoutLimits, ServerLimits, SignInLimits};
 use base::Ambient;
 use jobs::{records::RecordStore, sqlite::SqliteEngine};
 use reqwest::{Method, header::HeaderMap};
@@ -52,6 +52,7 @@ pub(crate) fn config() -> ApiConfig {
     ApiConfig {
         checkout: CheckoutLimits { per_key_per_second: plenty, per_ip_per_second: plenty, burst: plenty },
         sign_in: SignInLimits { per_ip_per_minute: plenty, per_account_per_minute: plenty, burst: plenty },
+        carts: CartLimits { new_per_ip_per_minute: plenty, new_per_merchant_per_day: plenty },
         webhook_urls: UrlPolicy { allow_loopback: false },
         ..ApiConfig::default()
     }

@@ -1,0 +1,184 @@
+//! Time bounds of a connection: a deadline of each exchange, and one of writes that the client does not take.
+//!
+//! The service notes when an exchange begins, the body when the answer is handed over, and the stream when bytes are
+//! refused, taken and flushed. [`Activity::overdue`] looks at the notes when the earliest deadline can have come, so a
+//! connection costs one timer.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::body::{Body, Bytes, HttpBody};
+use http::{Response, header};
+use hyper::body::{Frame, SizeHint};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::Instant,
+};
+
+/// What a connection is doing.
+#[derive(Default)]
+pub(super) struct Activity(Mutex<Notes>);
+
+#[derive(Default)]
+struct Notes {
+    /// Of the first exchange whose answer was not flushed yet.
+    exchange_began: Option<Instant>,
+    is_answering: bool,
+    /// Since when the client takes no byte.
+    write_blocked: Option<Instant>,
+}
+
+/// The bound that a connection has exceeded.
+#[derive(Debug)]
+pub(super) enum Overdue {
+    Exchange,
+    Write,
+}
+
+impl Activity {
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A request was read; it is answered when the result is dropped.
+    pub(super) fn begin(self: &Arc<Self>) -> Answering {
+        let mut notes = self.notes();
+        notes.exchange_began.get_or_insert_with(Instant::now);
+        notes.is_answering = true;
+        Answering(Arc::clone(self))
+    }
+
+    /// Ends when a bound is exceeded.
+    pub(super) async fn overdue(&self, exchange: Duration, write: Duration) -> Overdue {
+        loop {
+            let now = Instant::now();
+            // What is not going on now cannot be overdue before the whole time has passed.
+            let (exchange_ends, write_ends) = {
+                let notes = self.notes();
+                (notes.exchange_began.unwrap_or(now) + exchange, notes.write_blocked.unwrap_or(now) + write)
+            };
+            if write_ends <= now {
+                return Overdue::Write;
+            }
+            if exchange_ends <= now {
+                return Overdue::Exchange;
+            }
+            tokio::time::sleep_until(exchange_ends.min(write_ends)).await;
+        }
+    }
+}
+
+/// An exchange whose answer was not handed over whole.
+pub(super) struct Answering(Arc<Activity>);
+
+impl Answering {
+    /// The answer, which is noted when its body ends. Event streams have no deadline but that of writes; they bound
+    /// their time themselves.
+    pub(super) fn watch(self, response: Response<Body>) -> Response<WatchedBody> {
+        let media_type = response.headers().get(header::CONTENT_TYPE);
+        if media_type.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream")) {
+            self.0.notes().exchange_began = None;
+        }
+        response.map(|body| WatchedBody { body, _answering: self })
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.notes().is_answering = false;
+    }
+}
+
+/// A body whose end is noted.
+pub(super) struct WatchedBody {
+    body: Body,
+    _answering: Answering,
+}
+
+impl HttpBody for WatchedBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A stream whose writes are noted.
+pub(super) struct WatchedStream {
+    pub(super) stream: TcpStream,
+    pub(super) activity: Arc<Activity>,
+}
+
+impl WatchedStream {
+    fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        let mut notes = self.activity.notes();
+        if written.is_pending() {
+            notes.write_blocked.get_or_insert_with(Instant::now);
+        } else {
+            notes.write_blocked = None;
+        }
+        written
+    }
+}
+
+impl AsyncRead for WatchedStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for WatchedStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.note(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.note(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    /// hyper asks for it when all it had was written.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut notes = self.activity.notes();
+        if !notes.is_answering {
+            notes.exchange_began = None;
+        }
+        drop(notes);
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

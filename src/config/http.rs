@@ -1,0 +1,59 @@
+//! The HTTP listener, and what clients may keep here.
+
+use std::{net::SocketAddr, time::Duration};
+
+use ipnet::IpNet;
+
+use super::{SPAN_SECONDS_MAX, reader::Reader};
+
+/// The HTTP listener.
+#[derive(Debug, Clone)]
+pub(crate) struct Server {
+    pub(crate) listen: SocketAddr,
+    pub(crate) trusted_proxies: Vec<IpNet>,
+    pub(crate) connections_max: usize,
+    pub(crate) connections_per_address_max: usize,
+    pub(crate) write: Duration,
+    pub(crate) exchange: Duration,
+    pub(crate) streams_max: usize,
+    pub(crate) streams_per_merchant_max: usize,
+    pub(crate) drain: Duration,
+}
+
+/// Rate limits of making carts.
+#[derive(Debug, Clone)]
+pub(crate) struct Carts {
+    pub(crate) new_per_ip_per_minute: u32,
+    pub(crate) new_per_merchant_per_day: u32,
+}
+
+impl Server {
+    pub(super) fn read(r: &mut Reader) -> Self {
+        Self {
+            listen: r.parsed("server", "listen", SocketAddr::from(([127, 0, 0, 1], 0))),
+            trusted_proxies: r.networks("server", "trusted_proxies"),
+            connections_max: r.within("server", "connections_max", 1..=100_000),
+            connections_per_address_max: r.within("server", "connections_per_address_max", 1..=100_000),
+            write: Duration::from_secs(r.within("server", "write_seconds", 1..=SPAN_SECONDS_MAX)),
+            exchange: Duration::from_secs(r.within("server", "exchange_seconds", 1..=SPAN_SECONDS_MAX)),
+            streams_max: r.within("server", "streams_max", 1..=100_000),
+            streams_per_merchant_max: r.within("server", "streams_per_merchant_max", 1..=100_000),
+            drain: Duration::from_secs(r.within("server", "drain_seconds", 0..=SPAN_SECONDS_MAX)),
+        }
+    }
+
+    pub(super) fn check(&self, reader: &mut Reader) {
+        if self.streams_per_merchant_max > self.streams_max {
+            reader.fault("server", "streams_per_merchant_max", "must be at most server.streams_max");
+        }
+    }
+}
+
+impl Carts {
+    pub(super) fn read(r: &mut Reader) -> Self {
+        Self {
+            new_per_ip_per_minute: r.within("carts", "new_per_ip_per_minute", 1..=1_000_000),
+            new_per_merchant_per_day: r.within("carts", "new_per_merchant_per_day", 1..=100_000_000),
+        }
+    }
+}
