@@ -150,16 +150,11 @@ impl Slots {
         };
         let address = peer.ip().to_canonical();
         let is_trusted = limits.trusted_proxies.iter().any(|net| net.contains(&address));
-        let of_address = match is_trusted {
-            true => None,
-            false => match self.by_address.take(client::by_subscriber(address)) {
-                None => {
-                    tracing::debug!("connection refused: its address has as many as it may");
-                    return None;
-                }
-                slot => slot,
-            },
-        };
+        let of_address = if is_trusted { None } else { self.by_address.take(client::by_subscriber(address)) };
+        if of_address.is_none() && !is_trusted {
+            tracing::debug!("connection refused: its address has as many as it may");
+            return None;
+        }
         Some((stream, peer, Slot { _of_address: of_address, _of_all: of_all }))
     }
 }
