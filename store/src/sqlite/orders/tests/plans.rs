@@ -42,7 +42,7 @@ async fn expiry_and_audits_walk_what_is_open_or_a_key() {
     assert_eq!(steps(moves::STALE).await, [stale.replace("COVERING ", "")]);
     let all = "SEARCH orders USING COVERING INDEX sqlite_autoindex_orders_2 (id>?)";
     assert_eq!(steps(audit::ALL).await, [all]);
-    let touched = "SEARCH outbox USING INDEX sqlite_autoindex_outbox_1 (id=?)";
+    let touched = "SEARCH outbox USING INDEX sqlite_autoindex_outbox_1 (id>? AND id<?)";
     assert_eq!(steps(audit::TOUCHED).await, [touched]);
     let stock = steps(audit::STOCK).await;
     assert!(stock.iter().any(|step| step.contains("USING INDEX orders_open")), "{stock:?}");
