@@ -1,7 +1,8 @@
 //! Who is asking: API keys in `Authorization: Bearer`.
 //!
 //! Guarantees: unknown, malformed and missing keys get the same 401; the key itself is hashed at once and never
-//! stored or logged. The extractor a handler takes states what it demands: [`AnyKey`] or [`SecretKey`].
+//! stored or logged. The extractor a handler takes states what it demands: [`AnyKey`] or [`SecretKey`], which also limit
+//! reading, or one of [`crate::limits`].
 
 use std::{
     collections::HashMap,
@@ -16,6 +17,7 @@ use sha2::{Digest, Sha256};
 use store::merchants::{KeyHash, KeyRecord, KeyScope};
 
 use crate::{
+    client,
     problem::{Kind, Problem},
     state::ApiState,
 };
@@ -38,7 +40,7 @@ impl FromRequestParts<ApiState> for AnyKey {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
-        authenticate(&parts.headers, state).await.map(Self)
+        within_limits(parts, state).await.map(Self)
     }
 }
 
@@ -46,7 +48,7 @@ impl FromRequestParts<ApiState> for SecretKey {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
-        let key = authenticate(&parts.headers, state).await?;
+        let key = within_limits(parts, state).await?;
         match key.scope {
             KeyScope::Secret => Ok(Self(key)),
             KeyScope::Publishable => Err(Problem::new(
@@ -57,13 +59,23 @@ impl FromRequestParts<ApiState> for SecretKey {
     }
 }
 
-/// The holder of the request's key.
-pub(crate) async fn authenticate(headers: &HeaderMap, state: &ApiState) -> Result<KeyRecord, Problem> {
-    let hash = key_hash(headers).ok_or_else(unauthorized)?;
+/// The holder of the request's key; reading is limited.
+async fn within_limits(parts: &request::Parts, state: &ApiState) -> Result<KeyRecord, Problem> {
+    let key = authenticate(parts, state).await?;
+    if parts.method.is_safe() {
+        state.limiters.take_read(&key, client::address(parts, &state.config.trusted_proxies))?;
+    }
+    Ok(key)
+}
+
+/// The holder of the request's key. One that is not remembered costs a read of the store, so that guessing is limited.
+pub(crate) async fn authenticate(parts: &request::Parts, state: &ApiState) -> Result<KeyRecord, Problem> {
+    let hash = key_hash(&parts.headers).ok_or_else(unauthorized)?;
     let now = state.ambient.now();
     if let Some(key) = state.keys.get(&hash, now) {
         return Ok(key);
     }
+    state.limiters.take_key_lookup(client::address(parts, &state.config.trusted_proxies))?;
     let key = state.orders.key_by_hash(hash).await?.ok_or_else(unauthorized)?;
     state.keys.put(hash, key.clone(), now);
     Ok(key)

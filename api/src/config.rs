@@ -18,6 +18,8 @@ pub struct ApiConfig {
     pub sign_in: SignInLimits,
     /// Rate limits of making carts.
     pub carts: CartLimits,
+    /// Rate limits of reading.
+    pub reads: ReadLimits,
     /// How long the token of an order opens it; default 30 days.
     pub order_token_ttl: Duration,
     /// Bounds of customers' sessions.
@@ -40,15 +42,29 @@ pub struct ApiConfig {
     pub stripe_webhook_secrets: Vec<SecretString>,
 }
 
-/// How fast `POST /v1/orders` may be called.
+/// How fast orders may be placed, from a body or a cart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CheckoutLimits {
-    /// Sustained requests per second of one API key, over all processes that share their counters.
+    /// Valid requests per second of one secret key, over all processes that share their counters.
     pub per_key_per_second: NonZeroU32,
-    /// Sustained requests per second of one address (IPv6: one /64) and process, before any key is looked up.
+    /// The same of one publishable key, which is that of all customers of a shop, and as many at once: what the
+    /// installation can bear.
+    pub per_publishable_key_per_second: NonZeroU32,
+    /// Valid requests per second of one address (IPv6: one /64) with one publishable key, in this process.
     pub per_ip_per_second: NonZeroU32,
-    /// How many may come at once on top of a quiet time, for either limit.
+    /// Requests that are not valid, per minute and address with one key, and as many at once, in this process.
+    pub invalid_per_ip_per_minute: NonZeroU32,
+    /// How many valid ones may come at once on top of a quiet time, of one secret key or one address.
     pub burst: NonZeroU32,
+}
+
+/// How fast may be read, in this process; as many at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadLimits {
+    /// Of one address (IPv6: one /64), with a publishable key. Default 100.
+    pub per_ip_per_second: NonZeroU32,
+    /// Of one secret key. Default 1,000.
+    pub per_key_per_second: NonZeroU32,
 }
 
 /// How often passwords may be tried, in this process.
@@ -110,6 +126,7 @@ impl Default for ApiConfig {
             checkout: CheckoutLimits::default(),
             sign_in: SignInLimits::default(),
             carts: CartLimits::default(),
+            reads: ReadLimits::default(),
             order_token_ttl: Duration::from_hours(30 * 24),
             sessions: SessionLimits::default(),
             webhook_urls: UrlPolicy { allow_loopback: false },
@@ -126,8 +143,23 @@ impl Default for ApiConfig {
 
 impl Default for CheckoutLimits {
     fn default() -> Self {
-        let (rate, burst) = (const { NonZeroU32::new(50).unwrap() }, const { NonZeroU32::new(100).unwrap() });
-        Self { per_key_per_second: rate, per_ip_per_second: rate, burst }
+        let rate = const { NonZeroU32::new(100).unwrap() };
+        Self {
+            per_key_per_second: rate,
+            per_publishable_key_per_second: const { NonZeroU32::new(5_000).unwrap() },
+            per_ip_per_second: rate,
+            invalid_per_ip_per_minute: const { NonZeroU32::new(120).unwrap() },
+            burst: const { NonZeroU32::new(200).unwrap() },
+        }
+    }
+}
+
+impl Default for ReadLimits {
+    fn default() -> Self {
+        Self {
+            per_ip_per_second: const { NonZeroU32::new(100).unwrap() },
+            per_key_per_second: const { NonZeroU32::new(1_000).unwrap() },
+        }
     }
 }
 

@@ -34,7 +34,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use catalog_cache::CatalogCache;
 
-pub use config::{ApiConfig, CartLimits, CheckoutLimits, ServerLimits, SessionLimits, SignInLimits};
+pub use config::{
+    ApiConfig, CartLimits, CheckoutLimits, ReadLimits, ServerLimits, SessionLimits, SignInLimits,
+};
 pub use health::{Health, HealthCheck, HealthStatus, OrdersCheck, PaymentsCheck, Readiness};
 pub use routes::openapi;
 pub use server::{ApiError, run};

@@ -83,7 +83,7 @@ impl ApiState {
         Self(Arc::new(Shared {
             catalog: Arc::new(catalog),
             limits: parts.limits,
-            limiters: Limiters::new(config.checkout, config.sign_in, config.carts),
+            limiters: Limiters::new(&config),
             sessions: parts.sessions,
             passwords: Passwords::new(parts.ambient.clone()),
             streams: Arc::new(Semaphore::new(config.streams_max)),
@@ -97,6 +97,11 @@ impl ApiState {
             keys: KeyCache::default(),
             readiness,
         }))
+    }
+
+    /// Requests refused by rate limits in this process since its start, by limit.
+    pub fn rate_limited(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.limiters.refused()
     }
 
     /// For tasks that must not keep the state alive.

@@ -1,4 +1,4 @@
-//! The HTTP listener, and what clients may keep here.
+//! The HTTP listener.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -20,13 +20,6 @@ pub(crate) struct Server {
     pub(crate) drain: Duration,
 }
 
-/// Rate limits of making carts.
-#[derive(Debug, Clone)]
-pub(crate) struct Carts {
-    pub(crate) new_per_ip_per_minute: u32,
-    pub(crate) new_per_merchant_per_day: u32,
-}
-
 impl Server {
     pub(super) fn read(r: &mut Reader) -> Self {
         Self {
@@ -45,15 +38,6 @@ impl Server {
     pub(super) fn check(&self, reader: &mut Reader) {
         if self.streams_per_merchant_max > self.streams_max {
             reader.fault("server", "streams_per_merchant_max", "must be at most server.streams_max");
-        }
-    }
-}
-
-impl Carts {
-    pub(super) fn read(r: &mut Reader) -> Self {
-        Self {
-            new_per_ip_per_minute: r.within("carts", "new_per_ip_per_minute", 1..=1_000_000),
-            new_per_merchant_per_day: r.within("carts", "new_per_merchant_per_day", 1..=100_000_000),
         }
     }
 }

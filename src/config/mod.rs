@@ -4,6 +4,7 @@
 //! settings are mistakes. The commented `default.toml` beside this file is the reference and is what runs.
 
 mod http;
+mod limits;
 mod payments;
 mod reader;
 mod servers;
@@ -14,13 +15,14 @@ use std::{
     time::Duration,
 };
 
+use api::{CartLimits, CheckoutLimits, ReadLimits, SessionLimits, SignInLimits};
 use jobs::records::RecordLevel;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use store::{cache::RedisConfig, cassandra::CassandraConfig};
 use tracing_subscriber::filter::Targets;
 
-pub(crate) use http::{Carts, Server};
+pub(crate) use http::Server;
 pub(crate) use payments::{Payments, ProviderKind};
 pub(crate) use reader::ConfigError;
 use reader::Reader;
@@ -42,9 +44,11 @@ pub(crate) struct Config {
     pub(crate) shards: Shards,
     pub(crate) cassandra: CassandraConfig,
     pub(crate) orders: Orders,
-    pub(crate) checkout: Checkout,
-    pub(crate) sign_in: SignIn,
-    pub(crate) carts: Carts,
+    pub(crate) checkout: CheckoutLimits,
+    pub(crate) reads: ReadLimits,
+    pub(crate) sign_in: SignInLimits,
+    pub(crate) sessions: SessionLimits,
+    pub(crate) carts: CartLimits,
     pub(crate) workers: Workers,
     pub(crate) records: Records,
     pub(crate) payments: Payments,
@@ -126,25 +130,6 @@ pub(crate) struct Verify {
     /// `None`: only when asked for.
     pub(crate) every: Option<Duration>,
     pub(crate) grace: Duration,
-}
-
-/// Rate limits of placing orders.
-#[derive(Debug, Clone)]
-pub(crate) struct Checkout {
-    pub(crate) per_key_per_second: u32,
-    pub(crate) per_ip_per_second: u32,
-    pub(crate) burst: u32,
-}
-
-/// Rate limits of registering and signing in.
-#[derive(Debug, Clone)]
-pub(crate) struct SignIn {
-    pub(crate) per_ip_per_minute: u32,
-    pub(crate) per_account_per_minute: u32,
-    pub(crate) burst: u32,
-    pub(crate) session_days: u32,
-    pub(crate) session_max_days: u32,
-    pub(crate) sessions_per_customer: u32,
 }
 
 /// Worker pools.
@@ -261,13 +246,11 @@ impl Config {
                 pending_expires: minutes(r.within("orders", "pending_expires_minutes", 0..=MINUTES_MAX)),
                 token: Duration::from_hours(24 * r.within("orders", "token_days", 1..=3650_u64)),
             },
-            checkout: Checkout {
-                per_key_per_second: r.within("checkout", "per_key_per_second", 1..=1_000_000),
-                per_ip_per_second: r.within("checkout", "per_ip_per_second", 1..=1_000_000),
-                burst: r.within("checkout", "burst", 1..=1_000_000),
-            },
-            sign_in: SignIn::read(r),
-            carts: Carts::read(r),
+            checkout: limits::checkout(r),
+            reads: limits::reads(r),
+            sign_in: limits::sign_in(r),
+            sessions: limits::sessions(r),
+            carts: limits::carts(r),
             workers: Workers {
                 queues: ["payments", "fulfilment", "email", "webhooks"]
                     .map(|queue| (queue.to_owned(), r.within("workers", queue, 1..=1024)))
@@ -323,24 +306,8 @@ impl Config {
         }
         self.server.check(reader);
         self.payments.check(reader);
-        if self.sign_in.session_days > self.sign_in.session_max_days {
-            reader.fault("sign_in", "session_days", "must not be more than sign_in.session_max_days");
-        }
         if self.data.folder.as_os_str().is_empty() {
             reader.fault("data", "folder", "must name a folder");
-        }
-    }
-}
-
-impl SignIn {
-    fn read(r: &mut Reader) -> Self {
-        Self {
-            per_ip_per_minute: r.within("sign_in", "per_ip_per_minute", 1..=1_000_000),
-            per_account_per_minute: r.within("sign_in", "per_account_per_minute", 1..=1_000_000),
-            burst: r.within("sign_in", "burst", 1..=1_000_000),
-            session_days: r.within("sign_in", "session_days", 1..=365),
-            session_max_days: r.within("sign_in", "session_max_days", 1..=3_650),
-            sessions_per_customer: r.within("sign_in", "sessions_per_customer", 1..=100),
         }
     }
 }

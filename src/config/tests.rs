@@ -25,7 +25,7 @@ fn the_environment_wins_and_keeps_types() {
     ])
     .expect("valid");
     assert_eq!(config.server.listen.port(), 9999);
-    assert_eq!(config.checkout.burst, 7);
+    assert_eq!(config.checkout.burst.get(), 7);
     assert!(!config.webhooks.allow_loopback);
     assert_eq!(config.server.trusted_proxies, ["10.0.0.0/8".parse().expect("a network")]);
 }

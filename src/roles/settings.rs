@@ -1,11 +1,6 @@
 //! The configuration in the words of the crates that use it.
 
-use std::{
-    num::{NonZeroU32, NonZeroUsize},
-    time::Duration,
-};
-
-use api::{ApiConfig, CartLimits, CheckoutLimits, ServerLimits, SessionLimits, SignInLimits};
+use api::{ApiConfig, ServerLimits};
 use store::{partitions::Family, webhook_url::UrlPolicy};
 
 use workers::{registry::WEBHOOKS, verify::Kept, webhook::ShareLimits};
@@ -16,30 +11,13 @@ use crate::{
 };
 
 pub(super) fn api(config: &Config) -> ApiConfig {
-    // The configuration refuses zeros; a limit of one is the nearest thing if that ever changes.
-    let at_least_one = |number: u32| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
     ApiConfig {
-        checkout: CheckoutLimits {
-            per_key_per_second: at_least_one(config.checkout.per_key_per_second),
-            per_ip_per_second: at_least_one(config.checkout.per_ip_per_second),
-            burst: at_least_one(config.checkout.burst),
-        },
-        sign_in: SignInLimits {
-            per_ip_per_minute: at_least_one(config.sign_in.per_ip_per_minute),
-            per_account_per_minute: at_least_one(config.sign_in.per_account_per_minute),
-            burst: at_least_one(config.sign_in.burst),
-        },
-        carts: CartLimits {
-            new_per_ip_per_minute: at_least_one(config.carts.new_per_ip_per_minute),
-            new_per_merchant_per_day: at_least_one(config.carts.new_per_merchant_per_day),
-        },
+        checkout: config.checkout,
+        reads: config.reads,
+        sign_in: config.sign_in,
+        carts: config.carts,
         order_token_ttl: config.orders.token,
-        sessions: SessionLimits {
-            idle: days(config.sign_in.session_days),
-            lifetime: days(config.sign_in.session_max_days),
-            per_customer: NonZeroUsize::try_from(at_least_one(config.sign_in.sessions_per_customer))
-                .unwrap_or(NonZeroUsize::MIN),
-        },
+        sessions: config.sessions,
         webhook_urls: url_policy(config),
         trusted_proxies: config.server.trusted_proxies.clone(),
         streams_max: config.server.streams_max,
@@ -47,10 +25,6 @@ pub(super) fn api(config: &Config) -> ApiConfig {
         stripe_webhook_secrets: config.payments.stripe_webhook_secrets.clone(),
         ..ApiConfig::default()
     }
-}
-
-fn days(days: u32) -> Duration {
-    Duration::from_hours(24) * days
 }
 
 pub(super) fn keep(config: &Config) -> Keep {

@@ -1,9 +1,11 @@
-//! Rate limits of checkout.
+//! Rate limits: what counts for whom.
 
 use std::num::NonZeroU32;
 
 use api::{ApiConfig, CartLimits, CheckoutLimits, ServerLimits};
+use base::Ambient;
 use reqwest::Method;
+use store::domain::OrderId;
 
 use crate::util::{Answer, Shop, config, order_body};
 
@@ -13,6 +15,7 @@ fn limited(per_key_per_second: u32, per_ip_per_second: u32, burst: u32) -> ApiCo
         per_key_per_second: number(per_key_per_second),
         per_ip_per_second: number(per_ip_per_second),
         burst: number(burst),
+        ..config().checkout
     };
     ApiConfig { checkout, ..config() }
 }
@@ -28,46 +31,146 @@ fn expect_limited(answer: Answer, policy: &str) {
 }
 
 #[tokio::test]
-async fn a_key_has_its_own_allowance() {
+async fn a_secret_key_has_its_own_allowance() {
     let shop = Shop::open_with(limited(1, 1_000_000, 3), ServerLimits::default()).await;
     shop.stock("mug", 10).await;
+    let place = |key: &str| shop.place(key, &order_body()).key(&shop.own.secret).send();
     for (key, left) in [("k1", 2), ("k2", 1), ("k3", 0)] {
-        let answer = shop.place(key, &order_body()).send().await.expect_status(202);
+        let answer = place(key).await.expect_status(202);
         assert_eq!(answer.header("ratelimit-policy"), "\"checkout-key\";q=3;w=3");
         assert_eq!(answer.header("ratelimit"), format!("\"checkout-key\";r={left};t=1"));
     }
-    expect_limited(shop.place("k4", &order_body()).send().await, "checkout-key");
-    // Reading is not limited, nor are other keys.
+    expect_limited(place("k4").await, "checkout-key");
+    // Reading is not limited by it, nor are other keys.
     shop.get("/v1/orders").send().await.expect_status(200);
-    shop.place("k4", &order_body()).key(&shop.own.secret).send().await.expect_status(202);
+    shop.place("k4", &order_body()).send().await.expect_status(202);
     assert_eq!(shop.traces().await.0, 4);
 }
 
-#[tokio::test]
-async fn an_address_is_limited_before_its_keys_are_looked_up() {
-    let shop = Shop::open_with(limited(1_000_000, 1, 3), ServerLimits::default()).await;
-    let guess = || shop.call(Method::POST, "/v1/orders").key("owk_sec_guess");
-    for _ in 0..3 {
-        guess().send().await.expect_problem(401, "unauthorized");
-    }
-    expect_limited(guess().send().await, "checkout-ip");
-    let forged = guess().header("x-forwarded-for", "198.51.100.7");
-    expect_limited(forged.send().await, "checkout-ip");
+/// A shop behind a proxy on loopback, so that a client's address is what the test says.
+async fn behind_proxy(config: ApiConfig) -> Shop {
+    let trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
+    let shop = Shop::open_with(ApiConfig { trusted_proxies, ..config }, ServerLimits::default()).await;
+    shop.stock("mug", 1_000).await;
+    shop
 }
 
 #[tokio::test]
-async fn addresses_behind_a_trusted_proxy_are_apart() {
-    let mut config = limited(1_000_000, 1, 3);
-    config.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
-    let shop = Shop::open_with(config, ServerLimits::default()).await;
-    let guess = |from: &str| {
-        shop.call(Method::POST, "/v1/orders").key("owk_sec_guess").header("x-forwarded-for", from).send()
-    };
-    for last in 1..=3 {
-        guess(&format!("2001:db8::{last}")).await.expect_problem(401, "unauthorized");
+async fn customers_of_one_shop_are_counted_by_address() {
+    let shop = behind_proxy(limited(1, 1, 3)).await;
+    let place = |key: &str, from: &str| shop.place(key, &order_body()).header("x-forwarded-for", from).send();
+    for (key, left) in [("k1", 2), ("k2", 1), ("k3", 0)] {
+        let answer = place(key, "2001:db8::1").await.expect_status(202);
+        assert_eq!(answer.header("ratelimit"), format!("\"checkout-ip\";r={left};t=1"));
     }
-    expect_limited(guess("2001:db8::4").await, "checkout-ip");
-    guess("2001:db8:0:1::4").await.expect_problem(401, "unauthorized");
+    expect_limited(place("k4", "2001:db8::2").await, "checkout-ip");
+    place("k4", "2001:db8:0:1::2").await.expect_status(202);
+    place("k5", "198.51.100.1").await.expect_status(202);
+}
+
+#[tokio::test]
+async fn a_publishable_key_guards_the_installation_with_valid_orders_only() {
+    let mut config = limited(1_000_000, 1_000_000, 3);
+    config.checkout.per_publishable_key_per_second = NonZeroU32::new(2).expect("not zero");
+    let shop = behind_proxy(config).await;
+    for n in 0..20 {
+        let from = format!("198.51.100.{n}");
+        let invalid = shop.place("k", &serde_json::json!({})).header("x-forwarded-for", &from);
+        invalid.send().await.expect_problem(422, "validation_failed");
+    }
+    let mut refused = None;
+    for n in 0..1_000 {
+        let answer = shop.place(&format!("k{n}"), &order_body()).send().await;
+        if answer.status == 429 {
+            refused = Some(answer);
+            break;
+        }
+        answer.expect_status(202);
+    }
+    let refused = refused.expect("two a second are not a thousand at once");
+    assert_eq!(refused.json["violated-policies"], serde_json::json!(["checkout-key"]));
+}
+
+#[tokio::test]
+async fn what_is_not_valid_takes_from_an_allowance_of_its_own() {
+    let mut config = limited(1, 1, 3);
+    config.checkout.invalid_per_ip_per_minute = NonZeroU32::new(3).expect("not zero");
+    let shop = behind_proxy(config).await;
+    let invalid = || shop.place("k", &serde_json::json!({"items": []})).send();
+    for left in [2, 1, 0] {
+        let answer = invalid().await.expect_problem(422, "validation_failed");
+        assert_eq!(answer.header("ratelimit-policy"), "\"checkout-invalid\";q=3;w=60");
+        assert_eq!(answer.header("ratelimit"), format!("\"checkout-invalid\";r={left};t=1"));
+    }
+    let refused = invalid().await.expect_problem(429, "rate_limited");
+    assert_eq!(refused.json["violated-policies"], serde_json::json!(["checkout-invalid"]));
+    for body in ["", "[", "{\"a\":"] {
+        let syntax = shop.place("k", &order_body()).body(body).send().await;
+        syntax.expect_problem(429, "rate_limited");
+    }
+    shop.place("k", &order_body()).send().await.expect_status(202);
+}
+
+#[tokio::test]
+async fn a_request_without_a_usable_key_is_told_so_before_any_limit() {
+    let mut config = limited(1, 1, 1);
+    config.sign_in.burst = NonZeroU32::MIN;
+    config.sign_in.per_ip_per_minute = NonZeroU32::MIN;
+    let shop = Shop::open_with(config, ServerLimits::default()).await;
+    let posts = ["/v1/orders", "/v1/carts", "/v1/sessions", "/v1/customers", "/v1/customers/password_reset"];
+    for path in posts {
+        for _ in 0..3 {
+            shop.call(Method::POST, path).send().await.expect_problem(401, "unauthorized");
+            shop.call(Method::POST, path).key("nonsense").send().await.expect_problem(401, "unauthorized");
+        }
+    }
+}
+
+#[tokio::test]
+async fn guessing_keys_is_limited_by_address_and_harms_no_known_key() {
+    let shop = behind_proxy(config()).await;
+    let guess =
+        |from: &str| shop.get("/v1/products").key("owk_sec_guess").header("x-forwarded-for", from).send();
+    shop.get("/v1/products").send().await.expect_status(200);
+    let mut refused = None;
+    for _ in 0..1_000 {
+        let answer = guess("127.0.0.1").await;
+        if answer.status == 429 {
+            refused = Some(answer);
+            break;
+        }
+        answer.expect_problem(401, "unauthorized");
+    }
+    let refused = refused.expect("a hundred a second are not a thousand at once");
+    assert_eq!(refused.json["violated-policies"], serde_json::json!(["key-lookup"]));
+    shop.get("/v1/products").send().await.expect_status(200);
+    guess("198.51.100.7").await.expect_problem(401, "unauthorized");
+}
+
+#[tokio::test]
+async fn reading_is_limited_by_address_or_by_secret_key() {
+    let mut config = config();
+    config.reads.per_ip_per_second = NonZeroU32::MIN;
+    config.reads.per_key_per_second = NonZeroU32::MIN;
+    let shop = behind_proxy(config).await;
+    let read =
+        |path: &str, key: &str, from: &str| shop.get(path).key(key).header("x-forwarded-for", from).send();
+    let missing = OrderId::fresh(&Ambient::system());
+    let order = format!("/v1/orders/{missing}");
+    let cart = format!("/v1/carts/{}", order.replace("/v1/orders/ord_", "cart_"));
+    let paths = ["/v1/products", "/v1/products?q=mug", "/v1/products/mug", "/v1/categories", &order, &cart];
+    for (n, path) in paths.into_iter().enumerate() {
+        let from = format!("198.51.100.{n}");
+        assert_ne!(read(path, &shop.own.public, &from).await.status, 429, "{path}");
+        let refused = read(path, &shop.own.public, &from).await.expect_problem(429, "rate_limited");
+        assert_eq!(refused.json["violated-policies"], serde_json::json!(["read-ip"]), "{path}");
+    }
+    let mut seen = Vec::new();
+    for n in 0..3 {
+        let answer = read("/v1/orders", &shop.other.secret, &format!("203.0.113.{n}")).await;
+        seen.push(answer.status);
+    }
+    assert_eq!(seen, [200, 429, 429], "whatever the address");
 }
 
 #[tokio::test]

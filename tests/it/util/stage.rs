@@ -67,6 +67,7 @@ impl Stage {
             ("CHECKOUT_PER_KEY_PER_SECOND", "100000"),
             ("CHECKOUT_PER_IP_PER_SECOND", "100000"),
             ("CHECKOUT_BURST", "100000"),
+            ("READS_PER_KEY_PER_SECOND", "100000"),
         ];
         let settings: Vec<_> =
             settings.iter().map(|(key, value)| (format!("ORDERWORKS_{key}"), (*value).to_owned())).collect();

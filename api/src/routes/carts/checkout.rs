@@ -25,8 +25,8 @@ use super::request::{CheckoutRequest, CheckoutSchema};
 use crate::{
     carts::{self, Cart, CartItem, Place},
     edge::Trace,
-    input::{Body, required_idempotency_key},
-    limits::Admitted,
+    input::Body,
+    limits::CheckoutCaller,
     order_access::IssuedToken,
     problem::{FieldError, Kind, Problem, ProblemBody},
     routes::{
@@ -70,21 +70,21 @@ use crate::{
 )]
 pub(super) async fn checkout(
     State(state): State<ApiState>,
-    admitted: Admitted,
+    caller: CheckoutCaller,
     PathText(id): PathText,
     trace: Trace,
     headers: HeaderMap,
     body: Result<Body<CheckoutRequest>, Problem>,
-) -> Response {
+) -> Result<Response, Problem> {
+    let admitted = caller.admit(&state, &headers, body).await?;
     let rate = admitted.rate.headers();
     let answer = async {
-        let key = required_idempotency_key(&headers, admitted.key.scope)?;
-        let Body { value: request, fingerprint } = body?;
         let place = Place::of(&state, &admitted.key, &headers, parse_id(&id, "cart")?).await?;
+        let IdempotencyKey { key, fingerprint } = admitted.idempotency;
         let attempt = Attempt { state: &state, place, key, fingerprint };
-        attempt.make(request, trace).await
+        attempt.make(admitted.body, trace).await
     };
-    (rate, answer.await).into_response()
+    Ok((rate, answer.await).into_response())
 }
 
 /// One request to order a cart.

@@ -7,14 +7,14 @@ use axum::{
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use store::{
     domain::{MerchantId, OrderId},
-    orders::{IdempotencyKey, NewOrder, Placement, Refusal},
+    orders::{NewOrder, Placement, Refusal},
 };
 
 use super::request::{OrderRequest, OrderSchema};
 use crate::{
     edge::Trace,
-    input::{Body, required_idempotency_key},
-    limits::Admitted,
+    input::Body,
+    limits::{Admitted, CheckoutCaller},
     order_access::{self, IssuedToken},
     problem::{FieldError, Kind, Problem, ProblemBody},
     state::ApiState,
@@ -53,26 +53,24 @@ pub(in crate::routes) const REPLAYED: HeaderName = HeaderName::from_static("idem
 )]
 pub(super) async fn place_order(
     State(state): State<ApiState>,
-    admitted: Admitted,
+    caller: CheckoutCaller,
     trace: Trace,
     headers: HeaderMap,
     body: Result<Body<OrderRequest>, Problem>,
-) -> Response {
-    let answer = place(&state, &admitted, trace, &headers, body).await;
-    (admitted.rate.headers(), answer).into_response()
+) -> Result<Response, Problem> {
+    let admitted = caller.admit(&state, &headers, body).await?;
+    let rate = admitted.rate.headers();
+    Ok((rate, place(&state, admitted, trace, &headers).await).into_response())
 }
 
 async fn place(
     state: &ApiState,
-    admitted: &Admitted,
+    admitted: Admitted<OrderRequest>,
     Trace(trace): Trace,
     headers: &HeaderMap,
-    body: Result<Body<OrderRequest>, Problem>,
 ) -> Result<Response, Problem> {
-    let key = required_idempotency_key(headers, admitted.key.scope)?;
-    let Body { value: request, fingerprint } = body?;
-    let item_of_line = request.item_of_line;
-    let (merchant, token) = (admitted.key.merchant, IssuedToken::draw(state)?);
+    let (merchant, request) = (admitted.key.merchant, admitted.body);
+    let (item_of_line, token) = (request.item_of_line, IssuedToken::draw(state)?);
     let order = NewOrder {
         id: OrderId::fresh(&state.ambient),
         merchant,
@@ -84,7 +82,7 @@ async fn place(
         payment_method: request.payment_method,
         shipping_address: request.shipping_address,
         reference: request.reference,
-        idempotency: IdempotencyKey { key, fingerprint },
+        idempotency: admitted.idempotency,
         render: OrderView::render_new,
         trace: Some(trace),
         at: state.ambient.now(),

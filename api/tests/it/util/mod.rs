@@ -6,7 +6,10 @@ pub(crate) mod raw;
 
 use std::{num::NonZeroU32, sync::Arc};
 
-use api::{ApiConfig, ApiError, ApiParts, ApiState, CartLimits, CheckoutLimits, ServerLimits, SignInLimits};
+use api::{
+    ApiConfig, ApiError, ApiParts, ApiState, CartLimits, CheckoutLimits, ReadLimits, ServerLimits,
+    SignInLimits,
+};
 use base::Ambient;
 use jobs::{records::RecordStore, sqlite::SqliteEngine};
 use reqwest::{Method, header::HeaderMap};
@@ -50,7 +53,14 @@ pub(crate) struct Merchant {
 pub(crate) fn config() -> ApiConfig {
     let plenty = NonZeroU32::new(1_000_000).expect("not zero");
     ApiConfig {
-        checkout: CheckoutLimits { per_key_per_second: plenty, per_ip_per_second: plenty, burst: plenty },
+        checkout: CheckoutLimits {
+            per_key_per_second: plenty,
+            per_publishable_key_per_second: plenty,
+            per_ip_per_second: plenty,
+            invalid_per_ip_per_minute: plenty,
+            burst: plenty,
+        },
+        reads: ReadLimits { per_ip_per_second: plenty, per_key_per_second: plenty },
         sign_in: SignInLimits { per_ip_per_minute: plenty, per_account_per_minute: plenty, burst: plenty },
         carts: CartLimits { new_per_ip_per_minute: plenty, new_per_merchant_per_day: plenty },
         webhook_urls: UrlPolicy { allow_loopback: false },

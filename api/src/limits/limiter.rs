@@ -1,0 +1,137 @@
+//! One rate limit: governor over a bounded table, and the words in which callers are told.
+
+use std::{
+    num::NonZeroU32,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use governor::{
+    Quota, RateLimiter,
+    clock::{Clock, DefaultClock},
+    middleware::StateInformationMiddleware,
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use store::cache::RateLimits;
+
+use super::table::{Caller, Table};
+use crate::problem::{Kind, Problem};
+
+type Governor = RateLimiter<Caller, Table, DefaultClock, StateInformationMiddleware>;
+
+/// A limit in this process.
+pub(super) struct Limiter {
+    /// As clients and operators see it.
+    pub(super) name: &'static str,
+    governor: Governor,
+    clock: DefaultClock,
+    interval: Duration,
+    burst: NonZeroU32,
+    refused: AtomicU64,
+}
+
+impl Limiter {
+    /// One request per `interval` in the long run.
+    pub(super) fn new(name: &'static str, interval: Duration, burst: NonZeroU32) -> Self {
+        let clock = DefaultClock::default();
+        let interval = interval.max(Duration::from_nanos(1));
+        // `None` only for no time at all.
+        let quota = Quota::with_period(interval).unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN));
+        let governor = Governor::new(quota.allow_burst(burst), Table::new(interval), clock.clone());
+        let refused = AtomicU64::new(0);
+        Self { name, governor, clock, interval, burst, refused }
+    }
+
+    /// `number` requests per `span`, and as many at once.
+    pub(super) fn per(name: &'static str, span: Duration, number: NonZeroU32) -> Self {
+        Self::new(name, span / number.get(), number)
+    }
+
+    /// Takes one request out of the caller's allowance.
+    pub(super) fn take(&self, caller: Caller) -> Result<RateFields, Problem> {
+        self.take_here(caller).map(|remaining| self.fields(remaining, 1))
+    }
+
+    /// The same, first here and then over all processes: a flood must not become one of questions to a server.
+    pub(super) async fn take_shared(
+        &self,
+        caller: Caller,
+        name: &str,
+        shared: &dyn RateLimits,
+    ) -> Result<RateFields, Problem> {
+        let here = self.take_here(caller)?;
+        let quota = store::cache::Quota { interval: self.interval, burst: self.burst.get() };
+        // Without an answer the limit here alone holds; the keeper of the counters has logged why.
+        let Ok(decision) = shared.check(name, &quota).await else { return Ok(self.fields(here, 1)) };
+        if !decision.allowed {
+            return Err(self.refusal(decision.retry_after));
+        }
+        Ok(self.fields(here.min(decision.remaining), 1))
+    }
+
+    /// Answers how many more may follow at once.
+    fn take_here(&self, caller: Caller) -> Result<u32, Problem> {
+        match self.governor.check_key(&caller) {
+            Ok(state) => Ok(state.remaining_burst_capacity()),
+            Err(not_until) => Err(self.refusal(not_until.wait_time_from(self.clock.now()))),
+        }
+    }
+
+    fn refusal(&self, wait: Duration) -> Problem {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        let seconds = seconds_ceil(wait);
+        let problem = Problem::new(Kind::RATE_LIMITED, format!("try again in {seconds} s"));
+        self.fields(0, seconds).onto(problem.retry_after(seconds).violating(self.name))
+    }
+
+    /// Requests refused since the start.
+    pub(super) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Those of draft-ietf-httpapi-ratelimit-headers. `seconds`: until more than `remaining` may be sent.
+    fn fields(&self, remaining: u32, seconds: u64) -> RateFields {
+        let (name, burst) = (self.name, self.burst);
+        let window_seconds = seconds_ceil(self.interval * burst.get());
+        RateFields {
+            policy: format!("\"{name}\";q={burst};w={window_seconds}"),
+            limit: format!("\"{name}\";r={remaining};t={seconds}"),
+        }
+    }
+
+    /// Forgets callers that have been quiet long enough to have their whole burst again.
+    pub(super) fn sweep(&self) {
+        self.governor.retain_recent();
+        self.governor.shrink_to_fit();
+    }
+}
+
+/// The two header fields.
+#[derive(Debug, Clone)]
+pub(crate) struct RateFields {
+    policy: String,
+    limit: String,
+}
+
+impl RateFields {
+    fn pairs(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+        let pairs = [("ratelimit-policy", &self.policy), ("ratelimit", &self.limit)];
+        pairs.into_iter().filter_map(|(name, value)| {
+            Some((HeaderName::from_static(name), HeaderValue::from_str(value).ok()?))
+        })
+    }
+
+    /// For an answer.
+    pub(crate) fn headers(&self) -> HeaderMap {
+        self.pairs().collect()
+    }
+
+    pub(super) fn onto(&self, problem: Problem) -> Problem {
+        self.pairs().fold(problem, |problem, (name, value)| problem.with_header(name, value))
+    }
+}
+
+/// Rounded up: a client that comes back then is let through.
+fn seconds_ceil(span: Duration) -> u64 {
+    span.as_secs() + u64::from(span.subsec_nanos() > 0)
+}

@@ -1,0 +1,67 @@
+//! Rate limits of the API and bounds of sessions, in the words of the API.
+
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    time::Duration,
+};
+
+use api::{CartLimits, CheckoutLimits, ReadLimits, SessionLimits, SignInLimits};
+
+use super::reader::Reader;
+
+const RATE_MAX: u32 = 1_000_000;
+const PER_DAY_MAX: u32 = 100_000_000;
+
+pub(super) fn checkout(r: &mut Reader) -> CheckoutLimits {
+    let mut rate = |key| rate(r, "checkout", key, RATE_MAX);
+    CheckoutLimits {
+        per_key_per_second: rate("per_key_per_second"),
+        per_publishable_key_per_second: rate("per_publishable_key_per_second"),
+        per_ip_per_second: rate("per_ip_per_second"),
+        invalid_per_ip_per_minute: rate("invalid_per_ip_per_minute"),
+        burst: rate("burst"),
+    }
+}
+
+pub(super) fn reads(r: &mut Reader) -> ReadLimits {
+    let mut rate = |key| rate(r, "reads", key, RATE_MAX);
+    ReadLimits {
+        per_ip_per_second: rate("per_ip_per_second"),
+        per_key_per_second: rate("per_key_per_second"),
+    }
+}
+
+pub(super) fn sign_in(r: &mut Reader) -> SignInLimits {
+    let mut rate = |key| rate(r, "sign_in", key, RATE_MAX);
+    SignInLimits {
+        per_ip_per_minute: rate("per_ip_per_minute"),
+        per_account_per_minute: rate("per_account_per_minute"),
+        burst: rate("burst"),
+    }
+}
+
+pub(super) fn carts(r: &mut Reader) -> CartLimits {
+    CartLimits {
+        new_per_ip_per_minute: rate(r, "carts", "new_per_ip_per_minute", RATE_MAX),
+        new_per_merchant_per_day: rate(r, "carts", "new_per_merchant_per_day", PER_DAY_MAX),
+    }
+}
+
+pub(super) fn sessions(r: &mut Reader) -> SessionLimits {
+    let mut days = |key, max: u64| Duration::from_hours(24 * r.within("sign_in", key, 1..=max));
+    let (idle, lifetime) = (days("session_days", 365), days("session_max_days", 3_650));
+    if idle > lifetime {
+        r.fault("sign_in", "session_days", "must not be more than sign_in.session_max_days");
+    }
+    let per_customer = r.within("sign_in", "sessions_per_customer", 1..=100);
+    SessionLimits {
+        idle,
+        lifetime,
+        per_customer: NonZeroUsize::new(per_customer).unwrap_or(NonZeroUsize::MIN),
+    }
+}
+
+/// A number of requests; zero was told as a mistake.
+fn rate(r: &mut Reader, section: &str, key: &str, max: u32) -> NonZeroU32 {
+    NonZeroU32::new(r.within(section, key, 1..=max)).unwrap_or(NonZeroU32::MIN)
+}
