@@ -15,6 +15,7 @@ mod mail;
 mod metrics;
 mod output;
 mod provider;
+mod rate_limits;
 mod roles;
 mod sandbox;
 mod seed;

@@ -30,7 +30,7 @@ use crate::{
     housekeeping::Housekeeping,
     mail,
     metrics::Metrics,
-    provider,
+    provider, rate_limits,
     sandbox::{Provider, Sandbox},
     signals::Stop,
     verify::{Auditor, VerifyGauges},
@@ -221,7 +221,9 @@ impl<'a> Roles<'a> {
             health: self.health.clone(),
             shutdown: self.stop.orderly.clone(),
         };
-        Ok(api::app(ApiState::new(parts, settings::api(self.config))))
+        let state = ApiState::new(parts, settings::api(self.config));
+        rate_limits::register(&self.metrics, &state);
+        Ok(api::app(state))
     }
 
     /// Serves liveness, readiness and metrics only; asks what this role needs.

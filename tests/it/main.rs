@@ -13,6 +13,7 @@ mod house;
 mod kill;
 mod outages;
 mod paused;
+mod proxied;
 mod rabbitmq;
 mod redis;
 mod relational;

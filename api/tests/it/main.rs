@@ -12,6 +12,7 @@ mod catalog;
 mod checkout;
 mod customers;
 mod edge;
+mod flood;
 mod framing;
 mod idempotency;
 mod input;

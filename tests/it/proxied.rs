@@ -1,0 +1,158 @@
+//! The shipped haproxy in front of a real process: whom the API takes a client for, behind one proxy and behind two.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    process::Stdio,
+    time::Duration,
+};
+
+use reqwest::{Client as Http, StatusCode};
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    process::{Child, Command},
+};
+
+use crate::util::{Dev, PATIENCE, free_port, ready};
+
+/// Path of the program, for tests; set by `ops/test`.
+const HAPROXY: &str = "ORDERWORKS_TEST_HAPROXY";
+/// Orders that an address may get wrong at once.
+const ALLOWANCE: usize = 3;
+
+/// A running haproxy with the settings that `compose/` ships.
+struct Haproxy {
+    _child: Child,
+    address: String,
+}
+
+impl Haproxy {
+    /// In front of `api`; believes what `client_proxies` say of their clients.
+    async fn start(program: &str, api: &str, client_proxies: Option<&str>) -> Self {
+        let [http, amqp] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
+        let settings = concat!(env!("CARGO_MANIFEST_DIR"), "/compose/haproxy.cfg");
+        let mut command = Command::new(program);
+        // With fewer connections than set, as a machine may grant few file descriptors.
+        command.args(["-db", "-n", "100", "-f", settings]).envs([
+            ("BIND", &*http),
+            ("BIND_AMQP", &*amqp),
+            ("API", api),
+        ]);
+        command.envs(client_proxies.map(|proxies| ("CLIENT_PROXIES", proxies)));
+        command.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+        let mut child = command.spawn().expect("runs haproxy");
+        tokio::select! {
+            _ = ready(&http, |report| report["status"] == "ok") => {}
+            ended = child.wait() => panic!("haproxy ended: {ended:?}"),
+        }
+        Self { _child: child, address: http }
+    }
+}
+
+/// A client at one of this machine's own addresses.
+struct Visitor<'a> {
+    http: Http,
+    url: String,
+    key: &'a str,
+}
+
+impl<'a> Visitor<'a> {
+    fn at(last: u8, dev: &'a Dev, proxy: &Haproxy) -> Self {
+        let address = IpAddr::V4(Ipv4Addr::new(127, 0, 0, last));
+        let http = Http::builder().no_proxy().local_address(address).build().expect("a client");
+        Self { http, url: format!("http://{}/v1/orders", proxy.address), key: &dev.ready.publishable_key }
+    }
+
+    /// An order that is not valid, so that it takes from the allowance of the address; says so of another address.
+    async fn order(&self, forwarded_for: &str) -> StatusCode {
+        let request = self.http.post(&self.url).bearer_auth(self.key).json(&json!({}));
+        let request = request.header("idempotency-key", "k").header("x-forwarded-for", forwarded_for);
+        request.send().await.expect("an answer").status()
+    }
+
+    /// Whether the allowance is its own: it gets all of it, whatever it says of itself.
+    async fn expect_own_allowance(&self) {
+        for n in 0..ALLOWANCE {
+            assert_eq!(self.order(&format!("198.51.100.{n}")).await, StatusCode::UNPROCESSABLE_ENTITY);
+        }
+        for forged in ["198.51.100.77", "127.0.0.99", "127.0.0.1, 198.51.100.78", "nonsense", ""] {
+            assert_eq!(self.order(forged).await, StatusCode::TOO_MANY_REQUESTS, "{forged}");
+        }
+    }
+}
+
+/// The process and the program, where there is one.
+async fn shop(data: &tempfile::TempDir) -> Option<(Dev, String)> {
+    let Ok(program) = std::env::var(HAPROXY) else {
+        store::conformance::skip(&format!("{HAPROXY} is not set; see `ops/services install haproxy`"));
+        return None;
+    };
+    let allowance = ALLOWANCE.to_string();
+    let settings = [
+        ("ORDERWORKS_SERVER_TRUSTED_PROXIES", r#"["127.0.0.1"]"#),
+        ("ORDERWORKS_CHECKOUT_INVALID_PER_IP_PER_MINUTE", &allowance),
+    ];
+    Some((Dev::start_with(data.path(), &settings).await, program))
+}
+
+fn address(dev: &Dev) -> &str {
+    dev.ready.url.trim_start_matches("http://").trim_end_matches('/')
+}
+
+#[tokio::test]
+async fn behind_one_proxy_each_client_is_its_own_address() {
+    let data = tempfile::tempdir().expect("a folder");
+    let Some((dev, program)) = shop(&data).await else { return };
+    let proxy = Haproxy::start(&program, address(&dev), None).await;
+    for last in [21, 22] {
+        Visitor::at(last, &dev, &proxy).expect_own_allowance().await;
+    }
+    dev.stop().await;
+}
+
+#[tokio::test]
+async fn behind_two_proxies_each_client_is_its_own_address() {
+    let data = tempfile::tempdir().expect("a folder");
+    let Some((dev, program)) = shop(&data).await else { return };
+    let inner = Haproxy::start(&program, address(&dev), Some("127.0.0.1 192.0.2.0/24")).await;
+    let outer = Haproxy::start(&program, &inner.address, None).await;
+    for last in [31, 32] {
+        Visitor::at(last, &dev, &outer).expect_own_allowance().await;
+    }
+    // And past the outer one nobody is believed.
+    Visitor::at(33, &dev, &inner).expect_own_allowance().await;
+    dev.stop().await;
+}
+
+#[tokio::test]
+async fn a_proxy_closes_on_dripping_heads_and_hides_metrics() {
+    let data = tempfile::tempdir().expect("a folder");
+    let Some((dev, program)) = shop(&data).await else { return };
+    let proxy = Haproxy::start(&program, address(&dev), None).await;
+    let metrics = reqwest::get(format!("http://{}/metrics", proxy.address)).await.expect("answers");
+    assert_eq!(metrics.status(), StatusCode::NOT_FOUND);
+    let own = reqwest::get(format!("http://{}/metrics", address(&dev))).await.expect("answers");
+    let told = own.text().await.expect("a body");
+    assert!(told.contains("orderworks_rate_limited_total{limit=\"checkout-invalid\"} 0"), "{told}");
+
+    let mut stream = TcpStream::connect(&proxy.address).await.expect("connects");
+    let mut answer = Vec::new();
+    let (mut read, mut write) = stream.split();
+    let drip = async {
+        // A byte a second, until it is told no.
+        for byte in b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ".iter().chain([b'a'; 60].iter()) {
+            if write.write_all(&[*byte]).await.is_err() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    let closed = tokio::time::timeout(PATIENCE, read.read_to_end(&mut answer));
+    tokio::select! {
+        closed = closed => drop(closed.expect("closed in time")),
+        () = drip => panic!("it took the whole head"),
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&answer));
+    dev.stop().await;
+}
