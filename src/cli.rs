@@ -89,13 +89,19 @@ pub(crate) struct DevArgs {
     /// Address and port, instead of `server.listen`
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<std::net::SocketAddr>,
+    #[command(flatten)]
+    pub(crate) keys: KeyArgs,
+}
+
+/// Keys given by hand. Arguments are seen by every user of the machine (`ps`), so that none takes a secret key.
+#[derive(Debug, Args, Default)]
+pub(crate) struct KeyArgs {
     /// The demo merchant's publishable key, `owk_pub_…`
     #[arg(long, env = "ORDERWORKS_PUB_KEY", value_name = "KEY", hide_env_values = true)]
     pub(crate) pub_key: Option<String>,
-    /// The demo merchant's secret key, `owk_sec_…`. Arguments are seen by every user of the machine (`ps`): the
-    /// environment is the safer place
-    #[arg(long, env = "ORDERWORKS_SEC_KEY", value_name = "KEY", hide_env_values = true)]
-    pub(crate) sec_key: Option<String>,
+    /// A file with the demo merchant's secret key, `owk_sec_…`, and nothing else; or set `ORDERWORKS_SEC_KEY` to the key
+    #[arg(long, env = "ORDERWORKS_SEC_KEY_FILE", value_name = "FILE")]
+    pub(crate) sec_key_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -138,13 +144,8 @@ pub(crate) struct MigrateArgs {
     /// Afterwards, fill a demo merchant's shop and print its keys
     #[arg(long)]
     pub(crate) demo_shop: bool,
-    /// The demo merchant's publishable key, `owk_pub_…`
-    #[arg(long, env = "ORDERWORKS_PUB_KEY", value_name = "KEY", hide_env_values = true)]
-    pub(crate) pub_key: Option<String>,
-    /// The demo merchant's secret key, `owk_sec_…`. Arguments are seen by every user of the machine (`ps`): the
-    /// environment is the safer place
-    #[arg(long, env = "ORDERWORKS_SEC_KEY", value_name = "KEY", hide_env_values = true)]
-    pub(crate) sec_key: Option<String>,
+    #[command(flatten)]
+    pub(crate) keys: KeyArgs,
 }
 
 #[derive(Debug, Subcommand)]

@@ -6,9 +6,9 @@
 use std::{
     collections::BTreeSet,
     fs,
-    io::Write as _,
+    io::{Read as _, Write as _},
     ops::RangeInclusive,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -24,6 +24,8 @@ use store::{
 };
 use uuid::Uuid;
 
+use crate::cli::KeyArgs;
+
 /// Units of each product at first.
 const STOCK: i64 = 100_000;
 
@@ -32,6 +34,9 @@ const KEY_CHARS: RangeInclusive<usize> = 32..=128;
 /// Different characters of a key at least: catches what was typed and not drawn; 32 drawn hexadecimal digits have fewer
 /// with a probability of 16 over 5 times (5/16)^32, some 1e-13.
 const KEY_DISTINCT_MIN: usize = 6;
+
+/// No key is as long.
+const KEY_FILE_BYTES_MAX: u64 = 1024;
 
 /// The demo merchant's name in mails.
 const MERCHANT_NAME: &str = "Harbour & Pine";
@@ -45,11 +50,8 @@ pub(crate) struct DemoKeys {
 
 impl DemoKeys {
     /// Those given, else those of `folder`, else fresh ones; then kept in `folder`.
-    pub(crate) fn settle(
-        folder: &Path,
-        publishable: Option<String>,
-        secret: Option<String>,
-    ) -> anyhow::Result<Self> {
+    pub(crate) fn settle(folder: &Path, given: KeyArgs) -> anyhow::Result<Self> {
+        let secret = given_secret(std::env::var("ORDERWORKS_SEC_KEY").ok(), given.sec_key_file.as_deref())?;
         let path = folder.join("demo-keys.json");
         let kept: Option<Self> = match fs::read(&path) {
             Ok(bytes) => {
@@ -61,7 +63,7 @@ impl DemoKeys {
         };
         let (kept_publishable, kept_secret) = kept.map(|k| (k.publishable, k.secret)).unzip();
         let keys = Self {
-            publishable: settle_key("owk_pub_", publishable, kept_publishable)?,
+            publishable: settle_key("owk_pub_", given.pub_key, kept_publishable)?,
             secret: settle_key("owk_sec_", secret, kept_secret)?,
         };
         write_private(&path, &serde_json::to_vec_pretty(&keys)?)?;
@@ -103,6 +105,22 @@ pub(crate) async fn demo_shop(
         store.put_inventory(merchant, sku, STOCK, now, None).await?;
     }
     Ok(())
+}
+
+/// The secret key of the environment or of a file. No error repeats it.
+fn given_secret(key: Option<String>, file: Option<&Path>) -> anyhow::Result<Option<String>> {
+    let Some(file) = file else { return Ok(key.filter(|key| !key.is_empty())) };
+    if key.is_some() {
+        bail!("set ORDERWORKS_SEC_KEY or --sec-key-file, not both");
+    }
+    let cannot = || format!("cannot read the secret key in {}", file.display());
+    let opened = fs::File::open(file).with_context(cannot)?;
+    if opened.metadata().with_context(cannot)?.permissions().mode() & 0o077 != 0 {
+        tracing::warn!(file = %file.display(), "others may read the file of the secret key: chmod 600");
+    }
+    let mut text = String::new();
+    opened.take(KEY_FILE_BYTES_MAX).read_to_string(&mut text).with_context(cannot)?;
+    Ok(Some(text.trim().to_owned()))
 }
 
 fn settle_key(prefix: &str, given: Option<String>, kept: Option<String>) -> anyhow::Result<String> {

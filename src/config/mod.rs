@@ -5,6 +5,7 @@
 
 mod http;
 mod limits;
+mod network;
 mod payments;
 mod reader;
 mod servers;
@@ -23,10 +24,11 @@ use store::{cache::RedisConfig, cassandra::CassandraConfig};
 use tracing_subscriber::filter::Targets;
 
 pub(crate) use http::Server;
+use network::PlainHosts;
 pub(crate) use payments::{Payments, ProviderKind};
 pub(crate) use reader::ConfigError;
 use reader::Reader;
-pub(crate) use servers::Postgres;
+pub(crate) use servers::{Postgres, RabbitMq};
 pub(crate) use shards::Shards;
 
 /// The shipped defaults, which are also the documentation.
@@ -105,14 +107,6 @@ pub(crate) enum CacheEngine {
 pub(crate) enum QueueEngine {
     Sqlite,
     RabbitMq,
-}
-
-/// The broker.
-#[derive(Debug, Clone)]
-pub(crate) struct RabbitMq {
-    pub(crate) url: SecretString,
-    /// PEM, trusted beside the system's certificates.
-    pub(crate) ca_file: Option<PathBuf>,
 }
 
 /// Orders.
@@ -225,6 +219,7 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(DEFAULTS, &SECRETS, file, environment)?;
         let r = &mut reader;
+        let plain = &PlainHosts::read(r);
         let config = Self {
             server: Server::read(r),
             data: Data { folder: r.text("data", "folder").into() },
@@ -234,14 +229,11 @@ impl Config {
                 payments: r.value("engines", "payments", PaymentEngine::Sqlite),
                 cache: r.value("engines", "cache", CacheEngine::Memory),
             },
-            redis: servers::redis(r),
-            rabbitmq: RabbitMq {
-                url: r.text("rabbitmq", "url").into(),
-                ca_file: r.optional("rabbitmq", "ca_file"),
-            },
-            postgres: Postgres::read(r),
-            shards: Shards::read(r),
-            cassandra: servers::cassandra(r),
+            redis: servers::redis(r, plain),
+            rabbitmq: servers::rabbitmq(r, plain),
+            postgres: Postgres::read(r, plain),
+            shards: Shards::read(r, plain),
+            cassandra: servers::cassandra(r, plain),
             orders: Orders {
                 pending_expires: minutes(r.within("orders", "pending_expires_minutes", 0..=MINUTES_MAX)),
                 token: Duration::from_hours(24 * r.within("orders", "token_days", 1..=3650_u64)),
@@ -262,13 +254,8 @@ impl Config {
                 level: r.value("records", "level", RecordLevel::All),
                 keep: Duration::from_hours(24 * r.within("records", "keep_days", 1..=3650_u64)),
             },
-            payments: Payments::read(r),
-            mail: Mail {
-                transport: r.value("mail", "transport", MailTransport::File),
-                from: r.text("mail", "from"),
-                smtp_url: r.text("mail", "smtp_url").into(),
-                storefront_url: r.text("mail", "storefront_url"),
-            },
+            payments: Payments::read(r, plain),
+            mail: Mail::read(r, plain),
             webhooks: Webhooks::read(r),
             verify: Verify {
                 every: minutes(r.within("verify", "every_minutes", 0..=MINUTES_MAX)),
@@ -308,6 +295,21 @@ impl Config {
         self.payments.check(reader);
         if self.data.folder.as_os_str().is_empty() {
             reader.fault("data", "folder", "must name a folder");
+        }
+    }
+}
+
+impl Mail {
+    fn read(r: &mut Reader, plain: &PlainHosts) -> Self {
+        let smtp_url = r.text("mail", "smtp_url");
+        if !smtp_url.ends_with("?tls=required") {
+            plain.check_url(r, ("mail", "smtp_url"), &smtp_url, "smtps");
+        }
+        Self {
+            transport: r.value("mail", "transport", MailTransport::File),
+            from: r.text("mail", "from"),
+            smtp_url: smtp_url.into(),
+            storefront_url: r.text("mail", "storefront_url"),
         }
     }
 }

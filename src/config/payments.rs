@@ -7,7 +7,7 @@ use serde::Deserialize;
 use url::{Host, Url};
 use workers::provider::guard::Rate;
 
-use super::reader::Reader;
+use super::{network::PlainHosts, reader::Reader};
 
 const CALLS_MAX: u32 = 100_000;
 /// Stripe takes 100 calls a second of an account in live mode; some are left for its other users.
@@ -42,10 +42,14 @@ pub(crate) enum ProviderKind {
 }
 
 impl Payments {
-    pub(super) fn read(r: &mut Reader) -> Self {
+    pub(super) fn read(r: &mut Reader, plain: &PlainHosts) -> Self {
+        let provider_url: Option<Url> = r.optional("payments", "provider_url");
+        if let Some(url) = &provider_url {
+            plain.check_url(r, ("payments", "provider_url"), url.as_str(), "https");
+        }
         Self {
             provider: r.value("payments", "provider", ProviderKind::Sandbox),
-            provider_url: r.optional("payments", "provider_url"),
+            provider_url,
             provider_key: r.text("payments", "provider_key").into(),
             stripe_key: r.text("payments", "stripe_key").into(),
             stripe_url: r.optional("payments", "stripe_url"),

@@ -16,7 +16,7 @@ use toml::{Table, Value};
 
 const PREFIX: &str = "ORDERWORKS_";
 /// Names of the environment that are no settings: those of the command line, of `ops/services` and of the tests.
-const NO_SETTINGS: [&str; 3] = ["CONFIG", "PUB_KEY", "SEC_KEY"];
+const NO_SETTINGS: [&str; 4] = ["CONFIG", "PUB_KEY", "SEC_KEY", "SEC_KEY_FILE"];
 const NO_SETTINGS_BEFORE: [&str; 2] = ["SERVICES_", "TEST_"];
 const HIDDEN: &str = "[hidden]";
 

@@ -1,6 +1,6 @@
 //! The settings of PostgreSQL, Cassandra and Redis, in the words of the crates that use them.
 
-use std::{num::NonZeroUsize, time::Duration};
+use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use base::postgres::PostgresConfig;
 use secrecy::{ExposeSecret, SecretString};
@@ -8,7 +8,10 @@ use serde::Deserialize;
 use store::cache::RedisConfig;
 use store::cassandra::{CassandraConfig, CassandraLogin, CassandraTls, ListingReads, MoneyScope};
 
-use super::reader::Reader;
+use super::{
+    network::{PlainHosts, host_of_node},
+    reader::Reader,
+};
 
 /// Most connections one pool may have; a server has a few hundred in all.
 const CONNECTIONS_MAX: u32 = 1_000;
@@ -38,7 +41,7 @@ pub(crate) struct Postgres {
 }
 
 impl Postgres {
-    pub(super) fn read(r: &mut Reader) -> Self {
+    pub(super) fn read(r: &mut Reader, plain: &PlainHosts) -> Self {
         let mut millis = |key: &str| Duration::from_millis(r.within("postgres", key, 1..=TIMEOUT_MS_MAX));
         let (acquire_timeout, statement_timeout) =
             (millis("acquire_timeout_ms"), millis("statement_timeout_ms"));
@@ -50,14 +53,21 @@ impl Postgres {
             (connections("api_connections"), connections("worker_connections"));
         let relay_connections = connections("relay_connections");
         let mut months = |key: &str| r.within("postgres", key, 0..=MONTHS_MAX);
+        let (keep_orders, keep_outbox) = (months("keep_orders_months"), months("keep_outbox_months"));
+        let keep_webhook_attempts = months("keep_webhook_attempts_months");
+        let pgbouncer = r.value("postgres", "pgbouncer", false);
+        let mut url = |key: &str| {
+            let text = r.text("postgres", key);
+            plain.postgres(r, ("postgres", key), text)
+        };
         Self {
-            keep_orders: months("keep_orders_months"),
-            keep_outbox: months("keep_outbox_months"),
-            keep_webhook_attempts: months("keep_webhook_attempts_months"),
-            url: r.text("postgres", "url").into(),
-            direct_url: r.text("postgres", "direct_url").into(),
-            pgbouncer: r.value("postgres", "pgbouncer", false),
-            replica_url: r.text("postgres", "replica_url").into(),
+            keep_orders,
+            keep_outbox,
+            keep_webhook_attempts,
+            url: url("url"),
+            direct_url: url("direct_url"),
+            pgbouncer,
+            replica_url: url("replica_url"),
             replica_lag_max,
             api_connections,
             worker_connections,
@@ -96,15 +106,20 @@ impl Postgres {
     }
 }
 
-pub(super) fn redis(r: &mut Reader) -> RedisConfig {
+/// The broker.
+#[derive(Debug, Clone)]
+pub(crate) struct RabbitMq {
+    pub(crate) url: SecretString,
+    /// PEM, trusted beside the system's certificates.
+    pub(crate) ca_file: Option<PathBuf>,
+}
+
+pub(super) fn redis(r: &mut Reader, plain: &PlainHosts) -> RedisConfig {
+    let url = r.text("redis", "url");
+    plain.check_url(r, ("redis", "url"), &url, "rediss");
     let mut millis = |key: &str| Duration::from_millis(r.within("redis", key, 1..=TIMEOUT_MS_MAX));
     let (command_timeout, connect_timeout) = (millis("command_timeout_ms"), millis("connect_timeout_ms"));
-    RedisConfig {
-        url: r.text("redis", "url").into(),
-        prefix: r.text("redis", "prefix"),
-        command_timeout,
-        connect_timeout,
-    }
+    RedisConfig { url: url.into(), prefix: r.text("redis", "prefix"), command_timeout, connect_timeout }
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -121,7 +136,13 @@ enum Listings {
     Quorum,
 }
 
-pub(super) fn cassandra(r: &mut Reader) -> CassandraConfig {
+pub(super) fn rabbitmq(r: &mut Reader, plain: &PlainHosts) -> RabbitMq {
+    let url = r.text("rabbitmq", "url");
+    plain.check_url(r, ("rabbitmq", "url"), &url, "amqps");
+    RabbitMq { url: url.into(), ca_file: r.optional("rabbitmq", "ca_file") }
+}
+
+pub(super) fn cassandra(r: &mut Reader, plain: &PlainHosts) -> CassandraConfig {
     let nodes: Vec<String> = r.value("cassandra", "nodes", Vec::new());
     let mut millis = |key: &str| Duration::from_millis(r.within("cassandra", key, 1..=TIMEOUT_MS_MAX));
     let (money_timeout, listing_timeout) = (millis("money_timeout_ms"), millis("listing_timeout_ms"));
@@ -136,12 +157,17 @@ pub(super) fn cassandra(r: &mut Reader) -> CassandraConfig {
         Listings::Quorum => ListingReads::Quorum,
     };
     let connections = r.within("cassandra", "connections_per_node", 1..=64);
+    let tls = r.optional("cassandra", "ca_file").map(|ca_file| CassandraTls { ca_file });
+    // One plain node is enough to be told of.
+    if let Some(node) = nodes.iter().find(|node| !plain.allow(host_of_node(node))) {
+        plain.check(r, ("cassandra", "nodes"), host_of_node(node), tls.is_some(), "set cassandra.ca_file");
+    }
     CassandraConfig {
         local_datacenter: r.text("cassandra", "datacenter"),
         keyspace: r.text("cassandra", "keyspace"),
         replication: r.value("cassandra", "replication", std::collections::BTreeMap::new()),
         login: (!user.is_empty()).then_some(CassandraLogin { user, password }),
-        tls: r.optional("cassandra", "ca_file").map(|ca_file| CassandraTls { ca_file }),
+        tls,
         connections_per_node: NonZeroUsize::new(connections).unwrap_or(NonZeroUsize::MIN),
         money_timeout,
         listing_timeout,

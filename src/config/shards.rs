@@ -9,7 +9,7 @@ use store::{
     postgres::sharded::{SHARDS_MAX, ShardMap},
 };
 
-use super::{OrderEngine, reader::Reader, servers::Postgres};
+use super::{OrderEngine, network::PlainHosts, reader::Reader, servers::Postgres};
 
 /// Longest name of a shard; it stands in logs and in a column.
 const NAME_MAX: usize = 32;
@@ -22,8 +22,11 @@ pub(crate) struct Shards {
 }
 
 impl Shards {
-    pub(super) fn read(r: &mut Reader) -> Self {
-        let urls = r.secret_texts("shards", "urls");
+    pub(super) fn read(r: &mut Reader, plain: &PlainHosts) -> Self {
+        let mut urls = r.secret_texts("shards", "urls");
+        for url in urls.values_mut() {
+            *url = plain.postgres(r, ("shards", "urls"), url.expose_secret().to_owned());
+        }
         let pins: BTreeMap<String, String> = r.value("shards", "pins", BTreeMap::new());
         let mut parsed = BTreeMap::new();
         for (merchant, shard) in pins {

@@ -210,3 +210,60 @@ fn a_merchants_streams_are_at_most_those_of_all() {
     assert!(error.contains("server.streams_per_merchant_max"), "{error}");
     assert!(with_env(&[("ORDERWORKS_SERVER_STREAMS_MAX", "64")]).is_ok());
 }
+
+#[test]
+fn nothing_leaves_this_machine_without_tls_unless_the_host_is_named() {
+    let settings = [
+        (
+            "POSTGRES_URL",
+            "postgres://u:canary@HOST/db?sslmode=require",
+            "postgres://u:p@HOST/db?sslmode=verify-full",
+        ),
+        ("POSTGRES_DIRECT_URL", "postgres://u:canary@HOST/db?sslmode=prefer", "postgres://u:p@HOST/db"),
+        ("POSTGRES_REPLICA_URL", "postgres://u:canary@HOST/db?ssl-mode=disable", "postgres://u:p@HOST/db"),
+        (
+            "POSTGRES_URL",
+            "postgres://u:canary@localhost/db?host=HOST&sslmode=allow",
+            "postgres:///db?host=HOST",
+        ),
+        ("SHARDS_URLS", "{ a = \"postgres://u:canary@HOST/db?sslmode=verify-ca\" }", "{ }"),
+        ("REDIS_URL", "redis://:canary@HOST:6379/0", "rediss://:p@HOST:6379/0"),
+        ("REDIS_URL", "rediss://:canary@HOST:6379/0#insecure", "rediss://:p@HOST:6379/0"),
+        ("RABBITMQ_URL", "amqp://u:canary@HOST/%2f", "amqps://u:p@HOST/%2f"),
+        ("MAIL_SMTP_URL", "smtp://u:canary@HOST:25", "smtp://u:p@HOST:25?tls=required"),
+        ("MAIL_SMTP_URL", "smtp://u:canary@HOST:25?tls=wanted", "smtps://u:p@HOST"),
+        ("PAYMENTS_PROVIDER_URL", "http://u:canary@HOST/", "https://u:p@HOST/"),
+        ("CASSANDRA_NODES", "[\"127.0.0.1:9042\", \"HOST:9042\"]", "[\"127.0.0.1:9042\"]"),
+    ];
+    for (name, plain, protected) in settings {
+        let name = format!("ORDERWORKS_{name}");
+        let with = |text: &str, host: &str, named: &str| {
+            let engine =
+                ("ORDERWORKS_ENGINES_ORDERS", if text.contains('{') { "postgres" } else { "sqlite" });
+            let postgres = ("ORDERWORKS_POSTGRES_URL", "postgres://127.0.0.1/db");
+            let given = (name.as_str(), &*text.replace("HOST", host));
+            with_env(&[engine, postgres, given, ("ORDERWORKS_NETWORK_PLAIN_HOSTS", named)]).map(drop)
+        };
+        let refused = with(plain, "db.example", "[]").expect_err(plain).to_string();
+        assert!(refused.contains("network.plain_hosts") && !refused.contains("canary"), "{refused}");
+        with(protected, "db.example", "[]").expect(protected);
+        for (host, named) in [("127.0.0.1", "[]"), ("localhost", "[]"), ("db.example", "[\"DB.example\"]")] {
+            with(plain, host, named).unwrap_or_else(|error| panic!("{plain} to {host}: {error}"));
+        }
+        with(plain, "10.0.0.7", "[\"10.0.0.0/8\"]").expect(plain);
+    }
+}
+
+#[test]
+fn postgres_is_verified_unless_the_address_says_otherwise() {
+    let url = |text: &str| {
+        let config = with_env(&[("ORDERWORKS_POSTGRES_URL", text)]).expect(text);
+        config.postgres.url.expose_secret().to_owned()
+    };
+    assert_eq!(url("postgres://u:p@db.example/db"), "postgres://u:p@db.example/db?sslmode=verify-full");
+    let rooted = "postgres://u:p@db.example/db?sslrootcert=ca.pem";
+    assert_eq!(url(rooted), format!("{rooted}&sslmode=verify-full"));
+    for as_it_is in ["postgres://u:p@127.0.0.1/db", "postgres:///db?host=/run/postgresql", ""] {
+        assert_eq!(url(as_it_is), as_it_is);
+    }
+}

@@ -105,17 +105,28 @@ async fn what_cannot_start_says_why_in_one_line_and_fails() {
 #[tokio::test]
 async fn given_keys_are_used_and_kept_from_others() {
     let data = tempfile::tempdir().expect("a folder");
-    let keys = [
-        "--pub-key",
-        "owk_pub_0123456789abcdef0123456789abcdef",
-        "--sec-key",
-        "owk_sec_0123456789abcdef0123456789abcdef",
-    ];
-    let (ok, _, err) = run(data.path(), &[&["dev", "--listen", "256.0.0.1:0"][..], &keys].concat()).await;
-    assert!(!ok && err.contains("--listen"), "{err}");
+    let (public, secret) =
+        ("owk_pub_0123456789abcdef0123456789abcdef", "owk_sec_fedcba9876543210fedcba9876543210");
+    let (ok, _, err) = run(data.path(), &["dev", "--sec-key", secret]).await;
+    assert!(!ok && err.contains("--sec-key-file"), "a key is no argument: {err}");
+    let (file, missing) = (data.path().join("key"), data.path().join("none"));
+    let (ok, _, err) =
+        run(data.path(), &["migrate", "--demo-shop", "--sec-key-file", missing.to_str().expect("UTF-8")])
+            .await;
+    assert!(!ok && err.contains("none"), "{err}");
+    for (text, is_key) in [("owk_sec_guess", false), (&*format!("{secret}\n"), true)] {
+        std::fs::write(&file, text).expect("writes");
+        let by_file =
+            ["migrate", "--demo-shop", "--pub-key", public, "--sec-key-file", file.to_str().expect("UTF-8")];
+        let (ok, _, err) = run(data.path(), &by_file).await;
+        assert_eq!(ok, is_key, "{err}");
+        assert!(!err.contains("guess"), "{err}");
+    }
     let dev = Dev::start(data.path()).await;
     let mode = std::fs::metadata(data.path().join("demo-keys.json")).expect("is there").permissions().mode();
     assert_eq!(mode & 0o077, 0);
+    assert_eq!((&*dev.ready.publishable_key, &*dev.ready.secret_key), (public, secret), "those given before");
+    dev.merchant().get_list("/v1/orders").await;
     let stranger = crate::util::Client::new(&dev.ready.url, "owk_sec_0123456789abcdef0123456789abcdef");
     let (status, body) = stranger.send(reqwest::Method::GET, "/v1/orders", None).await;
     assert_eq!((status, body["code"].as_str()), (StatusCode::UNAUTHORIZED, Some("unauthorized")));
