@@ -95,7 +95,7 @@ impl<'v> Node<'v> {
         let Value::Object(members) = self.present()? else {
             return self.fault("wrong_type", "expected an object");
         };
-        let unknown = members.keys().filter(|name| !known.contains(&name.as_str()));
+        let unknown = members.keys().filter(|name| !known.contains(&name.as_str())).take(ERRORS_MAX);
         unknown
             .for_each(|name| self.report.add(child(&self.pointer, name), "unknown_field", "no such field"));
         Some(Object { members, pointer: self.pointer.clone(), report: self.report })
