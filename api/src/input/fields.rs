@@ -37,8 +37,15 @@ impl Report {
 
 /// The pointer to a member (RFC 6901).
 pub(super) fn child(pointer: &str, name: &str) -> String {
-    let name: String = name.chars().take(NAME_CHARS_MAX).collect();
-    format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"))
+    let mut below = format!("{pointer}/");
+    for letter in name.chars().take(NAME_CHARS_MAX) {
+        match letter {
+            '~' => below.push_str("~0"),
+            '/' => below.push_str("~1"),
+            letter => below.push(letter),
+        }
+    }
+    below
 }
 
 /// A place in a body: a value or its absence. `null` counts as absent.
