@@ -29,7 +29,7 @@ pub(super) async fn run(args: MigrateArgs, config: &Config, as_json: bool) -> an
     let mut found = json!({ "migrated": migrated });
     if args.demo_shop {
         let engines = Engines::open(config, "orderworks migrate", &ambient, &[Role::Scheduler]).await?;
-        let keys = DemoKeys::settle(&engines.folder, args.pub_key, args.sec_key)?;
+        let keys = DemoKeys::settle(&engines.folder, args.pub_key, args.sec_key, &ambient)?;
         seed::demo_shop(engines.orders(Role::Scheduler)?.as_ref(), &keys, &ambient).await?;
         writeln!(said, "demo shop: publishable {}, secret {}", keys.publishable, keys.secret)?;
         found["demo_shop"] = json!({ "publishable_key": keys.publishable, "secret_key": keys.secret });

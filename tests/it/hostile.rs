@@ -43,7 +43,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 const LIVE: &[u8] = b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
 
 fn wait_max() -> Duration {
-    let millis = std::env::var("ORDERWORKS_BENCH_LIVE_MS").ok();
+    let millis = std::env::var("BENCH_LIVE_MS").ok();
     millis.map_or(WAIT_MAX, |text| Duration::from_millis(text.parse().expect("milliseconds")))
 }
 
