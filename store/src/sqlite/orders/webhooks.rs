@@ -199,7 +199,7 @@ async fn note(
     .bind(merchant.to_string())
     .bind(id.to_string())
     .bind(endpoint.enabled)
-    .bind(endpoint.failing_since.map(|at| at.as_millisecond()))
+    .bind(endpoint.failing_since.map(Timestamp::as_millisecond))
     .bind(endpoint.disabled.map(|disabled| disabled.at.as_millisecond()))
     .bind(endpoint.disabled.map(|disabled| disabled.reason.as_str()))
     .bind(i64::try_from(endpoint.times_disabled).unwrap_or(i64::MAX))
