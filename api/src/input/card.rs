@@ -173,7 +173,8 @@ impl Run {
         let [even, odd] = self.sums[self.count % SUMS];
         self.count += 1;
         let doubled = if digit < 5 { digit * 2 } else { digit * 2 - 9 };
-        let (to_even, to_odd) = if self.count % 2 == 0 { (digit, doubled) } else { (doubled, digit) };
+        let (to_even, to_odd) =
+            if self.count.is_multiple_of(2) { (digit, doubled) } else { (doubled, digit) };
         self.sums[self.count % SUMS] = [(even + to_even) % 10, (odd + to_odd) % 10];
     }
 
