@@ -82,6 +82,7 @@ impl Watched {
 
 /// Asks `/livez` over and over, connecting included, while the work goes on; from a thread of its own, which no work of
 /// this test delays.
+#[expect(clippy::disallowed_methods, reason = "the thread is no runtime's")]
 async fn watched(dev: &Dev, work: impl Future<Output = ()>) -> Watched {
     let (process, to, ended) = (dev.process(), dev.address(), Arc::new(AtomicBool::new(false)));
     let watch = thread::spawn({

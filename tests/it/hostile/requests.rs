@@ -21,8 +21,8 @@ pub(super) fn all(key: &str) -> Vec<Hostile> {
         let request = format!("GET /livez HTTP/1.1\r\n{lines}\r\n").into_bytes();
         Hostile { name, request, status, is_cut: true }
     };
-    let many_fields =
-        (0..1_000).fold("host: x\r\n".to_owned(), |head, number| head + &format!("x-{number}: y\r\n"));
+    let fields: Vec<_> = (0..1_000).map(|number| format!("x-{number}: y\r\n")).collect();
+    let many_fields = format!("host: x\r\n{}", fields.concat());
     vec![
         posted("card numbers below 120 levels", &nested(120, &card_numbers(3_000)), "400"),
         posted("card numbers below 14 levels", &nested(14, &card_numbers(3_700)), "422"),
@@ -31,7 +31,7 @@ pub(super) fn all(key: &str) -> Vec<Hostile> {
         posted("levels alone", &"[".repeat(BODY_BYTES), "400"),
         posted("numbers of thousands of digits", &format!("{{\"a\":1{}}}", "0".repeat(BODY_BYTES)), "400"),
         posted("unknown members", &members(6_000, |number| format!("\"~{number:04}\":1")), "422"),
-        posted("long names", &members(870, |number| format!("\"{}{number:04}\":1", NAME)), "422"),
+        posted("long names", &members(870, |number| format!("\"{NAME}{number:04}\":1")), "422"),
         posted("one name", &members(1, |_| format!("\"{}\":1", "~".repeat(BODY_BYTES))), "422"),
         posted("faults throughout", &faults(), "422"),
         headed("a head of many fields", &many_fields, "431"),
@@ -56,7 +56,7 @@ fn post(key: &str, body: &str) -> Vec<u8> {
 }
 
 fn nested(levels: usize, inner: &str) -> String {
-    format!("{}{inner}{}", format!("{{\"{}\":", NAME).repeat(levels), "}".repeat(levels))
+    format!("{}{inner}{}", format!("{{\"{NAME}\":").repeat(levels), "}".repeat(levels))
 }
 
 fn card_numbers(count: usize) -> String {
