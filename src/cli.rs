@@ -141,7 +141,7 @@ pub(crate) struct MigrateArgs {
     /// Instead, give this queue of an earlier release today's shape and keep its jobs; stop its workers first
     #[arg(long, conflicts_with = "demo_shop")]
     pub(crate) queue: Option<String>,
-    /// Afterwards, fill a demo merchant's shop and print its keys
+    /// Afterwards, fill a demo merchant's shop; its secret key is written to demo-keys.json in the data folder
     #[arg(long)]
     pub(crate) demo_shop: bool,
     #[command(flatten)]

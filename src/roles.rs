@@ -273,7 +273,8 @@ impl<'a> Roles<'a> {
             provider,
             mailer: mail::mailer(&self.config.mail, &self.engines.folder)?,
             webhooks: WebhookSender::new(settings::url_policy(self.config), self.ambient.clone())?
-                .sharing(settings::shares(self.config)),
+                .sharing(settings::shares(self.config))
+                .disabling_after(self.config.webhooks.disable_after),
             ambient: self.ambient.clone(),
             worker: self.name.clone(),
         }))

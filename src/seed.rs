@@ -49,10 +49,15 @@ pub(crate) struct DemoKeys {
 }
 
 impl DemoKeys {
+    /// Where they are kept; only its owner may read it.
+    pub(crate) fn file(folder: &Path) -> PathBuf {
+        folder.join("demo-keys.json")
+    }
+
     /// Those given, else those of `folder`, else fresh ones; then kept in `folder`.
-    pub(crate) fn settle(folder: &Path, given: KeyArgs) -> anyhow::Result<Self> {
+    pub(crate) fn settle(folder: &Path, given: KeyArgs, ambient: &Ambient) -> anyhow::Result<Self> {
         let secret = given_secret(std::env::var("ORDERWORKS_SEC_KEY").ok(), given.sec_key_file.as_deref())?;
-        let path = folder.join("demo-keys.json");
+        let path = Self::file(folder);
         let kept: Option<Self> = match fs::read(&path) {
             Ok(bytes) => {
                 let damaged = || format!("{} is damaged; remove it to get fresh keys", path.display());
@@ -63,8 +68,8 @@ impl DemoKeys {
         };
         let (kept_publishable, kept_secret) = kept.map(|k| (k.publishable, k.secret)).unzip();
         let keys = Self {
-            publishable: settle_key("owk_pub_", given.pub_key, kept_publishable)?,
-            secret: settle_key("owk_sec_", secret, kept_secret)?,
+            publishable: settle_key("owk_pub_", given.pub_key.or(kept_publishable), ambient)?,
+            secret: settle_key("owk_sec_", secret.or(kept_secret), ambient)?,
         };
         write_private(&path, &serde_json::to_vec_pretty(&keys)?)?;
         Ok(keys)
@@ -123,8 +128,8 @@ fn given_secret(key: Option<String>, file: Option<&Path>) -> anyhow::Result<Opti
     Ok(Some(text.trim().to_owned()))
 }
 
-fn settle_key(prefix: &str, given: Option<String>, kept: Option<String>) -> anyhow::Result<String> {
-    let Some(key) = given.or(kept) else { return fresh_key(prefix) };
+fn settle_key(prefix: &str, known: Option<String>, ambient: &Ambient) -> anyhow::Result<String> {
+    let Some(key) = known else { return Ok(fresh_key(prefix, ambient)) };
     let tail = key.strip_prefix(prefix).unwrap_or_default();
     let is_valid = KEY_CHARS.contains(&tail.len())
         && tail.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
@@ -139,12 +144,9 @@ fn settle_key(prefix: &str, given: Option<String>, kept: Option<String>) -> anyh
     Ok(key)
 }
 
-/// 160 bits of the operating system.
-fn fresh_key(prefix: &str) -> anyhow::Result<String> {
-    let mut bytes = [0_u8; 20];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| anyhow::anyhow!("the system gives no randomness: {error}"))?;
-    Ok(format!("{prefix}{}", hex::encode(bytes)))
+/// 160 random bits.
+fn fresh_key(prefix: &str, ambient: &Ambient) -> String {
+    format!("{prefix}{}", hex::encode(ambient.secret::<20>()))
 }
 
 /// Written beside and renamed, so that a cut never leaves half a file.
@@ -195,8 +197,9 @@ mod tests {
 
     #[test]
     fn keys_that_can_be_guessed_are_refused() {
-        let settled = |key: &str| settle_key("owk_sec_", Some(key.to_owned()), None);
-        let drawn = fresh_key("owk_sec_").expect("the system gives randomness");
+        let ambient = Ambient::system();
+        let settled = |key: &str| settle_key("owk_sec_", Some(key.to_owned()), &ambient);
+        let drawn = fresh_key("owk_sec_", &ambient);
         assert_eq!(settled(&drawn).expect("drawn"), drawn);
         for bad in ["", "owk_sec_", "owk_sec_0123456789abcdef", &format!("owk_sec_{}", "a".repeat(32))] {
             assert!(settled(bad).is_err(), "{bad}");

@@ -6,12 +6,11 @@
 
 use axum::response::Response;
 use base::{Timestamp, time::later};
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use sha2::{Digest, Sha256};
 use store::{
     domain::{CustomerId, MerchantId, Order, OrderToken},
     merchants::{KeyRecord, KeyScope},
+    token::{Token, TokenKind},
 };
 use subtle::ConstantTimeEq;
 
@@ -23,8 +22,6 @@ use crate::{
 
 /// Where the token stands, in answers and requests.
 pub(crate) const HEADER: HeaderName = HeaderName::from_static("orderworks-order-token");
-const PREFIX: &str = "owt_";
-const TOKEN_BYTES: usize = 32;
 
 /// A token on its way to its bearer.
 pub(crate) struct IssuedToken {
@@ -34,10 +31,10 @@ pub(crate) struct IssuedToken {
 
 impl IssuedToken {
     pub(crate) fn draw(state: &ApiState) -> Result<Self, Problem> {
-        let token = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(state.ambient.secret::<TOKEN_BYTES>()));
+        let token = Token::fresh(TokenKind::Order, &state.ambient);
         let expires_at = later(state.ambient.now(), state.config.order_token_ttl);
-        let stored = OrderToken { hash: Sha256::digest(&token).into(), expires_at };
-        let mut shown = HeaderValue::try_from(token).map_err(|_| {
+        let stored = OrderToken { hash: token.hash(), expires_at };
+        let mut shown = HeaderValue::try_from(token.expose()).map_err(|_| {
             tracing::error!("an order token is no header value");
             Problem::logged()
         })?;
@@ -76,9 +73,10 @@ pub(crate) async fn account(
     }
 }
 
-/// Whether the request bears the order's token. 256 random bits need no slow hash.
+/// Whether the request bears the order's token.
 fn opens(order: &Order, headers: &HeaderMap, now: Timestamp) -> bool {
-    let Some((token, known)) = bearer_token(headers, &HEADER, PREFIX).zip(order.token) else { return false };
-    let hash: [u8; 32] = Sha256::digest(token).into();
-    bool::from(hash.ct_eq(&known.hash)) && now < known.expires_at
+    let Some((token, known)) = bearer_token(headers, &HEADER, TokenKind::Order).zip(order.token) else {
+        return false;
+    };
+    bool::from(token.hash().ct_eq(&known.hash)) && now < known.expires_at
 }

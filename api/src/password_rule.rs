@@ -1,14 +1,19 @@
 //! Rule for passwords: NIST SP 800-63B-4, section 3.1.1.2.
 //!
 //! Guarantees: a new password has 15 characters at least, as the only factor, any kind of character, and is not among
-//! those that are tried first: common passwords, runs, repetitions, words of the account, and combinations of these.
+//! those that are tried first: common passwords, runs, repetitions, words of the account and of the shop, and combinations of these.
 //! Accounts keep the shorter passwords they have.
 
 use std::ops::RangeInclusive;
 
+use store::domain::MerchantId;
 use unicode_normalization::UnicodeNormalization;
 
-use crate::input::Node;
+use crate::{
+    input::Node,
+    problem::{FieldError, Problem},
+    state::ApiState,
+};
 
 /// A ceiling, for hashing takes them whole.
 const CHARS_MAX: usize = 128;
@@ -19,6 +24,8 @@ const OWN_CHARS_MIN: usize = 6;
 const WORD_CHARS_MIN: usize = 4;
 /// A run or repetition is taken out from this length on.
 const RUN_CHARS_MIN: usize = 4;
+const TOO_COMMON: &str = "too_common";
+const TOO_COMMON_DETAIL: &str = "expected a password that is hard to guess, such as four unrelated words";
 
 /// One word a line, the letters and digits of it in lower case.
 const COMMON: &str = include_str!("common_passwords.txt");
@@ -42,10 +49,23 @@ pub(crate) fn known(node: &Node<'_>) -> Option<String> {
 pub(crate) fn new(node: &Node<'_>, own_words: &[&str]) -> Option<String> {
     let password = read(node, NEW_CHARS)?;
     if is_common(&password, own_words) {
-        return node
-            .fault("too_common", "expected a password that is hard to guess, such as four unrelated words");
+        return node.fault(TOO_COMMON, TOO_COMMON_DETAIL);
     }
     Some(password)
+}
+
+/// Refuses a new password of which little remains without the merchant's name and these words: what [`new`] does not know.
+pub(crate) async fn refuse_known(
+    state: &ApiState,
+    merchant: MerchantId,
+    password: &str,
+    own_words: &[&str],
+) -> Result<(), Problem> {
+    let name = state.orders.merchant_name(merchant).await?.unwrap_or_default();
+    if is_common(password, &[own_words, &[&name]].concat()) {
+        return Err(Problem::invalid(vec![FieldError::new("/password", TOO_COMMON, TOO_COMMON_DETAIL)]));
+    }
+    Ok(())
 }
 
 /// Composed (NFC), for keyboards write the same letter in two ways (RFC 8265, section 4.2).

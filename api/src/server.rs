@@ -178,7 +178,10 @@ impl Connection {
         let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
             let answering = exchanges.begin();
             let answer = answer(app.clone(), peer, request);
-            async move { Ok::<_, Infallible>(answering.watch(answer.await)) }
+            async move {
+                answering.turn().await;
+                Ok::<_, Infallible>(answering.watch(answer.await))
+            }
         });
         // hyper counts this time from the end of the answer before, so it bounds idle connections as well.
         let connection = http1::Builder::new()

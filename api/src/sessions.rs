@@ -12,11 +12,11 @@ use base::{Timestamp, time::later};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use sha2::{Digest, Sha256};
 use store::{
     cache::SessionKey,
     customers::Account,
     domain::{CustomerId, MerchantId},
+    token::{Token, TokenKind},
 };
 
 use self::index::{Entry, Owner};
@@ -27,10 +27,6 @@ use crate::{
 
 /// Where the token stands.
 pub(crate) const HEADER: HeaderName = HeaderName::from_static("orderworks-session");
-const PREFIX: &str = "ows_";
-const TOKEN_BYTES: usize = 32;
-/// Longer tokens are not hashed.
-const TOKEN_CHARS_MAX: usize = 128;
 /// A use is written down this long after the last one that was, so that reading does not become writing.
 const TOUCH_AFTER: Duration = Duration::from_hours(1);
 /// What an id shows of a hash: 120 bits tell a customer's sessions apart, and open nothing.
@@ -47,7 +43,7 @@ struct SessionRecord {
 /// A session that was just opened.
 pub(crate) struct Opened {
     pub(crate) id: String,
-    pub(crate) token: String,
+    pub(crate) token: Token,
     pub(crate) expires_at: Timestamp,
 }
 
@@ -68,8 +64,7 @@ pub(crate) struct Listed {
 
 /// Signs a customer in. The oldest session ends if there would be too many.
 pub(crate) async fn open(state: &ApiState, account: &Account) -> Result<Opened, Problem> {
-    let secret = state.ambient.secret::<TOKEN_BYTES>();
-    let (token, now) = (format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(secret)), state.ambient.now());
+    let (token, now) = (Token::fresh(TokenKind::Session, &state.ambient), state.ambient.now());
     let (merchant, hash) = (account.merchant, hash(&token));
     let owner = Owner { merchant, customer: account.id };
     let entry = Entry { hash: hash.clone(), opened_at: now };
@@ -114,7 +109,7 @@ pub(crate) async fn current(
     headers: &HeaderMap,
 ) -> Result<Current, Problem> {
     expect_header(headers)?;
-    let hash = hash(bearer_token(headers, &HEADER, PREFIX).ok_or_else(ended)?);
+    let hash = hash(&bearer_token(headers, &HEADER, TokenKind::Session).ok_or_else(ended)?);
     let key = key(merchant, &hash);
     let session = state.sessions.get(&key).await?.ok_or_else(ended)?;
     let record: SessionRecord = decode(&session.data)?;
@@ -203,7 +198,8 @@ pub(crate) async fn close(
     headers: &HeaderMap,
 ) -> Result<(), Problem> {
     expect_header(headers)?;
-    let Some(hash) = bearer_token(headers, &HEADER, PREFIX).map(hash) else { return Ok(()) };
+    let Some(token) = bearer_token(headers, &HEADER, TokenKind::Session) else { return Ok(()) };
+    let hash = hash(&token);
     let key = key(merchant, &hash);
     let Some(session) = state.sessions.get(&key).await? else { return Ok(()) };
     let SessionRecord { customer, .. } = decode(&session.data)?;
@@ -240,16 +236,15 @@ fn ended() -> Problem {
 }
 
 /// The one token of a request in this header, if it can be one of ours.
-pub(crate) fn bearer_token<'a>(headers: &'a HeaderMap, name: &HeaderName, prefix: &str) -> Option<&'a str> {
+pub(crate) fn bearer_token(headers: &HeaderMap, name: &HeaderName, kind: TokenKind) -> Option<Token> {
     let mut values = headers.get_all(name).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };
-    value.to_str().ok().filter(|token| token.starts_with(prefix) && token.len() <= TOKEN_CHARS_MAX)
+    value.to_str().ok().and_then(|text| Token::parse(kind, text))
 }
 
-/// Looked up by hash, so no comparison tells anything about a token through its timing. 256 random bits need no slow
-/// hash.
-fn hash(token: &str) -> String {
-    URL_SAFE_NO_PAD.encode(Sha256::digest(token))
+/// As keys of the session store hold it.
+fn hash(token: &Token) -> String {
+    URL_SAFE_NO_PAD.encode(token.hash())
 }
 
 fn key(merchant: MerchantId, hash: &str) -> SessionKey {

@@ -43,7 +43,7 @@ pub(super) async fn run(args: DevArgs, config: Config, as_json: bool) -> anyhow:
     // With files there is nothing to migrate apart, so with servers nobody should have to either.
     migrate(&config, &ambient).await?;
     let engines = Engines::open(&config, NAME, &ambient, &Role::ALL).await?;
-    let keys = DemoKeys::settle(&engines.folder, args.keys)?;
+    let keys = DemoKeys::settle(&engines.folder, args.keys, &ambient)?;
     seed::demo_shop(engines.orders(Role::Api)?.as_ref(), &keys, &ambient).await?;
     let mut roles = Roles::new(&config, &engines, &ambient, &stop, NAME.to_owned(), HealthStatus::Degraded);
     // Before anything runs: the relay may be first to publish, and a stop may come before the workers' own turn.

@@ -29,10 +29,12 @@ pub(super) async fn run(args: MigrateArgs, config: &Config, as_json: bool) -> an
     let mut found = json!({ "migrated": migrated });
     if args.demo_shop {
         let engines = Engines::open(config, "orderworks migrate", &ambient, &[Role::Scheduler]).await?;
-        let keys = DemoKeys::settle(&engines.folder, args.keys)?;
+        let keys = DemoKeys::settle(&engines.folder, args.keys, &ambient)?;
         seed::demo_shop(engines.orders(Role::Scheduler)?.as_ref(), &keys, &ambient).await?;
-        writeln!(said, "demo shop: publishable {}, secret {}", keys.publishable, keys.secret)?;
-        found["demo_shop"] = json!({ "publishable_key": keys.publishable, "secret_key": keys.secret });
+        // What a container says is kept in logs: the secret key stands in the file only.
+        let (key, file) = (keys.publishable, DemoKeys::file(&engines.folder).display().to_string());
+        writeln!(said, "demo shop: publishable {key}; the secret key is in {file}")?;
+        found["demo_shop"] = json!({ "publishable_key": key, "keys_file": file });
     }
     answer(as_json, found, &said)
 }

@@ -169,6 +169,8 @@ pub(crate) struct Webhooks {
     pub(crate) per_endpoint: usize,
     /// `None`: a quarter of the slots.
     pub(crate) slow: Option<usize>,
+    /// `None`: never.
+    pub(crate) disable_after: Option<Duration>,
 }
 
 /// Logging.
@@ -321,6 +323,7 @@ impl Webhooks {
             per_merchant: Some(r.within("webhooks", "per_merchant", 0..=1024)).filter(|posts| *posts > 0),
             per_endpoint: r.within("webhooks", "per_endpoint", 1..=1024),
             slow: Some(r.within("webhooks", "slow", 0..=1024)).filter(|posts| *posts > 0),
+            disable_after: minutes(r.within("webhooks", "disable_after_days", 0..=365) * 24 * 60),
         }
     }
 }

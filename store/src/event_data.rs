@@ -9,6 +9,7 @@ use crate::{
     customers::Account,
     domain::{CustomerId, Order, OrderLine, PaymentId, PaymentState},
     orders::RefundFacts,
+    webhooks::Endpoint,
 };
 
 /// An order: `{object, id, status, currency, total_minor, refunded_minor, items, customer, …}`.
@@ -80,6 +81,20 @@ pub fn customer(account: &Account) -> Value {
 /// What is left of [`customer`] when the account was deleted: `{object, id, deleted}`.
 pub fn deleted_customer(id: CustomerId) -> Value {
     json!({ "object": "customer", "id": id, "deleted": true })
+}
+
+/// An endpoint that was disabled: `{object, id, url, enabled, disabled: {at, reason}}`.
+pub fn endpoint_disabled(endpoint: &Endpoint) -> Value {
+    json!({
+        "object": "webhook_endpoint",
+        "id": endpoint.id,
+        "url": endpoint.url,
+        "enabled": endpoint.enabled,
+        "disabled": endpoint.disabled.map(|disabled| json!({
+            "at": disabled.at,
+            "reason": disabled.reason.as_str(),
+        })),
+    })
 }
 
 /// Whom [`customer`] is about.

@@ -30,6 +30,7 @@ pub mod postgres;
 pub mod sqlite;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod token;
 pub mod verifications;
 pub mod webhook_url;
 pub mod webhooks;

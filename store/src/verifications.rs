@@ -4,33 +4,22 @@
 //! whether the address has an account; a token is kept as a hash only, works once, and opens an account or sets a
 //! password in the transaction that uses it up. Requests per address and mails per address and time are bounded.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use base::{Ambient, Timestamp, TraceContext, time::later};
-use sha2::{Digest, Sha256};
+use base::{Timestamp, TraceContext, time::later};
 
 use crate::{
     customers::{Account, PasswordHash},
     domain::{CustomerId, MerchantId, VerificationId},
     error::StoreError,
+    token::TokenHash,
 };
 
 /// Requests kept per address and purpose; the oldest give way.
 pub const PER_ADDRESS_MAX: usize = 5;
 /// Shortest time between two mails to an address for one purpose.
 pub const MAIL_GAP: Duration = Duration::from_mins(2);
-/// Random bytes of a token.
-const TOKEN_BYTES: usize = 32;
-const TOKEN_PREFIX: &str = "owv_";
-
-/// SHA-256 of a whole token.
-pub type TokenHash = [u8; 32];
-
-/// What stands in a mail and proves that its reader has the address; `Debug` does not show it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token(String);
-
 /// A request for a proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verification {
@@ -165,36 +154,6 @@ pub trait Verifications: Send + Sync + 'static {
     async fn expire_verifications(&self, at: Timestamp, limit: u32) -> Result<u64, StoreError>;
 }
 
-impl Token {
-    /// A fresh token.
-    pub fn fresh(ambient: &Ambient) -> Self {
-        Self(format!("{TOKEN_PREFIX}{}", hex::encode(ambient.secret::<TOKEN_BYTES>())))
-    }
-
-    /// A text that was sent as a token, if it can be one.
-    pub fn parse(text: &str) -> Option<Self> {
-        let digits = text.strip_prefix(TOKEN_PREFIX)?;
-        let is_token = digits.len() == 2 * TOKEN_BYTES && digits.bytes().all(|b| b.is_ascii_hexdigit());
-        is_token.then(|| Self(text.to_owned()))
-    }
-
-    /// The text.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-
-    /// What it is found by. 256 random bits need no slow hash.
-    pub fn hash(&self) -> TokenHash {
-        Sha256::digest(&self.0).into()
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(..)")
-    }
-}
-
 impl Verification {
     /// When its token ends.
     pub fn expires_at(&self) -> Timestamp {
@@ -230,25 +189,5 @@ impl Purpose {
     /// Whether it is to set another password.
     pub const fn is_reset(&self) -> bool {
         matches!(self, Self::PasswordReset)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_is_read_again_and_not_shown() {
-        let (ambient, _) = Ambient::steered(2, Timestamp::UNIX_EPOCH);
-        let token = Token::fresh(&ambient);
-        assert_eq!(Token::parse(token.expose()).as_ref(), Some(&token));
-        assert_ne!(token.hash(), Token::fresh(&ambient).hash());
-        assert!(!format!("{token:?}").contains(token.expose()));
-        let text = token.expose();
-        for bad in
-            ["", "owv_", &text[4..], &text[..text.len() - 1], &format!("{text}0"), &text.replace('_', "-")]
-        {
-            assert_eq!(Token::parse(bad), None, "{bad}");
-        }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use base::Timestamp;
+use base::{Timestamp, time::between};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -29,8 +29,94 @@ pub struct Endpoint {
     pub secret: String,
     /// Whether anything is sent.
     pub enabled: bool,
+    /// Since when each attempt has failed.
+    pub failing_since: Option<Timestamp>,
+    /// When and why deliveries disabled it; `None` where its merchant did, or where it was enabled again.
+    pub disabled: Option<Disabled>,
+    /// How often deliveries have disabled it: the sequence of its events.
+    pub times_disabled: u64,
     /// Created.
     pub created_at: Timestamp,
+}
+
+/// Disabled by what deliveries found out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Disabled {
+    /// When.
+    pub at: Timestamp,
+    /// Why.
+    pub reason: DisabledReason,
+}
+
+/// Why deliveries disabled an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DisabledReason {
+    /// Each attempt has failed for days.
+    Failing,
+    /// It answered 410.
+    Gone,
+}
+
+impl DisabledReason {
+    /// As the HTTP contract and the stores write it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Failing => "failing",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+impl std::str::FromStr for DisabledReason {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = [Self::Failing, Self::Gone].into_iter().find(|reason| reason.as_str() == text);
+        known.ok_or_else(|| format!("no reason to disable an endpoint: `{text}`"))
+    }
+}
+
+/// What an attempt found out about an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndpointFinding {
+    /// It took a message.
+    Works,
+    /// It took none; it is disabled if that has been so for this long.
+    Fails {
+        /// `None`: however long.
+        disable_after: Option<Duration>,
+    },
+    /// It answered 410.
+    Gone,
+}
+
+impl Endpoint {
+    /// Takes in what an attempt found out. `None` where that changes nothing, so that nothing need be written; else
+    /// whether the endpoint is disabled by it.
+    pub fn take_in(&mut self, finding: EndpointFinding, at: Timestamp) -> Option<bool> {
+        if !self.enabled {
+            return None;
+        }
+        let reason = match (finding, self.failing_since) {
+            (EndpointFinding::Works, since) => {
+                self.failing_since = None;
+                return since.map(|_| false);
+            }
+            (EndpointFinding::Fails { .. }, None) => {
+                self.failing_since = Some(at);
+                return Some(false);
+            }
+            (EndpointFinding::Fails { disable_after }, Some(since)) => {
+                disable_after.filter(|longest| between(since, at) >= *longest)?;
+                DisabledReason::Failing
+            }
+            (EndpointFinding::Gone, _) => DisabledReason::Gone,
+        };
+        self.enabled = false;
+        self.disabled = Some(Disabled { at, reason });
+        self.times_disabled += 1;
+        Some(true)
+    }
 }
 
 impl std::fmt::Debug for Endpoint {
@@ -69,7 +155,7 @@ pub struct EndpointChange {
     pub url: Option<String>,
     /// New subscription.
     pub events: Option<Subscription>,
-    /// On or off.
+    /// On or off. On, it counts as one that has not failed, and so it does at a new address.
     pub enabled: Option<bool>,
 }
 
@@ -127,6 +213,16 @@ pub trait Webhooks: Send + Sync + 'static {
         id: EndpointId,
         change: EndpointChange,
     ) -> Result<Option<Endpoint>, StoreError>;
+
+    /// Takes in what an attempt found out, see [`Endpoint::take_in`]; writes `webhook_endpoint.disabled` where that disables
+    /// the endpoint. Whether it did.
+    async fn note_endpoint(
+        &self,
+        merchant: MerchantId,
+        id: EndpointId,
+        finding: EndpointFinding,
+        at: Timestamp,
+    ) -> Result<bool, StoreError>;
 
     /// Removes an endpoint; its attempts stay. False when there is none.
     async fn delete_endpoint(&self, merchant: MerchantId, id: EndpointId) -> Result<bool, StoreError>;

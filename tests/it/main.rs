@@ -9,6 +9,7 @@ mod dev;
 mod distributed;
 mod exposure;
 mod faults;
+mod hostile;
 mod house;
 mod kill;
 mod outages;

@@ -7,7 +7,8 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use store::{
     outbox::{Command, Outbox, OutboxBody},
-    verifications::{Minting, Token, Verifications},
+    token::{Token, TokenKind},
+    verifications::{Minting, Verifications},
 };
 
 use crate::util::{Client, PATIENCE, Shop, Stage, ready};
@@ -61,7 +62,7 @@ async fn proof(stage: &Stage, shop: &Shop) -> Token {
         OutboxBody::Command { command: Command::Verify { verification, .. }, .. } => Some(*verification),
         _ => None,
     });
-    let (token, id) = (Token::fresh(&ambient), requested.expect("a request"));
+    let (token, id) = (Token::fresh(TokenKind::Verification, &ambient), requested.expect("a request"));
     let minted = orders.mint_verification(shop.merchant, id, token.hash(), now).await.expect("mints");
     assert!(matches!(minted, Minting::Minted { account: None, .. }), "{minted:?}");
     token

@@ -37,8 +37,15 @@ impl Report {
 
 /// The pointer to a member (RFC 6901).
 pub(super) fn child(pointer: &str, name: &str) -> String {
-    let name: String = name.chars().take(NAME_CHARS_MAX).collect();
-    format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"))
+    let mut below = format!("{pointer}/");
+    for letter in name.chars().take(NAME_CHARS_MAX) {
+        match letter {
+            '~' => below.push_str("~0"),
+            '/' => below.push_str("~1"),
+            letter => below.push(letter),
+        }
+    }
+    below
 }
 
 /// A place in a body: a value or its absence. `null` counts as absent.
@@ -95,7 +102,7 @@ impl<'v> Node<'v> {
         let Value::Object(members) = self.present()? else {
             return self.fault("wrong_type", "expected an object");
         };
-        let unknown = members.keys().filter(|name| !known.contains(&name.as_str()));
+        let unknown = members.keys().filter(|name| !known.contains(&name.as_str())).take(ERRORS_MAX);
         unknown
             .for_each(|name| self.report.add(child(&self.pointer, name), "unknown_field", "no such field"));
         Some(Object { members, pointer: self.pointer.clone(), report: self.report })

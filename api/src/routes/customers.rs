@@ -12,7 +12,8 @@ use axum::{
 use http::{HeaderMap, HeaderValue, StatusCode};
 use store::{
     domain::{CustomerId, VerificationId},
-    verifications::{NewVerification, OpenAccount, Purpose, Token, Verification, VerificationRequested},
+    token::{Token, TokenKind},
+    verifications::{NewVerification, OpenAccount, Purpose, Verification, VerificationRequested},
 };
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -67,7 +68,7 @@ impl FromBody for RegisterRequest {
 #[schema(as = CustomerVerify)]
 struct VerifyRequest {
     /// As it was mailed.
-    #[schema(pattern = "^owv_[0-9a-f]{64}$", example = "owv_…")]
+    #[schema(pattern = "^owv_([0-9A-Za-z_-]{43}|[0-9a-f]{64})$", example = "owv_…")]
     token: String,
     /// The one chosen when registering.
     #[schema(format = Password, write_only, min_length = 1, max_length = 128)]
@@ -126,6 +127,7 @@ async fn register(
     let idempotency_key = idempotency_key(&headers)?.map(|text| scoped_key(key.scope, text));
     let RegisterRequest { email, name, password } = body.value;
     state.limiters.take_sign_in(key.merchant, &email)?;
+    password_rule::refuse_known(&state, key.merchant, &password, &[&email, &name]).await?;
     let password_hash = state.passwords.hash(password).await?;
     let verification = Verification {
         id: VerificationId::fresh(&state.ambient),
@@ -169,7 +171,7 @@ async fn verify(
     body: Body<VerifyRequest>,
 ) -> Result<(StatusCode, Json<AccountView>), Problem> {
     let VerifyRequest { token, password } = body.value;
-    let token = Token::parse(&token).ok_or_else(token_invalid)?.hash();
+    let token = Token::parse(TokenKind::Verification, &token).ok_or_else(token_invalid)?.hash();
     let found = state.orders.verification_by_token(key.merchant, token, state.ambient.now()).await?;
     let Some(Verification { purpose: Purpose::Registration { password_hash, .. }, .. }) = found else {
         return Err(token_invalid());

@@ -7,7 +7,8 @@ use axum::{Json, extract::State};
 use http::StatusCode;
 use store::{
     domain::VerificationId,
-    verifications::{NewVerification, Purpose, Token, Verification},
+    token::{Token, TokenKind},
+    verifications::{NewVerification, Purpose, Verification},
 };
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -49,7 +50,7 @@ impl FromBody for ResetRequest {
 #[schema(as = PasswordResetConfirm)]
 struct ConfirmRequest {
     /// As it was mailed.
-    #[schema(pattern = "^owv_[0-9a-f]{64}$", example = "owv_…")]
+    #[schema(pattern = "^owv_([0-9A-Za-z_-]{43}|[0-9a-f]{64})$", example = "owv_…")]
     token: String,
     /// Any characters; no common password.
     #[schema(format = Password, write_only, min_length = 15, max_length = 128)]
@@ -117,10 +118,11 @@ async fn confirm(
     body: Body<ConfirmRequest>,
 ) -> Result<StatusCode, Problem> {
     let ConfirmRequest { token, password } = body.value;
-    let token = Token::parse(&token).ok_or_else(token_invalid)?.hash();
+    let token = Token::parse(TokenKind::Verification, &token).ok_or_else(token_invalid)?.hash();
     let now = state.ambient.now();
     let found = state.orders.verification_by_token(key.merchant, token, now).await?;
     let found = found.filter(|found| found.purpose.is_reset()).ok_or_else(token_invalid)?;
+    password_rule::refuse_known(&state, key.merchant, &password, &[&found.email]).await?;
     let hash = state.passwords.hash(password).await?;
     // Once before, so that the token is still there if the session store is away, and once after, for those opened with the
     // old password meanwhile.

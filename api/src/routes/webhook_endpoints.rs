@@ -131,16 +131,6 @@ fn accepted_url(state: &ApiState, url: &str) -> Result<String, Problem> {
     })
 }
 
-/// From the operating system: whoever knows a secret can forge webhooks.
-fn fresh_secret() -> Result<String, Problem> {
-    let mut bytes = [0_u8; SECRET_BYTES];
-    getrandom::fill(&mut bytes).map_err(|error| {
-        tracing::error!(error = %error, "no randomness from the operating system");
-        Problem::new(Kind::UNAVAILABLE, "no secret could be made").retry_after(1)
-    })?;
-    Ok(format!("whsec_{}", STANDARD.encode(bytes)))
-}
-
 /// Add a webhook endpoint
 ///
 /// The secret is shown in this answer only.
@@ -164,8 +154,11 @@ async fn create_endpoint(
         merchant: key.merchant,
         url: accepted_url(&state, &body.value.url)?,
         events: body.value.events,
-        secret: fresh_secret()?,
+        secret: format!("whsec_{}", STANDARD.encode(state.ambient.secret::<SECRET_BYTES>())),
         enabled: body.value.enabled,
+        failing_since: None,
+        disabled: None,
+        times_disabled: 0,
         created_at: state.ambient.now(),
     };
     let view = EndpointCreatedView::from(&endpoint);

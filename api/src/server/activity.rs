@@ -32,6 +32,8 @@ struct Notes {
     is_answering: bool,
     /// Since when the client takes no byte.
     write_blocked: Option<Instant>,
+    /// Bytes have come since the last request.
+    has_read: bool,
 }
 
 /// The bound that a connection has exceeded.
@@ -51,7 +53,8 @@ impl Activity {
         let mut notes = self.notes();
         notes.exchange_began.get_or_insert_with(Instant::now);
         notes.is_answering = true;
-        Answering(Arc::clone(self))
+        let is_pipelined = !std::mem::take(&mut notes.has_read);
+        Answering { activity: Arc::clone(self), is_pipelined }
     }
 
     /// Ends when a bound is exceeded.
@@ -75,15 +78,26 @@ impl Activity {
 }
 
 /// An exchange whose answer was not handed over whole.
-pub(super) struct Answering(Arc<Activity>);
+pub(super) struct Answering {
+    activity: Arc<Activity>,
+    is_pipelined: bool,
+}
 
 impl Answering {
+    /// Lets other connections go first where the request came together with the one before: hyper would answer many in
+    /// one go.
+    pub(super) async fn turn(&self) {
+        if self.is_pipelined {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// The answer, which is noted when its body ends. Event streams have no deadline but that of writes; they bound
     /// their time themselves.
     pub(super) fn watch(self, response: Response<Body>) -> Response<WatchedBody> {
         let media_type = response.headers().get(header::CONTENT_TYPE);
         if media_type.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream")) {
-            self.0.notes().exchange_began = None;
+            self.activity.notes().exchange_began = None;
         }
         response.map(|body| WatchedBody { body, _answering: self })
     }
@@ -91,7 +105,7 @@ impl Answering {
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.0.notes().is_answering = false;
+        self.activity.notes().is_answering = false;
     }
 }
 
@@ -145,7 +159,11 @@ impl AsyncRead for WatchedStream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if read.is_ready() {
+            self.activity.notes().has_read = true;
+        }
+        read
     }
 }
 

@@ -75,7 +75,7 @@ impl From<&Account> for AccountView {
 impl SessionView {
     pub(crate) fn new(opened: Opened, account: &Account) -> Self {
         let Opened { id, token, expires_at } = opened;
-        Self { object: "session", id, token, customer: account.into(), expires_at }
+        Self { object: "session", id, token: token.expose().to_owned(), customer: account.into(), expires_at }
     }
 }
 

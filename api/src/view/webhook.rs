@@ -24,9 +24,22 @@ pub(crate) struct EndpointView {
     events: Vec<&'static str>,
     /// Whether anything is sent.
     enabled: bool,
+    /// Why nothing is sent, where deliveries disabled it. `PATCH` with `enabled` true enables it again.
+    disabled: Option<DisabledView>,
     /// Created.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
+}
+
+/// When and why deliveries disabled an endpoint.
+#[derive(Serialize, ToSchema)]
+#[schema(as = WebhookEndpointDisabled)]
+pub(crate) struct DisabledView {
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+    /// `failing`: it took no message for days. `gone`: it answered 410.
+    #[schema(example = "failing")]
+    reason: &'static str,
 }
 
 /// A new endpoint with its secret, which is shown only here.
@@ -56,6 +69,9 @@ impl From<&Endpoint> for EndpointView {
             url: endpoint.url.clone(),
             events: events_of(&endpoint.events),
             enabled: endpoint.enabled,
+            disabled: endpoint
+                .disabled
+                .map(|disabled| DisabledView { at: disabled.at, reason: disabled.reason.as_str() }),
             created_at: endpoint.created_at,
         }
     }

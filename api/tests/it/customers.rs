@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use store::{
     customers::Customers,
     outbox::{Command, Outbox, OutboxBody},
-    verifications::{Minting, Token, Verifications},
+    token::{Token, TokenKind},
+    verifications::{Minting, Verifications},
 };
 
 use crate::util::{Answer, Call, Merchant, Shop, config, logs};
@@ -38,7 +39,7 @@ pub(crate) async fn mailed(shop: &Shop, of: &Merchant, after: Duration) -> Optio
         }
     }
     let newest = *requested.last().expect("a request");
-    let (token, at) = (Token::fresh(&shop.ambient), base::time::later(now, after));
+    let (token, at) = (Token::fresh(TokenKind::Verification, &shop.ambient), base::time::later(now, after));
     let minting = shop.orders.mint_verification(of.id, newest, token.hash(), at).await.expect("mints");
     assert!(matches!(minting, Minting::Minted { .. }), "{minting:?}");
     let found = shop.orders.verification_by_token(of.id, token.hash(), at).await.expect("reads");
@@ -524,6 +525,11 @@ async fn common_and_short_passwords_are_not_taken() {
         assert_eq!(answer.faults(), [fault], "{password}");
         assert!(!answer.text.contains(password));
     }
+    let body = json!({"email": "ada@example.com", "name": "Ada", "password": "other other other other"});
+    let call = register(&shop, &body).key(&shop.other.public);
+    let answer = call.send().await.expect_problem(422, "validation_failed");
+    assert_eq!(answer.faults(), ["/password too_common"], "the shop's name");
+    register(&shop, &body).send().await.expect_status(202);
     // What a password is checked against may be shorter than what is set today.
     sign_in(&shop, "ada@example.com", "short").send().await.expect_problem(401, "wrong_credentials");
 }

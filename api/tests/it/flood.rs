@@ -75,7 +75,7 @@ impl Flood {
 
 fn request(server: SocketAddr, key: &str, n: usize, address: usize) -> String {
     // Some with a key that nobody has.
-    let key = if !n.is_multiple_of(10) { key } else { "owk_pub_0000000000000000000000000000000000000000" };
+    let key = if n.is_multiple_of(10) { "owk_pub_0000000000000000000000000000000000000000" } else { key };
     let from = format!("{}.{}.{}.{}", 11 + (address >> 14), address & 127, (address >> 7) & 127, n % 3);
     let from = if address < 2 { format!("11.0.0.{address}") } else { from };
     format!(
@@ -93,7 +93,7 @@ async fn send(server: SocketAddr, requests: &str) {
         write.shutdown().await.expect("closes its half");
     };
     let mut answers = Vec::new();
-    let (_, read) = tokio::join!(sending, read.read_to_end(&mut answers));
+    let ((), read) = tokio::join!(sending, read.read_to_end(&mut answers));
     read.expect("answers");
     let starts = answers.windows(12).filter(|bytes| *bytes == b"HTTP/1.1 400" || *bytes == b"HTTP/1.1 429");
     assert_ne!(starts.count(), 0, "{}", String::from_utf8_lossy(&answers));

@@ -188,3 +188,15 @@ async fn a_request_names_its_host_once() {
         assert_eq!(answer.split(' ').nth(1), Some(status), "{text}: {answer}");
     }
 }
+
+#[tokio::test]
+async fn requests_sent_in_one_go_are_answered_in_order() {
+    let shop = Shop::open().await;
+    let paths = ["/livez", "/nowhere", "/livez", "/v1/orders", "/livez"];
+    let requests = paths.map(|path| format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).concat();
+    let last = "GET /nowhere HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let mut stream = raw::sent(shop.address, &(requests + last)).await;
+    let answers = raw::until_closed(&mut stream).await;
+    let statuses: Vec<_> = answers.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
+    assert_eq!(statuses, ["200", "404", "200", "401", "200", "404"]);
+}

@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
-    customers::{registered, sign_in},
+    customers::{registered, registered_at, sign_in},
     util::{Answer, Call, Shop, config},
 };
 
@@ -70,6 +70,23 @@ async fn nobody_ends_the_sessions_of_another_customer() {
     call(&shop, Method::DELETE, &path, &eves).send().await.expect_problem(404, "not_found");
     call(&shop, Method::DELETE, "/v1/sessions", &eves).send().await.expect_status(204);
     assert_eq!(list(&shop, &adas).await.expect_status(200).list().len(), 1);
+}
+
+#[tokio::test]
+async fn a_session_is_nothing_to_another_merchant() {
+    let shop = Shop::open().await;
+    ada(&shop).await;
+    let there = json!({"email": EMAIL, "name": "Ada", "password": PASSWORD});
+    registered_at(&shop, &shop.other, &there).await;
+    let sign_in_there = sign_in(&shop, EMAIL, PASSWORD).key(&shop.other.public);
+    let (here, there) = (signed_in(&shop).await, sign_in_there.send().await.expect_status(201).json);
+    let path = format!("/v1/sessions/{}", here["id"].as_str().expect("an id"));
+    let at_other = |method, path| call(&shop, method, path, &here).key(&shop.other.public);
+    at_other(Method::DELETE, &path).send().await.expect_problem(401, "session_invalid");
+    at_other(Method::GET, "/v1/sessions").send().await.expect_problem(401, "session_invalid");
+    let theirs = call(&shop, Method::DELETE, &path, &there).key(&shop.other.public);
+    theirs.send().await.expect_problem(404, "not_found");
+    assert_eq!(list(&shop, &here).await.expect_status(200).list().len(), 1);
 }
 
 #[tokio::test]

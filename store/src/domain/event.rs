@@ -54,6 +54,8 @@ pub enum EventKind {
     InventoryLow,
     /// A customer registered.
     CustomerRegistered,
+    /// An endpoint was disabled by what deliveries found out.
+    WebhookEndpointDisabled,
 }
 
 /// A text that is no event kind.
@@ -63,7 +65,7 @@ pub struct ParseKindError(pub String);
 
 impl EventKind {
     /// All kinds.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::OrderPlaced,
         Self::OrderPaid,
         Self::OrderFulfilled,
@@ -75,6 +77,7 @@ impl EventKind {
         Self::InventoryUpdated,
         Self::InventoryLow,
         Self::CustomerRegistered,
+        Self::WebhookEndpointDisabled,
     ];
 
     /// The dotted name.
@@ -91,6 +94,7 @@ impl EventKind {
             Self::InventoryUpdated => "inventory.updated",
             Self::InventoryLow => "inventory.low",
             Self::CustomerRegistered => "customer.registered",
+            Self::WebhookEndpointDisabled => "webhook_endpoint.disabled",
         }
     }
 }

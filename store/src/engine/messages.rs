@@ -16,12 +16,14 @@ use super::{
 use crate::{
     customers::Account,
     domain::{
-        CustomerId, EventId, EventKind, MerchantId, Order, OrderId, OrderStatus, PaymentId, VerificationId,
+        CustomerId, EndpointId, EventId, EventKind, MerchantId, Order, OrderId, OrderStatus, PaymentId,
+        VerificationId,
     },
     event_data,
     orders::{CaptureFacts, RefundFacts},
     outbox::Command,
     verifications::Verification,
+    webhooks::Endpoint,
 };
 
 /// The `kind` of rows that hold commands.
@@ -55,6 +57,7 @@ pub(crate) enum Subject {
     Order(OrderId),
     Product(MerchantId, String),
     Customer(CustomerId),
+    Endpoint(EndpointId),
     Verification(VerificationId),
 }
 
@@ -65,6 +68,7 @@ impl Subject {
         match self {
             Self::Order(id) => id.0,
             Self::Customer(id) => id.0,
+            Self::Endpoint(id) => id.0,
             Self::Verification(id) => id.0,
             Self::Product(merchant, sku) => base::ids::derived(merchant.0, sku),
         }
@@ -81,6 +85,7 @@ impl fmt::Display for Subject {
         match self {
             Self::Order(id) => write!(f, "{id}"),
             Self::Customer(id) => write!(f, "{id}"),
+            Self::Endpoint(id) => write!(f, "{id}"),
             Self::Verification(id) => write!(f, "{id}"),
             Self::Product(merchant, sku) => write!(f, "{merchant}/{sku}"),
         }
@@ -186,6 +191,20 @@ impl<'a> Messages<'a> {
             sequence: Some(1),
             data: event_data::customer(account),
             trace,
+        });
+    }
+
+    /// Deliveries disabled an endpoint.
+    pub(crate) fn endpoint_disabled(&mut self, endpoint: &Endpoint) {
+        self.rows.push(Message {
+            id: EventId::fresh(self.ambient),
+            merchant: endpoint.merchant,
+            subject: Subject::Endpoint(endpoint.id),
+            kind: EventKind::WebhookEndpointDisabled.as_str(),
+            order: None,
+            sequence: Some(endpoint.times_disabled),
+            data: event_data::endpoint_disabled(endpoint),
+            trace: None,
         });
     }
 

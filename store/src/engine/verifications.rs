@@ -11,9 +11,8 @@ use crate::{
     customers::{Account, PasswordHash},
     domain::{Customer, VerificationId},
     engine::Damage,
-    verifications::{
-        MAIL_GAP, Minting, OpenAccount, Purpose, TokenHash, Verification, VerificationRequested,
-    },
+    token::TokenHash,
+    verifications::{MAIL_GAP, Minting, OpenAccount, Purpose, Verification, VerificationRequested},
 };
 
 /// A request as stored.

@@ -131,7 +131,9 @@ pub fn migrations() -> sqlx::migrate::Migrator {
             "0010_order_access.down",
             "0010_order_access.up",
             "0011_verifications.down",
-            "0011_verifications.up"
+            "0011_verifications.up",
+            "0012_disabled_endpoints.down",
+            "0012_disabled_endpoints.up"
         ]
     )
 }

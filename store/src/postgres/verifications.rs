@@ -19,9 +19,10 @@ use crate::{
         verifications::{Row, by_token, columns, mint, mintable, opened, purpose, repeated},
     },
     error::StoreError,
+    token::TokenHash,
     verifications::{
-        Minting, NewVerification, OpenAccount, PER_ADDRESS_MAX, TokenHash, Verification,
-        VerificationRequested, Verifications,
+        Minting, NewVerification, OpenAccount, PER_ADDRESS_MAX, Verification, VerificationRequested,
+        Verifications,
     },
 };
 

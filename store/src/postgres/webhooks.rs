@@ -3,27 +3,31 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use base::ids::Uuid;
+use base::{Timestamp, ids::Uuid};
 use sqlx::postgres::PgRow;
 
 use super::{
-    PostgresOrders,
+    PostgresOrders, emit,
     fault::Fault,
     moment::Moment,
-    row::{get, id, id_if_any, json, number, time, to_json},
+    row::{get, id, id_if_any, json, number, parsed_if_any, time, time_if_any, to_json},
     unit::Unit,
 };
 use crate::{
     domain::{EndpointId, EventId, EventKind, MerchantId, OrderId, Page, PageRequest},
-    engine::Damage,
+    engine::{Damage, messages::Messages},
     error::StoreError,
     partitions::earliest_of,
-    webhooks::{ENDPOINTS_PER_MERCHANT_MAX, Endpoint, EndpointChange, WebhookAttempt, Webhooks},
+    webhooks::{
+        Disabled, ENDPOINTS_PER_MERCHANT_MAX, Endpoint, EndpointChange, EndpointFinding, WebhookAttempt,
+        Webhooks,
+    },
 };
 
 macro_rules! columns {
     () => {
-        "id, merchant_id, url, events::text AS events, secret, enabled, created_at"
+        "id, merchant_id, url, events::text AS events, secret, enabled, failing_since, disabled_at, disabled_reason,
+         times_disabled, created_at"
     };
 }
 
@@ -39,10 +43,22 @@ pub(super) const ENABLED: &str =
     concat!("SELECT ", columns!(), " FROM webhook_endpoints WHERE merchant_id = $1 AND enabled");
 const UPDATE: &str = concat!(
     "UPDATE webhook_endpoints SET url = coalesce($3, url), events = coalesce($4::json, events),
-         enabled = coalesce($5, enabled), changed_at = $6
+         enabled = coalesce($5, enabled), changed_at = $6,
+         failing_since = CASE WHEN coalesce($5, false) OR $3 IS NOT NULL THEN NULL ELSE failing_since END,
+         disabled_at = CASE WHEN coalesce($5, false) THEN NULL ELSE disabled_at END,
+         disabled_reason = CASE WHEN coalesce($5, false) THEN NULL ELSE disabled_reason END
      WHERE merchant_id = $1 AND id = $2 RETURNING ",
     columns!()
 );
+const LOCK: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM webhook_endpoints WHERE merchant_id = $1 AND id = $2 FOR NO KEY UPDATE"
+);
+const NOTE: &str = "
+    UPDATE webhook_endpoints SET enabled = $3, failing_since = $4, disabled_at = $5, disabled_reason = $6,
+        times_disabled = $7, changed_at = CASE WHEN $3 THEN changed_at ELSE $8 END
+    WHERE merchant_id = $1 AND id = $2";
 const RECORD: &str = "
     INSERT INTO webhook_attempts (endpoint_id, event_id, attempt, at, order_id, duration_micros, status, error)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING";
@@ -92,6 +108,19 @@ impl Webhooks for PostgresOrders {
             Box::pin(update(unit, *merchant, *id, change))
         });
         Ok(updated.await?)
+    }
+
+    async fn note_endpoint(
+        &self,
+        merchant: MerchantId,
+        id: EndpointId,
+        finding: EndpointFinding,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let noted = self.write((merchant, id, finding, at), |unit, (merchant, id, finding, at)| {
+            Box::pin(note(unit, (*merchant, *id), *finding, *at))
+        });
+        Ok(noted.await?)
     }
 
     async fn delete_endpoint(&self, merchant: MerchantId, id: EndpointId) -> Result<bool, StoreError> {
@@ -176,6 +205,34 @@ async fn update(
     unit.row(query).await?.as_ref().map(read).transpose()
 }
 
+async fn note(
+    unit: &mut Unit,
+    (merchant, id): (MerchantId, EndpointId),
+    finding: EndpointFinding,
+    at: Timestamp,
+) -> Result<bool, Fault> {
+    let row = unit.row(sqlx::query(LOCK).bind(merchant.0).bind(id.0)).await?;
+    let Some(mut endpoint) = row.as_ref().map(read).transpose()? else { return Ok(false) };
+    let Some(is_disabled) = endpoint.take_in(finding, at) else { return Ok(false) };
+    let query = sqlx::query(NOTE)
+        .bind(merchant.0)
+        .bind(id.0)
+        .bind(endpoint.enabled)
+        .bind(endpoint.failing_since.map(Moment))
+        .bind(endpoint.disabled.map(|disabled| Moment(disabled.at)))
+        .bind(endpoint.disabled.map(|disabled| disabled.reason.as_str()))
+        .bind(i64::try_from(endpoint.times_disabled).unwrap_or(i64::MAX))
+        .bind(Moment(at));
+    unit.run(query).await?;
+    if is_disabled {
+        let ambient = unit.ambient.clone();
+        let mut messages = Messages::new(&ambient, at);
+        messages.endpoint_disabled(&endpoint);
+        emit::write(unit, messages).await?;
+    }
+    Ok(is_disabled)
+}
+
 fn read(row: &PgRow) -> Result<Endpoint, Fault> {
     Ok(Endpoint {
         id: id(row, "id", EndpointId)?,
@@ -184,6 +241,11 @@ fn read(row: &PgRow) -> Result<Endpoint, Fault> {
         events: json(row, "events")?,
         secret: get(row, "secret")?,
         enabled: get(row, "enabled")?,
+        failing_since: time_if_any(row, "failing_since")?,
+        disabled: time_if_any(row, "disabled_at")?
+            .zip(parsed_if_any(row, "disabled_reason")?)
+            .map(|(at, reason)| Disabled { at, reason }),
+        times_disabled: number(row, "times_disabled")?,
         created_at: time(row, "created_at")?,
     })
 }

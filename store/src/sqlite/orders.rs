@@ -73,7 +73,8 @@ fn migrations() -> sqlx::migrate::Migrator {
             "0009_customers",
             "0010_audit",
             "0011_order_access",
-            "0012_verifications"
+            "0012_verifications",
+            "0013_disabled_endpoints"
         ]
     )
 }

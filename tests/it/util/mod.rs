@@ -60,9 +60,23 @@ impl Dev {
 
     /// [`Dev::start`] with further settings, as environment variables.
     pub(crate) async fn start_with(data: &Path, settings: &[(&str, &str)]) -> Self {
+        Self::spawn(orderworks(data), data, settings).await
+    }
+
+    /// [`Dev::start`] with so many file descriptors at most.
+    pub(crate) async fn start_within(data: &Path, descriptors: u32) -> Self {
+        let plain = orderworks(data);
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -n $0 && exec \"$@\""]).arg(descriptors.to_string());
+        command.arg(plain.as_std().get_program()).args(plain.as_std().get_args());
+        command.env_remove("ORDERWORKS_CONFIG");
+        Self::spawn(command, data, &[]).await
+    }
+
+    async fn spawn(mut command: Command, data: &Path, settings: &[(&str, &str)]) -> Self {
         let log =
             std::fs::OpenOptions::new().create(true).append(true).open(data.join("log")).expect("a log file");
-        let mut child = orderworks(data)
+        let mut child = command
             .args(["dev", "--json", "--listen", "127.0.0.1:0"])
             .env("ORDERWORKS_CHECKOUT_PER_KEY_PER_SECOND", "100000")
             .env("ORDERWORKS_CHECKOUT_PER_IP_PER_SECOND", "100000")
@@ -93,6 +107,16 @@ impl Dev {
         Client::new(&self.ready.url, &self.ready.publishable_key)
     }
 
+    /// Its process id.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id().expect("running")
+    }
+
+    /// Where its API listens.
+    pub(crate) fn address(&self) -> std::net::SocketAddr {
+        self.ready.url.trim_start_matches("http://").parse().expect("an address")
+    }
+
     /// Stops it in the middle of whatever it does (SIGSTOP).
     pub(crate) async fn pause(&self) {
         signal(&self.child, "-STOP").await;
@@ -113,6 +137,13 @@ impl Dev {
         signal(&self.child, "-TERM").await;
         tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("stops in time").expect("waits")
     }
+}
+
+/// Resident memory of a process now.
+pub(crate) fn resident_kib(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("a process");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
 /// Sends a signal to a process that runs.

@@ -119,6 +119,9 @@ async fn add_endpoint(world: &World, merchant: MerchantId) -> Result<Steady, Sto
         events: events.clone(),
         secret: SECRET.to_owned(),
         enabled: true,
+        failing_since: None,
+        disabled: None,
+        times_disabled: 0,
         created_at: world.ambient.now(),
     };
     world.orders.create_endpoint(endpoint).await?;

@@ -18,7 +18,7 @@ use jobs::{Backoff, Job, JobContext, JobError, Priority};
 use serde::{Deserialize, Serialize};
 use store::{
     domain::{EndpointId, EventId, OrderId},
-    webhooks::{Endpoint, EndpointChange, WebhookAttempt},
+    webhooks::{Endpoint, EndpointFinding, WebhookAttempt},
 };
 
 use crate::{
@@ -41,6 +41,9 @@ const SCHEDULE: [Duration; 9] = [
 ];
 /// How long a delivery may wait for an endpoint that rests, from its publishing on; then it is given up on.
 const REST_WITHIN: Duration = Duration::from_hours(5 * 24);
+/// From this attempt on, hours after the first, a failure may disable the endpoint: one message that fails a month after
+/// another one did says nothing yet.
+const DISABLE_FROM_ATTEMPT: u32 = 5;
 /// Longest wait a receiver may ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
 
@@ -80,7 +83,7 @@ impl Job for DeliverWebhook {
         }
         let permit = match env.webhooks.enter(&endpoint, ctx.attempt == 1) {
             Ok(permit) => permit,
-            Err(wait) => return Err(self.put_off(ctx, wait).await?),
+            Err(wait) => return Err(self.put_off(ctx, &endpoint, wait).await?),
         };
         if !self.again && env.orders.delivered(self.endpoint, self.event).await? {
             return Ok(());
@@ -94,11 +97,13 @@ impl Job for DeliverWebhook {
         let answer = env.webhooks.post(&permit, &target, body_of(&event), trace, at).await;
         let answer = answer.map_err(|SecretError| JobError::cancel("endpoint_secret_damaged"))?;
         permit.settle(&answer);
+        let finding = Self::finding(ctx, &answer);
+        note(ctx, &endpoint, finding, at).await?;
         let duration = started.elapsed();
         env.orders
             .record_attempt(WebhookAttempt { duration, ..self.attempt(ctx.attempt, at, &answer) })
             .await?;
-        self.conclude(ctx, &endpoint, &answer).await
+        Self::conclude(ctx, &answer)
     }
 }
 
@@ -120,30 +125,40 @@ impl DeliverWebhook {
     }
 
     /// Waits on; or gives up, with an attempt that says so, on an endpoint that has rested for days.
-    async fn put_off(&self, ctx: &JobContext<Env>, wait: Wait) -> Result<JobError, JobError> {
+    async fn put_off(
+        &self,
+        ctx: &JobContext<Env>,
+        endpoint: &Endpoint,
+        wait: Wait,
+    ) -> Result<JobError, JobError> {
         let now = ctx.ambient.now();
         match wait {
             Wait::Rest(_) if between(ctx.created_at, now) > REST_WITHIN => {
                 let last = self.attempt(ctx.max_attempts, now, &Answer::failed("endpoint_rests"));
                 ctx.env.orders.record_attempt(last).await?;
+                let finding = EndpointFinding::Fails { disable_after: ctx.env.webhooks.disable_after() };
+                note(ctx, endpoint, finding, now).await?;
                 Ok(JobError::cancel("undeliverable: endpoint_rests"))
             }
             Wait::Rest(wait) | Wait::Turn(wait) => Ok(JobError::Snooze(wait)),
         }
     }
 
-    async fn conclude(
-        &self,
-        ctx: &JobContext<Env>,
-        endpoint: &Endpoint,
-        answer: &Answer,
-    ) -> Result<(), JobError> {
+    fn finding(ctx: &JobContext<Env>, answer: &Answer) -> EndpointFinding {
+        let has_tried = ctx.attempt >= DISABLE_FROM_ATTEMPT;
+        match (answer.error, answer.status) {
+            (None, _) => EndpointFinding::Works,
+            (Some(_), Some(410)) => EndpointFinding::Gone,
+            (Some(_), _) => EndpointFinding::Fails {
+                disable_after: ctx.env.webhooks.disable_after().filter(|_| has_tried),
+            },
+        }
+    }
+
+    fn conclude(ctx: &JobContext<Env>, answer: &Answer) -> Result<(), JobError> {
         let Some(code) = answer.error else { return Ok(()) };
         let why = answer.status.map_or_else(|| code.to_owned(), |status| format!("{code}_{status}"));
         if answer.status == Some(410) {
-            let change = EndpointChange { enabled: Some(false), ..EndpointChange::default() };
-            ctx.env.orders.update_endpoint(endpoint.merchant, endpoint.id, change).await?;
-            tracing::info!(endpoint.id = %endpoint.id, "disabled an endpoint that is gone");
             return Err(JobError::cancel("endpoint_gone"));
         }
         if ctx.is_last_attempt() {
@@ -158,4 +173,19 @@ impl DeliverWebhook {
             None => Err(JobError::retry(why)),
         }
     }
+}
+
+/// Writes down what an attempt found out, where that changes anything: not each success, and not each failure.
+async fn note(
+    ctx: &JobContext<Env>,
+    endpoint: &Endpoint,
+    finding: EndpointFinding,
+    at: Timestamp,
+) -> Result<(), JobError> {
+    if endpoint.clone().take_in(finding, at).is_some()
+        && ctx.env.orders.note_endpoint(endpoint.merchant, endpoint.id, finding, at).await?
+    {
+        tracing::warn!(endpoint.id = %endpoint.id, ?finding, "an endpoint is disabled");
+    }
+    Ok(())
 }

@@ -11,7 +11,8 @@ use jobs::{Job, JobContext, JobError};
 use serde::{Deserialize, Serialize};
 use store::{
     domain::{MerchantId, VerificationId},
-    verifications::{Minting, Token},
+    token::{Token, TokenKind},
+    verifications::Minting,
 };
 
 use super::send_email::send_failure;
@@ -41,7 +42,7 @@ impl Job for SendVerification {
 
     async fn run(&self, ctx: &JobContext<Env>) -> Result<(), JobError> {
         let (env, id) = (&ctx.env, self.verification);
-        let token = Token::fresh(&ctx.ambient);
+        let token = Token::fresh(TokenKind::Verification, &ctx.ambient);
         let minting =
             env.orders.mint_verification(self.merchant, id, token.hash(), ctx.ambient.now()).await?;
         let (verification, account) = match minting {

@@ -20,11 +20,7 @@ use async_trait::async_trait;
 use base::{Timestamp, chars::is_format};
 use lettre::{Address, Message, message::Mailbox, message::MultiPart};
 use serde::{Deserialize, Serialize};
-use store::{
-    customers::Account,
-    domain::Order,
-    verifications::{Token, Verification},
-};
+use store::{customers::Account, domain::Order, token::Token, verifications::Verification};
 use url::Url;
 
 pub use amount::format_amount;

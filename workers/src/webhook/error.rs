@@ -2,6 +2,8 @@
 
 use std::error::Error;
 
+use rustls::pki_types::InvalidDnsNameError;
+
 use super::resolver::{BlockedAddress, NotResolved};
 
 /// The name leads nowhere, or only to addresses that are not dialled: one code, so that our internal names cannot be told
@@ -9,7 +11,7 @@ use super::resolver::{BlockedAddress, NotResolved};
 pub(super) const UNREACHABLE_NAME: &str = "unreachable_name";
 
 pub(super) fn code(error: &reqwest::Error) -> &'static str {
-    if has::<BlockedAddress>(error) || has::<NotResolved>(error) {
+    if has::<BlockedAddress>(error) || has::<NotResolved>(error) || has::<InvalidDnsNameError>(error) {
         UNREACHABLE_NAME
     } else if error.is_timeout() {
         "timeout"

@@ -34,6 +34,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const RESPONSE_BYTES_MAX: usize = 16 * 1024;
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 const IDLE_PER_HOST_MAX: usize = 8;
+/// How long an endpoint may take nothing unless otherwise set; Svix does the same.
+const DISABLE_AFTER: Duration = Duration::from_hours(5 * 24);
 /// Slots whose shares are kept unless others are given.
 const SLOTS: usize = 16;
 
@@ -43,6 +45,7 @@ pub struct WebhookSender {
     carrier: Carrier,
     policy: UrlPolicy,
     shares: Arc<Shares>,
+    disable_after: Option<Duration>,
     ambient: Ambient,
 }
 
@@ -142,13 +145,24 @@ impl WebhookSender {
 
     fn over(carrier: Carrier, policy: UrlPolicy, ambient: Ambient) -> Self {
         let shares = Shares::new(ShareLimits::of_slots(SLOTS), ambient.clone());
-        Self { carrier, policy, shares, ambient }
+        Self { carrier, policy, shares, disable_after: Some(DISABLE_AFTER), ambient }
     }
 
     /// Keeps these shares instead of those of 16 slots.
     #[must_use]
     pub fn sharing(self, limits: ShareLimits) -> Self {
         Self { shares: Shares::new(limits, self.ambient.clone()), ..self }
+    }
+
+    /// Disables endpoints that have taken nothing for this long instead of five days; `None`: none.
+    #[must_use]
+    pub fn disabling_after(self, disable_after: Option<Duration>) -> Self {
+        Self { disable_after, ..self }
+    }
+
+    /// How long an endpoint may take nothing before it is disabled.
+    pub fn disable_after(&self) -> Option<Duration> {
+        self.disable_after
     }
 
     /// Leave to post to an endpoint, or how long to wait; `first` says that the delivery never failed.
@@ -232,11 +246,15 @@ mod tests {
         let sender =
             WebhookSender::new(UrlPolicy { allow_loopback: false }, Ambient::system()).expect("a client");
         let Carrier::Http(client) = &sender.carrier else { unreachable!("made with a client") };
-        // No resolver takes a label of 64 characters.
-        let nowhere =
-            sender.dial(client, post_to(&format!("http://{}.test:8443/hook", "a".repeat(64)))).await;
-        let internal = sender.dial(client, post_to("http://localhost:8443/hook")).await;
-        assert_eq!((nowhere, internal), (internal, Answer::failed("unreachable_name")));
+        // No resolver takes a label of 64 characters, and no name ends in `.invalid` (RFC 6761).
+        for missing in ["a".repeat(64) + ".test", "missing.invalid".to_owned()] {
+            for scheme in ["http", "https"] {
+                let nowhere = sender.dial(client, post_to(&format!("{scheme}://{missing}:8443/hook"))).await;
+                let internal = sender.dial(client, post_to(&format!("{scheme}://localhost:8443/hook"))).await;
+                let expected = Answer::failed("unreachable_name");
+                assert_eq!((nowhere, internal), (expected, expected), "{scheme} {missing}");
+            }
+        }
     }
 
     #[tokio::test]

@@ -4,9 +4,8 @@ use jobs::{Job, JobError};
 use store::{
     customers::{Account, PasswordHash},
     domain::{Address, CustomerId, Order, VerificationId},
-    verifications::{
-        Minting, NewVerification, OpenAccount, Purpose, Token, TokenHash, Verification, VerificationRequested,
-    },
+    token::{Token, TokenHash, TokenKind},
+    verifications::{Minting, NewVerification, OpenAccount, Purpose, Verification, VerificationRequested},
 };
 use workers::{
     jobs::{ChargePayment, SendEmail, SendVerification, SendWelcome},
@@ -131,7 +130,7 @@ fn read_mail(shop: &Shop, id: VerificationId, template: &str) -> String {
 
 /// The token of a mail, which must stand in both of its parts.
 fn token_in(mail: &str) -> Token {
-    let found = |(at, _)| Token::parse(mail.get(at..at + 68)?);
+    let found = |(at, _)| Token::parse(TokenKind::Verification, mail.get(at..at + 47)?);
     let tokens: Vec<_> = mail.match_indices("owv_").filter_map(found).collect();
     assert!(tokens.len() >= 2 && tokens.iter().all(|token| *token == tokens[0]), "{mail}");
     tokens[0].clone()

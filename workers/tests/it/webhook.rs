@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use jobs::{Backoff, Job, JobError};
+use serde_json::json;
 use standardwebhooks::Webhook;
 use store::{
-    domain::{EndpointId, Event, OrderId},
-    webhooks::{EndpointChange, WebhookAttempt},
+    domain::{EndpointId, Event, EventKind, OrderId, PageRequest},
+    webhooks::{EndpointChange, EndpointFinding, WebhookAttempt},
 };
 use workers::{
     jobs::DeliverWebhook,
@@ -231,4 +232,44 @@ async fn a_first_attempt_waits_briefly_and_the_next_one_in_full() {
     let (futures::future::Either::Left((ended, _)) | futures::future::Either::Right((ended, _))) =
         futures::future::select(first, second).await;
     assert!(matches!(ended, Err(JobError::Snooze(_))), "{ended:?}");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_fails_for_days_is_disabled_and_the_merchants_others_are_told() {
+    let shop = Shop::open().await;
+    let (bad, good) = (Receiver::start().await, Receiver::start().await);
+    let (failing, other) = (shop.endpoint(&bad.url).await, shop.endpoint(&good.url).await);
+    let (_, event) = placed(&shop).await;
+    let (job_of_bad, mut ctx) = (job(failing, &event), context(shop.env()));
+    let since = ctx.ambient.now().checked_sub(Duration::from_hours(5 * 24)).expect("in range");
+    let fails = EndpointFinding::Fails { disable_after: None };
+    shop.orders.note_endpoint(shop.merchant, failing, fails, since).await.expect("notes");
+    let is_enabled = async || {
+        let endpoint = shop.orders.endpoint_by_id(failing).await.expect("reads").expect("is there");
+        endpoint.enabled
+    };
+    bad.then(500, &[]);
+    job_of_bad.run(&ctx).await.expect_err("fails");
+    assert!(is_enabled().await, "one new message says nothing yet");
+    bad.then(500, &[]);
+    ctx.attempt = 5;
+    job_of_bad.run(&ctx).await.expect_err("fails");
+    assert!(!is_enabled().await);
+    ctx.attempt = 6;
+    let error = job_of_bad.run(&ctx).await.expect_err("disabled");
+    assert_eq!(error.describe(), "endpoint_disabled");
+
+    let page = PageRequest { limit: 1, after: None };
+    let told = shop.orders.events(shop.merchant, page).await.expect("reads").items.remove(0);
+    assert_eq!(told.kind, EventKind::WebhookEndpointDisabled);
+    assert_eq!((&told.data["id"], &told.data["disabled"]["reason"]), (&json!(failing), &json!("failing")));
+    assert_eq!(shop.orders.subscribers(shop.merchant, told.kind).await.expect("reads"), [other]);
+    shop.run(&job(other, &told)).await.expect("is taken");
+
+    let on = EndpointChange { enabled: Some(true), ..EndpointChange::default() };
+    shop.orders.update_endpoint(shop.merchant, failing, on).await.expect("updates");
+    bad.then(500, &[]);
+    ctx.attempt = 7;
+    job_of_bad.run(&ctx).await.expect_err("fails");
+    assert!(is_enabled().await, "its days begin anew");
 }

@@ -66,6 +66,9 @@ async fn merchant(shop: &Shop, urls: &[&str]) -> MerchantId {
             events: Subscription::All,
             secret: SECRET.to_owned(),
             enabled: true,
+            failing_since: None,
+            disabled: None,
+            times_disabled: 0,
             created_at: at,
         };
         assert!(shop.orders.create_endpoint(endpoint).await.expect("the store works"));

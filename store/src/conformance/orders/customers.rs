@@ -11,8 +11,9 @@ use crate::{
     event_data,
     orders::MailRecord,
     outbox::{Command, OutboxBody},
+    token::TokenHash,
     verifications::{
-        MAIL_GAP, Minting, NewVerification, OpenAccount, PER_ADDRESS_MAX, Purpose, TokenHash, Verification,
+        MAIL_GAP, Minting, NewVerification, OpenAccount, PER_ADDRESS_MAX, Purpose, Verification,
         VerificationRequested,
     },
 };

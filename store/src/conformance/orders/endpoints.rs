@@ -7,7 +7,10 @@ use crate::{
     OrderStore,
     conformance::race,
     domain::{EndpointId, EventId, EventKind, OrderStatus, PageRequest},
-    webhooks::{ENDPOINTS_PER_MERCHANT_MAX, Endpoint, EndpointChange, Subscription, WebhookAttempt},
+    webhooks::{
+        Disabled, DisabledReason, ENDPOINTS_PER_MERCHANT_MAX, Endpoint, EndpointChange, EndpointFinding,
+        Subscription, WebhookAttempt,
+    },
 };
 
 pub async fn an_endpoint_is_changed_part_by_part(store: Arc<dyn OrderStore>) {
@@ -37,6 +40,43 @@ pub async fn an_endpoint_is_changed_part_by_part(store: Arc<dyn OrderStore>) {
     assert_eq!(world.store.endpoint_by_id(endpoint.id).await.expect("reads"), None);
     let gone = world.store.update_endpoint(world.merchant, endpoint.id, EndpointChange::default()).await;
     assert_eq!(gone.expect("updates"), None);
+}
+
+pub async fn an_endpoint_that_fails_for_days_is_disabled_and_told_of(store: Arc<dyn OrderStore>) {
+    let world = World::new(store).await;
+    let id = world.create().await.expect("room for one");
+    let days = |count: u64| Duration::from_hours(24 * count);
+    let begin = world.time.tick();
+    let note = async |finding, after| {
+        let at = base::time::later(begin, after);
+        world.store.note_endpoint(world.merchant, id, finding, at).await.expect("notes")
+    };
+    let (works, gone) = (EndpointFinding::Works, EndpointFinding::Gone);
+    let fails = EndpointFinding::Fails { disable_after: Some(days(5)) };
+    let stored = async || world.store.endpoint_by_id(id).await.expect("reads").expect("is there");
+    let known_good = stored().await;
+    assert!(!note(works, days(0)).await && !note(fails, days(0)).await && !note(fails, days(1)).await);
+    assert_eq!(stored().await, Endpoint { failing_since: Some(begin), ..known_good.clone() });
+    assert!(!note(works, days(2)).await, "a success begins it anew");
+    assert_eq!(stored().await, known_good);
+    assert!(!note(fails, days(3)).await && !note(fails, days(7)).await);
+    assert!(!note(EndpointFinding::Fails { disable_after: None }, days(9)).await, "never");
+    assert!(note(fails, days(8)).await, "five days");
+    assert!(!note(fails, days(9)).await && !note(gone, days(9)).await, "once");
+    let disabled = Some(Disabled { at: base::time::later(begin, days(8)), reason: DisabledReason::Failing });
+    let now = stored().await;
+    assert_eq!((now.enabled, now.disabled, now.times_disabled), (false, disabled, 1));
+    let kind = EventKind::WebhookEndpointDisabled;
+    assert!(world.store.subscribers(world.merchant, kind).await.expect("reads").is_empty());
+    let on = EndpointChange { enabled: Some(true), ..EndpointChange::default() };
+    let on = world.store.update_endpoint(world.merchant, id, on).await.expect("updates").expect("is there");
+    assert_eq!(on, Endpoint { times_disabled: 1, ..known_good });
+    assert!(note(gone, days(10)).await);
+    let page = PageRequest { limit: 10, after: None };
+    let events = world.store.events(world.merchant, page).await.expect("reads").items;
+    let told: Vec<_> = events.iter().rev().map(|event| (event.kind, event.sequence)).collect();
+    assert_eq!(told, [(kind, 1), (kind, 2)]);
+    assert_eq!(events[0].data, crate::event_data::endpoint_disabled(&stored().await));
 }
 
 pub async fn endpoints_are_limited_per_merchant(store: Arc<dyn OrderStore>) {
@@ -182,6 +222,9 @@ impl World {
             events,
             secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned(),
             enabled: true,
+            failing_since: None,
+            disabled: None,
+            times_disabled: 0,
             created_at,
         }
     }

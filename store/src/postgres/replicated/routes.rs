@@ -26,10 +26,11 @@ use crate::{
         RefundRequested,
     },
     outbox::{Backlog, Command, Outbox, OutboxMessage, Position, Submitted},
+    token::TokenHash,
     verifications::{
-        Minting, NewVerification, OpenAccount, TokenHash, Verification, VerificationRequested, Verifications,
+        Minting, NewVerification, OpenAccount, Verification, VerificationRequested, Verifications,
     },
-    webhooks::{Endpoint, EndpointChange, WebhookAttempt, Webhooks},
+    webhooks::{Endpoint, EndpointChange, EndpointFinding, WebhookAttempt, Webhooks},
 };
 
 /// For answers that say as much on a replica as anywhere.
@@ -371,6 +372,16 @@ impl Webhooks for ReplicatedOrders {
         change: EndpointChange,
     ) -> Result<Option<Endpoint>, StoreError> {
         self.write(merchant.0, self.primary.update_endpoint(merchant, id, change)).await
+    }
+
+    async fn note_endpoint(
+        &self,
+        merchant: MerchantId,
+        id: EndpointId,
+        finding: EndpointFinding,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.write(merchant.0, self.primary.note_endpoint(merchant, id, finding, at)).await
     }
 
     async fn delete_endpoint(&self, merchant: MerchantId, id: EndpointId) -> Result<bool, StoreError> {

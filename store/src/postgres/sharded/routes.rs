@@ -23,10 +23,11 @@ use crate::{
     },
     partitions::{Dropped, Family, Partitions},
     postgres::{PostgresOrders, fault::Fault},
+    token::TokenHash,
     verifications::{
-        Minting, NewVerification, OpenAccount, TokenHash, Verification, VerificationRequested, Verifications,
+        Minting, NewVerification, OpenAccount, Verification, VerificationRequested, Verifications,
     },
-    webhooks::{Endpoint, EndpointChange, WebhookAttempt, Webhooks},
+    webhooks::{Endpoint, EndpointChange, EndpointFinding, WebhookAttempt, Webhooks},
 };
 
 /// A call of one shard's store that can be made again: its arguments are cloned each time.
@@ -368,6 +369,16 @@ impl Webhooks for ShardedOrders {
         change: EndpointChange,
     ) -> Result<Option<Endpoint>, StoreError> {
         self.write(merchant, call!(update_endpoint(merchant, id, change))).await
+    }
+
+    async fn note_endpoint(
+        &self,
+        merchant: MerchantId,
+        id: EndpointId,
+        finding: EndpointFinding,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.write(merchant, call!(note_endpoint(merchant, id, finding, at))).await
     }
 
     async fn delete_endpoint(&self, merchant: MerchantId, id: EndpointId) -> Result<bool, StoreError> {

@@ -3,17 +3,22 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use base::{Ambient, Timestamp};
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
 use super::{
-    SqliteOrders,
-    fault::{Fault, get, json, number, parsed, parsed_if_any, time, to_json},
+    SqliteOrders, emit,
+    fault::{Fault, get, json, number, parsed, parsed_if_any, time, time_if_any, to_json},
     order_flow::AFTER_ALL_IDS,
 };
 use crate::{
     domain::{EndpointId, EventId, EventKind, MerchantId, OrderId, Page, PageRequest},
+    engine::messages::Messages,
     error::StoreError,
-    webhooks::{ENDPOINTS_PER_MERCHANT_MAX, Endpoint, EndpointChange, WebhookAttempt, Webhooks},
+    webhooks::{
+        Disabled, ENDPOINTS_PER_MERCHANT_MAX, Endpoint, EndpointChange, EndpointFinding, WebhookAttempt,
+        Webhooks,
+    },
 };
 
 pub(super) const LIST: &str =
@@ -68,7 +73,10 @@ impl Webhooks for SqliteOrders {
             Box::pin(async move {
                 let row = sqlx::query(
                     "UPDATE webhook_endpoints SET url = coalesce(?3, url), events = coalesce(?4, events),
-                         enabled = coalesce(?5, enabled), changed_at = ?6
+                         enabled = coalesce(?5, enabled), changed_at = ?6,
+                         failing_since = iif(coalesce(?5, 0) OR ?3 IS NOT NULL, NULL, failing_since),
+                         disabled_at = iif(coalesce(?5, 0), NULL, disabled_at),
+                         disabled_reason = iif(coalesce(?5, 0), NULL, disabled_reason)
                      WHERE merchant_id = ?1 AND id = ?2 RETURNING *",
                 )
                 .bind(merchant.to_string())
@@ -82,6 +90,20 @@ impl Webhooks for SqliteOrders {
                 row.as_ref().map(read).transpose()
             })
         });
+        Ok(unit.await?)
+    }
+
+    async fn note_endpoint(
+        &self,
+        merchant: MerchantId,
+        id: EndpointId,
+        finding: EndpointFinding,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let ambient = self.ambient.clone();
+        let unit = self
+            .database
+            .write(move |c| Box::pin(async move { note(c, &ambient, (merchant, id), finding, at).await }));
         Ok(unit.await?)
     }
 
@@ -158,6 +180,40 @@ async fn create(c: &mut SqliteConnection, endpoint: &Endpoint) -> Result<bool, F
     Ok(query.bind(merchant).bind(id).fetch_one(c).await?)
 }
 
+async fn note(
+    c: &mut SqliteConnection,
+    ambient: &Ambient,
+    (merchant, id): (MerchantId, EndpointId),
+    finding: EndpointFinding,
+    at: Timestamp,
+) -> Result<bool, Fault> {
+    let query = sqlx::query("SELECT * FROM webhook_endpoints WHERE merchant_id = ?1 AND id = ?2");
+    let row = query.bind(merchant.to_string()).bind(id.to_string()).fetch_optional(&mut *c).await?;
+    let Some(mut endpoint) = row.as_ref().map(read).transpose()? else { return Ok(false) };
+    let Some(is_disabled) = endpoint.take_in(finding, at) else { return Ok(false) };
+    sqlx::query(
+        "UPDATE webhook_endpoints SET enabled = ?3, failing_since = ?4, disabled_at = ?5, disabled_reason = ?6,
+             times_disabled = ?7, changed_at = iif(?3, changed_at, ?8)
+         WHERE merchant_id = ?1 AND id = ?2",
+    )
+    .bind(merchant.to_string())
+    .bind(id.to_string())
+    .bind(endpoint.enabled)
+    .bind(endpoint.failing_since.map(Timestamp::as_millisecond))
+    .bind(endpoint.disabled.map(|disabled| disabled.at.as_millisecond()))
+    .bind(endpoint.disabled.map(|disabled| disabled.reason.as_str()))
+    .bind(i64::try_from(endpoint.times_disabled).unwrap_or(i64::MAX))
+    .bind(at.as_millisecond())
+    .execute(&mut *c)
+    .await?;
+    if is_disabled {
+        let mut messages = Messages::new(ambient, at);
+        messages.endpoint_disabled(&endpoint);
+        emit::write(c, messages).await?;
+    }
+    Ok(is_disabled)
+}
+
 async fn record(c: &mut SqliteConnection, attempt: WebhookAttempt) -> Result<(), Fault> {
     sqlx::query(
         "INSERT INTO webhook_attempts (endpoint_id, event_id, attempt, at, order_id, duration_micros, status, error)
@@ -184,6 +240,11 @@ fn read(row: &SqliteRow) -> Result<Endpoint, Fault> {
         events: json(row, "events")?,
         secret: get(row, "secret")?,
         enabled: get(row, "enabled")?,
+        failing_since: time_if_any(row, "failing_since")?,
+        disabled: time_if_any(row, "disabled_at")?
+            .zip(parsed_if_any(row, "disabled_reason")?)
+            .map(|(at, reason)| Disabled { at, reason }),
+        times_disabled: number(row, "times_disabled")?,
         created_at: time(row, "created_at")?,
     })
 }

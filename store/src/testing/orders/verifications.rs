@@ -17,9 +17,10 @@ use crate::{
         verifications::{Row, by_token, mint, mintable, opened, repeated},
     },
     error::StoreError,
+    token::TokenHash,
     verifications::{
-        Minting, NewVerification, OpenAccount, PER_ADDRESS_MAX, TokenHash, Verification,
-        VerificationRequested, Verifications,
+        Minting, NewVerification, OpenAccount, PER_ADDRESS_MAX, Verification, VerificationRequested,
+        Verifications,
     },
 };
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use base::Timestamp;
 
 use super::{
     MemoryOrders,
@@ -10,9 +11,12 @@ use super::{
 };
 use crate::{
     domain::{EndpointId, EventId, EventKind, MerchantId, OrderId, Page, PageRequest},
+    engine::messages::Messages,
     error::StoreError,
     testing::page_of,
-    webhooks::{ENDPOINTS_PER_MERCHANT_MAX, Endpoint, EndpointChange, WebhookAttempt, Webhooks},
+    webhooks::{
+        ENDPOINTS_PER_MERCHANT_MAX, Endpoint, EndpointChange, EndpointFinding, WebhookAttempt, Webhooks,
+    },
 };
 
 const ATTEMPTS_MAX: usize = 1000;
@@ -57,6 +61,12 @@ impl Webhooks for MemoryOrders {
                 return Ok(None);
             };
             let EndpointChange { url, events, enabled } = change;
+            if url.is_some() || enabled == Some(true) {
+                endpoint.failing_since = None;
+            }
+            if enabled == Some(true) {
+                endpoint.disabled = None;
+            }
             endpoint.url = url.unwrap_or_else(|| endpoint.url.clone());
             endpoint.events = events.unwrap_or_else(|| endpoint.events.clone());
             endpoint.enabled = enabled.unwrap_or(endpoint.enabled);
@@ -65,6 +75,29 @@ impl Webhooks for MemoryOrders {
             Ok(Some(endpoint))
         };
         self.held.write("update_endpoint", update).await
+    }
+
+    async fn note_endpoint(
+        &self,
+        merchant: MerchantId,
+        id: EndpointId,
+        finding: EndpointFinding,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let ambient = self.ambient.clone();
+        let note = move |state: &mut State, _| {
+            let endpoint = state.endpoints.get_mut(&id).filter(|e| e.merchant == merchant);
+            let Some(endpoint) = endpoint else { return Ok(false) };
+            if endpoint.take_in(finding, at) != Some(true) {
+                return Ok(false);
+            }
+            let mut messages = Messages::new(&ambient, at);
+            messages.endpoint_disabled(endpoint);
+            state.changed_at.insert(id, at);
+            state.tell(messages)?;
+            Ok(true)
+        };
+        self.held.write("note_endpoint", note).await
     }
 
     async fn delete_endpoint(&self, merchant: MerchantId, id: EndpointId) -> Result<bool, StoreError> {

@@ -54,6 +54,9 @@ fn endpoint(shop: &Shop) -> Endpoint {
         events: Subscription::All,
         secret: "whsec_x".to_owned(),
         enabled: true,
+        failing_since: None,
+        disabled: None,
+        times_disabled: 0,
         created_at: shop.ambient.now(),
     }
 }

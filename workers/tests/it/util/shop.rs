@@ -259,6 +259,9 @@ impl Shop {
             events: Subscription::All,
             secret: SECRET.to_owned(),
             enabled: true,
+            failing_since: None,
+            disabled: None,
+            times_disabled: 0,
             created_at: self.ambient.now(),
         };
         assert!(self.orders.create_endpoint(endpoint).await.expect("the store works"));

@@ -60,6 +60,9 @@ async fn endpoint(shop: &Shop<ShardedOrders>) -> EndpointId {
         events: Subscription::All,
         secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned(),
         enabled: true,
+        failing_since: None,
+        disabled: None,
+        times_disabled: 0,
         created_at: shop.ambient.now(),
     };
     assert!(shop.store.create_endpoint(endpoint).await.expect("creates"));
