@@ -84,7 +84,16 @@ impl PlainHosts {
             Some(Host::Domain(name)) => Some(name.replace("%2F", "/").replace("%2f", "/")),
             host => host.map(|host| host.to_string()),
         });
-        let (host, mode) = (host.unwrap_or_else(|| "/".to_owned()), last(["sslmode", "ssl-mode"]));
+        let Some(host) = host.filter(|host| !host.is_empty()) else {
+            // The driver would take one from the environment.
+            r.fault(
+                setting.0,
+                setting.1,
+                "names no host: put localhost, or ?host= and the folder of a socket",
+            );
+            return url.into();
+        };
+        let mode = last(["sslmode", "ssl-mode"]);
         if mode.is_none() && !self.allow(&host) {
             parsed.query_pairs_mut().append_pair("sslmode", VERIFIED);
             return String::from(parsed).into();

@@ -263,6 +263,9 @@ fn postgres_is_verified_unless_the_address_says_otherwise() {
     assert_eq!(url("postgres://u:p@db.example/db"), "postgres://u:p@db.example/db?sslmode=verify-full");
     let rooted = "postgres://u:p@db.example/db?sslrootcert=ca.pem";
     assert_eq!(url(rooted), format!("{rooted}&sslmode=verify-full"));
+    let hostless =
+        with_env(&[("ORDERWORKS_POSTGRES_URL", "postgres:///db")]).expect_err("PGHOST").to_string();
+    assert!(hostless.contains("postgres.url names no host"), "{hostless}");
     for as_it_is in ["postgres://u:p@127.0.0.1/db", "postgres:///db?host=/run/postgresql", ""] {
         assert_eq!(url(as_it_is), as_it_is);
     }

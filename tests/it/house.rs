@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde_yaml_ng::Value;
+
 use crate::util::orderworks;
 
 fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
@@ -40,21 +42,94 @@ fn every_migration_is_embedded() {
     }
 }
 
+/// The services of a container stack, with anchors followed.
+fn stack(name: &str) -> serde_yaml_ng::Mapping {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("compose").join(name);
+    let text = fs::read_to_string(path).expect("a file");
+    let mut stack: Value = serde_yaml_ng::from_str(&text).expect("YAML");
+    // One level of anchors in anchors at a time.
+    for _ in 0..3 {
+        stack.apply_merge().expect("merges");
+    }
+    stack["services"].as_mapping().expect("services").clone()
+}
+
+fn is_ours(service: &Value) -> bool {
+    service["image"] == "orderworks"
+}
+
+/// Texts of a list or a map, as `name: value` there.
+fn texts(value: &Value) -> Vec<(String, String)> {
+    let text = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        other => serde_yaml_ng::to_string(other).expect("a scalar").trim().to_owned(),
+    };
+    match value {
+        Value::Mapping(map) => map.iter().map(|(name, value)| (text(name), text(value))).collect(),
+        Value::Sequence(list) => list.iter().map(|value| (String::new(), text(value))).collect(),
+        _ => Vec::new(),
+    }
+}
+
 #[tokio::test]
 async fn the_settings_of_the_container_stacks_are_settings() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("compose");
-    let mut settings = Vec::new();
-    for stack in ["full.yml", "replicated.yml"] {
-        let text = fs::read_to_string(folder.join(stack)).expect("a file");
-        let lines = text.lines().filter_map(|line| line.trim().split_once(": "));
-        let ours = lines.filter(|(name, _)| name.starts_with("ORDERWORKS_"));
-        settings
-            .extend(ours.map(|(name, value)| (name.to_owned(), filled_in(value.trim_matches(['\'', '"'])))));
-    }
+    let full = stack("full.yml");
+    let ours = full.values().filter(|service| is_ours(service));
+    let mut settings: Vec<_> = ours.flat_map(|service| texts(&service["environment"])).collect();
+    settings.extend(stack("replicated.yml").values().flat_map(|service| texts(&service["environment"])));
+    settings.retain(|(name, _)| name.starts_with("ORDERWORKS_"));
     assert!(settings.len() > 15, "{settings:?}");
+    let settings = settings.into_iter().map(|(name, value)| (name, filled_in(&value)));
     let data = tempfile::tempdir().expect("a folder");
     let shown = orderworks(data.path()).args(["config", "show"]).envs(settings).output().await.expect("runs");
     assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
+}
+
+#[tokio::test]
+async fn the_commands_of_the_container_stacks_are_commands() {
+    let data = tempfile::tempdir().expect("a folder");
+    let full = stack("full.yml");
+    let commands: Vec<_> =
+        full.values().filter(|service| is_ours(service)).map(|s| texts(&s["command"])).collect();
+    assert!(commands.len() > 5, "{commands:?}");
+    for command in commands {
+        let words: Vec<_> = command.into_iter().map(|(_, word)| word).collect();
+        // What comes before it is read first, so that a mistake there is told instead.
+        let help = orderworks(data.path()).args(&words).arg("--help").output().await.expect("runs");
+        assert!(help.status.success(), "{words:?}: {}", String::from_utf8_lossy(&help.stderr));
+    }
+}
+
+#[test]
+fn containers_have_no_right_that_they_do_not_need() {
+    let services = stack("full.yml").into_iter().chain(stack("replicated.yml"));
+    // Those of the second stack without an image only change one of the first.
+    let services: Vec<_> = services.filter(|(_, service)| !service["image"].is_null()).collect();
+    assert!(services.len() > 15, "{}", services.len());
+    for (name, service) in services {
+        let has = |key: &str, wanted: &str| texts(&service[key]).iter().any(|(_, text)| text == wanted);
+        assert!(has("cap_drop", "ALL"), "{name:?} keeps capabilities");
+        assert!(has("security_opt", "no-new-privileges:true"), "{name:?} may gain rights");
+        assert!(
+            service["mem_limit"].is_string() && service["pids_limit"].is_number(),
+            "{name:?} is not bounded"
+        );
+        assert!(!service["networks"].is_null(), "{name:?} is on the network of all");
+        if is_ours(&service) {
+            assert!(
+                service["read_only"] == true && service["cap_add"].is_null(),
+                "{name:?} may write or do more"
+            );
+        }
+        for (_, port) in texts(&service["ports"]) {
+            assert!(port.starts_with("127.0.0.1:"), "{name:?} is published at {port}");
+        }
+        let image = service["image"].as_str().expect("a name");
+        assert!(
+            is_ours(&service) || image.contains(':') && !image.ends_with(":latest"),
+            "{image} has no version"
+        );
+    }
 }
 
 /// With a value for each `${variable}`.

@@ -6,6 +6,9 @@ use base::Ambient;
 use reqwest::Method;
 use serde_json::json;
 
+/// A user without a tag, and its password: it may use the virtual hosts of tests and do nothing else on the server.
+const USER: &str = "ow-test-user";
+
 /// A test's own virtual host, deleted at its end.
 pub(crate) struct Vhost {
     url: String,
@@ -28,12 +31,13 @@ impl Vhost {
         let variable =
             |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is set by ops/services"));
         let url = variable("ORDERWORKS_TEST_RABBITMQ_URL");
-        let (server, _) = url.rsplit_once('/').expect("an address with a virtual host");
+        let (_, place) = url.split_once('@').expect("an address with a user");
+        let (server, _) = place.rsplit_once('/').expect("an address with a virtual host");
         let ambient = Ambient::system();
         // The same form as in the engine's own tests, whose sweep takes leftovers of crashed runs of both.
         let name = format!("ow-test-{}-{}", ambient.now().as_millisecond(), ambient.uuid().simple());
         let vhost = Self {
-            url: format!("{server}/{name}"),
+            url: format!("amqp://{USER}:{USER}@{server}/{name}"),
             name,
             management: variable("ORDERWORKS_TEST_RABBITMQ_MANAGEMENT_URL").parse().expect("a URL"),
             http: reqwest::Client::builder()
@@ -42,7 +46,11 @@ impl Vhost {
                 .build()
                 .expect("builds"),
         };
-        vhost.call(Method::PUT, &format!("/api/vhosts/{}", vhost.name)).await;
+        vhost.call(Method::PUT, &format!("/api/vhosts/{}", vhost.name), &json!({})).await;
+        let user = json!({ "password": USER, "tags": "" });
+        vhost.call(Method::PUT, &format!("/api/users/{USER}"), &user).await;
+        let all = json!({ "configure": ".*", "write": ".*", "read": ".*" });
+        vhost.call(Method::PUT, &format!("/api/permissions/{}/{USER}", vhost.name), &all).await;
         vhost
     }
 
@@ -58,12 +66,12 @@ impl Vhost {
     }
 
     pub(crate) async fn delete(self) {
-        self.call(Method::DELETE, &format!("/api/vhosts/{}", self.name)).await;
+        self.call(Method::DELETE, &format!("/api/vhosts/{}", self.name), &json!({})).await;
     }
 
-    async fn call(&self, method: Method, path: &str) {
+    async fn call(&self, method: Method, path: &str, body: &serde_json::Value) {
         let url = self.management.join(path).expect("a path");
-        let request = self.http.request(method, url).json(&json!({})).send();
+        let request = self.http.request(method, url).json(body).send();
         let status = request.await.expect("the management API answers").status();
         assert!(status.is_success(), "{path}: {status}");
     }

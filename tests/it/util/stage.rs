@@ -1,5 +1,5 @@
 //! A [`Stage`] is all servers of one distributed test: its own database, keyspace, virtual host and sandbox on the real
-//! ones. A [`Shop`] is a merchant there, with products, keys and a listener for webhooks.
+//! ones, where it has the rights that the product needs and no others. A [`Shop`] is a merchant there, with products, keys and a listener for webhooks.
 
 use std::ffi::OsStr;
 
@@ -49,7 +49,7 @@ impl Stage {
         }
         let (keyspace, database) = (Keyspace::create().await?, Scratch::create().await);
         let (vhost, data) = (Vhost::create().await, tempfile::tempdir().expect("a folder"));
-        let (url, port) = (database.url(), free_port());
+        let (url, port) = (database.url_of_owner().await, free_port());
         let provider = format!("http://127.0.0.1:{port}/");
         let settings = [
             ("ENGINES_QUEUE", "rabbitmq"),

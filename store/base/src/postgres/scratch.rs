@@ -17,6 +17,8 @@ use crate::Ambient;
 
 const URL: &str = "ORDERWORKS_TEST_POSTGRES_URL";
 const PREFIX: &str = "ow_test_";
+/// A role without rights but to its databases, and its password.
+const OWNER: &str = "ow_test_owner";
 /// A database older than this belongs to a run that was killed.
 const LEFTOVER_AFTER: Duration = Duration::from_mins(30);
 
@@ -49,6 +51,24 @@ impl Scratch {
         let (server, _) =
             url().rsplit_once('/').map(|(s, d)| (s.to_owned(), d.to_owned())).expect("a database");
         format!("{server}/{}", self.name).into()
+    }
+
+    /// Its address for a role that owns it and may do nothing else on the server, as the product is to be run.
+    pub async fn url_of_owner(&self) -> SecretString {
+        let mut server = server().await;
+        // One role for all tests, so that none is left over; several tests may come first.
+        let role = format!(
+            "DO $$ BEGIN CREATE ROLE {OWNER} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD '{OWNER}';
+             EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
+        );
+        run(&mut server, role).await.expect("creates a role");
+        let owned = format!("ALTER DATABASE {} OWNER TO {OWNER}", self.name);
+        run(&mut server, owned).await.expect("gives the database away");
+        server.close().await.expect("closes");
+        let url = self.url();
+        let (scheme, rest) = url.expose_secret().split_once("://").expect("an address");
+        let (_, place) = rest.split_once('@').expect("a user");
+        format!("{scheme}://{OWNER}:{OWNER}@{place}").into()
     }
 
     /// Connections for looking behind what is tested.
