@@ -22,6 +22,9 @@ if ! as administrator "$ADMINISTRATOR" 'LIST ROLES' >/dev/null 2>&1; then
 fi
 as administrator "$ADMINISTRATOR" "
   ALTER ROLE cassandra WITH SUPERUSER = false AND LOGIN = false;
-  CREATE ROLE IF NOT EXISTS orderworks WITH LOGIN = true;
-  ALTER ROLE orderworks WITH PASSWORD = $(quoted "$PASSWORD");
+  CREATE ROLE IF NOT EXISTS orderworks WITH LOGIN = true AND PASSWORD = $(quoted "$PASSWORD");
   GRANT CREATE ON ALL KEYSPACES TO orderworks;"
+# A password that was changed; the server takes one every five seconds.
+if ! as orderworks "$PASSWORD" 'LIST ROLES' >/dev/null 2>&1; then
+  as administrator "$ADMINISTRATOR" "ALTER ROLE orderworks WITH PASSWORD = $(quoted "$PASSWORD")"
+fi
