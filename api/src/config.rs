@@ -65,6 +65,10 @@ pub struct ReadLimits {
     pub per_ip_per_second: NonZeroU32,
     /// Of one secret key. Default 1,000.
     pub per_key_per_second: NonZeroU32,
+    /// By `?q=`, of one address with a publishable key. Default 10.
+    pub searches_per_ip_per_second: NonZeroU32,
+    /// By `?q=`, of one secret key. Default 100.
+    pub searches_per_key_per_second: NonZeroU32,
 }
 
 /// How often passwords may be tried, in this process.
@@ -159,6 +163,8 @@ impl Default for ReadLimits {
         Self {
             per_ip_per_second: const { NonZeroU32::new(100).unwrap() },
             per_key_per_second: const { NonZeroU32::new(1_000).unwrap() },
+            searches_per_ip_per_second: const { NonZeroU32::new(10).unwrap() },
+            searches_per_key_per_second: const { NonZeroU32::new(100).unwrap() },
         }
     }
 }

@@ -28,6 +28,8 @@ pub(super) fn reads(r: &mut Reader) -> ReadLimits {
     ReadLimits {
         per_ip_per_second: rate("per_ip_per_second"),
         per_key_per_second: rate("per_key_per_second"),
+        searches_per_ip_per_second: rate("searches_per_ip_per_second"),
+        searches_per_key_per_second: rate("searches_per_key_per_second"),
     }
 }
 

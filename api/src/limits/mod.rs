@@ -8,6 +8,7 @@
 //! | `cart-ip`, `new-cart-ip`, `new-cart-merchant` | address, merchant | changes of carts, new carts |
 //! | `sign-in-ip`, `sign-in-account` | address, mail address | what works on passwords |
 //! | `read-ip`, `read-key` | address with a publishable key, secret key | reading |
+//! | `search-ip`, `search-key` | the same | reading by `?q=`, which walks a merchant's catalog |
 //! | `key-lookup` | address | keys that must be looked up |
 //!
 //! Guarantees: memory stays bounded whatever addresses call ([`table`]); a refused request has done nothing; a request
@@ -63,8 +64,24 @@ pub(crate) struct Limiters {
     new_carts_by_merchant: Limiter,
     sign_in_by_ip: Limiter,
     sign_in_by_account: Limiter,
-    reads_by_ip: Limiter,
-    reads_by_key: Limiter,
+    reads: ByCaller,
+    searches: ByCaller,
+}
+
+/// A limit of customers by address, and of the merchant by secret key.
+struct ByCaller {
+    ip: Limiter,
+    key: Limiter,
+}
+
+impl ByCaller {
+    fn take(&self, key: &KeyRecord, address: IpAddr) -> Result<(), Problem> {
+        let taken = match key.scope {
+            KeyScope::Secret => self.key.take(Caller::Key(key.id)),
+            KeyScope::Publishable => self.ip.take(Caller::Address(address)),
+        };
+        taken.map(drop)
+    }
 }
 
 impl Limiters {
@@ -90,12 +107,18 @@ impl Limiters {
             new_carts_by_merchant: Limiter::per("new-cart-merchant", DAY, carts.new_per_merchant_per_day),
             sign_in_by_ip: Limiter::new("sign-in-ip", sign_in_per_ip, sign_in.burst),
             sign_in_by_account: Limiter::new("sign-in-account", sign_in_per_account, sign_in.burst),
-            reads_by_ip: Limiter::per("read-ip", SECOND, reads.per_ip_per_second),
-            reads_by_key: Limiter::per("read-key", SECOND, reads.per_key_per_second),
+            reads: ByCaller {
+                ip: Limiter::per("read-ip", SECOND, reads.per_ip_per_second),
+                key: Limiter::per("read-key", SECOND, reads.per_key_per_second),
+            },
+            searches: ByCaller {
+                ip: Limiter::per("search-ip", SECOND, reads.searches_per_ip_per_second),
+                key: Limiter::per("search-key", SECOND, reads.searches_per_key_per_second),
+            },
         }
     }
 
-    fn all(&self) -> [&Limiter; 12] {
+    fn all(&self) -> [&Limiter; 14] {
         [
             &self.key_lookups,
             &self.orders_by_secret_key,
@@ -107,8 +130,10 @@ impl Limiters {
             &self.new_carts_by_merchant,
             &self.sign_in_by_ip,
             &self.sign_in_by_account,
-            &self.reads_by_ip,
-            &self.reads_by_key,
+            &self.reads.ip,
+            &self.reads.key,
+            &self.searches.ip,
+            &self.searches.key,
         ]
     }
 
@@ -119,11 +144,7 @@ impl Limiters {
 
     /// The allowance of reading.
     pub(crate) fn take_read(&self, key: &KeyRecord, address: IpAddr) -> Result<(), Problem> {
-        let taken = match key.scope {
-            KeyScope::Secret => self.reads_by_key.take(Caller::Key(key.id)),
-            KeyScope::Publishable => self.reads_by_ip.take(Caller::Address(address)),
-        };
-        taken.map(drop)
+        self.reads.take(key, address)
     }
 
     /// The allowance of an account's password, which may not exist.
@@ -205,6 +226,23 @@ impl FromRequestParts<ApiState> for CheckoutCaller {
     async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
         let key = auth::authenticate(parts, state).await?;
         Ok(Self { key, address: client::address(parts, &state.config.trusted_proxies) })
+    }
+}
+
+/// A caller let through to a list that may be searched: key, limit of reading, limit of searching.
+pub(crate) struct SearchCaller(pub(crate) KeyRecord);
+
+impl FromRequestParts<ApiState> for SearchCaller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
+        let auth::AnyKey(key) = auth::AnyKey::from_request_parts(parts, state).await?;
+        let query = parts.uri.query().unwrap_or_default();
+        if url::form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "q") {
+            let address = client::address(parts, &state.config.trusted_proxies);
+            state.limiters.searches.take(&key, address)?;
+        }
+        Ok(Self(key))
     }
 }
 

@@ -13,6 +13,7 @@ use crate::{
     auth::{AnyKey, SecretKey},
     edge::Trace,
     input::{Body, FromBody, Node, Query},
+    limits::SearchCaller,
     problem::{FieldError, Kind, Problem, ProblemBody},
     routes::PathText,
     state::ApiState,
@@ -60,7 +61,7 @@ fn is_slug(text: &str) -> bool {
 )]
 async fn list_products(
     State(state): State<ApiState>,
-    AnyKey(key): AnyKey,
+    SearchCaller(key): SearchCaller,
     uri: http::Uri,
 ) -> Result<Json<List<ProductView>>, Problem> {
     let query = Query::paged(&uri, &["category", "q"]);

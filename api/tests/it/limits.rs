@@ -210,3 +210,20 @@ async fn new_carts_are_limited_by_address_and_by_merchant() {
         make(&shop.other.public).await.expect_status(of_others);
     }
 }
+
+#[tokio::test]
+async fn searching_is_limited_apart_from_reading() {
+    let mut config = config();
+    config.reads.searches_per_ip_per_second = NonZeroU32::MIN;
+    config.reads.searches_per_key_per_second = NonZeroU32::MIN;
+    let shop = behind_proxy(config).await;
+    for (key, policy) in [(&shop.own.public, "search-ip"), (&shop.own.secret, "search-key")] {
+        let list = |query: &str| shop.get(&format!("/v1/products{query}")).key(key).send();
+        list("?q=mug").await.expect_status(200);
+        for query in ["?q=cup", "?limit=5&q=", "?%71=cup"] {
+            let refused = list(query).await.expect_problem(429, "rate_limited");
+            assert_eq!(refused.json["violated-policies"], serde_json::json!([policy]));
+        }
+        list("?category=mugs").await.expect_status(200);
+    }
+}

@@ -60,7 +60,12 @@ pub(crate) fn config() -> ApiConfig {
             invalid_per_ip_per_minute: plenty,
             burst: plenty,
         },
-        reads: ReadLimits { per_ip_per_second: plenty, per_key_per_second: plenty },
+        reads: ReadLimits {
+            per_ip_per_second: plenty,
+            per_key_per_second: plenty,
+            searches_per_ip_per_second: plenty,
+            searches_per_key_per_second: plenty,
+        },
         sign_in: SignInLimits { per_ip_per_minute: plenty, per_account_per_minute: plenty, burst: plenty },
         carts: CartLimits { new_per_ip_per_minute: plenty, new_per_merchant_per_day: plenty },
         webhook_urls: UrlPolicy { allow_loopback: false },
