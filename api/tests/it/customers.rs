@@ -428,15 +428,14 @@ async fn an_accounts_password_is_tried_so_often_whether_there_is_one_or_not() {
 }
 
 #[tokio::test]
-async fn an_address_tries_so_many_before_its_keys_are_looked_up() {
+async fn an_address_tries_so_many_and_guessed_keys_are_no_tries() {
     let shop = Shop::open_with(limited(1, 1_000_000), ServerLimits::default()).await;
     register(&shop, &ada()).send().await.expect_status(202);
-    sign_in(&shop, "ada@example.com", PASSWORD).send().await.expect_problem(401, "wrong_credentials");
-    sign_in(&shop, "ada@example.com", PASSWORD)
-        .key("owk_pub_guess")
-        .send()
-        .await
-        .expect_problem(401, "unauthorized");
+    for _ in 0..2 {
+        let guessed = sign_in(&shop, "ada@example.com", PASSWORD).key("owk_pub_guess");
+        guessed.send().await.expect_problem(401, "unauthorized");
+        sign_in(&shop, "ada@example.com", PASSWORD).send().await.expect_problem(401, "wrong_credentials");
+    }
     for call in [
         sign_in(&shop, "ada@example.com", PASSWORD),
         register(&shop, &ada()),
