@@ -22,6 +22,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use store::{cache::RedisConfig, cassandra::CassandraConfig};
 use tracing_subscriber::filter::Targets;
+use url::Url;
 
 pub(crate) use http::Server;
 use network::PlainHosts;
@@ -304,7 +305,9 @@ impl Config {
 impl Mail {
     fn read(r: &mut Reader, plain: &PlainHosts) -> Self {
         let smtp_url = r.text("mail", "smtp_url");
-        if !smtp_url.ends_with("?tls=required") {
+        // As the mailer reads it.
+        let is_starttls = smtp_url.parse::<Url>().is_ok_and(|url| url.query() == Some("tls=required"));
+        if !is_starttls {
             plain.check_url(r, ("mail", "smtp_url"), &smtp_url, "smtps");
         }
         Self {

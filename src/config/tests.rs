@@ -1,7 +1,5 @@
 //! What is read, what is refused, and that no secret is told on the way.
 
-use url::Url;
-
 use super::*;
 
 fn with_env(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
@@ -232,6 +230,7 @@ fn nothing_leaves_this_machine_without_tls_unless_the_host_is_named() {
         ("RABBITMQ_URL", "amqp://u:canary@HOST/%2f", "amqps://u:p@HOST/%2f"),
         ("MAIL_SMTP_URL", "smtp://u:canary@HOST:25", "smtp://u:p@HOST:25?tls=required"),
         ("MAIL_SMTP_URL", "smtp://u:canary@HOST:25?tls=wanted", "smtps://u:p@HOST"),
+        ("MAIL_SMTP_URL", "smtp://u:canary@HOST:25/#?tls=required", "smtps://u:p@HOST"),
         ("PAYMENTS_PROVIDER_URL", "http://u:canary@HOST/", "https://u:p@HOST/"),
         ("CASSANDRA_NODES", "[\"127.0.0.1:9042\", \"HOST:9042\"]", "[\"127.0.0.1:9042\"]"),
     ];
