@@ -1,8 +1,8 @@
 //! Rule for passwords: NIST SP 800-63B-4, section 3.1.1.2.
 //!
 //! Guarantees: a new password has 15 characters at least, as the only factor, any kind of character, and is not among
-//! those that are tried first: common passwords, runs, repetitions, words of the account and of the shop, and combinations of these.
-//! Accounts keep the shorter passwords they have.
+//! those that are tried first: common passwords, runs, repetitions, words of the account and of the shop, and combinations
+//! of these. Accounts keep the shorter passwords they have.
 
 use std::ops::RangeInclusive;
 
@@ -54,7 +54,8 @@ pub(crate) fn new(node: &Node<'_>, own_words: &[&str]) -> Option<String> {
     Some(password)
 }
 
-/// Refuses a new password of which little remains without the merchant's name and these words: what [`new`] does not know.
+/// Refuses a new password of which little remains without these words and the merchant's name, which [`new`] does not
+/// know.
 pub(crate) async fn refuse_known(
     state: &ApiState,
     merchant: MerchantId,

@@ -1,9 +1,10 @@
 //! What every handler may use.
 
-use std::{ops::Deref, sync::Arc};
+use std::{net::IpAddr, ops::Deref, sync::Arc};
 
 use axum::extract::FromRef;
 use base::Ambient;
+use http::request;
 use jobs::records::RecordStore;
 use store::{
     OrderStore, PaymentStore,
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     auth::KeyCache,
     catalog_cache::CatalogCache,
+    client,
     config::ApiConfig,
     health::{HealthCheck, OrdersCheck, PaymentsCheck, Readiness},
     limits::Limiters,
@@ -102,6 +104,11 @@ impl ApiState {
     /// Requests refused by rate limits in this process since its start, by limit.
     pub fn rate_limited(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.limiters.refused()
+    }
+
+    /// The address that limits count this request by.
+    pub(crate) fn client(&self, parts: &request::Parts) -> IpAddr {
+        client::address(parts, &self.config.trusted_proxies)
     }
 
     /// For tasks that must not keep the state alive.

@@ -47,9 +47,9 @@ impl Limiter {
         Self::new(name, span / number.get(), number)
     }
 
-    /// Takes one request out of the caller's allowance.
-    pub(super) fn take(&self, caller: Caller) -> Result<RateFields, Problem> {
-        self.take_here(caller).map(|remaining| self.fields(remaining, 1))
+    /// Takes one request out of the caller's allowance, and tells what is left of it.
+    pub(super) fn take_told(&self, caller: Caller) -> Result<RateFields, Problem> {
+        self.take(caller).map(|remaining| self.fields(remaining, 1))
     }
 
     /// The same, first here and then over all processes: a flood must not become one of questions to a server.
@@ -59,7 +59,7 @@ impl Limiter {
         name: &str,
         shared: &dyn RateLimits,
     ) -> Result<RateFields, Problem> {
-        let here = self.take_here(caller)?;
+        let here = self.take(caller)?;
         let quota = store::cache::Quota { interval: self.interval, burst: self.burst.get() };
         // Without an answer the limit here alone holds; the keeper of the counters has logged why.
         let Ok(decision) = shared.check(name, &quota).await else { return Ok(self.fields(here, 1)) };
@@ -69,8 +69,8 @@ impl Limiter {
         Ok(self.fields(here.min(decision.remaining), 1))
     }
 
-    /// Answers how many more may follow at once.
-    fn take_here(&self, caller: Caller) -> Result<u32, Problem> {
+    /// Takes one request out of the caller's allowance; answers how many more may follow at once.
+    pub(super) fn take(&self, caller: Caller) -> Result<u32, Problem> {
         match self.governor.check_key(&caller) {
             Ok(state) => Ok(state.remaining_burst_capacity()),
             Err(not_until) => Err(self.refusal(not_until.wait_time_from(self.clock.now()))),

@@ -36,7 +36,7 @@ use self::{
     table::Caller,
 };
 use crate::{
-    auth, client,
+    auth,
     config::ApiConfig,
     input::{Body, required_idempotency_key},
     problem::Problem,
@@ -164,7 +164,7 @@ impl Limiters {
         match key.scope {
             KeyScope::Secret => self.orders_by_secret_key.take_shared(by_key, &name, shared).await,
             KeyScope::Publishable => {
-                let fields = self.orders_by_ip.take(Caller::KeyAt(key.id, caller.address))?;
+                let fields = self.orders_by_ip.take_told(Caller::KeyAt(key.id, caller.address))?;
                 self.orders_by_publishable_key.take_shared(by_key, &name, shared).await?;
                 Ok(fields)
             }
@@ -214,7 +214,7 @@ impl CheckoutCaller {
             }
             Err(fault) => {
                 let caller = Caller::KeyAt(self.key.id, self.address);
-                Err(state.limiters.invalid_orders.take(caller)?.onto(fault))
+                Err(state.limiters.invalid_orders.take_told(caller)?.onto(fault))
             }
         }
     }
@@ -225,7 +225,7 @@ impl FromRequestParts<ApiState> for CheckoutCaller {
 
     async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
         let key = auth::authenticate(parts, state).await?;
-        Ok(Self { key, address: client::address(parts, &state.config.trusted_proxies) })
+        Ok(Self { key, address: state.client(parts) })
     }
 }
 
@@ -239,7 +239,7 @@ impl FromRequestParts<ApiState> for SearchCaller {
         let auth::AnyKey(key) = auth::AnyKey::from_request_parts(parts, state).await?;
         let query = parts.uri.query().unwrap_or_default();
         if url::form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "q") {
-            let address = client::address(parts, &state.config.trusted_proxies);
+            let address = state.client(parts);
             state.limiters.searches.take(&key, address)?;
         }
         Ok(Self(key))
@@ -284,6 +284,6 @@ impl FromRequestParts<ApiState> for PasswordCaller {
 /// The holder of the request's key, within the limit of its address.
 async fn known(parts: &request::Parts, state: &ApiState, by_ip: &Limiter) -> Result<KeyRecord, Problem> {
     let key = auth::authenticate(parts, state).await?;
-    by_ip.take(Caller::Address(client::address(parts, &state.config.trusted_proxies)))?;
+    by_ip.take(Caller::Address(state.client(parts)))?;
     Ok(key)
 }

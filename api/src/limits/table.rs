@@ -3,7 +3,7 @@
 //! Guarantees: the table holds at most [`SIZES`] entries, whatever addresses call. A caller with an entry keeps it. When
 //! there is no room for a new one, it is counted together with its neighbours: IPv6 /64, /56, /48; IPv4 address, /24,
 //! /16; at last with those of the same 16-bit hash. So made-up callers fill the table, and neither take a known caller's
-//! allowance nor make all new ones share one. Hashes are keyed at random per table: nobody can choose his neighbours.
+//! allowance nor make all new ones share one. Hashes are keyed at random per table: no caller can choose its neighbours.
 
 use std::{
     collections::HashMap,

@@ -74,7 +74,7 @@ impl Flood {
 }
 
 fn request(server: SocketAddr, key: &str, n: usize, address: usize) -> String {
-    // Some with a key that nobody has.
+    // Some with a made-up key.
     let key = if n.is_multiple_of(10) { "owk_pub_0000000000000000000000000000000000000000" } else { key };
     let from = format!("{}.{}.{}.{}", 11 + (address >> 14), address & 127, (address >> 7) & 127, n % 3);
     let from = if address < 2 { format!("11.0.0.{address}") } else { from };
