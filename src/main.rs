@@ -21,6 +21,7 @@ mod sandbox;
 mod seed;
 mod signals;
 mod verify;
+mod webhooks;
 
 use std::process::ExitCode;
 

@@ -34,6 +34,7 @@ use crate::{
     sandbox::{Provider, Sandbox},
     signals::Stop,
     verify::{Auditor, VerifyGauges},
+    webhooks,
 };
 
 /// What a role is started with.
@@ -267,14 +268,16 @@ impl<'a> Roles<'a> {
     }
 
     fn environment(&self, provider: Arc<Guarded>) -> anyhow::Result<Env> {
+        let webhooks = WebhookSender::new(settings::url_policy(self.config), self.ambient.clone())?
+            .sharing(settings::shares(self.config))
+            .disabling_after(self.config.webhooks.disable_after);
+        webhooks::register(&self.metrics, &webhooks);
         Ok(Env::new(Parts {
             orders: self.engines.orders(Role::Worker)?,
             payments: self.engines.payments()?,
             provider,
             mailer: mail::mailer(&self.config.mail, &self.engines.folder)?,
-            webhooks: WebhookSender::new(settings::url_policy(self.config), self.ambient.clone())?
-                .sharing(settings::shares(self.config))
-                .disabling_after(self.config.webhooks.disable_after),
+            webhooks,
             ambient: self.ambient.clone(),
             worker: self.name.clone(),
         }))

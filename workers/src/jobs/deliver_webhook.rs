@@ -11,7 +11,7 @@
 //! A receiver that stays away is the merchant's trouble, not ours: the job then ends as cancelled with the reason and
 //! never shows up among dead jobs. The event stays and can be sent again.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use base::{Timestamp, time::between};
 use jobs::{Backoff, Job, JobContext, JobError, Priority};
@@ -24,7 +24,7 @@ use store::{
 use crate::{
     env::Env,
     registry::WEBHOOKS,
-    webhook::{Answer, SecretError, TOTAL_TIMEOUT, Target, Wait, body_of},
+    webhook::{Answer, Message, SecretError, TOTAL_TIMEOUT, Target, Wait, body_of},
 };
 
 /// After each failure; the first attempt is made at once. 75.6 hours in all, as Svix does it.
@@ -81,7 +81,8 @@ impl Job for DeliverWebhook {
         if !endpoint.enabled {
             return Err(JobError::cancel("endpoint_disabled"));
         }
-        let permit = match env.webhooks.enter(&endpoint, ctx.attempt == 1) {
+        let age = between(ctx.created_at, ctx.ambient.now());
+        let permit = match env.webhooks.enter(&endpoint, Message { first: ctx.attempt == 1, age }) {
             Ok(permit) => permit,
             Err(wait) => return Err(self.put_off(ctx, &endpoint, wait).await?),
         };
@@ -185,6 +186,7 @@ async fn note(
     if endpoint.clone().take_in(finding, at).is_some()
         && ctx.env.orders.note_endpoint(endpoint.merchant, endpoint.id, finding, at).await?
     {
+        ctx.env.webhooks.endpoints_disabled().fetch_add(1, Ordering::Relaxed);
         tracing::warn!(endpoint.id = %endpoint.id, ?finding, "an endpoint is disabled");
     }
     Ok(())

@@ -12,7 +12,10 @@ mod error;
 mod resolver;
 mod shares;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use base::{Ambient, Timestamp, TraceContext};
@@ -23,7 +26,7 @@ use url::Url;
 
 pub use body::body_of;
 use shares::Shares;
-pub use shares::{FAILURES_MAX, Permit, REST_MAX, ShareLimits, Wait};
+pub use shares::{FAILURES_MAX, Message, Permit, REST_MAX, ShareLimits, Wait};
 
 use crate::http_client::{install_tls_provider, read_bounded, retry_after};
 
@@ -46,6 +49,7 @@ pub struct WebhookSender {
     policy: UrlPolicy,
     shares: Arc<Shares>,
     disable_after: Option<Duration>,
+    endpoints_disabled: Arc<AtomicU64>,
     ambient: Ambient,
 }
 
@@ -145,7 +149,8 @@ impl WebhookSender {
 
     fn over(carrier: Carrier, policy: UrlPolicy, ambient: Ambient) -> Self {
         let shares = Shares::new(ShareLimits::of_slots(SLOTS), ambient.clone());
-        Self { carrier, policy, shares, disable_after: Some(DISABLE_AFTER), ambient }
+        let endpoints_disabled = Arc::default();
+        Self { carrier, policy, shares, disable_after: Some(DISABLE_AFTER), endpoints_disabled, ambient }
     }
 
     /// Keeps these shares instead of those of 16 slots.
@@ -165,9 +170,14 @@ impl WebhookSender {
         self.disable_after
     }
 
-    /// Leave to post to an endpoint, or how long to wait; `first` says that the delivery never failed.
-    pub fn enter(&self, endpoint: &Endpoint, first: bool) -> Result<Permit, Wait> {
-        self.shares.enter(endpoint.merchant, endpoint.id, first)
+    /// Leave to post to an endpoint, or how long to wait.
+    pub fn enter(&self, endpoint: &Endpoint, message: Message) -> Result<Permit, Wait> {
+        self.shares.enter(endpoint.merchant, endpoint.id, message)
+    }
+
+    /// How many endpoints deliveries have disabled; counted up by them.
+    pub fn endpoints_disabled(&self) -> &Arc<AtomicU64> {
+        &self.endpoints_disabled
     }
 
     /// Signs and posts a body; `at` is the time of this attempt.

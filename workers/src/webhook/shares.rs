@@ -11,7 +11,9 @@
 //! the slow lane `slow` over all merchants; an endpoint that failed [`FAILURES_MAX`] times in a row is asked by one post
 //! at a time, after pauses that grow to [`REST_MAX`]. Memory is bounded; what is forgotten is found out again.
 //!
-//! Waiting costs bounded work: turns of one merchant follow each other at the pace of its posts, however many wait.
+//! Waiting costs bounded work: turns of one merchant follow each other at the pace of its posts, one message comes for each
+//! probe, and the others wait for about as long again as they have waited: their returns grow with the logarithm of the time
+//! for which an endpoint takes nothing, not with the number that has piled up, which would hold up others in the queue.
 //! Counts within one process: others find out for themselves.
 
 mod state;
@@ -25,18 +27,20 @@ use base::Ambient;
 use store::domain::{EndpointId, MerchantId};
 use tokio::time::Instant;
 
-use self::state::{Place, State};
+use self::state::{Pause, Place, State};
 use super::{Answer, TOTAL_TIMEOUT};
 
 /// Failures in a row after which an endpoint is given a rest.
 pub const FAILURES_MAX: u32 = 5;
 /// The first pause of an endpoint, doubled with each failed probe.
 const REST_MIN: Duration = Duration::from_secs(5);
-/// The longest pause; below it, an endpoint that works again is noticed. Engines and audits know delays so short.
+/// The longest pause; below it, an endpoint that works again is noticed.
 pub const REST_MAX: Duration = Duration::from_mins(5);
-/// The shortest and the longest wait for a turn.
+/// The shortest wait for a turn, and the furthest turn that is given.
 const TURN_MIN: Duration = Duration::from_millis(100);
 const TURN_MAX: Duration = Duration::from_mins(5);
+/// The longest wait of a message without a turn, however old it is.
+const WAIT_MAX: Duration = Duration::from_hours(2);
 
 /// How many posts may run at a time in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +70,15 @@ pub(super) struct Shares {
     state: Mutex<State>,
 }
 
+/// What wants to be posted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Message {
+    /// No attempt has failed yet.
+    pub first: bool,
+    /// Since its publishing.
+    pub age: Duration,
+}
+
 /// Why a post must wait, and how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
@@ -88,39 +101,50 @@ impl Shares {
         Arc::new(Self { limits, ambient, state: Mutex::default() })
     }
 
-    /// Leave for a post, or how long to wait; `first` says that the delivery never failed.
+    /// Leave for a post, or how long to wait.
     pub(super) fn enter(
         self: &Arc<Self>,
         merchant: MerchantId,
         endpoint: EndpointId,
-        first: bool,
+        message: Message,
     ) -> Result<Permit, Wait> {
         let began = Instant::now();
         let mut state = self.state();
         if let Some(pause) = state.rest(endpoint, began) {
-            // Not all at once when the pause is over: one of them is the probe.
-            let spread = TURN_MIN + self.ambient.jitter(pause.whole);
-            return Err(Wait::Rest(pause.left + spread));
+            return Err(Wait::Rest(self.until_probe(&mut state, endpoint, &pause, message.age)));
         }
-        let slow = !first || state.is_slow(endpoint, began);
+        let slow = !message.first || state.is_slow(endpoint, began);
         let place = Place { merchant, endpoint, slow };
         if !state.begin(place, &self.limits, began) {
-            return Err(Wait::Turn(self.turn(&mut state, place, began)));
+            return Err(Wait::Turn(self.turn(&mut state, place, message.age)));
         }
         Ok(Permit { shares: Arc::clone(self), place, began, settled: false })
     }
 
-    fn turn(&self, state: &mut State, place: Place, now: Instant) -> Duration {
-        match state.turn(place, &self.limits, now, TURN_MAX) {
+    fn turn(&self, state: &mut State, place: Place, age: Duration) -> Duration {
+        match state.turn(place, &self.limits, Instant::now(), TURN_MAX) {
             Some(wait) => wait.max(TURN_MIN) + self.ambient.jitter(TURN_MIN),
-            None => TURN_MAX / 2 + self.ambient.jitter(TURN_MAX / 2),
+            None => self.later_half(age.clamp(TURN_MAX, WAIT_MAX)),
         }
     }
 
-    /// The pause after so many failures in a row, of which the later half is drawn.
+    /// One message comes soon after the pause, to be the probe.
+    fn until_probe(&self, state: &mut State, endpoint: EndpointId, pause: &Pause, age: Duration) -> Duration {
+        let wait = pause.left + TURN_MIN + self.ambient.jitter(pause.whole);
+        if state.takes_probe(endpoint, Instant::now(), wait) {
+            return wait;
+        }
+        wait.max(self.later_half(age.min(WAIT_MAX)))
+    }
+
+    /// The pause after so many failures in a row.
     fn rest_after(&self, failures: u32) -> Duration {
-        let pause = rest_of(failures);
-        pause / 2 + self.ambient.jitter(pause / 2)
+        self.later_half(rest_of(failures))
+    }
+
+    /// Drawn from the later half of a duration.
+    fn later_half(&self, whole: Duration) -> Duration {
+        whole / 2 + self.ambient.jitter(whole / 2)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -1,6 +1,6 @@
 //! Webhooks: signature, body, schedule, and every way a receiver can behave.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use jobs::{Backoff, Job, JobError};
 use serde_json::json;
@@ -255,6 +255,7 @@ async fn an_endpoint_that_fails_for_days_is_disabled_and_the_merchants_others_ar
     ctx.attempt = 5;
     job_of_bad.run(&ctx).await.expect_err("fails");
     assert!(!is_enabled().await);
+    assert_eq!(ctx.env.webhooks.endpoints_disabled().load(Ordering::Relaxed), 1);
     ctx.attempt = 6;
     let error = job_of_bad.run(&ctx).await.expect_err("disabled");
     assert_eq!(error.describe(), "endpoint_disabled");

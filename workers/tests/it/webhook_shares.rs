@@ -8,20 +8,29 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jobs::{Engine, engine::JobFilter, sqlite::SqliteEngine, worker::Workers};
+use async_trait::async_trait;
+use jobs::{
+    Engine,
+    engine::{HeldJob, JobFilter},
+    sqlite::SqliteEngine,
+    worker::Workers,
+};
 use store::{
     catalog::{InventoryPut, ProductData},
     domain::{EndpointId, MerchantId},
     webhook_url::UrlPolicy,
     webhooks::{Endpoint, Subscription},
 };
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+};
 use tokio_util::sync::CancellationToken;
 use workers::{
     Env,
     registry::{WEBHOOKS, registry},
     relay::Relay,
-    webhook::{ShareLimits, WebhookSender},
+    webhook::{Answer, ShareLimits, SignedPost, WebhookCarrier, WebhookSender},
 };
 
 use crate::util::{Receiver, SECRET, Shop, until};
@@ -29,6 +38,8 @@ use crate::util::{Receiver, SECRET, Shop, until};
 const SLOTS: usize = 16;
 const SILENT: usize = 50;
 const EVENTS_OF_B: i64 = 6;
+const SILENT_PATH: &str = "/silent";
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Far above what a delivery takes, far below the 15 seconds for which a silent receiver holds a slot.
 const SOON: Duration = Duration::from_secs(3);
 
@@ -92,12 +103,42 @@ async fn restock(shop: &Shop, merchant: MerchantId, on_hand: i64) {
     assert!(matches!(put.expect("stock"), InventoryPut::Set(_)));
 }
 
-async fn start(shop: &Shop) -> (Arc<dyn Engine>, CancellationToken) {
+/// Does not answer those at [`SILENT_PATH`] until they are let go, however long they are to wait.
+struct Holding {
+    silent: watch::Sender<usize>,
+    most: AtomicUsize,
+    let_go: Semaphore,
+    taken: watch::Sender<usize>,
+}
+
+#[async_trait]
+impl WebhookCarrier for Holding {
+    async fn carry(&self, post: SignedPost) -> Answer {
+        if post.url.path() != SILENT_PATH {
+            self.taken.send_modify(|taken| *taken += 1);
+            return Answer::of_status(200, None);
+        }
+        self.silent.send_modify(|posts| *posts += 1);
+        self.most.fetch_max(*self.silent.borrow(), Ordering::Relaxed);
+        self.let_go.acquire().await.expect("stays open").forget();
+        self.silent.send_modify(|posts| *posts -= 1);
+        Answer::failed("timeout")
+    }
+}
+
+/// Awaited without polling, so that no time is named but that of the test's own patience.
+async fn reach(count: &watch::Sender<usize>, value: usize) {
+    let mut count = count.subscribe();
+    let reached = tokio::time::timeout(PATIENCE, count.wait_for(|count| *count == value)).await;
+    reached.unwrap_or_else(|_| panic!("{value} not reached")).expect("stays open");
+}
+
+async fn start(shop: &Shop, env: Env) -> (Arc<dyn Engine>, CancellationToken) {
     let path = shop.folder.path().join("queue.db");
     let engine: Arc<dyn Engine> =
         Arc::new(SqliteEngine::open(&path, shop.ambient.clone()).await.expect("opens"));
     let registry = Arc::new(registry().expect("distinct kinds"));
-    let workers = Workers::new(Arc::clone(&engine), registry, env(shop), shop.ambient.clone());
+    let workers = Workers::new(Arc::clone(&engine), registry, env, shop.ambient.clone());
     let workers = workers.queue(WEBHOOKS, SLOTS).drain_timeout(Duration::ZERO);
     let relay = Relay::new(Arc::clone(&shop.orders), Arc::clone(&engine), shop.ambient.clone(), "relay");
     let stop = CancellationToken::new();
@@ -136,7 +177,7 @@ async fn silent_endpoints_of_one_merchant_hold_up_neither_others_nor_its_own_goo
     let mut urls = vec![silent.url.as_str(); SILENT - 1];
     urls.push(&good_of_b.url);
     let b = merchant(&shop, &urls).await;
-    let (engine, stop) = start(&shop).await;
+    let (engine, stop) = start(&shop, env(&shop)).await;
     let calm = latencies(&shop, &mut of_a, 1, 50).await;
     for on_hand in 1..=EVENTS_OF_B {
         restock(&shop, b, on_hand).await;
@@ -158,12 +199,59 @@ async fn silent_endpoints_of_one_merchant_hold_up_neither_others_nor_its_own_goo
         got
     };
     // What the silent ones did not take is still to come.
-    let filter = JobFilter { limit: 1000, ..JobFilter::default() };
-    let held = engine.list(&filter).await.expect("lists");
-    let open: Vec<_> = held.iter().filter(|job| job.envelope.kind == "deliver_webhook").collect();
+    let open = deliveries(engine.as_ref()).await;
     assert!(open.len() >= (SILENT - 1) * events.len(), "{} wait", open.len());
     let late = latencies(&shop, &mut of_a, 200, 50).await;
     eprintln!("A once the silent are known: median {:?}, longest {:?}", late[25], late[49]);
     assert!(late[49] < SOON, "{late:?}");
+    stop.cancel();
+}
+
+async fn deliveries(engine: &dyn Engine) -> Vec<HeldJob> {
+    let filter = JobFilter { limit: 1000, ..JobFilter::default() };
+    let held = engine.list(&filter).await.expect("lists");
+    held.into_iter().filter(|job| job.envelope.kind == "deliver_webhook").collect()
+}
+
+#[tokio::test]
+async fn silent_endpoints_hold_their_merchants_share_while_others_are_sent_all_of_theirs() {
+    let shop = Shop::open().await;
+    let carrier = Arc::new(Holding {
+        silent: watch::Sender::new(0),
+        most: AtomicUsize::new(0),
+        let_go: Semaphore::new(0),
+        taken: watch::Sender::new(0),
+    });
+    let limits = ShareLimits::of_slots(SLOTS);
+    let policy = UrlPolicy { allow_loopback: true };
+    let sender = WebhookSender::through(carrier.clone(), policy, shop.ambient.clone()).sharing(limits);
+    shop.endpoint("http://127.0.0.1:8080/hook").await;
+    let url = format!("http://127.0.0.1:8080{SILENT_PATH}");
+    let b = merchant(&shop, &[url.as_str(); SILENT]).await;
+    let (engine, stop) = start(&shop, shop.env_sending(sender)).await;
+    for on_hand in 1..=EVENTS_OF_B {
+        restock(&shop, b, on_hand).await;
+    }
+    reach(&carrier.silent, limits.per_merchant).await;
+    // None of B's comes back before all of A's are sent.
+    for (number, on_hand) in (1..=50).enumerate() {
+        restock(&shop, shop.merchant, on_hand).await;
+        reach(&carrier.taken, number + 1).await;
+    }
+    assert_eq!(*carrier.silent.borrow(), limits.per_merchant);
+    // What is let go makes room for others of B, but never for more.
+    carrier.let_go.add_permits(limits.per_merchant);
+    until("B's turns to come", || async {
+        carrier.let_go.available_permits() == 0 && *carrier.silent.borrow() == limits.per_merchant
+    })
+    .await;
+    assert_eq!(carrier.most.load(Ordering::Relaxed), limits.per_merchant);
+    let all_of_b = SILENT * usize::try_from(EVENTS_OF_B).expect("fits");
+    until("A's to be done and B's to be there still", || async {
+        deliveries(engine.as_ref()).await.len() == all_of_b
+    })
+    .await;
+    let open = deliveries(engine.as_ref()).await;
+    assert!(open.iter().all(|job| job.envelope.attempt <= 1), "waiting uses no attempt");
     stop.cancel();
 }

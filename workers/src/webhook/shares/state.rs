@@ -47,6 +47,8 @@ pub(super) struct Record {
     /// Lately timed out.
     pub(super) slow: bool,
     pub(super) rests_until: Instant,
+    /// When a message comes that waits to be the next probe.
+    probe_at: Instant,
     touched: Instant,
 }
 
@@ -63,6 +65,12 @@ impl State {
         let whole = rest_of(record.failures);
         let left = record.rests_until.saturating_duration_since(now);
         (!left.is_zero() || record.running > 0).then_some(Pause { left, whole })
+    }
+
+    /// Whether a message that waits so long is to be the next probe: no other one is.
+    pub(super) fn takes_probe(&mut self, endpoint: EndpointId, now: Instant, wait: Duration) -> bool {
+        let record = self.endpoints.get_mut(&endpoint).filter(|record| record.probe_at <= now);
+        record.map(|record| record.probe_at = now + wait).is_some()
     }
 
     pub(super) fn is_slow(&self, endpoint: EndpointId, now: Instant) -> bool {
@@ -140,7 +148,8 @@ impl State {
 
     /// What is known of an endpoint, from now on.
     pub(super) fn record(&mut self, endpoint: EndpointId, now: Instant) -> &mut Record {
-        let fresh = Record { running: 0, failures: 0, slow: false, rests_until: now, touched: now };
+        let fresh =
+            Record { running: 0, failures: 0, slow: false, rests_until: now, probe_at: now, touched: now };
         let record = self.endpoints.entry(endpoint).or_insert(fresh);
         record.touched = now;
         record

@@ -1,10 +1,13 @@
 //! In virtual time.
 
+use std::collections::BTreeMap;
+
 use base::Timestamp;
 
 use super::{state::REMEMBERED_MAX, *};
 
 const TAKEN: Answer = Answer { status: Some(200), error: None, retry_after: None };
+const NEW: Message = Message { first: true, age: Duration::ZERO };
 
 struct Rig {
     shares: Arc<Shares>,
@@ -24,7 +27,11 @@ impl Rig {
     }
 
     fn enter(&self, endpoint: EndpointId) -> Result<Permit, Wait> {
-        self.shares.enter(self.merchant, endpoint, true)
+        self.enter_at(endpoint, Duration::ZERO)
+    }
+
+    fn enter_at(&self, endpoint: EndpointId, age: Duration) -> Result<Permit, Wait> {
+        self.shares.enter(self.merchant, endpoint, Message { first: true, age })
     }
 
     fn post(&self, endpoint: EndpointId, answer: Answer) {
@@ -43,7 +50,7 @@ async fn a_merchant_has_its_share_and_an_endpoint_two_of_it() {
     assert!(fourth.is_ok());
     assert!(matches!(rig.enter(rig.endpoint()), Err(Wait::Turn(_))), "a quarter for one merchant");
     let stranger = MerchantId::fresh(&rig.ambient);
-    assert!(rig.shares.enter(stranger, rig.endpoint(), true).is_ok(), "others have theirs");
+    assert!(rig.shares.enter(stranger, rig.endpoint(), NEW).is_ok(), "others have theirs");
     drop(fourth);
     assert!(rig.enter(rig.endpoint()).is_ok(), "what is dropped is given back");
 }
@@ -64,7 +71,8 @@ async fn slow_endpoints_hold_few_slots_and_leave_the_lane_by_a_quick_answer() {
     let again = rig.enter(slow[0]).unwrap_or_else(|wait| panic!("{wait:?}"));
     assert_eq!(again.timeout(), Duration::from_secs(3));
     // The slow lane is bounded over all merchants, too; retries use it.
-    let retry = || rig.shares.enter(MerchantId::fresh(&rig.ambient), rig.endpoint(), false);
+    let message = Message { first: false, ..NEW };
+    let retry = || rig.shares.enter(MerchantId::fresh(&rig.ambient), rig.endpoint(), message);
     let held: Vec<_> = (0..4).map(|_| retry()).collect();
     assert!(held.iter().all(Result::is_ok));
     assert!(matches!(retry(), Err(Wait::Turn(_))));
@@ -106,6 +114,63 @@ async fn however_many_wait_few_come_back_each_second() {
     let soon = waits.iter().filter(|wait| of(wait)).count();
     assert!(soon <= 1000, "{soon} within ten seconds");
     assert!(waits.iter().all(|wait| matches!(wait, Wait::Turn(wait) if *wait <= TURN_MAX + TURN_MIN * 2)));
+}
+
+/// Messages for fifty silent endpoints over hours, in steps of a second.
+#[tokio::test(start_paused = true)]
+async fn what_piles_up_for_silent_endpoints_comes_back_seldom() {
+    const STEPS: u64 = 3 * 60 * 60;
+    let rig = Rig::of_slots(16);
+    let silent: Vec<_> = (0..50).map(|_| rig.endpoint()).collect();
+    let start = Instant::now();
+    // By the second in which they come: when they were published, and for which endpoint.
+    let mut waiting = BTreeMap::<u64, Vec<(u64, usize)>>::new();
+    let mut held: Vec<(Instant, Permit)> = Vec::new();
+    let (mut published, mut tries) = (0_usize, 0_usize);
+    for second in 0..STEPS {
+        let now = start + Duration::from_secs(second);
+        for (_, late) in held.extract_if(.., |(end, _)| *end <= now) {
+            late.settle(&Answer::failed("timeout"));
+        }
+        let mut here = waiting.remove(&second).unwrap_or_default();
+        here.extend([0, 1, 2].map(|next| (second, (published + next) % silent.len())));
+        published += 3;
+        for (since, endpoint) in here {
+            tries += 1;
+            match rig.enter_at(silent[endpoint], Duration::from_secs(second - since)) {
+                Ok(permit) => held.push((now + permit.timeout(), permit)),
+                Err(Wait::Turn(wait) | Wait::Rest(wait)) => {
+                    waiting.entry(second + 1 + wait.as_secs()).or_default().push((since, endpoint));
+                }
+            }
+        }
+        assert!(held.len() <= 4, "{} slots at a time", held.len());
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    eprintln!("{tries} tries of {published} messages");
+    assert!(tries < published * 8, "{tries} tries of {published} messages");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_message_comes_for_each_probe_and_old_ones_wait_as_long_again() {
+    let rig = Rig::of_slots(16);
+    let endpoint = rig.endpoint();
+    for _ in 0..FAILURES_MAX {
+        rig.post(endpoint, Answer::failed("connect"));
+    }
+    let age = Duration::from_hours(1);
+    for _ in 0..10 {
+        let waits: Vec<_> = (0..100)
+            .map(|_| match rig.enter_at(endpoint, age) {
+                Err(Wait::Rest(wait)) => wait,
+                other => panic!("it rests: {:?}", other.err()),
+            })
+            .collect();
+        assert!(waits[0] <= REST_MAX * 2 + TURN_MIN, "{:?}", waits[0]);
+        assert!(waits[1..].iter().all(|wait| *wait >= age / 2 && *wait <= age), "{waits:?}");
+        tokio::time::advance(waits[0]).await;
+        rig.post(endpoint, Answer::failed("connect"));
+    }
 }
 
 #[tokio::test(start_paused = true)]

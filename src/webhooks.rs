@@ -1,0 +1,38 @@
+//! Counter of endpoints that deliveries disabled.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{MetricType, counter::ConstCounter},
+};
+use workers::webhook::WebhookSender;
+
+use crate::metrics::Metrics;
+
+/// Reads what deliveries count, whenever metrics are asked for.
+#[derive(Debug)]
+struct EndpointsDisabled(Arc<AtomicU64>);
+
+/// From now on metrics tell what the deliveries of this sender disable.
+pub(crate) fn register(metrics: &Metrics, sender: &WebhookSender) {
+    let collector = EndpointsDisabled(Arc::clone(sender.endpoints_disabled()));
+    metrics.register(|registry| registry.register_collector(Box::new(collector)));
+}
+
+impl Collector for EndpointsDisabled {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let counter = ConstCounter::new(self.0.load(Ordering::Relaxed));
+        let help = "Webhook endpoints disabled, as they failed for days or answered 410";
+        counter.encode(encoder.encode_descriptor(
+            "webhook_endpoints_disabled",
+            help,
+            None,
+            MetricType::Counter,
+        )?)
+    }
+}
