@@ -28,7 +28,7 @@ import uuid
 ENDPOINTS = 50
 # Between two changes of A, and of the other merchant, each of whose is a message for every endpoint.
 PAUSE = 0.05
-PAUSE_OF_FLOOD = float(os.environ.get("FLOODP","0.5"))
+PAUSE_OF_FLOOD = 0.5
 AIM_PERCENT = 10
 ROUNDS = 5
 COLUMNS = ("alone", "beside_answering", "beside_silent")
