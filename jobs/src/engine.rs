@@ -10,7 +10,7 @@
 
 mod consuming;
 mod error;
-mod held;
+mod inspected;
 mod signal;
 
 use async_trait::async_trait;
@@ -21,7 +21,7 @@ pub use self::{
         ConsumeOptions, Consumer, ConsumerHealth, DeadReason, Delivery, Receipt, Settlement, Settler,
     },
     error::EngineError,
-    held::{ConsumerInfo, DeadFilter, DeadInfo, Depth, HeldJob, HeldState, JobFilter},
+    inspected::{ConsumerInfo, DeadFilter, DeadInfo, Depth, InspectedJob, JobFilter, JobState},
     signal::{Interrupt, JobSignal},
 };
 use crate::envelope::{Envelope, JobId};
@@ -76,17 +76,17 @@ pub trait Engine: Send + Sync + 'static {
     async fn retry_now(&self, id: JobId) -> Result<bool, EngineError>;
 
     /// Jobs the engine holds, oldest first.
-    async fn list(&self, filter: &JobFilter) -> Result<Vec<HeldJob>, EngineError>;
+    async fn list(&self, filter: &JobFilter) -> Result<Vec<InspectedJob>, EngineError>;
 
     /// One job the engine holds, in whatever state.
-    async fn find(&self, id: JobId) -> Result<Option<HeldJob>, EngineError>;
+    async fn find(&self, id: JobId) -> Result<Option<InspectedJob>, EngineError>;
 
     /// Takes matching dead jobs back into their queues with fresh attempts, oldest first. Answers their ids.
     async fn redrive(&self, filter: &DeadFilter) -> Result<Vec<JobId>, EngineError>;
 
     /// Tells programs outside of what happened, confirmed by the server and in this order; gone where nobody listens.
     /// Does nothing in an engine without [`Capabilities::announces`].
-    async fn announce(&self, _news: Vec<Announcement>) -> Result<(), EngineError> {
+    async fn publish_events(&self, _news: Vec<Event>) -> Result<(), EngineError> {
         Ok(())
     }
 
@@ -158,7 +158,7 @@ pub enum Published {
 
 /// Something that happened, for programs outside.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Announcement {
+pub struct Event {
     /// The same when it is told again.
     pub id: String,
     /// Dotted words, such as `order.paid`, at most 255 bytes; what listeners choose by.

@@ -38,7 +38,7 @@ pub fn migrations() -> sqlx::migrate::Migrator {
 
 /// A failure inside a transaction.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Fault {
+pub(crate) enum PostgresFault {
     #[error(transparent)]
     Sql(#[from] sqlx::Error),
     #[error("a stored job cannot be encoded")]
@@ -48,7 +48,7 @@ pub(crate) enum Fault {
     Refused(EngineError),
 }
 
-impl Classified for Fault {
+impl Classified for PostgresFault {
     fn class(&self) -> Class {
         match self {
             Self::Sql(error) => classify(error),
@@ -57,7 +57,7 @@ impl Classified for Fault {
     }
 }
 
-impl Fault {
+impl PostgresFault {
     pub(crate) fn of(self, engine: &'static str) -> EngineError {
         match self {
             Self::Refused(error) => error,

@@ -42,7 +42,7 @@ pub struct AttemptRecord {
     /// Length of this run.
     pub duration: Duration,
     /// How it ended.
-    pub outcome: Outcome,
+    pub outcome: AttemptOutcome,
     /// Why, unless it completed.
     pub error: Option<String>,
     /// Its trace.
@@ -52,7 +52,7 @@ pub struct AttemptRecord {
 /// How an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum AttemptOutcome {
     /// Ran to its end.
     Completed,
     /// Failed; another attempt follows.
@@ -65,7 +65,7 @@ pub enum Outcome {
     Dead,
 }
 
-impl Outcome {
+impl AttemptOutcome {
     const ALL: [Self; 5] = [Self::Completed, Self::Retried, Self::Snoozed, Self::Cancelled, Self::Dead];
 
     /// As it stands in a row.
@@ -109,7 +109,7 @@ pub struct RecordFilter {
     /// Only this kind.
     pub kind: Option<String>,
     /// Only this outcome.
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<AttemptOutcome>,
     /// Older than this time.
     pub before: Option<Timestamp>,
     /// At most so many; capped at 1000.

@@ -118,7 +118,7 @@ pub trait Audit: Send + Sync + 'static {
 
     /// Makes a product's `reserved` what open orders hold; false when it is so already, or when more is held than is
     /// there, which only people can mend.
-    async fn mend_reservation(
+    async fn repair_reservation(
         &self,
         merchant: MerchantId,
         sku: &str,
@@ -127,7 +127,7 @@ pub trait Audit: Send + Sync + 'static {
 
     /// For a cancelled order with a recorded capture: asks for what of it was never asked back, as cancelling it would
     /// have. False when there is nothing to ask for.
-    async fn ask_back(&self, order: OrderId, at: Timestamp) -> Result<bool, StoreError>;
+    async fn request_missing_refund(&self, order: OrderId, at: Timestamp) -> Result<bool, StoreError>;
 
     /// How far the last incremental audit came.
     async fn audit_mark(&self) -> Result<Option<AuditMark>, StoreError>;

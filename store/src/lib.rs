@@ -16,7 +16,6 @@ pub mod catalog;
 pub mod conformance;
 pub mod customers;
 pub mod domain;
-mod engine;
 pub mod error;
 pub mod event_data;
 pub mod merchants;
@@ -27,6 +26,7 @@ pub mod partitions;
 pub mod payments;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+mod rules;
 pub mod sqlite;
 #[cfg(feature = "testing")]
 pub mod testing;

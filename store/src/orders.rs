@@ -88,7 +88,7 @@ pub struct IdempotencyKey {
 
 /// What became of [`Orders::place_order`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Placement {
+pub enum PlaceOutcome {
     /// Accepted now; `body` is the stored answer.
     Placed {
         /// The order.
@@ -146,7 +146,7 @@ pub const EXPIRED: &str = "expired";
 
 /// What became of a move between states.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Moved {
+pub enum Transition {
     /// Moved by this call; its events are in the outbox.
     Now(Box<Order>),
     /// It had been moved there before; nothing written.
@@ -201,7 +201,7 @@ pub enum RefundRequested {
 #[async_trait]
 pub trait Orders: Send + Sync + 'static {
     /// Places an order: order, reservation, idempotency record and `order.placed`, all or nothing.
-    async fn place_order(&self, order: NewOrder) -> Result<Placement, StoreError>;
+    async fn place_order(&self, order: NewOrder) -> Result<PlaceOutcome, StoreError>;
 
     /// A merchant's order.
     async fn order(&self, merchant: MerchantId, id: OrderId) -> Result<Option<Order>, StoreError>;
@@ -230,7 +230,12 @@ pub trait Orders: Send + Sync + 'static {
     ///
     /// If the order was cancelled meanwhile the money must go back: the same transaction then writes
     /// `payment.captured` and a refund command, once, and the answer is [`Moved::Refused`].
-    async fn mark_paid(&self, id: OrderId, facts: CaptureFacts, at: Timestamp) -> Result<Moved, StoreError>;
+    async fn mark_paid(
+        &self,
+        id: OrderId,
+        facts: CaptureFacts,
+        at: Timestamp,
+    ) -> Result<Transition, StoreError>;
 
     /// `pending` → `payment_failed`, reservation released; writes `payment.failed` with the code.
     async fn mark_payment_failed(
@@ -239,11 +244,11 @@ pub trait Orders: Send + Sync + 'static {
         payment: PaymentId,
         code: &str,
         at: Timestamp,
-    ) -> Result<Moved, StoreError>;
+    ) -> Result<Transition, StoreError>;
 
     /// `paid` → `fulfilled`: takes the reserved units out of the house, creates the shipment
     /// ([`crate::domain::ShipmentId::of_order`]); writes `order.fulfilled` and one `inventory.updated` per sku.
-    async fn fulfil(&self, id: OrderId, at: Timestamp) -> Result<Moved, StoreError>;
+    async fn fulfil(&self, id: OrderId, at: Timestamp) -> Result<Transition, StoreError>;
 
     /// `pending`|`paid` → `cancelled`, reservation released; writes `order.cancelled`, and for a paid order a
     /// refund command over what was captured.
@@ -253,7 +258,7 @@ pub trait Orders: Send + Sync + 'static {
         id: OrderId,
         reason: &str,
         at: Timestamp,
-    ) -> Result<Moved, StoreError>;
+    ) -> Result<Transition, StoreError>;
 
     /// `pending` → `cancelled` with the reason [`EXPIRED`] for orders placed before this, oldest first, at most `limit`;
     /// otherwise as [`Orders::cancel`]. Answers how many; one that moved meanwhile is left alone and not counted.
@@ -278,7 +283,7 @@ pub trait Orders: Send + Sync + 'static {
         id: OrderId,
         facts: RefundFacts,
         at: Timestamp,
-    ) -> Result<Moved, StoreError>;
+    ) -> Result<Transition, StoreError>;
 
     /// Drops idempotency records older than this, at most `limit`; answers how many.
     async fn expire_idempotency(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError>;

@@ -6,7 +6,7 @@
 //!
 //! Does not call providers: see the workers.
 
-pub(crate) mod verdict;
+pub(crate) mod rejection;
 
 use async_trait::async_trait;
 use base::Timestamp;
@@ -106,13 +106,13 @@ pub struct PaymentEntry {
 #[async_trait]
 pub trait PaymentStore: Send + Sync + 'static {
     /// Opens a payment; opening the same id again changes nothing and answers what is stored.
-    async fn open(&self, payment: NewPayment) -> Result<Payment, StoreError>;
+    async fn open_payment(&self, payment: NewPayment) -> Result<Payment, StoreError>;
 
     /// Begins an attempt, fencing off all earlier ones.
     async fn begin_attempt(&self, id: PaymentId, worker: &str, at: Timestamp) -> Result<Begun, StoreError>;
 
     /// Notes in one line how an attempt ended, for people; decides nothing.
-    async fn note_attempt(
+    async fn annotate_attempt(
         &self,
         id: PaymentId,
         epoch: u64,
@@ -121,7 +121,7 @@ pub trait PaymentStore: Send + Sync + 'static {
     ) -> Result<(), StoreError>;
 
     /// Records the outcome if `epoch` is the newest and nothing is decided.
-    async fn decide(
+    async fn record_decision(
         &self,
         id: PaymentId,
         epoch: u64,
@@ -143,7 +143,7 @@ pub trait PaymentStore: Send + Sync + 'static {
     ) -> Result<Option<PaymentId>, StoreError>;
 
     /// A merchant's payments opened on the UTC day of `day`, oldest first, after `after`, at most `limit`.
-    async fn of_day(
+    async fn list_by_day(
         &self,
         merchant: MerchantId,
         day: Timestamp,
@@ -153,7 +153,7 @@ pub trait PaymentStore: Send + Sync + 'static {
 
     /// All payments in an order of the engine's own, after `after`, at most `limit`; for audits. One opened while it is
     /// walked may be missed, none that stood before is.
-    async fn all(&self, after: Option<PaymentId>, limit: u32) -> Result<Vec<PaymentEntry>, StoreError>;
+    async fn scan(&self, after: Option<PaymentId>, limit: u32) -> Result<Vec<PaymentEntry>, StoreError>;
 
     /// Begins a refund: reserves its amount out of what was captured.
     async fn begin_refund(

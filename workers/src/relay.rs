@@ -14,7 +14,7 @@ use std::{
 };
 
 use base::{Ambient, Timestamp};
-use jobs::{Backoff, Engine, JobError, engine::Announcement};
+use jobs::{Backoff, Engine, JobError, engine::Event};
 use store::{
     OrderStore,
     domain::{EndpointId, EventKind, MerchantId},
@@ -134,7 +134,7 @@ impl Relay {
         }
         jobs += self.publish(&mut waiting).await?;
         if self.engine.capabilities().announces {
-            self.engine.announce(messages.iter().filter_map(announcement).collect()).await?;
+            self.engine.publish_events(messages.iter().filter_map(event_of).collect()).await?;
         }
         let positions: Vec<_> = messages.iter().map(|message| message.position).collect();
         self.store.mark_sent(&positions, self.ambient.now()).await?;
@@ -174,9 +174,9 @@ impl Relay {
 }
 
 /// The event as merchants get it; commands concern nobody outside.
-fn announcement(message: &OutboxMessage) -> Option<Announcement> {
+fn event_of(message: &OutboxMessage) -> Option<Event> {
     let OutboxBody::Event(event) = &message.body else { return None };
-    Some(Announcement {
+    Some(Event {
         id: event.id.to_string(),
         topic: event.kind.to_string(),
         source: event.merchant.to_string(),

@@ -11,10 +11,10 @@ use tokio::{
 };
 
 use super::{
-    Inner,
-    consumer::{Command, RabbitSettler, Shared},
+    RabbitClient,
+    consumer::{Command, ConsumerShared, RabbitSettler},
     fault::unavailable,
-    session::{End, Plan, Session},
+    session::{ConsumerSession, Plan, SessionEnd},
 };
 use crate::{
     engine::{ConsumeOptions, Consumer, EngineError},
@@ -38,14 +38,14 @@ struct Supervisor {
 
 /// Subscribes; fails when the first attempt does, so that a wrong password ends a worker instead of keeping it waiting.
 pub(super) async fn start(
-    inner: Arc<Inner>,
+    inner: Arc<RabbitClient>,
     queue: &str,
     options: ConsumeOptions,
 ) -> Result<Consumer, EngineError> {
     let prefetch = options.prefetch.clamp(1, PREFETCH_MAX);
     let (to_supervisor, commands) = mpsc::unbounded_channel();
     let (deliveries, to_worker) = mpsc::channel(prefetch);
-    let shared = Arc::new(Shared::new(queue, inner.ambient.now(), to_supervisor.downgrade()));
+    let shared = Arc::new(ConsumerShared::new(queue, inner.ambient.now(), to_supervisor.downgrade()));
     inner.add_consumer(&shared);
     let plan = Plan {
         inner,
@@ -72,7 +72,7 @@ impl Supervisor {
         let mut first = Some(first);
         loop {
             let opened = {
-                let opening = Session::open(&self.plan);
+                let opening = ConsumerSession::open(&self.plan);
                 tokio::pin!(opening);
                 loop {
                     tokio::select! {
@@ -88,9 +88,9 @@ impl Supervisor {
                         drop(first.send(Ok(())));
                     }
                     match session.run(&mut self.commands).await {
-                        End::Closed(reply, result) => return drop(reply.send(result)),
-                        End::Dropped => return,
-                        End::Lost(error) => error,
+                        SessionEnd::Closed(reply, result) => return drop(reply.send(result)),
+                        SessionEnd::Dropped => return,
+                        SessionEnd::Lost(error) => error,
                     }
                 }
                 Err(error) => match first.take() {
@@ -134,7 +134,7 @@ fn connected(plan: &Plan, failures: &mut u32) {
 }
 
 /// Answers commands while there is no connection, and so nothing held. True when the consumer has ended.
-fn idle(shared: &Shared, command: Option<Command>) -> bool {
+fn idle(shared: &ConsumerShared, command: Option<Command>) -> bool {
     match command {
         None => return true,
         Some(Command::Settle(..)) => shared.count_stale(1),

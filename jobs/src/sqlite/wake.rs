@@ -9,7 +9,7 @@ use std::{
 use sqlx::{Row, Sqlite, pool::PoolConnection};
 use tokio::sync::watch;
 
-use super::Inner;
+use super::SqliteQueue;
 use crate::engine::Interrupt;
 
 /// How often to ask whether somebody else wrote; the latency of publishing from another process.
@@ -41,7 +41,7 @@ impl Wakes {
 }
 
 /// Wakes the consumers of a handle when any connection but the poll's own has written, until the handle is gone.
-pub(super) async fn watch_other_writers(handle: Weak<Inner>) {
+pub(super) async fn watch_other_writers(handle: Weak<SqliteQueue>) {
     let mut seen = None;
     let mut connection = None;
     let mut ticks = tokio::time::interval(POLL_EVERY);
@@ -70,7 +70,7 @@ pub(super) async fn watch_other_writers(handle: Weak<Inner>) {
 }
 
 /// `PRAGMA data_version` changes when another connection commits; it means something on one connection only.
-async fn poll(inner: &Inner, held: &mut Option<PoolConnection<Sqlite>>) -> Result<i64, sqlx::Error> {
+async fn poll(inner: &SqliteQueue, held: &mut Option<PoolConnection<Sqlite>>) -> Result<i64, sqlx::Error> {
     let connection = match held {
         Some(connection) => connection,
         None => held.insert(inner.database.readers().acquire().await?),
@@ -79,7 +79,7 @@ async fn poll(inner: &Inner, held: &mut Option<PoolConnection<Sqlite>>) -> Resul
 }
 
 /// Another process cannot reach our signals; its request stands in the row.
-async fn fire_cancel_requests(inner: &Inner) -> Result<(), sqlx::Error> {
+async fn fire_cancel_requests(inner: &SqliteQueue) -> Result<(), sqlx::Error> {
     let asked = sqlx::query("SELECT sequence, fence FROM jobs WHERE cancel_requested IS NOT NULL")
         .fetch_all(inner.database.readers())
         .await?;

@@ -11,7 +11,7 @@ mod pool;
 #[cfg(feature = "testing")]
 pub mod scratch;
 
-pub use pool::{Session, Transaction};
+pub use pool::{PooledSession, Transaction};
 
 use std::{future::Future, str::FromStr, sync::Arc, time::Duration};
 
@@ -155,7 +155,7 @@ pub enum OpenError {
 
 impl OpenError {
     /// Whether waiting may mend it.
-    pub fn is_passing(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         matches!(self, Self::Connect(error) if classify(error) == Class::Unavailable)
     }
 }
@@ -241,10 +241,10 @@ impl Database {
     }
 
     /// A connection for one statement, without the round trips of a transaction where it may do without.
-    pub async fn session(&self) -> Result<Session, sqlx::Error> {
+    pub async fn session(&self) -> Result<PooledSession, sqlx::Error> {
         Ok(match self.begin {
-            None => Session::plain(self.connections.lend().await?),
-            Some(_) => Session::Transaction(self.begin().await?),
+            None => PooledSession::plain(self.connections.lend().await?),
+            Some(_) => PooledSession::Transaction(self.begin().await?),
         })
     }
 

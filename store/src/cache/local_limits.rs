@@ -24,10 +24,10 @@ const SWEEP_MIN: usize = 1024;
 pub struct LocalLimits {
     ambient: Ambient,
     keys_max: usize,
-    state: Mutex<State>,
+    state: Mutex<LimitsState>,
 }
 
-struct State {
+struct LimitsState {
     /// When each key would be at rest again.
     rests_at: HashMap<String, Timestamp>,
     sweep_at: usize,
@@ -36,7 +36,7 @@ struct State {
 impl LocalLimits {
     /// At most `keys_max` keys at a time.
     pub fn new(keys_max: usize, ambient: Ambient) -> Self {
-        let state = State { rests_at: HashMap::new(), sweep_at: SWEEP_MIN.min(keys_max) };
+        let state = LimitsState { rests_at: HashMap::new(), sweep_at: SWEEP_MIN.min(keys_max) };
         Self { ambient, keys_max, state: Mutex::new(state) }
     }
 
@@ -58,7 +58,7 @@ impl LocalLimits {
     }
 }
 
-impl State {
+impl LimitsState {
     fn sweep(&mut self, now: Timestamp, keys_max: usize) {
         if self.rests_at.len() >= self.sweep_at {
             self.rests_at.retain(|_, at| *at > now);

@@ -28,7 +28,7 @@ pub use self::{
     limits::{Decision, LimitError, Limits, Quota, RateLimits},
     local_limits::LocalLimits,
     memory::{MemoryCache, MemoryConfig},
-    sessions::{SESSION_BYTES_MAX, Session, SessionError, SessionKey, Sessions},
+    sessions::{SESSION_BYTES_MAX, SessionError, SessionKey, Sessions, StoredSession},
     sqlite_sessions::SqliteSessions,
 };
 

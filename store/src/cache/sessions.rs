@@ -27,7 +27,7 @@ impl SessionKey {
 
 /// A session as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Session {
+pub struct StoredSession {
     /// What was put.
     pub data: Vec<u8>,
     /// Names this state of it; drawn afresh by each write, see [`Sessions::replace`].
@@ -72,7 +72,7 @@ pub trait Sessions: Send + Sync + 'static {
     ) -> Result<Option<i64>, SessionError>;
 
     /// Reads.
-    async fn get(&self, key: &SessionKey) -> Result<Option<Session>, SessionError>;
+    async fn get(&self, key: &SessionKey) -> Result<Option<StoredSession>, SessionError>;
 
     /// Lets it live on for `ttl` from now; false when there is none.
     async fn touch(&self, key: &SessionKey, ttl: Duration) -> Result<bool, SessionError>;

@@ -12,10 +12,10 @@ use scylla::{
     value::{CqlDate, CqlTimestamp},
 };
 
-use super::{attempts::millis, fault::Failure, ring::Ring};
+use super::{attempts::millis, fault::Failure, session::PaymentSession};
 use crate::{
     domain::{Decision, MerchantId, OrderId, Payment, PaymentId},
-    payments::{PaymentEntry, verdict},
+    payments::{PaymentEntry, rejection},
 };
 
 const DAY_MILLIS: i64 = 24 * 60 * 60 * 1000;
@@ -29,7 +29,7 @@ struct EntryRow {
     created_at: CqlTimestamp,
 }
 
-impl Ring {
+impl PaymentSession {
     /// All copies. Side by side, not as a batch: a batch over partitions brings no isolation and costs its coordinator.
     pub(super) async fn copy_to_lookups(&self, payment: &Payment) -> Result<(), Failure> {
         let day_row = (
@@ -52,7 +52,7 @@ impl Ring {
 
     /// The copy that a capture makes.
     pub(super) async fn copy_reference(&self, id: PaymentId) -> Result<(), Failure> {
-        match self.glance(id).await? {
+        match self.read_quorum(id).await? {
             Some(stored) => self.copy_reference_of(&stored.payment).await,
             None => Ok(()),
         }
@@ -124,7 +124,7 @@ impl Ring {
     async fn place_of(&self, id: PaymentId) -> Result<Option<CqlTimestamp>, Failure> {
         let rows = self.rows(&self.statements.place, (id.0,)).await?;
         let first = rows.maybe_first_row::<(Option<CqlTimestamp>,)>();
-        Ok(first.map_err(|error| Failure::Damaged(error.to_string()))?.and_then(|(opened,)| opened))
+        Ok(first.map_err(|error| Failure::Corrupt(error.to_string()))?.and_then(|(opened,)| opened))
     }
 }
 
@@ -134,7 +134,7 @@ fn ids(rows: &QueryRowsResult) -> Result<Vec<PaymentId>, Failure> {
 
 fn entry(row: EntryRow) -> Result<PaymentEntry, Failure> {
     let id = PaymentId(row.payment_id);
-    let damaged = |column: &str| Failure::Damaged(format!("{column} of {id} in a listing does not parse"));
+    let damaged = |column: &str| Failure::Corrupt(format!("{column} of {id} in a listing does not parse"));
     Ok(PaymentEntry {
         id,
         order: OrderId(row.order_id),
@@ -146,7 +146,7 @@ fn entry(row: EntryRow) -> Result<PaymentEntry, Failure> {
 
 /// The UTC day. On the wire a date counts days from -5877641-06-23, with 1970-01-01 in the middle.
 fn day_of(at: Timestamp) -> CqlDate {
-    let days = verdict::day_millis(at).0 / DAY_MILLIS;
+    let days = rejection::day_millis(at).0 / DAY_MILLIS;
     // A `Timestamp` spans years -9999 to 9999, far inside.
     CqlDate(u32::try_from(days + (1 << 31)).unwrap_or(1 << 31))
 }

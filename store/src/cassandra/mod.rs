@@ -15,16 +15,16 @@ mod attempts;
 mod config;
 mod connect;
 mod fault;
-mod late;
+mod lazy;
 mod lookups;
 mod refunds;
-mod ring;
 mod rows;
 mod schema;
 #[cfg(feature = "conformance")]
 #[doc(hidden)]
 #[expect(clippy::expect_used, reason = "a test's code, shared by crates")]
 pub mod scratch;
+mod session;
 mod statements;
 mod tls;
 
@@ -36,9 +36,9 @@ use base::{Ambient, Timestamp};
 pub use self::{
     config::{CassandraConfig, CassandraConfigError, CassandraLogin, CassandraTls, ListingReads, MoneyScope},
     connect::CassandraConnectError,
-    late::LateCassandra,
+    lazy::LazySession,
 };
-use self::{ring::Ring, statements::Statements};
+use self::{session::PaymentSession, statements::Statements};
 use crate::{
     domain::{Decision, MerchantId, OrderId, Payment, PaymentAttempt, PaymentId, RefundId, RefundState},
     error::StoreError,
@@ -48,7 +48,7 @@ use crate::{
 /// Payments in Cassandra. Clones share the connections.
 #[derive(Clone)]
 pub struct CassandraPayments {
-    ring: Arc<Ring>,
+    ring: Arc<PaymentSession>,
 }
 
 impl CassandraPayments {
@@ -62,7 +62,7 @@ impl CassandraPayments {
         })?;
         let statements =
             Statements::prepare(&session, config).await.map_err(CassandraConnectError::preparing)?;
-        Ok(Self { ring: Arc::new(Ring::new(session, statements, ambient, config.call_timeout)) })
+        Ok(Self { ring: Arc::new(PaymentSession::new(session, statements, ambient, config.call_timeout)) })
     }
 
     /// Creates the keyspace if it is missing and applies the migrations that are; answers the names of those. Safe to
@@ -83,7 +83,7 @@ impl CassandraPayments {
 
 #[async_trait]
 impl PaymentStore for CassandraPayments {
-    async fn open(&self, payment: NewPayment) -> Result<Payment, StoreError> {
+    async fn open_payment(&self, payment: NewPayment) -> Result<Payment, StoreError> {
         Ok(self.ring.bounded(self.ring.open(payment)).await?)
     }
 
@@ -91,7 +91,7 @@ impl PaymentStore for CassandraPayments {
         Ok(self.ring.bounded(self.ring.begin_attempt(id, worker, at)).await?)
     }
 
-    async fn note_attempt(
+    async fn annotate_attempt(
         &self,
         id: PaymentId,
         epoch: u64,
@@ -101,7 +101,7 @@ impl PaymentStore for CassandraPayments {
         Ok(self.ring.bounded(self.ring.note_attempt(id, epoch, note, at)).await?)
     }
 
-    async fn decide(
+    async fn record_decision(
         &self,
         id: PaymentId,
         epoch: u64,
@@ -112,11 +112,11 @@ impl PaymentStore for CassandraPayments {
     }
 
     async fn payment(&self, id: PaymentId) -> Result<Option<Payment>, StoreError> {
-        Ok(self.ring.bounded(self.ring.serial(id)).await?.map(|stored| stored.payment))
+        Ok(self.ring.bounded(self.ring.read_serial(id)).await?.map(|stored| stored.payment))
     }
 
     async fn attempts(&self, id: PaymentId) -> Result<Vec<PaymentAttempt>, StoreError> {
-        let stored = self.ring.bounded(self.ring.glance(id)).await?;
+        let stored = self.ring.bounded(self.ring.read_quorum(id)).await?;
         Ok(stored.map(|stored| stored.attempts).unwrap_or_default())
     }
 
@@ -128,7 +128,7 @@ impl PaymentStore for CassandraPayments {
         Ok(self.ring.bounded(self.ring.of_reference(provider, reference)).await?)
     }
 
-    async fn of_day(
+    async fn list_by_day(
         &self,
         merchant: MerchantId,
         day: Timestamp,
@@ -138,7 +138,7 @@ impl PaymentStore for CassandraPayments {
         Ok(self.ring.bounded(self.ring.of_day(merchant, day, after, limit)).await?)
     }
 
-    async fn all(&self, after: Option<PaymentId>, limit: u32) -> Result<Vec<PaymentEntry>, StoreError> {
+    async fn scan(&self, after: Option<PaymentId>, limit: u32) -> Result<Vec<PaymentEntry>, StoreError> {
         Ok(self.ring.bounded(self.ring.all(after, limit)).await?)
     }
 

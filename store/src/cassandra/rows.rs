@@ -6,10 +6,10 @@ use std::str::FromStr;
 use base::{Timestamp, ids::Uuid};
 use scylla::{DeserializeRow, statement::prepared::PreparedStatement, value::CqlTimestamp};
 
-use super::{fault::Failure, ring::Ring};
+use super::{fault::Failure, session::PaymentSession};
 use crate::{
     domain::{MerchantId, OrderId, Payment, PaymentAttempt, PaymentId, Refund, RefundId},
-    payments::verdict,
+    payments::rejection,
 };
 
 pub(super) const ATTEMPT: &str = "attempt";
@@ -64,22 +64,22 @@ pub(super) fn attempt_entry(epoch: u64) -> String {
     format!("{epoch:020}")
 }
 
-impl Ring {
+impl PaymentSession {
     /// What is decided. `None` may mean that it is being written: ask [`Ring::serial`] before believing it.
-    pub(super) async fn glance(&self, id: PaymentId) -> Result<Option<Stored>, Failure> {
+    pub(super) async fn read_quorum(&self, id: PaymentId) -> Result<Option<Stored>, Failure> {
         self.stored(&self.statements.partition, id).await
     }
 
     /// What holds, ending whatever was under way.
-    pub(super) async fn serial(&self, id: PaymentId) -> Result<Option<Stored>, Failure> {
+    pub(super) async fn read_serial(&self, id: PaymentId) -> Result<Option<Stored>, Failure> {
         self.stored(&self.statements.partition_serial, id).await
     }
 
     async fn stored(&self, statement: &PreparedStatement, id: PaymentId) -> Result<Option<Stored>, Failure> {
         let result = self.rows(statement, (id.0,)).await?;
         let mut rows = Vec::with_capacity(result.rows_num());
-        for row in result.rows::<PartitionRow>().map_err(|error| Failure::Damaged(error.to_string()))? {
-            rows.push(row.map_err(|error| Failure::Damaged(format!("{id}: {error}")))?);
+        for row in result.rows::<PartitionRow>().map_err(|error| Failure::Corrupt(error.to_string()))? {
+            rows.push(row.map_err(|error| Failure::Corrupt(format!("{id}: {error}")))?);
         }
         if rows.is_empty() { Ok(None) } else { Columns { of: id }.stored(rows).map(Some) }
     }
@@ -107,7 +107,7 @@ impl Columns {
     }
 
     fn facts(&self, row: &PartitionRow) -> Result<Stored, Failure> {
-        let decision = verdict::decision(row.provider_reference.clone(), row.decline_code.clone())
+        let decision = rejection::decision(row.provider_reference.clone(), row.decline_code.clone())
             .map_err(|why| self.damaged("decision", why))?;
         let payment = Payment {
             id: self.of,
@@ -117,10 +117,10 @@ impl Columns {
             currency: self.parsed("currency", row.currency.as_deref())?,
             method: self.there("method", row.method.clone())?,
             provider: self.there("provider", row.provider.clone())?,
-            created_at: self.moment("created_at", row.created_at)?,
+            created_at: self.timestamp("created_at", row.created_at)?,
             epoch: self.number("epoch", row.epoch)?,
             decision,
-            decided_at: row.decided_at.map(|at| self.moment("decided_at", Some(at))).transpose()?,
+            decided_at: row.decided_at.map(|at| self.timestamp("decided_at", Some(at))).transpose()?,
             refunds: Vec::new(),
         };
         Ok(Stored {
@@ -138,7 +138,7 @@ impl Columns {
         stored.attempts.push(PaymentAttempt {
             epoch,
             worker: self.there("worker", row.worker)?,
-            begun_at: self.moment("begun_at", row.begun_at)?,
+            begun_at: self.timestamp("begun_at", row.begun_at)?,
             note: row.note,
         });
         Ok(())
@@ -148,8 +148,8 @@ impl Columns {
         Ok(Refund {
             id: self.parsed::<RefundId>("entry", row.entry.as_deref())?,
             amount_minor: self.there("refund_minor", row.refund_minor)?,
-            begun_at: self.moment("begun_at", row.begun_at)?,
-            state: verdict::refund_state(row.done),
+            begun_at: self.timestamp("begun_at", row.begun_at)?,
+            state: rejection::refund_state(row.done),
         })
     }
 
@@ -161,7 +161,7 @@ impl Columns {
         self.there(column, text)?.parse().map_err(|_| self.damaged(column, "does not parse"))
     }
 
-    fn moment(&self, column: &str, millis: Option<CqlTimestamp>) -> Result<Timestamp, Failure> {
+    fn timestamp(&self, column: &str, millis: Option<CqlTimestamp>) -> Result<Timestamp, Failure> {
         let CqlTimestamp(millis) = self.there(column, millis)?;
         Timestamp::from_millisecond(millis).map_err(|error| self.damaged(column, &error.to_string()))
     }
@@ -171,6 +171,6 @@ impl Columns {
     }
 
     fn damaged(&self, column: &str, why: &str) -> Failure {
-        Failure::Damaged(format!("{column} of {}: {why}", self.of))
+        Failure::Corrupt(format!("{column} of {}: {why}", self.of))
     }
 }

@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep};
 use super::{
     config::CassandraConfig,
     connect::CassandraConnectError,
-    ring::{Cas, is_applied},
+    session::{Cas, is_applied},
 };
 
 /// How long the lock outlives a holder that no longer renews it.
@@ -270,7 +270,7 @@ impl Schema<'_> {
     async fn holder(&self) -> Result<Option<Uuid>, CassandraConnectError> {
         let text = format!("SELECT owner FROM {}.schema_lock WHERE name = 'migrate'", self.config.keyspace);
         let mut statement = Statement::new(text);
-        statement.set_consistency(match self.config.money.serial() {
+        statement.set_consistency(match self.config.money.serial_consistency() {
             SerialConsistency::Serial => Consistency::Serial,
             SerialConsistency::LocalSerial => Consistency::LocalSerial,
         });
@@ -284,7 +284,7 @@ impl Schema<'_> {
     async fn cas(&self, text: &str, values: impl SerializeRow) -> Cas {
         let mut statement = Statement::new(text);
         statement.set_consistency(self.config.money.quorum());
-        statement.set_serial_consistency(Some(self.config.money.serial()));
+        statement.set_serial_consistency(Some(self.config.money.serial_consistency()));
         let answer = self.session.query_unpaged(statement, values).await;
         let rows: Option<QueryRowsResult> = answer.ok().and_then(|answer| answer.into_rows_result().ok());
         rows.and_then(|rows| is_applied(&rows).ok()).unwrap_or(Cas::Unknown)

@@ -62,7 +62,7 @@ impl MoneyScope {
         }
     }
 
-    pub(super) const fn serial(self) -> SerialConsistency {
+    pub(super) const fn serial_consistency(self) -> SerialConsistency {
         match self {
             Self::LocalDatacenter => SerialConsistency::LocalSerial,
             Self::AllDatacenters => SerialConsistency::Serial,
@@ -76,7 +76,7 @@ impl Statements {
         let to = Classes {
             session,
             quorum: config.money.quorum(),
-            serial: config.money.serial(),
+            serial: config.money.serial_consistency(),
             listing: match config.listings {
                 ListingReads::One => Consistency::LocalOne,
                 ListingReads::Quorum => Consistency::LocalQuorum,

@@ -12,7 +12,7 @@
 
 use base::ids::Uuid;
 
-use super::{PostgresOrders, fault::Fault, row::get, unit::Unit};
+use super::{PostgresOrders, fault::PostgresFault, row::get, transaction::Unit};
 use crate::domain::MerchantId;
 
 const PASS: &str = "SELECT 1 AS passed FROM merchants WHERE id = $1 AND state = 'active' FOR KEY SHARE";
@@ -20,31 +20,31 @@ pub(super) const STATE: &str = "SELECT state, moved_to FROM merchants WHERE id =
 
 /// Whether a merchant lives in a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum MerchantState {
     /// Here; read and written.
     Active,
     /// Here; read, not written.
-    Moving,
+    Migrating,
     /// A copy that is being made; not here yet.
     Arriving,
     /// No longer here; what is left are rows to be deleted.
     Moved,
 }
 
-impl State {
-    pub(super) fn of(text: &str) -> Result<Self, Fault> {
+impl MerchantState {
+    pub(super) fn of(text: &str) -> Result<Self, PostgresFault> {
         Ok(match text {
             "active" => Self::Active,
-            "moving" => Self::Moving,
+            "moving" => Self::Migrating,
             "arriving" => Self::Arriving,
             "moved" => Self::Moved,
-            other => return Err(Fault::Damaged(format!("a merchant cannot be {other}"))),
+            other => return Err(PostgresFault::Corrupt(format!("a merchant cannot be {other}"))),
         })
     }
 
     /// Whether it is here that the merchant's data are.
     pub(super) fn is_here(self) -> bool {
-        matches!(self, Self::Active | Self::Moving)
+        matches!(self, Self::Active | Self::Migrating)
     }
 }
 
@@ -55,21 +55,24 @@ impl PostgresOrders {
     }
 
     /// What this database says of a merchant; `None` when it does not know it.
-    pub(super) async fn state_of(&self, merchant: MerchantId) -> Result<Option<State>, Fault> {
+    pub(super) async fn state_of(
+        &self,
+        merchant: MerchantId,
+    ) -> Result<Option<MerchantState>, PostgresFault> {
         let row = self.row(sqlx::query(STATE).bind(merchant.0)).await?;
-        row.map(|row| State::of(get(&row, "state")?)).transpose()
+        row.map(|row| MerchantState::of(get(&row, "state")?)).transpose()
     }
 }
 
 /// Holds the merchant here until the unit ends, or says why it cannot be written here.
-pub(super) async fn pass(unit: &mut Unit, merchant: Uuid) -> Result<(), Fault> {
+pub(super) async fn pass(unit: &mut Unit, merchant: Uuid) -> Result<(), PostgresFault> {
     if unit.row(sqlx::query(PASS).bind(merchant)).await?.is_some() {
         return Ok(());
     }
     let row = unit.row(sqlx::query(STATE).bind(merchant)).await?;
-    match row.map(|row| State::of(get(&row, "state")?)).transpose()? {
+    match row.map(|row| MerchantState::of(get(&row, "state")?)).transpose()? {
         // Active: a move was given up in between.
-        Some(State::Moving | State::Active) => Err(Fault::Moving),
-        Some(State::Arriving | State::Moved) | None => Err(Fault::Elsewhere),
+        Some(MerchantState::Migrating | MerchantState::Active) => Err(PostgresFault::MerchantMigrating),
+        Some(MerchantState::Arriving | MerchantState::Moved) | None => Err(PostgresFault::MerchantElsewhere),
     }
 }

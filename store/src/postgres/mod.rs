@@ -18,19 +18,18 @@
 mod audit;
 mod catalog;
 mod customers;
-mod emit;
 mod fault;
 mod fence;
-mod group;
+mod group_commit;
 mod mails;
 mod merchants;
-mod moment;
-mod moves;
+mod notify;
 mod order_flow;
 mod order_row;
 mod outbox;
+mod outbox_insert;
 mod partitions;
-mod placement;
+mod place_order;
 mod refunds;
 mod replicated;
 mod row;
@@ -39,9 +38,10 @@ pub mod sharded;
 #[doc(hidden)]
 pub mod statements;
 mod stock;
-mod unit;
+mod timestamps;
+mod transaction;
+mod transitions;
 mod verifications;
-mod wake;
 mod webhooks;
 
 pub use replicated::{ReadStats, ReplicatedOrders};
@@ -54,7 +54,7 @@ use base::{
     postgres::{self, Database, OpenError, PostgresConfig},
 };
 
-use crate::{engine::in_flight::InFlight, error::StoreError, partitions::Partitions};
+use crate::{error::StoreError, partitions::Partitions, rules::in_flight::InFlight};
 
 /// Where the applied migrations are written down.
 const HISTORY: &str = "order_store_migrations";
@@ -67,8 +67,8 @@ pub struct PostgresOrders {
     database: Database,
     ambient: Ambient,
     in_flight: InFlight,
-    groups: group::Groups,
-    wake: Arc<wake::Wake>,
+    groups: group_commit::GroupCommit,
+    wake: Arc<notify::Wake>,
     /// Whose life here each write asserts, see [`fence`].
     fenced: Option<Uuid>,
 }
@@ -78,8 +78,8 @@ impl PostgresOrders {
     pub async fn connect(config: &PostgresConfig, ambient: Ambient) -> Result<Self, OpenError> {
         let listen = config.direct_options()?;
         let database = postgres::connect(&PostgresConfig { by_index: true, ..config.clone() }).await?;
-        let wake = Arc::new(wake::Wake::start(database.clone(), listen, ambient.clone()));
-        let (in_flight, groups) = (InFlight::default(), group::Groups::default());
+        let wake = Arc::new(notify::Wake::start(database.clone(), listen, ambient.clone()));
+        let (in_flight, groups) = (InFlight::default(), group_commit::GroupCommit::default());
         Ok(Self { database, ambient, in_flight, groups, wake, fenced: None })
     }
 

@@ -14,19 +14,19 @@ use sqlx::postgres::PgRow;
 use tokio::sync::watch;
 
 use super::{
-    PostgresOrders, emit,
-    fault::Fault,
-    moment::Moment,
-    order_row,
+    PostgresOrders,
+    fault::PostgresFault,
+    order_row, outbox_insert,
     row::{get, id, id_if_any, json, number, parsed, parsed_if_any, time, time_if_any},
-    unit::Unit,
+    timestamps::Moment,
+    transaction::Unit,
 };
 use crate::{
     domain::{Event, EventId, MerchantId, OrderId, Page, PageRequest},
-    engine::messages::{COMMAND, Messages},
     error::StoreError,
     outbox::{Backlog, Command, Outbox, OutboxBody, OutboxMessage, Position, Submitted},
     partitions::earliest_of,
+    rules::messages::{COMMAND, Messages},
 };
 
 macro_rules! columns {
@@ -84,7 +84,7 @@ impl Outbox for PostgresOrders {
             .write((id, command, at), |unit, (id, command, at)| Box::pin(submit(unit, *id, command, *at)));
         let submitted = submitted.await?;
         if submitted == Submitted::Stored {
-            self.wake.announce();
+            self.wake.notify();
         }
         Ok(submitted)
     }
@@ -115,7 +115,7 @@ impl Outbox for PostgresOrders {
         });
         marked.await?;
         // What other relays left alone because this one held its subject may be taken now.
-        self.wake.announce();
+        self.wake.notify();
         Ok(())
     }
 
@@ -125,7 +125,7 @@ impl Outbox for PostgresOrders {
 
     async fn backlog(&self) -> Result<Backlog, StoreError> {
         let row = self.row(sqlx::query(BACKLOG)).await?;
-        let row = row.ok_or_else(|| Fault::Damaged("a SELECT of sums returned no row".to_owned()))?;
+        let row = row.ok_or_else(|| PostgresFault::Corrupt("a SELECT of sums returned no row".to_owned()))?;
         Ok(Backlog { messages: number(&row, "messages")?, oldest_at: time_if_any(&row, "oldest_at")? })
     }
 
@@ -158,14 +158,19 @@ impl Outbox for PostgresOrders {
 }
 
 impl PostgresOrders {
-    async fn position_of(&self, merchant: MerchantId, id: EventId) -> Result<Option<i64>, Fault> {
+    async fn position_of(&self, merchant: MerchantId, id: EventId) -> Result<Option<i64>, PostgresFault> {
         let row = self.row(sqlx::query(POSITION_OF).bind(id.0).bind(merchant.0)).await?;
         row.map(|row| get(&row, "position")).transpose()
     }
 }
 
 /// The lock on the order makes looking first enough, and its messages' positions ascend.
-async fn submit(unit: &mut Unit, id: EventId, command: &Command, at: Timestamp) -> Result<Submitted, Fault> {
+async fn submit(
+    unit: &mut Unit,
+    id: EventId,
+    command: &Command,
+    at: Timestamp,
+) -> Result<Submitted, PostgresFault> {
     let Some(order) = command.order() else { return Ok(Submitted::NoSuchOrder) };
     let Some(order) = order_row::lock(unit, order).await? else { return Ok(Submitted::NoSuchOrder) };
     if unit.row(sqlx::query(KNOWN).bind(id.0)).await?.is_some() {
@@ -174,7 +179,7 @@ async fn submit(unit: &mut Unit, id: EventId, command: &Command, at: Timestamp) 
     let ambient = unit.ambient.clone();
     let mut messages = Messages::new(&ambient, at);
     messages.command_as(id, &order, command)?;
-    emit::write(unit, messages).await?;
+    outbox_insert::write(unit, messages).await?;
     Ok(Submitted::Stored)
 }
 
@@ -184,7 +189,7 @@ async fn claim(
     limit: u32,
     until: Timestamp,
     at: Timestamp,
-) -> Result<Vec<OutboxMessage>, Fault> {
+) -> Result<Vec<OutboxMessage>, PostgresFault> {
     let query = sqlx::query(CLAIM).bind(relay).bind(Moment(until)).bind(Moment(at)).bind(i64::from(limit));
     let taken = unit.rows(query).await?;
     let mut ids = taken.iter().map(|row| get(row, "id")).collect::<Result<Vec<Uuid>, _>>()?;
@@ -196,12 +201,12 @@ async fn claim(
     let messages: Vec<_> = unit.rows(query).await?.iter().map(message).collect::<Result<_, _>>()?;
     if messages.len() != taken.len() {
         let (logged, taken) = (messages.len(), taken.len());
-        return Err(Fault::Damaged(format!("of {taken} messages to send, {logged} are in the log")));
+        return Err(PostgresFault::Corrupt(format!("of {taken} messages to send, {logged} are in the log")));
     }
     Ok(messages)
 }
 
-fn message(row: &PgRow) -> Result<OutboxMessage, Fault> {
+fn message(row: &PgRow) -> Result<OutboxMessage, PostgresFault> {
     let body = if get::<&str>(row, "kind")? == COMMAND {
         OutboxBody::Command {
             id: id(row, "id", EventId)?,
@@ -214,7 +219,7 @@ fn message(row: &PgRow) -> Result<OutboxMessage, Fault> {
     Ok(OutboxMessage { position: Position::only(get(row, "position")?), body })
 }
 
-fn event(row: &PgRow) -> Result<Event, Fault> {
+fn event(row: &PgRow) -> Result<Event, PostgresFault> {
     Ok(Event {
         id: id(row, "id", EventId)?,
         merchant: id(row, "merchant_id", MerchantId)?,

@@ -11,7 +11,7 @@ use base::{
 };
 use sqlx::AssertSqlSafe;
 
-use super::{PostgresOrders, fault::Fault, row::get, unit::Unit};
+use super::{PostgresOrders, fault::PostgresFault, row::get, transaction::Unit};
 use crate::{
     error::StoreError,
     partitions::{Dropped, Family, Month, Partitions},
@@ -124,7 +124,7 @@ impl Partitions for PostgresOrders {
 
 impl PostgresOrders {
     /// The starts of all months for which any family has a partition, oldest first.
-    pub(super) async fn months_there(&self) -> Result<Vec<Timestamp>, Fault> {
+    pub(super) async fn months_there(&self) -> Result<Vec<Timestamp>, PostgresFault> {
         let mut months = Vec::new();
         for family in Family::ALL {
             months.extend(self.months(family).await?.into_iter().filter_map(|span| span.month.start()));
@@ -135,7 +135,7 @@ impl PostgresOrders {
     }
 
     /// The months of a family there are, oldest first.
-    async fn months(&self, family: Family) -> Result<Vec<Span>, Fault> {
+    async fn months(&self, family: Family) -> Result<Vec<Span>, PostgresFault> {
         let mut months = Vec::new();
         for table in tables(family) {
             for row in self.rows(sqlx::query(MONTHS_OF).bind(table.name)).await? {
@@ -149,7 +149,7 @@ impl PostgresOrders {
 }
 
 /// Makes a month of a table; false when it is there.
-async fn create(unit: &mut Unit, table: &Table, span: Span) -> Result<bool, Fault> {
+async fn create(unit: &mut Unit, table: &Table, span: Span) -> Result<bool, PostgresFault> {
     unit.run(sqlx::query(LOCK)).await?;
     let (parent, child) = (table.name, span.table(table));
     if exists(unit, &child).await? {
@@ -177,7 +177,7 @@ async fn create(unit: &mut Unit, table: &Table, span: Span) -> Result<bool, Faul
 }
 
 /// Drops a month of a family, or tells why it is kept.
-async fn expire(unit: &mut Unit, family: Family, span: Span) -> Result<Option<&'static str>, Fault> {
+async fn expire(unit: &mut Unit, family: Family, span: Span) -> Result<Option<&'static str>, PostgresFault> {
     unit.run(sqlx::query(LOCK)).await?;
     // Before the lock that stops writers, to spare them that for a month that is needed; and again under it.
     if let Some(why) = still_needed(unit, family, span).await? {
@@ -202,19 +202,23 @@ async fn expire(unit: &mut Unit, family: Family, span: Span) -> Result<Option<&'
     Ok(None)
 }
 
-async fn still_needed(unit: &mut Unit, family: Family, span: Span) -> Result<Option<&'static str>, Fault> {
+async fn still_needed(
+    unit: &mut Unit,
+    family: Family,
+    span: Span,
+) -> Result<Option<&'static str>, PostgresFault> {
     let Some((sql, why)) = needed(family) else { return Ok(None) };
     let row = unit.row(sqlx::query(sql).bind(span.from).bind(span.to)).await?;
     Ok(row.map(|_| why))
 }
 
-async fn exists(unit: &mut Unit, table: &str) -> Result<bool, Fault> {
+async fn exists(unit: &mut Unit, table: &str) -> Result<bool, PostgresFault> {
     let row = unit.row(sqlx::query(EXISTS).bind(table)).await?;
     row.map_or(Ok(false), |row| get(&row, "there"))
 }
 
 /// A statement that takes no arguments: names and bounds are made here, of a month and of constants.
-async fn run(unit: &mut Unit, sql: String) -> Result<(), Fault> {
+async fn run(unit: &mut Unit, sql: String) -> Result<(), PostgresFault> {
     unit.run(sqlx::query(AssertSqlSafe(sql)).persistent(false)).await?;
     Ok(())
 }

@@ -9,15 +9,15 @@ use base::Timestamp;
 use sqlx::postgres::PgRow;
 
 use super::{
-    fault::Fault,
-    moment::Moment,
+    fault::PostgresFault,
     row::{get, number, parsed},
-    unit::{Query, Unit},
+    timestamps::Moment,
+    transaction::{Query, Unit},
 };
 use crate::{
     domain::{Currency, MerchantId, Order},
-    engine::stock::{Stock, Wanted, expect_all, of_order},
     orders::NewOrder,
+    rules::stock::{Stock, Wanted, expect_all, of_order},
 };
 
 /// Locks the wanted products (`$1` merchant, `$2` skus, `$3` quantities) in the order of their skus. `NO KEY`, so that
@@ -89,7 +89,7 @@ pub(super) async fn reserve(
     unit: &mut Unit,
     orders: &[NewOrder],
     wanted: &Wanted<'_>,
-) -> Result<Vec<Stock>, Fault> {
+) -> Result<Vec<Stock>, PostgresFault> {
     let Some(first) = orders.first() else { return Ok(Vec::new()) };
     let query = with_wanted(RESERVE, first.merchant, wanted)
         .bind(first.currency.as_str())
@@ -99,7 +99,7 @@ pub(super) async fn reserve(
 }
 
 /// Gives back the units an order holds.
-pub(super) async fn release(unit: &mut Unit, order: &Order, at: Timestamp) -> Result<(), Fault> {
+pub(super) async fn release(unit: &mut Unit, order: &Order, at: Timestamp) -> Result<(), PostgresFault> {
     let wanted = of_order(order);
     let query = with_wanted(RELEASE, order.merchant, &wanted).bind(Moment(at));
     let released = unit.run(query).await?;
@@ -108,7 +108,7 @@ pub(super) async fn release(unit: &mut Unit, order: &Order, at: Timestamp) -> Re
 }
 
 /// Takes the units an order holds out of the house; each product's event sequence counts up by one.
-pub(super) async fn ship(unit: &mut Unit, order: &Order, at: Timestamp) -> Result<Vec<Stock>, Fault> {
+pub(super) async fn ship(unit: &mut Unit, order: &Order, at: Timestamp) -> Result<Vec<Stock>, PostgresFault> {
     let wanted = of_order(order);
     let query = with_wanted(SHIP, order.merchant, &wanted).bind(Moment(at));
     let rows = unit.rows(query).await?;
@@ -121,7 +121,7 @@ pub(super) async fn look(
     unit: &mut Unit,
     merchant: MerchantId,
     wanted: &Wanted<'_>,
-) -> Result<BTreeMap<String, (Currency, i64)>, Fault> {
+) -> Result<BTreeMap<String, (Currency, i64)>, PostgresFault> {
     let query = sqlx::query(LOOK).bind(merchant.0).bind(skus(wanted));
     let rows = unit.rows(query).await?;
     rows.iter()
@@ -130,7 +130,7 @@ pub(super) async fn look(
 }
 
 /// Reads a row of `products`.
-pub(super) fn stock(row: &PgRow) -> Result<Stock, Fault> {
+pub(super) fn stock(row: &PgRow) -> Result<Stock, PostgresFault> {
     Ok(Stock {
         sku: get(row, "sku")?,
         name: get(row, "name")?,

@@ -11,15 +11,15 @@ mod emit;
 mod fault;
 mod mails;
 mod merchants;
-mod moves;
 mod order_flow;
 mod order_row;
 mod outbox;
-mod placement;
+mod place_order;
 mod refunds;
 mod stock;
 #[cfg(test)]
 mod tests;
+mod transitions;
 mod verifications;
 mod webhooks;
 
@@ -31,7 +31,7 @@ use base::{
 };
 use tokio::sync::watch;
 
-use crate::engine::in_flight::InFlight;
+use crate::rules::in_flight::InFlight;
 
 /// Readers beside the writer: reads are short, and the reference machine has two cores.
 const READERS_MAX: u32 = 4;
@@ -53,7 +53,7 @@ impl SqliteOrders {
     }
 
     /// Tells relays that messages were committed.
-    fn announce(&self) {
+    fn notify(&self) {
         self.arrivals.send_modify(|arrivals| *arrivals = arrivals.wrapping_add(1));
     }
 }

@@ -8,7 +8,7 @@
 //! Every method of a contract goes through `held::Held::read` or `held::Held::write`, which is all it takes to make
 //! a new one subject to the same faults. Read on in [`orders`] and [`payments`].
 
-mod held;
+mod linked;
 pub mod orders;
 pub mod payments;
 

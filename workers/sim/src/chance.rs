@@ -13,7 +13,7 @@ use std::{
 
 /// What may go wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub(crate) enum InjectedFault {
     /// A store never gets the request.
     StoreRequestLost,
     /// A store did it, its answer is lost.
@@ -54,7 +54,7 @@ pub(crate) enum Fault {
     LeaseLost,
 }
 
-const FAULTS: usize = Fault::LeaseLost as usize + 1;
+const FAULTS: usize = InjectedFault::LeaseLost as usize + 1;
 /// Per thousand.
 const RATES: [u64; 4] = [5, 20, 60, 150];
 /// How long processes live at most.
@@ -93,7 +93,7 @@ impl Chance {
     }
 
     /// Whether it happens this time.
-    pub(crate) fn happens(&self, fault: Fault) -> bool {
+    pub(crate) fn happens(&self, fault: InjectedFault) -> bool {
         let rate = self.rates[fault as usize];
         rate > 0 && !self.is_calm() && self.below(1000) < rate
     }

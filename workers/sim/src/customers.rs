@@ -11,11 +11,11 @@ use store::{
     catalog::{Catalog as _, ProductData},
     domain::{Customer, EndpointId, EventKind, MerchantId, OrderId, RefundId},
     merchants::Merchants as _,
-    orders::{IdempotencyKey, NewLine, NewOrder, Placement, RefundRequested},
+    orders::{IdempotencyKey, NewLine, NewOrder, PlaceOutcome, RefundRequested},
     webhooks::{Endpoint, EndpointChange, Subscription, Webhooks as _},
 };
 
-use crate::{chance::pause, outside::url_of, world::World};
+use crate::{chance::pause, deployment::Deployment, outside::url_of};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=";
 const METHODS: [&str; 5] =
@@ -45,7 +45,7 @@ pub(crate) struct Steady {
 }
 
 /// Opens shops, lets customers in and merchants change their minds; answers the endpoints that must get everything.
-pub(crate) async fn trade(world: &Arc<World>) -> Result<Vec<Steady>, StoreError> {
+pub(crate) async fn trade(world: &Arc<Deployment>) -> Result<Vec<Steady>, StoreError> {
     let mut merchants = Vec::new();
     let mut steady = Vec::new();
     for number in 0..=world.chance.below(2) {
@@ -70,7 +70,7 @@ pub(crate) async fn trade(world: &Arc<World>) -> Result<Vec<Steady>, StoreError>
     Ok(steady)
 }
 
-fn spawn(world: &Arc<World>, wish: impl Future<Output = ()> + Send + 'static) {
+fn spawn(world: &Arc<Deployment>, wish: impl Future<Output = ()> + Send + 'static) {
     let busy = world.busy();
     tokio::spawn(async move {
         wish.await;
@@ -78,7 +78,7 @@ fn spawn(world: &Arc<World>, wish: impl Future<Output = ()> + Send + 'static) {
     });
 }
 
-async fn open_shop(world: &World, number: u64) -> Result<Merchant, StoreError> {
+async fn open_shop(world: &Deployment, number: u64) -> Result<Merchant, StoreError> {
     let (id, at) = (MerchantId::fresh(&world.ambient), world.ambient.now());
     world.orders.ensure_merchant(id, &format!("Shop {number}"), at).await?;
     let mut skus = Vec::new();
@@ -105,7 +105,7 @@ fn euro() -> store::domain::Currency {
     "EUR".parse().expect("a currency")
 }
 
-async fn add_endpoint(world: &World, merchant: MerchantId) -> Result<Steady, StoreError> {
+async fn add_endpoint(world: &Deployment, merchant: MerchantId) -> Result<Steady, StoreError> {
     let id = EndpointId::fresh(&world.ambient);
     let events = if world.chance.one_in(3) {
         Subscription::Kinds(vec![EventKind::OrderPaid, EventKind::PaymentCaptured, EventKind::OrderCancelled])
@@ -129,7 +129,7 @@ async fn add_endpoint(world: &World, merchant: MerchantId) -> Result<Steady, Sto
 }
 
 /// A customer's whole story.
-async fn shop(world: Arc<World>, merchant: Merchant, number: u64) {
+async fn shop(world: Arc<Deployment>, merchant: Merchant, number: u64) {
     let customer = Client::of(world);
     let world = &customer.world;
     pause(world.chance.up_to(SHOPPING)).await;
@@ -147,7 +147,7 @@ async fn shop(world: Arc<World>, merchant: Merchant, number: u64) {
     }
 }
 
-async fn restock(world: Arc<World>, merchant: Merchant) {
+async fn restock(world: Arc<Deployment>, merchant: Merchant) {
     let client = Client::of(world);
     let world = &client.world;
     pause(world.chance.up_to(SHOPPING)).await;
@@ -161,7 +161,7 @@ async fn restock(world: Arc<World>, merchant: Merchant) {
         .await;
 }
 
-async fn change_mind(world: Arc<World>, endpoint: Steady) {
+async fn change_mind(world: Arc<Deployment>, endpoint: Steady) {
     let client = Client::of(world);
     let world = &client.world;
     pause(world.chance.up_to(SHOPPING + SECOND_THOUGHTS)).await;
@@ -185,12 +185,12 @@ async fn change_mind(world: Arc<World>, endpoint: Steady) {
 
 /// Somebody who uses the API.
 struct Client {
-    world: Arc<World>,
+    world: Arc<Deployment>,
     orders: Arc<dyn OrderStore>,
 }
 
 impl Client {
-    fn of(world: Arc<World>) -> Self {
+    fn of(world: Arc<Deployment>) -> Self {
         Self { orders: world.orders_of("api"), world }
     }
 
@@ -245,10 +245,10 @@ impl Client {
             .await?;
         self.world.trace.note("customer", || format!("placing: {placement:?}"));
         match placement {
-            Placement::Placed { order, .. } => Some(order.id),
-            Placement::Replayed { order, .. } => Some(order),
-            Placement::Refused(_) | Placement::InFlight => None,
-            Placement::KeyReused { .. } => {
+            PlaceOutcome::Placed { order, .. } => Some(order.id),
+            PlaceOutcome::Replayed { order, .. } => Some(order),
+            PlaceOutcome::Refused(_) | PlaceOutcome::InFlight => None,
+            PlaceOutcome::KeyReused { .. } => {
                 self.world.watch.breach("placing", "a key was taken by another request".to_owned());
                 None
             }

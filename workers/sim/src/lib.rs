@@ -11,6 +11,7 @@
 mod audit;
 mod chance;
 mod customers;
+mod deployment;
 mod link;
 mod mutation;
 mod outside;
@@ -20,11 +21,10 @@ mod queue;
 mod sweep;
 mod trace;
 mod watch;
-mod world;
 
 use std::{sync::Arc, time::Duration};
 
-use self::{customers::Steady, world::World};
+use self::{customers::Steady, deployment::Deployment};
 pub use self::{
     mutation::Mutation,
     sweep::{Sweep, summary, sweep},
@@ -81,7 +81,7 @@ pub fn run(options: Options) -> Result<Report, String> {
 
 async fn simulate(Options { seed, mutation, in_words }: Options) -> Result<Report, String> {
     let began = tokio::time::Instant::now();
-    let world = Arc::new(World::new(seed, mutation, in_words)?);
+    let world = Arc::new(Deployment::new(seed, mutation, in_words)?);
     let steady = customers::trade(&world).await.map_err(|error| error.to_string())?;
     for index in 0..=world.chance.below(2) {
         tokio::spawn(process::relay(Arc::clone(&world), index));
@@ -107,7 +107,7 @@ async fn simulate(Options { seed, mutation, in_words }: Options) -> Result<Repor
 }
 
 /// Waits until nothing is left to be done, then audits.
-async fn rest(world: &World, steady: &[Steady]) {
+async fn rest(world: &Deployment, steady: &[Steady]) {
     let deadline = tokio::time::Instant::now() + REST_WITHIN;
     loop {
         tokio::time::sleep(LOOK).await;

@@ -15,7 +15,7 @@ use workers::{
 };
 
 use crate::{
-    chance::{Chance, Fault, pause},
+    chance::{Chance, InjectedFault, pause},
     trace::Trace,
 };
 
@@ -26,11 +26,11 @@ const RETRY_AFTER_MAX: Duration = Duration::from_mins(2);
 pub(crate) struct Outside {
     chance: Arc<Chance>,
     trace: Arc<Trace>,
-    seen: Mutex<Seen>,
+    seen: Mutex<TakenCalls>,
 }
 
 #[derive(Default)]
-struct Seen {
+struct TakenCalls {
     /// The Message-IDs that were taken.
     mails: BTreeSet<String>,
     hooks: BTreeSet<(EndpointId, EventId)>,
@@ -57,7 +57,7 @@ impl Outside {
         self.lock().gone.insert(endpoint);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Seen> {
+    fn lock(&self) -> MutexGuard<'_, TakenCalls> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -70,7 +70,7 @@ impl Outside {
         if gone {
             return Answer::of_status(410, None);
         }
-        if self.chance.happens(Fault::HookFails) {
+        if self.chance.happens(InjectedFault::HookFails) {
             return match self.chance.below(4) {
                 0 => Answer::failed("timeout"),
                 1 => Answer::failed("connect"),
@@ -79,7 +79,7 @@ impl Outside {
             };
         }
         self.lock().hooks.insert((endpoint, event));
-        if self.chance.happens(Fault::HookAnswerLost) {
+        if self.chance.happens(InjectedFault::HookAnswerLost) {
             Answer::failed("timeout")
         } else {
             Answer::of_status(204, None)
@@ -97,11 +97,11 @@ impl MailTransport for Outside {
     async fn send(&self, message: &Message) -> Result<(), MailError> {
         pause(self.chance.travel()).await;
         let id = message.headers().get_raw("Message-ID").unwrap_or_default().to_owned();
-        let result = if self.chance.happens(Fault::MailBusy) {
+        let result = if self.chance.happens(InjectedFault::MailBusy) {
             Err(MailError::Busy { status: 451 })
         } else {
             self.lock().mails.insert(id.clone());
-            let lost = self.chance.happens(Fault::MailAnswerLost);
+            let lost = self.chance.happens(InjectedFault::MailAnswerLost);
             if lost { Err(MailError::Connection("smtp_timeout")) } else { Ok(()) }
         };
         self.trace.note("mail", || format!("{id}: {result:?}"));

@@ -8,7 +8,7 @@ use jobs::testing::run_delivery;
 use tokio_util::sync::CancellationToken;
 use workers::relay::Relay;
 
-use crate::{chance::pause, world::World};
+use crate::{chance::pause, deployment::Deployment};
 
 /// Jobs a worker runs at a time.
 const SLOTS: usize = 3;
@@ -18,7 +18,7 @@ const DOWN_MAX: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_secs(20);
 
 /// Runs jobs in one life after another.
-pub(crate) async fn worker(world: Arc<World>, index: u64) {
+pub(crate) async fn worker(world: Arc<Deployment>, index: u64) {
     for life in 1_u64.. {
         let (name, consumer) = (format!("worker-{index}.{life}"), (index << 32) + life);
         let env = world.env(&name);
@@ -30,7 +30,7 @@ pub(crate) async fn worker(world: Arc<World>, index: u64) {
 }
 
 /// Relays in one life after another, under one name or under a new one each time, as containers have.
-pub(crate) async fn relay(world: Arc<World>, index: u64) {
+pub(crate) async fn relay(world: Arc<Deployment>, index: u64) {
     let keeps_name = world.chance.one_in(2);
     for life in 1_u64.. {
         let name = if keeps_name { format!("relay-{index}") } else { format!("relay-{index}.{life}") };
@@ -46,7 +46,7 @@ pub(crate) async fn relay(world: Arc<World>, index: u64) {
     }
 }
 
-async fn slot(world: &World, name: &str, consumer: u64, env: workers::Env) {
+async fn slot(world: &Deployment, name: &str, consumer: u64, env: workers::Env) {
     let ambient = env.ambient.clone();
     loop {
         let delivery = world.queue.claim(consumer).await;
@@ -62,7 +62,7 @@ async fn slot(world: &World, name: &str, consumer: u64, env: workers::Env) {
 }
 
 /// Lets a process live as long as it is given, but for ever once nothing goes wrong any more.
-async fn until_killed<T>(world: &World, name: &str, process: impl Future<Output = T>) {
+async fn until_killed<T>(world: &Deployment, name: &str, process: impl Future<Output = T>) {
     let killed = async {
         if let Some(life) = world.chance.life() {
             pause(life).await;

@@ -17,7 +17,7 @@ use workers::provider::{
 };
 
 use crate::{
-    chance::{Chance, Fault, pause},
+    chance::{Chance, InjectedFault, pause},
     trace::Trace,
     watch::Watch,
 };
@@ -52,11 +52,11 @@ pub(crate) struct SimProvider {
     chance: Arc<Chance>,
     trace: Arc<Trace>,
     watch: Arc<Watch>,
-    books: Arc<Mutex<Books>>,
+    books: Arc<Mutex<ProviderState>>,
 }
 
 #[derive(Default)]
-struct Books {
+struct ProviderState {
     ledger: Vec<Entry>,
     charges: BTreeMap<String, ChargeOutcome>,
     refunds: BTreeMap<String, RefundOutcome>,
@@ -78,7 +78,7 @@ impl SimProvider {
         self.books().on_their_way == 0
     }
 
-    fn books(&self) -> MutexGuard<'_, Books> {
+    fn books(&self) -> MutexGuard<'_, ProviderState> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -92,11 +92,11 @@ impl SimProvider {
             pause(self.chance.travel()).await;
             return Err(error);
         }
-        if self.fails(Fault::ProviderRequestLost, what) {
+        if self.fails(InjectedFault::ProviderRequestLost, what) {
             pause(self.chance.some_time(RETRY_AFTER_MAX)).await;
             return Err(ProviderError::Unknown { cause: "connection_lost" });
         }
-        let way = if self.fails(Fault::ProviderSlow, what) {
+        let way = if self.fails(InjectedFault::ProviderSlow, what) {
             self.chance.some_time(WAY_MAX)
         } else {
             self.chance.travel()
@@ -113,14 +113,14 @@ impl SimProvider {
             let _ = answer.send(done);
         });
         let answer = answered.await;
-        if self.fails(Fault::ProviderAnswerLost, what) {
+        if self.fails(InjectedFault::ProviderAnswerLost, what) {
             return Err(ProviderError::Unknown { cause: "connection_lost" });
         }
         answer.unwrap_or(Err(ProviderError::Unknown { cause: "connection_lost" }))
     }
 
     fn turned_away(&self, what: &'static str) -> Option<ProviderError> {
-        if !self.fails(Fault::ProviderBusy, what) {
+        if !self.fails(InjectedFault::ProviderBusy, what) {
             return None;
         }
         let wait = Some(self.chance.some_time(RETRY_AFTER_MAX));
@@ -132,7 +132,7 @@ impl SimProvider {
         })
     }
 
-    fn fails(&self, fault: Fault, what: &'static str) -> bool {
+    fn fails(&self, fault: InjectedFault, what: &'static str) -> bool {
         let happens = self.chance.happens(fault);
         if happens {
             self.trace.note("fault", || format!("{fault:?} {what}"));
@@ -197,7 +197,7 @@ impl SimProvider {
     }
 }
 
-impl Books {
+impl ProviderState {
     fn times_taken(&self, order: OrderId) -> usize {
         self.ledger.iter().filter(|e| e.order == order && e.direction == Direction::Taken).count()
     }

@@ -14,11 +14,11 @@ const FNV_PRIME: u64 = 0x0100_0000_01b3;
 pub(crate) struct Trace {
     in_words: bool,
     began: Instant,
-    kept: Mutex<Kept>,
+    kept: Mutex<TraceState>,
 }
 
 #[derive(Default)]
-struct Kept {
+struct TraceState {
     lines: Vec<String>,
     fingerprint: u64,
     steps: u64,
@@ -26,7 +26,7 @@ struct Kept {
 
 impl Trace {
     pub(crate) fn new(in_words: bool) -> Self {
-        let kept = Kept { fingerprint: FNV_OFFSET, ..Kept::default() };
+        let kept = TraceState { fingerprint: FNV_OFFSET, ..TraceState::default() };
         Self { in_words, began: Instant::now(), kept: Mutex::new(kept) }
     }
 
@@ -49,7 +49,7 @@ impl Trace {
         (std::mem::take(&mut kept.lines), kept.fingerprint, kept.steps)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Kept> {
+    fn lock(&self) -> MutexGuard<'_, TraceState> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

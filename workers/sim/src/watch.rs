@@ -33,11 +33,11 @@ impl fmt::Display for Violation {
 /// Sees all changes of both stores.
 pub(crate) struct Watch {
     trace: Arc<Trace>,
-    seen: Mutex<Seen>,
+    seen: Mutex<WatchState>,
 }
 
 #[derive(Default)]
-struct Seen {
+struct WatchState {
     violation: Option<Violation>,
     /// What would be in the house had nothing been shipped, by merchant and sku.
     put_in: BTreeMap<(MerchantId, String), i64>,
@@ -70,7 +70,7 @@ impl Watch {
         self.lock().put_in.get(&(merchant, sku.to_owned())).copied().unwrap_or(0)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Seen> {
+    fn lock(&self) -> MutexGuard<'_, WatchState> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use store::{
     StoreError,
     domain::{Decision, Order, OrderId, OrderStatus, Payment, PaymentId},
-    orders::{CaptureFacts, Moved},
+    orders::{CaptureFacts, Transition},
     payments::{Begun, Decided, NewPayment},
 };
 
@@ -75,7 +75,7 @@ impl Job for ChargePayment {
 async fn charge(ctx: &JobContext<Env>, order: &Order) -> Result<(), JobError> {
     let env = &ctx.env;
     unless_paused(env)?;
-    let payment = env.payments.open(new_payment(ctx, order)).await?;
+    let payment = env.payments.open_payment(new_payment(ctx, order)).await?;
     let epoch = match env.payments.begin_attempt(payment.id, &env.worker, ctx.ambient.now()).await? {
         Begun::Attempt { epoch } => epoch,
         Begun::Decided(decision) => return apply(ctx, order.id, &payment, decision).await,
@@ -84,7 +84,7 @@ async fn charge(ctx: &JobContext<Env>, order: &Order) -> Result<(), JobError> {
     match ask_provider(ctx, &payment).await? {
         Ok(outcome) => record(ctx, order.id, &payment, epoch, outcome).await,
         Err(error) => {
-            env.payments.note_attempt(payment.id, epoch, &error.to_string(), ctx.ambient.now()).await?;
+            env.payments.annotate_attempt(payment.id, epoch, &error.to_string(), ctx.ambient.now()).await?;
             Err(provider_failure(error))
         }
     }
@@ -149,7 +149,7 @@ async fn record(
         ChargeOutcome::Captured { reference } => Decision::Captured { provider_reference: reference },
         ChargeOutcome::Declined { code } => Decision::Declined { code },
     };
-    match ctx.env.payments.decide(payment.id, epoch, decision.clone(), ctx.ambient.now()).await? {
+    match ctx.env.payments.record_decision(payment.id, epoch, decision.clone(), ctx.ambient.now()).await? {
         Decided::Recorded => apply(ctx, order, payment, decision).await,
         Decided::Already(earlier) => apply(ctx, order, payment, earlier).await,
         Decided::Stale { current_epoch } => {
@@ -181,13 +181,13 @@ async fn apply(
         }
     };
     match moved {
-        Moved::Now(_) | Moved::Already(_) => Ok(()),
-        Moved::Refused(order) => {
+        Transition::Now(_) | Transition::Already(_) => Ok(()),
+        Transition::Refused(order) => {
             // The store has written the refund of captured money with its refusal.
             tracing::info!(order.id = %order.id, order.status = %order.status, "charged an order that moved on");
             Ok(())
         }
-        Moved::NotFound => Err(JobError::retry("order_not_found")),
+        Transition::NotFound => Err(JobError::retry("order_not_found")),
     }
 }
 

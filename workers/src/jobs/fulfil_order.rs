@@ -4,7 +4,7 @@ use jobs::{Job, JobContext, JobError};
 use serde::{Deserialize, Serialize};
 use store::{
     domain::{OrderId, OrderStatus},
-    orders::Moved,
+    orders::Transition,
 };
 
 use crate::{env::Env, registry::FULFILMENT};
@@ -27,13 +27,13 @@ impl Job for FulfilOrder {
 
     async fn run(&self, ctx: &JobContext<Env>) -> Result<(), JobError> {
         match ctx.env.orders.fulfil(self.order, ctx.ambient.now()).await? {
-            Moved::Now(_) | Moved::Already(_) => Ok(()),
+            Transition::Now(_) | Transition::Already(_) => Ok(()),
             // Published after `order.paid` was committed, so a pending order can only be a late replica.
-            Moved::Refused(order) if order.status == OrderStatus::Pending => {
+            Transition::Refused(order) if order.status == OrderStatus::Pending => {
                 Err(JobError::retry("order_not_yet_paid"))
             }
-            Moved::Refused(order) => Err(JobError::cancel(format!("order_{}", order.status))),
-            Moved::NotFound => Err(JobError::cancel("order_not_found")),
+            Transition::Refused(order) => Err(JobError::cancel(format!("order_{}", order.status))),
+            Transition::NotFound => Err(JobError::cancel("order_not_found")),
         }
     }
 }

@@ -12,7 +12,7 @@ use jobs::{Backoff, Job, JobContext, JobError, Priority};
 use serde::{Deserialize, Serialize};
 use store::{
     domain::{Currency, Decision, OrderId, PaymentId, RefundId, RefundState},
-    orders::{Moved, RefundFacts},
+    orders::{RefundFacts, Transition},
     payments::RefundBegun,
 };
 
@@ -102,10 +102,10 @@ impl RefundPayment {
     pub(super) async fn record(&self, ctx: &JobContext<Env>, payment: PaymentId) -> Result<(), JobError> {
         let facts = RefundFacts { payment, refund: self.refund, amount_minor: self.amount_minor };
         match ctx.env.orders.record_refund(self.order, facts, ctx.ambient.now()).await? {
-            Moved::Now(_) | Moved::Already(_) => Ok(()),
+            Transition::Now(_) | Transition::Already(_) => Ok(()),
             // The money is back, the order will not have it: a state that must not be, kept in sight.
-            Moved::Refused(_) => Err(JobError::retry("order_refuses_refund")),
-            Moved::NotFound => Err(JobError::retry("order_not_found")),
+            Transition::Refused(_) => Err(JobError::retry("order_refuses_refund")),
+            Transition::NotFound => Err(JobError::retry("order_not_found")),
         }
     }
 }

@@ -79,13 +79,13 @@ struct View<'a> {
     subject: &'a str,
     customer: &'a str,
     number: String,
-    lines: Vec<Line<'a>>,
+    lines: Vec<OrderLine<'a>>,
     total: String,
     refunded: String,
     address: Option<&'a Address>,
 }
 
-struct Line<'a> {
+struct OrderLine<'a> {
     name: &'a str,
     quantity: u32,
     total: String,
@@ -166,7 +166,7 @@ fn subject(template: Template, number: &str, shop: &str) -> String {
     if shop.is_empty() { format!("{what} {number}") } else { format!("{what} {number} at {shop}") }
 }
 
-fn lines(order: &Order, currency: Currency) -> Vec<Line<'_>> {
+fn lines(order: &Order, currency: Currency) -> Vec<OrderLine<'_>> {
     let line = |line: &'_ store::domain::OrderLine| format_amount(line.total_minor, currency);
-    order.lines.iter().map(|l| Line { name: &l.name, quantity: l.quantity, total: line(l) }).collect()
+    order.lines.iter().map(|l| OrderLine { name: &l.name, quantity: l.quantity, total: line(l) }).collect()
 }

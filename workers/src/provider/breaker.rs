@@ -61,7 +61,7 @@ impl Default for BreakerConfig {
 
 /// What a call says about its provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum CallOutcome {
     /// It works.
     Works,
     /// It does not, for this reason.
@@ -91,19 +91,19 @@ pub enum Standing {
 
 /// The breaker of one provider. Clones share it.
 #[derive(Clone)]
-pub struct Breaker(Arc<Inner>);
+pub struct Breaker(Arc<BreakerInner>);
 
-struct Inner {
+struct BreakerInner {
     provider: &'static str,
     config: BreakerConfig,
     ambient: Ambient,
-    state: Mutex<State>,
+    state: Mutex<BreakerState>,
     standing: watch::Sender<Standing>,
     gate: watch::Sender<bool>,
 }
 
 #[derive(Default)]
-struct State {
+struct BreakerState {
     in_a_row: u32,
     latest: VecDeque<bool>,
     /// Pauses since it was last closed.
@@ -118,7 +118,7 @@ struct State {
 
 /// A call that was let through. Tell it how it went: dropped, it failed.
 pub struct Call {
-    inner: Arc<Inner>,
+    inner: Arc<BreakerInner>,
     changes: u64,
     settled: bool,
 }
@@ -127,8 +127,8 @@ impl Breaker {
     /// Closed.
     pub fn new(provider: &'static str, config: BreakerConfig, ambient: Ambient) -> Self {
         let (standing, gate) = (watch::Sender::new(Standing::Closed), watch::Sender::new(true));
-        let state = Mutex::new(State::default());
-        Self(Arc::new(Inner { provider, config, ambient, state, standing, gate }))
+        let state = Mutex::new(BreakerState::default());
+        Self(Arc::new(BreakerInner { provider, config, ambient, state, standing, gate }))
     }
 
     /// `false` while open.
@@ -159,7 +159,7 @@ impl Breaker {
 
 impl Call {
     /// Says how the call went.
-    pub fn settle(mut self, verdict: Verdict) {
+    pub fn settle(mut self, verdict: CallOutcome) {
         self.settled = true;
         self.inner.settle(self.changes, verdict);
     }
@@ -168,13 +168,13 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         if !self.settled {
-            self.inner.settle(self.changes, Verdict::Fails("no answer in time"));
+            self.inner.settle(self.changes, CallOutcome::Fails("no answer in time"));
         }
     }
 }
 
-impl Inner {
-    fn wait(&self, state: &State) -> Option<Duration> {
+impl BreakerInner {
+    fn wait(&self, state: &BreakerState) -> Option<Duration> {
         // Not all at once when it opens, and not before it does.
         let spread = || self.config.pause_min + self.ambient.jitter(self.config.pause_min);
         match state.until {
@@ -183,21 +183,21 @@ impl Inner {
         }
     }
 
-    fn settle(self: &Arc<Self>, changes: u64, verdict: Verdict) {
+    fn settle(self: &Arc<Self>, changes: u64, verdict: CallOutcome) {
         let mut state = self.state();
         if state.changes != changes {
             return;
         }
         let probe = state.probing;
         match verdict {
-            Verdict::Works if probe => self.close(&mut state),
+            CallOutcome::Works if probe => self.close(&mut state),
             // The next call is the probe.
-            Verdict::Neither => state.probing = false,
-            Verdict::Works => state.note(true, self.config.latest),
-            Verdict::Refuses => {
+            CallOutcome::Neither => state.probing = false,
+            CallOutcome::Works => state.note(true, self.config.latest),
+            CallOutcome::Refuses => {
                 self.open(&mut state, "it refuses our credentials", self.config.pause_refused);
             }
-            Verdict::Fails(why) => {
+            CallOutcome::Fails(why) => {
                 state.note(false, self.config.latest);
                 let failed = state.latest.iter().filter(|worked| !**worked).count();
                 if probe || state.in_a_row >= self.config.in_a_row || failed >= self.config.of_latest {
@@ -209,13 +209,13 @@ impl Inner {
         }
     }
 
-    fn close(&self, state: &mut State) {
-        *state = State { changes: state.changes + 1, ..State::default() };
+    fn close(&self, state: &mut BreakerState) {
+        *state = BreakerState { changes: state.changes + 1, ..BreakerState::default() };
         self.standing.send_replace(Standing::Closed);
         tracing::info!(provider = self.provider, "the payment provider works again");
     }
 
-    fn open(self: &Arc<Self>, state: &mut State, why: &'static str, pause: Duration) {
+    fn open(self: &Arc<Self>, state: &mut BreakerState, why: &'static str, pause: Duration) {
         if state.pauses == 0 {
             tracing::error!(
                 alarm = true,
@@ -226,7 +226,7 @@ impl Inner {
         }
         let until = Instant::now() + pause / 2 + self.ambient.jitter(pause / 2);
         let (pauses, changes) = (state.pauses.saturating_add(1), state.changes + 1);
-        *state = State { pauses, changes, until: Some(until), ..State::default() };
+        *state = BreakerState { pauses, changes, until: Some(until), ..BreakerState::default() };
         self.standing.send_replace(Standing::Open { why });
         self.gate.send_replace(false);
         // Without a runtime nobody makes calls any more, and nobody need open it.
@@ -235,13 +235,13 @@ impl Inner {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, BreakerState> {
         // Each change leaves the state whole, so a panic elsewhere does not matter.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn half_open(inner: Weak<Inner>, until: Instant, why: &'static str) {
+async fn half_open(inner: Weak<BreakerInner>, until: Instant, why: &'static str) {
     sleep_until(until).await;
     let Some(inner) = inner.upgrade() else { return };
     let mut state = inner.state();
@@ -251,7 +251,7 @@ async fn half_open(inner: Weak<Inner>, until: Instant, why: &'static str) {
     inner.gate.send_replace(true);
 }
 
-impl State {
+impl BreakerState {
     fn note(&mut self, worked: bool, latest: usize) {
         self.in_a_row = if worked { 0 } else { self.in_a_row.saturating_add(1) };
         if self.latest.len() >= latest {

@@ -27,7 +27,7 @@ use governor::{
 use super::{
     CaptureRequest, ChargeOutcome, ChargeQuery, ChargeReport, Ledger, PaymentProvider, ProviderError,
     RefundOutcome, RefundRequest,
-    breaker::{Breaker, BreakerConfig, Verdict},
+    breaker::{Breaker, BreakerConfig, CallOutcome},
 };
 
 /// Longest wait for the rate limit; longer ones are the queue's business.
@@ -83,15 +83,15 @@ impl Guarded {
         call: impl Future<Output = Result<T, ProviderError>>,
     ) -> Result<T, ProviderError> {
         // The rate first: a probe must not be held up by it.
-        self.turn().await?;
+        self.acquire_permit().await?;
         let entered = self.breaker.enter().map_err(|wait| ProviderError::Paused { wait })?;
         let answer = call.await;
-        entered.settle(answer.as_ref().map_or_else(verdict, |_| Verdict::Works));
+        entered.settle(answer.as_ref().map_or_else(call_outcome, |_| CallOutcome::Works));
         answer
     }
 
     /// Waits for a turn under the rate limit.
-    async fn turn(&self) -> Result<(), ProviderError> {
+    async fn acquire_permit(&self) -> Result<(), ProviderError> {
         let Some(limiter) = &self.limiter else { return Ok(()) };
         let began = Instant::now();
         while let Err(early) = limiter.check() {
@@ -105,14 +105,16 @@ impl Guarded {
     }
 }
 
-fn verdict(error: &ProviderError) -> Verdict {
+fn call_outcome(error: &ProviderError) -> CallOutcome {
     match *error {
-        ProviderError::Unavailable { .. } => Verdict::Fails("it cannot be reached or says it cannot work"),
-        ProviderError::TOO_MANY_TO_SEARCH | ProviderError::Pending { .. } => Verdict::Works,
-        ProviderError::Unknown { .. } => Verdict::Fails("it gives no answer"),
-        ProviderError::Authentication => Verdict::Refuses,
+        ProviderError::Unavailable { .. } => {
+            CallOutcome::Fails("it cannot be reached or says it cannot work")
+        }
+        ProviderError::TOO_MANY_TO_SEARCH | ProviderError::Pending { .. } => CallOutcome::Works,
+        ProviderError::Unknown { .. } => CallOutcome::Fails("it gives no answer"),
+        ProviderError::Authentication => CallOutcome::Refuses,
         ProviderError::RateLimited { .. } | ProviderError::Protocol { .. } | ProviderError::Paused { .. } => {
-            Verdict::Neither
+            CallOutcome::Neither
         }
     }
 }

@@ -30,7 +30,7 @@ pub struct LedgerPage {
 
 /// Which way money moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Movement {
+pub enum EntryKind {
     /// To the merchant.
     Charge,
     /// Back to the customer.
@@ -43,7 +43,7 @@ pub struct LedgerEntry {
     /// The provider's id of it.
     pub id: String,
     /// Which way.
-    pub movement: Movement,
+    pub movement: EntryKind,
     /// The key it was asked for with.
     pub idempotency_key: String,
     /// The charge itself, or the one a refund belongs to.

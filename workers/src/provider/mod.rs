@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use base::Timestamp;
 use store::domain::{Currency, OrderId, PaymentId, RefundId};
 
-pub use ledger::{Ledger, LedgerEntry, LedgerPage, Movement};
+pub use ledger::{EntryKind, Ledger, LedgerEntry, LedgerPage};
 pub use wire::ClientError;
 
 /// Moves money.

@@ -16,7 +16,7 @@ use url::Url;
 use store::domain::OrderId;
 
 use super::{
-    CaptureRequest, ChargeOutcome, ChargeQuery, ChargeReport, Ledger, LedgerEntry, LedgerPage, Movement,
+    CaptureRequest, ChargeOutcome, ChargeQuery, ChargeReport, EntryKind, Ledger, LedgerEntry, LedgerPage,
     PaymentProvider, ProviderError, RefundOutcome, RefundReport, RefundRequest,
     sandbox_server::{Entry, EntryType},
     wire::{self, ClientError, decode},
@@ -149,7 +149,7 @@ impl PaymentProvider for SandboxProvider {
         let query = [("charge", reference.to_owned()), ("limit", LEDGER_PAGE_MAX.to_string())];
         let mut entries = self.entries(&query).await?.entries.into_iter();
         // The refunds of a charge come after it.
-        let Some(charge) = entries.next().filter(|first| first.movement == Movement::Charge) else {
+        let Some(charge) = entries.next().filter(|first| first.movement == EntryKind::Charge) else {
             return Ok(None);
         };
         let refunds = entries.map(|refund| RefundReport {
@@ -208,8 +208,8 @@ fn entry(entry: Entry) -> Result<LedgerEntry, ProviderError> {
     Ok(LedgerEntry {
         id: entry.id,
         movement: match entry.r#type {
-            EntryType::Charge => Movement::Charge,
-            EntryType::Refund => Movement::Refund,
+            EntryType::Charge => EntryKind::Charge,
+            EntryType::Refund => EntryKind::Refund,
         },
         idempotency_key: entry.idempotency_key,
         charge: entry.reference,

@@ -63,7 +63,7 @@ impl Facts {
 /// Whether an error is about what is stored, so that it is a finding and no reason to stop.
 pub(super) fn is_damage(error: &VerifyError) -> Option<&str> {
     match error {
-        VerifyError::Store(StoreError::Damaged { detail, .. }) => Some(detail),
+        VerifyError::Store(StoreError::Corrupt { detail, .. }) => Some(detail),
         _ => None,
     }
 }

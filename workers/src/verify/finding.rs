@@ -149,9 +149,9 @@ pub enum Repair {
         sku: String,
     },
     /// Ask the money of a cancelled order back, as cancelling would have. Safe: guarded inside the write, once by its id.
-    AskBack(OrderId),
+    RequestMissingRefund(OrderId),
     /// For people: what moves money on the word of one side, or rewrites history, is not done by a program.
-    People(&'static str),
+    Manual(&'static str),
 }
 
 impl Repair {
@@ -160,14 +160,14 @@ impl Repair {
         match self {
             Self::Publish(job) => format!("publish {} as {}", job.kind, job.id),
             Self::Reservation { sku, .. } => format!("make the reservation of {sku} what open orders hold"),
-            Self::AskBack(_) => "ask the money back".to_owned(),
-            Self::People(what) => (*what).to_owned(),
+            Self::RequestMissingRefund(_) => "ask the money back".to_owned(),
+            Self::Manual(what) => (*what).to_owned(),
         }
     }
 
     /// Whether `--repair` does it.
     pub const fn is_safe(&self) -> bool {
-        !matches!(self, Self::People(_))
+        !matches!(self, Self::Manual(_))
     }
 }
 

@@ -13,10 +13,10 @@
 
 mod facts;
 mod finding;
-mod judge;
-mod mend;
 mod queues;
-mod walk;
+mod repair;
+mod rules;
+mod scan;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -31,8 +31,8 @@ use store::{OrderStore, PaymentStore, StoreError, domain::OrderId};
 use self::{
     facts::{Facts, is_damage},
     finding::Finding,
-    judge::Look,
-    queues::{Fate, Queues},
+    queues::{JobFate, Queues},
+    rules::AuditWindow,
 };
 use crate::provider::{Ledger, PaymentProvider, ProviderError};
 
@@ -53,12 +53,12 @@ pub struct Verify {
     /// Clock, ids, randomness.
     pub ambient: Ambient,
     /// How long orders are kept, and how long events and attempts; `None` for good.
-    pub kept: Kept,
+    pub kept: Retention,
 }
 
 /// How far back the stores go.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Kept {
+pub struct Retention {
     /// Orders.
     pub orders: Option<Duration>,
     /// The shorter of events and webhook attempts.
@@ -156,7 +156,7 @@ struct Audit<'a> {
 }
 
 /// How an order is.
-enum Seen {
+enum Examined {
     /// There is no such order.
     Missing,
     /// Changed within the grace; its newest message will have it looked at again.
@@ -177,7 +177,7 @@ impl Verify {
         let queues = Queues::new(self.engine.as_ref(), self.records.as_ref(), &self.ambient);
         let summary = Summary { ledger: ledger.map(|_| 0), ..Summary::default() };
         let mut audit = Audit { of: self, plan, ledger, queues, before, watch, summary };
-        audit.walk().await?;
+        audit.scan().await?;
         Ok(audit.summary)
     }
 
@@ -192,29 +192,29 @@ impl Verify {
 
 impl Audit<'_> {
     /// One look at an order.
-    async fn look_at(&self, id: OrderId) -> Result<Seen, VerifyError> {
+    async fn examine(&self, id: OrderId) -> Result<Examined, VerifyError> {
         let facts = Facts::of(id, self.of.orders.as_ref(), self.of.payments.as_ref(), self.ledger).await;
         let facts = match facts {
             Ok(Some(facts)) => facts,
-            Ok(None) => return Ok(Seen::Missing),
+            Ok(None) => return Ok(Examined::Missing),
             Err(error) => {
                 let Some(detail) = is_damage(&error) else { return Err(error) };
-                let people = Repair::People("restore what is damaged from a backup");
-                return Ok(Seen::Wrong(vec![Finding::of(id, Code::Unreadable, detail, people)]));
+                let people = Repair::Manual("restore what is damaged from a backup");
+                return Ok(Examined::Wrong(vec![Finding::of(id, Code::Unreadable, detail, people)]));
             }
         };
         let changed = facts.money.refunds.iter().map(|refund| refund.requested_at);
         if changed.chain([facts.order.updated_at]).any(|at| at >= self.before) {
-            return Ok(Seen::Young);
+            return Ok(Examined::Young);
         }
         let history_from = self.of.kept_from(self.of.kept.history);
-        let look = Look { before: self.before, history_from, ambient: &self.of.ambient };
-        let findings = judge::order(&facts, &look)?;
-        self.weigh(&facts, findings).await
+        let look = AuditWindow { before: self.before, history_from, ambient: &self.of.ambient };
+        let findings = rules::order(&facts, &look)?;
+        self.filter(&facts, findings).await
     }
 
     /// Drops findings that a job will mend.
-    async fn weigh(&self, facts: &Facts, findings: Vec<Finding>) -> Result<Seen, VerifyError> {
+    async fn filter(&self, facts: &Facts, findings: Vec<Finding>) -> Result<Examined, VerifyError> {
         let (mut wrong, mut open) = (Vec::new(), false);
         for mut finding in findings {
             let Some(awaited) = &finding.unless else {
@@ -226,25 +226,25 @@ impl Audit<'_> {
                 open = true;
                 continue;
             }
-            match self.queues.fate(awaited).await? {
-                Fate::Open => open = true,
-                Fate::GivenUp if finding.violation.code.may_be_given_up() => {}
-                Fate::Dead(reason) => {
+            match self.queues.job_fate(awaited).await? {
+                JobFate::Open => open = true,
+                JobFate::GivenUp if finding.violation.code.may_be_given_up() => {}
+                JobFate::Dead(reason) => {
                     finding.violation.found.push_str("; its job is dead");
                     if reason != DeadReason::Exhausted {
                         let people = "mend what killed its job, then redrive it";
-                        finding.violation.repair = Repair::People(people);
+                        finding.violation.repair = Repair::Manual(people);
                     }
                     wrong.push(finding);
                 }
-                Fate::GivenUp | Fate::Gone if self.is_delivered(facts, &finding).await? => {}
-                Fate::GivenUp | Fate::Gone => wrong.push(finding),
+                JobFate::GivenUp | JobFate::Gone if self.is_delivered(facts, &finding).await? => {}
+                JobFate::GivenUp | JobFate::Gone => wrong.push(finding),
             }
         }
         Ok(match (wrong.is_empty(), open) {
-            (false, _) => Seen::Wrong(wrong),
-            (true, true) => Seen::Open,
-            (true, false) => Seen::Right,
+            (false, _) => Examined::Wrong(wrong),
+            (true, true) => Examined::Open,
+            (true, false) => Examined::Right,
         })
     }
 
@@ -256,9 +256,9 @@ impl Audit<'_> {
     }
 
     /// Tells of a violation, mending it before where that is asked for and safe.
-    async fn tell(&mut self, mut violation: Violation) -> Result<(), VerifyError> {
+    async fn report(&mut self, mut violation: Violation) -> Result<(), VerifyError> {
         if self.plan.repair && violation.repair.is_safe() {
-            violation.repaired = mend::mend(self.of, &violation.repair).await?;
+            violation.repaired = repair::apply(self.of, &violation.repair).await?;
             self.summary.repaired += u64::from(violation.repaired);
         }
         *self.summary.violations.entry(violation.code).or_default() += 1;

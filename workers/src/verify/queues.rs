@@ -13,8 +13,8 @@ use std::{
 use base::{Ambient, Timestamp, time::between};
 use jobs::{
     Engine, JobId,
-    engine::{DeadReason, Depth, HeldJob, HeldState, JobFilter},
-    records::{Outcome, RecordFilter, RecordStore},
+    engine::{DeadReason, Depth, InspectedJob, JobFilter, JobState},
+    records::{AttemptOutcome, RecordFilter, RecordStore},
 };
 use tokio::sync::{Mutex, OnceCell};
 
@@ -31,7 +31,7 @@ const DEPTH_FOR: Duration = Duration::from_secs(5);
 
 /// What becomes of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum JobFate {
     /// It will run, or may.
     Open,
     /// It ended for good by its own word or a request.
@@ -48,7 +48,7 @@ pub(super) struct Queues<'a> {
     records: &'a dyn RecordStore,
     ambient: &'a Ambient,
     /// `None` inside: more than can be compared with.
-    held: OnceCell<Option<HashMap<JobId, Fate>>>,
+    held: OnceCell<Option<HashMap<JobId, JobFate>>>,
     depths: Mutex<HashMap<&'static str, (Instant, Depth)>>,
 }
 
@@ -58,51 +58,51 @@ impl<'a> Queues<'a> {
     }
 
     /// What becomes of the first of the jobs that anything is known of.
-    pub(super) async fn fate(&self, awaited: &Awaited) -> Result<Fate, VerifyError> {
-        let mut fate = Fate::Gone;
+    pub(super) async fn job_fate(&self, awaited: &Awaited) -> Result<JobFate, VerifyError> {
+        let mut fate = JobFate::Gone;
         for job in &awaited.jobs {
             match self.held(*job).await? {
-                Fate::Gone => {}
-                Fate::Open => return Ok(Fate::Open),
+                JobFate::Gone => {}
+                JobFate::Open => return Ok(JobFate::Open),
                 parked => fate = parked,
             }
         }
-        if fate != Fate::Gone {
+        if fate != JobFate::Gone {
             return Ok(fate);
         }
         let lists_all = self.engine.capabilities().lists_ready;
         if !lists_all && self.may_wait(awaited).await? {
-            return Ok(Fate::Open);
+            return Ok(JobFate::Open);
         }
         for job in &awaited.jobs {
             let filter = RecordFilter { job: Some(*job), limit: 1, ..RecordFilter::default() };
             match self.records.list(&filter).await?.pop() {
-                Some(last) if last.outcome == Outcome::Cancelled => return Ok(Fate::GivenUp),
+                Some(last) if last.outcome == AttemptOutcome::Cancelled => return Ok(JobFate::GivenUp),
                 Some(last) if !lists_all && self.is_between_attempts(last.outcome, last.started_at) => {
-                    return Ok(Fate::Open);
+                    return Ok(JobFate::Open);
                 }
                 _ => {}
             }
         }
-        Ok(Fate::Gone)
+        Ok(JobFate::Gone)
     }
 
-    async fn held(&self, job: JobId) -> Result<Fate, VerifyError> {
+    async fn held(&self, job: JobId) -> Result<JobFate, VerifyError> {
         if self.engine.capabilities().lists_ready {
-            return Ok(self.engine.find(job).await?.map_or(Fate::Gone, |held| fate_of(&held)));
+            return Ok(self.engine.find(job).await?.map_or(JobFate::Gone, |held| job_fate_of(&held)));
         }
         let held = self.held.get_or_try_init(|| self.list()).await?;
-        Ok(held.as_ref().map_or(Fate::Open, |held| held.get(&job).cloned().unwrap_or(Fate::Gone)))
+        Ok(held.as_ref().map_or(JobFate::Open, |held| held.get(&job).cloned().unwrap_or(JobFate::Gone)))
     }
 
-    async fn list(&self) -> Result<Option<HashMap<JobId, Fate>>, VerifyError> {
+    async fn list(&self) -> Result<Option<HashMap<JobId, JobFate>>, VerifyError> {
         let mut held = HashMap::new();
         let mut after = None;
         loop {
             let page = self.engine.list(&JobFilter { after, limit: PAGE, ..JobFilter::default() }).await?;
             let Some(last) = page.last() else { return Ok(Some(held)) };
             after = Some(last.envelope.id);
-            held.extend(page.iter().map(|job| (job.envelope.id, fate_of(job))));
+            held.extend(page.iter().map(|job| (job.envelope.id, job_fate_of(job))));
             if held.len() > HELD_MAX {
                 tracing::warn!(held = held.len(), "the queues hold more jobs than an audit compares with");
                 return Ok(None);
@@ -128,17 +128,17 @@ impl<'a> Queues<'a> {
         Ok(depth)
     }
 
-    fn is_between_attempts(&self, outcome: Outcome, started_at: Timestamp) -> bool {
+    fn is_between_attempts(&self, outcome: AttemptOutcome, started_at: Timestamp) -> bool {
         let age = between(started_at, self.ambient.now());
-        matches!(outcome, Outcome::Retried | Outcome::Snoozed) && age < UNLISTED_MAX
+        matches!(outcome, AttemptOutcome::Retried | AttemptOutcome::Snoozed) && age < UNLISTED_MAX
     }
 }
 
-fn fate_of(held: &HeldJob) -> Fate {
+fn job_fate_of(held: &InspectedJob) -> JobFate {
     match (&held.state, &held.dead) {
-        (HeldState::Dead, dead) => {
-            Fate::Dead(dead.as_ref().map_or(DeadReason::Undecodable, |dead| dead.reason))
+        (JobState::Dead, dead) => {
+            JobFate::Dead(dead.as_ref().map_or(DeadReason::Undecodable, |dead| dead.reason))
         }
-        _ => Fate::Open,
+        _ => JobFate::Open,
     }
 }

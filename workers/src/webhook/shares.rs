@@ -27,7 +27,7 @@ use base::Ambient;
 use store::domain::{EndpointId, MerchantId};
 use tokio::time::Instant;
 
-use self::state::{Pause, Place, State};
+use self::state::{Pause, PostPlace, SharesState};
 use super::{Answer, TOTAL_TIMEOUT};
 
 /// Failures in a row after which an endpoint is given a rest.
@@ -67,7 +67,7 @@ impl ShareLimits {
 pub(super) struct Shares {
     limits: ShareLimits,
     ambient: Ambient,
-    state: Mutex<State>,
+    state: Mutex<SharesState>,
 }
 
 /// What wants to be posted.
@@ -91,7 +91,7 @@ pub enum Wait {
 /// Leave for one post. Dropped without [`Permit::settle`], it says nothing about the endpoint.
 pub struct Permit {
     shares: Arc<Shares>,
-    place: Place,
+    place: PostPlace,
     began: Instant,
     settled: bool,
 }
@@ -114,14 +114,14 @@ impl Shares {
             return Err(Wait::Rest(self.until_probe(&mut state, endpoint, &pause, message.age)));
         }
         let slow = !message.first || state.is_slow(endpoint, began);
-        let place = Place { merchant, endpoint, slow };
+        let place = PostPlace { merchant, endpoint, slow };
         if !state.begin(place, &self.limits, began) {
             return Err(Wait::Turn(self.turn(&mut state, place, message.age)));
         }
         Ok(Permit { shares: Arc::clone(self), place, began, settled: false })
     }
 
-    fn turn(&self, state: &mut State, place: Place, age: Duration) -> Duration {
+    fn turn(&self, state: &mut SharesState, place: PostPlace, age: Duration) -> Duration {
         match state.turn(place, &self.limits, Instant::now(), TURN_MAX) {
             Some(wait) => wait.max(TURN_MIN) + self.ambient.jitter(TURN_MIN),
             None => self.later_half(age.clamp(TURN_MAX, WAIT_MAX)),
@@ -129,7 +129,13 @@ impl Shares {
     }
 
     /// One message comes soon after the pause, to be the probe.
-    fn until_probe(&self, state: &mut State, endpoint: EndpointId, pause: &Pause, age: Duration) -> Duration {
+    fn until_probe(
+        &self,
+        state: &mut SharesState,
+        endpoint: EndpointId,
+        pause: &Pause,
+        age: Duration,
+    ) -> Duration {
         let wait = pause.left + TURN_MIN + self.ambient.jitter(pause.whole);
         if state.takes_probe(endpoint, Instant::now(), wait) {
             return wait;
@@ -147,7 +153,7 @@ impl Shares {
         whole / 2 + self.ambient.jitter(whole / 2)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, SharesState> {
         // Each change leaves the state whole, so a panic elsewhere does not matter.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

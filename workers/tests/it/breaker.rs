@@ -5,7 +5,7 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use jobs::{
     Engine,
-    engine::{HeldState, JobFilter},
+    engine::{JobFilter, JobState},
     sqlite::SqliteEngine,
     worker::{Workers, WorkersHealth},
 };
@@ -22,7 +22,7 @@ use workers::{
     relay::Relay,
 };
 
-use crate::util::{Front, Shop, sandbox_client, soon, until};
+use crate::util::{Front, TestMerchant, sandbox_client, soon, until};
 
 const SLOTS: usize = 4;
 const ORDERS: usize = 12;
@@ -30,7 +30,7 @@ const IN_A_ROW: u32 = 3;
 
 /// Relay and workers over a sandbox that can be made to fail.
 struct Flow {
-    shop: Shop,
+    shop: TestMerchant,
     front: Front,
     guarded: Arc<Guarded>,
     engine: Arc<dyn Engine>,
@@ -41,7 +41,7 @@ struct Flow {
 
 impl Flow {
     async fn start(config: BreakerConfig) -> Self {
-        let shop = Shop::open().await;
+        let shop = TestMerchant::open().await;
         let front = Front::of(&shop.sandbox_url).await;
         let provider = sandbox_client(&front.url, Duration::from_secs(5), shop.ambient.clone());
         let config = GuardConfig { breaker: config, ..GuardConfig::default() };
@@ -77,7 +77,7 @@ impl Flow {
     }
 
     /// All that waits or runs in the queue of payments: attempts used so far.
-    async fn attempts(&self) -> Vec<(HeldState, u32)> {
+    async fn attempts(&self) -> Vec<(JobState, u32)> {
         let filter = JobFilter { queue: Some(PAYMENTS.to_owned()), limit: 1000, ..JobFilter::default() };
         let held = self.engine.list(&filter).await.expect("lists");
         held.into_iter().map(|job| (job.state, job.envelope.attempt)).collect()
@@ -112,7 +112,7 @@ async fn a_failing_provider_is_given_a_rest_and_its_queue_is_left_alone() {
     let orders = flow.place().await;
     flow.opens().await;
     let left_alone = async || {
-        let idle = flow.attempts().await.iter().all(|(state, _)| *state != HeldState::Running);
+        let idle = flow.attempts().await.iter().all(|(state, _)| *state != JobState::Running);
         idle && flow.health.queues()[0].held_back
     };
     until("the queue's rest", left_alone).await;
@@ -162,7 +162,7 @@ async fn refused_credentials_use_no_attempt() {
 
 #[tokio::test]
 async fn no_more_calls_leave_than_the_rate_allows_and_the_rest_come_again() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let front = Front::of(&shop.sandbox_url).await;
     let provider = sandbox_client(&front.url, Duration::from_secs(5), shop.ambient.clone());
     let ten = NonZeroU32::new(10).expect("not zero");

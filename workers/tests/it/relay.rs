@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use jobs::{
     Engine, Envelope, JobId,
     engine::{
-        Announcement, Cancelled, Capabilities, ConsumeOptions, Consumer, ConsumerInfo, DeadFilter, Depth,
-        EngineError, HeldJob, JobFilter, Published, QueueSpec,
+        Cancelled, Capabilities, ConsumeOptions, Consumer, ConsumerInfo, DeadFilter, Depth, EngineError,
+        Event, InspectedJob, JobFilter, Published, QueueSpec,
     },
     sqlite::SqliteEngine,
 };
@@ -21,9 +21,9 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use workers::{registry::QUEUES, relay::Relay, subscriptions::job_id};
 
-use crate::util::{Receiver, Shop, soon, until};
+use crate::util::{Receiver, TestMerchant, soon, until};
 
-async fn engine(shop: &Shop) -> Arc<dyn Engine> {
+async fn engine(shop: &TestMerchant) -> Arc<dyn Engine> {
     let path = shop.folder.path().join("queue.db");
     let engine = SqliteEngine::open(&path, shop.ambient.clone()).await.expect("opens");
     let queues: Vec<_> = QUEUES.iter().map(|(name, _)| QueueSpec::new(*name)).collect();
@@ -31,7 +31,7 @@ async fn engine(shop: &Shop) -> Arc<dyn Engine> {
     Arc::new(engine)
 }
 
-fn relay(shop: &Shop, engine: Arc<dyn Engine>) -> Relay {
+fn relay(shop: &TestMerchant, engine: Arc<dyn Engine>) -> Relay {
     let mut relay = Relay::new(Arc::clone(&shop.orders), engine, shop.ambient.clone(), "relay");
     // Long, so that what arrives in time was woken and not polled.
     relay.poll_interval = Duration::from_mins(10);
@@ -50,7 +50,7 @@ struct Gate {
     /// Stop dead once the inner engine has confirmed.
     crash_after_publish: AtomicBool,
     reached: Notify,
-    announced: Mutex<Vec<Announcement>>,
+    announced: Mutex<Vec<Event>>,
 }
 
 impl Gate {
@@ -135,11 +135,11 @@ impl Engine for Gate {
         self.inner.retry_now(id).await
     }
 
-    async fn list(&self, filter: &JobFilter) -> Result<Vec<HeldJob>, EngineError> {
+    async fn list(&self, filter: &JobFilter) -> Result<Vec<InspectedJob>, EngineError> {
         self.inner.list(filter).await
     }
 
-    async fn find(&self, id: JobId) -> Result<Option<HeldJob>, EngineError> {
+    async fn find(&self, id: JobId) -> Result<Option<InspectedJob>, EngineError> {
         self.inner.find(id).await
     }
 
@@ -147,19 +147,19 @@ impl Engine for Gate {
         self.inner.redrive(filter).await
     }
 
-    async fn announce(&self, news: Vec<Announcement>) -> Result<(), EngineError> {
+    async fn publish_events(&self, news: Vec<Event>) -> Result<(), EngineError> {
         self.announced.lock().expect("not poisoned").extend(news);
         Ok(())
     }
 }
 
-async fn nothing_waits(shop: &Shop) -> bool {
+async fn nothing_waits(shop: &TestMerchant) -> bool {
     shop.orders.backlog().await.expect("reads").messages == 0
 }
 
 #[tokio::test]
 async fn an_order_wakes_the_relay_and_becomes_jobs() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let receiver = Receiver::start().await;
     let endpoint = shop.endpoint(&receiver.url).await;
     let engine = engine(&shop).await;
@@ -188,7 +188,7 @@ async fn an_order_wakes_the_relay_and_becomes_jobs() {
 
 #[tokio::test]
 async fn a_crash_between_publish_and_mark_publishes_the_same_jobs_again() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let engine = engine(&shop).await;
     let gate = Gate::new(Arc::clone(&engine));
     gate.crash_after_publish.store(true, Ordering::SeqCst);
@@ -215,7 +215,7 @@ async fn a_crash_between_publish_and_mark_publishes_the_same_jobs_again() {
 
 #[tokio::test]
 async fn programs_outside_are_told_what_merchants_are_told() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let gate = Gate::new(engine(&shop).await);
     let order = shop.place("pm_card_visa").await;
     let relay = relay(&shop, gate.clone());
@@ -226,7 +226,7 @@ async fn programs_outside_are_told_what_merchants_are_told() {
     };
     tokio::join!(relay.run(stop.clone()), check);
     let event = shop.orders.order_events(order.id, 0).await.expect("reads").remove(0);
-    let expected = Announcement {
+    let expected = Event {
         id: event.id.to_string(),
         topic: "order.placed".to_owned(),
         source: event.merchant.to_string(),
@@ -238,7 +238,7 @@ async fn programs_outside_are_told_what_merchants_are_told() {
 
 #[tokio::test]
 async fn an_engine_that_is_down_is_waited_for() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let engine = engine(&shop).await;
     let gate = Gate::new(Arc::clone(&engine));
     gate.down.store(true, Ordering::SeqCst);
@@ -262,7 +262,7 @@ async fn an_engine_that_is_down_is_waited_for() {
 
 #[tokio::test]
 async fn a_relay_leaves_while_the_engine_is_down() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let gate = Gate::new(engine(&shop).await);
     gate.down.store(true, Ordering::SeqCst);
     shop.place("pm_card_visa").await;
@@ -278,7 +278,7 @@ async fn a_relay_leaves_while_the_engine_is_down() {
 
 #[tokio::test]
 async fn more_than_one_batch_is_published_whole() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let engine = engine(&shop).await;
     futures::future::join_all((0..300).map(|_| shop.place("pm_card_visa"))).await;
     let relay = relay(&shop, Arc::clone(&engine));

@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 use jobs::{
     Engine,
-    engine::{HeldJob, JobFilter},
+    engine::{InspectedJob, JobFilter},
     sqlite::SqliteEngine,
     worker::Workers,
 };
@@ -33,7 +33,7 @@ use workers::{
     webhook::{Answer, ShareLimits, SignedPost, WebhookCarrier, WebhookSender},
 };
 
-use crate::util::{Receiver, SECRET, Shop, until};
+use crate::util::{Receiver, SECRET, TestMerchant, until};
 
 const SLOTS: usize = 16;
 const SILENT: usize = 50;
@@ -66,7 +66,7 @@ impl Silent {
     }
 }
 
-async fn merchant(shop: &Shop, urls: &[&str]) -> MerchantId {
+async fn merchant(shop: &TestMerchant, urls: &[&str]) -> MerchantId {
     let (merchant, at) = (MerchantId::fresh(&shop.ambient), shop.ambient.now());
     shop.orders.ensure_merchant(merchant, "Another", at).await.expect("a merchant");
     for url in urls {
@@ -98,7 +98,7 @@ async fn merchant(shop: &Shop, urls: &[&str]) -> MerchantId {
 }
 
 /// An event.
-async fn restock(shop: &Shop, merchant: MerchantId, on_hand: i64) {
+async fn restock(shop: &TestMerchant, merchant: MerchantId, on_hand: i64) {
     let put = shop.orders.put_inventory(merchant, "mug", on_hand, shop.ambient.now(), None).await;
     assert!(matches!(put.expect("stock"), InventoryPut::Set(_)));
 }
@@ -133,7 +133,7 @@ async fn reach(count: &watch::Sender<usize>, value: usize) {
     reached.unwrap_or_else(|_| panic!("{value} not reached")).expect("stays open");
 }
 
-async fn start(shop: &Shop, env: Env) -> (Arc<dyn Engine>, CancellationToken) {
+async fn start(shop: &TestMerchant, env: Env) -> (Arc<dyn Engine>, CancellationToken) {
     let path = shop.folder.path().join("queue.db");
     let engine: Arc<dyn Engine> =
         Arc::new(SqliteEngine::open(&path, shop.ambient.clone()).await.expect("opens"));
@@ -148,7 +148,7 @@ async fn start(shop: &Shop, env: Env) -> (Arc<dyn Engine>, CancellationToken) {
     (engine, stop)
 }
 
-fn env(shop: &Shop) -> Env {
+fn env(shop: &TestMerchant) -> Env {
     let sender = WebhookSender::new(UrlPolicy { allow_loopback: true }, shop.ambient.clone());
     // A tenth of the usual, so that all fifty are found out soon.
     let limits = ShareLimits { quick: Duration::from_millis(300), ..ShareLimits::of_slots(SLOTS) };
@@ -156,7 +156,7 @@ fn env(shop: &Shop) -> Env {
 }
 
 /// How long each of so many events took to arrive.
-async fn latencies(shop: &Shop, receiver: &mut Receiver, first: i64, count: i64) -> Vec<Duration> {
+async fn latencies(shop: &TestMerchant, receiver: &mut Receiver, first: i64, count: i64) -> Vec<Duration> {
     let mut all = Vec::new();
     for on_hand in first..first + count {
         let began = Instant::now();
@@ -170,7 +170,7 @@ async fn latencies(shop: &Shop, receiver: &mut Receiver, first: i64, count: i64)
 
 #[tokio::test]
 async fn silent_endpoints_of_one_merchant_hold_up_neither_others_nor_its_own_good_one() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let (mut of_a, mut good_of_b, silent) =
         (Receiver::start().await, Receiver::start().await, Silent::start().await);
     shop.endpoint(&of_a.url).await;
@@ -207,7 +207,7 @@ async fn silent_endpoints_of_one_merchant_hold_up_neither_others_nor_its_own_goo
     stop.cancel();
 }
 
-async fn deliveries(engine: &dyn Engine) -> Vec<HeldJob> {
+async fn deliveries(engine: &dyn Engine) -> Vec<InspectedJob> {
     let filter = JobFilter { limit: 1000, ..JobFilter::default() };
     let held = engine.list(&filter).await.expect("lists");
     held.into_iter().filter(|job| job.envelope.kind == "deliver_webhook").collect()
@@ -215,7 +215,7 @@ async fn deliveries(engine: &dyn Engine) -> Vec<HeldJob> {
 
 #[tokio::test]
 async fn silent_endpoints_hold_their_merchants_share_while_others_are_sent_all_of_theirs() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let carrier = Arc::new(Holding {
         silent: watch::Sender::new(0),
         most: AtomicUsize::new(0),

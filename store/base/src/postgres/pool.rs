@@ -52,7 +52,7 @@ impl Connections {
 
     pub(super) async fn lend(&self) -> Result<Loan, sqlx::Error> {
         let connection = self.0.get().await.map_err(error_of)?;
-        Ok(Loan { connection: Some(connection), state: State::Unknown })
+        Ok(Loan { connection: Some(connection), state: SessionState::Unknown })
     }
 
     pub(super) fn close(&self) {
@@ -99,7 +99,7 @@ impl Manager for Connector {
 
 /// In what state a session may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum SessionState {
     /// As it was when it was lent.
     InOrder,
     /// A statement may be under way.
@@ -112,7 +112,7 @@ enum State {
 pub(super) struct Loan {
     /// Until it is given back.
     connection: Option<Object<Connector>>,
-    state: State,
+    state: SessionState,
 }
 
 impl Deref for Loan {
@@ -135,7 +135,7 @@ impl Drop for Loan {
     fn drop(&mut self) {
         let Some(connection) = self.connection.take() else { return };
         match (self.state, Handle::try_current()) {
-            (State::InOrder, _) => drop(connection),
+            (SessionState::InOrder, _) => drop(connection),
             (state, Ok(runtime)) => drop(runtime.spawn(tidy(connection, state))),
             (_, Err(_)) => drop(Object::take(connection)),
         }
@@ -143,12 +143,12 @@ impl Drop for Loan {
 }
 
 /// Brings a session back to order, or lets its connection go.
-async fn tidy(mut connection: Object<Connector>, state: State) {
+async fn tidy(mut connection: Object<Connector>, state: SessionState) {
     let in_order = timeout(TIDY_MAX, async {
         match state {
-            State::Transaction => connection.execute(sqlx::raw_sql("ROLLBACK")).await.map(drop),
+            SessionState::Transaction => connection.execute(sqlx::raw_sql("ROLLBACK")).await.map(drop),
             // Waits until the server is done with what was under way.
-            State::Unknown | State::InOrder => connection.ping().await,
+            SessionState::Unknown | SessionState::InOrder => connection.ping().await,
         }
     });
     if !matches!(in_order.await, Ok(Ok(()))) {
@@ -164,7 +164,7 @@ pub struct Transaction {
 impl Transaction {
     pub(super) async fn begin(loan: Loan, begin: Option<&str>) -> Result<Self, sqlx::Error> {
         let mut transaction = Self { loan };
-        transaction.loan.state = State::Transaction;
+        transaction.loan.state = SessionState::Transaction;
         transaction.say(begin.unwrap_or("BEGIN")).await?;
         Ok(transaction)
     }
@@ -172,14 +172,14 @@ impl Transaction {
     /// Makes it last. After an error it is unknown whether it does.
     pub async fn commit(mut self) -> Result<(), sqlx::Error> {
         self.say("COMMIT").await?;
-        self.loan.state = State::InOrder;
+        self.loan.state = SessionState::InOrder;
         Ok(())
     }
 
     /// Undoes it.
     pub async fn rollback(mut self) -> Result<(), sqlx::Error> {
         self.say("ROLLBACK").await?;
-        self.loan.state = State::InOrder;
+        self.loan.state = SessionState::InOrder;
         Ok(())
     }
 
@@ -204,7 +204,7 @@ impl DerefMut for Transaction {
 }
 
 /// A connection for one statement, see [`super::Database::session`].
-pub enum Session {
+pub enum PooledSession {
     /// Each statement commits by itself.
     Plain(Plain),
     /// Commits with [`Session::done`].
@@ -214,7 +214,7 @@ pub enum Session {
 /// A connection without a transaction.
 pub struct Plain(Loan);
 
-impl Session {
+impl PooledSession {
     pub(super) fn plain(loan: Loan) -> Self {
         Self::Plain(Plain(loan))
     }
@@ -223,7 +223,7 @@ impl Session {
     pub async fn done(self) -> Result<(), sqlx::Error> {
         match self {
             Self::Plain(Plain(mut loan)) => {
-                loan.state = State::InOrder;
+                loan.state = SessionState::InOrder;
                 Ok(())
             }
             Self::Transaction(transaction) => transaction.commit().await,
@@ -231,7 +231,7 @@ impl Session {
     }
 }
 
-impl Deref for Session {
+impl Deref for PooledSession {
     type Target = PgConnection;
 
     fn deref(&self) -> &PgConnection {
@@ -242,7 +242,7 @@ impl Deref for Session {
     }
 }
 
-impl DerefMut for Session {
+impl DerefMut for PooledSession {
     fn deref_mut(&mut self) -> &mut PgConnection {
         match self {
             Self::Plain(Plain(loan)) => loan,

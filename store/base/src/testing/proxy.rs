@@ -64,7 +64,7 @@ impl Proxy {
     }
 
     /// As if the server were back.
-    pub fn mend(&self) {
+    pub fn restore(&self) {
         self.set_accepting(true);
     }
 

@@ -55,10 +55,10 @@ const FORGET: &str = "
 /// A [`Cache`] over memory and Redis. Clones share it.
 #[derive(Clone)]
 pub struct RedisCache {
-    inner: Arc<Inner>,
+    inner: Arc<RedisCacheInner>,
 }
 
-pub(super) struct Inner {
+pub(super) struct RedisCacheInner {
     pub(super) server: RedisServer,
     pub(super) near: MemoryCache,
     pub(super) ambient: Ambient,
@@ -77,7 +77,7 @@ struct Scripts {
 }
 
 /// What Redis knows of a key.
-struct Look {
+struct Lookup {
     value: Option<(Loaded, Duration)>,
     generation: String,
 }
@@ -85,7 +85,7 @@ struct Look {
 impl RedisCache {
     /// Starts listening for invalidations, until the last clone is dropped. Must be called within a tokio runtime.
     pub fn new(server: RedisServer, near: MemoryConfig, ambient: Ambient) -> Self {
-        let inner = Arc::new(Inner {
+        let inner = Arc::new(RedisCacheInner {
             server,
             near: MemoryCache::new(near, ambient.clone()),
             deaf_since_ms: AtomicI64::new(ambient.now().as_millisecond()),
@@ -104,7 +104,7 @@ impl RedisCache {
     }
 }
 
-impl Inner {
+impl RedisCacheInner {
     pub(super) fn link(&self) -> &Link {
         &self.server.link
     }
@@ -119,8 +119,8 @@ impl Inner {
         key: &CacheKey,
         load: Loader,
     ) -> Result<(Loaded, Duration), LoadError> {
-        let look = if self.is_pending(key) { None } else { self.look(key).await.ok() };
-        if let Some(Look { value: Some((value, left)), .. }) = look {
+        let look = if self.is_pending(key) { None } else { self.look_up(key).await.ok() };
+        if let Some(Lookup { value: Some((value, left)), .. }) = look {
             self.shared_hits.fetch_add(1, Ordering::Relaxed);
             return Ok((value, left.min(self.near_ttl())));
         }
@@ -151,7 +151,7 @@ impl Inner {
         }
     }
 
-    async fn look(&self, key: &CacheKey) -> Result<Look, Trouble> {
+    async fn look_up(&self, key: &CacheKey) -> Result<Lookup, Trouble> {
         let [value, generation] = self.keys(key);
         let mut script = self.scripts.look.prepare_invoke();
         script.key(value).key(generation);
@@ -159,7 +159,7 @@ impl Inner {
             self.link().run(&script).await?;
         let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
         let value = value.and_then(|bytes| Some((decode(&bytes)?, left)));
-        Ok(Look { value, generation: generation.unwrap_or_default() })
+        Ok(Lookup { value, generation: generation.unwrap_or_default() })
     }
 
     async fn keep(&self, key: &CacheKey, value: &Loaded, whole: Duration, generation: &str) {

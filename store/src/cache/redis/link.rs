@@ -23,12 +23,12 @@ pub(super) struct Link {
     command_timeout: Duration,
     connect_timeout: Duration,
     ambient: Ambient,
-    state: Mutex<State>,
+    state: Mutex<LinkState>,
     /// For the task that mends it.
     me: Weak<Self>,
 }
 
-struct State {
+struct LinkState {
     manager: ConnectionManager,
     trouble: Option<Trouble>,
 }
@@ -48,7 +48,7 @@ impl Link {
         ambient: Ambient,
     ) -> RedisResult<Arc<Self>> {
         let manager = manager(&client, command_timeout, connect_timeout)?;
-        let state = Mutex::new(State { manager, trouble: None });
+        let state = Mutex::new(LinkState { manager, trouble: None });
         Ok(Arc::new_cyclic(|me| Self {
             client,
             command_timeout,
@@ -69,13 +69,13 @@ impl Link {
 
     pub(super) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Trouble> {
         let mut manager = self.connection()?;
-        self.judge(timeout(self.patience(), command.query_async(&mut manager)).await)
+        self.classify(timeout(self.patience(), command.query_async(&mut manager)).await)
     }
 
     /// By its hash; the source is sent when the server does not know it yet.
     pub(super) async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, Trouble> {
         let mut manager = self.connection()?;
-        self.judge(timeout(self.patience(), script.invoke_async(&mut manager)).await)
+        self.classify(timeout(self.patience(), script.invoke_async(&mut manager)).await)
     }
 
     pub(super) fn health(&self) -> Health {
@@ -94,7 +94,7 @@ impl Link {
         tracing::warn!(detail, "redis does not answer");
         let trouble = Trouble { since: self.ambient.now(), detail };
         state.trouble = Some(trouble.clone());
-        tokio::spawn(mend(Weak::clone(&self.me)));
+        tokio::spawn(reconnect_until_up(Weak::clone(&self.me)));
         trouble
     }
 
@@ -106,7 +106,7 @@ impl Link {
 
     /// Tries a new connection; the old one may be half dead, and a manager does not give up one on which the answers
     /// merely time out.
-    async fn try_anew(&self) -> Result<(), String> {
+    async fn reconnect(&self) -> Result<(), String> {
         let fresh = manager(&self.client, self.command_timeout, self.connect_timeout);
         let fresh = fresh.map_err(|error| error.to_string())?;
         let ping = redis::cmd("PING");
@@ -126,7 +126,7 @@ impl Link {
         self.connect_timeout + self.command_timeout
     }
 
-    fn judge<T>(&self, answer: Result<RedisResult<T>, tokio::time::error::Elapsed>) -> Result<T, Trouble> {
+    fn classify<T>(&self, answer: Result<RedisResult<T>, tokio::time::error::Elapsed>) -> Result<T, Trouble> {
         match answer {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) if is_about_one_question(&error) => {
@@ -138,17 +138,17 @@ impl Link {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, LinkState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Tries until the server answers or the link is gone. On its own, so that nobody who asks has to wait for a try.
-async fn mend(link: Weak<Link>) {
+async fn reconnect_until_up(link: Weak<Link>) {
     loop {
         sleep(TRY_EVERY).await;
         let Some(link) = link.upgrade() else { return };
-        match link.try_anew().await {
+        match link.reconnect().await {
             Ok(()) => return,
             Err(detail) => {
                 if let Some(trouble) = &mut link.state().trouble {

@@ -12,7 +12,7 @@ use redis::{
 };
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use super::cache::Inner;
+use super::cache::RedisCacheInner;
 use crate::cache::CacheKey;
 
 /// How often to look for what is left to do.
@@ -23,7 +23,7 @@ const PING_TICKS: u32 = 10;
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Runs until the cache is gone.
-pub(super) async fn run(cache: Weak<Inner>) {
+pub(super) async fn run(cache: Weak<RedisCacheInner>) {
     loop {
         let Some(inner) = cache.upgrade() else { return };
         let pause = inner.ambient.jitter(PAUSE_MAX);
@@ -44,7 +44,7 @@ pub(super) async fn run(cache: Weak<Inner>) {
     }
 }
 
-async fn subscribe(inner: &Inner) -> Result<(PubSubSink, PubSubStream), String> {
+async fn subscribe(inner: &RedisCacheInner) -> Result<(PubSubSink, PubSubStream), String> {
     let subscribing = async {
         let (mut sink, stream) = inner.link().client().get_async_pubsub().await?.split();
         sink.subscribe(inner.channel()).await?;
@@ -57,7 +57,11 @@ async fn subscribe(inner: &Inner) -> Result<(PubSubSink, PubSubStream), String> 
 }
 
 /// Answers what ended it; `None` when the cache is gone.
-async fn listen(cache: &Weak<Inner>, mut sink: PubSubSink, mut stream: PubSubStream) -> Option<String> {
+async fn listen(
+    cache: &Weak<RedisCacheInner>,
+    mut sink: PubSubSink,
+    mut stream: PubSubStream,
+) -> Option<String> {
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ticks = 0;

@@ -7,7 +7,7 @@ use base::Ambient;
 use redis::Script;
 
 use super::{RedisServer, link::Trouble};
-use crate::cache::{Session, SessionError, SessionKey, Sessions, sessions::check_size};
+use crate::cache::{SessionError, SessionKey, Sessions, StoredSession, sessions::check_size};
 
 const VERSION_BYTES: usize = 8;
 
@@ -82,11 +82,11 @@ impl Sessions for RedisSessions {
         Ok(done.then_some(version))
     }
 
-    async fn get(&self, key: &SessionKey) -> Result<Option<Session>, SessionError> {
+    async fn get(&self, key: &SessionKey) -> Result<Option<StoredSession>, SessionError> {
         let value: Option<Vec<u8>> = self.server.link.ask(redis::cmd("GET").arg(self.key(key))).await?;
         Ok(value.and_then(|value| {
             let (version, data) = value.split_first_chunk::<VERSION_BYTES>()?;
-            Some(Session { data: data.to_vec(), version: i64::from_le_bytes(*version) })
+            Some(StoredSession { data: data.to_vec(), version: i64::from_le_bytes(*version) })
         }))
     }
 

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::World;
+use super::OrdersFixture;
 use crate::{
     OrderStore,
     conformance::race,
@@ -14,7 +14,7 @@ use crate::{
 };
 
 pub async fn an_endpoint_is_changed_part_by_part(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     let mut endpoint = world.new_endpoint(Subscription::All);
     assert!(world.store.create_endpoint(endpoint.clone()).await.expect("creates"));
     world.assert_stored(&endpoint).await;
@@ -43,7 +43,7 @@ pub async fn an_endpoint_is_changed_part_by_part(store: Arc<dyn OrderStore>) {
 }
 
 pub async fn an_endpoint_that_fails_for_days_is_disabled_and_told_of(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     let id = world.create().await.expect("room for one");
     let days = |count: u64| Duration::from_hours(24 * count);
     let begin = world.time.tick();
@@ -80,7 +80,7 @@ pub async fn an_endpoint_that_fails_for_days_is_disabled_and_told_of(store: Arc<
 }
 
 pub async fn endpoints_are_limited_per_merchant(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     let first = world.new_endpoint(Subscription::All);
     assert!(world.store.create_endpoint(first.clone()).await.expect("creates"));
     for _ in 1..ENDPOINTS_PER_MERCHANT_MAX {
@@ -94,7 +94,7 @@ pub async fn endpoints_are_limited_per_merchant(store: Arc<dyn OrderStore>) {
 }
 
 pub async fn endpoints_are_limited_under_concurrency(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     let created = race(ENDPOINTS_PER_MERCHANT_MAX + 20, |_| {
         let world = world.clone();
         async move { world.create().await }
@@ -106,7 +106,7 @@ pub async fn endpoints_are_limited_under_concurrency(store: Arc<dyn OrderStore>)
 }
 
 pub async fn endpoints_are_paged_newest_first(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     let mut expected = Vec::new();
     for _ in 0..7 {
         expected.insert(0, world.create().await.expect("there is room"));
@@ -126,7 +126,7 @@ pub async fn endpoints_are_paged_newest_first(store: Arc<dyn OrderStore>) {
 }
 
 pub async fn subscribers_are_enabled_and_want_the_kind(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     let all = world.new_endpoint(Subscription::All);
     let paid = world.new_endpoint(Subscription::Kinds(vec![EventKind::OrderPaid, EventKind::OrderPlaced]));
     let none = world.new_endpoint(Subscription::Kinds(vec![]));
@@ -150,7 +150,7 @@ pub async fn subscribers_are_enabled_and_want_the_kind(store: Arc<dyn OrderStore
 }
 
 pub async fn attempts_are_recorded_once_and_outlive_their_endpoint(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     world.product("mug", 250, 5).await;
     let order = world.order_in(OrderStatus::Paid).await;
     let other = world.order_in(OrderStatus::Paid).await;
@@ -186,7 +186,7 @@ pub async fn attempts_are_recorded_once_and_outlive_their_endpoint(store: Arc<dy
 }
 
 pub async fn delivered_means_any_2xx(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     for (status, taken) in [
         (None, false),
         (Some(199), false),
@@ -212,7 +212,7 @@ pub async fn delivered_means_any_2xx(store: Arc<dyn OrderStore>) {
     }
 }
 
-impl World {
+impl OrdersFixture {
     pub(super) fn new_endpoint(&self, events: Subscription) -> Endpoint {
         let created_at = self.time.tick();
         Endpoint {

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
-    World,
-    world::{LEASE, subject},
+    OrdersFixture,
+    fixture::{LEASE, subject},
 };
 use crate::{
     OrderStore,
@@ -217,14 +217,14 @@ fn report(order: OrderId) -> (Command, EventId) {
 }
 
 /// A world with a product and an empty outbox.
-async fn shop(store: Arc<dyn OrderStore>) -> World {
-    let world = World::new(store).await;
+async fn shop(store: Arc<dyn OrderStore>) -> OrdersFixture {
+    let world = OrdersFixture::new(store).await;
     world.product("mug", 250, 100).await;
     world.drain().await;
     world
 }
 
-impl World {
+impl OrdersFixture {
     async fn submit(&self, id: EventId, command: &Command) -> Submitted {
         self.store.submit(id, command.clone(), self.time.tick()).await.expect("answers")
     }

@@ -4,8 +4,8 @@
 pub mod attempts;
 pub mod decisions;
 pub mod listing;
+pub mod random_ops;
 pub mod refunds;
-pub mod walk;
 
 use std::sync::{
     Arc,
@@ -45,7 +45,7 @@ macro_rules! payment_store_suite {
                 a_day_is_a_utc_day,
                 a_day_is_paged_without_gaps,
                 a_day_is_of_one_merchant,
-                all_payments_are_walked,
+                all_payments_are_scanned,
             ],
             refunds: [
                 a_refund_needs_captured_money,
@@ -57,7 +57,7 @@ macro_rules! payment_store_suite {
                 the_same_refund_at_once_is_one,
                 racing_ends_agree,
             ],
-            walk: [
+            random_ops: [
                 random_steps_keep_the_money_right,
             ],
         }
@@ -66,13 +66,13 @@ macro_rules! payment_store_suite {
 
 /// A store with time and ids for one case.
 #[derive(Clone)]
-pub(super) struct World {
+pub(super) struct PaymentsFixture {
     pub(super) store: Arc<dyn PaymentStore>,
     pub(super) time: Clockwork,
     pub(super) merchant: MerchantId,
 }
 
-impl World {
+impl PaymentsFixture {
     /// With ids no other case of the run has, so that cases may share a store.
     pub(super) fn new(store: Arc<dyn PaymentStore>) -> Self {
         static SEED: AtomicU64 = AtomicU64::new(1_000);
@@ -101,7 +101,7 @@ impl World {
     }
 
     pub(super) async fn opened(&self, amount_minor: i64) -> Payment {
-        self.store.open(self.new_payment(amount_minor)).await.expect("opens")
+        self.store.open_payment(self.new_payment(amount_minor)).await.expect("opens")
     }
 
     pub(super) async fn begun(&self, id: PaymentId) -> u64 {
@@ -120,7 +120,7 @@ impl World {
     }
 
     pub(super) async fn decide(&self, id: PaymentId, epoch: u64, decision: Decision) -> Decided {
-        self.store.decide(id, epoch, decision, self.time.tick()).await.expect("decides")
+        self.store.record_decision(id, epoch, decision, self.time.tick()).await.expect("decides")
     }
 
     pub(super) async fn read(&self, id: PaymentId) -> Payment {

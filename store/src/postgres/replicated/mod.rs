@@ -11,8 +11,8 @@
 //! Start with [`ReplicatedOrders::read`]; `routes` says which call goes where, `probe` knows how far the replica is.
 
 mod probe;
+mod read_your_writes;
 mod routes;
-mod written;
 
 use std::{
     sync::{
@@ -31,7 +31,7 @@ use tokio::{sync::watch, task::AbortHandle};
 
 use self::{
     probe::{Probe, Standby},
-    written::Written,
+    read_your_writes::RecentWrites,
 };
 use super::PostgresOrders;
 use crate::error::StoreError;
@@ -40,13 +40,13 @@ use crate::error::StoreError;
 #[derive(Clone)]
 pub struct ReplicatedOrders {
     primary: PostgresOrders,
-    shared: Arc<Shared>,
+    shared: Arc<ReplicatedShared>,
 }
 
-struct Shared {
+struct ReplicatedShared {
     standby: watch::Receiver<Option<Standby>>,
     lag_max: Duration,
-    written: Written,
+    written: RecentWrites,
     counts: Counts,
     probe: AbortHandle,
 }
@@ -82,8 +82,11 @@ impl ReplicatedOrders {
         let probe = Probe::new(primary, replica, lag_max, ambient)?;
         let (publish, standby) = watch::channel(None);
         let probe = tokio::spawn(probe.run(publish)).abort_handle();
-        let (written, counts) = (Written::default(), Counts::default());
-        Ok(Self { primary: store, shared: Arc::new(Shared { standby, lag_max, written, counts, probe }) })
+        let (written, counts) = (RecentWrites::default(), Counts::default());
+        Ok(Self {
+            primary: store,
+            shared: Arc::new(ReplicatedShared { standby, lag_max, written, counts, probe }),
+        })
     }
 
     /// How far the replica is behind at most; `None` when it is away or not yet known.
@@ -158,7 +161,7 @@ impl ReplicatedOrders {
     }
 }
 
-impl Shared {
+impl ReplicatedShared {
     /// Notes that a write under `key` has ended.
     fn note(&self, key: Uuid) {
         let fresh_until = self.standby.borrow().as_ref().and_then(|standby| standby.fresh_until);
@@ -166,7 +169,7 @@ impl Shared {
     }
 }
 
-impl Drop for Shared {
+impl Drop for ReplicatedShared {
     fn drop(&mut self) {
         self.probe.abort();
     }
@@ -174,7 +177,7 @@ impl Drop for Shared {
 
 /// Notes a write when it ends, however it does.
 struct Noted<'a> {
-    shared: &'a Shared,
+    shared: &'a ReplicatedShared,
     key: Uuid,
 }
 

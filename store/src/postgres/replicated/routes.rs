@@ -22,8 +22,8 @@ use crate::{
     error::StoreError,
     merchants::{KeyHash, KeyRecord, Merchants},
     orders::{
-        CaptureFacts, MailRecord, MailSubject, Mails, Moved, NewOrder, Orders, Placement, RefundFacts,
-        RefundRequested,
+        CaptureFacts, MailRecord, MailSubject, Mails, NewOrder, Orders, PlaceOutcome, RefundFacts,
+        RefundRequested, Transition,
     },
     outbox::{Backlog, Command, Outbox, OutboxMessage, Position, Submitted},
     token::TokenHash,
@@ -42,10 +42,10 @@ impl ReplicatedOrders {
     /// Runs a move that names no merchant; whose it was is in the answer.
     async fn of_whom(
         &self,
-        moving: impl Future<Output = Result<Moved, StoreError>> + Send,
-    ) -> Result<Moved, StoreError> {
+        moving: impl Future<Output = Result<Transition, StoreError>> + Send,
+    ) -> Result<Transition, StoreError> {
         let moved = moving.await?;
-        if let Moved::Now(order) | Moved::Already(order) | Moved::Refused(order) = &moved {
+        if let Transition::Now(order) | Transition::Already(order) | Transition::Refused(order) = &moved {
             self.shared.note(order.merchant.0);
         }
         Ok(moved)
@@ -189,7 +189,7 @@ impl Catalog for ReplicatedOrders {
 
 #[async_trait]
 impl Orders for ReplicatedOrders {
-    async fn place_order(&self, order: NewOrder) -> Result<Placement, StoreError> {
+    async fn place_order(&self, order: NewOrder) -> Result<PlaceOutcome, StoreError> {
         self.write(order.merchant.0, self.primary.place_order(order)).await
     }
 
@@ -221,7 +221,12 @@ impl Orders for ReplicatedOrders {
         self.read(merchant.0, replica, self.primary.orders(merchant, status, page), never).await
     }
 
-    async fn mark_paid(&self, id: OrderId, facts: CaptureFacts, at: Timestamp) -> Result<Moved, StoreError> {
+    async fn mark_paid(
+        &self,
+        id: OrderId,
+        facts: CaptureFacts,
+        at: Timestamp,
+    ) -> Result<Transition, StoreError> {
         self.of_whom(self.primary.mark_paid(id, facts, at)).await
     }
 
@@ -231,11 +236,11 @@ impl Orders for ReplicatedOrders {
         payment: PaymentId,
         code: &str,
         at: Timestamp,
-    ) -> Result<Moved, StoreError> {
+    ) -> Result<Transition, StoreError> {
         self.of_whom(self.primary.mark_payment_failed(id, payment, code, at)).await
     }
 
-    async fn fulfil(&self, id: OrderId, at: Timestamp) -> Result<Moved, StoreError> {
+    async fn fulfil(&self, id: OrderId, at: Timestamp) -> Result<Transition, StoreError> {
         self.of_whom(self.primary.fulfil(id, at)).await
     }
 
@@ -245,7 +250,7 @@ impl Orders for ReplicatedOrders {
         id: OrderId,
         reason: &str,
         at: Timestamp,
-    ) -> Result<Moved, StoreError> {
+    ) -> Result<Transition, StoreError> {
         self.write(merchant.0, self.primary.cancel(merchant, id, reason, at)).await
     }
 
@@ -269,7 +274,7 @@ impl Orders for ReplicatedOrders {
         id: OrderId,
         facts: RefundFacts,
         at: Timestamp,
-    ) -> Result<Moved, StoreError> {
+    ) -> Result<Transition, StoreError> {
         self.of_whom(self.primary.record_refund(id, facts, at)).await
     }
 
@@ -446,17 +451,17 @@ impl Audit for ReplicatedOrders {
         self.primary.audited_endpoints(merchant).await
     }
 
-    async fn mend_reservation(
+    async fn repair_reservation(
         &self,
         merchant: MerchantId,
         sku: &str,
         at: Timestamp,
     ) -> Result<bool, StoreError> {
-        self.primary.mend_reservation(merchant, sku, at).await
+        self.primary.repair_reservation(merchant, sku, at).await
     }
 
-    async fn ask_back(&self, order: OrderId, at: Timestamp) -> Result<bool, StoreError> {
-        self.primary.ask_back(order, at).await
+    async fn request_missing_refund(&self, order: OrderId, at: Timestamp) -> Result<bool, StoreError> {
+        self.primary.request_missing_refund(order, at).await
     }
 
     async fn audit_mark(&self) -> Result<Option<AuditMark>, StoreError> {

@@ -70,17 +70,17 @@ impl Audit for ShardedOrders {
         self.read(merchant, call!(audited_endpoints(merchant))).await
     }
 
-    async fn mend_reservation(
+    async fn repair_reservation(
         &self,
         merchant: MerchantId,
         sku: &str,
         at: Timestamp,
     ) -> Result<bool, StoreError> {
-        self.write(merchant, call!(mend_reservation(merchant, sku, at))).await
+        self.write(merchant, call!(repair_reservation(merchant, sku, at))).await
     }
 
-    async fn ask_back(&self, order: OrderId, at: Timestamp) -> Result<bool, StoreError> {
-        self.write_of(Thing::order(order), call!(ask_back(order, at))).await
+    async fn request_missing_refund(&self, order: OrderId, at: Timestamp) -> Result<bool, StoreError> {
+        self.write_of(Thing::order(order), call!(request_missing_refund(order, at))).await
     }
 
     async fn audit_mark(&self) -> Result<Option<AuditMark>, StoreError> {

@@ -23,8 +23,8 @@ use crate::{
     orders::MailSubject,
     postgres::{
         PostgresOrders,
-        fault::Fault,
-        fence::State,
+        fault::PostgresFault,
+        fence::MerchantState,
         merchants,
         row::{get, id},
     },
@@ -138,7 +138,7 @@ impl ShardedOrders {
         Ok(found)
     }
 
-    async fn look_for(&self, merchant: MerchantId) -> Result<Option<usize>, Fault> {
+    async fn look_for(&self, merchant: MerchantId) -> Result<Option<usize>, PostgresFault> {
         let home = self.shared.map.home(merchant);
         let at_home = self.store(home).state_of(merchant).await;
         if matches!(at_home, Ok(Some(state)) if state.is_here()) {
@@ -155,7 +155,7 @@ impl ShardedOrders {
             said.push(state);
         }
         let said = said.into_iter().collect::<Result<Vec<_>, _>>()?;
-        if said.iter().any(Option::is_some) { Err(Fault::Moving) } else { Ok(None) }
+        if said.iter().any(Option::is_some) { Err(PostgresFault::MerchantMigrating) } else { Ok(None) }
     }
 
     /// Whose a thing is; `None` when all shards say that they do not know it.
@@ -198,18 +198,21 @@ impl ShardedOrders {
             located.keys.insert(hash, shard).await;
             return Ok(Some(record));
         }
-        if between.into_inner() { Err(Fault::Moving.into()) } else { Ok(None) }
+        if between.into_inner() { Err(PostgresFault::MerchantMigrating.into()) } else { Ok(None) }
     }
 }
 
 impl PostgresOrders {
-    async fn owner_of(&self, thing: Thing) -> Result<Option<MerchantId>, Fault> {
+    async fn owner_of(&self, thing: Thing) -> Result<Option<MerchantId>, PostgresFault> {
         let query = thing.by_kind().into_iter().fold(sqlx::query(OWNER), sqlx::query::Query::bind);
         self.row(query).await?.map(|row| id(&row, "merchant_id", MerchantId)).transpose()
     }
 
-    async fn key_with_state(&self, hash: KeyHash) -> Result<Option<(KeyRecord, State)>, Fault> {
+    async fn key_with_state(
+        &self,
+        hash: KeyHash,
+    ) -> Result<Option<(KeyRecord, MerchantState)>, PostgresFault> {
         let Some(row) = self.row(sqlx::query(KEY).bind(hash.to_vec())).await? else { return Ok(None) };
-        Ok(Some((merchants::key(&row)?, State::of(get(&row, "state")?)?)))
+        Ok(Some((merchants::key(&row)?, MerchantState::of(get(&row, "state")?)?)))
     }
 }

@@ -15,7 +15,7 @@
 mod auditing;
 mod locating;
 mod map;
-pub mod moving;
+pub mod merchant_migration;
 mod relaying;
 mod routes;
 
@@ -33,9 +33,9 @@ use futures::{StreamExt, future::join_all, stream::FuturesUnordered};
 
 use self::{
     locating::{Located, Thing},
-    relaying::{Merged, Rest},
+    relaying::{Merged, ShardPause},
 };
-use super::{PostgresOrders, fault::Fault};
+use super::{PostgresOrders, fault::PostgresFault};
 use crate::{domain::MerchantId, error::StoreError, orders::Orders};
 
 #[cfg(feature = "conformance")]
@@ -44,10 +44,10 @@ pub(super) use locating::OWNER;
 /// An order store over shards. Clones share the connections.
 #[derive(Clone)]
 pub struct ShardedOrders {
-    shared: Arc<Shared>,
+    shared: Arc<ShardedShared>,
 }
 
-struct Shared {
+struct ShardedShared {
     map: ShardMap,
     /// In the order of the map's names.
     shards: Vec<Shard>,
@@ -59,7 +59,7 @@ struct Shared {
 
 struct Shard {
     store: PostgresOrders,
-    rest: Rest,
+    rest: ShardPause,
 }
 
 impl ShardedOrders {
@@ -79,9 +79,11 @@ impl ShardedOrders {
         pins: &BTreeMap<MerchantId, String>,
     ) -> Result<Self, MapError> {
         let map = ShardMap::new(shards.keys().cloned(), pins)?;
-        let shards = shards.into_values().map(|store| Shard { store, rest: Rest::default() }).collect();
+        let shards = shards.into_values().map(|store| Shard { store, rest: ShardPause::default() }).collect();
         let (located, merged) = (Located::new(located_for), Merged::default());
-        Ok(Self { shared: Arc::new(Shared { map, shards, located, turn: AtomicUsize::new(0), merged }) })
+        Ok(Self {
+            shared: Arc::new(ShardedShared { map, shards, located, turn: AtomicUsize::new(0), merged }),
+        })
     }
 
     /// What each shard says to a ping, by name; for readiness.
@@ -111,7 +113,7 @@ impl ShardedOrders {
         self.shared.located.forget(merchant).await;
         match self.locate(merchant).await? {
             Some(shard) => act(self.store(shard).fenced(merchant)).await,
-            None => Err(Fault::Elsewhere.into()),
+            None => Err(PostgresFault::MerchantElsewhere.into()),
         }
     }
 
@@ -169,9 +171,9 @@ impl ShardedOrders {
 
     /// Asks all shards at once until one knows. If none does, a shard that could not be asked makes it unknown whether
     /// there is an answer.
-    async fn first<T, F>(&self, ask: impl Fn(usize, PostgresOrders) -> F) -> Result<Option<T>, Fault>
+    async fn first<T, F>(&self, ask: impl Fn(usize, PostgresOrders) -> F) -> Result<Option<T>, PostgresFault>
     where
-        F: Future<Output = Result<Option<T>, Fault>>,
+        F: Future<Output = Result<Option<T>, PostgresFault>>,
     {
         let shards = self.shared.shards.iter().enumerate();
         let mut asked: FuturesUnordered<_> =
@@ -190,5 +192,5 @@ impl ShardedOrders {
 
 fn is_elsewhere(error: &StoreError) -> bool {
     let StoreError::Unavailable { source, .. } = error else { return false };
-    matches!(source.downcast_ref(), Some(Fault::Elsewhere))
+    matches!(source.downcast_ref(), Some(PostgresFault::MerchantElsewhere))
 }

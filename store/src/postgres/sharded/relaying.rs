@@ -23,7 +23,7 @@ use crate::{
     domain::{Event, EventId, MerchantId, OrderId, Page, PageRequest},
     error::StoreError,
     outbox::{Backlog, Command, Outbox, OutboxMessage, Position, Submitted},
-    postgres::{PostgresOrders, fault::Fault, wake::bump},
+    postgres::{PostgresOrders, fault::PostgresFault, notify::bump},
 };
 
 /// How long a shard that failed is not asked for messages.
@@ -33,9 +33,9 @@ const PROBE: Duration = Duration::from_millis(500);
 
 /// Whether a shard is left alone.
 #[derive(Default)]
-pub(super) struct Rest(Mutex<Option<Instant>>);
+pub(super) struct ShardPause(Mutex<Option<Instant>>);
 
-impl Rest {
+impl ShardPause {
     fn until(&self) -> Option<Instant> {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -170,7 +170,7 @@ impl ShardedOrders {
             // What it may have taken all the same is taken again by this relay, once the shard answers.
             timeout(PROBE, claiming)
                 .await
-                .unwrap_or_else(|_| Err(Fault::Sql(sqlx::Error::PoolTimedOut).into()))
+                .unwrap_or_else(|_| Err(PostgresFault::Sql(sqlx::Error::PoolTimedOut).into()))
         } else {
             claiming.await
         };

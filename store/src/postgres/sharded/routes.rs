@@ -18,11 +18,11 @@ use crate::{
     error::StoreError,
     merchants::{KeyHash, KeyRecord, Merchants},
     orders::{
-        CaptureFacts, MailRecord, MailSubject, Mails, Moved, NewOrder, Orders, Placement, RefundFacts,
-        RefundRequested,
+        CaptureFacts, MailRecord, MailSubject, Mails, NewOrder, Orders, PlaceOutcome, RefundFacts,
+        RefundRequested, Transition,
     },
     partitions::{Dropped, Family, Partitions},
-    postgres::{PostgresOrders, fault::Fault},
+    postgres::{PostgresOrders, fault::PostgresFault},
     token::TokenHash,
     verifications::{
         Minting, NewVerification, OpenAccount, Verification, VerificationRequested, Verifications,
@@ -55,7 +55,7 @@ impl Merchants for ShardedOrders {
         // A database can only tell for itself that the secret is taken.
         if self.key(hash).await?.is_some_and(|found| found.merchant != key.merchant) {
             let taken = format!("key {} is taken by another merchant", key.id);
-            return Err(Fault::Damaged(taken).into());
+            return Err(PostgresFault::Corrupt(taken).into());
         }
         self.write(key.merchant, call!(ensure_key(key, hash, at))).await
     }
@@ -194,10 +194,10 @@ impl Catalog for ShardedOrders {
 
 #[async_trait]
 impl Orders for ShardedOrders {
-    async fn place_order(&self, order: NewOrder) -> Result<Placement, StoreError> {
+    async fn place_order(&self, order: NewOrder) -> Result<PlaceOutcome, StoreError> {
         let (id, merchant) = (order.id, order.merchant);
         let placement = self.write(merchant, call!(place_order(order))).await?;
-        if matches!(placement, Placement::Placed { .. }) {
+        if matches!(placement, PlaceOutcome::Placed { .. }) {
             self.shared.located.note_owner(id.0, merchant).await;
         }
         Ok(placement)
@@ -229,7 +229,12 @@ impl Orders for ShardedOrders {
         self.read(merchant, call!(orders(merchant, status, page))).await
     }
 
-    async fn mark_paid(&self, id: OrderId, facts: CaptureFacts, at: Timestamp) -> Result<Moved, StoreError> {
+    async fn mark_paid(
+        &self,
+        id: OrderId,
+        facts: CaptureFacts,
+        at: Timestamp,
+    ) -> Result<Transition, StoreError> {
         self.write_of(Thing::order(id), call!(mark_paid(id, facts, at))).await
     }
 
@@ -239,11 +244,11 @@ impl Orders for ShardedOrders {
         payment: PaymentId,
         code: &str,
         at: Timestamp,
-    ) -> Result<Moved, StoreError> {
+    ) -> Result<Transition, StoreError> {
         self.write_of(Thing::order(id), call!(mark_payment_failed(id, payment, code, at))).await
     }
 
-    async fn fulfil(&self, id: OrderId, at: Timestamp) -> Result<Moved, StoreError> {
+    async fn fulfil(&self, id: OrderId, at: Timestamp) -> Result<Transition, StoreError> {
         self.write_of(Thing::order(id), call!(fulfil(id, at))).await
     }
 
@@ -253,7 +258,7 @@ impl Orders for ShardedOrders {
         id: OrderId,
         reason: &str,
         at: Timestamp,
-    ) -> Result<Moved, StoreError> {
+    ) -> Result<Transition, StoreError> {
         self.write(merchant, call!(cancel(merchant, id, reason, at))).await
     }
 
@@ -273,7 +278,7 @@ impl Orders for ShardedOrders {
         id: OrderId,
         facts: RefundFacts,
         at: Timestamp,
-    ) -> Result<Moved, StoreError> {
+    ) -> Result<Transition, StoreError> {
         self.write_of(Thing::order(id), call!(record_refund(id, facts, at))).await
     }
 

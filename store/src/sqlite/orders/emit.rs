@@ -2,11 +2,11 @@
 
 use sqlx::SqliteConnection;
 
-use super::fault::{Fault, to_json};
-use crate::engine::messages::Messages;
+use super::fault::{SqliteFault, to_json};
+use crate::rules::messages::Messages;
 
 /// Writes them in the order they were added.
-pub(super) async fn write(c: &mut SqliteConnection, messages: Messages<'_>) -> Result<(), Fault> {
+pub(super) async fn write(c: &mut SqliteConnection, messages: Messages<'_>) -> Result<(), SqliteFault> {
     sqlx::query(
         "INSERT INTO outbox (id, merchant_id, subject, kind, order_id, sequence, at, data, trace)
          SELECT value ->> 'id', value ->> 'merchant', value ->> 'subject', value ->> 'kind', value ->> 'order',

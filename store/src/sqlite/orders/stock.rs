@@ -6,11 +6,11 @@ use base::Timestamp;
 use serde::Serialize;
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
-use super::fault::{Fault, get, number, to_json};
+use super::fault::{SqliteFault, get, number, to_json};
 use crate::{
     domain::{Currency, MerchantId, Order},
-    engine::stock::{Stock, Wanted, expect_all, of_order},
     orders::NewOrder,
+    rules::stock::{Stock, Wanted, expect_all, of_order},
 };
 
 #[derive(Serialize)]
@@ -25,7 +25,7 @@ pub(super) async fn reserve(
     c: &mut SqliteConnection,
     order: &NewOrder,
     wanted: &Wanted<'_>,
-) -> Result<Vec<Stock>, Fault> {
+) -> Result<Vec<Stock>, SqliteFault> {
     let rows = sqlx::query(RESERVE)
         .bind(order.merchant.to_string())
         .bind(rows_json(wanted)?)
@@ -55,7 +55,11 @@ pub(super) const RESERVE: &str = "
     RETURNING sku, name, price_minor, on_hand, reserved, low_stock_at, event_sequence";
 
 /// Gives back the units an order holds.
-pub(super) async fn release(c: &mut SqliteConnection, order: &Order, at: Timestamp) -> Result<(), Fault> {
+pub(super) async fn release(
+    c: &mut SqliteConnection,
+    order: &Order,
+    at: Timestamp,
+) -> Result<(), SqliteFault> {
     let wanted = of_order(order);
     let released = sqlx::query(RELEASE)
         .bind(order.merchant.to_string())
@@ -79,7 +83,7 @@ pub(super) async fn ship(
     c: &mut SqliteConnection,
     order: &Order,
     at: Timestamp,
-) -> Result<Vec<Stock>, Fault> {
+) -> Result<Vec<Stock>, SqliteFault> {
     let wanted = of_order(order);
     let rows = sqlx::query(SHIP)
         .bind(order.merchant.to_string())
@@ -106,7 +110,7 @@ pub(super) async fn look(
     c: &mut SqliteConnection,
     merchant: MerchantId,
     wanted: &Wanted<'_>,
-) -> Result<BTreeMap<String, (Currency, i64)>, Fault> {
+) -> Result<BTreeMap<String, (Currency, i64)>, SqliteFault> {
     let rows = sqlx::query(
         "SELECT sku, currency, on_hand - reserved AS available FROM products
          WHERE merchant_id = ?1 AND sku IN (SELECT value ->> 'sku' FROM json_each(?2))",
@@ -120,13 +124,13 @@ pub(super) async fn look(
         .collect()
 }
 
-fn rows_json(wanted: &Wanted<'_>) -> Result<String, Fault> {
+fn rows_json(wanted: &Wanted<'_>) -> Result<String, SqliteFault> {
     let rows: Vec<_> = wanted.iter().map(|(sku, quantity)| WantedRow { sku, quantity: *quantity }).collect();
     to_json(&rows)
 }
 
 /// Reads a row of `products`.
-pub(super) fn stock(row: &SqliteRow) -> Result<Stock, Fault> {
+pub(super) fn stock(row: &SqliteRow) -> Result<Stock, SqliteFault> {
     Ok(Stock {
         sku: get(row, "sku")?,
         name: get(row, "name")?,

@@ -69,7 +69,7 @@ impl SqlitePayments {
 
 #[async_trait]
 impl PaymentStore for SqlitePayments {
-    async fn open(&self, payment: NewPayment) -> Result<Payment, StoreError> {
+    async fn open_payment(&self, payment: NewPayment) -> Result<Payment, StoreError> {
         self.write(move |c| Box::pin(writes::open(c, payment))).await
     }
 
@@ -78,7 +78,7 @@ impl PaymentStore for SqlitePayments {
         self.write(move |c| Box::pin(writes::begin_attempt(c, id, worker, at))).await
     }
 
-    async fn note_attempt(
+    async fn annotate_attempt(
         &self,
         id: PaymentId,
         epoch: u64,
@@ -89,7 +89,7 @@ impl PaymentStore for SqlitePayments {
         self.write(move |c| Box::pin(writes::note_attempt(c, id, epoch, note, at))).await
     }
 
-    async fn decide(
+    async fn record_decision(
         &self,
         id: PaymentId,
         epoch: u64,
@@ -117,7 +117,7 @@ impl PaymentStore for SqlitePayments {
         Ok(rows::by_provider_reference(self.database.readers(), provider, reference).await?)
     }
 
-    async fn of_day(
+    async fn list_by_day(
         &self,
         merchant: MerchantId,
         day: Timestamp,
@@ -127,7 +127,7 @@ impl PaymentStore for SqlitePayments {
         Ok(rows::of_day(self.database.readers(), merchant, day, after, limit).await?)
     }
 
-    async fn all(&self, after: Option<PaymentId>, limit: u32) -> Result<Vec<PaymentEntry>, StoreError> {
+    async fn scan(&self, after: Option<PaymentId>, limit: u32) -> Result<Vec<PaymentEntry>, StoreError> {
         Ok(rows::all(self.database.readers(), after, limit).await?)
     }
 
@@ -162,12 +162,12 @@ impl PaymentStore for SqlitePayments {
 impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Damaged(detail) => Self::Damaged { store: STORE, detail },
+            Failure::Damaged(detail) => Self::Corrupt { store: STORE, detail },
             Failure::Sql(
                 error @ (sqlx::Error::ColumnDecode { .. }
                 | sqlx::Error::Decode(_)
                 | sqlx::Error::ColumnNotFound(_)),
-            ) => Self::Damaged { store: STORE, detail: error.to_string() },
+            ) => Self::Corrupt { store: STORE, detail: error.to_string() },
             Failure::Sql(error) => Self::Unavailable { store: STORE, source: error.into() },
             Failure::Write(error) => Self::Unavailable { store: STORE, source: error.into() },
         }

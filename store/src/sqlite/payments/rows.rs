@@ -9,7 +9,7 @@ use sqlx::{Executor, Row, Sqlite, SqliteConnection, sqlite::SqliteRow};
 use super::Failure;
 use crate::{
     domain::{Decision, MerchantId, Payment, PaymentAttempt, PaymentId, Refund},
-    payments::{PaymentEntry, verdict},
+    payments::{PaymentEntry, rejection},
 };
 
 /// One payment with its decision and refunds.
@@ -36,7 +36,7 @@ pub(super) async fn payment(c: &mut SqliteConnection, id: PaymentId) -> Result<O
         decision: decision(&row)?,
         decided_at: row
             .get::<Option<i64>>("decided_at")?
-            .map(|millis| row.moment("decided_at", millis))
+            .map(|millis| row.timestamp("decided_at", millis))
             .transpose()?,
         refunds: refunds(c, id).await?,
     }))
@@ -88,7 +88,7 @@ pub(super) async fn of_day(
         WHERE merchant_id = ?1 AND created_at >= ?2 AND created_at < ?3
           AND (?4 IS NULL OR (created_at, id) > (SELECT created_at, id FROM payments WHERE id = ?4))
         ORDER BY created_at, id LIMIT ?5";
-    let (from, until) = verdict::day_millis(day);
+    let (from, until) = rejection::day_millis(day);
     let rows = sqlx::query(sql)
         .bind(merchant.to_string())
         .bind(from)
@@ -136,14 +136,14 @@ async fn refunds(c: &mut SqliteConnection, id: PaymentId) -> Result<Vec<Refund>,
             id: row.parsed("refund_id")?,
             amount_minor: row.get("amount_minor")?,
             begun_at: row.time("begun_at")?,
-            state: verdict::refund_state(row.get("done")?),
+            state: rejection::refund_state(row.get("done")?),
         })
     };
     rows.into_iter().map(refund).collect()
 }
 
 fn decision(row: &Columns) -> Result<Option<Decision>, Failure> {
-    verdict::decision(row.get("provider_reference")?, row.get("decline_code")?)
+    rejection::decision(row.get("provider_reference")?, row.get("decline_code")?)
         .map_err(|why| Failure::Damaged(format!("{}: {why}", row.of)))
 }
 
@@ -167,10 +167,10 @@ impl Columns {
     }
 
     fn time(&self, column: &str) -> Result<Timestamp, Failure> {
-        self.moment(column, self.get(column)?)
+        self.timestamp(column, self.get(column)?)
     }
 
-    fn moment(&self, column: &str, millis: i64) -> Result<Timestamp, Failure> {
+    fn timestamp(&self, column: &str, millis: i64) -> Result<Timestamp, Failure> {
         Timestamp::from_millisecond(millis).map_err(|error| self.damaged(column, &error.to_string()))
     }
 

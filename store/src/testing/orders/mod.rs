@@ -3,13 +3,13 @@
 mod audit;
 mod catalog;
 mod customers;
-mod moves;
 mod order_flow;
 mod outbox;
-mod placing;
+mod place_order;
 mod records;
 mod refunds;
 mod state;
+mod transitions;
 mod verifications;
 mod webhooks;
 
@@ -17,20 +17,20 @@ use std::sync::Arc;
 
 use base::Ambient;
 
-use self::state::State;
-use super::{Direct, Link, Observer, held::Held};
+use self::state::OrdersState;
+use super::{Direct, Link, Observer, linked::Linked};
 use crate::{
     catalog::Product,
     domain::{Event, MerchantId, Order},
-    engine::STORE,
     orders::{MailRecord, MailSubject},
     outbox::OutboxBody,
+    rules::STORE,
 };
 
 /// Orders and all that shares their transactions, in memory; clones share them.
 #[derive(Clone)]
 pub struct MemoryOrders {
-    held: Held<State>,
+    held: Linked<OrdersState>,
     ambient: Ambient,
 }
 
@@ -52,7 +52,7 @@ pub struct Snapshot {
 impl MemoryOrders {
     /// Nothing yet.
     pub fn new(ambient: Ambient, observer: Arc<dyn Observer>) -> Self {
-        Self { held: Held::new(STORE, State::new(observer), Arc::new(Direct)), ambient }
+        Self { held: Linked::new(STORE, OrdersState::new(observer), Arc::new(Direct)), ambient }
     }
 
     /// The same data by another way.

@@ -17,15 +17,15 @@ use crate::{
         CustomerId, EndpointId, Event, EventId, EventKind, MerchantId, Order, OrderId, RefundId,
         VerificationId,
     },
-    engine::{
+    merchants::{KeyHash, KeyRecord},
+    orders::{CaptureFacts, MailRecord, MailSubject},
+    outbox::OutboxBody,
+    rules::{
         Damage,
         messages::{COMMAND, Message, Messages},
         stock::Stock,
         verifications::Row,
     },
-    merchants::{KeyHash, KeyRecord},
-    orders::{CaptureFacts, MailRecord, MailSubject},
-    outbox::OutboxBody,
     testing::Observer,
     webhooks::{Endpoint, WebhookAttempt},
 };
@@ -33,7 +33,7 @@ use crate::{
 /// Endpoint, event, attempt, time: what tells two attempts apart.
 pub(super) type AttemptKey = (EndpointId, EventId, u32, Timestamp);
 
-pub(super) struct State {
+pub(super) struct OrdersState {
     pub(super) merchants: BTreeMap<MerchantId, String>,
     pub(super) keys: BTreeMap<KeyHash, KeyRecord>,
     pub(super) products: BTreeMap<(MerchantId, String), ProductRow>,
@@ -114,7 +114,7 @@ impl ProductRow {
     }
 }
 
-impl State {
+impl OrdersState {
     pub(super) fn new(observer: Arc<dyn Observer>) -> Self {
         Self {
             merchants: BTreeMap::new(),
@@ -145,7 +145,7 @@ impl State {
         receiver
     }
 
-    pub(super) fn announce(&self) {
+    pub(super) fn notify(&self) {
         for sender in &self.arrivals {
             sender.send_modify(|arrivals| *arrivals = arrivals.wrapping_add(1));
         }
@@ -203,7 +203,7 @@ impl State {
             self.outbox.push(OutboxRow { body, merchant, subject, at, lease: None });
             self.unsent.insert(i64::try_from(self.outbox.len()).unwrap_or(i64::MAX));
         }
-        self.announce();
+        self.notify();
         Ok(())
     }
 

@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use super::{capture, either, new_payment};
-use crate::util::ring::Ring;
+use crate::util::ring::TestCluster;
 
 const WORKERS: usize = 4;
 /// Longest rest of a worker between payments: three servers and the load share a few cores, and one server starts.
@@ -37,7 +37,7 @@ async fn connect(config: &CassandraConfig) -> CassandraPayments {
     CassandraPayments::connect(config, Ambient::system()).await.expect("connects")
 }
 
-async fn migrated(ring: &Ring) -> CassandraConfig {
+async fn migrated(ring: &TestCluster) -> CassandraConfig {
     // A listing that sees all that was written, so that what is missing in it is lost.
     let config = CassandraConfig { listings: ListingReads::Quorum, ..ring.config() };
     CassandraPayments::migrate(&config, &Ambient::system()).await.expect("migrates");
@@ -96,7 +96,7 @@ impl Load {
         let mine = decision.clone();
         let decided = self.insist(|store| {
             let mine = mine.clone();
-            async move { store.decide(id, epoch, mine, at).await }
+            async move { store.record_decision(id, epoch, mine, at).await }
         });
         Some((decision, decided.await))
     }
@@ -128,12 +128,12 @@ impl Load {
 }
 
 async fn open(store: Arc<CassandraPayments>, new: NewPayment) -> Result<store::domain::Payment, StoreError> {
-    store.open(new).await
+    store.open_payment(new).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_killed_under_load_loses_nothing_and_decides_nothing_twice() {
-    let Some(ring) = Ring::take().await else { return };
+    let Some(ring) = TestCluster::take().await else { return };
     let config = migrated(&ring).await;
     let load = Arc::new(Load::new([Arc::new(connect(&config).await), Arc::new(connect(&config).await)]));
     let mut workers: JoinSet<Vec<Told>> = (0..WORKERS).map(|_| Arc::clone(&load).work()).collect();
@@ -192,7 +192,7 @@ async fn listed(store: &CassandraPayments, load: &Load) -> HashMap<PaymentId, us
     for day in [load.ambient.now() - Duration::from_hours(24), load.ambient.now()] {
         let mut after = None;
         loop {
-            let page = store.of_day(load.merchant, day, after, 100).await.expect("lists");
+            let page = store.list_by_day(load.merchant, day, after, 100).await.expect("lists");
             let Some(last) = page.last() else { break };
             after = Some(last.id);
             for entry in &page {
@@ -205,11 +205,11 @@ async fn listed(store: &CassandraPayments, load: &Load) -> HashMap<PaymentId, us
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn losing_the_majority_is_told_and_heals_by_itself() {
-    let Some(ring) = Ring::take().await else { return };
+    let Some(ring) = TestCluster::take().await else { return };
     let config = migrated(&ring).await;
     let (store, ambient) = (connect(&config).await, Ambient::system());
     let merchant = MerchantId::fresh(&ambient);
-    let before = store.open(new_payment(&ambient, merchant)).await.expect("opens");
+    let before = store.open_payment(new_payment(&ambient, merchant)).await.expect("opens");
 
     ring.kill(2);
     ring.kill(3);
@@ -231,13 +231,13 @@ async fn losing_the_majority_is_told_and_heals_by_itself() {
     .expect("the same store works again");
     println!("the store works again {:?} after the nodes are back", began.elapsed());
     assert_eq!(store.payment(before.id).await.expect("reads"), Some(before));
-    store.open(new_payment(&ambient, merchant)).await.expect("opens");
+    store.open_payment(new_payment(&ambient, merchant)).await.expect("opens");
 }
 
 /// Within the bound of a call, and told as something to try again.
 async fn refused(store: &CassandraPayments, new: NewPayment) {
     let began = Instant::now();
-    let error = store.open(new).await.expect_err("no majority");
+    let error = store.open_payment(new).await.expect_err("no majority");
     let StoreError::Unavailable { store: "payment", source } = error else { panic!("{error:?}") };
     println!("told after {:?}: {source}", began.elapsed());
     assert!(began.elapsed() < Duration::from_secs(11));

@@ -62,7 +62,8 @@ async fn nodes_are_spoken_to_over_tls_and_only_if_their_certificate_is_trusted()
     };
     let ambient = Ambient::system();
     let store = CassandraPayments::connect(&config(ca_file), ambient.clone()).await.expect("connects");
-    let payment = store.open(new_payment(&ambient, MerchantId::fresh(&ambient))).await.expect("opens");
+    let payment =
+        store.open_payment(new_payment(&ambient, MerchantId::fresh(&ambient))).await.expect("opens");
     assert_eq!(store.payment(payment.id).await.expect("reads"), Some(payment));
 
     let (_, foreign) = front(keyspace.config.nodes[0].clone(), &other).await;

@@ -6,7 +6,7 @@ use base::{Ambient, postgres::PostgresConfig};
 use sqlx::{Executor, PgPool};
 use store::{
     error::StoreError,
-    orders::{Orders, Placement},
+    orders::{Orders, PlaceOutcome},
 };
 
 use super::{needs_postgres, shop::shop};
@@ -50,7 +50,7 @@ async fn a_deadlock_is_repeated() {
     stranger.execute("SELECT 1 FROM products WHERE sku = 'a' FOR UPDATE").await.expect("the store gave way");
     stranger.commit().await.expect("commits");
     let placed = placing.await.expect("runs").expect("answers");
-    assert!(matches!(placed, Placement::Placed { .. }), "{placed:?}");
+    assert!(matches!(placed, PlaceOutcome::Placed { .. }), "{placed:?}");
     assert_eq!((shop.stock("a").await, shop.stock("b").await), ((10, 1), (10, 1)), "reserved once");
 }
 
@@ -137,7 +137,7 @@ async fn a_server_that_is_away_is_named_without_the_password() {
     assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
     let told = format!("{error:?} {error} {config:?}");
     assert!(!told.contains("pa55word"), "{told}");
-    assert!(store.check_schema().await.is_err_and(|error| error.is_passing()));
+    assert!(store.check_schema().await.is_err_and(|error| error.is_transient()));
 }
 
 #[tokio::test]
@@ -160,7 +160,7 @@ async fn a_text_that_cannot_be_stored_is_a_defect_and_not_repeated() {
     let mut order = shop.new_order("k", &["a"]);
     order.customer.name = "Ada\0".to_owned();
     let answer = shop.store.place_order(order).await;
-    assert!(matches!(answer, Err(StoreError::Damaged { .. })), "{answer:?}");
+    assert!(matches!(answer, Err(StoreError::Corrupt { .. })), "{answer:?}");
     assert_eq!(shop.stock("a").await, (10, 0));
 }
 
@@ -174,7 +174,7 @@ async fn damaged_rows_are_named_and_do_not_panic() {
         let sql = sqlx::AssertSqlSafe(format!("UPDATE orders SET {damage}"));
         sqlx::query(sql).execute(&pool).await.expect("damages");
         match shop.store.order(shop.merchant, order.id).await {
-            Err(StoreError::Damaged { detail, .. }) => assert!(detail.contains(&order.id.to_string())),
+            Err(StoreError::Corrupt { detail, .. }) => assert!(detail.contains(&order.id.to_string())),
             other => panic!("read in spite of {damage}: {other:?}"),
         }
     }

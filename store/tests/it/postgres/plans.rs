@@ -79,8 +79,8 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
         "made(moment(39000), 39000), merchant(39000), decode(repeat('00', 32), 'hex'), now()",
     ),
     ("orders::EXPIRE", "timestamptz, bigint", "moment(100), 1000"),
-    ("moves::STALE", "uuid, timestamptz, bigint", "made(moment(20000), 0), moment(20000), 100"),
-    ("moves::EXPIRE", "uuid, text, timestamptz", "made(moment(39000), 39000), 'expired', now()"),
+    ("transitions::STALE", "uuid, timestamptz, bigint", "made(moment(20000), 0), moment(20000), 100"),
+    ("transitions::EXPIRE", "uuid, text, timestamptz", "made(moment(39000), 39000), 'expired', now()"),
     ("audit::ALL", "uuid, bigint", "made(moment(20000), 0), 500"),
     ("audit::TOUCHED", "uuid, uuid, bigint", "made(moment(38000), 0), made(moment(39000), 0), 500"),
     ("audit::MONEY", "uuid", "made(moment(39000), 39000)"),
@@ -183,7 +183,7 @@ const BY_ID: [&str; 11] = [
 ];
 
 #[tokio::test]
-async fn no_statement_walks_a_large_table_or_months_its_id_rules_out() {
+async fn no_statement_scans_a_large_table_or_months_its_id_rules_out() {
     needs_postgres!();
     let database = migrated().await;
     let pool = pool(&database).await;
@@ -214,7 +214,7 @@ async fn no_statement_walks_a_large_table_or_months_its_id_rules_out() {
 }
 
 #[tokio::test]
-async fn a_plan_made_while_tables_are_empty_does_not_walk_them() {
+async fn a_plan_made_while_tables_are_empty_does_not_scan_them() {
     needs_postgres!();
     let database = migrated().await;
     let pool = pool(&database).await;

@@ -10,17 +10,17 @@ use base::Ambient;
 use futures::future::join_all;
 use store::{
     domain::OrderId,
-    orders::Placement,
+    orders::PlaceOutcome,
     outbox::{Outbox, OutboxBody, OutboxMessage},
 };
 use tokio::task::JoinSet;
 
-use super::{needs_postgres, shop::Shop};
+use super::{needs_postgres, shop::TestMerchant};
 use crate::util::postgres::{Lent, open, patient};
 
-async fn two(database: &Lent) -> [Shop; 2] {
+async fn two(database: &Lent) -> [TestMerchant; 2] {
     let config = patient(database);
-    let one = Shop::new(open(&config).await, Ambient::system()).await;
+    let one = TestMerchant::new(open(&config).await, Ambient::system()).await;
     let other = one.through(open(&config).await);
     [one, other]
 }
@@ -40,12 +40,12 @@ async fn the_same_key_in_two_processes_places_one_order() {
         let placed: Vec<_> = answers
             .iter()
             .filter_map(|answer| match answer {
-                Placement::Placed { order, body } => Some((order.id, body)),
+                PlaceOutcome::Placed { order, body } => Some((order.id, body)),
                 _ => None,
             })
             .collect();
         let [(id, body)] = placed[..] else { panic!("{answers:?}") };
-        let again = |answer: &&Placement| matches!(answer, Placement::Replayed { order, body: b } if *order == id && b == body);
+        let again = |answer: &&PlaceOutcome| matches!(answer, PlaceOutcome::Replayed { order, body: b } if *order == id && b == body);
         assert_eq!(answers.iter().filter(again).count(), 1, "{answers:?}");
     }
     let (a, b) = (shops[0].stock("a").await.1, shops[0].stock("b").await.1);
@@ -68,8 +68,8 @@ async fn the_last_units_are_sold_once_over_two_processes() {
         }))
         .await
     };
-    let placed = answers.iter().filter(|answer| matches!(answer, Ok(Placement::Placed { .. }))).count();
-    let refused = answers.iter().filter(|answer| matches!(answer, Ok(Placement::Refused(_)))).count();
+    let placed = answers.iter().filter(|answer| matches!(answer, Ok(PlaceOutcome::Placed { .. }))).count();
+    let refused = answers.iter().filter(|answer| matches!(answer, Ok(PlaceOutcome::Refused(_)))).count();
     assert_eq!((placed, refused), (30, 70));
     assert_eq!((shops[1].stock("a").await, shops[1].stock("b").await), ((30, 30), (1000, 30)));
 }
@@ -136,7 +136,7 @@ async fn relays_share_the_work_and_keep_each_orders_sequence() {
 }
 
 /// Takes and sends until all events of all orders are sent; answers how many messages it sent.
-async fn run_relay(relay: usize, shop: &Shop, ledger: &Mutex<Ledger>) -> usize {
+async fn run_relay(relay: usize, shop: &TestMerchant, ledger: &Mutex<Ledger>) -> usize {
     let (name, lease, mut count) = (format!("relay {relay}"), Duration::from_mins(1), 0);
     let mut arrivals = shop.store.arrivals();
     loop {

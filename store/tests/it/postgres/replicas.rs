@@ -13,7 +13,7 @@ use store::{
     webhooks::{Endpoint, EndpointChange, Subscription, Webhooks},
 };
 
-use super::shop::Shop;
+use super::shop::TestMerchant;
 use crate::util::{
     postgres::{Lent, open},
     replica::{Replay, address, beside, config, going_on, replicated, skipped},
@@ -26,8 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const EVER: Duration = Duration::from_mins(10);
 
 /// A shop behind the primary alone: another process, as far as a replicated store can tell.
-async fn elsewhere(database: &Lent) -> Shop {
-    let shop = Shop::new(open(&database.config()).await, Ambient::system()).await;
+async fn elsewhere(database: &Lent) -> TestMerchant {
+    let shop = TestMerchant::new(open(&database.config()).await, Ambient::system()).await;
     shop.product("mug", 10).await;
     shop
 }
@@ -36,7 +36,7 @@ fn first<C>(limit: u32) -> PageRequest<C> {
     PageRequest { limit, after: None }
 }
 
-async fn caught_up(shop: &Shop, store: &ReplicatedOrders) {
+async fn caught_up(shop: &TestMerchant, store: &ReplicatedOrders) {
     let answered = |stats: ReadStats| (stats.replica, stats.repeated);
     let asked = async || {
         let before = answered(store.read_stats());
@@ -46,7 +46,7 @@ async fn caught_up(shop: &Shop, store: &ReplicatedOrders) {
     until("the replica answers", asked).await;
 }
 
-fn endpoint(shop: &Shop) -> Endpoint {
+fn endpoint(shop: &TestMerchant) -> Endpoint {
     Endpoint {
         id: EndpointId::fresh(&shop.ambient),
         merchant: shop.merchant,

@@ -6,7 +6,7 @@ use base::{Ambient, postgres::PostgresConfig};
 use store::outbox::Outbox;
 use tokio::{sync::watch, time::timeout};
 
-use super::{needs_postgres, shop::Shop};
+use super::{needs_postgres, shop::TestMerchant};
 use crate::util::postgres::{Lent, open, pool};
 
 /// Until a hint that must come is given up on.
@@ -20,7 +20,7 @@ async fn woken(arrivals: &mut watch::Receiver<u64>) {
 async fn a_commit_wakes_a_relay_of_another_process_also_after_its_connection_was_lost() {
     needs_postgres!();
     let database = Lent::new().await;
-    let shop = Shop::new(open(&database.config()).await, Ambient::system()).await;
+    let shop = TestMerchant::new(open(&database.config()).await, Ambient::system()).await;
     shop.product("mug", 10).await;
     let config = PostgresConfig { application_name: "listener".to_owned(), ..database.config() };
     let relay = open(&config).await;

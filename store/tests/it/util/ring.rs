@@ -14,13 +14,13 @@ use super::cassandra;
 const FOLDER: &str = "ORDERWORKS_TEST_CASSANDRA_RING";
 
 /// The ring, for one test at a time. Whatever a test did to it, its end brings all nodes back.
-pub(crate) struct Ring {
+pub(crate) struct TestCluster {
     folder: PathBuf,
     nodes: Vec<String>,
     _alone: MutexGuard<'static, ()>,
 }
 
-impl Ring {
+impl TestCluster {
     /// `None` (and a printed reason) when there is no ring.
     pub(crate) async fn take() -> Option<Self> {
         static ALONE: Mutex<()> = Mutex::const_new(());
@@ -63,7 +63,7 @@ impl Ring {
     }
 }
 
-impl Drop for Ring {
+impl Drop for TestCluster {
     fn drop(&mut self) {
         if std::thread::panicking() {
             start(&self.folder);

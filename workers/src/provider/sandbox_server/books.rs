@@ -4,7 +4,7 @@ use base::Timestamp;
 use serde::{Deserialize, Serialize};
 use sqlx::{Row, sqlite::SqliteRow};
 
-use super::{Inner, ledger::SandboxError};
+use super::{SandboxInner, ledger::SandboxError};
 
 /// Which way money moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,7 +74,7 @@ pub struct CurrencySum {
     pub refunded_minor: i64,
 }
 
-impl Inner {
+impl SandboxInner {
     /// The answer given to the charge with this key, as JSON.
     pub(super) async fn charge_by_key(&self, key: &str) -> Result<Option<String>, SandboxError> {
         let answer: Option<Option<String>> =

@@ -6,7 +6,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use sqlx::{Row, SqliteConnection};
 
-use super::Inner;
+use super::SandboxInner;
 
 /// How often `pm_sandbox_flaky` answers 503 per key.
 const FLAKY_FAILURES: i64 = 2;
@@ -66,7 +66,7 @@ struct ChargeView<'a> {
     created_at: Timestamp,
 }
 
-impl Inner {
+impl SandboxInner {
     /// Charges, or repeats what was answered under the key.
     pub(super) async fn charge(&self, asked: ChargeAsked) -> Result<Charged, SandboxError> {
         let id = format!("ch_{}", self.ambient.uuid().simple());

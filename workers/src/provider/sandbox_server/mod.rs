@@ -33,9 +33,9 @@ const READERS_MAX: u32 = 2;
 
 /// A sandbox with its ledger open. Clones share it.
 #[derive(Clone)]
-pub struct SandboxServer(Arc<Inner>);
+pub struct SandboxServer(Arc<SandboxInner>);
 
-struct Inner {
+struct SandboxInner {
     database: Database,
     api_key: SecretString,
     ambient: Ambient,
@@ -47,7 +47,7 @@ impl SandboxServer {
     /// Opens (or creates) the ledger file. Callers must show `api_key` as bearer token.
     pub async fn open(ledger: &Path, api_key: SecretString, ambient: Ambient) -> Result<Self, OpenError> {
         let database = Database::open(ledger, &migrations(), READERS_MAX).await?;
-        Ok(Self(Arc::new(Inner { database, api_key, ambient, stopping: CancellationToken::new() })))
+        Ok(Self(Arc::new(SandboxInner { database, api_key, ambient, stopping: CancellationToken::new() })))
     }
 
     /// The routes, to be served by anything that serves axum.

@@ -26,7 +26,7 @@ pub(super) async fn find(
     charge: &ChargeQuery,
 ) -> Result<Option<ChargeOutcome>, ProviderError> {
     let found = tokio::time::timeout(SEARCH_MAX, search(client, charge)).await;
-    judge(client, charge, found.unwrap_or(Err(ProviderError::TOO_MANY_TO_SEARCH))?).await
+    charge_outcome(client, charge, found.unwrap_or(Err(ProviderError::TOO_MANY_TO_SEARCH))?).await
 }
 
 /// All intents of the payment.
@@ -52,7 +52,7 @@ async fn search(client: &Client, charge: &ChargeQuery) -> Result<Vec<Intent>, Pr
 }
 
 /// There is one, or there was a key that had been forgotten: then the one that moved money counts.
-async fn judge(
+async fn charge_outcome(
     client: &Client,
     charge: &ChargeQuery,
     mut found: Vec<Intent>,

@@ -17,22 +17,22 @@ const SLOW_GUESS: Duration = Duration::from_secs(1);
 
 /// What a post counts against.
 #[derive(Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct PostPlace {
     pub(super) merchant: MerchantId,
     pub(super) endpoint: EndpointId,
     pub(super) slow: bool,
 }
 
 #[derive(Default)]
-pub(super) struct State {
+pub(super) struct SharesState {
     /// Posts in the slow lane.
     slow: usize,
     /// By merchant, and whether it is the slow one.
-    lanes: HashMap<(MerchantId, bool), Lane>,
+    lanes: HashMap<(MerchantId, bool), MerchantLane>,
     endpoints: HashMap<EndpointId, Record>,
 }
 
-struct Lane {
+struct MerchantLane {
     running: usize,
     /// How long posts lasted lately.
     took: Duration,
@@ -58,7 +58,7 @@ pub(super) struct Pause {
     pub(super) whole: Duration,
 }
 
-impl State {
+impl SharesState {
     /// The pause of an endpoint that must not be asked now.
     pub(super) fn rest(&self, endpoint: EndpointId, now: Instant) -> Option<Pause> {
         let record = self.endpoints.get(&endpoint).filter(|record| record.failures >= FAILURES_MAX)?;
@@ -80,7 +80,7 @@ impl State {
     }
 
     /// Takes a slot of the merchant, the endpoint and, if so, the slow lane; `false` where there is none.
-    pub(super) fn begin(&mut self, place: Place, limits: &ShareLimits, now: Instant) -> bool {
+    pub(super) fn begin(&mut self, place: PostPlace, limits: &ShareLimits, now: Instant) -> bool {
         let running = |slow| self.lanes.get(&(place.merchant, slow)).map_or(0, |lane| lane.running);
         let of_endpoint = self.endpoints.get(&place.endpoint).map_or(0, |record| record.running);
         let endpoint_max = if place.slow { 1 } else { limits.per_endpoint };
@@ -95,14 +95,14 @@ impl State {
         self.slow += usize::from(place.slow);
         self.lanes
             .entry((place.merchant, place.slow))
-            .or_insert_with(|| Lane::new(place.slow, now))
+            .or_insert_with(|| MerchantLane::new(place.slow, now))
             .running += 1;
         self.record(place.endpoint, now).running += 1;
         true
     }
 
     /// Gives the slot back; `took` says how long a post lasted.
-    pub(super) fn end(&mut self, place: Place, took: Option<Duration>, now: Instant) {
+    pub(super) fn end(&mut self, place: PostPlace, took: Option<Duration>, now: Instant) {
         self.slow -= usize::from(place.slow);
         let key = (place.merchant, place.slow);
         if let Some(lane) = self.lanes.get_mut(&key) {
@@ -123,7 +123,7 @@ impl State {
     /// The next turn of a merchant, one step after the one before; `None` if it is further off than `longest`.
     pub(super) fn turn(
         &mut self,
-        place: Place,
+        place: PostPlace,
         limits: &ShareLimits,
         now: Instant,
         longest: Duration,
@@ -135,7 +135,7 @@ impl State {
                 return None;
             }
         }
-        let lane = self.lanes.entry(key).or_insert_with(|| Lane::new(place.slow, now));
+        let lane = self.lanes.entry(key).or_insert_with(|| MerchantLane::new(place.slow, now));
         let slots = u32::try_from(lane_max(limits, place.slow)).unwrap_or(u32::MAX);
         let at = lane.line.max(now) + lane.took / slots;
         let wait = at.saturating_duration_since(now);
@@ -171,7 +171,7 @@ impl State {
     }
 }
 
-impl Lane {
+impl MerchantLane {
     fn new(slow: bool, now: Instant) -> Self {
         Self { running: 0, took: if slow { SLOW_GUESS } else { QUICK_GUESS }, line: now }
     }

@@ -113,7 +113,7 @@ async fn declines_have_stable_codes() {
 }
 
 #[tokio::test]
-async fn an_answer_kept_under_the_key_is_read_anew_where_it_is_no_end() {
+async fn an_answer_kept_under_the_key_is_read_again_where_it_is_not_final() {
     let ok = |status: &str| Act::Answer(200, vec![], intent(status, 1250));
     let captured = ChargeOutcome::Captured { reference: "pi_1".to_owned() };
     assert_eq!(capture([ok("processing"), ok("succeeded")]).await, Ok(captured.clone()));

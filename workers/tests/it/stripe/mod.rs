@@ -16,7 +16,7 @@ use workers::{
     provider::stripe::{StripeConfig, StripeProvider},
 };
 
-use crate::util::{Front, Shop};
+use crate::util::{Front, TestMerchant};
 
 const KEY: &str = "sk_test_4eC39HqLyjWDarjtT1zdp7dc";
 
@@ -37,7 +37,7 @@ fn client(front: &Front, timeout: Duration, ambient: Ambient) -> StripeProvider 
 
 /// A shop whose provider is `localstripe` behind a front.
 struct Till {
-    shop: Shop,
+    shop: TestMerchant,
     front: Front,
 }
 
@@ -48,7 +48,7 @@ impl Till {
 
     async fn open_with(ambient: Ambient) -> Option<Self> {
         let url = stand_in("ORDERWORKS_TEST_STRIPE_URL", "see `ops/services up stripe`")?;
-        Some(Self { shop: Shop::open_with(ambient).await, front: Front::of_stripe(&url).await })
+        Some(Self { shop: TestMerchant::open_with(ambient).await, front: Front::of_stripe(&url).await })
     }
 
     fn provider(&self) -> StripeProvider {

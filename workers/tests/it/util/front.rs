@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 
 /// A call that passed.
 #[derive(Debug, Clone)]
-pub(crate) struct Seen {
+pub(crate) struct ReceivedCall {
     pub(crate) method: Method,
     pub(crate) path: String,
     pub(crate) query: String,
@@ -38,7 +38,7 @@ pub(crate) struct Seen {
     pub(crate) status: u16,
 }
 
-impl Seen {
+impl ReceivedCall {
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
@@ -59,10 +59,10 @@ pub(crate) enum Act {
 #[derive(Clone)]
 pub(crate) struct Front {
     pub(crate) url: String,
-    shared: Arc<Shared>,
+    shared: Arc<FrontShared>,
 }
 
-struct Shared {
+struct FrontShared {
     behind: Option<String>,
     stripe: bool,
     http: reqwest::Client,
@@ -70,7 +70,7 @@ struct Shared {
     /// While not zero, the status of every answer.
     failing: AtomicU16,
     kept: Mutex<HashMap<String, (String, u16, Value)>>,
-    seen: Mutex<Vec<Seen>>,
+    seen: Mutex<Vec<ReceivedCall>>,
     pretended: Mutex<Option<&'static str>>,
 }
 
@@ -92,7 +92,7 @@ impl Front {
 
     async fn start(behind: Option<String>, stripe: bool) -> Self {
         drop(rustls::crypto::ring::default_provider().install_default());
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(FrontShared {
             behind,
             stripe,
             http: reqwest::Client::builder().no_proxy().build().expect("a client"),
@@ -129,13 +129,13 @@ impl Front {
         *self.shared.pretended.lock().expect("whole") = Some(status);
     }
 
-    pub(crate) fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<ReceivedCall> {
         self.shared.seen.lock().expect("whole").clone()
     }
 }
 
 async fn take(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<FrontShared>>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
@@ -145,7 +145,7 @@ async fn take(
     let (path, query) = (uri.path().to_owned(), uri.query().unwrap_or_default().to_owned());
     let place = {
         let mut seen = shared.seen.lock().expect("whole");
-        seen.push(Seen { method, path, query, headers, body, status: 0 });
+        seen.push(ReceivedCall { method, path, query, headers, body, status: 0 });
         seen.len() - 1
     };
     let failing = shared.failing.load(Ordering::SeqCst);
@@ -171,7 +171,7 @@ async fn take(
     }
 }
 
-impl Shared {
+impl FrontShared {
     async fn pass(&self, place: usize) -> Response {
         let call = self.seen.lock().expect("whole")[place].clone();
         let key = call.header("idempotency-key").to_owned();
@@ -198,7 +198,7 @@ impl Shared {
         respond(status, &answer, false)
     }
 
-    async fn ask(&self, call: &Seen) -> (u16, Value) {
+    async fn ask(&self, call: &ReceivedCall) -> (u16, Value) {
         let behind = self.behind.as_deref().expect("a server behind");
         let by_time = self.stripe && call.query.contains("created");
         let query = if by_time { "limit=1000000".to_owned() } else { call.query.clone() };
@@ -221,7 +221,7 @@ fn without_unknown(form: &str) -> String {
     pairs.collect::<Vec<_>>().join("&")
 }
 
-fn adapt(call: &Seen, answer: &mut Value) {
+fn adapt(call: &ReceivedCall, answer: &mut Value) {
     if call.path.ends_with("/cancel") && call.body.contains("cancellation_reason=abandoned") {
         answer["cancellation_reason"] = "abandoned".into();
     }

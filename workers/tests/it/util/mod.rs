@@ -14,7 +14,7 @@ use std::{future::Future, time::Duration};
 pub(crate) use crash::{CrashAt, CrashingPayments, CrashingProvider, Step};
 pub(crate) use front::{Act, Front};
 pub(crate) use receiver::Receiver;
-pub(crate) use shop::{SECRET, Shop, context, sandbox_client};
+pub(crate) use shop::{SECRET, TestMerchant, context, sandbox_client};
 pub(crate) use smtp_sink::SmtpSink;
 
 /// Bound of every wait: far above what anything here takes, far below a hung test run.

@@ -9,7 +9,7 @@ use store::{
     OrderStore, PaymentStore,
     catalog::{InventoryPut, ProductData},
     domain::{Customer, EndpointId, EventKind, MerchantId, Order, OrderId, OrderStatus, RefundId},
-    orders::{IdempotencyKey, NewLine, NewOrder, Placement, RefundRequested},
+    orders::{IdempotencyKey, NewLine, NewOrder, PlaceOutcome, RefundRequested},
     outbox::{Command, OutboxBody, OutboxMessage},
     sqlite::{SqliteOrders, SqlitePayments},
     webhook_url::UrlPolicy,
@@ -33,7 +33,7 @@ const API_KEY: &str = "sk_sandbox_test";
 /// `whsec_` and base64 of 32 bytes.
 pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=";
 
-pub(crate) struct Shop {
+pub(crate) struct TestMerchant {
     pub(crate) ambient: Ambient,
     pub(crate) merchant: MerchantId,
     pub(crate) orders: Arc<dyn OrderStore>,
@@ -58,7 +58,7 @@ pub(crate) fn context(env: Env) -> JobContext<Env> {
     }
 }
 
-impl Shop {
+impl TestMerchant {
     /// With one product, `mug` at 12.50 EUR, a thousand in the house.
     pub(crate) async fn open() -> Self {
         Self::open_with(Ambient::system()).await
@@ -195,7 +195,7 @@ impl Shop {
             at: self.ambient.now(),
         };
         match self.orders.place_order(order).await.expect("the store works") {
-            Placement::Placed { order, .. } => *order,
+            PlaceOutcome::Placed { order, .. } => *order,
             other => panic!("not placed: {other:?}"),
         }
     }

@@ -4,7 +4,7 @@ use base::sqlite::Database;
 use sqlx::migrate::Migrator;
 
 use super::{
-    super::{fault::Fault, migrations},
+    super::{fault::SqliteFault, migrations},
     *,
 };
 
@@ -33,7 +33,7 @@ async fn keys_of_before_are_found_under_both_kinds_of_api_key() {
     let filled = database.write(|c| {
         Box::pin(async move {
             sqlx::raw_sql(sqlx::AssertSqlSafe(fill)).execute(c).await?;
-            Ok::<_, Fault>(())
+            Ok::<_, SqliteFault>(())
         })
     });
     filled.await.expect("fills");

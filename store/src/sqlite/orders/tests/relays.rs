@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Shop, SqliteOrders, capture};
+use super::{SqliteOrders, TestMerchant, capture};
 use crate::{
     domain::PageRequest,
     orders::Orders,
@@ -15,7 +15,7 @@ fn positions(messages: &[OutboxMessage]) -> Vec<Position> {
 
 #[tokio::test]
 async fn a_subject_is_never_split_over_two_relays() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     shop.product("a", 5, 0).await;
     shop.drain().await;
     let order = shop.place("k1", &[("a", 1)]).await;
@@ -42,7 +42,7 @@ async fn a_subject_is_never_split_over_two_relays() {
 
 #[tokio::test]
 async fn sent_messages_stay_as_events_and_are_not_handed_out_again() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     shop.product("a", 5, 0).await;
     shop.drain().await;
     let order = shop.paid("k", &[("a", 1)]).await;
@@ -59,7 +59,7 @@ async fn sent_messages_stay_as_events_and_are_not_handed_out_again() {
 
 #[tokio::test]
 async fn events_of_one_millisecond_are_listed_in_the_order_of_their_commits() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     shop.product("a", 50, 0).await;
     for n in 0..5 {
         shop.paid(&format!("k{n}"), &[("a", 1)]).await;
@@ -83,7 +83,7 @@ async fn events_of_one_millisecond_are_listed_in_the_order_of_their_commits() {
 
 #[tokio::test]
 async fn what_was_committed_is_there_after_opening_again() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     shop.product("a", 5, 0).await;
     let order = shop.place("k", &[("a", 1)]).await;
     shop.store.database.close().await;

@@ -13,11 +13,11 @@ use store::{
     domain::MerchantId,
     postgres::sharded::{
         ShardedOrders,
-        moving::{MoveError, MoveOptions, MoveReport, Mover},
+        merchant_migration::{Migrator, MoveError, MoveOptions, MoveReport},
     },
 };
 
-use super::{needs_postgres, shop::Shop};
+use super::{needs_postgres, shop::TestMerchant};
 use crate::util::{
     postgres::{Lent, pool},
     shards::{NAMES, named, sharded, two},
@@ -30,7 +30,7 @@ const REMEMBERED: Duration = Duration::from_millis(300);
 struct Scene {
     databases: [Lent; 2],
     shards: BTreeMap<String, PostgresConfig>,
-    shop: Shop<ShardedOrders>,
+    shop: TestMerchant<ShardedOrders>,
 }
 
 impl Scene {
@@ -40,17 +40,17 @@ impl Scene {
         let ambient = Ambient::system();
         let merchant = MerchantId::fresh(&ambient);
         let store = sharded(&shards, &[(merchant, "a")], REMEMBERED).await;
-        let shop = Shop::of(store, ambient, merchant).await;
+        let shop = TestMerchant::of(store, ambient, merchant).await;
         shop.product("mug", 10_000).await;
         shop.product("pen", 10_000).await;
         Self { databases, shards, shop }
     }
 
-    fn mover(&self, to: &str) -> Mover {
+    fn mover(&self, to: &str) -> Migrator {
         self.mover_with(to, |options| options)
     }
 
-    fn mover_with(&self, to: &str, change: impl FnOnce(MoveOptions) -> MoveOptions) -> Mover {
+    fn mover_with(&self, to: &str, change: impl FnOnce(MoveOptions) -> MoveOptions) -> Migrator {
         // Small chunks, so that there are several of each table.
         let options = MoveOptions {
             batch_rows: 7,
@@ -59,7 +59,7 @@ impl Scene {
             ..MoveOptions::default()
         };
         let (shards, merchant) = (self.shards.clone(), self.shop.merchant);
-        Mover::new(shards, merchant, to.to_owned(), change(options), self.shop.ambient.clone())
+        Migrator::new(shards, merchant, to.to_owned(), change(options), self.shop.ambient.clone())
             .expect("is a shard")
     }
 

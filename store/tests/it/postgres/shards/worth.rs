@@ -13,7 +13,7 @@ use store::{
     webhooks::{Endpoint, Subscription, WebhookAttempt, Webhooks},
 };
 
-use super::Shop;
+use super::TestMerchant;
 
 /// A secret of the merchant.
 const SECRET: &[u8] = b"owk_sec_of_a_test";
@@ -27,7 +27,7 @@ fn next<C>(after: Option<C>) -> PageRequest<C> {
 }
 
 /// Fills every table; all messages are sent at the end.
-pub(super) async fn settle(shop: &Shop<ShardedOrders>) {
+pub(super) async fn settle(shop: &TestMerchant<ShardedOrders>) {
     let (store, now) = (shop.store.as_ref(), shop.ambient.now());
     let key = KeyRecord { id: KeyId::fresh(&shop.ambient), merchant: shop.merchant, scope: KeyScope::Secret };
     store.ensure_key(&key, key_hash(), now).await.expect("ensures");
@@ -51,7 +51,7 @@ pub(super) async fn settle(shop: &Shop<ShardedOrders>) {
     drain(shop).await;
 }
 
-async fn endpoint(shop: &Shop<ShardedOrders>) -> EndpointId {
+async fn endpoint(shop: &TestMerchant<ShardedOrders>) -> EndpointId {
     let id = EndpointId::fresh(&shop.ambient);
     let endpoint = Endpoint {
         id,
@@ -70,7 +70,7 @@ async fn endpoint(shop: &Shop<ShardedOrders>) -> EndpointId {
 }
 
 /// A mail, and an attempt for each event.
-async fn record(shop: &Shop<ShardedOrders>, order: &Order, endpoint: EndpointId) {
+async fn record(shop: &TestMerchant<ShardedOrders>, order: &Order, endpoint: EndpointId) {
     let (store, now) = (shop.store.as_ref(), shop.ambient.now());
     let mail = MailRecord {
         template: "order_confirmed".to_owned(),
@@ -93,7 +93,7 @@ async fn record(shop: &Shop<ShardedOrders>, order: &Order, endpoint: EndpointId)
     }
 }
 
-async fn refund(shop: &Shop<ShardedOrders>, order: OrderId) {
+async fn refund(shop: &TestMerchant<ShardedOrders>, order: OrderId) {
     let (store, now) = (shop.store.as_ref(), shop.ambient.now());
     let refund = RefundId::fresh(&shop.ambient);
     store.request_refund(shop.merchant, order, refund, Some(100), now).await.expect("asks");
@@ -103,7 +103,7 @@ async fn refund(shop: &Shop<ShardedOrders>, order: OrderId) {
 }
 
 /// Takes out all that waits, as a relay would; answers it.
-pub(super) async fn drain(shop: &Shop<ShardedOrders>) -> Vec<OutboxMessage> {
+pub(super) async fn drain(shop: &TestMerchant<ShardedOrders>) -> Vec<OutboxMessage> {
     let store = shop.store.as_ref();
     let mut all = Vec::new();
     loop {
@@ -119,7 +119,7 @@ pub(super) async fn drain(shop: &Shop<ShardedOrders>) -> Vec<OutboxMessage> {
 }
 
 /// Everything that the contract tells of a merchant, as text.
-pub(super) async fn told(shop: &Shop<ShardedOrders>) -> Vec<String> {
+pub(super) async fn told(shop: &TestMerchant<ShardedOrders>) -> Vec<String> {
     let (store, merchant) = (shop.store.as_ref(), shop.merchant);
     let mut told = vec![format!("{:?}", store.merchant_name(merchant).await.expect("reads"))];
     told.push(format!("{:?}", store.key_by_hash(key_hash()).await.expect("reads")));
