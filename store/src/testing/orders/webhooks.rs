@@ -1,4 +1,4 @@
-//! [`Webhooks`]: endpoints and attempts.
+//! [`Webhooks`] in memory: endpoints and attempts.
 
 use std::time::Duration;
 
@@ -161,7 +161,7 @@ fn of_merchant(state: &State, merchant: MerchantId, id: EndpointId) -> Option<&E
 }
 
 fn create(state: &mut State, endpoint: Endpoint) -> bool {
-    // Repeated after an unknown outcome: it is there, which is what was asked for.
+    // A repetition after an unknown outcome: the endpoint exists, so the request succeeds.
     if let Some(known) = state.endpoints.get(&endpoint.id) {
         return known.merchant == endpoint.merchant;
     }
