@@ -25,7 +25,7 @@ pub const AGAIN_MAX: usize = 10_000;
 /// The money of an order as the order store records it, and the age of its unsent messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OrderMoney {
-    /// The recorded capture; `None` before `paid`.
+    /// The recorded capture, if any.
     pub capture: Option<CaptureFacts>,
     /// Refunds requested or recorded, by id.
     pub refunds: Vec<OrderRefund>,

@@ -1,7 +1,7 @@
 //! The order store: orders and all that shares their transaction (stock, idempotency records, outbox).
 //!
 //! Guarantees: placing an order is one transaction; each state transition is guarded by the state it expects and writes
-//! its events in the same transaction; repeating a transition answers [`Moved::Already`] and writes nothing. Every read
+//! its events in the same transaction; repeating a transition returns [`Moved::Already`] and writes nothing. Every read
 //! by a merchant names the merchant in the query itself. Read on in [`crate::outbox`].
 
 use std::fmt;
@@ -273,7 +273,7 @@ pub trait Orders: Send + Sync + 'static {
 
     /// Records a refund done by the provider; writes `payment.refunded`. Once the whole total is refunded, a `paid` or
     /// `fulfilled` order becomes `refunded` (`order.refunded`; a reservation still held is released); a cancelled order
-    /// stays cancelled. A refund recorded before answers [`Moved::Already`].
+    /// stays cancelled. A refund recorded before returns [`Moved::Already`].
     async fn record_refund(
         &self,
         id: OrderId,
@@ -325,7 +325,7 @@ pub struct MailRecord {
     pub template: String,
     /// Its Message-ID header.
     pub message_id: String,
-    /// When the mail server accepted it.
+    /// Time of handing over to the mail server.
     pub sent_at: Timestamp,
 }
 

@@ -1,4 +1,4 @@
-//! Why a payment write was rejected: pure rules over the stored row, shared by the engines so that all answer alike.
+//! Rejections of payment writes: pure rules over the stored row, shared by the engines so that all answer alike.
 
 use base::Timestamp;
 

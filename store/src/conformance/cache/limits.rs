@@ -26,7 +26,7 @@ pub async fn a_burst_passes_and_then_the_rate_holds(limits: SharedLimits) {
     until("it may go on", || async { check(&*limits, "fast", &fast).await.allowed }).await;
 }
 
-/// `retry_after` is exact.
+/// `retry_after` is the time after which the next call passes.
 pub async fn the_time_to_come_again_is_told(limits: SharedLimits) {
     for _ in 0..3 {
         check(&*limits, "again", &HOURLY).await;

@@ -91,7 +91,7 @@ pub async fn concurrent_refunds_never_exceed_the_capture(store: Arc<dyn PaymentS
     for answer in answers {
         match answer {
             RefundBegun::Open => {}
-            // Each rejected call saw the other eleven, so one unit was left.
+            // Each rejected call saw eleven open refunds, so one unit was left.
             RefundBegun::TooMuch { refundable_minor } => assert_eq!(refundable_minor, 1),
             other => panic!("unexpected {other:?}"),
         }
