@@ -1,7 +1,8 @@
 //! Orders and their states.
 //!
 //! `pending` → `paid` → `fulfilled`; `pending` → `payment_failed`; `pending`|`paid` → `cancelled`;
-//! `paid`|`fulfilled` → `refunded`. Every store guards each transition inside its write; terminal states stay terminal.
+//! `paid`|`fulfilled` → `refunded`. Every store guards each transition inside its write;
+//! terminal states stay terminal.
 
 use std::{fmt, str::FromStr};
 

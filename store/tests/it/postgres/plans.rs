@@ -164,8 +164,8 @@ const MESSAGE: &str = "now(), ARRAY[made(now(), 1)], ARRAY[merchant(1)], ARRAY[m
                        ARRAY['order.placed'], ARRAY[made(now(), 1)], ARRAY[1], ARRAY['{}'], ARRAY[NULL]";
 const STOCK: &str = "uuid, text[], bigint[], timestamptz";
 
-/// Statements that count the queue, or read a merchant's categories and endpoints, which are a third of their table
-/// here.
+/// Statements that may read a whole table: they count the queue, or read a merchant's categories and endpoints, which
+/// are a third of their table here.
 const READ_WHOLE: [&str; 4] =
     ["outbox::BACKLOG", "catalog::CATEGORIES", "webhooks::ENABLED", "audit::ENDPOINTS"];
 /// Statements that name a row by its id and so read one month.
