@@ -1,9 +1,9 @@
-//! What the engines of the order store share: every decision that needs no statement.
+//! Rules shared by the engines of the order store: every decision that needs no statement.
 //!
-//! Guarantees: pure but for ids and time drawn from [`base::Ambient`]; so two engines that hand in the same rows
-//! answer the same and tell the same events. Does not know any database.
+//! Guarantees: pure except for ids and time from [`base::Ambient`], so two engines that pass the same rows return the
+//! same answer and write the same events. Knows no database.
 //!
-//! Read on in [`messages`] (what is told when), [`placing`], [`stock`], [`moves`].
+//! Read on in [`messages`] (which events are written), [`placing`], [`stock`], [`moves`].
 
 pub(crate) mod in_flight;
 pub(crate) mod messages;
@@ -15,16 +15,16 @@ pub(crate) mod verifications;
 
 use crate::error::StoreError;
 
-/// The store's name in errors.
+/// Name of the store in errors.
 pub(crate) const STORE: &str = "order";
 
-/// Stored data breaks a rule: of the schema or of the types.
+/// Stored data that breaks a rule of the schema or of the types.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Damage(pub(crate) String);
 
 impl Damage {
-    /// In a named column.
+    /// Damage in a named column.
     pub(crate) fn column(name: &str, error: impl std::fmt::Display) -> Self {
         Self(format!("column {name}: {error}"))
     }

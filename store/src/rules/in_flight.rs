@@ -1,8 +1,8 @@
-//! Idempotency keys being worked on in this process.
+//! Idempotency keys in flight in this process.
 //!
-//! Guarantees: a key is held once at a time and let go when its [`Held`] is dropped. Only spares a repeated
-//! request the wait behind the first one; what was placed is decided by the stored record alone. Bounded by the
-//! number of requests under way.
+//! Guarantees: a key is held by one request at a time and released when its [`Held`] is dropped. Only spares a repeated
+//! request the wait for the first one; the stored record alone decides which order was placed. Bounded by the number of
+//! requests in flight.
 
 use std::{
     collections::HashSet,
@@ -13,18 +13,18 @@ use crate::domain::MerchantId;
 
 type Entry = (MerchantId, String);
 
-/// The set of keys.
+/// Set of the keys in flight.
 #[derive(Clone, Default)]
 pub(crate) struct InFlight(Arc<Mutex<HashSet<Entry>>>);
 
-/// A key held; let go on drop.
+/// Guard of a key; releases it on drop.
 pub(crate) struct KeyGuard {
     keys: InFlight,
     entry: Entry,
 }
 
 impl InFlight {
-    /// Holds a key, or `None` when it is held already.
+    /// Holds a key; `None` when another request holds it.
     pub(crate) fn hold(&self, merchant: MerchantId, key: &str) -> Option<KeyGuard> {
         let entry = (merchant, key.to_owned());
         let fresh = self.with(|keys| keys.insert(entry.clone()));
@@ -32,7 +32,7 @@ impl InFlight {
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut HashSet<Entry>) -> T) -> T {
-        // One insert or remove at a time: a panic while it is held leaves the set whole.
+        // One insert or remove per lock: a panic under the lock leaves the set consistent.
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -1,7 +1,7 @@
-//! The events and commands of one unit of work, before an engine writes them.
+//! Events and commands of one transaction, before an engine writes them.
 //!
-//! Guarantees: one method per thing that happened, so that every engine tells the same events with the same data and
-//! sequences; messages are written in the order they were added.
+//! Guarantees: one method per change, so that every engine writes the same events with the same data and sequences;
+//! messages are written in the order they were added.
 
 use std::fmt;
 
@@ -29,16 +29,16 @@ use crate::{
 /// The `kind` of rows that hold commands.
 pub(crate) const COMMAND: &str = "command";
 
-/// The messages of one unit of work.
+/// The messages of one transaction.
 pub(crate) struct Messages<'a> {
     ambient: &'a Ambient,
-    /// When all of them happened.
+    /// Time of the change; the same for all rows.
     pub(crate) at: Timestamp,
-    /// In the order they are to be told.
+    /// In the order they are written.
     pub(crate) rows: Vec<Message>,
 }
 
-/// A row of the outbox, but for its position.
+/// A row of the outbox, without its position.
 #[derive(Serialize)]
 pub(crate) struct Message {
     pub(crate) id: EventId,
@@ -52,7 +52,7 @@ pub(crate) struct Message {
     pub(crate) trace: Option<TraceContext>,
 }
 
-/// What keeps its order: messages of one subject are handed out one after another.
+/// Ordering key: messages of one subject are claimed one after another.
 pub(crate) enum Subject {
     Order(OrderId),
     Product(MerchantId, String),
@@ -62,7 +62,7 @@ pub(crate) enum Subject {
 }
 
 impl Subject {
-    /// A fixed-width stand-in, the same for the same subject.
+    /// Fixed-width key, the same for the same subject.
     #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "of that engine"))]
     pub(crate) fn uuid(&self) -> Uuid {
         match self {
@@ -75,7 +75,7 @@ impl Subject {
     }
 }
 
-/// The `customer.registered` of an account, which is found by it when the account is deleted.
+/// Id of an account's `customer.registered`; deleting the account finds the event by it.
 pub(crate) fn told(account: CustomerId) -> EventId {
     EventId::derived(account.0, "registered")
 }
@@ -99,12 +99,11 @@ impl Serialize for Subject {
 }
 
 impl<'a> Messages<'a> {
-    /// None yet.
     pub(crate) fn new(ambient: &'a Ambient, at: Timestamp) -> Self {
         Self { ambient, at, rows: Vec::new() }
     }
 
-    /// Orders of a merchant were placed; products that fell to their threshold by them together are told too.
+    /// Orders of a merchant were placed; also writes `inventory.low` for products that fell to their threshold.
     pub(crate) fn placed(&mut self, orders: &[Order], reserved: &[Stock], wanted: &Wanted<'_>) {
         for order in orders {
             self.order_events(order, [(EventKind::OrderPlaced, event_data::order(order))]);
@@ -119,26 +118,26 @@ impl<'a> Messages<'a> {
         }
     }
 
-    /// Money was captured and the order moved to `paid` by it.
+    /// The payment was captured and the order became `paid`.
     pub(crate) fn paid(&mut self, order: &Order, facts: &CaptureFacts) {
         let captured = event_data::payment_captured(facts.payment, order, facts.amount_minor);
         let paid = event_data::order(order);
         self.order_events(order, [(EventKind::PaymentCaptured, captured), (EventKind::OrderPaid, paid)]);
     }
 
-    /// Money was captured for an order that had been cancelled.
+    /// The payment was captured for an order that had been cancelled.
     pub(crate) fn captured_late(&mut self, order: &Order, facts: &CaptureFacts) {
         let captured = event_data::payment_captured(facts.payment, order, facts.amount_minor);
         self.order_events(order, [(EventKind::PaymentCaptured, captured)]);
     }
 
-    /// The payment was declined for good.
+    /// The payment was finally declined.
     pub(crate) fn payment_failed(&mut self, order: &Order, payment: PaymentId, code: &str) {
         let failed = event_data::payment_failed(payment, order, code);
         self.order_events(order, [(EventKind::PaymentFailed, failed)]);
     }
 
-    /// The order left the house; `shipped` are its products after it.
+    /// The order was shipped; `shipped` is the stock of its products afterwards.
     pub(crate) fn fulfilled(&mut self, order: &Order, shipped: &[Stock]) {
         self.order_events(order, [(EventKind::OrderFulfilled, event_data::order(order))]);
         for stock in shipped {
@@ -147,12 +146,11 @@ impl<'a> Messages<'a> {
         }
     }
 
-    /// The order was called off.
     pub(crate) fn cancelled(&mut self, order: &Order) {
         self.order_events(order, [(EventKind::OrderCancelled, event_data::order(order))]);
     }
 
-    /// Money was given back, of what was captured; the order moved to `refunded` when that was all.
+    /// A refund was done; `payment.refunded`, and `order.refunded` once the whole total is refunded.
     pub(crate) fn refunded(&mut self, order: &Order, captured_minor: Option<i64>, facts: &RefundFacts) {
         let captured_minor = captured_minor.unwrap_or(order.total_minor);
         let data = event_data::payment_refunded(order, captured_minor, facts);
@@ -164,8 +162,8 @@ impl<'a> Messages<'a> {
         }
     }
 
-    /// The merchant set a product's stock; `low` when that crossed the threshold. The newest of the events told has
-    /// the product's sequence.
+    /// The merchant set a product's stock; `low` when that crossed the threshold. The last event written has the
+    /// product's sequence.
     pub(crate) fn stock_set(
         &mut self,
         merchant: MerchantId,
@@ -180,7 +178,6 @@ impl<'a> Messages<'a> {
         }
     }
 
-    /// An account was opened.
     pub(crate) fn registered(&mut self, account: &Account, trace: Option<TraceContext>) {
         self.rows.push(Message {
             id: told(account.id),
@@ -194,7 +191,6 @@ impl<'a> Messages<'a> {
         });
     }
 
-    /// Deliveries disabled an endpoint.
     pub(crate) fn endpoint_disabled(&mut self, endpoint: &Endpoint) {
         self.rows.push(Message {
             id: EventId::fresh(self.ambient),
@@ -208,7 +204,7 @@ impl<'a> Messages<'a> {
         });
     }
 
-    /// A proof of an address was requested.
+    /// The command that sends the mail of a verification.
     pub(crate) fn verification(
         &mut self,
         asked: &Verification,
@@ -229,12 +225,12 @@ impl<'a> Messages<'a> {
         Ok(())
     }
 
-    /// A command about an order, kept in order with its events.
+    /// A command about an order, claimed in order with its events.
     pub(crate) fn command(&mut self, order: &Order, command: &Command) -> Result<(), Damage> {
         self.command_as(EventId::fresh(self.ambient), order, command)
     }
 
-    /// The same under an id that was chosen elsewhere.
+    /// The same with an id chosen by the caller.
     pub(crate) fn command_as(&mut self, id: EventId, order: &Order, command: &Command) -> Result<(), Damage> {
         let data = serde_json::to_value(command).map_err(|error| Damage(error.to_string()))?;
         self.rows.push(Message {

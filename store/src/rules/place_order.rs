@@ -1,4 +1,4 @@
-//! What placing an order decides between its statements.
+//! Rules of placing an order, applied between the statements of an engine.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::{
     orders::{NewLine, NewOrder, PlaceOutcome, Refusal},
 };
 
-/// The order at the prices of now, or the answer when an amount is too large.
+/// The order at the current prices, or the rejection when an amount is too large.
 pub(crate) fn assemble(new: &NewOrder, reserved: &[Stock]) -> Result<Order, PlaceOutcome> {
     try_assemble(new, reserved).ok_or_else(|| PlaceOutcome::Refused(vec![Refusal::TotalTooLarge]))
 }
@@ -49,7 +49,7 @@ fn try_assemble(new: &NewOrder, reserved: &[Stock]) -> Option<Order> {
     })
 }
 
-/// Names every line that could not be reserved. `known` is currency and available units of the products there are.
+/// Names every line that could not be reserved. `known`: currency and available units of the products that exist.
 pub(crate) fn refuse(
     new: &NewOrder,
     reserved: &[Stock],
@@ -69,12 +69,12 @@ pub(crate) fn refuse(
         })
         .collect();
     if refusals.is_empty() {
-        return Err(Damage(format!("order {} was given no lines", new.id)));
+        return Err(Damage(format!("order {}: no line was rejected", new.id)));
     }
     Ok(PlaceOutcome::Refused(refusals))
 }
 
-/// What the stored record of the key says to a request.
+/// The answer to a request whose key has a stored record.
 pub(crate) fn replay(new: &NewOrder, fingerprint: &[u8], order: OrderId, body: String) -> PlaceOutcome {
     if fingerprint != new.idempotency.fingerprint {
         return PlaceOutcome::KeyReused { order };

@@ -1,11 +1,11 @@
-//! Stock as units of work see it.
+//! Stock rows, as transactions read and change them.
 
 use std::collections::BTreeMap;
 
 use super::Damage;
 use crate::domain::Order;
 
-/// A product's stock after a change, with what a new order needs of the product.
+/// A product's stock after a change, with the product fields that a new order needs.
 pub(crate) struct Stock {
     pub(crate) sku: String,
     pub(crate) name: String,
@@ -17,17 +17,17 @@ pub(crate) struct Stock {
 }
 
 impl Stock {
-    /// Whether taking `quantity` units led down to the threshold.
+    /// Whether taking `quantity` units crossed the threshold.
     pub(crate) fn fell_low(&self, quantity: i64) -> bool {
         let available = self.on_hand - self.reserved;
         available <= self.low_stock_at && available + quantity > self.low_stock_at
     }
 }
 
-/// Units per sku. A map, so that a sku named by two lines is still taken once and in full.
+/// Units per sku. A map, so that a sku named by two lines is reserved once and in full.
 pub(crate) type Wanted<'a> = BTreeMap<&'a str, i64>;
 
-/// Sums up lines.
+/// Sums the quantities per sku.
 pub(crate) fn wanted<'a>(lines: impl IntoIterator<Item = (&'a str, u32)>) -> Wanted<'a> {
     let mut wanted = Wanted::new();
     for (sku, quantity) in lines {
@@ -36,15 +36,15 @@ pub(crate) fn wanted<'a>(lines: impl IntoIterator<Item = (&'a str, u32)>) -> Wan
     wanted
 }
 
-/// What an order holds.
+/// Units per sku of an order.
 pub(crate) fn of_order(order: &Order) -> Wanted<'_> {
     wanted(order.lines.iter().map(|line| (line.sku.as_str(), line.quantity)))
 }
 
-/// Refuses a change that did not find every product of the order: products are never deleted.
+/// Fails when a change did not find every product of the order: products are never deleted.
 pub(crate) fn expect_all(order: &Order, wanted: &Wanted<'_>, found: usize) -> Result<(), Damage> {
     if found == wanted.len() {
         return Ok(());
     }
-    Err(Damage(format!("order {}: {found} of its {} products are there", order.id, wanted.len())))
+    Err(Damage(format!("order {}: found {found} of {} products", order.id, wanted.len())))
 }

@@ -1,9 +1,9 @@
-//! Values as both engines write them into text columns and patterns.
+//! Text forms shared by the engines: key scopes and LIKE patterns.
 
 use super::Damage;
 use crate::merchants::KeyScope;
 
-/// The text of a scope.
+/// The text column of a scope.
 pub(crate) const fn of_scope(scope: KeyScope) -> &'static str {
     match scope {
         KeyScope::Publishable => "publishable",
@@ -11,16 +11,16 @@ pub(crate) const fn of_scope(scope: KeyScope) -> &'static str {
     }
 }
 
-/// The scope of a text.
+/// The scope of a text column.
 pub(crate) fn scope(text: &str) -> Result<KeyScope, Damage> {
     match text {
         "publishable" => Ok(KeyScope::Publishable),
         "secret" => Ok(KeyScope::Secret),
-        other => Err(Damage(format!("no key scope `{other}`"))),
+        other => Err(Damage(format!("unknown key scope `{other}`"))),
     }
 }
 
-/// A LIKE pattern, with `\` as its escape, for texts that contain this one, its wildcards taken literally.
+/// A LIKE pattern, with `\` as its escape, that matches texts containing `text`; wildcards in `text` are literal.
 pub(crate) fn containing(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len() + 2);
     pattern.push('%');

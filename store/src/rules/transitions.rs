@@ -1,4 +1,4 @@
-//! What a move answers when its guard found nothing, and how much may be given back.
+//! Rules of order state transitions and refunds: the answer when a guarded UPDATE found no row, and refundable amounts.
 
 use crate::{
     audit::OrderRefund,
@@ -7,34 +7,34 @@ use crate::{
     outbox::Command,
 };
 
-/// What to answer when the guarded UPDATE found nothing; `been` tells whether the order was there before.
+/// The answer when the guarded UPDATE found no row; `been` tells whether an earlier call did the transition.
 pub(crate) fn classify(order: Option<Order>, been: impl Fn(&Order) -> bool) -> Transition {
     let Some(order) = order.map(Box::new) else { return Transition::NotFound };
     if been(&order) { Transition::Already(order) } else { Transition::Refused(order) }
 }
 
-/// Whether the order was `paid` at some time.
+/// Whether the order has been `paid`.
 pub(crate) fn was_paid(order: &Order) -> bool {
     matches!(order.status, OrderStatus::Paid | OrderStatus::Fulfilled | OrderStatus::Refunded)
 }
 
-/// Whether the order was `fulfilled` at some time.
+/// Whether the order has been `fulfilled`.
 pub(crate) fn was_fulfilled(order: &Order) -> bool {
     order.shipment.is_some()
 }
 
-/// The refund that follows from cancelling: derived from the order, so that an order is given back once, whichever
-/// came first, the capture or the cancellation.
+/// The refund that follows from cancelling. Derived from the order, so that a cancelled order is refunded once, whether
+/// the capture or the cancellation came first.
 pub(crate) fn refund_of_cancelled(order: &Order) -> RefundId {
     RefundId::derived(order.id.0, "cancelled")
 }
 
-/// What of a capture is not asked back already.
+/// The part of a capture for which no refund was requested yet.
 pub(crate) fn left_minor(order: &Order, captured_minor: i64, asked_minor: i64) -> i64 {
     captured_minor.min(order.total_minor).saturating_sub(asked_minor)
 }
 
-/// How much a wish to refund asks for, or why it is not granted. `asked_minor` is the sum of all wishes before.
+/// The amount of a refund request, or why it is rejected. `asked_minor` is the sum of all earlier requests.
 pub(crate) fn refundable(
     order: &Order,
     asked_minor: i64,
@@ -48,12 +48,12 @@ pub(crate) fn refundable(
     Ok(amount_minor)
 }
 
-/// Whether a wish to refund may be granted in this state.
+/// Whether the order's state allows a refund request.
 pub(crate) fn may_be_refunded(order: &Order) -> bool {
     matches!(order.status, OrderStatus::Paid | OrderStatus::Fulfilled)
 }
 
-/// Notes with each refund which command asked for it.
+/// Sets on each refund the id of the command that requested it.
 pub(crate) fn asked_by(refunds: &mut [OrderRefund], commands: &[(EventId, Command)]) {
     for (id, command) in commands {
         let Command::Refund { refund, .. } = command else { continue };

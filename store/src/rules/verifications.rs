@@ -1,4 +1,4 @@
-//! Rules of proving an address, decided over the rows of that address, which the engine has locked.
+//! Rules of verifying an address, applied to the rows of that address, which the engine has locked.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::{
     verifications::{MAIL_GAP, Minting, OpenAccount, Purpose, Verification, VerificationRequested},
 };
 
-/// A request as stored.
+/// A stored request.
 #[derive(Clone)]
 pub(crate) struct Row {
     pub(crate) verification: Verification,
@@ -24,16 +24,16 @@ pub(crate) struct Row {
     pub(crate) mailed_at: Option<Timestamp>,
 }
 
-/// What an engine writes for a request that gets a token.
+/// The writes of an engine for a request that gets a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Mint {
-    /// Whether the token leads anywhere and is stored.
+    /// Whether the token can be used and is stored.
     pub(crate) keep_token: bool,
-    /// Whether tokens of other resets of the address end.
+    /// Whether tokens of other resets of the address are revoked.
     pub(crate) clear_others: bool,
 }
 
-/// Whether a request may be mailed now; else the answer why not.
+/// The row of a request whose mail may be sent now, or the answer why not.
 pub(crate) fn mintable(rows: &[Row], id: VerificationId, at: Timestamp) -> Result<&Row, Minting> {
     let row = rows.iter().find(|row| row.verification.id == id);
     let row = row.filter(|row| row.verification.expires_at() > at).ok_or(Minting::NotFound)?;
@@ -51,13 +51,13 @@ pub(crate) fn mintable(rows: &[Row], id: VerificationId, at: Timestamp) -> Resul
     }
 }
 
-/// What to write for a request that gets a token.
+/// The writes for a request that gets a token.
 pub(crate) fn mint(verification: &Verification, account: Option<&Account>) -> Mint {
     let is_reset = verification.purpose.is_reset();
     Mint { keep_token: is_reset == account.is_some(), clear_others: is_reset }
 }
 
-/// The request for this purpose that a token belongs to.
+/// The unexpired request for this purpose with this token.
 pub(crate) fn by_token(
     rows: &[Row],
     token: TokenHash,
@@ -69,7 +69,7 @@ pub(crate) fn by_token(
     (verification.purpose.is_reset() == is_reset && verification.expires_at() > at).then_some(verification)
 }
 
-/// The answer to a request under a key that is known. Passwords are not compared: the answer would tell which is right.
+/// The answer to a repeated idempotency key. Passwords are not compared: the answer would tell which is right.
 pub(crate) fn repeated(known: &Verification, asked: &Verification) -> VerificationRequested {
     if known.email == asked.email && known.name() == asked.name() {
         VerificationRequested::Repeated
@@ -78,7 +78,7 @@ pub(crate) fn repeated(known: &Verification, asked: &Verification) -> Verificati
     }
 }
 
-/// The account that a registration opens.
+/// The account that a registration opens; `None` for a reset.
 pub(crate) fn opened(asked: &Verification, open: &OpenAccount) -> Option<Account> {
     let Purpose::Registration { name, password_hash } = &asked.purpose else { return None };
     Some(Account {
@@ -101,7 +101,7 @@ pub(crate) fn purpose(
             Ok(Purpose::Registration { name, password_hash: PasswordHash::from_phc(hash) })
         }
         ("password_reset", ..) => Ok(Purpose::PasswordReset),
-        _ => Err(Damage(format!("a verification cannot be for {purpose}"))),
+        _ => Err(Damage(format!("verification with invalid columns of purpose `{purpose}`"))),
     }
 }
 

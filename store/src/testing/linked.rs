@@ -1,18 +1,18 @@
-//! One store's value, reached over a link.
+//! The value of one in-memory store, called over a link.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Call, Link, Passage};
 use crate::{error::StoreError, rules::Damage};
 
-/// Whether a write takes effect while its caller waits for it.
+/// Whether the caller of a write still waits for its effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Timing {
     Awaited,
     Late,
 }
 
-/// The value and the way to it; clones share the value.
+/// The value and the link to it; clones share the value.
 pub(super) struct Linked<S> {
     state: Arc<Mutex<S>>,
     link: Arc<dyn Link>,
@@ -35,12 +35,12 @@ impl<S: Send + 'static> Linked<S> {
         Self { state: Arc::new(Mutex::new(state)), link, store }
     }
 
-    /// The same value by another way.
+    /// The same value over another link.
     pub(super) fn through(&self, link: Arc<dyn Link>) -> Self {
         Self { link, ..self.clone() }
     }
 
-    /// Looks without a call: what no link can hinder.
+    /// Reads the value without a call, so without the link's failures.
     pub(super) fn look<T>(&self, see: impl FnOnce(&S) -> T) -> T {
         see(&lock(&self.state))
     }
@@ -64,7 +64,7 @@ impl<S: Send + 'static> Linked<S> {
         if self.link.answer(call).await { Ok(seen) } else { Err(self.unanswered(name)) }
     }
 
-    /// A call that changes the value as a whole or, when it fails, not at all.
+    /// A call that changes the value completely or, when it fails, not at all.
     pub(super) async fn write<T: Send + 'static>(
         &self,
         name: &'static str,
@@ -78,7 +78,7 @@ impl<S: Send + 'static> Linked<S> {
                 let state = Arc::clone(&self.state);
                 tokio::spawn(async move {
                     tokio::time::sleep(delay).await;
-                    // Nobody waits for what it answers.
+                    // The caller has its error already; the result has no receiver.
                     drop(effect(&mut lock(&state), Timing::Late));
                 });
                 return Err(self.unanswered(name));
@@ -94,7 +94,7 @@ impl<S: Send + 'static> Linked<S> {
     }
 }
 
-/// A panic while the value is held fails the simulation anyway.
+/// Ignores poisoning: a panic under the lock fails the simulation anyway.
 fn lock<S>(state: &Mutex<S>) -> MutexGuard<'_, S> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -33,18 +33,18 @@ struct Row {
 }
 
 impl MemoryPayments {
-    /// None yet.
+    /// An empty store.
     pub fn new(observer: Arc<dyn Observer>) -> Self {
         Self(Linked::new(STORE, PaymentsState { rows: BTreeMap::new(), observer }, Arc::new(Direct)))
     }
 
-    /// The same payments by another way.
+    /// The same payments over another link.
     #[must_use]
     pub fn through(&self, link: Arc<dyn Link>) -> Self {
         Self(self.0.through(link))
     }
 
-    /// A payment as it stands, whatever the link.
+    /// A stored payment, read without a call.
     pub fn peek(&self, id: PaymentId) -> Option<Payment> {
         self.0.look(|state| state.payment(id).cloned())
     }
@@ -186,8 +186,8 @@ impl PaymentStore for MemoryPayments {
     }
 
     async fn begin_attempt(&self, id: PaymentId, worker: &str, at: Timestamp) -> Result<Begun, StoreError> {
-        // A lightweight transaction says which attempt it follows. One that arrives when its caller has given up finds
-        // that another has followed since; one that is waited for is made again over what has.
+        // A lightweight transaction names the attempt it follows. One that takes effect after its caller gave up fails
+        // if another attempt began in between; one whose caller waits is retried on top of that attempt.
         let (worker, seen) = (worker.to_owned(), self.peek(id).map_or(0, |payment| payment.epoch));
         let begin = move |state: &mut PaymentsState, timing| {
             let newest = state.payment(id).map_or(0, |payment| payment.epoch);
@@ -210,7 +210,7 @@ impl PaymentStore for MemoryPayments {
         let keep = move |state: &mut PaymentsState, _| {
             let attempts = state.rows.get_mut(&id).map(|row| &mut row.attempts);
             let attempt = attempts.and_then(|all| all.iter_mut().find(|attempt| attempt.epoch == epoch));
-            // The first note stands; one on an attempt that never began is dropped.
+            // The first note stands; a note on an attempt that never began is dropped.
             if let Some(attempt) = attempt {
                 attempt.note.get_or_insert(note);
             }

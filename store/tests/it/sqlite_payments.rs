@@ -1,4 +1,4 @@
-//! The payment suite on SQLite, and what only a file can show.
+//! The payment suite on SQLite, and cases that need a file: reopening, two processes, damaged rows, query plans.
 
 use base::Ambient;
 use futures::future::join_all;
@@ -23,7 +23,7 @@ fn new_payment(time: &Clockwork) -> NewPayment {
     }
 }
 
-/// A captured payment with a note, an ended refund and an open one; so a row in every table.
+/// A captured payment with a note, a finished refund and an open one: a row in every table.
 async fn filled(store: &SqlitePayments, time: &Clockwork) -> Payment {
     let payment = PaymentStore::open_payment(store, new_payment(time)).await.expect("opens");
     store.begin_attempt(payment.id, "w", time.tick()).await.expect("begins");

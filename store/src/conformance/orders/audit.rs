@@ -1,4 +1,4 @@
-//! What an auditor is shown, and what it may mend.
+//! Cases of audit reads and repairs, and of expiring orders.
 
 use std::{sync::Arc, time::Duration};
 
@@ -122,7 +122,7 @@ pub async fn all_orders_of_all_merchants_are_scanned(store: Arc<dyn OrderStore>)
     }
 }
 
-/// By the time in a message's id, which an engine draws by its own clock.
+/// The time is that in a message's id, which an engine draws by its own clock.
 pub async fn changes_are_found_by_their_time(store: Arc<dyn OrderStore>) {
     let world = OrdersFixture::new(store).await;
     world.product("mug", 250, 50).await;

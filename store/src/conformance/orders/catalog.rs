@@ -1,4 +1,4 @@
-//! Products, stock and categories.
+//! Cases of products, stock and categories.
 
 use std::sync::Arc;
 
@@ -112,7 +112,7 @@ pub async fn products_are_filtered(store: Arc<dyn OrderStore>) {
         (None, Some("mug"), &["MUG-3", "a-1", "b-2"]),
         (None, Some("MUG"), &["MUG-3", "a-1", "b-2"]),
         (Some("mugs"), Some("red"), &["b-2"]),
-        // Nothing in the text is a pattern.
+        // Wildcards in the text are literal.
         (None, Some("%"), &["b-2"]),
         (None, Some("_"), &["d_4"]),
         (None, Some("0%"), &["b-2"]),

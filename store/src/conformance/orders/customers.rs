@@ -1,4 +1,4 @@
-//! Registered customers and the proofs of their addresses.
+//! Cases of registered customers and the verification of their addresses.
 
 use std::{sync::Arc, time::Duration};
 
@@ -60,7 +60,7 @@ impl OrdersFixture {
         self.store.mint_verification(self.merchant, id, token, at).await.expect("answers")
     }
 
-    /// Mints a token once the mails before it are long enough ago.
+    /// Mints a token after the gap between two mails.
     async fn minted(&self, id: VerificationId, token: TokenHash) {
         self.time.pass(MAIL_GAP);
         let minted = self.mint(id, token).await;
@@ -220,7 +220,7 @@ pub async fn mails_to_an_address_keep_their_distance(store: Arc<dyn OrderStore>)
     assert!(matches!(world.mint(first, [1; 32]).await, Minting::Minted { .. }));
     let wait = world.mint(second, [2; 32]).await;
     assert!(matches!(wait, Minting::TooSoon(wait) if wait > Duration::ZERO && wait <= MAIL_GAP), "{wait:?}");
-    // A job that is repeated before its mail was recorded gets another token in place of the first.
+    // A job that is repeated before its mail was recorded gets a new token in place of the first.
     assert!(matches!(world.mint(first, [3; 32]).await, Minting::Minted { .. }));
     assert!(!world.is_live([1; 32]).await && world.is_live([3; 32]).await);
     let at = world.time.tick();

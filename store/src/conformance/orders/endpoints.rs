@@ -1,4 +1,4 @@
-//! Webhook endpoints and the log of attempts.
+//! Cases of webhook endpoints and the log of attempts.
 
 use std::{sync::Arc, time::Duration};
 
@@ -57,7 +57,7 @@ pub async fn an_endpoint_that_fails_for_days_is_disabled_and_told_of(store: Arc<
     let known_good = stored().await;
     assert!(!note(works, days(0)).await && !note(fails, days(0)).await && !note(fails, days(1)).await);
     assert_eq!(stored().await, Endpoint { failing_since: Some(begin), ..known_good.clone() });
-    assert!(!note(works, days(2)).await, "a success begins it anew");
+    assert!(!note(works, days(2)).await, "a success resets it");
     assert_eq!(stored().await, known_good);
     assert!(!note(fails, days(3)).await && !note(fails, days(7)).await);
     assert!(!note(EndpointFinding::Fails { disable_after: None }, days(9)).await, "never");
@@ -171,7 +171,7 @@ pub async fn attempts_are_recorded_once_and_outlive_their_endpoint(store: Arc<dy
         for _ in 0..2 {
             world.store.record_attempt(attempt.clone()).await.expect("records");
         }
-        // The same again, but for what it says: the first record stands.
+        // The same key with other content: the first record stands.
         let changed = WebhookAttempt { duration: Duration::from_secs(9), ..attempt.clone() };
         world.store.record_attempt(changed).await.expect("records");
         expected.push(attempt);
@@ -179,7 +179,7 @@ pub async fn attempts_are_recorded_once_and_outlive_their_endpoint(store: Arc<dy
     assert_eq!(world.store.attempts_of_order(order.id).await.expect("reads"), expected, "oldest first");
     world.store.delete_endpoint(world.merchant, endpoint).await.expect("deletes");
     assert_eq!(world.store.attempts_of_order(order.id).await.expect("reads"), expected, "they stay");
-    // A resend begins again at 1, at another time.
+    // A resend counts its attempts from 1 again, at a later time.
     let resend = WebhookAttempt { order: Some(order.id), ..world.attempt(endpoint, event, Some(200)) };
     world.store.record_attempt(resend).await.expect("records");
     assert_eq!(world.store.attempts_of_order(order.id).await.expect("reads").len(), 4);
@@ -229,7 +229,7 @@ impl OrdersFixture {
         }
     }
 
-    /// A new endpoint for everything, or `None` at the limit.
+    /// A new endpoint for all kinds, or `None` at the limit.
     pub(super) async fn create(&self) -> Option<EndpointId> {
         let endpoint = self.new_endpoint(Subscription::All);
         let id = endpoint.id;

@@ -1,4 +1,4 @@
-//! Vocabulary of the order cases: a [`World`] is a store with one merchant, time and ids.
+//! Fixture of the order cases: a [`World`] is a store with one merchant, a clock and an id source.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ use crate::{
     outbox::{Command, OutboxBody, OutboxMessage},
 };
 
-/// Long enough for a case, short enough to end within it by the case's own clock.
+/// Longer than the steps of a case, short enough to expire within it by the case's own clock.
 pub(super) const LEASE: Duration = Duration::from_secs(30);
 
 #[derive(Clone)]
@@ -38,7 +38,7 @@ impl OrdersFixture {
         Self { store, time, merchant }
     }
 
-    /// The same store as another merchant sees it.
+    /// The same store, used by another merchant.
     pub(super) async fn neighbour(&self) -> Self {
         self.time.tick();
         let merchant = MerchantId::fresh(&self.time.ambient);
@@ -54,7 +54,7 @@ impl OrdersFixture {
             category: "things".to_owned(),
             price_minor,
             currency: "EUR".parse().expect("a currency"),
-            // Below zero, so that only cases about low stock see it told.
+            // Below zero, so that `inventory.low` is written only in the cases about it.
             low_stock_at: -1,
         }
     }
@@ -63,7 +63,7 @@ impl OrdersFixture {
         self.store.put_product(self.merchant, data, self.time.tick()).await.expect("puts");
     }
 
-    /// A product with stock.
+    /// Creates a product with stock.
     pub(super) async fn product(&self, sku: &str, price_minor: i64, on_hand: i64) {
         self.put(Self::data(sku, price_minor)).await;
         self.inventory(sku, on_hand).await;
@@ -80,7 +80,7 @@ impl OrdersFixture {
         (product.on_hand, product.reserved)
     }
 
-    /// An order under a key and with ids of its own.
+    /// An order with its own id, key and token.
     pub(super) fn new_order(&self, lines: &[(&str, u32)]) -> NewOrder {
         let at = self.time.tick();
         let id = OrderId::fresh(&self.time.ambient);
@@ -119,7 +119,7 @@ impl OrdersFixture {
         }
     }
 
-    /// A new order of one `mug`, moved to this status by the shortest way.
+    /// A new order of one `mug`, brought to this status by the shortest path.
     pub(super) async fn order_in(&self, status: OrderStatus) -> Order {
         let id = self.placed(&[("mug", 1)]).await.id;
         match status {
@@ -168,7 +168,7 @@ impl OrdersFixture {
         self.store.cancel(self.merchant, id, "requested_by_customer", at).await.expect("answers")
     }
 
-    /// Records a refund; over all that is left without an amount.
+    /// Records a refund; of the whole remainder when there is no amount.
     pub(super) async fn refund(&self, id: OrderId, refund: RefundId, amount: Option<i64>) -> Transition {
         let order = self.store.order_by_id(id).await.expect("reads");
         let left = order.map_or(1, |order| order.total_minor - order.refunded_minor);
@@ -213,7 +213,7 @@ impl OrdersFixture {
         self.store.mark_sent(&positions, self.time.tick()).await.expect("marks");
     }
 
-    /// Takes out all that waits and marks it sent.
+    /// Claims all unsent messages and marks them as sent.
     pub(super) async fn drain(&self) -> Vec<OutboxMessage> {
         let mut all = Vec::new();
         loop {
@@ -226,7 +226,7 @@ impl OrdersFixture {
         }
     }
 
-    /// Drains, keeping the refund commands of an order: (refund, amount).
+    /// Drains the outbox and returns the refund commands of an order: (refund, amount).
     pub(super) async fn drained_refunds(&self, id: OrderId) -> Vec<(RefundId, i64)> {
         let bodies = self.drain().await.into_iter().map(|message| message.body);
         bodies
@@ -250,7 +250,7 @@ pub(super) fn subject(message: &OutboxMessage) -> Option<OrderId> {
     }
 }
 
-/// The order an answer carries, with a word for the kind of answer.
+/// A word for the kind of answer.
 pub(super) fn outcome(moved: &Transition) -> &'static str {
     match moved {
         Transition::Now(_) => "now",
@@ -271,5 +271,5 @@ pub(super) fn address() -> Address {
     }
 }
 
-/// A price whose double exceeds what an order may cost.
+/// A price of which two units exceed the largest total of an order.
 pub(super) const HUGE_MINOR: i64 = AMOUNT_MINOR_MAX - 1;

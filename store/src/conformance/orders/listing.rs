@@ -1,4 +1,4 @@
-//! Lists of orders and events: no gap, no repetition, newest first.
+//! Cases of listing orders and events: no gap, no repetition, newest first.
 
 use std::sync::Arc;
 
@@ -91,7 +91,7 @@ pub async fn order_events_follow_a_sequence(store: Arc<dyn OrderStore>) {
     assert!(world.events(OrderId::fresh(&world.time.ambient)).await.is_empty());
 }
 
-/// All ids, page by page, and how many pages it took.
+/// All ids, read page by page, and the number of pages.
 async fn orders(world: &OrdersFixture, status: Option<OrderStatus>, limit: u32) -> (Vec<OrderId>, u32) {
     let (mut seen, mut pages) = (Vec::new(), 0);
     loop {

@@ -1,4 +1,4 @@
-//! The suite of [`crate::OrderStore`].
+//! Conformance suite of [`crate::OrderStore`].
 
 pub mod audit;
 pub mod catalog;
@@ -18,7 +18,7 @@ pub mod transitions;
 
 use fixture::OrdersFixture;
 
-/// Makes the tests of an engine out of the whole suite; see [`crate::conformance`].
+/// Expands to the tests of an order store; see [`crate::conformance`].
 #[macro_export]
 macro_rules! order_store_suite {
     ($open:path) => {

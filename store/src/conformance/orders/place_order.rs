@@ -1,4 +1,4 @@
-//! Placing an order: everything or nothing, once per key.
+//! Cases of placing an order: all or nothing, once per key.
 
 use std::sync::Arc;
 
@@ -53,8 +53,8 @@ pub async fn a_replay_answers_to_the_byte(store: Arc<dyn OrderStore>) {
     let new = world.new_order(&[("mug", 1)]);
     let PlaceOutcome::Placed { body, .. } = world.place(new.clone()).await else { panic!("not placed") };
     world.pay(new.id).await;
-    // The stock is gone, the order has moved, the client drew a new id and time: the answer is that of then.
-    let again = NewOrder { render: |_| "rendered anew".to_owned(), ..world.new_order(&[("mug", 1)]) };
+    // The stock is used up, the order is paid, and the client sends a new id and time: the answer is the stored one.
+    let again = NewOrder { render: |_| "rendered again".to_owned(), ..world.new_order(&[("mug", 1)]) };
     let again = NewOrder { idempotency: new.idempotency.clone(), ..again };
     let backlog = world.store.backlog().await.expect("reads");
     for _ in 0..2 {
@@ -196,7 +196,7 @@ pub async fn expired_keys_may_be_used_again(store: Arc<dyn OrderStore>) {
 }
 
 impl OrdersFixture {
-    /// Distinct per merchant, as a real fingerprint is not: the key alone must not be matched across merchants.
+    /// Distinct per merchant, unlike a real fingerprint, so that a match of the key across merchants fails the case.
     fn merchant_fingerprint(&self) -> [u8; 32] {
         let mut fingerprint = [0; 32];
         fingerprint[..16].copy_from_slice(self.merchant.0.as_bytes());

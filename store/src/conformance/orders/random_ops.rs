@@ -1,4 +1,4 @@
-//! Seeded random moves; after each, what must always hold is checked through the public methods.
+//! Seeded random operations on orders; after each, the invariants are checked through the public methods.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -14,12 +14,12 @@ use crate::{
 const STEPS: u32 = 300;
 const SKUS: [&str; 3] = ["a", "b", "c"];
 
-/// What is known without asking the store.
+/// Expected state, kept without the store.
 #[derive(Default)]
 struct Model {
     on_hand: BTreeMap<&'static str, i64>,
     orders: BTreeMap<OrderId, OrderStatus>,
-    /// What was given back, per order.
+    /// Refunded amount per order.
     refunded: BTreeMap<OrderId, i64>,
 }
 
@@ -75,7 +75,7 @@ pub async fn concurrent_random_operations_keep_reservations_and_sequences(store:
     }
 }
 
-/// One move, chosen so that orders get through the whole state machine.
+/// A random transition, weighted so that orders get through the whole state machine.
 async fn random_move(
     world: &OrdersFixture,
     id: OrderId,
@@ -95,13 +95,13 @@ async fn random_move(
     }
 }
 
-/// Gives back what was asked for just now, as the refund job would.
+/// Records the refund requested just now, as the refund job does.
 async fn give_back(world: &OrdersFixture, id: OrderId, rng: &mut fastrand::Rng) -> Option<Transition> {
     let amount = rng.bool().then(|| rng.i64(1..150));
     match refunds::request(world, id, world.refund_id(), amount).await {
         RefundRequested::Accepted(order, refund) => {
             let left = order.total_minor - order.refunded_minor;
-            // Others wish for refunds of their own, so what is left may be less than all.
+            // Concurrent tasks request refunds too, so the remainder may be less than the total.
             let amount = amount.unwrap_or(left).min(left);
             Some(world.refund(id, refund, Some(amount)).await)
         }

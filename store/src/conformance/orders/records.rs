@@ -1,4 +1,4 @@
-//! Merchants, keys and mails.
+//! Cases of merchants, keys and mails.
 
 use std::sync::Arc;
 

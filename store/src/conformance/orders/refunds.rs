@@ -1,4 +1,4 @@
-//! Refunds of orders: asked for, then recorded.
+//! Cases of refunds of orders: requested, then recorded.
 
 use std::sync::Arc;
 
@@ -108,7 +108,7 @@ pub async fn a_recorded_refund_changes_nothing_again(store: Arc<dyn OrderStore>)
     assert!(matches!(world.refund(id, second, Some(150)).await, Transition::Now(_)));
     let before = world.read(id).await;
     assert_eq!((before.status, before.refunded_minor), (OrderStatus::Refunded, 250));
-    // The last one and an earlier one, now that the order has moved on.
+    // The last refund and an earlier one, after the order became `refunded`.
     for refund in [first, second] {
         let again = world.refund(id, refund, Some(100)).await;
         assert_eq!(again, Transition::Already(Box::new(before.clone())));
@@ -132,7 +132,7 @@ pub async fn a_cancelled_order_stays_cancelled(store: Arc<dyn OrderStore>) {
     let world = OrdersFixture::new(store).await;
     world.product("mug", 250, 5).await;
     let id = world.order_in(OrderStatus::Paid).await.id;
-    // A part went back before the cancellation; the rest goes back by it.
+    // A part was refunded before the cancellation; the cancellation refunds the rest.
     let part = world.refund_id();
     assert!(matches!(request(&world, id, part, Some(100)).await, RefundRequested::Accepted(..)));
     world.refund(id, part, Some(100)).await;

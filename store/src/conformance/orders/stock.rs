@@ -1,4 +1,4 @@
-//! Stock under many buyers at once.
+//! Cases of stock under concurrent orders.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ pub async fn orders_over_the_same_products_never_lock_each_other_out(store: Arc<
     }
     let answers = race(60, |i| {
         let world = world.clone();
-        // Every order of the lines, so that an engine that locks rows as they come would deadlock.
+        // The lines come in different orders, so an engine that locks rows in the order of the lines would deadlock.
         let lines = match i % 3 {
             0 => [("a", 1), ("b", 1), ("c", 1)],
             1 => [("c", 1), ("b", 1), ("a", 1)],

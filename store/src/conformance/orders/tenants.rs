@@ -1,4 +1,4 @@
-//! A merchant never sees or changes what is another's.
+//! Cases of tenancy: a merchant never reads or changes another merchant's data.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub async fn a_foreign_merchant_reads_nothing(store: Arc<dyn OrderStore>) {
     let other = world.neighbour().await;
     assert_eq!(other.store.order(other.merchant, order.id).await.expect("reads"), None);
     for status in [None, Some(OrderStatus::Paid)] {
-        // A foreign order as the cursor opens no window either.
+        // A foreign order as the cursor reveals nothing either.
         for after in [None, Some(order.id)] {
             let page = PageRequest { limit: 100, after };
             let orders = other.store.orders(other.merchant, status, page).await.expect("reads");
@@ -61,7 +61,7 @@ pub async fn a_foreign_product_is_unknown(store: Arc<dyn OrderStore>) {
     let other = world.neighbour().await;
     let refused = other.place(other.new_order(&[("mug", 1)])).await;
     assert_eq!(refused, PlaceOutcome::Refused(vec![Refusal::UnknownSku { line: 0 }]));
-    // The same sku is another product there.
+    // The same sku of another merchant is another product.
     other.product("mug", 999, 2).await;
     assert_eq!(other.placed(&[("mug", 2)]).await.total_minor, 1998);
     assert_eq!((world.stock("mug").await, other.stock("mug").await), ((5, 0), (2, 2)));

@@ -1,4 +1,4 @@
-//! Order tokens: kept with the order, replaced and revoked by the merchant alone.
+//! Cases of order tokens: stored with the order, replaced and revoked by its merchant only.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ pub async fn a_token_is_replaced_and_revoked(store: Arc<dyn OrderStore>) {
     assert!(!world.replace(OrderId::fresh(&world.time.ambient), Some(world.token())).await);
     assert_eq!(world.read(beside.id).await, beside);
     assert!(world.drain().await.is_empty(), "nothing is told");
-    // One that is placed without a token can be given one.
+    // An order placed without a token can be given one.
     let bare = NewOrder { account: None, token: None, ..world.new_order(&[("mug", 1)]) };
     let PlaceOutcome::Placed { order: bare, .. } = world.place(bare).await else { panic!("not placed") };
     assert_eq!((bare.account, bare.token), (None, None));

@@ -1,4 +1,4 @@
-//! Every arrow of the state machine, and every missing one.
+//! Cases of every transition of the state machine, allowed or not.
 
 use std::sync::Arc;
 
@@ -82,8 +82,8 @@ pub async fn a_cancelled_order_frees_stock(store: Arc<dyn OrderStore>) {
     assert_eq!(world.drained_refunds(id).await, [], "nothing was paid");
 }
 
-/// What a move may answer. An order that went through `paid` and on was "moved there before" and has "no arrow to
-/// there"; both answers are true of it.
+/// The accepted answers of a transition. For an order that went through `paid` and on, both "done earlier" and "not
+/// allowed from here" are correct.
 #[derive(Debug, Clone, Copy)]
 enum Expected {
     Now,
@@ -121,7 +121,7 @@ pub async fn the_whole_table_of_transitions(store: Arc<dyn OrderStore>) {
                 Expected::AlreadyOrRefused => matches!(outcome(&moved), "already" | "refused"),
             };
             assert!(fits, "expected {expected:?} for {context}");
-            // Money for a cancelled order is the one refusal that writes, see the case about it.
+            // A capture for a cancelled order is the one rejection that writes; it has a case of its own.
             if !matches!(expected, Expected::Now) && (name, status) != ("mark_paid", Cancelled) {
                 assert_eq!(after, before, "{context}");
                 assert_eq!(world.stock("mug").await, stock, "{context}");
@@ -155,7 +155,7 @@ async fn perform(world: &OrdersFixture, name: &str, id: OrderId) -> Transition {
         "mark_payment_failed" => world.fail(id).await,
         "fulfil" => world.fulfil(id).await,
         "cancel" => world.cancel(id).await,
-        // Of the whole order, under the id that `order_in` uses too.
+        // The whole amount, under the id that `order_in` uses too.
         "record_refund" => world.refund(id, RefundId::derived(id.0, "all"), Some(250)).await,
         other => panic!("no move {other}"),
     }
@@ -190,7 +190,7 @@ pub async fn paying_a_cancelled_order_sends_the_money_back_once(store: Arc<dyn O
     let commands = world.drained_refunds(id).await;
     assert_eq!(commands.iter().map(|(_, amount)| *amount).collect::<Vec<_>>(), [500]);
     assert_eq!(world.stock("mug").await, (5, 0));
-    // The command carried out: the order stays cancelled.
+    // After the refund command was carried out, the order stays cancelled.
     assert!(matches!(world.refund(id, commands[0].0, Some(500)).await, Transition::Now(_)));
     let order = world.read(id).await;
     assert_eq!((order.status, order.refunded_minor), (Cancelled, 500));
@@ -213,7 +213,7 @@ pub async fn cancelling_a_paid_order_sends_the_money_back_once(store: Arc<dyn Or
     let commands = world.drained_refunds(id).await;
     assert_eq!(commands.iter().map(|(_, amount)| *amount).collect::<Vec<_>>(), [500]);
     assert_eq!(world.stock("mug").await, (5, 0));
-    // The charge job runs again after all: nothing more goes back.
+    // A repeated charge job requests no further refund.
     let again = world.pay(id).await;
     assert!(matches!(again, Transition::Refused(_) | Transition::Already(_)), "{again:?}");
     assert_eq!(world.drained_refunds(id).await, []);
@@ -244,7 +244,7 @@ pub async fn concurrent_transitions_leave_no_gap_and_one_winner(store: Arc<dyn O
             .collect();
         won.sort_unstable();
         let status = world.read(order.id).await.status;
-        // Each way through the state machine, by the moves it takes; a cancelled order may get its money back.
+        // Each path through the state machine, by its transitions; a cancelled order may also be refunded.
         let ways: &[&[&str]] = match status {
             Pending => &[],
             Paid => &[&["mark_paid"]],

@@ -1,4 +1,4 @@
-//! Opening payments, attempts and their epochs.
+//! Cases of opening payments, attempts and their epochs.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -91,7 +91,7 @@ pub async fn a_note_stays_with_its_attempt(store: Arc<dyn PaymentStore>) {
     let world = PaymentsFixture::new(store);
     let payment = world.opened(100).await;
     let (first, second) = (world.begun(payment.id).await, world.begun(payment.id).await);
-    // A worker may note how its attempt ended although a newer one has begun; and may repeat itself.
+    // A worker may note how its attempt ended after a newer one began, and may repeat the note.
     for _ in 0..2 {
         let at = world.time.tick();
         world.store.annotate_attempt(payment.id, first, "timeout after 30 s", at).await.expect("notes");

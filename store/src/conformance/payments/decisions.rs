@@ -1,4 +1,4 @@
-//! One decision per payment, by the newest epoch.
+//! Cases of decisions: one per payment, by the newest epoch.
 
 use std::sync::Arc;
 
@@ -96,7 +96,7 @@ pub async fn racing_attempts_and_deciders_agree(store: Arc<dyn PaymentStore>) {
     let read = world.read(payment.id).await;
     let decided: Vec<_> = answers.iter().flatten().collect();
     let recorded: Vec<_> = decided.iter().filter(|(_, a)| *a == Decided::Recorded).collect();
-    // The last attempt begun is never stale, so somebody decides.
+    // The last attempt begun is never stale, so one caller decides.
     assert_eq!(recorded.len(), 1);
     assert_eq!(read.epoch, recorded[0].0, "no attempt begins after the decision, none older decides");
     for (epoch, answer) in decided {

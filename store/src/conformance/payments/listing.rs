@@ -1,4 +1,4 @@
-//! Payments of a day.
+//! Cases of listing payments by day, and of the scan over all payments.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub async fn a_day_is_a_utc_day(store: Arc<dyn PaymentStore>) {
     let midnight = START_MILLIS - 12 * HOUR;
     let offsets = [-1, 0, 1, 12 * HOUR, 24 * HOUR - 1, 24 * HOUR];
     let mut ids = Vec::new();
-    // Opened in an order of its own: a listing goes by when a payment was opened, not by when it was written.
+    // Inserted out of order: a listing sorts by the time of opening, not by the time of the write.
     for index in [3, 0, 5, 1, 4, 2] {
         let new = NewPayment { at: timestamp(midnight + offsets[index]), ..world.new_payment(100) };
         ids.push((offsets[index], new.id));
@@ -37,7 +37,7 @@ pub async fn a_day_is_a_utc_day(store: Arc<dyn PaymentStore>) {
 pub async fn a_day_is_paged_without_gaps(store: Arc<dyn PaymentStore>) {
     let world = PaymentsFixture::new(store);
     let mut opened = Vec::new();
-    // Three share each moment, so that a page ends within one.
+    // Three share each timestamp, so that a page ends within one.
     for batch in 0..9 {
         let at = timestamp(START_MILLIS + batch);
         for _ in 0..3 {
@@ -80,7 +80,7 @@ pub async fn a_day_is_of_one_merchant(store: Arc<dyn PaymentStore>) {
     assert_eq!(ids_of(&world, other, mine.created_at, None, 100).await, [foreign.id]);
 }
 
-/// Others may be there and may come meanwhile: the store may be shared.
+/// Other cases may share the store, so the scan may also find payments that this case did not open.
 pub async fn all_payments_are_scanned(store: Arc<dyn PaymentStore>) {
     let world = PaymentsFixture::new(store);
     let mut opened = Vec::new();

@@ -1,5 +1,5 @@
-//! The suite of [`PaymentStore`]. Its cases draw ids of their own, so an engine for which an empty store is dear may
-//! give them all the same one.
+//! Conformance suite of [`PaymentStore`]. Its cases use distinct ids, so an engine whose empty store is expensive may
+//! open the same store for all of them.
 
 pub mod attempts;
 pub mod decisions;
@@ -18,7 +18,7 @@ use crate::{
     payments::{Begun, Decided, NewPayment, PaymentStore},
 };
 
-/// Makes the tests of an engine out of the whole suite; see [`crate::conformance`].
+/// Expands to the tests of a payment store; see [`crate::conformance`].
 #[macro_export]
 macro_rules! payment_store_suite {
     ($open:path) => {
@@ -64,7 +64,7 @@ macro_rules! payment_store_suite {
     };
 }
 
-/// A store with time and ids for one case.
+/// Fixture of one case: a store with a clock and an id source.
 #[derive(Clone)]
 pub(super) struct PaymentsFixture {
     pub(super) store: Arc<dyn PaymentStore>,
@@ -73,7 +73,7 @@ pub(super) struct PaymentsFixture {
 }
 
 impl PaymentsFixture {
-    /// With ids no other case of the run has, so that cases may share a store.
+    /// Uses ids that no other case of the run uses, so that cases may share a store.
     pub(super) fn new(store: Arc<dyn PaymentStore>) -> Self {
         static SEED: AtomicU64 = AtomicU64::new(1_000);
         Self::seeded(store, SEED.fetch_add(1, Ordering::Relaxed))

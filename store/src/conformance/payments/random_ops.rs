@@ -1,4 +1,4 @@
-//! Seeded random steps against a small model of one payment.
+//! Seeded random operations on one payment, compared with a small model.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -11,7 +11,7 @@ use crate::{
 const STEPS: u32 = 150;
 const AMOUNT: i64 = 1000;
 
-/// What the store should hold.
+/// Expected state of the payment.
 #[derive(Default)]
 struct Model {
     epoch: u64,
@@ -37,7 +37,7 @@ impl Model {
     async fn step(&mut self, world: &PaymentsFixture, id: PaymentId, rng: &mut fastrand::Rng, context: &str) {
         match rng.u32(0..100) {
             0..15 => self.begin_attempt(world, id, context).await,
-            // Seldom, so that attempts pile up first.
+            // Rare, so that several attempts begin before a decision.
             15..20 => self.decide(world, id, rng, context).await,
             20..65 => self.begin_refund(world, id, rng, context).await,
             _ => self.end_refund(world, id, rng, context).await,
@@ -106,7 +106,7 @@ impl Model {
         context: &str,
     ) {
         let refund = self.pick(rng).unwrap_or_else(|| refunds::fresh(world));
-        // Mostly failures, so that there is something left to refund for long.
+        // Mostly failed refunds, so that the captured amount stays refundable for long.
         let done = rng.u8(0..6) == 0;
         let end = if done { RefundState::Done } else { RefundState::Failed };
         let expected = self.refunds.get_mut(&refund).map(|(_, state)| {

@@ -1,4 +1,4 @@
-//! Refunds: never more than was captured, each with one end.
+//! Cases of refunds: never more than the captured amount, one recorded result each.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub async fn refunds_fill_what_was_captured(store: Arc<dyn PaymentStore>) {
     let payment = world.captured(100).await;
     let (one, two) = (fresh(&world), fresh(&world));
     assert_eq!(begin(&world, payment.id, one, 60).await, RefundBegun::Open);
-    // Begun before and still open.
+    // Begun before, without a result.
     assert_eq!(begin(&world, payment.id, one, 60).await, RefundBegun::Open);
     let too_much = RefundBegun::TooMuch { refundable_minor: 40 };
     assert_eq!(begin(&world, payment.id, two, 41).await, too_much);
@@ -91,7 +91,7 @@ pub async fn concurrent_refunds_never_exceed_the_capture(store: Arc<dyn PaymentS
     for answer in answers {
         match answer {
             RefundBegun::Open => {}
-            // Each saw at least one refund fewer than the capture holds.
+            // Each rejected call saw eleven open refunds, so one unit was left.
             RefundBegun::TooMuch { refundable_minor } => assert_eq!(refundable_minor, 1),
             other => panic!("unexpected {other:?}"),
         }

@@ -1,4 +1,4 @@
-//! [`Audit`]: walks over everything, and the little an auditor may mend.
+//! [`Audit`] in memory: scans and repairs.
 
 use std::collections::BTreeMap;
 
@@ -132,7 +132,7 @@ fn told_of(body: &OutboxBody) -> Option<(EventId, OrderId)> {
     }
 }
 
-/// Units that open orders hold.
+/// Units reserved by open orders.
 fn held(state: &OrdersState) -> BTreeMap<(MerchantId, String), i64> {
     let mut held = BTreeMap::new();
     for row in state.orders.values().filter(|row| row.order.status.holds_reservation()) {

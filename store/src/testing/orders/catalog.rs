@@ -1,4 +1,4 @@
-//! [`Catalog`]: products and stock.
+//! [`Catalog`] in memory: products and stock.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! [`Customers`]: registered customers.
+//! [`Customers`] in memory: registered customers.
 
 use async_trait::async_trait;
 

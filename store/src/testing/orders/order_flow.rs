@@ -1,4 +1,4 @@
-//! [`Orders`]: the reads, and each write as one call.
+//! [`Orders`] in memory: the reads, and each write as one call.
 
 use async_trait::async_trait;
 use base::Timestamp;

@@ -1,4 +1,4 @@
-//! [`Outbox`]: handing messages to relays, and the event log.
+//! [`Outbox`] in memory: claims by relays, and the event log.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -65,7 +65,7 @@ impl Outbox for MemoryOrders {
                     row.lease = None;
                 }
             }
-            // What other relays left alone because this one held its subject may be taken now.
+            // Messages that other relays skipped because this one held their subject may be claimed now.
             state.notify();
             Ok(())
         };
@@ -98,7 +98,7 @@ impl Outbox for MemoryOrders {
             let mut newest_first: Vec<_> = of_merchant.collect();
             newest_first.reverse();
             if let Some(after) = page.after {
-                // After an unknown event there is nothing.
+                // After an unknown event the page is empty.
                 let at = newest_first.iter().position(|event| event.id == after);
                 newest_first.drain(..at.map_or(newest_first.len(), |at| at + 1));
             }
@@ -120,14 +120,14 @@ impl Outbox for MemoryOrders {
                 OutboxBody::Event(event) if wanted(event) => Some(event.clone()),
                 _ => None,
             });
-            // Written in sequence.
+            // The outbox holds them in sequence.
             events.take(ORDER_EVENTS_MAX).collect()
         };
         self.held.read("order_events", list).await
     }
 }
 
-/// A subject is left out as a whole while another relay holds any of its messages.
+/// A subject is skipped as a whole while another relay holds a lease on any of its messages.
 fn claim(
     state: &mut OrdersState,
     relay: &str,

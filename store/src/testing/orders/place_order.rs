@@ -1,4 +1,4 @@
-//! Placing an order: everything is looked at first and written last, so a refusal has nothing to undo.
+//! Placing an order in memory: all checks come before the first write, so a rejection has nothing to undo.
 
 use std::{collections::BTreeMap, slice};
 
@@ -52,7 +52,7 @@ pub(super) fn place(
     Ok(PlaceOutcome::Placed { order: Box::new(order), body })
 }
 
-/// The stock after the reservation of each product that has enough.
+/// Stock after the reservation, of each product that has enough units.
 fn reservable(state: &OrdersState, new: &NewOrder, wanted: &Wanted<'_>) -> Vec<Stock> {
     let reserve = |(sku, quantity): (&&str, &i64)| {
         let row = state.products.get(&(new.merchant, (*sku).to_owned()))?;

@@ -1,4 +1,4 @@
-//! Refunds: the wish (with its command), and the record of what the provider has done.
+//! Refunds in memory: the request with its command, and the record of the provider's result.
 
 use base::{Ambient, Timestamp};
 
@@ -13,7 +13,7 @@ use crate::{
     rules::{Damage, messages::Messages, transitions},
 };
 
-/// Asks for the money of a cancelled order back: what of `captured_minor` is not asked for already.
+/// Requests a refund for a cancelled order: the part of `captured_minor` not requested yet.
 pub(super) fn give_back(
     state: &mut OrdersState,
     messages: &mut Messages<'_>,
@@ -98,7 +98,7 @@ fn ask(
     amount_minor: i64,
 ) -> Result<(), Damage> {
     if state.refunds.contains_key(&(order.id, refund)) {
-        return Err(Damage(format!("refund {refund} of order {} is asked for twice", order.id)));
+        return Err(Damage(format!("refund {refund} of order {} is requested twice", order.id)));
     }
     let asked = RefundRow { amount_minor, requested_at: messages.at, recorded_at: None };
     state.refunds.insert((order.id, refund), asked);

@@ -1,4 +1,4 @@
-//! Moves between order states, each guarded by the state it expects.
+//! Order state transitions in memory, each guarded by the state it expects.
 
 use base::{Ambient, Timestamp};
 
@@ -34,7 +34,7 @@ pub(super) fn mark_paid(
             state.tell(messages)?;
             Ok(Transition::Now(Box::new(order)))
         }
-        // Money for a cancelled order goes back, once.
+        // A capture for a cancelled order is refunded, once.
         Some((OrderStatus::Cancelled, None)) => {
             let order = captured(state, id, at, facts, (OrderStatus::Cancelled, 1))?;
             messages.captured_late(&order, facts);
@@ -130,7 +130,7 @@ pub(super) fn replace_token(
     Ok(true)
 }
 
-/// Cancels: its stock is free, its money goes back, and it is told.
+/// Cancels an order: releases its reservation, refunds its capture and writes its events.
 fn call_off(
     state: &mut OrdersState,
     ambient: &Ambient,
@@ -149,12 +149,12 @@ fn call_off(
     Ok(order)
 }
 
-/// Any order.
+/// An order of any merchant.
 pub(super) fn find(state: &OrdersState, id: OrderId) -> Option<Order> {
     state.orders.get(&id).map(|row| row.order.clone())
 }
 
-/// Gives back the units an order holds.
+/// Releases the reservation of an order.
 pub(super) fn release(state: &mut OrdersState, order: &Order, at: Timestamp) -> Result<(), Damage> {
     for (sku, quantity) in of_order(order) {
         state.change_product(order.merchant, sku, at, |row| row.product.reserved -= quantity)?;
@@ -171,7 +171,7 @@ pub(super) fn changed(
     state.change_order(id, at, |row| change(&mut row.order))
 }
 
-/// Takes the units an order holds out of the house.
+/// Takes the reserved units of an order out of stock.
 fn ship(state: &mut OrdersState, order: &Order, at: Timestamp) -> Result<Vec<Stock>, Damage> {
     let ship = |(sku, quantity): (&str, i64)| {
         state.change_product(order.merchant, sku, at, |row| {
@@ -183,7 +183,7 @@ fn ship(state: &mut OrdersState, order: &Order, at: Timestamp) -> Result<Vec<Sto
     of_order(order).into_iter().map(ship).collect()
 }
 
-/// Keeps what was captured, with the status that follows and the number of events that tell of it.
+/// Records a capture, with the resulting status and the number of events it writes.
 fn captured(
     state: &mut OrdersState,
     id: OrderId,

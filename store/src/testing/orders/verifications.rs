@@ -1,4 +1,4 @@
-//! [`Verifications`]: proofs of mail addresses.
+//! [`Verifications`] in memory: verifications of mail addresses.
 
 use async_trait::async_trait;
 use base::{Ambient, Timestamp};

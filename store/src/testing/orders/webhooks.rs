@@ -1,4 +1,4 @@
-//! [`Webhooks`]: endpoints and attempts.
+//! [`Webhooks`] in memory: endpoints and attempts.
 
 use std::time::Duration;
 
@@ -162,7 +162,7 @@ fn of_merchant(state: &OrdersState, merchant: MerchantId, id: EndpointId) -> Opt
 }
 
 fn create(state: &mut OrdersState, endpoint: Endpoint) -> bool {
-    // Repeated after an unknown outcome: it is there, which is what was asked for.
+    // A repetition after an unknown outcome: the endpoint exists, so the request succeeds.
     if let Some(known) = state.endpoints.get(&endpoint.id) {
         return known.merchant == endpoint.merchant;
     }

@@ -1,4 +1,4 @@
-//! Rivals over two sessions, callers that vanish half-way, nodes that are not there.
+//! Failures on Cassandra: rivals over two sessions, callers that are dropped half-way, unreachable nodes.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -123,7 +123,7 @@ async fn copies_lost_in_a_crash_come_back_with_the_repeated_call() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn damaged_payments_are_named() {
-    // Its own: whoever walks all payments of a keyspace stumbles over this one.
+    // A keyspace of its own: a scan of all payments in a shared one would fail on this row.
     let Some(keyspace) = Keyspace::migrated().await else { return };
     let (store, session, ambient) = (keyspace.store().await, keyspace.session().await, Ambient::system());
     let payment =
@@ -166,7 +166,7 @@ async fn refused(config: &CassandraConfig) -> CassandraConnectError {
 
 #[tokio::test]
 async fn without_a_node_the_error_is_clear_retryable_and_without_secrets() {
-    // Bound and dropped: nobody listens there.
+    // Bound and dropped, so nothing listens on this port.
     let free = TcpListener::bind("127.0.0.1:0").await.expect("binds").local_addr().expect("an address");
     let error = refused(&with_login(free.to_string())).await;
     assert!(matches!(error, CassandraConnectError::Unreachable { .. }) && error.is_retryable(), "{error:?}");
@@ -187,7 +187,7 @@ async fn a_datacenter_nobody_has_is_named_with_those_that_are() {
     assert!(text.contains("atlantis") && text.contains("datacenter1") && !error.is_retryable(), "{text}");
 }
 
-/// Says to each client what a Cassandra with passwords says to a wrong one (CQL binary protocol v4, section 4.2).
+/// Answers each client as a Cassandra with passwords answers a wrong login (CQL binary protocol v4, section 4.2).
 async fn refusing_node() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
     let address = listener.local_addr().expect("an address").to_string();
@@ -200,7 +200,8 @@ async fn refusing_node() -> String {
                     let length = u32::from_be_bytes([header[5], header[6], header[7], header[8]]);
                     let mut body = vec![0; length as usize];
                     client.read_exact(&mut body).await.expect("a body");
-                    // To OPTIONS: SUPPORTED, nothing. To STARTUP: AUTHENTICATE. To AUTH_RESPONSE: ERROR 0x0100.
+                    // OPTIONS is answered by an empty SUPPORTED, STARTUP by AUTHENTICATE, AUTH_RESPONSE by ERROR
+                    // 0x0100.
                     let (opcode, body) = match header[4] {
                         0x05 => (0x06, vec![0, 0]),
                         0x01 => (0x03, text("org.apache.cassandra.auth.PasswordAuthenticator")),

@@ -1,4 +1,4 @@
-//! Three nodes with a copy of each row on all of them; nodes are killed under load and come back.
+//! A cluster of three nodes, each with a copy of every row; nodes are killed under load and come back.
 
 use std::{
     collections::HashMap,
@@ -26,9 +26,9 @@ use super::{capture, either, new_payment};
 use crate::util::ring::TestCluster;
 
 const WORKERS: usize = 4;
-/// Longest rest of a worker between payments: three servers and the load share a few cores, and one server starts.
+/// Longest pause of a worker between payments: three servers and the load share a few cores, and one server starts.
 const REST: Duration = Duration::from_millis(100);
-/// A payment must be through by then, whatever happens to one node.
+/// Longest time a payment may take, whatever happens to one node.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Longest wait for calls to succeed after the nodes are back.
 const RECOVERY: Duration = Duration::from_mins(1);
@@ -38,13 +38,13 @@ async fn connect(config: &CassandraConfig) -> CassandraPayments {
 }
 
 async fn migrated(ring: &TestCluster) -> CassandraConfig {
-    // A listing that sees all that was written, so that what is missing in it is lost.
+    // Quorum listings see every acknowledged write, so a payment missing there is lost.
     let config = CassandraConfig { listings: ListingReads::Quorum, ..ring.config() };
     CassandraPayments::migrate(&config, &Ambient::system()).await.expect("migrates");
     config
 }
 
-/// Workers that pay orders through two sessions until told to stop, repeating what fails, as jobs do.
+/// Workers that pay orders through two sessions until told to stop; they retry failed calls, as jobs do.
 struct Load {
     stop: Arc<AtomicBool>,
     progress: watch::Sender<usize>,
@@ -54,7 +54,7 @@ struct Load {
     merchant: MerchantId,
 }
 
-/// What two rivals were told about one payment.
+/// The answers that two rival workers got about one payment.
 struct Told {
     id: PaymentId,
     answers: Vec<(Decision, Decided)>,
@@ -101,7 +101,7 @@ impl Load {
         Some((decision, decided.await))
     }
 
-    /// Repeats a call until it is answered, over one session and the other.
+    /// Retries a call until it is answered, alternating between the sessions.
     async fn insist<T, F>(&self, call: impl Fn(Arc<CassandraPayments>) -> F) -> T
     where
         F: Future<Output = Result<T, StoreError>>,
@@ -160,7 +160,7 @@ async fn a_node_killed_under_load_loses_nothing_and_decides_nothing_twice() {
     verify(&connect(&config).await, &load, told).await;
 }
 
-/// What the rivals were told fits together, and everything they were told is there.
+/// The rivals' answers are consistent with each other, and everything they were told is stored.
 async fn verify(store: &CassandraPayments, load: &Load, told: Vec<Told>) {
     let listed = listed(store, load).await;
     assert_eq!(listed.len(), told.len(), "every payment is listed");
@@ -234,7 +234,7 @@ async fn losing_the_majority_is_told_and_heals_by_itself() {
     store.open_payment(new_payment(&ambient, merchant)).await.expect("opens");
 }
 
-/// Within the bound of a call, and told as something to try again.
+/// Within the bound of a call, as an error that may be retried.
 async fn refused(store: &CassandraPayments, new: NewPayment) {
     let began = Instant::now();
     let error = store.open_payment(new).await.expect_err("no majority");

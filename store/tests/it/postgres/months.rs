@@ -1,4 +1,4 @@
-//! Partitions: made once, whoever asks; dropped when expired and no longer needed.
+//! Monthly partitions: created once by concurrent callers; dropped when expired and no longer needed.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -62,7 +62,7 @@ async fn rows_that_came_before_their_month_are_copied_into_it() {
     let (shop, pool) = (past(&database).await, pool(&database).await);
     let early = shop.place("early", &["mug"]).await;
     assert_eq!((count(&pool, "orders_default").await, count(&pool, "outbox_default").await), (1, 2));
-    // Checkouts go on meanwhile.
+    // Orders are placed concurrently.
     let keys: Vec<String> = (0..8).map(|n| format!("k{n}")).collect();
     let placing = futures::future::join_all(keys.iter().map(|key| shop.try_place(key, &["mug"])));
     let (created, placed) =
@@ -116,7 +116,7 @@ async fn a_month_goes_when_nothing_in_it_is_needed() {
         Vec::<String>::new()
     );
     assert!(!tables(&pool).await.iter().any(|table| table == "orders_y2024m03"));
-    // The present goes on, in the months made by the migration.
+    // New orders go to the partitions that the migration created.
     let now = Ambient::system();
     let present = TestMerchant { ambient: now, ..shop.clone() };
     present.place("now", &["mug"]).await;
@@ -135,7 +135,7 @@ async fn attempts_lie_in_the_month_of_their_event() {
         event,
         order: None,
         attempt: 9,
-        // A resend, long after.
+        // A resend, long after the event.
         at: at("2026-01-01T00:00:00Z"),
         duration: Duration::from_millis(3),
         status: Some(200),

@@ -1,4 +1,4 @@
-//! Vocabulary: a [`Shop`] is a merchant with products, seen through one store.
+//! Fixture of the PostgreSQL cases: a [`Shop`] is a merchant with products, used through one store.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use store::{
 
 use crate::util::postgres::open;
 
-/// A merchant with ten of `a` and ten of `b`.
+/// A merchant with ten units of `a` and ten of `b`.
 pub(super) async fn shop(config: &PostgresConfig) -> TestMerchant {
     let shop = TestMerchant::new(open(config).await, Ambient::system()).await;
     shop.product("a", 10).await;
@@ -36,7 +36,7 @@ impl<S: OrderStore + Clone> TestMerchant<S> {
         Self::of(store, ambient, merchant).await
     }
 
-    /// This merchant.
+    /// The given merchant, created if absent.
     pub(super) async fn of(store: S, ambient: Ambient, merchant: MerchantId) -> Self {
         store.ensure_merchant(merchant, "Shop", ambient.now()).await.expect("ensures");
         Self { store: Arc::new(store), ambient, merchant }

@@ -1,4 +1,4 @@
-//! Several databases: who lives where, and moving from one to another.
+//! Several databases: routing of merchants, and their migration from one database to another.
 
 mod crashes;
 mod moving;
@@ -23,7 +23,7 @@ use crate::util::{
     shards::{NAMES, named, sharded, two},
 };
 
-/// How long routers of these tests remember, and how long their moves wait.
+/// Lifetime of the routers' cached locations in these tests; migrations wait for twice as long.
 const REMEMBERED: Duration = Duration::from_millis(300);
 
 /// Two databases with a store over them, and a shop on the first.
@@ -51,7 +51,7 @@ impl Scene {
     }
 
     fn mover_with(&self, to: &str, change: impl FnOnce(MoveOptions) -> MoveOptions) -> Migrator {
-        // Small chunks, so that there are several of each table.
+        // Small chunks, so that each table has several.
         let options = MoveOptions {
             batch_rows: 7,
             settle: REMEMBERED * 2,
@@ -67,7 +67,7 @@ impl Scene {
         self.mover(to).run(&|_| {}).await
     }
 
-    /// How many rows of the merchant a database has, orders and events and all.
+    /// Number of the merchant's rows in a database, over all tables.
     async fn rows(&self, shard: &str) -> i64 {
         rows_of(&self.pool(shard).await, self.shop.merchant).await
     }

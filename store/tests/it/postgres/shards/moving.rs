@@ -1,4 +1,4 @@
-//! A move while the merchant is in use.
+//! Migration of a merchant that is in use.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,7 +32,7 @@ use crate::util::{
     shards::NAMES,
 };
 
-/// Repeats what a merchant that is moving may answer: try again.
+/// Retries an operation while the store is unavailable, as it may be for a merchant in migration.
 async fn patiently<T, F: Future<Output = Result<T, StoreError>>>(mut act: impl FnMut() -> F) -> T {
     loop {
         match act().await {
@@ -43,12 +43,12 @@ async fn patiently<T, F: Future<Output = Result<T, StoreError>>>(mut act: impl F
     }
 }
 
-/// Orders and their way through, one after another, until told to stop; answers them all.
+/// Places, pays and fulfils orders one after another until told to stop; returns their ids.
 async fn trade(name: usize, shop: TestMerchant<ShardedOrders>, stop: Arc<AtomicBool>) -> Vec<OrderId> {
     let mut orders = Vec::new();
     while !stop.load(Ordering::SeqCst) {
         let key = format!("t{name}-{}", orders.len());
-        // The same request again, as a client would: under one key, and with one id.
+        // The same request on every retry, as a client sends it: one key and one id.
         let wish = shop.new_order(&key, &["mug", "pen"]);
         let order: Order = match patiently(|| shop.store.place_order(wish.clone())).await {
             PlaceOutcome::Placed { order, .. } => *order,
@@ -67,7 +67,7 @@ async fn trade(name: usize, shop: TestMerchant<ShardedOrders>, stop: Arc<AtomicB
     orders
 }
 
-/// A relay: what it sent, in order, by order.
+/// Events that a relay sent, in total order and per order.
 #[derive(Default)]
 struct Sent {
     events: Vec<EventId>,
@@ -121,7 +121,7 @@ async fn a_merchant_moves_under_traffic_and_loses_and_doubles_nothing() {
         tokio::spawn(relay(store.clone(), shop.ambient.clone(), Arc::clone(&relays), Arc::clone(&sent)));
     let mut traders = JoinSet::new();
     for n in 0..3 {
-        // Each through a process of its own, with a memory of its own.
+        // Each through a process of its own, with its own cached locations.
         let through = sharded(&scene.shards, &[(shop.merchant, "a")], REMEMBERED).await;
         traders.spawn(trade(n, shop.through(through), Arc::clone(&stop)));
     }
@@ -129,7 +129,7 @@ async fn a_merchant_moves_under_traffic_and_loses_and_doubles_nothing() {
 
     let mover = scene.mover_with("b", |options| MoveOptions { batch_rows: 40, ..options });
     let report = mover.run(&|_| {}).await.expect("moves");
-    // They go on for a while on the other side.
+    // The traffic goes on for a while after the migration.
     let newest = async || {
         let page = shop.store.orders(shop.merchant, None, PageRequest { limit: 1, after: None }).await;
         page.expect("reads").items[0].id
@@ -184,7 +184,7 @@ async fn a_process_with_an_old_memory_writes_where_the_merchant_is() {
     worth::drain(&stale).await;
     scene.moved("b").await.expect("moves");
     assert_eq!(scene.rows("a").await, 0);
-    // By order and by merchant; and by what both of them remember.
+    // By order, by merchant, and by the idempotency key of an earlier order.
     stale.pay(&order).await;
     let placed = stale.place("after", &["mug"]).await;
     let again = stale.try_place("before", &["mug"]).await.expect("answers");
@@ -194,7 +194,7 @@ async fn a_process_with_an_old_memory_writes_where_the_merchant_is() {
     assert_eq!(seen.map(|order| order.id), Some(placed.id));
 }
 
-/// Runs `act` once when the mover begins the step, and waits for its end.
+/// Runs `act` once when the migration begins the step, and waits for both to end.
 async fn at_step<T>(
     scene: &Scene,
     step: Step,
@@ -218,7 +218,7 @@ async fn writes_that_passed_the_fence_are_waited_for() {
     let scene = Scene::open().await;
     worth::drain(&scene.shop).await;
     let source = scene.pool("a").await;
-    // As a write that has passed the fence and takes its time.
+    // A write that has passed the fence and has not committed yet.
     let mut passed = source.begin().await.expect("begins");
     sqlx::query("SELECT 1 FROM merchants WHERE id = $1 AND state = 'active' FOR KEY SHARE")
         .bind(scene.shop.merchant.0)
@@ -227,7 +227,7 @@ async fn writes_that_passed_the_fence_are_waited_for() {
         .expect("locks");
     let (moved, ()) = at_step(&scene, Step::Fencing, async || {
         until_one_waits(&source).await;
-        // Newcomers are turned away already.
+        // New writes are rejected already.
         let refused = scene.shop.try_place("k", &["mug"]).await;
         assert!(matches!(refused, Err(StoreError::Unavailable { .. })), "{refused:?}");
         passed

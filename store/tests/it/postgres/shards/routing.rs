@@ -1,4 +1,4 @@
-//! Who lives where, and what follows from a shard that is away.
+//! Routing of merchants to shards, and behaviour when a shard is away.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,7 +25,7 @@ use crate::util::{
 
 const LEASE: Duration = Duration::from_secs(30);
 
-/// So many shops, each with a product.
+/// Shops with a product each.
 async fn shops(store: &ShardedOrders, count: usize) -> Vec<TestMerchant<ShardedOrders>> {
     let mut shops = Vec::new();
     for _ in 0..count {
@@ -36,7 +36,7 @@ async fn shops(store: &ShardedOrders, count: usize) -> Vec<TestMerchant<ShardedO
     shops
 }
 
-/// The databases that have rows of a shop.
+/// The databases that hold rows of a shop.
 async fn homes(databases: &[Lent; 2], shop: &TestMerchant<ShardedOrders>) -> Vec<&'static str> {
     let mut homes = Vec::new();
     for (name, database) in NAMES.into_iter().zip(databases) {
@@ -75,7 +75,7 @@ async fn a_changed_map_loses_nobody() {
     let configs = named(&databases);
     let store = sharded(&configs, &[], LOCATED_FOR).await;
     let shops = shops(&store, 8).await;
-    // Everybody is pinned to where it does not live.
+    // Every merchant is pinned to the shard that does not hold its rows.
     let mut pins = Vec::new();
     for shop in &shops {
         let home = homes(&databases, shop).await;
@@ -128,7 +128,7 @@ async fn a_shard_that_is_away_takes_its_own_merchants_only() {
     let unknown = store.order_by_id(store::domain::OrderId::fresh(&near.ambient)).await;
     assert!(matches!(unknown, Err(StoreError::Unavailable { .. })), "nobody can say that it is not there");
     store.ping().await.expect("it is of use");
-    // In whatever turn, the others' messages are taken.
+    // Whichever shard is asked first, the messages of the other merchants are claimed.
     let sent = drain(&near).await;
     assert_eq!(sent.len(), 5, "placed, captured, paid, fulfilled, and the stock: {sent:?}");
 

@@ -1,4 +1,4 @@
-//! A merchant with something in every table, and all that can be read of it.
+//! A merchant with rows in every table, and everything that the contract returns about it.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use store::{
 
 use super::TestMerchant;
 
-/// A secret of the merchant.
+/// Secret API key of the merchant.
 const SECRET: &[u8] = b"owk_sec_of_a_test";
 
 pub(super) fn key_hash() -> [u8; 32] {
@@ -46,7 +46,7 @@ pub(super) async fn settle(shop: &TestMerchant<ShardedOrders>) {
         .cancel(shop.merchant, open.id, "a \"quoted\", reason\\ of (two)\nlines", now)
         .await
         .expect("cancels");
-    // Its attempts stay, and are the merchant's still.
+    // The attempts of the endpoint stay with the merchant.
     store.delete_endpoint(shop.merchant, endpoints[1]).await.expect("deletes");
     drain(shop).await;
 }
@@ -69,7 +69,7 @@ async fn endpoint(shop: &TestMerchant<ShardedOrders>) -> EndpointId {
     id
 }
 
-/// A mail, and an attempt for each event.
+/// Records a mail, and an attempt for each event.
 async fn record(shop: &TestMerchant<ShardedOrders>, order: &Order, endpoint: EndpointId) {
     let (store, now) = (shop.store.as_ref(), shop.ambient.now());
     let mail = MailRecord {
@@ -102,7 +102,7 @@ async fn refund(shop: &TestMerchant<ShardedOrders>, order: OrderId) {
     store.record_refund(order, facts, now).await.expect("records");
 }
 
-/// Takes out all that waits, as a relay would; answers it.
+/// Claims and marks all messages as a relay does; returns them.
 pub(super) async fn drain(shop: &TestMerchant<ShardedOrders>) -> Vec<OutboxMessage> {
     let store = shop.store.as_ref();
     let mut all = Vec::new();
@@ -118,7 +118,7 @@ pub(super) async fn drain(shop: &TestMerchant<ShardedOrders>) -> Vec<OutboxMessa
     }
 }
 
-/// Everything that the contract tells of a merchant, as text.
+/// Everything that the contract returns about a merchant, as text.
 pub(super) async fn told(shop: &TestMerchant<ShardedOrders>) -> Vec<String> {
     let (store, merchant) = (shop.store.as_ref(), shop.merchant);
     let mut told = vec![format!("{:?}", store.merchant_name(merchant).await.expect("reads"))];
