@@ -36,9 +36,9 @@ const TRIES_MAX: u32 = 6;
 const RETRY_BASE: Duration = Duration::from_millis(10);
 
 /// See [`PostgresConfig::by_index`]. A connection caches its plans. A plan made while a queue was nearly empty would
-/// scan the whole table, once for each of its rows, and stay cached while thousands of messages pile up, until the table
-/// is analyzed again. With sequential scans disabled, the planner uses indexes from the start. It adds a prohibitive
-/// cost to the remaining sequential scans, which would trigger JIT compilation, so that is off as well.
+/// scan the whole table, once for each of its rows, and stay cached while thousands of messages pile up, until the
+/// table is analyzed again. With sequential scans disabled, the planner uses indexes from the start. It adds a
+/// prohibitive cost to the remaining sequential scans, which would trigger JIT compilation, so that is off as well.
 const PLANNING: [(&str, &str); 2] = [("enable_seqscan", "off"), ("jit", "off")];
 
 /// The address of a server, and its limits.
