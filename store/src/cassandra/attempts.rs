@@ -48,7 +48,7 @@ impl Ring {
                 return Ok(stored.payment);
             }
             if outcome == Cas::Refused {
-                return Err(Failure::Damaged(format!("{} exists, and is not there", new.id)));
+                return Err(Failure::Damaged(format!("{} cannot be inserted and does not exist", new.id)));
             }
             self.pause(&mut pause).await;
         }

@@ -175,15 +175,15 @@ pub(super) fn is_applied(rows: &QueryRowsResult) -> Result<Cas, Failure> {
     let (column, _) = rows
         .column_specs()
         .get_by_name("[applied]")
-        .ok_or_else(|| Failure::Damaged("a conditional update was answered without [applied]".to_owned()))?;
+        .ok_or_else(|| Failure::Damaged("conditional update returned no [applied]".to_owned()))?;
     let row: Row = rows
         .maybe_first_row()
         .map_err(|error| Failure::Damaged(error.to_string()))?
-        .ok_or_else(|| Failure::Damaged("a conditional update was answered without a row".to_owned()))?;
+        .ok_or_else(|| Failure::Damaged("conditional update returned no row".to_owned()))?;
     let applied = row.columns.into_iter().nth(column).flatten().and_then(|value| value.as_boolean());
     match applied {
         Some(true) => Ok(Cas::Applied),
         Some(false) => Ok(Cas::Refused),
-        None => Err(Failure::Damaged("[applied] is no boolean".to_owned())),
+        None => Err(Failure::Damaged("[applied] is not a boolean".to_owned())),
     }
 }
