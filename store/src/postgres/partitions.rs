@@ -24,8 +24,7 @@ const EXISTS: &str = "SELECT to_regclass($1) IS NOT NULL AS there";
 const MONTHS_OF: &str = "
     SELECT c.relname::text AS name FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
     WHERE i.inhparent = to_regclass($1) ORDER BY name";
-/// To move rows out of a default partition may take long, so it has no statement timeout; the lock timeout still
-/// applies.
+/// Emptying a default partition may take long: it has no statement timeout, but the lock timeout applies.
 const UNHURRIED: &str = "SET LOCAL statement_timeout = 0";
 
 /// A partitioned table.
