@@ -56,7 +56,7 @@ pub struct PostgresConfig {
     pub statement_timeout: Duration,
     /// Longest wait for a lock.
     pub lock_timeout: Duration,
-    /// How long a transaction may be idle before the server ends it.
+    /// Time that a transaction may be idle before the server ends it.
     pub idle_in_transaction_timeout: Duration,
     /// The name shown in `pg_stat_activity`.
     pub application_name: String,
@@ -91,8 +91,7 @@ impl PostgresConfig {
         Ok(options.application_name(&self.application_name).disable_statement_logging())
     }
 
-    /// Options of a connection outside the pool that needs a session, such as LISTEN; `None` when only the `PgBouncer`
-    /// can be reached.
+    /// Options of a connection that needs a session, such as LISTEN; `None` when only the `PgBouncer` can be reached.
     pub fn direct_options(&self) -> Result<Option<PgConnectOptions>, OpenError> {
         let url = match (&self.direct_url, self.pgbouncer) {
             (Some(direct), _) => direct,
@@ -128,7 +127,7 @@ impl PostgresConfig {
     }
 }
 
-/// Why a server cannot be used.
+/// The error for a server that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -352,8 +351,7 @@ impl Classified for sqlx::Error {
     }
 }
 
-/// Runs a transaction, and repeats it at most `TRIES_MAX` - 1 times, with jittered backoff, while it fails with
-/// [`Class::Serialization`].
+/// Runs a transaction at most `TRIES_MAX` times, with jittered backoff, while it fails with [`Class::Serialization`].
 pub async fn retry_serialization<T, E, F>(ambient: &Ambient, mut unit: impl FnMut() -> F) -> Result<T, E>
 where
     E: Classified,

@@ -32,7 +32,7 @@ pub struct Database {
     queue: mpsc::Sender<Box<dyn Unit>>,
 }
 
-/// Why a database file could not be opened.
+/// The error for a database file that could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {

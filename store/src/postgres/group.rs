@@ -123,7 +123,7 @@ impl PostgresOrders {
     async fn place_group(&self, seats: Vec<Seat>) {
         let seats = seats.into_iter().filter(|seat| !seat.told.is_closed());
         let (mut orders, told): (Vec<_>, Vec<_>) = seats.map(|seat| (seat.order, seat.told)).unzip();
-        // They share the time, as they share the transaction.
+        // The orders of a batch share the time, as they share the transaction.
         let at = orders.iter().map(|order| order.at).max();
         for order in &mut orders {
             order.at = at.unwrap_or(order.at);

@@ -61,7 +61,7 @@ struct Counts {
     repeated: AtomicU64,
 }
 
-/// Where reads that a replica may answer were answered; counts since the start.
+/// Counts since the start of reads that a replica may answer, by the server that answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ReadStats {
     /// Answered by the replica.

@@ -22,7 +22,7 @@ pub(super) struct Written(Mutex<State>);
 #[derive(Default)]
 struct State {
     keys: HashMap<Uuid, Instant>,
-    /// When every key counts as written.
+    /// The time at which every key counts as written, after the keys were cleared.
     all: Option<Instant>,
 }
 

@@ -1,7 +1,7 @@
 //! Migration of a merchant from its shard to another while both are in use.
 //!
 //! The steps, and what a crash after each of them leaves for the next run of the same command:
-//! 1. Prepare the target: partitions, and the merchant's row as `arriving`, which no process reads. The next run finds it.
+//! 1. Prepare the target: partitions, and the merchant's row as `arriving`, which no process reads. A rerun finds it.
 //! 2. Copy, twice, while the merchant is in use: chunks that are equal already are skipped.
 //! 3. Close the fence (`postgres::fence`): the merchant is read, and no longer written. The next run continues here;
 //!    [`Mover::abort`] opens it.

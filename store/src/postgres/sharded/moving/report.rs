@@ -25,7 +25,7 @@ pub enum Step {
     Leaving,
     /// The merchant arrives at the target.
     Arriving,
-    /// It lives on the target; cached locations expire.
+    /// The merchant lives on the target; cached locations expire.
     Settling,
     /// The source's rows of a table are deleted.
     Clearing(&'static str),
