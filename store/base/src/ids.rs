@@ -35,7 +35,7 @@ pub fn timestamp_of(id: Uuid) -> Option<Timestamp> {
     Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanos).ok()?).ok()
 }
 
-/// A lower bound for the UUIDv7s of the millisecond `at`, above all earlier ones.
+/// A lower bound for UUIDv7 ids of the millisecond `at`, above all earlier ones.
 pub fn floor(at: Timestamp) -> Uuid {
     let millis = u64::try_from(at.as_millisecond()).unwrap_or(0);
     let mut bytes = [0; 16];
