@@ -51,7 +51,7 @@ impl SqliteSessions {
         Ok(Self { database: Database::open(path, &migrations(), READERS_MAX).await?, ambient })
     }
 
-    /// Closes the connections for reading; what is asked afterwards is answered by an error.
+    /// Closes the connections for reading; later calls return an error.
     pub async fn close(&self) {
         self.database.close().await;
     }

@@ -1,7 +1,7 @@
-//! Opening, attempts and the decision: each one lightweight transaction on the payment's partition.
+//! Opening of payments, attempts and decisions: each a lightweight transaction on the payment's partition.
 //!
-//! The loops end by an outcome; each further round means that a rival moved or an answer was lost, and the whole is
-//! bounded by [`Ring::bounded`].
+//! Each loop ends with an outcome. A further round means that a concurrent writer won or a response was lost;
+//! [`Ring::bounded`] bounds the rounds.
 
 use base::Timestamp;
 use scylla::value::CqlTimestamp;
@@ -22,7 +22,7 @@ impl PaymentSession {
             let _turn = self.lock(new.id).await;
             self.open_facts(new).await?
         };
-        // After the payment itself: a copy of facts that lost against others would lead astray for ever.
+        // After the payment itself: copies of facts that lost against a concurrent writer would be wrong for ever.
         self.copy_to_lookups(&payment).await?;
         Ok(payment)
     }
@@ -48,7 +48,7 @@ impl PaymentSession {
                 return Ok(stored.payment);
             }
             if outcome == Cas::Refused {
-                return Err(Failure::Corrupt(format!("{} exists, and is not there", new.id)));
+                return Err(Failure::Corrupt(format!("{} cannot be inserted and does not exist", new.id)));
             }
             self.pause(&mut pause).await;
         }
@@ -63,7 +63,7 @@ impl PaymentSession {
         let _turn = self.lock(id).await;
         let call = self.ambient.uuid();
         let mut pause = Pause::default();
-        // Only a guess at the newest epoch, which the condition then checks; what says no is read at SERIAL.
+        // Only a guess at the newest epoch, which the condition then checks; a rejection is read again at SERIAL.
         let mut stored = self.read_quorum(id).await?;
         if rejection::not_begun(stored.as_ref().map(|stored| &stored.payment)).is_some() {
             stored = self.read_serial(id).await?;
@@ -87,7 +87,7 @@ impl PaymentSession {
         }
     }
 
-    /// The first note stands; a note on an attempt that never began has nowhere to go and is dropped.
+    /// The first note stands; a note on an attempt that never began is dropped.
     pub(super) async fn note_attempt(
         &self,
         id: PaymentId,
@@ -128,7 +128,7 @@ impl PaymentSession {
             Decided::Stale { .. } | Decided::NotFound => None,
         };
         if let Some(Decision::Captured { .. }) = standing {
-            // Also when it was decided before: whoever decided may have died right after.
+            // Also when it was decided before: the process that decided may have crashed before the copy.
             self.copy_reference(id).await?;
         }
         Ok(decided)
@@ -148,7 +148,7 @@ impl PaymentSession {
             Decision::Declined { code } => (&self.statements.decline, code),
         };
         loop {
-            // Zero stands for "no attempt yet" in the column, and must not pass for an attempt's number.
+            // Zero stands for "no attempt yet" in the column, and must not pass for the epoch of an attempt.
             if epoch > 0 {
                 let values = (text.as_str(), millis(at), call, id.0, rejection::stored_epoch(epoch));
                 if self.cas(statement, values).await? == Cas::Applied {
@@ -163,7 +163,7 @@ impl PaymentSession {
             if epoch == 0 || refused != (Decided::Stale { current_epoch: epoch }) {
                 return Ok(refused);
             }
-            // Undecided and ours to decide: the round without an answer came to nothing.
+            // Undecided, and this epoch may decide: the round without a response had no effect.
             self.pause(&mut pause).await;
         }
     }

@@ -1,8 +1,8 @@
-//! Payments in a Cassandra that may not be up yet.
+//! The lazily connected payment store: payments in a Cassandra that may not be up yet.
 //!
-//! Guarantees: a process starts without its nodes; calls fail retryably and say why until a connection is made, which
-//! is tried with growing, jittered pauses, and succeed from then on. Only what waiting cannot mend (a wrong login, an
-//! unknown datacenter, a schema that was never made) fails at once.
+//! Guarantees: a process starts without its nodes. Until a connection is made, calls fail with a retryable error that
+//! names the cause; connecting is retried with growing, jittered pauses. Only errors that waiting cannot resolve (a
+//! rejected login, an unknown datacenter, a schema that was never created) fail at once.
 
 use std::time::Duration;
 
@@ -17,32 +17,32 @@ use crate::{
     payments::{Begun, Decided, NewPayment, PaymentEntry, PaymentStore, RefundBegun},
 };
 
-/// Longest pause between two tries.
+/// Longest pause between two attempts to connect.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Longest first pause.
 const PAUSE_FIRST: Duration = Duration::from_millis(500);
 
-/// A store that connects when it can.
+/// A store that connects when the nodes are reachable.
 pub struct LazySession(watch::Receiver<LazyState>);
 
 enum LazyState {
     Connected(CassandraPayments),
-    /// Why not yet.
+    /// The error of the last attempt to connect.
     Waiting(String),
 }
 
-/// What a call is told meanwhile.
+/// The error of a call before the connection is made.
 #[derive(Debug, thiserror::Error)]
 #[error("not connected to Cassandra yet: {0}")]
 struct NotYet(String);
 
 impl LazySession {
-    /// Connects, or goes on trying where waiting may help.
+    /// Connects, or keeps trying in the background after a retryable error.
     pub async fn connect(config: CassandraConfig, ambient: Ambient) -> Result<Self, CassandraConnectError> {
         match CassandraPayments::connect(&config, ambient.clone()).await {
             Ok(store) => Ok(Self(watch::Sender::new(LazyState::Connected(store)).subscribe())),
             Err(error) if error.is_retryable() => {
-                tracing::warn!(%error, "Cassandra does not answer; going on without until it does");
+                tracing::warn!(%error, "Cassandra unreachable at start");
                 let state = watch::Sender::new(LazyState::Waiting(error.to_string()));
                 let store = Self(state.subscribe());
                 tokio::spawn(keep_trying(config, ambient, state));
@@ -63,7 +63,7 @@ impl LazySession {
     }
 }
 
-/// Until connected, or until nobody waits for it.
+/// Tries until connected, or until the store is dropped.
 async fn keep_trying(config: CassandraConfig, ambient: Ambient, state: watch::Sender<LazyState>) {
     let mut pause = PAUSE_FIRST;
     while !state.is_closed() {

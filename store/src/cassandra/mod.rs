@@ -1,15 +1,14 @@
-//! [`PaymentStore`] in Cassandra 5 (or `ScyllaDB`): one partition per payment, its conditions lightweight
-//! transactions.
+//! [`PaymentStore`] in Cassandra 5 (or `ScyllaDB`): one partition per payment, conditions as lightweight transactions.
 //!
-//! Guarantees: what the contract says, while a majority of a payment's replicas answers. A conditional write without
-//! an answer is looked up by a SERIAL read before anything else happens; it is never sent again blindly. Nodes may
-//! come and go: calls fail with a retryable error while too few answer, and succeed by themselves when they are back.
+//! Guarantees: those of the contract, while a majority of a payment's replicas answers. A conditional write without a
+//! response is looked up by a SERIAL read before anything else happens; it is never sent again blindly. Nodes may come
+//! and go: calls fail with a retryable error while too few answer, and succeed without intervention when they are back.
 //!
-//! Does not promise that listings are up to the moment (see `lookups`), and gives no replication on one node.
+//! Does not promise that listings are up to date (see `lookups`), and has no redundancy on a single node.
 //!
-//! [`CassandraPayments::migrate`] makes the schema, [`CassandraPayments::connect`] only checks it. Read on in
-//! `ring` (running statements), `attempts` and `refunds` (the decisions), `statements`, `schema`; the table design is
-//! in `migrations/cassandra/`, consistency levels and operation in `docs/CASSANDRA.md`.
+//! [`CassandraPayments::migrate`] creates the schema, [`CassandraPayments::connect`] only checks it. Read on in `ring`
+//! (running statements), `attempts` and `refunds` (the decisions), `statements`, `schema`; the table design is in
+//! `migrations/cassandra/`, consistency levels and operation in `docs/CASSANDRA.md`.
 
 mod attempts;
 mod config;
@@ -52,8 +51,8 @@ pub struct CassandraPayments {
 }
 
 impl CassandraPayments {
-    /// Connects to a migrated keyspace. Fails at once, and retryably, when no node answers; once connected, losing
-    /// all nodes is a matter of the calls.
+    /// Connects to a migrated keyspace. Fails at once, with a retryable error, when no node answers; if all nodes are
+    /// lost later, the calls fail.
     pub async fn connect(config: &CassandraConfig, ambient: Ambient) -> Result<Self, CassandraConnectError> {
         let session = connect::session(config).await?;
         schema::check(&session, config).await?;
@@ -65,8 +64,8 @@ impl CassandraPayments {
         Ok(Self { ring: Arc::new(PaymentSession::new(session, statements, ambient, config.call_timeout)) })
     }
 
-    /// Creates the keyspace if it is missing and applies the migrations that are; answers the names of those. Safe to
-    /// run from several processes at once: one works, the others wait for it and find nothing to do.
+    /// Creates the keyspace if it is missing and applies the missing migrations; returns their names. Safe to run from
+    /// several processes at once: one migrates, the others wait for it and find nothing to do.
     pub async fn migrate(
         config: &CassandraConfig,
         ambient: &Ambient,
@@ -163,7 +162,7 @@ impl PaymentStore for CassandraPayments {
         Ok(self.ring.bounded(self.ring.end_refund(id, refund, done, provider_reference, at)).await?)
     }
 
-    /// Whether a majority of one row's replicas answers.
+    /// Checks that a majority of one row's replicas answers.
     async fn ping(&self) -> Result<(), StoreError> {
         let read = self.ring.rows(&self.ring.statements.ping, ());
         self.ring.bounded(read).await?;

@@ -1,5 +1,5 @@
-//! Refunds: the row and what it holds of the payment change in one lightweight transaction, so the sum of open and
-//! done refunds never exceeds the capture, whoever races.
+//! Refunds: the row and the amount it reserves change in one lightweight transaction, so under any concurrency the sum
+//! of open and done refunds never exceeds the captured amount.
 
 use base::Timestamp;
 
@@ -77,7 +77,7 @@ impl PaymentSession {
     }
 }
 
-/// What is reserved; equal to the sum of the rows it was written with, or somebody wrote by hand.
+/// The reserved amount; unless a row was changed by hand, it equals the sum of the refunds it was written with.
 fn checked_reserve(stored: &Stored) -> Result<i64, Failure> {
     let summed = rejection::reserved_minor(&stored.payment);
     if stored.reserved_minor == summed {

@@ -1,5 +1,5 @@
-//! Reads a payment's partition and turns it into the domain's types. What does not read back is
-//! [`Failure::Damaged`], named by its payment and column.
+//! Mapping of a payment's partition to the domain's types. A value that does not read back is a [`Failure::Damaged`],
+//! with its payment and column.
 
 use std::str::FromStr;
 
@@ -15,25 +15,25 @@ use crate::{
 pub(super) const ATTEMPT: &str = "attempt";
 pub(super) const REFUND: &str = "refund";
 
-/// Everything in a partition.
+/// All rows of a partition.
 pub(super) struct Stored {
     pub(super) payment: Payment,
     pub(super) attempts: Vec<PaymentAttempt>,
     pub(super) reserved_minor: i64,
-    /// Who decided.
+    /// The call that recorded the decision.
     pub(super) decision_call: Option<Uuid>,
-    /// Who began which epoch.
+    /// The call that began each epoch.
     calls: Vec<(Uuid, u64)>,
 }
 
 impl Stored {
-    /// The epoch that this call took.
+    /// The epoch that `call` began.
     pub(super) fn begun_by(&self, call: Uuid) -> Option<u64> {
         self.calls.iter().find(|(by, _)| *by == call).map(|(_, epoch)| *epoch)
     }
 }
 
-/// A row: the static columns on each, a row's own where there is one.
+/// A row: the static columns of the partition, and the row's own columns where it has any.
 #[derive(DeserializeRow)]
 struct PartitionRow {
     kind: Option<String>,
@@ -59,18 +59,19 @@ struct PartitionRow {
     done: Option<bool>,
 }
 
-/// How an attempt is keyed: digits that sort as the number does.
+/// The clustering key of an attempt: zero-padded digits, which sort as the number does.
 pub(super) fn attempt_entry(epoch: u64) -> String {
     format!("{epoch:020}")
 }
 
 impl PaymentSession {
-    /// What is decided. `None` may mean that it is being written: ask [`Ring::serial`] before believing it.
+    /// Reads the committed state at quorum. `None` may mean that a write is in progress: use [`Ring::serial`] before
+    /// relying on it.
     pub(super) async fn read_quorum(&self, id: PaymentId) -> Result<Option<Stored>, Failure> {
         self.stored(&self.statements.partition, id).await
     }
 
-    /// What holds, ending whatever was under way.
+    /// Reads at SERIAL, which first completes writes in progress.
     pub(super) async fn read_serial(&self, id: PaymentId) -> Result<Option<Stored>, Failure> {
         self.stored(&self.statements.partition_serial, id).await
     }
@@ -85,7 +86,7 @@ impl PaymentSession {
     }
 }
 
-/// Names the payment in what is wrong with its columns.
+/// Names the payment in errors about its columns.
 struct Columns {
     of: PaymentId,
 }
@@ -95,7 +96,7 @@ impl Columns {
         let mut stored = self.facts(rows.first().ok_or_else(|| self.damaged("partition", "is empty"))?)?;
         for row in rows {
             match row.kind.as_deref() {
-                // The one row of a payment without attempts.
+                // The only row of a payment without attempts.
                 None => {}
                 Some(ATTEMPT) => self.attempt(row, &mut stored)?,
                 Some(REFUND) => stored.payment.refunds.push(self.refund(row)?),

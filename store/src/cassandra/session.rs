@@ -1,7 +1,7 @@
-//! Runs statements: conditional ones once, harmless ones until they are answered.
+//! Execution of statements: a conditional one is sent once, an idempotent one until it is answered.
 //!
-//! Guarantees: a conditional update whose answer is missing is never sent again before a SERIAL read. That read ends
-//! the round in question, one way or the other, so what it shows is final.
+//! Guarantees: a conditional update whose response is missing is never sent again before a SERIAL read. That read
+//! completes or discards the round in question, so its result is final.
 
 use std::{cell::Cell, future::Future, time::Duration};
 
@@ -23,18 +23,18 @@ use super::{
 };
 use crate::domain::PaymentId;
 
-/// Waiting lists of payments; two payments that share one lose some milliseconds.
+/// Number of locks for payments; two payments that share one delay each other by some milliseconds.
 const TURNS: u128 = 1024;
-/// First and longest pause between tries; the real one is drawn between zero and this.
+/// First and longest backoff between attempts; the actual one is jittered between zero and this.
 const PAUSE_FIRST: Duration = Duration::from_millis(10);
 const PAUSE_LONGEST: Duration = Duration::from_millis(320);
 
 tokio::task_local! {
-    /// Why the call's last request had no answer, for the text of the error when its time is up.
+    /// The error of the call's last unanswered request, for the error text when the call times out.
     static LAST_SEEN: Cell<Option<ExecutionError>>;
 }
 
-/// A session with its statements.
+/// A driver session with its prepared statements.
 pub(super) struct PaymentSession {
     pub(super) session: Session,
     pub(super) statements: Statements,
@@ -43,18 +43,18 @@ pub(super) struct PaymentSession {
     turns: Vec<Mutex<()>>,
 }
 
-/// What became of a conditional update.
+/// The result of a conditional update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cas {
     /// The condition held.
     Applied,
-    /// It did not.
+    /// The condition did not hold.
     Refused,
-    /// No answer: it may take effect, until a SERIAL read has been answered.
+    /// No response: the update may still take effect, until a SERIAL read has been answered.
     Unknown,
 }
 
-/// Counts the tries of one call.
+/// Counts the attempts of one call, for the backoff.
 #[derive(Debug, Default)]
 pub(super) struct Pause {
     tries: u32,
@@ -71,7 +71,7 @@ impl PaymentSession {
         Self { session, statements, ambient, call_timeout, turns }
     }
 
-    /// One call of the store. Leaving it at its end is safe: whoever repeats it finds what it did.
+    /// Bounds one call of the store. Abandoning it is safe: a repetition finds its effects.
     pub(super) async fn bounded<T>(
         &self,
         call: impl Future<Output = Result<T, Failure>>,
@@ -88,14 +88,14 @@ impl PaymentSession {
         LAST_SEEN.scope(Cell::new(None), limited).await
     }
 
-    /// Waits for this process's turn on a payment. Cassandra does not lead writers of a row to one replica, so they
-    /// contend by timeouts; those of one process need not. Correctness does not rest on it.
+    /// Locks a payment within this process. Cassandra does not route the writers of a row to one replica, so they
+    /// contend by timeouts; this avoids contention within a process. Correctness does not depend on it.
     pub(super) async fn lock(&self, id: PaymentId) -> MutexGuard<'_, ()> {
         let index = usize::try_from(id.0.as_u128() % TURNS).unwrap_or(0);
         self.turns[index].lock().await
     }
 
-    /// A conditional update, sent once.
+    /// Sends a conditional update once.
     pub(super) async fn cas(
         &self,
         statement: &PreparedStatement,
@@ -111,7 +111,7 @@ impl PaymentSession {
         }
     }
 
-    /// A read of few rows.
+    /// Reads few rows.
     pub(super) async fn rows(
         &self,
         statement: &PreparedStatement,
@@ -120,7 +120,7 @@ impl PaymentSession {
         Ok(self.answered(statement, values).await?.into_rows_result()?)
     }
 
-    /// An insert that may be repeated.
+    /// Runs an idempotent insert.
     pub(super) async fn copy(
         &self,
         statement: &PreparedStatement,
@@ -146,7 +146,7 @@ impl PaymentSession {
         }
     }
 
-    /// Boxed, as the driver's futures take kilobytes of each caller's.
+    /// Boxed: the driver's futures would add kilobytes to the future of each caller.
     fn send<'a>(
         &'a self,
         statement: &'a PreparedStatement,
@@ -155,7 +155,7 @@ impl PaymentSession {
         Box::pin(self.session.execute_unpaged(statement, values))
     }
 
-    /// Lets a rival finish. Bounded by [`Ring::bounded`], whatever the number of tries.
+    /// Backs off before the next attempt. The number of attempts is bounded only by [`Ring::bounded`].
     pub(super) async fn pause(&self, pause: &mut Pause) {
         let longest = PAUSE_FIRST.saturating_mul(1 << pause.tries.min(5)).min(PAUSE_LONGEST);
         pause.tries += 1;
@@ -164,26 +164,26 @@ impl PaymentSession {
 }
 
 fn seen(error: ExecutionError) {
-    tracing::debug!(%error, "a request has no answer");
-    // Outside of a call there is nobody to tell.
+    tracing::debug!(%error, "Cassandra request unanswered");
+    // The local is not set outside of a call.
     let _ = LAST_SEEN.try_with(|last| last.set(Some(error)));
 }
 
-/// Cassandra answers `[applied]` alone when it was, and adds the compared columns when not; `ScyllaDB` always adds
-/// them, and for a batch a row a statement. So the column is found by its name, in the first row.
+/// Cassandra returns `[applied]` alone after an update, and adds the compared columns otherwise; `ScyllaDB` always adds
+/// them, and returns one row per statement of a batch. So the column is found by its name, in the first row.
 pub(super) fn is_applied(rows: &QueryRowsResult) -> Result<Cas, Failure> {
     let (column, _) = rows
         .column_specs()
         .get_by_name("[applied]")
-        .ok_or_else(|| Failure::Corrupt("a conditional update was answered without [applied]".to_owned()))?;
+        .ok_or_else(|| Failure::Corrupt("conditional update returned no [applied]".to_owned()))?;
     let row: Row = rows
         .maybe_first_row()
         .map_err(|error| Failure::Corrupt(error.to_string()))?
-        .ok_or_else(|| Failure::Corrupt("a conditional update was answered without a row".to_owned()))?;
+        .ok_or_else(|| Failure::Corrupt("conditional update returned no row".to_owned()))?;
     let applied = row.columns.into_iter().nth(column).flatten().and_then(|value| value.as_boolean());
     match applied {
         Some(true) => Ok(Cas::Applied),
         Some(false) => Ok(Cas::Refused),
-        None => Err(Failure::Corrupt("[applied] is no boolean".to_owned())),
+        None => Err(Failure::Corrupt("[applied] is not a boolean".to_owned())),
     }
 }

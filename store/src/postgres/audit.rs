@@ -1,7 +1,7 @@
-//! [`Audit`]: walks over all merchants, and the little an auditor may mend.
+//! [`Audit`]: scans over all merchants, and the repairs that an audit may make.
 //!
-//! Guarantees: what is compared is read by one statement, and so of one moment; a reservation is mended under its
-//! product's lock, which everyone who changes a reservation holds until it is committed.
+//! Guarantees: values that are compared are read by one statement, so in one snapshot; a reservation is repaired under
+//! its product's lock, which every transaction that changes a reservation holds until its commit.
 
 use async_trait::async_trait;
 use base::{Timestamp, ids::Uuid, ids::floor};
@@ -27,7 +27,7 @@ use crate::{
 pub(super) const ALL: &str = "SELECT id FROM orders WHERE id > $1 ORDER BY id LIMIT $2";
 pub(super) const TOUCHED: &str = "
     SELECT id, order_id FROM outbox WHERE id > $1 AND id < $2 AND order_id IS NOT NULL ORDER BY id LIMIT $3";
-// The subject of an order's messages is its id.
+// The subject of an order's messages is the order's id.
 pub(super) const MONEY: &str = "
     SELECT payment_id, provider_reference, captured_minor,
         (SELECT min(u.at) FROM outbox_unsent AS u WHERE u.subject = $1) AS unsent_since
@@ -37,7 +37,7 @@ pub(super) const REFUNDS: &str =
 pub(super) const COMMANDS: &str = "
     SELECT id, data::text AS data FROM outbox
     WHERE order_id = $1 AND order_id IS NOT NULL AND sequence IS NULL AND id >= $2";
-// A sum of bigint is numeric, which the cast takes back.
+// The sum of a bigint column is numeric; the cast converts it back.
 pub(super) const STOCK: &str = "
     WITH held AS MATERIALIZED (
         SELECT o.merchant_id, line ->> 'sku' AS sku, sum((line ->> 'quantity')::bigint)::bigint AS quantity
@@ -127,7 +127,7 @@ impl Audit for PostgresOrders {
     ) -> Result<bool, StoreError> {
         let mended = self.write((merchant, sku, at), |unit, (merchant, sku, at)| {
             Box::pin(async move {
-                // A statement of its own: the next one then sees what was committed while this one waited.
+                // A statement of its own: the next one then sees the rows committed while this one waited.
                 unit.row(sqlx::query(LOCK).bind(merchant.0).bind(*sku)).await?;
                 let query = sqlx::query(MEND).bind(merchant.0).bind(*sku).bind(Moment(*at));
                 Ok(unit.run(query).await? > 0)

@@ -29,7 +29,7 @@ macro_rules! columns {
 
 pub(super) const ONE: &str =
     concat!("SELECT ", columns!(), " FROM products WHERE merchant_id = $1 AND sku = $2");
-// Under the "C" collation only ASCII letters have a case.
+// Under the "C" collation, only ASCII letters are compared without case.
 pub(super) const LIST: &str = concat!(
     "SELECT ",
     columns!(),
@@ -145,10 +145,9 @@ async fn put(
     if let Some(row) = unit.row(with_product(INSERT, merchant, product, at)).await? {
         return Ok((read(&row)?, true));
     }
-    // Created by another just now; products are never deleted, so it is there.
+    // Created concurrently; products are never deleted, so it exists.
     let row = unit.row(with_product(UPDATE, merchant, product, at)).await?;
-    let row =
-        row.ok_or_else(|| PostgresFault::Corrupt(format!("product {} is there and is not", product.sku)))?;
+    let row = row.ok_or_else(|| PostgresFault::Corrupt(format!("product {} was not stored", product.sku)))?;
     Ok((read(&row)?, false))
 }
 

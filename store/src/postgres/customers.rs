@@ -25,7 +25,7 @@ macro_rules! columns {
     };
 }
 
-// Waits for another proof of the same address under way.
+// Waits for a concurrent verification of the same address.
 const INSERT: &str = "
     INSERT INTO customers (merchant_id, id, email, email_key, name, password_hash, created_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
@@ -61,7 +61,7 @@ impl Customers for PostgresOrders {
     }
 }
 
-/// Opens an account; false when the address has one.
+/// Inserts an account; false when the address has one.
 pub(super) async fn insert(unit: &mut Unit, account: &Account) -> Result<bool, PostgresFault> {
     let query = sqlx::query(INSERT)
         .bind(account.merchant.0)
@@ -83,7 +83,7 @@ pub(super) async fn by_email(
     row.as_ref().map(account).transpose()
 }
 
-/// Sets the password of the account of an address; `None` when it has none.
+/// Sets the password of the account of an address; `None` when there is no account.
 pub(super) async fn set_password(
     unit: &mut Unit,
     merchant: MerchantId,

@@ -1,16 +1,17 @@
-//! Who is placed together with whom: orders of a merchant that arrive while others of it are being placed share a
+//! Group commit for order placement: orders of a merchant that arrive while other orders of it are being placed share a
 //! transaction.
 //!
-//! Guarantees: nobody waits while nobody else is being placed. A merchant and currency have two turns; one that comes while
-//! both are taken waits, and so do those who are few beside a large group that has set off: fewer than half of it. The next
-//! turn takes all that wait, up to [`GROUP_MAX`]. One that cannot be placed hinders no other: its group leaves no trace, and
-//! each of it is placed alone. A caller that goes away before its group sets off is left out; after that the group goes on
-//! without it. Merchants do not wait for each other. Bounded by the requests under way.
+//! Guarantees: an order is placed at once while no other order of its merchant and currency is in flight. Each merchant
+//! and currency has two slots. An order waits while both are busy, or while fewer orders wait than half of those in
+//! flight. A free slot takes all waiting orders, up to [`GROUP_MAX`]. An order that cannot be placed does not affect
+//! the others: its batch is rolled back, and each order of the batch is placed alone. An order whose caller leaves
+//! before its batch starts is dropped; a batch that has started continues without the caller. Merchants do not wait for
+//! each other. Memory is bounded by the requests in flight.
 //!
-//! Why: of what an order costs the server, three quarters can be shared, and a product in demand is locked for all of it
-//! (docs/BENCHMARKS.md, `accept_cost_postgres`). Rejected: to wait a moment for others to come, which delays every order
-//! of a quiet shop; and to set off whenever a turn is free: beside one large group the other turn runs with one order after
-//! the other, which cost an eighth of the acceptance rate (docs/BENCHMARKS.md).
+//! Rationale: three quarters of an order's cost on the server can be shared, and a product in demand is locked for all
+//! of it (docs/BENCHMARKS.md, `accept_cost_postgres`). Rejected: waiting briefly for further orders, which delays every
+//! order of a quiet shop; and starting a batch whenever a slot is free: beside one large batch the other slot then
+//! places one order after the other, which cost an eighth of the acceptance rate (docs/BENCHMARKS.md).
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
@@ -32,27 +33,27 @@ use crate::{
     rules::STORE,
 };
 
-/// Transactions of a merchant and currency at a time: while one is being flushed, the next is made.
+/// Slots per merchant and currency: while one transaction is being flushed, the next is prepared.
 const SLOTS: usize = 2;
 /// Orders of one transaction at most.
 const BATCH_MAX: usize = 32;
-/// Orders of a group that failed which are placed at a time.
+/// Orders of a failed batch that are placed concurrently.
 const ALONE_AT_A_TIME: usize = 4;
 
-/// Who is placed and who waits. Clones share it.
+/// The orders in flight and the waiting orders of all merchants. Clones share them.
 #[derive(Clone, Default)]
 pub(super) struct GroupCommit(Arc<Mutex<HashMap<Key, BatchQueue>>>);
 
-/// Whose orders are placed together. The last: those that pass a fence, with their like.
+/// Orders with the same key may share a transaction: merchant, currency, and the merchant of the fence, if any.
 type Key = (MerchantId, Currency, Option<Uuid>);
 
-/// Removed when nobody is in it.
+/// The slots and waiters of one key; removed when all its slots are free.
 #[derive(Default)]
 struct BatchQueue {
     slots_taken: usize,
-    /// Orders in them.
+    /// Orders in the busy slots.
     in_flight: usize,
-    /// Only while a turn is taken.
+    /// Empty while all slots are free.
     waiting: VecDeque<Waiter>,
 }
 
@@ -66,7 +67,7 @@ impl BatchQueue {
         self.in_flight += orders;
     }
 
-    /// Those whose turn it is.
+    /// The waiting orders that start now, if they may.
     fn next_batch(&mut self) -> Option<Vec<Waiter>> {
         if !self.can_start(self.waiting.len()) {
             return None;
@@ -82,7 +83,7 @@ struct Waiter {
     reply_to: oneshot::Sender<Answer>,
 }
 
-/// A group's fault is that of all its orders.
+/// If the server is unavailable to the batch transaction, every order in it fails with the same error.
 type Answer = Result<PlaceOutcome, Arc<PostgresFault>>;
 
 impl PostgresOrders {
@@ -102,7 +103,7 @@ impl PostgresOrders {
         match waiting.await {
             Ok(Ok(placement)) => Ok(placement),
             Ok(Err(fault)) => Err(Arc::try_unwrap(fault).map_or_else(unavailable, Into::into)),
-            // The runtime ends, or the group panicked.
+            // The runtime shuts down, or the task of the batch panicked.
             Err(ended) => Err(unavailable(ended)),
         }
     }
@@ -110,7 +111,7 @@ impl PostgresOrders {
     fn start_batch(&self, key: Key, group: Option<Vec<Waiter>>) {
         let Some(seats) = group else { return };
         let turn = SlotGuard { store: self.clone(), key, orders: seats.len() };
-        // Without a runtime nobody waits any more.
+        // Without a runtime no caller waits any more.
         let Ok(runtime) = Handle::try_current() else { return };
         runtime.spawn(async move { turn.store.place_batch(seats).await });
     }
@@ -122,7 +123,7 @@ impl PostgresOrders {
     async fn place_batch(&self, seats: Vec<Waiter>) {
         let seats = seats.into_iter().filter(|seat| !seat.reply_to.is_closed());
         let (mut orders, told): (Vec<_>, Vec<_>) = seats.map(|seat| (seat.order, seat.reply_to)).unzip();
-        // They share the moment, as they share the transaction.
+        // The orders of a batch share the time, as they share the transaction.
         let at = orders.iter().map(|order| order.at).max();
         for order in &mut orders {
             order.at = at.unwrap_or(order.at);
@@ -155,7 +156,7 @@ impl PostgresOrders {
     }
 }
 
-/// A caller that has gone away asks again under its key.
+/// Sends the answer. A caller that is gone may repeat the request under its key.
 fn reply(told: oneshot::Sender<Answer>, answer: Answer) {
     drop(told.send(answer));
 }
@@ -165,9 +166,9 @@ fn unavailable(source: impl std::error::Error + Send + Sync + 'static) -> StoreE
 }
 
 enum Admission {
-    /// At once; whoever gets it makes a [`Turn`].
+    /// Place the order at once; the caller creates a [`Turn`].
     Alone(Box<NewOrder>),
-    /// With the group that sets off now, if one does.
+    /// Wait for the answer; the caller starts `group`, if there is one.
     Waiting { waiting: oneshot::Receiver<Answer>, batch: Option<Vec<Waiter>> },
 }
 
@@ -184,7 +185,7 @@ impl GroupCommit {
         Admission::Waiting { waiting, batch: line.next_batch() }
     }
 
-    /// A turn of so many ends; answers who takes it over.
+    /// Frees a slot with this number of orders; returns the batch that starts next.
     fn next(&self, key: Key, orders: usize) -> Option<Vec<Waiter>> {
         let mut lines = self.lines();
         let Entry::Occupied(mut entry) = lines.entry(key) else { return None };
@@ -199,12 +200,12 @@ impl GroupCommit {
     }
 
     fn lines(&self) -> MutexGuard<'_, HashMap<Key, BatchQueue>> {
-        // Each change is whole before anything can panic.
+        // Each change is complete before anything can panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The right to place; passed on when it ends, however it ends.
+/// Slot guard: on drop it frees the slot and starts the next batch.
 struct SlotGuard {
     store: PostgresOrders,
     key: Key,

@@ -1,11 +1,12 @@
-//! Waking relays: LISTEN on a connection of its own, NOTIFY after the commit.
+//! Notification of relays: LISTEN on a dedicated connection, NOTIFY after the commit.
 //!
-//! Guarantees: what is announced reaches relays of this process at once and those of others within [`NOTIFY_EVERY`] and
-//! a round trip, while both have a connection; a lost one is made anew, and whoever listens again is woken for what it
-//! may have missed. A process that dies between its commit and its NOTIFY wakes nobody: polling makes that good.
+//! Guarantees: an announcement reaches relays of this process at once, and relays of other processes within
+//! [`NOTIFY_EVERY`] and a round trip while both have a connection. A lost connection is replaced, and its relays are
+//! then woken for notifications they may have missed. A process that dies between its commit and its NOTIFY wakes no
+//! relay: polling covers that.
 //!
-//! Not in the placing transaction: a commit that notifies takes a lock of the whole server and keeps it until its write
-//! to disk is done, so that such commits no longer share one. `docs/POSTGRES.md` has the measurements.
+//! NOTIFY is not part of the placing transaction: a commit with a notification holds a server-wide lock until its write
+//! to disk is done, so such commits cannot share a flush. `docs/POSTGRES.md` has the measurements.
 
 use std::{convert::Infallible, sync::OnceLock, time::Duration};
 
@@ -18,20 +19,20 @@ use tokio::{sync::watch, task::AbortHandle, time::timeout};
 
 use super::fault::PostgresFault;
 
-/// Of this database; the server keeps databases apart.
+/// The channel, in this database: the server keeps the channels of databases apart.
 const CHANNEL: &str = "orderworks_outbox";
 const NOTIFY: &str = "SELECT pg_notify('orderworks_outbox', '')";
-/// One NOTIFY stands for all messages announced while it waits.
+/// Interval of NOTIFY at most; one stands for all messages announced during it.
 const NOTIFY_EVERY: Duration = Duration::from_millis(5);
-/// After so long a silence the connection is asked whether it still stands.
+/// After this silence the connection is checked by a query.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
-/// Longest wait for that answer, and for a connection.
+/// Longest wait for the answer to that query, and for a connection.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest pause before connecting again.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Wakes relays, and is woken. Its tasks end with it.
+/// Sends and receives notifications. Its tasks end with it.
 pub(super) struct Wake {
     arrivals: watch::Sender<u64>,
     committed: watch::Sender<()>,
@@ -42,7 +43,7 @@ pub(super) struct Wake {
 }
 
 impl Wake {
-    /// Notifies over `database`; listens with `listen`, once somebody asks for arrivals.
+    /// Notifies over `database`; listens with `listen`, once a relay subscribes to arrivals.
     pub(super) fn start(database: Database, listen: Option<PgConnectOptions>, ambient: Ambient) -> Self {
         let committed = watch::Sender::new(());
         let notifier = tokio::spawn(notify(database, committed.subscribe())).abort_handle();
@@ -50,7 +51,7 @@ impl Wake {
         Self { arrivals, committed, listen, ambient, listener, notifier }
     }
 
-    /// Tells relays, here and elsewhere, that messages were committed. Does not wait.
+    /// Notifies relays, in this and other processes, that messages were committed. Does not wait.
     pub(super) fn notify(&self) {
         bump(&self.arrivals);
         self.committed.send_replace(());
@@ -77,23 +78,23 @@ impl Drop for Wake {
     }
 }
 
-/// Tells relays to look.
+/// Wakes the relays of this process.
 pub(super) fn bump(arrivals: &watch::Sender<u64>) {
     arrivals.send_modify(|arrivals| *arrivals = arrivals.wrapping_add(1));
 }
 
-/// Sends one NOTIFY for all that was committed meanwhile. A failure is told by whatever uses the pool next.
+/// Sends one NOTIFY for all commits of an interval. The next user of the pool reports a lasting failure.
 async fn notify(database: Database, mut committed: watch::Receiver<()>) {
     while committed.changed().await.is_ok() {
-        // Safe behind a pooler as it stands.
+        // One statement without a session: works behind a pooler.
         if let Err(error) = database.say(NOTIFY).await {
-            tracing::debug!(error = %error, "relays were not notified; they poll");
+            tracing::debug!(error = %error, "outbox notification failed");
         }
         tokio::time::sleep(NOTIFY_EVERY).await;
     }
 }
 
-/// Listens for as long as it is let.
+/// Listens until its task is aborted.
 async fn listen(options: PgConnectOptions, arrivals: watch::Sender<u64>, ambient: Ambient) {
     let pool = PgPoolOptions::new()
         .max_connections(1)
@@ -109,7 +110,7 @@ async fn listen(options: PgConnectOptions, arrivals: watch::Sender<u64>, ambient
         };
         failures += 1;
         if failures == 1 {
-            tracing::warn!(error = %error, "relays are not notified of messages and poll until it works again");
+            tracing::warn!(error = %error, "outbox listener connection lost");
         }
         let longest = PAUSE_MAX.min(PAUSE * 2_u32.saturating_pow(failures - 1));
         tokio::time::sleep(longest / 2 + ambient.jitter(longest / 2)).await;
@@ -126,22 +127,22 @@ async fn session(
     listener.eager_reconnect(false);
     listener.listen(CHANNEL).await?;
     if std::mem::take(failures) > 0 {
-        tracing::info!("relays are notified of messages again");
+        tracing::info!("outbox listener connection restored");
     }
     loop {
-        // At the start, too: for what was committed before LISTEN took effect.
+        // Before the first notification as well, for messages committed before LISTEN took effect.
         bump(arrivals);
         while let Ok(received) = next(&mut listener).await {
             received?;
             bump(arrivals);
         }
-        // Silence: a line cut without a word looks just the same.
+        // Silence: a half-open connection looks the same, so it is checked.
         let asked = timeout(ANSWER_TIMEOUT, listener.execute("SELECT 1")).await;
         asked.map_err(|_| PostgresFault::Sql(sqlx::Error::PoolTimedOut))??;
     }
 }
 
-/// The next notification, its loss, or the end of patience.
+/// The next notification, an error for a lost connection, or `Elapsed` after a silence.
 async fn next(listener: &mut PgListener) -> Result<Result<(), PostgresFault>, tokio::time::error::Elapsed> {
     let received = timeout(SILENCE_MAX, listener.try_recv()).await?;
     Ok(match received {

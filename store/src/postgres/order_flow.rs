@@ -28,7 +28,7 @@ pub(super) const LIST_BY_STATUS: &str = concat!(
     columns!(),
     " FROM orders WHERE merchant_id = $1 AND id < $2 AND status = $4 ORDER BY id DESC LIMIT $3"
 );
-// Locked ones are being deleted by another process. By place: rows locked here cannot move.
+// Skips rows that another process locked to delete. By ctid: locked rows keep theirs.
 pub(super) const EXPIRE: &str = "
     DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(
         SELECT ctid FROM idempotency_keys WHERE created_at < $1 ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED))";
@@ -179,7 +179,8 @@ impl Orders for PostgresOrders {
 }
 
 impl PostgresOrders {
-    /// Hands on the answer; a refused move may have written too (see [`Orders::mark_paid`]).
+    /// Passes the transition on, and notifies relays; a rejected transition may have written as well (see
+    /// [`Orders::mark_paid`]).
     fn transition_result(&self, moved: Result<Transition, PostgresFault>) -> Result<Transition, StoreError> {
         let moved = moved?;
         if matches!(moved, Transition::Now(_) | Transition::Refused(_)) {

@@ -1,4 +1,4 @@
-//! Orders as rows.
+//! Mapping of rows to orders.
 
 use sqlx::postgres::PgRow;
 
@@ -13,8 +13,8 @@ use crate::{
     rules::Damage,
 };
 
-/// The columns read here. Named, because a prepared `SELECT *` fails for the length of a connection once a column is
-/// added.
+/// The columns of an order. Named, because a prepared `SELECT *` fails for the lifetime of a connection once a column
+/// is added.
 macro_rules! columns {
     () => {
         "id, merchant_id, status, currency, total_minor, refunded_minor, lines::text AS lines, customer_email, \
@@ -32,17 +32,17 @@ pub(super) const REPLACE_TOKEN: &str =
     "UPDATE orders SET token_hash = $3, token_expires_at = $4 WHERE id = $1 AND merchant_id = $2";
 const LOCKED: &str = concat!("SELECT ", columns!(), " FROM orders WHERE id = $1 FOR NO KEY UPDATE");
 
-/// Any order, as it stands.
+/// The order with this id, of any merchant, without a lock.
 pub(super) async fn find(unit: &mut Unit, id: OrderId) -> Result<Option<Order>, PostgresFault> {
     unit.row(sqlx::query(BY_ID).bind(id.0)).await?.as_ref().map(order).transpose()
 }
 
-/// Any order, which then stays as it is until the unit ends.
+/// The order with this id, of any merchant, locked until the unit ends.
 pub(super) async fn lock(unit: &mut Unit, id: OrderId) -> Result<Option<Order>, PostgresFault> {
     unit.row(sqlx::query(LOCKED).bind(id.0)).await?.as_ref().map(order).transpose()
 }
 
-/// The same with what was captured for it; `None` without a capture.
+/// The same with the captured amount; `None` without a capture.
 pub(super) async fn lock_captured(
     unit: &mut Unit,
     id: OrderId,
@@ -66,7 +66,7 @@ pub(super) async fn replace_token(
     Ok(unit.run(query).await? > 0)
 }
 
-/// A merchant's order, as it stands.
+/// A merchant's order, without a lock.
 pub(super) async fn find_of(
     unit: &mut Unit,
     merchant: MerchantId,
@@ -87,7 +87,7 @@ pub(super) fn order(row: &PgRow) -> Result<Order, PostgresFault> {
     })
 }
 
-/// What was captured for the order in this row.
+/// The captured amount of the order in this row.
 pub(super) fn captured_minor(row: &PgRow) -> Result<Option<i64>, PostgresFault> {
     get(row, "captured_minor")
 }

@@ -1,10 +1,11 @@
-//! [`Outbox`]: handing messages to relays, and the event log.
+//! [`Outbox`]: claims by relays, and the event log.
 //!
 //! Guarantees: a claim takes a subject only while it holds the lock of the subject's *oldest* unsent message, and then
-//! all of the subject's messages in order. Who finds that one locked leaves the whole subject to the other (SKIP
-//! LOCKED); who waited for nothing but looked at an older state is shown the row anew before it is locked, and so sees
-//! the other's lease. A later message never has a lease that its oldest has not: both are given by one statement. So
-//! any number of relays share the work, and none is handed a message while another holds an earlier one of its order.
+//! all of the subject's messages in order. A claim that finds that message locked skips the whole subject (SKIP
+//! LOCKED). A claim whose snapshot is older than another claim's commit re-evaluates the row before locking it, and so
+//! sees the other's lease. A later message never has a lease that the subject's oldest lacks: one statement sets both.
+//! So any number of relays share the work, and none receives a message while another holds an earlier one of the same
+//! order.
 
 use std::time::Duration;
 
@@ -35,8 +36,8 @@ macro_rules! columns {
     };
 }
 
-// The inner LIMIT is for the planner only, which else takes an unknown limit for a tenth of the table and sorts it all.
-// Rows are locked one by one as the outer LIMIT asks for them.
+// The inner LIMIT is for the planner only, which otherwise takes an unknown limit for a tenth of the table and sorts
+// all of it. Rows are locked one by one as the outer LIMIT asks for them.
 pub(super) const CLAIM: &str = "
     WITH heads AS MATERIALIZED (
         SELECT subject FROM (
@@ -51,14 +52,14 @@ pub(super) const CLAIM: &str = "
         ORDER BY o.position LIMIT $4)
     UPDATE outbox_unsent SET relay = $1, leased_until = $2
     WHERE position = ANY (ARRAY(SELECT position FROM taken)) RETURNING position, id";
-// The bounds say again what the array says, in a form that rules out partitions.
+// The bounds repeat the array's range in a form that lets the planner rule out partitions.
 pub(super) const TAKEN: &str = concat!(
     "SELECT ",
     columns!(),
     " FROM outbox WHERE id = ANY($1) AND id BETWEEN $2 AND $3 ORDER BY position"
 );
 pub(super) const MARK_SENT: &str = "DELETE FROM outbox_unsent WHERE position = ANY($1)";
-// By position, not by id: ids of one millisecond are in no order, positions are in that of the commits of a subject.
+// By position, not by id: ids of one millisecond have no order, positions have the order of a subject's commits.
 pub(super) const EVENTS: &str = concat!(
     "SELECT ",
     columns!(),
@@ -107,14 +108,14 @@ impl Outbox for PostgresOrders {
         if positions.is_empty() {
             return Ok(());
         }
-        // In order, so that two relays that mark the same rows lock them the same way.
+        // In order, so that two relays that mark the same rows do not deadlock.
         let mut positions: Vec<i64> = positions.iter().map(|position| position.number).collect();
         positions.sort_unstable();
         let marked = self.write(positions, |unit, positions| {
             Box::pin(async move { unit.run(sqlx::query(MARK_SENT).bind(positions)).await })
         });
         marked.await?;
-        // What other relays left alone because this one held its subject may be taken now.
+        // Other relays may now claim messages that they skipped because this relay held the subject.
         self.wake.notify();
         Ok(())
     }
@@ -164,7 +165,8 @@ impl PostgresOrders {
     }
 }
 
-/// The lock on the order makes looking first enough, and its messages' positions ascend.
+/// Stores a command unless its id is known. Under the order's lock, reading first is safe, and the positions of the
+/// order's messages ascend.
 async fn submit(
     unit: &mut Unit,
     id: EventId,

@@ -1,5 +1,5 @@
-//! Messages as arguments of the statement that writes them: into the log and into the queue, in the order they were
-//! added.
+//! Outbox inserts: the messages of a unit as arguments of one statement, which writes them into the log and the queue
+//! in the order in which they were added.
 
 use super::{
     fault::PostgresFault,
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::rules::messages::Messages;
 
-/// The rows of `messages`, numbered; `$1` to `$9` are bound by [`bind`].
+/// The rows of `messages` with their positions; [`bind`] binds `$1` to `$9`.
 macro_rules! numbered_messages {
     () => {
         "numbered AS MATERIALIZED (
@@ -28,7 +28,7 @@ pub(super) use numbered_messages;
 
 pub(super) const WRITE: &str = concat!("WITH ", numbered_messages!());
 
-/// Writes them.
+/// Writes the messages.
 pub(super) async fn write(unit: &mut Unit, messages: Messages<'_>) -> Result<(), PostgresFault> {
     let query = bind(sqlx::query(WRITE), &messages)?;
     unit.run(query).await?;

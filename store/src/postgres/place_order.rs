@@ -1,11 +1,11 @@
-//! Placing orders: the transaction every checkout waits for.
+//! Order placement: the transaction that every checkout waits for.
 //!
-//! Guarantees: four round trips when all goes well, however many lines and orders: begin; reserve (guarded by stock,
-//! currency and the idempotency keys at once); orders, idempotency records and messages by one statement; commit. A product
-//! is locked for the last two of them. Two requests with one key at once: the second waits at the key's index, breaks off,
-//! and finds the record when it is repeated. Why something was refused is only asked when something was.
+//! Guarantees: four round trips for accepted orders, whatever the number of lines and orders: begin; reserve (guarded
+//! by stock, currency and the idempotency keys at once); orders, idempotency records and messages by one statement;
+//! commit. A product is locked during the last two. Of two concurrent requests with one key, the second waits at the
+//! key's index, is rolled back, and finds the record when it is repeated. Only after a rejection is its cause read.
 //!
-//! Who is placed together with whom: [`super::group`].
+//! The orders that share a transaction are chosen in [`super::group`].
 
 use std::slice;
 
@@ -30,7 +30,7 @@ use crate::{
     },
 };
 
-// Keys in one order everywhere, so that two groups with the same ones do not wait for each other in a circle.
+// Keys in one order everywhere, so that two batches with the same keys do not deadlock.
 pub(super) const STORE: &str = concat!(
     "WITH placed AS MATERIALIZED (
         SELECT * FROM unnest($12::uuid[], $13::bigint[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[],
@@ -53,7 +53,7 @@ pub(super) const STORE: &str = concat!(
 pub(super) const RECORDED: &str =
     "SELECT fingerprint, order_id, body FROM idempotency_keys WHERE merchant_id = $1 AND key = $2";
 
-/// Places the order; anything but [`Placement::Placed`] leaves no trace.
+/// Places the order; any result but [`Placement::Placed`] changes nothing.
 pub(super) async fn place(unit: &mut Unit, new: &NewOrder) -> Result<PlaceOutcome, PostgresFault> {
     match attempt(unit, slice::from_ref(new)).await? {
         Attempt::Placed(placed) => {
@@ -64,7 +64,7 @@ pub(super) async fn place(unit: &mut Unit, new: &NewOrder) -> Result<PlaceOutcom
     }
 }
 
-/// Places orders of one merchant, in one currency, at one moment, each with a key of its own. `None` when one of them
+/// Places orders of one merchant, in one currency, at one time, each with a key of its own. `None` when one of them
 /// cannot be placed: then none is.
 pub(super) async fn place_all(
     unit: &mut Unit,
@@ -74,13 +74,13 @@ pub(super) async fn place_all(
     Ok(if let Attempt::Placed(placed) = attempt { Some(placed) } else { None })
 }
 
-/// What became of an attempt. All but the first leave the unit abandoned.
+/// The result of an attempt. All variants but the first leave the unit abandoned.
 enum Attempt {
-    /// All are placed, in the order given.
+    /// All orders are placed, in the order given.
     Placed(Vec<PlaceOutcome>),
     /// Only these products could be reserved; none when a key is taken.
     Short(Vec<Stock>),
-    /// One is refused.
+    /// One order is rejected.
     Refused(PlaceOutcome),
 }
 

@@ -1,7 +1,7 @@
-//! Refunds: the wish (with its command), and the record of what the provider has done.
+//! Refunds: the request (with its command), and the record of the refund made by the provider.
 //!
-//! Guarantees: a refund counts once by its id; what was asked for and what was recorded both never exceed the
-//! order's total. The order is locked first, so that what was read of its refunds stays true.
+//! Guarantees: a refund counts once by its id; neither the requested nor the recorded sum ever exceeds the order's
+//! total. The order is locked first, so its refunds cannot change before the commit.
 
 use base::Timestamp;
 use sqlx::postgres::PgRow;
@@ -37,11 +37,11 @@ const KEEP: &str = "
     ON CONFLICT (order_id, id) DO UPDATE SET amount_minor = $3, recorded_at = $4";
 const ASK: &str = "INSERT INTO refunds (order_id, id, amount_minor, requested_at) VALUES ($1, $2, $3, $4)";
 pub(super) const KNOWN: &str = "SELECT recorded_at FROM refunds WHERE order_id = $1 AND id = $2";
-// A sum of bigint is numeric, which the cast takes back.
+// The sum of a bigint column is numeric; the cast converts it back.
 pub(super) const ASKED: &str =
     "SELECT coalesce(sum(amount_minor), 0)::bigint AS asked FROM refunds WHERE order_id = $1";
 
-/// Asks for the money of a cancelled order back: what of `captured_minor` is not asked for already.
+/// Requests a refund of a cancelled order: the part of `captured_minor` that is not requested yet.
 pub(super) async fn give_back(
     unit: &mut Unit,
     messages: &mut Messages<'_>,

@@ -1,4 +1,4 @@
-//! How values are read from rows without ever panicking, and how those of many rows are passed on as arrays.
+//! Reading of column values without panics, and arrays of values from many rows.
 
 use std::{fmt::Display, str::FromStr};
 
@@ -9,7 +9,7 @@ use sqlx::{Postgres, Row, postgres::PgRow};
 use super::{fault::PostgresFault, timestamps::Moment};
 use crate::rules::Damage;
 
-/// A column that is there and of the type its query asks for.
+/// A column, of the type its query selects.
 pub(super) fn get<'r, T>(row: &'r PgRow, column: &str) -> Result<T, PostgresFault>
 where
     T: sqlx::Decode<'r, Postgres> + sqlx::Type<Postgres>,
@@ -22,7 +22,7 @@ pub(super) fn id<T>(row: &PgRow, column: &str, of: fn(Uuid) -> T) -> Result<T, P
     Ok(of(get(row, column)?))
 }
 
-/// The same, or NULL.
+/// A nullable uuid column as an id.
 pub(super) fn id_if_any<T>(row: &PgRow, column: &str, of: fn(Uuid) -> T) -> Result<Option<T>, PostgresFault> {
     Ok(get::<Option<Uuid>>(row, column)?.map(of))
 }
@@ -32,7 +32,7 @@ pub(super) fn parsed<T: FromStr<Err: Display>>(row: &PgRow, column: &str) -> Res
     parse(column, get::<&str>(row, column)?)
 }
 
-/// The same, or NULL.
+/// A nullable text column that parses as `T`.
 pub(super) fn parsed_if_any<T: FromStr<Err: Display>>(
     row: &PgRow,
     column: &str,
@@ -45,7 +45,7 @@ pub(super) fn json<T: DeserializeOwned>(row: &PgRow, column: &str) -> Result<T, 
     serde_json::from_str(get(row, column)?).map_err(|error| Damage::column(column, error).into())
 }
 
-/// The same, or NULL.
+/// A nullable text column that holds JSON of a `T`.
 pub(super) fn json_if_any<T: DeserializeOwned>(
     row: &PgRow,
     column: &str,
@@ -60,7 +60,7 @@ pub(super) fn time(row: &PgRow, column: &str) -> Result<Timestamp, PostgresFault
     Ok(get::<Moment>(row, column)?.0)
 }
 
-/// The same, or NULL.
+/// A nullable `timestamptz` column.
 pub(super) fn time_if_any(row: &PgRow, column: &str) -> Result<Option<Timestamp>, PostgresFault> {
     Ok(get::<Option<Moment>>(row, column)?.map(|moment| moment.0))
 }
@@ -76,7 +76,7 @@ pub(super) fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<String, Postgr
         .map_err(|error| PostgresFault::Corrupt(format!("does not serialise: {error}")))
 }
 
-/// One value of each of `all`: an array to bind and `unnest`.
+/// One value of each element of `all`: an array to bind and `unnest`.
 pub(super) fn column<'a, A, T>(all: &'a [A], of: impl Fn(&'a A) -> T) -> Vec<T> {
     all.iter().map(of).collect()
 }

@@ -1,11 +1,11 @@
-//! The statements whose plans are promised, for the test that looks at them.
+//! The statements whose query plans are guaranteed, for the plan test.
 
 use super::{
     audit, catalog, customers, mails, order_flow, order_row, outbox, outbox_insert, place_order, refunds,
     sharded, stock, transitions, verifications, webhooks,
 };
 
-/// Name and text of each.
+/// Name and text of each statement.
 pub const ALL: &[(&str, &str)] = &[
     ("orders::LIST", order_flow::LIST),
     ("orders::LIST_BY_STATUS", order_flow::LIST_BY_STATUS),

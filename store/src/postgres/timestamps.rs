@@ -1,4 +1,4 @@
-//! [`Timestamp`] as `timestamptz`.
+//! Encoding of [`Timestamp`] as `timestamptz`.
 
 use base::Timestamp;
 use sqlx::{
@@ -8,11 +8,11 @@ use sqlx::{
     postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo, PgValueFormat, PgValueRef, types::Oid},
 };
 
-/// `timestamptz` in `pg_type`.
+/// Oid of `timestamptz` in `pg_type`.
 const OID: Oid = Oid(1184);
-/// `timestamptz[]`.
+/// Oid of `timestamptz[]`.
 const ARRAY_OID: Oid = Oid(1185);
-/// 2000-01-01T00:00:00Z, from which the wire format counts microseconds.
+/// 2000-01-01T00:00:00Z, the epoch of the wire format, in microseconds since the Unix epoch.
 const EPOCH_MICROS: i64 = 946_684_800_000_000;
 
 /// A point in time, to the microsecond.
@@ -42,10 +42,10 @@ impl Encode<'_, Postgres> for Moment {
 impl Decode<'_, Postgres> for Moment {
     fn decode(value: PgValueRef<'_>) -> Result<Self, BoxDynError> {
         if value.format() == PgValueFormat::Text {
-            return Err("times are asked for in the binary format".into());
+            return Err("timestamptz must be sent in the binary format".into());
         }
         let micros: i64 = Decode::<Postgres>::decode(value)?;
-        let micros = micros.checked_add(EPOCH_MICROS).ok_or("an infinite time")?;
+        let micros = micros.checked_add(EPOCH_MICROS).ok_or("timestamptz is infinite")?;
         Ok(Self(Timestamp::from_microsecond(micros)?))
     }
 }

@@ -1,8 +1,8 @@
-//! A unit of work: one transaction, repeated when the server breaks it off in favour of another.
+//! Unit of work: one transaction, repeated when the server rolls it back in favour of another.
 //!
-//! Guarantees: what a unit answers was committed; a unit that fails, is abandoned or dropped leaves no trace; it is
-//! repeated a bounded number of times. Behind a pooler every statement is unnamed and inside a transaction, reads too, so
-//! that each transaction may meet another server connection.
+//! Guarantees: the result of a unit is returned after its commit; a unit that fails, is abandoned or is dropped changes
+//! nothing; repetitions are bounded. Behind a pooler every statement is unnamed and inside a transaction, reads
+//! included, so that each transaction may run on another server connection.
 
 use base::{
     Ambient,
@@ -16,10 +16,10 @@ use super::{PostgresOrders, fault::PostgresFault, fence};
 /// A statement with its arguments.
 pub(super) type Query<'q> = sqlx::query::Query<'q, Postgres, sqlx::postgres::PgArguments>;
 
-/// Broken connections put aside at most before the server is given up on.
+/// Broken connections replaced at most before the server is reported as unavailable.
 const BROKEN_MAX: u32 = 3;
 
-/// A transaction under way.
+/// A transaction in progress.
 pub(super) struct Unit {
     transaction: Transaction,
     pub(super) ambient: Ambient,
@@ -28,22 +28,22 @@ pub(super) struct Unit {
 }
 
 impl Unit {
-    /// All rows.
+    /// All rows of a query.
     pub(super) async fn rows(&mut self, query: Query<'_>) -> Result<Vec<PgRow>, PostgresFault> {
         Ok(query.persistent(self.persistent).fetch_all(&mut *self.transaction).await?)
     }
 
-    /// The first row.
+    /// The first row of a query.
     pub(super) async fn row(&mut self, query: Query<'_>) -> Result<Option<PgRow>, PostgresFault> {
         Ok(query.persistent(self.persistent).fetch_optional(&mut *self.transaction).await?)
     }
 
-    /// The number of rows changed.
+    /// Runs a statement; returns the number of rows changed.
     pub(super) async fn run(&mut self, query: Query<'_>) -> Result<u64, PostgresFault> {
         Ok(query.persistent(self.persistent).execute(&mut *self.transaction).await?.rows_affected())
     }
 
-    /// Has the unit rolled back at its end; its answer is given all the same.
+    /// Makes the unit roll back at its end; its result is returned all the same.
     pub(super) fn abandon(&mut self) {
         self.abandoned = true;
     }
@@ -79,7 +79,7 @@ impl PostgresOrders {
         Ok(answer)
     }
 
-    /// All rows of a read; a snapshot for the length of the statement.
+    /// All rows of a read; the statement sees one snapshot.
     pub(super) async fn rows(&self, query: Query<'_>) -> Result<Vec<PgRow>, PostgresFault> {
         Ok(self.database.rows(query).await?)
     }
@@ -89,7 +89,7 @@ impl PostgresOrders {
         Ok(self.database.row(query).await?)
     }
 
-    /// Runs one statement, which is a transaction by itself; answers the number of rows changed.
+    /// Runs one statement, which is a transaction by itself; returns the number of rows changed.
     pub(super) async fn run(&self, query: Query<'_>) -> Result<u64, PostgresFault> {
         if self.fenced.is_some() {
             let mut unit = self.begin().await?;
@@ -100,7 +100,8 @@ impl PostgresOrders {
         Ok(self.database.run(query).await?)
     }
 
-    /// Begins, past the fence where there is one; a pooled connection found broken by it is put aside for another, as nothing was asked of it yet.
+    /// Begins a transaction, and passes the fence where there is one. A pooled connection that turns out to be broken
+    /// is replaced, as no statement has been sent on it yet.
     async fn begin(&self) -> Result<Unit, PostgresFault> {
         let mut broken = 0;
         let transaction = loop {

@@ -1,5 +1,5 @@
-//! Moves between order states: one UPDATE guarded by the expected state, which locks the order; only when it finds
-//! nothing is the order read to say why.
+//! Order state transitions: each is an UPDATE guarded by the expected state, which locks the order; only when no row
+//! matches is the order read, to tell why.
 
 use base::{Timestamp, ids::floor};
 use sqlx::postgres::PgRow;
@@ -80,8 +80,8 @@ pub(super) async fn mark_paid(
     Ok(Transition::Now(Box::new(order)))
 }
 
-/// A capture that found its order not pending. Money for a cancelled one goes back, once: `captured_minor`
-/// tells whether it was seen before.
+/// A capture for an order that is not pending. For a cancelled order the money is refunded, once: `captured_minor`
+/// tells whether the capture was recorded before.
 async fn not_paid(
     unit: &mut Unit,
     id: OrderId,
@@ -167,8 +167,8 @@ impl PostgresOrders {
         self.rows(query).await?.iter().map(|row| id(row, "id", OrderId)).collect()
     }
 
-    /// Expires one, if it is still pending. A transaction each: several orders in one would lock products out of their
-    /// order, and so could deadlock.
+    /// Expires an order if it is still pending. One transaction per order: with several orders in one, products would
+    /// be locked out of their order, which could deadlock.
     pub(super) async fn expire_order(&self, id: OrderId, at: Timestamp) -> Result<bool, StoreError> {
         let expired = self.write((id, at), |unit, (id, at)| Box::pin(expire_one(unit, *id, *at))).await?;
         if expired {
@@ -185,7 +185,7 @@ async fn expire_one(unit: &mut Unit, id: OrderId, at: Timestamp) -> Result<bool,
     Ok(true)
 }
 
-/// What follows for an order that was just cancelled: its stock is free, its money goes back, and it is told.
+/// The effects of a cancellation: releases the stock, refunds a captured amount and writes the events.
 async fn called_off(unit: &mut Unit, row: &PgRow, at: Timestamp) -> Result<Order, PostgresFault> {
     let order = order_row::order(row)?;
     stock::release(unit, &order, at).await?;

@@ -1,4 +1,4 @@
-//! [`Verifications`]: proofs of mail addresses. The rows of one address are locked together, oldest first.
+//! [`Verifications`]: verification of mail addresses. The rows of one address are locked together, oldest first.
 
 use async_trait::async_trait;
 use base::Timestamp;
@@ -27,7 +27,7 @@ use crate::{
     },
 };
 
-// Waits for a request under way with the same key, and then sees it.
+// Waits for a concurrent request with the same key, and then sees its row.
 const INSERT: &str = "
     INSERT INTO verifications (merchant_id, id, purpose, email, email_key, name, password_hash, idempotency_key,
         created_at, expires_at)
@@ -48,7 +48,7 @@ const CLEAR: &str =
     "UPDATE verifications SET token_hash = NULL WHERE merchant_id = $1 AND email_key = $2 AND purpose = $3";
 pub(super) const DELETE_OF_EMAIL: &str =
     "DELETE FROM verifications WHERE merchant_id = $1 AND email_key = $2";
-// Locked ones are being used or deleted by another process. By place: rows locked here cannot move.
+// Skips rows that another process locked to use or delete. By ctid: locked rows keep theirs.
 pub(super) const EXPIRE: &str = "
     DELETE FROM verifications WHERE ctid = ANY (ARRAY(
         SELECT ctid FROM verifications WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED))";
@@ -154,7 +154,7 @@ async fn request(unit: &mut Unit, new: &NewVerification) -> Result<VerificationR
     Ok(VerificationRequested::Stored)
 }
 
-/// Locks the rows of the address that `found` is about.
+/// Locks all rows of the address of the row that `found` selects.
 async fn of_address(
     unit: &mut Unit,
     merchant: MerchantId,

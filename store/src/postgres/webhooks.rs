@@ -1,4 +1,4 @@
-//! [`Webhooks`]: endpoints and attempts.
+//! [`Webhooks`]: endpoints and delivery attempts.
 
 use std::time::Duration;
 
@@ -134,7 +134,7 @@ impl Webhooks for PostgresOrders {
         merchant: MerchantId,
         kind: EventKind,
     ) -> Result<Vec<EndpointId>, StoreError> {
-        // At most 50 rows: which of them want the kind is decided by the one place that knows, not by SQL.
+        // At most 50 rows. `includes` decides which of them subscribe to the kind, so that the rule exists only once.
         let rows = self.rows(sqlx::query(ENABLED).bind(merchant.0)).await?;
         let endpoints: Vec<_> = rows.iter().map(read).collect::<Result<_, _>>()?;
         Ok(endpoints.iter().filter(|e| e.events.includes(kind)).map(|e| e.id).collect())
@@ -166,8 +166,8 @@ impl Webhooks for PostgresOrders {
 
 async fn create(unit: &mut Unit, endpoint: &Endpoint) -> Result<bool, PostgresFault> {
     let (merchant, id) = (endpoint.merchant.0, endpoint.id.0);
-    // Endpoints of one merchant are added one after another, so that the count below holds. A statement of its own:
-    // the next one then sees what was committed while this one waited.
+    // Serialises the creation of a merchant's endpoints, so that the count below holds. A statement of its own: the
+    // next one then sees the rows committed while this one waited.
     unit.row(sqlx::query("SELECT id FROM merchants WHERE id = $1 FOR NO KEY UPDATE").bind(merchant)).await?;
     let query = sqlx::query(
         "INSERT INTO webhook_endpoints (merchant_id, id, url, events, secret, enabled, created_at)
@@ -186,7 +186,7 @@ async fn create(unit: &mut Unit, endpoint: &Endpoint) -> Result<bool, PostgresFa
     if unit.run(query).await? > 0 {
         return Ok(true);
     }
-    // Repeated after an unknown outcome: it is there, which is what was asked for.
+    // A repetition after an unknown outcome: the endpoint exists, as requested.
     Ok(unit.row(sqlx::query(ONE).bind(merchant).bind(id)).await?.is_some())
 }
 

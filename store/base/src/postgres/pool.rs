@@ -1,11 +1,11 @@
-//! Connections kept between units of work.
+//! The connection pool of a PostgreSQL server.
 //!
-//! Guarantees: a bounded number of them; every wait has an end; whoever takes one finds its session in order. A
-//! transaction that was not brought to an end, or a statement dropped half way, is ended before its connection is used
-//! again, or the connection is let go.
+//! Guarantees: a bounded number of connections; every wait is bounded; a lent session is in order. A transaction that
+//! was neither committed nor rolled back, or a statement whose future was dropped, is ended before its connection is
+//! used again, or the connection is closed.
 //!
-//! Not sqlx's pool: it asks the server for a sign of life after every use, which is one of five round trips of placing
-//! an order and a task besides. Here only a connection that was idle for a while, or left in an unknown state, is asked.
+//! sqlx's pool is not used: it pings the server after every use, which costs one of the five round trips of placing an
+//! order, and a task. Here only a connection that was idle for a while, or left in an unknown state, is pinged.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -21,11 +21,11 @@ use tokio::{runtime::Handle, time::timeout};
 
 use super::{OpenError, PostgresConfig};
 
-/// A connection unused for this long is tried before it is handed out: the server may have gone meanwhile.
+/// A connection idle for longer is pinged before reuse: the server may be gone.
 const PING_AFTER: Duration = Duration::from_secs(1);
-/// A connection older than this makes room for a new one: a server's session grows with what it has seen.
+/// An older connection is replaced: a server's session grows with its use.
 const AGE_MAX: Duration = Duration::from_mins(30);
-/// How long a connection left in an unknown state may take to come back to order.
+/// Longest time in which a connection left in an unknown state is brought back in order.
 const TIDY_MAX: Duration = Duration::from_secs(10);
 
 /// The connections to a server. Clones share them.
@@ -33,7 +33,7 @@ const TIDY_MAX: Duration = Duration::from_secs(10);
 pub(super) struct Connections(Pool<Connector>);
 
 impl Connections {
-    /// Connects to nothing yet.
+    /// A pool without connections; the first use connects.
     pub(super) fn new(config: &PostgresConfig) -> Result<Self, OpenError> {
         let pool = Pool::builder(Connector(config.pool_options()?))
             .max_size(usize::try_from(config.pool_max).unwrap_or(usize::MAX).max(1))
@@ -43,10 +43,10 @@ impl Connections {
                 recycle: Some(config.acquire_timeout),
             })
             .runtime(Runtime::Tokio1)
-            // The most recently used one: it needs no trial, and what is not needed ages.
+            // The most recently used connection needs no ping, and the others age.
             .queue_mode(QueueMode::Lifo)
             .build();
-        // It fails only for timeouts without a runtime.
+        // `build` fails only for timeouts without a runtime.
         Ok(Self(pool.map_err(|error| OpenError::Connect(sqlx::Error::Configuration(error.into())))?))
     }
 
@@ -97,20 +97,20 @@ impl Manager for Connector {
     }
 }
 
-/// In what state a session may be.
+/// The state of a lent session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SessionState {
-    /// As it was when it was lent.
+    /// As it was lent: no transaction, no statement in flight.
     InOrder,
-    /// A statement may be under way.
+    /// A statement may be in flight.
     Unknown,
-    /// In a transaction, or on the way into or out of one.
+    /// In a transaction, or while one begins or ends.
     Transaction,
 }
 
 /// A connection on loan.
 pub(super) struct Loan {
-    /// Until it is given back.
+    /// `None` once the connection is returned.
     connection: Option<Object<Connector>>,
     state: SessionState,
 }
@@ -142,12 +142,12 @@ impl Drop for Loan {
     }
 }
 
-/// Brings a session back to order, or lets its connection go.
+/// Brings a session back in order, or closes its connection.
 async fn tidy(mut connection: Object<Connector>, state: SessionState) {
     let in_order = timeout(TIDY_MAX, async {
         match state {
             SessionState::Transaction => connection.execute(sqlx::raw_sql("ROLLBACK")).await.map(drop),
-            // Waits until the server is done with what was under way.
+            // Waits until the server has finished the statement in flight.
             SessionState::Unknown | SessionState::InOrder => connection.ping().await,
         }
     });
@@ -156,7 +156,7 @@ async fn tidy(mut connection: Object<Connector>, state: SessionState) {
     }
 }
 
-/// A transaction (READ COMMITTED). Dropped, it is rolled back.
+/// A transaction (READ COMMITTED). Dropping it rolls back.
 pub struct Transaction {
     loan: Loan,
 }
@@ -169,21 +169,21 @@ impl Transaction {
         Ok(transaction)
     }
 
-    /// Makes it last. After an error it is unknown whether it does.
+    /// Commits. After an error it is unknown whether the commit took effect.
     pub async fn commit(mut self) -> Result<(), sqlx::Error> {
         self.say("COMMIT").await?;
         self.loan.state = SessionState::InOrder;
         Ok(())
     }
 
-    /// Undoes it.
+    /// Rolls back.
     pub async fn rollback(mut self) -> Result<(), sqlx::Error> {
         self.say("ROLLBACK").await?;
         self.loan.state = SessionState::InOrder;
         Ok(())
     }
 
-    /// By the simple protocol, so that nothing is prepared.
+    /// Runs a statement by the simple protocol, which prepares nothing.
     async fn say(&mut self, statement: &str) -> Result<(), sqlx::Error> {
         self.loan.execute(sqlx::raw_sql(AssertSqlSafe(statement))).await.map(drop)
     }
@@ -211,7 +211,7 @@ pub enum PooledSession {
     Transaction(Transaction),
 }
 
-/// A connection without a transaction.
+/// A connection in which each statement commits by itself.
 pub struct Plain(Loan);
 
 impl PooledSession {
@@ -219,7 +219,7 @@ impl PooledSession {
         Self::Plain(Plain(loan))
     }
 
-    /// Makes a write last, and says that the session is in order: dropped, it is tried before its next use.
+    /// Commits, and marks the session as in order; a session that is only dropped is pinged before its next use.
     pub async fn done(self) -> Result<(), sqlx::Error> {
         match self {
             Self::Plain(Plain(mut loan)) => {

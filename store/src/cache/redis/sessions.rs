@@ -19,7 +19,7 @@ const REPLACE: &str = "
 
 /// [`Sessions`] on a server. Clones share it.
 ///
-/// Lives as long as the server keeps it: that needs an append-only file and `maxmemory-policy noeviction`, see
+/// A session is as durable as the server: that needs an append-only file and `maxmemory-policy noeviction`, see
 /// `docs/CACHE.md`.
 #[derive(Clone)]
 pub struct RedisSessions {
@@ -39,7 +39,7 @@ fn millis(ttl: Duration) -> u64 {
 }
 
 impl RedisSessions {
-    /// Over a connection that others use too.
+    /// Stores over the shared connection of `server`.
     pub fn new(server: RedisServer, ambient: Ambient) -> Self {
         Self { server, ambient, replace: std::sync::Arc::new(Script::new(REPLACE)) }
     }

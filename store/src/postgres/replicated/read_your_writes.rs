@@ -1,7 +1,8 @@
-//! Who wrote what when, so that reads which a replica cannot answer yet go to the primary.
+//! Read your writes: the time of the last write under each key, so that reads which a replica cannot answer yet go to
+//! the primary.
 //!
-//! Guarantees: bounded, and forgets to the safe side: when there is no room left, everybody counts as having written
-//! just now. Knows only writes of this process.
+//! Guarantees: bounded, and safe when full: then every key counts as written just now. Knows only the writes of this
+//! process.
 
 use std::{
     collections::HashMap,
@@ -11,7 +12,7 @@ use std::{
 use base::ids::Uuid;
 use tokio::time::Instant;
 
-/// Keys remembered at most; one takes some forty bytes. Those a replica has caught up with make room.
+/// Keys kept at most, of about forty bytes each. Keys whose writes a replica has are removed when full.
 const KEYS_MAX: usize = 20_000;
 
 /// Merchants and orders, with the time of the last write under their id.
@@ -21,19 +22,19 @@ pub(super) struct RecentWrites(Mutex<RecentWritesState>);
 #[derive(Default)]
 struct RecentWritesState {
     keys: HashMap<Uuid, Instant>,
-    /// When everybody wrote.
+    /// The time at which every key counts as written, after the keys were cleared.
     all: Option<Instant>,
 }
 
 impl RecentWrites {
-    /// Notes a write that has just ended, whatever came of it. `fresh_until`: what the replica is known to have.
+    /// Records a write that has just ended, whatever its result. The replica has all writes before `fresh_until`.
     pub(super) fn mark(&self, key: Uuid, fresh_until: Option<Instant>) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.make_room(fresh_until);
         state.keys.insert(key, Instant::now());
     }
 
-    /// Whether all that was written under the key was written before `fresh_until`.
+    /// Whether all writes under the key ended before `fresh_until`.
     pub(super) fn is_before(&self, key: Uuid, fresh_until: Instant) -> bool {
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let last = state.keys.get(&key).copied().max(state.all);
@@ -49,7 +50,7 @@ impl RecentWritesState {
         if let Some(fresh_until) = fresh_until {
             self.keys.retain(|_, at| *at > fresh_until);
         }
-        // Half, so that not each write walks all keys while the replica lags.
+        // Half, so that not every write scans all keys while the replica lags.
         if self.keys.len() > KEYS_MAX / 2 {
             self.keys.clear();
             self.all = Some(Instant::now());

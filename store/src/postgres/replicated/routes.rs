@@ -1,8 +1,8 @@
-//! Which call goes where.
+//! Routing of each call to the primary or the replica.
 //!
-//! To the replica may go what a merchant asks to look at. To the primary goes what is written; what workers and relays
-//! read, which decide by it; accounts of customers and proofs of their addresses, who sign in moments after; keys, so that one that was
-//! taken away is; and [`Outbox::order_events`], read by whom an arrival has woken, earlier than any replica could know.
+//! Reads that a merchant requests may go to the replica. To the primary go: writes; reads by workers and relays, which
+//! decide by them; customers' accounts and verifications, as customers sign in moments later; API keys, so that revoked
+//! ones are rejected; and [`Outbox::order_events`], whose reader an arrival wakes before a replica can have the event.
 
 use std::{future::Future, time::Duration};
 
@@ -33,13 +33,13 @@ use crate::{
     webhooks::{Endpoint, EndpointChange, EndpointFinding, WebhookAttempt, Webhooks},
 };
 
-/// For answers that say as much on a replica as anywhere.
+/// For answers that cannot be missing on a replica.
 fn never<T>(_: &T) -> bool {
     false
 }
 
 impl ReplicatedOrders {
-    /// Runs a move that names no merchant; whose it was is in the answer.
+    /// Runs a transition that names no merchant; the order in the answer tells the merchant to record.
     async fn of_whom(
         &self,
         moving: impl Future<Output = Result<Transition, StoreError>> + Send,
@@ -332,7 +332,7 @@ impl Outbox for ReplicatedOrders {
         page: PageRequest<EventId>,
     ) -> Result<Page<Event>, StoreError> {
         let replica = |store: PostgresOrders| async move { store.events(merchant, page).await };
-        // After an event it does not know yet a replica finds nothing, and that would look like the last page.
+        // After an event that the replica does not have yet, it finds nothing, which would look like the last page.
         let is_missing = |found: &Page<Event>| page.after.is_some() && found.items.is_empty();
         self.read(merchant.0, replica, self.primary.events(merchant, page), is_missing).await
     }
@@ -418,7 +418,7 @@ impl Webhooks for ReplicatedOrders {
     }
 }
 
-/// An audit judges by what it reads, so all of it is read where it was written.
+/// An audit reports what it reads, so all its reads go to the primary.
 #[async_trait]
 impl Audit for ReplicatedOrders {
     async fn all_orders(&self, after: Option<OrderId>, limit: u32) -> Result<Vec<OrderId>, StoreError> {

@@ -1,4 +1,4 @@
-//! [`Audit`]: walks over all merchants, and the little an auditor may mend.
+//! [`Audit`]: scans over all merchants, and the repairs that an audit may make.
 
 use async_trait::async_trait;
 use base::{Ambient, Timestamp, ids};
@@ -24,15 +24,15 @@ pub(super) const REFUNDS: &str =
     "SELECT id, amount_minor, requested_at, recorded_at FROM refunds WHERE order_id = ?1 ORDER BY id";
 pub(super) const COMMANDS: &str = "
     SELECT id, data FROM outbox INDEXED BY outbox_commands WHERE order_id = ?1 AND sequence IS NULL";
-// By the order rather than among all that is unsent, which may be much.
+// By the order, not among all unsent messages, which may be many.
 pub(super) const UNSENT: &str = "
     SELECT min(at) AS at FROM (
         SELECT at FROM outbox INDEXED BY outbox_by_order
         WHERE order_id = ?1 AND sequence IS NOT NULL AND sent_at IS NULL
         UNION ALL SELECT at FROM outbox INDEXED BY outbox_commands
         WHERE order_id = ?1 AND sequence IS NULL AND sent_at IS NULL)";
-// The index is named because the planner would as soon walk all orders. An order whose lines do not read back is told by
-// itself.
+// The index is named because the planner may instead scan all orders. Orders whose lines do not read back are reported
+// separately.
 pub(super) const STOCK: &str = "
     WITH held AS MATERIALIZED (
         SELECT o.merchant_id, line.value ->> 'sku' AS sku, sum(line.value ->> 'quantity') AS quantity

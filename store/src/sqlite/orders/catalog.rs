@@ -20,7 +20,7 @@ pub(super) const LIST: &str = r"
     SELECT * FROM products WHERE merchant_id = ?1 AND sku > ?2
         AND (?4 IS NULL OR name LIKE ?4 ESCAPE '\' OR sku LIKE ?4 ESCAPE '\')
     ORDER BY sku LIMIT ?3";
-// The index is named because the planner would as soon walk all products, which are ordered by sku too.
+// The index is named because the planner may instead scan all products, which are ordered by sku as well.
 pub(super) const LIST_BY_CATEGORY: &str = r"
     SELECT * FROM products INDEXED BY products_by_category
     WHERE merchant_id = ?1 AND category = ?5 AND sku > ?2

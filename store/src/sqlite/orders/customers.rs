@@ -51,7 +51,7 @@ impl Customers for SqliteOrders {
     }
 }
 
-/// Opens an account; false when the address has one.
+/// Inserts an account; false when the address has one.
 pub(super) async fn insert(c: &mut SqliteConnection, account: &Account) -> Result<bool, SqliteFault> {
     let done = sqlx::query(INSERT)
         .bind(account.merchant.to_string())
@@ -75,7 +75,7 @@ pub(super) async fn by_email(
     query.fetch_optional(c).await?.as_ref().map(account).transpose()
 }
 
-/// Sets the password of the account of an address; `None` when it has none.
+/// Sets the password of the account of an address; `None` when there is no account.
 pub(super) async fn set_password(
     c: &mut SqliteConnection,
     merchant: MerchantId,

@@ -1,4 +1,4 @@
-//! [`Mails`]: which mails were sent.
+//! [`Mails`]: the record of sent mails.
 
 use async_trait::async_trait;
 

@@ -1,4 +1,4 @@
-//! [`Merchants`]: merchants and their keys.
+//! [`Merchants`]: merchants and their API keys.
 
 use async_trait::async_trait;
 use base::Timestamp;

@@ -38,7 +38,8 @@ impl Orders for SqliteOrders {
         let unit = self.database.write(move |c| {
             Box::pin(async move {
                 let placed = place_order::place(c, &ambient, order).await?;
-                // Handed on, so that the key stays held until the commit even if the caller is gone by then.
+                // Returned with the result, so that the key stays in flight until the commit, even if the caller is
+                // gone.
                 Ok::<_, NotPlaced>((placed, held))
             })
         });
@@ -210,7 +211,8 @@ impl Orders for SqliteOrders {
 }
 
 impl SqliteOrders {
-    /// Hands on the answer; a refused move may have written too (see [`Orders::mark_paid`]).
+    /// Passes the transition on, and notifies relays; a rejected transition may have written as well (see
+    /// [`Orders::mark_paid`]).
     fn transition_result(&self, moved: Result<Transition, SqliteFault>) -> Result<Transition, StoreError> {
         let moved = moved?;
         if matches!(moved, Transition::Now(_) | Transition::Refused(_)) {

@@ -1,4 +1,4 @@
-//! Orders as rows.
+//! Mapping of rows to orders.
 
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
@@ -8,7 +8,7 @@ use crate::{
     rules::Damage,
 };
 
-/// Any order, inside a unit of work.
+/// The order with this id, of any merchant, inside a unit of work.
 pub(super) async fn find(c: &mut SqliteConnection, id: OrderId) -> Result<Option<SqliteRow>, SqliteFault> {
     Ok(sqlx::query("SELECT * FROM orders WHERE id = ?1").bind(id.to_string()).fetch_optional(c).await?)
 }
@@ -48,7 +48,7 @@ pub(super) fn order(row: &SqliteRow) -> Result<Order, SqliteFault> {
     })
 }
 
-/// What was captured for the order in this row.
+/// The captured amount of the order in this row.
 pub(super) fn captured_minor(row: &SqliteRow) -> Result<Option<i64>, SqliteFault> {
     get(row, "captured_minor")
 }

@@ -1,4 +1,4 @@
-//! [`Outbox`]: handing messages to relays, and the event log.
+//! [`Outbox`]: claims by relays, and the event log.
 
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ use crate::{
     rules::messages::{COMMAND, Messages},
 };
 
-// A subject is left out as a whole while another relay holds any of its messages. The index is named because
-// the planner would as soon walk the table itself, which is ordered too but holds all sent rows.
+// A subject is skipped as a whole while another relay holds any of its messages. The index is named because the planner
+// may instead scan the table itself, which is ordered as well but contains all sent rows.
 pub(super) const CLAIM: &str = "
     UPDATE outbox SET relay = ?1, leased_until = ?2
     WHERE position IN (
@@ -34,7 +34,7 @@ pub(super) const CLAIM: &str = "
 pub(super) const MARK_SENT: &str = "
     UPDATE outbox SET sent_at = ?2, relay = NULL, leased_until = NULL
     WHERE position IN (SELECT value FROM json_each(?1)) AND sent_at IS NULL";
-// By position, not by id: ids of one millisecond are in no order, positions are in that of the commits.
+// By position, not by id: ids of one millisecond have no order, positions have the order of the commits.
 pub(super) const EVENTS: &str = "
     SELECT * FROM outbox WHERE merchant_id = ?1 AND sequence IS NOT NULL AND position < ?2
     ORDER BY position DESC LIMIT ?3";
@@ -72,7 +72,7 @@ impl Outbox for SqliteOrders {
             })
         });
         let mut messages: Vec<_> = unit.await?.iter().map(message).collect::<Result<_, _>>()?;
-        // RETURNING promises no order.
+        // RETURNING guarantees no order.
         messages.sort_unstable_by_key(|message| message.position);
         Ok(messages)
     }
@@ -89,7 +89,7 @@ impl Outbox for SqliteOrders {
             })
         });
         unit.await?;
-        // What other relays left alone because this one held its subject may be taken now.
+        // Other relays may now claim messages that they skipped because this relay held the subject.
         self.notify();
         Ok(())
     }
@@ -149,7 +149,7 @@ impl SqliteOrders {
     }
 }
 
-/// Looking first is enough: units run one after another.
+/// Stores a command unless its id is known. Reading first is safe: units run one after another.
 async fn submit(
     c: &mut SqliteConnection,
     ambient: Ambient,

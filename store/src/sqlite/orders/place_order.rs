@@ -1,8 +1,8 @@
-//! Placing an order: the transaction every checkout waits for.
+//! Order placement: the transaction that every checkout waits for.
 //!
-//! Guarantees: four statements when all goes well, however many lines: reserve (guarded by stock, currency and
-//! the idempotency key at once), order, idempotency record, outbox. Why something was refused is only asked
-//! when something was; the unit then ends in an error, which rolls the reservations back.
+//! Guarantees: four statements for an accepted order, whatever the number of lines: reserve (guarded by stock, currency
+//! and the idempotency key at once), order, idempotency record, outbox. Only after a rejection is its cause read; the
+//! unit then ends with an error, which rolls the reservations back.
 
 use std::slice;
 
@@ -24,11 +24,11 @@ use crate::{
     },
 };
 
-/// Why the unit ended without an order.
+/// The reason why the unit ended without an order.
 pub(super) enum NotPlaced {
-    /// By decision; this is the answer.
+    /// A rejection or a replay; this is the answer.
     Answer(PlaceOutcome),
-    /// By failure.
+    /// A failure of the store.
     Fault(SqliteFault),
 }
 
@@ -38,7 +38,7 @@ impl<E: Into<SqliteFault>> From<E> for NotPlaced {
     }
 }
 
-/// Places the order, answers it with its rendered body.
+/// Places the order; returns it with its rendered body.
 pub(super) async fn place(
     c: &mut SqliteConnection,
     ambient: &Ambient,
@@ -72,7 +72,7 @@ async fn why_not(
     Ok(NotPlaced::Answer(place_order::refuse(new, reserved, &known)?))
 }
 
-/// What the stored record of the key says, if there is one.
+/// The answer by the idempotency key's stored record, if there is one.
 async fn recorded(c: &mut SqliteConnection, new: &NewOrder) -> Result<Option<PlaceOutcome>, SqliteFault> {
     let row = sqlx::query(
         "SELECT fingerprint, order_id, body FROM idempotency_keys WHERE merchant_id = ?1 AND key = ?2",

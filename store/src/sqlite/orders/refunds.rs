@@ -1,7 +1,7 @@
-//! Refunds: the wish (with its command), and the record of what the provider has done.
+//! Refunds: the request (with its command), and the record of the refund made by the provider.
 //!
-//! Guarantees: a refund counts once by its id; what was asked for and what was recorded both never exceed the
-//! order's total.
+//! Guarantees: a refund counts once by its id; neither the requested nor the recorded sum ever exceeds the order's
+//! total.
 
 use base::{Ambient, Timestamp};
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
@@ -18,7 +18,7 @@ use crate::{
     rules::{messages::Messages, transitions},
 };
 
-/// Asks for the money of a cancelled order back: what of `captured_minor` is not asked for already.
+/// Requests a refund of a cancelled order: the part of `captured_minor` that is not requested yet.
 pub(super) async fn give_back(
     c: &mut SqliteConnection,
     messages: &mut Messages<'_>,
@@ -87,7 +87,7 @@ pub(super) async fn record(
     Ok(Transition::Now(Box::new(order)))
 }
 
-/// Adds to what was given back; the order itself is `refunded` once that is all, unless it was cancelled.
+/// Adds to the refunded amount; the order becomes `refunded` when that reaches the total, unless it was cancelled.
 async fn give(
     c: &mut SqliteConnection,
     id: OrderId,

@@ -19,8 +19,8 @@ struct WantedRow<'a> {
     quantity: i64,
 }
 
-/// Reserves what can be reserved and answers those products only; nothing when the idempotency key is taken.
-/// Whoever gets fewer than wanted rolls back.
+/// Reserves the available ones of the wanted products and returns only those; none when the idempotency key is taken. A
+/// caller that gets fewer than it wanted must roll back.
 pub(super) async fn reserve(
     c: &mut SqliteConnection,
     order: &NewOrder,
@@ -37,9 +37,9 @@ pub(super) async fn reserve(
     rows.iter().map(stock).collect()
 }
 
-// The event sequence counts up exactly when the threshold is crossed, which writes `inventory.low`.
-// Materialised and with the merchant in it, here and below, so that the plan walks the lines and finds each product
-// by its whole key; else it walks all products of the merchant.
+// The event sequence advances exactly when the low-stock threshold is crossed, which writes `inventory.low`.
+// `wanted` is materialised and has the merchant, here and below, so that the plan scans the lines and finds each
+// product by its whole key; otherwise it scans all products of the merchant.
 pub(super) const RESERVE: &str = "
     WITH wanted (merchant_id, sku, quantity) AS MATERIALIZED (
         SELECT ?1, value ->> 'sku', value ->> 'quantity' FROM json_each(?2))
@@ -54,7 +54,7 @@ pub(super) const RESERVE: &str = "
         AND NOT EXISTS (SELECT 1 FROM idempotency_keys WHERE merchant_id = ?1 AND key = ?4)
     RETURNING sku, name, price_minor, on_hand, reserved, low_stock_at, event_sequence";
 
-/// Gives back the units an order holds.
+/// Releases the units reserved by an order.
 pub(super) async fn release(
     c: &mut SqliteConnection,
     order: &Order,
@@ -78,7 +78,7 @@ pub(super) const RELEASE: &str = "
     FROM wanted
     WHERE products.merchant_id = wanted.merchant_id AND products.sku = wanted.sku";
 
-/// Takes the units an order holds out of the house; each product's event sequence counts up by one.
+/// Removes the units reserved by an order from stock; each product's event sequence advances by one.
 pub(super) async fn ship(
     c: &mut SqliteConnection,
     order: &Order,
@@ -105,7 +105,7 @@ pub(super) const SHIP: &str = "
     WHERE products.merchant_id = wanted.merchant_id AND products.sku = wanted.sku
     RETURNING sku, name, price_minor, on_hand, reserved, low_stock_at, event_sequence";
 
-/// What a refused reservation needs to know of the products.
+/// Currency and available units of the wanted products, to explain a rejected reservation.
 pub(super) async fn look(
     c: &mut SqliteConnection,
     merchant: MerchantId,

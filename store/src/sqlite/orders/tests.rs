@@ -1,4 +1,4 @@
-//! What is particular to this engine; the behaviour all engines share is in the conformance suite.
+//! Tests specific to this engine; the behaviour shared by all engines is in the conformance suite.
 
 mod flow;
 mod keys;
@@ -100,7 +100,7 @@ impl TestMerchant {
         self.store.claim(relay, limit, lease, self.ambient.now()).await.expect("claims")
     }
 
-    /// Sends what waits, so that a test sees only what comes after.
+    /// Marks all messages as sent, so that a test sees only later ones.
     async fn drain(&self) {
         let sent: Vec<_> = self.claim("drain", 1000).await.iter().map(|m| m.position).collect();
         self.store.mark_sent(&sent, self.ambient.now()).await.expect("marks");

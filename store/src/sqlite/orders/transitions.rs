@@ -1,5 +1,5 @@
-//! Moves between order states: one UPDATE guarded by the expected state; only when it finds nothing is the order
-//! read to say why.
+//! Order state transitions: each is an UPDATE guarded by the expected state; only when no row matches is the order
+//! read, to tell why.
 
 use base::{Ambient, Timestamp, ids};
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
@@ -37,8 +37,8 @@ pub(super) async fn mark_paid(
     Ok(Transition::Now(Box::new(order)))
 }
 
-/// A capture that found its order not pending. Money for a cancelled one goes back, once: `captured_minor`
-/// tells whether it was seen before.
+/// A capture for an order that is not pending. For a cancelled order the money is refunded, once: `captured_minor`
+/// tells whether the capture was recorded before.
 async fn not_paid(
     c: &mut SqliteConnection,
     ambient: &Ambient,
@@ -156,7 +156,8 @@ pub(super) async fn cancel(
     Ok(Transition::Now(Box::new(called_off(c, ambient, &row, at).await?)))
 }
 
-/// Of those placed before this, which no payment has moved.
+/// Pending orders placed before ?2, oldest first. The redundant conditions on status and id select a range of the
+/// partial index `orders_open`.
 pub(super) const STALE: &str = "
     SELECT id FROM orders WHERE status = 'pending' AND status IN ('pending', 'paid') AND id < ?1 AND created_at < ?2
     ORDER BY id LIMIT ?3";
@@ -188,7 +189,7 @@ pub(super) async fn expire(
     Ok(expired)
 }
 
-/// What follows for an order that was just cancelled: its stock is free, its money goes back, and it is told.
+/// The effects of a cancellation: releases the stock, refunds a captured amount and writes the events.
 async fn called_off(
     c: &mut SqliteConnection,
     ambient: &Ambient,
@@ -206,7 +207,7 @@ async fn called_off(
     Ok(order)
 }
 
-/// What to answer when the guarded UPDATE found nothing.
+/// The result when the guarded UPDATE matched no row.
 fn classify(row: Option<SqliteRow>, been: impl Fn(&Order) -> bool) -> Result<Transition, SqliteFault> {
     Ok(transitions::classify(row.as_ref().map(order_row::order).transpose()?, been))
 }

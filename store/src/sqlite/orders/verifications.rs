@@ -1,4 +1,4 @@
-//! [`Verifications`]: proofs of mail addresses.
+//! [`Verifications`]: verification of mail addresses.
 
 use async_trait::async_trait;
 use base::{Ambient, Timestamp};
@@ -172,7 +172,7 @@ async fn request(
     Ok(VerificationRequested::Stored)
 }
 
-/// The rows of the address that `found` is about.
+/// All rows of the address of the row that `found` selects.
 async fn of_address(
     c: &mut SqliteConnection,
     merchant: MerchantId,

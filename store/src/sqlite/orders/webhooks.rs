@@ -1,4 +1,4 @@
-//! [`Webhooks`]: endpoints and attempts.
+//! [`Webhooks`]: endpoints and delivery attempts.
 
 use std::time::Duration;
 
@@ -123,7 +123,7 @@ impl Webhooks for SqliteOrders {
         merchant: MerchantId,
         kind: EventKind,
     ) -> Result<Vec<EndpointId>, StoreError> {
-        // At most 50 rows: which of them want the kind is decided by the one place that knows, not by SQL.
+        // At most 50 rows. `includes` decides which of them subscribe to the kind, so that the rule exists only once.
         let query = sqlx::query("SELECT * FROM webhook_endpoints WHERE merchant_id = ?1 AND enabled = 1");
         let query = query.bind(merchant.to_string());
         let rows = query.fetch_all(self.database.readers()).await.map_err(SqliteFault::from)?;
@@ -173,7 +173,7 @@ async fn create(c: &mut SqliteConnection, endpoint: &Endpoint) -> Result<bool, S
     if done.rows_affected() > 0 {
         return Ok(true);
     }
-    // Repeated after an unknown outcome: it is there, which is what was asked for.
+    // A repetition after an unknown outcome: the endpoint exists, as requested.
     let query = sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM webhook_endpoints WHERE merchant_id = ?1 AND id = ?2)",
     );

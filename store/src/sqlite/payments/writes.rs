@@ -1,4 +1,4 @@
-//! The inserting statements, each with its condition, and what a refused one means.
+//! Conditional inserts, and the reason for each rejected one.
 
 use base::Timestamp;
 use sqlx::SqliteConnection;
@@ -24,7 +24,7 @@ pub(super) async fn open(c: &mut SqliteConnection, payment: NewPayment) -> Resul
         .execute(&mut *c)
         .await?;
     let stored = rows::payment(c, payment.id).await?;
-    stored.ok_or_else(|| Failure::Damaged(format!("{} is gone right after opening", payment.id)))
+    stored.ok_or_else(|| Failure::Damaged(format!("{} is missing right after its insert", payment.id)))
 }
 
 pub(super) async fn begin_attempt(
@@ -48,10 +48,10 @@ pub(super) async fn begin_attempt(
         return Ok(Begun::Attempt { epoch });
     }
     rejection::not_begun(rows::payment(c, id).await?.as_ref())
-        .ok_or_else(|| Failure::Damaged(format!("{id} is undecided and takes no attempt")))
+        .ok_or_else(|| Failure::Damaged(format!("{id} is undecided but rejects an attempt")))
 }
 
-/// The first note stands; a note on an attempt that never began has nowhere to go and is dropped.
+/// The first note stands; a note on an attempt that never began is dropped.
 pub(super) async fn note_attempt(
     c: &mut SqliteConnection,
     id: PaymentId,
@@ -102,7 +102,7 @@ pub(super) async fn decide(
     Ok(rejection::not_decided(rows::payment(c, id).await?.as_ref()))
 }
 
-/// An amount that is not positive would widen what others may take, so it finds no room either.
+/// A zero or negative amount is rejected as well; it would raise the refundable remainder.
 pub(super) async fn begin_refund(
     c: &mut SqliteConnection,
     id: PaymentId,
@@ -110,7 +110,7 @@ pub(super) async fn begin_refund(
     amount_minor: i64,
     at: Timestamp,
 ) -> Result<RefundBegun, Failure> {
-    // The amount is compared with what is left: adding it to the sum could overflow into a float, which rounds.
+    // The amount is compared with the remainder: adding it to the sum could overflow into a float, which rounds.
     let sql = "INSERT INTO payment_refunds (payment_id, refund_id, amount_minor, begun_at)
         SELECT p.id, ?2, ?3, ?4
         FROM payments p JOIN payment_decisions d ON d.payment_id = p.id AND d.provider_reference IS NOT NULL

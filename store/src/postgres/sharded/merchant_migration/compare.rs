@@ -1,9 +1,11 @@
-//! Copying and comparing: chunk by chunk, in every table, with the same code before and under the fence.
+//! Copying and comparison of a merchant's rows: chunk by chunk, in every table, with the same code before and under the
+//! fence.
 //!
-//! Guarantees: a chunk counts as equal when both databases have the same digest of it; one that differs is copied and
-//! compared again. Under the fence a chunk that still differs after [`TRIES_MAX`] times is an error that names it. Before
-//! it, rows change meanwhile, and what differs is left for later. The target's rows are in no use until then, and the
-//! source's are only read. Rows are changed by the session that holds the lock of the move (`guard`), and by no other.
+//! Guarantees: a chunk counts as equal when both databases have the same digest of it; a chunk that differs is copied
+//! and compared again. Under the fence, a chunk that still differs after [`TRIES_MAX`] copies is an error that names
+//! it. Before the fence, rows change concurrently, and remaining differences are left for a later pass. Until the
+//! hand-over the target's rows are not in use, and the source's rows are only read. Rows are changed only by the
+//! session that holds the lock of the migration (`guard`).
 
 use std::collections::HashSet;
 
@@ -18,10 +20,10 @@ use super::{
 };
 use crate::postgres::fault::PostgresFault;
 
-/// How often a chunk is copied before it counts as one that cannot be made equal.
+/// Copies of a chunk before it counts as one that cannot be made equal.
 const TRIES_MAX: u32 = 3;
 
-/// Copies from one side to the other.
+/// Copies rows from one side to the other.
 pub(super) struct Copier<'a> {
     pub(super) source: &'a Side,
     pub(super) target: &'a Side,
@@ -31,7 +33,7 @@ pub(super) struct Copier<'a> {
     pub(super) progress: &'a Progress<'a>,
 }
 
-/// What was found equal of a table so far.
+/// Rows of a table found equal so far.
 struct Sum {
     rows: u64,
     copied: u64,
@@ -50,7 +52,8 @@ impl Sum {
 }
 
 impl Copier<'_> {
-    /// Makes all tables of the target equal to those of the source. `strict`: nothing is written meanwhile, so they must be.
+    /// Makes all tables of the target equal to those of the source. `strict`: no rows change concurrently, so they must
+    /// be equal at the end.
     pub(super) async fn pass(&mut self, strict: bool) -> Result<Vec<TableReport>, MoveError> {
         let mut reports = Vec::with_capacity(TABLES.len());
         for table in TABLES {
@@ -102,9 +105,9 @@ impl Copier<'_> {
         }
     }
 
-    /// How far a pass goes. Under the fence there is no end, so that what the target has beyond the source's last row is
-    /// found, too. Before it a pass goes to what is the last row now: a merchant that writes faster than its rows are
-    /// copied would else be followed for ever.
+    /// The end of a pass. Under the fence there is none, so that rows of the target beyond the source's last row are
+    /// found as well. Before it, a pass ends at the row that is the last one now: otherwise it would never end for a
+    /// merchant that writes faster than its rows are copied.
     async fn end(&self, table: &Table, owner: Uuid, strict: bool) -> Result<Option<Values>, PostgresFault> {
         if strict { Ok(None) } else { self.source.last(table, owner).await }
     }
@@ -130,7 +133,7 @@ impl Copier<'_> {
             }
             sum.copied += self.copy(table, owner, range).await?;
             if !strict {
-                // What came meanwhile is left for later, and nobody asks for the sums of this pass.
+                // Concurrent changes are left for a later pass, and the sums of this pass are not used.
                 return Ok(());
             }
             here = self.source.digest(table, owner, range, self.batch).await?;
@@ -138,12 +141,12 @@ impl Copier<'_> {
         Err(differs(table, range))
     }
 
-    /// Copies a chunk; what the target has and the source has not goes.
+    /// Copies a chunk, and deletes rows that only the target has.
     async fn copy(&mut self, table: &Table, owner: Uuid, range: &Range) -> Result<u64, MoveError> {
         let come = self.source.rows(table, owner, range, self.batch, true).await?;
         let mut range = range.clone();
         if come.len() as u64 == self.batch {
-            // It may have grown into more than a chunk; the rest is left for later.
+            // The range may have grown beyond a chunk; the rest is left for later.
             range.upto = come.last().map(|row| row.key.clone());
         }
         let there = self.target.rows(table, owner, &range, u64::MAX, false).await?;
@@ -155,8 +158,9 @@ impl Copier<'_> {
         Ok(copied)
     }
 
-    /// The same for rows whose order counts and whose keys are made in the target: both sides are walked side by side,
-    /// and from the first chunk that differs on the target's are dropped and made again in the source's order.
+    /// The same for rows whose order matters and whose keys are generated in the target: both sides are scanned in
+    /// parallel, and from the first chunk that differs the target's rows are deleted and inserted again in the source's
+    /// order.
     async fn log(
         &mut self,
         table: &Table,
@@ -169,7 +173,7 @@ impl Copier<'_> {
         loop {
             let ours = self.source.digest(table, owner, &here, self.batch).await?;
             let is_last = ours.rows < self.batch;
-            // One more at the end, to see whether the target has it.
+            // One more row at the end, to detect whether the target has it.
             let limit = ours.rows + u64::from(is_last && strict);
             let theirs = self.target.digest(table, owner, &there, limit).await?;
             if ours.is_same(&theirs) {
@@ -192,7 +196,7 @@ impl Copier<'_> {
     }
 }
 
-/// Deletes the rows of a range, `batch` at a time; answers how many they were.
+/// Deletes the rows of a range, `batch` at a time; returns their number.
 pub(super) async fn clear(
     side: &Side,
     guard: &mut Guard,

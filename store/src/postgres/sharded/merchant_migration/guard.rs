@@ -1,9 +1,10 @@
-//! The sessions that decide: one per shard, under a lock of the merchant, for as long as a move lasts.
+//! The sessions that hold the lock of a migration: one per shard, under an advisory lock of the merchant, for the whole
+//! migration.
 //!
-//! Guarantees: one move of a merchant at a time, over all shards; every change of where a merchant lives, and of its rows
-//! there (`side`), is made by the session that holds the lock, so who has lost the one cannot make the other; and each is
-//! guarded by the state it expects. A statement whose sender has died holds the lock until it has ended.
-//! A process that dies lets go of everything and leaves the states as they are: whoever runs the move again goes on there.
+//! Guarantees: one migration of a merchant at a time, over all shards. Every change of where a merchant lives, and of
+//! its rows there (`side`), is made by the session that holds the lock, so a process that has lost the lock cannot make
+//! changes; and each change is guarded by the state it expects. A statement whose sender has died holds the lock until
+//! it ends. A process that dies releases all locks and leaves the states as they are: the next run continues there.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +21,7 @@ use crate::{
     },
 };
 
-/// Waits as long as `lock_timeout` of the session allows.
+/// Waits for up to the session's `lock_timeout`.
 const LOCK: &str = "SELECT pg_advisory_lock($1)";
 const SHUT: &str = "
     UPDATE merchants SET state = 'moving', moved_to = $2
@@ -36,21 +37,21 @@ const ARRIVE: &str = "UPDATE merchants SET state = 'active' WHERE id = $1 AND st
 const EXPECT: &str =
     "UPDATE merchants SET state = 'arriving', moved_to = NULL WHERE id = $1 AND state = 'moved'";
 
-/// What a shard says of the merchant, with where it is moving or has moved to.
+/// The state of the merchant on a shard, with the target of its migration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Stay {
     pub(super) state: MerchantState,
     pub(super) moved_to: Option<String>,
 }
 
-/// The lock, on every shard.
+/// The advisory lock of a merchant, held on every shard.
 pub(super) struct Guard {
     merchant: MerchantId,
     sessions: BTreeMap<String, PgConnection>,
 }
 
 impl Guard {
-    /// Takes the lock on all shards in the order of their names, so that two moves never wait for each other in a circle.
+    /// Acquires the lock on all shards in the order of their names, so that two migrations do not deadlock.
     pub(super) async fn take(
         shards: &BTreeMap<String, PostgresConfig>,
         merchant: MerchantId,
@@ -70,10 +71,10 @@ impl Guard {
         Ok(Self { merchant, sessions })
     }
 
-    /// Lets go. So does dropping it, a moment later.
+    /// Releases the lock. Dropping the guard does so as well, a moment later.
     pub(super) async fn release(self) {
         for session in self.sessions.into_values() {
-            // Whatever goes wrong in saying good-bye, the server ends the session.
+            // If closing fails, the server ends the session all the same.
             drop(session.close().await);
         }
     }
@@ -90,12 +91,12 @@ impl Guard {
         Ok(stays)
     }
 
-    /// Makes leftovers of an earlier stay on `shard` into a copy to be completed.
+    /// Turns leftovers of an earlier stay on `shard` into a copy to be completed.
     pub(super) async fn expect(&mut self, shard: &str) -> Result<(), MoveError> {
         self.run(shard, EXPECT, None).await.map(drop)
     }
 
-    /// Shuts the fence on `shard` and waits for all writes that have passed it; see [`crate::postgres::fence`].
+    /// Closes the fence on `shard` and waits for all writes that have passed it; see [`crate::postgres::fence`].
     pub(super) async fn shut(&mut self, shard: &str, target: &str) -> Result<(), MoveError> {
         self.must(shard, SHUT, Some(target)).await?;
         let merchant = self.merchant.0;
@@ -106,22 +107,22 @@ impl Guard {
         if sealed.rows_affected() == 1 { Ok(()) } else { Err(MoveError::Lost) }
     }
 
-    /// Opens the fence again; true when it was shut.
+    /// Opens the fence again; true when it was closed.
     pub(super) async fn open(&mut self, shard: &str) -> Result<bool, MoveError> {
         Ok(self.run(shard, OPEN, None).await? > 0)
     }
 
-    /// The merchant no longer lives on `shard`. From here to [`Self::arrive`] it lives nowhere.
+    /// The merchant lives on `shard` no longer. Until [`Self::arrive`] it lives on no shard.
     pub(super) async fn leave(&mut self, shard: &str, target: &str) -> Result<(), MoveError> {
         self.must(shard, LEAVE, Some(target)).await
     }
 
-    /// Undoes [`Self::leave`], before the merchant has arrived.
+    /// Undoes [`Self::leave`] before the merchant has arrived.
     pub(super) async fn take_back(&mut self, shard: &str, target: &str) -> Result<(), MoveError> {
         self.must(shard, TAKE_BACK, Some(target)).await
     }
 
-    /// The merchant lives on `shard`.
+    /// The merchant lives on `shard` from now on.
     pub(super) async fn arrive(&mut self, shard: &str) -> Result<(), MoveError> {
         self.must(shard, ARRIVE, None).await
     }
@@ -143,7 +144,8 @@ impl Guard {
     }
 }
 
-/// One number per merchant. Two that share one, or a lock of something else, wait for each other without harm.
+/// The lock number of a merchant. Two merchants that share a number, or another use of it, wait for each other without
+/// harm.
 fn lock_of(merchant: Uuid) -> i64 {
     let (high, low) = merchant.as_u64_pair();
     (high ^ low).cast_signed()

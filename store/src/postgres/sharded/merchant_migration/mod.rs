@@ -1,19 +1,18 @@
-//! Moving one merchant from its shard to another while both are in use.
+//! Migration of a merchant from its shard to another while both are in use.
 //!
 //! The steps, and what a crash after each of them leaves for the next run of the same command:
-//! 1. make the target ready: its months, the merchant's row as `arriving`. Nobody reads it; the next run finds it.
-//! 2. copy, twice, while the merchant goes on: what is equal already is passed over.
-//! 3. shut the fence (`postgres::fence`): the merchant is read, and written no more. The next run goes on from
-//!    here; [`Mover::abort`] opens it.
-//! 4. wait until the relays have sent all its messages: none is moved, so none is told twice, and those of the new shard
-//!    come after.
-//! 5. compare every chunk of every table, copying what differs; all must be equal.
-//! 6. hand over: `moved` in the source, then `active` in the target. Between the two the merchant lives nowhere, and
-//!    nobody else can bring it to life: the next run does.
-//! 7. wait until no process remembers the old shard, then delete the source's rows. The next run does the rest.
+//! 1. Prepare the target: partitions, and the merchant's row as `arriving`, which no process reads. A rerun finds it.
+//! 2. Copy, twice, while the merchant is in use: chunks that are equal already are skipped.
+//! 3. Close the fence (`postgres::fence`): the merchant is read, and no longer written. The next run continues here;
+//!    [`Mover::abort`] opens it.
+//! 4. Wait until the relays have sent all its messages, so that none is sent twice or after those of the new shard.
+//! 5. Compare every chunk of every table, copying those that differ; all must be equal.
+//! 6. Hand over: `moved` in the source, then `active` in the target. Between the two commits the merchant lives on no
+//!    shard, and only the next run can complete the hand-over.
+//! 7. Wait until no process has the old shard cached, then delete the source's rows. The next run deletes the rest.
 //!
-//! What fails between 3 and 6 opens the fence again. The merchant's writes fail as "unavailable" from 3 to 6: the API
-//! answers 503 with `Retry-After`, jobs are put off. What a relay or a job does to *other* merchants is not touched.
+//! A failure between 3 and 6 opens the fence again. From 3 to 6 the merchant's writes fail as "unavailable": the API
+//! answers 503 with `Retry-After`, jobs are snoozed. Work of relays and jobs for *other* merchants is not affected.
 
 mod compare;
 mod guard;
@@ -46,26 +45,26 @@ use crate::{
     postgres::{PostgresOrders, fence::MerchantState},
 };
 
-/// Connections to each of the two databases; a move does one thing at a time.
+/// Connections to each of the two databases; a migration does one thing at a time.
 const CONNECTIONS: u32 = 2;
-/// Longest run of a statement: a chunk of a large table that shares its months with many merchants.
+/// Longest run of a statement: a chunk of a large table whose months contain many merchants.
 const STATEMENT_TIMEOUT: Duration = Duration::from_mins(2);
-/// Longest wait for writes under way when the fence is shut, and for another move of the merchant to end.
+/// Longest wait for writes in progress when the fence closes, and for another migration of the merchant to end.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long to look away at most while messages are being sent; whoever sends them tells so.
+/// Longest pause between checks for unsent messages; a relay that sends them also ends the pause.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// How a merchant is moved.
+/// Options of a migration.
 #[derive(Debug, Clone)]
 pub struct MoveOptions {
-    /// Leave the source's rows where they are, out of use.
+    /// Keep the source's rows, out of use.
     pub keep_source: bool,
     /// Rows in a chunk.
     pub batch_rows: u32,
-    /// How long relays may take to send the merchant's messages while it cannot be written.
+    /// Longest wait for relays to send the merchant's messages, during which the merchant cannot be written.
     pub drain_max: Duration,
-    /// How long after the hand-over the source's rows are still there: longer than any process remembers, and its last
-    /// read takes.
+    /// Delay between the hand-over and the deletion of the source's rows: longer than the lifetime of any process's
+    /// cached location plus its last read.
     pub settle: Duration,
 }
 
@@ -80,7 +79,7 @@ impl Default for MoveOptions {
     }
 }
 
-/// Moves one merchant to one shard. Nothing is done until told.
+/// Migrates one merchant to one shard. Does nothing until [`Self::run`].
 pub struct Migrator {
     shards: BTreeMap<String, PostgresConfig>,
     merchant: MerchantId,
@@ -89,17 +88,17 @@ pub struct Migrator {
     ambient: Ambient,
 }
 
-/// What is left to do.
+/// The steps that remain.
 enum RemainingWork {
-    /// All of it.
+    /// All steps.
     Whole {
         from: String,
     },
-    /// It has left and not arrived.
+    /// The merchant has left the source and has not arrived.
     Arrive {
         from: String,
     },
-    /// It has arrived; the source's rows are there.
+    /// The merchant has arrived; the source's rows remain.
     Clear {
         from: String,
     },
@@ -107,7 +106,7 @@ enum RemainingWork {
 }
 
 impl Migrator {
-    /// `shards` are all there are, so that none is overlooked.
+    /// `shards` must be all shards, so that none is overlooked.
     pub fn new(
         shards: BTreeMap<String, PostgresConfig>,
         merchant: MerchantId,
@@ -155,7 +154,7 @@ impl Migrator {
         Ok(MovePreview { merchant: self.merchant, from, to: self.to.clone(), next, rows, unsent })
     }
 
-    /// Moves, or goes on with what an earlier run left. Dropped, it leaves what a crash would.
+    /// Runs all remaining steps. Dropped, it leaves the same state as a crash.
     pub async fn run(&self, progress: &Progress<'_>) -> Result<MoveReport, MoveError> {
         let mut guard = Guard::take(&self.shards, self.merchant).await?;
         let rest = self.rest(&guard.stays().await?)?;
@@ -190,8 +189,7 @@ impl Migrator {
         Ok(report)
     }
 
-    /// Undoes a move that has not handed over: the merchant is written again where it is, the copy goes. Answers where the
-    /// merchant lives.
+    /// Undoes a migration that has not arrived: makes the source writable and deletes the copy. Returns the source.
     pub async fn abort(&self, progress: &Progress<'_>) -> Result<String, MoveError> {
         let mut guard = Guard::take(&self.shards, self.merchant).await?;
         let stays = guard.stays().await?;
@@ -215,7 +213,7 @@ impl Migrator {
         Ok(home)
     }
 
-    /// Opens the fence, if this merchant's is shut, and leaves the copy for the next run. For a run that was broken off.
+    /// Opens the fence of an interrupted run, if it is closed, and keeps the copy for the next run.
     pub async fn open_fence(&self) -> Result<(), MoveError> {
         let mut guard = Guard::take(&self.shards, self.merchant).await?;
         if let RemainingWork::Whole { from } = self.rest(&guard.stays().await?)? {
@@ -251,7 +249,7 @@ impl Migrator {
         }
     }
 
-    /// Steps 1 to 6.
+    /// Runs steps 1 to 6.
     async fn carry(
         &self,
         guard: &mut Guard,
@@ -280,9 +278,9 @@ impl Migrator {
         report.tables = match self.under_the_fence(&mut copier).await {
             Ok(tables) => tables,
             Err(error) => {
-                // Whatever it was, the merchant goes on where it is, if the database can still be told so.
+                // After any error the merchant stays in use on the source, if the source can still be reached.
                 if let Err(opening) = guard.open(from).await {
-                    tracing::warn!(error = %opening, "the merchant cannot be written until the move is run again or aborted");
+                    tracing::warn!(error = %opening, "merchant fence left closed: run the move again or abort it");
                 }
                 return Err(error);
             }
@@ -304,12 +302,12 @@ impl Migrator {
         copier.pass(true).await
     }
 
-    /// Waits until no message of the merchant is left to send.
+    /// Waits until no unsent message of the merchant is left.
     async fn drained(&self, source: &Side, progress: &Progress<'_>) -> Result<(), MoveError> {
         let mut arrivals = source.store.arrivals();
         let begun = Instant::now();
         loop {
-            // Arm, then look, then wait: what is sent after this line is told below.
+            // Mark as seen, check, then wait: a message sent after this line ends the wait below.
             arrivals.borrow_and_update();
             let messages = source.unsent().await?;
             progress(Step::Draining(messages));
@@ -320,12 +318,12 @@ impl Migrator {
             if left.is_zero() {
                 return Err(MoveError::Undrained { messages, seconds: self.options.drain_max.as_secs() });
             }
-            // Told or not, it looks again.
+            // Checks again after an arrival and after the pause alike.
             drop(timeout(left.min(LOOK_AGAIN), arrivals.changed()).await);
         }
     }
 
-    /// Deletes all rows of the merchant on a shard where it does not live.
+    /// Deletes all rows of the merchant on a shard on which it does not live.
     async fn clear(&self, guard: &mut Guard, shard: &str, progress: &Progress<'_>) -> Result<u64, MoveError> {
         let side = self.side(shard).await?;
         let mut deleted = 0;

@@ -1,4 +1,4 @@
-//! What a move tells: its steps, what it did, why it did not.
+//! Progress, report and errors of a migration.
 
 use std::collections::BTreeMap;
 
@@ -7,39 +7,39 @@ use serde::Serialize;
 
 use crate::{domain::MerchantId, error::StoreError, postgres::fault::PostgresFault};
 
-/// What is being done.
+/// A step of a migration, as it begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Step {
-    /// The target is made ready.
+    /// The target is prepared.
     Preparing,
-    /// A table is copied while the merchant goes on.
+    /// A table is copied while the merchant is in use.
     Copying(&'static str),
-    /// The fence is being shut.
+    /// The fence is closing.
     Fencing,
-    /// So many messages wait to be sent.
+    /// This number of messages is not sent yet.
     Draining(u64),
     /// A table is compared under the fence.
     Comparing(&'static str),
-    /// The source gives the merchant up.
+    /// The merchant leaves the source.
     Leaving,
-    /// The target takes it.
+    /// The merchant arrives at the target.
     Arriving,
-    /// It lives in the target; processes are given time to notice.
+    /// The merchant lives on the target; cached locations expire.
     Settling,
     /// The source's rows of a table are deleted.
     Clearing(&'static str),
 }
 
-/// Told of each step as it begins.
+/// Called with each step as it begins.
 pub type Progress<'a> = dyn Fn(Step) + Send + Sync + 'a;
 
-/// A table as it was found equal in both databases.
+/// A table that is equal in both databases.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TableReport {
     /// The table, or `events` and `commands` of the outbox.
     pub table: &'static str,
-    /// Rows.
+    /// Number of rows.
     pub rows: u64,
     /// Rows that were copied under the fence.
     pub copied: u64,
@@ -47,41 +47,41 @@ pub struct TableReport {
     pub digest: String,
 }
 
-/// What a move did.
+/// The result of a migration.
 #[derive(Debug, Clone, Serialize)]
 pub struct MoveReport {
-    /// Who.
+    /// The migrated merchant.
     pub merchant: MerchantId,
-    /// From where; `None` when there was nothing left to do.
+    /// The source shard; `None` when there was nothing left to do.
     pub from: Option<String>,
-    /// To where.
+    /// The target shard.
     pub to: String,
-    /// What was compared; empty when an earlier run had handed over already.
+    /// The compared tables; empty when an earlier run had handed over already.
     pub tables: Vec<TableReport>,
-    /// For how long the merchant could not be written, by this run.
+    /// Time for which this run kept the merchant from being written, in milliseconds.
     pub fenced_ms: u64,
     /// Rows deleted in the source.
     pub deleted: u64,
 }
 
-/// What a move would do.
+/// The work that a migration would do.
 #[derive(Debug, Clone, Serialize)]
 pub struct MovePreview {
-    /// Who.
+    /// The merchant.
     pub merchant: MerchantId,
-    /// From where.
+    /// The source shard; `None` when nothing is left to do.
     pub from: Option<String>,
-    /// To where.
+    /// The target shard.
     pub to: String,
-    /// What the next run begins with.
+    /// The step with which the next run begins.
     pub next: &'static str,
     /// Rows to copy, by table.
     pub rows: BTreeMap<&'static str, u64>,
-    /// Messages that wait to be sent.
+    /// Messages not sent yet.
     pub unsent: u64,
 }
 
-/// Why a merchant was not moved.
+/// An error of a migration.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MoveError {
@@ -91,50 +91,50 @@ pub enum MoveError {
     /// No shard knows the merchant.
     #[error("no shard knows this merchant")]
     UnknownMerchant,
-    /// Another run is at it.
-    #[error("another move of this merchant is under way")]
+    /// Another run holds the lock.
+    #[error("another move of this merchant is in progress")]
     Busy,
-    /// A move to another shard was begun and not ended.
+    /// A migration to another shard was begun and not ended.
     #[error("a move to {0} was begun: end it, or undo it with --abort")]
     OtherTarget(String),
-    /// Two shards say that the merchant lives there.
+    /// Two shards have the merchant as living there.
     #[error("the merchant lives on {0} and on {1}")]
     TwoHomes(String, String),
     /// The columns of a table differ.
-    #[error("the table {0} has not the same columns in both databases: run `orderworks migrate`")]
+    #[error("the columns of table {0} differ between the two databases: run `orderworks migrate`")]
     Schemas(&'static str),
-    /// The relays did not send the merchant's messages in time. The merchant goes on where it is.
+    /// The relays did not send the merchant's messages in time. The merchant stays on the source.
     #[error(
         "{messages} messages were not sent within {seconds} s; does a relay run? The merchant stays where it is"
     )]
     Undrained {
-        /// How many waited at the end.
+        /// Messages unsent at the end of the wait.
         messages: u64,
-        /// How long was waited.
+        /// Length of the wait.
         seconds: u64,
     },
-    /// A chunk could not be made equal. The merchant goes on where it is.
+    /// A chunk could not be made equal. The merchant stays on the source.
     #[error("the table {table} differs {chunk}; the merchant stays where it is")]
     Differs {
-        /// Which table.
+        /// The name of the table.
         table: &'static str,
-        /// Which keys.
+        /// The bounds of the chunk's keys.
         chunk: String,
     },
-    /// The merchant's state was changed by somebody else.
-    #[error("the merchant's state was changed meanwhile; look at it and run the command again")]
+    /// The merchant's state was changed by another process.
+    #[error("the merchant's state was changed concurrently; check it and run the command again")]
     Lost,
-    /// Too late to abort.
+    /// The merchant was handed over: too late to abort.
     #[error("the merchant lives on {0} already; move it back instead")]
     Arrived(String),
-    /// Locks need a session.
+    /// The address leads to a pooler, but the lock needs a session.
     #[error("the address of the shard {0} leads to a pooler; a move needs one that leads to the server")]
     Pooled(String),
     /// A server cannot be used.
     #[error(transparent)]
     Open(#[from] OpenError),
     /// A statement failed.
-    #[error("a database failed")]
+    #[error("a statement failed")]
     Store(#[from] StoreError),
 }
 

@@ -1,4 +1,4 @@
-//! One of the two databases of a move, table by table.
+//! One of the two databases of a migration, table by table.
 
 use std::collections::BTreeMap;
 
@@ -22,12 +22,12 @@ use crate::{
     },
 };
 
-/// Held until the rows of a transaction are changed.
+/// Locks the merchant's state until the transaction that changes its rows ends.
 const USED: &str = "SELECT state FROM merchants WHERE id = $1 FOR SHARE";
 const COLUMNS: &str = "
     SELECT attname::text AS name, format_type(atttypid, atttypmod) AS kind FROM pg_attribute
     WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped ORDER BY attnum";
-/// Messages of a merchant that wait to be sent.
+/// Number of unsent messages of a merchant.
 const UNSENT: &str = "
     SELECT count(*) AS messages FROM outbox_unsent AS u
     WHERE EXISTS (SELECT 1 FROM outbox AS o WHERE o.id = u.id AND o.merchant_id = $1)";
@@ -37,14 +37,14 @@ pub(super) type Columns = BTreeMap<&'static str, Vec<(String, String)>>;
 /// The values of a key or an identity, as texts.
 pub(super) type Values = Vec<String>;
 
-/// Rows of one owner between two keys.
+/// Rows of one owner between two keys: `after` exclusive, `upto` inclusive.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Range {
     pub(super) after: Option<Values>,
     pub(super) upto: Option<Values>,
 }
 
-/// What there is in a range.
+/// Number and digest of the rows in a range.
 #[derive(Debug, Clone)]
 pub(super) struct Found {
     pub(super) rows: u64,
@@ -60,15 +60,15 @@ impl Found {
     }
 }
 
-/// A row on its way.
+/// A row to be copied.
 pub(super) struct Carried {
     pub(super) identity: Values,
     pub(super) key: Values,
-    /// Empty where only the identity was asked for.
+    /// Empty where only the identity was selected.
     pub(super) image: String,
 }
 
-/// What to do to a table in one transaction.
+/// The changes of a table in one transaction.
 #[derive(Default)]
 struct Change {
     merchant: Uuid,
@@ -106,7 +106,7 @@ impl Side {
         Ok(Self { name, merchant, store, columns, names })
     }
 
-    /// What `$1` may be for a table.
+    /// The values of `$1` for a table.
     pub(super) async fn owners(&self, table: &Table) -> Result<Vec<Uuid>, PostgresFault> {
         match table.owner {
             Owner::Merchant => Ok(vec![self.merchant.0]),
@@ -155,8 +155,9 @@ impl Side {
         rows.iter().map(carried).collect()
     }
 
-    /// Deletes what is `gone` and stores what is `come`, in its order, in one transaction of the session that holds the lock
-    /// of the move: a move that has lost it, to another perhaps, changes nothing any more. Never where the merchant lives.
+    /// Deletes the rows `gone` and stores the rows `come`, in their order, in one transaction of the session that holds
+    /// the lock of the migration: a migration that has lost the lock, perhaps to another, can change nothing. Fails
+    /// where the merchant lives.
     pub(super) async fn change(
         &self,
         guard: &mut Guard,
@@ -186,14 +187,14 @@ impl Side {
         row.map(|row| values(&row, "k", table.key)).transpose()
     }
 
-    /// How many rows an owner has.
+    /// Number of rows of an owner.
     pub(super) async fn count(&self, table: &Table, owner: Uuid) -> Result<u64, PostgresFault> {
         let sql = self.statements(table).count();
         let row = self.store.row(sqlx::query(AssertSqlSafe(sql)).bind(owner)).await?;
         row.map_or(Ok(0), |row| number(&row, "rows"))
     }
 
-    /// Messages of the merchant that wait to be sent.
+    /// Number of unsent messages of the merchant.
     pub(super) async fn unsent(&self) -> Result<u64, PostgresFault> {
         let row = self.store.row(sqlx::query(UNSENT).bind(self.merchant.0)).await?;
         row.map_or(Ok(0), |row| number(&row, "messages"))
@@ -214,7 +215,7 @@ async fn apply(session: &mut PgConnection, change: Change) -> Result<(), Postgre
         .is_some_and(MerchantState::is_here)
     {
         return Err(PostgresFault::Corrupt(
-            "rows of a merchant that lives here are not to be replaced".to_owned(),
+            "rows of a merchant must not be replaced on its own shard".to_owned(),
         ));
     }
     for (n, sql) in change.deletions.iter().enumerate() {

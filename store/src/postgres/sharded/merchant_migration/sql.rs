@@ -1,8 +1,8 @@
-//! The statements of a move, put together from the list of tables and the columns the database names.
+//! SQL of a migration, generated from the list of tables and the columns in the database catalog.
 //!
-//! Rows travel as the text of the whole row and are read back by the server as that type: every value comes out of its own
-//! type's output and goes into its own type's input, whatever columns there are. Arguments are bound; what is put into the
-//! text are names from the list and from the catalog, quoted.
+//! Rows are copied as the text of the whole row, which the server parses back as the row type: every value passes
+//! through its own type's output and input, whatever columns there are. Arguments are bound; only names from the list
+//! and the catalog become part of the text, quoted.
 
 use super::tables::{Column, Table};
 
@@ -12,7 +12,7 @@ pub(super) struct Statements<'a> {
     pub(super) columns: &'a [String],
 }
 
-/// Which ends of a range are bounded: after (exclusive), up to (inclusive).
+/// The bounded ends of a range: after (exclusive), up to (inclusive).
 #[derive(Clone, Copy)]
 pub(super) struct Bounds {
     pub(super) after: bool,
@@ -20,7 +20,8 @@ pub(super) struct Bounds {
 }
 
 impl Statements<'_> {
-    /// How many rows, their digest, and the last key (`k0`, `k1`, …). `$1` the owner, the bounds' keys, the limit.
+    /// Number of rows, their digest, and the last key (`k0`, `k1`, …). `$1` is the owner; then the bounds' keys, the
+    /// limit.
     pub(super) fn digest(&self, bounds: Bounds) -> String {
         let order = self.order();
         let keys = Self::texts(self.table.key, "k");
@@ -38,7 +39,7 @@ impl Statements<'_> {
         )
     }
 
-    /// The rows themselves: identity (`i0`, …), key (`k0`, …) and, where wanted, the whole (`image`).
+    /// The rows: identity (`i0`, …), key (`k0`, …) and, if `whole`, the whole row (`image`).
     pub(super) fn rows(&self, bounds: Bounds, whole: bool) -> String {
         let image = if whole { format!(", {} AS image", self.image()) } else { String::new() };
         format!(
@@ -51,12 +52,12 @@ impl Statements<'_> {
         )
     }
 
-    /// How many rows there are. `$1` the owner.
+    /// The number of rows. `$1` is the owner.
     pub(super) fn count(&self) -> String {
         format!("SELECT count(*) AS rows FROM {}", self.selection(Bounds { after: false, upto: false }))
     }
 
-    /// The last key. `$1` the owner.
+    /// The last key. `$1` is the owner.
     pub(super) fn last(&self) -> String {
         let keys = Self::texts(self.table.key, "k");
         let order: Vec<_> = self.ordered().map(|column| format!("{column} DESC")).collect();
@@ -64,7 +65,7 @@ impl Statements<'_> {
         format!("SELECT {keys} FROM {selection} ORDER BY {} LIMIT 1", order.join(", "))
     }
 
-    /// Stores the rows whose images are `$1`, in their order.
+    /// Stores the rows with the images `$1`, in their order.
     pub(super) fn store(&self) -> String {
         let name = self.table.name;
         let columns = self.columns.iter().map(|column| quoted(column)).collect::<Vec<_>>().join(", ");
@@ -93,7 +94,7 @@ impl Statements<'_> {
         )
     }
 
-    /// Deletes the rows with these identities, an array of texts per column, and first what is found by way of them.
+    /// Deletes the rows with these identities, an array of texts per column; dependent rows first.
     pub(super) fn delete(&self) -> Vec<String> {
         let dependents =
             self.table.dependents.iter().map(|(table, column)| {
@@ -143,7 +144,7 @@ impl Statements<'_> {
         self.ordered().collect::<Vec<_>>().join(", ")
     }
 
-    /// Texts by their bytes, as two databases may sort words differently.
+    /// Orders texts by their bytes, as the collations of two databases may differ.
     fn ordered(&self) -> impl Iterator<Item = String> {
         self.table.key.iter().map(|Column(column, kind)| {
             if *kind == "text" { format!("t.{column} COLLATE \"C\"") } else { format!("t.{column}") }
@@ -158,7 +159,7 @@ impl Statements<'_> {
             .join(", ")
     }
 
-    /// The whole row as text, without what is made anew.
+    /// The whole row as text, with NULL for generated columns.
     fn image(&self) -> String {
         let values = self.columns.iter().map(|column| {
             if self.table.is_made(column) { "NULL".to_owned() } else { format!("t.{}", quoted(column)) }

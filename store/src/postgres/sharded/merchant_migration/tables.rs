@@ -1,27 +1,27 @@
-//! Every table with rows of a merchant: the one list that copying, comparing and clearing go by.
+//! The tables with rows of a merchant: the one list by which rows are copied, compared and deleted.
 //!
-//! A table that is added to the schema and holds a merchant's rows gets its line here, after those it refers to. Columns
-//! are read from the database and need none.
+//! A table that is added to the schema and has a merchant's rows gets an entry here, after the tables it refers to.
+//! Columns are read from the database and need no entry.
 
-/// A table, or a part of one that is moved by itself.
+/// A table, or a part of one that is copied separately.
 pub(super) struct Table {
-    /// How reports name it.
+    /// The name in reports.
     pub(super) label: &'static str,
     pub(super) name: &'static str,
-    /// `FROM` this, where it is more than the table; that is `t`.
+    /// The `FROM` clause where it has more than the table, which is `t`.
     pub(super) from: Option<&'static str>,
-    /// Whose rows; `$1` is the owner.
+    /// The condition for the owner's rows; `$1` is the owner.
     pub(super) owned: &'static str,
     pub(super) owner: Owner,
-    /// What rows are paged and compared by, within an owner; an index gives them in this order.
+    /// The columns by which an owner's rows are paged and compared; an index has them in this order.
     pub(super) key: &'static [Column],
-    /// Names one row, by a unique index.
+    /// The columns of a unique index.
     pub(super) identity: &'static [Column],
-    /// The first column of the key where `from` joins, so that both sides of the join are bounded.
+    /// The first column of the key in the table joined by `from`, so that both sides of the join are bounded.
     pub(super) joined: Option<&'static str>,
-    /// Columns that are not copied but made in the target, with what makes them.
+    /// Columns that are generated in the target instead of copied, with their expressions.
     pub(super) made: &'static [(&'static str, &'static str)],
-    /// Tables whose rows are found by way of this one and go with it, with the column that refers to `identity`.
+    /// Tables whose rows are found through this one and deleted with it, with the column that refers to `identity`.
     pub(super) dependents: &'static [(&'static str, &'static str)],
 }
 
@@ -29,15 +29,15 @@ pub(super) struct Table {
 #[derive(Clone, Copy)]
 pub(super) struct Column(pub(super) &'static str, pub(super) &'static str);
 
-/// What `$1` is.
+/// The meaning of `$1`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Owner {
     Merchant,
-    /// Each endpoint of the merchant, those that were deleted included.
+    /// Each endpoint of the merchant, including deleted ones.
     Endpoint,
 }
 
-/// Rows that name their merchant.
+/// A table whose rows name their merchant.
 const fn of_merchant(name: &'static str, key: &'static [Column], identity: &'static [Column]) -> Table {
     Table {
         label: name,
@@ -55,10 +55,10 @@ const fn of_merchant(name: &'static str, key: &'static [Column], identity: &'sta
 
 const ID: &[Column] = &[Column("id", "uuid")];
 const OF_ORDER: &str = "o.merchant_id = $1";
-/// A message is given its place where it goes, in the order it had where it came from.
+/// A message gets a new position in the target, in the order of the source.
 const PLACED: &[(&str, &str)] = &[("position", "nextval('outbox_position')")];
 
-/// In the order in which rows may be stored; they are deleted in the opposite one.
+/// In the order in which rows may be inserted; they are deleted in reverse order.
 pub(super) const TABLES: &[Table] = &[
     Table {
         owned: "t.id = $1",
@@ -128,7 +128,7 @@ const ATTEMPT: &[Column] = &[
 ];
 const ATTEMPT_KEY: &[Column] =
     &[Column("event_id", "uuid"), Column("attempt", "bigint"), Column("at", "timestamptz")];
-/// The one that is kept in an order of its own.
+/// The label of the table whose rows keep an order of their own.
 const EVENTS: &str = "events";
 
 impl Table {
@@ -142,8 +142,8 @@ impl Table {
     }
 }
 
-/// The endpoints of a merchant that anything was ever sent to, by an index skip scan over all that are in the log: the rows
-/// of those that were deleted are gone, and whose they were is known from what was sent.
+/// The endpoints of a merchant with delivery attempts, by an index skip scan over all endpoints in the log. The rows of
+/// deleted endpoints are gone, so their merchant is taken from the events and orders of their attempts.
 pub(super) const ENDPOINTS: &str = "
     WITH RECURSIVE known AS (
         (SELECT endpoint_id FROM webhook_attempts ORDER BY endpoint_id LIMIT 1)

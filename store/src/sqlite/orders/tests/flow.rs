@@ -1,4 +1,4 @@
-//! Moves that lean on this engine's guards, and damage found on reading.
+//! Tests of transitions that depend on this engine's guards, and of damaged rows.
 
 use super::{TestMerchant, capture, kinds};
 use crate::{

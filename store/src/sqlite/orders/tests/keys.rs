@@ -1,4 +1,4 @@
-//! Idempotency keys that were kept before those of secret API keys stood apart.
+//! Tests of idempotency keys that were stored before keys of secret API keys had a namespace of their own.
 
 use base::sqlite::Database;
 use sqlx::migrate::Migrator;
@@ -8,7 +8,7 @@ use super::{
     *,
 };
 
-/// The last schema in which a key was kept as it was sent.
+/// The last schema version in which a key was stored as it was sent.
 const BEFORE: i64 = 10;
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Placing orders side by side.
+//! Tests of concurrent order placement.
 
 use futures::{FutureExt, future::join_all};
 
@@ -31,7 +31,7 @@ async fn a_refused_order_leaves_nothing_beside_accepted_ones_of_its_group() {
     shop.product("plenty", 1000, 0).await;
     shop.product("none", 0, 0).await;
     shop.drain().await;
-    // The refused third reserves "plenty" first, and must give it back.
+    // Every third order is rejected after it has reserved "plenty", which it must release.
     let lines =
         |n: usize| if n.is_multiple_of(3) { vec![("plenty", 2), ("none", 1)] } else { vec![("plenty", 2)] };
     let orders = (0..90).map(|n| shop.store.place_order(shop.new_order(&format!("k{n}"), &lines(n))));
@@ -56,7 +56,7 @@ async fn a_key_under_way_is_in_flight_and_replays_once_it_is_stored() {
     );
     let Ok(PlaceOutcome::Placed { order, body }) = first else { panic!("not placed: {first:?}") };
     assert_eq!(second.expect("answers"), PlaceOutcome::InFlight);
-    // The stock is gone by now: the record must be asked before the shelf.
+    // The stock is sold out by now: the record must be read before the stock.
     let again = shop.store.place_order(shop.new_order("k", &[("a", 1)])).await.expect("answers");
     assert_eq!(again, PlaceOutcome::Replayed { order: order.id, body });
     let mut other = shop.new_order("k", &[("a", 1)]);
@@ -73,7 +73,7 @@ async fn a_key_stays_held_when_its_caller_leaves() {
     assert!(shop.store.place_order(shop.new_order("k", &[("a", 1)])).now_or_never().is_none());
     let meanwhile = shop.store.place_order(shop.new_order("k", &[("a", 1)])).now_or_never();
     assert_eq!(meanwhile.expect("answers at once").expect("answers"), PlaceOutcome::InFlight);
-    // Any unit queued behind it ends after it.
+    // A unit queued behind the placement ends after it.
     shop.store.ping().await.expect("answers");
     let later = shop.store.place_order(shop.new_order("k", &[("a", 1)])).await.expect("answers");
     assert!(matches!(later, PlaceOutcome::Replayed { .. }), "{later:?}");
@@ -106,7 +106,7 @@ async fn crossing_the_threshold_is_told_once_and_in_the_products_sequence() {
     }
     let told = super::kinds(&shop.claim("r", 100).await);
     let placed = Some((EventKind::OrderPlaced, 1));
-    // Its first event was the inventory set by the fixture.
+    // The first event of the product was the inventory set by the fixture.
     assert_eq!(told, [placed, placed, Some((EventKind::InventoryLow, 2)), placed]);
     let set = shop.store.put_inventory(shop.merchant, "a", 2, shop.ambient.now(), None).await;
     let below = crate::catalog::InventoryPut::BelowReserved { reserved: 3 };

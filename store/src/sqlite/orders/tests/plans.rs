@@ -1,4 +1,4 @@
-//! The plans that the migrations promise. A statement that starts to walk a table fails here, not in production.
+//! Query plans that the migrations rely on. A statement that starts to scan a table fails here, not in production.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::{
     TestMerchant,
 };
 
-/// The steps that touch a table, and sorting, each once. Walking the lines of one order is no table.
+/// The steps of a plan that touch a table or sort, each once. The lines of one order are not a table.
 async fn steps(sql: &str) -> Vec<String> {
     let shop = TestMerchant::open().await;
     let rows = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")))

@@ -1,4 +1,4 @@
-//! Relays side by side.
+//! Tests of concurrent relays.
 
 use std::time::Duration;
 
@@ -23,18 +23,18 @@ async fn a_subject_is_never_split_over_two_relays() {
     let now = shop.ambient.now();
     let first = shop.claim("one", 1).await;
     assert_eq!(first.len(), 1);
-    // Two more messages of the subject "one" holds, one of another subject.
+    // Two more messages of the subject that relay "one" holds, and one of another subject.
     shop.store.mark_paid(order.id, capture(&order), now).await.expect("answers");
     let second = shop.claim("two", 100).await;
     assert_eq!(second.len(), 1);
     assert!(second[0].position > first[0].position);
     assert_eq!(shop.store.order_events(other.id, 0).await.expect("reads").len(), 1);
-    // Its own again, and the rest of the subject with it.
+    // The claimed message again, with the later ones of its subject.
     let again = shop.claim("one", 100).await;
     assert_eq!(again.len(), 3);
     assert_eq!(again[0], first[0]);
     assert!(positions(&again).is_sorted());
-    // Once the lease is over another may take them.
+    // Once the lease has expired, another relay may claim them.
     shop.clock.advance(Duration::from_secs(11));
     assert_eq!(shop.claim("two", 100).await.len(), 4);
     assert_eq!(shop.claim("one", 100).await, []);
