@@ -13,8 +13,8 @@
 //!
 //! Waiting costs bounded work. The turns of one merchant follow each other at the rate of its posts, and one message
 //! returns for each probe. The other messages wait for about as long again as they have waited: their returns grow with
-//! the logarithm of the time for which an endpoint fails. Returns that grew with its backlog would hold up others in the
-//! queue.
+//! the logarithm of the time for which an endpoint fails. Returns that grew with its backlog would hold up others in
+//! the queue.
 //! State is per process: each process learns for itself.
 
 mod state;
