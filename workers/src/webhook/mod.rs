@@ -277,6 +277,6 @@ mod tests {
         let answer = sender.dial(client, post_to(&format!("http://localhost:{port}/hook"))).await;
         assert_eq!(answer, Answer::failed("unreachable_name"));
         let accepted = futures::FutureExt::now_or_never(listener.accept());
-        assert!(accepted.is_none(), "nobody knocked");
+        assert!(accepted.is_none(), "no connection attempt");
     }
 }
