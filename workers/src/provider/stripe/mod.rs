@@ -1,7 +1,7 @@
 //! Stripe provider: a charge is a `PaymentIntent` created and confirmed in one call, a refund is a Refund.
 //!
 //! Guarantees: an amount that Stripe cannot take is declined (`amount`); answers are checked against the request; an
-//! intent whose status nobody here can advance ends as a decline and is cancelled at Stripe, so that it cannot become
+//! intent whose status nothing here can advance ends as a decline and is cancelled at Stripe, so that it cannot become
 //! money later. Holds no card data: a payment method is Stripe's token.
 //!
 //! # One charge per payment
