@@ -185,7 +185,7 @@ async fn apply(
         Moved::Now(_) | Moved::Already(_) => Ok(()),
         Moved::Refused(order) => {
             // With its rejection the store has written the refund of captured money.
-            tracing::info!(order.id = %order.id, order.status = %order.status, "payment decided for an order no longer pending");
+            tracing::info!(order.id = %order.id, order.status = %order.status, "payment decided for a closed order");
             Ok(())
         }
         Moved::NotFound => Err(JobError::retry("order_not_found")),

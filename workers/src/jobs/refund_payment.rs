@@ -90,7 +90,7 @@ impl RefundPayment {
         let (done, reference) = match outcome {
             RefundOutcome::Done { reference } => (true, reference),
             RefundOutcome::Refused { code } => {
-                tracing::error!(alarm = true, order.id = %self.order, refund.id = %self.refund, code, "refund rejected by payment provider");
+                tracing::error!(alarm = true, order.id = %self.order, refund.id = %self.refund, code, "refund rejected");
                 (false, code)
             }
         };
