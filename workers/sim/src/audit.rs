@@ -1,4 +1,4 @@
-//! What must hold once everything has come to rest.
+//! Invariants that are checked at the end of a run, when all work is complete.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use crate::{
     provider::{Direction, Entry},
 };
 
-/// Checks everything; what is broken is told to the watch.
+/// Checks all invariants; violations go to the watch.
 pub(crate) fn audit(world: &Deployment, steady: &[Steady]) {
     let stored = world.orders.snapshot();
     let ledger = world.provider.ledger();
@@ -38,7 +38,7 @@ fn settled(world: &Deployment, order: &Order) {
     }
 }
 
-/// I2: one capture per paid order here and there, and what goes back is what must.
+/// I2: one capture per paid order, in the store and at the provider, and exactly the refunds due.
 fn money(world: &Deployment, order: &Order, captured_minor: Option<i64>, ledger: &[Entry]) {
     let sum = |direction| {
         let entries = ledger.iter().filter(|e| e.order == order.id && e.direction == direction);
@@ -94,7 +94,7 @@ fn sequence(world: &Deployment, order: &Order, events: &[Event]) {
     }
 }
 
-/// I2: each refund that was ordered was made, once and in its amount.
+/// I2: each requested refund was made, once and in its amount.
 fn refunds(world: &Deployment, ledger: &[Entry]) {
     for (refund, (order, amount_minor)) in world.watch.refunds() {
         let key = refund_key(refund);
@@ -109,7 +109,7 @@ fn refunds(world: &Deployment, ledger: &[Entry]) {
     }
 }
 
-/// I3: nothing stays reserved, and what left the house is what was fulfilled.
+/// I3: reservations are those of open orders, and the units missing in stock are the shipped ones.
 fn stock(world: &Deployment, stored: &Snapshot) {
     for (merchant, product) in &stored.products {
         let units = |counts: fn(&Order) -> bool| -> i64 {
@@ -154,7 +154,7 @@ fn mails(world: &Deployment, stored: &Snapshot) {
     }
 }
 
-/// Written anew and not taken from the subscription table, which is what is tested.
+/// Independent of the subscription table, which is under test.
 fn mail_for(kind: EventKind) -> Option<Template> {
     match kind {
         EventKind::OrderPaid => Some(Template::OrderConfirmation),
@@ -165,7 +165,7 @@ fn mail_for(kind: EventKind) -> Option<Template> {
     }
 }
 
-/// I5 and I6: endpoints that stayed as they were took every event they want, and nobody took another's.
+/// I5 and I6: unchanged endpoints took every event they subscribed to, and no event of another merchant.
 fn webhooks(world: &Deployment, events: &[Event], steady: &[Steady]) {
     let taken = world.outside.hooks();
     for endpoint in steady {
@@ -187,7 +187,7 @@ fn webhooks(world: &Deployment, events: &[Event], steady: &[Steady]) {
     }
 }
 
-/// Every event is announced, those of an order for the first time in their sequence.
+/// Every event is published, and the first publishings of the events of an order are in sequence.
 fn check_published_events(world: &Deployment, events: &[Event]) {
     let mut first = BTreeMap::new();
     for (place, news) in world.queue.published_events().into_iter().enumerate() {

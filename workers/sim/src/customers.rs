@@ -1,7 +1,7 @@
-//! What merchants and customers do: the scenario of a seed.
+//! Scenario of a seed: the requests of merchants and customers.
 //!
-//! They reach the order store as the API does, over a line as faulty as any, and repeat what was not answered under the
-//! same idempotency key or id until it is.
+//! They reach the order store as the API does, over an equally faulty connection, and repeat unanswered calls under the
+//! same idempotency key or id until they are answered.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -20,23 +20,23 @@ use crate::{chance::pause, deployment::Deployment, outside::url_of};
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=";
 const METHODS: [&str; 5] =
     ["pm_card_visa", "pm_card_visa", "pm_card_visa", "pm_card_chargeDeclined", "pm_sandbox_flaky"];
-/// All orders are placed within this time.
+/// Time within which all orders are placed.
 const SHOPPING: Duration = Duration::from_secs(15);
-/// Longest time between two wishes of a customer.
+/// Longest time between two requests of a customer.
 const SECOND_THOUGHTS: Duration = Duration::from_secs(15);
 /// Longest time before a call without an answer is repeated.
 const REPEAT_MAX: Duration = Duration::from_secs(1);
-/// How often a refund of an order that is not paid yet is asked for.
+/// Most requests for the refund of an order that is not paid yet.
 const REFUND_TRIES: u32 = 6;
 
-/// A merchant and what belongs to it.
+/// A merchant and its products.
 #[derive(Clone)]
 pub(crate) struct Merchant {
     id: MerchantId,
     skus: Vec<String>,
 }
 
-/// An endpoint that stays as it is for the whole run.
+/// An endpoint that does not change during the run.
 #[derive(Clone)]
 pub(crate) struct Steady {
     pub(crate) id: EndpointId,
@@ -44,7 +44,7 @@ pub(crate) struct Steady {
     pub(crate) events: Subscription,
 }
 
-/// Opens shops, lets customers in and merchants change their minds; answers the endpoints that must get everything.
+/// Starts merchants and customers; returns the endpoints that must get every event.
 pub(crate) async fn trade(world: &Arc<Deployment>) -> Result<Vec<Steady>, StoreError> {
     let mut merchants = Vec::new();
     let mut steady = Vec::new();
@@ -128,7 +128,7 @@ async fn add_endpoint(world: &Deployment, merchant: MerchantId) -> Result<Steady
     Ok(Steady { id, merchant, events })
 }
 
-/// A customer's whole story.
+/// All requests of one customer.
 async fn shop(world: Arc<Deployment>, merchant: Merchant, number: u64) {
     let customer = Client::of(world);
     let world = &customer.world;
@@ -183,7 +183,7 @@ async fn change_mind(world: Arc<Deployment>, endpoint: Steady) {
     }
 }
 
-/// Somebody who uses the API.
+/// A client of the API.
 struct Client {
     world: Arc<Deployment>,
     orders: Arc<dyn OrderStore>,
@@ -223,7 +223,7 @@ impl Client {
         let payment_method = (*chance.pick(&METHODS)).to_owned();
         let placement = self
             .insist(|orders, ambient| {
-                // A request that is repeated comes with an id and a trace of its own, and the same key.
+                // A repeated request has a new id and a new trace, and the same key.
                 let order = NewOrder {
                     id: OrderId::fresh(&ambient),
                     merchant: merchant.id,

@@ -1,4 +1,4 @@
-//! One run's world: the simulated parts, and what each process sees of them.
+//! Simulated parts of one run, and the view that each process has of them.
 
 use std::{
     sync::{
@@ -30,9 +30,9 @@ use crate::{
     watch::Watch,
 };
 
-/// The run's clocks start at 2026-01-01T00:00:00Z.
+/// Start of the clocks: 2026-01-01T00:00:00Z.
 const START_MILLIS: i64 = 1_767_225_600_000;
-/// Longest time by which a process's clock is ahead of the others.
+/// Largest skew of a process's clock, ahead of the true time.
 const SKEW_MAX: Duration = Duration::from_secs(2);
 const SENDER: &str = "Shop <orders@shop.example>";
 
@@ -43,7 +43,7 @@ pub(crate) struct Deployment {
     pub(crate) watch: Arc<Watch>,
     /// The true time, and ids.
     pub(crate) ambient: Ambient,
-    /// Over a line that never fails, for who sets up and audits.
+    /// Without faults, for set-up and audit.
     pub(crate) orders: MemoryOrders,
     pub(crate) payments: MemoryPayments,
     pub(crate) provider: SimProvider,
@@ -52,12 +52,12 @@ pub(crate) struct Deployment {
     pub(crate) registry: Registry<Env>,
     mailer: Mailer,
     pub(crate) mutation: Option<Mutation>,
-    /// Customers and merchants who still want something.
+    /// Number of customers and merchants with open requests.
     busy: AtomicUsize,
     began: Instant,
 }
 
-/// Follows the runtime's timers, with an error.
+/// Clock that follows the timers of the runtime, with a skew.
 struct SimClock {
     began: Instant,
     skew: Duration,
@@ -71,7 +71,7 @@ impl Clock for SimClock {
 }
 
 impl Deployment {
-    /// Called in a runtime whose time stands still.
+    /// To be called in a runtime with paused time.
     pub(crate) fn new(seed: u64, mutation: Option<Mutation>, in_words: bool) -> Result<Self, String> {
         let began = Instant::now();
         let chance = Arc::new(Chance::new(seed));
@@ -105,7 +105,7 @@ impl Deployment {
         })
     }
 
-    /// A clock and a generator of a process's own.
+    /// Clock and generator of one process.
     pub(crate) fn process_ambient(&self) -> Ambient {
         let skew = if self.chance.one_in(2) { self.chance.up_to(SKEW_MAX) } else { Duration::ZERO };
         Ambient::seeded(Arc::new(SimClock { began: self.began, skew }), self.chance.fork())
@@ -116,7 +116,7 @@ impl Deployment {
         Arc::new(self.orders.through(self.link(process)))
     }
 
-    /// What a worker's jobs work with.
+    /// The collaborators of the jobs of a worker.
     pub(crate) fn env(&self, process: &str) -> Env {
         let ambient = self.process_ambient();
         let inner = self.payments.through(self.link(process));
@@ -137,13 +137,13 @@ impl Deployment {
         })
     }
 
-    /// Counts somebody who wants something, until the guard is dropped.
+    /// Counts a customer or merchant as busy until the guard is dropped.
     pub(crate) fn busy(self: &Arc<Self>) -> Busy {
         self.busy.fetch_add(1, Ordering::Relaxed);
         Busy(Arc::clone(self))
     }
 
-    /// Whether nothing is left to be done.
+    /// Whether all work is complete.
     pub(crate) fn is_idle(&self) -> bool {
         self.busy.load(Ordering::Relaxed) == 0
             && self.queue.is_empty()
@@ -157,7 +157,7 @@ impl Deployment {
     }
 }
 
-/// Somebody who wants something.
+/// Guard of a busy customer or merchant.
 pub(crate) struct Busy(Arc<Deployment>);
 
 impl Drop for Busy {

@@ -1,4 +1,4 @@
-//! The way to a store, as faulty as the seed has it; and the payment store as a worker sees it.
+//! Faulty connection to the stores, and the payment store as a worker sees it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,12 +17,12 @@ use crate::{
     watch::Watch,
 };
 
-/// Longest time of a slow call, less than a job may take.
+/// Longest slow call, shorter than the timeout of a job.
 const SLOW_MAX: Duration = Duration::from_secs(20);
-/// Longest time by which a write is late.
+/// Longest delay of a late write.
 const LATE_MAX: Duration = Duration::from_secs(30);
 
-/// A process's way to the stores.
+/// Connection of a process to the stores.
 pub(crate) struct FaultyLink {
     pub(crate) chance: Arc<Chance>,
     pub(crate) trace: Arc<Trace>,
@@ -61,11 +61,11 @@ impl Link for FaultyLink {
     }
 }
 
-/// Payments as a worker sees them, with an eye on who decides.
+/// Payment store as a worker sees it; checks that only the newest attempt decides.
 pub(crate) struct WatchedPayments {
     pub(crate) inner: MemoryPayments,
     pub(crate) watch: Arc<Watch>,
-    /// The mutation: decides with whatever epoch is the newest, as if none had been asked for.
+    /// Mutation: decides with the newest epoch, whatever the epoch of the attempt is.
     pub(crate) unfenced: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Mail server and merchants' receivers, as unreliable as the seed has them.
+//! Simulated mail server and receivers of merchants, as unreliable as the seed decides.
 
 use std::{
     collections::BTreeSet,
@@ -19,10 +19,10 @@ use crate::{
     trace::Trace,
 };
 
-/// Longest wait a receiver asks for.
+/// Longest `Retry-After` of a receiver.
 const RETRY_AFTER_MAX: Duration = Duration::from_mins(2);
 
-/// What is outside of the shop, but for the provider.
+/// Systems outside the shop, except the provider.
 pub(crate) struct Outside {
     chance: Arc<Chance>,
     trace: Arc<Trace>,
@@ -31,7 +31,7 @@ pub(crate) struct Outside {
 
 #[derive(Default)]
 struct TakenCalls {
-    /// The Message-IDs that were taken.
+    /// Message-IDs of the mails taken.
     mails: BTreeSet<String>,
     hooks: BTreeSet<(EndpointId, EventId)>,
     gone: BTreeSet<EndpointId>,
@@ -42,17 +42,17 @@ impl Outside {
         Self { chance, trace, seen: Mutex::default() }
     }
 
-    /// Whether the mail server took a mail of this Message-ID.
+    /// Whether the mail server took a mail with this Message-ID.
     pub(crate) fn has_mail(&self, message_id: &str) -> bool {
         self.lock().mails.contains(message_id)
     }
 
-    /// What receivers took.
+    /// Events taken, by endpoint.
     pub(crate) fn hooks(&self) -> BTreeSet<(EndpointId, EventId)> {
         self.lock().hooks.clone()
     }
 
-    /// A receiver is closed for good.
+    /// Closes a receiver for good.
     pub(crate) fn close(&self, endpoint: EndpointId) {
         self.lock().gone.insert(endpoint);
     }
@@ -87,7 +87,7 @@ impl Outside {
     }
 }
 
-/// Where a receiver is.
+/// URL of a receiver.
 pub(crate) fn url_of(endpoint: EndpointId) -> String {
     format!("https://hooks.example/{endpoint}")
 }

@@ -1,7 +1,7 @@
-//! The payment provider: another company's ledger behind an unreliable line.
+//! Simulated payment provider: another company's ledger behind an unreliable connection.
 //!
-//! Keeps the contract of [`PaymentProvider`]: a call repeated under its key takes effect once. A request that is on its
-//! way arrives whether or not its caller still waits.
+//! Keeps the contract of [`PaymentProvider`]: a call repeated under its key takes effect once. A request in flight
+//! arrives whether or not its caller still waits.
 
 use std::{
     collections::BTreeMap,
@@ -22,21 +22,21 @@ use crate::{
     watch::Watch,
 };
 
-/// Longest way of a request; far less than the three minutes after which a charge is taken for impossible.
+/// Longest latency of a request; far less than the three minutes after which no call is assumed to be in flight.
 const WAY_MAX: Duration = Duration::from_mins(1);
-/// Longest wait it asks for.
+/// Longest `Retry-After`.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
-/// How often `pm_sandbox_flaky` fails per order.
+/// Failures of `pm_sandbox_flaky` per order.
 const FLAKY_FAILURES: u32 = 2;
 
-/// Which way money moved.
+/// Direction of a ledger entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Direction {
     Taken,
     GivenBack,
 }
 
-/// One line of the ledger.
+/// An entry of the ledger.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
     pub(crate) direction: Direction,
@@ -73,7 +73,7 @@ impl SimProvider {
         self.books().ledger.clone()
     }
 
-    /// Whether every request that was sent has arrived.
+    /// Whether no request is in flight.
     pub(crate) fn is_idle(&self) -> bool {
         self.books().on_their_way == 0
     }
@@ -82,7 +82,7 @@ impl SimProvider {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends a request: it arrives on its own, and is answered if its sender still listens.
+    /// Sends a request: it arrives independently of its caller, and is answered if the caller still waits.
     async fn exchange<T: Send + 'static>(
         &self,
         what: &'static str,
@@ -109,7 +109,7 @@ impl SimProvider {
             let done = effect(&provider);
             provider.books().on_their_way -= 1;
             pause(provider.chance.travel()).await;
-            // Nobody may be there any more to hear it.
+            // The caller may be gone.
             let _ = answer.send(done);
         });
         let answer = answered.await;
@@ -202,7 +202,7 @@ impl ProviderState {
         self.ledger.iter().filter(|e| e.order == order && e.direction == Direction::Taken).count()
     }
 
-    /// What of a charge was not given back.
+    /// The amount of a charge that is not yet refunded.
     fn left(&self, charge: &str) -> i64 {
         let of_charge = self.ledger.iter().filter(|entry| entry.reference == charge);
         of_charge

@@ -1,9 +1,9 @@
-//! The queue: holds copies of jobs and hands them out in any order, more than once if the seed has it so.
+//! Simulated queue: holds copies of jobs and delivers them in any order, more than once if the seed decides so.
 //!
-//! Keeps what [`jobs::Engine`] promises of publishing and settling, and no more: ids are not deduplicated, a consumer that is
-//! alive may be taken for lost, an outcome may get lost, a retry may leave its predecessor behind. An outcome counts only
-//! under the newest lease. Workers of the simulation take jobs with [`SimQueue::claim`]; commands of operators are no part
-//! of it and answer so.
+//! Keeps the promises of [`jobs::Engine`] about publishing and settling, and no more: ids are not deduplicated, a live
+//! consumer may be taken for lost, an outcome may get lost, a retry may leave its predecessor behind. An outcome counts
+//! only under the newest lease. Workers of the simulation take jobs with [`SimQueue::claim`]; commands of operators are
+//! refused.
 
 mod engine;
 
@@ -26,13 +26,13 @@ use crate::{
     watch::Watch,
 };
 
-/// Longest time a lost job needs to be found.
+/// Longest time until a lost job is delivered again.
 const FOUND_AFTER_MAX: Duration = Duration::from_secs(10);
 /// How long a job that crashed too many consumers stays parked.
 const REDRIVEN_AFTER: Duration = Duration::from_mins(5);
-/// Longest time a job waits for no reason.
+/// Longest delay of a job without a reason.
 const DELAY_MAX: Duration = Duration::from_secs(10);
-/// Longest time after which a consumer that is alive is taken for lost.
+/// Longest time after which a live consumer is taken for lost.
 const LEASE_MAX: Duration = Duration::from_secs(20);
 /// Longest time until a publisher gives up.
 const CONFIRM_MAX: Duration = Duration::from_secs(5);
@@ -46,7 +46,7 @@ struct SimQueueInner {
     trace: Arc<Trace>,
     watch: Arc<Watch>,
     ambient: Ambient,
-    /// The mutation: forgets a job when it hands it out.
+    /// Mutation: forgets a job at its delivery.
     acks_first: bool,
     state: Mutex<SimQueueState>,
     work: Notify,
@@ -56,9 +56,9 @@ struct SimQueueInner {
 struct SimQueueState {
     copies: BTreeMap<u64, SimJob>,
     ready: Vec<u64>,
-    /// Under the mutation: what was forgotten when it was handed out, in the memory of its consumer alone.
+    /// Under the mutation: jobs forgotten at their delivery, known to their consumer alone.
     acked: BTreeMap<u64, SimJob>,
-    /// Numbers copies and deliveries.
+    /// Last number of a copy or a delivery.
     next: u64,
     announced: Vec<Event>,
     runs: u64,
@@ -88,7 +88,7 @@ impl SimQueue {
         Self(Arc::new(SimQueueInner { chance, trace, watch, ambient, acks_first, state, work }))
     }
 
-    /// Whether no job is held, in whatever state.
+    /// Whether no job is held, in any state.
     pub(crate) fn is_empty(&self) -> bool {
         let state = self.lock();
         state.copies.is_empty() && state.acked.is_empty()
@@ -100,21 +100,21 @@ impl SimQueue {
         state.copies.values().map(|held| format!("{} {}", held.envelope.id, held.envelope.kind)).collect()
     }
 
-    /// What was announced, in order.
+    /// Published events, in order.
     pub(crate) fn published_events(&self) -> Vec<Event> {
         self.lock().announced.clone()
     }
 
-    /// How many deliveries were made.
+    /// Number of deliveries.
     pub(crate) fn runs(&self) -> u64 {
         self.lock().runs
     }
 
-    /// The next job for a consumer, which may be any that waits.
+    /// The next job for a consumer: any waiting one.
     pub(crate) async fn claim(&self, consumer: u64) -> Delivery {
         loop {
             let mut work = std::pin::pin!(self.0.work.notified());
-            // Armed before looking, so that no job falls in between.
+            // Armed before the check, so that no wake-up is missed.
             work.as_mut().enable();
             if let Some(delivery) = self.try_claim(consumer) {
                 return delivery;
@@ -123,7 +123,7 @@ impl SimQueue {
         }
     }
 
-    /// Takes an outcome; one under a lease that was lost is dropped.
+    /// Settles a job; an outcome under a lost lease is dropped.
     pub(crate) fn settle(&self, receipt: Receipt, settlement: Settlement) {
         self.note(receipt, &settlement);
         let number = receipt.session;
@@ -151,7 +151,7 @@ impl SimQueue {
         self.conclude(held, settlement);
     }
 
-    /// A consumer is gone: its jobs will be found and handed to others.
+    /// Takes a consumer for lost: its jobs will be delivered to others.
     pub(crate) fn lost(&self, consumer: u64) {
         let held_by = |held: &SimJob| held.lease.as_ref().is_some_and(|lease| lease.consumer == consumer);
         let mut state = self.lock();
@@ -223,14 +223,14 @@ impl SimQueue {
         self.keep(None, SimJob { envelope: Arc::new(envelope), crashes: held.crashes, lease: None }, wait);
     }
 
-    /// The job will be found without its consumer.
+    /// Takes a job from its consumer and makes it ready again later.
     fn lose(&self, number: u64) {
         let Some(mut held) = self.lock().remove(number) else { return };
         held.crashes += 1;
         held.lease = None;
         let mut found_after = self.0.chance.some_time(FOUND_AFTER_MAX);
         if held.crashes > CRASHES_MAX {
-            // Parked as poison, until the operator of a shop whose workers die by the second takes it back.
+            // Parked as a poison message, until an operator redrives it: here consumers die by the second.
             self.0.trace.note("redriven", || held.envelope.id.to_string());
             held.crashes = 0;
             found_after += REDRIVEN_AFTER;
@@ -254,7 +254,7 @@ impl SimQueue {
         });
     }
 
-    /// Keeps a job, ready after a while; a copy that was lost keeps its number.
+    /// Keeps a job, ready after `wait`; a lost copy keeps its number.
     fn keep(&self, number: Option<u64>, held: SimJob, wait: Duration) {
         let mut state = self.lock();
         let number = number.unwrap_or_else(|| state.fresh());
@@ -300,7 +300,7 @@ impl SimQueue {
         EngineError::Unavailable { engine: "simulated", detail: detail.to_owned(), source: None }
     }
 
-    /// How many of so many messages are kept, and whether that is confirmed.
+    /// How many of the messages the queue keeps, and whether it confirms them.
     async fn exchange(&self, messages: usize) -> Result<(usize, bool), EngineError> {
         let chance = &self.0.chance;
         pause(chance.travel()).await;

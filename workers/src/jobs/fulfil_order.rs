@@ -1,4 +1,4 @@
-//! Ships a paid order. One transaction of the order store does it all; doing it again changes nothing.
+//! Job that ships a paid order, in one transaction of the order store; repeating it changes nothing.
 
 use jobs::{Job, JobContext, JobError};
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use store::{
 
 use crate::{env::Env, registry::FULFILMENT};
 
-/// Takes the stock out of the house and creates the shipment.
+/// Takes the stock out of the inventory and creates the shipment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FulfilOrder {
     /// The order.
@@ -28,7 +28,8 @@ impl Job for FulfilOrder {
     async fn run(&self, ctx: &JobContext<Env>) -> Result<(), JobError> {
         match ctx.env.orders.fulfil(self.order, ctx.ambient.now()).await? {
             Transition::Now(_) | Transition::Already(_) => Ok(()),
-            // Published after `order.paid` was committed, so a pending order can only be a late replica.
+            // The job is published after `order.paid` was committed, so a pending order can only come from a lagging
+            // replica.
             Transition::Refused(order) if order.status == OrderStatus::Pending => {
                 Err(JobError::retry("order_not_yet_paid"))
             }

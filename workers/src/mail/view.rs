@@ -1,4 +1,4 @@
-//! What a mail shows: the templates, compiled in, and the values they may use.
+//! Rendering of mails: the compiled-in templates and their values.
 
 use askama::Template as _;
 use store::domain::{Address, Currency, Order};
@@ -13,14 +13,14 @@ pub(super) struct Shown {
     pub(super) html: String,
 }
 
-/// Values for the HTML template; escaped by it.
+/// Values for the HTML template of order mails; escaped by it.
 #[derive(askama::Template)]
 #[template(path = "mail.html")]
 struct Html<'a> {
     view: &'a View<'a>,
 }
 
-/// Values for the text template.
+/// Values for the text template of order mails.
 #[derive(askama::Template)]
 #[template(path = "mail.txt")]
 struct Text<'a> {
@@ -41,14 +41,14 @@ struct WelcomeText<'a> {
     view: &'a Welcome<'a>,
 }
 
-/// Values for the HTML template of proofs; escaped by it.
+/// Values for the HTML template of verification mails; escaped by it.
 #[derive(askama::Template)]
 #[template(path = "verification.html")]
 struct VerificationHtml<'a> {
     view: &'a VerificationView<'a>,
 }
 
-/// Values for the text template of proofs.
+/// Values for the text template of verification mails.
 #[derive(askama::Template)]
 #[template(path = "verification.txt")]
 struct VerificationText<'a> {

@@ -1,15 +1,15 @@
-//! The safe repairs.
+//! Safe repairs of violations.
 
 use jobs::engine::EngineError;
 
 use super::{Repair, Verify, VerifyError};
 
-/// Does it; false when there turned out to be nothing to do.
+/// Makes a repair; `false` when there was nothing to repair.
 pub(super) async fn apply(verify: &Verify, repair: &Repair) -> Result<bool, VerifyError> {
     let at = verify.ambient.now();
     match repair {
         Repair::Publish(job) => {
-            // A dead one of this id would only be answered with "I have it".
+            // Publishing under the id of a dead letter would only return "already held": it is retried instead.
             if verify.engine.retry_now(job.id).await? {
                 return Ok(true);
             }

@@ -1,8 +1,9 @@
-//! What is walked, in pages; and how an incremental audit remembers.
+//! Scan of the stores in pages, and the mark of incremental audits.
 //!
-//! A change of an order writes a message into the outbox, so the messages since the last audit name the orders to look
-//! at. Those that were open or wrong then are named by the mark. The mark stands at the start of the audit less the grace:
-//! an order younger than that has a message after it. More open or wrong orders than a mark can name hold it back.
+//! Every change of an order writes a message into the outbox, so the messages since the last audit name the orders to
+//! check. Orders that were open or wrong then are named by the mark. The mark stands at the start of the audit less the
+//! grace: an order younger than that has a message after it. More open or wrong orders than a mark can name hold it
+//! back.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -19,23 +20,23 @@ use store::{
 use super::{Audit, Code, Examined, Finding, Repair, Scope, VerifyError, Violation};
 use crate::provider::{EntryKind, LedgerEntry};
 
-/// Orders looked at side by side.
+/// Orders checked concurrently.
 const AT_ONCE: usize = 8;
 const ORDERS_PAGE: u32 = 256;
 const MESSAGES_PAGE: u32 = 1000;
 const PAGE: u32 = 500;
-/// How much earlier than its commit a message's id may be.
+/// Longest time between the creation of a message id and its commit.
 const COMMIT_MAX: Duration = Duration::from_mins(2);
-/// Time between the two looks at what seems wrong: any step between two stores is shorter.
+/// Time between the two checks of a suspected violation: any step between two stores is shorter.
 const SECOND_LOOK_AFTER: Duration = Duration::from_secs(1);
-/// Orders remembered within one run, so that an order with several messages is looked at once.
+/// Most orders remembered within one run, so that an order with several messages is checked once.
 const RECENT_MAX: usize = 100_000;
 
-/// What an incremental audit gathers for the next.
+/// State that an incremental audit gathers for the next one.
 struct Progress {
     again: BTreeSet<OrderId>,
     recent: HashSet<OrderId>,
-    /// Where the mark is held back.
+    /// Time at which the mark is held back.
     held_at: Option<Timestamp>,
 }
 
@@ -44,7 +45,7 @@ impl Progress {
         Self { again: BTreeSet::new(), recent: HashSet::new(), held_at: None }
     }
 
-    /// Whether it was not looked at lately.
+    /// Whether the order was not checked recently in this run.
     fn is_new(&mut self, order: OrderId) -> bool {
         if self.recent.len() >= RECENT_MAX {
             self.recent.clear();
@@ -62,7 +63,7 @@ impl Progress {
 }
 
 impl Audit<'_> {
-    /// Walks all that the plan asks for.
+    /// Scans everything that the plan asks for.
     pub(super) async fn scan(&mut self) -> Result<(), VerifyError> {
         let mark = match self.plan.scope {
             Scope::Since(_) => None,
@@ -126,13 +127,13 @@ impl Audit<'_> {
         }
     }
 
-    /// Which part of the time up to now lies before `at`.
+    /// Fraction of the time up to `before` that lies before `at`.
     fn part(&self, from: Timestamp, at: Timestamp) -> Option<f64> {
         let whole = self.before.duration_since(from).as_secs_f64();
         (whole > 0.0).then(|| (at.duration_since(from).as_secs_f64() / whole).clamp(0.0, 1.0))
     }
 
-    /// Looks at these; twice at what seems wrong.
+    /// Checks these orders; suspected violations twice.
     async fn orders(
         &mut self,
         orders: &[OrderId],
@@ -183,7 +184,7 @@ impl Audit<'_> {
         stream::iter(looks).buffered(AT_ONCE).try_collect().await
     }
 
-    /// Payments without an order.
+    /// Reports payments without an order.
     async fn payments(&mut self) -> Result<(), VerifyError> {
         let kept_from = self.of.kept_from(self.of.kept.orders);
         let mut after = None;
@@ -205,8 +206,8 @@ impl Audit<'_> {
         }
     }
 
-    /// Entries of the ledger up to the grace; answers the last one looked at. With a course also looks at their orders: what
-    /// moved at the provider need not have changed anything here.
+    /// Checks the ledger up to the grace and returns the id of the last entry. With a `course` also checks the orders
+    /// of the entries: a change at the provider need not have changed anything here.
     async fn ledger_after(
         &mut self,
         mut after: Option<String>,
@@ -245,7 +246,7 @@ impl Audit<'_> {
         self.orders(&known, self.before, course).await
     }
 
-    /// An order that does not read back is there.
+    /// Whether the order is stored; one that cannot be read back is.
     async fn is_there(&self, order: OrderId) -> Result<bool, VerifyError> {
         match self.of.orders.order_by_id(order).await {
             Ok(order) => Ok(order.is_some()),
@@ -272,7 +273,7 @@ impl Audit<'_> {
     async fn outbox(&mut self) -> Result<(), VerifyError> {
         let backlog = self.of.orders.backlog().await?;
         let Some(oldest) = backlog.oldest_at.filter(|oldest| *oldest < self.before) else { return Ok(()) };
-        let found = format!("{} messages wait, the oldest since {oldest}", backlog.messages);
+        let found = format!("{} messages unsent, the oldest since {oldest}", backlog.messages);
         let repair = Repair::Manual("see that a relay runs and reaches the queue");
         let violation =
             Violation { code: Code::OutboxStalled, ids: Vec::new(), found, repair, repaired: false };
@@ -280,7 +281,7 @@ impl Audit<'_> {
     }
 }
 
-/// When an id was made.
+/// Creation time of an order id.
 fn made(order: OrderId) -> Timestamp {
     base::ids::timestamp_of(order.0).unwrap_or(Timestamp::UNIX_EPOCH)
 }

@@ -1,5 +1,5 @@
-//! A provider that fails, before a whole flow: its queue is left alone in this process, nothing is charged for the
-//! waiting, and work goes on by itself.
+//! Circuit breaker in a whole flow: while the provider fails, this process leaves its queue alone and uses no attempts;
+//! afterwards work continues by itself.
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -28,7 +28,7 @@ const SLOTS: usize = 4;
 const ORDERS: usize = 12;
 const IN_A_ROW: u32 = 3;
 
-/// Relay and workers over a sandbox that can be made to fail.
+/// Relay and workers over a sandbox with programmed failures.
 struct Flow {
     shop: TestMerchant,
     front: Front,
@@ -76,7 +76,7 @@ impl Flow {
         soon("the breaker's opening", open).await.expect("it lives");
     }
 
-    /// All that waits or runs in the queue of payments: attempts used so far.
+    /// The jobs in the queue of payments, with their attempts used so far.
     async fn attempts(&self) -> Vec<(JobState, u32)> {
         let filter = JobFilter { queue: Some(PAYMENTS.to_owned()), limit: 1000, ..JobFilter::default() };
         let held = self.engine.list(&filter).await.expect("lists");
@@ -102,7 +102,7 @@ impl Flow {
 async fn a_failing_provider_is_given_a_rest_and_its_queue_is_left_alone() {
     let config = BreakerConfig {
         in_a_row: IN_A_ROW,
-        // Long, so that there is time to look.
+        // Long enough to observe the state.
         pause_min: Duration::from_secs(2),
         pause_max: Duration::from_secs(2),
         ..BreakerConfig::default()
@@ -116,12 +116,12 @@ async fn a_failing_provider_is_given_a_rest_and_its_queue_is_left_alone() {
         idle && flow.health.queues()[0].held_back
     };
     until("the queue's rest", left_alone).await;
-    // Those that were under way when it opened, and no more.
+    // The calls in flight when the breaker opened, and no more.
     let calls = flow.front.seen().len();
     assert!(calls <= SLOTS + IN_A_ROW as usize, "{calls} calls");
     let used: u32 = flow.attempts().await.iter().map(|(_, attempts)| attempts).sum();
     assert!(used as usize <= calls, "{used} attempts for {calls} calls");
-    // It does not mend by itself: each probe is one call.
+    // It does not recover by itself: each probe is one call.
     let mut standing = flow.guarded.breaker().standing();
     for _ in 0..2 {
         soon("a probe", standing.wait_for(|standing| matches!(standing, Standing::HalfOpen { .. })))
@@ -189,7 +189,7 @@ async fn no_more_calls_leave_than_the_rate_allows_and_the_rest_come_again() {
     let made = answers.iter().filter(|answer| answer.is_ok()).count();
     assert_eq!(made + turned_away, answers.len(), "{answers:?}");
     assert_eq!(front.seen().len(), made, "who was turned away was not heard of");
-    // The burst, what has come since, and one for the clocks.
+    // The burst, the refill since, and one for the difference of the clocks.
     let allowed = 10.0 + seconds * 10.0 + 1.0;
     let calls = f64::from(u32::try_from(made).expect("few"));
     assert!(turned_away > 0 && calls <= allowed, "{made} in {seconds} s");

@@ -1,4 +1,4 @@
-//! Charging: each way a provider can behave, and a crash between any two steps. Judged by the provider's ledger.
+//! Charging: every behaviour of a provider, and a crash between any two steps, checked by the provider's ledger.
 
 use std::{sync::Arc, time::Duration};
 
@@ -58,7 +58,7 @@ async fn two_deliveries_at_once_charge_once() {
     for error in runs.into_iter().filter_map(Result::err) {
         assert_eq!(error.describe(), "fenced_off_by_a_newer_attempt");
     }
-    // Of the eight, all but the newest attempt may have been fenced off; the newest has recorded.
+    // Of the eight attempts all but the newest may have been fenced off; the newest has recorded.
     assert_paid_once(&shop, order.id).await;
 }
 
@@ -103,7 +103,7 @@ async fn a_charge_without_an_answer_is_found_by_its_key_in_the_same_run() {
 async fn a_call_that_never_arrived_is_made_again_under_the_same_key() {
     let shop = TestMerchant::open().await;
     let order = shop.place("pm_sandbox_slow").await;
-    // Gives up before the sandbox captures: the question by key finds nothing, nothing is decided.
+    // The call times out before the sandbox captures: the lookup finds nothing, nothing is decided.
     let provider = shop.impatient_provider(Duration::from_millis(300));
     let env = shop.env_with(Arc::clone(&shop.payments), Arc::new(provider));
     let error = ChargePayment { order: order.id }.run(&context(env)).await.expect_err("unknown");
@@ -152,7 +152,7 @@ async fn a_provider_that_is_away_or_refuses_our_key_leaves_the_order_pending() {
         let provider = SandboxProvider::new(config, shop.ambient.clone()).expect("a client");
         let env = shop.env_with(Arc::clone(&shop.payments), Arc::new(provider));
         let error = job.run(&context(env)).await.expect_err("fails");
-        // Wrong credentials are no fault of this charge: it uses no attempt.
+        // Rejected credentials are not caused by this charge: it uses no attempt.
         assert_eq!(matches!(error, JobError::Snooze(_)), key == "sk_wrong", "{error:?}");
         let attempts = shop.payments.attempts(PaymentId::of_order(order.id)).await.expect("reads");
         assert_eq!(attempts.last().and_then(|attempt| attempt.note.as_deref()), Some(note));
@@ -184,7 +184,7 @@ async fn a_crash_after_any_step_leads_to_one_charge_and_one_paid_order() {
     assert_eq!(shop.ledger_summary().await.orders_charged_more_than_once, 0);
 }
 
-/// The job of its placing is lost: what the cancellation tells is what has the charge looked for.
+/// The job of `order.placed` is lost: the event of the cancellation has the charge looked up.
 #[tokio::test]
 async fn an_order_that_expired_between_charge_and_record_gets_its_money_back() {
     let shop = TestMerchant::open().await;
@@ -291,7 +291,7 @@ async fn a_charge_by_a_run_that_had_not_seen_the_cancellation_is_found() {
         .expect("cancels");
     let error = shop.run(&job).await.expect_err("waits");
     let JobError::Snooze(wait) = error else { panic!("{error:?}") };
-    // What a run does that read the order before, lost its lease, and dies when it has charged: nobody repeats it.
+    // A run that read the order before, lost its lease, and crashes after charging: it is not repeated.
     charged_by_a_zombie(&shop, &order).await;
 
     clock.advance(wait);
@@ -326,7 +326,7 @@ async fn charged_by_a_zombie(shop: &TestMerchant, order: &Order) {
     shop.provider.capture(&request).await.expect("charges");
 }
 
-/// Lets another worker begin an attempt while the call is under way.
+/// Provider that lets another worker begin an attempt during the call.
 struct Overtaken {
     inner: SandboxProvider,
     payments: Arc<dyn PaymentStore>,
@@ -363,7 +363,7 @@ async fn a_stale_epoch_writes_nothing_and_the_newer_attempt_finds_the_same_charg
     let job = ChargePayment { order: order.id };
     let overtaken = Overtaken { inner: shop.provider.clone(), payments: Arc::clone(&shop.payments) };
     let env = shop.env_with(Arc::clone(&shop.payments), Arc::new(overtaken));
-    // Nobody knows whether the newer attempt will live to record it.
+    // Whether the newer attempt will record it is unknown.
     let error = job.run(&context(env)).await.expect_err("the job stays");
     assert!(matches!(error, JobError::Retry(_)), "{error:?}");
     assert_eq!(shop.status(order.id).await, OrderStatus::Pending);

@@ -1,4 +1,4 @@
-//! The whole flow: an order is placed, and relay and workers do the rest.
+//! Whole flow: an order is placed, and relay and workers do the rest.
 
 use std::{collections::BTreeSet, sync::Arc};
 

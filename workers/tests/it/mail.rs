@@ -1,4 +1,4 @@
-//! Mails as files: content, identity, and what cannot be smuggled in.
+//! Mails as files: content, identity, and resistance to injection.
 
 use jobs::{Job, JobError};
 use store::{
@@ -128,7 +128,7 @@ fn read_mail(shop: &TestMerchant, id: VerificationId, template: &str) -> String 
     plain(&std::fs::read_to_string(file).expect("a mail"))
 }
 
-/// The token of a mail, which must stand in both of its parts.
+/// The token of a mail, which must be in both of its parts.
 fn token_in(mail: &str) -> Token {
     let found = |(at, _)| Token::parse(TokenKind::Verification, mail.get(at..at + 47)?);
     let tokens: Vec<_> = mail.match_indices("owv_").filter_map(found).collect();

@@ -1,4 +1,4 @@
-//! Currencies without and with three decimals: the same whole numbers all the way, shown as people write them.
+//! Currencies without and with three decimals: the same whole numbers in every part, formatted for people.
 
 use store::{
     catalog::ProductData,

@@ -1,4 +1,4 @@
-//! The relay: nothing lost, nothing doubled, whatever stops in between.
+//! Outbox relay: no message lost, none doubled, wherever it stops.
 
 use std::{
     sync::{
@@ -33,7 +33,7 @@ async fn engine(shop: &TestMerchant) -> Arc<dyn Engine> {
 
 fn relay(shop: &TestMerchant, engine: Arc<dyn Engine>) -> Relay {
     let mut relay = Relay::new(Arc::clone(&shop.orders), engine, shop.ambient.clone(), "relay");
-    // Long, so that what arrives in time was woken and not polled.
+    // Long, so that a message in time proves a wake-up and not a poll.
     relay.poll_interval = Duration::from_mins(10);
     relay
 }
@@ -43,11 +43,11 @@ async fn held(engine: &dyn Engine) -> Vec<JobId> {
     engine.list(&filter).await.expect("lists").into_iter().map(|job| job.envelope.id).collect()
 }
 
-/// Fails or blocks publishing in front of a real engine.
+/// Engine that fails or blocks publishing in front of a real one.
 struct Gate {
     inner: Arc<dyn Engine>,
     down: AtomicBool,
-    /// Stop dead once the inner engine has confirmed.
+    /// Blocks for ever once the inner engine has confirmed.
     crash_after_publish: AtomicBool,
     reached: Notify,
     announced: Mutex<Vec<Event>>,
@@ -170,7 +170,7 @@ async fn an_order_wakes_the_relay_and_becomes_jobs() {
         let stop = stop.clone();
         async move { relay.run(stop).await }
     });
-    // It has looked once, found nothing, and waits.
+    // The first round has found nothing, and the relay waits.
     soon("the first look", health.wait_for(|health| health.last_success.is_some())).await.expect("runs");
     let order = shop.place("pm_card_visa").await;
     soon("publishing", health.wait_for(|health| health.jobs_published == 2)).await.expect("runs");

@@ -1,4 +1,4 @@
-//! The sandbox server by itself: idempotency, durability, the ledger.
+//! Sandbox server by itself: idempotency, durability, the ledger.
 
 use base::Ambient;
 use secrecy::SecretString;

@@ -1,4 +1,4 @@
-//! Mails over SMTP, to a server that takes, postpones and refuses.
+//! Mails over SMTP, to a server that takes, postpones and refuses them.
 
 use jobs::{Job, JobError};
 use store::domain::Order;

@@ -1,4 +1,4 @@
-//! Webhooks: signature, body, schedule, and every way a receiver can behave.
+//! Webhooks: signature, body, schedule, and every behaviour of a receiver.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -210,7 +210,7 @@ async fn an_endpoint_that_keeps_failing_is_waited_for_without_attempts_and_given
     ctx.created_at = ctx.created_at.saturating_sub(days).expect("in range");
     let error = job.run(&ctx).await.expect_err("given up");
     assert!(matches!(error, JobError::Cancel(_)), "{error:?}");
-    // An audit takes the last attempt for the end of it.
+    // For an audit this last attempt ends the delivery.
     let last = attempts(&shop, order).await.pop().expect("an attempt");
     assert_eq!((last.attempt, last.error.as_deref()), (ctx.max_attempts, Some("endpoint_rests")));
 }
@@ -226,7 +226,7 @@ async fn a_first_attempt_waits_briefly_and_the_next_one_in_full() {
     assert_eq!(error.describe(), "timeout");
     let took = attempts(&shop, order).await[0].duration;
     assert!(took >= Duration::from_secs(3) && took < TOTAL_TIMEOUT, "{took:?}");
-    // Set apart now: the second post to it waits for the first, which holds on.
+    // In the slow lane now: the second post to it waits for the first, which is held.
     let (first, second) = (job.run(&ctx), job.run(&ctx));
     let (first, second) = (Box::pin(first), Box::pin(second));
     let (futures::future::Either::Left((ended, _)) | futures::future::Either::Right((ended, _))) =
@@ -272,5 +272,5 @@ async fn an_endpoint_that_fails_for_days_is_disabled_and_the_merchants_others_ar
     bad.then(500, &[]);
     ctx.attempt = 7;
     job_of_bad.run(&ctx).await.expect_err("fails");
-    assert!(is_enabled().await, "its days begin anew");
+    assert!(is_enabled().await, "its days start over");
 }

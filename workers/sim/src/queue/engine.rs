@@ -1,4 +1,4 @@
-//! The queue as the product sees it.
+//! [`Engine`] contract of the simulated queue, as the product sees it.
 
 use async_trait::async_trait;
 use jobs::{
@@ -98,7 +98,7 @@ impl Engine for SimQueue {
     }
 }
 
-/// What operators ask of a queue.
+/// Answer to every command of an operator.
 fn no_operators<T>() -> Result<T, EngineError> {
-    Err(EngineError::Refused("there are no operators in the simulation".to_owned()))
+    Err(EngineError::Refused("operator commands are not simulated".to_owned()))
 }

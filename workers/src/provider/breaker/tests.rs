@@ -1,4 +1,4 @@
-//! In virtual time.
+//! Unit tests of the breaker, in virtual time.
 
 use base::Timestamp;
 
@@ -20,7 +20,7 @@ fn trip(breaker: &Breaker) {
     (0..3).for_each(|_| call(breaker, FAILS));
 }
 
-/// Waits for the gate to open; how long that took.
+/// Waits for the gate to open; returns how long that took.
 async fn opens(breaker: &Breaker) -> Duration {
     let began = Instant::now();
     breaker.gate().wait_for(|open| *open).await.expect("the breaker lives");
@@ -37,7 +37,7 @@ async fn failures_in_a_row_open_it_and_a_probe_closes_it() {
     for verdict in [FAILS, FAILS, CallOutcome::Works, FAILS, FAILS] {
         call(&breaker, verdict);
     }
-    assert_eq!(standing(&breaker), Standing::Closed, "a success in between starts the count anew");
+    assert_eq!(standing(&breaker), Standing::Closed, "a success in between resets the count");
     call(&breaker, FAILS);
     assert_eq!(standing(&breaker), Standing::Open { why: "test" });
     assert!(!*breaker.gate().borrow());

@@ -1,4 +1,4 @@
-//! I1: an accepted order ends. One that stands still needs a job that will move it.
+//! Rule I1: an accepted order ends. An order that is not in a terminal state needs a job that will advance it.
 
 use jobs::engine::EngineError;
 use store::domain::{Decision, EventKind, OrderStatus, Payment};

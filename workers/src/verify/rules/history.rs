@@ -1,7 +1,8 @@
-//! I5: an order's events are numbered without gaps, and each reached every endpoint that wanted it, or will.
+//! Rule I5: an order's events are numbered without gaps, and each reached every endpoint that subscribed to it, or
+//! will.
 //!
-//! An endpoint is asked about events since its last change only: whether it was enabled before is not kept. One that did
-//! not take an event in all the attempts it has was given up on, as promised, and is the merchant's trouble.
+//! An endpoint is checked for events since its last change only: whether it was enabled before is not stored. An event
+//! that an endpoint did not take in all attempts was given up, as documented, and is the merchant's concern.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::{
     verify::finding::{Code, Repair},
 };
 
-/// Events one listing holds.
+/// Most events in one listing.
 const EVENTS_LISTED_MAX: u64 = 1000;
 
 pub(super) fn check(
@@ -39,8 +40,8 @@ fn gaps(facts: &Facts, findings: &mut Vec<Finding>) {
         return;
     }
     let sequences: Vec<_> = facts.events.iter().map(|event| event.sequence).take(20).collect();
-    let found = format!("the order counts {}, the log has {sequences:?}", facts.order.event_sequence);
-    let people = Repair::Manual("restore the outbox from a backup; what it told cannot be told anew");
+    let found = format!("the order counts {}, the outbox has {sequences:?}", facts.order.event_sequence);
+    let people = Repair::Manual("restore the outbox from a backup; lost events cannot be published again");
     findings.push(Finding::of(facts.order.id, Code::EventGap, found, people));
 }
 

@@ -1,4 +1,5 @@
-//! I4: one mail per order and template. Two cannot be recorded; one may be missing, or be there for nothing.
+//! Rule I4: one mail per order and template. Two cannot be recorded; one may be missing, or be recorded without an
+//! event.
 
 use jobs::engine::EngineError;
 
@@ -29,14 +30,14 @@ pub(super) fn check(
     }
     let known = u64::try_from(facts.events.len()).unwrap_or(u64::MAX);
     if known < facts.order.event_sequence {
-        // What led to a mail may be among the events that are missing, which is told by itself.
+        // The event of a mail may be among the missing events, which are a violation of their own.
         return Ok(());
     }
     for mail in &facts.mails {
         let led_to = |template: Template| template.as_str() == mail.template;
         if !facts.events.iter().filter_map(|event| mail_for(event.kind)).any(led_to) {
             let people = Repair::Manual("find out who recorded it, and whether the customer got it");
-            let found = format!("sent {}, and no event led to it", mail.sent_at);
+            let found = format!("sent {}, and no event asks for it", mail.sent_at);
             findings.push(
                 Finding::of(order, Code::MailUnexpected, found, people).with("template", &mail.template),
             );

@@ -1,6 +1,6 @@
-//! Judges an order by its facts: pure, one file per invariant.
+//! Rules that check an order against its facts: pure, one file per invariant.
 //!
-//! A finding that some job would still mend names that job, and counts only where the queues do not hold it.
+//! A finding that an outstanding job would resolve names that job, and counts only where the queues do not hold it.
 
 mod flow;
 mod history;
@@ -17,16 +17,16 @@ use store::{
 use super::{facts::Facts, finding::Finding};
 use crate::subscriptions::{expand, job_id};
 
-/// When a look is taken.
+/// Time bounds of a check.
 pub(super) struct AuditWindow<'a> {
-    /// What changed after this is still under way.
+    /// Changes after this are still in progress.
     pub(super) before: Timestamp,
     /// Events, mails and attempts of orders placed before this may have been dropped with their age.
     pub(super) history_from: Option<Timestamp>,
     pub(super) ambient: &'a Ambient,
 }
 
-/// Everything that seems wrong with an order.
+/// All suspected violations of an order.
 pub(super) fn order(facts: &Facts, look: &AuditWindow<'_>) -> Result<Vec<Finding>, EngineError> {
     let mut findings = Vec::new();
     flow::check(facts, look, &mut findings)?;
@@ -54,7 +54,8 @@ impl AuditWindow<'_> {
         Ok(jobs.into_iter().find(|job| job.kind == J::KIND))
     }
 
-    /// The job of an order's first event of this kind; under an id of the order where the outbox no longer has it.
+    /// The job of an order's first event of this kind; under an id derived from the order where the outbox no longer
+    /// has the event.
     fn job_for<J: Job>(&self, facts: &Facts, kind: EventKind, job: &J) -> Result<Envelope, EngineError> {
         let event = facts.events.iter().find(|event| event.kind == kind);
         let known = event.map(|event| self.job_of::<J>(event, None)).transpose()?.flatten();

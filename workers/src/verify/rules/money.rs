@@ -1,5 +1,6 @@
-//! I2: captured money is one capture per paid order, and what goes back never exceeds it: in the order, in the payment,
-//! and in the provider's ledger. Amounts are compared, never subtracted, and summed with care: a planted one may be any.
+//! Rule I2: a paid order has one capture, and its refunds never exceed it: in the order, in the payment, and in the
+//! provider's ledger. Amounts are compared, never subtracted, and sums are checked for overflow: damaged data may hold
+//! any amount.
 
 use jobs::{Envelope, Job, JobId, engine::EngineError};
 use store::{
@@ -69,7 +70,7 @@ fn capture(facts: &Facts, look: &AuditWindow<'_>, findings: &mut Vec<Finding>) -
             findings.push(find(Code::AmountDiffers, found, Repair::Manual("look both up at the provider")));
         }
         (Some(ours), None) if order.status == OrderStatus::Cancelled => {
-            // The job applies what is decided: records the capture, and asks the money back.
+            // The job applies the decision: it records the capture and requests the refund.
             let job = late_look(facts, look)?;
             let (jobs, found) =
                 (charge_jobs(facts, look, &job)?, format!("captured as {ours} for a cancelled order"));
@@ -80,17 +81,17 @@ fn capture(facts: &Facts, look: &AuditWindow<'_>, findings: &mut Vec<Finding>) -
             let people = Repair::Manual("give the money back at the provider");
             findings.push(find(
                 Code::CaptureUnexpected,
-                format!("captured as {ours}, told as failed"),
+                format!("captured as {ours}, recorded as failed"),
                 people,
             ));
         }
-        // A pending order with a decision stands still, which is I1's.
+        // A pending order with a decision does not advance, which rule I1 reports.
         _ => {}
     }
     Ok(())
 }
 
-/// The job that looks for what became of a charge.
+/// The job that looks up the outcome of a charge.
 fn late_look(facts: &Facts, look: &AuditWindow<'_>) -> Result<Envelope, EngineError> {
     let kind = match facts.order.status {
         OrderStatus::Cancelled => EventKind::OrderCancelled,
@@ -99,13 +100,13 @@ fn late_look(facts: &Facts, look: &AuditWindow<'_>) -> Result<Envelope, EngineEr
     look.job_for(facts, kind, &ChargePayment { order: facts.order.id })
 }
 
-/// All jobs that may be about to do what `job` would.
+/// All jobs that may be outstanding with the effect of `job`.
 fn charge_jobs(facts: &Facts, look: &AuditWindow<'_>, job: &Envelope) -> Result<Vec<JobId>, EngineError> {
     let first = look.job_for(facts, EventKind::OrderPlaced, &ChargePayment { order: facts.order.id })?;
     Ok(vec![job.id, first.id])
 }
 
-/// Checked: `None` beyond what fits.
+/// `None` on overflow.
 fn sum(amounts: impl IntoIterator<Item = i64>) -> Option<i64> {
     amounts.into_iter().try_fold(0_i64, i64::checked_add)
 }
@@ -121,7 +122,7 @@ fn refund_sums(facts: &Facts, findings: &mut Vec<Finding>) {
     let within = |sum: Option<i64>| sum.is_some_and(|sum| sum <= captured);
     if recorded != Some(order.refunded_minor) || !within(asked) || !within(done) {
         let found = format!(
-            "captured {captured}, asked back {asked:?}, recorded {recorded:?}, done {done:?}, the order says {}",
+            "captured {captured}, requested {asked:?}, recorded {recorded:?}, done {done:?}, the order says {}",
             order.refunded_minor
         );
         let people = Repair::Manual("settle the difference by hand");
@@ -129,7 +130,7 @@ fn refund_sums(facts: &Facts, findings: &mut Vec<Finding>) {
     }
     let kept = asked.is_some_and(|asked| asked < captured.min(order.total_minor));
     if order.status == OrderStatus::Cancelled && kept {
-        let found = format!("captured {captured}, asked back {asked:?}");
+        let found = format!("captured {captured}, refunds requested {asked:?}");
         findings.push(Finding::of(order.id, Code::MoneyKept, found, Repair::RequestMissingRefund(order.id)));
     }
 }
@@ -141,7 +142,7 @@ fn refunds(facts: &Facts, look: &AuditWindow<'_>, findings: &mut Vec<Finding>) -
         if asked.recorded_at.is_none() && look.is_due(asked.requested_at) {
             findings.push(stuck(facts, look, asked, state)?);
         } else if asked.recorded_at.is_some() && state != Some(RefundState::Done) {
-            let found = format!("recorded with the order, {state:?} with the payment");
+            let found = format!("recorded in the order, {state:?} in the payment");
             let people = Repair::Manual("look the refund up at the provider");
             let finding = Finding::of(facts.order.id, Code::RefundSumDiffers, found, people);
             findings.push(finding.with("refund", asked.id));
@@ -169,7 +170,7 @@ fn stuck(
 ) -> Result<Finding, EngineError> {
     let order = &facts.order;
     let found =
-        format!("{} asked back at {}, {state:?} with the payment", asked.amount_minor, asked.requested_at);
+        format!("{} requested at {}, {state:?} in the payment", asked.amount_minor, asked.requested_at);
     if state == Some(RefundState::Failed) {
         let people = Repair::Manual("the provider refuses it: give the money back another way");
         return Ok(Finding::of(order.id, Code::RefundStuck, found, people).with("refund", asked.id));
@@ -218,13 +219,13 @@ fn charges(
     }
     for entry in charges().filter(|entry| Some(entry.id.as_str()) != ours && look.is_due(entry.at)) {
         let found = format!(
-            "charged {} {} at {}, and no payment says so",
+            "charged {} {} at {}, and no payment records it",
             entry.amount_minor, entry.currency, entry.at
         );
         let undecided = payment.is_none_or(|payment| payment.decision.is_none());
         let recordable = matches!(order.status, OrderStatus::Pending | OrderStatus::Cancelled)
             && entry.idempotency_key == capture_key(PaymentId::of_order(order.id));
-        // Without a payment there is no attempt, and a cancelled order's job finds nothing to look for.
+        // Without a payment there is no attempt, and a cancelled order's job has no charge to look up.
         let finding = if undecided && recordable && payment.is_some() {
             let job = late_look(facts, look)?;
             let jobs = charge_jobs(facts, look, &job)?;
@@ -249,7 +250,7 @@ fn ledger_refunds(facts: &Facts, ledger: &[LedgerEntry], findings: &mut Vec<Find
         let entry = entries().find(|entry| entry.idempotency_key == refund_key(refund.id));
         if entry.is_none_or(|entry| entry.amount_minor != refund.amount_minor) {
             let told = entry.map(|entry| entry.amount_minor);
-            let found = format!("{} given back, the ledger has {told:?}", refund.amount_minor);
+            let found = format!("{} refunded, the ledger has {told:?}", refund.amount_minor);
             let people = Repair::Manual("ask the provider what became of the refund");
             findings
                 .push(Finding::of(order, Code::LedgerRefundMissing, found, people).with("refund", refund.id));
@@ -257,7 +258,7 @@ fn ledger_refunds(facts: &Facts, ledger: &[LedgerEntry], findings: &mut Vec<Find
     }
     for entry in entries() {
         if known.iter().all(|refund| entry.idempotency_key != refund_key(refund.id)) {
-            let found = format!("{} given back at {}, and no payment says so", entry.amount_minor, entry.at);
+            let found = format!("{} refunded at {}, and no payment records it", entry.amount_minor, entry.at);
             let people = Repair::Manual("find out who gave it back, and record it");
             findings.push(
                 Finding::of(order, Code::LedgerRefundUnexpected, found, people).with("entry", &entry.id),

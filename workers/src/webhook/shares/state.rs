@@ -1,4 +1,4 @@
-//! What is known of merchants that post or wait, and of endpoints that post or have failed.
+//! State of the shares: merchants that post or wait, and endpoints that post or have failed.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -7,15 +7,15 @@ use tokio::time::Instant;
 
 use super::{FAILURES_MAX, ShareLimits, rest_of};
 
-/// Endpoints in trouble, and merchants that wait, remembered at most; about 100 bytes each.
+/// Most endpoints with failures, and most lanes of merchants, that are remembered; about 100 bytes each.
 pub(super) const REMEMBERED_MAX: usize = 8192;
-/// How long an endpoint in trouble is remembered after its last post.
+/// How long an endpoint stays in the slow lane after its last post.
 const REMEMBERED_FOR: Duration = Duration::from_hours(1);
-/// How long a post is taken to last before one has ended.
+/// Assumed duration of a post in the quick and in the slow lane, before one has ended.
 const QUICK_GUESS: Duration = Duration::from_millis(50);
 const SLOW_GUESS: Duration = Duration::from_secs(1);
 
-/// What a post counts against.
+/// The merchant, endpoint and lane that a post counts against.
 #[derive(Clone, Copy)]
 pub(super) struct PostPlace {
     pub(super) merchant: MerchantId,
@@ -27,27 +27,27 @@ pub(super) struct PostPlace {
 pub(super) struct SharesState {
     /// Posts in the slow lane.
     slow: usize,
-    /// By merchant, and whether it is the slow one.
+    /// By merchant, and whether it is the slow lane.
     lanes: HashMap<(MerchantId, bool), MerchantLane>,
     endpoints: HashMap<EndpointId, Record>,
 }
 
 struct MerchantLane {
     running: usize,
-    /// How long posts lasted lately.
+    /// Running average of the duration of posts.
     took: Duration,
-    /// The turn given last.
+    /// The turn assigned last.
     line: Instant,
 }
 
 pub(super) struct Record {
     running: usize,
-    /// In a row.
+    /// Failures in a row.
     pub(super) failures: u32,
-    /// Lately timed out.
+    /// Whether posts timed out lately.
     pub(super) slow: bool,
     pub(super) rests_until: Instant,
-    /// When a message comes that waits to be the next probe.
+    /// When the message that is to be the next probe returns.
     probe_at: Instant,
     touched: Instant,
 }
@@ -59,7 +59,7 @@ pub(super) struct Pause {
 }
 
 impl SharesState {
-    /// The pause of an endpoint that must not be asked now.
+    /// The pause of an endpoint that must not be posted to now.
     pub(super) fn rest(&self, endpoint: EndpointId, now: Instant) -> Option<Pause> {
         let record = self.endpoints.get(&endpoint).filter(|record| record.failures >= FAILURES_MAX)?;
         let whole = rest_of(record.failures);
@@ -67,7 +67,7 @@ impl SharesState {
         (!left.is_zero() || record.running > 0).then_some(Pause { left, whole })
     }
 
-    /// Whether a message that waits so long is to be the next probe: no other one is.
+    /// Whether a message that returns after `wait` becomes the next probe: no other message is due before as one.
     pub(super) fn takes_probe(&mut self, endpoint: EndpointId, now: Instant, wait: Duration) -> bool {
         let record = self.endpoints.get_mut(&endpoint).filter(|record| record.probe_at <= now);
         record.map(|record| record.probe_at = now + wait).is_some()
@@ -79,7 +79,8 @@ impl SharesState {
         })
     }
 
-    /// Takes a slot of the merchant, the endpoint and, if so, the slow lane; `false` where there is none.
+    /// Takes a slot of the merchant, of the endpoint and, for a slow post, of the slow lane; `false` where one of them
+    /// has none left.
     pub(super) fn begin(&mut self, place: PostPlace, limits: &ShareLimits, now: Instant) -> bool {
         let running = |slow| self.lanes.get(&(place.merchant, slow)).map_or(0, |lane| lane.running);
         let of_endpoint = self.endpoints.get(&place.endpoint).map_or(0, |record| record.running);
@@ -101,7 +102,7 @@ impl SharesState {
         true
     }
 
-    /// Gives the slot back; `took` says how long a post lasted.
+    /// Frees the slots; `took` is the duration of a post that ended with a result.
     pub(super) fn end(&mut self, place: PostPlace, took: Option<Duration>, now: Instant) {
         self.slow -= usize::from(place.slow);
         let key = (place.merchant, place.slow);
@@ -120,7 +121,8 @@ impl SharesState {
         self.forget();
     }
 
-    /// The next turn of a merchant, one step after the one before; `None` if it is further off than `longest`.
+    /// Assigns the next turn of a merchant, one step after the previous one, and returns the wait for it; `None` where
+    /// the wait exceeds `longest` or too many merchants wait.
     pub(super) fn turn(
         &mut self,
         place: PostPlace,
@@ -146,7 +148,7 @@ impl SharesState {
         Some(wait)
     }
 
-    /// What is known of an endpoint, from now on.
+    /// The record of an endpoint, created where missing.
     pub(super) fn record(&mut self, endpoint: EndpointId, now: Instant) -> &mut Record {
         let fresh =
             Record { running: 0, failures: 0, slow: false, rests_until: now, probe_at: now, touched: now };
@@ -155,7 +157,7 @@ impl SharesState {
         record
     }
 
-    /// Forgets the endpoint in trouble that was posted to longest ago, where there are too many.
+    /// Evicts the idle endpoint that was posted to longest ago, where there are too many.
     fn forget(&mut self) {
         if self.endpoints.len() <= REMEMBERED_MAX {
             return;

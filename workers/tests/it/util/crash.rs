@@ -1,4 +1,4 @@
-//! Kills a run after a step: the step has taken effect, and nothing of the run happens after it.
+//! Crash of a run after a step: the step takes effect, and nothing of the run happens after it.
 
 use std::sync::Arc;
 

@@ -1,13 +1,13 @@
-//! A [`Front`] stands before a server and sees what passes: a real HTTP server that can be told to fail, to lose answers,
-//! or to add to `localstripe` what Stripe documents and it lacks.
+//! Proxy before a server that records the calls: a real HTTP server that can fail, lose answers, or add to
+//! `localstripe` the parts of Stripe's API that it lacks.
 //!
-//! What `localstripe` lacks, and a front made by [`Front::of_stripe`] adds, each as Stripe's documentation has it:
-//! - idempotency keys: it has none. Answers are kept under their key and given again, another body under it is refused;
+//! [`Front::of_stripe`] adds these parts, each as Stripe's documentation has it:
+//! - idempotency keys: `localstripe` has none. Answers are kept under their key and repeated, another body is refused;
 //! - lists by time: it refuses `created`;
 //! - `automatic_payment_methods` and `cancellation_reason`: it refuses both. The latter is put into the answer.
 //!
-//! Where it deviates else the client goes by the documentation, and copes: a decline has the type of a bad request there
-//! (its status, 402, is right), and an unknown payment method is a 404 without a code.
+//! Two other deviations are left as they are, because the client copes with them: a decline has the type of a bad
+//! request (its status, 402, is right), and an unknown payment method is a 404 without a code.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -26,7 +26,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-/// A call that passed.
+/// A recorded call.
 #[derive(Debug, Clone)]
 pub(crate) struct ReceivedCall {
     pub(crate) method: Method,
@@ -34,7 +34,7 @@ pub(crate) struct ReceivedCall {
     pub(crate) query: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: String,
-    /// What the server behind answered; 0 when it was not asked.
+    /// Status from the server behind; 0 when it was not called.
     pub(crate) status: u16,
 }
 
@@ -44,18 +44,18 @@ impl ReceivedCall {
     }
 }
 
-/// What to do with a call instead of passing it on and its answer back.
+/// Treatment of a call, other than plain forwarding.
 #[derive(Debug, Clone)]
 pub(crate) enum Act {
-    /// Pass it on and keep the answer.
+    /// Forward the call and drop the answer.
     Swallow,
-    /// Answer this without passing it on.
+    /// Answer without forwarding.
     Answer(u16, Vec<(&'static str, &'static str)>, String),
-    /// As if nothing were the matter.
+    /// Forward the call and its answer.
     Pass,
 }
 
-/// See the module's text.
+/// A proxy before a server, see the module.
 #[derive(Clone)]
 pub(crate) struct Front {
     pub(crate) url: String,
@@ -67,7 +67,7 @@ struct FrontShared {
     stripe: bool,
     http: reqwest::Client,
     script: Mutex<VecDeque<Act>>,
-    /// While not zero, the status of every answer.
+    /// Status of every answer, unless 0.
     failing: AtomicU16,
     kept: Mutex<HashMap<String, (String, u16, Value)>>,
     seen: Mutex<Vec<ReceivedCall>>,
@@ -75,17 +75,17 @@ struct FrontShared {
 }
 
 impl Front {
-    /// Nothing behind: answers by script, then 500.
+    /// A proxy without a server: answers by script, then 500.
     pub(crate) async fn alone() -> Self {
         Self::start(None, false).await
     }
 
-    /// Passes all on as it is.
+    /// A proxy that forwards everything unchanged.
     pub(crate) async fn of(behind: &str) -> Self {
         Self::start(Some(behind.to_owned()), false).await
     }
 
-    /// Before `localstripe`, with what that lacks.
+    /// A proxy before `localstripe`, with the parts that it lacks.
     pub(crate) async fn of_stripe(behind: &str) -> Self {
         Self::start(Some(behind.to_owned()), true).await
     }
@@ -109,12 +109,12 @@ impl Front {
         Self { url, shared }
     }
 
-    /// What to do with the next calls, in order.
+    /// Programs the treatment of the next calls, in order.
     pub(crate) fn then(&self, acts: impl IntoIterator<Item = Act>) {
         self.shared.script.lock().expect("whole").extend(acts);
     }
 
-    /// Answers everything with this status, or passes it on again (0).
+    /// Answers everything with this status; 0 forwards again.
     pub(crate) fn fail(&self, status: u16) {
         self.shared.failing.store(status, Ordering::SeqCst);
     }
@@ -124,7 +124,7 @@ impl Front {
         self.shared.kept.lock().expect("whole").clear();
     }
 
-    /// Puts this `status` into every payment intent that passes.
+    /// Sets this `status` in every payment intent that passes.
     pub(crate) fn pretend(&self, status: &'static str) {
         *self.shared.pretended.lock().expect("whole") = Some(status);
     }
@@ -214,7 +214,7 @@ impl FrontShared {
     }
 }
 
-/// The pairs of a form that `localstripe` takes.
+/// The pairs of a form that `localstripe` accepts.
 fn without_unknown(form: &str) -> String {
     let unknown = ["automatic_payment_methods", "cancellation_reason"];
     let pairs = form.split('&').filter(|pair| !unknown.iter().any(|name| pair.starts_with(name)));

@@ -1,4 +1,4 @@
-//! A whole installation in a temporary folder.
+//! Whole installation in a temporary folder.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -43,7 +43,7 @@ pub(crate) struct TestMerchant {
     pub(crate) folder: TempDir,
 }
 
-/// What a worker would hand to a first attempt.
+/// The context of a first attempt, as a worker passes it.
 pub(crate) fn context(env: Env) -> JobContext<Env> {
     let ambient = env.ambient.clone();
     JobContext {
@@ -59,7 +59,7 @@ pub(crate) fn context(env: Env) -> JobContext<Env> {
 }
 
 impl TestMerchant {
-    /// With one product, `mug` at 12.50 EUR, a thousand in the house.
+    /// A shop with one product, `mug` at 12.50 EUR, a thousand in stock.
     pub(crate) async fn open() -> Self {
         Self::open_with(Ambient::system()).await
     }
@@ -108,7 +108,7 @@ impl TestMerchant {
         self.drain_outbox().await;
     }
 
-    /// A sandbox client that waits no longer than this.
+    /// A sandbox client with this timeout.
     pub(crate) fn impatient_provider(&self, timeout: Duration) -> SandboxProvider {
         sandbox_client(&self.sandbox_url, timeout, self.ambient.clone())
     }
@@ -171,12 +171,12 @@ impl TestMerchant {
         job.run(&context(self.env())).await
     }
 
-    /// Two mugs for Ada.
+    /// Places an order of two mugs for Ada.
     pub(crate) async fn place(&self, payment_method: &str) -> Order {
         self.place_of("mug", "EUR", payment_method).await
     }
 
-    /// Two of another product, sold in this currency.
+    /// Places an order of two of another product, sold in this currency.
     pub(crate) async fn place_of(&self, sku: &str, currency: &str, payment_method: &str) -> Order {
         let order = NewOrder {
             id: OrderId::fresh(&self.ambient),
@@ -209,7 +209,7 @@ impl TestMerchant {
         events.iter().map(|event| event.kind).collect()
     }
 
-    /// All that waits in the outbox, marked as sent.
+    /// All unsent messages of the outbox, marked as sent.
     pub(crate) async fn drain_outbox(&self) -> Vec<OutboxMessage> {
         let mut all = Vec::new();
         loop {
@@ -224,7 +224,7 @@ impl TestMerchant {
         }
     }
 
-    /// Asks for a refund of so much, or of all that is left.
+    /// Requests a refund of this amount, or of the rest.
     pub(crate) async fn ask_refund(&self, order: OrderId, amount_minor: Option<i64>) -> RefundId {
         let (refund, at) = (RefundId::fresh(&self.ambient), self.ambient.now());
         let asked = self.orders.request_refund(self.merchant, order, refund, amount_minor, at).await;
@@ -232,7 +232,7 @@ impl TestMerchant {
         refund
     }
 
-    /// The same; answers the job that it leads to.
+    /// Requests a refund; returns its job.
     pub(crate) async fn refund_job(&self, order: OrderId, amount_minor: Option<i64>) -> RefundPayment {
         self.ask_refund(order, amount_minor).await;
         let commands = self.commands().await;
@@ -240,7 +240,7 @@ impl TestMerchant {
         RefundPayment { order, refund, amount_minor }
     }
 
-    /// The commands that wait in the outbox.
+    /// The unsent commands of the outbox.
     pub(crate) async fn commands(&self) -> Vec<store::outbox::Command> {
         let messages = self.drain_outbox().await;
         let command = |message: OutboxMessage| match message.body {
@@ -268,7 +268,7 @@ impl TestMerchant {
         id
     }
 
-    /// The provider's own books about an order.
+    /// The provider's ledger of an order.
     pub(crate) async fn ledger(&self, order: OrderId) -> Vec<Entry> {
         #[derive(serde::Deserialize)]
         struct List {
@@ -288,7 +288,7 @@ impl TestMerchant {
         response.expect("an answer").json().await.expect("JSON")
     }
 
-    /// A POST as the provider's client would send it; status and body.
+    /// Sends a POST as the provider's client does; returns status and body.
     pub(crate) async fn sandbox_post(&self, path: &str, key: &str, body: serde_json::Value) -> (u16, String) {
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         let request = client.post(format!("{}{path}", self.sandbox_url)).bearer_auth(API_KEY);

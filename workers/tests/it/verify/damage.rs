@@ -1,4 +1,4 @@
-//! Damage of each kind, planted past the stores by SQL, one kind a test.
+//! Damage of each kind, planted by SQL without the stores, one kind a test.
 
 use store::domain::{OrderId, OrderStatus, PaymentId};
 use workers::{
@@ -33,7 +33,7 @@ async fn a_shop_in_order_has_nothing_wrong() {
     town.work().await;
     assert_eq!(town.shop.status(refunded.id).await, OrderStatus::Refunded);
     let (summary, violations) = town.audit(Scope::Full, false).await;
-    // A flaky charge fails twice and is not tried again by hand.
+    // A flaky charge fails twice and is not repeated by hand.
     assert_eq!(codes(&violations), [Code::PendingStuck], "{violations:#?}");
     assert_eq!((summary.orders, summary.payments, summary.products), (5, 5, 1));
     assert_eq!(summary.ledger, Some(6), "three charges, one refund of the cancelled, two of the refunded");
@@ -41,7 +41,7 @@ async fn a_shop_in_order_has_nothing_wrong() {
 }
 
 impl AuditDeployment {
-    /// A flaky provider wants to be asked three times in all.
+    /// A flaky provider must be called three times in all.
     async fn repairs_twice(&self) {
         self.audit(Scope::Full, true).await;
         self.work().await;
@@ -192,7 +192,7 @@ async fn a_charge_of_a_cancelled_order_that_nobody_recorded_goes_back() {
     let (shop, order) = (&town.shop, town.shop.place("pm_card_visa").await);
     shop.run(&ChargePayment { order: order.id }).await.expect("charges");
     shop.drain_outbox().await;
-    // As if the run had died right after the provider's answer, and its job been lost.
+    // As if the run had crashed right after the provider's answer, and its job were lost.
     let payment = PaymentId::of_order(order.id);
     town.plant("payments.db", &format!("DELETE FROM payment_decisions WHERE payment_id = '{payment}'")).await;
     town.plant("orders.db", &format!("UPDATE orders SET status = 'pending', event_sequence = 1, {UNPAID}"))

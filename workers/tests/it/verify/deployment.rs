@@ -1,4 +1,4 @@
-//! A [`Town`] is a shop with a queue, worked off by hand, and an auditor.
+//! Deployment under audit: a shop with a queue that is worked off by hand, and an auditor.
 
 use std::{str::FromStr, sync::Arc, time::Duration};
 
@@ -63,7 +63,7 @@ impl AuditDeployment {
         Self { shop, engine, verify }
     }
 
-    /// Turns the outbox into jobs and runs them, until nothing more follows.
+    /// Publishes the outbox as jobs and runs them, until no further jobs follow.
     pub(super) async fn work(&self) {
         loop {
             let mut jobs = Vec::new();
@@ -94,7 +94,7 @@ impl AuditDeployment {
     async fn run(&self, job: &Envelope) {
         async fn run<J: Job<Env = Env>>(shop: &TestMerchant, job: &Envelope) {
             let payload: J = serde_json::from_str(job.payload.get()).expect("decodes");
-            // Whatever is still on its way at the provider is not waited for, and what is refused is judged by the audit.
+            // Calls in flight at the provider are not waited for, and failures are left to the audit.
             drop(shop.run(&payload).await);
         }
         match job.kind.as_str() {
@@ -107,14 +107,14 @@ impl AuditDeployment {
         }
     }
 
-    /// An order through its whole flow.
+    /// An order after its whole flow.
     pub(super) async fn served(&self) -> Order {
         let order = self.shop.place("pm_card_visa").await;
         self.work().await;
         self.shop.orders.order_by_id(order.id).await.expect("reads").expect("is there")
     }
 
-    /// Charges past the shop; answers the charge.
+    /// Charges without the shop; returns the charge.
     pub(super) async fn charge(&self, key: &str, order: Option<OrderId>) -> String {
         let body = serde_json::json!({
             "amount_minor": 2500, "currency": "EUR", "payment_method": "pm_card_visa", "metadata": { "order_id": order },
@@ -125,7 +125,7 @@ impl AuditDeployment {
         charge["id"].as_str().expect("an id").to_owned()
     }
 
-    /// Writes past every rule of a file.
+    /// Changes a database file without any check.
     pub(super) async fn plant(&self, file: &str, sql: &str) {
         let path = self.shop.folder.path().join(file);
         let options = SqliteConnectOptions::from_str(path.to_str().expect("UTF-8")).expect("a path");
@@ -159,7 +159,7 @@ impl AuditDeployment {
         codes(&self.audit(Scope::Full, false).await.1)
     }
 
-    /// Lets the auditor mend, does the work that follows, and expects nothing to be wrong any more.
+    /// Repairs by audit, does the work that follows, and expects no violation any more.
     pub(super) async fn repairs(&self) {
         let (summary, violations) = self.audit(Scope::Full, true).await;
         assert!(violations.iter().all(|violation| violation.repaired), "{violations:#?}");
@@ -168,13 +168,13 @@ impl AuditDeployment {
         assert_eq!(self.codes().await, [], "after the repair");
     }
 
-    /// Lets the auditor mend, and expects that it leaves it to people.
+    /// Requests repairs, and expects that the audit leaves the violation to manual action.
     pub(super) async fn leaves_to_people(&self) {
         let before = self.codes().await;
         let (_, violations) = self.audit(Scope::Full, true).await;
         assert!(violations.iter().any(|violation| !violation.repaired && !violation.repair.is_safe()));
         self.work().await;
-        assert!(!self.codes().await.is_empty(), "{before:?} is not mended by itself");
+        assert!(!self.codes().await.is_empty(), "{before:?} is not repaired by itself");
     }
 }
 

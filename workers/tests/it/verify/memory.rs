@@ -1,4 +1,4 @@
-//! What an incremental audit remembers.
+//! Memory of incremental audits.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use workers::verify::{Code, Scope};
 
 use super::deployment::{AuditDeployment, codes};
 
-/// Two minutes are looked at again, for what was being committed; they must not hide what a test is about.
+/// Ends the overlap of two minutes for commits in progress, which would hide the subject of a test.
 async fn forget_the_overlap(town: &AuditDeployment) {
     let forget = "UPDATE audit_mark SET mark = json_set(mark, '$.until', '2099-01-01T00:00:00Z')";
     town.plant("orders.db", forget).await;
@@ -26,7 +26,7 @@ async fn the_first_audit_looks_at_all_and_later_ones_at_what_changed() {
     assert_eq!((summary.orders, codes(&violations)), (2, vec![Code::MailMissing]));
     forget_the_overlap(&town).await;
     let (summary, violations) = town.audit(Scope::Changed, false).await;
-    assert_eq!((summary.orders, codes(&violations)), (1, vec![Code::MailMissing]), "until it is mended");
+    assert_eq!((summary.orders, codes(&violations)), (1, vec![Code::MailMissing]), "until it is repaired");
     town.audit(Scope::Changed, true).await;
     town.work().await;
     let (_, violations) = town.audit(Scope::Changed, false).await;
@@ -73,7 +73,7 @@ async fn a_span_looks_at_what_changed_within_it_and_remembers_nothing() {
     assert_eq!(town.shop.orders.audit_mark().await.expect("reads"), None);
 }
 
-/// More orders than a page, a page of the ledger, and a page of messages hold.
+/// More entries than a page of orders, of the ledger, and of messages holds.
 #[tokio::test]
 async fn pages_are_scanned_to_their_end() {
     let town = AuditDeployment::open().await;

@@ -1,4 +1,4 @@
-//! The audit finds planted damage of each kind, and mends what is safe to mend.
+//! Tests of the audit: it finds planted damage of each kind, and repairs where that is safe.
 
 mod damage;
 mod deployment;
