@@ -146,7 +146,7 @@ async fn a_publishable_key_reads_the_catalog_places_orders_and_reads_one_order()
 }
 
 #[tokio::test]
-async fn what_is_anothers_looks_like_what_is_not_there() {
+async fn data_of_another_merchant_is_not_found() {
     let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
     let order = shop.order("k1").await["id"].as_str().expect("an id").to_owned();

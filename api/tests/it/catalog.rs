@@ -134,7 +134,7 @@ async fn reads_are_kept_for_a_moment_and_own_writes_are_seen_at_once() {
 }
 
 #[tokio::test]
-async fn one_merchants_reads_are_not_anothers() {
+async fn cached_reads_of_one_merchant_never_answer_another() {
     let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
     for path in ["/v1/products?limit=5", "/v1/categories"] {
