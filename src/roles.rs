@@ -92,7 +92,7 @@ impl<'a> Roles<'a> {
         let queues: Vec<_> =
             self.config.workers.queues.iter().map(|(name, _)| QueueSpec::new(name)).collect();
         match self.engines.queue()?.declare(&queues).await {
-            Err(EngineError::Unavailable { .. }) => Ok(()),
+            Err(error) if error.is_transient() => Ok(()),
             declared => Ok(declared?),
         }
     }

@@ -4,7 +4,7 @@
 //! body too. A [`Problem`] becomes a body only in [`crate::edge`], which knows the request id.
 
 use axum::response::{IntoResponse, Response};
-use base::Timestamp;
+use base::{Timestamp, error_class::describe};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use store::{StoreError, cache::SessionError};
@@ -267,13 +267,13 @@ impl Problem {
     /// Logged here, once; the client learns only that it may come back.
     pub(crate) fn of_store(error: &StoreError) -> Self {
         match error {
-            StoreError::Unavailable { store, source } => {
-                tracing::error!(store, error = %source, "store unavailable");
+            StoreError::Unavailable { store, .. } | StoreError::Busy { store, .. } => {
+                tracing::error!(store, error = describe(error), "store unavailable");
                 Self::new(Kind::UNAVAILABLE, "try again shortly; a repeated request does no harm")
                     .retry_after(STORE_RETRY_SECONDS)
             }
             other => {
-                tracing::error!(error = %other, "store failed");
+                tracing::error!(error = describe(other), "store failed");
                 Self::logged()
             }
         }

@@ -9,10 +9,7 @@ use base::{
     postgres::{Class, Classified, Database, OpenError, PostgresConfig, classify},
 };
 
-use crate::{
-    engine::EngineError,
-    error::{Cause, describe},
-};
+use crate::engine::EngineError;
 
 /// Brings the schema `jobs` up to date. Stores expect this to have happened.
 pub async fn migrate(config: &PostgresConfig) -> Result<(), OpenError> {
@@ -52,7 +49,8 @@ impl Classified for PostgresFault {
     fn class(&self) -> Class {
         match self {
             Self::Sql(error) => classify(error),
-            Self::Json(_) | Self::Refused(_) => Class::Other,
+            Self::Json(_) => Class::Corrupt,
+            Self::Refused(_) => Class::Defect,
         }
     }
 }
@@ -62,10 +60,7 @@ impl PostgresFault {
         match self {
             Self::Refused(error) => error,
             Self::Sql(sqlx::Error::PoolClosed) => EngineError::Closed,
-            Self::Sql(_) | Self::Json(_) => {
-                let source = Cause::from(self);
-                EngineError::Unavailable { engine, detail: describe(source.as_ref()), source: Some(source) }
-            }
+            fault => EngineError::new(fault.class().error_class(), engine, fault),
         }
     }
 }

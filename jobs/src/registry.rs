@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use base::ErrorClass;
 use futures::future::BoxFuture;
 
 use crate::{
@@ -24,7 +25,7 @@ pub const NAME_BYTES_MAX: usize = 60;
 /// The job types that share one environment `E`.
 pub struct Registry<E> {
     entries: HashMap<&'static str, Entry<E>>,
-    outage: OutageFn,
+    classify: ClassifyFn,
 }
 
 /// A job type that cannot join a registry.
@@ -81,30 +82,31 @@ pub(crate) struct Entry<E> {
 pub(crate) struct Policy {
     pub(crate) timeout: Duration,
     pub(crate) backoff: Backoff,
-    pub(crate) outage: OutageFn,
+    pub(crate) classify: ClassifyFn,
 }
 
 impl Policy {
     /// Never used: a run of an unknown kind fails at once and for good.
     pub(crate) const OF_UNKNOWN: Self =
-        Self { timeout: Duration::ZERO, backoff: Backoff::STANDARD, outage: |_| false };
+        Self { timeout: Duration::ZERO, backoff: Backoff::STANDARD, classify: |_| None };
 }
 
-/// Whether an error says that something of our own is away, which is no fault of the job.
-pub type OutageFn = fn(&(dyn std::error::Error + 'static)) -> bool;
+/// The class of an error of the program's own stores; `None` for every other error.
+pub type ClassifyFn = fn(&(dyn std::error::Error + 'static)) -> Option<ErrorClass>;
 
 impl<E: Clone + Send + Sync + 'static> Registry<E> {
     /// Knows no kind yet.
     pub fn new() -> Self {
-        Self { entries: HashMap::new(), outage: |_| false }
+        Self { entries: HashMap::new(), classify: |_| None }
     }
 
-    /// Jobs registered after this wait for the end of an outage: a [`crate::JobError::Retry`] whose cause is one puts the job
-    /// off for a few seconds and uses up no attempt. Attempts are for what a job can fail at; a database that is away for
-    /// an hour must neither kill jobs nor put them on a schedule made for others' failures.
+    /// Sets how the causes of jobs registered after this are classified. A [`crate::JobError::Retry`] whose cause is
+    /// [transient](ErrorClass::is_transient) puts the job off for a few seconds and uses up no attempt: a database that is
+    /// away for an hour must neither kill jobs nor put them on a schedule made for the failures of others. A defect or
+    /// corrupt data is logged as an error and uses up an attempt, so that the job ends as a dead letter with its cause.
     #[must_use]
-    pub fn waits_out(mut self, outage: OutageFn) -> Self {
-        self.outage = outage;
+    pub fn classify_errors(mut self, classify: ClassifyFn) -> Self {
+        self.classify = classify;
         self
     }
 
@@ -124,7 +126,7 @@ impl<E: Clone + Send + Sync + 'static> Registry<E> {
             let first = first.type_name;
             return Err(RegisterError::DuplicateKind { kind: J::KIND, first, second: job });
         }
-        let policy = Policy { timeout: J::TIMEOUT, backoff: J::BACKOFF, outage: self.outage };
+        let policy = Policy { timeout: J::TIMEOUT, backoff: J::BACKOFF, classify: self.classify };
         self.entries.insert(J::KIND, Entry { policy, run: run_erased::<J>, queue: J::QUEUE, type_name: job });
         Ok(self)
     }

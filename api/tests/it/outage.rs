@@ -47,3 +47,25 @@ async fn without_payments_orders_are_placed_and_read() {
     assert_eq!(ready["checks"][1]["name"], "payments");
     assert_eq!(ready["checks"][1]["status"], "degraded");
 }
+
+#[tokio::test]
+async fn a_schema_that_does_not_fit_is_a_500_with_its_cause_in_the_log_only() {
+    let api = TestApi::open().await;
+    api.stock("mug", 10).await;
+    let file = SqliteConnectOptions::new().filename(api.folder.path().join("orders.db"));
+    let mut other = file.connect().await.expect("a second connection");
+    other.execute("ALTER TABLE orders RENAME COLUMN total_minor TO total").await.expect("renames");
+    let call = api.place("k1", &order_body()).header("x-request-id", "defect-1");
+    let answer = call.send().await.expect_problem(500, "internal_error");
+    assert!(answer.header("retry-after").is_empty(), "waiting does not help");
+    assert!(!answer.text.contains("total_minor"), "{}", answer.text);
+    let logged = logs::kept();
+    let errors: Vec<_> =
+        logged.lines().filter(|line| line.contains("defect-1") && line.contains("ERROR")).collect();
+    assert!(
+        matches!(&errors[..], [line] if line.contains("store failed") && line.contains("total_minor")),
+        "{errors:?}"
+    );
+    other.execute("ALTER TABLE orders RENAME COLUMN total TO total_minor").await.expect("renames back");
+    api.place("k1", &order_body()).send().await.expect_status(202);
+}

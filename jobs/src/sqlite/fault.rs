@@ -1,11 +1,8 @@
 //! What can go wrong inside a transaction, and how it looks from outside.
 
-use base::sqlite::WriteFailed;
+use base::sqlite::{WriteFailed, classify};
 
-use crate::{
-    engine::EngineError,
-    error::{Cause, describe},
-};
+use crate::engine::EngineError;
 
 pub(super) const ENGINE: &str = "sqlite";
 /// Characters kept of an error text.
@@ -28,14 +25,14 @@ impl From<QueueFault> for EngineError {
         match fault {
             QueueFault::Refused(error) => error,
             QueueFault::Write(WriteFailed::Closed) | QueueFault::Sql(sqlx::Error::PoolClosed) => Self::Closed,
-            QueueFault::Write(error) => unavailable(describe(&error), Some(error.into())),
-            QueueFault::Sql(error) => unavailable(describe(&error), Some(error.into())),
+            QueueFault::Write(error) => Self::new(error.error_class(), ENGINE, error),
+            QueueFault::Sql(error) => Self::new(classify(&error), ENGINE, error),
         }
     }
 }
 
-pub(super) fn unavailable(detail: String, source: Option<Cause>) -> EngineError {
-    EngineError::Unavailable { engine: ENGINE, detail, source }
+pub(super) fn unavailable(detail: &str) -> EngineError {
+    EngineError::Unavailable { engine: ENGINE, detail: detail.to_owned(), source: None }
 }
 
 /// Cuts an error text to what a row may keep.

@@ -138,7 +138,7 @@ impl SqliteQueue {
     {
         match tokio::time::timeout(ANSWER_TIMEOUT, self.database.write(work)).await {
             Ok(result) => Ok(result?),
-            Err(_) => Err(fault::unavailable("the file did not answer in time".to_owned(), None)),
+            Err(_) => Err(fault::unavailable("the file did not answer in time")),
         }
     }
 

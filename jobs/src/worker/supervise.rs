@@ -146,8 +146,9 @@ pub(super) async fn run<E: Clone + Send + Sync + 'static>(
     }
 }
 
-/// Whether an engine error stays however long one waits.
+/// Whether the worker ends with this error. A queue that is gone is declared again by the next session; a defect of the
+/// schema or a permission is corrected under a running worker.
 fn is_final(error: &EngineError) -> bool {
-    // A queue that is gone is declared again by the next session.
-    !matches!(error, EngineError::Unavailable { .. } | EngineError::NoSuchQueue(_))
+    use EngineError as E;
+    matches!(error, E::Denied { .. } | E::Topology { .. } | E::Refused(_) | E::Closed)
 }

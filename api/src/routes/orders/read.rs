@@ -1,12 +1,10 @@
 //! Reading orders.
 
 use axum::{Json, extract::State};
+use base::error_class::describe;
 use futures::{StreamExt, TryStreamExt, stream};
 use http::HeaderMap;
-use store::{
-    StoreError,
-    domain::{Order, OrderId, PaymentId},
-};
+use store::domain::{Order, OrderId, PaymentId};
 
 use crate::{
     auth::{AnyKey, SecretKey},
@@ -88,11 +86,11 @@ pub(super) async fn view(state: &ApiState, order: &Order) -> Result<OrderView, P
     let id = PaymentId::of_order(order.id);
     let payment = match state.payments.payment(id).await {
         Ok(payment) => payment.map(|payment| PaymentView::new(id, payment.state())),
-        Err(StoreError::Unavailable { store, source }) => {
-            tracing::warn!(store, error = %source, order.id = %order.id, "order shown without its payment");
+        Err(error) if error.class().is_transient() => {
+            tracing::warn!(error = describe(&error), order.id = %order.id, "order shown without its payment");
             Some(PaymentView::unknown(id))
         }
-        Err(damaged) => return Err(damaged.into()),
+        Err(defect) => return Err(defect.into()),
     };
     Ok(OrderView::new(order, payment))
 }

@@ -70,7 +70,7 @@ impl PostgresJobStore {
             }
         }
         let detail = "unique keys change hands faster than they can be read; try again".to_owned();
-        Err(EngineError::Unavailable { engine: "job store", detail, source: None })
+        Err(EngineError::Busy { engine: "job store", detail, source: None })
     }
 
     /// What was free, and who was found to have the rest.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use base::Ambient;
+use base::{Ambient, ErrorClass};
 use jobs::{
     Engine, Job, JobContext, JobError, JobId, Producer, Registry, Workers,
     engine::{DeadReason, InspectedJob, JobState, QueueSpec},
@@ -57,6 +57,8 @@ pub(crate) enum Act {
     SnoozeOnce(Duration),
     /// Fails because something of our own is away, for so long after its creation.
     Away(Duration),
+    /// Meets a defect of a store each time.
+    Broken,
     Panic,
     /// Waits for the gate, whatever the signal says.
     Gate,
@@ -106,6 +108,7 @@ impl Job for Script {
                     return Err(Away.into());
                 }
             }
+            Act::Broken => return Err(Broken.into()),
             Act::Panic => panic!("boom in {name}"),
             Act::Gate => ctx.env.gate.acquire().await?.forget(),
             Act::ObeySignal => {
@@ -210,12 +213,18 @@ impl Rig {
 }
 
 pub(crate) fn registry() -> Result<Arc<Registry<Probe>>, RegisterError> {
-    Ok(Arc::new(Registry::new().waits_out(is_away).register::<Script>()?.register::<Brief>()?))
+    Ok(Arc::new(Registry::new().classify_errors(classify).register::<Script>()?.register::<Brief>()?))
 }
 
-fn is_away(error: &(dyn std::error::Error + 'static)) -> bool {
-    error.is::<Away>()
+fn classify(error: &(dyn std::error::Error + 'static)) -> Option<ErrorClass> {
+    let away = error.is::<Away>().then_some(ErrorClass::Unavailable);
+    away.or_else(|| error.is::<Broken>().then_some(ErrorClass::Defect))
 }
+
+/// A store of our own does not work as expected.
+#[derive(Debug, thiserror::Error)]
+#[error("the shelf has no such column")]
+struct Broken;
 
 /// Something of our own does not answer.
 #[derive(Debug, thiserror::Error)]
