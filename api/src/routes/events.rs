@@ -1,4 +1,4 @@
-//! A merchant's events.
+//! Event lists of a merchant.
 
 use axum::{Json, extract::State};
 use utoipa_axum::{router::OpenApiRouter, routes};

@@ -1,5 +1,5 @@
-//! Orders: placing (`place`), reading (`read`), cancelling and refunding (`change`), all that happened
-//! (`timeline`), and that live (`stream`); revoking the token that opens one (`token`).
+//! Orders: placing (`place`), reading (`read`), cancelling and refunding (`change`), history (`timeline`), live events
+//! (`stream`), revoking the order token (`token`).
 
 mod change;
 mod country;
