@@ -169,7 +169,7 @@ async fn ask(check: &dyn HealthCheck) -> CheckReport {
     let health = tokio::time::timeout(CHECK_TIMEOUT, check.check()).await;
     let health = health.unwrap_or_else(|_| Health::not_ok(check.without_answer(), "took too long"));
     if health.status != HealthStatus::Ok {
-        tracing::warn!(check = check.name(), status = ?health.status, detail = health.detail, "health check failed");
+        tracing::warn!(check = check.name(), status = ?health.status, detail = health.detail, "dependency not healthy");
     }
     CheckReport { name: check.name(), status: health.status, detail: health.detail }
 }

@@ -89,7 +89,7 @@ pub(super) async fn view(state: &ApiState, order: &Order) -> Result<OrderView, P
     let payment = match state.payments.payment(id).await {
         Ok(payment) => payment.map(|payment| PaymentView::new(id, payment.state())),
         Err(StoreError::Unavailable { store, source }) => {
-            tracing::warn!(store, error = %source, order.id = %order.id, "order shown without payment: payment store unavailable");
+            tracing::warn!(store, error = %source, order.id = %order.id, "order shown without payment");
             Some(PaymentView::unknown(id))
         }
         Err(damaged) => return Err(damaged.into()),
