@@ -37,7 +37,7 @@ pub(crate) struct Global {
     /// Folder of the embedded mode, instead of `data.folder`
     #[arg(long, global = true, value_name = "FOLDER")]
     data: Option<PathBuf>,
-    /// Answer in JSON
+    /// Print results as JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,
 }
@@ -59,7 +59,7 @@ pub(crate) enum Command {
     Worker(WorkerArgs),
     /// Serve the HTTP API
     Api(ApiArgs),
-    /// Turn the outbox into jobs
+    /// Publish the messages of the outbox as jobs
     Relay(HealthArgs),
     /// Delete expired records and audit recent changes, on a schedule
     Scheduler(HealthArgs),
@@ -67,13 +67,13 @@ pub(crate) enum Command {
     Sandbox(SandboxArgs),
     /// Bring the schemas of the configured servers up to date
     Migrate(MigrateArgs),
-    /// Look at queues and jobs, without side effects
+    /// Show queues and jobs, without side effects
     #[command(subcommand)]
     Inspect(Inspect),
     /// Pause, resume, purge, cancel, retry; move merchants between shards
     #[command(subcommand)]
     Control(Control),
-    /// Take dead jobs back into their queues with fresh attempts
+    /// Return dead jobs to their queues with fresh attempts
     Redrive(RedriveArgs),
     /// Audit orders, stock, payments, the provider's ledger, mails and webhooks against each other
     Verify(VerifyArgs),
@@ -106,7 +106,7 @@ pub(crate) struct KeyArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct WorkerArgs {
-    /// Queues and jobs run at a time, instead of those of [workers]: payments=16,fulfilment=8
+    /// Queues and their concurrency, instead of [workers]: payments=16,fulfilment=8
     #[arg(long, value_name = "QUEUE=N,…", value_parser = queue, value_delimiter = ',')]
     pub(crate) queues: Vec<(String, usize)>,
     #[command(flatten)]
@@ -154,7 +154,7 @@ pub(crate) enum Inspect {
     Queues,
     /// Workers that consume each queue
     Workers,
-    /// Jobs held by the queues, oldest first
+    /// Jobs in the queues, oldest first
     Jobs(JobsArgs),
     /// One job: its state and every attempt
     Job {

@@ -47,7 +47,6 @@ pub(crate) struct Place {
     is_merchant: bool,
 }
 
-/// A cart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Cart {
     /// `None` until the first product sets it.
@@ -63,7 +62,6 @@ pub(crate) struct Cart {
     pub(crate) expires_at: Timestamp,
 }
 
-/// A line of a cart.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct CartItem {
     pub(crate) sku: String,

@@ -174,7 +174,6 @@ async fn ask(check: &dyn HealthCheck) -> CheckReport {
     CheckReport { name: check.name(), status: health.status, detail: health.detail }
 }
 
-/// The routes of this module.
 pub(crate) fn routes<S>() -> OpenApiRouter<S>
 where
     S: Clone + Send + Sync + 'static,

@@ -128,7 +128,7 @@ pub(crate) struct Verify {
     pub(crate) grace: Duration,
 }
 
-/// Worker pools.
+/// Settings of the worker pools.
 #[derive(Debug, Clone)]
 pub(crate) struct Workers {
     /// Queue name and concurrency.
@@ -175,7 +175,7 @@ pub(crate) struct Webhooks {
     pub(crate) disable_after: Option<Duration>,
 }
 
-/// Logging.
+/// Settings of logging.
 #[derive(Debug, Clone)]
 pub(crate) struct Log {
     pub(crate) filter: Targets,

@@ -16,7 +16,7 @@ const STRIPE_CALLS: Rate = Rate {
     burst: const { NonZeroU32::new(80).unwrap() },
 };
 
-/// Payment providers.
+/// Settings of payment providers.
 #[derive(Debug, Clone)]
 pub(crate) struct Payments {
     pub(crate) provider: ProviderKind,

@@ -17,7 +17,6 @@ const NAME_CHARS_MAX: usize = 64;
 pub(crate) struct Report(RefCell<Vec<FieldError>>);
 
 impl Report {
-    /// Adds a fault.
     pub(crate) fn add(&self, pointer: impl Into<String>, code: &'static str, detail: impl Into<String>) {
         let mut errors = self.0.borrow_mut();
         if errors.len() < ERRORS_MAX {
@@ -129,7 +128,6 @@ impl<'v> Node<'v> {
         read.into_iter().collect()
     }
 
-    /// Any string.
     pub(crate) fn string(&self) -> Option<&'v str> {
         match self.present()? {
             Value::String(text) => Some(text),

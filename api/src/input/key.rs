@@ -31,7 +31,7 @@ pub(crate) fn scoped_key(scope: KeyScope, key: String) -> String {
     }
 }
 
-/// The key, if there is one.
+/// The client's key, or `None` without the header. A malformed or repeated header is rejected.
 pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let mut values = headers.get_all(NAME).iter();
     let Some(value) = values.next() else { return Ok(None) };

@@ -53,7 +53,6 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
 const DAY: Duration = Duration::from_hours(24);
 
-/// All limiters.
 pub(crate) struct Limiters {
     key_lookups: Limiter,
     orders_by_secret_key: Limiter,

@@ -23,7 +23,6 @@ use crate::{
 /// Units in stock at most.
 const STOCK_MAX: i64 = 1_000_000_000;
 
-/// The routes of this module.
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(routes!(list_products))

@@ -33,7 +33,6 @@ use crate::{
     view::{AccountView, RequestedView},
 };
 
-/// The routes of this module.
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new().routes(routes!(register)).routes(routes!(verify)).routes(routes!(delete))
 }
@@ -221,7 +220,7 @@ async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The one response to every token that is not valid.
+/// The single response to every token that is not valid.
 pub(super) fn token_invalid() -> Problem {
     Problem::new(Kind::TOKEN_INVALID, "a token works once and not for long: ask for another mail")
 }

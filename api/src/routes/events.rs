@@ -11,7 +11,6 @@ use crate::{
     view::{EventView, List},
 };
 
-/// The routes of this module.
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new().routes(routes!(list_events))
 }

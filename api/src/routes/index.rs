@@ -27,7 +27,6 @@ struct Index {
     ready: &'static str,
 }
 
-/// The routes of this module.
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new().routes(routes!(index)).routes(routes!(document))
 }

@@ -72,7 +72,6 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     document
 }
 
-/// All routes.
 pub(crate) fn all() -> OpenApiRouter<ApiState> {
     OpenApiRouter::with_openapi(Document::openapi())
         .merge(orders::routes())

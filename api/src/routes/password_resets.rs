@@ -25,7 +25,6 @@ use crate::{
     view::RequestedView,
 };
 
-/// The routes of this module.
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new().routes(routes!(request)).routes(routes!(confirm))
 }

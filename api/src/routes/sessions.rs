@@ -17,7 +17,6 @@ use crate::{
     view::{LiveSessionView, LiveSessionsView, SessionView},
 };
 
-/// The routes of this module.
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(routes!(sign_in, list, end_all))

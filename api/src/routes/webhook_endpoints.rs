@@ -30,7 +30,6 @@ use crate::{
 /// Standard Webhooks requires 24 to 64.
 const SECRET_BYTES: usize = 32;
 
-/// The routes of this module.
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new().routes(routes!(create_endpoint, list_endpoints)).routes(routes!(
         get_endpoint,

@@ -1,4 +1,4 @@
-//! Carts.
+//! Response bodies of carts.
 
 use base::Timestamp;
 use serde::Serialize;

@@ -1,4 +1,4 @@
-//! Products, categories and stock.
+//! Response bodies of products, categories and stock.
 
 use base::Timestamp;
 use serde::Serialize;

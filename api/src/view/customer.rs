@@ -1,4 +1,4 @@
-//! Registered customers and their sessions.
+//! Response bodies of registered customers and their sessions.
 
 use base::Timestamp;
 use serde::Serialize;

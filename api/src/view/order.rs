@@ -1,4 +1,4 @@
-//! Orders, their payments and refunds.
+//! Response bodies of orders, their payments and refunds.
 
 use base::Timestamp;
 use serde::Serialize;

@@ -1,4 +1,4 @@
-//! Webhook endpoints.
+//! Response bodies of webhook endpoints.
 
 use base::Timestamp;
 use serde::Serialize;

@@ -1,4 +1,4 @@
-//! Products, categories and stock.
+//! Catalog: products, categories, stock, and their cache.
 
 use std::time::Duration;
 

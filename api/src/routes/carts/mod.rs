@@ -32,7 +32,6 @@ use crate::{
 /// Products looked up concurrently for one cart.
 const LOOKUPS_MAX: usize = 8;
 
-/// The routes of this module.
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(routes!(create_cart))
