@@ -99,7 +99,7 @@ pub(crate) struct KeyArgs {
     /// The demo merchant's publishable key, `owk_pub_…`
     #[arg(long, env = "ORDERWORKS_PUB_KEY", value_name = "KEY", hide_env_values = true)]
     pub(crate) pub_key: Option<String>,
-    /// File with the demo merchant's secret key, `owk_sec_…`, and nothing else; or set ORDERWORKS_SEC_KEY to the key
+    /// File with the demo merchant's secret key, `owk_sec_…`, and nothing else; or set `ORDERWORKS_SEC_KEY`
     #[arg(long, env = "ORDERWORKS_SEC_KEY_FILE", value_name = "FILE")]
     pub(crate) sec_key_file: Option<PathBuf>,
 }
