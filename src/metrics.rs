@@ -1,8 +1,8 @@
 //! Metrics at `/metrics`, in the text form of `OpenMetrics`.
 //!
 //! Guarantees: each part of a process registers its metrics once, before it runs, and keeps the handles it sets.
-//! Encoding takes the registry's lock only, and setting a metric takes none for longer than that encoding. Names begin
-//! with `orderworks_` and end in their unit. Labels have few values, known in advance: never an id.
+//! Setting a metric never waits longer than one encoding takes. Names begin with `orderworks_` and end in their unit.
+//! Labels have few values, known in advance: never an id.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -82,7 +82,7 @@ fn read(node: &Node<'_>, chars: RangeInclusive<usize>) -> Option<String> {
 /// Whether little remains of the password without its common parts.
 fn is_common(password: &str, own_words: &[&str]) -> bool {
     let mut rest = plain(password);
-    // Only punctuation, or few different characters.
+    // `plain` leaves nothing of punctuation, so a password of punctuation alone is checked for this only.
     let mut distinct: Vec<char> = password.chars().collect();
     distinct.sort_unstable();
     distinct.dedup();

@@ -198,7 +198,8 @@ pub(crate) struct Admitted<T> {
 impl CheckoutCaller {
     /// Counts a valid request against the caller's allowance, and an invalid one against a small allowance of its own.
     ///
-    /// # Errors The faults of the request, or a 429 when the allowance is used up.
+    /// # Errors
+    /// The faults of the request, or a 429 when the allowance is used up.
     pub(crate) async fn admit<T>(
         self,
         state: &ApiState,
