@@ -74,7 +74,7 @@ pub struct ReadLimits {
 /// Rate of password attempts, in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SignInLimits {
-    /// Registrations and sign-ins per minute from one address (IPv6: one /64), counted before the key is looked up.
+    /// Registrations and sign-ins per minute from one address (IPv6: one /64).
     pub per_ip_per_minute: NonZeroU32,
     /// Sign-ins per minute with one mail address of one merchant, whether it has an account or not.
     pub per_account_per_minute: NonZeroU32,
@@ -85,7 +85,7 @@ pub struct SignInLimits {
 /// Number of new carts, in this process; each is kept for a day at least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CartLimits {
-    /// From one address (IPv6: one /64), counted before the key is looked up. As many at once. Default 60.
+    /// From one address (IPv6: one /64). As many at once. Default 60.
     pub new_per_ip_per_minute: NonZeroU32,
     /// Of one merchant. As many at once. Default 100,000.
     pub new_per_merchant_per_day: NonZeroU32,
