@@ -1,4 +1,4 @@
-//! What goes on while a store does not answer, and what clients are told.
+//! Operation and responses while a store is unavailable.
 
 use reqwest::Method;
 use serde_json::json;
@@ -19,7 +19,7 @@ async fn a_store_that_cannot_write_is_a_503_that_tells_nothing_and_keeps_the_key
     for internal in ["sqlite", "SQLite", "locked", "database", "transaction", ".db"] {
         assert!(!answer.text.contains(internal), "{}", answer.text);
     }
-    // Told once, with what an operator searches for.
+    // Logged once, with the text that an operator searches for.
     let told = logs::kept();
     let told = told.lines().filter(|line| line.contains("outage-1") && line.contains("ERROR"));
     let told: Vec<_> = told.collect();
