@@ -12,7 +12,7 @@ use anyhow::Context;
 use api::{ApiParts, ApiState, HealthCheck, HealthStatus, OrdersCheck, PaymentsCheck, Readiness};
 use base::Ambient;
 use jobs::{
-    engine::{EngineError, QueueSpec},
+    engine::QueueSpec,
     recorder::{Recorder, RecorderConfig},
     worker::Workers,
 };

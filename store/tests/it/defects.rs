@@ -43,7 +43,7 @@ async fn payments_that_do_not_fit(store: &dyn PaymentStore) {
 #[tokio::test]
 async fn renamed_column_of_orders_in_sqlite() {
     let (store, folder) = util::orders().await;
-    alter(&folder.path().join("orders.db"), "ALTER TABLE orders RENAME COLUMN total_minor TO total").await;
+    alter(&folder.path().join("orders.db"), "ALTER TABLE orders RENAME COLUMN merchant_id TO shop").await;
     orders_that_do_not_fit(&*store).await;
 }
 

@@ -85,7 +85,7 @@ impl Deployment {
         let Planned { fault, which, span, clock_off_seconds, .. } = *planned;
         match fault {
             InjectedFault::Kill(role) => {
-                self.process(role, which).lock().await.replace(&self.stage, &[]).await
+                self.process(role, which).lock().await.replace(&self.stage, &[]).await;
             }
             InjectedFault::Pause(role) => {
                 let process = self.process(role, which).lock().await;

@@ -160,7 +160,7 @@ async fn a_text_that_cannot_be_stored_is_a_defect_and_not_repeated() {
     let mut order = shop.new_order("k", &["a"]);
     order.customer.name = "Ada\0".to_owned();
     let answer = shop.store.place_order(order).await;
-    assert!(matches!(answer, Err(StoreError::Corrupt { .. })), "{answer:?}");
+    assert!(matches!(answer, Err(StoreError::Defect { .. })), "{answer:?}");
     assert_eq!(shop.stock("a").await, (10, 0));
 }
 

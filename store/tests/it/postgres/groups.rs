@@ -92,7 +92,7 @@ async fn one_that_cannot_be_placed_hinders_no_other() {
     let mut damaged = shop.new_order("damaged", &["a"]);
     damaged.customer.name = "Ada\0".to_owned();
     let (answers, damaged) = tokio::join!(at_once(&shop, 0, &wishes), shop.store.place_order(damaged));
-    assert!(matches!(damaged, Err(StoreError::Corrupt { .. })), "{damaged:?}");
+    assert!(matches!(damaged, Err(StoreError::Defect { .. })), "{damaged:?}");
     let mut sold = 0;
     for (key, (answer, wish)) in answers.iter().zip(&wishes).enumerate() {
         match (wish, answer.as_ref().expect("answers")) {
