@@ -1,43 +1,43 @@
-//! How an engine says that it could not do as asked.
+//! Errors of queue engines.
 
-/// Why an engine could not do as asked.
+/// Error of an engine call.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EngineError {
-    /// The server or file cannot be reached now; try again, under the same ids.
+    /// The server or file cannot be reached now; call again, with the same ids.
     #[error("the {engine} engine is unavailable: {detail}")]
     Unavailable {
-        /// Which engine.
+        /// [`crate::Engine::name`].
         engine: &'static str,
-        /// What is known.
+        /// Cause in one line.
         detail: String,
-        /// The cause, if there is one.
+        /// Underlying error, if there is one.
         #[source]
         source: Option<crate::error::Cause>,
     },
     /// The queue was never declared.
     #[error("there is no queue `{0}`")]
     NoSuchQueue(String),
-    /// A queue exists with other arguments than wanted.
-    #[error("queue `{queue}` exists in another shape: {difference}; {remedy}")]
+    /// A queue exists with other arguments than this release declares.
+    #[error("queue `{queue}` exists with other arguments: {difference}; {remedy}")]
     Topology {
-        /// The queue.
+        /// Name of the queue.
         queue: String,
-        /// What differs.
+        /// The arguments that differ.
         difference: String,
-        /// The command that mends it.
+        /// The command that resolves the difference.
         remedy: String,
     },
-    /// The job can never be accepted: too large a payload, a bad name.
+    /// The request can never be accepted: payload too large, or an invalid name.
     #[error("the job was refused: {0}")]
     Refused(String),
-    /// The server turns this configuration away for good: wrong credentials, no such virtual host, a bad address.
-    /// Waiting does not help; a worker should exit with it.
+    /// The server rejects this configuration for good: wrong credentials, no such virtual host, or a malformed address.
+    /// Retrying does not help; a worker should exit with this error.
     #[error("the {engine} engine is not allowed in: {detail}")]
     Denied {
-        /// Which engine.
+        /// [`crate::Engine::name`].
         engine: &'static str,
-        /// What the server said, without secrets.
+        /// Answer of the server, without secrets.
         detail: String,
     },
     /// The engine was closed.
