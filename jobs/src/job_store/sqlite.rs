@@ -1,4 +1,4 @@
-//! The job store in a SQLite file, for one machine; the contract's first engine.
+//! The job store in a SQLite file, for one machine.
 
 mod control;
 mod row;
@@ -18,7 +18,7 @@ use crate::{
     error::{Cause, describe},
 };
 
-/// Connections for reading beside the one writer.
+/// Read connections beside the one writer.
 const READERS_MAX: u32 = 3;
 
 /// Scheduled jobs, cancel requests, pauses and unique keys in a file. Clones share it.
@@ -43,7 +43,7 @@ impl SqliteJobStore {
     }
 }
 
-/// A failure inside a transaction.
+/// Error inside a transaction.
 #[derive(Debug, thiserror::Error)]
 enum Fault {
     #[error(transparent)]
