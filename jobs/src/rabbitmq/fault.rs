@@ -1,4 +1,4 @@
-//! What can go wrong with the broker, and how it looks from outside.
+//! Errors of the broker and their mapping to [`EngineError`].
 
 use std::time::Duration;
 
@@ -7,21 +7,21 @@ use lapin::ErrorKind;
 use crate::{engine::EngineError, error::describe};
 
 pub(super) const ENGINE: &str = "rabbitmq";
-/// Longest wait for the answer to one method.
+/// Longest wait for the reply to one AMQP method.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Reply codes of AMQP 0-9-1, section 1.8, that are told apart here.
+/// Reply codes of AMQP 0-9-1, section 1.8, that are handled here.
 pub(super) const ACCESS_REFUSED: u16 = 403;
 pub(super) const NOT_FOUND: u16 = 404;
 pub(super) const PRECONDITION_FAILED: u16 = 406;
 pub(super) const NOT_ALLOWED: u16 = 530;
-/// Characters kept of an error text in a header.
+/// Longest error text in a header, in characters.
 const ERROR_CHARS_MAX: usize = 2000;
 
 pub(super) fn unavailable(detail: impl Into<String>) -> EngineError {
     EngineError::Unavailable { engine: ENGINE, detail: detail.into(), source: None }
 }
 
-/// An error of the connection or channel, once connected.
+/// Maps an error of an established connection or channel.
 pub(super) fn broken(error: &lapin::Error) -> EngineError {
     EngineError::Unavailable {
         engine: ENGINE,
@@ -38,15 +38,15 @@ pub(super) fn code(error: &lapin::Error) -> Option<u16> {
     }
 }
 
-/// An answer within [`ANSWER_TIMEOUT`].
+/// Waits for a reply up to [`ANSWER_TIMEOUT`].
 pub(super) async fn answer<T>(asked: impl Future<Output = lapin::Result<T>>) -> Result<T, EngineError> {
     match tokio::time::timeout(ANSWER_TIMEOUT, asked).await {
         Ok(answer) => answer.map_err(|error| broken(&error)),
-        Err(_) => Err(unavailable("the broker did not answer in time")),
+        Err(_) => Err(unavailable("no reply from the broker in time")),
     }
 }
 
-/// Cuts an error text to what a header may keep.
+/// Truncates an error text to [`ERROR_CHARS_MAX`].
 pub(super) fn bounded(error: &str) -> String {
     error.chars().take(ERROR_CHARS_MAX).collect()
 }

@@ -1,4 +1,4 @@
-//! From the broker to the worker: what a delivery is, and when its job may start.
+//! The receiving side of a session: decodes deliveries and dispatches jobs that may start.
 
 use std::{
     pin::Pin,
@@ -22,7 +22,7 @@ use crate::{
 };
 
 impl Session<'_> {
-    /// Takes in what has arrived.
+    /// Receives the deliveries that have arrived.
     pub(super) fn take_in(&mut self) -> Result<(), EngineError> {
         let mut arrivals = std::mem::take(&mut self.arrivals);
         let now = Instant::now();
@@ -44,7 +44,7 @@ impl Session<'_> {
         let (id, message, outcome) = self.judge(raw, self.lanes[lane].class);
         let lane_mut = &mut self.lanes[lane];
         if !lane_mut.window.push(tag, Slot::new(id, message, now)) {
-            return Err(unavailable(format!("delivery {tag} came out of turn")));
+            return Err(unavailable(format!("delivery tag {tag} out of sequence")));
         }
         match outcome {
             None => lane_mut.ready.push_back(tag),
@@ -53,14 +53,14 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// A delivery to hand out, or what else becomes of it.
+    /// Decodes a delivery; with an outcome when it is not to be dispatched.
     fn judge(&self, raw: Raw, class: Priority) -> (JobId, Message, Option<Outcome>) {
         let (inner, shared) = (&self.plan.inner, &self.plan.shared);
         let (mut envelope, meta) = match message::decode(&shared.queue, &raw) {
             Ok(decoded) => decoded,
             Err(error) => {
                 let id = message::id_of(&raw).unwrap_or_else(|| JobId::fresh(&inner.ambient));
-                tracing::error!(job.id = %id, job.queue = shared.queue, error, "parking an unreadable message");
+                tracing::error!(job.id = %id, job.queue = shared.queue, error, "undecodable job parked");
                 return (id, Message::Unreadable(Box::new(raw)), Some(Outcome::Unreadable { error }));
             }
         };
@@ -80,18 +80,19 @@ impl Session<'_> {
         (envelope.id, Message::Job(Arc::new(envelope), meta), outcome)
     }
 
-    /// Hands out what may start, highest class first.
+    /// Dispatches jobs that may start, highest priority first.
     pub(super) fn hand_out(&mut self) {
         for lane in 0..self.lanes.len() {
             while self.handed_out < usize::from(self.plan.prefetch) && self.plan.deliveries.capacity() > 0 {
                 let Some(tag) = self.lanes[lane].ready.pop_front() else { break };
                 if let Some(delivery) = self.start(lane, tag) {
                     self.handed_out += 1;
-                    // There is room, seen above; a receiver that is gone leaves the job to the end of the session.
+                    // Capacity was checked above; when the receiver is closed, the job is released at the end of the
+                    // session.
                     drop(self.plan.deliveries.try_send(delivery));
                 }
             }
-            // Too many that wait for a key would keep others out of the prefetch.
+            // Too many deliveries that wait for a key would fill the prefetch.
             let most = usize::from(self.plan.prefetch).div_ceil(2).max(1);
             while self.lanes[lane].blocked.len() > most
                 && let Some(tag) = self.lanes[lane].blocked.pop_back()
@@ -128,8 +129,8 @@ impl Session<'_> {
     }
 }
 
-/// Whatever has arrived, highest class first; at least one. An ended subscription is an error: only the server ends
-/// one that is still kept.
+/// Collects the deliveries that have arrived, highest priority first, at least one. The end of a kept subscription is
+/// an error: the server has ended it.
 pub(super) async fn next_deliveries(
     lanes: &mut [Lane],
     arrivals: &mut Vec<(usize, RabbitDelivery)>,

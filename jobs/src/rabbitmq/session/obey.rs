@@ -1,4 +1,4 @@
-//! What a session does when told: pauses, stops, cancel requests, and questions about what it holds.
+//! Control of a session: pauses, stops, cancel requests, and queries for held jobs.
 
 use tokio::time::Instant;
 
@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl Session<'_> {
-    /// Subscribes or unsubscribes as pauses and stops ask for, and ends jobs that were cancelled.
+    /// Subscribes or unsubscribes according to pauses and stops, and ends cancelled jobs.
     pub(super) async fn obey(&mut self) -> Result<(), EngineError> {
         let control = self.control.borrow_and_update().clone();
         let stopped = *self.stopped.borrow_and_update();
@@ -27,7 +27,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Takes nothing more, and gives back what was not handed out.
+    /// Unsubscribes, and releases deliveries that were not dispatched.
     pub(super) async fn quiesce(&mut self) -> Result<(), EngineError> {
         for lane in 0..self.lanes.len() {
             let last = self.lanes[lane].unsubscribe().await?;
