@@ -20,13 +20,14 @@
 //! A queue given to [`Workers::queue_behind`] is consumed only while its gate is open. When the gate closes, the
 //! consumer stops fetching, fetched jobs that were not started are released at once (no attempt, no crash), running
 //! jobs end in their own time, and the consumer leaves; when it opens, a new consumer starts.
+//!
 //! # Lease and timeout
 //! A job may run longer than [`Workers::lease`]: an engine renews leases while the consumer lives, so the lease only
 //! says how soon the jobs of a dead process are taken over. How long a run may take is [`crate::Job::TIMEOUT`].
 //!
-//! # What jobs of one queue share
-//! One task, as apalis polls them: a job that computes for long without awaiting holds up its neighbours. Give such
-//! work to `tokio::task::spawn_blocking`.
+//! # Shared task of a queue
+//! apalis polls all jobs of a queue in one task: a job that computes for long without awaiting delays the others. Use
+//! `tokio::task::spawn_blocking` for such work.
 //!
 //! Does not handle signals of the operating system. Does not use apalis' `Monitor`, which reports success when its
 //! workers have died. Read on in `session` and `supervise`.
