@@ -93,8 +93,8 @@ fn choose_cryptography() {
     CHOSEN.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
 }
 
-/// The connection for administration and browsing, opened when first needed. Separate from the publisher's: an alarm of
-/// the broker blocks connections that publish, and `inspect` is needed most then.
+/// The connection for administration and scans of dead queues, opened when first needed. Separate from the publisher's:
+/// an alarm of the broker blocks connections that publish, and `inspect` is needed most then.
 pub(super) struct Admin {
     address: Address,
     name: String,

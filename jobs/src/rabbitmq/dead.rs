@@ -1,9 +1,9 @@
-//! The dead queue, browsed by consuming without acknowledging and then returning the messages.
+//! The dead queue, scanned by consuming without acknowledging and then returning the messages.
 //!
 //! Dead jobs therefore need no index elsewhere, and jobs dead-lettered by the broker itself (those that kept crashing)
-//! are listed like the others. One browse sees at most [`LOOK_MAX`] of the oldest messages. Meanwhile they are
-//! invisible to other browsers: those of one handle run one after the other; one of another process at the same moment
-//! may miss some.
+//! are listed like the others. One scan sees at most [`LOOK_MAX`] of the oldest messages. Meanwhile they are invisible
+//! to other scans: scans of one handle run one after the other; one of another process at the same moment may miss
+//! some.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -30,7 +30,7 @@ use crate::{
     envelope::{Envelope, JobId},
 };
 
-/// Most messages of one browse.
+/// Most messages of one scan.
 pub(super) const LOOK_MAX: u16 = 10_000;
 /// Longest wait for the next message, and checks (one every so often) until the queue has the messages back.
 const NEXT_TIMEOUT: Duration = Duration::from_millis(500);
@@ -49,7 +49,7 @@ impl Dead {
     }
 }
 
-/// A browse in progress: the dead jobs, oldest first, invisible to others until [`Look::end`].
+/// A scan in progress: the dead jobs, oldest first, invisible to others until [`Look::end`].
 pub(super) struct Look<'a> {
     channel: Option<Channel>,
     queue: String,
@@ -59,7 +59,7 @@ pub(super) struct Look<'a> {
 }
 
 impl Inner {
-    /// Browses the dead queue of one job queue. The caller must call [`Look::end`].
+    /// Scans the dead queue of one job queue. The caller must call [`Look::end`].
     pub(super) async fn look_at_dead(&self, queue: &str) -> Result<Look<'_>, EngineError> {
         let turn = self.looking.lock().await;
         let name = dead_queue(queue);
@@ -102,7 +102,7 @@ impl Inner {
             .or(by_broker.map(|at| (DeadReason::Crashed, at)))
             .unwrap_or((DeadReason::Undecodable, self.ambient.now()));
         let decoded = message::decode(queue, raw).ok().filter(|_| reason != DeadReason::Undecodable);
-        // Each browse counts as a return to the dead queue: the count in this copy's header is not one of crashes.
+        // Each scan counts as a return to the dead queue: the count in this copy's header is not one of crashes.
         let looks = u32::try_from(headers::number(&headers, "x-delivery-count").ok().flatten().unwrap_or(0));
         let crashes = meta.crashes.saturating_sub(looks.unwrap_or(0));
         let crashes = by_broker.map_or(crashes, |_| crashes + CRASHES_MAX + 1);
@@ -185,7 +185,7 @@ impl Look<'_> {
         // Tag zero means all unacknowledged messages of this channel.
         let back = BasicNackOptions { multiple: true, requeue: true };
         answer(channel.basic_nack(0, back)).await?;
-        // The queue handles returns after its next commands: without this wait, the next browse might find it empty.
+        // The queue handles returns after its next commands: without this wait, the next scan might find it empty.
         let left = self.total.saturating_sub(gone.len() as u64);
         for _ in 0..BACK_TRIES {
             if topology::count(&channel, &self.queue).await?.is_none_or(|count| count >= left) {
@@ -224,7 +224,7 @@ fn parked_by_broker(headers: &FieldTable) -> Option<Timestamp> {
 fn unreadable(queue: &str, raw: &Raw) -> Envelope {
     let text = String::from_utf8_lossy(&raw.body);
     let parsed = message::id_of(raw);
-    // Derived from the bytes, so that it is the same at each browse.
+    // Derived from the bytes, so that it is the same at each scan.
     let id = parsed.unwrap_or_else(|| JobId::derived(uuid::Uuid::nil(), &text));
     Envelope {
         id,

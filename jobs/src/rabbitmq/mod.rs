@@ -89,7 +89,7 @@ struct Inner {
     declared: Mutex<HashSet<String>>,
     /// Whether the events exchange is known to exist.
     announcing: AtomicBool,
-    /// Held while a dead queue is browsed.
+    /// Held while a dead queue is scanned.
     looking: tokio::sync::Mutex<()>,
 }
 

@@ -26,8 +26,8 @@ use crate::{
     job::Priority,
 };
 
-/// Delivery limit of a dead queue, where each browse is one return. It is never reached, but without a limit a returned
-/// message goes to the end of the queue, and a browse would not see the oldest first.
+/// Delivery limit of a dead queue, where each scan is one return. It is never reached, but without a limit a returned
+/// message goes to the end of the queue, and a scan would not see the oldest first.
 const LOOKS_MAX: i64 = 1_000_000_000;
 
 /// Topic exchange of events. Its name is part of the contract with outside consumers.

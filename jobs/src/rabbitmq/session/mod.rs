@@ -5,7 +5,7 @@
 //! dispatched first, and never more than the prefetch in all. Deliveries that wait here for long go back to their
 //! queue.
 //!
-//! Acknowledgements are in `lane` and `window`, all other settlements in `outcome`.
+//! Acknowledgements are in `priority_channel` and `window`, all other settlements in `outcome`.
 
 mod intake;
 mod obey;
