@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use jobs::{JobId, engine::DeadReason, records::Outcome};
+use jobs::{JobId, engine::DeadReason, records::AttemptOutcome};
 use store::domain::MerchantId;
 
 use crate::config::Config;
@@ -172,7 +172,7 @@ pub(crate) struct JobsArgs {
     pub(crate) queue: Option<String>,
     /// Only this state
     #[arg(long)]
-    pub(crate) state: Option<State>,
+    pub(crate) state: Option<JobStateArg>,
     /// Only this kind
     #[arg(long)]
     pub(crate) kind: Option<String>,
@@ -194,14 +194,14 @@ pub(crate) struct AttemptsArgs {
     pub(crate) kind: Option<String>,
     /// Only this outcome: completed, retried, snoozed, cancelled or dead
     #[arg(long, value_parser = outcome)]
-    pub(crate) outcome: Option<Outcome>,
+    pub(crate) outcome: Option<AttemptOutcome>,
     /// At most so many
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) limit: u32,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum State {
+pub(crate) enum JobStateArg {
     Ready,
     Delayed,
     Running,
@@ -336,7 +336,7 @@ pub(crate) enum ConfigCommand {
     },
 }
 
-fn outcome(text: &str) -> Result<Outcome, String> {
+fn outcome(text: &str) -> Result<AttemptOutcome, String> {
     from_name(text, "outcome")
 }
 

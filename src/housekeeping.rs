@@ -143,7 +143,7 @@ mod tests {
         cache::SqliteSessions,
         catalog::ProductData,
         domain::{Customer, MerchantId, Order, OrderId, OrderStatus},
-        orders::{IdempotencyKey, NewLine, NewOrder, Placement},
+        orders::{IdempotencyKey, NewLine, NewOrder, PlaceOutcome},
         sqlite::SqliteOrders,
     };
 
@@ -167,12 +167,12 @@ mod tests {
             at: house.ambient.now(),
         };
         match house.orders.place_order(order).await.expect("answers") {
-            Placement::Placed { order, .. } => *order,
+            PlaceOutcome::Placed { order, .. } => *order,
             other => panic!("not placed: {other:?}"),
         }
     }
 
-    async fn house(
+    async fn fixture(
         folder: &std::path::Path,
         expires: Option<Duration>,
     ) -> (Housekeeping, ManualClock, MerchantId) {
@@ -213,7 +213,7 @@ mod tests {
     #[tokio::test]
     async fn more_than_a_slice_of_stale_orders_expires_and_young_ones_stay() {
         let folder = tempfile::tempdir().expect("a folder");
-        let (house, clock, merchant) = house(folder.path(), Some(Duration::from_mins(30))).await;
+        let (house, clock, merchant) = fixture(folder.path(), Some(Duration::from_mins(30))).await;
         for _ in 0..=ORDERS_SLICE {
             placed(&house, merchant).await;
         }
@@ -229,7 +229,7 @@ mod tests {
     #[tokio::test]
     async fn orders_wait_for_good_where_that_is_set() {
         let folder = tempfile::tempdir().expect("a folder");
-        let (house, clock, merchant) = house(folder.path(), None).await;
+        let (house, clock, merchant) = fixture(folder.path(), None).await;
         let order = placed(&house, merchant).await;
         clock.advance(Duration::from_hours(24 * 365));
         house.stale_orders(&CancellationToken::new()).await;

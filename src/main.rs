@@ -7,7 +7,6 @@ mod cli;
 mod commands;
 mod config;
 mod descriptors;
-mod engines;
 mod health;
 mod housekeeping;
 mod logging;
@@ -22,6 +21,7 @@ mod seed;
 mod signals;
 mod verify;
 mod webhooks;
+mod wiring;
 
 use std::process::ExitCode;
 

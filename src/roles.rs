@@ -25,7 +25,6 @@ use workers::{
 use crate::{
     config::{CacheEngine, Config},
     descriptors,
-    engines::{Engines, Role},
     health::{CacheCheck, ProviderCheck, RelayCheck, ShardsCheck, WorkersCheck},
     housekeeping::Housekeeping,
     mail,
@@ -35,6 +34,7 @@ use crate::{
     signals::Stop,
     verify::{Auditor, VerifyGauges},
     webhooks,
+    wiring::{Engines, Role},
 };
 
 /// What a role is started with.

@@ -62,7 +62,7 @@ impl FromRequestParts<ApiState> for SecretKey {
 async fn within_limits(parts: &request::Parts, state: &ApiState) -> Result<KeyRecord, Problem> {
     let key = authenticate(parts, state).await?;
     if parts.method.is_safe() {
-        state.limiters.take_read(&key, state.client(parts))?;
+        state.limiters.take_read(&key, state.client_ip(parts))?;
     }
     Ok(key)
 }
@@ -74,7 +74,7 @@ pub(crate) async fn authenticate(parts: &request::Parts, state: &ApiState) -> Re
     if let Some(key) = state.keys.get(&hash, now) {
         return Ok(key);
     }
-    state.limiters.take_key_lookup(state.client(parts))?;
+    state.limiters.take_key_lookup(state.client_ip(parts))?;
     let key = state.orders.key_by_hash(hash).await?.ok_or_else(unauthorized)?;
     state.keys.put(hash, key.clone(), now);
     Ok(key)

@@ -38,7 +38,7 @@ const MOVED_TTL: Duration = Duration::from_mins(1);
 
 /// Names a cart, and who asks for it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Place {
+pub(crate) struct CartRef {
     pub(crate) merchant: MerchantId,
     pub(crate) id: CartId,
     /// Who is signed in.
@@ -91,7 +91,7 @@ pub(crate) struct Checkout {
     pub(crate) placed: bool,
 }
 
-impl Place {
+impl CartRef {
     /// A session that has ended is a 401.
     pub(crate) async fn of(
         state: &ApiState,
@@ -169,12 +169,12 @@ impl Cart {
 }
 
 /// Keeps a new cart.
-pub(crate) async fn create(state: &ApiState, place: &Place, cart: &mut Cart) -> Result<(), Problem> {
+pub(crate) async fn create(state: &ApiState, place: &CartRef, cart: &mut Cart) -> Result<(), Problem> {
     if keep(state, place, cart, None, NEW_TTL).await?.is_some() { Ok(()) } else { Err(busy()) }
 }
 
 /// The cart and its version. One that is another customer's is not there.
-pub(crate) async fn load(state: &ApiState, place: &Place) -> Result<(Cart, i64), Problem> {
+pub(crate) async fn load(state: &ApiState, place: &CartRef) -> Result<(Cart, i64), Problem> {
     let missing = || Problem::not_found("cart");
     let session = state.sessions.get(&place.key()).await?.ok_or_else(missing)?;
     let cart = decode(&session.data)?;
@@ -185,7 +185,7 @@ pub(crate) async fn load(state: &ApiState, place: &Place) -> Result<(Cart, i64),
 /// was faster.
 pub(crate) async fn save(
     state: &ApiState,
-    place: &Place,
+    place: &CartRef,
     cart: &mut Cart,
     expected: Option<i64>,
 ) -> Result<Option<i64>, Problem> {
@@ -194,7 +194,7 @@ pub(crate) async fn save(
 
 async fn keep(
     state: &ApiState,
-    place: &Place,
+    place: &CartRef,
     cart: &mut Cart,
     expected: Option<i64>,
     ttl: Duration,
@@ -206,9 +206,9 @@ async fn keep(
 /// Changes an open cart, which then is the customer's who is signed in; answers where it is.
 pub(crate) async fn change(
     state: &ApiState,
-    place: &Place,
+    place: &CartRef,
     edit: impl Fn(&mut Cart) -> Result<(), Problem>,
-) -> Result<(Place, Cart), Problem> {
+) -> Result<(CartRef, Cart), Problem> {
     for _ in 0..TRIES_MAX {
         let (mut cart, version) = load(state, place).await?;
         expect_open(state, place, &cart).await?;
@@ -230,12 +230,12 @@ pub(crate) async fn change(
 /// faster. A crash in between leaves the old one as it was, and a copy that nobody knows.
 async fn take_over(
     state: &ApiState,
-    place: &Place,
+    place: &CartRef,
     cart: &mut Cart,
     version: i64,
-) -> Result<Option<Place>, Problem> {
+) -> Result<Option<CartRef>, Problem> {
     cart.customer = place.customer;
-    let taken = Place { id: CartId::fresh(&state.ambient), ..*place };
+    let taken = CartRef { id: CartId::fresh(&state.ambient), ..*place };
     // It was changed, so it lives as long as others that were.
     if save(state, &taken, cart, None).await?.is_none() {
         return Err(busy());
@@ -251,7 +251,7 @@ async fn take_over(
 /// Closes the cart over its order. The order stands whether or not this succeeds: the next checkout finds it.
 pub(crate) async fn close(
     state: &ApiState,
-    place: &Place,
+    place: &CartRef,
     order: OrderId,
     attempt: Option<(&str, [u8; 32])>,
 ) {
@@ -271,7 +271,7 @@ pub(crate) async fn close(
 }
 
 /// Takes the note of a refused checkout away, unless another one has come after it.
-pub(crate) async fn release(state: &ApiState, place: &Place, mut cart: Cart, version: i64) {
+pub(crate) async fn release(state: &ApiState, place: &CartRef, mut cart: Cart, version: i64) {
     cart.checkout = None;
     if save(state, place, &mut cart, Some(version)).await.is_err() {
         tracing::warn!("a cart stays held for a moment after a refused checkout");
@@ -279,7 +279,7 @@ pub(crate) async fn release(state: &ApiState, place: &Place, mut cart: Cart, ver
 }
 
 /// A cart that was ordered is not changed, nor one that is being ordered.
-async fn expect_open(state: &ApiState, place: &Place, cart: &Cart) -> Result<(), Problem> {
+async fn expect_open(state: &ApiState, place: &CartRef, cart: &Cart) -> Result<(), Problem> {
     let Some(checkout) = &cart.checkout else { return Ok(()) };
     if checkout.placed {
         return Err(closed(place, cart, checkout.order));
@@ -293,7 +293,7 @@ async fn expect_open(state: &ApiState, place: &Place, cart: &Cart) -> Result<(),
 }
 
 /// It was ordered; as what is told to who may know.
-pub(crate) fn closed(place: &Place, cart: &Cart, order: OrderId) -> Problem {
+pub(crate) fn closed(place: &CartRef, cart: &Cart, order: OrderId) -> Problem {
     let detail = if place.is_entitled(cart.customer) {
         format!("it has become order {order}")
     } else {

@@ -56,7 +56,7 @@ pub(crate) struct CatalogCache {
 
 /// [`Page`] as it is kept.
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct CachedPage {
     items: Vec<Product>,
     has_more: bool,
 }
@@ -87,11 +87,11 @@ impl CatalogCache {
         let orders = Arc::clone(&self.orders);
         let load = move || async move {
             let page = orders.products(merchant, &filter, page).await?;
-            Ok::<_, StoreError>(Some(Kept { items: page.items, has_more: page.has_more }))
+            Ok::<_, StoreError>(Some(CachedPage { items: page.items, has_more: page.has_more }))
         };
-        let kept: Option<Kept> =
+        let kept: Option<CachedPage> =
             fetch(&*self.cache, &PRODUCTS, &format!("{merchant}:{version}:{what}"), load).await?;
-        let kept = kept.unwrap_or(Kept { items: Vec::new(), has_more: false });
+        let kept = kept.unwrap_or(CachedPage { items: Vec::new(), has_more: false });
         Ok(Page { items: kept.items, has_more: kept.has_more })
     }
 
@@ -151,7 +151,7 @@ impl From<FetchError> for Problem {
     fn from(error: FetchError) -> Self {
         match error.0.downcast_ref::<StoreError>() {
             Some(error) => Self::of_store(error),
-            None => Self::of_store(&StoreError::Damaged { store: "cache", detail: error.0.to_string() }),
+            None => Self::of_store(&StoreError::Corrupt { store: "cache", detail: error.0.to_string() }),
         }
     }
 }

@@ -134,9 +134,9 @@ pub(crate) struct CheckReport {
 
 /// The checks and what they said last. Clones share both.
 #[derive(Clone)]
-pub struct Readiness(Arc<Shared>);
+pub struct Readiness(Arc<ReadinessChecks>);
 
-struct Shared {
+struct ReadinessChecks {
     checks: Vec<Arc<dyn HealthCheck>>,
     last: Mutex<Option<(Timestamp, Vec<CheckReport>)>>,
     ambient: Ambient,
@@ -146,7 +146,7 @@ struct Shared {
 impl Readiness {
     /// Asks these; turns to no once `shutdown` is cancelled.
     pub fn new(checks: Vec<Arc<dyn HealthCheck>>, ambient: Ambient, shutdown: CancellationToken) -> Self {
-        Self(Arc::new(Shared { checks, last: Mutex::new(None), ambient, shutdown }))
+        Self(Arc::new(ReadinessChecks { checks, last: Mutex::new(None), ambient, shutdown }))
     }
 
     /// Holding the lock while asking lets all who came meanwhile share one round of questions.

@@ -9,7 +9,7 @@
 mod auth;
 mod carts;
 mod catalog_cache;
-mod client;
+mod client_ip;
 mod config;
 mod edge;
 mod health;

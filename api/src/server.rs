@@ -34,7 +34,7 @@ use tower::ServiceExt;
 
 use self::activity::{Activity, WatchedStream};
 use crate::{
-    client,
+    client_ip,
     config::ServerLimits,
     slots::{KeyedSlot, KeyedSlots},
 };
@@ -150,7 +150,8 @@ impl Slots {
         };
         let address = peer.ip().to_canonical();
         let is_trusted = limits.trusted_proxies.iter().any(|net| net.contains(&address));
-        let of_address = if is_trusted { None } else { self.by_address.take(client::by_subscriber(address)) };
+        let of_address =
+            if is_trusted { None } else { self.by_address.take(client_ip::by_subscriber(address)) };
         if of_address.is_none() && !is_trusted {
             tracing::debug!("connection refused: its address has as many as it may");
             return None;
@@ -179,7 +180,7 @@ impl Connection {
             let answering = exchanges.begin();
             let answer = answer(app.clone(), peer, request);
             async move {
-                answering.turn().await;
+                answering.yield_if_pipelined().await;
                 Ok::<_, Infallible>(answering.watch(answer.await))
             }
         });

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     auth::KeyCache,
     catalog_cache::CatalogCache,
-    client,
+    client_ip,
     config::ApiConfig,
     health::{HealthCheck, OrdersCheck, PaymentsCheck, Readiness},
     limits::Limiters,
@@ -27,11 +27,11 @@ use crate::{
 
 /// The collaborators of the routes. Cheap to clone; clones share everything.
 #[derive(Clone)]
-pub struct ApiState(Arc<Shared>);
+pub struct ApiState(Arc<ApiShared>);
 
 /// What is behind an [`ApiState`]; opaque outside of this crate.
 #[doc(hidden)]
-pub struct Shared {
+pub struct ApiShared {
     pub(crate) config: ApiConfig,
     pub(crate) orders: Arc<dyn OrderStore>,
     pub(crate) payments: Arc<dyn PaymentStore>,
@@ -82,7 +82,7 @@ impl ApiState {
         checks.extend(parts.health);
         let readiness = Readiness::new(checks, parts.ambient.clone(), parts.shutdown.clone());
         let catalog = CatalogCache::new(parts.cache, Arc::clone(&parts.orders), parts.ambient.clone());
-        Self(Arc::new(Shared {
+        Self(Arc::new(ApiShared {
             catalog: Arc::new(catalog),
             limits: parts.limits,
             limiters: Limiters::new(&config),
@@ -107,12 +107,12 @@ impl ApiState {
     }
 
     /// The address that limits count this request by.
-    pub(crate) fn client(&self, parts: &request::Parts) -> IpAddr {
-        client::address(parts, &self.config.trusted_proxies)
+    pub(crate) fn client_ip(&self, parts: &request::Parts) -> IpAddr {
+        client_ip::address(parts, &self.config.trusted_proxies)
     }
 
     /// For tasks that must not keep the state alive.
-    pub(crate) fn downgrade(&self) -> std::sync::Weak<Shared> {
+    pub(crate) fn downgrade(&self) -> std::sync::Weak<ApiShared> {
         Arc::downgrade(&self.0)
     }
 }
@@ -124,9 +124,9 @@ impl FromRef<ApiState> for Readiness {
 }
 
 impl Deref for ApiState {
-    type Target = Shared;
+    type Target = ApiShared;
 
-    fn deref(&self) -> &Shared {
+    fn deref(&self) -> &ApiShared {
         &self.0
     }
 }

@@ -10,7 +10,7 @@
 
 mod consuming;
 mod error;
-mod held;
+mod inspected;
 mod signal;
 
 use async_trait::async_trait;
@@ -21,7 +21,7 @@ pub use self::{
         ConsumeOptions, Consumer, ConsumerHealth, DeadReason, Delivery, Receipt, Settlement, Settler,
     },
     error::EngineError,
-    held::{ConsumerInfo, DeadFilter, DeadInfo, Depth, HeldJob, HeldState, JobFilter},
+    inspected::{ConsumerInfo, DeadFilter, DeadInfo, Depth, InspectedJob, JobFilter, JobState},
     signal::{Interrupt, JobSignal},
 };
 use crate::envelope::{Envelope, JobId};
@@ -81,17 +81,17 @@ pub trait Engine: Send + Sync + 'static {
     async fn retry_now(&self, id: JobId) -> Result<bool, EngineError>;
 
     /// Jobs that match, oldest first.
-    async fn list(&self, filter: &JobFilter) -> Result<Vec<HeldJob>, EngineError>;
+    async fn list(&self, filter: &JobFilter) -> Result<Vec<InspectedJob>, EngineError>;
 
     /// One job by id, in any state.
-    async fn find(&self, id: JobId) -> Result<Option<HeldJob>, EngineError>;
+    async fn find(&self, id: JobId) -> Result<Option<InspectedJob>, EngineError>;
 
     /// Moves matching dead jobs back to their queues with fresh attempts, oldest first. Returns their ids.
     async fn redrive(&self, filter: &DeadFilter) -> Result<Vec<JobId>, EngineError>;
 
     /// Publishes events to outside consumers, confirmed by the server and in this order; an event that no queue is
     /// bound for is discarded. A no-op for engines without the capability [`Capabilities::announces`].
-    async fn announce(&self, _news: Vec<Announcement>) -> Result<(), EngineError> {
+    async fn publish_events(&self, _news: Vec<Event>) -> Result<(), EngineError> {
         Ok(())
     }
 
@@ -119,7 +119,7 @@ pub struct Capabilities {
     pub fifo: bool,
     /// `concurrency_key` holds across processes, not only within one.
     pub concurrency_keys: bool,
-    /// [`Engine::announce`] reaches outside consumers.
+    /// [`Engine::publish_events`] reaches outside consumers.
     pub announces: bool,
 }
 
@@ -164,7 +164,7 @@ pub enum Published {
 
 /// A domain event for outside consumers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Announcement {
+pub struct Event {
     /// Event id, the same when the event is published again.
     pub id: String,
     /// Routing key of dotted words, such as `order.paid`, at most 255 bytes.

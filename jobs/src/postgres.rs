@@ -40,7 +40,7 @@ pub fn migrations() -> sqlx::migrate::Migrator {
 
 /// Error inside a transaction.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Fault {
+pub(crate) enum PostgresFault {
     #[error(transparent)]
     Sql(#[from] sqlx::Error),
     #[error("a stored job cannot be encoded")]
@@ -50,7 +50,7 @@ pub(crate) enum Fault {
     Refused(EngineError),
 }
 
-impl Classified for Fault {
+impl Classified for PostgresFault {
     fn class(&self) -> Class {
         match self {
             Self::Sql(error) => classify(error),
@@ -59,7 +59,7 @@ impl Classified for Fault {
     }
 }
 
-impl Fault {
+impl PostgresFault {
     pub(crate) fn of(self, engine: &'static str) -> EngineError {
         match self {
             Self::Refused(error) => error,

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     engine::EngineError,
-    records::{AttemptRecord, Outcome, RecordLevel, RecordStore},
+    records::{AttemptOutcome, AttemptRecord, RecordLevel, RecordStore},
 };
 
 /// Upper bound of [`RecorderConfig::flush_every`]: how late dashboards and timelines may be.
@@ -58,10 +58,10 @@ impl Default for RecorderConfig {
 /// Handle for recording; clones share one buffer and one writer task.
 #[derive(Clone)]
 pub struct Recorder {
-    shared: Arc<Shared>,
+    shared: Arc<RecorderShared>,
 }
 
-struct Shared {
+struct RecorderShared {
     sender: mpsc::Sender<AttemptRecord>,
     dropped: Arc<AtomicU64>,
     closing: CancellationToken,
@@ -86,7 +86,7 @@ impl Recorder {
         };
         let writer = Mutex::new(Some(tokio::spawn(writer.run())));
         let RecorderConfig { default_level, levels, .. } = config;
-        Self { shared: Arc::new(Shared { sender, dropped, closing, writer, default_level, levels }) }
+        Self { shared: Arc::new(RecorderShared { sender, dropped, closing, writer, default_level, levels }) }
     }
 
     /// Buffers a record, unless the level of its queue excludes it; drops and counts it when the buffer is full.
@@ -131,10 +131,10 @@ impl std::fmt::Debug for Recorder {
 }
 
 /// Whether a level includes an outcome.
-pub(crate) fn keeps(level: RecordLevel, outcome: Outcome) -> bool {
+pub(crate) fn keeps(level: RecordLevel, outcome: AttemptOutcome) -> bool {
     match level {
         RecordLevel::All => true,
-        RecordLevel::Failures => outcome != Outcome::Completed,
+        RecordLevel::Failures => outcome != AttemptOutcome::Completed,
         RecordLevel::None => false,
     }
 }

@@ -42,7 +42,7 @@ pub struct AttemptRecord {
     /// Length of this run.
     pub duration: Duration,
     /// How the attempt ended.
-    pub outcome: Outcome,
+    pub outcome: AttemptOutcome,
     /// Error text; absent when the attempt completed.
     pub error: Option<String>,
     /// Trace context of the job.
@@ -52,7 +52,7 @@ pub struct AttemptRecord {
 /// How an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum AttemptOutcome {
     /// Returned `Ok`.
     Completed,
     /// Failed; another attempt follows.
@@ -65,7 +65,7 @@ pub enum Outcome {
     Dead,
 }
 
-impl Outcome {
+impl AttemptOutcome {
     const ALL: [Self; 5] = [Self::Completed, Self::Retried, Self::Snoozed, Self::Cancelled, Self::Dead];
 
     /// Name in table rows.
@@ -109,7 +109,7 @@ pub struct RecordFilter {
     /// Only records of this kind.
     pub kind: Option<String>,
     /// Only records with this outcome.
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<AttemptOutcome>,
     /// Only attempts that started before this time.
     pub before: Option<Timestamp>,
     /// Most records returned; capped at 1000.

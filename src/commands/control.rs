@@ -10,8 +10,8 @@ use super::move_merchant;
 use crate::{
     cli::{Control, JobControl},
     config::Config,
-    engines::Jobs,
     output,
+    wiring::Jobs,
 };
 
 /// Fails, with exit status 1, where the named job is not there to act on.

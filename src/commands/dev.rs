@@ -10,12 +10,12 @@ use super::role::listen;
 use crate::{
     cli::DevArgs,
     config::Config,
-    engines::{Engines, Role, migrate},
     output,
     roles::Roles,
     seed,
     seed::DemoKeys,
     signals::Stop,
+    wiring::{Engines, Role, migrate},
 };
 
 /// Names the process in leases and records. The same over restarts, so that the relay takes up its own messages at once.

@@ -4,16 +4,16 @@ use anyhow::bail;
 use base::{Ambient, Timestamp};
 use jobs::{
     Engine, JobId,
-    engine::{HeldJob, HeldState, JobFilter},
+    engine::{InspectedJob, JobFilter, JobState},
     records::{AttemptRecord, RecordFilter, RecordStore},
 };
 use serde_json::json;
 
 use crate::{
-    cli::{AttemptsArgs, Inspect, JobsArgs, State},
+    cli::{AttemptsArgs, Inspect, JobStateArg, JobsArgs},
     config::Config,
-    engines::Jobs,
     output,
+    wiring::Jobs,
 };
 
 pub(super) async fn run(what: Inspect, config: &Config, as_json: bool) -> anyhow::Result<()> {
@@ -72,10 +72,10 @@ async fn workers(engine: &dyn Engine, as_json: bool) -> anyhow::Result<()> {
 
 async fn held(engine: &dyn Engine, args: JobsArgs, as_json: bool) -> anyhow::Result<()> {
     let state = args.state.map(|state| match state {
-        State::Ready => HeldState::Ready,
-        State::Delayed => HeldState::Delayed,
-        State::Running => HeldState::Running,
-        State::Dead => HeldState::Dead,
+        JobStateArg::Ready => JobState::Ready,
+        JobStateArg::Delayed => JobState::Delayed,
+        JobStateArg::Running => JobState::Running,
+        JobStateArg::Dead => JobState::Dead,
     });
     let filter = JobFilter { queue: args.queue, state, kind: args.kind, after: None, limit: args.limit };
     let held = engine.list(&filter).await?;
@@ -113,7 +113,7 @@ async fn job(engine: &dyn Engine, records: &dyn RecordStore, id: JobId, as_json:
     attempt_table(&attempts)
 }
 
-fn describe(id: JobId, held: Option<&HeldJob>, attempts: &[AttemptRecord]) -> anyhow::Result<()> {
+fn describe(id: JobId, held: Option<&InspectedJob>, attempts: &[AttemptRecord]) -> anyhow::Result<()> {
     let mut lines = vec![("id", id.to_string())];
     if let Some(held) = held {
         let envelope = &held.envelope;
@@ -170,12 +170,12 @@ fn attempt_table(attempts: &[AttemptRecord]) -> anyhow::Result<()> {
     output::table(["JOB", "KIND", "ATTEMPT", "STARTED", "TOOK", "OUTCOME", "ERROR"], &rows)
 }
 
-fn state_name(state: HeldState) -> &'static str {
+fn state_name(state: JobState) -> &'static str {
     match state {
-        HeldState::Ready => "ready",
-        HeldState::Delayed => "delayed",
-        HeldState::Running => "running",
-        HeldState::Dead => "dead",
+        JobState::Ready => "ready",
+        JobState::Delayed => "delayed",
+        JobState::Running => "running",
+        JobState::Dead => "dead",
     }
 }
 

@@ -9,9 +9,9 @@ use serde_json::json;
 use crate::{
     cli::MigrateArgs,
     config::Config,
-    engines::{Engines, Jobs, Role, migrate},
     output,
     seed::{self, DemoKeys},
+    wiring::{Engines, Jobs, Role, migrate},
 };
 
 pub(super) async fn run(args: MigrateArgs, config: &Config, as_json: bool) -> anyhow::Result<()> {

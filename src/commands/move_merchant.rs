@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use base::Ambient;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
-use store::postgres::sharded::moving::{MoveOptions, MovePreview, MoveReport, Mover, Step};
+use store::postgres::sharded::merchant_migration::{Migrator, MoveOptions, MovePreview, MoveReport, Step};
 
 use crate::{cli::MoveArgs, config::Config, output};
 
@@ -19,7 +19,7 @@ pub(super) async fn run(args: MoveArgs, config: &Config, as_json: bool) -> anyho
     }
     let options = MoveOptions { keep_source: args.keep_source, ..MoveOptions::default() };
     let shards = config.shards.pools(&config.postgres, "orderworks move-merchant", 1);
-    let mover = Mover::new(shards, args.merchant, args.to, options, Ambient::system())?;
+    let mover = Migrator::new(shards, args.merchant, args.to, options, Ambient::system())?;
     if args.dry_run {
         preview(&mover.preview().await?, as_json)?;
     } else if args.abort {
@@ -38,7 +38,7 @@ pub(super) async fn run(args: MoveArgs, config: &Config, as_json: bool) -> anyho
 }
 
 /// Runs the move; told to stop, it has the merchant written again before it ends.
-async fn carry_out(mover: &Mover) -> anyhow::Result<MoveReport> {
+async fn carry_out(mover: &Migrator) -> anyhow::Result<MoveReport> {
     let shown = Shown::start();
     let progress = |step| shown.step(&step);
     let moved = tokio::select! {

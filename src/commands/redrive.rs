@@ -6,7 +6,7 @@ use base::Ambient;
 use jobs::{Engine, engine::DeadFilter};
 use serde_json::json;
 
-use crate::{cli::RedriveArgs, config::Config, engines::Jobs, output};
+use crate::{cli::RedriveArgs, config::Config, output, wiring::Jobs};
 
 pub(super) async fn run(args: RedriveArgs, config: &Config, as_json: bool) -> anyhow::Result<()> {
     let jobs = Jobs::open(config).await?;

@@ -10,11 +10,11 @@ use tokio::net::TcpListener;
 use crate::{
     cli::{ApiArgs, HealthArgs, SandboxArgs, WorkerArgs},
     config::Config,
-    engines::{Engines, Role},
     output,
     roles::Roles,
     sandbox::Sandbox,
     signals::Stop,
+    wiring::{Engines, Role},
 };
 
 pub(super) async fn worker(args: WorkerArgs, mut config: Config) -> anyhow::Result<()> {

@@ -16,10 +16,10 @@ use workers::{
 use crate::{
     cli::VerifyArgs,
     config::Config,
-    engines::Books,
     output,
     roles::settings,
     sandbox::{Provider, Sandbox},
+    wiring::AuditStores,
 };
 
 /// Steps of the bar.
@@ -29,7 +29,7 @@ const STEPS_F: f64 = 1000.0;
 /// Exit status 0 when nothing is wrong, 1 when something is, repaired or not; failing to look is told by an error.
 pub(super) async fn run(args: VerifyArgs, config: &Config, as_json: bool) -> anyhow::Result<ExitCode> {
     let ambient = Ambient::system();
-    let books = Books::open(config, &ambient).await?;
+    let books = AuditStores::open(config, &ambient).await?;
     let (provider, sandbox) = provider(config, &ambient).await?;
     let verify = Verify {
         orders: books.orders,

@@ -3,7 +3,7 @@
 use api::{ApiConfig, ServerLimits};
 use store::{partitions::Family, webhook_url::UrlPolicy};
 
-use workers::{registry::WEBHOOKS, verify::Kept, webhook::ShareLimits};
+use workers::{registry::WEBHOOKS, verify::Retention, webhook::ShareLimits};
 
 use crate::{
     config::{Config, OrderEngine, Server},
@@ -40,14 +40,14 @@ pub(super) fn keep(config: &Config) -> Keep {
 }
 
 /// How far back the stores go; files keep everything.
-pub(crate) fn kept(config: &Config) -> Kept {
+pub(crate) fn kept(config: &Config) -> Retention {
     if config.engines.orders != OrderEngine::Postgres {
-        return Kept::default();
+        return Retention::default();
     }
     let postgres = &config.postgres;
     let span = |months: u32| (months > 0).then(|| MONTH * months);
     let (outbox, attempts) = (span(postgres.keep_outbox), span(postgres.keep_webhook_attempts));
-    Kept { orders: span(postgres.keep_orders), history: outbox.into_iter().chain(attempts).min() }
+    Retention { orders: span(postgres.keep_orders), history: outbox.into_iter().chain(attempts).min() }
 }
 
 /// `connections_max` is what the process can afford, see [`crate::descriptors`].

@@ -1,10 +1,10 @@
-//! What an auditor asks of the order store, over all merchants, and the few things it may mend.
+//! Reads and repairs for an audit of the order store, over all merchants.
 //!
-//! Guarantees: listings are paged by key and bounded, so that a store of any size can be walked in bounded memory; each
-//! answer is one statement's view or one transaction. What is mended is derived from what stands beside it, inside the
-//! write, and so may be asked for again. Does not judge: the workers' `verify` does.
+//! Guarantees: listings are paged by key and bounded, so that a store of any size is scanned in bounded memory; each
+//! answer is the view of one statement or one transaction. A repair derives the new value from stored rows inside its
+//! write, so it is idempotent. Does not decide what is wrong: the workers' `verify` does.
 //!
-//! Everything else an auditor reads is in the other contracts: [`crate::orders::Orders::order_by_id`],
+//! The other reads of an audit are in the other contracts: [`crate::orders::Orders::order_by_id`],
 //! [`crate::orders::Mails::mails`], [`crate::outbox::Outbox::order_events`],
 //! [`crate::webhooks::Webhooks::attempts_of_order`].
 
@@ -19,82 +19,82 @@ use crate::{
     webhooks::Subscription,
 };
 
-/// Orders an [`AuditMark`] may name.
+/// Most orders in [`AuditMark::again`].
 pub const AGAIN_MAX: usize = 10_000;
 
-/// The money of an order as its own store has it, and what still waits to be told of it.
+/// The money of an order as the order store records it, and the age of its unsent messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OrderMoney {
-    /// The recorded capture.
+    /// The recorded capture, if any.
     pub capture: Option<CaptureFacts>,
-    /// Refunds asked for and recorded, by id.
+    /// Refunds requested or recorded, by id.
     pub refunds: Vec<OrderRefund>,
-    /// When the oldest message about it was written that no relay has marked as sent.
+    /// When the oldest message about the order was written that no relay has marked as sent.
     pub unsent_since: Option<Timestamp>,
 }
 
-/// A refund as an order knows it.
+/// A refund as the order store records it; the payment store has its own row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OrderRefund {
-    /// Its id.
+    /// The same id in the payment store.
     pub id: RefundId,
-    /// How much.
+    /// In minor units of the order's currency.
     pub amount_minor: i64,
-    /// Asked for.
+    /// When it was requested.
     pub requested_at: Timestamp,
-    /// Done by the provider and recorded.
+    /// When the provider's result was recorded.
     pub recorded_at: Option<Timestamp>,
-    /// The message that asked for it, while the outbox keeps it.
+    /// The outbox message that requested it, while the outbox keeps it.
     pub command: Option<EventId>,
 }
 
-/// A product's stock beside what open orders hold of it, both of one moment.
+/// A product's stock beside the units reserved by open orders, read in one statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StockCount {
-    /// Whose it is.
+    /// Owner of the product.
     pub merchant: MerchantId,
     /// Stock keeping unit.
     pub sku: String,
-    /// Units in the house.
+    /// Units in stock.
     pub on_hand: i64,
-    /// Units promised.
+    /// Units reserved, as the product's row says.
     pub reserved: i64,
-    /// Units in the lines of `pending` and `paid` orders; what `reserved` must be.
+    /// Units in the lines of `pending` and `paid` orders; `reserved` must equal it.
     pub held: i64,
 }
 
-/// An endpoint without its address and secret.
+/// A webhook endpoint without its URL and secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditedEndpoint {
-    /// Its id.
+    /// The endpoint.
     pub id: EndpointId,
-    /// Which events.
+    /// The kinds of events it gets.
     pub events: Subscription,
-    /// Whether anything is sent.
+    /// Whether events are sent to it.
     pub enabled: bool,
-    /// Since when it has been so; which earlier events it wanted is not known.
+    /// Time of the last change of the endpoint; its subscription before that is not known.
     pub since: Timestamp,
 }
 
-/// How far an incremental audit has come.
+/// Progress of the incremental audit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditMark {
-    /// Orders without a later message were looked at.
+    /// Every order without a message later than this was audited.
     pub until: Timestamp,
-    /// Orders before that which must be looked at again, at most [`AGAIN_MAX`].
+    /// Orders from before `until` that must be audited again, at most [`AGAIN_MAX`].
     pub again: Vec<OrderId>,
-    /// The last entry looked at of the provider's ledger.
+    /// The last audited entry of the provider's ledger.
     pub ledger: Option<String>,
 }
 
-/// Lets an auditor look, over all merchants.
+/// Audit reads and repairs, over all merchants.
 #[async_trait]
 pub trait Audit: Send + Sync + 'static {
-    /// Ids of all orders in their order, after `after`, at most `limit`.
+    /// Ids of all orders above `after`, ascending, at most `limit`.
     async fn all_orders(&self, after: Option<OrderId>, limit: u32) -> Result<Vec<OrderId>, StoreError>;
 
-    /// Messages of the outbox about an order that were made in `from..until` and come after `after`, in the order of
-    /// their ids, each with its order; at most `limit`. Every change of an order writes one.
+    /// Outbox messages about orders, made in `from..until` and with an id above `after`, ascending by id, each with its
+    /// order; at most `limit`. Every change of an order writes one.
     async fn touched_orders(
         &self,
         from: Timestamp,
@@ -103,35 +103,35 @@ pub trait Audit: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<(EventId, OrderId)>, StoreError>;
 
-    /// An order's money.
+    /// The capture and refunds of an order; `None` when there is no such order.
     async fn order_money(&self, order: OrderId) -> Result<Option<OrderMoney>, StoreError>;
 
-    /// Stock in the order of merchant and sku, after `after`, at most `limit` products.
+    /// Stock by (merchant, sku), after `after`, at most `limit` products.
     async fn stock_counts(
         &self,
         after: Option<(MerchantId, String)>,
         limit: u32,
     ) -> Result<Vec<StockCount>, StoreError>;
 
-    /// A merchant's endpoints.
+    /// All endpoints of a merchant, disabled ones included.
     async fn audited_endpoints(&self, merchant: MerchantId) -> Result<Vec<AuditedEndpoint>, StoreError>;
 
-    /// Makes a product's `reserved` what open orders hold; false when it is so already, or when more is held than is
-    /// there, which only people can mend.
-    async fn mend_reservation(
+    /// Sets a product's `reserved` to the units that open orders hold. False when it is correct already, or when open
+    /// orders hold more than `on_hand`: that needs manual action.
+    async fn repair_reservation(
         &self,
         merchant: MerchantId,
         sku: &str,
         at: Timestamp,
     ) -> Result<bool, StoreError>;
 
-    /// For a cancelled order with a recorded capture: asks for what of it was never asked back, as cancelling it would
-    /// have. False when there is nothing to ask for.
-    async fn ask_back(&self, order: OrderId, at: Timestamp) -> Result<bool, StoreError>;
+    /// For a cancelled order with a recorded capture: requests a refund of the part not yet requested, as cancelling
+    /// does. False when nothing is left to request.
+    async fn request_missing_refund(&self, order: OrderId, at: Timestamp) -> Result<bool, StoreError>;
 
-    /// How far the last incremental audit came.
+    /// The progress of the last incremental audit.
     async fn audit_mark(&self) -> Result<Option<AuditMark>, StoreError>;
 
-    /// Remembers how far one came.
+    /// Stores the progress of an incremental audit, in place of the last one.
     async fn set_audit_mark(&self, mark: &AuditMark) -> Result<(), StoreError>;
 }

@@ -14,34 +14,34 @@ use crate::{
 pub struct Product {
     /// Stock keeping unit, unique per merchant, `[A-Za-z0-9._-]{1,64}`.
     pub sku: String,
-    /// Shown name.
+    /// Display name.
     pub name: String,
-    /// Longer text.
+    /// Longer display text.
     pub description: Option<String>,
     /// Slug, `[a-z0-9-]{1,64}`.
     pub category: String,
-    /// Per unit.
+    /// Price per unit, in minor units of `currency`.
     pub price_minor: i64,
-    /// Of the price.
+    /// Currency of the price.
     pub currency: Currency,
-    /// Units in the house.
+    /// Units in stock.
     pub on_hand: i64,
-    /// Units promised to open orders.
+    /// Units reserved by open orders, part of `on_hand`.
     pub reserved: i64,
-    /// `inventory.low` is told when `available` falls to this.
+    /// Threshold: `inventory.low` is written when `available` falls to this.
     pub low_stock_at: i64,
-    /// Last change.
+    /// Last change of the product or its stock.
     pub updated_at: Timestamp,
 }
 
 impl Product {
-    /// What can still be ordered.
+    /// Units that can still be ordered.
     pub fn available(&self) -> i64 {
         self.on_hand - self.reserved
     }
 }
 
-/// What a merchant says about a product; stock is set apart.
+/// The fields of a product that a merchant writes; stock is set by [`Catalog::put_inventory`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProductData {
     /// See [`Product::sku`].
@@ -60,12 +60,12 @@ pub struct ProductData {
     pub low_stock_at: i64,
 }
 
-/// Which products to list, ordered by sku.
+/// Filter of a product listing; an empty filter lists all, by sku.
 #[derive(Debug, Clone, Default)]
 pub struct ProductFilter {
     /// Only this category.
     pub category: Option<String>,
-    /// Only those whose name or sku contains this text, ASCII case ignored.
+    /// Only products whose name or sku contains this text, ASCII case ignored.
     pub text: Option<String>,
 }
 
@@ -74,25 +74,25 @@ pub struct ProductFilter {
 pub struct Category {
     /// Slug.
     pub slug: String,
-    /// Products in it.
+    /// Number of products in it.
     pub products: u64,
 }
 
-/// What became of [`Catalog::put_inventory`].
+/// Result of [`Catalog::put_inventory`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InventoryPut {
-    /// Set; `inventory.updated` (and `inventory.low`, where crossed) written with it.
+    /// Set; `inventory.updated` (and `inventory.low`, if the threshold was crossed) is in the outbox.
     Set(Product),
-    /// Less than what is promised to open orders; nothing changed.
+    /// Less than the units reserved by open orders; nothing changed.
     BelowReserved {
-        /// Promised units.
+        /// Units reserved.
         reserved: i64,
     },
-    /// No such product.
+    /// No such product of this merchant.
     NoSuchProduct,
 }
 
-/// Keeps the catalog.
+/// Products, categories and stock.
 #[async_trait]
 pub trait Catalog: Send + Sync + 'static {
     /// Creates or replaces a product (stock untouched; 0 for a new one). True when it is new.
@@ -103,7 +103,7 @@ pub trait Catalog: Send + Sync + 'static {
         at: Timestamp,
     ) -> Result<(Product, bool), StoreError>;
 
-    /// Sets the units in the house.
+    /// Sets the units in stock.
     async fn put_inventory(
         &self,
         merchant: MerchantId,
@@ -116,7 +116,7 @@ pub trait Catalog: Send + Sync + 'static {
     /// One product.
     async fn product(&self, merchant: MerchantId, sku: &str) -> Result<Option<Product>, StoreError>;
 
-    /// Products by sku; the cursor is the last sku seen.
+    /// Products by sku; the cursor is the last sku of the page before.
     async fn products(
         &self,
         merchant: MerchantId,

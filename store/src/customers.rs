@@ -1,7 +1,7 @@
-//! Registered customers of merchants. Orders need none: who orders without an account is in the order alone.
+//! Registered customers of merchants. Orders need none: an order without an account holds its customer's data itself.
 //!
-//! Guarantees: a merchant has one account per mail address, letter case ignored. Accounts are opened once their address
-//! is proven, see [`crate::verifications`]. Passwords are never seen here: only their hashes.
+//! Guarantees: a merchant has one account per mail address, letter case ignored. An account is opened once its address
+//! is proven, see [`crate::verifications`]. Passwords do not reach the store, only their hashes.
 
 use std::fmt;
 
@@ -17,23 +17,23 @@ use crate::{
 /// A registered customer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
-    /// Its id.
+    /// Text form `cus_…`.
     pub id: CustomerId,
-    /// Of which merchant.
+    /// The merchant the account belongs to.
     pub merchant: MerchantId,
-    /// Name and mail address, as the customer writes them.
+    /// Name and mail address, as the customer wrote them.
     pub customer: Customer,
-    /// What a password is checked against.
+    /// Hash of the password.
     pub password_hash: PasswordHash,
-    /// Registered.
+    /// Time of registration.
     pub created_at: Timestamp,
 }
 
-/// A PHC string (`$argon2id$…`); `Debug` does not show it.
+/// A password hash as a PHC string (`$argon2id$…`); `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PasswordHash(String);
 
-/// Keeps registered customers.
+/// Accounts of registered customers.
 #[async_trait]
 pub trait Customers: Send + Sync + 'static {
     /// A merchant's customer with this address, letter case ignored.
@@ -43,16 +43,16 @@ pub trait Customers: Send + Sync + 'static {
         email: &str,
     ) -> Result<Option<Account>, StoreError>;
 
-    /// Any customer, for workers and for sessions, which name the merchant themselves.
+    /// A customer of any merchant, for workers and for sessions, which check the merchant themselves.
     async fn customer_by_id(&self, id: CustomerId) -> Result<Option<Account>, StoreError>;
 
-    /// Erases an account: its row, its mails, what waits for a proof of its address, and what `customer.registered`
-    /// tells of it but its id. Orders stay. False when there is none.
+    /// Deletes an account: its row, its mails, pending verifications of its address, and the personal data in its
+    /// `customer.registered` event, of which the id stays. Orders stay. False when there is no such account.
     async fn delete_account(&self, merchant: MerchantId, id: CustomerId) -> Result<bool, StoreError>;
 }
 
 impl PasswordHash {
-    /// Wraps a PHC string.
+    /// Wraps a PHC string; its form is not checked.
     pub fn from_phc(text: String) -> Self {
         Self(text)
     }
@@ -69,8 +69,8 @@ impl fmt::Debug for PasswordHash {
     }
 }
 
-/// What makes two addresses one: composed (NFC) and in small letters. Servers may tell the case of a local part apart
-/// (RFC 5321, section 2.4); people do not.
+/// The key under which two spellings are one address: composed (NFC) and lower case. Servers may distinguish the case
+/// of a local part (RFC 5321, section 2.4); people do not.
 pub fn email_key(email: &str) -> String {
     email.to_lowercase().nfc().collect()
 }

@@ -16,7 +16,7 @@ pub enum StoreError {
     },
     /// Stored data does not read back; a defect or outside damage, named so that it can be found.
     #[error("the {store} store holds damaged data: {detail}")]
-    Damaged {
+    Corrupt {
         /// Which store.
         store: &'static str,
         /// What and where.

@@ -1,7 +1,7 @@
 //! The `data` of an event: the object after the change, in the shape of the HTTP contract.
 //!
-//! Guarantees: no secret is in it, not even the payment provider's token; the same for every engine. Times are
-//! RFC 3339 in UTC. Fields are only ever added.
+//! Guarantees: contains no secret, not even the payment provider's token; the same for every engine. Times are RFC 3339
+//! in UTC. Fields are only ever added, never removed or renamed.
 
 use serde_json::{Value, json};
 
@@ -37,15 +37,15 @@ pub fn payment_captured(id: PaymentId, order: &Order, amount_minor: i64) -> Valu
     payment(id, order, PaymentState::Captured, amount_minor)
 }
 
-/// A declined payment: the same, with `code`.
+/// A declined payment: the fields of [`payment_captured`] and `code`.
 pub fn payment_failed(id: PaymentId, order: &Order, code: &str) -> Value {
     let mut data = payment(id, order, PaymentState::Declined, order.total_minor);
     data["code"] = json!(code);
     data
 }
 
-/// A payment of which `refund` was given back: the same, with `refund_id`, `refund_amount_minor` (this refund) and
-/// `refunded_minor` (all so far). `order` is the one after the refund, `amount_minor` what was captured.
+/// A refund: the data of the payment with `refund_id`, `refund_amount_minor` (this refund) and `refunded_minor` (all
+/// refunds so far). `order` is the order after the refund, `amount_minor` the captured amount.
 pub fn payment_refunded(order: &Order, amount_minor: i64, refund: &RefundFacts) -> Value {
     let all_back = order.refunded_minor >= order.total_minor;
     let state = if all_back { PaymentState::Refunded } else { PaymentState::Captured };
@@ -78,12 +78,12 @@ pub fn customer(account: &Account) -> Value {
     })
 }
 
-/// What is left of [`customer`] when the account was deleted: `{object, id, deleted}`.
+/// The rest of [`customer`] after the account was deleted: `{object, id, deleted}`.
 pub fn deleted_customer(id: CustomerId) -> Value {
     json!({ "object": "customer", "id": id, "deleted": true })
 }
 
-/// An endpoint that was disabled: `{object, id, url, enabled, disabled: {at, reason}}`.
+/// A disabled endpoint: `{object, id, url, enabled, disabled: {at, reason}}`.
 pub fn endpoint_disabled(endpoint: &Endpoint) -> Value {
     json!({
         "object": "webhook_endpoint",
@@ -97,7 +97,7 @@ pub fn endpoint_disabled(endpoint: &Endpoint) -> Value {
     })
 }
 
-/// Whom [`customer`] is about.
+/// The customer id in the data of [`customer`].
 pub fn customer_id(data: &Value) -> Option<CustomerId> {
     data["id"].as_str()?.parse().ok()
 }

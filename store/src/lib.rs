@@ -1,7 +1,7 @@
-//! Domain types and data access: orders with everything that shares their transaction, and payments.
+//! Domain types and data access: the order store, the payment store and the caches.
 //!
-//! Guarantees: a business step is one method and one transaction, guarded by the state it expects; engines
-//! (SQLite, PostgreSQL, Cassandra) are held to one conformance suite. Knows nothing of HTTP, queues or jobs.
+//! Guarantees: one business step is one method and one transaction, guarded by the state it expects; all engines
+//! (SQLite, PostgreSQL, Cassandra) pass one conformance suite. Knows nothing of HTTP, queues or jobs.
 //!
 //! Start with [`orders::OrderStore`] and [`payments::PaymentStore`]; the types are in [`domain`].
 
@@ -16,7 +16,6 @@ pub mod catalog;
 pub mod conformance;
 pub mod customers;
 pub mod domain;
-mod engine;
 pub mod error;
 pub mod event_data;
 pub mod merchants;
@@ -27,6 +26,7 @@ pub mod partitions;
 pub mod payments;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+mod rules;
 pub mod sqlite;
 #[cfg(feature = "testing")]
 pub mod testing;

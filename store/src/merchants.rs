@@ -1,5 +1,5 @@
-//! Merchants and their API keys. Only hashes of keys are stored: they have 128 random bits and more, so a plain
-//! SHA-256 is enough and a slow password hash would only slow every request down.
+//! Merchants and their API keys. Only hashes of keys are stored: a key has at least 128 random bits, so SHA-256 is
+//! enough, and a slow password hash would only delay every request.
 
 use async_trait::async_trait;
 use base::Timestamp;
@@ -13,7 +13,7 @@ use crate::{
 /// SHA-256 of a whole key.
 pub type KeyHash = [u8; 32];
 
-/// What a key may do.
+/// The rights of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyScope {
@@ -23,27 +23,27 @@ pub enum KeyScope {
     Secret,
 }
 
-/// A key as stored.
+/// A stored key, without its hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyRecord {
-    /// Its id, what logs may show.
+    /// Text form `key_…`; not secret, may appear in logs.
     pub id: KeyId,
-    /// Whose it is.
+    /// The merchant the key acts for.
     pub merchant: MerchantId,
-    /// What it may do.
+    /// The rights of the key.
     pub scope: KeyScope,
 }
 
-/// Keeps merchants and keys.
+/// Merchants and API keys.
 #[async_trait]
 pub trait Merchants: Send + Sync + 'static {
-    /// Makes sure the merchant exists; answers false when it did already.
+    /// Creates the merchant unless it exists; false when it existed.
     async fn ensure_merchant(&self, id: MerchantId, name: &str, at: Timestamp) -> Result<bool, StoreError>;
 
-    /// Makes sure this key exists and belongs to the merchant; answers false when it did already.
+    /// Creates the key unless it exists; false when it existed.
     async fn ensure_key(&self, key: &KeyRecord, hash: KeyHash, at: Timestamp) -> Result<bool, StoreError>;
 
-    /// Who holds the key with this hash.
+    /// The key with this hash, with its merchant and rights.
     async fn key_by_hash(&self, hash: KeyHash) -> Result<Option<KeyRecord>, StoreError>;
 
     /// The merchant's display name, for mails.

@@ -1,8 +1,8 @@
 //! The order store: orders and all that shares their transaction (stock, idempotency records, outbox).
 //!
-//! Guarantees: placing an order is one transaction; each move is guarded by the state it expects and writes its
-//! events with it; repeating a move answers [`Moved::Already`] and writes nothing. Every read by a merchant names
-//! the merchant in the query itself. Read on in [`crate::outbox`].
+//! Guarantees: placing an order is one transaction; each state transition is guarded by the state it expects and writes
+//! its events in the same transaction; repeating a transition returns [`Moved::Already`] and writes nothing. Every read
+//! by a merchant names the merchant in the query itself. Read on in [`crate::outbox`].
 
 use std::fmt;
 
@@ -24,7 +24,7 @@ use crate::{
     webhooks::Webhooks,
 };
 
-/// Everything kept in the relational store.
+/// All contracts of the relational store.
 pub trait OrderStore:
     Merchants + Customers + Verifications + Catalog + Orders + Mails + Outbox + Webhooks + Audit
 {
@@ -35,36 +35,36 @@ impl<S: Merchants + Customers + Verifications + Catalog + Orders + Mails + Outbo
 {
 }
 
-/// An order to place; validated in form by the API, in substance by the store.
+/// An order to place. The API has checked the form of its fields; the store checks products, stock and amounts.
 #[derive(Debug, Clone)]
 pub struct NewOrder {
-    /// Its id.
+    /// Chosen by the caller; text form `ord_…`.
     pub id: OrderId,
-    /// Whose it is.
+    /// The merchant who sells.
     pub merchant: MerchantId,
-    /// Who orders.
+    /// Name and mail address on the order.
     pub customer: Customer,
     /// The registered customer who is signed in.
     pub account: Option<CustomerId>,
-    /// What will open the order to a bearer.
+    /// Access token by which its bearer may read the order.
     pub token: Option<OrderToken>,
     /// The currency the storefront showed; must be that of every product.
     pub currency: Currency,
-    /// What; at least one line, each sku once.
+    /// At least one line, each sku once.
     pub lines: Vec<NewLine>,
-    /// The provider's token.
+    /// The payment provider's token of the payment method.
     pub payment_method: String,
-    /// Where to send it.
+    /// Shipping address.
     pub shipping_address: Option<Address>,
-    /// The merchant's own number for it.
+    /// The merchant's own reference number.
     pub reference: Option<String>,
-    /// The request's key.
+    /// Idempotency key of the request.
     pub idempotency: IdempotencyKey,
-    /// Renders the answer that is stored under the key and given again on replay.
+    /// Renders the answer that is stored under the key and returned on a replay.
     pub render: fn(&Order) -> String,
-    /// The request's trace.
+    /// Trace of the request.
     pub trace: Option<TraceContext>,
-    /// Now.
+    /// Time of the request.
     pub at: Timestamp,
 }
 
@@ -82,39 +82,39 @@ pub struct NewLine {
 pub struct IdempotencyKey {
     /// The client's key, 1 to 255 characters.
     pub key: String,
-    /// SHA-256 of what was asked; another one under the same key is refused.
+    /// SHA-256 of the request; a different request under the same key is rejected.
     pub fingerprint: [u8; 32],
 }
 
-/// What became of [`Orders::place_order`].
+/// Result of [`Orders::place_order`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Placement {
-    /// Accepted now; `body` is the stored answer.
+pub enum PlaceOutcome {
+    /// Accepted now.
     Placed {
-        /// The order.
+        /// The stored order.
         order: Box<Order>,
-        /// The rendered answer.
+        /// The answer that [`NewOrder::render`] returned; stored under the key.
         body: String,
     },
-    /// Accepted earlier under this key.
+    /// Accepted by an earlier request with this key.
     Replayed {
-        /// The order of then.
+        /// The order of the earlier request.
         order: OrderId,
-        /// The answer of then, to the byte.
+        /// The stored answer of the earlier request, byte for byte.
         body: String,
     },
-    /// A request with this key is being worked on.
+    /// A request with this key is in flight.
     InFlight,
-    /// The key was used for another request.
+    /// The key was used for a different request.
     KeyReused {
-        /// The order of then.
+        /// The order of the earlier request.
         order: OrderId,
     },
-    /// Refused, nothing written; every line's trouble is named.
+    /// Rejected, nothing written; every invalid line is named.
     Refused(Vec<Refusal>),
 }
 
-/// Why an order was refused.
+/// A reason for rejecting an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -123,94 +123,94 @@ pub enum Refusal {
         /// Index into the lines.
         line: usize,
     },
-    /// Fewer left than wanted.
+    /// Fewer units available than ordered.
     OutOfStock {
         /// Index into the lines.
         line: usize,
-        /// What is left.
+        /// Units available.
         available: i64,
     },
     /// The product is sold in another currency.
     WrongCurrency {
         /// Index into the lines.
         line: usize,
-        /// The product's.
+        /// The product's currency.
         expected: Currency,
     },
     /// The total exceeds [`crate::domain::AMOUNT_MINOR_MAX`].
     TotalTooLarge,
 }
 
-/// The `status_reason` of an order that nobody paid in time.
+/// The `status_reason` of an order that was not paid in time.
 pub const EXPIRED: &str = "expired";
 
-/// What became of a move between states.
+/// Result of a state transition.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Moved {
-    /// Moved by this call; its events are in the outbox.
+pub enum Transition {
+    /// Done by this call; its events are in the outbox.
     Now(Box<Order>),
-    /// It had been moved there before; nothing written.
+    /// Done by an earlier call; nothing written.
     Already(Box<Order>),
-    /// It is in a state with no arrow to there; nothing written but what the method says.
+    /// Not allowed from the order's state; nothing written unless the method says otherwise.
     Refused(Box<Order>),
     /// No such order (of this merchant).
     NotFound,
 }
 
-/// A captured payment, as far as an order cares.
+/// The fields of a captured payment that the order store records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CaptureFacts {
     /// The payment.
     pub payment: PaymentId,
     /// The provider's id of the charge.
     pub provider_reference: String,
-    /// What was captured.
+    /// Captured amount, in minor units.
     pub amount_minor: i64,
 }
 
-/// A finished refund, as far as an order cares.
+/// The fields of a finished refund that the order store records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefundFacts {
     /// The payment.
     pub payment: PaymentId,
     /// The refund; recording the same one again changes nothing.
     pub refund: RefundId,
-    /// What was given back.
+    /// Refunded amount, in minor units.
     pub amount_minor: i64,
 }
 
-/// What became of [`Orders::request_refund`].
+/// Result of [`Orders::request_refund`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RefundRequested {
     /// Stored; the command is in the outbox.
     Accepted(Box<Order>, RefundId),
-    /// The same refund was asked for before.
+    /// The same refund was requested before.
     Already(Box<Order>, RefundId),
-    /// More than what is left of the total.
+    /// More than the refundable remainder of the total.
     TooMuch {
-        /// What may still be refunded.
+        /// The refundable remainder, in minor units.
         refundable_minor: i64,
     },
-    /// The order is in no state to be refunded.
+    /// The order's state allows no refund.
     Refused(Box<Order>),
     /// No such order of this merchant.
     NotFound,
 }
 
-/// Keeps orders.
+/// Orders, their state transitions, refunds and idempotency records.
 #[async_trait]
 pub trait Orders: Send + Sync + 'static {
     /// Places an order: order, reservation, idempotency record and `order.placed`, all or nothing.
-    async fn place_order(&self, order: NewOrder) -> Result<Placement, StoreError>;
+    async fn place_order(&self, order: NewOrder) -> Result<PlaceOutcome, StoreError>;
 
     /// A merchant's order.
     async fn order(&self, merchant: MerchantId, id: OrderId) -> Result<Option<Order>, StoreError>;
 
-    /// Any order, for workers (which act for all merchants).
+    /// An order of any merchant, for workers.
     async fn order_by_id(&self, id: OrderId) -> Result<Option<Order>, StoreError>;
 
-    /// Replaces what opens an order to a bearer; `None` revokes it. Changes nothing else, not even the time of the last
-    /// change. False when there is no such order of this merchant.
+    /// Replaces the access token of an order; `None` revokes it. Changes nothing else, not even `updated_at`. False
+    /// when there is no such order of this merchant.
     async fn replace_order_token(
         &self,
         merchant: MerchantId,
@@ -228,9 +228,14 @@ pub trait Orders: Send + Sync + 'static {
 
     /// `pending` → `paid`; writes `payment.captured` (sequence first) and `order.paid`.
     ///
-    /// If the order was cancelled meanwhile the money must go back: the same transaction then writes
+    /// If the order was cancelled before the capture, the money must go back: the same transaction then writes
     /// `payment.captured` and a refund command, once, and the answer is [`Moved::Refused`].
-    async fn mark_paid(&self, id: OrderId, facts: CaptureFacts, at: Timestamp) -> Result<Moved, StoreError>;
+    async fn mark_paid(
+        &self,
+        id: OrderId,
+        facts: CaptureFacts,
+        at: Timestamp,
+    ) -> Result<Transition, StoreError>;
 
     /// `pending` → `payment_failed`, reservation released; writes `payment.failed` with the code.
     async fn mark_payment_failed(
@@ -239,28 +244,29 @@ pub trait Orders: Send + Sync + 'static {
         payment: PaymentId,
         code: &str,
         at: Timestamp,
-    ) -> Result<Moved, StoreError>;
+    ) -> Result<Transition, StoreError>;
 
-    /// `paid` → `fulfilled`: takes the reserved units out of the house, creates the shipment
+    /// `paid` → `fulfilled`: takes the reserved units out of stock, creates the shipment
     /// ([`crate::domain::ShipmentId::of_order`]); writes `order.fulfilled` and one `inventory.updated` per sku.
-    async fn fulfil(&self, id: OrderId, at: Timestamp) -> Result<Moved, StoreError>;
+    async fn fulfil(&self, id: OrderId, at: Timestamp) -> Result<Transition, StoreError>;
 
-    /// `pending`|`paid` → `cancelled`, reservation released; writes `order.cancelled`, and for a paid order a
-    /// refund command over what was captured.
+    /// `pending`|`paid` → `cancelled`, reservation released; writes `order.cancelled`, and for a paid order a refund
+    /// command over the captured amount.
     async fn cancel(
         &self,
         merchant: MerchantId,
         id: OrderId,
         reason: &str,
         at: Timestamp,
-    ) -> Result<Moved, StoreError>;
+    ) -> Result<Transition, StoreError>;
 
-    /// `pending` → `cancelled` with the reason [`EXPIRED`] for orders placed before this, oldest first, at most `limit`;
-    /// otherwise as [`Orders::cancel`]. Answers how many; one that moved meanwhile is left alone and not counted.
+    /// `pending` → `cancelled` with the reason [`EXPIRED`] for orders placed before `before`, oldest first, at most
+    /// `limit`; otherwise as [`Orders::cancel`]. Returns the number of cancelled orders; an order whose state changed
+    /// concurrently is skipped and not counted.
     async fn expire_pending(&self, before: Timestamp, limit: u32, at: Timestamp) -> Result<u64, StoreError>;
 
-    /// Stores the wish to refund (all that is left when `amount_minor` is `None`) and writes the refund command.
-    /// `refund` makes it idempotent. Only for `paid` and `fulfilled` orders.
+    /// Stores a refund request (of the whole remainder when `amount_minor` is `None`) and writes the refund command.
+    /// Idempotent by `refund`. Only for `paid` and `fulfilled` orders.
     async fn request_refund(
         &self,
         merchant: MerchantId,
@@ -270,24 +276,24 @@ pub trait Orders: Send + Sync + 'static {
         at: Timestamp,
     ) -> Result<RefundRequested, StoreError>;
 
-    /// Records a refund the provider has done; writes `payment.refunded`. Once all is given back a `paid` or
-    /// `fulfilled` order becomes `refunded` (`order.refunded`; a reservation still held is released); a cancelled
-    /// one stays cancelled. A refund recorded before answers [`Moved::Already`].
+    /// Records a refund done by the provider; writes `payment.refunded`. Once the whole total is refunded, a `paid` or
+    /// `fulfilled` order becomes `refunded` (`order.refunded`; a reservation still held is released); a cancelled order
+    /// stays cancelled. A refund recorded before returns [`Moved::Already`].
     async fn record_refund(
         &self,
         id: OrderId,
         facts: RefundFacts,
         at: Timestamp,
-    ) -> Result<Moved, StoreError>;
+    ) -> Result<Transition, StoreError>;
 
-    /// Drops idempotency records older than this, at most `limit`; answers how many.
+    /// Deletes idempotency records older than `before`, at most `limit`; returns how many.
     async fn expire_idempotency(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError>;
 
-    /// Whether the store can be used now; for readiness.
+    /// Whether the store can be used now; for readiness checks.
     async fn ping(&self) -> Result<(), StoreError>;
 }
 
-/// What a mail is about.
+/// The subject of a mail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MailSubject {
     /// An order.
@@ -317,18 +323,18 @@ impl fmt::Display for MailSubject {
     }
 }
 
-/// A mail as recorded.
+/// A sent mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MailRecord {
-    /// Which template.
+    /// Name of its template.
     pub template: String,
-    /// Its Message-ID.
+    /// Its Message-ID header.
     pub message_id: String,
-    /// Handed over.
+    /// Time of handing over to the mail server.
     pub sent_at: Timestamp,
 }
 
-/// Keeps which mails were sent: one per (subject, template).
+/// Records of sent mails: one per (subject, template).
 #[async_trait]
 pub trait Mails: Send + Sync + 'static {
     /// The mails about a subject, oldest first.

@@ -1,8 +1,8 @@
-//! The outbox: events and commands written with the change they belong to, taken out by the relay.
+//! The outbox: events and commands written in the transaction of the change they belong to, claimed by the relay.
 //!
-//! Guarantees: what is committed is handed out until marked sent; messages of one subject (an order, a product, a customer, a proof of an address) are
-//! handed out in order and never to two relays at once. Handing out twice after a crash is normal: ids make the
-//! repetition harmless.
+//! Guarantees: a committed message is claimed again until it is marked sent; messages of one subject (an order, a
+//! product, a customer, a verification of an address) are claimed in order and never by two relays at once. A message
+//! may be claimed twice after a crash: ids derived from the message make the repetition harmless.
 
 use std::time::Duration;
 
@@ -16,74 +16,75 @@ use crate::{
     error::StoreError,
 };
 
-/// A message's place. Within one database it grows with time; it says nothing about the time of one in another.
+/// Position of a message. Within one database it grows with time; positions of different databases say nothing about
+/// which message is older.
 ///
-/// Taken from a claim and given back to [`Outbox::mark_sent`] of the same store; of no meaning to another process, which
-/// may have its databases in another order.
+/// Read from a claim and passed to [`Outbox::mark_sent`] of the same store; meaningless to another process, which may
+/// number its databases differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
-    /// Which of the store's databases; 0 where there is one.
+    /// Index of the database in the store; 0 where there is one.
     pub shard: u16,
-    /// The place in it.
+    /// Position within that database.
     pub number: i64,
 }
 
 impl Position {
-    /// In a store's only database.
+    /// Position in a store with one database.
     pub const fn only(number: i64) -> Self {
         Self { shard: 0, number }
     }
 }
 
-/// A message taken from the outbox.
+/// A claimed message.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OutboxMessage {
-    /// Its place.
+    /// Its position.
     pub position: Position,
-    /// What it is.
+    /// Its event or command.
     pub body: OutboxBody,
 }
 
-/// What an outbox message is.
+/// The content of an outbox message.
 #[derive(Debug, Clone, PartialEq)]
 pub enum OutboxBody {
-    /// An event, told to merchants.
+    /// An event, delivered to merchants and outside consumers.
     Event(Event),
-    /// A wish of the API or of a transaction, told to nobody but the workers.
+    /// A request for work, seen by the workers only.
     Command {
-        /// Identity for deriving job ids.
+        /// Job ids are derived from it.
         id: EventId,
-        /// What to do.
+        /// The work to do.
         command: Command,
-        /// The trace it belongs to.
+        /// Trace of the request or change that wrote it.
         trace: Option<TraceContext>,
     },
 }
 
-/// Work asked for inside a transaction.
+/// Work requested inside a transaction.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "command")]
 #[non_exhaustive]
 pub enum Command {
-    /// Give money back.
+    /// Refund money through the provider.
     Refund {
         /// The order.
         order: OrderId,
         /// The refund.
         refund: RefundId,
-        /// How much.
+        /// Amount, in minor units of the order's currency.
         amount_minor: i64,
     },
-    /// A provider says that something became of a charge: ask it what.
+    /// The provider reported a change of a charge by webhook: fetch its state from the provider.
     ProviderReport {
-        /// The order that the charge is said to pay.
+        /// The order that the report names.
         order: OrderId,
         /// The provider's id of the charge.
         reference: String,
     },
-    /// Mail a customer who is to prove an address.
+    /// Send the mail that proves an address.
     Verify {
-        /// Of which merchant.
+        /// The merchant in whose name it is sent.
         merchant: MerchantId,
         /// The request.
         verification: VerificationId,
@@ -91,7 +92,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// The order it is about, if any, whose other messages it keeps its place among.
+    /// The order the command is about, if any; it is claimed in order with the other messages of that order.
     pub const fn order(&self) -> Option<OrderId> {
         match self {
             Self::Refund { order, .. } | Self::ProviderReport { order, .. } => Some(*order),
@@ -100,7 +101,7 @@ impl Command {
     }
 }
 
-/// What became of [`Outbox::submit`].
+/// Result of [`Outbox::submit`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Submitted {
     /// Stored now.
@@ -111,23 +112,24 @@ pub enum Submitted {
     NoSuchOrder,
 }
 
-/// How far the relay is behind.
+/// Lag of the relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Backlog {
     /// Messages not yet sent.
     pub messages: u64,
-    /// The oldest of them.
+    /// When the oldest of them was written.
     pub oldest_at: Option<Timestamp>,
 }
 
-/// Keeps the outbox.
+/// Events and commands on their way to the queue.
 #[async_trait]
 pub trait Outbox: Send + Sync + 'static {
-    /// Stores a command about an order that follows from no change of it. `id` makes it idempotent, for as long as the
-    /// outbox keeps its messages; derive it from the order's id, which decides where the message is kept.
+    /// Stores a command about an order without a change of the order. Idempotent by `id` for as long as the outbox
+    /// keeps its messages; derive `id` from the order's id, which decides where the message is stored.
     async fn submit(&self, id: EventId, command: Command, at: Timestamp) -> Result<Submitted, StoreError>;
 
-    /// Takes up to `limit` unsent messages, oldest first, for `lease`; again those this relay took before.
+    /// Claims up to `limit` unsent messages, oldest first, for `lease`; messages already claimed by this relay
+    /// included.
     async fn claim(
         &self,
         relay: &str,
@@ -139,11 +141,10 @@ pub trait Outbox: Send + Sync + 'static {
     /// Marks messages as sent.
     async fn mark_sent(&self, positions: &[Position], at: Timestamp) -> Result<(), StoreError>;
 
-    /// Changes whenever messages may have arrived. A hint: spurious changes happen, and a missed one is made good
-    /// by polling.
+    /// Changes when messages may have arrived. A hint: spurious changes happen, and polling makes up for a missed one.
     fn arrivals(&self) -> watch::Receiver<u64>;
 
-    /// How far behind.
+    /// Number and age of unsent messages.
     async fn backlog(&self) -> Result<Backlog, StoreError>;
 
     /// A merchant's events, newest first.
@@ -153,7 +154,7 @@ pub trait Outbox: Send + Sync + 'static {
         page: PageRequest<EventId>,
     ) -> Result<Page<Event>, StoreError>;
 
-    /// Any event, for workers.
+    /// An event of any merchant, for workers.
     async fn event_by_id(&self, id: EventId) -> Result<Option<Event>, StoreError>;
 
     /// The events of an order with a sequence above `after`, in sequence.

@@ -1,11 +1,11 @@
-//! Partitions by time, for engines that have them: made ahead, dropped when expired. For a scheduled job.
+//! Partitions by time, for engines that have them: created ahead, dropped when expired, by a scheduled job.
 //!
-//! Guarantees: both may be called at any time, again, and by several processes at once. What is still needed is not
-//! dropped, whatever is asked.
+//! Guarantees: both methods are idempotent and safe to call from several processes at once. A partition that is still
+//! needed is not dropped, whatever time is passed.
 //!
-//! Partitions are months in UTC, and a row's month is the time in its id: ids are UUIDv7, whose first 48 bits are the
-//! milliseconds of their making. So a bound is an id, a key that is unique by id is unique over all months, and a look-up
-//! by id reads one of them.
+//! Partitions are months in UTC, and a row's month is the time in its id: ids are UUIDv7, whose first 48 bits are their
+//! creation time in milliseconds. So a partition's bound is an id, a key that is unique by id is unique over all
+//! months, and a look-up by id reads one partition.
 
 use async_trait::async_trait;
 use base::{
@@ -16,10 +16,10 @@ use jiff::{ToSpan, civil::Time, tz::TimeZone};
 
 use crate::{domain::OrderId, error::StoreError};
 
-/// How much a clock of one machine may be behind that of another, for what must come later by the id.
+/// Largest clock difference between two machines that a lower bound by id must tolerate.
 const SKEW_MAX_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// Tables that are partitioned alike and kept for the same time.
+/// Tables that are partitioned alike and have the same retention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Family {
@@ -32,28 +32,28 @@ pub enum Family {
 }
 
 impl Family {
-    /// All of them.
+    /// All families.
     pub const ALL: [Self; 3] = [Self::Orders, Self::Outbox, Self::WebhookAttempts];
 }
 
-/// What [`Partitions::drop_partitions`] did.
+/// Result of [`Partitions::drop_partitions`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Dropped {
-    /// Tables that are gone, oldest first.
+    /// Dropped tables, oldest first.
     pub tables: Vec<String>,
     /// Expired months that were kept, and why.
     pub kept: Vec<(String, &'static str)>,
 }
 
-/// Keeps partitions.
+/// Creation and expiry of monthly partitions.
 #[async_trait]
 pub trait Partitions: Send + Sync + 'static {
-    /// Makes the partitions of the month of `now` and of the `months_ahead` after it, in all families; answers the tables
-    /// that are new. Rows of those months that had to go into a default partition are moved.
+    /// Creates the partitions of the month of `now` and of the `months_ahead` after it, in all families; returns the
+    /// new tables. Rows of those months that went into a default partition are moved.
     async fn create_partitions(&self, now: Timestamp, months_ahead: u32) -> Result<Vec<String>, StoreError>;
 
-    /// Drops the months of a family that ended before this, with all their rows. A month is kept while an order in it is
-    /// open or a message in it unsent.
+    /// Drops the months of a family that ended before `before`, with all their rows. A month is kept while an order in
+    /// it is open or a message in it unsent.
     async fn drop_partitions(&self, family: Family, before: Timestamp) -> Result<Dropped, StoreError>;
 }
 
@@ -62,27 +62,27 @@ pub trait Partitions: Send + Sync + 'static {
 pub(crate) struct Month(jiff::civil::Date);
 
 impl Month {
-    /// The month of a time.
+    /// The month that contains a time.
     pub(crate) fn of(at: Timestamp) -> Self {
         Self(TimeZone::UTC.to_datetime(at).date().first_of_month())
     }
 
-    /// The month so many months later; `None` beyond the calendar.
+    /// The month `months` later; `None` beyond the calendar.
     pub(crate) fn plus(self, months: u32) -> Option<Self> {
         self.0.checked_add(i64::from(months).months()).ok().map(Self)
     }
 
-    /// Its first moment.
+    /// Its first instant.
     pub(crate) fn start(self) -> Option<Timestamp> {
         TimeZone::UTC.to_timestamp(self.0.to_datetime(Time::midnight())).ok()
     }
 
-    /// What the names of its tables end in.
+    /// Suffix of the names of its tables, such as `y2027m01`.
     pub(crate) fn suffix(self) -> String {
         format!("y{:04}m{:02}", self.0.year(), self.0.month())
     }
 
-    /// Reads the end of a table's name.
+    /// Parses the suffix of a table's name; `None` for the default partition.
     pub(crate) fn of_table(table: &str) -> Option<Self> {
         let (_, suffix) = table.rsplit_once("_y")?;
         let (year, month) = suffix.split_once('m')?;
@@ -90,7 +90,7 @@ impl Month {
     }
 }
 
-/// Not after the id of anything that came of an order.
+/// Lower bound for the ids of rows derived from this order.
 pub(crate) fn earliest_of(order: OrderId) -> Uuid {
     let made = base::ids::timestamp_of(order.0).map_or(0, Timestamp::as_millisecond);
     floor(

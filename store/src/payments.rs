@@ -1,12 +1,12 @@
 //! The payment store: append-only rows and one conditional decision per payment.
 //!
 //! Guarantees: facts are never changed; each attempt gets a fencing epoch above all earlier ones; a decision is
-//! recorded once and only by the newest epoch, so a worker that was paused past its lease cannot write. Made to fit
-//! Cassandra lightweight transactions: one partition per payment, every condition on that partition.
+//! recorded once and only by the newest epoch, so a worker that was paused past its lease cannot write. Fits Cassandra
+//! lightweight transactions: one partition per payment, every condition on that partition.
 //!
-//! Does not call providers: see the workers.
+//! Does not call providers: the workers do.
 
-pub(crate) mod verdict;
+pub(crate) mod rejection;
 
 use async_trait::async_trait;
 use base::Timestamp;
@@ -25,42 +25,42 @@ pub struct NewPayment {
     pub id: PaymentId,
     /// The order it pays.
     pub order: OrderId,
-    /// Whose it is.
+    /// The merchant who is paid.
     pub merchant: MerchantId,
-    /// To capture.
+    /// Amount to capture, in minor units.
     pub amount_minor: i64,
-    /// Of the amount.
+    /// Currency of the amount.
     pub currency: Currency,
-    /// The provider's token.
+    /// The provider's token of the payment method.
     pub method: String,
-    /// Which provider.
+    /// Name of the provider.
     pub provider: String,
-    /// Now.
+    /// Time of the call.
     pub at: Timestamp,
 }
 
-/// What became of [`PaymentStore::begin_attempt`].
+/// Result of [`PaymentStore::begin_attempt`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Begun {
-    /// Go on; write with this epoch.
+    /// Begun: write with this epoch.
     Attempt {
         /// The fencing epoch, 1 for the first attempt.
         epoch: u64,
     },
-    /// Decided already; nothing begun.
+    /// The payment is decided; nothing begun.
     Decided(Decision),
     /// No such payment.
     NotFound,
 }
 
-/// What became of [`PaymentStore::decide`].
+/// Result of [`PaymentStore::decide`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decided {
     /// Recorded now.
     Recorded,
-    /// It was decided before, so.
+    /// An earlier decision stands.
     Already(Decision),
-    /// A newer attempt has begun; this one may not write.
+    /// A newer attempt has begun; this one must not write.
     Stale {
         /// The newest epoch.
         current_epoch: u64,
@@ -69,16 +69,16 @@ pub enum Decided {
     NotFound,
 }
 
-/// What became of [`PaymentStore::begin_refund`].
+/// Result of [`PaymentStore::begin_refund`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RefundBegun {
-    /// Begun now or before and still open: ask the provider (idempotent by the refund's id).
+    /// Begun now or before, without a recorded result: call the provider (idempotent by the refund's id).
     Open,
-    /// It ended before, so.
+    /// The result was recorded before.
     Ended(RefundState),
-    /// Open and done refunds would exceed what was captured.
+    /// Open and done refunds would exceed the captured amount.
     TooMuch {
-        /// What may still be refunded.
+        /// The refundable remainder, in minor units.
         refundable_minor: i64,
     },
     /// Nothing was captured.
@@ -87,32 +87,32 @@ pub enum RefundBegun {
     NotFound,
 }
 
-/// A payment's place in a listing.
+/// A payment in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PaymentEntry {
     /// The payment.
     pub id: PaymentId,
     /// Its order.
     pub order: OrderId,
-    /// Its amount.
+    /// Amount to capture, in minor units.
     pub amount_minor: i64,
-    /// Its currency.
+    /// Currency of the amount.
     pub currency: Currency,
-    /// Opened.
+    /// When it was opened.
     pub created_at: Timestamp,
 }
 
-/// Keeps payments.
+/// Payments, attempts, decisions and refunds.
 #[async_trait]
 pub trait PaymentStore: Send + Sync + 'static {
-    /// Opens a payment; opening the same id again changes nothing and answers what is stored.
-    async fn open(&self, payment: NewPayment) -> Result<Payment, StoreError>;
+    /// Opens a payment; opening the same id again changes nothing and returns the stored payment.
+    async fn open_payment(&self, payment: NewPayment) -> Result<Payment, StoreError>;
 
-    /// Begins an attempt, fencing off all earlier ones.
+    /// Begins an attempt and fences off all earlier ones.
     async fn begin_attempt(&self, id: PaymentId, worker: &str, at: Timestamp) -> Result<Begun, StoreError>;
 
-    /// Notes in one line how an attempt ended, for people; decides nothing.
-    async fn note_attempt(
+    /// Stores one line about how an attempt ended, for operators; decides nothing.
+    async fn annotate_attempt(
         &self,
         id: PaymentId,
         epoch: u64,
@@ -120,8 +120,8 @@ pub trait PaymentStore: Send + Sync + 'static {
         at: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// Records the outcome if `epoch` is the newest and nothing is decided.
-    async fn decide(
+    /// Records the decision if `epoch` is the newest and nothing is decided.
+    async fn record_decision(
         &self,
         id: PaymentId,
         epoch: u64,
@@ -129,13 +129,13 @@ pub trait PaymentStore: Send + Sync + 'static {
         at: Timestamp,
     ) -> Result<Decided, StoreError>;
 
-    /// One payment, read so that a decision under way is seen (SERIAL in Cassandra).
+    /// One payment, read so that a decision in flight is seen (SERIAL in Cassandra).
     async fn payment(&self, id: PaymentId) -> Result<Option<Payment>, StoreError>;
 
     /// The attempts of a payment, oldest first.
     async fn attempts(&self, id: PaymentId) -> Result<Vec<PaymentAttempt>, StoreError>;
 
-    /// Which payment a provider's reference belongs to.
+    /// The payment with this provider reference.
     async fn by_provider_reference(
         &self,
         provider: &str,
@@ -143,7 +143,7 @@ pub trait PaymentStore: Send + Sync + 'static {
     ) -> Result<Option<PaymentId>, StoreError>;
 
     /// A merchant's payments opened on the UTC day of `day`, oldest first, after `after`, at most `limit`.
-    async fn of_day(
+    async fn list_by_day(
         &self,
         merchant: MerchantId,
         day: Timestamp,
@@ -151,11 +151,11 @@ pub trait PaymentStore: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<PaymentEntry>, StoreError>;
 
-    /// All payments in an order of the engine's own, after `after`, at most `limit`; for audits. One opened while it is
-    /// walked may be missed, none that stood before is.
-    async fn all(&self, after: Option<PaymentId>, limit: u32) -> Result<Vec<PaymentEntry>, StoreError>;
+    /// All payments in the engine's own order, after `after`, at most `limit`; for audits. A payment opened during the
+    /// scan may be missed, an earlier one is not.
+    async fn scan(&self, after: Option<PaymentId>, limit: u32) -> Result<Vec<PaymentEntry>, StoreError>;
 
-    /// Begins a refund: reserves its amount out of what was captured.
+    /// Begins a refund: reserves its amount out of the captured amount.
     async fn begin_refund(
         &self,
         id: PaymentId,
@@ -164,7 +164,7 @@ pub trait PaymentStore: Send + Sync + 'static {
         at: Timestamp,
     ) -> Result<RefundBegun, StoreError>;
 
-    /// Records how a refund ended; recorded once. Answers the recorded end, or `None` when it was never begun.
+    /// Records the result of a refund, once. Returns the recorded state, or `None` when the refund was never begun.
     async fn end_refund(
         &self,
         id: PaymentId,
@@ -174,6 +174,6 @@ pub trait PaymentStore: Send + Sync + 'static {
         at: Timestamp,
     ) -> Result<Option<RefundState>, StoreError>;
 
-    /// Whether the store can be used now; for readiness.
+    /// Whether the store can be used now; for readiness checks.
     async fn ping(&self) -> Result<(), StoreError>;
 }

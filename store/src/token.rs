@@ -1,7 +1,7 @@
-//! Tokens that open something to their bearer: 256 random bits after a prefix that says what they open.
+//! Bearer tokens: a prefix that names the kind, then 256 random bits.
 //!
-//! Guarantees: what is stored and looked up is a hash, so no comparison tells anything about a token through its timing;
-//! `Debug` does not show it.
+//! Guarantees: the hash is stored and looked up, not the token, so the timing of a comparison reveals nothing of a
+//! token; `Debug` does not show it.
 
 use std::fmt;
 
@@ -10,21 +10,21 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
 const BYTES: usize = 32;
-/// Of [`BYTES`] in base64url without padding, as tokens are written, and in hexadecimal, as those in mails once were.
+/// Length of [`BYTES`] in base64url without padding, the present form, and in hexadecimal, the earlier form in mails.
 const CHARS: usize = 43;
 const HEX_CHARS: usize = 64;
 
 /// SHA-256 of a whole token: 256 random bits need no slow hash.
 pub type TokenHash = [u8; 32];
 
-/// What a token opens.
+/// The resource a token gives access to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenKind {
     /// A customer's session.
     Session,
-    /// An order, whole.
+    /// One order, with all its fields.
     Order,
-    /// An account, to the reader of a mail.
+    /// An account to open or a password to reset, by the link in a mail.
     Verification,
 }
 
@@ -38,18 +38,18 @@ impl TokenKind {
     }
 }
 
-/// A token in clear, on its way to its bearer or from it.
+/// A token in clear text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
 impl Token {
-    /// A fresh token.
+    /// Draws a token.
     pub fn fresh(kind: TokenKind, ambient: &Ambient) -> Self {
         let secret = ambient.secret::<BYTES>();
         Self(format!("{}{}", kind.prefix(), URL_SAFE_NO_PAD.encode(secret)))
     }
 
-    /// A text that was sent as a token of this kind, if it can be one.
+    /// A received text in the form of this kind of token; `None` for any other.
     pub fn parse(kind: TokenKind, text: &str) -> Option<Self> {
         let tail = text.strip_prefix(kind.prefix())?;
         let is_base64url = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
@@ -61,12 +61,12 @@ impl Token {
         is_token.then(|| Self(text.to_owned()))
     }
 
-    /// The text.
+    /// The token in clear text.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// What it is found by.
+    /// The key it is stored and looked up under.
     pub fn hash(&self) -> TokenHash {
         Sha256::digest(&self.0).into()
     }

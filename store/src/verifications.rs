@@ -1,8 +1,8 @@
-//! Proofs of mail addresses: registrations that wait for theirs, and password resets.
+//! Verifications of mail addresses: pending registrations and password resets.
 //!
-//! Guarantees: a request and the command that leads to its mail are one transaction; what is written does not depend on
-//! whether the address has an account; a token is kept as a hash only, works once, and opens an account or sets a
-//! password in the transaction that uses it up. Requests per address and mails per address and time are bounded.
+//! Guarantees: a request and the command that sends its mail are one transaction; the rows written do not depend on
+//! whether the address has an account; a token is stored as a hash only, works once, and opens an account or sets a
+//! password in the transaction that consumes it. Requests per address, and mails per address and time, are bounded.
 
 use std::time::Duration;
 
@@ -16,36 +16,36 @@ use crate::{
     token::TokenHash,
 };
 
-/// Requests kept per address and purpose; the oldest give way.
+/// Requests kept per address and purpose; a new one replaces the oldest.
 pub const PER_ADDRESS_MAX: usize = 5;
 /// Shortest time between two mails to an address for one purpose.
 pub const MAIL_GAP: Duration = Duration::from_mins(2);
-/// A request for a proof.
+/// A request to verify an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verification {
-    /// Its id.
+    /// Text form `ver_…`.
     pub id: VerificationId,
-    /// Of which merchant.
+    /// The merchant of the account.
     pub merchant: MerchantId,
-    /// The address to be proven, as it was written.
+    /// The address to verify, as it was written.
     pub email: String,
-    /// What for.
+    /// What the verified address is needed for.
     pub purpose: Purpose,
-    /// Requested.
+    /// Time of the request.
     pub created_at: Timestamp,
 }
 
-/// What an address is proven for.
+/// The purpose of a verification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Purpose {
-    /// To open an account.
+    /// Opening an account.
     Registration {
         /// The customer's name.
         name: String,
-        /// Of the password that was chosen when registering.
+        /// Hash of the password chosen at registration.
         password_hash: PasswordHash,
     },
-    /// To set another password.
+    /// Setting a new password.
     PasswordReset,
 }
 
@@ -54,64 +54,64 @@ pub enum Purpose {
 pub struct NewVerification {
     /// The request.
     pub verification: Verification,
-    /// The HTTP request's key, if it had one; kept as long as the request.
+    /// Idempotency key of the HTTP request, if it had one; kept as long as the request.
     pub idempotency_key: Option<String>,
-    /// The HTTP request's trace.
+    /// Trace of the HTTP request.
     pub trace: Option<TraceContext>,
 }
 
-/// What became of [`Verifications::request_verification`].
+/// Result of [`Verifications::request_verification`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VerificationRequested {
     /// Stored; its command is in the outbox.
     Stored,
     /// The same address and name came under this key before; nothing written. Passwords are not compared.
     Repeated,
-    /// The key came with another address or name; nothing written.
+    /// The key came with another address or name before; nothing written.
     KeyReused,
 }
 
-/// What became of [`Verifications::mint_verification`].
+/// Result of [`Verifications::mint_verification`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Minting {
-    /// To be mailed now. The token counts if it can lead anywhere: to an account where there is none, to a password
-    /// where there is one.
+    /// Send the mail now. The token is stored only where it can be used: a registration of an address without an
+    /// account, a reset of an address with one.
     Minted {
         /// The request.
         verification: Box<Verification>,
-        /// The account that the address has.
+        /// The account of the address, if any.
         account: Option<Box<Account>>,
     },
-    /// The address got a mail for the same purpose a moment ago; again after this.
+    /// A mail for the same purpose was sent to the address less than [`MAIL_GAP`] ago; retry after this time.
     TooSoon(Duration),
     /// Its mail was sent before.
     Mailed,
-    /// It has expired or given way to newer ones.
+    /// It has expired or was replaced by newer requests.
     NotFound,
 }
 
 /// An account to open by a token.
 #[derive(Debug, Clone)]
 pub struct OpenAccount {
-    /// Of which merchant.
+    /// The merchant of the account.
     pub merchant: MerchantId,
     /// The token's hash.
     pub token: TokenHash,
-    /// The account's id.
+    /// Id of the new account.
     pub customer: CustomerId,
-    /// Now.
+    /// Time of the request.
     pub at: Timestamp,
-    /// The request's trace.
+    /// Trace of the request.
     pub trace: Option<TraceContext>,
 }
 
-/// Keeps requests for proofs of addresses.
+/// Requests to verify addresses, and the accounts and passwords they lead to.
 #[async_trait]
 pub trait Verifications: Send + Sync + 'static {
-    /// Stores a request; the oldest beyond [`PER_ADDRESS_MAX`] are dropped.
+    /// Stores a request; the oldest beyond [`PER_ADDRESS_MAX`] are deleted.
     async fn request_verification(&self, new: NewVerification) -> Result<VerificationRequested, StoreError>;
 
-    /// Gives a request a token, in place of one it had. A reset takes the tokens of other resets of its address.
+    /// Gives a request a token, in place of an earlier one. A reset revokes the tokens of other resets of its address.
     async fn mint_verification(
         &self,
         merchant: MerchantId,
@@ -128,7 +128,7 @@ pub trait Verifications: Send + Sync + 'static {
         at: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// The request that a token belongs to, unless it has expired.
+    /// The request with this token, unless it has expired.
     async fn verification_by_token(
         &self,
         merchant: MerchantId,
@@ -136,12 +136,12 @@ pub trait Verifications: Send + Sync + 'static {
         at: Timestamp,
     ) -> Result<Option<Verification>, StoreError>;
 
-    /// Opens the account of a registration and writes `customer.registered`; tokens of the address for registrations
-    /// are used up by it. `None` when the token belongs to no registration, or the address has an account.
+    /// Opens the account of a registration and writes `customer.registered`; all registration tokens of the address are
+    /// consumed. `None` when the token belongs to no registration, or the address has an account.
     async fn open_account(&self, open: OpenAccount) -> Result<Option<Account>, StoreError>;
 
-    /// Sets the password of the account that a reset is about, and uses the token up. `None` when the token belongs to
-    /// no reset, or the address has no account.
+    /// Sets the password of the account of a reset and consumes the token. `None` when the token belongs to no reset,
+    /// or the address has no account.
     async fn reset_password(
         &self,
         merchant: MerchantId,
@@ -150,17 +150,17 @@ pub trait Verifications: Send + Sync + 'static {
         at: Timestamp,
     ) -> Result<Option<CustomerId>, StoreError>;
 
-    /// Drops requests that have expired, at most `limit`; answers how many.
+    /// Deletes expired requests, at most `limit`; returns how many.
     async fn expire_verifications(&self, at: Timestamp, limit: u32) -> Result<u64, StoreError>;
 }
 
 impl Verification {
-    /// When its token ends.
+    /// When its token expires.
     pub fn expires_at(&self) -> Timestamp {
         later(self.created_at, self.purpose.lifetime())
     }
 
-    /// The customer's name, of a registration.
+    /// The customer's name; `None` for a reset.
     pub fn name(&self) -> Option<&str> {
         match &self.purpose {
             Purpose::Registration { name, .. } => Some(name),
@@ -178,7 +178,7 @@ impl Purpose {
         }
     }
 
-    /// The time from the request to the end of its token.
+    /// The time from the request to the expiry of its token.
     pub const fn lifetime(&self) -> Duration {
         match self {
             Self::Registration { .. } => Duration::from_hours(24),
@@ -186,7 +186,7 @@ impl Purpose {
         }
     }
 
-    /// Whether it is to set another password.
+    /// Whether it is a password reset.
     pub const fn is_reset(&self) -> bool {
         matches!(self, Self::PasswordReset)
     }

@@ -1,9 +1,9 @@
-//! Which addresses webhooks may be sent to: the policy against server-side request forgery.
+//! Policy for webhook addresses, against server-side request forgery.
 //!
-//! Guarantees: [`UrlPolicy::check`] judges a URL by its form and by a literal address in it, in whatever notation
-//! (the `url` crate reads `0x7f.1`, `2130706433` and `0177.0.0.1` as the address they are);
-//! [`UrlPolicy::address_allowed`] judges an address that a name resolved to. Does not resolve names: whoever dials
-//! must filter **every** resolved address with it on every attempt, follow no redirect and use no proxy.
+//! Guarantees: [`UrlPolicy::check`] validates the form of a URL and a literal address in it, in whatever notation (the
+//! `url` crate reads `0x7f.1`, `2130706433` and `0177.0.0.1` as the address they are); [`UrlPolicy::address_allowed`]
+//! validates an address that a name resolved to. Does not resolve names: the HTTP client must filter **every** resolved
+//! address with it on every attempt, follow no redirect and use no proxy.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -36,8 +36,8 @@ const BLOCKED_V4: [Ipv4Net; 16] = [
     v4(255, 255, 255, 255, 32),
 ];
 
-/// Global unicast (RFC 4291, section 2.4). Naming what is good keeps loopback, link-local, unique local, multicast,
-/// v4-mapped, v4-compatible and NAT64 addresses out without a list that could miss one.
+/// Global unicast (RFC 4291, section 2.4). An allow list keeps loopback, link-local, unique local, multicast,
+/// v4-mapped, v4-compatible and NAT64 addresses out; a block list could miss one.
 const GLOBAL_V6: Ipv6Net = v6([0x2000, 0, 0], 3);
 
 /// Blocked inside of [`GLOBAL_V6`]: IETF protocol assignments with Teredo, 6to4, documentation.
@@ -47,11 +47,11 @@ const BLOCKED_V6: [Ipv6Net; 4] =
 /// The policy of one installation.
 #[derive(Clone, Copy, Debug)]
 pub struct UrlPolicy {
-    /// Lets receivers on this machine in, over plain http and on any port; for development.
+    /// Accepts receivers on this machine, over plain http and on any port; for development.
     pub allow_loopback: bool,
 }
 
-/// Why a URL is refused.
+/// Reason for rejecting a URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UrlRefusal {
@@ -64,7 +64,7 @@ pub enum UrlRefusal {
     /// Neither https, nor http where that is allowed.
     #[error("the URL must use https")]
     Scheme,
-    /// Names a user or a password.
+    /// Contains a user name or a password.
     #[error("the URL must not contain a user name or password")]
     UserInfo,
     /// Has a fragment.
@@ -76,7 +76,7 @@ pub enum UrlRefusal {
     /// A port other than 443 and 8443.
     #[error("the port must be 443 or 8443")]
     Port,
-    /// Leads to an address that is not public.
+    /// Names an address that is not public.
     #[error("the host is not a public address")]
     Address,
 }
@@ -98,12 +98,13 @@ impl UrlRefusal {
 }
 
 impl UrlPolicy {
-    /// Reads a URL and judges its form and a literal address in it.
+    /// Parses a URL and validates its form and a literal address in it.
     pub fn check(&self, url: &str) -> Result<Url, UrlRefusal> {
         if url.len() > URL_LEN_MAX {
             return Err(UrlRefusal::TooLong);
         }
-        // The parser drops tabs and line breaks and trims blanks; what is shown to people must be what is dialled.
+        // The parser drops tabs and line breaks and trims blanks; the URL that is shown must be the one that is
+        // requested.
         if url.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
             return Err(UrlRefusal::Malformed);
         }
@@ -248,7 +249,7 @@ mod tests {
         }
     }
 
-    /// What is known to lead past filters that compare text. Each is refused, whether as an address or as a form.
+    /// Notations known to pass filters that compare text. Each is rejected, either as an address or as malformed.
     #[test]
     fn no_notation_of_an_address_that_is_not_public_gets_past() {
         let hosts = "127.0.0.1 127.1 127.0.1 127.00.00.01 2130706433 0x7f000001 0x7f.0.0.1 0x7F.0x0.0x0.0x1 0177.0.0.1 \

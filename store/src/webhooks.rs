@@ -1,4 +1,4 @@
-//! Webhook endpoints and the log of attempts to reach them.
+//! Webhook endpoints and the log of delivery attempts.
 
 use std::time::Duration;
 
@@ -14,51 +14,51 @@ use crate::{
 /// Endpoints a merchant may have.
 pub const ENDPOINTS_PER_MERCHANT_MAX: u32 = 50;
 
-/// Where a merchant wants to be told.
+/// A URL to which a merchant's events are sent.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Its id.
+    /// Text form `whe_…`.
     pub id: EndpointId,
-    /// Whose it is.
+    /// Owner.
     pub merchant: MerchantId,
-    /// Checked when created and again, after resolution, on every attempt.
+    /// Validated when created and, after resolution of its name, on every attempt.
     pub url: String,
-    /// Which events.
+    /// The kinds of events it gets.
     pub events: Subscription,
-    /// `whsec_` and base64 of 24 to 64 bytes. Shown to its merchant only.
+    /// Signing secret: `whsec_` and base64 of 24 to 64 bytes. Shown to its merchant only.
     pub secret: String,
-    /// Whether anything is sent.
+    /// Whether events are sent to it.
     pub enabled: bool,
-    /// Since when each attempt has failed.
+    /// Time of the first failed attempt since the last successful one.
     pub failing_since: Option<Timestamp>,
-    /// When and why deliveries disabled it; `None` where its merchant did, or where it was enabled again.
+    /// When and why failed deliveries disabled it; `None` when the merchant disabled it, or once it is enabled again.
     pub disabled: Option<Disabled>,
-    /// How often deliveries have disabled it: the sequence of its events.
+    /// How often failed deliveries have disabled it: the sequence of its events.
     pub times_disabled: u64,
-    /// Created.
+    /// Time of creation.
     pub created_at: Timestamp,
 }
 
-/// Disabled by what deliveries found out.
+/// Time and reason of disabling an endpoint because of its deliveries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Disabled {
-    /// When.
+    /// When it was disabled.
     pub at: Timestamp,
-    /// Why.
+    /// Why it was disabled.
     pub reason: DisabledReason,
 }
 
-/// Why deliveries disabled an endpoint.
+/// Reason for disabling an endpoint because of its deliveries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DisabledReason {
-    /// Each attempt has failed for days.
+    /// Every attempt of several days has failed.
     Failing,
-    /// It answered 410.
+    /// It answered 410 Gone.
     Gone,
 }
 
 impl DisabledReason {
-    /// As the HTTP contract and the stores write it.
+    /// The name in the HTTP contract and in stores.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Failing => "failing",
@@ -72,27 +72,27 @@ impl std::str::FromStr for DisabledReason {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let known = [Self::Failing, Self::Gone].into_iter().find(|reason| reason.as_str() == text);
-        known.ok_or_else(|| format!("no reason to disable an endpoint: `{text}`"))
+        known.ok_or_else(|| format!("unknown reason for disabling an endpoint: `{text}`"))
     }
 }
 
-/// What an attempt found out about an endpoint.
+/// What a delivery attempt says about the health of its endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndpointFinding {
-    /// It took a message.
+    /// The message was delivered.
     Works,
-    /// It took none; it is disabled if that has been so for this long.
+    /// The message was not delivered; the endpoint is disabled if every attempt has failed for `disable_after`.
     Fails {
-        /// `None`: however long.
+        /// `None`: never disabled for failing.
         disable_after: Option<Duration>,
     },
-    /// It answered 410.
+    /// It answered 410 Gone.
     Gone,
 }
 
 impl Endpoint {
-    /// Takes in what an attempt found out. `None` where that changes nothing, so that nothing need be written; else
-    /// whether the endpoint is disabled by it.
+    /// Applies the finding of an attempt. `None` when nothing changes, so that no write is needed; otherwise whether
+    /// the finding disabled the endpoint.
     pub fn take_in(&mut self, finding: EndpointFinding, at: Timestamp) -> Option<bool> {
         if !self.enabled {
             return None;
@@ -128,13 +128,13 @@ impl std::fmt::Debug for Endpoint {
     }
 }
 
-/// Which events an endpoint gets.
+/// The kinds of events an endpoint gets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Subscription {
-    /// All, future kinds included.
+    /// All kinds, future ones included.
     All,
-    /// These.
+    /// The listed kinds.
     Kinds(Vec<EventKind>),
 }
 
@@ -148,14 +148,14 @@ impl Subscription {
     }
 }
 
-/// What to change of an endpoint.
+/// Fields to change of an endpoint; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EndpointChange {
-    /// New address.
+    /// New URL; the record of failures is cleared.
     pub url: Option<String>,
     /// New subscription.
     pub events: Option<Subscription>,
-    /// On or off. On, it counts as one that has not failed, and so it does at a new address.
+    /// Enables or disables it; enabling clears the record of failures.
     pub enabled: Option<bool>,
 }
 
@@ -168,26 +168,26 @@ pub struct WebhookAttempt {
     pub event: EventId,
     /// The order the event is about.
     pub order: Option<OrderId>,
-    /// From 1.
+    /// Number of the attempt, from 1.
     pub attempt: u32,
-    /// Begun.
+    /// When it began.
     pub at: Timestamp,
-    /// How long it took.
+    /// Time from the start to the answer or error.
     pub duration: Duration,
     /// HTTP status, if an answer came.
     pub status: Option<u16>,
-    /// What went wrong, as a stable code (`timeout`, `connect`, `tls`, `unreachable_name`, `status`), if anything.
+    /// Stable error code (`timeout`, `connect`, `tls`, `unreachable_name`, `status`), if it failed.
     pub error: Option<String>,
 }
 
 impl WebhookAttempt {
-    /// Whether the receiver took it: any 2xx.
+    /// Whether the receiver accepted the event: any 2xx.
     pub fn delivered(&self) -> bool {
         self.status.is_some_and(|status| (200..300).contains(&status))
     }
 }
 
-/// Keeps endpoints and attempts.
+/// Webhook endpoints and delivery attempts.
 #[async_trait]
 pub trait Webhooks: Send + Sync + 'static {
     /// Adds an endpoint; false when the merchant has [`ENDPOINTS_PER_MERCHANT_MAX`] already.
@@ -196,7 +196,7 @@ pub trait Webhooks: Send + Sync + 'static {
     /// A merchant's endpoint.
     async fn endpoint(&self, merchant: MerchantId, id: EndpointId) -> Result<Option<Endpoint>, StoreError>;
 
-    /// Any endpoint, for workers.
+    /// An endpoint of any merchant, for workers.
     async fn endpoint_by_id(&self, id: EndpointId) -> Result<Option<Endpoint>, StoreError>;
 
     /// A merchant's endpoints, newest first.
@@ -206,7 +206,7 @@ pub trait Webhooks: Send + Sync + 'static {
         page: PageRequest<EndpointId>,
     ) -> Result<Page<Endpoint>, StoreError>;
 
-    /// Changes an endpoint.
+    /// Changes an endpoint; `None` when there is no such endpoint of this merchant.
     async fn update_endpoint(
         &self,
         merchant: MerchantId,
@@ -214,8 +214,8 @@ pub trait Webhooks: Send + Sync + 'static {
         change: EndpointChange,
     ) -> Result<Option<Endpoint>, StoreError>;
 
-    /// Takes in what an attempt found out, see [`Endpoint::take_in`]; writes `webhook_endpoint.disabled` where that disables
-    /// the endpoint. Whether it did.
+    /// Applies the finding of an attempt, see [`Endpoint::take_in`]; writes `webhook_endpoint.disabled` when it
+    /// disables the endpoint. Returns whether it did.
     async fn note_endpoint(
         &self,
         merchant: MerchantId,
@@ -224,10 +224,10 @@ pub trait Webhooks: Send + Sync + 'static {
         at: Timestamp,
     ) -> Result<bool, StoreError>;
 
-    /// Removes an endpoint; its attempts stay. False when there is none.
+    /// Deletes an endpoint; its attempts stay. False when there is none.
     async fn delete_endpoint(&self, merchant: MerchantId, id: EndpointId) -> Result<bool, StoreError>;
 
-    /// The enabled endpoints of a merchant that want this kind.
+    /// The enabled endpoints of a merchant that subscribe to this kind.
     async fn subscribers(&self, merchant: MerchantId, kind: EventKind)
     -> Result<Vec<EndpointId>, StoreError>;
 
@@ -237,6 +237,6 @@ pub trait Webhooks: Send + Sync + 'static {
     /// Attempts for an order's events, oldest first, at most 1000.
     async fn attempts_of_order(&self, order: OrderId) -> Result<Vec<WebhookAttempt>, StoreError>;
 
-    /// Whether this event was taken by this endpoint already.
+    /// Whether an attempt to deliver this event to this endpoint has succeeded.
     async fn delivered(&self, endpoint: EndpointId, event: EventId) -> Result<bool, StoreError>;
 }

@@ -6,7 +6,7 @@ use reqwest::StatusCode;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::util::{Client, Role, Shop, Stage, alone, audit};
+use crate::util::{Client, Role, TestMerchant, TestServers, alone, audit};
 
 const SHOPS: usize = 3;
 const ORDERS: usize = 2_000;
@@ -18,7 +18,7 @@ const CALLERS: usize = 24;
 const DRAIN_MAX: Duration = Duration::from_mins(3);
 
 /// The order with this number: whose, of what, how paid. One in ten is not plain.
-fn wanted(n: usize, shops: &[Shop]) -> (usize, Value) {
+fn wanted(n: usize, shops: &[TestMerchant]) -> (usize, Value) {
     let shop = n % shops.len();
     let method = match n % 50 {
         7 | 19 => "pm_card_chargeDeclined",
@@ -32,7 +32,7 @@ fn wanted(n: usize, shops: &[Shop]) -> (usize, Value) {
 }
 
 /// Places one order as a storefront would: under the same key at the next server until there is an answer.
-async fn place(n: usize, shops: &[Shop], bases: &[String]) -> (usize, String) {
+async fn place(n: usize, shops: &[TestMerchant], bases: &[String]) -> (usize, String) {
     let (shop, body) = wanted(n, shops);
     for attempt in 0..40 {
         let client = shops[shop].client.at(&bases[(n + attempt) % bases.len()]);
@@ -49,7 +49,11 @@ async fn place(n: usize, shops: &[Shop], bases: &[String]) -> (usize, String) {
     panic!("order {n} is accepted nowhere")
 }
 
-async fn place_all(range: std::ops::Range<usize>, shops: &[Shop], bases: &[String]) -> Vec<(usize, String)> {
+async fn place_all(
+    range: std::ops::Range<usize>,
+    shops: &[TestMerchant],
+    bases: &[String],
+) -> Vec<(usize, String)> {
     use futures::StreamExt;
     let placing = futures::stream::iter(range.map(|n| place(n, shops, bases)));
     placing.buffer_unordered(CALLERS).collect().await
@@ -69,7 +73,7 @@ async fn drained(client: &Client) -> Vec<Value> {
 }
 
 /// I4, at the sink: as many mails as orders. The sink is a folder, so this looks again.
-async fn mailed(shop: &Shop, wanted: usize) {
+async fn mailed(shop: &TestMerchant, wanted: usize) {
     let deadline = Instant::now() + DRAIN_MAX;
     loop {
         let mails: HashSet<String> = shop.mails().into_iter().collect();
@@ -84,7 +88,7 @@ async fn mailed(shop: &Shop, wanted: usize) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thousands_of_orders_over_all_servers_while_processes_die_and_are_replaced() {
     let _alone = alone().await;
-    let Some(stage) = Stage::open().await else { return };
+    let Some(stage) = TestServers::open().await else { return };
     let (first, first_base) = stage.api(&[]).await;
     let (second, second_base) = stage.api(&[]).await;
     let bases = [first_base, second_base];
@@ -93,7 +97,7 @@ async fn thousands_of_orders_over_all_servers_while_processes_die_and_are_replac
     let mut workers = vec![worker(), worker(), worker()];
     let mut shops = Vec::new();
     for _ in 0..SHOPS {
-        shops.push(Shop::open(&stage, &bases[0], &SKUS, STOCK).await);
+        shops.push(TestMerchant::open(&stage, &bases[0], &SKUS, STOCK).await);
     }
 
     let mut accepted = place_all(0..ORDERS / 4, &shops, &bases).await;
@@ -122,7 +126,7 @@ async fn thousands_of_orders_over_all_servers_while_processes_die_and_are_replac
     stage.close().await;
 }
 
-async fn restart(stage: &Stage, api: Role, base: &str, workers: Vec<Role>) -> (Role, Vec<Role>) {
+async fn restart(stage: &TestServers, api: Role, base: &str, workers: Vec<Role>) -> (Role, Vec<Role>) {
     api.stop().await;
     let address = base.trim_start_matches("http://");
     let api = stage.role(&["api", "--listen", address]);
@@ -134,7 +138,7 @@ async fn restart(stage: &Stage, api: Role, base: &str, workers: Vec<Role>) -> (R
     (api, fresh)
 }
 
-async fn audit_all(stage: &Stage, shops: &[Shop], base: &str, accepted: &[(usize, String)]) {
+async fn audit_all(stage: &TestServers, shops: &[TestMerchant], base: &str, accepted: &[(usize, String)]) {
     let known: HashSet<&str> = accepted.iter().map(|(_, id)| id.as_str()).collect();
     assert_eq!(known.len(), ORDERS, "each key one order");
     // I1, before anything is compared: what is still open may yet be charged.

@@ -4,7 +4,7 @@ use base::testing::Proxy;
 use reqwest::StatusCode;
 use serde_json::Value;
 
-use crate::util::{Client, PATIENCE, Shop, Stage, free_port, order, ready};
+use crate::util::{Client, PATIENCE, TestMerchant, TestServers, free_port, order, ready};
 
 const SKUS: [&str; 1] = ["CUP"];
 
@@ -26,7 +26,7 @@ async fn refused(client: &Client, key: &str, body: &Value) {
     assert_eq!(problem["code"], "temporarily_unavailable", "{problem}");
 }
 
-async fn accepted(shop: &Shop, key: &str) -> String {
+async fn accepted(shop: &TestMerchant, key: &str) -> String {
     let (status, order) =
         shop.client.place(key, &shop.order("CUP", 1, "pm_card_visa")).await.expect("answers");
     assert_eq!(status, StatusCode::ACCEPTED, "{order}");
@@ -34,7 +34,7 @@ async fn accepted(shop: &Shop, key: &str) -> String {
 }
 
 /// I7, for the addresses of servers: their passwords are in nobody's log.
-fn tells_no_password(stage: &Stage, urls: &[&str]) {
+fn tells_no_password(stage: &TestServers, urls: &[&str]) {
     let log = stage.log();
     for url in urls {
         let (login, _) = url.rsplit_once('@').expect("a login");
@@ -45,7 +45,7 @@ fn tells_no_password(stage: &Stage, urls: &[&str]) {
 
 #[tokio::test]
 async fn an_api_starts_without_postgres_and_gets_over_its_loss() {
-    let Some(stage) = Stage::open().await else { return };
+    let Some(stage) = TestServers::open().await else { return };
     let url = stage.setting("POSTGRES_URL");
     let line = Proxy::to(url).await;
     line.sever();
@@ -56,16 +56,16 @@ async fn an_api_starts_without_postgres_and_gets_over_its_loss() {
     let stranger = Client::new(&base, "owk_sec_unknown");
     refused(&stranger, "early", &order("CUP", 1, "pm_card_visa")).await;
 
-    line.mend();
+    line.restore();
     ready(&address, |report| report["status"] == "ok").await;
-    let shop = Shop::open(&stage, &base, &SKUS, 100).await;
+    let shop = TestMerchant::open(&stage, &base, &SKUS, 100).await;
     accepted(&shop, "first").await;
 
     line.sever();
     let body = shop.order("CUP", 1, "pm_card_visa");
     refused(&shop.client, "second", &body).await;
     ready(&address, |report| check(report, "orders")["status"] == "down").await;
-    line.mend();
+    line.restore();
     ready(&address, |report| report["status"] == "ok").await;
     accepted(&shop, "second").await;
     let orders = shop.client.all("/v1/orders").await;
@@ -77,7 +77,7 @@ async fn an_api_starts_without_postgres_and_gets_over_its_loss() {
 
 #[tokio::test]
 async fn orders_are_taken_without_cassandra_and_charged_once_it_is_there() {
-    let Some(stage) = Stage::open().await else { return };
+    let Some(stage) = TestServers::open().await else { return };
     let nowhere = format!("[\"127.0.0.1:{}\"]", free_port());
     let without = [("ORDERWORKS_CASSANDRA_NODES", nowhere.as_str())];
     let (api, address) = stage.api_unready(&without);
@@ -89,7 +89,7 @@ async fn orders_are_taken_without_cassandra_and_charged_once_it_is_there() {
     let report = ready(&health, |report| check(report, "workers")["status"] == "ok").await;
     assert_eq!(check(&report, "payments")["status"], "degraded", "{report}");
 
-    let shop = Shop::open(&stage, &format!("http://{address}"), &SKUS, 100).await;
+    let shop = TestMerchant::open(&stage, &format!("http://{address}"), &SKUS, 100).await;
     let id = accepted(&shop, "first").await;
     tried(&shop.client, &id).await;
     let order = shop.client.get(&format!("/v1/orders/{id}")).await;
@@ -120,7 +120,7 @@ async fn tried(client: &Client, id: &str) {
 
 #[tokio::test]
 async fn checkout_goes_on_without_rabbitmq_and_all_of_it_is_fulfilled_afterwards() {
-    let Some(stage) = Stage::open().await else { return };
+    let Some(stage) = TestServers::open().await else { return };
     let url = stage.setting("RABBITMQ_URL");
     let line = Proxy::to(url).await;
     line.sever();
@@ -130,7 +130,7 @@ async fn checkout_goes_on_without_rabbitmq_and_all_of_it_is_fulfilled_afterwards
     let health = format!("127.0.0.1:{}", free_port());
     let relay = stage.role_with(&broker, &["relay", "--health", &health]);
     let worker = stage.role_with(&broker, &["worker"]);
-    let shop = Shop::open(&stage, &base, &SKUS, 100).await;
+    let shop = TestMerchant::open(&stage, &base, &SKUS, 100).await;
     let mut ids = Vec::new();
     for n in 0..5 {
         ids.push(accepted(&shop, &format!("first-{n}")).await);
@@ -138,7 +138,7 @@ async fn checkout_goes_on_without_rabbitmq_and_all_of_it_is_fulfilled_afterwards
     let report = ready(&health, |report| report["status"] == "down").await;
     assert!(check(&report, "relay")["detail"].as_str().is_some_and(|why| why.contains("cannot publish")));
 
-    line.mend();
+    line.restore();
     ready(&health, |report| report["status"] == "ok").await;
     for id in &ids {
         assert_eq!(shop.client.ended(id).await["status"], "fulfilled");
@@ -149,7 +149,7 @@ async fn checkout_goes_on_without_rabbitmq_and_all_of_it_is_fulfilled_afterwards
         ids.push(accepted(&shop, &format!("later-{n}")).await);
     }
     ready(&health, |report| report["status"] == "down").await;
-    line.mend();
+    line.restore();
     for id in &ids {
         assert_eq!(shop.client.ended(id).await["status"], "fulfilled");
     }

@@ -19,7 +19,7 @@ use store::{
     sqlite::SqlitePayments,
 };
 
-use crate::util::{Dev, PATIENCE, Shop, Stage, alone, audit};
+use crate::util::{Dev, PATIENCE, TestMerchant, TestServers, alone, audit};
 
 /// Waits for stored state, which announces no changes.
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
@@ -31,7 +31,7 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("{what} does not happen"));
 }
 
-async fn placed(shop: &Shop, key: &str, method: &str) -> OrderId {
+async fn placed(shop: &TestMerchant, key: &str, method: &str) -> OrderId {
     let (status, order) = shop.client.place(key, &shop.order("CUP", 1, method)).await.expect("answers");
     assert_eq!(status, StatusCode::ACCEPTED, "{order}");
     order["id"].as_str().expect("an id").parse().expect("an order id")
@@ -58,10 +58,10 @@ async fn order(orders: &dyn OrderStore, id: OrderId) -> Order {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_wakes_after_another_has_its_job_writes_nothing() {
     let _alone = alone().await;
-    let Some(stage) = Stage::open().await else { return };
+    let Some(stage) = TestServers::open().await else { return };
     let (api, base) = stage.api(&[]).await;
     let relay = stage.role(&["relay"]);
-    let shop = Shop::open(&stage, &base, &["CUP"], 100).await;
+    let shop = TestMerchant::open(&stage, &base, &["CUP"], 100).await;
     let (orders, payments) = (stage.orders().await, stage.payments().await);
 
     // The sandbox answers a charge by this method after two seconds, the time to stop who asked.

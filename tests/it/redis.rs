@@ -11,7 +11,7 @@ use store::{
     verifications::{Minting, Verifications},
 };
 
-use crate::util::{Client, PATIENCE, Shop, Stage, ready};
+use crate::util::{Client, PATIENCE, TestMerchant, TestServers, ready};
 
 const URL: &str = "ORDERWORKS_TEST_REDIS_URL";
 const BURST: u32 = 10;
@@ -32,7 +32,7 @@ async fn named(client: &Client, name: &str) {
 }
 
 /// Calls both servers in turns until each has refused once; answers how many orders were accepted.
-async fn until_refused(shop: &Shop, clients: &[Client]) -> u32 {
+async fn until_refused(shop: &TestMerchant, clients: &[Client]) -> u32 {
     let (mut accepted, mut refused) = (0, vec![false; clients.len()]);
     for n in 0.. {
         let server = n % clients.len();
@@ -54,7 +54,7 @@ async fn until_refused(shop: &Shop, clients: &[Client]) -> u32 {
 }
 
 /// What the worker that is not there would mail.
-async fn proof(stage: &Stage, shop: &Shop) -> Token {
+async fn proof(stage: &TestServers, shop: &TestMerchant) -> Token {
     let (orders, ambient) = (stage.orders().await, Ambient::system());
     let (now, lease) = (ambient.now(), Duration::from_mins(1));
     let messages = orders.claim("mails", 1_000, lease, now).await.expect("claims");
@@ -69,7 +69,7 @@ async fn proof(stage: &Stage, shop: &Shop) -> Token {
 }
 
 /// A customer of this shop signs in by one process and fills a cart by both; answers the token and the cart's path.
-async fn filled_cart(stage: &Stage, shop: &Shop, clients: &[Client]) -> (String, String) {
+async fn filled_cart(stage: &TestServers, shop: &TestMerchant, clients: &[Client]) -> (String, String) {
     let email = format!("ada@{}", shop.domain);
     let ada = json!({ "email": email, "name": "Ada", "password": "canary correct horse" });
     let (status, answer) = clients[0].send(Method::POST, "/v1/customers", Some(&ada)).await;
@@ -117,7 +117,7 @@ async fn two_processes_share_catalog_and_limit_and_go_on_apart_without_their_red
     let Ok(url) = std::env::var(URL) else {
         return store::conformance::skip(&format!("{URL} is not set; see `ops/services up redis`"));
     };
-    let Some(stage) = Stage::open().await else { return };
+    let Some(stage) = TestServers::open().await else { return };
     let line = Proxy::to(&url).await;
     let ambient = Ambient::system();
     // The form that the sweep of the cache's own tests takes.
@@ -133,7 +133,7 @@ async fn two_processes_share_catalog_and_limit_and_go_on_apart_without_their_red
     ];
     let ((first, first_base), (second, second_base)) =
         tokio::join!(stage.api(&settings), stage.api(&settings));
-    let shop = Shop::open(&stage, &first_base, &["CUP"], 1_000).await;
+    let shop = TestMerchant::open(&stage, &first_base, &["CUP"], 1_000).await;
     let clients = [shop.client.clone(), shop.client.at(&second_base)];
 
     for (n, (writer, reader)) in [(0, 1), (1, 0), (0, 1)].into_iter().enumerate() {
@@ -170,7 +170,7 @@ async fn two_processes_share_catalog_and_limit_and_go_on_apart_without_their_red
     let apart = tokio::time::timeout(Duration::from_secs(30), until_refused(&shop, &clients)).await;
     apart.expect("the local limits hold");
 
-    line.mend();
+    line.restore();
     for base in [&first_base, &second_base] {
         ready(base.trim_start_matches("http://"), |report| report["status"] == "ok").await;
     }

@@ -9,13 +9,13 @@ use serde_json::Value;
 use store::catalog::Catalog;
 use tokio::time::{Instant, sleep};
 
-use crate::util::{PATIENCE, Shop, Stage, alone, audit};
+use crate::util::{PATIENCE, TestMerchant, TestServers, alone, audit};
 
 const ORDERS: usize = 40;
 const STOCK: i64 = 1_000;
 
 /// The stage's database by the server this variable names; `None`, with the reason printed, where it is not set.
-fn by(stage: &Stage, variable: &str) -> Option<String> {
+fn by(stage: &TestServers, variable: &str) -> Option<String> {
     let Ok(server) = env::var(variable) else {
         store::conformance::skip(&format!("{variable} is not set"));
         return None;
@@ -36,7 +36,7 @@ async fn sessions(url: &str) -> usize {
 }
 
 /// Waits until all orders of a shop are fulfilled, as the API tells it.
-async fn fulfilled(shop: &Shop) -> Vec<Value> {
+async fn fulfilled(shop: &TestMerchant) -> Vec<Value> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let orders = shop.client.all("/v1/orders").await;
@@ -57,7 +57,7 @@ async fn orders_through_a_pooler_and_looked_at_on_a_replica() {
         return;
     }
     let _alone = alone().await;
-    let Some(stage) = Stage::open().await else { return };
+    let Some(stage) = TestServers::open().await else { return };
     let pooled = by(&stage, "ORDERWORKS_TEST_PGBOUNCER_URL").expect("it is set");
     let replica = by(&stage, "ORDERWORKS_TEST_POSTGRES_REPLICA_URL");
     let direct = stage.database.url();
@@ -69,7 +69,7 @@ async fn orders_through_a_pooler_and_looked_at_on_a_replica() {
     ];
     let (api, base) = stage.api(&settings).await;
     let others = [&["worker"][..], &["relay"], &["scheduler"]].map(|role| stage.role_with(&settings, role));
-    let shop = Shop::open(&stage, &base, &["CUP"], STOCK).await;
+    let shop = TestMerchant::open(&stage, &base, &["CUP"], STOCK).await;
     for n in 0..ORDERS {
         let order = shop.order("CUP", 1, "pm_card_visa");
         let (status, body) = shop.client.place(&format!("order-{n}"), &order).await.expect("answers");

@@ -12,14 +12,14 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::util::{Shop, Stage, alone, audit};
+use crate::util::{TestMerchant, TestServers, alone, audit};
 
 const STOCK: i64 = 100_000;
 /// Longest time from the last order to the end of all; jobs that met the fence are put off for some seconds.
 const DRAIN_MAX: Duration = Duration::from_mins(2);
 
 /// Orders, one after another, until told to stop; a 503 is tried again under the same key. Answers the ids.
-async fn order(shop: &Shop, prefix: &str, stop: watch::Receiver<bool>) -> Vec<String> {
+async fn order(shop: &TestMerchant, prefix: &str, stop: watch::Receiver<bool>) -> Vec<String> {
     let mut ids = Vec::new();
     while !*stop.borrow() {
         let (key, body) = (format!("{prefix}-{}", ids.len()), shop.order("CUP", 1, "pm_card_visa"));
@@ -39,7 +39,7 @@ async fn order(shop: &Shop, prefix: &str, stop: watch::Receiver<bool>) -> Vec<St
     ids
 }
 
-async fn fulfilled(shop: &Shop, wanted: usize) -> Vec<Value> {
+async fn fulfilled(shop: &TestMerchant, wanted: usize) -> Vec<Value> {
     let deadline = Instant::now() + DRAIN_MAX;
     loop {
         let orders = shop.client.all("/v1/orders").await;
@@ -64,7 +64,7 @@ async fn rows(url: SecretString, merchant: MerchantId) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_merchant_moves_to_another_shard_while_it_sells() {
     let _alone = alone().await;
-    let Some(stage) = Stage::open().await else { return };
+    let Some(stage) = TestServers::open().await else { return };
     // The database there was becomes the first of two.
     let second = Scratch::create().await;
     let (a, b) = (stage.database.url(), second.url());
@@ -74,8 +74,10 @@ async fn a_merchant_moves_to_another_shard_while_it_sells() {
     assert!(said.contains("shard a") && said.contains("shard b"), "{said}");
     let (api, base) = stage.api(&settings).await;
     let others = [&["worker"][..], &["relay"], &["scheduler"]].map(|role| stage.role_with(&settings, role));
-    let (moving, staying) =
-        (Shop::open(&stage, &base, &["CUP"], STOCK).await, Shop::open(&stage, &base, &["CUP"], STOCK).await);
+    let (moving, staying) = (
+        TestMerchant::open(&stage, &base, &["CUP"], STOCK).await,
+        TestMerchant::open(&stage, &base, &["CUP"], STOCK).await,
+    );
 
     let (stop, stopped) = watch::channel(false);
     let merchant = moving.merchant.to_string();

@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Executor, sqlite::SqliteConnectOptions
 use store::domain::{OrderId, PaymentId, RefundId};
 
 use crate::util::{
-    Dev, PATIENCE, Shop, Stage, alone,
+    Dev, PATIENCE, TestMerchant, TestServers, alone,
     audit::{FULL, right as mended},
     orderworks, verify,
 };
@@ -26,7 +26,7 @@ async fn plant(file: &Path, sql: &str) {
 }
 
 #[tokio::test]
-async fn beside_a_running_server_it_finds_says_and_mends() {
+async fn beside_a_running_server_it_finds_reports_and_repairs() {
     let data = tempfile::tempdir().expect("a folder");
     let dev = Dev::start(data.path()).await;
     let merchant = dev.merchant();
@@ -117,8 +117,8 @@ async fn the_schedule_tells_prometheus() {
 
 /// The servers behind a stage with a shop that has been served, written to past the stores.
 struct Servers {
-    stage: Stage,
-    shop: Shop,
+    stage: TestServers,
+    shop: TestMerchant,
     orders: Vec<OrderId>,
     cassandra: scylla::client::session::Session,
 }
@@ -166,7 +166,7 @@ impl Servers {
     }
 
     /// Damage of each kind that a repair mends.
-    async fn plant_what_can_be_mended(&self) -> Vec<(&'static str, Option<usize>)> {
+    async fn plant_repairable_damage(&self) -> Vec<(&'static str, Option<usize>)> {
         let id = |n| self.id(n);
         for sql in [
             format!(
@@ -270,7 +270,7 @@ impl Servers {
 
 const UNPAID: &str = "payment_id = NULL, provider_reference = NULL, captured_minor = NULL";
 
-async fn fulfilled(shop: &Shop, key: &str) -> OrderId {
+async fn fulfilled(shop: &TestMerchant, key: &str) -> OrderId {
     let (status, order) =
         shop.client.place(key, &shop.order("CUP", 1, "pm_card_visa")).await.expect("answers");
     assert_eq!(status, StatusCode::ACCEPTED, "{order}");
@@ -280,8 +280,8 @@ async fn fulfilled(shop: &Shop, key: &str) -> OrderId {
 }
 
 /// Sixteen orders that went through everything, the last one with a partial refund.
-async fn served(stage: Stage, base: &str) -> Servers {
-    let shop = Shop::open(&stage, base, &["CUP", "PEN"], 1_000).await;
+async fn served(stage: TestServers, base: &str) -> Servers {
+    let shop = TestMerchant::open(&stage, base, &["CUP", "PEN"], 1_000).await;
     let mut orders = Vec::new();
     for n in 0..16 {
         orders.push(fulfilled(&shop, &format!("order-{n}")).await);
@@ -295,9 +295,9 @@ async fn served(stage: Stage, base: &str) -> Servers {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn planted_damage_of_each_kind_is_found_on_the_servers_and_mended_where_that_is_safe() {
+async fn planted_damage_of_each_kind_is_found_on_the_servers_and_repaired_where_that_is_safe() {
     let _alone = alone().await;
-    let Some(stage) = Stage::open().await else { return };
+    let Some(stage) = TestServers::open().await else { return };
     let (api, base) = stage.api(&[]).await;
     let (relay, worker) = (stage.role(&["relay"]), stage.role(&["worker"]));
     let servers = served(stage, &base).await;
@@ -307,7 +307,7 @@ async fn planted_damage_of_each_kind_is_found_on_the_servers_and_mended_where_th
     // With the relay and the worker gone nothing follows from what is planted until the audit has been heard.
     relay.stop().await;
     worker.stop().await;
-    let expected = servers.plant_what_can_be_mended().await;
+    let expected = servers.plant_repairable_damage().await;
     let (found, _) = servers.verify(&[]).await;
     assert_eq!(found, servers.wanted(&expected));
     let (_, summary) = servers.verify(&["--repair"]).await;

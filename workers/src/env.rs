@@ -1,4 +1,4 @@
-//! The collaborators of all jobs, built once per process by the binary and handed to every run.
+//! Collaborators of all jobs: built once per process by the binary, handed to every run.
 
 use std::{ops::Deref, sync::Arc};
 
@@ -7,30 +7,30 @@ use store::{OrderStore, PaymentStore};
 
 use crate::{mail::Mailer, provider::PaymentProvider, webhook::WebhookSender};
 
-/// Shared by all runs of a process; a clone is one reference count.
+/// Collaborators shared by all runs of a process; a clone costs one reference count.
 #[derive(Clone)]
 pub struct Env(Arc<Parts>);
 
-/// What an [`Env`] is made of.
+/// The parts of an [`Env`].
 pub struct Parts {
     /// Orders, outbox, mails, webhook endpoints.
     pub orders: Arc<dyn OrderStore>,
     /// Payments.
     pub payments: Arc<dyn PaymentStore>,
-    /// Who moves the money.
+    /// Payment provider: charges and refunds.
     pub provider: Arc<dyn PaymentProvider>,
-    /// Who sends mails.
+    /// Mails to customers.
     pub mailer: Mailer,
-    /// Who notifies merchants.
+    /// Webhooks to merchants.
     pub webhooks: WebhookSender,
     /// Clock, ids, randomness.
     pub ambient: Ambient,
-    /// Names this process in payment attempts: host and process id.
+    /// Name of this process in payment attempts: host and process id.
     pub worker: String,
 }
 
 impl Env {
-    /// Shares the parts.
+    /// Wraps the parts for sharing.
     pub fn new(parts: Parts) -> Self {
         Self(Arc::new(parts))
     }

@@ -1,20 +1,20 @@
-//! What both HTTP clients share: the TLS provider, bounded bodies, `Retry-After`.
+//! Shared parts of the HTTP clients: TLS provider, bounded bodies, `Retry-After`.
 
 use std::{sync::Once, time::Duration};
 
 use base::{Timestamp, time::between};
 use http::{HeaderMap, header::RETRY_AFTER};
 
-/// Makes *ring* the process's TLS implementation, unless another was chosen before. Needed before a client is built.
+/// Makes *ring* the process's TLS implementation, unless one is installed already. Required before a client is built.
 pub(crate) fn install_tls_provider() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // An error means that a provider is installed already, which is all we want.
+        // An error means that a provider is already installed, which is sufficient.
         drop(rustls::crypto::ring::default_provider().install_default());
     });
 }
 
-/// The body up to `bytes_max`, and whether that was all of it.
+/// The body up to `bytes_max` bytes, and whether it is complete.
 pub(crate) async fn read_bounded(
     mut response: reqwest::Response,
     bytes_max: usize,
@@ -31,7 +31,7 @@ pub(crate) async fn read_bounded(
     Ok((body, true))
 }
 
-/// How long the other side asks us to wait (RFC 9110, section 10.2.3): seconds or an HTTP date.
+/// Wait requested by `Retry-After` (RFC 9110, section 10.2.3), in seconds or as an HTTP date.
 pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse::<u32>() {

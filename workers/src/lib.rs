@@ -1,10 +1,10 @@
-//! What Orderworks does in the background: charge, fulfil, mail, notify; and the relay that turns the outbox into
-//! jobs.
+//! Background work of Orderworks: the jobs that charge, fulfil, mail and notify, and the relay that turns outbox
+//! messages into jobs.
 //!
-//! Guarantees: every job may run any number of times and takes effect once, by keys derived from what it is about.
-//! Does not serve HTTP to merchants and holds no data of its own (the sandbox provider is a server apart).
+//! Guarantees: a job may run any number of times and takes effect once, by keys derived from its subject.
+//! Does not serve HTTP to merchants and stores no data of its own (the sandbox provider is a separate server).
 //!
-//! Start with [`mod@env`] and [`jobs`]; which event becomes which job is in [`subscriptions`].
+//! Start with [`mod@env`] and [`jobs`]; [`subscriptions`] maps events to jobs.
 
 pub mod env;
 pub mod jobs;

@@ -1,4 +1,4 @@
-//! The queues of the shop and the one list of its jobs.
+//! Queues and job registry of the shop.
 
 use jobs::registry::{RegisterError, Registry};
 
@@ -12,23 +12,23 @@ use crate::{
     },
 };
 
-/// Charges and refunds.
+/// Queue of charges and refunds.
 pub const PAYMENTS: &str = "payments";
-/// Shipments.
+/// Queue of shipments.
 pub const FULFILMENT: &str = "fulfilment";
-/// Mails.
+/// Queue of mails.
 pub const EMAIL: &str = "email";
-/// Notifications of merchants.
+/// Queue of webhooks.
 pub const WEBHOOKS: &str = "webhooks";
 
-/// All queues with the number of jobs one worker runs at a time unless configured otherwise.
+/// All queues with their default number of concurrent jobs per worker.
 ///
-/// Payments and webhooks mostly wait for others; fulfilment waits only for the store's one writer.
+/// Payments and webhooks mostly wait for other servers; fulfilment waits only for the store's single writer.
 pub const QUEUES: [(&str, usize); 4] = [(PAYMENTS, 16), (FULFILMENT, 8), (EMAIL, 8), (WEBHOOKS, 32)];
 
-/// All jobs of the shop.
+/// The registry of all jobs.
 ///
-/// Fails at boot when two claim one kind.
+/// Fails, at boot, when two jobs have the same `KIND`.
 pub fn registry() -> Result<Registry<Env>, RegisterError> {
     Registry::new()
         .waits_out(is_outage)
@@ -42,8 +42,8 @@ pub fn registry() -> Result<Registry<Env>, RegisterError> {
         .register::<SendWelcome>()
 }
 
-/// Whether one of our stores is away. Providers, mail servers and merchants' receivers are not ours: their failures are
-/// what jobs have attempts for.
+/// Whether a store of ours is unavailable: an outage is waited out without using an attempt. Failures of providers,
+/// mail servers and receivers are no outages; attempts exist for them.
 fn is_outage(error: &(dyn std::error::Error + 'static)) -> bool {
     matches!(error.downcast_ref(), Some(StoreError::Unavailable { .. }))
 }

@@ -1,11 +1,11 @@
-//! Takes messages out of the outbox and publishes the jobs they lead to.
+//! Outbox relay: claims messages of the outbox and publishes their jobs.
 //!
-//! Guarantees: a message is marked sent only after the engine confirmed all its jobs and the event itself, so a crash
-//! publishes again, under the same ids; memory is bounded by one batch; an engine or a store that is down is waited
-//! for with growing, jittered pauses and logged once per change. Stopping in the middle loses nothing. Several relays
-//! may run: the outbox never hands messages of one subject to two of them.
+//! Guarantees: a message is marked sent only after the engine has confirmed all its jobs and the event itself, so a
+//! crash leads to a second publish under the same ids; memory is bounded by one batch; while an engine or a store is
+//! down the relay retries with growing, jittered pauses and logs each change once. Stopping in the middle loses
+//! nothing. Several relays may run: the outbox never hands messages of one subject to two of them.
 //!
-//! What becomes what is in [`crate::subscriptions`].
+//! Next: [`crate::subscriptions`] maps messages to jobs.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -14,7 +14,7 @@ use std::{
 };
 
 use base::{Ambient, Timestamp};
-use jobs::{Backoff, Engine, JobError, engine::Announcement};
+use jobs::{Backoff, Engine, JobError, engine::Event};
 use store::{
     OrderStore,
     domain::{EndpointId, EventKind, MerchantId},
@@ -25,38 +25,38 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{subscriptions::expand, webhook::body_of};
 
-/// Messages taken at once at most.
+/// Most messages per batch.
 pub const BATCH_MAX: u32 = 256;
-/// Jobs handed to the engine in one call at most; a batch with many endpoints is published in parts.
+/// Most jobs per publish call; a batch with many endpoints is published in several calls.
 const PUBLISH_MAX: usize = 1024;
-/// Longer than publishing a batch ever takes; after it another relay may take over.
+/// Lease of a batch: longer than publishing ever takes. After its end another relay may claim the messages.
 const LEASE: Duration = Duration::from_secs(30);
 const BACKOFF: Backoff =
     Backoff::FullJitter { base: Duration::from_millis(100), cap: Duration::from_secs(10) };
 
-/// What a relay works with.
+/// A relay and its collaborators.
 pub struct Relay {
     /// The outbox and the endpoints of merchants.
     pub store: Arc<dyn OrderStore>,
-    /// Where jobs go.
+    /// Engine that takes the jobs and, where it can, the events.
     pub engine: Arc<dyn Engine>,
     /// Clock, ids, randomness.
     pub ambient: Ambient,
-    /// Names this relay among others: host and process id. After a restart under the same name it takes up its own
-    /// messages at once instead of waiting for their lease to end.
+    /// Name of this relay: host and process id. After a restart under the same name it claims its own messages at once,
+    /// without waiting for the end of their lease.
     pub name: String,
-    /// How long to wait at most before looking again without having been woken.
+    /// Longest wait before the next look into the outbox when no arrival is signalled.
     pub poll_interval: Duration,
-    /// Told after each change between working and not working.
+    /// Health, updated after every round.
     pub health: watch::Sender<RelayHealth>,
 }
 
-/// Whether a relay is able to relay.
+/// Health of a relay.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RelayHealth {
-    /// When it last looked into the outbox and left nothing unpublished of what it took.
+    /// Time of the last round that published every claimed message.
     pub last_success: Option<Timestamp>,
-    /// What is wrong, in one line; `None` when nothing is.
+    /// The last error, in one line; `None` while the relay works.
     pub trouble: Option<String>,
     /// Messages sent since the start.
     pub messages_sent: u64,
@@ -64,7 +64,7 @@ pub struct RelayHealth {
     pub jobs_published: u64,
 }
 
-/// What one round did.
+/// Result of one round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Round {
     messages: u64,
@@ -72,7 +72,7 @@ struct Round {
 }
 
 impl Relay {
-    /// A relay that polls each second when nobody wakes it.
+    /// A relay that polls every second when no arrival is signalled.
     pub fn new(
         store: Arc<dyn OrderStore>,
         engine: Arc<dyn Engine>,
@@ -83,13 +83,13 @@ impl Relay {
         Self { store, engine, ambient, name: name.into(), poll_interval: Duration::from_secs(1), health }
     }
 
-    /// Runs until `shutdown`; a batch under way is finished, unless the engine is down.
+    /// Runs until `shutdown`; a batch in progress is finished, unless the engine is down.
     pub async fn run(&self, shutdown: CancellationToken) {
         let mut arrivals = self.store.arrivals();
         let mut failures = 0;
         while !shutdown.is_cancelled() {
-            // Arm, then check, then wait: what arrives after this line fires `changed` below, so nothing falls
-            // between the look into the outbox and the wait.
+            // Arm, then check, then wait: a message that arrives after this line fires `changed` below, so none is
+            // missed between the round and the wait.
             arrivals.borrow_and_update();
             let pause = match self.round().await {
                 Ok(round) => {
@@ -109,14 +109,14 @@ impl Relay {
             tokio::select! {
                 () = shutdown.cancelled() => {}
                 () = tokio::time::sleep(pause) => {}
-                // Not after a failure: arrivals must not undo the backoff. `Err` means the notifier is gone for good;
-                // the branch is then disabled and polling goes on.
+                // Not after a failure: arrivals must not shorten the backoff. `Err` means that the notifier is gone;
+                // the branch is then disabled and polling continues.
                 Ok(()) = arrivals.changed(), if failures == 0 => {}
             }
         }
     }
 
-    /// One batch: take, expand, publish with confirm, tell programs outside, mark sent.
+    /// One batch: claim, expand, publish with confirm, publish the events, mark sent.
     async fn round(&self) -> Result<Round, JobError> {
         let messages = self.store.claim(&self.name, BATCH_MAX, LEASE, self.ambient.now()).await?;
         if messages.is_empty() {
@@ -134,14 +134,15 @@ impl Relay {
         }
         jobs += self.publish(&mut waiting).await?;
         if self.engine.capabilities().announces {
-            self.engine.announce(messages.iter().filter_map(announcement).collect()).await?;
+            self.engine.publish_events(messages.iter().filter_map(event_of).collect()).await?;
         }
         let positions: Vec<_> = messages.iter().map(|message| message.position).collect();
         self.store.mark_sent(&positions, self.ambient.now()).await?;
         Ok(Round { messages: u64::try_from(positions.len()).unwrap_or(u64::MAX), jobs })
     }
 
-    /// Every answer of the engine means "it holds the job", so there is nothing to sort out.
+    /// Publishes and clears `waiting`. Every `Ok` of the engine means that it holds the job, so the answers are only
+    /// counted.
     async fn publish(&self, waiting: &mut Vec<jobs::Envelope>) -> Result<u64, JobError> {
         if waiting.is_empty() {
             return Ok(0);
@@ -154,7 +155,7 @@ impl Relay {
         let now = self.ambient.now();
         self.health.send_modify(|health| {
             if health.trouble.take().is_some() {
-                tracing::info!(relay = %self.name, "relay works again");
+                tracing::info!(relay = %self.name, "relay recovered");
             }
             health.last_success = Some(now);
             health.messages_sent += round.messages;
@@ -166,17 +167,17 @@ impl Relay {
         let text = error.describe();
         self.health.send_modify(|health| {
             if health.trouble.is_none() {
-                tracing::warn!(relay = %self.name, error = %text, "relay cannot work, will keep trying");
+                tracing::warn!(relay = %self.name, error = %text, "relay failing, will retry");
             }
             health.trouble = Some(text);
         });
     }
 }
 
-/// The event as merchants get it; commands concern nobody outside.
-fn announcement(message: &OutboxMessage) -> Option<Announcement> {
+/// The event as merchants get it; `None` for commands, which are internal.
+fn event_of(message: &OutboxMessage) -> Option<Event> {
     let OutboxBody::Event(event) = &message.body else { return None };
-    Some(Announcement {
+    Some(Event {
         id: event.id.to_string(),
         topic: event.kind.to_string(),
         source: event.merchant.to_string(),
@@ -185,7 +186,7 @@ fn announcement(message: &OutboxMessage) -> Option<Announcement> {
     })
 }
 
-/// Who wants what, asked once per batch: thousands of events of a batch have few merchants.
+/// Subscribed endpoints, looked up once per batch: the thousands of events of a batch have few merchants.
 #[derive(Default)]
 struct Subscribers(HashMap<(MerchantId, EventKind), Vec<EndpointId>>);
 

@@ -1,7 +1,7 @@
-//! Which outbox message becomes which jobs: the whole flow of an order on one page.
+//! Subscription table: the jobs of each outbox message, the whole flow of an order on one page.
 //!
-//! Guarantees: a pure function; job ids are derived from the message's id, the kind and what tells two jobs of one
-//! kind apart, so publishing a message again publishes the same jobs.
+//! Guarantees: a pure function; job ids are derived from the message id, the job kind and a discriminator of jobs of
+//! one kind, so publishing a message again publishes the same jobs.
 
 use base::{Ambient, TraceContext, ids::Uuid};
 use jobs::{Envelope, Job, JobId, engine::EngineError, envelope::EnqueueOptions};
@@ -19,9 +19,9 @@ use crate::{
     mail::Template,
 };
 
-/// The jobs of a message. `subscribers` are the endpoints that want this event; unused for commands.
+/// The jobs of a message. `subscribers` are the endpoints subscribed to the event; unused for commands.
 ///
-/// Fails only where a payload is refused, see [`Envelope::new`]; payloads here are a few ids.
+/// Fails only where [`Envelope::new`] rejects a payload; the payloads here are a few ids.
 pub fn expand(
     message: &OutboxMessage,
     subscribers: &[EndpointId],
@@ -36,7 +36,7 @@ pub fn expand(
     }
 }
 
-/// The id of the job that a message leads to; `discriminator` tells jobs of one kind apart.
+/// The id of a job of a message; `discriminator` tells jobs of one kind apart.
 pub fn job_id(message: Uuid, kind: &str, discriminator: &str) -> JobId {
     JobId::derived(message, &format!("{kind}:{discriminator}"))
 }
@@ -50,8 +50,8 @@ fn of_event(
     let mut jobs = Vec::with_capacity(2 + subscribers.len());
     if let Some(order) = event.order {
         match event.kind {
-            // For a cancelled order the same job looks for a charge that nobody lived to record: the job of its placing may
-            // have ended, or lie among the dead.
+            // For a cancelled order the same job looks up a charge whose run crashed before it was recorded: the job of
+            // `order.placed` may have ended or be a dead letter.
             EventKind::OrderPlaced | EventKind::OrderCancelled => {
                 jobs.push(publish.job(&ChargePayment { order }, "")?);
             }
@@ -74,7 +74,7 @@ fn of_event(
     Ok(jobs)
 }
 
-/// One mail on the happy path: customers are told when they paid, not of every step.
+/// The mail of an event. One mail on the happy path: customers are told of the payment, not of every step.
 pub(crate) fn mail_for(kind: EventKind) -> Option<Template> {
     match kind {
         EventKind::OrderPaid => Some(Template::OrderConfirmation),
@@ -97,8 +97,9 @@ fn of_command(command: &Command, publish: &Publish<'_>) -> Result<Vec<Envelope>,
         &Command::Verify { merchant, verification } => {
             Ok(vec![publish.job(&SendVerification { merchant, verification }, "")?])
         }
-        // A newer writer's command: an error keeps it in the outbox until a relay that knows it takes over.
-        _ => Err(EngineError::Refused("a command of a newer version".to_owned())),
+        // Written by a newer version: the error keeps the command in the outbox until a relay of that version takes
+        // over.
+        _ => Err(EngineError::Refused("outbox command unknown to this version".to_owned())),
     }
 }
 

@@ -225,7 +225,7 @@ impl FromRequestParts<ApiState> for CheckoutCaller {
 
     async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
         let key = auth::authenticate(parts, state).await?;
-        Ok(Self { key, address: state.client(parts) })
+        Ok(Self { key, address: state.client_ip(parts) })
     }
 }
 
@@ -239,7 +239,7 @@ impl FromRequestParts<ApiState> for SearchCaller {
         let auth::AnyKey(key) = auth::AnyKey::from_request_parts(parts, state).await?;
         let query = parts.uri.query().unwrap_or_default();
         if url::form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "q") {
-            let address = state.client(parts);
+            let address = state.client_ip(parts);
             state.limiters.searches.take(&key, address)?;
         }
         Ok(Self(key))
@@ -284,6 +284,6 @@ impl FromRequestParts<ApiState> for PasswordCaller {
 /// The holder of the request's key, within the limit of its address.
 async fn known(parts: &request::Parts, state: &ApiState, by_ip: &Limiter) -> Result<KeyRecord, Problem> {
     let key = auth::authenticate(parts, state).await?;
-    by_ip.take(Caller::Address(state.client(parts)))?;
+    by_ip.take(Caller::Address(state.client_ip(parts)))?;
     Ok(key)
 }

@@ -19,7 +19,7 @@ use governor::{
 };
 use store::domain::{KeyId, MerchantId};
 
-use crate::client;
+use crate::client_ip;
 
 /// Entries per width, from single callers to groups. The last ones are numbered by 16 bits, so all of them fit.
 pub(super) const SIZES: [usize; 4] = [100_000, 65_536, 65_536, 65_536];
@@ -45,8 +45,8 @@ impl Caller {
     fn widened(self, width: usize) -> Self {
         let (v4, v6) = PREFIXES[width];
         match self {
-            Self::Address(address) => Self::Address(client::network(address, v4, v6)),
-            Self::KeyAt(key, address) => Self::KeyAt(key, client::network(address, v4, v6)),
+            Self::Address(address) => Self::Address(client_ip::network(address, v4, v6)),
+            Self::KeyAt(key, address) => Self::KeyAt(key, client_ip::network(address, v4, v6)),
             Self::Key(_) | Self::Merchant(_) | Self::Account(_) => self,
         }
     }
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn known_callers_keep_their_entry_whoever_fills_the_table() {
+    fn known_callers_keep_their_entry_while_others_fill_the_table() {
         let (table, start) = (table(), Duration::from_secs(10));
         let known = Ipv4Addr::new(203, 0, 113, 7);
         assert!(passes(&table, known, start));

@@ -86,7 +86,7 @@ pub(super) struct Answering {
 impl Answering {
     /// Lets other connections go first where the request came together with the one before: hyper would answer many in
     /// one go.
-    pub(super) async fn turn(&self) {
+    pub(super) async fn yield_if_pipelined(&self) {
         if self.is_pipelined {
             tokio::task::yield_now().await;
         }

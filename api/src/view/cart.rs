@@ -5,7 +5,7 @@ use serde::Serialize;
 use store::catalog::Product;
 use utoipa::ToSchema;
 
-use crate::carts::{Cart, CartItem, Place};
+use crate::carts::{Cart, CartItem, CartRef};
 
 /// A cart, at the prices of now.
 #[derive(Serialize, ToSchema)]
@@ -70,7 +70,7 @@ impl CartItemView {
 }
 
 impl CartView {
-    pub(crate) fn new(place: &Place, cart: &Cart, items: Vec<CartItemView>) -> Self {
+    pub(crate) fn new(place: &CartRef, cart: &Cart, items: Vec<CartItemView>) -> Self {
         let order = cart.order();
         Self {
             object: "cart",

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::util::{Shop, order_body};
+use crate::util::{TestApi, order_body};
 
 /// Every operation of the document: method, path with `{…}` filled by ids that exist nowhere.
 fn operations() -> Vec<(Method, String, String)> {
@@ -60,7 +60,7 @@ fn body(method: &Method, template: &str) -> Option<Value> {
 
 #[tokio::test]
 async fn every_operation_needs_a_key_and_every_bad_key_looks_the_same() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     let guarded = operations().into_iter().filter(|(_, template, _)| template.starts_with("/v1/"));
     for (method, _, path) in guarded {
         let mut answers = Vec::new();
@@ -87,7 +87,7 @@ async fn every_operation_needs_a_key_and_every_bad_key_looks_the_same() {
 
 #[tokio::test]
 async fn two_authorizations_are_none() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     let bearer = format!("Bearer {}", shop.own.secret);
     let call = shop.call(Method::GET, "/v1/orders").header("authorization", &bearer);
     call.header("authorization", &bearer).send().await.expect_problem(401, "unauthorized");
@@ -95,7 +95,7 @@ async fn two_authorizations_are_none() {
 
 #[tokio::test]
 async fn a_publishable_key_reads_the_catalog_places_orders_and_reads_one_order() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     let ada = json!({"email": "ada@example.com", "name": "Ada", "password": "canary correct horse"});
     crate::customers::registered(&shop, &ada).await;
     let open = [
@@ -146,8 +146,8 @@ async fn a_publishable_key_reads_the_catalog_places_orders_and_reads_one_order()
 }
 
 #[tokio::test]
-async fn what_is_anothers_looks_like_what_is_not_there() {
-    let shop = Shop::open().await;
+async fn data_of_another_merchant_is_not_found() {
+    let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
     let order = shop.order("k1").await["id"].as_str().expect("an id").to_owned();
     let endpoint = json!({"url": "https://shop.example/h", "events": ["*"]});
@@ -201,7 +201,7 @@ async fn what_is_anothers_looks_like_what_is_not_there() {
 
 #[tokio::test]
 async fn a_product_put_by_another_is_another_product() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
     let theirs = json!({"name": "Theirs", "category": "c", "price_minor": 1, "currency": "USD"});
     let call = shop.put("/v1/products/mug", &theirs).key(&shop.other.secret);

@@ -8,21 +8,21 @@ use futures::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::util::{Answer, Call, Shop, config};
+use crate::util::{Answer, Call, TestApi, config};
 
-pub(crate) async fn cart(shop: &Shop) -> String {
+pub(crate) async fn cart(shop: &TestApi) -> String {
     let made = shop.call(Method::POST, "/v1/carts").key(&shop.own.public).send().await.expect_status(201);
     let id = made.json["id"].as_str().expect("an id");
     assert_eq!(made.header("location"), format!("/v1/carts/{id}"));
     format!("/v1/carts/{id}")
 }
 
-pub(crate) fn put(shop: &Shop, cart: &str, sku: &str, quantity: impl Into<Value>) -> Call {
+pub(crate) fn put(shop: &TestApi, cart: &str, sku: &str, quantity: impl Into<Value>) -> Call {
     let body = json!({"quantity": quantity.into()});
     shop.call(Method::PUT, &format!("{cart}/items/{sku}")).key(&shop.own.public).json(&body)
 }
 
-pub(crate) async fn read(shop: &Shop, cart: &str) -> Value {
+pub(crate) async fn read(shop: &TestApi, cart: &str) -> Value {
     shop.get(cart).key(&shop.own.public).send().await.expect_status(200).json
 }
 
@@ -30,25 +30,25 @@ pub(crate) fn body() -> Value {
     json!({"customer": {"email": "ada@example.com", "name": "Ada Lovelace"}, "payment_method": "pm_card_visa"})
 }
 
-pub(crate) fn check_out(shop: &Shop, cart: &str, key: &str, body: &Value) -> Call {
+pub(crate) fn check_out(shop: &TestApi, cart: &str, key: &str, body: &Value) -> Call {
     let call = shop.call(Method::POST, &format!("{cart}/checkout")).key(&shop.own.public);
     call.header("idempotency-key", key).json(body)
 }
 
 /// A cart with two mugs.
-pub(crate) async fn filled(shop: &Shop) -> String {
+pub(crate) async fn filled(shop: &TestApi) -> String {
     let cart = cart(shop).await;
     put(shop, &cart, "mug", 2).send().await.expect_status(200);
     cart
 }
 
-pub(crate) async fn orders(shop: &Shop) -> usize {
+pub(crate) async fn orders(shop: &TestApi) -> usize {
     shop.get("/v1/orders?limit=100").send().await.expect_status(200).list().len()
 }
 
 #[tokio::test]
 async fn a_cart_is_filled_changed_and_ordered() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
     shop.stock("pen", 3).await;
     let cart = cart(&shop).await;
@@ -107,7 +107,7 @@ async fn a_cart_is_filled_changed_and_ordered() {
 
 #[tokio::test]
 async fn a_cart_can_be_made_with_its_items() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
     let make = |body: Value| shop.call(Method::POST, "/v1/carts").key(&shop.own.public).json(&body).send();
     let items = json!([{"sku": "mug", "quantity": 1}, {"sku": "mug", "quantity": 2}]);
@@ -125,7 +125,7 @@ async fn a_cart_can_be_made_with_its_items() {
 
 #[tokio::test]
 async fn nonsense_in_items_and_checkouts_is_refused() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
     let cart = filled(&shop).await;
     let before = read(&shop, &cart).await;
@@ -176,7 +176,7 @@ async fn nonsense_in_items_and_checkouts_is_refused() {
 
 #[tokio::test]
 async fn another_merchants_cart_and_none_at_all_look_the_same() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
     let product = json!({"name": "Mug", "category": "mugs", "price_minor": 1, "currency": "EUR"});
     shop.put("/v1/products/mug", &product).key(&shop.other.secret).send().await.expect_status(201);
@@ -198,7 +198,7 @@ async fn another_merchants_cart_and_none_at_all_look_the_same() {
 
 #[tokio::test]
 async fn concurrent_changes_are_all_kept() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     let skus: Vec<String> = (0..8).map(|n| format!("sku-{n}")).collect();
     for sku in &skus {
         shop.stock(sku, 10).await;
@@ -224,7 +224,7 @@ async fn concurrent_changes_are_all_kept() {
 
 #[tokio::test]
 async fn a_cart_holds_a_hundred_products() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     let skus: Vec<String> = (0..101).map(|n| format!("sku-{n}")).collect();
     for sku in &skus {
         let name = "\u{1f375}".repeat(200);
@@ -247,7 +247,7 @@ async fn a_cart_holds_a_hundred_products() {
 async fn a_cart_lives_two_weeks_from_its_last_change() {
     const DAY: Duration = Duration::from_hours(24);
     let (ambient, clock) = Ambient::steered(4, Ambient::system().now());
-    let shop = Shop::open_at(config(), ServerLimits::default(), ambient).await;
+    let shop = TestApi::open_at(config(), ServerLimits::default(), ambient).await;
     shop.stock("mug", 10).await;
     let cart = filled(&shop).await;
     clock.advance(13 * DAY);
@@ -266,7 +266,7 @@ async fn a_cart_lives_two_weeks_from_its_last_change() {
 async fn a_cart_that_was_never_changed_lives_a_day() {
     const HOUR: Duration = Duration::from_hours(1);
     let (ambient, clock) = Ambient::steered(5, Ambient::system().now());
-    let shop = Shop::open_at(config(), ServerLimits::default(), ambient).await;
+    let shop = TestApi::open_at(config(), ServerLimits::default(), ambient).await;
     let made = shop.call(Method::POST, "/v1/carts").key(&shop.own.public).send().await.expect_status(201);
     let cart = format!("/v1/carts/{}", made.json["id"].as_str().expect("an id"));
     clock.advance(23 * HOUR);

@@ -6,11 +6,11 @@ use serde_json::json;
 use store::{cache::Cache, catalog::Catalog};
 use tokio::time::Instant;
 
-use crate::util::Shop;
+use crate::util::TestApi;
 
 #[tokio::test]
 async fn a_product_is_created_replaced_and_read() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     let body = json!({
         "sku": "mug", "name": "Mug", "description": "Blue.\nHolds tea.", "category": "mugs", "price_minor": 250,
         "currency": "EUR", "low_stock_at": 2,
@@ -34,7 +34,7 @@ async fn a_product_is_created_replaced_and_read() {
 
 #[tokio::test]
 async fn lists_page_and_filter() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     for sku in ["a-mug", "b-mug", "c-cup"] {
         shop.stock(sku, 1).await;
     }
@@ -61,7 +61,7 @@ async fn lists_page_and_filter() {
 
 #[tokio::test]
 async fn stock_stays_above_what_is_promised() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
     shop.order("k1").await;
     let call = shop.put("/v1/inventory/mug", &json!({"on_hand": 1}));
@@ -73,7 +73,7 @@ async fn stock_stays_above_what_is_promised() {
 
 #[tokio::test]
 async fn every_fault_of_a_product_is_told() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     let body =
         json!({"name": "", "category": "Not a slug", "price_minor": -1, "currency": "eur", "price": 1});
     let answer = shop.put("/v1/products/mug", &body).send().await.expect_problem(422, "validation_failed");
@@ -95,7 +95,7 @@ async fn every_fault_of_a_product_is_told() {
 
 #[tokio::test]
 async fn reads_are_kept_for_a_moment_and_own_writes_are_seen_at_once() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
     let paths = ["/v1/products/mug", "/v1/products?category=mugs", "/v1/categories"];
     let read = async || {
@@ -134,8 +134,8 @@ async fn reads_are_kept_for_a_moment_and_own_writes_are_seen_at_once() {
 }
 
 #[tokio::test]
-async fn one_merchants_reads_are_not_anothers() {
-    let shop = Shop::open().await;
+async fn cached_reads_of_one_merchant_never_answer_another() {
+    let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
     for path in ["/v1/products?limit=5", "/v1/categories"] {
         assert_eq!(shop.get(path).send().await.expect_status(200).list().len(), 1);
@@ -147,7 +147,7 @@ async fn one_merchants_reads_are_not_anothers() {
 
 #[tokio::test]
 async fn what_an_order_takes_shows_within_a_moment() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
     assert_eq!(shop.get("/v1/products/mug").send().await.json["available"], 10);
     shop.order("k1").await;

@@ -11,12 +11,12 @@ use store::cache::{SessionKey, Sessions};
 use crate::{
     carts::{body, cart, check_out, filled, orders, put, read},
     customers::{registered, sign_in},
-    util::{Shop, config},
+    util::{TestApi, config},
 };
 
 #[tokio::test]
 async fn ordering_again_answers_the_same_to_the_same_request_and_to_the_merchant() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
     let cart = filled(&shop).await;
     let first = check_out(&shop, &cart, "k1", &body()).send().await.expect_status(202);
@@ -46,7 +46,7 @@ async fn ordering_again_answers_the_same_to_the_same_request_and_to_the_merchant
 
 #[tokio::test]
 async fn many_checkouts_at_once_place_one_order() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 100).await;
     let cart = filled(&shop).await;
     let keys: Vec<String> = (0..12).map(|n| format!("k{}", n / 2)).collect();
@@ -74,7 +74,7 @@ async fn many_checkouts_at_once_place_one_order() {
 }
 
 /// What the session store holds of a cart, as if the process had died before it could close it.
-async fn reopen(shop: &Shop, cart: &str, change: impl FnOnce(&mut Value)) {
+async fn reopen(shop: &TestApi, cart: &str, change: impl FnOnce(&mut Value)) {
     let id = cart.rsplit('/').next().expect("an id");
     let key = SessionKey::new("cart", format!("{}:{id}", shop.own.id));
     let session = shop.sessions.get(&key).await.expect("reads").expect("there");
@@ -89,7 +89,7 @@ async fn reopen(shop: &Shop, cart: &str, change: impl FnOnce(&mut Value)) {
 #[tokio::test]
 async fn a_crash_after_the_order_does_not_sell_twice_however_long_ago() {
     let (ambient, clock) = Ambient::steered(5, Ambient::system().now());
-    let shop = Shop::open_at(config(), ServerLimits::default(), ambient).await;
+    let shop = TestApi::open_at(config(), ServerLimits::default(), ambient).await;
     shop.stock("mug", 10).await;
     let cart = filled(&shop).await;
     let first = check_out(&shop, &cart, "k1", &body()).send().await.expect_status(202);
@@ -121,7 +121,7 @@ async fn a_crash_after_the_order_does_not_sell_twice_however_long_ago() {
 
 #[tokio::test]
 async fn another_checkout_that_finds_no_note_of_the_order_is_not_shown_it() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
     let cart = filled(&shop).await;
     let first = check_out(&shop, &cart, "k1", &body()).send().await.expect_status(202);
@@ -149,7 +149,7 @@ async fn another_checkout_that_finds_no_note_of_the_order_is_not_shown_it() {
 
 #[tokio::test]
 async fn a_checkout_under_way_keeps_others_waiting() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
     let cart = filled(&shop).await;
     let held_until = shop.ambient.now() + Duration::from_secs(40);
@@ -168,7 +168,7 @@ async fn a_checkout_under_way_keeps_others_waiting() {
 #[tokio::test]
 async fn a_crash_before_the_order_holds_the_cart_for_a_moment() {
     let (ambient, clock) = Ambient::steered(6, Ambient::system().now());
-    let shop = Shop::open_at(config(), ServerLimits::default(), ambient).await;
+    let shop = TestApi::open_at(config(), ServerLimits::default(), ambient).await;
     shop.stock("mug", 10).await;
     let cart = filled(&shop).await;
     let held_until = shop.ambient.now() + Duration::from_secs(40);
@@ -188,7 +188,7 @@ async fn a_crash_before_the_order_holds_the_cart_for_a_moment() {
 
 #[tokio::test]
 async fn what_cannot_be_ordered_is_named_and_the_cart_stays_open() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 1).await;
     shop.stock("pen", 10).await;
     let cart = cart(&shop).await;
@@ -220,7 +220,7 @@ async fn what_cannot_be_ordered_is_named_and_the_cart_stays_open() {
 
 #[tokio::test]
 async fn who_is_signed_in_need_not_say_who_orders() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
     let eve = json!({"email": "Eve@example.com", "name": "Eve", "password": "canary correct horse"});
     let customer = registered(&shop, &eve).await.json;

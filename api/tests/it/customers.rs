@@ -14,7 +14,7 @@ use store::{
     verifications::{Minting, Verifications},
 };
 
-use crate::util::{Answer, Call, Merchant, Shop, config, logs};
+use crate::util::{Answer, Call, Merchant, TestApi, config, logs};
 
 const PASSWORD: &str = "canary correct horse";
 
@@ -22,12 +22,12 @@ fn ada() -> Value {
     json!({"email": "ada@example.com", "name": "Ada Lovelace", "password": PASSWORD})
 }
 
-pub(crate) fn register(shop: &Shop, body: &Value) -> Call {
+pub(crate) fn register(shop: &TestApi, body: &Value) -> Call {
     shop.call(Method::POST, "/v1/customers").key(&shop.own.public).json(body)
 }
 
 /// The token that the newest request of the merchant would be mailed, so long after it; `None` where it would get none.
-pub(crate) async fn mailed(shop: &Shop, of: &Merchant, after: Duration) -> Option<Token> {
+pub(crate) async fn mailed(shop: &TestApi, of: &Merchant, after: Duration) -> Option<Token> {
     let now = shop.ambient.now();
     let messages = shop.orders.claim("mails", 1_000, Duration::from_mins(1), now).await.expect("claims");
     let mut requested = Vec::new();
@@ -46,45 +46,45 @@ pub(crate) async fn mailed(shop: &Shop, of: &Merchant, after: Duration) -> Optio
     found.map(|_| token)
 }
 
-pub(crate) fn verify(shop: &Shop, token: &str, password: &str) -> Call {
+pub(crate) fn verify(shop: &TestApi, token: &str, password: &str) -> Call {
     let body = json!({"token": token, "password": password});
     shop.call(Method::POST, "/v1/customers/verify").key(&shop.own.public).json(&body)
 }
 
 /// Registers and proves the address.
-pub(crate) async fn registered(shop: &Shop, body: &Value) -> Answer {
+pub(crate) async fn registered(shop: &TestApi, body: &Value) -> Answer {
     registered_at(shop, &shop.own, body).await
 }
 
 /// The same at one of the merchants.
-pub(crate) async fn registered_at(shop: &Shop, merchant: &Merchant, body: &Value) -> Answer {
+pub(crate) async fn registered_at(shop: &TestApi, merchant: &Merchant, body: &Value) -> Answer {
     register(shop, body).key(&merchant.public).send().await.expect_status(202);
     let token = mailed(shop, merchant, Duration::ZERO).await.expect("a token");
     let password = body["password"].as_str().expect("a password");
     verify(shop, token.expose(), password).key(&merchant.public).send().await.expect_status(201)
 }
 
-fn ask_reset(shop: &Shop, email: &str) -> Call {
+fn ask_reset(shop: &TestApi, email: &str) -> Call {
     let call = shop.call(Method::POST, "/v1/customers/password_reset").key(&shop.own.public);
     call.json(&json!({"email": email}))
 }
 
-fn reset(shop: &Shop, token: &str, password: &str) -> Call {
+fn reset(shop: &TestApi, token: &str, password: &str) -> Call {
     let call = shop.call(Method::POST, "/v1/customers/password_reset/confirm").key(&shop.own.public);
     call.json(&json!({"token": token, "password": password}))
 }
 
-fn delete(shop: &Shop, session: &str, password: &str) -> Call {
+fn delete(shop: &TestApi, session: &str, password: &str) -> Call {
     let call = shop.call(Method::DELETE, "/v1/customers/current").key(&shop.own.public);
     call.header("orderworks-session", session).json(&json!({"password": password}))
 }
 
-pub(crate) fn sign_in(shop: &Shop, email: &str, password: &str) -> Call {
+pub(crate) fn sign_in(shop: &TestApi, email: &str, password: &str) -> Call {
     let body = json!({"email": email, "password": password});
     shop.call(Method::POST, "/v1/sessions").key(&shop.own.public).json(&body)
 }
 
-fn sign_out(shop: &Shop, token: &str) -> Call {
+fn sign_out(shop: &TestApi, token: &str) -> Call {
     let call = shop.call(Method::DELETE, "/v1/sessions/current").key(&shop.own.public);
     call.header("orderworks-session", token)
 }
@@ -94,13 +94,13 @@ fn token(answer: &Answer) -> String {
 }
 
 /// Whether the token opens anything: an empty cart is made with it.
-async fn is_signed_in(shop: &Shop, token: &str, key: &str) -> Answer {
+async fn is_signed_in(shop: &TestApi, token: &str, key: &str) -> Answer {
     shop.call(Method::POST, "/v1/carts").key(key).header("orderworks-session", token).send().await
 }
 
 #[tokio::test]
 async fn a_customer_registers_signs_in_and_out() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     let registered = registered(&shop, &ada()).await;
     let id = registered.json["id"].as_str().expect("an id").to_owned();
     assert!(id.starts_with("cus_"), "{id}");
@@ -142,7 +142,7 @@ const WAITED: Duration = Duration::from_mins(5);
 
 #[tokio::test]
 async fn known_and_unknown_addresses_register_alike() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     let first = register(&shop, &ada()).header("x-request-id", "same").send().await.expect_status(202);
     assert_eq!(first.json, json!({"object": "registration", "status": "verification_sent"}));
     sign_in(&shop, "ada@example.com", PASSWORD).send().await.expect_problem(401, "wrong_credentials");
@@ -165,7 +165,7 @@ async fn known_and_unknown_addresses_register_alike() {
 
 #[tokio::test]
 async fn registering_an_address_first_wins_nothing() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     let mut eve = ada();
     eve["password"] = json!("canoe on a far lake");
     register(&shop, &eve).send().await.expect_status(202);
@@ -201,7 +201,7 @@ async fn registering_an_address_first_wins_nothing() {
 #[tokio::test]
 async fn a_registration_ends_after_a_day() {
     let (ambient, clock) = Ambient::steered(5, Ambient::system().now());
-    let shop = Shop::open_at(config(), ServerLimits::default(), ambient).await;
+    let shop = TestApi::open_at(config(), ServerLimits::default(), ambient).await;
     register(&shop, &ada()).send().await.expect_status(202);
     let token = mailed(&shop, &shop.own, Duration::ZERO).await.expect("a token");
     clock.advance(Duration::from_hours(24));
@@ -210,7 +210,7 @@ async fn a_registration_ends_after_a_day() {
 
 #[tokio::test]
 async fn a_repeated_registration_tells_nothing_about_passwords() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     let first = register(&shop, &ada()).header("idempotency-key", "k1").send().await.expect_status(202);
     assert_eq!(first.header("idempotent-replayed"), "");
     let token = mailed(&shop, &shop.own, Duration::ZERO).await.expect("a token");
@@ -239,7 +239,7 @@ async fn a_repeated_registration_tells_nothing_about_passwords() {
 
 #[tokio::test]
 async fn many_proofs_at_once_open_one_account() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     register(&shop, &ada()).send().await.expect_status(202);
     let token = mailed(&shop, &shop.own, Duration::ZERO).await.expect("a token");
     let answers = join_all((0..6).map(|_| verify(&shop, token.expose(), PASSWORD).send())).await;
@@ -249,7 +249,7 @@ async fn many_proofs_at_once_open_one_account() {
 
 #[tokio::test]
 async fn a_forgotten_password_is_reset_by_mail() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     registered(&shop, &ada()).await;
     let asked = ask_reset(&shop, "ADA@example.com").header("x-request-id", "same").send().await;
     let asked = asked.expect_status(202);
@@ -276,7 +276,7 @@ async fn a_forgotten_password_is_reset_by_mail() {
 
 #[tokio::test]
 async fn an_account_is_deleted_by_its_owner_and_its_orders_stay() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
     let id = registered(&shop, &ada()).await.json["id"].clone();
     let order = shop.order("k1").await["id"].as_str().expect("an id").to_owned();
@@ -298,7 +298,7 @@ async fn an_account_is_deleted_by_its_owner_and_its_orders_stay() {
 
 #[tokio::test]
 async fn nonsense_is_refused_field_by_field() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     let answer =
         register(&shop, &json!({"email": "ada", "name": "\n", "password": "short", "role": "admin"}));
     let answer = answer.send().await.expect_problem(422, "validation_failed");
@@ -327,7 +327,7 @@ async fn nonsense_is_refused_field_by_field() {
 
 #[tokio::test]
 async fn a_wrong_password_and_an_unknown_address_look_the_same() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     registered(&shop, &ada()).await;
     let mut answers = Vec::new();
     for (email, password) in [
@@ -351,7 +351,7 @@ async fn a_wrong_password_and_an_unknown_address_look_the_same() {
 
 #[tokio::test]
 async fn a_session_is_the_merchants_and_no_other_token_is_one() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     registered(&shop, &ada()).await;
     let token = token(&sign_in(&shop, "ada@example.com", PASSWORD).send().await.expect_status(201));
     is_signed_in(&shop, &token, &shop.other.public).await.expect_problem(401, "session_invalid");
@@ -376,7 +376,7 @@ async fn a_session_is_the_merchants_and_no_other_token_is_one() {
 async fn a_session_lives_while_it_is_used() {
     const DAY: Duration = Duration::from_hours(24);
     let (ambient, clock) = Ambient::steered(3, Ambient::system().now());
-    let shop = Shop::open_at(config(), ServerLimits::default(), ambient).await;
+    let shop = TestApi::open_at(config(), ServerLimits::default(), ambient).await;
     registered(&shop, &ada()).await;
     let token = token(&sign_in(&shop, "ada@example.com", PASSWORD).send().await.expect_status(201));
     for _ in 0..3 {
@@ -400,7 +400,7 @@ fn limited(per_ip: u32, per_account: u32) -> api::ApiConfig {
 
 #[tokio::test]
 async fn an_accounts_password_is_tried_so_often_whether_there_is_one_or_not() {
-    let shop = Shop::open_with(limited(1_000_000, 1), ServerLimits::default()).await;
+    let shop = TestApi::open_with(limited(1_000_000, 1), ServerLimits::default()).await;
     // Proven or not, asking to register counts as one try.
     registered(&shop, &ada()).await;
     let mut bob = ada();
@@ -429,7 +429,7 @@ async fn an_accounts_password_is_tried_so_often_whether_there_is_one_or_not() {
 
 #[tokio::test]
 async fn an_address_tries_so_many_and_guessed_keys_are_no_tries() {
-    let shop = Shop::open_with(limited(1, 1_000_000), ServerLimits::default()).await;
+    let shop = TestApi::open_with(limited(1, 1_000_000), ServerLimits::default()).await;
     register(&shop, &ada()).send().await.expect_status(202);
     for _ in 0..2 {
         let guessed = sign_in(&shop, "ada@example.com", PASSWORD).key("owk_pub_guess");
@@ -451,7 +451,7 @@ async fn an_address_tries_so_many_and_guessed_keys_are_no_tries() {
 
 #[tokio::test]
 async fn passwords_and_tokens_are_neither_kept_nor_logged() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     let body =
         json!({"email": "canary-address@example.com", "name": "Canary Customer", "password": PASSWORD});
     for _ in 0..2 {
@@ -494,7 +494,7 @@ async fn passwords_and_tokens_are_neither_kept_nor_logged() {
 
 #[tokio::test]
 async fn without_the_session_store_carts_say_so_and_orders_go_on() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
     registered(&shop, &ada()).await;
     let token = token(&sign_in(&shop, "ada@example.com", PASSWORD).send().await.expect_status(201));
@@ -512,7 +512,7 @@ async fn without_the_session_store_carts_say_so_and_orders_go_on() {
 
 #[tokio::test]
 async fn common_and_short_passwords_are_not_taken() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     for (password, fault) in [
         ("fourteen chars", "/password wrong_length"),
         ("passwordpassword", "/password too_common"),
@@ -535,7 +535,7 @@ async fn common_and_short_passwords_are_not_taken() {
 
 #[tokio::test]
 async fn format_characters_and_local_domains_are_refused() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     for name in
         ["Ada \u{202e}lecaveloL", "Ada\u{200b}Lovelace", "Ada\u{2066}", "Ada\u{2028}Lovelace", "\u{e0041}Ada"]
     {

@@ -2,11 +2,11 @@
 
 use reqwest::Method;
 
-use crate::util::{Shop, order_body};
+use crate::util::{TestApi, order_body};
 
 #[tokio::test]
 async fn request_ids_are_taken_or_made() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     let given = shop.get("/v1/orders").header("x-request-id", "abc.DEF_1-2").send().await.expect_status(200);
     assert_eq!(given.header("x-request-id"), "abc.DEF_1-2");
     for bad in ["", "a b", "a\"b", &"x".repeat(129)] {
@@ -18,7 +18,7 @@ async fn request_ids_are_taken_or_made() {
 
 #[tokio::test]
 async fn what_has_no_handler_is_a_problem_too() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.get("/v1/nothing").send().await.expect_problem(404, "route_not_found");
     shop.get("/v1/orders/").send().await.expect_problem(404, "route_not_found");
     shop.get("/v1/products/%ff").send().await.expect_problem(404, "not_found");
@@ -31,7 +31,7 @@ async fn what_has_no_handler_is_a_problem_too() {
 
 #[tokio::test]
 async fn head_and_options_are_answered_and_other_origins_are_not_let_in() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     let head = shop.call(Method::HEAD, "/v1/products").key(&shop.own.public).send().await.expect_status(200);
     assert_eq!((head.text.as_str(), head.header("content-type")), ("", "application/json"));
     let head = shop.call(Method::HEAD, "/v1/products").send().await.expect_status(401);
@@ -53,7 +53,7 @@ async fn head_and_options_are_answered_and_other_origins_are_not_let_in() {
 
 #[tokio::test]
 async fn bodies_are_json_of_bounded_size() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
     let before = shop.traces().await;
     let post = || shop.call(Method::POST, "/v1/orders").key(&shop.own.public).header("idempotency-key", "k");
@@ -80,7 +80,7 @@ async fn bodies_are_json_of_bounded_size() {
 
 #[tokio::test]
 async fn chunked_bodies_are_bounded_as_well() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     let head = format!(
         "POST /v1/orders HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\nidempotency-key: k\r\n\
          content-type: application/json\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n",
@@ -95,7 +95,7 @@ async fn chunked_bodies_are_bounded_as_well() {
 
 #[tokio::test]
 async fn health_says_how_each_dependency_is() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.call(Method::GET, "/livez").send().await.expect_status(200);
     let ready = shop.call(Method::GET, "/readyz").send().await.expect_status(200).json;
     assert_eq!((ready["status"].as_str(), ready["draining"].as_bool()), (Some("ok"), Some(false)));
@@ -108,7 +108,7 @@ async fn health_says_how_each_dependency_is() {
 
 #[tokio::test]
 async fn a_trace_is_continued_and_a_bad_one_replaced() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
     let traceparent = format!("00-{trace}-00f067aa0ba902b7-01");

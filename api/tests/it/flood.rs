@@ -18,7 +18,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::util::{Shop, config, order_body};
+use crate::util::{TestApi, config, order_body};
 
 const CUSTOMERS: usize = 500;
 /// Of 500, 1 %.
@@ -37,7 +37,7 @@ struct Flood {
 
 impl Flood {
     /// From so many addresses, over and over.
-    fn start(shop: &Shop, addresses: usize) -> Self {
+    fn start(shop: &TestApi, addresses: usize) -> Self {
         let (answered, progress, stop) = (Arc::default(), Arc::new(Notify::new()), Arc::default());
         let mut flood = Self { answered, progress, stop, connections: JoinSet::new() };
         let next = Arc::new(AtomicUsize::new(0));
@@ -100,7 +100,7 @@ async fn send(server: SocketAddr, requests: &str) {
 }
 
 /// Whether everything that a customer does is let through: looking, a cart, an order.
-async fn is_served(shop: &Shop, customer: usize, round: usize) -> bool {
+async fn is_served(shop: &TestApi, customer: usize, round: usize) -> bool {
     let from = format!("198.{}.{}.7", 18 + customer / 256, customer % 256);
     let call = |call: crate::util::Call| call.key(&shop.own.public).header("x-forwarded-for", &from);
     let looked = call(shop.get("/v1/products/mug")).send().await;
@@ -110,7 +110,7 @@ async fn is_served(shop: &Shop, customer: usize, round: usize) -> bool {
     [looked.status, cart.status, placed.status] == [200, 201, 202]
 }
 
-async fn served(shop: &Shop, round: usize) -> usize {
+async fn served(shop: &TestApi, round: usize) -> usize {
     let customers = stream::iter(0..CUSTOMERS).map(|customer| is_served(shop, customer, round));
     customers.buffer_unordered(16).filter(|is_served| std::future::ready(*is_served)).count().await
 }
@@ -121,7 +121,7 @@ async fn customers_are_served_through_floods_from_one_two_and_many_addresses() {
     let trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
     let (checkout, carts, reads) = (limits.checkout, limits.carts, limits.reads);
     let config = ApiConfig { checkout, carts, reads, trusted_proxies, ..config() };
-    let shop = Shop::open_with(config, ServerLimits::default()).await;
+    let shop = TestApi::open_with(config, ServerLimits::default()).await;
     shop.stock("mug", 1_000_000).await;
     for (round, (addresses, before)) in [(1, 1_000), (2, 1_000), (100_000, 100_000)].into_iter().enumerate() {
         let flood = Flood::start(&shop, addresses);

@@ -5,10 +5,10 @@ use std::{fmt::Write, time::Duration};
 use api::{ApiConfig, ServerLimits};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::util::{Shop, config, raw};
+use crate::util::{TestApi, config, raw};
 
 /// A `POST` that makes a cart, with these header lines and this body.
-fn post(shop: &Shop, lines: &str, body: &str) -> String {
+fn post(shop: &TestApi, lines: &str, body: &str) -> String {
     format!(
         "POST /v1/carts HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n\
          {lines}\r\n\r\n{body}",
@@ -25,7 +25,7 @@ const NEXT: &str = "GET /livez HTTP/1.1\r\nhost: x\r\n\r\n";
 const CHUNKED: &str = "2\r\n{}\r\n0\r\n\r\n";
 
 /// Statuses of all answers until the server closes.
-async fn statuses(shop: &Shop, text: &str) -> Vec<String> {
+async fn statuses(shop: &TestApi, text: &str) -> Vec<String> {
     let mut stream = raw::sent(shop.address, text).await;
     let answer = raw::until_closed(&mut stream).await;
     let answers = answer.split("HTTP/1.1 ").skip(1);
@@ -34,7 +34,7 @@ async fn statuses(shop: &Shop, text: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn a_request_whose_end_is_unclear_is_refused_and_the_connection_closed() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     for (lines, body) in [
         ("content-length: 2\r\ncontent-length: 3", "{}"),
         ("content-length: 2, 2", "{}"),
@@ -57,7 +57,7 @@ async fn a_request_whose_end_is_unclear_is_refused_and_the_connection_closed() {
 
 #[tokio::test]
 async fn a_head_that_is_no_head_is_refused() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     for lines in ["a: b\r\n c", "a: b\rc: d", "a: b\0c", "a b: c", ": c", "a\u{b}: c"] {
         assert_eq!(statuses(&shop, &(get(lines) + NEXT)).await, ["400"], "{lines:?}");
     }
@@ -70,7 +70,7 @@ async fn a_head_that_is_no_head_is_refused() {
 
 #[tokio::test]
 async fn an_upgrade_to_http_2_is_not_made() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     let lines =
         "connection: upgrade, http2-settings, close\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__";
     assert_eq!(statuses(&shop, &get(lines)).await, ["200"]);
@@ -79,7 +79,7 @@ async fn an_upgrade_to_http_2_is_not_made() {
 /// RFC 9112, section 6.1: `Transfer-Encoding` overrides, and the connection is closed after the answer.
 #[tokio::test]
 async fn of_two_lengths_the_chunks_count_and_nothing_is_read_after_them() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     for lines in
         ["content-length: 4\r\ntransfer-encoding: chunked", "transfer-encoding: chunked\r\ncontent-length: 4"]
     {
@@ -89,7 +89,7 @@ async fn of_two_lengths_the_chunks_count_and_nothing_is_read_after_them() {
 
 #[tokio::test]
 async fn chunks_that_are_none_are_refused() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     let extension = format!("2;a={}\r\n{{}}\r\n0\r\n\r\n", "b".repeat(20_000));
     let trailers = format!("2\r\n{{}}\r\n0\r\n{}\r\n", "x: y\r\n".repeat(2_000));
     for chunks in [&*extension, &trailers, "fffffffffffffffff\r\n{}\r\n0\r\n\r\n", "zz\r\n{}\r\n0\r\n\r\n"] {
@@ -102,7 +102,7 @@ async fn chunks_that_are_none_are_refused() {
 
 #[tokio::test]
 async fn heads_are_bounded_in_fields_and_bytes() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     let mut fields = String::new();
     for number in 0..100 {
         write!(fields, "x-{number}: y\r\n").expect("writes to a string");
@@ -114,7 +114,7 @@ async fn heads_are_bounded_in_fields_and_bytes() {
 
 #[tokio::test]
 async fn the_body_of_a_refused_request_is_not_the_next_request() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     let hidden = "GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n";
     let refused =
         format!("POST /v1/carts HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{hidden}", hidden.len());
@@ -126,7 +126,7 @@ async fn the_body_of_a_refused_request_is_not_the_next_request() {
 
 #[tokio::test]
 async fn a_path_is_taken_as_it_is_written() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     for path in [
         "/v1%2forders",
         "//v1/orders",
@@ -153,7 +153,7 @@ async fn a_path_is_taken_as_it_is_written() {
 
 #[tokio::test]
 async fn methods_are_those_of_the_route_and_no_header_changes_them() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     for (line, status) in [
         ("TRACE /v1/orders", "405"),
         ("CONNECT example.com:443", "404"),
@@ -175,7 +175,7 @@ async fn methods_are_those_of_the_route_and_no_header_changes_them() {
 async fn a_dripped_head_or_body_costs_the_connection() {
     const TIMEOUT: Duration = Duration::from_millis(400);
     let limits = ServerLimits { head_timeout: TIMEOUT, ..ServerLimits::default() };
-    let shop = Shop::open_with(ApiConfig { body_timeout: TIMEOUT, ..config() }, limits).await;
+    let shop = TestApi::open_with(ApiConfig { body_timeout: TIMEOUT, ..config() }, limits).await;
     let body = post(&shop, "content-length: 4000", "");
     for (begun, status) in [("GET /livez HTTP/1.1\r\nx-slow: ", ""), (&body, "HTTP/1.1 408")] {
         let (mut reader, mut writer) = raw::sent(shop.address, begun).await.into_split();

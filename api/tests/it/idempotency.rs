@@ -4,11 +4,11 @@ use futures::future::join_all;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::util::{Shop, order_body};
+use crate::util::{TestApi, order_body};
 
 #[tokio::test]
 async fn a_repetition_is_answered_with_the_bytes_of_then() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
     let first = shop.place("k1", &order_body()).send().await.expect_status(202);
     assert_eq!(first.header("idempotent-replayed"), "");
@@ -32,7 +32,7 @@ async fn a_repetition_is_answered_with_the_bytes_of_then() {
 
 #[tokio::test]
 async fn another_body_under_the_same_key_is_refused() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
     shop.order("k1").await;
     let before = shop.traces().await;
@@ -44,7 +44,7 @@ async fn another_body_under_the_same_key_is_refused() {
 
 #[tokio::test]
 async fn keys_are_a_merchants_own() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
     let own = shop.order("k1").await;
     let product = json!({"name": "Mug", "category": "mugs", "price_minor": 1, "currency": "EUR"});
@@ -58,7 +58,7 @@ async fn keys_are_a_merchants_own() {
 
 #[tokio::test]
 async fn a_key_of_the_storefront_is_not_the_servers() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 1_000).await;
     let mut other = order_body();
     other["items"][0]["quantity"] = json!(3);
@@ -86,7 +86,7 @@ async fn a_key_of_the_storefront_is_not_the_servers() {
 
 #[tokio::test]
 async fn the_key_is_required_and_checked() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
     let post = || shop.call(Method::POST, "/v1/orders").key(&shop.own.public).json(&order_body());
     post().send().await.expect_problem(400, "idempotency_key_required");
@@ -102,7 +102,7 @@ async fn the_key_is_required_and_checked() {
 
 #[tokio::test]
 async fn a_refused_request_does_not_use_up_its_key() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 1).await;
     shop.place("k1", &order_body()).send().await.expect_problem(409, "out_of_stock");
     shop.put("/v1/inventory/mug", &json!({"on_hand": 2})).send().await.expect_status(200);
@@ -112,7 +112,7 @@ async fn a_refused_request_does_not_use_up_its_key() {
 
 #[tokio::test]
 async fn a_key_sent_many_times_at_once_places_one_order() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 100).await;
     let answers = join_all((0..16).map(|_| shop.place("k1", &order_body()).send())).await;
     let mut ids = Vec::new();

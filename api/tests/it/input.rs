@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::util::{Shop, order_body};
+use crate::util::{TestApi, order_body};
 
 /// The good order with the value at a pointer replaced.
 fn with(pointer: &str, value: Value) -> Value {
@@ -13,7 +13,7 @@ fn with(pointer: &str, value: Value) -> Value {
 
 #[tokio::test]
 async fn each_rule_names_its_field() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 100_000).await;
     let before = shop.traces().await;
     let too_many: Vec<_> = (0..101).map(|n| json!({"sku": format!("s{n}"), "quantity": 1})).collect();
@@ -67,7 +67,7 @@ async fn each_rule_names_its_field() {
 /// JSON has one kind of number.
 #[tokio::test]
 async fn a_whole_number_may_be_written_with_a_fraction_of_zero() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
     let body = with("/items/0/quantity", json!(2.0));
     let answer = shop.place("k", &body).send().await.expect_status(202);
@@ -78,7 +78,7 @@ async fn a_whole_number_may_be_written_with_a_fraction_of_zero() {
 
 #[tokio::test]
 async fn all_faults_are_told_at_once() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     let body = json!({
         "customer": {"email": "x", "name": 3, "vip": true},
         "items": [{"sku": "a", "quantity": 0}, {"quantity": 1, "price_minor": 1}],
@@ -108,7 +108,7 @@ async fn all_faults_are_told_at_once() {
 
 #[tokio::test]
 async fn items_of_one_sku_are_added_up() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 30_000).await;
     shop.stock("cup", 5).await;
     let item = |sku: &str, quantity: u32| json!({"sku": sku, "quantity": quantity});
@@ -128,7 +128,7 @@ async fn items_of_one_sku_are_added_up() {
 
 #[tokio::test]
 async fn the_store_s_refusals_name_their_lines() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 1).await;
     shop.stock("cup", 1).await;
     let dear =
@@ -156,7 +156,7 @@ async fn the_store_s_refusals_name_their_lines() {
 
 #[tokio::test]
 async fn card_numbers_are_refused_wherever_they_stand() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
     let before = shop.traces().await;
     let number = "4242 4242 4242 4242";

@@ -7,7 +7,7 @@ use base::Ambient;
 use reqwest::Method;
 use store::domain::OrderId;
 
-use crate::util::{Answer, Shop, config, order_body};
+use crate::util::{Answer, TestApi, config, order_body};
 
 fn limited(per_key_per_second: u32, per_ip_per_second: u32, burst: u32) -> ApiConfig {
     let number = |value| NonZeroU32::new(value).expect("not zero");
@@ -32,7 +32,7 @@ fn expect_limited(answer: Answer, policy: &str) {
 
 #[tokio::test]
 async fn a_secret_key_has_its_own_allowance() {
-    let shop = Shop::open_with(limited(1, 1_000_000, 3), ServerLimits::default()).await;
+    let shop = TestApi::open_with(limited(1, 1_000_000, 3), ServerLimits::default()).await;
     shop.stock("mug", 10).await;
     let place = |key: &str| shop.place(key, &order_body()).key(&shop.own.secret).send();
     for (key, left) in [("k1", 2), ("k2", 1), ("k3", 0)] {
@@ -48,9 +48,9 @@ async fn a_secret_key_has_its_own_allowance() {
 }
 
 /// A shop behind a proxy on loopback, so that a client's address is what the test says.
-async fn behind_proxy(config: ApiConfig) -> Shop {
+async fn behind_proxy(config: ApiConfig) -> TestApi {
     let trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
-    let shop = Shop::open_with(ApiConfig { trusted_proxies, ..config }, ServerLimits::default()).await;
+    let shop = TestApi::open_with(ApiConfig { trusted_proxies, ..config }, ServerLimits::default()).await;
     shop.stock("mug", 1_000).await;
     shop
 }
@@ -116,7 +116,7 @@ async fn a_request_without_a_usable_key_is_told_so_before_any_limit() {
     let mut config = limited(1, 1, 1);
     config.sign_in.burst = NonZeroU32::MIN;
     config.sign_in.per_ip_per_minute = NonZeroU32::MIN;
-    let shop = Shop::open_with(config, ServerLimits::default()).await;
+    let shop = TestApi::open_with(config, ServerLimits::default()).await;
     let posts = ["/v1/orders", "/v1/carts", "/v1/sessions", "/v1/customers", "/v1/customers/password_reset"];
     for path in posts {
         for _ in 0..3 {
@@ -175,7 +175,7 @@ async fn reading_is_limited_by_address_or_by_secret_key() {
 
 #[tokio::test]
 async fn carts_are_limited_by_address_apart_from_checkout() {
-    let shop = Shop::open_with(limited(1_000_000, 1, 3), ServerLimits::default()).await;
+    let shop = TestApi::open_with(limited(1_000_000, 1, 3), ServerLimits::default()).await;
     shop.stock("mug", 10).await;
     let cart = shop.call(Method::POST, "/v1/carts").key(&shop.own.public).send().await.expect_status(201);
     let item = format!("/v1/carts/{}/items/mug", cart.json["id"].as_str().expect("an id"));
@@ -199,7 +199,7 @@ async fn new_carts_are_limited_by_address_and_by_merchant() {
             new_per_ip_per_minute: number(per_ip),
             new_per_merchant_per_day: number(per_merchant),
         };
-        let shop = Shop::open_with(ApiConfig { carts, ..config() }, ServerLimits::default()).await;
+        let shop = TestApi::open_with(ApiConfig { carts, ..config() }, ServerLimits::default()).await;
         let make = |key: &str| shop.call(Method::POST, "/v1/carts").key(key).send();
         for _ in 0..2 {
             make(&shop.own.public).await.expect_status(201);

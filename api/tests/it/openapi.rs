@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::json;
 
-use crate::util::Shop;
+use crate::util::TestApi;
 
 const SNAPSHOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
 
@@ -21,7 +21,7 @@ fn the_document_is_the_one_that_was_agreed_on() {
 
 #[tokio::test]
 async fn the_document_is_served_and_each_operation_is_routed() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     let answer = shop.call(Method::GET, "/openapi.json").send().await.expect_status(200);
     assert_eq!(answer.json, serde_json::to_value(api::openapi()).expect("JSON"));
     assert!(answer.json["openapi"].as_str().is_some_and(|version| version.starts_with("3.")));

@@ -10,18 +10,18 @@ use serde_json::json;
 use crate::{
     carts::{body, check_out, filled},
     customers::{registered, sign_in},
-    util::{Answer, Shop, config, logs, order_body},
+    util::{Answer, TestApi, config, logs, order_body},
 };
 
 const TOKEN: &str = "orderworks-order-token";
 
 /// The order as a storefront without a session is shown it.
-async fn read(shop: &Shop, order: &str, tokens: &[&str]) -> Answer {
+async fn read(shop: &TestApi, order: &str, tokens: &[&str]) -> Answer {
     let call = shop.call(Method::GET, order).key(&shop.own.public);
     tokens.iter().fold(call, |call, token| call.header(TOKEN, token)).send().await.expect_status(200)
 }
 
-async fn opens(shop: &Shop, order: &str, token: &str) -> bool {
+async fn opens(shop: &TestApi, order: &str, token: &str) -> bool {
     read(shop, order, &[token]).await.json["customer"].is_object()
 }
 
@@ -29,7 +29,7 @@ async fn opens(shop: &Shop, order: &str, token: &str) -> bool {
 async fn a_token_opens_its_order_until_it_expires() {
     let (ambient, clock) = Ambient::steered(9, Ambient::system().now());
     let config = ApiConfig { order_token_ttl: Duration::from_mins(10), ..config() };
-    let shop = Shop::open_at(config, ServerLimits::default(), ambient).await;
+    let shop = TestApi::open_at(config, ServerLimits::default(), ambient).await;
     shop.stock("mug", 10).await;
     let placed = shop.place("k1", &order_body()).send().await.expect_status(202);
     let (order, token) = (placed.header("location"), placed.header(TOKEN));
@@ -55,7 +55,7 @@ async fn a_token_opens_its_order_until_it_expires() {
 
 #[tokio::test]
 async fn a_repeated_request_gets_a_fresh_token_in_place_of_the_one_before() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
     let cart = filled(&shop).await;
     let place = || shop.place("k1", &order_body());
@@ -73,7 +73,7 @@ async fn a_repeated_request_gets_a_fresh_token_in_place_of_the_one_before() {
 
 #[tokio::test]
 async fn a_revoked_token_opens_nothing() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
     let placed = shop.place("k1", &order_body()).send().await.expect_status(202);
     let (order, token) = (placed.header("location"), placed.header(TOKEN));
@@ -94,7 +94,7 @@ async fn a_revoked_token_opens_nothing() {
 
 #[tokio::test]
 async fn tokens_are_neither_kept_nor_logged() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
     let mut tokens = Vec::new();
     for _ in 0..2 {
@@ -116,7 +116,7 @@ async fn tokens_are_neither_kept_nor_logged() {
 
 #[tokio::test]
 async fn a_session_makes_an_order_the_customers_and_orders_go_on_without_its_store() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
     let eve = json!({"email": "eve@example.com", "name": "Eve", "password": "canary correct horse"});
     registered(&shop, &eve).await;

@@ -8,10 +8,10 @@ use store::{
     payments::{NewPayment, PaymentStore},
 };
 
-use crate::util::{Shop, id_of, order_body};
+use crate::util::{TestApi, id_of, order_body};
 
 /// Moves an order to `paid`, as the workers do.
-async fn pay(shop: &Shop, order: &Value) {
+async fn pay(shop: &TestApi, order: &Value) {
     let id = id_of(order);
     let amount_minor = order["total_minor"].as_i64().expect("a total");
     let facts = CaptureFacts {
@@ -24,7 +24,7 @@ async fn pay(shop: &Shop, order: &Value) {
 
 #[tokio::test]
 async fn an_order_is_accepted_and_read_back() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
     let answer = shop.place("k1", &order_body()).send().await.expect_status(202);
     let order = &answer.json;
@@ -61,7 +61,7 @@ async fn an_order_is_accepted_and_read_back() {
 
 #[tokio::test]
 async fn the_payment_is_shown_with_its_state() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
     let order = shop.order("k1").await;
     let id = id_of(&order);
@@ -75,7 +75,7 @@ async fn the_payment_is_shown_with_its_state() {
         provider: "sandbox".to_owned(),
         at: shop.ambient.now(),
     };
-    shop.payments.open(payment).await.expect("opens");
+    shop.payments.open_payment(payment).await.expect("opens");
     let path = format!("/v1/orders/{id}");
     let read = shop.get(&path).send().await.expect_status(200).json;
     assert_eq!(read["payment"], json!({"id": PaymentId::of_order(id).to_string(), "status": "created"}));
@@ -89,7 +89,7 @@ async fn the_payment_is_shown_with_its_state() {
 
 #[tokio::test]
 async fn orders_are_listed_newest_first_in_pages() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 100).await;
     let mut ids = Vec::new();
     for number in 0..5 {
@@ -122,7 +122,7 @@ async fn orders_are_listed_newest_first_in_pages() {
 
 #[tokio::test]
 async fn cancelling_is_idempotent_and_ends_with_shipping() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
     let order = shop.order("k1").await;
     let path = format!("/v1/orders/{}/cancel", order["id"].as_str().expect("an id"));
@@ -150,7 +150,7 @@ async fn cancelling_is_idempotent_and_ends_with_shipping() {
 
 #[tokio::test]
 async fn refunds_are_accepted_once_per_key_and_never_too_much() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
     let order = shop.order("k1").await;
     let id = id_of(&order);

@@ -4,11 +4,11 @@ use reqwest::Method;
 use serde_json::json;
 use sqlx::{ConnectOptions, Connection, Executor, sqlite::SqliteConnectOptions};
 
-use crate::util::{Shop, logs, order_body};
+use crate::util::{TestApi, logs, order_body};
 
 #[tokio::test]
 async fn a_store_that_cannot_write_is_a_503_that_tells_nothing_and_keeps_the_key_usable() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
     let file = SqliteConnectOptions::new().filename(shop.folder.path().join("orders.db"));
     let mut other = file.connect().await.expect("a second connection");
@@ -32,7 +32,7 @@ async fn a_store_that_cannot_write_is_a_503_that_tells_nothing_and_keeps_the_key
 
 #[tokio::test]
 async fn without_payments_orders_are_placed_and_read() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
     shop.payments.close().await;
     let order = shop.order("k1").await;

@@ -3,11 +3,11 @@
 use reqwest::Method;
 use serde_json::json;
 
-use crate::util::{Shop, logs, order_body};
+use crate::util::{TestApi, logs, order_body};
 
 #[tokio::test]
 async fn logs_hold_ids_and_no_secrets() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
     let mut body = order_body();
     body["customer"]["name"] = json!("Canary Name");

@@ -12,23 +12,23 @@ use store::{
     outbox::{Command, Outbox, OutboxBody},
 };
 
-use crate::util::{Answer, Shop, config, id_of};
+use crate::util::{Answer, TestApi, config, id_of};
 
 const PATH: &str = "/v1/provider_webhooks/stripe";
 const SECRET: &str = "whsec_new";
 const OLD_SECRET: &str = "whsec_old";
 
-async fn shop() -> (Shop, OrderId) {
+async fn shop() -> (TestApi, OrderId) {
     let secrets = [OLD_SECRET, SECRET].map(Into::into).into();
     let config = ApiConfig { stripe_webhook_secrets: secrets, ..config() };
-    let shop = Shop::open_with(config, ServerLimits::default()).await;
+    let shop = TestApi::open_with(config, ServerLimits::default()).await;
     shop.stock("mug", 10).await;
     let order = id_of(&shop.order("k1").await);
     shop.drain().await;
     (shop, order)
 }
 
-impl Shop {
+impl TestApi {
     /// The commands that wait, marked as sent.
     async fn drain(&self) -> Vec<Command> {
         let at = self.ambient.now();
@@ -141,7 +141,7 @@ async fn what_is_not_signed_now_by_a_known_secret_is_refused() {
 
 #[tokio::test]
 async fn without_a_secret_there_is_no_such_route() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     let event = event("evt_1", "payment_intent.succeeded", json!({"id": "pi_1"}));
     shop.report("", &event, 0).await.expect_problem(404, "route_not_found");
 }

@@ -7,7 +7,7 @@ use reqwest::Method;
 use tokio::time::timeout;
 
 use crate::util::{
-    Shop, config,
+    TestApi, config,
     raw::{self, PATIENCE},
 };
 
@@ -16,7 +16,7 @@ const SHORT: Duration = Duration::from_millis(300);
 #[tokio::test]
 async fn a_request_head_that_does_not_come_costs_the_connection() {
     let limits = ServerLimits { head_timeout: SHORT, ..ServerLimits::default() };
-    let shop = Shop::open_with(config(), limits).await;
+    let shop = TestApi::open_with(config(), limits).await;
     for begun in ["", "GET /livez HTTP/1.1\r\nhost: x\r\nx-slow: "] {
         let mut stream = raw::sent(shop.address, begun).await;
         assert!(!raw::until_closed(&mut stream).await.starts_with("HTTP/1.1 200"));
@@ -29,7 +29,7 @@ async fn a_request_head_that_does_not_come_costs_the_connection() {
 #[tokio::test]
 async fn a_body_that_does_not_come_is_not_waited_for() {
     let config = ApiConfig { body_timeout: SHORT, ..config() };
-    let shop = Shop::open_with(config, ServerLimits::default()).await;
+    let shop = TestApi::open_with(config, ServerLimits::default()).await;
     let head = format!(
         "POST /v1/orders HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\nidempotency-key: k\r\n\
          content-type: application/json\r\ncontent-length: 100\r\n\r\n{{\"curr",
@@ -43,7 +43,7 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
 #[tokio::test]
 async fn connections_beyond_the_bound_wait_their_turn() {
     let limits = ServerLimits { connections_max: 1, ..ServerLimits::default() };
-    let shop = Shop::open_with(config(), limits).await;
+    let shop = TestApi::open_with(config(), limits).await;
     let mut held = raw::sent(shop.address, "GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await;
     let mut first = [0_u8; 12];
     tokio::io::AsyncReadExt::read_exact(&mut held, &mut first).await.expect("is served");
@@ -57,7 +57,7 @@ async fn connections_beyond_the_bound_wait_their_turn() {
 #[tokio::test]
 async fn a_stop_says_so_first_then_finishes_what_is_open() {
     let limits = ServerLimits { readiness_lead: SHORT, ..ServerLimits::default() };
-    let shop = Shop::open_with(config(), limits).await;
+    let shop = TestApi::open_with(config(), limits).await;
     shop.call(Method::GET, "/readyz").send().await.expect_status(200);
     shop.shutdown.cancel();
     let ready = shop.call(Method::GET, "/readyz").send().await.expect_status(503).json;
@@ -71,7 +71,7 @@ async fn a_stop_says_so_first_then_finishes_what_is_open() {
 #[tokio::test]
 async fn what_does_not_finish_is_cut_at_the_deadline() {
     let limits = ServerLimits { drain_timeout: SHORT, ..ServerLimits::default() };
-    let shop = Shop::open_with(config(), limits).await;
+    let shop = TestApi::open_with(config(), limits).await;
     let head = format!(
         "POST /v1/orders HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\nidempotency-key: k\r\n\
          content-type: application/json\r\ncontent-length: 100\r\nexpect: 100-continue\r\n\r\n",
@@ -87,7 +87,7 @@ async fn what_does_not_finish_is_cut_at_the_deadline() {
 }
 
 /// Reads nothing and asks for large answers until the server takes no more.
-async fn ask_without_reading(shop: &Shop) -> tokio::net::TcpStream {
+async fn ask_without_reading(shop: &TestApi) -> tokio::net::TcpStream {
     use tokio::io::AsyncWriteExt;
     let mut stream = raw::sent(shop.address, "").await;
     let requests = "GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100);
@@ -105,7 +105,7 @@ async fn a_client_that_takes_no_answers_loses_its_connection() {
     let trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
     let limits =
         ServerLimits { connections_max: 2, trusted_proxies, write_timeout: SHORT, ..ServerLimits::default() };
-    let shop = Shop::open_with(config(), limits).await;
+    let shop = TestApi::open_with(config(), limits).await;
     let _held = [ask_without_reading(&shop).await, ask_without_reading(&shop).await];
     timeout(PATIENCE, shop.call(Method::GET, "/livez").send())
         .await
@@ -116,7 +116,7 @@ async fn a_client_that_takes_no_answers_loses_its_connection() {
 #[tokio::test]
 async fn an_exchange_has_a_deadline_and_an_event_stream_has_none() {
     let limits = ServerLimits { exchange_timeout: SHORT, ..ServerLimits::default() };
-    let shop = Shop::open_with(config(), limits).await;
+    let shop = TestApi::open_with(config(), limits).await;
     shop.stock("mug", 10).await;
     let order = shop.order("k1").await;
     let events = format!("/v1/orders/{}/events", order["id"].as_str().expect("an id"));
@@ -141,7 +141,7 @@ async fn an_exchange_has_a_deadline_and_an_event_stream_has_none() {
 #[tokio::test]
 async fn a_connection_may_have_any_number_of_exchanges() {
     let limits = ServerLimits { exchange_timeout: SHORT, ..ServerLimits::default() };
-    let shop = Shop::open_with(config(), limits).await;
+    let shop = TestApi::open_with(config(), limits).await;
     let mut stream = raw::sent(shop.address, "").await;
     let began = std::time::Instant::now();
     let mut answer = vec![0; 64 * 1024];
@@ -161,7 +161,7 @@ async fn one_address_cannot_take_all_connections() {
     for (trusted, is_served) in [(Vec::new(), false), (vec!["127.0.0.0/8".parse().expect("a network")], true)]
     {
         let limits = ServerLimits { trusted_proxies: trusted, ..limits.clone() };
-        let shop = Shop::open_with(config(), limits).await;
+        let shop = TestApi::open_with(config(), limits).await;
         let request = "GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
         let held = [raw::sent(shop.address, "").await, raw::sent(shop.address, "").await];
         let mut third = raw::sent(shop.address, request).await;
@@ -173,7 +173,7 @@ async fn one_address_cannot_take_all_connections() {
 
 #[tokio::test]
 async fn a_request_names_its_host_once() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     for (version, hosts, status) in [
         ("1.1", "host: shop.example:8080\r\n", "200"),
         ("1.1", "", "400"),
@@ -191,7 +191,7 @@ async fn a_request_names_its_host_once() {
 
 #[tokio::test]
 async fn requests_sent_in_one_go_are_answered_in_order() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     let paths = ["/livez", "/nowhere", "/livez", "/v1/orders", "/livez"];
     let requests = paths.map(|path| format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).concat();
     let last = "GET /nowhere HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";

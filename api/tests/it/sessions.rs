@@ -9,33 +9,33 @@ use serde_json::{Value, json};
 
 use crate::{
     customers::{registered, registered_at, sign_in},
-    util::{Answer, Call, Shop, config},
+    util::{Answer, Call, TestApi, config},
 };
 
 const EMAIL: &str = "ada@example.com";
 const PASSWORD: &str = "canary correct horse";
 
-async fn signed_in(shop: &Shop) -> Value {
+async fn signed_in(shop: &TestApi) -> Value {
     sign_in(shop, EMAIL, PASSWORD).send().await.expect_status(201).json
 }
 
-fn call(shop: &Shop, method: Method, path: &str, session: &Value) -> Call {
+fn call(shop: &TestApi, method: Method, path: &str, session: &Value) -> Call {
     let token = session["token"].as_str().expect("a token");
     shop.call(method, path).key(&shop.own.public).header("orderworks-session", token)
 }
 
-async fn list(shop: &Shop, session: &Value) -> Answer {
+async fn list(shop: &TestApi, session: &Value) -> Answer {
     call(shop, Method::GET, "/v1/sessions", session).send().await
 }
 
-async fn ada(shop: &Shop) {
+async fn ada(shop: &TestApi) {
     let body = json!({"email": EMAIL, "name": "Ada", "password": PASSWORD});
     registered(shop, &body).await;
 }
 
 #[tokio::test]
 async fn a_customer_lists_sessions_and_ends_one_or_all() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     ada(&shop).await;
     let (phone, desk) = (signed_in(&shop).await, signed_in(&shop).await);
     let listed = list(&shop, &desk).await.expect_status(200);
@@ -60,7 +60,7 @@ async fn a_customer_lists_sessions_and_ends_one_or_all() {
 
 #[tokio::test]
 async fn nobody_ends_the_sessions_of_another_customer() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     ada(&shop).await;
     let eve = json!({"email": "eve@example.com", "name": "Eve", "password": PASSWORD});
     registered(&shop, &eve).await;
@@ -74,7 +74,7 @@ async fn nobody_ends_the_sessions_of_another_customer() {
 
 #[tokio::test]
 async fn a_session_is_nothing_to_another_merchant() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     ada(&shop).await;
     let there = json!({"email": EMAIL, "name": "Ada", "password": PASSWORD});
     registered_at(&shop, &shop.other, &there).await;
@@ -91,7 +91,7 @@ async fn a_session_is_nothing_to_another_merchant() {
 
 #[tokio::test]
 async fn the_eleventh_session_ends_the_first() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     ada(&shop).await;
     let first = signed_in(&shop).await;
     let mut last = signed_in(&shop).await;
@@ -105,7 +105,7 @@ async fn the_eleventh_session_ends_the_first() {
 #[tokio::test]
 async fn a_session_in_daily_use_ends_after_ninety_days() {
     let (ambient, clock) = Ambient::steered(7, Timestamp::UNIX_EPOCH);
-    let shop = Shop::open_at(config(), ServerLimits::default(), ambient).await;
+    let shop = TestApi::open_at(config(), ServerLimits::default(), ambient).await;
     ada(&shop).await;
     let session = signed_in(&shop).await;
     for _ in 0..89 {

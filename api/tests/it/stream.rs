@@ -6,7 +6,7 @@ use api::{ApiConfig, ServerLimits};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::util::{Call, Shop, config, raw::PATIENCE};
+use crate::util::{Call, TestApi, config, raw::PATIENCE};
 
 /// Reads frames off an open stream.
 struct Frames {
@@ -59,7 +59,7 @@ impl Frames {
 
 #[tokio::test]
 async fn past_events_come_first_and_live_ones_follow() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
     let order = shop.order("k1").await;
     let id = order["id"].as_str().expect("an id");
@@ -81,7 +81,7 @@ async fn past_events_come_first_and_live_ones_follow() {
 
 #[tokio::test]
 async fn streams_end_when_the_server_stops() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
     let order = shop.order("k1").await;
     let path = format!("/v1/orders/{}/events", order["id"].as_str().expect("an id"));
@@ -96,7 +96,7 @@ async fn streams_end_when_the_server_stops() {
 #[tokio::test]
 async fn streams_are_bounded() {
     let config = ApiConfig { streams_max: 1, ..config() };
-    let shop = Shop::open_with(config, ServerLimits::default()).await;
+    let shop = TestApi::open_with(config, ServerLimits::default()).await;
     shop.stock("mug", 10).await;
     let order = shop.order("k1").await;
     let path = format!("/v1/orders/{}/events", order["id"].as_str().expect("an id"));
@@ -109,7 +109,7 @@ async fn streams_are_bounded() {
 #[tokio::test]
 async fn one_merchant_cannot_take_all_streams() {
     let config = ApiConfig { streams_per_merchant_max: 1, ..config() };
-    let shop = Shop::open_with(config, ServerLimits::default()).await;
+    let shop = TestApi::open_with(config, ServerLimits::default()).await;
     shop.stock("mug", 10).await;
     let order = shop.order("k1").await;
     let path = format!("/v1/orders/{}/events", order["id"].as_str().expect("an id"));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use base::Timestamp;
 use jobs::{
     JobId,
-    records::{AttemptRecord, Outcome},
+    records::{AttemptOutcome, AttemptRecord},
 };
 use serde_json::{Value, json};
 use store::{
@@ -16,10 +16,10 @@ use store::{
     webhooks::{WebhookAttempt, Webhooks},
 };
 
-use crate::util::{Shop, id_of};
+use crate::util::{TestApi, id_of};
 
 /// Everything that workers write about an order that is paid.
-async fn work(shop: &Shop, id: OrderId) {
+async fn work(shop: &TestApi, id: OrderId) {
     let payment = PaymentId::of_order(id);
     let now = || shop.ambient.now();
     let new = NewPayment {
@@ -32,12 +32,12 @@ async fn work(shop: &Shop, id: OrderId) {
         provider: "sandbox".to_owned(),
         at: now(),
     };
-    shop.payments.open(new).await.expect("opens");
+    shop.payments.open_payment(new).await.expect("opens");
     let begun = shop.payments.begin_attempt(payment, "worker-1", now()).await.expect("begins");
     assert_eq!(begun, Begun::Attempt { epoch: 1 });
-    shop.payments.note_attempt(payment, 1, "captured", now()).await.expect("notes");
+    shop.payments.annotate_attempt(payment, 1, "captured", now()).await.expect("notes");
     let decision = Decision::Captured { provider_reference: "ch_1".to_owned() };
-    shop.payments.decide(payment, 1, decision, now()).await.expect("decides");
+    shop.payments.record_decision(payment, 1, decision, now()).await.expect("decides");
     let facts = CaptureFacts { payment, provider_reference: "ch_1".to_owned(), amount_minor: 500 };
     shop.orders.mark_paid(id, facts, now()).await.expect("pays");
     let mail =
@@ -59,7 +59,7 @@ async fn work(shop: &Shop, id: OrderId) {
     shop.records.append([record(shop, id)].into()).await.expect("appends");
 }
 
-fn record(shop: &Shop, id: OrderId) -> AttemptRecord {
+fn record(shop: &TestApi, id: OrderId) -> AttemptRecord {
     AttemptRecord {
         job: JobId::fresh(&shop.ambient),
         kind: "charge_payment".to_owned(),
@@ -70,7 +70,7 @@ fn record(shop: &Shop, id: OrderId) -> AttemptRecord {
         created_at: shop.ambient.now(),
         started_at: shop.ambient.now(),
         duration: Duration::from_millis(30),
-        outcome: Outcome::Retried,
+        outcome: AttemptOutcome::Retried,
         error: Some(format!("provider timed out\n{}", "at line".repeat(99))),
         trace: None,
     }
@@ -78,7 +78,7 @@ fn record(shop: &Shop, id: OrderId) -> AttemptRecord {
 
 #[tokio::test]
 async fn everything_that_happened_is_told_in_order() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
     let id = id_of(&shop.order("k1").await);
     let other = id_of(&shop.order("k2").await);

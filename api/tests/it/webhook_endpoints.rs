@@ -6,13 +6,13 @@ use reqwest::Method;
 use serde_json::json;
 use store::webhook_url::UrlPolicy;
 
-use crate::util::{Shop, config};
+use crate::util::{TestApi, config};
 
 const ROUTE: &str = "/v1/webhook_endpoints";
 
 #[tokio::test]
 async fn an_endpoint_lives_from_create_to_delete() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     let body =
         json!({"url": "https://shop.example/hooks", "events": ["order.paid", "order.placed", "order.paid"]});
     let created = shop.post(ROUTE, &body).send().await.expect_status(201);
@@ -42,7 +42,7 @@ async fn an_endpoint_lives_from_create_to_delete() {
 
 #[tokio::test]
 async fn secrets_differ() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     let body = json!({"url": "https://shop.example/hooks", "events": ["*"]});
     let mut secrets = Vec::new();
     for _ in 0..2 {
@@ -53,7 +53,7 @@ async fn secrets_differ() {
 
 #[tokio::test]
 async fn addresses_that_are_not_public_are_refused() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     let urls = [
         "http://shop.example/",
         "https://127.0.0.1/",
@@ -73,14 +73,14 @@ async fn addresses_that_are_not_public_are_refused() {
     }
     assert!(shop.get(ROUTE).send().await.expect_status(200).list().is_empty());
     let open = ApiConfig { webhook_urls: UrlPolicy { allow_loopback: true }, ..config() };
-    let shop = Shop::open_with(open, ServerLimits::default()).await;
+    let shop = TestApi::open_with(open, ServerLimits::default()).await;
     let body = json!({"url": "http://127.0.0.1:9/hook", "events": ["*"]});
     shop.post(ROUTE, &body).send().await.expect_status(201);
 }
 
 #[tokio::test]
 async fn every_fault_is_told() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     let body = json!({"events": ["order.paid", "order.lost"], "enabled": "yes", "secret": "whsec_mine"});
     let answer = shop.post(ROUTE, &body).send().await.expect_problem(422, "validation_failed");
     let expected =
@@ -93,7 +93,7 @@ async fn every_fault_is_told() {
 
 #[tokio::test]
 async fn a_merchant_has_fifty_at_most() {
-    let shop = Shop::open().await;
+    let shop = TestApi::open().await;
     let body = json!({"url": "https://shop.example/hooks", "events": ["*"]});
     for _ in 0..50 {
         shop.post(ROUTE, &body).send().await.expect_status(201);

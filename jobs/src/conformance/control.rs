@@ -10,7 +10,7 @@ use super::{
     },
 };
 use crate::{
-    engine::{Cancelled, DeadReason, EngineError, HeldState, Interrupt, JobFilter, Settlement},
+    engine::{Cancelled, DeadReason, EngineError, Interrupt, JobFilter, JobState, Settlement},
     envelope::{Envelope, JobId},
 };
 
@@ -141,10 +141,10 @@ pub async fn listing_pages_and_filters(h: &impl Harness) {
     let mut ids = publish(&*engine, delayed.collect()).await;
     ids.sort_unstable();
     let all = JobFilter { queue: Some(QUEUE.to_owned()), limit: 4, ..JobFilter::default() };
-    let all = JobFilter { state: Some(HeldState::Delayed), ..all };
+    let all = JobFilter { state: Some(JobState::Delayed), ..all };
     let listed = async |filter: &JobFilter| {
         let jobs = engine.list(filter).await.expect("lists");
-        assert!(jobs.iter().all(|job| job.state == HeldState::Delayed));
+        assert!(jobs.iter().all(|job| job.state == JobState::Delayed));
         jobs.into_iter().map(|job| job.envelope.id).collect::<Vec<_>>()
     };
     let first = listed(&all).await;
@@ -154,7 +154,7 @@ pub async fn listing_pages_and_filters(h: &impl Harness) {
     assert_eq!(listed(&kind).await.len(), 3);
     if engine.capabilities().lists_ready {
         let ready = publish_one(h, &*engine).await;
-        let filter = JobFilter { state: Some(HeldState::Ready), ..all };
+        let filter = JobFilter { state: Some(JobState::Ready), ..all };
         let jobs = engine.list(&filter).await.expect("lists");
         assert_eq!(jobs.iter().map(|job| job.envelope.id).collect::<Vec<_>>(), [ready]);
     }

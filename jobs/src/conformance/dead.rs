@@ -10,7 +10,7 @@ use super::{
     },
 };
 use crate::{
-    engine::{DeadFilter, DeadReason, Engine, HeldState, JobFilter, Settlement},
+    engine::{DeadFilter, DeadReason, Engine, JobFilter, JobState, Settlement},
     envelope::{Envelope, JobId},
 };
 
@@ -27,12 +27,12 @@ pub async fn a_dead_job_keeps_its_story(h: &impl Harness) {
     settle(&consumer, &delivery, Settlement::Dead { reason: DeadReason::Exhausted, error });
     let held = until_dead(&*engine, id).await;
     let dead = held.dead.expect("dead");
-    assert_eq!((held.state, dead.reason), (HeldState::Dead, DeadReason::Exhausted));
+    assert_eq!((held.state, dead.reason), (JobState::Dead, DeadReason::Exhausted));
     assert_eq!(held.envelope.attempt, 2, "the last run is counted too");
     assert!(before <= dead.first_failed_at && dead.first_failed_at <= dead.died_at);
     let error = held.last_error.expect("an error");
     assert!(error.starts_with("no such street") && error.len() < 5000, "kept, and bounded");
-    let filter = JobFilter { state: Some(HeldState::Dead), limit: 10, ..JobFilter::default() };
+    let filter = JobFilter { state: Some(JobState::Dead), limit: 10, ..JobFilter::default() };
     let listed = h.second().await.list(&filter).await.expect("lists");
     assert_eq!(listed.iter().map(|job| job.envelope.id).collect::<Vec<_>>(), [id]);
     assert_eq!(listed[0].envelope.payload.get(), delivery.envelope.payload.get());
@@ -117,7 +117,7 @@ pub async fn what_cannot_be_decoded_is_parked(h: &impl Harness) {
     let id = publish_one(h, &*engine).await;
     assert_eq!(take(&mut consumer).await.envelope.id, id, "the consumer lives");
     until("it is counted", || async { engine.depth(QUEUE).await.expect("depth").dead == 1 }).await;
-    let filter = JobFilter { state: Some(HeldState::Dead), limit: 10, ..JobFilter::default() };
+    let filter = JobFilter { state: Some(JobState::Dead), limit: 10, ..JobFilter::default() };
     let listed = engine.list(&filter).await.expect("lists");
     assert_eq!(listed.len(), 1);
     let (held, dead) = (&listed[0], listed[0].dead.as_ref().expect("dead"));

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::Harness;
 use crate::{
-    engine::{ConsumeOptions, Consumer, Delivery, Engine, HeldJob, Published, QueueSpec, Settlement},
+    engine::{ConsumeOptions, Consumer, Delivery, Engine, InspectedJob, Published, QueueSpec, Settlement},
     envelope::{Envelope, JobId},
     job::Priority,
 };
@@ -122,7 +122,7 @@ pub(super) async fn until_empty(engine: &dyn Engine) {
 }
 
 /// Waits until the job is in the dead queue.
-pub(super) async fn until_dead(engine: &dyn Engine, id: JobId) -> HeldJob {
+pub(super) async fn until_dead(engine: &dyn Engine, id: JobId) -> InspectedJob {
     until("the job is dead", || async {
         engine.find(id).await.expect("find").is_some_and(|held| held.dead.is_some())
     })

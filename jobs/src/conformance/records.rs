@@ -11,7 +11,7 @@ use futures::future::join_all;
 
 use crate::{
     envelope::JobId,
-    records::{AttemptRecord, Outcome, RecordFilter, RecordStore},
+    records::{AttemptOutcome, AttemptRecord, RecordFilter, RecordStore},
 };
 
 /// The means by which the cases test a record store.
@@ -74,7 +74,7 @@ fn begun(ago: Duration) -> AttemptRecord {
         created_at: ambient.now() - ago,
         started_at: ambient.now() - ago,
         duration: Duration::from_nanos(1_500_000_001),
-        outcome: Outcome::Completed,
+        outcome: AttemptOutcome::Completed,
         error: None,
         trace: None,
     }
@@ -98,15 +98,20 @@ async fn list(records: &dyn RecordStore, filter: &RecordFilter) -> Vec<AttemptRe
 
 /// Every field reads back, for every outcome.
 pub async fn a_record_reads_back_whole(h: &impl RecordHarness) {
-    let outcomes =
-        [Outcome::Completed, Outcome::Retried, Outcome::Snoozed, Outcome::Cancelled, Outcome::Dead];
+    let outcomes = [
+        AttemptOutcome::Completed,
+        AttemptOutcome::Retried,
+        AttemptOutcome::Snoozed,
+        AttemptOutcome::Cancelled,
+        AttemptOutcome::Dead,
+    ];
     let batch: Vec<AttemptRecord> = (0..)
         .zip(outcomes)
         .map(|(n, outcome)| AttemptRecord {
             subject: Some(format!("ord_{n} 'ü\" 📦")),
             attempt: u32::MAX,
             outcome,
-            error: (outcome != Outcome::Completed).then(|| "no paper: ü".to_owned()),
+            error: (outcome != AttemptOutcome::Completed).then(|| "no paper: ü".to_owned()),
             trace: Some(TraceContext::fresh(&Ambient::system())),
             ..begun(seconds(n))
         })
@@ -120,7 +125,7 @@ pub async fn a_record_reads_back_whole(h: &impl RecordHarness) {
 pub async fn a_large_batch_is_kept_whole(h: &impl RecordHarness) {
     let mixed = |n: u64| AttemptRecord {
         kind: if n.is_multiple_of(10) { format!("kind_{n}") } else { "pack_parcel".to_owned() },
-        outcome: if n.is_multiple_of(100) { Outcome::Retried } else { Outcome::Completed },
+        outcome: if n.is_multiple_of(100) { AttemptOutcome::Retried } else { AttemptOutcome::Completed },
         ..begun(seconds(n))
     };
     let batch: Vec<AttemptRecord> = (0..1200).map(mixed).collect();
@@ -171,7 +176,7 @@ pub async fn every_filter_filters(h: &impl RecordHarness) {
         kind: "weigh_parcel".to_owned(),
         queue: "scales".to_owned(),
         subject: Some("ord_7".to_owned()),
-        outcome: Outcome::Dead,
+        outcome: AttemptOutcome::Dead,
         ..begun(seconds(10))
     };
     append(&*records, &[plain.clone(), wanted.clone()]).await;
@@ -194,7 +199,10 @@ pub async fn every_filter_filters(h: &impl RecordHarness) {
     for filter in filters {
         assert_eq!(list(&*records, &filter).await, std::slice::from_ref(&wanted), "{filter:?}");
     }
-    assert_eq!(list(&*records, &RecordFilter { outcome: Some(Outcome::Completed), ..all() }).await, [plain]);
+    assert_eq!(
+        list(&*records, &RecordFilter { outcome: Some(AttemptOutcome::Completed), ..all() }).await,
+        [plain]
+    );
     let none = RecordFilter { queue: Some("nowhere".to_owned()), ..all() };
     assert!(list(&*records, &none).await.is_empty());
 }
@@ -258,7 +266,7 @@ pub async fn no_text_is_refused_in_a_record(h: &impl RecordHarness) {
     let strange = AttemptRecord {
         error: Some(odd.to_owned()),
         subject: Some(odd.to_owned()),
-        outcome: Outcome::Retried,
+        outcome: AttemptOutcome::Retried,
         ..begun(seconds(1))
     };
     append(&*records, std::slice::from_ref(&strange)).await;

@@ -18,7 +18,7 @@ use base::{
     postgres::{Database, OpenError, PostgresConfig, connect, retry_serialization},
 };
 
-use crate::{engine::EngineError, postgres::Fault};
+use crate::{engine::EngineError, postgres::PostgresFault};
 
 /// Scheduled jobs, cancel requests, pauses and unique keys in the schema `jobs`. Clones share the connections.
 #[derive(Debug, Clone)]
@@ -41,7 +41,7 @@ impl PostgresJobStore {
     /// Runs a transaction; repeats it after a serialization failure or a deadlock.
     async fn run<T, F>(&self, unit: impl FnMut() -> F) -> Result<T, EngineError>
     where
-        F: Future<Output = Result<T, Fault>>,
+        F: Future<Output = Result<T, PostgresFault>>,
     {
         retry_serialization(&self.ambient, unit).await.map_err(|fault| fault.of("job store"))
     }

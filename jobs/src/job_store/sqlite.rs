@@ -37,7 +37,9 @@ impl SqliteJobStore {
     async fn write<T, F>(&self, work: F) -> Result<T, EngineError>
     where
         T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, Fault>> + Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, JobStoreFault>>
+            + Send
+            + 'static,
     {
         Ok(self.database.write(work).await?)
     }
@@ -45,7 +47,7 @@ impl SqliteJobStore {
 
 /// Error inside a transaction.
 #[derive(Debug, thiserror::Error)]
-enum Fault {
+enum JobStoreFault {
     #[error(transparent)]
     Sql(#[from] sqlx::Error),
     #[error(transparent)]
@@ -54,8 +56,8 @@ enum Fault {
     Json(#[from] serde_json::Error),
 }
 
-impl From<Fault> for EngineError {
-    fn from(fault: Fault) -> Self {
+impl From<JobStoreFault> for EngineError {
+    fn from(fault: JobStoreFault) -> Self {
         unavailable(fault)
     }
 }

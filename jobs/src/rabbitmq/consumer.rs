@@ -10,7 +10,7 @@ use base::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
-    engine::{ConsumerHealth, EngineError, HeldJob, Receipt, Settlement, Settler},
+    engine::{ConsumerHealth, EngineError, InspectedJob, Receipt, Settlement, Settler},
     envelope::JobId,
 };
 
@@ -19,13 +19,13 @@ pub(super) enum Command {
     Settle(Receipt, Settlement),
     Close(oneshot::Sender<Result<(), EngineError>>),
     /// Returns the held jobs: the one with this id, or all.
-    Held(Option<JobId>, oneshot::Sender<Vec<HeldJob>>),
+    Held(Option<JobId>, oneshot::Sender<Vec<InspectedJob>>),
     /// Returns once the current pauses and cancel requests are applied.
     Obey(oneshot::Sender<()>),
 }
 
 /// Shared by settler, supervisor and engine.
-pub(super) struct Shared {
+pub(super) struct ConsumerShared {
     pub(super) queue: String,
     /// Id of the current session.
     pub(super) session: AtomicU64,
@@ -42,7 +42,7 @@ pub(super) struct Shared {
     stalled: Mutex<Option<String>>,
 }
 
-impl Shared {
+impl ConsumerShared {
     pub(super) fn new(queue: &str, now: Timestamp, commands: mpsc::WeakUnboundedSender<Command>) -> Self {
         let health = ConsumerHealth { last_contact: now, trouble: None, stale_settlements: 0 };
         Self {
@@ -105,7 +105,7 @@ impl Shared {
 }
 
 pub(super) struct RabbitSettler {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<ConsumerShared>,
     /// Unbounded by type; bounded by the prefetch, except for deliveries settled twice.
     pub(super) commands: mpsc::UnboundedSender<Command>,
 }

@@ -18,7 +18,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use tokio::{sync::MutexGuard, time::timeout};
 
 use super::{
-    Inner,
+    RabbitClient,
     fault::answer,
     headers,
     message::{self, Meta, Raw},
@@ -26,7 +26,7 @@ use super::{
     topology::{self, dead_queue, work_queue},
 };
 use crate::{
-    engine::{CRASHES_MAX, DeadFilter, DeadInfo, DeadReason, EngineError, HeldJob, HeldState},
+    engine::{CRASHES_MAX, DeadFilter, DeadInfo, DeadReason, EngineError, InspectedJob, JobState},
     envelope::{Envelope, JobId},
 };
 
@@ -40,7 +40,7 @@ const BACK_TRIES: u32 = 100;
 pub(super) struct Dead {
     tag: u64,
     raw: Raw,
-    pub(super) job: HeldJob,
+    pub(super) job: InspectedJob,
 }
 
 impl Dead {
@@ -49,8 +49,8 @@ impl Dead {
     }
 }
 
-/// A scan in progress: the dead jobs, oldest first, invisible to others until [`Look::end`].
-pub(super) struct Look<'a> {
+/// A scan in progress: the dead jobs, oldest first, invisible to others until [`DeadScan::end`].
+pub(super) struct DeadScan<'a> {
     channel: Option<Channel>,
     queue: String,
     pub(super) jobs: Vec<Dead>,
@@ -58,14 +58,14 @@ pub(super) struct Look<'a> {
     _turn: MutexGuard<'a, ()>,
 }
 
-impl Inner {
-    /// Scans the dead queue of one job queue. The caller must call [`Look::end`].
-    pub(super) async fn look_at_dead(&self, queue: &str) -> Result<Look<'_>, EngineError> {
+impl RabbitClient {
+    /// Scans the dead queue of one job queue. The caller must call [`DeadScan::end`].
+    pub(super) async fn look_at_dead(&self, queue: &str) -> Result<DeadScan<'_>, EngineError> {
         let turn = self.looking.lock().await;
         let name = dead_queue(queue);
         let channel = self.admin.channel().await?;
         let total = topology::count(&channel, &name).await?.unwrap_or(0);
-        let mut look = Look { channel: None, queue: name, jobs: Vec::new(), total, _turn: turn };
+        let mut look = DeadScan { channel: None, queue: name, jobs: Vec::new(), total, _turn: turn };
         if total == 0 {
             return Ok(look);
         }
@@ -86,14 +86,14 @@ impl Inner {
     }
 
     /// All dead jobs of a queue, for listings.
-    pub(super) async fn dead_jobs(&self, queue: &str) -> Result<Vec<HeldJob>, EngineError> {
+    pub(super) async fn dead_jobs(&self, queue: &str) -> Result<Vec<InspectedJob>, EngineError> {
         let mut look = self.look_at_dead(queue).await?;
         let jobs = look.jobs.drain(..).map(|dead| dead.job).collect();
         look.end(&HashSet::new()).await?;
         Ok(jobs)
     }
 
-    fn dead_job(&self, queue: &str, raw: &Raw) -> HeldJob {
+    fn dead_job(&self, queue: &str, raw: &Raw) -> InspectedJob {
         let headers = raw.properties.headers().clone().unwrap_or_default();
         let meta = message::meta_of(&headers).unwrap_or_default();
         let by_broker = parked_by_broker(&headers);
@@ -108,9 +108,9 @@ impl Inner {
         let crashes = by_broker.map_or(crashes, |_| crashes + CRASHES_MAX + 1);
         let by_crash = format!("lost its consumer more than {CRASHES_MAX} times");
         let crashed = (reason == DeadReason::Crashed && by_broker.is_some()).then_some(by_crash);
-        HeldJob {
+        InspectedJob {
             envelope: decoded.map_or_else(|| unreadable(queue, raw), |(envelope, _)| envelope),
-            state: HeldState::Dead,
+            state: JobState::Dead,
             crashes,
             last_error: crashed.or(meta.last_error),
             dead: Some(DeadInfo {
@@ -175,7 +175,7 @@ fn fresh_copy(dead: &Dead) -> Outgoing {
     Outgoing { exchange: String::new(), routing_key, raw }
 }
 
-impl Look<'_> {
+impl DeadScan<'_> {
     /// Acknowledges the messages with these tags, returns the others and waits until the queue has them.
     async fn end(self, gone: &HashSet<u64>) -> Result<(), EngineError> {
         let Some(channel) = self.channel else { return Ok(()) };
@@ -197,7 +197,7 @@ impl Look<'_> {
     }
 }
 
-fn matches(job: &HeldJob, filter: &DeadFilter) -> bool {
+fn matches(job: &InspectedJob, filter: &DeadFilter) -> bool {
     let Some(dead) = &job.dead else { return false };
     let error = job.last_error.as_deref().unwrap_or_default();
     filter.kind.as_ref().is_none_or(|kind| *kind == job.envelope.kind)

@@ -9,7 +9,7 @@ use std::{
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{
-    Inner,
+    RabbitClient,
     message::Meta,
     route::{Route, route},
 };
@@ -30,7 +30,7 @@ const CANCEL_VALID_FOR: Duration = Duration::from_hours(24 * 7);
 const NOTE_VALID_FOR: Duration = Duration::from_mins(5);
 
 /// Runs until the engine handle is dropped.
-pub(super) async fn run(inner: Weak<Inner>) {
+pub(super) async fn run(inner: Weak<RabbitClient>) {
     let mut tick = interval(REFRESH_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut due_at = Instant::now();
@@ -66,7 +66,7 @@ pub(super) async fn run(inner: Weak<Inner>) {
     }
 }
 
-impl Inner {
+impl RabbitClient {
     async fn refresh_if_changed(&self) -> Result<(), EngineError> {
         let version = self.store.control_version().await?;
         if version == self.control.borrow().version { Ok(()) } else { self.refresh_control().await }

@@ -6,7 +6,7 @@ use futures::future::try_join_all;
 use lapin::options::QueuePurgeOptions;
 
 use super::{
-    Inner,
+    RabbitClient,
     consumer::Command,
     fault::answer,
     housekeeping::CLAIM_FOR,
@@ -14,7 +14,7 @@ use super::{
     topology::{self, dead_queue, delay_queue, work_queue},
 };
 use crate::{
-    engine::{Cancelled, ConsumerInfo, DeadFilter, Depth, EngineError, HeldJob, HeldState, JobFilter},
+    engine::{Cancelled, ConsumerInfo, DeadFilter, Depth, EngineError, InspectedJob, JobFilter, JobState},
     envelope::JobId,
     job::Priority,
     job_store::ScheduledJob,
@@ -25,7 +25,7 @@ const LIST_MAX: usize = 1000;
 /// Age at which a consumer's note is ignored; each consumer writes one every 20 s at least.
 const NOTE_VALID_FOR: Duration = Duration::from_secs(45);
 
-impl Inner {
+impl RabbitClient {
     pub(super) async fn consumers(&self) -> Result<Vec<ConsumerInfo>, EngineError> {
         let since = self.ambient.now() - NOTE_VALID_FOR;
         let mut consumers = Vec::new();
@@ -138,17 +138,17 @@ impl Inner {
         Ok(found.into_iter().map(|(_, id)| id).collect())
     }
 
-    pub(super) async fn list(&self, filter: &JobFilter) -> Result<Vec<HeldJob>, EngineError> {
+    pub(super) async fn list(&self, filter: &JobFilter) -> Result<Vec<InspectedJob>, EngineError> {
         let wants = |state| filter.state.is_none_or(|wanted| wanted == state);
         let mut jobs = Vec::new();
-        if wants(HeldState::Delayed) {
+        if wants(JobState::Delayed) {
             jobs.extend(self.store.scheduled(filter).await?.into_iter().map(delayed));
         }
         for queue in self.queues_of(filter.queue.as_ref()).await? {
-            if wants(HeldState::Running) {
+            if wants(JobState::Running) {
                 jobs.extend(self.running(&queue, None).await);
             }
-            if wants(HeldState::Dead) {
+            if wants(JobState::Dead) {
                 jobs.extend(self.dead_jobs(&queue).await?);
             }
         }
@@ -161,7 +161,7 @@ impl Inner {
         Ok(jobs)
     }
 
-    pub(super) async fn find(&self, id: JobId) -> Result<Option<HeldJob>, EngineError> {
+    pub(super) async fn find(&self, id: JobId) -> Result<Option<InspectedJob>, EngineError> {
         if let Some(job) = self.store.find(id).await? {
             return Ok(Some(delayed(job)));
         }
@@ -181,7 +181,7 @@ impl Inner {
     }
 
     /// Jobs held by consumers of this handle; those of other processes are not visible.
-    async fn running(&self, queue: &str, id: Option<JobId>) -> Vec<HeldJob> {
+    async fn running(&self, queue: &str, id: Option<JobId>) -> Vec<InspectedJob> {
         let mut jobs = Vec::new();
         for consumer in self.consumers_of(queue) {
             jobs.extend(consumer.ask(|reply| Command::Held(id, reply)).await.unwrap_or_default());
@@ -196,7 +196,7 @@ impl Inner {
     }
 }
 
-fn delayed(job: ScheduledJob) -> HeldJob {
+fn delayed(job: ScheduledJob) -> InspectedJob {
     let (crashes, last_error) = (job.crashes, job.last_error);
-    HeldJob { envelope: job.envelope, state: HeldState::Delayed, crashes, last_error, dead: None }
+    InspectedJob { envelope: job.envelope, state: JobState::Delayed, crashes, last_error, dead: None }
 }

@@ -29,7 +29,7 @@ use serde_json::value::RawValue;
 
 use super::headers::Known;
 use crate::{
-    engine::{Announcement, DeadReason, EngineError},
+    engine::{DeadReason, EngineError, Event},
     envelope::{Envelope, JobId, PAYLOAD_BYTES_MAX},
     job::Priority,
 };
@@ -128,7 +128,7 @@ pub(super) fn encode(envelope: &Envelope, meta: &Meta) -> Raw {
 }
 
 /// Encodes an event: the body unchanged, the topic as the type.
-pub(super) fn announcement(news: Announcement) -> Raw {
+pub(super) fn event_message(news: Event) -> Raw {
     let mut headers = Headers(FieldTable::default());
     headers.text("ow-source", Some(&news.source));
     if let Some(trace) = news.trace {

@@ -11,7 +11,7 @@ use lapin::{
 };
 
 use super::{
-    Inner,
+    RabbitClient,
     fault::{answer, unavailable},
     message::{Raw, copy},
     publisher::Outgoing,
@@ -22,7 +22,7 @@ use crate::engine::EngineError;
 /// Messages moved between two acknowledgements.
 const CHUNK_MAX: usize = 256;
 
-impl Inner {
+impl RabbitClient {
     /// Returns the number of messages in queues that were recreated.
     pub(super) async fn migrate_queue(&self, queue: &str) -> Result<u64, EngineError> {
         topology::check_name(queue)?;

@@ -20,7 +20,6 @@
 //! Read on in `message` (wire format), `topology` and `ladder` (queues), `publisher`, `supervisor` and `session`
 //! (consuming), `outcome` (settling), `dead`, `inspect`, `housekeeping`.
 
-mod announce;
 mod connect;
 mod consumer;
 mod dead;
@@ -30,12 +29,13 @@ mod housekeeping;
 mod inspect;
 mod keys;
 mod ladder;
-mod lane;
 mod message;
 mod migrate;
 mod outcome;
 mod pipeline;
+mod priority_channel;
 mod publish;
+mod publish_event;
 mod publisher;
 mod route;
 mod session;
@@ -55,15 +55,15 @@ use tokio::sync::watch;
 pub use self::connect::RabbitServer;
 use self::{
     connect::{Address, Admin},
-    consumer::Shared,
+    consumer::ConsumerShared,
     fault::{ENGINE, answer},
     keys::Keys,
     publisher::Publisher,
 };
 use crate::{
     engine::{
-        Announcement, Cancelled, Capabilities, ConsumeOptions, Consumer, ConsumerInfo, DeadFilter, Depth,
-        Engine, EngineError, HeldJob, JobFilter, Published, QueueSpec,
+        Cancelled, Capabilities, ConsumeOptions, Consumer, ConsumerInfo, DeadFilter, Depth, Engine,
+        EngineError, Event, InspectedJob, JobFilter, Published, QueueSpec,
     },
     envelope::{Envelope, JobId},
     job_store::{Control, JobStore},
@@ -72,10 +72,10 @@ use crate::{
 /// Queues in a broker. Clones share the connections.
 #[derive(Clone)]
 pub struct RabbitEngine {
-    inner: Arc<Inner>,
+    inner: Arc<RabbitClient>,
 }
 
-struct Inner {
+struct RabbitClient {
     address: Address,
     ambient: Ambient,
     store: Arc<dyn JobStore>,
@@ -84,7 +84,7 @@ struct Inner {
     control: watch::Sender<Arc<Control>>,
     keys: Keys,
     /// Consumers of this handle.
-    consumers: Mutex<Vec<Weak<Shared>>>,
+    consumers: Mutex<Vec<Weak<ConsumerShared>>>,
     /// Queues known to exist.
     declared: Mutex<HashSet<String>>,
     /// Whether the events exchange is known to exist.
@@ -109,7 +109,7 @@ impl RabbitEngine {
         ambient: Ambient,
     ) -> Result<Self, EngineError> {
         let address = Address::parse(server)?;
-        let inner = Inner {
+        let inner = RabbitClient {
             publisher: Publisher::start(address.clone(), format!("{name} publishes"), ambient.clone()),
             admin: Admin::new(address.clone(), format!("{name} inspects")),
             address,
@@ -134,14 +134,14 @@ impl RabbitEngine {
     }
 }
 
-impl Inner {
-    fn add_consumer(&self, shared: &Arc<Shared>) {
+impl RabbitClient {
+    fn add_consumer(&self, shared: &Arc<ConsumerShared>) {
         let mut consumers = self.consumers.lock().unwrap_or_else(PoisonError::into_inner);
         consumers.retain(|c| c.strong_count() > 0);
         consumers.push(Arc::downgrade(shared));
     }
 
-    fn consumers_of(&self, queue: &str) -> Vec<Arc<Shared>> {
+    fn consumers_of(&self, queue: &str) -> Vec<Arc<ConsumerShared>> {
         let consumers = self.consumers.lock().unwrap_or_else(PoisonError::into_inner);
         consumers.iter().filter_map(Weak::upgrade).filter(|c| c.queue == queue).collect()
     }
@@ -240,11 +240,11 @@ impl Engine for RabbitEngine {
         self.inner.retry_now(id).await
     }
 
-    async fn list(&self, filter: &JobFilter) -> Result<Vec<HeldJob>, EngineError> {
+    async fn list(&self, filter: &JobFilter) -> Result<Vec<InspectedJob>, EngineError> {
         self.inner.list(filter).await
     }
 
-    async fn find(&self, id: JobId) -> Result<Option<HeldJob>, EngineError> {
+    async fn find(&self, id: JobId) -> Result<Option<InspectedJob>, EngineError> {
         self.inner.find(id).await
     }
 
@@ -252,8 +252,8 @@ impl Engine for RabbitEngine {
         self.inner.redrive(filter).await
     }
 
-    async fn announce(&self, news: Vec<Announcement>) -> Result<(), EngineError> {
-        self.inner.announce(news).await
+    async fn publish_events(&self, news: Vec<Event>) -> Result<(), EngineError> {
+        self.inner.publish_events(news).await
     }
 
     async fn migrate_queue(&self, queue: &str) -> Result<u64, EngineError> {

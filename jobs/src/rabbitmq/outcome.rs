@@ -10,8 +10,8 @@ use std::{sync::Arc, time::Duration};
 use base::Timestamp;
 
 use super::{
-    Inner,
-    consumer::Shared,
+    RabbitClient,
+    consumer::ConsumerShared,
     fault::bounded,
     message::{self, Message, Meta},
     publisher::Outgoing,
@@ -30,7 +30,7 @@ const AGAIN: Backoff = Backoff::FullJitter { base: Duration::from_millis(100), c
 
 /// A settlement beyond a plain acknowledgement.
 #[derive(Debug, Clone)]
-pub(super) enum Outcome {
+pub(super) enum DeliveryOutcome {
     /// Completed or cancelled.
     Ended,
     Retry {
@@ -52,8 +52,8 @@ pub(super) enum Outcome {
 
 /// A delivery whose settlement is being made durable.
 pub(super) struct Settling {
-    pub(super) inner: Arc<Inner>,
-    pub(super) shared: Arc<Shared>,
+    pub(super) inner: Arc<RabbitClient>,
+    pub(super) shared: Arc<ConsumerShared>,
     pub(super) class: Priority,
     pub(super) message: Message,
     pub(super) id: JobId,
@@ -62,7 +62,7 @@ pub(super) struct Settling {
 
 impl Settling {
     /// Returns when the settlement is durable and the delivery may be acknowledged.
-    pub(super) async fn run(self, outcome: Outcome) {
+    pub(super) async fn run(self, outcome: DeliveryOutcome) {
         let mut failures = 0;
         while let Err(error) = self.attempt(&outcome).await {
             failures += 1;
@@ -75,26 +75,26 @@ impl Settling {
         self.shared.flow();
     }
 
-    async fn attempt(&self, outcome: &Outcome) -> Result<(), EngineError> {
+    async fn attempt(&self, outcome: &DeliveryOutcome) -> Result<(), EngineError> {
         let now = self.inner.ambient.now();
         match outcome {
-            Outcome::Ended => {}
-            Outcome::Retry { at, error } => {
+            DeliveryOutcome::Ended => {}
+            DeliveryOutcome::Retry { at, error } => {
                 let (mut envelope, mut meta) = self.job()?;
                 envelope.attempt = envelope.attempt.saturating_add(1);
                 meta.last_error = Some(bounded(error));
                 meta.first_failed_at.get_or_insert(now);
                 self.inner.place(&envelope, meta, Some(*at)).await?;
             }
-            Outcome::Again(at) => {
+            DeliveryOutcome::Again(at) => {
                 let (envelope, meta) = self.job()?;
                 self.inner.place(&envelope, meta, *at).await?;
             }
-            Outcome::Wait => {
+            DeliveryOutcome::Wait => {
                 let (envelope, meta) = self.job()?;
                 self.publish(delayed(&envelope, meta)).await?;
             }
-            Outcome::Dead { reason, error } => {
+            DeliveryOutcome::Dead { reason, error } => {
                 let (mut envelope, mut meta) = self.job()?;
                 // The last run of an exhausted job counts as an attempt like those before it.
                 envelope.attempt =
@@ -102,9 +102,12 @@ impl Settling {
                 meta.last_error = Some(bounded(error));
                 self.publish(to_dead(&envelope, meta, *reason, now)).await?;
             }
-            Outcome::Unreadable { error } => self.publish(self.unreadable(error, now)?).await?,
+            DeliveryOutcome::Unreadable { error } => self.publish(self.unreadable(error, now)?).await?,
         }
-        if !matches!(outcome, Outcome::Retry { .. } | Outcome::Again(_) | Outcome::Wait) {
+        if !matches!(
+            outcome,
+            DeliveryOutcome::Retry { .. } | DeliveryOutcome::Again(_) | DeliveryOutcome::Wait
+        ) {
             self.end().await?;
         }
         Ok(())

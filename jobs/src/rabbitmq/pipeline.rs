@@ -28,7 +28,7 @@ use tokio::{
 use super::{
     connect::Address,
     fault::answer,
-    publisher::{Batch, Failure, State, Ticket},
+    publisher::{Batch, Failure, PublisherState, Ticket},
 };
 use crate::{engine::EngineError, error::describe, job::Backoff};
 
@@ -50,7 +50,7 @@ pub(super) async fn run(
     name: String,
     ambient: Ambient,
     mut queue: mpsc::Receiver<Arc<Batch>>,
-    state: watch::Sender<State>,
+    state: watch::Sender<PublisherState>,
 ) {
     let mut failures = 0_u32;
     loop {
@@ -62,16 +62,16 @@ pub(super) async fn run(
         let trouble = match opened {
             Ok((connection, channels)) => {
                 failures = 0;
-                if state.send_replace(State::Up) != State::Up {
+                if state.send_replace(PublisherState::Up) != PublisherState::Up {
                     tracing::info!(broker = ?address, "publisher connected");
                 }
                 match Pipeline::new(&connection, channels, &state).run(&mut queue).await {
-                    Some(why) => State::Down(why),
+                    Some(why) => PublisherState::Down(why),
                     None => return,
                 }
             }
-            Err(EngineError::Denied { detail, .. }) => State::Denied(detail),
-            Err(error) => State::Down(describe(&error)),
+            Err(EngineError::Denied { detail, .. }) => PublisherState::Denied(detail),
+            Err(error) => PublisherState::Down(describe(&error)),
         };
         failures = failures.saturating_add(1);
         report(&state, trouble, &address);
@@ -83,9 +83,9 @@ pub(super) async fn run(
 }
 
 /// Logs each change of kind once; error texts of single attempts may differ.
-fn report(state: &watch::Sender<State>, trouble: State, address: &Address) {
+fn report(state: &watch::Sender<PublisherState>, trouble: PublisherState, address: &Address) {
     let before = state.send_replace(trouble.clone());
-    let initial = before == State::Down("not connected yet".to_owned());
+    let initial = before == PublisherState::Down("not connected yet".to_owned());
     if initial || std::mem::discriminant(&before) != std::mem::discriminant(&trouble) {
         tracing::warn!(broker = ?address, state = ?trouble, "publisher disconnected, reconnecting");
     }
@@ -103,11 +103,11 @@ async fn open(address: &Address, name: &str) -> Result<(Connection, Vec<Channel>
 }
 
 /// Rejects batches while there is no connection. Returns when all senders are dropped.
-async fn refuse_all(queue: &mut mpsc::Receiver<Arc<Batch>>, state: &watch::Sender<State>) {
+async fn refuse_all(queue: &mut mpsc::Receiver<Arc<Batch>>, state: &watch::Sender<PublisherState>) {
     while let Some(batch) = queue.recv().await {
         let why = match &*state.borrow() {
-            State::Down(why) | State::Denied(why) => why.clone(),
-            State::Up | State::Blocked => "the connection ended".to_owned(),
+            PublisherState::Down(why) | PublisherState::Denied(why) => why.clone(),
+            PublisherState::Up | PublisherState::Blocked => "the connection ended".to_owned(),
         };
         for ticket in Batch::tickets(&batch) {
             ticket.settle(Err(Failure::Unknown(why.clone())));
@@ -115,25 +115,29 @@ async fn refuse_all(queue: &mut mpsc::Receiver<Arc<Batch>>, state: &watch::Sende
     }
 }
 
-type Outcome = (u64, lapin::Result<Confirmation>);
+type Confirmed = (u64, lapin::Result<Confirmation>);
 
 struct Pipeline<'a> {
     connection: &'a Connection,
     channels: Vec<Channel>,
-    state: &'a watch::Sender<State>,
+    state: &'a watch::Sender<PublisherState>,
     next_channel: usize,
     next_number: u64,
     /// Messages not sent yet, each with the index of its channel.
     waiting: VecDeque<(usize, Ticket)>,
     sent: HashMap<u64, Ticket>,
-    confirms: FuturesUnordered<BoxFuture<'static, Outcome>>,
+    confirms: FuturesUnordered<BoxFuture<'static, Confirmed>>,
     /// Ids of returned messages that came with another message's confirm.
     returned: HashSet<String>,
     progress_at: Instant,
 }
 
 impl<'a> Pipeline<'a> {
-    fn new(connection: &'a Connection, channels: Vec<Channel>, state: &'a watch::Sender<State>) -> Self {
+    fn new(
+        connection: &'a Connection,
+        channels: Vec<Channel>,
+        state: &'a watch::Sender<PublisherState>,
+    ) -> Self {
         Self {
             connection,
             channels,
@@ -171,7 +175,7 @@ impl<'a> Pipeline<'a> {
     }
 
     fn take(&mut self, batch: Arc<Batch>) {
-        if *self.state.borrow() == State::Blocked {
+        if *self.state.borrow() == PublisherState::Blocked {
             Batch::tickets(&batch).for_each(|ticket| ticket.settle(Err(Failure::Blocked)));
             return;
         }
@@ -236,13 +240,13 @@ impl<'a> Pipeline<'a> {
             return Some("the broker closed the connection".to_owned());
         }
         let blocked = status.blocked();
-        let was_blocked = *self.state.borrow() == State::Blocked;
+        let was_blocked = *self.state.borrow() == PublisherState::Blocked;
         if blocked && !was_blocked {
             tracing::warn!("publishing blocked by the broker: out of memory or disk");
-            self.state.send_replace(State::Blocked);
+            self.state.send_replace(PublisherState::Blocked);
         } else if was_blocked && !blocked {
             tracing::info!("publishing unblocked by the broker");
-            self.state.send_replace(State::Up);
+            self.state.send_replace(PublisherState::Up);
         }
         if blocked {
             self.progress_at = Instant::now();

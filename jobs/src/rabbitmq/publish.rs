@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use super::{
-    Inner,
+    RabbitClient,
     message::{self, Meta},
     route::{Route, route},
 };
@@ -13,7 +13,7 @@ use crate::{
     envelope::{Envelope, JobId},
 };
 
-impl Inner {
+impl RabbitClient {
     pub(super) async fn publish(&self, envelopes: Vec<Envelope>) -> Result<Vec<Published>, EngineError> {
         envelopes.iter().try_for_each(message::check)?;
         let queues: HashSet<&str> = envelopes.iter().map(|envelope| envelope.queue.as_str()).collect();

@@ -55,7 +55,7 @@ impl Outgoing {
 
 /// State of the connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum PublisherState {
     Up,
     /// The broker is out of memory or disk and does not read from this connection.
     Blocked,
@@ -148,14 +148,14 @@ impl Batch {
 /// The callers' side of the publishing task.
 pub(super) struct Publisher {
     batches: mpsc::Sender<Arc<Batch>>,
-    state: watch::Receiver<State>,
+    state: watch::Receiver<PublisherState>,
 }
 
 impl Publisher {
     /// Starts the task, which ends when the publisher is dropped.
     pub(super) fn start(address: Address, name: String, ambient: Ambient) -> Self {
         let (batches, queue) = mpsc::channel(QUEUE_MAX);
-        let (to_callers, state) = watch::channel(State::Down("not connected yet".to_owned()));
+        let (to_callers, state) = watch::channel(PublisherState::Down("not connected yet".to_owned()));
         tokio::spawn(pipeline::run(address, name, ambient, queue, to_callers));
         Self { batches, state }
     }
@@ -173,7 +173,7 @@ impl Publisher {
                 return Err(EngineError::Closed);
             }
             let failures = batch.outcomes().await?;
-            let Some(verdict) = verdict(&failures, &batch) else { return Ok(()) };
+            let Some(verdict) = publish_result(&failures, &batch) else { return Ok(()) };
             verdict?;
             if Instant::now() >= deadline {
                 let why = failures.into_iter().find_map(|(_, failure)| match failure {
@@ -189,9 +189,9 @@ impl Publisher {
     /// Reason for which messages cannot be published now; `None` when they can.
     pub(super) fn trouble(&self) -> Option<String> {
         match &*self.state.borrow() {
-            State::Up => None,
-            State::Blocked => Some("publishing blocked by the broker: out of memory or disk".to_owned()),
-            State::Down(why) | State::Denied(why) => Some(why.clone()),
+            PublisherState::Up => None,
+            PublisherState::Blocked => Some("blocked by the broker: out of memory or disk".to_owned()),
+            PublisherState::Down(why) | PublisherState::Denied(why) => Some(why.clone()),
         }
     }
 
@@ -200,11 +200,11 @@ impl Publisher {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match state.borrow_and_update().clone() {
-                State::Up => return Ok(()),
-                State::Denied(detail) => return Err(EngineError::Denied { engine: ENGINE, detail }),
-                State::Blocked => return Err(blocked()),
-                State::Down(why) if Instant::now() >= deadline => return Err(unavailable(why)),
-                State::Down(_) => {}
+                PublisherState::Up => return Ok(()),
+                PublisherState::Denied(detail) => return Err(EngineError::Denied { engine: ENGINE, detail }),
+                PublisherState::Blocked => return Err(blocked()),
+                PublisherState::Down(why) if Instant::now() >= deadline => return Err(unavailable(why)),
+                PublisherState::Down(_) => {}
             }
             if matches!(timeout_at(deadline, state.changed()).await, Ok(Err(_))) {
                 return Err(EngineError::Closed);
@@ -218,7 +218,7 @@ fn blocked() -> EngineError {
 }
 
 /// Result of a batch: `None` when all messages were confirmed, `Ok` when publishing again makes sense.
-fn verdict(failures: &[(usize, Failure)], batch: &Batch) -> Option<Result<(), EngineError>> {
+fn publish_result(failures: &[(usize, Failure)], batch: &Batch) -> Option<Result<(), EngineError>> {
     let worst = failures.iter().max_by_key(|(_, failure)| match failure {
         Failure::Unknown(_) => 0,
         Failure::Blocked => 1,

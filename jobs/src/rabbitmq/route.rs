@@ -3,7 +3,7 @@
 use base::{Ambient, Timestamp};
 
 use super::{
-    Inner,
+    RabbitClient,
     ladder::{LADDER_MAX, RUNGS, rung},
     message::{Meta, encode},
     publisher::Outgoing,
@@ -76,7 +76,7 @@ pub(super) fn to_dead(envelope: &Envelope, mut meta: Meta, reason: DeadReason, n
     Outgoing { exchange: String::new(), routing_key, raw: encode(envelope, &meta) }
 }
 
-impl Inner {
+impl RabbitClient {
     /// Routes a job that may start at `at`, or now; durable when this returns.
     pub(super) async fn place(
         &self,

@@ -1,4 +1,4 @@
-//! The supervisor of a consumer: opens one [`Session`] after the other for as long as the consumer lives.
+//! The supervisor of a consumer: opens one [`ConsumerSession`] after the other for as long as the consumer lives.
 //!
 //! Guarantees: the delivery channel stays open whatever the broker does; attempts are spaced with capped backoff and
 //! jitter, which starts again after each success; failures show as health and are logged once per change.
@@ -11,10 +11,10 @@ use tokio::{
 };
 
 use super::{
-    Inner,
-    consumer::{Command, RabbitSettler, Shared},
+    RabbitClient,
+    consumer::{Command, ConsumerShared, RabbitSettler},
     fault::unavailable,
-    session::{End, Plan, Session},
+    session::{ConsumerSession, Plan, SessionEnd},
 };
 use crate::{
     engine::{ConsumeOptions, Consumer, EngineError},
@@ -39,14 +39,14 @@ struct Supervisor {
 /// Starts a consumer. Fails when the first attempt does, so that a wrong password ends a worker instead of making it
 /// wait.
 pub(super) async fn start(
-    inner: Arc<Inner>,
+    inner: Arc<RabbitClient>,
     queue: &str,
     options: ConsumeOptions,
 ) -> Result<Consumer, EngineError> {
     let prefetch = options.prefetch.clamp(1, PREFETCH_MAX);
     let (to_supervisor, commands) = mpsc::unbounded_channel();
     let (deliveries, to_worker) = mpsc::channel(prefetch);
-    let shared = Arc::new(Shared::new(queue, inner.ambient.now(), to_supervisor.downgrade()));
+    let shared = Arc::new(ConsumerShared::new(queue, inner.ambient.now(), to_supervisor.downgrade()));
     inner.add_consumer(&shared);
     let plan = Plan {
         inner,
@@ -73,7 +73,7 @@ impl Supervisor {
         let mut first = Some(first);
         loop {
             let opened = {
-                let opening = Session::open(&self.plan);
+                let opening = ConsumerSession::open(&self.plan);
                 tokio::pin!(opening);
                 loop {
                     tokio::select! {
@@ -89,9 +89,9 @@ impl Supervisor {
                         drop(first.send(Ok(())));
                     }
                     match session.run(&mut self.commands).await {
-                        End::Closed(reply, result) => return drop(reply.send(result)),
-                        End::Dropped => return,
-                        End::Lost(error) => error,
+                        SessionEnd::Closed(reply, result) => return drop(reply.send(result)),
+                        SessionEnd::Dropped => return,
+                        SessionEnd::Lost(error) => error,
                     }
                 }
                 Err(error) => match first.take() {
@@ -135,7 +135,7 @@ fn connected(plan: &Plan, failures: &mut u32) {
 }
 
 /// Handles commands while there is no connection, and so no held job. Returns true when the consumer has ended.
-fn idle(shared: &Shared, command: Option<Command>) -> bool {
+fn idle(shared: &ConsumerShared, command: Option<Command>) -> bool {
     match command {
         None => return true,
         Some(Command::Settle(..)) => shared.count_stale(1),

@@ -21,7 +21,7 @@ use sqlx::{Postgres, QueryBuilder};
 use self::row::NewRows;
 use crate::{
     engine::EngineError,
-    postgres::{Fault, text},
+    postgres::{PostgresFault, text},
     records::{AttemptRecord, LIST_MAX, RecordFilter, RecordStore},
 };
 
@@ -59,7 +59,7 @@ impl PostgresRecords {
         }
     }
 
-    async fn try_append(&self, batch: &[AttemptRecord]) -> Result<(), Fault> {
+    async fn try_append(&self, batch: &[AttemptRecord]) -> Result<(), PostgresFault> {
         match self.insert(batch).await {
             Err(error) if partitions::is_missing(&error) => {
                 self.prepare_days_of(batch).await?;
@@ -77,7 +77,7 @@ impl PostgresRecords {
         self.database.run(insert.bind(rows.error).bind(rows.trace)).await.map(drop)
     }
 
-    async fn try_list(&self, filter: &RecordFilter) -> Result<Vec<AttemptRecord>, Fault> {
+    async fn try_list(&self, filter: &RecordFilter) -> Result<Vec<AttemptRecord>, PostgresFault> {
         let rows = self.database.rows(select(filter).build()).await?;
         Ok(rows.iter().map(row::record).collect::<Result<_, _>>()?)
     }
@@ -130,7 +130,7 @@ impl RecordStore for PostgresRecords {
             self.prepare_coming_days().await?;
             self.drop_days_before(before, limit).await
         });
-        expired.await.map_err(|error| Fault::from(error).of(ENGINE))
+        expired.await.map_err(|error| PostgresFault::from(error).of(ENGINE))
     }
 
     fn expiry_grain(&self) -> Duration {

@@ -24,18 +24,18 @@ pub(super) enum Command {
 }
 
 /// Shared by settler, driver and engine.
-pub(super) struct Shared {
-    state: Mutex<State>,
+pub(super) struct ConsumerShared {
+    state: Mutex<ConsumerState>,
     health: Mutex<ConsumerHealth>,
     pub(super) stopped: watch::Sender<bool>,
 }
 
-struct State {
+struct ConsumerState {
     session: i64,
-    held: HashMap<JobId, Held>,
+    held: HashMap<JobId, RunningJob>,
 }
 
-struct Held {
+struct RunningJob {
     sequence: i64,
     fence: i64,
     keyed: bool,
@@ -43,11 +43,11 @@ struct Held {
     signal: JobSignal,
 }
 
-impl Shared {
+impl ConsumerShared {
     pub(super) fn new(session: i64, now: Timestamp) -> Self {
         let health = ConsumerHealth { last_contact: now, trouble: None, stale_settlements: 0 };
         Self {
-            state: Mutex::new(State { session, held: HashMap::new() }),
+            state: Mutex::new(ConsumerState { session, held: HashMap::new() }),
             health: Mutex::new(health),
             stopped: watch::Sender::new(false),
         }
@@ -74,7 +74,8 @@ impl Shared {
             let signal = JobSignal::default();
             let id = job.envelope.id;
             let keyed = job.envelope.concurrency_key.is_some();
-            let held = Held { sequence: job.sequence, fence, keyed, settling: false, signal: signal.clone() };
+            let held =
+                RunningJob { sequence: job.sequence, fence, keyed, settling: false, signal: signal.clone() };
             state.held.insert(id, held);
             let receipt = Receipt { job: id, tag, session };
             Delivery { envelope: Arc::new(job.envelope), receipt, crashes: job.crashes, signal }
@@ -83,7 +84,7 @@ impl Shared {
     }
 
     /// Frees the slots of settled jobs. Returns true when one of them had a concurrency key.
-    pub(super) fn let_go(&self, settled: &[Settled]) -> bool {
+    pub(super) fn forget(&self, settled: &[Settled]) -> bool {
         let done: HashMap<i64, i64> = settled.iter().map(|s| (s.sequence, s.fence)).collect();
         let mut keyed = false;
         self.state().held.retain(|_, held| {
@@ -141,7 +142,7 @@ impl Shared {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ConsumerState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -165,8 +166,8 @@ fn unsigned(value: i64) -> u64 {
 
 /// The consumer's end of the command channel. The driver learns from its drop that the consumer is gone.
 pub(super) struct SqliteSettler {
-    pub(super) shared: Arc<Shared>,
-    /// Unbounded by type, bounded by the prefetch: [`Shared::accept`] passes each held job once.
+    pub(super) shared: Arc<ConsumerShared>,
+    /// Unbounded by type, bounded by the prefetch: [`ConsumerShared::accept`] passes each held job once.
     pub(super) commands: mpsc::UnboundedSender<Command>,
 }
 

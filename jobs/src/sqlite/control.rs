@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 
 use sqlx::{Row, Sqlite, SqliteConnection};
 
-use super::{Inner, fault::Fault, fault::bounded, row};
+use super::{SqliteQueue, fault::QueueFault, fault::bounded, row};
 use crate::{
     engine::{Cancelled, DeadFilter, EngineError, Interrupt, QueueSpec},
     envelope::JobId,
@@ -23,7 +23,7 @@ macro_rules! revive {
     };
 }
 
-impl Inner {
+impl SqliteQueue {
     pub(super) async fn declare(&self, queues: &[QueueSpec]) -> Result<(), EngineError> {
         for QueueSpec { name } in queues {
             let well_formed = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
@@ -126,7 +126,11 @@ impl Inner {
     }
 }
 
-async fn purge_chunk(c: &mut SqliteConnection, queue: String, state: &'static str) -> Result<u64, Fault> {
+async fn purge_chunk(
+    c: &mut SqliteConnection,
+    queue: String,
+    state: &'static str,
+) -> Result<u64, QueueFault> {
     let purge = if state == "ready" {
         "DELETE FROM jobs WHERE sequence IN (
            SELECT sequence FROM jobs WHERE queue = ?1 AND state = 'ready' LIMIT ?2)"
@@ -142,7 +146,7 @@ async fn cancel(
     c: &mut SqliteConnection,
     id: JobId,
     reason: String,
-) -> Result<(Cancelled, Option<(i64, i64)>), Fault> {
+) -> Result<(Cancelled, Option<(i64, i64)>), QueueFault> {
     let removed = sqlx::query("DELETE FROM jobs WHERE id = ?1 AND state IN ('ready', 'delayed')");
     if removed.bind(id.to_string()).execute(&mut *c).await?.rows_affected() > 0 {
         return Ok((Cancelled::Removed, None));
@@ -156,7 +160,7 @@ async fn cancel(
 }
 
 /// Returns the queue of the job made ready, if there was one.
-async fn retry_now(c: &mut SqliteConnection, id: JobId, now: i64) -> Result<Option<String>, Fault> {
+async fn retry_now(c: &mut SqliteConnection, id: JobId, now: i64) -> Result<Option<String>, QueueFault> {
     let delayed = sqlx::query_scalar(
         "UPDATE jobs SET state = 'ready', blocked = 0, run_at = NULL, ready_at = ?2
          WHERE id = ?1 AND state = 'delayed' RETURNING queue",
@@ -193,7 +197,7 @@ async fn redrive_chunk(
     after: String,
     limit: u32,
     now: i64,
-) -> Result<Chunk, Fault> {
+) -> Result<Chunk, QueueFault> {
     let mut select = sqlx::QueryBuilder::<Sqlite>::new(
         "SELECT id FROM jobs AS d WHERE state = 'dead' AND NOT EXISTS (
            SELECT 1 FROM jobs AS l WHERE l.unique_key = d.unique_key AND l.state <> 'dead') AND id > ",

@@ -15,8 +15,8 @@ use tokio::{
 };
 
 use super::{
-    Inner,
-    consumer::{Command, Shared, SqliteSettler},
+    SqliteQueue,
+    consumer::{Command, ConsumerShared, SqliteSettler},
     exchange::{Exchange, Exchanged},
     lease::{self, Charge},
     settle::Settled,
@@ -38,8 +38,8 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 const CLOSE_TRIES_MAX: u32 = 4;
 
 struct Driver {
-    inner: Arc<Inner>,
-    shared: Arc<Shared>,
+    inner: Arc<SqliteQueue>,
+    shared: Arc<ConsumerShared>,
     name: String,
     queue: String,
     prefetch: usize,
@@ -66,7 +66,7 @@ enum Ending {
 
 /// Registers a consumer and starts its loop.
 pub(super) async fn start(
-    inner: Arc<Inner>,
+    inner: Arc<SqliteQueue>,
     queue: &str,
     options: ConsumeOptions,
 ) -> Result<Consumer, EngineError> {
@@ -77,7 +77,7 @@ pub(super) async fn start(
     let (name, to) = (options.name.clone(), queue.to_owned());
     let session =
         inner.write(move |c| Box::pin(async move { lease::open(c, &name, &to, until).await })).await?;
-    let shared = Arc::new(Shared::new(session, inner.ambient.now()));
+    let shared = Arc::new(ConsumerShared::new(session, inner.ambient.now()));
     inner.consumers.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&shared));
     let (to_driver, commands) = mpsc::unbounded_channel();
     let (deliveries, to_worker) = mpsc::channel(prefetch);
@@ -103,7 +103,7 @@ pub(super) async fn start(
     Ok(Consumer { deliveries: to_worker, settler: Arc::new(SqliteSettler { shared, commands: to_driver }) })
 }
 
-fn lease_until(inner: &Inner, lease: Duration) -> i64 {
+fn lease_until(inner: &SqliteQueue, lease: Duration) -> i64 {
     inner.now_ms().saturating_add(i64::try_from(lease.as_millis()).unwrap_or(i64::MAX))
 }
 
@@ -147,7 +147,7 @@ impl Driver {
                     self.ending = Some(Ending::Dropped);
                 }
                 for command in batch {
-                    self.obey(command);
+                    self.execute(command);
                 }
             }
             _ = self.bell.changed() => self.hungry = true,
@@ -165,14 +165,14 @@ impl Driver {
     fn drain(&mut self) {
         while self.ending.is_none() {
             match self.commands.try_recv() {
-                Ok(command) => self.obey(command),
+                Ok(command) => self.execute(command),
                 Err(mpsc::error::TryRecvError::Empty) => return,
                 Err(mpsc::error::TryRecvError::Disconnected) => self.ending = Some(Ending::Dropped),
             }
         }
     }
 
-    fn obey(&mut self, command: Command) {
+    fn execute(&mut self, command: Command) {
         match command {
             Command::Settle(settled) => self.settled.push(settled),
             Command::Close(reply) => self.ending = Some(Ending::Closed(reply)),
@@ -218,7 +218,7 @@ impl Driver {
             tracing::info!(queue = self.queue, consumer = self.name, "queue file available again");
         }
         let settled = std::mem::take(&mut self.settled);
-        if self.shared.let_go(&settled) || exchanged.rescued > 0 {
+        if self.shared.forget(&settled) || exchanged.rescued > 0 {
             // A concurrency key may have become free, in any queue.
             self.inner.wakes.wake_all();
         } else if settled.iter().any(|s| !s.ends()) {

@@ -13,7 +13,7 @@ const ERROR_CHARS_MAX: usize = 2000;
 
 /// Error inside a unit of work.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Fault {
+pub(super) enum QueueFault {
     #[error(transparent)]
     Sql(#[from] sqlx::Error),
     #[error(transparent)]
@@ -23,13 +23,13 @@ pub(super) enum Fault {
     Refused(#[from] EngineError),
 }
 
-impl From<Fault> for EngineError {
-    fn from(fault: Fault) -> Self {
+impl From<QueueFault> for EngineError {
+    fn from(fault: QueueFault) -> Self {
         match fault {
-            Fault::Refused(error) => error,
-            Fault::Write(WriteFailed::Closed) | Fault::Sql(sqlx::Error::PoolClosed) => Self::Closed,
-            Fault::Write(error) => unavailable(describe(&error), Some(error.into())),
-            Fault::Sql(error) => unavailable(describe(&error), Some(error.into())),
+            QueueFault::Refused(error) => error,
+            QueueFault::Write(WriteFailed::Closed) | QueueFault::Sql(sqlx::Error::PoolClosed) => Self::Closed,
+            QueueFault::Write(error) => unavailable(describe(&error), Some(error.into())),
+            QueueFault::Sql(error) => unavailable(describe(&error), Some(error.into())),
         }
     }
 }

@@ -4,12 +4,12 @@ use base::Timestamp;
 use sqlx::{Row, Sqlite};
 
 use super::{
-    Inner,
-    fault::Fault,
+    SqliteQueue,
+    fault::QueueFault,
     row::{self, envelope_columns},
 };
 use crate::{
-    engine::{ConsumerInfo, Depth, EngineError, HeldJob, HeldState, JobFilter},
+    engine::{ConsumerInfo, Depth, EngineError, InspectedJob, JobFilter, JobState},
     envelope::JobId,
 };
 
@@ -22,7 +22,7 @@ macro_rules! held_columns {
     };
 }
 
-impl Inner {
+impl SqliteQueue {
     pub(super) async fn consumers(&self) -> Result<Vec<ConsumerInfo>, EngineError> {
         let rows = sqlx::query(
             "SELECT name, queue, lease_until,
@@ -33,7 +33,7 @@ impl Inner {
         .bind(LIST_MAX)
         .fetch_all(self.database.readers())
         .await
-        .map_err(Fault::from)?;
+        .map_err(QueueFault::from)?;
         let info = rows.into_iter().map(|row| ConsumerInfo {
             name: row.get("name"),
             queue: row.get("queue"),
@@ -45,7 +45,7 @@ impl Inner {
 
     pub(super) async fn queue_names(&self) -> Result<Vec<String>, EngineError> {
         let names = sqlx::query_scalar("SELECT name FROM queues ORDER BY name");
-        Ok(names.fetch_all(self.database.readers()).await.map_err(Fault::from)?)
+        Ok(names.fetch_all(self.database.readers()).await.map_err(QueueFault::from)?)
     }
 
     pub(super) async fn depth(&self, queue: &str) -> Result<Depth, EngineError> {
@@ -64,7 +64,7 @@ impl Inner {
         .bind(queue)
         .fetch_optional(self.database.readers())
         .await
-        .map_err(Fault::from)?
+        .map_err(QueueFault::from)?
         .ok_or_else(|| EngineError::NoSuchQueue(queue.to_owned()))?;
         let count = |column: &str| row.get::<i64, _>(column).unsigned_abs();
         let oldest: Option<i64> = row.get("oldest");
@@ -79,17 +79,17 @@ impl Inner {
         })
     }
 
-    pub(super) async fn list(&self, filter: &JobFilter) -> Result<Vec<HeldJob>, EngineError> {
+    pub(super) async fn list(&self, filter: &JobFilter) -> Result<Vec<InspectedJob>, EngineError> {
         let mut select =
             sqlx::QueryBuilder::<Sqlite>::new(concat!("SELECT ", held_columns!(), " FROM jobs WHERE id > "));
         select.push_bind(filter.after.map(|id| id.to_string()).unwrap_or_default());
         if let Some(state) = filter.state {
             // A literal: with a bound state the planner could not use the partial indexes.
             select.push(match state {
-                HeldState::Ready => " AND state = 'ready'",
-                HeldState::Delayed => " AND state = 'delayed'",
-                HeldState::Running => " AND state = 'running'",
-                HeldState::Dead => " AND state = 'dead'",
+                JobState::Ready => " AND state = 'ready'",
+                JobState::Delayed => " AND state = 'delayed'",
+                JobState::Running => " AND state = 'running'",
+                JobState::Dead => " AND state = 'dead'",
             });
         }
         if let Some(queue) = &filter.queue {
@@ -100,13 +100,13 @@ impl Inner {
         }
         // Ids are UUIDv7: they sort by creation, and a page can continue after a job that has been deleted.
         select.push(" ORDER BY id LIMIT ").push_bind(filter.limit.min(LIST_MAX));
-        let rows = select.build().fetch_all(self.database.readers()).await.map_err(Fault::from)?;
+        let rows = select.build().fetch_all(self.database.readers()).await.map_err(QueueFault::from)?;
         Ok(rows.iter().map(row::held).collect())
     }
 
-    pub(super) async fn find(&self, id: JobId) -> Result<Option<HeldJob>, EngineError> {
+    pub(super) async fn find(&self, id: JobId) -> Result<Option<InspectedJob>, EngineError> {
         let find = sqlx::query(concat!("SELECT ", held_columns!(), " FROM jobs WHERE id = ?1"));
         let found = find.bind(id.to_string()).fetch_optional(self.database.readers()).await;
-        Ok(found.map_err(Fault::from)?.as_ref().map(row::held))
+        Ok(found.map_err(QueueFault::from)?.as_ref().map(row::held))
     }
 }

@@ -36,11 +36,11 @@ use futures::future::BoxFuture;
 use sqlx::SqliteConnection;
 
 pub use self::records::SqliteRecords;
-use self::{consumer::Shared, fault::Fault, wake::Wakes};
+use self::{consumer::ConsumerShared, fault::QueueFault, wake::Wakes};
 use crate::{
     engine::{
         Cancelled, Capabilities, ConsumeOptions, Consumer, ConsumerInfo, DeadFilter, Depth, Engine,
-        EngineError, HeldJob, JobFilter, Published, QueueSpec,
+        EngineError, InspectedJob, JobFilter, Published, QueueSpec,
     },
     envelope::{Envelope, JobId},
 };
@@ -53,15 +53,15 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Queues in a SQLite file. Clones share it.
 #[derive(Clone)]
 pub struct SqliteEngine {
-    inner: Arc<Inner>,
+    inner: Arc<SqliteQueue>,
 }
 
-struct Inner {
+struct SqliteQueue {
     database: Database,
     ambient: Ambient,
     wakes: Wakes,
     /// Consumers of this handle, whose jobs get cancellations at once.
-    consumers: Mutex<Vec<Weak<Shared>>>,
+    consumers: Mutex<Vec<Weak<ConsumerShared>>>,
     /// Queues known to exist; a queue is never removed.
     declared: Mutex<HashSet<String>>,
 }
@@ -71,7 +71,7 @@ impl SqliteEngine {
     /// processes may have the file open.
     pub async fn open(path: &Path, ambient: Ambient) -> Result<Self, OpenError> {
         let database = Database::open(path, &migrations(), READERS_MAX).await?;
-        let inner = Inner {
+        let inner = SqliteQueue {
             database,
             ambient,
             wakes: Wakes::default(),
@@ -118,12 +118,12 @@ impl SqliteEngine {
     }
 }
 
-impl Inner {
+impl SqliteQueue {
     fn now_ms(&self) -> i64 {
         self.ambient.now().as_millisecond()
     }
 
-    fn live_consumers(&self) -> Vec<Arc<Shared>> {
+    fn live_consumers(&self) -> Vec<Arc<ConsumerShared>> {
         let mut consumers = self.consumers.lock().unwrap_or_else(PoisonError::into_inner);
         consumers.retain(|c| c.strong_count() > 0);
         consumers.iter().filter_map(Weak::upgrade).collect()
@@ -134,7 +134,7 @@ impl Inner {
     async fn write<T, F>(&self, work: F) -> Result<T, EngineError>
     where
         T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, Fault>> + Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, QueueFault>> + Send + 'static,
     {
         match tokio::time::timeout(ANSWER_TIMEOUT, self.database.write(work)).await {
             Ok(result) => Ok(result?),
@@ -213,11 +213,11 @@ impl Engine for SqliteEngine {
         self.inner.retry_now(id).await
     }
 
-    async fn list(&self, filter: &JobFilter) -> Result<Vec<HeldJob>, EngineError> {
+    async fn list(&self, filter: &JobFilter) -> Result<Vec<InspectedJob>, EngineError> {
         self.inner.list(filter).await
     }
 
-    async fn find(&self, id: JobId) -> Result<Option<HeldJob>, EngineError> {
+    async fn find(&self, id: JobId) -> Result<Option<InspectedJob>, EngineError> {
         self.inner.find(id).await
     }
 

@@ -9,7 +9,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::Serialize;
 use sqlx::{Row, SqliteConnection};
 
-use super::{Inner, fault::Fault, row};
+use super::{SqliteQueue, fault::QueueFault, row};
 use crate::{
     engine::{EngineError, Published},
     envelope::{Envelope, JobId, PAYLOAD_BYTES_MAX},
@@ -44,7 +44,7 @@ struct NewJob {
     payload: String,
 }
 
-impl Inner {
+impl SqliteQueue {
     pub(super) async fn publish(&self, envelopes: Vec<Envelope>) -> Result<Vec<Published>, EngineError> {
         envelopes.iter().try_for_each(check)?;
         let queues: HashSet<&str> = envelopes.iter().map(|e| e.queue.as_str()).collect();
@@ -120,7 +120,11 @@ fn new_job(envelope: &Envelope, now: i64) -> NewJob {
     }
 }
 
-async fn insert(c: &mut SqliteConnection, unit: Vec<Envelope>, now: i64) -> Result<Vec<Published>, Fault> {
+async fn insert(
+    c: &mut SqliteConnection,
+    unit: Vec<Envelope>,
+    now: i64,
+) -> Result<Vec<Published>, QueueFault> {
     let rows: Vec<NewJob> = unit.iter().map(|envelope| new_job(envelope, now)).collect();
     let json = serde_json::to_string(&rows).map_err(|error| EngineError::Refused(error.to_string()))?;
     let before = last_sequence(c, unit.len()).await?;
@@ -148,7 +152,7 @@ async fn insert(c: &mut SqliteConnection, unit: Vec<Envelope>, now: i64) -> Resu
 
 /// The last sequence before the unit. Not read for a unit of one: when its row was not stored, an existing row is
 /// older.
-async fn last_sequence(c: &mut SqliteConnection, rows: usize) -> Result<i64, Fault> {
+async fn last_sequence(c: &mut SqliteConnection, rows: usize) -> Result<i64, QueueFault> {
     if rows == 1 {
         return Ok(i64::MAX);
     }
@@ -156,7 +160,11 @@ async fn last_sequence(c: &mut SqliteConnection, rows: usize) -> Result<i64, Fau
 }
 
 /// Determines what was stored when the row count is short: rows after `before` are new.
-async fn answers(c: &mut SqliteConnection, unit: &[Envelope], before: i64) -> Result<Vec<Published>, Fault> {
+async fn answers(
+    c: &mut SqliteConnection,
+    unit: &[Envelope],
+    before: i64,
+) -> Result<Vec<Published>, QueueFault> {
     let ids: Vec<String> = unit.iter().map(|e| e.id.to_string()).collect();
     let keys: Vec<&str> = unit.iter().filter_map(|e| e.unique_key.as_deref()).collect();
     let known = sqlx::query("SELECT id, sequence FROM jobs WHERE id IN (SELECT value FROM json_each(?1))")

@@ -18,11 +18,11 @@ use sqlx::{
     sqlite::{SqliteArguments, SqliteRow},
 };
 
-use super::fault::Fault;
+use super::fault::QueueFault;
 use crate::{
     JobId,
     engine::EngineError,
-    records::{AttemptRecord, LIST_MAX, Outcome, RecordFilter, RecordStore},
+    records::{AttemptOutcome, AttemptRecord, LIST_MAX, RecordFilter, RecordStore},
 };
 
 /// Records per statement; each statement occupies the thread that holds the file. The full statement is kept prepared;
@@ -53,7 +53,7 @@ impl SqliteRecords {
 #[async_trait]
 impl RecordStore for SqliteRecords {
     async fn append(&self, batch: Arc<[AttemptRecord]>) -> Result<(), EngineError> {
-        let written: Result<(), Fault> = self
+        let written: Result<(), QueueFault> = self
             .database
             .write(move |c| {
                 Box::pin(async move {
@@ -87,12 +87,12 @@ impl RecordStore for SqliteRecords {
             }
         }
         select.push(" ORDER BY started_at DESC, attempt DESC LIMIT ").push_bind(filter.limit.min(LIST_MAX));
-        let rows = select.build().fetch_all(self.database.readers()).await.map_err(Fault::from)?;
+        let rows = select.build().fetch_all(self.database.readers()).await.map_err(QueueFault::from)?;
         Ok(rows.iter().map(record).collect::<Result<_, _>>()?)
     }
 
     async fn expire(&self, before: Timestamp, limit: u32) -> Result<u64, EngineError> {
-        let expired: Result<u64, Fault> = self
+        let expired: Result<u64, QueueFault> = self
             .database
             .write(move |c| {
                 Box::pin(async move {
@@ -148,7 +148,7 @@ fn insertion(records: usize) -> String {
     )
 }
 
-fn record(row: &SqliteRow) -> Result<AttemptRecord, Fault> {
+fn record(row: &SqliteRow) -> Result<AttemptRecord, QueueFault> {
     let unreadable = |what: &str| sqlx::Error::Decode(format!("attempt record: {what}").into());
     let time = |column| {
         Timestamp::from_millisecond(row.try_get(column)?).map_err(|error| sqlx::Error::Decode(error.into()))
@@ -165,7 +165,7 @@ fn record(row: &SqliteRow) -> Result<AttemptRecord, Fault> {
         created_at: time("created_at")?,
         started_at: time("started_at")?,
         duration: Duration::from_nanos(row.try_get::<i64, _>("duration_ns")?.unsigned_abs()),
-        outcome: Outcome::parse(&outcome).ok_or_else(|| unreadable("outcome"))?,
+        outcome: AttemptOutcome::parse(&outcome).ok_or_else(|| unreadable("outcome"))?,
         error: row.try_get("error")?,
         trace: trace.map(|t| t.parse().map_err(|_| unreadable("trace"))).transpose()?,
     })

@@ -8,7 +8,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use sqlx::{Row, sqlite::SqliteRow};
 
 use crate::{
-    engine::{DeadInfo, DeadReason, HeldJob, HeldState},
+    engine::{DeadInfo, DeadReason, InspectedJob, JobState},
     envelope::{Envelope, JobId},
     job::Priority,
 };
@@ -54,20 +54,20 @@ pub(super) fn envelope(row: &SqliteRow) -> Result<Envelope, Unreadable> {
 }
 
 /// A row as `list` and `find` return it. Also reads `state`, `last_error`, `dead_reason`, `first_failed_at`, `died_at`.
-pub(super) fn held(row: &SqliteRow) -> HeldJob {
+pub(super) fn held(row: &SqliteRow) -> InspectedJob {
     let state = match lossy(row, "state").as_str() {
-        "ready" => HeldState::Ready,
-        "delayed" => HeldState::Delayed,
-        "running" => HeldState::Running,
-        _ => HeldState::Dead,
+        "ready" => JobState::Ready,
+        "delayed" => JobState::Delayed,
+        "running" => JobState::Running,
+        _ => JobState::Dead,
     };
     let died_at = time(row, "died_at").ok().flatten();
-    HeldJob {
+    InspectedJob {
         envelope: envelope(row).unwrap_or_else(|_| made_up(row)),
         state,
         crashes: number(row, "crashes").unwrap_or(0),
         last_error: optional(row, "last_error").ok().flatten(),
-        dead: (state == HeldState::Dead).then(|| DeadInfo {
+        dead: (state == JobState::Dead).then(|| DeadInfo {
             reason: reason(&lossy(row, "dead_reason")),
             first_failed_at: time(row, "first_failed_at").ok().flatten().or(died_at).unwrap_or_default(),
             died_at: died_at.unwrap_or_default(),

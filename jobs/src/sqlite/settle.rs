@@ -9,7 +9,7 @@ use serde::Serialize;
 use sqlx::SqliteConnection;
 
 use super::{
-    fault::{Fault, bounded},
+    fault::{QueueFault, bounded},
     publish::ceil_ms,
 };
 use crate::engine::Settlement;
@@ -31,7 +31,7 @@ impl Settled {
 
 /// Parameters for a row that stays.
 #[derive(Serialize)]
-struct Kept {
+struct SettledRow {
     s: i64,
     f: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,14 +45,18 @@ struct Kept {
 #[derive(Default)]
 struct Sorted {
     ended: HashMap<i64, Vec<i64>>,
-    retried: Vec<Kept>,
-    snoozed: Vec<Kept>,
-    dead: Vec<Kept>,
-    released: Vec<Kept>,
+    retried: Vec<SettledRow>,
+    snoozed: Vec<SettledRow>,
+    dead: Vec<SettledRow>,
+    released: Vec<SettledRow>,
 }
 
 /// Applies the settlements; returns how many took effect.
-pub(super) async fn apply(c: &mut SqliteConnection, settled: &[Settled], now: i64) -> Result<u64, Fault> {
+pub(super) async fn apply(
+    c: &mut SqliteConnection,
+    settled: &[Settled],
+    now: i64,
+) -> Result<u64, QueueFault> {
     let sorted = sort(settled);
     let mut applied = 0;
     for (fence, sequences) in sorted.ended {
@@ -80,18 +84,22 @@ pub(super) async fn apply(c: &mut SqliteConnection, settled: &[Settled], now: i6
 fn sort(settled: &[Settled]) -> Sorted {
     let mut sorted = Sorted::default();
     for Settled { sequence, fence, settlement } in settled {
-        let kept = Kept { s: *sequence, f: *fence, at: None, error: None, reason: None };
+        let kept = SettledRow { s: *sequence, f: *fence, at: None, error: None, reason: None };
         match settlement {
             Settlement::Done | Settlement::Cancelled { .. } => {
                 sorted.ended.entry(*fence).or_default().push(*sequence);
             }
             Settlement::Retry { at, error } => {
-                sorted.retried.push(Kept { at: Some(ceil_ms(*at)), error: Some(bounded(error)), ..kept });
+                sorted.retried.push(SettledRow {
+                    at: Some(ceil_ms(*at)),
+                    error: Some(bounded(error)),
+                    ..kept
+                });
             }
-            Settlement::Snooze { at } => sorted.snoozed.push(Kept { at: Some(ceil_ms(*at)), ..kept }),
+            Settlement::Snooze { at } => sorted.snoozed.push(SettledRow { at: Some(ceil_ms(*at)), ..kept }),
             Settlement::Dead { reason, error } => {
                 let (error, reason) = (Some(bounded(error)), Some(reason.as_str()));
-                sorted.dead.push(Kept { error, reason, ..kept });
+                sorted.dead.push(SettledRow { error, reason, ..kept });
             }
             Settlement::Release => sorted.released.push(kept),
         }

@@ -9,7 +9,7 @@ use std::{
 use sqlx::{Row, Sqlite, pool::PoolConnection};
 use tokio::sync::watch;
 
-use super::Inner;
+use super::SqliteQueue;
 use crate::engine::Interrupt;
 
 /// Interval of polling for writes of other processes; the latency of a publish from one of them.
@@ -42,7 +42,7 @@ impl Wakes {
 }
 
 /// Wakes the consumers of a handle after a write of any connection but the poll's own, until the handle is dropped.
-pub(super) async fn watch_other_writers(handle: Weak<Inner>) {
+pub(super) async fn watch_other_writers(handle: Weak<SqliteQueue>) {
     let mut seen = None;
     let mut connection = None;
     let mut ticks = tokio::time::interval(POLL_EVERY);
@@ -71,7 +71,7 @@ pub(super) async fn watch_other_writers(handle: Weak<Inner>) {
 }
 
 /// `PRAGMA data_version` changes when another connection commits; its values are comparable on one connection only.
-async fn poll(inner: &Inner, held: &mut Option<PoolConnection<Sqlite>>) -> Result<i64, sqlx::Error> {
+async fn poll(inner: &SqliteQueue, held: &mut Option<PoolConnection<Sqlite>>) -> Result<i64, sqlx::Error> {
     let connection = match held {
         Some(connection) => connection,
         None => held.insert(inner.database.readers().acquire().await?),
@@ -80,7 +80,7 @@ async fn poll(inner: &Inner, held: &mut Option<PoolConnection<Sqlite>>) -> Resul
 }
 
 /// Fires cancel requests of other processes, which are stored in the rows.
-async fn fire_cancel_requests(inner: &Inner) -> Result<(), sqlx::Error> {
+async fn fire_cancel_requests(inner: &SqliteQueue) -> Result<(), sqlx::Error> {
     let asked = sqlx::query("SELECT sequence, fence FROM jobs WHERE cancel_requested IS NOT NULL")
         .fetch_all(inner.database.readers())
         .await?;

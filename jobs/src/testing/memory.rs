@@ -14,11 +14,11 @@ use async_trait::async_trait;
 use base::{Ambient, Timestamp};
 use tokio::sync::Notify;
 
-use self::state::State;
+use self::state::MemoryState;
 use crate::{
     engine::{
         Cancelled, Capabilities, ConsumeOptions, Consumer, ConsumerInfo, DeadFilter, Depth, Engine,
-        EngineError, HeldJob, JobFilter, Published, QueueSpec,
+        EngineError, InspectedJob, JobFilter, Published, QueueSpec,
     },
     envelope::{Envelope, JobId, PAYLOAD_BYTES_MAX},
 };
@@ -26,19 +26,19 @@ use crate::{
 /// The engine; clones share one set of jobs.
 #[derive(Clone)]
 pub struct MemoryEngine {
-    inner: Arc<Inner>,
+    inner: Arc<MemoryQueue>,
 }
 
-struct Inner {
+struct MemoryQueue {
     ambient: Ambient,
-    state: Mutex<State>,
+    state: Mutex<MemoryState>,
     changed: Notify,
 }
 
 impl MemoryEngine {
     /// An empty engine with this clock; with [`super::virtual_time`] delays pass as fast as the test runs.
     pub fn new(ambient: Ambient) -> Self {
-        Self { inner: Arc::new(Inner { ambient, state: Mutex::default(), changed: Notify::new() }) }
+        Self { inner: Arc::new(MemoryQueue { ambient, state: Mutex::default(), changed: Notify::new() }) }
     }
 
     /// Checks delayed jobs again; needed only after moving a manual clock.
@@ -52,7 +52,11 @@ impl MemoryEngine {
     }
 
     /// Waits until a job (`None` once the engine no longer holds it) fulfils `wanted`, and returns it.
-    pub async fn when(&self, id: JobId, wanted: impl Fn(Option<&HeldJob>) -> bool) -> Option<HeldJob> {
+    pub async fn when(
+        &self,
+        id: JobId,
+        wanted: impl Fn(Option<&InspectedJob>) -> bool,
+    ) -> Option<InspectedJob> {
         loop {
             let mut changed = std::pin::pin!(self.inner.changed.notified());
             // Armed before the read, so that no change in between is missed.
@@ -67,19 +71,19 @@ impl MemoryEngine {
 
     fn open<T>(
         &self,
-        act: impl FnOnce(&mut State, Timestamp) -> Result<T, EngineError>,
+        act: impl FnOnce(&mut MemoryState, Timestamp) -> Result<T, EngineError>,
     ) -> Result<T, EngineError> {
         self.inner.change(|state, now| if state.closed { Err(EngineError::Closed) } else { act(state, now) })
     }
 }
 
-impl Inner {
-    fn look<T>(&self, see: impl FnOnce(&State) -> T) -> T {
+impl MemoryQueue {
+    fn look<T>(&self, see: impl FnOnce(&MemoryState) -> T) -> T {
         see(&self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Changes the state and wakes all waiters: there are few in a test.
-    fn change<T>(&self, act: impl FnOnce(&mut State, Timestamp) -> T) -> T {
+    fn change<T>(&self, act: impl FnOnce(&mut MemoryState, Timestamp) -> T) -> T {
         let now = self.ambient.now();
         let done = act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner), now);
         self.changed.notify_waiters();
@@ -155,11 +159,11 @@ impl Engine for MemoryEngine {
         self.open(|state, now| Ok(state.retry_now(id, now)))
     }
 
-    async fn list(&self, filter: &JobFilter) -> Result<Vec<HeldJob>, EngineError> {
+    async fn list(&self, filter: &JobFilter) -> Result<Vec<InspectedJob>, EngineError> {
         self.open(|state, now| Ok(state.list(filter, now)))
     }
 
-    async fn find(&self, id: JobId) -> Result<Option<HeldJob>, EngineError> {
+    async fn find(&self, id: JobId) -> Result<Option<InspectedJob>, EngineError> {
         self.open(|state, _| Ok(state.find(id)))
     }
 

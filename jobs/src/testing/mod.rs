@@ -20,7 +20,7 @@ use crate::{
     envelope::{EnqueueOptions, Envelope},
     job::Job,
     registry::{Registry, decode},
-    worker::{failure::verdict, handler::Handler, layers::JobLayers, run::Work},
+    worker::{failure::settlement_for, handler::Handler, layers::JobLayers, run::Work},
 };
 
 /// Runs a first attempt of `job` and returns the settlement a worker would send.
@@ -43,7 +43,7 @@ pub async fn run_delivery<E: Clone + Send + Sync + 'static>(
     let run = Arc::clone(&work.run);
     let mut service = JobLayers.layer(Handler { env, ambient: ambient.clone() });
     let result = service.call(TaskBuilder::new(work).build()).await;
-    verdict(&result, &run, ambient)
+    settlement_for(&result, &run, ambient)
 }
 
 /// One run with its settings.

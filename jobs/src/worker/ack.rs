@@ -14,14 +14,14 @@ use apalis_core::{error::BoxDynError, task::ExecutionContext, worker::ext::ack::
 use base::Ambient;
 
 use super::{
-    failure::{outcome_of, verdict},
+    failure::{outcome_of, settlement_for},
     health::QueueState,
     run::Run,
 };
 use crate::{
     engine::{Settlement, Settler},
     recorder::{Recorder, keeps},
-    records::{AttemptRecord, Outcome, RecordLevel},
+    records::{AttemptOutcome, AttemptRecord, RecordLevel},
 };
 
 /// Settles the runs of one consumer. apalis clones it for each run, hence one pointer.
@@ -52,7 +52,7 @@ impl Acknowledge<()> for Ack {
 
 impl AckParts {
     fn finish(&self, result: &Result<(), BoxDynError>, run: &Run) {
-        let settlement = verdict(result, run, &self.ambient);
+        let settlement = settlement_for(result, run, &self.ambient);
         log(run, &settlement);
         let record = self.record_of(run, &settlement);
         self.settler.settle(run.receipt, settlement);
@@ -90,16 +90,16 @@ impl AckParts {
 fn log(run: &Run, settlement: &Settlement) {
     let (id, kind, attempt) = (run.envelope.id, run.envelope.kind.as_str(), run.attempt());
     match outcome_of(settlement) {
-        Some((Outcome::Completed | Outcome::Snoozed, _)) => {
+        Some((AttemptOutcome::Completed | AttemptOutcome::Snoozed, _)) => {
             tracing::debug!(job.id = %id, job.kind = kind, job.attempt = attempt, "job ended");
         }
-        Some((Outcome::Retried, error)) => {
+        Some((AttemptOutcome::Retried, error)) => {
             tracing::warn!(job.id = %id, job.kind = kind, job.attempt = attempt, error, "job failed, will retry");
         }
-        Some((Outcome::Cancelled, error)) => {
+        Some((AttemptOutcome::Cancelled, error)) => {
             tracing::info!(job.id = %id, job.kind = kind, job.attempt = attempt, error, "job cancelled");
         }
-        Some((Outcome::Dead, error)) => {
+        Some((AttemptOutcome::Dead, error)) => {
             tracing::error!(job.id = %id, job.kind = kind, job.attempt = attempt, error, "job moved to the dead queue");
         }
         None => tracing::info!(job.id = %id, job.kind = kind, "job released, worker stopping"),

@@ -12,7 +12,7 @@ use super::run::Run;
 use crate::{
     engine::{DeadReason, Interrupt, Settlement},
     error::JobError,
-    records::Outcome,
+    records::AttemptOutcome,
 };
 
 /// Longest error text kept with a job, in bytes; the outermost cause stands first.
@@ -53,7 +53,7 @@ impl fmt::Display for Failure {
 impl StdError for Failure {}
 
 /// The settlement for a result.
-pub(crate) fn verdict(result: &Result<(), BoxDynError>, run: &Run, ambient: &Ambient) -> Settlement {
+pub(crate) fn settlement_for(result: &Result<(), BoxDynError>, run: &Run, ambient: &Ambient) -> Settlement {
     let Err(error) = result else { return Settlement::Done };
     match run.signal.interrupt() {
         Some(Interrupt::Cancelled) => return Settlement::Cancelled { error: text(error) },
@@ -83,13 +83,13 @@ pub(crate) fn verdict(result: &Result<(), BoxDynError>, run: &Run, ambient: &Amb
 }
 
 /// The outcome of a settlement for attempt records; `None` for a run that does not count.
-pub(crate) fn outcome_of(settlement: &Settlement) -> Option<(Outcome, Option<&str>)> {
+pub(crate) fn outcome_of(settlement: &Settlement) -> Option<(AttemptOutcome, Option<&str>)> {
     match settlement {
-        Settlement::Done => Some((Outcome::Completed, None)),
-        Settlement::Retry { error, .. } => Some((Outcome::Retried, Some(error))),
-        Settlement::Snooze { .. } => Some((Outcome::Snoozed, None)),
-        Settlement::Cancelled { error } => Some((Outcome::Cancelled, Some(error))),
-        Settlement::Dead { error, .. } => Some((Outcome::Dead, Some(error))),
+        Settlement::Done => Some((AttemptOutcome::Completed, None)),
+        Settlement::Retry { error, .. } => Some((AttemptOutcome::Retried, Some(error))),
+        Settlement::Snooze { .. } => Some((AttemptOutcome::Snoozed, None)),
+        Settlement::Cancelled { error } => Some((AttemptOutcome::Cancelled, Some(error))),
+        Settlement::Dead { error, .. } => Some((AttemptOutcome::Dead, Some(error))),
         Settlement::Release => None,
     }
 }

@@ -53,7 +53,7 @@ pub use self::health::{QueueHealth, WorkersHealth};
 use self::{
     gate::Gate,
     health::QueueState,
-    supervise::{Shared, Stop},
+    supervise::{Stop, WorkerShared},
 };
 #[cfg(doc)]
 use crate::engine::{Interrupt, Settlement, Settler};
@@ -219,7 +219,7 @@ impl<E: Clone + Send + Sync + 'static> Workers<E> {
             drain: self.drain_timeout,
         };
         let states = self.states.clone();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(WorkerShared {
             engine: self.engine,
             registry: self.registry,
             env: self.env,

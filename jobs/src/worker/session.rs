@@ -21,13 +21,13 @@ use super::{
     health::QueueState,
     layers::JobLayers,
     prefetch_for,
-    supervise::{SessionError, Shared, Stop},
+    supervise::{SessionError, Stop, WorkerShared},
 };
 use crate::engine::{ConsumeOptions, Consumer, EngineError, Interrupt, QueueSpec, Settler};
 
 /// End of a session that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum SessionEnd {
     /// A stop was requested.
     Stopped,
     /// The queue's gate was closed.
@@ -36,13 +36,13 @@ pub(super) enum End {
 
 /// Runs jobs of the queue until a stop, a closed gate or a failure.
 pub(super) async fn run<E: Clone + Send + Sync + 'static>(
-    shared: Arc<Shared<E>>,
+    shared: Arc<WorkerShared<E>>,
     queue: Arc<QueueState>,
-) -> Result<End, SessionError> {
+) -> Result<SessionEnd, SessionError> {
     let consumer = tokio::select! {
         consumer = consume(&shared, &queue) => consumer?,
-        () = shared.stop.asked() => return Ok(End::Stopped),
-        () = queue.gate.shut() => return Ok(End::HeldBack),
+        () = shared.stop.asked() => return Ok(SessionEnd::Stopped),
+        () = queue.gate.shut() => return Ok(SessionEnd::HeldBack),
     };
     let settler = Arc::clone(&consumer.settler);
     queue.attach(&settler);
@@ -57,7 +57,7 @@ pub(super) async fn run<E: Clone + Send + Sync + 'static>(
     Ok(end)
 }
 
-async fn consume<E>(shared: &Shared<E>, queue: &QueueState) -> Result<Consumer, EngineError> {
+async fn consume<E>(shared: &WorkerShared<E>, queue: &QueueState) -> Result<Consumer, EngineError> {
     let options = ConsumeOptions {
         name: format!("{}/{}", shared.name, queue.name),
         prefetch: prefetch_for(queue.concurrency),
@@ -90,7 +90,7 @@ struct Worker {
 
 impl Worker {
     fn start<E: Clone + Send + Sync + 'static>(
-        shared: &Shared<E>,
+        shared: &WorkerShared<E>,
         queue: &Arc<QueueState>,
         consumer: Consumer,
     ) -> Self {
@@ -129,7 +129,7 @@ impl Worker {
         stop: &Stop,
         queue: &QueueState,
         settler: &dyn Settler,
-    ) -> Result<End, SessionError> {
+    ) -> Result<SessionEnd, SessionError> {
         let held_back = tokio::select! {
             // Polled first, so that the worker has started before it is told to stop.
             biased;
@@ -147,14 +147,14 @@ impl Worker {
             tracing::info!(job.queue = %queue.name, handed_back, running = queue.running(), "consumer gate closed");
             // Bounded, as each job has a timeout; there is no reason to interrupt them.
             tokio::select! {
-                _ = &mut self.running => return Ok(End::HeldBack),
+                _ = &mut self.running => return Ok(SessionEnd::HeldBack),
                 () = stop.asked() => {}
                 () = self.deliveries.hand_back_late(settler) => {}
             }
         }
         tokio::select! {
-            _ = &mut self.running => return Ok(End::Stopped),
-            () = stop.abort.cancelled() => return Ok(End::Stopped),
+            _ = &mut self.running => return Ok(SessionEnd::Stopped),
+            () = stop.abort.cancelled() => return Ok(SessionEnd::Stopped),
             () = sleep(stop.drain) => {}
         }
         tracing::warn!(job.queue = %queue.name, running = queue.running(), "drain timeout reached, interrupting jobs");
@@ -164,7 +164,7 @@ impl Worker {
             () = stop.abort.cancelled() => {}
             () = sleep(SHUTDOWN_GRACE) => {}
         }
-        Ok(End::Stopped)
+        Ok(SessionEnd::Stopped)
     }
 
     /// Drops the remaining runs and with them the backend.

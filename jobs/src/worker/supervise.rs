@@ -13,7 +13,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use super::{
     CLOSE_MAX, SHUTDOWN_GRACE, WorkerError,
     health::QueueState,
-    session::{self, End},
+    session::{self, SessionEnd},
 };
 use crate::{
     engine::{Engine, EngineError},
@@ -33,7 +33,7 @@ const HEALTHY_AFTER: Duration = Duration::from_mins(1);
 const OVERDUE: Duration = Duration::from_secs(1);
 
 /// Dependencies and settings shared by all queues of one process.
-pub(super) struct Shared<E> {
+pub(super) struct WorkerShared<E> {
     pub(super) engine: Arc<dyn Engine>,
     pub(super) registry: Arc<Registry<E>>,
     pub(super) env: E,
@@ -92,7 +92,7 @@ pub(super) enum SessionError {
 
 /// Supervises one queue until a stop, or until an error that retrying does not resolve.
 pub(super) async fn run<E: Clone + Send + Sync + 'static>(
-    shared: Arc<Shared<E>>,
+    shared: Arc<WorkerShared<E>>,
     queue: Arc<QueueState>,
 ) -> Result<(), WorkerError> {
     let mut failures = 0_u32;
@@ -115,11 +115,11 @@ pub(super) async fn run<E: Clone + Send + Sync + 'static>(
         };
         queue.forget_running();
         let error = match ended {
-            Ok(End::Stopped) => {
+            Ok(SessionEnd::Stopped) => {
                 queue.detach("stopped");
                 return Ok(());
             }
-            Ok(End::HeldBack) => {
+            Ok(SessionEnd::HeldBack) => {
                 (failures, waiting) = (0, false);
                 continue;
             }

@@ -1,9 +1,9 @@
 //! The clock and the source of randomness, passed along instead of called globally.
 //!
-//! Guarantees: [`Ambient::system`] draws from generators of cryptographic strength seeded by the operating system: no id
-//! tells anything about another one (RFC 9562, section 6.9). Request and trace ids, which are shown to everybody, come from
-//! another generator than all other ids, and secrets from a third. Everything drawn from one [`Ambient::steered`] is a
-//! function of its seed and of the calls made, so a test replays. Does not do timers: waiting is tokio's business, which
+//! Guarantees: [`Ambient::system`] draws from generators of cryptographic strength seeded by the operating system, so
+//! no id reveals another one (RFC 9562, section 6.9). Request and trace ids, which callers without a key see, come from
+//! another generator than all other ids, and secrets from a third. All values drawn from one [`Ambient::steered`] are a
+//! function of its seed and of the calls made, so a test replays. Does not provide timers: those are tokio's, which
 //! tests pause on their own.
 
 use std::{
@@ -24,7 +24,7 @@ pub struct Ambient {
     randomness: Arc<Randomness>,
 }
 
-/// Where randomness comes from. Only a test's or the simulation's is predictable.
+/// The source of randomness. Only the seeded one, of tests and the simulation, is predictable.
 enum Randomness {
     System(Box<Generators>),
     Seeded(Mutex<fastrand::Rng>),
@@ -36,7 +36,7 @@ struct Generators {
     secrets: Mutex<StdRng>,
 }
 
-/// Tells the time. [`Ambient::system`] reads the operating system, [`ManualClock`] is set by tests.
+/// A source of the present time. [`Ambient::system`] reads the operating system, [`ManualClock`] is set by tests.
 pub trait Clock: Send + Sync + 'static {
     /// The present moment.
     fn now(&self) -> Timestamp;
@@ -45,14 +45,15 @@ pub trait Clock: Send + Sync + 'static {
 impl Ambient {
     /// The real clock, and generators seeded by the operating system.
     pub fn system() -> Self {
-        // ChaCha12; fails only where the operating system has no randomness, and then nothing here may run.
+        // ChaCha12; fails only where the operating system has no randomness, and then the process must not run.
         let generator = || Mutex::new(rand::make_rng::<StdRng>());
         let generators = Generators { ids: generator(), shown: generator(), secrets: generator() };
         let randomness = Randomness::System(Box::new(generators));
         Self { clock: Arc::new(SystemClock), randomness: Arc::new(randomness) }
     }
 
-    /// A clock that stands still until moved and a seeded generator: two runs of one test draw the same.
+    /// A clock that stands still until it is advanced, and a seeded generator: two runs of one test draw the same
+    /// values.
     pub fn steered(seed: u64, start: Timestamp) -> (Self, ManualClock) {
         let clock = ManualClock(Arc::new(Mutex::new(start)));
         (Self::seeded(Arc::new(clock.clone()), fastrand::Rng::with_seed(seed)), clock)
@@ -63,14 +64,14 @@ impl Ambient {
         Self { clock, randomness: Arc::new(Randomness::Seeded(Mutex::new(generator))) }
     }
 
-    /// The present moment, to the millisecond: what is stored reads back equal.
+    /// The present moment, truncated to the millisecond, so that a stored value reads back equal.
     pub fn now(&self) -> Timestamp {
         let now = self.clock.now();
         Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
     }
 
     /// A fresh UUIDv7 (RFC 9562, section 5.7) of this clock and this generator. An id, not a capability: its time is no
-    /// secret, and ids stand in URLs and logs.
+    /// secret, and ids appear in URLs and logs.
     pub fn uuid(&self) -> Uuid {
         self.uuid_of(Stream::Ids)
     }
@@ -80,7 +81,7 @@ impl Ambient {
         self.uuid_of(Stream::Shown)
     }
 
-    /// Fills `target` with random bytes that nobody can predict from what others were shown.
+    /// Fills `target` with random bytes that cannot be predicted from the values shown to callers.
     pub fn fill(&self, target: &mut [u8]) {
         self.randomness.fill(Stream::Ids, target);
     }
@@ -136,7 +137,7 @@ impl Randomness {
     }
 }
 
-/// A panic while a generator is held cannot leave it half-written: none happens between two of its steps.
+/// Locks a generator. A poisoned lock is safe to use: no panic can happen in the middle of a generator's step.
 fn held<T>(generator: &Mutex<T>) -> MutexGuard<'_, T> {
     generator.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -156,7 +157,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that moves only when told to.
+/// A clock that moves only by [`Self::advance`].
 #[derive(Clone, Debug)]
 pub struct ManualClock(Arc<Mutex<Timestamp>>);
 

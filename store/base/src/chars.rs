@@ -1,6 +1,6 @@
-//! Characters that are not seen, or that change how their neighbours are shown.
+//! Characters that are invisible, or that change how their neighbours are shown.
 
-/// Whether it is a format character (Unicode 16.0, general category Cf), which holds the bidirectional controls of
+/// Whether `c` is a format character (Unicode 16.0, general category Cf), which includes the bidirectional controls of
 /// "Trojan Source" (UAX 9, section 2), or a line or paragraph separator (Zl, Zp).
 pub const fn is_format(c: char) -> bool {
     matches!(c,
@@ -11,7 +11,7 @@ pub const fn is_format(c: char) -> bool {
         | '\u{e0020}'..='\u{e007f}')
 }
 
-/// Whether it joins letters or keeps them apart, as Persian and Indic names need (RFC 5892, appendix A).
+/// Whether `c` is a zero-width joiner or non-joiner, as Persian and Indic names need (RFC 5892, appendix A).
 pub const fn is_joiner(c: char) -> bool {
     matches!(c, '\u{200c}' | '\u{200d}')
 }

@@ -1,24 +1,24 @@
-//! Ids as they stand in the HTTP contract: a prefix that names the kind, an underscore, a UUIDv7.
+//! Ids as they appear in the HTTP contract: a prefix that names the kind, an underscore, a UUIDv7.
 //!
-//! Guarantees: an id of one kind never parses as another, and [`derived`] gives the same id for the same
-//! parent and label, which is what makes repeated publishing harmless.
+//! Guarantees: an id of one kind never parses as another, and [`derived`] gives the same id for the same parent and
+//! label, which makes repeated publishing harmless.
 
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 #[doc(hidden)]
 pub use uuid::Uuid;
 
-/// A text that is not an id of the wanted kind.
+/// The error for a text that is not an id of the expected kind.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 #[error("expected an id of the form `{prefix}_<uuid>`")]
 pub struct ParseIdError {
-    /// The prefix that was wanted.
+    /// The expected prefix.
     pub prefix: &'static str,
 }
 
-/// A UUIDv7 that is a function of `parent` and `label`: the parent's time, and hashed bits for the rest.
+/// A UUIDv7 that is a function of `parent` and `label`: the parent's time, then hashed bits.
 ///
-/// Keeping the parent's time keeps derived ids sorting (and so clustering in an index) by age.
+/// With the parent's time, derived ids sort (and cluster in an index) by age.
 pub fn derived(parent: Uuid, label: &str) -> Uuid {
     let hash = Sha256::new().chain_update(parent.as_bytes()).chain_update(label).finalize();
     let mut bytes = *parent.as_bytes();
@@ -29,13 +29,13 @@ pub fn derived(parent: Uuid, label: &str) -> Uuid {
         .into_uuid()
 }
 
-/// The moment a UUIDv7 was made, to the millisecond; `None` for other versions.
+/// The time in a UUIDv7, to the millisecond; `None` for other versions.
 pub fn timestamp_of(id: Uuid) -> Option<Timestamp> {
     let (seconds, nanos) = id.get_timestamp()?.to_unix();
     Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanos).ok()?).ok()
 }
 
-/// Before every UUIDv7 of this millisecond, after every one of earlier ones.
+/// A lower bound for UUIDv7 ids of the millisecond `at`, above all earlier ones.
 pub fn floor(at: Timestamp) -> Uuid {
     let millis = u64::try_from(at.as_millisecond()).unwrap_or(0);
     let mut bytes = [0; 16];
@@ -43,7 +43,7 @@ pub fn floor(at: Timestamp) -> Uuid {
     Uuid::from_bytes(bytes)
 }
 
-/// Declares a newtype over [`Uuid`] that shows, parses and serialises as `prefix_<uuid>`.
+/// Declares a newtype over [`Uuid`] that displays, parses and serialises as `prefix_<uuid>`.
 #[macro_export]
 macro_rules! typed_id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
@@ -52,7 +52,7 @@ macro_rules! typed_id {
         pub struct $name(pub $crate::ids::Uuid);
 
         impl $name {
-            /// What stands before the underscore.
+            /// The text before the underscore.
             pub const PREFIX: &'static str = $prefix;
 
             /// A fresh id.
@@ -60,7 +60,7 @@ macro_rules! typed_id {
                 Self(ambient.uuid())
             }
 
-            /// The id that follows from `parent` and `label`, see [`$crate::ids::derived`].
+            /// The id derived from `parent` and `label`, see [`$crate::ids::derived`].
             pub fn derived(parent: $crate::ids::Uuid, label: &str) -> Self {
                 Self($crate::ids::derived(parent, label))
             }

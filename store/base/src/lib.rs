@@ -1,5 +1,5 @@
-//! What `jobs` and `store` both stand on: time, ids and randomness that tests can steer, trace context,
-//! SQLite files with one group-committing writer, and PostgreSQL servers behind a bounded pool.
+//! Building blocks shared by `jobs` and `store`: time, ids and randomness that tests can steer, trace context, SQLite
+//! files with one group-committing writer, and PostgreSQL servers behind a bounded pool.
 //!
 //! Knows nothing of jobs, orders or HTTP. Read on in [`ambient`] and [`sqlite`]; `postgres` is a feature.
 
@@ -18,5 +18,5 @@ pub mod trace;
 pub use ambient::Ambient;
 pub use trace::TraceContext;
 
-/// The point in time used everywhere; stored as integer milliseconds since the Unix epoch.
+/// A point in time; stored as integer milliseconds since the Unix epoch.
 pub use jiff::Timestamp;

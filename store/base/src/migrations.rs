@@ -1,13 +1,13 @@
-//! Migrations, embedded by [`migrations!`](crate::migrations!) as they stand in their folder.
+//! Migrations embedded from a folder by [`migrations!`](crate::migrations!).
 //!
-//! Not by sqlx's own macro: it would build sqlx, both drivers and SQLite a second time, for the compiler.
+//! sqlx's own macro is not used: it would build sqlx, both drivers and SQLite a second time, for the compiler.
 
 use sqlx::{
     SqlSafeStr,
     migrate::{Migration, MigrationType, Migrator},
 };
 
-/// The migrations of a folder, given from the crate's own, by their names without `.sql`.
+/// The migrations of a folder: its path relative to the calling crate's manifest, then file names without `.sql`.
 #[macro_export]
 macro_rules! migrations {
     ($folder:literal, [$($name:literal),+ $(,)?]) => {
@@ -17,7 +17,7 @@ macro_rules! migrations {
     };
 }
 
-/// Migrations by name and text. A name is `NUMBER_words`, with `.up` or `.down` behind it when there is a way back.
+/// Migrations by name and text. A name is `NUMBER_words`, plus `.up` or `.down` where the migration is reversible.
 pub fn of(files: &[(&str, &'static str)]) -> Migrator {
     Migrator::with_migrations(files.iter().filter_map(|(name, text)| migration(name, text)).collect())
 }

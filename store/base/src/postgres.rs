@@ -1,17 +1,17 @@
 //! A PostgreSQL server: a bounded pool with timeouts, migrations, errors by class, bounded retries.
 //!
-//! Guarantees: every wait has an end, for a connection, a lock, a statement and a forgotten transaction;
-//! [`Database::query`] and [`Database::begin`] work behind a transaction-pooling `PgBouncer` as well as without;
-//! [`retry_serialization`] repeats only what the server says it has undone. Does not repeat after a lost connection:
-//! whether a commit took effect is then unknown, and only the caller knows how to find out.
+//! Guarantees: every wait is bounded: for a connection, a lock, a statement and a forgotten transaction;
+//! [`Database::query`] and [`Database::begin`] work with and without a transaction-pooling `PgBouncer`;
+//! [`retry_serialization`] repeats only transactions that the server reports as rolled back. Does not repeat after a
+//! lost connection: it is then unknown whether a commit took effect, and only the caller knows how to find out.
 //!
-//! Read on in `pool`; in `sqlite`, its sibling for one machine; [`scratch`] makes databases for tests.
+//! Read on in `pool`; in `sqlite`, the counterpart for one machine; [`scratch`] makes databases for tests.
 
 mod pool;
 #[cfg(feature = "testing")]
 pub mod scratch;
 
-pub use pool::{Session, Transaction};
+pub use pool::{PooledSession, Transaction};
 
 use std::{future::Future, str::FromStr, sync::Arc, time::Duration};
 
@@ -26,21 +26,22 @@ use sqlx::{
 use self::pool::Connections;
 use crate::Ambient;
 
-/// How long a process waits for another one's migrations.
+/// Longest wait for the migrations of another process.
 const MIGRATION_WAIT: Duration = Duration::from_mins(2);
-/// Names this project's migrations among the advisory locks of a database.
+/// The key of this project's migrations among the advisory locks of a database.
 const MIGRATION_LOCK: i64 = 0x6f77_6d69_6772_6174;
 /// Runs of a unit of work at most, see [`retry_serialization`].
 const TRIES_MAX: u32 = 6;
-/// The first retry waits up to this long, each later one up to twice as long.
+/// Upper bound of the first retry's delay; it doubles with each retry.
 const RETRY_BASE: Duration = Duration::from_millis(10);
 
-/// See [`PostgresConfig::by_index`]. A connection keeps its plans. One made while a queue was all but empty would read the table from end to end, for each of
-/// its rows, and be kept while thousands of messages pile up, until the server looks at the table again. So indexes are
-/// used from the start. The server prices what is left to be read whole beyond reason, and would compile it for that.
+/// See [`PostgresConfig::by_index`]. A connection caches its plans. A plan made while a queue was nearly empty would
+/// scan the whole table, once for each of its rows, and stay cached while thousands of messages pile up, until the
+/// table is analyzed again. With sequential scans disabled, the planner uses indexes from the start. It adds a
+/// prohibitive cost to the remaining sequential scans, which would trigger JIT compilation, so that is off as well.
 const PLANNING: [(&str, &str); 2] = [("enable_seqscan", "off"), ("jit", "off")];
 
-/// How to reach a server and how long to wait for what.
+/// The address of a server, and its limits.
 #[derive(Debug, Clone)]
 pub struct PostgresConfig {
     /// `postgres://user:password@host:port/database?sslmode=verify-full`; the mode defaults to `prefer`.
@@ -55,20 +56,20 @@ pub struct PostgresConfig {
     pub statement_timeout: Duration,
     /// Longest wait for a lock.
     pub lock_timeout: Duration,
-    /// How long a transaction may stand idle before the server ends it.
+    /// Time that a transaction may be idle before the server ends it.
     pub idle_in_transaction_timeout: Duration,
-    /// What `pg_stat_activity` shows.
+    /// The name shown in `pg_stat_activity`.
     pub application_name: String,
     /// `url` leads to a `PgBouncer` in transaction mode: no named statements, every statement in a transaction, the
     /// timeouts set in each.
     pub pgbouncer: bool,
-    /// Plans use indexes however small a table is. For those whose queues go from empty to thousands of rows within
+    /// Plans use indexes however small a table is: for tables whose queues grow from empty to thousands of rows within
     /// seconds; not for tables with many empty partitions, where it misleads the planner.
     pub by_index: bool,
 }
 
 impl PostgresConfig {
-    /// The defaults for a server, shown there as `application_name`.
+    /// The default limits for a server; `application_name` is shown there.
     pub fn new(url: SecretString, application_name: &str) -> Self {
         Self {
             url,
@@ -90,7 +91,7 @@ impl PostgresConfig {
         Ok(options.application_name(&self.application_name).disable_statement_logging())
     }
 
-    /// For a connection of its own kind, LISTEN above all; `None` when there is no way past the `PgBouncer`.
+    /// Options of a connection that needs a session, such as LISTEN; `None` when only the `PgBouncer` can be reached.
     pub fn direct_options(&self) -> Result<Option<PgConnectOptions>, OpenError> {
         let url = match (&self.direct_url, self.pgbouncer) {
             (Some(direct), _) => direct,
@@ -100,11 +101,11 @@ impl PostgresConfig {
         Ok(Some(self.options(url)?.options(self.limits())))
     }
 
-    /// For a connection of its own that says only what needs no session: it may lead to a `PgBouncer`.
+    /// Options of a connection whose statements need no session: it may lead to a `PgBouncer`.
     pub fn pool_options(&self) -> Result<PgConnectOptions, OpenError> {
         let options = self.options(&self.url)?;
         if self.pgbouncer {
-            // It refuses start-up parameters it does not know, and these two are among them.
+            // PgBouncer rejects start-up parameters it does not know; these two are among them.
             return Ok(options.statement_cache_capacity(0).extra_float_digits(None));
         }
         let options = options.options(self.limits());
@@ -126,36 +127,36 @@ impl PostgresConfig {
     }
 }
 
-/// Why a server cannot be used.
+/// The error for a server that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// The address is none.
+    /// The address cannot be parsed.
     #[error("the PostgreSQL address cannot be read; expected postgres://user:password@host:port/database")]
     Address,
-    /// The server does not answer or does not let us in.
+    /// The server does not answer or rejects the login.
     #[error("cannot connect to PostgreSQL")]
     Connect(#[source] sqlx::Error),
     /// The schema could not be brought up to date.
     #[error("cannot migrate PostgreSQL")]
     Migrate(#[from] MigrateError),
-    /// Migrations of this release are missing. A newer schema is no error: it must serve the release before it.
+    /// Migrations of this release are missing. A newer schema is no error: it must serve the previous release.
     #[error(
         "the schema kept in {history} is at version {found}, this release needs {needed}: run `orderworks migrate`"
     )]
     SchemaTooOld {
         /// The table of applied migrations.
         history: &'static str,
-        /// What is applied.
+        /// The version of the newest applied migration.
         found: i64,
-        /// What is needed.
+        /// The version this release needs.
         needed: i64,
     },
 }
 
 impl OpenError {
-    /// Whether waiting may mend it.
-    pub fn is_passing(&self) -> bool {
+    /// Whether the error is transient: waiting may resolve it.
+    pub fn is_transient(&self) -> bool {
         matches!(self, Self::Connect(error) if classify(error) == Class::Unavailable)
     }
 }
@@ -164,27 +165,26 @@ impl OpenError {
 #[derive(Debug, Clone)]
 pub struct Database {
     connections: Connections,
-    /// Set behind a `PgBouncer`: how a transaction begins there.
+    /// Set behind a `PgBouncer`: the statements that begin a transaction.
     begin: Option<Arc<str>>,
 }
 
-/// Connects, once to begin with: what is wrong with an address or a login shows here. A server that is away is no
-/// error: it may come, and until then each call says so.
+/// Opens a pool and connects once, so that a wrong address or login fails here. A server that is unreachable is no
+/// error: it may come up later, and until then each call reports it.
 pub async fn connect(config: &PostgresConfig) -> Result<Database, OpenError> {
     let connections = Connections::new(config)?;
     let database = Database { connections, begin: config.begin_statement().map(Into::into) };
     match database.ping().await {
         Ok(()) => {}
         Err(error) if classify(&error) == Class::Unavailable => {
-            tracing::warn!(%error, "PostgreSQL does not answer; going on without until it does");
+            tracing::warn!(%error, "PostgreSQL unreachable at start");
         }
         Err(error) => return Err(OpenError::Connect(error)),
     }
     Ok(database)
 }
 
-/// Applies what is missing of `migrations`, whose history is kept in the table `history`. Processes that start
-/// together take turns.
+/// Applies the missing ones of `migrations`, recorded in the table `history`. Processes that start together take turns.
 pub async fn migrate(
     config: &PostgresConfig,
     migrations: Migrator,
@@ -192,18 +192,18 @@ pub async fn migrate(
 ) -> Result<(), OpenError> {
     let mut migrations = migrations;
     migrations.dangerous_set_table_name(history);
-    // The lock below, for the migrator's own would be given up after `lock_timeout`.
+    // An advisory lock of our own: the migrator's wait for its lock would end after `lock_timeout`.
     migrations.set_locking(false);
     let options = config.options(config.direct_url.as_ref().unwrap_or(&config.url))?;
     let mut connection = options.connect().await.map_err(OpenError::Connect)?;
     let result = migrate_on(&mut connection, config, &migrations).await;
-    // Closing frees the lock, also after an error.
+    // Closing releases the lock, also after an error.
     connection.close().await.map_err(OpenError::Connect)?;
     result
 }
 
-/// Whether all of `migrations` were applied; for processes that do not migrate themselves. A server that is away
-/// cannot be asked: then this is [`Class::Unavailable`] inside of [`OpenError::Connect`].
+/// Checks that all of `migrations` were applied; for processes that do not migrate themselves. An unreachable server
+/// cannot be asked: then the error is an [`OpenError::Connect`] of [`Class::Unavailable`].
 pub async fn check(
     database: &Database,
     migrations: &Migrator,
@@ -235,16 +235,16 @@ async fn migrate_on(
 }
 
 impl Database {
-    /// Begins a transaction (READ COMMITTED). Dropped, it is rolled back.
+    /// Begins a transaction (READ COMMITTED). Dropping it rolls back.
     pub async fn begin(&self) -> Result<Transaction, sqlx::Error> {
         Transaction::begin(self.connections.lend().await?, self.begin.as_deref()).await
     }
 
-    /// A connection for one statement, without the round trips of a transaction where it may do without.
-    pub async fn session(&self) -> Result<Session, sqlx::Error> {
+    /// A connection for one statement, without the round trips of a transaction unless behind a `PgBouncer`.
+    pub async fn session(&self) -> Result<PooledSession, sqlx::Error> {
         Ok(match self.begin {
-            None => Session::plain(self.connections.lend().await?),
-            Some(_) => Session::Transaction(self.begin().await?),
+            None => PooledSession::plain(self.connections.lend().await?),
+            Some(_) => PooledSession::Transaction(self.begin().await?),
         })
     }
 
@@ -253,7 +253,7 @@ impl Database {
         self.begin.is_none()
     }
 
-    /// A statement for a transaction or a session, prepared under a name where that may be.
+    /// A statement for a transaction or a session, prepared under a name except behind a `PgBouncer`.
     pub fn query<'q>(&self, sql: impl SqlSafeStr) -> Query<'q, Postgres, PgArguments> {
         sqlx::query(sql).persistent(self.names_statements())
     }
@@ -266,7 +266,7 @@ impl Database {
         Ok(rows)
     }
 
-    /// The first of them.
+    /// The first row of a statement that is a transaction by itself.
     pub async fn row(&self, query: Query<'_, Postgres, PgArguments>) -> Result<Option<PgRow>, sqlx::Error> {
         Ok(self.rows(query).await?.into_iter().next())
     }
@@ -279,44 +279,44 @@ impl Database {
         Ok(done.rows_affected())
     }
 
-    /// A statement by the simple protocol: nothing is prepared and nothing is answered.
+    /// Runs a statement by the simple protocol: without preparing it, without rows.
     pub async fn say(&self, statement: &'static str) -> Result<(), sqlx::Error> {
         let mut session = self.session().await?;
         session.execute(sqlx::raw_sql(statement)).await?;
         session.done().await
     }
 
-    /// Asks the server for a sign of life.
+    /// Checks that the server answers.
     pub async fn ping(&self) -> Result<(), sqlx::Error> {
         self.say("SELECT 1").await
     }
 
-    /// Closes the connections once they are given back.
+    /// Closes the pool: idle connections now, others when they are returned.
     pub fn close(&self) {
         self.connections.close();
     }
 }
 
-/// What kind of trouble an error is, by its SQLSTATE (PostgreSQL manual, appendix A).
+/// The class of an error, by its SQLSTATE (PostgreSQL manual, appendix A).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// 40001, 40P01: undone by the server in favour of another transaction; doing it again may well succeed.
+    /// 40001, 40P01: rolled back by the server in favour of another transaction; a retry may well succeed.
     Serialization,
-    /// 23505: a row with this key is there.
+    /// 23505: a row with this key exists.
     UniqueViolation,
-    /// 23503: what is referred to is not there, or is still referred to.
+    /// 23503: the referenced row does not exist, or is still referenced.
     ForeignKeyViolation,
-    /// Other errors of class 23: a rule of the table forbids the row.
+    /// Other errors of class 23: a constraint of the table forbids the row.
     CheckViolation,
-    /// 57014, 55P03, 25P03: a statement, lock or idle timeout; undone.
+    /// 57014, 55P03, 25P03: a statement, lock or idle timeout; rolled back.
     Timeout,
-    /// The server is away, full, shutting down or a read-only standby. A commit may have taken effect.
+    /// The server is unreachable, full, shutting down or a read-only standby. A commit may have taken effect.
     Unavailable,
     /// A mistake in the statement or the schema.
     Other,
 }
 
-/// Classifies an error.
+/// The class of an error; [`Class::Unavailable`] also for errors of the connection and the pool.
 pub fn classify(error: &sqlx::Error) -> Class {
     use sqlx::Error as E;
     let code = match error {
@@ -331,7 +331,7 @@ pub fn classify(error: &sqlx::Error) -> Class {
         "23505" => Class::UniqueViolation,
         "23503" => Class::ForeignKeyViolation,
         "57014" | "55P03" | "25P03" => Class::Timeout,
-        // Shutting down and starting up; 25006 is a standby after a failover.
+        // 57P01 to 57P05: shutting down or starting up; 25006: a standby after a failover.
         "57P01" | "57P02" | "57P03" | "57P05" | "25006" => Class::Unavailable,
         other if other.starts_with("08") || other.starts_with("53") => Class::Unavailable,
         other if other.starts_with("23") => Class::CheckViolation,
@@ -339,9 +339,9 @@ pub fn classify(error: &sqlx::Error) -> Class {
     }
 }
 
-/// An error that may be one of the server's.
+/// An error that may come from a server.
 pub trait Classified {
-    /// Its class; [`Class::Other`] for what no server said.
+    /// Its class; [`Class::Other`] for an error that no server reported.
     fn class(&self) -> Class;
 }
 
@@ -351,7 +351,7 @@ impl Classified for sqlx::Error {
     }
 }
 
-/// Runs a transaction again, a few times and after a random pause, while the server undoes it in favour of others.
+/// Runs a transaction at most `TRIES_MAX` times, with jittered backoff, while it fails with [`Class::Serialization`].
 pub async fn retry_serialization<T, E, F>(ambient: &Ambient, mut unit: impl FnMut() -> F) -> Result<T, E>
 where
     E: Classified,

@@ -1,12 +1,12 @@
-//! A SQLite file: many readers, one writer that commits in groups.
+//! A SQLite file with many readers and one writer that commits in groups.
 //!
-//! Guarantees: WAL with `synchronous=FULL`, so what [`Database::write`] has answered survives a kill and a
-//! power cut; each unit of work is atomic on its own (a failing neighbour in the same group commit is rolled
-//! back alone); a unit handed over runs to its end even when the caller goes away. Does not spread over files:
-//! a transaction touches one database. Other processes may read and write the same file.
+//! Guarantees: WAL with `synchronous=FULL`, so a write that [`Database::write`] has answered survives a kill and a
+//! power cut; each unit of work is atomic on its own (if one in a group commit fails, it is rolled back alone); a
+//! queued unit runs to its end even when the caller goes away. Does not span files: a transaction touches one database.
+//! Other processes may read and write the same file.
 //!
-//! Why one writer task: SQLite admits one writer at a time anyway. Queueing in front of it instead of on its
-//! lock lets every waiting unit share one `fsync`, which is the price of a commit.
+//! Why one writer task: SQLite admits one writer at a time anyway. When units queue in front of it instead of on its
+//! lock, all waiting units share one `fsync`, which dominates the cost of a commit.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -18,11 +18,11 @@ use sqlx::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-/// Units of work that wait for the writer before callers wait too.
+/// Capacity of the writer's queue; callers wait while it is full.
 const QUEUE_MAX: usize = 1024;
-/// Units of work that share one commit at most; bounds how long the first of them waits.
+/// Units of work per commit at most; bounds how long the first of them waits.
 const GROUP_MAX: usize = 128;
-/// How long a statement waits for another process's write lock.
+/// Longest wait for another process's write lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An open database file. Clones share the connections.
@@ -32,7 +32,7 @@ pub struct Database {
     queue: mpsc::Sender<Box<dyn Unit>>,
 }
 
-/// Why a database file could not be opened.
+/// The error for a database file that could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -41,7 +41,7 @@ pub enum OpenError {
     Open {
         /// The file.
         path: String,
-        /// What SQLite said.
+        /// SQLite's error.
         #[source]
         source: sqlx::Error,
     },
@@ -50,17 +50,17 @@ pub enum OpenError {
     Migrate {
         /// The file.
         path: String,
-        /// What the migrator said.
+        /// The migrator's error.
         #[source]
         source: sqlx::migrate::MigrateError,
     },
 }
 
-/// The unit of work was not applied, or it is unknown whether it was.
+/// An error for a unit of work that was not applied, or of which it is unknown whether it was.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteFailed {
-    /// SQLite refused to begin or to commit.
+    /// SQLite rejected BEGIN or COMMIT.
     #[error("the transaction was not committed")]
     Commit(#[source] Arc<sqlx::Error>),
     /// The writer has stopped: the database is closed.
@@ -93,12 +93,13 @@ impl Database {
         Ok(Self { readers, queue })
     }
 
-    /// Connections for reading. Each sees a consistent snapshot for the length of a statement.
+    /// Connections for reading. Each statement sees a consistent snapshot.
     pub fn readers(&self) -> &SqlitePool {
         &self.readers
     }
 
-    /// Runs `work` inside a transaction; `Ok` is durable once this returns, `Err` leaves no trace.
+    /// Runs `work` inside a transaction. After `Ok` its changes are durable; after `Err` they are rolled back, or with
+    /// [`WriteFailed`] it may be unknown whether they are.
     pub async fn write<T, E, F>(&self, work: F) -> Result<T, E>
     where
         T: Send + 'static,
@@ -131,9 +132,9 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
-/// A unit of work with its types hidden: run it, then tell the caller once the group's fate is known.
+/// A unit of work with its types erased: it runs, then replies to the caller once the group's commit is known.
 trait Unit: Send {
-    /// Runs inside the transaction; `true` means keep the changes.
+    /// Runs inside the transaction; `true` keeps the changes.
     fn run<'a>(&'a mut self, connection: &'a mut SqliteConnection) -> BoxFuture<'a, bool>;
     fn finish(self: Box<Self>, commit: Result<(), WriteFailed>);
 }
@@ -168,7 +169,7 @@ where
             (_, Err(failed)) => Err(failed.into()),
             (None, Ok(())) => Err(WriteFailed::Closed.into()),
         };
-        // The caller may have gone; the work stands either way.
+        // The caller may be gone; the changes stand either way.
         drop(self.reply.send(result));
     }
 }
@@ -179,7 +180,7 @@ async fn write_loop(mut connection: SqliteConnection, mut waiting: mpsc::Receive
         let commit = run_group(&mut connection, &mut group).await;
         if let Err(error) = &commit {
             tracing::error!(error = %error, units = group.len(), "sqlite group commit failed");
-            // The transaction may or may not have ended; a failure here means that it had.
+            // The transaction may or may not have ended; the rollback fails if it has.
             drop(connection.execute("ROLLBACK").await);
         }
         let commit = commit.map_err(|error| WriteFailed::Commit(Arc::new(error)));
@@ -188,7 +189,7 @@ async fn write_loop(mut connection: SqliteConnection, mut waiting: mpsc::Receive
         }
     }
     if let Err(error) = connection.close().await {
-        tracing::debug!(error = %error, "closing the sqlite writer");
+        tracing::debug!(error = %error, "closing the SQLite writer failed");
     }
 }
 
@@ -198,7 +199,7 @@ async fn run_group(
 ) -> Result<(), sqlx::Error> {
     connection.execute("BEGIN IMMEDIATE").await?;
     if let [only] = group {
-        // Alone there is no neighbour to protect, and two statements are saved.
+        // A single unit needs no savepoint, which saves two statements.
         let keep = only.run(connection).await;
         connection.execute(if keep { "COMMIT" } else { "ROLLBACK" }).await?;
         return Ok(());

@@ -1,15 +1,15 @@
-//! Sums and differences of points in time that have no error to handle.
+//! Saturating sums and differences of points in time.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// So long after `at`, or the end of time.
+/// `at + by`, at most [`Timestamp::MAX`].
 pub fn later(at: Timestamp, by: Duration) -> Timestamp {
     at.saturating_add(by).unwrap_or(Timestamp::MAX)
 }
 
-/// From `from` to `to`; zero when `to` came first.
+/// The duration from `from` to `to`; zero when `to` is earlier.
 pub fn between(from: Timestamp, to: Timestamp) -> Duration {
     Duration::try_from(to.duration_since(from)).unwrap_or_default()
 }

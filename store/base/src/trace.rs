@@ -1,20 +1,19 @@
 //! W3C trace context, carried from the request through the outbox into jobs and webhook headers.
 //!
-//! Guarantees: only well-formed `traceparent` values (W3C Trace Context, section 3.2) exist as a value.
-//! Does not export spans.
+//! Guarantees: every value is a well-formed `traceparent` (W3C Trace Context, section 3.2). Does not export spans.
 
 use std::{fmt, str::FromStr};
 
 use crate::Ambient;
 
-/// The `traceparent` of one step: which trace, which parent span.
+/// The `traceparent` of one step: trace id and parent span id.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TraceContext {
     trace_id: u128,
     span_id: u64,
 }
 
-/// A text that is not a version-00 `traceparent`.
+/// The error for a text that is not a version-00 `traceparent`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected a traceparent of the form 00-<32 hex>-<16 hex>-<2 hex>")]
 pub struct ParseTraceError;
@@ -36,7 +35,7 @@ impl TraceContext {
         Self { span_id: u64::from_be_bytes(bytes) | 1, ..self }
     }
 
-    /// The trace id as 32 hexadecimal digits, the value people search logs for.
+    /// The trace id as 32 hexadecimal digits, as it appears in logs.
     pub fn trace_id(self) -> String {
         format!("{:032x}", self.trace_id)
     }

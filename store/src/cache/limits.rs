@@ -1,8 +1,8 @@
-//! Rate limits: so many a time, with a burst, per key.
+//! Rate limits per key: a sustained rate with a burst.
 //!
-//! The rule is GCRA (ITU-T I.371, the "virtual scheduling" form): a key has a theoretical arrival time, each call moves
-//! it on by the interval of its quota, and a call that would move it farther than the burst allows is turned away. One
-//! number per key is all that is kept, and nothing has to refill it.
+//! The rule is GCRA (ITU-T I.371, the "virtual scheduling" form): a key has a theoretical arrival time, each call
+//! advances it by the interval of its quota, and a call that would advance it beyond the burst is rejected. Only that
+//! one number per key is stored, and nothing has to refill it.
 
 use std::time::Duration;
 
@@ -10,40 +10,41 @@ use async_trait::async_trait;
 
 use super::LocalLimits;
 
-/// How much is allowed.
+/// The allowed rate and burst of a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quota {
-    /// One call per so much time in the long run.
+    /// One call per interval in the long run.
     pub interval: Duration,
-    /// Calls at once, at least one.
+    /// Calls at once; at least one.
     pub burst: u32,
 }
 
 impl Quota {
-    /// So many calls a second, so many at once.
+    /// `rate` calls per second, up to `burst` at once.
     pub fn per_second(rate: u32, burst: u32) -> Self {
         Self { interval: Duration::from_secs(1) / rate.max(1), burst: burst.max(1) }
     }
 
-    /// How far ahead of now a key may be.
+    /// The limit of how far ahead of now a key's arrival time may be.
     pub(super) fn tolerance(&self) -> Duration {
         self.interval * self.burst.max(1)
     }
 }
 
-/// What a limit says to a call.
+/// The answer of a limit to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decision {
-    /// Whether the call may go on. If so it is counted, else not.
+    /// Whether the call is allowed. Only an allowed call is counted.
     pub allowed: bool,
-    /// How many more may follow at once.
+    /// Further calls allowed at once.
     pub remaining: u32,
-    /// When to come again; zero for an allowed call.
+    /// The delay after which a call will be allowed; zero for an allowed call.
     pub retry_after: Duration,
 }
 
 impl Decision {
-    /// Decides by how far a key is ahead of now, its arrival time, before the call; answers also how far afterwards.
+    /// Decides by how far a key's arrival time is ahead of now before the call; returns also how far ahead it is
+    /// afterwards.
     pub(super) fn of(quota: &Quota, ahead: Duration) -> (Self, Duration) {
         let (tolerance, after) = (quota.tolerance(), ahead + quota.interval);
         if after > tolerance {
@@ -58,38 +59,38 @@ impl Decision {
     }
 }
 
-/// The counters cannot be reached; decide by others.
+/// The shared counters cannot be reached; the caller decides by local ones.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the rate limit counters are unavailable: {detail}")]
 pub struct LimitError {
-    /// What is known, without secrets.
+    /// The cause, without secrets.
     pub detail: String,
 }
 
 /// Counts calls per key. Keys of different quotas must differ: put the name of the limit first.
 #[async_trait]
 pub trait RateLimits: Send + Sync + 'static {
-    /// Asks for one call.
+    /// Requests one call.
     async fn check(&self, key: &str, quota: &Quota) -> Result<Decision, LimitError>;
 }
 
-/// Counters for all processes, and local ones for when those cannot be reached.
+/// Shared counters for all processes, with local ones as the fallback while the shared ones are unreachable.
 ///
-/// The local ones hold per process: with N processes up to N times the quota passes while the server is away. A limit
-/// that fails open would let everything pass, one that fails closed would turn an outage of a counter into one of the
-/// shop.
+/// The local ones count per process: with N processes up to N times the quota passes while the server is unreachable. A
+/// limit that fails open would let every call pass; one that fails closed would turn an outage of the counters into an
+/// outage of the shop.
 pub struct Limits {
     shared: Box<dyn RateLimits>,
     local: LocalLimits,
 }
 
 impl Limits {
-    /// `local` answers whenever `shared` cannot.
+    /// `local` decides whenever `shared` fails.
     pub fn new(shared: impl RateLimits, local: LocalLimits) -> Self {
         Self { shared: Box::new(shared), local }
     }
 
-    /// Asks for one call; never fails.
+    /// Requests one call; never fails.
     pub async fn check(&self, key: &str, quota: &Quota) -> Decision {
         match self.shared.check(key, quota).await {
             Ok(decision) => decision,

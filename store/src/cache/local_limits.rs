@@ -14,33 +14,33 @@ use base::{
 
 use super::{Decision, LimitError, Quota, RateLimits};
 
-/// Keys between two sweeps at least; a sweep drops those that owe nothing.
+/// Least number of keys at which a sweep drops the keys at rest, which have no calls to pay off.
 const SWEEP_MIN: usize = 1024;
 
 /// A [`RateLimits`] in memory, bounded by the number of keys.
 ///
-/// When the bound is reached by keys that are all in use, new keys are turned away: whoever makes up keys must not
-/// wash out the counters of others. Give each kind of caller that can make up keys its own instance.
+/// While the bound is reached by keys in use, calls with new keys are rejected: a caller that invents keys must not
+/// evict the counters of others. Each kind of caller that can invent keys needs its own instance.
 pub struct LocalLimits {
     ambient: Ambient,
     keys_max: usize,
-    state: Mutex<State>,
+    state: Mutex<LimitsState>,
 }
 
-struct State {
-    /// When each key would be at rest again.
+struct LimitsState {
+    /// The arrival time of each key: from then on its full burst is available.
     rests_at: HashMap<String, Timestamp>,
     sweep_at: usize,
 }
 
 impl LocalLimits {
-    /// At most `keys_max` keys at a time.
+    /// Keeps at most `keys_max` keys at a time.
     pub fn new(keys_max: usize, ambient: Ambient) -> Self {
-        let state = State { rests_at: HashMap::new(), sweep_at: SWEEP_MIN.min(keys_max) };
+        let state = LimitsState { rests_at: HashMap::new(), sweep_at: SWEEP_MIN.min(keys_max) };
         Self { ambient, keys_max, state: Mutex::new(state) }
     }
 
-    /// The decision, without the contract's way to fail.
+    /// The decision, which never fails.
     pub fn decide(&self, key: &str, quota: &Quota) -> Decision {
         let now = self.ambient.now();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -58,11 +58,11 @@ impl LocalLimits {
     }
 }
 
-impl State {
+impl LimitsState {
     fn sweep(&mut self, now: Timestamp, keys_max: usize) {
         if self.rests_at.len() >= self.sweep_at {
             self.rests_at.retain(|_, at| *at > now);
-            // Doubling keeps the sweeps rare however many keys stay.
+            // The threshold doubles, so sweeps are rare however many keys stay.
             self.sweep_at = (self.rests_at.len() * 2).clamp(SWEEP_MIN.min(keys_max), keys_max);
         }
     }

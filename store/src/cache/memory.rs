@@ -1,9 +1,9 @@
 //! The cache within one process: the whole cache of the embedded mode, the near level of the distributed one.
 //!
-//! Guarantees: bounded by bytes; what is asked for often stays (`TinyLFU`). A value is kept under its key and the
-//! generation of that key, which an invalidation raises: a load that began before it can finish, but what it found is
-//! looked for by nobody who asks afterwards. Generations are kept for groups of keys in a table of fixed size, so an
-//! invalidation costs a few neighbours a load and the table no memory.
+//! Guarantees: bounded by bytes; frequently read values stay (`TinyLFU`). A value is stored under its key and the
+//! generation of that key, which an invalidation raises: a load that began earlier can finish, but later reads do not
+//! see its value. Generations are kept for groups of keys in a table of fixed size, so an invalidation costs a reload
+//! of a few other keys, and the table does not grow.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -19,12 +19,12 @@ use base::Ambient;
 
 use super::{Cache, CacheKey, CacheStats, Health, LoadError, Loaded, Loader, Namespace};
 
-/// Groups of keys that are forgotten together.
+/// Groups of keys that are invalidated together.
 const GROUPS: usize = 4096;
-/// Bytes that an entry takes beside key and value, roughly.
+/// Approximate bytes of an entry beside key and value.
 const ENTRY_BYTES: usize = 128;
 
-/// How much to keep.
+/// The bound of a cache.
 #[derive(Debug, Clone, Copy)]
 pub struct MemoryConfig {
     /// Bytes of keys and values at most.
@@ -88,13 +88,13 @@ impl MemoryCache {
         }
     }
 
-    /// Bytes held now, after tidying up.
+    /// Bytes stored now, after pending evictions.
     pub async fn bytes(&self) -> u64 {
         self.entries.run_pending_tasks().await;
         self.entries.weighted_size()
     }
 
-    /// The value, or else what `load` answers together with how long to keep it.
+    /// The cached value, or else the one that `load` returns together with its lifetime.
     pub(super) async fn get_or_load_for(
         &self,
         key: CacheKey,
@@ -107,11 +107,11 @@ impl MemoryCache {
             load.await.map(|(value, keep)| Entry { value, keep })
         };
         let entry = self.entries.try_get_with((key, generation), loading).await;
-        // Errors are shared twice over: by the waiters here and by the type.
+        // The waiters share one error (`Arc`), and `LoadError` is itself shared: unwrap the outer one.
         entry.map(|entry| entry.value).map_err(|error: Arc<LoadError>| Arc::clone(error.as_ref()))
     }
 
-    /// How long to keep a value, with its jitter.
+    /// The lifetime of a value, with its jitter.
     pub(super) fn lifetime(&self, namespace: &Namespace, value: &Loaded) -> Duration {
         let whole = if value.is_some() { namespace.ttl } else { namespace.negative_ttl };
         whole.saturating_sub(self.ambient.jitter(whole / 10))
@@ -119,11 +119,11 @@ impl MemoryCache {
 
     pub(super) async fn forget(&self, key: &CacheKey) {
         let before = self.group(key).fetch_add(1, Ordering::AcqRel);
-        // Nobody asks for it any more; this frees its memory.
+        // Later reads use the new generation; this frees the memory of the old entry.
         self.entries.invalidate(&(key.clone(), before)).await;
     }
 
-    /// Forgets everything, for whoever may have missed an invalidation.
+    /// Forgets every value, for a process that may have missed an invalidation.
     #[cfg(feature = "redis")]
     pub(super) fn forget_all(&self) {
         for group in self.groups.iter() {
@@ -132,7 +132,7 @@ impl MemoryCache {
         self.entries.invalidate_all();
     }
 
-    /// How often a load was needed at this level, and how often not.
+    /// Loads at this level, and reads answered without one.
     pub(super) fn counts(&self) -> (u64, u64) {
         let loads = self.counts.loads.load(Ordering::Relaxed);
         (loads, self.counts.asked.load(Ordering::Relaxed).saturating_sub(loads))

@@ -1,11 +1,11 @@
-//! What is kept beside the stores: cached reads, sessions, counters of rate limits.
+//! Cached reads, sessions and rate-limit counters, beside the stores of record.
 //!
-//! Guarantees: a cache never decides and never fails, without it everything is merely slower; a session store says when
-//! it cannot answer; a limit decides even when its server is away. The durable truth stands elsewhere.
+//! Guarantees: a cache never decides and never fails; without it reads are merely slower. A session store reports when
+//! it cannot answer; a limit decides even while its server is unreachable. None of them is the store of record.
 //!
-//! [`Cache`] has two engines, [`MemoryCache`] and `RedisCache` (the first as the near level of the second);
-//! [`Sessions`] has `RedisSessions` and [`SqliteSessions`]; [`RateLimits`] has `RedisLimits` and [`LocalLimits`], and
-//! `Limits` puts the two together. Each contract has one suite in `store::conformance`. See `docs/CACHE.md`.
+//! [`Cache`] has two engines, [`MemoryCache`] and `RedisCache` (the first is the near level of the second);
+//! [`Sessions`] has `RedisSessions` and [`SqliteSessions`]; [`RateLimits`] has `RedisLimits` and [`LocalLimits`], which
+//! `Limits` combines. Each contract has one suite in `store::conformance`. See `docs/CACHE.md`.
 
 mod limits;
 mod local_limits;
@@ -28,64 +28,64 @@ pub use self::{
     limits::{Decision, LimitError, Limits, Quota, RateLimits},
     local_limits::LocalLimits,
     memory::{MemoryCache, MemoryConfig},
-    sessions::{SESSION_BYTES_MAX, Session, SessionError, SessionKey, Sessions},
+    sessions::{SESSION_BYTES_MAX, SessionError, SessionKey, Sessions, StoredSession},
     sqlite_sessions::SqliteSessions,
 };
 
-/// A family of cached values. Raise the version whenever the stored shape changes: old and new processes then live
-/// side by side without reading each other's values.
+/// A family of cached values. Raise the version whenever the stored shape changes: old and new processes then run side
+/// by side without reading each other's values.
 #[derive(Debug, Clone, Copy)]
 pub struct Namespace {
-    /// Names the family, without `:`.
+    /// The name of the family, without `:`.
     pub name: &'static str,
-    /// The version of its shape.
+    /// The version of the stored shape.
     pub version: u32,
-    /// The longest that a value lives; each gets up to a tenth less, so that they do not all run out together.
+    /// Longest lifetime of a value; each gets up to a tenth less, so that they do not all expire together.
     pub ttl: Duration,
-    /// The same for "there is none".
+    /// The same for a cached absence.
     pub negative_ttl: Duration,
 }
 
 impl Namespace {
-    /// The key of a value. `id` holds everything the value depends on, the merchant first.
+    /// The key of a value. `id` contains everything the value depends on, the merchant first.
     pub fn key(&self, id: &str) -> CacheKey {
         CacheKey(Arc::from(format!("{}:v{}:{id}", self.name, self.version)))
     }
 }
 
-/// Names a cached value.
+/// The key of a cached value.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CacheKey(Arc<str>);
 
 impl CacheKey {
-    /// As it stands in the engines.
+    /// The text stored in the engines.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// What went wrong while loading; shared by all who waited for it.
+/// An error of a loader; shared by all callers that waited for the load.
 pub type LoadError = Arc<dyn Error + Send + Sync>;
-/// An encoded value, or "there is none".
+/// An encoded value, or `None` for a cached absence.
 pub type Loaded = Option<Arc<[u8]>>;
-/// Reads a value from where it truly stands.
+/// Reads a value from its store of record.
 pub type Loader = BoxFuture<'static, Result<Loaded, LoadError>>;
 
-/// How a cache is.
+/// The health of a cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
     /// All levels answer.
     Up,
-    /// The shared level does not: reads go to the loader.
+    /// The shared level does not answer: reads go to the loader.
     Down {
-        /// Since when.
+        /// Start of the outage.
         since: Timestamp,
-        /// What is known, without secrets.
+        /// The cause, without secrets.
         detail: String,
     },
 }
 
-/// How often what happened, since the start.
+/// Counts of reads since the start, by the level that answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CacheStats {
     /// Answered by this process.
@@ -96,15 +96,15 @@ pub struct CacheStats {
     pub loads: u64,
 }
 
-/// Keeps what was read from a store for a while.
+/// A cache of values read from a store.
 ///
-/// Promises of every engine: of all who ask for one key at a time in one process, one loads and the others wait for it
-/// (another takes over when it goes away). A read that begins after [`Cache::invalidate`] has returned does not see
-/// what was loaded before it, in this process; in others a moment later, or when the value runs out. Failures of a
-/// loader are not kept. Failures of the cache are nobody's but the log's.
+/// Guarantees of every engine: of all concurrent reads of one key in one process, one loads and the others wait for it
+/// (another takes over when it is cancelled). A read that begins after [`Cache::invalidate`] has returned does not see
+/// a value loaded before it, in this process; in others a moment later, or when the value expires. Failures of a loader
+/// are not cached. Failures of the cache are only logged.
 #[async_trait]
 pub trait Cache: Send + Sync + 'static {
-    /// The value, from the cache or else from the loader, encoded. Most callers want [`fetch`].
+    /// The encoded value, from the cache or else from the loader. Most callers use [`fetch`].
     async fn get_or_load(
         &self,
         namespace: &Namespace,
@@ -115,19 +115,19 @@ pub trait Cache: Send + Sync + 'static {
     /// Forgets values; called after the commit of every write that changes them.
     async fn invalidate(&self, keys: &[CacheKey]);
 
-    /// How it is; for readiness it never counts, see the contract.
+    /// The health, for reports; readiness ignores it, as a cache is optional.
     fn health(&self) -> Health;
 
     /// Counters for metrics.
     fn stats(&self) -> CacheStats;
 }
 
-/// Why a fetch failed: only ever the loader.
+/// The error of a failed fetch; only a loader fails, or a cached value cannot be decoded.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the value could not be loaded")]
 pub struct FetchError(#[source] pub LoadError);
 
-/// The value of `id`, from the cache or else from `load`; `None` is kept too.
+/// The value of `id`, from the cache or else from `load`; `None` is cached too.
 pub async fn fetch<T, E, F>(
     cache: &dyn Cache,
     namespace: &Namespace,
@@ -151,8 +151,9 @@ where
     match serde_json::from_slice(&bytes) {
         Ok(value) => Ok(Some(value)),
         Err(error) => {
-            // The shape changed without its version, or somebody wrote there. The next read loads it afresh.
-            tracing::error!(key = key.as_str(), %error, "a cached value cannot be read");
+            // The shape changed without a new version, or the key was written by another program. The next read reloads
+            // it.
+            tracing::error!(key = key.as_str(), %error, "cached value unreadable");
             cache.invalidate(std::slice::from_ref(&key)).await;
             Err(FetchError(Arc::new(error)))
         }

@@ -1,25 +1,25 @@
-//! Sign-in sessions and carts: small values that live while they are used.
+//! Sign-in sessions and carts: small values that expire when they are not used.
 
 use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 use base::Timestamp;
 
-/// Bytes of a session's data at most; a cart of a hundred lines is a tenth of it.
+/// Bytes of a session's data at most; a cart of a hundred lines needs a tenth of that.
 pub const SESSION_BYTES_MAX: usize = 64 * 1024;
 
-/// Names a session: its kind and its id. Where the id is a bearer's secret, its hash belongs here, not itself: keys
-/// are stored and shown in the clear.
+/// The key of a session: its kind and its id. If the id is a bearer's secret, use its hash here: keys are stored and
+/// shown in the clear.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SessionKey(String);
 
 impl SessionKey {
-    /// `kind` without `:`.
+    /// The key of a session of `kind`, which must not contain `:`.
     pub fn new(kind: &str, id: impl fmt::Display) -> Self {
         Self(format!("{kind}:{id}"))
     }
 
-    /// As it stands in the engines.
+    /// The text stored in the engines.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -27,42 +27,42 @@ impl SessionKey {
 
 /// A session as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Session {
-    /// What was put.
+pub struct StoredSession {
+    /// The data as written.
     pub data: Vec<u8>,
-    /// Names this state of it; drawn afresh by each write, see [`Sessions::replace`].
+    /// The version of the data; drawn at random by each write, see [`Sessions::replace`].
     pub version: i64,
 }
 
-/// Why a session store could not do it.
+/// An error of a session store.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SessionError {
     /// The server or file cannot be reached now; whether a write took effect is unknown.
     #[error("the session store is unavailable: {detail}")]
     Unavailable {
-        /// What is known, without secrets.
+        /// The cause, without secrets.
         detail: String,
-        /// Since when, if it has been so before.
+        /// Start of the outage, if this call did not discover it.
         since: Option<Timestamp>,
     },
     /// More than [`SESSION_BYTES_MAX`].
     #[error("a session of {bytes} bytes is too large")]
     TooLarge {
-        /// How large.
+        /// The rejected size.
         bytes: usize,
     },
 }
 
-/// Keeps sessions. A session ends `ttl` after it was last written or touched. What was answered survives a restart of
-/// ours, and one of the server as far as that is configured to.
+/// A store of sessions. A session ends `ttl` after it was last written or touched. Answered writes survive a restart of
+/// this process, and one of the server as far as the server is configured to persist.
 #[async_trait]
 pub trait Sessions: Send + Sync + 'static {
-    /// Writes, whatever was there; answers the new version.
+    /// Writes unconditionally; returns the new version.
     async fn put(&self, key: &SessionKey, data: &[u8], ttl: Duration) -> Result<i64, SessionError>;
 
-    /// Writes if the session is still as it was read (`None`: not there); answers the new version, or `None` when
-    /// somebody else was faster: read again and repeat.
+    /// Writes if the session still has the `expected` version (`None`: it does not exist); returns the new version, or
+    /// `None` after a conflict: read again and repeat.
     async fn replace(
         &self,
         key: &SessionKey,
@@ -71,16 +71,17 @@ pub trait Sessions: Send + Sync + 'static {
         ttl: Duration,
     ) -> Result<Option<i64>, SessionError>;
 
-    /// Reads.
-    async fn get(&self, key: &SessionKey) -> Result<Option<Session>, SessionError>;
+    /// Reads a session that has not ended.
+    async fn get(&self, key: &SessionKey) -> Result<Option<StoredSession>, SessionError>;
 
-    /// Lets it live on for `ttl` from now; false when there is none.
+    /// Extends a session to `ttl` from now; false when it does not exist.
     async fn touch(&self, key: &SessionKey, ttl: Duration) -> Result<bool, SessionError>;
 
-    /// Ends it; false when there is none.
+    /// Ends a session; false when it does not exist.
     async fn delete(&self, key: &SessionKey) -> Result<bool, SessionError>;
 
-    /// Frees the room of ended sessions, at most `limit`; answers how many. Engines whose server does so answer zero.
+    /// Frees the space of ended sessions, at most `limit`; returns the number freed. Engines whose server does so
+    /// return zero.
     async fn expire(&self, limit: u32) -> Result<u64, SessionError>;
 }
 

@@ -11,7 +11,7 @@ use base::{
 use futures::future::BoxFuture;
 use sqlx::{Row, SqliteConnection};
 
-use super::{Session, SessionError, SessionKey, Sessions, sessions::check_size};
+use super::{SessionError, SessionKey, Sessions, StoredSession, sessions::check_size};
 
 /// Connections for reading beside the one writer.
 const READERS_MAX: u32 = 3;
@@ -32,15 +32,15 @@ pub struct SqliteSessions {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum Fault {
+enum SessionFault {
     #[error(transparent)]
     Sql(#[from] sqlx::Error),
     #[error(transparent)]
     Write(#[from] WriteFailed),
 }
 
-impl From<Fault> for SessionError {
-    fn from(fault: Fault) -> Self {
+impl From<SessionFault> for SessionError {
+    fn from(fault: SessionFault) -> Self {
         Self::Unavailable { detail: fault.to_string(), since: None }
     }
 }
@@ -51,7 +51,7 @@ impl SqliteSessions {
         Ok(Self { database: Database::open(path, &migrations(), READERS_MAX).await?, ambient })
     }
 
-    /// Closes the connections for reading; what is asked afterwards is answered by an error.
+    /// Closes the connections for reading; later calls return an error.
     pub async fn close(&self) {
         self.database.close().await;
     }
@@ -59,7 +59,9 @@ impl SqliteSessions {
     async fn write<T, F>(&self, work: F) -> Result<T, SessionError>
     where
         T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, Fault>> + Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, SessionFault>>
+            + Send
+            + 'static,
     {
         Ok(self.database.write(work).await?)
     }
@@ -117,11 +119,11 @@ impl Sessions for SqliteSessions {
         Ok(done.then_some(version))
     }
 
-    async fn get(&self, key: &SessionKey) -> Result<Option<Session>, SessionError> {
+    async fn get(&self, key: &SessionKey) -> Result<Option<StoredSession>, SessionError> {
         let select = sqlx::query("SELECT data, version FROM sessions WHERE key = ?1 AND ends_at > ?2");
         let select = select.bind(key.as_str()).bind(self.ambient.now().as_millisecond());
-        let row = select.fetch_optional(self.database.readers()).await.map_err(Fault::from)?;
-        Ok(row.map(|row| Session { data: row.get("data"), version: row.get("version") }))
+        let row = select.fetch_optional(self.database.readers()).await.map_err(SessionFault::from)?;
+        Ok(row.map(|row| StoredSession { data: row.get("data"), version: row.get("version") }))
     }
 
     async fn touch(&self, key: &SessionKey, ttl: Duration) -> Result<bool, SessionError> {

@@ -1,28 +1,28 @@
-//! Opening, attempts and the decision: each one lightweight transaction on the payment's partition.
+//! Opening of payments, attempts and decisions: each a lightweight transaction on the payment's partition.
 //!
-//! The loops end by an outcome; each further round means that a rival moved or an answer was lost, and the whole is
-//! bounded by [`Ring::bounded`].
+//! Each loop ends with an outcome. A further round means that a concurrent writer won or a response was lost;
+//! [`Ring::bounded`] bounds the rounds.
 
 use base::Timestamp;
 use scylla::value::CqlTimestamp;
 
 use super::{
     fault::Failure,
-    ring::{Cas, Pause, Ring},
     rows::attempt_entry,
+    session::{Cas, Pause, PaymentSession},
 };
 use crate::{
     domain::{Decision, Payment, PaymentId},
-    payments::{Begun, Decided, NewPayment, verdict},
+    payments::{Begun, Decided, NewPayment, rejection},
 };
 
-impl Ring {
+impl PaymentSession {
     pub(super) async fn open(&self, new: NewPayment) -> Result<Payment, Failure> {
         let payment = {
-            let _turn = self.turn(new.id).await;
+            let _turn = self.lock(new.id).await;
             self.open_facts(new).await?
         };
-        // After the payment itself: a copy of facts that lost against others would lead astray for ever.
+        // After the payment itself: copies of facts that lost against a concurrent writer would be wrong for ever.
         self.copy_to_lookups(&payment).await?;
         Ok(payment)
     }
@@ -44,11 +44,11 @@ impl Ring {
             if outcome == Cas::Applied {
                 return Ok(fresh(new));
             }
-            if let Some(stored) = self.serial(new.id).await? {
+            if let Some(stored) = self.read_serial(new.id).await? {
                 return Ok(stored.payment);
             }
             if outcome == Cas::Refused {
-                return Err(Failure::Damaged(format!("{} exists, and is not there", new.id)));
+                return Err(Failure::Corrupt(format!("{} cannot be inserted and does not exist", new.id)));
             }
             self.pause(&mut pause).await;
         }
@@ -60,34 +60,34 @@ impl Ring {
         worker: &str,
         at: Timestamp,
     ) -> Result<Begun, Failure> {
-        let _turn = self.turn(id).await;
+        let _turn = self.lock(id).await;
         let call = self.ambient.uuid();
         let mut pause = Pause::default();
-        // Only a guess at the newest epoch, which the condition then checks; what says no is read at SERIAL.
-        let mut stored = self.glance(id).await?;
-        if verdict::not_begun(stored.as_ref().map(|stored| &stored.payment)).is_some() {
-            stored = self.serial(id).await?;
+        // Only a guess at the newest epoch, which the condition then checks; a rejection is read again at SERIAL.
+        let mut stored = self.read_quorum(id).await?;
+        if rejection::not_begun(stored.as_ref().map(|stored| &stored.payment)).is_some() {
+            stored = self.read_serial(id).await?;
         }
         loop {
             if let Some(epoch) = stored.as_ref().and_then(|stored| stored.begun_by(call)) {
                 return Ok(Begun::Attempt { epoch });
             }
             let Some(known) = stored.map(|stored| stored.payment) else { return Ok(Begun::NotFound) };
-            if let Some(answer) = verdict::not_begun(Some(&known)) {
+            if let Some(answer) = rejection::not_begun(Some(&known)) {
                 return Ok(answer);
             }
             let epoch = known.epoch + 1;
-            let (next, newest) = (verdict::stored_epoch(epoch), verdict::stored_epoch(known.epoch));
+            let (next, newest) = (rejection::stored_epoch(epoch), rejection::stored_epoch(known.epoch));
             let values = (next, worker, millis(at), call, id.0, attempt_entry(epoch), newest);
             if self.cas(&self.statements.begin_attempt, values).await? == Cas::Applied {
                 return Ok(Begun::Attempt { epoch });
             }
             self.pause(&mut pause).await;
-            stored = self.serial(id).await?;
+            stored = self.read_serial(id).await?;
         }
     }
 
-    /// The first note stands; a note on an attempt that never began has nowhere to go and is dropped.
+    /// The first note stands; a note on an attempt that never began is dropped.
     pub(super) async fn note_attempt(
         &self,
         id: PaymentId,
@@ -95,14 +95,14 @@ impl Ring {
         note: &str,
         at: Timestamp,
     ) -> Result<(), Failure> {
-        let _turn = self.turn(id).await;
+        let _turn = self.lock(id).await;
         let mut pause = Pause::default();
         loop {
             let values = (note, millis(at), id.0, attempt_entry(epoch));
             if self.cas(&self.statements.note_attempt, values).await? != Cas::Unknown {
                 return Ok(());
             }
-            let stored = self.serial(id).await?;
+            let stored = self.read_serial(id).await?;
             let attempts = stored.iter().flat_map(|stored| &stored.attempts);
             if attempts.filter(|attempt| attempt.epoch == epoch).all(|attempt| attempt.note.is_some()) {
                 return Ok(());
@@ -119,7 +119,7 @@ impl Ring {
         at: Timestamp,
     ) -> Result<Decided, Failure> {
         let decided = {
-            let _turn = self.turn(id).await;
+            let _turn = self.lock(id).await;
             self.decide_once(id, epoch, &decision, at).await?
         };
         let standing = match &decided {
@@ -128,7 +128,7 @@ impl Ring {
             Decided::Stale { .. } | Decided::NotFound => None,
         };
         if let Some(Decision::Captured { .. }) = standing {
-            // Also when it was decided before: whoever decided may have died right after.
+            // Also when it was decided before: the process that decided may have crashed before the copy.
             self.copy_reference(id).await?;
         }
         Ok(decided)
@@ -148,22 +148,22 @@ impl Ring {
             Decision::Declined { code } => (&self.statements.decline, code),
         };
         loop {
-            // Zero stands for "no attempt yet" in the column, and must not pass for an attempt's number.
+            // Zero stands for "no attempt yet" in the column, and must not pass for the epoch of an attempt.
             if epoch > 0 {
-                let values = (text.as_str(), millis(at), call, id.0, verdict::stored_epoch(epoch));
+                let values = (text.as_str(), millis(at), call, id.0, rejection::stored_epoch(epoch));
                 if self.cas(statement, values).await? == Cas::Applied {
                     return Ok(Decided::Recorded);
                 }
             }
-            let stored = self.serial(id).await?;
+            let stored = self.read_serial(id).await?;
             if stored.as_ref().is_some_and(|stored| stored.decision_call == Some(call)) {
                 return Ok(Decided::Recorded);
             }
-            let refused = verdict::not_decided(stored.as_ref().map(|stored| &stored.payment));
+            let refused = rejection::not_decided(stored.as_ref().map(|stored| &stored.payment));
             if epoch == 0 || refused != (Decided::Stale { current_epoch: epoch }) {
                 return Ok(refused);
             }
-            // Undecided and ours to decide: the round without an answer came to nothing.
+            // Undecided, and this epoch may decide: the round without a response had no effect.
             self.pause(&mut pause).await;
         }
     }

@@ -1,4 +1,5 @@
-//! What the engine must be told. Durations are [`Duration`]s, so no setting carries a unit of its own.
+//! The configuration of the payment store in Cassandra. Durations are [`Duration`]s, so no setting has a unit in its
+//! name.
 
 use std::{collections::BTreeMap, num::NonZeroUsize, path::PathBuf, time::Duration};
 
@@ -7,44 +8,44 @@ use secrecy::SecretString;
 /// Longest name of a keyspace (the server's limit).
 const KEYSPACE_LENGTH_MAX: usize = 48;
 
-/// How to reach Cassandra and what to ask of it. [`CassandraConfig::new`] fills in the defaults.
+/// The address of a cluster, with consistency and timeouts. [`CassandraConfig::new`] fills in the defaults.
 #[derive(Debug, Clone)]
 pub struct CassandraConfig {
-    /// Contact nodes, `host:port`; one that answers is enough, the rest of the ring is learnt from it. No default.
+    /// Contact nodes, `host:port`; one reachable node is enough, the others are discovered from it. No default.
     pub nodes: Vec<String>,
     /// The datacenter whose nodes are used and whose replicas make up local quorums. Default: `datacenter1`.
     pub local_datacenter: String,
     /// The keyspace: lower-case letters, digits and `_`, up to 48, a letter first. Default: `orderworks`.
     pub keyspace: String,
-    /// Copies of each row by datacenter, used when [`migrate`](super::CassandraPayments::migrate) creates the
-    /// keyspace. Default: 3 in `datacenter1`; a single node needs 1.
+    /// Copies of each row by datacenter, used when [`migrate`](super::CassandraPayments::migrate) creates the keyspace.
+    /// Default: 3 in `datacenter1`; a single node needs 1.
     pub replication: BTreeMap<String, u32>,
     /// The login; nodes without authentication ignore it. Default: none.
     pub login: Option<CassandraLogin>,
     /// TLS to the nodes. Default: none.
     pub tls: Option<CassandraTls>,
-    /// Connections to each node. Default: 2; one carries thousands of requests at once, a second one survives the
-    /// loss of the first.
+    /// Connections to each node. Default: 2; one carries thousands of requests at once, the second survives the loss of
+    /// the first.
     pub connections_per_node: NonZeroUsize,
     /// Longest wait for a node to accept a connection. Default: 3 s.
     pub connect_timeout: Duration,
-    /// Longest wait for one request about money. Default: 3 s; must exceed the servers' own limits (2 s to write,
-    /// 1.8 s of contention), or every slow answer is an unknown one.
+    /// Longest wait for one request about money. Default: 3 s; must exceed the servers' own timeouts (2 s for a write,
+    /// 1.8 s for contention), or every slow response leaves the outcome unknown.
     pub money_timeout: Duration,
     /// Longest wait for one request of a listing. Default: 2 s.
     pub listing_timeout: Duration,
-    /// Longest time one call of the store takes, with what it repeats after timeouts and contention, and longest
-    /// time that connecting takes. Default: 10 s.
+    /// Longest call of the store, including retries after timeouts and contention, and longest time to connect.
+    /// Default: 10 s.
     pub call_timeout: Duration,
-    /// Longest wait for a change of the schema to be agreed on by all nodes. Default: 60 s.
+    /// Longest wait for schema agreement of all nodes. Default: 60 s.
     pub schema_timeout: Duration,
-    /// Whose quorum decides about money. Default: [`MoneyScope::LocalDatacenter`].
+    /// The replicas whose quorum decides about money. Default: [`MoneyScope::LocalDatacenter`].
     pub money: MoneyScope,
-    /// How many replicas a listing asks. Default: [`ListingReads::One`].
+    /// Consistency of listings. Default: [`ListingReads::One`].
     pub listings: ListingReads,
 }
 
-/// Name and password.
+/// A role and its password.
 #[derive(Debug, Clone)]
 pub struct CassandraLogin {
     /// The role.
@@ -53,46 +54,47 @@ pub struct CassandraLogin {
     pub password: SecretString,
 }
 
-/// TLS with rustls. A node's certificate must name the address by which it is reached: for a contact node its host as
-/// configured, for the others the address the ring tells. All nodes listen on the first contact node's port.
+/// TLS with rustls. A node's certificate must name the address by which the node is reached: for a contact node its
+/// host as configured, for the others the address that the cluster announces. All nodes listen on the first contact
+/// node's port.
 #[derive(Debug, Clone)]
 pub struct CassandraTls {
-    /// PEM file of the authorities to trust.
+    /// PEM file of the trusted certificate authorities.
     pub ca_file: PathBuf,
 }
 
-/// Whose replicas take part in decisions. There is no weaker choice: one replica alone cannot decide.
+/// The replicas that take part in decisions. There is no weaker choice: one replica alone cannot decide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MoneyScope {
-    /// `LOCAL_QUORUM` and `LOCAL_SERIAL`: right while one datacenter at a time works on payments.
+    /// `LOCAL_QUORUM` and `LOCAL_SERIAL`: correct while one datacenter at a time writes payments.
     #[default]
     LocalDatacenter,
-    /// `QUORUM` and `SERIAL`: right when several datacenters do; each decision then crosses between them.
+    /// `QUORUM` and `SERIAL`: correct when several datacenters write payments; each decision then crosses datacenters.
     AllDatacenters,
 }
 
-/// How fresh listings are.
+/// The consistency of listings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ListingReads {
-    /// `LOCAL_ONE`: answers while any replica lives, may miss what was written in the last moments.
+    /// `LOCAL_ONE`: answers while any replica lives; may miss the most recent writes.
     #[default]
     One,
     /// `LOCAL_QUORUM`: sees every write answered before.
     Quorum,
 }
 
-/// A setting that cannot work.
+/// The error for an invalid setting.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 #[error("cassandra setting `{setting}`: {why}")]
 pub struct CassandraConfigError {
-    /// Which.
+    /// The name of the setting.
     pub setting: &'static str,
-    /// What is wrong with it.
+    /// The reason, and the allowed values.
     pub why: String,
 }
 
 impl CassandraConfig {
-    /// The defaults for these contact nodes.
+    /// The default settings for these contact nodes.
     pub fn new(nodes: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let datacenter = "datacenter1".to_owned();
         Self {
@@ -113,24 +115,25 @@ impl CassandraConfig {
         }
     }
 
-    /// The first mistake, if there is one. What stands in statements is checked here, as names cannot be bound.
+    /// The first invalid setting, if any. Names that become part of statements are checked here, as they cannot be
+    /// bound.
     pub fn check(&self) -> Result<(), CassandraConfigError> {
         let wrong = |setting, why: &str| Err(CassandraConfigError { setting, why: why.to_owned() });
         if self.nodes.is_empty() {
-            return wrong("nodes", "names no contact node");
+            return wrong("nodes", "must name at least one contact node");
         }
         if !is_keyspace_name(&self.keyspace) {
             return wrong("keyspace", "must be a letter, then letters, digits and `_`, lower-case, up to 48");
         }
         if self.replication.values().all(|copies| *copies == 0) {
-            return wrong("replication", "keeps no copy anywhere");
+            return wrong("replication", "must keep at least one copy");
         }
         let names = || self.replication.keys().chain([&self.local_datacenter]);
         if !names().all(|name| is_datacenter_name(name)) {
-            return wrong("replication", "a datacenter's name holds letters, digits, `_`, `-` and `.` only");
+            return wrong("replication", "datacenter names consist of letters, digits, `_`, `-` and `.`");
         }
         if self.money_timeout > self.call_timeout {
-            return wrong("money_timeout", "exceeds call_timeout, which holds at least one request");
+            return wrong("money_timeout", "exceeds call_timeout, which must allow at least one request");
         }
         Ok(())
     }

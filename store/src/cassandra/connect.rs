@@ -1,4 +1,4 @@
-//! Opens a session and says in plain words what keeps it from being opened.
+//! The driver session: opening it, with an error that names the cause of a failure.
 
 use std::{error::Error, sync::Arc};
 
@@ -19,10 +19,10 @@ use super::{
     tls::Tunnels,
 };
 
-/// Between two looks whether all nodes have a schema change; the driver's 200 ms would dominate a migration.
+/// Interval of schema agreement checks; the driver's 200 ms would dominate a migration.
 const AGREEMENT_INTERVAL: std::time::Duration = std::time::Duration::from_millis(25);
 
-/// Why there is no store. No text of it holds a password.
+/// The error of a failed connection or migration. Its text never contains a password.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CassandraConnectError {
@@ -32,39 +32,39 @@ pub enum CassandraConnectError {
     /// No contact node answers.
     #[error("no Cassandra node answers at {nodes}; try again when one is up")]
     Unreachable {
-        /// Those asked, separated by commas.
+        /// The contact nodes, separated by commas.
         nodes: String,
         /// The cause.
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
-    /// The nodes answer, but not enough of them, or not in time.
-    #[error("Cassandra cannot be used now: {what}")]
+    /// The nodes answer, but too few of them, or too late.
+    #[error("Cassandra unavailable while {what}")]
     Unavailable {
-        /// What was asked of it.
+        /// The failed operation.
         what: &'static str,
         /// The cause.
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
-    /// The nodes refuse the login.
-    #[error("Cassandra refuses the login of {user}")]
+    /// The nodes reject the login.
+    #[error("Cassandra rejects the login of {user}")]
     Login {
-        /// Who asked, `nobody` without a configured login.
+        /// The role, `nobody` without a configured login.
         user: String,
     },
     /// No node is in the configured datacenter.
     #[error("no Cassandra node is in datacenter `{wanted}`; there are: {known}")]
     Datacenter {
-        /// As configured.
+        /// The configured datacenter.
         wanted: String,
-        /// As the ring has them, separated by commas.
+        /// The datacenters of the cluster, separated by commas.
         known: String,
     },
-    /// The keyspace or its tables were never made.
+    /// The keyspace or its tables do not exist.
     #[error("keyspace `{keyspace}` has no schema; migrate first")]
     NoSchema {
-        /// Which.
+        /// The keyspace.
         keyspace: String,
     },
     /// Migrations are missing.
@@ -72,51 +72,51 @@ pub enum CassandraConnectError {
         "the schema of keyspace `{keyspace}` is at version {found}, this release needs {needed}; migrate first"
     )]
     SchemaTooOld {
-        /// Which.
+        /// The keyspace.
         keyspace: String,
-        /// What is applied.
+        /// The newest applied version.
         found: i32,
-        /// What is needed.
+        /// The version this release needs.
         needed: i32,
     },
-    /// A later release has migrated.
+    /// A later release has migrated the keyspace.
     #[error(
         "the schema of keyspace `{keyspace}` is at version {found}, this release knows {known}; run a later one"
     )]
     SchemaTooNew {
-        /// Which.
+        /// The keyspace.
         keyspace: String,
-        /// What is applied.
+        /// The newest applied version.
         found: i32,
-        /// The newest this release has.
+        /// The newest version of this release.
         known: i32,
     },
     /// A migration was changed after it had been applied.
     #[error("migration {version} of keyspace `{keyspace}` is not the one that was applied there")]
     SchemaChanged {
-        /// Which.
+        /// The keyspace.
         keyspace: String,
-        /// Which.
+        /// The version of the migration.
         version: i32,
     },
-    /// Somebody else migrates and did not come to an end in time.
+    /// Another process holds the migration lock for longer than the wait.
     #[error("another process is migrating keyspace `{keyspace}` since {} s; try again later", waited.as_secs())]
     MigrationBusy {
-        /// Which.
+        /// The keyspace.
         keyspace: String,
-        /// How long.
+        /// The time waited.
         waited: std::time::Duration,
     },
-    /// The lock of a migration lapsed under its holder, who stopped.
+    /// The migration lock expired during the migration, which stopped.
     #[error("the lock on migrating keyspace `{keyspace}` was lost; try again")]
     MigrationLockLost {
-        /// Which.
+        /// The keyspace.
         keyspace: String,
     },
 }
 
 impl CassandraConnectError {
-    /// Whether the same call may succeed later without anybody changing the configuration or the schema.
+    /// Whether the same call may succeed later without a change to the configuration or the schema.
     pub fn is_retryable(&self) -> bool {
         matches!(
             self,
@@ -140,7 +140,7 @@ impl CassandraConnectError {
     }
 }
 
-/// A session that uses no keyspace yet. The driver reconnects by itself, each node at most 10 s after it is back.
+/// A session without a keyspace. The driver reconnects by itself, to each node at most 10 s after it is back.
 pub(super) async fn session(config: &CassandraConfig) -> Result<Session, CassandraConnectError> {
     config.check()?;
     let policy = DefaultPolicy::builder().prefer_datacenter(config.local_datacenter.clone()).build();
@@ -153,14 +153,14 @@ pub(super) async fn session(config: &CassandraConfig) -> Result<Session, Cassand
         .default_execution_profile_handle(profile.into_handle())
         .pool_size(PoolSize::PerHost(config.connections_per_node))
         .connection_timeout(config.connect_timeout)
-        // Only our own: token awareness needs its replication, and a shared ring may have thousands of tables.
+        // Only our keyspace: token awareness needs its replication, and a shared cluster may have thousands of tables.
         .keyspaces_to_fetch([config.keyspace.clone()])
         .schema_agreement_interval(AGREEMENT_INTERVAL)
         .schema_agreement_timeout(config.schema_timeout);
     if let Some(login) = &config.login {
         builder = builder.user(login.user.clone(), login.password.expose_secret());
     }
-    // The driver bounds the connection, but not a node that accepts it and then keeps silent.
+    // The driver's timeout bounds the connection, but not a node that accepts it and never responds.
     let built = tokio::time::timeout(config.call_timeout, builder.build()).await;
     let session = built.map_or_else(
         |overdue| Err(unreachable(config, overdue)),
@@ -175,7 +175,7 @@ pub(super) async fn session(config: &CassandraConfig) -> Result<Session, Cassand
     Ok(session)
 }
 
-/// Names the contact nodes: themselves, or with TLS what leads to them.
+/// Sets the contact nodes: the nodes themselves, or with TLS the tunnels to them.
 async fn reach(
     builder: SessionBuilder,
     config: &CassandraConfig,
@@ -186,7 +186,7 @@ async fn reach(
     for node in &config.nodes {
         contacts.push(tunnels.to_contact(node).await.map_err(|error| unreachable(config, error))?);
     }
-    // The shard-aware port of ScyllaDB is another one than the tunnels lead to.
+    // The shard-aware port of ScyllaDB differs from the port of the tunnels.
     let builder = builder.known_nodes_addr(contacts).disallow_shard_aware_port(true);
     Ok((builder.address_translator(Arc::clone(&tunnels) as _), Some(tunnels)))
 }
@@ -217,7 +217,7 @@ fn is_login_refused(error: &NewSessionError) -> bool {
     )
 }
 
-/// A name nobody has would make every request fail with an empty plan, which tells little.
+/// With an unknown name every request would fail with an empty plan, an error that does not name the cause.
 fn check_datacenter(config: &CassandraConfig, session: &Session) -> Result<(), CassandraConnectError> {
     let state: Arc<_> = session.get_cluster_state();
     let mut known: Vec<&str> =

@@ -19,12 +19,12 @@ pub(super) enum Failure {
     #[error("no outcome within {} ms; last seen: {last}", limit.as_millis())]
     Overdue { limit: Duration, last: String },
     #[error("{0}")]
-    Damaged(String),
+    Corrupt(String),
 }
 
 /// What a failed request leaves open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum Retryability {
     /// A node or a majority did not answer in time, or its connection broke: asking again may well succeed now.
     Passing,
     /// Too few replicas, or no node at all: asking again at once only adds load.
@@ -32,7 +32,7 @@ pub(super) enum Fate {
 }
 
 /// How to take a failed request.
-pub(super) fn fate(error: &ExecutionError) -> Fate {
+pub(super) fn retryability(error: &ExecutionError) -> Retryability {
     match error {
         ExecutionError::RequestTimeout(_)
         | ExecutionError::LastAttemptError(
@@ -47,8 +47,8 @@ pub(super) fn fate(error: &ExecutionError) -> Fate {
                 | DbError::IsBootstrapping,
                 _,
             ),
-        ) => Fate::Passing,
-        _ => Fate::Lasting,
+        ) => Retryability::Passing,
+        _ => Retryability::Lasting,
     }
 }
 
@@ -60,26 +60,26 @@ impl From<ExecutionError> for Failure {
 
 impl From<IntoRowsResultError> for Failure {
     fn from(error: IntoRowsResultError) -> Self {
-        Self::Damaged(error.to_string())
+        Self::Corrupt(error.to_string())
     }
 }
 
 impl From<RowsError> for Failure {
     fn from(error: RowsError) -> Self {
-        Self::Damaged(error.to_string())
+        Self::Corrupt(error.to_string())
     }
 }
 
 impl From<DeserializationError> for Failure {
     fn from(error: DeserializationError) -> Self {
-        Self::Damaged(error.to_string())
+        Self::Corrupt(error.to_string())
     }
 }
 
 impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Damaged(detail) => Self::Damaged { store: STORE, detail },
+            Failure::Corrupt(detail) => Self::Corrupt { store: STORE, detail },
             lasting => Self::Unavailable { store: STORE, source: lasting.into() },
         }
     }
@@ -103,11 +103,11 @@ mod tests {
             required: 2,
             write_type: WriteType::Cas,
         });
-        assert_eq!(fate(&timeout), Fate::Passing);
+        assert_eq!(retryability(&timeout), Retryability::Passing);
         let unavailable =
             answered(DbError::Unavailable { consistency: Consistency::LocalQuorum, required: 2, alive: 1 });
-        assert_eq!(fate(&unavailable), Fate::Lasting);
+        assert_eq!(retryability(&unavailable), Retryability::Lasting);
         assert!(matches!(StoreError::from(Failure::from(unavailable)), StoreError::Unavailable { .. }));
-        assert_eq!(fate(&ExecutionError::EmptyPlan), Fate::Lasting);
+        assert_eq!(retryability(&ExecutionError::EmptyPlan), Retryability::Lasting);
     }
 }

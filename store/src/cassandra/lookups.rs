@@ -1,8 +1,8 @@
-//! The tables that lead to payments, and the copies kept in them.
+//! Lookup tables: the copies of payments by which they are found and listed.
 //!
-//! Guarantees: a copy is made of what the payment's partition says, so copies by rivals are equal. A crash in front of
-//! a copy is healed by repeating the call: `open` makes all of them, `decide` that of the reference. Until then a
-//! listing lacks the payment; the payment itself is never affected.
+//! Guarantees: a copy is made from the payment's partition, so concurrent copies are equal. After a crash before a
+//! copy, a repetition of the call writes it: opening a payment writes all of them, recording a capture the one of the
+//! provider's reference. Until then a listing lacks the payment; the payment itself is never affected.
 
 use base::{Timestamp, ids::Uuid};
 use futures::future::try_join3;
@@ -12,10 +12,10 @@ use scylla::{
     value::{CqlDate, CqlTimestamp},
 };
 
-use super::{attempts::millis, fault::Failure, ring::Ring};
+use super::{attempts::millis, fault::Failure, session::PaymentSession};
 use crate::{
     domain::{Decision, MerchantId, OrderId, Payment, PaymentId},
-    payments::{PaymentEntry, verdict},
+    payments::{PaymentEntry, rejection},
 };
 
 const DAY_MILLIS: i64 = 24 * 60 * 60 * 1000;
@@ -29,8 +29,9 @@ struct EntryRow {
     created_at: CqlTimestamp,
 }
 
-impl Ring {
-    /// All copies. Side by side, not as a batch: a batch over partitions brings no isolation and costs its coordinator.
+impl PaymentSession {
+    /// Writes all copies. Concurrently, not as a batch: a batch over partitions gives no isolation and loads its
+    /// coordinator.
     pub(super) async fn copy_to_lookups(&self, payment: &Payment) -> Result<(), Failure> {
         let day_row = (
             payment.merchant.0,
@@ -50,9 +51,9 @@ impl Ring {
         Ok(())
     }
 
-    /// The copy that a capture makes.
+    /// Writes the copy of a captured payment's provider reference.
     pub(super) async fn copy_reference(&self, id: PaymentId) -> Result<(), Failure> {
-        match self.glance(id).await? {
+        match self.read_quorum(id).await? {
             Some(stored) => self.copy_reference_of(&stored.payment).await,
             None => Ok(()),
         }
@@ -86,7 +87,7 @@ impl Ring {
         limit: u32,
     ) -> Result<Vec<PaymentEntry>, Failure> {
         if limit == 0 {
-            // Refused by the server.
+            // The server rejects LIMIT 0.
             return Ok(Vec::new());
         }
         let limit = i32::try_from(limit).unwrap_or(i32::MAX);
@@ -102,8 +103,8 @@ impl Ring {
         entries.map(|row| entry(row?)).collect()
     }
 
-    /// In the order of their tokens, in which the nodes keep them: each page reads one stretch of the ring. Of the
-    /// payments themselves, so that one without its copies is not missed.
+    /// Pages in token order, the nodes' order on disk: each page reads one token range. Reads the payments themselves,
+    /// so that a payment without its copies is not missed.
     pub(super) async fn all(
         &self,
         after: Option<PaymentId>,
@@ -120,11 +121,11 @@ impl Ring {
         rows.rows::<EntryRow>()?.map(|row| entry(row?)).collect()
     }
 
-    /// When a payment was opened, which with its id is its place in a day.
+    /// The time at which a payment was opened, which with its id is its position in the listing of a day.
     async fn place_of(&self, id: PaymentId) -> Result<Option<CqlTimestamp>, Failure> {
         let rows = self.rows(&self.statements.place, (id.0,)).await?;
         let first = rows.maybe_first_row::<(Option<CqlTimestamp>,)>();
-        Ok(first.map_err(|error| Failure::Damaged(error.to_string()))?.and_then(|(opened,)| opened))
+        Ok(first.map_err(|error| Failure::Corrupt(error.to_string()))?.and_then(|(opened,)| opened))
     }
 }
 
@@ -134,7 +135,7 @@ fn ids(rows: &QueryRowsResult) -> Result<Vec<PaymentId>, Failure> {
 
 fn entry(row: EntryRow) -> Result<PaymentEntry, Failure> {
     let id = PaymentId(row.payment_id);
-    let damaged = |column: &str| Failure::Damaged(format!("{column} of {id} in a listing does not parse"));
+    let damaged = |column: &str| Failure::Corrupt(format!("{column} of {id} in a listing does not parse"));
     Ok(PaymentEntry {
         id,
         order: OrderId(row.order_id),
@@ -146,8 +147,8 @@ fn entry(row: EntryRow) -> Result<PaymentEntry, Failure> {
 
 /// The UTC day. On the wire a date counts days from -5877641-06-23, with 1970-01-01 in the middle.
 fn day_of(at: Timestamp) -> CqlDate {
-    let days = verdict::day_millis(at).0 / DAY_MILLIS;
-    // A `Timestamp` spans years -9999 to 9999, far inside.
+    let days = rejection::day_millis(at).0 / DAY_MILLIS;
+    // A `Timestamp` spans the years -9999 to 9999, far within the range.
     CqlDate(u32::try_from(days + (1 << 31)).unwrap_or(1 << 31))
 }
 

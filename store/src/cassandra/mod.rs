@@ -1,30 +1,29 @@
-//! [`PaymentStore`] in Cassandra 5 (or `ScyllaDB`): one partition per payment, its conditions lightweight
-//! transactions.
+//! [`PaymentStore`] in Cassandra 5 (or `ScyllaDB`): one partition per payment, conditions as lightweight transactions.
 //!
-//! Guarantees: what the contract says, while a majority of a payment's replicas answers. A conditional write without
-//! an answer is looked up by a SERIAL read before anything else happens; it is never sent again blindly. Nodes may
-//! come and go: calls fail with a retryable error while too few answer, and succeed by themselves when they are back.
+//! Guarantees: those of the contract, while a majority of a payment's replicas answers. A conditional write without a
+//! response is looked up by a SERIAL read before anything else happens; it is never sent again blindly. Nodes may come
+//! and go: calls fail with a retryable error while too few answer, and succeed without intervention when they are back.
 //!
-//! Does not promise that listings are up to the moment (see `lookups`), and gives no replication on one node.
+//! Does not promise that listings are up to date (see `lookups`), and has no redundancy on a single node.
 //!
-//! [`CassandraPayments::migrate`] makes the schema, [`CassandraPayments::connect`] only checks it. Read on in
-//! `ring` (running statements), `attempts` and `refunds` (the decisions), `statements`, `schema`; the table design is
-//! in `migrations/cassandra/`, consistency levels and operation in `docs/CASSANDRA.md`.
+//! [`CassandraPayments::migrate`] creates the schema, [`CassandraPayments::connect`] only checks it. Read on in `ring`
+//! (running statements), `attempts` and `refunds` (the decisions), `statements`, `schema`; the table design is in
+//! `migrations/cassandra/`, consistency levels and operation in `docs/CASSANDRA.md`.
 
 mod attempts;
 mod config;
 mod connect;
 mod fault;
-mod late;
+mod lazy;
 mod lookups;
 mod refunds;
-mod ring;
 mod rows;
 mod schema;
 #[cfg(feature = "conformance")]
 #[doc(hidden)]
 #[expect(clippy::expect_used, reason = "a test's code, shared by crates")]
 pub mod scratch;
+mod session;
 mod statements;
 mod tls;
 
@@ -36,9 +35,9 @@ use base::{Ambient, Timestamp};
 pub use self::{
     config::{CassandraConfig, CassandraConfigError, CassandraLogin, CassandraTls, ListingReads, MoneyScope},
     connect::CassandraConnectError,
-    late::LateCassandra,
+    lazy::LazySession,
 };
-use self::{ring::Ring, statements::Statements};
+use self::{session::PaymentSession, statements::Statements};
 use crate::{
     domain::{Decision, MerchantId, OrderId, Payment, PaymentAttempt, PaymentId, RefundId, RefundState},
     error::StoreError,
@@ -48,12 +47,12 @@ use crate::{
 /// Payments in Cassandra. Clones share the connections.
 #[derive(Clone)]
 pub struct CassandraPayments {
-    ring: Arc<Ring>,
+    ring: Arc<PaymentSession>,
 }
 
 impl CassandraPayments {
-    /// Connects to a migrated keyspace. Fails at once, and retryably, when no node answers; once connected, losing
-    /// all nodes is a matter of the calls.
+    /// Connects to a migrated keyspace. Fails at once, with a retryable error, when no node answers; if all nodes are
+    /// lost later, the calls fail.
     pub async fn connect(config: &CassandraConfig, ambient: Ambient) -> Result<Self, CassandraConnectError> {
         let session = connect::session(config).await?;
         schema::check(&session, config).await?;
@@ -62,11 +61,11 @@ impl CassandraPayments {
         })?;
         let statements =
             Statements::prepare(&session, config).await.map_err(CassandraConnectError::preparing)?;
-        Ok(Self { ring: Arc::new(Ring::new(session, statements, ambient, config.call_timeout)) })
+        Ok(Self { ring: Arc::new(PaymentSession::new(session, statements, ambient, config.call_timeout)) })
     }
 
-    /// Creates the keyspace if it is missing and applies the migrations that are; answers the names of those. Safe to
-    /// run from several processes at once: one works, the others wait for it and find nothing to do.
+    /// Creates the keyspace if it is missing and applies the missing migrations; returns their names. Safe to run from
+    /// several processes at once: one migrates, the others wait for it and find nothing to do.
     pub async fn migrate(
         config: &CassandraConfig,
         ambient: &Ambient,
@@ -83,7 +82,7 @@ impl CassandraPayments {
 
 #[async_trait]
 impl PaymentStore for CassandraPayments {
-    async fn open(&self, payment: NewPayment) -> Result<Payment, StoreError> {
+    async fn open_payment(&self, payment: NewPayment) -> Result<Payment, StoreError> {
         Ok(self.ring.bounded(self.ring.open(payment)).await?)
     }
 
@@ -91,7 +90,7 @@ impl PaymentStore for CassandraPayments {
         Ok(self.ring.bounded(self.ring.begin_attempt(id, worker, at)).await?)
     }
 
-    async fn note_attempt(
+    async fn annotate_attempt(
         &self,
         id: PaymentId,
         epoch: u64,
@@ -101,7 +100,7 @@ impl PaymentStore for CassandraPayments {
         Ok(self.ring.bounded(self.ring.note_attempt(id, epoch, note, at)).await?)
     }
 
-    async fn decide(
+    async fn record_decision(
         &self,
         id: PaymentId,
         epoch: u64,
@@ -112,11 +111,11 @@ impl PaymentStore for CassandraPayments {
     }
 
     async fn payment(&self, id: PaymentId) -> Result<Option<Payment>, StoreError> {
-        Ok(self.ring.bounded(self.ring.serial(id)).await?.map(|stored| stored.payment))
+        Ok(self.ring.bounded(self.ring.read_serial(id)).await?.map(|stored| stored.payment))
     }
 
     async fn attempts(&self, id: PaymentId) -> Result<Vec<PaymentAttempt>, StoreError> {
-        let stored = self.ring.bounded(self.ring.glance(id)).await?;
+        let stored = self.ring.bounded(self.ring.read_quorum(id)).await?;
         Ok(stored.map(|stored| stored.attempts).unwrap_or_default())
     }
 
@@ -128,7 +127,7 @@ impl PaymentStore for CassandraPayments {
         Ok(self.ring.bounded(self.ring.of_reference(provider, reference)).await?)
     }
 
-    async fn of_day(
+    async fn list_by_day(
         &self,
         merchant: MerchantId,
         day: Timestamp,
@@ -138,7 +137,7 @@ impl PaymentStore for CassandraPayments {
         Ok(self.ring.bounded(self.ring.of_day(merchant, day, after, limit)).await?)
     }
 
-    async fn all(&self, after: Option<PaymentId>, limit: u32) -> Result<Vec<PaymentEntry>, StoreError> {
+    async fn scan(&self, after: Option<PaymentId>, limit: u32) -> Result<Vec<PaymentEntry>, StoreError> {
         Ok(self.ring.bounded(self.ring.all(after, limit)).await?)
     }
 
@@ -163,7 +162,7 @@ impl PaymentStore for CassandraPayments {
         Ok(self.ring.bounded(self.ring.end_refund(id, refund, done, provider_reference, at)).await?)
     }
 
-    /// Whether a majority of one row's replicas answers.
+    /// Checks that a majority of one row's replicas answers.
     async fn ping(&self) -> Result<(), StoreError> {
         let read = self.ring.rows(&self.ring.statements.ping, ());
         self.ring.bounded(read).await?;

@@ -1,20 +1,20 @@
-//! Refunds: the row and what it holds of the payment change in one lightweight transaction, so the sum of open and
-//! done refunds never exceeds the capture, whoever races.
+//! Refunds: the row and the amount it reserves change in one lightweight transaction, so under any concurrency the sum
+//! of open and done refunds never exceeds the captured amount.
 
 use base::Timestamp;
 
 use super::{
     attempts::millis,
     fault::Failure,
-    ring::{Cas, Pause, Ring},
     rows::Stored,
+    session::{Cas, Pause, PaymentSession},
 };
 use crate::{
     domain::{PaymentId, RefundId, RefundState},
-    payments::{RefundBegun, verdict},
+    payments::{RefundBegun, rejection},
 };
 
-impl Ring {
+impl PaymentSession {
     pub(super) async fn begin_refund(
         &self,
         id: PaymentId,
@@ -22,12 +22,12 @@ impl Ring {
         amount_minor: i64,
         at: Timestamp,
     ) -> Result<RefundBegun, Failure> {
-        let _turn = self.turn(id).await;
+        let _turn = self.lock(id).await;
         let mut pause = Pause::default();
         loop {
-            let Some(stored) = self.serial(id).await? else { return Ok(RefundBegun::NotFound) };
+            let Some(stored) = self.read_serial(id).await? else { return Ok(RefundBegun::NotFound) };
             let reserved = checked_reserve(&stored)?;
-            match verdict::refund_not_begun(&stored.payment, refund) {
+            match rejection::refund_not_begun(&stored.payment, refund) {
                 RefundBegun::TooMuch { refundable_minor }
                     if (1..=refundable_minor).contains(&amount_minor) => {}
                 answer => return Ok(answer),
@@ -49,10 +49,10 @@ impl Ring {
         reference: &str,
         at: Timestamp,
     ) -> Result<Option<RefundState>, Failure> {
-        let _turn = self.turn(id).await;
+        let _turn = self.lock(id).await;
         let mut pause = Pause::default();
         loop {
-            let Some(stored) = self.serial(id).await? else { return Ok(None) };
+            let Some(stored) = self.read_serial(id).await? else { return Ok(None) };
             let Some(known) = stored.payment.refunds.iter().find(|known| known.id == refund) else {
                 return Ok(None);
             };
@@ -70,19 +70,19 @@ impl Ring {
                 self.cas(&self.statements.fail_refund, values).await?
             };
             if outcome == Cas::Applied {
-                return Ok(Some(verdict::refund_state(Some(done))));
+                return Ok(Some(rejection::refund_state(Some(done))));
             }
             self.pause(&mut pause).await;
         }
     }
 }
 
-/// What is reserved; equal to the sum of the rows it was written with, or somebody wrote by hand.
+/// The reserved amount; unless a row was changed by hand, it equals the sum of the refunds it was written with.
 fn checked_reserve(stored: &Stored) -> Result<i64, Failure> {
-    let summed = verdict::reserved_minor(&stored.payment);
+    let summed = rejection::reserved_minor(&stored.payment);
     if stored.reserved_minor == summed {
         return Ok(summed);
     }
     let (id, reserved) = (stored.payment.id, stored.reserved_minor);
-    Err(Failure::Damaged(format!("reserved_minor of {id}: is {reserved}, its refunds hold {summed}")))
+    Err(Failure::Corrupt(format!("reserved_minor of {id}: is {reserved}, its refunds hold {summed}")))
 }

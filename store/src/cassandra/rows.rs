@@ -1,39 +1,39 @@
-//! Reads a payment's partition and turns it into the domain's types. What does not read back is
-//! [`Failure::Damaged`], named by its payment and column.
+//! Mapping of a payment's partition to the domain's types. A value that does not read back is a [`Failure::Damaged`],
+//! with its payment and column.
 
 use std::str::FromStr;
 
 use base::{Timestamp, ids::Uuid};
 use scylla::{DeserializeRow, statement::prepared::PreparedStatement, value::CqlTimestamp};
 
-use super::{fault::Failure, ring::Ring};
+use super::{fault::Failure, session::PaymentSession};
 use crate::{
     domain::{MerchantId, OrderId, Payment, PaymentAttempt, PaymentId, Refund, RefundId},
-    payments::verdict,
+    payments::rejection,
 };
 
 pub(super) const ATTEMPT: &str = "attempt";
 pub(super) const REFUND: &str = "refund";
 
-/// Everything in a partition.
+/// All rows of a partition.
 pub(super) struct Stored {
     pub(super) payment: Payment,
     pub(super) attempts: Vec<PaymentAttempt>,
     pub(super) reserved_minor: i64,
-    /// Who decided.
+    /// The call that recorded the decision.
     pub(super) decision_call: Option<Uuid>,
-    /// Who began which epoch.
+    /// The call that began each epoch.
     calls: Vec<(Uuid, u64)>,
 }
 
 impl Stored {
-    /// The epoch that this call took.
+    /// The epoch that `call` began.
     pub(super) fn begun_by(&self, call: Uuid) -> Option<u64> {
         self.calls.iter().find(|(by, _)| *by == call).map(|(_, epoch)| *epoch)
     }
 }
 
-/// A row: the static columns on each, a row's own where there is one.
+/// A row: the static columns of the partition, and the row's own columns where it has any.
 #[derive(DeserializeRow)]
 struct PartitionRow {
     kind: Option<String>,
@@ -59,33 +59,34 @@ struct PartitionRow {
     done: Option<bool>,
 }
 
-/// How an attempt is keyed: digits that sort as the number does.
+/// The clustering key of an attempt: zero-padded digits, which sort as the number does.
 pub(super) fn attempt_entry(epoch: u64) -> String {
     format!("{epoch:020}")
 }
 
-impl Ring {
-    /// What is decided. `None` may mean that it is being written: ask [`Ring::serial`] before believing it.
-    pub(super) async fn glance(&self, id: PaymentId) -> Result<Option<Stored>, Failure> {
+impl PaymentSession {
+    /// Reads the committed state at quorum. `None` may mean that a write is in progress: use [`Ring::serial`] before
+    /// relying on it.
+    pub(super) async fn read_quorum(&self, id: PaymentId) -> Result<Option<Stored>, Failure> {
         self.stored(&self.statements.partition, id).await
     }
 
-    /// What holds, ending whatever was under way.
-    pub(super) async fn serial(&self, id: PaymentId) -> Result<Option<Stored>, Failure> {
+    /// Reads at SERIAL, which first completes writes in progress.
+    pub(super) async fn read_serial(&self, id: PaymentId) -> Result<Option<Stored>, Failure> {
         self.stored(&self.statements.partition_serial, id).await
     }
 
     async fn stored(&self, statement: &PreparedStatement, id: PaymentId) -> Result<Option<Stored>, Failure> {
         let result = self.rows(statement, (id.0,)).await?;
         let mut rows = Vec::with_capacity(result.rows_num());
-        for row in result.rows::<PartitionRow>().map_err(|error| Failure::Damaged(error.to_string()))? {
-            rows.push(row.map_err(|error| Failure::Damaged(format!("{id}: {error}")))?);
+        for row in result.rows::<PartitionRow>().map_err(|error| Failure::Corrupt(error.to_string()))? {
+            rows.push(row.map_err(|error| Failure::Corrupt(format!("{id}: {error}")))?);
         }
         if rows.is_empty() { Ok(None) } else { Columns { of: id }.stored(rows).map(Some) }
     }
 }
 
-/// Names the payment in what is wrong with its columns.
+/// Names the payment in errors about its columns.
 struct Columns {
     of: PaymentId,
 }
@@ -95,7 +96,7 @@ impl Columns {
         let mut stored = self.facts(rows.first().ok_or_else(|| self.damaged("partition", "is empty"))?)?;
         for row in rows {
             match row.kind.as_deref() {
-                // The one row of a payment without attempts.
+                // The only row of a payment without attempts.
                 None => {}
                 Some(ATTEMPT) => self.attempt(row, &mut stored)?,
                 Some(REFUND) => stored.payment.refunds.push(self.refund(row)?),
@@ -107,7 +108,7 @@ impl Columns {
     }
 
     fn facts(&self, row: &PartitionRow) -> Result<Stored, Failure> {
-        let decision = verdict::decision(row.provider_reference.clone(), row.decline_code.clone())
+        let decision = rejection::decision(row.provider_reference.clone(), row.decline_code.clone())
             .map_err(|why| self.damaged("decision", why))?;
         let payment = Payment {
             id: self.of,
@@ -117,10 +118,10 @@ impl Columns {
             currency: self.parsed("currency", row.currency.as_deref())?,
             method: self.there("method", row.method.clone())?,
             provider: self.there("provider", row.provider.clone())?,
-            created_at: self.moment("created_at", row.created_at)?,
+            created_at: self.timestamp("created_at", row.created_at)?,
             epoch: self.number("epoch", row.epoch)?,
             decision,
-            decided_at: row.decided_at.map(|at| self.moment("decided_at", Some(at))).transpose()?,
+            decided_at: row.decided_at.map(|at| self.timestamp("decided_at", Some(at))).transpose()?,
             refunds: Vec::new(),
         };
         Ok(Stored {
@@ -138,7 +139,7 @@ impl Columns {
         stored.attempts.push(PaymentAttempt {
             epoch,
             worker: self.there("worker", row.worker)?,
-            begun_at: self.moment("begun_at", row.begun_at)?,
+            begun_at: self.timestamp("begun_at", row.begun_at)?,
             note: row.note,
         });
         Ok(())
@@ -148,8 +149,8 @@ impl Columns {
         Ok(Refund {
             id: self.parsed::<RefundId>("entry", row.entry.as_deref())?,
             amount_minor: self.there("refund_minor", row.refund_minor)?,
-            begun_at: self.moment("begun_at", row.begun_at)?,
-            state: verdict::refund_state(row.done),
+            begun_at: self.timestamp("begun_at", row.begun_at)?,
+            state: rejection::refund_state(row.done),
         })
     }
 
@@ -161,7 +162,7 @@ impl Columns {
         self.there(column, text)?.parse().map_err(|_| self.damaged(column, "does not parse"))
     }
 
-    fn moment(&self, column: &str, millis: Option<CqlTimestamp>) -> Result<Timestamp, Failure> {
+    fn timestamp(&self, column: &str, millis: Option<CqlTimestamp>) -> Result<Timestamp, Failure> {
         let CqlTimestamp(millis) = self.there(column, millis)?;
         Timestamp::from_millisecond(millis).map_err(|error| self.damaged(column, &error.to_string()))
     }
@@ -171,6 +172,6 @@ impl Columns {
     }
 
     fn damaged(&self, column: &str, why: &str) -> Failure {
-        Failure::Damaged(format!("{column} of {}: {why}", self.of))
+        Failure::Corrupt(format!("{column} of {}: {why}", self.of))
     }
 }

@@ -1,12 +1,12 @@
-//! The keyspace and its tables: numbered migrations, embedded at compile time, each applied once.
+//! The schema of the keyspace: numbered migrations, embedded at compile time, each applied once.
 //!
-//! Guarantees: one process migrates at a time, under a lock that lapses [`LOCK_TTL_SECONDS`] after its holder died;
-//! each change is agreed on by all nodes before the next; what is applied is recorded with a checksum. A statement
-//! whose record was lost in a crash is run again, so every statement must bear that (`IF NOT EXISTS`).
+//! Guarantees: one process migrates at a time, under a lock that expires [`LOCK_TTL_SECONDS`] after its holder died;
+//! all nodes agree on each change before the next; an applied migration is recorded with a checksum. A statement whose
+//! record was lost in a crash is run again, so every statement must be repeatable (`IF NOT EXISTS`).
 //!
-//! Cassandra 5 cannot make the same table over two nodes at once without risking two ids for it; the lock cannot
-//! guard its own table. So changes of the schema all go to one node, which does them in turn: the connected one of
-//! the least host id, the same for all processes that see the same nodes.
+//! Cassandra 5 cannot create the same table over two nodes at once without the risk of two ids for it, and the lock
+//! cannot protect the creation of its own table. So all schema changes go to one node, which serializes them: the
+//! connected node with the least host id, which is the same for all processes that see the same nodes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,15 +25,15 @@ use tokio::time::{Instant, sleep};
 use super::{
     config::CassandraConfig,
     connect::CassandraConnectError,
-    ring::{Cas, is_applied},
+    session::{Cas, is_applied},
 };
 
-/// How long the lock outlives a holder that no longer renews it.
+/// Lifetime of the lock after its last renewal.
 const LOCK_TTL_SECONDS: i32 = 30;
 const RENEW_EVERY: Duration = Duration::from_secs(10);
-/// Between two tries to get the lock: the server cannot tell when it is free.
+/// Interval of attempts to acquire the lock: the server cannot notify waiters.
 const LOCK_POLL: Duration = Duration::from_millis(250);
-/// Longest wait for a lock: one that lapses, and then a migration by whoever got it first.
+/// Longest wait for the lock: until an abandoned one expires, and then a migration by another process.
 const LOCK_WAIT: Duration = Duration::from_mins(3);
 
 /// One file of `migrations/cassandra/`.
@@ -60,7 +60,7 @@ const LOCK_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_lock (name text PRIM
 const RECORD_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations
     (version int PRIMARY KEY, name text, checksum text, applied_at timestamp)";
 
-/// Fails unless the schema is exactly this release's.
+/// Fails unless the schema is exactly that of this release.
 pub(super) async fn check(session: &Session, config: &CassandraConfig) -> Result<(), CassandraConnectError> {
     let schema = Schema { session, config, leader: None };
     let keyspace = config.keyspace.clone();
@@ -78,7 +78,7 @@ pub(super) async fn check(session: &Session, config: &CassandraConfig) -> Result
     }
 }
 
-/// Applies what is missing; answers the names of what was applied now.
+/// Applies the missing migrations; returns their names.
 pub(super) async fn migrate(
     session: &Session,
     config: &CassandraConfig,
@@ -112,13 +112,13 @@ fn newest() -> i32 {
 struct Schema<'a> {
     session: &'a Session,
     config: &'a CassandraConfig,
-    /// The node that changes the schema.
+    /// The node that executes schema changes.
     leader: Option<Uuid>,
 }
 
 impl Schema<'_> {
-    /// Asked of the node that changes the schema even when the keyspace seems to be there: system tables show a change
-    /// before statements can use it. A role that may not create one can use one made for it.
+    /// Sent to the node that executes schema changes even when the keyspace seems to exist: system tables show a change
+    /// before statements can use it. A role that may not create a keyspace can use an existing one.
     async fn make_keyspace(&self) -> Result<(), CassandraConnectError> {
         let copies: Vec<String> =
             self.config.replication.iter().map(|(name, copies)| format!("'{name}': {copies}")).collect();
@@ -202,13 +202,13 @@ impl Schema<'_> {
         Ok(result.into_rows_result().map_err(CassandraConnectError::reading)?.rows_num() > 0)
     }
 
-    /// A change inside the keyspace.
+    /// A schema change inside the keyspace.
     async fn change(&self, text: &str) -> Result<(), CassandraConnectError> {
         let text = text.replacen("IF NOT EXISTS ", &format!("IF NOT EXISTS {}.", self.config.keyspace), 1);
         self.run_change(&text).await.map_err(unavailable("changing the schema"))
     }
 
-    /// A change by the one node; the driver then waits until all nodes agree.
+    /// Sends a change to the one node; the driver then waits until all nodes agree.
     async fn run_change(&self, text: &str) -> Result<(), ExecutionError> {
         let mut statement = Statement::new(text);
         statement.set_request_timeout(Some(self.config.schema_timeout));
@@ -244,7 +244,7 @@ impl Schema<'_> {
         })
     }
 
-    /// Renews the lock until it cannot be; answers why.
+    /// Renews the lock until it is lost; returns the error.
     async fn keep_lock(&self, owner: Uuid) -> CassandraConnectError {
         let text = format!(
             "UPDATE {}.schema_lock USING TTL {LOCK_TTL_SECONDS} SET owner = ? WHERE name = 'migrate' IF owner = ?",
@@ -259,18 +259,18 @@ impl Schema<'_> {
         }
     }
 
-    /// Gives the lock back; when that fails, it lapses.
+    /// Releases the lock; if that fails, it expires.
     async fn unlock(&self, owner: Uuid) {
         let text =
             format!("DELETE FROM {}.schema_lock WHERE name = 'migrate' IF owner = ?", self.config.keyspace);
         let outcome = self.cas(&text, (owner,)).await;
-        tracing::debug!(?outcome, "gave the migration lock back");
+        tracing::debug!(?outcome, "migration lock released");
     }
 
     async fn holder(&self) -> Result<Option<Uuid>, CassandraConnectError> {
         let text = format!("SELECT owner FROM {}.schema_lock WHERE name = 'migrate'", self.config.keyspace);
         let mut statement = Statement::new(text);
-        statement.set_consistency(match self.config.money.serial() {
+        statement.set_consistency(match self.config.money.serial_consistency() {
             SerialConsistency::Serial => Consistency::Serial,
             SerialConsistency::LocalSerial => Consistency::LocalSerial,
         });
@@ -284,7 +284,7 @@ impl Schema<'_> {
     async fn cas(&self, text: &str, values: impl SerializeRow) -> Cas {
         let mut statement = Statement::new(text);
         statement.set_consistency(self.config.money.quorum());
-        statement.set_serial_consistency(Some(self.config.money.serial()));
+        statement.set_serial_consistency(Some(self.config.money.serial_consistency()));
         let answer = self.session.query_unpaged(statement, values).await;
         let rows: Option<QueryRowsResult> = answer.ok().and_then(|answer| answer.into_rows_result().ok());
         rows.and_then(|rows| is_applied(&rows).ok()).unwrap_or(Cas::Unknown)
@@ -301,7 +301,7 @@ fn unavailable(what: &'static str) -> impl Fn(ExecutionError) -> CassandraConnec
     CassandraConnectError::execution(what)
 }
 
-/// A migration's statements: each ends with `;` at the end of a line, comments have lines of their own.
+/// The statements of a migration: each ends with `;` at the end of a line; comments have lines of their own.
 fn statements(text: &str) -> Vec<String> {
     let code: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("--")).collect();
     let code = format!("{}\n", code.join("\n"));

@@ -1,6 +1,6 @@
-//! A keyspace of its own for each test, on the ring that `ORDERWORKS_TEST_CASSANDRA_NODES` names.
+//! Scratch keyspaces, one for each test, on the cluster that `ORDERWORKS_TEST_CASSANDRA_NODES` names.
 //!
-//! Guarantees: dropped with its owner; what a killed run left behind is dropped by a later one.
+//! Guarantees: dropped with their [`Keyspace`]; keyspaces left by a killed run are dropped by a later one.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -16,16 +16,16 @@ use crate::conformance::skip;
 
 const NODES: &str = "ORDERWORKS_TEST_CASSANDRA_NODES";
 const PREFIX: &str = "ow_test_";
-/// A keyspace older than this belongs to a run that crashed.
+/// An older keyspace belongs to a run that crashed.
 const LEFTOVER_AFTER_MS: i64 = 30 * 60 * 1000;
 
-/// A test's own keyspace.
+/// The keyspace of one test.
 pub struct Keyspace {
     pub config: CassandraConfig,
 }
 
 impl Keyspace {
-    /// Empty, without a schema; `None` (and a printed reason) when there is no server.
+    /// A keyspace that does not exist yet; `None` (and a printed reason) when there is no server.
     pub async fn create() -> Option<Self> {
         static SWEPT: OnceCell<()> = OnceCell::const_new();
         let Ok(nodes) = std::env::var(NODES) else {
@@ -37,26 +37,26 @@ impl Keyspace {
         Some(keyspace)
     }
 
-    /// The same with the schema.
+    /// A keyspace with the schema.
     pub async fn migrated() -> Option<Self> {
         let keyspace = Self::create().await?;
         CassandraPayments::migrate(&keyspace.config, &Ambient::system()).await.expect("migrates");
         Some(keyspace)
     }
 
-    /// Another store on it, with connections of its own.
+    /// A further store on the keyspace, with connections of its own.
     pub async fn store(&self) -> CassandraPayments {
         CassandraPayments::connect(&self.config, Ambient::system()).await.expect("connects")
     }
 
-    /// A plain session on it, for what a store does not do.
+    /// A driver session, for statements that a store does not run.
     pub async fn session(&self) -> Session {
         session(&self.config.nodes).await
     }
 }
 
 impl Drop for Keyspace {
-    /// On a thread of its own: the test's runtime may be ending, and a failed test must clean up, too.
+    /// Runs on a thread of its own: the test's runtime may be shutting down, and a failed test must clean up as well.
     fn drop(&mut self) {
         let (nodes, name) = (self.config.nodes.clone(), self.config.keyspace.clone());
         let dropping = std::thread::spawn(move || {
@@ -68,7 +68,7 @@ impl Drop for Keyspace {
     }
 }
 
-/// A fresh keyspace's settings, one copy of each row.
+/// Settings of a fresh keyspace with one copy of each row.
 pub fn config<'a>(nodes: impl Iterator<Item = &'a str>) -> CassandraConfig {
     let ambient = Ambient::system();
     let tail = ambient.uuid().simple().to_string();
@@ -84,7 +84,7 @@ async fn session(nodes: &[String]) -> Session {
     builder.schema_agreement_interval(Duration::from_millis(25)).build().await.expect("connects")
 }
 
-/// Drops keyspaces of tests that are older than this.
+/// Drops the keyspaces of tests that are older than `older_than_ms`.
 pub async fn sweep(nodes: &[String], older_than_ms: i64) {
     let session = session(nodes).await;
     let now = Ambient::system().now().as_millisecond();

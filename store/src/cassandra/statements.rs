@@ -1,6 +1,6 @@
-//! Every statement, prepared once, each with its consistency, timeout and whether repeating it is harmless.
+//! Prepared statements, each with its consistency, timeout and idempotence.
 //!
-//! Marked idempotent are reads, and inserts of rows whose values never differ; a conditional update never is.
+//! Reads, and inserts of rows whose values never differ, are marked idempotent; a conditional update never is.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use scylla::{
 
 use super::config::{CassandraConfig, ListingReads, MoneyScope};
 
-/// See the module.
+/// All prepared statements of the store.
 pub(super) struct Statements {
     pub(super) open: PreparedStatement,
     pub(super) begin_attempt: PreparedStatement,
@@ -23,9 +23,9 @@ pub(super) struct Statements {
     pub(super) complete_refund: PreparedStatement,
     pub(super) fail_refund: PreparedStatement,
 
-    /// A payment's partition, completing what a crashed coordinator left undecided.
+    /// Reads a payment's partition at SERIAL, completing writes that a crashed coordinator left in progress.
     pub(super) partition_serial: PreparedStatement,
-    /// The same with what is decided.
+    /// Reads the committed state of a payment's partition at quorum.
     pub(super) partition: PreparedStatement,
     pub(super) place: PreparedStatement,
 
@@ -37,14 +37,14 @@ pub(super) struct Statements {
     pub(super) of_day: PreparedStatement,
     pub(super) of_day_after: PreparedStatement,
 
-    /// All payments by token; pages of an audit.
+    /// All payments in token order; pages of an audit.
     pub(super) all: PreparedStatement,
     pub(super) all_after: PreparedStatement,
 
     pub(super) ping: PreparedStatement,
 }
 
-/// How statements of the kinds are run; a table of it is in `docs/CASSANDRA.md`.
+/// Consistency and timeouts by class of statement; see the table in `docs/CASSANDRA.md`.
 struct Classes<'a> {
     session: &'a Session,
     quorum: Consistency,
@@ -62,7 +62,7 @@ impl MoneyScope {
         }
     }
 
-    pub(super) const fn serial(self) -> SerialConsistency {
+    pub(super) const fn serial_consistency(self) -> SerialConsistency {
         match self {
             Self::LocalDatacenter => SerialConsistency::LocalSerial,
             Self::AllDatacenters => SerialConsistency::Serial,
@@ -71,12 +71,12 @@ impl MoneyScope {
 }
 
 impl Statements {
-    /// The session must use the keyspace.
+    /// Prepares all statements; the session must use the keyspace.
     pub(super) async fn prepare(session: &Session, config: &CassandraConfig) -> Result<Self, PrepareError> {
         let to = Classes {
             session,
             quorum: config.money.quorum(),
-            serial: config.money.serial(),
+            serial: config.money.serial_consistency(),
             listing: match config.listings {
                 ListingReads::One => Consistency::LocalOne,
                 ListingReads::Quorum => Consistency::LocalQuorum,
@@ -102,11 +102,11 @@ impl Statements {
             add_to_day: to.copy(ADD_TO_DAY).await?,
             add_reference: to.copy(ADD_REFERENCE).await?,
             of_order: to.list("SELECT payment_id FROM payments_by_order WHERE order_id = ?").await?,
-            // A report of the provider leads to money, so it is not looked up in whichever replica is nearest.
+            // A report of the provider moves money, so it is read at quorum, not from the nearest replica.
             of_reference: to.read(OF_REFERENCE).await?,
             of_day: to.list(OF_DAY).await?,
             of_day_after: to.list(OF_DAY_AFTER).await?,
-            // An audit must not miss what one replica has not heard of yet.
+            // An audit must not miss a payment that one replica has not received yet.
             all: to.read(ALL).await?,
             all_after: to.read(ALL_AFTER).await?,
             ping: to.read("SELECT version FROM schema_migrations WHERE version = 1").await?,
@@ -115,7 +115,7 @@ impl Statements {
 }
 
 impl Classes<'_> {
-    /// A lightweight transaction. Its rows differ between servers and outcomes, so no metadata of them is kept.
+    /// A lightweight transaction. Its result rows differ between servers and outcomes, so their metadata is not cached.
     async fn decide(&self, text: &str) -> Result<PreparedStatement, PrepareError> {
         let mut statement = self.prepared(text, self.quorum, self.money_timeout, false).await?;
         statement.set_serial_consistency(Some(self.serial));
@@ -161,7 +161,7 @@ impl Classes<'_> {
 const OPEN: &str = "INSERT INTO payments (payment_id, order_id, merchant_id, amount_minor, currency, method,
     provider, created_at, epoch, reserved_minor) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, 0) IF NOT EXISTS";
 
-/// The attempt and the epoch it raises, at once.
+/// Writes the attempt and raises the epoch, atomically.
 const BEGIN_ATTEMPT: &str = "UPDATE payments SET epoch = ?, worker = ?, begun_at = ?, call = ?
     WHERE payment_id = ? AND kind = 'attempt' AND entry = ?
     IF epoch = ? AND decided_at = null";
@@ -176,8 +176,8 @@ const CAPTURE: &str = "UPDATE payments SET provider_reference = ?, decided_at = 
 const DECLINE: &str = "UPDATE payments SET decline_code = ?, decided_at = ?, decision_call = ?
     WHERE payment_id = ? IF epoch = ? AND decided_at = null";
 
-/// The refund and what it reserves, at once. Comparing the sum suffices, whatever happened in between: what may be
-/// taken depends on nothing else.
+/// Writes the refund and its reservation, atomically. Comparing the reserved sum suffices whatever other writers did:
+/// the refundable amount depends on nothing else.
 const BEGIN_REFUND: &str = "UPDATE payments SET reserved_minor = ?, refund_minor = ?, begun_at = ?
     WHERE payment_id = ? AND kind = 'refund' AND entry = ?
     IF reserved_minor = ? AND begun_at = null";
@@ -186,7 +186,7 @@ const COMPLETE_REFUND: &str = "UPDATE payments SET done = true, refund_reference
     WHERE payment_id = ? AND kind = 'refund' AND entry = ?
     IF begun_at != null AND ended_at = null";
 
-/// The end and the amount it frees, at once.
+/// Ends the refund and frees its amount, atomically.
 const FAIL_REFUND: &str =
     "UPDATE payments SET done = false, refund_reference = ?, ended_at = ?, reserved_minor = ?
     WHERE payment_id = ? AND kind = 'refund' AND entry = ?
@@ -208,7 +208,7 @@ const OF_REFERENCE: &str =
 const OF_DAY: &str = "SELECT payment_id, order_id, amount_minor, currency, created_at FROM payments_by_day
     WHERE merchant_id = ? AND day = ? LIMIT ?";
 
-/// Static columns with DISTINCT are read once a partition. A payment whose facts are missing is told as damage.
+/// With DISTINCT, static columns are read once per partition. A payment whose facts are missing is reported as damaged.
 const ALL: &str =
     "SELECT DISTINCT payment_id, order_id, amount_minor, currency, created_at FROM payments LIMIT ?";
 

@@ -1,12 +1,13 @@
-//! TLS to the nodes: rustls with ring, by a listener on loopback for each node, which the driver is led to.
+//! TLS tunnels to the nodes: rustls with ring, by a loopback listener for each node, to which the driver connects.
 //!
-//! The driver can do TLS itself, but only with rustls as its defaults build it (aws-lc), or with OpenSSL; neither is
-//! shipped here. A listener passes bytes on to its own node over TLS, having verified the node's certificate against the
+//! The driver supports TLS itself, but only with rustls as its defaults build it (aws-lc), or with OpenSSL; neither is
+//! shipped here. A listener forwards to its own node over TLS, after it has verified the node's certificate against the
 //! configured authorities and the address by which the node is reached. It lives as long as the session.
 //!
-//! What crosses the machine's loopback is in the clear, the login included: who may record that may read this process's
-//! memory, too. Another process of the machine can use a listener to speak to the node, as it could by itself; it still
-//! has to log in, and one that is silent loses its place. Client certificates are not supported, as it would be their identity that is lent.
+//! Bytes on the machine's loopback are in the clear, the login included: a process that may record them may read the
+//! memory of this process as well. Another process of the machine can use a listener to reach the node, as it could
+//! directly; it still has to log in, and a silent connection is closed. Client certificates are not supported, as a
+//! listener would lend their identity to such processes.
 
 use std::{
     collections::HashMap,
@@ -36,21 +37,21 @@ use tokio_rustls::TlsConnector;
 
 use super::config::{CassandraConfigError, CassandraTls};
 
-/// Connections through one listener; the driver makes a handful.
+/// Connections through one listener; the driver opens a handful.
 const CONNECTIONS_MAX: usize = 64;
-/// For each of: the first byte of the driver, the connection, the handshake.
+/// Longest wait for each of the driver's first byte, the TCP connection and the TLS handshake.
 const SETUP_MAX: Duration = Duration::from_secs(10);
-/// Silence of either side; the driver asks each connection twice a minute whether it lives.
+/// Longest silence of either side; the driver pings each connection twice a minute.
 const IDLE_MAX: Duration = Duration::from_mins(3);
 const BUFFER_BYTES: usize = 16 * 1024;
 
-/// The listeners.
+/// The tunnels to all nodes.
 pub(super) struct Tunnels {
     connector: TlsConnector,
-    /// Where all nodes listen: a ring's nodes tell each other's addresses without ports.
+    /// The port of all nodes: the cluster announces addresses without ports.
     port: u16,
     open: Mutex<Open>,
-    /// Why TLS last failed: all the driver sees is a connection that ends.
+    /// The last TLS error, as the driver sees only a closed connection.
     trouble: Arc<Trouble>,
 }
 
@@ -59,12 +60,12 @@ type Trouble = std::sync::Mutex<Option<io::Error>>;
 #[derive(Default)]
 struct Open {
     by_node: HashMap<(String, u16), SocketAddr>,
-    /// Ended with the session.
+    /// Aborted when the session ends.
     tasks: JoinSet<()>,
 }
 
 impl Tunnels {
-    /// `nodes` are the contact nodes, `host:port`; the first one's port is that of nodes learnt later.
+    /// `nodes` are the contact nodes, `host:port`; nodes discovered later are reached at the first one's port.
     pub(super) fn new(tls: &CassandraTls, nodes: &[String]) -> Result<Self, CassandraConfigError> {
         let port = nodes.iter().find_map(|node| split(node)).map(|(_, port)| port);
         let port = port.ok_or_else(|| wrong("nodes", "with TLS each needs a port: host:port".to_owned()))?;
@@ -72,12 +73,12 @@ impl Tunnels {
         Ok(Self { connector, port, open: Mutex::default(), trouble: Arc::default() })
     }
 
-    /// What kept the last connection from being made, once.
+    /// The error of the last failed connection; returned once.
     pub(super) fn trouble(&self) -> Option<io::Error> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Where to connect in place of a contact node.
+    /// The address of the tunnel to a contact node.
     pub(super) async fn to_contact(&self, node: &str) -> io::Result<SocketAddr> {
         let (host, port) = split(node).ok_or(io::ErrorKind::InvalidInput)?;
         self.to(host, port).await
@@ -128,9 +129,9 @@ async fn serve(
         let (connector, node, name) = (connector.clone(), node.clone(), name.clone());
         let trouble = Arc::clone(&trouble);
         connections.spawn(async move {
-            // Told before the driver's end is closed: it asks as soon as it sees that.
+            // Recorded before the driver's end is closed: the session reads it as soon as it sees that.
             if let Err(error) = pass(&mut inner, connector, &node, name, SETUP_MAX).await {
-                tracing::warn!(node = node.0, %error, "no TLS connection to a Cassandra node");
+                tracing::warn!(node = node.0, %error, "TLS connection to Cassandra node failed");
                 *trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             }
             drop(place);
@@ -145,7 +146,7 @@ async fn pass(
     name: ServerName<'static>,
     setup_max: Duration,
 ) -> io::Result<()> {
-    // The driver speaks first and at once. A local process that does not is no reason to trouble the node.
+    // The driver sends first, and at once. A silent local process is no reason to connect to the node.
     if !matches!(timeout(setup_max, inner.peek(&mut [0])).await, Ok(Ok(1..))) {
         return Ok(());
     }
@@ -155,7 +156,7 @@ async fn pass(
     let outer = timeout(setup_max, connector.connect(name, outer)).await??;
     let (inner_read, inner_write) = inner.split();
     let (outer_read, outer_write) = tokio::io::split(outer);
-    // How an established connection ends is for the driver to notice and to tell. Either direction ends both.
+    // The driver notices and reports the end of an established connection. The end of one direction ends both.
     tokio::select! {
         () = forward(inner_read, outer_write, IDLE_MAX) => {}
         () = forward(outer_read, inner_write, IDLE_MAX) => {}
@@ -163,7 +164,7 @@ async fn pass(
     Ok(())
 }
 
-/// Passes bytes on until one side ends, fails, or does nothing for `idle_max`.
+/// Forwards bytes until one side ends, fails, or is silent for `idle_max`.
 async fn forward(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, idle_max: Duration) {
     let mut buffer = vec![0; BUFFER_BYTES];
     while let Ok(Ok(count @ 1..)) = timeout(idle_max, from.read(&mut buffer)).await {
@@ -213,7 +214,7 @@ mod tests {
 
     const SHORT: Duration = Duration::from_millis(50);
 
-    /// A node that accepts and never says a word, and a driver's connection to us.
+    /// A node that accepts and never sends a byte, and a driver's connection to the tunnel.
     async fn silent() -> (TcpListener, (String, u16), TcpStream, TcpStream) {
         let node = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let at = ("127.0.0.1".to_owned(), node.local_addr().expect("an address").port());

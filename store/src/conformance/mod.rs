@@ -1,16 +1,16 @@
-//! What every engine of a store is held to, written from the words of the contracts and blind to the engine.
+//! Conformance suites: behaviour that every engine of a store must show, tested through the contracts alone.
 //!
-//! An engine's test binary names a function that opens an empty store and lists nothing itself:
+//! An engine's test binary names a function that opens an empty store; the suite lists the cases:
 //!
 //! ```text
 //! mod orders { store::order_store_suite!(crate::util::open_orders); }
 //! mod payments { store::payment_store_suite!(crate::util::open_payments); }
 //! ```
 //!
-//! `open` is an `async fn` answering `(Arc<dyn OrderStore>, guard)` (or `PaymentStore`), or an `Option` of it: `None`
-//! skips the case, when there is no server, see [`skip`]. The guard is dropped after the case. Each case gets a store
-//! of its own, but where a suite says otherwise. Random walks name their seed when they fail.
-//! Read on in [`orders`], [`payments`] and [`cache`].
+//! `open` is an `async fn` that returns `(Arc<dyn OrderStore>, guard)` (or `PaymentStore`), or an `Option` of it:
+//! `None` skips the case when there is no server, see [`skip`]. The guard is dropped after the case. Each case gets a
+//! store of its own, unless a suite says otherwise. Random-operation cases name their seed when they fail. Read on in
+//! [`orders`], [`payments`] and [`cache`].
 
 pub mod cache;
 pub mod orders;
@@ -21,38 +21,38 @@ use std::{future::Future, time::Duration};
 use base::{Ambient, Timestamp, ambient::ManualClock};
 use tokio::task::JoinSet;
 
-/// The time at which every case starts; 2024-03-10T12:00:00Z, a noon, so that a case stays within its UTC day.
+/// Start time of every case: 2024-03-10T12:00:00Z, a noon, so that a case stays within its UTC day.
 pub const START_MILLIS: i64 = 1_710_072_000_000;
 
-/// A case's own time and ids.
+/// Clock and id source of one case.
 #[derive(Clone)]
 pub struct Clockwork {
-    /// Draws ids.
+    /// Source of ids and time.
     pub ambient: Ambient,
     clock: ManualClock,
 }
 
 impl Clockwork {
-    /// A seed gives the same ids again.
+    /// The same seed gives the same ids.
     pub fn new(seed: u64) -> Self {
         let start = Timestamp::from_millisecond(START_MILLIS).expect("a time");
         let (ambient, clock) = Ambient::steered(seed, start);
         Self { ambient, clock }
     }
 
-    /// A moment later than all before, so that "newest" is never a tie.
+    /// Advances the clock by 1 ms, so that no two timestamps are equal.
     pub fn tick(&self) -> Timestamp {
         self.pass(Duration::from_millis(1))
     }
 
-    /// Lets time pass.
+    /// Advances the clock.
     pub fn pass(&self, by: Duration) -> Timestamp {
         self.clock.advance(by);
         self.ambient.now()
     }
 }
 
-/// Runs `count` tasks at once and gathers their answers.
+/// Runs `count` tasks concurrently and returns their answers.
 pub async fn race<T, F>(count: u32, task: impl Fn(u32) -> F) -> Vec<T>
 where
     T: Send + 'static,
@@ -62,7 +62,7 @@ where
     tasks.join_all().await
 }
 
-/// What an opener may answer.
+/// The return types accepted from an opener.
 #[doc(hidden)]
 pub trait Opened<S, G> {
     fn opened(self) -> Option<(S, G)>;
@@ -80,13 +80,13 @@ impl<S, G> Opened<S, G> for Option<(S, G)> {
     }
 }
 
-/// Says why a case is not run.
+/// Prints why a case is skipped.
 #[expect(clippy::print_stderr, reason = "for who reads the test run")]
 pub fn skip(why: &str) {
     eprintln!("skipped: {why}");
 }
 
-/// Makes each named case a test over a fresh store; use the suites' own macros.
+/// Makes each named case a test over a fresh store; used by the macros of the suites.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! conformance_cases {

@@ -1,4 +1,4 @@
-//! Events: what merchants and outside consumers are told. Written in the transaction of what they tell.
+//! Events, delivered to merchants and outside consumers. Written in the transaction of the change they describe.
 
 use std::{fmt, str::FromStr};
 
@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{EventId, MerchantId, OrderId};
 
-/// Something that happened, as stored and as delivered.
+/// An event, as stored and as delivered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// Its id; the webhook id too.
+    /// Text form `evt_…`; also the webhook id of its deliveries.
     pub id: EventId,
-    /// Whose it is.
+    /// The merchant it is delivered to.
     pub merchant: MerchantId,
-    /// The order it is about; `None` for events of the catalog and of customers.
+    /// The order it is about; `None` for events of the catalog, of customers and of endpoints.
     pub order: Option<OrderId>,
     /// What happened.
     pub kind: EventKind,
@@ -24,7 +24,7 @@ pub struct Event {
     pub at: Timestamp,
     /// The object after the event, as the HTTP contract shows it. No secrets.
     pub data: serde_json::Value,
-    /// The trace it belongs to.
+    /// Trace of the request or job that caused it.
     pub trace: Option<TraceContext>,
 }
 
@@ -34,31 +34,31 @@ pub struct Event {
 pub enum EventKind {
     /// An order was accepted.
     OrderPlaced,
-    /// Its money is captured.
+    /// An order's payment was captured.
     OrderPaid,
-    /// It was shipped.
+    /// An order was shipped.
     OrderFulfilled,
-    /// It was called off.
+    /// An order was cancelled.
     OrderCancelled,
-    /// All its money was given back.
+    /// The whole total of an order was refunded.
     OrderRefunded,
     /// A payment was captured.
     PaymentCaptured,
-    /// A payment was declined for good.
+    /// A payment was finally declined.
     PaymentFailed,
-    /// Money was given back, all or a part.
+    /// A part or all of a payment was refunded.
     PaymentRefunded,
-    /// Stock changed.
+    /// A product's stock changed.
     InventoryUpdated,
     /// Available stock fell to the product's threshold.
     InventoryLow,
     /// A customer registered.
     CustomerRegistered,
-    /// An endpoint was disabled by what deliveries found out.
+    /// An endpoint was disabled because of its deliveries.
     WebhookEndpointDisabled,
 }
 
-/// A text that is no event kind.
+/// The text is not the name of an event kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no event kind `{0}`")]
 pub struct ParseKindError(pub String);
@@ -80,7 +80,7 @@ impl EventKind {
         Self::WebhookEndpointDisabled,
     ];
 
-    /// The dotted name.
+    /// The dotted name, such as `order.placed`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::OrderPlaced => "order.placed",

@@ -1,57 +1,57 @@
-//! Ids of the domain, see [`base::ids`].
+//! Typed ids of the domain, see [`base::ids`].
 
 base::typed_id!(
-    /// A merchant.
+    /// Id of a merchant.
     MerchantId,
     "mer"
 );
 base::typed_id!(
-    /// An API key (not its secret).
+    /// Id of an API key (not its secret).
     KeyId,
     "key"
 );
 base::typed_id!(
-    /// An order.
+    /// Id of an order.
     OrderId,
     "ord"
 );
 base::typed_id!(
-    /// A payment; one per order, derived from it.
+    /// Id of a payment; one per order, derived from the order's id.
     PaymentId,
     "pay"
 );
 base::typed_id!(
-    /// A refund of a payment.
+    /// Id of a refund of a payment.
     RefundId,
     "ref"
 );
 base::typed_id!(
-    /// A shipment; one per order, derived from it.
+    /// Id of a shipment; one per order, derived from the order's id.
     ShipmentId,
     "shp"
 );
 base::typed_id!(
-    /// A cart.
+    /// Id of a cart.
     CartId,
     "cart"
 );
 base::typed_id!(
-    /// A registered customer.
+    /// Id of a registered customer.
     CustomerId,
     "cus"
 );
 base::typed_id!(
-    /// A request to prove a mail address.
+    /// Id of a request to verify a mail address.
     VerificationId,
     "ver"
 );
 base::typed_id!(
-    /// An event.
+    /// Id of an event.
     EventId,
     "evt"
 );
 base::typed_id!(
-    /// A webhook endpoint.
+    /// Id of a webhook endpoint.
     EndpointId,
     "whe"
 );

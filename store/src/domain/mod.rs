@@ -1,7 +1,7 @@
-//! The nouns: ids, money, orders, products, events, payments, webhook endpoints.
+//! Domain types: ids, money, orders, products, events, payments, webhook endpoints.
 //!
-//! Guarantees: a value of these types is well-formed (a currency is three letters, an amount is in minor units).
-//! Their serde form is what the stores and the event bodies keep; HTTP bodies are the API's own types.
+//! Guarantees: a value of these types is well-formed (a currency is three letters, an amount is in minor units). Their
+//! serde form is stored and stands in event bodies; HTTP bodies are the API's own types.
 
 mod event;
 mod ids;

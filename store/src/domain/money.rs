@@ -1,6 +1,6 @@
 //! Money: integer minor units and a currency code; all arithmetic checked.
 //!
-//! Does not convert currencies and does not know how many decimals one has: minor units are the wire format.
+//! Does not convert currencies and does not know how many decimals a currency has: minor units are the wire format.
 
 use std::{fmt, str::FromStr};
 
@@ -14,15 +14,15 @@ pub const AMOUNT_MINOR_MAX: i64 = 999_999_999_999;
 #[serde(try_from = "String", into = "String")]
 pub struct Currency([u8; 3]);
 
-/// A text that is no currency code.
+/// The text is not a currency code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected an ISO 4217 code of three upper-case letters, such as EUR")]
 pub struct ParseCurrencyError;
 
 impl Currency {
-    /// The code.
+    /// The three-letter code.
     pub fn as_str(&self) -> &str {
-        // Only ASCII letters get in, see `from_str`.
+        // Only ASCII letters are stored, see `from_str`.
         std::str::from_utf8(&self.0).unwrap_or("XXX")
     }
 }

@@ -1,7 +1,8 @@
 //! Orders and their states.
 //!
 //! `pending` → `paid` → `fulfilled`; `pending` → `payment_failed`; `pending`|`paid` → `cancelled`;
-//! `paid`|`fulfilled` → `refunded`. Every store guards each arrow inside its write; terminal states stay terminal.
+//! `paid`|`fulfilled` → `refunded`. Every store guards each transition inside its write;
+//! terminal states stay terminal.
 
 use std::{fmt, str::FromStr};
 
@@ -13,52 +14,52 @@ use super::{Currency, CustomerId, MerchantId, OrderId, ShipmentId};
 /// An order with its lines.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
-    /// Its id.
+    /// Text form `ord_…`.
     pub id: OrderId,
-    /// Whose it is.
+    /// The merchant who sells.
     pub merchant: MerchantId,
-    /// Where it stands.
+    /// State of the order.
     pub status: OrderStatus,
-    /// Of all amounts.
+    /// Currency of all amounts.
     pub currency: Currency,
     /// Sum of the lines.
     pub total_minor: i64,
-    /// Sum of refunds recorded so far.
+    /// Sum of the refunds recorded so far.
     pub refunded_minor: i64,
-    /// What was ordered, at the price of that moment.
+    /// The ordered products, at their prices when the order was placed.
     pub lines: Vec<OrderLine>,
-    /// Who ordered.
+    /// Name and mail address of the customer.
     pub customer: Customer,
     /// The registered customer in whose session it was placed.
     pub account: Option<CustomerId>,
-    /// What opens it to a bearer, unless that was revoked.
+    /// Access token for its bearer; `None` when there was none or it was revoked.
     pub token: Option<OrderToken>,
-    /// The provider's token; never a card number.
+    /// The provider's token of the payment method; never a card number.
     pub payment_method: String,
-    /// Where to send it.
+    /// Shipping address.
     pub shipping_address: Option<Address>,
-    /// The merchant's own number for it.
+    /// The merchant's own reference number.
     pub reference: Option<String>,
     /// Why the payment failed or the order was cancelled, as a stable code.
     pub status_reason: Option<String>,
     /// The shipment, once fulfilled.
     pub shipment: Option<Shipment>,
-    /// Number of events so far; the next one has this plus one as its sequence.
+    /// Number of events so far; the next event's sequence is this plus one.
     pub event_sequence: u64,
     /// The trace of the request that placed it.
     pub trace: Option<TraceContext>,
-    /// Placed.
+    /// Time of placing.
     pub created_at: Timestamp,
     /// Last change of state.
     pub updated_at: Timestamp,
 }
 
-/// An access token of one order as it is kept: its bearer may read the whole order until it expires.
+/// An access token of one order as stored: its bearer may read the whole order until it expires.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderToken {
-    /// SHA-256 of the token, which has 256 random bits and is kept nowhere.
+    /// SHA-256 of the token, which has 256 random bits and is not stored.
     pub hash: [u8; 32],
-    /// From then on it opens nothing.
+    /// From this time on the token is not accepted.
     pub expires_at: Timestamp,
 }
 
@@ -77,16 +78,16 @@ pub struct OrderLine {
     pub name: String,
     /// At least 1.
     pub quantity: u32,
-    /// Per unit, when ordered.
+    /// Price per unit when ordered.
     pub price_minor: i64,
     /// Price times quantity.
     pub total_minor: i64,
 }
 
-/// Who ordered.
+/// A customer's contact data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Customer {
-    /// A parsed mail address.
+    /// A mail address of valid form.
     pub email: String,
     /// Without control characters.
     pub name: String,
@@ -99,7 +100,7 @@ pub struct Address {
     pub name: String,
     /// Street and number.
     pub line1: String,
-    /// Anything more.
+    /// Second address line.
     pub line2: Option<String>,
     /// Town.
     pub city: String,
@@ -112,27 +113,27 @@ pub struct Address {
 /// A shipment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shipment {
-    /// Its id.
+    /// Text form `shp_…`.
     pub id: ShipmentId,
-    /// Handed over.
+    /// Time of handing over to the carrier.
     pub shipped_at: Timestamp,
 }
 
-/// Where an order stands.
+/// State of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OrderStatus {
-    /// Accepted, stock reserved, payment under way.
+    /// Accepted, stock reserved, payment in progress.
     Pending,
-    /// Money captured.
+    /// Payment captured.
     Paid,
     /// Shipped.
     Fulfilled,
-    /// Declined for good; stock released.
+    /// Payment finally declined; reservation released.
     PaymentFailed,
-    /// Called off; stock released.
+    /// Cancelled; reservation released.
     Cancelled,
-    /// All money given back.
+    /// The whole total refunded.
     Refunded,
 }
 
@@ -153,7 +154,7 @@ impl OrderStatus {
         }
     }
 
-    /// Whether the state machine has an arrow from here to there.
+    /// Whether the state machine allows the transition from `self` to `next`.
     pub const fn may_become(self, next: Self) -> bool {
         matches!(
             (self, next),
@@ -163,7 +164,7 @@ impl OrderStatus {
         )
     }
 
-    /// Whether stock is reserved while in this state.
+    /// Whether an order in this state holds a stock reservation.
     pub const fn holds_reservation(self) -> bool {
         matches!(self, Self::Pending | Self::Paid)
     }

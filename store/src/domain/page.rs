@@ -1,25 +1,25 @@
-//! Cursor paging: by the last id seen, never by offset.
+//! Cursor paging: by the last id of the page before, never by offset.
 
-/// Which part of a list.
+/// Request for one page of a list.
 #[derive(Debug, Clone, Copy)]
 pub struct PageRequest<C> {
     /// 1 to 100.
     pub limit: u32,
-    /// After this item, exclusive; from the start when absent.
+    /// Cursor: the page begins after this item; `None` begins at the start of the list.
     pub after: Option<C>,
 }
 
-/// A part of a list.
+/// One page of a list.
 #[derive(Debug, Clone)]
 pub struct Page<T> {
     /// The items, in the list's order.
     pub items: Vec<T>,
-    /// Whether more follow.
+    /// Whether more items follow.
     pub has_more: bool,
 }
 
 impl<T> Page<T> {
-    /// Makes a page of up to `limit + 1` fetched items: the extra one only tells that more follow.
+    /// Makes a page of up to `limit + 1` fetched items: the extra item only shows that more follow.
     pub fn from_overfetched(mut items: Vec<T>, limit: u32) -> Self {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let has_more = items.len() > limit;

@@ -7,28 +7,28 @@ use serde::{Deserialize, Serialize};
 
 use super::{Currency, MerchantId, OrderId, PaymentId, RefundId};
 
-/// A payment with everything recorded about it.
+/// A payment with its decision and refunds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payment {
-    /// Its id.
+    /// Text form `pay_…`; derived from the order's id.
     pub id: PaymentId,
     /// The order it pays.
     pub order: OrderId,
-    /// Whose it is.
+    /// The merchant who is paid.
     pub merchant: MerchantId,
-    /// To capture.
+    /// Amount to capture, in minor units.
     pub amount_minor: i64,
-    /// Of all amounts.
+    /// Currency of all amounts.
     pub currency: Currency,
-    /// The provider's token.
+    /// The provider's token of the payment method.
     pub method: String,
-    /// Which provider.
+    /// Name of the provider.
     pub provider: String,
-    /// Opened.
+    /// When it was opened.
     pub created_at: Timestamp,
     /// The fencing epoch: number of the newest attempt, 0 before the first.
     pub epoch: u64,
-    /// The outcome, once there is one.
+    /// The decision, once recorded.
     pub decision: Option<Decision>,
     /// When it was decided.
     pub decided_at: Option<Timestamp>,
@@ -36,40 +36,40 @@ pub struct Payment {
     pub refunds: Vec<Refund>,
 }
 
-/// How a payment ended. Recorded once, by the attempt holding the newest epoch.
+/// The outcome of a payment. Recorded once, by the attempt with the newest epoch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "outcome")]
 pub enum Decision {
-    /// The money is ours.
+    /// The provider captured the amount.
     Captured {
         /// The provider's id of the charge.
         provider_reference: String,
     },
-    /// It never will be.
+    /// The provider finally declined the charge.
     Declined {
         /// Stable code, such as `card_declined`.
         code: String,
     },
 }
 
-/// Where a payment stands; follows from its rows.
+/// State of a payment, derived from its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PaymentState {
-    /// Opened.
+    /// Opened, no attempt yet.
     Created,
     /// An attempt has begun.
     Processing,
-    /// Captured.
+    /// Captured, not wholly refunded.
     Captured,
-    /// Declined.
+    /// Finally declined.
     Declined,
-    /// Captured, then all of it given back.
+    /// Captured, then wholly refunded.
     Refunded,
 }
 
 impl Payment {
-    /// Where it stands.
+    /// The state that follows from decision, refunds and epoch.
     pub fn state(&self) -> PaymentState {
         match &self.decision {
             Some(Decision::Captured { .. }) if self.refunded_minor() >= self.amount_minor => {
@@ -82,7 +82,7 @@ impl Payment {
         }
     }
 
-    /// Sum of the refunds that are done; the largest number there is, where damaged amounts exceed it.
+    /// Sum of the refunds that are done; `i64::MAX` when damaged amounts exceed it.
     pub fn refunded_minor(&self) -> i64 {
         let done = self.refunds.iter().filter(|r| r.state == RefundState::Done);
         done.map(|r| r.amount_minor).fold(0, i64::saturating_add)
@@ -111,30 +111,30 @@ impl fmt::Display for PaymentState {
 /// One attempt at capturing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentAttempt {
-    /// Its number, the fencing epoch.
+    /// Its number, which is its fencing epoch.
     pub epoch: u64,
-    /// Who made it.
+    /// Name of the worker process that made it.
     pub worker: String,
-    /// Begun.
+    /// When it began.
     pub begun_at: Timestamp,
-    /// How it ended, in one line, if its worker lived to say so.
+    /// How it ended, in one line; `None` when its worker did not get to record it.
     pub note: Option<String>,
 }
 
-/// Money on its way back.
+/// A refund of a payment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refund {
-    /// Its id.
+    /// The same id in the order store.
     pub id: RefundId,
-    /// How much.
+    /// In minor units of the payment's currency.
     pub amount_minor: i64,
-    /// Begun.
+    /// When it began.
     pub begun_at: Timestamp,
-    /// Where it stands.
+    /// Its state.
     pub state: RefundState,
 }
 
-/// Where a refund stands.
+/// State of a refund.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RefundState {
@@ -142,6 +142,6 @@ pub enum RefundState {
     Open,
     /// The provider has done it.
     Done,
-    /// The provider refused it for good; its amount is free again.
+    /// The provider finally refused it; its amount is refundable again.
     Failed,
 }

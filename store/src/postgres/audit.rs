@@ -1,33 +1,33 @@
-//! [`Audit`]: walks over all merchants, and the little an auditor may mend.
+//! [`Audit`]: scans over all merchants, and the repairs that an audit may make.
 //!
-//! Guarantees: what is compared is read by one statement, and so of one moment; a reservation is mended under its
-//! product's lock, which everyone who changes a reservation holds until it is committed.
+//! Guarantees: values that are compared are read by one statement, so in one snapshot; a reservation is repaired under
+//! its product's lock, which every transaction that changes a reservation holds until its commit.
 
 use async_trait::async_trait;
 use base::{Timestamp, ids::Uuid, ids::floor};
 use sqlx::postgres::PgRow;
 
 use super::{
-    PostgresOrders, emit,
-    fault::Fault,
-    moment::Moment,
-    order_row, refunds,
+    PostgresOrders,
+    fault::PostgresFault,
+    order_row, outbox_insert, refunds,
     row::{get, id, id_if_any, json, time, time_if_any, to_json},
-    unit::Unit,
+    timestamps::Moment,
+    transaction::Unit,
 };
 use crate::{
     audit::{Audit, AuditMark, AuditedEndpoint, OrderMoney, OrderRefund, StockCount},
     domain::{EndpointId, EventId, MerchantId, OrderId, OrderStatus, PaymentId, RefundId},
-    engine::{messages::Messages, moves::asked_by},
     error::StoreError,
     orders::CaptureFacts,
     partitions::earliest_of,
+    rules::{messages::Messages, transitions::asked_by},
 };
 
 pub(super) const ALL: &str = "SELECT id FROM orders WHERE id > $1 ORDER BY id LIMIT $2";
 pub(super) const TOUCHED: &str = "
     SELECT id, order_id FROM outbox WHERE id > $1 AND id < $2 AND order_id IS NOT NULL ORDER BY id LIMIT $3";
-// The subject of an order's messages is its id.
+// The subject of an order's messages is the order's id.
 pub(super) const MONEY: &str = "
     SELECT payment_id, provider_reference, captured_minor,
         (SELECT min(u.at) FROM outbox_unsent AS u WHERE u.subject = $1) AS unsent_since
@@ -37,7 +37,7 @@ pub(super) const REFUNDS: &str =
 pub(super) const COMMANDS: &str = "
     SELECT id, data::text AS data FROM outbox
     WHERE order_id = $1 AND order_id IS NOT NULL AND sequence IS NULL AND id >= $2";
-// A sum of bigint is numeric, which the cast takes back.
+// The sum of a bigint column is numeric; the cast converts it back.
 pub(super) const STOCK: &str = "
     WITH held AS MATERIALIZED (
         SELECT o.merchant_id, line ->> 'sku' AS sku, sum((line ->> 'quantity')::bigint)::bigint AS quantity
@@ -83,7 +83,7 @@ impl Audit for PostgresOrders {
             .bind(floor(until))
             .bind(i64::from(limit));
         let rows = self.rows(query).await?;
-        let touched = |row| Ok::<_, Fault>((id(row, "id", EventId)?, id(row, "order_id", OrderId)?));
+        let touched = |row| Ok::<_, PostgresFault>((id(row, "id", EventId)?, id(row, "order_id", OrderId)?));
         Ok(rows.iter().map(touched).collect::<Result<_, _>>()?)
     }
 
@@ -94,7 +94,7 @@ impl Audit for PostgresOrders {
         if !refunds.is_empty() {
             let rows = self.rows(sqlx::query(COMMANDS).bind(order.0).bind(earliest_of(order))).await?;
             let commands = rows.iter().map(|row| Ok((id(row, "id", EventId)?, json(row, "data")?)));
-            asked_by(&mut refunds, &commands.collect::<Result<Vec<_>, Fault>>()?);
+            asked_by(&mut refunds, &commands.collect::<Result<Vec<_>, PostgresFault>>()?);
         }
         Ok(Some(OrderMoney {
             capture: capture(&row)?,
@@ -119,7 +119,7 @@ impl Audit for PostgresOrders {
         Ok(rows.iter().map(endpoint).collect::<Result<_, _>>()?)
     }
 
-    async fn mend_reservation(
+    async fn repair_reservation(
         &self,
         merchant: MerchantId,
         sku: &str,
@@ -127,7 +127,7 @@ impl Audit for PostgresOrders {
     ) -> Result<bool, StoreError> {
         let mended = self.write((merchant, sku, at), |unit, (merchant, sku, at)| {
             Box::pin(async move {
-                // A statement of its own: the next one then sees what was committed while this one waited.
+                // A statement of its own: the next one then sees the rows committed while this one waited.
                 unit.row(sqlx::query(LOCK).bind(merchant.0).bind(*sku)).await?;
                 let query = sqlx::query(MEND).bind(merchant.0).bind(*sku).bind(Moment(*at));
                 Ok(unit.run(query).await? > 0)
@@ -136,11 +136,12 @@ impl Audit for PostgresOrders {
         Ok(mended.await?)
     }
 
-    async fn ask_back(&self, order: OrderId, at: Timestamp) -> Result<bool, StoreError> {
-        let asked = self.write((order, at), |unit, (order, at)| Box::pin(ask_back(unit, *order, *at)));
+    async fn request_missing_refund(&self, order: OrderId, at: Timestamp) -> Result<bool, StoreError> {
+        let asked =
+            self.write((order, at), |unit, (order, at)| Box::pin(request_missing_refund(unit, *order, *at)));
         let asked = asked.await?;
         if asked {
-            self.wake.announce();
+            self.wake.notify();
         }
         Ok(asked)
     }
@@ -156,7 +157,7 @@ impl Audit for PostgresOrders {
     }
 }
 
-fn capture(row: &PgRow) -> Result<Option<CaptureFacts>, Fault> {
+fn capture(row: &PgRow) -> Result<Option<CaptureFacts>, PostgresFault> {
     let payment = id_if_any(row, "payment_id", PaymentId)?;
     let provider_reference = get::<Option<String>>(row, "provider_reference")?.unwrap_or_default();
     Ok(payment.zip(order_row::captured_minor(row)?).map(|(payment, amount_minor)| CaptureFacts {
@@ -166,7 +167,7 @@ fn capture(row: &PgRow) -> Result<Option<CaptureFacts>, Fault> {
     }))
 }
 
-fn refund(row: &PgRow) -> Result<OrderRefund, Fault> {
+fn refund(row: &PgRow) -> Result<OrderRefund, PostgresFault> {
     Ok(OrderRefund {
         id: id(row, "id", RefundId)?,
         amount_minor: get(row, "amount_minor")?,
@@ -176,7 +177,7 @@ fn refund(row: &PgRow) -> Result<OrderRefund, Fault> {
     })
 }
 
-fn count(row: &PgRow) -> Result<StockCount, Fault> {
+fn count(row: &PgRow) -> Result<StockCount, PostgresFault> {
     Ok(StockCount {
         merchant: id(row, "merchant_id", MerchantId)?,
         sku: get(row, "sku")?,
@@ -186,7 +187,7 @@ fn count(row: &PgRow) -> Result<StockCount, Fault> {
     })
 }
 
-fn endpoint(row: &PgRow) -> Result<AuditedEndpoint, Fault> {
+fn endpoint(row: &PgRow) -> Result<AuditedEndpoint, PostgresFault> {
     Ok(AuditedEndpoint {
         id: id(row, "id", EndpointId)?,
         events: json(row, "events")?,
@@ -195,7 +196,11 @@ fn endpoint(row: &PgRow) -> Result<AuditedEndpoint, Fault> {
     })
 }
 
-async fn ask_back(unit: &mut Unit, order: OrderId, at: Timestamp) -> Result<bool, Fault> {
+async fn request_missing_refund(
+    unit: &mut Unit,
+    order: OrderId,
+    at: Timestamp,
+) -> Result<bool, PostgresFault> {
     let Some((order, captured_minor)) = order_row::lock_captured(unit, order).await? else {
         return Ok(false);
     };
@@ -207,7 +212,7 @@ async fn ask_back(unit: &mut Unit, order: OrderId, at: Timestamp) -> Result<bool
     refunds::give_back(unit, &mut messages, &order, captured_minor).await?;
     let asked = !messages.rows.is_empty();
     if asked {
-        emit::write(unit, messages).await?;
+        outbox_insert::write(unit, messages).await?;
     }
     Ok(asked)
 }

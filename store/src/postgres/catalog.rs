@@ -5,18 +5,19 @@ use base::{Timestamp, TraceContext};
 use sqlx::postgres::PgRow;
 
 use super::{
-    PostgresOrders, emit,
-    fault::Fault,
-    moment::Moment,
+    PostgresOrders,
+    fault::PostgresFault,
+    outbox_insert,
     row::{get, number, parsed, time},
     stock,
-    unit::{Query, Unit},
+    timestamps::Moment,
+    transaction::{Query, Unit},
 };
 use crate::{
     catalog::{Catalog, Category, InventoryPut, Product, ProductData, ProductFilter},
     domain::{MerchantId, Page, PageRequest},
-    engine::{messages::Messages, texts},
     error::StoreError,
+    rules::{messages::Messages, texts},
 };
 
 macro_rules! columns {
@@ -28,7 +29,7 @@ macro_rules! columns {
 
 pub(super) const ONE: &str =
     concat!("SELECT ", columns!(), " FROM products WHERE merchant_id = $1 AND sku = $2");
-// Under the "C" collation only ASCII letters have a case.
+// Under the "C" collation, only ASCII letters are compared without case.
 pub(super) const LIST: &str = concat!(
     "SELECT ",
     columns!(),
@@ -94,7 +95,7 @@ impl Catalog for PostgresOrders {
             });
         let put = put.await?;
         if matches!(put, InventoryPut::Set(_)) {
-            self.wake.announce();
+            self.wake.notify();
         }
         Ok(put)
     }
@@ -123,7 +124,10 @@ impl Catalog for PostgresOrders {
     async fn categories(&self, merchant: MerchantId) -> Result<Vec<Category>, StoreError> {
         let rows = self.rows(sqlx::query(CATEGORIES).bind(merchant.0)).await?;
         let category = |row| {
-            Ok::<_, Fault>(Category { slug: get(row, "category")?, products: number(row, "products")? })
+            Ok::<_, PostgresFault>(Category {
+                slug: get(row, "category")?,
+                products: number(row, "products")?,
+            })
         };
         Ok(rows.iter().map(category).collect::<Result<_, _>>()?)
     }
@@ -134,16 +138,16 @@ async fn put(
     merchant: MerchantId,
     product: &ProductData,
     at: Timestamp,
-) -> Result<(Product, bool), Fault> {
+) -> Result<(Product, bool), PostgresFault> {
     if let Some(row) = unit.row(with_product(UPDATE, merchant, product, at)).await? {
         return Ok((read(&row)?, false));
     }
     if let Some(row) = unit.row(with_product(INSERT, merchant, product, at)).await? {
         return Ok((read(&row)?, true));
     }
-    // Created by another just now; products are never deleted, so it is there.
+    // Created concurrently; products are never deleted, so it exists.
     let row = unit.row(with_product(UPDATE, merchant, product, at)).await?;
-    let row = row.ok_or_else(|| Fault::Damaged(format!("product {} is there and is not", product.sku)))?;
+    let row = row.ok_or_else(|| PostgresFault::Corrupt(format!("product {} was not stored", product.sku)))?;
     Ok((read(&row)?, false))
 }
 
@@ -171,7 +175,7 @@ async fn set_stock(
     on_hand: i64,
     at: Timestamp,
     trace: Option<TraceContext>,
-) -> Result<InventoryPut, Fault> {
+) -> Result<InventoryPut, PostgresFault> {
     let Some(row) = unit.row(sqlx::query(LOCKED).bind(merchant.0).bind(sku)).await? else {
         return Ok(InventoryPut::NoSuchProduct);
     };
@@ -189,11 +193,11 @@ async fn set_stock(
     let ambient = unit.ambient.clone();
     let mut messages = Messages::new(&ambient, at);
     messages.stock_set(merchant, &stock::stock(&row)?, low, trace);
-    emit::write(unit, messages).await?;
+    outbox_insert::write(unit, messages).await?;
     Ok(InventoryPut::Set(read(&row)?))
 }
 
-fn read(row: &PgRow) -> Result<Product, Fault> {
+fn read(row: &PgRow) -> Result<Product, PostgresFault> {
     Ok(Product {
         sku: get(row, "sku")?,
         name: get(row, "name")?,

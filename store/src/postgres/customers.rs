@@ -5,18 +5,18 @@ use sqlx::postgres::PgRow;
 
 use super::{
     PostgresOrders,
-    fault::Fault,
-    moment::Moment,
+    fault::PostgresFault,
     row::{get, id, time, to_json},
-    unit::Unit,
+    timestamps::Moment,
+    transaction::Unit,
     verifications::DELETE_OF_EMAIL,
 };
 use crate::{
     customers::{Account, Customers, PasswordHash, email_key},
     domain::{Customer, CustomerId, MerchantId},
-    engine::messages::told,
     error::StoreError,
     event_data,
+    rules::messages::told,
 };
 
 macro_rules! columns {
@@ -25,7 +25,7 @@ macro_rules! columns {
     };
 }
 
-// Waits for another proof of the same address under way.
+// Waits for a concurrent verification of the same address.
 const INSERT: &str = "
     INSERT INTO customers (merchant_id, id, email, email_key, name, password_hash, created_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
@@ -61,8 +61,8 @@ impl Customers for PostgresOrders {
     }
 }
 
-/// Opens an account; false when the address has one.
-pub(super) async fn insert(unit: &mut Unit, account: &Account) -> Result<bool, Fault> {
+/// Inserts an account; false when the address has one.
+pub(super) async fn insert(unit: &mut Unit, account: &Account) -> Result<bool, PostgresFault> {
     let query = sqlx::query(INSERT)
         .bind(account.merchant.0)
         .bind(account.id.0)
@@ -78,23 +78,23 @@ pub(super) async fn by_email(
     unit: &mut Unit,
     merchant: MerchantId,
     email: &str,
-) -> Result<Option<Account>, Fault> {
+) -> Result<Option<Account>, PostgresFault> {
     let row = unit.row(sqlx::query(BY_EMAIL).bind(merchant.0).bind(email_key(email))).await?;
     row.as_ref().map(account).transpose()
 }
 
-/// Sets the password of the account of an address; `None` when it has none.
+/// Sets the password of the account of an address; `None` when there is no account.
 pub(super) async fn set_password(
     unit: &mut Unit,
     merchant: MerchantId,
     email: &str,
     hash: &PasswordHash,
-) -> Result<Option<CustomerId>, Fault> {
+) -> Result<Option<CustomerId>, PostgresFault> {
     let query = sqlx::query(SET_PASSWORD).bind(merchant.0).bind(email_key(email)).bind(hash.as_phc());
     unit.row(query).await?.map(|row| id(&row, "id", CustomerId)).transpose()
 }
 
-async fn delete(unit: &mut Unit, merchant: MerchantId, id: CustomerId) -> Result<bool, Fault> {
+async fn delete(unit: &mut Unit, merchant: MerchantId, id: CustomerId) -> Result<bool, PostgresFault> {
     let row = unit.row(sqlx::query(OF_MERCHANT).bind(merchant.0).bind(id.0)).await?;
     let Some(account) = row.as_ref().map(account).transpose()? else { return Ok(false) };
     unit.run(sqlx::query(DELETE_MAILS).bind(id.0)).await?;
@@ -106,7 +106,7 @@ async fn delete(unit: &mut Unit, merchant: MerchantId, id: CustomerId) -> Result
     Ok(true)
 }
 
-fn account(row: &PgRow) -> Result<Account, Fault> {
+fn account(row: &PgRow) -> Result<Account, PostgresFault> {
     Ok(Account {
         id: id(row, "id", CustomerId)?,
         merchant: id(row, "merchant_id", MerchantId)?,

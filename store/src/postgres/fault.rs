@@ -4,13 +4,13 @@ use base::postgres::{Class, Classified, classify};
 use sqlx::error::DatabaseError;
 
 use crate::{
-    engine::{Damage, STORE},
     error::StoreError,
+    rules::{Damage, STORE},
 };
 
 /// A transaction or a read failed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Fault {
+pub(super) enum PostgresFault {
     /// The server broke the transaction off in favour of another: a deadlock, a serialization failure, or a partition
     /// that was attached meanwhile.
     #[error("the transaction lost to another one")]
@@ -24,19 +24,19 @@ pub(super) enum Fault {
     ReadOnly,
     /// The merchant is being moved to another database and cannot be written until it is there.
     #[error("the merchant is moving to another shard")]
-    Moving,
+    MerchantMigrating,
     /// The merchant does not live in this database.
     #[error("the merchant lives on another shard")]
-    Elsewhere,
+    MerchantElsewhere,
     /// Stored data breaks a rule: of the schema or of the types.
     #[error("{0}")]
-    Damaged(String),
+    Corrupt(String),
 }
 
 /// The unique index that decides over repeated requests; the table is not partitioned, so its name is the constraint's.
 const IDEMPOTENCY_KEY: &str = "idempotency_keys_pkey";
 
-impl Fault {
+impl PostgresFault {
     /// Whether the connection broke, rather than being hard to get.
     pub(super) fn is_broken_line(&self) -> bool {
         match self {
@@ -47,19 +47,19 @@ impl Fault {
     }
 }
 
-impl Classified for Fault {
+impl Classified for PostgresFault {
     fn class(&self) -> Class {
         match self {
             // Repeated, the transaction finds the record.
             Self::Conflict(_) | Self::KeyTaken(_) => Class::Serialization,
             Self::Sql(error) => classify(error),
-            Self::ReadOnly | Self::Moving | Self::Elsewhere => Class::Unavailable,
-            Self::Damaged(_) => Class::Other,
+            Self::ReadOnly | Self::MerchantMigrating | Self::MerchantElsewhere => Class::Unavailable,
+            Self::Corrupt(_) => Class::Other,
         }
     }
 }
 
-impl From<sqlx::Error> for Fault {
+impl From<sqlx::Error> for PostgresFault {
     fn from(error: sqlx::Error) -> Self {
         let refused = error.as_database_error();
         match classify(&error) {
@@ -76,34 +76,34 @@ impl From<sqlx::Error> for Fault {
             }
             // A rule that is broken here is a defect or damage; calling it "unavailable" would have it retried.
             Class::UniqueViolation | Class::ForeignKeyViolation | Class::CheckViolation => {
-                Self::Damaged(error.to_string())
+                Self::Corrupt(error.to_string())
             }
             // So is a value that is none, such as a text with a zero byte.
             _ if refused.and_then(DatabaseError::code).is_some_and(|code| code.starts_with("22")) => {
-                Self::Damaged(error.to_string())
+                Self::Corrupt(error.to_string())
             }
             _ if matches!(
                 error,
                 sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) | sqlx::Error::Decode(_)
             ) =>
             {
-                Self::Damaged(error.to_string())
+                Self::Corrupt(error.to_string())
             }
             _ => Self::Sql(error),
         }
     }
 }
 
-impl From<Damage> for Fault {
+impl From<Damage> for PostgresFault {
     fn from(damage: Damage) -> Self {
-        Self::Damaged(damage.0)
+        Self::Corrupt(damage.0)
     }
 }
 
-impl From<Fault> for StoreError {
-    fn from(fault: Fault) -> Self {
+impl From<PostgresFault> for StoreError {
+    fn from(fault: PostgresFault) -> Self {
         match fault {
-            Fault::Damaged(detail) => Self::Damaged { store: STORE, detail },
+            PostgresFault::Corrupt(detail) => Self::Corrupt { store: STORE, detail },
             fault => Self::Unavailable { store: STORE, source: Box::new(fault) },
         }
     }

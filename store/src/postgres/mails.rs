@@ -1,12 +1,12 @@
-//! [`Mails`]: which mails were sent.
+//! [`Mails`]: the record of sent mails.
 
 use async_trait::async_trait;
 
 use super::{
     PostgresOrders,
-    fault::Fault,
-    moment::Moment,
+    fault::PostgresFault,
     row::{get, time},
+    timestamps::Moment,
 };
 use crate::{
     error::StoreError,
@@ -32,7 +32,7 @@ impl Mails for PostgresOrders {
         };
         let rows = self.rows(query).await?;
         let mail = |row| {
-            Ok::<_, Fault>(MailRecord {
+            Ok::<_, PostgresFault>(MailRecord {
                 template: get(row, "template")?,
                 message_id: get(row, "message_id")?,
                 sent_at: time(row, "sent_at")?,

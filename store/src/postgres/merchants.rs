@@ -1,4 +1,4 @@
-//! [`Merchants`]: merchants and their keys.
+//! [`Merchants`]: merchants and their API keys.
 
 use async_trait::async_trait;
 use base::{Timestamp, ids::Uuid};
@@ -6,16 +6,16 @@ use sqlx::postgres::PgRow;
 
 use super::{
     PostgresOrders,
-    fault::Fault,
-    moment::Moment,
+    fault::PostgresFault,
     row::{get, id},
-    unit::Unit,
+    timestamps::Moment,
+    transaction::Unit,
 };
 use crate::{
     domain::{KeyId, MerchantId},
-    engine::texts,
     error::StoreError,
     merchants::{KeyHash, KeyRecord, Merchants},
+    rules::texts,
 };
 
 const KEY_BY_HASH: &str = "SELECT id, merchant_id, scope FROM api_keys WHERE hash = $1";
@@ -45,12 +45,17 @@ impl Merchants for PostgresOrders {
 }
 
 /// Reads `id`, `merchant_id` and `scope`.
-pub(super) fn key(row: &PgRow) -> Result<KeyRecord, Fault> {
+pub(super) fn key(row: &PgRow) -> Result<KeyRecord, PostgresFault> {
     let scope = texts::scope(get(row, "scope")?)?;
     Ok(KeyRecord { id: id(row, "id", KeyId)?, merchant: id(row, "merchant_id", MerchantId)?, scope })
 }
 
-async fn ensure_key(unit: &mut Unit, key: &KeyRecord, hash: KeyHash, at: Timestamp) -> Result<bool, Fault> {
+async fn ensure_key(
+    unit: &mut Unit,
+    key: &KeyRecord,
+    hash: KeyHash,
+    at: Timestamp,
+) -> Result<bool, PostgresFault> {
     let query = sqlx::query(
         "INSERT INTO api_keys (hash, id, merchant_id, scope, created_at) VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT DO NOTHING",
@@ -68,5 +73,5 @@ async fn ensure_key(unit: &mut Unit, key: &KeyRecord, hash: KeyHash, at: Timesta
     if owner == Some(key.merchant.0) {
         return Ok(false);
     }
-    Err(Fault::Damaged(format!("key {} is taken by another merchant or another secret", key.id)))
+    Err(PostgresFault::Corrupt(format!("key {} is taken by another merchant or another secret", key.id)))
 }

@@ -1,36 +1,37 @@
 //! Orders, catalog, outbox and webhooks in PostgreSQL 15 or later.
 //!
-//! Guarantees: what the contracts say. Every write is one transaction at READ COMMITTED that locks the rows it decides
-//! on, in one order everywhere: an order, then its products by sku, then the idempotency key. So none deadlocks with
-//! another of this store; should the server break one off all the same (40P01, 40001), it is repeated from its start, a
-//! bounded number of times. A server that is away, too busy or read-only is [`StoreError::Unavailable`]; data that
-//! breaks a rule is [`StoreError::Damaged`]. Works behind a pooler in transaction mode when told so.
+//! Guarantees: those of the contracts. Every write is one transaction at READ COMMITTED that locks the rows it decides
+//! on, in one order everywhere: an order, then its products by sku, then the idempotency key. So the writes of this
+//! store do not deadlock with each other; if the server rolls one back all the same (40P01, 40001), it is repeated from
+//! its start, a bounded number of times. A server that is unreachable, too busy or read-only is
+//! [`StoreError::Unavailable`]; data that breaks a rule is [`StoreError::Damaged`]. Works behind a pooler in
+//! transaction mode when configured so.
 //!
 //! Does not migrate by itself: [`PostgresOrders::migrate`] does, called once per release and not by each process.
 //!
-//! A handle has one pool of connections. Roles that share a process take a handle each, so that jobs cannot starve
+//! A handle has one pool of connections. Roles that share a process use a handle each, so that jobs cannot starve
 //! checkouts of connections.
 //!
-//! Start with `placement`, the hot path, and `group`, who shares it; `unit` is the transaction, `outbox` the relay's side, `wake` how a relay
-//! learns of messages, `partitions` the months, `replicated` reads from a replica, [`sharded`] several databases, `fence` what
-//! keeps a merchant's writes out of the wrong one. The schema is in `migrations/postgres/orders`.
+//! Start with `placement`, the hot path, and `group`, its group commit. Then: `unit`, the transaction; `outbox`, claims
+//! by relays; `wake`, the notification of relays; `partitions`, one per month; `replicated`, reads from a replica;
+//! [`sharded`], several databases; `fence`, which keeps a merchant's writes out of the wrong database. The schema is in
+//! `migrations/postgres/orders`.
 
 mod audit;
 mod catalog;
 mod customers;
-mod emit;
 mod fault;
 mod fence;
-mod group;
+mod group_commit;
 mod mails;
 mod merchants;
-mod moment;
-mod moves;
+mod notify;
 mod order_flow;
 mod order_row;
 mod outbox;
+mod outbox_insert;
 mod partitions;
-mod placement;
+mod place_order;
 mod refunds;
 mod replicated;
 mod row;
@@ -39,9 +40,10 @@ pub mod sharded;
 #[doc(hidden)]
 pub mod statements;
 mod stock;
-mod unit;
+mod timestamps;
+mod transaction;
+mod transitions;
 mod verifications;
-mod wake;
 mod webhooks;
 
 pub use replicated::{ReadStats, ReplicatedOrders};
@@ -54,11 +56,11 @@ use base::{
     postgres::{self, Database, OpenError, PostgresConfig},
 };
 
-use crate::{engine::in_flight::InFlight, error::StoreError, partitions::Partitions};
+use crate::{error::StoreError, partitions::Partitions, rules::in_flight::InFlight};
 
-/// Where the applied migrations are written down.
+/// The table of applied migrations.
 const HISTORY: &str = "order_store_migrations";
-/// Months of partitions made ahead by [`PostgresOrders::migrate`].
+/// Months of partitions that [`PostgresOrders::migrate`] creates ahead.
 const MONTHS_AHEAD: u32 = 3;
 
 /// The order store in a PostgreSQL database. Clones share the connections.
@@ -67,9 +69,9 @@ pub struct PostgresOrders {
     database: Database,
     ambient: Ambient,
     in_flight: InFlight,
-    groups: group::Groups,
-    wake: Arc<wake::Wake>,
-    /// Whose life here each write asserts, see [`fence`].
+    groups: group_commit::GroupCommit,
+    wake: Arc<notify::Wake>,
+    /// The merchant whose presence in this shard every write checks, see [`fence`].
     fenced: Option<Uuid>,
 }
 
@@ -78,12 +80,12 @@ impl PostgresOrders {
     pub async fn connect(config: &PostgresConfig, ambient: Ambient) -> Result<Self, OpenError> {
         let listen = config.direct_options()?;
         let database = postgres::connect(&PostgresConfig { by_index: true, ..config.clone() }).await?;
-        let wake = Arc::new(wake::Wake::start(database.clone(), listen, ambient.clone()));
-        let (in_flight, groups) = (InFlight::default(), group::Groups::default());
+        let wake = Arc::new(notify::Wake::start(database.clone(), listen, ambient.clone()));
+        let (in_flight, groups) = (InFlight::default(), group_commit::GroupCommit::default());
         Ok(Self { database, ambient, in_flight, groups, wake, fenced: None })
     }
 
-    /// Brings the schema up to date and makes the partitions of this and the coming months. Processes that start
+    /// Brings the schema up to date and creates the partitions of this and the coming months. Processes that start
     /// together take turns.
     pub async fn migrate(config: &PostgresConfig, ambient: Ambient) -> Result<(), MigrateError> {
         postgres::migrate(config, migrations(), HISTORY).await?;
@@ -94,18 +96,18 @@ impl PostgresOrders {
         Ok(())
     }
 
-    /// Fails when the schema is not that of this release, or cannot be asked.
+    /// Fails when migrations of this release are missing, or the server cannot be asked.
     pub async fn check_schema(&self) -> Result<(), OpenError> {
         postgres::check(&self.database, &migrations(), HISTORY).await
     }
 
-    /// Closes the connections once work under way is done.
+    /// Closes the connections once the statements in flight are done.
     pub fn close(&self) {
         self.database.close();
     }
 }
 
-/// The steps of the schema, forth and back.
+/// All migrations of the schema, with their reversals.
 pub fn migrations() -> sqlx::migrate::Migrator {
     base::migrations!(
         "../migrations/postgres/orders",
@@ -138,14 +140,14 @@ pub fn migrations() -> sqlx::migrate::Migrator {
     )
 }
 
-/// The schema could not be brought up to date.
+/// The error for a schema that could not be brought up to date.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MigrateError {
     /// The server cannot be reached, or a migration failed.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The tables are there, their partitions are not.
+    /// The tables exist, but their partitions could not be created.
     #[error("cannot create partitions")]
     Partitions(#[from] StoreError),
 }

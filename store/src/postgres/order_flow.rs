@@ -5,17 +5,17 @@ use base::{Timestamp, ids::Uuid};
 
 use super::{
     PostgresOrders,
-    fault::Fault,
-    moment::Moment,
-    moves,
+    fault::PostgresFault,
     order_row::{self, columns},
     refunds,
     row::get,
+    timestamps::Moment,
+    transitions,
 };
 use crate::{
     domain::{MerchantId, Order, OrderId, OrderStatus, OrderToken, Page, PageRequest, PaymentId, RefundId},
     error::StoreError,
-    orders::{CaptureFacts, Moved, NewOrder, Orders, Placement, RefundFacts, RefundRequested},
+    orders::{CaptureFacts, NewOrder, Orders, PlaceOutcome, RefundFacts, RefundRequested, Transition},
 };
 
 pub(super) const LIST: &str = concat!(
@@ -28,7 +28,7 @@ pub(super) const LIST_BY_STATUS: &str = concat!(
     columns!(),
     " FROM orders WHERE merchant_id = $1 AND id < $2 AND status = $4 ORDER BY id DESC LIMIT $3"
 );
-// Locked ones are being deleted by another process. By place: rows locked here cannot move.
+// Skips rows that another process locked to delete. By ctid: locked rows keep theirs.
 pub(super) const EXPIRE: &str = "
     DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(
         SELECT ctid FROM idempotency_keys WHERE created_at < $1 ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED))";
@@ -37,13 +37,13 @@ const PING: &str = "
 
 #[async_trait]
 impl Orders for PostgresOrders {
-    async fn place_order(&self, order: NewOrder) -> Result<Placement, StoreError> {
+    async fn place_order(&self, order: NewOrder) -> Result<PlaceOutcome, StoreError> {
         let Some(_held) = self.in_flight.hold(order.merchant, &order.idempotency.key) else {
-            return Ok(Placement::InFlight);
+            return Ok(PlaceOutcome::InFlight);
         };
         let placement = self.place(order).await?;
-        if matches!(placement, Placement::Placed { .. }) {
-            self.wake.announce();
+        if matches!(placement, PlaceOutcome::Placed { .. }) {
+            self.wake.notify();
         }
         Ok(placement)
     }
@@ -85,11 +85,16 @@ impl Orders for PostgresOrders {
         Ok(Page::from_overfetched(orders, page.limit))
     }
 
-    async fn mark_paid(&self, id: OrderId, facts: CaptureFacts, at: Timestamp) -> Result<Moved, StoreError> {
+    async fn mark_paid(
+        &self,
+        id: OrderId,
+        facts: CaptureFacts,
+        at: Timestamp,
+    ) -> Result<Transition, StoreError> {
         let moved = self.write((id, facts, at), |unit, (id, facts, at)| {
-            Box::pin(moves::mark_paid(unit, *id, facts, *at))
+            Box::pin(transitions::mark_paid(unit, *id, facts, *at))
         });
-        self.moved(moved.await)
+        self.transition_result(moved.await)
     }
 
     async fn mark_payment_failed(
@@ -98,16 +103,16 @@ impl Orders for PostgresOrders {
         payment: PaymentId,
         code: &str,
         at: Timestamp,
-    ) -> Result<Moved, StoreError> {
+    ) -> Result<Transition, StoreError> {
         let moved = self.write((id, (payment, code), at), |unit, (id, facts, at)| {
-            Box::pin(moves::mark_payment_failed(unit, *id, *facts, *at))
+            Box::pin(transitions::mark_payment_failed(unit, *id, *facts, *at))
         });
-        self.moved(moved.await)
+        self.transition_result(moved.await)
     }
 
-    async fn fulfil(&self, id: OrderId, at: Timestamp) -> Result<Moved, StoreError> {
-        let moved = self.write((id, at), |unit, (id, at)| Box::pin(moves::fulfil(unit, *id, *at)));
-        self.moved(moved.await)
+    async fn fulfil(&self, id: OrderId, at: Timestamp) -> Result<Transition, StoreError> {
+        let moved = self.write((id, at), |unit, (id, at)| Box::pin(transitions::fulfil(unit, *id, *at)));
+        self.transition_result(moved.await)
     }
 
     async fn cancel(
@@ -116,11 +121,11 @@ impl Orders for PostgresOrders {
         id: OrderId,
         reason: &str,
         at: Timestamp,
-    ) -> Result<Moved, StoreError> {
+    ) -> Result<Transition, StoreError> {
         let moved = self.write(((merchant, id), reason, at), |unit, (order, reason, at)| {
-            Box::pin(moves::cancel(unit, *order, reason, *at))
+            Box::pin(transitions::cancel(unit, *order, reason, *at))
         });
-        self.moved(moved.await)
+        self.transition_result(moved.await)
     }
 
     async fn expire_pending(&self, before: Timestamp, limit: u32, at: Timestamp) -> Result<u64, StoreError> {
@@ -145,7 +150,7 @@ impl Orders for PostgresOrders {
             });
         let requested = requested.await?;
         if matches!(requested, RefundRequested::Accepted(..)) {
-            self.wake.announce();
+            self.wake.notify();
         }
         Ok(requested)
     }
@@ -155,10 +160,10 @@ impl Orders for PostgresOrders {
         id: OrderId,
         facts: RefundFacts,
         at: Timestamp,
-    ) -> Result<Moved, StoreError> {
+    ) -> Result<Transition, StoreError> {
         let moved = self
             .write((id, facts, at), |unit, (id, facts, at)| Box::pin(refunds::record(unit, *id, facts, *at)));
-        self.moved(moved.await)
+        self.transition_result(moved.await)
     }
 
     async fn expire_idempotency(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
@@ -169,16 +174,17 @@ impl Orders for PostgresOrders {
         let row = self.row(sqlx::query(PING)).await?;
         // A standby that can only be read is of no use to a checkout.
         let read_only = row.as_ref().is_some_and(|row| get(row, "read_only").unwrap_or(false));
-        if read_only { Err(Fault::ReadOnly.into()) } else { Ok(()) }
+        if read_only { Err(PostgresFault::ReadOnly.into()) } else { Ok(()) }
     }
 }
 
 impl PostgresOrders {
-    /// Hands on the answer; a refused move may have written too (see [`Orders::mark_paid`]).
-    fn moved(&self, moved: Result<Moved, Fault>) -> Result<Moved, StoreError> {
+    /// Passes the transition on, and notifies relays; a rejected transition may have written as well (see
+    /// [`Orders::mark_paid`]).
+    fn transition_result(&self, moved: Result<Transition, PostgresFault>) -> Result<Transition, StoreError> {
         let moved = moved?;
-        if matches!(moved, Moved::Now(_) | Moved::Refused(_)) {
-            self.wake.announce();
+        if matches!(moved, Transition::Now(_) | Transition::Refused(_)) {
+            self.wake.notify();
         }
         Ok(moved)
     }

@@ -1,20 +1,20 @@
-//! Orders as rows.
+//! Mapping of rows to orders.
 
 use sqlx::postgres::PgRow;
 
 use super::{
-    fault::Fault,
-    moment::Moment,
+    fault::PostgresFault,
     row::{get, id, id_if_any, json, json_if_any, number, parsed, parsed_if_any, time, time_if_any},
-    unit::Unit,
+    timestamps::Moment,
+    transaction::Unit,
 };
 use crate::{
     domain::{Customer, CustomerId, MerchantId, Order, OrderId, OrderToken, Shipment, ShipmentId},
-    engine::Damage,
+    rules::Damage,
 };
 
-/// The columns read here. Named, because a prepared `SELECT *` fails for the length of a connection once a column is
-/// added.
+/// The columns of an order. Named, because a prepared `SELECT *` fails for the lifetime of a connection once a column
+/// is added.
 macro_rules! columns {
     () => {
         "id, merchant_id, status, currency, total_minor, refunded_minor, lines::text AS lines, customer_email, \
@@ -32,18 +32,21 @@ pub(super) const REPLACE_TOKEN: &str =
     "UPDATE orders SET token_hash = $3, token_expires_at = $4 WHERE id = $1 AND merchant_id = $2";
 const LOCKED: &str = concat!("SELECT ", columns!(), " FROM orders WHERE id = $1 FOR NO KEY UPDATE");
 
-/// Any order, as it stands.
-pub(super) async fn find(unit: &mut Unit, id: OrderId) -> Result<Option<Order>, Fault> {
+/// The order with this id, of any merchant, without a lock.
+pub(super) async fn find(unit: &mut Unit, id: OrderId) -> Result<Option<Order>, PostgresFault> {
     unit.row(sqlx::query(BY_ID).bind(id.0)).await?.as_ref().map(order).transpose()
 }
 
-/// Any order, which then stays as it is until the unit ends.
-pub(super) async fn lock(unit: &mut Unit, id: OrderId) -> Result<Option<Order>, Fault> {
+/// The order with this id, of any merchant, locked until the unit ends.
+pub(super) async fn lock(unit: &mut Unit, id: OrderId) -> Result<Option<Order>, PostgresFault> {
     unit.row(sqlx::query(LOCKED).bind(id.0)).await?.as_ref().map(order).transpose()
 }
 
-/// The same with what was captured for it; `None` without a capture.
-pub(super) async fn lock_captured(unit: &mut Unit, id: OrderId) -> Result<Option<(Order, i64)>, Fault> {
+/// The same with the captured amount; `None` without a capture.
+pub(super) async fn lock_captured(
+    unit: &mut Unit,
+    id: OrderId,
+) -> Result<Option<(Order, i64)>, PostgresFault> {
     let Some(row) = unit.row(sqlx::query(LOCKED).bind(id.0)).await? else { return Ok(None) };
     let order = order(&row)?;
     Ok(captured_minor(&row)?.map(|captured_minor| (order, captured_minor)))
@@ -54,7 +57,7 @@ pub(super) async fn replace_token(
     unit: &mut Unit,
     (merchant, id): (MerchantId, OrderId),
     token: Option<&OrderToken>,
-) -> Result<bool, Fault> {
+) -> Result<bool, PostgresFault> {
     let query = sqlx::query(REPLACE_TOKEN)
         .bind(id.0)
         .bind(merchant.0)
@@ -63,33 +66,33 @@ pub(super) async fn replace_token(
     Ok(unit.run(query).await? > 0)
 }
 
-/// A merchant's order, as it stands.
+/// A merchant's order, without a lock.
 pub(super) async fn find_of(
     unit: &mut Unit,
     merchant: MerchantId,
     id: OrderId,
-) -> Result<Option<Order>, Fault> {
+) -> Result<Option<Order>, PostgresFault> {
     let query = sqlx::query(OF_MERCHANT).bind(id.0).bind(merchant.0);
     unit.row(query).await?.as_ref().map(order).transpose()
 }
 
 /// Reads a whole row of `orders`.
-pub(super) fn order(row: &PgRow) -> Result<Order, Fault> {
+pub(super) fn order(row: &PgRow) -> Result<Order, PostgresFault> {
     read(row).map_err(|fault| match fault {
-        Fault::Damaged(detail) => {
+        PostgresFault::Corrupt(detail) => {
             let order = id(row, "id", OrderId).map_or_else(|_| "?".to_owned(), |id| id.to_string());
-            Fault::Damaged(format!("order {order}: {detail}"))
+            PostgresFault::Corrupt(format!("order {order}: {detail}"))
         }
         other => other,
     })
 }
 
-/// What was captured for the order in this row.
-pub(super) fn captured_minor(row: &PgRow) -> Result<Option<i64>, Fault> {
+/// The captured amount of the order in this row.
+pub(super) fn captured_minor(row: &PgRow) -> Result<Option<i64>, PostgresFault> {
     get(row, "captured_minor")
 }
 
-fn read(row: &PgRow) -> Result<Order, Fault> {
+fn read(row: &PgRow) -> Result<Order, PostgresFault> {
     Ok(Order {
         id: id(row, "id", OrderId)?,
         merchant: id(row, "merchant_id", MerchantId)?,
@@ -113,13 +116,13 @@ fn read(row: &PgRow) -> Result<Order, Fault> {
     })
 }
 
-fn shipment(row: &PgRow) -> Result<Option<Shipment>, Fault> {
+fn shipment(row: &PgRow) -> Result<Option<Shipment>, PostgresFault> {
     let id = id_if_any(row, "shipment_id", ShipmentId)?;
     let shipped_at = time_if_any(row, "shipped_at")?;
     Ok(id.zip(shipped_at).map(|(id, shipped_at)| Shipment { id, shipped_at }))
 }
 
-fn token(row: &PgRow) -> Result<Option<OrderToken>, Fault> {
+fn token(row: &PgRow) -> Result<Option<OrderToken>, PostgresFault> {
     let hash: Option<&[u8]> = get(row, "token_hash")?;
     let hash = hash.map(|bytes| bytes.try_into().map_err(|error| Damage::column("token_hash", error)));
     let expires_at = time_if_any(row, "token_expires_at")?;

@@ -1,10 +1,11 @@
-//! [`Outbox`]: handing messages to relays, and the event log.
+//! [`Outbox`]: claims by relays, and the event log.
 //!
 //! Guarantees: a claim takes a subject only while it holds the lock of the subject's *oldest* unsent message, and then
-//! all of the subject's messages in order. Who finds that one locked leaves the whole subject to the other (SKIP
-//! LOCKED); who waited for nothing but looked at an older state is shown the row anew before it is locked, and so sees
-//! the other's lease. A later message never has a lease that its oldest has not: both are given by one statement. So
-//! any number of relays share the work, and none is handed a message while another holds an earlier one of its order.
+//! all of the subject's messages in order. A claim that finds that message locked skips the whole subject (SKIP
+//! LOCKED). A claim whose snapshot is older than another claim's commit re-evaluates the row before locking it, and so
+//! sees the other's lease. A later message never has a lease that the subject's oldest lacks: one statement sets both.
+//! So any number of relays share the work, and none receives a message while another holds an earlier one of the same
+//! order.
 
 use std::time::Duration;
 
@@ -14,19 +15,19 @@ use sqlx::postgres::PgRow;
 use tokio::sync::watch;
 
 use super::{
-    PostgresOrders, emit,
-    fault::Fault,
-    moment::Moment,
-    order_row,
+    PostgresOrders,
+    fault::PostgresFault,
+    order_row, outbox_insert,
     row::{get, id, id_if_any, json, number, parsed, parsed_if_any, time, time_if_any},
-    unit::Unit,
+    timestamps::Moment,
+    transaction::Unit,
 };
 use crate::{
     domain::{Event, EventId, MerchantId, OrderId, Page, PageRequest},
-    engine::messages::{COMMAND, Messages},
     error::StoreError,
     outbox::{Backlog, Command, Outbox, OutboxBody, OutboxMessage, Position, Submitted},
     partitions::earliest_of,
+    rules::messages::{COMMAND, Messages},
 };
 
 macro_rules! columns {
@@ -35,8 +36,8 @@ macro_rules! columns {
     };
 }
 
-// The inner LIMIT is for the planner only, which else takes an unknown limit for a tenth of the table and sorts it all.
-// Rows are locked one by one as the outer LIMIT asks for them.
+// The inner LIMIT is for the planner only, which otherwise takes an unknown limit for a tenth of the table and sorts
+// all of it. Rows are locked one by one as the outer LIMIT asks for them.
 pub(super) const CLAIM: &str = "
     WITH heads AS MATERIALIZED (
         SELECT subject FROM (
@@ -51,14 +52,14 @@ pub(super) const CLAIM: &str = "
         ORDER BY o.position LIMIT $4)
     UPDATE outbox_unsent SET relay = $1, leased_until = $2
     WHERE position = ANY (ARRAY(SELECT position FROM taken)) RETURNING position, id";
-// The bounds say again what the array says, in a form that rules out partitions.
+// The bounds repeat the array's range in a form that lets the planner rule out partitions.
 pub(super) const TAKEN: &str = concat!(
     "SELECT ",
     columns!(),
     " FROM outbox WHERE id = ANY($1) AND id BETWEEN $2 AND $3 ORDER BY position"
 );
 pub(super) const MARK_SENT: &str = "DELETE FROM outbox_unsent WHERE position = ANY($1)";
-// By position, not by id: ids of one millisecond are in no order, positions are in that of the commits of a subject.
+// By position, not by id: ids of one millisecond have no order, positions have the order of a subject's commits.
 pub(super) const EVENTS: &str = concat!(
     "SELECT ",
     columns!(),
@@ -84,7 +85,7 @@ impl Outbox for PostgresOrders {
             .write((id, command, at), |unit, (id, command, at)| Box::pin(submit(unit, *id, command, *at)));
         let submitted = submitted.await?;
         if submitted == Submitted::Stored {
-            self.wake.announce();
+            self.wake.notify();
         }
         Ok(submitted)
     }
@@ -107,15 +108,15 @@ impl Outbox for PostgresOrders {
         if positions.is_empty() {
             return Ok(());
         }
-        // In order, so that two relays that mark the same rows lock them the same way.
+        // In order, so that two relays that mark the same rows do not deadlock.
         let mut positions: Vec<i64> = positions.iter().map(|position| position.number).collect();
         positions.sort_unstable();
         let marked = self.write(positions, |unit, positions| {
             Box::pin(async move { unit.run(sqlx::query(MARK_SENT).bind(positions)).await })
         });
         marked.await?;
-        // What other relays left alone because this one held its subject may be taken now.
-        self.wake.announce();
+        // Other relays may now claim messages that they skipped because this relay held the subject.
+        self.wake.notify();
         Ok(())
     }
 
@@ -125,7 +126,7 @@ impl Outbox for PostgresOrders {
 
     async fn backlog(&self) -> Result<Backlog, StoreError> {
         let row = self.row(sqlx::query(BACKLOG)).await?;
-        let row = row.ok_or_else(|| Fault::Damaged("a SELECT of sums returned no row".to_owned()))?;
+        let row = row.ok_or_else(|| PostgresFault::Corrupt("a SELECT of sums returned no row".to_owned()))?;
         Ok(Backlog { messages: number(&row, "messages")?, oldest_at: time_if_any(&row, "oldest_at")? })
     }
 
@@ -158,14 +159,20 @@ impl Outbox for PostgresOrders {
 }
 
 impl PostgresOrders {
-    async fn position_of(&self, merchant: MerchantId, id: EventId) -> Result<Option<i64>, Fault> {
+    async fn position_of(&self, merchant: MerchantId, id: EventId) -> Result<Option<i64>, PostgresFault> {
         let row = self.row(sqlx::query(POSITION_OF).bind(id.0).bind(merchant.0)).await?;
         row.map(|row| get(&row, "position")).transpose()
     }
 }
 
-/// The lock on the order makes looking first enough, and its messages' positions ascend.
-async fn submit(unit: &mut Unit, id: EventId, command: &Command, at: Timestamp) -> Result<Submitted, Fault> {
+/// Stores a command unless its id is known. Under the order's lock, reading first is safe, and the positions of the
+/// order's messages ascend.
+async fn submit(
+    unit: &mut Unit,
+    id: EventId,
+    command: &Command,
+    at: Timestamp,
+) -> Result<Submitted, PostgresFault> {
     let Some(order) = command.order() else { return Ok(Submitted::NoSuchOrder) };
     let Some(order) = order_row::lock(unit, order).await? else { return Ok(Submitted::NoSuchOrder) };
     if unit.row(sqlx::query(KNOWN).bind(id.0)).await?.is_some() {
@@ -174,7 +181,7 @@ async fn submit(unit: &mut Unit, id: EventId, command: &Command, at: Timestamp) 
     let ambient = unit.ambient.clone();
     let mut messages = Messages::new(&ambient, at);
     messages.command_as(id, &order, command)?;
-    emit::write(unit, messages).await?;
+    outbox_insert::write(unit, messages).await?;
     Ok(Submitted::Stored)
 }
 
@@ -184,7 +191,7 @@ async fn claim(
     limit: u32,
     until: Timestamp,
     at: Timestamp,
-) -> Result<Vec<OutboxMessage>, Fault> {
+) -> Result<Vec<OutboxMessage>, PostgresFault> {
     let query = sqlx::query(CLAIM).bind(relay).bind(Moment(until)).bind(Moment(at)).bind(i64::from(limit));
     let taken = unit.rows(query).await?;
     let mut ids = taken.iter().map(|row| get(row, "id")).collect::<Result<Vec<Uuid>, _>>()?;
@@ -196,12 +203,12 @@ async fn claim(
     let messages: Vec<_> = unit.rows(query).await?.iter().map(message).collect::<Result<_, _>>()?;
     if messages.len() != taken.len() {
         let (logged, taken) = (messages.len(), taken.len());
-        return Err(Fault::Damaged(format!("of {taken} messages to send, {logged} are in the log")));
+        return Err(PostgresFault::Corrupt(format!("of {taken} messages to send, {logged} are in the log")));
     }
     Ok(messages)
 }
 
-fn message(row: &PgRow) -> Result<OutboxMessage, Fault> {
+fn message(row: &PgRow) -> Result<OutboxMessage, PostgresFault> {
     let body = if get::<&str>(row, "kind")? == COMMAND {
         OutboxBody::Command {
             id: id(row, "id", EventId)?,
@@ -214,7 +221,7 @@ fn message(row: &PgRow) -> Result<OutboxMessage, Fault> {
     Ok(OutboxMessage { position: Position::only(get(row, "position")?), body })
 }
 
-fn event(row: &PgRow) -> Result<Event, Fault> {
+fn event(row: &PgRow) -> Result<Event, PostgresFault> {
     Ok(Event {
         id: id(row, "id", EventId)?,
         merchant: id(row, "merchant_id", MerchantId)?,

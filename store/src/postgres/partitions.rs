@@ -1,8 +1,9 @@
-//! [`Partitions`]: months, each a table, attached to their parent.
+//! [`Partitions`]: monthly partitions, attached to their parent tables.
 //!
-//! Guarantees: a partition appears and goes in one transaction of its own, under a lock that lets one process at a time do
-//! so. Attaching locks out writers to the default partition, which is empty unless the job did not run; detaching locks
-//! the parent for a moment. Both give up after the configured lock timeout rather than have checkouts queue behind them.
+//! Guarantees: each partition is created or dropped in a transaction of its own, under a lock that admits one process
+//! at a time. Attaching blocks writers to the default partition, which is empty unless the job did not run; detaching
+//! locks the parent briefly. Both give up after the configured lock timeout, so that checkouts do not queue behind
+//! them.
 
 use async_trait::async_trait;
 use base::{
@@ -11,31 +12,31 @@ use base::{
 };
 use sqlx::AssertSqlSafe;
 
-use super::{PostgresOrders, fault::Fault, row::get, unit::Unit};
+use super::{PostgresOrders, fault::PostgresFault, row::get, transaction::Unit};
 use crate::{
     error::StoreError,
     partitions::{Dropped, Family, Month, Partitions},
 };
 
-/// One number per thing that is locked so; of this database.
+/// Advisory lock of this database; each use of such locks has a number of its own.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(7237114961)";
 const EXISTS: &str = "SELECT to_regclass($1) IS NOT NULL AS there";
 const MONTHS_OF: &str = "
     SELECT c.relname::text AS name FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
     WHERE i.inhparent = to_regclass($1) ORDER BY name";
-/// Moving rows out of a default partition takes as long as it takes; waiting for a lock does not.
+/// Emptying a default partition may take long: it has no statement timeout, but the lock timeout applies.
 const UNHURRIED: &str = "SET LOCAL statement_timeout = 0";
 
 /// A partitioned table.
 struct Table {
     name: &'static str,
-    /// Its partition key, an id.
+    /// The partition key, an id.
     key: &'static str,
-    /// Storage of its partitions; a parent has none.
+    /// Storage parameters of the partitions; a parent has none.
     storage: &'static str,
 }
 
-/// Logs are written once; orders change their state in place, three times as a rule.
+/// Logs are written once; orders are updated in place, usually three times.
 const LOG: &str = "fillfactor = 100";
 const ORDERS: [Table; 3] = [
     Table { name: "orders", key: "id", storage: "fillfactor = 80" },
@@ -53,7 +54,8 @@ fn tables(family: Family) -> &'static [Table] {
     }
 }
 
-/// What keeps a month of a family, if this finds a row; `$1` and `$2` bound the month's ids.
+/// The query that finds a row for which a family's month must be kept, and the reason; `$1` and `$2` bound the month's
+/// ids.
 const fn needed(family: Family) -> Option<(&'static str, &'static str)> {
     match family {
         Family::Orders => Some((
@@ -68,7 +70,7 @@ const fn needed(family: Family) -> Option<(&'static str, &'static str)> {
     }
 }
 
-/// A month with the ids that bound it.
+/// A month with the bounds of its ids.
 #[derive(Clone, Copy)]
 struct Span {
     month: Month,
@@ -124,7 +126,7 @@ impl Partitions for PostgresOrders {
 
 impl PostgresOrders {
     /// The starts of all months for which any family has a partition, oldest first.
-    pub(super) async fn months_there(&self) -> Result<Vec<Timestamp>, Fault> {
+    pub(super) async fn months_there(&self) -> Result<Vec<Timestamp>, PostgresFault> {
         let mut months = Vec::new();
         for family in Family::ALL {
             months.extend(self.months(family).await?.into_iter().filter_map(|span| span.month.start()));
@@ -134,8 +136,8 @@ impl PostgresOrders {
         Ok(months)
     }
 
-    /// The months of a family there are, oldest first.
-    async fn months(&self, family: Family) -> Result<Vec<Span>, Fault> {
+    /// The months for which a family has partitions, oldest first.
+    async fn months(&self, family: Family) -> Result<Vec<Span>, PostgresFault> {
         let mut months = Vec::new();
         for table in tables(family) {
             for row in self.rows(sqlx::query(MONTHS_OF).bind(table.name)).await? {
@@ -148,8 +150,8 @@ impl PostgresOrders {
     }
 }
 
-/// Makes a month of a table; false when it is there.
-async fn create(unit: &mut Unit, table: &Table, span: Span) -> Result<bool, Fault> {
+/// Creates a table's partition for a month; false when it exists.
+async fn create(unit: &mut Unit, table: &Table, span: Span) -> Result<bool, PostgresFault> {
     unit.run(sqlx::query(LOCK)).await?;
     let (parent, child) = (table.name, span.table(table));
     if exists(unit, &child).await? {
@@ -157,7 +159,8 @@ async fn create(unit: &mut Unit, table: &Table, span: Span) -> Result<bool, Faul
     }
     run(unit, UNHURRIED.to_owned()).await?;
     run(unit, format!("CREATE TABLE {child} (LIKE {parent} INCLUDING ALL) WITH ({})", table.storage)).await?;
-    // From here on nobody puts a row of this month into the default partition, and none is left there.
+    // From here on no other transaction can insert a row of this month into the default partition; its rows are moved
+    // next.
     run(unit, format!("LOCK TABLE {parent}_default IN ACCESS EXCLUSIVE MODE")).await?;
     let (key, from, to) = (table.key, span.from, span.to);
     run(
@@ -176,10 +179,10 @@ async fn create(unit: &mut Unit, table: &Table, span: Span) -> Result<bool, Faul
     Ok(true)
 }
 
-/// Drops a month of a family, or tells why it is kept.
-async fn expire(unit: &mut Unit, family: Family, span: Span) -> Result<Option<&'static str>, Fault> {
+/// Drops a family's partitions of a month, or returns the reason why they are kept.
+async fn expire(unit: &mut Unit, family: Family, span: Span) -> Result<Option<&'static str>, PostgresFault> {
     unit.run(sqlx::query(LOCK)).await?;
-    // Before the lock that stops writers, to spare them that for a month that is needed; and again under it.
+    // Checked before the lock that blocks writers, to spare them for a month that is needed; and again under the lock.
     if let Some(why) = still_needed(unit, family, span).await? {
         return Ok(Some(why));
     }
@@ -202,19 +205,23 @@ async fn expire(unit: &mut Unit, family: Family, span: Span) -> Result<Option<&'
     Ok(None)
 }
 
-async fn still_needed(unit: &mut Unit, family: Family, span: Span) -> Result<Option<&'static str>, Fault> {
+async fn still_needed(
+    unit: &mut Unit,
+    family: Family,
+    span: Span,
+) -> Result<Option<&'static str>, PostgresFault> {
     let Some((sql, why)) = needed(family) else { return Ok(None) };
     let row = unit.row(sqlx::query(sql).bind(span.from).bind(span.to)).await?;
     Ok(row.map(|_| why))
 }
 
-async fn exists(unit: &mut Unit, table: &str) -> Result<bool, Fault> {
+async fn exists(unit: &mut Unit, table: &str) -> Result<bool, PostgresFault> {
     let row = unit.row(sqlx::query(EXISTS).bind(table)).await?;
     row.map_or(Ok(false), |row| get(&row, "there"))
 }
 
-/// A statement that takes no arguments: names and bounds are made here, of a month and of constants.
-async fn run(unit: &mut Unit, sql: String) -> Result<(), Fault> {
+/// Runs a statement without arguments: its names and bounds are made here, from a month and constants.
+async fn run(unit: &mut Unit, sql: String) -> Result<(), PostgresFault> {
     unit.run(sqlx::query(AssertSqlSafe(sql)).persistent(false)).await?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! How values are read from rows without ever panicking, and how those of many rows are passed on as arrays.
+//! Reading of column values without panics, and arrays of values from many rows.
 
 use std::{fmt::Display, str::FromStr};
 
@@ -6,11 +6,11 @@ use base::{Timestamp, ids::Uuid};
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{Postgres, Row, postgres::PgRow};
 
-use super::{fault::Fault, moment::Moment};
-use crate::engine::Damage;
+use super::{fault::PostgresFault, timestamps::Moment};
+use crate::rules::Damage;
 
-/// A column that is there and of the type its query asks for.
-pub(super) fn get<'r, T>(row: &'r PgRow, column: &str) -> Result<T, Fault>
+/// A column, of the type its query selects.
+pub(super) fn get<'r, T>(row: &'r PgRow, column: &str) -> Result<T, PostgresFault>
 where
     T: sqlx::Decode<'r, Postgres> + sqlx::Type<Postgres>,
 {
@@ -18,62 +18,69 @@ where
 }
 
 /// A uuid column as an id.
-pub(super) fn id<T>(row: &PgRow, column: &str, of: fn(Uuid) -> T) -> Result<T, Fault> {
+pub(super) fn id<T>(row: &PgRow, column: &str, of: fn(Uuid) -> T) -> Result<T, PostgresFault> {
     Ok(of(get(row, column)?))
 }
 
-/// The same, or NULL.
-pub(super) fn id_if_any<T>(row: &PgRow, column: &str, of: fn(Uuid) -> T) -> Result<Option<T>, Fault> {
+/// A nullable uuid column as an id.
+pub(super) fn id_if_any<T>(row: &PgRow, column: &str, of: fn(Uuid) -> T) -> Result<Option<T>, PostgresFault> {
     Ok(get::<Option<Uuid>>(row, column)?.map(of))
 }
 
 /// A text column that parses as `T`.
-pub(super) fn parsed<T: FromStr<Err: Display>>(row: &PgRow, column: &str) -> Result<T, Fault> {
+pub(super) fn parsed<T: FromStr<Err: Display>>(row: &PgRow, column: &str) -> Result<T, PostgresFault> {
     parse(column, get::<&str>(row, column)?)
 }
 
-/// The same, or NULL.
-pub(super) fn parsed_if_any<T: FromStr<Err: Display>>(row: &PgRow, column: &str) -> Result<Option<T>, Fault> {
+/// A nullable text column that parses as `T`.
+pub(super) fn parsed_if_any<T: FromStr<Err: Display>>(
+    row: &PgRow,
+    column: &str,
+) -> Result<Option<T>, PostgresFault> {
     get::<Option<&str>>(row, column)?.map(|text| parse(column, text)).transpose()
 }
 
 /// A text column that holds JSON of a `T`; `json` columns are selected as text.
-pub(super) fn json<T: DeserializeOwned>(row: &PgRow, column: &str) -> Result<T, Fault> {
+pub(super) fn json<T: DeserializeOwned>(row: &PgRow, column: &str) -> Result<T, PostgresFault> {
     serde_json::from_str(get(row, column)?).map_err(|error| Damage::column(column, error).into())
 }
 
-/// The same, or NULL.
-pub(super) fn json_if_any<T: DeserializeOwned>(row: &PgRow, column: &str) -> Result<Option<T>, Fault> {
+/// A nullable text column that holds JSON of a `T`.
+pub(super) fn json_if_any<T: DeserializeOwned>(
+    row: &PgRow,
+    column: &str,
+) -> Result<Option<T>, PostgresFault> {
     let text: Option<&str> = get(row, column)?;
     let read = |text| serde_json::from_str(text).map_err(|error| Damage::column(column, error).into());
     text.map(read).transpose()
 }
 
 /// A `timestamptz` column.
-pub(super) fn time(row: &PgRow, column: &str) -> Result<Timestamp, Fault> {
+pub(super) fn time(row: &PgRow, column: &str) -> Result<Timestamp, PostgresFault> {
     Ok(get::<Moment>(row, column)?.0)
 }
 
-/// The same, or NULL.
-pub(super) fn time_if_any(row: &PgRow, column: &str) -> Result<Option<Timestamp>, Fault> {
+/// A nullable `timestamptz` column.
+pub(super) fn time_if_any(row: &PgRow, column: &str) -> Result<Option<Timestamp>, PostgresFault> {
     Ok(get::<Option<Moment>>(row, column)?.map(|moment| moment.0))
 }
 
 /// A `bigint` column in the range of `T`.
-pub(super) fn number<T: TryFrom<i64, Error: Display>>(row: &PgRow, column: &str) -> Result<T, Fault> {
+pub(super) fn number<T: TryFrom<i64, Error: Display>>(row: &PgRow, column: &str) -> Result<T, PostgresFault> {
     T::try_from(get::<i64>(row, column)?).map_err(|error| Damage::column(column, error).into())
 }
 
 /// JSON to store.
-pub(super) fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<String, Fault> {
-    serde_json::to_string(value).map_err(|error| Fault::Damaged(format!("does not serialise: {error}")))
+pub(super) fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<String, PostgresFault> {
+    serde_json::to_string(value)
+        .map_err(|error| PostgresFault::Corrupt(format!("does not serialise: {error}")))
 }
 
-/// One value of each of `all`: an array to bind and `unnest`.
+/// One value of each element of `all`: an array to bind and `unnest`.
 pub(super) fn column<'a, A, T>(all: &'a [A], of: impl Fn(&'a A) -> T) -> Vec<T> {
     all.iter().map(of).collect()
 }
 
-fn parse<T: FromStr<Err: Display>>(column: &str, text: &str) -> Result<T, Fault> {
+fn parse<T: FromStr<Err: Display>>(column: &str, text: &str) -> Result<T, PostgresFault> {
     text.parse().map_err(|error| Damage::column(column, error).into())
 }

@@ -1,11 +1,11 @@
-//! The statements whose plans are promised, for the test that looks at them.
+//! The statements whose query plans are guaranteed, for the plan test.
 
 use super::{
-    audit, catalog, customers, emit, mails, moves, order_flow, order_row, outbox, placement, refunds,
-    sharded, stock, verifications, webhooks,
+    audit, catalog, customers, mails, order_flow, order_row, outbox, outbox_insert, place_order, refunds,
+    sharded, stock, transitions, verifications, webhooks,
 };
 
-/// Name and text of each.
+/// Name and text of each statement.
 pub const ALL: &[(&str, &str)] = &[
     ("orders::LIST", order_flow::LIST),
     ("orders::LIST_BY_STATUS", order_flow::LIST_BY_STATUS),
@@ -13,8 +13,8 @@ pub const ALL: &[(&str, &str)] = &[
     ("orders::OF_MERCHANT", order_row::OF_MERCHANT),
     ("orders::REPLACE_TOKEN", order_row::REPLACE_TOKEN),
     ("orders::EXPIRE", order_flow::EXPIRE),
-    ("moves::STALE", moves::STALE),
-    ("moves::EXPIRE", moves::EXPIRE),
+    ("transitions::STALE", transitions::STALE),
+    ("transitions::EXPIRE", transitions::EXPIRE),
     ("audit::ALL", audit::ALL),
     ("audit::TOUCHED", audit::TOUCHED),
     ("audit::MONEY", audit::MONEY),
@@ -32,9 +32,9 @@ pub const ALL: &[(&str, &str)] = &[
     ("outbox::KNOWN", outbox::KNOWN),
     ("outbox::ORDER_EVENTS", outbox::ORDER_EVENTS),
     ("outbox::BACKLOG", outbox::BACKLOG),
-    ("emit::WRITE", emit::WRITE),
-    ("placement::STORE", placement::STORE),
-    ("placement::RECORDED", placement::RECORDED),
+    ("emit::WRITE", outbox_insert::WRITE),
+    ("placement::STORE", place_order::STORE),
+    ("placement::RECORDED", place_order::RECORDED),
     ("stock::RESERVE", stock::RESERVE),
     ("stock::RELEASE", stock::RELEASE),
     ("stock::SHIP", stock::SHIP),

@@ -1,7 +1,7 @@
 //! Stock: reserved with an order, released or shipped later. One statement each, whatever the number of lines.
 //!
-//! Guarantees: a statement locks all its products first, by sku, and only then decides; so two of them never wait for
-//! each other in a circle, and what it decided on stays true until the commit.
+//! Guarantees: a statement first locks all its products, by sku, and only then decides. So concurrent statements cannot
+//! deadlock, and the rows a statement decided on do not change before the commit.
 
 use std::collections::BTreeMap;
 
@@ -9,20 +9,20 @@ use base::Timestamp;
 use sqlx::postgres::PgRow;
 
 use super::{
-    fault::Fault,
-    moment::Moment,
+    fault::PostgresFault,
     row::{get, number, parsed},
-    unit::{Query, Unit},
+    timestamps::Moment,
+    transaction::{Query, Unit},
 };
 use crate::{
     domain::{Currency, MerchantId, Order},
-    engine::stock::{Stock, Wanted, expect_all, of_order},
     orders::NewOrder,
+    rules::stock::{Stock, Wanted, expect_all, of_order},
 };
 
 /// Locks the wanted products (`$1` merchant, `$2` skus, `$3` quantities) in the order of their skus. `NO KEY`, so that
-/// foreign keys to products would not wait for it. The array's length is not known to the planner, which would as soon
-/// hash the merchant's whole catalog; a lateral look-up leaves it no choice.
+/// foreign keys to products do not wait for it. The planner does not know the array's length and might hash the
+/// merchant's whole catalog; a lateral lookup leaves it no choice.
 macro_rules! locked {
     ($guard:literal) => {
         concat!(
@@ -39,12 +39,12 @@ macro_rules! locked {
     };
 }
 
-// The event sequence counts up exactly when the threshold is crossed, which writes `inventory.low`. Products that fall
-// short are locked too, so that why they were refused can be read after it.
+// The event sequence advances exactly when the low-stock threshold is crossed, which writes `inventory.low`. Products
+// that fall short are locked as well, so that the cause of a rejection can be read afterwards.
 pub(super) const RESERVE: &str = concat!(
     "WITH ",
-    // Each key is looked up: `key = ANY($5)` became a walk through all keys of the merchant, in a plan made while they
-    // were few and kept while they grew by thousands. OFFSET 0 keeps the look-up apart.
+    // One lookup per key: `key = ANY($5)` became a scan through all keys of the merchant, in a plan made while they
+    // were few and cached while they grew by thousands. OFFSET 0 keeps the lookup separate.
     locked!(
         " WHERE NOT EXISTS (
             SELECT 1 FROM unnest($5::text[]) AS asked (key)
@@ -83,13 +83,13 @@ pub(super) const LOOK: &str = "
         SELECT sku, currency, on_hand - reserved AS available FROM products
         WHERE merchant_id = $1 AND sku = wanted.sku COLLATE \"C\" OFFSET 0) AS p";
 
-/// Reserves what can be reserved for orders of one merchant in one currency, and answers those products only; nothing
-/// when an idempotency key is taken. Whoever gets fewer than wanted abandons the unit.
+/// Reserves the available products for orders of one merchant in one currency, and returns only those; none when an
+/// idempotency key is taken. A caller that gets fewer than it wanted must abandon the unit.
 pub(super) async fn reserve(
     unit: &mut Unit,
     orders: &[NewOrder],
     wanted: &Wanted<'_>,
-) -> Result<Vec<Stock>, Fault> {
+) -> Result<Vec<Stock>, PostgresFault> {
     let Some(first) = orders.first() else { return Ok(Vec::new()) };
     let query = with_wanted(RESERVE, first.merchant, wanted)
         .bind(first.currency.as_str())
@@ -98,8 +98,8 @@ pub(super) async fn reserve(
     unit.rows(query).await?.iter().map(stock).collect()
 }
 
-/// Gives back the units an order holds.
-pub(super) async fn release(unit: &mut Unit, order: &Order, at: Timestamp) -> Result<(), Fault> {
+/// Releases the units reserved by an order.
+pub(super) async fn release(unit: &mut Unit, order: &Order, at: Timestamp) -> Result<(), PostgresFault> {
     let wanted = of_order(order);
     let query = with_wanted(RELEASE, order.merchant, &wanted).bind(Moment(at));
     let released = unit.run(query).await?;
@@ -107,8 +107,8 @@ pub(super) async fn release(unit: &mut Unit, order: &Order, at: Timestamp) -> Re
     Ok(())
 }
 
-/// Takes the units an order holds out of the house; each product's event sequence counts up by one.
-pub(super) async fn ship(unit: &mut Unit, order: &Order, at: Timestamp) -> Result<Vec<Stock>, Fault> {
+/// Removes the units reserved by an order from stock; each product's event sequence advances by one.
+pub(super) async fn ship(unit: &mut Unit, order: &Order, at: Timestamp) -> Result<Vec<Stock>, PostgresFault> {
     let wanted = of_order(order);
     let query = with_wanted(SHIP, order.merchant, &wanted).bind(Moment(at));
     let rows = unit.rows(query).await?;
@@ -116,12 +116,12 @@ pub(super) async fn ship(unit: &mut Unit, order: &Order, at: Timestamp) -> Resul
     rows.iter().map(stock).collect()
 }
 
-/// What a refused reservation needs to know of the products.
+/// Currency and available units of the wanted products, to explain a rejected reservation.
 pub(super) async fn look(
     unit: &mut Unit,
     merchant: MerchantId,
     wanted: &Wanted<'_>,
-) -> Result<BTreeMap<String, (Currency, i64)>, Fault> {
+) -> Result<BTreeMap<String, (Currency, i64)>, PostgresFault> {
     let query = sqlx::query(LOOK).bind(merchant.0).bind(skus(wanted));
     let rows = unit.rows(query).await?;
     rows.iter()
@@ -130,7 +130,7 @@ pub(super) async fn look(
 }
 
 /// Reads a row of `products`.
-pub(super) fn stock(row: &PgRow) -> Result<Stock, Fault> {
+pub(super) fn stock(row: &PgRow) -> Result<Stock, PostgresFault> {
     Ok(Stock {
         sku: get(row, "sku")?,
         name: get(row, "name")?,

@@ -1,24 +1,25 @@
-//! [`Verifications`]: proofs of mail addresses. The rows of one address are locked together, oldest first.
+//! [`Verifications`]: verification of mail addresses. The rows of one address are locked together, oldest first.
 
 use async_trait::async_trait;
 use base::Timestamp;
 use sqlx::postgres::PgRow;
 
 use super::{
-    PostgresOrders, customers, emit,
-    fault::Fault,
-    moment::Moment,
+    PostgresOrders, customers,
+    fault::PostgresFault,
+    outbox_insert,
     row::{get, id, time, time_if_any},
-    unit::{Query, Unit},
+    timestamps::Moment,
+    transaction::{Query, Unit},
 };
 use crate::{
     customers::{Account, PasswordHash, email_key},
     domain::{CustomerId, MerchantId, VerificationId},
-    engine::{
+    error::StoreError,
+    rules::{
         messages::Messages,
         verifications::{Row, by_token, columns, mint, mintable, opened, purpose, repeated},
     },
-    error::StoreError,
     token::TokenHash,
     verifications::{
         Minting, NewVerification, OpenAccount, PER_ADDRESS_MAX, Verification, VerificationRequested,
@@ -26,7 +27,7 @@ use crate::{
     },
 };
 
-// Waits for a request under way with the same key, and then sees it.
+// Waits for a concurrent request with the same key, and then sees its row.
 const INSERT: &str = "
     INSERT INTO verifications (merchant_id, id, purpose, email, email_key, name, password_hash, idempotency_key,
         created_at, expires_at)
@@ -47,7 +48,7 @@ const CLEAR: &str =
     "UPDATE verifications SET token_hash = NULL WHERE merchant_id = $1 AND email_key = $2 AND purpose = $3";
 pub(super) const DELETE_OF_EMAIL: &str =
     "DELETE FROM verifications WHERE merchant_id = $1 AND email_key = $2";
-// Locked ones are being used or deleted by another process. By place: rows locked here cannot move.
+// Skips rows that another process locked to use or delete. By ctid: locked rows keep theirs.
 pub(super) const EXPIRE: &str = "
     DELETE FROM verifications WHERE ctid = ANY (ARRAY(
         SELECT ctid FROM verifications WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED))";
@@ -57,7 +58,7 @@ impl Verifications for PostgresOrders {
     async fn request_verification(&self, new: NewVerification) -> Result<VerificationRequested, StoreError> {
         let requested = self.write(new, |unit, new| Box::pin(request(unit, new))).await?;
         if requested == VerificationRequested::Stored {
-            self.wake.announce();
+            self.wake.notify();
         }
         Ok(requested)
     }
@@ -100,7 +101,7 @@ impl Verifications for PostgresOrders {
     async fn open_account(&self, open: OpenAccount) -> Result<Option<Account>, StoreError> {
         let account = self.write(open, |unit, open| Box::pin(open_account(unit, open))).await?;
         if account.is_some() {
-            self.wake.announce();
+            self.wake.notify();
         }
         Ok(account)
     }
@@ -124,7 +125,7 @@ impl Verifications for PostgresOrders {
     }
 }
 
-async fn request(unit: &mut Unit, new: &NewVerification) -> Result<VerificationRequested, Fault> {
+async fn request(unit: &mut Unit, new: &NewVerification) -> Result<VerificationRequested, PostgresFault> {
     let asked = &new.verification;
     let (name, hash) = columns(&asked.purpose);
     let query = sqlx::query(INSERT)
@@ -140,7 +141,7 @@ async fn request(unit: &mut Unit, new: &NewVerification) -> Result<VerificationR
         .bind(Moment(asked.expires_at()));
     if unit.run(query).await? == 0 {
         let known = unit.row(sqlx::query(BY_KEY).bind(asked.merchant.0).bind(&new.idempotency_key)).await?;
-        let known = known.ok_or_else(|| Fault::Damaged(format!("{} is stored already", asked.id)))?;
+        let known = known.ok_or_else(|| PostgresFault::Corrupt(format!("{} is stored already", asked.id)))?;
         return Ok(repeated(&verification(&known)?.verification, asked));
     }
     let surplus = sqlx::query(SURPLUS).bind(asked.merchant.0).bind(email_key(&asked.email));
@@ -149,12 +150,16 @@ async fn request(unit: &mut Unit, new: &NewVerification) -> Result<VerificationR
     let ambient = unit.ambient.clone();
     let mut messages = Messages::new(&ambient, asked.created_at);
     messages.verification(asked, new.trace)?;
-    emit::write(unit, messages).await?;
+    outbox_insert::write(unit, messages).await?;
     Ok(VerificationRequested::Stored)
 }
 
-/// Locks the rows of the address that `found` is about.
-async fn of_address(unit: &mut Unit, merchant: MerchantId, found: Query<'_>) -> Result<Vec<Row>, Fault> {
+/// Locks all rows of the address of the row that `found` selects.
+async fn of_address(
+    unit: &mut Unit,
+    merchant: MerchantId,
+    found: Query<'_>,
+) -> Result<Vec<Row>, PostgresFault> {
     let Some(row) = unit.row(found).await? else { return Ok(Vec::new()) };
     let key: String = get(&row, "email_key")?;
     let rows = unit.rows(sqlx::query(OF_EMAIL).bind(merchant.0).bind(key)).await?;
@@ -167,7 +172,7 @@ async fn mint_token(
     id: VerificationId,
     token: TokenHash,
     at: Timestamp,
-) -> Result<Minting, Fault> {
+) -> Result<Minting, PostgresFault> {
     let rows = of_address(unit, merchant, sqlx::query(BY_ID).bind(merchant.0).bind(id.0)).await?;
     let asked = match mintable(&rows, id, at) {
         Ok(row) => &row.verification,
@@ -183,7 +188,7 @@ async fn mint_token(
     Ok(Minting::Minted { verification: Box::new(asked.clone()), account: account.map(Box::new) })
 }
 
-async fn open_account(unit: &mut Unit, open: &OpenAccount) -> Result<Option<Account>, Fault> {
+async fn open_account(unit: &mut Unit, open: &OpenAccount) -> Result<Option<Account>, PostgresFault> {
     let found = sqlx::query(BY_TOKEN).bind(open.merchant.0).bind(open.token.to_vec());
     let rows = of_address(unit, open.merchant, found).await?;
     let Some(asked) = by_token(&rows, open.token, false, open.at) else { return Ok(None) };
@@ -195,7 +200,7 @@ async fn open_account(unit: &mut Unit, open: &OpenAccount) -> Result<Option<Acco
     let ambient = unit.ambient.clone();
     let mut messages = Messages::new(&ambient, account.created_at);
     messages.registered(&account, open.trace);
-    emit::write(unit, messages).await?;
+    outbox_insert::write(unit, messages).await?;
     Ok(Some(account))
 }
 
@@ -205,7 +210,7 @@ async fn reset_password(
     token: TokenHash,
     hash: &PasswordHash,
     at: Timestamp,
-) -> Result<Option<CustomerId>, Fault> {
+) -> Result<Option<CustomerId>, PostgresFault> {
     let found = sqlx::query(BY_TOKEN).bind(merchant.0).bind(token.to_vec());
     let rows = of_address(unit, merchant, found).await?;
     let Some(asked) = by_token(&rows, token, true, at) else { return Ok(None) };
@@ -217,7 +222,7 @@ fn clear(asked: &Verification) -> Query<'_> {
     sqlx::query(CLEAR).bind(asked.merchant.0).bind(email_key(&asked.email)).bind(asked.purpose.as_str())
 }
 
-fn verification(row: &PgRow) -> Result<Row, Fault> {
+fn verification(row: &PgRow) -> Result<Row, PostgresFault> {
     let token: Option<Vec<u8>> = get(row, "token_hash")?;
     Ok(Row {
         verification: Verification {

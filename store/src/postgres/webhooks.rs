@@ -1,4 +1,4 @@
-//! [`Webhooks`]: endpoints and attempts.
+//! [`Webhooks`]: endpoints and delivery attempts.
 
 use std::time::Duration;
 
@@ -7,17 +7,18 @@ use base::{Timestamp, ids::Uuid};
 use sqlx::postgres::PgRow;
 
 use super::{
-    PostgresOrders, emit,
-    fault::Fault,
-    moment::Moment,
+    PostgresOrders,
+    fault::PostgresFault,
+    outbox_insert,
     row::{get, id, id_if_any, json, number, parsed_if_any, time, time_if_any, to_json},
-    unit::Unit,
+    timestamps::Moment,
+    transaction::Unit,
 };
 use crate::{
     domain::{EndpointId, EventId, EventKind, MerchantId, OrderId, Page, PageRequest},
-    engine::{Damage, messages::Messages},
     error::StoreError,
     partitions::earliest_of,
+    rules::{Damage, messages::Messages},
     webhooks::{
         Disabled, ENDPOINTS_PER_MERCHANT_MAX, Endpoint, EndpointChange, EndpointFinding, WebhookAttempt,
         Webhooks,
@@ -133,7 +134,7 @@ impl Webhooks for PostgresOrders {
         merchant: MerchantId,
         kind: EventKind,
     ) -> Result<Vec<EndpointId>, StoreError> {
-        // At most 50 rows: which of them want the kind is decided by the one place that knows, not by SQL.
+        // At most 50 rows. `includes` decides which of them subscribe to the kind, so that the rule exists only once.
         let rows = self.rows(sqlx::query(ENABLED).bind(merchant.0)).await?;
         let endpoints: Vec<_> = rows.iter().map(read).collect::<Result<_, _>>()?;
         Ok(endpoints.iter().filter(|e| e.events.includes(kind)).map(|e| e.id).collect())
@@ -163,10 +164,10 @@ impl Webhooks for PostgresOrders {
     }
 }
 
-async fn create(unit: &mut Unit, endpoint: &Endpoint) -> Result<bool, Fault> {
+async fn create(unit: &mut Unit, endpoint: &Endpoint) -> Result<bool, PostgresFault> {
     let (merchant, id) = (endpoint.merchant.0, endpoint.id.0);
-    // Endpoints of one merchant are added one after another, so that the count below holds. A statement of its own:
-    // the next one then sees what was committed while this one waited.
+    // Serialises the creation of a merchant's endpoints, so that the count below holds. A statement of its own: the
+    // next one then sees the rows committed while this one waited.
     unit.row(sqlx::query("SELECT id FROM merchants WHERE id = $1 FOR NO KEY UPDATE").bind(merchant)).await?;
     let query = sqlx::query(
         "INSERT INTO webhook_endpoints (merchant_id, id, url, events, secret, enabled, created_at)
@@ -185,7 +186,7 @@ async fn create(unit: &mut Unit, endpoint: &Endpoint) -> Result<bool, Fault> {
     if unit.run(query).await? > 0 {
         return Ok(true);
     }
-    // Repeated after an unknown outcome: it is there, which is what was asked for.
+    // A repetition after an unknown outcome: the endpoint exists, as requested.
     Ok(unit.row(sqlx::query(ONE).bind(merchant).bind(id)).await?.is_some())
 }
 
@@ -194,7 +195,7 @@ async fn update(
     merchant: MerchantId,
     id: EndpointId,
     change: &EndpointChange,
-) -> Result<Option<Endpoint>, Fault> {
+) -> Result<Option<Endpoint>, PostgresFault> {
     let query = sqlx::query(UPDATE)
         .bind(merchant.0)
         .bind(id.0)
@@ -210,7 +211,7 @@ async fn note(
     (merchant, id): (MerchantId, EndpointId),
     finding: EndpointFinding,
     at: Timestamp,
-) -> Result<bool, Fault> {
+) -> Result<bool, PostgresFault> {
     let row = unit.row(sqlx::query(LOCK).bind(merchant.0).bind(id.0)).await?;
     let Some(mut endpoint) = row.as_ref().map(read).transpose()? else { return Ok(false) };
     let Some(is_disabled) = endpoint.take_in(finding, at) else { return Ok(false) };
@@ -228,12 +229,12 @@ async fn note(
         let ambient = unit.ambient.clone();
         let mut messages = Messages::new(&ambient, at);
         messages.endpoint_disabled(&endpoint);
-        emit::write(unit, messages).await?;
+        outbox_insert::write(unit, messages).await?;
     }
     Ok(is_disabled)
 }
 
-fn read(row: &PgRow) -> Result<Endpoint, Fault> {
+fn read(row: &PgRow) -> Result<Endpoint, PostgresFault> {
     Ok(Endpoint {
         id: id(row, "id", EndpointId)?,
         merchant: id(row, "merchant_id", MerchantId)?,
@@ -250,7 +251,7 @@ fn read(row: &PgRow) -> Result<Endpoint, Fault> {
     })
 }
 
-fn attempt(row: &PgRow) -> Result<WebhookAttempt, Fault> {
+fn attempt(row: &PgRow) -> Result<WebhookAttempt, PostgresFault> {
     let status = get::<Option<i32>>(row, "status")?.map(u16::try_from).transpose();
     Ok(WebhookAttempt {
         endpoint: id(row, "endpoint_id", EndpointId)?,

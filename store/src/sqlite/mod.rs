@@ -1,7 +1,6 @@
-//! The stores of the embedded mode: one file for orders and what shares their transaction, one for payments.
+//! The stores of the embedded mode: one file for orders and all data that shares their transactions, one for payments.
 //!
-//! Guarantees: what the contracts say, and that an answered write survives a kill and a power cut
-//! (see [`base::sqlite`]).
+//! Guarantees: those of the contracts; an answered write survives a kill and a power cut (see [`base::sqlite`]).
 
 mod orders;
 mod payments;

@@ -1,7 +1,7 @@
 //! Orders, catalog, outbox and webhooks in one SQLite file.
 //!
-//! Guarantees: every write is one unit of [`Database::write`], so it is atomic by itself and durable when
-//! answered; units run one after another, and what a unit read stays true until its end. Reads run beside the
+//! Guarantees: every write is one unit of [`Database::write`], so it is atomic and durable when answered. Units run one
+//! after another: a value that a unit has read cannot change before the unit ends. Reads run concurrently with the
 //! writer. Start with [`placement`], the hot path; the schema is in `migrations/sqlite/orders`.
 
 mod audit;
@@ -11,15 +11,15 @@ mod emit;
 mod fault;
 mod mails;
 mod merchants;
-mod moves;
 mod order_flow;
 mod order_row;
 mod outbox;
-mod placement;
+mod place_order;
 mod refunds;
 mod stock;
 #[cfg(test)]
 mod tests;
+mod transitions;
 mod verifications;
 mod webhooks;
 
@@ -31,7 +31,7 @@ use base::{
 };
 use tokio::sync::watch;
 
-use crate::engine::in_flight::InFlight;
+use crate::rules::in_flight::InFlight;
 
 /// Readers beside the writer: reads are short, and the reference machine has two cores.
 const READERS_MAX: u32 = 4;
@@ -52,8 +52,8 @@ impl SqliteOrders {
         Ok(Self { database, ambient, in_flight: InFlight::default(), arrivals: watch::Sender::new(0) })
     }
 
-    /// Tells relays that messages were committed.
-    fn announce(&self) {
+    /// Notifies relays that messages were committed.
+    fn notify(&self) {
         self.arrivals.send_modify(|arrivals| *arrivals = arrivals.wrapping_add(1));
     }
 }

@@ -1,14 +1,14 @@
-//! Stores in memory whose calls can be made to fail. **For simulations and tests: they keep nothing.**
+//! Stores in memory with injected failures. **For simulations and tests: nothing is durable.**
 //!
-//! Guarantees: both are held to the conformance suites of the real engines and share their pure decisions
-//! (`crate::engine`, [`crate::payments`]); a call is one change of one value under one lock; nothing depends on hash
-//! order, threads or real time. What a call meets on its way is a [`Link`]'s choice, by default nothing; what changed
-//! is told to an [`Observer`].
+//! Guarantees: both pass the conformance suites of the real engines and share their rules (`crate::engine`,
+//! [`crate::payments`]); a call is one change of one value under one lock; nothing depends on hash order, threads or
+//! real time. A [`Link`] decides about each call whether it arrives and is answered, by default both; an [`Observer`]
+//! sees every change.
 //!
-//! Every method of a contract goes through `held::Held::read` or `held::Held::write`, which is all it takes to make
-//! a new one subject to the same faults. Read on in [`orders`] and [`payments`].
+//! Every method of a contract goes through `held::Held::read` or `held::Held::write`, so a new method is subject to the
+//! same failures without further code. Read on in [`orders`] and [`payments`].
 
-mod held;
+mod linked;
 pub mod orders;
 pub mod payments;
 
@@ -27,12 +27,12 @@ fn some(limit: u32) -> usize {
     usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
-/// The first page of what is found.
+/// The first page of an iterator.
 fn page_of<T>(found: impl Iterator<Item = T>, limit: u32) -> Page<T> {
     Page::from_overfetched(found.take(some(limit).saturating_add(1)).collect(), limit)
 }
 
-/// One call on its way.
+/// One call to a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Call {
     /// `order` or `payment`.
@@ -43,29 +43,29 @@ pub struct Call {
     pub writes: bool,
 }
 
-/// What becomes of a request.
+/// Delivery of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Passage {
     /// It takes effect now.
     Arrives,
-    /// It never does, and the caller learns no more than that no answer came.
+    /// It never takes effect; the caller gets an error without an answer.
     Lost,
-    /// It takes effect so much later, the caller having been told meanwhile that no answer came. Reads are lost.
+    /// It takes effect after this time, but the caller gets an error without an answer at once. A read is lost.
     Late(Duration),
 }
 
-/// The way to a store and back. Takes as long as it likes; a caller that is dropped meanwhile has made its call once
-/// [`Link::request`] has answered, and not before.
+/// The connection to a store. May take any time; if the caller drops the call, it takes effect only if
+/// [`Link::request`] has returned by then.
 #[async_trait]
 pub trait Link: Send + Sync + 'static {
-    /// Before the call takes effect.
+    /// Called before the call takes effect.
     async fn request(&self, call: Call) -> Passage;
 
-    /// After it took effect; false when the answer is lost.
+    /// Called after it took effect; false when the answer is lost.
     async fn answer(&self, call: Call) -> bool;
 }
 
-/// Every call arrives and is answered at once.
+/// A link without failures or delays.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Direct;
 
@@ -80,7 +80,7 @@ impl Link for Direct {
     }
 }
 
-/// Sees every change at the moment it is made, in the order of the changes. Must not call the store.
+/// Called at every change, in the order of the changes. Must not call the store.
 pub trait Observer: Send + Sync + 'static {
     /// An order was placed (no `before`) or changed.
     fn order(&self, _before: Option<&Order>, _after: &Order) {}
@@ -95,5 +95,5 @@ pub trait Observer: Send + Sync + 'static {
     fn payment(&self, _before: Option<&Payment>, _after: &Payment) {}
 }
 
-/// Sees nothing.
+/// Ignores all changes.
 impl Observer for () {}

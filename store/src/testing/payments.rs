@@ -7,22 +7,22 @@ use base::Timestamp;
 
 use super::{
     Direct, Link, Observer,
-    held::{Held, Timing},
+    linked::{Linked, Timing},
     some,
 };
 use crate::{
     domain::{Decision, MerchantId, Payment, PaymentAttempt, PaymentId, Refund, RefundId, RefundState},
     error::StoreError,
-    payments::{Begun, Decided, NewPayment, PaymentEntry, PaymentStore, RefundBegun, verdict},
+    payments::{Begun, Decided, NewPayment, PaymentEntry, PaymentStore, RefundBegun, rejection},
 };
 
 const STORE: &str = "payment";
 
 /// Payments in memory; clones share them.
 #[derive(Clone)]
-pub struct MemoryPayments(Held<State>);
+pub struct MemoryPayments(Linked<PaymentsState>);
 
-struct State {
+struct PaymentsState {
     rows: BTreeMap<PaymentId, Row>,
     observer: Arc<dyn Observer>,
 }
@@ -33,24 +33,24 @@ struct Row {
 }
 
 impl MemoryPayments {
-    /// None yet.
+    /// An empty store.
     pub fn new(observer: Arc<dyn Observer>) -> Self {
-        Self(Held::new(STORE, State { rows: BTreeMap::new(), observer }, Arc::new(Direct)))
+        Self(Linked::new(STORE, PaymentsState { rows: BTreeMap::new(), observer }, Arc::new(Direct)))
     }
 
-    /// The same payments by another way.
+    /// The same payments over another link.
     #[must_use]
     pub fn through(&self, link: Arc<dyn Link>) -> Self {
         Self(self.0.through(link))
     }
 
-    /// A payment as it stands, whatever the link.
+    /// A stored payment, read without a call.
     pub fn peek(&self, id: PaymentId) -> Option<Payment> {
         self.0.look(|state| state.payment(id).cloned())
     }
 }
 
-impl State {
+impl PaymentsState {
     fn payment(&self, id: PaymentId) -> Option<&Payment> {
         self.rows.get(&id).map(|row| &row.payment)
     }
@@ -87,7 +87,7 @@ impl State {
     }
 
     fn begin_attempt(&mut self, id: PaymentId, worker: String, at: Timestamp) -> Begun {
-        if let Some(answer) = verdict::not_begun(self.payment(id)) {
+        if let Some(answer) = rejection::not_begun(self.payment(id)) {
             return answer;
         }
         let epoch = self.payment(id).map_or(0, |payment| payment.epoch) + 1;
@@ -101,7 +101,7 @@ impl State {
     fn decide(&mut self, id: PaymentId, epoch: u64, decision: Decision, at: Timestamp) -> Decided {
         let may = |payment: &Payment| epoch > 0 && payment.epoch == epoch && payment.decision.is_none();
         if !self.payment(id).is_some_and(may) {
-            return verdict::not_decided(self.payment(id));
+            return rejection::not_decided(self.payment(id));
         }
         self.change(id, |row| {
             row.payment.decision = Some(decision);
@@ -118,7 +118,7 @@ impl State {
         at: Timestamp,
     ) -> RefundBegun {
         let Some(payment) = self.payment(id) else { return RefundBegun::NotFound };
-        match verdict::refund_not_begun(payment, refund) {
+        match rejection::refund_not_begun(payment, refund) {
             RefundBegun::TooMuch { refundable_minor } if (1..=refundable_minor).contains(&amount_minor) => {}
             answer => return answer,
         }
@@ -135,7 +135,7 @@ impl State {
         if known.state != RefundState::Open {
             return Some(known.state);
         }
-        let ended = verdict::refund_state(Some(done));
+        let ended = rejection::refund_state(Some(done));
         self.change(id, |row| {
             row.payment
                 .refunds
@@ -153,7 +153,7 @@ impl State {
         after: Option<PaymentId>,
         limit: u32,
     ) -> Vec<PaymentEntry> {
-        let (from, until) = verdict::day_millis(day);
+        let (from, until) = rejection::day_millis(day);
         let after = match after {
             None => None,
             // A page after an unknown payment is empty.
@@ -181,15 +181,15 @@ impl State {
 
 #[async_trait]
 impl PaymentStore for MemoryPayments {
-    async fn open(&self, payment: NewPayment) -> Result<Payment, StoreError> {
+    async fn open_payment(&self, payment: NewPayment) -> Result<Payment, StoreError> {
         self.0.write("open", move |state, _| Ok(state.open(payment))).await
     }
 
     async fn begin_attempt(&self, id: PaymentId, worker: &str, at: Timestamp) -> Result<Begun, StoreError> {
-        // A lightweight transaction says which attempt it follows. One that arrives when its caller has given up finds
-        // that another has followed since; one that is waited for is made again over what has.
+        // A lightweight transaction names the attempt it follows. One that takes effect after its caller gave up fails
+        // if another attempt began in between; one whose caller waits is retried on top of that attempt.
         let (worker, seen) = (worker.to_owned(), self.peek(id).map_or(0, |payment| payment.epoch));
-        let begin = move |state: &mut State, timing| {
+        let begin = move |state: &mut PaymentsState, timing| {
             let newest = state.payment(id).map_or(0, |payment| payment.epoch);
             if timing == Timing::Late && newest != seen {
                 return Ok(Begun::NotFound);
@@ -199,7 +199,7 @@ impl PaymentStore for MemoryPayments {
         self.0.write("begin_attempt", begin).await
     }
 
-    async fn note_attempt(
+    async fn annotate_attempt(
         &self,
         id: PaymentId,
         epoch: u64,
@@ -207,10 +207,10 @@ impl PaymentStore for MemoryPayments {
         _at: Timestamp,
     ) -> Result<(), StoreError> {
         let note = note.to_owned();
-        let keep = move |state: &mut State, _| {
+        let keep = move |state: &mut PaymentsState, _| {
             let attempts = state.rows.get_mut(&id).map(|row| &mut row.attempts);
             let attempt = attempts.and_then(|all| all.iter_mut().find(|attempt| attempt.epoch == epoch));
-            // The first note stands; one on an attempt that never began is dropped.
+            // The first note stands; a note on an attempt that never began is dropped.
             if let Some(attempt) = attempt {
                 attempt.note.get_or_insert(note);
             }
@@ -219,7 +219,7 @@ impl PaymentStore for MemoryPayments {
         self.0.write("note_attempt", keep).await
     }
 
-    async fn decide(
+    async fn record_decision(
         &self,
         id: PaymentId,
         epoch: u64,
@@ -234,7 +234,7 @@ impl PaymentStore for MemoryPayments {
     }
 
     async fn attempts(&self, id: PaymentId) -> Result<Vec<PaymentAttempt>, StoreError> {
-        let attempts = |state: &State| state.rows.get(&id).map(|row| row.attempts.clone());
+        let attempts = |state: &PaymentsState| state.rows.get(&id).map(|row| row.attempts.clone());
         Ok(self.0.read("attempts", attempts).await?.unwrap_or_default())
     }
 
@@ -248,7 +248,7 @@ impl PaymentStore for MemoryPayments {
                 && matches!(&payment.decision, Some(Decision::Captured { provider_reference })
                     if provider_reference == reference)
         };
-        let find = |state: &State| {
+        let find = |state: &PaymentsState| {
             state
                 .rows
                 .values()
@@ -259,7 +259,7 @@ impl PaymentStore for MemoryPayments {
         self.0.read("by_provider_reference", find).await
     }
 
-    async fn of_day(
+    async fn list_by_day(
         &self,
         merchant: MerchantId,
         day: Timestamp,
@@ -269,7 +269,7 @@ impl PaymentStore for MemoryPayments {
         self.0.read("of_day", |state| state.of_day(merchant, day, after, limit)).await
     }
 
-    async fn all(&self, after: Option<PaymentId>, limit: u32) -> Result<Vec<PaymentEntry>, StoreError> {
+    async fn scan(&self, after: Option<PaymentId>, limit: u32) -> Result<Vec<PaymentEntry>, StoreError> {
         self.0.read("all", |state| state.all(after, limit)).await
     }
 
@@ -280,7 +280,7 @@ impl PaymentStore for MemoryPayments {
         amount_minor: i64,
         at: Timestamp,
     ) -> Result<RefundBegun, StoreError> {
-        let begin = move |state: &mut State, _| Ok(state.begin_refund(id, refund, amount_minor, at));
+        let begin = move |state: &mut PaymentsState, _| Ok(state.begin_refund(id, refund, amount_minor, at));
         self.0.write("begin_refund", begin).await
     }
 

@@ -1,4 +1,4 @@
-//! The stores over real files: each engine is held to the suites of [`store::conformance`].
+//! Integration tests of the stores: each engine runs the suites of [`store::conformance`], over real files and servers.
 
 #![expect(
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! Both suites on the stores in memory: what makes a simulation over them trustworthy.
+//! Both suites on the in-memory stores: a simulation over them is worth as much as they match the real engines.
 
 mod orders {
     store::order_store_suite!(crate::util::memory_orders);

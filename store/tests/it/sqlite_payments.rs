@@ -1,4 +1,4 @@
-//! The payment suite on SQLite, and what only a file can show.
+//! The payment suite on SQLite, and cases that need a file: reopening, two processes, damaged rows, query plans.
 
 use base::Ambient;
 use futures::future::join_all;
@@ -23,13 +23,16 @@ fn new_payment(time: &Clockwork) -> NewPayment {
     }
 }
 
-/// A captured payment with a note, an ended refund and an open one; so a row in every table.
+/// A captured payment with a note, a finished refund and an open one: a row in every table.
 async fn filled(store: &SqlitePayments, time: &Clockwork) -> Payment {
-    let payment = PaymentStore::open(store, new_payment(time)).await.expect("opens");
+    let payment = PaymentStore::open_payment(store, new_payment(time)).await.expect("opens");
     store.begin_attempt(payment.id, "w", time.tick()).await.expect("begins");
-    store.note_attempt(payment.id, 1, "ok", time.tick()).await.expect("notes");
+    store.annotate_attempt(payment.id, 1, "ok", time.tick()).await.expect("notes");
     let captured = Decision::Captured { provider_reference: "ch_1".to_owned() };
-    assert_eq!(store.decide(payment.id, 1, captured, time.tick()).await.expect("decides"), Decided::Recorded);
+    assert_eq!(
+        store.record_decision(payment.id, 1, captured, time.tick()).await.expect("decides"),
+        Decided::Recorded
+    );
     for amount in [10, 20] {
         let refund = RefundId::fresh(&time.ambient);
         store.begin_refund(payment.id, refund, amount, time.tick()).await.expect("begins");
@@ -60,7 +63,7 @@ async fn two_processes_on_one_file_share_epochs_and_decisions() {
     let time = Clockwork::new(2);
     let one = SqlitePayments::open(&path, Ambient::system()).await.expect("opens");
     let two = SqlitePayments::open(&path, Ambient::system()).await.expect("opens");
-    let payment = PaymentStore::open(&one, new_payment(&time)).await.expect("opens");
+    let payment = PaymentStore::open_payment(&one, new_payment(&time)).await.expect("opens");
     let begins = (0..40).map(|i| {
         let store = if i % 2 == 0 { &one } else { &two };
         store.begin_attempt(payment.id, "w", time.tick())
@@ -70,7 +73,9 @@ async fn two_processes_on_one_file_share_epochs_and_decisions() {
     assert_eq!(epochs, (1..=40).map(|epoch| Begun::Attempt { epoch }).collect::<Vec<_>>());
     let decide = |store: &SqlitePayments, code: &str| {
         let (store, code, at) = (store.clone(), code.to_owned(), time.tick());
-        async move { store.decide(payment.id, 40, Decision::Declined { code }, at).await.expect("decides") }
+        async move {
+            store.record_decision(payment.id, 40, Decision::Declined { code }, at).await.expect("decides")
+        }
     };
     let answers = join_all([decide(&one, "a"), decide(&two, "b")]).await;
     assert_eq!(answers.iter().filter(|answer| **answer == Decided::Recorded).count(), 1);
@@ -119,7 +124,7 @@ async fn a_damaged_row_is_named_and_a_closed_file_is_unavailable() {
         .await
         .expect("inserts");
     match store.payment(id).await {
-        Err(StoreError::Damaged { store: "payment", detail }) => {
+        Err(StoreError::Corrupt { store: "payment", detail }) => {
             assert!(detail.contains("order_id") && detail.contains(&id.to_string()), "{detail}");
         }
         other => panic!("read damaged data: {other:?}"),

@@ -14,13 +14,13 @@ use sha2::Sha256;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::town::{REPORT_SECRET, Town};
+use super::deployment::{Deployment, REPORT_SECRET};
 
 /// Of the entries of the ledger, one in so many is reported.
 const REPORTED_ONE_IN: u32 = 10;
 
 /// Reports until told to end, and until everything due was taken then.
-pub(super) async fn run(town: Arc<Town>, seed: u64, end: CancellationToken) {
+pub(super) async fn run(town: Arc<Deployment>, seed: u64, end: CancellationToken) {
     let (mut rng, http) = (Rng::with_seed(seed), Client::builder().no_proxy().build().expect("builds"));
     let (mut last, mut due) = (None, Vec::new());
     while !end.is_cancelled() || !due.is_empty() {

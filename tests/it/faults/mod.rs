@@ -7,12 +7,12 @@
 #![expect(clippy::print_stdout, reason = "a run of half an hour is watched")]
 
 mod callbacks;
+mod deployment;
 mod front;
 mod plan;
+mod report;
 mod servers;
-mod town;
 mod traffic;
-mod verdict;
 
 use std::{
     collections::BTreeMap,
@@ -22,16 +22,16 @@ use std::{
 };
 
 use bench_report::{Machine, revision};
+use deployment::Deployment;
 use futures::future::join_all;
-use plan::{Fault, LANES, Planned};
+use plan::{InjectedFault, LANES, Planned};
+use report::FaultReport;
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use town::Town;
 use traffic::Traffic;
-use verdict::Verdict;
 
 use crate::util::alone;
 
@@ -39,7 +39,7 @@ use crate::util::alone;
 const RECOVERY_MAX: Duration = Duration::from_mins(3);
 
 /// The time from the end of a fault to the fulfilment of an order placed then; `None` where that took too long.
-type Recovery = (Fault, Option<Duration>);
+type Recovery = (InjectedFault, Option<Duration>);
 
 /// A run's settings, as `ops/faults` gives them.
 struct Settings {
@@ -66,7 +66,7 @@ impl Settings {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_breaks_nothing_is_lost_and_nobody_is_charged_twice() {
     let _alone = alone().await;
-    let Some(town) = Town::open().await.map(Arc::new) else { return };
+    let Some(town) = Deployment::open().await.map(Arc::new) else { return };
     let settings = Settings::read();
     let traffic = Arc::new(Traffic::new(Arc::clone(&town), settings.seed));
     let (end, mut going) = (CancellationToken::new(), JoinSet::new());
@@ -80,8 +80,8 @@ async fn whatever_breaks_nothing_is_lost_and_nobody_is_charged_twice() {
     println!("the last fault is over");
     end.cancel();
     let (ended, recoveries, _) =
-        tokio::join!(verdict::until_ended(&town, last_fault), collected(probes), going.join_all());
-    let verdict = Verdict::of(&town, &traffic, ended).await;
+        tokio::join!(report::until_ended(&town, last_fault), collected(probes), going.join_all());
+    let verdict = FaultReport::of(&town, &traffic, ended).await;
     drop(traffic);
     let report = report(&settings, &recoveries, &verdict);
     println!("{report}");
@@ -101,7 +101,7 @@ async fn whatever_breaks_nothing_is_lost_and_nobody_is_charged_twice() {
 }
 
 /// All faults of all lanes. Answers the orders placed at the end of each, on their way to be fulfilled.
-async fn weather(town: &Town, traffic: &Arc<Traffic>, settings: &Settings) -> JoinSet<Recovery> {
+async fn weather(town: &Deployment, traffic: &Arc<Traffic>, settings: &Settings) -> JoinSet<Recovery> {
     let (begin, probes) = (Instant::now(), Mutex::new(JoinSet::new()));
     join_all((0..LANES.len()).map(async |lane| {
         for (n, planned) in plan::draw(settings.seed, lane, settings.length).iter().enumerate() {
@@ -110,7 +110,7 @@ async fn weather(town: &Town, traffic: &Arc<Traffic>, settings: &Settings) -> Jo
             if begin.elapsed() > settings.length {
                 return;
             }
-            announce(begin, lane, planned);
+            print_fault(begin, lane, planned);
             town.suffer(planned).await;
             let (fault, lifted, traffic) = (planned.fault, Instant::now(), Arc::clone(traffic));
             probes.lock().expect("not poisoned").spawn(async move {
@@ -123,7 +123,7 @@ async fn weather(town: &Town, traffic: &Arc<Traffic>, settings: &Settings) -> Jo
     probes.into_inner().expect("not poisoned")
 }
 
-async fn collected(probes: JoinSet<Recovery>) -> BTreeMap<Fault, Vec<Option<Duration>>> {
+async fn collected(probes: JoinSet<Recovery>) -> BTreeMap<InjectedFault, Vec<Option<Duration>>> {
     let mut recoveries: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for (fault, taken) in probes.join_all().await {
         recoveries.entry(fault).or_default().push(taken);
@@ -131,7 +131,7 @@ async fn collected(probes: JoinSet<Recovery>) -> BTreeMap<Fault, Vec<Option<Dura
     recoveries
 }
 
-fn announce(begin: Instant, lane: usize, planned: &Planned) {
+fn print_fault(begin: Instant, lane: usize, planned: &Planned) {
     let Planned { at, fault, span, .. } = planned;
     println!(
         "{:7.1} s  {:8} {fault} (planned for {:.1} s, lasts {:.1} s)",
@@ -145,8 +145,8 @@ fn announce(begin: Instant, lane: usize, planned: &Planned) {
 /// In Markdown; the last line is for programs.
 fn report(
     settings: &Settings,
-    recoveries: &BTreeMap<Fault, Vec<Option<Duration>>>,
-    verdict: &Verdict,
+    recoveries: &BTreeMap<InjectedFault, Vec<Option<Duration>>>,
+    verdict: &FaultReport,
 ) -> String {
     let mut text = format!(
         "Seed {}, {:.1} minutes, {:.0} orders a second; {}, revision {}.\n\n",

@@ -7,72 +7,72 @@ use std::{fmt, ops::RangeInclusive, time::Duration};
 
 use fastrand::Rng;
 
-pub(super) const LANES: [Lane; 4] = [
-    Lane {
+pub(super) const LANES: [FaultTrack; 4] = [
+    FaultTrack {
         name: "kills",
         faults: &[
-            Fault::Kill(Role::Api),
-            Fault::Kill(Role::Worker),
-            Fault::Kill(Role::Relay),
-            Fault::Kill(Role::Worker),
-            Fault::Kill(Role::Scheduler),
-            Fault::Kill(Role::Provider),
+            InjectedFault::Kill(Role::Api),
+            InjectedFault::Kill(Role::Worker),
+            InjectedFault::Kill(Role::Relay),
+            InjectedFault::Kill(Role::Worker),
+            InjectedFault::Kill(Role::Scheduler),
+            InjectedFault::Kill(Role::Provider),
         ],
         gap_ms: 6_000..=18_000,
     },
-    Lane {
+    FaultTrack {
         name: "pauses",
         faults: &[
-            Fault::Pause(Role::Api),
-            Fault::Pause(Role::Worker),
-            Fault::Pause(Role::Relay),
-            Fault::Pause(Role::Provider),
-            Fault::WrongClock,
+            InjectedFault::Pause(Role::Api),
+            InjectedFault::Pause(Role::Worker),
+            InjectedFault::Pause(Role::Relay),
+            InjectedFault::Pause(Role::Provider),
+            InjectedFault::WrongClock,
         ],
         gap_ms: 5_000..=15_000,
     },
-    Lane {
+    FaultTrack {
         name: "lines",
         faults: &[
-            Fault::Cut(Line::Postgres),
-            Fault::Cut(Line::Broker),
-            Fault::Cut(Line::Redis),
-            Fault::Sever(Line::Postgres),
-            Fault::Sever(Line::Broker),
-            Fault::Sever(Line::Redis),
-            Fault::Sever(Line::Mail),
-            Fault::DeadReceivers,
-            Fault::Provider(Mood::Refuses),
-            Fault::Provider(Mood::Slow),
-            Fault::Provider(Mood::Mute),
-            Fault::Provider(Mood::Twice),
+            InjectedFault::Cut(Link::Postgres),
+            InjectedFault::Cut(Link::Broker),
+            InjectedFault::Cut(Link::Redis),
+            InjectedFault::Sever(Link::Postgres),
+            InjectedFault::Sever(Link::Broker),
+            InjectedFault::Sever(Link::Redis),
+            InjectedFault::Sever(Link::Mail),
+            InjectedFault::DeadReceivers,
+            InjectedFault::Provider(Mood::Refuses),
+            InjectedFault::Provider(Mood::Slow),
+            InjectedFault::Provider(Mood::Mute),
+            InjectedFault::Provider(Mood::Twice),
         ],
         gap_ms: 6_000..=16_000,
     },
-    Lane {
+    FaultTrack {
         name: "servers",
         faults: &[
-            Fault::Restart(Server::Broker),
-            Fault::Restart(Server::Cassandra),
-            Fault::Restart(Server::Postgres),
-            Fault::Restart(Server::Cassandra),
-            Fault::Restart(Server::Redis),
+            InjectedFault::Restart(Server::Broker),
+            InjectedFault::Restart(Server::Cassandra),
+            InjectedFault::Restart(Server::Postgres),
+            InjectedFault::Restart(Server::Cassandra),
+            InjectedFault::Restart(Server::Redis),
         ],
         gap_ms: 15_000..=35_000,
     },
 ];
 
 /// Faults of which one happens at a time.
-pub(super) struct Lane {
+pub(super) struct FaultTrack {
     pub(super) name: &'static str,
-    faults: &'static [Fault],
+    faults: &'static [InjectedFault],
     /// Between the planned end of one and the begin of the next.
     gap_ms: RangeInclusive<u64>,
 }
 
 /// Something that goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Fault {
+pub(super) enum InjectedFault {
     /// `kill -9`, and started anew at once.
     Kill(Role),
     /// SIGSTOP, then SIGCONT.
@@ -80,9 +80,9 @@ pub(super) enum Fault {
     /// A worker runs with a clock that is minutes off.
     WrongClock,
     /// All connections are cut; new ones are let through.
-    Cut(Line),
+    Cut(Link),
     /// Nothing gets through.
-    Sever(Line),
+    Sever(Link),
     /// The provider answers, but not well.
     Provider(Mood),
     /// No merchant takes webhooks.
@@ -103,7 +103,7 @@ pub(super) enum Role {
 
 /// Between processes and servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Line {
+pub(super) enum Link {
     Postgres,
     Broker,
     Redis,
@@ -138,7 +138,7 @@ pub(super) enum Server {
 pub(super) struct Planned {
     /// Since the begin; later where the one before it in its lane takes longer than planned.
     pub(super) at: Duration,
-    pub(super) fault: Fault,
+    pub(super) fault: InjectedFault,
     /// Which of several alike: taken modulo their number.
     pub(super) which: usize,
     /// How long it lasts.
@@ -151,7 +151,7 @@ pub(super) struct Planned {
 pub(super) fn draw(seed: u64, lane: usize, length: Duration) -> Vec<Planned> {
     // Lanes must not tell the same story.
     let mut rng = Rng::with_seed(seed.wrapping_mul(0x9e37_79b9).wrapping_add(lane as u64));
-    let Lane { faults, gap_ms, .. } = &LANES[lane];
+    let FaultTrack { faults, gap_ms, .. } = &LANES[lane];
     let (mut plan, mut bag) = (Vec::new(), Vec::new());
     let mut at = Duration::from_millis(rng.u64(gap_ms.clone()));
     loop {
@@ -171,7 +171,7 @@ pub(super) fn draw(seed: u64, lane: usize, length: Duration) -> Vec<Planned> {
     }
 }
 
-impl Fault {
+impl InjectedFault {
     fn span_ms(self) -> RangeInclusive<u64> {
         match self {
             Self::Kill(_) | Self::Cut(_) => 0..=0,
@@ -196,7 +196,7 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for InjectedFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Kill(role) => write!(f, "{role} killed"),
@@ -230,7 +230,7 @@ impl fmt::Display for Role {
     }
 }
 
-impl fmt::Display for Line {
+impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Postgres => "PostgreSQL",

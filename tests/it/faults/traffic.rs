@@ -19,14 +19,14 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::town::{RARE, SKUS, Town};
+use super::deployment::{Deployment, RARE, SKUS};
 
 /// Customers waiting for an answer at once; while there are so many, nobody new comes.
 const WAITING_MAX: usize = 200;
 
 /// What customers were told.
 pub(super) struct Traffic {
-    town: Arc<Town>,
+    town: Arc<Deployment>,
     seed: u64,
     /// Order ids by shop and key: what was accepted.
     accepted: Mutex<BTreeMap<(usize, String), String>>,
@@ -36,7 +36,7 @@ pub(super) struct Traffic {
 }
 
 impl Traffic {
-    pub(super) fn new(town: Arc<Town>, seed: u64) -> Self {
+    pub(super) fn new(town: Arc<Deployment>, seed: u64) -> Self {
         let (answered_twice, sold_out) = (AtomicUsize::new(0), AtomicUsize::new(0));
         Self { town, seed, accepted: Mutex::default(), answered_twice, sold_out }
     }

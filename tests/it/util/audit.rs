@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 use store::domain::EventId;
 
-use super::{Client, Receiver, Verdict};
+use super::{Client, Receiver, VerifyReport};
 
 /// Longest time from the end of all orders to the last webhook. A relay that was killed holds its messages for half a
 /// minute more.
@@ -34,7 +34,7 @@ pub(crate) const FULL: [&str; 3] = ["--full", "--grace", "0s"];
 
 /// I1 to I5, by the auditor's word: asks until nothing is wrong and nothing waits for a job any more, as mails, webhooks and
 /// what a repair set going need their time. Answers the summary.
-pub(crate) async fn right(mut audit: impl AsyncFnMut() -> Verdict) -> Value {
+pub(crate) async fn right(mut audit: impl AsyncFnMut() -> VerifyReport) -> Value {
     let deadline = tokio::time::Instant::now() + WEBHOOKS_MAX;
     loop {
         let (status, violations, summary) = audit().await;

@@ -6,13 +6,13 @@ mod broker;
 mod client;
 mod receiver;
 mod role;
-mod stage;
+mod test_servers;
 
 pub(crate) use broker::{Vhost, missing as missing_broker};
 pub(crate) use client::{Client, order};
 pub(crate) use receiver::Receiver;
 pub(crate) use role::{Role, free_port, ready};
-pub(crate) use stage::{Shop, Stage};
+pub(crate) use test_servers::{TestMerchant, TestServers};
 
 use std::{path::Path, process::Stdio, time::Duration};
 
@@ -170,10 +170,10 @@ pub(crate) async fn run(data: &Path, args: &[&str]) -> (bool, String, String) {
 }
 
 /// Exit status, violations, summary; standard error where there is none.
-pub(crate) type Verdict = (Option<i32>, Vec<Value>, Value);
+pub(crate) type VerifyReport = (Option<i32>, Vec<Value>, Value);
 
 /// `verify` with these arguments, settings and `--json`.
-pub(crate) async fn verify(data: &Path, settings: &[(&str, &str)], args: &[&str]) -> Verdict {
+pub(crate) async fn verify(data: &Path, settings: &[(&str, &str)], args: &[&str]) -> VerifyReport {
     let mut command = orderworks(data);
     command.args(["--json", "verify"]).args(args).envs(settings.iter().copied()).stdin(Stdio::null());
     let done = tokio::time::timeout(AUDIT_MAX, command.output()).await.expect("ends in time").expect("runs");

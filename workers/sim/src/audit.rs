@@ -1,4 +1,4 @@
-//! What must hold once everything has come to rest.
+//! Invariants that are checked at the end of a run, when all work is complete.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,12 +11,12 @@ use workers::{mail::Template, provider::refund_key};
 
 use crate::{
     customers::Steady,
+    deployment::Deployment,
     provider::{Direction, Entry},
-    world::World,
 };
 
-/// Checks everything; what is broken is told to the watch.
-pub(crate) fn audit(world: &World, steady: &[Steady]) {
+/// Checks all invariants; violations go to the watch.
+pub(crate) fn audit(world: &Deployment, steady: &[Steady]) {
     let stored = world.orders.snapshot();
     let ledger = world.provider.ledger();
     for (order, captured_minor) in &stored.orders {
@@ -28,18 +28,18 @@ pub(crate) fn audit(world: &World, steady: &[Steady]) {
     stock(world, &stored);
     mails(world, &stored);
     webhooks(world, &stored.events, steady);
-    announcements(world, &stored.events);
+    check_published_events(world, &stored.events);
 }
 
 /// I1: an accepted order ends.
-fn settled(world: &World, order: &Order) {
+fn settled(world: &Deployment, order: &Order) {
     if !order.status.is_settled() {
         world.watch.breach("I1", format!("{} is still {}", order.id, order.status));
     }
 }
 
-/// I2: one capture per paid order here and there, and what goes back is what must.
-fn money(world: &World, order: &Order, captured_minor: Option<i64>, ledger: &[Entry]) {
+/// I2: one capture per paid order, in the store and at the provider, and exactly the refunds due.
+fn money(world: &Deployment, order: &Order, captured_minor: Option<i64>, ledger: &[Entry]) {
     let sum = |direction| {
         let entries = ledger.iter().filter(|e| e.order == order.id && e.direction == direction);
         entries.map(|entry| entry.amount_minor).sum::<i64>()
@@ -84,7 +84,7 @@ fn money(world: &World, order: &Order, captured_minor: Option<i64>, ledger: &[En
 }
 
 /// Sequences without gaps.
-fn sequence(world: &World, order: &Order, events: &[Event]) {
+fn sequence(world: &Deployment, order: &Order, events: &[Event]) {
     let of_order = events.iter().filter(|event| event.order == Some(order.id));
     let told: Vec<u64> = of_order.map(|event| event.sequence).collect();
     if !told.iter().copied().eq(1..=order.event_sequence) {
@@ -94,8 +94,8 @@ fn sequence(world: &World, order: &Order, events: &[Event]) {
     }
 }
 
-/// I2: each refund that was ordered was made, once and in its amount.
-fn refunds(world: &World, ledger: &[Entry]) {
+/// I2: each requested refund was made, once and in its amount.
+fn refunds(world: &Deployment, ledger: &[Entry]) {
     for (refund, (order, amount_minor)) in world.watch.refunds() {
         let key = refund_key(refund);
         let made: Vec<i64> = ledger
@@ -109,8 +109,8 @@ fn refunds(world: &World, ledger: &[Entry]) {
     }
 }
 
-/// I3: nothing stays reserved, and what left the house is what was fulfilled.
-fn stock(world: &World, stored: &Snapshot) {
+/// I3: reservations are those of open orders, and the units missing in stock are the shipped ones.
+fn stock(world: &Deployment, stored: &Snapshot) {
     for (merchant, product) in &stored.products {
         let units = |counts: fn(&Order) -> bool| -> i64 {
             let orders = stored.orders.iter().filter(|(o, _)| o.merchant == *merchant && counts(o));
@@ -132,7 +132,7 @@ fn stock(world: &World, stored: &Snapshot) {
 }
 
 /// I4: the mails that the events ask for are recorded, once each, and were sent.
-fn mails(world: &World, stored: &Snapshot) {
+fn mails(world: &Deployment, stored: &Snapshot) {
     let wanted = stored.events.iter().filter_map(|event| Some((event.order?, mail_for(event.kind)?)));
     let wanted: BTreeSet<(MailSubject, &str)> = wanted.map(|(order, t)| (order.into(), t.as_str())).collect();
     let mut recorded = BTreeMap::<(MailSubject, &str), u32>::new();
@@ -154,7 +154,7 @@ fn mails(world: &World, stored: &Snapshot) {
     }
 }
 
-/// Written anew and not taken from the subscription table, which is what is tested.
+/// Independent of the subscription table, which is under test.
 fn mail_for(kind: EventKind) -> Option<Template> {
     match kind {
         EventKind::OrderPaid => Some(Template::OrderConfirmation),
@@ -165,8 +165,8 @@ fn mail_for(kind: EventKind) -> Option<Template> {
     }
 }
 
-/// I5 and I6: endpoints that stayed as they were took every event they want, and nobody took another's.
-fn webhooks(world: &World, events: &[Event], steady: &[Steady]) {
+/// I5 and I6: unchanged endpoints took every event they subscribed to, and no event of another merchant.
+fn webhooks(world: &Deployment, events: &[Event], steady: &[Steady]) {
     let taken = world.outside.hooks();
     for endpoint in steady {
         let wanted =
@@ -187,10 +187,10 @@ fn webhooks(world: &World, events: &[Event], steady: &[Steady]) {
     }
 }
 
-/// Every event is announced, those of an order for the first time in their sequence.
-fn announcements(world: &World, events: &[Event]) {
+/// Every event is published, and the first publishings of the events of an order are in sequence.
+fn check_published_events(world: &Deployment, events: &[Event]) {
     let mut first = BTreeMap::new();
-    for (place, news) in world.queue.announced().into_iter().enumerate() {
+    for (place, news) in world.queue.published_events().into_iter().enumerate() {
         first.entry(news.id).or_insert(place);
     }
     let mut newest = BTreeMap::<OrderId, usize>::new();

@@ -1,7 +1,7 @@
-//! What goes wrong, and how likely: everything drawn from one generator that the seed started.
+//! Faults and their rates: everything is drawn from one generator that the seed starts.
 //!
 //! Each seed has its own mix of faults, most of them absent: a run in which everything fails at once explores less than
-//! one in which two things do ("swarm testing", Groce et al., ISSTA 2012).
+//! one with two kinds of faults ("swarm testing", Groce et al., ISSTA 2012).
 
 use std::{
     sync::{
@@ -11,14 +11,14 @@ use std::{
     time::Duration,
 };
 
-/// What may go wrong.
+/// Kinds of faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub(crate) enum InjectedFault {
     /// A store never gets the request.
     StoreRequestLost,
-    /// A store did it, its answer is lost.
+    /// A store executes the request, its answer is lost.
     StoreAnswerLost,
-    /// A store does it when the caller has given up.
+    /// A store executes the request after the caller has given up.
     StoreLate,
     /// A store takes seconds.
     StoreSlow,
@@ -26,9 +26,9 @@ pub(crate) enum Fault {
     ProviderBusy,
     /// The provider never gets the request.
     ProviderRequestLost,
-    /// The provider did it, its answer is lost.
+    /// The provider executes the request, its answer is lost.
     ProviderAnswerLost,
-    /// The provider takes longer than anybody waits.
+    /// The provider takes longer than its callers wait.
     ProviderSlow,
     /// The mail server is busy.
     MailBusy,
@@ -38,9 +38,9 @@ pub(crate) enum Fault {
     HookFails,
     /// A merchant's receiver took the event, its answer is lost.
     HookAnswerLost,
-    /// The queue never gets what is published.
+    /// The queue never gets the published messages.
     PublishLost,
-    /// The queue keeps a part or all of what is published, and does not answer.
+    /// The queue keeps some or all of the published messages, and does not answer.
     PublishUnconfirmed,
     /// The queue keeps a job twice.
     JobDoubled,
@@ -50,16 +50,16 @@ pub(crate) enum Fault {
     OutcomeLost,
     /// The queue stores a retry and forgets that the run before it has ended.
     RetryDoubled,
-    /// The queue takes a consumer for lost that is alive, and hands its job to another.
+    /// The queue takes a live consumer for lost, and delivers its job to another.
     LeaseLost,
 }
 
-const FAULTS: usize = Fault::LeaseLost as usize + 1;
-/// Per thousand.
+const FAULTS: usize = InjectedFault::LeaseLost as usize + 1;
+/// Rates of faults, per thousand.
 const RATES: [u64; 4] = [5, 20, 60, 150];
-/// How long processes live at most.
+/// Longest lifetimes of processes.
 const LIVES: [Duration; 3] = [Duration::from_mins(1), Duration::from_secs(16), Duration::from_secs(4)];
-/// How long a message is on its way at most.
+/// Longest latencies of a message.
 const WAYS: [Duration; 4] = [
     Duration::from_millis(4),
     Duration::from_millis(4),
@@ -67,10 +67,10 @@ const WAYS: [Duration; 4] = [
     Duration::from_millis(400),
 ];
 
-/// The one source of chance of a run.
+/// The single source of randomness of a run.
 pub(crate) struct Chance {
     rng: Mutex<fastrand::Rng>,
-    /// Per thousand, by fault.
+    /// Rates per thousand, by fault.
     rates: [u64; FAULTS],
     life: Option<Duration>,
     way: Duration,
@@ -92,19 +92,19 @@ impl Chance {
         Self { rng: Mutex::new(rng), rates, life, way, calm: AtomicBool::new(false) }
     }
 
-    /// Whether it happens this time.
-    pub(crate) fn happens(&self, fault: Fault) -> bool {
+    /// Whether the fault happens this time.
+    pub(crate) fn happens(&self, fault: InjectedFault) -> bool {
         let rate = self.rates[fault as usize];
         rate > 0 && !self.is_calm() && self.below(1000) < rate
     }
 
-    /// How long a process that starts now will live.
+    /// Lifetime of a process that starts now; `None`: unlimited.
     pub(crate) fn life(&self) -> Option<Duration> {
         let life = self.life.filter(|_| !self.is_calm())?;
         Some(self.some_time(life))
     }
 
-    /// From now on nothing goes wrong any more.
+    /// Ends all faults.
     pub(crate) fn calm_down(&self) {
         self.calm.store(true, Ordering::Relaxed);
     }
@@ -118,40 +118,40 @@ impl Chance {
         self.draw(|rng| rng.u64(0..bound.max(1)))
     }
 
-    /// Once in `times` times.
+    /// True once in `times` times.
     pub(crate) fn one_in(&self, times: u64) -> bool {
         self.below(times) == 0
     }
 
-    /// A place among so many.
+    /// A random index below `among`.
     pub(crate) fn place(&self, among: usize) -> usize {
         usize::try_from(self.below(among as u64)).unwrap_or(0)
     }
 
-    /// One of these.
+    /// A random element.
     pub(crate) fn pick<'a, T>(&self, among: &'a [T]) -> &'a T {
         &among[self.place(among.len())]
     }
 
-    /// Whole milliseconds, which is what timers know.
+    /// A duration up to `longest`, in whole milliseconds: the resolution of timers.
     pub(crate) fn up_to(&self, longest: Duration) -> Duration {
         let millis = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
         Duration::from_millis(self.below(millis.saturating_add(1)))
     }
 
-    /// A time of any magnitude: as likely a few milliseconds as a good part of the longest.
+    /// A duration up to `longest`, of any magnitude: a few milliseconds are as likely as a good part of it.
     pub(crate) fn some_time(&self, longest: Duration) -> Duration {
         let millis = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX).max(1);
         let magnitudes = u64::from(millis.ilog2()) + 1;
         self.up_to(longest / (1 << self.below(magnitudes).min(31)))
     }
 
-    /// A message's way from one process to another.
+    /// Latency of a message from one process to another.
     pub(crate) fn travel(&self) -> Duration {
         self.up_to(self.way)
     }
 
-    /// Starts another generator.
+    /// A new generator, seeded from this one.
     pub(crate) fn fork(&self) -> fastrand::Rng {
         self.draw(fastrand::Rng::fork)
     }
@@ -161,7 +161,7 @@ impl Chance {
     }
 }
 
-/// Waits; not at all for no time, as a timer would wait a tick.
+/// Sleeps; a zero duration only yields, as a timer would wait a tick.
 pub(crate) async fn pause(time: Duration) {
     if time.is_zero() {
         tokio::task::yield_now().await;

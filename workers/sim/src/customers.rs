@@ -1,7 +1,7 @@
-//! What merchants and customers do: the scenario of a seed.
+//! Scenario of a seed: the requests of merchants and customers.
 //!
-//! They reach the order store as the API does, over a line as faulty as any, and repeat what was not answered under the
-//! same idempotency key or id until it is.
+//! They reach the order store as the API does, over an equally faulty connection, and repeat unanswered calls under the
+//! same idempotency key or id until they are answered.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -11,32 +11,32 @@ use store::{
     catalog::{Catalog as _, ProductData},
     domain::{Customer, EndpointId, EventKind, MerchantId, OrderId, RefundId},
     merchants::Merchants as _,
-    orders::{IdempotencyKey, NewLine, NewOrder, Placement, RefundRequested},
+    orders::{IdempotencyKey, NewLine, NewOrder, PlaceOutcome, RefundRequested},
     webhooks::{Endpoint, EndpointChange, Subscription, Webhooks as _},
 };
 
-use crate::{chance::pause, outside::url_of, world::World};
+use crate::{chance::pause, deployment::Deployment, outside::url_of};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=";
 const METHODS: [&str; 5] =
     ["pm_card_visa", "pm_card_visa", "pm_card_visa", "pm_card_chargeDeclined", "pm_sandbox_flaky"];
-/// All orders are placed within this time.
+/// Time within which all orders are placed.
 const SHOPPING: Duration = Duration::from_secs(15);
-/// Longest time between two wishes of a customer.
+/// Longest time between two requests of a customer.
 const SECOND_THOUGHTS: Duration = Duration::from_secs(15);
 /// Longest time before a call without an answer is repeated.
 const REPEAT_MAX: Duration = Duration::from_secs(1);
-/// How often a refund of an order that is not paid yet is asked for.
+/// Most requests for the refund of an order that is not paid yet.
 const REFUND_TRIES: u32 = 6;
 
-/// A merchant and what belongs to it.
+/// A merchant and its products.
 #[derive(Clone)]
 pub(crate) struct Merchant {
     id: MerchantId,
     skus: Vec<String>,
 }
 
-/// An endpoint that stays as it is for the whole run.
+/// An endpoint that does not change during the run.
 #[derive(Clone)]
 pub(crate) struct Steady {
     pub(crate) id: EndpointId,
@@ -44,8 +44,8 @@ pub(crate) struct Steady {
     pub(crate) events: Subscription,
 }
 
-/// Opens shops, lets customers in and merchants change their minds; answers the endpoints that must get everything.
-pub(crate) async fn trade(world: &Arc<World>) -> Result<Vec<Steady>, StoreError> {
+/// Starts merchants and customers; returns the endpoints that must get every event.
+pub(crate) async fn trade(world: &Arc<Deployment>) -> Result<Vec<Steady>, StoreError> {
     let mut merchants = Vec::new();
     let mut steady = Vec::new();
     for number in 0..=world.chance.below(2) {
@@ -70,7 +70,7 @@ pub(crate) async fn trade(world: &Arc<World>) -> Result<Vec<Steady>, StoreError>
     Ok(steady)
 }
 
-fn spawn(world: &Arc<World>, wish: impl Future<Output = ()> + Send + 'static) {
+fn spawn(world: &Arc<Deployment>, wish: impl Future<Output = ()> + Send + 'static) {
     let busy = world.busy();
     tokio::spawn(async move {
         wish.await;
@@ -78,7 +78,7 @@ fn spawn(world: &Arc<World>, wish: impl Future<Output = ()> + Send + 'static) {
     });
 }
 
-async fn open_shop(world: &World, number: u64) -> Result<Merchant, StoreError> {
+async fn open_shop(world: &Deployment, number: u64) -> Result<Merchant, StoreError> {
     let (id, at) = (MerchantId::fresh(&world.ambient), world.ambient.now());
     world.orders.ensure_merchant(id, &format!("Shop {number}"), at).await?;
     let mut skus = Vec::new();
@@ -105,7 +105,7 @@ fn euro() -> store::domain::Currency {
     "EUR".parse().expect("a currency")
 }
 
-async fn add_endpoint(world: &World, merchant: MerchantId) -> Result<Steady, StoreError> {
+async fn add_endpoint(world: &Deployment, merchant: MerchantId) -> Result<Steady, StoreError> {
     let id = EndpointId::fresh(&world.ambient);
     let events = if world.chance.one_in(3) {
         Subscription::Kinds(vec![EventKind::OrderPaid, EventKind::PaymentCaptured, EventKind::OrderCancelled])
@@ -128,8 +128,8 @@ async fn add_endpoint(world: &World, merchant: MerchantId) -> Result<Steady, Sto
     Ok(Steady { id, merchant, events })
 }
 
-/// A customer's whole story.
-async fn shop(world: Arc<World>, merchant: Merchant, number: u64) {
+/// All requests of one customer.
+async fn shop(world: Arc<Deployment>, merchant: Merchant, number: u64) {
     let customer = Client::of(world);
     let world = &customer.world;
     pause(world.chance.up_to(SHOPPING)).await;
@@ -147,7 +147,7 @@ async fn shop(world: Arc<World>, merchant: Merchant, number: u64) {
     }
 }
 
-async fn restock(world: Arc<World>, merchant: Merchant) {
+async fn restock(world: Arc<Deployment>, merchant: Merchant) {
     let client = Client::of(world);
     let world = &client.world;
     pause(world.chance.up_to(SHOPPING)).await;
@@ -161,7 +161,7 @@ async fn restock(world: Arc<World>, merchant: Merchant) {
         .await;
 }
 
-async fn change_mind(world: Arc<World>, endpoint: Steady) {
+async fn change_mind(world: Arc<Deployment>, endpoint: Steady) {
     let client = Client::of(world);
     let world = &client.world;
     pause(world.chance.up_to(SHOPPING + SECOND_THOUGHTS)).await;
@@ -183,14 +183,14 @@ async fn change_mind(world: Arc<World>, endpoint: Steady) {
     }
 }
 
-/// Somebody who uses the API.
+/// A client of the API.
 struct Client {
-    world: Arc<World>,
+    world: Arc<Deployment>,
     orders: Arc<dyn OrderStore>,
 }
 
 impl Client {
-    fn of(world: Arc<World>) -> Self {
+    fn of(world: Arc<Deployment>) -> Self {
         Self { orders: world.orders_of("api"), world }
     }
 
@@ -223,7 +223,7 @@ impl Client {
         let payment_method = (*chance.pick(&METHODS)).to_owned();
         let placement = self
             .insist(|orders, ambient| {
-                // A request that is repeated comes with an id and a trace of its own, and the same key.
+                // A repeated request has a new id and a new trace, and the same key.
                 let order = NewOrder {
                     id: OrderId::fresh(&ambient),
                     merchant: merchant.id,
@@ -245,10 +245,10 @@ impl Client {
             .await?;
         self.world.trace.note("customer", || format!("placing: {placement:?}"));
         match placement {
-            Placement::Placed { order, .. } => Some(order.id),
-            Placement::Replayed { order, .. } => Some(order),
-            Placement::Refused(_) | Placement::InFlight => None,
-            Placement::KeyReused { .. } => {
+            PlaceOutcome::Placed { order, .. } => Some(order.id),
+            PlaceOutcome::Replayed { order, .. } => Some(order),
+            PlaceOutcome::Refused(_) | PlaceOutcome::InFlight => None,
+            PlaceOutcome::KeyReused { .. } => {
                 self.world.watch.breach("placing", "a key was taken by another request".to_owned());
                 None
             }

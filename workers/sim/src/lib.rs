@@ -1,16 +1,19 @@
 //! Deterministic simulation of the order and payment flow.
 //!
-//! The relay, the jobs and the settling of their outcomes are those of the product; stores, queue, provider, mail server,
-//! receivers, clocks and randomness are simulated and fail as a seed has it. A run is a function of its seed: one thread,
-//! a clock that stands still but for timers, one generator, no order that depends on hashing. After a while of faults all
-//! goes well again, everything comes to rest, and the invariants of `docs/ARCHITECTURE.md` are checked.
+//! The relay, the jobs and the settling of their outcomes are the product's own code; stores, queue, provider, mail
+//! server, receivers, clocks and randomness are simulated and fail as the seed decides. A run is a function of its
+//! seed: one thread, a clock that advances by timers only, one generator, no order that depends on hashing. After a
+//! time with faults nothing fails any more, all work completes, and the invariants of `docs/ARCHITECTURE.md` are
+//! checked.
 //!
 //! Does not simulate apalis, the consumers of real engines and SQL: those have tests of their own against real servers.
-//! Start with [`run`]; the faults are in `chance`, the invariants in `watch` (always) and `audit` (at the end).
+//! Start with [`run`]; the faults are in `chance`, the invariants in `watch` (after every change) and `audit` (at the
+//! end).
 
 mod audit;
 mod chance;
 mod customers;
+mod deployment;
 mod link;
 mod mutation;
 mod outside;
@@ -20,60 +23,59 @@ mod queue;
 mod sweep;
 mod trace;
 mod watch;
-mod world;
 
 use std::{sync::Arc, time::Duration};
 
-use self::{customers::Steady, world::World};
+use self::{customers::Steady, deployment::Deployment};
 pub use self::{
     mutation::Mutation,
     sweep::{Sweep, summary, sweep},
     watch::Violation,
 };
 
-/// For so long things go wrong, at most.
+/// Longest time with faults.
 const FAULTS_MAX: Duration = Duration::from_mins(3);
-/// By then everything has come to rest: the longest wait is a webhook's after three failures.
+/// Deadline for the completion of all work: the longest wait is that of a webhook after three failures.
 const REST_WITHIN: Duration = Duration::from_hours(12);
-/// How often to look whether everything has.
+/// Interval of the checks for completion.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// What to run.
+/// Options of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Decides everything.
+    /// Seed that decides the whole run.
     pub seed: u64,
-    /// A defect to put in.
+    /// Defect to inject.
     pub mutation: Option<Mutation>,
-    /// Whether to keep the trace in words.
+    /// Whether to keep the trace as text.
     pub in_words: bool,
 }
 
-/// How a run went.
+/// Result of a run.
 #[derive(Debug, Clone)]
 pub struct Report {
-    /// Its seed.
+    /// Seed of the run.
     pub seed: u64,
-    /// Its defect.
+    /// Defect injected into the run.
     pub mutation: Option<Mutation>,
-    /// What was broken first, if anything.
+    /// The first violation, if any.
     pub violation: Option<Violation>,
-    /// What happened, one step a line; empty unless asked for.
+    /// Steps, one a line; empty unless requested.
     pub trace: Vec<String>,
-    /// Of every step and its time, kept in words or not.
+    /// Hash of all steps and their times, with or without text.
     pub fingerprint: u64,
-    /// Steps in all.
+    /// Number of steps.
     pub steps: u64,
-    /// Deliveries of jobs.
+    /// Number of job deliveries.
     pub deliveries: u64,
-    /// How long it took by the simulated clock.
+    /// Duration by the simulated clock.
     pub simulated: Duration,
 }
 
 /// Runs one seed to its end.
 ///
 /// # Errors
-/// When there is no runtime to be had, or the product refuses to be set up.
+/// Without a runtime, or when the product cannot be set up.
 pub fn run(options: Options) -> Result<Report, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.map_err(|error| error.to_string())?.block_on(simulate(options))
@@ -81,7 +83,7 @@ pub fn run(options: Options) -> Result<Report, String> {
 
 async fn simulate(Options { seed, mutation, in_words }: Options) -> Result<Report, String> {
     let began = tokio::time::Instant::now();
-    let world = Arc::new(World::new(seed, mutation, in_words)?);
+    let world = Arc::new(Deployment::new(seed, mutation, in_words)?);
     let steady = customers::trade(&world).await.map_err(|error| error.to_string())?;
     for index in 0..=world.chance.below(2) {
         tokio::spawn(process::relay(Arc::clone(&world), index));
@@ -106,8 +108,8 @@ async fn simulate(Options { seed, mutation, in_words }: Options) -> Result<Repor
     })
 }
 
-/// Waits until nothing is left to be done, then audits.
-async fn rest(world: &World, steady: &[Steady]) {
+/// Waits until all work is complete, then audits.
+async fn rest(world: &Deployment, steady: &[Steady]) {
     let deadline = tokio::time::Instant::now() + REST_WITHIN;
     loop {
         tokio::time::sleep(LOOK).await;
@@ -115,7 +117,7 @@ async fn rest(world: &World, steady: &[Steady]) {
             return;
         }
         if world.is_idle() {
-            // Writes that are late by half a minute at most, and what they lead to.
+            // Time for writes that are late by up to half a minute, and for their consequences.
             tokio::time::sleep(LOOK * 4).await;
             if world.is_idle() {
                 return audit::audit(world, steady);

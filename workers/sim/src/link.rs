@@ -1,4 +1,4 @@
-//! The way to a store, as faulty as the seed has it; and the payment store as a worker sees it.
+//! Faulty connection to the stores, and the payment store as a worker sees it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,17 +12,17 @@ use store::{
 };
 
 use crate::{
-    chance::{Chance, Fault, pause},
+    chance::{Chance, InjectedFault, pause},
     trace::Trace,
     watch::Watch,
 };
 
-/// Longest time of a slow call, less than a job may take.
+/// Longest slow call, shorter than the timeout of a job.
 const SLOW_MAX: Duration = Duration::from_secs(20);
-/// Longest time by which a write is late.
+/// Longest delay of a late write.
 const LATE_MAX: Duration = Duration::from_secs(30);
 
-/// A process's way to the stores.
+/// Connection of a process to the stores.
 pub(crate) struct FaultyLink {
     pub(crate) chance: Arc<Chance>,
     pub(crate) trace: Arc<Trace>,
@@ -30,7 +30,7 @@ pub(crate) struct FaultyLink {
 }
 
 impl FaultyLink {
-    fn fails(&self, fault: Fault, call: Call) -> bool {
+    fn fails(&self, fault: InjectedFault, call: Call) -> bool {
         let happens = self.chance.happens(fault);
         if happens {
             self.trace.note("fault", || format!("{} {fault:?} {}.{}", self.process, call.store, call.name));
@@ -43,13 +43,13 @@ impl FaultyLink {
 impl Link for FaultyLink {
     async fn request(&self, call: Call) -> Passage {
         pause(self.chance.travel()).await;
-        if self.fails(Fault::StoreSlow, call) {
+        if self.fails(InjectedFault::StoreSlow, call) {
             pause(self.chance.some_time(SLOW_MAX)).await;
         }
-        if self.fails(Fault::StoreRequestLost, call) {
+        if self.fails(InjectedFault::StoreRequestLost, call) {
             return Passage::Lost;
         }
-        if call.writes && self.fails(Fault::StoreLate, call) {
+        if call.writes && self.fails(InjectedFault::StoreLate, call) {
             return Passage::Late(self.chance.some_time(LATE_MAX));
         }
         Passage::Arrives
@@ -57,21 +57,21 @@ impl Link for FaultyLink {
 
     async fn answer(&self, call: Call) -> bool {
         pause(self.chance.travel()).await;
-        !self.fails(Fault::StoreAnswerLost, call)
+        !self.fails(InjectedFault::StoreAnswerLost, call)
     }
 }
 
-/// Payments as a worker sees them, with an eye on who decides.
+/// Payment store as a worker sees it; checks that only the newest attempt decides.
 pub(crate) struct WatchedPayments {
     pub(crate) inner: MemoryPayments,
     pub(crate) watch: Arc<Watch>,
-    /// The mutation: decides with whatever epoch is the newest, as if none had been asked for.
+    /// Mutation: decides with the newest epoch, whatever the epoch of the attempt is.
     pub(crate) unfenced: bool,
 }
 
 #[async_trait]
 impl PaymentStore for WatchedPayments {
-    async fn decide(
+    async fn record_decision(
         &self,
         id: PaymentId,
         epoch: u64,
@@ -80,7 +80,7 @@ impl PaymentStore for WatchedPayments {
     ) -> Result<Decided, StoreError> {
         let newest = || self.inner.peek(id).map_or(0, |payment| payment.epoch);
         let claimed = if self.unfenced { newest() } else { epoch };
-        let decided = self.inner.decide(id, claimed, decision, at).await?;
+        let decided = self.inner.record_decision(id, claimed, decision, at).await?;
         // A decided payment takes no further attempt, so the newest epoch is still that of the decision.
         if decided == Decided::Recorded && newest() != epoch {
             let newest = newest();
@@ -90,22 +90,22 @@ impl PaymentStore for WatchedPayments {
         Ok(decided)
     }
 
-    async fn open(&self, payment: NewPayment) -> Result<Payment, StoreError> {
-        self.inner.open(payment).await
+    async fn open_payment(&self, payment: NewPayment) -> Result<Payment, StoreError> {
+        self.inner.open_payment(payment).await
     }
 
     async fn begin_attempt(&self, id: PaymentId, worker: &str, at: Timestamp) -> Result<Begun, StoreError> {
         self.inner.begin_attempt(id, worker, at).await
     }
 
-    async fn note_attempt(
+    async fn annotate_attempt(
         &self,
         id: PaymentId,
         epoch: u64,
         note: &str,
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        self.inner.note_attempt(id, epoch, note, at).await
+        self.inner.annotate_attempt(id, epoch, note, at).await
     }
 
     async fn payment(&self, id: PaymentId) -> Result<Option<Payment>, StoreError> {
@@ -124,18 +124,18 @@ impl PaymentStore for WatchedPayments {
         self.inner.by_provider_reference(provider, reference).await
     }
 
-    async fn of_day(
+    async fn list_by_day(
         &self,
         merchant: MerchantId,
         day: Timestamp,
         after: Option<PaymentId>,
         limit: u32,
     ) -> Result<Vec<PaymentEntry>, StoreError> {
-        self.inner.of_day(merchant, day, after, limit).await
+        self.inner.list_by_day(merchant, day, after, limit).await
     }
 
-    async fn all(&self, after: Option<PaymentId>, limit: u32) -> Result<Vec<PaymentEntry>, StoreError> {
-        self.inner.all(after, limit).await
+    async fn scan(&self, after: Option<PaymentId>, limit: u32) -> Result<Vec<PaymentEntry>, StoreError> {
+        self.inner.scan(after, limit).await
     }
 
     async fn begin_refund(

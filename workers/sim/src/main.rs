@@ -1,11 +1,11 @@
-//! `simulate`: runs seeds and tells what broke; see `ops/simulate`.
+//! `simulate`: runs seeds and prints violations; see `ops/simulate`.
 
 use std::{io::Write as _, process::ExitCode, thread, time::Instant};
 
 use clap::Parser;
 use sim::{Mutation, Options, Report, run, sweep};
 
-/// Lines of a trace shown, the last ones.
+/// Last lines of a trace that are shown.
 const LINES_SHOWN: usize = 400;
 
 /// Simulates the order and payment flow, one run per seed.
@@ -15,19 +15,19 @@ struct Arguments {
     /// How many seeds to run
     #[arg(long, default_value_t = 10_000, value_name = "N")]
     seeds: u64,
-    /// The first of them
+    /// First seed
     #[arg(long, default_value_t = 0, value_name = "S")]
     from: u64,
-    /// Only this one, with its trace
+    /// Run only this seed, with its trace
     #[arg(long, value_name = "S", conflicts_with_all = ["seeds", "from"])]
     seed: Option<u64>,
-    /// A defect to put in
+    /// Defect to inject
     #[arg(long, value_name = "NAME")]
     mutation: Option<Mutation>,
-    /// Threads to use; all cores unless told
+    /// Threads to use; default all cores
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// Shows the whole trace
+    /// Show the whole trace
     #[arg(long)]
     whole: bool,
 }
@@ -38,14 +38,14 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            // There is nobody left to tell when this fails.
+            // A failure to write the error cannot be reported.
             let _ = writeln!(std::io::stderr(), "error: {error}");
             ExitCode::from(2)
         }
     }
 }
 
-/// Whether all promises were kept.
+/// Runs what the arguments ask for; `true` without a violation.
 fn simulate(arguments: &Arguments) -> Result<bool, String> {
     let lines_max = if arguments.whole { usize::MAX } else { LINES_SHOWN };
     if let Some(seed) = arguments.seed {
@@ -58,7 +58,7 @@ fn simulate(arguments: &Arguments) -> Result<bool, String> {
     let began = Instant::now();
     let found = sweep(seeds, arguments.mutation, threads, |clean| {
         if clean.is_multiple_of(10_000) {
-            // Progress is a courtesy.
+            // Progress is best effort.
             let _ = writeln!(std::io::stderr(), "{clean} seeds");
         }
     })?;

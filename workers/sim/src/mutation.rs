@@ -1,4 +1,4 @@
-//! Defects put in on purpose, around the simulated parts, to see that the simulation finds them.
+//! Mutations: defects injected around the simulated parts, to check that the simulation finds them.
 
 use std::sync::Arc;
 
@@ -8,22 +8,22 @@ use workers::provider::{
     CaptureRequest, ChargeOutcome, ChargeQuery, PaymentProvider, ProviderError, RefundOutcome, RefundRequest,
 };
 
-/// One defect.
+/// An injected defect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mutation {
-    /// A job is acknowledged when it is handed out, before what it does is written: a crash forgets it.
+    /// A job is acknowledged at delivery, before its effect is written: a crash loses it.
     AckBeforeWrite,
-    /// A payment is decided whatever epoch the deciding attempt has.
+    /// A payment is decided whatever the epoch of the deciding attempt is.
     NoEpochCheck,
-    /// Each call to the provider has a key of its own, so a repeated one is a new charge.
+    /// Each call to the provider has a key of its own, so a repeated call is a new charge.
     FreshKeys,
 }
 
 impl Mutation {
-    /// All of them.
+    /// All mutations.
     pub const ALL: [Self; 3] = [Self::AckBeforeWrite, Self::NoEpochCheck, Self::FreshKeys];
 
-    /// Its name on the command line.
+    /// The name on the command line.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::AckBeforeWrite => "ack-before-write",

@@ -1,4 +1,4 @@
-//! Mail server and merchants' receivers, as unreliable as the seed has them.
+//! Simulated mail server and receivers of merchants, as unreliable as the seed decides.
 
 use std::{
     collections::BTreeSet,
@@ -15,23 +15,23 @@ use workers::{
 };
 
 use crate::{
-    chance::{Chance, Fault, pause},
+    chance::{Chance, InjectedFault, pause},
     trace::Trace,
 };
 
-/// Longest wait a receiver asks for.
+/// Longest `Retry-After` of a receiver.
 const RETRY_AFTER_MAX: Duration = Duration::from_mins(2);
 
-/// What is outside of the shop, but for the provider.
+/// Systems outside the shop, except the provider.
 pub(crate) struct Outside {
     chance: Arc<Chance>,
     trace: Arc<Trace>,
-    seen: Mutex<Seen>,
+    seen: Mutex<TakenCalls>,
 }
 
 #[derive(Default)]
-struct Seen {
-    /// The Message-IDs that were taken.
+struct TakenCalls {
+    /// Message-IDs of the mails taken.
     mails: BTreeSet<String>,
     hooks: BTreeSet<(EndpointId, EventId)>,
     gone: BTreeSet<EndpointId>,
@@ -42,22 +42,22 @@ impl Outside {
         Self { chance, trace, seen: Mutex::default() }
     }
 
-    /// Whether the mail server took a mail of this Message-ID.
+    /// Whether the mail server took a mail with this Message-ID.
     pub(crate) fn has_mail(&self, message_id: &str) -> bool {
         self.lock().mails.contains(message_id)
     }
 
-    /// What receivers took.
+    /// Events taken, by endpoint.
     pub(crate) fn hooks(&self) -> BTreeSet<(EndpointId, EventId)> {
         self.lock().hooks.clone()
     }
 
-    /// A receiver is closed for good.
+    /// Closes a receiver for good.
     pub(crate) fn close(&self, endpoint: EndpointId) {
         self.lock().gone.insert(endpoint);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Seen> {
+    fn lock(&self) -> MutexGuard<'_, TakenCalls> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -70,7 +70,7 @@ impl Outside {
         if gone {
             return Answer::of_status(410, None);
         }
-        if self.chance.happens(Fault::HookFails) {
+        if self.chance.happens(InjectedFault::HookFails) {
             return match self.chance.below(4) {
                 0 => Answer::failed("timeout"),
                 1 => Answer::failed("connect"),
@@ -79,7 +79,7 @@ impl Outside {
             };
         }
         self.lock().hooks.insert((endpoint, event));
-        if self.chance.happens(Fault::HookAnswerLost) {
+        if self.chance.happens(InjectedFault::HookAnswerLost) {
             Answer::failed("timeout")
         } else {
             Answer::of_status(204, None)
@@ -87,7 +87,7 @@ impl Outside {
     }
 }
 
-/// Where a receiver is.
+/// URL of a receiver.
 pub(crate) fn url_of(endpoint: EndpointId) -> String {
     format!("https://hooks.example/{endpoint}")
 }
@@ -97,11 +97,11 @@ impl MailTransport for Outside {
     async fn send(&self, message: &Message) -> Result<(), MailError> {
         pause(self.chance.travel()).await;
         let id = message.headers().get_raw("Message-ID").unwrap_or_default().to_owned();
-        let result = if self.chance.happens(Fault::MailBusy) {
+        let result = if self.chance.happens(InjectedFault::MailBusy) {
             Err(MailError::Busy { status: 451 })
         } else {
             self.lock().mails.insert(id.clone());
-            let lost = self.chance.happens(Fault::MailAnswerLost);
+            let lost = self.chance.happens(InjectedFault::MailAnswerLost);
             if lost { Err(MailError::Connection("smtp_timeout")) } else { Ok(()) }
         };
         self.trace.note("mail", || format!("{id}: {result:?}"));

@@ -1,6 +1,6 @@
-//! Processes: workers and relays, each started, killed at an await point, and started again.
+//! Simulated processes: workers and relays, each started, killed at an await point, and started again.
 //!
-//! A crash drops the futures of a process where they stand; what they had sent may still arrive.
+//! A crash drops the futures of a process where they stand; requests already sent may still arrive.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -8,17 +8,17 @@ use jobs::testing::run_delivery;
 use tokio_util::sync::CancellationToken;
 use workers::relay::Relay;
 
-use crate::{chance::pause, world::World};
+use crate::{chance::pause, deployment::Deployment};
 
-/// Jobs a worker runs at a time.
+/// Jobs per worker at a time.
 const SLOTS: usize = 3;
-/// Longest time a process is down.
+/// Longest downtime of a process.
 const DOWN_MAX: Duration = Duration::from_secs(5);
-/// How long a relay waits unless woken; longer than a real one's, to spare rounds that find nothing.
+/// Poll interval of a relay; longer than in production, to spare rounds that find nothing.
 const POLL: Duration = Duration::from_secs(20);
 
-/// Runs jobs in one life after another.
-pub(crate) async fn worker(world: Arc<World>, index: u64) {
+/// A worker, started again after each crash.
+pub(crate) async fn worker(world: Arc<Deployment>, index: u64) {
     for life in 1_u64.. {
         let (name, consumer) = (format!("worker-{index}.{life}"), (index << 32) + life);
         let env = world.env(&name);
@@ -29,8 +29,8 @@ pub(crate) async fn worker(world: Arc<World>, index: u64) {
     }
 }
 
-/// Relays in one life after another, under one name or under a new one each time, as containers have.
-pub(crate) async fn relay(world: Arc<World>, index: u64) {
+/// A relay, started again after each crash, under one name or under a new one each time, as containers have.
+pub(crate) async fn relay(world: Arc<Deployment>, index: u64) {
     let keeps_name = world.chance.one_in(2);
     for life in 1_u64.. {
         let name = if keeps_name { format!("relay-{index}") } else { format!("relay-{index}.{life}") };
@@ -46,7 +46,7 @@ pub(crate) async fn relay(world: Arc<World>, index: u64) {
     }
 }
 
-async fn slot(world: &World, name: &str, consumer: u64, env: workers::Env) {
+async fn slot(world: &Deployment, name: &str, consumer: u64, env: workers::Env) {
     let ambient = env.ambient.clone();
     loop {
         let delivery = world.queue.claim(consumer).await;
@@ -61,8 +61,8 @@ async fn slot(world: &World, name: &str, consumer: u64, env: workers::Env) {
     }
 }
 
-/// Lets a process live as long as it is given, but for ever once nothing goes wrong any more.
-async fn until_killed<T>(world: &World, name: &str, process: impl Future<Output = T>) {
+/// Runs a process for its drawn lifetime, or for ever once the faults have ended.
+async fn until_killed<T>(world: &Deployment, name: &str, process: impl Future<Output = T>) {
     let killed = async {
         if let Some(life) = world.chance.life() {
             pause(life).await;

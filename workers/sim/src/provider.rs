@@ -1,7 +1,7 @@
-//! The payment provider: another company's ledger behind an unreliable line.
+//! Simulated payment provider: another company's ledger behind an unreliable connection.
 //!
-//! Keeps the contract of [`PaymentProvider`]: a call repeated under its key takes effect once. A request that is on its
-//! way arrives whether or not its caller still waits.
+//! Keeps the contract of [`PaymentProvider`]: a call repeated under its key takes effect once. A request in flight
+//! arrives whether or not its caller still waits.
 
 use std::{
     collections::BTreeMap,
@@ -17,26 +17,26 @@ use workers::provider::{
 };
 
 use crate::{
-    chance::{Chance, Fault, pause},
+    chance::{Chance, InjectedFault, pause},
     trace::Trace,
     watch::Watch,
 };
 
-/// Longest way of a request; far less than the three minutes after which a charge is taken for impossible.
+/// Longest latency of a request; far less than the three minutes after which no call is assumed to be in flight.
 const WAY_MAX: Duration = Duration::from_mins(1);
-/// Longest wait it asks for.
+/// Longest `Retry-After`.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
-/// How often `pm_sandbox_flaky` fails per order.
+/// Failures of `pm_sandbox_flaky` per order.
 const FLAKY_FAILURES: u32 = 2;
 
-/// Which way money moved.
+/// Direction of a ledger entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Direction {
     Taken,
     GivenBack,
 }
 
-/// One line of the ledger.
+/// An entry of the ledger.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
     pub(crate) direction: Direction,
@@ -52,11 +52,11 @@ pub(crate) struct SimProvider {
     chance: Arc<Chance>,
     trace: Arc<Trace>,
     watch: Arc<Watch>,
-    books: Arc<Mutex<Books>>,
+    books: Arc<Mutex<ProviderState>>,
 }
 
 #[derive(Default)]
-struct Books {
+struct ProviderState {
     ledger: Vec<Entry>,
     charges: BTreeMap<String, ChargeOutcome>,
     refunds: BTreeMap<String, RefundOutcome>,
@@ -73,16 +73,16 @@ impl SimProvider {
         self.books().ledger.clone()
     }
 
-    /// Whether every request that was sent has arrived.
+    /// Whether no request is in flight.
     pub(crate) fn is_idle(&self) -> bool {
         self.books().on_their_way == 0
     }
 
-    fn books(&self) -> MutexGuard<'_, Books> {
+    fn books(&self) -> MutexGuard<'_, ProviderState> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends a request: it arrives on its own, and is answered if its sender still listens.
+    /// Sends a request: it arrives independently of its caller, and is answered if the caller still waits.
     async fn exchange<T: Send + 'static>(
         &self,
         what: &'static str,
@@ -92,11 +92,11 @@ impl SimProvider {
             pause(self.chance.travel()).await;
             return Err(error);
         }
-        if self.fails(Fault::ProviderRequestLost, what) {
+        if self.fails(InjectedFault::ProviderRequestLost, what) {
             pause(self.chance.some_time(RETRY_AFTER_MAX)).await;
             return Err(ProviderError::Unknown { cause: "connection_lost" });
         }
-        let way = if self.fails(Fault::ProviderSlow, what) {
+        let way = if self.fails(InjectedFault::ProviderSlow, what) {
             self.chance.some_time(WAY_MAX)
         } else {
             self.chance.travel()
@@ -109,18 +109,18 @@ impl SimProvider {
             let done = effect(&provider);
             provider.books().on_their_way -= 1;
             pause(provider.chance.travel()).await;
-            // Nobody may be there any more to hear it.
+            // The caller may be gone.
             let _ = answer.send(done);
         });
         let answer = answered.await;
-        if self.fails(Fault::ProviderAnswerLost, what) {
+        if self.fails(InjectedFault::ProviderAnswerLost, what) {
             return Err(ProviderError::Unknown { cause: "connection_lost" });
         }
         answer.unwrap_or(Err(ProviderError::Unknown { cause: "connection_lost" }))
     }
 
     fn turned_away(&self, what: &'static str) -> Option<ProviderError> {
-        if !self.fails(Fault::ProviderBusy, what) {
+        if !self.fails(InjectedFault::ProviderBusy, what) {
             return None;
         }
         let wait = Some(self.chance.some_time(RETRY_AFTER_MAX));
@@ -132,7 +132,7 @@ impl SimProvider {
         })
     }
 
-    fn fails(&self, fault: Fault, what: &'static str) -> bool {
+    fn fails(&self, fault: InjectedFault, what: &'static str) -> bool {
         let happens = self.chance.happens(fault);
         if happens {
             self.trace.note("fault", || format!("{fault:?} {what}"));
@@ -197,12 +197,12 @@ impl SimProvider {
     }
 }
 
-impl Books {
+impl ProviderState {
     fn times_taken(&self, order: OrderId) -> usize {
         self.ledger.iter().filter(|e| e.order == order && e.direction == Direction::Taken).count()
     }
 
-    /// What of a charge was not given back.
+    /// The amount of a charge that is not yet refunded.
     fn left(&self, charge: &str) -> i64 {
         let of_charge = self.ledger.iter().filter(|entry| entry.reference == charge);
         of_charge

@@ -1,9 +1,9 @@
-//! The queue: holds copies of jobs and hands them out in any order, more than once if the seed has it so.
+//! Simulated queue: holds copies of jobs and delivers them in any order, more than once if the seed decides so.
 //!
-//! Keeps what [`jobs::Engine`] promises of publishing and settling, and no more: ids are not deduplicated, a consumer that is
-//! alive may be taken for lost, an outcome may get lost, a retry may leave its predecessor behind. An outcome counts only
-//! under the newest lease. Workers of the simulation take jobs with [`SimQueue::claim`]; commands of operators are no part
-//! of it and answer so.
+//! Keeps the promises of [`jobs::Engine`] about publishing and settling, and no more: ids are not deduplicated, a live
+//! consumer may be taken for lost, an outcome may get lost, a retry may leave its predecessor behind. An outcome counts
+//! only under the newest lease. Workers of the simulation take jobs with [`SimQueue::claim`]; commands of operators are
+//! refused.
 
 mod engine;
 
@@ -16,55 +16,55 @@ use std::{
 use base::{Ambient, Timestamp, time::between};
 use jobs::{
     Envelope,
-    engine::{Announcement, CRASHES_MAX, Delivery, EngineError, Interrupt, JobSignal, Receipt, Settlement},
+    engine::{CRASHES_MAX, Delivery, EngineError, Event, Interrupt, JobSignal, Receipt, Settlement},
 };
 use tokio::sync::Notify;
 
 use crate::{
-    chance::{Chance, Fault, pause},
+    chance::{Chance, InjectedFault, pause},
     trace::Trace,
     watch::Watch,
 };
 
-/// Longest time a lost job needs to be found.
+/// Longest time until a lost job is delivered again.
 const FOUND_AFTER_MAX: Duration = Duration::from_secs(10);
 /// How long a job that crashed too many consumers stays parked.
 const REDRIVEN_AFTER: Duration = Duration::from_mins(5);
-/// Longest time a job waits for no reason.
+/// Longest delay of a job without a reason.
 const DELAY_MAX: Duration = Duration::from_secs(10);
-/// Longest time after which a consumer that is alive is taken for lost.
+/// Longest time after which a live consumer is taken for lost.
 const LEASE_MAX: Duration = Duration::from_secs(20);
 /// Longest time until a publisher gives up.
 const CONFIRM_MAX: Duration = Duration::from_secs(5);
 
 /// The queue; clones share it.
 #[derive(Clone)]
-pub(crate) struct SimQueue(Arc<Inner>);
+pub(crate) struct SimQueue(Arc<SimQueueInner>);
 
-struct Inner {
+struct SimQueueInner {
     chance: Arc<Chance>,
     trace: Arc<Trace>,
     watch: Arc<Watch>,
     ambient: Ambient,
-    /// The mutation: forgets a job when it hands it out.
+    /// Mutation: forgets a job at its delivery.
     acks_first: bool,
-    state: Mutex<State>,
+    state: Mutex<SimQueueState>,
     work: Notify,
 }
 
 #[derive(Default)]
-struct State {
-    copies: BTreeMap<u64, Held>,
+struct SimQueueState {
+    copies: BTreeMap<u64, SimJob>,
     ready: Vec<u64>,
-    /// Under the mutation: what was forgotten when it was handed out, in the memory of its consumer alone.
-    acked: BTreeMap<u64, Held>,
-    /// Numbers copies and deliveries.
+    /// Under the mutation: jobs forgotten at their delivery, known to their consumer alone.
+    acked: BTreeMap<u64, SimJob>,
+    /// Last number of a copy or a delivery.
     next: u64,
-    announced: Vec<Announcement>,
+    announced: Vec<Event>,
     runs: u64,
 }
 
-struct Held {
+struct SimJob {
     envelope: Arc<Envelope>,
     crashes: u32,
     lease: Option<Lease>,
@@ -85,10 +85,10 @@ impl SimQueue {
         acks_first: bool,
     ) -> Self {
         let (state, work) = (Mutex::default(), Notify::new());
-        Self(Arc::new(Inner { chance, trace, watch, ambient, acks_first, state, work }))
+        Self(Arc::new(SimQueueInner { chance, trace, watch, ambient, acks_first, state, work }))
     }
 
-    /// Whether no job is held, in whatever state.
+    /// Whether no job is held, in any state.
     pub(crate) fn is_empty(&self) -> bool {
         let state = self.lock();
         state.copies.is_empty() && state.acked.is_empty()
@@ -100,21 +100,21 @@ impl SimQueue {
         state.copies.values().map(|held| format!("{} {}", held.envelope.id, held.envelope.kind)).collect()
     }
 
-    /// What was announced, in order.
-    pub(crate) fn announced(&self) -> Vec<Announcement> {
+    /// Published events, in order.
+    pub(crate) fn published_events(&self) -> Vec<Event> {
         self.lock().announced.clone()
     }
 
-    /// How many deliveries were made.
+    /// Number of deliveries.
     pub(crate) fn runs(&self) -> u64 {
         self.lock().runs
     }
 
-    /// The next job for a consumer, which may be any that waits.
+    /// The next job for a consumer: any waiting one.
     pub(crate) async fn claim(&self, consumer: u64) -> Delivery {
         loop {
             let mut work = std::pin::pin!(self.0.work.notified());
-            // Armed before looking, so that no job falls in between.
+            // Armed before the check, so that no wake-up is missed.
             work.as_mut().enable();
             if let Some(delivery) = self.try_claim(consumer) {
                 return delivery;
@@ -123,7 +123,7 @@ impl SimQueue {
         }
     }
 
-    /// Takes an outcome; one under a lease that was lost is dropped.
+    /// Settles a job; an outcome under a lost lease is dropped.
     pub(crate) fn settle(&self, receipt: Receipt, settlement: Settlement) {
         self.note(receipt, &settlement);
         let number = receipt.session;
@@ -140,7 +140,7 @@ impl SimQueue {
         if fenced {
             return;
         }
-        if self.0.chance.happens(Fault::OutcomeLost) {
+        if self.0.chance.happens(InjectedFault::OutcomeLost) {
             drop(state);
             self.lose(number);
             return;
@@ -151,9 +151,9 @@ impl SimQueue {
         self.conclude(held, settlement);
     }
 
-    /// A consumer is gone: its jobs will be found and handed to others.
+    /// Takes a consumer for lost: its jobs will be delivered to others.
     pub(crate) fn lost(&self, consumer: u64) {
-        let held_by = |held: &Held| held.lease.as_ref().is_some_and(|lease| lease.consumer == consumer);
+        let held_by = |held: &SimJob| held.lease.as_ref().is_some_and(|lease| lease.consumer == consumer);
         let mut state = self.lock();
         state.acked.retain(|_, held| !held_by(held));
         let numbers: Vec<u64> =
@@ -184,7 +184,7 @@ impl SimQueue {
             state.acked.insert(number, held);
         }
         drop(state);
-        if self.0.chance.happens(Fault::LeaseLost) {
+        if self.0.chance.happens(InjectedFault::LeaseLost) {
             self.take_for_lost(number, tag);
         }
         let receipt = Receipt { job: envelope.id, tag, session: number };
@@ -203,15 +203,16 @@ impl SimQueue {
         }
     }
 
-    fn conclude(&self, held: Held, settlement: Settlement) {
+    fn conclude(&self, held: SimJob, settlement: Settlement) {
         let (at, attempts) = match settlement {
             Settlement::Retry { at, .. } => (at, 1),
             Settlement::Snooze { at } => (at, 0),
             Settlement::Release => (self.0.ambient.now(), 0),
             Settlement::Done | Settlement::Cancelled { .. } | Settlement::Dead { .. } => return,
         };
-        if self.0.chance.happens(Fault::RetryDoubled) {
-            let again = Held { envelope: Arc::clone(&held.envelope), crashes: held.crashes + 1, lease: None };
+        if self.0.chance.happens(InjectedFault::RetryDoubled) {
+            let again =
+                SimJob { envelope: Arc::clone(&held.envelope), crashes: held.crashes + 1, lease: None };
             let found_after = self.0.chance.some_time(FOUND_AFTER_MAX);
             self.keep(None, again, found_after);
         }
@@ -219,17 +220,17 @@ impl SimQueue {
         envelope.attempt += attempts;
         envelope.run_at = Some(at);
         let wait = self.until(at);
-        self.keep(None, Held { envelope: Arc::new(envelope), crashes: held.crashes, lease: None }, wait);
+        self.keep(None, SimJob { envelope: Arc::new(envelope), crashes: held.crashes, lease: None }, wait);
     }
 
-    /// The job will be found without its consumer.
+    /// Takes a job from its consumer and makes it ready again later.
     fn lose(&self, number: u64) {
         let Some(mut held) = self.lock().remove(number) else { return };
         held.crashes += 1;
         held.lease = None;
         let mut found_after = self.0.chance.some_time(FOUND_AFTER_MAX);
         if held.crashes > CRASHES_MAX {
-            // Parked as poison, until the operator of a shop whose workers die by the second takes it back.
+            // Parked as a poison message, until an operator redrives it: here consumers die by the second.
             self.0.trace.note("redriven", || held.envelope.id.to_string());
             held.crashes = 0;
             found_after += REDRIVEN_AFTER;
@@ -241,8 +242,9 @@ impl SimQueue {
         let (queue, after) = (self.clone(), self.0.chance.some_time(LEASE_MAX));
         tokio::spawn(async move {
             pause(after).await;
-            let holds =
-                |held: &Held| held.lease.as_ref().filter(|lease| lease.tag == tag).map(|l| l.signal.clone());
+            let holds = |held: &SimJob| {
+                held.lease.as_ref().filter(|lease| lease.tag == tag).map(|l| l.signal.clone())
+            };
             let signal = queue.lock().copies.get(&number).and_then(holds);
             if let Some(signal) = signal {
                 queue.0.trace.note("fault", || format!("LeaseLost of delivery {tag}"));
@@ -252,8 +254,8 @@ impl SimQueue {
         });
     }
 
-    /// Keeps a job, ready after a while; a copy that was lost keeps its number.
-    fn keep(&self, number: Option<u64>, held: Held, wait: Duration) {
+    /// Keeps a job, ready after `wait`; a lost copy keeps its number.
+    fn keep(&self, number: Option<u64>, held: SimJob, wait: Duration) {
         let mut state = self.lock();
         let number = number.unwrap_or_else(|| state.fresh());
         state.copies.insert(number, held);
@@ -277,12 +279,12 @@ impl SimQueue {
 
     fn accept(&self, envelope: Envelope) {
         let envelope = Arc::new(envelope);
-        let copies = if self.0.chance.happens(Fault::JobDoubled) { 2 } else { 1 };
+        let copies = if self.0.chance.happens(InjectedFault::JobDoubled) { 2 } else { 1 };
         for _ in 0..copies {
-            let delayed = self.0.chance.happens(Fault::JobDelayed);
+            let delayed = self.0.chance.happens(InjectedFault::JobDelayed);
             let wait = if delayed { self.0.chance.some_time(DELAY_MAX) } else { Duration::ZERO };
             let wait = wait.max(envelope.run_at.map_or(Duration::ZERO, |at| self.until(at)));
-            self.keep(None, Held { envelope: Arc::clone(&envelope), crashes: 0, lease: None }, wait);
+            self.keep(None, SimJob { envelope: Arc::clone(&envelope), crashes: 0, lease: None }, wait);
         }
     }
 
@@ -290,7 +292,7 @@ impl SimQueue {
         between(self.0.ambient.now(), at)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, SimQueueState> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -298,16 +300,16 @@ impl SimQueue {
         EngineError::Unavailable { engine: "simulated", detail: detail.to_owned(), source: None }
     }
 
-    /// How many of so many messages are kept, and whether that is confirmed.
+    /// How many of the messages the queue keeps, and whether it confirms them.
     async fn exchange(&self, messages: usize) -> Result<(usize, bool), EngineError> {
         let chance = &self.0.chance;
         pause(chance.travel()).await;
-        if chance.happens(Fault::PublishLost) {
+        if chance.happens(InjectedFault::PublishLost) {
             self.0.trace.note("fault", || "PublishLost".to_owned());
             pause(chance.some_time(CONFIRM_MAX)).await;
             return Err(Self::unavailable("not reached"));
         }
-        if chance.happens(Fault::PublishUnconfirmed) {
+        if chance.happens(InjectedFault::PublishUnconfirmed) {
             self.0.trace.note("fault", || "PublishUnconfirmed".to_owned());
             let kept = chance.place(messages + 1);
             return Ok((kept, false));
@@ -322,13 +324,13 @@ impl SimQueue {
     }
 }
 
-impl State {
+impl SimQueueState {
     fn fresh(&mut self) -> u64 {
         self.next += 1;
         self.next
     }
 
-    fn remove(&mut self, number: u64) -> Option<Held> {
+    fn remove(&mut self, number: u64) -> Option<SimJob> {
         self.ready.retain(|ready| *ready != number);
         self.copies.remove(&number)
     }

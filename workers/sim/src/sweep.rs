@@ -1,4 +1,4 @@
-//! Many seeds, on as many threads as wanted: runs share nothing, so threads change nothing about any of them.
+//! Sweep over many seeds, on several threads: runs share nothing, so the number of threads changes no run.
 
 use std::{
     ops::Range,
@@ -11,12 +11,12 @@ use std::{
 
 use crate::{Mutation, Options, Report, run};
 
-/// What many runs found.
+/// Result of a sweep.
 #[derive(Debug, Clone, Default)]
 pub struct Sweep {
     /// Runs without a violation.
     pub clean: u64,
-    /// The run of the lowest seed that broke a promise, once more and in words.
+    /// The lowest seed that violated an invariant, run again with its trace.
     pub failure: Option<Report>,
     /// Deliveries in all clean runs.
     pub deliveries: u64,
@@ -24,7 +24,7 @@ pub struct Sweep {
     pub steps: u64,
 }
 
-/// Runs these seeds in their order, until one breaks a promise; `progress` is told after each how many were clean.
+/// Runs these seeds in order until one violates an invariant; `progress` gets the number of clean runs after each.
 ///
 /// # Errors
 /// As [`run`].
@@ -40,7 +40,7 @@ pub fn sweep(
     let work = || -> Result<(), String> {
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            // A lower seed than one that failed is still run: the lowest is to be found.
+            // Seeds below a failed one are still run: the lowest one is to be found.
             if seed >= seeds.end || seed > failed.load(Ordering::Relaxed) {
                 return Ok(());
             }
@@ -68,7 +68,7 @@ pub fn sweep(
     Ok(found)
 }
 
-/// Seed, verdict and how to see it again.
+/// Seed, result and replay command of a run.
 pub fn summary(report: &Report) -> String {
     let verdict = report.violation.as_ref().map_or_else(|| "clean".to_owned(), ToString::to_string);
     let mutation = report.mutation.map(|mutation| format!(" --mutation {}", mutation.as_str()));

@@ -1,12 +1,12 @@
-//! What happened in a run, in order: as text when wanted, as a fingerprint always.
+//! Trace of a run, in order: as text when requested, as a fingerprint always.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
-/// Lines kept at most; a run that goes round in circles must not fill the memory.
+/// Most lines kept; an endless loop must not fill the memory.
 const LINES_MAX: usize = 20_000;
-/// FNV-1a (draft-eastlake-fnv): small, and nobody attacks it here.
+/// FNV-1a (draft-eastlake-fnv): small, and collision attacks do not matter here.
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const FNV_PRIME: u64 = 0x0100_0000_01b3;
 
@@ -14,11 +14,11 @@ const FNV_PRIME: u64 = 0x0100_0000_01b3;
 pub(crate) struct Trace {
     in_words: bool,
     began: Instant,
-    kept: Mutex<Kept>,
+    kept: Mutex<TraceState>,
 }
 
 #[derive(Default)]
-struct Kept {
+struct TraceState {
     lines: Vec<String>,
     fingerprint: u64,
     steps: u64,
@@ -26,11 +26,11 @@ struct Kept {
 
 impl Trace {
     pub(crate) fn new(in_words: bool) -> Self {
-        let kept = Kept { fingerprint: FNV_OFFSET, ..Kept::default() };
+        let kept = TraceState { fingerprint: FNV_OFFSET, ..TraceState::default() };
         Self { in_words, began: Instant::now(), kept: Mutex::new(kept) }
     }
 
-    /// Notes a step; the words are asked for only when they are kept.
+    /// Records a step; `words` is called only when the text is kept.
     pub(crate) fn note(&self, step: &str, words: impl FnOnce() -> String) {
         let millis = self.began.elapsed().as_millis();
         let mut kept = self.lock();
@@ -43,13 +43,13 @@ impl Trace {
         }
     }
 
-    /// The lines, and the fingerprint of all steps with their times.
+    /// The lines, the fingerprint of all steps with their times, and the number of steps.
     pub(crate) fn close(&self) -> (Vec<String>, u64, u64) {
         let mut kept = self.lock();
         (std::mem::take(&mut kept.lines), kept.fingerprint, kept.steps)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Kept> {
+    fn lock(&self) -> MutexGuard<'_, TraceState> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! What must hold at every moment: looks at each change as it is made and keeps the first breach.
+//! Invariants that are checked at every change; the first violation is kept.
 
 use std::{
     collections::BTreeMap,
@@ -15,12 +15,12 @@ use store::{
 
 use crate::trace::Trace;
 
-/// A promise that was broken.
+/// A violation of an invariant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// Which one, such as `I2`.
+    /// Name of the invariant, such as `I2`.
     pub invariant: &'static str,
-    /// By what.
+    /// What violates it.
     pub detail: String,
 }
 
@@ -30,20 +30,20 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Sees all changes of both stores.
+/// Observer of all changes in both stores.
 pub(crate) struct Watch {
     trace: Arc<Trace>,
-    seen: Mutex<Seen>,
+    seen: Mutex<WatchState>,
 }
 
 #[derive(Default)]
-struct Seen {
+struct WatchState {
     violation: Option<Violation>,
-    /// What would be in the house had nothing been shipped, by merchant and sku.
+    /// Stock as if nothing had been shipped, by merchant and SKU.
     put_in: BTreeMap<(MerchantId, String), i64>,
-    /// Refunds that were ordered to be made.
+    /// Requested refunds.
     refunds: BTreeMap<RefundId, (OrderId, i64)>,
-    /// The newest sequence told of each order.
+    /// Newest event sequence of each order.
     sequences: BTreeMap<OrderId, u64>,
 }
 
@@ -52,7 +52,7 @@ impl Watch {
         Self { trace, seen: Mutex::default() }
     }
 
-    /// Keeps the first breach: what follows from it would only distract.
+    /// Records a violation; only the first is kept, because later ones may only follow from it.
     pub(crate) fn breach(&self, invariant: &'static str, detail: String) {
         self.trace.note("BREACH", || format!("{invariant}: {detail}"));
         self.lock().violation.get_or_insert(Violation { invariant, detail });
@@ -70,7 +70,7 @@ impl Watch {
         self.lock().put_in.get(&(merchant, sku.to_owned())).copied().unwrap_or(0)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Seen> {
+    fn lock(&self) -> MutexGuard<'_, WatchState> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -103,7 +103,7 @@ impl Observer for Watch {
             self.breach("I3", format!("{sku} has {on_hand} on hand and {reserved} reserved"));
         }
         let (on_hand_before, reserved_before) = before.map_or((0, 0), |p| (p.on_hand, p.reserved));
-        // Shipping takes out of both; setting the stock leaves alone what is reserved.
+        // Shipping lowers both; setting the stock leaves `reserved` unchanged.
         if reserved == reserved_before {
             *self.lock().put_in.entry((merchant, sku.clone())).or_default() += on_hand - on_hand_before;
         }

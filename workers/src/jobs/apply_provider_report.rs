@@ -1,13 +1,13 @@
-//! Looks at a charge because its provider says that something became of it.
+//! Job that applies a provider's report about a charge.
 //!
-//! What the provider wrote is not believed but taken as a hint: the job reads how the charge and its refunds stand
-//! *now*, so neither the order in which hints arrive nor one that is missing or repeated matters. What it finds goes
-//! the way of the jobs that charge and refund, with their guards, so running again changes nothing:
-//! 1. an outcome nobody has recorded is recorded under a new epoch, and the order moves;
-//! 2. each refund is reserved, ended and recorded under its id. One made by hand at the provider gets an id derived from
-//!    the provider's.
+//! A report is a hint, not evidence: the job reads the *present* state of the charge and its refunds at the provider,
+//! so the order of reports does not matter, nor does a missing or repeated one. It records the result through the code
+//! and guards of the jobs that charge and refund, so running again changes nothing:
+//! 1. an outcome not yet recorded is recorded under a new epoch, and the order changes its state;
+//! 2. each refund is reserved, ended and recorded under its id. A refund made by hand at the provider gets an id
+//!    derived from the provider's.
 //!
-//! What contradicts a record cannot be set right by a program: it raises an alarm, once per report, and stays.
+//! A contradiction to a record needs manual action: it raises an alarm, once per report, and the record stays.
 
 use std::time::Duration;
 
@@ -28,10 +28,10 @@ use crate::{
     registry::PAYMENTS,
 };
 
-/// Applies what a provider knows of a charge.
+/// Applies the provider's present state of a charge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApplyProviderReport {
-    /// The order that the charge is said to pay.
+    /// The order that the report names.
     pub order: OrderId,
     /// The provider's id of the charge.
     pub reference: String,
@@ -63,7 +63,7 @@ impl Job for ApplyProviderReport {
             && report.currency == payment.currency
             && payment.provider == env.provider.name();
         if !agrees {
-            self.alarm("a charge at the provider is not the one of its order");
+            self.alarm("charge does not match its order");
             return Err(JobError::cancel("another_charge"));
         }
         if let Some(outcome) = report.outcome {
@@ -86,7 +86,7 @@ impl ApplyProviderReport {
         if let (Some(decision), ChargeOutcome::Captured { reference }) = (&payment.decision, &outcome)
             && !matches!(decision, Decision::Captured { provider_reference } if provider_reference == reference)
         {
-            self.alarm("money was captured for a payment that has ended otherwise");
+            self.alarm("capture contradicts the recorded decision");
             return Err(JobError::cancel("captured_twice_or_after_its_end"));
         }
         charge_payment::learn(ctx, self.order, payment, outcome).await
@@ -101,7 +101,7 @@ impl ApplyProviderReport {
         let (done, note) = match (&found.outcome, found.refund) {
             (RefundOutcome::Done { reference }, _) => (true, reference.as_str()),
             (RefundOutcome::Refused { code }, Some(_)) => (false, code.as_str()),
-            // Made by hand and failed: nothing came of it, here or there.
+            // Made by hand and failed: without effect here and at the provider.
             (RefundOutcome::Refused { .. }, None) => return Ok(()),
         };
         let id = found.refund.unwrap_or_else(|| RefundId::derived(payment.0, &found.reference));
@@ -110,7 +110,7 @@ impl ApplyProviderReport {
             RefundBegun::Open => payments.end_refund(payment, id, done, note, at).await?,
             RefundBegun::Ended(state) => Some(state),
             RefundBegun::TooMuch { .. } => {
-                self.alarm("more was given back at the provider than was captured here");
+                self.alarm("refunds exceed the recorded capture");
                 None
             }
             RefundBegun::NotCaptured | RefundBegun::NotFound => {
@@ -125,7 +125,7 @@ impl ApplyProviderReport {
             }
             Some(RefundState::Failed) if !done => Ok(()),
             Some(_) => {
-                self.alarm("a refund has ended otherwise at the provider than is recorded here");
+                self.alarm("refund outcome contradicts the record");
                 Ok(())
             }
             None => Ok(()),
@@ -133,6 +133,6 @@ impl ApplyProviderReport {
     }
 
     fn alarm(&self, what: &'static str) {
-        tracing::error!(alarm = true, order.id = %self.order, reference = self.reference, what, "people must look");
+        tracing::error!(alarm = true, order.id = %self.order, reference = self.reference, what, "manual action required");
     }
 }

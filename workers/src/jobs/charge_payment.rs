@@ -1,16 +1,16 @@
-//! Charges the card for an order.
+//! Job that charges the card for an order.
 //!
 //! The steps, and what a crash after each of them leaves:
-//! 1. open the payment (id derived from the order): opening again answers the same one;
-//! 2. begin an attempt, getting an epoch that fences off all earlier ones: the next run gets a higher one;
+//! 1. open the payment (id derived from the order): opening again returns the same payment;
+//! 2. begin an attempt, whose epoch fences off all earlier attempts: the next run gets a higher epoch;
 //! 3. call the provider under the payment's key: the next call under it gets the same answer and moves no money;
-//! 4. decide, only with the newest epoch: the next run finds the decision at step 2 and goes on with it. A run that was
-//!    fenced off comes again, to see that there is one;
-//! 5. move the order in its own store, with its events: moving again changes nothing.
+//! 4. record the decision, only with the newest epoch: the next run finds the decision at step 2 and continues with it.
+//!    A run that was fenced off retries until there is a decision;
+//! 5. change the order's state in its own store, with its events: repeating that changes nothing.
 //!
 //! No answer at step 3 means "unknown": the provider is asked by key before anything else happens. An order that was
-//! cancelled while a charge was under way is not charged any more, but a charge that did happen is found and recorded,
-//! so that its money goes back.
+//! cancelled while a charge was in flight is not charged any more, but a charge that did happen is found and recorded,
+//! so that its money is refunded.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use store::{
     StoreError,
     domain::{Decision, Order, OrderId, OrderStatus, Payment, PaymentId},
-    orders::{CaptureFacts, Moved},
+    orders::{CaptureFacts, Transition},
     payments::{Begun, Decided, NewPayment},
 };
 
@@ -31,10 +31,11 @@ use crate::{
     registry::PAYMENTS,
 };
 
-/// Whatever the provider's own limits are, a call ends here; the job's timeout leaves room for the question after it.
+/// Deadline of the capture call, whatever the provider's own limits are; the job's timeout leaves room for the lookup
+/// after it.
 const CAPTURE_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long after an attempt began its call may still reach the provider, and after a cancellation a run that has not
-/// seen it may still call: the job's timeout with a wide margin.
+/// How long after the begin of an attempt its call may still reach the provider, and how long after a cancellation a
+/// run that has not read it may still call: the job's timeout with a wide margin.
 const CALL_STRAY_MAX: Duration = Duration::from_mins(3);
 
 /// Captures an order's total.
@@ -75,7 +76,7 @@ impl Job for ChargePayment {
 async fn charge(ctx: &JobContext<Env>, order: &Order) -> Result<(), JobError> {
     let env = &ctx.env;
     unless_paused(env)?;
-    let payment = env.payments.open(new_payment(ctx, order)).await?;
+    let payment = env.payments.open_payment(new_payment(ctx, order)).await?;
     let epoch = match env.payments.begin_attempt(payment.id, &env.worker, ctx.ambient.now()).await? {
         Begun::Attempt { epoch } => epoch,
         Begun::Decided(decision) => return apply(ctx, order.id, &payment, decision).await,
@@ -84,7 +85,7 @@ async fn charge(ctx: &JobContext<Env>, order: &Order) -> Result<(), JobError> {
     match ask_provider(ctx, &payment).await? {
         Ok(outcome) => record(ctx, order.id, &payment, epoch, outcome).await,
         Err(error) => {
-            env.payments.note_attempt(payment.id, epoch, &error.to_string(), ctx.ambient.now()).await?;
+            env.payments.annotate_attempt(payment.id, epoch, &error.to_string(), ctx.ambient.now()).await?;
             Err(provider_failure(error))
         }
     }
@@ -103,8 +104,8 @@ fn new_payment(ctx: &JobContext<Env>, order: &Order) -> NewPayment {
     }
 }
 
-/// Asks for the charge; looks for it first where the provider may have forgotten its key, and afterwards where it gave no
-/// answer.
+/// Requests the charge. Looks it up first where the provider may have forgotten its key, and afterwards where the call
+/// got no answer.
 async fn ask_provider(
     ctx: &JobContext<Env>,
     payment: &Payment,
@@ -131,9 +132,9 @@ async fn ask_provider(
         Err(error) if error.may_have_happened() => error,
         settled => return Ok(settled),
     };
-    tracing::warn!(job.id = %ctx.id, payment.id = %payment.id, error = %unknown, "asking what became of a charge");
-    // "There is none" is definite, but says nothing about a call still on its way. So nothing is decided: the next
-    // attempt calls again under the same key, which moves money once whichever call arrives first.
+    tracing::warn!(job.id = %ctx.id, payment.id = %payment.id, error = %unknown, "charge outcome unknown, looking it up");
+    // The answer "there is none" is definite, but says nothing about a call still in flight. So nothing is decided: the
+    // next attempt calls again under the same key, which moves money once, whichever call arrives first.
     let found = provider.find(&query_of(ctx, payment).await?).await;
     Ok(found.and_then(|found| found.ok_or(unknown)))
 }
@@ -149,13 +150,13 @@ async fn record(
         ChargeOutcome::Captured { reference } => Decision::Captured { provider_reference: reference },
         ChargeOutcome::Declined { code } => Decision::Declined { code },
     };
-    match ctx.env.payments.decide(payment.id, epoch, decision.clone(), ctx.ambient.now()).await? {
+    match ctx.env.payments.record_decision(payment.id, epoch, decision.clone(), ctx.ambient.now()).await? {
         Decided::Recorded => apply(ctx, order, payment, decision).await,
         Decided::Already(earlier) => apply(ctx, order, payment, earlier).await,
         Decided::Stale { current_epoch } => {
-            // A newer attempt gets the same answer under the same key and records it, if its run lives to. That run need
-            // not be one the queue will repeat: a consumer that lost its lease may begin an attempt after its successor
-            // did. So the job stays until there is a decision.
+            // A newer attempt gets the same answer under the same key and records it, unless its run crashes. The queue
+            // need not repeat that run: a consumer that lost its lease may begin an attempt after its successor did. So
+            // this job is retried until there is a decision.
             tracing::info!(payment.id = %payment.id, epoch, current_epoch, "fenced off by a newer attempt");
             Err(JobError::retry("fenced_off_by_a_newer_attempt"))
         }
@@ -181,20 +182,20 @@ async fn apply(
         }
     };
     match moved {
-        Moved::Now(_) | Moved::Already(_) => Ok(()),
-        Moved::Refused(order) => {
-            // The store has written the refund of captured money with its refusal.
-            tracing::info!(order.id = %order.id, order.status = %order.status, "charged an order that moved on");
+        Transition::Now(_) | Transition::Already(_) => Ok(()),
+        Transition::Refused(order) => {
+            // With its rejection the store has written the refund of captured money.
+            tracing::info!(order.id = %order.id, order.status = %order.status, "payment decided for a closed order");
             Ok(())
         }
-        Moved::NotFound => Err(JobError::retry("order_not_found")),
+        Transition::NotFound => Err(JobError::retry("order_not_found")),
     }
 }
 
-/// For a cancelled order: records a charge that an earlier attempt made without living to say so.
+/// For a cancelled order: finds and records a charge whose run crashed before recording it.
 ///
-/// An attempt is begun only once such a charge was found: one that still runs must not be fenced off by a run that
-/// has nothing to record.
+/// An attempt is begun only after such a charge is found: an attempt still in progress must not be fenced off by a run
+/// with nothing to record.
 async fn find_stray_charge(ctx: &JobContext<Env>, order: &Order) -> Result<(), JobError> {
     let env = &ctx.env;
     let payment = env.payments.payment(PaymentId::of_order(order.id)).await?;
@@ -213,7 +214,7 @@ async fn find_stray_charge(ctx: &JobContext<Env>, order: &Order) -> Result<(), J
     }
 }
 
-/// Records an outcome that another call had, or that the provider told by itself.
+/// Records an outcome that a lookup found or the provider reported.
 pub(super) async fn learn(
     ctx: &JobContext<Env>,
     order: OrderId,
@@ -227,17 +228,18 @@ pub(super) async fn learn(
     }
 }
 
-/// The provider knows of no charge: wait until no call can be on its way any more, then let it rest.
+/// The provider knows of no charge: looks again until no call can be in flight any more.
 async fn nothing_charged(ctx: &JobContext<Env>, order: &Order, payment: &Payment) -> Result<(), JobError> {
     let attempts = ctx.env.payments.attempts(payment.id).await?;
     let begun_at = attempts.iter().map(|attempt| attempt.begun_at).max().unwrap_or(Timestamp::UNIX_EPOCH);
     rest_after(ctx, order.updated_at.max(begun_at))
 }
 
-/// Looks again once nothing that began by `since` can still charge.
+/// Snoozes until no run that began by `since` can still charge; then the job is done.
 ///
-/// That is the cancellation too, though nothing may have begun by then: a run that lost its lease can have read the
-/// order before it was cancelled, and may be about to charge it with nobody to follow when it dies.
+/// `since` is never before the cancellation, even if no attempt had begun by then: a run that lost its lease may have
+/// read the order before the cancellation and be about to charge it, and no other job looks for that charge if the run
+/// crashes.
 fn rest_after(ctx: &JobContext<Env>, since: Timestamp) -> Result<(), JobError> {
     let age = between(since, ctx.ambient.now());
     match CALL_STRAY_MAX.checked_sub(age) {

@@ -1,15 +1,15 @@
-//! Tells one endpoint of a merchant about one event.
+//! Job that delivers one event to one endpoint of a merchant.
 //!
-//! A delivery that has no share of the slots, or whose endpoint rests, waits without using an attempt and without holding
+//! A delivery without a share of the slots, or to a paused endpoint, waits without using an attempt and without holding
 //! a slot, see [`crate::webhook::Wait`].
 //!
 //! The steps, and what a crash after each of them leaves:
-//! 1. look whether the endpoint took the event before: then nothing is sent;
-//! 2. post it: a crash after this posts it again under the same `webhook-id`, by which receivers tell repetitions;
+//! 1. check whether the endpoint took the event before: then nothing is sent;
+//! 2. post it: a crash after this posts it again under the same `webhook-id`, by which receivers recognise repetitions;
 //! 3. log the attempt: logging again changes nothing.
 //!
-//! A receiver that stays away is the merchant's trouble, not ours: the job then ends as cancelled with the reason and
-//! never shows up among dead jobs. The event stays and can be sent again.
+//! An unreachable receiver is the merchant's concern: the job ends as cancelled with the reason and never becomes a
+//! dead letter. The event stays and can be sent again.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -27,7 +27,7 @@ use crate::{
     webhook::{Answer, Message, SecretError, TOTAL_TIMEOUT, Target, Wait, body_of},
 };
 
-/// After each failure; the first attempt is made at once. 75.6 hours in all, as Svix does it.
+/// Pause after each failed attempt; the first attempt is made at once. 75.6 hours in all, the schedule of Svix.
 const SCHEDULE: [Duration; 9] = [
     Duration::from_secs(5),
     Duration::from_mins(5),
@@ -39,10 +39,10 @@ const SCHEDULE: [Duration; 9] = [
     Duration::from_hours(20),
     Duration::from_hours(24),
 ];
-/// How long a delivery may wait for an endpoint that rests, from its publishing on; then it is given up on.
+/// Longest wait of a delivery to a paused endpoint, counted from its publishing; then it is given up.
 const REST_WITHIN: Duration = Duration::from_hours(5 * 24);
-/// From this attempt on, hours after the first, a failure may disable the endpoint: one message that fails a month after
-/// another one did says nothing yet.
+/// First attempt, hours after attempt 1, whose failure may disable the endpoint: one message that fails a month after
+/// another one proves nothing.
 const DISABLE_FROM_ATTEMPT: u32 = 5;
 /// Longest wait a receiver may ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
@@ -56,7 +56,7 @@ pub struct DeliverWebhook {
     pub event: EventId,
     /// The order the event is about, if any.
     pub order: Option<OrderId>,
-    /// Sends it even if it was delivered before: the merchant asked for it.
+    /// Sends the event even if it was delivered before: the merchant requested it.
     #[serde(default)]
     pub again: bool,
 }
@@ -125,7 +125,7 @@ impl DeliverWebhook {
         }
     }
 
-    /// Waits on; or gives up, with an attempt that says so, on an endpoint that has rested for days.
+    /// Snoozes; or gives up on an endpoint that has been paused for days, with a last attempt that says so.
     async fn put_off(
         &self,
         ctx: &JobContext<Env>,
@@ -166,7 +166,7 @@ impl DeliverWebhook {
             return Err(JobError::cancel(format!("undeliverable: {why}")));
         }
         match answer.retry_after {
-            // Later than the schedule if asked to, never sooner: ten attempts must not be used up in ten seconds.
+            // Later than the schedule if requested, never sooner: ten attempts must not be used up in ten seconds.
             Some(wait) => {
                 let scheduled = Self::BACKOFF.delay(ctx.attempt, &ctx.ambient);
                 Err(JobError::retry_after(wait.min(RETRY_AFTER_MAX).max(scheduled), why))
@@ -176,7 +176,7 @@ impl DeliverWebhook {
     }
 }
 
-/// Writes down what an attempt found out, where that changes anything: not each success, and not each failure.
+/// Stores an attempt's finding where it changes the endpoint: not every success, and not every failure.
 async fn note(
     ctx: &JobContext<Env>,
     endpoint: &Endpoint,
@@ -187,7 +187,7 @@ async fn note(
         && ctx.env.orders.note_endpoint(endpoint.merchant, endpoint.id, finding, at).await?
     {
         ctx.env.webhooks.endpoints_disabled().fetch_add(1, Ordering::Relaxed);
-        tracing::warn!(endpoint.id = %endpoint.id, ?finding, "an endpoint is disabled");
+        tracing::warn!(endpoint.id = %endpoint.id, ?finding, "webhook endpoint disabled");
     }
     Ok(())
 }

@@ -1,15 +1,15 @@
-//! Ships a paid order. One transaction of the order store does it all; doing it again changes nothing.
+//! Job that ships a paid order, in one transaction of the order store; repeating it changes nothing.
 
 use jobs::{Job, JobContext, JobError};
 use serde::{Deserialize, Serialize};
 use store::{
     domain::{OrderId, OrderStatus},
-    orders::Moved,
+    orders::Transition,
 };
 
 use crate::{env::Env, registry::FULFILMENT};
 
-/// Takes the stock out of the house and creates the shipment.
+/// Takes the stock out of the inventory and creates the shipment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FulfilOrder {
     /// The order.
@@ -27,13 +27,14 @@ impl Job for FulfilOrder {
 
     async fn run(&self, ctx: &JobContext<Env>) -> Result<(), JobError> {
         match ctx.env.orders.fulfil(self.order, ctx.ambient.now()).await? {
-            Moved::Now(_) | Moved::Already(_) => Ok(()),
-            // Published after `order.paid` was committed, so a pending order can only be a late replica.
-            Moved::Refused(order) if order.status == OrderStatus::Pending => {
+            Transition::Now(_) | Transition::Already(_) => Ok(()),
+            // The job is published after `order.paid` was committed, so a pending order can only come from a lagging
+            // replica.
+            Transition::Refused(order) if order.status == OrderStatus::Pending => {
                 Err(JobError::retry("order_not_yet_paid"))
             }
-            Moved::Refused(order) => Err(JobError::cancel(format!("order_{}", order.status))),
-            Moved::NotFound => Err(JobError::cancel("order_not_found")),
+            Transition::Refused(order) => Err(JobError::cancel(format!("order_{}", order.status))),
+            Transition::NotFound => Err(JobError::cancel("order_not_found")),
         }
     }
 }

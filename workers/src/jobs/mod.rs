@@ -1,6 +1,6 @@
-//! The jobs of the shop, one per file, and what they share.
+//! Jobs of the shop, one per file, and their common handling of provider errors.
 //!
-//! Each file says in its head which steps it takes and why a crash between any two of them is harmless.
+//! The module doc of each file lists its steps and why a crash between any two of them is harmless.
 
 mod apply_provider_report;
 mod charge_payment;
@@ -30,24 +30,25 @@ use crate::{
     provider::{ChargeQuery, ProviderError, capture_key},
 };
 
-/// Short: a customer waits, and providers recover in seconds. The cap bounds how late a recovery is noticed.
+/// Backoff of provider calls. Short: a customer waits, and providers recover in seconds. The cap bounds how late a
+/// recovery is noticed.
 const PROVIDER_BACKOFF: Backoff =
     Backoff::FullJitter { base: Duration::from_millis(200), cap: Duration::from_secs(30) };
-/// About half an hour of [`PROVIDER_BACKOFF`]; a longer outage leaves dead jobs to redrive.
+/// About half an hour of [`PROVIDER_BACKOFF`]; a longer outage leaves dead letters to redrive.
 const PROVIDER_ATTEMPTS_MAX: u32 = 120;
 /// Longest wait a provider may ask for.
 const PROVIDER_WAIT_MAX: Duration = Duration::from_mins(5);
-/// Wrong credentials are mended by people, not by haste.
+/// Wait after rejected credentials: an operator has to correct them, so a quick retry is useless.
 const AUTHENTICATION_WAIT: Duration = Duration::from_secs(10);
-/// After too many requests, where the provider does not say.
+/// Wait after a rate-limit answer without `Retry-After`.
 const RATE_LIMITED_WAIT: Duration = Duration::from_secs(2);
 
-/// Puts the job off while no call would be let through, before anything is begun for nothing.
+/// Snoozes the job while no call would be let through, before it begins a useless attempt.
 fn unless_paused(env: &Env) -> Result<(), JobError> {
     env.provider.paused().map_or(Ok(()), |wait| Err(JobError::Snooze(wait)))
 }
 
-/// What a payment's charge can be found by.
+/// The query that finds the charge of a payment.
 async fn query_of(ctx: &JobContext<Env>, payment: &Payment) -> Result<ChargeQuery, StoreError> {
     let attempts = ctx.env.payments.attempts(payment.id).await?;
     Ok(ChargeQuery {
@@ -59,10 +60,10 @@ async fn query_of(ctx: &JobContext<Env>, payment: &Payment) -> Result<ChargeQuer
     })
 }
 
-/// What is next after a provider gave no outcome. Calling again is safe: the key is the same.
+/// Next step of a job after a call without an outcome. Calling again is safe: the key is the same.
 ///
-/// Attempts are for charges that fail, not for a provider that turns everybody away: those wait without using one.
-/// That goes on for as long as the provider is configured so, and its breaker and readiness say so meanwhile.
+/// Attempts are for charges that fail. A provider that turns every call away (rate limit, rejected credentials, open
+/// breaker) uses none: the job snoozes for as long as that lasts, and breaker and readiness report it.
 fn provider_failure(error: ProviderError) -> JobError {
     match error {
         ProviderError::Unavailable { retry_after: Some(wait) } => {
@@ -75,7 +76,7 @@ fn provider_failure(error: ProviderError) -> JobError {
         ProviderError::Paused { wait } => JobError::Snooze(wait),
         ProviderError::Pending { look_again } => JobError::Snooze(look_again),
         ProviderError::Protocol { detail } => {
-            tracing::error!(alarm = true, detail, "the payment provider answers nonsense");
+            tracing::error!(alarm = true, detail, "payment provider response invalid");
             JobError::retry(error)
         }
         _ => JobError::retry(error),

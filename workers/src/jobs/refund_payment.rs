@@ -1,10 +1,10 @@
-//! Gives money back.
+//! Job that refunds the payment of an order, all or a part of it.
 //!
 //! The steps, and what a crash after each of them leaves:
-//! 1. reserve the amount out of what was captured, under the refund's id: reserving again changes nothing;
+//! 1. reserve the amount out of the captured sum, under the refund's id: reserving again changes nothing;
 //! 2. call the provider under the refund's id: calling again moves no more money;
-//! 3. record the end with the payment: recorded once;
-//! 4. record it with the order, with its events: recording again changes nothing.
+//! 3. record the outcome in the payment: recorded once;
+//! 4. record it in the order, with its events: recording again changes nothing.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use jobs::{Backoff, Job, JobContext, JobError, Priority};
 use serde::{Deserialize, Serialize};
 use store::{
     domain::{Currency, Decision, OrderId, PaymentId, RefundId, RefundState},
-    orders::{Moved, RefundFacts},
+    orders::{RefundFacts, Transition},
     payments::RefundBegun,
 };
 
@@ -25,14 +25,14 @@ use crate::{
 
 const REFUND_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Refunds an order's payment, all or a part.
+/// Refunds an order's payment, all or a part of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefundPayment {
     /// The order.
     pub order: OrderId,
     /// The refund.
     pub refund: RefundId,
-    /// How much.
+    /// Amount in minor units.
     pub amount_minor: i64,
 }
 
@@ -42,7 +42,7 @@ impl Job for RefundPayment {
     const QUEUE: &'static str = PAYMENTS;
     const MAX_ATTEMPTS: u32 = PROVIDER_ATTEMPTS_MAX;
     const TIMEOUT: Duration = Duration::from_secs(30);
-    // Nobody waits at a till for a refund: charges go first.
+    // No customer waits for a refund: charges go first.
     const PRIORITY: Priority = Priority::Default;
     const BACKOFF: Backoff = PROVIDER_BACKOFF;
 
@@ -84,13 +84,13 @@ impl RefundPayment {
             order: self.order,
         };
         let answer = tokio::time::timeout(REFUND_TIMEOUT, ctx.env.provider.refund(&request)).await;
-        // Unknown or not, the next attempt asks again under the same key.
+        // No lookup is needed: the next attempt calls again under the same key.
         let outcome =
             answer.unwrap_or(Err(ProviderError::Unknown { cause: "timeout" })).map_err(provider_failure)?;
         let (done, reference) = match outcome {
             RefundOutcome::Done { reference } => (true, reference),
             RefundOutcome::Refused { code } => {
-                tracing::error!(alarm = true, order.id = %self.order, refund.id = %self.refund, code, "refund refused");
+                tracing::error!(alarm = true, order.id = %self.order, refund.id = %self.refund, code, "refund rejected");
                 (false, code)
             }
         };
@@ -102,15 +102,16 @@ impl RefundPayment {
     pub(super) async fn record(&self, ctx: &JobContext<Env>, payment: PaymentId) -> Result<(), JobError> {
         let facts = RefundFacts { payment, refund: self.refund, amount_minor: self.amount_minor };
         match ctx.env.orders.record_refund(self.order, facts, ctx.ambient.now()).await? {
-            Moved::Now(_) | Moved::Already(_) => Ok(()),
-            // The money is back, the order will not have it: a state that must not be, kept in sight.
-            Moved::Refused(_) => Err(JobError::retry("order_refuses_refund")),
-            Moved::NotFound => Err(JobError::retry("order_not_found")),
+            Transition::Now(_) | Transition::Already(_) => Ok(()),
+            // The money is refunded and the order rejects the record: an invalid state, retried until it is a visible
+            // dead letter.
+            Transition::Refused(_) => Err(JobError::retry("order_refuses_refund")),
+            Transition::NotFound => Err(JobError::retry("order_not_found")),
         }
     }
 }
 
-/// The provider's id of what was captured, and in which currency.
+/// The provider's id of the captured charge, and its currency.
 async fn charge_of(ctx: &JobContext<Env>, payment: PaymentId) -> Result<(String, Currency), JobError> {
     let payment = ctx.env.payments.payment(payment).await?;
     match payment.map(|payment| (payment.decision, payment.currency)) {

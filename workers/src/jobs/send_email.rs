@@ -1,9 +1,9 @@
-//! Mails the customer: one mail per order and template.
+//! Job that mails the customer: one mail per order and template.
 //!
 //! The steps, and what a crash after each of them leaves:
-//! 1. look whether it is recorded: then nothing is sent;
+//! 1. check whether the mail is recorded: then nothing is sent;
 //! 2. hand it to the mail server: a crash after this sends it again, under the same Message-ID, by which mail systems
-//!    tell repetitions. SMTP offers nothing better: mail is at least once;
+//!    recognise repetitions. SMTP offers nothing better: mail is at least once;
 //! 3. record it: recording again changes nothing.
 
 use jobs::{Job, JobContext, JobError};
@@ -24,7 +24,7 @@ use crate::{
 pub struct SendEmail {
     /// The order.
     pub order: OrderId,
-    /// Which mail.
+    /// Template of the mail.
     pub template: Template,
 }
 
@@ -56,7 +56,7 @@ pub(super) async fn is_recorded(env: &Env, subject: MailSubject, template: &str)
     Ok(env.orders.mails(subject).await?.iter().any(|mail| mail.template == template))
 }
 
-/// Records a mail that was just handed over.
+/// Records a mail that the mail server has taken.
 pub(super) async fn record(
     ctx: &JobContext<Env>,
     subject: MailSubject,
@@ -76,7 +76,7 @@ pub(super) fn send_failure(error: MailError) -> JobError {
         return JobError::cancel(error);
     }
     if let MailError::Authentication { .. } = error {
-        tracing::error!(alarm = true, "the mail server refuses our credentials");
+        tracing::error!(alarm = true, "mail server rejected credentials");
     }
     JobError::retry(error)
 }

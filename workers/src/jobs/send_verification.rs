@@ -1,10 +1,10 @@
-//! Mails a customer who is to prove an address: to open an account, or to set another password.
+//! Job that mails a verification token to a customer, who opens an account or sets a new password with it.
 //!
-//! The token is made here, when the mail is rendered, and only its hash is stored: no payload and no store has it. The
-//! steps, and what a crash after each of them leaves:
-//! 1. store the hash of a fresh token, unless the mail was sent, or another a moment ago: a crash after this makes the
-//!    repetition store another one, in place of a token that nobody has seen;
-//! 2. hand the mail over: a crash after this sends another mail, whose token is the one that counts;
+//! The token is generated here, when the mail is rendered, and only its hash is stored: no payload and no store holds
+//! it. The steps, and what a crash after each of them leaves:
+//! 1. store the hash of a fresh token, unless the mail was sent, or another token was stored a moment ago: a crash
+//!    after this makes the next run store another one, in place of a token that was never sent;
+//! 2. hand the mail over: a crash after this sends another mail, whose token is the valid one;
 //! 3. record it: recording again changes nothing.
 
 use jobs::{Job, JobContext, JobError};
@@ -22,12 +22,12 @@ use crate::{
     registry::EMAIL,
 };
 
-/// Sends the mail that a request for a proof leads to.
+/// Sends the mail of a verification request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SendVerification {
-    /// Of which merchant.
+    /// The merchant.
     pub merchant: MerchantId,
-    /// The request.
+    /// The verification request.
     pub verification: VerificationId,
 }
 
@@ -51,7 +51,7 @@ impl Job for SendVerification {
             Minting::Mailed => return Ok(()),
             Minting::NotFound => return Err(JobError::cancel("verification_not_found")),
         };
-        // A reset without an account sends no mail: the address may belong to a person who never was here.
+        // A reset without an account sends no mail: the address may belong to a person who never was a customer.
         if account.is_some() || !verification.purpose.is_reset() {
             let shop = env.orders.merchant_name(self.merchant).await?.unwrap_or_default();
             let account = account.as_deref();

@@ -1,4 +1,4 @@
-//! Mails a customer who has registered: once per customer. The steps are those of [`super::send_email`].
+//! Job that mails a welcome to a registered customer, once per customer. The steps are those of [`super::send_email`].
 
 use jobs::{Job, JobContext, JobError};
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use crate::{
 /// Sends the welcome mail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SendWelcome {
-    /// Whom to.
+    /// The recipient.
     pub customer: CustomerId,
 }
 

@@ -1,4 +1,4 @@
-//! Amounts as people read them.
+//! Format of amounts in mails.
 
 use store::domain::Currency;
 
@@ -13,7 +13,7 @@ const THREE_DECIMALS: [&str; 7] = ["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TN
 /// Currencies with ten-thousandths (ISO 4217, list one): units of account.
 const FOUR_DECIMALS: [&str; 2] = ["CLF", "UYW"];
 
-/// Such as `12.50 EUR`, `1250 JPY`, `1.250 KWD`.
+/// Formats an amount, such as `12.50 EUR`, `1250 JPY`, `1.250 KWD`.
 pub fn format_amount(amount_minor: i64, currency: Currency) -> String {
     let code = currency.as_str();
     let decimals: usize = if NO_DECIMALS.contains(&code) {

@@ -1,4 +1,4 @@
-//! Mails as files, one per subject and template: a mail sent again after a crash overwrites itself.
+//! Mail transport to files, one per subject and template: a mail sent again after a crash overwrites itself.
 
 use std::{
     io,

@@ -1,9 +1,9 @@
 //! Mails to customers.
 //!
 //! Guarantees: one deterministic Message-ID per subject (an order or a customer) and template, and one per token of a
-//! mail that has one; text and HTML say the same; whatever stands in names and addresses cannot add headers, recipients or markup. Errors name codes, never
-//! addresses or contents.
-//! Does not remember what was sent: the jobs do, see [`crate::jobs::SendEmail`].
+//! mail that has one; text and HTML have the same content; no text in names and addresses can add headers, recipients
+//! or markup. Errors name codes, never addresses or contents.
+//! Does not remember sent mails: the jobs do, see [`crate::jobs::SendEmail`].
 
 mod amount;
 mod file;
@@ -26,7 +26,7 @@ use url::Url;
 pub use amount::format_amount;
 pub use smtp::{SmtpConfig, SmtpSecurity};
 
-/// Sends mails; clones share the connections.
+/// Composes and sends mails; clones share the connections.
 #[derive(Clone)]
 pub struct Mailer {
     transport: Transport,
@@ -41,10 +41,10 @@ enum Transport {
     Other(Arc<dyn MailTransport>),
 }
 
-/// Takes composed mails, in place of files and SMTP; for simulations.
+/// Transport in place of files and SMTP, for simulations.
 #[async_trait]
 pub trait MailTransport: Send + Sync + 'static {
-    /// Hands a mail over.
+    /// Hands a composed mail over.
     async fn send(&self, message: &Message) -> Result<(), MailError>;
 }
 
@@ -52,13 +52,13 @@ pub trait MailTransport: Send + Sync + 'static {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Template {
-    /// Paid: what was bought.
+    /// The order is paid; lists its items.
     OrderConfirmation,
     /// The payment was declined for good.
     PaymentFailed,
-    /// Called off.
+    /// The order is cancelled.
     OrderCancelled,
-    /// All money was given back.
+    /// The order is fully refunded.
     OrderRefunded,
 }
 
@@ -83,7 +83,7 @@ impl Template {
 pub struct OrderMail<'a> {
     /// The order, its customer the recipient.
     pub order: &'a Order,
-    /// Which mail.
+    /// Template of the mail.
     pub template: Template,
     /// The merchant's display name.
     pub shop: &'a str,
@@ -101,39 +101,39 @@ pub struct WelcomeMail<'a> {
     pub shop: &'a str,
 }
 
-/// A mail to a customer who is to prove an address.
+/// A mail with the token that verifies an address.
 #[derive(Debug, Clone, Copy)]
 pub struct VerificationMail<'a> {
-    /// What was asked for; its address is the recipient.
+    /// The verification request; its address is the recipient.
     pub verification: &'a Verification,
-    /// The account that the address has.
+    /// The account of the address, if it has one.
     pub account: Option<&'a Account>,
-    /// Shown where it leads anywhere.
+    /// The token, shown unless the mail only says that the account exists.
     pub token: &'a Token,
     /// The merchant's display name.
     pub shop: &'a str,
 }
 
 impl VerificationMail<'_> {
-    /// Whether it tells that the address has an account already.
+    /// Whether the mail says that the address has an account already.
     fn is_known(&self) -> bool {
         self.account.is_some() && !self.verification.purpose.is_reset()
     }
 }
 
-/// The mails there are.
+/// All kinds of mails.
 #[derive(Debug, Clone, Copy)]
 pub enum Mail<'a> {
     /// About an order.
     Order(OrderMail<'a>),
     /// After registering.
     Welcome(WelcomeMail<'a>),
-    /// Before an account or a password counts.
+    /// Before an account or a new password is valid.
     Verification(VerificationMail<'a>),
 }
 
 impl Mail<'_> {
-    /// What it is about.
+    /// Id of the order, customer or verification that the mail is about.
     pub fn subject(&self) -> String {
         match self {
             Self::Order(mail) => mail.order.id.to_string(),
@@ -153,7 +153,7 @@ impl Mail<'_> {
         }
     }
 
-    /// Address and name. Before an address is proven the name may be a stranger's, and is left out.
+    /// Address and name. The name is left out until the address is verified: another person may have entered it.
     fn recipient(&self) -> (&str, &str) {
         let customer = match self {
             Self::Order(mail) => &mail.order.customer,
@@ -190,25 +190,25 @@ pub enum MailSetupError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MailError {
-    /// The customer's address is none.
+    /// The customer's address is invalid.
     #[error("mail_address_invalid")]
     Address,
     /// The message cannot be composed.
     #[error("mail_not_composable")]
     Compose,
-    /// The server refused this mail for good.
+    /// The server rejected this mail permanently.
     #[error("smtp_refused_{status}")]
     Refused {
         /// The reply code, 5xx.
         status: u16,
     },
-    /// The server refused our credentials.
+    /// The server rejected our credentials.
     #[error("smtp_authentication_{status}")]
     Authentication {
         /// The reply code.
         status: u16,
     },
-    /// The server cannot take it now.
+    /// The server cannot take the mail now.
     #[error("smtp_busy_{status}")]
     Busy {
         /// The reply code.
@@ -243,7 +243,7 @@ impl Mailer {
         Ok(Self { transport: Transport::Smtp(transport), from, storefront: None })
     }
 
-    /// Leaves the handing over to another; composing stays.
+    /// Sends through another transport; composing stays.
     pub fn through(transport: Arc<dyn MailTransport>, from: &str) -> Result<Self, MailSetupError> {
         Ok(Self { transport: Transport::Other(transport), from: sender(from)?, storefront: None })
     }
@@ -254,8 +254,8 @@ impl Mailer {
         Self { storefront, ..self }
     }
 
-    /// The Message-ID of a mail: the same however often it is sent. Another token makes another mail: a mail system that
-    /// drops repetitions would keep the token that no longer counts.
+    /// The Message-ID of a mail, the same for every repetition. Another token gives another Message-ID: a mail system
+    /// that drops repetitions would otherwise keep the mail with the invalid token.
     pub fn message_id(&self, mail: &Mail<'_>) -> String {
         let token = match mail {
             Mail::Verification(mail) => format!(".{:016x}", mark(mail.token)),
@@ -295,13 +295,13 @@ fn sender(from: &str) -> Result<Mailbox, MailSetupError> {
     from.parse().map_err(|_| MailSetupError::From(from.to_owned()))
 }
 
-/// Tells tokens apart without showing them.
+/// A part of the hash of a token: tells tokens apart without revealing them.
 fn mark(token: &Token) -> u64 {
     token.hash().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
-/// Without line breaks, control and format characters, which have no place in a header or a name: bidirectional controls
-/// would turn round what a mail program shows beside it.
+/// The text without line breaks, control and format characters, which have no place in a header or a name:
+/// bidirectional controls would reverse the text that a mail program shows beside it.
 fn one_line(text: &str) -> String {
     text.chars().filter(|c| !c.is_control() && !is_format(*c)).collect()
 }

@@ -1,4 +1,4 @@
-//! Mails over SMTP, with a pool of connections.
+//! Mail transport over SMTP, with a pool of connections.
 
 use std::time::Duration;
 
@@ -17,18 +17,18 @@ use super::MailError;
 /// Longest wait for one reply of the server.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How to reach an SMTP server.
+/// Address and credentials of an SMTP server.
 #[derive(Debug, Clone)]
 pub struct SmtpConfig {
-    /// Its name; certificates are checked against it.
+    /// Host name; certificates are checked against it.
     pub host: String,
-    /// 465 for TLS, 587 for STARTTLS, usually.
+    /// Port: usually 465 for TLS, 587 for STARTTLS.
     pub port: u16,
     /// How the connection is protected.
     pub security: SmtpSecurity,
-    /// User and password, if it asks for them.
+    /// User and password, where the server requires them.
     pub credentials: Option<(String, SecretString)>,
-    /// Connections kept at most.
+    /// Most connections in the pool.
     pub connections_max: u32,
 }
 
@@ -37,9 +37,9 @@ pub struct SmtpConfig {
 pub enum SmtpSecurity {
     /// TLS from the first byte.
     Tls,
-    /// TLS after a greeting; refused where the server does not offer it.
+    /// STARTTLS; the connection fails where the server does not offer it.
     StartTls,
-    /// None; for a server on the same machine only.
+    /// No encryption; for a server on the same machine only.
     Plain,
 }
 
@@ -70,12 +70,12 @@ impl SmtpTransport {
     }
 }
 
-/// Sorts by the reply code (RFC 5321, section 4.2). The server's words are left out: they often repeat addresses.
+/// Maps reply codes (RFC 5321, section 4.2). Reply texts are left out: they often repeat addresses.
 fn classify(error: &Error) -> MailError {
     let status = error.status().map(u16::from);
     match status {
         Some(status @ (530 | 534 | 535 | 538)) => MailError::Authentication { status },
-        // About the session rather than this mail: another connection or another day may do.
+        // About the session rather than this mail: another connection or a later time may succeed.
         Some(status @ (500 | 502 | 503 | 504 | 521)) => MailError::Busy { status },
         Some(status) if error.is_permanent() => MailError::Refused { status },
         Some(status) => MailError::Busy { status },

@@ -1,4 +1,4 @@
-//! What a mail shows: the templates, compiled in, and the values they may use.
+//! Rendering of mails: the compiled-in templates and their values.
 
 use askama::Template as _;
 use store::domain::{Address, Currency, Order};
@@ -13,14 +13,14 @@ pub(super) struct Shown {
     pub(super) html: String,
 }
 
-/// Values for the HTML template; escaped by it.
+/// Values for the HTML template of order mails; escaped by it.
 #[derive(askama::Template)]
 #[template(path = "mail.html")]
 struct Html<'a> {
     view: &'a View<'a>,
 }
 
-/// Values for the text template.
+/// Values for the text template of order mails.
 #[derive(askama::Template)]
 #[template(path = "mail.txt")]
 struct Text<'a> {
@@ -41,14 +41,14 @@ struct WelcomeText<'a> {
     view: &'a Welcome<'a>,
 }
 
-/// Values for the HTML template of proofs; escaped by it.
+/// Values for the HTML template of verification mails; escaped by it.
 #[derive(askama::Template)]
 #[template(path = "verification.html")]
 struct VerificationHtml<'a> {
     view: &'a VerificationView<'a>,
 }
 
-/// Values for the text template of proofs.
+/// Values for the text template of verification mails.
 #[derive(askama::Template)]
 #[template(path = "verification.txt")]
 struct VerificationText<'a> {
@@ -79,13 +79,13 @@ struct View<'a> {
     subject: &'a str,
     customer: &'a str,
     number: String,
-    lines: Vec<Line<'a>>,
+    lines: Vec<OrderLine<'a>>,
     total: String,
     refunded: String,
     address: Option<&'a Address>,
 }
 
-struct Line<'a> {
+struct OrderLine<'a> {
     name: &'a str,
     quantity: u32,
     total: String,
@@ -166,7 +166,7 @@ fn subject(template: Template, number: &str, shop: &str) -> String {
     if shop.is_empty() { format!("{what} {number}") } else { format!("{what} {number} at {shop}") }
 }
 
-fn lines(order: &Order, currency: Currency) -> Vec<Line<'_>> {
+fn lines(order: &Order, currency: Currency) -> Vec<OrderLine<'_>> {
     let line = |line: &'_ store::domain::OrderLine| format_amount(line.total_minor, currency);
-    order.lines.iter().map(|l| Line { name: &l.name, quantity: l.quantity, total: line(l) }).collect()
+    order.lines.iter().map(|l| OrderLine { name: &l.name, quantity: l.quantity, total: line(l) }).collect()
 }

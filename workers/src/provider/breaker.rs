@@ -1,20 +1,21 @@
-//! A circuit breaker: a provider that fails is given a rest, and asked again by one call at a time.
+//! Circuit breaker of a payment provider: a failing provider gets no calls for a while, then one probe at a time.
 //!
 //! ```text
-//!            enough failures, or one refusal of our credentials
-//!   closed ──────────────────────────────────────────────────────> open
-//!     ^                                                             │ after a jittered pause that grows with each
-//!     │ the probe succeeds                                          v failed probe
-//!     └───────────────────────────────────────────────────────── half open ── the probe fails ──> open
+//!            enough failures, or one rejection of our credentials
+//!   closed ------------------------------------------------------> open
+//!     ^                                                             | after a jittered pause that grows with each
+//!     | the probe succeeds                                          v failed probe
+//!     +--------------------------------------------------------- half open -- the probe fails --> open
 //! ```
 //!
-//! Guarantees: while open no call is let through, half open exactly one; a call that was begun before the last change
-//! changes nothing; a call whose future is dropped counts as failed, so that a probe cannot be forgotten. The gate
-//! ([`Breaker::gate`]) is shut while open and only then, and opens by itself. Each change is logged once.
+//! Guarantees: while open no call is let through, while half open exactly one; a call that began before the last change
+//! of state changes nothing; a call whose future is dropped counts as failed, so that a probe cannot be lost. The gate
+//! ([`Breaker::gate`]) is closed exactly while the breaker is open, and opens by itself. The first opening and the
+//! closing are logged once each.
 //!
-//! Counts what the provider does to calls, not what it says about cards: a decline is a success. Does not make calls
-//! of its own: a probe is the next call somebody needs, so a provider is never charged with a question nobody asked.
-//! Lives in one process: others find out for themselves, which costs them a few calls and no coordination.
+//! Counts failures of calls, not decisions about cards: a decline is a success. Makes no calls of its own: the probe is
+//! the next call that a job needs, so the provider never gets a request without a purpose. State is per process: other
+//! processes find out for themselves, which costs a few calls and no coordination.
 
 use std::{
     collections::VecDeque,
@@ -29,12 +30,12 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// When it opens, and for how long.
+/// Thresholds and pauses of a breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BreakerConfig {
-    /// Failures in a row that open it; default 8.
+    /// Consecutive failures that open it; default 8.
     pub in_a_row: u32,
-    /// Of how many latest calls [`BreakerConfig::of_latest`] counts; default 40.
+    /// Number of latest calls in which [`BreakerConfig::of_latest`] counts failures; default 40.
     pub latest: usize,
     /// Failures among the latest calls that open it; default 20.
     pub of_latest: usize,
@@ -42,7 +43,7 @@ pub struct BreakerConfig {
     pub pause_min: Duration,
     /// The longest pause; default 1 min.
     pub pause_max: Duration,
-    /// The pause after our credentials were refused, which people mend; default 10 s.
+    /// The pause after rejected credentials, which an operator has to correct; default 10 s.
     pub pause_refused: Duration,
 }
 
@@ -59,94 +60,94 @@ impl Default for BreakerConfig {
     }
 }
 
-/// What a call says about its provider.
+/// Result of a call as a sign of the health of its provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// It works.
+pub enum CallOutcome {
+    /// The provider works.
     Works,
-    /// It does not, for this reason.
+    /// The provider fails, for this reason.
     Fails(&'static str),
-    /// It refuses our credentials: every call would fail.
+    /// The provider rejects our credentials: every call would fail.
     Refuses,
-    /// Neither: it answered, but not so that one knew.
+    /// The provider answered, but the answer is no sign of health or failure.
     Neither,
 }
 
-/// How a breaker stands.
+/// State of a breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// Calls go through.
+    /// All calls are let through.
     Closed,
-    /// None does.
+    /// No call is let through.
     Open {
-        /// Why.
+        /// Reason of the opening.
         why: &'static str,
     },
-    /// One does, to find out.
+    /// One call is let through, as a probe.
     HalfOpen {
-        /// Why it was open.
+        /// Reason of the last opening.
         why: &'static str,
     },
 }
 
 /// The breaker of one provider. Clones share it.
 #[derive(Clone)]
-pub struct Breaker(Arc<Inner>);
+pub struct Breaker(Arc<BreakerInner>);
 
-struct Inner {
+struct BreakerInner {
     provider: &'static str,
     config: BreakerConfig,
     ambient: Ambient,
-    state: Mutex<State>,
+    state: Mutex<BreakerState>,
     standing: watch::Sender<Standing>,
     gate: watch::Sender<bool>,
 }
 
 #[derive(Default)]
-struct State {
+struct BreakerState {
     in_a_row: u32,
     latest: VecDeque<bool>,
     /// Pauses since it was last closed.
     pauses: u32,
-    /// Set while open.
+    /// End of the pause, while open.
     until: Option<Instant>,
-    /// Whether the probe of the half-open breaker is under way.
+    /// Whether the probe of the half-open breaker is in flight.
     probing: bool,
-    /// Raised with each change, so that what was begun before it is told apart.
+    /// Incremented with each change, to tell calls that began before it.
     changes: u64,
 }
 
-/// A call that was let through. Tell it how it went: dropped, it failed.
+/// A call that was let through. Report its result with [`Call::settle`]; a dropped call counts as failed.
 pub struct Call {
-    inner: Arc<Inner>,
+    inner: Arc<BreakerInner>,
     changes: u64,
     settled: bool,
 }
 
 impl Breaker {
-    /// Closed.
+    /// A closed breaker.
     pub fn new(provider: &'static str, config: BreakerConfig, ambient: Ambient) -> Self {
         let (standing, gate) = (watch::Sender::new(Standing::Closed), watch::Sender::new(true));
-        let state = Mutex::new(State::default());
-        Self(Arc::new(Inner { provider, config, ambient, state, standing, gate }))
+        let state = Mutex::new(BreakerState::default());
+        Self(Arc::new(BreakerInner { provider, config, ambient, state, standing, gate }))
     }
 
-    /// `false` while open.
+    /// Gate for consumers: `false` while open.
     pub fn gate(&self) -> watch::Receiver<bool> {
         self.0.gate.subscribe()
     }
 
-    /// How it stands, now and after each change.
+    /// The state, now and after each change.
     pub fn standing(&self) -> watch::Receiver<Standing> {
         self.0.standing.subscribe()
     }
 
-    /// How long to wait, if a call would not be let through.
+    /// How long to wait, where a call would not be let through now.
     pub fn paused(&self) -> Option<Duration> {
         self.0.wait(&self.0.state())
     }
 
-    /// Lets a call through, or says how long to wait.
+    /// Lets a call through, or returns how long to wait.
     pub fn enter(&self) -> Result<Call, Duration> {
         let mut state = self.0.state();
         if let Some(wait) = self.0.wait(&state) {
@@ -158,8 +159,8 @@ impl Breaker {
 }
 
 impl Call {
-    /// Says how the call went.
-    pub fn settle(mut self, verdict: Verdict) {
+    /// Reports the result of the call.
+    pub fn settle(mut self, verdict: CallOutcome) {
         self.settled = true;
         self.inner.settle(self.changes, verdict);
     }
@@ -168,14 +169,14 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         if !self.settled {
-            self.inner.settle(self.changes, Verdict::Fails("no answer in time"));
+            self.inner.settle(self.changes, CallOutcome::Fails("no answer in time"));
         }
     }
 }
 
-impl Inner {
-    fn wait(&self, state: &State) -> Option<Duration> {
-        // Not all at once when it opens, and not before it does.
+impl BreakerInner {
+    fn wait(&self, state: &BreakerState) -> Option<Duration> {
+        // Spread, so that waiting jobs return neither all at once nor before the breaker opens its gate.
         let spread = || self.config.pause_min + self.ambient.jitter(self.config.pause_min);
         match state.until {
             Some(until) => Some(until.saturating_duration_since(Instant::now()) + spread()),
@@ -183,21 +184,21 @@ impl Inner {
         }
     }
 
-    fn settle(self: &Arc<Self>, changes: u64, verdict: Verdict) {
+    fn settle(self: &Arc<Self>, changes: u64, verdict: CallOutcome) {
         let mut state = self.state();
         if state.changes != changes {
             return;
         }
         let probe = state.probing;
         match verdict {
-            Verdict::Works if probe => self.close(&mut state),
+            CallOutcome::Works if probe => self.close(&mut state),
             // The next call is the probe.
-            Verdict::Neither => state.probing = false,
-            Verdict::Works => state.note(true, self.config.latest),
-            Verdict::Refuses => {
+            CallOutcome::Neither => state.probing = false,
+            CallOutcome::Works => state.note(true, self.config.latest),
+            CallOutcome::Refuses => {
                 self.open(&mut state, "it refuses our credentials", self.config.pause_refused);
             }
-            Verdict::Fails(why) => {
+            CallOutcome::Fails(why) => {
                 state.note(false, self.config.latest);
                 let failed = state.latest.iter().filter(|worked| !**worked).count();
                 if probe || state.in_a_row >= self.config.in_a_row || failed >= self.config.of_latest {
@@ -209,39 +210,34 @@ impl Inner {
         }
     }
 
-    fn close(&self, state: &mut State) {
-        *state = State { changes: state.changes + 1, ..State::default() };
+    fn close(&self, state: &mut BreakerState) {
+        *state = BreakerState { changes: state.changes + 1, ..BreakerState::default() };
         self.standing.send_replace(Standing::Closed);
-        tracing::info!(provider = self.provider, "the payment provider works again");
+        tracing::info!(provider = self.provider, "circuit breaker closed");
     }
 
-    fn open(self: &Arc<Self>, state: &mut State, why: &'static str, pause: Duration) {
+    fn open(self: &Arc<Self>, state: &mut BreakerState, why: &'static str, pause: Duration) {
         if state.pauses == 0 {
-            tracing::error!(
-                alarm = true,
-                provider = self.provider,
-                why,
-                "the payment provider is given a rest"
-            );
+            tracing::error!(alarm = true, provider = self.provider, why, "circuit breaker opened");
         }
         let until = Instant::now() + pause / 2 + self.ambient.jitter(pause / 2);
         let (pauses, changes) = (state.pauses.saturating_add(1), state.changes + 1);
-        *state = State { pauses, changes, until: Some(until), ..State::default() };
+        *state = BreakerState { pauses, changes, until: Some(until), ..BreakerState::default() };
         self.standing.send_replace(Standing::Open { why });
         self.gate.send_replace(false);
-        // Without a runtime nobody makes calls any more, and nobody need open it.
+        // Without a runtime there are no further calls, so the breaker need not become half open.
         if let Ok(runtime) = Handle::try_current() {
             drop(runtime.spawn(half_open(Arc::downgrade(self), until, why)));
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Each change leaves the state whole, so a panic elsewhere does not matter.
+    fn state(&self) -> MutexGuard<'_, BreakerState> {
+        // Every change leaves the state consistent, so a panic while it was locked does not matter.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn half_open(inner: Weak<Inner>, until: Instant, why: &'static str) {
+async fn half_open(inner: Weak<BreakerInner>, until: Instant, why: &'static str) {
     sleep_until(until).await;
     let Some(inner) = inner.upgrade() else { return };
     let mut state = inner.state();
@@ -251,7 +247,7 @@ async fn half_open(inner: Weak<Inner>, until: Instant, why: &'static str) {
     inner.gate.send_replace(true);
 }
 
-impl State {
+impl BreakerState {
     fn note(&mut self, worked: bool, latest: usize) {
         self.in_a_row = if worked { 0 } else { self.in_a_row.saturating_add(1) };
         if self.latest.len() >= latest {

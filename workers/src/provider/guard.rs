@@ -1,12 +1,12 @@
-//! A provider behind a rate limit and a circuit breaker.
+//! Payment provider behind a rate limit and a circuit breaker.
 //!
-//! Guarantees: no call leaves this process above the rate; none leaves while the breaker is open. Either way the answer
-//! is [`ProviderError::Paused`], after a bounded wait, and nothing was done. The breaker counts unreachability, missing
-//! answers and refused credentials; a decline, and any other answer that makes sense, is a sign of health. Too many
-//! requests are neither: they say that the rate is set too high.
+//! Guarantees: no call leaves this process above the rate, and none while the breaker is open. A call that is held back
+//! returns [`ProviderError::Paused`] after a bounded wait and has no effect. The breaker counts unreachability, missing
+//! answers and rejected credentials as failures; a decline, and any other valid answer, is a sign of health. A
+//! rate-limit answer is neither: it says that the configured rate is too high.
 //!
-//! The rate is that of operations. One may take several requests: a refund at Stripe is looked for first, a charge whose
-//! answer was lost is looked for page by page.
+//! The rate counts operations. One operation may take several requests: a refund at Stripe is looked up first, a charge
+//! whose answer was lost is searched page by page.
 
 use std::{
     future::Future,
@@ -27,29 +27,29 @@ use governor::{
 use super::{
     CaptureRequest, ChargeOutcome, ChargeQuery, ChargeReport, Ledger, PaymentProvider, ProviderError,
     RefundOutcome, RefundRequest,
-    breaker::{Breaker, BreakerConfig, Verdict},
+    breaker::{Breaker, BreakerConfig, CallOutcome},
 };
 
-/// Longest wait for the rate limit; longer ones are the queue's business.
+/// Longest wait for the rate limit; for longer waits the job is snoozed.
 const TURN_WAIT_MAX: Duration = Duration::from_secs(2);
-/// What a job that came too early is spread over.
+/// Jitter added to the wait of a snoozed job.
 const TURN_SPREAD: Duration = Duration::from_secs(1);
 
-/// Limits of calls.
+/// Rate limit and circuit breaker of a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct GuardConfig {
-    /// Calls per second of this process, and how many may come at once; `None`: as many as there are.
+    /// Rate of this process; `None`: unlimited.
     pub rate: Option<Rate>,
-    /// When to give the provider a rest.
+    /// Settings of the circuit breaker.
     pub breaker: BreakerConfig,
 }
 
-/// Calls per second.
+/// Rate limit of calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    /// Sustained.
+    /// Sustained calls per second.
     pub per_second: NonZeroU32,
-    /// At once, after a quiet time.
+    /// Calls at once after an idle time.
     pub burst: NonZeroU32,
 }
 
@@ -64,7 +64,7 @@ pub struct Guarded {
 type Limiter = RateLimiter<NotKeyed, InMemoryState, DefaultClock, NoOpMiddleware>;
 
 impl Guarded {
-    /// Guards a provider.
+    /// Puts a provider behind its limits.
     pub fn new(provider: Arc<dyn PaymentProvider>, config: GuardConfig, ambient: Ambient) -> Self {
         let quota = |rate: Rate| Quota::per_second(rate.per_second).allow_burst(rate.burst);
         let limiter = config.rate.map(|rate| RateLimiter::direct(quota(rate)));
@@ -77,21 +77,21 @@ impl Guarded {
         &self.breaker
     }
 
-    /// Makes a call, if it may be made. `call` does nothing before it is polled.
+    /// Makes a call where rate and breaker allow it. `call` does nothing before it is polled.
     async fn call<T>(
         &self,
         call: impl Future<Output = Result<T, ProviderError>>,
     ) -> Result<T, ProviderError> {
-        // The rate first: a probe must not be held up by it.
-        self.turn().await?;
+        // The rate limit comes first: it must not delay a probe.
+        self.acquire_permit().await?;
         let entered = self.breaker.enter().map_err(|wait| ProviderError::Paused { wait })?;
         let answer = call.await;
-        entered.settle(answer.as_ref().map_or_else(verdict, |_| Verdict::Works));
+        entered.settle(answer.as_ref().map_or_else(call_outcome, |_| CallOutcome::Works));
         answer
     }
 
-    /// Waits for a turn under the rate limit.
-    async fn turn(&self) -> Result<(), ProviderError> {
+    /// Waits for the rate limit.
+    async fn acquire_permit(&self) -> Result<(), ProviderError> {
         let Some(limiter) = &self.limiter else { return Ok(()) };
         let began = Instant::now();
         while let Err(early) = limiter.check() {
@@ -105,14 +105,16 @@ impl Guarded {
     }
 }
 
-fn verdict(error: &ProviderError) -> Verdict {
+fn call_outcome(error: &ProviderError) -> CallOutcome {
     match *error {
-        ProviderError::Unavailable { .. } => Verdict::Fails("it cannot be reached or says it cannot work"),
-        ProviderError::TOO_MANY_TO_SEARCH | ProviderError::Pending { .. } => Verdict::Works,
-        ProviderError::Unknown { .. } => Verdict::Fails("it gives no answer"),
-        ProviderError::Authentication => Verdict::Refuses,
+        ProviderError::Unavailable { .. } => {
+            CallOutcome::Fails("it cannot be reached or says it cannot work")
+        }
+        ProviderError::TOO_MANY_TO_SEARCH | ProviderError::Pending { .. } => CallOutcome::Works,
+        ProviderError::Unknown { .. } => CallOutcome::Fails("it gives no answer"),
+        ProviderError::Authentication => CallOutcome::Refuses,
         ProviderError::RateLimited { .. } | ProviderError::Protocol { .. } | ProviderError::Paused { .. } => {
-            Verdict::Neither
+            CallOutcome::Neither
         }
     }
 }
@@ -147,7 +149,7 @@ impl PaymentProvider for Guarded {
         self.breaker.paused()
     }
 
-    /// Unguarded: an audit is no charge, and says itself when it cannot look.
+    /// Unguarded: an audit moves no money, and reports itself when it cannot read the ledger.
     fn ledger(&self) -> Option<&dyn Ledger> {
         self.provider.ledger()
     }

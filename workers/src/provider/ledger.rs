@@ -1,7 +1,7 @@
-//! A provider's own books, for audits.
+//! Ledger of a provider, as audits read it.
 //!
-//! Guarantees asked of an implementation: entries never change and keep their place; a page has a bounded size. A
-//! provider that cannot list what it did has none: an audit then says that it did not look.
+//! Guarantees required of an implementation: entries never change and keep their order; a page has a bounded size. A
+//! provider that cannot list its transactions has no ledger: an audit then says that it did not compare.
 
 use async_trait::async_trait;
 use base::Timestamp;
@@ -9,7 +9,7 @@ use store::domain::{Currency, OrderId};
 
 use super::ProviderError;
 
-/// Lists what a provider did.
+/// Read access to the ledger of a provider.
 #[async_trait]
 pub trait Ledger: Send + Sync {
     /// Entries oldest first, after the entry with this id. The provider may give fewer than `limit`.
@@ -19,7 +19,7 @@ pub trait Ledger: Send + Sync {
     async fn of_order(&self, order: OrderId) -> Result<Vec<LedgerEntry>, ProviderError>;
 }
 
-/// A part of the books.
+/// A page of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedgerPage {
     /// The entries.
@@ -28,32 +28,32 @@ pub struct LedgerPage {
     pub has_more: bool,
 }
 
-/// Which way money moved.
+/// Kind of a ledger entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Movement {
-    /// To the merchant.
+pub enum EntryKind {
+    /// Money to the merchant.
     Charge,
-    /// Back to the customer.
+    /// Money back to the customer.
     Refund,
 }
 
-/// Money that moved.
+/// An entry of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedgerEntry {
-    /// The provider's id of it.
+    /// The provider's id of the entry.
     pub id: String,
-    /// Which way.
-    pub movement: Movement,
-    /// The key it was asked for with.
+    /// Kind of the entry.
+    pub movement: EntryKind,
+    /// The idempotency key of its request.
     pub idempotency_key: String,
     /// The charge itself, or the one a refund belongs to.
     pub charge: String,
-    /// How much.
+    /// Amount in minor units.
     pub amount_minor: i64,
-    /// Of the amount.
+    /// Currency of the amount.
     pub currency: Currency,
-    /// What the caller said it was for, where that is an order's id.
+    /// The order in the request's metadata, where that is an order id.
     pub order: Option<OrderId>,
-    /// When.
+    /// Time of the entry.
     pub at: Timestamp,
 }

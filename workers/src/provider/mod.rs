@@ -1,10 +1,10 @@
-//! The contract of a payment provider.
+//! Contract of payment providers, and its implementations.
 //!
-//! Guarantees asked of an implementation: a call repeated under its idempotency key takes effect once and gives the
-//! same answer, for at least [`PaymentProvider::keys_kept`]; a decline is an outcome, not an error; an error says
-//! whether money may have moved ([`ProviderError::may_have_happened`]). Each call answers within its own deadline.
+//! Guarantees required of an implementation: a call repeated under its idempotency key takes effect once and returns
+//! the same answer, for at least [`PaymentProvider::keys_kept`]; a decline is an outcome, not an error; an error says
+//! whether money may have moved ([`ProviderError::may_have_happened`]). Each call ends within its own deadline.
 //!
-//! [`sandbox_client`] speaks to [`sandbox_server`], a real server over HTTP; [`stripe`] to Stripe. [`guard`] puts a rate
+//! [`sandbox_client`] calls [`sandbox_server`], a real server over HTTP; [`stripe`] calls Stripe. [`guard`] puts a rate
 //! limit and a circuit breaker around either.
 
 pub mod breaker;
@@ -21,109 +21,109 @@ use async_trait::async_trait;
 use base::Timestamp;
 use store::domain::{Currency, OrderId, PaymentId, RefundId};
 
-pub use ledger::{Ledger, LedgerEntry, LedgerPage, Movement};
+pub use ledger::{EntryKind, Ledger, LedgerEntry, LedgerPage};
 pub use wire::ClientError;
 
-/// Moves money.
+/// A payment provider.
 #[async_trait]
 pub trait PaymentProvider: Send + Sync + 'static {
     /// Stable name, stored with each payment.
     fn name(&self) -> &'static str;
 
-    /// Captures money at once, or learns that it never will be.
+    /// Captures money at once, or returns the decline.
     async fn capture(&self, request: &CaptureRequest) -> Result<ChargeOutcome, ProviderError>;
 
-    /// What became of a charge; `None` is a definite "there is none". Moves no money.
+    /// The outcome of a charge; `None` is a definite "there is none". Moves no money.
     async fn find(&self, charge: &ChargeQuery) -> Result<Option<ChargeOutcome>, ProviderError>;
 
-    /// Gives money back.
+    /// Refunds money.
     async fn refund(&self, request: &RefundRequest) -> Result<RefundOutcome, ProviderError>;
 
-    /// All that is known of the charge with this id of the provider's own, for one who was told to look; `None` is a
-    /// definite "there is none". A provider that tells nobody to look need not know.
+    /// The present state of the charge with this id of the provider, after a report about it; `None` is a definite
+    /// "there is none". A provider that sends no reports need not implement it.
     async fn report(&self, _reference: &str) -> Result<Option<ChargeReport>, ProviderError> {
         Ok(None)
     }
 
-    /// How long an idempotency key is remembered. An older charge must be looked for before it is asked for again.
+    /// How long an idempotency key is remembered. An older charge must be looked up before it is requested again.
     fn keys_kept(&self) -> Duration {
         Duration::MAX
     }
 
-    /// Set while no call would be let through, so that a job need not begin: how long to wait.
+    /// How long to wait, while no call would be let through and a job need not begin.
     fn paused(&self) -> Option<Duration> {
         None
     }
 
-    /// The provider's own books, where they can be read; for audits.
+    /// The provider's ledger, where it can be read; for audits.
     fn ledger(&self) -> Option<&dyn Ledger> {
         None
     }
 }
 
-/// Money to capture.
+/// Request to capture money.
 #[derive(Debug, Clone)]
 pub struct CaptureRequest {
     /// See [`capture_key`].
     pub idempotency_key: String,
-    /// How much.
+    /// Amount in minor units.
     pub amount_minor: i64,
-    /// Of the amount.
+    /// Currency of the amount.
     pub currency: Currency,
     /// The provider's token for card or account.
     pub method: String,
     /// Kept by the provider as metadata, for audits.
     pub order: OrderId,
-    /// Kept by the provider as metadata, to be found by.
+    /// Kept by the provider as metadata, for lookups.
     pub payment: PaymentId,
 }
 
-/// A charge to look for: all that its request said and when it was made.
+/// Query for a charge: the content of its request and the times of its attempts.
 #[derive(Debug, Clone)]
 pub struct ChargeQuery {
     /// See [`capture_key`].
     pub idempotency_key: String,
-    /// What was asked for.
+    /// Requested amount in minor units.
     pub amount_minor: i64,
-    /// Of the amount.
+    /// Currency of the amount.
     pub currency: Currency,
-    /// As in the request.
+    /// The payment id in the metadata of the request.
     pub payment: PaymentId,
-    /// When its attempts began: a provider that can look by time only need look nowhere else.
+    /// Begin of each attempt: a provider that can search by time only searches around these times.
     pub asked_at: Vec<Timestamp>,
 }
 
-/// Money to give back.
+/// Request to refund money.
 #[derive(Debug, Clone)]
 pub struct RefundRequest {
     /// See [`refund_key`].
     pub idempotency_key: String,
     /// The provider's id of the charge.
     pub charge: String,
-    /// How much.
+    /// Amount in minor units.
     pub amount_minor: i64,
-    /// Of the amount.
+    /// Currency of the amount.
     pub currency: Currency,
     /// Kept by the provider as metadata, for audits.
     pub order: OrderId,
 }
 
-/// How a charge ended.
+/// Final outcome of a charge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChargeOutcome {
-    /// The money is ours.
+    /// The money is captured.
     Captured {
         /// The provider's id of the charge.
         reference: String,
     },
-    /// It never will be under this key.
+    /// The charge is declined for good under this key.
     Declined {
         /// Stable code, such as `card_declined`.
         code: String,
     },
 }
 
-/// How a refund ended.
+/// Outcome of a refund.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RefundOutcome {
     /// The money is on its way back.
@@ -131,7 +131,7 @@ pub enum RefundOutcome {
         /// The provider's id of the refund.
         reference: String,
     },
-    /// Refused for good.
+    /// Rejected for good.
     Refused {
         /// Stable code.
         code: String,
@@ -141,28 +141,28 @@ pub enum RefundOutcome {
 /// A charge and its refunds, as the provider has them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChargeReport {
-    /// The order that the charge was made for, if it says so.
+    /// The order in the metadata of the charge, if any.
     pub order: Option<OrderId>,
-    /// What was asked for.
+    /// Requested amount in minor units.
     pub amount_minor: i64,
-    /// Of all amounts.
+    /// Currency of all amounts.
     pub currency: Currency,
-    /// `None` while it is under way.
+    /// `None` while the charge is in progress.
     pub outcome: Option<ChargeOutcome>,
-    /// Oldest first.
+    /// Refunds, oldest first.
     pub refunds: Vec<RefundReport>,
 }
 
 /// A refund, as the provider has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefundReport {
-    /// The provider's id of it.
+    /// The provider's id of the refund.
     pub reference: String,
-    /// Ours; `None` for one that somebody made at the provider.
+    /// Our id; `None` for a refund made by hand at the provider.
     pub refund: Option<RefundId>,
-    /// How much.
+    /// Amount in minor units.
     pub amount_minor: i64,
-    /// How it ended, or is about to.
+    /// Outcome, final or expected.
     pub outcome: RefundOutcome,
 }
 
@@ -170,52 +170,52 @@ pub struct RefundReport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProviderError {
-    /// Not reached, or it said that it cannot work now; nothing was done.
+    /// Not reached, or out of service for now; the call had no effect.
     #[error("provider_unavailable")]
     Unavailable {
-        /// When it wants to be asked again.
+        /// Wait that the provider requested.
         retry_after: Option<Duration>,
     },
-    /// Too many requests; nothing was done.
+    /// Too many requests; the call had no effect.
     #[error("provider_rate_limited")]
     RateLimited {
-        /// When it wants to be asked again.
+        /// Wait that the provider requested.
         retry_after: Option<Duration>,
     },
-    /// Our credentials were refused; nothing was done, and people must act.
+    /// Our credentials were rejected; the call had no effect, and an operator must act.
     #[error("provider_authentication")]
     Authentication,
-    /// The call was not made: the provider is given a rest, or this process has called it as often as it may.
+    /// The call was not made: the breaker is open, or this process has reached its rate limit.
     #[error("provider_paused")]
     Paused {
-        /// When to come again.
+        /// How long to wait.
         wait: Duration,
     },
-    /// It was done and takes its time, such as a bank transfer; nothing is to be done but look again.
+    /// The operation is in progress and takes long, such as a bank transfer; it need only be looked up again.
     #[error("provider_pending")]
     Pending {
-        /// When that makes sense.
+        /// How long to wait before that.
         look_again: Duration,
     },
-    /// The request went out and no answer came back: it may have been done.
+    /// The request was sent and no answer came: it may have taken effect.
     #[error("provider_unknown: {cause}")]
     Unknown {
         /// `timeout`, `connection_lost`, `server_error` or `too_many_to_search`.
         cause: &'static str,
     },
-    /// The answer makes no sense, or is about something else than asked; people must look.
+    /// The answer is invalid, or about something else than requested; manual action is required.
     #[error("provider_protocol: {detail}")]
     Protocol {
-        /// What is wrong with it.
+        /// Stable code of the defect.
         detail: &'static str,
     },
 }
 
 impl ProviderError {
-    /// Neither found nor known to be none, though the provider works.
+    /// The search was cut short: the charge is neither found nor known to be missing, though the provider works.
     pub(crate) const TOO_MANY_TO_SEARCH: Self = Self::Unknown { cause: "too_many_to_search" };
 
-    /// Whether the money may have moved nevertheless, so that the provider must be asked before anything is decided.
+    /// Whether money may have moved nevertheless, so that the provider must be asked before anything is decided.
     pub const fn may_have_happened(&self) -> bool {
         matches!(self, Self::Unknown { .. } | Self::Protocol { .. })
     }

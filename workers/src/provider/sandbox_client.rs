@@ -1,6 +1,6 @@
-//! The client of the sandbox provider.
+//! Client of the sandbox provider.
 //!
-//! Guarantees: answers are bounded in time and size, and checked against what was asked; an error is
+//! Guarantees: answers are bounded in time and size, and checked against the request; an error is
 //! [`ProviderError::Unavailable`] only where the request cannot have taken effect.
 
 use std::time::Duration;
@@ -16,20 +16,20 @@ use url::Url;
 use store::domain::OrderId;
 
 use super::{
-    CaptureRequest, ChargeOutcome, ChargeQuery, ChargeReport, Ledger, LedgerEntry, LedgerPage, Movement,
+    CaptureRequest, ChargeOutcome, ChargeQuery, ChargeReport, EntryKind, Ledger, LedgerEntry, LedgerPage,
     PaymentProvider, ProviderError, RefundOutcome, RefundReport, RefundRequest,
     sandbox_server::{Entry, EntryType},
     wire::{self, ClientError, decode},
 };
 use crate::http_client::retry_after;
 
-/// Entries of the ledger asked for at once.
+/// Most ledger entries per request.
 const LEDGER_PAGE_MAX: u32 = 100;
 
-/// How to reach the sandbox.
+/// Address and credentials of the sandbox.
 #[derive(Debug, Clone)]
 pub struct SandboxConfig {
-    /// Where it listens, such as `http://127.0.0.1:8092`.
+    /// Base URL, such as `http://127.0.0.1:8092`.
     pub url: Url,
     /// Sent as bearer token.
     pub api_key: SecretString,
@@ -37,7 +37,7 @@ pub struct SandboxConfig {
     pub timeout: Duration,
 }
 
-/// A connected sandbox provider; clones share the connections.
+/// The sandbox provider; clones share the connections.
 #[derive(Clone)]
 pub struct SandboxProvider {
     client: Client,
@@ -70,7 +70,7 @@ impl SandboxProvider {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(ProviderError::Authentication),
             StatusCode::TOO_MANY_REQUESTS => Err(ProviderError::RateLimited { retry_after: retry_after() }),
             StatusCode::SERVICE_UNAVAILABLE => Err(ProviderError::Unavailable { retry_after: retry_after() }),
-            // Any other 5xx, a gateway's included, says nothing about what happened behind it.
+            // Any other 5xx, also of a gateway, leaves open whether the request took effect.
             status if status.is_server_error() => Err(ProviderError::Unknown { cause: "server_error" }),
             _ => Ok(()),
         }
@@ -144,12 +144,12 @@ impl PaymentProvider for SandboxProvider {
         }
     }
 
-    /// From the ledger, which knows of declined charges nothing: nobody need be told of those.
+    /// Read from the ledger. It holds no declined charges, which need no report.
     async fn report(&self, reference: &str) -> Result<Option<ChargeReport>, ProviderError> {
         let query = [("charge", reference.to_owned()), ("limit", LEDGER_PAGE_MAX.to_string())];
         let mut entries = self.entries(&query).await?.entries.into_iter();
         // The refunds of a charge come after it.
-        let Some(charge) = entries.next().filter(|first| first.movement == Movement::Charge) else {
+        let Some(charge) = entries.next().filter(|first| first.movement == EntryKind::Charge) else {
             return Ok(None);
         };
         let refunds = entries.map(|refund| RefundReport {
@@ -208,8 +208,8 @@ fn entry(entry: Entry) -> Result<LedgerEntry, ProviderError> {
     Ok(LedgerEntry {
         id: entry.id,
         movement: match entry.r#type {
-            EntryType::Charge => Movement::Charge,
-            EntryType::Refund => Movement::Refund,
+            EntryType::Charge => EntryKind::Charge,
+            EntryType::Refund => EntryKind::Refund,
         },
         idempotency_key: entry.idempotency_key,
         charge: entry.reference,

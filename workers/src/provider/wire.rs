@@ -1,4 +1,4 @@
-//! What the clients of both providers share: how they are set up, what a broken exchange means, bounded answers.
+//! Shared parts of the provider clients: set-up, classification of transport errors, bounded answers.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::ProviderError;
 use crate::http_client::{install_tls_provider, read_bounded};
 
-/// Largest answer read: a page of a hundred charges, some with all the metadata they can have.
+/// Most bytes of an answer: a page of a hundred charges, some with the most metadata allowed.
 const RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -18,7 +18,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 #[error("cannot set up the HTTP client")]
 pub struct ClientError(#[from] reqwest::Error);
 
-/// A client that waits no longer than `timeout` for a whole answer, and goes where it is told only.
+/// A client that waits at most `timeout` for a whole answer and uses neither redirects nor proxies.
 pub(super) fn client(timeout: Duration) -> Result<Client, ClientError> {
     install_tls_provider();
     let client = Client::builder()
@@ -31,24 +31,24 @@ pub(super) fn client(timeout: Duration) -> Result<Client, ClientError> {
     Ok(client)
 }
 
-/// Sends a request; whatever the answer is, it is one.
+/// Sends a request; an answer of any status is `Ok`.
 pub(super) async fn send(request: RequestBuilder) -> Result<Response, ProviderError> {
     request.send().await.map_err(|error| classify(&error))
 }
 
-/// The whole of an answer.
+/// Status and whole body of an answer.
 pub(super) async fn read(response: Response) -> Result<(StatusCode, Vec<u8>), ProviderError> {
     let status = response.status();
     let (body, whole) = read_bounded(response, RESPONSE_BYTES_MAX).await.map_err(|error| classify(&error))?;
     if whole { Ok((status, body)) } else { Err(ProviderError::Protocol { detail: "answer_too_large" }) }
 }
 
-/// An answer that must be JSON of this shape.
+/// Parses an answer as JSON of this shape.
 pub(super) fn decode<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ProviderError> {
     serde_json::from_slice(body).map_err(|_| ProviderError::Protocol { detail: "undecodable_answer" })
 }
 
-/// A request that never got onto a connection did nothing; after that, nobody knows.
+/// Classifies a transport error: a request without a connection had no effect; later the outcome is unknown.
 fn classify(error: &reqwest::Error) -> ProviderError {
     if error.is_connect() {
         ProviderError::Unavailable { retry_after: None }

@@ -1,4 +1,4 @@
-//! Everything about one order, from every store.
+//! Facts about one order, from every store.
 
 use store::{
     OrderStore, PaymentStore, StoreError,
@@ -11,15 +11,15 @@ use store::{
 use super::VerifyError;
 use crate::provider::{Ledger, LedgerEntry};
 
-/// Attempts one listing holds; beyond it what is missing must be asked for by itself.
+/// Most attempts in one listing; beyond it a missing one must be looked up by itself.
 pub(super) const ATTEMPTS_LISTED_MAX: usize = 1000;
 
-/// An order with all that is known of it.
+/// The records of one order.
 pub(super) struct Facts {
     pub(super) order: Order,
     pub(super) money: OrderMoney,
     pub(super) payment: Option<Payment>,
-    /// `None` where the provider's books cannot be read.
+    /// `None` where the provider's ledger cannot be read.
     pub(super) ledger: Option<Vec<LedgerEntry>>,
     pub(super) mails: Vec<MailRecord>,
     pub(super) events: Vec<Event>,
@@ -28,7 +28,7 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// Reads them; `None` when there is no such order.
+    /// Reads the records; `None` when there is no such order.
     pub(super) async fn of(
         id: OrderId,
         orders: &dyn OrderStore,
@@ -54,16 +54,16 @@ impl Facts {
         self.payment.as_ref().map_or(&[], |payment| &payment.refunds)
     }
 
-    /// Whether an attempt to deliver may be missing here without being missing in the store.
+    /// Whether the listing holds all attempts.
     pub(super) fn lists_all_attempts(&self) -> bool {
         self.attempts.len() < ATTEMPTS_LISTED_MAX
     }
 }
 
-/// Whether an error is about what is stored, so that it is a finding and no reason to stop.
+/// The detail of an error about damaged data, which is a finding and does not stop the audit.
 pub(super) fn is_damage(error: &VerifyError) -> Option<&str> {
     match error {
-        VerifyError::Store(StoreError::Damaged { detail, .. }) => Some(detail),
+        VerifyError::Store(StoreError::Corrupt { detail, .. }) => Some(detail),
         _ => None,
     }
 }

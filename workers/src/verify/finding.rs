@@ -1,4 +1,4 @@
-//! What an audit finds: codes, ids, and what would mend it.
+//! Findings of an audit: codes, ids and repairs.
 
 use std::{fmt, str::FromStr};
 
@@ -7,51 +7,51 @@ use jobs::{Envelope, JobId};
 use serde::Serialize;
 use store::domain::{MerchantId, OrderId};
 
-/// Something that must not be. Names and invariants are stable: alerts are set on them.
+/// Code of a violation. Names and invariants are stable: alerts are set on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
-    /// An order waits for its payment and no job will bring it.
+    /// An order is pending and no job will charge it.
     PendingStuck,
-    /// A paid order waits and no job will ship it.
+    /// An order is paid and no job will ship it.
     PaidStuck,
-    /// An order does not read back.
+    /// An order cannot be read back.
     Unreadable,
     /// An order counts as paid; its payment is not captured.
     CaptureMissing,
-    /// A payment is captured; its order knows nothing of it.
+    /// A payment is captured; its order has no record of it.
     CaptureUnexpected,
     /// Order, payment and ledger name different amounts or currencies.
     AmountDiffers,
-    /// A payment whose order is not there.
+    /// A payment without its order.
     PaymentOrphan,
     /// Our capture is not in the provider's ledger.
     LedgerCaptureMissing,
-    /// A charge in the provider's ledger that no payment stands for: a second one, or one never recorded.
+    /// A charge in the provider's ledger without a payment: a second charge, or one never recorded.
     LedgerCaptureUnexpected,
-    /// An entry of the provider's ledger whose order is not there.
+    /// An entry of the provider's ledger without its order.
     LedgerOrphan,
-    /// A refund that was asked for is not done and no job will do it; or it is done and not recorded.
+    /// A requested refund is not done and no job will do it; or it is done and not recorded.
     RefundStuck,
-    /// What an order says was given back is not the sum of its refunds, or more than was captured.
+    /// An order's refunded amount is not the sum of its refunds, or exceeds the capture.
     RefundSumDiffers,
-    /// A refund of ours that the provider's ledger does not have.
+    /// A refund of ours is missing in the provider's ledger.
     LedgerRefundMissing,
-    /// A refund in the provider's ledger that is none of ours.
+    /// A refund in the provider's ledger is none of ours.
     LedgerRefundUnexpected,
-    /// A cancelled order's money was never asked back.
+    /// No refund was requested for the captured money of a cancelled order.
     MoneyKept,
-    /// A product's reservation is not what open orders hold.
+    /// A product's reservation is not the sum held by open orders.
     ReservationDiffers,
-    /// A product has less than nothing, or more promised than there is.
+    /// A product's stock is negative, or more is reserved than is on hand.
     StockNegative,
     /// A mail that is due is not recorded and no job will send it.
     MailMissing,
-    /// A mail is recorded that nothing led to.
+    /// A mail is recorded that no event asks for.
     MailUnexpected,
     /// An order's events are not numbered from one without gaps.
     EventGap,
-    /// An event did not reach an endpoint, was never tried, and no job will.
+    /// An event was never sent to an endpoint, and no job will send it.
     WebhookMissing,
     /// Delivery of an event failed, its next attempt is overdue, and no job will make it.
     WebhookStalled,
@@ -59,18 +59,18 @@ pub enum Code {
     OutboxStalled,
 }
 
-/// Invariants as the design numbers them.
+/// Invariants, numbered as in docs/ARCHITECTURE.md.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub enum Invariant {
-    /// An accepted order ends.
+    /// An accepted order ends in a terminal state.
     I1,
-    /// One capture per paid order, here and at the provider.
+    /// One capture per paid order, in the store and at the provider.
     I2,
-    /// Reservations are what open orders hold.
+    /// Reservations equal the sums held by open orders.
     I3,
     /// One mail per order and template.
     I4,
-    /// Every event reached every endpoint or will.
+    /// Every event reached every endpoint, or has an open attempt.
     I5,
 }
 
@@ -91,7 +91,7 @@ impl Invariant {
 }
 
 impl Code {
-    /// What is violated.
+    /// The violated invariant.
     pub const fn invariant(self) -> Invariant {
         match self {
             Self::PendingStuck | Self::PaidStuck | Self::Unreadable => Invariant::I1,
@@ -115,7 +115,7 @@ impl Code {
         }
     }
 
-    /// Whether a job that was ended on purpose settles it: a mail that is refused for good, a delivery called off.
+    /// Whether a job that was ended on purpose resolves it: a mail rejected permanently, a delivery given up.
     pub(super) const fn may_be_given_up(self) -> bool {
         matches!(self, Self::MailMissing | Self::WebhookMissing | Self::WebhookStalled)
     }
@@ -136,53 +136,55 @@ impl fmt::Display for Code {
     }
 }
 
-/// What would mend a violation.
+/// Repair of a violation.
 #[derive(Debug, Clone)]
 pub enum Repair {
-    /// Publish the job that is missing, under the id it always had. Safe: each job takes effect once, by its key.
+    /// Publish the missing job, under the id it always had. Safe: each job takes effect once, by its key.
     Publish(Box<Envelope>),
-    /// Make the reservation what open orders hold, inside one write. Safe: it is derived from what stands beside it.
+    /// Set the reservation to the sum held by open orders, in one write. Safe: it is derived from what that write
+    /// reads.
     Reservation {
-        /// Whose product.
+        /// The merchant.
         merchant: MerchantId,
-        /// Which.
+        /// The product.
         sku: String,
     },
-    /// Ask the money of a cancelled order back, as cancelling would have. Safe: guarded inside the write, once by its id.
-    AskBack(OrderId),
-    /// For people: what moves money on the word of one side, or rewrites history, is not done by a program.
-    People(&'static str),
+    /// Request the refund of a cancelled order, as the cancellation would have. Safe: guarded in the write, once by its
+    /// id.
+    RequestMissingRefund(OrderId),
+    /// Manual action: a program does not move money on the word of one side, and does not rewrite history.
+    Manual(&'static str),
 }
 
 impl Repair {
-    /// In words.
+    /// Description for reports.
     pub fn describe(&self) -> String {
         match self {
             Self::Publish(job) => format!("publish {} as {}", job.kind, job.id),
-            Self::Reservation { sku, .. } => format!("make the reservation of {sku} what open orders hold"),
-            Self::AskBack(_) => "ask the money back".to_owned(),
-            Self::People(what) => (*what).to_owned(),
+            Self::Reservation { sku, .. } => format!("set the reservation of {sku} to that of open orders"),
+            Self::RequestMissingRefund(_) => "ask the money back".to_owned(),
+            Self::Manual(what) => (*what).to_owned(),
         }
     }
 
-    /// Whether `--repair` does it.
+    /// Whether `--repair` makes it.
     pub const fn is_safe(&self) -> bool {
-        !matches!(self, Self::People(_))
+        !matches!(self, Self::Manual(_))
     }
 }
 
-/// Something that must not be, with what it is about.
+/// A violation of an invariant.
 #[derive(Debug, Clone)]
 pub struct Violation {
-    /// What.
+    /// Its code.
     pub code: Code,
-    /// What it is about: ids by their kind, such as `order`, `payment`, `event`, `endpoint`, `sku`.
+    /// Ids of its subjects by kind, such as `order`, `payment`, `event`, `endpoint`, `sku`.
     pub ids: Vec<(&'static str, String)>,
-    /// What was found, in a line without personal data.
+    /// The observation, in a line without personal data.
     pub found: String,
-    /// What would mend it.
+    /// Its repair.
     pub repair: Repair,
-    /// Whether that was done by this run.
+    /// Whether this run made the repair.
     pub repaired: bool,
 }
 
@@ -198,18 +200,18 @@ impl Violation {
     }
 }
 
-/// A violation, unless a job will still do what is missing.
+/// A suspected violation, unless an outstanding job will resolve it.
 #[derive(Debug, Clone)]
 pub(super) struct Finding {
     pub(super) violation: Violation,
     pub(super) unless: Option<Awaited>,
 }
 
-/// A job that would make a finding none.
+/// The outstanding job that would resolve a finding.
 #[derive(Debug, Clone)]
 pub(super) struct Awaited {
     pub(super) queue: &'static str,
-    /// Any of these: a job published again has an id of its own.
+    /// Any of these ids: a job published again has another one.
     pub(super) jobs: Vec<JobId>,
     /// Since when it should have run.
     pub(super) since: Timestamp,
@@ -222,19 +224,19 @@ impl Finding {
         Self { violation, unless: None }
     }
 
-    /// Names one thing more.
+    /// Adds an id.
     pub(super) fn with(mut self, kind: &'static str, id: impl fmt::Display) -> Self {
         self.violation.ids.push((kind, id.to_string()));
         self
     }
 
-    /// Holds only while no such job is left.
+    /// Makes the finding count only if none of these jobs is outstanding.
     pub(super) fn unless(mut self, queue: &'static str, jobs: Vec<JobId>, since: Timestamp) -> Self {
         self.unless = Some(Awaited { queue, jobs, since });
         self
     }
 
-    /// Whether another look found the same.
+    /// Whether another check found the same.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.violation.code == other.violation.code && self.violation.ids == other.violation.ids
     }

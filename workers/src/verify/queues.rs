@@ -1,9 +1,9 @@
-//! Whether a job is still to come.
+//! Lookup of outstanding jobs: whether a job is still to come.
 //!
-//! An engine that lists all its jobs is asked for each. One that does not (RabbitMQ: ready jobs and short delays lie in
-//! the broker) is asked for what it lists, once; then whether its backlog reaches back to when the job was published, and
-//! whether the log of attempts saw it fail lately, in which case it waits for its next attempt. So a job is taken for
-//! lost only where nothing speaks for it; taking one for lost that is not costs nothing but a repetition.
+//! An engine that lists all its jobs is asked for each of them. One that does not (RabbitMQ: ready jobs and short
+//! delays lie in the broker) is asked once for the jobs that it lists. Then a job counts as outstanding if the backlog
+//! reaches back to its publishing, or if the log of attempts shows a recent failure, after which it waits for its next
+//! attempt. So a job counts as lost only where nothing indicates the opposite; a mistake costs a repetition.
 
 use std::{
     collections::HashMap,
@@ -13,30 +13,30 @@ use std::{
 use base::{Ambient, Timestamp, time::between};
 use jobs::{
     Engine, JobId,
-    engine::{DeadReason, Depth, HeldJob, HeldState, JobFilter},
-    records::{Outcome, RecordFilter, RecordStore},
+    engine::{DeadReason, Depth, InspectedJob, JobFilter, JobState},
+    records::{AttemptOutcome, RecordFilter, RecordStore},
 };
 use tokio::sync::{Mutex, OnceCell};
 
 use super::{VerifyError, finding::Awaited};
 
-/// Jobs compared with at most; beyond it nothing is taken for lost.
+/// Most listed jobs that are compared; beyond it no job counts as lost.
 const HELD_MAX: usize = 100_000;
-/// Jobs asked for at once.
+/// Jobs per listing.
 const PAGE: u32 = 1000;
-/// The longest delay that lies in a broker, with what it may be late, and a run.
+/// The longest delay of a job inside a broker, with its lateness and one run.
 const UNLISTED_MAX: Duration = Duration::from_mins(10);
-/// How long a queue's depth is believed.
+/// How long a queue's depth is cached.
 const DEPTH_FOR: Duration = Duration::from_secs(5);
 
-/// What becomes of a job.
+/// State of a job, as far as the queues and the log tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// It will run, or may.
+pub(super) enum JobFate {
+    /// It will run, or may run.
     Open,
-    /// It ended for good by its own word or a request.
+    /// It ended for good, by its own result or by request.
     GivenUp,
-    /// It is parked.
+    /// It is a dead letter.
     Dead(DeadReason),
     /// No trace of it.
     Gone,
@@ -47,8 +47,8 @@ pub(super) struct Queues<'a> {
     engine: &'a dyn Engine,
     records: &'a dyn RecordStore,
     ambient: &'a Ambient,
-    /// `None` inside: more than can be compared with.
-    held: OnceCell<Option<HashMap<JobId, Fate>>>,
+    /// `None` inside: more than [`HELD_MAX`].
+    held: OnceCell<Option<HashMap<JobId, JobFate>>>,
     depths: Mutex<HashMap<&'static str, (Instant, Depth)>>,
 }
 
@@ -57,60 +57,60 @@ impl<'a> Queues<'a> {
         Self { engine, records, ambient, held: OnceCell::new(), depths: Mutex::default() }
     }
 
-    /// What becomes of the first of the jobs that anything is known of.
-    pub(super) async fn fate(&self, awaited: &Awaited) -> Result<Fate, VerifyError> {
-        let mut fate = Fate::Gone;
+    /// The state of these jobs: open where one of them is, else that of a dead one, else what the log says.
+    pub(super) async fn job_fate(&self, awaited: &Awaited) -> Result<JobFate, VerifyError> {
+        let mut fate = JobFate::Gone;
         for job in &awaited.jobs {
             match self.held(*job).await? {
-                Fate::Gone => {}
-                Fate::Open => return Ok(Fate::Open),
+                JobFate::Gone => {}
+                JobFate::Open => return Ok(JobFate::Open),
                 parked => fate = parked,
             }
         }
-        if fate != Fate::Gone {
+        if fate != JobFate::Gone {
             return Ok(fate);
         }
         let lists_all = self.engine.capabilities().lists_ready;
         if !lists_all && self.may_wait(awaited).await? {
-            return Ok(Fate::Open);
+            return Ok(JobFate::Open);
         }
         for job in &awaited.jobs {
             let filter = RecordFilter { job: Some(*job), limit: 1, ..RecordFilter::default() };
             match self.records.list(&filter).await?.pop() {
-                Some(last) if last.outcome == Outcome::Cancelled => return Ok(Fate::GivenUp),
+                Some(last) if last.outcome == AttemptOutcome::Cancelled => return Ok(JobFate::GivenUp),
                 Some(last) if !lists_all && self.is_between_attempts(last.outcome, last.started_at) => {
-                    return Ok(Fate::Open);
+                    return Ok(JobFate::Open);
                 }
                 _ => {}
             }
         }
-        Ok(Fate::Gone)
+        Ok(JobFate::Gone)
     }
 
-    async fn held(&self, job: JobId) -> Result<Fate, VerifyError> {
+    async fn held(&self, job: JobId) -> Result<JobFate, VerifyError> {
         if self.engine.capabilities().lists_ready {
-            return Ok(self.engine.find(job).await?.map_or(Fate::Gone, |held| fate_of(&held)));
+            return Ok(self.engine.find(job).await?.map_or(JobFate::Gone, |held| job_fate_of(&held)));
         }
         let held = self.held.get_or_try_init(|| self.list()).await?;
-        Ok(held.as_ref().map_or(Fate::Open, |held| held.get(&job).cloned().unwrap_or(Fate::Gone)))
+        Ok(held.as_ref().map_or(JobFate::Open, |held| held.get(&job).cloned().unwrap_or(JobFate::Gone)))
     }
 
-    async fn list(&self) -> Result<Option<HashMap<JobId, Fate>>, VerifyError> {
+    async fn list(&self) -> Result<Option<HashMap<JobId, JobFate>>, VerifyError> {
         let mut held = HashMap::new();
         let mut after = None;
         loop {
             let page = self.engine.list(&JobFilter { after, limit: PAGE, ..JobFilter::default() }).await?;
             let Some(last) = page.last() else { return Ok(Some(held)) };
             after = Some(last.envelope.id);
-            held.extend(page.iter().map(|job| (job.envelope.id, fate_of(job))));
+            held.extend(page.iter().map(|job| (job.envelope.id, job_fate_of(job))));
             if held.len() > HELD_MAX {
-                tracing::warn!(held = held.len(), "the queues hold more jobs than an audit compares with");
+                tracing::warn!(held = held.len(), "too many queued jobs, lost-job check skipped");
                 return Ok(None);
             }
         }
     }
 
-    /// Whether the ready jobs of a queue go back to before the job was due.
+    /// Whether the oldest ready job of the queue is as old as the awaited one, which may then be among them.
     async fn may_wait(&self, awaited: &Awaited) -> Result<bool, VerifyError> {
         let depth = self.depth(awaited.queue).await?;
         Ok(depth.ready > 0 && depth.oldest_ready_at.is_none_or(|oldest| oldest <= awaited.since))
@@ -128,17 +128,17 @@ impl<'a> Queues<'a> {
         Ok(depth)
     }
 
-    fn is_between_attempts(&self, outcome: Outcome, started_at: Timestamp) -> bool {
+    fn is_between_attempts(&self, outcome: AttemptOutcome, started_at: Timestamp) -> bool {
         let age = between(started_at, self.ambient.now());
-        matches!(outcome, Outcome::Retried | Outcome::Snoozed) && age < UNLISTED_MAX
+        matches!(outcome, AttemptOutcome::Retried | AttemptOutcome::Snoozed) && age < UNLISTED_MAX
     }
 }
 
-fn fate_of(held: &HeldJob) -> Fate {
+fn job_fate_of(held: &InspectedJob) -> JobFate {
     match (&held.state, &held.dead) {
-        (HeldState::Dead, dead) => {
-            Fate::Dead(dead.as_ref().map_or(DeadReason::Undecodable, |dead| dead.reason))
+        (JobState::Dead, dead) => {
+            JobFate::Dead(dead.as_ref().map_or(DeadReason::Undecodable, |dead| dead.reason))
         }
-        _ => Fate::Open,
+        _ => JobFate::Open,
     }
 }

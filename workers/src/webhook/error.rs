@@ -1,4 +1,5 @@
-//! Why no answer came, as a stable code: the words of resolvers and sockets would tell a merchant about our network.
+//! Failure codes of posts without an answer. The texts of resolvers and sockets stay inside: they would tell a merchant
+//! about our network.
 
 use std::error::Error;
 
@@ -6,8 +7,8 @@ use rustls::pki_types::InvalidDnsNameError;
 
 use super::resolver::{BlockedAddress, NotResolved};
 
-/// The name leads nowhere, or only to addresses that are not dialled: one code, so that our internal names cannot be told
-/// from names that do not exist.
+/// The name does not resolve, or only to blocked addresses: one code, so that our internal names cannot be told from
+/// names that do not exist.
 pub(super) const UNREACHABLE_NAME: &str = "unreachable_name";
 
 pub(super) fn code(error: &reqwest::Error) -> &'static str {
@@ -26,7 +27,7 @@ pub(super) fn code(error: &reqwest::Error) -> &'static str {
     }
 }
 
-/// Whether the chain holds a `T`, also one wrapped in an `io::Error`, whose `source` skips what it wraps.
+/// Whether the chain holds a `T`, also one wrapped in an `io::Error`, whose `source` skips the wrapped error.
 fn has<T: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {

@@ -1,11 +1,11 @@
-//! Posts events to merchants' endpoints, signed by the Standard Webhooks specification 1.0.
+//! Webhook sender: posts events to merchants' endpoints, signed by the Standard Webhooks specification 1.0.
 //!
 //! Guarantees: only addresses that the [`UrlPolicy`] allows are dialled, whatever a name resolves to at that moment;
-//! redirects are not followed and proxies not used; an answer is bounded in time and size. What went wrong is a
-//! stable code, never the receiver's or the network's words.
+//! redirects are not followed and proxies not used; an answer is bounded in time and size. A failure is a stable code,
+//! never a text of the receiver or the network.
 //! Does not retry and keeps no log: see [`crate::jobs::DeliverWebhook`].
 //!
-//! What is judged and signed here is carried by HTTP, or by a [`WebhookCarrier`] where no network is wanted.
+//! Posts are checked and signed here and sent over HTTP, or through a [`WebhookCarrier`] in simulations.
 
 mod body;
 mod error;
@@ -33,16 +33,16 @@ use crate::http_client::{install_tls_provider, read_bounded, retry_after};
 /// Longest time for connecting, sending and the whole answer.
 pub const TOTAL_TIMEOUT: Duration = Duration::from_secs(15);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How much of an answer is read: enough to keep the connection for the next event, useless for anything else.
+/// Most bytes read of an answer: enough to keep the connection for the next event; the body is not used.
 const RESPONSE_BYTES_MAX: usize = 16 * 1024;
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 const IDLE_PER_HOST_MAX: usize = 8;
-/// How long an endpoint may take nothing unless otherwise set; Svix does the same.
+/// Default time without a success after which an endpoint is disabled; the same as at Svix.
 const DISABLE_AFTER: Duration = Duration::from_hours(5 * 24);
-/// Slots whose shares are kept unless others are given.
+/// Default number of slots that are shared out.
 const SLOTS: usize = 16;
 
-/// Posts events; clones share the connections and the slots.
+/// Signs and posts events; clones share the connections and the slots.
 #[derive(Clone)]
 pub struct WebhookSender {
     carrier: Carrier,
@@ -59,75 +59,75 @@ enum Carrier {
     Other(Arc<dyn WebhookCarrier>),
 }
 
-/// Carries what is ready to be posted, in place of HTTP; for simulations.
+/// Transport in place of HTTP, for simulations.
 #[async_trait]
 pub trait WebhookCarrier: Send + Sync + 'static {
-    /// Posts it and says what came of it.
+    /// Sends a post and returns its result.
     async fn carry(&self, post: SignedPost) -> Answer;
 }
 
-/// A webhook, judged and signed.
+/// A checked and signed post.
 #[derive(Debug, Clone)]
 pub struct SignedPost {
-    /// Where to; allowed by the policy as far as its form tells.
+    /// Target; its form is allowed by the policy, its resolved address is not yet checked.
     pub url: Url,
-    /// The event's id, by which receivers tell repetitions.
+    /// The event's id (`webhook-id`), by which receivers recognise repetitions.
     pub id: String,
-    /// When it is posted, in seconds since the epoch.
+    /// Time of the attempt, in seconds since the epoch.
     pub timestamp: i64,
-    /// Of id, timestamp and body.
+    /// Signature of id, timestamp and body.
     pub signature: String,
-    /// The trace it belongs to.
+    /// Trace context, sent as `traceparent`.
     pub trace: Option<TraceContext>,
-    /// JSON.
+    /// JSON body.
     pub body: String,
     /// Longest time for connecting, sending and the whole answer.
     pub timeout: Duration,
 }
 
-/// Where to post, and about what.
+/// Endpoint and event of a post.
 #[derive(Clone, Copy)]
 pub struct Target<'a> {
-    /// The endpoint's address.
+    /// URL of the endpoint.
     pub url: &'a str,
     /// The endpoint's secret, `whsec_…`.
     pub secret: &'a str,
-    /// The event, by which receivers tell repetitions.
+    /// The event; its id is the `webhook-id`.
     pub event: EventId,
 }
 
-/// What came of a post.
+/// Result of a post.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answer {
     /// The HTTP status, if an answer came.
     pub status: Option<u16>,
-    /// What went wrong: `status` for any but 2xx, or why no answer came (`timeout`, `connect`, `tls`,
+    /// Failure code: `status` for any status but 2xx, or why no answer came (`timeout`, `connect`, `tls`,
     /// `unreachable_name`, `bad_url`, `connection_lost`).
     pub error: Option<&'static str>,
-    /// How long the receiver asks us to wait (429 and 503).
+    /// Wait requested by `Retry-After` (429 and 503 only).
     pub retry_after: Option<Duration>,
 }
 
 impl Answer {
-    /// The receiver answered with this status, and asks us to wait so long.
+    /// An answer with this status and requested wait.
     pub fn of_status(status: u16, retry_after: Option<Duration>) -> Self {
         let error = (!(200..300).contains(&status)).then_some("status");
         Self { status: Some(status), error, retry_after }
     }
 
-    /// No answer came, for this reason.
+    /// No answer, for the reason that the code names.
     pub const fn failed(error: &'static str) -> Self {
         Self { status: None, error: Some(error), retry_after: None }
     }
 }
 
-/// The endpoint's secret is no base64.
+/// The secret of the endpoint is not valid base64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the endpoint's secret is damaged")]
+#[error("invalid endpoint secret")]
 pub struct SecretError;
 
 impl WebhookSender {
-    /// Sets up the client; one for the whole process, so that connections stay warm.
+    /// Sets up the HTTP client; one per process, so that connections are reused.
     pub fn new(policy: UrlPolicy, ambient: Ambient) -> Result<Self, reqwest::Error> {
         install_tls_provider();
         let client = Client::builder()
@@ -142,7 +142,7 @@ impl WebhookSender {
         Ok(Self::over(Carrier::Http(client), policy, ambient))
     }
 
-    /// Leaves the carrying to another; the policy and the signature stay.
+    /// Sends through another transport; policy check and signature stay.
     pub fn through(carrier: Arc<dyn WebhookCarrier>, policy: UrlPolicy, ambient: Ambient) -> Self {
         Self::over(Carrier::Other(carrier), policy, ambient)
     }
@@ -153,29 +153,29 @@ impl WebhookSender {
         Self { carrier, policy, shares, disable_after: Some(DISABLE_AFTER), endpoints_disabled, ambient }
     }
 
-    /// Keeps these shares instead of those of 16 slots.
+    /// Sets the shares; the default is those of 16 slots.
     #[must_use]
     pub fn sharing(self, limits: ShareLimits) -> Self {
         Self { shares: Shares::new(limits, self.ambient.clone()), ..self }
     }
 
-    /// Disables endpoints that have taken nothing for this long instead of five days; `None`: none.
+    /// Sets the time without a success after which an endpoint is disabled, five days by default; `None`: never.
     #[must_use]
     pub fn disabling_after(self, disable_after: Option<Duration>) -> Self {
         Self { disable_after, ..self }
     }
 
-    /// How long an endpoint may take nothing before it is disabled.
+    /// Time without a success after which an endpoint is disabled; `None`: never.
     pub fn disable_after(&self) -> Option<Duration> {
         self.disable_after
     }
 
-    /// Leave to post to an endpoint, or how long to wait.
+    /// A permit to post to an endpoint, or how long to wait.
     pub fn enter(&self, endpoint: &Endpoint, message: Message) -> Result<Permit, Wait> {
         self.shares.enter(endpoint.merchant, endpoint.id, message)
     }
 
-    /// How many endpoints deliveries have disabled; counted up by them.
+    /// Number of endpoints disabled since the start; incremented by deliveries.
     pub fn endpoints_disabled(&self) -> &Arc<AtomicU64> {
         &self.endpoints_disabled
     }
@@ -192,7 +192,7 @@ impl WebhookSender {
         let id = target.event.to_string();
         let signer = Webhook::new(target.secret).map_err(|_| SecretError)?;
         let signature = signer.sign(&id, at.as_second(), body.as_bytes()).map_err(|_| SecretError)?;
-        // Literal addresses never reach the resolver, so the form is judged on every attempt as well.
+        // Literal addresses never reach the resolver, so the form is checked on every attempt as well.
         let url = match self.policy.check(target.url) {
             Ok(url) => url,
             Err(store::webhook_url::UrlRefusal::Address) => {
@@ -226,9 +226,9 @@ impl WebhookSender {
         let status = response.status();
         let throttled = matches!(status.as_u16(), 429 | 503);
         let wait = if throttled { retry_after(response.headers(), self.ambient.now()) } else { None };
-        // The status is the answer; a body that breaks off or never ends does not change it.
+        // The status decides; a body that breaks off or never ends does not change it.
         if let Err(error) = read_bounded(response, RESPONSE_BYTES_MAX).await {
-            tracing::debug!(code = error::code(&error), "reading a webhook answer");
+            tracing::debug!(code = error::code(&error), "webhook response body not read");
         }
         Answer::of_status(status.as_u16(), wait)
     }
@@ -240,7 +240,7 @@ mod tests {
 
     fn post_to(url: &str) -> SignedPost {
         SignedPost {
-            // Past the check of the URL, as a name under a stranger's control would get.
+            // Bypasses the URL check, like a name whose records an attacker changes.
             url: Url::parse(url).expect("a URL"),
             id: "evt_1".to_owned(),
             timestamp: 1,
@@ -277,6 +277,6 @@ mod tests {
         let answer = sender.dial(client, post_to(&format!("http://localhost:{port}/hook"))).await;
         assert_eq!(answer, Answer::failed("unreachable_name"));
         let accepted = futures::FutureExt::now_or_never(listener.accept());
-        assert!(accepted.is_none(), "nobody knocked");
+        assert!(accepted.is_none(), "no connection attempt");
     }
 }

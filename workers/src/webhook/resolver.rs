@@ -1,4 +1,4 @@
-//! Resolves names to allowed addresses only, so that the address that was judged is the address that is dialled.
+//! DNS resolver that returns allowed addresses only, so that the checked address is the dialled address.
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use store::webhook_url::UrlPolicy;
@@ -22,7 +22,7 @@ impl Resolve for GuardedResolver {
         let policy = self.policy;
         Box::pin(async move {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await.map_err(NotResolved);
-            // Which of the two it was is for operators alone.
+            // Only the log tells a failed lookup from a blocked address; merchants see one code for both.
             let found = found.inspect_err(|error| tracing::debug!(name = name.as_str(), "{error}"))?;
             let allowed: Vec<_> = found.filter(|address| policy.address_allowed(address.ip())).collect();
             if allowed.is_empty() {

@@ -1,20 +1,21 @@
-//! Shares of the slots for webhooks, so that no merchant and no endpoint holds those of others.
+//! Shares of the webhook slots: no merchant and no endpoint can hold the slots of others.
 //!
 //! ```text
-//!   delivery ── endpoint rests? ──> wait for the next probe
+//!   delivery ── endpoint paused? ─> wait for the next probe
 //!            ── share used up? ───> wait for a turn
 //!            ── quick lane: at most `per_merchant` slots, answers within `quick`
-//!            └─ slow lane: retries, and endpoints that lately were not quick; few slots, the full timeout
+//!            └─ slow lane: retries, and endpoints that were slow lately; few slots, the full timeout
 //! ```
 //!
-//! Guarantees: posts of one merchant hold at most `per_merchant` slots, those to one endpoint `per_endpoint`, those in
-//! the slow lane `slow` over all merchants; an endpoint that failed [`FAILURES_MAX`] times in a row is asked by one post
-//! at a time, after pauses that grow to [`REST_MAX`]. Memory is bounded; what is forgotten is found out again.
+//! Guarantees: posts of one merchant hold at most `per_merchant` slots, posts to one endpoint `per_endpoint`, posts in
+//! the slow lane `slow` over all merchants; an endpoint that failed [`FAILURES_MAX`] times in a row gets one post at a
+//! time, a probe, after pauses that grow to [`REST_MAX`]. Memory is bounded; state that was evicted is learned again.
 //!
-//! Waiting costs bounded work: turns of one merchant follow each other at the pace of its posts, one message comes for each
-//! probe, and the others wait for about as long again as they have waited: their returns grow with the logarithm of the time
-//! for which an endpoint takes nothing, not with the number that has piled up, which would hold up others in the queue.
-//! Counts within one process: others find out for themselves.
+//! Waiting costs bounded work. The turns of one merchant follow each other at the rate of its posts, and one message
+//! returns for each probe. The other messages wait for about as long again as they have waited: their returns grow with
+//! the logarithm of the time for which an endpoint fails. Returns that grew with its backlog would hold up others in
+//! the queue.
+//! State is per process: each process learns for itself.
 
 mod state;
 
@@ -27,71 +28,74 @@ use base::Ambient;
 use store::domain::{EndpointId, MerchantId};
 use tokio::time::Instant;
 
-use self::state::{Pause, Place, State};
+use self::state::{Pause, PostPlace, SharesState};
 use super::{Answer, TOTAL_TIMEOUT};
 
-/// Failures in a row after which an endpoint is given a rest.
+/// Failures in a row after which an endpoint is paused.
 pub const FAILURES_MAX: u32 = 5;
 /// The first pause of an endpoint, doubled with each failed probe.
 const REST_MIN: Duration = Duration::from_secs(5);
-/// The longest pause; below it, an endpoint that works again is noticed.
+/// The longest pause: the latest time after which a recovered endpoint is noticed.
 pub const REST_MAX: Duration = Duration::from_mins(5);
-/// The shortest wait for a turn, and the furthest turn that is given.
+/// The shortest wait for a turn.
 const TURN_MIN: Duration = Duration::from_millis(100);
+/// The furthest turn that is assigned.
 const TURN_MAX: Duration = Duration::from_mins(5);
 /// The longest wait of a message without a turn, however old it is.
 const WAIT_MAX: Duration = Duration::from_hours(2);
 
-/// How many posts may run at a time in this process.
+/// Limits of concurrent posts in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShareLimits {
-    /// For one merchant.
+    /// Posts of one merchant.
     pub per_merchant: usize,
-    /// For one endpoint.
+    /// Posts to one endpoint.
     pub per_endpoint: usize,
-    /// In the slow lane, over all merchants; one merchant has a quarter of its share there.
+    /// Posts in the slow lane, over all merchants; one merchant has a quarter of its share there.
     pub slow: usize,
     /// Longest time for an answer in the quick lane.
     pub quick: Duration,
 }
 
 impl ShareLimits {
-    /// For a queue with so many slots: a quarter for one merchant, a quarter for the slow lane, two for one endpoint.
+    /// Limits for a queue with this many slots: a quarter for one merchant, a quarter for the slow lane, two for one
+    /// endpoint.
     pub fn of_slots(slots: usize) -> Self {
         let quarter = (slots / 4).max(1);
         Self { per_merchant: quarter, per_endpoint: 2, slow: quarter, quick: Duration::from_secs(3) }
     }
 }
 
-/// Who may post now.
+/// Slot accounting of the posts of a process.
 pub(super) struct Shares {
     limits: ShareLimits,
     ambient: Ambient,
-    state: Mutex<State>,
+    state: Mutex<SharesState>,
 }
 
-/// What wants to be posted.
+/// The facts about a message that decide its wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Message {
-    /// No attempt has failed yet.
+    /// Whether no attempt has failed yet.
     pub first: bool,
-    /// Since its publishing.
+    /// Time since its publishing.
     pub age: Duration,
 }
 
 /// Why a post must wait, and how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
-    /// The endpoint failed often and is given a rest.
+    /// The endpoint is paused after repeated failures.
     Rest(Duration),
     /// The merchant's share, the endpoint's, or the slow lane is used up.
     Turn(Duration),
 }
 
-/// Leave for one post. Dropped without [`Permit::settle`], it says nothing about the endpoint.
+/// Permission for one post; on drop it frees its slots. Dropped without [`Permit::settle`], it leaves the endpoint's
+/// record unchanged.
 pub struct Permit {
     shares: Arc<Shares>,
-    place: Place,
+    place: PostPlace,
     began: Instant,
     settled: bool,
 }
@@ -101,7 +105,7 @@ impl Shares {
         Arc::new(Self { limits, ambient, state: Mutex::default() })
     }
 
-    /// Leave for a post, or how long to wait.
+    /// A permit, or how long to wait.
     pub(super) fn enter(
         self: &Arc<Self>,
         merchant: MerchantId,
@@ -114,22 +118,28 @@ impl Shares {
             return Err(Wait::Rest(self.until_probe(&mut state, endpoint, &pause, message.age)));
         }
         let slow = !message.first || state.is_slow(endpoint, began);
-        let place = Place { merchant, endpoint, slow };
+        let place = PostPlace { merchant, endpoint, slow };
         if !state.begin(place, &self.limits, began) {
             return Err(Wait::Turn(self.turn(&mut state, place, message.age)));
         }
         Ok(Permit { shares: Arc::clone(self), place, began, settled: false })
     }
 
-    fn turn(&self, state: &mut State, place: Place, age: Duration) -> Duration {
+    fn turn(&self, state: &mut SharesState, place: PostPlace, age: Duration) -> Duration {
         match state.turn(place, &self.limits, Instant::now(), TURN_MAX) {
             Some(wait) => wait.max(TURN_MIN) + self.ambient.jitter(TURN_MIN),
             None => self.later_half(age.clamp(TURN_MAX, WAIT_MAX)),
         }
     }
 
-    /// One message comes soon after the pause, to be the probe.
-    fn until_probe(&self, state: &mut State, endpoint: EndpointId, pause: &Pause, age: Duration) -> Duration {
+    /// The wait of a message to a paused endpoint. One message returns soon after the pause, to be the probe.
+    fn until_probe(
+        &self,
+        state: &mut SharesState,
+        endpoint: EndpointId,
+        pause: &Pause,
+        age: Duration,
+    ) -> Duration {
         let wait = pause.left + TURN_MIN + self.ambient.jitter(pause.whole);
         if state.takes_probe(endpoint, Instant::now(), wait) {
             return wait;
@@ -137,23 +147,23 @@ impl Shares {
         wait.max(self.later_half(age.min(WAIT_MAX)))
     }
 
-    /// The pause after so many failures in a row.
+    /// The jittered pause after this many failures in a row.
     fn rest_after(&self, failures: u32) -> Duration {
         self.later_half(rest_of(failures))
     }
 
-    /// Drawn from the later half of a duration.
+    /// A random duration from the upper half of `whole`.
     fn later_half(&self, whole: Duration) -> Duration {
         whole / 2 + self.ambient.jitter(whole / 2)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Each change leaves the state whole, so a panic elsewhere does not matter.
+    fn state(&self) -> MutexGuard<'_, SharesState> {
+        // Every change leaves the state consistent, so a panic while it was locked does not matter.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Zero below [`FAILURES_MAX`].
+/// The full pause after this many failures in a row; zero below [`FAILURES_MAX`].
 fn rest_of(failures: u32) -> Duration {
     let Some(doublings) = failures.checked_sub(FAILURES_MAX) else { return Duration::ZERO };
     REST_MIN.saturating_mul(1 << doublings.min(16)).min(REST_MAX)
@@ -165,7 +175,7 @@ impl Permit {
         if self.place.slow { TOTAL_TIMEOUT } else { self.shares.limits.quick.min(TOTAL_TIMEOUT) }
     }
 
-    /// Says what came of the post.
+    /// Records the result of the post and frees its slots.
     pub fn settle(mut self, answer: &Answer) {
         self.settled = true;
         let (now, endpoint) = (Instant::now(), self.place.endpoint);
@@ -174,18 +184,18 @@ impl Permit {
         let mut state = self.shares.state();
         let record = state.record(endpoint, now);
         if timed_out && !record.slow {
-            tracing::info!(endpoint.id = %endpoint, "an endpoint is slow and is set apart");
+            tracing::info!(endpoint.id = %endpoint, "webhook endpoint slow, using slow lane");
         }
         record.slow = timed_out || (record.slow && answer.status.is_none());
         if answer.error.is_none() {
             if record.failures >= FAILURES_MAX {
-                tracing::info!(endpoint.id = %endpoint, "an endpoint works again");
+                tracing::info!(endpoint.id = %endpoint, "webhook endpoint recovered");
             }
             record.failures = 0;
         } else {
             record.failures = record.failures.saturating_add(1);
             if record.failures == FAILURES_MAX {
-                tracing::info!(endpoint.id = %endpoint, code = answer.error, "an endpoint is given a rest");
+                tracing::info!(endpoint.id = %endpoint, code = answer.error, "webhook endpoint paused");
             }
             record.rests_until = now + self.shares.rest_after(record.failures);
         }

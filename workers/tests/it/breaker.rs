@@ -1,11 +1,11 @@
-//! A provider that fails, before a whole flow: its queue is left alone in this process, nothing is charged for the
-//! waiting, and work goes on by itself.
+//! Circuit breaker in a whole flow: while the provider fails, this process leaves its queue alone and uses no attempts;
+//! afterwards work continues by itself.
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use jobs::{
     Engine,
-    engine::{HeldState, JobFilter},
+    engine::{JobFilter, JobState},
     sqlite::SqliteEngine,
     worker::{Workers, WorkersHealth},
 };
@@ -22,15 +22,15 @@ use workers::{
     relay::Relay,
 };
 
-use crate::util::{Front, Shop, sandbox_client, soon, until};
+use crate::util::{Front, TestMerchant, sandbox_client, soon, until};
 
 const SLOTS: usize = 4;
 const ORDERS: usize = 12;
 const IN_A_ROW: u32 = 3;
 
-/// Relay and workers over a sandbox that can be made to fail.
+/// Relay and workers over a sandbox with programmed failures.
 struct Flow {
-    shop: Shop,
+    shop: TestMerchant,
     front: Front,
     guarded: Arc<Guarded>,
     engine: Arc<dyn Engine>,
@@ -41,7 +41,7 @@ struct Flow {
 
 impl Flow {
     async fn start(config: BreakerConfig) -> Self {
-        let shop = Shop::open().await;
+        let shop = TestMerchant::open().await;
         let front = Front::of(&shop.sandbox_url).await;
         let provider = sandbox_client(&front.url, Duration::from_secs(5), shop.ambient.clone());
         let config = GuardConfig { breaker: config, ..GuardConfig::default() };
@@ -76,8 +76,8 @@ impl Flow {
         soon("the breaker's opening", open).await.expect("it lives");
     }
 
-    /// All that waits or runs in the queue of payments: attempts used so far.
-    async fn attempts(&self) -> Vec<(HeldState, u32)> {
+    /// The jobs in the queue of payments, with their attempts used so far.
+    async fn attempts(&self) -> Vec<(JobState, u32)> {
         let filter = JobFilter { queue: Some(PAYMENTS.to_owned()), limit: 1000, ..JobFilter::default() };
         let held = self.engine.list(&filter).await.expect("lists");
         held.into_iter().map(|job| (job.state, job.envelope.attempt)).collect()
@@ -102,7 +102,7 @@ impl Flow {
 async fn a_failing_provider_is_given_a_rest_and_its_queue_is_left_alone() {
     let config = BreakerConfig {
         in_a_row: IN_A_ROW,
-        // Long, so that there is time to look.
+        // Long enough to observe the state.
         pause_min: Duration::from_secs(2),
         pause_max: Duration::from_secs(2),
         ..BreakerConfig::default()
@@ -112,16 +112,16 @@ async fn a_failing_provider_is_given_a_rest_and_its_queue_is_left_alone() {
     let orders = flow.place().await;
     flow.opens().await;
     let left_alone = async || {
-        let idle = flow.attempts().await.iter().all(|(state, _)| *state != HeldState::Running);
+        let idle = flow.attempts().await.iter().all(|(state, _)| *state != JobState::Running);
         idle && flow.health.queues()[0].held_back
     };
     until("the queue's rest", left_alone).await;
-    // Those that were under way when it opened, and no more.
+    // The calls in flight when the breaker opened, and no more.
     let calls = flow.front.seen().len();
     assert!(calls <= SLOTS + IN_A_ROW as usize, "{calls} calls");
     let used: u32 = flow.attempts().await.iter().map(|(_, attempts)| attempts).sum();
     assert!(used as usize <= calls, "{used} attempts for {calls} calls");
-    // It does not mend by itself: each probe is one call.
+    // It does not recover by itself: each probe is one call.
     let mut standing = flow.guarded.breaker().standing();
     for _ in 0..2 {
         soon("a probe", standing.wait_for(|standing| matches!(standing, Standing::HalfOpen { .. })))
@@ -162,7 +162,7 @@ async fn refused_credentials_use_no_attempt() {
 
 #[tokio::test]
 async fn no_more_calls_leave_than_the_rate_allows_and_the_rest_come_again() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let front = Front::of(&shop.sandbox_url).await;
     let provider = sandbox_client(&front.url, Duration::from_secs(5), shop.ambient.clone());
     let ten = NonZeroU32::new(10).expect("not zero");
@@ -189,7 +189,7 @@ async fn no_more_calls_leave_than_the_rate_allows_and_the_rest_come_again() {
     let made = answers.iter().filter(|answer| answer.is_ok()).count();
     assert_eq!(made + turned_away, answers.len(), "{answers:?}");
     assert_eq!(front.seen().len(), made, "who was turned away was not heard of");
-    // The burst, what has come since, and one for the clocks.
+    // The burst, the refill since, and one for the difference of the clocks.
     let allowed = 10.0 + seconds * 10.0 + 1.0;
     let calls = f64::from(u32::try_from(made).expect("few"));
     assert!(turned_away > 0 && calls <= allowed, "{made} in {seconds} s");

@@ -1,4 +1,4 @@
-//! Charging: each way a provider can behave, and a crash between any two steps. Judged by the provider's ledger.
+//! Charging: every behaviour of a provider, and a crash between any two steps, checked by the provider's ledger.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,9 +22,9 @@ use workers::{
     subscriptions::expand,
 };
 
-use crate::util::{CrashAt, CrashingPayments, CrashingProvider, Shop, Step, context};
+use crate::util::{CrashAt, CrashingPayments, CrashingProvider, Step, TestMerchant, context};
 
-async fn assert_paid_once(shop: &Shop, order: OrderId) {
+async fn assert_paid_once(shop: &TestMerchant, order: OrderId) {
     assert_eq!(shop.status(order).await, OrderStatus::Paid);
     let kinds = shop.event_kinds(order).await;
     assert_eq!(kinds, [EventKind::OrderPlaced, EventKind::PaymentCaptured, EventKind::OrderPaid]);
@@ -41,7 +41,7 @@ async fn assert_paid_once(shop: &Shop, order: OrderId) {
 
 #[tokio::test]
 async fn a_good_card_is_charged_once_however_often_the_job_is_delivered() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let order = shop.place("pm_card_visa").await;
     for _ in 0..3 {
         shop.run(&ChargePayment { order: order.id }).await.expect("runs");
@@ -51,20 +51,20 @@ async fn a_good_card_is_charged_once_however_often_the_job_is_delivered() {
 
 #[tokio::test]
 async fn two_deliveries_at_once_charge_once() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let order = shop.place("pm_card_visa").await;
     let job = ChargePayment { order: order.id };
     let runs = futures::future::join_all((0..8).map(|_| shop.run(&job))).await;
     for error in runs.into_iter().filter_map(Result::err) {
         assert_eq!(error.describe(), "fenced_off_by_a_newer_attempt");
     }
-    // Of the eight, all but the newest attempt may have been fenced off; the newest has recorded.
+    // Of the eight attempts all but the newest may have been fenced off; the newest has recorded.
     assert_paid_once(&shop, order.id).await;
 }
 
 #[tokio::test]
 async fn declined_cards_end_the_order_with_the_code() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     for (method, code) in [
         ("pm_card_chargeDeclined", "card_declined"),
         ("pm_card_chargeDeclinedInsufficientFunds", "insufficient_funds"),
@@ -83,7 +83,7 @@ async fn declined_cards_end_the_order_with_the_code() {
 
 #[tokio::test]
 async fn a_slow_provider_is_waited_for() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let order = shop.place("pm_sandbox_slow").await;
     shop.run(&ChargePayment { order: order.id }).await.expect("runs");
     assert_paid_once(&shop, order.id).await;
@@ -91,7 +91,7 @@ async fn a_slow_provider_is_waited_for() {
 
 #[tokio::test]
 async fn a_charge_without_an_answer_is_found_by_its_key_in_the_same_run() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let order = shop.place("pm_sandbox_timeout").await;
     let provider = shop.impatient_provider(Duration::from_millis(300));
     let env = shop.env_with(Arc::clone(&shop.payments), Arc::new(provider));
@@ -101,9 +101,9 @@ async fn a_charge_without_an_answer_is_found_by_its_key_in_the_same_run() {
 
 #[tokio::test]
 async fn a_call_that_never_arrived_is_made_again_under_the_same_key() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let order = shop.place("pm_sandbox_slow").await;
-    // Gives up before the sandbox captures: the question by key finds nothing, nothing is decided.
+    // The call times out before the sandbox captures: the lookup finds nothing, nothing is decided.
     let provider = shop.impatient_provider(Duration::from_millis(300));
     let env = shop.env_with(Arc::clone(&shop.payments), Arc::new(provider));
     let error = ChargePayment { order: order.id }.run(&context(env)).await.expect_err("unknown");
@@ -117,7 +117,7 @@ async fn a_call_that_never_arrived_is_made_again_under_the_same_key() {
 
 #[tokio::test]
 async fn a_flaky_provider_is_asked_again_soon() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let order = shop.place("pm_sandbox_flaky").await;
     let job = ChargePayment { order: order.id };
     for _ in 0..2 {
@@ -133,7 +133,7 @@ async fn a_flaky_provider_is_asked_again_soon() {
 
 #[tokio::test]
 async fn a_provider_that_is_away_or_refuses_our_key_leaves_the_order_pending() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let order = shop.place("pm_card_visa").await;
     let job = ChargePayment { order: order.id };
 
@@ -152,7 +152,7 @@ async fn a_provider_that_is_away_or_refuses_our_key_leaves_the_order_pending() {
         let provider = SandboxProvider::new(config, shop.ambient.clone()).expect("a client");
         let env = shop.env_with(Arc::clone(&shop.payments), Arc::new(provider));
         let error = job.run(&context(env)).await.expect_err("fails");
-        // Wrong credentials are no fault of this charge: it uses no attempt.
+        // Rejected credentials are not caused by this charge: it uses no attempt.
         assert_eq!(matches!(error, JobError::Snooze(_)), key == "sk_wrong", "{error:?}");
         let attempts = shop.payments.attempts(PaymentId::of_order(order.id)).await.expect("reads");
         assert_eq!(attempts.last().and_then(|attempt| attempt.note.as_deref()), Some(note));
@@ -164,7 +164,7 @@ async fn a_provider_that_is_away_or_refuses_our_key_leaves_the_order_pending() {
 
 #[tokio::test]
 async fn a_crash_after_any_step_leads_to_one_charge_and_one_paid_order() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     for method in ["pm_card_visa", "pm_sandbox_timeout"] {
         for step in [Step::Open, Step::Begin, Step::Capture, Step::Decide] {
             let order = shop.place(method).await;
@@ -184,10 +184,10 @@ async fn a_crash_after_any_step_leads_to_one_charge_and_one_paid_order() {
     assert_eq!(shop.ledger_summary().await.orders_charged_more_than_once, 0);
 }
 
-/// The job of its placing is lost: what the cancellation tells is what has the charge looked for.
+/// The job of `order.placed` is lost: the event of the cancellation has the charge looked up.
 #[tokio::test]
 async fn an_order_that_expired_between_charge_and_record_gets_its_money_back() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     for step in [Step::Capture, Step::Decide] {
         let order = shop.place("pm_card_visa").await;
         let crash = CrashAt::new(step);
@@ -220,7 +220,7 @@ async fn an_order_that_expired_between_charge_and_record_gets_its_money_back() {
 
 #[tokio::test]
 async fn an_order_cancelled_between_charge_and_record_gets_its_money_back() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     for step in [Step::Capture, Step::Decide] {
         let order = shop.place("pm_card_visa").await;
         let job = ChargePayment { order: order.id };
@@ -249,7 +249,7 @@ async fn an_order_cancelled_between_charge_and_record_gets_its_money_back() {
 #[tokio::test]
 async fn a_cancelled_order_is_not_charged_and_watched_until_no_call_can_be_under_way() {
     let (ambient, clock) = Ambient::steered(11, "2026-01-01T00:00:00Z".parse::<Timestamp>().expect("a time"));
-    let shop = Shop::open_with(ambient).await;
+    let shop = TestMerchant::open_with(ambient).await;
     let order = shop.place("pm_card_visa").await;
     let job = ChargePayment { order: order.id };
     let crash = CrashAt::new(Step::Begin);
@@ -282,7 +282,7 @@ async fn a_cancelled_order_is_not_charged_and_watched_until_no_call_can_be_under
 #[tokio::test]
 async fn a_charge_by_a_run_that_had_not_seen_the_cancellation_is_found() {
     let (ambient, clock) = Ambient::steered(12, "2026-01-01T00:00:00Z".parse::<Timestamp>().expect("a time"));
-    let shop = Shop::open_with(ambient).await;
+    let shop = TestMerchant::open_with(ambient).await;
     let order = shop.place("pm_card_visa").await;
     let job = ChargePayment { order: order.id };
     shop.orders
@@ -291,7 +291,7 @@ async fn a_charge_by_a_run_that_had_not_seen_the_cancellation_is_found() {
         .expect("cancels");
     let error = shop.run(&job).await.expect_err("waits");
     let JobError::Snooze(wait) = error else { panic!("{error:?}") };
-    // What a run does that read the order before, lost its lease, and dies when it has charged: nobody repeats it.
+    // A run that read the order before, lost its lease, and crashes after charging: it is not repeated.
     charged_by_a_zombie(&shop, &order).await;
 
     clock.advance(wait);
@@ -300,7 +300,7 @@ async fn a_charge_by_a_run_that_had_not_seen_the_cancellation_is_found() {
     assert!(matches!(commands[..], [Command::Refund { amount_minor: 2500, .. }]), "{commands:?}");
 }
 
-async fn charged_by_a_zombie(shop: &Shop, order: &Order) {
+async fn charged_by_a_zombie(shop: &TestMerchant, order: &Order) {
     let (id, at) = (PaymentId::of_order(order.id), shop.ambient.now());
     let payment = NewPayment {
         id,
@@ -312,7 +312,7 @@ async fn charged_by_a_zombie(shop: &Shop, order: &Order) {
         provider: shop.provider.name().to_owned(),
         at,
     };
-    shop.payments.open(payment).await.expect("opens");
+    shop.payments.open_payment(payment).await.expect("opens");
     let begun = shop.payments.begin_attempt(id, "zombie", at).await.expect("begins");
     assert_eq!(begun, Begun::Attempt { epoch: 1 });
     let request = CaptureRequest {
@@ -326,7 +326,7 @@ async fn charged_by_a_zombie(shop: &Shop, order: &Order) {
     shop.provider.capture(&request).await.expect("charges");
 }
 
-/// Lets another worker begin an attempt while the call is under way.
+/// Provider that lets another worker begin an attempt during the call.
 struct Overtaken {
     inner: SandboxProvider,
     payments: Arc<dyn PaymentStore>,
@@ -358,12 +358,12 @@ impl PaymentProvider for Overtaken {
 
 #[tokio::test]
 async fn a_stale_epoch_writes_nothing_and_the_newer_attempt_finds_the_same_charge() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let order = shop.place("pm_card_visa").await;
     let job = ChargePayment { order: order.id };
     let overtaken = Overtaken { inner: shop.provider.clone(), payments: Arc::clone(&shop.payments) };
     let env = shop.env_with(Arc::clone(&shop.payments), Arc::new(overtaken));
-    // Nobody knows whether the newer attempt will live to record it.
+    // Whether the newer attempt will record it is unknown.
     let error = job.run(&context(env)).await.expect_err("the job stays");
     assert!(matches!(error, JobError::Retry(_)), "{error:?}");
     assert_eq!(shop.status(order.id).await, OrderStatus::Pending);
@@ -376,7 +376,7 @@ async fn a_stale_epoch_writes_nothing_and_the_newer_attempt_finds_the_same_charg
 
 #[tokio::test]
 async fn an_unknown_order_is_cancelled() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let error =
         shop.run(&ChargePayment { order: OrderId::fresh(&shop.ambient) }).await.expect_err("no order");
     assert!(matches!(error, JobError::Cancel(_)), "{error:?}");

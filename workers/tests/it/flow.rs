@@ -1,4 +1,4 @@
-//! The whole flow: an order is placed, and relay and workers do the rest.
+//! Whole flow: an order is placed, and relay and workers do the rest.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -10,7 +10,7 @@ use workers::{
     relay::Relay,
 };
 
-use crate::util::{Receiver, Shop, soon, until};
+use crate::util::{Receiver, TestMerchant, soon, until};
 
 struct Running {
     stop: CancellationToken,
@@ -19,7 +19,7 @@ struct Running {
 }
 
 impl Running {
-    async fn start(shop: &Shop) -> Self {
+    async fn start(shop: &TestMerchant) -> Self {
         let path = shop.folder.path().join("queue.db");
         let engine: Arc<dyn Engine> =
             Arc::new(SqliteEngine::open(&path, shop.ambient.clone()).await.expect("opens"));
@@ -48,7 +48,7 @@ impl Running {
     }
 }
 
-async fn settled(shop: &Shop, orders: &[Order], status: OrderStatus, mail: &str) {
+async fn settled(shop: &TestMerchant, orders: &[Order], status: OrderStatus, mail: &str) {
     for order in orders {
         until("the end of an order", || async {
             let mails = shop.orders.mails(order.id.into()).await.expect("reads");
@@ -59,8 +59,8 @@ async fn settled(shop: &Shop, orders: &[Order], status: OrderStatus, mail: &str)
 }
 
 #[tokio::test]
-async fn orders_are_charged_shipped_mailed_and_announced_in_full() {
-    let shop = Shop::open().await;
+async fn orders_are_charged_shipped_mailed_and_published_in_full() {
+    let shop = TestMerchant::open().await;
     let mut receiver = Receiver::start().await;
     shop.endpoint(&receiver.url).await;
     let running = Running::start(&shop).await;
@@ -92,7 +92,7 @@ async fn orders_are_charged_shipped_mailed_and_announced_in_full() {
 
 #[tokio::test]
 async fn a_refund_asked_for_is_done_and_mailed() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let running = Running::start(&shop).await;
     let order = shop.place("pm_card_visa").await;
     let orders = [order];

@@ -1,5 +1,5 @@
-//! Yesterday's messages: one stored payload per kind must stay readable and mean the same. To change a payload's
-//! shape, raise the job's version, teach it to upcast, and add a file beside the old one.
+//! Payloads of earlier versions: one stored payload per kind must stay readable and keep its meaning. To change a
+//! payload's shape, raise the job's version, teach it to upcast, and add a file beside the old one.
 
 use base::ids::Uuid;
 use jobs::Job;

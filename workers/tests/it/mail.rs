@@ -1,4 +1,4 @@
-//! Mails as files: content, identity, and what cannot be smuggled in.
+//! Mails as files: content, identity, and resistance to injection.
 
 use jobs::{Job, JobError};
 use store::{
@@ -12,11 +12,11 @@ use workers::{
     mail::{Mail, MailError, Mailer, OrderMail, Template},
 };
 
-use crate::util::{Shop, context};
+use crate::util::{TestMerchant, context};
 
 const FROM: &str = "Mugs & More <orders@shop.example>";
 
-fn read(shop: &Shop, order: &Order, template: Template) -> String {
+fn read(shop: &TestMerchant, order: &Order, template: Template) -> String {
     let name = format!("{}.{}.eml", order.id, template.as_str());
     std::fs::read_to_string(shop.mail_folder().join(name)).expect("a mail")
 }
@@ -28,7 +28,7 @@ fn plain(mail: &str) -> String {
 
 #[tokio::test]
 async fn a_confirmation_says_the_same_in_text_and_html() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let order = shop.place("pm_card_visa").await;
     shop.run(&ChargePayment { order: order.id }).await.expect("charges");
     let template = Template::OrderConfirmation;
@@ -59,7 +59,7 @@ async fn a_confirmation_says_the_same_in_text_and_html() {
 
 #[tokio::test]
 async fn a_mail_recorded_before_is_not_sent_again() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let order = shop.place("pm_card_visa").await;
     let job = SendEmail { order: order.id, template: Template::OrderCancelled };
     shop.run(&job).await.expect("mails");
@@ -71,7 +71,7 @@ async fn a_mail_recorded_before_is_not_sent_again() {
 
 #[tokio::test]
 async fn every_template_renders_with_an_address_and_other_currencies() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let mut order = shop.place("pm_card_visa").await;
     order.currency = "JPY".parse().expect("a currency");
     order.refunded_minor = 2500;
@@ -94,7 +94,7 @@ async fn every_template_renders_with_an_address_and_other_currencies() {
     }
 }
 
-async fn asked(shop: &Shop, name: &str, purpose: Option<Purpose>) -> VerificationId {
+async fn asked(shop: &TestMerchant, name: &str, purpose: Option<Purpose>) -> VerificationId {
     let password_hash = PasswordHash::from_phc("$argon2id$canary-hash".to_owned());
     let verification = Verification {
         id: VerificationId::fresh(&shop.ambient),
@@ -110,25 +110,25 @@ async fn asked(shop: &Shop, name: &str, purpose: Option<Purpose>) -> Verificatio
     id
 }
 
-async fn open(shop: &Shop, token: TokenHash) -> Option<Account> {
+async fn open(shop: &TestMerchant, token: TokenHash) -> Option<Account> {
     let (customer, at) = (CustomerId::fresh(&shop.ambient), shop.ambient.now());
     let open = OpenAccount { merchant: shop.merchant, token, customer, at, trace: None };
     shop.orders.open_account(open).await.expect("answers")
 }
 
-async fn registered(shop: &Shop, name: &str) -> Account {
+async fn registered(shop: &TestMerchant, name: &str) -> Account {
     let (id, at) = (asked(shop, name, None).await, shop.ambient.now());
     let minted = shop.orders.mint_verification(shop.merchant, id, [1; 32], at).await.expect("answers");
     assert!(matches!(minted, Minting::Minted { account: None, .. }));
     open(shop, [1; 32]).await.expect("opens")
 }
 
-fn read_mail(shop: &Shop, id: VerificationId, template: &str) -> String {
+fn read_mail(shop: &TestMerchant, id: VerificationId, template: &str) -> String {
     let file = shop.mail_folder().join(format!("{id}.{template}.eml"));
     plain(&std::fs::read_to_string(file).expect("a mail"))
 }
 
-/// The token of a mail, which must stand in both of its parts.
+/// The token of a mail, which must be in both of its parts.
 fn token_in(mail: &str) -> Token {
     let found = |(at, _)| Token::parse(TokenKind::Verification, mail.get(at..at + 47)?);
     let tokens: Vec<_> = mail.match_indices("owv_").filter_map(found).collect();
@@ -138,7 +138,7 @@ fn token_in(mail: &str) -> Token {
 
 #[tokio::test]
 async fn a_token_stands_in_the_mail_and_nowhere_else() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let id = asked(&shop, "Eve's words", None).await;
     let job = SendVerification { merchant: shop.merchant, verification: id };
     shop.run(&job).await.expect("mails");
@@ -163,7 +163,7 @@ async fn a_token_stands_in_the_mail_and_nowhere_else() {
 
 #[tokio::test]
 async fn a_known_address_is_told_of_its_account_and_resets_its_password() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let account = registered(&shop, "Ada").await;
     let reset = asked(&shop, "", Some(Purpose::PasswordReset)).await;
     let job = SendVerification { merchant: shop.merchant, verification: reset };
@@ -186,7 +186,7 @@ async fn a_known_address_is_told_of_its_account_and_resets_its_password() {
 
 #[tokio::test]
 async fn who_registers_is_welcomed_once_in_text_and_html() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let account = registered(&shop, "Ada <b>L\u{f6}we</b>").await;
     let job = SendWelcome { customer: account.id };
     shop.run(&job).await.expect("mails");
@@ -219,7 +219,7 @@ async fn who_registers_is_welcomed_once_in_text_and_html() {
 
 #[tokio::test]
 async fn names_and_references_cannot_add_headers_or_markup() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let mut order = shop.place("pm_card_visa").await;
     order.customer.name = "Eve\r\nBcc: all@victims.example\r\n\r\n<script>alert(1)</script>".to_owned();
     order.reference = Some("1\r\nX-Evil: yes".to_owned());
@@ -242,7 +242,7 @@ async fn names_and_references_cannot_add_headers_or_markup() {
 
 #[tokio::test]
 async fn an_address_that_is_none_is_given_up() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let mut order = shop.place("pm_card_visa").await;
     let mailer = Mailer::file(shop.mail_folder(), FROM).expect("a mailer");
     for bad in ["", "ada", "ada@x.example\r\nRCPT TO:<all@victims.example>", "a@b, c@d.example"] {

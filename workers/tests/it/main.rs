@@ -1,4 +1,4 @@
-//! Jobs, relay, provider, mail and webhooks against real parts: SQLite files, HTTP and SMTP over loopback.
+//! Tests of jobs, relay, provider, mail and webhooks against real parts: SQLite files, HTTP and SMTP over loopback.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests fail the test they are called from")]
 

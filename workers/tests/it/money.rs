@@ -1,4 +1,4 @@
-//! Currencies without and with three decimals: the same whole numbers all the way, shown as people write them.
+//! Currencies without and with three decimals: the same whole numbers in every part, formatted for people.
 
 use store::{
     catalog::ProductData,
@@ -9,11 +9,11 @@ use workers::{
     mail::Template,
 };
 
-use crate::util::Shop;
+use crate::util::TestMerchant;
 
 #[tokio::test]
 async fn minor_units_stay_whole_from_the_order_to_the_ledger_and_are_shown_with_their_decimals() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     for (currency, price_minor, total, refunded) in
         [("JPY", 1250, "2500 JPY", "999 JPY"), ("KWD", 1255, "2.510 KWD", "0.999 KWD")]
     {

@@ -9,23 +9,23 @@ use workers::{
     provider::{ChargeOutcome, PaymentProvider, sandbox_server::EntryType},
 };
 
-use crate::util::{CrashAt, CrashingPayments, CrashingProvider, Shop, Step, context};
+use crate::util::{CrashAt, CrashingPayments, CrashingProvider, Step, TestMerchant, context};
 
-async fn paid(shop: &Shop) -> OrderId {
+async fn paid(shop: &TestMerchant) -> OrderId {
     let order = shop.place("pm_card_visa").await;
     shop.run(&ChargePayment { order: order.id }).await.expect("charges");
     shop.drain_outbox().await;
     order.id
 }
 
-async fn refunds(shop: &Shop, order: OrderId) -> Vec<i64> {
+async fn refunds(shop: &TestMerchant, order: OrderId) -> Vec<i64> {
     let ledger = shop.ledger(order).await;
     ledger.iter().filter(|entry| entry.r#type == EntryType::Refund).map(|entry| entry.amount_minor).collect()
 }
 
 #[tokio::test]
 async fn parts_and_then_the_rest_are_given_back_each_once() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let order = paid(&shop).await;
     let part = shop.refund_job(order, Some(1000)).await;
     for _ in 0..2 {
@@ -42,7 +42,7 @@ async fn parts_and_then_the_rest_are_given_back_each_once() {
 
 #[tokio::test]
 async fn a_crash_after_any_step_gives_the_money_back_once() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     for step in [Step::BeginRefund, Step::Refund, Step::EndRefund] {
         let order = paid(&shop).await;
         let job = shop.refund_job(order, None).await;
@@ -59,7 +59,7 @@ async fn a_crash_after_any_step_gives_the_money_back_once() {
 
 #[tokio::test]
 async fn more_than_was_captured_is_never_given_back() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let order = paid(&shop).await;
     let job = RefundPayment { order, refund: RefundId::fresh(&shop.ambient), amount_minor: 2501 };
     let error = job.run(&context(shop.env())).await.expect_err("too much");
@@ -69,7 +69,7 @@ async fn more_than_was_captured_is_never_given_back() {
 
 #[tokio::test]
 async fn a_paid_order_is_shipped_once_and_others_are_not() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let order = paid(&shop).await;
     for _ in 0..2 {
         shop.run(&FulfilOrder { order }).await.expect("ships");
@@ -92,7 +92,7 @@ async fn a_paid_order_is_shipped_once_and_others_are_not() {
 
 #[tokio::test]
 async fn what_the_provider_reports_is_looked_up_and_changes_nothing_that_is_known() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let order = paid(&shop).await;
     let refund = shop.refund_job(order, Some(1000)).await;
     shop.run(&refund).await.expect("refunds");
@@ -114,7 +114,7 @@ async fn what_the_provider_reports_is_looked_up_and_changes_nothing_that_is_know
 
 #[tokio::test]
 async fn a_report_that_comes_before_the_charge_is_recorded_records_it() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let order = shop.place("pm_card_visa").await.id;
     let crash = CrashAt::new(Step::Decide);
     let payments = CrashingPayments { inner: Arc::clone(&shop.payments), crash: crash.clone() };

@@ -1,4 +1,4 @@
-//! The relay: nothing lost, nothing doubled, whatever stops in between.
+//! Outbox relay: no message lost, none doubled, wherever it stops.
 
 use std::{
     sync::{
@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use jobs::{
     Engine, Envelope, JobId,
     engine::{
-        Announcement, Cancelled, Capabilities, ConsumeOptions, Consumer, ConsumerInfo, DeadFilter, Depth,
-        EngineError, HeldJob, JobFilter, Published, QueueSpec,
+        Cancelled, Capabilities, ConsumeOptions, Consumer, ConsumerInfo, DeadFilter, Depth, EngineError,
+        Event, InspectedJob, JobFilter, Published, QueueSpec,
     },
     sqlite::SqliteEngine,
 };
@@ -21,9 +21,9 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use workers::{registry::QUEUES, relay::Relay, subscriptions::job_id};
 
-use crate::util::{Receiver, Shop, soon, until};
+use crate::util::{Receiver, TestMerchant, soon, until};
 
-async fn engine(shop: &Shop) -> Arc<dyn Engine> {
+async fn engine(shop: &TestMerchant) -> Arc<dyn Engine> {
     let path = shop.folder.path().join("queue.db");
     let engine = SqliteEngine::open(&path, shop.ambient.clone()).await.expect("opens");
     let queues: Vec<_> = QUEUES.iter().map(|(name, _)| QueueSpec::new(*name)).collect();
@@ -31,9 +31,9 @@ async fn engine(shop: &Shop) -> Arc<dyn Engine> {
     Arc::new(engine)
 }
 
-fn relay(shop: &Shop, engine: Arc<dyn Engine>) -> Relay {
+fn relay(shop: &TestMerchant, engine: Arc<dyn Engine>) -> Relay {
     let mut relay = Relay::new(Arc::clone(&shop.orders), engine, shop.ambient.clone(), "relay");
-    // Long, so that what arrives in time was woken and not polled.
+    // Long, so that a message in time proves a wake-up and not a poll.
     relay.poll_interval = Duration::from_mins(10);
     relay
 }
@@ -43,14 +43,14 @@ async fn held(engine: &dyn Engine) -> Vec<JobId> {
     engine.list(&filter).await.expect("lists").into_iter().map(|job| job.envelope.id).collect()
 }
 
-/// Fails or blocks publishing in front of a real engine.
+/// Engine that fails or blocks publishing in front of a real one.
 struct Gate {
     inner: Arc<dyn Engine>,
     down: AtomicBool,
-    /// Stop dead once the inner engine has confirmed.
+    /// Blocks for ever once the inner engine has confirmed.
     crash_after_publish: AtomicBool,
     reached: Notify,
-    announced: Mutex<Vec<Announcement>>,
+    announced: Mutex<Vec<Event>>,
 }
 
 impl Gate {
@@ -135,11 +135,11 @@ impl Engine for Gate {
         self.inner.retry_now(id).await
     }
 
-    async fn list(&self, filter: &JobFilter) -> Result<Vec<HeldJob>, EngineError> {
+    async fn list(&self, filter: &JobFilter) -> Result<Vec<InspectedJob>, EngineError> {
         self.inner.list(filter).await
     }
 
-    async fn find(&self, id: JobId) -> Result<Option<HeldJob>, EngineError> {
+    async fn find(&self, id: JobId) -> Result<Option<InspectedJob>, EngineError> {
         self.inner.find(id).await
     }
 
@@ -147,19 +147,19 @@ impl Engine for Gate {
         self.inner.redrive(filter).await
     }
 
-    async fn announce(&self, news: Vec<Announcement>) -> Result<(), EngineError> {
+    async fn publish_events(&self, news: Vec<Event>) -> Result<(), EngineError> {
         self.announced.lock().expect("not poisoned").extend(news);
         Ok(())
     }
 }
 
-async fn nothing_waits(shop: &Shop) -> bool {
+async fn nothing_waits(shop: &TestMerchant) -> bool {
     shop.orders.backlog().await.expect("reads").messages == 0
 }
 
 #[tokio::test]
 async fn an_order_wakes_the_relay_and_becomes_jobs() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let receiver = Receiver::start().await;
     let endpoint = shop.endpoint(&receiver.url).await;
     let engine = engine(&shop).await;
@@ -170,7 +170,7 @@ async fn an_order_wakes_the_relay_and_becomes_jobs() {
         let stop = stop.clone();
         async move { relay.run(stop).await }
     });
-    // It has looked once, found nothing, and waits.
+    // The first round has found nothing, and the relay waits.
     soon("the first look", health.wait_for(|health| health.last_success.is_some())).await.expect("runs");
     let order = shop.place("pm_card_visa").await;
     soon("publishing", health.wait_for(|health| health.jobs_published == 2)).await.expect("runs");
@@ -188,7 +188,7 @@ async fn an_order_wakes_the_relay_and_becomes_jobs() {
 
 #[tokio::test]
 async fn a_crash_between_publish_and_mark_publishes_the_same_jobs_again() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let engine = engine(&shop).await;
     let gate = Gate::new(Arc::clone(&engine));
     gate.crash_after_publish.store(true, Ordering::SeqCst);
@@ -215,7 +215,7 @@ async fn a_crash_between_publish_and_mark_publishes_the_same_jobs_again() {
 
 #[tokio::test]
 async fn programs_outside_are_told_what_merchants_are_told() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let gate = Gate::new(engine(&shop).await);
     let order = shop.place("pm_card_visa").await;
     let relay = relay(&shop, gate.clone());
@@ -226,7 +226,7 @@ async fn programs_outside_are_told_what_merchants_are_told() {
     };
     tokio::join!(relay.run(stop.clone()), check);
     let event = shop.orders.order_events(order.id, 0).await.expect("reads").remove(0);
-    let expected = Announcement {
+    let expected = Event {
         id: event.id.to_string(),
         topic: "order.placed".to_owned(),
         source: event.merchant.to_string(),
@@ -238,7 +238,7 @@ async fn programs_outside_are_told_what_merchants_are_told() {
 
 #[tokio::test]
 async fn an_engine_that_is_down_is_waited_for() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let engine = engine(&shop).await;
     let gate = Gate::new(Arc::clone(&engine));
     gate.down.store(true, Ordering::SeqCst);
@@ -262,7 +262,7 @@ async fn an_engine_that_is_down_is_waited_for() {
 
 #[tokio::test]
 async fn a_relay_leaves_while_the_engine_is_down() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let gate = Gate::new(engine(&shop).await);
     gate.down.store(true, Ordering::SeqCst);
     shop.place("pm_card_visa").await;
@@ -278,7 +278,7 @@ async fn a_relay_leaves_while_the_engine_is_down() {
 
 #[tokio::test]
 async fn more_than_one_batch_is_published_whole() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let engine = engine(&shop).await;
     futures::future::join_all((0..300).map(|_| shop.place("pm_card_visa"))).await;
     let relay = relay(&shop, Arc::clone(&engine));

@@ -1,4 +1,4 @@
-//! The sandbox server by itself: idempotency, durability, the ledger.
+//! Sandbox server by itself: idempotency, durability, the ledger.
 
 use base::Ambient;
 use secrecy::SecretString;
@@ -10,7 +10,7 @@ use workers::provider::{
     sandbox_server::{CurrencySum, SandboxServer},
 };
 
-use crate::util::{Shop, sandbox_client, soon};
+use crate::util::{TestMerchant, sandbox_client, soon};
 
 fn charge(amount_minor: i64, method: &str) -> Value {
     json!({ "amount_minor": amount_minor, "currency": "EUR", "payment_method": method,
@@ -19,7 +19,7 @@ fn charge(amount_minor: i64, method: &str) -> Value {
 
 #[tokio::test]
 async fn a_key_answers_the_same_bytes_and_refuses_another_body() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let (status, first) = shop.sandbox_post("/v1/charges", "k1", charge(100, "pm_card_visa")).await;
     assert_eq!(status, 200);
     let again = shop.sandbox_post("/v1/charges", "k1", charge(100, "pm_card_visa")).await;
@@ -36,7 +36,7 @@ async fn a_key_answers_the_same_bytes_and_refuses_another_body() {
 
 #[tokio::test]
 async fn declines_are_answers_and_no_ledger_entries() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let (status, body) = shop.sandbox_post("/v1/charges", "d1", charge(100, "pm_card_chargeDeclined")).await;
     let body: Value = serde_json::from_str(&body).expect("JSON");
     assert_eq!(
@@ -48,7 +48,7 @@ async fn declines_are_answers_and_no_ledger_entries() {
 
 #[tokio::test]
 async fn refunds_are_idempotent_and_never_exceed_their_charge() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let (_, body) = shop.sandbox_post("/v1/charges", "c1", charge(1000, "pm_card_visa")).await;
     let body: Value = serde_json::from_str(&body).expect("JSON");
     let refund = |amount: i64| json!({ "charge": body["id"], "amount_minor": amount });
@@ -70,7 +70,7 @@ async fn refunds_are_idempotent_and_never_exceed_their_charge() {
 
 #[tokio::test]
 async fn the_ledger_is_listed_in_pages() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     for n in 0..5 {
         shop.sandbox_post("/v1/charges", &format!("p{n}"), charge(100 + n, "pm_card_visa")).await;
     }
@@ -92,7 +92,7 @@ async fn the_ledger_is_listed_in_pages() {
 
 #[tokio::test]
 async fn a_key_and_a_token_are_required() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let client = reqwest::Client::builder().no_proxy().build().expect("a client");
     let url = format!("{}/v1/charges", shop.sandbox_url);
     let anonymous = client.post(&url).json(&charge(1, "pm_card_visa")).send().await.expect("an answer");

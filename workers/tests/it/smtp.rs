@@ -1,4 +1,4 @@
-//! Mails over SMTP, to a server that takes, postpones and refuses.
+//! Mails over SMTP, to a server that takes, postpones and refuses them.
 
 use jobs::{Job, JobError};
 use store::domain::Order;
@@ -9,7 +9,7 @@ use workers::{
     webhook::WebhookSender,
 };
 
-use crate::util::{Shop, SmtpSink, context};
+use crate::util::{SmtpSink, TestMerchant, context};
 
 fn config(port: u16) -> SmtpConfig {
     SmtpConfig {
@@ -25,7 +25,7 @@ fn mailer(config: &SmtpConfig) -> Mailer {
     Mailer::smtp(config, "orders@shop.example").expect("a mailer")
 }
 
-async fn send(mailer: &Mailer, shop: &Shop, order: &Order, to: &str) -> Result<(), MailError> {
+async fn send(mailer: &Mailer, shop: &TestMerchant, order: &Order, to: &str) -> Result<(), MailError> {
     let mut order = order.clone();
     to.clone_into(&mut order.customer.email);
     let mail = Mail::Order(OrderMail { order: &order, template: Template::OrderConfirmation, shop: "Mugs" });
@@ -34,7 +34,7 @@ async fn send(mailer: &Mailer, shop: &Shop, order: &Order, to: &str) -> Result<(
 
 #[tokio::test]
 async fn a_mail_arrives_whole_and_a_repetition_has_the_same_identity() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let mut sink = SmtpSink::start().await;
     let order = shop.place("pm_card_visa").await;
     let mailer = mailer(&config(sink.port));
@@ -49,7 +49,7 @@ async fn a_mail_arrives_whole_and_a_repetition_has_the_same_identity() {
 
 #[tokio::test]
 async fn refusals_say_whether_to_try_again_and_never_name_the_address() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let sink = SmtpSink::start().await;
     let order = shop.place("pm_card_visa").await;
     let mailer = mailer(&config(sink.port));
@@ -65,7 +65,7 @@ async fn refusals_say_whether_to_try_again_and_never_name_the_address() {
 
 #[tokio::test]
 async fn wrong_credentials_and_a_server_that_is_away_are_not_the_mails_fault() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let sink = SmtpSink::start().await;
     let order = shop.place("pm_card_visa").await;
     let credentials = Some(("shop".to_owned(), "wrong".into()));
@@ -87,7 +87,7 @@ async fn wrong_credentials_and_a_server_that_is_away_are_not_the_mails_fault() {
 
 #[tokio::test]
 async fn the_job_records_what_was_taken_and_nothing_else() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let mut sink = SmtpSink::start().await;
     let order = shop.place("pm_card_visa").await;
     let env = |port| {

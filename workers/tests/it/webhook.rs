@@ -1,4 +1,4 @@
-//! Webhooks: signature, body, schedule, and every way a receiver can behave.
+//! Webhooks: signature, body, schedule, and every behaviour of a receiver.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -14,9 +14,9 @@ use workers::{
     webhook::{FAILURES_MAX, REST_MAX, TOTAL_TIMEOUT},
 };
 
-use crate::util::{Receiver, SECRET, Shop, context};
+use crate::util::{Receiver, SECRET, TestMerchant, context};
 
-async fn placed(shop: &Shop) -> (OrderId, Event) {
+async fn placed(shop: &TestMerchant) -> (OrderId, Event) {
     let order = shop.place("pm_card_visa").await;
     let events = shop.orders.order_events(order.id, 0).await.expect("reads");
     (order.id, events.into_iter().next().expect("order.placed"))
@@ -26,13 +26,13 @@ fn job(endpoint: EndpointId, event: &Event) -> DeliverWebhook {
     DeliverWebhook { endpoint, event: event.id, order: event.order, again: false }
 }
 
-async fn attempts(shop: &Shop, order: OrderId) -> Vec<WebhookAttempt> {
+async fn attempts(shop: &TestMerchant, order: OrderId) -> Vec<WebhookAttempt> {
     shop.orders.attempts_of_order(order).await.expect("reads")
 }
 
 #[tokio::test]
 async fn a_delivery_verifies_with_the_official_library_and_carries_the_trace() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let mut receiver = Receiver::start().await;
     let endpoint = shop.endpoint(&receiver.url).await;
     let (order, event) = placed(&shop).await;
@@ -64,7 +64,7 @@ async fn a_delivery_verifies_with_the_official_library_and_carries_the_trace() {
 
 #[tokio::test]
 async fn what_was_delivered_is_not_sent_again_unless_asked_for() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let mut receiver = Receiver::start().await;
     let endpoint = shop.endpoint(&receiver.url).await;
     let (_, event) = placed(&shop).await;
@@ -83,7 +83,7 @@ async fn what_was_delivered_is_not_sent_again_unless_asked_for() {
 
 #[tokio::test]
 async fn failures_are_logged_and_follow_the_schedule() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let receiver = Receiver::start().await;
     let endpoint = shop.endpoint(&receiver.url).await;
     let (order, event) = placed(&shop).await;
@@ -107,7 +107,7 @@ async fn failures_are_logged_and_follow_the_schedule() {
 
 #[tokio::test]
 async fn a_receiver_may_ask_for_a_longer_wait_but_not_for_a_shorter_one() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let receiver = Receiver::start().await;
     let endpoint = shop.endpoint(&receiver.url).await;
     let (_, event) = placed(&shop).await;
@@ -123,7 +123,7 @@ async fn a_receiver_may_ask_for_a_longer_wait_but_not_for_a_shorter_one() {
 
 #[tokio::test]
 async fn gone_disables_the_endpoint() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let receiver = Receiver::start().await;
     let endpoint = shop.endpoint(&receiver.url).await;
     let (_, event) = placed(&shop).await;
@@ -138,7 +138,7 @@ async fn gone_disables_the_endpoint() {
 
 #[tokio::test]
 async fn the_last_failure_ends_as_cancelled_and_not_as_dead() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let receiver = Receiver::start().await;
     let endpoint = shop.endpoint(&receiver.url).await;
     let (_, event) = placed(&shop).await;
@@ -152,7 +152,7 @@ async fn the_last_failure_ends_as_cancelled_and_not_as_dead() {
 
 #[tokio::test]
 async fn an_address_that_nobody_may_dial_is_refused_with_a_code() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let endpoint = shop.endpoint("https://169.254.169.254/latest/meta-data").await;
     let (order, event) = placed(&shop).await;
     let error = shop.run(&job(endpoint, &event)).await.expect_err("blocked");
@@ -163,7 +163,7 @@ async fn an_address_that_nobody_may_dial_is_refused_with_a_code() {
 
 #[tokio::test]
 async fn a_receiver_that_is_away_has_a_code_too() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}/hook", free.local_addr().expect("bound"));
     drop(free);
@@ -175,7 +175,7 @@ async fn a_receiver_that_is_away_has_a_code_too() {
 
 #[tokio::test]
 async fn a_deleted_endpoint_ends_the_job() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let receiver = Receiver::start().await;
     let endpoint = shop.endpoint(&receiver.url).await;
     let (_, event) = placed(&shop).await;
@@ -190,7 +190,7 @@ async fn a_deleted_endpoint_ends_the_job() {
 
 #[tokio::test]
 async fn an_endpoint_that_keeps_failing_is_waited_for_without_attempts_and_given_up_on_after_days() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let receiver = Receiver::start().await;
     let endpoint = shop.endpoint(&receiver.url).await;
     let (order, event) = placed(&shop).await;
@@ -210,14 +210,14 @@ async fn an_endpoint_that_keeps_failing_is_waited_for_without_attempts_and_given
     ctx.created_at = ctx.created_at.saturating_sub(days).expect("in range");
     let error = job.run(&ctx).await.expect_err("given up");
     assert!(matches!(error, JobError::Cancel(_)), "{error:?}");
-    // An audit takes the last attempt for the end of it.
+    // For an audit this last attempt ends the delivery.
     let last = attempts(&shop, order).await.pop().expect("an attempt");
     assert_eq!((last.attempt, last.error.as_deref()), (ctx.max_attempts, Some("endpoint_rests")));
 }
 
 #[tokio::test]
 async fn a_first_attempt_waits_briefly_and_the_next_one_in_full() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let endpoint = shop.endpoint(&format!("http://{}/hook", silent.local_addr().expect("bound"))).await;
     let (order, event) = placed(&shop).await;
@@ -226,7 +226,7 @@ async fn a_first_attempt_waits_briefly_and_the_next_one_in_full() {
     assert_eq!(error.describe(), "timeout");
     let took = attempts(&shop, order).await[0].duration;
     assert!(took >= Duration::from_secs(3) && took < TOTAL_TIMEOUT, "{took:?}");
-    // Set apart now: the second post to it waits for the first, which holds on.
+    // In the slow lane now: the second post to it waits for the first, which is held.
     let (first, second) = (job.run(&ctx), job.run(&ctx));
     let (first, second) = (Box::pin(first), Box::pin(second));
     let (futures::future::Either::Left((ended, _)) | futures::future::Either::Right((ended, _))) =
@@ -236,7 +236,7 @@ async fn a_first_attempt_waits_briefly_and_the_next_one_in_full() {
 
 #[tokio::test]
 async fn an_endpoint_that_fails_for_days_is_disabled_and_the_merchants_others_are_told() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let (bad, good) = (Receiver::start().await, Receiver::start().await);
     let (failing, other) = (shop.endpoint(&bad.url).await, shop.endpoint(&good.url).await);
     let (_, event) = placed(&shop).await;
@@ -272,5 +272,5 @@ async fn an_endpoint_that_fails_for_days_is_disabled_and_the_merchants_others_ar
     bad.then(500, &[]);
     ctx.attempt = 7;
     job_of_bad.run(&ctx).await.expect_err("fails");
-    assert!(is_enabled().await, "its days begin anew");
+    assert!(is_enabled().await, "its days start over");
 }

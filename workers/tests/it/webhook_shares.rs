@@ -1,4 +1,4 @@
-//! Merchants side by side: what one's receivers do is not felt by another. Real queue, real receivers.
+//! Isolation of merchants: the receivers of one merchant do not delay another. Real queue, real receivers.
 
 use std::{
     sync::{
@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 use jobs::{
     Engine,
-    engine::{HeldJob, JobFilter},
+    engine::{InspectedJob, JobFilter},
     sqlite::SqliteEngine,
     worker::Workers,
 };
@@ -33,7 +33,7 @@ use workers::{
     webhook::{Answer, ShareLimits, SignedPost, WebhookCarrier, WebhookSender},
 };
 
-use crate::util::{Receiver, SECRET, Shop, until};
+use crate::util::{Receiver, SECRET, TestMerchant, until};
 
 const SLOTS: usize = 16;
 const SILENT: usize = 50;
@@ -43,7 +43,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Far above what a delivery takes, far below the 15 seconds for which a silent receiver holds a slot.
 const SOON: Duration = Duration::from_secs(3);
 
-/// Receivers that accept and say nothing.
+/// Receivers that accept connections and never answer.
 struct Silent {
     url: String,
     accepted: Arc<AtomicUsize>,
@@ -66,7 +66,7 @@ impl Silent {
     }
 }
 
-async fn merchant(shop: &Shop, urls: &[&str]) -> MerchantId {
+async fn merchant(shop: &TestMerchant, urls: &[&str]) -> MerchantId {
     let (merchant, at) = (MerchantId::fresh(&shop.ambient), shop.ambient.now());
     shop.orders.ensure_merchant(merchant, "Another", at).await.expect("a merchant");
     for url in urls {
@@ -97,13 +97,13 @@ async fn merchant(shop: &Shop, urls: &[&str]) -> MerchantId {
     merchant
 }
 
-/// An event.
-async fn restock(shop: &Shop, merchant: MerchantId, on_hand: i64) {
+/// Causes an event.
+async fn restock(shop: &TestMerchant, merchant: MerchantId, on_hand: i64) {
     let put = shop.orders.put_inventory(merchant, "mug", on_hand, shop.ambient.now(), None).await;
     assert!(matches!(put.expect("stock"), InventoryPut::Set(_)));
 }
 
-/// Does not answer those at [`SILENT_PATH`] until they are let go, however long they are to wait.
+/// Transport that holds posts to [`SILENT_PATH`] until they are released, whatever their timeout.
 struct Holding {
     silent: watch::Sender<usize>,
     most: AtomicUsize,
@@ -126,14 +126,14 @@ impl WebhookCarrier for Holding {
     }
 }
 
-/// Awaited without polling, so that no time is named but that of the test's own patience.
+/// Awaited without polling; the only time limit is that of the test.
 async fn reach(count: &watch::Sender<usize>, value: usize) {
     let mut count = count.subscribe();
     let reached = tokio::time::timeout(PATIENCE, count.wait_for(|count| *count == value)).await;
     reached.unwrap_or_else(|_| panic!("{value} not reached")).expect("stays open");
 }
 
-async fn start(shop: &Shop, env: Env) -> (Arc<dyn Engine>, CancellationToken) {
+async fn start(shop: &TestMerchant, env: Env) -> (Arc<dyn Engine>, CancellationToken) {
     let path = shop.folder.path().join("queue.db");
     let engine: Arc<dyn Engine> =
         Arc::new(SqliteEngine::open(&path, shop.ambient.clone()).await.expect("opens"));
@@ -148,15 +148,15 @@ async fn start(shop: &Shop, env: Env) -> (Arc<dyn Engine>, CancellationToken) {
     (engine, stop)
 }
 
-fn env(shop: &Shop) -> Env {
+fn env(shop: &TestMerchant) -> Env {
     let sender = WebhookSender::new(UrlPolicy { allow_loopback: true }, shop.ambient.clone());
-    // A tenth of the usual, so that all fifty are found out soon.
+    // A tenth of the default, so that all fifty count as slow soon.
     let limits = ShareLimits { quick: Duration::from_millis(300), ..ShareLimits::of_slots(SLOTS) };
     shop.env_sending(sender.expect("a sender").sharing(limits))
 }
 
-/// How long each of so many events took to arrive.
-async fn latencies(shop: &Shop, receiver: &mut Receiver, first: i64, count: i64) -> Vec<Duration> {
+/// The latency of each event.
+async fn latencies(shop: &TestMerchant, receiver: &mut Receiver, first: i64, count: i64) -> Vec<Duration> {
     let mut all = Vec::new();
     for on_hand in first..first + count {
         let began = Instant::now();
@@ -170,7 +170,7 @@ async fn latencies(shop: &Shop, receiver: &mut Receiver, first: i64, count: i64)
 
 #[tokio::test]
 async fn silent_endpoints_of_one_merchant_hold_up_neither_others_nor_its_own_good_one() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let (mut of_a, mut good_of_b, silent) =
         (Receiver::start().await, Receiver::start().await, Silent::start().await);
     shop.endpoint(&of_a.url).await;
@@ -198,7 +198,7 @@ async fn silent_endpoints_of_one_merchant_hold_up_neither_others_nor_its_own_goo
         }
         got
     };
-    // What the silent ones did not take is still to come.
+    // The deliveries to silent receivers are still open.
     let open = deliveries(engine.as_ref()).await;
     assert!(open.len() >= (SILENT - 1) * events.len(), "{} wait", open.len());
     let late = latencies(&shop, &mut of_a, 200, 50).await;
@@ -207,7 +207,7 @@ async fn silent_endpoints_of_one_merchant_hold_up_neither_others_nor_its_own_goo
     stop.cancel();
 }
 
-async fn deliveries(engine: &dyn Engine) -> Vec<HeldJob> {
+async fn deliveries(engine: &dyn Engine) -> Vec<InspectedJob> {
     let filter = JobFilter { limit: 1000, ..JobFilter::default() };
     let held = engine.list(&filter).await.expect("lists");
     held.into_iter().filter(|job| job.envelope.kind == "deliver_webhook").collect()
@@ -215,7 +215,7 @@ async fn deliveries(engine: &dyn Engine) -> Vec<HeldJob> {
 
 #[tokio::test]
 async fn silent_endpoints_hold_their_merchants_share_while_others_are_sent_all_of_theirs() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let carrier = Arc::new(Holding {
         silent: watch::Sender::new(0),
         most: AtomicUsize::new(0),
@@ -233,13 +233,13 @@ async fn silent_endpoints_hold_their_merchants_share_while_others_are_sent_all_o
         restock(&shop, b, on_hand).await;
     }
     reach(&carrier.silent, limits.per_merchant).await;
-    // None of B's comes back before all of A's are sent.
+    // No message of B returns before all of A are sent.
     for (number, on_hand) in (1..=50).enumerate() {
         restock(&shop, shop.merchant, on_hand).await;
         reach(&carrier.taken, number + 1).await;
     }
     assert_eq!(*carrier.silent.borrow(), limits.per_merchant);
-    // What is let go makes room for others of B, but never for more.
+    // Released slots go to other messages of B, never to more than `per_merchant` at a time.
     carrier.let_go.add_permits(limits.per_merchant);
     until("B's turns to come", || async {
         carrier.let_go.available_permits() == 0 && *carrier.silent.borrow() == limits.per_merchant

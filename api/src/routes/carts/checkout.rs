@@ -18,12 +18,12 @@ use http::HeaderMap;
 use sha2::{Digest, Sha256};
 use store::{
     domain::{Currency, Customer, Order, OrderId},
-    orders::{IdempotencyKey, NewLine, NewOrder, Placement},
+    orders::{IdempotencyKey, NewLine, NewOrder, PlaceOutcome},
 };
 
 use super::request::{CheckoutRequest, CheckoutSchema};
 use crate::{
-    carts::{self, Cart, CartItem, Place},
+    carts::{self, Cart, CartItem, CartRef},
     edge::Trace,
     input::Body,
     limits::CheckoutCaller,
@@ -79,7 +79,7 @@ pub(super) async fn checkout(
     let admitted = caller.admit(&state, &headers, body).await?;
     let rate = admitted.rate.headers();
     let answer = async {
-        let place = Place::of(&state, &admitted.key, &headers, parse_id(&id, "cart")?).await?;
+        let place = CartRef::of(&state, &admitted.key, &headers, parse_id(&id, "cart")?).await?;
         let IdempotencyKey { key, fingerprint } = admitted.idempotency;
         let attempt = Attempt { state: &state, place, key, fingerprint };
         attempt.make(admitted.body, trace).await
@@ -90,7 +90,7 @@ pub(super) async fn checkout(
 /// One request to order a cart.
 struct Attempt<'a> {
     state: &'a ApiState,
-    place: Place,
+    place: CartRef,
     key: String,
     fingerprint: [u8; 32],
 }
@@ -221,24 +221,24 @@ impl Attempt<'_> {
         let this = Some((self.key.as_str(), self.fingerprint));
         // Without an answer the cart stays held: the order may have been placed.
         match state.orders.place_order(order).await? {
-            Placement::Placed { order, body } => {
+            PlaceOutcome::Placed { order, body } => {
                 state.catalog.sold(&order);
                 carts::close(state, place, order.id, this).await;
                 Ok(accepted(order.id, body, Some(token), false))
             }
-            Placement::Replayed { order, body } => {
+            PlaceOutcome::Replayed { order, body } => {
                 carts::close(state, place, order, this).await;
                 replayed(state, place.merchant, order, body, token).await
             }
-            Placement::InFlight => Err(in_flight()),
-            Placement::KeyReused { order } => {
+            PlaceOutcome::InFlight => Err(in_flight()),
+            PlaceOutcome::KeyReused { order } => {
                 carts::close(state, place, order, None).await;
                 match state.orders.order(place.merchant, order).await? {
                     Some(order) => self.answer_of_then(&cart, order, false).await,
                     None => Err(carts::closed(place, &cart, order)),
                 }
             }
-            Placement::Refused(refusals) => {
+            PlaceOutcome::Refused(refusals) => {
                 carts::release(state, place, cart, version).await;
                 // The lines of the order are the items of the cart.
                 Err(refused(&refusals, &[]))

@@ -21,7 +21,7 @@ use self::request::{CartRequest, CartSchema, ItemRequest};
 use super::{PathText, PathTexts, catalog::is_sku, orders::place::refused, parse_id};
 use crate::{
     auth::AnyKey,
-    carts::{self, Cart, CartItem, Place},
+    carts::{self, Cart, CartItem, CartRef},
     input::Body,
     limits::{CartCaller, NewCartCaller},
     problem::{Kind, Problem, ProblemBody},
@@ -59,7 +59,7 @@ async fn create_cart(
     headers: HeaderMap,
     body: Body<CartRequest>,
 ) -> Result<Response, Problem> {
-    let place = Place::of(&state, &key, &headers, CartId::fresh(&state.ambient)).await?;
+    let place = CartRef::of(&state, &key, &headers, CartId::fresh(&state.ambient)).await?;
     let mut cart = Cart::new(body.value.currency, place.customer);
     fill(&state, key.merchant, &mut cart, &body.value).await?;
     carts::create(&state, &place, &mut cart).await?;
@@ -109,7 +109,7 @@ async fn get_cart(
     PathText(id): PathText,
     headers: HeaderMap,
 ) -> Result<Json<CartView>, Problem> {
-    let place = Place::of(&state, &key, &headers, parse_id(&id, "cart")?).await?;
+    let place = CartRef::of(&state, &key, &headers, parse_id(&id, "cart")?).await?;
     let (cart, _) = carts::load(&state, &place).await?;
     Ok(Json(view(&state, &place, cart).await?))
 }
@@ -144,7 +144,7 @@ async fn put_item(
     headers: HeaderMap,
     body: Body<ItemRequest>,
 ) -> Result<Response, Problem> {
-    let place = Place::of(&state, &key, &headers, parse_id(&id, "cart")?).await?;
+    let place = CartRef::of(&state, &key, &headers, parse_id(&id, "cart")?).await?;
     let quantity = body.value.quantity;
     // First, so that a cart that is not there looks the same whatever is put into it.
     carts::load(&state, &place).await?;
@@ -167,7 +167,7 @@ async fn sold(state: &ApiState, merchant: MerchantId, sku: &str) -> Result<Produ
 }
 
 /// The cart at the prices of now.
-async fn view(state: &ApiState, place: &Place, mut cart: Cart) -> Result<CartView, Problem> {
+async fn view(state: &ApiState, place: &CartRef, mut cart: Cart) -> Result<CartView, Problem> {
     let (items, currency) = (std::mem::take(&mut cart.items), cart.currency);
     let item = |item: CartItem| async move {
         let product = state.catalog.product(place.merchant, &item.sku).await?;

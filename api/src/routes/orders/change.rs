@@ -8,7 +8,7 @@ use axum::{
 use http::{HeaderMap, StatusCode, header};
 use store::{
     domain::{Order, OrderId, RefundId},
-    orders::{Moved, RefundRequested},
+    orders::{RefundRequested, Transition},
 };
 
 use super::{
@@ -49,12 +49,12 @@ pub(super) async fn cancel_order(
     let id: OrderId = parse_id(&id, "order")?;
     let reason = body.value.reason.as_deref().unwrap_or(REASON_DEFAULT);
     match state.orders.cancel(key.merchant, id, reason, state.ambient.now()).await? {
-        Moved::Now(order) | Moved::Already(order) => {
+        Transition::Now(order) | Transition::Already(order) => {
             state.catalog.sold(&order);
             Ok(Json(read::view(&state, &order).await?))
         }
-        Moved::Refused(order) => Err(conflict(&order, "cancelled")),
-        Moved::NotFound => Err(Problem::not_found("order")),
+        Transition::Refused(order) => Err(conflict(&order, "cancelled")),
+        Transition::NotFound => Err(Problem::not_found("order")),
     }
 }
 

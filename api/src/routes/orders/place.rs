@@ -7,7 +7,7 @@ use axum::{
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use store::{
     domain::{MerchantId, OrderId},
-    orders::{NewOrder, Placement, Refusal},
+    orders::{NewOrder, PlaceOutcome, Refusal},
 };
 
 use super::request::{OrderRequest, OrderSchema};
@@ -88,14 +88,14 @@ async fn place(
         at: state.ambient.now(),
     };
     match state.orders.place_order(order).await? {
-        Placement::Placed { order, body } => {
+        PlaceOutcome::Placed { order, body } => {
             state.catalog.sold(&order);
             Ok(accepted(order.id, body, Some(token), false))
         }
-        Placement::Replayed { order, body } => replayed(state, merchant, order, body, token).await,
-        Placement::InFlight => Err(in_flight()),
-        Placement::KeyReused { .. } => Err(key_reused()),
-        Placement::Refused(refusals) => Err(refused(&refusals, &item_of_line)),
+        PlaceOutcome::Replayed { order, body } => replayed(state, merchant, order, body, token).await,
+        PlaceOutcome::InFlight => Err(in_flight()),
+        PlaceOutcome::KeyReused { .. } => Err(key_reused()),
+        PlaceOutcome::Refused(refusals) => Err(refused(&refusals, &item_of_line)),
     }
 }
 

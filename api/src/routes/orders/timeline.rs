@@ -72,7 +72,7 @@ enum What {
         attempt: u32,
         /// `completed`, `retried`, `snoozed`, `cancelled` or `dead`.
         #[schema(value_type = String)]
-        outcome: jobs::records::Outcome,
+        outcome: jobs::records::AttemptOutcome,
         duration_ms: u64,
         error: Option<String>,
     },

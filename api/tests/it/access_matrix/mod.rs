@@ -17,7 +17,7 @@ use store::{
 
 use crate::{
     customers::{registered_at, sign_in},
-    util::{Answer, Call, Shop, config, id_of, order_body},
+    util::{Answer, Call, TestApi, config, id_of, order_body},
 };
 
 const TOKEN: &str = "orderworks-order-token";
@@ -32,7 +32,7 @@ type Callers = BTreeMap<&'static str, (Option<String>, Option<(&'static str, Str
 
 /// A shop with two customers, its neighbour, and an order of everybody.
 struct Scene {
-    shop: Shop,
+    shop: TestApi,
     callers: Callers,
     orders: BTreeMap<&'static str, Value>,
 }
@@ -65,7 +65,7 @@ impl Scene {
     async fn open() -> Self {
         let (ambient, clock) = Ambient::steered(8, Ambient::system().now());
         let config = ApiConfig { order_token_ttl: DAY, ..config() };
-        let shop = Shop::open_at(config, ServerLimits::default(), ambient).await;
+        let shop = TestApi::open_at(config, ServerLimits::default(), ambient).await;
         shop.stock("mug", 10_000).await;
         for (path, body) in [
             (
@@ -165,7 +165,7 @@ impl Scene {
     }
 }
 
-async fn ship(shop: &Shop, order: &Value) {
+async fn ship(shop: &TestApi, order: &Value) {
     let id = id_of(order);
     let amount_minor = order["total_minor"].as_i64().expect("a total");
     let facts =

@@ -25,7 +25,7 @@ use store::{
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) struct Shop {
+pub(crate) struct TestApi {
     pub(crate) address: std::net::SocketAddr,
     pub(crate) http: reqwest::Client,
     pub(crate) orders: Arc<SqliteOrders>,
@@ -73,7 +73,7 @@ pub(crate) fn config() -> ApiConfig {
     }
 }
 
-impl Shop {
+impl TestApi {
     pub(crate) async fn open() -> Self {
         Self::open_with(config(), ServerLimits::default()).await
     }

@@ -9,7 +9,7 @@ use crate::{
     engine::{EngineError, JobFilter},
     envelope::JobId,
     job_store::{CANCELS_MAX, ConsumerNote, Control, JobStore, ScheduledJob},
-    postgres::{Fault, text, time},
+    postgres::{PostgresFault, text, time},
 };
 
 pub(super) const CANCELS: &str =
@@ -30,19 +30,19 @@ const REQUEST: &str = "
     ON CONFLICT (job) DO UPDATE SET reason = EXCLUDED.reason, requested_at = EXCLUDED.requested_at";
 
 impl PostgresJobStore {
-    async fn raise_version(&self, c: &mut PgConnection) -> Result<(), Fault> {
+    async fn raise_version(&self, c: &mut PgConnection) -> Result<(), PostgresFault> {
         self.database.query("UPDATE jobs.control SET version = version + 1").execute(c).await?;
         Ok(())
     }
 
-    async fn try_add_queues(&self, names: &[String]) -> Result<(), Fault> {
+    async fn try_add_queues(&self, names: &[String]) -> Result<(), PostgresFault> {
         let add =
             "INSERT INTO jobs.queues (name) SELECT unnest($1::text[]) ORDER BY 1 ON CONFLICT DO NOTHING";
         self.database.run(sqlx::query(add).bind(names)).await?;
         Ok(())
     }
 
-    async fn try_set_paused(&self, queue: &str, paused: bool) -> Result<bool, Fault> {
+    async fn try_set_paused(&self, queue: &str, paused: bool) -> Result<bool, PostgresFault> {
         let mut tx = self.database.begin().await?;
         let set = self.database.query("UPDATE jobs.queues SET paused = $2 WHERE name = $1");
         let known = set.bind(queue).bind(paused).execute(&mut *tx).await?.rows_affected() == 1;
@@ -51,12 +51,12 @@ impl PostgresJobStore {
         Ok(known)
     }
 
-    async fn try_version(&self) -> Result<i64, Fault> {
+    async fn try_version(&self) -> Result<i64, PostgresFault> {
         let row = self.database.row(sqlx::query("SELECT version FROM jobs.control")).await?;
         Ok(row.ok_or(sqlx::Error::RowNotFound)?.get(0))
     }
 
-    async fn try_control(&self) -> Result<Control, Fault> {
+    async fn try_control(&self) -> Result<Control, PostgresFault> {
         let mut tx = self.database.begin().await?;
         // The version is read first: a change between the statements then shows as a newer version at the next check.
         let version =
@@ -70,7 +70,7 @@ impl PostgresJobStore {
     }
 
     /// A job that is being published has a live claim: it gets a cancel request, which its consumer carries out.
-    async fn try_cancel(&self, id: JobId, reason: &str, now: i64) -> Result<bool, Fault> {
+    async fn try_cancel(&self, id: JobId, reason: &str, now: i64) -> Result<bool, PostgresFault> {
         let mut tx = self.database.begin().await?;
         let removed = self.database.query("DELETE FROM jobs.scheduled WHERE id = $1 AND claimed_until <= $2");
         let removed = removed.bind(id.0).bind(now).execute(&mut *tx).await?.rows_affected() > 0;
@@ -86,7 +86,7 @@ impl PostgresJobStore {
         Ok(removed)
     }
 
-    async fn try_forget_cancels(&self, ids: &[Uuid]) -> Result<(), Fault> {
+    async fn try_forget_cancels(&self, ids: &[Uuid]) -> Result<(), PostgresFault> {
         let mut tx = self.database.begin().await?;
         if self.database.query(FORGET_CANCELS).bind(ids).execute(&mut *tx).await?.rows_affected() > 0 {
             self.raise_version(&mut tx).await?;
@@ -94,7 +94,7 @@ impl PostgresJobStore {
         Ok(tx.commit().await?)
     }
 
-    async fn try_expire(&self, cancels_before: i64, notes_before: i64) -> Result<(), Fault> {
+    async fn try_expire(&self, cancels_before: i64, notes_before: i64) -> Result<(), PostgresFault> {
         let mut tx = self.database.begin().await?;
         let old = self.database.query(EXPIRE_CANCELS).bind(cancels_before);
         if old.execute(&mut *tx).await?.rows_affected() > 0 {
@@ -104,7 +104,7 @@ impl PostgresJobStore {
         Ok(tx.commit().await?)
     }
 
-    async fn try_note(&self, note: &ConsumerNote) -> Result<(), Fault> {
+    async fn try_note(&self, note: &ConsumerNote) -> Result<(), PostgresFault> {
         let keep = sqlx::query(NOTE).bind(note.session.cast_signed()).bind(text(&note.name));
         let keep = keep.bind(text(&note.queue)).bind(i64::try_from(note.running).unwrap_or(i64::MAX));
         let keep = keep.bind(note.reached_at.map(Timestamp::as_millisecond)).bind(note.at.as_millisecond());

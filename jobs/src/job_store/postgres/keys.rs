@@ -9,7 +9,7 @@ use super::PostgresJobStore;
 use crate::{
     engine::EngineError,
     envelope::JobId,
-    postgres::{Fault, text},
+    postgres::{PostgresFault, text},
 };
 
 /// Locks no row of a holder: such a lock would delay the release, and locking the rows of all holders ends in
@@ -74,7 +74,11 @@ impl PostgresJobStore {
     }
 
     /// One round: the keys reserved now, and the holders found for the other keys.
-    async fn try_reserve(&self, wanted: &Wanted, now: Timestamp) -> Result<HashMap<String, JobId>, Fault> {
+    async fn try_reserve(
+        &self,
+        wanted: &Wanted,
+        now: Timestamp,
+    ) -> Result<HashMap<String, JobId>, PostgresFault> {
         let keys: Vec<&str> = wanted.keys().map(String::as_str).collect();
         let ids: Vec<Uuid> = wanted.values().map(|(_, id)| id.0).collect();
         let queues: Vec<&str> = wanted.values().map(|(queue, _)| queue.as_str()).collect();

@@ -6,7 +6,7 @@ use sqlx::{Row, postgres::PgRow};
 use crate::{
     Envelope, JobId,
     job_store::{ScheduledJob, ceil_ms},
-    postgres::{Fault, text, time},
+    postgres::{PostgresFault, text, time},
 };
 
 /// Columns read by [`scheduled`].
@@ -31,7 +31,7 @@ pub(super) struct NewRows {
 }
 
 impl NewRows {
-    pub(super) fn push(&mut self, job: &ScheduledJob) -> Result<(), Fault> {
+    pub(super) fn push(&mut self, job: &ScheduledJob) -> Result<(), PostgresFault> {
         self.id.push(job.envelope.id.0);
         self.due_at.push(ceil_ms(job.due_at));
         self.envelope.push(serde_json::to_string(&job.envelope)?);

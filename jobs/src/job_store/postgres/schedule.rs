@@ -16,7 +16,7 @@ use crate::{
     engine::{EngineError, JobFilter},
     envelope::JobId,
     job_store::{LIST_MAX, ScheduledJob},
-    postgres::Fault,
+    postgres::PostgresFault,
 };
 
 /// A purge may delete more rows than the usual statement timeout allows.
@@ -75,7 +75,7 @@ impl PostgresJobStore {
         self.run(|| self.try_insert(&jobs)).await
     }
 
-    async fn try_insert(&self, jobs: &BTreeMap<JobId, ScheduledJob>) -> Result<(), Fault> {
+    async fn try_insert(&self, jobs: &BTreeMap<JobId, ScheduledJob>) -> Result<(), PostgresFault> {
         let mut rows = NewRows::default();
         for job in jobs.values() {
             rows.push(job)?;
@@ -103,7 +103,7 @@ impl PostgresJobStore {
         which: Which,
         now: Timestamp,
         until: Timestamp,
-    ) -> Result<Vec<ScheduledJob>, Fault> {
+    ) -> Result<Vec<ScheduledJob>, PostgresFault> {
         let sql = match which {
             Which::Due(_) => CLAIM_DUE,
             Which::One(_) => CLAIM_ONE,
@@ -137,7 +137,7 @@ impl PostgresJobStore {
         self.run(|| self.try_list(filter)).await
     }
 
-    async fn try_list(&self, filter: &JobFilter) -> Result<Vec<ScheduledJob>, Fault> {
+    async fn try_list(&self, filter: &JobFilter) -> Result<Vec<ScheduledJob>, PostgresFault> {
         let sql = if filter.queue.is_some() { LIST_QUEUE } else { LIST };
         let select = sqlx::query(sql).bind(filter.after.map_or(Uuid::nil(), |id| id.0)).bind(&filter.kind);
         let select = select.bind(i64::from(filter.limit.min(LIST_MAX)));
@@ -166,7 +166,7 @@ impl PostgresJobStore {
         self.run(|| self.try_purge(queue)).await
     }
 
-    async fn try_purge(&self, queue: &str) -> Result<u64, Fault> {
+    async fn try_purge(&self, queue: &str) -> Result<u64, PostgresFault> {
         let mut tx = self.database.begin().await?;
         tx.execute(sqlx::raw_sql(PURGE_TIMEOUT)).await?;
         let jobs = self.database.query(PURGE).bind(queue).execute(&mut *tx).await?.rows_affected();

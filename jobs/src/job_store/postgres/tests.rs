@@ -27,7 +27,7 @@ async fn filled() -> (Scratch, Database) {
 }
 
 #[tokio::test]
-async fn no_statement_walks_a_large_table() {
+async fn no_statement_scans_a_large_table() {
     if let Some(why) = scratch::skipped() {
         eprintln!("skipped: {why}");
         return;

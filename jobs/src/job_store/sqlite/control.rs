@@ -4,14 +4,14 @@ use async_trait::async_trait;
 use base::Timestamp;
 use sqlx::{Row, SqliteConnection};
 
-use super::{Fault, SqliteJobStore, ids_json, row, unavailable};
+use super::{JobStoreFault, SqliteJobStore, ids_json, row, unavailable};
 use crate::{
     engine::{EngineError, JobFilter},
     envelope::JobId,
     job_store::{CANCELS_MAX, ConsumerNote, Control, JobStore, ScheduledJob},
 };
 
-async fn raise_version(c: &mut SqliteConnection) -> Result<(), Fault> {
+async fn raise_version(c: &mut SqliteConnection) -> Result<(), JobStoreFault> {
     sqlx::query("UPDATE control SET version = version + 1").execute(c).await?;
     Ok(())
 }
@@ -213,7 +213,12 @@ impl JobStore for SqliteJobStore {
 }
 
 /// A job that is being published has a live claim: it gets a cancel request, which its consumer carries out.
-async fn cancel(c: &mut SqliteConnection, id: String, reason: String, now: i64) -> Result<bool, Fault> {
+async fn cancel(
+    c: &mut SqliteConnection,
+    id: String,
+    reason: String,
+    now: i64,
+) -> Result<bool, JobStoreFault> {
     let removed = sqlx::query("DELETE FROM scheduled WHERE id = ?1 AND claimed_until <= ?2");
     if removed.bind(&id).bind(now).execute(&mut *c).await?.rows_affected() > 0 {
         sqlx::query("DELETE FROM unique_keys WHERE job = ?1").bind(&id).execute(c).await?;

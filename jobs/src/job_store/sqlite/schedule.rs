@@ -6,7 +6,7 @@ use base::Timestamp;
 use serde::Serialize;
 use sqlx::{Row, SqliteConnection};
 
-use super::{Fault, SqliteJobStore, ids_json, row, unavailable};
+use super::{JobStoreFault, SqliteJobStore, ids_json, row, unavailable};
 use crate::{
     engine::{EngineError, JobFilter},
     envelope::JobId,
@@ -25,7 +25,7 @@ struct NewRow {
     first_failed_at: Option<i64>,
 }
 
-fn new_row(job: ScheduledJob) -> Result<NewRow, Fault> {
+fn new_row(job: ScheduledJob) -> Result<NewRow, JobStoreFault> {
     Ok(NewRow {
         id: job.envelope.id.to_string(),
         due_at: ceil_ms(job.due_at),
@@ -48,7 +48,7 @@ fn draw_claim(store: &SqliteJobStore) -> i64 {
 impl SqliteJobStore {
     pub(super) async fn insert(&self, jobs: Vec<ScheduledJob>) -> Result<(), EngineError> {
         let rows = jobs.into_iter().map(new_row).collect::<Result<Vec<_>, _>>()?;
-        let json = serde_json::to_string(&rows).map_err(Fault::from)?;
+        let json = serde_json::to_string(&rows).map_err(JobStoreFault::from)?;
         self.write(move |c| {
             Box::pin(async move {
                 sqlx::query(
@@ -123,7 +123,7 @@ impl SqliteJobStore {
 
     pub(super) async fn delete_claimed(&self, claims: &[(JobId, i64)]) -> Result<(), EngineError> {
         let pairs: Vec<(String, i64)> = claims.iter().map(|(id, claim)| (id.to_string(), *claim)).collect();
-        let json = serde_json::to_string(&pairs).map_err(Fault::from)?;
+        let json = serde_json::to_string(&pairs).map_err(JobStoreFault::from)?;
         self.write(move |c| {
             Box::pin(async move {
                 sqlx::query(
@@ -217,7 +217,7 @@ async fn reserve(
     queue: &str,
     id: JobId,
     now: i64,
-) -> Result<Option<JobId>, Fault> {
+) -> Result<Option<JobId>, JobStoreFault> {
     let taken = sqlx::query(
         "INSERT INTO unique_keys (key, job, queue, reserved_at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
     );

@@ -7,9 +7,9 @@
 //!
 //! Acknowledgements are in `priority_channel` and `window`, all other settlements in `outcome`.
 
-mod intake;
-mod obey;
-mod pace;
+mod coalesce;
+mod control;
+mod receive;
 mod settle;
 
 use std::{
@@ -25,13 +25,13 @@ use tokio::{
     time::{Instant, Interval, sleep_until, timeout},
 };
 
-use self::{intake::next_deliveries, pace::Pace, settle::Settled};
+use self::{coalesce::Coalescer, receive::next_deliveries, settle::Settled};
 use super::{
-    Inner,
-    consumer::{Command, Shared},
+    RabbitClient,
+    consumer::{Command, ConsumerShared},
     fault::{answer, unavailable},
-    lane::{Lane, Slot, Stage},
-    outcome::{Outcome, Settling},
+    outcome::{DeliveryOutcome, Settling},
+    priority_channel::{DeliveryStage, PriorityChannel, Slot},
     topology,
 };
 use crate::{
@@ -59,26 +59,26 @@ const BATCH_MAX: usize = 256;
 
 /// Settings of a session.
 pub(super) struct Plan {
-    pub(super) inner: Arc<Inner>,
-    pub(super) shared: Arc<Shared>,
+    pub(super) inner: Arc<RabbitClient>,
+    pub(super) shared: Arc<ConsumerShared>,
     pub(super) name: String,
     pub(super) prefetch: u16,
     pub(super) deliveries: mpsc::Sender<Delivery>,
 }
 
 /// Reason for the end of a session.
-pub(super) enum End {
+pub(super) enum SessionEnd {
     Closed(oneshot::Sender<Result<(), EngineError>>, Result<(), EngineError>),
     /// The consumer was dropped.
     Dropped,
     Lost(EngineError),
 }
 
-pub(super) struct Session<'p> {
+pub(super) struct ConsumerSession<'p> {
     plan: &'p Plan,
     id: u64,
     connection: Connection,
-    lanes: Vec<Lane>,
+    channels: Vec<PriorityChannel>,
     handed_out: usize,
     settling: JoinSet<Settled>,
     control: watch::Receiver<Arc<Control>>,
@@ -87,13 +87,13 @@ pub(super) struct Session<'p> {
     look: Interval,
     looks: u32,
     flush_at: Option<Instant>,
-    pace: Pace,
+    pace: Coalescer,
     inbox: Vec<Command>,
     arrivals: Vec<(usize, RabbitDelivery)>,
     noted: Option<(u64, i64)>,
 }
 
-impl<'p> Session<'p> {
+impl<'p> ConsumerSession<'p> {
     /// Connects, declares the queues and subscribes.
     pub(super) async fn open(plan: &'p Plan) -> Result<Self, EngineError> {
         let (inner, shared) = (&plan.inner, &plan.shared);
@@ -102,7 +102,9 @@ impl<'p> Session<'p> {
         topology::declare(&channel, &shared.queue).await?;
         let mut lanes = Vec::with_capacity(Priority::ALL.len());
         for class in Priority::ALL {
-            lanes.push(Lane::open(&connection, &shared.queue, class, &plan.name, plan.prefetch).await?);
+            lanes.push(
+                PriorityChannel::open(&connection, &shared.queue, class, &plan.name, plan.prefetch).await?,
+            );
         }
         let mut id = [0; 8];
         inner.ambient.fill(&mut id);
@@ -110,7 +112,7 @@ impl<'p> Session<'p> {
             plan,
             id: u64::from_le_bytes(id),
             connection,
-            lanes,
+            channels: lanes,
             handed_out: 0,
             settling: JoinSet::new(),
             control: inner.control.subscribe(),
@@ -119,76 +121,76 @@ impl<'p> Session<'p> {
             look: tokio::time::interval(LOOK_EVERY),
             looks: 0,
             flush_at: None,
-            pace: Pace::new(plan.prefetch, Instant::now()),
+            pace: Coalescer::new(plan.prefetch, Instant::now()),
             inbox: Vec::new(),
             arrivals: Vec::new(),
             noted: None,
         };
         shared.session.store(session.id, Ordering::Relaxed);
-        session.obey().await?;
+        session.follow_control().await?;
         Ok(session)
     }
 
     /// Runs until the consumer or the connection ends.
-    pub(super) async fn run(mut self, commands: &mut mpsc::UnboundedReceiver<Command>) -> End {
+    pub(super) async fn run(mut self, commands: &mut mpsc::UnboundedReceiver<Command>) -> SessionEnd {
         let end = loop {
             match self.step(commands).await {
                 Ok(None) => {}
                 Ok(Some(end)) => break end,
-                Err(error) => break End::Lost(error),
+                Err(error) => break SessionEnd::Lost(error),
             }
         };
         let end = match end {
-            End::Closed(reply, _) => {
+            SessionEnd::Closed(reply, _) => {
                 let closed = self.close().await;
-                End::Closed(reply, closed)
+                SessionEnd::Closed(reply, closed)
             }
-            End::Dropped | End::Lost(_) => end,
+            SessionEnd::Dropped | SessionEnd::Lost(_) => end,
         };
-        self.let_go().await;
+        self.shutdown().await;
         end
     }
 
     async fn step(
         &mut self,
         commands: &mut mpsc::UnboundedReceiver<Command>,
-    ) -> Result<Option<End>, EngineError> {
+    ) -> Result<Option<SessionEnd>, EngineError> {
         let (flush_at, rests_until) = (self.flush_at, self.pace.rests_until());
         tokio::select! {
             biased;
             count = commands.recv_many(&mut self.inbox, BATCH_MAX) => {
                 if count == 0 {
-                    return Ok(Some(End::Dropped));
+                    return Ok(Some(SessionEnd::Dropped));
                 }
                 if let Some(end) = self.take_commands().await? {
                     return Ok(Some(end));
                 }
                 // At full speed both streams always have items: one step for both halves the overhead of a step.
                 if rests_until.is_none()
-                    && let Some(got) = next_deliveries(&mut self.lanes, &mut self.arrivals).now_or_never()
+                    && let Some(got) = next_deliveries(&mut self.channels, &mut self.arrivals).now_or_never()
                 {
                     got?;
                     self.take_in()?;
                 }
             }
             () = sleep_until(rests_until.unwrap_or_else(Instant::now)), if rests_until.is_some() => self.pace.rested(),
-            got = next_deliveries(&mut self.lanes, &mut self.arrivals), if rests_until.is_none() => {
+            got = next_deliveries(&mut self.channels, &mut self.arrivals), if rests_until.is_none() => {
                 got?;
                 self.take_in()?;
             }
             Some(settled) = self.settling.join_next() => self.settled(settled)?,
             () = sleep_until(flush_at.unwrap_or_else(Instant::now)), if flush_at.is_some() => {}
-            changed = self.control.changed() => if changed.is_ok() { self.obey().await? },
-            changed = self.stopped.changed() => if changed.is_ok() { self.obey().await? },
+            changed = self.control.changed() => if changed.is_ok() { self.follow_control().await? },
+            changed = self.stopped.changed() => if changed.is_ok() { self.follow_control().await? },
             changed = self.freed.changed() => if changed.is_ok() { self.unblock() },
             _ = self.look.tick() => self.look().await?,
         }
-        self.hand_out();
+        self.dispatch();
         self.flush()?;
         Ok(None)
     }
 
-    async fn take_commands(&mut self) -> Result<Option<End>, EngineError> {
+    async fn take_commands(&mut self) -> Result<Option<SessionEnd>, EngineError> {
         let mut inbox = std::mem::take(&mut self.inbox);
         let mut end = None;
         for command in inbox.drain(..) {
@@ -196,11 +198,11 @@ impl<'p> Session<'p> {
                 Command::Settle(receipt, settlement) => self.settle(receipt, settlement),
                 Command::Held(id, reply) => drop(reply.send(self.held(id))),
                 Command::Obey(reply) => {
-                    self.obey().await?;
+                    self.follow_control().await?;
                     let _ = reply.send(());
                 }
                 // A second close in the same step: dropping its reply completes it.
-                Command::Close(reply) => end = end.or(Some(End::Closed(reply, Ok(())))),
+                Command::Close(reply) => end = end.or(Some(SessionEnd::Closed(reply, Ok(())))),
             }
         }
         self.inbox = inbox;
@@ -213,14 +215,14 @@ impl<'p> Session<'p> {
         if !self.connection.status().connected() {
             return Err(unavailable("the broker closed the connection"));
         }
-        self.lanes.iter().try_for_each(Lane::is_open)?;
+        self.channels.iter().try_for_each(PriorityChannel::is_open)?;
         if self.looks.is_multiple_of(LOOKS_PER_PROBE) {
             let queue = topology::work_queue(&self.plan.shared.queue, Priority::Default);
-            if topology::count(&self.lanes[0].channel, &queue).await?.is_none() {
+            if topology::count(&self.channels[0].channel, &queue).await?.is_none() {
                 return Err(unavailable(format!("broker has no queue `{queue}`")));
             }
         }
-        for lane in 0..self.lanes.len() {
+        for lane in 0..self.channels.len() {
             self.give_back(lane, |slot| slot.since.elapsed() > WAIT_MAX);
         }
         match self.plan.shared.stalled() {
@@ -260,11 +262,11 @@ impl<'p> Session<'p> {
 
     /// Makes the last settlements durable and releases the other jobs.
     async fn close(&mut self) -> Result<(), EngineError> {
-        self.quiesce().await?;
-        for lane in 0..self.lanes.len() {
-            let open: Vec<u64> = self.lanes[lane].window.open().map(|(tag, _)| tag).collect();
+        self.stop_receiving().await?;
+        for lane in 0..self.channels.len() {
+            let open: Vec<u64> = self.channels[lane].window.open().map(|(tag, _)| tag).collect();
             for tag in open {
-                self.conclude(lane, tag, Outcome::Again(None));
+                self.conclude(lane, tag, DeliveryOutcome::Again(None));
             }
         }
         let all = async {
@@ -277,7 +279,7 @@ impl<'p> Session<'p> {
             Ok(done) => done,
             Err(_) => Err(unavailable("the last settlements are not durable")),
         };
-        for lane in &mut self.lanes {
+        for lane in &mut self.channels {
             lane.acknowledge(true, &self.plan.shared)?;
             // The reply to the close follows the broker's handling of the acknowledgements before it.
             answer(lane.channel.close(200, "closed".into())).await?;
@@ -286,11 +288,11 @@ impl<'p> Session<'p> {
     }
 
     /// Ends the connection after firing [`Interrupt::LeaseLost`] at the jobs that still run.
-    async fn let_go(&mut self) {
+    async fn shutdown(&mut self) {
         self.settling.abort_all();
-        for lane in &mut self.lanes {
+        for lane in &mut self.channels {
             for (_, slot) in lane.window.open() {
-                if slot.stage == Stage::Running {
+                if slot.stage == DeliveryStage::Running {
                     slot.signal.fire(Interrupt::LeaseLost);
                 }
             }

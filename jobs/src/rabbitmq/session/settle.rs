@@ -2,7 +2,10 @@
 
 use tokio::{task::JoinError, time::Instant};
 
-use super::{FLUSH_AFTER, FLUSH_AT_MAX, Lane, Outcome, Session, Settling, Stage, unavailable};
+use super::{
+    ConsumerSession, DeliveryOutcome, DeliveryStage, FLUSH_AFTER, FLUSH_AT_MAX, PriorityChannel, Settling,
+    unavailable,
+};
 use crate::engine::{EngineError, JobSignal, Receipt, Settlement};
 
 /// A delivery whose settlement is durable.
@@ -11,12 +14,12 @@ pub(super) struct Settled {
     tag: u64,
 }
 
-impl Session<'_> {
+impl ConsumerSession<'_> {
     pub(super) fn settle(&mut self, receipt: Receipt, settlement: Settlement) {
         let (tag, lane) = (receipt.tag >> 2, usize::try_from(receipt.tag & 3).unwrap_or(usize::MAX));
         let mine = receipt.session == self.id;
-        let slot = self.lanes.get_mut(lane).filter(|_| mine).and_then(|lane| lane.window.get(tag));
-        let slot = slot.filter(|slot| slot.id == receipt.job && slot.stage == Stage::Running);
+        let slot = self.channels.get_mut(lane).filter(|_| mine).and_then(|lane| lane.window.get(tag));
+        let slot = slot.filter(|slot| slot.id == receipt.job && slot.stage == DeliveryStage::Running);
         let Some((envelope, _)) = slot.and_then(|slot| slot.job()) else {
             self.plan.shared.count_stale(1);
             return;
@@ -29,34 +32,34 @@ impl Session<'_> {
         let outcome = match settlement {
             Settlement::Done if plain && !cancelled => return self.finish(lane, tag),
             Settlement::Release if !cancelled && !*self.stopped.borrow() => return self.take_back(lane, tag),
-            Settlement::Done | Settlement::Cancelled { .. } => Outcome::Ended,
+            Settlement::Done | Settlement::Cancelled { .. } => DeliveryOutcome::Ended,
             // After a cancel request every other settlement is final, too.
-            _ if cancelled => Outcome::Ended,
-            Settlement::Retry { at, error } => Outcome::Retry { at, error },
-            Settlement::Snooze { at } => Outcome::Again(Some(at)),
-            Settlement::Dead { reason, error } => Outcome::Dead { reason, error },
-            Settlement::Release => Outcome::Again(None),
+            _ if cancelled => DeliveryOutcome::Ended,
+            Settlement::Retry { at, error } => DeliveryOutcome::Retry { at, error },
+            Settlement::Snooze { at } => DeliveryOutcome::Again(Some(at)),
+            Settlement::Dead { reason, error } => DeliveryOutcome::Dead { reason, error },
+            Settlement::Release => DeliveryOutcome::Again(None),
         };
         self.conclude(lane, tag, outcome);
     }
 
     /// Returns a released job to its position here, when its consumer continues.
     fn take_back(&mut self, lane: usize, tag: u64) {
-        let Some(slot) = self.lanes[lane].window.get(tag) else { return };
-        slot.stage = Stage::Waiting;
+        let Some(slot) = self.channels[lane].window.get(tag) else { return };
+        slot.stage = DeliveryStage::Waiting;
         // A new signal, because the old one may have fired.
         slot.signal = JobSignal::default();
         slot.handed_out = false;
         self.handed_out -= 1;
-        self.lanes[lane].ready.push_front(tag);
+        self.channels[lane].ready.push_front(tag);
     }
 
     /// Makes a settlement durable, then acknowledges the delivery.
-    pub(super) fn conclude(&mut self, lane: usize, tag: u64, outcome: Outcome) {
-        let Lane { window, class, .. } = &mut self.lanes[lane];
+    pub(super) fn conclude(&mut self, lane: usize, tag: u64, outcome: DeliveryOutcome) {
+        let PriorityChannel { window, priority: class, .. } = &mut self.channels[lane];
         let Some(slot) = window.get(tag) else { return };
         let Some(message) = slot.message.take() else { return };
-        slot.stage = Stage::Settling;
+        slot.stage = DeliveryStage::Settling;
         let settling = Settling {
             inner: self.plan.inner.clone(),
             shared: self.plan.shared.clone(),
@@ -81,7 +84,7 @@ impl Session<'_> {
     }
 
     fn finish(&mut self, lane: usize, tag: u64) {
-        if let Some(slot) = self.lanes[lane].window.finish(tag)
+        if let Some(slot) = self.channels[lane].window.finish(tag)
             && slot.handed_out
         {
             self.handed_out -= 1;
@@ -89,16 +92,16 @@ impl Session<'_> {
     }
 
     pub(super) fn flush(&mut self) -> Result<(), EngineError> {
-        let finished: usize = self.lanes.iter().map(|lane| lane.window.finished()).sum();
+        let finished: usize = self.channels.iter().map(|lane| lane.window.finished()).sum();
         let enough = usize::from(self.plan.prefetch / 4).clamp(1, FLUSH_AT_MAX);
         let now = Instant::now();
         if finished == 0 {
             self.flush_at = None;
         } else if finished >= enough || self.flush_at.is_some_and(|at| at <= now) {
-            for lane in &mut self.lanes {
+            for lane in &mut self.channels {
                 lane.acknowledge(false, &self.plan.shared)?;
             }
-            let behind = self.lanes.iter().any(|lane| lane.window.finished() > 0);
+            let behind = self.channels.iter().any(|lane| lane.window.finished() > 0);
             self.flush_at = behind.then(|| now + FLUSH_AFTER);
         } else if self.flush_at.is_none() {
             self.flush_at = Some(now + FLUSH_AFTER);

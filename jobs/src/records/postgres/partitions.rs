@@ -11,7 +11,7 @@ use base::{Timestamp, postgres::Database};
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 
 use super::PostgresRecords;
-use crate::{engine::EngineError, postgres::Fault, records::AttemptRecord};
+use crate::{engine::EngineError, postgres::PostgresFault, records::AttemptRecord};
 
 /// Span of time in one partition.
 pub(super) const WIDTH: Duration = Duration::from_hours(24);
@@ -64,7 +64,7 @@ impl PostgresRecords {
     }
 
     /// Creates missing partitions for the days of these records.
-    pub(super) async fn prepare_days_of(&self, batch: &[AttemptRecord]) -> Result<(), Fault> {
+    pub(super) async fn prepare_days_of(&self, batch: &[AttemptRecord]) -> Result<(), PostgresFault> {
         let days: BTreeSet<i64> = batch.iter().map(|record| day_of(record.started_at)).collect();
         if days.len() > DAYS_PER_BATCH_MAX || days.iter().any(|day| !DAYS_NAMED.contains(day)) {
             let refused = format!(
@@ -72,7 +72,7 @@ impl PostgresRecords {
                 days.len(),
                 days.first()
             );
-            return Err(Fault::Refused(EngineError::Refused(refused)));
+            return Err(PostgresFault::Refused(EngineError::Refused(refused)));
         }
         Ok(prepare(&self.database, &days).await?)
     }

@@ -8,7 +8,7 @@ use sqlx::{Row, postgres::PgRow};
 use crate::{
     JobId,
     postgres::text,
-    records::{AttemptRecord, Outcome},
+    records::{AttemptOutcome, AttemptRecord},
 };
 
 /// Records as column arrays, the parameters of one statement.
@@ -64,7 +64,7 @@ pub(super) fn record(row: &PgRow) -> Result<AttemptRecord, sqlx::Error> {
         created_at: time("created_at")?,
         started_at: time("started_at")?,
         duration: Duration::from_nanos(row.try_get::<i64, _>("duration_ns")?.unsigned_abs()),
-        outcome: Outcome::parse(row.try_get("outcome")?).ok_or_else(|| unreadable("outcome"))?,
+        outcome: AttemptOutcome::parse(row.try_get("outcome")?).ok_or_else(|| unreadable("outcome"))?,
         error: row.try_get("error")?,
         trace: trace.map(|t| t.parse().map_err(|_| unreadable("trace"))).transpose()?,
     })

@@ -9,7 +9,7 @@ use super::{PostgresRecords, select};
 use crate::{
     JobId,
     postgres::plans,
-    records::{Outcome, RecordFilter},
+    records::{AttemptOutcome, RecordFilter},
 };
 
 /// Two whole days up to the end of today: in a nearly empty partition a sequential scan is the better plan.
@@ -20,7 +20,7 @@ const FILL: &str = "
       FROM generate_series(1, 60000) AS n";
 
 #[tokio::test]
-async fn no_listing_walks_a_large_table() {
+async fn no_listing_scans_a_large_table() {
     if let Some(why) = scratch::skipped() {
         eprintln!("skipped: {why}");
         return;
@@ -45,7 +45,11 @@ async fn no_listing_walks_a_large_table() {
         ),
         (RecordFilter { queue: some("-"), ..all() }, format!("{now}, 'queue 1', 50"), "_queue_started_at"),
         (RecordFilter { kind: some("-"), ..all() }, format!("{now}, 'kind 1', 50"), "_kind_started_at"),
-        (RecordFilter { outcome: Some(Outcome::Dead), ..all() }, format!("{now}, 50"), "_outcome_started_at"),
+        (
+            RecordFilter { outcome: Some(AttemptOutcome::Dead), ..all() },
+            format!("{now}, 50"),
+            "_outcome_started_at",
+        ),
     ];
     for (filter, values, index) in listings {
         plans::uses_index(&database, select(&filter).sql().as_str(), &values, index).await;

@@ -6,17 +6,17 @@ use async_trait::async_trait;
 use base::time::between;
 use tokio::{sync::mpsc, time::sleep};
 
-use super::{Inner, state::Claim};
+use super::{MemoryQueue, state::Claim};
 use crate::engine::{Consumer, ConsumerHealth, Delivery, EngineError, Receipt, Settlement, Settler};
 
-pub(super) fn start(inner: Arc<Inner>, session: u64, prefetch: usize) -> Consumer {
+pub(super) fn start(inner: Arc<MemoryQueue>, session: u64, prefetch: usize) -> Consumer {
     let (sender, deliveries) = mpsc::channel(prefetch.max(1));
-    tokio::spawn(hand_out(Arc::clone(&inner), session, sender));
+    tokio::spawn(dispatch(Arc::clone(&inner), session, sender));
     Consumer { deliveries, settler: Arc::new(MemorySettler { inner, session }) }
 }
 
 /// Delivers jobs to the session while it exists and has free slots.
-async fn hand_out(inner: Arc<Inner>, session: u64, sender: mpsc::Sender<Delivery>) {
+async fn dispatch(inner: Arc<MemoryQueue>, session: u64, sender: mpsc::Sender<Delivery>) {
     loop {
         let mut changed = std::pin::pin!(inner.changed.notified());
         changed.as_mut().enable();
@@ -42,7 +42,7 @@ async fn hand_out(inner: Arc<Inner>, session: u64, sender: mpsc::Sender<Delivery
 }
 
 struct MemorySettler {
-    inner: Arc<Inner>,
+    inner: Arc<MemoryQueue>,
     session: u64,
 }
 

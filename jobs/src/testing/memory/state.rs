@@ -22,11 +22,11 @@ use crate::{
 };
 
 #[derive(Default)]
-pub(super) struct State {
+pub(super) struct MemoryState {
     pub(super) closed: bool,
     queues: BTreeMap<String, Queue>,
-    jobs: BTreeMap<JobId, Held>,
-    sessions: HashMap<u64, Session>,
+    jobs: BTreeMap<JobId, StoredJob>,
+    sessions: HashMap<u64, MemorySession>,
     busy_keys: HashSet<String>,
     /// Next number for a session, delivery or position; each is used once.
     next: u64,
@@ -39,24 +39,24 @@ struct Queue {
     delayed: BTreeSet<(Timestamp, JobId)>,
 }
 
-struct Held {
+struct StoredJob {
     envelope: Envelope,
     order: u64,
-    place: Place,
+    place: StoredJobState,
     crashes: u32,
     last_error: Option<String>,
     first_failed_at: Option<Timestamp>,
     cancelled: bool,
 }
 
-enum Place {
+enum StoredJobState {
     Ready { since: Timestamp },
     Delayed { at: Timestamp },
     Running { receipt: Receipt, signal: JobSignal },
     Dead(DeadInfo),
 }
 
-struct Session {
+struct MemorySession {
     name: String,
     queue: String,
     room: usize,
@@ -72,7 +72,7 @@ pub(super) enum Claim {
     End,
 }
 
-impl State {
+impl MemoryState {
     pub(super) fn declare(&mut self, queue: &str) {
         self.queues.entry(queue.to_owned()).or_default();
     }
@@ -99,20 +99,21 @@ impl State {
             return Published::Duplicate;
         }
         if let Some(key) = &envelope.unique_key {
-            let same = |held: &&Held| {
-                !matches!(held.place, Place::Dead(_)) && held.envelope.unique_key.as_ref() == Some(key)
+            let same = |held: &&StoredJob| {
+                !matches!(held.place, StoredJobState::Dead(_))
+                    && held.envelope.unique_key.as_ref() == Some(key)
             };
             if let Some(other) = self.jobs.values().find(same) {
                 return Published::NotUnique(other.envelope.id);
             }
         }
         let place = match envelope.run_at {
-            Some(at) if at > now => Place::Delayed { at },
-            _ => Place::Ready { since: now },
+            Some(at) if at > now => StoredJobState::Delayed { at },
+            _ => StoredJobState::Ready { since: now },
         };
         let order = self.fresh();
         let (crashes, cancelled) = (0, false);
-        self.put(Held {
+        self.put(StoredJob {
             envelope,
             order,
             place,
@@ -125,10 +126,9 @@ impl State {
     }
 
     pub(super) fn consumers(&self, now: Timestamp) -> Vec<ConsumerInfo> {
-        let by =
-            |held: &Held, id| matches!(&held.place, Place::Running { receipt, .. } if receipt.session == id);
+        let by = |held: &StoredJob, id| matches!(&held.place, StoredJobState::Running { receipt, .. } if receipt.session == id);
         let held = |id| self.jobs.values().filter(|held| by(held, id)).count() as u64;
-        let info = |(id, session): (&u64, &Session)| ConsumerInfo {
+        let info = |(id, session): (&u64, &MemorySession)| ConsumerInfo {
             name: session.name.clone(),
             queue: session.queue.clone(),
             jobs: held(*id),
@@ -149,7 +149,7 @@ impl State {
         let session = self.fresh();
         let queue = queue.to_owned();
         self.sessions
-            .insert(session, Session { name, queue, room: prefetch.max(1), stopped: false, stale: 0 });
+            .insert(session, MemorySession { name, queue, room: prefetch.max(1), stopped: false, stale: 0 });
         Ok(session)
     }
 
@@ -165,7 +165,7 @@ impl State {
         let Some(mut held) = self.take(id) else { return Claim::Wait(next_due) };
         let receipt = Receipt { job: id, tag: self.fresh(), session };
         let signal = JobSignal::default();
-        held.place = Place::Running { receipt, signal: signal.clone() };
+        held.place = StoredJobState::Running { receipt, signal: signal.clone() };
         let delivery =
             Delivery { envelope: Arc::new(held.envelope.clone()), receipt, crashes: held.crashes, signal };
         self.put(held);
@@ -203,12 +203,12 @@ impl State {
             Settlement::Retry { at, error } => {
                 held.envelope.attempt += 1;
                 held.fail(error, now);
-                held.place = Place::Delayed { at };
+                held.place = StoredJobState::Delayed { at };
             }
-            Settlement::Snooze { at } => held.place = Place::Delayed { at },
-            Settlement::Release => held.place = Place::Ready { since: now },
+            Settlement::Snooze { at } => held.place = StoredJobState::Delayed { at },
+            Settlement::Release => held.place = StoredJobState::Ready { since: now },
         }
-        if let Place::Delayed { at } = held.place {
+        if let StoredJobState::Delayed { at } = held.place {
             held.envelope.run_at = Some(at);
         }
         self.put(held);
@@ -216,7 +216,7 @@ impl State {
 
     /// Ends a session and releases its jobs.
     pub(super) fn leave(&mut self, session: u64, crashed: bool, now: Timestamp) {
-        let held_by = |held: &&Held| matches!(&held.place, Place::Running { receipt, .. } if receipt.session == session);
+        let held_by = |held: &&StoredJob| matches!(&held.place, StoredJobState::Running { receipt, .. } if receipt.session == session);
         let ids: Vec<JobId> = self.jobs.values().filter(held_by).map(|held| held.envelope.id).collect();
         for id in ids {
             let Some(mut held) = self.take(id) else { continue };
@@ -228,7 +228,7 @@ impl State {
                 held.fail(format!("lost its consumer {CRASHES_MAX} times"), now);
                 held.dead(DeadReason::Crashed, now)
             } else {
-                Place::Ready { since: now }
+                StoredJobState::Ready { since: now }
             };
             self.put(held);
         }
@@ -244,7 +244,7 @@ impl State {
 
     pub(super) fn cancel(&mut self, id: JobId, reason: &str) -> Cancelled {
         let Some(held) = self.jobs.get_mut(&id) else { return Cancelled::NotFound };
-        if let Place::Running { signal, .. } = &held.place {
+        if let StoredJobState::Running { signal, .. } = &held.place {
             signal.fire(Interrupt::Cancelled);
             held.cancelled = true;
             held.last_error = Some(reason.to_owned());
@@ -255,7 +255,8 @@ impl State {
     }
 
     pub(super) fn retry_now(&mut self, id: JobId, now: Timestamp) -> bool {
-        let waits = |held: &Held| matches!(held.place, Place::Delayed { .. } | Place::Dead(_));
+        let waits =
+            |held: &StoredJob| matches!(held.place, StoredJobState::Delayed { .. } | StoredJobState::Dead(_));
         if !self.jobs.get(&id).is_some_and(waits) {
             return false;
         }
@@ -277,7 +278,7 @@ impl State {
             let order = self.fresh();
             let mut held = self.take(id)?;
             held.order = order;
-            held.place = Place::Ready { since: at };
+            held.place = StoredJobState::Ready { since: at };
             self.put(held);
         }
     }
@@ -293,7 +294,9 @@ impl State {
 
     fn holds(&self, wanted: Receipt) -> bool {
         let held = self.jobs.get(&wanted.job);
-        held.is_some_and(|held| matches!(&held.place, Place::Running { receipt, .. } if *receipt == wanted))
+        held.is_some_and(
+            |held| matches!(&held.place, StoredJobState::Running { receipt, .. } if *receipt == wanted),
+        )
     }
 
     fn fresh(&mut self) -> u64 {
@@ -301,17 +304,17 @@ impl State {
         self.next
     }
 
-    fn take(&mut self, id: JobId) -> Option<Held> {
+    fn take(&mut self, id: JobId) -> Option<StoredJob> {
         let held = self.jobs.remove(&id)?;
         let queue = self.queues.entry(held.envelope.queue.clone()).or_default();
         match &held.place {
-            Place::Ready { .. } => {
+            StoredJobState::Ready { .. } => {
                 queue.ready.remove(&(held.envelope.priority, held.order, id));
             }
-            Place::Delayed { at } => {
+            StoredJobState::Delayed { at } => {
                 queue.delayed.remove(&(*at, id));
             }
-            Place::Running { receipt, .. } => {
+            StoredJobState::Running { receipt, .. } => {
                 if let Some(session) = self.sessions.get_mut(&receipt.session) {
                     session.room += 1;
                 }
@@ -319,53 +322,53 @@ impl State {
                     self.busy_keys.remove(key);
                 }
             }
-            Place::Dead(_) => {}
+            StoredJobState::Dead(_) => {}
         }
         Some(held)
     }
 
-    fn put(&mut self, held: Held) {
+    fn put(&mut self, held: StoredJob) {
         let id = held.envelope.id;
         let queue = self.queues.entry(held.envelope.queue.clone()).or_default();
         match &held.place {
-            Place::Ready { .. } => {
+            StoredJobState::Ready { .. } => {
                 queue.ready.insert((held.envelope.priority, held.order, id));
             }
-            Place::Delayed { at } => {
+            StoredJobState::Delayed { at } => {
                 queue.delayed.insert((*at, id));
             }
-            Place::Running { receipt, .. } => {
+            StoredJobState::Running { receipt, .. } => {
                 if let Some(session) = self.sessions.get_mut(&receipt.session) {
                     session.room = session.room.saturating_sub(1);
                 }
                 self.busy_keys.extend(held.envelope.concurrency_key.clone());
             }
-            Place::Dead(_) => {}
+            StoredJobState::Dead(_) => {}
         }
         self.jobs.insert(id, held);
     }
 }
 
-impl Held {
+impl StoredJob {
     fn fail(&mut self, error: String, now: Timestamp) {
         self.last_error = Some(error);
         self.first_failed_at.get_or_insert(now);
     }
 
-    fn dead(&self, reason: DeadReason, now: Timestamp) -> Place {
+    fn dead(&self, reason: DeadReason, now: Timestamp) -> StoredJobState {
         let first_failed_at = self.first_failed_at.unwrap_or(now);
-        Place::Dead(DeadInfo { reason, first_failed_at, died_at: now })
+        StoredJobState::Dead(DeadInfo { reason, first_failed_at, died_at: now })
     }
 
     /// Makes the job ready now, with fresh attempts when it was dead.
     fn revive(&mut self, order: u64, now: Timestamp) {
-        if matches!(self.place, Place::Dead(_)) {
+        if matches!(self.place, StoredJobState::Dead(_)) {
             self.envelope.attempt = 0;
             self.crashes = 0;
             self.first_failed_at = None;
         }
         self.envelope.run_at = None;
         self.order = order;
-        self.place = Place::Ready { since: now };
+        self.place = StoredJobState::Ready { since: now };
     }
 }

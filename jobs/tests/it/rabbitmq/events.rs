@@ -1,7 +1,7 @@
 //! Events for outside consumers, read with an independent connection.
 
 use futures::StreamExt;
-use jobs::{Engine, conformance::Harness, engine::Announcement};
+use jobs::{Engine, conformance::Harness, engine::Event};
 use lapin::{
     options::{
         BasicConsumeOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions,
@@ -16,9 +16,9 @@ use crate::util::broker::needs_broker;
 
 const EXCHANGE: &str = "orderworks.events";
 
-fn news(id: &str, topic: &str) -> Announcement {
+fn news(id: &str, topic: &str) -> Event {
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse().ok();
-    Announcement {
+    Event {
         id: id.to_owned(),
         topic: topic.to_owned(),
         source: "mer_1".to_owned(),
@@ -54,11 +54,11 @@ async fn news_reach_who_bound_the_topic_and_nobody_else() {
     needs_broker!();
     let harness = RabbitHarness::start().await;
     let engine = &harness.engine;
-    engine.announce(vec![news("evt_0", "order.placed")]).await.expect("no consumer, which is no error");
+    engine.publish_events(vec![news("evt_0", "order.placed")]).await.expect("no consumer, which is no error");
     let (_connection, _channel, mut consumer) = listen(&harness, "order.*").await;
     let told = ["order.paid", "inventory.low", "order.fulfilled"];
     let told = told.iter().enumerate().map(|(n, topic)| news(&format!("evt_{}", n + 1), topic));
-    engine.announce(told.collect()).await.expect("announces");
+    engine.publish_events(told.collect()).await.expect("announces");
     for (id, topic) in [("evt_1", "order.paid"), ("evt_3", "order.fulfilled")] {
         let got = timeout(PATIENCE, consumer.next()).await.expect("in time").expect("open").expect("well");
         let properties = &got.properties;
@@ -73,13 +73,13 @@ async fn news_reach_who_bound_the_topic_and_nobody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_exchange_that_was_deleted_is_made_anew() {
+async fn a_deleted_exchange_is_declared_again() {
     needs_broker!();
     let harness = RabbitHarness::start().await;
     let engine = &harness.engine;
-    engine.announce(vec![news("evt_1", "order.paid")]).await.expect("announces");
+    engine.publish_events(vec![news("evt_1", "order.paid")]).await.expect("announces");
     let (_connection, channel, _consumer) = listen(&harness, "#").await;
     channel.exchange_delete(EXCHANGE.into(), ExchangeDeleteOptions::default()).await.expect("deletes");
-    let again = || async { engine.announce(vec![news("evt_2", "order.paid")]).await.is_ok() };
+    let again = || async { engine.publish_events(vec![news("evt_2", "order.paid")]).await.is_ok() };
     until("announcing works again", RECOVERY, again).await;
 }

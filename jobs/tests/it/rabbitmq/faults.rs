@@ -92,7 +92,7 @@ async fn a_line_that_falls_silent_is_noticed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_queue_deleted_under_its_consumer_is_made_anew() {
+async fn a_queue_deleted_under_its_consumer_is_declared_again() {
     needs_broker!();
     let harness = RabbitHarness::start().await;
     let engine = &harness.engine;

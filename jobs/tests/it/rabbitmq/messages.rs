@@ -3,7 +3,7 @@
 use jobs::{
     Engine, Envelope,
     conformance::Harness,
-    engine::{DeadFilter, DeadReason, EngineError, HeldState, JobFilter, QueueSpec, Settlement},
+    engine::{DeadFilter, DeadReason, EngineError, JobFilter, JobState, QueueSpec, Settlement},
 };
 use lapin::{
     BasicProperties,
@@ -96,7 +96,7 @@ async fn whatever_bytes_and_headers_come_they_are_parked_and_the_consumer_lives(
     let ids = publish(engine, 5).await;
     work_off(&mut consumer, ids).await;
     assert!(consumer.settler.health().trouble.is_none());
-    let filter = JobFilter { state: Some(HeldState::Dead), limit: 100, ..JobFilter::default() };
+    let filter = JobFilter { state: Some(JobState::Dead), limit: 100, ..JobFilter::default() };
     let listed = engine.list(&filter).await.expect("lists");
     assert_eq!(listed.len() as u64, count);
     for job in &listed {

@@ -12,7 +12,7 @@ use jobs::{
     JobId,
     conformance::{job_store::StoreHarness, records::RecordHarness},
     job_store::{JobStore, PostgresJobStore},
-    records::{AttemptRecord, Outcome, PostgresRecords, RecordFilter, RecordStore},
+    records::{AttemptOutcome, AttemptRecord, PostgresRecords, RecordFilter, RecordStore},
 };
 
 struct Server<const BOUNCER: bool> {
@@ -202,7 +202,7 @@ fn old_record(ambient: &Ambient, n: u32) -> AttemptRecord {
         created_at: at,
         started_at: at,
         duration: Duration::ZERO,
-        outcome: Outcome::Completed,
+        outcome: AttemptOutcome::Completed,
         error: None,
         trace: None,
     }

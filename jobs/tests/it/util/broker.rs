@@ -45,7 +45,7 @@ fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{URL} is set, so {name} must be: `. .services/env`"))
 }
 
-enum Turn {
+enum BrokerCommand {
     Shared(#[expect(dead_code, reason = "held")] OwnedRwLockReadGuard<()>),
     Alone(#[expect(dead_code, reason = "held")] OwnedRwLockWriteGuard<()>),
 }
@@ -53,23 +53,23 @@ enum Turn {
 /// A virtual host of one test, deleted at its end.
 pub(crate) struct Vhost {
     pub(crate) name: String,
-    _turn: Turn,
+    _turn: BrokerCommand,
 }
 
 impl Vhost {
     /// For tests that run beside others.
     pub(crate) async fn create() -> Self {
-        let turn = Turn::Shared(WHOLE.clone().read_owned().await);
+        let turn = BrokerCommand::Shared(WHOLE.clone().read_owned().await);
         Self::with(turn).await
     }
 
     /// For tests that stop the server or change its settings: no other test runs meanwhile.
     pub(crate) async fn alone() -> Self {
-        let turn = Turn::Alone(WHOLE.clone().write_owned().await);
+        let turn = BrokerCommand::Alone(WHOLE.clone().write_owned().await);
         Self::with(turn).await
     }
 
-    async fn with(turn: Turn) -> Self {
+    async fn with(turn: BrokerCommand) -> Self {
         static SWEPT: Once = Once::new();
         let ambient = Ambient::system();
         let name = format!("{PREFIX}{}-{}", ambient.now().as_millisecond(), ambient.uuid().simple());

@@ -6,8 +6,8 @@ use base::Ambient;
 use jobs::{
     Engine, Envelope, Job, JobContext, JobError,
     engine::{
-        CRASHES_MAX, Cancelled, ConsumeOptions, Consumer, DeadFilter, DeadReason, EngineError, HeldState,
-        JobFilter, Published, QueueSpec, Settlement,
+        CRASHES_MAX, Cancelled, ConsumeOptions, Consumer, DeadFilter, DeadReason, EngineError, JobFilter,
+        JobState, Published, QueueSpec, Settlement,
     },
     envelope::EnqueueOptions,
     testing::{MemoryEngine, virtual_time},
@@ -125,7 +125,7 @@ async fn waiting_jobs_are_listed_cancelled_hurried_purged_and_redriven() {
         (0..3).map(|_| Envelope { run_at: Some(hour), ..bench.envelope(None, None) }).collect();
     let ids: Vec<_> = jobs.iter().map(|job| job.id).collect();
     bench.engine.publish(jobs).await.unwrap();
-    let delayed = JobFilter { state: Some(HeldState::Delayed), limit: 10, ..JobFilter::default() };
+    let delayed = JobFilter { state: Some(JobState::Delayed), limit: 10, ..JobFilter::default() };
     assert_eq!(bench.engine.list(&delayed).await.unwrap().len(), 3);
     assert_eq!(bench.engine.cancel(ids[0], "no").await.unwrap(), Cancelled::Removed);
     assert!(bench.engine.retry_now(ids[1]).await.unwrap());

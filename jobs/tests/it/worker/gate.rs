@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use base::Ambient;
 use jobs::{
     Engine, JobId, Producer, Workers,
-    engine::{HeldState, QueueSpec},
+    engine::{JobState, QueueSpec},
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -33,7 +33,7 @@ async fn a_gate_shut_from_the_start_keeps_the_queue_untouched_until_it_opens() {
     let script = Script { name: "early".to_owned(), act: Act::Finish };
     let id = Producer::new(shared, ambient).enqueue(&script).await.unwrap().id;
     assert!(timeout(Duration::from_mins(5), events.recv()).await.is_err(), "nothing starts");
-    assert_eq!(engine.find(id).await.unwrap().unwrap().state, HeldState::Ready);
+    assert_eq!(engine.find(id).await.unwrap().unwrap().state, JobState::Ready);
     let queue = health.queues().remove(0);
     assert!(queue.held_back && !queue.is_ready(), "{queue:?}");
     gate.send_replace(true);
@@ -51,16 +51,16 @@ async fn a_shut_gate_lets_what_runs_end_and_hands_back_the_rest_at_once() {
     let running = rig.enqueue("running", Act::Gate).await;
     rig.started("running").await;
     let fetched = rig.enqueue("fetched", Act::Finish).await;
-    rig.in_state(fetched, HeldState::Running).await;
+    rig.in_state(fetched, JobState::Running).await;
     gate.send_replace(false);
     // While the other job runs on.
-    let held = rig.in_state(fetched, HeldState::Ready).await;
+    let held = rig.in_state(fetched, JobState::Ready).await;
     assert_eq!((held.envelope.attempt, held.crashes), (0, 0));
-    assert_eq!(rig.engine.find(running).await.unwrap().unwrap().state, HeldState::Running);
+    assert_eq!(rig.engine.find(running).await.unwrap().unwrap().state, JobState::Running);
     rig.gate.add_permits(1);
     assert_eq!(rig.event().await, Event::Finished { name: "running".to_owned() });
     rig.gone(running).await;
-    assert_eq!(rig.engine.find(fetched).await.unwrap().unwrap().state, HeldState::Ready);
+    assert_eq!(rig.engine.find(fetched).await.unwrap().unwrap().state, JobState::Ready);
     gate.send_replace(true);
     assert_eq!(rig.started("fetched").await, 1);
     rig.gone(fetched).await;
@@ -79,7 +79,7 @@ async fn a_stop_behind_a_shut_gate_keeps_its_order() {
     rig.running.await.unwrap().unwrap();
     for id in [deaf, other] {
         let held = rig.engine.find(id).await.unwrap().unwrap();
-        assert_eq!((held.state, held.envelope.attempt, held.crashes), (HeldState::Ready, 0, 0));
+        assert_eq!((held.state, held.envelope.attempt, held.crashes), (JobState::Ready, 0, 0));
     }
 }
 
@@ -107,7 +107,7 @@ pub(crate) async fn hands_over_to_another_process(mine: Arc<dyn Engine>, theirs:
     }
     // One more than there are slots: it is fetched here, as there is no other consumer.
     let third = here.enqueue("third", Act::Finish).await;
-    here.held(third, HeldState::Running).await;
+    here.held(third, JobState::Running).await;
     gate.send_replace(false);
     let mut there = Process::start(theirs, "there", watch::channel(true).1).await;
     assert_eq!(there.event().await, Event::Started { name: "third".to_owned(), attempt: 1 });
@@ -156,7 +156,7 @@ impl Process {
         timeout(PATIENCE, self.events.recv()).await.expect("an event").unwrap()
     }
 
-    async fn held(&self, id: JobId, state: HeldState) {
+    async fn held(&self, id: JobId, state: JobState) {
         let seen = async {
             let mut tick = tokio::time::interval(Duration::from_millis(20));
             while self.engine.find(id).await.unwrap().is_none_or(|held| held.state != state) {

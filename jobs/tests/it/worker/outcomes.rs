@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jobs::{
     Envelope, JobError, Priority,
-    engine::{Cancelled, DeadReason, Engine, HeldState},
+    engine::{Cancelled, DeadReason, Engine, JobState},
     envelope::EnqueueOptions,
 };
 
@@ -42,7 +42,7 @@ async fn retry_after_waits_no_less_than_asked() {
     let before = rig.ambient.now();
     let id = rig.enqueue("busy", Act::RetryAfter(Duration::from_secs(90))).await;
     rig.started("busy").await;
-    assert_eq!(rig.in_state(id, HeldState::Delayed).await.last_error.as_deref(), Some("busy"));
+    assert_eq!(rig.in_state(id, JobState::Delayed).await.last_error.as_deref(), Some("busy"));
     assert_eq!(rig.started("busy").await, 2);
     let waited = Duration::try_from(rig.ambient.now().duration_since(before)).unwrap();
     assert!(waited >= Duration::from_secs(90), "{waited:?}");
@@ -54,7 +54,7 @@ async fn a_snooze_uses_no_attempt() {
     let mut rig = Rig::start(1).await;
     let id = rig.enqueue("later", Act::SnoozeOnce(Duration::from_mins(2))).await;
     assert_eq!(rig.started("later").await, 1);
-    assert_eq!(rig.in_state(id, HeldState::Delayed).await.envelope.attempt, 0);
+    assert_eq!(rig.in_state(id, JobState::Delayed).await.envelope.attempt, 0);
     assert_eq!(rig.started("later").await, 1);
     rig.gone(id).await;
     rig.stop().await.unwrap();
@@ -69,7 +69,7 @@ async fn an_outage_of_our_own_is_waited_out_however_long_and_uses_no_attempt() {
         // Many more runs than the attempts of its kind, and each of them is the first attempt.
         assert_eq!(rig.started("patient").await, 1);
         runs += 1;
-        rig.engine.when(id, |held| held.is_none_or(|held| held.state == HeldState::Delayed)).await;
+        rig.engine.when(id, |held| held.is_none_or(|held| held.state == JobState::Delayed)).await;
     }
     assert!((24..=120).contains(&runs), "every one to five seconds: {runs}");
     rig.stop().await.unwrap();
@@ -92,7 +92,7 @@ async fn a_panic_costs_its_job_an_attempt_and_its_neighbours_nothing() {
     let id = rig.enqueue("bad", Act::Panic).await;
     let held = rig.engine.when(id, |held| held.is_some_and(|held| held.envelope.attempt == 1)).await.unwrap();
     assert_eq!(held.last_error.as_deref(), Some("panicked: boom in bad"));
-    assert_eq!((held.crashes, held.state), (0, HeldState::Delayed));
+    assert_eq!((held.crashes, held.state), (0, JobState::Delayed));
     rig.gate.add_permits(1);
     rig.gone(neighbour).await;
     assert_eq!(rig.dead(id).await.0, DeadReason::Exhausted);

@@ -12,7 +12,7 @@ use jobs::{
     JobId,
     engine::EngineError,
     recorder::{Recorder, RecorderConfig},
-    records::{AttemptRecord, Outcome, RecordFilter, RecordLevel, RecordStore},
+    records::{AttemptOutcome, AttemptRecord, RecordFilter, RecordLevel, RecordStore},
     testing::virtual_time,
 };
 use tokio::sync::{Semaphore, mpsc};
@@ -52,7 +52,7 @@ fn store(permits: usize, failures: u32) -> (Arc<Store>, mpsc::UnboundedReceiver<
     (Arc::new(Store { batches, permits: Semaphore::new(permits), failures: Mutex::new(failures) }), received)
 }
 
-fn record(queue: &str, outcome: Outcome) -> AttemptRecord {
+fn record(queue: &str, outcome: AttemptOutcome) -> AttemptRecord {
     let ambient = virtual_time(5);
     AttemptRecord {
         job: JobId::fresh(&ambient),
@@ -75,7 +75,7 @@ async fn records_are_written_in_batches_when_full_or_when_due() {
     let (store, mut batches) = store(100, 0);
     let recorder = Recorder::spawn(store, RecorderConfig { batch_max: 3, ..RecorderConfig::default() });
     for _ in 0..4 {
-        recorder.record(record("q", Outcome::Completed));
+        recorder.record(record("q", AttemptOutcome::Completed));
     }
     let began = tokio::time::Instant::now();
     assert_eq!(batches.recv().await.unwrap().len(), 3);
@@ -91,12 +91,13 @@ async fn levels_leave_out_what_they_say() {
         HashMap::from([("some".to_owned(), RecordLevel::Failures), ("none".to_owned(), RecordLevel::None)]);
     let recorder = Recorder::spawn(store, RecorderConfig { levels, ..RecorderConfig::default() });
     for queue in ["all", "some", "none"] {
-        recorder.record(record(queue, Outcome::Completed));
-        recorder.record(record(queue, Outcome::Dead));
+        recorder.record(record(queue, AttemptOutcome::Completed));
+        recorder.record(record(queue, AttemptOutcome::Dead));
     }
     recorder.close().await;
     let kept: Vec<_> = batches.recv().await.unwrap().into_iter().map(|r| (r.queue, r.outcome)).collect();
-    let wanted = [("all", Outcome::Completed), ("all", Outcome::Dead), ("some", Outcome::Dead)];
+    let wanted =
+        [("all", AttemptOutcome::Completed), ("all", AttemptOutcome::Dead), ("some", AttemptOutcome::Dead)];
     assert_eq!(kept, wanted.map(|(queue, outcome)| (queue.to_owned(), outcome)));
     assert_eq!(recorder.dropped(), 0);
 }
@@ -107,12 +108,12 @@ async fn a_full_buffer_drops_and_counts_instead_of_waiting() {
     let config = RecorderConfig { capacity: 2, batch_max: 1, ..RecorderConfig::default() };
     let recorder = Recorder::spawn(Arc::clone(&store) as Arc<dyn RecordStore>, config);
     for _ in 0..5 {
-        recorder.record(record("q", Outcome::Completed));
+        recorder.record(record("q", AttemptOutcome::Completed));
     }
     assert_eq!(recorder.dropped(), 3);
     store.permits.add_permits(100);
     recorder.close().await;
-    recorder.record(record("q", Outcome::Completed));
+    recorder.record(record("q", AttemptOutcome::Completed));
     assert_eq!(recorder.dropped(), 4);
     let mut written = 0;
     while let Ok(batch) = batches.try_recv() {
@@ -125,13 +126,13 @@ async fn a_full_buffer_drops_and_counts_instead_of_waiting() {
 async fn a_store_that_fails_once_loses_nothing_and_twice_is_counted() {
     let (once, mut batches) = store(100, 1);
     let recorder = Recorder::spawn(once, RecorderConfig::default());
-    recorder.record(record("q", Outcome::Completed));
+    recorder.record(record("q", AttemptOutcome::Completed));
     recorder.close().await;
     assert_eq!((batches.recv().await.unwrap().len(), recorder.dropped()), (1, 0));
 
     let (twice, _batches) = store(100, 2);
     let recorder = Recorder::spawn(twice, RecorderConfig::default());
-    recorder.record(record("q", Outcome::Completed));
+    recorder.record(record("q", AttemptOutcome::Completed));
     recorder.close().await;
     assert_eq!(recorder.dropped(), 1);
 }
@@ -151,7 +152,7 @@ async fn workers_record_every_attempt_with_its_outcome() {
         seen.extend(batch);
     }
     let told: Vec<_> = seen.iter().map(|r| (r.attempt, r.outcome, r.error.as_deref())).collect();
-    assert_eq!(told, [(1, Outcome::Retried, Some("failure 1")), (2, Outcome::Completed, None)]);
+    assert_eq!(told, [(1, AttemptOutcome::Retried, Some("failure 1")), (2, AttemptOutcome::Completed, None)]);
     let first = &seen[0];
     assert_eq!((first.job, first.worker.as_str(), first.subject.as_deref()), (id, "rig", Some("flaky")));
 }

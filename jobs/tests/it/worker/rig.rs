@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use base::Ambient;
 use jobs::{
     Engine, Job, JobContext, JobError, JobId, Producer, Registry, Workers,
-    engine::{DeadReason, HeldJob, HeldState, QueueSpec},
+    engine::{DeadReason, InspectedJob, JobState, QueueSpec},
     envelope::EnqueueOptions,
     job::Backoff,
     registry::RegisterError,
@@ -195,11 +195,11 @@ impl Rig {
 
     /// Waits until the job is dead, and returns reason and error.
     pub(crate) async fn dead(&self, id: JobId) -> (DeadReason, String) {
-        let held = self.in_state(id, HeldState::Dead).await;
+        let held = self.in_state(id, JobState::Dead).await;
         (held.dead.unwrap().reason, held.last_error.unwrap())
     }
 
-    pub(crate) async fn in_state(&self, id: JobId, state: HeldState) -> HeldJob {
+    pub(crate) async fn in_state(&self, id: JobId, state: JobState) -> InspectedJob {
         self.engine.when(id, |held| held.is_some_and(|held| held.state == state)).await.unwrap()
     }
 

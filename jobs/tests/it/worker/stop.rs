@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jobs::{
-    engine::{Engine, EngineError, HeldState},
+    engine::{Engine, EngineError, JobState},
     worker::{SHUTDOWN_GRACE, WorkerError},
 };
 use tokio::time::Instant;
@@ -17,14 +17,14 @@ async fn a_drain_lets_a_running_job_finish_and_hands_back_what_was_fetched() {
     rig.started("running").await;
     let fetched = rig.enqueue("fetched", Act::Finish).await;
     // Delivered, but the only slot is in use.
-    rig.in_state(fetched, HeldState::Running).await;
+    rig.in_state(fetched, JobState::Running).await;
     rig.shutdown.cancel();
     rig.shutdown.cancel();
     rig.gate.add_permits(1);
     rig.running.await.unwrap().unwrap();
     assert!(rig.engine.find(running).await.unwrap().is_none());
     let held = rig.engine.find(fetched).await.unwrap().unwrap();
-    assert_eq!((held.state, held.envelope.attempt, held.crashes), (HeldState::Ready, 0, 0));
+    assert_eq!((held.state, held.envelope.attempt, held.crashes), (JobState::Ready, 0, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -38,7 +38,7 @@ async fn nothing_new_starts_during_a_drain() {
     assert_eq!(rig.event().await, Event::Finished { name: "running".to_owned() });
     rig.running.await.unwrap().unwrap();
     let held = rig.engine.find(late).await.unwrap().unwrap();
-    assert_eq!((held.state, held.envelope.attempt), (HeldState::Ready, 0));
+    assert_eq!((held.state, held.envelope.attempt), (JobState::Ready, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -54,7 +54,7 @@ async fn after_the_drain_jobs_are_told_to_stop_and_given_back_uncharged() {
     assert!(asked.elapsed() >= Duration::from_secs(20) + SHUTDOWN_GRACE);
     for id in [polite, deaf] {
         let held = rig.engine.find(id).await.unwrap().unwrap();
-        assert_eq!((held.state, held.envelope.attempt, held.crashes), (HeldState::Ready, 0, 0));
+        assert_eq!((held.state, held.envelope.attempt, held.crashes), (JobState::Ready, 0, 0));
     }
 }
 
@@ -69,7 +69,7 @@ async fn an_abort_stops_at_once_and_still_hands_back() {
     rig.running.await.unwrap().unwrap();
     assert!(asked.elapsed() < Duration::from_secs(1));
     let held = rig.engine.find(id).await.unwrap().unwrap();
-    assert_eq!((held.state, held.envelope.attempt, held.crashes), (HeldState::Ready, 0, 0));
+    assert_eq!((held.state, held.envelope.attempt, held.crashes), (JobState::Ready, 0, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -78,7 +78,7 @@ async fn dropped_workers_are_a_crash() {
     let id = rig.enqueue("deaf", Act::Hang).await;
     rig.started("deaf").await;
     rig.running.abort();
-    let held = rig.in_state(id, HeldState::Ready).await;
+    let held = rig.in_state(id, JobState::Ready).await;
     assert_eq!((held.envelope.attempt, held.crashes), (0, 1));
 }
 

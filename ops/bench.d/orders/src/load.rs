@@ -50,7 +50,7 @@ impl Load {
         let first = self.placed.fetch_add(orders, Ordering::Relaxed);
         let next = AtomicUsize::new(first);
         let call = || -> anyhow::Result<Vec<Duration>> {
-            let (mut line, mut taken) = (Line::open(&self.address)?, Vec::new());
+            let (mut line, mut taken) = (Connection::open(&self.address)?, Vec::new());
             loop {
                 let order = next.fetch_add(1, Ordering::Relaxed);
                 if order >= first + orders {
@@ -73,7 +73,7 @@ impl Load {
 
     /// Whether a list has no items.
     pub(crate) fn is_empty(&self, path: &str) -> anyhow::Result<bool> {
-        let (status, body) = Line::open(&self.address)?.send("GET", path, &self.headers(0), "")?;
+        let (status, body) = Connection::open(&self.address)?.send("GET", path, &self.headers(0), "")?;
         ensure!(status == 200, "{path} was answered {status}: {body}");
         let page: serde_json::Value = serde_json::from_str(&body)?;
         Ok(page["data"].as_array().context("the list has no data")?.is_empty())
@@ -81,7 +81,8 @@ impl Load {
 
     /// Any request that must succeed.
     pub(crate) fn put(&self, path: &str, body: &serde_json::Value) -> anyhow::Result<()> {
-        let answer = Line::open(&self.address)?.send("PUT", path, &self.headers(0), &body.to_string())?;
+        let answer =
+            Connection::open(&self.address)?.send("PUT", path, &self.headers(0), &body.to_string())?;
         ensure!(matches!(answer.0, 200 | 201), "{path} was answered {}: {}", answer.0, answer.1);
         Ok(())
     }
@@ -106,14 +107,14 @@ fn body(order: usize) -> String {
 /// Whether the process at an address answers that it is ready.
 pub(crate) fn is_ready(address: &str) -> bool {
     let host = format!("Host: {address}\r\n");
-    let answer = Line::open(address).and_then(|mut line| line.send("GET", "/readyz", &host, ""));
+    let answer = Connection::open(address).and_then(|mut line| line.send("GET", "/readyz", &host, ""));
     answer.is_ok_and(|(status, _)| status == 200)
 }
 
 /// One kept connection.
-struct Line(BufReader<TcpStream>);
+struct Connection(BufReader<TcpStream>);
 
-impl Line {
+impl Connection {
     fn open(address: &str) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;

@@ -13,7 +13,7 @@ use store::{domain::MerchantId, postgres::statements};
 use tempfile::TempDir;
 use url::Url;
 
-use crate::stage::{SKUS, Stage};
+use crate::stage::{BenchServers, SKUS};
 
 /// One order as it was stored: total, lines, answer, fingerprint, and its message with kind, data, trace.
 const STORED: &str = "
@@ -31,7 +31,7 @@ pub(crate) struct Script {
 
 impl Script {
     /// After an order of the merchant was placed.
-    pub(crate) fn of(stage: &Stage, merchant: MerchantId) -> anyhow::Result<Self> {
+    pub(crate) fn of(stage: &BenchServers, merchant: MerchantId) -> anyhow::Result<Self> {
         let url: Url = stage.database.url().expose_secret().parse()?;
         let done = client("psql", &url).args(["-X", "-A", "-t", "-c", STORED]).output();
         let done = done.context("cannot start psql")?;

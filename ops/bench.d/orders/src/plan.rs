@@ -11,7 +11,7 @@ use crate::{
     cpu::{self, Spent},
     load::{Load, Placed},
     pgbench::Script,
-    stage::Stage,
+    stage::BenchServers,
 };
 
 /// Callers of the API at a time.
@@ -71,7 +71,7 @@ fn cost_name(of: &str) -> &'static str {
 }
 
 async fn acceptance(args: &Args, size: &Size, report: &mut Report) -> anyhow::Result<()> {
-    let stage = Stage::open(args).await?;
+    let stage = BenchServers::open(args).await?;
     let (api, load) = stage.api().await?;
     load.place(CALLERS, size.warm)?;
     let script = Script::of(&stage, load.merchant())?;
@@ -131,7 +131,7 @@ impl Whole {
 /// From the first order placed to the last one fulfilled, all roles running from the start.
 async fn whole(args: &Args, size: &Size, workers: usize) -> anyhow::Result<Whole> {
     eprintln!("whole orders, {workers} worker processes");
-    let stage = Stage::open(args).await?;
+    let stage = BenchServers::open(args).await?;
     let (api, load) = stage.api().await?;
     let relay = stage.role("relay").await?;
     let mut pool = Vec::new();

@@ -36,7 +36,7 @@ pub(crate) fn sku(order: usize) -> String {
 }
 
 /// One measurement's surroundings. Dropped, processes are killed and data is deleted.
-pub(crate) struct Stage {
+pub(crate) struct BenchServers {
     binary: PathBuf,
     settings: Vec<(String, String)>,
     _sandbox: Role,
@@ -62,7 +62,7 @@ impl Drop for Role {
     }
 }
 
-impl Stage {
+impl BenchServers {
     pub(crate) async fn open(args: &Args) -> anyhow::Result<Self> {
         let (database, keyspace) = (Scratch::create().await, Keyspace::create().await);
         let keyspace = keyspace.context("there is no Cassandra")?;

@@ -1,11 +1,11 @@
-//! Connections kept between units of work.
+//! The connection pool of a PostgreSQL server.
 //!
-//! Guarantees: a bounded number of them; every wait has an end; whoever takes one finds its session in order. A
-//! transaction that was not brought to an end, or a statement dropped half way, is ended before its connection is used
-//! again, or the connection is let go.
+//! Guarantees: a bounded number of connections; every wait is bounded; a lent session is in order. A transaction that
+//! was neither committed nor rolled back, or a statement whose future was dropped, is ended before its connection is
+//! used again, or the connection is closed.
 //!
-//! Not sqlx's pool: it asks the server for a sign of life after every use, which is one of five round trips of placing
-//! an order and a task besides. Here only a connection that was idle for a while, or left in an unknown state, is asked.
+//! sqlx's pool is not used: it pings the server after every use, which costs one of the five round trips of placing an
+//! order, and a task. Here only a connection that was idle for a while, or left in an unknown state, is pinged.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -21,11 +21,11 @@ use tokio::{runtime::Handle, time::timeout};
 
 use super::{OpenError, PostgresConfig};
 
-/// A connection unused for this long is tried before it is handed out: the server may have gone meanwhile.
+/// A connection idle for longer is pinged before reuse: the server may be gone.
 const PING_AFTER: Duration = Duration::from_secs(1);
-/// A connection older than this makes room for a new one: a server's session grows with what it has seen.
+/// An older connection is replaced: a server's session grows with its use.
 const AGE_MAX: Duration = Duration::from_mins(30);
-/// How long a connection left in an unknown state may take to come back to order.
+/// Longest time in which a connection left in an unknown state is brought back in order.
 const TIDY_MAX: Duration = Duration::from_secs(10);
 
 /// The connections to a server. Clones share them.
@@ -33,7 +33,7 @@ const TIDY_MAX: Duration = Duration::from_secs(10);
 pub(super) struct Connections(Pool<Connector>);
 
 impl Connections {
-    /// Connects to nothing yet.
+    /// A pool without connections; the first use connects.
     pub(super) fn new(config: &PostgresConfig) -> Result<Self, OpenError> {
         let pool = Pool::builder(Connector(config.pool_options()?))
             .max_size(usize::try_from(config.pool_max).unwrap_or(usize::MAX).max(1))
@@ -43,16 +43,16 @@ impl Connections {
                 recycle: Some(config.acquire_timeout),
             })
             .runtime(Runtime::Tokio1)
-            // The most recently used one: it needs no trial, and what is not needed ages.
+            // The most recently used connection needs no ping, and the others age.
             .queue_mode(QueueMode::Lifo)
             .build();
-        // It fails only for timeouts without a runtime.
+        // `build` fails only for timeouts without a runtime.
         Ok(Self(pool.map_err(|error| OpenError::Connect(sqlx::Error::Configuration(error.into())))?))
     }
 
     pub(super) async fn lend(&self) -> Result<Loan, sqlx::Error> {
         let connection = self.0.get().await.map_err(error_of)?;
-        Ok(Loan { connection: Some(connection), state: State::Unknown })
+        Ok(Loan { connection: Some(connection), state: SessionState::Unknown })
     }
 
     pub(super) fn close(&self) {
@@ -97,22 +97,22 @@ impl Manager for Connector {
     }
 }
 
-/// In what state a session may be.
+/// The state of a lent session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// As it was when it was lent.
+enum SessionState {
+    /// As it was lent: no transaction, no statement in flight.
     InOrder,
-    /// A statement may be under way.
+    /// A statement may be in flight.
     Unknown,
-    /// In a transaction, or on the way into or out of one.
+    /// In a transaction, or while one begins or ends.
     Transaction,
 }
 
 /// A connection on loan.
 pub(super) struct Loan {
-    /// Until it is given back.
+    /// `None` once the connection is returned.
     connection: Option<Object<Connector>>,
-    state: State,
+    state: SessionState,
 }
 
 impl Deref for Loan {
@@ -135,20 +135,20 @@ impl Drop for Loan {
     fn drop(&mut self) {
         let Some(connection) = self.connection.take() else { return };
         match (self.state, Handle::try_current()) {
-            (State::InOrder, _) => drop(connection),
+            (SessionState::InOrder, _) => drop(connection),
             (state, Ok(runtime)) => drop(runtime.spawn(tidy(connection, state))),
             (_, Err(_)) => drop(Object::take(connection)),
         }
     }
 }
 
-/// Brings a session back to order, or lets its connection go.
-async fn tidy(mut connection: Object<Connector>, state: State) {
+/// Brings a session back in order, or closes its connection.
+async fn tidy(mut connection: Object<Connector>, state: SessionState) {
     let in_order = timeout(TIDY_MAX, async {
         match state {
-            State::Transaction => connection.execute(sqlx::raw_sql("ROLLBACK")).await.map(drop),
-            // Waits until the server is done with what was under way.
-            State::Unknown | State::InOrder => connection.ping().await,
+            SessionState::Transaction => connection.execute(sqlx::raw_sql("ROLLBACK")).await.map(drop),
+            // Waits until the server has finished the statement in flight.
+            SessionState::Unknown | SessionState::InOrder => connection.ping().await,
         }
     });
     if !matches!(in_order.await, Ok(Ok(()))) {
@@ -156,7 +156,7 @@ async fn tidy(mut connection: Object<Connector>, state: State) {
     }
 }
 
-/// A transaction (READ COMMITTED). Dropped, it is rolled back.
+/// A transaction (READ COMMITTED). Dropping it rolls back.
 pub struct Transaction {
     loan: Loan,
 }
@@ -164,26 +164,26 @@ pub struct Transaction {
 impl Transaction {
     pub(super) async fn begin(loan: Loan, begin: Option<&str>) -> Result<Self, sqlx::Error> {
         let mut transaction = Self { loan };
-        transaction.loan.state = State::Transaction;
+        transaction.loan.state = SessionState::Transaction;
         transaction.say(begin.unwrap_or("BEGIN")).await?;
         Ok(transaction)
     }
 
-    /// Makes it last. After an error it is unknown whether it does.
+    /// Commits. After an error it is unknown whether the commit took effect.
     pub async fn commit(mut self) -> Result<(), sqlx::Error> {
         self.say("COMMIT").await?;
-        self.loan.state = State::InOrder;
+        self.loan.state = SessionState::InOrder;
         Ok(())
     }
 
-    /// Undoes it.
+    /// Rolls back.
     pub async fn rollback(mut self) -> Result<(), sqlx::Error> {
         self.say("ROLLBACK").await?;
-        self.loan.state = State::InOrder;
+        self.loan.state = SessionState::InOrder;
         Ok(())
     }
 
-    /// By the simple protocol, so that nothing is prepared.
+    /// Runs a statement by the simple protocol, which prepares nothing.
     async fn say(&mut self, statement: &str) -> Result<(), sqlx::Error> {
         self.loan.execute(sqlx::raw_sql(AssertSqlSafe(statement))).await.map(drop)
     }
@@ -204,26 +204,26 @@ impl DerefMut for Transaction {
 }
 
 /// A connection for one statement, see [`super::Database::session`].
-pub enum Session {
+pub enum PooledSession {
     /// Each statement commits by itself.
     Plain(Plain),
     /// Commits with [`Session::done`].
     Transaction(Transaction),
 }
 
-/// A connection without a transaction.
+/// A connection in which each statement commits by itself.
 pub struct Plain(Loan);
 
-impl Session {
+impl PooledSession {
     pub(super) fn plain(loan: Loan) -> Self {
         Self::Plain(Plain(loan))
     }
 
-    /// Makes a write last, and says that the session is in order: dropped, it is tried before its next use.
+    /// Commits, and marks the session as in order; a session that is only dropped is pinged before its next use.
     pub async fn done(self) -> Result<(), sqlx::Error> {
         match self {
             Self::Plain(Plain(mut loan)) => {
-                loan.state = State::InOrder;
+                loan.state = SessionState::InOrder;
                 Ok(())
             }
             Self::Transaction(transaction) => transaction.commit().await,
@@ -231,7 +231,7 @@ impl Session {
     }
 }
 
-impl Deref for Session {
+impl Deref for PooledSession {
     type Target = PgConnection;
 
     fn deref(&self) -> &PgConnection {
@@ -242,7 +242,7 @@ impl Deref for Session {
     }
 }
 
-impl DerefMut for Session {
+impl DerefMut for PooledSession {
     fn deref_mut(&mut self) -> &mut PgConnection {
         match self {
             Self::Plain(Plain(loan)) => loan,

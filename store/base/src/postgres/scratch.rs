@@ -1,6 +1,6 @@
-//! A database of its own for each test, on the server that `ORDERWORKS_TEST_POSTGRES_URL` names.
+//! Scratch databases, one for each test, on the server that `ORDERWORKS_TEST_POSTGRES_URL` names.
 //!
-//! Guarantees: dropped with its owner; what a killed run left behind is dropped by a later one.
+//! Guarantees: dropped with their [`Scratch`]; databases left by a killed run are dropped by a later one.
 #![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "test code: a panic is how a test fails")]
 
 use std::{str::FromStr, time::Duration};
@@ -17,17 +17,17 @@ use crate::Ambient;
 
 const URL: &str = "ORDERWORKS_TEST_POSTGRES_URL";
 const PREFIX: &str = "ow_test_";
-/// A role without rights but to its databases, and its password.
+/// A role with rights to its databases only, and its password.
 const OWNER: &str = "ow_test_owner";
-/// A database older than this belongs to a run that was killed.
+/// An older database belongs to a run that was killed.
 const LEFTOVER_AFTER: Duration = Duration::from_mins(30);
 
-/// Why tests with the server cannot run.
+/// The reason why tests with a server are skipped, if they are.
 pub fn skipped() -> Option<String> {
     std::env::var(URL).is_err().then(|| format!("{URL} is not set; see `ops/services up postgres`"))
 }
 
-/// A test's own database, dropped at its end.
+/// The database of one test, dropped at its end.
 pub struct Scratch {
     name: String,
 }
@@ -46,17 +46,18 @@ impl Scratch {
         Self { name }
     }
 
-    /// Its address.
+    /// The address of the database.
     pub fn url(&self) -> SecretString {
         let (server, _) =
             url().rsplit_once('/').map(|(s, d)| (s.to_owned(), d.to_owned())).expect("a database");
         format!("{server}/{}", self.name).into()
     }
 
-    /// Its address for a role that owns it and may do nothing else on the server, as the product is to be run.
+    /// The address of the database for a role that owns it and has no other rights on the server, as recommended for
+    /// production.
     pub async fn url_of_owner(&self) -> SecretString {
         let mut server = server().await;
-        // One role for all tests, so that none is left over; several tests may come first.
+        // One role for all tests, so that none is left over; several tests may create it at once.
         let role = format!(
             "DO $$ BEGIN CREATE ROLE {OWNER} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD '{OWNER}';
              EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
@@ -71,13 +72,14 @@ impl Scratch {
         format!("{scheme}://{OWNER}:{OWNER}@{place}").into()
     }
 
-    /// Connections for looking behind what is tested.
+    /// A pool for inspecting the database beside the code under test.
     pub async fn pool(&self) -> PgPool {
         let url = self.url();
         PgPoolOptions::new().max_connections(4).connect(url.expose_secret()).await.expect("connects")
     }
 
-    /// The defaults for it, with few connections: a server has no room for many tests' full pools.
+    /// The default limits for the database, with few connections: a server has no room for the full pools of many
+    /// tests.
     pub fn config(&self) -> PostgresConfig {
         PostgresConfig { pool_max: 4, ..PostgresConfig::new(self.url(), "test") }
     }
@@ -86,7 +88,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let name = std::mem::take(&mut self.name);
-        // A thread with a runtime of its own, for the test's runtime may be the one that is ending.
+        // A thread with a runtime of its own: the test's runtime may be shutting down.
         let dropping = std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

@@ -1,4 +1,4 @@
-//! On a real server: limits that end waits, classes of errors, retries, migrations side by side.
+//! Tests on a real server: timeouts, classes of errors, retries, concurrent migrations.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

@@ -1,4 +1,4 @@
-//! What tests of several crates stand on.
+//! Test tools shared by several crates.
 
 mod proxy;
 

@@ -1,6 +1,6 @@
-//! A TCP line between a client and a server that a test can cut, hold and mend.
+//! A TCP proxy between a client and a server, by which a test cuts, holds and restores connections.
 //!
-//! Guarantees: what was cut stays cut, and no connection outlives the proxy. Does not look into what passes.
+//! Guarantees: a cut connection stays cut, and no connection outlives the proxy. Does not inspect the bytes.
 #![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "test code: a panic is how a test fails")]
 
 use std::{
@@ -17,21 +17,21 @@ use tokio::{
     sync::watch,
 };
 
-/// Forwards to `target` until dropped.
+/// A proxy that forwards to `target` until it is dropped.
 pub struct Proxy {
-    /// Where it listens, on 127.0.0.1.
+    /// The port it listens on, at 127.0.0.1.
     pub port: u16,
     cut: watch::Sender<u64>,
-    /// From server to client nothing passes.
+    /// Set while bytes from server to client are discarded.
     deaf: Arc<AtomicBool>,
     accepting: Arc<AtomicBool>,
-    /// Connections let through so far.
+    /// Connections forwarded so far.
     through: Arc<AtomicU64>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Proxy {
-    /// Lets everything through to begin with.
+    /// Starts a proxy that forwards all connections.
     pub async fn start(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("listens");
         let port = listener.local_addr().expect("an address").port();
@@ -47,35 +47,35 @@ impl Proxy {
         Self { port, cut, deaf, accepting, through, task }
     }
 
-    /// How many connections it has let through.
+    /// Connections forwarded so far.
     pub fn through(&self) -> u64 {
         self.through.load(Ordering::SeqCst)
     }
 
-    /// Ends all connections; new ones are let through.
+    /// Ends all connections; new ones are forwarded.
     pub fn cut(&self) {
         self.cut.send_modify(|cuts| *cuts += 1);
     }
 
-    /// As if the server were gone: nothing passes any more, in either direction, until [`Proxy::mend`].
+    /// Simulates an unreachable server: nothing passes in either direction until [`Proxy::mend`].
     pub fn sever(&self) {
         self.set_accepting(false);
         self.cut();
     }
 
-    /// As if the server were back.
-    pub fn mend(&self) {
+    /// Ends [`Proxy::sever`].
+    pub fn restore(&self) {
         self.set_accepting(true);
     }
 
-    /// An address of the form `scheme://login@host:port/rest` by this line.
+    /// `url`, of the form `scheme://login@host:port/rest`, with the proxy's host and port.
     pub fn address(&self, url: &str) -> String {
         let (login, rest) = url.rsplit_once('@').expect("an address with a login");
         let (_, rest) = rest.split_once('/').expect("a path");
         format!("{login}@127.0.0.1:{}/{rest}", self.port)
     }
 
-    /// A line to the server that such an address names.
+    /// A proxy for the server that `url` names.
     pub async fn to(url: &str) -> Self {
         let (_, rest) = url.rsplit_once('@').expect("an address with a login");
         let host = rest.split('/').next().expect("a host").to_owned();
@@ -83,12 +83,12 @@ impl Proxy {
         Self::start(found.next().expect("an address")).await
     }
 
-    /// Swallows what the server says from now on, or no longer.
+    /// Sets whether bytes from server to client are discarded.
     pub fn set_deaf(&self, deaf: bool) {
         self.deaf.store(deaf, Ordering::SeqCst);
     }
 
-    /// Lets no new connection through, or lets them again.
+    /// Sets whether new connections are forwarded.
     pub fn set_accepting(&self, accepting: bool) {
         self.accepting.store(accepting, Ordering::SeqCst);
     }
@@ -110,7 +110,7 @@ struct Switches {
 
 async fn accept(listener: TcpListener, target: SocketAddr, switches: Switches) {
     while let Ok((client, _)) = listener.accept().await {
-        // Before looking, so that a cut right after the look is seen.
+        // Subscribed before `accepting` is read, so that a cut right after the read is noticed.
         let mut cut = switches.cut.subscribe();
         if !switches.accepting.load(Ordering::SeqCst) {
             continue;

@@ -1,10 +1,11 @@
-//! Two levels: this process's memory over a shared Redis.
+//! Two-level cache: the memory of this process over a shared Redis.
 //!
-//! Guarantees, beyond [`Cache`]: a slow load never overwrites what was invalidated meanwhile, in either level: in Redis
-//! a load is written only if the generation of its key is still what the look-up before it saw. Invalidations that
-//! Redis did not take are kept, bounded, and made up for later; until then this process does not look there for those
-//! keys. Values in memory live shortly, and very shortly while invalidations of others cannot be heard.
-//! One load per key and process: processes do not wait for each other's loads.
+//! Guarantees, beyond [`Cache`]: a slow load never overwrites an invalidation that happened meanwhile, in either level:
+//! Redis stores a loaded value only if the generation of its key is still the one that the lookup before the load
+//! returned. Invalidations that Redis did not accept are kept, up to a bound, and sent later; until then this process
+//! does not read those keys from Redis. Values in memory have a short lifetime, and a very short one while
+//! invalidations of other processes cannot be received. One load per key and process: processes do not wait for each
+//! other's loads.
 
 use std::{
     collections::HashSet,
@@ -29,24 +30,24 @@ use crate::cache::{
     Cache, CacheKey, CacheStats, Health, LoadError, Loaded, Loader, MemoryCache, MemoryConfig, Namespace,
 };
 
-/// How long memory holds what Redis holds too.
+/// Lifetime in memory of a value that Redis has too.
 const NEAR_TTL: Duration = Duration::from_secs(30);
-/// The same while nobody would tell of a change: enough to share a rush.
+/// The same while invalidations are not received: enough to share a burst of reads.
 const DEAF_TTL: Duration = Duration::from_secs(1);
-/// How long a generation is remembered: longer than any load takes.
+/// Lifetime of a generation: longer than any load.
 const GENERATION_TTL_MS: u64 = 10 * 60 * 1000;
-/// Invalidations kept for a server that is away.
+/// Invalidations kept while Redis is unreachable.
 const PENDING_MAX: usize = 10_000;
-/// Values larger than this stay in memory alone: they would hold up everybody's answers.
+/// Values larger than this stay in memory only: they would delay other answers on the shared connection.
 const SHARED_BYTES_MAX: usize = 256 * 1024;
 
-/// Value, generation and what is left of the value's life.
+/// Returns value, generation and the remaining lifetime of the value.
 const LOOK: &str =
     "return {redis.call('GET', KEYS[1]), redis.call('GET', KEYS[2]), redis.call('PTTL', KEYS[1])}";
-/// Keeps a loaded value unless the key was invalidated since the look-up.
+/// Stores a loaded value unless the key was invalidated since the lookup.
 const KEEP: &str = "
     if (redis.call('GET', KEYS[2]) or '') == ARGV[1] then redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end";
-/// Deletes, raises the generation and tells the others.
+/// Deletes the value, sets a new generation and notifies other processes.
 const FORGET: &str = "
     redis.call('DEL', KEYS[1])
     redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
@@ -55,14 +56,14 @@ const FORGET: &str = "
 /// A [`Cache`] over memory and Redis. Clones share it.
 #[derive(Clone)]
 pub struct RedisCache {
-    inner: Arc<Inner>,
+    inner: Arc<RedisCacheInner>,
 }
 
-pub(super) struct Inner {
+pub(super) struct RedisCacheInner {
     pub(super) server: RedisServer,
     pub(super) near: MemoryCache,
     pub(super) ambient: Ambient,
-    /// Since when invalidations of other processes do not arrive, in milliseconds; zero when they do.
+    /// Since when invalidations of other processes are not received, in Unix milliseconds; zero while they are.
     deaf_since_ms: AtomicI64,
     pending: Mutex<HashSet<CacheKey>>,
     scripts: Scripts,
@@ -76,8 +77,8 @@ struct Scripts {
     forget: Script,
 }
 
-/// What Redis knows of a key.
-struct Look {
+/// The state of a key in Redis.
+struct Lookup {
     value: Option<(Loaded, Duration)>,
     generation: String,
 }
@@ -85,7 +86,7 @@ struct Look {
 impl RedisCache {
     /// Starts listening for invalidations, until the last clone is dropped. Must be called within a tokio runtime.
     pub fn new(server: RedisServer, near: MemoryConfig, ambient: Ambient) -> Self {
-        let inner = Arc::new(Inner {
+        let inner = Arc::new(RedisCacheInner {
             server,
             near: MemoryCache::new(near, ambient.clone()),
             deaf_since_ms: AtomicI64::new(ambient.now().as_millisecond()),
@@ -104,7 +105,7 @@ impl RedisCache {
     }
 }
 
-impl Inner {
+impl RedisCacheInner {
     pub(super) fn link(&self) -> &Link {
         &self.server.link
     }
@@ -119,8 +120,8 @@ impl Inner {
         key: &CacheKey,
         load: Loader,
     ) -> Result<(Loaded, Duration), LoadError> {
-        let look = if self.is_pending(key) { None } else { self.look(key).await.ok() };
-        if let Some(Look { value: Some((value, left)), .. }) = look {
+        let look = if self.is_pending(key) { None } else { self.look_up(key).await.ok() };
+        if let Some(Lookup { value: Some((value, left)), .. }) = look {
             self.shared_hits.fetch_add(1, Ordering::Relaxed);
             return Ok((value, left.min(self.near_ttl())));
         }
@@ -137,13 +138,13 @@ impl Inner {
         if self.deaf_since_ms.load(Ordering::Acquire) == 0 { NEAR_TTL } else { DEAF_TTL }
     }
 
-    /// From now on invalidations arrive; what was missed before is in nobody's memory any more.
+    /// Invalidations are received from now on; memory, which may have missed some, is emptied first.
     pub(super) fn hears(&self) {
         self.near.forget_all();
         self.deaf_since_ms.store(0, Ordering::Release);
     }
 
-    /// From now on none arrive.
+    /// Invalidations are not received from now on.
     pub(super) fn is_deaf(&self) {
         let now = self.ambient.now().as_millisecond();
         if self.deaf_since_ms.compare_exchange(0, now, Ordering::AcqRel, Ordering::Acquire).is_ok() {
@@ -151,7 +152,7 @@ impl Inner {
         }
     }
 
-    async fn look(&self, key: &CacheKey) -> Result<Look, Trouble> {
+    async fn look_up(&self, key: &CacheKey) -> Result<Lookup, Trouble> {
         let [value, generation] = self.keys(key);
         let mut script = self.scripts.look.prepare_invoke();
         script.key(value).key(generation);
@@ -159,7 +160,7 @@ impl Inner {
             self.link().run(&script).await?;
         let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
         let value = value.and_then(|bytes| Some((decode(&bytes)?, left)));
-        Ok(Look { value, generation: generation.unwrap_or_default() })
+        Ok(Lookup { value, generation: generation.unwrap_or_default() })
     }
 
     async fn keep(&self, key: &CacheKey, value: &Loaded, whole: Duration, generation: &str) {
@@ -170,11 +171,11 @@ impl Inner {
         let [value, generation_key] = self.keys(key);
         let mut script = self.scripts.keep.prepare_invoke();
         script.key(value).key(generation_key).arg(generation).arg(bytes).arg(millis.to_string());
-        // Not kept is not kept; trouble has been reported.
+        // A value that is not stored is loaded again later; the link has logged the failure.
         drop(self.link().run::<()>(&script).await);
     }
 
-    /// Tells Redis, and through it the others; kept for later when it does not listen.
+    /// Invalidates in Redis, which notifies other processes; kept for a later try when Redis does not answer.
     async fn forget(&self, key: &CacheKey) {
         let [value, generation] = self.keys(key);
         let mut script = self.scripts.forget.prepare_invoke();
@@ -193,11 +194,11 @@ impl Inner {
         if pending.len() < PENDING_MAX {
             pending.insert(key.clone());
         } else if !pending.contains(key) {
-            tracing::error!(key = key.as_str(), "too many invalidations wait for redis; this one is lost");
+            tracing::error!(key = key.as_str(), "Redis invalidation lost: too many pending");
         }
     }
 
-    /// Makes up for invalidations that Redis did not take.
+    /// Sends the invalidations that Redis did not accept.
     pub(super) async fn catch_up(&self) {
         let waiting: Vec<CacheKey> = self.pending().iter().cloned().collect();
         for some in waiting.chunks(64) {
@@ -234,7 +235,7 @@ impl Cache for RedisCache {
     }
 
     async fn invalidate(&self, keys: &[CacheKey]) {
-        // Redis first: memory forgotten before that could be filled again from there.
+        // Redis first: memory that is emptied before could be refilled from the stale value there.
         join_all(keys.iter().map(|key| self.inner.forget(key))).await;
         for key in keys {
             self.inner.near.forget(key).await;
@@ -246,7 +247,7 @@ impl Cache for RedisCache {
         match self.inner.link().health() {
             Health::Up if deaf_since != 0 => Health::Down {
                 since: Timestamp::from_millisecond(deaf_since).unwrap_or(Timestamp::UNIX_EPOCH),
-                detail: "changes made by other processes are not heard of".to_owned(),
+                detail: "invalidations of other processes are not received".to_owned(),
             },
             of_link => of_link,
         }
@@ -261,7 +262,7 @@ impl Cache for RedisCache {
     }
 }
 
-/// The first byte tells a value from "there is none".
+/// The first byte tells a value (1) from a cached absence (0).
 fn encode(value: &Loaded) -> Vec<u8> {
     match value {
         None => vec![0],

@@ -1,4 +1,5 @@
-//! Rate limits counted for all processes: one script a call, by the server's clock, so that ours need not agree.
+//! Rate limits counted for all processes: one script per call, by the server's clock, so that the clocks of processes
+//! need not agree.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use super::RedisServer;
 use crate::cache::{Decision, LimitError, Quota, RateLimits};
 
 // GCRA as in `cache::limits`, in microseconds, which a Lua number holds exactly until the year 2255. A key at rest is
-// no key: it runs out when its arrival time has come.
+// not stored: it expires at its arrival time.
 const CHECK: &str = "
     local time = redis.call('TIME')
     local now = time[1] * 1000000 + time[2]
@@ -28,7 +29,7 @@ pub struct RedisLimits {
 }
 
 impl RedisLimits {
-    /// Over a connection that others use too.
+    /// Counts over the shared connection of `server`.
     pub fn new(server: RedisServer) -> Self {
         Self { server, check: std::sync::Arc::new(Script::new(CHECK)) }
     }
@@ -41,7 +42,7 @@ fn micros(duration: Duration) -> u64 {
 #[async_trait]
 impl RateLimits for RedisLimits {
     async fn check(&self, key: &str, quota: &Quota) -> Result<Decision, LimitError> {
-        // In whole microseconds on both sides, or the two would disagree about the last call.
+        // Both sides use whole microseconds, or they would disagree about the last call of a burst.
         let quota = Quota { interval: Duration::from_micros(micros(quota.interval)), burst: quota.burst };
         let mut check = self.check.prepare_invoke();
         check.key(self.server.key("l", key)).arg(micros(quota.interval)).arg(micros(quota.tolerance()));

@@ -1,4 +1,4 @@
-//! The connection, and whether it is well.
+//! The connection to Redis, with its health.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
@@ -14,26 +14,26 @@ use tokio::time::{sleep, timeout};
 
 use crate::cache::Health;
 
-/// While the server is away: how often to find out whether it is back.
+/// Interval of reconnection attempts while the server is unreachable.
 const TRY_EVERY: Duration = Duration::from_millis(250);
-const NO_ANSWER: &str = "no answer in time";
+const NO_ANSWER: &str = "response timeout";
 
 pub(super) struct Link {
     client: Client,
     command_timeout: Duration,
     connect_timeout: Duration,
     ambient: Ambient,
-    state: Mutex<State>,
-    /// For the task that mends it.
+    state: Mutex<LinkState>,
+    /// For the reconnecting task.
     me: Weak<Self>,
 }
 
-struct State {
+struct LinkState {
     manager: ConnectionManager,
     trouble: Option<Trouble>,
 }
 
-/// The server does not answer.
+/// The error while the server does not answer.
 #[derive(Debug, Clone)]
 pub(super) struct Trouble {
     pub(super) since: Timestamp,
@@ -48,7 +48,7 @@ impl Link {
         ambient: Ambient,
     ) -> RedisResult<Arc<Self>> {
         let manager = manager(&client, command_timeout, connect_timeout)?;
-        let state = Mutex::new(State { manager, trouble: None });
+        let state = Mutex::new(LinkState { manager, trouble: None });
         Ok(Arc::new_cyclic(|me| Self {
             client,
             command_timeout,
@@ -69,13 +69,13 @@ impl Link {
 
     pub(super) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Trouble> {
         let mut manager = self.connection()?;
-        self.judge(timeout(self.patience(), command.query_async(&mut manager)).await)
+        self.classify(timeout(self.patience(), command.query_async(&mut manager)).await)
     }
 
-    /// By its hash; the source is sent when the server does not know it yet.
+    /// Runs a script by its hash; the source is sent when the server does not know it yet.
     pub(super) async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, Trouble> {
         let mut manager = self.connection()?;
-        self.judge(timeout(self.patience(), script.invoke_async(&mut manager)).await)
+        self.classify(timeout(self.patience(), script.invoke_async(&mut manager)).await)
     }
 
     pub(super) fn health(&self) -> Health {
@@ -85,28 +85,29 @@ impl Link {
         }
     }
 
-    /// Reports trouble, once, and begins to look for its end; also for the listener, which may notice first.
+    /// Records and logs the start of an outage, once, and starts the reconnecting task; also for the listener, which
+    /// may notice an outage first.
     pub(super) fn fail(&self, detail: String) -> Trouble {
         let mut state = self.state();
         if let Some(known) = &state.trouble {
             return known.clone();
         }
-        tracing::warn!(detail, "redis does not answer");
+        tracing::warn!(detail, "Redis unreachable");
         let trouble = Trouble { since: self.ambient.now(), detail };
         state.trouble = Some(trouble.clone());
-        tokio::spawn(mend(Weak::clone(&self.me)));
+        tokio::spawn(reconnect_until_up(Weak::clone(&self.me)));
         trouble
     }
 
-    /// The connection to ask on; none while there is trouble.
+    /// The connection for commands; an error during an outage.
     fn connection(&self) -> Result<ConnectionManager, Trouble> {
         let state = self.state();
         state.trouble.clone().map_or_else(|| Ok(state.manager.clone()), Err)
     }
 
-    /// Tries a new connection; the old one may be half dead, and a manager does not give up one on which the answers
-    /// merely time out.
-    async fn try_anew(&self) -> Result<(), String> {
+    /// Replaces the connection if a new one answers. The old one may be half-open, and a manager does not reconnect
+    /// when responses merely time out.
+    async fn reconnect(&self) -> Result<(), String> {
         let fresh = manager(&self.client, self.command_timeout, self.connect_timeout);
         let fresh = fresh.map_err(|error| error.to_string())?;
         let ping = redis::cmd("PING");
@@ -117,7 +118,7 @@ impl Link {
         let mut state = self.state();
         state.manager = fresh;
         if let Some(trouble) = state.trouble.take() {
-            tracing::info!(since = %trouble.since, "redis answers again");
+            tracing::info!(since = %trouble.since, "Redis reachable again");
         }
         Ok(())
     }
@@ -126,11 +127,11 @@ impl Link {
         self.connect_timeout + self.command_timeout
     }
 
-    fn judge<T>(&self, answer: Result<RedisResult<T>, tokio::time::error::Elapsed>) -> Result<T, Trouble> {
+    fn classify<T>(&self, answer: Result<RedisResult<T>, tokio::time::error::Elapsed>) -> Result<T, Trouble> {
         match answer {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) if is_about_one_question(&error) => {
-                tracing::error!(%error, "redis refuses a question");
+                tracing::error!(%error, "Redis command rejected");
                 Err(Trouble { since: self.ambient.now(), detail: error.to_string() })
             }
             Ok(Err(error)) => Err(self.fail(error.to_string())),
@@ -138,17 +139,17 @@ impl Link {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, LinkState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Tries until the server answers or the link is gone. On its own, so that nobody who asks has to wait for a try.
-async fn mend(link: Weak<Link>) {
+/// Reconnects until the server answers or the link is dropped. A task of its own, so that no caller waits for it.
+async fn reconnect_until_up(link: Weak<Link>) {
     loop {
         sleep(TRY_EVERY).await;
         let Some(link) = link.upgrade() else { return };
-        match link.try_anew().await {
+        match link.reconnect().await {
             Ok(()) => return,
             Err(detail) => {
                 if let Some(trouble) = &mut link.state().trouble {
@@ -159,7 +160,7 @@ async fn mend(link: Weak<Link>) {
     }
 }
 
-/// Lazy: connecting is part of the first question and bounded by its timeouts.
+/// Connects lazily: with the first command, bounded by its timeouts.
 fn manager(client: &Client, command: Duration, connect: Duration) -> RedisResult<ConnectionManager> {
     let config = ConnectionManagerConfig::new()
         .set_response_timeout(Some(command))
@@ -169,7 +170,7 @@ fn manager(client: &Client, command: Duration, connect: Duration) -> RedisResult
     ConnectionManager::new_lazy_with_config(client.clone(), config)
 }
 
-/// A mistake in a question or a damaged value says nothing of the server.
+/// Whether an error is about one command: a mistake in it, or a damaged value. It says nothing about the server.
 fn is_about_one_question(error: &RedisError) -> bool {
     matches!(
         error.kind(),

@@ -1,7 +1,7 @@
-//! Hears which values other processes have changed.
+//! The subscription to invalidations of other processes.
 //!
-//! Whoever subscribes anew may have missed something, so memory is emptied then. A connection that looks alive but
-//! brings nothing is found out by asking it for a sign of life.
+//! A new subscription may have missed invalidations, so memory is emptied then. A half-open connection is detected by
+//! regular pings.
 
 use std::{sync::Weak, time::Duration};
 
@@ -12,18 +12,18 @@ use redis::{
 };
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use super::cache::Inner;
+use super::cache::RedisCacheInner;
 use crate::cache::CacheKey;
 
-/// How often to look for what is left to do.
+/// Interval of retried invalidations, see [`Inner::catch_up`].
 const TICK: Duration = Duration::from_millis(500);
-/// Ticks between signs of life.
+/// Ticks between pings.
 const PING_TICKS: u32 = 10;
-/// The longest pause before subscribing again; jittered.
+/// Longest pause before subscribing again; jittered.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// Runs until the cache is gone.
-pub(super) async fn run(cache: Weak<Inner>) {
+/// Runs until the cache is dropped.
+pub(super) async fn run(cache: Weak<RedisCacheInner>) {
     loop {
         let Some(inner) = cache.upgrade() else { return };
         let pause = inner.ambient.jitter(PAUSE_MAX);
@@ -44,7 +44,7 @@ pub(super) async fn run(cache: Weak<Inner>) {
     }
 }
 
-async fn subscribe(inner: &Inner) -> Result<(PubSubSink, PubSubStream), String> {
+async fn subscribe(inner: &RedisCacheInner) -> Result<(PubSubSink, PubSubStream), String> {
     let subscribing = async {
         let (mut sink, stream) = inner.link().client().get_async_pubsub().await?.split();
         sink.subscribe(inner.channel()).await?;
@@ -52,19 +52,23 @@ async fn subscribe(inner: &Inner) -> Result<(PubSubSink, PubSubStream), String> 
     };
     match timeout(inner.link().connect_timeout() * 2, subscribing).await {
         Ok(subscribed) => subscribed.map_err(|error| error.to_string()),
-        Err(_) => Err("no answer in time".to_owned()),
+        Err(_) => Err("response timeout".to_owned()),
     }
 }
 
-/// Answers what ended it; `None` when the cache is gone.
-async fn listen(cache: &Weak<Inner>, mut sink: PubSubSink, mut stream: PubSubStream) -> Option<String> {
+/// Receives invalidations; returns the reason why the subscription ended, or `None` when the cache is dropped.
+async fn listen(
+    cache: &Weak<RedisCacheInner>,
+    mut sink: PubSubSink,
+    mut stream: PubSubStream,
+) -> Option<String> {
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ticks = 0;
     loop {
         tokio::select! {
             message = stream.next() => {
-                let Some(message) = message else { return Some("the connection for invalidations ended".to_owned()) };
+                let Some(message) = message else { return Some("the subscription to invalidations ended".to_owned()) };
                 let inner = cache.upgrade()?;
                 if let Ok(key) = message.get_payload::<String>() {
                     inner.near.forget(&CacheKey(key.into())).await;
@@ -77,7 +81,7 @@ async fn listen(cache: &Weak<Inner>, mut sink: PubSubSink, mut stream: PubSubStr
                 if ticks % PING_TICKS == 0 {
                     let answer = timeout(inner.link().connect_timeout(), sink.ping::<redis::Value>()).await;
                     if !matches!(answer, Ok(Ok(_))) {
-                        return Some("the connection for invalidations does not answer".to_owned());
+                        return Some("the subscription to invalidations does not answer".to_owned());
                     }
                 }
             }

@@ -1,8 +1,8 @@
-//! Redis: one multiplexed connection for all that a process asks, and what to do while there is none.
+//! Redis: one multiplexed connection for all commands of a process, and its behaviour during an outage.
 //!
-//! Guarantees: starting needs no server; each question ends within the timeouts; while the server is away nobody
-//! waits for it, a task of its own tries every quarter of a second; trouble is reported once when it begins and once
-//! when it ends. Does not repeat a question: it may have been carried out.
+//! Guarantees: starting needs no server; each command ends within the timeouts; during an outage no caller waits for
+//! the server, as a task reconnects every 250 ms; an outage is logged once when it begins and once when it ends. Does
+//! not repeat a command: it may have been executed.
 
 mod cache;
 mod limits;
@@ -19,21 +19,21 @@ use self::link::Link;
 pub use self::{cache::RedisCache, limits::RedisLimits, sessions::RedisSessions};
 use super::Health;
 
-/// How to reach a server and how long to wait for it.
+/// The address of a server, and its timeouts.
 #[derive(Debug, Clone)]
 pub struct RedisConfig {
     /// `redis://[user]:password@host:port/database`, `rediss://` for TLS.
     pub url: SecretString,
-    /// What all keys and channels begin with.
+    /// Prefix of all keys and channels.
     pub prefix: String,
-    /// Longest wait for an answer.
+    /// Longest wait for a response.
     pub command_timeout: Duration,
     /// Longest wait for a connection.
     pub connect_timeout: Duration,
 }
 
 impl RedisConfig {
-    /// The defaults for a server nearby.
+    /// The default timeouts, for a server in the same network.
     pub fn new(url: SecretString) -> Self {
         Self {
             url,
@@ -44,12 +44,12 @@ impl RedisConfig {
     }
 }
 
-/// The address is none.
+/// The error for an address that cannot be parsed.
 #[derive(Debug, thiserror::Error)]
 #[error("the Redis address cannot be read; expected redis://user:password@host:port/database")]
 pub struct RedisAddressError;
 
-/// A server that may be away. Clones share one connection.
+/// A server that may be unreachable. Clones share one connection.
 #[derive(Clone)]
 pub struct RedisServer {
     link: Arc<Link>,
@@ -57,10 +57,10 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// Connects with the first question. Must be called within a tokio runtime.
+    /// Connects with the first command. Must be called within a tokio runtime.
     pub fn new(config: &RedisConfig, ambient: Ambient) -> Result<Self, RedisAddressError> {
         if rustls::crypto::CryptoProvider::get_default().is_none() {
-            // Somebody else may have been faster, which is as well.
+            // Fails where another caller has installed a provider meanwhile, which serves as well.
             drop(rustls::crypto::ring::default_provider().install_default());
         }
         // The parser's error may quote the address, which holds the password.
@@ -69,12 +69,12 @@ impl RedisServer {
         Ok(Self { link: link.map_err(|_| RedisAddressError)?, prefix: config.prefix.as_str().into() })
     }
 
-    /// Whether it answers, as far as is known.
+    /// The health as last observed, without a command.
     pub fn health(&self) -> Health {
         self.link.health()
     }
 
-    /// Asks for a sign of life.
+    /// The health after a PING.
     pub async fn ping(&self) -> Health {
         drop(self.link.ask(&redis::cmd("PING")).await.map(|_: redis::Value| ()));
         self.health()

@@ -7,7 +7,7 @@ use base::Ambient;
 use redis::Script;
 
 use super::{RedisServer, link::Trouble};
-use crate::cache::{Session, SessionError, SessionKey, Sessions, sessions::check_size};
+use crate::cache::{SessionError, SessionKey, Sessions, StoredSession, sessions::check_size};
 
 const VERSION_BYTES: usize = 8;
 
@@ -19,7 +19,7 @@ const REPLACE: &str = "
 
 /// [`Sessions`] on a server. Clones share it.
 ///
-/// Lives as long as the server keeps it: that needs an append-only file and `maxmemory-policy noeviction`, see
+/// A session is as durable as the server: that needs an append-only file and `maxmemory-policy noeviction`, see
 /// `docs/CACHE.md`.
 #[derive(Clone)]
 pub struct RedisSessions {
@@ -39,7 +39,7 @@ fn millis(ttl: Duration) -> u64 {
 }
 
 impl RedisSessions {
-    /// Over a connection that others use too.
+    /// Stores over the shared connection of `server`.
     pub fn new(server: RedisServer, ambient: Ambient) -> Self {
         Self { server, ambient, replace: std::sync::Arc::new(Script::new(REPLACE)) }
     }
@@ -82,11 +82,11 @@ impl Sessions for RedisSessions {
         Ok(done.then_some(version))
     }
 
-    async fn get(&self, key: &SessionKey) -> Result<Option<Session>, SessionError> {
+    async fn get(&self, key: &SessionKey) -> Result<Option<StoredSession>, SessionError> {
         let value: Option<Vec<u8>> = self.server.link.ask(redis::cmd("GET").arg(self.key(key))).await?;
         Ok(value.and_then(|value| {
             let (version, data) = value.split_first_chunk::<VERSION_BYTES>()?;
-            Some(Session { data: data.to_vec(), version: i64::from_le_bytes(*version) })
+            Some(StoredSession { data: data.to_vec(), version: i64::from_le_bytes(*version) })
         }))
     }
 

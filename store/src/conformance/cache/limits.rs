@@ -1,4 +1,4 @@
-//! Rate limits. By a real clock: intervals are so long that a slow machine changes nothing.
+//! Rate-limit cases. They run on the real clock, with intervals so long that a slow machine changes nothing.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ async fn check(limits: &dyn RateLimits, key: &str, quota: &Quota) -> Decision {
     limits.check(key, quota).await.expect("answers")
 }
 
-/// Three at once, then no more; a fast quota fills up again.
+/// The first three pass, further ones do not; a fast quota fills up again.
 pub async fn a_burst_passes_and_then_the_rate_holds(limits: SharedLimits) {
     for remaining in [2, 1, 0] {
         let wanted = Decision { allowed: true, remaining, retry_after: Duration::ZERO };
@@ -26,7 +26,7 @@ pub async fn a_burst_passes_and_then_the_rate_holds(limits: SharedLimits) {
     until("it may go on", || async { check(&*limits, "fast", &fast).await.allowed }).await;
 }
 
-/// To the moment.
+/// `retry_after` is the time after which the next call passes.
 pub async fn the_time_to_come_again_is_told(limits: SharedLimits) {
     for _ in 0..3 {
         check(&*limits, "again", &HOURLY).await;
@@ -44,7 +44,7 @@ pub async fn the_time_to_come_again_is_told(limits: SharedLimits) {
     }
 }
 
-/// Knocking in vain does not move the time.
+/// Rejected calls do not move the time of the next allowed one.
 pub async fn a_call_turned_away_costs_nothing(limits: SharedLimits) {
     for _ in 0..3 {
         check(&*limits, "vain", &HOURLY).await;
@@ -55,7 +55,7 @@ pub async fn a_call_turned_away_costs_nothing(limits: SharedLimits) {
     }
 }
 
-/// One may be exhausted and the next untouched.
+/// One key may be exhausted while the next is untouched.
 pub async fn keys_are_counted_apart(limits: SharedLimits) {
     for _ in 0..4 {
         check(&*limits, "one", &HOURLY).await;
@@ -63,7 +63,7 @@ pub async fn keys_are_counted_apart(limits: SharedLimits) {
     assert_eq!(check(&*limits, "two", &HOURLY).await.remaining, 2);
 }
 
-/// Forty at once: as many as the burst.
+/// Of forty concurrent calls, as many pass as the burst allows.
 pub async fn many_at_once_pass_no_more_than_allowed(limits: SharedLimits) {
     let quota = Quota { burst: 10, ..HOURLY };
     let answers = race(40, |_| {

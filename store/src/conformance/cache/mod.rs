@@ -1,7 +1,7 @@
-//! The suites of [`Cache`], [`Sessions`] and [`RateLimits`].
+//! Conformance suites of [`Cache`], [`Sessions`] and [`RateLimits`].
 //!
-//! `open` answers a store and a guard as in the other suites. A cache comes as [`Caches`], two of them over one shared
-//! level where there is one.
+//! `open` returns a store and a guard as in the other suites. A cache is opened as [`Caches`]: two of them over one
+//! shared level, where the engine has one.
 
 pub mod limits;
 pub mod reads;
@@ -13,19 +13,19 @@ use tokio::time::{Instant, sleep};
 
 use crate::cache::{Cache, Namespace, RateLimits, Sessions};
 
-/// A cache, and the same as another process has it, if processes share it.
+/// A cache, and the cache of a second process over the same shared level, if the engine has one.
 #[derive(Clone)]
 pub struct Caches {
-    /// The first.
+    /// The cache of this process.
     pub here: Arc<dyn Cache>,
-    /// The other process's.
+    /// The cache of the second process.
     pub there: Option<Arc<dyn Cache>>,
 }
 
-/// Longest wait for what must happen.
+/// Longest wait for a condition to become true.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Makes the tests of a cache out of the whole suite; see [`crate::conformance`].
+/// Expands to the tests of a cache; see [`crate::conformance`].
 #[macro_export]
 macro_rules! cache_suite {
     ($open:path) => {
@@ -46,7 +46,7 @@ macro_rules! cache_suite {
     };
 }
 
-/// Makes the tests of a session store out of the whole suite.
+/// Expands to the tests of a session store.
 #[macro_export]
 macro_rules! session_suite {
     ($open:path) => {
@@ -64,7 +64,7 @@ macro_rules! session_suite {
     };
 }
 
-/// Makes the tests of rate limits out of the whole suite.
+/// Expands to the tests of rate limits.
 #[macro_export]
 macro_rules! rate_limit_suite {
     ($open:path) => {
@@ -80,7 +80,7 @@ macro_rules! rate_limit_suite {
     };
 }
 
-/// Asks again until the answer is yes: an engine forgets by its own clock, and tells nobody.
+/// Polls until the condition holds: an engine expires values by its own clock and sends no event.
 pub(super) async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
     let deadline = Instant::now() + PATIENCE;
     while !holds().await {

@@ -1,4 +1,4 @@
-//! Reading through a cache.
+//! Cases of reading through a cache.
 
 use std::{
     convert::Infallible,
@@ -18,12 +18,12 @@ use tokio::{
 use super::{Caches, PRODUCTS, until};
 use crate::cache::{Cache, FetchError, Namespace, fetch};
 
-/// Reads `id`; whoever has to load finds `found`.
+/// Reads `id`; a load returns `found`.
 async fn read(cache: &dyn Cache, namespace: &Namespace, id: &str, found: Option<u32>) -> Option<u32> {
     fetch(cache, namespace, id, move || async move { Ok::<_, Infallible>(found) }).await.expect("reads")
 }
 
-/// The same, counting loads.
+/// Reads `id` and counts loads.
 async fn counted(cache: &dyn Cache, id: &str, found: Option<u32>, loads: &Arc<AtomicU32>) -> Option<u32> {
     let loads = Arc::clone(loads);
     let load = move || async move {
@@ -33,7 +33,7 @@ async fn counted(cache: &dyn Cache, id: &str, found: Option<u32>, loads: &Arc<At
     fetch(cache, &PRODUCTS, id, load).await.expect("reads")
 }
 
-/// Fifty at once: one load.
+/// Fifty concurrent reads cause one load.
 pub async fn one_loads_and_the_others_wait(caches: Caches) {
     let (loads, gate) = (Arc::new(AtomicU32::new(0)), Arc::new(Notify::new()));
     let readers = (0..50).map(|_| {
@@ -48,14 +48,14 @@ pub async fn one_loads_and_the_others_wait(caches: Caches) {
         })
     });
     let readers: Vec<_> = readers.collect();
-    until("somebody loads", || async { loads.load(Ordering::SeqCst) == 1 }).await;
+    until("one reader loads", || async { loads.load(Ordering::SeqCst) == 1 }).await;
     gate.notify_one();
     let read: Vec<Option<u32>> = join_all(readers).await.into_iter().map(|r| r.expect("ends")).collect();
     assert_eq!((read, loads.load(Ordering::SeqCst)), (vec![Some(7); 50], 1));
     assert_eq!(caches.here.stats().loads, 1);
 }
 
-/// A caller that goes away while loading leaves nobody waiting.
+/// If the caller that loads is dropped, another reader loads.
 pub async fn a_load_that_was_dropped_is_taken_over(caches: Caches) {
     let (started, starting) = oneshot::channel();
     let never = move || async move {
@@ -72,7 +72,7 @@ pub async fn a_load_that_was_dropped_is_taken_over(caches: Caches) {
     assert_eq!(second.await.expect("ends"), Some(2));
 }
 
-/// That there is none is worth knowing.
+/// A missing value is cached, too.
 pub async fn nothing_is_remembered_too(caches: Caches) {
     let loads = Arc::new(AtomicU32::new(0));
     for _ in 0..3 {
@@ -81,7 +81,7 @@ pub async fn nothing_is_remembered_too(caches: Caches) {
     assert_eq!(loads.load(Ordering::SeqCst), 1);
 }
 
-/// The next reader tries again.
+/// The next reader loads again.
 pub async fn failures_are_told_to_all_and_not_remembered(caches: Caches) {
     let fail = || async { Err::<Option<u32>, _>(std::io::Error::other("no disk")) };
     let told: FetchError = fetch(&*caches.here, &PRODUCTS, "fails", fail).await.expect_err("fails");
@@ -89,7 +89,8 @@ pub async fn failures_are_told_to_all_and_not_remembered(caches: Caches) {
     assert_eq!(read(&*caches.here, &PRODUCTS, "fails", Some(3)).await, Some(3));
 }
 
-/// A slow load of the old value, a write, a read: the read sees the new value, and the old one never comes back.
+/// During a slow load of the old value: a write, then a read. The read returns the new value, and the old one never
+/// comes back.
 pub async fn a_read_after_an_invalidation_sees_no_older_load(caches: Caches) {
     let (started, starting) = oneshot::channel();
     let (release, released) = oneshot::channel::<()>();
@@ -117,7 +118,7 @@ pub async fn a_read_after_an_invalidation_sees_no_older_load(caches: Caches) {
     assert_eq!(read(&*caches.here, &PRODUCTS, "changed", Some(3)).await, Some(3));
 }
 
-/// Soon, also where it was read just before.
+/// Soon, also where the value was read just before.
 pub async fn an_invalidation_is_seen_by_other_processes(caches: Caches) {
     let Some(there) = &caches.there else { return };
     for (round, id) in (0..10).zip(["a", "b"].iter().cycle()) {
@@ -137,7 +138,7 @@ pub async fn an_invalidation_is_seen_by_other_processes(caches: Caches) {
     }
 }
 
-/// One load serves both.
+/// One load serves both processes.
 pub async fn what_another_process_read_is_shared(caches: Caches) {
     let Some(there) = &caches.there else { return };
     let loads = Arc::new(AtomicU32::new(0));
@@ -148,7 +149,7 @@ pub async fn what_another_process_read_is_shared(caches: Caches) {
     assert_eq!((loads.load(Ordering::SeqCst), there.stats().shared_hits), (2, 2));
 }
 
-/// Two shapes of a value live side by side.
+/// Two versions of a namespace are cached side by side.
 pub async fn versions_and_ids_are_apart(caches: Caches) {
     let next = Namespace { version: 2, ..PRODUCTS };
     let other = Namespace { name: "categories", ..PRODUCTS };
@@ -159,7 +160,7 @@ pub async fn versions_and_ids_are_apart(caches: Caches) {
     assert_eq!(read(&*caches.here, &next, "x", Some(9)).await, Some(9));
 }
 
-/// Not before nine tenths of its time, and soon after.
+/// Not before nine tenths of the TTL, and soon after.
 pub async fn values_run_out(caches: Caches) {
     let ttl = Duration::from_millis(300);
     let short = Namespace { name: "short", ttl, negative_ttl: ttl, ..PRODUCTS };
@@ -173,7 +174,7 @@ pub async fn values_run_out(caches: Caches) {
     }
 }
 
-/// Another program's leftovers cost one failed read, not an outage.
+/// A value in an unknown format costs one failed read, not an outage.
 pub async fn a_value_that_cannot_be_read_is_loaded_afresh(caches: Caches) {
     let nonsense = async { Ok(Some(Arc::from(&b"\xff not JSON"[..]))) };
     let key = PRODUCTS.key("spoilt");

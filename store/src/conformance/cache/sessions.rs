@@ -1,4 +1,4 @@
-//! Sessions and carts.
+//! Cases of sessions and carts.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ async fn data(sessions: &dyn Sessions, key: &SessionKey) -> Option<Vec<u8>> {
     sessions.get(key).await.expect("reads").map(|session| session.data)
 }
 
-/// Bytes of any kind.
+/// The data are arbitrary bytes.
 pub async fn a_session_reads_back_until_it_is_deleted(sessions: SharedSessions) {
     assert_eq!(sessions.get(&key("a")).await.expect("reads"), None);
     for bytes in [&b"\0\xff \r\n"[..], b"", "ü".as_bytes()] {
@@ -32,7 +32,7 @@ pub async fn a_session_reads_back_until_it_is_deleted(sessions: SharedSessions) 
     assert_eq!(data(&*sessions, &key("a")).await, None);
 }
 
-/// A replacement of what is no longer so changes nothing.
+/// Replacing an outdated version changes nothing.
 pub async fn the_last_writer_wins_and_a_replacement_knows(sessions: SharedSessions) {
     let key = key("r");
     let replace =
@@ -49,7 +49,7 @@ pub async fn the_last_writer_wins_and_a_replacement_knows(sessions: SharedSessio
     assert_eq!(replace(Some(third), b"late").await, None);
 }
 
-/// Twenty put an item in at once, each until it succeeds.
+/// Twenty concurrent writers add an item each, and retry until the replacement succeeds.
 pub async fn a_cart_filled_by_many_at_once_loses_nothing(sessions: SharedSessions) {
     let fill = |item: u32| {
         let sessions = Arc::clone(&sessions);
@@ -71,7 +71,7 @@ pub async fn a_cart_filled_by_many_at_once_loses_nothing(sessions: SharedSession
     assert_eq!(items, (0..20).collect::<Vec<u8>>());
 }
 
-/// Touching counts from now.
+/// Touching sets the expiry, counted from now.
 pub async fn sessions_end_unless_touched(sessions: SharedSessions) {
     sessions.put(&key("short"), b"s", SHORT).await.expect("writes");
     sessions.put(&key("touched"), b"t", SHORT).await.expect("writes");
@@ -82,7 +82,7 @@ pub async fn sessions_end_unless_touched(sessions: SharedSessions) {
     until("it ends too", || async { data(&*sessions, &key("touched")).await.is_none() }).await;
 }
 
-/// Nothing brings it back, and its room is freed.
+/// An expired session cannot be revived, and its space is freed.
 pub async fn an_ended_session_is_as_good_as_none(sessions: SharedSessions) {
     let key = key("ended");
     let version = sessions.put(&key, b"old", SHORT).await.expect("writes");
@@ -99,14 +99,14 @@ pub async fn an_ended_session_is_as_good_as_none(sessions: SharedSessions) {
     assert!(data(&*sessions, &SessionKey::new("cart", "lives")).await.is_some());
 }
 
-/// A cart is no sign-in.
+/// A cart is not found as a sign-in.
 pub async fn kinds_and_ids_are_apart(sessions: SharedSessions) {
     sessions.put(&key("x"), b"cart", LONG).await.expect("writes");
     assert_eq!(data(&*sessions, &SessionKey::new("sign_in", "x")).await, None);
     assert_eq!(data(&*sessions, &key("X")).await, None);
 }
 
-/// The largest fits, one byte more does not.
+/// [`SESSION_BYTES_MAX`] bytes are accepted, one more is not.
 pub async fn too_much_is_refused(sessions: SharedSessions) {
     let most = vec![7; SESSION_BYTES_MAX];
     sessions.put(&key("most"), &most, LONG).await.expect("writes");

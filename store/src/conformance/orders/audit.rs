@@ -1,8 +1,8 @@
-//! What an auditor is shown, and what it may mend.
+//! Cases of audit reads and repairs, and of expiring orders.
 
 use std::{sync::Arc, time::Duration};
 
-use super::{World, world::LEASE};
+use super::{OrdersFixture, fixture::LEASE};
 use crate::{
     OrderStore,
     audit::AuditMark,
@@ -14,13 +14,13 @@ use crate::{
         OrderStatus::{self, Cancelled, Fulfilled, Paid, Pending},
         PaymentId,
     },
-    orders::{EXPIRED, Moved},
+    orders::{EXPIRED, Transition},
     outbox::OutboxBody,
     webhooks::{EndpointChange, Subscription},
 };
 
 pub async fn stale_orders_expire_oldest_first(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     world.product("mug", 250, 50).await;
     let mut stale = Vec::new();
     for _ in 0..5 {
@@ -51,26 +51,26 @@ pub async fn stale_orders_expire_oldest_first(store: Arc<dyn OrderStore>) {
 }
 
 pub async fn money_that_comes_after_expiry_goes_back_once(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     world.product("mug", 250, 50).await;
     let id = world.placed(&[("mug", 2)]).await.id;
     let before = world.time.pass(Duration::from_hours(1));
     assert_eq!(world.store.expire_pending(before, 10, world.time.tick()).await.expect("expires"), 1);
     for _ in 0..2 {
-        assert!(matches!(world.pay(id).await, Moved::Refused(order) if order.status == Cancelled));
+        assert!(matches!(world.pay(id).await, Transition::Refused(order) if order.status == Cancelled));
     }
-    assert!(matches!(world.fail(id).await, Moved::Refused(_)), "a late decline changes nothing");
+    assert!(matches!(world.fail(id).await, Transition::Refused(_)), "a late decline changes nothing");
     let refunds = world.drained_refunds(id).await;
     assert_eq!(refunds.len(), 1, "asked for once");
     assert_eq!(refunds[0].1, 500, "all of it");
-    assert!(matches!(world.refund(id, refunds[0].0, Some(500)).await, Moved::Now(_)));
+    assert!(matches!(world.refund(id, refunds[0].0, Some(500)).await, Transition::Now(_)));
     assert_eq!(world.read(id).await.status, Cancelled);
     assert_eq!(world.kinds(id).await, [OrderPlaced, OrderCancelled, PaymentCaptured, PaymentRefunded]);
     assert_eq!(world.stock("mug").await, (50, 0));
 }
 
 pub async fn expiry_and_payment_have_one_winner(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     world.product("mug", 250, 100).await;
     for _ in 0..10 {
         let id = world.placed(&[("mug", 1)]).await.id;
@@ -81,7 +81,7 @@ pub async fn expiry_and_payment_have_one_winner(store: Arc<dyn OrderStore>) {
                 if n % 2 == 0 {
                     world.store.expire_pending(before, 10, world.time.tick()).await.expect("expires")
                 } else {
-                    u64::from(matches!(world.pay(id).await, Moved::Now(_)))
+                    u64::from(matches!(world.pay(id).await, Transition::Now(_)))
                 }
             }
         });
@@ -91,14 +91,14 @@ pub async fn expiry_and_payment_have_one_winner(store: Arc<dyn OrderStore>) {
         assert_eq!(refunds.len(), usize::from(expired), "captured money goes back exactly when it expired");
         world.kinds(id).await;
         if !expired {
-            assert!(matches!(world.fulfil(id).await, Moved::Now(_)));
+            assert!(matches!(world.fulfil(id).await, Transition::Now(_)));
         }
     }
     assert_eq!(world.stock("mug").await.1, 0);
 }
 
-pub async fn all_orders_of_all_merchants_are_walked(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+pub async fn all_orders_of_all_merchants_are_scanned(store: Arc<dyn OrderStore>) {
+    let world = OrdersFixture::new(store).await;
     let other = world.neighbour().await;
     let mut placed = Vec::new();
     for world in [&world, &other] {
@@ -122,9 +122,9 @@ pub async fn all_orders_of_all_merchants_are_walked(store: Arc<dyn OrderStore>) 
     }
 }
 
-/// By the time in a message's id, which an engine draws by its own clock.
+/// The time is that in a message's id, which an engine draws by its own clock.
 pub async fn changes_are_found_by_their_time(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     world.product("mug", 250, 50).await;
     let (one, two) = (world.placed(&[("mug", 1)]).await.id, world.placed(&[("mug", 1)]).await.id);
     world.pay(one).await;
@@ -152,7 +152,7 @@ pub async fn changes_are_found_by_their_time(store: Arc<dyn OrderStore>) {
 }
 
 pub async fn the_money_of_an_order_is_told(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     world.product("mug", 250, 50).await;
     let id = world.placed(&[("mug", 2)]).await.id;
     let money = async || world.store.order_money(id).await.expect("reads").expect("an order");
@@ -189,7 +189,7 @@ pub async fn the_money_of_an_order_is_told(store: Arc<dyn OrderStore>) {
 }
 
 pub async fn stock_is_counted_beside_what_open_orders_hold(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     let other = world.neighbour().await;
     for sku in ["a", "b", "mug"] {
         world.product(sku, 250, 50).await;
@@ -227,32 +227,39 @@ pub async fn stock_is_counted_beside_what_open_orders_hold(store: Arc<dyn OrderS
     }
 }
 
-pub async fn nothing_is_mended_that_is_right(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+pub async fn nothing_is_repaired_that_is_right(store: Arc<dyn OrderStore>) {
+    let world = OrdersFixture::new(store).await;
     world.product("mug", 250, 50).await;
     world.placed(&[("mug", 3)]).await;
-    let mend = world.store.mend_reservation(world.merchant, "mug", world.time.tick());
+    let mend = world.store.repair_reservation(world.merchant, "mug", world.time.tick());
     assert!(!mend.await.expect("answers"));
     assert_eq!(world.stock("mug").await, (50, 3));
     for status in OrderStatus::ALL {
         let id = world.order_in(status).await.id;
-        assert!(!world.store.ask_back(id, world.time.tick()).await.expect("answers"), "{status}");
+        assert!(
+            !world.store.request_missing_refund(id, world.time.tick()).await.expect("answers"),
+            "{status}"
+        );
     }
     let cancelled = world.order_in(Cancelled).await.id;
     world.pay(cancelled).await;
     assert!(
-        !world.store.ask_back(cancelled, world.time.tick()).await.expect("answers"),
+        !world.store.request_missing_refund(cancelled, world.time.tick()).await.expect("answers"),
         "asked back already"
     );
     assert_eq!(world.drained_refunds(cancelled).await.len(), 1);
     assert!(
-        !world.store.ask_back(OrderId::fresh(&world.time.ambient), world.time.tick()).await.expect("answers")
+        !world
+            .store
+            .request_missing_refund(OrderId::fresh(&world.time.ambient), world.time.tick())
+            .await
+            .expect("answers")
     );
     world.order_in(Fulfilled).await;
 }
 
 pub async fn an_endpoint_tells_since_when_it_is_so(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     let endpoint = world.new_endpoint(Subscription::All);
     let created = endpoint.created_at;
     let id = endpoint.id;
@@ -278,7 +285,7 @@ pub async fn an_endpoint_tells_since_when_it_is_so(store: Arc<dyn OrderStore>) {
 }
 
 pub async fn a_mark_is_remembered(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     assert_eq!(world.store.audit_mark().await.expect("reads"), None);
     for ledger in [None, Some("ch_1".to_owned())] {
         let again = vec![OrderId::fresh(&world.time.ambient)];

@@ -1,8 +1,8 @@
-//! Products, stock and categories.
+//! Cases of products, stock and categories.
 
 use std::sync::Arc;
 
-use super::World;
+use super::OrdersFixture;
 use crate::{
     OrderStore,
     catalog::{Category, InventoryPut, Product, ProductData, ProductFilter},
@@ -10,8 +10,8 @@ use crate::{
 };
 
 pub async fn a_product_is_created_then_replaced(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
-    let data = ProductData { description: Some("For tea".to_owned()), ..World::data("mug", 250) };
+    let world = OrdersFixture::new(store).await;
+    let data = ProductData { description: Some("For tea".to_owned()), ..OrdersFixture::data("mug", 250) };
     let at = world.time.tick();
     let (product, new) = world.store.put_product(world.merchant, data.clone(), at).await.expect("puts");
     assert!(new);
@@ -40,8 +40,8 @@ pub async fn a_product_is_created_then_replaced(store: Arc<dyn OrderStore>) {
 }
 
 pub async fn inventory_is_set_and_told(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
-    world.put(World::data("mug", 250)).await;
+    let world = OrdersFixture::new(store).await;
+    world.put(OrdersFixture::data("mug", 250)).await;
     let trace = base::TraceContext::fresh(&world.time.ambient);
     let at = world.time.tick();
     let put = world.store.put_inventory(world.merchant, "mug", 7, at, Some(trace)).await.expect("puts");
@@ -58,7 +58,7 @@ pub async fn inventory_is_set_and_told(store: Arc<dyn OrderStore>) {
 }
 
 pub async fn inventory_never_falls_below_reserved(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     world.product("mug", 250, 5).await;
     world.placed(&[("mug", 3)]).await;
     world.drain().await;
@@ -72,8 +72,8 @@ pub async fn inventory_never_falls_below_reserved(store: Arc<dyn OrderStore>) {
 }
 
 pub async fn low_stock_is_told_when_crossed(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
-    world.put(ProductData { low_stock_at: 5, ..World::data("mug", 250) }).await;
+    let world = OrdersFixture::new(store).await;
+    world.put(ProductData { low_stock_at: 5, ..OrdersFixture::data("mug", 250) }).await;
     for (on_hand, told) in [(10, 0), (6, 0), (5, 1), (4, 1), (10, 1), (0, 2)] {
         world.inventory("mug", on_hand).await;
         assert_eq!(low_told(&world).await, told, "after {on_hand}");
@@ -84,8 +84,8 @@ pub async fn low_stock_is_told_when_crossed(store: Arc<dyn OrderStore>) {
 }
 
 pub async fn low_stock_is_told_by_an_order(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
-    world.put(ProductData { low_stock_at: 5, ..World::data("mug", 250) }).await;
+    let world = OrdersFixture::new(store).await;
+    world.put(ProductData { low_stock_at: 5, ..OrdersFixture::data("mug", 250) }).await;
     world.inventory("mug", 8).await;
     world.placed(&[("mug", 2)]).await;
     assert_eq!(low_told(&world).await, 0);
@@ -96,7 +96,7 @@ pub async fn low_stock_is_told_by_an_order(store: Arc<dyn OrderStore>) {
 }
 
 pub async fn products_are_filtered(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     for (sku, name, category) in [
         ("a-1", "Blue Mug", "mugs"),
         ("b-2", "Red mug 100% clay", "mugs"),
@@ -104,7 +104,7 @@ pub async fn products_are_filtered(store: Arc<dyn OrderStore>) {
         ("d_4", "Bowl", "bowls"),
     ] {
         let (name, category) = (name.to_owned(), category.to_owned());
-        world.put(ProductData { name, category, ..World::data(sku, 100) }).await;
+        world.put(ProductData { name, category, ..OrdersFixture::data(sku, 100) }).await;
     }
     for (category, text, expected) in [
         (None, None, &["MUG-3", "a-1", "b-2", "d_4"][..]),
@@ -112,7 +112,7 @@ pub async fn products_are_filtered(store: Arc<dyn OrderStore>) {
         (None, Some("mug"), &["MUG-3", "a-1", "b-2"]),
         (None, Some("MUG"), &["MUG-3", "a-1", "b-2"]),
         (Some("mugs"), Some("red"), &["b-2"]),
-        // Nothing in the text is a pattern.
+        // Wildcards in the text are literal.
         (None, Some("%"), &["b-2"]),
         (None, Some("_"), &["d_4"]),
         (None, Some("0%"), &["b-2"]),
@@ -130,10 +130,10 @@ pub async fn products_are_filtered(store: Arc<dyn OrderStore>) {
 }
 
 pub async fn products_are_paged_by_sku(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     let skus: Vec<String> = (0..12).map(|i| format!("sku-{i:02}")).collect();
     for sku in skus.iter().rev() {
-        world.put(World::data(sku, 100)).await;
+        world.put(OrdersFixture::data(sku, 100)).await;
     }
     for (limit, pages) in [(5, 3), (6, 2), (12, 1), (100, 1)] {
         let (mut seen, mut count) = (Vec::new(), 0);
@@ -152,10 +152,12 @@ pub async fn products_are_paged_by_sku(store: Arc<dyn OrderStore>) {
 }
 
 pub async fn categories_count_their_products(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     assert!(world.store.categories(world.merchant).await.expect("reads").is_empty());
-    let in_category =
-        |sku: &str, category: &str| ProductData { category: category.to_owned(), ..World::data(sku, 100) };
+    let in_category = |sku: &str, category: &str| ProductData {
+        category: category.to_owned(),
+        ..OrdersFixture::data(sku, 100)
+    };
     for (sku, category) in [("a", "plates"), ("b", "mugs"), ("c", "mugs"), ("d", "bowls"), ("d", "mugs")] {
         world.put(in_category(sku, category)).await;
     }
@@ -164,7 +166,7 @@ pub async fn categories_count_their_products(store: Arc<dyn OrderStore>) {
     assert_eq!(found, [category("mugs", 3), category("plates", 1)], "by slug, none empty");
 }
 
-async fn low_told(world: &World) -> usize {
+async fn low_told(world: &OrdersFixture) -> usize {
     let is_low = |event: &Event| event.kind == EventKind::InventoryLow;
     world.merchant_events().await.iter().filter(|event| is_low(event)).count()
 }

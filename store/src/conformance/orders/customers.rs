@@ -1,8 +1,8 @@
-//! Registered customers and the proofs of their addresses.
+//! Cases of registered customers and the verification of their addresses.
 
 use std::{sync::Arc, time::Duration};
 
-use super::World;
+use super::OrdersFixture;
 use crate::{
     OrderStore,
     conformance::race,
@@ -24,7 +24,7 @@ fn hash(text: &str) -> PasswordHash {
     PasswordHash::from_phc(format!("$argon2id$canary-{text}"))
 }
 
-impl World {
+impl OrdersFixture {
     fn registration(&self, email: &str, key: Option<&str>) -> NewVerification {
         let purpose = Purpose::Registration { name: "Ada Lovelace".to_owned(), password_hash: hash(email) };
         self.request_for(email, purpose, key)
@@ -60,7 +60,7 @@ impl World {
         self.store.mint_verification(self.merchant, id, token, at).await.expect("answers")
     }
 
-    /// Mints a token once the mails before it are long enough ago.
+    /// Mints a token after the gap between two mails.
     async fn minted(&self, id: VerificationId, token: TokenHash) {
         self.time.pass(MAIL_GAP);
         let minted = self.mint(id, token).await;
@@ -102,7 +102,7 @@ impl World {
 }
 
 pub async fn a_registration_counts_once_its_address_is_proven(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     let new = world.registration("Ada@Example.com", None);
     let asked = &new.verification;
     assert_eq!(world.request(&new).await, VerificationRequested::Stored);
@@ -141,7 +141,7 @@ pub async fn a_registration_counts_once_its_address_is_proven(store: Arc<dyn Ord
 }
 
 pub async fn a_known_address_gets_no_token(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     let (first, late) = (world.requested("ada@example.com").await, world.requested("ADA@example.com").await);
     world.minted(first, [1; 32]).await;
     world.minted(late, [2; 32]).await;
@@ -159,7 +159,7 @@ pub async fn a_known_address_gets_no_token(store: Arc<dyn OrderStore>) {
 }
 
 pub async fn addresses_are_apart_by_merchant(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     let other = world.neighbour().await;
     let own = world.registered("ada@example.com").await;
     assert_eq!(other.account_of("ada@example.com").await, None);
@@ -174,7 +174,7 @@ pub async fn addresses_are_apart_by_merchant(store: Arc<dyn OrderStore>) {
 }
 
 pub async fn a_repeated_key_compares_no_password(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     let first = world.registration("ada@example.com", Some("k1"));
     assert_eq!(world.request(&first).await, VerificationRequested::Stored);
     let mut again = world.registration("ada@example.com", Some("k1"));
@@ -199,7 +199,7 @@ pub async fn a_repeated_key_compares_no_password(store: Arc<dyn OrderStore>) {
 }
 
 pub async fn requests_of_an_address_are_bounded(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     let reset = world.reset_requested("ada@example.com").await;
     let mut ids = Vec::new();
     for _ in 0..=PER_ADDRESS_MAX {
@@ -214,13 +214,13 @@ pub async fn requests_of_an_address_are_bounded(store: Arc<dyn OrderStore>) {
 }
 
 pub async fn mails_to_an_address_keep_their_distance(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     let (first, second) =
         (world.requested("ada@example.com").await, world.requested("ada@example.com").await);
     assert!(matches!(world.mint(first, [1; 32]).await, Minting::Minted { .. }));
     let wait = world.mint(second, [2; 32]).await;
     assert!(matches!(wait, Minting::TooSoon(wait) if wait > Duration::ZERO && wait <= MAIL_GAP), "{wait:?}");
-    // A job that is repeated before its mail was recorded gets another token in place of the first.
+    // A job that is repeated before its mail was recorded gets a new token in place of the first.
     assert!(matches!(world.mint(first, [3; 32]).await, Minting::Minted { .. }));
     assert!(!world.is_live([1; 32]).await && world.is_live([3; 32]).await);
     let at = world.time.tick();
@@ -232,7 +232,7 @@ pub async fn mails_to_an_address_keep_their_distance(store: Arc<dyn OrderStore>)
 }
 
 pub async fn a_reset_sets_the_password_once(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     let account = world.registered("ada@example.com").await;
     let (first, second) =
         (world.reset_requested("ada@example.com").await, world.reset_requested("ADA@example.com").await);
@@ -255,7 +255,7 @@ pub async fn a_reset_sets_the_password_once(store: Arc<dyn OrderStore>) {
 }
 
 pub async fn requests_expire(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     let account = world.registered("ada@example.com").await;
     let reset = world.reset_requested("ada@example.com").await;
     world.minted(reset, [1; 32]).await;
@@ -278,7 +278,7 @@ pub async fn requests_expire(store: Arc<dyn OrderStore>) {
 }
 
 pub async fn many_at_once_open_one_account(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     for i in 0..4 {
         let id = world.requested("ada@example.com").await;
         world.minted(id, [i; 32]).await;
@@ -303,7 +303,7 @@ pub async fn many_at_once_open_one_account(store: Arc<dyn OrderStore>) {
 }
 
 pub async fn a_deleted_account_leaves_nothing_of_its_own(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     let (account, bob) =
         (world.registered("ada@example.com").await, world.registered("bob@example.com").await);
     let mail = MailRecord {
@@ -329,7 +329,7 @@ pub async fn a_deleted_account_leaves_nothing_of_its_own(store: Arc<dyn OrderSto
 }
 
 pub async fn a_mail_to_a_customer_is_recorded_once(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     let account = world.registered("ada@example.com").await;
     let mail = |message: &str| MailRecord {
         template: "welcome".to_owned(),

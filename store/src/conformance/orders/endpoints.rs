@@ -1,8 +1,8 @@
-//! Webhook endpoints and the log of attempts.
+//! Cases of webhook endpoints and the log of attempts.
 
 use std::{sync::Arc, time::Duration};
 
-use super::World;
+use super::OrdersFixture;
 use crate::{
     OrderStore,
     conformance::race,
@@ -14,7 +14,7 @@ use crate::{
 };
 
 pub async fn an_endpoint_is_changed_part_by_part(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     let mut endpoint = world.new_endpoint(Subscription::All);
     assert!(world.store.create_endpoint(endpoint.clone()).await.expect("creates"));
     world.assert_stored(&endpoint).await;
@@ -43,7 +43,7 @@ pub async fn an_endpoint_is_changed_part_by_part(store: Arc<dyn OrderStore>) {
 }
 
 pub async fn an_endpoint_that_fails_for_days_is_disabled_and_told_of(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     let id = world.create().await.expect("room for one");
     let days = |count: u64| Duration::from_hours(24 * count);
     let begin = world.time.tick();
@@ -57,7 +57,7 @@ pub async fn an_endpoint_that_fails_for_days_is_disabled_and_told_of(store: Arc<
     let known_good = stored().await;
     assert!(!note(works, days(0)).await && !note(fails, days(0)).await && !note(fails, days(1)).await);
     assert_eq!(stored().await, Endpoint { failing_since: Some(begin), ..known_good.clone() });
-    assert!(!note(works, days(2)).await, "a success begins it anew");
+    assert!(!note(works, days(2)).await, "a success resets it");
     assert_eq!(stored().await, known_good);
     assert!(!note(fails, days(3)).await && !note(fails, days(7)).await);
     assert!(!note(EndpointFinding::Fails { disable_after: None }, days(9)).await, "never");
@@ -80,7 +80,7 @@ pub async fn an_endpoint_that_fails_for_days_is_disabled_and_told_of(store: Arc<
 }
 
 pub async fn endpoints_are_limited_per_merchant(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     let first = world.new_endpoint(Subscription::All);
     assert!(world.store.create_endpoint(first.clone()).await.expect("creates"));
     for _ in 1..ENDPOINTS_PER_MERCHANT_MAX {
@@ -94,7 +94,7 @@ pub async fn endpoints_are_limited_per_merchant(store: Arc<dyn OrderStore>) {
 }
 
 pub async fn endpoints_are_limited_under_concurrency(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     let created = race(ENDPOINTS_PER_MERCHANT_MAX + 20, |_| {
         let world = world.clone();
         async move { world.create().await }
@@ -106,7 +106,7 @@ pub async fn endpoints_are_limited_under_concurrency(store: Arc<dyn OrderStore>)
 }
 
 pub async fn endpoints_are_paged_newest_first(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     let mut expected = Vec::new();
     for _ in 0..7 {
         expected.insert(0, world.create().await.expect("there is room"));
@@ -126,7 +126,7 @@ pub async fn endpoints_are_paged_newest_first(store: Arc<dyn OrderStore>) {
 }
 
 pub async fn subscribers_are_enabled_and_want_the_kind(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     let all = world.new_endpoint(Subscription::All);
     let paid = world.new_endpoint(Subscription::Kinds(vec![EventKind::OrderPaid, EventKind::OrderPlaced]));
     let none = world.new_endpoint(Subscription::Kinds(vec![]));
@@ -150,7 +150,7 @@ pub async fn subscribers_are_enabled_and_want_the_kind(store: Arc<dyn OrderStore
 }
 
 pub async fn attempts_are_recorded_once_and_outlive_their_endpoint(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     world.product("mug", 250, 5).await;
     let order = world.order_in(OrderStatus::Paid).await;
     let other = world.order_in(OrderStatus::Paid).await;
@@ -171,7 +171,7 @@ pub async fn attempts_are_recorded_once_and_outlive_their_endpoint(store: Arc<dy
         for _ in 0..2 {
             world.store.record_attempt(attempt.clone()).await.expect("records");
         }
-        // The same again, but for what it says: the first record stands.
+        // The same key with other content: the first record stands.
         let changed = WebhookAttempt { duration: Duration::from_secs(9), ..attempt.clone() };
         world.store.record_attempt(changed).await.expect("records");
         expected.push(attempt);
@@ -179,14 +179,14 @@ pub async fn attempts_are_recorded_once_and_outlive_their_endpoint(store: Arc<dy
     assert_eq!(world.store.attempts_of_order(order.id).await.expect("reads"), expected, "oldest first");
     world.store.delete_endpoint(world.merchant, endpoint).await.expect("deletes");
     assert_eq!(world.store.attempts_of_order(order.id).await.expect("reads"), expected, "they stay");
-    // A resend begins again at 1, at another time.
+    // A resend counts its attempts from 1 again, at a later time.
     let resend = WebhookAttempt { order: Some(order.id), ..world.attempt(endpoint, event, Some(200)) };
     world.store.record_attempt(resend).await.expect("records");
     assert_eq!(world.store.attempts_of_order(order.id).await.expect("reads").len(), 4);
 }
 
 pub async fn delivered_means_any_2xx(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     for (status, taken) in [
         (None, false),
         (Some(199), false),
@@ -212,7 +212,7 @@ pub async fn delivered_means_any_2xx(store: Arc<dyn OrderStore>) {
     }
 }
 
-impl World {
+impl OrdersFixture {
     pub(super) fn new_endpoint(&self, events: Subscription) -> Endpoint {
         let created_at = self.time.tick();
         Endpoint {
@@ -229,7 +229,7 @@ impl World {
         }
     }
 
-    /// A new endpoint for everything, or `None` at the limit.
+    /// A new endpoint for all kinds, or `None` at the limit.
     pub(super) async fn create(&self) -> Option<EndpointId> {
         let endpoint = self.new_endpoint(Subscription::All);
         let id = endpoint.id;

@@ -1,15 +1,15 @@
-//! Lists of orders and events: no gap, no repetition, newest first.
+//! Cases of listing orders and events: no gap, no repetition, newest first.
 
 use std::sync::Arc;
 
-use super::World;
+use super::OrdersFixture;
 use crate::{
     OrderStore,
     domain::{EventId, EventKind, OrderId, OrderStatus, PageRequest},
 };
 
 pub async fn orders_are_paged_newest_first(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     world.product("mug", 250, 100).await;
     let mut expected = Vec::new();
     for _ in 0..20 {
@@ -31,7 +31,7 @@ pub async fn orders_are_paged_newest_first(store: Arc<dyn OrderStore>) {
 }
 
 pub async fn orders_are_filtered_by_status(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     world.product("mug", 250, 100).await;
     let mut placed: Vec<(OrderStatus, OrderId)> = Vec::new();
     for _ in 0..3 {
@@ -48,7 +48,7 @@ pub async fn orders_are_filtered_by_status(store: Arc<dyn OrderStore>) {
 }
 
 pub async fn events_are_paged_newest_first(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     world.product("mug", 250, 100).await;
     for status in OrderStatus::ALL {
         world.order_in(status).await;
@@ -77,7 +77,7 @@ pub async fn events_are_paged_newest_first(store: Arc<dyn OrderStore>) {
 }
 
 pub async fn order_events_follow_a_sequence(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     world.product("mug", 250, 100).await;
     let id = world.order_in(OrderStatus::Fulfilled).await.id;
     world.order_in(OrderStatus::Cancelled).await;
@@ -91,8 +91,8 @@ pub async fn order_events_follow_a_sequence(store: Arc<dyn OrderStore>) {
     assert!(world.events(OrderId::fresh(&world.time.ambient)).await.is_empty());
 }
 
-/// All ids, page by page, and how many pages it took.
-async fn orders(world: &World, status: Option<OrderStatus>, limit: u32) -> (Vec<OrderId>, u32) {
+/// All ids, read page by page, and the number of pages.
+async fn orders(world: &OrdersFixture, status: Option<OrderStatus>, limit: u32) -> (Vec<OrderId>, u32) {
     let (mut seen, mut pages) = (Vec::new(), 0);
     loop {
         let page = PageRequest { limit, after: seen.last().copied() };

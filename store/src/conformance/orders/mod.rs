@@ -1,24 +1,24 @@
-//! The suite of [`crate::OrderStore`].
+//! Conformance suite of [`crate::OrderStore`].
 
 pub mod audit;
 pub mod catalog;
 pub mod customers;
 pub mod endpoints;
+mod fixture;
 pub mod listing;
-pub mod moves;
 pub mod outbox;
-pub mod placing;
+pub mod place_order;
+pub mod random_ops;
 pub mod records;
 pub mod refunds;
 pub mod stock;
 pub mod tenants;
 pub mod tokens;
-pub mod walk;
-mod world;
+pub mod transitions;
 
-use world::World;
+use fixture::OrdersFixture;
 
-/// Makes the tests of an engine out of the whole suite; see [`crate::conformance`].
+/// Expands to the tests of an order store; see [`crate::conformance`].
 #[macro_export]
 macro_rules! order_store_suite {
     ($open:path) => {
@@ -27,11 +27,11 @@ macro_rules! order_store_suite {
                 stale_orders_expire_oldest_first,
                 money_that_comes_after_expiry_goes_back_once,
                 expiry_and_payment_have_one_winner,
-                all_orders_of_all_merchants_are_walked,
+                all_orders_of_all_merchants_are_scanned,
                 changes_are_found_by_their_time,
                 the_money_of_an_order_is_told,
                 stock_is_counted_beside_what_open_orders_hold,
-                nothing_is_mended_that_is_right,
+                nothing_is_repaired_that_is_right,
                 an_endpoint_tells_since_when_it_is_so,
                 a_mark_is_remembered,
             ],
@@ -74,16 +74,16 @@ macro_rules! order_store_suite {
                 events_are_paged_newest_first,
                 order_events_follow_a_sequence,
             ],
-            moves: [
+            transitions: [
                 a_paid_order_is_told,
                 a_failed_payment_is_told_and_frees_stock,
-                a_fulfilled_order_leaves_the_house,
+                a_fulfilled_order_leaves_stock,
                 a_cancelled_order_frees_stock,
-                the_whole_table_of_moves,
+                the_whole_table_of_transitions,
                 unknown_orders_are_not_found,
                 paying_a_cancelled_order_sends_the_money_back_once,
                 cancelling_a_paid_order_sends_the_money_back_once,
-                concurrent_moves_leave_no_gap_and_one_winner,
+                concurrent_transitions_leave_no_gap_and_one_winner,
             ],
             outbox: [
                 messages_come_oldest_first,
@@ -98,7 +98,7 @@ macro_rules! order_store_suite {
                 a_command_is_submitted_once,
                 a_command_submitted_at_once_is_stored_once,
             ],
-            placing: [
+            place_order: [
                 placing_writes_everything,
                 a_replay_answers_to_the_byte,
                 a_key_used_for_another_request_is_refused,
@@ -138,9 +138,9 @@ macro_rules! order_store_suite {
                 a_token_is_replaced_and_revoked,
                 a_token_outlives_transitions,
             ],
-            walk: [
-                random_moves_keep_reservations_and_sequences,
-                concurrent_random_moves_keep_reservations_and_sequences,
+            random_ops: [
+                random_operations_keep_reservations_and_sequences,
+                concurrent_random_operations_keep_reservations_and_sequences,
             ],
         }
     };

@@ -1,10 +1,10 @@
-//! The outbox: leases, order within a subject, nothing lost.
+//! Cases of the outbox: leases, order within a subject, nothing lost.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
-    World,
-    world::{LEASE, subject},
+    OrdersFixture,
+    fixture::{LEASE, subject},
 };
 use crate::{
     OrderStore,
@@ -12,7 +12,7 @@ use crate::{
     outbox::{Backlog, Command, OutboxBody, OutboxMessage, Position, Submitted},
 };
 
-/// Until a hint that should come is given up on; never reached when all is well.
+/// Longest wait for a hint; never reached when the store works.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub async fn messages_come_oldest_first(store: Arc<dyn OrderStore>) {
@@ -50,7 +50,7 @@ pub async fn a_relay_gets_its_own_again(store: Arc<dyn OrderStore>) {
     world.placed(&[("mug", 1)]).await;
     let both = world.claim("a", 100).await;
     assert_eq!((both.len(), &both[0]), (2, &first[0]));
-    // Taking again renews the lease.
+    // Claiming again renews the lease.
     for _ in 0..4 {
         world.time.pass(LEASE / 2);
         assert_eq!(world.claim("a", 100).await, both);
@@ -60,19 +60,19 @@ pub async fn a_relay_gets_its_own_again(store: Arc<dyn OrderStore>) {
 
 pub async fn an_order_is_never_split_between_relays(store: Arc<dyn OrderStore>) {
     let world = shop(store).await;
-    // Its three messages are older than the other order's one.
+    // The three messages of this order are older than the one of the other order.
     let first = world.order_in(OrderStatus::Paid).await.id;
     let second = world.placed(&[("mug", 1)]).await.id;
     let mine = world.claim("a", 1).await;
     assert_eq!(mine.iter().filter_map(subject).collect::<Vec<_>>(), [first]);
     let theirs = world.claim("b", 100).await;
     assert_eq!(theirs.iter().filter_map(subject).collect::<Vec<_>>(), [second]);
-    // New messages of a subject held by one relay are not for the other.
+    // New messages of a subject leased to one relay are not claimed by the other.
     world.cancel(first).await;
     world.fail(second).await;
     assert!(world.claim("b", 100).await.iter().all(|message| subject(message) == Some(second)));
     assert!(world.claim("a", 100).await.iter().all(|message| subject(message) == Some(first)));
-    // Once all that was taken is sent, the subject is free.
+    // Once all claimed messages are sent, the subject is free.
     world.sent(&world.claim("a", 2).await).await;
     world.time.pass(LEASE * 2);
     let rest = world.claim("b", 100).await;
@@ -85,7 +85,7 @@ pub async fn sent_messages_are_gone(store: Arc<dyn OrderStore>) {
     let messages = world.claim("a", 2).await;
     assert_eq!(messages.len(), 2);
     world.sent(&messages[..1]).await;
-    // Marking again, marking nothing and marking what is not there do no harm.
+    // Marking again, marking nothing and marking an unknown position do no harm.
     world.sent(&messages[..1]).await;
     world.sent(&[]).await;
     world.store.mark_sent(&[Position::only(i64::MAX)], world.time.tick()).await.expect("marks");
@@ -155,7 +155,7 @@ pub async fn two_relays_drain_each_order_in_sequence(store: Arc<dyn OrderStore>)
     while world.backlog().await.messages > 0 {
         rounds += 1;
         assert!(rounds < 1000, "the outbox does not empty");
-        // Both hold their leases at once; a relay that dies leaves its messages to a later round.
+        // Both relays hold leases at once; the messages of a relay that dies are claimed in a later round.
         let (a, b) = (world.claim("a", rng.u32(1..9)).await, world.claim("b", rng.u32(1..9)).await);
         assert!(a.iter().all(|message| b.iter().all(|other| subject(message) != subject(other))));
         for taken in [a, b] {
@@ -191,7 +191,7 @@ pub async fn a_command_is_submitted_once(store: Arc<dyn OrderStore>) {
     let drained = world.drain().await;
     let body = OutboxBody::Command { id, command: command.clone(), trace: order.trace };
     assert_eq!(drained.iter().map(|message| &message.body).collect::<Vec<_>>(), [&body]);
-    // Sent, it is known all the same.
+    // The id of a sent command is still known.
     assert_eq!(world.submit(id, &command).await, Submitted::Already);
     assert!(world.drain().await.is_empty());
     assert_eq!(world.kinds(order.id).await.len(), 1, "commands are no events");
@@ -210,21 +210,21 @@ pub async fn a_command_submitted_at_once_is_stored_once(store: Arc<dyn OrderStor
     assert_eq!(world.drain().await.len(), 1);
 }
 
-/// A provider's report, and the id that follows from the provider's own.
+/// A provider report, and the message id derived from the provider's event id.
 fn report(order: OrderId) -> (Command, EventId) {
     let command = Command::ProviderReport { order, reference: "pi_1".to_owned() };
     (command, EventId::derived(order.0, "stripe:evt_1"))
 }
 
 /// A world with a product and an empty outbox.
-async fn shop(store: Arc<dyn OrderStore>) -> World {
-    let world = World::new(store).await;
+async fn shop(store: Arc<dyn OrderStore>) -> OrdersFixture {
+    let world = OrdersFixture::new(store).await;
     world.product("mug", 250, 100).await;
     world.drain().await;
     world
 }
 
-impl World {
+impl OrdersFixture {
     async fn submit(&self, id: EventId, command: &Command) -> Submitted {
         self.store.submit(id, command.clone(), self.time.tick()).await.expect("answers")
     }

@@ -1,8 +1,8 @@
-//! Merchants, keys and mails.
+//! Cases of merchants, keys and mails.
 
 use std::sync::Arc;
 
-use super::World;
+use super::OrdersFixture;
 use crate::{
     OrderStore,
     conformance::race,
@@ -12,7 +12,7 @@ use crate::{
 };
 
 pub async fn merchants_and_keys_are_ensured(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     let merchant = MerchantId::fresh(&world.time.ambient);
     let ensure = |name| world.store.ensure_merchant(merchant, name, world.time.tick());
     assert_eq!(world.store.merchant_name(merchant).await.expect("reads"), None);
@@ -29,7 +29,7 @@ pub async fn merchants_and_keys_are_ensured(store: Arc<dyn OrderStore>) {
 }
 
 pub async fn a_mail_is_recorded_once_per_template(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     world.product("mug", 250, 5).await;
     let (one, two) = (world.placed(&[("mug", 1)]).await.id, world.placed(&[("mug", 1)]).await.id);
     let mail = |template: &str, message: &str| MailRecord {

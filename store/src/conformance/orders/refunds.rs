@@ -1,17 +1,17 @@
-//! Refunds of orders: asked for, then recorded.
+//! Cases of refunds of orders: requested, then recorded.
 
 use std::sync::Arc;
 
-use super::World;
+use super::OrdersFixture;
 use crate::{
     OrderStore,
     conformance::race,
     domain::{EventKind, OrderId, OrderStatus, RefundId},
-    orders::{Moved, RefundRequested},
+    orders::{RefundRequested, Transition},
 };
 
 pub async fn a_refund_is_asked_for_once(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     world.product("mug", 250, 5).await;
     let order = world.order_in(OrderStatus::Paid).await;
     world.drain().await;
@@ -29,7 +29,7 @@ pub async fn a_refund_is_asked_for_once(store: Arc<dyn OrderStore>) {
 }
 
 pub async fn requested_refunds_count_against_the_total(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     world.product("mug", 250, 5).await;
     let id = world.order_in(OrderStatus::Fulfilled).await.id;
     world.drain().await;
@@ -53,7 +53,7 @@ pub async fn requested_refunds_count_against_the_total(store: Arc<dyn OrderStore
 }
 
 pub async fn only_paid_and_fulfilled_orders_are_refunded(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     world.product("mug", 250, 50).await;
     for status in OrderStatus::ALL {
         let before = world.order_in(status).await;
@@ -73,7 +73,7 @@ pub async fn only_paid_and_fulfilled_orders_are_refunded(store: Arc<dyn OrderSto
 }
 
 pub async fn partial_refunds_add_up_to_refunded(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     world.product("mug", 250, 5).await;
     let id = world.order_in(OrderStatus::Fulfilled).await.id;
     let before = world.kinds(id).await;
@@ -83,7 +83,7 @@ pub async fn partial_refunds_add_up_to_refunded(store: Arc<dyn OrderStore>) {
         (1, 250, OrderStatus::Refunded),
     ] {
         let moved = world.refund(id, world.refund_id(), Some(amount)).await;
-        let Moved::Now(order) = moved else { panic!("not recorded: {moved:?}") };
+        let Transition::Now(order) = moved else { panic!("not recorded: {moved:?}") };
         assert_eq!((order.refunded_minor, order.status), (sum, status));
         assert_eq!(world.read(id).await, *order);
     }
@@ -94,7 +94,7 @@ pub async fn partial_refunds_add_up_to_refunded(store: Arc<dyn OrderStore>) {
 }
 
 pub async fn a_recorded_refund_changes_nothing_again(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     world.product("mug", 250, 5).await;
     let id = world.order_in(OrderStatus::Paid).await.id;
     let (first, second) = (world.refund_id(), world.refund_id());
@@ -103,22 +103,22 @@ pub async fn a_recorded_refund_changes_nothing_again(store: Arc<dyn OrderStore>)
         async move { world.refund(id, first, Some(100)).await }
     })
     .await;
-    assert_eq!(answers.iter().filter(|moved| matches!(moved, Moved::Now(_))).count(), 1);
-    assert_eq!(answers.iter().filter(|moved| matches!(moved, Moved::Already(_))).count(), 9);
-    assert!(matches!(world.refund(id, second, Some(150)).await, Moved::Now(_)));
+    assert_eq!(answers.iter().filter(|moved| matches!(moved, Transition::Now(_))).count(), 1);
+    assert_eq!(answers.iter().filter(|moved| matches!(moved, Transition::Already(_))).count(), 9);
+    assert!(matches!(world.refund(id, second, Some(150)).await, Transition::Now(_)));
     let before = world.read(id).await;
     assert_eq!((before.status, before.refunded_minor), (OrderStatus::Refunded, 250));
-    // The last one and an earlier one, now that the order has moved on.
+    // The last refund and an earlier one, after the order became `refunded`.
     for refund in [first, second] {
         let again = world.refund(id, refund, Some(100)).await;
-        assert_eq!(again, Moved::Already(Box::new(before.clone())));
+        assert_eq!(again, Transition::Already(Box::new(before.clone())));
     }
     assert_eq!(world.read(id).await, before);
     world.kinds(id).await;
 }
 
 pub async fn refunding_a_paid_order_frees_its_stock(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     world.product("mug", 250, 5).await;
     let id = world.order_in(OrderStatus::Paid).await.id;
     world.refund(id, world.refund_id(), Some(100)).await;
@@ -129,18 +129,18 @@ pub async fn refunding_a_paid_order_frees_its_stock(store: Arc<dyn OrderStore>) 
 }
 
 pub async fn a_cancelled_order_stays_cancelled(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     world.product("mug", 250, 5).await;
     let id = world.order_in(OrderStatus::Paid).await.id;
-    // A part went back before the cancellation; the rest goes back by it.
+    // A part was refunded before the cancellation; the cancellation refunds the rest.
     let part = world.refund_id();
     assert!(matches!(request(&world, id, part, Some(100)).await, RefundRequested::Accepted(..)));
     world.refund(id, part, Some(100)).await;
     world.drain().await;
-    assert!(matches!(world.cancel(id).await, Moved::Now(_)));
+    assert!(matches!(world.cancel(id).await, Transition::Now(_)));
     let commands = world.drained_refunds(id).await;
     assert_eq!(commands.iter().map(|(_, amount)| *amount).collect::<Vec<_>>(), [150], "what is left");
-    assert!(matches!(world.refund(id, commands[0].0, Some(150)).await, Moved::Now(_)));
+    assert!(matches!(world.refund(id, commands[0].0, Some(150)).await, Transition::Now(_)));
     let order = world.read(id).await;
     assert_eq!((order.status, order.refunded_minor), (OrderStatus::Cancelled, 250));
     assert!(!world.kinds(id).await.contains(&EventKind::OrderRefunded));
@@ -148,7 +148,7 @@ pub async fn a_cancelled_order_stays_cancelled(store: Arc<dyn OrderStore>) {
 }
 
 pub async fn concurrent_requests_stay_within_the_total(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     world.product("mug", 250, 5).await;
     let id = world.order_in(OrderStatus::Paid).await.id;
     world.drain().await;
@@ -165,7 +165,7 @@ pub async fn concurrent_requests_stay_within_the_total(store: Arc<dyn OrderStore
 }
 
 pub(super) async fn request(
-    world: &World,
+    world: &OrdersFixture,
     id: OrderId,
     refund: RefundId,
     amount_minor: Option<i64>,

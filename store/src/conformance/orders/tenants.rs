@@ -1,24 +1,24 @@
-//! A merchant never sees or changes what is another's.
+//! Cases of tenancy: a merchant never reads or changes another merchant's data.
 
 use std::sync::Arc;
 
-use super::{World, refunds};
+use super::{OrdersFixture, refunds};
 use crate::{
     OrderStore,
     catalog::{InventoryPut, ProductFilter},
     domain::{EventKind, OrderStatus, PageRequest},
-    orders::{Moved, Placement, RefundRequested, Refusal},
+    orders::{PlaceOutcome, RefundRequested, Refusal, Transition},
     webhooks::EndpointChange,
 };
 
 pub async fn a_foreign_merchant_reads_nothing(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     world.product("mug", 250, 5).await;
     let order = world.order_in(OrderStatus::Paid).await;
     let other = world.neighbour().await;
     assert_eq!(other.store.order(other.merchant, order.id).await.expect("reads"), None);
     for status in [None, Some(OrderStatus::Paid)] {
-        // A foreign order as the cursor opens no window either.
+        // A foreign order as the cursor reveals nothing either.
         for after in [None, Some(order.id)] {
             let page = PageRequest { limit: 100, after };
             let orders = other.store.orders(other.merchant, status, page).await.expect("reads");
@@ -38,13 +38,13 @@ pub async fn a_foreign_merchant_reads_nothing(store: Arc<dyn OrderStore>) {
 }
 
 pub async fn a_foreign_merchant_changes_nothing(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     world.product("mug", 250, 5).await;
     let other = world.neighbour().await;
     for status in OrderStatus::ALL {
         let before = world.order_in(status).await;
         let backlog = world.store.backlog().await.expect("reads");
-        assert_eq!(other.cancel(before.id).await, Moved::NotFound, "{status}");
+        assert_eq!(other.cancel(before.id).await, Transition::NotFound, "{status}");
         for amount in [None, Some(1), Some(i64::MAX)] {
             let refund = refunds::request(&other, before.id, other.refund_id(), amount).await;
             assert_eq!(refund, RefundRequested::NotFound, "{status}");
@@ -56,12 +56,12 @@ pub async fn a_foreign_merchant_changes_nothing(store: Arc<dyn OrderStore>) {
 }
 
 pub async fn a_foreign_product_is_unknown(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     world.product("mug", 250, 5).await;
     let other = world.neighbour().await;
     let refused = other.place(other.new_order(&[("mug", 1)])).await;
-    assert_eq!(refused, Placement::Refused(vec![Refusal::UnknownSku { line: 0 }]));
-    // The same sku is another product there.
+    assert_eq!(refused, PlaceOutcome::Refused(vec![Refusal::UnknownSku { line: 0 }]));
+    // The same sku of another merchant is another product.
     other.product("mug", 999, 2).await;
     assert_eq!(other.placed(&[("mug", 2)]).await.total_minor, 1998);
     assert_eq!((world.stock("mug").await, other.stock("mug").await), ((5, 0), (2, 2)));
@@ -69,7 +69,7 @@ pub async fn a_foreign_product_is_unknown(store: Arc<dyn OrderStore>) {
 }
 
 pub async fn endpoints_are_the_merchants_own(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     let other = world.neighbour().await;
     let id = world.create().await.expect("there is room");
     let before = world.store.endpoint_by_id(id).await.expect("reads");

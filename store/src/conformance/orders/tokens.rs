@@ -1,16 +1,16 @@
-//! Order tokens: kept with the order, replaced and revoked by the merchant alone.
+//! Cases of order tokens: stored with the order, replaced and revoked by its merchant only.
 
 use std::sync::Arc;
 
-use super::World;
+use super::OrdersFixture;
 use crate::{
     OrderStore,
     domain::{Order, OrderId, OrderStatus, OrderToken},
-    orders::{NewOrder, Placement},
+    orders::{NewOrder, PlaceOutcome},
 };
 
 pub async fn a_token_is_replaced_and_revoked(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     world.product("mug", 250, 5).await;
     let (order, beside) = (world.placed(&[("mug", 1)]).await, world.placed(&[("mug", 1)]).await);
     let other = world.neighbour().await;
@@ -28,9 +28,9 @@ pub async fn a_token_is_replaced_and_revoked(store: Arc<dyn OrderStore>) {
     assert!(!world.replace(OrderId::fresh(&world.time.ambient), Some(world.token())).await);
     assert_eq!(world.read(beside.id).await, beside);
     assert!(world.drain().await.is_empty(), "nothing is told");
-    // One that is placed without a token can be given one.
+    // An order placed without a token can be given one.
     let bare = NewOrder { account: None, token: None, ..world.new_order(&[("mug", 1)]) };
-    let Placement::Placed { order: bare, .. } = world.place(bare).await else { panic!("not placed") };
+    let PlaceOutcome::Placed { order: bare, .. } = world.place(bare).await else { panic!("not placed") };
     assert_eq!((bare.account, bare.token), (None, None));
     assert_eq!(world.read(bare.id).await, *bare);
     let token = Some(world.token());
@@ -39,7 +39,7 @@ pub async fn a_token_is_replaced_and_revoked(store: Arc<dyn OrderStore>) {
 }
 
 pub async fn a_token_outlives_transitions(store: Arc<dyn OrderStore>) {
-    let world = World::new(store).await;
+    let world = OrdersFixture::new(store).await;
     world.product("mug", 250, 5).await;
     let placed = world.placed(&[("mug", 1)]).await;
     world.pay(placed.id).await;
@@ -49,7 +49,7 @@ pub async fn a_token_outlives_transitions(store: Arc<dyn OrderStore>) {
     assert_eq!((order.account, order.token), (placed.account, placed.token));
 }
 
-impl World {
+impl OrdersFixture {
     async fn replace(&self, id: OrderId, token: Option<OrderToken>) -> bool {
         self.store.replace_order_token(self.merchant, id, token).await.expect("answers")
     }

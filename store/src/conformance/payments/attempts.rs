@@ -1,8 +1,8 @@
-//! Opening payments, attempts and their epochs.
+//! Cases of opening payments, attempts and their epochs.
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::World;
+use super::PaymentsFixture;
 use crate::{
     conformance::race,
     domain::{OrderId, PaymentId, PaymentState},
@@ -10,9 +10,9 @@ use crate::{
 };
 
 pub async fn opening_again_changes_nothing(store: Arc<dyn PaymentStore>) {
-    let world = World::new(store);
+    let world = PaymentsFixture::new(store);
     let new = world.new_payment(1234);
-    let first = world.store.open(new.clone()).await.expect("opens");
+    let first = world.store.open_payment(new.clone()).await.expect("opens");
     assert_eq!((first.id, first.order, first.merchant), (new.id, new.order, new.merchant));
     assert_eq!((first.amount_minor, first.currency, first.created_at), (1234, new.currency, new.at));
     assert_eq!((first.method.as_str(), first.provider.as_str()), ("pm_card_visa", "sandbox"));
@@ -20,19 +20,21 @@ pub async fn opening_again_changes_nothing(store: Arc<dyn PaymentStore>) {
     assert_eq!((first.refunds.len(), first.state()), (0, PaymentState::Created));
 
     let other = NewPayment { amount_minor: 1, method: "pm_other".into(), at: world.time.tick(), ..new };
-    assert_eq!(world.store.open(other.clone()).await.expect("opens"), first);
+    assert_eq!(world.store.open_payment(other.clone()).await.expect("opens"), first);
     let epoch = world.begun(first.id).await;
-    let now = world.store.open(other).await.expect("opens");
+    let now = world.store.open_payment(other).await.expect("opens");
     assert_eq!((now.epoch, now.amount_minor, now.state()), (epoch, 1234, PaymentState::Processing));
     assert_eq!(world.read(first.id).await, now);
 }
 
 pub async fn opening_at_once_stores_one(store: Arc<dyn PaymentStore>) {
-    let world = World::new(store);
+    let world = PaymentsFixture::new(store);
     let new = world.new_payment(500);
     let answers = race(30, |i| {
         let (store, new) = (Arc::clone(&world.store), new.clone());
-        async move { store.open(NewPayment { amount_minor: 500 + i64::from(i), ..new }).await.expect("opens") }
+        async move {
+            store.open_payment(NewPayment { amount_minor: 500 + i64::from(i), ..new }).await.expect("opens")
+        }
     })
     .await;
     let stored = world.read(new.id).await;
@@ -40,7 +42,7 @@ pub async fn opening_at_once_stores_one(store: Arc<dyn PaymentStore>) {
 }
 
 pub async fn epochs_start_at_one_and_rise(store: Arc<dyn PaymentStore>) {
-    let world = World::new(store);
+    let world = PaymentsFixture::new(store);
     let payment = world.opened(100).await;
     let mut begun = Vec::new();
     for expected in 1..=5 {
@@ -59,7 +61,7 @@ pub async fn epochs_start_at_one_and_rise(store: Arc<dyn PaymentStore>) {
 }
 
 pub async fn epochs_rise_under_concurrent_begins(store: Arc<dyn PaymentStore>) {
-    let world = World::new(store);
+    let world = PaymentsFixture::new(store);
     let payment = world.opened(100).await;
     let epochs = race(50, |_| {
         let world = world.clone();
@@ -77,7 +79,7 @@ pub async fn epochs_rise_under_concurrent_begins(store: Arc<dyn PaymentStore>) {
 }
 
 pub async fn payments_do_not_share_epochs(store: Arc<dyn PaymentStore>) {
-    let world = World::new(store);
+    let world = PaymentsFixture::new(store);
     let (one, two) = (world.opened(100).await, world.opened(100).await);
     assert_eq!(world.begun(one.id).await, 1);
     assert_eq!(world.begun(one.id).await, 2);
@@ -86,18 +88,18 @@ pub async fn payments_do_not_share_epochs(store: Arc<dyn PaymentStore>) {
 }
 
 pub async fn a_note_stays_with_its_attempt(store: Arc<dyn PaymentStore>) {
-    let world = World::new(store);
+    let world = PaymentsFixture::new(store);
     let payment = world.opened(100).await;
     let (first, second) = (world.begun(payment.id).await, world.begun(payment.id).await);
-    // A worker may note how its attempt ended although a newer one has begun; and may repeat itself.
+    // A worker may note how its attempt ended after a newer one began, and may repeat the note.
     for _ in 0..2 {
         let at = world.time.tick();
-        world.store.note_attempt(payment.id, first, "timeout after 30 s", at).await.expect("notes");
+        world.store.annotate_attempt(payment.id, first, "timeout after 30 s", at).await.expect("notes");
     }
-    world.store.note_attempt(payment.id, second, "503", world.time.tick()).await.expect("notes");
+    world.store.annotate_attempt(payment.id, second, "503", world.time.tick()).await.expect("notes");
     world
         .store
-        .note_attempt(payment.id, second + 7, "never begun", world.time.tick())
+        .annotate_attempt(payment.id, second + 7, "never begun", world.time.tick())
         .await
         .expect("answers");
     let notes: Vec<_> = world
@@ -117,7 +119,7 @@ pub async fn a_note_stays_with_its_attempt(store: Arc<dyn PaymentStore>) {
 }
 
 pub async fn unknown_payments_are_not_found(store: Arc<dyn PaymentStore>) {
-    let world = World::new(store);
+    let world = PaymentsFixture::new(store);
     let id = PaymentId::of_order(OrderId::fresh(&world.time.ambient));
     let refund = crate::domain::RefundId::fresh(&world.time.ambient);
     let at = world.time.tick();

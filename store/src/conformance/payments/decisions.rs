@@ -1,8 +1,8 @@
-//! One decision per payment, by the newest epoch.
+//! Cases of decisions: one per payment, by the newest epoch.
 
 use std::sync::Arc;
 
-use super::{World, capture, decline};
+use super::{PaymentsFixture, capture, decline};
 use crate::{
     conformance::race,
     domain::PaymentState,
@@ -10,7 +10,7 @@ use crate::{
 };
 
 pub async fn a_decision_is_recorded_once(store: Arc<dyn PaymentStore>) {
-    let world = World::new(store);
+    let world = PaymentsFixture::new(store);
     let (captured, declined) = (world.opened(100).await, world.opened(100).await);
     for (payment, first, second, state) in [
         (captured, capture("ch_1"), decline("card_declined"), PaymentState::Captured),
@@ -18,7 +18,8 @@ pub async fn a_decision_is_recorded_once(store: Arc<dyn PaymentStore>) {
     ] {
         let epoch = world.begun(payment.id).await;
         let at = world.time.tick();
-        let recorded = world.store.decide(payment.id, epoch, first.clone(), at).await.expect("decides");
+        let recorded =
+            world.store.record_decision(payment.id, epoch, first.clone(), at).await.expect("decides");
         assert_eq!(recorded, Decided::Recorded);
         assert_eq!(world.decide(payment.id, epoch, first.clone()).await, Decided::Already(first.clone()));
         assert_eq!(world.decide(payment.id, epoch, second).await, Decided::Already(first.clone()));
@@ -28,7 +29,7 @@ pub async fn a_decision_is_recorded_once(store: Arc<dyn PaymentStore>) {
 }
 
 pub async fn a_stale_epoch_cannot_decide(store: Arc<dyn PaymentStore>) {
-    let world = World::new(store);
+    let world = PaymentsFixture::new(store);
     let payment = world.opened(100).await;
     let (paused, newest) = (world.begun(payment.id).await, world.begun(payment.id).await);
     let stale = Decided::Stale { current_epoch: newest };
@@ -39,7 +40,7 @@ pub async fn a_stale_epoch_cannot_decide(store: Arc<dyn PaymentStore>) {
 }
 
 pub async fn an_epoch_never_given_out_cannot_decide(store: Arc<dyn PaymentStore>) {
-    let world = World::new(store);
+    let world = PaymentsFixture::new(store);
     let payment = world.opened(100).await;
     for epoch in [0, 1, u64::MAX] {
         let decided = world.decide(payment.id, epoch, capture("ch")).await;
@@ -54,7 +55,7 @@ pub async fn an_epoch_never_given_out_cannot_decide(store: Arc<dyn PaymentStore>
 }
 
 pub async fn racing_deciders_agree(store: Arc<dyn PaymentStore>) {
-    let world = World::new(store);
+    let world = PaymentsFixture::new(store);
     let payment = world.opened(100).await;
     let epoch = world.begun(payment.id).await;
     let answers = race(100, |i| {
@@ -76,7 +77,7 @@ pub async fn racing_deciders_agree(store: Arc<dyn PaymentStore>) {
 }
 
 pub async fn racing_attempts_and_deciders_agree(store: Arc<dyn PaymentStore>) {
-    let world = World::new(store);
+    let world = PaymentsFixture::new(store);
     let payment = world.opened(100).await;
     let answers = race(100, |i| {
         let world = world.clone();
@@ -95,7 +96,7 @@ pub async fn racing_attempts_and_deciders_agree(store: Arc<dyn PaymentStore>) {
     let read = world.read(payment.id).await;
     let decided: Vec<_> = answers.iter().flatten().collect();
     let recorded: Vec<_> = decided.iter().filter(|(_, a)| *a == Decided::Recorded).collect();
-    // The last attempt begun is never stale, so somebody decides.
+    // The last attempt begun is never stale, so one caller decides.
     assert_eq!(recorded.len(), 1);
     assert_eq!(read.epoch, recorded[0].0, "no attempt begins after the decision, none older decides");
     for (epoch, answer) in decided {
@@ -109,7 +110,7 @@ pub async fn racing_attempts_and_deciders_agree(store: Arc<dyn PaymentStore>) {
 }
 
 pub async fn a_decided_payment_begins_no_attempt(store: Arc<dyn PaymentStore>) {
-    let world = World::new(store);
+    let world = PaymentsFixture::new(store);
     for decision in [capture("ch_9"), decline("expired_card")] {
         let payment = world.opened(100).await;
         let epoch = world.begun(payment.id).await;
@@ -122,7 +123,7 @@ pub async fn a_decided_payment_begins_no_attempt(store: Arc<dyn PaymentStore>) {
 }
 
 pub async fn a_reference_leads_to_its_payment(store: Arc<dyn PaymentStore>) {
-    let world = World::new(store);
+    let world = PaymentsFixture::new(store);
     let (one, two) = (world.opened(100).await, world.opened(100).await);
     let declined = world.opened(100).await;
     let reference = |name: &str| format!("ch_{name}_{}", world.merchant);

@@ -1,10 +1,10 @@
-//! Payments of a day.
+//! Cases of listing payments by day, and of the scan over all payments.
 
 use std::sync::Arc;
 
 use base::Timestamp;
 
-use super::World;
+use super::PaymentsFixture;
 use crate::{
     conformance::START_MILLIS,
     domain::{MerchantId, PaymentId},
@@ -14,38 +14,40 @@ use crate::{
 const HOUR: i64 = 3_600_000;
 
 pub async fn a_day_is_a_utc_day(store: Arc<dyn PaymentStore>) {
-    let world = World::new(store);
+    let world = PaymentsFixture::new(store);
     let midnight = START_MILLIS - 12 * HOUR;
     let offsets = [-1, 0, 1, 12 * HOUR, 24 * HOUR - 1, 24 * HOUR];
     let mut ids = Vec::new();
-    // Opened in an order of its own: a listing goes by when a payment was opened, not by when it was written.
+    // Inserted out of order: a listing sorts by the time of opening, not by the time of the write.
     for index in [3, 0, 5, 1, 4, 2] {
-        let new = NewPayment { at: moment(midnight + offsets[index]), ..world.new_payment(100) };
+        let new = NewPayment { at: timestamp(midnight + offsets[index]), ..world.new_payment(100) };
         ids.push((offsets[index], new.id));
-        world.store.open(new).await.expect("opens");
+        world.store.open_payment(new).await.expect("opens");
     }
     ids.sort_unstable();
     for day in [0, 5 * HOUR, 24 * HOUR - 1] {
-        let listed = ids_of(&world, world.merchant, moment(midnight + day), None, 100).await;
+        let listed = ids_of(&world, world.merchant, timestamp(midnight + day), None, 100).await;
         assert_eq!(listed, ids[1..5].iter().map(|(_, id)| *id).collect::<Vec<_>>());
     }
-    assert_eq!(ids_of(&world, world.merchant, moment(midnight - 1), None, 100).await, [ids[0].1]);
-    assert_eq!(ids_of(&world, world.merchant, moment(midnight + 24 * HOUR), None, 100).await, [ids[5].1]);
-    assert!(ids_of(&world, world.merchant, moment(midnight + 48 * HOUR), None, 100).await.is_empty());
+    assert_eq!(ids_of(&world, world.merchant, timestamp(midnight - 1), None, 100).await, [ids[0].1]);
+    assert_eq!(ids_of(&world, world.merchant, timestamp(midnight + 24 * HOUR), None, 100).await, [ids[5].1]);
+    assert!(ids_of(&world, world.merchant, timestamp(midnight + 48 * HOUR), None, 100).await.is_empty());
 }
 
 pub async fn a_day_is_paged_without_gaps(store: Arc<dyn PaymentStore>) {
-    let world = World::new(store);
+    let world = PaymentsFixture::new(store);
     let mut opened = Vec::new();
-    // Three share each moment, so that a page ends within one.
+    // Three share each timestamp, so that a page ends within one.
     for batch in 0..9 {
-        let at = moment(START_MILLIS + batch);
+        let at = timestamp(START_MILLIS + batch);
         for _ in 0..3 {
-            opened.push(world.store.open(NewPayment { at, ..world.new_payment(100) }).await.expect("opens"));
+            opened.push(
+                world.store.open_payment(NewPayment { at, ..world.new_payment(100) }).await.expect("opens"),
+            );
         }
     }
     let mut seen = Vec::new();
-    let day = moment(START_MILLIS);
+    let day = timestamp(START_MILLIS);
     loop {
         let after = seen.last().copied();
         let page = ids_of(&world, world.merchant, day, after, 4).await;
@@ -62,25 +64,25 @@ pub async fn a_day_is_paged_without_gaps(store: Arc<dyn PaymentStore>) {
     distinct.sort_unstable();
     distinct.dedup();
     assert_eq!(distinct.len(), 27, "none twice");
-    let entries = world.store.of_day(world.merchant, day, None, 1).await.expect("reads");
+    let entries = world.store.list_by_day(world.merchant, day, None, 1).await.expect("reads");
     let first = opened.iter().find(|p| p.id == entries[0].id).expect("opened here");
     assert_eq!((entries[0].order, entries[0].amount_minor), (first.order, first.amount_minor));
     assert_eq!((entries[0].currency, entries[0].created_at), (first.currency, first.created_at));
 }
 
 pub async fn a_day_is_of_one_merchant(store: Arc<dyn PaymentStore>) {
-    let world = World::new(store);
+    let world = PaymentsFixture::new(store);
     let mine = world.opened(100).await;
     let other = MerchantId::fresh(&world.time.ambient);
     let foreign = NewPayment { merchant: other, ..world.new_payment(100) };
-    world.store.open(foreign.clone()).await.expect("opens");
+    world.store.open_payment(foreign.clone()).await.expect("opens");
     assert_eq!(ids_of(&world, world.merchant, mine.created_at, None, 100).await, [mine.id]);
     assert_eq!(ids_of(&world, other, mine.created_at, None, 100).await, [foreign.id]);
 }
 
-/// Others may be there and may come meanwhile: the store may be shared.
-pub async fn all_payments_are_walked(store: Arc<dyn PaymentStore>) {
-    let world = World::new(store);
+/// Other cases may share the store, so the scan may also find payments that this case did not open.
+pub async fn all_payments_are_scanned(store: Arc<dyn PaymentStore>) {
+    let world = PaymentsFixture::new(store);
     let mut opened = Vec::new();
     for amount in 1..=25 {
         opened.push(world.opened(amount).await);
@@ -89,7 +91,7 @@ pub async fn all_payments_are_walked(store: Arc<dyn PaymentStore>) {
     for limit in [7, 100] {
         let mut seen: Vec<crate::payments::PaymentEntry> = Vec::new();
         loop {
-            let page = world.store.all(seen.last().map(|last| last.id), limit).await.expect("reads");
+            let page = world.store.scan(seen.last().map(|last| last.id), limit).await.expect("reads");
             assert!(page.len() <= usize::try_from(limit).expect("small"));
             if page.is_empty() {
                 break;
@@ -107,16 +109,16 @@ pub async fn all_payments_are_walked(store: Arc<dyn PaymentStore>) {
 }
 
 async fn ids_of(
-    world: &World,
+    world: &PaymentsFixture,
     merchant: MerchantId,
     day: Timestamp,
     after: Option<PaymentId>,
     limit: u32,
 ) -> Vec<PaymentId> {
-    let entries = world.store.of_day(merchant, day, after, limit).await.expect("reads");
+    let entries = world.store.list_by_day(merchant, day, after, limit).await.expect("reads");
     entries.into_iter().map(|entry| entry.id).collect()
 }
 
-fn moment(millis: i64) -> Timestamp {
+fn timestamp(millis: i64) -> Timestamp {
     Timestamp::from_millisecond(millis).expect("a time")
 }

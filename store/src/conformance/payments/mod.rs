@@ -1,11 +1,11 @@
-//! The suite of [`PaymentStore`]. Its cases draw ids of their own, so an engine for which an empty store is dear may
-//! give them all the same one.
+//! Conformance suite of [`PaymentStore`]. Its cases use distinct ids, so an engine whose empty store is expensive may
+//! open the same store for all of them.
 
 pub mod attempts;
 pub mod decisions;
 pub mod listing;
+pub mod random_ops;
 pub mod refunds;
-pub mod walk;
 
 use std::sync::{
     Arc,
@@ -18,7 +18,7 @@ use crate::{
     payments::{Begun, Decided, NewPayment, PaymentStore},
 };
 
-/// Makes the tests of an engine out of the whole suite; see [`crate::conformance`].
+/// Expands to the tests of a payment store; see [`crate::conformance`].
 #[macro_export]
 macro_rules! payment_store_suite {
     ($open:path) => {
@@ -45,7 +45,7 @@ macro_rules! payment_store_suite {
                 a_day_is_a_utc_day,
                 a_day_is_paged_without_gaps,
                 a_day_is_of_one_merchant,
-                all_payments_are_walked,
+                all_payments_are_scanned,
             ],
             refunds: [
                 a_refund_needs_captured_money,
@@ -57,23 +57,23 @@ macro_rules! payment_store_suite {
                 the_same_refund_at_once_is_one,
                 racing_ends_agree,
             ],
-            walk: [
+            random_ops: [
                 random_steps_keep_the_money_right,
             ],
         }
     };
 }
 
-/// A store with time and ids for one case.
+/// Fixture of one case: a store with a clock and an id source.
 #[derive(Clone)]
-pub(super) struct World {
+pub(super) struct PaymentsFixture {
     pub(super) store: Arc<dyn PaymentStore>,
     pub(super) time: Clockwork,
     pub(super) merchant: MerchantId,
 }
 
-impl World {
-    /// With ids no other case of the run has, so that cases may share a store.
+impl PaymentsFixture {
+    /// Uses ids that no other case of the run uses, so that cases may share a store.
     pub(super) fn new(store: Arc<dyn PaymentStore>) -> Self {
         static SEED: AtomicU64 = AtomicU64::new(1_000);
         Self::seeded(store, SEED.fetch_add(1, Ordering::Relaxed))
@@ -101,7 +101,7 @@ impl World {
     }
 
     pub(super) async fn opened(&self, amount_minor: i64) -> Payment {
-        self.store.open(self.new_payment(amount_minor)).await.expect("opens")
+        self.store.open_payment(self.new_payment(amount_minor)).await.expect("opens")
     }
 
     pub(super) async fn begun(&self, id: PaymentId) -> u64 {
@@ -120,7 +120,7 @@ impl World {
     }
 
     pub(super) async fn decide(&self, id: PaymentId, epoch: u64, decision: Decision) -> Decided {
-        self.store.decide(id, epoch, decision, self.time.tick()).await.expect("decides")
+        self.store.record_decision(id, epoch, decision, self.time.tick()).await.expect("decides")
     }
 
     pub(super) async fn read(&self, id: PaymentId) -> Payment {

@@ -1,8 +1,8 @@
-//! Refunds: never more than was captured, each with one end.
+//! Cases of refunds: never more than the captured amount, one recorded result each.
 
 use std::sync::Arc;
 
-use super::{World, decline};
+use super::{PaymentsFixture, decline};
 use crate::{
     conformance::race,
     domain::{PaymentId, PaymentState, RefundId, RefundState},
@@ -10,7 +10,7 @@ use crate::{
 };
 
 pub async fn a_refund_needs_captured_money(store: Arc<dyn PaymentStore>) {
-    let world = World::new(store);
+    let world = PaymentsFixture::new(store);
     let payment = world.opened(100).await;
     assert_eq!(begin(&world, payment.id, fresh(&world), 10).await, RefundBegun::NotCaptured);
     let epoch = world.begun(payment.id).await;
@@ -21,11 +21,11 @@ pub async fn a_refund_needs_captured_money(store: Arc<dyn PaymentStore>) {
 }
 
 pub async fn refunds_fill_what_was_captured(store: Arc<dyn PaymentStore>) {
-    let world = World::new(store);
+    let world = PaymentsFixture::new(store);
     let payment = world.captured(100).await;
     let (one, two) = (fresh(&world), fresh(&world));
     assert_eq!(begin(&world, payment.id, one, 60).await, RefundBegun::Open);
-    // Begun before and still open.
+    // Begun before, without a result.
     assert_eq!(begin(&world, payment.id, one, 60).await, RefundBegun::Open);
     let too_much = RefundBegun::TooMuch { refundable_minor: 40 };
     assert_eq!(begin(&world, payment.id, two, 41).await, too_much);
@@ -42,7 +42,7 @@ pub async fn refunds_fill_what_was_captured(store: Arc<dyn PaymentStore>) {
 }
 
 pub async fn a_failed_refund_frees_its_amount(store: Arc<dyn PaymentStore>) {
-    let world = World::new(store);
+    let world = PaymentsFixture::new(store);
     let payment = world.captured(100).await;
     let (failed, next) = (fresh(&world), fresh(&world));
     assert_eq!(begin(&world, payment.id, failed, 100).await, RefundBegun::Open);
@@ -55,7 +55,7 @@ pub async fn a_failed_refund_frees_its_amount(store: Arc<dyn PaymentStore>) {
 }
 
 pub async fn an_end_is_recorded_once(store: Arc<dyn PaymentStore>) {
-    let world = World::new(store);
+    let world = PaymentsFixture::new(store);
     let payment = world.captured(100).await;
     let (done, failed) = (fresh(&world), fresh(&world));
     assert_eq!(end(&world, payment.id, done, true).await, None, "it was never begun");
@@ -69,7 +69,7 @@ pub async fn an_end_is_recorded_once(store: Arc<dyn PaymentStore>) {
 }
 
 pub async fn amounts_without_value_are_refused(store: Arc<dyn PaymentStore>) {
-    let world = World::new(store);
+    let world = PaymentsFixture::new(store);
     let payment = world.captured(100).await;
     for amount in [0, -1, i64::MIN] {
         let answer = begin(&world, payment.id, fresh(&world), amount).await;
@@ -79,7 +79,7 @@ pub async fn amounts_without_value_are_refused(store: Arc<dyn PaymentStore>) {
 }
 
 pub async fn concurrent_refunds_never_exceed_the_capture(store: Arc<dyn PaymentStore>) {
-    let world = World::new(store);
+    let world = PaymentsFixture::new(store);
     let payment = world.captured(100).await;
     let answers = race(50, |_| {
         let world = world.clone();
@@ -91,7 +91,7 @@ pub async fn concurrent_refunds_never_exceed_the_capture(store: Arc<dyn PaymentS
     for answer in answers {
         match answer {
             RefundBegun::Open => {}
-            // Each saw at least one refund fewer than the capture holds.
+            // Each rejected call saw eleven open refunds, so one unit was left.
             RefundBegun::TooMuch { refundable_minor } => assert_eq!(refundable_minor, 1),
             other => panic!("unexpected {other:?}"),
         }
@@ -100,7 +100,7 @@ pub async fn concurrent_refunds_never_exceed_the_capture(store: Arc<dyn PaymentS
 }
 
 pub async fn the_same_refund_at_once_is_one(store: Arc<dyn PaymentStore>) {
-    let world = World::new(store);
+    let world = PaymentsFixture::new(store);
     let payment = world.captured(100).await;
     let refund = fresh(&world);
     let answers = race(30, |_| {
@@ -113,7 +113,7 @@ pub async fn the_same_refund_at_once_is_one(store: Arc<dyn PaymentStore>) {
 }
 
 pub async fn racing_ends_agree(store: Arc<dyn PaymentStore>) {
-    let world = World::new(store);
+    let world = PaymentsFixture::new(store);
     let payment = world.captured(100).await;
     let refund = fresh(&world);
     assert_eq!(begin(&world, payment.id, refund, 80).await, RefundBegun::Open);
@@ -127,16 +127,26 @@ pub async fn racing_ends_agree(store: Arc<dyn PaymentStore>) {
     assert!(answers.iter().all(|answer| *answer == Some(recorded)), "{answers:?}");
 }
 
-pub(super) fn fresh(world: &World) -> RefundId {
+pub(super) fn fresh(world: &PaymentsFixture) -> RefundId {
     world.time.tick();
     RefundId::fresh(&world.time.ambient)
 }
 
-pub(super) async fn begin(world: &World, id: PaymentId, refund: RefundId, amount_minor: i64) -> RefundBegun {
+pub(super) async fn begin(
+    world: &PaymentsFixture,
+    id: PaymentId,
+    refund: RefundId,
+    amount_minor: i64,
+) -> RefundBegun {
     world.store.begin_refund(id, refund, amount_minor, world.time.tick()).await.expect("answers")
 }
 
-pub(super) async fn end(world: &World, id: PaymentId, refund: RefundId, done: bool) -> Option<RefundState> {
+pub(super) async fn end(
+    world: &PaymentsFixture,
+    id: PaymentId,
+    refund: RefundId,
+    done: bool,
+) -> Option<RefundState> {
     let reference = format!("re_{refund}");
     world.store.end_refund(id, refund, done, &reference, world.time.tick()).await.expect("answers")
 }

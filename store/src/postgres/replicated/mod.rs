@@ -1,18 +1,21 @@
 //! Reads from a streaming replica, writes to the primary.
 //!
-//! Guarantees: every write, and every read that decides something (those of workers and relays, keys, what an arrival
-//! announced), goes to the primary. A read for a merchant goes to the replica only while that is known to be no further
-//! behind than the limit, and to have every write for that merchant that *this process* answered before the read began. What the replica does not find, fails at, or leaves unanswered when it goes away, the primary is
-//! asked for. A replica that is away costs nothing but its help, and is used again by itself.
+//! Guarantees: every write goes to the primary, and so does every read on which a decision depends (reads by workers
+//! and relays, of API keys, and of data that an arrival announced). A read for a merchant goes to the replica only
+//! while the replica's lag is known to be within the limit, and the replica has every write for that merchant that
+//! *this process* answered before the read began (read your writes). If the replica does not find a row, fails, or
+//! becomes unavailable during the read, the read is repeated on the primary. An unavailable replica costs only its
+//! capacity, and is used again without intervention.
 //!
-//! Does not promise over several processes more than the limit: another one's write may be missing from a read for so
-//! long. `docs/POSTGRES.md` says what to do where that is too much.
+//! Across processes, only the limit is promised: a read may miss another process's write for that long.
+//! `docs/POSTGRES.md` says what to do where that is too much.
 //!
-//! Start with [`ReplicatedOrders::read`]; `routes` says which call goes where, `probe` knows how far the replica is.
+//! Start with [`ReplicatedOrders::read`]; `routes` has the destination of each call, `probe` measures the replica's
+//! lag.
 
 mod probe;
+mod read_your_writes;
 mod routes;
-mod written;
 
 use std::{
     sync::{
@@ -31,7 +34,7 @@ use tokio::{sync::watch, task::AbortHandle};
 
 use self::{
     probe::{Probe, Standby},
-    written::Written,
+    read_your_writes::RecentWrites,
 };
 use super::PostgresOrders;
 use crate::error::StoreError;
@@ -40,13 +43,13 @@ use crate::error::StoreError;
 #[derive(Clone)]
 pub struct ReplicatedOrders {
     primary: PostgresOrders,
-    shared: Arc<Shared>,
+    shared: Arc<ReplicatedShared>,
 }
 
-struct Shared {
+struct ReplicatedShared {
     standby: watch::Receiver<Option<Standby>>,
     lag_max: Duration,
-    written: Written,
+    written: RecentWrites,
     counts: Counts,
     probe: AbortHandle,
 }
@@ -58,20 +61,20 @@ struct Counts {
     repeated: AtomicU64,
 }
 
-/// Where reads were answered that a replica may answer, since the start.
+/// Counts since the start of reads that a replica may answer, by the server that answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ReadStats {
-    /// By the replica.
+    /// Answered by the replica.
     pub replica: u64,
-    /// By the primary.
+    /// Answered by the primary.
     pub primary: u64,
-    /// Those of the primary's for which the replica was asked in vain.
+    /// Answered by the primary after the replica failed to.
     pub repeated: u64,
 }
 
 impl ReplicatedOrders {
     /// Adds the replica at `replica` to the store over `primary`. Waits for neither: until the replica is known to have
-    /// caught up, the primary is read. Fails only for an address that is none.
+    /// caught up, reads go to the primary. Fails only for an address that cannot be parsed.
     pub fn new(
         store: PostgresOrders,
         primary: &PostgresConfig,
@@ -82,16 +85,19 @@ impl ReplicatedOrders {
         let probe = Probe::new(primary, replica, lag_max, ambient)?;
         let (publish, standby) = watch::channel(None);
         let probe = tokio::spawn(probe.run(publish)).abort_handle();
-        let (written, counts) = (Written::default(), Counts::default());
-        Ok(Self { primary: store, shared: Arc::new(Shared { standby, lag_max, written, counts, probe }) })
+        let (written, counts) = (RecentWrites::default(), Counts::default());
+        Ok(Self {
+            primary: store,
+            shared: Arc::new(ReplicatedShared { standby, lag_max, written, counts, probe }),
+        })
     }
 
-    /// How far the replica is behind at most; `None` when it is away or not yet known.
+    /// Upper bound of the replica's lag; `None` when the replica is unavailable or its lag is not known yet.
     pub fn lag(&self) -> Option<Duration> {
         Some(self.shared.standby.borrow().as_ref()?.fresh_until?.elapsed())
     }
 
-    /// Counters.
+    /// Counts of reads since the start.
     pub fn read_stats(&self) -> ReadStats {
         let counts = &self.shared.counts;
         ReadStats {
@@ -101,8 +107,8 @@ impl ReplicatedOrders {
         }
     }
 
-    /// Answers a read from the replica if that has all that was written under `key`, else from the primary. `is_missing`:
-    /// an answer that a replica may only give because it lags.
+    /// Reads from the replica if it has every write under `key`, else from the primary. `is_missing` tells an answer
+    /// that may be due to the replica's lag.
     async fn read<T, R, P>(
         &self,
         key: Uuid,
@@ -121,7 +127,7 @@ impl ReplicatedOrders {
                     counts.replica.fetch_add(1, Ordering::Relaxed);
                     return Ok(answer);
                 }
-                Some(Err(error)) => tracing::debug!(%error, "the replica failed; asking the primary"),
+                Some(Err(error)) => tracing::debug!(%error, "replica read failed: asking the primary"),
                 _ => {}
             }
             counts.repeated.fetch_add(1, Ordering::Relaxed);
@@ -130,7 +136,7 @@ impl ReplicatedOrders {
         primary.await
     }
 
-    /// Runs a write and notes its end under `key`, also when it fails or is dropped: it may have been committed.
+    /// Runs a write and records its end under `key`, also when it fails or is dropped, as it may have been committed.
     async fn write<T>(&self, key: Uuid, write: impl Future<Output = T>) -> T {
         let _noted = Noted { shared: &self.shared, key };
         write.await
@@ -145,7 +151,8 @@ impl ReplicatedOrders {
         may.then(|| (store.clone(), *session))
     }
 
-    /// The answer, or `None` as soon as the replica is found to be away: a line cut without a word answers never.
+    /// The answer, or `None` as soon as the replica is found to be unavailable: a half-open TCP connection never
+    /// returns.
     async fn unless_away<T>(&self, session: u64, answer: impl Future<Output = T>) -> Option<T> {
         let mut standby = self.shared.standby.clone();
         let gone =
@@ -158,23 +165,23 @@ impl ReplicatedOrders {
     }
 }
 
-impl Shared {
-    /// Notes that a write under `key` has ended.
+impl ReplicatedShared {
+    /// Records the end of a write under `key`.
     fn note(&self, key: Uuid) {
         let fresh_until = self.standby.borrow().as_ref().and_then(|standby| standby.fresh_until);
         self.written.mark(key, fresh_until);
     }
 }
 
-impl Drop for Shared {
+impl Drop for ReplicatedShared {
     fn drop(&mut self) {
         self.probe.abort();
     }
 }
 
-/// Notes a write when it ends, however it does.
+/// Write guard: on drop it records the end of the write.
 struct Noted<'a> {
-    shared: &'a Shared,
+    shared: &'a ReplicatedShared,
     key: Uuid,
 }
 

@@ -1,12 +1,13 @@
-//! Asks primary and replica, again and again, how far they are.
+//! Measurement of replication lag.
 //!
-//! Guarantees: a [`Standby`] is published only for a replica of this very primary that answers, and everything committed
-//! before its `fresh_until` is visible on it; a replica that is away, silent or promoted is taken back at once and
-//! looked for until it returns. It returns with new connections: those of before may never end.
+//! Guarantees: a [`Standby`] is published only for a replica of this very primary that answers, and every transaction
+//! committed before its `fresh_until` is visible on it. A replica that is unreachable, silent or promoted is withdrawn
+//! at once and probed until it returns. It returns with new connections, as statements on the old ones may never end.
 //!
-//! A round notes the time, then the primary's end of the log, then how much the replica has replayed. Once the replica
-//! has replayed a round's end, it has whatever was committed before that round's time. So one clock measures the lag, that
-//! of this process, and writes need not ask for their place in the log: when they ended is enough.
+//! A round records the time, then the primary's WAL position, then the replica's replay position. Once the replica has
+//! replayed a round's position, it has every transaction committed before that round's time. So the lag is measured by
+//! one clock, that of this process, and a write need not ask for its WAL position: the time at which it ended is
+//! enough.
 
 use std::{collections::VecDeque, convert::Infallible, time::Duration};
 
@@ -26,19 +27,19 @@ use crate::postgres::PostgresOrders;
 const EVERY: Duration = Duration::from_millis(100);
 /// Longest wait for an answer, and for a connection.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
-/// Longest pause before looking for a replica again.
+/// Longest pause before probing an unavailable replica again.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
-/// Rounds remembered while the replica has not replayed them.
+/// Rounds kept that the replica has not replayed yet.
 const ROUNDS_MAX: usize = 64;
-/// Bytes of a page of the log, and of the header each begins with but the first of a file (`xlog_internal.h`).
+/// Bytes of a WAL page, and of the header of each page but the first of a file (`xlog_internal.h`).
 const PAGE: i64 = 8192;
 const PAGE_HEADER: i64 = 24;
 
-/// Everything written so far, also what is not on disk yet.
+/// The position of all WAL written so far, including the part not flushed to disk.
 const WRITTEN: &str = "SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint AS at";
 const REPLAYED: &str = "
     SELECT pg_is_in_recovery() AS follows, (pg_last_wal_replay_lsn() - '0/0'::pg_lsn)::bigint AS at";
-/// A server made by a base backup has its origin's number.
+/// The primary's identity; a server made by a base backup has the same one.
 const IDENTITY: &str =
     "SELECT system_identifier || ' ' || current_database() AS identity FROM pg_control_system()";
 
@@ -46,13 +47,13 @@ const IDENTITY: &str =
 #[derive(Clone)]
 pub(super) struct Standby {
     pub(super) store: PostgresOrders,
-    /// Counts its returns.
+    /// Number of the connection; rises each time the replica returns.
     pub(super) session: u64,
-    /// It has everything that was committed before; `None` until that is known.
+    /// The replica has every transaction committed before; `None` until that is known.
     pub(super) fresh_until: Option<Instant>,
 }
 
-/// Whom to ask.
+/// The servers to probe.
 pub(super) struct Probe {
     primary: PgConnectOptions,
     replica: PgConnectOptions,
@@ -61,23 +62,23 @@ pub(super) struct Probe {
     ambient: Ambient,
 }
 
-/// Why there is no replica.
+/// The reason why the replica is not used.
 #[derive(Debug, thiserror::Error)]
 enum Away {
     #[error(transparent)]
     Sql(#[from] sqlx::Error),
     #[error(transparent)]
     Open(#[from] OpenError),
-    #[error("no answer in time")]
+    #[error("response timeout")]
     Silent(#[from] tokio::time::error::Elapsed),
-    #[error("it is no replica of the primary's database")]
+    #[error("not a replica of the primary's database")]
     Stranger,
-    #[error("it follows no primary")]
+    #[error("promoted: not in recovery")]
     Promoted,
 }
 
 impl Probe {
-    /// `reads` is for the connections that reads will use.
+    /// `reads` configures the pool that reads will use.
     pub(super) fn new(
         primary: &PostgresConfig,
         reads: PostgresConfig,
@@ -87,7 +88,7 @@ impl Probe {
         Ok(Self { primary: primary.pool_options()?, replica: reads.pool_options()?, reads, lag_max, ambient })
     }
 
-    /// Publishes what it finds for as long as it is let.
+    /// Publishes the replica's state until the task is aborted.
     pub(super) async fn run(self, standby: watch::Sender<Option<Standby>>) {
         let (mut session, mut failures) = (0, 0);
         loop {
@@ -99,14 +100,14 @@ impl Probe {
             standby.send_replace(None);
             failures += 1;
             if failures == 1 {
-                tracing::warn!(error = %away, "the replica is not used; all reads go to the primary");
+                tracing::warn!(error = %away, "replica unusable: all reads go to the primary");
             }
             let longest = PAUSE_MAX.min(EVERY * 2_u32.saturating_pow(failures - 1));
             tokio::time::sleep(longest / 2 + self.ambient.jitter(longest / 2)).await;
         }
     }
 
-    /// Follows the two until one does not answer.
+    /// Probes both servers until one does not answer.
     async fn follow(
         &self,
         session: u64,
@@ -118,7 +119,7 @@ impl Probe {
         if identity(&mut primary).await? != identity(&mut replica).await? {
             return Err(Away::Stranger);
         }
-        // A promoted one is told before it gets a pool.
+        // A promoted server is detected before a pool is opened to it.
         replayed(&mut replica).await?;
         let connecting = PostgresOrders::connect(&self.reads, self.ambient.clone());
         let store = timeout(ANSWER_TIMEOUT, connecting).await??;
@@ -129,7 +130,7 @@ impl Probe {
             progress.begin(begun, end);
             progress.replayed(replayed(&mut replica).await?);
             if std::mem::take(failures) > 0 {
-                tracing::info!("the replica answers again");
+                tracing::info!("replica usable again");
             }
             progress.tell(self.lag_max);
             let (store, fresh_until) = (store.clone(), progress.fresh_until);
@@ -139,10 +140,10 @@ impl Probe {
     }
 }
 
-/// How far the replica is.
+/// Replay progress of the replica.
 #[derive(Default)]
 struct Progress {
-    /// Time and end of the log of rounds it has not replayed, oldest first.
+    /// Time and WAL position of the rounds it has not replayed, oldest first.
     rounds: VecDeque<(Instant, i64)>,
     fresh_until: Option<Instant>,
     is_behind: bool,
@@ -150,7 +151,7 @@ struct Progress {
 
 impl Progress {
     fn begin(&mut self, at: Instant, end: i64) {
-        // Without room for this one, the older ones are waited for; there is room then.
+        // When full, this round is skipped: there is room again once older ones are replayed.
         if self.rounds.len() < ROUNDS_MAX {
             self.rounds.push_back((at, end));
         }
@@ -163,20 +164,20 @@ impl Progress {
         }
     }
 
-    /// Logs a change for people.
+    /// Logs when the lag crosses the limit.
     fn tell(&mut self, lag_max: Duration) {
         let is_behind = self.fresh_until.is_none_or(|at| at.elapsed() > lag_max);
         if is_behind && !self.is_behind {
-            tracing::warn!("the replica is too far behind; all reads go to the primary");
+            tracing::warn!(?lag_max, "replica lag above the limit: all reads go to the primary");
         } else if self.is_behind && !is_behind {
-            tracing::info!("the replica has caught up");
+            tracing::info!(?lag_max, "replica lag within the limit");
         }
         self.is_behind = is_behind;
     }
 }
 
 async fn ask(connection: &mut PgConnection, sql: &'static str) -> Result<sqlx::postgres::PgRow, Away> {
-    // By the simple protocol: nothing is prepared, so it is safe behind a pooler.
+    // By the simple protocol: nothing is prepared, so it works behind a pooler.
     use sqlx::Executor;
     Ok(timeout(ANSWER_TIMEOUT, connection.fetch_one(sqlx::raw_sql(sql))).await??)
 }
@@ -191,7 +192,7 @@ async fn replayed(replica: &mut PgConnection) -> Result<i64, Away> {
     if row.try_get("follows")? { at.ok_or(Away::Stranger) } else { Err(Away::Promoted) }
 }
 
-/// The next record's place, as a replica counts: at the start of a page it has not come to the header yet.
+/// The position of the next record as a replica counts it: at the start of a page, before the page's header.
 fn end_of_last_record(next: i64) -> i64 {
     if next % PAGE == PAGE_HEADER { next - PAGE_HEADER } else { next }
 }

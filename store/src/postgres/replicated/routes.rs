@@ -1,8 +1,8 @@
-//! Which call goes where.
+//! Routing of each call to the primary or the replica.
 //!
-//! To the replica may go what a merchant asks to look at. To the primary goes what is written; what workers and relays
-//! read, which decide by it; accounts of customers and proofs of their addresses, who sign in moments after; keys, so that one that was
-//! taken away is; and [`Outbox::order_events`], read by whom an arrival has woken, earlier than any replica could know.
+//! Reads that a merchant requests may go to the replica. To the primary go: writes; reads by workers and relays, which
+//! decide by them; customers' accounts and verifications, as customers sign in moments later; API keys, so that revoked
+//! ones are rejected; and [`Outbox::order_events`], whose reader an arrival wakes before a replica can have the event.
 
 use std::{future::Future, time::Duration};
 
@@ -22,8 +22,8 @@ use crate::{
     error::StoreError,
     merchants::{KeyHash, KeyRecord, Merchants},
     orders::{
-        CaptureFacts, MailRecord, MailSubject, Mails, Moved, NewOrder, Orders, Placement, RefundFacts,
-        RefundRequested,
+        CaptureFacts, MailRecord, MailSubject, Mails, NewOrder, Orders, PlaceOutcome, RefundFacts,
+        RefundRequested, Transition,
     },
     outbox::{Backlog, Command, Outbox, OutboxMessage, Position, Submitted},
     token::TokenHash,
@@ -33,19 +33,19 @@ use crate::{
     webhooks::{Endpoint, EndpointChange, EndpointFinding, WebhookAttempt, Webhooks},
 };
 
-/// For answers that say as much on a replica as anywhere.
+/// For answers that cannot be missing on a replica.
 fn never<T>(_: &T) -> bool {
     false
 }
 
 impl ReplicatedOrders {
-    /// Runs a move that names no merchant; whose it was is in the answer.
+    /// Runs a transition that names no merchant; the order in the answer tells the merchant to record.
     async fn of_whom(
         &self,
-        moving: impl Future<Output = Result<Moved, StoreError>> + Send,
-    ) -> Result<Moved, StoreError> {
+        moving: impl Future<Output = Result<Transition, StoreError>> + Send,
+    ) -> Result<Transition, StoreError> {
         let moved = moving.await?;
-        if let Moved::Now(order) | Moved::Already(order) | Moved::Refused(order) = &moved {
+        if let Transition::Now(order) | Transition::Already(order) | Transition::Refused(order) = &moved {
             self.shared.note(order.merchant.0);
         }
         Ok(moved)
@@ -189,7 +189,7 @@ impl Catalog for ReplicatedOrders {
 
 #[async_trait]
 impl Orders for ReplicatedOrders {
-    async fn place_order(&self, order: NewOrder) -> Result<Placement, StoreError> {
+    async fn place_order(&self, order: NewOrder) -> Result<PlaceOutcome, StoreError> {
         self.write(order.merchant.0, self.primary.place_order(order)).await
     }
 
@@ -221,7 +221,12 @@ impl Orders for ReplicatedOrders {
         self.read(merchant.0, replica, self.primary.orders(merchant, status, page), never).await
     }
 
-    async fn mark_paid(&self, id: OrderId, facts: CaptureFacts, at: Timestamp) -> Result<Moved, StoreError> {
+    async fn mark_paid(
+        &self,
+        id: OrderId,
+        facts: CaptureFacts,
+        at: Timestamp,
+    ) -> Result<Transition, StoreError> {
         self.of_whom(self.primary.mark_paid(id, facts, at)).await
     }
 
@@ -231,11 +236,11 @@ impl Orders for ReplicatedOrders {
         payment: PaymentId,
         code: &str,
         at: Timestamp,
-    ) -> Result<Moved, StoreError> {
+    ) -> Result<Transition, StoreError> {
         self.of_whom(self.primary.mark_payment_failed(id, payment, code, at)).await
     }
 
-    async fn fulfil(&self, id: OrderId, at: Timestamp) -> Result<Moved, StoreError> {
+    async fn fulfil(&self, id: OrderId, at: Timestamp) -> Result<Transition, StoreError> {
         self.of_whom(self.primary.fulfil(id, at)).await
     }
 
@@ -245,7 +250,7 @@ impl Orders for ReplicatedOrders {
         id: OrderId,
         reason: &str,
         at: Timestamp,
-    ) -> Result<Moved, StoreError> {
+    ) -> Result<Transition, StoreError> {
         self.write(merchant.0, self.primary.cancel(merchant, id, reason, at)).await
     }
 
@@ -269,7 +274,7 @@ impl Orders for ReplicatedOrders {
         id: OrderId,
         facts: RefundFacts,
         at: Timestamp,
-    ) -> Result<Moved, StoreError> {
+    ) -> Result<Transition, StoreError> {
         self.of_whom(self.primary.record_refund(id, facts, at)).await
     }
 
@@ -327,7 +332,7 @@ impl Outbox for ReplicatedOrders {
         page: PageRequest<EventId>,
     ) -> Result<Page<Event>, StoreError> {
         let replica = |store: PostgresOrders| async move { store.events(merchant, page).await };
-        // After an event it does not know yet a replica finds nothing, and that would look like the last page.
+        // After an event that the replica does not have yet, it finds nothing, which would look like the last page.
         let is_missing = |found: &Page<Event>| page.after.is_some() && found.items.is_empty();
         self.read(merchant.0, replica, self.primary.events(merchant, page), is_missing).await
     }
@@ -413,7 +418,7 @@ impl Webhooks for ReplicatedOrders {
     }
 }
 
-/// An audit judges by what it reads, so all of it is read where it was written.
+/// An audit reports what it reads, so all its reads go to the primary.
 #[async_trait]
 impl Audit for ReplicatedOrders {
     async fn all_orders(&self, after: Option<OrderId>, limit: u32) -> Result<Vec<OrderId>, StoreError> {
@@ -446,17 +451,17 @@ impl Audit for ReplicatedOrders {
         self.primary.audited_endpoints(merchant).await
     }
 
-    async fn mend_reservation(
+    async fn repair_reservation(
         &self,
         merchant: MerchantId,
         sku: &str,
         at: Timestamp,
     ) -> Result<bool, StoreError> {
-        self.primary.mend_reservation(merchant, sku, at).await
+        self.primary.repair_reservation(merchant, sku, at).await
     }
 
-    async fn ask_back(&self, order: OrderId, at: Timestamp) -> Result<bool, StoreError> {
-        self.primary.ask_back(order, at).await
+    async fn request_missing_refund(&self, order: OrderId, at: Timestamp) -> Result<bool, StoreError> {
+        self.primary.request_missing_refund(order, at).await
     }
 
     async fn audit_mark(&self) -> Result<Option<AuditMark>, StoreError> {

@@ -1,7 +1,7 @@
-//! [`Audit`] over shards: walks that merge what each lists.
+//! [`Audit`] over shards: scans that merge the pages of all shards.
 //!
-//! Guarantees: while a merchant moves, its rows are in two databases; each is listed once, and what is summed up comes
-//! from where the merchant lives. The mark is kept in the first shard.
+//! Guarantees: during a migration the rows of a merchant are in two databases; each is listed once, and sums are read
+//! on the merchant's shard. The audit mark is stored in the first shard.
 
 use async_trait::async_trait;
 use base::Timestamp;
@@ -43,7 +43,7 @@ impl Audit for ShardedOrders {
         limit: u32,
     ) -> Result<Vec<StockCount>, StoreError> {
         let (mut after, mut found) = (after, Vec::new());
-        // Copies are left out after they were listed, so a page may need more than one round.
+        // Copies are dropped after they were listed, so a page may need more than one round.
         loop {
             let pages =
                 try_join_all(self.stores().map(|store| store.stock_counts(after.clone(), limit))).await?;
@@ -70,17 +70,17 @@ impl Audit for ShardedOrders {
         self.read(merchant, call!(audited_endpoints(merchant))).await
     }
 
-    async fn mend_reservation(
+    async fn repair_reservation(
         &self,
         merchant: MerchantId,
         sku: &str,
         at: Timestamp,
     ) -> Result<bool, StoreError> {
-        self.write(merchant, call!(mend_reservation(merchant, sku, at))).await
+        self.write(merchant, call!(repair_reservation(merchant, sku, at))).await
     }
 
-    async fn ask_back(&self, order: OrderId, at: Timestamp) -> Result<bool, StoreError> {
-        self.write_of(Thing::order(order), call!(ask_back(order, at))).await
+    async fn request_missing_refund(&self, order: OrderId, at: Timestamp) -> Result<bool, StoreError> {
+        self.write_of(Thing::order(order), call!(request_missing_refund(order, at))).await
     }
 
     async fn audit_mark(&self) -> Result<Option<AuditMark>, StoreError> {
@@ -92,7 +92,7 @@ impl Audit for ShardedOrders {
     }
 }
 
-/// One page out of those of all shards, what two of them hold once.
+/// One page from the pages of all shards; entries that two of them contain appear once.
 fn merged<T: Ord>(pages: Vec<Vec<T>>, limit: u32) -> Vec<T> {
     let mut all: Vec<T> = pages.into_iter().flatten().collect();
     all.sort_unstable();

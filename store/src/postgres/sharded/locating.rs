@@ -1,9 +1,9 @@
-//! Who owns a thing, and where its owner lives.
+//! Locations: the merchant that owns a record, and the shard of a merchant.
 //!
-//! Guarantees: what is remembered is bounded in number. Who owns a thing never changes and is remembered for good; where
-//! a merchant lives is remembered no longer than [`LOCATED_FOR`], counted from before it was asked. A merchant between two
-//! shards, for the moment between the two commits of a move, is "unavailable", not unknown. So is one that no shard within
-//! reach knows while another is out of reach.
+//! Guarantees: the caches are bounded. The owner of a record never changes and is cached without a time limit; the
+//! shard of a merchant is cached for at most [`LOCATED_FOR`], counted from before the shards were asked. A merchant
+//! between the two commits of a migration's hand-over is "unavailable", not unknown. So is a merchant that no reachable
+//! shard knows while another shard is unreachable.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -23,18 +23,18 @@ use crate::{
     orders::MailSubject,
     postgres::{
         PostgresOrders,
-        fault::Fault,
-        fence::State,
+        fault::PostgresFault,
+        fence::MerchantState,
         merchants,
         row::{get, id},
     },
 };
 
-/// How long it is remembered where a merchant lives.
+/// Lifetime of a cached location of a merchant.
 pub const LOCATED_FOR: Duration = Duration::from_secs(10);
-/// Merchants and keys remembered at most; one takes about a hundred bytes.
+/// Merchants and keys cached at most; one takes about a hundred bytes.
 const MERCHANTS_MAX: u64 = 50_000;
-/// Things remembered at most; orders that are worked on, above all.
+/// Owned records cached at most, chiefly orders in progress.
 const THINGS_MAX: u64 = 100_000;
 
 pub(in crate::postgres) const OWNER: &str = "
@@ -47,7 +47,7 @@ const KEY: &str = "
     SELECT k.id, k.merchant_id, k.scope, m.state FROM api_keys AS k JOIN merchants AS m ON m.id = k.merchant_id
     WHERE k.hash = $1";
 
-/// What belongs to a merchant and is named without it; by any of these ids.
+/// A record of a merchant, named by any of these ids without the merchant.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Thing {
     pub(super) order: Option<OrderId>,
@@ -80,23 +80,23 @@ impl Thing {
         }
     }
 
-    /// As [`OWNER`] takes them.
+    /// The arguments of [`OWNER`].
     fn by_kind(self) -> [Option<Uuid>; 4] {
         let Self { order, endpoint, event, customer } = self;
         [order.map(|id| id.0), endpoint.map(|id| id.0), event.map(|id| id.0), customer.map(|id| id.0)]
     }
 
-    /// UUIDs are one space: none is used for two things.
+    /// UUIDs are unique across kinds of records.
     fn ids(self) -> impl Iterator<Item = Uuid> {
         self.by_kind().into_iter().flatten()
     }
 }
 
-/// What is remembered.
+/// The cached locations.
 pub(super) struct Located {
     homes: Cache<MerchantId, (usize, Instant)>,
     owners: Cache<Uuid, MerchantId>,
-    /// Which shard knew a key; asked again each time, for a key may be taken away.
+    /// The shard that knew a key; it is asked again each time, as the key may have been revoked.
     keys: Cache<KeyHash, usize>,
     keep_for: Duration,
 }
@@ -121,7 +121,7 @@ impl Located {
 }
 
 impl ShardedOrders {
-    /// The shard a merchant lives on; `None` when all shards say that they do not know it.
+    /// The shard of a merchant; `None` when all shards answer that they do not know the merchant.
     pub(super) async fn locate(&self, merchant: MerchantId) -> Result<Option<usize>, StoreError> {
         let located = &self.shared.located;
         let known = located.homes.get(&merchant).await;
@@ -138,7 +138,7 @@ impl ShardedOrders {
         Ok(found)
     }
 
-    async fn look_for(&self, merchant: MerchantId) -> Result<Option<usize>, Fault> {
+    async fn look_for(&self, merchant: MerchantId) -> Result<Option<usize>, PostgresFault> {
         let home = self.shared.map.home(merchant);
         let at_home = self.store(home).state_of(merchant).await;
         if matches!(at_home, Ok(Some(state)) if state.is_here()) {
@@ -155,10 +155,10 @@ impl ShardedOrders {
             said.push(state);
         }
         let said = said.into_iter().collect::<Result<Vec<_>, _>>()?;
-        if said.iter().any(Option::is_some) { Err(Fault::Moving) } else { Ok(None) }
+        if said.iter().any(Option::is_some) { Err(PostgresFault::MerchantMigrating) } else { Ok(None) }
     }
 
-    /// Whose a thing is; `None` when all shards say that they do not know it.
+    /// The owner of a record; `None` when all shards answer that they do not know the record.
     pub(super) async fn owner(&self, thing: Thing) -> Result<Option<MerchantId>, StoreError> {
         let owners = &self.shared.located.owners;
         for id in thing.ids() {
@@ -175,7 +175,8 @@ impl ShardedOrders {
         Ok(found)
     }
 
-    /// Who holds a key, from where its holder lives: copies elsewhere do not count, so that a key that was taken away is.
+    /// The record of an API key, from the shard of its merchant only: copies on other shards do not count, so that a
+    /// revoked key is rejected.
     pub(super) async fn key(&self, hash: KeyHash) -> Result<Option<KeyRecord>, StoreError> {
         let located = &self.shared.located;
         if let Some(shard) = located.keys.get(&hash).await
@@ -184,7 +185,7 @@ impl ShardedOrders {
         {
             return Ok(Some(record));
         }
-        // A holder that lives elsewhere is no answer, but no stranger either.
+        // A merchant that lives elsewhere is no answer, but not unknown either.
         let between = AtomicBool::new(false);
         let ask = |shard, store: PostgresOrders| {
             let between = &between;
@@ -198,18 +199,21 @@ impl ShardedOrders {
             located.keys.insert(hash, shard).await;
             return Ok(Some(record));
         }
-        if between.into_inner() { Err(Fault::Moving.into()) } else { Ok(None) }
+        if between.into_inner() { Err(PostgresFault::MerchantMigrating.into()) } else { Ok(None) }
     }
 }
 
 impl PostgresOrders {
-    async fn owner_of(&self, thing: Thing) -> Result<Option<MerchantId>, Fault> {
+    async fn owner_of(&self, thing: Thing) -> Result<Option<MerchantId>, PostgresFault> {
         let query = thing.by_kind().into_iter().fold(sqlx::query(OWNER), sqlx::query::Query::bind);
         self.row(query).await?.map(|row| id(&row, "merchant_id", MerchantId)).transpose()
     }
 
-    async fn key_with_state(&self, hash: KeyHash) -> Result<Option<(KeyRecord, State)>, Fault> {
+    async fn key_with_state(
+        &self,
+        hash: KeyHash,
+    ) -> Result<Option<(KeyRecord, MerchantState)>, PostgresFault> {
         let Some(row) = self.row(sqlx::query(KEY).bind(hash.to_vec())).await? else { return Ok(None) };
-        Ok(Some((merchants::key(&row)?, State::of(get(&row, "state")?)?)))
+        Ok(Some((merchants::key(&row)?, MerchantState::of(get(&row, "state")?)?)))
     }
 }

@@ -1,8 +1,8 @@
-//! Which shard a merchant is given, and which is asked first.
+//! The shard map: where a new merchant is created, and which shard is asked first.
 //!
-//! Guarantees: the same names and pins answer the same in every process and in any order of the names; a shard added or
-//! taken away changes the answer for the merchants it gains or loses only. Not the truth about where a merchant lives: that
-//! is the merchant's row, see [`super`]. So a changed map misroutes nobody.
+//! Guarantees: the same names and pins give the same result in every process and for any order of the names; adding or
+//! removing a shard changes the result only for the merchants which that shard gains or loses. The map is not the
+//! record of where a merchant lives: that is the merchant's row, see [`super`]. So a changed map misroutes no merchant.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::MerchantId;
 
-/// Most shards there may be.
+/// Shards at most.
 pub const SHARDS_MAX: usize = 64;
 
 /// Rendezvous hashing (Thaler and Ravishankar, 1998: highest random weight) over the shards' names, with exceptions.
@@ -21,31 +21,31 @@ pub struct ShardMap {
     pins: BTreeMap<MerchantId, usize>,
 }
 
-/// A map that cannot be.
+/// The error for an invalid map.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MapError {
-    /// Nowhere to put anybody.
+    /// No shard is given.
     #[error("there is no shard")]
     Empty,
-    /// More than [`SHARDS_MAX`].
+    /// More than [`SHARDS_MAX`] shards.
     #[error("there are more than {SHARDS_MAX} shards")]
     TooMany,
-    /// Two of one name.
+    /// Two shards of one name.
     #[error("two shards are named {0}")]
     Twice(String),
-    /// A pin to a shard that is not there.
-    #[error("{merchant} is pinned to the shard {shard}, which is not there")]
+    /// A pin to a shard that does not exist.
+    #[error("{merchant} is pinned to the shard {shard}, which does not exist")]
     UnknownShard {
-        /// Who.
+        /// The pinned merchant.
         merchant: MerchantId,
-        /// To what.
+        /// The name of the shard.
         shard: String,
     },
 }
 
 impl ShardMap {
-    /// Over these names, whose order fixes the numbers used here.
+    /// A map of these names, whose order gives the shards' numbers.
     pub fn new(
         names: impl IntoIterator<Item = String>,
         pins: &BTreeMap<MerchantId, String>,
@@ -69,7 +69,7 @@ impl ShardMap {
         Ok(map)
     }
 
-    /// The shard of a new merchant.
+    /// The number of the shard on which a new merchant is created.
     pub fn home(&self, merchant: MerchantId) -> usize {
         if let Some(pinned) = self.pins.get(&merchant) {
             return *pinned;
@@ -82,19 +82,19 @@ impl ShardMap {
         best.map_or(0, |(number, _)| number)
     }
 
-    /// The number of a name.
+    /// The number of the shard with this name.
     pub fn number_of(&self, name: &str) -> Option<usize> {
         self.names.iter().position(|known| known == name)
     }
 
-    /// The names, by number.
+    /// The names of the shards, by number.
     pub fn names(&self) -> &[String] {
         &self.names
     }
 }
 
-/// SHA-256, for it is the same everywhere and always, which hashers of the standard library do not promise. Only new and
-/// unknown merchants are hashed.
+/// The weight of a shard for a merchant: SHA-256, as it is stable across platforms and releases, unlike the hashers of
+/// the standard library. Only new and unknown merchants are hashed.
 fn weight(name: &str, merchant: Uuid) -> [u8; 32] {
     let hash = Sha256::new().chain_update(merchant.as_bytes()).chain_update([0]).chain_update(name);
     hash.finalize().into()
@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn the_hash_is_the_same_in_every_release() {
         let merchant: MerchantId = "mer_018e2a7b-0000-7000-8000-000000000001".parse().expect("an id");
-        // By another implementation of SHA-256.
+        // Computed with another implementation of SHA-256.
         assert_eq!(name_of(&map(&["a", "b", "c", "d", "e", "f", "g", "h"]), merchant), "h");
     }
 }

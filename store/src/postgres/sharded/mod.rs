@@ -1,21 +1,23 @@
-//! The order store over several databases: each merchant lives whole in one of them, its shard.
+//! The order store over several databases: all data of a merchant is in one of them, its shard.
 //!
-//! Guarantees: a merchant's row (`merchants.state`) says where it lives; the [`ShardMap`] only says where a new one goes
-//! and who is asked first. What was found is remembered for [`LOCATED_FOR`] at most, and no write relies on it: each passes
-//! the fence of its database (`postgres::fence`) inside its transaction and is taken to the right one if the merchant has
-//! moved. A shard that is away takes its own merchants with it and nobody else. Messages of one subject keep their order,
-//! as all of them lie in one database; so does a move, which hands over only once everything was sent.
+//! Guarantees: a merchant's row (`merchants.state`) says where the merchant lives; the [`ShardMap`] only says where a
+//! new one is created and which shard is asked first. A found location is cached for at most [`LOCATED_FOR`], and no
+//! write relies on it: each write passes the fence of its database (`postgres::fence`) inside its transaction, and is
+//! repeated on the right shard if the merchant was migrated. An unavailable shard affects its own merchants only.
+//! Messages of one subject keep their order, as all of them are in one database; so they do in a migration, which hands
+//! over only after all messages are sent.
 //!
-//! Does not promise that a *read* is newer than [`LOCATED_FOR`] for a merchant that has just moved: a process that has not
-//! noticed reads what it was at the end of the move. No transaction spans shards, and nothing here needs one.
+//! Does not promise that a *read* is newer than [`LOCATED_FOR`] for a merchant just migrated: a process that has not
+//! noticed the migration reads the state at its end. No transaction spans shards, and nothing here needs one.
 //!
-//! Start with `ShardedOrders::write` and `routes`, which says for each call whose it is; `locating` finds out where
-//! somebody lives, `relaying` is the outbox, [`moving`] takes a merchant to another shard. `docs/SHARDING.md` is for operators.
+//! Start with `ShardedOrders::write` and `routes`, which has the owner of each call; `locating` finds the shard of a
+//! merchant, `relaying` is the outbox, [`moving`] migrates a merchant to another shard. `docs/SHARDING.md` is for
+//! operators.
 
 mod auditing;
 mod locating;
 mod map;
-pub mod moving;
+pub mod merchant_migration;
 mod relaying;
 mod routes;
 
@@ -33,9 +35,9 @@ use futures::{StreamExt, future::join_all, stream::FuturesUnordered};
 
 use self::{
     locating::{Located, Thing},
-    relaying::{Merged, Rest},
+    relaying::{Merged, ShardPause},
 };
-use super::{PostgresOrders, fault::Fault};
+use super::{PostgresOrders, fault::PostgresFault};
 use crate::{domain::MerchantId, error::StoreError, orders::Orders};
 
 #[cfg(feature = "conformance")]
@@ -44,26 +46,26 @@ pub(super) use locating::OWNER;
 /// An order store over shards. Clones share the connections.
 #[derive(Clone)]
 pub struct ShardedOrders {
-    shared: Arc<Shared>,
+    shared: Arc<ShardedShared>,
 }
 
-struct Shared {
+struct ShardedShared {
     map: ShardMap,
     /// In the order of the map's names.
     shards: Vec<Shard>,
     located: Located,
-    /// Whose turn it is to be asked first for messages.
+    /// Rotates the shard from which the next claim begins.
     turn: AtomicUsize,
     merged: Merged,
 }
 
 struct Shard {
     store: PostgresOrders,
-    rest: Rest,
+    rest: ShardPause,
 }
 
 impl ShardedOrders {
-    /// Over these databases, by name. `pins` are merchants whose home is fixed.
+    /// Over these databases, by name. `pins` fixes the shards of some merchants.
     pub fn new(
         shards: BTreeMap<String, PostgresOrders>,
         pins: &BTreeMap<MerchantId, String>,
@@ -71,27 +73,29 @@ impl ShardedOrders {
         Self::forgetting_after(LOCATED_FOR, shards, pins)
     }
 
-    /// The same with another time for which it is remembered where a merchant lives; moves must wait longer than the
-    /// longest of any process.
+    /// The same with another lifetime of cached locations; a migration must wait longer than the longest lifetime of
+    /// any process.
     pub fn forgetting_after(
         located_for: Duration,
         shards: BTreeMap<String, PostgresOrders>,
         pins: &BTreeMap<MerchantId, String>,
     ) -> Result<Self, MapError> {
         let map = ShardMap::new(shards.keys().cloned(), pins)?;
-        let shards = shards.into_values().map(|store| Shard { store, rest: Rest::default() }).collect();
+        let shards = shards.into_values().map(|store| Shard { store, rest: ShardPause::default() }).collect();
         let (located, merged) = (Located::new(located_for), Merged::default());
-        Ok(Self { shared: Arc::new(Shared { map, shards, located, turn: AtomicUsize::new(0), merged }) })
+        Ok(Self {
+            shared: Arc::new(ShardedShared { map, shards, located, turn: AtomicUsize::new(0), merged }),
+        })
     }
 
-    /// What each shard says to a ping, by name; for readiness.
+    /// The answer of each shard to a ping, by name; for readiness.
     pub async fn health(&self) -> Vec<(String, Result<(), StoreError>)> {
         let asked = self.stores().map(PostgresOrders::ping);
         self.shared.map.names().iter().cloned().zip(join_all(asked).await).collect()
     }
 
-    /// Writes a merchant's data where it lives. `act` is done again, once, when the merchant turns out to have moved: the
-    /// fence let nothing of the first time take effect.
+    /// Writes a merchant's data on its shard. If the merchant turns out to have been migrated, `act` is repeated once:
+    /// the fence has rejected the first attempt, which changed nothing.
     async fn write<T, F>(
         &self,
         merchant: MerchantId,
@@ -101,7 +105,7 @@ impl ShardedOrders {
         F: Future<Output = Result<T, StoreError>> + Send,
     {
         let Some(shard) = self.locate(merchant).await? else {
-            // Nobody's: the answer is what any store says to a stranger.
+            // An unknown merchant: any shard gives the same answer.
             return act(self.store(self.shared.map.home(merchant)).clone()).await;
         };
         match act(self.store(shard).fenced(merchant)).await {
@@ -111,11 +115,11 @@ impl ShardedOrders {
         self.shared.located.forget(merchant).await;
         match self.locate(merchant).await? {
             Some(shard) => act(self.store(shard).fenced(merchant)).await,
-            None => Err(Fault::Elsewhere.into()),
+            None => Err(PostgresFault::MerchantElsewhere.into()),
         }
     }
 
-    /// Reads a merchant's data where it lives.
+    /// Reads a merchant's data on its shard.
     async fn read<T, F>(
         &self,
         merchant: MerchantId,
@@ -128,8 +132,8 @@ impl ShardedOrders {
         act(self.store(shard).clone()).await
     }
 
-    /// [`Self::write`] for what names no merchant. What nobody owns is asked of the first shard, which does not know it
-    /// either.
+    /// [`Self::write`] for a call that names no merchant. If no shard knows the owner, the first shard answers, which
+    /// does not know it either.
     async fn write_of<T, F>(
         &self,
         thing: Thing,
@@ -144,7 +148,7 @@ impl ShardedOrders {
         }
     }
 
-    /// [`Self::read`] for what names no merchant.
+    /// [`Self::read`] for a call that names no merchant.
     async fn read_of<T, F>(
         &self,
         thing: Thing,
@@ -167,11 +171,11 @@ impl ShardedOrders {
         &self.shared.shards[shard].store
     }
 
-    /// Asks all shards at once until one knows. If none does, a shard that could not be asked makes it unknown whether
-    /// there is an answer.
-    async fn first<T, F>(&self, ask: impl Fn(usize, PostgresOrders) -> F) -> Result<Option<T>, Fault>
+    /// Asks all shards concurrently until one has an answer. If none has, an error of any shard is returned: it might
+    /// have had the answer.
+    async fn first<T, F>(&self, ask: impl Fn(usize, PostgresOrders) -> F) -> Result<Option<T>, PostgresFault>
     where
-        F: Future<Output = Result<Option<T>, Fault>>,
+        F: Future<Output = Result<Option<T>, PostgresFault>>,
     {
         let shards = self.shared.shards.iter().enumerate();
         let mut asked: FuturesUnordered<_> =
@@ -190,5 +194,5 @@ impl ShardedOrders {
 
 fn is_elsewhere(error: &StoreError) -> bool {
     let StoreError::Unavailable { source, .. } = error else { return false };
-    matches!(source.downcast_ref(), Some(Fault::Elsewhere))
+    matches!(source.downcast_ref(), Some(PostgresFault::MerchantElsewhere))
 }

@@ -1,8 +1,9 @@
-//! The outbox over shards: taken from in turn, marked where it came from, woken by any.
+//! The outbox over shards: claims rotate over the shards, a message is marked on its own shard, and an arrival on any
+//! shard wakes the relays.
 //!
-//! Guarantees: each claim begins at another shard, so that a full one cannot starve the others. One that is away is
-//! left alone for [`REST`] at a time, after which it gets [`PROBE`] to answer, so that it costs the others a tenth of their
-//! time at most, and that only for one relay at a time; it is told once. Only when no shard answers is that an error.
+//! Guarantees: each claim begins at another shard, so that a full one cannot starve the others. A failed shard is
+//! skipped for [`REST`], after which it has [`PROBE`] to answer, so that it costs the others at most a tenth of their
+//! time, and only one relay at a time; its failure is logged once. A claim fails only when no shard answers.
 
 use std::{
     sync::{Mutex, OnceLock, PoisonError, atomic::Ordering},
@@ -23,19 +24,19 @@ use crate::{
     domain::{Event, EventId, MerchantId, OrderId, Page, PageRequest},
     error::StoreError,
     outbox::{Backlog, Command, Outbox, OutboxMessage, Position, Submitted},
-    postgres::{PostgresOrders, fault::Fault, wake::bump},
+    postgres::{PostgresOrders, fault::PostgresFault, notify::bump},
 };
 
-/// How long a shard that failed is not asked for messages.
+/// Pause of a failed shard, during which no messages are claimed from it.
 const REST: Duration = Duration::from_secs(5);
-/// How long it may then take to answer.
+/// Longest wait for the first answer after the pause.
 const PROBE: Duration = Duration::from_millis(500);
 
-/// Whether a shard is left alone.
+/// The pause of a failed shard.
 #[derive(Default)]
-pub(super) struct Rest(Mutex<Option<Instant>>);
+pub(super) struct ShardPause(Mutex<Option<Instant>>);
 
-impl Rest {
+impl ShardPause {
     fn until(&self) -> Option<Instant> {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -44,7 +45,7 @@ impl Rest {
         self.until().is_some_and(|until| Instant::now() < until)
     }
 
-    /// Notes how it went; true when that is news.
+    /// Records the result of a claim; true when it differs from the previous one.
     fn note(&self, failed: bool) -> bool {
         let until = failed.then(|| Instant::now() + REST);
         let before = std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), until);
@@ -52,7 +53,7 @@ impl Rest {
     }
 }
 
-/// The shards' hints in one.
+/// The arrivals of all shards, merged.
 #[derive(Default)]
 pub(super) struct Merged {
     arrivals: watch::Sender<u64>,
@@ -167,19 +168,19 @@ impl ShardedOrders {
         let shard = &self.shared.shards[number];
         let claiming = shard.store.claim(relay, limit, lease, at);
         let claimed = if shard.rest.until().is_some() {
-            // What it may have taken all the same is taken again by this relay, once the shard answers.
+            // Messages that were leased all the same are claimed again by this relay, once the shard answers.
             timeout(PROBE, claiming)
                 .await
-                .unwrap_or_else(|_| Err(Fault::Sql(sqlx::Error::PoolTimedOut).into()))
+                .unwrap_or_else(|_| Err(PostgresFault::Sql(sqlx::Error::PoolTimedOut).into()))
         } else {
             claiming.await
         };
         if shard.rest.note(claimed.is_err()) {
             let name = &self.shared.map.names()[number];
             match &claimed {
-                Ok(_) => tracing::info!(shard = %name, "messages are taken from the shard again"),
+                Ok(_) => tracing::info!(shard = %name, "outbox of shard available again"),
                 Err(error) => {
-                    tracing::warn!(shard = %name, %error, "no messages can be taken from a shard; its merchants wait");
+                    tracing::warn!(shard = %name, %error, "outbox of shard unavailable");
                 }
             }
         }
@@ -191,7 +192,7 @@ impl ShardedOrders {
     }
 }
 
-/// Ends with the shard, or when it is aborted.
+/// Forwards arrivals until the shard's store is dropped or the task is aborted.
 fn forward(mut from: watch::Receiver<u64>, to: watch::Sender<u64>) -> AbortHandle {
     let forwarding = async move {
         while from.changed().await.is_ok() {

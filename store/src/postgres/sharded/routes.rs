@@ -1,7 +1,7 @@
-//! Which call goes to whom: a line each. A method that is added to a contract names its merchant ([`ShardedOrders::write`],
-//! [`ShardedOrders::read`]) or something of its merchant's ([`ShardedOrders::write_of`], [`ShardedOrders::read_of`]). One
-//! that is about all merchants asks every shard, and is shown copies of merchants that move or have moved, too: it acts on
-//! each where its merchant lives, or only where a copy may be treated alike.
+//! Routing of each call to a shard, one line per call. A method that is added to a contract is routed by its merchant
+//! ([`ShardedOrders::write`], [`ShardedOrders::read`]) or by a record of its merchant ([`ShardedOrders::write_of`],
+//! [`ShardedOrders::read_of`]). A call about all merchants asks every shard, and also sees copies of merchants that are
+//! being or have been migrated: it acts on the shard of a record's merchant, or only where a copy may be treated alike.
 
 use async_trait::async_trait;
 use base::{Timestamp, TraceContext};
@@ -18,11 +18,11 @@ use crate::{
     error::StoreError,
     merchants::{KeyHash, KeyRecord, Merchants},
     orders::{
-        CaptureFacts, MailRecord, MailSubject, Mails, Moved, NewOrder, Orders, Placement, RefundFacts,
-        RefundRequested,
+        CaptureFacts, MailRecord, MailSubject, Mails, NewOrder, Orders, PlaceOutcome, RefundFacts,
+        RefundRequested, Transition,
     },
     partitions::{Dropped, Family, Partitions},
-    postgres::{PostgresOrders, fault::Fault},
+    postgres::{PostgresOrders, fault::PostgresFault},
     token::TokenHash,
     verifications::{
         Minting, NewVerification, OpenAccount, Verification, VerificationRequested, Verifications,
@@ -30,7 +30,7 @@ use crate::{
     webhooks::{Endpoint, EndpointChange, EndpointFinding, WebhookAttempt, Webhooks},
 };
 
-/// A call of one shard's store that can be made again: its arguments are cloned each time.
+/// A repeatable call of one shard's store: its arguments are cloned each time.
 macro_rules! call {
     ($method:ident($($argument:ident),*)) => {
         |store: PostgresOrders| {
@@ -44,7 +44,7 @@ pub(super) use call;
 #[async_trait]
 impl Merchants for ShardedOrders {
     async fn ensure_merchant(&self, id: MerchantId, name: &str, at: Timestamp) -> Result<bool, StoreError> {
-        // Known anywhere, it is left alone; known nowhere, it goes to its home.
+        // A merchant known to any shard is left alone; an unknown one is created on the shard of the map.
         match self.locate(id).await? {
             Some(_) => Ok(false),
             None => self.store(self.shared.map.home(id)).ensure_merchant(id, name, at).await,
@@ -52,10 +52,10 @@ impl Merchants for ShardedOrders {
     }
 
     async fn ensure_key(&self, key: &KeyRecord, hash: KeyHash, at: Timestamp) -> Result<bool, StoreError> {
-        // A database can only tell for itself that the secret is taken.
+        // A database can tell only for itself that the secret is taken.
         if self.key(hash).await?.is_some_and(|found| found.merchant != key.merchant) {
             let taken = format!("key {} is taken by another merchant", key.id);
-            return Err(Fault::Damaged(taken).into());
+            return Err(PostgresFault::Corrupt(taken).into());
         }
         self.write(key.merchant, call!(ensure_key(key, hash, at))).await
     }
@@ -194,10 +194,10 @@ impl Catalog for ShardedOrders {
 
 #[async_trait]
 impl Orders for ShardedOrders {
-    async fn place_order(&self, order: NewOrder) -> Result<Placement, StoreError> {
+    async fn place_order(&self, order: NewOrder) -> Result<PlaceOutcome, StoreError> {
         let (id, merchant) = (order.id, order.merchant);
         let placement = self.write(merchant, call!(place_order(order))).await?;
-        if matches!(placement, Placement::Placed { .. }) {
+        if matches!(placement, PlaceOutcome::Placed { .. }) {
             self.shared.located.note_owner(id.0, merchant).await;
         }
         Ok(placement)
@@ -229,7 +229,12 @@ impl Orders for ShardedOrders {
         self.read(merchant, call!(orders(merchant, status, page))).await
     }
 
-    async fn mark_paid(&self, id: OrderId, facts: CaptureFacts, at: Timestamp) -> Result<Moved, StoreError> {
+    async fn mark_paid(
+        &self,
+        id: OrderId,
+        facts: CaptureFacts,
+        at: Timestamp,
+    ) -> Result<Transition, StoreError> {
         self.write_of(Thing::order(id), call!(mark_paid(id, facts, at))).await
     }
 
@@ -239,11 +244,11 @@ impl Orders for ShardedOrders {
         payment: PaymentId,
         code: &str,
         at: Timestamp,
-    ) -> Result<Moved, StoreError> {
+    ) -> Result<Transition, StoreError> {
         self.write_of(Thing::order(id), call!(mark_payment_failed(id, payment, code, at))).await
     }
 
-    async fn fulfil(&self, id: OrderId, at: Timestamp) -> Result<Moved, StoreError> {
+    async fn fulfil(&self, id: OrderId, at: Timestamp) -> Result<Transition, StoreError> {
         self.write_of(Thing::order(id), call!(fulfil(id, at))).await
     }
 
@@ -253,7 +258,7 @@ impl Orders for ShardedOrders {
         id: OrderId,
         reason: &str,
         at: Timestamp,
-    ) -> Result<Moved, StoreError> {
+    ) -> Result<Transition, StoreError> {
         self.write(merchant, call!(cancel(merchant, id, reason, at))).await
     }
 
@@ -273,11 +278,11 @@ impl Orders for ShardedOrders {
         id: OrderId,
         facts: RefundFacts,
         at: Timestamp,
-    ) -> Result<Moved, StoreError> {
+    ) -> Result<Transition, StoreError> {
         self.write_of(Thing::order(id), call!(record_refund(id, facts, at))).await
     }
 
-    /// What a shard lists may be a copy: each order is expired where its merchant lives.
+    /// A shard may list copies: each order is expired on the shard of its merchant.
     async fn expire_pending(&self, before: Timestamp, limit: u32, at: Timestamp) -> Result<u64, StoreError> {
         let (mut expired, mut failed) = (0, None);
         for shard in &self.shared.shards {
@@ -316,7 +321,7 @@ impl Orders for ShardedOrders {
         }
     }
 
-    /// One shard that answers is enough: the merchants there can order. [`ShardedOrders::health`] tells of each.
+    /// One shard that answers is enough: its merchants can order. [`ShardedOrders::health`] reports each shard.
     async fn ping(&self) -> Result<(), StoreError> {
         let mut last = Ok(());
         for (_, answer) in self.health().await {

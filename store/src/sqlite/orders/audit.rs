@@ -1,4 +1,4 @@
-//! [`Audit`]: walks over all merchants, and the little an auditor may mend.
+//! [`Audit`]: scans over all merchants, and the repairs that an audit may make.
 
 use async_trait::async_trait;
 use base::{Ambient, Timestamp, ids};
@@ -6,15 +6,15 @@ use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
 use super::{
     SqliteOrders, emit,
-    fault::{Fault, get, json, parsed, parsed_if_any, time, time_if_any, to_json},
+    fault::{SqliteFault, get, json, parsed, parsed_if_any, time, time_if_any, to_json},
     order_row, refunds,
 };
 use crate::{
     audit::{Audit, AuditMark, AuditedEndpoint, OrderMoney, OrderRefund, StockCount},
     domain::{EventId, MerchantId, OrderId, OrderStatus},
-    engine::{messages::Messages, moves::asked_by},
     error::StoreError,
     orders::CaptureFacts,
+    rules::{messages::Messages, transitions::asked_by},
 };
 
 pub(super) const ALL: &str = "SELECT id FROM orders WHERE id > ?1 ORDER BY id LIMIT ?2";
@@ -24,15 +24,15 @@ pub(super) const REFUNDS: &str =
     "SELECT id, amount_minor, requested_at, recorded_at FROM refunds WHERE order_id = ?1 ORDER BY id";
 pub(super) const COMMANDS: &str = "
     SELECT id, data FROM outbox INDEXED BY outbox_commands WHERE order_id = ?1 AND sequence IS NULL";
-// By the order rather than among all that is unsent, which may be much.
+// By the order, not among all unsent messages, which may be many.
 pub(super) const UNSENT: &str = "
     SELECT min(at) AS at FROM (
         SELECT at FROM outbox INDEXED BY outbox_by_order
         WHERE order_id = ?1 AND sequence IS NOT NULL AND sent_at IS NULL
         UNION ALL SELECT at FROM outbox INDEXED BY outbox_commands
         WHERE order_id = ?1 AND sequence IS NULL AND sent_at IS NULL)";
-// The index is named because the planner would as soon walk all orders. An order whose lines do not read back is told by
-// itself.
+// The index is named because the planner may instead scan all orders. Orders whose lines do not read back are reported
+// separately.
 pub(super) const STOCK: &str = "
     WITH held AS MATERIALIZED (
         SELECT o.merchant_id, line.value ->> 'sku' AS sku, sum(line.value ->> 'quantity') AS quantity
@@ -56,7 +56,7 @@ const ENDPOINTS: &str = "
 impl Audit for SqliteOrders {
     async fn all_orders(&self, after: Option<OrderId>, limit: u32) -> Result<Vec<OrderId>, StoreError> {
         let query = sqlx::query(ALL).bind(after.map_or_else(String::new, |id| id.to_string())).bind(limit);
-        let rows = query.fetch_all(self.database.readers()).await.map_err(Fault::from)?;
+        let rows = query.fetch_all(self.database.readers()).await.map_err(SqliteFault::from)?;
         Ok(rows.iter().map(|row| parsed(row, "id")).collect::<Result<_, _>>()?)
     }
 
@@ -72,13 +72,13 @@ impl Audit for SqliteOrders {
             .bind(from.to_string())
             .bind(EventId(ids::floor(until)).to_string())
             .bind(limit);
-        let rows = query.fetch_all(self.database.readers()).await.map_err(Fault::from)?;
-        let touched = |row| Ok::<_, Fault>((parsed(row, "id")?, parsed(row, "order_id")?));
+        let rows = query.fetch_all(self.database.readers()).await.map_err(SqliteFault::from)?;
+        let touched = |row| Ok::<_, SqliteFault>((parsed(row, "id")?, parsed(row, "order_id")?));
         Ok(rows.iter().map(touched).collect::<Result<_, _>>()?)
     }
 
     async fn order_money(&self, order: OrderId) -> Result<Option<OrderMoney>, StoreError> {
-        let mut snapshot = self.database.readers().begin().await.map_err(Fault::from)?;
+        let mut snapshot = self.database.readers().begin().await.map_err(SqliteFault::from)?;
         Ok(money(&mut snapshot, order).await?)
     }
 
@@ -90,17 +90,17 @@ impl Audit for SqliteOrders {
         let (merchant, sku) =
             after.map_or_else(Default::default, |(merchant, sku)| (merchant.to_string(), sku));
         let query = sqlx::query(STOCK).bind(merchant).bind(sku).bind(limit);
-        let rows = query.fetch_all(self.database.readers()).await.map_err(Fault::from)?;
+        let rows = query.fetch_all(self.database.readers()).await.map_err(SqliteFault::from)?;
         Ok(rows.iter().map(count).collect::<Result<_, _>>()?)
     }
 
     async fn audited_endpoints(&self, merchant: MerchantId) -> Result<Vec<AuditedEndpoint>, StoreError> {
         let query = sqlx::query(ENDPOINTS).bind(merchant.to_string());
-        let rows = query.fetch_all(self.database.readers()).await.map_err(Fault::from)?;
+        let rows = query.fetch_all(self.database.readers()).await.map_err(SqliteFault::from)?;
         Ok(rows.iter().map(endpoint).collect::<Result<_, _>>()?)
     }
 
-    async fn mend_reservation(
+    async fn repair_reservation(
         &self,
         merchant: MerchantId,
         sku: &str,
@@ -110,26 +110,27 @@ impl Audit for SqliteOrders {
         let unit = self.database.write(move |c| {
             Box::pin(async move {
                 let query = sqlx::query(MEND).bind(merchant.to_string()).bind(sku).bind(at.as_millisecond());
-                Ok::<_, Fault>(query.execute(c).await?.rows_affected() > 0)
+                Ok::<_, SqliteFault>(query.execute(c).await?.rows_affected() > 0)
             })
         });
         Ok(unit.await?)
     }
 
-    async fn ask_back(&self, order: OrderId, at: Timestamp) -> Result<bool, StoreError> {
+    async fn request_missing_refund(&self, order: OrderId, at: Timestamp) -> Result<bool, StoreError> {
         let ambient = self.ambient.clone();
-        let unit =
-            self.database.write(move |c| Box::pin(async move { ask_back(c, &ambient, order, at).await }));
+        let unit = self
+            .database
+            .write(move |c| Box::pin(async move { request_missing_refund(c, &ambient, order, at).await }));
         let asked = unit.await?;
         if asked {
-            self.announce();
+            self.notify();
         }
         Ok(asked)
     }
 
     async fn audit_mark(&self) -> Result<Option<AuditMark>, StoreError> {
         let query = sqlx::query("SELECT mark FROM audit_mark");
-        let row = query.fetch_optional(self.database.readers()).await.map_err(Fault::from)?;
+        let row = query.fetch_optional(self.database.readers()).await.map_err(SqliteFault::from)?;
         Ok(row.as_ref().map(|row| json(row, "mark")).transpose()?)
     }
 
@@ -142,27 +143,27 @@ impl Audit for SqliteOrders {
                      ON CONFLICT (one) DO UPDATE SET mark = excluded.mark",
                 );
                 query.bind(mark).execute(c).await?;
-                Ok::<_, Fault>(())
+                Ok::<_, SqliteFault>(())
             })
         });
         Ok(unit.await?)
     }
 }
 
-async fn money(c: &mut SqliteConnection, order: OrderId) -> Result<Option<OrderMoney>, Fault> {
+async fn money(c: &mut SqliteConnection, order: OrderId) -> Result<Option<OrderMoney>, SqliteFault> {
     let Some(row) = order_row::find(c, order).await? else { return Ok(None) };
     let rows = sqlx::query(REFUNDS).bind(order.to_string()).fetch_all(&mut *c).await?;
     let mut refunds = rows.iter().map(refund).collect::<Result<Vec<_>, _>>()?;
     if !refunds.is_empty() {
         let rows = sqlx::query(COMMANDS).bind(order.to_string()).fetch_all(&mut *c).await?;
         let commands = rows.iter().map(|row| Ok((parsed(row, "id")?, json(row, "data")?)));
-        asked_by(&mut refunds, &commands.collect::<Result<Vec<_>, Fault>>()?);
+        asked_by(&mut refunds, &commands.collect::<Result<Vec<_>, SqliteFault>>()?);
     }
     let unsent = sqlx::query(UNSENT).bind(order.to_string()).fetch_one(c).await?;
     Ok(Some(OrderMoney { capture: capture(&row)?, refunds, unsent_since: time_if_any(&unsent, "at")? }))
 }
 
-fn capture(row: &SqliteRow) -> Result<Option<CaptureFacts>, Fault> {
+fn capture(row: &SqliteRow) -> Result<Option<CaptureFacts>, SqliteFault> {
     let payment = parsed_if_any(row, "payment_id")?;
     let provider_reference = get::<Option<String>>(row, "provider_reference")?.unwrap_or_default();
     Ok(payment.zip(order_row::captured_minor(row)?).map(|(payment, amount_minor)| CaptureFacts {
@@ -172,7 +173,7 @@ fn capture(row: &SqliteRow) -> Result<Option<CaptureFacts>, Fault> {
     }))
 }
 
-fn refund(row: &SqliteRow) -> Result<OrderRefund, Fault> {
+fn refund(row: &SqliteRow) -> Result<OrderRefund, SqliteFault> {
     Ok(OrderRefund {
         id: parsed(row, "id")?,
         amount_minor: get(row, "amount_minor")?,
@@ -182,7 +183,7 @@ fn refund(row: &SqliteRow) -> Result<OrderRefund, Fault> {
     })
 }
 
-fn count(row: &SqliteRow) -> Result<StockCount, Fault> {
+fn count(row: &SqliteRow) -> Result<StockCount, SqliteFault> {
     Ok(StockCount {
         merchant: parsed(row, "merchant_id")?,
         sku: get(row, "sku")?,
@@ -192,7 +193,7 @@ fn count(row: &SqliteRow) -> Result<StockCount, Fault> {
     })
 }
 
-fn endpoint(row: &SqliteRow) -> Result<AuditedEndpoint, Fault> {
+fn endpoint(row: &SqliteRow) -> Result<AuditedEndpoint, SqliteFault> {
     Ok(AuditedEndpoint {
         id: parsed(row, "id")?,
         events: json(row, "events")?,
@@ -201,12 +202,12 @@ fn endpoint(row: &SqliteRow) -> Result<AuditedEndpoint, Fault> {
     })
 }
 
-async fn ask_back(
+async fn request_missing_refund(
     c: &mut SqliteConnection,
     ambient: &Ambient,
     order: OrderId,
     at: Timestamp,
-) -> Result<bool, Fault> {
+) -> Result<bool, SqliteFault> {
     let Some(row) = order_row::find(c, order).await? else { return Ok(false) };
     let order = order_row::order(&row)?;
     let captured = order_row::captured_minor(&row)?.filter(|_| order.status == OrderStatus::Cancelled);

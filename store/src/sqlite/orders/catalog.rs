@@ -6,21 +6,21 @@ use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
 use super::{
     SqliteOrders, emit,
-    fault::{Fault, get, number, parsed, time},
+    fault::{SqliteFault, get, number, parsed, time},
     stock,
 };
 use crate::{
     catalog::{Catalog, Category, InventoryPut, Product, ProductData, ProductFilter},
     domain::{MerchantId, Page, PageRequest},
-    engine::{messages::Messages, texts},
     error::StoreError,
+    rules::{messages::Messages, texts},
 };
 
 pub(super) const LIST: &str = r"
     SELECT * FROM products WHERE merchant_id = ?1 AND sku > ?2
         AND (?4 IS NULL OR name LIKE ?4 ESCAPE '\' OR sku LIKE ?4 ESCAPE '\')
     ORDER BY sku LIMIT ?3";
-// The index is named because the planner would as soon walk all products, which are ordered by sku too.
+// The index is named because the planner may instead scan all products, which are ordered by sku as well.
 pub(super) const LIST_BY_CATEGORY: &str = r"
     SELECT * FROM products INDEXED BY products_by_category
     WHERE merchant_id = ?1 AND category = ?5 AND sku > ?2
@@ -41,8 +41,8 @@ impl Catalog for SqliteOrders {
                     return Ok((read(&row)?, false));
                 }
                 let row = write_product(c, INSERT, merchant, &product, at).await?;
-                let row = row.ok_or_else(|| Fault::Damaged("an INSERT returned no row".to_owned()))?;
-                Ok::<_, Fault>((read(&row)?, true))
+                let row = row.ok_or_else(|| SqliteFault::Corrupt("an INSERT returned no row".to_owned()))?;
+                Ok::<_, SqliteFault>((read(&row)?, true))
             })
         });
         Ok(unit.await?)
@@ -62,7 +62,7 @@ impl Catalog for SqliteOrders {
         });
         let put = unit.await?;
         if matches!(put, InventoryPut::Set(_)) {
-            self.announce();
+            self.notify();
         }
         Ok(put)
     }
@@ -70,7 +70,7 @@ impl Catalog for SqliteOrders {
     async fn product(&self, merchant: MerchantId, sku: &str) -> Result<Option<Product>, StoreError> {
         let query = sqlx::query("SELECT * FROM products WHERE merchant_id = ?1 AND sku = ?2");
         let query = query.bind(merchant.to_string()).bind(sku);
-        let row = query.fetch_optional(self.database.readers()).await.map_err(Fault::from)?;
+        let row = query.fetch_optional(self.database.readers()).await.map_err(SqliteFault::from)?;
         Ok(row.as_ref().map(read).transpose()?)
     }
 
@@ -86,7 +86,7 @@ impl Catalog for SqliteOrders {
             .bind(i64::from(page.limit) + 1)
             .bind(filter.text.as_deref().map(texts::containing));
         let query = if let Some(category) = &filter.category { query.bind(category) } else { query };
-        let rows = query.fetch_all(self.database.readers()).await.map_err(Fault::from)?;
+        let rows = query.fetch_all(self.database.readers()).await.map_err(SqliteFault::from)?;
         let products = rows.iter().map(read).collect::<Result<_, _>>()?;
         Ok(Page::from_overfetched(products, page.limit))
     }
@@ -99,9 +99,9 @@ impl Catalog for SqliteOrders {
         .bind(merchant.to_string())
         .fetch_all(self.database.readers())
         .await
-        .map_err(Fault::from)?;
+        .map_err(SqliteFault::from)?;
         let category = |row| {
-            Ok::<_, Fault>(Category { slug: get(row, "category")?, products: number(row, "products")? })
+            Ok::<_, SqliteFault>(Category { slug: get(row, "category")?, products: number(row, "products")? })
         };
         Ok(rows.iter().map(category).collect::<Result<_, _>>()?)
     }
@@ -122,7 +122,7 @@ async fn write_product(
     merchant: MerchantId,
     product: &ProductData,
     at: Timestamp,
-) -> Result<Option<SqliteRow>, Fault> {
+) -> Result<Option<SqliteRow>, SqliteFault> {
     let row = sqlx::query(sql)
         .bind(merchant.to_string())
         .bind(&product.sku)
@@ -145,7 +145,7 @@ async fn set_stock(
     on_hand: i64,
     at: Timestamp,
     trace: Option<TraceContext>,
-) -> Result<InventoryPut, Fault> {
+) -> Result<InventoryPut, SqliteFault> {
     let query = sqlx::query("SELECT * FROM products WHERE merchant_id = ?1 AND sku = ?2");
     let Some(row) = query.bind(merchant.to_string()).bind(sku).fetch_optional(&mut *c).await? else {
         return Ok(InventoryPut::NoSuchProduct);
@@ -171,7 +171,7 @@ async fn set_stock(
     Ok(InventoryPut::Set(read(&row)?))
 }
 
-fn read(row: &SqliteRow) -> Result<Product, Fault> {
+fn read(row: &SqliteRow) -> Result<Product, SqliteFault> {
     Ok(Product {
         sku: get(row, "sku")?,
         name: get(row, "name")?,

@@ -5,15 +5,15 @@ use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
 use super::{
     SqliteOrders,
-    fault::{Fault, get, parsed, time, to_json},
+    fault::{SqliteFault, get, parsed, time, to_json},
     verifications::DELETE_OF_EMAIL,
 };
 use crate::{
     customers::{Account, Customers, PasswordHash, email_key},
     domain::{Customer, CustomerId, MerchantId},
-    engine::messages::told,
     error::StoreError,
     event_data,
+    rules::messages::told,
 };
 
 const INSERT: &str = "
@@ -36,13 +36,13 @@ impl Customers for SqliteOrders {
         email: &str,
     ) -> Result<Option<Account>, StoreError> {
         let query = sqlx::query(BY_EMAIL).bind(merchant.to_string()).bind(email_key(email));
-        let row = query.fetch_optional(self.database.readers()).await.map_err(Fault::from)?;
+        let row = query.fetch_optional(self.database.readers()).await.map_err(SqliteFault::from)?;
         Ok(row.as_ref().map(account).transpose()?)
     }
 
     async fn customer_by_id(&self, id: CustomerId) -> Result<Option<Account>, StoreError> {
         let query = sqlx::query(BY_ID).bind(id.to_string());
-        let row = query.fetch_optional(self.database.readers()).await.map_err(Fault::from)?;
+        let row = query.fetch_optional(self.database.readers()).await.map_err(SqliteFault::from)?;
         Ok(row.as_ref().map(account).transpose()?)
     }
 
@@ -51,8 +51,8 @@ impl Customers for SqliteOrders {
     }
 }
 
-/// Opens an account; false when the address has one.
-pub(super) async fn insert(c: &mut SqliteConnection, account: &Account) -> Result<bool, Fault> {
+/// Inserts an account; false when the address has one.
+pub(super) async fn insert(c: &mut SqliteConnection, account: &Account) -> Result<bool, SqliteFault> {
     let done = sqlx::query(INSERT)
         .bind(account.merchant.to_string())
         .bind(account.id.to_string())
@@ -70,24 +70,24 @@ pub(super) async fn by_email(
     c: &mut SqliteConnection,
     merchant: MerchantId,
     email: &str,
-) -> Result<Option<Account>, Fault> {
+) -> Result<Option<Account>, SqliteFault> {
     let query = sqlx::query(BY_EMAIL).bind(merchant.to_string()).bind(email_key(email));
     query.fetch_optional(c).await?.as_ref().map(account).transpose()
 }
 
-/// Sets the password of the account of an address; `None` when it has none.
+/// Sets the password of the account of an address; `None` when there is no account.
 pub(super) async fn set_password(
     c: &mut SqliteConnection,
     merchant: MerchantId,
     email: &str,
     hash: &PasswordHash,
-) -> Result<Option<CustomerId>, Fault> {
+) -> Result<Option<CustomerId>, SqliteFault> {
     let query =
         sqlx::query(SET_PASSWORD).bind(merchant.to_string()).bind(email_key(email)).bind(hash.as_phc());
     query.fetch_optional(c).await?.map(|row| parsed(&row, "id")).transpose()
 }
 
-async fn delete(c: &mut SqliteConnection, merchant: MerchantId, id: CustomerId) -> Result<bool, Fault> {
+async fn delete(c: &mut SqliteConnection, merchant: MerchantId, id: CustomerId) -> Result<bool, SqliteFault> {
     let query = sqlx::query(OF_MERCHANT).bind(merchant.to_string()).bind(id.to_string());
     let row = query.fetch_optional(&mut *c).await?;
     let Some(account) = row.as_ref().map(account).transpose()? else { return Ok(false) };
@@ -101,7 +101,7 @@ async fn delete(c: &mut SqliteConnection, merchant: MerchantId, id: CustomerId) 
     Ok(true)
 }
 
-fn account(row: &SqliteRow) -> Result<Account, Fault> {
+fn account(row: &SqliteRow) -> Result<Account, SqliteFault> {
     Ok(Account {
         id: parsed(row, "id")?,
         merchant: parsed(row, "merchant_id")?,

@@ -1,12 +1,12 @@
-//! Writing messages into the outbox, inside the unit of work they belong to, by one statement.
+//! Outbox inserts: all messages of a unit of work by one statement, inside that unit.
 
 use sqlx::SqliteConnection;
 
-use super::fault::{Fault, to_json};
-use crate::engine::messages::Messages;
+use super::fault::{SqliteFault, to_json};
+use crate::rules::messages::Messages;
 
-/// Writes them in the order they were added.
-pub(super) async fn write(c: &mut SqliteConnection, messages: Messages<'_>) -> Result<(), Fault> {
+/// Writes the messages in the order in which they were added.
+pub(super) async fn write(c: &mut SqliteConnection, messages: Messages<'_>) -> Result<(), SqliteFault> {
     sqlx::query(
         "INSERT INTO outbox (id, merchant_id, subject, kind, order_id, sequence, at, data, trace)
          SELECT value ->> 'id', value ->> 'merchant', value ->> 'subject', value ->> 'kind', value ->> 'order',

@@ -1,10 +1,10 @@
-//! [`Mails`]: which mails were sent.
+//! [`Mails`]: the record of sent mails.
 
 use async_trait::async_trait;
 
 use super::{
     SqliteOrders,
-    fault::{Fault, get, time},
+    fault::{SqliteFault, get, time},
 };
 use crate::{
     error::StoreError,
@@ -29,9 +29,9 @@ impl Mails for SqliteOrders {
             MailSubject::Customer(_) => OF_CUSTOMER,
         };
         let query = sqlx::query(sql).bind(subject.to_string());
-        let rows = query.fetch_all(self.database.readers()).await.map_err(Fault::from)?;
+        let rows = query.fetch_all(self.database.readers()).await.map_err(SqliteFault::from)?;
         let mail = |row| {
-            Ok::<_, Fault>(MailRecord {
+            Ok::<_, SqliteFault>(MailRecord {
                 template: get(row, "template")?,
                 message_id: get(row, "message_id")?,
                 sent_at: time(row, "sent_at")?,
@@ -53,7 +53,7 @@ impl Mails for SqliteOrders {
                     .bind(mail.message_id)
                     .bind(mail.sent_at.as_millisecond());
                 let done = record.execute(c).await?;
-                Ok::<_, Fault>(done.rows_affected() > 0)
+                Ok::<_, SqliteFault>(done.rows_affected() > 0)
             })
         });
         Ok(unit.await?)

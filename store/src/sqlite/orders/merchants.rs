@@ -1,17 +1,17 @@
-//! [`Merchants`]: merchants and their keys.
+//! [`Merchants`]: merchants and their API keys.
 
 use async_trait::async_trait;
 use base::Timestamp;
 
 use super::{
     SqliteOrders,
-    fault::{Fault, get, parsed},
+    fault::{SqliteFault, get, parsed},
 };
 use crate::{
     domain::MerchantId,
-    engine::texts,
     error::StoreError,
     merchants::{KeyHash, KeyRecord, Merchants},
+    rules::texts,
 };
 
 #[async_trait]
@@ -28,7 +28,7 @@ impl Merchants for SqliteOrders {
                 .bind(at.as_millisecond())
                 .execute(c)
                 .await?;
-                Ok::<_, Fault>(done.rows_affected() > 0)
+                Ok::<_, SqliteFault>(done.rows_affected() > 0)
             })
         });
         Ok(unit.await?)
@@ -57,7 +57,7 @@ impl Merchants for SqliteOrders {
                 if owner.is_some_and(|owner| owner == key.merchant.to_string()) {
                     return Ok(false);
                 }
-                Err(Fault::Damaged(format!("key {} is taken by another merchant or another secret", key.id)))
+                Err(SqliteFault::Corrupt(format!("key {} is taken by another merchant or another secret", key.id)))
             })
         });
         Ok(unit.await?)
@@ -68,7 +68,7 @@ impl Merchants for SqliteOrders {
             .bind(hash.to_vec())
             .fetch_optional(self.database.readers())
             .await
-            .map_err(Fault::from)?;
+            .map_err(SqliteFault::from)?;
         let Some(row) = row else { return Ok(None) };
         let scope = texts::scope(get(&row, "scope")?)?;
         Ok(Some(KeyRecord { id: parsed(&row, "id")?, merchant: parsed(&row, "merchant_id")?, scope }))
@@ -76,6 +76,6 @@ impl Merchants for SqliteOrders {
 
     async fn merchant_name(&self, id: MerchantId) -> Result<Option<String>, StoreError> {
         let query = sqlx::query_scalar("SELECT name FROM merchants WHERE id = ?1").bind(id.to_string());
-        Ok(query.fetch_optional(self.database.readers()).await.map_err(Fault::from)?)
+        Ok(query.fetch_optional(self.database.readers()).await.map_err(SqliteFault::from)?)
     }
 }

@@ -5,15 +5,15 @@ use base::Timestamp;
 
 use super::{
     SqliteOrders,
-    fault::Fault,
-    moves, order_row,
-    placement::{self, NotPlaced},
-    refunds,
+    fault::SqliteFault,
+    order_row,
+    place_order::{self, NotPlaced},
+    refunds, transitions,
 };
 use crate::{
     domain::{MerchantId, Order, OrderId, OrderStatus, OrderToken, Page, PageRequest, PaymentId, RefundId},
     error::StoreError,
-    orders::{CaptureFacts, Moved, NewOrder, Orders, Placement, RefundFacts, RefundRequested},
+    orders::{CaptureFacts, NewOrder, Orders, PlaceOutcome, RefundFacts, RefundRequested, Transition},
 };
 
 pub(super) const LIST: &str =
@@ -30,22 +30,23 @@ pub(super) const AFTER_ALL_IDS: &str = "~";
 
 #[async_trait]
 impl Orders for SqliteOrders {
-    async fn place_order(&self, order: NewOrder) -> Result<Placement, StoreError> {
+    async fn place_order(&self, order: NewOrder) -> Result<PlaceOutcome, StoreError> {
         let Some(held) = self.in_flight.hold(order.merchant, &order.idempotency.key) else {
-            return Ok(Placement::InFlight);
+            return Ok(PlaceOutcome::InFlight);
         };
         let ambient = self.ambient.clone();
         let unit = self.database.write(move |c| {
             Box::pin(async move {
-                let placed = placement::place(c, &ambient, order).await?;
-                // Handed on, so that the key stays held until the commit even if the caller is gone by then.
+                let placed = place_order::place(c, &ambient, order).await?;
+                // Returned with the result, so that the key stays in flight until the commit, even if the caller is
+                // gone.
                 Ok::<_, NotPlaced>((placed, held))
             })
         });
         match unit.await {
             Ok(((order, body), _held)) => {
-                self.announce();
-                Ok(Placement::Placed { order: Box::new(order), body })
+                self.notify();
+                Ok(PlaceOutcome::Placed { order: Box::new(order), body })
             }
             Err(NotPlaced::Answer(answer)) => Ok(answer),
             Err(NotPlaced::Fault(fault)) => Err(fault.into()),
@@ -55,13 +56,13 @@ impl Orders for SqliteOrders {
     async fn order(&self, merchant: MerchantId, id: OrderId) -> Result<Option<Order>, StoreError> {
         let query = sqlx::query("SELECT * FROM orders WHERE merchant_id = ?1 AND id = ?2");
         let query = query.bind(merchant.to_string()).bind(id.to_string());
-        let row = query.fetch_optional(self.database.readers()).await.map_err(Fault::from)?;
+        let row = query.fetch_optional(self.database.readers()).await.map_err(SqliteFault::from)?;
         Ok(row.as_ref().map(order_row::order).transpose()?)
     }
 
     async fn order_by_id(&self, id: OrderId) -> Result<Option<Order>, StoreError> {
         let query = sqlx::query("SELECT * FROM orders WHERE id = ?1").bind(id.to_string());
-        let row = query.fetch_optional(self.database.readers()).await.map_err(Fault::from)?;
+        let row = query.fetch_optional(self.database.readers()).await.map_err(SqliteFault::from)?;
         Ok(row.as_ref().map(order_row::order).transpose()?)
     }
 
@@ -88,17 +89,22 @@ impl Orders for SqliteOrders {
             .bind(page.after.map_or_else(|| AFTER_ALL_IDS.to_owned(), |id| id.to_string()))
             .bind(i64::from(page.limit) + 1);
         let query = if let Some(status) = status { query.bind(status.as_str()) } else { query };
-        let rows = query.fetch_all(self.database.readers()).await.map_err(Fault::from)?;
+        let rows = query.fetch_all(self.database.readers()).await.map_err(SqliteFault::from)?;
         let orders = rows.iter().map(order_row::order).collect::<Result<_, _>>()?;
         Ok(Page::from_overfetched(orders, page.limit))
     }
 
-    async fn mark_paid(&self, id: OrderId, facts: CaptureFacts, at: Timestamp) -> Result<Moved, StoreError> {
+    async fn mark_paid(
+        &self,
+        id: OrderId,
+        facts: CaptureFacts,
+        at: Timestamp,
+    ) -> Result<Transition, StoreError> {
         let ambient = self.ambient.clone();
-        let unit = self
-            .database
-            .write(move |c| Box::pin(async move { moves::mark_paid(c, &ambient, id, facts, at).await }));
-        self.moved(unit.await)
+        let unit = self.database.write(move |c| {
+            Box::pin(async move { transitions::mark_paid(c, &ambient, id, facts, at).await })
+        });
+        self.transition_result(unit.await)
     }
 
     async fn mark_payment_failed(
@@ -107,19 +113,20 @@ impl Orders for SqliteOrders {
         payment: PaymentId,
         code: &str,
         at: Timestamp,
-    ) -> Result<Moved, StoreError> {
+    ) -> Result<Transition, StoreError> {
         let (ambient, facts) = (self.ambient.clone(), (payment, code.to_owned()));
         let unit = self.database.write(move |c| {
-            Box::pin(async move { moves::mark_payment_failed(c, &ambient, id, facts, at).await })
+            Box::pin(async move { transitions::mark_payment_failed(c, &ambient, id, facts, at).await })
         });
-        self.moved(unit.await)
+        self.transition_result(unit.await)
     }
 
-    async fn fulfil(&self, id: OrderId, at: Timestamp) -> Result<Moved, StoreError> {
+    async fn fulfil(&self, id: OrderId, at: Timestamp) -> Result<Transition, StoreError> {
         let ambient = self.ambient.clone();
-        let unit =
-            self.database.write(move |c| Box::pin(async move { moves::fulfil(c, &ambient, id, at).await }));
-        self.moved(unit.await)
+        let unit = self
+            .database
+            .write(move |c| Box::pin(async move { transitions::fulfil(c, &ambient, id, at).await }));
+        self.transition_result(unit.await)
     }
 
     async fn cancel(
@@ -128,22 +135,22 @@ impl Orders for SqliteOrders {
         id: OrderId,
         reason: &str,
         at: Timestamp,
-    ) -> Result<Moved, StoreError> {
+    ) -> Result<Transition, StoreError> {
         let (ambient, reason) = (self.ambient.clone(), reason.to_owned());
         let unit = self.database.write(move |c| {
-            Box::pin(async move { moves::cancel(c, &ambient, (merchant, id), &reason, at).await })
+            Box::pin(async move { transitions::cancel(c, &ambient, (merchant, id), &reason, at).await })
         });
-        self.moved(unit.await)
+        self.transition_result(unit.await)
     }
 
     async fn expire_pending(&self, before: Timestamp, limit: u32, at: Timestamp) -> Result<u64, StoreError> {
         let ambient = self.ambient.clone();
-        let unit = self
-            .database
-            .write(move |c| Box::pin(async move { moves::expire(c, &ambient, before, limit, at).await }));
+        let unit = self.database.write(move |c| {
+            Box::pin(async move { transitions::expire(c, &ambient, before, limit, at).await })
+        });
         let expired = unit.await?;
         if expired > 0 {
-            self.announce();
+            self.notify();
         }
         Ok(expired)
     }
@@ -162,7 +169,7 @@ impl Orders for SqliteOrders {
         });
         let requested = unit.await?;
         if matches!(requested, RefundRequested::Accepted(..)) {
-            self.announce();
+            self.notify();
         }
         Ok(requested)
     }
@@ -172,12 +179,12 @@ impl Orders for SqliteOrders {
         id: OrderId,
         facts: RefundFacts,
         at: Timestamp,
-    ) -> Result<Moved, StoreError> {
+    ) -> Result<Transition, StoreError> {
         let ambient = self.ambient.clone();
         let unit = self
             .database
             .write(move |c| Box::pin(async move { refunds::record(c, &ambient, id, facts, at).await }));
-        self.moved(unit.await)
+        self.transition_result(unit.await)
     }
 
     async fn expire_idempotency(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
@@ -185,7 +192,7 @@ impl Orders for SqliteOrders {
             Box::pin(async move {
                 let query = sqlx::query(EXPIRE).bind(before.as_millisecond()).bind(limit);
                 let done = query.execute(c).await?;
-                Ok::<_, Fault>(done.rows_affected())
+                Ok::<_, SqliteFault>(done.rows_affected())
             })
         });
         Ok(unit.await?)
@@ -196,7 +203,7 @@ impl Orders for SqliteOrders {
         let unit = self.database.write(|c| {
             Box::pin(async move {
                 sqlx::query("SELECT id FROM merchants LIMIT 1").fetch_optional(c).await?;
-                Ok::<_, Fault>(())
+                Ok::<_, SqliteFault>(())
             })
         });
         Ok(unit.await?)
@@ -204,11 +211,12 @@ impl Orders for SqliteOrders {
 }
 
 impl SqliteOrders {
-    /// Hands on the answer; a refused move may have written too (see [`Orders::mark_paid`]).
-    fn moved(&self, moved: Result<Moved, Fault>) -> Result<Moved, StoreError> {
+    /// Passes the transition on, and notifies relays; a rejected transition may have written as well (see
+    /// [`Orders::mark_paid`]).
+    fn transition_result(&self, moved: Result<Transition, SqliteFault>) -> Result<Transition, StoreError> {
         let moved = moved?;
-        if matches!(moved, Moved::Now(_) | Moved::Refused(_)) {
-            self.announce();
+        if matches!(moved, Transition::Now(_) | Transition::Refused(_)) {
+            self.notify();
         }
         Ok(moved)
     }

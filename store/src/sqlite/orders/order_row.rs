@@ -1,15 +1,15 @@
-//! Orders as rows.
+//! Mapping of rows to orders.
 
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
-use super::fault::{Fault, get, json, json_if_any, number, parsed, parsed_if_any, time, time_if_any};
+use super::fault::{SqliteFault, get, json, json_if_any, number, parsed, parsed_if_any, time, time_if_any};
 use crate::{
     domain::{Customer, MerchantId, Order, OrderId, OrderToken, Shipment},
-    engine::Damage,
+    rules::Damage,
 };
 
-/// Any order, inside a unit of work.
-pub(super) async fn find(c: &mut SqliteConnection, id: OrderId) -> Result<Option<SqliteRow>, Fault> {
+/// The order with this id, of any merchant, inside a unit of work.
+pub(super) async fn find(c: &mut SqliteConnection, id: OrderId) -> Result<Option<SqliteRow>, SqliteFault> {
     Ok(sqlx::query("SELECT * FROM orders WHERE id = ?1").bind(id.to_string()).fetch_optional(c).await?)
 }
 
@@ -18,7 +18,7 @@ pub(super) async fn find_of(
     c: &mut SqliteConnection,
     merchant: MerchantId,
     id: OrderId,
-) -> Result<Option<SqliteRow>, Fault> {
+) -> Result<Option<SqliteRow>, SqliteFault> {
     let query = sqlx::query("SELECT * FROM orders WHERE merchant_id = ?1 AND id = ?2");
     Ok(query.bind(merchant.to_string()).bind(id.to_string()).fetch_optional(c).await?)
 }
@@ -28,7 +28,7 @@ pub(super) async fn replace_token(
     c: &mut SqliteConnection,
     (merchant, id): (MerchantId, OrderId),
     token: Option<OrderToken>,
-) -> Result<bool, Fault> {
+) -> Result<bool, SqliteFault> {
     let query = sqlx::query(
         "UPDATE orders SET token_hash = ?3, token_expires_at = ?4 WHERE merchant_id = ?1 AND id = ?2",
     );
@@ -39,21 +39,21 @@ pub(super) async fn replace_token(
 }
 
 /// Reads a whole row of `orders`.
-pub(super) fn order(row: &SqliteRow) -> Result<Order, Fault> {
+pub(super) fn order(row: &SqliteRow) -> Result<Order, SqliteFault> {
     read(row).map_err(|fault| match fault {
-        Fault::Damaged(detail) => {
-            Fault::Damaged(format!("order {}: {detail}", get::<&str>(row, "id").unwrap_or("?")))
+        SqliteFault::Corrupt(detail) => {
+            SqliteFault::Corrupt(format!("order {}: {detail}", get::<&str>(row, "id").unwrap_or("?")))
         }
         other => other,
     })
 }
 
-/// What was captured for the order in this row.
-pub(super) fn captured_minor(row: &SqliteRow) -> Result<Option<i64>, Fault> {
+/// The captured amount of the order in this row.
+pub(super) fn captured_minor(row: &SqliteRow) -> Result<Option<i64>, SqliteFault> {
     get(row, "captured_minor")
 }
 
-fn read(row: &SqliteRow) -> Result<Order, Fault> {
+fn read(row: &SqliteRow) -> Result<Order, SqliteFault> {
     Ok(Order {
         id: parsed(row, "id")?,
         merchant: parsed(row, "merchant_id")?,
@@ -77,13 +77,13 @@ fn read(row: &SqliteRow) -> Result<Order, Fault> {
     })
 }
 
-fn shipment(row: &SqliteRow) -> Result<Option<Shipment>, Fault> {
+fn shipment(row: &SqliteRow) -> Result<Option<Shipment>, SqliteFault> {
     let id = parsed_if_any(row, "shipment_id")?;
     let shipped_at = time_if_any(row, "shipped_at")?;
     Ok(id.zip(shipped_at).map(|(id, shipped_at)| Shipment { id, shipped_at }))
 }
 
-fn token(row: &SqliteRow) -> Result<Option<OrderToken>, Fault> {
+fn token(row: &SqliteRow) -> Result<Option<OrderToken>, SqliteFault> {
     let hash: Option<&[u8]> = get(row, "token_hash")?;
     let hash = hash.map(|bytes| bytes.try_into().map_err(|error| Damage::column("token_hash", error)));
     let expires_at = time_if_any(row, "token_expires_at")?;

@@ -1,4 +1,4 @@
-//! [`Outbox`]: handing messages to relays, and the event log.
+//! [`Outbox`]: claims by relays, and the event log.
 
 use std::time::Duration;
 
@@ -9,18 +9,18 @@ use tokio::sync::watch;
 
 use super::{
     SqliteOrders, emit,
-    fault::{Fault, get, json, number, parsed, parsed_if_any, time, time_if_any, to_json},
+    fault::{SqliteFault, get, json, number, parsed, parsed_if_any, time, time_if_any, to_json},
     order_row,
 };
 use crate::{
     domain::{Event, EventId, MerchantId, OrderId, Page, PageRequest},
-    engine::messages::{COMMAND, Messages},
     error::StoreError,
     outbox::{Backlog, Command, Outbox, OutboxBody, OutboxMessage, Position, Submitted},
+    rules::messages::{COMMAND, Messages},
 };
 
-// A subject is left out as a whole while another relay holds any of its messages. The index is named because
-// the planner would as soon walk the table itself, which is ordered too but holds all sent rows.
+// A subject is skipped as a whole while another relay holds any of its messages. The index is named because the planner
+// may instead scan the table itself, which is ordered as well but contains all sent rows.
 pub(super) const CLAIM: &str = "
     UPDATE outbox SET relay = ?1, leased_until = ?2
     WHERE position IN (
@@ -34,7 +34,7 @@ pub(super) const CLAIM: &str = "
 pub(super) const MARK_SENT: &str = "
     UPDATE outbox SET sent_at = ?2, relay = NULL, leased_until = NULL
     WHERE position IN (SELECT value FROM json_each(?1)) AND sent_at IS NULL";
-// By position, not by id: ids of one millisecond are in no order, positions are in that of the commits.
+// By position, not by id: ids of one millisecond have no order, positions have the order of the commits.
 pub(super) const EVENTS: &str = "
     SELECT * FROM outbox WHERE merchant_id = ?1 AND sequence IS NOT NULL AND position < ?2
     ORDER BY position DESC LIMIT ?3";
@@ -51,7 +51,7 @@ impl Outbox for SqliteOrders {
         let unit = self.database.write(move |c| Box::pin(submit(c, ambient, id, command, at)));
         let submitted = unit.await?;
         if submitted == Submitted::Stored {
-            self.announce();
+            self.notify();
         }
         Ok(submitted)
     }
@@ -68,11 +68,11 @@ impl Outbox for SqliteOrders {
         let unit = self.database.write(move |c| {
             Box::pin(async move {
                 let query = sqlx::query(CLAIM).bind(relay).bind(until).bind(at.as_millisecond()).bind(limit);
-                Ok::<_, Fault>(query.fetch_all(c).await?)
+                Ok::<_, SqliteFault>(query.fetch_all(c).await?)
             })
         });
         let mut messages: Vec<_> = unit.await?.iter().map(message).collect::<Result<_, _>>()?;
-        // RETURNING promises no order.
+        // RETURNING guarantees no order.
         messages.sort_unstable_by_key(|message| message.position);
         Ok(messages)
     }
@@ -85,12 +85,12 @@ impl Outbox for SqliteOrders {
         let unit = self.database.write(move |c| {
             Box::pin(async move {
                 sqlx::query(MARK_SENT).bind(positions).bind(at.as_millisecond()).execute(c).await?;
-                Ok::<_, Fault>(())
+                Ok::<_, SqliteFault>(())
             })
         });
         unit.await?;
-        // What other relays left alone because this one held its subject may be taken now.
-        self.announce();
+        // Other relays may now claim messages that they skipped because this relay held the subject.
+        self.notify();
         Ok(())
     }
 
@@ -99,7 +99,7 @@ impl Outbox for SqliteOrders {
     }
 
     async fn backlog(&self) -> Result<Backlog, StoreError> {
-        let row = sqlx::query(BACKLOG).fetch_one(self.database.readers()).await.map_err(Fault::from)?;
+        let row = sqlx::query(BACKLOG).fetch_one(self.database.readers()).await.map_err(SqliteFault::from)?;
         Ok(Backlog { messages: number(&row, "messages")?, oldest_at: time_if_any(&row, "oldest_at")? })
     }
 
@@ -118,7 +118,7 @@ impl Outbox for SqliteOrders {
             .bind(i64::from(page.limit) + 1)
             .fetch_all(self.database.readers())
             .await
-            .map_err(Fault::from)?;
+            .map_err(SqliteFault::from)?;
         let events = rows.iter().map(event).collect::<Result<_, _>>()?;
         Ok(Page::from_overfetched(events, page.limit))
     }
@@ -126,7 +126,7 @@ impl Outbox for SqliteOrders {
     async fn event_by_id(&self, id: EventId) -> Result<Option<Event>, StoreError> {
         let query = sqlx::query("SELECT * FROM outbox WHERE id = ?1 AND sequence IS NOT NULL");
         let query = query.bind(id.to_string());
-        let row = query.fetch_optional(self.database.readers()).await.map_err(Fault::from)?;
+        let row = query.fetch_optional(self.database.readers()).await.map_err(SqliteFault::from)?;
         Ok(row.as_ref().map(event).transpose()?)
     }
 
@@ -136,27 +136,27 @@ impl Outbox for SqliteOrders {
             .bind(i64::try_from(after).unwrap_or(i64::MAX))
             .fetch_all(self.database.readers())
             .await
-            .map_err(Fault::from)?;
+            .map_err(SqliteFault::from)?;
         Ok(rows.iter().map(event).collect::<Result<_, _>>()?)
     }
 }
 
 impl SqliteOrders {
-    async fn position_of(&self, merchant: MerchantId, id: EventId) -> Result<Option<i64>, Fault> {
+    async fn position_of(&self, merchant: MerchantId, id: EventId) -> Result<Option<i64>, SqliteFault> {
         let query = sqlx::query_scalar("SELECT position FROM outbox WHERE id = ?1 AND merchant_id = ?2");
         let query = query.bind(id.to_string()).bind(merchant.to_string());
         Ok(query.fetch_optional(self.database.readers()).await?)
     }
 }
 
-/// Looking first is enough: units run one after another.
+/// Stores a command unless its id is known. Reading first is safe: units run one after another.
 async fn submit(
     c: &mut SqliteConnection,
     ambient: Ambient,
     id: EventId,
     command: Command,
     at: Timestamp,
-) -> Result<Submitted, Fault> {
+) -> Result<Submitted, SqliteFault> {
     let Some(order) = command.order() else { return Ok(Submitted::NoSuchOrder) };
     let Some(row) = order_row::find(c, order).await? else { return Ok(Submitted::NoSuchOrder) };
     let known = sqlx::query("SELECT 1 FROM outbox WHERE id = ?1").bind(id.to_string());
@@ -169,7 +169,7 @@ async fn submit(
     Ok(Submitted::Stored)
 }
 
-fn message(row: &SqliteRow) -> Result<OutboxMessage, Fault> {
+fn message(row: &SqliteRow) -> Result<OutboxMessage, SqliteFault> {
     let body = if get::<&str>(row, "kind")? == COMMAND {
         OutboxBody::Command {
             id: parsed(row, "id")?,
@@ -182,7 +182,7 @@ fn message(row: &SqliteRow) -> Result<OutboxMessage, Fault> {
     Ok(OutboxMessage { position: Position::only(get(row, "position")?), body })
 }
 
-fn event(row: &SqliteRow) -> Result<Event, Fault> {
+fn event(row: &SqliteRow) -> Result<Event, SqliteFault> {
     Ok(Event {
         id: parsed(row, "id")?,
         merchant: parsed(row, "merchant_id")?,

@@ -1,36 +1,36 @@
-//! Refunds: the wish (with its command), and the record of what the provider has done.
+//! Refunds: the request (with its command), and the record of the refund made by the provider.
 //!
-//! Guarantees: a refund counts once by its id; what was asked for and what was recorded both never exceed the
-//! order's total.
+//! Guarantees: a refund counts once by its id; neither the requested nor the recorded sum ever exceeds the order's
+//! total.
 
 use base::{Ambient, Timestamp};
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
 use super::{
     emit,
-    fault::{Fault, get},
+    fault::{SqliteFault, get},
     order_row, stock,
 };
 use crate::{
     domain::{MerchantId, Order, OrderId, OrderStatus, RefundId},
-    engine::{messages::Messages, moves},
-    orders::{Moved, RefundFacts, RefundRequested},
+    orders::{RefundFacts, RefundRequested, Transition},
     outbox::Command,
+    rules::{messages::Messages, transitions},
 };
 
-/// Asks for the money of a cancelled order back: what of `captured_minor` is not asked for already.
+/// Requests a refund of a cancelled order: the part of `captured_minor` that is not requested yet.
 pub(super) async fn give_back(
     c: &mut SqliteConnection,
     messages: &mut Messages<'_>,
     order: &Order,
     captured_minor: i64,
     at: Timestamp,
-) -> Result<(), Fault> {
-    let left_minor = moves::left_minor(order, captured_minor, asked_minor(c, order.id).await?);
+) -> Result<(), SqliteFault> {
+    let left_minor = transitions::left_minor(order, captured_minor, asked_minor(c, order.id).await?);
     if left_minor <= 0 {
         return Ok(());
     }
-    ask(c, messages, order, moves::refund_of_cancelled(order), left_minor, at).await
+    ask(c, messages, order, transitions::refund_of_cancelled(order), left_minor, at).await
 }
 
 /// See [`crate::orders::Orders::request_refund`].
@@ -40,16 +40,16 @@ pub(super) async fn request(
     (merchant, id): (MerchantId, OrderId),
     (refund, amount_minor): (RefundId, Option<i64>),
     at: Timestamp,
-) -> Result<RefundRequested, Fault> {
+) -> Result<RefundRequested, SqliteFault> {
     let Some(row) = order_row::find_of(c, merchant, id).await? else { return Ok(RefundRequested::NotFound) };
     let order = Box::new(order_row::order(&row)?);
     if refund_row(c, id, refund).await?.is_some() {
         return Ok(RefundRequested::Already(order, refund));
     }
-    if !moves::may_be_refunded(&order) {
+    if !transitions::may_be_refunded(&order) {
         return Ok(RefundRequested::Refused(order));
     }
-    let amount_minor = match moves::refundable(&order, asked_minor(c, id).await?, amount_minor) {
+    let amount_minor = match transitions::refundable(&order, asked_minor(c, id).await?, amount_minor) {
         Ok(amount_minor) => amount_minor,
         Err(answer) => return Ok(answer),
     };
@@ -66,15 +66,15 @@ pub(super) async fn record(
     id: OrderId,
     facts: RefundFacts,
     at: Timestamp,
-) -> Result<Moved, Fault> {
-    let Some(before) = order_row::find(c, id).await? else { return Ok(Moved::NotFound) };
+) -> Result<Transition, SqliteFault> {
+    let Some(before) = order_row::find(c, id).await? else { return Ok(Transition::NotFound) };
     if let Some(known) = refund_row(c, id, facts.refund).await?
         && get::<Option<i64>>(&known, "recorded_at")?.is_some()
     {
-        return Ok(Moved::Already(Box::new(order_row::order(&before)?)));
+        return Ok(Transition::Already(Box::new(order_row::order(&before)?)));
     }
     let Some(row) = give(c, id, facts.amount_minor, at).await? else {
-        return Ok(Moved::Refused(Box::new(order_row::order(&before)?)));
+        return Ok(Transition::Refused(Box::new(order_row::order(&before)?)));
     };
     keep(c, id, &facts, at).await?;
     let order = order_row::order(&row)?;
@@ -84,16 +84,16 @@ pub(super) async fn record(
         stock::release(c, &order, at).await?;
     }
     emit::write(c, messages).await?;
-    Ok(Moved::Now(Box::new(order)))
+    Ok(Transition::Now(Box::new(order)))
 }
 
-/// Adds to what was given back; the order itself is `refunded` once that is all, unless it was cancelled.
+/// Adds to the refunded amount; the order becomes `refunded` when that reaches the total, unless it was cancelled.
 async fn give(
     c: &mut SqliteConnection,
     id: OrderId,
     amount_minor: i64,
     at: Timestamp,
-) -> Result<Option<SqliteRow>, Fault> {
+) -> Result<Option<SqliteRow>, SqliteFault> {
     let row = sqlx::query(
         "UPDATE orders SET refunded_minor = refunded_minor + ?2, updated_at = ?3,
              status = iif(status <> 'cancelled' AND refunded_minor + ?2 = total_minor, 'refunded', status),
@@ -116,7 +116,7 @@ async fn keep(
     id: OrderId,
     facts: &RefundFacts,
     at: Timestamp,
-) -> Result<(), Fault> {
+) -> Result<(), SqliteFault> {
     sqlx::query(
         "INSERT INTO refunds (order_id, id, amount_minor, requested_at, recorded_at) VALUES (?1, ?2, ?3, ?4, ?4)
          ON CONFLICT (order_id, id) DO UPDATE SET amount_minor = ?3, recorded_at = ?4",
@@ -137,7 +137,7 @@ async fn ask(
     refund: RefundId,
     amount_minor: i64,
     at: Timestamp,
-) -> Result<(), Fault> {
+) -> Result<(), SqliteFault> {
     sqlx::query("INSERT INTO refunds (order_id, id, amount_minor, requested_at) VALUES (?1, ?2, ?3, ?4)")
         .bind(order.id.to_string())
         .bind(refund.to_string())
@@ -152,12 +152,12 @@ async fn refund_row(
     c: &mut SqliteConnection,
     order: OrderId,
     refund: RefundId,
-) -> Result<Option<SqliteRow>, Fault> {
+) -> Result<Option<SqliteRow>, SqliteFault> {
     let query = sqlx::query("SELECT recorded_at FROM refunds WHERE order_id = ?1 AND id = ?2");
     Ok(query.bind(order.to_string()).bind(refund.to_string()).fetch_optional(c).await?)
 }
 
-async fn asked_minor(c: &mut SqliteConnection, order: OrderId) -> Result<i64, Fault> {
+async fn asked_minor(c: &mut SqliteConnection, order: OrderId) -> Result<i64, SqliteFault> {
     let query = sqlx::query_scalar("SELECT coalesce(sum(amount_minor), 0) FROM refunds WHERE order_id = ?1");
     Ok(query.bind(order.to_string()).fetch_one(c).await?)
 }

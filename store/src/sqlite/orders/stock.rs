@@ -6,11 +6,11 @@ use base::Timestamp;
 use serde::Serialize;
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
-use super::fault::{Fault, get, number, to_json};
+use super::fault::{SqliteFault, get, number, to_json};
 use crate::{
     domain::{Currency, MerchantId, Order},
-    engine::stock::{Stock, Wanted, expect_all, of_order},
     orders::NewOrder,
+    rules::stock::{Stock, Wanted, expect_all, of_order},
 };
 
 #[derive(Serialize)]
@@ -19,13 +19,13 @@ struct WantedRow<'a> {
     quantity: i64,
 }
 
-/// Reserves what can be reserved and answers those products only; nothing when the idempotency key is taken.
-/// Whoever gets fewer than wanted rolls back.
+/// Reserves the available ones of the wanted products and returns only those; none when the idempotency key is taken. A
+/// caller that gets fewer than it wanted must roll back.
 pub(super) async fn reserve(
     c: &mut SqliteConnection,
     order: &NewOrder,
     wanted: &Wanted<'_>,
-) -> Result<Vec<Stock>, Fault> {
+) -> Result<Vec<Stock>, SqliteFault> {
     let rows = sqlx::query(RESERVE)
         .bind(order.merchant.to_string())
         .bind(rows_json(wanted)?)
@@ -37,9 +37,9 @@ pub(super) async fn reserve(
     rows.iter().map(stock).collect()
 }
 
-// The event sequence counts up exactly when the threshold is crossed, which writes `inventory.low`.
-// Materialised and with the merchant in it, here and below, so that the plan walks the lines and finds each product
-// by its whole key; else it walks all products of the merchant.
+// The event sequence advances exactly when the low-stock threshold is crossed, which writes `inventory.low`.
+// `wanted` is materialised and has the merchant, here and below, so that the plan scans the lines and finds each
+// product by its whole key; otherwise it scans all products of the merchant.
 pub(super) const RESERVE: &str = "
     WITH wanted (merchant_id, sku, quantity) AS MATERIALIZED (
         SELECT ?1, value ->> 'sku', value ->> 'quantity' FROM json_each(?2))
@@ -54,8 +54,12 @@ pub(super) const RESERVE: &str = "
         AND NOT EXISTS (SELECT 1 FROM idempotency_keys WHERE merchant_id = ?1 AND key = ?4)
     RETURNING sku, name, price_minor, on_hand, reserved, low_stock_at, event_sequence";
 
-/// Gives back the units an order holds.
-pub(super) async fn release(c: &mut SqliteConnection, order: &Order, at: Timestamp) -> Result<(), Fault> {
+/// Releases the units reserved by an order.
+pub(super) async fn release(
+    c: &mut SqliteConnection,
+    order: &Order,
+    at: Timestamp,
+) -> Result<(), SqliteFault> {
     let wanted = of_order(order);
     let released = sqlx::query(RELEASE)
         .bind(order.merchant.to_string())
@@ -74,12 +78,12 @@ pub(super) const RELEASE: &str = "
     FROM wanted
     WHERE products.merchant_id = wanted.merchant_id AND products.sku = wanted.sku";
 
-/// Takes the units an order holds out of the house; each product's event sequence counts up by one.
+/// Removes the units reserved by an order from stock; each product's event sequence advances by one.
 pub(super) async fn ship(
     c: &mut SqliteConnection,
     order: &Order,
     at: Timestamp,
-) -> Result<Vec<Stock>, Fault> {
+) -> Result<Vec<Stock>, SqliteFault> {
     let wanted = of_order(order);
     let rows = sqlx::query(SHIP)
         .bind(order.merchant.to_string())
@@ -101,12 +105,12 @@ pub(super) const SHIP: &str = "
     WHERE products.merchant_id = wanted.merchant_id AND products.sku = wanted.sku
     RETURNING sku, name, price_minor, on_hand, reserved, low_stock_at, event_sequence";
 
-/// What a refused reservation needs to know of the products.
+/// Currency and available units of the wanted products, to explain a rejected reservation.
 pub(super) async fn look(
     c: &mut SqliteConnection,
     merchant: MerchantId,
     wanted: &Wanted<'_>,
-) -> Result<BTreeMap<String, (Currency, i64)>, Fault> {
+) -> Result<BTreeMap<String, (Currency, i64)>, SqliteFault> {
     let rows = sqlx::query(
         "SELECT sku, currency, on_hand - reserved AS available FROM products
          WHERE merchant_id = ?1 AND sku IN (SELECT value ->> 'sku' FROM json_each(?2))",
@@ -120,13 +124,13 @@ pub(super) async fn look(
         .collect()
 }
 
-fn rows_json(wanted: &Wanted<'_>) -> Result<String, Fault> {
+fn rows_json(wanted: &Wanted<'_>) -> Result<String, SqliteFault> {
     let rows: Vec<_> = wanted.iter().map(|(sku, quantity)| WantedRow { sku, quantity: *quantity }).collect();
     to_json(&rows)
 }
 
 /// Reads a row of `products`.
-pub(super) fn stock(row: &SqliteRow) -> Result<Stock, Fault> {
+pub(super) fn stock(row: &SqliteRow) -> Result<Stock, SqliteFault> {
     Ok(Stock {
         sku: get(row, "sku")?,
         name: get(row, "name")?,

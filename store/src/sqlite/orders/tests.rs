@@ -1,8 +1,8 @@
-//! What is particular to this engine; the behaviour all engines share is in the conformance suite.
+//! Tests specific to this engine; the behaviour shared by all engines is in the conformance suite.
 
 mod flow;
 mod keys;
-mod placing;
+mod place_order;
 mod plans;
 mod relays;
 
@@ -15,12 +15,12 @@ use crate::{
     catalog::{Catalog, InventoryPut, Product, ProductData},
     domain::{Customer, EventKind, MerchantId, Order, OrderId, PaymentId},
     merchants::Merchants,
-    orders::{CaptureFacts, IdempotencyKey, Moved, NewLine, NewOrder, Orders, Placement},
+    orders::{CaptureFacts, IdempotencyKey, NewLine, NewOrder, Orders, PlaceOutcome, Transition},
     outbox::{Outbox, OutboxBody, OutboxMessage},
 };
 
 /// A store in a temporary folder with one merchant.
-struct Shop {
+struct TestMerchant {
     folder: tempfile::TempDir,
     store: SqliteOrders,
     ambient: Ambient,
@@ -28,7 +28,7 @@ struct Shop {
     merchant: MerchantId,
 }
 
-impl Shop {
+impl TestMerchant {
     async fn open() -> Self {
         let start = Timestamp::from_millisecond(1_700_000_000_000).expect("in range");
         let (ambient, clock) = Ambient::steered(7, start);
@@ -81,7 +81,7 @@ impl Shop {
 
     async fn place(&self, key: &str, lines: &[(&str, u32)]) -> Order {
         match self.store.place_order(self.new_order(key, lines)).await.expect("answers") {
-            Placement::Placed { order, .. } => *order,
+            PlaceOutcome::Placed { order, .. } => *order,
             other => panic!("not placed: {other:?}"),
         }
     }
@@ -90,7 +90,7 @@ impl Shop {
         let order = self.place(key, lines).await;
         let moved = self.store.mark_paid(order.id, capture(&order), self.ambient.now()).await;
         match moved.expect("answers") {
-            Moved::Now(order) => *order,
+            Transition::Now(order) => *order,
             other => panic!("not paid: {other:?}"),
         }
     }
@@ -100,7 +100,7 @@ impl Shop {
         self.store.claim(relay, limit, lease, self.ambient.now()).await.expect("claims")
     }
 
-    /// Sends what waits, so that a test sees only what comes after.
+    /// Marks all messages as sent, so that a test sees only later ones.
     async fn drain(&self) {
         let sent: Vec<_> = self.claim("drain", 1000).await.iter().map(|m| m.position).collect();
         self.store.mark_sent(&sent, self.ambient.now()).await.expect("marks");

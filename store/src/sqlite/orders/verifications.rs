@@ -1,4 +1,4 @@
-//! [`Verifications`]: proofs of mail addresses.
+//! [`Verifications`]: verification of mail addresses.
 
 use async_trait::async_trait;
 use base::{Ambient, Timestamp};
@@ -9,16 +9,16 @@ use sqlx::{
 
 use super::{
     SqliteOrders, customers, emit,
-    fault::{Fault, get, parsed, time, time_if_any},
+    fault::{SqliteFault, get, parsed, time, time_if_any},
 };
 use crate::{
     customers::{Account, PasswordHash, email_key},
     domain::{CustomerId, MerchantId, VerificationId},
-    engine::{
+    error::StoreError,
+    rules::{
         messages::Messages,
         verifications::{Row, by_token, columns, mint, mintable, opened, purpose, repeated},
     },
-    error::StoreError,
     token::TokenHash,
     verifications::{
         Minting, NewVerification, OpenAccount, PER_ADDRESS_MAX, Verification, VerificationRequested,
@@ -58,7 +58,7 @@ impl Verifications for SqliteOrders {
         let ambient = self.ambient.clone();
         let requested = self.database.write(move |c| Box::pin(request(c, ambient, new))).await?;
         if requested == VerificationRequested::Stored {
-            self.announce();
+            self.notify();
         }
         Ok(requested)
     }
@@ -83,7 +83,7 @@ impl Verifications for SqliteOrders {
             Box::pin(async move {
                 let query = sqlx::query(MAILED).bind(merchant.to_string()).bind(id.to_string());
                 query.bind(at.as_millisecond()).execute(c).await?;
-                Ok::<_, Fault>(())
+                Ok::<_, SqliteFault>(())
             })
         });
         Ok(unit.await?)
@@ -96,7 +96,7 @@ impl Verifications for SqliteOrders {
         at: Timestamp,
     ) -> Result<Option<Verification>, StoreError> {
         let query = with_token(merchant, token);
-        let row = query.fetch_optional(self.database.readers()).await.map_err(Fault::from)?;
+        let row = query.fetch_optional(self.database.readers()).await.map_err(SqliteFault::from)?;
         let found = row.as_ref().map(verification).transpose()?;
         Ok(found.map(|row| row.verification).filter(|found| found.expires_at() > at))
     }
@@ -105,7 +105,7 @@ impl Verifications for SqliteOrders {
         let ambient = self.ambient.clone();
         let account = self.database.write(move |c| Box::pin(open_account(c, ambient, open))).await?;
         if account.is_some() {
-            self.announce();
+            self.notify();
         }
         Ok(account)
     }
@@ -132,7 +132,7 @@ impl Verifications for SqliteOrders {
         let unit = self.database.write(move |c| {
             Box::pin(async move {
                 let query = sqlx::query(EXPIRE).bind(at.as_millisecond()).bind(limit);
-                Ok::<_, Fault>(query.execute(c).await?.rows_affected())
+                Ok::<_, SqliteFault>(query.execute(c).await?.rows_affected())
             })
         });
         Ok(unit.await?)
@@ -143,7 +143,7 @@ async fn request(
     c: &mut SqliteConnection,
     ambient: Ambient,
     new: NewVerification,
-) -> Result<VerificationRequested, Fault> {
+) -> Result<VerificationRequested, SqliteFault> {
     let asked = &new.verification;
     let (merchant, key) = (asked.merchant.to_string(), email_key(&asked.email));
     let (name, hash) = columns(&asked.purpose);
@@ -160,7 +160,7 @@ async fn request(
         .bind(asked.expires_at().as_millisecond());
     if insert.execute(&mut *c).await?.rows_affected() == 0 {
         let known = sqlx::query(BY_KEY).bind(&merchant).bind(&new.idempotency_key).fetch_optional(c).await?;
-        let known = known.ok_or_else(|| Fault::Damaged(format!("{} is stored already", asked.id)))?;
+        let known = known.ok_or_else(|| SqliteFault::Corrupt(format!("{} is stored already", asked.id)))?;
         return Ok(repeated(&verification(&known)?.verification, asked));
     }
     let kept = i64::try_from(PER_ADDRESS_MAX).unwrap_or(i64::MAX);
@@ -172,12 +172,12 @@ async fn request(
     Ok(VerificationRequested::Stored)
 }
 
-/// The rows of the address that `found` is about.
+/// All rows of the address of the row that `found` selects.
 async fn of_address(
     c: &mut SqliteConnection,
     merchant: MerchantId,
     found: Query<'_>,
-) -> Result<Vec<Row>, Fault> {
+) -> Result<Vec<Row>, SqliteFault> {
     let Some(row) = found.fetch_optional(&mut *c).await? else { return Ok(Vec::new()) };
     let key: &str = get(&row, "email_key")?;
     let rows = sqlx::query(OF_EMAIL).bind(merchant.to_string()).bind(key).fetch_all(c).await?;
@@ -190,7 +190,7 @@ async fn mint_token(
     id: VerificationId,
     token: TokenHash,
     at: Timestamp,
-) -> Result<Minting, Fault> {
+) -> Result<Minting, SqliteFault> {
     let found = sqlx::query(BY_ID).bind(merchant.to_string()).bind(id.to_string());
     let rows = of_address(c, merchant, found).await?;
     let asked = match mintable(&rows, id, at) {
@@ -212,7 +212,7 @@ async fn open_account(
     c: &mut SqliteConnection,
     ambient: Ambient,
     open: OpenAccount,
-) -> Result<Option<Account>, Fault> {
+) -> Result<Option<Account>, SqliteFault> {
     let rows = of_address(c, open.merchant, with_token(open.merchant, open.token)).await?;
     let Some(asked) = by_token(&rows, open.token, false, open.at) else { return Ok(None) };
     let Some(account) = opened(asked, &open) else { return Ok(None) };
@@ -235,7 +235,7 @@ fn clear(asked: &Verification) -> Query<'static> {
     query.bind(asked.purpose.as_str())
 }
 
-fn verification(row: &SqliteRow) -> Result<Row, Fault> {
+fn verification(row: &SqliteRow) -> Result<Row, SqliteFault> {
     let token: Option<Vec<u8>> = get(row, "token_hash")?;
     Ok(Row {
         verification: Verification {

@@ -1,4 +1,4 @@
-//! [`Webhooks`]: endpoints and attempts.
+//! [`Webhooks`]: endpoints and delivery attempts.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
 use super::{
     SqliteOrders, emit,
-    fault::{Fault, get, json, number, parsed, parsed_if_any, time, time_if_any, to_json},
+    fault::{SqliteFault, get, json, number, parsed, parsed_if_any, time, time_if_any, to_json},
     order_flow::AFTER_ALL_IDS,
 };
 use crate::{
     domain::{EndpointId, EventId, EventKind, MerchantId, OrderId, Page, PageRequest},
-    engine::messages::Messages,
     error::StoreError,
+    rules::messages::Messages,
     webhooks::{
         Disabled, ENDPOINTS_PER_MERCHANT_MAX, Endpoint, EndpointChange, EndpointFinding, WebhookAttempt,
         Webhooks,
@@ -35,13 +35,13 @@ impl Webhooks for SqliteOrders {
     async fn endpoint(&self, merchant: MerchantId, id: EndpointId) -> Result<Option<Endpoint>, StoreError> {
         let query = sqlx::query("SELECT * FROM webhook_endpoints WHERE merchant_id = ?1 AND id = ?2");
         let query = query.bind(merchant.to_string()).bind(id.to_string());
-        let row = query.fetch_optional(self.database.readers()).await.map_err(Fault::from)?;
+        let row = query.fetch_optional(self.database.readers()).await.map_err(SqliteFault::from)?;
         Ok(row.as_ref().map(read).transpose()?)
     }
 
     async fn endpoint_by_id(&self, id: EndpointId) -> Result<Option<Endpoint>, StoreError> {
         let query = sqlx::query("SELECT * FROM webhook_endpoints WHERE id = ?1").bind(id.to_string());
-        let row = query.fetch_optional(self.database.readers()).await.map_err(Fault::from)?;
+        let row = query.fetch_optional(self.database.readers()).await.map_err(SqliteFault::from)?;
         Ok(row.as_ref().map(read).transpose()?)
     }
 
@@ -56,7 +56,7 @@ impl Webhooks for SqliteOrders {
             .bind(i64::from(page.limit) + 1)
             .fetch_all(self.database.readers())
             .await
-            .map_err(Fault::from)?;
+            .map_err(SqliteFault::from)?;
         let endpoints = rows.iter().map(read).collect::<Result<_, _>>()?;
         Ok(Page::from_overfetched(endpoints, page.limit))
     }
@@ -112,7 +112,7 @@ impl Webhooks for SqliteOrders {
             Box::pin(async move {
                 let query = sqlx::query("DELETE FROM webhook_endpoints WHERE merchant_id = ?1 AND id = ?2");
                 let done = query.bind(merchant.to_string()).bind(id.to_string()).execute(c).await?;
-                Ok::<_, Fault>(done.rows_affected() > 0)
+                Ok::<_, SqliteFault>(done.rows_affected() > 0)
             })
         });
         Ok(unit.await?)
@@ -123,10 +123,10 @@ impl Webhooks for SqliteOrders {
         merchant: MerchantId,
         kind: EventKind,
     ) -> Result<Vec<EndpointId>, StoreError> {
-        // At most 50 rows: which of them want the kind is decided by the one place that knows, not by SQL.
+        // At most 50 rows. `includes` decides which of them subscribe to the kind, so that the rule exists only once.
         let query = sqlx::query("SELECT * FROM webhook_endpoints WHERE merchant_id = ?1 AND enabled = 1");
         let query = query.bind(merchant.to_string());
-        let rows = query.fetch_all(self.database.readers()).await.map_err(Fault::from)?;
+        let rows = query.fetch_all(self.database.readers()).await.map_err(SqliteFault::from)?;
         let endpoints: Vec<_> = rows.iter().map(read).collect::<Result<_, _>>()?;
         Ok(endpoints.iter().filter(|e| e.events.includes(kind)).map(|e| e.id).collect())
     }
@@ -138,7 +138,7 @@ impl Webhooks for SqliteOrders {
 
     async fn attempts_of_order(&self, order: OrderId) -> Result<Vec<WebhookAttempt>, StoreError> {
         let query = sqlx::query(ATTEMPTS_OF_ORDER).bind(order.to_string());
-        let rows = query.fetch_all(self.database.readers()).await.map_err(Fault::from)?;
+        let rows = query.fetch_all(self.database.readers()).await.map_err(SqliteFault::from)?;
         Ok(rows.iter().map(attempt).collect::<Result<_, _>>()?)
     }
 
@@ -148,11 +148,11 @@ impl Webhooks for SqliteOrders {
                  WHERE endpoint_id = ?1 AND event_id = ?2 AND status BETWEEN 200 AND 299)",
         );
         let query = query.bind(endpoint.to_string()).bind(event.to_string());
-        Ok(query.fetch_one(self.database.readers()).await.map_err(Fault::from)?)
+        Ok(query.fetch_one(self.database.readers()).await.map_err(SqliteFault::from)?)
     }
 }
 
-async fn create(c: &mut SqliteConnection, endpoint: &Endpoint) -> Result<bool, Fault> {
+async fn create(c: &mut SqliteConnection, endpoint: &Endpoint) -> Result<bool, SqliteFault> {
     let (merchant, id) = (endpoint.merchant.to_string(), endpoint.id.to_string());
     let done = sqlx::query(
         "INSERT INTO webhook_endpoints (merchant_id, id, url, events, secret, enabled, created_at)
@@ -173,7 +173,7 @@ async fn create(c: &mut SqliteConnection, endpoint: &Endpoint) -> Result<bool, F
     if done.rows_affected() > 0 {
         return Ok(true);
     }
-    // Repeated after an unknown outcome: it is there, which is what was asked for.
+    // A repetition after an unknown outcome: the endpoint exists, as requested.
     let query = sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM webhook_endpoints WHERE merchant_id = ?1 AND id = ?2)",
     );
@@ -186,7 +186,7 @@ async fn note(
     (merchant, id): (MerchantId, EndpointId),
     finding: EndpointFinding,
     at: Timestamp,
-) -> Result<bool, Fault> {
+) -> Result<bool, SqliteFault> {
     let query = sqlx::query("SELECT * FROM webhook_endpoints WHERE merchant_id = ?1 AND id = ?2");
     let row = query.bind(merchant.to_string()).bind(id.to_string()).fetch_optional(&mut *c).await?;
     let Some(mut endpoint) = row.as_ref().map(read).transpose()? else { return Ok(false) };
@@ -214,7 +214,7 @@ async fn note(
     Ok(is_disabled)
 }
 
-async fn record(c: &mut SqliteConnection, attempt: WebhookAttempt) -> Result<(), Fault> {
+async fn record(c: &mut SqliteConnection, attempt: WebhookAttempt) -> Result<(), SqliteFault> {
     sqlx::query(
         "INSERT INTO webhook_attempts (endpoint_id, event_id, attempt, at, order_id, duration_micros, status, error)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING",
@@ -232,7 +232,7 @@ async fn record(c: &mut SqliteConnection, attempt: WebhookAttempt) -> Result<(),
     Ok(())
 }
 
-fn read(row: &SqliteRow) -> Result<Endpoint, Fault> {
+fn read(row: &SqliteRow) -> Result<Endpoint, SqliteFault> {
     Ok(Endpoint {
         id: parsed(row, "id")?,
         merchant: parsed(row, "merchant_id")?,
@@ -249,7 +249,7 @@ fn read(row: &SqliteRow) -> Result<Endpoint, Fault> {
     })
 }
 
-fn attempt(row: &SqliteRow) -> Result<WebhookAttempt, Fault> {
+fn attempt(row: &SqliteRow) -> Result<WebhookAttempt, SqliteFault> {
     let status = get::<Option<i64>>(row, "status")?.map(u16::try_from).transpose();
     Ok(WebhookAttempt {
         endpoint: parsed(row, "endpoint_id")?,
@@ -258,7 +258,7 @@ fn attempt(row: &SqliteRow) -> Result<WebhookAttempt, Fault> {
         attempt: number(row, "attempt")?,
         at: time(row, "at")?,
         duration: Duration::from_micros(number(row, "duration_micros")?),
-        status: status.map_err(|error| Fault::Damaged(format!("column status: {error}")))?,
+        status: status.map_err(|error| SqliteFault::Corrupt(format!("column status: {error}")))?,
         error: get(row, "error")?,
     })
 }

@@ -1,8 +1,8 @@
 //! [`PaymentStore`] in a SQLite file.
 //!
-//! Guarantees: rows are only ever inserted (triggers refuse the rest), and each condition stands in the inserting
-//! statement itself and looks at one payment only, so it carries over to a Cassandra lightweight transaction. What a
-//! refused insert means is read afterwards, in the same transaction. The rows are read in [`rows`].
+//! Guarantees: rows are only ever inserted (triggers reject updates and deletions). Each condition is part of the
+//! inserting statement and reads one payment only, so it can be expressed as a Cassandra lightweight transaction. The
+//! reason for a rejected insert is read afterwards, in the same transaction, by [`rows`].
 
 mod rows;
 mod writes;
@@ -23,9 +23,9 @@ use crate::{
     payments::{Begun, Decided, NewPayment, PaymentEntry, PaymentStore, RefundBegun},
 };
 
-/// Readers beside the writer; more than the cores of a machine that runs the embedded mode bring nothing.
+/// Readers beside the writer; more than the cores of a machine that runs the embedded mode give no gain.
 const READERS_MAX: u32 = 4;
-/// How the store names itself in errors.
+/// The name of the store in errors.
 const STORE: &str = "payment";
 
 /// Payments in a SQLite file. Clones share it.
@@ -34,7 +34,7 @@ pub struct SqlitePayments {
     database: Database,
 }
 
-/// Why a statement gave no answer; becomes a [`StoreError`].
+/// The error of a statement; becomes a [`StoreError`].
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
@@ -48,7 +48,8 @@ enum Failure {
 impl SqlitePayments {
     /// Opens (or creates) the file and brings its schema up to date.
     ///
-    /// All stores open alike; this one draws neither time nor ids, every method is told them.
+    /// `_ambient` is unused, as every method takes its time and ids; the parameter keeps `open` the same for all
+    /// stores.
     pub async fn open(path: &Path, _ambient: Ambient) -> Result<Self, OpenError> {
         Ok(Self { database: Database::open(path, &migrations(), READERS_MAX).await? })
     }
@@ -69,7 +70,7 @@ impl SqlitePayments {
 
 #[async_trait]
 impl PaymentStore for SqlitePayments {
-    async fn open(&self, payment: NewPayment) -> Result<Payment, StoreError> {
+    async fn open_payment(&self, payment: NewPayment) -> Result<Payment, StoreError> {
         self.write(move |c| Box::pin(writes::open(c, payment))).await
     }
 
@@ -78,7 +79,7 @@ impl PaymentStore for SqlitePayments {
         self.write(move |c| Box::pin(writes::begin_attempt(c, id, worker, at))).await
     }
 
-    async fn note_attempt(
+    async fn annotate_attempt(
         &self,
         id: PaymentId,
         epoch: u64,
@@ -89,7 +90,7 @@ impl PaymentStore for SqlitePayments {
         self.write(move |c| Box::pin(writes::note_attempt(c, id, epoch, note, at))).await
     }
 
-    async fn decide(
+    async fn record_decision(
         &self,
         id: PaymentId,
         epoch: u64,
@@ -100,7 +101,7 @@ impl PaymentStore for SqlitePayments {
     }
 
     async fn payment(&self, id: PaymentId) -> Result<Option<Payment>, StoreError> {
-        // Two statements, one snapshot: a refund must not show up beside a decision read before it.
+        // Two statements in one snapshot: a refund must not appear beside a decision read before it.
         let mut snapshot = self.database.readers().begin().await.map_err(Failure::from)?;
         Ok(rows::payment(&mut snapshot, id).await?)
     }
@@ -117,7 +118,7 @@ impl PaymentStore for SqlitePayments {
         Ok(rows::by_provider_reference(self.database.readers(), provider, reference).await?)
     }
 
-    async fn of_day(
+    async fn list_by_day(
         &self,
         merchant: MerchantId,
         day: Timestamp,
@@ -127,7 +128,7 @@ impl PaymentStore for SqlitePayments {
         Ok(rows::of_day(self.database.readers(), merchant, day, after, limit).await?)
     }
 
-    async fn all(&self, after: Option<PaymentId>, limit: u32) -> Result<Vec<PaymentEntry>, StoreError> {
+    async fn scan(&self, after: Option<PaymentId>, limit: u32) -> Result<Vec<PaymentEntry>, StoreError> {
         Ok(rows::all(self.database.readers(), after, limit).await?)
     }
 
@@ -162,12 +163,12 @@ impl PaymentStore for SqlitePayments {
 impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Damaged(detail) => Self::Damaged { store: STORE, detail },
+            Failure::Damaged(detail) => Self::Corrupt { store: STORE, detail },
             Failure::Sql(
                 error @ (sqlx::Error::ColumnDecode { .. }
                 | sqlx::Error::Decode(_)
                 | sqlx::Error::ColumnNotFound(_)),
-            ) => Self::Damaged { store: STORE, detail: error.to_string() },
+            ) => Self::Corrupt { store: STORE, detail: error.to_string() },
             Failure::Sql(error) => Self::Unavailable { store: STORE, source: error.into() },
             Failure::Write(error) => Self::Unavailable { store: STORE, source: error.into() },
         }

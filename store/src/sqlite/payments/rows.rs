@@ -1,5 +1,5 @@
-//! Reads rows and turns them into the domain's types. A row that does not read back is [`Failure::Damaged`], named by
-//! its payment and column.
+//! Mapping of rows to the domain's types. A row that does not read back is a [`Failure::Damaged`], with its payment and
+//! column.
 
 use std::str::FromStr;
 
@@ -9,10 +9,10 @@ use sqlx::{Executor, Row, Sqlite, SqliteConnection, sqlite::SqliteRow};
 use super::Failure;
 use crate::{
     domain::{Decision, MerchantId, Payment, PaymentAttempt, PaymentId, Refund},
-    payments::{PaymentEntry, verdict},
+    payments::{PaymentEntry, rejection},
 };
 
-/// One payment with its decision and refunds.
+/// A payment with its decision and refunds.
 pub(super) async fn payment(c: &mut SqliteConnection, id: PaymentId) -> Result<Option<Payment>, Failure> {
     let sql = "SELECT p.id, p.order_id, p.merchant_id, p.amount_minor, p.currency, p.method, p.provider, p.created_at,
             (SELECT max(a.epoch) FROM payment_attempts a WHERE a.payment_id = p.id) AS epoch,
@@ -36,13 +36,13 @@ pub(super) async fn payment(c: &mut SqliteConnection, id: PaymentId) -> Result<O
         decision: decision(&row)?,
         decided_at: row
             .get::<Option<i64>>("decided_at")?
-            .map(|millis| row.moment("decided_at", millis))
+            .map(|millis| row.timestamp("decided_at", millis))
             .transpose()?,
         refunds: refunds(c, id).await?,
     }))
 }
 
-/// The attempts, oldest first.
+/// The attempts of a payment, oldest first.
 pub(super) async fn attempts(
     c: impl Executor<'_, Database = Sqlite>,
     id: PaymentId,
@@ -63,7 +63,7 @@ pub(super) async fn attempts(
     rows.into_iter().map(attempt).collect()
 }
 
-/// The payment captured under this reference.
+/// The payment captured under a provider's reference.
 pub(super) async fn by_provider_reference(
     c: impl Executor<'_, Database = Sqlite>,
     provider: &str,
@@ -83,12 +83,12 @@ pub(super) async fn of_day(
     after: Option<PaymentId>,
     limit: u32,
 ) -> Result<Vec<PaymentEntry>, Failure> {
-    // A page after an unknown payment is empty: the comparison with its absent row is NULL.
+    // A page after an unknown payment is empty: the comparison with its missing row is NULL.
     let sql = "SELECT id, order_id, amount_minor, currency, created_at FROM payments
         WHERE merchant_id = ?1 AND created_at >= ?2 AND created_at < ?3
           AND (?4 IS NULL OR (created_at, id) > (SELECT created_at, id FROM payments WHERE id = ?4))
         ORDER BY created_at, id LIMIT ?5";
-    let (from, until) = verdict::day_millis(day);
+    let (from, until) = rejection::day_millis(day);
     let rows = sqlx::query(sql)
         .bind(merchant.to_string())
         .bind(from)
@@ -100,7 +100,7 @@ pub(super) async fn of_day(
     rows.into_iter().map(entry).collect()
 }
 
-/// See [`crate::payments::PaymentStore::all`]. By the primary key, which is the table.
+/// See [`crate::payments::PaymentStore::all`]. In the order of the primary key, which is the table itself.
 pub(super) async fn all(
     c: impl Executor<'_, Database = Sqlite>,
     after: Option<PaymentId>,
@@ -136,14 +136,14 @@ async fn refunds(c: &mut SqliteConnection, id: PaymentId) -> Result<Vec<Refund>,
             id: row.parsed("refund_id")?,
             amount_minor: row.get("amount_minor")?,
             begun_at: row.time("begun_at")?,
-            state: verdict::refund_state(row.get("done")?),
+            state: rejection::refund_state(row.get("done")?),
         })
     };
     rows.into_iter().map(refund).collect()
 }
 
 fn decision(row: &Columns) -> Result<Option<Decision>, Failure> {
-    verdict::decision(row.get("provider_reference")?, row.get("decline_code")?)
+    rejection::decision(row.get("provider_reference")?, row.get("decline_code")?)
         .map_err(|why| Failure::Damaged(format!("{}: {why}", row.of)))
 }
 
@@ -167,10 +167,10 @@ impl Columns {
     }
 
     fn time(&self, column: &str) -> Result<Timestamp, Failure> {
-        self.moment(column, self.get(column)?)
+        self.timestamp(column, self.get(column)?)
     }
 
-    fn moment(&self, column: &str, millis: i64) -> Result<Timestamp, Failure> {
+    fn timestamp(&self, column: &str, millis: i64) -> Result<Timestamp, Failure> {
         Timestamp::from_millisecond(millis).map_err(|error| self.damaged(column, &error.to_string()))
     }
 

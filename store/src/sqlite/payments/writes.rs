@@ -1,4 +1,4 @@
-//! The inserting statements, each with its condition, and what a refused one means.
+//! Conditional inserts, and the reason for each rejected one.
 
 use base::Timestamp;
 use sqlx::SqliteConnection;
@@ -6,7 +6,7 @@ use sqlx::SqliteConnection;
 use super::{Failure, rows};
 use crate::{
     domain::{Decision, Payment, PaymentId, RefundId, RefundState},
-    payments::{Begun, Decided, NewPayment, RefundBegun, verdict},
+    payments::{Begun, Decided, NewPayment, RefundBegun, rejection},
 };
 
 pub(super) async fn open(c: &mut SqliteConnection, payment: NewPayment) -> Result<Payment, Failure> {
@@ -24,7 +24,7 @@ pub(super) async fn open(c: &mut SqliteConnection, payment: NewPayment) -> Resul
         .execute(&mut *c)
         .await?;
     let stored = rows::payment(c, payment.id).await?;
-    stored.ok_or_else(|| Failure::Damaged(format!("{} is gone right after opening", payment.id)))
+    stored.ok_or_else(|| Failure::Damaged(format!("{} is missing right after its insert", payment.id)))
 }
 
 pub(super) async fn begin_attempt(
@@ -47,11 +47,11 @@ pub(super) async fn begin_attempt(
     if let Some(epoch) = epoch.and_then(|epoch| u64::try_from(epoch).ok()) {
         return Ok(Begun::Attempt { epoch });
     }
-    verdict::not_begun(rows::payment(c, id).await?.as_ref())
-        .ok_or_else(|| Failure::Damaged(format!("{id} is undecided and takes no attempt")))
+    rejection::not_begun(rows::payment(c, id).await?.as_ref())
+        .ok_or_else(|| Failure::Damaged(format!("{id} is undecided but rejects an attempt")))
 }
 
-/// The first note stands; a note on an attempt that never began has nowhere to go and is dropped.
+/// The first note stands; a note on an attempt that never began is dropped.
 pub(super) async fn note_attempt(
     c: &mut SqliteConnection,
     id: PaymentId,
@@ -64,7 +64,7 @@ pub(super) async fn note_attempt(
         ON CONFLICT (payment_id, epoch) DO NOTHING";
     sqlx::query(sql)
         .bind(id.to_string())
-        .bind(verdict::stored_epoch(epoch))
+        .bind(rejection::stored_epoch(epoch))
         .bind(note)
         .bind(at.as_millisecond())
         .execute(c)
@@ -90,7 +90,7 @@ pub(super) async fn decide(
           AND NOT EXISTS (SELECT 1 FROM payment_decisions d WHERE d.payment_id = ?1)";
     let inserted = sqlx::query(sql)
         .bind(id.to_string())
-        .bind(verdict::stored_epoch(epoch))
+        .bind(rejection::stored_epoch(epoch))
         .bind(reference)
         .bind(code)
         .bind(at.as_millisecond())
@@ -99,10 +99,10 @@ pub(super) async fn decide(
     if inserted.rows_affected() == 1 {
         return Ok(Decided::Recorded);
     }
-    Ok(verdict::not_decided(rows::payment(c, id).await?.as_ref()))
+    Ok(rejection::not_decided(rows::payment(c, id).await?.as_ref()))
 }
 
-/// An amount that is not positive would widen what others may take, so it finds no room either.
+/// A zero or negative amount is rejected as well; it would raise the refundable remainder.
 pub(super) async fn begin_refund(
     c: &mut SqliteConnection,
     id: PaymentId,
@@ -110,7 +110,7 @@ pub(super) async fn begin_refund(
     amount_minor: i64,
     at: Timestamp,
 ) -> Result<RefundBegun, Failure> {
-    // The amount is compared with what is left: adding it to the sum could overflow into a float, which rounds.
+    // The amount is compared with the remainder: adding it to the sum could overflow into a float, which rounds.
     let sql = "INSERT INTO payment_refunds (payment_id, refund_id, amount_minor, begun_at)
         SELECT p.id, ?2, ?3, ?4
         FROM payments p JOIN payment_decisions d ON d.payment_id = p.id AND d.provider_reference IS NOT NULL
@@ -131,7 +131,7 @@ pub(super) async fn begin_refund(
     }
     Ok(rows::payment(c, id)
         .await?
-        .map_or(RefundBegun::NotFound, |payment| verdict::refund_not_begun(&payment, refund)))
+        .map_or(RefundBegun::NotFound, |payment| rejection::refund_not_begun(&payment, refund)))
 }
 
 pub(super) async fn end_refund(
@@ -156,5 +156,5 @@ pub(super) async fn end_refund(
     let sql = "SELECT done FROM payment_refund_ends WHERE payment_id = ? AND refund_id = ?";
     let recorded: Option<bool> =
         sqlx::query_scalar(sql).bind(id.to_string()).bind(refund.to_string()).fetch_optional(c).await?;
-    Ok(recorded.map(|done| verdict::refund_state(Some(done))))
+    Ok(recorded.map(|done| rejection::refund_state(Some(done))))
 }

@@ -1,4 +1,4 @@
-//! [`Audit`]: walks over everything, and the little an auditor may mend.
+//! [`Audit`] in memory: scans and repairs.
 
 use std::collections::BTreeMap;
 
@@ -6,22 +6,23 @@ use async_trait::async_trait;
 use base::{Ambient, Timestamp, ids::floor};
 
 use super::{
-    MemoryOrders, moves, refunds,
-    state::{OrderRow, ProductRow, State},
+    MemoryOrders, refunds,
+    state::{OrderRow, OrdersState, ProductRow},
+    transitions,
 };
 use crate::{
     audit::{Audit, AuditMark, AuditedEndpoint, OrderMoney, OrderRefund, StockCount},
     domain::{EventId, MerchantId, OrderId, OrderStatus},
-    engine::{Damage, messages::Messages, moves::asked_by, stock::of_order},
     error::StoreError,
     outbox::OutboxBody,
+    rules::{Damage, messages::Messages, stock::of_order, transitions::asked_by},
     testing::some,
 };
 
 #[async_trait]
 impl Audit for MemoryOrders {
     async fn all_orders(&self, after: Option<OrderId>, limit: u32) -> Result<Vec<OrderId>, StoreError> {
-        let list = |state: &State| {
+        let list = |state: &OrdersState| {
             let ids = state.orders.keys().copied().filter(|id| after.is_none_or(|after| *id > after));
             ids.take(some(limit)).collect()
         };
@@ -36,7 +37,7 @@ impl Audit for MemoryOrders {
         limit: u32,
     ) -> Result<Vec<(EventId, OrderId)>, StoreError> {
         let from = after.unwrap_or(EventId(floor(from)));
-        let list = |state: &State| {
+        let list = |state: &OrdersState| {
             let all = state.outbox.iter().filter_map(|row| told_of(&row.body));
             let mut found: Vec<_> = all.filter(|(id, _)| *id > from && *id < EventId(floor(until))).collect();
             found.sort_unstable();
@@ -55,7 +56,7 @@ impl Audit for MemoryOrders {
         after: Option<(MerchantId, String)>,
         limit: u32,
     ) -> Result<Vec<StockCount>, StoreError> {
-        let count = |state: &State| {
+        let count = |state: &OrdersState| {
             let held = held(state);
             let rows =
                 state.products.iter().filter(|(key, _)| after.as_ref().is_none_or(|after| *key > after));
@@ -72,7 +73,7 @@ impl Audit for MemoryOrders {
     }
 
     async fn audited_endpoints(&self, merchant: MerchantId) -> Result<Vec<AuditedEndpoint>, StoreError> {
-        let list = |state: &State| {
+        let list = |state: &OrdersState| {
             let of_merchant = state.endpoints.values().filter(|endpoint| endpoint.merchant == merchant);
             let audited = of_merchant.map(|endpoint| AuditedEndpoint {
                 id: endpoint.id,
@@ -85,14 +86,14 @@ impl Audit for MemoryOrders {
         self.held.read("audited_endpoints", list).await
     }
 
-    async fn mend_reservation(
+    async fn repair_reservation(
         &self,
         merchant: MerchantId,
         sku: &str,
         at: Timestamp,
     ) -> Result<bool, StoreError> {
         let key = (merchant, sku.to_owned());
-        let mend = move |state: &mut State, _| {
+        let mend = move |state: &mut OrdersState, _| {
             let quantity = held(state).get(&key).copied().unwrap_or(0);
             let wrong =
                 |row: &ProductRow| row.product.reserved != quantity && quantity <= row.product.on_hand;
@@ -105,9 +106,9 @@ impl Audit for MemoryOrders {
         self.held.write("mend_reservation", mend).await
     }
 
-    async fn ask_back(&self, order: OrderId, at: Timestamp) -> Result<bool, StoreError> {
+    async fn request_missing_refund(&self, order: OrderId, at: Timestamp) -> Result<bool, StoreError> {
         let ambient = self.ambient.clone();
-        self.held.write("ask_back", move |state, _| ask_back(state, &ambient, order, at)).await
+        self.held.write("ask_back", move |state, _| request_missing_refund(state, &ambient, order, at)).await
     }
 
     async fn audit_mark(&self) -> Result<Option<AuditMark>, StoreError> {
@@ -116,7 +117,7 @@ impl Audit for MemoryOrders {
 
     async fn set_audit_mark(&self, mark: &AuditMark) -> Result<(), StoreError> {
         let mark = mark.clone();
-        let set = move |state: &mut State, _| {
+        let set = move |state: &mut OrdersState, _| {
             state.audit_mark = Some(mark);
             Ok(())
         };
@@ -131,8 +132,8 @@ fn told_of(body: &OutboxBody) -> Option<(EventId, OrderId)> {
     }
 }
 
-/// Units that open orders hold.
-fn held(state: &State) -> BTreeMap<(MerchantId, String), i64> {
+/// Units reserved by open orders.
+fn held(state: &OrdersState) -> BTreeMap<(MerchantId, String), i64> {
     let mut held = BTreeMap::new();
     for row in state.orders.values().filter(|row| row.order.status.holds_reservation()) {
         for (sku, quantity) in of_order(&row.order) {
@@ -142,7 +143,7 @@ fn held(state: &State) -> BTreeMap<(MerchantId, String), i64> {
     held
 }
 
-fn money(state: &State, order: OrderId) -> Option<OrderMoney> {
+fn money(state: &OrdersState, order: OrderId) -> Option<OrderMoney> {
     let row = state.orders.get(&order)?;
     let of_order = state.refunds.iter().filter(|((of, _), _)| *of == order);
     let mut refunds: Vec<_> = of_order
@@ -170,8 +171,14 @@ fn money(state: &State, order: OrderId) -> Option<OrderMoney> {
     Some(OrderMoney { capture: row.capture.clone(), refunds, unsent_since: unsent.map(|row| row.at).min() })
 }
 
-fn ask_back(state: &mut State, ambient: &Ambient, id: OrderId, at: Timestamp) -> Result<bool, Damage> {
-    let Some(order) = moves::find(state, id).filter(|order| order.status == OrderStatus::Cancelled) else {
+fn request_missing_refund(
+    state: &mut OrdersState,
+    ambient: &Ambient,
+    id: OrderId,
+    at: Timestamp,
+) -> Result<bool, Damage> {
+    let Some(order) = transitions::find(state, id).filter(|order| order.status == OrderStatus::Cancelled)
+    else {
         return Ok(false);
     };
     let Some(captured_minor) = state.orders.get(&id).and_then(OrderRow::captured_minor) else {

@@ -1,16 +1,16 @@
-//! [`Catalog`]: products and stock.
+//! [`Catalog`] in memory: products and stock.
 
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use base::{Ambient, Timestamp, TraceContext};
 
-use super::{MemoryOrders, state::State};
+use super::{MemoryOrders, state::OrdersState};
 use crate::{
     catalog::{Catalog, Category, InventoryPut, Product, ProductData, ProductFilter},
     domain::{MerchantId, Page, PageRequest},
-    engine::{Damage, messages::Messages},
     error::StoreError,
+    rules::{Damage, messages::Messages},
     testing::page_of,
 };
 
@@ -34,8 +34,9 @@ impl Catalog for MemoryOrders {
         trace: Option<TraceContext>,
     ) -> Result<InventoryPut, StoreError> {
         let (ambient, sku) = (self.ambient.clone(), sku.to_owned());
-        let set =
-            move |state: &mut State, _| set_stock(state, &ambient, (merchant, &sku), on_hand, at, trace);
+        let set = move |state: &mut OrdersState, _| {
+            set_stock(state, &ambient, (merchant, &sku), on_hand, at, trace)
+        };
         self.held.write("put_inventory", set).await
     }
 
@@ -54,7 +55,7 @@ impl Catalog for MemoryOrders {
     }
 
     async fn categories(&self, merchant: MerchantId) -> Result<Vec<Category>, StoreError> {
-        let count = |state: &State| {
+        let count = |state: &OrdersState| {
             let mut counts = BTreeMap::<&str, u64>::new();
             for ((_, _), row) in state.products.iter().filter(|((of, _), _)| *of == merchant) {
                 *counts.entry(&row.product.category).or_default() += 1;
@@ -67,7 +68,7 @@ impl Catalog for MemoryOrders {
 }
 
 fn put(
-    state: &mut State,
+    state: &mut OrdersState,
     merchant: MerchantId,
     data: ProductData,
     at: Timestamp,
@@ -97,7 +98,7 @@ fn put(
 }
 
 fn set_stock(
-    state: &mut State,
+    state: &mut OrdersState,
     ambient: &Ambient,
     (merchant, sku): (MerchantId, &str),
     on_hand: i64,
@@ -123,7 +124,7 @@ fn set_stock(
 }
 
 fn list(
-    state: &State,
+    state: &OrdersState,
     merchant: MerchantId,
     filter: &ProductFilter,
     page: &PageRequest<String>,

@@ -1,8 +1,8 @@
-//! [`Customers`]: registered customers.
+//! [`Customers`] in memory: registered customers.
 
 use async_trait::async_trait;
 
-use super::{MemoryOrders, state::State};
+use super::{MemoryOrders, state::OrdersState};
 use crate::{
     customers::{Account, Customers, email_key},
     domain::{CustomerId, EventKind, MerchantId},
@@ -31,13 +31,13 @@ impl Customers for MemoryOrders {
     }
 }
 
-pub(super) fn by_email<'a>(state: &'a State, merchant: MerchantId, email: &str) -> Option<&'a Account> {
+pub(super) fn by_email<'a>(state: &'a OrdersState, merchant: MerchantId, email: &str) -> Option<&'a Account> {
     let key = email_key(email);
     let mut accounts = state.customers.values();
     accounts.find(|account| account.merchant == merchant && email_key(&account.customer.email) == key)
 }
 
-fn delete(state: &mut State, merchant: MerchantId, id: CustomerId) -> bool {
+fn delete(state: &mut OrdersState, merchant: MerchantId, id: CustomerId) -> bool {
     let Some(account) = state.customers.get(&id).filter(|account| account.merchant == merchant) else {
         return false;
     };

@@ -1,15 +1,15 @@
-//! The order store in memory. Start with `state`: the tables, and the two ways rows are changed.
+//! The order store in memory. Start with `state`: the tables, and the methods that change rows.
 
 mod audit;
 mod catalog;
 mod customers;
-mod moves;
 mod order_flow;
 mod outbox;
-mod placing;
+mod place_order;
 mod records;
 mod refunds;
 mod state;
+mod transitions;
 mod verifications;
 mod webhooks;
 
@@ -17,56 +17,56 @@ use std::sync::Arc;
 
 use base::Ambient;
 
-use self::state::State;
-use super::{Direct, Link, Observer, held::Held};
+use self::state::OrdersState;
+use super::{Direct, Link, Observer, linked::Linked};
 use crate::{
     catalog::Product,
     domain::{Event, MerchantId, Order},
-    engine::STORE,
     orders::{MailRecord, MailSubject},
     outbox::OutboxBody,
+    rules::STORE,
 };
 
 /// Orders and all that shares their transactions, in memory; clones share them.
 #[derive(Clone)]
 pub struct MemoryOrders {
-    held: Held<State>,
+    held: Linked<OrdersState>,
     ambient: Ambient,
 }
 
-/// Everything stored, for audits.
+/// A copy of everything stored, for checks of invariants.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    /// All orders by id, with what was captured for each.
+    /// All orders by id, with the captured amount of each in minor units.
     pub orders: Vec<(Order, Option<i64>)>,
     /// All products by merchant and sku.
     pub products: Vec<(MerchantId, Product)>,
     /// All events in the order they were written.
     pub events: Vec<Event>,
-    /// All mails by what they are about.
+    /// All mails by subject.
     pub mails: Vec<(MailSubject, MailRecord)>,
-    /// Messages that no relay has marked as sent.
+    /// Number of messages that no relay has marked as sent.
     pub unsent: usize,
 }
 
 impl MemoryOrders {
-    /// Nothing yet.
+    /// An empty store.
     pub fn new(ambient: Ambient, observer: Arc<dyn Observer>) -> Self {
-        Self { held: Held::new(STORE, State::new(observer), Arc::new(Direct)), ambient }
+        Self { held: Linked::new(STORE, OrdersState::new(observer), Arc::new(Direct)), ambient }
     }
 
-    /// The same data by another way.
+    /// The same data over another link.
     #[must_use]
     pub fn through(&self, link: Arc<dyn Link>) -> Self {
         Self { held: self.held.through(link), ambient: self.ambient.clone() }
     }
 
-    /// Messages that no relay has marked as sent, whatever the link.
+    /// Number of messages that no relay has marked as sent, read without a call.
     pub fn unsent(&self) -> usize {
         self.held.look(|state| state.unsent.len())
     }
 
-    /// Everything, whatever the link.
+    /// A copy of everything, read without a call.
     pub fn snapshot(&self) -> Snapshot {
         self.held.look(|state| Snapshot {
             orders: state.orders.values().map(|row| (row.order.clone(), row.captured_minor())).collect(),

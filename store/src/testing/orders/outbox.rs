@@ -1,4 +1,4 @@
-//! [`Outbox`]: handing messages to relays, and the event log.
+//! [`Outbox`] in memory: claims by relays, and the event log.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -6,12 +6,12 @@ use async_trait::async_trait;
 use base::{Timestamp, time::later};
 use tokio::sync::watch;
 
-use super::{MemoryOrders, event_of, moves, state::State};
+use super::{MemoryOrders, event_of, state::OrdersState, transitions};
 use crate::{
     domain::{Event, EventId, MerchantId, OrderId, Page, PageRequest},
-    engine::messages::Messages,
     error::StoreError,
     outbox::{Backlog, Command, Outbox, OutboxBody, OutboxMessage, Position, Submitted},
+    rules::messages::Messages,
     testing::{page_of, some},
 };
 
@@ -21,8 +21,8 @@ const ORDER_EVENTS_MAX: usize = 1000;
 impl Outbox for MemoryOrders {
     async fn submit(&self, id: EventId, command: Command, at: Timestamp) -> Result<Submitted, StoreError> {
         let ambient = self.ambient.clone();
-        let submit = move |state: &mut State, _| {
-            let Some(order) = command.order().and_then(|order| moves::find(state, order)) else {
+        let submit = move |state: &mut OrdersState, _| {
+            let Some(order) = command.order().and_then(|order| transitions::find(state, order)) else {
                 return Ok(Submitted::NoSuchOrder);
             };
             let is = |body: &OutboxBody| match body {
@@ -57,7 +57,7 @@ impl Outbox for MemoryOrders {
             return Ok(());
         }
         let positions = positions.to_vec();
-        let mark = move |state: &mut State, _| {
+        let mark = move |state: &mut OrdersState, _| {
             for Position { number: position, .. } in positions {
                 if state.unsent.remove(&position)
                     && let Some(row) = state.row_mut(position)
@@ -65,19 +65,19 @@ impl Outbox for MemoryOrders {
                     row.lease = None;
                 }
             }
-            // What other relays left alone because this one held its subject may be taken now.
-            state.announce();
+            // Messages that other relays skipped because this one held their subject may be claimed now.
+            state.notify();
             Ok(())
         };
         self.held.write("mark_sent", mark).await
     }
 
     fn arrivals(&self) -> watch::Receiver<u64> {
-        self.held.touch(State::subscribe)
+        self.held.touch(OrdersState::subscribe)
     }
 
     async fn backlog(&self) -> Result<Backlog, StoreError> {
-        let count = |state: &State| {
+        let count = |state: &OrdersState| {
             let oldest = state.unsent.first().and_then(|position| state.row(*position));
             Backlog { messages: state.unsent.len() as u64, oldest_at: oldest.map(|row| row.at) }
         };
@@ -89,7 +89,7 @@ impl Outbox for MemoryOrders {
         merchant: MerchantId,
         page: PageRequest<EventId>,
     ) -> Result<Page<Event>, StoreError> {
-        let list = |state: &State| {
+        let list = |state: &OrdersState| {
             let of_merchant = state
                 .outbox
                 .iter()
@@ -98,7 +98,7 @@ impl Outbox for MemoryOrders {
             let mut newest_first: Vec<_> = of_merchant.collect();
             newest_first.reverse();
             if let Some(after) = page.after {
-                // After an unknown event there is nothing.
+                // After an unknown event the page is empty.
                 let at = newest_first.iter().position(|event| event.id == after);
                 newest_first.drain(..at.map_or(newest_first.len(), |at| at + 1));
             }
@@ -109,26 +109,32 @@ impl Outbox for MemoryOrders {
 
     async fn event_by_id(&self, id: EventId) -> Result<Option<Event>, StoreError> {
         let is = |body: &&OutboxBody| matches!(body, OutboxBody::Event(event) if event.id == id);
-        let find = |state: &State| state.outbox.iter().map(|row| &row.body).find(is).and_then(event_of);
+        let find = |state: &OrdersState| state.outbox.iter().map(|row| &row.body).find(is).and_then(event_of);
         self.held.read("event_by_id", find).await
     }
 
     async fn order_events(&self, order: OrderId, after: u64) -> Result<Vec<Event>, StoreError> {
-        let list = |state: &State| {
+        let list = |state: &OrdersState| {
             let wanted = |event: &Event| event.order == Some(order) && event.sequence > after;
             let events = state.outbox.iter().filter_map(|row| match &row.body {
                 OutboxBody::Event(event) if wanted(event) => Some(event.clone()),
                 _ => None,
             });
-            // Written in sequence.
+            // The outbox holds them in sequence.
             events.take(ORDER_EVENTS_MAX).collect()
         };
         self.held.read("order_events", list).await
     }
 }
 
-/// A subject is left out as a whole while another relay holds any of its messages.
-fn claim(state: &mut State, relay: &str, limit: u32, at: Timestamp, until: Timestamp) -> Vec<OutboxMessage> {
+/// A subject is skipped as a whole while another relay holds a lease on any of its messages.
+fn claim(
+    state: &mut OrdersState,
+    relay: &str,
+    limit: u32,
+    at: Timestamp,
+    until: Timestamp,
+) -> Vec<OutboxMessage> {
     let unsent: Vec<i64> = state.unsent.iter().copied().collect();
     let rows = unsent.iter().filter_map(|position| state.row(*position));
     let by_another = |lease: &(String, Timestamp)| lease.0 != relay && lease.1 > at;

@@ -3,20 +3,20 @@
 use async_trait::async_trait;
 use base::Timestamp;
 
-use super::{MemoryOrders, state::State};
+use super::{MemoryOrders, state::OrdersState};
 use crate::{
     domain::MerchantId,
-    engine::Damage,
     error::StoreError,
     merchants::{KeyHash, KeyRecord, Merchants},
     orders::{MailRecord, MailSubject, Mails},
+    rules::Damage,
 };
 
 #[async_trait]
 impl Merchants for MemoryOrders {
     async fn ensure_merchant(&self, id: MerchantId, name: &str, _at: Timestamp) -> Result<bool, StoreError> {
         let name = name.to_owned();
-        let ensure = move |state: &mut State, _| {
+        let ensure = move |state: &mut OrdersState, _| {
             let fresh = !state.merchants.contains_key(&id);
             state.merchants.entry(id).or_insert(name);
             Ok(fresh)
@@ -26,7 +26,7 @@ impl Merchants for MemoryOrders {
 
     async fn ensure_key(&self, key: &KeyRecord, hash: KeyHash, _at: Timestamp) -> Result<bool, StoreError> {
         let key = key.clone();
-        let ensure = move |state: &mut State, _| {
+        let ensure = move |state: &mut OrdersState, _| {
             match state.keys.get(&hash) {
                 Some(known) if known.merchant == key.merchant => return Ok(false),
                 None if state.keys.values().all(|known| known.id != key.id) => {}
@@ -60,7 +60,7 @@ impl Mails for MemoryOrders {
     }
 
     async fn record_mail(&self, subject: MailSubject, mail: MailRecord) -> Result<bool, StoreError> {
-        let record = move |state: &mut State, _| {
+        let record = move |state: &mut OrdersState, _| {
             let mails = state.mails.entry(subject).or_default();
             let fresh = mails.iter().all(|known| known.template != mail.template);
             if fresh {

@@ -1,34 +1,34 @@
-//! Refunds: the wish (with its command), and the record of what the provider has done.
+//! Refunds in memory: the request with its command, and the record of the provider's result.
 
 use base::{Ambient, Timestamp};
 
 use super::{
-    moves::{changed, find, release},
-    state::{OrderRow, RefundRow, State},
+    state::{OrderRow, OrdersState, RefundRow},
+    transitions::{changed, find, release},
 };
 use crate::{
     domain::{MerchantId, Order, OrderId, OrderStatus, RefundId},
-    engine::{Damage, messages::Messages, moves},
-    orders::{Moved, RefundFacts, RefundRequested},
+    orders::{RefundFacts, RefundRequested, Transition},
     outbox::Command,
+    rules::{Damage, messages::Messages, transitions},
 };
 
-/// Asks for the money of a cancelled order back: what of `captured_minor` is not asked for already.
+/// Requests a refund for a cancelled order: the part of `captured_minor` not requested yet.
 pub(super) fn give_back(
-    state: &mut State,
+    state: &mut OrdersState,
     messages: &mut Messages<'_>,
     order: &Order,
     captured_minor: i64,
 ) -> Result<(), Damage> {
-    let left_minor = moves::left_minor(order, captured_minor, asked_minor(state, order.id));
+    let left_minor = transitions::left_minor(order, captured_minor, asked_minor(state, order.id));
     if left_minor <= 0 {
         return Ok(());
     }
-    ask(state, messages, order, moves::refund_of_cancelled(order), left_minor)
+    ask(state, messages, order, transitions::refund_of_cancelled(order), left_minor)
 }
 
 pub(super) fn request(
-    state: &mut State,
+    state: &mut OrdersState,
     ambient: &Ambient,
     (merchant, id): (MerchantId, OrderId),
     (refund, amount_minor): (RefundId, Option<i64>),
@@ -40,10 +40,10 @@ pub(super) fn request(
     if state.refunds.contains_key(&(id, refund)) {
         return Ok(RefundRequested::Already(order, refund));
     }
-    if !moves::may_be_refunded(&order) {
+    if !transitions::may_be_refunded(&order) {
         return Ok(RefundRequested::Refused(order));
     }
-    let amount_minor = match moves::refundable(&order, asked_minor(state, id), amount_minor) {
+    let amount_minor = match transitions::refundable(&order, asked_minor(state, id), amount_minor) {
         Ok(amount_minor) => amount_minor,
         Err(answer) => return Ok(answer),
     };
@@ -54,22 +54,22 @@ pub(super) fn request(
 }
 
 pub(super) fn record(
-    state: &mut State,
+    state: &mut OrdersState,
     ambient: &Ambient,
     id: OrderId,
     facts: &RefundFacts,
     at: Timestamp,
-) -> Result<Moved, Damage> {
-    let Some(before) = find(state, id) else { return Ok(Moved::NotFound) };
+) -> Result<Transition, Damage> {
+    let Some(before) = find(state, id) else { return Ok(Transition::NotFound) };
     if state.refunds.get(&(id, facts.refund)).is_some_and(|known| known.recorded_at.is_some()) {
-        return Ok(Moved::Already(Box::new(before)));
+        return Ok(Transition::Already(Box::new(before)));
     }
     let captured_minor = state.orders.get(&id).and_then(OrderRow::captured_minor);
     let sum = before.refunded_minor.checked_add(facts.amount_minor);
     let fits = facts.amount_minor > 0 && sum.is_some_and(|sum| sum <= before.total_minor);
     let open = matches!(before.status, OrderStatus::Paid | OrderStatus::Fulfilled | OrderStatus::Cancelled);
     if captured_minor.is_none() || !fits || !open {
-        return Ok(Moved::Refused(Box::new(before)));
+        return Ok(Transition::Refused(Box::new(before)));
     }
     let order = changed(state, id, at, |order| {
         order.refunded_minor += facts.amount_minor;
@@ -87,25 +87,25 @@ pub(super) fn record(
         release(state, &order, at)?;
     }
     state.tell(messages)?;
-    Ok(Moved::Now(Box::new(order)))
+    Ok(Transition::Now(Box::new(order)))
 }
 
 fn ask(
-    state: &mut State,
+    state: &mut OrdersState,
     messages: &mut Messages<'_>,
     order: &Order,
     refund: RefundId,
     amount_minor: i64,
 ) -> Result<(), Damage> {
     if state.refunds.contains_key(&(order.id, refund)) {
-        return Err(Damage(format!("refund {refund} of order {} is asked for twice", order.id)));
+        return Err(Damage(format!("refund {refund} of order {} is requested twice", order.id)));
     }
     let asked = RefundRow { amount_minor, requested_at: messages.at, recorded_at: None };
     state.refunds.insert((order.id, refund), asked);
     messages.command(order, &Command::Refund { order: order.id, refund, amount_minor })
 }
 
-fn asked_minor(state: &State, order: OrderId) -> i64 {
+fn asked_minor(state: &OrdersState, order: OrderId) -> i64 {
     let of_order = state.refunds.iter().filter(|((of, _), _)| *of == order);
     of_order.map(|(_, refund)| refund.amount_minor).sum()
 }

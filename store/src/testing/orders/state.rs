@@ -1,5 +1,5 @@
-//! The tables, and how rows are changed: [`State::change_order`], [`State::change_product`] and [`State::tell`] are the
-//! only ways, so that nothing changes unobserved.
+//! Tables of the order store in memory. [`State::change_order`], [`State::change_product`] and [`State::tell`] are the
+//! only methods that change rows, so the observer sees every change.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,23 +17,23 @@ use crate::{
         CustomerId, EndpointId, Event, EventId, EventKind, MerchantId, Order, OrderId, RefundId,
         VerificationId,
     },
-    engine::{
+    merchants::{KeyHash, KeyRecord},
+    orders::{CaptureFacts, MailRecord, MailSubject},
+    outbox::OutboxBody,
+    rules::{
         Damage,
         messages::{COMMAND, Message, Messages},
         stock::Stock,
         verifications::Row,
     },
-    merchants::{KeyHash, KeyRecord},
-    orders::{CaptureFacts, MailRecord, MailSubject},
-    outbox::OutboxBody,
     testing::Observer,
     webhooks::{Endpoint, WebhookAttempt},
 };
 
-/// Endpoint, event, attempt, time: what tells two attempts apart.
+/// Endpoint, event, attempt, time: the identity of an attempt.
 pub(super) type AttemptKey = (EndpointId, EventId, u32, Timestamp);
 
-pub(super) struct State {
+pub(super) struct OrdersState {
     pub(super) merchants: BTreeMap<MerchantId, String>,
     pub(super) keys: BTreeMap<KeyHash, KeyRecord>,
     pub(super) products: BTreeMap<(MerchantId, String), ProductRow>,
@@ -43,10 +43,10 @@ pub(super) struct State {
     pub(super) mails: BTreeMap<MailSubject, Vec<MailRecord>>,
     /// The message at index `n` has the position `n + 1`.
     pub(super) outbox: Vec<OutboxRow>,
-    /// Positions.
+    /// Positions of messages not marked as sent.
     pub(super) unsent: BTreeSet<i64>,
     pub(super) endpoints: BTreeMap<EndpointId, Endpoint>,
-    /// Endpoints that were changed, and when last.
+    /// Time of the last change of an endpoint, for endpoints that were changed.
     pub(super) changed_at: BTreeMap<EndpointId, Timestamp>,
     pub(super) attempts: BTreeMap<AttemptKey, WebhookAttempt>,
     pub(super) customers: BTreeMap<CustomerId, Account>,
@@ -96,7 +96,7 @@ pub(super) struct OutboxRow {
     pub(super) merchant: MerchantId,
     pub(super) subject: String,
     pub(super) at: Timestamp,
-    /// Who holds it until when.
+    /// The relay that holds the message, and until when.
     pub(super) lease: Option<(String, Timestamp)>,
 }
 
@@ -114,7 +114,7 @@ impl ProductRow {
     }
 }
 
-impl State {
+impl OrdersState {
     pub(super) fn new(observer: Arc<dyn Observer>) -> Self {
         Self {
             merchants: BTreeMap::new(),
@@ -137,7 +137,7 @@ impl State {
         }
     }
 
-    /// One channel for each who asks: receivers of one channel are woken in no order that could be replayed.
+    /// One channel per receiver: the receivers of a shared channel are woken in an order that cannot be replayed.
     pub(super) fn subscribe(&mut self) -> watch::Receiver<u64> {
         let (sender, receiver) = watch::channel(0);
         self.arrivals.retain(|other| !other.is_closed());
@@ -145,7 +145,7 @@ impl State {
         receiver
     }
 
-    pub(super) fn announce(&self) {
+    pub(super) fn notify(&self) {
         for sender in &self.arrivals {
             sender.send_modify(|arrivals| *arrivals = arrivals.wrapping_add(1));
         }
@@ -156,7 +156,7 @@ impl State {
         self.orders.insert(order.id, OrderRow { order, capture: None });
     }
 
-    /// Changes a row and answers the order after it; `None` when there is none.
+    /// Changes a row and returns the order after it; damage when there is no such order.
     pub(super) fn change_order(
         &mut self,
         id: OrderId,
@@ -176,7 +176,7 @@ impl State {
         self.products.insert((merchant, product.sku.clone()), ProductRow { product, event_sequence: 0 });
     }
 
-    /// Changes a row; products are never deleted, so one that is gone is damage.
+    /// Changes a row; products are never deleted, so a missing one is damage.
     pub(super) fn change_product(
         &mut self,
         merchant: MerchantId,
@@ -193,7 +193,7 @@ impl State {
         Ok(row.stock())
     }
 
-    /// Writes messages, in the order they were added, and tells relays.
+    /// Writes messages, in the order they were added, and wakes the relays.
     pub(super) fn tell(&mut self, messages: Messages<'_>) -> Result<(), Damage> {
         let at = messages.at;
         for message in messages.rows {
@@ -203,7 +203,7 @@ impl State {
             self.outbox.push(OutboxRow { body, merchant, subject, at, lease: None });
             self.unsent.insert(i64::try_from(self.outbox.len()).unwrap_or(i64::MAX));
         }
-        self.announce();
+        self.notify();
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! [`Verifications`]: proofs of mail addresses.
+//! [`Verifications`] in memory: verifications of mail addresses.
 
 use async_trait::async_trait;
 use base::{Ambient, Timestamp};
@@ -6,17 +6,17 @@ use base::{Ambient, Timestamp};
 use super::{
     MemoryOrders,
     customers::by_email,
-    state::{State, VerificationRow},
+    state::{OrdersState, VerificationRow},
 };
 use crate::{
     customers::{Account, PasswordHash, email_key},
     domain::{CustomerId, MerchantId, VerificationId},
-    engine::{
+    error::StoreError,
+    rules::{
         Damage,
         messages::Messages,
         verifications::{Row, by_token, mint, mintable, opened, repeated},
     },
-    error::StoreError,
     token::TokenHash,
     verifications::{
         Minting, NewVerification, OpenAccount, PER_ADDRESS_MAX, Verification, VerificationRequested,
@@ -38,7 +38,7 @@ impl Verifications for MemoryOrders {
         token: TokenHash,
         at: Timestamp,
     ) -> Result<Minting, StoreError> {
-        let mint = move |state: &mut State, _| Ok(mint_token(state, merchant, id, token, at));
+        let mint = move |state: &mut OrdersState, _| Ok(mint_token(state, merchant, id, token, at));
         self.held.write("mint_verification", mint).await
     }
 
@@ -48,7 +48,7 @@ impl Verifications for MemoryOrders {
         id: VerificationId,
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        let record = move |state: &mut State, _| {
+        let record = move |state: &mut OrdersState, _| {
             let found = state.verifications.get_mut(&id);
             if let Some(found) = found.filter(|found| found.row.verification.merchant == merchant) {
                 found.row.mailed_at = Some(at);
@@ -64,7 +64,7 @@ impl Verifications for MemoryOrders {
         token: TokenHash,
         at: Timestamp,
     ) -> Result<Option<Verification>, StoreError> {
-        let find = move |state: &State| {
+        let find = move |state: &OrdersState| {
             let found = with_token(state, merchant, token)?.row.verification.clone();
             (found.expires_at() > at).then_some(found)
         };
@@ -83,7 +83,7 @@ impl Verifications for MemoryOrders {
         password_hash: PasswordHash,
         at: Timestamp,
     ) -> Result<Option<CustomerId>, StoreError> {
-        let reset = move |state: &mut State, _| {
+        let reset = move |state: &mut OrdersState, _| {
             let rows =
                 with_token(state, merchant, token).map(|found| of_address(state, &found.row.verification));
             let rows = rows.unwrap_or_default();
@@ -101,7 +101,7 @@ impl Verifications for MemoryOrders {
     }
 
     async fn expire_verifications(&self, at: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        let expire = move |state: &mut State, _| {
+        let expire = move |state: &mut OrdersState, _| {
             let ends =
                 state.verifications.iter().map(|(id, found)| (found.row.verification.expires_at(), *id));
             let mut old: Vec<_> = ends.filter(|(end, _)| *end <= at).collect();
@@ -117,7 +117,7 @@ impl Verifications for MemoryOrders {
 }
 
 fn request(
-    state: &mut State,
+    state: &mut OrdersState,
     ambient: &Ambient,
     new: NewVerification,
 ) -> Result<VerificationRequested, Damage> {
@@ -145,7 +145,7 @@ fn request(
 }
 
 fn mint_token(
-    state: &mut State,
+    state: &mut OrdersState,
     merchant: MerchantId,
     id: VerificationId,
     token: TokenHash,
@@ -170,7 +170,11 @@ fn mint_token(
     Minting::Minted { verification: Box::new(asked.clone()), account: account.map(Box::new) }
 }
 
-fn open_account(state: &mut State, ambient: &Ambient, open: &OpenAccount) -> Result<Option<Account>, Damage> {
+fn open_account(
+    state: &mut OrdersState,
+    ambient: &Ambient,
+    open: &OpenAccount,
+) -> Result<Option<Account>, Damage> {
     let found = with_token(state, open.merchant, open.token);
     let rows = found.map(|found| of_address(state, &found.row.verification)).unwrap_or_default();
     let Some(asked) = by_token(&rows, open.token, false, open.at) else { return Ok(None) };
@@ -186,7 +190,7 @@ fn open_account(state: &mut State, ambient: &Ambient, open: &OpenAccount) -> Res
     Ok(Some(account))
 }
 
-fn with_token(state: &State, merchant: MerchantId, token: TokenHash) -> Option<&VerificationRow> {
+fn with_token(state: &OrdersState, merchant: MerchantId, token: TokenHash) -> Option<&VerificationRow> {
     state
         .verifications
         .values()
@@ -194,7 +198,7 @@ fn with_token(state: &State, merchant: MerchantId, token: TokenHash) -> Option<&
 }
 
 /// The rows of an address, oldest first.
-fn of_address(state: &State, of: &Verification) -> Vec<Row> {
+fn of_address(state: &OrdersState, of: &Verification) -> Vec<Row> {
     let key = email_key(&of.email);
     let rows = state.verifications.values().map(|found| &found.row);
     let same = rows
@@ -202,7 +206,7 @@ fn of_address(state: &State, of: &Verification) -> Vec<Row> {
     same.cloned().collect()
 }
 
-fn clear(state: &mut State, asked: &Verification) {
+fn clear(state: &mut OrdersState, asked: &Verification) {
     for row in of_address(state, asked) {
         if row.verification.purpose.is_reset() == asked.purpose.is_reset()
             && let Some(found) = state.verifications.get_mut(&row.verification.id)

@@ -1,4 +1,4 @@
-//! [`Webhooks`]: endpoints and attempts.
+//! [`Webhooks`] in memory: endpoints and attempts.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use base::Timestamp;
 
 use super::{
     MemoryOrders,
-    state::{AttemptKey, State},
+    state::{AttemptKey, OrdersState},
 };
 use crate::{
     domain::{EndpointId, EventId, EventKind, MerchantId, OrderId, Page, PageRequest},
-    engine::messages::Messages,
     error::StoreError,
+    rules::messages::Messages,
     testing::page_of,
     webhooks::{
         ENDPOINTS_PER_MERCHANT_MAX, Endpoint, EndpointChange, EndpointFinding, WebhookAttempt, Webhooks,
@@ -40,7 +40,7 @@ impl Webhooks for MemoryOrders {
         merchant: MerchantId,
         page: PageRequest<EndpointId>,
     ) -> Result<Page<Endpoint>, StoreError> {
-        let list = |state: &State| {
+        let list = |state: &OrdersState| {
             let newest_first = state.endpoints.values().rev().filter(|endpoint| {
                 endpoint.merchant == merchant && page.after.is_none_or(|after| endpoint.id < after)
             });
@@ -56,7 +56,7 @@ impl Webhooks for MemoryOrders {
         change: EndpointChange,
     ) -> Result<Option<Endpoint>, StoreError> {
         let at = self.ambient.now();
-        let update = move |state: &mut State, _| {
+        let update = move |state: &mut OrdersState, _| {
             let Some(endpoint) = state.endpoints.get_mut(&id).filter(|e| e.merchant == merchant) else {
                 return Ok(None);
             };
@@ -85,7 +85,7 @@ impl Webhooks for MemoryOrders {
         at: Timestamp,
     ) -> Result<bool, StoreError> {
         let ambient = self.ambient.clone();
-        let note = move |state: &mut State, _| {
+        let note = move |state: &mut OrdersState, _| {
             let endpoint = state.endpoints.get_mut(&id).filter(|e| e.merchant == merchant);
             let Some(endpoint) = endpoint else { return Ok(false) };
             if endpoint.take_in(finding, at) != Some(true) {
@@ -101,7 +101,7 @@ impl Webhooks for MemoryOrders {
     }
 
     async fn delete_endpoint(&self, merchant: MerchantId, id: EndpointId) -> Result<bool, StoreError> {
-        let delete = move |state: &mut State, _| {
+        let delete = move |state: &mut OrdersState, _| {
             let there = of_merchant(state, merchant, id).is_some();
             if there {
                 state.endpoints.remove(&id);
@@ -119,8 +119,9 @@ impl Webhooks for MemoryOrders {
         let wants = |endpoint: &&Endpoint| {
             endpoint.merchant == merchant && endpoint.enabled && endpoint.events.includes(kind)
         };
-        let find =
-            |state: &State| state.endpoints.values().filter(wants).map(|endpoint| endpoint.id).collect();
+        let find = |state: &OrdersState| {
+            state.endpoints.values().filter(wants).map(|endpoint| endpoint.id).collect()
+        };
         self.held.read("subscribers", find).await
     }
 
@@ -128,7 +129,7 @@ impl Webhooks for MemoryOrders {
         let key = (attempt.endpoint, attempt.event, attempt.attempt, attempt.at);
         let micros = u64::try_from(attempt.duration.as_micros()).unwrap_or(u64::MAX);
         let attempt = WebhookAttempt { duration: Duration::from_micros(micros), ..attempt };
-        let record = move |state: &mut State, _| {
+        let record = move |state: &mut OrdersState, _| {
             state.attempts.entry(key).or_insert(attempt);
             Ok(())
         };
@@ -136,7 +137,7 @@ impl Webhooks for MemoryOrders {
     }
 
     async fn attempts_of_order(&self, order: OrderId) -> Result<Vec<WebhookAttempt>, StoreError> {
-        let list = |state: &State| {
+        let list = |state: &OrdersState| {
             let of_order = state.attempts.values().filter(|attempt| attempt.order == Some(order));
             let mut attempts: Vec<_> = of_order.cloned().collect();
             attempts.sort_by_key(|a| (a.at, a.endpoint, a.event, a.attempt));
@@ -147,7 +148,7 @@ impl Webhooks for MemoryOrders {
     }
 
     async fn delivered(&self, endpoint: EndpointId, event: EventId) -> Result<bool, StoreError> {
-        let any = |state: &State| {
+        let any = |state: &OrdersState| {
             let from = (endpoint, event, 0, base::Timestamp::MIN);
             let same = |(key, _): &(&AttemptKey, &WebhookAttempt)| (key.0, key.1) == (endpoint, event);
             state.attempts.range(from..).take_while(same).any(|(_, attempt)| attempt.delivered())
@@ -156,12 +157,12 @@ impl Webhooks for MemoryOrders {
     }
 }
 
-fn of_merchant(state: &State, merchant: MerchantId, id: EndpointId) -> Option<&Endpoint> {
+fn of_merchant(state: &OrdersState, merchant: MerchantId, id: EndpointId) -> Option<&Endpoint> {
     state.endpoints.get(&id).filter(|endpoint| endpoint.merchant == merchant)
 }
 
-fn create(state: &mut State, endpoint: Endpoint) -> bool {
-    // Repeated after an unknown outcome: it is there, which is what was asked for.
+fn create(state: &mut OrdersState, endpoint: Endpoint) -> bool {
+    // A repetition after an unknown outcome: the endpoint exists, so the request succeeds.
     if let Some(known) = state.endpoints.get(&endpoint.id) {
         return known.merchant == endpoint.merchant;
     }

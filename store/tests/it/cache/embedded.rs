@@ -1,4 +1,4 @@
-//! Memory and files.
+//! Embedded engines of caches, sessions and rate limits: in memory and in SQLite files.
 
 use std::{sync::Arc, time::Duration};
 

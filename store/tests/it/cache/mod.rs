@@ -1,4 +1,4 @@
-//! Caches, sessions and rate limits: each engine against the one suite of its contract, and what only it has.
+//! Tests of caches, sessions and rate limits: the suite of each contract on every engine, and cases of single engines.
 
 mod embedded;
 mod redis;

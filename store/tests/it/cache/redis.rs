@@ -1,4 +1,4 @@
-//! On a real server.
+//! Redis engines on a real server.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,7 +27,7 @@ async fn open_caches() -> Option<(Caches, Corner)> {
     }
     let corner = Corner::create().await;
     let (here, there) = (open_one(&corner), open_one(&corner));
-    // Until it hears of changes a cache forgets what it read before.
+    // A cache drops what it reads until it receives invalidations.
     until("both hear", || async { [&here, &there].iter().all(|cache| cache.health() == Health::Up) }).await;
     let caches = Caches { here: Arc::new(here), there: Some(Arc::new(there)) };
     Some((caches, corner))
@@ -99,7 +99,7 @@ async fn a_load_slower_than_a_write_elsewhere_is_not_shared() {
     let corner = Corner::create().await;
     let (here, there) = (open_one(&corner), open_one(&corner));
     let writer = there.clone();
-    // While this process loads, another one writes and says so.
+    // While this process loads, another one writes and invalidates.
     let load = async move {
         writer.invalidate(&[PAGES.key("raced")]).await;
         Ok(Some(Arc::from(&b"1"[..])))

@@ -1,4 +1,4 @@
-//! A server that goes away, hangs, and comes back.
+//! Outages of a Redis server: unreachable, hanging, and back.
 
 use std::{
     convert::Infallible,
@@ -40,7 +40,7 @@ async fn read(cache: &RedisCache, id: &str, found: u32) -> u32 {
 }
 
 fn nowhere() -> RedisConfig {
-    // Nobody listens on the discard port.
+    // Nothing listens on the discard port.
     RedisConfig::new(SecretString::from("redis://:hunter2@127.0.0.1:9/0"))
 }
 
@@ -88,7 +88,7 @@ async fn what_changed_during_an_outage_is_not_read_after_it() {
     until("trouble is noticed", || async { server.ping().await != Health::Up }).await;
     cache.invalidate(&[PAGES.key("a")]).await;
     assert_eq!(read(&cache, "a", 2).await, 2, "the old value still stands in redis");
-    // The other process is told by nobody yet; what it wrote meanwhile is not heard of here either.
+    // The other process has not received this invalidation, and this process does not receive the next one.
     far.invalidate(&[PAGES.key("b")]).await;
     proxy.set_accepting(true);
     until("it is well again", || async { server.ping().await == Health::Up }).await;
@@ -122,11 +122,11 @@ async fn a_server_that_hangs_costs_one_wait_and_not_one_per_read() {
     for page in 0..200 {
         assert_eq!(read(&cache, &page.to_string(), page).await, page);
     }
-    // Each would wait for 0.3 s if it had to find out for itself.
+    // Each read would wait 0.3 s if the outage were not shared between them.
     assert!(began.elapsed() < short * 10, "200 reads took {:?}", began.elapsed());
     assert_ne!(cache.health(), Health::Up);
     proxy.set_deaf(false);
-    // The old connections are out of step for good; new ones are not.
+    // The old connections stay out of step with their answers; new ones work.
     until("it is well again", || async { server.ping().await == Health::Up }).await;
 }
 

@@ -1,4 +1,4 @@
-//! Rivals over two sessions, callers that vanish half-way, nodes that are not there.
+//! Failures on Cassandra: rivals over two sessions, callers that are dropped half-way, unreachable nodes.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -27,7 +27,8 @@ async fn two(keyspace: &Keyspace) -> [Arc<CassandraPayments>; 2] {
 async fn forty_rivals_over_two_sessions_agree() {
     let Some(keyspace) = shared().await else { return };
     let (stores, ambient) = (two(&keyspace).await, Ambient::system());
-    let payment = stores[0].open(new_payment(&ambient, MerchantId::fresh(&ambient))).await.expect("opens");
+    let payment =
+        stores[0].open_payment(new_payment(&ambient, MerchantId::fresh(&ambient))).await.expect("opens");
     let (id, at) = (payment.id, payment.created_at);
 
     let begins = race(40, |turn| {
@@ -43,7 +44,9 @@ async fn forty_rivals_over_two_sessions_agree() {
 
     let decides = race(40, |turn| {
         let store = either(&stores, turn as usize);
-        async move { store.decide(id, 40, capture(&format!("ch_{turn}_{id}")), at).await.expect("decides") }
+        async move {
+            store.record_decision(id, 40, capture(&format!("ch_{turn}_{id}")), at).await.expect("decides")
+        }
     });
     let answers = decides.await;
     assert_eq!(answers.iter().filter(|answer| **answer == Decided::Recorded).count(), 1);
@@ -69,20 +72,21 @@ async fn callers_that_vanish_leave_nothing_that_a_repetition_does_not_complete()
     for step in 0..40_u32 {
         let new = new_payment(&ambient, merchant);
         let patience = Duration::from_micros(200) * step;
-        cut += u32::from(timeout(patience, stores[0].open(new.clone())).await.is_err());
-        let payment = stores[1].open(new.clone()).await.expect("opens again");
+        cut += u32::from(timeout(patience, stores[0].open_payment(new.clone())).await.is_err());
+        let payment = stores[1].open_payment(new.clone()).await.expect("opens again");
         let epoch = begun(&stores[1], &payment).await;
         let decision = capture(&format!("ch_{}", payment.id));
-        let decide = stores[0].decide(payment.id, epoch, decision.clone(), new.at);
+        let decide = stores[0].record_decision(payment.id, epoch, decision.clone(), new.at);
         cut += u32::from(timeout(patience, decide).await.is_err());
-        let decided = stores[1].decide(payment.id, epoch, decision.clone(), new.at).await.expect("decides");
+        let decided =
+            stores[1].record_decision(payment.id, epoch, decision.clone(), new.at).await.expect("decides");
         assert!(matches!(decided, Decided::Recorded | Decided::Already(_)), "{decided:?}");
         let found = stores[1].by_provider_reference("sandbox", &format!("ch_{}", payment.id)).await;
         assert_eq!(found.expect("reads"), Some(payment.id));
         assert_eq!(stores[1].of_order(new.order).await.expect("reads"), [payment.id]);
     }
     assert!(cut > 0, "nobody was cut off");
-    let listed = stores[0].of_day(merchant, ambient.now(), None, 100).await.expect("lists");
+    let listed = stores[0].list_by_day(merchant, ambient.now(), None, 100).await.expect("lists");
     assert_eq!(listed.len(), 40);
 }
 
@@ -92,10 +96,10 @@ async fn copies_lost_in_a_crash_come_back_with_the_repeated_call() {
     let (store, session, ambient) = (keyspace.store().await, keyspace.session().await, Ambient::system());
     let merchant = MerchantId::fresh(&ambient);
     let new = new_payment(&ambient, merchant);
-    let payment = store.open(new.clone()).await.expect("opens");
+    let payment = store.open_payment(new.clone()).await.expect("opens");
     let epoch = begun(&store, &payment).await;
     let reference = format!("ch_{}", payment.id);
-    store.decide(payment.id, epoch, capture(&reference), new.at).await.expect("decides");
+    store.record_decision(payment.id, epoch, capture(&reference), new.at).await.expect("decides");
     let name = &keyspace.config.keyspace;
     let forget_reference = format!(
         "DELETE FROM {name}.payments_by_reference WHERE provider = 'sandbox' AND provider_reference = ?"
@@ -104,28 +108,31 @@ async fn copies_lost_in_a_crash_come_back_with_the_repeated_call() {
 
     session.query_unpaged(forget_reference.as_str(), (&reference,)).await.expect("forgets");
     assert_eq!(store.by_provider_reference("sandbox", &reference).await.expect("reads"), None);
-    let again = store.decide(payment.id, epoch, Decision::Declined { code: "late".to_owned() }, new.at).await;
+    let again = store
+        .record_decision(payment.id, epoch, Decision::Declined { code: "late".to_owned() }, new.at)
+        .await;
     assert_eq!(again.expect("decides"), Decided::Already(capture(&reference)));
     assert_eq!(store.by_provider_reference("sandbox", &reference).await.expect("reads"), Some(payment.id));
 
     session.query_unpaged(forget_reference, (&reference,)).await.expect("forgets");
     session.query_unpaged(forget_order, (new.order.0,)).await.expect("forgets");
-    store.open(new.clone()).await.expect("opens again");
+    store.open_payment(new.clone()).await.expect("opens again");
     assert_eq!(store.by_provider_reference("sandbox", &reference).await.expect("reads"), Some(payment.id));
     assert_eq!(store.of_order(new.order).await.expect("reads"), [payment.id]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn damaged_payments_are_named() {
-    // Its own: whoever walks all payments of a keyspace stumbles over this one.
+    // A keyspace of its own: a scan of all payments in a shared one would fail on this row.
     let Some(keyspace) = Keyspace::migrated().await else { return };
     let (store, session, ambient) = (keyspace.store().await, keyspace.session().await, Ambient::system());
-    let payment = store.open(new_payment(&ambient, MerchantId::fresh(&ambient))).await.expect("opens");
+    let payment =
+        store.open_payment(new_payment(&ambient, MerchantId::fresh(&ambient))).await.expect("opens");
     let name = &keyspace.config.keyspace;
     let damage = format!("UPDATE {name}.payments SET currency = 'euros' WHERE payment_id = ? IF epoch = 0");
     session.query_unpaged(damage, (payment.id.0,)).await.expect("damages");
     match store.payment(payment.id).await {
-        Err(StoreError::Damaged { store: "payment", detail }) => {
+        Err(StoreError::Corrupt { store: "payment", detail }) => {
             assert!(detail.contains("currency") && detail.contains(&payment.id.to_string()), "{detail}");
         }
         other => panic!("read damaged data: {other:?}"),
@@ -159,7 +166,7 @@ async fn refused(config: &CassandraConfig) -> CassandraConnectError {
 
 #[tokio::test]
 async fn without_a_node_the_error_is_clear_retryable_and_without_secrets() {
-    // Bound and dropped: nobody listens there.
+    // Bound and dropped, so nothing listens on this port.
     let free = TcpListener::bind("127.0.0.1:0").await.expect("binds").local_addr().expect("an address");
     let error = refused(&with_login(free.to_string())).await;
     assert!(matches!(error, CassandraConnectError::Unreachable { .. }) && error.is_retryable(), "{error:?}");
@@ -180,7 +187,7 @@ async fn a_datacenter_nobody_has_is_named_with_those_that_are() {
     assert!(text.contains("atlantis") && text.contains("datacenter1") && !error.is_retryable(), "{text}");
 }
 
-/// Says to each client what a Cassandra with passwords says to a wrong one (CQL binary protocol v4, section 4.2).
+/// Answers each client as a Cassandra with passwords answers a wrong login (CQL binary protocol v4, section 4.2).
 async fn refusing_node() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
     let address = listener.local_addr().expect("an address").to_string();
@@ -193,7 +200,8 @@ async fn refusing_node() -> String {
                     let length = u32::from_be_bytes([header[5], header[6], header[7], header[8]]);
                     let mut body = vec![0; length as usize];
                     client.read_exact(&mut body).await.expect("a body");
-                    // To OPTIONS: SUPPORTED, nothing. To STARTUP: AUTHENTICATE. To AUTH_RESPONSE: ERROR 0x0100.
+                    // OPTIONS is answered by an empty SUPPORTED, STARTUP by AUTHENTICATE, AUTH_RESPONSE by ERROR
+                    // 0x0100.
                     let (opcode, body) = match header[4] {
                         0x05 => (0x06, vec![0, 0]),
                         0x01 => (0x03, text("org.apache.cassandra.auth.PasswordAuthenticator")),

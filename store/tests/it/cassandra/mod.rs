@@ -1,4 +1,4 @@
-//! The payment suite on a real Cassandra, and what can befall a store there.
+//! The payment suite on a real Cassandra, and cases of that engine: failures, killed nodes, migrations, TLS.
 
 #![expect(
     clippy::panic,
@@ -47,7 +47,7 @@ async fn begun(store: &CassandraPayments, payment: &Payment) -> u64 {
     }
 }
 
-/// Two stores with connections of their own, taking turns.
+/// Alternates between two stores with connections of their own.
 fn either<T>(two: &[Arc<T>; 2], turn: usize) -> Arc<T> {
     Arc::clone(&two[turn % 2])
 }

@@ -1,4 +1,4 @@
-//! Three nodes with a copy of each row on all of them; nodes are killed under load and come back.
+//! A cluster of three nodes, each with a copy of every row; nodes are killed under load and come back.
 
 use std::{
     collections::HashMap,
@@ -23,12 +23,12 @@ use tokio::{
 };
 
 use super::{capture, either, new_payment};
-use crate::util::ring::Ring;
+use crate::util::ring::TestCluster;
 
 const WORKERS: usize = 4;
-/// Longest rest of a worker between payments: three servers and the load share a few cores, and one server starts.
+/// Longest pause of a worker between payments: three servers and the load share a few cores, and one server starts.
 const REST: Duration = Duration::from_millis(100);
-/// A payment must be through by then, whatever happens to one node.
+/// Longest time a payment may take, whatever happens to one node.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Longest wait for calls to succeed after the nodes are back.
 const RECOVERY: Duration = Duration::from_mins(1);
@@ -37,14 +37,14 @@ async fn connect(config: &CassandraConfig) -> CassandraPayments {
     CassandraPayments::connect(config, Ambient::system()).await.expect("connects")
 }
 
-async fn migrated(ring: &Ring) -> CassandraConfig {
-    // A listing that sees all that was written, so that what is missing in it is lost.
+async fn migrated(ring: &TestCluster) -> CassandraConfig {
+    // Quorum listings see every acknowledged write, so a payment missing there is lost.
     let config = CassandraConfig { listings: ListingReads::Quorum, ..ring.config() };
     CassandraPayments::migrate(&config, &Ambient::system()).await.expect("migrates");
     config
 }
 
-/// Workers that pay orders through two sessions until told to stop, repeating what fails, as jobs do.
+/// Workers that pay orders through two sessions until told to stop; they retry failed calls, as jobs do.
 struct Load {
     stop: Arc<AtomicBool>,
     progress: watch::Sender<usize>,
@@ -54,7 +54,7 @@ struct Load {
     merchant: MerchantId,
 }
 
-/// What two rivals were told about one payment.
+/// The answers that two rival workers got about one payment.
 struct Told {
     id: PaymentId,
     answers: Vec<(Decision, Decided)>,
@@ -96,12 +96,12 @@ impl Load {
         let mine = decision.clone();
         let decided = self.insist(|store| {
             let mine = mine.clone();
-            async move { store.decide(id, epoch, mine, at).await }
+            async move { store.record_decision(id, epoch, mine, at).await }
         });
         Some((decision, decided.await))
     }
 
-    /// Repeats a call until it is answered, over one session and the other.
+    /// Retries a call until it is answered, alternating between the sessions.
     async fn insist<T, F>(&self, call: impl Fn(Arc<CassandraPayments>) -> F) -> T
     where
         F: Future<Output = Result<T, StoreError>>,
@@ -128,12 +128,12 @@ impl Load {
 }
 
 async fn open(store: Arc<CassandraPayments>, new: NewPayment) -> Result<store::domain::Payment, StoreError> {
-    store.open(new).await
+    store.open_payment(new).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_killed_under_load_loses_nothing_and_decides_nothing_twice() {
-    let Some(ring) = Ring::take().await else { return };
+    let Some(ring) = TestCluster::take().await else { return };
     let config = migrated(&ring).await;
     let load = Arc::new(Load::new([Arc::new(connect(&config).await), Arc::new(connect(&config).await)]));
     let mut workers: JoinSet<Vec<Told>> = (0..WORKERS).map(|_| Arc::clone(&load).work()).collect();
@@ -160,7 +160,7 @@ async fn a_node_killed_under_load_loses_nothing_and_decides_nothing_twice() {
     verify(&connect(&config).await, &load, told).await;
 }
 
-/// What the rivals were told fits together, and everything they were told is there.
+/// The rivals' answers are consistent with each other, and everything they were told is stored.
 async fn verify(store: &CassandraPayments, load: &Load, told: Vec<Told>) {
     let listed = listed(store, load).await;
     assert_eq!(listed.len(), told.len(), "every payment is listed");
@@ -192,7 +192,7 @@ async fn listed(store: &CassandraPayments, load: &Load) -> HashMap<PaymentId, us
     for day in [load.ambient.now() - Duration::from_hours(24), load.ambient.now()] {
         let mut after = None;
         loop {
-            let page = store.of_day(load.merchant, day, after, 100).await.expect("lists");
+            let page = store.list_by_day(load.merchant, day, after, 100).await.expect("lists");
             let Some(last) = page.last() else { break };
             after = Some(last.id);
             for entry in &page {
@@ -205,11 +205,11 @@ async fn listed(store: &CassandraPayments, load: &Load) -> HashMap<PaymentId, us
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn losing_the_majority_is_told_and_heals_by_itself() {
-    let Some(ring) = Ring::take().await else { return };
+    let Some(ring) = TestCluster::take().await else { return };
     let config = migrated(&ring).await;
     let (store, ambient) = (connect(&config).await, Ambient::system());
     let merchant = MerchantId::fresh(&ambient);
-    let before = store.open(new_payment(&ambient, merchant)).await.expect("opens");
+    let before = store.open_payment(new_payment(&ambient, merchant)).await.expect("opens");
 
     ring.kill(2);
     ring.kill(3);
@@ -231,13 +231,13 @@ async fn losing_the_majority_is_told_and_heals_by_itself() {
     .expect("the same store works again");
     println!("the store works again {:?} after the nodes are back", began.elapsed());
     assert_eq!(store.payment(before.id).await.expect("reads"), Some(before));
-    store.open(new_payment(&ambient, merchant)).await.expect("opens");
+    store.open_payment(new_payment(&ambient, merchant)).await.expect("opens");
 }
 
-/// Within the bound of a call, and told as something to try again.
+/// Within the bound of a call, as an error that may be retried.
 async fn refused(store: &CassandraPayments, new: NewPayment) {
     let began = Instant::now();
-    let error = store.open(new).await.expect_err("no majority");
+    let error = store.open_payment(new).await.expect_err("no majority");
     let StoreError::Unavailable { store: "payment", source } = error else { panic!("{error:?}") };
     println!("told after {:?}: {source}", began.elapsed());
     assert!(began.elapsed() < Duration::from_secs(11));

@@ -1,4 +1,4 @@
-//! Migrations: at once, after a crash, and schemas of other releases.
+//! Migrations on Cassandra: concurrent, after a crash, and on schemas of other releases.
 
 use base::{Ambient, ids::Uuid};
 use store::cassandra::{CassandraConfig, CassandraConnectError, CassandraPayments};
@@ -34,7 +34,7 @@ async fn two_at_once_apply_each_migration_once() {
 async fn a_crashed_holders_lock_lapses_and_lost_records_are_made_again() {
     let Some(keyspace) = Keyspace::migrated().await else { return };
     let (session, name) = (keyspace.session().await, &keyspace.config.keyspace);
-    // As left by one that was killed after its last statement and before the record of it.
+    // The state left by a process that was killed after its last statement and before recording the migration.
     let lock = format!(
         "INSERT INTO {name}.schema_lock (name, owner) VALUES ('migrate', ?) IF NOT EXISTS USING TTL 2"
     );

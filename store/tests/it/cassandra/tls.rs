@@ -1,4 +1,4 @@
-//! TLS to a node: in front of the real one stands what encrypts for it.
+//! TLS to a node: a proxy in front of the real node terminates it.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -20,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use super::new_payment;
 use crate::util::cassandra::shared;
 
-/// Encrypts for a node under a certificate of its own, which it writes into `folder`.
+/// Terminates TLS for a node with a self-signed certificate, which is written into `folder`.
 async fn front(node: String, folder: &TempDir) -> (String, PathBuf) {
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
@@ -40,7 +40,7 @@ async fn front(node: String, folder: &TempDir) -> (String, PathBuf) {
         while let Ok((client, _)) = listener.accept().await {
             let (acceptor, node) = (acceptor.clone(), node.clone());
             tokio::spawn(async move {
-                // A client that does not trust the certificate leaves; that is its business.
+                // A client that does not trust the certificate disconnects, which the test expects of it.
                 let Ok(mut client) = acceptor.accept(client).await else { return };
                 let mut server = TcpStream::connect(node).await.expect("the node listens");
                 drop(copy_bidirectional(&mut client, &mut server).await);
@@ -62,7 +62,8 @@ async fn nodes_are_spoken_to_over_tls_and_only_if_their_certificate_is_trusted()
     };
     let ambient = Ambient::system();
     let store = CassandraPayments::connect(&config(ca_file), ambient.clone()).await.expect("connects");
-    let payment = store.open(new_payment(&ambient, MerchantId::fresh(&ambient))).await.expect("opens");
+    let payment =
+        store.open_payment(new_payment(&ambient, MerchantId::fresh(&ambient))).await.expect("opens");
     assert_eq!(store.payment(payment.id).await.expect("reads"), Some(payment));
 
     let (_, foreign) = front(keyspace.config.nodes[0].clone(), &other).await;

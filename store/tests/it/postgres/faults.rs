@@ -1,4 +1,4 @@
-//! What a server may do to a transaction: break it off, refuse it, be away.
+//! Failures of a PostgreSQL transaction: deadlock, serialization failure, lock timeout, lost connection, absent server.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use base::{Ambient, postgres::PostgresConfig};
 use sqlx::{Executor, PgPool};
 use store::{
     error::StoreError,
-    orders::{Orders, Placement},
+    orders::{Orders, PlaceOutcome},
 };
 
 use super::{needs_postgres, shop::shop};
 use crate::util::postgres::{Lent, migrated, open, patient, pool};
 
-/// Until a state that must come is given up on.
+/// Longest wait for a state of the server.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Waits until a connection of the store waits for a lock.
@@ -20,7 +20,7 @@ pub(super) async fn until_one_waits(pool: &PgPool) {
     until_waiting(pool, 1).await;
 }
 
-/// Waits until so many connections of the store wait for a lock; the server tells nobody.
+/// Waits until this many connections of the store wait for a lock; polls, since the server sends no event.
 pub(super) async fn until_waiting(pool: &PgPool, connections: i64) {
     let sql = "SELECT count(*) FROM pg_stat_activity
         WHERE datname = current_database() AND wait_event_type = 'Lock'";
@@ -37,9 +37,9 @@ async fn a_deadlock_is_repeated() {
     needs_postgres!();
     let database = Lent::new().await;
     let (shop, pool) = (shop(&patient(&database)).await, pool(&database).await);
-    // Somebody who locks products the other way round, as this store never does.
+    // A foreign transaction that locks products in the opposite order, as the store never does.
     let mut stranger = pool.begin().await.expect("begins");
-    // Whoever looks first is the one to give up; let that be the store.
+    // The session whose deadlock check runs first is aborted; a long timeout here makes that the store.
     stranger.execute("SET LOCAL deadlock_timeout = '60s'").await.expect("sets");
     stranger.execute("SELECT 1 FROM products WHERE sku = 'b' FOR UPDATE").await.expect("locks");
     let placing = {
@@ -50,11 +50,11 @@ async fn a_deadlock_is_repeated() {
     stranger.execute("SELECT 1 FROM products WHERE sku = 'a' FOR UPDATE").await.expect("the store gave way");
     stranger.commit().await.expect("commits");
     let placed = placing.await.expect("runs").expect("answers");
-    assert!(matches!(placed, Placement::Placed { .. }), "{placed:?}");
+    assert!(matches!(placed, PlaceOutcome::Placed { .. }), "{placed:?}");
     assert_eq!((shop.stock("a").await, shop.stock("b").await), ((10, 1), (10, 1)), "reserved once");
 }
 
-/// Has each order refused as a serialization failure until so many were.
+/// Makes the first `times` inserts of an order fail with a serialization failure.
 async fn refuse(pool: &PgPool, times: i64) {
     let sql = format!(
         "CREATE SEQUENCE refusals;
@@ -91,7 +91,7 @@ async fn repeating_is_bounded() {
     assert!(matches!(answer, Err(StoreError::Unavailable { .. })), "{answer:?}");
     assert!((2..20).contains(&attempts(&pool).await));
     assert_eq!(shop.stock("a").await, (10, 0), "nothing stays");
-    // The key is free, and the next attempt is the request's own.
+    // The key is free, and the next attempt places the order.
     pool.execute("DROP TRIGGER refusing ON orders").await.expect("drops");
     shop.place("k", &["a"]).await;
 }
@@ -137,7 +137,7 @@ async fn a_server_that_is_away_is_named_without_the_password() {
     assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
     let told = format!("{error:?} {error} {config:?}");
     assert!(!told.contains("pa55word"), "{told}");
-    assert!(store.check_schema().await.is_err_and(|error| error.is_passing()));
+    assert!(store.check_schema().await.is_err_and(|error| error.is_transient()));
 }
 
 #[tokio::test]
@@ -160,7 +160,7 @@ async fn a_text_that_cannot_be_stored_is_a_defect_and_not_repeated() {
     let mut order = shop.new_order("k", &["a"]);
     order.customer.name = "Ada\0".to_owned();
     let answer = shop.store.place_order(order).await;
-    assert!(matches!(answer, Err(StoreError::Damaged { .. })), "{answer:?}");
+    assert!(matches!(answer, Err(StoreError::Corrupt { .. })), "{answer:?}");
     assert_eq!(shop.stock("a").await, (10, 0));
 }
 
@@ -174,7 +174,7 @@ async fn damaged_rows_are_named_and_do_not_panic() {
         let sql = sqlx::AssertSqlSafe(format!("UPDATE orders SET {damage}"));
         sqlx::query(sql).execute(&pool).await.expect("damages");
         match shop.store.order(shop.merchant, order.id).await {
-            Err(StoreError::Damaged { detail, .. }) => assert!(detail.contains(&order.id.to_string())),
+            Err(StoreError::Corrupt { detail, .. }) => assert!(detail.contains(&order.id.to_string())),
             other => panic!("read in spite of {damage}: {other:?}"),
         }
     }

@@ -1,4 +1,4 @@
-//! Orders that are placed together. While somebody holds the products, two set off and wait for them, and the others gather.
+//! Group commit of orders. While a test locks the products, two transactions wait for them and further orders queue up.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use sqlx::{Executor, PgPool, Postgres};
 use store::{
     domain::EventKind,
     error::StoreError,
-    orders::{Orders, Placement, Refusal},
+    orders::{Orders, PlaceOutcome, Refusal},
     outbox::Outbox,
 };
 use tokio::task::yield_now;
@@ -16,21 +16,25 @@ use tokio::task::yield_now;
 use super::{
     faults::until_waiting,
     needs_postgres,
-    shop::{Shop, shop},
+    shop::{TestMerchant, shop},
 };
 use crate::util::postgres::{Lent, patient, pool};
 
-/// Places one order for each list of skus, all at once, under the keys `from`, `from + 1`, …
-async fn at_once(shop: &Shop, from: usize, wishes: &[&[&str]]) -> Vec<Result<Placement, StoreError>> {
+/// Places one order for each list of skus, concurrently, under the keys `from`, `from + 1`, …
+async fn at_once(
+    shop: &TestMerchant,
+    from: usize,
+    wishes: &[&[&str]],
+) -> Vec<Result<PlaceOutcome, StoreError>> {
     let keys: Vec<String> = (from..).take(wishes.len()).map(|key| key.to_string()).collect();
     join_all(keys.iter().zip(wishes).map(|(key, skus)| shop.try_place(key, skus))).await
 }
 
-fn placed(answers: &[Result<Placement, StoreError>]) -> usize {
-    answers.iter().filter(|answer| matches!(answer, Ok(Placement::Placed { .. }))).count()
+fn placed(answers: &[Result<PlaceOutcome, StoreError>]) -> usize {
+    answers.iter().filter(|answer| matches!(answer, Ok(PlaceOutcome::Placed { .. }))).count()
 }
 
-/// Waits for products longer than a test holds them.
+/// A configuration whose lock timeout is longer than a test holds its locks.
 fn waiting(database: &Scratch) -> PostgresConfig {
     PostgresConfig { lock_timeout: Duration::from_secs(5), ..patient(database) }
 }
@@ -61,10 +65,10 @@ async fn orders_that_arrive_together_share_transactions_and_keep_their_own_event
     });
     assert_eq!(placed(&answers), 40, "{answers:?}");
     assert_eq!((shop.stock("a").await, shop.stock("b").await), ((50, 20), (100, 40)));
-    // Two alone, then groups of at most 32.
+    // Two single orders, then batches of at most 32.
     assert_eq!(count(&pool, "SELECT count(DISTINCT xmin::text) FROM orders").await, 4);
     for answer in &answers {
-        let Ok(Placement::Placed { order, body }) = answer else { panic!("{answer:?}") };
+        let Ok(PlaceOutcome::Placed { order, body }) = answer else { panic!("{answer:?}") };
         let stored = shop.store.order(shop.merchant, order.id).await.expect("reads").expect("is there");
         assert_eq!((&stored, *body == format!("{{\"id\":\"{}\"}}", order.id)), (&**order, true));
         let events = shop.store.order_events(order.id, 0).await.expect("reads");
@@ -88,18 +92,18 @@ async fn one_that_cannot_be_placed_hinders_no_other() {
     let mut damaged = shop.new_order("damaged", &["a"]);
     damaged.customer.name = "Ada\0".to_owned();
     let (answers, damaged) = tokio::join!(at_once(&shop, 0, &wishes), shop.store.place_order(damaged));
-    assert!(matches!(damaged, Err(StoreError::Damaged { .. })), "{damaged:?}");
+    assert!(matches!(damaged, Err(StoreError::Corrupt { .. })), "{damaged:?}");
     let mut sold = 0;
     for (key, (answer, wish)) in answers.iter().zip(&wishes).enumerate() {
         match (wish, answer.as_ref().expect("answers")) {
-            // The key of the order before; asked for something else, but with the fingerprint that all have here.
-            (_, Placement::Replayed { order, .. }) => assert_eq!((key, *order), (7, first.id)),
-            (["a"], Placement::Placed { .. }) => {}
-            (["few"], Placement::Placed { .. }) => sold += 1,
-            (["few"], Placement::Refused(why)) => {
+            // The key of the earlier order: another request, but with the fingerprint that all requests have here.
+            (_, PlaceOutcome::Replayed { order, .. }) => assert_eq!((key, *order), (7, first.id)),
+            (["a"], PlaceOutcome::Placed { .. }) => {}
+            (["few"], PlaceOutcome::Placed { .. }) => sold += 1,
+            (["few"], PlaceOutcome::Refused(why)) => {
                 assert_eq!(why[..], [Refusal::OutOfStock { line: 0, available: 0 }]);
             }
-            (["none"], Placement::Refused(why)) => assert_eq!(why[..], [Refusal::UnknownSku { line: 0 }]),
+            (["none"], PlaceOutcome::Refused(why)) => assert_eq!(why[..], [Refusal::UnknownSku { line: 0 }]),
             other => panic!("{other:?}"),
         }
     }
@@ -119,7 +123,7 @@ async fn a_product_that_stays_locked_hinders_no_order_of_another() {
     held.rollback().await.expect("lets go");
     for (key, answer) in answers.iter().enumerate() {
         match key {
-            2 | 4 => assert!(matches!(answer, Ok(Placement::Placed { .. })), "{key}: {answer:?}"),
+            2 | 4 => assert!(matches!(answer, Ok(PlaceOutcome::Placed { .. })), "{key}: {answer:?}"),
             _ => assert!(matches!(answer, Err(StoreError::Unavailable { .. })), "{key}: {answer:?}"),
         }
     }
@@ -141,7 +145,7 @@ async fn few_wait_for_a_large_group_until_they_are_half_as_many() {
     until_waiting(&pool, 2).await;
     let large: Vec<_> = (2..10).map(|key| place(key, "a")).collect();
     for caller in &mut leaving {
-        // They give up while the others wait: the eight set off together, and the other turn is free.
+        // Both callers leave while the eight wait: the eight start as one batch, and the other slot is free.
         yield_now().await;
         caller.abort();
         assert!(caller.await.is_err_and(|error| error.is_cancelled()));
@@ -150,7 +154,7 @@ async fn few_wait_for_a_large_group_until_they_are_half_as_many() {
     let placed_b = join_all(few).await;
     held.rollback().await.expect("lets go");
     for answer in placed_b.into_iter().chain(join_all(large).await) {
-        assert!(matches!(answer, Ok(Ok(Placement::Placed { .. }))), "{answer:?}");
+        assert!(matches!(answer, Ok(Ok(PlaceOutcome::Placed { .. }))), "{answer:?}");
     }
     assert_eq!(count(&pool, "SELECT count(DISTINCT xmin::text) FROM orders").await, 2);
 }
@@ -174,7 +178,7 @@ async fn callers_that_leave_give_up_their_place_and_pass_on_their_turn() {
     held.rollback().await.expect("lets go");
     let answers = [second.await.expect("runs"), fourth.await.expect("runs")];
     assert_eq!(placed(&answers), 2, "{answers:?}");
-    // The first one's transaction is rolled back beside it.
+    // The aborted caller's transaction is rolled back concurrently.
     while shop.stock("a").await != (10, 2) {
         yield_now().await;
     }

@@ -1,4 +1,4 @@
-//! Idempotency keys that were kept before those of secret API keys stood apart, and the way back.
+//! Idempotency keys across the migration that separates those of secret API keys, up and down.
 
 use sqlx::Executor;
 

@@ -1,4 +1,4 @@
-//! The order suite on PostgreSQL, and what is particular to that engine.
+//! The order suite on PostgreSQL, and cases of that engine.
 
 mod faults;
 mod groups;

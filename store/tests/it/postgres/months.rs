@@ -1,4 +1,4 @@
-//! Partitions: made once, whoever asks; dropped when expired and no longer needed.
+//! Monthly partitions: created once by concurrent callers; dropped when expired and no longer needed.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -6,7 +6,7 @@ use base::{Ambient, postgres::scratch::Scratch};
 use sqlx::{AssertSqlSafe, PgPool};
 use store::{
     domain::{EndpointId, EventId},
-    orders::{MailRecord, Mails, Orders, Placement},
+    orders::{MailRecord, Mails, Orders, PlaceOutcome},
     outbox::Outbox,
     partitions::{Family, Partitions},
     postgres::PostgresOrders,
@@ -15,7 +15,7 @@ use store::{
 
 use super::{
     needs_postgres,
-    shop::{Shop, at},
+    shop::{TestMerchant, at},
 };
 use crate::util::postgres::{migrated, open, pool};
 
@@ -30,16 +30,16 @@ async fn tables(pool: &PgPool) -> BTreeSet<String> {
 }
 
 /// A shop in March 2024.
-async fn past(database: &Scratch) -> Shop {
+async fn past(database: &Scratch) -> TestMerchant {
     let (ambient, _) = Ambient::steered(5, at("2024-03-10T12:00:00Z"));
     let store = PostgresOrders::connect(&database.config(), ambient.clone()).await.expect("connects");
-    let shop = Shop::new(store, ambient).await;
+    let shop = TestMerchant::new(store, ambient).await;
     shop.product("mug", 10).await;
     shop
 }
 
 #[tokio::test]
-async fn months_are_made_once_by_whoever_comes_first() {
+async fn months_are_made_once_by_the_first_process() {
     needs_postgres!();
     let database = migrated().await;
     let (one, two) = (open(&database.config()).await, open(&database.config()).await);
@@ -56,24 +56,24 @@ async fn months_are_made_once_by_whoever_comes_first() {
 }
 
 #[tokio::test]
-async fn rows_that_came_before_their_month_are_moved_into_it() {
+async fn rows_that_came_before_their_month_are_copied_into_it() {
     needs_postgres!();
     let database = migrated().await;
     let (shop, pool) = (past(&database).await, pool(&database).await);
     let early = shop.place("early", &["mug"]).await;
     assert_eq!((count(&pool, "orders_default").await, count(&pool, "outbox_default").await), (1, 2));
-    // Checkouts go on meanwhile.
+    // Orders are placed concurrently.
     let keys: Vec<String> = (0..8).map(|n| format!("k{n}")).collect();
     let placing = futures::future::join_all(keys.iter().map(|key| shop.try_place(key, &["mug"])));
     let (created, placed) =
         tokio::join!(shop.store.create_partitions(at("2024-03-01T00:00:00Z"), 1), placing);
     assert_eq!(created.expect("creates").len(), 10);
-    assert!(placed.iter().all(|answer| matches!(answer, Ok(Placement::Placed { .. }))), "{placed:?}");
+    assert!(placed.iter().all(|answer| matches!(answer, Ok(PlaceOutcome::Placed { .. }))), "{placed:?}");
     assert_eq!((count(&pool, "orders_default").await, count(&pool, "orders_y2024m03").await), (0, 9));
     assert_eq!((count(&pool, "outbox_default").await, count(&pool, "outbox_y2024m03").await), (0, 10));
     assert_eq!(shop.store.order_by_id(early.id).await.expect("reads"), Some(early));
     let replayed = shop.try_place("early", &["mug"]).await.expect("answers");
-    assert!(matches!(replayed, Placement::Replayed { .. }), "a key is one over all months");
+    assert!(matches!(replayed, PlaceOutcome::Replayed { .. }), "a key is one over all months");
 }
 
 #[tokio::test]
@@ -116,9 +116,9 @@ async fn a_month_goes_when_nothing_in_it_is_needed() {
         Vec::<String>::new()
     );
     assert!(!tables(&pool).await.iter().any(|table| table == "orders_y2024m03"));
-    // The present goes on, in the months made by the migration.
+    // New orders go to the partitions that the migration created.
     let now = Ambient::system();
-    let present = Shop { ambient: now, ..shop.clone() };
+    let present = TestMerchant { ambient: now, ..shop.clone() };
     present.place("now", &["mug"]).await;
     assert_eq!(count(&pool, "orders_default").await, 0);
 }
@@ -135,7 +135,7 @@ async fn attempts_lie_in_the_month_of_their_event() {
         event,
         order: None,
         attempt: 9,
-        // A resend, long after.
+        // A resend, long after the event.
         at: at("2026-01-01T00:00:00Z"),
         duration: Duration::from_millis(3),
         status: Some(200),

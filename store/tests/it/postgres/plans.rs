@@ -1,5 +1,5 @@
-//! The plans that the migrations promise, over realistic tables. A statement that starts to walk a large table, or to
-//! look into months that its id rules out, fails here and not in production.
+//! Query plans that the migrations promise, over realistic tables. A statement that starts to scan a large table, or
+//! months that its id excludes, fails here and not in production.
 
 use std::collections::BTreeSet;
 
@@ -13,10 +13,10 @@ use store::{partitions::Partitions, postgres::statements};
 use super::needs_postgres;
 use crate::util::postgres::{migrated, open, pool};
 
-/// Tables with more rows are large.
+/// Tables with more rows count as large.
 const LARGE_ROWS: f32 = 1000.0;
 
-/// What arguments are made with.
+/// SQL functions that generate arguments.
 const FUNCTIONS: &str = "
     CREATE FUNCTION made(at timestamptz, n bigint) RETURNS uuid IMMUTABLE LANGUAGE sql AS $$
         SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' || substr(md5(n::text), 1, 3)
@@ -30,7 +30,7 @@ const FUNCTIONS: &str = "
     CREATE FUNCTION positions(a bigint, b bigint) RETURNS bigint[] STABLE LANGUAGE sql AS $$
         SELECT array_agg(n) FROM generate_series(a, b) AS n $$";
 
-/// Three past months, so that there are several partitions to rule out; three merchants, one of them with most.
+/// Three past months, so that there are several partitions to exclude; three merchants, of which one owns most rows.
 const FILL: &str = r#"
     INSERT INTO merchants SELECT DISTINCT merchant(n), 'Shop', now() FROM generate_series(0, 20) AS n;
     INSERT INTO products SELECT merchant(n), 'sku-' || n, 'Product ' || n, NULL, 'category-' || n % 40, 100, 'EUR',
@@ -79,8 +79,8 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
         "made(moment(39000), 39000), merchant(39000), decode(repeat('00', 32), 'hex'), now()",
     ),
     ("orders::EXPIRE", "timestamptz, bigint", "moment(100), 1000"),
-    ("moves::STALE", "uuid, timestamptz, bigint", "made(moment(20000), 0), moment(20000), 100"),
-    ("moves::EXPIRE", "uuid, text, timestamptz", "made(moment(39000), 39000), 'expired', now()"),
+    ("transitions::STALE", "uuid, timestamptz, bigint", "made(moment(20000), 0), moment(20000), 100"),
+    ("transitions::EXPIRE", "uuid, text, timestamptz", "made(moment(39000), 39000), 'expired', now()"),
     ("audit::ALL", "uuid, bigint", "made(moment(20000), 0), 500"),
     ("audit::TOUCHED", "uuid, uuid, bigint", "made(moment(38000), 0), made(moment(39000), 0), 500"),
     ("audit::MONEY", "uuid", "made(moment(39000), 39000)"),
@@ -164,10 +164,11 @@ const MESSAGE: &str = "now(), ARRAY[made(now(), 1)], ARRAY[merchant(1)], ARRAY[m
                        ARRAY['order.placed'], ARRAY[made(now(), 1)], ARRAY[1], ARRAY['{}'], ARRAY[NULL]";
 const STOCK: &str = "uuid, text[], bigint[], timestamptz";
 
-/// Counting the queue, and a merchant's categories and endpoints, which are a third of their table here and read whole.
+/// Statements that may read a whole table: they count the queue, or read a merchant's categories and endpoints, which
+/// are a third of their table here.
 const READ_WHOLE: [&str; 4] =
     ["outbox::BACKLOG", "catalog::CATEGORIES", "webhooks::ENABLED", "audit::ENDPOINTS"];
-/// Name a row by its id, and so read one month.
+/// Statements that name a row by its id and so read one month.
 const BY_ID: [&str; 11] = [
     "audit::MONEY",
     "audit::REFUNDS",
@@ -183,7 +184,7 @@ const BY_ID: [&str; 11] = [
 ];
 
 #[tokio::test]
-async fn no_statement_walks_a_large_table_or_months_its_id_rules_out() {
+async fn no_statement_scans_a_large_table_or_months_its_id_rules_out() {
     needs_postgres!();
     let database = migrated().await;
     let pool = pool(&database).await;
@@ -196,7 +197,8 @@ async fn no_statement_walks_a_large_table_or_months_its_id_rules_out() {
     let mut connection = as_the_store_does(&database).await;
     let mut wrong = Vec::new();
     for (name, sql) in statements::ALL {
-        // Both, for the server chooses by an estimate: made for these arguments, and made once for all.
+        // Both kinds of plan, since the server chooses between them by estimates: custom for these arguments, and
+        // generic.
         for mode in ["force_custom_plan", "force_generic_plan"] {
             let plan = explain(&mut connection, name, sql, mode).await;
             let walked = tables(&plan, "Seq Scan on ").into_iter().filter(|table| large.contains(table));
@@ -214,7 +216,7 @@ async fn no_statement_walks_a_large_table_or_months_its_id_rules_out() {
 }
 
 #[tokio::test]
-async fn a_plan_made_while_tables_are_empty_does_not_walk_them() {
+async fn a_plan_made_while_tables_are_empty_does_not_scan_them() {
     needs_postgres!();
     let database = migrated().await;
     let pool = pool(&database).await;
@@ -224,7 +226,7 @@ async fn a_plan_made_while_tables_are_empty_does_not_walk_them() {
     let mut wrong = Vec::new();
     for (name, sql) in statements::ALL.iter().filter(|(name, _)| !READ_WHOLE.contains(name)) {
         let plan = explain(&mut connection, name, sql, "force_generic_plan").await;
-        // Nor all rows of a merchant, to look for some: keys of a list are to be looked up.
+        // Nor does it filter all rows of a merchant: the keys of a list must be looked up by index.
         let sifts = plan.lines().any(|line| line.contains("Filter: ") && line.contains(" = ANY ($"));
         if sifts || plan.contains("Seq Scan on ") {
             wrong.push(format!("{name}:\n{plan}"));
@@ -253,7 +255,7 @@ async fn large(pool: &PgPool) -> BTreeSet<String> {
     names.expect("lists tables").into_iter().collect()
 }
 
-/// The plan of a statement, in which nothing is executed.
+/// The plan of a statement; nothing is executed.
 async fn explain(connection: &mut PgConnection, name: &str, sql: &str, mode: &str) -> String {
     let (_, types, values) = ARGUMENTS.iter().find(|(n, ..)| *n == name).expect("has arguments");
     let types = if types.is_empty() { String::new() } else { format!("({types})") };
@@ -269,7 +271,7 @@ async fn run(connection: &mut PgConnection, sql: String) {
     connection.execute(sqlx::raw_sql(AssertSqlSafe(sql))).await.expect("runs");
 }
 
-/// The tables named after these words.
+/// The names of tables that follow these words in the plan.
 fn tables(plan: &str, words: &str) -> BTreeSet<String> {
     let table = |line: &str| Some(line.split_once(words)?.1.split(' ').next()?.to_owned());
     plan.lines().filter_map(table).collect()

@@ -1,4 +1,4 @@
-//! Two processes over one database: each has a store, a pool and a memory of its own.
+//! Races of two processes over one database, each with its own store, pool and memory.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -10,17 +10,17 @@ use base::Ambient;
 use futures::future::join_all;
 use store::{
     domain::OrderId,
-    orders::Placement,
+    orders::PlaceOutcome,
     outbox::{Outbox, OutboxBody, OutboxMessage},
 };
 use tokio::task::JoinSet;
 
-use super::{needs_postgres, shop::Shop};
+use super::{needs_postgres, shop::TestMerchant};
 use crate::util::postgres::{Lent, open, patient};
 
-async fn two(database: &Lent) -> [Shop; 2] {
+async fn two(database: &Lent) -> [TestMerchant; 2] {
     let config = patient(database);
-    let one = Shop::new(open(&config).await, Ambient::system()).await;
+    let one = TestMerchant::new(open(&config).await, Ambient::system()).await;
     let other = one.through(open(&config).await);
     [one, other]
 }
@@ -30,7 +30,7 @@ async fn the_same_key_in_two_processes_places_one_order() {
     needs_postgres!();
     let database = Lent::new().await;
     let shops = two(&database).await;
-    // Different products, so that only the key makes them meet.
+    // Different products, so that the two requests share nothing but the key.
     shops[0].product("a", 50).await;
     shops[0].product("b", 50).await;
     for round in 0..20 {
@@ -40,12 +40,12 @@ async fn the_same_key_in_two_processes_places_one_order() {
         let placed: Vec<_> = answers
             .iter()
             .filter_map(|answer| match answer {
-                Placement::Placed { order, body } => Some((order.id, body)),
+                PlaceOutcome::Placed { order, body } => Some((order.id, body)),
                 _ => None,
             })
             .collect();
         let [(id, body)] = placed[..] else { panic!("{answers:?}") };
-        let again = |answer: &&Placement| matches!(answer, Placement::Replayed { order, body: b } if *order == id && b == body);
+        let again = |answer: &&PlaceOutcome| matches!(answer, PlaceOutcome::Replayed { order, body: b } if *order == id && b == body);
         assert_eq!(answers.iter().filter(again).count(), 1, "{answers:?}");
     }
     let (a, b) = (shops[0].stock("a").await.1, shops[0].stock("b").await.1);
@@ -68,13 +68,13 @@ async fn the_last_units_are_sold_once_over_two_processes() {
         }))
         .await
     };
-    let placed = answers.iter().filter(|answer| matches!(answer, Ok(Placement::Placed { .. }))).count();
-    let refused = answers.iter().filter(|answer| matches!(answer, Ok(Placement::Refused(_)))).count();
+    let placed = answers.iter().filter(|answer| matches!(answer, Ok(PlaceOutcome::Placed { .. }))).count();
+    let refused = answers.iter().filter(|answer| matches!(answer, Ok(PlaceOutcome::Refused(_)))).count();
     assert_eq!((placed, refused), (30, 70));
     assert_eq!((shops[1].stock("a").await, shops[1].stock("b").await), ((30, 30), (1000, 30)));
 }
 
-/// Who holds messages of which order now, and what was sent so far.
+/// The relay that holds each order's messages now, and the sequences sent so far.
 #[derive(Default)]
 struct Ledger {
     holders: HashMap<OrderId, usize>,
@@ -118,7 +118,7 @@ async fn relays_share_the_work_and_keep_each_orders_sequence() {
         let (shop, ledger) = (shops[relay % 2].clone(), Arc::clone(&ledger));
         relays.spawn(async move { run_relay(relay, &shop, &ledger).await });
     }
-    // Orders move on while their first messages are being taken.
+    // Orders change state while their first messages are claimed.
     for n in 0..ORDERS {
         let order = shops[0].place(&format!("k{n}"), &["a"]).await;
         shops[1].pay(&order).await;
@@ -135,8 +135,8 @@ async fn relays_share_the_work_and_keep_each_orders_sequence() {
     }
 }
 
-/// Takes and sends until all events of all orders are sent; answers how many messages it sent.
-async fn run_relay(relay: usize, shop: &Shop, ledger: &Mutex<Ledger>) -> usize {
+/// Claims and sends until all events of all orders are sent; returns the number of messages it sent.
+async fn run_relay(relay: usize, shop: &TestMerchant, ledger: &Mutex<Ledger>) -> usize {
     let (name, lease, mut count) = (format!("relay {relay}"), Duration::from_mins(1), 0);
     let mut arrivals = shop.store.arrivals();
     loop {
@@ -149,13 +149,13 @@ async fn run_relay(relay: usize, shop: &Shop, ledger: &Mutex<Ledger>) -> usize {
             if sent == ORDERS * 3 + ORDERS / 2 {
                 return count;
             }
-            // Those held by another wake nobody when that one is the last; hence the bound.
+            // When another relay holds the last messages, no wake-up follows; hence the timeout.
             drop(tokio::time::timeout(Duration::from_millis(200), arrivals.changed()).await);
             continue;
         }
         count += messages.len();
         tokio::task::yield_now().await;
-        // Before the row goes: afterwards another may take the order's next message at once.
+        // Before the row is marked: afterwards another relay may claim the order's next message at once.
         ledger.lock().expect("whole").give(&messages);
         let positions: Vec<_> = messages.iter().map(|message| message.position).collect();
         shop.store.mark_sent(&positions, shop.ambient.now()).await.expect("marks");

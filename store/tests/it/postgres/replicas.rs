@@ -1,4 +1,4 @@
-//! Reads from a replica: which go there, what they may miss, and what happens when it is away.
+//! Reads from a replica: which reads go there, what they may miss, and behaviour when the replica is away.
 
 use std::time::Duration;
 
@@ -13,21 +13,21 @@ use store::{
     webhooks::{Endpoint, EndpointChange, Subscription, Webhooks},
 };
 
-use super::shop::Shop;
+use super::shop::TestMerchant;
 use crate::util::{
     postgres::{Lent, open},
     replica::{Replay, address, beside, config, going_on, replicated, skipped},
     until,
 };
 
-/// Far above what the loss of a replica may cost a read.
+/// Far above the delay that the loss of a replica may cost a read.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Longer than any test.
 const EVER: Duration = Duration::from_mins(10);
 
-/// A shop behind the primary alone: another process, as far as a replicated store can tell.
-async fn elsewhere(database: &Lent) -> Shop {
-    let shop = Shop::new(open(&database.config()).await, Ambient::system()).await;
+/// A shop on the primary alone, which a replicated store cannot tell from another process.
+async fn elsewhere(database: &Lent) -> TestMerchant {
+    let shop = TestMerchant::new(open(&database.config()).await, Ambient::system()).await;
     shop.product("mug", 10).await;
     shop
 }
@@ -36,7 +36,7 @@ fn first<C>(limit: u32) -> PageRequest<C> {
     PageRequest { limit, after: None }
 }
 
-async fn caught_up(shop: &Shop, store: &ReplicatedOrders) {
+async fn caught_up(shop: &TestMerchant, store: &ReplicatedOrders) {
     let answered = |stats: ReadStats| (stats.replica, stats.repeated);
     let asked = async || {
         let before = answered(store.read_stats());
@@ -46,7 +46,7 @@ async fn caught_up(shop: &Shop, store: &ReplicatedOrders) {
     until("the replica answers", asked).await;
 }
 
-fn endpoint(shop: &Shop) -> Endpoint {
+fn endpoint(shop: &TestMerchant) -> Endpoint {
     Endpoint {
         id: EndpointId::fresh(&shop.ambient),
         merchant: shop.merchant,
@@ -73,7 +73,7 @@ async fn merchants_look_at_the_replica_and_workers_at_the_primary() {
     let store = replicated(&database, config(&database, None), EVER).await;
     caught_up(&shop, &store).await;
     replay.pause().await;
-    // Of all that follows the replica knows nothing: its answers are the old ones.
+    // The replica receives none of the following writes: its answers are the old ones.
     shop.pay(&order).await;
     shop.store.put_inventory(shop.merchant, "mug", 77, shop.ambient.now(), None).await.expect("puts");
     let off = EndpointChange { enabled: Some(false), ..EndpointChange::default() };
@@ -133,7 +133,7 @@ async fn a_merchant_sees_what_it_wrote_however_long_the_replica_stands() {
     assert_eq!(cancelled.status, OrderStatus::Cancelled);
     assert_eq!(store.read_stats().repeated, 0, "the replica was not even asked");
 
-    // Others do not pay for it.
+    // Other merchants still read from the replica.
     caught_up(&other, &store).await;
     replay.resume().await;
     caught_up(&shop, &store).await;
@@ -171,7 +171,7 @@ async fn what_a_replica_lacks_is_looked_for_at_the_primary() {
     let store = replicated(&database, config(&database, None), EVER).await;
     caught_up(&shop, &store).await;
     replay.pause().await;
-    // By another process, so that this one cannot know.
+    // Written by another process, so this store does not know of it.
     let (one, _) = (shop.place("1", &["mug"]).await, shop.place("2", &["mug"]).await);
     let (merchant, before) = (shop.merchant, store.read_stats());
     assert_eq!(store.order(merchant, one.id).await.expect("reads"), Some(one.clone()));
@@ -235,13 +235,13 @@ async fn a_read_is_not_left_hanging_on_a_silent_replica() {
     }
     let (_replaying, database) = (going_on().await, Lent::new().await);
     let (shop, proxy) = (elsewhere(&database).await, Proxy::start(address()).await);
-    // No limit of the pool comes to help.
+    // No timeout of the pool ends the wait.
     let replica = config(&database, Some(proxy.port));
     let replica = PostgresConfig { pool_max: 2, acquire_timeout: EVER, ..replica };
     let store = replicated(&database, replica, EVER).await;
     caught_up(&shop, &store).await;
     proxy.set_deaf(true);
-    // More than the replica's pool has connections.
+    // More reads than the replica's pool has connections.
     let reads = (0..8).map(|_| store.product(shop.merchant, "mug"));
     let answers = tokio::time::timeout(PATIENCE, futures::future::join_all(reads)).await;
     for answer in answers.expect("none is left hanging") {
@@ -249,7 +249,7 @@ async fn a_read_is_not_left_hanging_on_a_silent_replica() {
     }
     assert!(store.read_stats().repeated > 0, "some had been sent to the replica");
     assert_eq!(store.lag(), None);
-    // The connections of before stay as they are; the ones of now are new.
+    // The old connections stay silent; new ones work.
     proxy.set_deaf(false);
     caught_up(&shop, &store).await;
 }
@@ -269,7 +269,7 @@ async fn a_server_that_is_no_replica_of_this_database_is_not_read() {
         through.set_port(Some(proxy.port)).expect("can have one");
         let replica = PostgresConfig { url: String::from(through).into(), ..stranger };
         let store = beside(&database, replica, EVER).await;
-        // A replica is connected to twice, by the probe and by the pool; more often only when it was sent away.
+        // A replica is connected to twice, by the probe and by the pool; more often only after it was rejected.
         until("it was looked at again", async || proxy.through() > 2).await;
         assert_eq!(store.lag(), None);
         store.product(shop.merchant, "mug").await.expect("reads").expect("is there");

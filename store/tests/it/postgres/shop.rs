@@ -1,4 +1,4 @@
-//! Vocabulary: a [`Shop`] is a merchant with products, seen through one store.
+//! Fixture of the PostgreSQL cases: a [`Shop`] is a merchant with products, used through one store.
 
 use std::sync::Arc;
 
@@ -8,35 +8,35 @@ use store::{
     catalog::ProductData,
     domain::{Customer, MerchantId, Order, OrderId, PaymentId},
     error::StoreError,
-    orders::{CaptureFacts, IdempotencyKey, Moved, NewLine, NewOrder, Placement},
+    orders::{CaptureFacts, IdempotencyKey, NewLine, NewOrder, PlaceOutcome, Transition},
     postgres::PostgresOrders,
 };
 
 use crate::util::postgres::open;
 
-/// A merchant with ten of `a` and ten of `b`.
-pub(super) async fn shop(config: &PostgresConfig) -> Shop {
-    let shop = Shop::new(open(config).await, Ambient::system()).await;
+/// A merchant with ten units of `a` and ten of `b`.
+pub(super) async fn shop(config: &PostgresConfig) -> TestMerchant {
+    let shop = TestMerchant::new(open(config).await, Ambient::system()).await;
     shop.product("a", 10).await;
     shop.product("b", 10).await;
     shop
 }
 
 #[derive(Clone)]
-pub(super) struct Shop<S = PostgresOrders> {
+pub(super) struct TestMerchant<S = PostgresOrders> {
     pub(super) store: Arc<S>,
     pub(super) ambient: Ambient,
     pub(super) merchant: MerchantId,
 }
 
-impl<S: OrderStore + Clone> Shop<S> {
+impl<S: OrderStore + Clone> TestMerchant<S> {
     /// A new merchant.
     pub(super) async fn new(store: S, ambient: Ambient) -> Self {
         let merchant = MerchantId::fresh(&ambient);
         Self::of(store, ambient, merchant).await
     }
 
-    /// This merchant.
+    /// The given merchant, created if absent.
     pub(super) async fn of(store: S, ambient: Ambient, merchant: MerchantId) -> Self {
         store.ensure_merchant(merchant, "Shop", ambient.now()).await.expect("ensures");
         Self { store: Arc::new(store), ambient, merchant }
@@ -91,13 +91,13 @@ impl<S: OrderStore + Clone> Shop<S> {
         }
     }
 
-    pub(super) async fn try_place(&self, key: &str, skus: &[&str]) -> Result<Placement, StoreError> {
+    pub(super) async fn try_place(&self, key: &str, skus: &[&str]) -> Result<PlaceOutcome, StoreError> {
         self.store.place_order(self.new_order(key, skus)).await
     }
 
     pub(super) async fn place(&self, key: &str, skus: &[&str]) -> Order {
         match self.try_place(key, skus).await.expect("answers") {
-            Placement::Placed { order, .. } => *order,
+            PlaceOutcome::Placed { order, .. } => *order,
             other => panic!("not placed: {other:?}"),
         }
     }
@@ -109,12 +109,12 @@ impl<S: OrderStore + Clone> Shop<S> {
             amount_minor: order.total_minor,
         };
         let moved = self.store.mark_paid(order.id, facts, self.ambient.now()).await.expect("answers");
-        assert!(matches!(moved, Moved::Now(_)), "{moved:?}");
+        assert!(matches!(moved, Transition::Now(_)), "{moved:?}");
     }
 
     pub(super) async fn fulfil(&self, order: &Order) {
         let moved = self.store.fulfil(order.id, self.ambient.now()).await.expect("answers");
-        assert!(matches!(moved, Moved::Now(_)), "{moved:?}");
+        assert!(matches!(moved, Transition::Now(_)), "{moved:?}");
     }
 }
 

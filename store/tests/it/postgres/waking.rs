@@ -1,4 +1,4 @@
-//! How a relay learns of what another process committed.
+//! Wake-ups of a relay by commits of another process.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use base::{Ambient, postgres::PostgresConfig};
 use store::outbox::Outbox;
 use tokio::{sync::watch, time::timeout};
 
-use super::{needs_postgres, shop::Shop};
+use super::{needs_postgres, shop::TestMerchant};
 use crate::util::postgres::{Lent, open, pool};
 
-/// Until a hint that must come is given up on.
+/// Longest wait for a hint.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 async fn woken(arrivals: &mut watch::Receiver<u64>) {
@@ -20,12 +20,12 @@ async fn woken(arrivals: &mut watch::Receiver<u64>) {
 async fn a_commit_wakes_a_relay_of_another_process_also_after_its_connection_was_lost() {
     needs_postgres!();
     let database = Lent::new().await;
-    let shop = Shop::new(open(&database.config()).await, Ambient::system()).await;
+    let shop = TestMerchant::new(open(&database.config()).await, Ambient::system()).await;
     shop.product("mug", 10).await;
     let config = PostgresConfig { application_name: "listener".to_owned(), ..database.config() };
     let relay = open(&config).await;
     let mut arrivals = relay.arrivals();
-    // For what was committed before it listened.
+    // A first hint covers commits from before the connection listened.
     woken(&mut arrivals).await;
     shop.place("1", &["mug"]).await;
     woken(&mut arrivals).await;
@@ -34,7 +34,7 @@ async fn a_commit_wakes_a_relay_of_another_process_also_after_its_connection_was
         WHERE datname = current_database() AND application_name = 'listener' AND query LIKE 'LISTEN%'";
     let ended: i64 = sqlx::query_scalar(sql).fetch_one(&pool(&database).await).await.expect("ends it");
     assert_eq!(ended, 1);
-    // It may have missed something, so it wakes.
+    // The relay may have missed a notification, so it wakes.
     woken(&mut arrivals).await;
     shop.place("2", &["mug"]).await;
     woken(&mut arrivals).await;

@@ -1,4 +1,4 @@
-//! Payment stores on a real ring.
+//! Payment stores on a real Cassandra cluster.
 
 use std::sync::{Arc, Weak};
 
@@ -6,7 +6,7 @@ use store::PaymentStore;
 pub(crate) use store::cassandra::scratch::{Keyspace, config, sweep};
 use tokio::sync::Mutex;
 
-/// An opener for the suite.
+/// Opener of payments for the suite.
 pub(crate) async fn payments() -> Option<(Arc<dyn PaymentStore>, Arc<Keyspace>)> {
     let keyspace = shared().await?;
     // Its own connections: those of another test end with that test's runtime.
@@ -14,7 +14,7 @@ pub(crate) async fn payments() -> Option<(Arc<dyn PaymentStore>, Arc<Keyspace>)>
     Some((store, keyspace))
 }
 
-/// One keyspace for the tests that draw ids of their own: making one takes seconds. The last to leave drops it.
+/// One keyspace for the tests with ids of their own, since creating one takes seconds. The last user drops it.
 pub(crate) async fn shared() -> Option<Arc<Keyspace>> {
     static SHARED: Mutex<Weak<Keyspace>> = Mutex::const_new(Weak::new());
     let mut shared = SHARED.lock().await;

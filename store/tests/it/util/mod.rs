@@ -1,4 +1,5 @@
-//! Vocabulary: an *opener* gives an empty store in a folder of its own; the folder goes when its guard does.
+//! Helpers of the tests: an *opener* returns an empty store in a folder of its own; the guard deletes the folder on
+//! drop.
 
 pub(crate) mod cassandra;
 pub(crate) mod postgres;
@@ -18,17 +19,17 @@ use store::{
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
-/// Longest wait for what must happen.
+/// Longest wait for a condition to become true.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// An opener of orders.
+/// Opener of orders on SQLite.
 pub(crate) async fn orders() -> (Arc<dyn OrderStore>, TempDir) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let store = SqliteOrders::open(&folder.path().join("orders.db"), Ambient::system()).await.expect("opens");
     (Arc::new(store), folder)
 }
 
-/// An opener of payments.
+/// Opener of payments on SQLite.
 pub(crate) async fn payments() -> (Arc<dyn PaymentStore>, TempDir) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let store =
@@ -36,19 +37,19 @@ pub(crate) async fn payments() -> (Arc<dyn PaymentStore>, TempDir) {
     (Arc::new(store), folder)
 }
 
-/// An opener of orders in memory.
+/// Opener of orders in memory.
 #[expect(clippy::unused_async, reason = "the suites open every engine alike")]
 pub(crate) async fn memory_orders() -> (Arc<dyn OrderStore>, ()) {
     (Arc::new(MemoryOrders::new(Ambient::system(), Arc::new(()))), ())
 }
 
-/// An opener of payments in memory.
+/// Opener of payments in memory.
 #[expect(clippy::unused_async, reason = "the suites open every engine alike")]
 pub(crate) async fn memory_payments() -> (Arc<dyn PaymentStore>, ()) {
     (Arc::new(MemoryPayments::new(Arc::new(()))), ())
 }
 
-/// Asks again until the answer is yes; a server that is back tells nobody.
+/// Polls until the condition holds: a server that is back sends no event.
 pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
     let deadline = Instant::now() + PATIENCE;
     while !holds().await {

@@ -1,7 +1,7 @@
 //! Order stores on a real PostgreSQL server, each in a database of its own.
 //!
-//! Databases are lent: a test gives its own back emptied by the next one, for making one takes longer than most tests.
-//! One that fails leaves it to be swept.
+//! Databases are reused: the next test empties the database of an earlier one, since creating one takes longer than
+//! most tests. A failed test does not return its database; a later run sweeps it.
 
 use std::{
     ops::Deref,
@@ -27,13 +27,13 @@ const EMPTY: &str = "
     DELETE FROM customer_mails; DELETE FROM customers; DELETE FROM verifications; DELETE FROM api_keys; DELETE FROM merchants;
     DELETE FROM audit_mark";
 
-/// No test cuts the server's power, so commits need not wait for the disk.
+/// Tests do not cut the server's power, so commits need not wait for the disk.
 const UNHURRIED: &str = "
     DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off', current_database()); END $$";
 
 static FREE: Mutex<Vec<Scratch>> = Mutex::new(Vec::new());
 
-/// A migrated, empty database; given back at the test's end.
+/// A migrated, empty database; on drop it returns to the free list.
 pub(crate) struct Lent(Option<Scratch>);
 
 impl Deref for Lent {
@@ -54,7 +54,7 @@ impl Drop for Lent {
 }
 
 impl Lent {
-    /// Empties one that is free, or makes one.
+    /// Empties a free database, or creates one.
     pub(crate) async fn new() -> Self {
         let free = FREE.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let Some(database) = free else { return Self(Some(migrated().await)) };
@@ -64,7 +64,7 @@ impl Lent {
     }
 }
 
-/// A migrated database, dropped at the test's end: for tests that change the schema.
+/// A migrated database, dropped at the end of the test: for tests that change the schema.
 pub(crate) async fn migrated() -> Scratch {
     let database = Scratch::create().await;
     PostgresOrders::migrate(&database.config(), Ambient::system()).await.expect("migrates");
@@ -72,7 +72,7 @@ pub(crate) async fn migrated() -> Scratch {
     database
 }
 
-/// Why tests with the server cannot run; prints it.
+/// Whether tests with the server are skipped; prints the reason.
 pub(crate) fn skipped() -> bool {
     let why = scratch::skipped();
     if let Some(why) = &why {
@@ -81,7 +81,7 @@ pub(crate) fn skipped() -> bool {
     why.is_some()
 }
 
-/// For cases that race hundreds of tasks over a few connections.
+/// A configuration for cases that race hundreds of tasks over a few connections.
 pub(crate) fn patient(database: &Scratch) -> PostgresConfig {
     PostgresConfig { acquire_timeout: Duration::from_secs(30), ..database.config() }
 }
@@ -90,18 +90,18 @@ pub(crate) async fn open(config: &PostgresConfig) -> PostgresOrders {
     PostgresOrders::connect(config, Ambient::system()).await.expect("connects")
 }
 
-/// Connections for looking behind the store.
+/// Connections that bypass the store.
 pub(crate) async fn pool(database: &Scratch) -> PgPool {
     database.pool().await
 }
 
-/// An opener of orders.
+/// Opener of orders.
 pub(crate) async fn orders() -> Option<(Arc<dyn OrderStore>, Lent)> {
     opened(|config| config).await
 }
 
-/// The same behind a pooler in transaction mode, where one runs; else straight to the server, but in the way that is
-/// safe behind one.
+/// Opener of orders behind a pooler in transaction mode if one runs; otherwise directly on the server, with the
+/// settings that are safe behind such a pooler.
 pub(crate) async fn orders_pooled() -> Option<(Arc<dyn OrderStore>, Lent)> {
     opened(|config| {
         let direct = config.url.expose_secret().to_owned();

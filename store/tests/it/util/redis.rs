@@ -1,4 +1,5 @@
-//! A real Redis server: keys with a prefix of each test's own, deleted with its guard; what killed runs left is swept.
+//! A real Redis server: each test uses keys with a prefix of its own, which its guard deletes; keys of killed runs are
+//! swept.
 
 use std::{net::SocketAddr, net::ToSocketAddrs, time::Duration};
 
@@ -15,7 +16,7 @@ const PREFIX: &str = "ow-test-";
 /// Keys older than this belong to a run that was killed.
 const LEFTOVER_AFTER_MS: i64 = 30 * 60 * 1000;
 
-/// Whether tests with the server cannot run; prints why.
+/// Whether tests with the server are skipped; prints the reason.
 pub(crate) fn skipped() -> bool {
     let missing = std::env::var(URL).is_err();
     if missing {
@@ -24,7 +25,7 @@ pub(crate) fn skipped() -> bool {
     missing
 }
 
-/// A test's own keys.
+/// The keys of one test.
 pub(crate) struct Corner {
     prefix: String,
 }
@@ -38,7 +39,7 @@ impl Corner {
         Self { prefix: format!("{PREFIX}{now_ms}-{}", ambient.uuid().simple()) }
     }
 
-    /// With timeouts that a busy machine does not hit.
+    /// A configuration with timeouts that a busy machine does not reach.
     pub(crate) fn config(&self) -> RedisConfig {
         RedisConfig {
             prefix: self.prefix.clone(),
@@ -48,7 +49,7 @@ impl Corner {
         }
     }
 
-    /// The same by another port.
+    /// The same configuration with another port.
     pub(crate) fn config_by(&self, port: u16) -> RedisConfig {
         let url = url();
         let (login, rest) = url.rsplit_once('@').expect("an address with a login");
@@ -60,12 +61,12 @@ impl Corner {
         RedisServer::new(&self.config(), Ambient::system()).expect("an address")
     }
 
-    /// All keys there are.
+    /// All keys of this test.
     pub(crate) async fn keys(&self) -> Vec<String> {
         scan(&mut connect().await, &format!("{}*", self.prefix)).await
     }
 
-    /// Milliseconds until a key runs out; negative when it never does.
+    /// Milliseconds until a key expires; negative when it never does.
     pub(crate) async fn ttl_ms(&self, key: &str) -> i64 {
         redis::cmd("PTTL").arg(key).query_async(&mut connect().await).await.expect("asks")
     }
@@ -74,7 +75,7 @@ impl Corner {
 impl Drop for Corner {
     fn drop(&mut self) {
         let pattern = format!("{}*", self.prefix);
-        // A thread with a runtime of its own, for the test's runtime may be the one that is ending.
+        // A thread with its own runtime: the test's runtime may be shutting down.
         let deleting = std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -88,7 +89,7 @@ impl Drop for Corner {
     }
 }
 
-/// Where the server listens.
+/// Address of the server.
 pub(crate) fn address() -> SocketAddr {
     let url = url();
     let (_, rest) = url.rsplit_once('@').expect("an address with a login");

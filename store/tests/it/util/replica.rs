@@ -1,6 +1,6 @@
-//! Order stores over a primary and its streaming replica, both real.
+//! Order stores over a real primary and its streaming replica.
 //!
-//! All databases share one replica, and so one replay: tests that hold it take turns with those that need it to go on.
+//! All databases share one replica and so one WAL replay: tests that pause it exclude tests that need it to run.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -23,7 +23,7 @@ const URL: &str = "ORDERWORKS_TEST_POSTGRES_REPLICA_URL";
 
 static REPLAY: RwLock<()> = RwLock::const_new(());
 
-/// Why tests with a replica cannot run; prints it.
+/// Whether tests with a replica are skipped; prints the reason.
 pub(crate) fn skipped() -> bool {
     let missing = std::env::var(URL).is_err();
     if missing {
@@ -32,12 +32,12 @@ pub(crate) fn skipped() -> bool {
     missing || super::postgres::skipped()
 }
 
-/// The replay goes on while this is held.
+/// Guard under which the replay is not paused.
 pub(crate) async fn going_on() -> RwLockReadGuard<'static, ()> {
     REPLAY.read().await
 }
 
-/// Where the replica is.
+/// Address of the replica.
 pub(crate) fn address() -> SocketAddr {
     let url = server();
     let host = url.host_str().expect("a host");
@@ -48,7 +48,7 @@ fn server() -> Url {
     std::env::var(URL).expect("set").parse().expect("an address")
 }
 
-/// A database as the replica has it, reached by another port if one is given.
+/// Configuration of a database on the replica, through another port if one is given.
 pub(crate) fn config(database: &Scratch, port: Option<u16>) -> PostgresConfig {
     let mut url = server();
     let primary: Url = database.url().expose_secret().parse().expect("an address");
@@ -59,7 +59,7 @@ pub(crate) fn config(database: &Scratch, port: Option<u16>) -> PostgresConfig {
     PostgresConfig { url: String::from(url).into(), ..database.config() }
 }
 
-/// A store over the two, used once the replica has caught up.
+/// A store over primary and replica, returned once the replica has caught up.
 pub(crate) async fn replicated(
     database: &Scratch,
     replica: PostgresConfig,
@@ -70,7 +70,7 @@ pub(crate) async fn replicated(
     store
 }
 
-/// The same, not waited for.
+/// A store over primary and replica, returned at once.
 pub(crate) async fn beside(
     database: &Scratch,
     replica: PostgresConfig,
@@ -81,7 +81,7 @@ pub(crate) async fn beside(
     ReplicatedOrders::new(store, &primary, replica, lag_max, Ambient::system()).expect("good addresses")
 }
 
-/// An opener of orders; the replay goes on meanwhile.
+/// Opener of orders; the replay is not paused while the guard lives.
 pub(crate) async fn orders() -> Option<(Arc<dyn OrderStore>, (Lent, RwLockReadGuard<'static, ()>))> {
     if skipped() {
         return None;
@@ -91,7 +91,7 @@ pub(crate) async fn orders() -> Option<(Arc<dyn OrderStore>, (Lent, RwLockReadGu
     Some((Arc::new(store), (database, replaying)))
 }
 
-/// Holds the replay, for this test alone.
+/// Control of the replay, exclusive to one test.
 pub(crate) struct Replay {
     pool: PgPool,
     _alone: RwLockWriteGuard<'static, ()>,
@@ -105,7 +105,7 @@ impl Replay {
         Self { pool, _alone: alone }
     }
 
-    /// From now on nothing new is seen on the replica.
+    /// Pauses the replay: later writes are not seen on the replica.
     pub(crate) async fn pause(&self) {
         self.pool.execute("SELECT pg_wal_replay_pause()").await.expect("pauses");
         let paused = async || {
@@ -122,7 +122,7 @@ impl Replay {
 
 impl Drop for Replay {
     fn drop(&mut self) {
-        // On a runtime of its own, for the test's may be ending.
+        // On its own runtime: the test's runtime may be shutting down.
         let resuming = std::thread::spawn(|| {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

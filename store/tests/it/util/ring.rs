@@ -1,4 +1,4 @@
-//! A ring of three Cassandra nodes that tests may kill, run by `ops/services` in a folder of its own.
+//! A cluster of three Cassandra nodes that tests may kill, run by `ops/services` in a folder of its own.
 
 use std::{
     collections::BTreeMap,
@@ -13,15 +13,15 @@ use super::cassandra;
 
 const FOLDER: &str = "ORDERWORKS_TEST_CASSANDRA_RING";
 
-/// The ring, for one test at a time. Whatever a test did to it, its end brings all nodes back.
-pub(crate) struct Ring {
+/// The cluster, for one test at a time. When the test fails, the drop restarts all nodes.
+pub(crate) struct TestCluster {
     folder: PathBuf,
     nodes: Vec<String>,
     _alone: MutexGuard<'static, ()>,
 }
 
-impl Ring {
-    /// `None` (and a printed reason) when there is no ring.
+impl TestCluster {
+    /// `None` (and a printed reason) when there is no cluster.
     pub(crate) async fn take() -> Option<Self> {
         static ALONE: Mutex<()> = Mutex::const_new(());
         let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) else {
@@ -34,7 +34,8 @@ impl Ring {
         let nodes: Vec<String> = (1..=3).map(|node| format!("127.0.0.{node}:{port}")).collect();
         let ring = Self { folder, nodes, _alone: alone };
         ring.up().await;
-        // All of them: nobody else uses it, and a test that killed nodes is in no state to clean up after itself.
+        // All scratch keyspaces: no other process uses the cluster, and a test that killed nodes cannot clean up after
+        // itself.
         cassandra::sweep(&ring.nodes, 0).await;
         Some(ring)
     }
@@ -47,7 +48,7 @@ impl Ring {
         }
     }
 
-    /// Ends a node on the spot, as a power cut of its machine would.
+    /// Kills a node at once, as a power cut of its machine would.
     pub(crate) fn kill(&self, node: u8) {
         let file = self.folder.join(format!("run/cassandra-{node}.pid"));
         let text = std::fs::read_to_string(&file).expect("a pid file");
@@ -56,14 +57,14 @@ impl Ring {
         assert!(status.success(), "node {node} is not running");
     }
 
-    /// Starts what is not running and waits until all three see each other.
+    /// Starts the nodes that do not run and waits until all three see each other.
     pub(crate) async fn up(&self) {
         let folder = self.folder.clone();
         tokio::task::spawn_blocking(move || start(&folder)).await.expect("starts");
     }
 }
 
-impl Drop for Ring {
+impl Drop for TestCluster {
     fn drop(&mut self) {
         if std::thread::panicking() {
             start(&self.folder);

@@ -1,4 +1,4 @@
-//! Order stores over two databases of their own, both real.
+//! Order stores over two real databases.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -11,21 +11,21 @@ use store::{
 
 use super::postgres::{Lent, open, patient, skipped};
 
-/// The names of the two.
+/// Names of the two shards.
 pub(crate) const NAMES: [&str; 2] = ["a", "b"];
 
-/// Two databases, empty to begin with.
+/// Two empty databases.
 pub(crate) async fn two() -> [Lent; 2] {
     [Lent::new().await, Lent::new().await]
 }
 
-/// The same under their names.
+/// The configurations of the databases by shard name.
 pub(crate) fn named(databases: &[Lent; 2]) -> BTreeMap<String, PostgresConfig> {
     let configs = databases.iter().map(|database| patient(database));
     NAMES.iter().map(|name| (*name).to_owned()).zip(configs).collect()
 }
 
-/// A store over them.
+/// A store over the shards.
 pub(crate) async fn sharded(
     configs: &BTreeMap<String, PostgresConfig>,
     pins: &[(MerchantId, &str)],
@@ -39,7 +39,7 @@ pub(crate) async fn sharded(
     ShardedOrders::forgetting_after(located_for, stores, &pins).expect("a map")
 }
 
-/// An opener of orders.
+/// Opener of orders.
 pub(crate) async fn orders() -> Option<(Arc<dyn OrderStore>, [Lent; 2])> {
     if skipped() {
         return None;

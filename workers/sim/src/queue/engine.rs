@@ -1,11 +1,11 @@
-//! The queue as the product sees it.
+//! [`Engine`] contract of the simulated queue, as the product sees it.
 
 use async_trait::async_trait;
 use jobs::{
     Engine, Envelope, JobId,
     engine::{
-        Announcement, Cancelled, Capabilities, ConsumeOptions, Consumer, ConsumerInfo, DeadFilter, Depth,
-        EngineError, HeldJob, JobFilter, Published, QueueSpec,
+        Cancelled, Capabilities, ConsumeOptions, Consumer, ConsumerInfo, DeadFilter, Depth, EngineError,
+        Event, InspectedJob, JobFilter, Published, QueueSpec,
     },
 };
 
@@ -39,7 +39,7 @@ impl Engine for SimQueue {
         Ok(vec![Published::Accepted; asked])
     }
 
-    async fn announce(&self, news: Vec<Announcement>) -> Result<(), EngineError> {
+    async fn publish_events(&self, news: Vec<Event>) -> Result<(), EngineError> {
         let (kept, confirmed) = self.exchange(news.len()).await?;
         self.lock().announced.extend(news.into_iter().take(kept));
         self.confirm(confirmed).await
@@ -85,11 +85,11 @@ impl Engine for SimQueue {
         no_operators()
     }
 
-    async fn list(&self, _filter: &JobFilter) -> Result<Vec<HeldJob>, EngineError> {
+    async fn list(&self, _filter: &JobFilter) -> Result<Vec<InspectedJob>, EngineError> {
         no_operators()
     }
 
-    async fn find(&self, _id: JobId) -> Result<Option<HeldJob>, EngineError> {
+    async fn find(&self, _id: JobId) -> Result<Option<InspectedJob>, EngineError> {
         no_operators()
     }
 
@@ -98,7 +98,7 @@ impl Engine for SimQueue {
     }
 }
 
-/// What operators ask of a queue.
+/// Answer to every command of an operator.
 fn no_operators<T>() -> Result<T, EngineError> {
-    Err(EngineError::Refused("there are no operators in the simulation".to_owned()))
+    Err(EngineError::Refused("operator commands are not simulated".to_owned()))
 }

@@ -1,4 +1,4 @@
-//! The simulation itself: that the product passes, that a run replays exactly, that defects are found.
+//! Tests of the simulation: the product passes, a run replays exactly, defects are found.
 
 #![expect(
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! A run is a function of its seed.
+//! Replay: a run is a function of its seed.
 
 use sim::{Mutation, Options, run};
 
@@ -9,7 +9,7 @@ fn a_seed_replays_to_the_byte() {
         let (first, second) = (run(options).expect("runs"), run(options).expect("runs"));
         assert!(first.steps > 50, "seed {seed} does next to nothing");
         assert_eq!(first.trace, second.trace, "seed {seed}");
-        // Without the words everything happens just the same.
+        // Without the text the run is the same.
         let in_silence = run(Options { in_words: false, ..options }).expect("runs");
         assert_eq!(
             (first.fingerprint, first.steps),

@@ -1,4 +1,4 @@
-//! Ten thousand seeds of the product as it is.
+//! Ten thousand seeds of the unmodified product.
 
 use sim::{summary, sweep};
 

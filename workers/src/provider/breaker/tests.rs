@@ -1,10 +1,10 @@
-//! In virtual time.
+//! Unit tests of the breaker, in virtual time.
 
 use base::Timestamp;
 
 use super::*;
 
-const FAILS: Verdict = Verdict::Fails("test");
+const FAILS: CallOutcome = CallOutcome::Fails("test");
 
 fn breaker() -> Breaker {
     let (ambient, _) = Ambient::steered(3, Timestamp::UNIX_EPOCH);
@@ -12,7 +12,7 @@ fn breaker() -> Breaker {
     Breaker::new("test", config, ambient)
 }
 
-fn call(breaker: &Breaker, verdict: Verdict) {
+fn call(breaker: &Breaker, verdict: CallOutcome) {
     breaker.enter().unwrap_or_else(|wait| panic!("shut for {wait:?}")).settle(verdict);
 }
 
@@ -20,7 +20,7 @@ fn trip(breaker: &Breaker) {
     (0..3).for_each(|_| call(breaker, FAILS));
 }
 
-/// Waits for the gate to open; how long that took.
+/// Waits for the gate to open; returns how long that took.
 async fn opens(breaker: &Breaker) -> Duration {
     let began = Instant::now();
     breaker.gate().wait_for(|open| *open).await.expect("the breaker lives");
@@ -34,10 +34,10 @@ fn standing(breaker: &Breaker) -> Standing {
 #[tokio::test(start_paused = true)]
 async fn failures_in_a_row_open_it_and_a_probe_closes_it() {
     let breaker = breaker();
-    for verdict in [FAILS, FAILS, Verdict::Works, FAILS, FAILS] {
+    for verdict in [FAILS, FAILS, CallOutcome::Works, FAILS, FAILS] {
         call(&breaker, verdict);
     }
-    assert_eq!(standing(&breaker), Standing::Closed, "a success in between starts the count anew");
+    assert_eq!(standing(&breaker), Standing::Closed, "a success in between resets the count");
     call(&breaker, FAILS);
     assert_eq!(standing(&breaker), Standing::Open { why: "test" });
     assert!(!*breaker.gate().borrow());
@@ -48,7 +48,7 @@ async fn failures_in_a_row_open_it_and_a_probe_closes_it() {
     assert_eq!(breaker.paused(), None);
     let probe = breaker.enter().unwrap_or_else(|_| panic!("one is let through"));
     assert!(breaker.enter().is_err(), "one only");
-    probe.settle(Verdict::Works);
+    probe.settle(CallOutcome::Works);
     assert_eq!(standing(&breaker), Standing::Closed);
     trip_needs_all_again(&breaker);
 }
@@ -64,7 +64,7 @@ async fn half_of_the_latest_calls_open_it_too() {
     let breaker = breaker();
     for _ in 0..4 {
         call(&breaker, FAILS);
-        call(&breaker, Verdict::Works);
+        call(&breaker, CallOutcome::Works);
     }
     assert_eq!(standing(&breaker), Standing::Closed);
     call(&breaker, FAILS);
@@ -84,7 +84,7 @@ async fn each_failed_probe_doubles_the_pause_up_to_its_limit() {
         limit = (limit * 2).min(Duration::from_mins(1));
     }
     opens(&breaker).await;
-    call(&breaker, Verdict::Works);
+    call(&breaker, CallOutcome::Works);
     trip(&breaker);
     assert!(opens(&breaker).await <= Duration::from_millis(1002), "short again after a success");
 }
@@ -92,7 +92,7 @@ async fn each_failed_probe_doubles_the_pause_up_to_its_limit() {
 #[tokio::test(start_paused = true)]
 async fn refused_credentials_open_it_at_once() {
     let breaker = breaker();
-    call(&breaker, Verdict::Refuses);
+    call(&breaker, CallOutcome::Refuses);
     assert_eq!(standing(&breaker), Standing::Open { why: "it refuses our credentials" });
     let paused = opens(&breaker).await;
     assert!((5..=10).contains(&paused.as_secs()), "{paused:?}");
@@ -106,9 +106,9 @@ async fn a_probe_that_is_dropped_has_failed_and_one_that_says_nothing_is_repeate
     drop(breaker.enter());
     assert!(matches!(standing(&breaker), Standing::Open { .. }));
     opens(&breaker).await;
-    call(&breaker, Verdict::Neither);
+    call(&breaker, CallOutcome::Neither);
     assert!(matches!(standing(&breaker), Standing::HalfOpen { .. }));
-    call(&breaker, Verdict::Works);
+    call(&breaker, CallOutcome::Works);
     assert_eq!(standing(&breaker), Standing::Closed);
 }
 
@@ -117,7 +117,7 @@ async fn a_call_from_before_a_change_changes_nothing() {
     let breaker = breaker();
     let (old, older) = (breaker.enter(), breaker.enter());
     trip(&breaker);
-    old.unwrap_or_else(|_| panic!("it was closed")).settle(Verdict::Works);
+    old.unwrap_or_else(|_| panic!("it was closed")).settle(CallOutcome::Works);
     assert!(matches!(standing(&breaker), Standing::Open { .. }));
     opens(&breaker).await;
     older.unwrap_or_else(|_| panic!("it was closed")).settle(FAILS);

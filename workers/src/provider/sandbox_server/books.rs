@@ -1,43 +1,43 @@
-//! Reading the ledger: what tests and audits compare with the shop's own books.
+//! Queries of the sandbox ledger, for tests and audits that compare it with the shop's records.
 
 use base::Timestamp;
 use serde::{Deserialize, Serialize};
 use sqlx::{Row, sqlite::SqliteRow};
 
-use super::{Inner, ledger::SandboxError};
+use super::{SandboxInner, ledger::SandboxError};
 
-/// Which way money moved.
+/// Kind of a ledger entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EntryType {
-    /// To the merchant.
+    /// Money to the merchant.
     Charge,
-    /// Back to the customer.
+    /// Money back to the customer.
     Refund,
 }
 
-/// One line of the ledger.
+/// An entry of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// `ch_…` or `re_…`.
+    /// Id of the entry: `ch_…` or `re_…`.
     pub id: String,
-    /// Which way.
+    /// Kind of the entry.
     pub r#type: EntryType,
-    /// The key it was asked for with.
+    /// The idempotency key of its request.
     pub idempotency_key: String,
     /// The charge itself, or the one a refund belongs to.
     pub reference: String,
-    /// How much.
+    /// Amount in minor units.
     pub amount_minor: i64,
-    /// Of the amount.
+    /// Currency of the amount.
     pub currency: String,
-    /// What the caller said it was for.
+    /// The order in the request's metadata.
     pub order_id: Option<String>,
-    /// When.
+    /// Time of the entry.
     pub created_at: Timestamp,
 }
 
-/// Whose entries are wanted.
+/// Filter of entries.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Of<'a> {
     All,
@@ -46,35 +46,35 @@ pub(super) enum Of<'a> {
     Charge(&'a str),
 }
 
-/// The ledger in a few numbers.
+/// Totals of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// Always `ledger_summary`.
     pub object: String,
-    /// Captured charges.
+    /// Number of captured charges.
     pub charges: i64,
-    /// Refunds.
+    /// Number of refunds.
     pub refunds: i64,
-    /// Orders with a charge.
+    /// Number of orders with a charge.
     pub orders_charged: i64,
-    /// Orders with more than one charge; anything but 0 is a defect of the caller.
+    /// Number of orders with more than one charge; anything but 0 is a defect of the caller.
     pub orders_charged_more_than_once: i64,
-    /// Sums; amounts of different currencies do not add up.
+    /// Sums per currency.
     pub by_currency: Vec<CurrencySum>,
 }
 
 /// Sums of one currency.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CurrencySum {
-    /// Which one.
+    /// The currency.
     pub currency: String,
-    /// Captured.
+    /// Sum of the captures, in minor units.
     pub captured_minor: i64,
-    /// Given back.
+    /// Sum of the refunds, in minor units.
     pub refunded_minor: i64,
 }
 
-impl Inner {
+impl SandboxInner {
     /// The answer given to the charge with this key, as JSON.
     pub(super) async fn charge_by_key(&self, key: &str) -> Result<Option<String>, SandboxError> {
         let answer: Option<Option<String>> =
@@ -92,7 +92,7 @@ impl Inner {
         after: Option<&str>,
         of: Of<'_>,
     ) -> Result<(Vec<Entry>, bool), SandboxError> {
-        // A text for each rather than `order_id = ? OR ? IS NULL`, which no index serves.
+        // One statement per filter: no index serves `order_id = ? OR ? IS NULL`.
         let (sql, whose) = match of {
             Of::All => (
                 "SELECT * FROM ledger WHERE position > coalesce((SELECT position FROM ledger WHERE id = ?1), 0)

@@ -1,4 +1,4 @@
-//! The ledger behind the sandbox: one transaction per request, everything by idempotency key. Reading it is in
+//! Writes of the sandbox ledger: one transaction per request, each under its idempotency key. Queries are in
 //! [`super::books`].
 
 use base::{Timestamp, sqlite::WriteFailed};
@@ -6,7 +6,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use sqlx::{Row, SqliteConnection};
 
-use super::Inner;
+use super::SandboxInner;
 
 /// How often `pm_sandbox_flaky` answers 503 per key.
 const FLAKY_FAILURES: i64 = 2;
@@ -22,7 +22,7 @@ pub(super) enum SandboxError {
     Sql(#[from] sqlx::Error),
 }
 
-/// A charge as asked for.
+/// A requested charge.
 pub(super) struct ChargeAsked {
     pub(super) key: String,
     pub(super) amount_minor: i64,
@@ -31,17 +31,17 @@ pub(super) struct ChargeAsked {
     pub(super) order_id: Option<String>,
 }
 
-/// What became of a charge.
+/// Result of a request to charge.
 pub(super) enum Charged {
-    /// The charge, captured or declined, as JSON: now or, to the byte, as it was then.
+    /// The charge, captured or declined, as JSON; a repeated call gets the same bytes.
     Answer { body: String, first_call: bool },
-    /// The method asks for a failure this time.
+    /// The payment method simulates an outage for this call.
     OutOfOrder,
     /// The key belongs to another request.
     KeyReused,
 }
 
-/// What became of a refund.
+/// Result of a request to refund.
 pub(super) enum Refunded {
     /// The refund as JSON.
     Answer(String),
@@ -66,15 +66,15 @@ struct ChargeView<'a> {
     created_at: Timestamp,
 }
 
-impl Inner {
-    /// Charges, or repeats what was answered under the key.
+impl SandboxInner {
+    /// Charges, or repeats the answer stored under the key.
     pub(super) async fn charge(&self, asked: ChargeAsked) -> Result<Charged, SandboxError> {
         let id = format!("ch_{}", self.ambient.uuid().simple());
         let at = self.ambient.now();
         self.database.write(move |c| Box::pin(charge(c, asked, id, at))).await
     }
 
-    /// Gives back, or repeats what was answered under the key.
+    /// Refunds, or repeats the answer stored under the key.
     pub(super) async fn refund(
         &self,
         key: String,
@@ -89,7 +89,7 @@ impl Inner {
     }
 }
 
-/// Counts the call; says what is known of the key.
+/// Counts the call. Returns whether the fingerprint is the key's own, the number of its calls, and the stored answer.
 async fn note_call(
     connection: &mut SqliteConnection,
     key: &str,
@@ -220,7 +220,7 @@ async fn refund(connection: &mut SqliteConnection, asked: RefundAsked) -> Result
     Ok(Refunded::Answer(body))
 }
 
-/// Of the parts, each with its length, so that no two requests share one.
+/// Hash of the parts, each with its length, so that different requests have different fingerprints.
 fn fingerprint(parts: &[&str]) -> Vec<u8> {
     let mut hash = Sha256::new();
     for part in parts {

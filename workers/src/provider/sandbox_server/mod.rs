@@ -1,10 +1,10 @@
-//! The sandbox provider: a real HTTP server with its own durable ledger, so that what tests prove about money holds
-//! over process borders and restarts.
+//! Sandbox provider: a real HTTP server with a durable ledger of its own, so that tests about money hold over process
+//! boundaries and restarts.
 //!
-//! Guarantees: an idempotency key takes effect once and answers the same bytes ever after; another body under it is
-//! refused with 422; the ledger is written before the answer. Does not know cards, people or merchants.
+//! Guarantees: an idempotency key takes effect once and gets the same bytes ever after; another body under it is
+//! rejected with 422; the ledger is written before the answer. Does not know cards, people or merchants.
 //!
-//! | payment method | what happens |
+//! | payment method | result |
 //! |---|---|
 //! | `pm_card_visa` | captured |
 //! | `pm_card_chargeDeclined`, `pm_card_chargeDeclinedInsufficientFunds` | declined |
@@ -31,31 +31,31 @@ pub use books::{CurrencySum, Entry, EntryType, Summary};
 
 const READERS_MAX: u32 = 2;
 
-/// A sandbox with its ledger open. Clones share it.
+/// A sandbox server with its open ledger; clones share it.
 #[derive(Clone)]
-pub struct SandboxServer(Arc<Inner>);
+pub struct SandboxServer(Arc<SandboxInner>);
 
-struct Inner {
+struct SandboxInner {
     database: Database,
     api_key: SecretString,
     ambient: Ambient,
-    /// Fires when the server stops, so that calls held on purpose do not hold it up.
+    /// Cancelled when the server stops, so that deliberately unanswered calls do not delay the shutdown.
     stopping: CancellationToken,
 }
 
 impl SandboxServer {
-    /// Opens (or creates) the ledger file. Callers must show `api_key` as bearer token.
+    /// Opens (or creates) the ledger file. Callers must send `api_key` as bearer token.
     pub async fn open(ledger: &Path, api_key: SecretString, ambient: Ambient) -> Result<Self, OpenError> {
         let database = Database::open(ledger, &migrations(), READERS_MAX).await?;
-        Ok(Self(Arc::new(Inner { database, api_key, ambient, stopping: CancellationToken::new() })))
+        Ok(Self(Arc::new(SandboxInner { database, api_key, ambient, stopping: CancellationToken::new() })))
     }
 
-    /// The routes, to be served by anything that serves axum.
+    /// The routes, for any axum server.
     pub fn app(&self) -> axum::Router {
         routes::router(self.clone())
     }
 
-    /// Serves until `shutdown` completes, then ends what runs.
+    /// Serves until `shutdown` completes, then finishes the running calls.
     pub async fn run(
         self,
         listener: TcpListener,

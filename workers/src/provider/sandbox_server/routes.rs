@@ -1,4 +1,4 @@
-//! The HTTP face of the sandbox: bodies, status codes, and the misbehaviour that payment methods ask for.
+//! HTTP routes of the sandbox: bodies, status codes, and the misbehaviour that payment methods request.
 
 use std::time::Duration;
 
@@ -24,13 +24,13 @@ const BODY_BYTES_MAX: usize = 16 * 1024;
 const KEY_LEN_MAX: usize = 255;
 const LEDGER_PAGE_DEFAULT: u32 = 100;
 const LEDGER_PAGE_MAX: u32 = 1000;
-/// How long `pm_sandbox_slow` takes.
+/// Delay of `pm_sandbox_slow`.
 const SLOW: Duration = Duration::from_secs(2);
-/// How long an unanswered call is held at most.
+/// Longest time that an unanswered call is held.
 const HOLD_MAX: Duration = Duration::from_mins(1);
 
-/// Moving money needs the key. Reading the ledger does not: it is play money, and people who try things out look
-/// into it with a browser.
+/// Requests that move money require the API key. Reading the ledger does not: it holds play money, and developers read
+/// it in a browser.
 pub(super) fn router(server: SandboxServer) -> Router {
     Router::new()
         .route("/v1/charges", post(charge).get(find_charge))
@@ -44,7 +44,7 @@ pub(super) fn router(server: SandboxServer) -> Router {
 
 async fn authenticate(State(server): State<SandboxServer>, request: Request, next: Next) -> Response {
     let shown = bearer(request.headers()).map(Sha256::digest);
-    // Comparing digests makes the time taken say nothing about the key.
+    // Digests are compared, so that the time taken tells nothing about the key.
     if shown == Some(Sha256::digest(server.0.api_key.expose_secret())) {
         next.run(request).await
     } else {
@@ -122,7 +122,7 @@ async fn charge(
     })
 }
 
-/// Gives no answer. The task ends with the connection when the client gives up first.
+/// Withholds the answer. The task ends with the connection when the client gives up first.
 async fn hold(server: &SandboxServer) -> Response {
     let stopping = server.0.stopping.cancelled();
     drop(tokio::time::timeout(HOLD_MAX, stopping).await);
@@ -163,9 +163,9 @@ async fn refund(
 struct LedgerQuery {
     limit: Option<u32>,
     after: Option<String>,
-    /// Of this order only.
+    /// Entries of this order only.
     order: Option<String>,
-    /// Of this charge only, and wins.
+    /// Entries of this charge only; overrides `order`.
     charge: Option<String>,
 }
 

@@ -1,17 +1,17 @@
-//! Our minor units in Stripe's.
+//! Conversion between our minor units and Stripe's.
 //!
 //! Ours are those of ISO 4217. Stripe's are the same but for the exceptions on its page "Supported currencies":
 //! - ariary (MGA) has hundredths in ISO 4217 and none at Stripe;
 //! - króna (ISK) and shilling (UGX) have no minor unit, yet Stripe wants their amounts times one hundred;
 //! - dinar and rial with thousandths (BHD, JOD, KWD, OMR, TND) must be whole hundredths, sent as thousandths;
-//! - forint (HUF) and Taiwan dollar (TWD) are charged with hundredths, and only *paid out* in whole units: nothing to
-//!   convert here.
+//! - forint (HUF) and Taiwan dollar (TWD) are charged with hundredths, and only *paid out* in whole units: no
+//!   conversion.
 //!
-//! Checked: an amount that Stripe cannot take is `None`, and never rounded to one that it can.
+//! An amount that Stripe cannot take gives `None`, and is never rounded.
 
 use store::domain::Currency;
 
-/// How many of our units make how many of Stripe's.
+/// Ratio of our units to Stripe's.
 fn rate(currency: Currency) -> (i64, i64) {
     match currency.as_str() {
         "MGA" => (100, 1),
@@ -20,7 +20,7 @@ fn rate(currency: Currency) -> (i64, i64) {
     }
 }
 
-/// What an amount at Stripe must be a multiple of.
+/// Divisor of every valid amount at Stripe.
 fn step(currency: Currency) -> i64 {
     match currency.as_str() {
         "ISK" | "UGX" => 100,
@@ -29,20 +29,20 @@ fn step(currency: Currency) -> i64 {
     }
 }
 
-/// For Stripe.
+/// An amount in Stripe's units; `None` where Stripe cannot take it.
 pub(super) fn to_stripe(amount_minor: i64, currency: Currency) -> Option<i64> {
     let (ours, theirs) = rate(currency);
     let amount = scale(amount_minor, ours, theirs)?;
     (amount > 0 && amount % step(currency) == 0).then_some(amount)
 }
 
-/// From Stripe.
+/// An amount of Stripe in our units; `None` where it is not whole.
 pub(super) fn from_stripe(amount: i64, currency: Currency) -> Option<i64> {
     let (ours, theirs) = rate(currency);
     scale(amount, theirs, ours)
 }
 
-/// The amount over `from` times `to`, where that is whole.
+/// `amount` / `from` * `to`; `None` where that is not whole or overflows.
 fn scale(amount: i64, from: i64, to: i64) -> Option<i64> {
     if amount % from == 0 { (amount / from).checked_mul(to) } else { None }
 }

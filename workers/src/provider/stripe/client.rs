@@ -1,4 +1,4 @@
-//! One exchange with Stripe.
+//! HTTP client of Stripe: one request and its answer.
 
 use base::Ambient;
 use http::header::CONTENT_TYPE;
@@ -19,11 +19,11 @@ use crate::{
     },
 };
 
-/// The version of Stripe's API that this is written against; sent with each call, so that the account's own setting does
-/// not matter.
+/// The version of Stripe's API that this code is written against; sent with each call, so that the account's own
+/// setting does not matter.
 pub const API_VERSION: &str = "2025-09-30.clover";
 
-/// The most that Stripe gives at a time.
+/// Largest page that Stripe returns.
 const PAGE: u32 = 100;
 
 #[derive(Clone)]
@@ -33,7 +33,7 @@ pub(super) struct Client {
     ambient: Ambient,
 }
 
-/// What Stripe answered.
+/// Answer of Stripe; the caller interprets a rejection.
 pub(super) enum Answer<T> {
     Done(T),
     Refused(Box<StripeError>),
@@ -51,7 +51,7 @@ impl Client {
         Ok(Self { http: wire::client(config.timeout)?, config, ambient })
     }
 
-    /// Reads.
+    /// Sends a GET request.
     pub(super) async fn get<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -78,7 +78,7 @@ impl Client {
         self.get(path, query).await
     }
 
-    /// Changes something, once under this key.
+    /// Sends a POST request that takes effect once under `key`.
     pub(super) async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -103,7 +103,8 @@ impl Client {
         }
         let mut error = StripeError::of(&body)?;
         if status == http::StatusCode::PAYMENT_REQUIRED {
-            // "The parameters were valid but the request failed": whatever type it says it has.
+            // Status 402, "the parameters were valid but the request failed": a card error, whatever type the body
+            // names.
             error.kind = Some("card_error".to_owned());
         } else if status == http::StatusCode::NOT_FOUND && error.code.is_none() {
             error.code = Some("resource_missing".to_owned());

@@ -1,12 +1,12 @@
-//! Stripe's errors.
+//! Errors of Stripe.
 //!
-//! | status | what it is here |
+//! | status | meaning here |
 //! |---|---|
-//! | 400, 402, 404 | the caller's: a decline, a refusal, or nonsense |
+//! | 400, 402, 404 | interpreted by the caller: a decline, a rejection, or an invalid request |
 //! | 401, 403 | [`ProviderError::Authentication`] |
-//! | 409 | another call under the key is under way: [`ProviderError::RateLimited`], soon again |
+//! | 409 | another call under the key is in flight: [`ProviderError::RateLimited`], with a short wait |
 //! | 429 | [`ProviderError::RateLimited`] |
-//! | 424, 5xx | [`ProviderError::Unknown`]: "treat the result as indeterminate", says Stripe |
+//! | 424, 5xx | [`ProviderError::Unknown`]: "treat the result as indeterminate" (Stripe) |
 
 use std::time::Duration;
 
@@ -16,10 +16,11 @@ use serde::Deserialize;
 use super::intents::Intent;
 use crate::provider::{ProviderError, wire::decode};
 
-/// How soon after a call that met another under its key.
+/// Wait after a call that met another one in flight under its key.
 const IN_USE_WAIT: Duration = Duration::from_secs(1);
 
-/// Why the bank said no is not for customers where it suspects fraud (Stripe, "Decline codes"): told as any decline.
+/// Decline codes that customers are not told, because the bank suspects fraud (Stripe, "Decline codes"): reported as a
+/// plain decline.
 const CONFIDENTIAL: [&str; 9] = [
     "fraudulent",
     "generic_decline",
@@ -32,7 +33,7 @@ const CONFIDENTIAL: [&str; 9] = [
     "stop_payment_order",
 ];
 
-/// What is wrong, as Stripe says it. Its message is for people and may quote the request: not read.
+/// Error object of Stripe. Its message is not read: it is written for people and may quote the request.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct StripeError {
     pub(super) code: Option<String>,
@@ -61,14 +62,14 @@ impl StripeError {
         self.param.as_deref() == Some(param)
     }
 
-    /// Why a card was declined.
+    /// The decline code, as far as customers may be told.
     pub(super) fn decline(&self) -> String {
         let told = |code: &&String| !CONFIDENTIAL.contains(&code.as_str());
         let code = self.decline_code.as_ref().filter(told).or(self.code.as_ref()).filter(told);
         code.map_or_else(|| "card_declined".to_owned(), String::clone)
     }
 
-    /// Says what nobody expected, for those who must look.
+    /// Logs an unexpected rejection and returns it as a protocol error.
     pub(super) fn report(&self, what: &'static str) -> ProviderError {
         let Self { kind, code, param, .. } = self;
         tracing::error!(
@@ -76,7 +77,7 @@ impl StripeError {
             error.code = code,
             error.param = param,
             what,
-            "Stripe refuses a call"
+            "Stripe rejected a call"
         );
         match kind.as_deref() {
             Some("idempotency_error") => ProviderError::Protocol { detail: "idempotency_key_reused" },
@@ -85,7 +86,7 @@ impl StripeError {
     }
 }
 
-/// What an answer without a result means, unless it is the caller's to judge.
+/// Maps the status of an answer without a result; `Ok` where the caller interprets the answer.
 pub(super) fn refusal(
     status: StatusCode,
     headers: &HeaderMap,

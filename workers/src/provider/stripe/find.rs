@@ -1,4 +1,4 @@
-//! Finding a charge by when it was asked for.
+//! Search for a charge by the time of its request.
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -11,13 +11,13 @@ use super::{
 };
 use crate::provider::{ChargeOutcome, ChargeQuery, ProviderError};
 
-/// Pages of intents looked at for one charge, at most.
+/// Most pages of intents read for one charge.
 const PAGES_MAX: u32 = 100;
-/// How long to look at most.
+/// Longest search.
 const SEARCH_MAX: Duration = Duration::from_secs(10);
-/// How far our clock and Stripe's may be apart.
+/// Largest difference assumed between our clock and Stripe's.
 const SKEW: Duration = Duration::from_secs(30);
-/// How long after an attempt began its call may still arrive.
+/// How long after the begin of an attempt its call may still arrive.
 const STRAY_MAX: Duration = Duration::from_mins(3);
 
 /// See [`crate::provider::PaymentProvider::find`].
@@ -26,7 +26,7 @@ pub(super) async fn find(
     charge: &ChargeQuery,
 ) -> Result<Option<ChargeOutcome>, ProviderError> {
     let found = tokio::time::timeout(SEARCH_MAX, search(client, charge)).await;
-    judge(client, charge, found.unwrap_or(Err(ProviderError::TOO_MANY_TO_SEARCH))?).await
+    charge_outcome(client, charge, found.unwrap_or(Err(ProviderError::TOO_MANY_TO_SEARCH))?).await
 }
 
 /// All intents of the payment.
@@ -51,15 +51,16 @@ async fn search(client: &Client, charge: &ChargeQuery) -> Result<Vec<Intent>, Pr
     Ok(found)
 }
 
-/// There is one, or there was a key that had been forgotten: then the one that moved money counts.
-async fn judge(
+/// The outcome of a payment by its intents. There is at most one, unless Stripe had forgotten the key: then the intent
+/// that moved money counts.
+async fn charge_outcome(
     client: &Client,
     charge: &ChargeQuery,
     mut found: Vec<Intent>,
 ) -> Result<Option<ChargeOutcome>, ProviderError> {
     found.sort_by_key(|intent| !intent.has_succeeded());
     if found.iter().filter(|intent| intent.has_succeeded()).count() > 1 {
-        tracing::error!(alarm = true, payment.id = %charge.payment, "Stripe has more than one charge of a payment");
+        tracing::error!(alarm = true, payment.id = %charge.payment, "more than one Stripe charge for a payment");
     }
     let Some(intent) = found.into_iter().next() else { return Ok(None) };
     if !intent.is_over(charge.amount_minor, charge.currency) {
@@ -80,7 +81,7 @@ async fn page(
     }
 }
 
-/// When calls of attempts that began then may have arrived, in seconds of the epoch; ascending, apart from each other.
+/// Windows in which the calls of these attempts may have arrived, in seconds since the epoch; ascending and disjoint.
 fn windows(asked_at: &[Timestamp]) -> Vec<RangeInclusive<i64>> {
     let around = |at: &Timestamp| {
         let second = |at: Timestamp| at.as_second();

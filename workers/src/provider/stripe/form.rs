@@ -1,10 +1,10 @@
-//! The body of a request: `application/x-www-form-urlencoded`, with `a[b]` for members, as Stripe has it.
+//! Body of a request to Stripe: `application/x-www-form-urlencoded`, with `a[b]` for members.
 
 use std::fmt::Display;
 
 use url::form_urlencoded::byte_serialize;
 
-/// Pairs in the order they were added: the same request is the same text.
+/// Pairs in the order they were added: equal requests have equal texts.
 pub(super) struct Form(String);
 
 impl Form {

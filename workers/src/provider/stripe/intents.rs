@@ -1,12 +1,12 @@
-//! Payment intents: making one, and what its statuses mean.
+//! Payment intents: creation, and the outcome of each status.
 //!
 //! | status | outcome |
 //! |---|---|
 //! | `succeeded` | captured |
-//! | `requires_payment_method` | declined, as the last error says; `card_declined` without one |
+//! | `requires_payment_method` | declined with the code of the last error; `card_declined` without one |
 //! | `canceled` | declined: `authentication_required` if we cancelled it, else `payment_canceled` |
 //! | `processing` | none yet: [`ProviderError::Pending`] |
-//! | `requires_action`, `requires_confirmation`, `requires_capture` | cancelled, then as above: there is no customer here who could act |
+//! | `requires_action`, `requires_confirmation`, `requires_capture` | cancelled, then as above (no customer here) |
 
 use std::time::Duration;
 
@@ -25,10 +25,10 @@ use crate::provider::{CaptureRequest, ChargeOutcome, ChargeReport, ProviderError
 pub(super) const INTENTS: &str = "/v1/payment_intents";
 /// Bank debits take days; Stripe reports their end.
 const PENDING_WAIT: Duration = Duration::from_mins(15);
-/// What we give as the reason of a cancellation, and so know ours by.
+/// Reason given for our own cancellations, which identifies them later.
 const OUR_REASON: &str = "abandoned";
 
-/// A payment intent, as far as it matters here.
+/// A payment intent; only the members used here.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Intent {
     pub(super) id: String,
@@ -40,7 +40,7 @@ pub(super) struct Intent {
     cancellation_reason: Option<String>,
 }
 
-/// What we wrote on it.
+/// Metadata that we wrote.
 #[expect(clippy::struct_field_names, reason = "the names in Stripe's dashboard")]
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct Metadata {
@@ -66,7 +66,7 @@ impl Intent {
         self.currency.to_ascii_uppercase().parse().ok()
     }
 
-    /// How it ended, if it has.
+    /// The final outcome, where the status is final.
     fn outcome(&self) -> Option<ChargeOutcome> {
         let declined = |code: String| Some(ChargeOutcome::Declined { code });
         match self.status.as_str() {
@@ -92,7 +92,7 @@ pub(super) async fn capture(
     let Some(amount) = to_stripe(request.amount_minor, request.currency) else {
         return Ok(ChargeOutcome::Declined { code: "amount_not_supported".to_owned() });
     };
-    // A function of the payment, or the key would not fit the next time.
+    // The form is a function of the payment: with another form Stripe would reject the key on the next call.
     let form = Form::new()
         .with("amount", amount)
         .with("currency", request.currency.as_str().to_ascii_lowercase())
@@ -112,7 +112,7 @@ pub(super) async fn capture(
     }
 }
 
-/// What a refused creation says of the charge.
+/// The outcome of a charge whose creation was rejected.
 async fn refused(client: &Client, error: StripeError) -> Result<ChargeOutcome, ProviderError> {
     let declined = |code: &str| Ok(ChargeOutcome::Declined { code: code.to_owned() });
     if error.kind.as_deref() == Some("card_error") {
@@ -124,14 +124,15 @@ async fn refused(client: &Client, error: StripeError) -> Result<ChargeOutcome, P
             None => Err(error.report("charge_refused")),
         },
         (Some(code @ ("amount_too_small" | "amount_too_large")), _) => declined(code),
-        // Of what the request names, only the payment method can be missing.
+        // The payment method is the only object of the request that can be missing.
         (Some("resource_missing"), _) | (_, Some("payment_method")) => declined("invalid_payment_method"),
         (_, Some("currency")) => declined("currency_not_supported"),
         _ => Err(error.report("charge_refused")),
     }
 }
 
-/// How an intent ends. One that has no end is read anew, and cancelled where it would have none by itself.
+/// The outcome of an intent. One without a final status is read again, and cancelled where it would never end by
+/// itself.
 pub(super) async fn settle(client: &Client, intent: Intent) -> Result<ChargeOutcome, ProviderError> {
     if let Some(outcome) = intent.outcome() {
         return Ok(outcome);
@@ -151,7 +152,7 @@ pub(super) async fn settle(client: &Client, intent: Intent) -> Result<ChargeOutc
         Answer::Done(canceled) => {
             canceled.outcome().ok_or(ProviderError::Protocol { detail: "cancelled_in_vain" })
         }
-        // It went on meanwhile: the next attempt sees where to.
+        // Its status changed meanwhile: the next attempt reads it.
         Answer::Refused(error) if error.is("payment_intent_unexpected_state") => {
             Err(ProviderError::Pending { look_again: Duration::from_secs(1) })
         }
@@ -161,7 +162,7 @@ pub(super) async fn settle(client: &Client, intent: Intent) -> Result<ChargeOutc
 
 /// See [`crate::provider::PaymentProvider::report`].
 pub(super) async fn report(client: &Client, id: &str) -> Result<Option<ChargeReport>, ProviderError> {
-    // A path must not be made of what somebody else wrote, though Stripe signed it.
+    // The id comes from outside, although signed by Stripe: it must not form an arbitrary path.
     if !id.starts_with("pi_") || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
         return Ok(None);
     }

@@ -1,32 +1,33 @@
-//! Stripe: a charge is a `PaymentIntent` created and confirmed in one call, a refund is a Refund.
+//! Stripe provider: a charge is a `PaymentIntent` created and confirmed in one call, a refund is a Refund.
 //!
-//! Guarantees: amounts are Stripe's or the charge is declined (`amount`); answers are checked against what was asked;
-//! statuses that nobody here could bring further end as declines and are cancelled at Stripe, so that they cannot
-//! become money later. Holds no card data: a payment method is Stripe's token.
+//! Guarantees: an amount that Stripe cannot take is declined (`amount`); answers are checked against the request; an
+//! intent whose status nothing here can advance ends as a decline and is cancelled at Stripe, so that it cannot become
+//! money later. Holds no card data: a payment method is Stripe's token.
 //!
-//! # Once
+//! # One charge per payment
 //! Stripe keeps the answer of a call under its idempotency key, errors with status 500 included, for 24 hours at least;
 //! then the same key makes a new charge. So:
-//! - Within [`KEYS_KEPT`] of a payment's opening the job calls again under the same key, whatever it does not know. The
-//!   body is a function of the payment, so the key always fits.
-//! - After that the job looks for the charge before it asks for one ([`PaymentProvider::keys_kept`]).
-//! - A refund is looked for among its charge's refunds before every call: there are few, and nobody waits.
+//! - Within [`KEYS_KEPT`] of a payment's opening the job calls again under the same key, whatever is unknown. The body
+//!   is a function of the payment, so the key always fits.
+//! - After that the job looks the charge up before it requests one ([`PaymentProvider::keys_kept`]).
+//! - A refund is looked up among its charge's refunds before every call: they are few, and no customer waits.
 //!
-//! # What became of it
-//! [`PaymentProvider::find`] must move no money, as it is also asked for orders that were cancelled, and "there is none"
-//! must be definite. That rules out calling again under the key (it would charge what never arrived) and Stripe's search
-//! by metadata (a minute late on a good day). A list is up to date as soon as it is answered, but can be told only
-//! *when* to look: so the charges created around the payment's attempts are listed and told apart by their metadata. In
-//! a shop with 10 charges a second the four minutes around one attempt are 24 pages; beyond a hundred pages
-//! the answer is "unknown", and the job calls again under its key, or waits for Stripe's report. The rejected
-//! alternative, to create the `PaymentIntent`, store its id and confirm it in a second call, would make the question
-//! cheap and every charge slower by a call and a write.
+//! # Lookup of a charge
+//! [`PaymentProvider::find`] must move no money, as it also serves cancelled orders, and "there is none" must be
+//! definite. That rules out a second call under the key (it would charge what never arrived) and Stripe's search by
+//! metadata (a minute late under normal conditions). A list is up to date when it is answered, but can be filtered by
+//! *time* only: so the charges created around the payment's attempts are listed and told apart by their metadata. In a
+//! shop with 10 charges a second the four minutes around one attempt are 24 pages; beyond a hundred pages the answer is
+//! "unknown", and the job calls again under its key, or waits for Stripe's report. Rejected alternative: create the
+//! `PaymentIntent`, store its id and confirm it in a second call. That would make the lookup cheap and every charge
+//! slower by a call and a write.
 //!
-//! # Answers kept are old
-//! A repeated call answers what was true when the first one was answered. Where that is no end (`processing`,
-//! `requires_action`) the intent is read anew.
+//! # Age of repeated answers
+//! A repeated call gets the state at the time of the first answer. Where that is not final (`processing`,
+//! `requires_action`) the intent is read again.
 //!
-//! Next: `client` for the exchange and its errors, `intents` for statuses, the crate `api` for Stripe's webhooks.
+//! Next: `client` for the exchange, `error` for its errors, `intents` for statuses, the crate `api` for Stripe's
+//! webhooks.
 
 mod amount;
 mod client;
@@ -51,13 +52,13 @@ use super::{
     RefundOutcome, RefundRequest,
 };
 
-/// Stripe promises 24 hours; the difference is for clocks and calls on their way.
+/// How long keys are relied on. Stripe promises 24 hours; the difference is for clock skew and calls in flight.
 pub const KEYS_KEPT: Duration = Duration::from_hours(23);
 
-/// How to reach Stripe.
+/// Address and credentials of Stripe.
 #[derive(Debug, Clone)]
 pub struct StripeConfig {
-    /// `https://api.stripe.com`, but in tests.
+    /// Base URL: `https://api.stripe.com`, except in tests.
     pub url: Url,
     /// `sk_…` or, better, a restricted key `rk_…` that may write payment intents and refunds.
     pub secret_key: SecretString,
@@ -65,7 +66,7 @@ pub struct StripeConfig {
     pub timeout: Duration,
 }
 
-/// Stripe's API. Clones share the connections.
+/// The Stripe provider; clones share the connections.
 #[derive(Clone)]
 pub struct StripeProvider {
     client: Client,

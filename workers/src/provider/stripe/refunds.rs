@@ -1,7 +1,8 @@
-//! Refunds.
+//! Refunds at Stripe.
 //!
-//! `succeeded`, `pending` and `requires_action` are done: the money is on its way and Stripe sees to it. `failed` and
-//! `canceled` are refused. One that fails later is reported, see [`crate::jobs::ApplyProviderReport`].
+//! `succeeded`, `pending` and `requires_action` count as done: the money is on its way and Stripe completes it.
+//! `failed` and `canceled` count as refused. A refund that fails later is reported, see
+//! [`crate::jobs::ApplyProviderReport`].
 
 use serde::Deserialize;
 use store::domain::Currency;
@@ -16,7 +17,7 @@ use super::{
 use crate::provider::{ProviderError, RefundOutcome, RefundReport, RefundRequest};
 
 const REFUNDS: &str = "/v1/refunds";
-/// Pages of one charge's refunds, at most; Stripe itself sets a limit far below.
+/// Most pages of one charge's refunds; Stripe's own limit is far below.
 const PAGES_MAX: u32 = 10;
 
 #[derive(Deserialize)]
@@ -94,7 +95,7 @@ async fn create(
     }
 }
 
-/// Why Stripe will never make this refund.
+/// The code of a permanent rejection.
 fn refused(error: &StripeError) -> Result<&'static str, ProviderError> {
     match error.code.as_deref() {
         Some("charge_already_refunded") => Ok("charge_already_refunded"),
@@ -106,7 +107,7 @@ fn refused(error: &StripeError) -> Result<&'static str, ProviderError> {
     }
 }
 
-/// Newest first.
+/// All refunds of a charge, newest first; none where Stripe does not know the charge.
 async fn list(client: &Client, charge: &str) -> Result<Vec<Refund>, ProviderError> {
     let mut all: Vec<Refund> = Vec::new();
     for _ in 0..PAGES_MAX {

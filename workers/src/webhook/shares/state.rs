@@ -1,4 +1,4 @@
-//! What is known of merchants that post or wait, and of endpoints that post or have failed.
+//! State of the shares: merchants that post or wait, and endpoints that post or have failed.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -7,47 +7,47 @@ use tokio::time::Instant;
 
 use super::{FAILURES_MAX, ShareLimits, rest_of};
 
-/// Endpoints in trouble, and merchants that wait, remembered at most; about 100 bytes each.
+/// Most endpoints with failures, and most lanes of merchants, that are remembered; about 100 bytes each.
 pub(super) const REMEMBERED_MAX: usize = 8192;
-/// How long an endpoint in trouble is remembered after its last post.
+/// How long an endpoint stays in the slow lane after its last post.
 const REMEMBERED_FOR: Duration = Duration::from_hours(1);
-/// How long a post is taken to last before one has ended.
+/// Assumed duration of a post in the quick and in the slow lane, before one has ended.
 const QUICK_GUESS: Duration = Duration::from_millis(50);
 const SLOW_GUESS: Duration = Duration::from_secs(1);
 
-/// What a post counts against.
+/// The merchant, endpoint and lane that a post counts against.
 #[derive(Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct PostPlace {
     pub(super) merchant: MerchantId,
     pub(super) endpoint: EndpointId,
     pub(super) slow: bool,
 }
 
 #[derive(Default)]
-pub(super) struct State {
+pub(super) struct SharesState {
     /// Posts in the slow lane.
     slow: usize,
-    /// By merchant, and whether it is the slow one.
-    lanes: HashMap<(MerchantId, bool), Lane>,
+    /// By merchant, and whether it is the slow lane.
+    lanes: HashMap<(MerchantId, bool), MerchantLane>,
     endpoints: HashMap<EndpointId, Record>,
 }
 
-struct Lane {
+struct MerchantLane {
     running: usize,
-    /// How long posts lasted lately.
+    /// Running average of the duration of posts.
     took: Duration,
-    /// The turn given last.
+    /// The turn assigned last.
     line: Instant,
 }
 
 pub(super) struct Record {
     running: usize,
-    /// In a row.
+    /// Failures in a row.
     pub(super) failures: u32,
-    /// Lately timed out.
+    /// Whether posts timed out lately.
     pub(super) slow: bool,
     pub(super) rests_until: Instant,
-    /// When a message comes that waits to be the next probe.
+    /// When the message that is to be the next probe returns.
     probe_at: Instant,
     touched: Instant,
 }
@@ -58,8 +58,8 @@ pub(super) struct Pause {
     pub(super) whole: Duration,
 }
 
-impl State {
-    /// The pause of an endpoint that must not be asked now.
+impl SharesState {
+    /// The pause of an endpoint that must not be posted to now.
     pub(super) fn rest(&self, endpoint: EndpointId, now: Instant) -> Option<Pause> {
         let record = self.endpoints.get(&endpoint).filter(|record| record.failures >= FAILURES_MAX)?;
         let whole = rest_of(record.failures);
@@ -67,7 +67,7 @@ impl State {
         (!left.is_zero() || record.running > 0).then_some(Pause { left, whole })
     }
 
-    /// Whether a message that waits so long is to be the next probe: no other one is.
+    /// Whether a message that returns after `wait` becomes the next probe: no other message is due before as one.
     pub(super) fn takes_probe(&mut self, endpoint: EndpointId, now: Instant, wait: Duration) -> bool {
         let record = self.endpoints.get_mut(&endpoint).filter(|record| record.probe_at <= now);
         record.map(|record| record.probe_at = now + wait).is_some()
@@ -79,8 +79,9 @@ impl State {
         })
     }
 
-    /// Takes a slot of the merchant, the endpoint and, if so, the slow lane; `false` where there is none.
-    pub(super) fn begin(&mut self, place: Place, limits: &ShareLimits, now: Instant) -> bool {
+    /// Takes a slot of the merchant, of the endpoint and, for a slow post, of the slow lane; `false` where one of them
+    /// has none left.
+    pub(super) fn begin(&mut self, place: PostPlace, limits: &ShareLimits, now: Instant) -> bool {
         let running = |slow| self.lanes.get(&(place.merchant, slow)).map_or(0, |lane| lane.running);
         let of_endpoint = self.endpoints.get(&place.endpoint).map_or(0, |record| record.running);
         let endpoint_max = if place.slow { 1 } else { limits.per_endpoint };
@@ -95,14 +96,14 @@ impl State {
         self.slow += usize::from(place.slow);
         self.lanes
             .entry((place.merchant, place.slow))
-            .or_insert_with(|| Lane::new(place.slow, now))
+            .or_insert_with(|| MerchantLane::new(place.slow, now))
             .running += 1;
         self.record(place.endpoint, now).running += 1;
         true
     }
 
-    /// Gives the slot back; `took` says how long a post lasted.
-    pub(super) fn end(&mut self, place: Place, took: Option<Duration>, now: Instant) {
+    /// Frees the slots; `took` is the duration of a post that ended with a result.
+    pub(super) fn end(&mut self, place: PostPlace, took: Option<Duration>, now: Instant) {
         self.slow -= usize::from(place.slow);
         let key = (place.merchant, place.slow);
         if let Some(lane) = self.lanes.get_mut(&key) {
@@ -120,10 +121,11 @@ impl State {
         self.forget();
     }
 
-    /// The next turn of a merchant, one step after the one before; `None` if it is further off than `longest`.
+    /// Assigns the next turn of a merchant, one step after the previous one, and returns the wait for it; `None` where
+    /// the wait exceeds `longest` or too many merchants wait.
     pub(super) fn turn(
         &mut self,
-        place: Place,
+        place: PostPlace,
         limits: &ShareLimits,
         now: Instant,
         longest: Duration,
@@ -135,7 +137,7 @@ impl State {
                 return None;
             }
         }
-        let lane = self.lanes.entry(key).or_insert_with(|| Lane::new(place.slow, now));
+        let lane = self.lanes.entry(key).or_insert_with(|| MerchantLane::new(place.slow, now));
         let slots = u32::try_from(lane_max(limits, place.slow)).unwrap_or(u32::MAX);
         let at = lane.line.max(now) + lane.took / slots;
         let wait = at.saturating_duration_since(now);
@@ -146,7 +148,7 @@ impl State {
         Some(wait)
     }
 
-    /// What is known of an endpoint, from now on.
+    /// The record of an endpoint, created where missing.
     pub(super) fn record(&mut self, endpoint: EndpointId, now: Instant) -> &mut Record {
         let fresh =
             Record { running: 0, failures: 0, slow: false, rests_until: now, probe_at: now, touched: now };
@@ -155,7 +157,7 @@ impl State {
         record
     }
 
-    /// Forgets the endpoint in trouble that was posted to longest ago, where there are too many.
+    /// Evicts the idle endpoint that was posted to longest ago, where there are too many.
     fn forget(&mut self) {
         if self.endpoints.len() <= REMEMBERED_MAX {
             return;
@@ -171,7 +173,7 @@ impl State {
     }
 }
 
-impl Lane {
+impl MerchantLane {
     fn new(slow: bool, now: Instant) -> Self {
         Self { running: 0, took: if slow { SLOW_GUESS } else { QUICK_GUESS }, line: now }
     }

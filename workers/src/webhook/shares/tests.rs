@@ -1,4 +1,4 @@
-//! In virtual time.
+//! Unit tests of the shares, in virtual time.
 
 use std::collections::BTreeMap;
 
@@ -116,14 +116,14 @@ async fn however_many_wait_few_come_back_each_second() {
     assert!(waits.iter().all(|wait| matches!(wait, Wait::Turn(wait) if *wait <= TURN_MAX + TURN_MIN * 2)));
 }
 
-/// Messages for fifty silent endpoints over hours, in steps of a second.
+/// Three hours of messages to fifty silent endpoints, in steps of a second.
 #[tokio::test(start_paused = true)]
 async fn what_piles_up_for_silent_endpoints_comes_back_seldom() {
     const STEPS: u64 = 3 * 60 * 60;
     let rig = Rig::of_slots(16);
     let silent: Vec<_> = (0..50).map(|_| rig.endpoint()).collect();
     let start = Instant::now();
-    // By the second in which they come: when they were published, and for which endpoint.
+    // Waiting messages by the second of their return: time of publishing and endpoint.
     let mut waiting = BTreeMap::<u64, Vec<(u64, usize)>>::new();
     let mut held: Vec<(Instant, Permit)> = Vec::new();
     let (mut published, mut tries) = (0_usize, 0_usize);

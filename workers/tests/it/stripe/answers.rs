@@ -1,4 +1,4 @@
-//! What each answer that Stripe documents means; no stand-in gives all of them.
+//! Meaning of every answer that Stripe documents; no stand-in gives all of them.
 
 use std::time::Duration;
 
@@ -71,7 +71,7 @@ async fn errors_say_whether_money_may_have_moved() {
     let mut front = Front::alone().await;
     front.url = format!("http://{}", gone.local_addr().expect("bound"));
     let silent = client(&front, Duration::from_millis(300), Ambient::system());
-    // Connects to the backlog, and nobody ever answers.
+    // The connection enters the backlog and is never answered.
     assert_eq!(silent.capture(&request(1, "EUR")).await, Err(unknown("timeout")));
     drop(gone);
     assert_eq!(
@@ -113,21 +113,21 @@ async fn declines_have_stable_codes() {
 }
 
 #[tokio::test]
-async fn an_answer_kept_under_the_key_is_read_anew_where_it_is_no_end() {
+async fn an_answer_kept_under_the_key_is_read_again_where_it_is_not_final() {
     let ok = |status: &str| Act::Answer(200, vec![], intent(status, 1250));
     let captured = ChargeOutcome::Captured { reference: "pi_1".to_owned() };
     assert_eq!(capture([ok("processing"), ok("succeeded")]).await, Ok(captured.clone()));
     assert_eq!(capture([ok("requires_action"), ok("succeeded")]).await, Ok(captured));
     let pending = capture([ok("processing"), ok("processing")]).await;
     assert!(matches!(pending, Err(ProviderError::Pending { .. })), "{pending:?}");
-    // Cancelled by us, or by somebody at Stripe.
+    // Cancelled by us, or by hand at Stripe.
     let ours = r#"{"id":"pi_1","status":"canceled","amount":1250,"currency":"eur","cancellation_reason":"abandoned"}"#;
     let ended =
         capture([ok("requires_action"), ok("requires_action"), Act::Answer(200, vec![], ours.to_owned())]);
     assert_eq!(ended.await, Ok(ChargeOutcome::Declined { code: "authentication_required".to_owned() }));
     let theirs = capture([ok("canceled")]).await;
     assert_eq!(theirs, Ok(ChargeOutcome::Declined { code: "payment_canceled".to_owned() }));
-    // It went on while it was being cancelled: looked at again, never decided.
+    // The status changed during the cancellation: looked up again, never decided.
     let late = Act::Answer(400, vec![], error(r#""code":"payment_intent_unexpected_state""#));
     let raced = capture([ok("requires_action"), ok("requires_action"), late]).await;
     assert!(matches!(raced, Err(ProviderError::Pending { .. })), "{raced:?}");

@@ -1,4 +1,4 @@
-//! Charges and refunds, judged by what the stand-in has afterwards.
+//! Charges and refunds at a stand-in for Stripe, checked by its records afterwards.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use workers::{
 use super::{KEY, Till};
 use crate::util::{Act, context, until};
 
-/// So short that a swallowed answer is missed soon, so long that the stand-in's own are not.
+/// Short, so that a lost answer is noticed soon; longer than the stand-in's own answers take.
 const IMPATIENT: Duration = Duration::from_millis(700);
 
 async fn assert_paid_once(till: &Till, order: OrderId) -> String {
@@ -76,12 +76,12 @@ async fn a_charge_whose_key_is_forgotten_is_looked_for_first() {
     let order = till.shop.place("pm_card_visa").await.id;
     till.front.then([Act::Swallow, Act::Answer(500, Vec::new(), String::new())]);
     ChargePayment { order }.run(&context(till.env_waiting(IMPATIENT))).await.expect_err("unknown");
-    // Redriven on the next day.
+    // The job is redriven on the next day.
     till.front.forget();
     clock.advance(Duration::from_hours(30));
     ChargePayment { order }.run(&context(till.env())).await.expect("found");
     assert_paid_once(&till, order).await;
-    // One that never arrived is made on the next day all the same.
+    // A charge that never arrived is made on the next day all the same.
     let order = till.shop.place("pm_card_visa").await.id;
     till.front.then([500, 500].map(|status| Act::Answer(status, Vec::new(), String::new())));
     ChargePayment { order }.run(&context(till.env())).await.expect_err("unknown");
@@ -106,7 +106,7 @@ async fn declines_end_the_order_with_a_stable_code() {
     for (method, code, intent_status) in [
         ("pm_card_chargeCustomerFail", "card_declined", Some("requires_payment_method")),
         ("pm_of_nobody", "invalid_payment_method", None),
-        // Wants its owner, who is not here: must not become money later.
+        // Requires the card holder, who is not present: it must not become money later.
         (secure["id"].as_str().expect("an id"), "authentication_required", Some("canceled")),
     ] {
         let order = till.shop.place(method).await.id;
@@ -121,7 +121,7 @@ async fn declines_end_the_order_with_a_stable_code() {
     }
 }
 
-/// The stand-in lets good debits succeed at once, so this is one that bounces.
+/// The stand-in completes good debits at once, so this debit is one that bounces.
 #[tokio::test]
 async fn a_bank_debit_is_waited_for_without_using_attempts() {
     let Some(till) = Till::open().await else { return };
@@ -133,8 +133,8 @@ async fn a_bank_debit_is_waited_for_without_using_attempts() {
     assert_eq!(till.shop.status(order).await, OrderStatus::Pending);
     let bounced = async || till.intents(order).await[0]["status"] == "requires_payment_method";
     until("the debit", bounced).await;
-    // The key still answers `processing`, as it did then.
-    ChargePayment { order }.run(&context(till.env())).await.expect("read anew");
+    // The key still returns the first answer, `processing`.
+    ChargePayment { order }.run(&context(till.env())).await.expect("read again");
     assert_eq!(till.shop.status(order).await, OrderStatus::PaymentFailed);
 }
 
@@ -142,7 +142,7 @@ async fn a_bank_debit_is_waited_for_without_using_attempts() {
 async fn a_cancelled_order_is_not_charged_by_looking_for_its_charge() {
     let Some(till) = Till::open().await else { return };
     let order = till.shop.place("pm_card_visa").await.id;
-    // Neither the call nor the question arrives.
+    // Neither the call nor the lookup arrives.
     till.front.then([500, 500].map(|status| Act::Answer(status, Vec::new(), String::new())));
     ChargePayment { order }.run(&context(till.env())).await.expect_err("unknown");
     let at = till.shop.ambient.now();
@@ -165,7 +165,7 @@ async fn parts_are_given_back_each_once_even_when_their_keys_are_forgotten() {
         for _ in 0..2 {
             job.run(&context(till.env())).await.expect("refunds");
         }
-        // What a job would do that never heard of its success.
+        // The call of a job that does not know of its success.
         till.front.forget();
         let request = RefundRequest {
             idempotency_key: job.refund.to_string(),

@@ -1,5 +1,6 @@
-//! Stripe, against stand-ins that others wrote: `localstripe` keeps charges ([`flows`], [`reports`]), `stripe-mock`
-//! checks requests ([`shapes`]); and against a server that answers as Stripe documents ([`answers`]).
+//! Stripe provider against stand-ins of third parties: `localstripe` keeps charges ([`flows`], [`reports`]),
+//! `stripe-mock` checks requests ([`shapes`]); and against a server with the answers that Stripe documents
+//! ([`answers`]).
 
 mod answers;
 mod flows;
@@ -16,11 +17,11 @@ use workers::{
     provider::stripe::{StripeConfig, StripeProvider},
 };
 
-use crate::util::{Front, Shop};
+use crate::util::{Front, TestMerchant};
 
 const KEY: &str = "sk_test_4eC39HqLyjWDarjtT1zdp7dc";
 
-/// The stand-in behind this variable, or `None` with the reason printed.
+/// URL of a stand-in from this variable, or `None` with the reason printed.
 #[expect(clippy::print_stderr, reason = "for who reads the test run")]
 fn stand_in(variable: &str, remedy: &str) -> Option<String> {
     let url = std::env::var(variable).ok();
@@ -35,9 +36,9 @@ fn client(front: &Front, timeout: Duration, ambient: Ambient) -> StripeProvider 
     StripeProvider::new(config, ambient).expect("a client")
 }
 
-/// A shop whose provider is `localstripe` behind a front.
+/// A shop with `localstripe` behind a proxy as its provider.
 struct Till {
-    shop: Shop,
+    shop: TestMerchant,
     front: Front,
 }
 
@@ -48,7 +49,7 @@ impl Till {
 
     async fn open_with(ambient: Ambient) -> Option<Self> {
         let url = stand_in("ORDERWORKS_TEST_STRIPE_URL", "see `ops/services up stripe`")?;
-        Some(Self { shop: Shop::open_with(ambient).await, front: Front::of_stripe(&url).await })
+        Some(Self { shop: TestMerchant::open_with(ambient).await, front: Front::of_stripe(&url).await })
     }
 
     fn provider(&self) -> StripeProvider {
@@ -64,7 +65,7 @@ impl Till {
         self.shop.env_with(Arc::clone(&self.shop.payments), Arc::new(provider))
     }
 
-    /// A request of Stripe by somebody else.
+    /// A request to Stripe that does not come from the shop.
     async fn ask(&self, method: &str, path: &str, form: &[(&str, &str)]) -> Value {
         let url = std::env::var("ORDERWORKS_TEST_STRIPE_URL").expect("set, see `open`");
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");

@@ -1,4 +1,4 @@
-//! What is done when the provider says that something became of a charge.
+//! Reports: the effect of a message from the provider about a charge.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ impl Till {
         job.run(&context(self.env())).await
     }
 
-    /// Charged at the provider, and nobody here knows.
+    /// An order that is charged at the provider without a record here.
     async fn charged_unawares(&self, method: &str) -> (OrderId, String) {
         let order = self.shop.place(method).await.id;
         self.front.then([Act::Swallow, Act::Answer(500, Vec::new(), String::new())]);
@@ -35,7 +35,7 @@ async fn a_charge_nobody_here_knew_of_is_recorded_once() {
         till.report(order, &intent).await.expect("applies");
     }
     assert_eq!(till.shop.status(order).await, OrderStatus::Paid);
-    // The job that charges comes too late to do anything, and asks nobody.
+    // The job that charges comes too late for any effect, and makes no call.
     let calls = till.front.seen().len();
     ChargePayment { order }.run(&context(till.env())).await.expect("nothing to do");
     assert_eq!(till.front.seen().len(), calls);
@@ -85,7 +85,7 @@ async fn a_refund_made_by_hand_at_the_provider_reaches_the_order() {
         assert_eq!(stored.refunded_minor, refunded);
     }
     assert_eq!(till.shop.status(order).await, OrderStatus::Refunded);
-    // More than there was: Stripe refuses that, the stand-in does not. Nothing is recorded of it.
+    // More than the captured sum: Stripe refuses that, the stand-in does not. Nothing of it is recorded.
     till.ask("POST", "/v1/refunds", &[("payment_intent", &intent), ("amount", "1")]).await;
     till.report(order, &intent).await.expect("an alarm, and no end of retries");
     let stored = till.shop.orders.order_by_id(order).await.expect("reads").expect("an order");

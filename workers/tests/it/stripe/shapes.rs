@@ -1,5 +1,5 @@
-//! Every kind of request, checked against Stripe's OpenAPI document by `stripe-mock`, which refuses what does not fit:
-//! unknown parameters, wrong types, missing members. It keeps nothing and makes answers up, so outcomes say nothing here.
+//! Shapes of all requests, checked against Stripe's OpenAPI document by `stripe-mock`, which refuses unknown
+//! parameters, wrong types and missing members. It stores nothing and invents answers, so outcomes mean nothing here.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ async fn requests_have_the_shape_that_stripe_documents() {
         order,
         payment,
     };
-    // So that it is read anew and cancelled, too.
+    // Has the intent read again and cancelled, too.
     front.pretend("requires_action");
     let _ = provider.capture(&capture).await;
     let asked_at = vec![ambient.now()];
@@ -63,7 +63,7 @@ async fn requests_have_the_shape_that_stripe_documents() {
         };
         assert!(kinds.iter().any(|kind| of(&kind)), "{method} …{end} in {kinds:?}");
     }
-    // And that it does refuse what does not fit.
+    // `stripe-mock` does refuse a wrong request.
     let http = reqwest::Client::builder().no_proxy().build().expect("a client");
     let wrong = http
         .post(format!("{mock}/v1/payment_intents"))

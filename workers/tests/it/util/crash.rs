@@ -1,4 +1,4 @@
-//! Kills a run after a step: the step has taken effect, and nothing of the run happens after it.
+//! Crash of a run after a step: the step takes effect, and nothing of the run happens after it.
 
 use std::sync::Arc;
 
@@ -66,8 +66,8 @@ pub(crate) struct CrashingPayments {
 
 #[async_trait]
 impl PaymentStore for CrashingPayments {
-    async fn open(&self, payment: NewPayment) -> Result<Payment, StoreError> {
-        let result = self.inner.open(payment).await;
+    async fn open_payment(&self, payment: NewPayment) -> Result<Payment, StoreError> {
+        let result = self.inner.open_payment(payment).await;
         self.crash.after(Step::Open, result).await
     }
 
@@ -76,24 +76,24 @@ impl PaymentStore for CrashingPayments {
         self.crash.after(Step::Begin, result).await
     }
 
-    async fn note_attempt(
+    async fn annotate_attempt(
         &self,
         id: PaymentId,
         epoch: u64,
         note: &str,
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        self.inner.note_attempt(id, epoch, note, at).await
+        self.inner.annotate_attempt(id, epoch, note, at).await
     }
 
-    async fn decide(
+    async fn record_decision(
         &self,
         id: PaymentId,
         epoch: u64,
         decision: Decision,
         at: Timestamp,
     ) -> Result<Decided, StoreError> {
-        let result = self.inner.decide(id, epoch, decision, at).await;
+        let result = self.inner.record_decision(id, epoch, decision, at).await;
         self.crash.after(Step::Decide, result).await
     }
 
@@ -113,18 +113,18 @@ impl PaymentStore for CrashingPayments {
         self.inner.by_provider_reference(provider, reference).await
     }
 
-    async fn of_day(
+    async fn list_by_day(
         &self,
         merchant: MerchantId,
         day: Timestamp,
         after: Option<PaymentId>,
         limit: u32,
     ) -> Result<Vec<PaymentEntry>, StoreError> {
-        self.inner.of_day(merchant, day, after, limit).await
+        self.inner.list_by_day(merchant, day, after, limit).await
     }
 
-    async fn all(&self, after: Option<PaymentId>, limit: u32) -> Result<Vec<PaymentEntry>, StoreError> {
-        self.inner.all(after, limit).await
+    async fn scan(&self, after: Option<PaymentId>, limit: u32) -> Result<Vec<PaymentEntry>, StoreError> {
+        self.inner.scan(after, limit).await
     }
 
     async fn begin_refund(

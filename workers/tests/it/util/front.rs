@@ -1,13 +1,13 @@
-//! A [`Front`] stands before a server and sees what passes: a real HTTP server that can be told to fail, to lose answers,
-//! or to add to `localstripe` what Stripe documents and it lacks.
+//! Proxy before a server that records the calls: a real HTTP server that can fail, lose answers, or add to
+//! `localstripe` the parts of Stripe's API that it lacks.
 //!
-//! What `localstripe` lacks, and a front made by [`Front::of_stripe`] adds, each as Stripe's documentation has it:
-//! - idempotency keys: it has none. Answers are kept under their key and given again, another body under it is refused;
+//! [`Front::of_stripe`] adds these parts, each as Stripe's documentation has it:
+//! - idempotency keys: `localstripe` has none. Answers are kept under their key and repeated, another body is refused;
 //! - lists by time: it refuses `created`;
 //! - `automatic_payment_methods` and `cancellation_reason`: it refuses both. The latter is put into the answer.
 //!
-//! Where it deviates else the client goes by the documentation, and copes: a decline has the type of a bad request there
-//! (its status, 402, is right), and an unknown payment method is a 404 without a code.
+//! Two other deviations are left as they are, because the client copes with them: a decline has the type of a bad
+//! request (its status, 402, is right), and an unknown payment method is a 404 without a code.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -26,73 +26,73 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-/// A call that passed.
+/// A recorded call.
 #[derive(Debug, Clone)]
-pub(crate) struct Seen {
+pub(crate) struct ReceivedCall {
     pub(crate) method: Method,
     pub(crate) path: String,
     pub(crate) query: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: String,
-    /// What the server behind answered; 0 when it was not asked.
+    /// Status from the server behind; 0 when it was not called.
     pub(crate) status: u16,
 }
 
-impl Seen {
+impl ReceivedCall {
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 }
 
-/// What to do with a call instead of passing it on and its answer back.
+/// Treatment of a call, other than plain forwarding.
 #[derive(Debug, Clone)]
 pub(crate) enum Act {
-    /// Pass it on and keep the answer.
+    /// Forward the call and drop the answer.
     Swallow,
-    /// Answer this without passing it on.
+    /// Answer without forwarding.
     Answer(u16, Vec<(&'static str, &'static str)>, String),
-    /// As if nothing were the matter.
+    /// Forward the call and its answer.
     Pass,
 }
 
-/// See the module's text.
+/// A proxy before a server, see the module.
 #[derive(Clone)]
 pub(crate) struct Front {
     pub(crate) url: String,
-    shared: Arc<Shared>,
+    shared: Arc<FrontShared>,
 }
 
-struct Shared {
+struct FrontShared {
     behind: Option<String>,
     stripe: bool,
     http: reqwest::Client,
     script: Mutex<VecDeque<Act>>,
-    /// While not zero, the status of every answer.
+    /// Status of every answer, unless 0.
     failing: AtomicU16,
     kept: Mutex<HashMap<String, (String, u16, Value)>>,
-    seen: Mutex<Vec<Seen>>,
+    seen: Mutex<Vec<ReceivedCall>>,
     pretended: Mutex<Option<&'static str>>,
 }
 
 impl Front {
-    /// Nothing behind: answers by script, then 500.
+    /// A proxy without a server: answers by script, then 500.
     pub(crate) async fn alone() -> Self {
         Self::start(None, false).await
     }
 
-    /// Passes all on as it is.
+    /// A proxy that forwards everything unchanged.
     pub(crate) async fn of(behind: &str) -> Self {
         Self::start(Some(behind.to_owned()), false).await
     }
 
-    /// Before `localstripe`, with what that lacks.
+    /// A proxy before `localstripe`, with the parts that it lacks.
     pub(crate) async fn of_stripe(behind: &str) -> Self {
         Self::start(Some(behind.to_owned()), true).await
     }
 
     async fn start(behind: Option<String>, stripe: bool) -> Self {
         drop(rustls::crypto::ring::default_provider().install_default());
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(FrontShared {
             behind,
             stripe,
             http: reqwest::Client::builder().no_proxy().build().expect("a client"),
@@ -109,12 +109,12 @@ impl Front {
         Self { url, shared }
     }
 
-    /// What to do with the next calls, in order.
+    /// Programs the treatment of the next calls, in order.
     pub(crate) fn then(&self, acts: impl IntoIterator<Item = Act>) {
         self.shared.script.lock().expect("whole").extend(acts);
     }
 
-    /// Answers everything with this status, or passes it on again (0).
+    /// Answers everything with this status; 0 forwards again.
     pub(crate) fn fail(&self, status: u16) {
         self.shared.failing.store(status, Ordering::SeqCst);
     }
@@ -124,18 +124,18 @@ impl Front {
         self.shared.kept.lock().expect("whole").clear();
     }
 
-    /// Puts this `status` into every payment intent that passes.
+    /// Sets this `status` in every payment intent that passes.
     pub(crate) fn pretend(&self, status: &'static str) {
         *self.shared.pretended.lock().expect("whole") = Some(status);
     }
 
-    pub(crate) fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<ReceivedCall> {
         self.shared.seen.lock().expect("whole").clone()
     }
 }
 
 async fn take(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<FrontShared>>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
@@ -145,7 +145,7 @@ async fn take(
     let (path, query) = (uri.path().to_owned(), uri.query().unwrap_or_default().to_owned());
     let place = {
         let mut seen = shared.seen.lock().expect("whole");
-        seen.push(Seen { method, path, query, headers, body, status: 0 });
+        seen.push(ReceivedCall { method, path, query, headers, body, status: 0 });
         seen.len() - 1
     };
     let failing = shared.failing.load(Ordering::SeqCst);
@@ -171,7 +171,7 @@ async fn take(
     }
 }
 
-impl Shared {
+impl FrontShared {
     async fn pass(&self, place: usize) -> Response {
         let call = self.seen.lock().expect("whole")[place].clone();
         let key = call.header("idempotency-key").to_owned();
@@ -198,7 +198,7 @@ impl Shared {
         respond(status, &answer, false)
     }
 
-    async fn ask(&self, call: &Seen) -> (u16, Value) {
+    async fn ask(&self, call: &ReceivedCall) -> (u16, Value) {
         let behind = self.behind.as_deref().expect("a server behind");
         let by_time = self.stripe && call.query.contains("created");
         let query = if by_time { "limit=1000000".to_owned() } else { call.query.clone() };
@@ -214,14 +214,14 @@ impl Shared {
     }
 }
 
-/// The pairs of a form that `localstripe` takes.
+/// The pairs of a form that `localstripe` accepts.
 fn without_unknown(form: &str) -> String {
     let unknown = ["automatic_payment_methods", "cancellation_reason"];
     let pairs = form.split('&').filter(|pair| !unknown.iter().any(|name| pair.starts_with(name)));
     pairs.collect::<Vec<_>>().join("&")
 }
 
-fn adapt(call: &Seen, answer: &mut Value) {
+fn adapt(call: &ReceivedCall, answer: &mut Value) {
     if call.path.ends_with("/cancel") && call.body.contains("cancellation_reason=abandoned") {
         answer["cancellation_reason"] = "abandoned".into();
     }

@@ -1,7 +1,7 @@
-//! Vocabulary: a [`Shop`] is a whole installation in a temporary folder, with stores, sandbox provider and mailer; a
-//! [`Receiver`] is a merchant's endpoint that answers as programmed; an [`SmtpSink`] is a mail server that keeps what
-//! it takes; a [`CrashAt`] stops a run dead after one of its steps; a [`Front`] stands before a
-//! server and fails, or loses answers, as told.
+//! Fixtures: a [`Shop`] is a whole installation in a temporary folder, with stores, sandbox provider and mailer; a
+//! [`Receiver`] is a merchant's endpoint that answers as programmed; an [`SmtpSink`] is a mail server that keeps the
+//! mails it takes; a [`CrashAt`] kills a run after one of its steps; a [`Front`] is a proxy that fails, or loses
+//! answers, as told.
 
 mod crash;
 mod front;
@@ -14,10 +14,10 @@ use std::{future::Future, time::Duration};
 pub(crate) use crash::{CrashAt, CrashingPayments, CrashingProvider, Step};
 pub(crate) use front::{Act, Front};
 pub(crate) use receiver::Receiver;
-pub(crate) use shop::{SECRET, Shop, context, sandbox_client};
+pub(crate) use shop::{SECRET, TestMerchant, context, sandbox_client};
 pub(crate) use smtp_sink::SmtpSink;
 
-/// Bound of every wait: far above what anything here takes, far below a hung test run.
+/// Bound of every wait: far above the time of anything here, far below a hung test run.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits for something that must happen soon.

@@ -1,4 +1,4 @@
-//! A merchant's endpoint: a real HTTP server that answers as programmed and hands out what it got.
+//! Receiver of a merchant: a real HTTP server that answers as programmed and returns the requests it got.
 
 use std::{
     collections::VecDeque,
@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use super::soon;
 
-/// One request as it came in.
+/// One request, as received.
 pub(crate) struct Received {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
@@ -42,7 +42,7 @@ pub(crate) struct Receiver {
 }
 
 impl Receiver {
-    /// Answers 200 to everything unless programmed otherwise.
+    /// Starts a receiver that answers 200 to everything unless programmed otherwise.
     pub(crate) async fn start() -> Self {
         let (sender, received) = mpsc::unbounded_channel();
         let answers = Answers::default();
@@ -53,7 +53,7 @@ impl Receiver {
         Self { url, answers, received }
     }
 
-    /// The next request not yet answered is answered so.
+    /// Programs the answer to the next request.
     pub(crate) fn then(&self, status: u16, headers: &[(&'static str, &str)]) {
         let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
         let status = StatusCode::from_u16(status).expect("a status");
@@ -64,7 +64,7 @@ impl Receiver {
         soon("a webhook", self.received.recv()).await.expect("the receiver runs")
     }
 
-    /// Whether nothing (more) has come in.
+    /// Whether no further request has come in.
     pub(crate) fn is_empty(&self) -> bool {
         self.received.is_empty()
     }

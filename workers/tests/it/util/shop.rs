@@ -1,4 +1,4 @@
-//! A whole installation in a temporary folder.
+//! Whole installation in a temporary folder.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -9,7 +9,7 @@ use store::{
     OrderStore, PaymentStore,
     catalog::{InventoryPut, ProductData},
     domain::{Customer, EndpointId, EventKind, MerchantId, Order, OrderId, OrderStatus, RefundId},
-    orders::{IdempotencyKey, NewLine, NewOrder, Placement, RefundRequested},
+    orders::{IdempotencyKey, NewLine, NewOrder, PlaceOutcome, RefundRequested},
     outbox::{Command, OutboxBody, OutboxMessage},
     sqlite::{SqliteOrders, SqlitePayments},
     webhook_url::UrlPolicy,
@@ -33,7 +33,7 @@ const API_KEY: &str = "sk_sandbox_test";
 /// `whsec_` and base64 of 32 bytes.
 pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=";
 
-pub(crate) struct Shop {
+pub(crate) struct TestMerchant {
     pub(crate) ambient: Ambient,
     pub(crate) merchant: MerchantId,
     pub(crate) orders: Arc<dyn OrderStore>,
@@ -43,7 +43,7 @@ pub(crate) struct Shop {
     pub(crate) folder: TempDir,
 }
 
-/// What a worker would hand to a first attempt.
+/// The context of a first attempt, as a worker passes it.
 pub(crate) fn context(env: Env) -> JobContext<Env> {
     let ambient = env.ambient.clone();
     JobContext {
@@ -58,8 +58,8 @@ pub(crate) fn context(env: Env) -> JobContext<Env> {
     }
 }
 
-impl Shop {
-    /// With one product, `mug` at 12.50 EUR, a thousand in the house.
+impl TestMerchant {
+    /// A shop with one product, `mug` at 12.50 EUR, a thousand in stock.
     pub(crate) async fn open() -> Self {
         Self::open_with(Ambient::system()).await
     }
@@ -108,7 +108,7 @@ impl Shop {
         self.drain_outbox().await;
     }
 
-    /// A sandbox client that waits no longer than this.
+    /// A sandbox client with this timeout.
     pub(crate) fn impatient_provider(&self, timeout: Duration) -> SandboxProvider {
         sandbox_client(&self.sandbox_url, timeout, self.ambient.clone())
     }
@@ -171,12 +171,12 @@ impl Shop {
         job.run(&context(self.env())).await
     }
 
-    /// Two mugs for Ada.
+    /// Places an order of two mugs for Ada.
     pub(crate) async fn place(&self, payment_method: &str) -> Order {
         self.place_of("mug", "EUR", payment_method).await
     }
 
-    /// Two of another product, sold in this currency.
+    /// Places an order of two of another product, sold in this currency.
     pub(crate) async fn place_of(&self, sku: &str, currency: &str, payment_method: &str) -> Order {
         let order = NewOrder {
             id: OrderId::fresh(&self.ambient),
@@ -195,7 +195,7 @@ impl Shop {
             at: self.ambient.now(),
         };
         match self.orders.place_order(order).await.expect("the store works") {
-            Placement::Placed { order, .. } => *order,
+            PlaceOutcome::Placed { order, .. } => *order,
             other => panic!("not placed: {other:?}"),
         }
     }
@@ -209,7 +209,7 @@ impl Shop {
         events.iter().map(|event| event.kind).collect()
     }
 
-    /// All that waits in the outbox, marked as sent.
+    /// All unsent messages of the outbox, marked as sent.
     pub(crate) async fn drain_outbox(&self) -> Vec<OutboxMessage> {
         let mut all = Vec::new();
         loop {
@@ -224,7 +224,7 @@ impl Shop {
         }
     }
 
-    /// Asks for a refund of so much, or of all that is left.
+    /// Requests a refund of this amount, or of the rest.
     pub(crate) async fn ask_refund(&self, order: OrderId, amount_minor: Option<i64>) -> RefundId {
         let (refund, at) = (RefundId::fresh(&self.ambient), self.ambient.now());
         let asked = self.orders.request_refund(self.merchant, order, refund, amount_minor, at).await;
@@ -232,7 +232,7 @@ impl Shop {
         refund
     }
 
-    /// The same; answers the job that it leads to.
+    /// Requests a refund; returns its job.
     pub(crate) async fn refund_job(&self, order: OrderId, amount_minor: Option<i64>) -> RefundPayment {
         self.ask_refund(order, amount_minor).await;
         let commands = self.commands().await;
@@ -240,7 +240,7 @@ impl Shop {
         RefundPayment { order, refund, amount_minor }
     }
 
-    /// The commands that wait in the outbox.
+    /// The unsent commands of the outbox.
     pub(crate) async fn commands(&self) -> Vec<store::outbox::Command> {
         let messages = self.drain_outbox().await;
         let command = |message: OutboxMessage| match message.body {
@@ -268,7 +268,7 @@ impl Shop {
         id
     }
 
-    /// The provider's own books about an order.
+    /// The provider's ledger of an order.
     pub(crate) async fn ledger(&self, order: OrderId) -> Vec<Entry> {
         #[derive(serde::Deserialize)]
         struct List {
@@ -288,7 +288,7 @@ impl Shop {
         response.expect("an answer").json().await.expect("JSON")
     }
 
-    /// A POST as the provider's client would send it; status and body.
+    /// Sends a POST as the provider's client does; returns status and body.
     pub(crate) async fn sandbox_post(&self, path: &str, key: &str, body: serde_json::Value) -> (u16, String) {
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         let request = client.post(format!("{}{path}", self.sandbox_url)).bearer_auth(API_KEY);

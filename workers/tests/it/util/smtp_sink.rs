@@ -1,6 +1,6 @@
-//! A mail server for loopback: speaks just enough SMTP (RFC 5321) to take mails, refuse some, and keep the rest.
+//! Mail server on loopback: just enough of SMTP (RFC 5321) to take mails, to refuse some, and to keep the rest.
 //!
-//! The recipient decides: `busy@…` gets 451, `gone@…` 550, everyone else is taken. `AUTH` is always refused.
+//! The recipient decides: `busy@…` gets 451, `gone@…` 550, every other mail is taken. `AUTH` is always refused.
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
@@ -28,7 +28,7 @@ impl SmtpSink {
         Self { port, mails }
     }
 
-    /// The next mail, headers and body as sent.
+    /// The next mail, with headers and body as sent.
     pub(crate) async fn next(&mut self) -> String {
         soon("a mail", self.mails.recv()).await.expect("the sink runs")
     }

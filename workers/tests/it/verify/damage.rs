@@ -1,4 +1,4 @@
-//! Damage of each kind, planted past the stores by SQL, one kind a test.
+//! Damage of each kind, planted by SQL without the stores, one kind a test.
 
 use store::domain::{OrderId, OrderStatus, PaymentId};
 use workers::{
@@ -6,12 +6,12 @@ use workers::{
     verify::{Code, Scope},
 };
 
-use super::town::{Town, codes};
+use super::deployment::{AuditDeployment, codes};
 use crate::util::Receiver;
 
 #[tokio::test]
 async fn a_shop_in_order_has_nothing_wrong() {
-    let town = Town::open().await;
+    let town = AuditDeployment::open().await;
     let receiver = Receiver::start().await;
     town.shop.endpoint(&receiver.url).await;
     town.served().await;
@@ -33,25 +33,25 @@ async fn a_shop_in_order_has_nothing_wrong() {
     town.work().await;
     assert_eq!(town.shop.status(refunded.id).await, OrderStatus::Refunded);
     let (summary, violations) = town.audit(Scope::Full, false).await;
-    // A flaky charge fails twice and is not tried again by hand.
+    // A flaky charge fails twice and is not repeated by hand.
     assert_eq!(codes(&violations), [Code::PendingStuck], "{violations:#?}");
     assert_eq!((summary.orders, summary.payments, summary.products), (5, 5, 1));
     assert_eq!(summary.ledger, Some(6), "three charges, one refund of the cancelled, two of the refunded");
-    town.mends_twice().await;
+    town.repairs_twice().await;
 }
 
-impl Town {
-    /// A flaky provider wants to be asked three times in all.
-    async fn mends_twice(&self) {
+impl AuditDeployment {
+    /// A flaky provider must be called three times in all.
+    async fn repairs_twice(&self) {
         self.audit(Scope::Full, true).await;
         self.work().await;
-        self.mends().await;
+        self.repairs().await;
     }
 }
 
 #[tokio::test]
 async fn an_order_without_its_charge_is_charged() {
-    let town = Town::open().await;
+    let town = AuditDeployment::open().await;
     let order = town.shop.place("pm_card_visa").await;
     town.shop.drain_outbox().await;
     assert_eq!(town.codes().await, [Code::PendingStuck]);
@@ -59,13 +59,13 @@ async fn an_order_without_its_charge_is_charged() {
     assert_eq!((summary.repaired, violations[0].order()), (1, Some(order.id)));
     let (summary, violations) = town.audit(Scope::Full, false).await;
     assert_eq!((summary.open, violations.len()), (1, 0), "its job is held, so it is under way");
-    town.mends().await;
+    town.repairs().await;
     assert_eq!(town.shop.status(order.id).await, OrderStatus::Fulfilled);
 }
 
 #[tokio::test]
 async fn an_order_whose_charge_is_dead_is_tried_again_if_it_was_exhausted() {
-    let town = Town::open().await;
+    let town = AuditDeployment::open().await;
     town.shop.place("pm_card_visa").await;
     town.shop.drain_outbox().await;
     town.audit(Scope::Full, true).await;
@@ -77,23 +77,23 @@ async fn an_order_whose_charge_is_dead_is_tried_again_if_it_was_exhausted() {
     let (summary, _) = town.audit(Scope::Full, true).await;
     assert_eq!(summary.repaired, 0, "what killed it would do so again");
     town.plant("queue.db", &kill("exhausted")).await;
-    town.mends().await;
+    town.repairs().await;
 }
 
 #[tokio::test]
 async fn a_paid_order_without_its_shipment_is_shipped() {
-    let town = Town::open().await;
+    let town = AuditDeployment::open().await;
     let order = town.shop.place("pm_card_visa").await;
     town.shop.run(&ChargePayment { order: order.id }).await.expect("charges");
     town.shop.drain_outbox().await;
     assert_eq!(town.codes().await, [Code::PaidStuck, Code::MailMissing]);
-    town.mends().await;
+    town.repairs().await;
     assert_eq!(town.shop.status(order.id).await, OrderStatus::Fulfilled);
 }
 
 #[tokio::test]
 async fn an_order_that_does_not_read_back_is_told_and_the_rest_is_looked_at() {
-    let town = Town::open().await;
+    let town = AuditDeployment::open().await;
     let (broken, other) = (town.served().await, town.shop.place("pm_card_visa").await);
     town.shop.drain_outbox().await;
     town.plant("orders.db", &format!("UPDATE orders SET lines = 'nonsense' WHERE id = '{}'", broken.id))
@@ -105,7 +105,7 @@ async fn an_order_that_does_not_read_back_is_told_and_the_rest_is_looked_at() {
 
 #[tokio::test]
 async fn a_paid_order_whose_payment_is_not_captured_is_found() {
-    let town = Town::open().await;
+    let town = AuditDeployment::open().await;
     let order = town.served().await;
     let sql = format!("DELETE FROM payment_decisions WHERE payment_id = '{}'", PaymentId::of_order(order.id));
     town.plant("payments.db", &sql).await;
@@ -117,18 +117,18 @@ const UNPAID: &str = "payment_id = NULL, provider_reference = NULL, captured_min
 
 #[tokio::test]
 async fn a_capture_that_a_cancelled_order_knows_nothing_of_goes_back() {
-    let town = Town::open().await;
+    let town = AuditDeployment::open().await;
     let order = town.served().await;
     let sql = format!("UPDATE orders SET status = 'cancelled', {UNPAID} WHERE id = '{}'", order.id);
     town.plant("orders.db", &sql).await;
     assert_eq!(town.codes().await, [Code::CaptureUnexpected]);
-    town.mends().await;
+    town.repairs().await;
     assert_eq!(town.shop.ledger(order.id).await.len(), 2, "charged and given back");
 }
 
 #[tokio::test]
 async fn a_capture_told_as_failed_is_found() {
-    let town = Town::open().await;
+    let town = AuditDeployment::open().await;
     let order = town.served().await;
     let sql = format!("UPDATE orders SET status = 'payment_failed', {UNPAID} WHERE id = '{}'", order.id);
     town.plant("orders.db", &sql).await;
@@ -138,7 +138,7 @@ async fn a_capture_told_as_failed_is_found() {
 
 #[tokio::test]
 async fn amounts_that_differ_are_found() {
-    let town = Town::open().await;
+    let town = AuditDeployment::open().await;
     town.served().await;
     town.plant("payments.db", "UPDATE payments SET amount_minor = 1").await;
     assert_eq!(
@@ -151,7 +151,7 @@ async fn amounts_that_differ_are_found() {
 
 #[tokio::test]
 async fn a_payment_without_an_order_is_found() {
-    let town = Town::open().await;
+    let town = AuditDeployment::open().await;
     town.served().await;
     let order = OrderId::fresh(&town.shop.ambient);
     let sql = format!(
@@ -167,7 +167,7 @@ async fn a_payment_without_an_order_is_found() {
 
 #[tokio::test]
 async fn a_capture_that_the_ledger_does_not_have_is_found() {
-    let town = Town::open().await;
+    let town = AuditDeployment::open().await;
     town.served().await;
     town.plant("sandbox.db", "DELETE FROM ledger").await;
     assert_eq!(town.codes().await, [Code::LedgerCaptureMissing]);
@@ -176,7 +176,7 @@ async fn a_capture_that_the_ledger_does_not_have_is_found() {
 
 #[tokio::test]
 async fn a_second_charge_is_found() {
-    let town = Town::open().await;
+    let town = AuditDeployment::open().await;
     let order = town.served().await;
     let second = town.charge("by-hand", Some(order.id)).await;
     let (_, violations) = town.audit(Scope::Full, false).await;
@@ -188,11 +188,11 @@ async fn a_second_charge_is_found() {
 
 #[tokio::test]
 async fn a_charge_of_a_cancelled_order_that_nobody_recorded_goes_back() {
-    let town = Town::open().await;
+    let town = AuditDeployment::open().await;
     let (shop, order) = (&town.shop, town.shop.place("pm_card_visa").await);
     shop.run(&ChargePayment { order: order.id }).await.expect("charges");
     shop.drain_outbox().await;
-    // As if the run had died right after the provider's answer, and its job been lost.
+    // As if the run had crashed right after the provider's answer, and its job were lost.
     let payment = PaymentId::of_order(order.id);
     town.plant("payments.db", &format!("DELETE FROM payment_decisions WHERE payment_id = '{payment}'")).await;
     town.plant("orders.db", &format!("UPDATE orders SET status = 'pending', event_sequence = 1, {UNPAID}"))
@@ -201,13 +201,13 @@ async fn a_charge_of_a_cancelled_order_that_nobody_recorded_goes_back() {
     shop.orders.cancel(shop.merchant, order.id, "changed_mind", shop.ambient.now()).await.expect("moves");
     shop.drain_outbox().await;
     assert_eq!(town.codes().await, [Code::LedgerCaptureUnexpected, Code::MailMissing]);
-    town.mends().await;
+    town.repairs().await;
     assert_eq!(shop.ledger(order.id).await.len(), 2, "charged and given back");
 }
 
 #[tokio::test]
 async fn entries_of_the_ledger_for_no_order_are_found() {
-    let town = Town::open().await;
+    let town = AuditDeployment::open().await;
     town.served().await;
     town.charge("for-nobody", None).await;
     town.charge("for-another", Some(OrderId::fresh(&town.shop.ambient))).await;
@@ -217,18 +217,18 @@ async fn entries_of_the_ledger_for_no_order_are_found() {
 
 #[tokio::test]
 async fn a_refund_whose_job_is_lost_is_done() {
-    let town = Town::open().await;
+    let town = AuditDeployment::open().await;
     let order = town.served().await;
     town.shop.ask_refund(order.id, Some(700)).await;
     town.shop.drain_outbox().await;
     assert_eq!(town.codes().await, [Code::RefundStuck]);
-    town.mends().await;
+    town.repairs().await;
     assert_eq!(town.shop.ledger(order.id).await[1].amount_minor, 700);
 }
 
 #[tokio::test]
 async fn a_refund_that_was_done_and_not_recorded_is_recorded() {
-    let town = Town::open().await;
+    let town = AuditDeployment::open().await;
     let order = town.served().await;
     town.shop.ask_refund(order.id, Some(700)).await;
     town.work().await;
@@ -236,13 +236,13 @@ async fn a_refund_that_was_done_and_not_recorded_is_recorded() {
     let counted = format!("UPDATE orders SET refunded_minor = 0 WHERE id = '{}'", order.id);
     town.plant("orders.db", &counted).await;
     assert_eq!(town.codes().await, [Code::RefundStuck]);
-    town.mends().await;
+    town.repairs().await;
     assert_eq!(town.shop.ledger(order.id).await.len(), 2, "given back once");
 }
 
 #[tokio::test]
 async fn sums_of_refunds_that_differ_are_found() {
-    let town = Town::open().await;
+    let town = AuditDeployment::open().await;
     let order = town.served().await;
     town.shop.ask_refund(order.id, Some(700)).await;
     town.work().await;
@@ -259,7 +259,7 @@ async fn sums_of_refunds_that_differ_are_found() {
 
 #[tokio::test]
 async fn refunds_that_only_one_side_knows_are_found() {
-    let town = Town::open().await;
+    let town = AuditDeployment::open().await;
     let order = town.served().await;
     town.shop.ask_refund(order.id, Some(700)).await;
     town.work().await;
@@ -276,7 +276,7 @@ async fn refunds_that_only_one_side_knows_are_found() {
 
 #[tokio::test]
 async fn money_of_a_cancelled_order_that_was_never_asked_back_goes_back() {
-    let town = Town::open().await;
+    let town = AuditDeployment::open().await;
     let (shop, order) = (&town.shop, town.shop.place("pm_card_visa").await);
     shop.run(&ChargePayment { order: order.id }).await.expect("charges");
     shop.orders.cancel(shop.merchant, order.id, "changed_mind", shop.ambient.now()).await.expect("moves");
@@ -284,13 +284,13 @@ async fn money_of_a_cancelled_order_that_was_never_asked_back_goes_back() {
     town.plant("orders.db", "DELETE FROM refunds").await;
     town.work().await;
     assert_eq!(town.codes().await, [Code::MoneyKept]);
-    town.mends().await;
+    town.repairs().await;
     assert_eq!(shop.ledger(order.id).await.len(), 2, "charged and given back");
 }
 
 #[tokio::test]
 async fn a_reservation_that_no_order_holds_is_released() {
-    let town = Town::open().await;
+    let town = AuditDeployment::open().await;
     town.served().await;
     town.shop.place("pm_card_visa").await;
     town.plant("orders.db", "UPDATE products SET reserved = reserved + 3").await;
@@ -305,7 +305,7 @@ async fn a_reservation_that_no_order_holds_is_released() {
 
 #[tokio::test]
 async fn stock_below_nothing_is_found() {
-    let town = Town::open().await;
+    let town = AuditDeployment::open().await;
     town.served().await;
     town.plant("orders.db", "UPDATE products SET on_hand = -1").await;
     assert_eq!(town.codes().await, [Code::StockNegative]);
@@ -314,16 +314,16 @@ async fn stock_below_nothing_is_found() {
 
 #[tokio::test]
 async fn a_mail_that_is_missing_is_sent() {
-    let town = Town::open().await;
+    let town = AuditDeployment::open().await;
     town.served().await;
     town.plant("orders.db", "DELETE FROM mails").await;
     assert_eq!(town.codes().await, [Code::MailMissing]);
-    town.mends().await;
+    town.repairs().await;
 }
 
 #[tokio::test]
 async fn a_mail_that_nothing_led_to_is_found() {
-    let town = Town::open().await;
+    let town = AuditDeployment::open().await;
     town.served().await;
     town.plant(
         "orders.db",
@@ -336,7 +336,7 @@ async fn a_mail_that_nothing_led_to_is_found() {
 
 #[tokio::test]
 async fn a_gap_in_an_orders_events_is_found() {
-    let town = Town::open().await;
+    let town = AuditDeployment::open().await;
     town.served().await;
     town.plant("orders.db", "DELETE FROM outbox WHERE sequence = 2 AND order_id IS NOT NULL").await;
     assert_eq!(town.codes().await, [Code::EventGap]);
@@ -345,7 +345,7 @@ async fn a_gap_in_an_orders_events_is_found() {
 
 #[tokio::test]
 async fn an_event_that_was_never_sent_is_sent() {
-    let town = Town::open().await;
+    let town = AuditDeployment::open().await;
     let receiver = Receiver::start().await;
     town.shop.endpoint(&receiver.url).await;
     town.served().await;
@@ -356,12 +356,12 @@ async fn an_event_that_was_never_sent_is_sent() {
     )
     .await;
     assert_eq!(town.codes().await, [Code::WebhookMissing]);
-    town.mends().await;
+    town.repairs().await;
 }
 
 #[tokio::test]
 async fn a_delivery_that_nobody_goes_on_with_is_made() {
-    let town = Town::open().await;
+    let town = AuditDeployment::open().await;
     let receiver = Receiver::start().await;
     town.shop.endpoint(&receiver.url).await;
     town.served().await;
@@ -375,12 +375,12 @@ async fn a_delivery_that_nobody_goes_on_with_is_made() {
     assert_eq!(town.codes().await, [], "given up, as promised");
     town.plant("orders.db", &failed(1, "at - 60000")).await;
     assert_eq!(town.codes().await, [Code::WebhookStalled]);
-    town.mends().await;
+    town.repairs().await;
 }
 
 #[tokio::test]
 async fn a_relay_that_does_not_work_is_told_and_its_orders_are_under_way() {
-    let town = Town::open().await;
+    let town = AuditDeployment::open().await;
     town.shop.place("pm_card_visa").await;
     let (summary, violations) = town.audit(Scope::Full, true).await;
     assert_eq!(codes(&violations), [Code::OutboxStalled]);

@@ -1,20 +1,20 @@
-//! What an incremental audit remembers.
+//! Memory of incremental audits.
 
 use std::time::Duration;
 
 use workers::verify::{Code, Scope};
 
-use super::town::{Town, codes};
+use super::deployment::{AuditDeployment, codes};
 
-/// Two minutes are looked at again, for what was being committed; they must not hide what a test is about.
-async fn forget_the_overlap(town: &Town) {
+/// Ends the overlap of two minutes for commits in progress, which would hide the subject of a test.
+async fn forget_the_overlap(town: &AuditDeployment) {
     let forget = "UPDATE audit_mark SET mark = json_set(mark, '$.until', '2099-01-01T00:00:00Z')";
     town.plant("orders.db", forget).await;
 }
 
 #[tokio::test]
 async fn the_first_audit_looks_at_all_and_later_ones_at_what_changed() {
-    let town = Town::open().await;
+    let town = AuditDeployment::open().await;
     let (first, _) = (town.served().await, town.served().await);
     let (summary, violations) = town.audit(Scope::Changed, false).await;
     assert_eq!((summary.orders, summary.payments, violations.len()), (2, 2, 0));
@@ -26,7 +26,7 @@ async fn the_first_audit_looks_at_all_and_later_ones_at_what_changed() {
     assert_eq!((summary.orders, codes(&violations)), (2, vec![Code::MailMissing]));
     forget_the_overlap(&town).await;
     let (summary, violations) = town.audit(Scope::Changed, false).await;
-    assert_eq!((summary.orders, codes(&violations)), (1, vec![Code::MailMissing]), "until it is mended");
+    assert_eq!((summary.orders, codes(&violations)), (1, vec![Code::MailMissing]), "until it is repaired");
     town.audit(Scope::Changed, true).await;
     town.work().await;
     let (_, violations) = town.audit(Scope::Changed, false).await;
@@ -38,7 +38,7 @@ async fn the_first_audit_looks_at_all_and_later_ones_at_what_changed() {
 
 #[tokio::test]
 async fn an_open_order_is_looked_at_until_it_ends() {
-    let town = Town::open().await;
+    let town = AuditDeployment::open().await;
     let order = town.shop.place("pm_card_visa").await;
     town.shop.drain_outbox().await;
     town.audit(Scope::Full, true).await;
@@ -54,7 +54,7 @@ async fn an_open_order_is_looked_at_until_it_ends() {
 
 #[tokio::test]
 async fn a_charge_that_changed_nothing_here_is_found_by_the_next_audit() {
-    let town = Town::open().await;
+    let town = AuditDeployment::open().await;
     let order = town.served().await;
     town.audit(Scope::Changed, false).await;
     town.charge("by-hand", Some(order.id)).await;
@@ -65,7 +65,7 @@ async fn a_charge_that_changed_nothing_here_is_found_by_the_next_audit() {
 
 #[tokio::test]
 async fn a_span_looks_at_what_changed_within_it_and_remembers_nothing() {
-    let town = Town::open().await;
+    let town = AuditDeployment::open().await;
     town.served().await;
     town.plant("orders.db", "DELETE FROM mails").await;
     let (summary, violations) = town.audit(Scope::Since(Duration::from_mins(5)), false).await;
@@ -73,10 +73,10 @@ async fn a_span_looks_at_what_changed_within_it_and_remembers_nothing() {
     assert_eq!(town.shop.orders.audit_mark().await.expect("reads"), None);
 }
 
-/// More orders than a page, a page of the ledger, and a page of messages hold.
+/// More entries than a page of orders, of the ledger, and of messages holds.
 #[tokio::test]
-async fn pages_are_walked_to_their_end() {
-    let town = Town::open().await;
+async fn pages_are_scanned_to_their_end() {
+    let town = AuditDeployment::open().await;
     let mut orders = Vec::new();
     for _ in 0..300 {
         orders.push(town.shop.place("pm_card_visa").await.id);

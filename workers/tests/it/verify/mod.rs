@@ -1,5 +1,5 @@
-//! The audit finds planted damage of each kind, and mends what is safe to mend.
+//! Tests of the audit: it finds planted damage of each kind, and repairs where that is safe.
 
 mod damage;
+mod deployment;
 mod memory;
-mod town;

@@ -2,19 +2,19 @@
 
 use base::Timestamp;
 
-use super::{Held, Place, State};
+use super::{MemoryState, StoredJob, StoredJobState};
 use crate::{
-    engine::{DeadFilter, Depth, EngineError, HeldJob, HeldState, JobFilter},
+    engine::{DeadFilter, Depth, EngineError, InspectedJob, JobFilter, JobState},
     envelope::JobId,
 };
 
 /// Most jobs returned by one listing.
 const LIST_MAX: u32 = 1000;
 
-impl State {
+impl MemoryState {
     pub(in crate::testing::memory) fn redrive(&mut self, filter: &DeadFilter, now: Timestamp) -> Vec<JobId> {
-        let matching = |held: &Held| {
-            let Place::Dead(dead) = &held.place else { return None };
+        let matching = |held: &StoredJob| {
+            let StoredJobState::Dead(dead) = &held.place else { return None };
             let error = held.last_error.as_deref().unwrap_or_default();
             let wanted = filter.queue.as_ref().is_none_or(|queue| *queue == held.envelope.queue)
                 && filter.kind.as_ref().is_none_or(|kind| *kind == held.envelope.kind)
@@ -54,41 +54,45 @@ impl State {
         };
         for held in self.jobs.values().filter(|held| held.envelope.queue == queue) {
             match held.place {
-                Place::Ready { since } => {
+                StoredJobState::Ready { since } => {
                     depth.ready += 1;
                     depth.oldest_ready_at = Some(depth.oldest_ready_at.map_or(since, |old| old.min(since)));
                 }
-                Place::Delayed { .. } => depth.delayed += 1,
-                Place::Running { .. } => depth.running += 1,
-                Place::Dead(_) => depth.dead += 1,
+                StoredJobState::Delayed { .. } => depth.delayed += 1,
+                StoredJobState::Running { .. } => depth.running += 1,
+                StoredJobState::Dead(_) => depth.dead += 1,
             }
         }
         Ok(depth)
     }
 
-    pub(in crate::testing::memory) fn find(&self, id: JobId) -> Option<HeldJob> {
-        self.jobs.get(&id).map(Held::show)
+    pub(in crate::testing::memory) fn find(&self, id: JobId) -> Option<InspectedJob> {
+        self.jobs.get(&id).map(StoredJob::show)
     }
 
-    pub(in crate::testing::memory) fn list(&mut self, filter: &JobFilter, now: Timestamp) -> Vec<HeldJob> {
+    pub(in crate::testing::memory) fn list(
+        &mut self,
+        filter: &JobFilter,
+        now: Timestamp,
+    ) -> Vec<InspectedJob> {
         for queue in self.queues() {
             self.promote(&queue, now);
         }
-        let wanted = |held: &&Held| {
+        let wanted = |held: &&StoredJob| {
             filter.queue.as_ref().is_none_or(|queue| *queue == held.envelope.queue)
                 && filter.kind.as_ref().is_none_or(|kind| *kind == held.envelope.kind)
                 && filter.state.is_none_or(|state| state == held.place.state())
                 && filter.after.is_none_or(|after| held.envelope.id > after)
         };
         let limit = filter.limit.min(LIST_MAX) as usize;
-        self.jobs.values().filter(wanted).take(limit).map(Held::show).collect()
+        self.jobs.values().filter(wanted).take(limit).map(StoredJob::show).collect()
     }
 }
 
-impl Held {
-    fn show(&self) -> HeldJob {
-        let dead = if let Place::Dead(info) = &self.place { Some(info.clone()) } else { None };
-        HeldJob {
+impl StoredJob {
+    fn show(&self) -> InspectedJob {
+        let dead = if let StoredJobState::Dead(info) = &self.place { Some(info.clone()) } else { None };
+        InspectedJob {
             envelope: self.envelope.clone(),
             state: self.place.state(),
             crashes: self.crashes,
@@ -98,13 +102,13 @@ impl Held {
     }
 }
 
-impl Place {
-    const fn state(&self) -> HeldState {
+impl StoredJobState {
+    const fn state(&self) -> JobState {
         match self {
-            Self::Ready { .. } => HeldState::Ready,
-            Self::Delayed { .. } => HeldState::Delayed,
-            Self::Running { .. } => HeldState::Running,
-            Self::Dead(_) => HeldState::Dead,
+            Self::Ready { .. } => JobState::Ready,
+            Self::Delayed { .. } => JobState::Delayed,
+            Self::Running { .. } => JobState::Running,
+            Self::Dead(_) => JobState::Dead,
         }
     }
 }

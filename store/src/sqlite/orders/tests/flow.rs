@@ -1,16 +1,16 @@
-//! Moves that lean on this engine's guards, and damage found on reading.
+//! Tests of transitions that depend on this engine's guards, and of damaged rows.
 
-use super::{Shop, capture, kinds};
+use super::{TestMerchant, capture, kinds};
 use crate::{
     domain::{EventKind, OrderStatus, PaymentId, RefundId},
     error::StoreError,
-    orders::{Moved, Orders, RefundFacts, RefundRequested},
+    orders::{Orders, RefundFacts, RefundRequested, Transition},
     outbox::{Command, Outbox, OutboxBody},
 };
 
 #[tokio::test]
 async fn money_captured_for_a_cancelled_order_goes_back_once() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     shop.product("a", 5, 0).await;
     let order = shop.place("k", &[("a", 2)]).await;
     let now = shop.ambient.now();
@@ -18,7 +18,7 @@ async fn money_captured_for_a_cancelled_order_goes_back_once() {
     shop.drain().await;
     for _ in 0..2 {
         let moved = shop.store.mark_paid(order.id, capture(&order), now).await.expect("answers");
-        assert!(matches!(moved, Moved::Refused(o) if o.status == OrderStatus::Cancelled));
+        assert!(matches!(moved, Transition::Refused(o) if o.status == OrderStatus::Cancelled));
     }
     let told = shop.claim("r", 100).await;
     assert_eq!(kinds(&told), [Some((EventKind::PaymentCaptured, 3)), None]);
@@ -31,14 +31,14 @@ async fn money_captured_for_a_cancelled_order_goes_back_once() {
     let facts = RefundFacts { payment: PaymentId::of_order(order.id), refund, amount_minor };
     let recorded = shop.store.record_refund(order.id, facts, now).await.expect("answers");
     assert!(
-        matches!(recorded, Moved::Now(o) if o.status == OrderStatus::Cancelled && o.refunded_minor == 500)
+        matches!(recorded, Transition::Now(o) if o.status == OrderStatus::Cancelled && o.refunded_minor == 500)
     );
     assert_eq!(shop.stock("a").await.reserved, 0);
 }
 
 #[tokio::test]
 async fn a_paid_order_fully_refunded_in_parts_releases_its_stock() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     shop.product("a", 5, 0).await;
     let order = shop.paid("k", &[("a", 2)]).await;
     let now = shop.ambient.now();
@@ -70,7 +70,7 @@ async fn a_paid_order_fully_refunded_in_parts_releases_its_stock() {
 
 #[tokio::test]
 async fn cancelling_asks_only_for_what_is_not_on_its_way_back() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     shop.product("a", 5, 0).await;
     let order = shop.paid("k", &[("a", 2)]).await;
     let (now, refund) = (shop.ambient.now(), RefundId::derived(order.id.0, "1"));
@@ -87,13 +87,13 @@ async fn cancelling_asks_only_for_what_is_not_on_its_way_back() {
 
 #[tokio::test]
 async fn shipping_takes_units_out_and_events_have_no_gaps() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     shop.product("a", 5, 0).await;
     shop.product("b", 5, 0).await;
     let order = shop.paid("k", &[("a", 2), ("b", 1)]).await;
     let now = shop.ambient.now();
-    assert!(matches!(shop.store.fulfil(order.id, now).await, Ok(Moved::Now(_))));
-    assert!(matches!(shop.store.fulfil(order.id, now).await, Ok(Moved::Already(_))));
+    assert!(matches!(shop.store.fulfil(order.id, now).await, Ok(Transition::Now(_))));
+    assert!(matches!(shop.store.fulfil(order.id, now).await, Ok(Transition::Already(_))));
     let events = shop.store.order_events(order.id, 0).await.expect("reads");
     assert_eq!(events.iter().map(|e| e.sequence).collect::<Vec<_>>(), [1, 2, 3, 4]);
     let payment = serde_json::json!({
@@ -110,14 +110,14 @@ async fn shipping_takes_units_out_and_events_have_no_gaps() {
 
 #[tokio::test]
 async fn damaged_rows_are_named_and_do_not_panic() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     shop.product("a", 5, 0).await;
     let order = shop.place("k", &[("a", 1)]).await;
     for damage in ["currency = 'eur'", "lines = '[{}]'", "created_at = 9223372036854775807", "trace = 'x'"] {
         let sql = sqlx::AssertSqlSafe(format!("UPDATE orders SET {damage}"));
         sqlx::query(sql).execute(shop.store.database.readers()).await.expect("damages");
         match shop.store.order(shop.merchant, order.id).await {
-            Err(StoreError::Damaged { detail, .. }) => assert!(detail.contains(&order.id.to_string())),
+            Err(StoreError::Corrupt { detail, .. }) => assert!(detail.contains(&order.id.to_string())),
             other => panic!("read in spite of {damage}: {other:?}"),
         }
     }
@@ -125,7 +125,7 @@ async fn damaged_rows_are_named_and_do_not_panic() {
 
 #[tokio::test]
 async fn reserved_units_that_are_missing_stop_the_move() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     shop.product("a", 5, 0).await;
     let order = shop.place("k", &[("a", 2)]).await;
     sqlx::query("UPDATE products SET reserved = 1")
@@ -133,7 +133,7 @@ async fn reserved_units_that_are_missing_stop_the_move() {
         .await
         .expect("damages");
     let moved = shop.store.cancel(shop.merchant, order.id, "requested", shop.ambient.now()).await;
-    assert!(matches!(moved, Err(StoreError::Damaged { .. })), "{moved:?}");
+    assert!(matches!(moved, Err(StoreError::Corrupt { .. })), "{moved:?}");
     let after = shop.store.order_by_id(order.id).await.expect("reads").expect("is there");
     assert_eq!(after.status, OrderStatus::Pending);
 }

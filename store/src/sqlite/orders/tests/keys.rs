@@ -1,14 +1,14 @@
-//! Idempotency keys that were kept before those of secret API keys stood apart.
+//! Tests of idempotency keys that were stored before keys of secret API keys had a namespace of their own.
 
 use base::sqlite::Database;
 use sqlx::migrate::Migrator;
 
 use super::{
-    super::{fault::Fault, migrations},
+    super::{fault::SqliteFault, migrations},
     *,
 };
 
-/// The last schema in which a key was kept as it was sent.
+/// The last schema version in which a key was stored as it was sent.
 const BEFORE: i64 = 10;
 
 #[tokio::test]
@@ -33,7 +33,7 @@ async fn keys_of_before_are_found_under_both_kinds_of_api_key() {
     let filled = database.write(|c| {
         Box::pin(async move {
             sqlx::raw_sql(sqlx::AssertSqlSafe(fill)).execute(c).await?;
-            Ok::<_, Fault>(())
+            Ok::<_, SqliteFault>(())
         })
     });
     filled.await.expect("fills");

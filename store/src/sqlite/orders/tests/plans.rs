@@ -1,17 +1,17 @@
-//! The plans that the migrations promise. A statement that starts to walk a table fails here, not in production.
+//! Query plans that the migrations rely on. A statement that starts to scan a table fails here, not in production.
 
 use std::collections::BTreeSet;
 
 use sqlx::{AssertSqlSafe, Row};
 
 use super::{
-    super::{audit, catalog, customers, moves, order_flow, outbox, stock, verifications, webhooks},
-    Shop,
+    super::{audit, catalog, customers, order_flow, outbox, stock, transitions, verifications, webhooks},
+    TestMerchant,
 };
 
-/// The steps that touch a table, and sorting, each once. Walking the lines of one order is no table.
+/// The steps of a plan that touch a table or sort, each once. The lines of one order are not a table.
 async fn steps(sql: &str) -> Vec<String> {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     let rows = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")))
         .fetch_all(shop.store.database.readers())
         .await
@@ -26,7 +26,7 @@ async fn steps(sql: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn lists_of_orders_walk_an_index_in_its_order() {
+async fn lists_of_orders_scan_an_index_in_its_order() {
     let by_merchant = "SEARCH orders USING INDEX sqlite_autoindex_orders_1 (merchant_id=? AND id<?)";
     assert_eq!(steps(order_flow::LIST).await, [by_merchant]);
     let by_status = "SEARCH orders USING INDEX orders_by_status (merchant_id=? AND status=? AND id<?)";
@@ -37,9 +37,9 @@ async fn lists_of_orders_walk_an_index_in_its_order() {
 }
 
 #[tokio::test]
-async fn expiry_and_audits_walk_what_is_open_or_a_key() {
+async fn expiry_and_audits_scan_open_orders_or_a_key() {
     let stale = "SEARCH orders USING COVERING INDEX orders_open (status=? AND id<?)";
-    assert_eq!(steps(moves::STALE).await, [stale.replace("COVERING ", "")]);
+    assert_eq!(steps(transitions::STALE).await, [stale.replace("COVERING ", "")]);
     let all = "SEARCH orders USING COVERING INDEX sqlite_autoindex_orders_2 (id>?)";
     assert_eq!(steps(audit::ALL).await, [all]);
     let touched = "SEARCH outbox USING INDEX sqlite_autoindex_outbox_1 (id>? AND id<?)";
@@ -59,7 +59,7 @@ async fn expiry_and_audits_walk_what_is_open_or_a_key() {
 }
 
 #[tokio::test]
-async fn the_relays_statements_walk_unsent_messages_only() {
+async fn the_relays_statements_scan_unsent_messages_only() {
     let claim = [
         "SCAN o USING INDEX outbox_unsent",
         "SEARCH held USING INDEX outbox_held (subject=?)",
@@ -117,7 +117,7 @@ async fn a_proof_of_an_address_is_found_by_index() {
 }
 
 #[tokio::test]
-async fn catalog_and_webhook_lists_walk_an_index_in_its_order() {
+async fn catalog_and_webhook_lists_scan_an_index_in_its_order() {
     let by_sku = "SEARCH products USING PRIMARY KEY (merchant_id=? AND sku>?)";
     assert_eq!(steps(catalog::LIST).await, [by_sku]);
     let by_category =

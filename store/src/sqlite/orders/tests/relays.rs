@@ -1,8 +1,8 @@
-//! Relays side by side.
+//! Tests of concurrent relays.
 
 use std::time::Duration;
 
-use super::{Shop, SqliteOrders, capture};
+use super::{SqliteOrders, TestMerchant, capture};
 use crate::{
     domain::PageRequest,
     orders::Orders,
@@ -15,7 +15,7 @@ fn positions(messages: &[OutboxMessage]) -> Vec<Position> {
 
 #[tokio::test]
 async fn a_subject_is_never_split_over_two_relays() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     shop.product("a", 5, 0).await;
     shop.drain().await;
     let order = shop.place("k1", &[("a", 1)]).await;
@@ -23,18 +23,18 @@ async fn a_subject_is_never_split_over_two_relays() {
     let now = shop.ambient.now();
     let first = shop.claim("one", 1).await;
     assert_eq!(first.len(), 1);
-    // Two more messages of the subject "one" holds, one of another subject.
+    // Two more messages of the subject that relay "one" holds, and one of another subject.
     shop.store.mark_paid(order.id, capture(&order), now).await.expect("answers");
     let second = shop.claim("two", 100).await;
     assert_eq!(second.len(), 1);
     assert!(second[0].position > first[0].position);
     assert_eq!(shop.store.order_events(other.id, 0).await.expect("reads").len(), 1);
-    // Its own again, and the rest of the subject with it.
+    // The claimed message again, with the later ones of its subject.
     let again = shop.claim("one", 100).await;
     assert_eq!(again.len(), 3);
     assert_eq!(again[0], first[0]);
     assert!(positions(&again).is_sorted());
-    // Once the lease is over another may take them.
+    // Once the lease has expired, another relay may claim them.
     shop.clock.advance(Duration::from_secs(11));
     assert_eq!(shop.claim("two", 100).await.len(), 4);
     assert_eq!(shop.claim("one", 100).await, []);
@@ -42,7 +42,7 @@ async fn a_subject_is_never_split_over_two_relays() {
 
 #[tokio::test]
 async fn sent_messages_stay_as_events_and_are_not_handed_out_again() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     shop.product("a", 5, 0).await;
     shop.drain().await;
     let order = shop.paid("k", &[("a", 1)]).await;
@@ -59,7 +59,7 @@ async fn sent_messages_stay_as_events_and_are_not_handed_out_again() {
 
 #[tokio::test]
 async fn events_of_one_millisecond_are_listed_in_the_order_of_their_commits() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     shop.product("a", 50, 0).await;
     for n in 0..5 {
         shop.paid(&format!("k{n}"), &[("a", 1)]).await;
@@ -83,7 +83,7 @@ async fn events_of_one_millisecond_are_listed_in_the_order_of_their_commits() {
 
 #[tokio::test]
 async fn what_was_committed_is_there_after_opening_again() {
-    let shop = Shop::open().await;
+    let shop = TestMerchant::open().await;
     shop.product("a", 5, 0).await;
     let order = shop.place("k", &[("a", 1)]).await;
     shop.store.database.close().await;

@@ -1,22 +1,22 @@
-//! Moves that are broken off at any step, and taken up again or undone.
+//! Merchant migrations interrupted at any step, and resumed or aborted.
 
 use std::panic::{AssertUnwindSafe, resume_unwind};
 
 use futures::FutureExt;
 use store::{
     error::StoreError,
-    postgres::sharded::moving::{MoveError, MoveOptions, Step},
+    postgres::sharded::merchant_migration::{MoveError, MoveOptions, Step},
 };
 use tokio::{runtime::Handle, sync::Notify, task::block_in_place};
 
 use super::{Scene, needs_postgres, worth};
 
-/// Breaks a move off where it begins a step; nothing of the step was sent.
+/// Interrupts a migration at the beginning of a step; no statement of the step was sent.
 async fn crash_before(scene: &Scene, to: &str, step: &Step) {
     let mover = scene.mover(to);
     let progress = |now: Step| {
         if now == *step {
-            // Unwinds without a word on stderr, as it is meant.
+            // `resume_unwind` prints no panic message, since this unwinding is intended.
             resume_unwind(Box::new("crashed"));
         }
     };
@@ -24,8 +24,8 @@ async fn crash_before(scene: &Scene, to: &str, step: &Step) {
     assert!(ended.is_err(), "it ended before {step:?}: {ended:?}");
 }
 
-/// Breaks a move off in the midst of a step, or later: what was sent by then takes effect, and on a busy machine a move gets
-/// many statements on before anybody else has a turn.
+/// Interrupts a migration during a step, or later: statements sent by then take effect, and on a busy machine a
+/// migration sends many statements before another task runs.
 async fn crash_after(scene: &Scene, to: &str, step: &Step) {
     let (reached, mover) = (Notify::new(), scene.mover(to));
     let progress = |now: Step| {
@@ -42,7 +42,7 @@ async fn crash_after(scene: &Scene, to: &str, step: &Step) {
     }
 }
 
-/// All there are, in order.
+/// All steps, in order.
 fn steps() -> Vec<Step> {
     vec![
         Step::Preparing,

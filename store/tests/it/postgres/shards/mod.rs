@@ -1,4 +1,4 @@
-//! Several databases: who lives where, and moving from one to another.
+//! Several databases: routing of merchants, and their migration from one database to another.
 
 mod crashes;
 mod moving;
@@ -13,24 +13,24 @@ use store::{
     domain::MerchantId,
     postgres::sharded::{
         ShardedOrders,
-        moving::{MoveError, MoveOptions, MoveReport, Mover},
+        merchant_migration::{Migrator, MoveError, MoveOptions, MoveReport},
     },
 };
 
-use super::{needs_postgres, shop::Shop};
+use super::{needs_postgres, shop::TestMerchant};
 use crate::util::{
     postgres::{Lent, pool},
     shards::{NAMES, named, sharded, two},
 };
 
-/// How long routers of these tests remember, and how long their moves wait.
+/// Lifetime of the routers' cached locations in these tests; migrations wait for twice as long.
 const REMEMBERED: Duration = Duration::from_millis(300);
 
 /// Two databases with a store over them, and a shop on the first.
 struct Scene {
     databases: [Lent; 2],
     shards: BTreeMap<String, PostgresConfig>,
-    shop: Shop<ShardedOrders>,
+    shop: TestMerchant<ShardedOrders>,
 }
 
 impl Scene {
@@ -40,18 +40,18 @@ impl Scene {
         let ambient = Ambient::system();
         let merchant = MerchantId::fresh(&ambient);
         let store = sharded(&shards, &[(merchant, "a")], REMEMBERED).await;
-        let shop = Shop::of(store, ambient, merchant).await;
+        let shop = TestMerchant::of(store, ambient, merchant).await;
         shop.product("mug", 10_000).await;
         shop.product("pen", 10_000).await;
         Self { databases, shards, shop }
     }
 
-    fn mover(&self, to: &str) -> Mover {
+    fn mover(&self, to: &str) -> Migrator {
         self.mover_with(to, |options| options)
     }
 
-    fn mover_with(&self, to: &str, change: impl FnOnce(MoveOptions) -> MoveOptions) -> Mover {
-        // Small chunks, so that there are several of each table.
+    fn mover_with(&self, to: &str, change: impl FnOnce(MoveOptions) -> MoveOptions) -> Migrator {
+        // Small chunks, so that each table has several.
         let options = MoveOptions {
             batch_rows: 7,
             settle: REMEMBERED * 2,
@@ -59,7 +59,7 @@ impl Scene {
             ..MoveOptions::default()
         };
         let (shards, merchant) = (self.shards.clone(), self.shop.merchant);
-        Mover::new(shards, merchant, to.to_owned(), change(options), self.shop.ambient.clone())
+        Migrator::new(shards, merchant, to.to_owned(), change(options), self.shop.ambient.clone())
             .expect("is a shard")
     }
 
@@ -67,7 +67,7 @@ impl Scene {
         self.mover(to).run(&|_| {}).await
     }
 
-    /// How many rows of the merchant a database has, orders and events and all.
+    /// Number of the merchant's rows in a database, over all tables.
     async fn rows(&self, shard: &str) -> i64 {
         rows_of(&self.pool(shard).await, self.shop.merchant).await
     }

@@ -1,4 +1,4 @@
-//! A move while the merchant is in use.
+//! Migration of a merchant that is in use.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,23 +14,25 @@ use sqlx::Executor;
 use store::{
     domain::{EventId, MerchantId, Order, OrderId, OrderStatus, PageRequest, PaymentId},
     error::StoreError,
-    orders::{CaptureFacts, Orders, Placement},
+    orders::{CaptureFacts, Orders, PlaceOutcome},
     outbox::{Outbox, OutboxBody},
     partitions::Partitions,
     postgres::sharded::{
         LOCATED_FOR, ShardedOrders,
-        moving::{MoveError, MoveOptions, Step},
+        merchant_migration::{MoveError, MoveOptions, Step},
     },
 };
 use tokio::{sync::Notify, task::JoinSet};
 
-use super::{super::faults::until_one_waits, REMEMBERED, Scene, Shop, needs_postgres, sharded, worth};
+use super::{
+    super::faults::until_one_waits, REMEMBERED, Scene, TestMerchant, needs_postgres, sharded, worth,
+};
 use crate::util::{
     postgres::{migrated, pool},
     shards::NAMES,
 };
 
-/// Repeats what a merchant that is moving may answer: try again.
+/// Retries an operation while the store is unavailable, as it may be for a merchant in migration.
 async fn patiently<T, F: Future<Output = Result<T, StoreError>>>(mut act: impl FnMut() -> F) -> T {
     loop {
         match act().await {
@@ -41,15 +43,15 @@ async fn patiently<T, F: Future<Output = Result<T, StoreError>>>(mut act: impl F
     }
 }
 
-/// Orders and their way through, one after another, until told to stop; answers them all.
-async fn trade(name: usize, shop: Shop<ShardedOrders>, stop: Arc<AtomicBool>) -> Vec<OrderId> {
+/// Places, pays and fulfils orders one after another until told to stop; returns their ids.
+async fn trade(name: usize, shop: TestMerchant<ShardedOrders>, stop: Arc<AtomicBool>) -> Vec<OrderId> {
     let mut orders = Vec::new();
     while !stop.load(Ordering::SeqCst) {
         let key = format!("t{name}-{}", orders.len());
-        // The same request again, as a client would: under one key, and with one id.
+        // The same request on every retry, as a client sends it: one key and one id.
         let wish = shop.new_order(&key, &["mug", "pen"]);
         let order: Order = match patiently(|| shop.store.place_order(wish.clone())).await {
-            Placement::Placed { order, .. } => *order,
+            PlaceOutcome::Placed { order, .. } => *order,
             other => panic!("{other:?}"),
         };
         let facts = CaptureFacts {
@@ -65,7 +67,7 @@ async fn trade(name: usize, shop: Shop<ShardedOrders>, stop: Arc<AtomicBool>) ->
     orders
 }
 
-/// A relay: what it sent, in order, by order.
+/// Events that a relay sent, in total order and per order.
 #[derive(Default)]
 struct Sent {
     events: Vec<EventId>,
@@ -109,7 +111,7 @@ async fn a_merchant_moves_under_traffic_and_loses_and_doubles_nothing() {
     worth::settle(shop).await;
     let neighbour = MerchantId::fresh(&shop.ambient);
     let store = sharded(&scene.shards, &[(shop.merchant, "a"), (neighbour, "a")], REMEMBERED).await;
-    let neighbour = Shop::of(store.clone(), shop.ambient.clone(), neighbour).await;
+    let neighbour = TestMerchant::of(store.clone(), shop.ambient.clone(), neighbour).await;
     for sku in ["mug", "pen"] {
         neighbour.product(sku, 10_000).await;
     }
@@ -119,7 +121,7 @@ async fn a_merchant_moves_under_traffic_and_loses_and_doubles_nothing() {
         tokio::spawn(relay(store.clone(), shop.ambient.clone(), Arc::clone(&relays), Arc::clone(&sent)));
     let mut traders = JoinSet::new();
     for n in 0..3 {
-        // Each through a process of its own, with a memory of its own.
+        // Each through a process of its own, with its own cached locations.
         let through = sharded(&scene.shards, &[(shop.merchant, "a")], REMEMBERED).await;
         traders.spawn(trade(n, shop.through(through), Arc::clone(&stop)));
     }
@@ -127,7 +129,7 @@ async fn a_merchant_moves_under_traffic_and_loses_and_doubles_nothing() {
 
     let mover = scene.mover_with("b", |options| MoveOptions { batch_rows: 40, ..options });
     let report = mover.run(&|_| {}).await.expect("moves");
-    // They go on for a while on the other side.
+    // The traffic goes on for a while after the migration.
     let newest = async || {
         let page = shop.store.orders(shop.merchant, None, PageRequest { limit: 1, after: None }).await;
         page.expect("reads").items[0].id
@@ -161,7 +163,7 @@ async fn a_merchant_moves_under_traffic_and_loses_and_doubles_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_two_moves_at_once_one_moves() {
+async fn of_two_migrations_at_once_one_runs() {
     needs_postgres!();
     let scene = Scene::open().await;
     let whole = scene.rows("a").await;
@@ -182,22 +184,22 @@ async fn a_process_with_an_old_memory_writes_where_the_merchant_is() {
     worth::drain(&stale).await;
     scene.moved("b").await.expect("moves");
     assert_eq!(scene.rows("a").await, 0);
-    // By order and by merchant; and by what both of them remember.
+    // By order, by merchant, and by the idempotency key of an earlier order.
     stale.pay(&order).await;
     let placed = stale.place("after", &["mug"]).await;
     let again = stale.try_place("before", &["mug"]).await.expect("answers");
-    assert!(matches!(again, Placement::Replayed { order: id, .. } if id == order.id), "{again:?}");
+    assert!(matches!(again, PlaceOutcome::Replayed { order: id, .. } if id == order.id), "{again:?}");
     assert_eq!(scene.rows("a").await, 0, "nothing was written to the old shard");
     let seen = scene.shop.store.order_by_id(placed.id).await.expect("reads");
     assert_eq!(seen.map(|order| order.id), Some(placed.id));
 }
 
-/// Runs `act` once when the mover begins the step, and waits for its end.
+/// Runs `act` once when the migration begins the step, and waits for both to end.
 async fn at_step<T>(
     scene: &Scene,
     step: Step,
     act: impl AsyncFnOnce() -> T,
-) -> (Result<store::postgres::sharded::moving::MoveReport, MoveError>, T) {
+) -> (Result<store::postgres::sharded::merchant_migration::MoveReport, MoveError>, T) {
     let (reached, mover) = (Notify::new(), scene.mover("b"));
     let progress = |now| {
         if now == step {
@@ -216,7 +218,7 @@ async fn writes_that_passed_the_fence_are_waited_for() {
     let scene = Scene::open().await;
     worth::drain(&scene.shop).await;
     let source = scene.pool("a").await;
-    // As a write that has passed the fence and takes its time.
+    // A write that has passed the fence and has not committed yet.
     let mut passed = source.begin().await.expect("begins");
     sqlx::query("SELECT 1 FROM merchants WHERE id = $1 AND state = 'active' FOR KEY SHARE")
         .bind(scene.shop.merchant.0)
@@ -225,7 +227,7 @@ async fn writes_that_passed_the_fence_are_waited_for() {
         .expect("locks");
     let (moved, ()) = at_step(&scene, Step::Fencing, async || {
         until_one_waits(&source).await;
-        // Newcomers are turned away already.
+        // New writes are rejected already.
         let refused = scene.shop.try_place("k", &["mug"]).await;
         assert!(matches!(refused, Err(StoreError::Unavailable { .. })), "{refused:?}");
         passed
@@ -271,10 +273,10 @@ async fn what_cannot_be_made_equal_stays_where_it_is() {
     let ambient = Ambient::system();
     let merchant = MerchantId::fresh(&ambient);
     let store = sharded(&configs, &[(merchant, "a")], LOCATED_FOR).await;
-    let shop = Shop::of(store, ambient.clone(), merchant).await;
+    let shop = TestMerchant::of(store, ambient.clone(), merchant).await;
     shop.product("mug", 10).await;
     worth::drain(&shop).await;
-    let mover = store::postgres::sharded::moving::Mover::new(
+    let mover = store::postgres::sharded::merchant_migration::Migrator::new(
         configs,
         merchant,
         "b".to_owned(),
@@ -299,13 +301,18 @@ async fn old_months_come_along() {
     let store = sharded(&configs, &[(merchant, "a")], LOCATED_FOR).await;
     let of_source = crate::util::postgres::open(&configs["a"]).await;
     of_source.create_partitions(past.now(), 0).await.expect("creates");
-    let shop = Shop::of(store, past.clone(), merchant).await;
+    let shop = TestMerchant::of(store, past.clone(), merchant).await;
     shop.product("mug", 10).await;
     let order = shop.place("k", &["mug"]).await;
     worth::drain(&shop).await;
     let options = MoveOptions { settle: Duration::ZERO, ..MoveOptions::default() };
-    let mover =
-        store::postgres::sharded::moving::Mover::new(configs, merchant, "b".to_owned(), options, past);
+    let mover = store::postgres::sharded::merchant_migration::Migrator::new(
+        configs,
+        merchant,
+        "b".to_owned(),
+        options,
+        past,
+    );
     mover.expect("is a shard").run(&|_| {}).await.expect("moves");
     let found: i64 = sqlx::query_scalar("SELECT count(*) FROM orders_y2024m03 WHERE id = $1")
         .bind(order.id.0)

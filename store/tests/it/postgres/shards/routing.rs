@@ -1,4 +1,4 @@
-//! Who lives where, and what follows from a shard that is away.
+//! Routing of merchants to shards, and behaviour when a shard is away.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,13 +10,13 @@ use secrecy::{ExposeSecret, SecretString};
 use store::{
     error::StoreError,
     merchants::Merchants,
-    orders::{Orders, Placement},
+    orders::{Orders, PlaceOutcome},
     outbox::Outbox,
     partitions::Partitions,
     postgres::sharded::{LOCATED_FOR, ShardedOrders},
 };
 
-use super::{Shop, needs_postgres, rows_of, worth::drain};
+use super::{TestMerchant, needs_postgres, rows_of, worth::drain};
 use crate::util::{
     postgres::{Lent, pool},
     shards::{NAMES, named, sharded, two},
@@ -25,19 +25,19 @@ use crate::util::{
 
 const LEASE: Duration = Duration::from_secs(30);
 
-/// So many shops, each with a product.
-async fn shops(store: &ShardedOrders, count: usize) -> Vec<Shop<ShardedOrders>> {
+/// Shops with a product each.
+async fn shops(store: &ShardedOrders, count: usize) -> Vec<TestMerchant<ShardedOrders>> {
     let mut shops = Vec::new();
     for _ in 0..count {
-        let shop = Shop::new(store.clone(), Ambient::system()).await;
+        let shop = TestMerchant::new(store.clone(), Ambient::system()).await;
         shop.product("mug", 100).await;
         shops.push(shop);
     }
     shops
 }
 
-/// The databases that have rows of a shop.
-async fn homes(databases: &[Lent; 2], shop: &Shop<ShardedOrders>) -> Vec<&'static str> {
+/// The databases that hold rows of a shop.
+async fn homes(databases: &[Lent; 2], shop: &TestMerchant<ShardedOrders>) -> Vec<&'static str> {
     let mut homes = Vec::new();
     for (name, database) in NAMES.into_iter().zip(databases) {
         if rows_of(&pool(database).await, shop.merchant).await > 0 {
@@ -63,7 +63,7 @@ async fn merchants_are_spread_and_whole_and_a_pin_wins() {
     for name in NAMES {
         let merchant = store::domain::MerchantId::fresh(&Ambient::system());
         let pinned = sharded(&named(&databases), &[(merchant, name)], LOCATED_FOR).await;
-        let shop = Shop::of(pinned, Ambient::system(), merchant).await;
+        let shop = TestMerchant::of(pinned, Ambient::system(), merchant).await;
         assert_eq!(homes(&databases, &shop).await, [name]);
     }
 }
@@ -75,7 +75,7 @@ async fn a_changed_map_loses_nobody() {
     let configs = named(&databases);
     let store = sharded(&configs, &[], LOCATED_FOR).await;
     let shops = shops(&store, 8).await;
-    // Everybody is pinned to where it does not live.
+    // Every merchant is pinned to the shard that does not hold its rows.
     let mut pins = Vec::new();
     for shop in &shops {
         let home = homes(&databases, shop).await;
@@ -90,7 +90,7 @@ async fn a_changed_map_loses_nobody() {
         assert_eq!(other.order_by_id(before.id).await.expect("reads").map(|order| order.id), Some(before.id));
         shop.pay(&before).await;
         let again = shop.try_place("before", &["mug"]).await.expect("answers");
-        assert!(matches!(again, Placement::Replayed { .. }), "{again:?}");
+        assert!(matches!(again, PlaceOutcome::Replayed { .. }), "{again:?}");
         assert_eq!(homes(&databases, &shop).await.len(), 1);
     }
 }
@@ -110,8 +110,8 @@ async fn a_shard_that_is_away_takes_its_own_merchants_only() {
     let ambient = Ambient::system();
     let [near_id, far_id] = [0, 1].map(|_| store::domain::MerchantId::fresh(&ambient));
     let store = sharded(&configs, &[(near_id, "a"), (far_id, "b")], Duration::from_millis(50)).await;
-    let near = Shop::of(store.clone(), ambient.clone(), near_id).await;
-    let far = Shop::of(store.clone(), ambient, far_id).await;
+    let near = TestMerchant::of(store.clone(), ambient.clone(), near_id).await;
+    let far = TestMerchant::of(store.clone(), ambient, far_id).await;
     for shop in [&near, &far] {
         shop.product("mug", 100).await;
         shop.place("before", &["mug"]).await;
@@ -128,11 +128,11 @@ async fn a_shard_that_is_away_takes_its_own_merchants_only() {
     let unknown = store.order_by_id(store::domain::OrderId::fresh(&near.ambient)).await;
     assert!(matches!(unknown, Err(StoreError::Unavailable { .. })), "nobody can say that it is not there");
     store.ping().await.expect("it is of use");
-    // In whatever turn, the others' messages are taken.
+    // Whichever shard is asked first, the messages of the other merchants are claimed.
     let sent = drain(&near).await;
     assert_eq!(sent.len(), 5, "placed, captured, paid, fulfilled, and the stock: {sent:?}");
 
-    proxy.mend();
+    proxy.restore();
     until("its merchants can order again", async || far.try_place("k", &["mug"]).await.is_ok()).await;
     until("its messages are taken again", async || !drain(&far).await.is_empty()).await;
 }
@@ -144,8 +144,8 @@ async fn a_full_shard_does_not_starve_the_other() {
     let ambient = Ambient::system();
     let [busy, quiet] = [0, 1].map(|_| store::domain::MerchantId::fresh(&ambient));
     let store = sharded(&named(&databases), &[(busy, "a"), (quiet, "b")], LOCATED_FOR).await;
-    let busy = Shop::of(store.clone(), ambient.clone(), busy).await;
-    let quiet = Shop::of(store.clone(), ambient, quiet).await;
+    let busy = TestMerchant::of(store.clone(), ambient.clone(), busy).await;
+    let quiet = TestMerchant::of(store.clone(), ambient, quiet).await;
     for shop in [&busy, &quiet] {
         shop.product("mug", 100).await;
     }

@@ -1,4 +1,4 @@
-//! A merchant with something in every table, and all that can be read of it.
+//! A merchant with rows in every table, and everything that the contract returns about it.
 
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ use store::{
     webhooks::{Endpoint, Subscription, WebhookAttempt, Webhooks},
 };
 
-use super::Shop;
+use super::TestMerchant;
 
-/// A secret of the merchant.
+/// Secret API key of the merchant.
 const SECRET: &[u8] = b"owk_sec_of_a_test";
 
 pub(super) fn key_hash() -> [u8; 32] {
@@ -27,7 +27,7 @@ fn next<C>(after: Option<C>) -> PageRequest<C> {
 }
 
 /// Fills every table; all messages are sent at the end.
-pub(super) async fn settle(shop: &Shop<ShardedOrders>) {
+pub(super) async fn settle(shop: &TestMerchant<ShardedOrders>) {
     let (store, now) = (shop.store.as_ref(), shop.ambient.now());
     let key = KeyRecord { id: KeyId::fresh(&shop.ambient), merchant: shop.merchant, scope: KeyScope::Secret };
     store.ensure_key(&key, key_hash(), now).await.expect("ensures");
@@ -46,12 +46,12 @@ pub(super) async fn settle(shop: &Shop<ShardedOrders>) {
         .cancel(shop.merchant, open.id, "a \"quoted\", reason\\ of (two)\nlines", now)
         .await
         .expect("cancels");
-    // Its attempts stay, and are the merchant's still.
+    // The attempts of the endpoint stay with the merchant.
     store.delete_endpoint(shop.merchant, endpoints[1]).await.expect("deletes");
     drain(shop).await;
 }
 
-async fn endpoint(shop: &Shop<ShardedOrders>) -> EndpointId {
+async fn endpoint(shop: &TestMerchant<ShardedOrders>) -> EndpointId {
     let id = EndpointId::fresh(&shop.ambient);
     let endpoint = Endpoint {
         id,
@@ -69,8 +69,8 @@ async fn endpoint(shop: &Shop<ShardedOrders>) -> EndpointId {
     id
 }
 
-/// A mail, and an attempt for each event.
-async fn record(shop: &Shop<ShardedOrders>, order: &Order, endpoint: EndpointId) {
+/// Records a mail, and an attempt for each event.
+async fn record(shop: &TestMerchant<ShardedOrders>, order: &Order, endpoint: EndpointId) {
     let (store, now) = (shop.store.as_ref(), shop.ambient.now());
     let mail = MailRecord {
         template: "order_confirmed".to_owned(),
@@ -93,7 +93,7 @@ async fn record(shop: &Shop<ShardedOrders>, order: &Order, endpoint: EndpointId)
     }
 }
 
-async fn refund(shop: &Shop<ShardedOrders>, order: OrderId) {
+async fn refund(shop: &TestMerchant<ShardedOrders>, order: OrderId) {
     let (store, now) = (shop.store.as_ref(), shop.ambient.now());
     let refund = RefundId::fresh(&shop.ambient);
     store.request_refund(shop.merchant, order, refund, Some(100), now).await.expect("asks");
@@ -102,8 +102,8 @@ async fn refund(shop: &Shop<ShardedOrders>, order: OrderId) {
     store.record_refund(order, facts, now).await.expect("records");
 }
 
-/// Takes out all that waits, as a relay would; answers it.
-pub(super) async fn drain(shop: &Shop<ShardedOrders>) -> Vec<OutboxMessage> {
+/// Claims and marks all messages as a relay does; returns them.
+pub(super) async fn drain(shop: &TestMerchant<ShardedOrders>) -> Vec<OutboxMessage> {
     let store = shop.store.as_ref();
     let mut all = Vec::new();
     loop {
@@ -118,8 +118,8 @@ pub(super) async fn drain(shop: &Shop<ShardedOrders>) -> Vec<OutboxMessage> {
     }
 }
 
-/// Everything that the contract tells of a merchant, as text.
-pub(super) async fn told(shop: &Shop<ShardedOrders>) -> Vec<String> {
+/// Everything that the contract returns about a merchant, as text.
+pub(super) async fn told(shop: &TestMerchant<ShardedOrders>) -> Vec<String> {
     let (store, merchant) = (shop.store.as_ref(), shop.merchant);
     let mut told = vec![format!("{:?}", store.merchant_name(merchant).await.expect("reads"))];
     told.push(format!("{:?}", store.key_by_hash(key_hash()).await.expect("reads")));

@@ -1,0 +1,114 @@
+//! Inspection types of an engine: queue depths, consumers, and held jobs with their filters.
+
+use base::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::DeadReason;
+use crate::envelope::{Envelope, JobId};
+
+/// Numbers of jobs in a queue, by state. May lag; `RabbitMQ` counts are those of its last statistics.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Depth {
+    /// Name of the queue.
+    pub queue: String,
+    /// Jobs that may start now.
+    pub ready: u64,
+    /// Jobs that may not start yet.
+    pub delayed: u64,
+    /// Jobs delivered and not settled.
+    pub running: u64,
+    /// Jobs in the dead queue.
+    pub dead: u64,
+    /// Time at which the oldest ready job became ready; the signal for scaling workers.
+    pub oldest_ready_at: Option<Timestamp>,
+    /// Whether the queue is paused.
+    pub paused: bool,
+}
+
+/// A consumer as seen by other processes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ConsumerInfo {
+    /// [`ConsumeOptions::name`](super::ConsumeOptions::name).
+    pub name: String,
+    /// The queue it consumes.
+    pub queue: String,
+    /// Jobs delivered to it and not settled, prefetched ones included.
+    pub jobs: u64,
+    /// Last heartbeat or end of its lease, whichever is later.
+    pub alive_until: Timestamp,
+}
+
+/// State of a held job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    /// It may start now.
+    Ready,
+    /// Its earliest start is in the future.
+    Delayed,
+    /// Delivered and not settled.
+    Running,
+    /// In the dead queue.
+    Dead,
+}
+
+/// A job as stored by an engine.
+#[derive(Debug, Clone, Serialize)]
+pub struct InspectedJob {
+    /// The job; for a message that cannot be decoded, a substitute envelope of kind `""` with the raw bytes as a
+    /// string.
+    pub envelope: Envelope,
+    /// State of the job.
+    pub state: JobState,
+    /// Consumers it has lost.
+    pub crashes: u32,
+    /// Error text of the last failure.
+    pub last_error: Option<String>,
+    /// Present for a dead job.
+    pub dead: Option<DeadInfo>,
+}
+
+/// Circumstances of a job's death.
+#[derive(Debug, Clone, Serialize)]
+pub struct DeadInfo {
+    /// Reason why it was moved to the dead queue.
+    pub reason: DeadReason,
+    /// Time of its first failure.
+    pub first_failed_at: Timestamp,
+    /// Time at which it was moved to the dead queue.
+    pub died_at: Timestamp,
+}
+
+/// Conditions of a job listing, all of which must hold.
+#[derive(Debug, Clone, Default)]
+pub struct JobFilter {
+    /// Only jobs of this queue.
+    pub queue: Option<String>,
+    /// Only jobs in this state.
+    pub state: Option<JobState>,
+    /// Only jobs of this kind.
+    pub kind: Option<String>,
+    /// Page start: only jobs after this one in the order of the listing.
+    pub after: Option<JobId>,
+    /// Most jobs returned; engines cap it at 1000.
+    pub limit: u32,
+}
+
+/// Conditions of a redrive, all of which must hold.
+#[derive(Debug, Clone, Default)]
+pub struct DeadFilter {
+    /// Only jobs of this queue.
+    pub queue: Option<String>,
+    /// Only jobs of this kind.
+    pub kind: Option<String>,
+    /// Only jobs dead for this reason.
+    pub reason: Option<DeadReason>,
+    /// Only jobs whose last error contains this text.
+    pub error_contains: Option<String>,
+    /// Only jobs that died at or after this time.
+    pub since: Option<Timestamp>,
+    /// Most jobs redriven.
+    pub limit: u32,
+    /// Return the ids without moving the jobs.
+    pub dry_run: bool,
+}

@@ -1,0 +1,37 @@
+//! Rules shared by the engines of the order store: every decision that needs no statement.
+//!
+//! Guarantees: pure except for ids and time from [`base::Ambient`], so two engines that pass the same rows return the
+//! same answer and write the same events. Knows no database.
+//!
+//! Read on in [`messages`] (which events are written), [`placing`], [`stock`], [`moves`].
+
+pub(crate) mod in_flight;
+pub(crate) mod messages;
+pub(crate) mod place_order;
+pub(crate) mod stock;
+pub(crate) mod texts;
+pub(crate) mod transitions;
+pub(crate) mod verifications;
+
+use crate::error::StoreError;
+
+/// Name of the store in errors.
+pub(crate) const STORE: &str = "order";
+
+/// Stored data that breaks a rule of the schema or of the types.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Damage(pub(crate) String);
+
+impl Damage {
+    /// Damage in a named column.
+    pub(crate) fn column(name: &str, error: impl std::fmt::Display) -> Self {
+        Self(format!("column {name}: {error}"))
+    }
+}
+
+impl From<Damage> for StoreError {
+    fn from(damage: Damage) -> Self {
+        Self::Corrupt { store: STORE, detail: damage.0 }
+    }
+}

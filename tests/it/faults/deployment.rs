@@ -1,0 +1,196 @@
+//! Everything that can break: processes of each role, the lines between them and the servers, the provider.
+
+use std::collections::BTreeMap;
+
+use base::{Ambient, testing::Proxy};
+use tokio::{sync::Mutex, time::sleep};
+
+use super::{
+    front::Front,
+    plan::{InjectedFault, Link, Mood, Planned, Role},
+    servers::Servers,
+};
+use crate::util::{self, Client, TestMerchant, TestServers, free_port};
+
+const APIS: usize = 2;
+const RELAYS: usize = 2;
+const WORKERS: usize = 3;
+const SHOPS: usize = 3;
+/// What nobody can sell out.
+pub(super) const PLENTY: i64 = 10_000_000;
+pub(super) const SKUS: [&str; 3] = ["CUP", "PEN", "TEE"];
+/// What runs out.
+pub(super) const RARE: &str = "RARE";
+pub(super) const RARE_STOCK: i64 = 150;
+/// Signs what "the provider" reports.
+pub(super) const REPORT_SECRET: &str = "whsec_ofTheFaultRun";
+/// Names the library that shows a process another time; see libfaketime(1).
+const FAKETIME: &str = "ORDERWORKS_TEST_FAKETIME";
+
+/// The whole installation.
+pub(super) struct Deployment {
+    pub(super) stage: TestServers,
+    pub(super) shops: Vec<TestMerchant>,
+    /// Of each API process, such as `http://127.0.0.1:8080`.
+    pub(super) bases: Vec<String>,
+    /// The sandbox itself, past all lines.
+    pub(super) ledger: String,
+    processes: BTreeMap<Role, Vec<Mutex<Process>>>,
+    lines: BTreeMap<Link, Proxy>,
+    front: Front,
+    pub(super) servers: Servers,
+}
+
+/// A process that is started anew when it dies, as by a service manager.
+struct Process {
+    args: Vec<String>,
+    running: Option<util::Role>,
+}
+
+impl Deployment {
+    /// All processes run and the shops are open; `None` where there are no servers for it.
+    pub(super) async fn open() -> Option<Self> {
+        let servers = Servers::found()?;
+        let mut stage =
+            TestServers::open_with("{ datacenter1 = 3 }").await.expect("ops/faults names all servers");
+        let (lines, front) =
+            (lay_lines(&mut stage).await, Front::of(stage.setting("PAYMENTS_PROVIDER_URL")).await);
+        let ledger = stage.ledger_url();
+        stage.set("PAYMENTS_PROVIDER_URL", &front.url);
+        stage.set("PAYMENTS_STRIPE_WEBHOOK_SECRETS", &format!("[\"{REPORT_SECRET}\"]"));
+        let sandbox = stage.sandbox.take().expect("runs since the stage was opened");
+        let sandbox = Process { args: stage.sandbox_arguments(), running: Some(sandbox) };
+        let mut processes = BTreeMap::from([(Role::Provider, vec![Mutex::new(sandbox)])]);
+        let addresses: Vec<_> = (0..APIS).map(|_| format!("127.0.0.1:{}", free_port())).collect();
+        for (role, commands) in commands(&addresses) {
+            let started = commands.into_iter().map(|args| {
+                let args: Vec<_> = args.into_iter().map(str::to_owned).collect();
+                Mutex::new(Process { running: Some(stage.role(&args)), args })
+            });
+            processes.insert(role, started.collect());
+        }
+        for address in &addresses {
+            util::ready(address, |report| report["status"] == "ok").await;
+        }
+        let bases: Vec<_> = addresses.iter().map(|address| format!("http://{address}")).collect();
+        let mut shops = Vec::new();
+        for _ in 0..SHOPS {
+            shops.push(TestMerchant::open_with(&stage, &bases[0], &stocked()).await);
+        }
+        Some(Self { stage, shops, bases, ledger, processes, lines, front, servers })
+    }
+
+    /// Lets it happen, and undoes it: returns when what was broken is whole again, but nobody has got over it yet.
+    pub(super) async fn suffer(&self, planned: &Planned) {
+        let Planned { fault, which, span, clock_off_seconds, .. } = *planned;
+        match fault {
+            InjectedFault::Kill(role) => {
+                self.process(role, which).lock().await.replace(&self.stage, &[]).await
+            }
+            InjectedFault::Pause(role) => {
+                let process = self.process(role, which).lock().await;
+                let running = process.running.as_ref().expect("always one");
+                running.pause().await;
+                sleep(span).await;
+                running.wake().await;
+            }
+            InjectedFault::WrongClock => {
+                let library = std::env::var(FAKETIME).expect("set by ops/faults");
+                let offset = format!("{clock_off_seconds:+}");
+                let clock = [
+                    ("LD_PRELOAD", library.as_str()),
+                    ("FAKETIME", &offset),
+                    ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+                ];
+                let mut process = self.process(Role::Worker, which).lock().await;
+                process.replace(&self.stage, &clock).await;
+                sleep(span).await;
+                process.replace(&self.stage, &[]).await;
+            }
+            InjectedFault::Cut(line) => self.lines[&line].cut(),
+            InjectedFault::Sever(line) => {
+                self.lines[&line].sever();
+                sleep(span).await;
+                self.lines[&line].restore();
+            }
+            InjectedFault::Provider(mood) => {
+                self.front.set(mood);
+                sleep(span).await;
+                self.front.set(Mood::Fine);
+            }
+            InjectedFault::DeadReceivers => {
+                self.shops.iter().for_each(|shop| shop.receiver.set_dead(true));
+                sleep(span).await;
+                self.shops.iter().for_each(|shop| shop.receiver.set_dead(false));
+            }
+            InjectedFault::Restart(server) => self.servers.restart(server, which, span).await,
+        }
+    }
+
+    /// A shop's client at one of the API processes.
+    pub(super) fn client(&self, shop: usize, turn: usize) -> Client {
+        self.shops[shop].client.at(&self.bases[turn % self.bases.len()])
+    }
+
+    /// Ends all processes.
+    pub(super) async fn close(self) {
+        for process in self.processes.into_values().flatten() {
+            if let Some(running) = process.into_inner().running {
+                running.stop().await;
+            }
+        }
+        self.stage.close().await;
+    }
+
+    fn process(&self, role: Role, which: usize) -> &Mutex<Process> {
+        let alike = &self.processes[&role];
+        &alike[which % alike.len()]
+    }
+}
+
+impl Process {
+    async fn replace(&mut self, stage: &TestServers, settings: &[(&str, &str)]) {
+        if let Some(running) = self.running.take() {
+            running.kill().await;
+        }
+        self.running = Some(stage.role_with(settings, &self.args));
+    }
+}
+
+/// The command of each process.
+fn commands(addresses: &[String]) -> [(Role, Vec<Vec<&str>>); 4] {
+    let apis = addresses.iter().map(|address| vec!["api", "--listen", address]);
+    [
+        (Role::Api, apis.collect()),
+        (Role::Relay, vec![vec!["relay"]; RELAYS]),
+        (Role::Scheduler, vec![vec!["scheduler"]]),
+        (Role::Worker, vec![vec!["worker"]; WORKERS]),
+    ]
+}
+
+fn stocked() -> Vec<(&'static str, i64)> {
+    SKUS.map(|sku| (sku, PLENTY)).into_iter().chain([(RARE, RARE_STOCK)]).collect()
+}
+
+/// Lines that can be cut to all servers but Cassandra, whose nodes tell their own addresses.
+async fn lay_lines(stage: &mut TestServers) -> BTreeMap<Link, Proxy> {
+    let redis = std::env::var("ORDERWORKS_TEST_REDIS_URL").expect("ops/faults names all servers");
+    let prefix = format!("ow-faults-{}", Ambient::system().uuid().simple());
+    for (key, value) in [("ENGINES_CACHE", "redis"), ("REDIS_URL", &redis), ("REDIS_PREFIX", &prefix)] {
+        stage.set(key, value);
+    }
+    let mut lines = BTreeMap::new();
+    for (line, key) in
+        [(Link::Postgres, "POSTGRES_URL"), (Link::Broker, "RABBITMQ_URL"), (Link::Redis, "REDIS_URL")]
+    {
+        let url = stage.setting(key).to_owned();
+        let proxy = Proxy::to(&url).await;
+        stage.set(key, &proxy.address(&url));
+        lines.insert(line, proxy);
+    }
+    let smtp = stage.setting("MAIL_SMTP_URL").trim_start_matches("smtp://").trim_end_matches('/').to_owned();
+    let proxy = Proxy::start(smtp.parse().expect("an address without a login")).await;
+    stage.set("MAIL_SMTP_URL", &format!("smtp://127.0.0.1:{}", proxy.port));
+    lines.insert(Link::Mail, proxy);
+    lines
+}

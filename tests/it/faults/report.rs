@@ -1,0 +1,182 @@
+//! What became of it all, asked of the API, the provider's ledger and `orderworks verify`.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt::Write,
+    sync::atomic::Ordering,
+    time::Duration,
+};
+
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use super::{
+    deployment::{Deployment, RARE, RARE_STOCK},
+    traffic::Traffic,
+};
+use crate::util::{Client, audit};
+
+/// From the last fault to the end of every order.
+const ENDED_WITHIN: Duration = Duration::from_mins(1);
+/// From then to the last mail and the last webhook whose receiver was there.
+const QUIET_WITHIN: Duration = Duration::from_mins(5);
+
+/// The numbers that must be zero, and some that need not.
+pub(super) struct FaultReport {
+    pub(super) accepted: usize,
+    pub(super) sold_out: usize,
+    /// Accepted, and not there.
+    pub(super) lost: usize,
+    /// A key that became two orders, an order that was charged twice.
+    pub(super) doubled: usize,
+    /// Units sold beyond what there was.
+    pub(super) oversold: i64,
+    /// Neither fulfilled nor ended otherwise a minute after the last fault.
+    pub(super) open: usize,
+    /// From the last fault to the end of the last order, if all ended in time.
+    pub(super) ended_after: Option<Duration>,
+    /// What the audit still found after minutes of quiet.
+    pub(super) violations: Vec<Value>,
+    /// What the audit looked at.
+    pub(super) audited: Value,
+}
+
+impl FaultReport {
+    /// Judges what stands in all books, orders having ended as [`until_ended`] says.
+    pub(super) async fn of(town: &Deployment, traffic: &Traffic, ended: Result<Duration, usize>) -> Self {
+        let accepted = traffic.accepted();
+        let mut of_shop = Vec::new();
+        for client in clients(town) {
+            of_shop.push(client.all("/v1/orders").await);
+        }
+        let orders: Vec<_> = of_shop.iter().flatten().collect();
+        let known: BTreeSet<&str> = accepted.values().map(String::as_str).collect();
+        let there: BTreeSet<&str> = orders.iter().filter_map(|order| order["id"].as_str()).collect();
+        let unasked = there.difference(&known).count();
+        let charged_again = charged_again(&audit::ledger(&town.ledger).await);
+        let (violations, audited) = audited(town).await;
+        Self {
+            accepted: accepted.len(),
+            sold_out: traffic.sold_out.load(Ordering::Relaxed),
+            lost: known.difference(&there).count(),
+            doubled: unasked + charged_again + traffic.answered_twice.load(Ordering::Relaxed),
+            oversold: of_shop.iter().map(|orders| oversold(orders)).sum(),
+            open: ended.err().unwrap_or_default(),
+            ended_after: ended.ok(),
+            violations,
+            audited,
+        }
+    }
+
+    pub(super) fn is_clean(&self) -> bool {
+        (self.lost, self.doubled, self.oversold, self.open) == (0, 0, 0, 0) && self.violations.is_empty()
+    }
+
+    /// What was found beside the last line.
+    pub(super) fn describe(&self) -> String {
+        let mut text = match self.ended_after {
+            Some(after) => {
+                format!("Every order had ended {:.1} s after the last fault.", after.as_secs_f64())
+            }
+            None => format!("{} orders were open a minute after the last fault.", self.open),
+        };
+        let Self { sold_out, audited, violations, .. } = self;
+        let number = |key: &str| audited[key].as_u64().unwrap_or_default();
+        // Writing to a string cannot fail.
+        let _ = write!(
+            text,
+            " {sold_out} more were refused, as there was no stock for them. `orderworks verify --full` over {} orders, {} \
+             payments and {} entries of the provider's ledger found {}.",
+            number("orders"),
+            number("payments"),
+            number("ledger"),
+            if violations.is_empty() {
+                "nothing wrong".to_owned()
+            } else {
+                format!("{} violations", violations.len())
+            },
+        );
+        for violation in violations {
+            let _ = write!(text, "\n    {violation}");
+        }
+        text
+    }
+
+    pub(super) fn line(&self, faults: usize) -> String {
+        let Self { accepted, lost, doubled, oversold, open, .. } = self;
+        format!(
+            "faults={faults} accepted={accepted} lost={lost} doubled={doubled} oversold={oversold} open={open}"
+        )
+    }
+}
+
+/// How long after the last fault every order had ended, or how many had not when it was time.
+pub(super) async fn until_ended(town: &Deployment, last_fault: Instant) -> Result<Duration, usize> {
+    let clients: Vec<_> = clients(town).collect();
+    loop {
+        if all_ended(&clients).await {
+            return Ok(last_fault.elapsed());
+        }
+        if last_fault.elapsed() >= ENDED_WITHIN {
+            let mut open = Vec::new();
+            for client in &clients {
+                for status in ["pending", "paid"] {
+                    open.extend(client.all_where("/v1/orders", &format!("&status={status}")).await);
+                }
+            }
+            println!("open: {open:#?}");
+            return if open.is_empty() { Ok(last_fault.elapsed()) } else { Err(open.len()) };
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// An API that has not got over a fault yet cannot say so.
+async fn all_ended(clients: &[Client]) -> bool {
+    for client in clients {
+        for status in ["pending", "paid"] {
+            let page = client.try_get(&format!("/v1/orders?limit=1&status={status}")).await;
+            if !page.is_some_and(|page| page["data"].as_array().is_some_and(Vec::is_empty)) {
+                return false;
+            }
+        }
+    }
+    true
+}
+
+fn clients(town: &Deployment) -> impl Iterator<Item = Client> {
+    (0..town.shops.len()).map(|shop| town.client(shop, shop))
+}
+
+fn charged_again(ledger: &[Value]) -> usize {
+    let mut charges: HashMap<&str, usize> = HashMap::new();
+    for entry in ledger.iter().filter(|entry| entry["type"] == "charge") {
+        *charges.entry(entry["order_id"].as_str().expect("named by our requests")).or_default() += 1;
+    }
+    charges.values().filter(|count| **count > 1).count()
+}
+
+/// Of the one thing that runs out.
+fn oversold(orders: &[Value]) -> i64 {
+    let left_the_house = orders.iter().filter(|order| !order["shipment"].is_null());
+    let items = left_the_house.flat_map(|order| order["items"].as_array().expect("a list"));
+    let sold: i64 = items
+        .filter(|item| item["sku"] == RARE)
+        .map(|item| item["quantity"].as_i64().expect("a number"))
+        .sum();
+    (sold - RARE_STOCK).max(0)
+}
+
+/// Asks until nothing is wrong: mails and webhooks need their time, and stores that were away have writes to catch up with.
+async fn audited(town: &Deployment) -> (Vec<Value>, Value) {
+    let deadline = Instant::now() + QUIET_WITHIN;
+    loop {
+        let (status, violations, summary) = town.stage.verify(&audit::FULL).await;
+        match status {
+            Some(0) => return (Vec::new(), summary),
+            Some(1) if Instant::now() >= deadline => return (violations, summary),
+            Some(1) => sleep(Duration::from_secs(2)).await,
+            _ => panic!("cannot look: {summary}"),
+        }
+    }
+}

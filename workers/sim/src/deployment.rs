@@ -1,0 +1,167 @@
+//! Simulated parts of one run, and the view that each process has of them.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use base::{Ambient, Timestamp, ambient::Clock};
+use jobs::Registry;
+use store::{
+    OrderStore,
+    testing::{MemoryOrders, MemoryPayments},
+    webhook_url::UrlPolicy,
+};
+use tokio::time::Instant;
+use workers::{Env, Parts, mail::Mailer, provider::PaymentProvider, webhook::WebhookSender};
+
+use crate::{
+    Mutation,
+    chance::Chance,
+    link::{FaultyLink, WatchedPayments},
+    mutation::FreshKeys,
+    outside::Outside,
+    provider::SimProvider,
+    queue::SimQueue,
+    trace::Trace,
+    watch::Watch,
+};
+
+/// Start of the clocks: 2026-01-01T00:00:00Z.
+const START_MILLIS: i64 = 1_767_225_600_000;
+/// Largest skew of a process's clock, ahead of the true time.
+const SKEW_MAX: Duration = Duration::from_secs(2);
+const SENDER: &str = "Shop <orders@shop.example>";
+
+/// All parts of a run.
+pub(crate) struct Deployment {
+    pub(crate) chance: Arc<Chance>,
+    pub(crate) trace: Arc<Trace>,
+    pub(crate) watch: Arc<Watch>,
+    /// The true time, and ids.
+    pub(crate) ambient: Ambient,
+    /// Without faults, for set-up and audit.
+    pub(crate) orders: MemoryOrders,
+    pub(crate) payments: MemoryPayments,
+    pub(crate) provider: SimProvider,
+    pub(crate) outside: Arc<Outside>,
+    pub(crate) queue: SimQueue,
+    pub(crate) registry: Registry<Env>,
+    mailer: Mailer,
+    pub(crate) mutation: Option<Mutation>,
+    /// Number of customers and merchants with open requests.
+    busy: AtomicUsize,
+    began: Instant,
+}
+
+/// Clock that follows the timers of the runtime, with a skew.
+struct SimClock {
+    began: Instant,
+    skew: Duration,
+}
+
+impl Clock for SimClock {
+    fn now(&self) -> Timestamp {
+        let millis = i64::try_from((self.began.elapsed() + self.skew).as_millis()).unwrap_or(i64::MAX);
+        Timestamp::from_millisecond(START_MILLIS.saturating_add(millis)).unwrap_or(Timestamp::MAX)
+    }
+}
+
+impl Deployment {
+    /// To be called in a runtime with paused time.
+    pub(crate) fn new(seed: u64, mutation: Option<Mutation>, in_words: bool) -> Result<Self, String> {
+        let began = Instant::now();
+        let chance = Arc::new(Chance::new(seed));
+        let trace = Arc::new(Trace::new(in_words));
+        let watch = Arc::new(Watch::new(Arc::clone(&trace)));
+        let ambient = Ambient::seeded(Arc::new(SimClock { began, skew: Duration::ZERO }), chance.fork());
+        let outside = Arc::new(Outside::new(Arc::clone(&chance), Arc::clone(&trace)));
+        let acks_first = mutation == Some(Mutation::AckBeforeWrite);
+        let queue = SimQueue::new(
+            Arc::clone(&chance),
+            Arc::clone(&trace),
+            Arc::clone(&watch),
+            ambient.clone(),
+            acks_first,
+        );
+        Ok(Self {
+            orders: MemoryOrders::new(ambient.clone(), watch.clone()),
+            payments: MemoryPayments::new(watch.clone()),
+            provider: SimProvider::new(Arc::clone(&chance), Arc::clone(&trace), Arc::clone(&watch)),
+            mailer: Mailer::through(outside.clone(), SENDER).map_err(|error| error.to_string())?,
+            registry: workers::registry().map_err(|error| error.to_string())?,
+            busy: AtomicUsize::new(0),
+            chance,
+            trace,
+            watch,
+            ambient,
+            outside,
+            queue,
+            mutation,
+            began,
+        })
+    }
+
+    /// Clock and generator of one process.
+    pub(crate) fn process_ambient(&self) -> Ambient {
+        let skew = if self.chance.one_in(2) { self.chance.up_to(SKEW_MAX) } else { Duration::ZERO };
+        Ambient::seeded(Arc::new(SimClock { began: self.began, skew }), self.chance.fork())
+    }
+
+    /// The order store as a process sees it.
+    pub(crate) fn orders_of(&self, process: &str) -> Arc<dyn OrderStore> {
+        Arc::new(self.orders.through(self.link(process)))
+    }
+
+    /// The collaborators of the jobs of a worker.
+    pub(crate) fn env(&self, process: &str) -> Env {
+        let ambient = self.process_ambient();
+        let inner = self.payments.through(self.link(process));
+        let unfenced = self.mutation == Some(Mutation::NoEpochCheck);
+        let mut provider: Arc<dyn PaymentProvider> = Arc::new(self.provider.clone());
+        if self.mutation == Some(Mutation::FreshKeys) {
+            provider = Arc::new(FreshKeys { inner: provider, ambient: ambient.clone() });
+        }
+        let policy = UrlPolicy { allow_loopback: false };
+        Env::new(Parts {
+            orders: self.orders_of(process),
+            payments: Arc::new(WatchedPayments { inner, watch: Arc::clone(&self.watch), unfenced }),
+            provider,
+            mailer: self.mailer.clone(),
+            webhooks: WebhookSender::through(self.outside.clone(), policy, ambient.clone()),
+            ambient,
+            worker: process.to_owned(),
+        })
+    }
+
+    /// Counts a customer or merchant as busy until the guard is dropped.
+    pub(crate) fn busy(self: &Arc<Self>) -> Busy {
+        self.busy.fetch_add(1, Ordering::Relaxed);
+        Busy(Arc::clone(self))
+    }
+
+    /// Whether all work is complete.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.busy.load(Ordering::Relaxed) == 0
+            && self.queue.is_empty()
+            && self.orders.unsent() == 0
+            && self.provider.is_idle()
+    }
+
+    fn link(&self, process: &str) -> Arc<FaultyLink> {
+        let (chance, trace) = (Arc::clone(&self.chance), Arc::clone(&self.trace));
+        Arc::new(FaultyLink { chance, trace, process: process.to_owned() })
+    }
+}
+
+/// Guard of a busy customer or merchant.
+pub(crate) struct Busy(Arc<Deployment>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,324 @@
+//! Scan of the stores in pages, and the mark of incremental audits.
+//!
+//! Every change of an order writes a message into the outbox, so the messages since the last audit name the orders to
+//! check. Orders that were open or wrong then are named by the mark. The mark stands at the start of the audit less the
+//! grace: an order younger than that has a message after it. More open or wrong orders than a mark can name hold it
+//! back.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    time::Duration,
+};
+
+use base::Timestamp;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use store::{
+    audit::{AGAIN_MAX, AuditMark, StockCount},
+    domain::{EventId, OrderId},
+};
+
+use super::{Audit, Code, Examined, Finding, Repair, Scope, VerifyError, Violation};
+use crate::provider::{EntryKind, LedgerEntry};
+
+/// Orders checked concurrently.
+const AT_ONCE: usize = 8;
+const ORDERS_PAGE: u32 = 256;
+const MESSAGES_PAGE: u32 = 1000;
+const PAGE: u32 = 500;
+/// Longest time between the creation of a message id and its commit.
+const COMMIT_MAX: Duration = Duration::from_mins(2);
+/// Time between the two checks of a suspected violation: any step between two stores is shorter.
+const SECOND_LOOK_AFTER: Duration = Duration::from_secs(1);
+/// Most orders remembered within one run, so that an order with several messages is checked once.
+const RECENT_MAX: usize = 100_000;
+
+/// State that an incremental audit gathers for the next one.
+struct Progress {
+    again: BTreeSet<OrderId>,
+    recent: HashSet<OrderId>,
+    /// Time at which the mark is held back.
+    held_at: Option<Timestamp>,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self { again: BTreeSet::new(), recent: HashSet::new(), held_at: None }
+    }
+
+    /// Whether the order was not checked recently in this run.
+    fn is_new(&mut self, order: OrderId) -> bool {
+        if self.recent.len() >= RECENT_MAX {
+            self.recent.clear();
+        }
+        self.recent.insert(order)
+    }
+
+    fn remember(&mut self, order: OrderId, at: Timestamp) {
+        if self.again.len() < AGAIN_MAX {
+            self.again.insert(order);
+        } else if !self.again.contains(&order) {
+            self.held_at.get_or_insert(at);
+        }
+    }
+}
+
+impl Audit<'_> {
+    /// Scans everything that the plan asks for.
+    pub(super) async fn scan(&mut self) -> Result<(), VerifyError> {
+        let mark = match self.plan.scope {
+            Scope::Since(_) => None,
+            Scope::Changed | Scope::Full => self.of.orders.audit_mark().await?,
+        };
+        let mut course = Progress::new();
+        let ledger = match (self.plan.scope, &mark) {
+            (Scope::Since(span), _) => {
+                self.changed(self.of.ago(span), &mut course).await?;
+                None
+            }
+            (Scope::Changed, Some(mark)) => {
+                course.recent.extend(&mark.again);
+                self.orders(&mark.again, Timestamp::UNIX_EPOCH, &mut course).await?;
+                let from = mark.until.checked_sub(COMMIT_MAX).unwrap_or(Timestamp::UNIX_EPOCH);
+                self.changed(from, &mut course).await?;
+                self.ledger_after(mark.ledger.clone(), Some(&mut course)).await?
+            }
+            (Scope::Changed | Scope::Full, _) => {
+                self.all(&mut course).await?;
+                self.payments().await?;
+                self.ledger_after(None, None).await?
+            }
+        };
+        self.stock().await?;
+        self.outbox().await?;
+        if !matches!(self.plan.scope, Scope::Since(_)) {
+            let until = course.held_at.unwrap_or(self.before).min(self.before);
+            let mark = AuditMark { until, again: course.again.into_iter().collect(), ledger };
+            self.of.orders.set_audit_mark(&mark).await?;
+        }
+        Ok(())
+    }
+
+    async fn all(&mut self, course: &mut Progress) -> Result<(), VerifyError> {
+        let mut after = None;
+        let mut first = None;
+        loop {
+            let page = self.of.orders.all_orders(after, ORDERS_PAGE).await?;
+            let Some(last) = page.last().copied() else { return Ok(()) };
+            first = first.or(page.first().copied());
+            after = Some(last);
+            let at = made(last);
+            self.orders(&page, at, course).await?;
+            let part = first.and_then(|first| self.part(made(first), at));
+            self.watch.progress(self.summary.orders, part);
+        }
+    }
+
+    async fn changed(&mut self, from: Timestamp, course: &mut Progress) -> Result<(), VerifyError> {
+        let mut after: Option<EventId> = None;
+        loop {
+            let page = self.of.orders.touched_orders(from, self.before, after, MESSAGES_PAGE).await?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            after = Some(*last);
+            let at = base::ids::timestamp_of(last.0).unwrap_or(from);
+            let orders: Vec<OrderId> =
+                page.into_iter().map(|(_, order)| order).filter(|order| course.is_new(*order)).collect();
+            self.orders(&orders, at, course).await?;
+            self.watch.progress(self.summary.orders, self.part(from, at));
+        }
+    }
+
+    /// Fraction of the time up to `before` that lies before `at`.
+    fn part(&self, from: Timestamp, at: Timestamp) -> Option<f64> {
+        let whole = self.before.duration_since(from).as_secs_f64();
+        (whole > 0.0).then(|| (at.duration_since(from).as_secs_f64() / whole).clamp(0.0, 1.0))
+    }
+
+    /// Checks these orders; suspected violations twice.
+    async fn orders(
+        &mut self,
+        orders: &[OrderId],
+        at: Timestamp,
+        course: &mut Progress,
+    ) -> Result<(), VerifyError> {
+        let mut suspects = Vec::new();
+        for (order, seen) in self.look_at_all(orders.to_vec()).await? {
+            self.summary.orders += u64::from(!matches!(seen, Examined::Missing));
+            match seen {
+                Examined::Missing | Examined::Right => {}
+                Examined::Young => self.summary.open += 1,
+                Examined::Open => {
+                    self.summary.open += 1;
+                    course.remember(order, at);
+                }
+                Examined::Wrong(findings) => suspects.push((order, findings)),
+            }
+        }
+        if suspects.is_empty() {
+            return Ok(());
+        }
+        tokio::time::sleep(SECOND_LOOK_AFTER).await;
+        let ids = suspects.iter().map(|(order, _)| *order).collect();
+        let mut first: HashMap<_, _> = suspects.into_iter().collect();
+        for (order, seen) in self.look_at_all(ids).await? {
+            let before = first.remove(&order).unwrap_or_default();
+            match seen {
+                Examined::Missing | Examined::Right => {}
+                Examined::Young | Examined::Open => {
+                    self.summary.open += 1;
+                    course.remember(order, at);
+                }
+                Examined::Wrong(findings) => {
+                    course.remember(order, at);
+                    let both = |finding: &Finding| before.iter().any(|other| other.is_same(finding));
+                    for finding in findings.into_iter().filter(both) {
+                        self.report(finding.violation).await?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn look_at_all(&self, orders: Vec<OrderId>) -> Result<Vec<(OrderId, Examined)>, VerifyError> {
+        let looks = orders.into_iter().map(|order| async move { Ok((order, self.examine(order).await?)) });
+        stream::iter(looks).buffered(AT_ONCE).try_collect().await
+    }
+
+    /// Reports payments without an order.
+    async fn payments(&mut self) -> Result<(), VerifyError> {
+        let kept_from = self.of.kept_from(self.of.kept.orders);
+        let mut after = None;
+        loop {
+            let page = self.of.payments.scan(after, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(last.id);
+            for entry in page {
+                self.summary.payments += 1;
+                let kept = kept_from.is_none_or(|from| entry.created_at >= from);
+                if kept && entry.created_at < self.before && !self.is_there(entry.order).await? {
+                    let found =
+                        format!("{} {} opened at {}", entry.amount_minor, entry.currency, entry.created_at);
+                    let people = Repair::Manual("restore the order from a backup, or give the money back");
+                    let finding = Finding::of(entry.order, Code::PaymentOrphan, found, people);
+                    self.report(finding.with("payment", entry.id).violation).await?;
+                }
+            }
+        }
+    }
+
+    /// Checks the ledger up to the grace and returns the id of the last entry. With a `course` also checks the orders
+    /// of the entries: a change at the provider need not have changed anything here.
+    async fn ledger_after(
+        &mut self,
+        mut after: Option<String>,
+        mut course: Option<&mut Progress>,
+    ) -> Result<Option<String>, VerifyError> {
+        let Some(ledger) = self.ledger else { return Ok(after) };
+        loop {
+            let page = ledger.page(after.as_deref(), PAGE).await?;
+            let old = page.entries.iter().take_while(|entry| entry.at < self.before).count();
+            let (old, young) = page.entries.split_at(old);
+            after = old.last().map(|entry| entry.id.clone()).or(after);
+            self.entries(old, course.as_deref_mut()).await?;
+            if !young.is_empty() || !page.has_more {
+                return Ok(after);
+            }
+        }
+    }
+
+    async fn entries(
+        &mut self,
+        entries: &[LedgerEntry],
+        course: Option<&mut Progress>,
+    ) -> Result<(), VerifyError> {
+        let kept_from = self.of.kept_from(self.of.kept.orders);
+        let mut known = Vec::new();
+        for entry in entries {
+            *self.summary.ledger.get_or_insert(0) += 1;
+            match entry.order {
+                Some(order) if self.is_there(order).await? => known.push(order),
+                _ if kept_from.is_some_and(|from| entry.at < from) => {}
+                order => self.report(orphan(entry, order)).await?,
+            }
+        }
+        let Some(course) = course else { return Ok(()) };
+        known.retain(|order| course.is_new(*order));
+        self.orders(&known, self.before, course).await
+    }
+
+    /// Whether the order is stored; one that cannot be read back is.
+    async fn is_there(&self, order: OrderId) -> Result<bool, VerifyError> {
+        match self.of.orders.order_by_id(order).await {
+            Ok(order) => Ok(order.is_some()),
+            Err(store::StoreError::Corrupt { .. }) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn stock(&mut self) -> Result<(), VerifyError> {
+        let mut after = None;
+        loop {
+            let page = self.of.orders.stock_counts(after, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some((last.merchant, last.sku.clone()));
+            for count in &page {
+                self.summary.products += 1;
+                if let Some(violation) = of_stock(count) {
+                    self.report(violation).await?;
+                }
+            }
+        }
+    }
+
+    async fn outbox(&mut self) -> Result<(), VerifyError> {
+        let backlog = self.of.orders.backlog().await?;
+        let Some(oldest) = backlog.oldest_at.filter(|oldest| *oldest < self.before) else { return Ok(()) };
+        let found = format!("{} messages unsent, the oldest since {oldest}", backlog.messages);
+        let repair = Repair::Manual("see that a relay runs and reaches the queue");
+        let violation =
+            Violation { code: Code::OutboxStalled, ids: Vec::new(), found, repair, repaired: false };
+        self.report(violation).await
+    }
+}
+
+/// Creation time of an order id.
+fn made(order: OrderId) -> Timestamp {
+    base::ids::timestamp_of(order.0).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+fn orphan(entry: &LedgerEntry, order: Option<OrderId>) -> Violation {
+    let way = match entry.movement {
+        EntryKind::Charge => "charged",
+        EntryKind::Refund => "given back",
+    };
+    let mut ids = vec![("entry", entry.id.clone())];
+    ids.extend(order.map(|order| ("order", order.to_string())));
+    Violation {
+        code: Code::LedgerOrphan,
+        ids,
+        found: format!("{} {} {way} at {}", entry.amount_minor, entry.currency, entry.at),
+        repair: Repair::Manual("find out what it was for; give it back if nobody knows"),
+        repaired: false,
+    }
+}
+
+fn of_stock(count: &StockCount) -> Option<Violation> {
+    let StockCount { merchant, sku, on_hand, reserved, held } = count;
+    let impossible = *on_hand < 0 || *reserved < 0 || reserved > on_hand;
+    if !impossible && reserved == held {
+        return None;
+    }
+    let code = if impossible { Code::StockNegative } else { Code::ReservationDiffers };
+    let repair = if held <= on_hand && reserved != held {
+        Repair::Reservation { merchant: *merchant, sku: sku.clone() }
+    } else {
+        Repair::Manual("count what is in the house and set the inventory")
+    };
+    Some(Violation {
+        code,
+        ids: vec![("merchant", merchant.to_string()), ("sku", sku.clone())],
+        found: format!("on hand {on_hand}, reserved {reserved}, held by open orders {held}"),
+        repair,
+        repaired: false,
+    })
+}

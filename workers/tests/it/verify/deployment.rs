@@ -1,0 +1,185 @@
+//! Deployment under audit: a shop with a queue that is worked off by hand, and an auditor.
+
+use std::{str::FromStr, sync::Arc, time::Duration};
+
+use jobs::{
+    Engine, Envelope, Job,
+    engine::{JobFilter, QueueSpec},
+    sqlite::SqliteEngine,
+};
+use sqlx::{AssertSqlSafe, ConnectOptions, Executor, sqlite::SqliteConnectOptions};
+use store::{
+    domain::{Order, OrderId},
+    outbox::OutboxBody,
+};
+use workers::{
+    Env,
+    jobs::{ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail},
+    registry::QUEUES,
+    subscriptions::expand,
+    verify::{Code, Plan, Retention, Scope, Summary, Verify, Violation, Watch},
+};
+
+use crate::util::TestMerchant;
+
+pub(super) struct AuditDeployment {
+    pub(super) shop: TestMerchant,
+    pub(super) engine: Arc<SqliteEngine>,
+    verify: Verify,
+}
+
+#[derive(Default)]
+struct Notes {
+    violations: Vec<Violation>,
+    progress: Vec<(u64, Option<f64>)>,
+}
+
+impl Watch for Notes {
+    fn violation(&mut self, violation: &Violation) {
+        self.violations.push(violation.clone());
+    }
+
+    fn progress(&mut self, orders: u64, part: Option<f64>) {
+        self.progress.push((orders, part));
+    }
+}
+
+impl AuditDeployment {
+    pub(super) async fn open() -> Self {
+        let shop = TestMerchant::open().await;
+        let engine = SqliteEngine::open(&shop.folder.path().join("queue.db"), shop.ambient.clone()).await;
+        let engine = Arc::new(engine.expect("opens"));
+        let queues: Vec<_> = QUEUES.iter().map(|(name, _)| QueueSpec::new(*name)).collect();
+        engine.declare(&queues).await.expect("declares");
+        let verify = Verify {
+            orders: Arc::clone(&shop.orders),
+            payments: Arc::clone(&shop.payments),
+            provider: Some(Arc::new(shop.provider.clone())),
+            records: Arc::new(engine.records()),
+            engine: engine.clone(),
+            ambient: shop.ambient.clone(),
+            kept: Retention::default(),
+        };
+        Self { shop, engine, verify }
+    }
+
+    /// Publishes the outbox as jobs and runs them, until no further jobs follow.
+    pub(super) async fn work(&self) {
+        loop {
+            let mut jobs = Vec::new();
+            for message in self.shop.drain_outbox().await {
+                let endpoints = match &message.body {
+                    OutboxBody::Event(event) => {
+                        self.shop.orders.subscribers(event.merchant, event.kind).await.expect("reads")
+                    }
+                    OutboxBody::Command { .. } => Vec::new(),
+                };
+                jobs.extend(expand(&message, &endpoints, &self.shop.ambient).expect("expands"));
+            }
+            for held in
+                self.engine.list(&JobFilter { limit: 1000, ..JobFilter::default() }).await.expect("lists")
+            {
+                self.engine.cancel(held.envelope.id, "taken by a test").await.expect("takes");
+                jobs.push(held.envelope);
+            }
+            if jobs.is_empty() {
+                return;
+            }
+            for job in jobs {
+                self.run(&job).await;
+            }
+        }
+    }
+
+    async fn run(&self, job: &Envelope) {
+        async fn run<J: Job<Env = Env>>(shop: &TestMerchant, job: &Envelope) {
+            let payload: J = serde_json::from_str(job.payload.get()).expect("decodes");
+            // Calls in flight at the provider are not waited for, and failures are left to the audit.
+            drop(shop.run(&payload).await);
+        }
+        match job.kind.as_str() {
+            ChargePayment::KIND => run::<ChargePayment>(&self.shop, job).await,
+            FulfilOrder::KIND => run::<FulfilOrder>(&self.shop, job).await,
+            RefundPayment::KIND => run::<RefundPayment>(&self.shop, job).await,
+            SendEmail::KIND => run::<SendEmail>(&self.shop, job).await,
+            DeliverWebhook::KIND => run::<DeliverWebhook>(&self.shop, job).await,
+            other => panic!("no job {other}"),
+        }
+    }
+
+    /// An order after its whole flow.
+    pub(super) async fn served(&self) -> Order {
+        let order = self.shop.place("pm_card_visa").await;
+        self.work().await;
+        self.shop.orders.order_by_id(order.id).await.expect("reads").expect("is there")
+    }
+
+    /// Charges without the shop; returns the charge.
+    pub(super) async fn charge(&self, key: &str, order: Option<OrderId>) -> String {
+        let body = serde_json::json!({
+            "amount_minor": 2500, "currency": "EUR", "payment_method": "pm_card_visa", "metadata": { "order_id": order },
+        });
+        let (status, body) = self.shop.sandbox_post("/v1/charges", key, body).await;
+        assert_eq!(status, 200, "{body}");
+        let charge: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        charge["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Changes a database file without any check.
+    pub(super) async fn plant(&self, file: &str, sql: &str) {
+        let path = self.shop.folder.path().join(file);
+        let options = SqliteConnectOptions::from_str(path.to_str().expect("UTF-8")).expect("a path");
+        let mut file =
+            options.foreign_keys(false).busy_timeout(Duration::from_secs(5)).connect().await.expect("opens");
+        file.execute("PRAGMA ignore_check_constraints = ON").await.expect("sets");
+        let triggers: Vec<String> = sqlx::query_scalar(
+            "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND name LIKE '%_no_%'",
+        )
+        .fetch_all(&mut file)
+        .await
+        .expect("reads");
+        for trigger in triggers {
+            file.execute(AssertSqlSafe(format!("DROP TRIGGER {trigger}"))).await.expect("drops");
+        }
+        let done = file.execute(AssertSqlSafe(sql.to_owned())).await.expect("plants");
+        assert!(done.rows_affected() > 0, "nothing planted by: {sql}");
+    }
+
+    pub(super) async fn audit(&self, scope: Scope, repair: bool) -> (Summary, Vec<Violation>) {
+        let plan = Plan { scope, grace: Duration::ZERO, repair };
+        let mut notes = Notes::default();
+        let summary = self.verify.run(plan, &mut notes).await.expect("looks");
+        assert_eq!(summary.total(), u64::try_from(notes.violations.len()).expect("few"));
+        assert!(notes.progress.iter().all(|(_, part)| part.is_none_or(|part| (0.0..=1.0).contains(&part))));
+        (summary, notes.violations)
+    }
+
+    /// The codes of a full audit, sorted.
+    pub(super) async fn codes(&self) -> Vec<Code> {
+        codes(&self.audit(Scope::Full, false).await.1)
+    }
+
+    /// Repairs by audit, does the work that follows, and expects no violation any more.
+    pub(super) async fn repairs(&self) {
+        let (summary, violations) = self.audit(Scope::Full, true).await;
+        assert!(violations.iter().all(|violation| violation.repaired), "{violations:#?}");
+        assert_eq!(summary.repaired, summary.total());
+        self.work().await;
+        assert_eq!(self.codes().await, [], "after the repair");
+    }
+
+    /// Requests repairs, and expects that the audit leaves the violation to manual action.
+    pub(super) async fn leaves_to_people(&self) {
+        let before = self.codes().await;
+        let (_, violations) = self.audit(Scope::Full, true).await;
+        assert!(violations.iter().any(|violation| !violation.repaired && !violation.repair.is_safe()));
+        self.work().await;
+        assert!(!self.codes().await.is_empty(), "{before:?} is not repaired by itself");
+    }
+}
+
+pub(super) fn codes(violations: &[Violation]) -> Vec<Code> {
+    let mut codes: Vec<Code> = violations.iter().map(|violation| violation.code).collect();
+    codes.sort_unstable();
+    codes
+}
