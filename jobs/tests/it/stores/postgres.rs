@@ -1,4 +1,4 @@
-//! PostgreSQL: both suites, again as behind PgBouncer where that changes the statements, and features of a server:
+//! PostgreSQL: both suites, again as behind `PgBouncer` where that changes the statements, and features of a server:
 //! migrations and partitions.
 
 use std::{sync::Arc, time::Duration};
