@@ -1,4 +1,4 @@
-//! The command line, as users see it. Names and verbs are fixed: `inspect` has no side effects, `control` has.
+//! Command line. Names and verbs are fixed: `inspect` has no side effects, `control` has.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -19,7 +19,7 @@ pub(crate) struct Cli {
 }
 
 impl Cli {
-    /// The exit status of a command that failed. For `verify` 1 says that something is wrong in the stores.
+    /// Exit status of a failed command: 2 for `verify`, whose 1 means that violations were found, else 1.
     pub(crate) fn failure(&self) -> ExitCode {
         match &self.command {
             Some(Command::Verify(_)) => ExitCode::from(2),
@@ -28,7 +28,7 @@ impl Cli {
     }
 }
 
-/// Options of every command.
+/// Options of all commands.
 #[derive(Debug, Args)]
 pub(crate) struct Global {
     /// Configuration file; see `orderworks config show --defaults` for every setting
@@ -37,13 +37,13 @@ pub(crate) struct Global {
     /// Folder of the embedded mode, instead of `data.folder`
     #[arg(long, global = true, value_name = "FOLDER")]
     data: Option<PathBuf>,
-    /// Answer in JSON
+    /// Print results as JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,
 }
 
 impl Global {
-    /// The command line wins over file and environment.
+    /// Applies the options: the command line wins over file and environment.
     pub(crate) fn apply(&self, config: &mut Config) {
         if let Some(folder) = &self.data {
             config.data.folder.clone_from(folder);
@@ -59,27 +59,27 @@ pub(crate) enum Command {
     Worker(WorkerArgs),
     /// Serve the HTTP API
     Api(ApiArgs),
-    /// Turn the outbox into jobs
+    /// Publish the messages of the outbox as jobs
     Relay(HealthArgs),
-    /// Drop what has expired and audit what changed, by schedule
+    /// Delete expired records and audit recent changes, on a schedule
     Scheduler(HealthArgs),
-    /// Run the sandbox payment provider alone, for trying out roles started apart
+    /// Run the sandbox payment provider alone, for roles that run as separate processes
     Sandbox(SandboxArgs),
     /// Bring the schemas of the configured servers up to date
     Migrate(MigrateArgs),
-    /// Look at queues and jobs, without side effects
+    /// Show queues and jobs, without side effects
     #[command(subcommand)]
     Inspect(Inspect),
     /// Pause, resume, purge, cancel, retry; move merchants between shards
     #[command(subcommand)]
     Control(Control),
-    /// Take dead jobs back into their queues with fresh attempts
+    /// Return dead jobs to their queues with fresh attempts
     Redrive(RedriveArgs),
     /// Audit orders, stock, payments, the provider's ledger, mails and webhooks against each other
     Verify(VerifyArgs),
-    /// Measure this machine
+    /// Measure the performance of this machine
     Bench(BenchArgs),
-    /// Look at the configuration
+    /// Show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
 }
@@ -93,20 +93,20 @@ pub(crate) struct DevArgs {
     pub(crate) keys: KeyArgs,
 }
 
-/// Keys given by hand. Arguments are seen by every user of the machine (`ps`), so that none takes a secret key.
+/// Keys given by the user. Every user of the machine can see arguments (`ps`), so no argument takes a secret key.
 #[derive(Debug, Args, Default)]
 pub(crate) struct KeyArgs {
     /// The demo merchant's publishable key, `owk_pub_…`
     #[arg(long, env = "ORDERWORKS_PUB_KEY", value_name = "KEY", hide_env_values = true)]
     pub(crate) pub_key: Option<String>,
-    /// A file with the demo merchant's secret key, `owk_sec_…`, and nothing else; or set `ORDERWORKS_SEC_KEY` to the key
+    /// File with the demo merchant's secret key, `owk_sec_…`, and nothing else; or set `ORDERWORKS_SEC_KEY`
     #[arg(long, env = "ORDERWORKS_SEC_KEY_FILE", value_name = "FILE")]
     pub(crate) sec_key_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct WorkerArgs {
-    /// Queues and jobs run at a time, instead of those of [workers]: payments=16,fulfilment=8
+    /// Queues and their concurrency, instead of [workers]: payments=16,fulfilment=8
     #[arg(long, value_name = "QUEUE=N,…", value_parser = queue, value_delimiter = ',')]
     pub(crate) queues: Vec<(String, usize)>,
     #[command(flatten)]
@@ -124,7 +124,7 @@ pub(crate) struct ApiArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct HealthArgs {
-    /// Serve /livez, /readyz and /metrics here; not to be reached by the public
+    /// Serve /livez, /readyz and /metrics on this address; it must not be reachable by the public
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) health: Option<std::net::SocketAddr>,
 }
@@ -138,10 +138,10 @@ pub(crate) struct SandboxArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct MigrateArgs {
-    /// Instead, give this queue of an earlier release today's shape and keep its jobs; stop its workers first
+    /// Instead, convert this queue of an earlier release to the current form and keep its jobs; stop its workers first
     #[arg(long, conflicts_with = "demo_shop")]
     pub(crate) queue: Option<String>,
-    /// Afterwards, fill a demo merchant's shop; its secret key is written to demo-keys.json in the data folder
+    /// Afterwards, create a demo merchant with a shop; its secret key is written to demo-keys.json in the data folder
     #[arg(long)]
     pub(crate) demo_shop: bool,
     #[command(flatten)]
@@ -150,13 +150,13 @@ pub(crate) struct MigrateArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Inspect {
-    /// How full each queue is
+    /// Number of jobs in each queue, by state
     Queues,
-    /// Who works on which queue
+    /// Workers that consume each queue
     Workers,
-    /// Jobs held by the queues, oldest first
+    /// Jobs in the queues, oldest first
     Jobs(JobsArgs),
-    /// One job: where it stands and every attempt
+    /// One job: its state and every attempt
     Job {
         /// `job_…`
         id: JobId,
@@ -176,14 +176,14 @@ pub(crate) struct JobsArgs {
     /// Only this kind
     #[arg(long)]
     pub(crate) kind: Option<String>,
-    /// At most so many
+    /// At most this many
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) limit: u32,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct AttemptsArgs {
-    /// Only about this order
+    /// Only attempts for this order
     #[arg(long)]
     pub(crate) order: Option<String>,
     /// Only this queue
@@ -195,7 +195,7 @@ pub(crate) struct AttemptsArgs {
     /// Only this outcome: completed, retried, snoozed, cancelled or dead
     #[arg(long, value_parser = outcome)]
     pub(crate) outcome: Option<AttemptOutcome>,
-    /// At most so many
+    /// At most this many
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) limit: u32,
 }
@@ -212,7 +212,7 @@ pub(crate) enum JobStateArg {
 pub(crate) enum Control {
     #[command(flatten)]
     Jobs(JobControl),
-    /// Move a merchant to another shard while it is in use; run it again to go on with a move that was broken off
+    /// Move a merchant to another shard while it is in use; run it again to continue an interrupted move
     MoveMerchant(MoveArgs),
 }
 
@@ -220,45 +220,45 @@ pub(crate) enum Control {
 pub(crate) struct MoveArgs {
     /// `mer_…`
     pub(crate) merchant: MerchantId,
-    /// The shard it is to live on, by its name in shards.urls
+    /// Target shard, by its name in shards.urls
     #[arg(long, value_name = "SHARD")]
     pub(crate) to: String,
-    /// Only say what would be done, and how much there is
+    /// Only print what would be moved, and how many rows
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Leave the rows on the old shard, out of use
+    /// Keep the rows on the old shard, unused
     #[arg(long)]
     pub(crate) keep_source: bool,
-    /// Undo a move that has not handed over
+    /// Undo a move that has not reached the handover
     #[arg(long, conflicts_with_all = ["dry_run", "keep_source"])]
     pub(crate) abort: bool,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum JobControl {
-    /// Stop handing out jobs of a queue, over restarts, until resumed
+    /// Stop dispatching jobs of a queue, across restarts, until it is resumed
     Pause {
         /// The queue
         queue: String,
     },
-    /// Undo a pause
+    /// Resume a paused queue
     Resume {
         /// The queue
         queue: String,
     },
-    /// Drop everything that waits in a queue
+    /// Delete all jobs waiting in a queue
     Purge {
         /// The queue
         queue: String,
-        /// Really do it
+        /// Confirm the deletion
         #[arg(long)]
         yes: bool,
     },
-    /// End a job for good
+    /// Cancel a job for good
     Cancel {
         /// `job_…`
         id: JobId,
-        /// Why, for the record
+        /// Reason, for the record
         #[arg(long, default_value = "cancelled by an operator")]
         reason: String,
     },
@@ -282,30 +282,30 @@ pub(crate) struct RedriveArgs {
     /// Only errors containing this text
     #[arg(long)]
     pub(crate) error: Option<String>,
-    /// Only those that died within this span, such as 90s, 30m, 2h, 3d
+    /// Only jobs that died within this span, such as 90s, 30m, 2h, 3d
     #[arg(long, value_parser = span)]
     pub(crate) since: Option<std::time::Duration>,
-    /// At most so many per second
+    /// At most this many per second
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) rate: u32,
-    /// Only say which ones
+    /// Only print the jobs that would be moved
     #[arg(long)]
     pub(crate) dry_run: bool,
 }
 
-/// Exit status: 0 nothing is wrong, 1 something is, 2 could not look.
+/// Exit status: 0 no violations, 1 violations found, 2 the audit could not run.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
-    /// Look at everything, not only at what changed since the last time
+    /// Audit everything, not only changes since the last audit
     #[arg(long, conflicts_with = "since")]
     pub(crate) full: bool,
-    /// Look at what changed within this span, such as 90s, 30m, 2h, 3d
+    /// Audit changes within this span, such as 90s, 30m, 2h, 3d
     #[arg(long, value_parser = span)]
     pub(crate) since: Option<std::time::Duration>,
-    /// Do the repairs that are safe
+    /// Make the repairs that are safe
     #[arg(long)]
     pub(crate) repair: bool,
-    /// What changed less than this ago is under way and not judged; instead of `verify.grace_minutes`
+    /// Skip changes younger than this, which may still be in progress; instead of `verify.grace_minutes`
     #[arg(long, value_parser = span, value_name = "SPAN")]
     pub(crate) grace: Option<std::time::Duration>,
 }
@@ -318,7 +318,7 @@ pub(crate) struct BenchArgs {
     /// Orders to place
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) orders: u32,
-    /// Requests under way at once
+    /// Concurrent requests
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=512))]
     pub(crate) callers: u32,
     /// No-op jobs to run
@@ -328,9 +328,9 @@ pub(crate) struct BenchArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
-    /// The settings in force, secrets hidden
+    /// Print the settings in force, with secrets hidden
     Show {
-        /// The commented defaults instead: the reference of all settings
+        /// Print the commented defaults instead: the reference of all settings
         #[arg(long)]
         defaults: bool,
     },
@@ -348,7 +348,7 @@ fn from_name<T: serde::de::DeserializeOwned>(text: &str, what: &str) -> Result<T
     serde_json::from_value(text.into()).map_err(|_| format!("there is no {what} of this name"))
 }
 
-/// A queue with its concurrency.
+/// Parses a queue with its concurrency, `NAME=N`.
 fn queue(text: &str) -> Result<(String, usize), String> {
     let parts = text.split_once('=').and_then(|(name, number)| Some((name, number.parse().ok()?)));
     match parts {
@@ -357,7 +357,7 @@ fn queue(text: &str) -> Result<(String, usize), String> {
     }
 }
 
-/// A number with a unit: `s`, `m`, `h` or `d`.
+/// Parses a number with a unit: `s`, `m`, `h` or `d`.
 fn span(text: &str) -> Result<std::time::Duration, String> {
     let wrong = || "expected a number with a unit, such as 90s, 30m, 2h or 3d".to_owned();
     let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;

@@ -1,13 +1,13 @@
-//! File descriptors of the process: its limit is raised as far as the system allows, and connections are bounded by it.
+//! File descriptors of the process: raises the limit as far as the system allows, and bounds client connections by it.
 //!
-//! Files, stores and outgoing calls want descriptors, too; connections must not take the last ones.
+//! Files, stores and outgoing calls need descriptors, too, so connections must not take the last ones.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors kept for all that is no connection of a client, or half of all where there are few.
+/// Descriptors reserved for everything but client connections; half of all where the limit is low.
 const RESERVE: u64 = 256;
 
-/// How many of the wanted connections the process can afford; says so when these are fewer.
+/// How many of the wanted connections the process can afford; logs a warning when fewer than wanted.
 pub(crate) fn connections(wanted: usize) -> usize {
     let Some(limit) = raised() else { return wanted };
     let connections = affordable(limit).min(wanted);
@@ -22,7 +22,7 @@ pub(crate) fn connections(wanted: usize) -> usize {
     connections
 }
 
-/// The soft limit after it was set to the hard one; `None` when there is no limit.
+/// The soft limit after raising it to the hard limit; `None` without a limit.
 fn raised() -> Option<u64> {
     let limits = getrlimit(Resource::Nofile);
     let raised = setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, ..limits });

@@ -1,5 +1,5 @@
-//! What `/readyz` asks beside the stores. The API takes orders without either, so beside it they only degrade; a
-//! process that does nothing else is down without them.
+//! Health checks for `/readyz` beyond those of the stores. The API accepts orders without these dependencies, so its
+//! process is only degraded; a process of another role is down without them.
 
 use std::sync::Arc;
 
@@ -13,16 +13,16 @@ use store::{
 use tokio::sync::watch;
 use workers::{provider::breaker::Standing, relay::RelayHealth};
 
-/// Whether the outbox is emptied.
+/// Whether the relay can publish the outbox.
 pub(crate) struct RelayCheck(pub(crate) watch::Receiver<RelayHealth>, pub(crate) HealthStatus);
 
-/// Whether jobs can be run.
+/// Whether the workers can consume their queues.
 pub(crate) struct WorkersCheck(pub(crate) WorkersHealth, pub(crate) HealthStatus);
 
-/// Whether what API processes share can be reached. Without it each goes on by itself.
+/// Whether the cache shared by API processes is available. Without it each process uses its own.
 pub(crate) struct CacheCheck(pub(crate) Arc<dyn Cache>);
 
-/// Whether the payment provider can be called. Orders are taken without it and charged later.
+/// Whether the payment provider can be called. Without it orders are still accepted and charged later.
 pub(crate) struct ProviderCheck(pub(crate) watch::Receiver<Standing>);
 
 #[async_trait]
@@ -34,8 +34,8 @@ impl HealthCheck for ProviderCheck {
     async fn check(&self) -> Health {
         let (said, why) = match *self.0.borrow() {
             Standing::Closed => return Health::OK,
-            Standing::Open { why } => ("given a rest", why),
-            Standing::HalfOpen { why } => ("being tried again", why),
+            Standing::Open { why } => ("circuit breaker open", why),
+            Standing::HalfOpen { why } => ("circuit breaker half-open", why),
         };
         Health::not_ok(self.without_answer(), format!("{said}: {why}; orders are charged later"))
     }
@@ -45,7 +45,7 @@ impl HealthCheck for ProviderCheck {
     }
 }
 
-/// Whether every shard can be used. The merchants of the others can order without one that is away.
+/// Whether all shards are available. Merchants of the other shards can order while one is unavailable.
 pub(crate) struct ShardsCheck(pub(crate) ShardedOrders);
 
 #[async_trait]
@@ -62,7 +62,7 @@ impl HealthCheck for ShardsCheck {
         }
         Health::not_ok(
             self.without_answer(),
-            format!("away, and their merchants with them: {}", away.join(", ")),
+            format!("unavailable with their merchants: {}", away.join(", ")),
         )
     }
 
@@ -82,7 +82,7 @@ impl HealthCheck for CacheCheck {
             cache::Health::Up => Health::OK,
             cache::Health::Down { .. } => Health::not_ok(
                 self.without_answer(),
-                "does not answer; no sessions and carts, reads go to the database, limits hold per process",
+                "unavailable; no sessions and carts, reads go to the database, limits hold per process",
             ),
         }
     }
@@ -111,7 +111,7 @@ impl HealthCheck for WorkersCheck {
     }
 
     async fn check(&self) -> Health {
-        // One that is held back is so on purpose; who holds it says why.
+        // A queue that is held back is so on purpose; the component that holds it back reports the reason.
         let queues = self.0.queues().into_iter();
         let deaf = queues.filter(|queue| !queue.is_ready() && !queue.held_back).map(|queue| queue.queue);
         let deaf: Vec<_> = deaf.collect();

@@ -1,6 +1,7 @@
-//! Cancels orders that nobody paid in time, drops what has expired (idempotency records, proofs of addresses, the attempt
-//! log, sessions, old partitions) and makes the coming partitions. Rows go in small slices, so that orders never wait long. Several
-//! schedulers may run: each step may be repeated.
+//! Periodic housekeeping of the scheduler: cancels orders that nobody paid in time, deletes expired records
+//! (idempotency records, proofs of addresses, the attempt log, sessions, old partitions) and creates the coming
+//! partitions. Rows are deleted in small slices, so that orders never wait long. Several schedulers may run: every step
+//! is idempotent.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,37 +14,37 @@ use store::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// How often.
+/// Interval of a pass.
 const EVERY: Duration = Duration::from_mins(10);
-/// How often stale orders are looked for, by an index of the open ones.
+/// Interval of the search for stale orders, which uses an index of the open ones.
 const EXPIRE_EVERY: Duration = Duration::from_mins(1);
 /// Rows per transaction.
 const SLICE: u32 = 500;
-/// Orders cancelled in one go; each is several statements.
+/// Orders cancelled per call; each takes several statements.
 const ORDERS_SLICE: u32 = 50;
-/// An idempotency key is remembered this long, as the API guide publishes.
+/// Lifetime of idempotency keys, as documented in the API guide.
 const IDEMPOTENCY_KEEP: Duration = Duration::from_hours(24);
-/// Months whose partitions are made ahead: a scheduler may be away for weeks.
+/// Months of partitions created ahead: the scheduler may be down for weeks.
 const MONTHS_AHEAD: u32 = 3;
-/// A month, for how long to keep; partitions go whole, so a day more or less does not show.
+/// A month of retention. Partitions are dropped whole, so a day more or less does not matter.
 pub(crate) const MONTH: Duration = Duration::from_hours(31 * 24);
 
-/// How long what is kept.
+/// Retention times.
 #[derive(Debug, Clone)]
 pub(crate) struct Keep {
     pub(crate) records: Duration,
-    /// Months by family; zero keeps for good.
+    /// Months by family; zero keeps everything.
     pub(crate) partitions: [(Family, u32); 3],
 }
 
-/// What the house is kept with.
+/// Stores and settings of the housekeeping.
 pub(crate) struct Housekeeping {
     pub(crate) orders: Arc<dyn OrderStore>,
     pub(crate) sessions: Arc<dyn Sessions>,
     pub(crate) records: Arc<dyn RecordStore>,
     pub(crate) partitions: Option<Arc<dyn Partitions>>,
     pub(crate) keep: Keep,
-    /// After so long without a payment an order is cancelled.
+    /// Age at which an unpaid order is cancelled; `None`: never.
     pub(crate) pending_expires: Option<Duration>,
     pub(crate) ambient: Ambient,
 }
@@ -68,15 +69,15 @@ impl Housekeeping {
         }
     }
 
-    /// Orders that wait for a payment that does not come keep stock from others.
+    /// Cancels orders whose payment does not come, because they hold stock that others could buy.
     async fn stale_orders(&self, stop: &CancellationToken) {
         let Some(expires) = self.pending_expires else { return };
         let before = self.before(expires);
         let expire = || self.orders.expire_pending(before, ORDERS_SLICE, self.ambient.now());
         match slices(stop, ORDERS_SLICE, expire).await {
             Ok(0) => {}
-            Ok(orders) => tracing::info!(orders, "cancelled orders that nobody paid in time"),
-            Err(error) => tracing::warn!(error, "cannot cancel stale orders; trying again later"),
+            Ok(orders) => tracing::info!(orders, "unpaid orders cancelled"),
+            Err(error) => tracing::warn!(error, "unpaid orders not cancelled; retrying later"),
         }
     }
 
@@ -90,11 +91,11 @@ impl Housekeeping {
         match (keys, attempts, sessions, proofs) {
             (Ok(0), Ok(0), Ok(0), Ok(0)) => {}
             (Ok(keys), Ok(attempts), Ok(sessions), Ok(proofs)) => {
-                tracing::info!(keys, attempts, sessions, proofs, "dropped expired records");
+                tracing::info!(keys, attempts, sessions, proofs, "expired records deleted");
             }
             (keys, attempts, sessions, proofs) => {
                 let error = keys.err().or(attempts.err()).or(sessions.err()).or(proofs.err());
-                tracing::warn!(error, "cannot drop expired records; trying again later");
+                tracing::warn!(error, "expired records not deleted; retrying later");
             }
         }
     }
@@ -102,14 +103,14 @@ impl Housekeeping {
     async fn months(&self, partitions: &dyn Partitions) {
         match partitions.create_partitions(self.ambient.now(), MONTHS_AHEAD).await {
             Ok(tables) if tables.is_empty() => {}
-            Ok(tables) => tracing::info!(?tables, "made partitions"),
-            Err(error) => tracing::warn!(%error, "cannot make partitions; trying again later"),
+            Ok(tables) => tracing::info!(?tables, "partitions created"),
+            Err(error) => tracing::warn!(%error, "partitions not created; retrying later"),
         }
         for (family, months) in self.keep.partitions.iter().filter(|(_, months)| *months > 0) {
             match partitions.drop_partitions(*family, self.before(MONTH * *months)).await {
                 Ok(dropped) if dropped.tables.is_empty() => {}
-                Ok(dropped) => tracing::info!(?dropped, "dropped expired partitions"),
-                Err(error) => tracing::warn!(%error, ?family, "cannot drop partitions; trying again later"),
+                Ok(dropped) => tracing::info!(?dropped, "expired partitions dropped"),
+                Err(error) => tracing::warn!(%error, ?family, "partitions not dropped; retrying later"),
             }
         }
     }

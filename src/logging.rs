@@ -1,4 +1,4 @@
-//! Logs go to standard error, as text for people or JSON for machines; standard output belongs to the answer.
+//! Logging to standard error, as text for people or JSON for machines; standard output is for the command's result.
 
 use std::io::IsTerminal;
 
@@ -13,8 +13,8 @@ pub(crate) fn start(log: &Log) {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
-    // Targets rather than `EnvFilter`: the filter by fields that the latter adds costs a regular-expression engine.
+    // `Targets` instead of `EnvFilter`: the latter also filters by fields, which costs a regular-expression engine.
     let filter = log.filter.clone();
-    // Fails only when a subscriber is set already, which then stays.
+    // Fails only if a subscriber is already set, which then stays.
     drop(tracing_subscriber::registry().with(lines.with_filter(filter)).try_init());
 }

@@ -1,4 +1,4 @@
-//! How mails leave, from the configuration.
+//! Mailer from the configuration.
 
 use std::path::Path;
 
@@ -9,10 +9,10 @@ use workers::mail::{Mailer, SmtpConfig, SmtpSecurity};
 
 use crate::config::{Mail, MailTransport};
 
-/// SMTP connections kept by one process.
+/// SMTP connections of one process at most.
 const CONNECTIONS_MAX: u32 = 8;
 
-/// The mailer; files go into `folder`.
+/// The mailer; the file transport writes to `folder`.
 pub(crate) fn mailer(mail: &Mail, folder: &Path) -> anyhow::Result<Mailer> {
     let mailer = match mail.transport {
         MailTransport::File => Mailer::file(folder.join("mail"), &mail.from)?,
@@ -23,7 +23,7 @@ pub(crate) fn mailer(mail: &Mail, folder: &Path) -> anyhow::Result<Mailer> {
     Ok(mailer.linking_to(storefront(&mail.storefront_url).context("mail.storefront_url")?))
 }
 
-/// Where links in mails lead, if anywhere.
+/// Base URL of links in mails; `None` for mails without links.
 fn storefront(text: &str) -> anyhow::Result<Option<Url>> {
     if text.is_empty() {
         return Ok(None);
@@ -37,8 +37,9 @@ fn storefront(text: &str) -> anyhow::Result<Option<Url>> {
     Ok(Some(url))
 }
 
-/// `smtps://` is TLS, `smtp://…?tls=required` is STARTTLS, `smtp://` alone has no protection: the configuration has
-/// refused it where it must not be. The text may hold a password: no error repeats it.
+/// Parses an SMTP address: `smtps://` is TLS, `smtp://…?tls=required` is STARTTLS, `smtp://` alone is unencrypted;
+/// the configuration has rejected it for hosts where that is not allowed. The text may hold a password: no error
+/// repeats it.
 fn smtp(text: &str) -> anyhow::Result<SmtpConfig> {
     let url: Url = text.parse().context("is no URL such as smtps://user:password@host:465")?;
     let host = url.host_str().context("names no host")?.to_owned();

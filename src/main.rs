@@ -1,6 +1,6 @@
 //! `orderworks`: one binary for every role. Parses the command line, reads the configuration, runs one command.
 //!
-//! Start with [`cli`]; the wiring of engines from configuration is in [`engines`], of roles in [`roles`]; each command has its file in
+//! Start with [`cli`]; engines are opened in [`engines`], roles are started in [`roles`]; each command has its file in
 //! [`commands`].
 
 mod cli;
@@ -45,7 +45,7 @@ fn run(cli: cli::Cli) -> anyhow::Result<ExitCode> {
     logging::start(&config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(commands::run(cli, config));
-    // Whatever still runs has been told to stop and had its time; a stuck lookup must not hold the exit.
+    // All tasks were told to stop and had time for it; a blocked DNS lookup must not delay the exit.
     runtime.shutdown_background();
     outcome
 }

@@ -1,8 +1,8 @@
-//! What Prometheus reads at `/metrics`, in the text form of `OpenMetrics`.
+//! Metrics at `/metrics`, in the text form of `OpenMetrics`.
 //!
-//! Guarantees: each part of a process registers what it measures once, before it runs, and owns the handles it sets;
-//! reading takes no lock that a setter waits for longer than an encoding. Names begin with `orderworks_` and end in their
-//! unit. Labels have few values, known in advance: never an id.
+//! Guarantees: each part of a process registers its metrics once, before it runs, and keeps the handles it sets.
+//! Setting a metric never waits longer than one encoding takes. Names begin with `orderworks_` and end in their unit.
+//! Labels have few values, known in advance: never an id.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -27,13 +27,13 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Lets a part of the process register what it measures; names get the prefix.
+    /// Registers the metrics of a part of the process; names get the prefix.
     pub(crate) fn register<T>(&self, with: impl FnOnce(&mut Registry) -> T) -> T {
-        // Registering adds to a list: a panic in between leaves it whole.
+        // Registration appends to a list: a panic in between leaves the list intact.
         with(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// `GET /metrics`.
+    /// The route `GET /metrics`.
     pub(crate) fn routes(&self) -> Router {
         let metrics = self.clone();
         Router::new().route("/metrics", get(async move || metrics.encoded()))

@@ -1,26 +1,26 @@
-//! Answers on standard output: tables for people, JSON for programs. A closed pipe ends the answer quietly.
+//! Command results on standard output: tables for people, JSON for programs. A closed pipe is not an error.
 
 use std::io::{self, Write};
 
 use serde::Serialize;
 
-/// One line to standard error; the last word of a failing command.
+/// Prints the error of a failed command as one line to standard error.
 pub(crate) fn complain(error: &anyhow::Error) {
-    // Nothing is left to tell a user whose standard error is gone.
+    // Without standard error there is no way to report the failure.
     drop(writeln!(io::stderr(), "orderworks: {error:#}"));
 }
 
-/// A text as it stands.
+/// Prints a text unchanged.
 pub(crate) fn text(text: &str) -> anyhow::Result<()> {
     quiet_pipe(write!(io::stdout().lock(), "{text}").and_then(|()| io::stdout().flush()))
 }
 
-/// A value as one line of JSON.
+/// Prints a value as one line of JSON.
 pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
     text(&format!("{}\n", serde_json::to_string(value)?))
 }
 
-/// Rows under headings, columns aligned, the last one free.
+/// Prints rows under headings with aligned columns; the last column is not padded.
 pub(crate) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> anyhow::Result<()> {
     let mut widths = headings.map(str::len);
     for row in rows {

@@ -1,4 +1,4 @@
-//! The payment provider that workers of this process call: the configured one, guarded.
+//! The payment provider for the workers of this process: the configured one, behind rate limit and circuit breaker.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::{
     sandbox::{self, Sandbox},
 };
 
-/// Sets the provider up; calls nobody. A sandbox of this process stands in where the configuration names none.
+/// Builds the provider without calling it. Without a configured provider the sandbox of this process is used.
 pub(crate) fn connect(
     payments: &Payments,
     sandbox: Option<&Sandbox>,
@@ -33,7 +33,7 @@ pub(crate) fn connect(
     Ok(Arc::new(Guarded::new(provider, config, ambient.clone())))
 }
 
-/// Only workers need the key, so only they ask for it.
+/// Only workers need the key, so only they require it.
 fn stripe(payments: &Payments, ambient: &Ambient) -> anyhow::Result<StripeProvider> {
     let key = Some(&payments.stripe_key).filter(|key| !key.expose_secret().is_empty());
     let secret_key = key.context("payments.stripe_key must be set when payments.provider is \"stripe\"")?;

@@ -1,4 +1,4 @@
-//! Counter of requests that the API's rate limits refused.
+//! Metric of the requests that the API's rate limits rejected.
 
 use std::collections::BTreeMap;
 
@@ -11,11 +11,11 @@ use prometheus_client::{
 
 use crate::metrics::Metrics;
 
-/// Reads what the API counts, whenever metrics are asked for.
+/// Collector that reads the API's counters when metrics are encoded.
 #[derive(Debug)]
 struct RateLimited(ApiState);
 
-/// From now on metrics tell what this API refuses.
+/// Registers the counter of rejected requests.
 pub(crate) fn register(metrics: &Metrics, state: &ApiState) {
     metrics.register(|registry| registry.register_collector(Box::new(RateLimited(state.clone()))));
 }

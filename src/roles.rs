@@ -1,8 +1,8 @@
-//! The roles: each can run alone or beside others in one process, and they stop in order.
+//! Roles of a process: each can run alone or with others in one process, and they stop in order.
 //!
-//! Stop order: the API answers what is open and takes nothing new, the relay leaves, the workers drain; then the
-//! sandbox provider (a draining charge still needs it), then the attempt log is written out. A role that ends unasked
-//! stops the whole process: a shop that takes orders and charges nobody is worse than one that is down.
+//! Stop order: the API completes open requests and accepts no more; the relay stops; the workers drain; then the
+//! sandbox provider stops (a draining charge still needs it); then the attempt log is flushed. A role that ends
+//! unexpectedly stops the whole process: a shop that accepts orders but charges no one is worse than one that is down.
 
 pub(crate) mod settings;
 
@@ -37,22 +37,22 @@ use crate::{
     wiring::{Engines, Role},
 };
 
-/// What a role is started with.
+/// Everything the roles of a process are started with.
 pub(crate) struct Roles<'a> {
     config: &'a Config,
     engines: &'a Engines,
     ambient: &'a Ambient,
     stop: &'a Stop,
-    /// Names this process in leases and records.
+    /// Name of this process in leases and records.
     name: String,
     health: Vec<Arc<dyn HealthCheck>>,
-    /// What this process is when its relay or its workers cannot work.
+    /// State that this process reports when its relay or its workers cannot work.
     without: HealthStatus,
     running: JoinSet<anyhow::Result<()>>,
     recorder: Option<Recorder>,
     sandbox: Option<Sandbox>,
     metrics: Metrics,
-    /// What the file descriptors leave of the setting.
+    /// The configured bound, reduced to what the file descriptors allow.
     connections_max: usize,
 }
 
@@ -86,18 +86,18 @@ impl<'a> Roles<'a> {
         }
     }
 
-    /// Makes sure the queues exist, where the engine can be reached. A broker that is down is waited for by whoever
-    /// uses it; one that turns us away is an error now.
+    /// Declares the queues if the engine is reachable. The users of an unreachable broker wait for it themselves; a
+    /// broker that rejects the login is an error at once.
     pub(crate) async fn declare_queues(&self) -> anyhow::Result<()> {
         let queues: Vec<_> =
             self.config.workers.queues.iter().map(|(name, _)| QueueSpec::new(name)).collect();
         match self.engines.queue()?.declare(&queues).await {
-            Err(EngineError::Unavailable { .. }) => Ok(()),
+            Err(error) if error.is_transient() => Ok(()),
             declared => Ok(declared?),
         }
     }
 
-    /// A sandbox provider of this process, unless another provider is configured.
+    /// Starts the sandbox provider of this process, unless another provider is configured.
     pub(crate) async fn sandbox(&mut self) -> anyhow::Result<&Sandbox> {
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let sandbox = Sandbox::start(address, &self.engines.folder, None, self.ambient).await?;
@@ -122,7 +122,7 @@ impl<'a> Roles<'a> {
             .lease(settings.lease)
             .drain_timeout(settings.drain)
             .abort(self.stop.now.clone());
-        // While the provider is given a rest its jobs are left to processes that may fare better.
+        // While the circuit breaker is open, payment jobs are left to processes that may reach the provider.
         let pool = settings.queues.iter().fold(pool, |pool, (name, slots)| match name.as_str() {
             PAYMENTS => pool.queue_behind(name, *slots, breaker.gate()),
             _ => pool.queue(name, *slots),
@@ -167,10 +167,10 @@ impl<'a> Roles<'a> {
         Ok(())
     }
 
-    /// Audits by schedule, where that is configured.
+    /// Starts the scheduled audit, if it is configured.
     pub(crate) fn auditor(&mut self) -> anyhow::Result<()> {
         let Some(every) = self.config.verify.every else { return Ok(()) };
-        // Without a provider of its own a process does not look into the ledger.
+        // A process without its own provider does not read the ledger.
         let provider = Provider::with_books(&self.config.payments, self.sandbox.as_ref(), self.ambient)?;
         let verify = Verify {
             orders: self.engines.orders(Role::Scheduler)?,
@@ -191,14 +191,14 @@ impl<'a> Roles<'a> {
         Ok(())
     }
 
-    /// Serves the API. Started last, so that its readiness asks every role of this process.
+    /// Serves the API. Started last, so that its readiness covers every role of this process.
     pub(crate) fn api(&mut self, listener: TcpListener) -> anyhow::Result<()> {
         let app = self.api_app()?;
         self.serve(listener, app);
         Ok(())
     }
 
-    /// As [`Self::api`], with `/metrics` beside it, which tell of all merchants: for a listener that the public cannot
+    /// As [`Self::api`], with `/metrics`, whose figures cover all merchants: for a listener that the public cannot
     /// reach.
     pub(crate) fn api_with_metrics(&mut self, listener: TcpListener) -> anyhow::Result<()> {
         let app = self.api_app()?;
@@ -227,7 +227,7 @@ impl<'a> Roles<'a> {
         Ok(api::app(state))
     }
 
-    /// Serves liveness, readiness and metrics only; asks what this role needs.
+    /// Serves liveness, readiness and metrics only; readiness checks the dependencies of this role.
     pub(crate) fn health(&mut self, listener: TcpListener, role: Role) -> anyhow::Result<()> {
         let mut checks: Vec<Arc<dyn HealthCheck>> = vec![Arc::new(OrdersCheck(self.engines.orders(role)?))];
         if matches!(role, Role::Api | Role::Worker) {
@@ -240,14 +240,14 @@ impl<'a> Roles<'a> {
         Ok(())
     }
 
-    /// Waits for the stop, or for a role that ends unasked, and stops the rest in order.
+    /// Waits for the stop signal, or for a role that ends unexpectedly, and stops the rest in order.
     pub(crate) async fn until_stopped(mut self) -> anyhow::Result<()> {
         let mut outcome = Ok(());
         while let Some(ended) = self.running.join_next().await {
             let ended = ended.context("a role panicked").and_then(|result| result);
             if !self.stop.orderly.is_cancelled() {
                 self.stop.orderly.cancel();
-                outcome = ended.and(Err(anyhow::anyhow!("a role ended unasked")));
+                outcome = ended.and(Err(anyhow::anyhow!("a role ended unexpectedly")));
             } else if outcome.is_ok() {
                 outcome = ended;
             }

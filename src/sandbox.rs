@@ -1,4 +1,4 @@
-//! The sandbox provider: one of this process, or the one that is configured.
+//! Sandbox provider: run by this process, or configured elsewhere.
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
@@ -22,7 +22,7 @@ pub(crate) struct Sandbox {
     asked: CancellationToken,
 }
 
-/// Where a provider is, and the key it wants.
+/// URL of a sandbox provider, and its API key.
 #[derive(Clone)]
 pub(crate) struct Provider {
     url: Url,
@@ -30,7 +30,8 @@ pub(crate) struct Provider {
 }
 
 impl Sandbox {
-    /// Listens on `address` and keeps its ledger in `folder`. Without a key one is made up, known to this process only.
+    /// Listens on `address` and keeps its ledger in `folder`. Without a key a random one is drawn, known to this
+    /// process only.
     pub(crate) async fn start(
         address: SocketAddr,
         folder: &Path,
@@ -51,7 +52,7 @@ impl Sandbox {
         format!("{}v1/ledger", self.provider.url)
     }
 
-    /// What it wants to be shown.
+    /// The API key it requires.
     pub(crate) fn key(&self) -> &str {
         self.provider.key.expose_secret()
     }
@@ -63,7 +64,7 @@ impl Sandbox {
 }
 
 impl Provider {
-    /// The books an audit can read: none where another provider moves the money, or none is known here.
+    /// The ledger that an audit can read; none if another provider is in use or no sandbox is known.
     pub(crate) fn with_books(
         payments: &Payments,
         sandbox: Option<&Sandbox>,
@@ -76,7 +77,7 @@ impl Provider {
         chosen.map(|provider| provider.connect(payments.timeout, ambient)).transpose()
     }
 
-    /// The configured provider wins over the sandbox of this process.
+    /// The configured sandbox, else the sandbox of this process.
     pub(crate) fn choose(payments: &Payments, sandbox: Option<&Sandbox>) -> anyhow::Result<Self> {
         let configured =
             payments.provider_url.clone().map(|url| Self { url, key: payments.provider_key.clone() });

@@ -1,7 +1,7 @@
-//! The demo shop of `orderworks dev`: one merchant, two keys, 24 products in 4 categories.
+//! Demo shop of `orderworks dev`: one merchant, two keys, 24 products in 4 categories.
 //!
-//! Guarantees: seeding again changes nothing a user has changed since; the keys stay the same over restarts, kept in
-//! a file only its owner may read (the store has hashes only).
+//! Guarantees: seeding again overwrites no change of a user. The keys stay the same across restarts; they are kept in a
+//! file that only its owner may read, because the store has hashes only.
 
 use std::{
     collections::BTreeSet,
@@ -26,22 +26,22 @@ use uuid::Uuid;
 
 use crate::cli::KeyArgs;
 
-/// Units of each product at first.
+/// Initial units of each product.
 const STOCK: i64 = 100_000;
 
-/// Characters of a key after its prefix. 32 hexadecimal digits are 128 bits, which is what lets a plain hash do.
+/// Characters of a key after its prefix. 32 hexadecimal digits are 128 bits, so a plain hash of the key is enough.
 const KEY_CHARS: RangeInclusive<usize> = 32..=128;
-/// Different characters of a key at least: catches what was typed and not drawn; 32 drawn hexadecimal digits have fewer
-/// with a probability of 16 over 5 times (5/16)^32, some 1e-13.
+/// Least number of different characters in a key: rejects typed keys. Of 32 random hexadecimal digits fewer are
+/// different with a probability of 16 over 5 times (5/16)^32, about 1e-13.
 const KEY_DISTINCT_MIN: usize = 6;
 
-/// No key is as long.
+/// No key file is as long.
 const KEY_FILE_BYTES_MAX: u64 = 1024;
 
 /// The demo merchant's name in mails.
 const MERCHANT_NAME: &str = "Harbour & Pine";
 
-/// Both keys of the demo merchant, in clear.
+/// Both keys of the demo merchant, in clear text.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct DemoKeys {
     pub(crate) publishable: String,
@@ -49,12 +49,12 @@ pub(crate) struct DemoKeys {
 }
 
 impl DemoKeys {
-    /// Where they are kept; only its owner may read it.
+    /// File of the keys; only its owner may read it.
     pub(crate) fn file(folder: &Path) -> PathBuf {
         folder.join("demo-keys.json")
     }
 
-    /// Those given, else those of `folder`, else fresh ones; then kept in `folder`.
+    /// The given keys, else those in `folder`, else new ones; the result is stored in `folder`.
     pub(crate) fn settle(folder: &Path, given: KeyArgs, ambient: &Ambient) -> anyhow::Result<Self> {
         let secret = given_secret(std::env::var("ORDERWORKS_SEC_KEY").ok(), given.sec_key_file.as_deref())?;
         let path = Self::file(folder);
@@ -76,7 +76,7 @@ impl DemoKeys {
     }
 }
 
-/// Makes sure merchant, keys and products are there.
+/// Creates merchant, keys and products that are missing.
 pub(crate) async fn demo_shop(
     store: &dyn OrderStore,
     keys: &DemoKeys,
@@ -89,8 +89,8 @@ pub(crate) async fn demo_shop(
         let record = KeyRecord { id: KeyId::fresh(ambient), merchant, scope };
         store.ensure_key(&record, Sha256::digest(key.as_bytes()).into(), now).await?;
     }
-    // Only a new shop is filled: products the user has removed or repriced stay so. A start cut short in the middle
-    // leaves a half-filled shop, so it counts as new until its last product is there.
+    // Only a new shop is filled, so products that the user has removed or repriced stay so. An interrupted start leaves
+    // a partly filled shop, so a shop counts as new until its last product exists.
     let last = PRODUCTS[PRODUCTS.len() - 1].0;
     if !new && store.product(merchant, last).await?.is_some() {
         return Ok(());
@@ -112,7 +112,7 @@ pub(crate) async fn demo_shop(
     Ok(())
 }
 
-/// The secret key of the environment or of a file. No error repeats it.
+/// The secret key from the environment or a file. No error repeats it.
 fn given_secret(key: Option<String>, file: Option<&Path>) -> anyhow::Result<Option<String>> {
     let Some(file) = file else { return Ok(key.filter(|key| !key.is_empty())) };
     if key.is_some() {
@@ -121,7 +121,7 @@ fn given_secret(key: Option<String>, file: Option<&Path>) -> anyhow::Result<Opti
     let cannot = || format!("cannot read the secret key in {}", file.display());
     let opened = fs::File::open(file).with_context(cannot)?;
     if opened.metadata().with_context(cannot)?.permissions().mode() & 0o077 != 0 {
-        tracing::warn!(file = %file.display(), "others may read the file of the secret key: chmod 600");
+        tracing::warn!(file = %file.display(), "secret key file readable by others: chmod 600");
     }
     let mut text = String::new();
     opened.take(KEY_FILE_BYTES_MAX).read_to_string(&mut text).with_context(cannot)?;
@@ -144,12 +144,12 @@ fn settle_key(prefix: &str, known: Option<String>, ambient: &Ambient) -> anyhow:
     Ok(key)
 }
 
-/// 160 random bits.
+/// A key of 160 random bits.
 fn fresh_key(prefix: &str, ambient: &Ambient) -> String {
     format!("{prefix}{}", hex::encode(ambient.secret::<20>()))
 }
 
-/// Written beside and renamed, so that a cut never leaves half a file.
+/// Writes a temporary file and renames it, so that an interruption never leaves half a file.
 fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let beside: PathBuf = path.with_extension("new");
     let written = fs::OpenOptions::new()

@@ -1,29 +1,29 @@
-//! TERM and Ctrl-C: the first asks for an orderly stop, the second for an immediate one.
+//! Signals TERM and INT: the first requests an orderly stop, the second an immediate one.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// The two stages of stopping.
+/// The two stages of a stop.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Stop {
-    /// Finish what runs, take nothing new.
+    /// Complete running work, accept no more.
     pub(crate) orderly: CancellationToken,
-    /// Give back what runs.
+    /// Give running work back.
     pub(crate) now: CancellationToken,
 }
 
 impl Stop {
-    /// Listens from now on. Installed early, so that a signal during start-up is not lost.
+    /// Installs the signal handlers. Called early, so that a signal during start-up is not lost.
     pub(crate) fn listen() -> std::io::Result<Self> {
         let stop = Self::default();
         let mut signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
         let listener = stop.clone();
         tokio::spawn(async move {
             next(&mut signals).await;
-            tracing::info!("stopping; a second signal stops at once");
+            tracing::info!("orderly stop requested; a second signal stops immediately");
             listener.orderly.cancel();
             next(&mut signals).await;
-            tracing::warn!("stopping at once");
+            tracing::warn!("immediate stop requested");
             listener.now.cancel();
         });
         Ok(stop)

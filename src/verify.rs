@@ -1,8 +1,8 @@
-//! The audit by schedule, and the gauges it sets.
+//! Scheduled audit, and its metrics.
 //!
-//! Guarantees: audits of one process do not overlap; one that cannot look leaves the gauges as they were, so that
-//! `orderworks_verify_last_run_timestamp_seconds` tells its age. Never repairs. With several schedulers each audits: that
-//! costs reads, and the mark of the last one stands.
+//! Guarantees: audits of one process do not overlap. An audit that cannot run leaves the gauges unchanged, so
+//! `orderworks_verify_last_run_timestamp_seconds` tells the age of the last one. Never repairs. With several schedulers
+//! each of them audits: that costs reads, and the mark of the last audit stands.
 
 use std::{sync::atomic::AtomicU64, time::Duration};
 
@@ -16,10 +16,10 @@ use workers::verify::{Invariant, Plan, Scope, Summary, Verify, Violation, Watch}
 
 use crate::metrics::Metrics;
 
-/// The first audit is made this long after the start, or after the interval where that is shorter.
+/// Delay of the first audit after the start; the interval where that is shorter.
 const FIRST_AFTER: Duration = Duration::from_secs(10);
 
-/// What an audit measures.
+/// Gauges of the audit.
 pub(crate) struct VerifyGauges {
     violations: Family<Label, Gauge>,
     orders: Gauge,
@@ -55,7 +55,7 @@ impl VerifyGauges {
                 last_run.clone(),
             );
         });
-        // Zero from the start: an alert on a series that is not there never fires.
+        // Zero from the start: an alert on a missing series never fires.
         gauges.set(&Summary::default());
         gauges
     }
@@ -70,7 +70,7 @@ impl VerifyGauges {
     }
 }
 
-/// Audits what changed, again and again.
+/// Audits recent changes periodically.
 pub(crate) struct Auditor {
     pub(crate) verify: Verify,
     pub(crate) gauges: VerifyGauges,
@@ -79,7 +79,7 @@ pub(crate) struct Auditor {
 }
 
 impl Auditor {
-    /// Runs until stopped; an audit under way is broken off, as it has changed nothing.
+    /// Runs until stopped. An audit in progress is aborted; it has changed nothing.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let mut tick = interval_at(Instant::now() + self.every.min(FIRST_AFTER), self.every);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -106,25 +106,25 @@ impl Auditor {
                         alarm = true,
                         violations,
                         orders,
-                        "the stores do not agree; see `orderworks verify`"
+                        "audit found violations; see `orderworks verify`"
                     );
                 }
             }
             Err(error) => {
                 let error = jobs::error::describe(&error);
-                tracing::warn!(error, "cannot audit; trying again later");
+                tracing::warn!(error, "audit failed; retrying later");
             }
         }
     }
 }
 
-/// Tells of each violation in the log.
+/// Logs each violation.
 struct Log;
 
 impl Watch for Log {
     fn violation(&mut self, violation: &Violation) {
         let (code, found, repair) = (violation.code, &violation.found, violation.repair.describe());
-        tracing::error!(%code, ids = ?violation.ids, found, repair, "violation");
+        tracing::error!(%code, ids = ?violation.ids, found, repair, "audit violation");
     }
 
     fn progress(&mut self, _orders: u64, _part: Option<f64>) {}

@@ -1,4 +1,4 @@
-//! Counter of endpoints that deliveries disabled.
+//! Metric of the endpoints that deliveries disabled.
 
 use std::sync::{
     Arc,
@@ -14,11 +14,11 @@ use workers::webhook::WebhookSender;
 
 use crate::metrics::Metrics;
 
-/// Reads what deliveries count, whenever metrics are asked for.
+/// Collector that reads the deliveries' counter when metrics are encoded.
 #[derive(Debug)]
 struct EndpointsDisabled(Arc<AtomicU64>);
 
-/// From now on metrics tell what the deliveries of this sender disable.
+/// Registers the counter of endpoints that this sender disables.
 pub(crate) fn register(metrics: &Metrics, sender: &WebhookSender) {
     let collector = EndpointsDisabled(Arc::clone(sender.endpoints_disabled()));
     metrics.register(|registry| registry.register_collector(Box::new(collector)));

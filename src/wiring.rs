@@ -1,9 +1,9 @@
-//! Which engine stands behind which contract, from the configuration.
+//! Wiring of engines: opens the engine behind each contract, from the configuration.
 //!
-//! Guarantees: a process opens only what its roles need; a server that is away is no reason not to start, what waiting
-//! cannot mend (a wrong password, a schema that was never made) is; with the queue in a file, two servers never share a
-//! folder (an exclusive lock, released by the kernel when its holder dies); looking at a folder creates nothing.
-//! Does not start anything, see [`crate::roles`].
+//! Guarantees: a process opens only what its roles need. A server that is unavailable does not prevent a start; an
+//! error that waiting cannot fix (a wrong password, a missing schema) does. With the queue in a file, two servers never
+//! share a folder (an exclusive lock, released by the kernel when its holder dies). Inspecting a folder creates nothing
+//! in it. Starts no role, see [`crate::roles`].
 
 mod files;
 mod servers;
@@ -30,7 +30,7 @@ use store::{
 
 use crate::config::{CacheEngine, Config, OrderEngine, PaymentEngine, QueueEngine};
 
-/// What a process does, and so what it needs.
+/// Role of a process, which determines the engines it needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     Api,
@@ -54,41 +54,41 @@ impl Role {
         self == Self::Scheduler && config.verify.every.is_some()
     }
 
-    /// The API serves them, the scheduler drops those that have ended.
+    /// The API serves sessions, the scheduler deletes ended ones.
     fn needs_sessions(self) -> bool {
         matches!(self, Self::Api | Self::Scheduler)
     }
 }
 
-/// What the roles of a process may need, opened.
+/// The opened engines that the roles of a process need.
 pub(crate) struct Engines {
-    /// A handle for each role: with a server, a pool of connections of its own.
+    /// A handle per role: with a server, each role has its own connection pool.
     orders: Vec<(Role, Arc<dyn OrderStore>)>,
     payments: Option<Arc<dyn PaymentStore>>,
     shared: Option<SharedCaches>,
     sessions: Option<Arc<dyn Sessions>>,
     queue: Option<Arc<dyn Engine>>,
     pub(crate) records: Arc<dyn RecordStore>,
-    /// Where the order store has any.
+    /// `None` for order stores without partitions.
     pub(crate) partitions: Option<Arc<dyn Partitions>>,
-    /// The order store, where it is over shards.
+    /// The order store, if it is sharded.
     pub(crate) shards: Option<ShardedOrders>,
     pub(crate) folder: PathBuf,
-    /// Held as long as this lives.
+    /// Held until this is dropped.
     _lock: Option<fs::File>,
 }
 
-/// What API processes may share.
+/// Parts that API processes may share.
 #[derive(Clone)]
 pub(crate) struct SharedCaches {
     pub(crate) cache: Arc<dyn Cache>,
     pub(crate) limits: Arc<dyn RateLimits>,
 }
 
-/// API keys counted in memory at a time. Only known keys are counted, so nobody can make them up.
+/// API keys counted in memory at most. Only known keys are counted, so clients cannot add made-up ones.
 const LIMITED_KEYS_MAX: usize = 100_000;
 
-/// The queue and what is known of finished attempts.
+/// The queue and the log of finished attempts.
 #[derive(Clone)]
 pub(crate) struct Jobs {
     pub(crate) queue: Arc<dyn Engine>,
@@ -96,8 +96,8 @@ pub(crate) struct Jobs {
 }
 
 impl Engines {
-    /// Opens what the configuration names, creating and migrating files where needed. `name` is how servers see this
-    /// process.
+    /// Opens the configured engines, creating and migrating files where needed. `name` identifies this process to
+    /// servers.
     pub(crate) async fn open(
         config: &Config,
         name: &str,
@@ -116,7 +116,7 @@ impl Engines {
         let (queue, records) = open_jobs(config, name, ambient, roles).await?;
         let (mut shared, mut sessions) = (None, None);
         if roles.iter().any(|role| role.needs_sessions()) {
-            // One connection for all that is kept there.
+            // One connection for cache, limits and sessions.
             let redis = (config.engines.cache == CacheEngine::Redis).then(|| servers::redis(config, ambient));
             let redis = redis.transpose()?;
             shared = roles.contains(&Role::Api).then(|| open_shared(redis.as_ref(), ambient));
@@ -137,7 +137,7 @@ impl Engines {
         })
     }
 
-    /// The order store, as this role uses it.
+    /// The order store with this role's pool.
     pub(crate) fn orders(&self, role: Role) -> anyhow::Result<Arc<dyn OrderStore>> {
         let found = self.orders.iter().find(|(of, _)| *of == role);
         found.map(|(_, store)| Arc::clone(store)).context("the order store was not opened for this role")
@@ -160,7 +160,7 @@ impl Engines {
     }
 }
 
-/// All stores, for looking beside running processes.
+/// All stores, for audits beside running processes.
 pub(crate) struct AuditStores {
     pub(crate) orders: Arc<dyn OrderStore>,
     pub(crate) payments: Arc<dyn PaymentStore>,
@@ -168,7 +168,7 @@ pub(crate) struct AuditStores {
 }
 
 impl AuditStores {
-    /// Creates nothing in a folder without data.
+    /// Opens the stores; creates nothing in a folder without data.
     pub(crate) async fn open(config: &Config, ambient: &Ambient) -> anyhow::Result<Self> {
         let jobs = Jobs::open(config).await?;
         let name = format!("orderworks verify {}", std::process::id());
@@ -179,7 +179,7 @@ impl AuditStores {
 }
 
 impl Jobs {
-    /// For looking and steering beside a running server, or without one.
+    /// Opens queue and records for inspection and control, with or without a running server.
     pub(crate) async fn open(config: &Config) -> anyhow::Result<Self> {
         let ambient = Ambient::system();
         let folder = &config.data.folder;
@@ -204,7 +204,7 @@ impl Jobs {
 
 pub(crate) use servers::migrate;
 
-/// The order store, opened.
+/// The opened order store.
 struct Orders {
     by_role: Vec<(Role, Arc<dyn OrderStore>)>,
     partitions: Option<Arc<dyn Partitions>>,
@@ -250,7 +250,7 @@ async fn open_payments(config: &Config, ambient: &Ambient) -> anyhow::Result<Arc
 }
 
 fn open_shared(redis: Option<&RedisServer>, ambient: &Ambient) -> SharedCaches {
-    // They count while the server is away, too.
+    // The limits of this process also count while Redis is unavailable.
     let limits = LocalLimits::new(LIMITED_KEYS_MAX, ambient.clone());
     let near = MemoryConfig::default();
     match redis {

@@ -1,8 +1,8 @@
-//! Who is asking: API keys in `Authorization: Bearer`.
+//! API key authentication by `Authorization: Bearer`.
 //!
-//! Guarantees: unknown, malformed and missing keys get the same 401; the key itself is hashed at once and never
-//! stored or logged. The extractor a handler takes states what it demands: [`AnyKey`] or [`SecretKey`], which also limit
-//! reading, or one of [`crate::limits`].
+//! Guarantees: unknown, malformed and missing keys get the same 401; a key is hashed at once and is never stored or
+//! logged. A handler demands a key by its extractor: [`AnyKey`] or [`SecretKey`], which also apply the read limits, or
+//! one of [`crate::limits`].
 
 use std::{
     collections::HashMap,
@@ -21,12 +21,12 @@ use crate::{
     state::ApiState,
 };
 
-/// How long a found key is believed without asking the store again: what a revoked key lives on at most. Without
-/// the cache each request would read the store once more than its own work needs.
+/// Lifetime of a cached key: a revoked key works this much longer at most. Without the cache each request would read
+/// the store once more than its own work needs.
 const CACHE_TTL: Duration = Duration::from_secs(10);
-/// Found keys kept at most. Unknown keys are not kept: they are free to invent and would push real ones out.
+/// Cached keys at most. Unknown keys are not cached: they are free to invent and would evict real ones.
 const CACHE_KEYS_MAX: usize = 10_000;
-/// Longer tokens are not hashed.
+/// Longer tokens are rejected without hashing.
 const TOKEN_BYTES_MAX: usize = 256;
 
 /// A caller with either kind of key.
@@ -58,7 +58,7 @@ impl FromRequestParts<ApiState> for SecretKey {
     }
 }
 
-/// The holder of the request's key; reading is limited.
+/// Authenticates the request; safe methods also count against the read limits.
 async fn within_limits(parts: &request::Parts, state: &ApiState) -> Result<KeyRecord, Problem> {
     let key = authenticate(parts, state).await?;
     if parts.method.is_safe() {
@@ -67,7 +67,7 @@ async fn within_limits(parts: &request::Parts, state: &ApiState) -> Result<KeyRe
     Ok(key)
 }
 
-/// The holder of the request's key. One that is not remembered costs a read of the store, so that guessing is limited.
+/// Authenticates the request. A key that is not cached costs a read of the store, so lookups are limited per address.
 pub(crate) async fn authenticate(parts: &request::Parts, state: &ApiState) -> Result<KeyRecord, Problem> {
     let hash = key_hash(&parts.headers).ok_or_else(unauthorized)?;
     let now = state.ambient.now();
@@ -94,7 +94,7 @@ fn key_hash(headers: &HeaderMap) -> Option<KeyHash> {
     usable.then(|| Sha256::digest(token).into())
 }
 
-/// Keys found a moment ago. Looked up by hash, so no comparison tells anything about a key through its timing.
+/// Recently found keys. Looked up by hash, so the timing of a comparison tells nothing about a key.
 #[derive(Default)]
 pub(crate) struct KeyCache(Mutex<HashMap<KeyHash, (KeyRecord, Timestamp)>>);
 
@@ -115,7 +115,7 @@ impl KeyCache {
     }
 }
 
-/// A clock that was set back makes an entry old, not eternal.
+/// Whether an entry may be used. After the clock was set back, entries from the future count as expired.
 fn fresh(found_at: Timestamp, now: Timestamp) -> bool {
     found_at <= now && now.duration_since(found_at) < CACHE_TTL.try_into().unwrap_or_default()
 }

@@ -1,9 +1,9 @@
-//! Carts as they are kept in the session store: lines of skus and quantities; prices are the catalog's when looked at.
+//! Carts in the session store: lines of skus and quantities, shown at the catalog's current prices.
 //!
-//! Guarantees: a cart is its merchant's alone, whose id is in its key; a change is written over what it was made from,
-//! or made again. A cart becomes one order at most: see [`Checkout`]. One with a customer answers in that customer's session
-//! and to the merchant only; to others it is not there. A customer takes an anonymous one over under a new id, so that
-//! an id that others know leads nowhere.
+//! Guarantees: a cart belongs to one merchant, whose id is part of its key. A change is written by compare-and-swap on
+//! the version that was read, and repeated on a conflict. A cart becomes one order at most, see [`Checkout`]. A cart
+//! with a customer is found in that customer's session and with a secret key only. A customer takes over an anonymous
+//! cart under a new id, so an id that others know finds nothing afterwards.
 
 use std::time::Duration;
 
@@ -22,77 +22,75 @@ use crate::{
     state::ApiState,
 };
 
-/// Different products at most.
+/// Different products in one cart at most.
 pub(crate) const LINES_MAX: usize = 100;
-/// From the last change.
+/// Lifetime from the last change.
 const TTL: Duration = Duration::from_hours(14 * 24);
-/// Of a cart that was never changed: most are not come back to.
+/// Lifetime of a cart that was never changed: most of them are abandoned.
 const NEW_TTL: Duration = Duration::from_hours(24);
-/// Each round in which somebody else was faster has somebody who is done.
+/// Attempts at most to write a change. An attempt fails only when another request has written the cart meanwhile.
 pub(crate) const TRIES_MAX: u32 = 10;
-/// How long a checkout keeps changes away when it does not come to its end: longer than a request may take.
+/// Time for which an unfinished checkout blocks changes: longer than a request may take.
 const HOLD: Duration = Duration::from_secs(40);
 
-/// What is left of a cart that was taken over, for requests that have read it before, goes after this.
+/// Time for which a cart that was taken over is kept for requests that have read it before.
 const MOVED_TTL: Duration = Duration::from_mins(1);
 
-/// Names a cart, and who asks for it.
+/// Key of a cart, and the caller who asks for it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CartRef {
     pub(crate) merchant: MerchantId,
     pub(crate) id: CartId,
-    /// Who is signed in.
+    /// The customer who is signed in.
     pub(crate) customer: Option<CustomerId>,
-    /// With a secret key all carts of the merchant answer.
+    /// Whether the caller has the secret key, which gives access to all carts of the merchant.
     is_merchant: bool,
 }
 
-/// A cart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Cart {
-    /// `None` until the first product gives it its own.
+    /// `None` until the first product sets it.
     pub(crate) currency: Option<Currency>,
-    /// In the order they were added, each sku once.
+    /// In the order of adding, each sku once.
     pub(crate) items: Vec<CartItem>,
-    /// Whose it is: the first who was signed in at a change of it.
+    /// The owner: the first customer who changed the cart while signed in.
     pub(crate) customer: Option<CustomerId>,
     pub(crate) checkout: Option<Checkout>,
-    /// Taken over under another id; not there any more.
+    /// Whether the cart was taken over under another id; it is not found any more.
     #[serde(default)]
     moved: bool,
     pub(crate) expires_at: Timestamp,
 }
 
-/// A line of a cart.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct CartItem {
     pub(crate) sku: String,
     pub(crate) quantity: u32,
 }
 
-/// Kept as `["sku", 1]`, without the names of members; both forms are read.
+/// Stored as `["sku", 1]` without member names, which is shorter; both forms are read.
 impl Serialize for CartItem {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         (&self.sku, self.quantity).serialize(serializer)
     }
 }
 
-/// A checkout that was begun. Written before the order is placed, so that whoever comes after a crash finds the order
-/// by the id it was given, or knows that there is none. An attempt that was refused takes it away again.
+/// A checkout that has begun. Written before the order is placed: after a crash the next request finds the order by
+/// this id, or learns that there is none. Removed again when the order is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Checkout {
     pub(crate) order: OrderId,
-    /// Until then the cart is not changed: the order may be under way.
+    /// Until then the cart cannot be changed: its order may be in flight.
     pub(crate) held_until: Timestamp,
-    /// The client's key and what was asked under it; no key where the session store lost it.
+    /// The client's idempotency key; empty where the session store lost it. `fingerprint` is that of its request.
     pub(crate) key: String,
     pub(crate) fingerprint: [u8; 32],
-    /// Known to have been placed.
+    /// Whether the order is known to have been placed.
     pub(crate) placed: bool,
 }
 
 impl CartRef {
-    /// A session that has ended is a 401.
+    /// Reads the session of the request, if it names one; an ended session is a 401.
     pub(crate) async fn of(
         state: &ApiState,
         key: &KeyRecord,
@@ -103,7 +101,7 @@ impl CartRef {
         Ok(Self { merchant: key.merchant, id, customer, is_merchant: key.scope == KeyScope::Secret })
     }
 
-    /// Whether the caller may learn of what is this customer's; of what is nobody's, the merchant only.
+    /// Whether the caller may see what belongs to `owner`. Without an owner only the merchant may.
     pub(crate) fn is_entitled(&self, owner: Option<CustomerId>) -> bool {
         self.is_merchant || (owner.is_some() && owner == self.customer)
     }
@@ -124,12 +122,12 @@ impl Cart {
         Self { currency, items: Vec::new(), customer, checkout: None, moved: false, expires_at }
     }
 
-    /// The order it has become.
+    /// The order that this cart has become.
     pub(crate) fn order(&self) -> Option<OrderId> {
         self.checkout.as_ref().filter(|checkout| checkout.placed).map(|checkout| checkout.order)
     }
 
-    /// Sets the quantity of a product sold in `currency`; 0 takes it out.
+    /// Sets the quantity of a product sold in `currency`; 0 removes the product.
     pub(crate) fn set(&mut self, sku: &str, quantity: u32, currency: Currency) -> Result<(), Problem> {
         let expected = *self.currency.get_or_insert(currency);
         if expected != currency {
@@ -151,7 +149,7 @@ impl Cart {
         self.items.retain(|item| item.sku != sku);
     }
 
-    /// Notes a checkout under this key; the id of an order that may have been placed stays.
+    /// Records a checkout under this key. The id of an order that may already be placed is kept.
     pub(crate) fn hold(&mut self, order: OrderId, key: &str, fingerprint: [u8; 32], now: Timestamp) {
         let order = self.checkout.as_ref().map_or(order, |begun| begun.order);
         let held_until = later(now, HOLD);
@@ -159,7 +157,7 @@ impl Cart {
         self.checkout = Some(Checkout { order, held_until, key, fingerprint, placed: false });
     }
 
-    /// Notes what it has become, and by which attempt where that is known.
+    /// Records the order, and the attempt that placed it where that is known.
     fn close(&mut self, order: OrderId, attempt: Option<(&str, [u8; 32])>, now: Timestamp) {
         let (key, fingerprint) = attempt.unwrap_or_default();
         let key = key.to_owned();
@@ -168,12 +166,12 @@ impl Cart {
     }
 }
 
-/// Keeps a new cart.
+/// Stores a new cart.
 pub(crate) async fn create(state: &ApiState, place: &CartRef, cart: &mut Cart) -> Result<(), Problem> {
     if keep(state, place, cart, None, NEW_TTL).await?.is_some() { Ok(()) } else { Err(busy()) }
 }
 
-/// The cart and its version. One that is another customer's is not there.
+/// The cart and its version. Another customer's cart is a 404.
 pub(crate) async fn load(state: &ApiState, place: &CartRef) -> Result<(Cart, i64), Problem> {
     let missing = || Problem::not_found("cart");
     let session = state.sessions.get(&place.key()).await?.ok_or_else(missing)?;
@@ -181,8 +179,8 @@ pub(crate) async fn load(state: &ApiState, place: &CartRef) -> Result<(Cart, i64
     if place.may_use(&cart) { Ok((cart, session.version)) } else { Err(missing()) }
 }
 
-/// Writes it over the version it was made from, and lets it live on from now; the new version, or `None` when somebody
-/// was faster.
+/// Writes the cart over the version it was made from and renews its lifetime. Returns the new version, or `None` when
+/// another request has written the cart meanwhile.
 pub(crate) async fn save(
     state: &ApiState,
     place: &CartRef,
@@ -203,7 +201,8 @@ async fn keep(
     Ok(state.sessions.replace(&place.key(), expected, &encode(cart)?, ttl).await?)
 }
 
-/// Changes an open cart, which then is the customer's who is signed in; answers where it is.
+/// Changes an open cart and makes the signed-in customer its owner. Returns the cart under its key, which is new if the
+/// cart was taken over.
 pub(crate) async fn change(
     state: &ApiState,
     place: &CartRef,
@@ -226,8 +225,9 @@ pub(crate) async fn change(
     Err(busy())
 }
 
-/// Keeps the changed cart under a new id, which nobody else has seen, and lets the old one go; `None` when somebody was
-/// faster. A crash in between leaves the old one as it was, and a copy that nobody knows.
+/// Stores the changed cart under a new id, which no other client knows, and retires the old one; `None` when another
+/// request has written the old one meanwhile. A crash in between leaves the old cart as it was, and a copy that no
+/// client knows.
 async fn take_over(
     state: &ApiState,
     place: &CartRef,
@@ -236,7 +236,7 @@ async fn take_over(
 ) -> Result<Option<CartRef>, Problem> {
     cart.customer = place.customer;
     let taken = CartRef { id: CartId::fresh(&state.ambient), ..*place };
-    // It was changed, so it lives as long as others that were.
+    // The cart was changed, so it gets the lifetime of changed carts.
     if save(state, &taken, cart, None).await?.is_none() {
         return Err(busy());
     }
@@ -248,7 +248,7 @@ async fn take_over(
     Ok(None)
 }
 
-/// Closes the cart over its order. The order stands whether or not this succeeds: the next checkout finds it.
+/// Closes the cart over its order. The order stands even if this fails: the next checkout finds it.
 pub(crate) async fn close(
     state: &ApiState,
     place: &CartRef,
@@ -266,19 +266,19 @@ pub(crate) async fn close(
         Err(busy())
     };
     if closing.await.is_err() {
-        tracing::warn!(order.id = %order, "a cart was ordered and could not be closed");
+        tracing::warn!(order.id = %order, "cart not closed after its order was placed");
     }
 }
 
-/// Takes the note of a refused checkout away, unless another one has come after it.
+/// Removes the record of a rejected checkout, unless another checkout has replaced it.
 pub(crate) async fn release(state: &ApiState, place: &CartRef, mut cart: Cart, version: i64) {
     cart.checkout = None;
     if save(state, place, &mut cart, Some(version)).await.is_err() {
-        tracing::warn!("a cart stays held for a moment after a refused checkout");
+        tracing::warn!("cart not released after a rejected checkout");
     }
 }
 
-/// A cart that was ordered is not changed, nor one that is being ordered.
+/// Rejects changes of a cart that was ordered or is being ordered.
 async fn expect_open(state: &ApiState, place: &CartRef, cart: &Cart) -> Result<(), Problem> {
     let Some(checkout) = &cart.checkout else { return Ok(()) };
     if checkout.placed {
@@ -287,12 +287,12 @@ async fn expect_open(state: &ApiState, place: &CartRef, cart: &Cart) -> Result<(
     if state.ambient.now() < checkout.held_until {
         return Err(held());
     }
-    // Whoever held it did not come to an end: it may have placed the order all the same.
+    // The attempt that held the cart did not finish; it may have placed the order nevertheless.
     let order = state.orders.order(place.merchant, checkout.order).await?;
     if order.is_some() { Err(closed(place, cart, checkout.order)) } else { Ok(()) }
 }
 
-/// It was ordered; as what is told to who may know.
+/// The problem for an ordered cart. Names the order only to callers who may see it.
 pub(crate) fn closed(place: &CartRef, cart: &Cart, order: OrderId) -> Problem {
     let detail = if place.is_entitled(cart.customer) {
         format!("it has become order {order}")

@@ -1,12 +1,12 @@
 //! Catalog reads through the cache.
 //!
-//! Guarantees: whoever has set a product or its stock reads it fresh at once, in every process that can be told of it;
-//! everybody else within [`TTL`]. What orders take or give back shows within [`TTL`], in the process that placed the
-//! order usually at once. A cache that is away costs speed, never an answer. Never for decisions: placing an order
+//! Guarantees: a product or stock level that was set is read fresh at once, in every process the invalidation reaches,
+//! and within [`TTL`] everywhere else. Stock changed by orders shows within [`TTL`], usually at once in the process
+//! that placed the order. A cache that is unavailable costs speed, never an answer. Not for decisions: placing an order
 //! reads stock from the store itself.
 //!
-//! Lists cannot be forgotten one by one, nobody knows which there are; so their keys hold a version of the merchant's
-//! catalog, itself a cached value, and forgetting that version forgets them all. See `docs/CACHE.md`.
+//! Cached lists cannot be invalidated one by one, because their keys are not known. So their keys hold a version of the
+//! merchant's catalog, itself a cached value, and invalidating that version invalidates all lists. See `docs/CACHE.md`.
 
 use std::{
     collections::HashSet,
@@ -26,14 +26,14 @@ use tokio::sync::Notify;
 
 use crate::problem::Problem;
 
-/// What is read may be this old: long enough to carry a rush on one product, short enough that availability, which
-/// every order changes, is not worth announcing.
+/// Age of cached data at most: long enough to carry a rush on one product, short enough that availability, which every
+/// order changes, need not be announced.
 const TTL: Duration = Duration::from_secs(1);
-/// A version says nothing about the catalog, so it may live on.
+/// A version says nothing about the catalog's content, so it may live longer.
 const VERSION_TTL: Duration = Duration::from_mins(5);
-/// Products of orders that wait to be forgotten; further ones run out by [`TTL`].
+/// Products of orders that wait for invalidation; further ones expire by [`TTL`].
 const SOLD_MAX: usize = 1024;
-/// Orders of so much time are told to the cache together.
+/// Orders of this time are sent to the cache together.
 const SOLD_PAUSE: Duration = Duration::from_millis(20);
 
 const fn family(name: &'static str, ttl: Duration) -> Namespace {
@@ -54,7 +54,7 @@ pub(crate) struct CatalogCache {
     has_sold: Notify,
 }
 
-/// [`Page`] as it is kept.
+/// Cached form of a [`Page`].
 #[derive(Serialize, Deserialize)]
 struct CachedPage {
     items: Vec<Product>,
@@ -103,7 +103,7 @@ impl CatalogCache {
         Ok(kept.unwrap_or_default())
     }
 
-    /// Drawn anew whenever it was forgotten; no two are the same.
+    /// The version of the merchant's catalog: a fresh random value after each invalidation.
     async fn version(&self, merchant: MerchantId) -> Result<String, FetchError> {
         let fresh = self.ambient.uuid().simple().to_string();
         let load = move || async move { Ok::<_, StoreError>(Some(fresh)) };
@@ -111,8 +111,8 @@ impl CatalogCache {
         Ok(version.unwrap_or_default())
     }
 
-    /// Forgets what a write of the merchant may have changed; called whatever became of it, for a write without an
-    /// answer may have taken effect.
+    /// Invalidates what a write of the merchant may have changed. Called whether the write succeeded or not: a write
+    /// without an answer may have taken effect.
     pub(crate) async fn changed(&self, merchant: MerchantId, sku: &str) {
         let merchant_id = merchant.to_string();
         let keys = [
@@ -123,7 +123,7 @@ impl CatalogCache {
         self.cache.invalidate(&keys).await;
     }
 
-    /// Notes products whose stock an order has changed; they are forgotten a moment later, off the order's path.
+    /// Queues products whose stock an order has changed; they are invalidated a moment later, off the order's path.
     pub(crate) fn sold(&self, order: &Order) {
         let mut sold = self.sold.lock().unwrap_or_else(PoisonError::into_inner);
         let room = SOLD_MAX.saturating_sub(sold.len());
@@ -133,7 +133,7 @@ impl CatalogCache {
         self.has_sold.notify_one();
     }
 
-    /// Forgets what was sold, in rounds.
+    /// Waits for sold products and invalidates one round of them.
     pub(crate) async fn forget_sold(&self) {
         self.has_sold.notified().await;
         let sold = std::mem::take(&mut *self.sold.lock().unwrap_or_else(PoisonError::into_inner));
@@ -142,7 +142,7 @@ impl CatalogCache {
     }
 }
 
-/// A sku holds no colon.
+/// Cache key of a product; a sku holds no colon.
 fn product_id(merchant: MerchantId, sku: &str) -> String {
     format!("{merchant}:{sku}")
 }

@@ -1,4 +1,4 @@
-//! The client's network address, as far as it can be trusted.
+//! Network address of the client, as far as it can be trusted.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -6,10 +6,10 @@ use axum::extract::ConnectInfo;
 use http::request;
 use ipnet::IpNet;
 
-/// The address limits are counted by: IPv4 as it is, IPv6 by its /64, which is what one subscriber has.
+/// The address that limits count by: IPv4 as it is, IPv6 by its /64, the network of one subscriber.
 ///
-/// `X-Forwarded-For` is read from the right and only through trusted proxies: what stands left of the first
-/// untrusted address was written by whoever that is.
+/// `X-Forwarded-For` is read from the right and only through trusted proxies: everything left of the first untrusted
+/// address was written by the host at that address and may be forged.
 pub(crate) fn address(parts: &request::Parts, trusted: &[IpNet]) -> IpAddr {
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
     let mut address =
@@ -27,7 +27,7 @@ pub(crate) fn address(parts: &request::Parts, trusted: &[IpNet]) -> IpAddr {
     by_subscriber(address)
 }
 
-/// IPv4 as it is, IPv6 by its /64.
+/// The address of a subscriber: IPv4 as it is, IPv6 by its /64.
 pub(crate) fn by_subscriber(address: IpAddr) -> IpAddr {
     network(address, 32, 64)
 }

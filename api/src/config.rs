@@ -1,4 +1,4 @@
-//! What an operator may set about the API, with the defaults of a public deployment.
+//! Settings of the API, with the defaults of a public deployment.
 
 use std::{
     num::{NonZeroU32, NonZeroUsize},
@@ -14,19 +14,19 @@ use store::webhook_url::UrlPolicy;
 pub struct ApiConfig {
     /// Rate limits of checkout.
     pub checkout: CheckoutLimits,
-    /// Rate limits of registering and signing in.
+    /// Rate limits of registration and sign-in.
     pub sign_in: SignInLimits,
     /// Rate limits of making carts.
     pub carts: CartLimits,
-    /// Rate limits of reading.
+    /// Rate limits of reads.
     pub reads: ReadLimits,
-    /// How long the token of an order opens it; default 30 days.
+    /// Lifetime of order tokens; default 30 days.
     pub order_token_ttl: Duration,
     /// Bounds of customers' sessions.
     pub sessions: SessionLimits,
     /// Which webhook addresses are accepted.
     pub webhook_urls: UrlPolicy,
-    /// Networks whose `X-Forwarded-For` is believed. Empty: the peer's own address counts.
+    /// Networks whose `X-Forwarded-For` is trusted. Empty: the peer's own address counts.
     pub trusted_proxies: Vec<IpNet>,
     /// Longest body in bytes; default 64 KiB.
     pub body_bytes_max: usize,
@@ -38,27 +38,27 @@ pub struct ApiConfig {
     pub streams_max: usize,
     /// Event streams of one merchant at once; default 64.
     pub streams_per_merchant_max: usize,
-    /// Secrets that Stripe signs its reports with; any of them will do. None: no reports are taken.
+    /// Secrets that Stripe may sign its webhooks with; one match is enough. Empty: no webhooks are accepted.
     pub stripe_webhook_secrets: Vec<SecretString>,
 }
 
-/// How fast orders may be placed, from a body or a cart.
+/// Rate of orders, placed from a body or a cart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CheckoutLimits {
     /// Valid requests per second of one secret key, over all processes that share their counters.
     pub per_key_per_second: NonZeroU32,
-    /// The same of one publishable key, which is that of all customers of a shop, and as many at once: what the
-    /// installation can bear.
+    /// Valid requests per second of one publishable key, and as many at once. All customers of a shop share this key,
+    /// so this is what the installation can bear.
     pub per_publishable_key_per_second: NonZeroU32,
     /// Valid requests per second of one address (IPv6: one /64) with one publishable key, in this process.
     pub per_ip_per_second: NonZeroU32,
-    /// Requests that are not valid, per minute and address with one key, and as many at once, in this process.
+    /// Invalid requests per minute of one address with one key, and as many at once, in this process.
     pub invalid_per_ip_per_minute: NonZeroU32,
-    /// How many valid ones may come at once on top of a quiet time, of one secret key or one address.
+    /// Valid requests at once after a quiet time, of one secret key or one address.
     pub burst: NonZeroU32,
 }
 
-/// How fast may be read, in this process; as many at once.
+/// Rate of reads, in this process; as many at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadLimits {
     /// Of one address (IPv6: one /64), with a publishable key. Default 100.
@@ -71,34 +71,34 @@ pub struct ReadLimits {
     pub searches_per_key_per_second: NonZeroU32,
 }
 
-/// How often passwords may be tried, in this process.
+/// Rate of password attempts, in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SignInLimits {
-    /// Registrations and sign-ins per minute from one address (IPv6: one /64), before any key is looked up.
+    /// Registrations and sign-ins per minute from one address (IPv6: one /64).
     pub per_ip_per_minute: NonZeroU32,
     /// Sign-ins per minute with one mail address of one merchant, whether it has an account or not.
     pub per_account_per_minute: NonZeroU32,
-    /// How many may come at once on top of a quiet time, for either limit.
+    /// Requests at once after a quiet time, for either limit.
     pub burst: NonZeroU32,
 }
 
-/// How many carts may be made, in this process; each is kept for a day at least.
+/// Number of new carts, in this process; each is kept for a day at least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CartLimits {
-    /// From one address (IPv6: one /64), before any key is looked up. As many at once. Default 60.
+    /// From one address (IPv6: one /64). As many at once. Default 60.
     pub new_per_ip_per_minute: NonZeroU32,
     /// Of one merchant. As many at once. Default 100,000.
     pub new_per_merchant_per_day: NonZeroU32,
 }
 
-/// How long customers stay signed in (OWASP ASVS 5.0, V7.3).
+/// Lifetime of customers' sessions (OWASP ASVS 5.0, V7.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionLimits {
-    /// From the last use, which is written down once an hour. Default 30 days.
+    /// From the last use, which is recorded once an hour. Default 30 days.
     pub idle: Duration,
-    /// From signing in, whatever the use. Default 90 days.
+    /// From sign-in, whatever the use. Default 90 days.
     pub lifetime: Duration,
-    /// Sessions of one customer at once; the oldest ends for a new one. Default 10.
+    /// Sessions of one customer at once; a new one ends the oldest. Default 10.
     pub per_customer: NonZeroUsize,
 }
 
@@ -107,20 +107,21 @@ pub struct SessionLimits {
 pub struct ServerLimits {
     /// Connections open at once; further ones wait in the kernel's backlog. Default 4096.
     pub connections_max: usize,
-    /// Connections open at once from one address (IPv6: one /64), and never more than half of all; further ones are
-    /// closed. Default 256.
+    /// Connections open at once from one address (IPv6: one /64), and never more than half of `connections_max`;
+    /// further ones are closed. Default 256.
     pub connections_per_address_max: usize,
-    /// Networks whose connections count for many clients and have no bound per address.
+    /// Networks of proxies: their connections carry many clients and have no bound per address.
     pub trusted_proxies: Vec<IpNet>,
     /// Longest time without a complete request head, idle time between two requests included. Default 15 s.
     pub head_timeout: Duration,
-    /// Longest time without the client taking a byte of what is written. Default 30 s.
+    /// Longest time in which the client takes no byte of the response. Default 30 s.
     pub write_timeout: Duration,
-    /// Longest time from a request's head until its answer is written; event streams have none. Default 120 s.
+    /// Longest time from the request head until the response is written; event streams have none. Default 120 s.
     pub exchange_timeout: Duration,
-    /// How long `/readyz` says no before the listener closes, so that balancers look elsewhere. Default 0.
+    /// Time for which `/readyz` reports not ready before the listener closes, so that load balancers stop sending.
+    /// Default 0.
     pub readiness_lead: Duration,
-    /// How long open requests may take to finish once the listener is closed. Default 20 s.
+    /// Longest time for open requests to finish once the listener is closed. Default 20 s.
     pub drain_timeout: Duration,
 }
 

@@ -1,7 +1,7 @@
-//! The outermost layer: request id, trace, log line, deadline, and problems written out.
+//! Outermost layer: request id, trace, access log, deadline, and rendering of problems.
 //!
-//! Guarantees: every answer carries `X-Request-Id`; every problem is `application/problem+json` with the same id;
-//! a span holds id, trace and path template (never the path, query, headers or body). Logs one line per request.
+//! Guarantees: every response carries `X-Request-Id`; every problem is `application/problem+json` with the same id; the
+//! request span holds id, trace and path template (never the path, query, headers or body). Logs one line per request.
 
 use std::any::Any;
 
@@ -22,7 +22,7 @@ use crate::{
 const REQUEST_ID: &str = "x-request-id";
 const REQUEST_ID_CHARS_MAX: usize = 128;
 
-/// The trace a request belongs to: the caller's continued, or a fresh one.
+/// Trace of a request: the caller's, continued, or a new one.
 #[derive(Clone, Copy)]
 pub(crate) struct Trace(pub(crate) TraceContext);
 
@@ -38,7 +38,7 @@ impl FromRequestParts<ApiState> for Trace {
     }
 }
 
-/// Runs a request inside its span and finishes the answer.
+/// Runs a request inside its span and completes the response.
 pub(crate) async fn serve(State(state): State<ApiState>, mut request: Request, next: Next) -> Response {
     let begun_at = state.ambient.now();
     let request_id = request_id(request.headers(), &state.ambient);
@@ -58,26 +58,26 @@ pub(crate) async fn serve(State(state): State<ApiState>, mut request: Request, n
         let response = answer.unwrap_or_else(|_| timeout().into_response());
         let response = finish(response, &request_id);
         let duration_ms = millis_between(begun_at, state.ambient.now());
-        tracing::info!(http.status = response.status().as_u16(), duration_ms, "answered");
+        tracing::info!(http.status = response.status().as_u16(), duration_ms, "request answered");
         response
     }
     .instrument(span)
     .await
 }
 
-/// What a panicking handler answers. The panic itself is reported by the panic hook.
+/// Response of a panicking handler. The panic hook reports the panic itself.
 pub(crate) fn on_panic(_: Box<dyn Any + Send>) -> Response {
-    tracing::error!("a handler panicked");
+    tracing::error!("request handler panicked");
     Problem::logged().into_response()
 }
 
-/// Answers for paths without a route.
+/// Response for paths without a route.
 pub(crate) async fn route_not_found() -> Problem {
     Problem::new(Kind::ROUTE_NOT_FOUND, "see /openapi.json for the routes there are")
 }
 
-/// Answers for methods a route does not have; axum adds `Allow`. A plain `OPTIONS` is answered, without any CORS
-/// header: browsers of other origins stay out.
+/// Response for methods that a route does not have; axum adds `Allow`. A plain `OPTIONS` gets 204 without CORS headers,
+/// so browsers of other origins stay out.
 pub(crate) async fn method_not_allowed(method: Method) -> Response {
     if method == Method::OPTIONS {
         return StatusCode::NO_CONTENT.into_response();
@@ -98,12 +98,12 @@ fn finish(mut response: Response, request_id: &str) -> Response {
         headers.insert(REQUEST_ID, value);
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    // Answers hold names and addresses: nothing between here and the caller may keep them.
+    // Responses hold names and addresses: no intermediary may store them.
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }
 
-/// The caller's own id, if it is harmless in logs, or a fresh one.
+/// The caller's own id, if it is safe to log, or a new one.
 fn request_id(headers: &HeaderMap, ambient: &Ambient) -> String {
     let usable = |id: &&str| {
         (1..=REQUEST_ID_CHARS_MAX).contains(&id.len())
@@ -121,7 +121,7 @@ fn continued(headers: &HeaderMap, ambient: &Ambient) -> TraceContext {
     }
 }
 
-/// Methods are free text; a log field should have few values.
+/// Label of a method. Methods are free text, and a log field should have few values.
 fn method_label(method: &Method) -> &'static str {
     match method.as_str() {
         "GET" => "GET",

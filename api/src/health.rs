@@ -1,7 +1,7 @@
 //! Liveness and readiness.
 //!
-//! `/livez` says that the process answers, never more: a dependency that is down is no reason to restart it.
-//! `/readyz` asks every dependency, at most once a second whoever asks, each within two seconds.
+//! `/livez` reports only that the process answers: a dependency that is down is no reason to restart it. `/readyz`
+//! checks every dependency, at most once a second however often it is called, each within two seconds.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,40 +22,40 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// A check that takes longer counts as down.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long an answer is given again.
+/// Age of a report that is returned again.
 const REPORT_MILLIS: i64 = 1000;
 
-/// How a dependency is.
+/// State of a dependency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HealthStatus {
     /// Usable.
     Ok,
-    /// Something works less well or later; requests are still taken.
+    /// Works less well or later; requests are still accepted.
     Degraded,
     /// Requests cannot be served without it.
     Down,
 }
 
-/// What a check found.
+/// Result of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Health {
-    /// How it is.
+    /// State of the dependency.
     pub status: HealthStatus,
-    /// A few words for operators. `/readyz` is public: no address, no name of a machine.
+    /// A few words for operators. `/readyz` is public: no address, no host name.
     pub detail: Option<String>,
 }
 
-/// Asks one dependency.
+/// Check of one dependency.
 #[async_trait]
 pub trait HealthCheck: Send + Sync + 'static {
     /// The dependency's name, such as `broker`.
     fn name(&self) -> &'static str;
 
-    /// How it is now. Dropped after two seconds.
+    /// Current state. The future is dropped after two seconds.
     async fn check(&self) -> Health;
 
-    /// What no answer in time means.
+    /// State to report when the check does not answer in time.
     fn without_answer(&self) -> HealthStatus {
         HealthStatus::Down
     }
@@ -65,16 +65,16 @@ impl Health {
     /// Usable.
     pub const OK: Self = Self { status: HealthStatus::Ok, detail: None };
 
-    /// Not as it should be.
+    /// A state other than usable, with its reason.
     pub fn not_ok(status: HealthStatus, detail: impl Into<String>) -> Self {
         Self { status, detail: Some(detail.into()) }
     }
 }
 
-/// Without the order store nothing can be done.
+/// Check of the order store; the API cannot serve without it.
 pub struct OrdersCheck(pub Arc<dyn OrderStore>);
 
-/// Without the payment store orders are still taken; they are charged later.
+/// Check of the payment store. Without it orders are still accepted and charged later.
 pub struct PaymentsCheck(pub Arc<dyn PaymentStore>);
 
 #[async_trait]
@@ -116,23 +116,23 @@ pub(crate) struct ReadyReport {
     status: HealthStatus,
     /// Whether the server is about to stop.
     draining: bool,
-    /// Every dependency.
+    /// State of every dependency.
     checks: Vec<CheckReport>,
 }
 
-/// How one dependency is.
+/// State of one dependency.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct CheckReport {
     /// The dependency.
     name: &'static str,
-    /// How it is.
+    /// State of the dependency.
     status: HealthStatus,
     /// A few words more.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
 }
 
-/// The checks and what they said last. Clones share both.
+/// The checks and their last report. Clones share both.
 #[derive(Clone)]
 pub struct Readiness(Arc<ReadinessChecks>);
 
@@ -144,12 +144,12 @@ struct ReadinessChecks {
 }
 
 impl Readiness {
-    /// Asks these; turns to no once `shutdown` is cancelled.
+    /// Readiness by these checks; not ready once `shutdown` is cancelled.
     pub fn new(checks: Vec<Arc<dyn HealthCheck>>, ambient: Ambient, shutdown: CancellationToken) -> Self {
         Self(Arc::new(ReadinessChecks { checks, last: Mutex::new(None), ambient, shutdown }))
     }
 
-    /// Holding the lock while asking lets all who came meanwhile share one round of questions.
+    /// The lock is held during the checks, so concurrent callers share one round of them.
     async fn reports(&self) -> Vec<CheckReport> {
         let now = self.0.ambient.now();
         let mut last = self.0.last.lock().await;
@@ -169,12 +169,11 @@ async fn ask(check: &dyn HealthCheck) -> CheckReport {
     let health = tokio::time::timeout(CHECK_TIMEOUT, check.check()).await;
     let health = health.unwrap_or_else(|_| Health::not_ok(check.without_answer(), "took too long"));
     if health.status != HealthStatus::Ok {
-        tracing::warn!(check = check.name(), status = ?health.status, detail = health.detail, "not healthy");
+        tracing::warn!(check = check.name(), status = ?health.status, detail = health.detail, "dependency not healthy");
     }
     CheckReport { name: check.name(), status: health.status, detail: health.detail }
 }
 
-/// The routes of this module.
 pub(crate) fn routes<S>() -> OpenApiRouter<S>
 where
     S: Clone + Send + Sync + 'static,

@@ -1,10 +1,11 @@
-//! The HTTP API: routes, authentication, rate limits, idempotency, problem details, OpenAPI.
+//! HTTP API: routes, authentication, rate limits, idempotency, problem details, OpenAPI.
 //!
-//! Guarantees: an accepted order is stored with all that follows from it before its `202` leaves; every query names
-//! the caller's merchant; a refused request has written nothing. Never talks to the broker or to payment providers.
+//! Guarantees: an accepted order and everything that follows from it are stored before the `202` is sent; every query
+//! names the caller's merchant; a rejected request has written nothing. The API never talks to the broker or to payment
+//! providers.
 //!
-//! Start with [`app`] and [`run`]; the routes are in `routes`, one file per resource; what clients send is read in
-//! `input`, what they get is shaped in `view`. `provider_webhooks` is the one thing here that is not for merchants.
+//! Start with [`app`] and [`run`]. The routes are in `routes`, one file per resource; requests are read in `input`,
+//! responses are built in `view`. `provider_webhooks` is the only part that does not serve merchants.
 
 mod auth;
 mod carts;
@@ -42,8 +43,8 @@ pub use routes::openapi;
 pub use server::{ApiError, run};
 pub use state::{ApiParts, ApiState};
 
-/// The whole API as one service. Must be called on a tokio runtime: quiet rate-limit keys are swept and sold products
-/// forgotten by tasks, which end after the last clone of the state.
+/// The whole API as one service. Must be called on a tokio runtime: background tasks sweep idle rate-limit entries and
+/// invalidate cached products that were sold. They end after the last clone of the state is dropped.
 pub fn app(state: ApiState) -> Router {
     tokio::spawn(forget_sold(Arc::downgrade(&state.catalog)));
     let swept = state.downgrade();
@@ -67,12 +68,12 @@ pub fn app(state: ApiState) -> Router {
 
 async fn forget_sold(catalog: Weak<CatalogCache>) {
     while let Some(catalog) = catalog.upgrade() {
-        // With an end, so that this task does not keep alive what it waits for.
+        // With a timeout, so that this task does not keep the catalog alive while it waits.
         drop(tokio::time::timeout(limits::SWEEP_INTERVAL, catalog.forget_sold()).await);
     }
 }
 
-/// Only `/livez` and `/readyz`, for processes that serve no requests but must be watched.
+/// `/livez` and `/readyz` only, for processes without an API.
 pub fn health_app(readiness: Readiness) -> Router {
     let (router, _) = health::routes().split_for_parts();
     router.with_state(readiness)

@@ -1,8 +1,10 @@
-//! Access to whole orders. A publishable key and an order's id show its state, amounts and lines; its personal data are shown
-//! with a secret key, in the session of the customer who placed it, or with the order's token.
+//! Access to the personal data of orders. With a publishable key, an order's id shows its state, amounts and lines. The
+//! personal data are shown with a secret key, in the session of the customer who placed the order, or with the order's
+//! token.
 //!
-//! Guarantees: a token is shown in the answer that accepts an order and nowhere else; only its hash is kept; it opens one
-//! order, until it expires, is revoked, or is replaced by the answer to a repeated request. An id opens nothing.
+//! Guarantees: a token is shown in the response that accepts an order and nowhere else; only its hash is stored. It
+//! gives access to one order, until it expires, is revoked, or is replaced by the response to a repeated request. An id
+//! alone gives no access to personal data.
 
 use axum::response::Response;
 use base::{Timestamp, time::later};
@@ -20,10 +22,10 @@ use crate::{
     state::ApiState,
 };
 
-/// Where the token stands, in answers and requests.
+/// Header of the token, in requests and responses.
 pub(crate) const HEADER: HeaderName = HeaderName::from_static("orderworks-order-token");
 
-/// A token on its way to its bearer.
+/// A new token: its stored form, and the value to send to its bearer.
 pub(crate) struct IssuedToken {
     pub(crate) stored: OrderToken,
     shown: HeaderValue,
@@ -35,7 +37,7 @@ impl IssuedToken {
         let expires_at = later(state.ambient.now(), state.config.order_token_ttl);
         let stored = OrderToken { hash: token.hash(), expires_at };
         let mut shown = HeaderValue::try_from(token.expose()).map_err(|_| {
-            tracing::error!("an order token is no header value");
+            tracing::error!("order token is not a valid header value");
             Problem::logged()
         })?;
         shown.set_sensitive(true);
@@ -47,7 +49,7 @@ impl IssuedToken {
     }
 }
 
-/// Whether the caller is shown the personal data of an order. A session that has ended is a 401.
+/// Whether the caller may see the personal data of an order. An ended session is a 401.
 pub(crate) async fn is_shown_whole(
     state: &ApiState,
     key: &KeyRecord,
@@ -61,7 +63,7 @@ pub(crate) async fn is_shown_whole(
     Ok(customer.is_some() && customer == order.account)
 }
 
-/// Who is signed in, as far as orders go: nobody while the session store is away, which orders do not depend on.
+/// The signed-in customer. `None` while the session store is unavailable, because orders do not depend on it.
 pub(crate) async fn account(
     state: &ApiState,
     merchant: MerchantId,
@@ -73,7 +75,7 @@ pub(crate) async fn account(
     }
 }
 
-/// Whether the request bears the order's token.
+/// Whether the request carries the order's valid token.
 fn opens(order: &Order, headers: &HeaderMap, now: Timestamp) -> bool {
     let Some((token, known)) = bearer_token(headers, &HEADER, TokenKind::Order).zip(order.token) else {
         return false;

@@ -1,8 +1,8 @@
 //! Rule for passwords: NIST SP 800-63B-4, section 3.1.1.2.
 //!
-//! Guarantees: a new password has 15 characters at least, as the only factor, any kind of character, and is not among
-//! those that are tried first: common passwords, runs, repetitions, words of the account and of the shop, and combinations
-//! of these. Accounts keep the shorter passwords they have.
+//! Guarantees: a new password, as the only factor, has at least 15 characters of any kind, and is not among those that
+//! attackers try first: common passwords, runs, repetitions, words of the account and of the shop, and combinations of
+//! these. Accounts keep the shorter passwords they have.
 
 use std::ops::RangeInclusive;
 
@@ -15,19 +15,19 @@ use crate::{
     state::ApiState,
 };
 
-/// A ceiling, for hashing takes them whole.
+/// An upper bound, because passwords are hashed whole.
 const CHARS_MAX: usize = 128;
 const NEW_CHARS: RangeInclusive<usize> = 15..=CHARS_MAX;
-/// What must remain of a password without its common parts.
+/// Characters that must remain of a password without its common parts.
 const OWN_CHARS_MIN: usize = 6;
-/// Shorter words are in half of all phrases.
+/// Shorter words occur in half of all phrases.
 const WORD_CHARS_MIN: usize = 4;
-/// A run or repetition is taken out from this length on.
+/// Least length of a run or repetition that is removed.
 const RUN_CHARS_MIN: usize = 4;
 const TOO_COMMON: &str = "too_common";
 const TOO_COMMON_DETAIL: &str = "expected a password that is hard to guess, such as four unrelated words";
 
-/// One word a line, the letters and digits of it in lower case.
+/// One word a line: its letters and digits in lower case.
 const COMMON: &str = include_str!("common_passwords.txt");
 const RUNS: [&str; 8] = [
     "abcdefghijklmnopqrstuvwxyz",
@@ -40,12 +40,12 @@ const RUNS: [&str; 8] = [
     "1qaz2wsx3edc4rfv5tgb6yhn7ujm8ik9ol0p",
 ];
 
-/// A password of an account, as it is hashed.
+/// A password to check against an account's hash.
 pub(crate) fn known(node: &Node<'_>) -> Option<String> {
     read(node, 1..=CHARS_MAX)
 }
 
-/// A password to be set; `own_words` are what an attacker knows of the account, such as its mail address.
+/// A password to be set. `own_words` are known to an attacker of the account, such as its mail address.
 pub(crate) fn new(node: &Node<'_>, own_words: &[&str]) -> Option<String> {
     let password = read(node, NEW_CHARS)?;
     if is_common(&password, own_words) {
@@ -54,7 +54,7 @@ pub(crate) fn new(node: &Node<'_>, own_words: &[&str]) -> Option<String> {
     Some(password)
 }
 
-/// Refuses a new password of which little remains without these words and the merchant's name, which [`new`] does not
+/// Rejects a new password of which little remains without these words and the merchant's name, which [`new`] does not
 /// know.
 pub(crate) async fn refuse_known(
     state: &ApiState,
@@ -69,7 +69,7 @@ pub(crate) async fn refuse_known(
     Ok(())
 }
 
-/// Composed (NFC), for keyboards write the same letter in two ways (RFC 8265, section 4.2).
+/// Normalised to NFC, because keyboards produce the same letter in two ways (RFC 8265, section 4.2).
 fn read(node: &Node<'_>, chars: RangeInclusive<usize>) -> Option<String> {
     let text = node.string()?;
     if chars.contains(&text.chars().count()) {
@@ -79,10 +79,10 @@ fn read(node: &Node<'_>, chars: RangeInclusive<usize>) -> Option<String> {
     node.fault("wrong_length", format!("expected {min} to {max} characters"))
 }
 
-/// Whether little remains of it without its common parts.
+/// Whether little remains of the password without its common parts.
 fn is_common(password: &str, own_words: &[&str]) -> bool {
     let mut rest = plain(password);
-    // Of signs alone, or of one sign many times.
+    // `plain` leaves nothing of punctuation, so a password of punctuation alone is checked for this only.
     let mut distinct: Vec<char> = password.chars().collect();
     distinct.sort_unstable();
     distinct.dedup();
@@ -104,7 +104,7 @@ fn is_common(password: &str, own_words: &[&str]) -> bool {
     own_chars(&rest) < OWN_CHARS_MIN
 }
 
-/// Characters that belong to no run and repeat nothing.
+/// Number of characters that belong to no run and repeat nothing.
 fn own_chars(rest: &str) -> usize {
     let repeats = |part: &[char]| part.iter().collect::<String>();
     let mut seen: Vec<String> = Vec::new();

@@ -1,8 +1,8 @@
-//! Passwords: hashed and checked on a few threads of their own.
+//! Password hashing and checking on a few dedicated threads.
 //!
-//! Guarantees: argon2id as the OWASP Password Storage Cheat Sheet has it; each thread keeps one block of memory for all
-//! its work, so memory is bounded however many sign in; half of the cores stay free for other requests; checking against
-//! nobody's password takes as long as against a customer's. Never logs and never keeps a password.
+//! Guarantees: argon2id with the parameters of the OWASP Password Storage Cheat Sheet; each thread keeps one block of
+//! memory for all its work, so memory is bounded however many customers sign in; half of the cores stay free for other
+//! requests; a check without a stored hash takes as long as one with a hash. Passwords are never logged and never kept.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -23,23 +23,23 @@ use crate::problem::{Kind, Problem};
 const MEMORY_KIB: u32 = 19 * 1024;
 const ITERATIONS: u32 = 2;
 const LANES: u32 = 1;
-/// RFC 9106, section 3.1.
+/// Recommended by RFC 9106, section 3.1.
 const SALT_BYTES: usize = 16;
-/// Each takes [`MEMORY_KIB`] from its first use on, and a core for some 30 ms a password.
+/// Each thread takes [`MEMORY_KIB`] from its first use on, and a core for about 30 ms per password.
 const THREADS_MAX: usize = 4;
-/// Passwords waiting for one thread: some 4 s of work.
+/// Passwords waiting per thread: about 4 s of work.
 const QUEUE_PER_THREAD: usize = 128;
 /// Longest wait for a result.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// A hash by today's parameters that no password has: salt and hash are zeros.
+/// A hash with the current parameters that no password matches: salt and hash are zeros.
 const NOBODYS: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// Hashes passwords and checks them.
+/// Handle to the threads.
 pub(crate) struct Passwords {
     ambient: Ambient,
-    /// The threads end with it.
+    /// The threads end when this sender is dropped.
     queue: mpsc::Sender<Job>,
 }
 
@@ -61,26 +61,26 @@ impl Passwords {
             let jobs = Arc::clone(&jobs);
             let started = thread::Builder::new().name("passwords".to_owned()).spawn(move || work(&jobs));
             if let Err(error) = started {
-                tracing::error!(%error, "a thread for passwords cannot be started");
+                tracing::error!(%error, "password thread not started");
             }
         }
         Self { ambient, queue }
     }
 
-    /// The hash to keep, with a salt of its own.
+    /// The hash to store, with a fresh salt.
     pub(crate) async fn hash(&self, password: String) -> Result<PasswordHash, Problem> {
         let salt = self.ambient.secret::<SALT_BYTES>();
         let phc = self.run(|reply| Job::Hash { password, salt, reply }).await?;
         Ok(PasswordHash::from_phc(phc))
     }
 
-    /// Whether this is the password; never so without a hash, after the same work.
+    /// Whether the password matches the hash; false without a hash, after the same work.
     pub(crate) async fn verify(&self, password: String, hash: Option<PasswordHash>) -> Result<bool, Problem> {
         let phc = hash.as_ref().map_or(NOBODYS, PasswordHash::as_phc).to_owned();
         self.run(|reply| Job::Verify { password, phc, reply }).await
     }
 
-    /// Work whose caller has left or waited too long is not begun.
+    /// Runs a job. A job whose caller has left or timed out before it begins is skipped.
     async fn run<T>(
         &self,
         job: impl FnOnce(oneshot::Sender<Result<T, String>>) -> Job,
@@ -100,7 +100,7 @@ fn work(jobs: &Mutex<mpsc::Receiver<Job>>) {
     // One thread waits for a job, the others for the lock.
     let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
     while let Some(job) = next() {
-        // A caller that has left does not miss the reply.
+        // A failed send means that the caller has left.
         match job {
             Job::Hash { password, salt, reply } if !reply.is_closed() => {
                 drop(reply.send(hash(&password, &salt, &mut memory)));
@@ -138,7 +138,7 @@ fn verify(password: &str, phc: &str, memory: &mut Vec<Block>) -> Result<bool, St
     let version = stored.version.map_or(Ok(Version::V0x13), Version::try_from).map_err(text)?;
     let params = Params::try_from(&stored).map_err(text)?;
     let output = derive(password, salt, version, &params, expected.len(), memory)?;
-    // `Output` is compared in constant time.
+    // `Output` compares in constant time.
     Ok(output == *expected)
 }
 
@@ -171,7 +171,7 @@ fn busy() -> Problem {
 }
 
 fn failed(why: &str) -> Problem {
-    tracing::error!(why, "a password cannot be hashed or checked");
+    tracing::error!(why, "password hashing failed");
     Problem::logged()
 }
 
@@ -207,7 +207,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_queue_says_to_come_again() {
-        // No thread takes anything out.
+        // No thread takes a job from the queue.
         let passwords = Passwords::with_threads(Ambient::system(), 0);
         assert!(passwords.verify(String::new(), None).await.is_err());
         let (queue, _jobs) = mpsc::channel(1);

@@ -1,28 +1,28 @@
-//! Errors as RFC 9457 problem details: one shape for every answer that is not a success.
+//! RFC 9457 problem details: one shape for every error response.
 //!
-//! Guarantees: `type` and `code` are stable, nothing internal is told, the request id of the header stands in the
-//! body too. A [`Problem`] becomes a body only in [`crate::edge`], which knows the request id.
+//! Guarantees: `type` and `code` are stable; internals are never shown; the body carries the request id of the header.
+//! A [`Problem`] becomes a body only in [`crate::edge`], which knows the request id.
 
 use axum::response::{IntoResponse, Response};
-use base::Timestamp;
+use base::{Timestamp, error_class::describe};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use store::{StoreError, cache::SessionError};
 use utoipa::ToSchema;
 
-/// Where the problem types are described; the code follows.
+/// Base URL of the problem types; the code follows.
 const TYPE_BASE: &str = "https://orderworks.dev/problems/";
 /// Registered with IANA by draft-ietf-httpapi-ratelimit-headers, section 5.
 const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
-/// As above, for a server that takes less than usual.
+/// The same, for a server that accepts less than usual.
 const REDUCED_CAPACITY: &str = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity";
-/// What a client should wait after a store did not answer, in seconds.
+/// Seconds a client should wait after a store failed to answer.
 const STORE_RETRY_SECONDS: u64 = 2;
 
-/// Bytes of `errors` at most, as JSON: what a client sends must not come back multiplied.
+/// JSON bytes of `errors` at most: a response must not multiply what a client sends.
 const ERRORS_BYTES_MAX: usize = 60 * 1024;
 
-/// A kind of problem: its status, code and title never change.
+/// A kind of problem; its status, code and title never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Kind {
     status: StatusCode,
@@ -80,7 +80,7 @@ kinds! {
     TIMEOUT = GATEWAY_TIMEOUT "timeout" "The request took too long";
 }
 
-/// What is wrong with one field.
+/// A fault of one field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct FieldError {
     /// JSON pointer into the body (RFC 6901), or `?name` for a query parameter.
@@ -89,7 +89,7 @@ pub(crate) struct FieldError {
     /// Stable code.
     #[schema(example = "out_of_range")]
     pub(crate) code: &'static str,
-    /// For people.
+    /// Explanation for people.
     pub(crate) detail: String,
 }
 
@@ -99,7 +99,7 @@ impl FieldError {
     }
 }
 
-/// A problem on its way out.
+/// A problem before it is rendered.
 #[derive(Debug, Clone)]
 pub(crate) struct Problem(Box<Parts>);
 
@@ -112,7 +112,7 @@ struct Parts {
     violated: Option<&'static str>,
 }
 
-/// The body, as RFC 9457 and this API's extensions have it.
+/// The body of RFC 9457 with this API's extensions.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub(crate) struct ProblemBody {
@@ -124,7 +124,7 @@ pub(crate) struct ProblemBody {
     title: &'static str,
     /// The HTTP status.
     status: u16,
-    /// What happened here.
+    /// What happened in this request.
     detail: String,
     /// Stable code of the problem.
     code: &'static str,
@@ -148,7 +148,7 @@ impl Problem {
         }))
     }
 
-    /// A failure of ours. Its cause is for the log, where whoever answers so has written it.
+    /// An internal error. The code that returns it has logged the cause.
     pub(crate) fn logged() -> Self {
         Self::new(Kind::INTERNAL, "the failure was logged under the request id")
     }
@@ -157,7 +157,7 @@ impl Problem {
         self.0.kind
     }
 
-    /// Fields at fault.
+    /// Invalid fields.
     pub(crate) fn invalid(errors: Vec<FieldError>) -> Self {
         let detail = match errors.len() {
             1 => "one field is at fault, see `errors`".to_owned(),
@@ -166,7 +166,7 @@ impl Problem {
         Self::new(Kind::INVALID, detail).with_errors(errors)
     }
 
-    /// A missing thing and another merchant's look the same: whether an id exists is nobody else's business.
+    /// A missing object and another merchant's look the same, so that ids cannot be probed.
     pub(crate) fn not_found(what: &str) -> Self {
         Self::new(Kind::NOT_FOUND, format!("there is no such {what}"))
     }
@@ -205,7 +205,7 @@ impl Problem {
             errors: within(errors, ERRORS_BYTES_MAX),
             violated_policies: violated.map(|policy| [policy]),
         };
-        // Strings and numbers only: this cannot fail, and an empty object is still JSON.
+        // Strings and numbers only: this cannot fail, and an empty object is still valid JSON.
         serde_json::to_string(&body).unwrap_or_else(|_| "{}".to_owned())
     }
 
@@ -218,7 +218,7 @@ impl Problem {
     }
 }
 
-/// As many of the first errors as fit.
+/// The first errors that fit into `bytes_max`.
 fn within(mut errors: Vec<FieldError>, bytes_max: usize) -> Vec<FieldError> {
     let mut bytes = 0;
     let fitting = errors.iter().take_while(|error| {
@@ -249,7 +249,7 @@ impl From<StoreError> for Problem {
 impl From<SessionError> for Problem {
     fn from(error: SessionError) -> Self {
         match error {
-            // Whoever keeps the connection has told of the trouble once; this is the request that met it.
+            // The connection's owner has logged the outage once; this line names the request that met it.
             SessionError::Unavailable { detail, .. } => {
                 tracing::warn!(detail, "session store unavailable");
                 let detail = "sessions and carts cannot be reached now; orders can be placed without them";
@@ -264,23 +264,23 @@ impl From<SessionError> for Problem {
 }
 
 impl Problem {
-    /// Logged here, once; the client learns only that it may come back.
+    /// Logs the error, once; the client learns only whether to retry.
     pub(crate) fn of_store(error: &StoreError) -> Self {
         match error {
-            StoreError::Unavailable { store, source } => {
-                tracing::error!(store, error = %source, "store unavailable");
+            StoreError::Unavailable { store, .. } | StoreError::Busy { store, .. } => {
+                tracing::error!(store, error = describe(error), "store unavailable");
                 Self::new(Kind::UNAVAILABLE, "try again shortly; a repeated request does no harm")
                     .retry_after(STORE_RETRY_SECONDS)
             }
             other => {
-                tracing::error!(error = %other, "store failed");
+                tracing::error!(error = describe(other), "store failed");
                 Self::logged()
             }
         }
     }
 }
 
-/// Milliseconds between two moments, for logs and answers; 0 when the clock went back.
+/// Milliseconds between two timestamps, for logs and responses; 0 when the clock went back.
 pub(crate) fn millis_between(from: Timestamp, to: Timestamp) -> u64 {
     u64::try_from(to.as_millisecond() - from.as_millisecond()).unwrap_or(0)
 }

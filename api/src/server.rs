@@ -1,9 +1,9 @@
-//! Serves a router on a listener, with the bounds `axum::serve` does not have.
+//! HTTP server over a listener, with the bounds that `axum::serve` lacks.
 //!
-//! Guarantees: a connection without a complete request head is closed after a time (slowloris, idle keep-alive), and so
-//! is one whose client takes no bytes of its answer, or whose exchange takes too long; connections are bounded, in all
-//! and per address; a request without one valid `Host` is refused; a stop first turns readiness to no, then closes the
-//! listener, lets open requests finish, and cuts what is left at the deadline. Does no TLS: a proxy does.
+//! Guarantees: a connection is closed that sends no complete request head in time (slowloris, idle keep-alive), whose
+//! client takes no bytes of the response, or whose exchange takes too long. Connections are bounded, in all and per
+//! address. A request without exactly one valid `Host` is rejected. A stop first reports not ready, then closes the
+//! listener, lets open requests finish, and cuts the rest at the deadline. No TLS: a proxy does that.
 
 mod activity;
 mod host;
@@ -39,29 +39,29 @@ use crate::{
     slots::{KeyedSlot, KeyedSlots},
 };
 
-/// Header fields of a request at most; hyper answers 431 beyond.
+/// Header fields of a request at most; hyper answers 431 for more.
 const HEADERS_MAX: usize = 64;
 /// Bytes of a request head at most.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
-/// Pause after `accept` failed, for instance for want of file descriptors.
+/// Pause after a failed `accept`, for instance when no file descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Why the API stopped otherwise than asked to.
+/// Failure of the server.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ApiError {
-    /// The listener's address cannot be told: it is not usable.
+    /// The listener's address cannot be read, so the listener is not usable.
     #[error("the listener cannot be used")]
     Listener(#[source] std::io::Error),
-    /// Requests that were open when the deadline of the stop came; they were cut.
+    /// Requests were still open at the deadline of the stop and were cut.
     #[error("{connections} connections were cut at the end of the drain time")]
     Cut {
-        /// How many connections.
+        /// Number of connections.
         connections: usize,
     },
 }
 
-/// Serves until `shutdown` fires and the stop is complete.
+/// Serves until `shutdown` is cancelled and the stop is complete.
 pub async fn run(
     listener: TcpListener,
     app: Router,
@@ -69,7 +69,7 @@ pub async fn run(
     limits: ServerLimits,
 ) -> Result<(), ApiError> {
     let address = listener.local_addr().map_err(ApiError::Listener)?;
-    tracing::info!(address = %address, "listening");
+    tracing::info!(address = %address, "server listening");
     let (closing, cut) = (CancellationToken::new(), CancellationToken::new());
     let connections = TaskTracker::new();
     let slots = Slots::new(&limits);
@@ -101,7 +101,7 @@ pub async fn run(
     connections.close();
     let drained = tokio::time::timeout(limits.drain_timeout, connections.wait()).await;
     if drained.is_ok() {
-        tracing::info!("stopped");
+        tracing::info!("server stopped");
         return Ok(());
     }
     let left = connections.len();
@@ -110,13 +110,13 @@ pub async fn run(
     Err(ApiError::Cut { connections: left })
 }
 
-/// The places for connections.
+/// Slots for connections, in all and per address.
 struct Slots {
     all: Arc<Semaphore>,
     by_address: Arc<KeyedSlots<IpAddr>>,
 }
 
-/// Fields are dropped in this order: who waits for a place of all finds the one of its address free, too.
+/// Fields are dropped in this order: a connection that waits for a slot of all finds the slot of its address free, too.
 struct Slot {
     _of_address: Option<KeyedSlot<IpAddr>>,
     _of_all: OwnedSemaphorePermit,
@@ -131,8 +131,8 @@ impl Slots {
         }
     }
 
-    /// Waits for a slot first: a connection is taken out of the backlog only when it can be served. One of an address
-    /// that has as many as it may is closed at once.
+    /// Waits for a slot first: a connection is taken from the backlog only when it can be served. A connection of an
+    /// address that has used up its slots is closed at once.
     async fn accept(
         &self,
         listener: &TcpListener,
@@ -143,7 +143,7 @@ impl Slots {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(error = %error, "accept failed");
+                tracing::warn!(error = %error, "connection accept failed");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 return None;
             }
@@ -153,7 +153,7 @@ impl Slots {
         let of_address =
             if is_trusted { None } else { self.by_address.take(client_ip::by_subscriber(address)) };
         if of_address.is_none() && !is_trusted {
-            tracing::debug!("connection refused: its address has as many as it may");
+            tracing::debug!("connection rejected: too many from its address");
             return None;
         }
         Some((stream, peer, Slot { _of_address: of_address, _of_all: of_all }))
@@ -170,7 +170,7 @@ struct Connection {
 impl Connection {
     async fn serve(self, stream: TcpStream) {
         if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(error = %error, "no TCP_NODELAY");
+            tracing::debug!(error = %error, "TCP_NODELAY not set");
         }
         let Self { app, peer, closing, limits } = self;
         let activity = Arc::new(Activity::default());
@@ -184,7 +184,7 @@ impl Connection {
                 Ok::<_, Infallible>(answering.watch(answer.await))
             }
         });
-        // hyper counts this time from the end of the answer before, so it bounds idle connections as well.
+        // hyper counts this time from the end of the previous response, so it bounds idle connections as well.
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.head_timeout)
@@ -201,14 +201,14 @@ impl Connection {
                 }
             }
         };
-        // Clients leave as they like; nothing is wrong with the server.
+        // Clients may disconnect at any time; that is no fault of the server.
         tokio::select! {
             ended = served => match ended {
                 Ok(()) => {}
                 Err(error) => tracing::debug!(error = %error, "connection ended"),
             },
             bound = activity.overdue(limits.exchange_timeout, limits.write_timeout) => {
-                tracing::debug!(?bound, "connection cut: the client took too long");
+                tracing::debug!(?bound, "connection cut: time bound exceeded");
             }
         }
     }
@@ -216,7 +216,7 @@ impl Connection {
 
 async fn answer(app: Router, peer: SocketAddr, request: hyper::Request<hyper::body::Incoming>) -> Response {
     if !host::is_valid(request.version(), request.headers()) {
-        // Below the API, like the other heads that are not HTTP, which hyper answers.
+        // Below the API, like the malformed heads that hyper answers.
         return (StatusCode::BAD_REQUEST, [(header::CONNECTION, "close")]).into_response();
     }
     let mut request = request.map(Body::new);

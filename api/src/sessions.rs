@@ -1,8 +1,8 @@
-//! Signed-in customers: opaque tokens in the header `Orderworks-Session`, beside the API key, which names the merchant.
+//! Customer sessions: opaque tokens in the header `Orderworks-Session`, beside the API key, which names the merchant.
 //!
-//! Guarantees: only hashes of tokens are kept; a session is the merchant's whose key opened it and nothing to others; it
-//! ends `idle` after its last use and `lifetime` after it was opened (OWASP ASVS 5.0, V7.3.1 and V7.3.2), see
-//! [`crate::SessionLimits`]; a customer has a bounded number of them, see [`index`].
+//! Guarantees: only hashes of tokens are stored. A session is valid only with API keys of the merchant whose key opened
+//! it. It ends `idle` after its last use and `lifetime` after it was opened (OWASP ASVS 5.0, V7.3.1 and V7.3.2), see
+//! [`crate::SessionLimits`]. A customer has a bounded number of sessions, see [`index`].
 
 mod index;
 
@@ -25,11 +25,12 @@ use crate::{
     state::ApiState,
 };
 
-/// Where the token stands.
+/// Header of the token.
 pub(crate) const HEADER: HeaderName = HeaderName::from_static("orderworks-session");
-/// A use is written down this long after the last one that was, so that reading does not become writing.
+/// Least time between two recorded uses, so that reads do not become writes.
 const TOUCH_AFTER: Duration = Duration::from_hours(1);
-/// What an id shows of a hash: 120 bits tell a customer's sessions apart, and open nothing.
+/// Characters of a token's hash in a session's id: 120 bits distinguish a customer's sessions and do not reveal the
+/// token.
 const ID_CHARS: usize = 20;
 const ID_PREFIX: &str = "ses_";
 
@@ -57,12 +58,12 @@ pub(crate) struct Current {
 pub(crate) struct Listed {
     pub(crate) id: String,
     pub(crate) opened_at: Timestamp,
-    /// Give or take [`TOUCH_AFTER`].
+    /// Accurate to [`TOUCH_AFTER`].
     pub(crate) used_at: Timestamp,
     pub(crate) expires_at: Timestamp,
 }
 
-/// Signs a customer in. The oldest session ends if there would be too many.
+/// Signs a customer in. With the most sessions allowed, the oldest one ends.
 pub(crate) async fn open(state: &ApiState, account: &Account) -> Result<Opened, Problem> {
     let (token, now) = (Token::fresh(TokenKind::Session, &state.ambient), state.ambient.now());
     let (merchant, hash) = (account.merchant, hash(&token));
@@ -74,7 +75,7 @@ pub(crate) async fn open(state: &ApiState, account: &Account) -> Result<Opened, 
     let record = SessionRecord { customer: account.id, opened_at: now, touched_at: now };
     let expires_at = expiry(state, &record);
     state.sessions.put(&key(merchant, &hash), &encode(&record)?, ttl(expires_at, now)).await?;
-    // All sessions may have been ended before this one was stored.
+    // All sessions of the customer may have been ended before this one was stored.
     if !index::list(state, owner).await?.iter().any(|entry| entry.hash == hash) {
         state.sessions.delete(&key(merchant, &hash)).await?;
         return Err(ended());
@@ -82,7 +83,7 @@ pub(crate) async fn open(state: &ApiState, account: &Account) -> Result<Opened, 
     Ok(Opened { id: id(&hash), token, expires_at })
 }
 
-/// Ends a session that was just opened, for the account has changed meanwhile.
+/// Ends a session that was just opened, because the account has changed meanwhile.
 pub(crate) async fn revoke(state: &ApiState, account: &Account, opened: &Opened) -> Result<(), Problem> {
     let (merchant, hash) = (account.merchant, hash(&opened.token));
     state.sessions.delete(&key(merchant, &hash)).await?;
@@ -90,7 +91,7 @@ pub(crate) async fn revoke(state: &ApiState, account: &Account, opened: &Opened)
     Ok(())
 }
 
-/// Who is signed in with this request; `None` when it names no session. One that has ended, or never was, is a 401.
+/// The customer signed in with this request; `None` if it names no session. An ended or unknown session is a 401.
 pub(crate) async fn customer(
     state: &ApiState,
     merchant: MerchantId,
@@ -114,7 +115,7 @@ pub(crate) async fn current(
     let session = state.sessions.get(&key).await?.ok_or_else(ended)?;
     let record: SessionRecord = decode(&session.data)?;
     let now = state.ambient.now();
-    // The limits may have become shorter since it was stored.
+    // The limits may have been lowered since the session was stored.
     if expiry(state, &record) <= now {
         return Err(ended());
     }
@@ -122,7 +123,7 @@ pub(crate) async fn current(
     if now.duration_since(record.touched_at) >= TOUCH_AFTER.try_into().unwrap_or_default() {
         let record = SessionRecord { touched_at: now, ..record };
         let ttl = ttl(expiry(state, &record), now);
-        // A concurrent request has touched it too, or ended it, and that stays so.
+        // A concurrent request may have recorded a use too, or ended the session; its write stays.
         state.sessions.replace(&key, Some(session.version), &encode(&record)?, ttl).await?;
     }
     Ok(current)
@@ -158,20 +159,21 @@ pub(crate) async fn close_one(
     let entries = index::list(state, owner).await?;
     let entry = entries.into_iter().find(|entry| self::id(&entry.hash) == id);
     let hash = entry.ok_or_else(|| Problem::not_found("session"))?.hash;
-    // In this order, so that an attempt that fails can be repeated.
+    // In this order, so that a failed attempt can be repeated.
     state.sessions.delete(&key(merchant, &hash)).await?;
     index::remove(state, owner, &hash).await?;
     Ok(())
 }
 
-/// Ends all sessions of a customer, those that are being opened meanwhile included.
+/// Ends all sessions of a customer, including those that are being opened meanwhile.
 pub(crate) async fn close_all(
     state: &ApiState,
     merchant: MerchantId,
     customer: CustomerId,
 ) -> Result<(), Problem> {
     let owner = Owner { merchant, customer };
-    // Twice: an attempt that fails leaves in the index what has not ended, and what was opened since is ended too.
+    // Two passes: a failed attempt leaves the remaining sessions in the index, and sessions opened since the first pass
+    // end in the second one.
     for entry in index::list(state, owner).await? {
         state.sessions.delete(&key(merchant, &entry.hash)).await?;
     }
@@ -181,7 +183,7 @@ pub(crate) async fn close_all(
     Ok(())
 }
 
-/// The account of who is signed in.
+/// The account of the customer who is signed in.
 pub(crate) async fn account(
     state: &ApiState,
     merchant: MerchantId,
@@ -191,7 +193,7 @@ pub(crate) async fn account(
     account.filter(|account| account.merchant == merchant).ok_or_else(ended)
 }
 
-/// Signs out. Repeating it is fine.
+/// Signs out; may be repeated.
 pub(crate) async fn close(
     state: &ApiState,
     merchant: MerchantId,
@@ -215,7 +217,7 @@ fn expect_header(headers: &HeaderMap) -> Result<(), Problem> {
     Err(unauthorized(Kind::SESSION, "send the session's token as `Orderworks-Session`"))
 }
 
-/// When it ends unless it is used before.
+/// The session's end unless it is used before.
 fn expiry(state: &ApiState, record: &SessionRecord) -> Timestamp {
     let limits = &state.config.sessions;
     later(record.touched_at, limits.idle).min(later(record.opened_at, limits.lifetime))
@@ -235,14 +237,14 @@ fn ended() -> Problem {
     unauthorized(Kind::SESSION, "the session has ended or never was; sign in again")
 }
 
-/// The one token of a request in this header, if it can be one of ours.
+/// The only token in this header, if it has the form of a token issued here.
 pub(crate) fn bearer_token(headers: &HeaderMap, name: &HeaderName, kind: TokenKind) -> Option<Token> {
     let mut values = headers.get_all(name).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };
     value.to_str().ok().and_then(|text| Token::parse(kind, text))
 }
 
-/// As keys of the session store hold it.
+/// Hash of a token as it stands in keys of the session store.
 fn hash(token: &Token) -> String {
     URL_SAFE_NO_PAD.encode(token.hash())
 }
@@ -255,18 +257,18 @@ fn id(hash: &str) -> String {
     format!("{ID_PREFIX}{}", hash.get(..ID_CHARS).unwrap_or(hash))
 }
 
-/// As values stand in the session store.
+/// Encodes a value for the session store.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Problem> {
     serde_json::to_vec(value).map_err(|error| damaged(&error))
 }
 
-/// The value of these bytes.
+/// Decodes a value of the session store.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(bytes).map_err(|error| damaged(&error))
 }
 
-/// Position and expectation only: the data holds names of products and customers' ids.
+/// Logs position and category only: the data hold product names and customer ids.
 fn damaged(error: &serde_json::Error) -> Problem {
-    tracing::error!(category = ?error.classify(), column = error.column(), "a session cannot be read");
+    tracing::error!(category = ?error.classify(), column = error.column(), "session data invalid");
     Problem::logged()
 }

@@ -1,6 +1,6 @@
-//! Slots counted by key, so that one holder of many cannot take those of all others.
+//! Slots counted by key, so that one holder of many cannot take all slots of the others.
 //!
-//! Holds no more keys than there are slots taken; what bounds those stands beside it.
+//! Bounds the slots of each key, not their sum: callers bound the sum, and with it the number of keys.
 
 use std::{
     collections::HashMap,
@@ -14,7 +14,7 @@ pub(crate) struct KeyedSlots<K> {
     taken: Mutex<HashMap<K, usize>>,
 }
 
-/// A slot; on drop it is free again.
+/// A slot; freed on drop.
 pub(crate) struct KeyedSlot<K: Hash + Eq + Clone> {
     slots: Arc<KeyedSlots<K>>,
     key: K,
@@ -25,7 +25,7 @@ impl<K: Hash + Eq + Clone> KeyedSlots<K> {
         Arc::new(Self { per_key, taken: Mutex::default() })
     }
 
-    /// A slot of this key, unless it has all of its own.
+    /// Takes a slot of this key; `None` if the key has used up its slots.
     pub(crate) fn take(self: &Arc<Self>, key: K) -> Option<KeyedSlot<K>> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let count = taken.get(&key).copied().unwrap_or_default();

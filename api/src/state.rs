@@ -1,4 +1,4 @@
-//! What every handler may use.
+//! Shared state of all handlers.
 
 use std::{net::IpAddr, ops::Deref, sync::Arc};
 
@@ -29,7 +29,7 @@ use crate::{
 #[derive(Clone)]
 pub struct ApiState(Arc<ApiShared>);
 
-/// What is behind an [`ApiState`]; opaque outside of this crate.
+/// Content of an [`ApiState`]; opaque outside of this crate.
 #[doc(hidden)]
 pub struct ApiShared {
     pub(crate) config: ApiConfig,
@@ -43,37 +43,37 @@ pub struct ApiShared {
     pub(crate) limiters: Limiters,
     pub(crate) sessions: Arc<dyn Sessions>,
     pub(crate) passwords: Passwords,
-    /// Counted over all processes where there are several.
+    /// Counted over all processes that share the counters.
     pub(crate) limits: Arc<dyn RateLimits>,
     pub(crate) readiness: Readiness,
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) streams_by_merchant: Arc<KeyedSlots<MerchantId>>,
 }
 
-/// What a process wires together for the API.
+/// The parts of an API that a process wires together.
 pub struct ApiParts {
-    /// Orders and all that is kept with them.
+    /// Orders and the records kept with them.
     pub orders: Arc<dyn OrderStore>,
     /// Payments.
     pub payments: Arc<dyn PaymentStore>,
-    /// Reads of the catalog go through it.
+    /// Cache of catalog reads.
     pub cache: Arc<dyn Cache>,
-    /// Counts checkouts per key, for all processes that share it.
+    /// Counters of checkouts per key, for all processes that share them.
     pub limits: Arc<dyn RateLimits>,
-    /// Sign-ins and carts.
+    /// Sessions and carts.
     pub sessions: Arc<dyn Sessions>,
     /// The log of job attempts, for timelines.
     pub records: Arc<dyn RecordStore>,
     /// Clock, ids, randomness.
     pub ambient: Ambient,
-    /// Checked by `/readyz` beside both stores, which are always checked.
+    /// Checks of `/readyz` beside those of both stores, which are always made.
     pub health: Vec<Arc<dyn HealthCheck>>,
-    /// Ends event streams and turns `/readyz` to no; the token given to [`crate::run`] too.
+    /// Ends event streams and makes `/readyz` report not ready; the same token as given to [`crate::run`].
     pub shutdown: CancellationToken,
 }
 
 impl ApiState {
-    /// Puts the parts together.
+    /// State from its parts.
     pub fn new(parts: ApiParts, config: ApiConfig) -> Self {
         let mut checks: Vec<Arc<dyn HealthCheck>> = vec![
             Arc::new(OrdersCheck(Arc::clone(&parts.orders))),
@@ -101,17 +101,17 @@ impl ApiState {
         }))
     }
 
-    /// Requests refused by rate limits in this process since its start, by limit.
+    /// Requests rejected by rate limits in this process since its start, by limit.
     pub fn rate_limited(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.limiters.refused()
     }
 
-    /// The address that limits count this request by.
+    /// The client address that limits count this request by.
     pub(crate) fn client_ip(&self, parts: &request::Parts) -> IpAddr {
         client_ip::address(parts, &self.config.trusted_proxies)
     }
 
-    /// For tasks that must not keep the state alive.
+    /// A weak reference for tasks that must not keep the state alive.
     pub(crate) fn downgrade(&self) -> std::sync::Weak<ApiShared> {
         Arc::downgrade(&self.0)
     }

@@ -2,6 +2,8 @@
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
+pub use base::error_class::describe;
+
 /// Boxed cause of a failure.
 pub type Cause = Box<dyn StdError + Send + Sync + 'static>;
 
@@ -62,16 +64,4 @@ impl fmt::Debug for JobError {
         };
         write!(f, "{name}({})", self.describe())
     }
-}
-
-/// An error and its sources in one line, `outer: inner: innermost`.
-pub fn describe(error: &(dyn StdError + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        next = source.source();
-    }
-    text
 }

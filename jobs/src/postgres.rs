@@ -8,10 +8,7 @@ use base::{
     postgres::{Class, Classified, Database, OpenError, PostgresConfig, classify},
 };
 
-use crate::{
-    engine::EngineError,
-    error::{Cause, describe},
-};
+use crate::engine::EngineError;
 
 /// Applies the pending migrations of schema `jobs`; both stores expect them to be applied.
 pub async fn migrate(config: &PostgresConfig) -> Result<(), OpenError> {
@@ -54,7 +51,8 @@ impl Classified for PostgresFault {
     fn class(&self) -> Class {
         match self {
             Self::Sql(error) => classify(error),
-            Self::Json(_) | Self::Refused(_) => Class::Other,
+            Self::Json(_) => Class::Corrupt,
+            Self::Refused(_) => Class::Defect,
         }
     }
 }
@@ -64,10 +62,7 @@ impl PostgresFault {
         match self {
             Self::Refused(error) => error,
             Self::Sql(sqlx::Error::PoolClosed) => EngineError::Closed,
-            Self::Sql(_) | Self::Json(_) => {
-                let source = Cause::from(self);
-                EngineError::Unavailable { engine, detail: describe(source.as_ref()), source: Some(source) }
-            }
+            fault => EngineError::new(fault.class().error_class(), engine, fault),
         }
     }
 }

@@ -49,7 +49,7 @@ impl Producer {
         let envelope = Envelope::new(job, options, &self.ambient)?;
         let id = envelope.id;
         let answers = self.engine.publish(vec![envelope]).await?;
-        let published = answers.first().copied().ok_or_else(|| EngineError::Unavailable {
+        let published = answers.first().copied().ok_or_else(|| EngineError::Defect {
             engine: self.engine.name(),
             detail: "no answer to a publish".to_owned(),
             source: None,

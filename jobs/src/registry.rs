@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use base::ErrorClass;
 use futures::future::BoxFuture;
 
 use crate::{
@@ -24,7 +25,7 @@ pub const NAME_BYTES_MAX: usize = 60;
 /// The job types that share one environment `E`.
 pub struct Registry<E> {
     entries: HashMap<&'static str, Entry<E>>,
-    outage: OutageFn,
+    classify: ClassifyFn,
 }
 
 /// Reason why a job type cannot join a registry.
@@ -76,37 +77,37 @@ pub(crate) struct Entry<E> {
     type_name: &'static str,
 }
 
-/// The constants and rules that decide about timeout, backoff and outages.
+/// The constants and rules that decide about timeout, backoff and classes of errors.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Policy {
     pub(crate) timeout: Duration,
     pub(crate) backoff: Backoff,
-    pub(crate) outage: OutageFn,
+    pub(crate) classify: ClassifyFn,
 }
 
 impl Policy {
     /// Placeholder: a run of an unknown kind fails at once and for good.
     pub(crate) const OF_UNKNOWN: Self =
-        Self { timeout: Duration::ZERO, backoff: Backoff::STANDARD, outage: |_| false };
+        Self { timeout: Duration::ZERO, backoff: Backoff::STANDARD, classify: |_| None };
 }
 
-/// Predicate: whether an error means that a backend of this system (database, broker, provider) is unavailable, which
-/// is not a failure of the job.
-pub type OutageFn = fn(&(dyn std::error::Error + 'static)) -> bool;
+/// Classifier of errors: the class of an error of the program's own stores, `None` for every other error.
+pub type ClassifyFn = fn(&(dyn std::error::Error + 'static)) -> Option<ErrorClass>;
 
 impl<E: Clone + Send + Sync + 'static> Registry<E> {
-    /// An empty registry without an outage predicate.
+    /// An empty registry without a classifier of errors.
     pub fn new() -> Self {
-        Self { entries: HashMap::new(), outage: |_| false }
+        Self { entries: HashMap::new(), classify: |_| None }
     }
 
-    /// Sets the outage predicate of jobs registered after this call: a [`crate::JobError::Retry`] whose cause is an
-    /// outage snoozes the job for 1 to 5 s and uses no attempt. Attempts are for failures of the job itself; a database
-    /// that is unavailable for an hour must neither exhaust jobs nor move them to a backoff schedule made for other
-    /// failures.
+    /// Sets the classifier for the causes of jobs registered after this call. A [`crate::JobError::Retry`] with a
+    /// [transient](ErrorClass::is_transient) cause snoozes the job for 1 to 5 s and uses no attempt: a database that is
+    /// unavailable for an hour must neither exhaust jobs nor move them to a backoff schedule made for other failures. A
+    /// defect or corrupt data is logged as an error and uses an attempt, so that the job ends as a dead letter with its
+    /// cause.
     #[must_use]
-    pub fn waits_out(mut self, outage: OutageFn) -> Self {
-        self.outage = outage;
+    pub fn classify_errors(mut self, classify: ClassifyFn) -> Self {
+        self.classify = classify;
         self
     }
 
@@ -129,7 +130,7 @@ impl<E: Clone + Send + Sync + 'static> Registry<E> {
             let first = first.type_name;
             return Err(RegisterError::DuplicateKind { kind: J::KIND, first, second: job });
         }
-        let policy = Policy { timeout: J::TIMEOUT, backoff: J::BACKOFF, outage: self.outage };
+        let policy = Policy { timeout: J::TIMEOUT, backoff: J::BACKOFF, classify: self.classify };
         self.entries.insert(J::KIND, Entry { policy, run: run_erased::<J>, queue: J::QUEUE, type_name: job });
         Ok(self)
     }

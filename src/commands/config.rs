@@ -1,4 +1,4 @@
-//! `config show`: what is in force, or the reference of all settings.
+//! Command `config show`: the settings in force, or the reference of all settings.
 
 use crate::{
     cli::ConfigCommand,

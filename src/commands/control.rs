@@ -1,4 +1,4 @@
-//! `control`: the verbs that change something, most of them in the queues. Works while `dev` runs and while it does not.
+//! Command `control`: changes queues, jobs and the shards of merchants. Works whether `dev` runs or not.
 
 use std::process::ExitCode;
 
@@ -14,7 +14,7 @@ use crate::{
     wiring::Jobs,
 };
 
-/// Fails, with exit status 1, where the named job is not there to act on.
+/// Exit status 1 if the named job does not exist.
 pub(super) async fn run(what: Control, config: &Config, as_json: bool) -> anyhow::Result<ExitCode> {
     let what = match what {
         Control::Jobs(what) => what,

@@ -1,4 +1,4 @@
-//! `dev`: every role in one process, with a demo shop and what to try next.
+//! Command `dev`: every role in one process, with a demo shop and example requests.
 
 use std::{path::PathBuf, time::Instant};
 
@@ -18,17 +18,18 @@ use crate::{
     wiring::{Engines, Role, migrate},
 };
 
-/// Names the process in leases and records. The same over restarts, so that the relay takes up its own messages at once.
+/// Name of the process in leases and records. The same across restarts, so that the relay reclaims its own messages at
+/// once.
 const NAME: &str = "embedded";
 
-/// What a user, or a program reading `--json`, needs to begin.
+/// Addresses and keys that a user, or a program reading `--json`, needs to start.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Ready {
     pub(crate) url: String,
     pub(crate) publishable_key: String,
     pub(crate) secret_key: String,
     pub(crate) ledger_url: String,
-    /// For workers started apart that share this sandbox; play money's key.
+    /// For separate workers that share this sandbox; the key of a provider without real money.
     pub(crate) provider_key: String,
     pub(crate) mail_folder: PathBuf,
     pub(crate) start_ms: u64,
@@ -40,13 +41,13 @@ pub(super) async fn run(args: DevArgs, config: Config, as_json: bool) -> anyhow:
     let ambient = Ambient::system();
     let listener = listen(args.listen.unwrap_or(config.server.listen)).await?;
     let address = listener.local_addr()?;
-    // With files there is nothing to migrate apart, so with servers nobody should have to either.
+    // Files need no separate migration, so servers should not need one here either.
     migrate(&config, &ambient).await?;
     let engines = Engines::open(&config, NAME, &ambient, &Role::ALL).await?;
     let keys = DemoKeys::settle(&engines.folder, args.keys, &ambient)?;
     seed::demo_shop(engines.orders(Role::Api)?.as_ref(), &keys, &ambient).await?;
     let mut roles = Roles::new(&config, &engines, &ambient, &stop, NAME.to_owned(), HealthStatus::Degraded);
-    // Before anything runs: the relay may be first to publish, and a stop may come before the workers' own turn.
+    // Before any role runs: the relay may publish first, and a stop may come before the workers declare their queues.
     roles.declare_queues().await?;
     let sandbox = roles.sandbox().await?;
     let (ledger_url, provider_key) = (sandbox.ledger_url(), sandbox.key().to_owned());

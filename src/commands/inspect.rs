@@ -1,4 +1,4 @@
-//! `inspect`: looks at queues and jobs without side effects, also while `dev` runs.
+//! Command `inspect`: shows queues and jobs without side effects, also while `dev` runs.
 
 use anyhow::bail;
 use base::{Ambient, Timestamp};
@@ -188,7 +188,7 @@ fn age(now: Timestamp, at: Timestamp) -> String {
     format!("{:.1} s", now.duration_since(at).as_secs_f64())
 }
 
-/// Errors may span lines; a table row may not. Control characters never reach the terminal.
+/// The error on one line of at most 200 characters. Control characters never reach the terminal.
 fn one_line(text: Option<&str>) -> String {
     text.unwrap_or_default().chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect()
 }

@@ -1,5 +1,6 @@
-//! `migrate`: brings the schemas of the configured servers up to date, once per release and before its processes start;
-//! with `--queue`, gives the broker's queues of an earlier release today's shape; with `--demo-shop`, fills a shop.
+//! Command `migrate`: brings the schemas of the configured servers up to date, once per release and before its
+//! processes start. With `--queue` it converts a broker queue of an earlier release; with `--demo-shop` it creates a
+//! demo shop.
 
 use std::fmt::Write as _;
 
@@ -23,7 +24,7 @@ pub(super) async fn run(args: MigrateArgs, config: &Config, as_json: bool) -> an
     }
     let migrated = migrate(config, &ambient).await?;
     let mut said = match migrated.as_slice() {
-        [] => "nothing to migrate: files are migrated by whoever opens them\n".to_owned(),
+        [] => "nothing to migrate: files are migrated when they are opened\n".to_owned(),
         stores => format!("up to date: {}\n", stores.join(", ")),
     };
     let mut found = json!({ "migrated": migrated });
@@ -31,7 +32,7 @@ pub(super) async fn run(args: MigrateArgs, config: &Config, as_json: bool) -> an
         let engines = Engines::open(config, "orderworks migrate", &ambient, &[Role::Scheduler]).await?;
         let keys = DemoKeys::settle(&engines.folder, args.keys, &ambient)?;
         seed::demo_shop(engines.orders(Role::Scheduler)?.as_ref(), &keys, &ambient).await?;
-        // What a container says is kept in logs: the secret key stands in the file only.
+        // The output of a container is kept in logs, so the secret key is written to the file only.
         let (key, file) = (keys.publishable, DemoKeys::file(&engines.folder).display().to_string());
         writeln!(said, "demo shop: publishable {key}; the secret key is in {file}")?;
         found["demo_shop"] = json!({ "publishable_key": key, "keys_file": file });

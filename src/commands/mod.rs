@@ -1,4 +1,4 @@
-//! One file per command. A command reads the configuration, does its work, and answers on standard output.
+//! Commands, one file each. A command reads the configuration, does its work, and prints the result to standard output.
 
 mod bench;
 mod config;
@@ -18,7 +18,7 @@ use crate::{
     config::Config,
 };
 
-/// Runs the command, `dev` when none is named.
+/// Runs the command; `dev` by default.
 pub(crate) async fn run(cli: Cli, config: Config) -> anyhow::Result<ExitCode> {
     let json = cli.global.json;
     match cli.command.unwrap_or_else(|| Command::Dev(DevArgs::default())) {

@@ -1,4 +1,5 @@
-//! `control move-merchant`: one merchant to another shard, while both are in use. May be broken off and run again.
+//! Command `control move-merchant`: moves a merchant to another shard while both are in use. Can be interrupted and run
+//! again.
 
 use std::{fmt::Write as _, process::ExitCode, sync::Mutex, time::Duration};
 
@@ -10,7 +11,7 @@ use store::postgres::sharded::merchant_migration::{Migrator, MoveOptions, MovePr
 
 use crate::{cli::MoveArgs, config::Config, output};
 
-/// How often the spinner turns.
+/// Refresh interval of the spinner.
 const TICK: Duration = Duration::from_millis(200);
 
 pub(super) async fn run(args: MoveArgs, config: &Config, as_json: bool) -> anyhow::Result<ExitCode> {
@@ -37,7 +38,7 @@ pub(super) async fn run(args: MoveArgs, config: &Config, as_json: bool) -> anyho
     Ok(ExitCode::SUCCESS)
 }
 
-/// Runs the move; told to stop, it has the merchant written again before it ends.
+/// Runs the move. On a stop signal it makes the merchant writable again before it returns.
 async fn carry_out(mover: &Migrator) -> anyhow::Result<MoveReport> {
     let shown = Shown::start();
     let progress = |step| shown.step(&step);
@@ -93,10 +94,10 @@ fn report(report: &MoveReport, as_json: bool) -> anyhow::Result<()> {
     ))
 }
 
-/// The step under way, on standard error.
+/// The current step, on standard error.
 struct Shown {
     bar: ProgressBar,
-    /// What was said last; where standard error is no terminal each step is a line, once.
+    /// The last step shown: without a terminal each step is logged once.
     last: Mutex<String>,
 }
 

@@ -1,4 +1,4 @@
-//! `redrive`: dead jobs back into their queues, filtered, at a bounded rate, with a preview.
+//! Command `redrive`: returns dead jobs to their queues, filtered, at a bounded rate, with a preview.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ pub(super) async fn run(args: RedriveArgs, config: &Config, as_json: bool) -> an
     output::text(&format!("{} dead jobs {verb}\n", ids.len()))
 }
 
-/// One slice per second, so that a crowd of dead jobs does not become a crowd of failing ones.
+/// Redrives one slice per second, so that many dead jobs do not become many failing jobs at once.
 async fn redrive_at_rate(engine: &dyn Engine, filter: &DeadFilter) -> anyhow::Result<Vec<jobs::JobId>> {
     let mut ids = Vec::new();
     let mut tick = tokio::time::interval(Duration::from_secs(1));

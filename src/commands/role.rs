@@ -1,4 +1,4 @@
-//! `worker`, `api`, `relay`, `scheduler`: one role per process, as many processes as operators want; and `sandbox`.
+//! Commands `worker`, `api`, `relay`, `scheduler`: one role per process, any number of processes; and `sandbox`.
 
 use std::{net::SocketAddr, path::Path};
 
@@ -49,7 +49,7 @@ pub(super) async fn api(args: ApiArgs, config: Config) -> anyhow::Result<()> {
     alone(&config, Role::Api, args.health.health, async |roles| roles.api(listener)).await
 }
 
-/// The sandbox provider until stopped.
+/// Runs the sandbox provider until stopped.
 pub(super) async fn sandbox(args: SandboxArgs, config: Config) -> anyhow::Result<()> {
     let stop = Stop::listen()?;
     let folder = &config.data.folder;
@@ -62,7 +62,7 @@ pub(super) async fn sandbox(args: SandboxArgs, config: Config) -> anyhow::Result
     sandbox.stop().await
 }
 
-/// Listens, or says what to do.
+/// Binds the listener; the error names the option that changes the address.
 pub(super) async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     let hint = || format!("cannot listen on {address}; choose another address with --listen");
     TcpListener::bind(address).await.with_context(hint)
@@ -88,7 +88,7 @@ async fn alone(
     roles.until_stopped().await
 }
 
-/// Host and process: unique among all processes of a deployment, and easy to find.
+/// Host name and process id: unique among the processes of a deployment, and easy to find.
 fn process_name() -> String {
     let host = std::fs::read_to_string(Path::new("/proc/sys/kernel/hostname")).unwrap_or_default();
     format!("{}-{}", host.trim(), std::process::id())

@@ -1,7 +1,7 @@
-//! `verify`: the audit across all stores, on demand. Works beside running processes and without them.
+//! Command `verify`: the audit across all stores, on demand. Works with running processes and without them.
 //!
-//! Violations are printed as they are found, with `--json` one object a line; the last line sums up. The bar, on a
-//! terminal only, measures time: orders are walked in the order of their placing.
+//! Violations are printed as they are found, with `--json` one object per line; the last line is the summary. The
+//! progress bar, on a terminal only, shows the span of time covered: orders are scanned by the time of placement.
 
 use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
@@ -22,11 +22,11 @@ use crate::{
     wiring::AuditStores,
 };
 
-/// Steps of the bar.
+/// Steps of the progress bar.
 const STEPS: u64 = 1000;
 const STEPS_F: f64 = 1000.0;
 
-/// Exit status 0 when nothing is wrong, 1 when something is, repaired or not; failing to look is told by an error.
+/// Exit status 0 without violations, 1 with violations, repaired or not. An audit that cannot run is an error.
 pub(super) async fn run(args: VerifyArgs, config: &Config, as_json: bool) -> anyhow::Result<ExitCode> {
     let ambient = Ambient::system();
     let books = AuditStores::open(config, &ambient).await?;
@@ -60,7 +60,7 @@ pub(super) async fn run(args: VerifyArgs, config: &Config, as_json: bool) -> any
 
 type Chosen = (Option<Arc<dyn PaymentProvider>>, Option<Sandbox>);
 
-/// The configured provider; else, over a folder in which `dev` has run, a sandbox over the same ledger.
+/// The configured provider. Otherwise, for a folder in which `dev` has run, a sandbox over the same ledger.
 async fn provider(config: &Config, ambient: &Ambient) -> anyhow::Result<Chosen> {
     let folder = &config.data.folder;
     let mut sandbox = None;
@@ -77,7 +77,7 @@ fn bar() -> anyhow::Result<ProgressBar> {
     Ok(ProgressBar::with_draw_target(Some(STEPS), ProgressDrawTarget::stderr()).with_style(style))
 }
 
-/// Prints what is found.
+/// Prints violations and progress.
 struct Printer {
     as_json: bool,
     bar: ProgressBar,

@@ -1,4 +1,4 @@
-//! The HTTP listener.
+//! Settings of the HTTP listener.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::{SPAN_SECONDS_MAX, reader::Reader};
 
-/// The HTTP listener.
+/// Settings of the HTTP listener.
 #[derive(Debug, Clone)]
 pub(crate) struct Server {
     pub(crate) listen: SocketAddr,

@@ -1,4 +1,4 @@
-//! Rate limits of the API and bounds of sessions, in the words of the API.
+//! Rate limits of the API and bounds of sessions, as the API's own types.
 
 use std::{
     num::{NonZeroU32, NonZeroUsize},
@@ -63,7 +63,7 @@ pub(super) fn sessions(r: &mut Reader) -> SessionLimits {
     }
 }
 
-/// A number of requests; zero was told as a mistake.
+/// A number of requests; zero was already reported as a mistake.
 fn rate(r: &mut Reader, section: &str, key: &str, max: u32) -> NonZeroU32 {
     NonZeroU32::new(r.within(section, key, 1..=max)).unwrap_or(NonZeroU32::MIN)
 }

@@ -1,7 +1,8 @@
 //! Configuration: one struct per concern, read from the shipped defaults, a file, and the environment.
 //!
-//! Guarantees: checked as a whole; every mistake is reported in one go, each with its setting's full name. Unknown
-//! settings are mistakes. The commented `default.toml` beside this file is the reference and is what runs.
+//! Guarantees: the configuration is checked as a whole, and all mistakes are reported at once, each with the full name
+//! of its setting. Unknown settings are mistakes. The commented `default.toml` beside this file is both the reference
+//! and the defaults in use.
 
 mod http;
 mod limits;
@@ -35,7 +36,7 @@ pub(crate) use shards::Shards;
 /// The shipped defaults, which are also the documentation.
 pub(crate) const DEFAULTS: &str = include_str!("default.toml");
 
-/// Everything that can be set.
+/// All settings.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub(crate) server: Server,
@@ -59,17 +60,17 @@ pub(crate) struct Config {
     pub(crate) webhooks: Webhooks,
     pub(crate) verify: Verify,
     pub(crate) log: Log,
-    /// The merged values as they stand, secrets hidden; for `config show`.
+    /// The merged values with secrets hidden, for `config show`.
     pub(crate) shown: toml::Table,
 }
 
-/// Where the embedded mode keeps its files.
+/// Files of the embedded mode.
 #[derive(Debug, Clone)]
 pub(crate) struct Data {
     pub(crate) folder: PathBuf,
 }
 
-/// Which engine stands behind which contract.
+/// The engine behind each contract.
 #[derive(Debug, Clone)]
 pub(crate) struct Engines {
     pub(crate) queue: QueueEngine,
@@ -78,7 +79,7 @@ pub(crate) struct Engines {
     pub(crate) cache: CacheEngine,
 }
 
-/// What keeps orders and all that shares their transactions.
+/// Store of orders and of everything that shares their transactions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum OrderEngine {
@@ -86,7 +87,7 @@ pub(crate) enum OrderEngine {
     Postgres,
 }
 
-/// What keeps payments.
+/// Store of payments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum PaymentEngine {
@@ -94,7 +95,7 @@ pub(crate) enum PaymentEngine {
     Cassandra,
 }
 
-/// Where reads are kept for a while and checkouts are counted.
+/// Cache of catalog reads, counters of checkouts, sessions and carts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum CacheEngine {
@@ -102,7 +103,7 @@ pub(crate) enum CacheEngine {
     Redis,
 }
 
-/// What keeps the jobs.
+/// Engine of the job queues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum QueueEngine {
@@ -110,24 +111,24 @@ pub(crate) enum QueueEngine {
     RabbitMq,
 }
 
-/// Orders.
+/// Settings of orders.
 #[derive(Debug, Clone)]
 pub(crate) struct Orders {
-    /// `None`: pending ones wait for good.
+    /// `None`: pending orders never expire.
     pub(crate) pending_expires: Option<Duration>,
-    /// How long the token of an order opens it.
+    /// Lifetime of order tokens.
     pub(crate) token: Duration,
 }
 
-/// The audit across all stores.
+/// Settings of the audit across all stores.
 #[derive(Debug, Clone)]
 pub(crate) struct Verify {
-    /// `None`: only when asked for.
+    /// `None`: only on demand.
     pub(crate) every: Option<Duration>,
     pub(crate) grace: Duration,
 }
 
-/// Worker pools.
+/// Settings of the worker pools.
 #[derive(Debug, Clone)]
 pub(crate) struct Workers {
     /// Queue name and concurrency.
@@ -136,14 +137,14 @@ pub(crate) struct Workers {
     pub(crate) drain: Duration,
 }
 
-/// The attempt log.
+/// Settings of the attempt log.
 #[derive(Debug, Clone)]
 pub(crate) struct Records {
     pub(crate) level: RecordLevel,
     pub(crate) keep: Duration,
 }
 
-/// Mail.
+/// Settings of mail.
 #[derive(Debug, Clone)]
 pub(crate) struct Mail {
     pub(crate) transport: MailTransport,
@@ -153,7 +154,7 @@ pub(crate) struct Mail {
     pub(crate) storefront_url: String,
 }
 
-/// How mails leave.
+/// Delivery of mails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum MailTransport {
@@ -161,7 +162,7 @@ pub(crate) enum MailTransport {
     Smtp,
 }
 
-/// Merchant webhooks.
+/// Settings of merchant webhooks.
 #[derive(Debug, Clone)]
 pub(crate) struct Webhooks {
     pub(crate) allow_loopback: bool,
@@ -174,14 +175,14 @@ pub(crate) struct Webhooks {
     pub(crate) disable_after: Option<Duration>,
 }
 
-/// Logging.
+/// Settings of logging.
 #[derive(Debug, Clone)]
 pub(crate) struct Log {
     pub(crate) filter: Targets,
     pub(crate) format: LogFormat,
 }
 
-/// How log lines look.
+/// Format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum LogFormat {
@@ -189,10 +190,10 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// Longest time span that can be set: a day, far above any sensible one, so that a slip of the unit is caught.
+/// Longest time span of a setting: a day, far above any sensible value, so that a wrong unit is caught.
 const SPAN_SECONDS_MAX: u64 = 86_400;
 
-/// Longest time an order may be left pending, and longest pause between audits, in minutes: a month.
+/// Longest lifetime of a pending order, and longest interval of audits, in minutes: a month.
 const MINUTES_MAX: u64 = 31 * 24 * 60;
 
 /// Settings that `config show` hides and no message repeats.
@@ -211,7 +212,7 @@ const SECRETS: [(&str, &str); 11] = [
 ];
 
 impl Config {
-    /// Reads defaults, `file` and the process environment, and checks the whole.
+    /// Reads defaults, `file` and the process environment, and checks them as a whole.
     pub(crate) fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
         Self::assemble(file, std::env::vars())
     }
@@ -274,7 +275,7 @@ impl Config {
         reader.finish(config)
     }
 
-    /// Rules that span settings.
+    /// Checks rules across settings.
     fn check_across(&self, reader: &mut Reader) {
         if self.mail.transport == MailTransport::Smtp && self.mail.smtp_url.expose_secret().is_empty() {
             reader.fault("mail", "smtp_url", "must be set when mail.transport is \"smtp\"");
@@ -305,7 +306,7 @@ impl Config {
 impl Mail {
     fn read(r: &mut Reader, plain: &PlainHosts) -> Self {
         let smtp_url = r.text("mail", "smtp_url");
-        // As the mailer reads it.
+        // The same test as the mailer's.
         let is_starttls = smtp_url.parse::<Url>().is_ok_and(|url| url.query() == Some("tls=required"));
         if !is_starttls {
             plain.check_url(r, ("mail", "smtp_url"), &smtp_url, "smtps");
@@ -331,7 +332,7 @@ impl Webhooks {
     }
 }
 
-/// Zero is "never".
+/// Minutes of a setting in which zero means never.
 fn minutes(number: u64) -> Option<Duration> {
     (number > 0).then(|| Duration::from_mins(number))
 }

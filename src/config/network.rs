@@ -1,8 +1,8 @@
-//! Hosts that are spoken to without TLS: this machine, and those that are named.
+//! Hosts that may be reached without TLS: this machine, and those named in `network.plain_hosts`.
 //!
-//! Guarantees: no password and no data of customers leaves this machine unprotected unless an operator has named where it
-//! goes (OWASP ASVS 5.0, V12.3). A host that TLS is asked of is verified by its name. What mistakes say repeats no
-//! address: they hold passwords.
+//! Guarantees: no password and no customer data leaves this machine unencrypted unless an operator has named the
+//! destination (OWASP ASVS 5.0, V12.3). Over TLS the host name is verified. Messages about mistakes repeat no address,
+//! because addresses hold passwords.
 
 use std::net::IpAddr;
 
@@ -12,10 +12,10 @@ use url::{Host, Url};
 
 use super::reader::Reader;
 
-/// How PostgreSQL is asked for TLS and the server's name is verified.
+/// The `sslmode` of PostgreSQL that requires TLS and verifies the server's name.
 const VERIFIED: &str = "verify-full";
 
-/// Where plain connections may lead.
+/// Hosts that may be reached without TLS.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PlainHosts {
     names: Vec<String>,
@@ -38,7 +38,7 @@ impl PlainHosts {
         hosts
     }
 
-    /// Whether this host may be spoken to without TLS. A path is a socket of this machine.
+    /// Whether this host may be reached without TLS. A path is a socket of this machine.
     pub(crate) fn allow(&self, host: &str) -> bool {
         let host = host.trim_matches(['[', ']']).trim_end_matches('.').to_lowercase();
         match host.parse::<IpAddr>().map(|address| address.to_canonical()) {
@@ -47,7 +47,7 @@ impl PlainHosts {
         }
     }
 
-    /// Tells a mistake unless connections to this host are protected, or need not be.
+    /// Reports a mistake unless connections to this host are encrypted or need not be.
     pub(super) fn check(
         &self,
         r: &mut Reader,
@@ -64,7 +64,7 @@ impl PlainHosts {
         }
     }
 
-    /// The same for an address whose scheme says whether it is protected. What is no address is told elsewhere.
+    /// The same for an address whose scheme tells whether it is encrypted. Malformed addresses are reported elsewhere.
     pub(super) fn check_url(&self, r: &mut Reader, setting: (&str, &str), url: &str, protected: &str) {
         let Ok(url) = url.parse::<Url>() else { return };
         let is_protected = url.scheme() == protected && url.fragment() != Some("insecure");
@@ -72,7 +72,7 @@ impl PlainHosts {
         self.check(r, setting, host, is_protected, &format!("begin it with {protected}://"));
     }
 
-    /// An address of PostgreSQL, with [`VERIFIED`] put in where it leads elsewhere and asks for nothing.
+    /// A PostgreSQL address, with [`VERIFIED`] added if it is remote and names no `sslmode`.
     pub(super) fn postgres(&self, r: &mut Reader, setting: (&str, &str), url: String) -> SecretString {
         let Ok(mut parsed) = url.parse::<Url>() else { return url.into() };
         let last = |names: [&str; 2]| {
@@ -80,12 +80,12 @@ impl PlainHosts {
             pairs.last().map(|(_, value)| value.into_owned())
         };
         let host = last(["host", "hostaddr"]).or_else(|| match parsed.host() {
-            // Percent-encoded, it is a path.
+            // A percent-encoded host is a socket path.
             Some(Host::Domain(name)) => Some(name.replace("%2F", "/").replace("%2f", "/")),
             host => host.map(|host| host.to_string()),
         });
         let Some(host) = host.filter(|host| !host.is_empty()) else {
-            // The driver would take one from the environment.
+            // The driver would take the host from the environment.
             r.fault(
                 setting.0,
                 setting.1,
@@ -104,7 +104,7 @@ impl PlainHosts {
     }
 }
 
-/// Letters, digits, `-`, `_` and `.`, as names of containers have them, too.
+/// Whether the text is a host name of letters, digits, `-`, `_` and `.`; names of containers may hold `_`.
 fn is_name(text: &str) -> bool {
     (1..=253).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))

@@ -1,4 +1,4 @@
-//! The settings of payment providers.
+//! Settings of payment providers.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -10,30 +10,30 @@ use workers::provider::guard::Rate;
 use super::{network::PlainHosts, reader::Reader};
 
 const CALLS_MAX: u32 = 100_000;
-/// Stripe takes 100 calls a second of an account in live mode; some are left for its other users.
+/// Stripe allows 100 calls per second per account in live mode; the rest is left for its other users.
 const STRIPE_CALLS: Rate = Rate {
     per_second: const { NonZeroU32::new(80).unwrap() },
     burst: const { NonZeroU32::new(80).unwrap() },
 };
 
-/// Payment providers.
+/// Settings of payment providers.
 #[derive(Debug, Clone)]
 pub(crate) struct Payments {
     pub(crate) provider: ProviderKind,
-    /// `None`: a sandbox inside `dev`.
+    /// `None`: the sandbox inside `dev`.
     pub(crate) provider_url: Option<Url>,
     pub(crate) provider_key: SecretString,
     pub(crate) stripe_key: SecretString,
-    /// `None` is a mistake that was told.
+    /// `None` after a mistake that was reported.
     pub(crate) stripe_url: Option<Url>,
     pub(crate) stripe_webhook_secrets: Vec<SecretString>,
     pub(crate) timeout: Duration,
-    /// Zero: what suits the provider.
+    /// Zero: the provider's default.
     calls_per_second: u32,
     calls_burst: u32,
 }
 
-/// Who moves the money.
+/// The payment provider in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ProviderKind {
@@ -60,7 +60,7 @@ impl Payments {
         }
     }
 
-    /// How often this process may call the provider.
+    /// Rate limit of this process's calls to the provider.
     pub(crate) fn rate(&self) -> Option<Rate> {
         let Some(per_second) = NonZeroU32::new(self.calls_per_second) else {
             return (self.provider == ProviderKind::Stripe).then_some(STRIPE_CALLS);
@@ -68,7 +68,7 @@ impl Payments {
         Some(Rate { per_second, burst: NonZeroU32::new(self.calls_burst).unwrap_or(per_second) })
     }
 
-    /// Mistakes that would come to light with the first charge, or never. Values are not repeated: they are secrets.
+    /// Reports mistakes that would otherwise show with the first charge, or never. Secret values are not repeated.
     pub(super) fn check(&self, reader: &mut Reader) {
         let key = self.stripe_key.expose_secret();
         if !key.is_empty() && !key.starts_with("sk_") && !key.starts_with("rk_") {

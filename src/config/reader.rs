@@ -1,4 +1,4 @@
-//! Merges defaults, file and environment, hands values out typed, and collects every mistake on the way.
+//! Reader of settings: merges defaults, file and environment, returns typed values, and collects every mistake.
 
 use std::{
     collections::BTreeMap,
@@ -15,12 +15,13 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 const PREFIX: &str = "ORDERWORKS_";
-/// Names of the environment that are no settings: those of the command line, of `ops/services` and of the tests.
+/// Environment variables with the prefix that are no settings: those of the command line, of `ops/services` and of
+/// tests.
 const NO_SETTINGS: [&str; 4] = ["CONFIG", "PUB_KEY", "SEC_KEY", "SEC_KEY_FILE"];
 const NO_SETTINGS_BEFORE: [&str; 2] = ["SERVICES_", "TEST_"];
 const HIDDEN: &str = "[hidden]";
 
-/// Everything that is wrong with the configuration.
+/// All mistakes of the configuration.
 #[derive(Debug)]
 pub(crate) struct ConfigError(Vec<String>);
 
@@ -40,13 +41,13 @@ impl std::error::Error for ConfigError {}
 
 pub(super) struct Reader {
     values: Table,
-    /// Section and key of settings that nothing repeats.
+    /// Section and key of settings that no message repeats.
     secrets: &'static [(&'static str, &'static str)],
     faults: Vec<String>,
 }
 
 impl Reader {
-    /// Fails at once only where nothing sensible can follow: a file that cannot be read or is no TOML.
+    /// Fails at once only for a file that cannot be read or is not TOML, as nothing can be checked then.
     pub(super) fn new(
         defaults: &str,
         secrets: &'static [(&'static str, &'static str)],
@@ -98,7 +99,8 @@ impl Reader {
         }
     }
 
-    /// Section and key of `<SECTION>_<KEY>`. A section's name may hold the separator, too, so the longest one counts.
+    /// Section and key of `<SECTION>_<KEY>`. A section's name may hold an underscore itself, so the longest match
+    /// counts.
     fn setting_of(&self, name: &str) -> Option<(String, String)> {
         let name = name.to_lowercase();
         let key_in =
@@ -115,7 +117,7 @@ impl Reader {
         self.faults.push(format!("{section}.{key} {why}"));
     }
 
-    /// A value of serde's form; on a mistake it is noted and `fallback` lets the reading go on.
+    /// A deserialised value. A mistake is recorded and `fallback` returned, so that reading continues.
     pub(super) fn value<T: DeserializeOwned>(&mut self, section: &str, key: &str, fallback: T) -> T {
         let value = self.values.get(section).and_then(|s| s.get(key)).cloned();
         let read = match value {
@@ -140,7 +142,7 @@ impl Reader {
         self.value(section, key, String::new())
     }
 
-    /// A text that parses.
+    /// A text that parses as `T`.
     pub(super) fn parsed<T>(&mut self, section: &str, key: &str, fallback: T) -> T
     where
         T: FromStr<Err: Display>,
@@ -152,7 +154,7 @@ impl Reader {
         })
     }
 
-    /// A text that parses, or nothing where it is empty.
+    /// A text that parses as `T`; `None` if it is empty.
     pub(super) fn optional<T>(&mut self, section: &str, key: &str) -> Option<T>
     where
         T: FromStr<Err: Display>,
@@ -193,7 +195,7 @@ impl Reader {
         networks
     }
 
-    /// A table of texts that mistakes do not repeat.
+    /// A table of texts that no message repeats.
     pub(super) fn secret_texts(&mut self, section: &str, key: &str) -> BTreeMap<String, SecretString> {
         let Some(Value::Table(table)) = self.values.get(section).and_then(|s| s.get(key)).cloned() else {
             self.fault(section, key, "must be a table of names and texts, such as { a = \"…\" }");
@@ -209,7 +211,7 @@ impl Reader {
         texts
     }
 
-    /// A whole number inside bounds.
+    /// An integer in bounds.
     pub(super) fn within<T>(&mut self, section: &str, key: &str, bounds: RangeInclusive<T>) -> T
     where
         T: DeserializeOwned + PartialOrd + Display + Copy,
@@ -222,7 +224,7 @@ impl Reader {
         number
     }
 
-    /// The merged values: secrets replaced where they are set, and in addresses what stands before an `@`.
+    /// The merged values, with secrets and the userinfo of addresses replaced.
     pub(super) fn shown(&self) -> Table {
         let mut shown = self.values.clone();
         for (section, settings) in &mut shown {
@@ -238,7 +240,7 @@ impl Reader {
     }
 }
 
-/// Reads an environment text as the type the default has; what does not fit stays a text and is refused by name later.
+/// Parses an environment text as the default's type. Text that does not fit stays text and is rejected by name later.
 fn as_typed(text: &str, default: &Value) -> Value {
     if default.is_str() {
         return Value::String(text.to_owned());
@@ -251,7 +253,7 @@ fn is_no_setting(name: &str) -> bool {
     NO_SETTINGS.contains(&name) || NO_SETTINGS_BEFORE.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Where a file stops being TOML. The parser's own words show the line, which may hold a password.
+/// The position where a file stops being TOML. The parser's own message shows the line, which may hold a password.
 fn position_of(error: &toml::de::Error, text: &str) -> String {
     let before = error.span().and_then(|span| text.get(..span.start));
     before.map_or_else(
@@ -276,7 +278,7 @@ fn hide(value: &mut Value, is_secret: bool) {
     }
 }
 
-/// An address without user and password (RFC 3986, section 3.2.1), whether or not it is a valid one.
+/// An address without user and password (RFC 3986, section 3.2.1), whether it is valid or not.
 fn without_userinfo(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
     match rest.rsplit_once('@') {

@@ -1,4 +1,4 @@
-//! The settings of PostgreSQL, Cassandra and Redis, in the words of the crates that use them.
+//! Settings of PostgreSQL, Cassandra and Redis, as the types of the crates that use them.
 
 use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
@@ -13,18 +13,18 @@ use super::{
     reader::Reader,
 };
 
-/// Most connections one pool may have; a server has a few hundred in all.
+/// Connections of one pool at most; a server has a few hundred in all.
 const CONNECTIONS_MAX: u32 = 1_000;
 const TIMEOUT_MS_MAX: u64 = 600_000;
 const MONTHS_MAX: u32 = 1_200;
 
-/// The relational server.
+/// Settings of PostgreSQL.
 #[derive(Debug, Clone)]
 pub(crate) struct Postgres {
     pub(crate) url: SecretString,
     direct_url: SecretString,
     pgbouncer: bool,
-    /// Empty: there is none.
+    /// Empty: no replica.
     replica_url: SecretString,
     pub(crate) replica_lag_max: Duration,
     pub(crate) api_connections: u32,
@@ -34,7 +34,7 @@ pub(crate) struct Postgres {
     statement_timeout: Duration,
     lock_timeout: Duration,
     idle_in_transaction_timeout: Duration,
-    /// In months; zero keeps for good.
+    /// In months; zero keeps everything.
     pub(crate) keep_orders: u32,
     pub(crate) keep_outbox: u32,
     pub(crate) keep_webhook_attempts: u32,
@@ -79,7 +79,7 @@ impl Postgres {
         }
     }
 
-    /// How to reach it with so many connections, shown there as `application_name`.
+    /// Configuration of a pool with this many connections, shown by the server as `application_name`.
     pub(crate) fn pool(&self, application_name: &str, connections: u32) -> PostgresConfig {
         let direct = &self.direct_url;
         PostgresConfig {
@@ -98,7 +98,7 @@ impl Postgres {
         !self.replica_url.expose_secret().is_empty()
     }
 
-    /// The same for its replica, if there is one.
+    /// The same for the replica, if there is one.
     pub(crate) fn replica_pool(&self, application_name: &str, connections: u32) -> Option<PostgresConfig> {
         let url = self.replica_url.clone();
         let pool = PostgresConfig { url, direct_url: None, ..self.pool(application_name, connections) };
@@ -106,11 +106,11 @@ impl Postgres {
     }
 }
 
-/// The broker.
+/// Settings of RabbitMQ.
 #[derive(Debug, Clone)]
 pub(crate) struct RabbitMq {
     pub(crate) url: SecretString,
-    /// PEM, trusted beside the system's certificates.
+    /// PEM file, trusted beside the system's certificates.
     pub(crate) ca_file: Option<PathBuf>,
 }
 
@@ -158,7 +158,7 @@ pub(super) fn cassandra(r: &mut Reader, plain: &PlainHosts) -> CassandraConfig {
     };
     let connections = r.within("cassandra", "connections_per_node", 1..=64);
     let tls = r.optional("cassandra", "ca_file").map(|ca_file| CassandraTls { ca_file });
-    // One plain node is enough to be told of.
+    // Only the first plain node is reported.
     if let Some(node) = nodes.iter().find(|node| !plain.allow(host_of_node(node))) {
         plain.check(r, ("cassandra", "nodes"), host_of_node(node), tls.is_some(), "set cassandra.ca_file");
     }

@@ -1,4 +1,4 @@
-//! The settings of several databases for orders.
+//! Settings of order databases as shards.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,10 @@ use store::{
 
 use super::{OrderEngine, network::PlainHosts, reader::Reader, servers::Postgres};
 
-/// Longest name of a shard; it stands in logs and in a column.
+/// Longest name of a shard; names are logged and stored in a column.
 const NAME_MAX: usize = 32;
 
-/// The shards; none when orders are kept in one database.
+/// The shards; empty when orders are kept in one database.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Shards {
     urls: BTreeMap<String, SecretString>,
@@ -42,7 +42,7 @@ impl Shards {
         self.urls.is_empty()
     }
 
-    /// How to reach each of them with so many connections, and with the limits of `[postgres]`.
+    /// Pool configuration of each shard with this many connections and the limits of `[postgres]`.
     pub(crate) fn pools(
         &self,
         postgres: &Postgres,
@@ -58,7 +58,7 @@ impl Shards {
         self.urls.iter().map(|(name, url)| (name.clone(), pool(url))).collect()
     }
 
-    /// Rules that span settings.
+    /// Checks rules across settings.
     pub(super) fn check(&self, r: &mut Reader, orders: OrderEngine, postgres: &Postgres) {
         for name in self.urls.keys().filter(|name| !is_name(name)) {
             r.fault(

@@ -1,4 +1,4 @@
-//! What is read, what is refused, and that no secret is told on the way.
+//! Tests of the configuration: accepted and rejected settings, and that no message reveals a secret.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! The configuration in the words of the crates that use it.
+//! Conversion of the configuration to the settings of each crate.
 
 use api::{ApiConfig, ServerLimits};
 use store::{partitions::Family, webhook_url::UrlPolicy};
@@ -39,7 +39,7 @@ pub(super) fn keep(config: &Config) -> Keep {
     }
 }
 
-/// How far back the stores go; files keep everything.
+/// Retention of each store; files keep everything.
 pub(crate) fn kept(config: &Config) -> Retention {
     if config.engines.orders != OrderEngine::Postgres {
         return Retention::default();
@@ -50,7 +50,7 @@ pub(crate) fn kept(config: &Config) -> Retention {
     Retention { orders: span(postgres.keep_orders), history: outbox.into_iter().chain(attempts).min() }
 }
 
-/// `connections_max` is what the process can afford, see [`crate::descriptors`].
+/// `connections_max` is the number the process can afford, see [`crate::descriptors`].
 pub(super) fn server_limits(server: &Server, connections_max: usize) -> ServerLimits {
     ServerLimits {
         connections_max,

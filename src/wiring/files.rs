@@ -1,4 +1,4 @@
-//! The engines in files of the data folder.
+//! Engines in files of the data folder.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -23,7 +23,7 @@ pub(super) fn make_folder(folder: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(folder).with_context(|| unusable(folder))
 }
 
-/// Keeps a second server out of the folder.
+/// Locks the folder against a second server.
 pub(super) fn lock(folder: &Path) -> anyhow::Result<File> {
     let lock = File::create(folder.join("orderworks.lock")).with_context(|| unusable(folder))?;
     match lock.try_lock() {
@@ -36,13 +36,13 @@ pub(super) fn lock(folder: &Path) -> anyhow::Result<File> {
     }
 }
 
-/// The queue of a folder whose lock is ours: whoever holds leases in it is dead, so there is no need to wait for them
-/// to run out.
+/// The queue of a folder locked by this process. Every lease in it belongs to a dead process, so the jobs are reclaimed
+/// without waiting for the leases to expire.
 pub(super) async fn open_queue(folder: &Path, ambient: &Ambient) -> anyhow::Result<SqliteEngine> {
     let engine = SqliteEngine::open(&queue(folder), ambient.clone()).await?;
     let orphans = engine.recover_orphans().await?;
     if orphans > 0 {
-        tracing::info!(jobs = orphans, "took back jobs of a process that died");
+        tracing::info!(jobs = orphans, "jobs of a dead process reclaimed");
     }
     Ok(engine)
 }
@@ -51,7 +51,7 @@ pub(super) async fn payments(folder: &Path, ambient: &Ambient) -> anyhow::Result
     Ok(Arc::new(SqlitePayments::open(&folder.join("payments.db"), ambient.clone()).await?))
 }
 
-/// Several processes of one machine may share it, so they take turns in making it.
+/// Several processes of one machine may share the file, so a lock serialises its creation.
 pub(super) async fn sessions(folder: &Path, ambient: &Ambient) -> anyhow::Result<Arc<dyn Sessions>> {
     let turn = File::create(folder.join("sessions.lock")).with_context(|| unusable(folder))?;
     let turn = tokio::task::spawn_blocking(move || turn.lock().map(|()| turn)).await?;

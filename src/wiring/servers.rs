@@ -1,4 +1,4 @@
-//! The engines on servers: RabbitMQ, PostgreSQL, Cassandra, Redis. Opening waits for none of them.
+//! Engines on servers: RabbitMQ, PostgreSQL, Cassandra, Redis. Opening an engine does not wait for its server.
 
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
@@ -23,18 +23,18 @@ use store::{
 use super::Role;
 use crate::config::{Config, OrderEngine, PaymentEngine, Postgres};
 
-/// Connections for the job store and the log of attempts together.
+/// Connections of the job store and the attempt log together.
 const JOB_CONNECTIONS: u32 = 4;
 /// Connections while migrating.
 const MIGRATION_CONNECTIONS: u32 = 2;
 
-/// What stands beside a broker.
+/// The stores that a broker needs beside it.
 pub(super) struct JobStores {
     pub(super) jobs: Arc<dyn JobStore>,
     pub(super) records: Arc<dyn RecordStore>,
 }
 
-/// A store of orders, and its partitions.
+/// The order store of one database, and its partitions.
 pub(super) async fn orders(
     config: &Config,
     name: &str,
@@ -46,7 +46,7 @@ pub(super) async fn orders(
     let pool = postgres.pool(name, connections);
     let primary = PostgresOrders::connect(&pool, ambient.clone()).await?;
     unless_passing(primary.check_schema().await)?;
-    // Other roles decide by what they read.
+    // Only the API reads from the replica: other roles decide by what they read.
     let replica = postgres.replica_pool(name, connections).filter(|_| role == Role::Api);
     let Some(replica) = replica else { return Ok((Arc::new(primary.clone()), Arc::new(primary))) };
     let (store, lag_max) = (primary.clone(), postgres.replica_lag_max);
@@ -62,7 +62,7 @@ fn connections(postgres: &Postgres, role: Role) -> u32 {
     }
 }
 
-/// A store over all shards; those that are away may come later.
+/// The order store over all shards; a shard that is unavailable now may join later.
 pub(super) async fn shards(
     config: &Config,
     name: &str,
@@ -88,7 +88,7 @@ pub(super) fn redis(config: &Config, ambient: &Ambient) -> anyhow::Result<RedisS
     Ok(RedisServer::new(&config.redis, ambient.clone())?)
 }
 
-/// Beside the orders: in the same server, or in the data folder.
+/// The job stores: in the server of the orders, or in the data folder.
 pub(super) async fn job_stores(config: &Config, name: &str, ambient: &Ambient) -> anyhow::Result<JobStores> {
     if config.engines.orders == OrderEngine::Postgres {
         let pool = config.postgres.pool(name, JOB_CONNECTIONS);
@@ -117,7 +117,7 @@ pub(super) fn rabbit(
     Ok(Arc::new(RabbitEngine::new(server, name, store, ambient.clone())?))
 }
 
-/// Brings the schemas of the configured servers up to date; answers which.
+/// Brings the schemas of the configured servers up to date; returns the names of the migrated stores.
 pub(crate) async fn migrate(config: &Config, ambient: &Ambient) -> anyhow::Result<Vec<String>> {
     let mut migrated = Vec::new();
     if config.engines.orders == OrderEngine::Postgres {
@@ -142,7 +142,7 @@ pub(crate) async fn migrate(config: &Config, ambient: &Ambient) -> anyhow::Resul
     Ok(migrated)
 }
 
-/// A server that is away will be asked by each call; one with another schema is an error now.
+/// Ignores an unavailable server, which each call will try again; a wrong schema is an error at once.
 fn unless_passing(checked: Result<(), OpenError>) -> Result<(), OpenError> {
     match checked {
         Err(error) if error.is_transient() => Ok(()),

@@ -1,6 +1,11 @@
-//! What a store could not do. Business outcomes (out of stock, key reused) are values, not errors.
+//! Errors of the stores. Business outcomes (out of stock, key reused) are values, not errors.
 
-/// A store did not answer.
+use base::{ErrorClass, error_class::describe};
+
+/// The cause of a [`StoreError`].
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// A store gave no answer. The variants are those of [`ErrorClass`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -8,18 +13,59 @@ pub enum StoreError {
     /// is idempotent by its ids.
     #[error("the {store} store is unavailable")]
     Unavailable {
-        /// Which store.
+        /// `order`, `payment`, …
         store: &'static str,
-        /// The cause.
+        /// What the server or driver said.
         #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Cause,
     },
-    /// Stored data does not read back; a defect or outside damage, named so that it can be found.
-    #[error("the {store} store holds damaged data: {detail}")]
-    Corrupt {
-        /// Which store.
+    /// A timeout, a lost conflict or an exhausted pool; repeat it as with [`StoreError::Unavailable`].
+    #[error("the {store} store is busy")]
+    Busy {
+        /// `order`, `payment`, …
         store: &'static str,
-        /// What and where.
+        /// What the server or driver said.
+        #[source]
+        source: Cause,
+    },
+    /// A mistake in a statement, the schema or a permission; repeating it does not help.
+    #[error("the {store} store does not work as this release expects")]
+    Defect {
+        /// `order`, `payment`, …
+        store: &'static str,
+        /// What the server or driver said.
+        #[source]
+        source: Cause,
+    },
+    /// Stored data does not read back: damage from outside, or a defect when it was written.
+    #[error("the {store} store holds corrupt data: {detail}")]
+    Corrupt {
+        /// `order`, `payment`, …
+        store: &'static str,
+        /// The row and column.
         detail: String,
     },
+}
+
+impl StoreError {
+    /// The variant of this class; a cause of class [`ErrorClass::Corrupt`] becomes its text.
+    pub fn new(class: ErrorClass, store: &'static str, source: impl Into<Cause>) -> Self {
+        let source = source.into();
+        match class {
+            ErrorClass::Unavailable => Self::Unavailable { store, source },
+            ErrorClass::Busy => Self::Busy { store, source },
+            ErrorClass::Defect => Self::Defect { store, source },
+            ErrorClass::Corrupt => Self::Corrupt { store, detail: describe(source.as_ref()) },
+        }
+    }
+
+    /// What follows from it.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Unavailable { .. } => ErrorClass::Unavailable,
+            Self::Busy { .. } => ErrorClass::Busy,
+            Self::Defect { .. } => ErrorClass::Defect,
+            Self::Corrupt { .. } => ErrorClass::Corrupt,
+        }
+    }
 }

@@ -1,5 +1,5 @@
-//! A whole flow with marked secrets: none of them is in the log, however much is logged, and the stores that need no
-//! customer hold none.
+//! Secrets of a whole flow, each marked: none of them is in the log, at any log level, and the stores that need no
+//! customer data hold none.
 
 use reqwest::{Method, StatusCode};
 use serde_json::json;
@@ -19,7 +19,7 @@ const KEY: &str = "canary-idempotency-key";
 const URL_TOKEN: &str = "canary-url-token";
 const METHOD: &str = "pm_card_visa";
 
-/// Registers, signs in, orders, is told; answers what nobody else may read.
+/// Registers a customer, signs in, orders, receives mails and webhooks; returns all secrets of the flow.
 async fn flow(dev: &Dev, receiver: &Receiver) -> Vec<String> {
     let (merchant, storefront) = (dev.merchant(), dev.storefront());
     let url = format!("{}?token={URL_TOKEN}", receiver.url);

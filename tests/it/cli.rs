@@ -1,4 +1,4 @@
-//! The command line over a data folder: answers, refusals, exit statuses.
+//! Command line over a data folder: results, errors, exit statuses.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -13,7 +13,7 @@ async fn inspect_and_control_work_while_dev_runs() {
     let merchant = dev.merchant();
     run_json(data.path(), &["control", "pause", "fulfilment"]).await;
     let id = merchant.accepted("held", "pm_card_visa").await;
-    // The pause holds the order at `paid`; its fulfilment job waits in the queue.
+    // The paused queue holds the order at `paid`; its fulfilment job waits in the queue.
     let held = loop {
         let held = run_json(data.path(), &["inspect", "jobs", "--queue", "fulfilment"]).await;
         if held.as_array().is_some_and(|jobs| !jobs.is_empty()) {

@@ -1,4 +1,4 @@
-//! A customer's way through the real binary: registered, signed in, a cart filled, a restart, the cart ordered.
+//! Customer flow through the real binary: registration, sign-in, a cart, a restart, the cart's order.
 
 use std::path::Path;
 
@@ -20,7 +20,7 @@ fn text<'a>(object: &'a Value, field: &str) -> &'a str {
     object[field].as_str().expect("text")
 }
 
-/// The mail, once it is there: nobody tells when.
+/// Polls for the mail, as its arrival is not announced.
 async fn mailed(folder: &Path, name: &str) -> String {
     let looking = async {
         loop {
@@ -33,7 +33,7 @@ async fn mailed(folder: &Path, name: &str) -> String {
     tokio::time::timeout(PATIENCE, looking).await.expect("the mail is sent in time")
 }
 
-/// The token of the mail to prove an address, from the only such mail.
+/// The token in the only mail that verifies an address.
 pub(crate) async fn token_of(folder: &Path) -> String {
     let looking = async {
         loop {
@@ -78,7 +78,7 @@ async fn a_customers_cart_and_session_survive_restarts_and_become_one_order() {
     let item = |sku: &str| format!("{cart}/items/{sku}");
     expect(&shop, Method::PUT, &item("CUP-ENAMEL"), &signed_in, json!({ "quantity": 2 })).await;
 
-    // Killed, not stopped: what was answered is there.
+    // Killed, not stopped: everything that was answered is stored.
     dev.kill().await;
     let dev = Dev::start(data.path()).await;
     let shop = dev.storefront();
@@ -119,11 +119,11 @@ async fn a_customers_cart_and_session_survive_restarts_and_become_one_order() {
     }
 }
 
-/// `ops/bench sign_in` does it ten thousand times, on the release build.
+/// `ops/bench sign_in` runs the same ten thousand times on the release build.
 #[tokio::test]
 async fn sign_ins_keep_no_memory() {
     const GROWTH_KIB_MAX: u64 = 20 * 1024;
-    // What waits longer than some seconds for a hash is refused.
+    // Sign-ins that wait some seconds for a hash are rejected, so no other test may compete.
     let _turn = alone().await;
     let data = tempfile::tempdir().expect("a folder");
     let plenty = ["PER_IP_PER_MINUTE", "PER_ACCOUNT_PER_MINUTE", "BURST"]
@@ -131,7 +131,7 @@ async fn sign_ins_keep_no_memory() {
     let settings: Vec<_> = plenty.iter().map(|name| (name.as_str(), "1000000")).collect();
     let dev = Dev::start_with(data.path(), &settings).await;
     let shop = dev.storefront();
-    // Without an account it is the same work.
+    // Without an account the work is the same.
     let body = json!({ "email": "nobody@example.com", "password": "canary correct horse" });
     let sign_in = async |times: usize| {
         let all = (0..times).map(|_| shop.send(Method::POST, "/v1/sessions", Some(&body)));

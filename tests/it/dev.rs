@@ -1,4 +1,4 @@
-//! The main job through the real binary: placed, charged, fulfilled, mailed, notified.
+//! The main flow through the real binary: an order placed, charged, fulfilled, mailed, notified.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ async fn available(client: &Client, sku: &str) -> i64 {
     client.get(&format!("/v1/products/{sku}")).await["available"].as_i64().expect("a number")
 }
 
-/// Waits until all these are in the timeline: its job attempts are promised to be at most a second late.
+/// Waits until the timeline has all these entries: job attempts may appear up to a second late.
 async fn timeline_with(merchant: &Client, order: &str, wanted: &[&str]) {
     let start = std::time::Instant::now();
     loop {
@@ -109,7 +109,7 @@ async fn a_flaky_provider_is_retried_and_the_attempts_can_be_read() {
     assert_eq!(dev.merchant().ended(&id).await["status"], "fulfilled");
     assert_eq!(ledger(&dev, &id).await.len(), 1);
     assert_eq!(mails(&dev, &id).len(), 1);
-    // A stop writes the attempt log out, which otherwise lags by up to a second.
+    // A stop flushes the attempt log, which otherwise lags by up to a second.
     assert!(dev.stop().await.success());
     let attempts =
         run_json(data.path(), &["inspect", "attempts", "--order", &id, "--kind", "charge_payment"]).await;

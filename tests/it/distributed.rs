@@ -1,4 +1,5 @@
-//! All servers, many processes: the main job at its real size, audited across every store; and servers that are away.
+//! Distributed deployment: all servers and many processes, the main flow at real size, audited across every store,
+//! while processes are killed and restarted.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -12,12 +13,12 @@ const SHOPS: usize = 3;
 const ORDERS: usize = 2_000;
 const SKUS: [&str; 4] = ["CUP", "PEN", "TEE", "RUG"];
 const STOCK: i64 = 100_000;
-/// Requests under way at once.
+/// Concurrent requests.
 const CALLERS: usize = 24;
-/// Longest time from the last order to the end of all.
+/// Longest time from the last order until all orders have ended.
 const DRAIN_MAX: Duration = Duration::from_mins(3);
 
-/// The order with this number: whose, of what, how paid. One in ten is not plain.
+/// The order with this number: shop, product, payment method. One in ten uses an unusual payment method.
 fn wanted(n: usize, shops: &[TestMerchant]) -> (usize, Value) {
     let shop = n % shops.len();
     let method = match n % 50 {
@@ -31,7 +32,7 @@ fn wanted(n: usize, shops: &[TestMerchant]) -> (usize, Value) {
     (shop, shops[shop].order(SKUS[n % SKUS.len()], quantity, method))
 }
 
-/// Places one order as a storefront would: under the same key at the next server until there is an answer.
+/// Places one order as a storefront would: under the same key at the next server until there is a response.
 async fn place(n: usize, shops: &[TestMerchant], bases: &[String]) -> (usize, String) {
     let (shop, body) = wanted(n, shops);
     for attempt in 0..40 {
@@ -59,7 +60,7 @@ async fn place_all(
     placing.buffer_unordered(CALLERS).collect().await
 }
 
-/// Waits until no order of a shop is open; answers all of them.
+/// Waits until no order of a shop is open; returns all of them.
 async fn drained(client: &Client) -> Vec<Value> {
     let deadline = Instant::now() + DRAIN_MAX;
     for status in ["pending", "paid"] {
@@ -72,7 +73,7 @@ async fn drained(client: &Client) -> Vec<Value> {
     client.all("/v1/orders").await
 }
 
-/// I4, at the sink: as many mails as orders. The sink is a folder, so this looks again.
+/// I4, at the mail sink: as many mails as orders. The sink is a folder, so this polls.
 async fn mailed(shop: &TestMerchant, wanted: usize) {
     let deadline = Instant::now() + DRAIN_MAX;
     loop {
@@ -101,7 +102,7 @@ async fn thousands_of_orders_over_all_servers_while_processes_die_and_are_replac
     }
 
     let mut accepted = place_all(0..ORDERS / 4, &shops, &bases).await;
-    // A worker and the relay are killed with their hands full.
+    // A worker and the relay are killed while they are busy.
     let (placed, (relay, replacement)) =
         tokio::join!(place_all(ORDERS / 4..ORDERS / 2, &shops, &bases), async {
             workers.remove(0).kill().await;
@@ -110,7 +111,7 @@ async fn thousands_of_orders_over_all_servers_while_processes_die_and_are_replac
         });
     accepted.extend(placed);
     workers.push(replacement);
-    // A rolling restart: each process is told to stop, and replaced, while orders come in.
+    // A rolling restart: each process is stopped and replaced while orders arrive.
     let (placed, (second, workers)) = tokio::join!(
         place_all(ORDERS / 2..ORDERS, &shops, &bases),
         restart(&stage, second, &bases[1], workers)
@@ -141,14 +142,14 @@ async fn restart(stage: &TestServers, api: Role, base: &str, workers: Vec<Role>)
 async fn audit_all(stage: &TestServers, shops: &[TestMerchant], base: &str, accepted: &[(usize, String)]) {
     let known: HashSet<&str> = accepted.iter().map(|(_, id)| id.as_str()).collect();
     assert_eq!(known.len(), ORDERS, "each key one order");
-    // I1, before anything is compared: what is still open may yet be charged.
+    // I1, before anything is compared: an order that is still open may yet be charged.
     let mut by_shop = Vec::new();
     for shop in shops {
         by_shop.push(drained(&shop.client.at(base)).await);
     }
     for (index, (shop, orders)) in shops.iter().zip(&by_shop).enumerate() {
         let client = shop.client.at(base);
-        // I6: a merchant sees its own orders, all of them and no other.
+        // I6: a merchant sees all of its own orders and no others.
         let mine: HashSet<&str> =
             accepted.iter().filter(|(of, _)| *of == index).map(|(_, id)| id.as_str()).collect();
         let ids: HashSet<&str> = orders.iter().map(|order| order["id"].as_str().expect("an id")).collect();
@@ -157,7 +158,7 @@ async fn audit_all(stage: &TestServers, shops: &[TestMerchant], base: &str, acce
         audit::webhooks(orders, &client, &shop.receiver).await;
         mailed(shop, orders.len()).await;
     }
-    // I1 to I5 in the stores and at the provider, of all these orders.
+    // I1 to I5 in the stores and at the provider, for all these orders.
     let summary = audit::right(async || stage.verify(&audit::FULL).await).await;
     assert_eq!((&summary["orders"], &summary["payments"]), (&ORDERS.into(), &ORDERS.into()), "{summary}");
     let sold = by_shop.iter().flatten().filter(|order| order["status"] == "fulfilled").count();

@@ -1,4 +1,4 @@
-//! What a process shows to the public, and what only to those who operate it.
+//! Exposure of metrics: served to operators only, never on the public listener.
 
 use crate::util::{Role, free_port, ready};
 

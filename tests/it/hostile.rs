@@ -1,6 +1,7 @@
-//! Requests made to cost the server much, a thousand of each: memory stays, and others are answered all the while.
+//! Hostile requests, made to cost the server much, a thousand of each kind: memory stays bounded, and others are
+//! answered meanwhile.
 //!
-//! `ops/bench hostile` runs this against the release build, where the longest wait of others has an aim.
+//! `ops/bench hostile` runs this against the release build, with a target for the longest wait of others.
 
 mod requests;
 
@@ -27,18 +28,18 @@ use self::requests::Hostile;
 use crate::util::{Dev, PATIENCE, alone, resident_kib};
 
 const TIMES: usize = 1_000;
-/// It is the work of each that is asked about, not that of many.
+/// Few at once: the cost of each request is tested, not that of many.
 const AT_ONCE: usize = 4;
-/// Connections of an address at a time, which ask and read nothing.
+/// Connections per address at once that send requests and read nothing.
 const READERS: usize = 100;
-/// What memory may grow by, at any time.
+/// Growth of memory at most, at any time.
 const GROWTH_KIB_MAX: u64 = 32 * 1024;
-/// Longest answer to a hostile request.
+/// Longest response to a hostile request.
 const ANSWER_BYTES_MAX: usize = 66 * 1024;
-/// How long others may wait: generous, for a debug build takes twenty times as long for the same work, on a machine that
-/// it shares with other tests. `ops/bench hostile` sets the aim.
+/// Longest wait of others. Generous, because a debug build takes twenty times as long for the same work, on a machine
+/// shared with other tests. `ops/bench hostile` sets the target.
 const WAIT_MAX: Duration = Duration::from_secs(2);
-/// Between two attempts.
+/// Pause between two probes.
 const PAUSE: Duration = Duration::from_millis(5);
 const LIVE: &[u8] = b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
 
@@ -55,11 +56,11 @@ async fn connect(from: &str, to: SocketAddr, buffer: u32) -> TcpStream {
     timeout(PATIENCE, socket.connect(to)).await.expect("connects in time").expect("connects")
 }
 
-/// What comes until the server closes; a reset is a close as well.
+/// Sends the request and reads until the server closes; a reset counts as a close.
 async fn exchange(from: &str, to: SocketAddr, request: &[u8]) -> Vec<u8> {
     let mut stream = connect(from, to, 64 * 1024).await;
     let mut answer = Vec::new();
-    // The server may answer and close before it was sent all.
+    // The server may answer and close before the request was sent completely.
     let whole = async {
         drop(stream.write_all(request).await);
         drop(stream.read_to_end(&mut answer).await);
@@ -68,7 +69,7 @@ async fn exchange(from: &str, to: SocketAddr, request: &[u8]) -> Vec<u8> {
     answer
 }
 
-/// What others met while something went on.
+/// Response times of other clients during some work.
 struct Watched {
     waits: Vec<Duration>,
     resident_kib: u64,
@@ -80,8 +81,8 @@ impl Watched {
     }
 }
 
-/// Asks `/livez` over and over, connecting included, while the work goes on; from a thread of its own, which no work of
-/// this test delays.
+/// Requests `/livez` repeatedly during the work, each time on a new connection; from a separate thread, which no work
+/// of this test delays.
 #[expect(clippy::disallowed_methods, reason = "the thread is no runtime's")]
 async fn watched(dev: &Dev, work: impl Future<Output = ()>) -> Watched {
     let (process, to, ended) = (dev.process(), dev.address(), Arc::new(AtomicBool::new(false)));
@@ -118,15 +119,15 @@ async fn send(times: usize, to: SocketAddr, hostile: &Hostile) {
     let mut answers = stream::iter(sent).buffer_unordered(AT_ONCE);
     while let Some(answer) = answers.next().await {
         let (text, expected) = (String::from_utf8_lossy(&answer), format!("HTTP/1.1 {}", hostile.status));
-        // What was sent after the server closed may cost the client the answer.
+        // Bytes sent after the server closed may cost the client the response.
         let is_answered = text.starts_with(&expected) || (text.is_empty() && hostile.is_cut);
         assert!(is_answered, "{}: {text:.300}", hostile.name);
         assert!(answer.len() <= ANSWER_BYTES_MAX, "{}: {} bytes came back", hostile.name, answer.len());
     }
 }
 
-/// Opens connections that all ask for large answers and read none, as many at a time as an address may have: the next one
-/// is let in when the server has closed one.
+/// Opens connections that request large responses and read none, as many at once as an address may have: the next one
+/// is accepted when the server has closed one.
 async fn read_nothing(to: SocketAddr) {
     let (requests, mut held) = (requests::pipelined(), VecDeque::new());
     for _ in 0..TIMES {
@@ -141,7 +142,7 @@ async fn read_nothing(to: SocketAddr) {
             }
         };
         held.push_back(timeout(PATIENCE, let_in).await.expect("the server closes what reads nothing"));
-        // The oldest was closed long ago.
+        // The server closed the oldest one long ago.
         if held.len() > 2 * READERS {
             held.pop_front();
         }
@@ -155,13 +156,13 @@ async fn hostile_requests_cost_no_memory_and_others_are_answered() {
     let readers = READERS.to_string();
     let settings = [
         ("ORDERWORKS_SERVER_WRITE_SECONDS", "1"),
-        // What a thousand of them cost who get through.
+        // High enough that all of a thousand requests are processed.
         ("ORDERWORKS_CHECKOUT_INVALID_PER_IP_PER_MINUTE", "1000000"),
         ("ORDERWORKS_SERVER_CONNECTIONS_PER_ADDRESS_MAX", readers.as_str()),
     ];
     let dev = Dev::start_with(data.path(), &settings).await;
     let (to, hostile) = (dev.address(), requests::all(&dev.ready.publishable_key));
-    // What each needs once: threads, caches, buffers of the allocator.
+    // First the one-time costs of each request: threads, caches, buffers of the allocator.
     for hostile in &hostile {
         send(AT_ONCE, to, hostile).await;
     }

@@ -1,4 +1,5 @@
-//! `kill -9` at seeded moments with hundreds of orders under way: nothing accepted is lost, nobody is charged twice.
+//! Crash test: `kill -9` at seeded moments with hundreds of orders in flight; no accepted order is lost, and no
+//! customer is charged twice.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -16,7 +17,7 @@ const KILLS: u32 = 24;
 const SKUS: [&str; 3] = ["CUP-ENAMEL", "PEN-BRASS", "TEE-BLACK-M"];
 const STOCK: i64 = 100_000;
 
-/// What the storefront remembers: key → body, and the id once accepted.
+/// The storefront's own records: key → body, and the id once accepted.
 struct Storefront {
     wanted: BTreeMap<String, Value>,
     accepted: HashMap<String, String>,
@@ -33,7 +34,7 @@ impl Storefront {
         Self { wanted: wanted.collect(), accepted: HashMap::new() }
     }
 
-    /// Posts everything not yet known to be accepted, many at once, until done or the server is gone.
+    /// Posts all orders not known to be accepted, concurrently, until done or the server is gone.
     async fn post_rest(&mut self, client: &Client) {
         let rest: Vec<_> = self.wanted.iter().filter(|(key, _)| !self.accepted.contains_key(*key)).collect();
         for chunk in rest.chunks(32) {
@@ -45,7 +46,7 @@ impl Storefront {
                         self.accepted.insert(key.clone(), id);
                     }
                     Ok((status, body)) => panic!("{key}: {status} {body}"),
-                    // No answer: the order may or may not stand. The same key will tell after the restart.
+                    // Without a response the order may or may not exist. The same key tells after the restart.
                     Err(_) => return,
                 }
             }
@@ -98,7 +99,7 @@ async fn every_accepted_order_ends_once_whatever_dies() {
     check_mails(&orders, data.path());
 }
 
-/// No order stands that the storefront does not know.
+/// Checks that every stored order is known to the storefront.
 async fn check_listing(storefront: &Storefront, merchant: &Client) {
     let listed: BTreeSet<_> = merchant
         .all("/v1/orders")
@@ -109,7 +110,7 @@ async fn check_listing(storefront: &Storefront, merchant: &Client) {
     assert_eq!(listed, storefront.accepted.values().cloned().collect::<BTreeSet<_>>());
 }
 
-/// I4, in the folder: one file per order. That each is recorded once is among what was verified.
+/// I4, in the mail folder: one file per order. `verify` has checked that each mail is recorded once.
 fn check_mails(orders: &[Value], data: &Path) {
     let files = std::fs::read_dir(data.join("mail")).expect("a mail folder");
     let mails = files.filter(|f| f.as_ref().is_ok_and(|f| f.path().extension().is_some_and(|e| e == "eml")));

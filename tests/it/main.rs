@@ -1,4 +1,4 @@
-//! The binary as its users meet it: real processes, real HTTP, real kills.
+//! The binary in real use: real processes, real HTTP, real kills.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a panic is how a test fails, also in its helpers")]
 

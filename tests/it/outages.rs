@@ -1,4 +1,4 @@
-//! Servers that are away when processes start, and that go away later: what must go on does, what cannot says so.
+//! Server outages at start and later: independent functions continue, the others report the outage.
 
 use base::testing::Proxy;
 use reqwest::StatusCode;
@@ -8,13 +8,13 @@ use crate::util::{Client, PATIENCE, TestMerchant, TestServers, free_port, order,
 
 const SKUS: [&str; 1] = ["CUP"];
 
-/// What `/readyz` says of one dependency.
+/// The entry of one dependency in the report of `/readyz`.
 fn check<'a>(report: &'a Value, name: &str) -> &'a Value {
     let checks = report["checks"].as_array().expect("checks");
     checks.iter().find(|check| check["name"] == name).unwrap_or(&Value::Null)
 }
 
-/// Expects a problem that says when to come again.
+/// Expects a problem with `Retry-After`.
 async fn refused(client: &Client, key: &str, body: &Value) {
     let answer = client.place_whole(key, body).await.expect("answers");
     let header =
@@ -33,7 +33,7 @@ async fn accepted(shop: &TestMerchant, key: &str) -> String {
     order["id"].as_str().expect("an id").to_owned()
 }
 
-/// I7, for the addresses of servers: their passwords are in nobody's log.
+/// I7 for server addresses: their passwords appear in no log.
 fn tells_no_password(stage: &TestServers, urls: &[&str]) {
     let log = stage.log();
     for url in urls {
@@ -143,7 +143,7 @@ async fn checkout_goes_on_without_rabbitmq_and_all_of_it_is_fulfilled_afterwards
     for id in &ids {
         assert_eq!(shop.client.ended(id).await["status"], "fulfilled");
     }
-    // And once more, in the middle of everything.
+    // Once more, while orders are in progress.
     line.sever();
     for n in 0..5 {
         ids.push(accepted(&shop, &format!("later-{n}")).await);

@@ -1,11 +1,11 @@
-//! Workers that are stopped in the middle of a charge (SIGSTOP), lose the job to another one, and wake: what they still
-//! hold is of an epoch gone by, and they write nothing with it.
+//! Workers that are paused during a charge (SIGSTOP), lose the job to another worker, and resume: the epoch of their
+//! state has passed, and they write nothing with it.
 //!
-//! The broker takes the job from a stopped worker by itself: it hears no heartbeat (every 10 s unless the address says
-//! otherwise, as it does here), closes the connection after two to three of them, and gives what was not acknowledged to
-//! another consumer. With the queue in a file there is no other
-//! worker: a second process over one folder is refused. So there the test takes the job from the process while it sleeps,
-//! and the same process runs it again beside what it still holds.
+//! The broker takes the job from a paused worker by itself: without a heartbeat (every 10 s unless the address says
+//! otherwise, as it does here) it closes the connection after two to three intervals, and redelivers unacknowledged
+//! messages to another consumer. With the queue in a file there is no other worker, as a second process over one folder
+//! is rejected. There the test takes the job from the paused process, and the same process runs it again beside the
+//! state it still holds.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use store::{
 
 use crate::util::{Dev, PATIENCE, TestMerchant, TestServers, alone, audit};
 
-/// Waits for stored state, which announces no changes.
+/// Polls stored state, whose changes are not announced.
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let waiting = async {
         while !holds().await {
@@ -45,7 +45,7 @@ async fn epoch(payments: &dyn PaymentStore, order: OrderId) -> u64 {
     payment(payments, order).await.map_or(0, |payment| payment.epoch)
 }
 
-/// Entries of the ledger about an order.
+/// Number of ledger entries for an order.
 async fn charges(ledger: &str, order: OrderId) -> usize {
     let entries = audit::ledger(ledger).await;
     entries.iter().filter(|entry| entry["order_id"] == order.to_string()).count()
@@ -64,7 +64,7 @@ async fn a_worker_that_wakes_after_another_has_its_job_writes_nothing() {
     let shop = TestMerchant::open(&stage, &base, &["CUP"], 100).await;
     let (orders, payments) = (stage.orders().await, stage.payments().await);
 
-    // The sandbox answers a charge by this method after two seconds, the time to stop who asked.
+    // The sandbox answers a charge by this method after two seconds: time to pause the worker that sent it.
     let broker = format!("{}?heartbeat=3", stage.setting("RABBITMQ_URL"));
     let worker = || stage.role_with(&[("ORDERWORKS_RABBITMQ_URL", &broker)], &["worker"]);
     let first = worker();
@@ -75,7 +75,7 @@ async fn a_worker_that_wakes_after_another_has_its_job_writes_nothing() {
     until("the second charge", async || epoch(&payments, id).await == 2).await;
     second.pause().await;
 
-    // The first one wakes: it finds what became of its charge, and may not say so.
+    // The first worker resumes: it learns the result of its charge, but may not record it.
     let before = (payment(&payments, id).await, order(&orders, id).await);
     assert_eq!(before.0.as_ref().and_then(|payment| payment.decision.clone()), None);
     first.wake().await;
@@ -83,11 +83,11 @@ async fn a_worker_that_wakes_after_another_has_its_job_writes_nothing() {
     let after = (payment(&payments, id).await, order(&orders, id).await);
     assert_eq!(after, before, "it wrote nothing");
 
-    // The second one wakes, or is waited for no longer and the first gets the job again: either ends it, once.
+    // The second worker resumes, or its wait times out and the first gets the job again: either completes it, once.
     second.wake().await;
     until("the end", async || order(&orders, id).await.status == OrderStatus::Fulfilled).await;
     let ended = payment(&payments, id).await;
-    // Both work on, so whatever they still held is settled by now.
+    // Both workers continue, so everything they still held is settled by now.
     for key in ["next", "and-next"] {
         let next = placed(&shop, key, "pm_card_visa").await;
         until("the next order", async || order(&orders, next).await.status == OrderStatus::Fulfilled).await;
@@ -117,11 +117,11 @@ async fn a_process_that_loses_its_lease_asleep_charges_once() {
     let id = merchant.accepted("slow", "pm_sandbox_slow").await.parse().expect("an order id");
     until("the charge", async || epoch(&payments, id).await == 1).await;
 
-    // The turn of writers is taken meanwhile: a process that falls asleep with it would keep everybody out.
+    // The write lock is held by the test meanwhile: a process paused with the lock would block every writer.
     writer.execute("BEGIN IMMEDIATE").await.expect("begins");
     dev.pause().await;
     writer.execute("COMMIT").await.expect("ends");
-    // Its lease lapses only if another one looks before it renews; on waking, it may be the first.
+    // Its lease expires only if another process checks it before the renewal; after resuming, it may renew first.
     assert!(queue.recover_orphans().await.expect("writes") > 0, "the charge is taken from it");
     dev.wake().await;
 

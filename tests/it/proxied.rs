@@ -1,4 +1,5 @@
-//! The shipped haproxy in front of a real process: whom the API takes a client for, behind one proxy and behind two.
+//! The shipped haproxy in front of a real process: the client address that the API sees, behind one proxy and behind
+//! two.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -16,9 +17,9 @@ use tokio::{
 
 use crate::util::{Dev, PATIENCE, free_port, ready};
 
-/// Path of the program, for tests; set by `ops/test`.
+/// Environment variable with the path of the program; set by `ops/test`.
 const HAPROXY: &str = "ORDERWORKS_TEST_HAPROXY";
-/// Orders that an address may get wrong at once.
+/// Invalid orders that an address may send at once.
 const ALLOWANCE: usize = 3;
 
 /// A running haproxy with the settings that `compose/` ships.
@@ -28,12 +29,12 @@ struct Haproxy {
 }
 
 impl Haproxy {
-    /// In front of `api`; believes what `client_proxies` say of their clients.
+    /// Starts in front of `api`; trusts what `client_proxies` report of their clients.
     async fn start(program: &str, api: &str, client_proxies: Option<&str>) -> Self {
         let [http, amqp] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
         let settings = concat!(env!("CARGO_MANIFEST_DIR"), "/compose/haproxy.cfg");
         let mut command = Command::new(program);
-        // With fewer connections than set, as a machine may grant few file descriptors.
+        // With fewer connections than configured, as a machine may grant few file descriptors.
         command.args(["-db", "-n", "100", "-f", settings]).envs([
             ("BIND", &*http),
             ("BIND_AMQP", &*amqp),
@@ -64,14 +65,14 @@ impl<'a> Visitor<'a> {
         Self { http, url: format!("http://{}/v1/orders", proxy.address), key: &dev.ready.publishable_key }
     }
 
-    /// An order that is not valid, so that it takes from the allowance of the address; says so of another address.
+    /// Sends an invalid order, which counts against the allowance of the address; the header claims another address.
     async fn order(&self, forwarded_for: &str) -> StatusCode {
         let request = self.http.post(&self.url).bearer_auth(self.key).json(&json!({}));
         let request = request.header("idempotency-key", "k").header("x-forwarded-for", forwarded_for);
         request.send().await.expect("an answer").status()
     }
 
-    /// Whether the allowance is its own: it gets all of it, whatever it says of itself.
+    /// Expects an allowance of its own for this client, whatever address it claims.
     async fn expect_own_allowance(&self) {
         for n in 0..ALLOWANCE {
             assert_eq!(self.order(&format!("198.51.100.{n}")).await, StatusCode::UNPROCESSABLE_ENTITY);
@@ -82,7 +83,7 @@ impl<'a> Visitor<'a> {
     }
 }
 
-/// The process and the program, where there is one.
+/// The process and the program; `None` if there is no haproxy.
 async fn shop(data: &tempfile::TempDir) -> Option<(Dev, String)> {
     let Ok(program) = std::env::var(HAPROXY) else {
         store::conformance::skip(&format!("{HAPROXY} is not set; see `ops/services install haproxy`"));
@@ -120,7 +121,7 @@ async fn behind_two_proxies_each_client_is_its_own_address() {
     for last in [31, 32] {
         Visitor::at(last, &dev, &outer).expect_own_allowance().await;
     }
-    // And past the outer one nobody is believed.
+    // Past the outer proxy no claimed address is trusted.
     Visitor::at(33, &dev, &inner).expect_own_allowance().await;
     dev.stop().await;
 }
@@ -140,7 +141,7 @@ async fn a_proxy_closes_on_dripping_heads_and_hides_metrics() {
     let mut answer = Vec::new();
     let (mut read, mut write) = stream.split();
     let drip = async {
-        // A byte a second, until it is told no.
+        // One byte per second, until the connection is closed.
         for byte in b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ".iter().chain([b'a'; 60].iter()) {
             if write.write_all(&[*byte]).await.is_err() {
                 break;

@@ -1,4 +1,4 @@
-//! Roles apart over a real broker: the main job, a broker that is not there, and one that turns us away.
+//! Separate roles over a real broker: the main flow, an unavailable broker, and a broker that rejects the login.
 
 use std::{path::Path, time::Duration};
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::util::{Dev, PATIENCE, Receiver, Role, Vhost, free_port, missing_broker, orderworks, ready, run};
 
-/// Ends the test with a printed reason where there is no broker.
+/// Ends the test with a printed reason if there is no broker.
 macro_rules! needs_broker {
     () => {
         if let Some(why) = missing_broker() {
@@ -46,7 +46,7 @@ async fn the_main_job_runs_over_the_broker() {
 async fn workers_apart_are_killed_and_others_go_on() {
     needs_broker!();
     let (data, vhost) = (tempfile::tempdir().expect("a folder"), Vhost::create().await);
-    // `dev` alone has the demo shop and a sandbox; its own workers are one of three pools.
+    // Only `dev` has the demo shop and a sandbox; its own workers are one of three pools.
     let dev = Dev::start_with(data.path(), &on(vhost.url())).await;
     let provider = dev.ready.ledger_url.trim_end_matches("v1/ledger").to_owned();
     let [queue, url] = on(vhost.url());
@@ -65,7 +65,7 @@ async fn workers_apart_are_killed_and_others_go_on() {
         async move { merchant.accepted(&format!("order-{n}"), "pm_card_visa").await }
     };
     let ids = futures::future::join_all((0..200).map(place)).await;
-    // Dropped means killed: what it had fetched goes to the others.
+    // Dropping kills the process: its fetched jobs go to the others.
     drop(killed);
     for id in &ids {
         assert_eq!(merchant.ended(id).await["status"], "fulfilled");
@@ -92,7 +92,7 @@ async fn a_worker_waits_for_a_broker_that_is_not_up_and_says_why() {
     let worker = Role::start(data.path(), &settings, &["worker", "--health", &health]);
     let report = ready(&health, |report| report["status"] == "down").await;
     assert!(report.to_string().contains("cannot consume"), "{report}");
-    // Long enough for several tries; the wait is what is tested.
+    // Long enough for several attempts; the wait itself is tested.
     tokio::time::sleep(Duration::from_secs(2)).await;
     worker.stop().await;
     let log = log(data.path());

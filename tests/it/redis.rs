@@ -1,4 +1,4 @@
-//! Two API processes that share a Redis: one catalog, one limit; and neither needs it.
+//! Two API processes that share a Redis: one catalog, one limit; both work without it.
 
 use std::time::{Duration, Instant};
 
@@ -25,13 +25,13 @@ async fn put(client: &Client, name: &str) {
     assert_eq!(status, StatusCode::OK, "{body}");
 }
 
-/// Asks until the product has this name.
+/// Polls until the product has this name.
 async fn named(client: &Client, name: &str) {
     let asking = async { while client.get("/v1/products/CUP").await["name"] != name {} };
     tokio::time::timeout(PATIENCE, asking).await.expect("the other process' write is seen");
 }
 
-/// Calls both servers in turns until each has refused once; answers how many orders were accepted.
+/// Calls both servers in turns until each has rejected once; returns the number of accepted orders.
 async fn until_refused(shop: &TestMerchant, clients: &[Client]) -> u32 {
     let (mut accepted, mut refused) = (0, vec![false; clients.len()]);
     for n in 0.. {
@@ -53,7 +53,7 @@ async fn until_refused(shop: &TestMerchant, clients: &[Client]) -> u32 {
     accepted
 }
 
-/// What the worker that is not there would mail.
+/// The token that a worker would mail; no worker runs here.
 async fn proof(stage: &TestServers, shop: &TestMerchant) -> Token {
     let (orders, ambient) = (stage.orders().await, Ambient::system());
     let (now, lease) = (ambient.now(), Duration::from_mins(1));
@@ -68,7 +68,7 @@ async fn proof(stage: &TestServers, shop: &TestMerchant) -> Token {
     token
 }
 
-/// A customer of this shop signs in by one process and fills a cart by both; answers the token and the cart's path.
+/// Signs a customer of this shop in by one process and fills a cart by both; returns the token and the cart's path.
 async fn filled_cart(stage: &TestServers, shop: &TestMerchant, clients: &[Client]) -> (String, String) {
     let email = format!("ada@{}", shop.domain);
     let ada = json!({ "email": email, "name": "Ada", "password": "canary correct horse" });
@@ -93,7 +93,7 @@ async fn filled_cart(stage: &TestServers, shop: &TestMerchant, clients: &[Client
     (token, cart)
 }
 
-/// Without Redis there are no carts and sessions, which is said at once and clearly.
+/// Without Redis there are no carts and sessions, and responses say so at once and clearly.
 async fn carts_say_so(clients: &[Client], cart: &str, token: &str) {
     let signed_in = [("orderworks-session", token)];
     for client in clients {
@@ -120,7 +120,7 @@ async fn two_processes_share_catalog_and_limit_and_go_on_apart_without_their_red
     let Some(stage) = TestServers::open().await else { return };
     let line = Proxy::to(&url).await;
     let ambient = Ambient::system();
-    // The form that the sweep of the cache's own tests takes.
+    // The form of name that the cleanup of the cache's own tests recognises.
     let prefix = format!("ow-test-{}-{}", ambient.now().as_millisecond(), ambient.uuid().simple());
     let (by_line, burst) = (line.address(&url), BURST.to_string());
     let settings = [
@@ -166,7 +166,7 @@ async fn two_processes_share_catalog_and_limit_and_go_on_apart_without_their_red
         assert_eq!(client.get_list("/v1/products").await.len(), 1);
         assert_eq!(client.get_list("/v1/categories").await.len(), 1);
     }
-    // Each process holds the limit by itself: this ends.
+    // Each process applies the limit by itself, so this ends.
     let apart = tokio::time::timeout(Duration::from_secs(30), until_refused(&shop, &clients)).await;
     apart.expect("the local limits hold");
 

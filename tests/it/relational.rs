@@ -1,4 +1,4 @@
-//! The ways to the relational server: writes through a pooler in transaction mode, reads from a replica.
+//! PostgreSQL through other paths: writes through a pooler in transaction mode, reads from a replica.
 
 use std::{env, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::util::{PATIENCE, TestMerchant, TestServers, alone, audit};
 const ORDERS: usize = 40;
 const STOCK: i64 = 1_000;
 
-/// The stage's database by the server this variable names; `None`, with the reason printed, where it is not set.
+/// The deployment's database through the server in this variable; `None`, with the reason printed, if it is not set.
 fn by(stage: &TestServers, variable: &str) -> Option<String> {
     let Ok(server) = env::var(variable) else {
         store::conformance::skip(&format!("{variable} is not set"));
@@ -25,7 +25,7 @@ fn by(stage: &TestServers, variable: &str) -> Option<String> {
     Some(format!("{}/{database}", server.rsplit_once('/')?.0))
 }
 
-/// Sessions others have in the database of this address.
+/// Number of other sessions in the database of this address.
 async fn sessions(url: &str) -> usize {
     let database = base::postgres::connect(&PostgresConfig::new(url.to_owned().into(), "looks")).await;
     let database = database.expect("connects");
@@ -35,7 +35,7 @@ async fn sessions(url: &str) -> usize {
     database.query(sql).fetch_all(&mut *session).await.expect("reads").len()
 }
 
-/// Waits until all orders of a shop are fulfilled, as the API tells it.
+/// Polls the API until all orders of a shop are fulfilled.
 async fn fulfilled(shop: &TestMerchant) -> Vec<Value> {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -74,7 +74,7 @@ async fn orders_through_a_pooler_and_looked_at_on_a_replica() {
         let order = shop.order("CUP", 1, "pm_card_visa");
         let (status, body) = shop.client.place(&format!("order-{n}"), &order).await.expect("answers");
         assert_eq!(status, StatusCode::ACCEPTED, "{body}");
-        // At once, wherever it is looked for: a replica cannot have it yet.
+        // At once, on every path: a replica cannot have the order yet.
         let path = format!("/v1/orders/{}", body["id"].as_str().expect("an id"));
         assert_eq!(shop.client.get(&path).await["id"], body["id"]);
     }

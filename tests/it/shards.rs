@@ -1,4 +1,4 @@
-//! A merchant is moved to another database while its customers order, by the command an operator runs.
+//! Migration of a merchant to another shard while its customers order, by the operator's command.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use tokio::{
 use crate::util::{TestMerchant, TestServers, alone, audit};
 
 const STOCK: i64 = 100_000;
-/// Longest time from the last order to the end of all; jobs that met the fence are put off for some seconds.
+/// Longest time from the last order to the end of all; jobs that met the fence are postponed for some seconds.
 const DRAIN_MAX: Duration = Duration::from_mins(2);
 
-/// Orders, one after another, until told to stop; a 503 is tried again under the same key. Answers the ids.
+/// Places orders, one after another, until told to stop; retries a 503 under the same key. Returns the ids.
 async fn order(shop: &TestMerchant, prefix: &str, stop: watch::Receiver<bool>) -> Vec<String> {
     let mut ids = Vec::new();
     while !*stop.borrow() {
@@ -30,10 +30,10 @@ async fn order(shop: &TestMerchant, prefix: &str, stop: watch::Receiver<bool>) -
                 (status, body) => panic!("{status} {body}"),
             }
         };
-        // Reads go on whatever happens.
+        // Reads work at all times.
         assert_eq!(shop.client.get(&format!("/v1/orders/{id}")).await["id"], id.as_str());
         ids.push(id);
-        // A shop's pace: the outbox of one that never pauses is not what is tested.
+        // The pace of a shop: an outbox without any pause is not tested here.
         sleep(Duration::from_millis(20)).await;
     }
     ids
@@ -51,7 +51,7 @@ async fn fulfilled(shop: &TestMerchant, wanted: usize) -> Vec<Value> {
     }
 }
 
-/// How many orders and messages a database has of a merchant.
+/// Number of orders and messages of a merchant in a database.
 async fn rows(url: SecretString, merchant: MerchantId) -> usize {
     let database = base::postgres::connect(&PostgresConfig::new(url, "looks")).await.expect("connects");
     let sql =
@@ -65,7 +65,7 @@ async fn rows(url: SecretString, merchant: MerchantId) -> usize {
 async fn a_merchant_moves_to_another_shard_while_it_sells() {
     let _alone = alone().await;
     let Some(stage) = TestServers::open().await else { return };
-    // The database there was becomes the first of two.
+    // The existing database becomes the first of two shards.
     let second = Scratch::create().await;
     let (a, b) = (stage.database.url(), second.url());
     let urls = format!("{{ a = {:?}, b = {:?} }}", a.expose_secret(), b.expose_secret());

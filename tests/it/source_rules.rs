@@ -1,5 +1,5 @@
-//! What no compiler checks: that every migration in its folder is also listed in the code, and that the container stacks are
-//! configured in the product's own words.
+//! Consistency checks that no compiler makes: every migration in its folder is listed in the code, and the container
+//! stacks use only existing settings, commands and needed rights.
 
 use std::{
     fs,
@@ -42,12 +42,12 @@ fn every_migration_is_embedded() {
     }
 }
 
-/// The services of a container stack, with anchors followed.
+/// The services of a container stack, with YAML anchors resolved.
 fn stack(name: &str) -> serde_yaml_ng::Mapping {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("compose").join(name);
     let text = fs::read_to_string(path).expect("a file");
     let mut stack: Value = serde_yaml_ng::from_str(&text).expect("YAML");
-    // One level of anchors in anchors at a time.
+    // Each pass resolves one level of nested anchors.
     for _ in 0..3 {
         stack.apply_merge().expect("merges");
     }
@@ -58,7 +58,7 @@ fn is_ours(service: &Value) -> bool {
     service["image"] == "orderworks"
 }
 
-/// Texts of a list or a map, as `name: value` there.
+/// Entries of a list or a map; a map's as `name: value`.
 fn texts(value: &Value) -> Vec<(String, String)> {
     let text = |value: &Value| match value {
         Value::String(text) => text.clone(),
@@ -94,7 +94,7 @@ async fn the_commands_of_the_container_stacks_are_commands() {
     assert!(commands.len() > 5, "{commands:?}");
     for command in commands {
         let words: Vec<_> = command.into_iter().map(|(_, word)| word).collect();
-        // What comes before it is read first, so that a mistake there is told instead.
+        // `--help` comes last, so that mistakes in the words before it are reported.
         let help = orderworks(data.path()).args(&words).arg("--help").output().await.expect("runs");
         assert!(help.status.success(), "{words:?}: {}", String::from_utf8_lossy(&help.stderr));
     }
@@ -103,7 +103,7 @@ async fn the_commands_of_the_container_stacks_are_commands() {
 #[test]
 fn containers_have_no_right_that_they_do_not_need() {
     let services = stack("full.yml").into_iter().chain(stack("replicated.yml"));
-    // Those of the second stack without an image only change one of the first.
+    // Services of the second stack without an image only override services of the first.
     let services: Vec<_> = services.filter(|(_, service)| !service["image"].is_null()).collect();
     assert!(services.len() > 15, "{}", services.len());
     for (name, service) in services {
@@ -132,7 +132,7 @@ fn containers_have_no_right_that_they_do_not_need() {
     }
 }
 
-/// With a value for each `${variable}`.
+/// Replaces each `${variable}` with a value.
 fn filled_in(value: &str) -> String {
     match value.split_once("${").and_then(|(before, rest)| Some((before, rest.split_once('}')?.1))) {
         Some((before, after)) => format!("{before}secret{after}"),

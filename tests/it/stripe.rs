@@ -1,5 +1,5 @@
-//! Stripe behind the real binary: the settings reach the client, refused credentials are seen by operators and cost no
-//! attempt, and work goes on once they are mended. What Stripe means is tested with the client, in `workers`.
+//! Stripe behind the real binary: the settings reach the client, rejected credentials are reported to operators and use
+//! no attempt, and work continues once they are corrected. Stripe's responses are tested with the client, in `workers`.
 
 use std::{
     collections::HashMap,
@@ -23,7 +23,7 @@ use crate::util::{Dev, ready};
 const KEY: &str = "rk_test_canaryOfATest";
 const SECRET: &str = "whsec_canaryOfATest";
 
-/// Charges every payment method, while its key is good.
+/// Charges every payment method while the key is accepted.
 async fn stripe(refused: Arc<AtomicU16>) -> String {
     let app = Router::new().route("/v1/payment_intents", post(charge)).with_state(refused);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");

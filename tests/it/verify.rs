@@ -1,5 +1,5 @@
-//! `orderworks verify` as operators run it: over files beside a running server, and over all servers with damage planted
-//! in PostgreSQL and Cassandra.
+//! The command `orderworks verify` as operators run it: over files beside a running server, and over all servers with
+//! damage planted in PostgreSQL and Cassandra.
 
 use std::{path::Path, str::FromStr, time::Duration};
 
@@ -115,7 +115,7 @@ async fn the_schedule_tells_prometheus() {
     assert!(dev.stop().await.success());
 }
 
-/// The servers behind a stage with a shop that has been served, written to past the stores.
+/// The servers of a deployment whose shop has fulfilled orders, written to past the stores.
 struct Servers {
     stage: TestServers,
     shop: TestMerchant,
@@ -132,7 +132,7 @@ impl Servers {
         assert!(done.rows_affected() > 0 || sql.starts_with("ALTER"), "nothing planted by: {sql}");
     }
 
-    /// Names the table `payments` only.
+    /// Statements name the table `payments` only.
     async fn cql(&self, cql: String) {
         let cql =
             cql.replacen(" payments ", &format!(" {}.payments ", self.stage.keyspace.config.keyspace), 1);
@@ -165,7 +165,7 @@ impl Servers {
         wanted
     }
 
-    /// Damage of each kind that a repair mends.
+    /// Damage of each kind that `--repair` repairs.
     async fn plant_repairable_damage(&self) -> Vec<(&'static str, Option<usize>)> {
         let id = |n| self.id(n);
         for sql in [
@@ -194,7 +194,7 @@ impl Servers {
             ("mail_missing", Some(3)),
             ("refund_stuck", Some(15)),
             ("reservation_differs", None),
-            // The order that counts as paid again holds units that were shipped.
+            // The order that was set to paid again reserves units that were shipped.
             ("reservation_differs", None),
         ];
         expected.extend([("webhook_missing", Some(4)); 4]);
@@ -202,7 +202,7 @@ impl Servers {
         expected
     }
 
-    /// Damage of each kind that is left to people, in PostgreSQL.
+    /// Damage of each kind that needs manual action, in PostgreSQL.
     async fn plant_in_orders(&self) -> [(&'static str, Option<usize>); 7] {
         let id = |n| self.id(n);
         for sql in [
@@ -279,7 +279,7 @@ async fn fulfilled(shop: &TestMerchant, key: &str) -> OrderId {
     id.parse().expect("an order id")
 }
 
-/// Sixteen orders that went through everything, the last one with a partial refund.
+/// Sixteen fulfilled orders, the last one with a partial refund.
 async fn served(stage: TestServers, base: &str) -> Servers {
     let shop = TestMerchant::open(&stage, base, &["CUP", "PEN"], 1_000).await;
     let mut orders = Vec::new();
@@ -304,7 +304,7 @@ async fn planted_damage_of_each_kind_is_found_on_the_servers_and_repaired_where_
     let stage = &servers.stage;
     mended(async || stage.verify(&FULL).await).await;
 
-    // With the relay and the worker gone nothing follows from what is planted until the audit has been heard.
+    // Without the relay and the worker the planted damage has no consequences until the audit has reported it.
     relay.stop().await;
     worker.stop().await;
     let expected = servers.plant_repairable_damage().await;
@@ -324,7 +324,7 @@ async fn planted_damage_of_each_kind_is_found_on_the_servers_and_repaired_where_
     let (mut found, _) = servers.verify(&[]).await;
     let orphan = found.iter().position(|(code, _)| code == "payment_orphan").expect("the orphan is found");
     found.remove(orphan);
-    // Of the order that is pending again, whose units left the house long ago.
+    // The reservation of the order that was set to pending again, whose units were shipped long ago.
     found.retain(|(code, _)| code != "reservation_differs");
     assert_eq!(found, servers.wanted(&expected));
     api.stop().await;

@@ -1,5 +1,6 @@
 //! Queues and job registry of the shop.
 
+use base::ErrorClass;
 use jobs::registry::{RegisterError, Registry};
 
 use store::StoreError;
@@ -31,7 +32,7 @@ pub const QUEUES: [(&str, usize); 4] = [(PAYMENTS, 16), (FULFILMENT, 8), (EMAIL,
 /// Fails, at boot, when two jobs have the same `KIND`.
 pub fn registry() -> Result<Registry<Env>, RegisterError> {
     Registry::new()
-        .waits_out(is_outage)
+        .classify_errors(classify)
         .register::<ApplyProviderReport>()?
         .register::<ChargePayment>()?
         .register::<DeliverWebhook>()?
@@ -42,8 +43,8 @@ pub fn registry() -> Result<Registry<Env>, RegisterError> {
         .register::<SendWelcome>()
 }
 
-/// Whether a store of ours is unavailable: an outage is waited out without using an attempt. Failures of providers,
-/// mail servers and receivers are no outages; attempts exist for them.
-fn is_outage(error: &(dyn std::error::Error + 'static)) -> bool {
-    matches!(error.downcast_ref(), Some(StoreError::Unavailable { .. }))
+/// The class of an error of the shop's own stores: an outage uses no attempt, a defect does. Failures of providers, mail
+/// servers and receivers are of no class; attempts exist for them.
+fn classify(error: &(dyn std::error::Error + 'static)) -> Option<ErrorClass> {
+    error.downcast_ref().map(StoreError::class)
 }

@@ -1,4 +1,4 @@
-//! The JSON body: size, time, media type, syntax, card numbers, then fields.
+//! JSON request bodies, checked in this order: size, time, media type, syntax, card numbers, fields.
 
 use std::time::Duration;
 
@@ -17,23 +17,23 @@ use super::{
     fields::{Node, Report},
 };
 
-/// Levels of arrays and objects at most; what the routes read has four. Each level is work for all that walks the body.
+/// Nesting of arrays and objects at most; the routes need four levels. Each level costs every pass over the body.
 const DEPTH_MAX: usize = 16;
 
-/// A request read from a body.
+/// A request type that is read from a body.
 pub(crate) trait FromBody: Sized {
-    /// Whether no body at all means `{}`.
+    /// Whether a missing body means `{}`.
     const OPTIONAL: bool = false;
 
-    /// Reads it, telling every fault to the node's report. `None` only if a fault was told.
+    /// Reads the request and adds every fault to the node's report. `None` only if a fault was added.
     fn read(node: &Node<'_>) -> Option<Self>;
 }
 
-/// A body that was read without fault.
+/// A body that was read without faults.
 pub(crate) struct Body<T> {
-    /// What it says.
+    /// The request in it.
     pub(crate) value: T,
-    /// SHA-256 of method, path and the body in canonical form: two requests that say the same have the same.
+    /// SHA-256 of method, path and canonical body: requests with the same content have the same fingerprint.
     pub(crate) fingerprint: [u8; 32],
 }
 
@@ -92,14 +92,14 @@ fn parse(headers: &HeaderMap, bytes: &[u8], optional: bool) -> Result<Value, Pro
             format!("the body is nested deeper than {DEPTH_MAX} levels"),
         ));
     }
-    // The parser's own words may quote the body; its position does not.
+    // The parser's message may quote the body; its position does not.
     serde_json::from_slice(bytes).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         Problem::new(Kind::BAD_JSON, format!("the body stops being JSON at line {line}, column {column}"))
     })
 }
 
-/// How deep arrays and objects of this text stand in each other; right for all that is JSON.
+/// Nesting of arrays and objects in this text; exact for valid JSON.
 fn depth(bytes: &[u8]) -> usize {
     let (mut now, mut deepest) = (0_usize, 0);
     let (mut in_string, mut is_escaped) = (false, false);
@@ -135,8 +135,8 @@ fn fingerprint(method: &Method, path: &str, json: &Value) -> [u8; 32] {
     hash.finalize().into()
 }
 
-/// Feeds the value in canonical form: members sorted by name, so that their order in the text does not matter
-/// (the parser may or may not keep it, depending on features other crates switch on).
+/// Hashes the value in canonical form: members sorted by name, so that their order in the text does not matter. The
+/// parser keeps that order or not, depending on features that other crates enable.
 fn digest(hash: &mut Sha256, json: &Value) {
     match json {
         Value::Object(members) => {

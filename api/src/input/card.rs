@@ -1,30 +1,30 @@
-//! Keeps card numbers out (PCI DSS): a body that seems to hold one is refused before anything reads it.
+//! Card number detection (PCI DSS): a body that seems to hold a card number is rejected before anything else reads it.
 //!
-//! A card number here is 13 to 19 digits, whole groups set apart by single spaces or dashes at most, that begin
-//! with 2 to 6 (ISO/IEC 7812: what payment networks issue) and pass the Luhn check. The first digit keeps
-//! timestamps (`17…`) out; UUIDs are skipped, and so are members named `sku`, which often are barcodes of 13
-//! digits of which every tenth passes, and `token`, which are ours. The value is never echoed and never logged.
+//! A card number is 13 to 19 digits, in whole groups separated by single spaces or dashes, that begin with 2 to 6
+//! (ISO/IEC 7812: what payment networks issue) and pass the Luhn check. The first digit excludes timestamps (`17…`).
+//! UUIDs are skipped, and so are members named `sku`, which often are barcodes of 13 digits of which every tenth
+//! passes, and members named `token`, which are issued here. The number is never echoed and never logged.
 
 use serde_json::Value;
 
 use super::fields::{ERRORS_MAX, child};
 use crate::problem::{FieldError, Kind, Problem};
 
-/// Bits of the lengths of a card number less one: 13 to 19 digits (ISO/IEC 7812).
+/// Bit `n` stands for a length of `n + 1` digits: 13 to 19 (ISO/IEC 7812).
 const STARTS: u32 = 0b111_1111 << 12;
-/// More than the longest card number has digits.
+/// More than the digits of the longest card number.
 const SUMS: usize = 32;
-/// Members whose value may pass by chance: barcodes, and our own tokens, which are random digits and are never stored as
-/// they are sent.
+/// Members whose value may pass the check by chance: barcodes, and tokens issued here, which are random digits and are
+/// never stored as they are sent.
 const UNSCANNED: [&str; 2] = ["sku", "token"];
 /// Characters of a UUID in its text form.
 const UUID_LEN: usize = 36;
-/// Of its first dash.
+/// Index of its first dash.
 const UUID_DASH: usize = 8;
-/// Beside the blank and the dash of ASCII: no-break space, non-breaking hyphen, en dash.
+/// Separators beside ASCII space and dash: no-break space, non-breaking hyphen, en dash.
 const WIDE_SEPARATORS: [&str; 3] = ["\u{a0}", "\u{2011}", "\u{2013}"];
 
-/// Refuses a body with a card number anywhere in it, naming the first [`ERRORS_MAX`] places.
+/// Rejects a body with a card number anywhere in it and names the first [`ERRORS_MAX`] positions.
 pub(super) fn refuse(json: &Value) -> Result<(), Problem> {
     let mut found = Vec::new();
     search(json, &Position::Root, &mut found);
@@ -40,7 +40,7 @@ pub(super) fn refuse(json: &Value) -> Result<(), Problem> {
     Err(Problem::new(Kind::CARD_NUMBER, detail).with_errors(errors.collect()))
 }
 
-/// A position in the body, written out as a pointer only where a number is found: a pointer for each value would make
+/// A position in the body. Written out as a pointer only where a number is found: a pointer for each value would make
 /// the work grow with the product of size and depth.
 enum Position<'a> {
     Root,
@@ -87,8 +87,8 @@ fn search(json: &Value, position: &Position<'_>, found: &mut Vec<String>) {
     }
 }
 
-/// Whether some run of digit groups in the text looks like a card number. One pass: each character costs the same,
-/// however long the text.
+/// Whether a run of digit groups in the text looks like a card number. One pass: each character costs the same, however
+/// long the text.
 fn holds_card_number(text: &str) -> bool {
     let (mut run, mut rest) = (Run::default(), text.as_bytes());
     while let Some(&first) = rest.first() {
@@ -107,9 +107,9 @@ enum Token {
     Other,
 }
 
-/// What the text begins with, and its bytes.
+/// The first token of the text, and its bytes.
 fn token(first: u8, text: &[u8]) -> (Token, usize) {
-    // The dash first, as it is seldom there.
+    // The dash first, as it is the rarest.
     if text.get(UUID_DASH) == Some(&b'-') && text.first_chunk().is_some_and(is_uuid) {
         return (Token::Other, UUID_LEN);
     }
@@ -117,7 +117,7 @@ fn token(first: u8, text: &[u8]) -> (Token, usize) {
         b'0'..=b'9' => (Token::Digit(first - b'0'), 1),
         b' ' | b'-' => (Token::Separator, 1),
         ..=0x7f => (Token::Other, 1),
-        // The bytes of any other character are as many others.
+        // Each byte of any other character is one token.
         _ => match WIDE_SEPARATORS.iter().find(|separator| text.starts_with(separator.as_bytes())) {
             Some(separator) => (Token::Separator, separator.len()),
             None => (Token::Other, 1),
@@ -125,17 +125,18 @@ fn token(first: u8, text: &[u8]) -> (Token, usize) {
     }
 }
 
-/// Digit groups that stand together, one separator apart; of a long run the end, in which all card numbers find room.
+/// Adjacent digit groups, separated by one separator each. Of a long run only the end is kept, as a card number is no
+/// longer.
 #[derive(Default)]
 struct Run {
-    /// Digits so far.
+    /// Number of digits so far.
     count: usize,
-    /// Luhn sums of the digits before each of the last ones, modulo 10, by `count`: once with digits of odd places doubled,
-    /// once with the others.
+    /// Ring buffer of Luhn sums modulo 10 up to each of the last digits, indexed by `count`: one sum with the digits at
+    /// odd positions doubled, one with the others doubled.
     sums: [[u8; 2]; SUMS],
-    /// Bit `n` is set where a group begins as card numbers do, with the digit that `n` others follow.
+    /// Bit `n` is set where a group began with 2 to 6 and `n` digits follow its first digit.
     starts: u32,
-    /// What stood last.
+    /// The preceding token.
     last: Last,
 }
 
@@ -144,12 +145,12 @@ enum Last {
     #[default]
     Other,
     Digit,
-    /// A separator right after a digit.
+    /// A separator after a digit.
     Separator,
 }
 
 impl Run {
-    /// Goes on; whether a card number ended before.
+    /// Processes a token; whether a card number ended before it.
     fn takes(&mut self, next: Token) -> bool {
         match next {
             Token::Digit(digit) => {
@@ -161,7 +162,7 @@ impl Run {
                 self.last = Last::Separator;
                 self.is_card_number()
             }
-            // Nothing has begun.
+            // No run has begun.
             _ if self.last == Last::Other => false,
             _ => self.ends(),
         }
@@ -185,14 +186,14 @@ impl Run {
         found
     }
 
-    /// Whether the digits from the beginning of some group are a number that payment networks issue.
+    /// Whether the digits from the beginning of some group to the end of the run are a card number.
     fn is_card_number(&self) -> bool {
         let mut starts = self.starts & STARTS;
-        // The last digit is not doubled.
+        // Luhn does not double the last digit.
         let parity = self.count % 2;
         while starts != 0 {
             let length = starts.trailing_zeros() as usize + 1;
-            // Luhn: what was added since is a multiple of 10.
+            // The Luhn sum of the digits since the beginning of the group is a multiple of 10.
             if self.sums[self.count % SUMS][parity] == self.sums[(self.count - length) % SUMS][parity] {
                 return true;
             }
@@ -202,7 +203,7 @@ impl Run {
     }
 }
 
-/// Whether this is shaped like a UUID: 8-4-4-4-12 hexadecimal digits.
+/// Whether the text has the form of a UUID: 8-4-4-4-12 hexadecimal digits.
 fn is_uuid(text: &[u8; UUID_LEN]) -> bool {
     text.iter().enumerate().all(|(index, byte)| match index {
         UUID_DASH | 13 | 18 | 23 => *byte == b'-',
@@ -280,7 +281,7 @@ mod tests {
         digits.iter().rev().enumerate().map(value).sum::<u32>().is_multiple_of(10)
     }
 
-    /// The way of before, which took each group together with all that follow: it went wrong in nothing but its cost.
+    /// Reference implementation: each group together with all that follow. Correct, but of quadratic cost.
     fn holds_card_number_by_trying_all(text: &str) -> bool {
         let simplified = |c: char| match c {
             '0'..='9' => c,

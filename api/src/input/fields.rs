@@ -1,4 +1,4 @@
-//! Reads fields out of JSON and keeps every fault with the place it is at.
+//! Reader of JSON fields that collects every fault with its position.
 
 use std::{cell::RefCell, ops::RangeInclusive};
 
@@ -7,9 +7,9 @@ use serde_json::{Map, Value};
 
 use crate::problem::{FieldError, Problem};
 
-/// Faults told at most; the rest of a body that is wrong throughout adds nothing.
+/// Faults reported at most; further faults of the same body add nothing.
 pub(super) const ERRORS_MAX: usize = 100;
-/// A client's own field name is shown up to this length.
+/// Characters shown of a client's own field name.
 const NAME_CHARS_MAX: usize = 64;
 
 /// The faults found so far.
@@ -17,7 +17,6 @@ const NAME_CHARS_MAX: usize = 64;
 pub(crate) struct Report(RefCell<Vec<FieldError>>);
 
 impl Report {
-    /// Adds a fault.
     pub(crate) fn add(&self, pointer: impl Into<String>, code: &'static str, detail: impl Into<String>) {
         let mut errors = self.0.borrow_mut();
         if errors.len() < ERRORS_MAX {
@@ -25,7 +24,7 @@ impl Report {
         }
     }
 
-    /// The value, if there is one and no fault.
+    /// The value, or a problem with all faults.
     pub(crate) fn finish<T>(self, value: Option<T>) -> Result<T, Problem> {
         let errors = self.0.into_inner();
         match value {
@@ -35,7 +34,7 @@ impl Report {
     }
 }
 
-/// The pointer to a member (RFC 6901).
+/// JSON pointer to a member (RFC 6901).
 pub(super) fn child(pointer: &str, name: &str) -> String {
     let mut below = format!("{pointer}/");
     for letter in name.chars().take(NAME_CHARS_MAX) {
@@ -48,7 +47,7 @@ pub(super) fn child(pointer: &str, name: &str) -> String {
     below
 }
 
-/// A place in a body: a value or its absence. `null` counts as absent.
+/// A position in a body, with its value or without. `null` counts as absent.
 pub(crate) struct Node<'v> {
     value: Option<&'v Value>,
     pointer: String,
@@ -67,13 +66,13 @@ impl<'v> Node<'v> {
         Self { value: Some(value), pointer: String::new(), report }
     }
 
-    /// Tells a fault at this place.
+    /// Reports a fault at this position.
     pub(crate) fn fault<T>(&self, code: &'static str, detail: impl Into<String>) -> Option<T> {
         self.report.add(self.pointer.clone(), code, detail);
         None
     }
 
-    /// Tells a fault at a place below this one; `below` is a pointer without its leading slash.
+    /// Reports a fault at a position below this one; `below` is a pointer without its leading slash.
     pub(crate) fn fault_at<T>(
         &self,
         below: &str,
@@ -84,8 +83,7 @@ impl<'v> Node<'v> {
         None
     }
 
-    /// Reads the value if there is one. `None` after a fault as well: the report remembers it, see
-    /// [`Report::finish`].
+    /// Reads the value if there is one. `None` after a fault as well; [`Report::finish`] tells both apart.
     pub(crate) fn optional<T>(&self, read: impl FnOnce(&Self) -> Option<T>) -> Option<T> {
         self.value.and_then(|_| read(self))
     }
@@ -97,7 +95,7 @@ impl<'v> Node<'v> {
         }
     }
 
-    /// An object that has no members but these.
+    /// An object that has no members but `known`.
     pub(crate) fn object(&self, known: &[&str]) -> Option<Object<'v>> {
         let Value::Object(members) = self.present()? else {
             return self.fault("wrong_type", "expected an object");
@@ -108,7 +106,7 @@ impl<'v> Node<'v> {
         Some(Object { members, pointer: self.pointer.clone(), report: self.report })
     }
 
-    /// An array with its length in bounds, each item read. `None` as soon as one item has a fault.
+    /// An array with its length in bounds, each item read. `None` if any item has a fault.
     pub(crate) fn array<T>(
         &self,
         length: RangeInclusive<usize>,
@@ -130,7 +128,6 @@ impl<'v> Node<'v> {
         read.into_iter().collect()
     }
 
-    /// Any string.
     pub(crate) fn string(&self) -> Option<&'v str> {
         match self.present()? {
             Value::String(text) => Some(text),
@@ -138,12 +135,13 @@ impl<'v> Node<'v> {
         }
     }
 
-    /// The string that stands here, or none; tells no fault.
+    /// The string at this position, or an empty one. Reports no fault.
     pub(crate) fn text_or_empty(&self) -> &'v str {
         self.value.and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// A line of text: no control and no format characters, which would change how a mail or a list around it reads; not only blanks, at most so many characters.
+    /// One line of text with at most `chars_max` characters, not blank. Control and format characters are rejected, as
+    /// they would change how a mail or a list shows the text around it.
     pub(crate) fn line(&self, chars_max: usize) -> Option<String> {
         let text = self.string()?;
         if text.chars().any(char::is_control) {
@@ -155,7 +153,7 @@ impl<'v> Node<'v> {
         self.sized(text, chars_max)
     }
 
-    /// Text of several lines: as [`Node::line`], but line feeds and tabs may stand in it.
+    /// Text of several lines: as [`Node::line`], but with line feeds and tabs allowed.
     pub(crate) fn text(&self, chars_max: usize) -> Option<String> {
         let text = self.string()?;
         if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
@@ -174,7 +172,7 @@ impl<'v> Node<'v> {
         }
     }
 
-    /// A string that fits a rule, told in words.
+    /// A string that satisfies a rule; `words` describe the rule.
     pub(crate) fn matching(&self, rule: impl Fn(&str) -> bool, words: &str) -> Option<String> {
         let text = self.string()?;
         if rule(text) {
@@ -184,16 +182,16 @@ impl<'v> Node<'v> {
         }
     }
 
-    /// A string that parses.
+    /// A string that parses as `T`.
     pub(crate) fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(&self) -> Option<T> {
-        // Errors that quote their input are not used here: `fault` shows them to whoever reads the answer.
+        // Only for error types that do not quote their input: the client sees the message.
         match self.string()?.parse() {
             Ok(value) => Some(value),
             Err(error) => self.fault("wrong_format", T::Err::to_string(&error)),
         }
     }
 
-    /// A whole number in bounds.
+    /// An integer in bounds.
     pub(crate) fn integer(&self, bounds: RangeInclusive<i64>) -> Option<i64> {
         let value = self.present()?;
         if !value.is_number() {
@@ -208,7 +206,7 @@ impl<'v> Node<'v> {
         whole
     }
 
-    /// True or false.
+    /// A boolean.
     pub(crate) fn boolean(&self) -> Option<bool> {
         match self.present()? {
             Value::Bool(value) => Some(*value),
@@ -218,14 +216,14 @@ impl<'v> Node<'v> {
 }
 
 impl<'v> Object<'v> {
-    /// The member of this name.
+    /// The member with this name.
     pub(crate) fn field(&self, name: &str) -> Node<'v> {
         let value = self.members.get(name).filter(|value| !value.is_null());
         Node { value, pointer: child(&self.pointer, name), report: self.report }
     }
 }
 
-/// `2.0` is the whole number 2 (JSON Schema, section 4.2.3 of the core); beyond 2^53 a float says none exactly.
+/// An integer written as a float: `2.0` is 2 (JSON Schema core, section 4.2.3). Beyond 2^53 a float is not exact.
 fn whole(number: f64) -> Option<i64> {
     const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
     let is_whole = number.fract() == 0.0 && number.abs() <= EXACT_MAX;

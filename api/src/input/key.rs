@@ -1,4 +1,4 @@
-//! The `Idempotency-Key` header (draft-ietf-httpapi-idempotency-key-header): a bare token or a quoted sf-string.
+//! `Idempotency-Key` header (draft-ietf-httpapi-idempotency-key-header): a bare token or a quoted sf-string.
 
 use http::HeaderMap;
 use sha2::{Digest, Sha256};
@@ -10,7 +10,7 @@ const NAME: &str = "idempotency-key";
 const KEY_CHARS_MAX: usize = 255;
 const SECRET_PREFIX: &str = "secret ";
 
-/// The key as it is kept, see [`scoped_key`]; it must be there.
+/// The required key in its stored form, see [`scoped_key`].
 pub(crate) fn required_idempotency_key(headers: &HeaderMap, scope: KeyScope) -> Result<String, Problem> {
     let missing =
         "send a fresh `Idempotency-Key`, a UUIDv4 for instance, with each new order; see docs/API.md";
@@ -18,8 +18,9 @@ pub(crate) fn required_idempotency_key(headers: &HeaderMap, scope: KeyScope) -> 
     Ok(scoped_key(scope, key))
 }
 
-/// The key as it is kept: what is sent with a secret key stands apart from what anybody may send with the publishable one.
-/// The blanks keep both from meeting, for a client's key holds none; one that gets too long is kept as its hash.
+/// Stored form of a key. Keys sent with a secret key are kept apart from those that any customer may send with the
+/// publishable key. The blanks in the prefix keep both from colliding, as a client's key holds none. A key that gets
+/// too long is stored as its hash.
 pub(crate) fn scoped_key(scope: KeyScope, key: String) -> String {
     match scope {
         KeyScope::Publishable => key,
@@ -30,7 +31,7 @@ pub(crate) fn scoped_key(scope: KeyScope, key: String) -> String {
     }
 }
 
-/// The key, if there is one.
+/// The client's key, or `None` without the header. A malformed or repeated header is rejected.
 pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let mut values = headers.get_all(NAME).iter();
     let Some(value) = values.next() else { return Ok(None) };

@@ -1,8 +1,7 @@
-//! Reading what clients send: bodies, query strings and idempotency keys.
+//! Reading of requests: bodies, query strings and idempotency keys.
 //!
-//! Guarantees: every fault of a request is told at once, each with the place it is at; nothing that was sent is
-//! echoed but names of fields. Bodies are read by hand from a [`serde_json::Value`] instead of by serde, which
-//! stops at the first fault.
+//! Guarantees: all faults of a request are reported at once, each with its position; nothing that was sent is echoed
+//! except field names. Bodies are read by hand from a [`serde_json::Value`], because serde stops at the first fault.
 
 mod body;
 mod card;

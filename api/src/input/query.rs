@@ -1,4 +1,4 @@
-//! The query string: known parameters only, each once.
+//! Query strings: known parameters only, each at most once.
 
 use std::{collections::BTreeMap, fmt::Display, str::FromStr};
 
@@ -8,7 +8,7 @@ use super::fields::Report;
 use crate::problem::Problem;
 
 const LIMIT_DEFAULT: u32 = 10;
-/// Items of a page at most.
+/// Items per page at most.
 pub(crate) const LIMIT_MAX: u32 = 100;
 
 /// The parameters of a request.
@@ -33,7 +33,7 @@ impl Query {
         Self { values, report }
     }
 
-    /// A parameter that parses; absent when it does not, and a fault is kept.
+    /// A parameter that parses as `T`; `None` with a fault in the report if it does not.
     pub(crate) fn parsed<T: FromStr>(&self, name: &str, words: impl Display) -> Option<T> {
         let parsed = self.values.get(name)?.parse().ok();
         if parsed.is_none() {

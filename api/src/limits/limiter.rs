@@ -1,4 +1,4 @@
-//! One rate limit: governor over a bounded table, and the words in which callers are told.
+//! One rate limit: governor over a bounded table, and its header fields and problem for callers.
 
 use std::{
     num::NonZeroU32,
@@ -19,9 +19,9 @@ use crate::problem::{Kind, Problem};
 
 type Governor = RateLimiter<Caller, Table, DefaultClock, StateInformationMiddleware>;
 
-/// A limit in this process.
+/// A rate limit of this process.
 pub(super) struct Limiter {
-    /// As clients and operators see it.
+    /// The name that clients and operators see.
     pub(super) name: &'static str,
     governor: Governor,
     clock: DefaultClock,
@@ -35,24 +35,25 @@ impl Limiter {
     pub(super) fn new(name: &'static str, interval: Duration, burst: NonZeroU32) -> Self {
         let clock = DefaultClock::default();
         let interval = interval.max(Duration::from_nanos(1));
-        // `None` only for no time at all.
+        // `None` only for a zero interval, which was excluded above.
         let quota = Quota::with_period(interval).unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN));
         let governor = Governor::new(quota.allow_burst(burst), Table::new(interval), clock.clone());
         let refused = AtomicU64::new(0);
         Self { name, governor, clock, interval, burst, refused }
     }
 
-    /// `number` requests per `span`, and as many at once.
+    /// `number` requests per `span` in the long run, and as many at once.
     pub(super) fn per(name: &'static str, span: Duration, number: NonZeroU32) -> Self {
         Self::new(name, span / number.get(), number)
     }
 
-    /// Takes one request out of the caller's allowance, and tells what is left of it.
+    /// Takes one request from the caller's allowance; returns the header fields with the rest of it.
     pub(super) fn take_told(&self, caller: Caller) -> Result<RateFields, Problem> {
         self.take(caller).map(|remaining| self.fields(remaining, 1))
     }
 
-    /// The same, first here and then over all processes: a flood must not become one of questions to a server.
+    /// The same, checked in this process first and then over all processes: a flood of requests must not become a flood
+    /// of queries to the counter server.
     pub(super) async fn take_shared(
         &self,
         caller: Caller,
@@ -61,7 +62,7 @@ impl Limiter {
     ) -> Result<RateFields, Problem> {
         let here = self.take(caller)?;
         let quota = store::cache::Quota { interval: self.interval, burst: self.burst.get() };
-        // Without an answer the limit here alone holds; the keeper of the counters has logged why.
+        // Without an answer the limit of this process alone holds; the implementation has logged the cause.
         let Ok(decision) = shared.check(name, &quota).await else { return Ok(self.fields(here, 1)) };
         if !decision.allowed {
             return Err(self.refusal(decision.retry_after));
@@ -69,7 +70,7 @@ impl Limiter {
         Ok(self.fields(here.min(decision.remaining), 1))
     }
 
-    /// Takes one request out of the caller's allowance; answers how many more may follow at once.
+    /// Takes one request from the caller's allowance; returns how many more may follow at once.
     pub(super) fn take(&self, caller: Caller) -> Result<u32, Problem> {
         match self.governor.check_key(&caller) {
             Ok(state) => Ok(state.remaining_burst_capacity()),
@@ -84,12 +85,12 @@ impl Limiter {
         self.fields(0, seconds).onto(problem.retry_after(seconds).violating(self.name))
     }
 
-    /// Requests refused since the start.
+    /// Requests rejected since the start.
     pub(super) fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Those of draft-ietf-httpapi-ratelimit-headers. `seconds`: until more than `remaining` may be sent.
+    /// Fields of draft-ietf-httpapi-ratelimit-headers. `seconds`: until more than `remaining` may be sent.
     fn fields(&self, remaining: u32, seconds: u64) -> RateFields {
         let (name, burst) = (self.name, self.burst);
         let window_seconds = seconds_ceil(self.interval * burst.get());
@@ -99,14 +100,14 @@ impl Limiter {
         }
     }
 
-    /// Forgets callers that have been quiet long enough to have their whole burst again.
+    /// Removes callers that have been idle long enough to have their whole burst again.
     pub(super) fn sweep(&self) {
         self.governor.retain_recent();
         self.governor.shrink_to_fit();
     }
 }
 
-/// The two header fields.
+/// The header fields `RateLimit-Policy` and `RateLimit`.
 #[derive(Debug, Clone)]
 pub(crate) struct RateFields {
     policy: String,
@@ -121,7 +122,7 @@ impl RateFields {
         })
     }
 
-    /// For an answer.
+    /// The fields for a successful response.
     pub(crate) fn headers(&self) -> HeaderMap {
         self.pairs().collect()
     }
@@ -131,7 +132,7 @@ impl RateFields {
     }
 }
 
-/// Rounded up: a client that comes back then is let through.
+/// Rounded up, so that a client that retries then is allowed.
 fn seconds_ceil(span: Duration) -> u64 {
     span.as_secs() + u64::from(span.subsec_nanos() > 0)
 }

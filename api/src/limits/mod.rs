@@ -1,19 +1,20 @@
-//! Rate limits: which request is counted by what, and the extractors that take it.
+//! Rate limits: the key that each request is counted by, and the extractors that apply the limits.
 //!
-//! | limit | counts by | what |
+//! | limit | counts by | applies to |
 //! |---|---|---|
 //! | `checkout-key` | secret key; publishable key at a far higher rate | valid orders, over all processes |
 //! | `checkout-ip` | publishable key and address | valid orders |
-//! | `checkout-invalid` | key and address | orders that are not valid |
+//! | `checkout-invalid` | key and address | invalid orders |
 //! | `cart-ip`, `new-cart-ip`, `new-cart-merchant` | address, merchant | changes of carts, new carts |
-//! | `sign-in-ip`, `sign-in-account` | address, mail address | what works on passwords |
-//! | `read-ip`, `read-key` | address with a publishable key, secret key | reading |
-//! | `search-ip`, `search-key` | the same | reading by `?q=`, which walks a merchant's catalog |
-//! | `key-lookup` | address | keys that must be looked up |
+//! | `sign-in-ip`, `sign-in-account` | address, mail address | requests that hash or check passwords |
+//! | `read-ip`, `read-key` | address with a publishable key, secret key | reads |
+//! | `search-ip`, `search-key` | the same | reads by `?q=`, which scan a merchant's catalog |
+//! | `key-lookup` | address | keys that are not cached |
 //!
-//! Guarantees: memory stays bounded whatever addresses call ([`table`]); a refused request has done nothing; a request
-//! without a usable key is told so before any limit is. The storefront's key is every customer's, so that what one of
-//! them does is counted for his address, and only valid orders for the key. All but `checkout-key` hold per process.
+//! Guarantees: memory stays bounded whatever addresses call ([`table`]); a rejected request has no effect; a request
+//! without a usable key gets its 401 before any limit applies. All customers of a storefront share its publishable key,
+//! so their requests are counted by address, and only valid orders also by key. All limits but `checkout-key` hold per
+//! process.
 
 mod limiter;
 mod table;
@@ -43,16 +44,15 @@ use crate::{
     state::ApiState,
 };
 
-/// How often quiet callers are forgotten.
+/// Interval at which idle callers are removed.
 pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
-/// Keys of one address that may be looked up in a second, and at once. Found ones are remembered, so this is met by guesses.
+/// Key lookups per second of one address, and as many at once. Found keys are cached, so only guesses reach this limit.
 const KEY_LOOKUPS_PER_SECOND: std::num::NonZeroU32 = std::num::NonZeroU32::new(100).unwrap();
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
 const DAY: Duration = Duration::from_hours(24);
 
-/// All limiters.
 pub(crate) struct Limiters {
     key_lookups: Limiter,
     orders_by_secret_key: Limiter,
@@ -137,23 +137,23 @@ impl Limiters {
         ]
     }
 
-    /// The allowance of a key that has to be looked up.
+    /// Takes a lookup of a key that is not cached from the address's allowance.
     pub(crate) fn take_key_lookup(&self, address: IpAddr) -> Result<(), Problem> {
         self.key_lookups.take(Caller::Address(address)).map(drop)
     }
 
-    /// The allowance of reading.
+    /// Takes a read from the allowance of the address or the secret key.
     pub(crate) fn take_read(&self, key: &KeyRecord, address: IpAddr) -> Result<(), Problem> {
         self.reads.take(key, address)
     }
 
-    /// The allowance of an account's password, which may not exist.
+    /// Takes a password attempt from the allowance of an account, which need not exist.
     pub(crate) fn take_sign_in(&self, merchant: MerchantId, email: &str) -> Result<(), Problem> {
         let account = Sha256::digest(format!("{merchant} {}", email_key(email)));
         self.sign_in_by_account.take(Caller::Account(account.into())).map(drop)
     }
 
-    /// The allowance of a valid order.
+    /// Takes a valid order from the allowances of the key and, with a publishable key, of the address.
     async fn take_order(
         &self,
         caller: &CheckoutCaller,
@@ -171,7 +171,7 @@ impl Limiters {
         }
     }
 
-    /// Requests refused since the start, by limit.
+    /// Requests rejected since the start, by limit.
     pub(crate) fn refused(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.all().into_iter().map(|limiter| (limiter.name, limiter.refused()))
     }
@@ -181,13 +181,13 @@ impl Limiters {
     }
 }
 
-/// A caller of checkout, let through to having the request read: [`Self::admit`].
+/// An authenticated caller of checkout, before its request is read; see [`Self::admit`].
 pub(crate) struct CheckoutCaller {
     key: KeyRecord,
     address: IpAddr,
 }
 
-/// A valid request that was let through.
+/// A valid request within the limits.
 pub(crate) struct Admitted<T> {
     pub(crate) key: KeyRecord,
     pub(crate) idempotency: IdempotencyKey,
@@ -196,10 +196,10 @@ pub(crate) struct Admitted<T> {
 }
 
 impl CheckoutCaller {
-    /// Takes a valid request out of the caller's allowance, and any other out of a small one of its own.
+    /// Counts a valid request against the caller's allowance, and an invalid one against a small allowance of its own.
     ///
     /// # Errors
-    /// What is wrong with the request, or that the allowance is used up.
+    /// The faults of the request, or a 429 when the allowance is used up.
     pub(crate) async fn admit<T>(
         self,
         state: &ApiState,
@@ -229,7 +229,7 @@ impl FromRequestParts<ApiState> for CheckoutCaller {
     }
 }
 
-/// A caller let through to a list that may be searched: key, limit of reading, limit of searching.
+/// A caller of a list that can be searched: authenticated, within the read limit and, for a search, the search limit.
 pub(crate) struct SearchCaller(pub(crate) KeyRecord);
 
 impl FromRequestParts<ApiState> for SearchCaller {
@@ -246,7 +246,7 @@ impl FromRequestParts<ApiState> for SearchCaller {
     }
 }
 
-/// A caller let through to carts: key, address limit.
+/// A caller of carts: authenticated, within the address limit.
 pub(crate) struct CartCaller(pub(crate) KeyRecord);
 
 impl FromRequestParts<ApiState> for CartCaller {
@@ -257,7 +257,7 @@ impl FromRequestParts<ApiState> for CartCaller {
     }
 }
 
-/// A caller let through to making a cart, which is kept: key, address limit, limit of the merchant.
+/// A caller that creates a cart: authenticated, within the limits of address and merchant.
 pub(crate) struct NewCartCaller(pub(crate) KeyRecord);
 
 impl FromRequestParts<ApiState> for NewCartCaller {
@@ -270,7 +270,7 @@ impl FromRequestParts<ApiState> for NewCartCaller {
     }
 }
 
-/// A caller let through to what works on passwords: key, address limit.
+/// A caller whose request hashes or checks a password: authenticated, within the address limit.
 pub(crate) struct PasswordCaller(pub(crate) KeyRecord);
 
 impl FromRequestParts<ApiState> for PasswordCaller {
@@ -281,7 +281,7 @@ impl FromRequestParts<ApiState> for PasswordCaller {
     }
 }
 
-/// The holder of the request's key, within the limit of its address.
+/// The key record of the request, within the limit of its address.
 async fn known(parts: &request::Parts, state: &ApiState, by_ip: &Limiter) -> Result<KeyRecord, Problem> {
     let key = auth::authenticate(parts, state).await?;
     by_ip.take(Caller::Address(state.client_ip(parts)))?;

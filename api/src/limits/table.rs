@@ -1,9 +1,10 @@
 //! Table of arrival times, one per caller: the state that governor decides by.
 //!
-//! Guarantees: the table holds at most [`SIZES`] entries, whatever addresses call. A caller with an entry keeps it. When
-//! there is no room for a new one, it is counted together with its neighbours: IPv6 /64, /56, /48; IPv4 address, /24,
-//! /16; at last with those of the same 16-bit hash. So made-up callers fill the table, and neither take a known caller's
-//! allowance nor make all new ones share one. Hashes are keyed at random per table: no caller can choose its neighbours.
+//! Guarantees: the table holds at most the sum of [`SIZES`] entries, whatever addresses call. A caller with an entry
+//! keeps it. When there is no room for a new caller, it is counted together with its neighbours: IPv6 /64, /56, /48;
+//! IPv4 address, /24, /16; at last with all of the same 16-bit hash. So made-up callers can fill the table, but cannot
+//! take a known caller's allowance, nor make all new callers share one. Hashes are keyed at random per table: no caller
+//! can choose its neighbours.
 
 use std::{
     collections::HashMap,
@@ -21,18 +22,19 @@ use store::domain::{KeyId, MerchantId};
 
 use crate::client_ip;
 
-/// Entries per width, from single callers to groups. The last ones are numbered by 16 bits, so all of them fit.
+/// Entries per width, from single callers to groups. The last group is a hash of 16 bits, so all groups of that width
+/// fit.
 pub(super) const SIZES: [usize; 4] = [100_000, 65_536, 65_536, 65_536];
 /// IPv4 and IPv6 bits that one entry stands for.
 const PREFIXES: [(u8, u8); 4] = [(32, 64), (24, 56), (16, 48), (16, 48)];
-/// Time between two searches for room at least: one looks at every entry.
+/// Least time between two searches for room: each search scans every entry.
 const SEARCH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What a limit counts by.
+/// The key that a limit counts by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Caller {
     Address(IpAddr),
-    /// A publishable key is one for all customers of a shop; this is one of them.
+    /// One customer of a shop, whose customers all share the publishable key.
     KeyAt(KeyId, IpAddr),
     Key(KeyId),
     Merchant(MerchantId),
@@ -41,7 +43,7 @@ pub(super) enum Caller {
 }
 
 impl Caller {
-    /// The group it belongs to at this index of [`PREFIXES`].
+    /// The group of the caller at this index of [`PREFIXES`].
     fn widened(self, width: usize) -> Self {
         let (v4, v6) = PREFIXES[width];
         match self {
@@ -55,7 +57,7 @@ impl Caller {
 /// The entries of one limit.
 pub(super) struct Table {
     hasher: RandomState,
-    /// Nanoseconds between two calls of one caller in the long run.
+    /// Nanoseconds between two requests of one caller in the long run.
     interval: u64,
     entries: Mutex<Entries>,
 }
@@ -73,7 +75,7 @@ impl Table {
     }
 
     fn entries(&self) -> MutexGuard<'_, Entries> {
-        // Each entry is replaced whole: a panic leaves none half written.
+        // Each entry is replaced whole, so a panic leaves no entry half written.
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -84,7 +86,7 @@ impl Table {
 }
 
 impl Entries {
-    /// Where a caller is counted.
+    /// Width and hash under which a caller is counted.
     fn place(&self, hash: impl Fn(usize) -> u64) -> (usize, u64) {
         let last = SIZES.len() - 1;
         let narrow = (0..last).map(|width| (width, hash(width)));
@@ -95,7 +97,7 @@ impl Entries {
         fitting.next().unwrap_or_else(|| (last, hash(last)))
     }
 
-    /// Forgets callers at rest, who are as good as new.
+    /// Removes idle callers, whose state equals that of new ones.
     fn make_room(&mut self, now: u64) {
         if u128::from(now.saturating_sub(self.searched_at)) >= SEARCH_INTERVAL.as_nanos() {
             self.searched_at = now;
@@ -119,7 +121,7 @@ impl StateStore for Table {
     {
         let mut entries = self.entries();
         let is_full = entries.by_width[0].len() >= SIZES[0];
-        // A caller at rest is always let through, and its next arrival is now and one interval.
+        // An idle caller is always allowed, and its next arrival time is now plus one interval.
         if is_full && let Ok((_, next)) = decide(None) {
             entries.make_room(next.as_u64().saturating_sub(self.interval));
         }
@@ -157,12 +159,12 @@ mod tests {
 
     use super::*;
 
-    /// One call an hour.
+    /// A limit of one call per hour.
     fn table() -> Table {
         Table::new(Duration::from_hours(1))
     }
 
-    /// Whether a call at `now` is let through, by the rule of one an hour.
+    /// Whether a call at `now` is allowed by a limit of one call per hour.
     fn passes(table: &Table, address: impl Into<IpAddr>, now: Duration) -> bool {
         let decide = |arrival: Option<Nanos>| {
             let now = Nanos::from(now);
@@ -172,7 +174,7 @@ mod tests {
         table.measure_and_replace(&Caller::Address(address.into()), decide).is_ok()
     }
 
-    /// The `n`-th of addresses that are all in /16 networks of their own as long as there are such.
+    /// The `n`-th address of a sequence that visits each /16 network once before it repeats one.
     fn anywhere(n: u32) -> Ipv4Addr {
         Ipv4Addr::from_bits(n.reverse_bits())
     }

@@ -1,13 +1,13 @@
-//! What payment providers report by themselves.
+//! Webhooks of payment providers.
 //!
-//! Guarantees: nothing that was not signed with a known secret within the last minutes is read ([`signature`]); a report
-//! is on disk before it is answered with 200; told again, it changes nothing: it is stored under an id derived from the
-//! provider's own. A report only gives cause to look: the job that follows asks the provider how the charge stands, so
-//! reports may come late, twice, in any order or not at all.
+//! Guarantees: a webhook is read only if it was signed with a known secret within the last minutes ([`signature`]). It
+//! is on disk before it is answered with 200. A repeated webhook changes nothing, because it is stored under an id
+//! derived from the provider's own. A webhook is only a hint: the job that follows asks the provider for the state of
+//! the charge, so webhooks may come late, twice, in any order or not at all.
 //!
 //! Not in the OpenAPI document, as it is not for merchants; served only where a secret is configured. Takes no API key.
-//! What it does not know, or is not about an order of this shop, is answered with 200 and dropped: the account may be
-//! used for other things, and anything else would make the provider send it again for days.
+//! Webhooks of unknown kinds or about no order of this shop are answered with 200 and dropped: the provider account may
+//! be used for other things, and any other answer would make the provider retry for days.
 
 mod signature;
 mod stripe;
@@ -16,7 +16,7 @@ use axum::{Router, routing::post};
 
 use crate::{config::ApiConfig, state::ApiState};
 
-/// The routes of the providers that are set up.
+/// Routes of the configured providers.
 pub(crate) fn routes(config: &ApiConfig) -> Router<ApiState> {
     if config.stripe_webhook_secrets.is_empty() {
         return Router::new();

@@ -1,9 +1,10 @@
-//! Stripe's signatures: `Stripe-Signature: t=<seconds>,v1=<hex>[,v1=<hex>…]`, each `v1` an HMAC-SHA256 of
+//! Stripe webhook signatures: `Stripe-Signature: t=<seconds>,v1=<hex>[,v1=<hex>…]`, each `v1` an HMAC-SHA256 of
 //! `<t>.<body>` under the endpoint's secret (Stripe, "Verify webhook signatures manually").
 //!
-//! Guarantees: signatures are compared in constant time; one of several secrets is enough, so that secrets can be changed
-//! without losing a report; what was signed more than [`TOLERANCE_SECONDS`] ago, or ahead, is refused, so a report that
-//! was listened to cannot be sent again later. Schemes other than `v1` are not looked at: an old one must not help.
+//! Guarantees: signatures are compared in constant time. One of several secrets is enough, so secrets can be rotated
+//! without losing a webhook. A signature more than [`TOLERANCE_SECONDS`] old, or ahead, is rejected, so a recorded
+//! webhook cannot be replayed later. Schemes other than `v1` are ignored, because an old scheme must not weaken the
+//! check.
 
 use base::Timestamp;
 use hmac::{Hmac, KeyInit, Mac};
@@ -13,7 +14,7 @@ use sha2::Sha256;
 /// Stripe's own default.
 pub(super) const TOLERANCE_SECONDS: i64 = 300;
 
-/// Why a report is not believed.
+/// Reason to reject a webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unsigned {
     #[error("the Stripe-Signature header is missing or not readable")]
@@ -24,7 +25,7 @@ pub(super) enum Unsigned {
     Signature,
 }
 
-/// Checks a body against its header.
+/// Verifies a body against its header.
 pub(super) fn verify(
     secrets: &[SecretString],
     header: &str,
@@ -40,7 +41,7 @@ pub(super) fn verify(
     }
     let second: i64 = signed_at.parse().map_err(|_| Unsigned::Header)?;
     let fits = |secret: &SecretString| {
-        // HMAC takes keys of any length.
+        // HMAC accepts keys of any length.
         let Ok(mac) = Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes()) else { return false };
         let mac = mac.chain_update(signed_at).chain_update(b".").chain_update(body);
         signatures.iter().any(|signature| mac.clone().verify_slice(signature).is_ok())
@@ -48,7 +49,7 @@ pub(super) fn verify(
     if !secrets.iter().any(fits) {
         return Err(Unsigned::Signature);
     }
-    // After the signature: who cannot sign learns nothing of our clock.
+    // After the signature, so that a forger learns nothing about the clock.
     let apart = now.as_second().saturating_sub(second).saturating_abs();
     if apart > TOLERANCE_SECONDS { Err(Unsigned::Time) } else { Ok(()) }
 }
@@ -67,7 +68,7 @@ mod tests {
     const AT: i64 = 1_700_000_000;
     // printf '%s' '1700000000.{"id":"evt_1","object":"event"}' | openssl dgst -sha256 -hmac whsec_test_secret
     const SIGNATURE: &str = "0c8670ed117751cc551a20e35839447075c42800ea3cf3e8a2fbda99cd1e6edd";
-    // The same with -hmac whsec_other
+    // The same with -hmac whsec_other.
     const OTHERS: &str = "ce486949e2e39bec553617072a9bf7c086e490c7071f3324a664d8082cf43f97";
 
     fn check(secrets: &[&str], header: &str, body: &[u8], at: i64) -> Result<(), Unsigned> {
@@ -114,7 +115,7 @@ mod tests {
         }
     }
 
-    /// A second time would make an old signature look fresh, were it the one that is compared with the clock.
+    /// If the second time were compared with the clock, it would make an old signature look fresh.
     #[test]
     fn of_two_times_the_first_is_signed_and_is_the_age() {
         let fresh = AT + 310;

@@ -1,12 +1,12 @@
-//! `POST /v1/provider_webhooks/stripe`.
+//! Stripe webhooks: `POST /v1/provider_webhooks/stripe`.
 //!
-//! | events | looked at |
+//! | events | object to look up |
 //! |---|---|
 //! | `payment_intent.succeeded`, `.payment_failed`, `.canceled`, `.processing` | the payment intent itself |
 //! | `charge.refunded`, `charge.refund.updated`, `refund.created`, `.updated`, `.failed` | the payment intent named |
 //!
-//! The order is named by the metadata that we gave the payment intent or the refund; Stripe copies a payment intent's to
-//! its charge. So a refund made by hand is learnt of by `charge.refunded`.
+//! The order is named by the metadata that Orderworks gives a payment intent or a refund; Stripe copies a payment
+//! intent's metadata to its charge. So a refund made by hand arrives as `charge.refunded`.
 
 use axum::extract::{Request, State};
 use http::StatusCode;
@@ -25,10 +25,10 @@ use crate::{
 
 /// Stripe's events are a few kilobytes; one with many line items may be larger.
 const BODY_BYTES_MAX: usize = 256 * 1024;
-/// Of ids, which Stripe says may grow to 255 characters.
+/// Ids may grow to 255 characters (Stripe).
 const ID_LEN_MAX: usize = 255;
 
-/// An event, as far as it matters here.
+/// The part of an event that is read.
 #[derive(Deserialize)]
 struct Event {
     id: String,
@@ -54,14 +54,14 @@ struct Metadata {
     order_id: Option<String>,
 }
 
-/// Only the kind: what we do not take may look as it likes.
+/// The kind alone: events that are dropped may have any form.
 #[derive(Deserialize)]
 struct AnyEvent {
     #[serde(rename = "type")]
     kind: String,
 }
 
-/// A report to look at.
+/// An event that asks for a look at the charge of an order.
 #[derive(Debug, PartialEq, Eq)]
 struct Report {
     event: String,
@@ -69,7 +69,7 @@ struct Report {
     intent: String,
 }
 
-/// Takes a report.
+/// Accepts a webhook.
 pub(super) async fn take(State(state): State<ApiState>, request: Request) -> Result<StatusCode, Problem> {
     let (parts, body) = request.into_parts();
     let body = receive(&parts.headers, body, BODY_BYTES_MAX, state.config.body_timeout).await?;
@@ -77,24 +77,24 @@ pub(super) async fn take(State(state): State<ApiState>, request: Request) -> Res
     let now = state.ambient.now();
     let secrets = &state.config.stripe_webhook_secrets;
     signature::verify(secrets, header.unwrap_or_default(), &body, now)
-        .inspect_err(|why| tracing::info!(%why, "a provider's report was refused"))
+        .inspect_err(|why| tracing::info!(%why, "provider webhook rejected"))
         .map_err(|why| Problem::new(Kind::SIGNATURE_INVALID, why.to_string()))?;
     let Some(report) = read(&body)? else { return Ok(StatusCode::OK) };
     let id = EventId::derived(report.order.0, &format!("stripe:{}", report.event));
     let command = Command::ProviderReport { order: report.order, reference: report.intent };
     let submitted = state.orders.submit(id, command, now).await?;
     if submitted == Submitted::NoSuchOrder {
-        tracing::info!(order.id = %report.order, "a provider's report is about no order of this shop");
+        tracing::info!(order.id = %report.order, "provider webhook for an unknown order ignored");
     }
     Ok(StatusCode::OK)
 }
 
-/// `None` for what is not ours to look at.
+/// `None` for an event that is to be dropped.
 fn read(body: &[u8]) -> Result<Option<Report>, Problem> {
     let damaged = |_| Problem::new(Kind::BAD_JSON, "the event is not of the form that Stripe documents");
     let AnyEvent { kind } = serde_json::from_slice(body).map_err(damaged)?;
     if !is_taken(&kind) {
-        tracing::debug!(kind, "a provider's report of another kind");
+        tracing::debug!(kind, "provider webhook of another kind ignored");
         return Ok(None);
     }
     let Event { id, kind, data: Data { object } } = serde_json::from_slice(body).map_err(damaged)?;
@@ -102,7 +102,7 @@ fn read(body: &[u8]) -> Result<Option<Report>, Problem> {
     let order = object.metadata.and_then(|metadata| metadata.order_id?.parse().ok());
     let fits = |id: &String| (1..=ID_LEN_MAX).contains(&id.len());
     let (Some(order), Some(intent), Some(event)) = (order, intent.filter(fits), Some(id).filter(fits)) else {
-        tracing::debug!(kind, "a provider's report that names no order");
+        tracing::debug!(kind, "provider webhook without an order ignored");
         return Ok(None);
     };
     Ok(Some(Report { event, order, intent }))

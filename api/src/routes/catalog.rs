@@ -20,10 +20,9 @@ use crate::{
     view::{CategoryView, InventoryView, List, ProductView},
 };
 
-/// Units in the house at most.
+/// Units in stock at most.
 const STOCK_MAX: i64 = 1_000_000_000;
 
-/// The routes of this module.
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(routes!(list_products))
@@ -32,10 +31,10 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(get_inventory, put_inventory))
 }
 
-/// What [`is_sku`] takes, for the document.
+/// Pattern of [`is_sku`] for the OpenAPI document.
 pub(super) const SKU_PATTERN: &str = "^[A-Za-z0-9._-]{1,64}$";
 
-/// Whether this can be a stock keeping unit.
+/// Whether the text can be a stock keeping unit.
 pub(super) fn is_sku(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
@@ -92,7 +91,7 @@ fn no_product() -> Problem {
     Problem::not_found("product")
 }
 
-/// What a merchant says about a product; stock is set apart.
+/// A product; its stock is set separately.
 #[derive(ToSchema)]
 #[schema(as = ProductPut)]
 struct ProductRequest {
@@ -101,7 +100,7 @@ struct ProductRequest {
     sku: Option<String>,
     #[schema(min_length = 1, max_length = 200)]
     name: String,
-    /// Line breaks and tabs may stand in it.
+    /// Line breaks and tabs are allowed.
     #[schema(
         min_length = 1,
         max_length = 5000,
@@ -116,7 +115,7 @@ struct ProductRequest {
     /// ISO 4217.
     #[schema(value_type = String, example = "EUR", pattern = "^[A-Z]{3}$")]
     currency: Currency,
-    /// `inventory.low` is sent when what is available falls to this; 0 when absent.
+    /// `inventory.low` is sent when the available quantity falls to this; 0 when absent.
     #[schema(value_type = Option<i64>, minimum = 0, maximum = 1_000_000_000)]
     low_stock_at: i64,
 }
@@ -220,16 +219,16 @@ async fn get_inventory(
     SecretKey(key): SecretKey,
     PathText(sku): PathText,
 ) -> Result<Json<InventoryView>, Problem> {
-    // Not through the cache: a merchant who counts wants to know.
+    // Not through the cache: merchants need the exact figure.
     let found = if is_sku(&sku) { state.orders.product(key.merchant, &sku).await? } else { None };
     Ok(Json(found.ok_or_else(no_product)?.into()))
 }
 
-/// How much there is.
+/// Stock of a product.
 #[derive(ToSchema)]
 #[schema(as = InventoryPut)]
 struct InventoryRequest {
-    /// Units in the house, those promised to open orders included.
+    /// Units in stock, including those reserved for open orders.
     #[schema(minimum = 0, maximum = 1_000_000_000)]
     on_hand: i64,
 }

@@ -1,8 +1,8 @@
-//! Registering customers, proving their addresses, and deleting accounts.
+//! Registration of customers, verification of their addresses, and deletion of accounts.
 //!
-//! Guarantees: a registration is answered alike whether the address has an account or not, and opens nothing until the
-//! token that was mailed to the address comes back together with the password. So a token alone, which a mail program or a
-//! stranger's registration may bring to the owner of the address, opens no account with a stranger's password.
+//! Guarantees: a registration gets the same response whether the address has an account or not, and opens nothing until
+//! the token that was mailed to the address comes back together with the password. A token alone, which a mail program
+//! or a stranger's registration may bring to the owner of the address, opens no account with a stranger's password.
 
 use axum::{
     Json,
@@ -33,7 +33,6 @@ use crate::{
     view::{AccountView, RequestedView},
 };
 
-/// The routes of this module.
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new().routes(routes!(register)).routes(routes!(verify)).routes(routes!(delete))
 }
@@ -63,14 +62,14 @@ impl FromBody for RegisterRequest {
     }
 }
 
-/// What a customer proves an address with.
+/// Proof of a customer's address.
 #[derive(ToSchema)]
 #[schema(as = CustomerVerify)]
 struct VerifyRequest {
-    /// As it was mailed.
+    /// The token from the mail.
     #[schema(pattern = "^owv_([0-9A-Za-z_-]{43}|[0-9a-f]{64})$", example = "owv_…")]
     token: String,
-    /// The one chosen when registering.
+    /// The password chosen at registration.
     #[schema(format = Password, write_only, min_length = 1, max_length = 128)]
     password: String,
 }
@@ -83,11 +82,11 @@ impl FromBody for VerifyRequest {
     }
 }
 
-/// What an account is deleted with.
+/// Confirmation of a deletion.
 #[derive(ToSchema)]
 #[schema(as = CustomerDelete)]
 struct DeleteRequest {
-    /// The account's.
+    /// The account's password.
     #[schema(format = Password, write_only, min_length = 1, max_length = 128)]
     password: String,
 }
@@ -101,9 +100,9 @@ impl FromBody for DeleteRequest {
 
 /// Register a customer
 ///
-/// Mails a token to the address; the account opens when it comes back (`POST /v1/customers/verify`). The answer is the same
-/// for an address that has an account, which is told so by mail. Repeating it with the same `Idempotency-Key` changes
-/// nothing.
+/// Mails a token to the address; the account opens when the token comes back (`POST /v1/customers/verify`). The
+/// response is the same for an address that already has an account; its owner is informed by mail. Repeating the
+/// request with the same `Idempotency-Key` changes nothing.
 #[utoipa::path(
     post, path = "/v1/customers", tag = "customers",
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters, bare or quoted")),
@@ -151,8 +150,8 @@ async fn register(
 
 /// Prove an address
 ///
-/// Opens the account of a registration, by the token from its mail and its password; tells `customer.registered`. An
-/// unknown, used or expired token and a wrong password are answered alike.
+/// Opens the account of a registration with the token from its mail and its password; sends `customer.registered`. An
+/// unknown, used or expired token and a wrong password get the same response.
 #[utoipa::path(
     post, path = "/v1/customers/verify", tag = "customers", request_body = VerifyRequest,
     responses(
@@ -187,7 +186,8 @@ async fn verify(
 
 /// Delete an account
 ///
-/// Erases the account of who is signed in and ends all its sessions. Orders stay: they are the merchant's records.
+/// Erases the account of the customer who is signed in and ends all its sessions. Orders stay: they are the merchant's
+/// records.
 #[utoipa::path(
     delete, path = "/v1/customers/current", tag = "customers", request_body = DeleteRequest,
     params(("Orderworks-Session" = String, Header, description = "`ows_…`")),
@@ -214,13 +214,13 @@ async fn delete(
     if !state.passwords.verify(body.value.password, Some(account.password_hash)).await? {
         return Err(sessions::unauthorized(Kind::CREDENTIALS, "check the password and try again"));
     }
-    // Before the account: what fails here can be asked for again.
+    // Before the account, so that a failure here can be retried.
     sessions::close_all(&state, key.merchant, customer).await?;
     state.orders.delete_account(key.merchant, customer).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The one answer to every token that leads nowhere.
+/// The single response to every token that is not valid.
 pub(super) fn token_invalid() -> Problem {
     Problem::new(Kind::TOKEN_INVALID, "a token works once and not for long: ask for another mail")
 }

@@ -1,7 +1,8 @@
-//! What holds for every operation of the OpenAPI document, told once instead of at each handler.
+//! Rules for every operation of the OpenAPI document, added in one place instead of at each handler.
 //!
-//! Guarantees: what a request may not hold ([`Node::object`](crate::input::Node), [`Query`](crate::input::Query), the
-//! `Idempotency-Key`) is not allowed by the document either, so that clients made from it meet no surprise.
+//! Guarantees: whatever requests must not contain ([`Node::object`](crate::input::Node),
+//! [`Query`](crate::input::Query), the `Idempotency-Key`) is excluded by the document as well, so that clients
+//! generated from it are not rejected.
 
 use store::domain::OrderStatus;
 use utoipa::openapi::{
@@ -13,16 +14,16 @@ use utoipa::openapi::{
 use super::catalog::SKU_PATTERN;
 use crate::input::LIMIT_MAX;
 
-/// A UUID as ids show it.
+/// A UUID in its text form.
 const UUID_PATTERN: &str = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}";
 /// 1 to 255 visible ASCII characters, bare or as an sf-string (RFC 9651, section 3.3.3).
 const KEY_PATTERN: &str = r#"^([!#-~][!-~]{0,254}|"([!#-\[\]-~]|\\["\\]){1,255}")$"#;
 /// Text without control characters.
 const TEXT_PATTERN: &str = r"^[^\x00-\x1f\x7f-\x9f]*$";
-/// The same with something else than blanks in it.
+/// The same with at least one character that is not blank.
 const LINE_PATTERN: &str = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$";
 
-/// Tells the common rules.
+/// Adds the common rules to the document.
 pub(super) fn tell_rules(document: &mut OpenApi) {
     let mut read = Vec::new();
     for (path, item) in &mut document.paths.paths {
@@ -37,7 +38,7 @@ pub(super) fn tell_rules(document: &mut OpenApi) {
         }
     }
     let Some(components) = &mut document.components else { return };
-    // The list grows by what the objects in it refer to.
+    // The list grows by the schemas that the objects in it refer to.
     let mut next = 0;
     while let Some(name) = read.get(next).cloned() {
         next += 1;
@@ -53,7 +54,7 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
 
 fn tell_parameter(path: &str, parameter: &mut Parameter) {
     let Some(RefOr::T(Schema::Object(schema))) = &mut parameter.schema else { return };
-    // What is sent as text is absent or there, never `null`.
+    // A text parameter is absent or present, never `null`.
     if let SchemaType::Array(types) = &schema.schema_type
         && let Some(kind) = types.iter().find(|kind| **kind != Type::Null)
     {
@@ -79,7 +80,7 @@ fn text(schema: &mut Object, chars_max: usize) {
     schema.pattern = Some(TEXT_PATTERN.to_owned());
 }
 
-/// Ids are what lists go on from; the catalog goes on from any text.
+/// Lists continue after an id; the catalog continues after any text.
 fn cursor_pattern(path: &str) -> Option<String> {
     let prefix = match path {
         "/v1/orders" => "ord",
@@ -90,7 +91,7 @@ fn cursor_pattern(path: &str) -> Option<String> {
     Some(format!("^{prefix}_{UUID_PATTERN}$"))
 }
 
-/// A body that may be left out is still no `null`. Adds the names of what bodies hold to `read`.
+/// Closes the schemas of a body: an optional body is still never `null`. Adds the names of the schemas in it to `read`.
 fn tell_body(operation: &mut Operation, read: &mut Vec<String>) {
     let Some(RefOr::T(body)) = &mut operation.request_body else { return };
     for content in body.content.values_mut() {
@@ -106,7 +107,8 @@ fn tell_body(operation: &mut Operation, read: &mut Vec<String>) {
     }
 }
 
-/// A stream is no JSON string, and OpenAPI 3.1 has no word for what it consists of: the description tells it.
+/// Replaces the schema of event streams: a stream is no JSON string, and OpenAPI 3.1 cannot describe its items, so the
+/// description does.
 fn tell_streams(operation: &mut Operation) {
     for response in operation.responses.responses.values_mut() {
         let RefOr::T(response) = response else { continue };
@@ -116,7 +118,7 @@ fn tell_streams(operation: &mut Operation) {
     }
 }
 
-/// Lets an object have no members but its own.
+/// Forbids members that the object does not declare.
 fn close(schema: &mut Schema, read: &mut Vec<String>) {
     let Schema::Object(object) = schema else { return };
     object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
@@ -131,7 +133,7 @@ fn close(schema: &mut Schema, read: &mut Vec<String>) {
     }
 }
 
-/// Adds the names a schema refers to.
+/// Adds the names that a schema refers to.
 fn note(schema: &RefOr<Schema>, read: &mut Vec<String>) {
     match schema {
         RefOr::Ref(reference) => {

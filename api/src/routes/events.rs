@@ -1,4 +1,4 @@
-//! A merchant's events.
+//! Event lists of a merchant.
 
 use axum::{Json, extract::State};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -11,7 +11,6 @@ use crate::{
     view::{EventView, List},
 };
 
-/// The routes of this module.
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new().routes(routes!(list_events))
 }

@@ -1,4 +1,4 @@
-//! The document itself and a pointer to it.
+//! The OpenAPI document and the entry point that refers to it.
 
 use std::sync::OnceLock;
 
@@ -16,23 +16,22 @@ use crate::{
     state::ApiState,
 };
 
-/// Where to go from here.
+/// Entry points of the API.
 #[derive(Serialize, ToSchema)]
 struct Index {
-    /// What this is.
+    /// Name of the service.
     name: &'static str,
     /// The OpenAPI document.
     openapi: &'static str,
-    /// Whether it is ready.
+    /// Readiness of the service.
     ready: &'static str,
 }
 
-/// The routes of this module.
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new().routes(routes!(index)).routes(routes!(document))
 }
 
-/// Where to go from here
+/// Entry points of the API
 #[utoipa::path(get, path = "/", tag = "health", security(()), responses((status = 200, description = "Links", body = Index)))]
 async fn index() -> Json<Index> {
     Json(Index { name: "orderworks", openapi: "/openapi.json", ready: "/readyz" })

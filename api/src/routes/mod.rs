@@ -1,4 +1,4 @@
-//! The routes, one file per resource. Registering a handler here is what puts it into the OpenAPI document.
+//! Routes, one file per resource. Registering a handler here puts it into the OpenAPI document.
 
 mod carts;
 mod catalog;
@@ -27,7 +27,7 @@ use crate::{
     state::ApiState,
 };
 
-/// What the document says beside the routes.
+/// The parts of the document that no route adds.
 #[derive(OpenApi)]
 #[openapi(
     info(
@@ -72,7 +72,6 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     document
 }
 
-/// All routes.
 pub(crate) fn all() -> OpenApiRouter<ApiState> {
     OpenApiRouter::with_openapi(Document::openapi())
         .merge(orders::routes())
@@ -87,7 +86,7 @@ pub(crate) fn all() -> OpenApiRouter<ApiState> {
         .merge(index::routes())
 }
 
-/// The one parameter of a path. axum's own extractor answers text where this API answers problems.
+/// The only parameter of a path. axum's own extractor rejects with plain text instead of a problem.
 struct PathText(String);
 
 impl FromRequestParts<ApiState> for PathText {
@@ -111,7 +110,7 @@ impl FromRequestParts<ApiState> for PathTexts {
     }
 }
 
-/// An id out of a path. A text that is no id names nothing, so it is not found like any unknown id.
+/// Parses an id in a path. Malformed text gets the same 404 as an unknown id.
 fn parse_id<T: FromStr>(text: &str, what: &str) -> Result<T, Problem> {
     text.parse().map_err(|_| Problem::not_found(what))
 }

@@ -1,7 +1,7 @@
-//! Setting another password for one that was forgotten.
+//! Password resets.
 //!
-//! Guarantees: the answer to a request is the same whether the address has an account or not; a token works once, for an
-//! hour, and only the newest of an account; afterwards all sessions of the account have ended.
+//! Guarantees: the response to a request is the same whether the address has an account or not; a token works once, for
+//! an hour, and only the newest of an account; afterwards all sessions of the account have ended.
 
 use axum::{Json, extract::State};
 use http::StatusCode;
@@ -25,12 +25,11 @@ use crate::{
     view::RequestedView,
 };
 
-/// The routes of this module.
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new().routes(routes!(request)).routes(routes!(confirm))
 }
 
-/// Whose password was forgotten.
+/// The account whose password was forgotten.
 #[derive(ToSchema)]
 #[schema(as = PasswordResetCreate)]
 struct ResetRequest {
@@ -45,11 +44,11 @@ impl FromBody for ResetRequest {
     }
 }
 
-/// Another password, with the proof that the account is one's own.
+/// A new password, with the proof of access to the account's address.
 #[derive(ToSchema)]
 #[schema(as = PasswordResetConfirm)]
 struct ConfirmRequest {
-    /// As it was mailed.
+    /// The token from the mail.
     #[schema(pattern = "^owv_([0-9A-Za-z_-]{43}|[0-9a-f]{64})$", example = "owv_…")]
     token: String,
     /// Any characters; no common password.
@@ -66,9 +65,9 @@ impl FromBody for ConfirmRequest {
     }
 }
 
-/// Ask for another password
+/// Request a password reset
 ///
-/// Mails a token to the address, if it has an account; the answer is the same if not.
+/// Mails a token to the address if it has an account; the response is the same if not.
 #[utoipa::path(
     post, path = "/v1/customers/password_reset", tag = "customers", request_body = ResetRequest,
     responses(
@@ -98,9 +97,9 @@ async fn request(
     Ok((StatusCode::ACCEPTED, Json(RequestedView::password_reset())))
 }
 
-/// Set another password
+/// Set a new password
 ///
-/// By the token from the mail. All sessions of the account end.
+/// Takes the token from the mail. All sessions of the account end.
 #[utoipa::path(
     post, path = "/v1/customers/password_reset/confirm", tag = "customers", request_body = ConfirmRequest,
     responses(
@@ -124,8 +123,8 @@ async fn confirm(
     let found = found.filter(|found| found.purpose.is_reset()).ok_or_else(token_invalid)?;
     password_rule::refuse_known(&state, key.merchant, &password, &[&found.email]).await?;
     let hash = state.passwords.hash(password).await?;
-    // Once before, so that the token is still there if the session store is away, and once after, for those opened with the
-    // old password meanwhile.
+    // Once before the change, so that the token is still valid if the session store fails, and once after it, for
+    // sessions opened with the old password meanwhile.
     if let Some(account) = state.orders.customer_by_email(key.merchant, &found.email).await? {
         sessions::close_all(&state, key.merchant, account.id).await?;
     }

@@ -1,4 +1,4 @@
-//! Signing in and out, and the sessions of a customer.
+//! Signing in and out, and the list of a customer's sessions.
 
 use axum::{Json, extract::State};
 use http::{HeaderMap, StatusCode};
@@ -17,7 +17,6 @@ use crate::{
     view::{LiveSessionView, LiveSessionsView, SessionView},
 };
 
-/// The routes of this module.
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(routes!(sign_in, list, end_all))
@@ -25,7 +24,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(end))
 }
 
-/// Who signs in.
+/// Credentials of a customer.
 #[derive(ToSchema)]
 #[schema(as = SessionCreate)]
 struct SignInRequest {
@@ -71,7 +70,7 @@ async fn sign_in(
         return Err(sessions::unauthorized(Kind::CREDENTIALS, "check both and try again"));
     };
     let opened = sessions::open(&state, &account).await?;
-    // The password may have been changed, and all sessions ended, while this one was checked.
+    // While the password was checked it may have been changed, and all sessions ended.
     let now = state.orders.customer_by_email(key.merchant, &email).await?;
     if !now.is_some_and(|now| now.password_hash == account.password_hash) {
         sessions::revoke(&state, &account, &opened).await?;
@@ -82,7 +81,7 @@ async fn sign_in(
 
 /// Sign out
 ///
-/// Ends the session of `Orderworks-Session`. Repeating it is fine.
+/// Ends the session of `Orderworks-Session`. Repeating the request changes nothing.
 #[utoipa::path(
     delete, path = "/v1/sessions/current", tag = "customers",
     params(("Orderworks-Session" = String, Header, description = "`ows_…`")),
@@ -102,7 +101,7 @@ async fn sign_out(
 
 /// List the customer's sessions
 ///
-/// The live sessions of who is signed in, the oldest first. Shows no tokens.
+/// The live sessions of the customer who is signed in, the oldest first. Tokens are not shown.
 #[utoipa::path(
     get, path = "/v1/sessions", tag = "customers",
     params(("Orderworks-Session" = String, Header, description = "`ows_…`")),
@@ -126,7 +125,7 @@ async fn list(
 
 /// End a session
 ///
-/// Ends one of the customer's sessions, on another device for instance.
+/// Ends one of the customer's sessions, such as one on another device.
 #[utoipa::path(
     delete, path = "/v1/sessions/{id}", tag = "customers",
     params(
@@ -155,7 +154,7 @@ async fn end(
 
 /// End all sessions
 ///
-/// Ends all sessions of who is signed in, that of the request included.
+/// Ends all sessions of the customer who is signed in, including the session of this request.
 #[utoipa::path(
     delete, path = "/v1/sessions", tag = "customers",
     params(("Orderworks-Session" = String, Header, description = "`ows_…`")),

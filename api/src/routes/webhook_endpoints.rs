@@ -1,4 +1,4 @@
-//! Where a merchant wants to be told of events.
+//! Webhook endpoints of merchants.
 
 use axum::{
     Json,
@@ -27,10 +27,9 @@ use crate::{
     view::{EndpointCreatedView, EndpointView, List},
 };
 
-/// Standard Webhooks asks for 24 to 64.
+/// Standard Webhooks requires 24 to 64.
 const SECRET_BYTES: usize = 32;
 
-/// The routes of this module.
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new().routes(routes!(create_endpoint, list_endpoints)).routes(routes!(
         get_endpoint,
@@ -43,7 +42,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
 #[derive(ToSchema)]
 #[schema(as = WebhookEndpointCreate)]
 struct CreateRequest {
-    /// https to a public address.
+    /// An https URL of a public address.
     #[schema(format = "uri", max_length = 2048, example = "https://shop.example/hooks/orderworks")]
     url: String,
     /// Kinds of events, or `*` alone for all.
@@ -54,7 +53,7 @@ struct CreateRequest {
     enabled: bool,
 }
 
-/// What to change of an endpoint; what is absent stays.
+/// Changes of an endpoint; absent fields stay as they are.
 #[derive(ToSchema)]
 #[schema(as = WebhookEndpointChange)]
 struct ChangeRequest {
@@ -124,7 +123,7 @@ fn events(node: &Node<'_>) -> Option<Subscription> {
     Some(Subscription::Kinds(kinds))
 }
 
-/// Judged by the policy of the installation; delivery judges again the address that is dialled.
+/// Checks the URL by the installation's policy; delivery checks the resolved address again.
 fn accepted_url(state: &ApiState, url: &str) -> Result<String, Problem> {
     state.config.webhook_urls.check(url).map(String::from).map_err(|refusal| {
         Problem::invalid(vec![FieldError::new("/url", refusal.code(), refusal.to_string())])

@@ -1,7 +1,7 @@
-//! Time bounds of a connection: a deadline of each exchange, and one of writes that the client does not take.
+//! Time bounds of a connection: a deadline per exchange, and one for writes that the client does not take.
 //!
-//! The service notes when an exchange begins, the body when the answer is handed over, and the stream when bytes are
-//! refused, taken and flushed. [`Activity::overdue`] looks at the notes when the earliest deadline can have come, so a
+//! The service records the beginning of an exchange, the body its end, and the stream the bytes that were refused,
+//! taken and flushed. [`Activity::overdue`] reads these records when the earliest deadline can have passed, so a
 //! connection costs one timer.
 
 use std::{
@@ -21,18 +21,18 @@ use tokio::{
     time::Instant,
 };
 
-/// What a connection is doing.
+/// Current activity of a connection.
 #[derive(Default)]
 pub(super) struct Activity(Mutex<Notes>);
 
 #[derive(Default)]
 struct Notes {
-    /// Of the first exchange whose answer was not flushed yet.
+    /// Begin of the first exchange whose response is not flushed yet.
     exchange_began: Option<Instant>,
     is_answering: bool,
-    /// Since when the client takes no byte.
+    /// Time since which the client takes no byte.
     write_blocked: Option<Instant>,
-    /// Bytes have come since the last request.
+    /// Whether bytes have arrived since the last request.
     has_read: bool,
 }
 
@@ -48,7 +48,7 @@ impl Activity {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request was read; it is answered when the result is dropped.
+    /// Records that a request was read; its response is complete when the result is dropped.
     pub(super) fn begin(self: &Arc<Self>) -> Answering {
         let mut notes = self.notes();
         notes.exchange_began.get_or_insert_with(Instant::now);
@@ -57,11 +57,11 @@ impl Activity {
         Answering { activity: Arc::clone(self), is_pipelined }
     }
 
-    /// Ends when a bound is exceeded.
+    /// Completes when a bound is exceeded.
     pub(super) async fn overdue(&self, exchange: Duration, write: Duration) -> Overdue {
         loop {
             let now = Instant::now();
-            // What is not going on now cannot be overdue before the whole time has passed.
+            // An exchange or write that begins now cannot be overdue before its full time has passed.
             let (exchange_ends, write_ends) = {
                 let notes = self.notes();
                 (notes.exchange_began.unwrap_or(now) + exchange, notes.write_blocked.unwrap_or(now) + write)
@@ -77,23 +77,23 @@ impl Activity {
     }
 }
 
-/// An exchange whose answer was not handed over whole.
+/// An exchange whose response is not handed over completely yet.
 pub(super) struct Answering {
     activity: Arc<Activity>,
     is_pipelined: bool,
 }
 
 impl Answering {
-    /// Lets other connections go first where the request came together with the one before: hyper would answer many in
-    /// one go.
+    /// Yields to other connections if the request was pipelined: hyper would answer many pipelined requests without
+    /// yielding.
     pub(super) async fn yield_if_pipelined(&self) {
         if self.is_pipelined {
             tokio::task::yield_now().await;
         }
     }
 
-    /// The answer, which is noted when its body ends. Event streams have no deadline but that of writes; they bound
-    /// their time themselves.
+    /// Watches the end of the response body. Event streams have only the deadline of writes; they bound their time
+    /// themselves.
     pub(super) fn watch(self, response: Response<Body>) -> Response<WatchedBody> {
         let media_type = response.headers().get(header::CONTENT_TYPE);
         if media_type.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream")) {
@@ -109,7 +109,7 @@ impl Drop for Answering {
     }
 }
 
-/// A body whose end is noted.
+/// A body that records its end.
 pub(super) struct WatchedBody {
     body: Body,
     _answering: Answering,
@@ -135,7 +135,7 @@ impl HttpBody for WatchedBody {
     }
 }
 
-/// A stream whose writes are noted.
+/// A stream that records its writes.
 pub(super) struct WatchedStream {
     pub(super) stream: TcpStream,
     pub(super) activity: Arc<Activity>,
@@ -186,7 +186,7 @@ impl AsyncWrite for WatchedStream {
         self.stream.is_write_vectored()
     }
 
-    /// hyper asks for it when all it had was written.
+    /// hyper flushes when everything it had was written.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut notes = self.activity.notes();
         if !notes.is_answering {

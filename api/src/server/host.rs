@@ -1,8 +1,8 @@
-//! The `Host` of a request (RFC 9112, section 3.2).
+//! Validation of the `Host` header (RFC 9112, section 3.2).
 
 use http::{HeaderMap, HeaderValue, Version, header, uri::Authority};
 
-/// Whether the request names its host as it must: HTTP/1.1 exactly once, HTTP/1.0 once at most, and in valid form.
+/// Whether the request has a valid host: exactly one with HTTP/1.1, at most one with HTTP/1.0.
 pub(super) fn is_valid(version: Version, headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {

@@ -1,7 +1,7 @@
 //! Index of a customer's sessions: one value of the session store, changed by compare-and-swap.
 //!
-//! Guarantees: a session is in its customer's index before it is stored, and stays only if the index still names it
-//! afterwards; so all sessions of a customer end with [`clear`], those that are being opened meanwhile included. Bounded
+//! Guarantees: a session is in its customer's index before it is stored, and is kept only if the index still names it
+//! afterwards. So [`clear`] ends all sessions of a customer, including those that are being opened meanwhile. Bounded
 //! by `sessions_per_customer`. May name sessions that have ended.
 
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::{
 
 const TRIES_MAX: usize = 16;
 
-/// Names a customer's index.
+/// Key of a customer's index.
 #[derive(Clone, Copy)]
 pub(super) struct Owner {
     pub(super) merchant: MerchantId,
@@ -31,7 +31,7 @@ pub(super) struct Owner {
 /// A session in the index.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Entry {
-    /// Of the token, see [`super::hash`].
+    /// Hash of the token, see [`super::hash`].
     pub(super) hash: String,
     pub(super) opened_at: Timestamp,
 }
@@ -48,7 +48,7 @@ pub(super) async fn list(state: &ApiState, owner: Owner) -> Result<Vec<Entry>, P
     Ok(load(state, owner).await?.0)
 }
 
-/// Adds a session; returns the ones that have to end for it.
+/// Adds a session; returns the sessions that have to end in exchange.
 pub(super) async fn add(state: &ApiState, owner: Owner, entry: Entry) -> Result<Vec<Entry>, Problem> {
     let limit = state.config.sessions.per_customer.get();
     change(state, owner, |entries| {
@@ -59,7 +59,7 @@ pub(super) async fn add(state: &ApiState, owner: Owner, entry: Entry) -> Result<
     .await
 }
 
-/// Takes a session out; false when the index does not name it.
+/// Removes a session; false when the index does not name it.
 pub(super) async fn remove(state: &ApiState, owner: Owner, hash: &str) -> Result<bool, Problem> {
     change(state, owner, |entries| {
         let before = entries.len();
@@ -69,7 +69,7 @@ pub(super) async fn remove(state: &ApiState, owner: Owner, hash: &str) -> Result
     .await
 }
 
-/// Takes all sessions out and returns them.
+/// Removes and returns all sessions.
 pub(super) async fn clear(state: &ApiState, owner: Owner) -> Result<Vec<Entry>, Problem> {
     change(state, owner, std::mem::take).await
 }

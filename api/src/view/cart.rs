@@ -1,4 +1,4 @@
-//! Carts.
+//! Response bodies of carts.
 
 use base::Timestamp;
 use serde::Serialize;
@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use crate::carts::{Cart, CartItem, CartRef};
 
-/// A cart, at the prices of now.
+/// A cart at current prices.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Cart)]
 pub(crate) struct CartView {
@@ -20,18 +20,18 @@ pub(crate) struct CartView {
     /// `open`, or `closed` once it was ordered.
     #[schema(example = "open")]
     status: &'static str,
-    /// ISO 4217; `null` until the first product gives the cart its own.
+    /// ISO 4217; `null` until the first product sets it.
     #[schema(example = "EUR")]
     currency: Option<String>,
-    /// What is in it, in the order it was added.
+    /// The items, in the order of adding.
     items: Vec<CartItemView>,
     /// Sum of the lines in minor units.
     total_minor: i64,
-    /// Whose it is, `cus_…`: it answers in this customer's session only.
+    /// The owner, `cus_…`: the cart is found in this customer's sessions only.
     customer: Option<String>,
-    /// What it has become, `ord_…`; shown in the session of its customer and with a secret key.
+    /// The order it has become, `ord_…`; shown in the session of its customer and with a secret key.
     order: Option<String>,
-    /// When it is forgotten unless it is changed before.
+    /// When the cart is deleted unless it is changed before.
     #[schema(value_type = String, format = DateTime)]
     expires_at: Timestamp,
 }
@@ -41,7 +41,7 @@ pub(crate) struct CartView {
 #[schema(as = CartItem)]
 pub(crate) struct CartItemView {
     sku: String,
-    /// `null` when the product is no longer sold, or in another currency by now.
+    /// `null` when the product is no longer sold, or now in another currency.
     name: Option<String>,
     quantity: u32,
     /// Per unit; `null` as `name` is.
@@ -53,7 +53,7 @@ pub(crate) struct CartItemView {
 }
 
 impl CartItemView {
-    /// `product` is what is sold now, in the cart's currency.
+    /// `product` is the product as sold now, in the cart's currency.
     pub(crate) fn new(item: CartItem, product: Option<Product>) -> Self {
         let CartItem { sku, quantity } = item;
         // Far from overflowing: the largest price times the largest quantity is 10^16.

@@ -1,4 +1,4 @@
-//! Products, categories and stock.
+//! Response bodies of products, categories and stock.
 
 use base::Timestamp;
 use serde::Serialize;
@@ -21,7 +21,7 @@ pub(crate) struct ProductView {
     price_minor: i64,
     /// ISO 4217.
     currency: String,
-    /// What can still be ordered.
+    /// Units that can still be ordered.
     available: i64,
     /// Last change.
     #[schema(value_type = String, format = DateTime)]
@@ -36,9 +36,9 @@ pub(crate) struct InventoryView {
     #[schema(example = "inventory")]
     object: &'static str,
     sku: String,
-    /// Units in the house.
+    /// Units in stock.
     on_hand: i64,
-    /// Units promised to open orders.
+    /// Units reserved for open orders.
     reserved: i64,
     /// `on_hand` less `reserved`.
     available: i64,
@@ -56,9 +56,9 @@ pub(crate) struct CategoryView {
     /// Always `category`.
     #[schema(example = "category")]
     object: &'static str,
-    /// Its name in requests.
+    /// Its identifier in requests.
     slug: String,
-    /// How many products it has.
+    /// Number of products.
     products: u64,
 }
 

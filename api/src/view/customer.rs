@@ -1,4 +1,4 @@
-//! Registered customers and their sessions.
+//! Response bodies of registered customers and their sessions.
 
 use base::Timestamp;
 use serde::Serialize;
@@ -18,12 +18,12 @@ pub(crate) struct AccountView {
     id: String,
     email: String,
     name: String,
-    /// Registered.
+    /// Time of registration.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
 }
 
-/// A request that a mail will lead on from; the same for every address.
+/// An accepted request that continues with a mail; the same for every address.
 #[derive(Serialize, ToSchema)]
 #[schema(as = VerificationRequested)]
 pub(crate) struct RequestedView {
@@ -45,7 +45,7 @@ impl RequestedView {
     }
 }
 
-/// A session that was just opened, with its token, which is shown only here.
+/// A new session with its token, which is shown in this response only.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Session)]
 pub(crate) struct SessionView {
@@ -57,9 +57,9 @@ pub(crate) struct SessionView {
     /// Send it as `Orderworks-Session`.
     #[schema(example = "ows_…")]
     token: String,
-    /// Who is signed in.
+    /// The customer who is signed in.
     customer: AccountView,
-    /// When it ends unless it is used before.
+    /// When the session ends unless it is used before.
     #[schema(value_type = String, format = DateTime)]
     expires_at: Timestamp,
 }
@@ -92,10 +92,10 @@ pub(crate) struct LiveSessionView {
     current: bool,
     #[schema(value_type = String, format = DateTime)]
     opened_at: Timestamp,
-    /// Give or take an hour.
+    /// Last use, accurate to an hour.
     #[schema(value_type = String, format = DateTime)]
     used_at: Timestamp,
-    /// When it ends unless it is used before.
+    /// When the session ends unless it is used before.
     #[schema(value_type = String, format = DateTime)]
     expires_at: Timestamp,
 }

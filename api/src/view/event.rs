@@ -1,29 +1,29 @@
-//! Events, the same in lists, in streams and in webhooks.
+//! Events, in the same form in lists, streams and webhooks.
 
 use base::Timestamp;
 use serde::Serialize;
 use store::domain::Event;
 use utoipa::ToSchema;
 
-/// Something that happened.
+/// An event.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Event)]
 pub(crate) struct EventView {
     /// Always `event`.
     #[schema(example = "event")]
     object: &'static str,
-    /// Its id, `evt_…`; webhooks of it carry it as `webhook-id`.
+    /// Its id, `evt_…`; also the `webhook-id` of its webhooks.
     id: String,
-    /// What happened.
+    /// Kind of event.
     #[serde(rename = "type")]
     #[schema(example = "order.paid")]
     pub(crate) kind: &'static str,
-    /// When.
+    /// Time of the event.
     #[schema(value_type = String, format = DateTime)]
     timestamp: Timestamp,
     /// Counts from 1 without gaps per order (for catalog events: per product).
     pub(crate) sequence: u64,
-    /// The order it is about, if it is about one.
+    /// The order it concerns; `null` for catalog events.
     order: Option<String>,
     /// The object after the event.
     #[schema(value_type = Object)]

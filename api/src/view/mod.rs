@@ -1,5 +1,5 @@
-//! What clients get: one type per object, naming each field that may leave. Domain types are never serialised as
-//! answers, so a field added to them stays inside until it is added here.
+//! Response bodies: one type per object, which names each field that clients may see. Domain types are never serialised
+//! as responses, so a field added to them stays internal until it is added here.
 
 mod cart;
 mod catalog;
@@ -18,7 +18,7 @@ pub(crate) use event::EventView;
 pub(crate) use order::{OrderView, PaymentView, RefundView, as_placed};
 pub(crate) use webhook::{EndpointCreatedView, EndpointView};
 
-/// A part of a list.
+/// A page of a list.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct List<T> {
     /// Always `list`.
@@ -26,7 +26,7 @@ pub(crate) struct List<T> {
     object: &'static str,
     /// The items, in the list's order.
     data: Vec<T>,
-    /// Whether more follow: ask again with `starting_after` set to the last item.
+    /// Whether more items follow: ask again with `starting_after` set to the last item.
     has_more: bool,
 }
 

@@ -1,12 +1,12 @@
-//! Orders, their payments and refunds.
+//! Response bodies of orders, their payments and refunds.
 
 use base::Timestamp;
 use serde::Serialize;
 use store::domain::{Address, Customer, Order, OrderLine, OrderStatus, PaymentId, PaymentState, Shipment};
 use utoipa::ToSchema;
 
-/// An order. Personal data are `null` for a caller with a publishable key who shows neither the session of the customer who
-/// placed it nor the order's token.
+/// An order. Personal data are `null` for a caller with a publishable key and neither the session of the customer who
+/// placed the order nor the order's token.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Order)]
 pub(crate) struct OrderView {
@@ -24,23 +24,23 @@ pub(crate) struct OrderView {
     currency: String,
     /// Sum of the lines in minor units.
     total_minor: i64,
-    /// What was given back so far.
+    /// Sum of the refunds so far.
     refunded_minor: i64,
-    /// The lines, at the price of the moment of ordering.
+    /// The lines, at the prices of the time of ordering.
     items: Vec<ItemView>,
-    /// Who ordered; `null` without access to personal data.
+    /// The customer; `null` without access to personal data.
     customer: Option<CustomerView>,
-    /// The payment, once it was begun.
+    /// The payment, once it has begun.
     payment: Option<PaymentView>,
-    /// Where it goes; `null` without access to personal data, too.
+    /// The shipping address; `null` without access to personal data, too.
     shipping_address: Option<AddressView>,
-    /// The merchant's own number for it; `null` without access to personal data, too.
+    /// The merchant's own number for the order; `null` without access to personal data, too.
     reference: Option<String>,
     /// Why the payment failed or the order was cancelled, as a stable code.
     status_reason: Option<String>,
     /// The shipment, once fulfilled; `null` without access to personal data, too.
     shipment: Option<ShipmentView>,
-    /// Placed.
+    /// Time of ordering.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     /// Last change of state.
@@ -62,7 +62,7 @@ struct ItemView {
     total_minor: i64,
 }
 
-/// Who ordered.
+/// The customer.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Customer)]
 struct CustomerView {
@@ -89,8 +89,7 @@ struct AddressView {
 pub(crate) struct PaymentView {
     /// Its id, `pay_…`.
     id: String,
-    /// `created`, `processing`, `captured`, `declined`, `refunded`; `unknown` while the payment store does not
-    /// answer.
+    /// `created`, `processing`, `captured`, `declined`, `refunded`; `unknown` while the payment store is unavailable.
     #[schema(example = "captured")]
     status: &'static str,
 }
@@ -105,8 +104,8 @@ struct ShipmentView {
     shipped_at: Timestamp,
 }
 
-/// A refund that was asked for. Tells no amount: a repetition under the same key may have named another one than
-/// the refund has, and the timeline tells what is given back.
+/// A requested refund. Shows no amount: a repetition under the same key may have named another amount than the refund
+/// has. The order's timeline shows the refunded amount.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Refund)]
 pub(crate) struct RefundView {
@@ -117,7 +116,7 @@ pub(crate) struct RefundView {
     pub(crate) id: String,
     /// The order.
     pub(crate) order: String,
-    /// Always `requested`: the timeline of the order tells how it goes on.
+    /// Always `requested`; the order's timeline shows the progress.
     #[schema(example = "requested")]
     pub(crate) status: &'static str,
 }
@@ -143,7 +142,7 @@ impl OrderView {
         }
     }
 
-    /// The same without personal data. Names every field, so that one that is added is decided on here.
+    /// The order without personal data. Names every field, so that adding a field requires a decision here.
     pub(crate) fn without_personal_data(self) -> Self {
         let Self {
             object,
@@ -181,15 +180,15 @@ impl OrderView {
         }
     }
 
-    /// The answer to a new order, which has no payment yet; kept by the store for replays.
+    /// The response to a new order, which has no payment yet; stored for idempotent replays.
     pub(crate) fn render_new(order: &Order) -> String {
         // Strings and numbers only: this cannot fail.
         serde_json::to_string(&Self::new(order, None)).unwrap_or_default()
     }
 }
 
-/// An order as it was when it was placed: what changes later, undone. So an answer can be given again to the byte
-/// however long ago it was given.
+/// An order in the state it was placed in, with later changes undone, so that the first response can be repeated byte
+/// for byte at any later time.
 pub(crate) fn as_placed(order: Order) -> Order {
     Order {
         status: OrderStatus::Pending,
@@ -211,7 +210,7 @@ impl PaymentView {
         Self { id: id.to_string(), status: "unknown" }
     }
 
-    /// What the order's own state says about its payment, where it says it surely: no need to ask.
+    /// The payment state where the order's own state implies it, without a read of the payment store.
     pub(crate) fn implied_by(order: &Order) -> Option<Self> {
         let state = match order.status {
             OrderStatus::Paid | OrderStatus::Fulfilled => PaymentState::Captured,

@@ -1,4 +1,4 @@
-//! Webhook endpoints.
+//! Response bodies of webhook endpoints.
 
 use base::Timestamp;
 use serde::Serialize;
@@ -8,7 +8,7 @@ use store::{
 };
 use utoipa::ToSchema;
 
-/// Where a merchant is told of events.
+/// A webhook endpoint.
 #[derive(Serialize, ToSchema)]
 #[schema(as = WebhookEndpoint)]
 pub(crate) struct EndpointView {
@@ -17,16 +17,16 @@ pub(crate) struct EndpointView {
     object: &'static str,
     /// Its id, `whe_…`.
     id: String,
-    /// The address.
+    /// The address that webhooks are sent to.
     url: String,
     /// Kinds of events, or `*` for all.
     #[schema(example = json!(["order.paid", "order.fulfilled"]))]
     events: Vec<&'static str>,
-    /// Whether anything is sent.
+    /// Whether webhooks are sent.
     enabled: bool,
-    /// Why nothing is sent, where deliveries disabled it. `PATCH` with `enabled` true enables it again.
+    /// When and why deliveries disabled the endpoint. `PATCH` with `enabled` true enables it again.
     disabled: Option<DisabledView>,
-    /// Created.
+    /// Time of creation.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
 }
@@ -37,23 +37,23 @@ pub(crate) struct EndpointView {
 pub(crate) struct DisabledView {
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
-    /// `failing`: it took no message for days. `gone`: it answered 410.
+    /// `failing`: no message was accepted for days. `gone`: the endpoint answered 410.
     #[schema(example = "failing")]
     reason: &'static str,
 }
 
-/// A new endpoint with its secret, which is shown only here.
+/// A new endpoint with its secret, which is shown in this response only.
 #[derive(Serialize, ToSchema)]
 #[schema(as = WebhookEndpointCreated)]
 pub(crate) struct EndpointCreatedView {
     #[serde(flatten)]
     endpoint: EndpointView,
-    /// Verifies signatures (Standard Webhooks): `whsec_` and base64.
+    /// Key to verify signatures with (Standard Webhooks): `whsec_` and base64.
     #[schema(example = "whsec_…")]
     secret: String,
 }
 
-/// A subscription as clients write it.
+/// A subscription in the form that clients write.
 fn events_of(subscription: &Subscription) -> Vec<&'static str> {
     match subscription {
         Subscription::All => vec!["*"],

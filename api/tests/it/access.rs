@@ -1,11 +1,11 @@
-//! Who may do what, and that nobody sees what is another's.
+//! Access rules: which key may call which operation, and isolation of merchants.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::util::{TestApi, order_body};
 
-/// Every operation of the document: method, path with `{…}` filled by ids that exist nowhere.
+/// Every operation of the document: method, template, path with unknown ids in place of `{…}`.
 fn operations() -> Vec<(Method, String, String)> {
     let document = serde_json::to_value(api::openapi()).expect("JSON");
     let mut operations = Vec::new();
@@ -29,7 +29,7 @@ fn operations() -> Vec<(Method, String, String)> {
     operations
 }
 
-/// A body that is good for the operation.
+/// A valid body for the operation.
 fn body(method: &Method, template: &str) -> Option<Value> {
     match (method.as_str(), template) {
         ("POST", "/v1/orders") => Some(order_body()),
@@ -127,7 +127,7 @@ async fn a_publishable_key_reads_the_catalog_places_orders_and_reads_one_order()
             call = call.json(&body);
         }
         let answer = call.send().await;
-        // Public, but only for signed-in customers.
+        // Open to publishable keys, but only for signed-in customers.
         let signed_in = [
             "GET /v1/sessions",
             "DELETE /v1/sessions",
@@ -193,7 +193,7 @@ async fn data_of_another_merchant_is_not_found() {
         let answer = shop.get(list).send().await.expect_status(200);
         assert!(!answer.list().is_empty(), "{list}: {}", answer.text);
     }
-    // Nothing that was tried took effect.
+    // None of the attempts took effect.
     let answer = shop.get(&format!("/v1/orders/{order}")).send().await.expect_status(200);
     assert_eq!(answer.json["status"], "pending");
     shop.get(&format!("/v1/webhook_endpoints/{endpoint}")).send().await.expect_status(200);

@@ -1,4 +1,4 @@
-//! Carts, and what becomes of them.
+//! Carts from their creation to their order or expiry.
 
 use std::time::Duration;
 
@@ -81,7 +81,7 @@ async fn a_cart_is_filled_changed_and_ordered() {
         );
     }
 
-    // Prices are those of the moment of ordering.
+    // Prices are those at the time of ordering.
     let dearer = json!({"name": "Mug", "category": "mugs", "price_minor": 300, "currency": "EUR"});
     shop.put("/v1/products/mug", &dearer).send().await.expect_status(200);
     assert_eq!(read(&shop, &cart).await["total_minor"], 600);

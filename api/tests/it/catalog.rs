@@ -1,4 +1,4 @@
-//! Products, categories and stock.
+//! Catalog: products, categories, stock, and their cache.
 
 use std::time::Duration;
 
@@ -106,17 +106,17 @@ async fn reads_are_kept_for_a_moment_and_own_writes_are_seen_at_once() {
         answers
     };
     let before = read().await;
-    // What was read stays for a moment. A moment may pass between two reads, so this tries again.
+    // A cached read stays for a moment. The moment may pass between two reads, so this retries.
     let deadline = Instant::now() + Duration::from_secs(10);
     let hits = shop.cache.stats().local_hits;
     while shop.cache.stats().local_hits < hits + 4 {
         assert!(Instant::now() < deadline, "nothing is kept");
         assert_eq!(read().await, before);
     }
-    // Behind the API's back, for counting is never from the cache.
+    // Past the API: stock counts are never read from the cache.
     shop.orders.put_inventory(shop.own.id, "mug", 7, shop.ambient.now(), None).await.expect("sets");
     assert_eq!(shop.get("/v1/inventory/mug").send().await.json["on_hand"], 7, "not kept");
-    // By the API: at once, in all that shows it.
+    // Through the API: at once, in every response that shows the product.
     let product = json!({"name": "Big mug", "category": "big", "price_minor": 300, "currency": "EUR"});
     shop.put("/v1/products/mug", &product).send().await.expect_status(200);
     let [one, of_old_category, categories] = &read().await[..] else { panic!("three reads") };
@@ -127,7 +127,7 @@ async fn reads_are_kept_for_a_moment_and_own_writes_are_seen_at_once() {
     let list = shop.get("/v1/products?category=big").send().await;
     assert_eq!(list.list()[0]["available"], 5);
     assert_eq!(shop.get("/v1/products/mug").send().await.json["available"], 5);
-    // "There is none" is forgotten, too.
+    // A cached absence is invalidated, too.
     shop.get("/v1/products/new").send().await.expect_problem(404, "not_found");
     shop.stock("new", 1).await;
     shop.get("/v1/products/new").send().await.expect_status(200);
@@ -152,7 +152,7 @@ async fn what_an_order_takes_shows_within_a_moment() {
     assert_eq!(shop.get("/v1/products/mug").send().await.json["available"], 10);
     shop.order("k1").await;
     let deadline = Instant::now() + Duration::from_secs(5);
-    // Nobody announces it over HTTP, so this asks again.
+    // The change is not announced over HTTP, so this polls.
     while shop.get("/v1/products/mug").send().await.json["available"] != 8 {
         assert!(Instant::now() < deadline, "the cache never lets go");
         tokio::time::sleep(Duration::from_millis(10)).await;

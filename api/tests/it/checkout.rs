@@ -1,4 +1,4 @@
-//! `POST /v1/carts/{id}/checkout`: one order at most, whatever happens.
+//! Checkout `POST /v1/carts/{id}/checkout`: one order at most, whatever happens.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ async fn ordering_again_answers_the_same_to_the_same_request_and_to_the_merchant
     }
     check_out(&shop, &cart, "k1", &other).send().await.expect_problem(422, "idempotency_key_reused");
     assert_eq!(orders(&shop).await, 1);
-    // A client may use the same key for an order, and the cart's id as one.
+    // A client may use the same key for an order, and the cart's id as a key.
     shop.order("k1").await;
     shop.order(cart.rsplit('/').next().expect("an id")).await;
 }
@@ -73,7 +73,7 @@ async fn many_checkouts_at_once_place_one_order() {
     assert_eq!((&again.json["id"], again.header("idempotent-replayed")), (&ids[0], "true"));
 }
 
-/// What the session store holds of a cart, as if the process had died before it could close it.
+/// Rewrites the stored cart as if the process had died before it could close the cart.
 async fn reopen(shop: &TestApi, cart: &str, change: impl FnOnce(&mut Value)) {
     let id = cart.rsplit('/').next().expect("an id");
     let key = SessionKey::new("cart", format!("{}:{id}", shop.own.id));
@@ -98,7 +98,7 @@ async fn a_crash_after_the_order_does_not_sell_twice_however_long_ago() {
     clock.advance(Duration::from_mins(5));
     put(&shop, &cart, "mug", 5).send().await.expect_problem(409, "cart_closed");
 
-    // By then the record of the key is gone.
+    // By then the idempotency record has expired.
     clock.advance(Duration::from_hours(7 * 24));
     let expired = store::orders::Orders::expire_idempotency(&*shop.orders, shop.ambient.now(), 100).await;
     assert_eq!(expired.expect("expires"), 1);
@@ -107,12 +107,12 @@ async fn a_crash_after_the_order_does_not_sell_twice_however_long_ago() {
     assert_eq!((&again.text, again.header("idempotent-replayed")), (&first.text, "true"));
     assert_eq!(read(&shop, &cart).await["status"], "closed");
 
-    // And if the session store had lost the note of it, the key stands.
+    // If the session store has lost the record of the order, the idempotency key still stands.
     let cart = filled(&shop).await;
     let first = check_out(&shop, &cart, "k1", &body()).send().await.expect_status(202);
     reopen(&shop, &cart, |data| data["checkout"] = json!(null)).await;
     put(&shop, &cart, "mug", 3).send().await.expect_status(200);
-    // A change leaves its lines out of what is compared: the request is the same.
+    // The comparison of requests does not cover the cart's lines: the request is the same.
     let again = check_out(&shop, &cart, "k1", &body()).send().await.expect_status(202);
     assert_eq!((&again.text, again.header("idempotent-replayed")), (&first.text, "true"));
     assert_eq!(shop.get(&cart).send().await.expect_status(200).json["order"], first.json["id"]);
@@ -198,7 +198,7 @@ async fn what_cannot_be_ordered_is_named_and_the_cart_stays_open() {
     put(&shop, &cart, "mug", 2).send().await.expect_status(200);
     let refused = check_out(&shop, &cart, "k1", &body()).send().await.expect_problem(409, "out_of_stock");
     assert_eq!(refused.faults(), ["/items/1/quantity out_of_stock"]);
-    // A product that changed its currency is no longer sold in the cart's.
+    // A product that changed its currency is no longer sold in the cart's currency.
     let dollars = json!({"name": "Pen", "category": "mugs", "price_minor": 100, "currency": "USD"});
     shop.put("/v1/products/pen", &dollars).send().await.expect_status(200);
     let shown = read(&shop, &cart).await;
@@ -210,7 +210,7 @@ async fn what_cannot_be_ordered_is_named_and_the_cart_stays_open() {
         check_out(&shop, &cart, "k1", &body()).send().await.expect_problem(422, "validation_failed");
     assert_eq!(refused.faults(), ["/items/0/sku wrong_currency", "/items/1/quantity out_of_stock"]);
     assert_eq!(orders(&shop).await, 0);
-    // Refused, the key is not used up and the cart can be changed at once.
+    // After a rejection the key is not used up and the cart can be changed at once.
     put(&shop, &cart, "pen", 0).send().await.expect_status(200);
     put(&shop, &cart, "mug", 1).send().await.expect_status(200);
     let mut other = body();
@@ -241,7 +241,7 @@ async fn who_is_signed_in_need_not_say_who_orders() {
     let order = check_out(&shop, &cart, "k1", &pay).header("orderworks-session", token);
     let order = order.send().await.expect_status(202).json;
     assert_eq!(order["customer"], json!({"email": "Eve@example.com", "name": "Eve"}));
-    // Who is named orders, whoever is signed in.
+    // The customer named in the body orders, whichever customer is signed in.
     let cart = filled(&shop).await;
     let order = check_out(&shop, &cart, "k2", &body()).header("orderworks-session", token);
     assert_eq!(order.send().await.expect_status(202).json["customer"], body()["customer"]);

@@ -1,4 +1,4 @@
-//! Registering, signing in and out.
+//! Registration, sign-in, sign-out and password reset of customers.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -26,7 +26,7 @@ pub(crate) fn register(shop: &TestApi, body: &Value) -> Call {
     shop.call(Method::POST, "/v1/customers").key(&shop.own.public).json(body)
 }
 
-/// The token that the newest request of the merchant would be mailed, so long after it; `None` where it would get none.
+/// The token in the mail for the merchant's newest request, read `after` it; `None` if no mail would be sent.
 pub(crate) async fn mailed(shop: &TestApi, of: &Merchant, after: Duration) -> Option<Token> {
     let now = shop.ambient.now();
     let messages = shop.orders.claim("mails", 1_000, Duration::from_mins(1), now).await.expect("claims");
@@ -51,12 +51,12 @@ pub(crate) fn verify(shop: &TestApi, token: &str, password: &str) -> Call {
     shop.call(Method::POST, "/v1/customers/verify").key(&shop.own.public).json(&body)
 }
 
-/// Registers and proves the address.
+/// Registers a customer and verifies the address.
 pub(crate) async fn registered(shop: &TestApi, body: &Value) -> Answer {
     registered_at(shop, &shop.own, body).await
 }
 
-/// The same at one of the merchants.
+/// The same at the given merchant.
 pub(crate) async fn registered_at(shop: &TestApi, merchant: &Merchant, body: &Value) -> Answer {
     register(shop, body).key(&merchant.public).send().await.expect_status(202);
     let token = mailed(shop, merchant, Duration::ZERO).await.expect("a token");
@@ -93,7 +93,7 @@ fn token(answer: &Answer) -> String {
     answer.json["token"].as_str().expect("a token").to_owned()
 }
 
-/// Whether the token opens anything: an empty cart is made with it.
+/// Creates an empty cart with the session; succeeds if the session is valid.
 async fn is_signed_in(shop: &TestApi, token: &str, key: &str) -> Answer {
     shop.call(Method::POST, "/v1/carts").key(key).header("orderworks-session", token).send().await
 }
@@ -172,7 +172,7 @@ async fn registering_an_address_first_wins_nothing() {
     let of_eve = mailed(&shop, &shop.own, Duration::ZERO).await.expect("a token");
     register(&shop, &ada()).send().await.expect_status(202);
     let own = mailed(&shop, &shop.own, WAITED).await.expect("a token");
-    // The owner of the address follows the wrong link: it opens nothing with the owner's password.
+    // The owner of the address follows the stranger's link: with the owner's password it opens no account.
     let mut answers = Vec::new();
     for (token, password) in [
         (of_eve.expose(), PASSWORD),
@@ -232,7 +232,7 @@ async fn a_repeated_registration_tells_nothing_about_passwords() {
             call.send().await.expect_problem(422, "idempotency_key_reused");
         }
     }
-    // The same key at another merchant is another key.
+    // The same key at another merchant is a different key.
     let theirs = register(&shop, &ada()).key(&shop.other.public).header("idempotency-key", "k1");
     assert_eq!(theirs.send().await.expect_status(202).header("idempotent-replayed"), "");
 }
@@ -339,7 +339,7 @@ async fn a_wrong_password_and_an_unknown_address_look_the_same() {
         answers.push(answer.expect_problem(401, "wrong_credentials").text);
     }
     assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
-    // Another merchant's customer is nobody here.
+    // Another merchant's customer is unknown here.
     let elsewhere = sign_in(&shop, "ada@example.com", PASSWORD).key(&shop.other.public);
     elsewhere.send().await.expect_problem(401, "wrong_credentials");
     // A letter is the same however a keyboard composes it.
@@ -401,7 +401,7 @@ fn limited(per_ip: u32, per_account: u32) -> api::ApiConfig {
 #[tokio::test]
 async fn an_accounts_password_is_tried_so_often_whether_there_is_one_or_not() {
     let shop = TestApi::open_with(limited(1_000_000, 1), ServerLimits::default()).await;
-    // Proven or not, asking to register counts as one try.
+    // A registration counts as one attempt, whether the address is verified or not.
     registered(&shop, &ada()).await;
     let mut bob = ada();
     bob["email"] = json!("bob@example.com");
@@ -422,7 +422,7 @@ async fn an_accounts_password_is_tried_so_often_whether_there_is_one_or_not() {
         assert!((1..=60).contains(&seconds), "{seconds}");
     }
     sign_in(&shop, "eve@example.com", PASSWORD).send().await.expect_problem(401, "wrong_credentials");
-    // The same address at another merchant is another account.
+    // The same address at another merchant is a different account.
     let elsewhere = sign_in(&shop, "ada@example.com", PASSWORD).key(&shop.other.public);
     elsewhere.send().await.expect_problem(401, "wrong_credentials");
 }
@@ -529,7 +529,7 @@ async fn common_and_short_passwords_are_not_taken() {
     let answer = call.send().await.expect_problem(422, "validation_failed");
     assert_eq!(answer.faults(), ["/password too_common"], "the shop's name");
     register(&shop, &body).send().await.expect_status(202);
-    // What a password is checked against may be shorter than what is set today.
+    // Sign-in accepts passwords shorter than a new one may be.
     sign_in(&shop, "ada@example.com", "short").send().await.expect_problem(401, "wrong_credentials");
 }
 
@@ -548,7 +548,7 @@ async fn format_characters_and_local_domains_are_refused() {
         let answer = register(&shop, &body).send().await.expect_problem(422, "validation_failed");
         assert_eq!(answer.faults(), ["/email wrong_format"]);
     }
-    // Persian names need the non-joiner.
+    // Persian names need the zero-width non-joiner.
     let body = json!({"email": "ada@example.com", "name": "\u{639}\u{644}\u{6cc}\u{200c}\u{631}\u{636}\u{627}", "password": PASSWORD});
     register(&shop, &body).send().await.expect_status(202);
 }

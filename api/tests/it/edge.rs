@@ -1,4 +1,4 @@
-//! What every answer has, and answers without a handler.
+//! Properties of every response, and responses without a handler.
 
 use reqwest::Method;
 

@@ -1,5 +1,5 @@
-//! Floods from one, two and a hundred thousand addresses, with the key that every browser shows: customers of the same
-//! shop go on ordering meanwhile.
+//! Floods from one, two and a hundred thousand addresses with the publishable key, which every browser shows: customers
+//! of the same shop can order meanwhile.
 
 use std::{
     net::SocketAddr,
@@ -21,13 +21,13 @@ use tokio::{
 use crate::util::{TestApi, config, order_body};
 
 const CUSTOMERS: usize = 500;
-/// Of 500, 1 %.
+/// 1 % of the customers.
 const HARMED_MAX: usize = 5;
 const CONNECTIONS: usize = 8;
-/// Requests in one piece on a connection.
+/// Requests sent in one write on a connection.
 const BATCH: usize = 50;
 
-/// A flood of orders that are not valid and, one in ten, of requests with a made-up key.
+/// A flood of invalid orders and, one in ten, of requests with a made-up key.
 struct Flood {
     answered: Arc<AtomicUsize>,
     progress: Arc<Notify>,
@@ -36,7 +36,7 @@ struct Flood {
 }
 
 impl Flood {
-    /// From so many addresses, over and over.
+    /// Sends from this many addresses, over and over.
     fn start(shop: &TestApi, addresses: usize) -> Self {
         let (answered, progress, stop) = (Arc::default(), Arc::new(Notify::new()), Arc::default());
         let mut flood = Self { answered, progress, stop, connections: JoinSet::new() };
@@ -58,7 +58,7 @@ impl Flood {
         flood
     }
 
-    /// Waits until so many requests have been answered.
+    /// Waits until this many requests have been answered.
     async fn answered(&self, wanted: usize) {
         while self.answered.load(Ordering::Relaxed) < wanted {
             self.progress.notified().await;
@@ -74,7 +74,7 @@ impl Flood {
 }
 
 fn request(server: SocketAddr, key: &str, n: usize, address: usize) -> String {
-    // Some with a made-up key.
+    // One in ten with a made-up key.
     let key = if n.is_multiple_of(10) { "owk_pub_0000000000000000000000000000000000000000" } else { key };
     let from = format!("{}.{}.{}.{}", 11 + (address >> 14), address & 127, (address >> 7) & 127, n % 3);
     let from = if address < 2 { format!("11.0.0.{address}") } else { from };
@@ -84,7 +84,7 @@ fn request(server: SocketAddr, key: &str, n: usize, address: usize) -> String {
     )
 }
 
-/// Sends them in one piece on a connection of their own and waits for all answers.
+/// Sends the requests in one write on a new connection and waits for all answers.
 async fn send(server: SocketAddr, requests: &str) {
     let mut stream = TcpStream::connect(server).await.expect("connects");
     let (mut read, mut write) = stream.split();
@@ -99,7 +99,7 @@ async fn send(server: SocketAddr, requests: &str) {
     assert_ne!(starts.count(), 0, "{}", String::from_utf8_lossy(&answers));
 }
 
-/// Whether everything that a customer does is let through: looking, a cart, an order.
+/// Whether every request of a customer is allowed: a read, a cart, an order.
 async fn is_served(shop: &TestApi, customer: usize, round: usize) -> bool {
     let from = format!("198.{}.{}.7", 18 + customer / 256, customer % 256);
     let call = |call: crate::util::Call| call.key(&shop.own.public).header("x-forwarded-for", &from);

@@ -1,4 +1,4 @@
-//! Where a request ends (RFC 9112): what leaves that open is refused, and what follows it is not read.
+//! Message framing (RFC 9112): a request with an ambiguous end is rejected, and the bytes after it are not read.
 
 use std::{fmt::Write, time::Duration};
 
@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::util::{TestApi, config, raw};
 
-/// A `POST` that makes a cart, with these header lines and this body.
+/// A `POST` that creates a cart, with these header lines and this body.
 fn post(shop: &TestApi, lines: &str, body: &str) -> String {
     format!(
         "POST /v1/carts HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n\
@@ -64,7 +64,7 @@ async fn a_head_that_is_no_head_is_refused() {
     for text in ["GET /livez\r\n\r\n", "GET /livez HTTP/0.9\r\n\r\n"] {
         assert_eq!(statuses(&shop, text).await, ["400"], "{text:?}");
     }
-    // The preface of HTTP/2 with prior knowledge: not spoken here.
+    // The preface of HTTP/2 with prior knowledge, which is not supported.
     assert!(statuses(&shop, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.is_empty());
 }
 
@@ -76,7 +76,7 @@ async fn an_upgrade_to_http_2_is_not_made() {
     assert_eq!(statuses(&shop, &get(lines)).await, ["200"]);
 }
 
-/// RFC 9112, section 6.1: `Transfer-Encoding` overrides, and the connection is closed after the answer.
+/// RFC 9112, section 6.1: `Transfer-Encoding` overrides, and the connection is closed after the response.
 #[tokio::test]
 async fn of_two_lengths_the_chunks_count_and_nothing_is_read_after_them() {
     let shop = TestApi::open().await;
@@ -120,7 +120,7 @@ async fn the_body_of_a_refused_request_is_not_the_next_request() {
         format!("POST /v1/carts HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{hidden}", hidden.len());
     let next = get("connection: close");
     let answers = statuses(&shop, &(refused + &next)).await;
-    // The connection may be closed instead; what may not be is an answer to what was hidden.
+    // The connection may be closed instead; the hidden request must not be answered.
     assert!(answers == ["401", "200"] || answers == ["401"], "{answers:?}");
 }
 
@@ -170,7 +170,7 @@ async fn methods_are_those_of_the_route_and_no_header_changes_them() {
     }
 }
 
-/// Each byte comes well within the timeouts; the whole does not.
+/// Each byte arrives well within the timeouts, the whole request does not.
 #[tokio::test]
 async fn a_dripped_head_or_body_costs_the_connection() {
     const TIMEOUT: Duration = Duration::from_millis(400);
@@ -186,7 +186,7 @@ async fn a_dripped_head_or_body_costs_the_connection() {
         };
         let answer = async {
             let mut bytes = Vec::new();
-            // A reset is a close as well.
+            // A reset counts as a close.
             drop(reader.read_to_end(&mut bytes).await);
             String::from_utf8_lossy(&bytes).into_owned()
         };

@@ -1,4 +1,4 @@
-//! `Idempotency-Key` on `POST /v1/orders`.
+//! Idempotency keys of `POST /v1/orders`.
 
 use futures::future::join_all;
 use reqwest::Method;
@@ -21,7 +21,7 @@ async fn a_repetition_is_answered_with_the_bytes_of_then() {
         assert_eq!(again.header("location"), first.header("location"));
         assert_eq!(again.header("content-type"), "application/json");
     }
-    // The same said in another order of members is the same.
+    // The same body with its members in another order is the same.
     let text = r#"{"reference":"A-1","payment_method":"pm_card_visa","items":[{"quantity":2,"sku":"mug"}],
         "currency":"EUR","customer":{"name":"Ada Lovelace","email":"ada@example.com"},"shipping_address":{
         "country":"GB","postal_code":"SW1Y 4JH","city":"London","line1":"12 St James's Square","name":"Ada Lovelace"}}"#;
@@ -76,7 +76,7 @@ async fn a_key_of_the_storefront_is_not_the_servers() {
             reused.expect_problem(422, "idempotency_key_reused");
         }
     }
-    // Nor that of a registration.
+    // Nor is it the key of a registration.
     let customer = |email: &str| json!({"email": email, "name": "Ada", "password": "canary correct horse"});
     for (api_key, email) in [(&shop.own.public, "ada@example.com"), (&shop.own.secret, "eve@example.com")] {
         let call = shop.post("/v1/customers", &customer(email)).key(api_key).header("idempotency-key", "k1");

@@ -1,10 +1,10 @@
-//! What is refused of an order's body, all faults at once, and that nothing is written then.
+//! Rejected bodies of orders: all faults at once, and nothing written.
 
 use serde_json::{Value, json};
 
 use crate::util::{TestApi, order_body};
 
-/// The good order with the value at a pointer replaced.
+/// The valid order with the value at a pointer replaced.
 fn with(pointer: &str, value: Value) -> Value {
     let mut body = order_body();
     *body.pointer_mut(pointer).unwrap_or_else(|| panic!("{pointer} is in the order")) = value;
@@ -120,7 +120,7 @@ async fn items_of_one_sku_are_added_up() {
     let body = with("/items", json!([item("mug", 10_000), item("mug", 1)]));
     let answer = shop.place("k2", &body).send().await.expect_problem(422, "validation_failed");
     assert_eq!(answer.faults(), ["/items/1/quantity out_of_range"]);
-    // Refusals of the store name the item the client sent, not the line it became.
+    // Rejections of the store name the item that the client sent, not the merged line.
     let body = with("/items", json!([item("mug", 1), item("mug", 1), item("cup", 9)]));
     let answer = shop.place("k3", &body).send().await.expect_problem(409, "out_of_stock");
     assert_eq!(answer.faults(), ["/items/2/quantity out_of_stock"]);
@@ -184,7 +184,7 @@ async fn card_numbers_are_refused_wherever_they_stand() {
         assert!(!answer.text.contains("4242"));
     }
     assert_eq!(shop.traces().await, before);
-    // Barcodes as skus and timestamps as references are what shops use.
+    // Barcodes as skus and timestamps as references are common in shops.
     shop.stock("4006381333931", 5).await;
     let mut body = with("/items/0/sku", json!("4006381333931"));
     body["reference"] = json!("order-1732412345678");

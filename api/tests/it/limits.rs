@@ -1,4 +1,4 @@
-//! Rate limits: what counts for whom.
+//! Rate limits: the requests that count, and for which caller.
 
 use std::num::NonZeroU32;
 
@@ -41,13 +41,13 @@ async fn a_secret_key_has_its_own_allowance() {
         assert_eq!(answer.header("ratelimit"), format!("\"checkout-key\";r={left};t=1"));
     }
     expect_limited(place("k4").await, "checkout-key");
-    // Reading is not limited by it, nor are other keys.
+    // It limits neither reads nor other keys.
     shop.get("/v1/orders").send().await.expect_status(200);
     shop.place("k4", &order_body()).send().await.expect_status(202);
     assert_eq!(shop.traces().await.0, 4);
 }
 
-/// A shop behind a proxy on loopback, so that a client's address is what the test says.
+/// A shop behind a proxy on loopback, so that the test chooses the client's address.
 async fn behind_proxy(config: ApiConfig) -> TestApi {
     let trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
     let shop = TestApi::open_with(ApiConfig { trusted_proxies, ..config }, ServerLimits::default()).await;

@@ -1,4 +1,4 @@
-//! The document and the routes say the same.
+//! Agreement of the OpenAPI document with the routes.
 
 use reqwest::Method;
 use serde_json::json;
@@ -7,7 +7,7 @@ use crate::util::TestApi;
 
 const SNAPSHOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
 
-/// After a wanted change: `UPDATE_OPENAPI=1 cargo test -p api --test it openapi`, and read the difference.
+/// After an intended change: `UPDATE_OPENAPI=1 cargo test -p api --test it openapi`, and read the difference.
 #[test]
 fn the_document_is_the_one_that_was_agreed_on() {
     let mut now = api::openapi().to_pretty_json().expect("JSON");
@@ -92,7 +92,7 @@ fn every_problem_code_and_object_is_described() {
     }
 }
 
-/// What the routes refuse in every request is no part of what the document allows.
+/// Whatever the routes reject in every request is excluded by the document.
 #[test]
 fn requests_are_described_as_narrowly_as_they_are_read() {
     let document = serde_json::to_value(api::openapi()).expect("JSON");

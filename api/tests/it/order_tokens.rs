@@ -1,4 +1,4 @@
-//! `Orderworks-Order-Token`: given with an order, opens it, ends.
+//! `Orderworks-Order-Token`: issued with an order, gives access to it, ends.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::{
 
 const TOKEN: &str = "orderworks-order-token";
 
-/// The order as a storefront without a session is shown it.
+/// The order as shown to a storefront without a session.
 async fn read(shop: &TestApi, order: &str, tokens: &[&str]) -> Answer {
     let call = shop.call(Method::GET, order).key(&shop.own.public);
     tokens.iter().fold(call, |call, token| call.header(TOKEN, token)).send().await.expect_status(200)

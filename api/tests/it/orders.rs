@@ -10,7 +10,7 @@ use store::{
 
 use crate::util::{TestApi, id_of, order_body};
 
-/// Moves an order to `paid`, as the workers do.
+/// Transitions an order to `paid`, as the workers do.
 async fn pay(shop: &TestApi, order: &Value) {
     let id = id_of(order);
     let amount_minor = order["total_minor"].as_i64().expect("a total");
@@ -133,7 +133,7 @@ async fn cancelling_is_idempotent_and_ends_with_shipping() {
     );
     let traces = shop.traces().await;
     assert_eq!(traces.2, 0);
-    // No body at all is fine too.
+    // A request without a body is valid, too.
     let again = shop.call(Method::POST, &path).key(&shop.own.secret).send().await.expect_status(200).json;
     assert_eq!(again, cancelled);
     assert_eq!(shop.traces().await, traces);

@@ -1,4 +1,4 @@
-//! What goes on while a store does not answer, and what clients are told.
+//! Operation and responses while a store is unavailable.
 
 use reqwest::Method;
 use serde_json::json;
@@ -19,7 +19,7 @@ async fn a_store_that_cannot_write_is_a_503_that_tells_nothing_and_keeps_the_key
     for internal in ["sqlite", "SQLite", "locked", "database", "transaction", ".db"] {
         assert!(!answer.text.contains(internal), "{}", answer.text);
     }
-    // Told once, with what an operator searches for.
+    // Logged once, with the text that an operator searches for.
     let told = logs::kept();
     let told = told.lines().filter(|line| line.contains("outage-1") && line.contains("ERROR"));
     let told: Vec<_> = told.collect();
@@ -46,4 +46,26 @@ async fn without_payments_orders_are_placed_and_read() {
     assert_eq!(ready["status"], "degraded");
     assert_eq!(ready["checks"][1]["name"], "payments");
     assert_eq!(ready["checks"][1]["status"], "degraded");
+}
+
+#[tokio::test]
+async fn a_schema_that_does_not_fit_is_a_500_with_its_cause_in_the_log_only() {
+    let api = TestApi::open().await;
+    api.stock("mug", 10).await;
+    let file = SqliteConnectOptions::new().filename(api.folder.path().join("orders.db"));
+    let mut other = file.connect().await.expect("a second connection");
+    other.execute("ALTER TABLE orders RENAME COLUMN total_minor TO total").await.expect("renames");
+    let call = api.place("k1", &order_body()).header("x-request-id", "defect-1");
+    let answer = call.send().await.expect_problem(500, "internal_error");
+    assert!(answer.header("retry-after").is_empty(), "waiting does not help");
+    assert!(!answer.text.contains("total_minor"), "{}", answer.text);
+    let logged = logs::kept();
+    let errors: Vec<_> =
+        logged.lines().filter(|line| line.contains("defect-1") && line.contains("ERROR")).collect();
+    assert!(
+        matches!(&errors[..], [line] if line.contains("store failed") && line.contains("total_minor")),
+        "{errors:?}"
+    );
+    other.execute("ALTER TABLE orders RENAME COLUMN total TO total_minor").await.expect("renames back");
+    api.place("k1", &order_body()).send().await.expect_status(202);
 }

@@ -1,4 +1,4 @@
-//! Secrets, card numbers and bodies stay out of logs.
+//! Logs without secrets, card numbers and bodies.
 
 use reqwest::Method;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! Reports of payment providers: who is believed, what is kept, what is dropped.
+//! Webhooks of payment providers: accepted signatures, stored and dropped events.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ async fn shop() -> (TestApi, OrderId) {
 }
 
 impl TestApi {
-    /// The commands that wait, marked as sent.
+    /// The waiting commands, which are marked as sent.
     async fn drain(&self) -> Vec<Command> {
         let at = self.ambient.now();
         let messages = self.orders.claim("test", 256, Duration::from_secs(30), at).await.expect("claims");
@@ -42,7 +42,7 @@ impl TestApi {
         messages.into_iter().filter_map(|message| command(message.body)).collect()
     }
 
-    /// Reports as Stripe does, signed so many seconds from now.
+    /// Sends a webhook as Stripe does, signed `seconds` from now.
     async fn report(&self, secret: &str, event: &Value, seconds: i64) -> Answer {
         let (body, at) = (event.to_string(), self.ambient.now().as_second() + seconds);
         let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any length");
@@ -75,7 +75,7 @@ async fn a_signed_report_is_kept_once_whichever_secret_signed_it() {
     assert_eq!(shop.drain().await, [command(order, "pi_1")]);
     shop.report(SECRET, &succeeded, 0).await.expect_status(200);
     assert!(shop.drain().await.is_empty(), "known though sent");
-    // Another event about the same charge is another report.
+    // Another event about the same charge is another webhook.
     let failed = event("evt_2", "payment_intent.payment_failed", intent(&order));
     shop.report(SECRET, &failed, 0).await.expect_status(200);
     assert_eq!(shop.drain().await, [command(order, "pi_1")]);
@@ -126,7 +126,7 @@ async fn what_is_not_signed_now_by_a_known_secret_is_refused() {
     }
     let unsigned = shop.call(Method::POST, PATH).body(good.to_string());
     unsigned.send().await.expect_problem(400, "signature_invalid");
-    // Neither does a key help, nor is a body read that nobody signed.
+    // An API key does not help, and an unsigned body is not read.
     let keyed = shop.call(Method::POST, PATH).key(&shop.own.secret).body("not JSON");
     keyed.send().await.expect_problem(400, "signature_invalid");
     shop.report(SECRET, &json!({"type": "payment_intent.succeeded"}), 0)
@@ -146,7 +146,7 @@ async fn without_a_secret_there_is_no_such_route() {
     shop.report("", &event, 0).await.expect_problem(404, "route_not_found");
 }
 
-/// `localstripe` signs and sends by itself, as Stripe does.
+/// `localstripe` signs and sends webhooks as Stripe does.
 #[tokio::test]
 async fn a_report_signed_elsewhere_is_taken() {
     let Ok(stripe) = std::env::var("ORDERWORKS_TEST_STRIPE_URL") else {

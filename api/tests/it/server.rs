@@ -1,4 +1,4 @@
-//! Connections: timeouts, bounds, stopping.
+//! Connections of the server: timeouts, bounds, stop.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ async fn a_request_head_that_does_not_come_costs_the_connection() {
         let mut stream = raw::sent(shop.address, begun).await;
         assert!(!raw::until_closed(&mut stream).await.starts_with("HTTP/1.1 200"));
     }
-    // Idle after an answer.
+    // Idle after a response.
     let mut stream = raw::sent(shop.address, "GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await;
     assert!(raw::until_closed(&mut stream).await.starts_with("HTTP/1.1 200"));
 }
@@ -86,7 +86,7 @@ async fn what_does_not_finish_is_cut_at_the_deadline() {
     assert!(matches!(stopped, Err(ApiError::Cut { connections: 1 })), "{stopped:?}");
 }
 
-/// Reads nothing and asks for large answers until the server takes no more.
+/// Requests large responses and reads none, until the server accepts no more bytes.
 async fn ask_without_reading(shop: &TestApi) -> tokio::net::TcpStream {
     use tokio::io::AsyncWriteExt;
     let mut stream = raw::sent(shop.address, "").await;
@@ -101,7 +101,7 @@ async fn ask_without_reading(shop: &TestApi) -> tokio::net::TcpStream {
 
 #[tokio::test]
 async fn a_client_that_takes_no_answers_loses_its_connection() {
-    // Without a bound of the address, which is everybody's here.
+    // As a trusted proxy, so that the bound per address does not apply to the test's only address.
     let trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
     let limits =
         ServerLimits { connections_max: 2, trusted_proxies, write_timeout: SHORT, ..ServerLimits::default() };
@@ -127,7 +127,7 @@ async fn an_exchange_has_a_deadline_and_an_event_stream_has_none() {
          content-type: application/json\r\ncontent-length: 100\r\n\r\n{{",
         shop.own.public
     );
-    // The body would be waited for longer.
+    // The timeout of the body alone would be longer.
     let mut slow = raw::sent(shop.address, &head).await;
     assert_eq!(raw::until_closed(&mut slow).await, "");
     shop.post(&format!("/v1/orders/{}/cancel", order["id"].as_str().expect("an id")), &serde_json::json!({}))

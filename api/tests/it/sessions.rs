@@ -1,4 +1,4 @@
-//! The sessions of a customer: how long they live, how many there are, and how they are ended.
+//! Sessions of a customer: lifetime, number, and ways to end them.
 
 use std::time::Duration;
 

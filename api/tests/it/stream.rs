@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use crate::util::{Call, TestApi, config, raw::PATIENCE};
 
-/// Reads frames off an open stream.
+/// Reader of the frames of an open stream.
 struct Frames {
     response: reqwest::Response,
     text: String,
@@ -47,7 +47,7 @@ impl Frames {
                         .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
                         .map(str::to_owned)
                 };
-                // Comments keep the connection and are no events.
+                // Comments keep the connection open and are no events.
                 if let (Some(id), Some(event), Some(data)) = (field("id"), field("event"), field("data")) {
                     let data = serde_json::from_str(&data).expect("JSON");
                     self.ready.push_back(Frame { id, event, data });
@@ -74,7 +74,7 @@ async fn past_events_come_first_and_live_ones_follow() {
     shop.post(&format!("/v1/orders/{id}/cancel"), &json!({})).send().await.expect_status(200);
     let cancelled = frames.next().await.expect("an event");
     assert_eq!((cancelled.id.as_str(), cancelled.event.as_str()), ("2", "order.cancelled"));
-    // A client that comes back goes on where it was.
+    // A client that reconnects continues where it was.
     let mut resumed = Frames::open(shop.get(&path).header("last-event-id", "1")).await;
     assert_eq!(resumed.next().await.expect("an event").id, "2");
 }

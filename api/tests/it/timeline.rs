@@ -18,7 +18,7 @@ use store::{
 
 use crate::util::{TestApi, id_of};
 
-/// Everything that workers write about an order that is paid.
+/// Writes everything that workers write about a paid order.
 async fn work(shop: &TestApi, id: OrderId) {
     let payment = PaymentId::of_order(id);
     let now = || shop.ambient.now();
@@ -115,6 +115,6 @@ async fn everything_that_happened_is_told_in_order() {
     assert_eq!(of("email")[0]["template"], "order_paid");
     let webhook = of("webhook_attempt")[0];
     assert_eq!((webhook["status"].as_i64(), webhook["delivered"].as_bool()), (Some(500), Some(false)));
-    // Who pays and where workers run is nobody's business.
+    // The payment method and the names of workers are not shown.
     assert!(!answer.text.contains("worker-1") && !answer.text.contains("pm_card_visa"));
 }

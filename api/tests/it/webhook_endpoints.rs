@@ -1,4 +1,4 @@
-//! Webhook endpoints.
+//! Webhook endpoints: creation, changes, deletion, accepted addresses.
 
 use api::{ApiConfig, ServerLimits};
 use base64::{Engine as _, engine::general_purpose::STANDARD};

@@ -11,6 +11,7 @@
 pub mod control;
 pub mod crash;
 pub mod dead;
+pub mod defects;
 pub mod delivery;
 pub mod job_store;
 mod kit;
@@ -51,6 +52,9 @@ pub trait Harness: Sized + Send + Sync + 'static {
         drop(consumer);
     }
 
+    /// Makes publishing impossible until an operator corrects it: renames a column, revokes a permission.
+    async fn break_storage(&self);
+
     /// Adds a message to a queue whose body is not an envelope.
     async fn inject_undecodable(&self, queue: &str, body: &str);
 }
@@ -79,6 +83,7 @@ macro_rules! conformance_tests {
                 outcomes_handed_over_before_closing_are_durable;
             dead: a_dead_job_keeps_its_story, redriving_filters_and_starts_afresh, retrying_a_dead_job_starts_afresh,
                 what_cannot_be_decoded_is_parked;
+            defects: broken_storage_is_a_defect;
             delivery: a_published_job_arrives_whole_and_is_done_once, a_known_id_is_a_duplicate,
                 a_unique_key_holds_until_the_job_ends, what_can_never_be_accepted_is_refused,
                 the_prefetch_bounds_what_is_unsettled, five_thousand_in_one_call,

@@ -10,6 +10,7 @@ use base::{Ambient, Timestamp, TraceContext};
 use futures::future::join_all;
 
 use crate::{
+    engine::EngineError,
     envelope::JobId,
     records::{AttemptOutcome, AttemptRecord, RecordFilter, RecordStore},
 };
@@ -30,6 +31,9 @@ pub trait RecordHarness: Sized + Send + Sync + 'static {
 
     /// A second handle to the same store, as another process would have.
     async fn second(&self) -> Arc<dyn RecordStore>;
+
+    /// Renames a column that every write needs.
+    async fn break_schema(&self);
 }
 
 /// Runs all cases as tests of the calling crate, which needs `tokio` with `macros` and `rt-multi-thread`.
@@ -43,7 +47,7 @@ macro_rules! record_conformance_tests {
         $crate::record_conformance_tests! { @cases $harness;
             a_record_reads_back_whole, a_record_is_kept_once, a_large_batch_is_kept_whole, newest_come_first_page_by_page,
             every_filter_filters, processes_write_side_by_side, records_of_any_day_are_kept,
-            expiry_takes_the_old_and_leaves_the_new, no_text_is_refused_in_a_record;
+            expiry_takes_the_old_and_leaves_the_new, no_text_is_refused_in_a_record, a_renamed_column_is_a_defect;
         }
     };
     (@cases $harness:ty; $($case:ident),+;) => {
@@ -272,4 +276,13 @@ pub async fn no_text_is_refused_in_a_record(h: &impl RecordHarness) {
     append(&*records, std::slice::from_ref(&strange)).await;
     let listed = list(&*records, &RecordFilter { job: Some(strange.job), ..all() }).await;
     assert!(listed[0].error.as_ref().is_some_and(|error| error.starts_with('a')));
+}
+
+/// A missing column is a [`EngineError::Defect`], not an outage that ends by itself.
+pub async fn a_renamed_column_is_a_defect(h: &impl RecordHarness) {
+    let records = h.records();
+    append(&*records, &[begun(seconds(2))]).await;
+    h.break_schema().await;
+    let error = records.append([begun(seconds(1))].as_slice().into()).await.expect_err("the column is gone");
+    assert!(matches!(error, EngineError::Defect { source: Some(_), .. }), "{error:?}");
 }

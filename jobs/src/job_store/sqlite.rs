@@ -7,16 +7,13 @@ mod schedule;
 use std::path::Path;
 
 use base::{
-    Ambient,
-    sqlite::{Database, OpenError, WriteFailed},
+    Ambient, ErrorClass,
+    sqlite::{Database, OpenError, WriteFailed, classify},
 };
 use futures::future::BoxFuture;
 use sqlx::SqliteConnection;
 
-use crate::{
-    engine::EngineError,
-    error::{Cause, describe},
-};
+use crate::engine::EngineError;
 
 /// Read connections beside the one writer.
 const READERS_MAX: u32 = 3;
@@ -58,13 +55,13 @@ enum JobStoreFault {
 
 impl From<JobStoreFault> for EngineError {
     fn from(fault: JobStoreFault) -> Self {
-        unavailable(fault)
+        let class = match &fault {
+            JobStoreFault::Sql(error) => classify(error),
+            JobStoreFault::Write(error) => error.error_class(),
+            JobStoreFault::Json(_) => ErrorClass::Corrupt,
+        };
+        Self::new(class, "job store", fault)
     }
-}
-
-fn unavailable(error: impl Into<Cause>) -> EngineError {
-    let source = error.into();
-    EngineError::Unavailable { engine: "job store", detail: describe(source.as_ref()), source: Some(source) }
 }
 
 fn ids_json(ids: &[crate::JobId]) -> String {

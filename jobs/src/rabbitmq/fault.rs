@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use base::ErrorClass;
 use lapin::ErrorKind;
 
-use crate::{engine::EngineError, error::describe};
+use crate::engine::EngineError;
 
 pub(super) const ENGINE: &str = "rabbitmq";
 /// Longest wait for the reply to one AMQP method.
@@ -14,6 +15,12 @@ pub(super) const ACCESS_REFUSED: u16 = 403;
 pub(super) const NOT_FOUND: u16 = 404;
 pub(super) const PRECONDITION_FAILED: u16 = 406;
 pub(super) const NOT_ALLOWED: u16 = 530;
+const NO_CONSUMERS: u16 = 313;
+const CONNECTION_FORCED: u16 = 320;
+const RESOURCE_LOCKED: u16 = 405;
+const CHANNEL_ERROR: u16 = 504;
+const RESOURCE_ERROR: u16 = 506;
+const INTERNAL_ERROR: u16 = 541;
 /// Longest error text in a header, in characters.
 const ERROR_CHARS_MAX: usize = 2000;
 
@@ -23,10 +30,28 @@ pub(super) fn unavailable(detail: impl Into<String>) -> EngineError {
 
 /// Maps an error of an established connection or channel.
 pub(super) fn broken(error: &lapin::Error) -> EngineError {
-    EngineError::Unavailable {
-        engine: ENGINE,
-        detail: describe(error),
-        source: Some(Box::new(error.clone())),
+    EngineError::new(classify(error), ENGINE, error.clone())
+}
+
+/// Classifies an error by its reply code (AMQP 0-9-1, section 1.8): transient when a new connection or a later attempt
+/// may succeed, else a defect of the request.
+pub(super) fn classify(error: &lapin::Error) -> ErrorClass {
+    match error.kind() {
+        ErrorKind::IOError(_)
+        | ErrorKind::RuntimeShutdownError(_)
+        | ErrorKind::MissingHeartbeatError
+        | ErrorKind::InvalidChannel(_)
+        | ErrorKind::InvalidChannelState(..)
+        | ErrorKind::InvalidConnectionState(_)
+        // The bytes on this connection are not AMQP any more.
+        | ErrorKind::ParsingError(_) => ErrorClass::Unavailable,
+        ErrorKind::ChannelsLimitReached => ErrorClass::Busy,
+        ErrorKind::ProtocolError(error) => match error.get_id() {
+            CONNECTION_FORCED | NOT_FOUND | CHANNEL_ERROR | RESOURCE_ERROR | INTERNAL_ERROR => ErrorClass::Unavailable,
+            NO_CONSUMERS | RESOURCE_LOCKED => ErrorClass::Busy,
+            _ => ErrorClass::Defect,
+        },
+        _ => ErrorClass::Defect,
     }
 }
 

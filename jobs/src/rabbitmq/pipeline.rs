@@ -27,8 +27,8 @@ use tokio::{
 
 use super::{
     connect::Address,
-    fault::answer,
-    publisher::{Batch, Failure, PublisherState, Ticket},
+    fault::{answer, classify},
+    publisher::{Batch, Failure, NOT_CONNECTED, PublishTrouble, PublisherState, Ticket},
 };
 use crate::{engine::EngineError, error::describe, job::Backoff};
 
@@ -66,12 +66,12 @@ pub(super) async fn run(
                     tracing::info!(broker = ?address, "publisher connected");
                 }
                 match Pipeline::new(&connection, channels, &state).run(&mut queue).await {
-                    Some(why) => PublisherState::Down(why),
+                    Some(trouble) => PublisherState::Down(trouble),
                     None => return,
                 }
             }
             Err(EngineError::Denied { detail, .. }) => PublisherState::Denied(detail),
-            Err(error) => PublisherState::Down(describe(&error)),
+            Err(error) => PublisherState::Down(PublishTrouble::unavailable(describe(&error))),
         };
         failures = failures.saturating_add(1);
         report(&state, trouble, &address);
@@ -85,7 +85,7 @@ pub(super) async fn run(
 /// Logs each change of kind once; error texts of single attempts may differ.
 fn report(state: &watch::Sender<PublisherState>, trouble: PublisherState, address: &Address) {
     let before = state.send_replace(trouble.clone());
-    let initial = before == PublisherState::Down("not connected yet".to_owned());
+    let initial = before == PublisherState::Down(PublishTrouble::unavailable(NOT_CONNECTED));
     if initial || std::mem::discriminant(&before) != std::mem::discriminant(&trouble) {
         tracing::warn!(broker = ?address, state = ?trouble, "publisher disconnected, reconnecting");
     }
@@ -105,12 +105,14 @@ async fn open(address: &Address, name: &str) -> Result<(Connection, Vec<Channel>
 /// Rejects batches while there is no connection. Returns when all senders are dropped.
 async fn refuse_all(queue: &mut mpsc::Receiver<Arc<Batch>>, state: &watch::Sender<PublisherState>) {
     while let Some(batch) = queue.recv().await {
+        // The end of the connection is no failure of these messages: they are retried on the next one.
         let why = match &*state.borrow() {
-            PublisherState::Down(why) | PublisherState::Denied(why) => why.clone(),
+            PublisherState::Down(trouble) => trouble.detail.clone(),
+            PublisherState::Denied(why) => why.clone(),
             PublisherState::Up | PublisherState::Blocked => "the connection ended".to_owned(),
         };
         for ticket in Batch::tickets(&batch) {
-            ticket.settle(Err(Failure::Unknown(why.clone())));
+            ticket.settle(Err(Failure::Unknown(PublishTrouble::unavailable(why.clone()))));
         }
     }
 }
@@ -153,20 +155,31 @@ impl<'a> Pipeline<'a> {
     }
 
     /// Returns the reason for which the connection ended; `None` when all senders are dropped.
-    async fn run(mut self, queue: &mut mpsc::Receiver<Arc<Batch>>) -> Option<String> {
+    async fn run(mut self, queue: &mut mpsc::Receiver<Arc<Batch>>) -> Option<PublishTrouble> {
+        let trouble = self.publish_until_trouble(queue).await?;
+        for ticket in self.take_tickets() {
+            ticket.settle(Err(Failure::Unknown(trouble.clone())));
+        }
+        Some(trouble)
+    }
+
+    async fn publish_until_trouble(
+        &mut self,
+        queue: &mut mpsc::Receiver<Arc<Batch>>,
+    ) -> Option<PublishTrouble> {
         let mut check = tokio::time::interval(CHECK_EVERY);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 Some((number, outcome)) = self.confirms.next() => {
-                    if let Err(why) = self.confirmed(number, outcome) {
-                        return Some(why);
+                    if let Err(trouble) = self.confirmed(number, outcome) {
+                        return Some(trouble);
                     }
                 }
                 batch = queue.recv(), if self.waiting.len() < WINDOW => self.take(batch?),
                 _ = check.tick() => {
                     if let Some(why) = self.check() {
-                        return Some(why);
+                        return Some(PublishTrouble::unavailable(why));
                     }
                 }
             }
@@ -201,15 +214,23 @@ impl<'a> Pipeline<'a> {
     }
 
     /// Handles one confirm. An error of a message is one of its channel, and ends the whole connection.
-    fn confirmed(&mut self, number: u64, outcome: lapin::Result<Confirmation>) -> Result<(), String> {
+    fn confirmed(&mut self, number: u64, outcome: lapin::Result<Confirmation>) -> Result<(), PublishTrouble> {
         self.progress_at = Instant::now();
         // Without a ticket, the caller has been told already that the broker is blocked.
         let ticket = self.sent.remove(&number);
         let (acked, back) = match outcome {
-            Err(error) => return Err(describe(&error)),
+            Err(error) => {
+                let trouble = PublishTrouble { class: classify(&error), detail: describe(&error) };
+                if let Some(ticket) = ticket {
+                    ticket.settle(Err(Failure::Unknown(trouble.clone())));
+                }
+                return Err(trouble);
+            }
             Ok(Confirmation::Ack(back)) => (true, back),
             Ok(Confirmation::Nack(back)) => (false, back),
-            Ok(Confirmation::NotRequested) => return Err("the channel is not in confirm mode".to_owned()),
+            Ok(Confirmation::NotRequested) => {
+                return Err(PublishTrouble::unavailable("the channel is not in confirm mode"));
+            }
         };
         if let Some(back) = back
             && let Some(id) = back.delivery.properties.message_id()
@@ -232,6 +253,12 @@ impl<'a> Pipeline<'a> {
         Ok(())
     }
 
+    /// All messages without an outcome.
+    fn take_tickets(&mut self) -> impl Iterator<Item = Ticket> {
+        let sent = self.sent.drain().map(|(_, ticket)| ticket);
+        sent.chain(self.waiting.drain(..).map(|(_, ticket)| ticket))
+    }
+
     /// Returns the failure of the connection, if there is one. Blocked is not a failure: all callers are told, and it
     /// ends by itself.
     fn check(&mut self) -> Option<String> {
@@ -250,9 +277,7 @@ impl<'a> Pipeline<'a> {
         }
         if blocked {
             self.progress_at = Instant::now();
-            let tickets = self.sent.drain().map(|(_, ticket)| ticket);
-            let tickets = tickets.chain(self.waiting.drain(..).map(|(_, ticket)| ticket));
-            tickets.for_each(|ticket| ticket.settle(Err(Failure::Blocked)));
+            self.take_tickets().for_each(|ticket| ticket.settle(Err(Failure::Blocked)));
         }
         let stuck = !self.sent.is_empty() && self.progress_at.elapsed() > STUCK_AFTER;
         stuck.then(|| "no publisher confirms from the broker".to_owned())

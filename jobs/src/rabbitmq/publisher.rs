@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use base::Ambient;
+use base::{Ambient, ErrorClass};
 use tokio::{
     sync::{Notify, mpsc, watch},
     time::{Instant, timeout_at},
@@ -53,22 +53,42 @@ impl Outgoing {
     }
 }
 
+/// Detail of the state before the first connection.
+pub(super) const NOT_CONNECTED: &str = "not connected yet";
+
 /// State of the connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PublisherState {
     Up,
     /// The broker is out of memory or disk and does not read from this connection.
     Blocked,
-    Down(String),
+    Down(PublishTrouble),
     /// The server rejects this configuration for good.
     Denied(String),
+}
+
+/// Reason for which messages cannot be published, with its error class.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PublishTrouble {
+    pub(super) class: ErrorClass,
+    pub(super) detail: String,
+}
+
+impl PublishTrouble {
+    pub(super) fn unavailable(detail: impl Into<String>) -> Self {
+        Self { class: ErrorClass::Unavailable, detail: detail.into() }
+    }
+
+    fn error(self) -> EngineError {
+        EngineError::new(self.class, ENGINE, self.detail)
+    }
 }
 
 /// Reason for which one message was not confirmed.
 #[derive(Debug, Clone)]
 pub(super) enum Failure {
     /// The connection ended, or there was none.
-    Unknown(String),
+    Unknown(PublishTrouble),
     /// No queue is bound for it.
     Returned(String),
     /// The queue rejected it.
@@ -110,7 +130,7 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         if !self.settled {
-            self.finish(Err(Failure::Unknown("the connection ended".to_owned())));
+            self.finish(Err(Failure::Unknown(PublishTrouble::unavailable("the connection ended"))));
         }
     }
 }
@@ -155,7 +175,8 @@ impl Publisher {
     /// Starts the task, which ends when the publisher is dropped.
     pub(super) fn start(address: Address, name: String, ambient: Ambient) -> Self {
         let (batches, queue) = mpsc::channel(QUEUE_MAX);
-        let (to_callers, state) = watch::channel(PublisherState::Down("not connected yet".to_owned()));
+        let (to_callers, state) =
+            watch::channel(PublisherState::Down(PublishTrouble::unavailable(NOT_CONNECTED)));
         tokio::spawn(pipeline::run(address, name, ambient, queue, to_callers));
         Self { batches, state }
     }
@@ -180,7 +201,7 @@ impl Publisher {
                     Failure::Unknown(why) => Some(why),
                     _ => None,
                 });
-                return Err(unavailable(why.unwrap_or_else(|| "no confirm in time".to_owned())));
+                return Err(why.unwrap_or_else(|| PublishTrouble::unavailable("no confirm in time")).error());
             }
             batch = Batch::new(failures.iter().map(|(index, _)| batch.messages[*index].clone()).collect());
         }
@@ -191,7 +212,8 @@ impl Publisher {
         match &*self.state.borrow() {
             PublisherState::Up => None,
             PublisherState::Blocked => Some("blocked by the broker: out of memory or disk".to_owned()),
-            PublisherState::Down(why) | PublisherState::Denied(why) => Some(why.clone()),
+            PublisherState::Down(trouble) => Some(trouble.detail.clone()),
+            PublisherState::Denied(why) => Some(why.clone()),
         }
     }
 
@@ -203,7 +225,7 @@ impl Publisher {
                 PublisherState::Up => return Ok(()),
                 PublisherState::Denied(detail) => return Err(EngineError::Denied { engine: ENGINE, detail }),
                 PublisherState::Blocked => return Err(blocked()),
-                PublisherState::Down(why) if Instant::now() >= deadline => return Err(unavailable(why)),
+                PublisherState::Down(trouble) if Instant::now() >= deadline => return Err(trouble.error()),
                 PublisherState::Down(_) => {}
             }
             if matches!(timeout_at(deadline, state.changed()).await, Ok(Err(_))) {
@@ -220,13 +242,15 @@ fn blocked() -> EngineError {
 /// Result of a batch: `None` when all messages were confirmed, `Ok` when publishing again makes sense.
 fn publish_result(failures: &[(usize, Failure)], batch: &Batch) -> Option<Result<(), EngineError>> {
     let worst = failures.iter().max_by_key(|(_, failure)| match failure {
-        Failure::Unknown(_) => 0,
+        Failure::Unknown(trouble) if trouble.class.is_transient() => 0,
         Failure::Blocked => 1,
         Failure::Nacked => 2,
         Failure::Returned(_) => 3,
+        Failure::Unknown(_) => 4,
     });
     worst.map(|(index, failure)| match failure {
-        Failure::Unknown(_) => Ok(()),
+        Failure::Unknown(trouble) if trouble.class.is_transient() => Ok(()),
+        Failure::Unknown(trouble) => Err(trouble.clone().error()),
         Failure::Blocked => Err(blocked()),
         Failure::Nacked => {
             Err(unavailable("the broker rejected a message: a queue is full or has lost its quorum"))

@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use base::{
     Ambient, Timestamp, ids,
-    postgres::{Class, Database, OpenError, PostgresConfig, classify, connect, retry_serialization},
+    postgres::{Database, OpenError, PostgresConfig, classify, connect, retry_serialization},
 };
 use sqlx::{Postgres, QueryBuilder};
 
@@ -54,7 +54,7 @@ impl PostgresRecords {
     pub async fn new(database: Database, ambient: Ambient) -> Result<Self, sqlx::Error> {
         let records = Self { database, ambient };
         match records.prepare_coming_days().await {
-            Err(error) if classify(&error) != Class::Unavailable => Err(error),
+            Err(error) if !classify(&error).error_class().is_transient() => Err(error),
             _ => Ok(records),
         }
     }

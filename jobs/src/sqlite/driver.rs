@@ -310,7 +310,7 @@ impl Driver {
             self.exchange().await;
         }
         if !self.settled.is_empty() {
-            return Err(super::fault::unavailable("the last settlements are not durable".to_owned(), None));
+            return Err(super::fault::unavailable("the last settlements are not durable"));
         }
         let (queue, session, now) = (self.queue.clone(), self.shared.session(), self.inner.now_ms());
         self.inner

@@ -1,11 +1,8 @@
 //! Errors inside a transaction and their mapping to [`EngineError`].
 
-use base::sqlite::WriteFailed;
+use base::sqlite::{WriteFailed, classify};
 
-use crate::{
-    engine::EngineError,
-    error::{Cause, describe},
-};
+use crate::engine::EngineError;
 
 pub(super) const ENGINE: &str = "sqlite";
 /// Longest error text stored, in characters.
@@ -28,14 +25,14 @@ impl From<QueueFault> for EngineError {
         match fault {
             QueueFault::Refused(error) => error,
             QueueFault::Write(WriteFailed::Closed) | QueueFault::Sql(sqlx::Error::PoolClosed) => Self::Closed,
-            QueueFault::Write(error) => unavailable(describe(&error), Some(error.into())),
-            QueueFault::Sql(error) => unavailable(describe(&error), Some(error.into())),
+            QueueFault::Write(error) => Self::new(error.error_class(), ENGINE, error),
+            QueueFault::Sql(error) => Self::new(classify(&error), ENGINE, error),
         }
     }
 }
 
-pub(super) fn unavailable(detail: String, source: Option<Cause>) -> EngineError {
-    EngineError::Unavailable { engine: ENGINE, detail, source }
+pub(super) fn unavailable(detail: &str) -> EngineError {
+    EngineError::Unavailable { engine: ENGINE, detail: detail.to_owned(), source: None }
 }
 
 /// Truncates an error text to [`ERROR_CHARS_MAX`].

@@ -138,7 +138,7 @@ impl SqliteQueue {
     {
         match tokio::time::timeout(ANSWER_TIMEOUT, self.database.write(work)).await {
             Ok(result) => Ok(result?),
-            Err(_) => Err(fault::unavailable("no result of the write in time".to_owned(), None)),
+            Err(_) => Err(fault::unavailable("no result of the write in time")),
         }
     }
 

@@ -74,10 +74,20 @@ pub(crate) fn settlement_for(result: &Result<(), BoxDynError>, run: &Run, ambien
         Some(Failure::Job(JobError::Cancel(_))) => Settlement::Cancelled { error: text(error) },
         Some(Failure::Job(JobError::Snooze(delay))) => Settlement::Snooze { at: later(ambient, *delay) },
         Some(Failure::Job(JobError::RetryAfter(delay, _))) => retry(*delay),
-        Some(Failure::Job(JobError::Retry(cause))) if (run.policy.outage)(cause.as_ref()) => {
-            tracing::debug!(error = text(error), "job snoozed during an outage");
-            Settlement::Snooze { at: later(ambient, OUTAGE_PAUSE_MIN + ambient.jitter(OUTAGE_PAUSE_SPREAD)) }
-        }
+        Some(Failure::Job(JobError::Retry(cause))) => match (run.policy.classify)(cause.as_ref()) {
+            Some(class) if class.is_transient() => {
+                tracing::debug!(error = text(error), "job snoozed during an outage");
+                Settlement::Snooze {
+                    at: later(ambient, OUTAGE_PAUSE_MIN + ambient.jitter(OUTAGE_PAUSE_SPREAD)),
+                }
+            }
+            class => {
+                if class.is_some() {
+                    tracing::error!(error = text(error), "job met a defect");
+                }
+                retry(run.policy.backoff.delay(run.attempt(), ambient))
+            }
+        },
         _ => retry(run.policy.backoff.delay(run.attempt(), ambient)),
     }
 }

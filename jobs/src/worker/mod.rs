@@ -106,7 +106,7 @@ pub enum WorkerError {
         /// The queues with registered kinds.
         known: String,
     },
-    /// The engine returned an error that retrying does not resolve.
+    /// The engine rejects the configuration or is closed; retrying does not help.
     #[error("cannot consume queue `{queue}`")]
     Engine {
         /// Queue of the failed consumer.
@@ -208,8 +208,7 @@ impl<E: Clone + Send + Sync + 'static> Workers<E> {
     /// While the engine cannot be reached, at boot too, this waits; [`WorkersHealth`] shows it.
     ///
     /// # Errors
-    /// An invalid configuration, or an engine error of one queue that retrying does not resolve; then the other queues
-    /// are stopped in order.
+    /// An invalid configuration, or a final engine error of one queue; then the other queues are stopped in order.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), WorkerError> {
         self.check()?;
         let stop = Stop {

@@ -1,8 +1,8 @@
 //! The supervisor of one queue's worker.
 //!
 //! Guarantees: a session that ends unexpectedly, by panic or by error, is replaced after a capped, jittered delay,
-//! which starts again after a session that lasted; an error that retrying does not resolve ends the supervision. The
-//! session runs in a task of its own, so that deadlines hold even while a job blocks that task.
+//! which starts again after a session that lasted; an error that rejects the configuration, or a closed engine, ends
+//! the supervision. The session runs in a task of its own, so that deadlines hold even while a job blocks that task.
 
 use std::{sync::Arc, time::Duration};
 
@@ -90,7 +90,7 @@ pub(super) enum SessionError {
     Panicked(tokio::task::JoinError),
 }
 
-/// Supervises one queue until a stop, or until an error that retrying does not resolve.
+/// Supervises one queue until a stop or a final error.
 pub(super) async fn run<E: Clone + Send + Sync + 'static>(
     shared: Arc<WorkerShared<E>>,
     queue: Arc<QueueState>,
@@ -146,8 +146,9 @@ pub(super) async fn run<E: Clone + Send + Sync + 'static>(
     }
 }
 
-/// Whether an engine error persists however long the worker waits.
+/// Whether the worker ends with this error. A deleted queue is declared again by the next session; a defect of the
+/// schema or a permission can be corrected while the worker runs.
 fn is_final(error: &EngineError) -> bool {
-    // A deleted queue is declared again by the next session.
-    !matches!(error, EngineError::Unavailable { .. } | EngineError::NoSuchQueue(_))
+    use EngineError as E;
+    matches!(error, E::Denied { .. } | E::Topology { .. } | E::Refused(_) | E::Closed)
 }

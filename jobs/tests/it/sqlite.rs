@@ -39,6 +39,14 @@ impl Harness for SqliteHarness {
         Arc::new(open(self.folder.path()).await)
     }
 
+    async fn break_storage(&self) {
+        let mut raw = raw(self.folder.path()).await;
+        sqlx::query("ALTER TABLE jobs RENAME COLUMN payload TO body")
+            .execute(&mut raw)
+            .await
+            .expect("renames");
+    }
+
     async fn inject_undecodable(&self, queue: &str, body: &str) {
         let mut raw = raw(self.folder.path()).await;
         sqlx::query(

@@ -1,6 +1,6 @@
-//! `bench`: measures this machine and prints a Markdown table, or JSON with machine, revision and results.
+//! Command `bench`: measures this machine and prints a Markdown table, or JSON with machine, revision and results.
 //!
-//! Figures are for comparing within one run. Nothing here is a test: no figure passes or fails.
+//! Figures are for comparison within one run. This is no test: no figure passes or fails.
 
 mod noop;
 mod orders;

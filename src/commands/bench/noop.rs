@@ -1,4 +1,4 @@
-//! No-op jobs through the SQLite engine with every layer on: what the platform itself costs.
+//! Throughput of no-op jobs through the SQLite engine with every layer enabled: the cost of the platform itself.
 
 use std::{
     path::Path,
@@ -28,14 +28,14 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::BenchArgs;
 
 const QUEUE: &str = "bench";
-/// Jobs run at a time: enough that claiming and settling work in full batches.
+/// Jobs run concurrently: enough for full batches of claims and settlements.
 const CONCURRENCY: usize = 512;
-/// Jobs per publishing call of the bulk figure.
+/// Jobs per publish call in the bulk figure.
 const BULK: u32 = 500;
-/// No run takes longer.
+/// Longest run.
 const RUN_MAX: Duration = Duration::from_mins(10);
 
-/// Counts itself.
+/// A job that only counts itself.
 #[derive(Serialize, Deserialize)]
 struct Noop {
     filler: String,

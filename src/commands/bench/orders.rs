@@ -1,4 +1,4 @@
-//! Whole orders: a server of its own process, orders over HTTP, until every one is fulfilled.
+//! Throughput and latency of whole orders: a server in its own process, orders over HTTP, until each is fulfilled.
 
 use std::{
     path::Path,
@@ -20,11 +20,11 @@ use tokio::{
 
 use crate::{cli::BenchArgs, commands::dev::Ready};
 
-/// How long the server is left alone before its idle memory is read.
+/// Time without requests before the server's idle memory is read.
 const IDLE: Duration = Duration::from_secs(2);
-/// How often the number of unfinished orders is asked for. Bounds the error of the whole-order figure.
+/// Poll interval for unfinished orders. Bounds the error of the whole-order figure.
 const ASK_EVERY: Duration = Duration::from_millis(20);
-/// No run takes longer; a server that stands still is given up.
+/// Longest run; a server that makes no progress is given up.
 const RUN_MAX: Duration = Duration::from_mins(10);
 
 pub(super) async fn measure(args: &BenchArgs, folder: &Path, report: &mut Report) -> anyhow::Result<()> {
@@ -35,7 +35,7 @@ pub(super) async fn measure(args: &BenchArgs, folder: &Path, report: &mut Report
     tokio::time::sleep(IDLE).await;
     report.add("memory_idle", kib_to_mib(resident_kib(pid)), "MiB", Some(80.0));
 
-    // Plain HTTP, but the client is built with TLS and asks for a provider.
+    // The requests are plain HTTP, but a client built with TLS needs a crypto provider.
     drop(rustls::crypto::ring::default_provider().install_default());
     let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build()?;
     // One order first, so that connections and caches are warm on both sides.
@@ -143,7 +143,7 @@ async fn is_empty(client: &reqwest::Client, ready: &Ready, url: &str) -> anyhow:
     Ok(page["data"].as_array().context("the list has no data")?.is_empty())
 }
 
-/// One caller on an idle server: what a storefront sees on an ordinary day.
+/// Latencies of a single caller on an idle server.
 async fn calm_latencies(
     client: &reqwest::Client,
     ready: &Ready,

@@ -5,6 +5,7 @@
 
 pub mod ambient;
 pub mod chars;
+pub mod error_class;
 pub mod ids;
 pub mod migrations;
 #[cfg(feature = "postgres")]
@@ -16,6 +17,7 @@ pub mod time;
 pub mod trace;
 
 pub use ambient::Ambient;
+pub use error_class::ErrorClass;
 pub use trace::TraceContext;
 
 /// A point in time; stored as integer milliseconds since the Unix epoch.

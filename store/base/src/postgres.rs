@@ -24,7 +24,7 @@ use sqlx::{
 };
 
 use self::pool::Connections;
-use crate::Ambient;
+use crate::{Ambient, ErrorClass};
 
 /// Longest wait for the migrations of another process.
 const MIGRATION_WAIT: Duration = Duration::from_mins(2);
@@ -157,7 +157,7 @@ pub enum OpenError {
 impl OpenError {
     /// Whether the error is transient: waiting may resolve it.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Connect(error) if classify(error) == Class::Unavailable)
+        matches!(self, Self::Connect(error) if classify(error).error_class().is_transient())
     }
 }
 
@@ -176,7 +176,7 @@ pub async fn connect(config: &PostgresConfig) -> Result<Database, OpenError> {
     let database = Database { connections, begin: config.begin_statement().map(Into::into) };
     match database.ping().await {
         Ok(()) => {}
-        Err(error) if classify(&error) == Class::Unavailable => {
+        Err(error) if classify(&error).error_class().is_transient() => {
             tracing::warn!(%error, "PostgreSQL unreachable at start");
         }
         Err(error) => return Err(OpenError::Connect(error)),
@@ -310,21 +310,41 @@ pub enum Class {
     CheckViolation,
     /// 57014, 55P03, 25P03: a statement, lock or idle timeout; rolled back.
     Timeout,
+    /// No connection came free in time.
+    PoolExhausted,
     /// The server is unreachable, full, shutting down or a read-only standby. A commit may have taken effect.
     Unavailable,
-    /// A mistake in the statement or the schema.
-    Other,
+    /// XX001, XX002 or a value that does not decode: what is stored does not read back.
+    Corrupt,
+    /// Everything else: a mistake in the statement, the schema or a permission.
+    Defect,
 }
 
-/// The class of an error; [`Class::Unavailable`] also for errors of the connection and the pool.
+impl Class {
+    /// What a caller can do about it. A broken rule of a table is a defect: rows are checked before they are written.
+    pub const fn error_class(self) -> ErrorClass {
+        match self {
+            Self::Unavailable => ErrorClass::Unavailable,
+            Self::Serialization | Self::Timeout | Self::PoolExhausted => ErrorClass::Busy,
+            Self::Corrupt => ErrorClass::Corrupt,
+            Self::UniqueViolation | Self::ForeignKeyViolation | Self::CheckViolation | Self::Defect => {
+                ErrorClass::Defect
+            }
+        }
+    }
+}
+
+/// The class of an error; [`Class::Unavailable`] also for errors of the connection.
 pub fn classify(error: &sqlx::Error) -> Class {
     use sqlx::Error as E;
     let code = match error {
         E::Database(database) => database.code().unwrap_or_default(),
-        E::Io(_) | E::Tls(_) | E::Protocol(_) | E::PoolTimedOut | E::PoolClosed | E::WorkerCrashed => {
+        E::Io(_) | E::Tls(_) | E::Protocol(_) | E::PoolClosed | E::WorkerCrashed => {
             return Class::Unavailable;
         }
-        _ => return Class::Other,
+        E::PoolTimedOut => return Class::PoolExhausted,
+        E::ColumnDecode { .. } | E::Decode(_) => return Class::Corrupt,
+        _ => return Class::Defect,
     };
     match code.as_ref() {
         "40001" | "40P01" => Class::Serialization,
@@ -333,15 +353,17 @@ pub fn classify(error: &sqlx::Error) -> Class {
         "57014" | "55P03" | "25P03" => Class::Timeout,
         // 57P01 to 57P05: shutting down or starting up; 25006: a standby after a failover.
         "57P01" | "57P02" | "57P03" | "57P05" | "25006" => Class::Unavailable,
-        other if other.starts_with("08") || other.starts_with("53") => Class::Unavailable,
+        // 58: errors of the server's operating system, such as a disk that does not read.
+        other if ["08", "53", "58"].iter().any(|class| other.starts_with(class)) => Class::Unavailable,
+        "XX001" | "XX002" => Class::Corrupt,
         other if other.starts_with("23") => Class::CheckViolation,
-        _ => Class::Other,
+        _ => Class::Defect,
     }
 }
 
 /// An error that may come from a server.
 pub trait Classified {
-    /// Its class; [`Class::Other`] for an error that no server reported.
+    /// Its class; [`Class::Defect`] for an error that no server reported.
     fn class(&self) -> Class;
 }
 

@@ -18,6 +18,8 @@ use sqlx::{
 };
 use tokio::sync::{mpsc, oneshot};
 
+use crate::ErrorClass;
+
 /// Capacity of the writer's queue; callers wait while it is full.
 const QUEUE_MAX: usize = 1024;
 /// Units of work per commit at most; bounds how long the first of them waits.
@@ -69,6 +71,38 @@ pub enum WriteFailed {
     /// The unit of work panicked; it was rolled back.
     #[error("the unit of work panicked and was rolled back")]
     Panicked,
+}
+
+impl WriteFailed {
+    /// What follows from it.
+    pub fn error_class(&self) -> ErrorClass {
+        match self {
+            Self::Commit(error) => classify(error),
+            Self::Closed => ErrorClass::Unavailable,
+            Self::Panicked => ErrorClass::Defect,
+        }
+    }
+}
+
+/// The class of an error, by SQLite's primary result code (sqlite.org/rescode.html).
+pub fn classify(error: &sqlx::Error) -> ErrorClass {
+    use sqlx::Error as E;
+    let code = match error {
+        E::Database(database) => database.code().and_then(|code| code.parse::<i32>().ok()),
+        E::Io(_) | E::PoolClosed | E::WorkerCrashed => return ErrorClass::Unavailable,
+        E::PoolTimedOut => return ErrorClass::Busy,
+        E::ColumnDecode { .. } | E::Decode(_) => return ErrorClass::Corrupt,
+        _ => None,
+    };
+    match code.map(|extended| extended & 0xff) {
+        // BUSY, LOCKED, INTERRUPT, SCHEMA.
+        Some(5 | 6 | 9 | 17) => ErrorClass::Busy,
+        // NOMEM, IOERR, FULL, CANTOPEN, PROTOCOL.
+        Some(7 | 10 | 13 | 14 | 15) => ErrorClass::Unavailable,
+        // CORRUPT, NOTADB.
+        Some(11 | 26) => ErrorClass::Corrupt,
+        _ => ErrorClass::Defect,
+    }
 }
 
 impl Database {

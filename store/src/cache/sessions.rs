@@ -46,6 +46,12 @@ pub enum SessionError {
         /// Start of the outage, if this call did not discover it.
         since: Option<Timestamp>,
     },
+    /// A mistake in a statement, the schema or a permission; repeating it does not help.
+    #[error("the session store does not work as this release expects: {detail}")]
+    Defect {
+        /// What the server or driver said, without secrets.
+        detail: String,
+    },
     /// More than [`SESSION_BYTES_MAX`].
     #[error("a session of {bytes} bytes is too large")]
     TooLarge {

@@ -5,7 +5,8 @@ use std::{path::Path, time::Duration};
 use async_trait::async_trait;
 use base::{
     Ambient,
-    sqlite::{Database, OpenError, WriteFailed},
+    error_class::describe,
+    sqlite::{Database, OpenError, WriteFailed, classify},
     time::later,
 };
 use futures::future::BoxFuture;
@@ -41,7 +42,12 @@ enum SessionFault {
 
 impl From<SessionFault> for SessionError {
     fn from(fault: SessionFault) -> Self {
-        Self::Unavailable { detail: fault.to_string(), since: None }
+        let class = match &fault {
+            SessionFault::Sql(error) => classify(error),
+            SessionFault::Write(error) => error.error_class(),
+        };
+        let detail = describe(&fault);
+        if class.is_transient() { Self::Unavailable { detail, since: None } } else { Self::Defect { detail } }
     }
 }
 

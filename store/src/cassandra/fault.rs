@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use base::ErrorClass;
 use scylla::errors::{
-    DbError, DeserializationError, ExecutionError, IntoRowsResultError, RequestAttemptError, RowsError,
+    DbError, DeserializationError, ExecutionError, IntoRowsResultError, PrepareError, RequestAttemptError,
+    RowsError,
 };
 
 use crate::error::StoreError;
@@ -22,33 +24,40 @@ pub(super) enum Failure {
     Corrupt(String),
 }
 
-/// What a failed request leaves open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Retryability {
-    /// A node or a majority did not answer in time, or its connection broke: asking again may well succeed now.
-    Passing,
-    /// Too few replicas, or no node at all: asking again at once only adds load.
-    Lasting,
+/// The class of a failed request. [`ErrorClass::Busy`]: a node or a majority did not answer in time, or its connection
+/// broke, and asking again may well succeed now. [`ErrorClass::Unavailable`]: too few replicas or no node at all, and asking
+/// again at once only adds load.
+pub(super) fn classify(error: &ExecutionError) -> ErrorClass {
+    use ExecutionError as E;
+    match error {
+        E::RequestTimeout(_) | E::SchemaAgreementError(_) => ErrorClass::Busy,
+        E::EmptyPlan
+        | E::ConnectionPoolError(_)
+        | E::MetadataError(_)
+        | E::PrepareError(PrepareError::ConnectionPoolError(_)) => ErrorClass::Unavailable,
+        E::PrepareError(PrepareError::AllAttemptsFailed { first_attempt: error })
+        | E::LastAttemptError(error) => classify_attempt(error),
+        _ => ErrorClass::Defect,
+    }
 }
 
-/// How to take a failed request.
-pub(super) fn retryability(error: &ExecutionError) -> Retryability {
+fn classify_attempt(error: &RequestAttemptError) -> ErrorClass {
+    use RequestAttemptError as A;
     match error {
-        ExecutionError::RequestTimeout(_)
-        | ExecutionError::LastAttemptError(
-            RequestAttemptError::BrokenConnectionError(_)
-            | RequestAttemptError::UnableToAllocStreamId
-            | RequestAttemptError::DbError(
-                DbError::WriteTimeout { .. }
-                | DbError::ReadTimeout { .. }
-                | DbError::WriteFailure { .. }
-                | DbError::ReadFailure { .. }
-                | DbError::Overloaded
-                | DbError::IsBootstrapping,
-                _,
-            ),
-        ) => Retryability::Passing,
-        _ => Retryability::Lasting,
+        A::BrokenConnectionError(_)
+        | A::UnableToAllocStreamId
+        | A::DbError(
+            DbError::WriteTimeout { .. }
+            | DbError::ReadTimeout { .. }
+            | DbError::WriteFailure { .. }
+            | DbError::ReadFailure { .. }
+            | DbError::Overloaded
+            | DbError::IsBootstrapping
+            | DbError::TruncateError,
+            _,
+        ) => ErrorClass::Busy,
+        A::DbError(DbError::Unavailable { .. }, _) => ErrorClass::Unavailable,
+        _ => ErrorClass::Defect,
     }
 }
 
@@ -80,7 +89,8 @@ impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Corrupt(detail) => Self::Corrupt { store: STORE, detail },
-            lasting => Self::Unavailable { store: STORE, source: lasting.into() },
+            Failure::Overdue { .. } => Self::new(ErrorClass::Busy, STORE, failure),
+            Failure::Execution(ref error) => Self::new(classify(error), STORE, failure),
         }
     }
 }
@@ -96,18 +106,21 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_passes_and_too_few_replicas_last() {
+    fn a_timeout_is_busy_too_few_replicas_unavailable_and_the_rest_a_defect() {
         let timeout = answered(DbError::WriteTimeout {
             consistency: Consistency::LocalSerial,
             received: 1,
             required: 2,
             write_type: WriteType::Cas,
         });
-        assert_eq!(retryability(&timeout), Retryability::Passing);
+        assert_eq!(classify(&timeout), ErrorClass::Busy);
         let unavailable =
             answered(DbError::Unavailable { consistency: Consistency::LocalQuorum, required: 2, alive: 1 });
-        assert_eq!(retryability(&unavailable), Retryability::Lasting);
+        assert_eq!(classify(&unavailable), ErrorClass::Unavailable);
         assert!(matches!(StoreError::from(Failure::from(unavailable)), StoreError::Unavailable { .. }));
-        assert_eq!(retryability(&ExecutionError::EmptyPlan), Retryability::Lasting);
+        assert_eq!(classify(&ExecutionError::EmptyPlan), ErrorClass::Unavailable);
+        for defect in [DbError::Invalid, DbError::SyntaxError, DbError::Unauthorized, DbError::ServerError] {
+            assert_eq!(classify(&answered(defect.clone())), ErrorClass::Defect, "{defect:?}");
+        }
     }
 }

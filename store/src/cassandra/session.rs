@@ -5,7 +5,7 @@
 
 use std::{cell::Cell, future::Future, time::Duration};
 
-use base::Ambient;
+use base::{Ambient, ErrorClass};
 use futures::future::BoxFuture;
 use scylla::{
     client::session::Session,
@@ -18,7 +18,7 @@ use scylla::{
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::{
-    fault::{Failure, Retryability, retryability},
+    fault::{Failure, classify},
     statements::Statements,
 };
 use crate::domain::PaymentId;
@@ -103,7 +103,7 @@ impl PaymentSession {
     ) -> Result<Cas, Failure> {
         match self.send(statement, values).await {
             Ok(result) => is_applied(&result.into_rows_result()?),
-            Err(error) if retryability(&error) == Retryability::Passing => {
+            Err(error) if classify(&error) == ErrorClass::Busy => {
                 seen(error);
                 Ok(Cas::Unknown)
             }
@@ -139,7 +139,7 @@ impl PaymentSession {
         loop {
             match self.send(statement, &values).await {
                 Ok(result) => return Ok(result),
-                Err(error) if retryability(&error) == Retryability::Passing => seen(error),
+                Err(error) if classify(&error) == ErrorClass::Busy => seen(error),
                 Err(error) => return Err(error.into()),
             }
             self.pause(&mut pause).await;

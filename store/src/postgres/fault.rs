@@ -1,12 +1,10 @@
 //! What goes wrong in a statement, classified in one place.
 
-use base::postgres::{Class, Classified, classify};
-use sqlx::error::DatabaseError;
-
 use crate::{
     error::StoreError,
     rules::{Damage, STORE},
 };
+use base::postgres::{Class, Classified, classify};
 
 /// A transaction or a read failed.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +38,7 @@ impl PostgresFault {
     /// Whether the connection broke, rather than being hard to get.
     pub(super) fn is_broken_line(&self) -> bool {
         match self {
-            Self::Sql(sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed) => false,
+            Self::Sql(sqlx::Error::PoolClosed) => false,
             Self::Sql(error) => classify(error) == Class::Unavailable,
             _ => false,
         }
@@ -54,7 +52,7 @@ impl Classified for PostgresFault {
             Self::Conflict(_) | Self::KeyTaken(_) => Class::Serialization,
             Self::Sql(error) => classify(error),
             Self::ReadOnly | Self::MerchantMigrating | Self::MerchantElsewhere => Class::Unavailable,
-            Self::Corrupt(_) => Class::Other,
+            Self::Corrupt(_) => Class::Corrupt,
         }
     }
 }
@@ -74,21 +72,7 @@ impl From<sqlx::Error> for PostgresFault {
             Class::UniqueViolation if refused.and_then(|e| e.constraint()) == Some(IDEMPOTENCY_KEY) => {
                 Self::KeyTaken(error)
             }
-            // A rule that is broken here is a defect or damage; calling it "unavailable" would have it retried.
-            Class::UniqueViolation | Class::ForeignKeyViolation | Class::CheckViolation => {
-                Self::Corrupt(error.to_string())
-            }
-            // So is a value that is none, such as a text with a zero byte.
-            _ if refused.and_then(DatabaseError::code).is_some_and(|code| code.starts_with("22")) => {
-                Self::Corrupt(error.to_string())
-            }
-            _ if matches!(
-                error,
-                sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) | sqlx::Error::Decode(_)
-            ) =>
-            {
-                Self::Corrupt(error.to_string())
-            }
+            Class::Corrupt => Self::Corrupt(error.to_string()),
             _ => Self::Sql(error),
         }
     }
@@ -104,7 +88,7 @@ impl From<PostgresFault> for StoreError {
     fn from(fault: PostgresFault) -> Self {
         match fault {
             PostgresFault::Corrupt(detail) => Self::Corrupt { store: STORE, detail },
-            fault => Self::Unavailable { store: STORE, source: Box::new(fault) },
+            fault => Self::new(fault.class().error_class(), STORE, fault),
         }
     }
 }

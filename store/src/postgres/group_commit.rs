@@ -19,6 +19,7 @@ use std::{
 };
 
 use base::{
+    ErrorClass,
     ids::Uuid,
     postgres::{Class, Classified},
 };
@@ -102,9 +103,9 @@ impl PostgresOrders {
         };
         match waiting.await {
             Ok(Ok(placement)) => Ok(placement),
-            Ok(Err(fault)) => Err(Arc::try_unwrap(fault).map_or_else(unavailable, Into::into)),
+            Ok(Err(fault)) => Err(Arc::try_unwrap(fault).map_or_else(shared_error, Into::into)),
             // The runtime shuts down, or the task of the batch panicked.
-            Err(ended) => Err(unavailable(ended)),
+            Err(ended) => Err(StoreError::new(ErrorClass::Unavailable, STORE, ended)),
         }
     }
 
@@ -139,7 +140,7 @@ impl PostgresOrders {
                     reply(told, Ok(placed));
                 }
             }
-            Err(fault) if fault.class() == Class::Unavailable => {
+            Err(fault) if matches!(fault.class(), Class::Unavailable | Class::PoolExhausted) => {
                 let fault = Arc::new(fault);
                 for told in told {
                     reply(told, Err(Arc::clone(&fault)));
@@ -161,8 +162,8 @@ fn reply(told: oneshot::Sender<Answer>, answer: Answer) {
     drop(told.send(answer));
 }
 
-fn unavailable(source: impl std::error::Error + Send + Sync + 'static) -> StoreError {
-    StoreError::Unavailable { store: STORE, source: Box::new(source) }
+fn shared_error(fault: Arc<PostgresFault>) -> StoreError {
+    StoreError::new(fault.class().error_class(), STORE, fault)
 }
 
 enum Admission {

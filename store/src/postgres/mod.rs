@@ -4,7 +4,7 @@
 //! on, in one order everywhere: an order, then its products by sku, then the idempotency key. So the writes of this
 //! store do not deadlock with each other; if the server rolls one back all the same (40P01, 40001), it is repeated from
 //! its start, a bounded number of times. A server that is unreachable, too busy or read-only is
-//! [`StoreError::Unavailable`]; data that breaks a rule is [`StoreError::Damaged`]. Works behind a pooler in
+//! [`StoreError::Unavailable`]; data that does not read back is [`StoreError::Corrupt`]. Works behind a pooler in
 //! transaction mode when configured so.
 //!
 //! Does not migrate by itself: [`PostgresOrders::migrate`] does, called once per release and not by each process.

@@ -8,6 +8,7 @@
 
 mod cache;
 mod cassandra;
+mod defects;
 mod memory;
 mod postgres;
 mod sqlite_orders;

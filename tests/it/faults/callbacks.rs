@@ -1,7 +1,7 @@
-//! The provider's own reports of what moved: late, several times and out of order, until each was taken.
+//! Provider webhooks of a fault run: late, repeated and out of order, until each is accepted.
 //!
-//! In the form and with the signature of Stripe, which is what the API takes; what they give cause to look at is the
-//! sandbox's ledger.
+//! They have the form and signature of Stripe's webhooks, which the API accepts; the charges that they point to are
+//! those of the sandbox's ledger.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,10 +16,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::deployment::{Deployment, REPORT_SECRET};
 
-/// Of the entries of the ledger, one in so many is reported.
+/// One ledger entry in this many is reported.
 const REPORTED_ONE_IN: u32 = 10;
 
-/// Reports until told to end, and until everything due was taken then.
+/// Sends webhooks until told to end, and then until everything due was accepted.
 pub(super) async fn run(town: Arc<Deployment>, seed: u64, end: CancellationToken) {
     let (mut rng, http) = (Rng::with_seed(seed), Client::builder().no_proxy().build().expect("builds"));
     let (mut last, mut due) = (None, Vec::new());
@@ -32,7 +32,7 @@ pub(super) async fn run(town: Arc<Deployment>, seed: u64, end: CancellationToken
             }
         }
         rng.shuffle(&mut due);
-        // Some are told later than others that came after them.
+        // Some are sent later than events that came after them.
         for event in due.split_off(due.len() / 4) {
             let base = &town.bases[rng.usize(..town.bases.len())];
             if !told(&http, base, &event).await {
@@ -43,7 +43,7 @@ pub(super) async fn run(town: Arc<Deployment>, seed: u64, end: CancellationToken
     }
 }
 
-/// What the ledger has after the last entry; nothing while the sandbox is away.
+/// Ledger entries after the last one; empty while the sandbox is down.
 async fn news(http: &Client, ledger: &str, last: &mut Option<String>) -> Vec<Value> {
     let after = last.as_ref().map(|id| format!("&after={id}")).unwrap_or_default();
     let Ok(answer) = http.get(format!("{ledger}?limit=1000{after}")).send().await else { return Vec::new() };

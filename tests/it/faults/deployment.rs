@@ -1,4 +1,4 @@
-//! Everything that can break: processes of each role, the lines between them and the servers, the provider.
+//! Deployment of a fault run: processes of each role, their connections to the servers, the provider.
 
 use std::collections::BTreeMap;
 
@@ -16,24 +16,24 @@ const APIS: usize = 2;
 const RELAYS: usize = 2;
 const WORKERS: usize = 3;
 const SHOPS: usize = 3;
-/// What nobody can sell out.
+/// Stock that cannot be sold out.
 pub(super) const PLENTY: i64 = 10_000_000;
 pub(super) const SKUS: [&str; 3] = ["CUP", "PEN", "TEE"];
-/// What runs out.
+/// The product that sells out.
 pub(super) const RARE: &str = "RARE";
 pub(super) const RARE_STOCK: i64 = 150;
-/// Signs what "the provider" reports.
+/// Secret that signs the provider's webhooks.
 pub(super) const REPORT_SECRET: &str = "whsec_ofTheFaultRun";
-/// Names the library that shows a process another time; see libfaketime(1).
+/// Environment variable with the path of libfaketime(1), which gives a process another time.
 const FAKETIME: &str = "ORDERWORKS_TEST_FAKETIME";
 
-/// The whole installation.
+/// The whole deployment.
 pub(super) struct Deployment {
     pub(super) stage: TestServers,
     pub(super) shops: Vec<TestMerchant>,
-    /// Of each API process, such as `http://127.0.0.1:8080`.
+    /// Base URL of each API process, such as `http://127.0.0.1:8080`.
     pub(super) bases: Vec<String>,
-    /// The sandbox itself, past all lines.
+    /// Ledger of the sandbox itself, without a proxy.
     pub(super) ledger: String,
     processes: BTreeMap<Role, Vec<Mutex<Process>>>,
     lines: BTreeMap<Link, Proxy>,
@@ -41,14 +41,14 @@ pub(super) struct Deployment {
     pub(super) servers: Servers,
 }
 
-/// A process that is started anew when it dies, as by a service manager.
+/// A process that is restarted when it dies, as by a service manager.
 struct Process {
     args: Vec<String>,
     running: Option<util::Role>,
 }
 
 impl Deployment {
-    /// All processes run and the shops are open; `None` where there are no servers for it.
+    /// Starts all processes and opens the shops; `None` without servers for a fault run.
     pub(super) async fn open() -> Option<Self> {
         let servers = Servers::found()?;
         let mut stage =
@@ -80,7 +80,7 @@ impl Deployment {
         Some(Self { stage, shops, bases, ledger, processes, lines, front, servers })
     }
 
-    /// Lets it happen, and undoes it: returns when what was broken is whole again, but nobody has got over it yet.
+    /// Executes a fault and undoes it. Returns when the broken part is whole again, before the system has recovered.
     pub(super) async fn suffer(&self, planned: &Planned) {
         let Planned { fault, which, span, clock_off_seconds, .. } = *planned;
         match fault {
@@ -132,7 +132,7 @@ impl Deployment {
         self.shops[shop].client.at(&self.bases[turn % self.bases.len()])
     }
 
-    /// Ends all processes.
+    /// Stops all processes.
     pub(super) async fn close(self) {
         for process in self.processes.into_values().flatten() {
             if let Some(running) = process.into_inner().running {
@@ -172,7 +172,7 @@ fn stocked() -> Vec<(&'static str, i64)> {
     SKUS.map(|sku| (sku, PLENTY)).into_iter().chain([(RARE, RARE_STOCK)]).collect()
 }
 
-/// Lines that can be cut to all servers but Cassandra, whose nodes tell their own addresses.
+/// Proxies to all servers but Cassandra, whose nodes announce their own addresses.
 async fn lay_lines(stage: &mut TestServers) -> BTreeMap<Link, Proxy> {
     let redis = std::env::var("ORDERWORKS_TEST_REDIS_URL").expect("ops/faults names all servers");
     let prefix = format!("ow-faults-{}", Ambient::system().uuid().simple());

@@ -1,4 +1,4 @@
-//! Stands before the sandbox provider and lets calls go well or not.
+//! Faulty proxy in front of the sandbox provider: passes calls on, or makes them fail, hang or repeat.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use super::plan::Mood;
 
 const SLOW: Duration = Duration::from_secs(3);
 
-/// A running front; ends with the test's runtime.
+/// A running proxy; ends with the test's runtime.
 #[derive(Clone)]
 pub(super) struct Front {
-    /// With a slash at its end.
+    /// With a trailing slash.
     pub(super) url: String,
     mood: watch::Sender<Mood>,
     behind: String,
@@ -26,7 +26,7 @@ pub(super) struct Front {
 }
 
 impl Front {
-    /// Before the sandbox at this address, such as `http://127.0.0.1:8092/`.
+    /// A proxy for the sandbox at this address, such as `http://127.0.0.1:8092/`.
     pub(super) async fn of(sandbox: &str) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let url = format!("http://{}/", listener.local_addr().expect("an address"));
@@ -70,7 +70,7 @@ async fn pass(
     }
     let answer = call().await;
     if mood == Mood::Mute {
-        // Until whoever asked gives up.
+        // Until the caller gives up.
         std::future::pending::<()>().await;
     }
     match answer {
@@ -79,7 +79,7 @@ async fn pass(
                 kind.into_iter().map(|kind| (http::header::CONTENT_TYPE, kind)).collect();
             (status, headers, body).into_response()
         }
-        // Whether it acted is not known here either.
+        // Whether the call took effect is unknown here, too.
         Err(_) => StatusCode::BAD_GATEWAY.into_response(),
     }
 }

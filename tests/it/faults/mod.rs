@@ -1,8 +1,8 @@
-//! The fault suite: constant orders over all real servers and several processes of each role, while everything that may
-//! break does. At the end everything must come to rest, and the books must agree.
+//! Fault suite: a constant rate of orders over all real servers and several processes of each role, while everything
+//! that may break does. At the end all work must complete, and all stores must agree.
 //!
-//! `ops/faults` runs it, on servers of its own; without them it is skipped. What breaks when is in [`plan`], how in
-//! [`town`], who orders in [`traffic`] and what counts in [`verdict`].
+//! `ops/faults` runs it on servers of its own; without them it is skipped. The faults and their times are in [`plan`],
+//! their execution in [`town`], the customers in [`traffic`] and the final checks in [`verdict`].
 
 #![expect(clippy::print_stdout, reason = "a run of half an hour is watched")]
 
@@ -35,13 +35,13 @@ use traffic::Traffic;
 
 use crate::util::alone;
 
-/// Longer than anything takes that gets over it at all.
+/// Longer than any successful recovery.
 const RECOVERY_MAX: Duration = Duration::from_mins(3);
 
-/// The time from the end of a fault to the fulfilment of an order placed then; `None` where that took too long.
+/// Time from the end of a fault to the fulfilment of an order placed then; `None` if it exceeded [`RECOVERY_MAX`].
 type Recovery = (InjectedFault, Option<Duration>);
 
-/// A run's settings, as `ops/faults` gives them.
+/// Settings of a run, as given by `ops/faults`.
 struct Settings {
     seed: u64,
     length: Duration,
@@ -100,13 +100,13 @@ async fn whatever_breaks_nothing_is_lost_and_nobody_is_charged_twice() {
     assert!(verdict.is_clean(), "{}", verdict.describe());
 }
 
-/// All faults of all lanes. Answers the orders placed at the end of each, on their way to be fulfilled.
+/// Executes the faults of all lanes. Returns the probe orders, placed at the end of each fault, as tasks.
 async fn weather(town: &Deployment, traffic: &Arc<Traffic>, settings: &Settings) -> JoinSet<Recovery> {
     let (begin, probes) = (Instant::now(), Mutex::new(JoinSet::new()));
     join_all((0..LANES.len()).map(async |lane| {
         for (n, planned) in plan::draw(settings.seed, lane, settings.length).iter().enumerate() {
             sleep_until(begin + planned.at).await;
-            // A lane that is late, as a server took long to come back, leaves out what does not fit any more.
+            // A lane that is late, because a server took long to restart, skips the faults that no longer fit.
             if begin.elapsed() > settings.length {
                 return;
             }
@@ -142,7 +142,7 @@ fn print_fault(begin: Instant, lane: usize, planned: &Planned) {
     );
 }
 
-/// In Markdown; the last line is for programs.
+/// The report in Markdown; its last line is for programs.
 fn report(
     settings: &Settings,
     recoveries: &BTreeMap<InjectedFault, Vec<Option<Duration>>>,
@@ -159,7 +159,7 @@ fn report(
     text += "| fault | times | got over after: median | longest |\n|---|---:|---:|---:|\n";
     for (fault, taken) in recoveries {
         let mut taken = taken.clone();
-        // What was not got over in time sorts last.
+        // Recoveries that took too long sort last.
         taken.sort_by_key(|taken| taken.unwrap_or(Duration::MAX));
         let shown = |taken: Option<Duration>| match taken {
             Some(taken) => format!("{:.1} s", taken.as_secs_f64()),

@@ -1,7 +1,7 @@
-//! What breaks when: drawn from a seed, so that the same seed breaks the same things in the same order.
+//! Plan of faults, drawn from a seed: the same seed breaks the same things in the same order.
 //!
-//! Faults come in [`LANES`] that run beside each other, one fault at a time in each: so faults of different kinds overlap,
-//! and no two of one kind do. Within a lane every kind comes once before one comes again, so that a short run has them all.
+//! Faults come in [`LANES`] that run concurrently, one fault at a time in each: faults of different kinds overlap, and
+//! no two of one kind do. Within a lane every kind occurs once before any repeats, so that a short run has all kinds.
 
 use std::{fmt, ops::RangeInclusive, time::Duration};
 
@@ -62,36 +62,36 @@ pub(super) const LANES: [FaultTrack; 4] = [
     },
 ];
 
-/// Faults of which one happens at a time.
+/// Kinds of faults of which one occurs at a time.
 pub(super) struct FaultTrack {
     pub(super) name: &'static str,
     faults: &'static [InjectedFault],
-    /// Between the planned end of one and the begin of the next.
+    /// Pause between the planned end of one fault and the begin of the next.
     gap_ms: RangeInclusive<u64>,
 }
 
-/// Something that goes wrong.
+/// A fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum InjectedFault {
-    /// `kill -9`, and started anew at once.
+    /// `kill -9`, followed by an immediate restart.
     Kill(Role),
     /// SIGSTOP, then SIGCONT.
     Pause(Role),
-    /// A worker runs with a clock that is minutes off.
+    /// A worker runs with a clock that is off by minutes.
     WrongClock,
-    /// All connections are cut; new ones are let through.
+    /// All connections are cut; new ones are accepted.
     Cut(Link),
-    /// Nothing gets through.
+    /// No bytes pass.
     Sever(Link),
-    /// The provider answers, but not well.
+    /// The provider misbehaves.
     Provider(Mood),
-    /// No merchant takes webhooks.
+    /// No receiver of webhooks answers with success.
     DeadReceivers,
-    /// `kill -9` of a server, or of one node of three, and brought back.
+    /// `kill -9` of a server, or of one node of three, and a restart.
     Restart(Server),
 }
 
-/// Processes of the product, and the provider's.
+/// Processes of the product, and the sandbox provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Role {
     Api,
@@ -101,7 +101,7 @@ pub(super) enum Role {
     Provider,
 }
 
-/// Between processes and servers.
+/// Connections between processes and servers, through a proxy that can cut them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Link {
     Postgres,
@@ -110,18 +110,18 @@ pub(super) enum Link {
     Mail,
 }
 
-/// How calls of the provider go.
+/// Behaviour of the provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Mood {
-    /// Well.
+    /// Normal.
     Fine,
-    /// 503, and nothing was done.
+    /// Answers 503 without effect.
     Refuses,
-    /// Done after three seconds.
+    /// Takes effect and answers after three seconds.
     Slow,
-    /// Done, and never answered.
+    /// Takes effect and never answers.
     Mute,
-    /// Done twice, as by a network that repeats requests.
+    /// Takes effect twice, as in a network that repeats requests.
     Twice,
 }
 
@@ -133,15 +133,15 @@ pub(super) enum Server {
     Cassandra,
 }
 
-/// A fault of the plan.
+/// A planned fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Planned {
-    /// Since the begin; later where the one before it in its lane takes longer than planned.
+    /// Time since the begin of the run; later if the previous fault of the lane takes longer than planned.
     pub(super) at: Duration,
     pub(super) fault: InjectedFault,
-    /// Which of several alike: taken modulo their number.
+    /// Index among equal targets, taken modulo their number.
     pub(super) which: usize,
-    /// How long it lasts.
+    /// Duration of the fault.
     pub(super) span: Duration,
     /// For [`Fault::WrongClock`].
     pub(super) clock_off_seconds: i64,
@@ -149,7 +149,7 @@ pub(super) struct Planned {
 
 /// The faults of one lane, in order.
 pub(super) fn draw(seed: u64, lane: usize, length: Duration) -> Vec<Planned> {
-    // Lanes must not tell the same story.
+    // A seed of its own for each lane, so that lanes differ.
     let mut rng = Rng::with_seed(seed.wrapping_mul(0x9e37_79b9).wrapping_add(lane as u64));
     let FaultTrack { faults, gap_ms, .. } = &LANES[lane];
     let (mut plan, mut bag) = (Vec::new(), Vec::new());
@@ -175,7 +175,8 @@ impl InjectedFault {
     fn span_ms(self) -> RangeInclusive<u64> {
         match self {
             Self::Kill(_) | Self::Cut(_) => 0..=0,
-            // Beyond the heartbeat of the broker, after which another worker has the jobs, and the relay's lease.
+            // Longer than the broker's heartbeat, after which another worker gets the jobs, and longer than the relay's
+            // lease.
             Self::Pause(Role::Worker | Role::Relay) => 2_000..=40_000,
             Self::Pause(_) => 1_000..=8_000,
             Self::WrongClock => 5_000..=20_000,
@@ -185,7 +186,7 @@ impl InjectedFault {
         }
     }
 
-    /// About how long it takes to undo it, so that a plan has no more faults than fit.
+    /// Approximate time to undo the fault, so that a plan has no more faults than fit.
     fn return_takes(self) -> Duration {
         Duration::from_secs(match self {
             Self::Restart(Server::Cassandra) => 15,

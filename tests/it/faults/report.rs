@@ -1,4 +1,4 @@
-//! What became of it all, asked of the API, the provider's ledger and `orderworks verify`.
+//! Final checks of a fault run, from the API, the provider's ledger and `orderworks verify`.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -16,33 +16,33 @@ use super::{
 };
 use crate::util::{Client, audit};
 
-/// From the last fault to the end of every order.
+/// Longest time from the last fault to the end of every order.
 const ENDED_WITHIN: Duration = Duration::from_mins(1);
-/// From then to the last mail and the last webhook whose receiver was there.
+/// Longest time from then to the last mail and the last webhook.
 const QUIET_WITHIN: Duration = Duration::from_mins(5);
 
-/// The numbers that must be zero, and some that need not.
+/// Figures of the run; most of them must be zero.
 pub(super) struct FaultReport {
     pub(super) accepted: usize,
     pub(super) sold_out: usize,
-    /// Accepted, and not there.
+    /// Accepted orders that do not exist.
     pub(super) lost: usize,
-    /// A key that became two orders, an order that was charged twice.
+    /// Keys with two orders, and orders that were charged twice.
     pub(super) doubled: usize,
-    /// Units sold beyond what there was.
+    /// Units sold beyond the stock.
     pub(super) oversold: i64,
-    /// Neither fulfilled nor ended otherwise a minute after the last fault.
+    /// Orders that were not final a minute after the last fault.
     pub(super) open: usize,
-    /// From the last fault to the end of the last order, if all ended in time.
+    /// Time from the last fault to the end of the last order, if all ended in time.
     pub(super) ended_after: Option<Duration>,
-    /// What the audit still found after minutes of quiet.
+    /// Violations that the audit still finds after minutes without traffic.
     pub(super) violations: Vec<Value>,
-    /// What the audit looked at.
+    /// Summary of the audit.
     pub(super) audited: Value,
 }
 
 impl FaultReport {
-    /// Judges what stands in all books, orders having ended as [`until_ended`] says.
+    /// Collects the figures from all stores; `ended` is the result of [`until_ended`].
     pub(super) async fn of(town: &Deployment, traffic: &Traffic, ended: Result<Duration, usize>) -> Self {
         let accepted = traffic.accepted();
         let mut of_shop = Vec::new();
@@ -72,7 +72,7 @@ impl FaultReport {
         (self.lost, self.doubled, self.oversold, self.open) == (0, 0, 0, 0) && self.violations.is_empty()
     }
 
-    /// What was found beside the last line.
+    /// The findings besides the last line.
     pub(super) fn describe(&self) -> String {
         let mut text = match self.ended_after {
             Some(after) => {
@@ -110,7 +110,7 @@ impl FaultReport {
     }
 }
 
-/// How long after the last fault every order had ended, or how many had not when it was time.
+/// Time from the last fault until every order had ended, or the number of open orders at the time limit.
 pub(super) async fn until_ended(town: &Deployment, last_fault: Instant) -> Result<Duration, usize> {
     let clients: Vec<_> = clients(town).collect();
     loop {
@@ -131,7 +131,7 @@ pub(super) async fn until_ended(town: &Deployment, last_fault: Instant) -> Resul
     }
 }
 
-/// An API that has not got over a fault yet cannot say so.
+/// False also when an API that has not recovered yet does not answer.
 async fn all_ended(clients: &[Client]) -> bool {
     for client in clients {
         for status in ["pending", "paid"] {
@@ -156,7 +156,7 @@ fn charged_again(ledger: &[Value]) -> usize {
     charges.values().filter(|count| **count > 1).count()
 }
 
-/// Of the one thing that runs out.
+/// Oversold units of the product that sells out.
 fn oversold(orders: &[Value]) -> i64 {
     let left_the_house = orders.iter().filter(|order| !order["shipment"].is_null());
     let items = left_the_house.flat_map(|order| order["items"].as_array().expect("a list"));
@@ -167,7 +167,8 @@ fn oversold(orders: &[Value]) -> i64 {
     (sold - RARE_STOCK).max(0)
 }
 
-/// Asks until nothing is wrong: mails and webhooks need their time, and stores that were away have writes to catch up with.
+/// Audits until there is no violation: mails and webhooks take their time, and recovered stores have writes to catch up
+/// with.
 async fn audited(town: &Deployment) -> (Vec<Value>, Value) {
     let deadline = Instant::now() + QUIET_WITHIN;
     loop {

@@ -1,4 +1,4 @@
-//! The servers of a fault run: `ops/services` started them in a folder of their own, so they may be killed.
+//! Servers of a fault run: `ops/services` started them in a folder of their own, so they may be killed.
 
 use std::{
     path::{Path, PathBuf},
@@ -9,17 +9,17 @@ use tokio::{process::Command, time::timeout};
 
 use super::plan::Server;
 
-/// Names the folder; without it nothing here may be killed.
+/// Environment variable with the folder; without it no server may be killed.
 const FOLDER: &str = "ORDERWORKS_TEST_FAULTS";
-/// From the kill of a server until nothing is left of it.
+/// Longest time from the kill of a server until its processes are gone.
 const GONE_MAX: Duration = Duration::from_mins(1);
-/// Nodes of the ring.
+/// Nodes of the Cassandra cluster.
 const NODES: usize = 3;
 
 pub(super) struct Servers(PathBuf);
 
 impl Servers {
-    /// `None` where no servers were set apart for this.
+    /// The servers of a fault run; `None` where none were started for it.
     pub(super) fn found() -> Option<Self> {
         let folder = std::env::var_os(FOLDER).map(PathBuf::from);
         if folder.is_none() {
@@ -28,12 +28,12 @@ impl Servers {
         folder.map(Self)
     }
 
-    /// Puts what all processes said beside the servers' logs.
+    /// Writes the log of all processes beside the servers' logs.
     pub(super) fn keep_log(&self, log: &str) {
         std::fs::write(self.0.join("log/faults.log"), log).expect("writes the log");
     }
 
-    /// Kills a server, waits, and brings it back; returns when it answers.
+    /// Kills a server, waits, and restarts it; returns when it answers.
     pub(super) async fn restart(&self, server: Server, which: usize, down: Duration) {
         let process = match server {
             Server::Postgres => "postgres".to_owned(),
@@ -51,7 +51,7 @@ impl Servers {
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// As a power cut of its machine would end it: the process that was started, and its children.
+    /// Kills as a power failure of the machine would: the started process and its children.
     async fn kill(&self, process: &str) {
         let file = self.0.join(format!("run/{process}.pid"));
         let text = std::fs::read_to_string(&file).expect("a pid file");
@@ -59,8 +59,8 @@ impl Servers {
         let children = children(pid);
         signal_all(&[pid]).await;
         signal_all(&children).await;
-        // What is left of a server would keep its port, and its files, from the next one: PostgreSQL takes even a process
-        // that is dead and not yet waited for as one that has them.
+        // A remaining process would keep its port and files from the new server: PostgreSQL counts even a dead process
+        // that was not yet waited for as their holder.
         let gone = async {
             while [pid].iter().chain(&children).any(|pid| stat(*pid).is_some()) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -70,7 +70,7 @@ impl Servers {
     }
 }
 
-/// Those already gone are none to kill.
+/// Skips processes that have ended already.
 async fn signal_all(pids: &[u32]) {
     for pid in pids.iter().filter(|pid| is_running(**pid)) {
         let sent = Command::new("kill").args(["-9", &pid.to_string()]).output().await;
@@ -88,7 +88,7 @@ fn children(parent: u32) -> Vec<u32> {
     pids.filter(|pid| stat(*pid).is_some_and(|(_, of)| of == parent)).collect()
 }
 
-/// State and parent (proc(5)); the command's name before them may hold anything.
+/// State and parent (proc(5)); the command's name before them may hold any character.
 fn stat(pid: u32) -> Option<(char, u32)> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let mut fields = text.rsplit_once(") ")?.1.split(' ');

@@ -1,4 +1,5 @@
-//! Customers who order at a constant rate, change their minds, and do not give up before they have an answer.
+//! Customers of a fault run: they order at a constant rate, cancel or refund some orders, and retry until they have a
+//! response.
 
 use std::{
     collections::BTreeMap,
@@ -21,16 +22,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::deployment::{Deployment, RARE, SKUS};
 
-/// Customers waiting for an answer at once; while there are so many, nobody new comes.
+/// Customers waiting for a response at most; no new customer starts beyond this.
 const WAITING_MAX: usize = 200;
 
-/// What customers were told.
+/// Responses that customers got.
 pub(super) struct Traffic {
     town: Arc<Deployment>,
     seed: u64,
-    /// Order ids by shop and key: what was accepted.
+    /// Ids of accepted orders by shop and key.
     accepted: Mutex<BTreeMap<(usize, String), String>>,
-    /// Keys that were answered with two ids.
+    /// Number of keys that were answered with two different ids.
     pub(super) answered_twice: AtomicUsize,
     pub(super) sold_out: AtomicUsize,
 }
@@ -41,7 +42,7 @@ impl Traffic {
         Self { town, seed, accepted: Mutex::default(), answered_twice, sold_out }
     }
 
-    /// Orders come at this rate until told to end; returns when every customer has an answer.
+    /// Places orders at this rate until told to end; returns when every customer has a response.
     pub(super) async fn run(self: Arc<Self>, per_second: f64, end: CancellationToken) {
         let mut ticks = tokio::time::interval(Duration::from_secs_f64(per_second.recip()));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -66,7 +67,7 @@ impl Traffic {
         }
     }
 
-    /// Places an order that nothing stands in the way of, and waits until it is fulfilled.
+    /// Places an order that no business rule prevents, and waits until it is fulfilled.
     pub(super) async fn probe(&self, key: String) {
         let mut rng = Rng::with_seed(0);
         let body = self.town.shops[0].order(SKUS[0], 1, "pm_card_visa");
@@ -96,7 +97,7 @@ impl Traffic {
                 self.change(&mut rng, shop, &format!("/v1/orders/{id}/cancel"), &json!({})).await;
             }
             5..10 => {
-                // Some ask at once, which may be too early; some when they see that they have paid.
+                // Some ask for a refund at once, which may be too early; some wait until the order is paid.
                 if rng.bool() {
                     self.until_not_pending(&mut rng, shop, &id).await;
                 }
@@ -117,8 +118,8 @@ impl Traffic {
         }
     }
 
-    /// Asks under one key until there is an answer: the order's id, or `None` when it is sold out. Some ask once more
-    /// although they were answered.
+    /// Sends the request under one key until there is a response: the order's id, or `None` when the product is sold
+    /// out. Some customers send it once more after the response.
     async fn insist(&self, rng: &mut Rng, shop: usize, key: String, body: &Value) -> Option<String> {
         let mut answers_wanted = if rng.u32(..10) == 0 { 2 } else { 1 };
         loop {
@@ -149,7 +150,7 @@ impl Traffic {
         }
     }
 
-    /// Asks until there is an answer; that it is too late for it is one.
+    /// Sends the request until there is a response; the response that it is too late counts.
     async fn change(&self, rng: &mut Rng, shop: usize, path: &str, body: &Value) {
         loop {
             let client = self.town.client(shop, rng.usize(..));
@@ -165,7 +166,7 @@ impl Traffic {
     }
 }
 
-/// Whether asking again is pointless. 409 is told while the same key is being worked on elsewhere.
+/// Whether a retry is pointless. 409 is returned while the same key is in progress elsewhere.
 fn is_final(status: StatusCode) -> bool {
     let passing = [StatusCode::CONFLICT, StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT];
     status.is_client_error() && !passing.contains(&status)
@@ -175,7 +176,7 @@ fn sku(rng: &mut Rng) -> &'static str {
     if rng.u32(..20) == 0 { RARE } else { SKUS[rng.usize(..SKUS.len())] }
 }
 
-/// One in eight is not plain.
+/// One in eight uses an unusual payment method.
 fn method(rng: &mut Rng) -> &'static str {
     match rng.u32(..100) {
         0..4 => "pm_card_chargeDeclined",

@@ -1,18 +1,18 @@
-//! The hostile requests: each as large as its route takes it.
+//! Hostile requests, each as large as its route accepts.
 
-/// A request, with the status it gets.
+/// A request, and the status of its response.
 pub(super) struct Hostile {
     pub(super) name: &'static str,
     pub(super) request: Vec<u8>,
     pub(super) status: &'static str,
-    /// The server closes without having read it all.
+    /// Whether the server closes without reading the whole request.
     pub(super) is_cut: bool,
 }
 
 const BODY_BYTES_MAX: usize = 64 * 1024;
-/// Less than that by some room for what is around.
+/// Less than the bound, with room for the surrounding JSON.
 const BODY_BYTES: usize = 65_000;
-/// As long as a name comes back at most, and twice as long when it does.
+/// As long as an echoed name may be; its escaped form in the response is twice as long.
 const NAME: &str = "~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~";
 
 pub(super) fn all(key: &str) -> Vec<Hostile> {
@@ -40,7 +40,7 @@ pub(super) fn all(key: &str) -> Vec<Hostile> {
     ]
 }
 
-/// Fifty requests for the largest answer, sent in one go.
+/// Fifty requests for the largest response, sent in one write.
 pub(super) fn pipelined() -> Vec<u8> {
     "GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n".repeat(50).into_bytes()
 }
@@ -71,7 +71,7 @@ fn members(count: usize, member: impl Fn(usize) -> String) -> String {
     format!("{{{}}}", (0..count).map(member).collect::<Vec<_>>().join(","))
 }
 
-/// As many items as an order may have, wrong in what they hold and in what they should not hold.
+/// The most items an order may have, with invalid values and unknown members.
 fn faults() -> String {
     let item = |_| {
         format!(

@@ -1,4 +1,4 @@
-//! The invariants of the design over what a shop and its provider tell from outside.
+//! Checks of the design's invariants against the public data of a shop and its provider.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -10,11 +10,11 @@ use store::domain::EventId;
 
 use super::{Client, Receiver, VerifyReport};
 
-/// Longest time from the end of all orders to the last webhook. A relay that was killed holds its messages for half a
-/// minute more.
+/// Longest time from the end of all orders to the last webhook. A killed relay delays its messages by another half a
+/// minute.
 const WEBHOOKS_MAX: Duration = Duration::from_mins(2);
 
-/// All lines of the provider's ledger.
+/// All entries of the provider's ledger.
 pub(crate) async fn ledger(url: &str) -> Vec<Value> {
     let mut entries: Vec<Value> = Vec::new();
     loop {
@@ -29,11 +29,11 @@ pub(crate) async fn ledger(url: &str) -> Vec<Value> {
     }
 }
 
-/// Arguments of an audit of everything, at once.
+/// Arguments of an immediate audit of everything.
 pub(crate) const FULL: [&str; 3] = ["--full", "--grace", "0s"];
 
-/// I1 to I5, by the auditor's word: asks until nothing is wrong and nothing waits for a job any more, as mails, webhooks and
-/// what a repair set going need their time. Answers the summary.
+/// I1 to I5, as reported by the audit: repeats it until there is no violation and nothing waits for a job, because
+/// mails, webhooks and the results of repairs take time. Returns the summary.
 pub(crate) async fn right(mut audit: impl AsyncFnMut() -> VerifyReport) -> Value {
     let deadline = tokio::time::Instant::now() + WEBHOOKS_MAX;
     loop {
@@ -47,7 +47,7 @@ pub(crate) async fn right(mut audit: impl AsyncFnMut() -> VerifyReport) -> Value
     }
 }
 
-/// I3: what left the house is what was fulfilled, and nothing stays reserved.
+/// I3: shipped units equal those of fulfilled orders, and no units stay reserved.
 pub(crate) async fn stock(orders: &[Value], merchant: &Client, skus: &[&str], at_first: i64) {
     for &sku in skus {
         let fulfilled = orders.iter().filter(|o| o["status"] == "fulfilled");
@@ -86,7 +86,7 @@ pub(crate) async fn webhooks(orders: &[Value], merchant: &Client, receiver: &Rec
         });
         missing.map(|order| order["id"].as_str().expect("an id").to_owned()).collect::<Vec<_>>()
     };
-    // Counted first: reading thousands of bodies at each arrival would keep the receiver from answering.
+    // Counted first: parsing thousands of bodies at each arrival would keep the receiver from answering.
     let total = orders.iter().map(|order| usize::try_from(expected(order)).expect("small")).sum::<usize>();
     let all =
         |taken: &[(http::HeaderMap, bytes::Bytes)]| taken.len() >= total && incomplete(taken).is_empty();

@@ -1,4 +1,4 @@
-//! The real RabbitMQ server, a virtual host per test.
+//! The real RabbitMQ server, with a virtual host per test.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use base::Ambient;
 use reqwest::Method;
 use serde_json::json;
 
-/// A user without a tag, and its password: it may use the virtual hosts of tests and do nothing else on the server.
+/// A user without a tag, and its password: it may use the virtual hosts of tests and nothing else on the server.
 const USER: &str = "ow-test-user";
 
-/// A test's own virtual host, deleted at its end.
+/// A virtual host of one test, deleted at its end.
 pub(crate) struct Vhost {
     url: String,
     name: String,
@@ -17,7 +17,7 @@ pub(crate) struct Vhost {
     http: reqwest::Client,
 }
 
-/// Why tests with the broker cannot run here.
+/// The reason why tests with the broker cannot run here.
 pub(crate) fn missing() -> Option<&'static str> {
     let set = std::env::var_os("ORDERWORKS_TEST_RABBITMQ_URL").is_some();
     (!set).then_some(
@@ -34,7 +34,7 @@ impl Vhost {
         let (_, place) = url.split_once('@').expect("an address with a user");
         let (server, _) = place.rsplit_once('/').expect("an address with a virtual host");
         let ambient = Ambient::system();
-        // The same form as in the engine's own tests, whose sweep takes leftovers of crashed runs of both.
+        // The same form of name as in the engine's own tests, whose cleanup removes leftovers of crashed runs of both.
         let name = format!("ow-test-{}-{}", ambient.now().as_millisecond(), ambient.uuid().simple());
         let vhost = Self {
             url: format!("amqp://{USER}:{USER}@{server}/{name}"),

@@ -1,4 +1,4 @@
-//! A client of the HTTP contract.
+//! HTTP client of the API for tests.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::PATIENCE;
 
-/// Speaks with one key.
+/// A client with one API key.
 #[derive(Clone)]
 pub(crate) struct Client {
     http: reqwest::Client,
@@ -23,7 +23,7 @@ impl Client {
         Self { http, base: base.to_owned(), key: key.to_owned() }
     }
 
-    /// The same client of another server.
+    /// The same client for another server.
     pub(crate) fn at(&self, base: &str) -> Self {
         Self { base: base.to_owned(), ..self.clone() }
     }
@@ -47,7 +47,7 @@ impl Client {
         self.try_send(method, path, headers, body).await.expect("answers")
     }
 
-    /// The same where an answer may not come.
+    /// The same where a response may not come.
     pub(crate) async fn try_send(
         &self,
         method: Method,
@@ -65,7 +65,7 @@ impl Client {
         Ok((answer.status(), answer.json().await.unwrap_or(Value::Null)))
     }
 
-    /// The answer whatever its status, or `None` where nobody answers.
+    /// The response whatever its status; `None` if the server does not answer.
     pub(crate) async fn try_get(&self, path: &str) -> Option<Value> {
         self.request(Method::GET, path).send().await.ok()?.json().await.ok()
     }
@@ -76,13 +76,13 @@ impl Client {
         body
     }
 
-    /// Places an order under a key; an error means that no answer came.
+    /// Places an order under a key; an error means that no response came.
     pub(crate) async fn place(&self, key: &str, body: &Value) -> Result<(StatusCode, Value), reqwest::Error> {
         let answer = self.place_whole(key, body).await?;
         Ok((answer.status(), answer.json().await?))
     }
 
-    /// The same with the whole answer.
+    /// The same with the whole response.
     pub(crate) async fn place_whole(
         &self,
         key: &str,
@@ -91,14 +91,14 @@ impl Client {
         self.request(Method::POST, "/v1/orders").header("idempotency-key", key).json(body).send().await
     }
 
-    /// Places an order and expects it to be accepted.
+    /// Places an order, expects it to be accepted, and returns its id.
     pub(crate) async fn accepted(&self, key: &str, method: &str) -> String {
         let (status, body) = self.place(key, &order("CUP-ENAMEL", 1, method)).await.expect("answers");
         assert_eq!(status, StatusCode::ACCEPTED, "{body}");
         body["id"].as_str().expect("an id").to_owned()
     }
 
-    /// Asks until the order has ended, and answers it. There is no push on plain HTTP, so this polls.
+    /// Polls until the order has ended, and returns it. Plain HTTP has no push.
     pub(crate) async fn ended(&self, id: &str) -> Value {
         let start = Instant::now();
         loop {
@@ -121,7 +121,7 @@ impl Client {
         self.all_where(path, "").await
     }
 
-    /// Those that further parameters, such as `&status=paid`, leave.
+    /// All items that match further parameters, such as `&status=paid`.
     pub(crate) async fn all_where(&self, path: &str, parameters: &str) -> Vec<Value> {
         let mut items: Vec<Value> = Vec::new();
         loop {
@@ -136,7 +136,7 @@ impl Client {
     }
 }
 
-/// The body of an order.
+/// Body of an order.
 pub(crate) fn order(sku: &str, quantity: u32, method: &str) -> Value {
     json!({
         "customer": { "email": "ada@example.com", "name": "Ada Lovelace" },

@@ -1,5 +1,5 @@
-//! Vocabulary: a [`Dev`] is a running `orderworks dev` over a data folder; [`Dev::kill`] is `kill -9`, [`Dev::stop`] is
-//! TERM. A [`Receiver`] is a merchant's real HTTP listener. [`Client`] speaks the HTTP contract with one key.
+//! Test harness: a [`Dev`] is a running `orderworks dev` over a data folder; [`Dev::kill`] is `kill -9`, [`Dev::stop`]
+//! is TERM. A [`Receiver`] is a merchant's real HTTP listener. A [`Client`] sends requests with one key.
 
 pub(crate) mod audit;
 mod broker;
@@ -23,10 +23,10 @@ use tokio::{
     process::{Child, Command},
 };
 
-/// Longest anything here may take; reached only when something is broken.
+/// Longest wait in any test; reached only when something is broken.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
-/// What `dev --json` says once it is ready.
+/// Output of `dev --json` when it is ready.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Ready {
     pub(crate) url: String,
@@ -37,10 +37,10 @@ pub(crate) struct Ready {
     pub(crate) mail_folder: std::path::PathBuf,
 }
 
-/// An audit of all that half an hour of orders left.
+/// Longest audit, of the orders of half an hour.
 const AUDIT_MAX: Duration = Duration::from_mins(10);
 
-/// The turn of tests that keep many processes busy: two of them at once would measure each other's patience.
+/// Serialises tests that keep many processes busy: two of them at once would run into each other's timeouts.
 pub(crate) async fn alone() -> tokio::sync::MutexGuard<'static, ()> {
     static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
     TURN.lock().await
@@ -63,7 +63,7 @@ impl Dev {
         Self::spawn(orderworks(data), data, settings).await
     }
 
-    /// [`Dev::start`] with so many file descriptors at most.
+    /// [`Dev::start`] with at most this many file descriptors.
     pub(crate) async fn start_within(data: &Path, descriptors: u32) -> Self {
         let plain = orderworks(data);
         let mut command = Command::new("sh");
@@ -107,22 +107,22 @@ impl Dev {
         Client::new(&self.ready.url, &self.ready.publishable_key)
     }
 
-    /// Its process id.
+    /// The process id.
     pub(crate) fn process(&self) -> u32 {
         self.child.id().expect("running")
     }
 
-    /// Where its API listens.
+    /// The address of the API.
     pub(crate) fn address(&self) -> std::net::SocketAddr {
         self.ready.url.trim_start_matches("http://").parse().expect("an address")
     }
 
-    /// Stops it in the middle of whatever it does (SIGSTOP).
+    /// Pauses the process (SIGSTOP).
     pub(crate) async fn pause(&self) {
         signal(&self.child, "-STOP").await;
     }
 
-    /// Lets it go on (SIGCONT).
+    /// Resumes the process (SIGCONT).
     pub(crate) async fn wake(&self) {
         signal(&self.child, "-CONT").await;
     }
@@ -132,28 +132,28 @@ impl Dev {
         self.child.kill().await.expect("kills");
     }
 
-    /// TERM; answers the exit status.
+    /// Sends TERM and returns the exit status.
     pub(crate) async fn stop(mut self) -> std::process::ExitStatus {
         signal(&self.child, "-TERM").await;
         tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("stops in time").expect("waits")
     }
 }
 
-/// Resident memory of a process now.
+/// Resident memory of a process in KiB.
 pub(crate) fn resident_kib(process: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("a process");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
     line.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
-/// Sends a signal to a process that runs.
+/// Sends a signal to a running process.
 async fn signal(child: &Child, signal: &str) {
     let pid = child.id().expect("running").to_string();
     assert!(Command::new("kill").args([signal, &pid]).status().await.expect("runs kill").success());
 }
 
-/// The binary (or the one that `ORDERWORKS_TEST_BINARY` names, such as the release build) over a data folder, with a clean
-/// environment as far as it is ours.
+/// The binary (or the one in `ORDERWORKS_TEST_BINARY`, such as the release build) over a data folder, without inherited
+/// settings of Orderworks.
 pub(crate) fn orderworks(data: &Path) -> Command {
     let built = env!("CARGO_BIN_EXE_orderworks").into();
     let mut command = Command::new(std::env::var_os("ORDERWORKS_TEST_BINARY").unwrap_or(built));
@@ -161,7 +161,7 @@ pub(crate) fn orderworks(data: &Path) -> Command {
     command
 }
 
-/// Runs a command to its end; answers exit status, standard output, standard error.
+/// Runs a command to its end; returns whether it succeeded, standard output, standard error.
 pub(crate) async fn run(data: &Path, args: &[&str]) -> (bool, String, String) {
     let child = orderworks(data).args(args).stdin(Stdio::null()).output();
     let done = tokio::time::timeout(PATIENCE, child).await.expect("ends in time").expect("runs");
@@ -169,10 +169,10 @@ pub(crate) async fn run(data: &Path, args: &[&str]) -> (bool, String, String) {
     (done.status.success(), text(done.stdout), text(done.stderr))
 }
 
-/// Exit status, violations, summary; standard error where there is none.
+/// Exit status, violations, and the summary or, without one, standard error.
 pub(crate) type VerifyReport = (Option<i32>, Vec<Value>, Value);
 
-/// `verify` with these arguments, settings and `--json`.
+/// Runs `verify` with these arguments and settings, and `--json`.
 pub(crate) async fn verify(data: &Path, settings: &[(&str, &str)], args: &[&str]) -> VerifyReport {
     let mut command = orderworks(data);
     command.args(["--json", "verify"]).args(args).envs(settings.iter().copied()).stdin(Stdio::null());
@@ -184,7 +184,7 @@ pub(crate) async fn verify(data: &Path, settings: &[(&str, &str)], args: &[&str]
     (done.status.code(), lines, summary)
 }
 
-/// [`run`] with `--json`, its answer parsed.
+/// [`run`] with `--json`; returns the parsed result.
 pub(crate) async fn run_json(data: &Path, args: &[&str]) -> serde_json::Value {
     let (ok, out, err) = run(data, &[&["--json"], args].concat()).await;
     assert!(ok, "{args:?}: {err}");

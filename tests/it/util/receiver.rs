@@ -1,4 +1,4 @@
-//! A merchant's listener: takes webhooks over real HTTP and keeps them.
+//! Webhook receiver of a merchant: accepts webhooks over real HTTP and stores them.
 
 use std::{
     sync::{
@@ -30,17 +30,17 @@ impl Receiver {
         receiver
     }
 
-    /// Answers everything with 500 from now on, or takes it again.
+    /// Answers every webhook with 500 from now on, or accepts webhooks again.
     pub(crate) fn set_dead(&self, dead: bool) {
         self.dead.store(dead, Ordering::SeqCst);
     }
 
-    /// Everything taken so far.
+    /// All webhooks accepted so far.
     pub(crate) fn taken(&self) -> Vec<(HeaderMap, Bytes)> {
         self.taken.lock().expect("not poisoned").clone()
     }
 
-    /// Waits until what was taken satisfies `enough`.
+    /// Waits until the accepted webhooks satisfy `enough`.
     pub(crate) async fn until(
         &self,
         enough: impl Fn(&[(HeaderMap, Bytes)]) -> bool,
@@ -49,7 +49,7 @@ impl Receiver {
         self.taken()
     }
 
-    /// The same for so long at most; false when it did not come true.
+    /// The same with a time limit; false when it passes.
     pub(crate) async fn within(
         &self,
         limit: Duration,
@@ -57,7 +57,7 @@ impl Receiver {
     ) -> bool {
         let wait = async {
             loop {
-                // Armed before the check, so that an arrival in between is not missed.
+                // Created before the check, so that an arrival in between is not missed.
                 let arrival = self.arrived.notified();
                 if enough(&self.taken.lock().expect("not poisoned")) {
                     return;

@@ -1,4 +1,4 @@
-//! A role of `orderworks` in a process of its own.
+//! A role of `orderworks` in a separate process.
 
 use std::{ffi::OsStr, path::Path, process::Stdio, time::Duration};
 
@@ -7,11 +7,11 @@ use tokio::process::Child;
 
 use super::{Client, PATIENCE, orderworks, signal};
 
-/// A role of its own process.
+/// A role in a separate process.
 pub(crate) struct Role(Child);
 
 impl Role {
-    /// Starts it; what it says goes into the log of the folder.
+    /// Starts the role; its output is appended to the log in the folder.
     pub(crate) fn start(data: &Path, settings: &[(&str, &str)], args: &[impl AsRef<OsStr>]) -> Self {
         let log =
             std::fs::OpenOptions::new().create(true).append(true).open(data.join("log")).expect("a log file");
@@ -25,17 +25,17 @@ impl Role {
         self.0.kill().await.expect("kills");
     }
 
-    /// Stops it in the middle of whatever it does (SIGSTOP).
+    /// Pauses the process (SIGSTOP).
     pub(crate) async fn pause(&self) {
         signal(&self.0, "-STOP").await;
     }
 
-    /// Lets it go on (SIGCONT).
+    /// Resumes the process (SIGCONT).
     pub(crate) async fn wake(&self) {
         signal(&self.0, "-CONT").await;
     }
 
-    /// TERM, and waits for the orderly end.
+    /// Sends TERM and waits for the orderly end.
     pub(crate) async fn stop(mut self) {
         signal(&self.0, "-TERM").await;
         let ended =
@@ -44,13 +44,13 @@ impl Role {
     }
 }
 
-/// A port that nobody listens on at this moment.
+/// A port that is free at this moment.
 pub(crate) fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
     listener.local_addr().expect("an address").port()
 }
 
-/// What `/readyz` answers, once it answers.
+/// The report of `/readyz`, once it satisfies `wanted`.
 pub(crate) async fn ready(address: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     let client = Client::new(&format!("http://{address}"), "none");
     let asking = async {

@@ -1,5 +1,6 @@
-//! A [`Stage`] is all servers of one distributed test: its own database, keyspace, virtual host and sandbox on the real
-//! ones, where it has the rights that the product needs and no others. A [`Shop`] is a merchant there, with products, keys and a listener for webhooks.
+//! Deployment of one distributed test: a [`Stage`] has its own database, keyspace, virtual host and sandbox on the real
+//! servers, with the rights that the product needs and no others. A [`Shop`] is a merchant there, with products, keys
+//! and a receiver of webhooks.
 
 use std::ffi::OsStr;
 
@@ -20,7 +21,7 @@ use super::{Client, Receiver, Role, VerifyReport, Vhost, free_port, missing_brok
 
 const PROVIDER_KEY: &str = "sandbox-key-of-a-test";
 
-/// Servers of one test.
+/// The deployment of one test.
 pub(crate) struct TestServers {
     pub(crate) data: TempDir,
     pub(crate) database: Scratch,
@@ -28,17 +29,18 @@ pub(crate) struct TestServers {
     vhost: Vhost,
     settings: Vec<(String, String)>,
     provider: String,
-    /// Runs until the stage is closed, unless somebody took it.
+    /// Runs until the deployment is closed, unless the test takes it out.
     pub(crate) sandbox: Option<Role>,
 }
 
 impl TestServers {
-    /// Migrated and empty, the sandbox running; `None`, with the reason printed, where a server is missing.
+    /// Creates a migrated and empty deployment with a running sandbox; `None`, with the reason printed, if a server is
+    /// missing.
     pub(crate) async fn open() -> Option<Self> {
         Self::open_with("{ datacenter1 = 1 }").await
     }
 
-    /// The same with so many copies of each payment.
+    /// The same with this replication of payments.
     pub(crate) async fn open_with(replication: &str) -> Option<Self> {
         let missing = missing_broker().map(str::to_owned).or_else(base::postgres::scratch::skipped);
         let smtp =
@@ -81,20 +83,20 @@ impl TestServers {
         self.command(&[], &["migrate"]).await;
     }
 
-    /// How the sandbox is started.
+    /// Arguments to start the sandbox with.
     pub(crate) fn sandbox_arguments(&self) -> Vec<String> {
         let address = self.provider.trim_start_matches("http://").trim_end_matches('/');
         ["sandbox", "--listen", address].map(str::to_owned).into()
     }
 
-    /// Changes a setting, named without its prefix, or adds it: for what is started from now on.
+    /// Adds or changes a setting, named without its prefix, for processes started later.
     pub(crate) fn set(&mut self, key: &str, value: &str) {
         let key = format!("ORDERWORKS_{key}");
         self.settings.retain(|(known, _)| *known != key);
         self.settings.push((key, value.to_owned()));
     }
 
-    /// Runs a command to its end, which must be a good one; answers what it said.
+    /// Runs a command to its successful end; returns its output.
     pub(crate) async fn command(&self, more: &[(&str, &str)], args: &[&str]) -> String {
         let mut command = super::orderworks(self.data.path());
         command.args(args).envs(self.settings()).envs(more.iter().copied());
@@ -112,35 +114,35 @@ impl TestServers {
         self.role_with(&[], args)
     }
 
-    /// The same with other settings, which win.
+    /// The same with further settings, which take precedence.
     pub(crate) fn role_with(&self, more: &[(&str, &str)], args: &[impl AsRef<OsStr>]) -> Role {
         Role::start(self.data.path(), &[&self.settings()[..], more].concat(), args)
     }
 
-    /// Starts an API process and waits until it is ready; answers its base address, too.
+    /// Starts an API process and waits until it is ready; returns it with its base address.
     pub(crate) async fn api(&self, more: &[(&str, &str)]) -> (Role, String) {
         let (role, address) = self.api_unready(more);
         ready(&address, |report| report["status"] == "ok").await;
         (role, format!("http://{address}"))
     }
 
-    /// Starts an API process; answers where it listens.
+    /// Starts an API process; returns it with its address.
     pub(crate) fn api_unready(&self, more: &[(&str, &str)]) -> (Role, String) {
         let address = format!("127.0.0.1:{}", free_port());
         (self.role_with(more, &["api", "--listen", &address]), address)
     }
 
-    /// `verify` over this stage.
+    /// Runs `verify` over this deployment.
     pub(crate) async fn verify(&self, args: &[&str]) -> VerifyReport {
         self.verify_with(&[], args).await
     }
 
-    /// The same with other settings, which win.
+    /// The same with further settings, which take precedence.
     pub(crate) async fn verify_with(&self, more: &[(&str, &str)], args: &[&str]) -> VerifyReport {
         super::verify(self.data.path(), &[&self.settings()[..], more].concat(), args).await
     }
 
-    /// What a setting is, without its prefix.
+    /// The value of a setting, named without its prefix.
     pub(crate) fn setting(&self, key: &str) -> &str {
         let found = self.settings.iter().find(|(name, _)| name.strip_prefix("ORDERWORKS_") == Some(key));
         &found.expect("a setting of the stage").1
@@ -158,7 +160,7 @@ impl TestServers {
         self.keyspace.store().await
     }
 
-    /// Everything said by all processes so far.
+    /// The output of all processes so far.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.data.path().join("log")).unwrap_or_default()
     }
@@ -177,17 +179,17 @@ pub(crate) struct TestMerchant {
     pub(crate) key: String,
     pub(crate) client: Client,
     pub(crate) receiver: Receiver,
-    /// Customers of this shop only have mail addresses here.
+    /// Mail domain of this shop's customers only.
     pub(crate) domain: String,
 }
 
 impl TestMerchant {
-    /// Opens one with these products, by the API at `base`.
+    /// Opens a shop with this stock of each product, by the API at `base`.
     pub(crate) async fn open(stage: &TestServers, base: &str, skus: &[&str], stock: i64) -> Self {
         Self::open_with(stage, base, &skus.iter().map(|sku| (*sku, stock)).collect::<Vec<_>>()).await
     }
 
-    /// The same with so many of each.
+    /// The same with a stock per product.
     pub(crate) async fn open_with(stage: &TestServers, base: &str, products: &[(&str, i64)]) -> Self {
         let ambient = Ambient::system();
         let (merchant, now) = (MerchantId::fresh(&ambient), ambient.now());
@@ -215,14 +217,14 @@ impl TestMerchant {
         Self { merchant, key, client, receiver, domain: format!("{}.example.com", ambient.uuid().simple()) }
     }
 
-    /// An order of a customer of this shop.
+    /// Body of an order by a customer of this shop.
     pub(crate) fn order(&self, sku: &str, quantity: u32, method: &str) -> Value {
         let mut order = super::order(sku, quantity, method);
         order["customer"]["email"] = format!("ada@{}", self.domain).into();
         order
     }
 
-    /// Message-IDs of the mails the sink got for this shop's customers.
+    /// Message-IDs of the mails that the sink received for this shop's customers.
     pub(crate) fn mails(&self) -> Vec<String> {
         let folder = std::env::var("ORDERWORKS_TEST_MAIL_FOLDER").expect("set with the sink's address");
         let files = std::fs::read_dir(format!("{folder}/new")).expect("a Maildir");

@@ -2,10 +2,18 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use jobs::{Engine, sqlite::SqliteEngine, worker::Workers};
+use jobs::{
+    Engine, Envelope,
+    engine::{DeadReason, JobFilter, JobState},
+    envelope::EnqueueOptions,
+    sqlite::SqliteEngine,
+    worker::Workers,
+};
+use sqlx::{ConnectOptions, Executor, sqlite::SqliteConnectOptions};
 use store::domain::{Order, OrderStatus};
 use tokio_util::sync::CancellationToken;
 use workers::{
+    jobs::FulfilOrder,
     registry::{QUEUES, registry},
     relay::Relay,
 };
@@ -37,11 +45,15 @@ impl Running {
         Self { stop, tasks, engine }
     }
 
-    async fn stop(mut self) {
+    async fn halt(&mut self) {
         self.stop.cancel();
         while let Some(ended) = soon("stopping", self.tasks.join_next()).await {
             ended.expect("no task panics");
         }
+    }
+
+    async fn stop(mut self) {
+        self.halt().await;
         for (queue, _) in QUEUES {
             assert_eq!(self.engine.depth(queue).await.expect("reads").dead, 0, "{queue}");
         }
@@ -101,4 +113,27 @@ async fn a_refund_asked_for_is_done_and_mailed() {
     settled(&shop, &orders, OrderStatus::Refunded, "order_refunded").await;
     assert_eq!(shop.ledger(orders[0].id).await.len(), 2);
     running.stop().await;
+}
+
+/// A column that the release before this one called otherwise: its jobs fail for good, and say why.
+#[tokio::test]
+async fn a_schema_that_does_not_fit_ends_in_a_dead_letter_that_names_its_cause() {
+    let shop = TestMerchant::open().await;
+    let order = shop.place("pm_card_visa").await;
+    let mut running = Running::start(&shop).await;
+    let file = SqliteConnectOptions::new().filename(shop.folder.path().join("orders.db"));
+    let mut other = file.connect().await.expect("a second connection");
+    other.execute("ALTER TABLE orders RENAME COLUMN total_minor TO total").await.expect("renames");
+    let job = FulfilOrder { order: order.id };
+    let envelope = Envelope::new(&job, EnqueueOptions::default(), &shop.ambient).expect("an envelope");
+    let last = Envelope { max_attempts: 2, ..envelope };
+    running.engine.publish(vec![last.clone()]).await.expect("publishes");
+    let dead = JobFilter { state: Some(JobState::Dead), limit: 10, ..JobFilter::default() };
+    let found = || async { running.engine.list(&dead).await.expect("lists") };
+    until("a dead letter", || async { found().await.iter().any(|job| job.envelope.id == last.id) }).await;
+    let job = found().await.into_iter().find(|job| job.envelope.id == last.id).expect("is dead");
+    assert_eq!(job.dead.expect("a reason").reason, DeadReason::Exhausted);
+    let error = job.last_error.expect("a cause");
+    assert!(error.contains("no such column") && error.contains("total_minor"), "{error}");
+    running.halt().await;
 }

@@ -1,14 +1,15 @@
-//! `POST /v1/carts/{id}/checkout`: a cart becomes an order, at most once.
+//! Checkout: `POST /v1/carts/{id}/checkout` turns a cart into an order, at most once.
 //!
-//! The steps, and what a crash after each of them leaves:
-//! 1. the attempt is written into the cart, with the id its order will have: the cart is held for a moment;
-//! 2. the order is placed under that id and a key made of the cart's id: the next attempt finds it by the id, whenever it
-//!    comes, and closes the cart over it. Should the session store have lost step 1, the key still stands for a day;
-//! 3. the cart is closed.
+//! The steps, and the state that a crash after each of them leaves:
+//! 1. The attempt is written into the cart, with the id of its future order: the cart is held for a moment.
+//! 2. The order is placed under that id and an idempotency key derived from the cart's id: the next attempt, whenever
+//!    it comes, finds the order by the id and closes the cart over it. If the session store has lost step 1, the key
+//!    still prevents a second order for a day.
+//! 3. The cart is closed.
 //!
-//! The answer of then is given again to the attempt that placed the order, in the session of the cart's customer, and to
-//! the merchant; to others the cart is closed, and as what is not told. While an attempt is under way others wait, so
-//! that which of them placed the order is known.
+//! The first response is returned again to the attempt that placed the order, in the session of the cart's customer,
+//! and to the merchant. For others the cart is closed, and the order is not named. While an attempt is in flight other
+//! attempts are told to wait, so it is always known which attempt placed the order.
 
 use axum::{
     extract::State,
@@ -41,9 +42,10 @@ use crate::{
 
 /// Order a cart
 ///
-/// As `POST /v1/orders`, with the cart's products at the prices of now. The cart is closed by it. The same request again
-/// answers what was answered first, with `Idempotent-Replayed: true` and a fresh token in place of the one before; so does
-/// any other in the session of the cart's customer or with a secret key. To everybody else it is closed.
+/// As `POST /v1/orders`, with the cart's products at their current prices; the cart is then closed. A repeated request
+/// gets the first response again, with `Idempotent-Replayed: true` and a fresh token in place of the one before; so
+/// does any other request in the session of the cart's customer or with a secret key. For all others the cart is
+/// closed.
 #[utoipa::path(
     post, path = "/v1/carts/{id}/checkout", tag = "carts",
     params(
@@ -87,7 +89,7 @@ pub(super) async fn checkout(
     Ok((rate, answer.await).into_response())
 }
 
-/// One request to order a cart.
+/// One checkout request.
 struct Attempt<'a> {
     state: &'a ApiState,
     place: CartRef,
@@ -95,11 +97,11 @@ struct Attempt<'a> {
     fingerprint: [u8; 32],
 }
 
-/// What became of the first step.
+/// Result of the first step.
 enum Begun {
-    /// There is an order already.
+    /// An earlier attempt has placed the order; this is its response.
     Answered(Response),
-    /// The cart with the attempt written into it, and that version.
+    /// The cart with the attempt written into it, and its version.
     Held(Cart, i64),
 }
 
@@ -142,7 +144,7 @@ impl Attempt<'_> {
         Err(carts::busy())
     }
 
-    /// The answer of an earlier attempt, if it placed the order.
+    /// The response of an earlier attempt, if it placed the order.
     async fn known(&self, cart: &Cart) -> Result<Option<Response>, Problem> {
         let Some(begun) = &cart.checkout else { return Ok(None) };
         let is_same = begun.key == self.key;
@@ -157,17 +159,17 @@ impl Attempt<'_> {
                 }
                 self.answer_of_then(cart, order, is_same).await.map(Some)
             }
-            // Kept longer than its order, which was dropped with its month.
+            // The cart was kept longer than its order, which was dropped with its month's partition.
             None if begun.placed => Err(carts::closed(place, cart, begun.order)),
             None if !is_same && state.ambient.now() < begun.held_until => Err(carts::held()),
             None => Ok(None),
         }
     }
 
-    /// The answer that `order` was given, to who may have it.
+    /// The response that `order` was first given, for callers who may have it.
     async fn answer_of_then(&self, cart: &Cart, order: Order, is_same: bool) -> Result<Response, Problem> {
         let (state, place, id) = (self.state, &self.place, order.id);
-        // By the order's customer: this attempt may have made the cart its own.
+        // Compared with the order's customer: this attempt may just have made its own customer the cart's owner.
         if !is_same && !place.is_entitled(order.account) {
             return Err(carts::closed(place, cart, id));
         }
@@ -202,8 +204,9 @@ impl Attempt<'_> {
         })
     }
 
-    /// The same key for every attempt: the first to be placed is the only one. No client's key can be it, for theirs hold
-    /// no blanks. What is asked under it is told apart, so that others are not answered with what they did not send.
+    /// One key for all attempts: the first order placed under it is the only one. A client's key cannot equal it,
+    /// because client keys hold no blanks. The fingerprint covers the attempt's own key, so that no attempt is answered
+    /// with another attempt's request.
     fn idempotency(&self) -> IdempotencyKey {
         let fingerprint =
             Sha256::new().chain_update(self.fingerprint).chain_update(&self.key).finalize().into();
@@ -240,18 +243,18 @@ impl Attempt<'_> {
             }
             PlaceOutcome::Refused(refusals) => {
                 carts::release(state, place, cart, version).await;
-                // The lines of the order are the items of the cart.
+                // The lines of the order are the cart's items.
                 Err(refused(&refusals, &[]))
             }
         }
     }
 }
 
-/// What every cart has that was just held and is not empty.
+/// Order id and currency, which every cart has that was just held and is not empty.
 fn held(cart: &Cart) -> Result<(OrderId, Currency), Problem> {
     let begun = cart.checkout.as_ref().zip(cart.currency);
     begun.map(|(checkout, currency)| (checkout.order, currency)).ok_or_else(|| {
-        tracing::error!("a cart with products has no currency");
+        tracing::error!("cart with products has no currency");
         Problem::logged()
     })
 }

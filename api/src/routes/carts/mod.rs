@@ -1,4 +1,4 @@
-//! Carts: making, reading and changing them here, ordering them in `checkout`.
+//! Carts: creating, reading and changing them; ordering them is in `checkout`.
 
 mod checkout;
 mod request;
@@ -29,10 +29,9 @@ use crate::{
     view::{CartItemView, CartView},
 };
 
-/// Products looked up at once for one cart.
+/// Products looked up concurrently for one cart.
 const LOOKUPS_MAX: usize = 8;
 
-/// The routes of this module.
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(routes!(create_cart))
@@ -43,7 +42,8 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
 
 /// Make a cart
 ///
-/// It lives for a day, and for 14 days after each change. With a session it is that customer's, and answers in that session only.
+/// A cart lives for a day, and for 14 days after each change. Made in a session, it belongs to that customer and is
+/// found in that customer's sessions only.
 #[utoipa::path(
     post, path = "/v1/carts", tag = "carts",
     params(("Orderworks-Session" = Option<String>, Header, description = "`ows_…`")),
@@ -67,7 +67,7 @@ async fn create_cart(
     Ok((StatusCode::CREATED, location, Json(view(&state, &place, cart).await?)).into_response())
 }
 
-/// Puts what was asked for into a new cart, or names every item that cannot be.
+/// Puts the requested items into a new cart, or names every item that cannot be added.
 async fn fill(
     state: &ApiState,
     merchant: MerchantId,
@@ -91,7 +91,7 @@ async fn fill(
 
 /// Read a cart
 ///
-/// One with a customer is found in that customer's session only, or with a secret key.
+/// A cart with a customer is found in that customer's sessions only, or with a secret key.
 #[utoipa::path(
     get, path = "/v1/carts/{id}", tag = "carts",
     params(
@@ -116,8 +116,9 @@ async fn get_cart(
 
 /// Set how many of a product are in a cart
 ///
-/// Stock is not reserved; `available` tells what could be ordered now. In a session a cart that was nobody's becomes that
-/// customer's **under a new id**, which `id` and `Content-Location` tell; the old one is gone.
+/// Stock is not reserved; `available` tells how many could be ordered now. In a session a cart without a customer
+/// becomes that customer's **under a new id**, which `id` and `Content-Location` tell; the old id is not found any
+/// more.
 #[utoipa::path(
     put, path = "/v1/carts/{id}/items/{sku}", tag = "carts",
     params(
@@ -146,7 +147,7 @@ async fn put_item(
 ) -> Result<Response, Problem> {
     let place = CartRef::of(&state, &key, &headers, parse_id(&id, "cart")?).await?;
     let quantity = body.value.quantity;
-    // First, so that a cart that is not there looks the same whatever is put into it.
+    // First, so that a missing cart looks the same whatever is put into it.
     carts::load(&state, &place).await?;
     let product = if quantity == 0 { None } else { Some(sold(&state, key.merchant, &sku).await?) };
     let edit = |cart: &mut Cart| {
@@ -166,7 +167,7 @@ async fn sold(state: &ApiState, merchant: MerchantId, sku: &str) -> Result<Produ
     found.ok_or_else(|| Problem::new(Kind::UNKNOWN_SKU, "the path names no product of the catalog"))
 }
 
-/// The cart at the prices of now.
+/// The cart at current prices.
 async fn view(state: &ApiState, place: &CartRef, mut cart: Cart) -> Result<CartView, Problem> {
     let (items, currency) = (std::mem::take(&mut cart.items), cart.currency);
     let item = |item: CartItem| async move {

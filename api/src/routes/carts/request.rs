@@ -1,4 +1,4 @@
-//! What a client says about a cart.
+//! Request bodies of carts.
 
 use store::{
     domain::{Address, Currency, Customer},
@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// A new cart, read.
+/// Body of a new cart, as it is read.
 pub(super) struct CartRequest {
     pub(super) currency: Option<Currency>,
     pub(super) lines: Vec<NewLine>,
@@ -22,15 +22,15 @@ pub(super) struct CartRequest {
     pub(super) item_of_line: Vec<usize>,
 }
 
-/// A new cart; all of it may be left out.
+/// A new cart; every field may be left out.
 #[derive(ToSchema)]
 #[schema(as = CartCreate)]
 #[expect(dead_code, reason = "describes the body to readers; `CartRequest` is what is read from it")]
 pub(super) struct CartSchema {
-    /// ISO 4217; that of the first product when absent.
+    /// ISO 4217; the currency of the first product when absent.
     #[schema(example = "EUR", pattern = "^[A-Z]{3}$")]
     currency: Option<String>,
-    /// Items with the same sku are added up.
+    /// Quantities of items with the same sku are added up.
     #[schema(min_items = 1, max_items = 100)]
     items: Option<Vec<ItemSchema>>,
 }
@@ -46,11 +46,11 @@ impl FromBody for CartRequest {
     }
 }
 
-/// How many of a product.
+/// Quantity of a product.
 #[derive(ToSchema)]
 #[schema(as = CartItemPut)]
 pub(super) struct ItemRequest {
-    /// 0 takes it out.
+    /// 0 removes the product.
     #[schema(minimum = 0, maximum = 10000, example = 2)]
     pub(super) quantity: u32,
 }
@@ -63,7 +63,7 @@ impl FromBody for ItemRequest {
     }
 }
 
-/// How a cart is ordered, read.
+/// Body of a checkout, as it is read.
 pub(super) struct CheckoutRequest {
     pub(super) customer: Option<Customer>,
     pub(super) payment_method: String,
@@ -71,18 +71,18 @@ pub(super) struct CheckoutRequest {
     pub(super) reference: Option<String>,
 }
 
-/// How a cart is ordered.
+/// Order of a cart.
 #[derive(ToSchema)]
 #[schema(as = CartCheckout)]
 #[expect(dead_code, reason = "describes the body to readers; `CheckoutRequest` is what is read from it")]
 pub(super) struct CheckoutSchema {
-    /// Who orders; the customer who is signed in when absent.
+    /// The customer; the one who is signed in when absent.
     customer: Option<CustomerSchema>,
     /// The payment provider's token; never a card number.
     #[schema(example = "pm_card_visa", pattern = "^pm_[A-Za-z0-9_]{1,64}$")]
     payment_method: String,
     shipping_address: Option<AddressSchema>,
-    /// The merchant's own number for it.
+    /// The merchant's own number for the order.
     #[schema(min_length = 1, max_length = 100)]
     reference: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Cancelling and refunding.
+//! Cancelling and refunding orders.
 
 use axum::{
     Json,
@@ -28,7 +28,7 @@ const REASON_DEFAULT: &str = "requested_by_merchant";
 
 /// Cancel an order
 ///
-/// Possible while `pending` or `paid`; money that was captured goes back. Repeating it changes nothing.
+/// Possible while `pending` or `paid`; captured money is refunded. Repeating the request changes nothing.
 #[utoipa::path(
     post, path = "/v1/orders/{id}/cancel", tag = "orders",
     params(("id" = String, Path, description = "`ord_…`")),
@@ -60,8 +60,8 @@ pub(super) async fn cancel_order(
 
 /// Refund an order, all or a part
 ///
-/// Possible once `paid` or `fulfilled`. Carried out by a worker: follow the order's timeline. Repeating it with the
-/// same `Idempotency-Key` changes nothing; without a key, so does repeating the same amount.
+/// Possible once `paid` or `fulfilled`. A worker carries it out: follow the order's timeline. Repeating the request
+/// with the same `Idempotency-Key` changes nothing; neither does repeating the same amount without a key.
 #[utoipa::path(
     post, path = "/v1/orders/{id}/refund", tag = "orders",
     params(
@@ -107,8 +107,9 @@ pub(super) async fn refund_order(
     }
 }
 
-/// Without a client's key the amount stands in for it: a request sent twice is one refund, and a full refund after a
-/// partial one is another. The prefixes keep a client's key from meeting either.
+/// Id of a refund, derived from the client's key. Without a key it is derived from the amount: a request sent twice is
+/// one refund, and a full refund after a partial one is another. The prefixes keep client keys from colliding with
+/// amounts.
 fn refund_id(order: OrderId, key: Option<&str>, amount_minor: Option<i64>) -> RefundId {
     let label = match (key, amount_minor) {
         (Some(key), _) => format!("refund key {key}"),

@@ -1,5 +1,5 @@
-//! Orders: placing (`place`), reading (`read`), cancelling and refunding (`change`), all that happened
-//! (`timeline`), and that live (`stream`); revoking the token that opens one (`token`).
+//! Orders: placing (`place`), reading (`read`), cancelling and refunding (`change`), history (`timeline`), live events
+//! (`stream`), revoking the order token (`token`).
 
 mod change;
 mod country;
@@ -14,7 +14,6 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::state::ApiState;
 
-/// The routes of this module.
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(routes!(place::place_order, read::list_orders))

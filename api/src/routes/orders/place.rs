@@ -1,4 +1,4 @@
-//! `POST /v1/orders`.
+//! Order placement: `POST /v1/orders`.
 
 use axum::{
     extract::State,
@@ -25,9 +25,9 @@ pub(in crate::routes) const REPLAYED: HeaderName = HeaderName::from_static("idem
 
 /// Place an order
 ///
-/// Stored with its stock reservation before the answer leaves; the payment follows. A repetition under the same key
-/// answers what was answered first, with `Idempotent-Replayed: true` and a fresh token in place of the one before. In a
-/// session the order is the customer's.
+/// The order is stored with its stock reservation before the response is sent; the payment follows. A repetition under
+/// the same key gets the first response again, with `Idempotent-Replayed: true` and a fresh token in place of the one
+/// before. In a session the order belongs to that customer.
 #[utoipa::path(
     post, path = "/v1/orders", tag = "orders",
     params(
@@ -99,7 +99,8 @@ async fn place(
     }
 }
 
-/// The answer of then, with a fresh token: a client that lost that answer can go on, and the token in it opens nothing.
+/// The first response again, with a fresh token: a client that lost the first response can go on, and the token in that
+/// response is no longer valid.
 pub(in crate::routes) async fn replayed(
     state: &ApiState,
     merchant: MerchantId,
@@ -107,7 +108,7 @@ pub(in crate::routes) async fn replayed(
     body: String,
     token: IssuedToken,
 ) -> Result<Response, Problem> {
-    // The order may have been dropped with its month and the answer be known for longer.
+    // The idempotency record may outlive the order, which is dropped with its month's partition.
     let is_there = state.orders.replace_order_token(merchant, order, Some(token.stored)).await?;
     Ok(accepted(order, body, is_there.then_some(token), true))
 }
@@ -140,7 +141,7 @@ pub(in crate::routes) fn accepted(
     response
 }
 
-/// One problem for all refusals: their common kind, or `validation_failed` when they differ.
+/// One problem for all rejections: their common kind, or `validation_failed` when they differ.
 pub(in crate::routes) fn refused(refusals: &[Refusal], item_of_line: &[usize]) -> Problem {
     let item = |line: &usize| item_of_line.get(*line).copied().unwrap_or(*line);
     let mut kinds = Vec::new();

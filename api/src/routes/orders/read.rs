@@ -1,12 +1,10 @@
-//! Reading orders.
+//! Reading of orders.
 
 use axum::{Json, extract::State};
+use base::error_class::describe;
 use futures::{StreamExt, TryStreamExt, stream};
 use http::HeaderMap;
-use store::{
-    StoreError,
-    domain::{Order, OrderId, PaymentId},
-};
+use store::domain::{Order, OrderId, PaymentId};
 
 use crate::{
     auth::{AnyKey, SecretKey},
@@ -18,13 +16,13 @@ use crate::{
     view::{List, OrderView, PaymentView},
 };
 
-/// Payments looked up at once for one list.
+/// Payments looked up concurrently for one list.
 const LOOKUPS_MAX: usize = 8;
 
 /// Read an order
 ///
-/// With a publishable key personal data are shown in the session of the customer who placed it, or with the token that the
-/// answer to the order carried; else they are `null`.
+/// With a publishable key, personal data are shown in the session of the customer who placed the order, or with the
+/// order token from the response to the order; otherwise they are `null`.
 #[utoipa::path(
     get, path = "/v1/orders/{id}", tag = "orders",
     params(
@@ -80,7 +78,7 @@ pub(super) async fn list_orders(
     Ok(Json(List::new(views.try_collect().await?, page.has_more)))
 }
 
-/// The order with its payment. An order can be read while the payment store is down.
+/// The order with its payment; readable while the payment store is unavailable.
 pub(super) async fn view(state: &ApiState, order: &Order) -> Result<OrderView, Problem> {
     if let Some(payment) = PaymentView::implied_by(order) {
         return Ok(OrderView::new(order, Some(payment)));
@@ -88,11 +86,11 @@ pub(super) async fn view(state: &ApiState, order: &Order) -> Result<OrderView, P
     let id = PaymentId::of_order(order.id);
     let payment = match state.payments.payment(id).await {
         Ok(payment) => payment.map(|payment| PaymentView::new(id, payment.state())),
-        Err(StoreError::Unavailable { store, source }) => {
-            tracing::warn!(store, error = %source, order.id = %order.id, "order shown without its payment");
+        Err(error) if error.class().is_transient() => {
+            tracing::warn!(error = describe(&error), order.id = %order.id, "order shown without payment");
             Some(PaymentView::unknown(id))
         }
-        Err(damaged) => return Err(damaged.into()),
+        Err(defect) => return Err(defect.into()),
     };
     Ok(OrderView::new(order, payment))
 }

@@ -1,4 +1,4 @@
-//! What a client says about a new order, a cancellation or a refund.
+//! Request bodies of orders, cancellations and refunds.
 
 use base::chars::is_format;
 use email_address::{EmailAddress, Options};
@@ -21,7 +21,7 @@ const REFERENCE_CHARS_MAX: usize = 100;
 /// RFC 5321, section 4.5.3.1.3, without the angle brackets.
 const EMAIL_BYTES_MAX: usize = 254;
 
-/// A new order, read.
+/// Body of a new order, as it is read.
 pub(super) struct OrderRequest {
     pub(super) customer: Customer,
     pub(super) currency: Currency,
@@ -39,22 +39,22 @@ pub(super) struct OrderRequest {
 #[expect(dead_code, reason = "describes the body to readers; `OrderRequest` is what is read from it")]
 pub(super) struct OrderSchema {
     customer: CustomerSchema,
-    /// ISO 4217, that of every product.
+    /// ISO 4217; the currency of every product in the order.
     #[schema(example = "EUR", pattern = "^[A-Z]{3}$")]
     currency: String,
-    /// Items with the same sku are added up.
+    /// Quantities of items with the same sku are added up.
     #[schema(min_items = 1, max_items = 100)]
     items: Vec<ItemSchema>,
     /// The payment provider's token; never a card number.
     #[schema(example = "pm_card_visa", pattern = "^pm_[A-Za-z0-9_]{1,64}$")]
     payment_method: String,
     shipping_address: Option<AddressSchema>,
-    /// The merchant's own number for it.
+    /// The merchant's own number for the order.
     #[schema(min_length = 1, max_length = 100)]
     reference: Option<String>,
 }
 
-/// Who orders.
+/// The customer.
 #[derive(ToSchema)]
 #[schema(as = OrderCreateCustomer)]
 #[expect(dead_code, reason = "describes the body to readers")]
@@ -65,7 +65,7 @@ pub(in crate::routes) struct CustomerSchema {
     name: String,
 }
 
-/// What is ordered.
+/// An ordered product.
 #[derive(ToSchema)]
 #[schema(as = OrderCreateItem)]
 #[expect(dead_code, reason = "describes the body to readers")]
@@ -76,7 +76,7 @@ pub(in crate::routes) struct ItemSchema {
     quantity: u32,
 }
 
-/// Where it goes.
+/// The shipping address.
 #[derive(ToSchema)]
 #[schema(as = OrderCreateAddress)]
 #[expect(dead_code, reason = "describes the body to readers")]
@@ -91,7 +91,7 @@ pub(in crate::routes) struct AddressSchema {
     city: String,
     #[schema(min_length = 1, max_length = 20)]
     postal_code: String,
-    /// ISO 3166-1 alpha-2, a code that is assigned.
+    /// An assigned ISO 3166-1 alpha-2 code.
     #[schema(example = "DE", pattern = "^[A-Z]{2}$")]
     country: String,
 }
@@ -106,7 +106,7 @@ impl FromBody for OrderRequest {
             "shipping_address",
             "reference",
         ])?;
-        // All fields are read before any `?`, so that every fault is told.
+        // All fields are read before any `?`, so that every fault is reported.
         let customer = customer(&body.field("customer"));
         let currency = body.field("currency").parsed();
         let lines = lines(&body.field("items"));
@@ -149,7 +149,8 @@ pub(in crate::routes) fn email(node: &Node<'_>) -> Option<String> {
     node.matching(is_email, "a mail address such as ada@example.com")
 }
 
-/// No display name, no address literal, a domain of the public DNS: what remains is what mail transports take as it is.
+/// Whether mail transports accept the address as it is: no display name, no address literal, a domain of the public
+/// DNS.
 fn is_email(text: &str) -> bool {
     let options = Options::default().without_display_text().without_domain_literal();
     text.len() <= EMAIL_BYTES_MAX
@@ -176,7 +177,7 @@ pub(in crate::routes) fn address(node: &Node<'_>) -> Option<Address> {
     })
 }
 
-/// The items with each sku once, and for each the index of its first item.
+/// The items merged to one line per sku, and for each line the index of its first item.
 pub(in crate::routes) fn lines(node: &Node<'_>) -> Option<(Vec<NewLine>, Vec<usize>)> {
     let items = node.array(1..=ITEMS_MAX, item)?;
     let mut lines: Vec<NewLine> = Vec::with_capacity(items.len());
@@ -204,11 +205,11 @@ fn item(node: &Node<'_>) -> Option<NewLine> {
     Some(NewLine { sku: sku?, quantity: u32::try_from(quantity?).ok()? })
 }
 
-/// Why an order is called off.
+/// Reason of a cancellation.
 #[derive(ToSchema)]
 #[schema(as = OrderCancel)]
 pub(super) struct CancelRequest {
-    /// A stable code, `requested_by_merchant` when absent.
+    /// A stable code; `requested_by_merchant` when absent.
     #[schema(pattern = "^[a-z0-9_]{1,64}$")]
     pub(super) reason: Option<String>,
 }
@@ -227,14 +228,14 @@ impl FromBody for CancelRequest {
     }
 }
 
-/// How much to give back.
+/// Amount of a refund.
 #[derive(ToSchema)]
 #[schema(as = RefundCreate)]
 pub(super) struct RefundRequest {
-    /// In minor units; all that is left when absent.
+    /// In minor units; the whole remainder when absent.
     #[schema(minimum = 1, maximum = 999_999_999_999_i64)]
     pub(super) amount_minor: Option<i64>,
-    /// For the merchant's own log; not kept.
+    /// For the merchant's own log; not stored.
     #[schema(min_length = 1, max_length = 200)]
     #[expect(dead_code, reason = "accepted and checked; the order store has no place for it")]
     reason: Option<String>,

@@ -1,8 +1,8 @@
-//! `GET /v1/orders/{id}/events`: an order's events as server-sent events, those of the past first.
+//! Event stream: `GET /v1/orders/{id}/events` sends an order's events as server-sent events, past events first.
 //!
-//! Guarantees: no event is left out or repeated within a stream; `id:` is the event's sequence, so a client that
-//! comes back with `Last-Event-ID` goes on where it was. Streams are bounded in time and in
-//! number, per merchant and in all.
+//! Guarantees: no event is left out or repeated within a stream. `id:` is the event's sequence, so a client that
+//! reconnects with `Last-Event-ID` continues where it was. Streams are bounded in time and in number, per merchant and
+//! in all.
 
 use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
 
@@ -30,15 +30,15 @@ use crate::{
     view::EventView,
 };
 
-/// Looks without a hint that often: arrivals of other processes may give none.
+/// Interval of polling without a hint: events written by other processes may give none.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
-/// Least time between two looks: hints come with every order of every merchant.
+/// Least time between two polls: hints come with every order of every merchant.
 const LOOK_GAP: Duration = Duration::from_millis(50);
-/// A silent stream says so that often, so that proxies keep it.
+/// Interval of keep-alive comments on a silent stream, so that proxies keep it open.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// A stream ends after this; clients come back by themselves. Bounds what a forgotten client holds.
+/// Longest time of a stream; clients reconnect by themselves. Bounds the resources held by a forgotten client.
 const STREAM_TIME_MAX: Duration = Duration::from_mins(15);
-/// What a client refused for too many streams should wait.
+/// Seconds a client should wait that was rejected for too many streams.
 const RETRY_SECONDS: u64 = 10;
 
 /// Follow an order's events
@@ -63,7 +63,7 @@ pub(super) async fn stream_events(
     let id: OrderId = parse_id(&id, "order")?;
     let order = state.orders.order(key.merchant, id).await?.ok_or_else(|| Problem::not_found("order"))?;
     let slot = slot(&state, key.merchant).ok_or_else(|| {
-        tracing::warn!(merchant.id = %key.merchant, "event stream refused");
+        tracing::warn!(merchant.id = %key.merchant, "event stream rejected: too many open");
         Problem::new(Kind::STREAM_LIMIT, "poll the order instead, or come back").retry_after(RETRY_SECONDS)
     })?;
     let follower = Follower {
@@ -83,7 +83,7 @@ pub(super) async fn stream_events(
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 
-/// One of the merchant's, so that no merchant takes those of all others, and one of all.
+/// A slot of the merchant's, so that no merchant takes all slots, and one of all.
 fn slot(state: &ApiState, merchant: MerchantId) -> Option<Slot> {
     let of_merchant = state.streams_by_merchant.take(merchant)?;
     let of_all = Arc::clone(&state.streams).try_acquire_owned().ok()?;
@@ -92,7 +92,8 @@ fn slot(state: &ApiState, merchant: MerchantId) -> Option<Slot> {
 
 type Slot = (KeyedSlot<MerchantId>, OwnedSemaphorePermit);
 
-/// An id that is no sequence counts as none: refusing it would keep a client from ever coming back.
+/// The last sequence the client has seen. A malformed id counts as none: rejecting it would keep the client from ever
+/// reconnecting.
 fn last_seen(headers: &HeaderMap) -> u64 {
     let value = headers.get("last-event-id").and_then(|value| value.to_str().ok());
     value.and_then(|text| text.parse().ok()).unwrap_or(0)
@@ -118,8 +119,8 @@ struct Follower {
 }
 
 impl Follower {
-    /// The next event; `None` ends the stream: the server drains, the time is up, or the store does not answer
-    /// (the client comes back and goes on where it was).
+    /// The next event. `None` ends the stream: the server drains, the time is up, or the store is unavailable; the
+    /// client reconnects and continues where it was.
     async fn next(&mut self) -> Option<Event> {
         loop {
             if let Some(event) = self.waiting.pop_front() {
@@ -127,12 +128,12 @@ impl Follower {
                 return Some(event);
             }
             self.wait().await?;
-            // Armed before looking: a hint that comes meanwhile is seen by the next wait.
+            // Reset before polling: a hint that comes meanwhile wakes the next wait.
             self.arrivals.mark_unchanged();
             match self.state.orders.order_events(self.order, self.after).await {
                 Ok(events) => self.waiting.extend(events),
                 Err(error) => {
-                    tracing::warn!(error = %error, order.id = %self.order, "event stream ends");
+                    tracing::warn!(error = %error, order.id = %self.order, "event stream ended: events cannot be read");
                     return None;
                 }
             }
@@ -140,14 +141,14 @@ impl Follower {
         }
     }
 
-    /// Until it is time to look; at once for the first time.
+    /// Waits until the next poll is due; not at all for the first one.
     async fn wait(&mut self) -> Option<()> {
         let Some(looked_at) = self.looked_at else { return Some(()) };
         let shutdown = self.state.shutdown.clone();
         let arrivals = &mut self.arrivals;
         let look = async {
             tokio::time::sleep_until(looked_at + LOOK_GAP).await;
-            // Without a sender there are no hints any more, and polling goes on.
+            // Without a sender there are no more hints, and polling goes on.
             let hint = async {
                 if arrivals.changed().await.is_err() {
                     std::future::pending::<()>().await;

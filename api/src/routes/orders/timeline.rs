@@ -1,4 +1,4 @@
-//! `GET /v1/orders/{id}/timeline`: everything that happened to an order, merged and sorted.
+//! Order timeline: `GET /v1/orders/{id}/timeline`, all records of an order, merged and sorted.
 
 use axum::{Json, extract::State};
 use base::Timestamp;
@@ -18,12 +18,12 @@ use crate::{
     state::ApiState,
 };
 
-/// Job attempts shown at most, the newest.
+/// Job attempts shown at most; the newest are kept.
 const RECORDS_MAX: u32 = 1000;
 /// Characters of an error shown at most.
 const ERROR_CHARS_MAX: usize = 200;
 
-/// Everything that happened to an order, oldest first.
+/// All that happened to an order, oldest first.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Timeline {
     /// Always `list`.
@@ -32,22 +32,22 @@ pub(super) struct Timeline {
     data: Vec<Entry>,
     /// Always false: a timeline is one page.
     has_more: bool,
-    /// Sources that did not answer just now (`payments`, `jobs`): their entries are missing.
+    /// Sources that did not answer (`payments`, `jobs`); their entries are missing.
     incomplete: Vec<&'static str>,
 }
 
-/// One thing that happened.
+/// An entry of a timeline.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = TimelineEntry)]
 struct Entry {
-    /// When.
+    /// Time of the entry.
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
     #[serde(flatten)]
     what: What,
 }
 
-/// What happened, told by `type`.
+/// Content of an entry, by `type`.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = TimelineWhat)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -62,7 +62,7 @@ enum What {
     PaymentAttempt { attempt: u64, note: Option<String> },
     /// A payment was captured or declined.
     PaymentDecided { outcome: &'static str, code: Option<String> },
-    /// A refund was begun; `status` is what became of it so far: `open`, `done` or `failed`.
+    /// A refund was begun; `status` is its state so far: `open`, `done` or `failed`.
     Refund { refund: String, amount_minor: i64, status: &'static str },
     /// A background job ran.
     JobAttempt {
@@ -76,7 +76,7 @@ enum What {
         duration_ms: u64,
         error: Option<String>,
     },
-    /// A mail was handed over.
+    /// A mail was handed to the mail server.
     Email { template: String },
     /// A webhook was sent.
     WebhookAttempt {
@@ -85,14 +85,14 @@ enum What {
         attempt: u32,
         /// The receiver's HTTP status.
         status: Option<u16>,
-        /// Why there is none, as a stable code.
+        /// Why there is no status, as a stable code.
         error: Option<String>,
         delivered: bool,
         duration_ms: u64,
     },
 }
 
-/// Everything that happened to an order
+/// Read the timeline of an order
 #[utoipa::path(
     get, path = "/v1/orders/{id}/timeline", tag = "orders",
     params(("id" = String, Path, description = "`ord_…`")),
@@ -126,12 +126,12 @@ pub(super) async fn get_timeline(
             None => incomplete.push(source),
         }
     }
-    // Stable: entries of one millisecond stay in the order of causes in which they were added.
+    // Stable: entries of the same millisecond stay in the causal order in which they were added.
     data.sort_by_key(|entry| entry.at);
     Ok(Json(Timeline { object: "list", data, has_more: false, incomplete }))
 }
 
-/// `None` when the payment store does not answer: the rest is worth showing without it.
+/// `None` when the payment store is unavailable: the rest is useful without it.
 async fn payment_entries(state: &ApiState, order: OrderId) -> Option<Vec<Entry>> {
     let id = PaymentId::of_order(order);
     let (payment, attempts) = futures::join!(state.payments.payment(id), state.payments.attempts(id));
@@ -141,7 +141,7 @@ async fn payment_entries(state: &ApiState, order: OrderId) -> Option<Vec<Entry>>
             Some(payment.iter().flat_map(payment_facts).chain(attempts).collect())
         }
         (Err(error), _) | (_, Err(error)) => {
-            tracing::warn!(error = %error, order.id = %order, "timeline without payments");
+            tracing::warn!(error = %error, order.id = %order, "timeline incomplete: payments cannot be read");
             None
         }
     }
@@ -153,7 +153,7 @@ async fn record_entries(state: &ApiState, order: OrderId) -> Option<Vec<Entry>> 
     match state.records.list(&filter).await {
         Ok(records) => Some(records.into_iter().map(job_attempt).collect()),
         Err(error) => {
-            tracing::warn!(error = %error, order.id = %order, "timeline without jobs");
+            tracing::warn!(error = %error, order.id = %order, "timeline incomplete: job records cannot be read");
             None
         }
     }

@@ -1,4 +1,4 @@
-//! `DELETE /v1/orders/{id}/token`: the order's token opens it no longer.
+//! Order token revocation: `DELETE /v1/orders/{id}/token`.
 
 use axum::extract::State;
 use http::StatusCode;
@@ -13,7 +13,7 @@ use crate::{
 
 /// Revoke the token of an order
 ///
-/// Repeating it is fine. A repeated request for the order gives it a fresh one.
+/// Repeating the request changes nothing. A repeated order request issues a fresh token.
 #[utoipa::path(
     delete, path = "/v1/orders/{id}/token", tag = "orders",
     params(("id" = String, Path, description = "`ord_…`")),

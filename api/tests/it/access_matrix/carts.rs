@@ -1,4 +1,4 @@
-//! The routes of carts.
+//! Access to carts, caller by caller.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,8 @@ use serde_json::json;
 use super::{OWNERS, Scene, TOKEN, checkout_of, expect_rows, is_shown};
 use crate::carts::check_out;
 
-/// Rows of a table for a route of carts, in this order: secret key, Ada, Eve, publishable key, neighbour with session or secret key. Others find nothing.
+/// Rows of a table for a cart route, in this order: secret key, Ada, Eve, publishable key, neighbour with session or
+/// secret key. All other callers get 404.
 fn cart_rows([secret, ada, eve, public, neighbour]: [&'static str; 5]) -> Vec<(&'static str, &'static str)> {
     vec![
         ("nobody", "401 401 401 401"),
@@ -72,7 +73,7 @@ async fn a_closed_cart_shows_its_order_to_its_customer_and_the_merchant() {
         carts.insert(owner, scene.ordered(owner, "checkout").await);
     }
     let carts = &carts;
-    // The same request again is answered as it was; a guest is known by nothing else.
+    // The same request gets its first response again; a guest has no other identification.
     let rows = cart_rows([
         "202+ 202+ 202+ 404",
         "202+ 404 202+ 404",
@@ -84,7 +85,7 @@ async fn a_closed_cart_shows_its_order_to_its_customer_and_the_merchant() {
         scene.check_out(caller, &carts[owner], "checkout", &checkout_of(owner)).await
     })
     .await;
-    // Another one is not, but for the customer and the merchant.
+    // A different request does not, except from the customer and the merchant.
     let rows = cart_rows([
         "202+ 202+ 202+ 404",
         "202+ 404 409 404",
@@ -153,7 +154,7 @@ async fn a_cart_is_taken_over_under_a_new_id() {
         }
     }
     assert_eq!(scene.call("ada", Method::GET, &cart).send().await.expect_status(200).json, taken.json);
-    // Once it is the customer's it keeps its id, whoever of those who may changes it.
+    // Once the cart belongs to the customer it keeps its id, whichever permitted caller changes it.
     for caller in ["ada", "secret"] {
         let changed = scene.put(caller, &cart, 1).send().await.expect_status(200);
         assert_eq!(changed.header("content-location"), cart);
@@ -173,7 +174,7 @@ async fn a_planted_cart_that_is_ordered_shows_its_planter_nothing() {
             again.expect_problem(404, "not_found");
         }
     }
-    // The customer, whose answer may have been lost, is given it again under the same id.
+    // The customer, whose response may have been lost, gets it again under the same id.
     let again = scene.check_out("ada", &planted, "k", &checkout_of("ada")).await.expect_status(202);
     assert_eq!(again.header("idempotent-replayed"), "true");
 }

@@ -1,5 +1,5 @@
-//! Who is answered what by the routes of orders and carts: caller by caller, for one's own and for others'. A [`Scene`] is
-//! the shop with its callers; tables of what they are to be answered are in `orders` and `carts`.
+//! Access matrix of orders and carts: the response to each caller, for objects of its own and of others. A [`Scene`] is
+//! the shop with its callers; the tables of expected responses are in `orders` and `carts`.
 
 mod carts;
 mod orders;
@@ -24,20 +24,20 @@ const TOKEN: &str = "orderworks-order-token";
 const SESSION: &str = "orderworks-session";
 const DAY: Duration = Duration::from_hours(24);
 
-/// Whose a thing is; the last is another merchant's.
+/// Owners of the objects; the last one belongs to another merchant.
 const OWNERS: [&str; 4] = ["ada", "eve", "guest", "neighbour"];
 
-/// Callers by name: API key, then header and value.
+/// Callers by name: API key, then header name and value.
 type Callers = BTreeMap<&'static str, (Option<String>, Option<(&'static str, String)>)>;
 
-/// A shop with two customers, its neighbour, and an order of everybody.
+/// A shop with two customers, a neighbouring merchant, and an order of each owner.
 struct Scene {
     shop: TestApi,
     callers: Callers,
     orders: BTreeMap<&'static str, Value>,
 }
 
-/// A body whose personal data all hold this word.
+/// A body whose personal data all contain this word.
 fn body_of(owner: &str) -> Value {
     let mut body = order_body();
     body["customer"] =
@@ -53,7 +53,7 @@ fn checkout_of(owner: &str) -> Value {
         "shipping_address": body["shipping_address"], "reference": body["reference"]})
 }
 
-/// How much of an owner's data an answer holds; all or nothing.
+/// Whether an answer shows an owner's personal data; all or none of them.
 fn is_shown(answer: &Answer, owner: &str) -> bool {
     let parts = ["@example.com", " name", " street", "-reference"];
     let shown = parts.iter().filter(|part| answer.text.contains(&format!("canary-{owner}{part}"))).count();
@@ -100,7 +100,7 @@ impl Scene {
         scene.caller("ada elsewhere", Some(&other_public), elsewhere);
         let expired = scene.placed("ada", "early").await;
         scene.caller("expired token", Some(&public), Some((TOKEN, expired.header(TOKEN).to_owned())));
-        // The order whose token has expired is that which everybody asks for.
+        // All callers ask for the order whose token has expired.
         scene.orders.insert("ada", expired.json);
         clock.advance(2 * DAY);
         for (owner, caller, key) in [
@@ -132,7 +132,7 @@ impl Scene {
         if let Some((name, value)) = header { call.header(name, value) } else { call }
     }
 
-    /// The caller who makes an owner's things.
+    /// The caller who creates an owner's objects.
     fn maker(owner: &str) -> &str {
         if owner == "guest" { "public" } else { owner }
     }
@@ -142,7 +142,7 @@ impl Scene {
         call.json(&body_of(owner)).send().await.expect_status(202)
     }
 
-    /// A cart with a mug of this owner.
+    /// A cart of this owner with one mug.
     async fn cart(&self, owner: &str) -> String {
         let items = json!({"items": [{"sku": "mug", "quantity": 1}]});
         let made = self.call(Self::maker(owner), Method::POST, "/v1/carts").json(&items).send().await;
@@ -174,8 +174,8 @@ async fn ship(shop: &TestApi, order: &Value) {
     shop.orders.fulfil(id, shop.ambient.now()).await.expect("ships");
 }
 
-/// One row for each caller: what is expected of the things of [`OWNERS`], a status each, with `+` where personal data
-/// are shown.
+/// One row per caller: the expected status for the object of each of [`OWNERS`], with `+` where personal data are
+/// shown.
 async fn expect_rows<F>(
     scene: &Scene,
     rows: &[(&'static str, &str)],

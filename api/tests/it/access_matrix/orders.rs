@@ -1,4 +1,4 @@
-//! The routes of orders.
+//! Access to orders, caller by caller.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ async fn an_order_shows_personal_data_to_merchant_customer_and_bearer() {
         let answer = scene.call(caller, Method::GET, &path).send().await;
         if answer.status == 200 {
             let order = &answer.json;
-            // What is not personal is the same for all, and what is, is all there or null.
+            // Data that are not personal are the same for all callers; personal data are all there or all null.
             assert_eq!(
                 (&order["status"], &order["payment"]["status"]),
                 (&json!("fulfilled"), &json!("captured"))
@@ -88,7 +88,7 @@ async fn what_only_the_merchant_may_do_takes_a_secret_key() {
         }
         for owner in OWNERS {
             let id = scene.orders[owner]["id"].as_str().expect("an id");
-            // A stream that is opened does not end.
+            // A stream that was opened does not end.
             let status =
                 scene.call(caller, Method::GET, &format!("/v1/orders/{id}/events")).open().await.status();
             let is_theirs = owner == "neighbour";

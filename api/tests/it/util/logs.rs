@@ -1,5 +1,5 @@
-//! Everything this process logs, kept to be searched. One subscriber for all tests: the server's tasks run on threads
-//! that a subscriber of one test would not see.
+//! Capture of everything this process logs. One subscriber serves all tests: the server's tasks run on threads that a
+//! subscriber of one test would not see.
 
 use std::{
     io::Write,
@@ -9,7 +9,7 @@ use std::{
 static KEPT: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 static CAPTURE: Once = Once::new();
 
-/// Starts keeping logs of every level.
+/// Starts capturing logs of every level.
 pub(crate) fn capture() {
     CAPTURE.call_once(|| {
         let subscriber = tracing_subscriber::fmt()
@@ -21,7 +21,7 @@ pub(crate) fn capture() {
     });
 }
 
-/// All that was logged so far.
+/// Everything logged so far.
 pub(crate) fn kept() -> String {
     String::from_utf8_lossy(&KEPT.lock().expect("not poisoned")).into_owned()
 }

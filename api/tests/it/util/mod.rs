@@ -1,5 +1,5 @@
-//! Vocabulary: a [`Shop`] is a running API with its stores and two merchants; [`Shop::call`] makes a request of it;
-//! an [`Answer`] is what came back, already read.
+//! Test harness of the API: a [`Shop`] is a running API with its stores and two merchants; [`Shop::call`] builds a
+//! request; an [`Answer`] is a response that was read.
 
 pub(crate) mod logs;
 pub(crate) mod raw;
@@ -36,7 +36,7 @@ pub(crate) struct TestApi {
     pub(crate) ambient: Ambient,
     /// The merchant of most tests.
     pub(crate) own: Merchant,
-    /// Somebody else.
+    /// The other merchant.
     pub(crate) other: Merchant,
     pub(crate) shutdown: CancellationToken,
     pub(crate) server: JoinHandle<Result<(), ApiError>>,
@@ -49,7 +49,7 @@ pub(crate) struct Merchant {
     pub(crate) secret: String,
 }
 
-/// A configuration whose limits no test meets by accident.
+/// A configuration whose limits no test reaches by accident.
 pub(crate) fn config() -> ApiConfig {
     let plenty = NonZeroU32::new(1_000_000).expect("not zero");
     ApiConfig {
@@ -82,10 +82,10 @@ impl TestApi {
         Self::open_at(config, limits, Ambient::system()).await
     }
 
-    /// The same with a clock of the test's own.
+    /// The same with a given clock.
     pub(crate) async fn open_at(config: ApiConfig, limits: ServerLimits, ambient: Ambient) -> Self {
         logs::capture();
-        // A second test of this process finds it installed.
+        // Fails if another test of this process has installed it already.
         drop(rustls::crypto::ring::default_provider().install_default());
         let folder = tempfile::tempdir().expect("a temporary folder");
         let orders =
@@ -135,7 +135,7 @@ impl TestApi {
         }
     }
 
-    /// A request; finish it with [`Call::send`].
+    /// A request; [`Call::send`] sends it.
     pub(crate) fn call(&self, method: Method, path: &str) -> Call {
         Call(self.http.request(method, format!("http://{}{path}", self.address)))
     }
@@ -152,7 +152,7 @@ impl TestApi {
         self.call(Method::PUT, path).key(&self.own.secret).json(body)
     }
 
-    /// A product of the own merchant with this much stock, 250 minor units each.
+    /// Adds a product of `own` with this much stock, at 250 minor units each.
     pub(crate) async fn stock(&self, sku: &str, on_hand: i64) {
         let product =
             json!({"name": format!("The {sku}"), "category": "mugs", "price_minor": 250, "currency": "EUR"});
@@ -163,7 +163,7 @@ impl TestApi {
             .expect_status(200);
     }
 
-    /// Places an order of two mugs and answers it.
+    /// Places an order of two mugs and returns it.
     pub(crate) async fn order(&self, key: &str) -> Value {
         self.place(key, &order_body()).send().await.expect_status(202).json
     }
@@ -172,7 +172,7 @@ impl TestApi {
         self.call(Method::POST, "/v1/orders").key(&self.own.public).header("idempotency-key", key).json(body)
     }
 
-    /// Number of own orders and events, units reserved of `mug`: what a refused request leaves alone.
+    /// Number of `own`'s orders and events, and reserved units of `mug`: unchanged by a rejected request.
     pub(crate) async fn traces(&self) -> (usize, usize, i64) {
         let orders = self.get("/v1/orders?limit=100").send().await.expect_status(200);
         let events = self.get("/v1/events?limit=100").send().await.expect_status(200);
@@ -196,7 +196,7 @@ async fn merchant(orders: &SqliteOrders, ambient: &Ambient, name: &str) -> Merch
     Merchant { id, secret, public: keys.pop().expect("two keys") }
 }
 
-/// A good order of two mugs.
+/// A valid order of two mugs.
 pub(crate) fn order_body() -> Value {
     json!({
         "customer": {"email": "ada@example.com", "name": "Ada Lovelace"},
@@ -211,7 +211,7 @@ pub(crate) fn order_body() -> Value {
     })
 }
 
-/// The id of an order as answered.
+/// The id of an order in a response.
 pub(crate) fn id_of(order: &Value) -> OrderId {
     order["id"].as_str().expect("an id").parse().expect("an order's id")
 }
@@ -219,7 +219,7 @@ pub(crate) fn id_of(order: &Value) -> OrderId {
 pub(crate) struct Call(reqwest::RequestBuilder);
 
 impl Call {
-    /// Instead of any key set before.
+    /// Replaces the API key.
     pub(crate) fn key(self, key: &str) -> Self {
         let mut headers = HeaderMap::new();
         headers.insert("authorization", format!("Bearer {key}").parse().expect("a header value"));
@@ -247,7 +247,7 @@ impl Call {
         Answer { status, headers, text, json }
     }
 
-    /// For bodies that do not end by themselves.
+    /// Sends the request without reading the body, for bodies that do not end.
     pub(crate) async fn open(self) -> reqwest::Response {
         self.0.send().await.expect("an answer")
     }
@@ -268,7 +268,7 @@ impl Answer {
         self
     }
 
-    /// A problem of this status and code, complete in form.
+    /// Expects a well-formed problem with this status and code.
     #[track_caller]
     pub(crate) fn expect_problem(self, status: u16, code: &str) -> Self {
         let answer = self.expect_status(status);

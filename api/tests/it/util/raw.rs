@@ -1,4 +1,4 @@
-//! Connections below HTTP clients, to misbehave on.
+//! Raw connections for requests that an HTTP client would not send.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -7,7 +7,7 @@ use tokio::{
     net::TcpStream,
 };
 
-/// Longest wait for the server's part of a test.
+/// Longest wait for the server.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A connection on which this text was sent.
@@ -17,11 +17,11 @@ pub(crate) async fn sent(address: SocketAddr, text: &str) -> TcpStream {
     stream
 }
 
-/// All the server says until it closes the connection.
+/// All bytes the server sends until it closes the connection.
 pub(crate) async fn until_closed(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut bytes)).await;
-    // A reset is a close as well.
+    // A reset counts as a close.
     drop(read.expect("the server closes in time"));
     String::from_utf8_lossy(&bytes).into_owned()
 }

@@ -6,6 +6,7 @@
 
 pub mod claims;
 pub mod control;
+pub mod defects;
 pub mod keys;
 pub mod notes;
 pub mod schedule;
@@ -39,6 +40,9 @@ pub trait StoreHarness: Sized + Send + Sync + 'static {
 
     /// A second handle to the same store, as another process would have.
     async fn second(&self) -> Arc<dyn JobStore>;
+
+    /// Renames a column that every write needs.
+    async fn break_schema(&self);
 }
 
 /// Runs all cases as tests of the calling crate, which needs `tokio` with `macros` and `rt-multi-thread`.
@@ -55,6 +59,7 @@ macro_rules! job_store_conformance_tests {
                 a_job_is_cancelled_or_claimed_but_never_both;
             control: queues_are_remembered, a_pause_is_seen_by_its_version, a_scheduled_job_is_cancelled_at_once,
                 a_job_elsewhere_gets_a_request, requests_expire;
+            defects: a_renamed_column_is_a_defect;
             keys: a_key_has_one_holder, a_batch_may_name_a_key_twice, racing_reservations_have_one_winner,
                 processes_that_reserve_and_release_never_fail;
             notes: the_last_note_of_a_consumer_counts, notes_expire;

@@ -70,7 +70,7 @@ impl PostgresJobStore {
             }
         }
         let detail = "unique keys change hands faster than they can be read; try again".to_owned();
-        Err(EngineError::Unavailable { engine: "job store", detail, source: None })
+        Err(EngineError::Busy { engine: "job store", detail, source: None })
     }
 
     /// One round: the keys reserved now, and the holders found for the other keys.

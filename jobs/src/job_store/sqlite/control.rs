@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use base::Timestamp;
 use sqlx::{Row, SqliteConnection};
 
-use super::{JobStoreFault, SqliteJobStore, ids_json, row, unavailable};
+use super::{JobStoreFault, SqliteJobStore, ids_json, row};
 use crate::{
     engine::{EngineError, JobFilter},
     envelope::JobId,
@@ -34,7 +34,7 @@ impl JobStore for SqliteJobStore {
 
     async fn queues(&self) -> Result<Vec<String>, EngineError> {
         let names = sqlx::query_scalar("SELECT name FROM queues ORDER BY name");
-        names.fetch_all(self.database.readers()).await.map_err(unavailable)
+        Ok(names.fetch_all(self.database.readers()).await.map_err(JobStoreFault::Sql)?)
     }
 
     async fn set_paused(&self, queue: &str, paused: bool) -> Result<bool, EngineError> {
@@ -52,7 +52,7 @@ impl JobStore for SqliteJobStore {
 
     async fn control_version(&self) -> Result<i64, EngineError> {
         let version = sqlx::query_scalar("SELECT version FROM control");
-        version.fetch_one(self.database.readers()).await.map_err(unavailable)
+        Ok(version.fetch_one(self.database.readers()).await.map_err(JobStoreFault::Sql)?)
     }
 
     async fn control(&self) -> Result<Control, EngineError> {
@@ -60,10 +60,10 @@ impl JobStore for SqliteJobStore {
         let version = self.control_version().await?;
         let readers = self.database.readers();
         let paused = sqlx::query_scalar("SELECT name FROM queues WHERE paused = 1");
-        let paused: Vec<String> = paused.fetch_all(readers).await.map_err(unavailable)?;
+        let paused: Vec<String> = paused.fetch_all(readers).await.map_err(JobStoreFault::Sql)?;
         let cancels =
             sqlx::query("SELECT job, reason FROM cancel_requests ORDER BY requested_at DESC LIMIT ?1");
-        let cancels = cancels.bind(CANCELS_MAX).fetch_all(readers).await.map_err(unavailable)?;
+        let cancels = cancels.bind(CANCELS_MAX).fetch_all(readers).await.map_err(JobStoreFault::Sql)?;
         let cancels = cancels
             .iter()
             .filter_map(|row| Some((row.get::<String, _>("job").parse().ok()?, row.get("reason"))))
@@ -142,7 +142,7 @@ impl JobStore for SqliteJobStore {
 
     async fn scheduled_count(&self, queue: &str) -> Result<u64, EngineError> {
         let count = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM scheduled WHERE queue = ?1");
-        let count = count.bind(queue).fetch_one(self.database.readers()).await.map_err(unavailable)?;
+        let count = count.bind(queue).fetch_one(self.database.readers()).await.map_err(JobStoreFault::Sql)?;
         Ok(u64::try_from(count).unwrap_or(0))
     }
 
@@ -208,7 +208,7 @@ impl JobStore for SqliteJobStore {
             reached_at: row.get::<Option<i64>, _>("reached_at").map(row::time),
             at: row::time(row.get("noted_at")),
         };
-        Ok(notes.await.map_err(unavailable)?.iter().map(note).collect())
+        Ok(notes.await.map_err(JobStoreFault::Sql)?.iter().map(note).collect())
     }
 }
 

@@ -6,7 +6,7 @@ use base::Timestamp;
 use serde::Serialize;
 use sqlx::{Row, SqliteConnection};
 
-use super::{JobStoreFault, SqliteJobStore, ids_json, row, unavailable};
+use super::{JobStoreFault, SqliteJobStore, ids_json, row};
 use crate::{
     engine::{EngineError, JobFilter},
     envelope::JobId,
@@ -151,14 +151,14 @@ impl SqliteJobStore {
             .bind(filter.limit.min(LIST_MAX))
             .fetch_all(self.database.readers())
             .await
-            .map_err(unavailable)?;
+            .map_err(JobStoreFault::Sql)?;
         Ok(rows.iter().filter_map(row::scheduled).collect())
     }
 
     pub(super) async fn one(&self, id: JobId) -> Result<Option<ScheduledJob>, EngineError> {
         let sql = format!("SELECT {} FROM scheduled WHERE id = ?1", row::COLUMNS);
         let found = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id.to_string());
-        let found = found.fetch_optional(self.database.readers()).await.map_err(unavailable)?;
+        let found = found.fetch_optional(self.database.readers()).await.map_err(JobStoreFault::Sql)?;
         Ok(found.as_ref().and_then(row::scheduled))
     }
 

@@ -50,6 +50,10 @@ impl Harness for RabbitHarness {
         Arc::new(open(&self.vhost.url(), self.folder.path()).await)
     }
 
+    async fn break_storage(&self) {
+        self.vhost.forbid_writing().await;
+    }
+
     async fn inject_undecodable(&self, queue: &str, body: &str) {
         inject(&self.vhost, queue, body.as_bytes(), lapin::BasicProperties::default()).await;
     }

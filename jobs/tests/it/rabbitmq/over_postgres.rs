@@ -56,6 +56,10 @@ impl Harness for OverPostgres {
         Arc::new(open(&self.vhost, &self.scratch).await)
     }
 
+    async fn break_storage(&self) {
+        self.vhost.forbid_writing().await;
+    }
+
     async fn inject_undecodable(&self, queue: &str, body: &str) {
         super::inject(&self.vhost, queue, body.as_bytes(), lapin::BasicProperties::default()).await;
     }

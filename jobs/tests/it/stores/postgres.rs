@@ -14,6 +14,7 @@ use jobs::{
     job_store::{JobStore, PostgresJobStore},
     records::{AttemptOutcome, AttemptRecord, PostgresRecords, RecordFilter, RecordStore},
 };
+use sqlx::Executor as _;
 
 struct Server<const BOUNCER: bool> {
     scratch: Scratch,
@@ -54,6 +55,11 @@ impl<const BOUNCER: bool> StoreHarness for Server<BOUNCER> {
     async fn second(&self) -> Arc<dyn JobStore> {
         Arc::new(Self::open(&self.scratch).await.0)
     }
+
+    async fn break_schema(&self) {
+        let rename = "ALTER TABLE jobs.scheduled RENAME COLUMN due_at TO due";
+        self.scratch.pool().await.execute(rename).await.expect("renames");
+    }
 }
 
 #[async_trait]
@@ -72,6 +78,11 @@ impl<const BOUNCER: bool> RecordHarness for Server<BOUNCER> {
 
     async fn second(&self) -> Arc<dyn RecordStore> {
         Arc::new(Self::open(&self.scratch).await.1)
+    }
+
+    async fn break_schema(&self) {
+        let revoke = "ALTER TABLE jobs.attempts RENAME COLUMN worker TO by_worker";
+        self.scratch.pool().await.execute(revoke).await.expect("renames");
     }
 }
 

@@ -10,6 +10,7 @@ use jobs::{
     records::RecordStore,
     sqlite::SqliteRecords,
 };
+use sqlx::{ConnectOptions, Executor, sqlite::SqliteConnectOptions};
 
 struct Files {
     folder: tempfile::TempDir,
@@ -33,6 +34,11 @@ async fn open_records(folder: &Path) -> SqliteRecords {
     SqliteRecords::open(&folder.join("records.db")).await.expect("opens")
 }
 
+async fn alter(file: &Path, statement: &'static str) {
+    let mut other = SqliteConnectOptions::new().filename(file).connect().await.expect("connects");
+    other.execute(statement).await.expect("alters");
+}
+
 #[async_trait]
 impl StoreHarness for Files {
     async fn start() -> Self {
@@ -45,6 +51,10 @@ impl StoreHarness for Files {
 
     async fn second(&self) -> Arc<dyn JobStore> {
         Arc::new(open_store(self.folder.path()).await)
+    }
+
+    async fn break_schema(&self) {
+        alter(&self.folder.path().join("jobs.db"), "ALTER TABLE scheduled RENAME COLUMN due_at TO due").await;
     }
 }
 
@@ -60,6 +70,11 @@ impl RecordHarness for Files {
 
     async fn second(&self) -> Arc<dyn RecordStore> {
         Arc::new(open_records(self.folder.path()).await)
+    }
+
+    async fn break_schema(&self) {
+        alter(&self.folder.path().join("records.db"), "ALTER TABLE attempts RENAME COLUMN worker TO by")
+            .await;
     }
 }
 

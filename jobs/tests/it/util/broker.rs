@@ -101,6 +101,19 @@ impl Vhost {
         format!("{login}@127.0.0.1:{port}/{vhost}")
     }
 
+    /// Revokes the right of the user of [`Vhost::url`] to write to any exchange or queue.
+    pub(crate) async fn forbid_writing(&self) {
+        let url = variable(URL);
+        let user = url
+            .rsplit_once('@')
+            .and_then(|(login, _)| login.split("//").nth(1)?.split(':').next().map(str::to_owned));
+        let path = format!("/api/permissions/{}/{}", self.name, user.expect("an address with a login"));
+        let rights = r#"{"configure":".*","write":"^$","read":".*"}"#;
+        let put = tokio::task::spawn_blocking(move || management("PUT", &path, rights).0);
+        let status = put.await.expect("asks");
+        assert!([201, 204].contains(&status), "{status}");
+    }
+
     /// Sends a request to the management API; `{}` in the path stands for this virtual host.
     pub(crate) async fn ask(&self, method: &'static str, path: &str) -> (u16, String) {
         let path = path.replace("{}", &self.name);

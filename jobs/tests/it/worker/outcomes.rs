@@ -76,6 +76,17 @@ async fn an_outage_of_our_own_is_waited_out_however_long_and_uses_no_attempt() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_defect_of_our_own_uses_attempts_and_ends_as_a_dead_letter_with_its_cause() {
+    let mut rig = Rig::start(1).await;
+    let id = rig.enqueue("unlucky", Act::Broken).await;
+    for attempt in 1..=4 {
+        assert_eq!(rig.started("unlucky").await, attempt);
+    }
+    assert_eq!(rig.dead(id).await, (DeadReason::Exhausted, "the shelf has no such column".to_owned()));
+    rig.stop().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_job_may_cancel_itself() {
     let mut rig = Rig::start(1).await;
     let id = rig.enqueue("moot", Act::CancelItself).await;

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use base::Ambient;
+use base::{Ambient, ErrorClass};
 use jobs::{
     Engine, Job, JobContext, JobError, JobId, Producer, Registry, Workers,
     engine::{DeadReason, InspectedJob, JobState, QueueSpec},
@@ -57,6 +57,8 @@ pub(crate) enum Act {
     SnoozeOnce(Duration),
     /// Fails with an outage, for this long after its creation.
     Away(Duration),
+    /// Fails with a defect of a store at each attempt.
+    Broken,
     Panic,
     /// Waits for the gate, ignoring its signal.
     Gate,
@@ -106,6 +108,7 @@ impl Job for Script {
                     return Err(Away.into());
                 }
             }
+            Act::Broken => return Err(Broken.into()),
             Act::Panic => panic!("boom in {name}"),
             Act::Gate => ctx.env.gate.acquire().await?.forget(),
             Act::ObeySignal => {
@@ -210,14 +213,20 @@ impl Rig {
 }
 
 pub(crate) fn registry() -> Result<Arc<Registry<Probe>>, RegisterError> {
-    Ok(Arc::new(Registry::new().waits_out(is_away).register::<Script>()?.register::<Brief>()?))
+    Ok(Arc::new(Registry::new().classify_errors(classify).register::<Script>()?.register::<Brief>()?))
 }
 
-fn is_away(error: &(dyn std::error::Error + 'static)) -> bool {
-    error.is::<Away>()
+fn classify(error: &(dyn std::error::Error + 'static)) -> Option<ErrorClass> {
+    let away = error.is::<Away>().then_some(ErrorClass::Unavailable);
+    away.or_else(|| error.is::<Broken>().then_some(ErrorClass::Defect))
 }
 
-/// An outage of a backend of this system.
+/// A defect of a store.
+#[derive(Debug, thiserror::Error)]
+#[error("the shelf has no such column")]
+struct Broken;
+
+/// An outage of a store.
 #[derive(Debug, thiserror::Error)]
 #[error("the shelf is away")]
 struct Away;

@@ -1,4 +1,4 @@
-//! Processor time of processes, from `/proc/PID/stat` (proc(5)).
+//! Processor time of processes, read from `/proc/PID/stat` (proc(5)).
 
 use std::{fs, path::Path};
 
@@ -7,10 +7,10 @@ use anyhow::Context;
 /// Milliseconds of user and system time.
 pub(crate) type Spent = f64;
 
-/// Milliseconds a clock tick: `USER_HZ` is 100 on every Linux this runs on.
+/// Milliseconds per clock tick: `USER_HZ` is 100 on every Linux this runs on.
 const TICK_MS: f64 = 10.0;
 
-/// A server with all its children, those that have ended included.
+/// Processor time of a server and all its children, including those that have ended.
 pub(crate) fn of_server(pids: &Path, server: &str) -> anyhow::Result<Spent> {
     let file = pids.join(format!("{server}.pid"));
     let told = || format!("{} names no process", file.display());
@@ -19,7 +19,7 @@ pub(crate) fn of_server(pids: &Path, server: &str) -> anyhow::Result<Spent> {
     let mut ticks = Stat::read(root).with_context(told)?.whole();
     let mut family = vec![root];
     while let Some(parent) = family.pop() {
-        // The kernel keeps children by thread; whoever ended meanwhile is in its parent's sum.
+        // The kernel lists children by thread; a child that ended meanwhile is included in its parent's sum.
         for task in fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten() {
             let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
             for child in children.split_whitespace().filter_map(|pid| pid.parse().ok()) {
@@ -31,7 +31,7 @@ pub(crate) fn of_server(pids: &Path, server: &str) -> anyhow::Result<Spent> {
     Ok(ticks * TICK_MS)
 }
 
-/// One process without children.
+/// Processor time of one process without its children.
 pub(crate) fn of_process(pid: u32) -> anyhow::Result<Spent> {
     Ok(Stat::read(pid).with_context(|| format!("process {pid} has ended"))?.own * TICK_MS)
 }
@@ -44,7 +44,8 @@ struct Stat {
 impl Stat {
     fn read(pid: u32) -> Option<Self> {
         let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The command's name may hold blanks and brackets; fields count from behind it, the state being the third.
+        // The command's name may hold blanks and brackets, so fields are counted after it; the first one there, the
+        // state, is field 3.
         let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
         let field = |number: usize| fields.get(number - 3)?.parse::<f64>().ok();
         Some(Self { own: field(14)? + field(15)?, ended_children: field(16)? + field(17)? })

@@ -1,4 +1,4 @@
-//! Orders over HTTP by a client that costs little: a thread and a kept connection per caller, bytes made by hand.
+//! Load generator: orders over HTTP at little cost of its own, with one thread and one kept connection per caller.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -12,19 +12,19 @@ use store::domain::MerchantId;
 
 use crate::{plan::number, stage::sku};
 
-/// An answer takes no longer.
+/// Longest wait for a response.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 
-/// Where to place orders, and as whom.
+/// Address of the API, and the keys and merchant to place orders with.
 pub(crate) struct Load {
     address: String,
     key: String,
     merchant: MerchantId,
-    /// Orders so far: each has its own idempotency key.
+    /// Number of orders so far: each has its own idempotency key.
     placed: AtomicUsize,
 }
 
-/// What became of some orders.
+/// Result of a series of orders.
 pub(crate) struct Placed {
     pub(crate) taken: Vec<Duration>,
     seconds: f64,
@@ -45,7 +45,7 @@ impl Load {
         self.merchant
     }
 
-    /// Places so many from so many callers; every one must be accepted.
+    /// Places `orders` orders from `callers` callers; an error if one is not accepted.
     pub(crate) fn place(&self, callers: usize, orders: usize) -> anyhow::Result<Placed> {
         let first = self.placed.fetch_add(orders, Ordering::Relaxed);
         let next = AtomicUsize::new(first);
@@ -79,7 +79,7 @@ impl Load {
         Ok(page["data"].as_array().context("the list has no data")?.is_empty())
     }
 
-    /// Any request that must succeed.
+    /// Sends a `PUT` that must succeed.
     pub(crate) fn put(&self, path: &str, body: &serde_json::Value) -> anyhow::Result<()> {
         let answer =
             Connection::open(&self.address)?.send("PUT", path, &self.headers(0), &body.to_string())?;
@@ -104,7 +104,7 @@ fn body(order: usize) -> String {
     )
 }
 
-/// Whether the process at an address answers that it is ready.
+/// Whether the process at this address reports ready.
 pub(crate) fn is_ready(address: &str) -> bool {
     let host = format!("Host: {address}\r\n");
     let answer = Connection::open(address).and_then(|mut line| line.send("GET", "/readyz", &host, ""));
@@ -122,7 +122,7 @@ impl Connection {
         Ok(Self(BufReader::new(stream)))
     }
 
-    /// Answers status and body.
+    /// Sends a request and returns status and body.
     fn send(&mut self, method: &str, path: &str, headers: &str, body: &str) -> anyhow::Result<(u16, String)> {
         let length = body.len();
         let request = format!("{method} {path} HTTP/1.1\r\n{headers}Content-Length: {length}\r\n\r\n{body}");

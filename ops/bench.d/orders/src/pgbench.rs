@@ -1,8 +1,8 @@
-//! The statements of placing an order, run by `pgbench` over as many connections: what PostgreSQL gives to a client that
-//! does nothing else.
+//! Comparison figure: the statements of placing an order, run by `pgbench` over the same number of connections, which
+//! is the rate that PostgreSQL gives to a client without other work.
 //!
-//! The texts are the store's own, the values those of an order that the API has just placed, so the two cannot drift
-//! apart. Fresh for every run of the script are the ids (made like `UUIDv7`, in order) and the idempotency key.
+//! The statements are the store's own, and the values are those of an order that the API has just placed, so both stay
+//! in step. Ids (built like `UUIDv7`, in order) and the idempotency key are new in every run of the script.
 
 use std::{fs, process::Command};
 
@@ -15,14 +15,14 @@ use url::Url;
 
 use crate::stage::{BenchServers, SKUS};
 
-/// One order as it was stored: total, lines, answer, fingerprint, and its message with kind, data, trace.
+/// One order as stored: total, lines, response body, fingerprint, and its message with kind, data, trace.
 const STORED: &str = "
     SELECT concat_ws(E'\\x1f', o.total_minor, o.lines, i.body, i.fingerprint, m.kind, m.data, o.trace)
     FROM orders o JOIN idempotency_keys i ON i.order_id = o.id JOIN outbox m ON m.order_id = o.id LIMIT 1";
-/// Their names in the script.
+/// Names of these values in the script.
 const NAMES: [&str; 7] = ["total", "lines", "body", "fingerprint", "kind", "data", "trace"];
 
-/// The script, and where it runs.
+/// The script, and the database it runs against.
 pub(crate) struct Script {
     folder: TempDir,
     url: Url,
@@ -30,7 +30,7 @@ pub(crate) struct Script {
 }
 
 impl Script {
-    /// After an order of the merchant was placed.
+    /// Builds the script from an order that the merchant has placed.
     pub(crate) fn of(stage: &BenchServers, merchant: MerchantId) -> anyhow::Result<Self> {
         let url: Url = stage.database.url().expose_secret().parse()?;
         let done = client("psql", &url).args(["-X", "-A", "-t", "-c", STORED]).output();
@@ -44,7 +44,7 @@ impl Script {
         Ok(Self { folder, url, stored })
     }
 
-    /// Runs it so many times in all; answers how many a second.
+    /// Runs the script `orders` times in all; returns the rate per second.
     pub(crate) fn run(&self, connections: usize, orders: usize) -> anyhow::Result<f64> {
         let millis = Ambient::system().now().as_millisecond();
         let each = (orders / connections).to_string();
@@ -66,7 +66,7 @@ impl Script {
     }
 }
 
-/// A client of the server; the password goes by the environment, an argument would show it.
+/// Command of a PostgreSQL client. The password goes by the environment, because an argument would show it.
 fn client(program: &str, url: &Url) -> Command {
     let mut command = Command::new(program);
     command
@@ -119,7 +119,7 @@ fn script(merchant: MerchantId) -> anyhow::Result<String> {
         ],
     );
     let (last, random) = (SKUS - 1, "random(0, 1000000000000000)");
-    // A connection places an order every few milliseconds, so its ids move on by as many.
+    // A connection places an order every few milliseconds, so the timestamps in its ids advance at that pace.
     Ok(format!(
         "\\set n :n + 1\n\\set at :millis + :n * 5\n\\set o {random}\n\\set m {random}\n\\set key {random}\n\
          \\set sku random(0, {last})\nBEGIN;\n{};\n{};\nCOMMIT;\n",
@@ -128,7 +128,7 @@ fn script(merchant: MerchantId) -> anyhow::Result<String> {
     ))
 }
 
-/// The milliseconds, the version, the variant, 60 random bits.
+/// A UUID of version 7: milliseconds, version, variant, 60 random bits.
 fn id(random: &str) -> String {
     format!(
         "(lpad(to_hex(:at::bigint), 12, '0') || '70008' || lpad(to_hex(:{random}::bigint), 15, '0'))::uuid"
@@ -140,7 +140,7 @@ fn find(name: &str) -> anyhow::Result<&'static str> {
     Ok(found.with_context(|| format!("there is no statement {name}"))?.1)
 }
 
-/// The statement with its arguments in place; from the last, as `$1` begins `$10`.
+/// The statement with its arguments filled in; from the last argument down, as `$1` is a prefix of `$10`.
 fn with(sql: &str, arguments: &[&str]) -> String {
     let numbered = arguments.iter().enumerate().rev();
     numbered.fold(sql.to_owned(), |sql, (index, argument)| sql.replace(&format!("${}", index + 1), argument))

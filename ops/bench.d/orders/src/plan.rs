@@ -1,5 +1,5 @@
-//! What is measured in which order: acceptance in turns with `pgbench`, so that a machine that slows down slows both;
-//! then whole orders, each number of workers on an empty stage.
+//! Order of the measurements: acceptance in turns with `pgbench`, so that a machine that slows down slows both; then
+//! whole orders, each number of workers in a new, empty deployment.
 
 use std::time::{Duration, Instant};
 
@@ -14,15 +14,15 @@ use crate::{
     stage::BenchServers,
 };
 
-/// Callers of the API at a time.
+/// Concurrent callers of the API.
 const CALLERS: usize = 32;
 /// Connections to PostgreSQL, of the API and of `pgbench`: the default of `postgres.api_connections`.
 const CONNECTIONS: usize = 10;
-/// How often the number of open orders is asked for. Bounds the error of the whole-order figures.
+/// Poll interval for the number of open orders. Bounds the error of the whole-order figures.
 const ASK_EVERY: Duration = Duration::from_millis(20);
-/// No run takes longer.
+/// Longest run.
 const RUN_MAX: Duration = Duration::from_mins(10);
-/// Those whose work is counted, as their pid files are called.
+/// Servers whose processor time is measured, by the names of their pid files.
 const SERVERS: [&str; 3] = ["postgres", "cassandra-1", "rabbitmq"];
 
 struct Size {
@@ -112,12 +112,12 @@ async fn acceptance(args: &Args, size: &Size, report: &mut Report) -> anyhow::Re
 
 struct Whole {
     per_second: f64,
-    /// Milliseconds of processor time an order, by who spent them.
+    /// Milliseconds of processor time per order, by process.
     spent: Vec<(&'static str, f64)>,
 }
 
 impl Whole {
-    /// The limit: what the machine could do if it did nothing but the servers' share.
+    /// Adds the figures. The limit is the rate the machine could reach if it did only the servers' share of the work.
     fn report(self, report: &mut Report) {
         let servers: f64 = self.spent.iter().filter(|(of, _)| SERVERS.contains(of)).map(|(_, ms)| ms).sum();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -128,7 +128,7 @@ impl Whole {
     }
 }
 
-/// From the first order placed to the last one fulfilled, all roles running from the start.
+/// Measures from the first order placed to the last one fulfilled, with all roles running from the start.
 async fn whole(args: &Args, size: &Size, workers: usize) -> anyhow::Result<Whole> {
     eprintln!("whole orders, {workers} worker processes");
     let stage = BenchServers::open(args).await?;

@@ -1,5 +1,5 @@
-//! Servers and processes of one measurement: a database and a keyspace of its own, roles as separate processes of the
-//! release build.
+//! Deployment of one measurement: a database and a keyspace of its own, and roles as separate processes of the release
+//! build.
 
 use std::{
     path::PathBuf,
@@ -25,17 +25,17 @@ use crate::{
     load::{self, Load},
 };
 
-/// Products that orders are spread over, so that the figures are not those of one contended row.
+/// Number of products that orders are spread over, so that the figures are not those of one contended row.
 pub(crate) const SKUS: usize = 64;
 /// Longest start of a role.
 const START_MAX: Duration = Duration::from_mins(1);
 
-/// The sku of an order.
+/// The sku that this order buys.
 pub(crate) fn sku(order: usize) -> String {
     format!("SKU-{:02}", order % SKUS)
 }
 
-/// One measurement's surroundings. Dropped, processes are killed and data is deleted.
+/// Deployment of one measurement. On drop its processes are killed and its data is deleted.
 pub(crate) struct BenchServers {
     binary: PathBuf,
     settings: Vec<(String, String)>,
@@ -56,7 +56,7 @@ impl Role {
 
 impl Drop for Role {
     fn drop(&mut self) {
-        // Gone already is as good.
+        // The process may have ended already.
         drop(self.0.kill());
         drop(self.0.wait());
     }

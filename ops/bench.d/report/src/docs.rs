@@ -1,13 +1,14 @@
-//! The section of the documentation that a bench writes.
+//! Sections of the documentation that a benchmark writes.
 
 use std::{fs, io, path::Path};
 
 use crate::report::Report;
 
 impl Report {
-    /// What `command` prints, JSON or Markdown. Replaces its section of the file at `docs`, too, if one is given.
+    /// The report to print for `command`, as JSON or Markdown. If `docs` is given, also replaces the command's section
+    /// in that file.
     pub fn told(&self, command: &str, docs: Option<&Path>, as_json: bool) -> io::Result<String> {
-        // Before anything is written, which would make the checkout a changed one.
+        // Before the file is written, because that would mark the checkout as changed.
         let markdown = self.markdown();
         let text = if as_json { format!("{}\n", self.json()) } else { markdown.clone() };
         if let Some(path) = docs {
@@ -17,8 +18,8 @@ impl Report {
     }
 }
 
-/// Replaces what stands between the marks `<!-- COMMAND: begin -->` and `… end -->`; everything else in the file stays. A
-/// file without them is an error.
+/// Replaces the text between the marks `<!-- COMMAND: begin -->` and `… end -->`; the rest of the file stays. A file
+/// without the marks is an error.
 pub fn write_section(path: &Path, command: &str, section: &str) -> io::Result<()> {
     let mark = |end: &str| format!("<!-- {command}: {end} -->\n");
     let (begin, end) = (mark("begin"), mark("end"));

@@ -1,7 +1,7 @@
-//! What was measured, on what, as a Markdown table or as JSON: shared by `orderworks bench` and `ops/bench`.
+//! Benchmark report as a Markdown table or as JSON, shared by `orderworks bench` and `ops/bench`.
 //!
-//! Guarantees: every bench writes `{"machine", "revision", "versions", "results": [{"name", "value", "unit", "limit",
-//! "ratio"}]}`. Measures nothing itself and judges nothing: a figure never passes or fails.
+//! Guarantees: every benchmark writes `{"machine", "revision", "versions", "results": [{"name", "value", "unit",
+//! "limit", "ratio"}]}`. Measures nothing itself, and no figure passes or fails.
 
 mod docs;
 mod machine;

@@ -1,4 +1,4 @@
-//! What the figures were measured on.
+//! Machine and revision that figures were measured on.
 
 use std::{fmt, fs, process::Command};
 
@@ -13,7 +13,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Asks the kernel; what it does not tell is `unknown` or zero.
+    /// Reads the machine from the kernel; a missing value is `unknown` or zero.
     pub fn read() -> Self {
         let processor =
             field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown processor".to_owned());
@@ -28,12 +28,12 @@ impl fmt::Display for Machine {
     }
 }
 
-/// Resident memory of a process.
+/// Resident memory of a process in KiB.
 pub fn resident_kib(pid: u32) -> u64 {
     kib(&format!("/proc/{pid}/status"), "VmRSS")
 }
 
-/// Highest resident memory of a process so far.
+/// Highest resident memory of a process so far, in KiB.
 pub fn peak_kib(pid: u32) -> u64 {
     kib(&format!("/proc/{pid}/status"), "VmHWM")
 }

@@ -1,4 +1,4 @@
-//! The figures of one run.
+//! Figures of one run, and their output formats.
 
 use std::{fmt::Write, time::Duration};
 
@@ -12,13 +12,13 @@ struct Figure {
     name: &'static str,
     value: f64,
     unit: &'static str,
-    /// What it is held against, if there is such a figure in the same run or in the design.
+    /// The figure it is compared to, from the same run or the design.
     limit: Option<f64>,
-    /// Value by limit.
+    /// Value divided by limit.
     ratio: Option<f64>,
 }
 
-/// Figures in the order of their measuring, and the versions of what was measured.
+/// Figures in the order of measurement, and the versions of the measured servers.
 #[derive(Debug, Default)]
 pub struct Report {
     figures: Vec<Figure>,
@@ -26,7 +26,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Adds a figure; the ratio is value by limit.
+    /// Adds a figure; its ratio is the value divided by the limit.
     pub fn add(&mut self, name: &'static str, value: f64, unit: &'static str, limit: Option<f64>) {
         let ratio = limit.map(|limit| value / limit);
         self.figures.push(Figure { name, value, unit, limit, ratio });
@@ -42,12 +42,12 @@ impl Report {
         }
     }
 
-    /// Adds the version of something that took part.
+    /// Adds the version of a measured server.
     pub fn add_version(&mut self, name: impl Into<String>, version: String) {
         self.versions.push((name.into(), version));
     }
 
-    /// Everything as one JSON value.
+    /// The report as one JSON value.
     pub fn json(&self) -> serde_json::Value {
         let versions: serde_json::Map<_, _> =
             self.versions.iter().map(|(name, version)| (name.clone(), version.as_str().into())).collect();
@@ -56,7 +56,7 @@ impl Report {
         })
     }
 
-    /// Everything as Markdown: a line on machine and versions, and a table.
+    /// The report as Markdown: a line on machine and versions, and a table.
     pub fn markdown(&self) -> String {
         let mut text = format!("{}, revision {}", Machine::read(), revision());
         for (name, version) in &self.versions {
@@ -86,7 +86,7 @@ impl Figure {
     }
 }
 
-/// Columns aligned, so that the table reads well without a renderer, too.
+/// Pads the columns, so that the table is readable without a renderer.
 fn table<const N: usize>(text: &mut String, headings: [String; N], rows: &[[String; N]]) {
     let mut widths = headings.each_ref().map(|heading| heading.len().max(3));
     for row in rows {
@@ -104,13 +104,13 @@ fn table<const N: usize>(text: &mut String, headings: [String; N], rows: &[[Stri
     }
 }
 
-/// Whether a figure is asked for by `--only NAME[,NAME…]`, parts of names; without it, all are.
+/// Whether a figure matches `--only NAME[,NAME…]`, parts of names; every figure does without it.
 #[must_use]
 pub fn wanted(only: Option<&str>, name: &str) -> bool {
     only.is_none_or(|only| only.split(',').any(|part| name.contains(part)))
 }
 
-/// The value that so many percent do not exceed; `None` without values, which must be sorted.
+/// The value that this percentage of values does not exceed. The values must be sorted; `None` without values.
 pub fn percentile(sorted: &[Duration], percent: usize) -> Option<Duration> {
     sorted.get((sorted.len() * percent).div_ceil(100).saturating_sub(1)).copied()
 }

@@ -63,7 +63,7 @@ async fn errors_fall_into_their_classes() {
         ("INSERT INTO t VALUES (1)", Class::UniqueViolation),
         ("INSERT INTO t VALUES (0)", Class::CheckViolation),
         ("INSERT INTO t VALUES (2, 9)", Class::ForeignKeyViolation),
-        ("SELECT nothing", Class::Other),
+        ("SELECT nothing", Class::Defect),
     ];
     for (text, class) in wanted {
         assert_eq!(classify(&sql(&database, text).await.expect_err("fails")), class, "{text}");

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use base::{Ambient, Timestamp};
+use base::{Ambient, ErrorClass, Timestamp};
 use redis::{
     Client, Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, ScriptInvocation, ServerErrorKind,
     aio::{ConnectionManager, ConnectionManagerConfig},
@@ -36,6 +36,7 @@ struct LinkState {
 /// The error while the server does not answer.
 #[derive(Debug, Clone)]
 pub(super) struct Trouble {
+    pub(super) class: ErrorClass,
     pub(super) since: Timestamp,
     pub(super) detail: String,
 }
@@ -93,7 +94,7 @@ impl Link {
             return known.clone();
         }
         tracing::warn!(detail, "Redis unreachable");
-        let trouble = Trouble { since: self.ambient.now(), detail };
+        let trouble = Trouble { class: ErrorClass::Unavailable, since: self.ambient.now(), detail };
         state.trouble = Some(trouble.clone());
         tokio::spawn(reconnect_until_up(Weak::clone(&self.me)));
         trouble
@@ -130,11 +131,15 @@ impl Link {
     fn classify<T>(&self, answer: Result<RedisResult<T>, tokio::time::error::Elapsed>) -> Result<T, Trouble> {
         match answer {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) if is_about_one_question(&error) => {
+            Ok(Err(error)) if is_outage(&error) => Err(self.fail(error.to_string())),
+            Ok(Err(error)) => {
                 tracing::error!(%error, "Redis command rejected");
-                Err(Trouble { since: self.ambient.now(), detail: error.to_string() })
+                Err(Trouble {
+                    class: ErrorClass::Defect,
+                    since: self.ambient.now(),
+                    detail: error.to_string(),
+                })
             }
-            Ok(Err(error)) => Err(self.fail(error.to_string())),
             Err(_) => Err(self.fail(NO_ANSWER.to_owned())),
         }
     }
@@ -170,12 +175,25 @@ fn manager(client: &Client, command: Duration, connect: Duration) -> RedisResult
     ConnectionManager::new_lazy_with_config(client.clone(), config)
 }
 
-/// Whether an error is about one command: a mistake in it, or a damaged value. It says nothing about the server.
-fn is_about_one_question(error: &RedisError) -> bool {
+/// Whether the server or the way to it does not work now; everything else is a defect of one command, of its value or of
+/// a permission, and says nothing of the server.
+fn is_outage(error: &RedisError) -> bool {
+    use ServerErrorKind as S;
     matches!(
         error.kind(),
-        ErrorKind::UnexpectedReturnType
-            | ErrorKind::Server(ServerErrorKind::ResponseError)
-            | ErrorKind::Extension
+        // A reply that does not parse leaves the connection out of step.
+        ErrorKind::Io
+            | ErrorKind::Parse
+            | ErrorKind::Client
+            | ErrorKind::AuthenticationFailed
+            | ErrorKind::Server(
+                S::BusyLoading
+                    | S::TryAgain
+                    | S::ClusterDown
+                    | S::MasterDown
+                    | S::ReadOnly
+                    | S::Moved
+                    | S::Ask
+            )
     )
 }

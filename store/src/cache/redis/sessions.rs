@@ -30,7 +30,11 @@ pub struct RedisSessions {
 
 impl From<Trouble> for SessionError {
     fn from(trouble: Trouble) -> Self {
-        Self::Unavailable { detail: trouble.detail, since: Some(trouble.since) }
+        if trouble.class.is_transient() {
+            Self::Unavailable { detail: trouble.detail, since: Some(trouble.since) }
+        } else {
+            Self::Defect { detail: trouble.detail }
+        }
     }
 }
 

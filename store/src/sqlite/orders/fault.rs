@@ -2,9 +2,12 @@
 
 use std::{fmt::Display, str::FromStr};
 
-use base::{Timestamp, sqlite::WriteFailed};
+use base::{
+    ErrorClass, Timestamp,
+    sqlite::{WriteFailed, classify},
+};
 use serde::{Serialize, de::DeserializeOwned};
-use sqlx::{Row, error::ErrorKind, sqlite::SqliteRow};
+use sqlx::{Row, sqlite::SqliteRow};
 
 use crate::{
     error::StoreError,
@@ -25,13 +28,10 @@ pub(super) enum SqliteFault {
 
 impl From<sqlx::Error> for SqliteFault {
     fn from(error: sqlx::Error) -> Self {
-        match &error {
-            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => Self::Corrupt(error.to_string()),
-            // A constraint that fails here is a defect or damage; calling it "unavailable" would have it retried.
-            sqlx::Error::Database(refused) if !matches!(refused.kind(), ErrorKind::Other) => {
-                Self::Corrupt(refused.message().to_owned())
-            }
-            _ => Self::Sql(error),
+        if classify(&error) == ErrorClass::Corrupt {
+            Self::Corrupt(error.to_string())
+        } else {
+            Self::Sql(error)
         }
     }
 }
@@ -45,8 +45,8 @@ impl From<Damage> for SqliteFault {
 impl From<SqliteFault> for StoreError {
     fn from(fault: SqliteFault) -> Self {
         match fault {
-            SqliteFault::Write(error) => Self::Unavailable { store: STORE, source: Box::new(error) },
-            SqliteFault::Sql(error) => Self::Unavailable { store: STORE, source: Box::new(error) },
+            SqliteFault::Write(error) => Self::new(error.error_class(), STORE, error),
+            SqliteFault::Sql(error) => Self::new(classify(&error), STORE, error),
             SqliteFault::Corrupt(detail) => Self::Corrupt { store: STORE, detail },
         }
     }

@@ -12,7 +12,7 @@ use std::path::Path;
 use async_trait::async_trait;
 use base::{
     Ambient, Timestamp,
-    sqlite::{Database, OpenError, WriteFailed},
+    sqlite::{Database, OpenError, WriteFailed, classify},
 };
 use futures::future::BoxFuture;
 use sqlx::{SqliteConnection, migrate::Migrator};
@@ -42,7 +42,7 @@ enum Failure {
     #[error(transparent)]
     Write(#[from] WriteFailed),
     #[error("{0}")]
-    Damaged(String),
+    Corrupt(String),
 }
 
 impl SqlitePayments {
@@ -163,14 +163,9 @@ impl PaymentStore for SqlitePayments {
 impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Damaged(detail) => Self::Corrupt { store: STORE, detail },
-            Failure::Sql(
-                error @ (sqlx::Error::ColumnDecode { .. }
-                | sqlx::Error::Decode(_)
-                | sqlx::Error::ColumnNotFound(_)),
-            ) => Self::Corrupt { store: STORE, detail: error.to_string() },
-            Failure::Sql(error) => Self::Unavailable { store: STORE, source: error.into() },
-            Failure::Write(error) => Self::Unavailable { store: STORE, source: error.into() },
+            Failure::Corrupt(detail) => Self::Corrupt { store: STORE, detail },
+            Failure::Sql(error) => Self::new(classify(&error), STORE, error),
+            Failure::Write(error) => Self::new(error.error_class(), STORE, error),
         }
     }
 }

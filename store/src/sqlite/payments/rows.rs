@@ -1,4 +1,4 @@
-//! Mapping of rows to the domain's types. A row that does not read back is a [`Failure::Damaged`], with its payment and
+//! Mapping of rows to the domain's types. A row that does not read back is a [`Failure::Corrupt`], with its payment and
 //! column.
 
 use std::str::FromStr;
@@ -144,7 +144,7 @@ async fn refunds(c: &mut SqliteConnection, id: PaymentId) -> Result<Vec<Refund>,
 
 fn decision(row: &Columns) -> Result<Option<Decision>, Failure> {
     rejection::decision(row.get("provider_reference")?, row.get("decline_code")?)
-        .map_err(|why| Failure::Damaged(format!("{}: {why}", row.of)))
+        .map_err(|why| Failure::Corrupt(format!("{}: {why}", row.of)))
 }
 
 /// A row with the payment it belongs to.
@@ -179,10 +179,10 @@ impl Columns {
     }
 
     fn damaged(&self, column: &str, why: &str) -> Failure {
-        Failure::Damaged(format!("{} of {}: {why}", column, self.of))
+        Failure::Corrupt(format!("{} of {}: {why}", column, self.of))
     }
 }
 
 fn parse<T: FromStr>(column: &str, text: &str) -> Result<T, Failure> {
-    text.parse().map_err(|_| Failure::Damaged(format!("{column}: `{text}` does not parse")))
+    text.parse().map_err(|_| Failure::Corrupt(format!("{column}: `{text}` does not parse")))
 }

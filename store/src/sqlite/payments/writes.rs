@@ -24,7 +24,7 @@ pub(super) async fn open(c: &mut SqliteConnection, payment: NewPayment) -> Resul
         .execute(&mut *c)
         .await?;
     let stored = rows::payment(c, payment.id).await?;
-    stored.ok_or_else(|| Failure::Damaged(format!("{} is missing right after its insert", payment.id)))
+    stored.ok_or_else(|| Failure::Corrupt(format!("{} is missing right after its insert", payment.id)))
 }
 
 pub(super) async fn begin_attempt(
@@ -48,7 +48,7 @@ pub(super) async fn begin_attempt(
         return Ok(Begun::Attempt { epoch });
     }
     rejection::not_begun(rows::payment(c, id).await?.as_ref())
-        .ok_or_else(|| Failure::Damaged(format!("{id} is undecided but rejects an attempt")))
+        .ok_or_else(|| Failure::Corrupt(format!("{id} is undecided but rejects an attempt")))
 }
 
 /// The first note stands; a note on an attempt that never began is dropped.

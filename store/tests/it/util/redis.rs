@@ -75,18 +75,53 @@ impl Corner {
 impl Drop for Corner {
     fn drop(&mut self) {
         let pattern = format!("{}*", self.prefix);
-        // A thread with its own runtime: the test's runtime may be shutting down.
-        let deleting = std::thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(async {
-                let mut connection = connect().await;
-                let keys = scan(&mut connection, &pattern).await;
-                delete(&mut connection, &keys).await;
-            });
+        on_own_runtime(async move {
+            let mut connection = connect().await;
+            let keys = scan(&mut connection, &pattern).await;
+            delete(&mut connection, &keys).await;
         });
-        assert!(deleting.join().is_ok() || std::thread::panicking(), "the test's keys stay");
     }
+}
+
+/// A login of a test that lacks a right, deleted with it.
+pub(crate) struct User(String);
+
+impl User {
+    /// May run every command but the given one, such as `-set`.
+    pub(crate) async fn without(command: &str) -> Self {
+        let ambient = Ambient::system();
+        let user = Self(format!("{PREFIX}{}-{}", ambient.now().as_millisecond(), ambient.uuid().simple()));
+        let mut set = redis::cmd("ACL");
+        set.arg("SETUSER").arg(&user.0).arg(&["reset", "on", ">secret", "~*", "&*", "+@all"]).arg(command);
+        set.query_async::<()>(&mut connect().await).await.expect("makes a user");
+        user
+    }
+
+    pub(crate) fn url(&self) -> String {
+        let url = url();
+        let (_, rest) = url.rsplit_once('@').expect("an address with a login");
+        format!("redis://{}:secret@{rest}", self.0)
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        let user = self.0.clone();
+        on_own_runtime(async move {
+            let mut delete = redis::cmd("ACL");
+            delete.arg("DELUSER").arg(&user);
+            delete.query_async::<()>(&mut connect().await).await.expect("deletes the user");
+        });
+    }
+}
+
+/// Runs clean-up on a thread of its own: the test's runtime may be the one that is ending.
+fn on_own_runtime(work: impl Future<Output = ()> + Send + 'static) {
+    let thread = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(work);
+    });
+    assert!(thread.join().is_ok() || std::thread::panicking(), "the clean-up of a test failed");
 }
 
 /// Address of the server.
