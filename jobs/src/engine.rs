@@ -26,7 +26,7 @@ pub use self::{
 };
 use crate::envelope::{Envelope, JobId};
 
-/// Lost consumers (crash, kill, cut connection) after which a job is moved to the dead queue as a poison message.
+/// Consumers a job may lose (crash, kill, cut connection); one more sends it to the dead queue as a poison message.
 pub const CRASHES_MAX: u32 = 20;
 
 /// A queue engine. All methods may be called concurrently.
@@ -48,8 +48,8 @@ pub trait Engine: Send + Sync + 'static {
     /// Stores the jobs durably; returns one [`Published`] per envelope, in order.
     ///
     /// # Errors
-    /// None, some or all of the jobs were stored: publish again under the same ids. Never hangs: an engine that cannot
-    /// be reached returns an error within seconds.
+    /// After an error, none, some or all of the jobs are stored: publish again under the same ids. Never hangs: an
+    /// engine that cannot be reached returns an error within seconds.
     async fn publish(&self, envelopes: Vec<Envelope>) -> Result<Vec<Published>, EngineError>;
 
     /// Starts a consumer of one queue.

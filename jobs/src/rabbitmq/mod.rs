@@ -12,10 +12,10 @@
 //! - `dedupes_ids: false`. The broker keeps no index of ids, and a lookup in a store would be on the hot path.
 //!   Publishing an id twice runs it twice; handlers are idempotent by it.
 //! - `lists_ready: false`, `cancels_ready: false`. A queue cannot be searched. A cancel request is kept in the job
-//!   store and takes effect when its job is delivered; hence an unknown id returns `Requested`, too.
+//!   store and takes effect when its job is delivered; hence the result for an unknown id is `Requested`, too.
 //! - `fifo: true`. One batch uses one channel; a job released while its consumer continues keeps its position. A job
 //!   released by `close` goes to the end of its queue.
-//! - `concurrency_keys: false`. They hold within one engine handle, over all its queues.
+//! - `concurrency_keys: false`. Keys hold within one engine handle, over all its queues.
 //!
 //! Read on in `message` (wire format), `topology` and `ladder` (queues), `publisher`, `supervisor` and `session`
 //! (consuming), `outcome` (settling), `dead`, `inspect`, `housekeeping`.
