@@ -133,7 +133,7 @@ async fn reserved_units_that_are_missing_stop_the_move() {
         .await
         .expect("damages");
     let moved = shop.store.cancel(shop.merchant, order.id, "requested", shop.ambient.now()).await;
-    assert!(matches!(moved, Err(StoreError::Corrupt { .. })), "{moved:?}");
+    assert!(matches!(moved, Err(StoreError::Defect { .. })), "{moved:?}");
     let after = shop.store.order_by_id(order.id).await.expect("reads").expect("is there");
     assert_eq!(after.status, OrderStatus::Pending);
 }
