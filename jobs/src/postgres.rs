@@ -28,7 +28,7 @@ const HISTORY: &str = "jobs.migrations";
 /// The migrations of schema `jobs`, with their undo steps.
 pub fn migrations() -> sqlx::migrate::Migrator {
     let mut migrations = base::migrations!(
-        "../migrations/postgres/jobs",
+        "migrations/postgres",
         ["0001_job_store.down", "0001_job_store.up", "0002_attempts.down", "0002_attempts.up"]
     );
     migrations.create_schema("jobs");

@@ -227,5 +227,5 @@ impl Engine for SqliteEngine {
 }
 
 fn migrations() -> sqlx::migrate::Migrator {
-    base::migrations!("../migrations/sqlite/queue", ["0001_jobs", "0002_attempts"])
+    base::migrations!("migrations/sqlite/queue", ["0001_jobs", "0002_attempts"])
 }
