@@ -27,12 +27,20 @@ pub mod sqlite;
 pub mod testing;
 pub mod worker;
 
+// Items of other crates that stand in signatures of this one: a program needs to name no other crate for them.
+pub use async_trait::async_trait;
+pub use base::{
+    Ambient, ErrorClass, Timestamp, TraceContext,
+    ambient::{Clock, ManualClock},
+    ids::{ParseIdError, Uuid},
+};
 pub use engine::Engine;
 pub use envelope::{Envelope, JobId};
 pub use error::JobError;
 pub use job::{Backoff, Job, JobContext, Priority};
 pub use producer::Producer;
 pub use registry::Registry;
+pub use tokio_util::sync::CancellationToken;
 pub use worker::Workers;
 
 /// The job author's guide, whose snippets are compiled and run as tests.

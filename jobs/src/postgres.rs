@@ -3,9 +3,10 @@
 
 use std::borrow::Cow;
 
+pub use base::postgres::{Database, OpenError, PostgresConfig, SecretString};
 use base::{
     Timestamp,
-    postgres::{Class, Classified, Database, OpenError, PostgresConfig, classify},
+    postgres::{Class, Classified, classify},
 };
 
 use crate::engine::EngineError;

@@ -28,10 +28,8 @@ use std::{
 };
 
 use async_trait::async_trait;
-use base::{
-    Ambient,
-    sqlite::{Database, OpenError},
-};
+pub use base::sqlite::OpenError;
+use base::{Ambient, sqlite::Database};
 use futures::future::BoxFuture;
 use sqlx::SqliteConnection;
 
