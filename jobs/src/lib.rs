@@ -45,5 +45,5 @@ pub use worker::Workers;
 
 /// The job author's guide, whose snippets are compiled and run as tests.
 #[cfg(doctest)]
-#[doc = include_str!("../../docs/JOBS.md")]
+#[doc = include_str!("../GUIDE.md")]
 struct JobsGuide;

@@ -1,5 +1,5 @@
-//! Consistency checks that no compiler makes: every migration in its folder is listed in the code, and the container
-//! stacks use only existing settings, commands and needed rights.
+//! Consistency checks that no compiler makes: every migration in its folder is listed in the code, pages show the
+//! examples as they are, and the container stacks use only existing settings, commands and needed rights.
 
 use std::{
     fs,
@@ -41,6 +41,19 @@ fn every_migration_is_embedded() {
         }
     }
     assert!(seen > 20, "{seen}");
+}
+
+/// The smallest program is that of the examples, which `ops/test` runs.
+#[test]
+fn guide_and_readme_show_the_minimal_example_whole() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| fs::read_to_string(root.join(path)).expect("a file");
+    let example = read("jobs/examples/minimal.rs");
+    assert!(example.lines().count() <= 40, "{} lines", example.lines().count());
+    let block = format!("```rust,no_run\n{example}```\n");
+    for page in ["docs/JOBS.md"] {
+        assert!(read(page).contains(&block), "{page} shows another program than jobs/examples/minimal.rs");
+    }
 }
 
 /// The services of a container stack, with YAML anchors resolved.
