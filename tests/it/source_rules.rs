@@ -51,7 +51,7 @@ fn guide_and_readme_show_the_minimal_example_whole() {
     let example = read("jobs/examples/minimal.rs");
     assert!(example.lines().count() <= 40, "{} lines", example.lines().count());
     let block = format!("```rust,no_run\n{example}```\n");
-    for page in ["docs/JOBS.md"] {
+    for page in ["docs/JOBS.md", "jobs/README.md"] {
         assert!(read(page).contains(&block), "{page} shows another program than jobs/examples/minimal.rs");
     }
 }
