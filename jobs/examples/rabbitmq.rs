@@ -1,10 +1,10 @@
 //! Jobs in a `RabbitMQ` server: `AMQP_URL=amqp://guest:guest@127.0.0.1:5672/%2f cargo run -p orderworks-jobs --features
 //! rabbitmq --example rabbitmq`.
 //!
-//! What a broker cannot keep (long delays, unique keys, cancel requests, pauses) stands in a job store beside it: SQLite
-//! on one machine, PostgreSQL for several. For a reader of Celery: there is no result backend, and no `visibility
-//! timeout` either; a delivery belongs to its connection and is returned when that is lost. Retries wait in queues of the
-//! broker, not in the memory of a worker as with `eta`.
+//! What a broker cannot keep (long delays, unique keys, cancel requests, pauses) stands in a job store beside it:
+//! SQLite on one machine, PostgreSQL for several. For a reader of Celery: there is no result backend, and no
+//! `visibility timeout` either; a delivery belongs to its connection and is returned when that is lost. Retries wait in
+//! queues of the broker, not in the memory of a worker as with `eta`.
 #![expect(clippy::print_stdout, reason = "an example prints what happens")]
 
 use std::{

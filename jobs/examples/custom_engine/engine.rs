@@ -156,7 +156,7 @@ async fn deliver(storage: Arc<Storage>, session: u64, sender: mpsc::Sender<Deliv
         let now = storage.ambient.now();
         let claim = storage.rows().claim(session, now);
         match claim {
-            // The channel has room for the prefetch. Where nobody receives any more, the settler's drop ends the session.
+            // The channel has room for the prefetch. Without a receiver, the settler's drop ends the session.
             Claim::Job(delivery) => drop(sender.send(*delivery).await),
             Claim::Wait(None) => changed.await,
             Claim::Wait(Some(due)) => {

@@ -194,8 +194,8 @@ impl Publisher {
                 return Err(EngineError::Closed);
             }
             let failures = batch.outcomes().await?;
-            let Some(verdict) = publish_result(&failures, &batch) else { return Ok(()) };
-            verdict?;
+            let Some(result) = publish_result(&failures, &batch) else { return Ok(()) };
+            result?;
             if Instant::now() >= deadline {
                 let why = failures.into_iter().find_map(|(_, failure)| match failure {
                     Failure::Unknown(why) => Some(why),

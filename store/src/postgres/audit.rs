@@ -125,7 +125,7 @@ impl Audit for PostgresOrders {
         sku: &str,
         at: Timestamp,
     ) -> Result<bool, StoreError> {
-        let mended = self.write((merchant, sku, at), |unit, (merchant, sku, at)| {
+        let repaired = self.write((merchant, sku, at), |unit, (merchant, sku, at)| {
             Box::pin(async move {
                 // A statement of its own: the next one then sees the rows committed while this one waited.
                 unit.row(sqlx::query(LOCK).bind(merchant.0).bind(*sku)).await?;
@@ -133,7 +133,7 @@ impl Audit for PostgresOrders {
                 Ok(unit.run(query).await? > 0)
             })
         });
-        Ok(mended.await?)
+        Ok(repaired.await?)
     }
 
     async fn request_missing_refund(&self, order: OrderId, at: Timestamp) -> Result<bool, StoreError> {

@@ -11,8 +11,8 @@
 //! noticed the migration reads the state at its end. No transaction spans shards, and nothing here needs one.
 //!
 //! Start with `ShardedOrders::write` and `routes`, which has the owner of each call; `locating` finds the shard of a
-//! merchant, `relaying` is the outbox, [`moving`] migrates a merchant to another shard. `docs/SHARDING.md` is for
-//! operators.
+//! merchant, `relaying` is the outbox, [`merchant_migration`] migrates a merchant to another shard.
+//! `docs/SHARDING.md` is for operators.
 
 mod auditing;
 mod locating;
