@@ -1,11 +1,4 @@
-//! HTTP API: routes, authentication, rate limits, idempotency, problem details, OpenAPI.
-//!
-//! Guarantees: an accepted order and everything that follows from it are stored before the `202` is sent; every query
-//! names the caller's merchant; a rejected request has written nothing. The API never talks to the broker or to payment
-//! providers.
-//!
-//! Start with [`app`] and [`run`]. The routes are in `routes`, one file per resource; requests are read in `input`,
-//! responses are built in `view`. `provider_webhooks` is the only part that does not serve merchants.
+#![doc = include_str!("../README.md")]
 
 mod auth;
 mod carts;

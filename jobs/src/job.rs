@@ -13,7 +13,7 @@ use crate::{engine::JobSignal, envelope::JobId, error::JobError};
 /// One kind of background work.
 ///
 /// ```
-/// use jobs::{Job, JobContext, JobError};
+/// use orderworks_jobs::{Job, JobContext, JobError};
 ///
 /// #[derive(serde::Serialize, serde::Deserialize)]
 /// struct Greet { name: String }

@@ -1,11 +1,4 @@
-//! A background-job platform: typed jobs, engines that keep them, workers on apalis that run them.
-//!
-//! Guarantees at-least-once delivery: a job whose publish returned `Ok` is run until its outcome is durable, over
-//! crashes of workers, publishers and broker; a handler that is idempotent by its key therefore takes effect once.
-//! Knows nothing of orders, payments or HTTP.
-//!
-//! Start with [`job::Job`]. [`engine::Engine`] is the contract of a queue engine, [`worker`] runs jobs, [`conformance`]
-//! is the test suite for a new engine, [`testing`] the test kit for authors of jobs.
+#![doc = include_str!("../README.md")]
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -27,15 +20,23 @@ pub mod sqlite;
 pub mod testing;
 pub mod worker;
 
+// Items of other crates that stand in signatures of this one: a program needs to name no other crate for them.
+pub use async_trait::async_trait;
+pub use base::{
+    Ambient, ErrorClass, Timestamp, TraceContext,
+    ambient::{Clock, ManualClock},
+    ids::{ParseIdError, Uuid},
+};
 pub use engine::Engine;
 pub use envelope::{Envelope, JobId};
 pub use error::JobError;
 pub use job::{Backoff, Job, JobContext, Priority};
 pub use producer::Producer;
 pub use registry::Registry;
+pub use tokio_util::sync::CancellationToken;
 pub use worker::Workers;
 
 /// The job author's guide, whose snippets are compiled and run as tests.
 #[cfg(doctest)]
-#[doc = include_str!("../../docs/JOBS.md")]
+#[doc = include_str!("../GUIDE.md")]
 struct JobsGuide;

@@ -3,9 +3,10 @@
 
 use std::borrow::Cow;
 
+pub use base::postgres::{Database, OpenError, PostgresConfig, SecretString};
 use base::{
     Timestamp,
-    postgres::{Class, Classified, Database, OpenError, PostgresConfig, classify},
+    postgres::{Class, Classified, classify},
 };
 
 use crate::engine::EngineError;
@@ -28,7 +29,7 @@ const HISTORY: &str = "jobs.migrations";
 /// The migrations of schema `jobs`, with their undo steps.
 pub fn migrations() -> sqlx::migrate::Migrator {
     let mut migrations = base::migrations!(
-        "../migrations/postgres/jobs",
+        "migrations/postgres",
         ["0001_job_store.down", "0001_job_store.up", "0002_attempts.down", "0002_attempts.up"]
     );
     migrations.create_schema("jobs");

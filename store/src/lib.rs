@@ -1,9 +1,4 @@
-//! Domain types and data access: the order store, the payment store and the caches.
-//!
-//! Guarantees: one business step is one method and one transaction, guarded by the state it expects; all engines
-//! (SQLite, PostgreSQL, Cassandra) pass one conformance suite. Knows nothing of HTTP, queues or jobs.
-//!
-//! Start with [`orders::OrderStore`] and [`payments::PaymentStore`]; the types are in [`domain`].
+#![doc = include_str!("../README.md")]
 
 pub mod audit;
 pub mod cache;

@@ -1,5 +1,5 @@
-//! Consistency checks that no compiler makes: every migration in its folder is listed in the code, and the container
-//! stacks use only existing settings, commands and needed rights.
+//! Consistency checks that no compiler makes: every migration in its folder is listed in the code, pages show the
+//! examples as they are, and the container stacks use only existing settings, commands and needed rights.
 
 use std::{
     fs,
@@ -26,19 +26,33 @@ fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
 #[test]
 fn every_migration_is_embedded() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let sources = ["store/src", "jobs/src", "workers/src"].map(|folder| files(&root.join(folder), "rs"));
-    let texts =
-        sources.concat().iter().map(|path| fs::read_to_string(path).expect("a file")).collect::<String>();
-    let migrations = files(&root.join("migrations"), "sql");
-    assert!(migrations.len() > 20, "{migrations:?}");
-    for path in migrations {
-        let folder =
-            path.strip_prefix(root).expect("below it").parent().expect("a folder").display().to_string();
-        let quoted = format!("\"../{folder}\"");
-        let lists = texts.split(&quoted).skip(1);
-        let listed = lists.filter_map(|rest| rest.split_once(']')).map(|(list, _)| list).collect::<String>();
-        let name = format!("\"{}\"", path.file_stem().expect("a name").display());
-        assert!(listed.contains(&name), "{} is not in the list of its folder", path.display());
+    let mut seen = 0;
+    for (owner, sources) in [(root, &["store/src", "workers/src"][..]), (&root.join("jobs"), &["jobs/src"])] {
+        let sources = sources.iter().flat_map(|folder| files(&root.join(folder), "rs"));
+        let texts = sources.map(|path| fs::read_to_string(path).expect("a file")).collect::<String>();
+        for path in files(&owner.join("migrations"), "sql") {
+            let folder = path.strip_prefix(owner).expect("below it").parent().expect("a folder");
+            let quoted = format!("{}\"", folder.display());
+            let lists = texts.split(&quoted).skip(1).filter_map(|rest| rest.split_once(']'));
+            let listed = lists.map(|(list, _)| list).collect::<String>();
+            let name = format!("\"{}\"", path.file_stem().expect("a name").display());
+            assert!(listed.contains(&name), "{} is not in the list of its folder", path.display());
+            seen += 1;
+        }
+    }
+    assert!(seen > 20, "{seen}");
+}
+
+/// The smallest program is that of the examples, which `ops/test` runs.
+#[test]
+fn guide_and_readme_show_the_minimal_example_whole() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| fs::read_to_string(root.join(path)).expect("a file");
+    let example = read("jobs/examples/minimal.rs");
+    assert!(example.lines().count() <= 40, "{} lines", example.lines().count());
+    let block = format!("```rust,no_run\n{example}```\n");
+    for page in ["docs/JOBS.md", "jobs/README.md"] {
+        assert!(read(page).contains(&block), "{page} shows another program than jobs/examples/minimal.rs");
     }
 }
 

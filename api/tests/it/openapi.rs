@@ -7,7 +7,8 @@ use crate::util::TestApi;
 
 const SNAPSHOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
 
-/// After an intended change: `UPDATE_OPENAPI=1 cargo test -p api --test it openapi`, and read the difference.
+/// After an intended change: `UPDATE_OPENAPI=1 cargo test -p orderworks-api --test it openapi`, and read the
+/// difference.
 #[test]
 fn the_document_is_the_one_that_was_agreed_on() {
     let mut now = api::openapi().to_pretty_json().expect("JSON");

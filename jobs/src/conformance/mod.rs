@@ -69,7 +69,7 @@ pub fn skip(why: &str) {
 /// Runs all cases as tests of the calling crate, which needs `tokio` with `macros` and `rt-multi-thread`.
 ///
 /// ```text
-/// jobs::conformance_tests!(MyHarness);
+/// orderworks_jobs::conformance_tests!(MyHarness);
 /// ```
 #[macro_export]
 macro_rules! conformance_tests {

@@ -39,7 +39,7 @@ pub trait RecordHarness: Sized + Send + Sync + 'static {
 /// Runs all cases as tests of the calling crate, which needs `tokio` with `macros` and `rt-multi-thread`.
 ///
 /// ```text
-/// jobs::record_conformance_tests!(MyHarness);
+/// orderworks_jobs::record_conformance_tests!(MyHarness);
 /// ```
 #[macro_export]
 macro_rules! record_conformance_tests {

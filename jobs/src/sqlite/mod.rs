@@ -28,10 +28,8 @@ use std::{
 };
 
 use async_trait::async_trait;
-use base::{
-    Ambient,
-    sqlite::{Database, OpenError},
-};
+pub use base::sqlite::OpenError;
+use base::{Ambient, sqlite::Database};
 use futures::future::BoxFuture;
 use sqlx::SqliteConnection;
 
@@ -227,5 +225,5 @@ impl Engine for SqliteEngine {
 }
 
 fn migrations() -> sqlx::migrate::Migrator {
-    base::migrations!("../migrations/sqlite/queue", ["0001_jobs", "0002_attempts"])
+    base::migrations!("migrations/sqlite/queue", ["0001_jobs", "0002_attempts"])
 }

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use base::Ambient;
-use jobs::{
+use orderworks_jobs::{
     Engine, Envelope, JobId, Priority,
     conformance::Harness,
     engine::{ConsumeOptions, Consumer, DeadReason, Delivery, Interrupt, QueueSpec, Settlement},
@@ -61,7 +61,7 @@ impl Harness for SqliteHarness {
     }
 }
 
-jobs::conformance_tests!(SqliteHarness);
+orderworks_jobs::conformance_tests!(SqliteHarness);
 
 #[tokio::test]
 async fn a_shut_gate_hands_over_to_another_process() {
@@ -265,7 +265,7 @@ async fn every_way_a_row_can_be_corrupt_is_parked_with_its_column_named() {
     }
     let mut consumer = consume(&engine, 4, LONG).await;
     assert_eq!(take(&mut consumer).await.envelope.id, ids[corruptions.len()]);
-    let filter = jobs::engine::JobFilter { limit: 100, ..Default::default() };
+    let filter = orderworks_jobs::engine::JobFilter { limit: 100, ..Default::default() };
     let listed = engine.list(&filter).await.expect("lists");
     assert_eq!(listed.len(), corruptions.len() + 1);
     for (column, _) in corruptions {

@@ -1,7 +1,4 @@
-//! Building blocks shared by `jobs` and `store`: time, ids and randomness that tests can steer, trace context, SQLite
-//! files with one group-committing writer, and PostgreSQL servers behind a bounded pool.
-//!
-//! Knows nothing of jobs, orders or HTTP. Read on in [`ambient`] and [`sqlite`]; `postgres` is a feature.
+#![doc = include_str!("../README.md")]
 
 pub mod ambient;
 pub mod chars;

@@ -12,10 +12,11 @@ mod pool;
 pub mod scratch;
 
 pub use pool::{PooledSession, Transaction};
+pub use secrecy::SecretString;
 
 use std::{future::Future, str::FromStr, sync::Arc, time::Duration};
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, Postgres, Row as _, SqlSafeStr,
     migrate::{MigrateError, Migrator},

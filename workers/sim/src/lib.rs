@@ -1,14 +1,4 @@
-//! Deterministic simulation of the order and payment flow.
-//!
-//! The relay, the jobs and the settling of their outcomes are the product's own code; stores, queue, provider, mail
-//! server, receivers, clocks and randomness are simulated and fail as the seed decides. A run is a function of its
-//! seed: one thread, a clock that advances by timers only, one generator, no order that depends on hashing. After a
-//! time with faults nothing fails any more, all work completes, and the invariants of `docs/ARCHITECTURE.md` are
-//! checked.
-//!
-//! Does not simulate apalis, the consumers of real engines and SQL: those have tests of their own against real servers.
-//! Start with [`run`]; the faults are in `chance`, the invariants in `watch` (after every change) and `audit` (at the
-//! end).
+#![doc = include_str!("../README.md")]
 
 mod audit;
 mod chance;

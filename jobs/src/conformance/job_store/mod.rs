@@ -48,7 +48,7 @@ pub trait StoreHarness: Sized + Send + Sync + 'static {
 /// Runs all cases as tests of the calling crate, which needs `tokio` with `macros` and `rt-multi-thread`.
 ///
 /// ```text
-/// jobs::job_store_conformance_tests!(MyHarness);
+/// orderworks_jobs::job_store_conformance_tests!(MyHarness);
 /// ```
 #[macro_export]
 macro_rules! job_store_conformance_tests {

@@ -1,7 +1,6 @@
 //! Events for outside consumers, read with an independent connection.
 
 use futures::StreamExt;
-use jobs::{Engine, conformance::Harness, engine::Event};
 use lapin::{
     options::{
         BasicConsumeOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions,
@@ -9,6 +8,7 @@ use lapin::{
     },
     types::FieldTable,
 };
+use orderworks_jobs::{Engine, conformance::Harness, engine::Event};
 use tokio::time::timeout;
 
 use super::{PATIENCE, RECOVERY, RabbitHarness, until};

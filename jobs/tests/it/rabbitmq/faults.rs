@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base::{Ambient, Timestamp, testing::Proxy};
-use jobs::{
+use orderworks_jobs::{
     Engine, Envelope,
     conformance::Harness,
     engine::{Consumer, DeadFilter, Delivery, EngineError, Interrupt, QueueSpec, Settlement},
@@ -190,7 +190,7 @@ async fn a_poison_message_is_parked_by_the_broker_and_runs_again_when_redriven()
     let harness = RabbitHarness::start().await;
     let engine = &harness.engine;
     let ids = publish(engine, 1).await;
-    for crashes in 0..=jobs::engine::CRASHES_MAX {
+    for crashes in 0..=orderworks_jobs::engine::CRASHES_MAX {
         let mut consumer = consume(engine, 1).await;
         assert_eq!(take(&mut consumer).await.crashes, crashes);
         harness.crash(consumer).await;
@@ -246,11 +246,11 @@ async fn who_is_not_let_in_is_told_so_and_who_finds_nobody_is_told_soon() {
         let denied = engine.publish(vec![envelope()]).await.expect_err("is not let in");
         assert!(matches!(denied, EngineError::Denied { .. }), "{denied}");
     }
-    let malformed = jobs::rabbitmq::RabbitEngine::new(
+    let malformed = orderworks_jobs::rabbitmq::RabbitEngine::new(
         RabbitServer::at("http://me:wr0ng-secret@x"),
         "test",
         std::sync::Arc::new(
-            jobs::job_store::SqliteJobStore::open(
+            orderworks_jobs::job_store::SqliteJobStore::open(
                 &harness.folder.path().join("other.db"),
                 harness.ambient().clone(),
             )
@@ -276,7 +276,7 @@ async fn who_is_not_let_in_is_told_so_and_who_finds_nobody_is_told_soon() {
 async fn over_tls_only_a_trusted_broker_gets_the_password() {
     needs_broker!();
     let Some((server, ca)) = broker::tls() else {
-        return jobs::conformance::skip("this broker serves no TLS");
+        return orderworks_jobs::conformance::skip("this broker serves no TLS");
     };
     let harness = RabbitHarness::start().await;
     let ids = publish(&harness.engine, 3).await;

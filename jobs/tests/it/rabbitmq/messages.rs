@@ -1,13 +1,13 @@
 //! Foreign messages, and queues declared with other arguments.
 
-use jobs::{
-    Engine, Envelope,
-    conformance::Harness,
-    engine::{DeadFilter, DeadReason, EngineError, JobFilter, JobState, QueueSpec, Settlement},
-};
 use lapin::{
     BasicProperties,
     types::{AMQPValue, FieldTable},
+};
+use orderworks_jobs::{
+    Engine, Envelope,
+    conformance::Harness,
+    engine::{DeadFilter, DeadReason, EngineError, JobFilter, JobState, QueueSpec, Settlement},
 };
 
 use super::{PATIENCE, QUEUE, RabbitHarness, consume, envelope, inject, publish, take, until, work_off};
@@ -178,7 +178,7 @@ async fn a_queue_of_another_shape_is_an_error_that_says_what_to_do_and_migrating
         ("x-delivery-limit", AMQPValue::LongLongInt(7)),
     ]);
     declare_raw(&harness, "ow.parcels.bulk", old).await;
-    let bulk = jobs::Envelope { priority: jobs::Priority::Bulk, ..super::envelope() };
+    let bulk = orderworks_jobs::Envelope { priority: orderworks_jobs::Priority::Bulk, ..super::envelope() };
     let bulk_id = bulk.id;
     engine.publish(vec![bulk]).await.expect("publishes");
     let error = engine.declare(&[QueueSpec::new(QUEUE)]).await.expect_err("has another shape");

@@ -10,7 +10,7 @@ use std::{collections::HashSet, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use base::Ambient;
-use jobs::{
+use orderworks_jobs::{
     Engine, Envelope, JobId, Priority,
     conformance::Harness,
     engine::{ConsumeOptions, Consumer, Delivery, EngineError, Published, QueueSpec, Settlement},
@@ -59,7 +59,7 @@ impl Harness for RabbitHarness {
     }
 }
 
-jobs::conformance_tests!(RabbitHarness);
+orderworks_jobs::conformance_tests!(RabbitHarness);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shut_gate_hands_over_to_another_process() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jobs::{
+use orderworks_jobs::{
     Engine,
     conformance::Harness,
     engine::{EngineError, Interrupt, Settlement},

@@ -9,7 +9,7 @@ use base::{
     Ambient,
     postgres::scratch::{self, Scratch},
 };
-use jobs::{
+use orderworks_jobs::{
     Engine,
     conformance::Harness,
     job_store::PostgresJobStore,
@@ -40,7 +40,7 @@ impl Harness for OverPostgres {
 
     async fn start() -> Self {
         let (vhost, scratch) = (Vhost::create().await, Scratch::create().await);
-        jobs::postgres::migrate(&scratch.config()).await.expect("migrates");
+        orderworks_jobs::postgres::migrate(&scratch.config()).await.expect("migrates");
         Self { engine: open(&vhost, &scratch).await, ambient: Ambient::system(), vhost, scratch }
     }
 
@@ -65,7 +65,7 @@ impl Harness for OverPostgres {
     }
 }
 
-jobs::conformance_tests! { @cases OverPostgres;
+orderworks_jobs::conformance_tests! { @cases OverPostgres;
     control: cancelled_before_its_time_never_runs, cancelling_a_running_job_fires_its_signal,
         a_pause_holds_in_every_handle, purging_drops_what_waits, depth_counts_every_state,
         a_delayed_job_can_be_started_now, listing_pages_and_filters;

@@ -8,7 +8,7 @@ use base::{
     Ambient,
     postgres::{PostgresConfig, connect, scratch, scratch::Scratch},
 };
-use jobs::{
+use orderworks_jobs::{
     JobId,
     conformance::{job_store::StoreHarness, records::RecordHarness},
     job_store::{JobStore, PostgresJobStore},
@@ -25,7 +25,7 @@ struct Server<const BOUNCER: bool> {
 impl<const BOUNCER: bool> Server<BOUNCER> {
     async fn create() -> Self {
         let scratch = Scratch::create().await;
-        jobs::postgres::migrate(&scratch.config()).await.expect("migrates");
+        orderworks_jobs::postgres::migrate(&scratch.config()).await.expect("migrates");
         let (store, records) = Self::open(&scratch).await;
         Self { scratch, store, records }
     }
@@ -89,14 +89,14 @@ impl<const BOUNCER: bool> RecordHarness for Server<BOUNCER> {
 mod job_store {
     type Server = super::Server<false>;
 
-    jobs::job_store_conformance_tests!(Server);
+    orderworks_jobs::job_store_conformance_tests!(Server);
 }
 
 /// One case for each way of running a statement; the others would add nothing.
 mod job_store_by_bouncer {
     type Server = super::Server<true>;
 
-    jobs::job_store_conformance_tests! { @cases Server;
+    orderworks_jobs::job_store_conformance_tests! { @cases Server;
         claims: processes_never_share_a_claim, publishing_deletes_under_its_claim_alone;
         control: a_job_elsewhere_gets_a_request, requests_expire;
         keys: a_key_has_one_holder;
@@ -108,13 +108,13 @@ mod job_store_by_bouncer {
 mod records {
     type Server = super::Server<false>;
 
-    jobs::record_conformance_tests!(Server);
+    orderworks_jobs::record_conformance_tests!(Server);
 }
 
 mod records_by_bouncer {
     type Server = super::Server<true>;
 
-    jobs::record_conformance_tests! { @cases Server;
+    orderworks_jobs::record_conformance_tests! { @cases Server;
         every_filter_filters, records_of_any_day_are_kept, expiry_takes_the_old_and_leaves_the_new;
     }
 }
@@ -123,7 +123,7 @@ mod records_by_bouncer {
 macro_rules! needs_server {
     () => {
         if let Some(why) = scratch::skipped() {
-            jobs::conformance::skip(&why);
+            orderworks_jobs::conformance::skip(&why);
             return;
         }
     };
@@ -150,7 +150,8 @@ async fn a_crowd_for_the_same_keys_ends_in_no_deadlock() {
     needs_server!();
     let server = Server::<false>::create().await;
     for _ in 0..8 {
-        jobs::conformance::job_store::keys::processes_that_reserve_and_release_never_fail(&server).await;
+        orderworks_jobs::conformance::job_store::keys::processes_that_reserve_and_release_never_fail(&server)
+            .await;
     }
     let sql = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
     let deadlocks: i64 =
@@ -167,10 +168,10 @@ async fn partitions(scratch: &Scratch) -> i64 {
 async fn a_step_back_and_a_step_forward_leave_a_working_schema() {
     needs_server!();
     let scratch = Scratch::create().await;
-    jobs::postgres::migrate(&scratch.config()).await.expect("migrates");
+    orderworks_jobs::postgres::migrate(&scratch.config()).await.expect("migrates");
     let database = connect(&scratch.config()).await.expect("connects");
     let pool = scratch.pool().await;
-    let mut migrations = jobs::postgres::migrations();
+    let mut migrations = orderworks_jobs::postgres::migrations();
     migrations.dangerous_set_table_name("jobs.migrations");
     migrations.undo(&pool, 0).await.expect("goes back");
     let left =
@@ -178,7 +179,7 @@ async fn a_step_back_and_a_step_forward_leave_a_working_schema() {
                 AND relname <> 'migrations_pkey'";
     let left: i64 = sqlx::query_scalar(left).fetch_one(&pool).await.expect("counts");
     assert_eq!(left, 0, "something of the schema stays");
-    jobs::postgres::migrate(&scratch.config()).await.expect("migrates again");
+    orderworks_jobs::postgres::migrate(&scratch.config()).await.expect("migrates again");
     PostgresRecords::new(database, Ambient::system()).await.expect("opens");
 }
 

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use base::Ambient;
-use jobs::{
+use orderworks_jobs::{
     conformance::{job_store::StoreHarness, records::RecordHarness},
     job_store::{JobStore, SqliteJobStore},
     records::RecordStore,
@@ -81,11 +81,11 @@ impl RecordHarness for Files {
 mod job_store {
     use super::Files;
 
-    jobs::job_store_conformance_tests!(Files);
+    orderworks_jobs::job_store_conformance_tests!(Files);
 }
 
 mod records {
     use super::Files;
 
-    jobs::record_conformance_tests!(Files);
+    orderworks_jobs::record_conformance_tests!(Files);
 }

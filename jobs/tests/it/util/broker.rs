@@ -33,7 +33,7 @@ pub(crate) fn skipped() -> Option<String> {
 macro_rules! needs_broker {
     () => {
         if let Some(why) = $crate::util::broker::skipped() {
-            jobs::conformance::skip(&why);
+            orderworks_jobs::conformance::skip(&why);
             return;
         }
     };

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use jobs::{
+use orderworks_jobs::{
     Engine, Workers,
     testing::{MemoryEngine, virtual_time},
     worker::{WorkerError, WorkersHealth, prefetch_for},

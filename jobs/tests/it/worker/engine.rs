@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base::Ambient;
-use jobs::{
+use orderworks_jobs::{
     Engine, Envelope, Job, JobContext, JobError,
     engine::{
         CRASHES_MAX, Cancelled, ConsumeOptions, Consumer, DeadFilter, DeadReason, EngineError, JobFilter,

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use base::Ambient;
-use jobs::{
+use orderworks_jobs::{
     Engine, JobId, Producer, Workers,
     engine::{JobState, QueueSpec},
 };
@@ -20,8 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[tokio::test(start_paused = true)]
 async fn a_gate_shut_from_the_start_keeps_the_queue_untouched_until_it_opens() {
     let (gate, open) = watch::channel(false);
-    let ambient = jobs::testing::virtual_time(7);
-    let engine = jobs::testing::MemoryEngine::new(ambient.clone());
+    let ambient = orderworks_jobs::testing::virtual_time(7);
+    let engine = orderworks_jobs::testing::MemoryEngine::new(ambient.clone());
     engine.declare(&[QueueSpec::new(QUEUE)]).await.unwrap();
     let (probe, mut events) = Probe::new(mpsc::unbounded_channel());
     let shared: Arc<dyn Engine> = Arc::new(engine.clone());
@@ -133,7 +133,7 @@ struct Process {
     probe: Probe,
     events: mpsc::UnboundedReceiver<Event>,
     shutdown: CancellationToken,
-    running: tokio::task::JoinHandle<Result<(), jobs::worker::WorkerError>>,
+    running: tokio::task::JoinHandle<Result<(), orderworks_jobs::worker::WorkerError>>,
 }
 
 impl Process {

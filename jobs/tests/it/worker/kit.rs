@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jobs::{
+use orderworks_jobs::{
     Engine, Job,
     engine::{DeadReason, Interrupt, JobSignal, Settlement},
     testing::{TestRun, assert_enqueued, golden, run_one, virtual_time},

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jobs::{
+use orderworks_jobs::{
     Envelope, JobError, Priority,
     engine::{Cancelled, DeadReason, Engine, JobState},
     envelope::EnqueueOptions,

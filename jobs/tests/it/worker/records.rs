@@ -8,7 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use base::Timestamp;
-use jobs::{
+use orderworks_jobs::{
     JobId,
     engine::EngineError,
     recorder::{Recorder, RecorderConfig},

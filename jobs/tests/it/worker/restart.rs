@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
-use jobs::{
+use orderworks_jobs::{
     Engine, Job, JobContext, JobError, Producer, Registry, Workers,
     engine::QueueSpec,
     testing::{MemoryEngine, virtual_time},

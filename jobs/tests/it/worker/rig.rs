@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use base::{Ambient, ErrorClass};
-use jobs::{
+use orderworks_jobs::{
     Engine, Job, JobContext, JobError, JobId, Producer, Registry, Workers,
     engine::{DeadReason, InspectedJob, JobState, QueueSpec},
     envelope::EnqueueOptions,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jobs::{
+use orderworks_jobs::{
     engine::{Engine, EngineError, JobState},
     worker::{SHUTDOWN_GRACE, WorkerError},
 };

@@ -1,9 +1,4 @@
-//! Benchmark of orders over PostgreSQL, Cassandra and RabbitMQ: acceptance beside `pgbench` running the same
-//! statements, whole orders with one, two and four workers, and the processor time per order of each server and of
-//! Orderworks.
-//!
-//! Started by `ops/bench orders`, which creates and deletes the virtual host; databases and keyspaces are deleted with
-//! this process. Read on in [`plan`], then [`stage`], [`load`], [`pgbench`], [`cpu`].
+#![doc = include_str!("../README.md")]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the report is its output")]
 
 mod cpu;

@@ -1,8 +1,4 @@
-//! Benchmark of Orderworks' queue engine beside the bare client, apalis-amqp and Celery, on one broker in one run.
-//!
-//! `run` plans the rounds and starts every measurement as a process of its own (a *piece*), so that none leaves memory,
-//! threads or connections to the next; a piece prints one JSON object of figures. Started by `ops/bench queue`, which
-//! creates and deletes the virtual host. Read on in `plan`, then `raw`, `ours`, `peer`.
+#![doc = include_str!("../README.md")]
 
 mod celery;
 mod ours;

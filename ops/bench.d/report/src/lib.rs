@@ -1,7 +1,4 @@
-//! Benchmark report as a Markdown table or as JSON, shared by `orderworks bench` and `ops/bench`.
-//!
-//! Guarantees: every benchmark writes `{"machine", "revision", "versions", "results": [{"name", "value", "unit",
-//! "limit", "ratio"}]}`. Measures nothing itself, and no figure passes or fails.
+#![doc = include_str!("../README.md")]
 
 mod docs;
 mod machine;

@@ -1,0 +1,206 @@
+//! The contract: every method takes the lock, changes the rows and wakes the consumers that wait.
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
+
+use orderworks_jobs::{
+    Ambient, Engine, Envelope, ErrorClass, JobId, Timestamp, async_trait,
+    engine::{
+        Cancelled, Capabilities, ConsumeOptions, Consumer, ConsumerHealth, ConsumerInfo, DeadFilter,
+        Delivery, Depth, EngineError, InspectedJob, JobFilter, Published, QueueSpec, Receipt, Settlement,
+        Settler,
+    },
+    envelope::PAYLOAD_BYTES_MAX,
+    registry::NAME_BYTES_MAX,
+};
+use tokio::sync::{Notify, mpsc};
+
+use crate::rows::{Claim, Rows};
+
+const NAME: &str = "vec";
+
+/// The engine; clones share one set of jobs, as connections share a server.
+#[derive(Clone)]
+pub(crate) struct VecEngine(Arc<Storage>);
+
+struct Storage {
+    ambient: Ambient,
+    rows: Mutex<Rows>,
+    changed: Notify,
+}
+
+impl VecEngine {
+    pub(crate) fn new(ambient: Ambient) -> Self {
+        Self(Arc::new(Storage { ambient, rows: Mutex::default(), changed: Notify::new() }))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn break_storage(&self) {
+        self.0.rows().broken = true;
+    }
+}
+
+impl Storage {
+    fn rows(&self) -> MutexGuard<'_, Rows> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Rows, Timestamp) -> T) -> T {
+        let done = change(&mut self.rows(), self.ambient.now());
+        self.changed.notify_waiters();
+        done
+    }
+}
+
+#[async_trait]
+impl Engine for VecEngine {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    /// Says what it does not do: publishing one id twice stores it twice.
+    fn capabilities(&self) -> Capabilities {
+        let mut capabilities = Capabilities::FULL;
+        capabilities.dedupes_ids = false;
+        capabilities
+    }
+
+    async fn declare(&self, queues: &[QueueSpec]) -> Result<(), EngineError> {
+        let valid = |name: &str| {
+            (1..=NAME_BYTES_MAX).contains(&name.len())
+                && name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))
+        };
+        if let Some(bad) = queues.iter().find(|queue| !valid(&queue.name)) {
+            return Err(EngineError::Refused(format!("no queue can be named {:?}", bad.name)));
+        }
+        self.0.change(|rows, _| queues.iter().for_each(|queue| rows.declare(&queue.name)));
+        Ok(())
+    }
+
+    async fn publish(&self, envelopes: Vec<Envelope>) -> Result<Vec<Published>, EngineError> {
+        self.0.change(|rows, now| {
+            if rows.broken {
+                return Err(EngineError::new(ErrorClass::Defect, NAME, "no such column: payload"));
+            }
+            for envelope in &envelopes {
+                rows.require(&envelope.queue)?;
+                if envelope.payload.get().len() > PAYLOAD_BYTES_MAX {
+                    return Err(EngineError::Refused("the payload is too large".to_owned()));
+                }
+            }
+            Ok(envelopes.into_iter().map(|envelope| rows.publish(envelope, now)).collect())
+        })
+    }
+
+    async fn consume(&self, queue: &str, options: ConsumeOptions) -> Result<Consumer, EngineError> {
+        let (sender, deliveries) = mpsc::channel(options.prefetch.max(1));
+        let session = self.0.change(|rows, _| rows.subscribe(queue, options))?;
+        tokio::spawn(deliver(Arc::clone(&self.0), session, sender));
+        let settler = VecSettler { storage: Arc::clone(&self.0), session, stale: AtomicU64::new(0) };
+        Ok(Consumer { deliveries, settler: Arc::new(settler) })
+    }
+
+    async fn depth(&self, queue: &str) -> Result<Depth, EngineError> {
+        self.0.rows().depth(queue, self.0.ambient.now())
+    }
+
+    async fn queues(&self) -> Result<Vec<String>, EngineError> {
+        Ok(self.0.rows().queues())
+    }
+
+    async fn consumers(&self) -> Result<Vec<ConsumerInfo>, EngineError> {
+        Ok(self.0.rows().consumers(self.0.ambient.now()))
+    }
+
+    async fn pause(&self, queue: &str) -> Result<(), EngineError> {
+        self.0.change(|rows, _| rows.set_paused(queue, true))
+    }
+
+    async fn resume(&self, queue: &str) -> Result<(), EngineError> {
+        self.0.change(|rows, _| rows.set_paused(queue, false))
+    }
+
+    async fn purge(&self, queue: &str) -> Result<u64, EngineError> {
+        self.0.change(|rows, _| rows.purge(queue))
+    }
+
+    async fn cancel(&self, id: JobId, reason: &str) -> Result<Cancelled, EngineError> {
+        Ok(self.0.change(|rows, _| rows.cancel(id, reason)))
+    }
+
+    async fn retry_now(&self, id: JobId) -> Result<bool, EngineError> {
+        Ok(self.0.change(|rows, now| rows.retry_now(id, now)))
+    }
+
+    async fn list(&self, filter: &JobFilter) -> Result<Vec<InspectedJob>, EngineError> {
+        Ok(self.0.rows().list(filter, self.0.ambient.now()))
+    }
+
+    async fn find(&self, id: JobId) -> Result<Option<InspectedJob>, EngineError> {
+        Ok(self.0.rows().find(id, self.0.ambient.now()))
+    }
+
+    async fn redrive(&self, filter: &DeadFilter) -> Result<Vec<JobId>, EngineError> {
+        Ok(self.0.change(|rows, now| rows.redrive(filter, now)))
+    }
+}
+
+/// Hands jobs to one consumer, as many as it has room for, until its session ends.
+async fn deliver(storage: Arc<Storage>, session: u64, sender: mpsc::Sender<Delivery>) {
+    loop {
+        let mut changed = std::pin::pin!(storage.changed.notified());
+        // Armed before the look, so that no change in between is missed.
+        changed.as_mut().enable();
+        let now = storage.ambient.now();
+        let claim = storage.rows().claim(session, now);
+        match claim {
+            // The channel has room for the prefetch. Without a receiver, the settler's drop ends the session.
+            Claim::Job(delivery) => drop(sender.send(*delivery).await),
+            Claim::Wait(None) => changed.await,
+            Claim::Wait(Some(due)) => {
+                let pause = due.duration_since(now).unsigned_abs();
+                drop(tokio::time::timeout(pause, changed).await);
+            }
+            Claim::End => return,
+        }
+    }
+}
+
+struct VecSettler {
+    storage: Arc<Storage>,
+    session: u64,
+    stale: AtomicU64,
+}
+
+#[async_trait]
+impl Settler for VecSettler {
+    fn settle(&self, receipt: Receipt, settlement: Settlement) {
+        if !self.storage.change(|rows, now| rows.settle(receipt, settlement, now)) {
+            self.stale.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn stop(&self) {
+        self.storage.change(|rows, _| rows.stop(self.session));
+    }
+
+    /// Settlements are final at once here; an engine with a server waits for its confirmations first.
+    async fn close(&self) -> Result<(), EngineError> {
+        self.storage.change(|rows, now| rows.leave(self.session, false, now));
+        Ok(())
+    }
+
+    fn health(&self) -> ConsumerHealth {
+        let stale_settlements = self.stale.load(Ordering::Relaxed);
+        ConsumerHealth { last_contact: self.storage.ambient.now(), trouble: None, stale_settlements }
+    }
+}
+
+/// A consumer that was dropped without `close` has crashed. A server notices by a lease or a lost connection.
+impl Drop for VecSettler {
+    fn drop(&mut self) {
+        self.storage.change(|rows, now| rows.leave(self.session, true, now));
+    }
+}

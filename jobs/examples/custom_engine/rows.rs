@@ -1,0 +1,340 @@
+//! The rows a server would keep: jobs in the order of delivery, queues, sessions. Every transition is one method, under
+//! one lock; with a server it is one transaction, guarded by the state it expects.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use orderworks_jobs::{
+    Envelope, JobId, Priority, Timestamp,
+    engine::{
+        CRASHES_MAX, Cancelled, ConsumeOptions, ConsumerInfo, DeadFilter, DeadInfo, DeadReason, Delivery,
+        Depth, EngineError, InspectedJob, Interrupt, JobFilter, JobSignal, JobState, Published, Receipt,
+        Settlement,
+    },
+};
+
+/// Errors are kept for people; a page is enough.
+const ERROR_CHARS_MAX: usize = 1000;
+
+#[derive(Default)]
+pub(crate) struct Rows {
+    /// The conformance suite asks how a broken schema shows.
+    pub(crate) broken: bool,
+    /// By name, whether paused.
+    queues: BTreeMap<String, bool>,
+    /// In the order of delivery. A job keeps its place until it is done, so a released one is the next again.
+    jobs: BTreeMap<(Priority, u64), Row>,
+    sessions: HashMap<u64, ConsumerSession>,
+    /// Last number given to a session, a position or a delivery.
+    last: u64,
+}
+
+struct Row {
+    envelope: Envelope,
+    ready_at: Timestamp,
+    /// Set while it runs. Its tag is the fencing token: each delivery has its own.
+    held: Option<(Receipt, JobSignal)>,
+    dead: Option<DeadInfo>,
+    cancelled: bool,
+    crashes: u32,
+    last_error: Option<String>,
+    first_failed_at: Option<Timestamp>,
+}
+
+struct ConsumerSession {
+    queue: String,
+    options: ConsumeOptions,
+    running: usize,
+    stopped: bool,
+}
+
+pub(crate) enum Claim {
+    Job(Box<Delivery>),
+    /// Nothing now; look again at this time or after a change.
+    Wait(Option<Timestamp>),
+    End,
+}
+
+impl Row {
+    fn state(&self, now: Timestamp) -> JobState {
+        match self {
+            Self { dead: Some(_), .. } => JobState::Dead,
+            Self { held: Some(_), .. } => JobState::Running,
+            _ if self.ready_at > now => JobState::Delayed,
+            _ => JobState::Ready,
+        }
+    }
+
+    fn fail(&mut self, error: &str, now: Timestamp) {
+        self.last_error = Some(error.chars().take(ERROR_CHARS_MAX).collect());
+        self.first_failed_at.get_or_insert(now);
+    }
+
+    fn die(&mut self, reason: DeadReason, error: &str, now: Timestamp) {
+        self.fail(error, now);
+        let first_failed_at = self.first_failed_at.unwrap_or(now);
+        self.dead = Some(DeadInfo { reason, first_failed_at, died_at: now });
+    }
+
+    fn show(&self, now: Timestamp) -> InspectedJob {
+        InspectedJob {
+            envelope: self.envelope.clone(),
+            state: self.state(now),
+            crashes: self.crashes,
+            last_error: self.last_error.clone(),
+            dead: self.dead.clone(),
+        }
+    }
+}
+
+impl Rows {
+    fn next(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    pub(crate) fn declare(&mut self, queue: &str) {
+        self.queues.entry(queue.to_owned()).or_default();
+    }
+
+    pub(crate) fn require(&self, queue: &str) -> Result<(), EngineError> {
+        let known = self.queues.contains_key(queue);
+        if known { Ok(()) } else { Err(EngineError::NoSuchQueue(queue.to_owned())) }
+    }
+
+    pub(crate) fn publish(&mut self, envelope: Envelope, now: Timestamp) -> Published {
+        let has_key = |row: &&Row| row.dead.is_none() && row.envelope.unique_key == envelope.unique_key;
+        if envelope.unique_key.is_some()
+            && let Some(other) = self.jobs.values().find(has_key)
+        {
+            return Published::NotUnique(other.envelope.id);
+        }
+        let place = (envelope.priority, self.next());
+        let row = Row {
+            ready_at: envelope.run_at.unwrap_or(now),
+            envelope,
+            held: None,
+            dead: None,
+            cancelled: false,
+            crashes: 0,
+            last_error: None,
+            first_failed_at: None,
+        };
+        self.jobs.insert(place, row);
+        Published::Accepted
+    }
+
+    pub(crate) fn subscribe(&mut self, queue: &str, options: ConsumeOptions) -> Result<u64, EngineError> {
+        self.require(queue)?;
+        let session = self.next();
+        let consumer = ConsumerSession { queue: queue.to_owned(), options, running: 0, stopped: false };
+        self.sessions.insert(session, consumer);
+        Ok(session)
+    }
+
+    /// The first ready job for this session.
+    pub(crate) fn claim(&mut self, session: u64, now: Timestamp) -> Claim {
+        let Some(consumer) = self.sessions.get(&session) else { return Claim::End };
+        let queue = consumer.queue.clone();
+        let full = consumer.running >= consumer.options.prefetch.max(1);
+        if full || consumer.stopped || self.queues.get(&queue) == Some(&true) {
+            return Claim::Wait(None);
+        }
+        let found = self.jobs.iter().find(|(_, row)| {
+            row.envelope.queue == queue && row.state(now) == JobState::Ready && !self.is_key_taken(row)
+        });
+        let Some((&place, _)) = found else {
+            let of_queue = self.jobs.values().filter(|row| row.envelope.queue == queue);
+            let delayed = of_queue.filter(|row| row.state(now) == JobState::Delayed);
+            return Claim::Wait(delayed.map(|row| row.ready_at).min());
+        };
+        let tag = self.next();
+        let Some(row) = self.jobs.get_mut(&place) else { return Claim::Wait(None) };
+        if row.envelope.kind.is_empty() {
+            // Memory holds no message that does not decode; one without a kind stands for it.
+            row.die(DeadReason::Undecodable, "not an envelope", now);
+            return self.claim(session, now);
+        }
+        let (receipt, signal) = (Receipt { job: row.envelope.id, tag, session }, JobSignal::default());
+        row.held = Some((receipt, signal.clone()));
+        let envelope = Arc::new(row.envelope.clone());
+        let delivery = Delivery { envelope, receipt, crashes: row.crashes, signal };
+        if let Some(consumer) = self.sessions.get_mut(&session) {
+            consumer.running += 1;
+        }
+        Claim::Job(Box::new(delivery))
+    }
+
+    fn is_key_taken(&self, row: &Row) -> bool {
+        let key = &row.envelope.concurrency_key;
+        let runs = |other: &Row| other.held.is_some() && other.envelope.concurrency_key == *key;
+        key.is_some() && self.jobs.values().any(runs)
+    }
+
+    /// Whether the receipt was the one of the present delivery.
+    pub(crate) fn settle(&mut self, receipt: Receipt, settlement: Settlement, now: Timestamp) -> bool {
+        let is_held = |row: &Row| row.held.as_ref().is_some_and(|(held, _)| *held == receipt);
+        let Some((&place, row)) = self.jobs.iter_mut().find(|(_, row)| is_held(row)) else { return false };
+        row.held = None;
+        let mut ended = row.cancelled;
+        match settlement {
+            Settlement::Done | Settlement::Cancelled { .. } => ended = true,
+            Settlement::Dead { reason, error } => {
+                // Of an exhausted job the last run counts; for other reasons there was none.
+                row.envelope.attempt += u32::from(reason == DeadReason::Exhausted);
+                row.die(reason, &error, now);
+            }
+            Settlement::Retry { at, error } => {
+                row.envelope.attempt += 1;
+                row.fail(&error, now);
+                row.ready_at = at;
+            }
+            Settlement::Snooze { at } => row.ready_at = at,
+            Settlement::Release => {}
+        }
+        if ended {
+            self.jobs.remove(&place);
+        }
+        if let Some(consumer) = self.sessions.get_mut(&receipt.session) {
+            consumer.running -= 1;
+        }
+        true
+    }
+
+    pub(crate) fn stop(&mut self, session: u64) {
+        if let Some(consumer) = self.sessions.get_mut(&session) {
+            consumer.stopped = true;
+        }
+    }
+
+    /// Ends a session; what it holds is delivered again.
+    pub(crate) fn leave(&mut self, session: u64, crashed: bool, now: Timestamp) {
+        self.sessions.remove(&session);
+        for row in self.jobs.values_mut() {
+            if row.held.as_ref().is_none_or(|(receipt, _)| receipt.session != session) {
+                continue;
+            }
+            row.held = None;
+            row.crashes += u32::from(crashed);
+            if row.crashes > CRASHES_MAX {
+                row.die(DeadReason::Crashed, "its consumers were lost", now);
+            }
+        }
+        self.jobs.retain(|_, row| row.held.is_some() || !row.cancelled);
+    }
+}
+
+/// Operator actions.
+impl Rows {
+    pub(crate) fn queues(&self) -> Vec<String> {
+        self.queues.keys().cloned().collect()
+    }
+
+    pub(crate) fn set_paused(&mut self, queue: &str, paused: bool) -> Result<(), EngineError> {
+        self.require(queue)?;
+        self.queues.insert(queue.to_owned(), paused);
+        Ok(())
+    }
+
+    pub(crate) fn depth(&self, queue: &str, now: Timestamp) -> Result<Depth, EngineError> {
+        self.require(queue)?;
+        let in_state = |state| {
+            let of_queue = self.jobs.values().filter(|row| row.envelope.queue == queue);
+            of_queue.filter(move |row| row.state(now) == state)
+        };
+        let count = |state| in_state(state).count() as u64;
+        Ok(Depth {
+            queue: queue.to_owned(),
+            ready: count(JobState::Ready),
+            delayed: count(JobState::Delayed),
+            running: count(JobState::Running),
+            dead: count(JobState::Dead),
+            oldest_ready_at: in_state(JobState::Ready).map(|row| row.ready_at).min(),
+            paused: self.queues.get(queue) == Some(&true),
+        })
+    }
+
+    pub(crate) fn consumers(&self, now: Timestamp) -> Vec<ConsumerInfo> {
+        let info = |consumer: &ConsumerSession| ConsumerInfo {
+            name: consumer.options.name.clone(),
+            queue: consumer.queue.clone(),
+            jobs: consumer.running as u64,
+            alive_until: now,
+        };
+        self.sessions.values().map(info).collect()
+    }
+
+    pub(crate) fn purge(&mut self, queue: &str) -> Result<u64, EngineError> {
+        self.require(queue)?;
+        let before = self.jobs.len();
+        let stays = |row: &Row| row.envelope.queue != queue || row.held.is_some() || row.dead.is_some();
+        self.jobs.retain(|_, row| stays(row));
+        Ok((before - self.jobs.len()) as u64)
+    }
+
+    pub(crate) fn cancel(&mut self, id: JobId, reason: &str) -> Cancelled {
+        let found = self.jobs.iter_mut().find(|(_, row)| row.envelope.id == id);
+        let Some((&place, row)) = found else { return Cancelled::NotFound };
+        if let Some((_, signal)) = &row.held {
+            signal.fire(Interrupt::Cancelled);
+            row.cancelled = true;
+            row.last_error = Some(reason.to_owned());
+            return Cancelled::Requested;
+        }
+        self.jobs.remove(&place);
+        Cancelled::Removed
+    }
+
+    pub(crate) fn retry_now(&mut self, id: JobId, now: Timestamp) -> bool {
+        let waits = |state| matches!(state, JobState::Delayed | JobState::Dead);
+        let found = self.jobs.values_mut().find(|row| row.envelope.id == id && waits(row.state(now)));
+        let Some(row) = found else { return false };
+        row.ready_at = now;
+        if row.dead.take().is_some() {
+            (row.envelope.attempt, row.crashes, row.first_failed_at) = (0, 0, None);
+        }
+        true
+    }
+
+    pub(crate) fn find(&self, id: JobId, now: Timestamp) -> Option<InspectedJob> {
+        self.jobs.values().find(|row| row.envelope.id == id).map(|row| row.show(now))
+    }
+
+    /// Oldest first: ids are UUIDv7.
+    pub(crate) fn list(&self, filter: &JobFilter, now: Timestamp) -> Vec<InspectedJob> {
+        let wanted = |row: &&Row| {
+            filter.queue.as_ref().is_none_or(|queue| *queue == row.envelope.queue)
+                && filter.kind.as_ref().is_none_or(|kind| *kind == row.envelope.kind)
+                && filter.state.is_none_or(|state| state == row.state(now))
+                && filter.after.is_none_or(|after| row.envelope.id > after)
+        };
+        let mut found: Vec<_> = self.jobs.values().filter(wanted).collect();
+        found.sort_by_key(|row| row.envelope.id);
+        found.into_iter().take(filter.limit.min(1000) as usize).map(|row| row.show(now)).collect()
+    }
+
+    pub(crate) fn redrive(&mut self, filter: &DeadFilter, now: Timestamp) -> Vec<JobId> {
+        let died_at = |row: &Row| {
+            let dead = row.dead.as_ref()?;
+            let error = row.last_error.as_deref().unwrap_or_default();
+            let wanted = filter.queue.as_ref().is_none_or(|queue| *queue == row.envelope.queue)
+                && filter.kind.as_ref().is_none_or(|kind| *kind == row.envelope.kind)
+                && filter.reason.is_none_or(|reason| reason == dead.reason)
+                && filter.error_contains.as_ref().is_none_or(|text| error.contains(text))
+                && filter.since.is_none_or(|since| dead.died_at >= since);
+            wanted.then_some((dead.died_at, row.envelope.id))
+        };
+        let mut found: Vec<_> = self.jobs.values().filter_map(died_at).collect();
+        found.sort_unstable();
+        found.truncate(filter.limit as usize);
+        let ids: Vec<JobId> = found.into_iter().map(|(_, id)| id).collect();
+        if !filter.dry_run {
+            for id in &ids {
+                self.retry_now(*id, now);
+            }
+        }
+        ids
+    }
+}
