@@ -108,7 +108,7 @@ fn shards_are_checked_as_a_whole_and_their_addresses_hidden() {
     let urls = "{ a = \"postgres://u:canary@a/o\", b = \"postgres://u:canary@b/o\" }";
     let config = sharded(urls, &format!("{{ {merchant} = \"b\" }}")).expect("valid");
     assert_eq!(config.shards.pools(&config.postgres, "x", 3).len(), 2);
-    assert_eq!(config.shards.pins.len(), 1);
+    assert_eq!(config.shards.sharding().pins.len(), 1);
     let shown = toml::to_string(&config.shown).expect("toml");
     assert!(shown.contains("[hidden]") && !format!("{shown}{config:?}").contains("canary"), "{shown}");
 
@@ -218,7 +218,11 @@ fn nothing_leaves_this_machine_without_tls_unless_the_host_is_named() {
             "postgres://u:p@HOST/db?sslmode=verify-full",
         ),
         ("POSTGRES_DIRECT_URL", "postgres://u:canary@HOST/db?sslmode=prefer", "postgres://u:p@HOST/db"),
-        ("POSTGRES_REPLICA_URL", "postgres://u:canary@HOST/db?ssl-mode=disable", "postgres://u:p@HOST/db"),
+        (
+            "POSTGRES_REPLICA_URLS",
+            "[\"postgres://localhost/db\", \"postgres://u:canary@HOST/db?ssl-mode=disable\"]",
+            "[\"postgres://u:p@HOST/db\"]",
+        ),
         (
             "POSTGRES_URL",
             "postgres://u:canary@localhost/db?host=HOST&sslmode=allow",
