@@ -6,8 +6,8 @@ use base::postgres::PostgresConfig;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use store::cache::RedisConfig;
-use store::postgres::DatabaseConfig;
 use store::cassandra::{CassandraConfig, CassandraLogin, CassandraTls, ListingReads, MoneyScope};
+use store::postgres::DatabaseConfig;
 
 use super::{
     network::{PlainHosts, host_of_node},
@@ -107,11 +107,8 @@ impl Postgres {
 
     /// A primary with its replicas, each with a pool like that of the primary.
     pub(super) fn with_replicas(&self, primary: PostgresConfig, urls: &[SecretString]) -> DatabaseConfig {
-        let pool = |url: &SecretString| PostgresConfig {
-            url: url.clone(),
-            direct_url: None,
-            ..primary.clone()
-        };
+        let pool =
+            |url: &SecretString| PostgresConfig { url: url.clone(), direct_url: None, ..primary.clone() };
         let replicas = urls.iter().map(pool).collect();
         DatabaseConfig { primary, replicas, lag_max: self.replica_lag_max }
     }

@@ -59,9 +59,9 @@ impl Customers for PostgresOrders {
     }
 
     async fn delete_account(&self, merchant: MerchantId, id: CustomerId) -> Result<bool, StoreError> {
-        let deleted = self.router.write(merchant, (merchant, id), |unit, (merchant, id)| {
-            Box::pin(delete(unit, *merchant, *id))
-        });
+        let deleted = self
+            .router
+            .write(merchant, (merchant, id), |unit, (merchant, id)| Box::pin(delete(unit, *merchant, *id)));
         Ok(deleted.await?)
     }
 }

@@ -3,7 +3,10 @@
 use async_trait::async_trait;
 use base::{Timestamp, ids::Uuid};
 
-use super::{PostgresOrders, api_keys::BY_HASH, fault::PostgresFault, router::ReadMode, row::get, timestamps::Moment, transaction::Unit};
+use super::{
+    PostgresOrders, api_keys::BY_HASH, fault::PostgresFault, router::ReadMode, row::get, timestamps::Moment,
+    transaction::Unit,
+};
 use crate::{
     domain::MerchantId,
     error::StoreError,

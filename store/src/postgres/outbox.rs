@@ -100,7 +100,8 @@ impl Outbox for PostgresOrders {
     ) -> Result<Vec<OutboxMessage>, StoreError> {
         let until = later(at, lease);
         let claim = |database: OrderDatabase, limit| async move {
-            let claimed = database.write(&(relay, limit, until, at), |unit, (relay, limit, until, at)| {
+            let facts = (relay, limit, until, at);
+            let claimed = database.write(&facts, |unit, (relay, limit, until, at)| {
                 Box::pin(claim(unit, relay, *limit, *until, *at))
             });
             let on_shard = |message: OutboxMessage| OutboxMessage {

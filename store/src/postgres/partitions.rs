@@ -13,9 +13,7 @@ use base::{
 use futures::future::join_all;
 use sqlx::AssertSqlSafe;
 
-use super::{
-    PostgresOrders, database::OrderDatabase, fault::PostgresFault, row::get, transaction::Unit,
-};
+use super::{PostgresOrders, database::OrderDatabase, fault::PostgresFault, row::get, transaction::Unit};
 use crate::{
     error::StoreError,
     partitions::{Dropped, Family, Month, Partitions},
@@ -127,8 +125,8 @@ pub(super) async fn create_all(
         let span = Month::of(now).plus(months).and_then(Span::of);
         let Some(span) = span else { break };
         for table in Family::ALL.into_iter().flat_map(tables) {
-            let new =
-                database.write(&(table, span), |unit, (table, span)| Box::pin(create(unit, table, *span)));
+            let facts = (table, span);
+            let new = database.write(&facts, |unit, (table, span)| Box::pin(create(unit, table, *span)));
             if new.await? {
                 created.push(span.table(table));
             }
@@ -147,8 +145,8 @@ async fn drop_all(
         if span.to > floor(before) {
             break;
         }
-        let kept =
-            database.write(&(family, span), |unit, (family, span)| Box::pin(expire(unit, *family, *span)));
+        let facts = (family, span);
+        let kept = database.write(&facts, |unit, (family, span)| Box::pin(expire(unit, *family, *span)));
         let names = tables(family).iter().map(|table| span.table(table));
         match kept.await? {
             None => dropped.tables.extend(names),

@@ -75,9 +75,8 @@ pub(super) const DELIVERED: &str = "
 #[async_trait]
 impl Webhooks for PostgresOrders {
     async fn create_endpoint(&self, endpoint: Endpoint) -> Result<bool, StoreError> {
-        let created = self
-            .router
-            .write(endpoint.merchant, endpoint, |unit, endpoint| Box::pin(create(unit, endpoint)));
+        let created =
+            self.router.write(endpoint.merchant, endpoint, |unit, endpoint| Box::pin(create(unit, endpoint)));
         Ok(created.await?)
     }
 

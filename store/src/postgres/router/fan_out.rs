@@ -12,7 +12,7 @@ use crate::{
 
 impl Router {
     /// Asks the primaries of all members at once.
-    pub(super) async fn pages<T, F>(
+    pub(in crate::postgres) async fn pages<T, F>(
         &self,
         ask: impl Fn(Database) -> F,
     ) -> Result<Vec<T>, PostgresFault>
@@ -23,7 +23,7 @@ impl Router {
     }
 
     /// Deletes up to `limit` rows, over one member after the other; an error counts if nothing was deleted.
-    pub(super) async fn in_turn<F>(
+    pub(in crate::postgres) async fn in_turn<F>(
         &self,
         limit: u32,
         delete: impl Fn(OrderDatabase, u32) -> F,
@@ -46,7 +46,7 @@ impl Router {
     }
 
     /// Claims up to `limit` messages, over the members in rotation.
-    pub(super) async fn claim<F>(
+    pub(in crate::postgres) async fn claim<F>(
         &self,
         limit: u32,
         claim: impl Fn(OrderDatabase, u32) -> F,
@@ -61,7 +61,7 @@ impl Router {
     }
 
     /// Changes whenever messages may have arrived on any member.
-    pub(super) fn arrivals(&self) -> watch::Receiver<u64> {
+    pub(in crate::postgres) fn arrivals(&self) -> watch::Receiver<u64> {
         match &self.locations {
             None => self.first().arrivals(),
             Some(_) => self.arrivals.subscribe(&self.members),

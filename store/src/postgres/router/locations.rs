@@ -143,8 +143,7 @@ impl Locations {
                 return Ok(Some(merchant));
             }
         }
-        let found =
-            first(members, |_, database| async move { owner_of(&database, record).await }).await?;
+        let found = first(members, |_, database| async move { owner_of(&database, record).await }).await?;
         if let Some(merchant) = found {
             for id in record.ids() {
                 self.owners.insert(id, merchant).await;

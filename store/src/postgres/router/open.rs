@@ -20,7 +20,10 @@ use crate::postgres::database::OrderDatabase;
 
 impl Router {
     /// Over one database.
-    pub(in crate::postgres) async fn over(config: &DatabaseConfig, ambient: &Ambient) -> Result<Self, OpenError> {
+    pub(in crate::postgres) async fn over(
+        config: &DatabaseConfig,
+        ambient: &Ambient,
+    ) -> Result<Self, OpenError> {
         Ok(Self::new(vec![open(0, String::new(), config, ambient).await?], None))
     }
 

@@ -13,7 +13,7 @@ use crate::{
 
 impl Router {
     /// The first row of a read; `None` comes from the primary.
-    pub(super) async fn row<'q>(
+    pub(in crate::postgres) async fn row<'q>(
         &self,
         owner: impl Into<Owner>,
         mode: ReadMode,
@@ -27,7 +27,7 @@ impl Router {
     }
 
     /// All rows of a read; the statement sees one snapshot.
-    pub(super) async fn rows<'q>(
+    pub(in crate::postgres) async fn rows<'q>(
         &self,
         owner: impl Into<Owner>,
         mode: ReadMode,
@@ -42,7 +42,7 @@ impl Router {
 
     /// Reads the owner's data. `is_missing` tells an answer that may be due to a replica's lag: the primary is then
     /// asked.
-    pub(super) async fn read<T, F>(
+    pub(in crate::postgres) async fn read<T, F>(
         &self,
         owner: impl Into<Owner>,
         mode: ReadMode,
@@ -79,7 +79,7 @@ impl Router {
         Ok(ReadPlace { member: &self.members[shard], merchant: Some(merchant), found_at })
     }
 
-    async fn merchant_of(
+    pub(super) async fn merchant_of(
         &self,
         locations: &Locations,
         owner: Owner,
@@ -91,14 +91,18 @@ impl Router {
     }
 
     /// Whether a merchant lives on a member, rather than having left a copy there.
-    pub(super) async fn lives_on(&self, merchant: MerchantId, member: usize) -> Result<bool, PostgresFault> {
+    pub(in crate::postgres) async fn lives_on(
+        &self,
+        merchant: MerchantId,
+        member: usize,
+    ) -> Result<bool, PostgresFault> {
         let Some(locations) = &self.locations else { return Ok(true) };
         let location = locations.locate(&self.members, merchant).await?;
         Ok(location.is_some_and(|location| location.shard == member))
     }
 
     /// The record of an API key, from the primary of its merchant.
-    pub(super) async fn key(&self, hash: KeyHash) -> Result<Option<KeyRecord>, PostgresFault> {
+    pub(in crate::postgres) async fn key(&self, hash: KeyHash) -> Result<Option<KeyRecord>, PostgresFault> {
         match &self.locations {
             None => api_keys::by_hash(self.first().reads(), hash).await,
             Some(locations) => locations.key(&self.members, hash).await,

@@ -14,7 +14,7 @@ use crate::{
 
 impl Router {
     /// Runs `work` over `facts` in a transaction on the primary of the owner.
-    pub(super) async fn write<A: Sync, T: Send>(
+    pub(in crate::postgres) async fn write<A: Sync, T: Send>(
         &self,
         owner: impl Into<Owner>,
         facts: A,
@@ -26,7 +26,7 @@ impl Router {
 
     /// Runs one statement, which is a transaction by itself, on the primary of the owner; returns the number of rows
     /// changed.
-    pub(super) async fn run<'q>(
+    pub(in crate::postgres) async fn run<'q>(
         &self,
         owner: impl Into<Owner>,
         query: impl Fn() -> Query<'q>,
@@ -41,7 +41,7 @@ impl Router {
     /// Writes the owner's data on its primary. If the merchant turns out to have been migrated, `act` is repeated once:
     /// the fence has rejected the first attempt, which changed nothing. Without a merchant any shard gives the same
     /// answer.
-    pub(super) async fn on_primary<T, F>(
+    pub(in crate::postgres) async fn on_primary<T, F>(
         &self,
         owner: Owner,
         act: impl Fn(OrderDatabase) -> F,
@@ -71,7 +71,7 @@ impl Router {
     }
 
     /// The database on which to create a merchant; `None` when a shard knows it.
-    pub(super) async fn home_of_new(
+    pub(in crate::postgres) async fn home_of_new(
         &self,
         merchant: MerchantId,
     ) -> Result<Option<&OrderDatabase>, PostgresFault> {
@@ -81,14 +81,14 @@ impl Router {
     }
 
     /// Remembers the merchant of a new order, so that its next writes need not look for it.
-    pub(super) async fn note_owner(&self, order: OrderId, merchant: MerchantId) {
+    pub(in crate::postgres) async fn note_owner(&self, order: OrderId, merchant: MerchantId) {
         if let Some(locations) = &self.locations {
             locations.note_owner(order.0, merchant).await;
         }
     }
 
     /// Records that a write of a merchant's data was answered, for calls that do not name the merchant.
-    pub(super) fn note_write(&self, merchant: MerchantId) {
+    pub(in crate::postgres) fn note_write(&self, merchant: MerchantId) {
         drop(self.record_write(Some(merchant.0)));
     }
 

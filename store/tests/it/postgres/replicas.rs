@@ -9,7 +9,7 @@ use store::{
     merchants::Merchants,
     orders::{Mails, Orders},
     outbox::Outbox,
-    postgres::{ReadStats, PostgresOrders},
+    postgres::{PostgresOrders, ReadStats},
     webhooks::{Endpoint, EndpointChange, Subscription, Webhooks},
 };
 

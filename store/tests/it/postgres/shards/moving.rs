@@ -306,13 +306,8 @@ async fn old_months_come_along() {
     let order = shop.place("k", &["mug"]).await;
     worth::drain(&shop).await;
     let options = MoveOptions { settle: Duration::ZERO, ..MoveOptions::default() };
-    let mover = store::postgres::merchant_migration::Migrator::new(
-        configs,
-        merchant,
-        "b".to_owned(),
-        options,
-        past,
-    );
+    let mover =
+        store::postgres::merchant_migration::Migrator::new(configs, merchant, "b".to_owned(), options, past);
     mover.expect("is a shard").run(&|_| {}).await.expect("moves");
     let found: i64 = sqlx::query_scalar("SELECT count(*) FROM orders_y2024m03 WHERE id = $1")
         .bind(order.id.0)
