@@ -1,6 +1,6 @@
 //! `orderworks`: one binary for every role. Parses the command line, reads the configuration, runs one command.
 //!
-//! Start with [`cli`]; engines are opened in [`engines`], roles are started in [`roles`]; each command has its file in
+//! Start with [`cli`]; engines are opened in [`wiring`], roles are started in [`roles`]; each command has its file in
 //! [`commands`].
 
 mod cli;

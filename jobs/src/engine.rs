@@ -1,12 +1,12 @@
-//! The contract of a queue engine. `SQLite` and `RabbitMQ` implement it; callers cannot tell which one they hold.
+//! The contract of a queue engine. `SQLite` and `RabbitMQ` implement it; callers do not depend on which one they hold.
 //!
-//! Guarantees asked of every engine, and tested by [`crate::conformance`]:
-//! - what [`Engine::publish`] answered is durable and will be delivered until settled;
+//! Guarantees of every engine, tested by [`crate::conformance`]:
+//! - a job for which [`Engine::publish`] returned `Ok` is durable and is delivered until settled;
 //! - a delivery is settled at most once, and only by the consumer that holds it (fencing);
 //! - a delayed job is never early; a job that lost its consumer is delivered again with `crashes` raised;
-//! - what cannot be decoded, or crashed its consumer too often, is parked in the dead queue with a reason.
+//! - a message that cannot be decoded, or crashed its consumer too often, is moved to the dead queue with a reason.
 //!
-//! Differences are [`Capabilities`], each with its reason at the engine.
+//! Differences between engines are [`Capabilities`]; each engine documents the reason for its own.
 
 mod consuming;
 mod error;
@@ -26,72 +26,77 @@ pub use self::{
 };
 use crate::envelope::{Envelope, JobId};
 
-/// How often a job may lose its consumer (crash, kill, cut connection) before it is parked as a poison message.
+/// Consumers a job may lose (crash, kill, cut connection); one more sends it to the dead queue as a poison message.
 pub const CRASHES_MAX: u32 = 20;
 
-/// A queue engine. All methods may be called from many tasks at once.
+/// A queue engine. All methods may be called concurrently.
 #[async_trait]
 pub trait Engine: Send + Sync + 'static {
     /// Short name for logs and `inspect`.
     fn name(&self) -> &'static str;
 
-    /// Where this engine truly differs from the others.
+    /// Features this engine has or lacks.
     fn capabilities(&self) -> Capabilities;
 
-    /// Makes sure the queues exist. Idempotent; fails with [`EngineError::Topology`] where one exists in another shape.
+    /// Creates the queues that do not exist. Idempotent.
+    ///
+    /// # Errors
+    /// [`EngineError::Topology`] where a queue exists with other arguments, [`EngineError::Refused`] for an invalid
+    /// name.
     async fn declare(&self, queues: &[QueueSpec]) -> Result<(), EngineError>;
 
-    /// Stores the jobs durably; answers one [`Published`] per envelope, in order.
+    /// Stores the jobs durably; returns one [`Published`] per envelope, in order.
     ///
-    /// An error means that nothing, a part, or everything was stored: publish again under the same ids.
-    /// Never hangs: an engine that cannot be reached answers within seconds.
+    /// # Errors
+    /// After an error, none, some or all of the jobs are stored: publish again under the same ids. Never hangs: an
+    /// engine that cannot be reached returns an error within seconds.
     async fn publish(&self, envelopes: Vec<Envelope>) -> Result<Vec<Published>, EngineError>;
 
-    /// Starts to hand out jobs of one queue.
+    /// Starts a consumer of one queue.
     async fn consume(&self, queue: &str, options: ConsumeOptions) -> Result<Consumer, EngineError>;
 
-    /// How full a queue is.
+    /// Numbers of jobs in a queue, by state.
     async fn depth(&self, queue: &str) -> Result<Depth, EngineError>;
 
-    /// The declared queues.
+    /// Names of the declared queues.
     async fn queues(&self) -> Result<Vec<String>, EngineError>;
 
-    /// The consumers of all processes, by queue; those that fell silent leave the list once their lease has run out.
+    /// The consumers of all processes, by queue; silent ones are listed until their lease expires.
     async fn consumers(&self) -> Result<Vec<ConsumerInfo>, EngineError>;
 
-    /// Stops handing out jobs of a queue, in every process and over restarts, until [`Engine::resume`].
-    /// Jobs already started run on; publishing goes on.
+    /// Stops deliveries from a queue, in every process and over restarts, until [`Engine::resume`]. Running jobs
+    /// continue, publishing stays possible.
     async fn pause(&self, queue: &str) -> Result<(), EngineError>;
 
-    /// Undoes [`Engine::pause`].
+    /// Ends a pause.
     async fn resume(&self, queue: &str) -> Result<(), EngineError>;
 
-    /// Drops what waits in a queue, delayed jobs included, not what runs and not the dead. Answers how many.
+    /// Deletes ready and delayed jobs of a queue, neither running nor dead ones. Returns how many.
     async fn purge(&self, queue: &str) -> Result<u64, EngineError>;
 
-    /// Ends a job for good: a waiting one at once, a running one by firing its [`JobSignal`].
+    /// Ends a job for good: a waiting one is deleted, a running one gets its [`JobSignal`].
     async fn cancel(&self, id: JobId, reason: &str) -> Result<Cancelled, EngineError>;
 
-    /// Makes a delayed or dead job ready now, a dead one with fresh attempts. False when there is no such job.
+    /// Makes a delayed or dead job ready now, a dead one with fresh attempts. Returns false when there is no such job.
     async fn retry_now(&self, id: JobId) -> Result<bool, EngineError>;
 
-    /// Jobs the engine holds, oldest first.
+    /// Jobs that match, oldest first.
     async fn list(&self, filter: &JobFilter) -> Result<Vec<InspectedJob>, EngineError>;
 
-    /// One job the engine holds, in whatever state.
+    /// One job by id, in any state.
     async fn find(&self, id: JobId) -> Result<Option<InspectedJob>, EngineError>;
 
-    /// Takes matching dead jobs back into their queues with fresh attempts, oldest first. Answers their ids.
+    /// Moves matching dead jobs back to their queues with fresh attempts, oldest first. Returns their ids.
     async fn redrive(&self, filter: &DeadFilter) -> Result<Vec<JobId>, EngineError>;
 
-    /// Tells programs outside of what happened, confirmed by the server and in this order; gone where nobody listens.
-    /// Does nothing in an engine without [`Capabilities::announces`].
+    /// Publishes events to outside consumers, confirmed by the server and in this order; an event that no queue is
+    /// bound for is discarded. A no-op for engines without the capability [`Capabilities::announces`].
     async fn publish_events(&self, _news: Vec<Event>) -> Result<(), EngineError> {
         Ok(())
     }
 
-    /// Makes a queue of an earlier release anew in today's shape, with its jobs; answers how many were moved.
-    /// The remedy of [`EngineError::Topology`], for a time when the queue's workers are stopped.
+    /// Recreates a queue that an earlier release declared with other arguments, and keeps its jobs; returns how many
+    /// were moved. The remedy of [`EngineError::Topology`]; run it while the queue's workers are stopped.
     async fn migrate_queue(&self, _queue: &str) -> Result<u64, EngineError> {
         Ok(0)
     }
@@ -102,24 +107,25 @@ pub trait Engine: Send + Sync + 'static {
 #[expect(clippy::struct_excessive_bools, reason = "a set of independent flags, each named at its use")]
 #[non_exhaustive]
 pub struct Capabilities {
-    /// A waiting job of a higher class is always started before one of a lower class. Without it, mostly.
+    /// A ready job of higher priority is always started before one of lower priority; without the flag, only mostly.
     pub strict_priority: bool,
-    /// Publishing an id that is waiting, running or dead is answered with [`Published::Duplicate`].
+    /// Publishing an id that is waiting, running or dead returns [`Published::Duplicate`].
     pub dedupes_ids: bool,
-    /// [`Engine::list`] sees ready jobs, not only delayed and dead ones.
+    /// [`Engine::list`] returns ready jobs, not only delayed and dead ones.
     pub lists_ready: bool,
-    /// [`Engine::cancel`] removes a ready job at once, rather than when its turn comes.
+    /// [`Engine::cancel`] deletes a ready job at once, rather than when it is delivered.
     pub cancels_ready: bool,
-    /// With one consumer and one slot, jobs of a class start in the order of their publishing.
+    /// With one consumer and one slot, jobs of one priority start in the order of publishing.
     pub fifo: bool,
-    /// `concurrency_key` is honoured across processes, not only within one.
+    /// `concurrency_key` holds across processes, not only within one.
     pub concurrency_keys: bool,
-    /// [`Engine::announce`] reaches programs outside.
+    /// [`Engine::publish_events`] reaches outside consumers.
     pub announces: bool,
 }
 
 impl Capabilities {
-    /// Everything a store with transactions over all its jobs can do. Nobody listens to a store.
+    /// The capabilities of a store with transactions over all its jobs: all but events, for which it has no outside
+    /// consumers.
     pub const FULL: Self = Self {
         strict_priority: true,
         dedupes_ids: true,
@@ -134,49 +140,49 @@ impl Capabilities {
 /// A queue to declare.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueSpec {
-    /// `[a-z0-9_]{1,60}`.
+    /// Queue name, `[a-z0-9_]{1,60}`.
     pub name: String,
 }
 
 impl QueueSpec {
-    /// A queue of this name.
+    /// A queue with this name.
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into() }
     }
 }
 
-/// What became of one published envelope.
+/// Result of publishing one envelope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Published {
     /// Stored.
     Accepted,
-    /// The engine holds this id already; nothing changed.
+    /// The engine holds this id already; nothing was changed.
     Duplicate,
-    /// Another job with this unique key waits or runs; nothing changed.
+    /// The given other job with this unique key waits or runs; nothing was changed.
     NotUnique(JobId),
 }
 
-/// Something that happened, for programs outside.
+/// A domain event for outside consumers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// The same when it is told again.
+    /// Event id, the same when the event is published again.
     pub id: String,
-    /// Dotted words, such as `order.paid`, at most 255 bytes; what listeners choose by.
+    /// Routing key of dotted words, such as `order.paid`, at most 255 bytes.
     pub topic: String,
-    /// Whose it is, for listeners that serve many.
+    /// Owner of the event, for consumers that serve several merchants.
     pub source: String,
-    /// JSON.
+    /// Event body, JSON.
     pub body: String,
-    /// The trace it belongs to.
+    /// Trace context of the change that caused the event.
     pub trace: Option<TraceContext>,
 }
 
-/// What [`Engine::cancel`] found.
+/// Result of [`Engine::cancel`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cancelled {
-    /// It was waiting and is gone.
+    /// The job was waiting and was deleted.
     Removed,
-    /// It runs, or its message cannot be reached yet; the cancellation is stored and takes effect at the next chance.
+    /// The job runs, or its message cannot be reached yet; the request is stored and takes effect as soon as possible.
     Requested,
     /// The engine holds no such job: unknown, or ended already.
     NotFound,

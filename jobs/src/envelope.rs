@@ -1,7 +1,7 @@
-//! What travels: a payload and what every engine must know about it.
+//! The job envelope: an encoded payload and the fields every engine must carry with it.
 //!
-//! Guarantees: `attempt` is the only attempt counter there is; engines carry it and raise it when they settle a
-//! retry. Crashes are counted apart, by the engine, see [`crate::engine::Delivery::crashes`].
+//! Guarantees: `attempt` is the only attempt counter; engines carry it and raise it when they settle a retry. Crashes
+//! are a separate count of the engine, see [`crate::engine::Delivery::crashes`].
 
 use base::{Ambient, Timestamp, TraceContext};
 use serde::{Deserialize, Serialize};
@@ -18,59 +18,61 @@ base::typed_id!(
     "job"
 );
 
-/// Upper bound of an encoded payload. Payloads carry ids; more than this is a mistake.
+/// Upper bound of an encoded payload, in bytes. Payloads carry ids; a larger payload is a mistake in the job.
 pub const PAYLOAD_BYTES_MAX: usize = 64 * 1024;
 
-/// A job on its way, with its payload still encoded.
+/// A published job with its payload still encoded.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Envelope {
-    /// Names the job; publishing the same id again while it is known to the engine changes nothing.
+    /// Id of the job; publishing an id the engine still holds changes nothing, where
+    /// [`crate::engine::Capabilities::dedupes_ids`] is set.
     pub id: JobId,
     /// [`crate::Job::KIND`].
     pub kind: String,
     /// [`crate::Job::VERSION`] of the payload.
     pub version: u16,
-    /// The queue it belongs to.
+    /// [`crate::Job::QUEUE`].
     pub queue: String,
-    /// Its class.
+    /// [`crate::Job::PRIORITY`], unless the publisher chose another one.
     pub priority: Priority,
-    /// Attempts already used up; the run under way is `attempt + 1`. A job that is dead for exhaustion has used all.
+    /// Attempts used up; a running job is in attempt `attempt + 1`. A job that is dead for exhaustion has used all.
     pub attempt: u32,
-    /// Attempts allowed.
+    /// Attempts allowed, [`crate::Job::MAX_ATTEMPTS`].
     pub max_attempts: u32,
-    /// First published.
+    /// Time of the first publish.
     pub created_at: Timestamp,
-    /// Not to be started before.
+    /// Earliest start; ready at once when absent.
     pub run_at: Option<Timestamp>,
-    /// The trace it continues.
+    /// Trace context of the publisher, which the run continues.
     pub trace: Option<TraceContext>,
-    /// [`crate::Job::unique_key`], led by the kind.
+    /// [`crate::Job::unique_key`], prefixed with the kind and a slash.
     pub unique_key: Option<String>,
     /// [`crate::Job::concurrency_key`].
     pub concurrency_key: Option<String>,
     /// [`crate::Job::subject`].
     pub subject: Option<String>,
-    /// The job struct as JSON.
+    /// The job struct as JSON, at most [`PAYLOAD_BYTES_MAX`] bytes.
     pub payload: Box<RawValue>,
 }
 
-/// What an enqueuer may decide beyond the job itself.
+/// Per-call options of a publish, beside the job's constants.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct EnqueueOptions {
-    /// The job's id; give a derived one where the same job may be published twice. Fresh when absent.
+    /// Id of the job; pass a derived one where the same job may be published twice. A new one when absent.
     pub id: Option<JobId>,
-    /// Not to be started before.
+    /// Earliest start; ready at once when absent.
     pub run_at: Option<Timestamp>,
-    /// Instead of [`Job::PRIORITY`].
+    /// Replaces [`Job::PRIORITY`].
     pub priority: Option<Priority>,
-    /// The trace to continue.
+    /// Trace context for the run to continue.
     pub trace: Option<TraceContext>,
 }
 
 impl Envelope {
     /// Wraps a job for publishing.
     ///
-    /// Fails with [`EngineError::Refused`] when the payload does not serialise or exceeds [`PAYLOAD_BYTES_MAX`].
+    /// # Errors
+    /// [`EngineError::Refused`] when the payload does not serialise or exceeds [`PAYLOAD_BYTES_MAX`].
     pub fn new<J: Job>(job: &J, options: EnqueueOptions, ambient: &Ambient) -> Result<Self, EngineError> {
         let refused = |why: String| EngineError::Refused(format!("{}: {why}", J::KIND));
         let payload = serde_json::value::to_raw_value(job).map_err(|error| refused(error.to_string()))?;
@@ -91,7 +93,7 @@ impl Envelope {
             created_at: ambient.now(),
             run_at: options.run_at,
             trace: options.trace,
-            // Within a kind: two kinds must not shut each other out by choosing the same word.
+            // Scoped by kind: two kinds that choose the same key must not block each other.
             unique_key: job.unique_key().map(|key| format!("{}/{key}", J::KIND)),
             concurrency_key: job.concurrency_key(),
             subject: job.subject(),

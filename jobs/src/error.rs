@@ -1,25 +1,25 @@
-//! What a job says when it does not simply finish: what happens next, not what broke.
+//! Errors of a job, named by what happens next rather than by what failed.
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
 pub use base::error_class::describe;
 
-/// A boxed cause.
+/// Boxed cause of a failure.
 pub type Cause = Box<dyn StdError + Send + Sync + 'static>;
 
 /// The outcome of a run that did not complete.
 ///
-/// Any error converts into [`JobError::Retry`], so `?` in a handler means "again later, with backoff":
-/// the default after a failure nobody thought of. Like `anyhow::Error` it is therefore no `Error` itself.
+/// Any error converts into [`JobError::Retry`], so `?` in a handler means "retry with backoff", the default for a
+/// failure without a rule of its own. Like `anyhow::Error` it does therefore not implement `Error` itself.
 #[non_exhaustive]
 pub enum JobError {
-    /// Again after the job's backoff; counts as an attempt. Dead once the attempts are used up.
+    /// Retry after the job's backoff; uses an attempt. Dead once all attempts are used.
     Retry(Cause),
-    /// Again no earlier than after this delay; counts as an attempt.
+    /// Retry no earlier than after this delay; uses an attempt.
     RetryAfter(Duration, Cause),
-    /// Never again: going on is pointless. Recorded as cancelled with its cause, not dead.
+    /// No further attempt: retrying is pointless. Recorded as cancelled with its cause, not dead.
     Cancel(Cause),
-    /// Not yet: again after this delay, without using an attempt.
+    /// Run again after this delay, without using an attempt.
     Snooze(Duration),
 }
 
@@ -39,7 +39,7 @@ impl JobError {
         Self::Cancel(message.into())
     }
 
-    /// The cause with all its sources in one line, `outer: inner: innermost`; what records keep as "last error".
+    /// The cause with all its sources in one line, `outer: inner: innermost`; stored in records as `error`.
     pub fn describe(&self) -> String {
         match self {
             Self::Retry(cause) | Self::RetryAfter(_, cause) | Self::Cancel(cause) => describe(cause.as_ref()),

@@ -1,7 +1,7 @@
 //! The job trait: a serde struct whose fields are the payload, with constants that say how it is run.
 //!
-//! Put ids and tokens into the fields, never data: payloads are visible to whoever may look into the queue.
-//! Read on in [`crate::error`] for outcomes.
+//! Put ids and tokens into the fields, never data: everyone with access to the queue can read payloads. Outcomes of a
+//! run are in [`crate::error`].
 
 use std::{fmt, future::Future, str::FromStr, time::Duration};
 
@@ -28,97 +28,98 @@ use crate::{engine::JobSignal, envelope::JobId, error::JobError};
 /// }
 /// ```
 pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// The collaborators a run may use, the same for every job of a registry.
+    /// The collaborators of a run, shared by all jobs of a registry.
     type Env: Clone + Send + Sync + 'static;
 
-    /// Stable name, `snake_case`, unique in a registry. Queued messages carry it: never change it.
+    /// Stable name, `[a-z0-9_]{1,60}`, unique in a registry. Queued messages carry it: never change it.
     const KIND: &'static str;
-    /// Version of the payload's shape; raise it when yesterday's payload needs [`Job::upcast`].
+    /// Version of the payload's shape; raise it when payloads of an earlier release need [`Job::upcast`].
     const VERSION: u16 = 1;
-    /// The queue it waits in.
+    /// The queue of these jobs, `[a-z0-9_]{1,60}`.
     const QUEUE: &'static str = "default";
-    /// Runs allowed before it is dead, the first one included.
+    /// Runs allowed before the job is dead, the first one included; at least 1.
     const MAX_ATTEMPTS: u32 = 20;
-    /// Longest single run; the run is dropped at its next await point after that and counts as failed.
+    /// Longest single run; a longer one is dropped at its next await point and counts as failed.
     const TIMEOUT: Duration = Duration::from_secs(30);
-    /// Which class it waits in.
+    /// Priority of the job in its queue, unless [`crate::envelope::EnqueueOptions::priority`] says otherwise.
     const PRIORITY: Priority = Priority::Default;
-    /// Delay before the next attempt.
+    /// Delay before the next attempt after a failure.
     const BACKOFF: Backoff = Backoff::STANDARD;
 
-    /// While a job of this kind with this key waits or runs, another one is not accepted.
+    /// While a job of this kind with this key waits or runs, a second one is rejected with
+    /// [`crate::engine::Published::NotUnique`].
     fn unique_key(&self) -> Option<String> {
         None
     }
 
-    /// Of all jobs with this key, one runs at a time.
+    /// At most one job with this key runs at a time.
     fn concurrency_key(&self) -> Option<String> {
         None
     }
 
-    /// What the job is about, an opaque id by which its records can be listed.
+    /// Opaque id of the object the job is about, by which attempt records can be listed.
     fn subject(&self) -> Option<String> {
         None
     }
 
-    /// Turns the payload of an older [`Job::VERSION`] into today's; the default accepts it unchanged.
+    /// Converts the payload of an older [`Job::VERSION`] to the current one; the default returns it unchanged.
     ///
     /// # Errors
-    /// A payload that cannot be understood is parked in the dead queue with this error.
+    /// A payload that cannot be converted is moved to the dead queue with this error.
     fn upcast(_version: u16, payload: serde_json::Value) -> Result<serde_json::Value, JobError> {
         Ok(payload)
     }
 
-    /// Does the work. May run more than once: be idempotent by a key of your own.
+    /// Does the work. At-least-once delivery may run it more than once: be idempotent by a key of your own.
     fn run(&self, ctx: &JobContext<Self::Env>) -> impl Future<Output = Result<(), JobError>> + Send;
 }
 
-/// What a run knows about itself.
+/// A run's view of its job, its environment and its signal.
 #[derive(Clone)]
 pub struct JobContext<E> {
-    /// The collaborators.
+    /// The registry's environment.
     pub env: E,
-    /// This job, the same over all its attempts.
+    /// Id of the job, the same over all its attempts.
     pub id: JobId,
-    /// Which attempt this is, from 1.
+    /// Number of this attempt, from 1.
     pub attempt: u32,
-    /// How many there may be.
+    /// Attempts allowed.
     pub max_attempts: u32,
-    /// When it was first published.
+    /// Time of the first publish.
     pub created_at: Timestamp,
-    /// The trace it belongs to.
+    /// Trace context given by the publisher.
     pub trace: Option<TraceContext>,
-    /// Fires when the run should end early: cancelled, lease lost, or the worker stops.
+    /// Fires when the run should end early: job cancelled, lease lost, or worker shutting down.
     pub signal: JobSignal,
-    /// Clock, ids, randomness.
+    /// Clock, ids and randomness of the worker.
     pub ambient: Ambient,
 }
 
 impl<E> JobContext<E> {
-    /// Whether a failure now would be the last one.
+    /// Whether this is the last attempt allowed: a failure now makes the job dead.
     pub fn is_last_attempt(&self) -> bool {
         self.attempt >= self.max_attempts
     }
 }
 
-/// The class a job waits in; a higher class is started first when both wait.
+/// Priority of a job in its queue; of two ready jobs the one of higher priority is started first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Priority {
-    /// Somebody waits for it.
+    /// Work that a person or a request waits for.
     Critical,
     /// Ordinary work.
     #[default]
     Default,
-    /// May wait: imports, redrives, clean-up.
+    /// Work without urgency: imports, redrives, clean-up.
     Bulk,
 }
 
 impl Priority {
-    /// All classes, highest first.
+    /// All priorities, highest first.
     pub const ALL: [Self; 3] = [Self::Critical, Self::Default, Self::Bulk];
 
-    /// The name in queue names, configuration and JSON.
+    /// Name in queue names, configuration and JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Critical => "critical",
@@ -139,23 +140,23 @@ impl FromStr for Priority {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let found = Self::ALL.into_iter().find(|p| p.as_str() == text);
-        found.ok_or_else(|| format!("no priority class `{text}`: use critical, default or bulk"))
+        found.ok_or_else(|| format!("no priority `{text}`: use critical, default or bulk"))
     }
 }
 
-/// How long to wait before the next attempt.
+/// Rule for the delay before the next attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Backoff {
-    /// Full jitter: uniform in `0..=min(cap, base * 2^(failures - 1))`, which spreads a crowd of failed jobs best
-    /// (AWS Architecture Blog, "Exponential Backoff And Jitter", 2015).
+    /// Full jitter: uniform in `0..=min(cap, base * 2^(failures - 1))`, which of the usual rules spreads simultaneous
+    /// failures best (AWS Architecture Blog, "Exponential Backoff And Jitter", 2015).
     FullJitter {
-        /// The upper bound after the first failure.
+        /// Upper bound after the first failure.
         base: Duration,
-        /// The upper bound of all delays.
+        /// Upper bound of all delays.
         cap: Duration,
     },
-    /// A fixed table, entry `n` after failure `n + 1`, the last one repeated, each stretched by up to a tenth.
+    /// A fixed table: entry `n` after failure `n + 1`, the last entry repeated; jitter adds up to a tenth of each.
     Table(&'static [Duration]),
 }
 
@@ -164,7 +165,7 @@ impl Backoff {
     pub const STANDARD: Self =
         Self::FullJitter { base: Duration::from_secs(1), cap: Duration::from_hours(1) };
 
-    /// The delay after the `failures`-th failure (from 1).
+    /// Delay after the `failures`-th failure (from 1).
     pub fn delay(self, failures: u32, ambient: &Ambient) -> Duration {
         match self {
             Self::FullJitter { base, cap } => {

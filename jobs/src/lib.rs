@@ -1,11 +1,11 @@
 //! A background-job platform: typed jobs, engines that keep them, workers on apalis that run them.
 //!
-//! Guarantees at-least-once delivery: a job whose publish was answered is run until its outcome is durable,
-//! whatever dies on the way; a handler that is idempotent by its key therefore takes effect once. Knows nothing
-//! of orders, payments or HTTP.
+//! Guarantees at-least-once delivery: a job whose publish returned `Ok` is run until its outcome is durable, over
+//! crashes of workers, publishers and broker; a handler that is idempotent by its key therefore takes effect once.
+//! Knows nothing of orders, payments or HTTP.
 //!
-//! Start with [`job::Job`]; engines are described by [`engine::Engine`]; [`worker`] runs jobs; a new engine
-//! proves itself with [`conformance`]; [`testing`] is the kit for authors of jobs.
+//! Start with [`job::Job`]. [`engine::Engine`] is the contract of a queue engine, [`worker`] runs jobs, [`conformance`]
+//! is the test suite for a new engine, [`testing`] the test kit for authors of jobs.
 
 #[cfg(feature = "conformance")]
 pub mod conformance;

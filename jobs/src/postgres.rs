@@ -1,6 +1,5 @@
-//! What the PostgreSQL engines of the job store and of the record store share: the schema `jobs`, faults, values.
-//!
-//! Read on in [`crate::job_store::postgres`] and [`crate::records::postgres`].
+//! Shared parts of the PostgreSQL job store and record store: schema `jobs`, error mapping, values. Read on in
+//! [`crate::job_store::postgres`] and [`crate::records::postgres`].
 
 use std::borrow::Cow;
 
@@ -11,19 +10,22 @@ use base::{
 
 use crate::engine::EngineError;
 
-/// Brings the schema `jobs` up to date. Stores expect this to have happened.
+/// Applies the pending migrations of schema `jobs`; both stores expect them to be applied.
 pub async fn migrate(config: &PostgresConfig) -> Result<(), OpenError> {
     base::postgres::migrate(config, migrations(), HISTORY).await
 }
 
-/// Fails when the schema `jobs` is not that of this release, or cannot be asked.
+/// Checks that schema `jobs` is that of this release.
+///
+/// # Errors
+/// A migration is missing or unknown, or the server cannot be reached.
 pub async fn check(database: &Database) -> Result<(), OpenError> {
     base::postgres::check(database, &migrations(), HISTORY).await
 }
 
 const HISTORY: &str = "jobs.migrations";
 
-/// The steps of the schema, forth and back.
+/// The migrations of schema `jobs`, with their undo steps.
 pub fn migrations() -> sqlx::migrate::Migrator {
     let mut migrations = base::migrations!(
         "../migrations/postgres/jobs",
@@ -33,14 +35,14 @@ pub fn migrations() -> sqlx::migrate::Migrator {
     migrations
 }
 
-/// A failure inside a transaction.
+/// Error inside a transaction.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PostgresFault {
     #[error(transparent)]
     Sql(#[from] sqlx::Error),
     #[error("a stored job cannot be encoded")]
     Json(#[from] serde_json::Error),
-    /// Decided by the unit itself; it leaves no trace.
+    /// Rejected by the unit of work itself; the transaction is rolled back.
     #[error(transparent)]
     Refused(EngineError),
 }
@@ -65,7 +67,7 @@ impl PostgresFault {
     }
 }
 
-/// A text as the server takes it: its one forbidden character is replaced.
+/// Replaces NUL, the one character a PostgreSQL text cannot hold.
 pub(crate) fn text(value: &str) -> Cow<'_, str> {
     if value.contains('\0') { value.replace('\0', "\u{fffd}").into() } else { value.into() }
 }
@@ -74,20 +76,20 @@ pub(crate) fn time(millis: i64) -> Timestamp {
     Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX)
 }
 
-/// How the server would run a statement, for the tests of both stores.
+/// Query plan assertions for the tests of both stores.
 #[cfg(test)]
 pub(crate) mod plans {
     use base::postgres::Database;
     use sqlx::{AssertSqlSafe, Executor};
 
-    /// Runs statements and lets the planner know of their rows.
+    /// Inserts rows and updates the planner's statistics.
     pub(crate) async fn fill(database: &Database, sql: &'static str) {
         let mut session = database.session().await.expect("a connection");
         session.execute(sqlx::raw_sql(sql)).await.expect("fills");
         session.execute("ANALYZE").await.expect("analyses");
     }
 
-    /// Fails unless the statement goes by the index and scans no table, planned for these values and for any.
+    /// Fails unless the plan uses the index and scans no table sequentially, as a custom and as a generic plan.
     pub(crate) async fn uses_index(database: &Database, sql: &str, values: &str, index: &str) {
         for mode in ["force_custom_plan", "force_generic_plan"] {
             let mut session = database.session().await.expect("a connection");
@@ -98,7 +100,7 @@ pub(crate) mod plans {
                 explain.persistent(false).fetch_all(&mut *session).await.expect("explains");
             let plan = plan.join("\n");
             assert!(plan.contains(index), "{index} is not used by{sql}\n{plan}");
-            assert!(!plan.contains("Seq Scan"), "a table is walked by{sql}\n{plan}");
+            assert!(!plan.contains("Seq Scan"), "sequential scan in{sql}\n{plan}");
         }
     }
 }

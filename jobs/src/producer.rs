@@ -1,7 +1,7 @@
-//! Puts jobs into an engine.
+//! The publishing side of an engine for application code.
 //!
-//! Guarantees: what is answered with `Ok` is durable, as [`Engine::publish`] promises. Does not retry: after an
-//! error the caller knows best whether to publish again, under the same id, which is always safe.
+//! Guarantees: a job for which `Ok` was returned is durable, as [`Engine::publish`] promises. Does not retry: after an
+//! error the caller decides whether to publish again; under the same id that is always safe.
 
 use std::sync::Arc;
 
@@ -13,34 +13,34 @@ use crate::{
     job::Job,
 };
 
-/// A handle for publishing; cheap to clone.
+/// Handle for publishing; cheap to clone.
 #[derive(Clone)]
 pub struct Producer {
     engine: Arc<dyn Engine>,
     ambient: Ambient,
 }
 
-/// What became of an enqueued job.
+/// Result of enqueueing one job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Enqueued {
-    /// The id it was published under.
+    /// Id of the job.
     pub id: JobId,
-    /// Whether the engine took it.
+    /// Whether the engine stored the job.
     pub published: Published,
 }
 
 impl Producer {
-    /// Publishes to this engine, with ids and times from `ambient`.
+    /// A producer for this engine that takes ids and times from `ambient`.
     pub fn new(engine: Arc<dyn Engine>, ambient: Ambient) -> Self {
         Self { engine, ambient }
     }
 
-    /// Publishes one job by its constants.
+    /// Publishes one job with the options its constants give.
     pub async fn enqueue<J: Job>(&self, job: &J) -> Result<Enqueued, EngineError> {
         self.enqueue_with(job, EnqueueOptions::default()).await
     }
 
-    /// Publishes one job; the options win over its constants.
+    /// Publishes one job; `options` take precedence over its constants.
     pub async fn enqueue_with<J: Job>(
         &self,
         job: &J,
@@ -57,7 +57,7 @@ impl Producer {
         Ok(Enqueued { id, published })
     }
 
-    /// Publishes many at once, which engines do in groups; one answer per envelope, in order.
+    /// Publishes many jobs in one call, which engines store in groups; returns one result per envelope, in order.
     pub async fn publish(&self, envelopes: Vec<Envelope>) -> Result<Vec<Published>, EngineError> {
         self.engine.publish(envelopes).await
     }

@@ -1,8 +1,8 @@
-//! Carries attempt records from the workers to a [`RecordStore`] without ever slowing a job.
+//! The recorder: a bounded buffer between workers and a [`RecordStore`] that never delays a job.
 //!
-//! Guarantees: [`Recorder::record`] never waits; memory is bounded by the capacity and one batch; a batch is
-//! written when it is full or at most `flush_every` after its first record. Does not guarantee completeness: when
-//! the buffer is full, or the store fails twice, records are dropped and counted.
+//! Guarantees: [`Recorder::record`] never waits; memory is bounded by the capacity and one batch; a batch is written
+//! when it is full or at most `flush_every` after its first record. Does not guarantee completeness: when the buffer is
+//! full, or the store fails twice, records are dropped and counted.
 
 use std::{
     collections::HashMap,
@@ -25,21 +25,21 @@ use crate::{
     records::{AttemptOutcome, AttemptRecord, RecordLevel, RecordStore},
 };
 
-/// The longest a record may wait for company; what dashboards and timelines are promised.
+/// Upper bound of [`RecorderConfig::flush_every`]: how late dashboards and timelines may be.
 pub const FLUSH_EVERY_MAX: Duration = Duration::from_secs(1);
 
-/// How to buffer, and what to keep.
+/// Buffer sizes and record levels.
 #[derive(Debug, Clone)]
 pub struct RecorderConfig {
-    /// Records waiting at most; beyond that they are dropped and counted.
+    /// Most buffered records; further ones are dropped and counted.
     pub capacity: usize,
-    /// Longest wait of a record before its batch is written; capped at [`FLUSH_EVERY_MAX`].
+    /// Longest time a record waits for its batch to be written; capped at [`FLUSH_EVERY_MAX`].
     pub flush_every: Duration,
-    /// Records per write at most.
+    /// Most records per write.
     pub batch_max: usize,
-    /// The level of queues not named in `levels`.
+    /// Level of queues that `levels` does not name.
     pub default_level: RecordLevel,
-    /// The level per queue.
+    /// Level by queue.
     pub levels: HashMap<String, RecordLevel>,
 }
 
@@ -55,7 +55,7 @@ impl Default for RecorderConfig {
     }
 }
 
-/// A handle for recording; clones share one buffer and one writer.
+/// Handle for recording; clones share one buffer and one writer task.
 #[derive(Clone)]
 pub struct Recorder {
     shared: Arc<RecorderShared>,
@@ -71,7 +71,7 @@ struct RecorderShared {
 }
 
 impl Recorder {
-    /// Starts the writer on the current tokio runtime.
+    /// Starts the writer task on the current tokio runtime.
     pub fn spawn(store: Arc<dyn RecordStore>, config: RecorderConfig) -> Self {
         let (sender, receiver) = mpsc::channel(config.capacity.max(1));
         let dropped = Arc::new(AtomicU64::new(0));
@@ -89,31 +89,31 @@ impl Recorder {
         Self { shared: Arc::new(RecorderShared { sender, dropped, closing, writer, default_level, levels }) }
     }
 
-    /// Hands a record over, unless its queue's level leaves it out; drops and counts it when the buffer is full.
+    /// Buffers a record, unless the level of its queue excludes it; drops and counts it when the buffer is full.
     pub fn record(&self, record: AttemptRecord) {
         if keeps(self.level(&record.queue), record.outcome) {
             self.push(record);
         }
     }
 
-    /// What is kept of this queue; looked up once per worker rather than once per job.
+    /// The record level of a queue; looked up once per worker rather than once per job.
     pub fn level(&self, queue: &str) -> RecordLevel {
         self.shared.levels.get(queue).copied().unwrap_or(self.shared.default_level)
     }
 
-    /// How many records were lost so far.
+    /// Number of records dropped since the start.
     pub fn dropped(&self) -> u64 {
         self.shared.dropped.load(Ordering::Relaxed)
     }
 
-    /// Writes what is buffered and ends the writer. Later records are dropped and counted; closing twice is fine.
+    /// Writes the buffered records and ends the writer task. Later records are dropped and counted. Idempotent.
     pub async fn close(&self) {
         self.shared.closing.cancel();
         let writer = self.shared.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writer) = writer
             && let Err(error) = writer.await
         {
-            tracing::error!(%error, "the record writer failed");
+            tracing::error!(%error, "attempt record writer failed");
         }
     }
 
@@ -130,7 +130,7 @@ impl std::fmt::Debug for Recorder {
     }
 }
 
-/// Whether a level keeps an outcome.
+/// Whether a level includes an outcome.
 pub(crate) fn keeps(level: RecordLevel, outcome: AttemptOutcome) -> bool {
     match level {
         RecordLevel::All => true,
@@ -168,7 +168,7 @@ impl Writer {
         }
     }
 
-    /// Collects until the batch is full, its first record has waited long enough, or the recorder closes.
+    /// Collects until the batch is full, `flush_every` has passed since its first record, or the recorder closes.
     async fn gather(&mut self, first: AttemptRecord, closing: &CancellationToken) -> Vec<AttemptRecord> {
         let due = Instant::now() + self.flush_every;
         let mut batch = vec![first];
@@ -184,12 +184,13 @@ impl Writer {
         batch
     }
 
-    /// Writes a batch, once more after a pause if need be: appending is idempotent, so a doubtful one may repeat.
+    /// Writes a batch, with one retry after a pause: appending is idempotent, so a write of unknown outcome may be
+    /// repeated.
     async fn write(&self, batch: Vec<AttemptRecord>) {
         let batch: Arc<[AttemptRecord]> = batch.into();
         let count = batch.len();
         let Err(first) = self.store.append(batch.clone()).await else { return };
-        tracing::warn!(error = %first, records = count, "attempt records could not be written, trying once more");
+        tracing::warn!(error = %first, records = count, "attempt record write failed, retrying");
         tokio::time::sleep(self.flush_every).await;
         if let Err(error) = self.store.append(batch).await {
             self.count_lost(count, &error);

@@ -1,8 +1,8 @@
 //! The log of attempts: telemetry for `inspect`, timelines and dashboards, off the settle path.
 //!
-//! Guarantees: bounded in memory, written in batches, at most a second late. Does not guarantee completeness: what
-//! would slow jobs down is dropped and counted. Nothing may be decided by it. Engines are
-//! [`crate::sqlite::SqliteRecords`] and `postgres`, both held to `crate::conformance::records`.
+//! Guarantees: bounded in memory, written in batches, at most a second late. Does not guarantee completeness: records
+//! that would slow jobs down are dropped and counted. Nothing may be decided by them. Engines are
+//! [`crate::sqlite::SqliteRecords`] and `postgres`; both pass the suite `crate::conformance::records`.
 
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -17,35 +17,35 @@ use serde::{Deserialize, Serialize};
 pub use self::postgres::PostgresRecords;
 use crate::{engine::EngineError, envelope::JobId};
 
-/// Records listed at once.
+/// Most records returned by one listing.
 pub(crate) const LIST_MAX: u32 = 1000;
 
 /// One finished attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptRecord {
-    /// The job.
+    /// Id of the job.
     pub job: JobId,
-    /// Its kind.
+    /// [`crate::Job::KIND`].
     pub kind: String,
-    /// Its queue.
+    /// [`crate::Job::QUEUE`].
     pub queue: String,
-    /// What it is about.
+    /// [`crate::Job::subject`].
     pub subject: Option<String>,
-    /// Which attempt, from 1.
+    /// Number of the attempt, from 1.
     pub attempt: u32,
-    /// The worker that ran it.
+    /// Name of the worker process that ran it.
     pub worker: String,
-    /// First published.
+    /// Time of the job's first publish.
     pub created_at: Timestamp,
     /// Start of this run.
     pub started_at: Timestamp,
     /// Length of this run.
     pub duration: Duration,
-    /// How it ended.
+    /// How the attempt ended.
     pub outcome: AttemptOutcome,
-    /// Why, unless it completed.
+    /// Error text; absent when the attempt completed.
     pub error: Option<String>,
-    /// Its trace.
+    /// Trace context of the job.
     pub trace: Option<TraceContext>,
 }
 
@@ -53,22 +53,22 @@ pub struct AttemptRecord {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AttemptOutcome {
-    /// Ran to its end.
+    /// Returned `Ok`.
     Completed,
     /// Failed; another attempt follows.
     Retried,
-    /// Asked for a later time.
+    /// Snoozed: runs again later without having used an attempt.
     Snoozed,
-    /// Ended for good by its own word or a request.
+    /// Ended for good by the job itself or by a cancel request.
     Cancelled,
-    /// Parked.
+    /// Sent to the dead queue.
     Dead,
 }
 
 impl AttemptOutcome {
     const ALL: [Self; 5] = [Self::Completed, Self::Retried, Self::Snoozed, Self::Cancelled, Self::Dead];
 
-    /// As it stands in a row.
+    /// Name in table rows.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Completed => "completed",
@@ -88,49 +88,50 @@ impl AttemptOutcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RecordLevel {
-    /// Every one.
+    /// Every attempt.
     #[default]
     All,
-    /// All but completed ones.
+    /// All attempts but completed ones.
     Failures,
-    /// None.
+    /// No attempt.
     None,
 }
 
-/// Which records to list, newest first.
+/// Conditions of a listing, all of which must hold; newest records first.
 #[derive(Debug, Clone, Default)]
 pub struct RecordFilter {
-    /// Only this job.
+    /// Only records of this job.
     pub job: Option<JobId>,
-    /// Only this subject.
+    /// Only records of jobs with this subject.
     pub subject: Option<String>,
-    /// Only this queue.
+    /// Only records of this queue.
     pub queue: Option<String>,
-    /// Only this kind.
+    /// Only records of this kind.
     pub kind: Option<String>,
-    /// Only this outcome.
+    /// Only records with this outcome.
     pub outcome: Option<AttemptOutcome>,
-    /// Older than this time.
+    /// Only attempts that started before this time.
     pub before: Option<Timestamp>,
-    /// At most so many; capped at 1000.
+    /// Most records returned; capped at 1000.
     pub limit: u32,
 }
 
-/// Keeps attempt records.
+/// Storage of attempt records.
 #[async_trait]
 pub trait RecordStore: Send + Sync + 'static {
-    /// Adds a batch; a record already there (same job, attempt and start) is left alone. Shared, so that one that
-    /// failed can be tried once more without a copy of each that did not.
+    /// Adds a batch; a record that exists already (same job, attempt and start) is left unchanged. The batch is shared
+    /// so that a failed call can be repeated without copying each batch in advance.
     async fn append(&self, batch: Arc<[AttemptRecord]>) -> Result<(), EngineError>;
 
-    /// Lists records.
+    /// Lists records, newest first.
     async fn list(&self, filter: &RecordFilter) -> Result<Vec<AttemptRecord>, EngineError>;
 
-    /// Drops records that started before this time, in portions of about `limit`; answers how many, zero when none is
-    /// left that can go. One portion may be larger where the engine drops a whole [`Self::expiry_grain`] at once.
+    /// Drops records that started before this time, in portions of about `limit`; returns how many were dropped, zero
+    /// when none is left to drop. One portion may be larger where the engine drops a whole [`Self::expiry_grain`] at
+    /// once.
     async fn expire(&self, before: Timestamp, limit: u32) -> Result<u64, EngineError>;
 
-    /// How much longer than asked a record may be kept: the stretch of time that the engine drops as a whole.
+    /// Span of time that the engine drops as a whole: a record may be kept this much longer than asked.
     fn expiry_grain(&self) -> Duration {
         Duration::ZERO
     }

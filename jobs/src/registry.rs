@@ -1,8 +1,8 @@
-//! Which job types this process can run, by the kind that stands in the message.
+//! The registry of job types of a process, by the kind that stands in the message.
 //!
-//! Guarantees: one type per kind, decided at boot and not at the first message; a payload is decoded with
-//! [`Job::upcast`] when it is older, and refused in words when it is newer than this build.
-//! Does not run jobs: see [`crate::worker`].
+//! Guarantees: one type per kind, checked at boot and not at the first message; an older payload is decoded with
+//! [`Job::upcast`], a payload newer than this build is rejected with an error that says what to deploy. Does not run
+//! jobs: see [`crate::worker`].
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -19,7 +19,7 @@ use crate::{
     worker::failure::Failure,
 };
 
-/// Longest name of a kind or a queue.
+/// Longest name of a kind or a queue, in bytes.
 pub const NAME_BYTES_MAX: usize = 60;
 
 /// The job types that share one environment `E`.
@@ -28,40 +28,40 @@ pub struct Registry<E> {
     classify: ClassifyFn,
 }
 
-/// A job type that cannot join a registry.
+/// Reason why a job type cannot join a registry.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegisterError {
-    /// Two types claim one kind; a message could not tell which is meant.
+    /// Two types have the same kind; a message could not tell them apart.
     #[error("kind `{kind}` is claimed by both `{first}` and `{second}`")]
     DuplicateKind {
-        /// The kind.
+        /// The duplicated kind.
         kind: &'static str,
         /// The type registered first.
         first: &'static str,
-        /// The type that came second.
+        /// The type registered second.
         second: &'static str,
     },
     /// A kind outside `[a-z0-9_]{1,60}`.
     #[error("kind `{kind}` of `{job}` must match [a-z0-9_]{{1,60}}")]
     BadKind {
-        /// The kind.
+        /// The invalid kind.
         kind: &'static str,
-        /// The type.
+        /// The type that declares it.
         job: &'static str,
     },
     /// A queue name outside `[a-z0-9_]{1,60}`.
     #[error("queue `{queue}` of `{job}` must match [a-z0-9_]{{1,60}}")]
     BadQueue {
-        /// The queue.
+        /// The invalid queue name.
         queue: &'static str,
-        /// The type.
+        /// The type that declares it.
         job: &'static str,
     },
-    /// No attempt allowed, so no run could ever happen.
+    /// `MAX_ATTEMPTS` is 0, so no run could ever happen.
     #[error("`{job}` allows no attempt; MAX_ATTEMPTS counts the first run too")]
     NoAttempts {
-        /// The type.
+        /// The type that allows none.
         job: &'static str,
     },
 }
@@ -69,7 +69,7 @@ pub enum RegisterError {
 /// Runs one delivery: decodes its payload and calls the job.
 pub(crate) type RunFn<E> = fn(JobContext<E>, Arc<Envelope>) -> BoxFuture<'static, Result<(), Failure>>;
 
-/// What the worker must know about a kind without its type.
+/// Type-erased entry of one kind.
 pub(crate) struct Entry<E> {
     pub(crate) policy: Policy,
     pub(crate) run: RunFn<E>,
@@ -77,7 +77,7 @@ pub(crate) struct Entry<E> {
     type_name: &'static str,
 }
 
-/// The constants that decide about time.
+/// The constants and rules that decide about timeout, backoff and classes of errors.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Policy {
     pub(crate) timeout: Duration,
@@ -86,31 +86,35 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
-    /// Never used: a run of an unknown kind fails at once and for good.
+    /// Placeholder: a run of an unknown kind fails at once and for good.
     pub(crate) const OF_UNKNOWN: Self =
         Self { timeout: Duration::ZERO, backoff: Backoff::STANDARD, classify: |_| None };
 }
 
-/// The class of an error of the program's own stores; `None` for every other error.
+/// Classifier of errors: the class of an error of the program's own stores, `None` for every other error.
 pub type ClassifyFn = fn(&(dyn std::error::Error + 'static)) -> Option<ErrorClass>;
 
 impl<E: Clone + Send + Sync + 'static> Registry<E> {
-    /// Knows no kind yet.
+    /// An empty registry without a classifier of errors.
     pub fn new() -> Self {
         Self { entries: HashMap::new(), classify: |_| None }
     }
 
-    /// Sets how the causes of jobs registered after this are classified. A [`crate::JobError::Retry`] whose cause is
-    /// [transient](ErrorClass::is_transient) puts the job off for a few seconds and uses up no attempt: a database that is
-    /// away for an hour must neither kill jobs nor put them on a schedule made for the failures of others. A defect or
-    /// corrupt data is logged as an error and uses up an attempt, so that the job ends as a dead letter with its cause.
+    /// Sets the classifier for the causes of jobs registered after this call. A [`crate::JobError::Retry`] with a
+    /// [transient](ErrorClass::is_transient) cause snoozes the job for 1 to 5 s and uses no attempt: a database that is
+    /// unavailable for an hour must neither exhaust jobs nor move them to a backoff schedule made for other failures. A
+    /// defect or corrupt data is logged as an error and uses an attempt, so that the job ends as a dead letter with its
+    /// cause.
     #[must_use]
     pub fn classify_errors(mut self, classify: ClassifyFn) -> Self {
         self.classify = classify;
         self
     }
 
-    /// Adds a job type; fails on a kind that is taken and on names no engine could carry.
+    /// Adds a job type.
+    ///
+    /// # Errors
+    /// A kind that is registered already, a kind or queue name outside `[a-z0-9_]{1,60}`, or no attempt allowed.
     pub fn register<J: Job<Env = E>>(mut self) -> Result<Self, RegisterError> {
         let job = std::any::type_name::<J>();
         if !is_name(J::KIND) {
@@ -131,12 +135,12 @@ impl<E: Clone + Send + Sync + 'static> Registry<E> {
         Ok(self)
     }
 
-    /// The kinds known, sorted.
+    /// The registered kinds, sorted.
     pub fn kinds(&self) -> Vec<&'static str> {
         self.entries.keys().copied().collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// The queues their jobs wait in, sorted, each once.
+    /// The queues of the registered kinds, sorted and without duplicates.
     pub fn queues(&self) -> Vec<&'static str> {
         self.entries.values().map(|entry| entry.queue).collect::<BTreeSet<_>>().into_iter().collect()
     }
@@ -145,7 +149,7 @@ impl<E: Clone + Send + Sync + 'static> Registry<E> {
         self.entries.get(kind)
     }
 
-    /// The kinds of a queue with the longest run each allows.
+    /// The kinds of a queue, each with its timeout.
     pub(crate) fn timeouts(&self, queue: &str) -> impl Iterator<Item = (&'static str, Duration)> {
         let of_queue = self.entries.iter().filter(move |(_, entry)| entry.queue == queue);
         of_queue.map(|(kind, entry)| (*kind, entry.policy.timeout))
@@ -164,7 +168,7 @@ impl<E> std::fmt::Debug for Registry<E> {
     }
 }
 
-/// Decodes a payload of this or an older version; the error says what an operator has to know.
+/// Decodes a payload of this or an older version; the error text is written for an operator.
 pub(crate) fn decode<J: Job>(version: u16, payload: &str) -> Result<J, String> {
     if version > J::VERSION {
         return Err(format!(
@@ -176,21 +180,21 @@ pub(crate) fn decode<J: Job>(version: u16, payload: &str) -> Result<J, String> {
     if version == J::VERSION {
         return serde_json::from_str(payload).map_err(|error| format!("payload does not decode: {error}"));
     }
-    let older = serde_json::from_str(payload).map_err(|error| format!("payload is no JSON: {error}"))?;
+    let older = serde_json::from_str(payload).map_err(|error| format!("payload is not JSON: {error}"))?;
     let today = J::upcast(version, older)
         .map_err(|error| format!("payload version {version} cannot be upcast: {}", error.describe()))?;
     serde_json::from_value(today)
         .map_err(|error| format!("payload version {version} does not decode after upcast: {error}"))
 }
 
-/// The one allocation a run needs: decoding and running in a single boxed future.
+/// Decoding and running in a single boxed future: the one allocation a run needs.
 fn run_erased<J: Job>(
     ctx: JobContext<J::Env>,
     envelope: Arc<Envelope>,
 ) -> BoxFuture<'static, Result<(), Failure>> {
     Box::pin(async move {
         let job: J = decode(envelope.version, envelope.payload.get()).map_err(Failure::Undecodable)?;
-        // Held no longer than needed: a run may take minutes, the encoded payload is of no use to it.
+        // Dropped early: a run may take minutes, and the encoded payload is not needed any more.
         drop(envelope);
         job.run(&ctx).await.map_err(Failure::Job)
     })

@@ -10,7 +10,7 @@ use super::role::listen;
 use crate::{
     cli::DevArgs,
     config::Config,
-    output,
+    logging, output,
     roles::Roles,
     seed,
     seed::DemoKeys,
@@ -37,6 +37,8 @@ pub(crate) struct Ready {
 
 pub(super) async fn run(args: DevArgs, config: Config, as_json: bool) -> anyhow::Result<()> {
     let began = Instant::now();
+    // Log lines follow the text for people; they never stand within it.
+    let quiet = (!as_json).then(logging::hold);
     let stop = Stop::listen()?;
     let ambient = Ambient::system();
     let listener = listen(args.listen.unwrap_or(config.server.listen)).await?;
@@ -74,6 +76,7 @@ pub(super) async fn run(args: DevArgs, config: Config, as_json: bool) -> anyhow:
     } else {
         output::text(&banner(&ready))?;
     }
+    drop(quiet);
     roles.until_stopped().await
 }
 

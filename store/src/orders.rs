@@ -1,8 +1,8 @@
 //! The order store: orders and all that shares their transaction (stock, idempotency records, outbox).
 //!
 //! Guarantees: placing an order is one transaction; each state transition is guarded by the state it expects and writes
-//! its events in the same transaction; repeating a transition returns [`Moved::Already`] and writes nothing. Every read
-//! by a merchant names the merchant in the query itself. Read on in [`crate::outbox`].
+//! its events in the same transaction; repeating a transition returns [`Transition::Already`] and writes nothing. Every
+//! read by a merchant names the merchant in the query itself. Read on in [`crate::outbox`].
 
 use std::fmt;
 
@@ -229,7 +229,7 @@ pub trait Orders: Send + Sync + 'static {
     /// `pending` → `paid`; writes `payment.captured` (sequence first) and `order.paid`.
     ///
     /// If the order was cancelled before the capture, the money must go back: the same transaction then writes
-    /// `payment.captured` and a refund command, once, and the answer is [`Moved::Refused`].
+    /// `payment.captured` and a refund command, once, and the answer is [`Transition::Refused`].
     async fn mark_paid(
         &self,
         id: OrderId,
@@ -278,7 +278,7 @@ pub trait Orders: Send + Sync + 'static {
 
     /// Records a refund done by the provider; writes `payment.refunded`. Once the whole total is refunded, a `paid` or
     /// `fulfilled` order becomes `refunded` (`order.refunded`; a reservation still held is released); a cancelled order
-    /// stays cancelled. A refund recorded before returns [`Moved::Already`].
+    /// stays cancelled. A refund recorded before returns [`Transition::Already`].
     async fn record_refund(
         &self,
         id: OrderId,

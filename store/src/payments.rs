@@ -53,7 +53,7 @@ pub enum Begun {
     NotFound,
 }
 
-/// Result of [`PaymentStore::decide`].
+/// Result of [`PaymentStore::record_decision`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decided {
     /// Recorded now.

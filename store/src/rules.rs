@@ -3,7 +3,7 @@
 //! Guarantees: pure except for ids and time from [`base::Ambient`], so two engines that pass the same rows return the
 //! same answer and write the same events. Knows no database.
 //!
-//! Read on in [`messages`] (which events are written), [`placing`], [`stock`], [`moves`].
+//! Read on in [`messages`] (which events are written), [`place_order`], [`stock`], [`transitions`].
 
 pub(crate) mod in_flight;
 pub(crate) mod messages;

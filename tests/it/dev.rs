@@ -1,12 +1,16 @@
 //! The main flow through the real binary: an order placed, charged, fulfilled, mailed, notified.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, process::Stdio};
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use standardwebhooks::Webhook;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Command,
+};
 
-use crate::util::{Client, Dev, Receiver, order, run_json};
+use crate::util::{Client, Dev, PATIENCE, Receiver, order, orderworks, run_json};
 
 async fn ledger(dev: &Dev, order: &str) -> Vec<Value> {
     let url = format!("{}?order={order}", dev.ready.ledger_url);
@@ -135,4 +139,27 @@ async fn a_restart_goes_on_where_it_stopped() {
     assert_eq!(again.0, StatusCode::ACCEPTED);
     assert_eq!(again.1["id"], *slow, "the idempotency key is still known");
     assert_eq!(ledger(&dev, &slow).await.len(), 1);
+}
+
+/// On a terminal both outputs are one: the text comes first, whole, and log lines follow it.
+#[tokio::test]
+async fn log_lines_follow_the_text_of_dev() {
+    let data = tempfile::tempdir().expect("a folder");
+    let binary = orderworks(data.path());
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec \"$0\" \"$@\" 2>&1"]).arg(binary.as_std().get_program());
+    command.args(binary.as_std().get_args()).args(["dev", "--listen", "127.0.0.1:0"]);
+    command.env_remove("ORDERWORKS_CONFIG").stdout(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().expect("spawns");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let mut text = Vec::new();
+    loop {
+        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("goes on").expect("reads");
+        match line.expect("runs on") {
+            log if log.contains(" INFO ") => break,
+            line => text.push(line),
+        }
+    }
+    assert!(text.first().is_some_and(|line| line.starts_with("Orderworks is ready")), "{text:?}");
+    assert!(text.last().is_some_and(|line| line.starts_with("Ctrl-C stops")), "{text:?}");
 }

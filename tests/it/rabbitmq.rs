@@ -97,7 +97,7 @@ async fn a_worker_waits_for_a_broker_that_is_not_up_and_says_why() {
     worker.stop().await;
     let log = log(data.path());
     assert!(!log.contains("canary"), "no password in the log");
-    assert_eq!(log.matches("cannot consume, will keep trying").count(), 4, "once per queue: {log}");
+    assert_eq!(log.matches("consume failed, retrying").count(), 4, "once per queue: {log}");
 }
 
 #[tokio::test]

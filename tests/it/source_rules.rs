@@ -139,3 +139,56 @@ fn filled_in(value: &str) -> String {
         None => value.to_owned(),
     }
 }
+
+/// Messages of the calls of a logging macro in a source text: the last string of each.
+fn logged(source: &str, level: &str) -> Vec<String> {
+    let call = format!("tracing::{level}!(");
+    let calls = source.split(&call).skip(1);
+    let ends = |call: &str| {
+        let mut depth = 1_u32;
+        let end = call.find(|c| {
+            depth = match c {
+                '(' => depth + 1,
+                ')' => depth - 1,
+                _ => depth,
+            };
+            depth == 0
+        });
+        end.unwrap_or(call.len())
+    };
+    let last_string = |call: &str| {
+        let (rest, _) = call.rsplit_once('"')?;
+        Some(rest.rsplit_once('"')?.1.replace('`', "'"))
+    };
+    calls.filter_map(|call| last_string(&call[..ends(call)])).collect()
+}
+
+#[test]
+fn operators_find_each_error_that_is_logged_in_the_table_and_each_line_of_the_table_in_the_sources() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders =
+        ["src", "api/src", "jobs/src", "store", "workers/src"].map(|name| files(&root.join(name), "rs"));
+    let product = folders.concat().into_iter().filter(|path| {
+        let path = path.display().to_string();
+        !["/tests", "/testing/", "/conformance/"].iter().any(|part| path.contains(part))
+    });
+    let sources: Vec<_> = product.map(|path| fs::read_to_string(path).expect("a file")).collect();
+    let of = |level| sources.iter().flat_map(|source| logged(source, level)).collect::<Vec<_>>();
+    let (errors, warnings) = (of("error"), of("warn"));
+    assert!(errors.len() > 20 && warnings.len() > 30, "{errors:?} {warnings:?}");
+    let guide = fs::read_to_string(root.join("docs/OPERATIONS.md")).expect("a guide");
+    let (_, section) = guide.split_once("## Log messages to alert on").expect("a section");
+    let section = section.split("\n## ").next().expect("its text");
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+    let listed: Vec<_> = rows.collect();
+    for (text, rest) in &listed {
+        let messages = if rest.starts_with("error") { &errors } else { &warnings };
+        assert!(
+            messages.iter().any(|message| message.starts_with(text)),
+            "nothing logs `{text}` at this level"
+        );
+    }
+    for message in errors {
+        assert!(listed.iter().any(|(text, _)| message.starts_with(text)), "`{message}` is not listed");
+    }
+}

@@ -11,7 +11,7 @@ use store::domain::{OrderId, PaymentId, RefundId};
 
 use crate::util::{
     Dev, PATIENCE, TestMerchant, TestServers, alone,
-    audit::{FULL, right as mended},
+    audit::{FULL, right as repaired},
     orderworks, verify,
 };
 
@@ -32,7 +32,7 @@ async fn beside_a_running_server_it_finds_reports_and_repairs() {
     let merchant = dev.merchant();
     let id = merchant.accepted("first", "pm_card_visa").await;
     merchant.ended(&id).await;
-    mended(async || verify(data.path(), &[], &FULL).await).await;
+    repaired(async || verify(data.path(), &[], &FULL).await).await;
     let (status, violations, summary) = verify(data.path(), &[], &FULL).await;
     assert_eq!((status, violations.len()), (Some(0), 0), "{summary}");
     let counted = (&summary["orders"], &summary["payments"], &summary["ledger"], &summary["products"]);
@@ -65,7 +65,7 @@ async fn beside_a_running_server_it_finds_reports_and_repairs() {
     let repairing = [&FULL[..], &["--repair"]].concat();
     let (status, _, summary) = verify(data.path(), &[], &repairing).await;
     assert_eq!((status, &summary["repaired"]), (Some(1), &2.into()), "{summary}");
-    mended(async || verify(data.path(), &[], &FULL).await).await;
+    repaired(async || verify(data.path(), &[], &FULL).await).await;
     assert!(dev.stop().await.success());
     let (status, _, _) = verify(data.path(), &[], &NOW).await;
     assert_eq!(status, Some(0), "and without a server");
@@ -302,7 +302,7 @@ async fn planted_damage_of_each_kind_is_found_on_the_servers_and_repaired_where_
     let (relay, worker) = (stage.role(&["relay"]), stage.role(&["worker"]));
     let servers = served(stage, &base).await;
     let stage = &servers.stage;
-    mended(async || stage.verify(&FULL).await).await;
+    repaired(async || stage.verify(&FULL).await).await;
 
     // Without the relay and the worker the planted damage has no consequences until the audit has reported it.
     relay.stop().await;
@@ -313,7 +313,7 @@ async fn planted_damage_of_each_kind_is_found_on_the_servers_and_repaired_where_
     let (_, summary) = servers.verify(&["--repair"]).await;
     assert_eq!(summary["repaired"], summary["violations"], "{summary}");
     let (relay, worker) = (stage.role(&["relay"]), stage.role(&["worker"]));
-    mended(async || stage.verify(&FULL).await).await;
+    repaired(async || stage.verify(&FULL).await).await;
     let again = servers.shop.client.get(&format!("/v1/orders/{}", servers.orders[0])).await;
     assert_eq!(again["status"], "fulfilled");
     relay.stop().await;

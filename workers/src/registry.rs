@@ -43,8 +43,8 @@ pub fn registry() -> Result<Registry<Env>, RegisterError> {
         .register::<SendWelcome>()
 }
 
-/// The class of an error of the shop's own stores: an outage uses no attempt, a defect does. Failures of providers, mail
-/// servers and receivers are of no class; attempts exist for them.
+/// The class of an error of the shop's own stores: an outage uses no attempt, a defect does. Failures of providers,
+/// mail servers and receivers are of no class; attempts exist for them.
 fn classify(error: &(dyn std::error::Error + 'static)) -> Option<ErrorClass> {
     error.downcast_ref().map(StoreError::class)
 }

@@ -1,4 +1,4 @@
-//! What people do to queues and jobs.
+//! Cases of operator actions on queues and jobs.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::{
     envelope::{Envelope, JobId},
 };
 
-/// Ready and delayed jobs can be cancelled, unknown ones not.
+/// Ready and delayed jobs can be cancelled, unknown ones cannot.
 pub async fn cancelled_before_its_time_never_runs(h: &impl Harness) {
     let engine = declared(h).await;
     let later = Some(h.ambient().now() + Duration::from_hours(1));
@@ -28,7 +28,7 @@ pub async fn cancelled_before_its_time_never_runs(h: &impl Harness) {
     }
     assert_eq!(engine.cancel(delayed, "changed our mind").await.expect("cancels"), Cancelled::Removed);
     let unknown = JobId::fresh(h.ambient());
-    // An engine that cannot look into its ready jobs has to suppose that it holds this one.
+    // An engine that cannot search its ready jobs has to assume that it holds this one.
     let of_unknown =
         if engine.capabilities().lists_ready { Cancelled::NotFound } else { Cancelled::Requested };
     assert_eq!(engine.cancel(unknown, "who?").await.expect("cancels"), of_unknown);
@@ -37,7 +37,7 @@ pub async fn cancelled_before_its_time_never_runs(h: &impl Harness) {
     until_empty(&*engine).await;
 }
 
-/// A running job hears of its cancellation from either handle; a retry after that is final.
+/// A cancel request of either handle reaches the running job; a retry after it is final.
 pub async fn cancelling_a_running_job_fires_its_signal(h: &impl Harness) {
     let engine = declared(h).await;
     let second = h.second().await;
@@ -55,7 +55,7 @@ pub async fn cancelling_a_running_job_fires_its_signal(h: &impl Harness) {
     assert_eq!(consumer.settler.health().stale_settlements, 0);
 }
 
-/// A pause stops consumers of every handle, is seen by both, and ends with resume.
+/// A pause stops the consumers of all handles, is visible in both, and ends with resume.
 pub async fn a_pause_holds_in_every_handle(h: &impl Harness) {
     let engine = declared(h).await;
     engine.pause(QUEUE).await.expect("pauses");
@@ -70,7 +70,7 @@ pub async fn a_pause_holds_in_every_handle(h: &impl Harness) {
     assert!(matches!(engine.pause("nowhere").await, Err(EngineError::NoSuchQueue(_))));
 }
 
-/// Purging takes ready and delayed jobs, and neither running nor dead ones.
+/// A purge deletes ready and delayed jobs, neither running nor dead ones.
 pub async fn purging_drops_what_waits(h: &impl Harness) {
     let engine = declared(h).await;
     let mut consumer = consume(&*engine, 2).await;
@@ -96,7 +96,7 @@ pub async fn purging_drops_what_waits(h: &impl Harness) {
     assert_eq!(consumer.settler.health().stale_settlements, 0);
 }
 
-/// Each state is counted, and the age of the oldest ready job is told.
+/// The depth counts each state and gives the age of the oldest ready job.
 pub async fn depth_counts_every_state(h: &impl Harness) {
     let engine = declared(h).await;
     let before = h.ambient().now();
@@ -119,7 +119,7 @@ pub async fn depth_counts_every_state(h: &impl Harness) {
     assert!(before <= oldest && oldest <= h.ambient().now(), "{oldest}");
 }
 
-/// A delayed job can be started before its time by a person; a running or unknown one cannot.
+/// A delayed job can be started early by an operator; a running or unknown one cannot.
 pub async fn a_delayed_job_can_be_started_now(h: &impl Harness) {
     let engine = declared(h).await;
     let later = Some(h.ambient().now() + Duration::from_hours(1));
@@ -132,7 +132,7 @@ pub async fn a_delayed_job_can_be_started_now(h: &impl Harness) {
     assert!(!engine.retry_now(JobId::fresh(h.ambient())).await.expect("retries"));
 }
 
-/// Listing goes page by page, oldest first, and filters by state and kind.
+/// Listings are paged, oldest first, and filter by state and kind.
 pub async fn listing_pages_and_filters(h: &impl Harness) {
     let engine = declared(h).await;
     let later = Some(h.ambient().now() + Duration::from_hours(1));

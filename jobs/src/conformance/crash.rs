@@ -1,4 +1,4 @@
-//! Consumers that die, hang, or leave in good order.
+//! Cases of consumers that crash, hang, or close in order.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::engine::{CRASHES_MAX, DeadReason, Settlement};
 
-/// The next consumer gets the job with the crash counted; the receipt of the dead one settles nothing.
+/// The next consumer gets the job with the crash counted; the receipt of the crashed one settles nothing.
 pub async fn a_crash_delivers_again_and_voids_the_old_receipt(h: &impl Harness) {
     let engine = declared(h).await;
     let id = publish_one(h, &*engine).await;
@@ -29,7 +29,7 @@ pub async fn a_crash_delivers_again_and_voids_the_old_receipt(h: &impl Harness) 
     assert_eq!(take(&mut third).await.envelope.id, id, "the stale outcome did not end it");
 }
 
-/// After more than [`CRASHES_MAX`] crashes the job is parked, not run again.
+/// After more than [`CRASHES_MAX`] crashes the job is dead and not run again.
 pub async fn a_job_that_keeps_crashing_is_parked(h: &impl Harness) {
     let engine = declared(h).await;
     let id = publish_one(h, &*engine).await;
@@ -44,7 +44,7 @@ pub async fn a_job_that_keeps_crashing_is_parked(h: &impl Harness) {
     nothing_comes(&mut consumer).await;
 }
 
-/// While its consumer lives, a job may run for many leases and is given to nobody else.
+/// While its consumer lives, a job may run for many leases and is delivered to no other consumer.
 pub async fn a_job_longer_than_its_lease_runs_once(h: &impl Harness) {
     let lease = Duration::from_millis(300);
     let engine = declared(h).await;
@@ -62,7 +62,7 @@ pub async fn a_job_longer_than_its_lease_runs_once(h: &impl Harness) {
     assert!(engine.find(id).await.expect("find").is_none());
 }
 
-/// What a closing consumer never settled is at once another's, with nothing counted.
+/// Unsettled jobs of a closing consumer are at once available to others, with nothing counted.
 pub async fn closing_gives_back_uncharged(h: &impl Harness) {
     let engine = declared(h).await;
     let ids = publish(&*engine, (0..3).map(|_| envelope(h)).collect()).await;
@@ -79,7 +79,7 @@ pub async fn closing_gives_back_uncharged(h: &impl Harness) {
     nothing_comes(&mut staying).await;
 }
 
-/// Closing waits for the outcomes: another handle sees them as soon as it returns.
+/// A close waits for the settlements: another handle sees them as soon as it returns.
 pub async fn outcomes_handed_over_before_closing_are_durable(h: &impl Harness) {
     let engine = declared(h).await;
     publish(&*engine, (0..200).map(|_| envelope(h)).collect()).await;

@@ -1,4 +1,4 @@
-//! The dead queue: what is parked, why, and how it comes back.
+//! Cases of the dead queue: reasons, listings, redrives.
 
 use std::{sync::Arc, time::Duration};
 
@@ -53,7 +53,7 @@ async fn bury<H: Harness>(
         let delivery = take(&mut consumer).await;
         settle(&consumer, &delivery, Settlement::Dead { reason: *reason, error: (*error).to_owned() });
         until_dead(&**engine, delivery.envelope.id).await;
-        // The next one is younger by the clock that ids and dates go by.
+        // The next job is younger by the clock of ids and times.
         let now = h.ambient().now();
         until("the clock moves", || async { h.ambient().now() > now }).await;
     }
@@ -61,7 +61,7 @@ async fn bury<H: Harness>(
     ids
 }
 
-/// Redriving goes by kind, reason, error, age and limit, oldest first; a dry run only tells.
+/// A redrive filters by kind, reason, error, age and limit, oldest first; a dry run moves nothing.
 pub async fn redriving_filters_and_starts_afresh(h: &impl Harness) {
     use DeadReason::{Exhausted, UnknownKind};
     let engine = declared(h).await;
@@ -98,7 +98,7 @@ pub async fn redriving_filters_and_starts_afresh(h: &impl Harness) {
     nothing_comes(&mut consumer).await;
 }
 
-/// One dead job can be taken back by its id, with fresh attempts.
+/// One dead job can be retried by its id, with fresh attempts.
 pub async fn retrying_a_dead_job_starts_afresh(h: &impl Harness) {
     let engine = declared(h).await;
     let ids = bury(h, &engine, &[("mail", DeadReason::Exhausted, "timeout")]).await;
@@ -109,7 +109,7 @@ pub async fn retrying_a_dead_job_starts_afresh(h: &impl Harness) {
     assert!(engine.find(ids[0]).await.expect("find").expect("held").dead.is_none());
 }
 
-/// A message that is no envelope is parked and shown; its consumer goes on.
+/// An undecodable message is sent to the dead queue and listed; its consumer continues.
 pub async fn what_cannot_be_decoded_is_parked(h: &impl Harness) {
     let engine = declared(h).await;
     h.inject_undecodable(QUEUE, "{\"half\": an envelope").await;
@@ -126,7 +126,7 @@ pub async fn what_cannot_be_decoded_is_parked(h: &impl Harness) {
     assert!(raw.contains("an envelope"), "{raw}");
     assert!(held.last_error.as_ref().is_some_and(|error| !error.is_empty()));
     assert!(engine.find(held.envelope.id).await.expect("find").is_some(), "by the id that was listed");
-    // Taken back it is parked again rather than lost.
+    // A redriven one is sent to the dead queue again rather than lost.
     let all = DeadFilter { limit: 10, ..DeadFilter::default() };
     assert_eq!(engine.redrive(&all).await.expect("redrives").len(), 1);
     let mut rival = consume(&*engine, 1).await;

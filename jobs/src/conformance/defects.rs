@@ -1,4 +1,4 @@
-//! Failures that no waiting ends: a schema that is not this release's, a permission that was taken away.
+//! Cases of defects: a schema of another release, a revoked permission.
 
 use super::{
     Harness,
@@ -6,7 +6,7 @@ use super::{
 };
 use crate::engine::EngineError;
 
-/// An engine whose storage no longer fits is a [`EngineError::Defect`], never an outage that ends by itself.
+/// A publish to changed storage returns [`EngineError::Defect`], not an outage that ends by itself.
 pub async fn broken_storage_is_a_defect(h: &impl Harness) {
     let engine = declared(h).await;
     h.break_storage().await;

@@ -1,4 +1,4 @@
-//! Publishing and handing out.
+//! Cases of publishing and delivery.
 
 use std::collections::HashSet;
 
@@ -18,7 +18,7 @@ use crate::{
     job::Priority,
 };
 
-/// All fields of an envelope travel; `Done` ends the job for every handle.
+/// All fields of an envelope are delivered; `Done` ends the job for every handle.
 pub async fn a_published_job_arrives_whole_and_is_done_once(h: &impl Harness) {
     let engine = declared(h).await;
     let sent = Envelope {
@@ -41,7 +41,7 @@ pub async fn a_published_job_arrives_whole_and_is_done_once(h: &impl Harness) {
     assert_eq!(delivery.envelope.payload.get(), sent.payload.get(), "byte for byte");
     assert_eq!((delivery.crashes, delivery.signal.interrupt()), (0, None));
     settle(&consumer, &delivery, Settlement::Done);
-    // A second outcome for the same delivery has no effect, whatever it says.
+    // A second settlement of the same delivery has no effect.
     settle(&consumer, &delivery, Settlement::Release);
     close(&consumer).await;
     assert_eq!(consumer.settler.health().stale_settlements, 1);
@@ -49,7 +49,7 @@ pub async fn a_published_job_arrives_whole_and_is_done_once(h: &impl Harness) {
     until_empty(&*engine).await;
 }
 
-/// An id that waits, runs or is dead is not stored twice; in one batch neither.
+/// An id that waits, runs or is dead is not stored twice; within one batch neither.
 pub async fn a_known_id_is_a_duplicate(h: &impl Harness) {
     let engine = declared(h).await;
     if !engine.capabilities().dedupes_ids {
@@ -95,7 +95,7 @@ pub async fn a_unique_key_holds_until_the_job_ends(h: &impl Harness) {
     publish(&*engine, vec![keyed()]).await;
 }
 
-/// Unknown queues, bad queue names and oversized payloads are told apart, and leave nothing behind.
+/// Unknown queues, invalid queue names and oversized payloads are different errors, and store nothing.
 pub async fn what_can_never_be_accepted_is_refused(h: &impl Harness) {
     let engine = declared(h).await;
     let lost = Envelope { queue: "nowhere".to_owned(), ..envelope(h) };
@@ -118,7 +118,7 @@ pub async fn what_can_never_be_accepted_is_refused(h: &impl Harness) {
     assert!(engine.publish(Vec::new()).await.expect("publishes").is_empty());
 }
 
-/// A consumer holds as many unsettled jobs as it asked for, never more; settling makes room.
+/// A consumer holds at most its prefetch of unsettled jobs; a settlement frees a slot.
 pub async fn the_prefetch_bounds_what_is_unsettled(h: &impl Harness) {
     let engine = declared(h).await;
     publish(&*engine, (0..5).map(|_| envelope(h)).collect()).await;
@@ -128,7 +128,7 @@ pub async fn the_prefetch_bounds_what_is_unsettled(h: &impl Harness) {
     settle(&consumer, &held[0], Settlement::Done);
     let third = take(&mut consumer).await;
     nothing_comes(&mut consumer).await;
-    // Stopping hands out no more, and what was handed out stays valid.
+    // After a stop nothing more is delivered, and earlier deliveries stay valid.
     consumer.settler.stop();
     settle(&consumer, &held[1], Settlement::Done);
     settle(&consumer, &third, Settlement::Done);
@@ -139,7 +139,7 @@ pub async fn the_prefetch_bounds_what_is_unsettled(h: &impl Harness) {
     assert_eq!(take_many(&mut next, 2).await.len(), 2, "the last two wait for others");
 }
 
-/// A large batch is stored and delivered whole.
+/// A large batch is stored and delivered completely.
 pub async fn five_thousand_in_one_call(h: &impl Harness) {
     let engine = declared(h).await;
     let ids = publish(&*engine, (0..5000).map(|_| envelope(h)).collect()).await;
@@ -155,7 +155,7 @@ pub async fn five_thousand_in_one_call(h: &impl Harness) {
     until_empty(&*engine).await;
 }
 
-/// A consumer that waits is woken by a job that another process published.
+/// A waiting consumer is woken by a job that another process published.
 pub async fn a_waiting_consumer_hears_of_another_handles_publish(h: &impl Harness) {
     let engine = declared(h).await;
     let mut consumer = consume(&*engine, 1).await;

@@ -1,4 +1,4 @@
-//! The vocabulary of the cases: publish, take, nothing comes, until.
+//! Helpers of the cases: publish, take, settle, wait.
 
 use std::{future::Future, time::Duration};
 
@@ -13,14 +13,14 @@ use crate::{
     job::Priority,
 };
 
-/// The queue most cases use.
+/// The queue used by most cases.
 pub(super) const QUEUE: &str = "parcels";
-/// Longest wait for something that must happen.
+/// Longest wait for an expected event.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long to watch that something does not happen.
+/// How long to observe that an event does not occur.
 pub(super) const QUIET: Duration = Duration::from_millis(250);
 
-/// A job like any other.
+/// A plain job.
 pub(super) fn envelope(harness: &impl Harness) -> Envelope {
     Envelope {
         id: JobId::fresh(harness.ambient()),
@@ -47,7 +47,7 @@ pub(super) async fn declared(harness: &impl Harness) -> std::sync::Arc<dyn Engin
     engine
 }
 
-/// Publishes jobs that must all be accepted; answers their ids.
+/// Publishes jobs that must all be accepted; returns their ids.
 pub(super) async fn publish(engine: &dyn Engine, envelopes: Vec<Envelope>) -> Vec<JobId> {
     let ids: Vec<JobId> = envelopes.iter().map(|e| e.id).collect();
     let answers = engine.publish(envelopes).await.expect("publishes");
@@ -71,7 +71,7 @@ pub(super) async fn consume_with(engine: &dyn Engine, prefetch: usize, lease: Du
     engine.consume(QUEUE, options).await.expect("consumes")
 }
 
-/// The next delivery, which must come.
+/// The next delivery; fails when none arrives.
 pub(super) async fn take(consumer: &mut Consumer) -> Delivery {
     timeout(PATIENCE, consumer.deliveries.recv()).await.expect("a delivery in time").expect("an open stream")
 }
@@ -84,7 +84,7 @@ pub(super) async fn take_many(consumer: &mut Consumer, count: usize) -> Vec<Deli
     taken
 }
 
-/// Fails when a delivery comes.
+/// Fails when a delivery arrives.
 pub(super) async fn nothing_comes(consumer: &mut Consumer) {
     let came = timeout(QUIET, consumer.deliveries.recv()).await;
     assert!(came.is_err(), "nothing was to come, but {came:?}");
@@ -102,7 +102,7 @@ pub(super) async fn close(consumer: &Consumer) {
     timeout(PATIENCE, consumer.settler.close()).await.expect("closes in time").expect("closes");
 }
 
-/// Asks again until the answer is yes: engines may count late, and have no event for it.
+/// Polls until the condition holds: engines may count late, and have no event for it.
 pub(super) async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
     let asked = timeout(PATIENCE, async {
         while !holds().await {
@@ -112,7 +112,7 @@ pub(super) async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl 
     assert!(asked.await.is_ok(), "never came true: {what}");
 }
 
-/// Waits until the engine holds nothing of [`QUEUE`] but what is dead.
+/// Waits until [`QUEUE`] holds at most dead jobs.
 pub(super) async fn until_empty(engine: &dyn Engine) {
     until("the queue is empty", || async {
         let depth = engine.depth(QUEUE).await.expect("depth");

@@ -1,8 +1,8 @@
-//! What every engine must do, as cases to run against it.
+//! The conformance suite of queue engines, as cases to run against an engine.
 //!
-//! Guarantees: a case talks to an engine only through [`Engine`] and [`Harness`]; where engines may differ it asks
-//! [`crate::engine::Capabilities`]. Each case gets a harness of its own, that is queues nobody else uses. Does not
-//! test what only one engine has; such tests stand with that engine.
+//! Guarantees: a case uses an engine only through [`Engine`] and [`Harness`]; where engines may differ it checks
+//! [`crate::engine::Capabilities`]. Each case gets a harness of its own, that is queues used by no other case. Does not
+//! test features of a single engine; those tests are with that engine.
 //!
 //! A new engine implements [`Harness`] and calls [`crate::conformance_tests`] in its integration tests. The stores
 //! beside an engine have suites of their own: [`job_store`] and [`records`].
@@ -27,39 +27,39 @@ use base::Ambient;
 
 use crate::engine::{Consumer, Engine};
 
-/// Makes an engine testable.
+/// The means by which the cases test an engine.
 #[async_trait]
 pub trait Harness: Sized + Send + Sync + 'static {
-    /// Why the cases cannot run here, for an engine whose server is not there; printed instead of running them.
+    /// Reason why the cases cannot run here, for an engine whose server is absent; printed instead of running them.
     fn skipped() -> Option<String> {
         None
     }
 
-    /// Fresh storage (a file, a virtual host) and a handle to it.
+    /// Creates empty storage (a file, a virtual host) and a first handle to it.
     async fn start() -> Self;
 
-    /// The clock the engine goes by: a real one, for leases run out by themselves here.
+    /// The engine's clock: a real one, because leases expire by themselves here.
     fn ambient(&self) -> &Ambient;
 
     /// The first handle.
     fn engine(&self) -> Arc<dyn Engine>;
 
-    /// Another handle to the same queues, as another process would have.
+    /// A second handle to the same queues, as another process would have.
     async fn second(&self) -> Arc<dyn Engine>;
 
-    /// Takes a consumer down without closing it.
+    /// Drops a consumer without closing it.
     async fn crash(&self, consumer: Consumer) {
         drop(consumer);
     }
 
-    /// Makes publishing impossible until a person corrects it: renames a column, takes a permission away.
+    /// Makes publishing impossible until an operator corrects it: renames a column, revokes a permission.
     async fn break_storage(&self);
 
-    /// Puts a message into a queue whose body is not an envelope.
+    /// Adds a message to a queue whose body is not an envelope.
     async fn inject_undecodable(&self, queue: &str, body: &str);
 }
 
-/// Says that a case did not run.
+/// Prints that a case did not run.
 #[doc(hidden)]
 pub fn skip(why: &str) {
     use std::io::Write;

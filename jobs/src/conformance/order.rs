@@ -1,4 +1,4 @@
-//! Who comes first, and who may not come at the same time.
+//! Cases of order: priorities, publishing order, concurrency keys.
 
 use super::{
     Harness,
@@ -10,7 +10,7 @@ use crate::{
     job::Priority,
 };
 
-/// Of what waits, a higher class is started first.
+/// Of the waiting jobs, those of higher priority start first.
 pub async fn higher_classes_start_first(h: &impl Harness) {
     let engine = declared(h).await;
     if !engine.capabilities().strict_priority {
@@ -29,7 +29,7 @@ pub async fn higher_classes_start_first(h: &impl Harness) {
     assert!(started.is_sorted(), "{started:?}");
 }
 
-/// One slot runs a class in order, over batches; a released job keeps its place.
+/// With one slot, jobs of one priority run in order, over batches; a released job keeps its position.
 pub async fn a_class_starts_in_the_order_of_publishing(h: &impl Harness) {
     let engine = declared(h).await;
     if !engine.capabilities().fifo {
@@ -49,7 +49,8 @@ pub async fn a_class_starts_in_the_order_of_publishing(h: &impl Harness) {
     assert_eq!(started, ids);
 }
 
-/// Jobs with one concurrency key run one by one, also when claimed together, retried or crashed; others pass them.
+/// Jobs with one concurrency key run one by one, also when claimed together, retried or crashed; other jobs overtake
+/// them.
 pub async fn one_job_per_concurrency_key(h: &impl Harness) {
     let engine = declared(h).await;
     let keyed = || Envelope { concurrency_key: Some("warehouse-7".to_owned()), ..envelope(h) };
@@ -84,7 +85,7 @@ pub async fn one_job_per_concurrency_key(h: &impl Harness) {
     assert!(ran.contains(&second.envelope.id));
 }
 
-/// Takes what comes meanwhile: it must be without a key.
+/// Takes the deliveries that arrive meanwhile, none of which may have a key.
 async fn nothing_with_a_key_comes(consumer: &mut crate::engine::Consumer, ran: &mut Vec<JobId>) {
     while let Ok(Some(other)) = tokio::time::timeout(super::kit::QUIET, consumer.deliveries.recv()).await {
         assert_eq!(other.envelope.concurrency_key, None, "two jobs of one key at once");
@@ -93,7 +94,7 @@ async fn nothing_with_a_key_comes(consumer: &mut crate::engine::Consumer, ran: &
     }
 }
 
-/// A key is one over all queues; when it becomes free, a consumer waiting in another queue hears of it.
+/// A key applies to all queues; when it becomes free, a consumer waiting in another queue is woken.
 pub async fn a_freed_concurrency_key_wakes_other_queues(h: &impl Harness) {
     let engine = declared(h).await;
     engine.declare(&[QueueSpec::new("labels")]).await.expect("declares");
@@ -109,7 +110,7 @@ pub async fn a_freed_concurrency_key_wakes_other_queues(h: &impl Harness) {
     let options = ConsumeOptions { name: "labels".to_owned(), prefetch: 2, lease };
     let mut there = engine.consume("labels", options).await.expect("consumes");
     nothing_comes(&mut there).await;
-    // Nobody takes the next job of this queue: the one of the other queue must not starve behind it.
+    // No consumer takes the next job of this queue: the one of the other queue must not starve behind it.
     here.settler.stop();
     settle(&here, &first, Settlement::Done);
     assert_eq!(take(&mut there).await.envelope.queue, "labels");

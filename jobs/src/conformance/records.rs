@@ -1,7 +1,7 @@
-//! What every [`RecordStore`] must do, as cases to run against it.
+//! The conformance suite of record stores, as cases to run against a [`RecordStore`].
 //!
-//! Guarantees: a case talks to a store only through [`RecordStore`], and asks [`RecordStore::expiry_grain`] where
-//! engines may differ. A new engine implements [`RecordHarness`] and calls [`crate::record_conformance_tests`].
+//! Guarantees: a case uses a store only through [`RecordStore`], and checks [`RecordStore::expiry_grain`] where engines
+//! may differ. A new engine implements [`RecordHarness`] and calls [`crate::record_conformance_tests`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,21 +15,21 @@ use crate::{
     records::{AttemptOutcome, AttemptRecord, RecordFilter, RecordStore},
 };
 
-/// Makes a record store testable.
+/// The means by which the cases test a record store.
 #[async_trait]
 pub trait RecordHarness: Sized + Send + Sync + 'static {
-    /// Why the cases cannot run here, for a store whose server is not there; printed instead of running them.
+    /// Reason why the cases cannot run here, for a store whose server is absent; printed instead of running them.
     fn skipped() -> Option<String> {
         None
     }
 
-    /// A fresh, empty store and a handle to it.
+    /// Creates an empty store and a first handle to it.
     async fn start() -> Self;
 
     /// The first handle.
     fn records(&self) -> Arc<dyn RecordStore>;
 
-    /// Another handle to the same store, as another process would have.
+    /// A second handle to the same store, as another process would have.
     async fn second(&self) -> Arc<dyn RecordStore>;
 
     /// Renames a column that every write needs.
@@ -65,7 +65,7 @@ macro_rules! record_conformance_tests {
     };
 }
 
-/// An attempt like any other, begun this long ago.
+/// A completed attempt that started this long ago.
 fn begun(ago: Duration) -> AttemptRecord {
     let ambient = Ambient::system();
     AttemptRecord {
@@ -100,7 +100,7 @@ async fn list(records: &dyn RecordStore, filter: &RecordFilter) -> Vec<AttemptRe
     records.list(filter).await.expect("lists")
 }
 
-/// Every field, of every outcome.
+/// Every field reads back, for every outcome.
 pub async fn a_record_reads_back_whole(h: &impl RecordHarness) {
     let outcomes = [
         AttemptOutcome::Completed,
@@ -125,7 +125,7 @@ pub async fn a_record_reads_back_whole(h: &impl RecordHarness) {
     assert_eq!(list(&*h.second().await, &all()).await, batch);
 }
 
-/// More than any store takes at once, most of them alike.
+/// A batch larger than any store's statement, most records alike, is stored completely.
 pub async fn a_large_batch_is_kept_whole(h: &impl RecordHarness) {
     let mixed = |n: u64| AttemptRecord {
         kind: if n.is_multiple_of(10) { format!("kind_{n}") } else { "pack_parcel".to_owned() },
@@ -140,7 +140,7 @@ pub async fn a_large_batch_is_kept_whole(h: &impl RecordHarness) {
     assert_eq!(kept, batch);
 }
 
-/// A batch of unknown fate may be written again; another attempt, or another start of it, is another record.
+/// A batch of unknown outcome may be written again; another attempt, or another start of it, is another record.
 pub async fn a_record_is_kept_once(h: &impl RecordHarness) {
     let records = h.records();
     let first = begun(seconds(30));
@@ -152,11 +152,11 @@ pub async fn a_record_is_kept_once(h: &impl RecordHarness) {
     assert_eq!(list(&*records, &all()).await, [next, again, first]);
 }
 
-/// Going on before the last one seen shows each once.
+/// A page that continues before the last record shown shows each record once.
 pub async fn newest_come_first_page_by_page(h: &impl RecordHarness) {
     let records = h.records();
     let batch: Vec<AttemptRecord> = (0..25).map(|n| begun(seconds(n * 7))).collect();
-    // The order of writing is not the order of time.
+    // Written in another order than that of their times.
     let (even, odd): (Vec<_>, Vec<_>) =
         batch.iter().cloned().partition(|r| r.started_at.as_second() % 2 == 0);
     append(&*records, &odd).await;
@@ -172,7 +172,7 @@ pub async fn newest_come_first_page_by_page(h: &impl RecordHarness) {
     assert_eq!(listed, batch);
 }
 
-/// Each alone and all together.
+/// Each filter works alone and together with the others.
 pub async fn every_filter_filters(h: &impl RecordHarness) {
     let records = h.records();
     let plain = begun(seconds(5));
@@ -211,7 +211,7 @@ pub async fn every_filter_filters(h: &impl RecordHarness) {
     assert!(list(&*records, &none).await.is_empty());
 }
 
-/// The same batch from several processes at once is there once.
+/// The same batch written by several processes at once is stored once.
 pub async fn processes_write_side_by_side(h: &impl RecordHarness) {
     let stores = [h.records(), h.second().await];
     let batch: Vec<AttemptRecord> = (0..200).map(|n| begun(seconds(n))).collect();
@@ -228,7 +228,7 @@ pub async fn processes_write_side_by_side(h: &impl RecordHarness) {
     assert_eq!(list(&*stores[0], &all()).await, batch);
 }
 
-/// A clock that is wrong by weeks is no reason to lose a record.
+/// Records of a clock that is wrong by weeks are kept.
 pub async fn records_of_any_day_are_kept(h: &impl RecordHarness) {
     let stores = [h.records(), h.second().await];
     let day = seconds(86_400);
@@ -241,7 +241,7 @@ pub async fn records_of_any_day_are_kept(h: &impl RecordHarness) {
     assert_eq!(list(&*stores[0], &all()).await, batch);
 }
 
-/// What is old by more than the engine's grain goes, in portions; what is young stays.
+/// Records older by more than the engine's grain are dropped in portions; younger ones stay.
 pub async fn expiry_takes_the_old_and_leaves_the_new(h: &impl RecordHarness) {
     let records = h.records();
     let (grain, hour) = (records.expiry_grain(), seconds(3600));
@@ -263,7 +263,7 @@ pub async fn expiry_takes_the_old_and_leaves_the_new(h: &impl RecordHarness) {
     append(&*records, &[begun(seconds(1))]).await;
 }
 
-/// Not every text can be kept by every store, but none may lose a batch.
+/// A text that a store cannot represent does not lose a batch.
 pub async fn no_text_is_refused_in_a_record(h: &impl RecordHarness) {
     let records = h.records();
     let odd = "a\0b\u{1}\u{fffd}'\\\"";
@@ -278,7 +278,7 @@ pub async fn no_text_is_refused_in_a_record(h: &impl RecordHarness) {
     assert!(listed[0].error.as_ref().is_some_and(|error| error.starts_with('a')));
 }
 
-/// A column that is not there is a [`EngineError::Defect`], never an outage that ends by itself.
+/// A missing column is a [`EngineError::Defect`], not an outage that ends by itself.
 pub async fn a_renamed_column_is_a_defect(h: &impl RecordHarness) {
     let records = h.records();
     append(&*records, &[begun(seconds(2))]).await;

@@ -1,4 +1,4 @@
-//! Many consumers at once, some of them dying.
+//! Cases of many consumers at once, some of them crashing.
 
 use std::{
     collections::HashSet,
@@ -21,7 +21,7 @@ use crate::{
 const JOBS: usize = 10_000;
 const CONSUMERS: u64 = 8;
 const PREFETCH: usize = 64;
-/// Times this many over all consumers stays under the crash limit, so that no job may be parked.
+/// Crashes per consumer; over all consumers fewer than the crash limit, so that no job may die.
 const CRASHES_EACH: usize = 2;
 const LEASE: Duration = Duration::from_secs(2);
 
@@ -32,7 +32,7 @@ pub async fn two_consumers_never_share_a_job(h: &impl Harness) {
     let second = h.second().await;
     let (mut a, mut b) = (consume(&*engine, 20).await, consume(&*second, 20).await);
     let (mut seen, mut of_b) = (HashSet::new(), 0);
-    // One of each first, so that both take part.
+    // One delivery of each first, so that both take part.
     let first = take(&mut b).await;
     seen.insert(first.envelope.id);
     settle(&b, &first, Settlement::Done);
@@ -67,14 +67,14 @@ impl Effects {
     }
 }
 
-/// Consumers crash at seeded moments; every job takes effect, and only what a crash interrupted runs again.
+/// Consumers crash at seeded moments; every job takes effect, and only jobs interrupted by a crash run again.
 pub async fn nothing_is_lost_while_consumers_crash(h: &impl Harness) {
     let engine = declared(h).await;
     let ids = publish(&*engine, (0..JOBS).map(|_| envelope(h)).collect()).await;
     let effects = Arc::new(Effects::default());
     let runs = (0..CONSUMERS).map(|seed| work(h, engine.clone(), effects.clone(), seed));
     futures::future::join_all(runs).await;
-    // What a late crash gave back.
+    // Jobs returned by a late crash.
     drain(&*engine, &effects).await;
     until_empty(&*engine).await;
     let keys = effects.keys.lock().unwrap_or_else(PoisonError::into_inner);
@@ -94,7 +94,7 @@ async fn work(h: &impl Harness, engine: Arc<dyn Engine>, effects: Arc<Effects>, 
             effects.apply(delivery.envelope.id);
             settle(&consumer, &delivery, Settlement::Done);
         }
-        // The last one took effect and its outcome is lost.
+        // The last job took effect, but its settlement is lost.
         if let Some(delivery) = next(&mut consumer, &effects).await {
             effects.apply(delivery.envelope.id);
         }
@@ -103,7 +103,7 @@ async fn work(h: &impl Harness, engine: Arc<dyn Engine>, effects: Arc<Effects>, 
     drain(&*engine, &effects).await;
 }
 
-/// Works until every job has taken effect and the queue stays quiet.
+/// Runs jobs until all have taken effect and the queue stays quiet.
 async fn drain(engine: &dyn Engine, effects: &Effects) {
     let mut consumer = consume_with(engine, PREFETCH, LEASE).await;
     while let Some(delivery) = next(&mut consumer, effects).await {
@@ -113,7 +113,7 @@ async fn drain(engine: &dyn Engine, effects: &Effects) {
     close(&consumer).await;
 }
 
-/// The next delivery, or nothing once every job has taken effect and the queue stays quiet.
+/// The next delivery; `None` once all jobs have taken effect and the queue stays quiet.
 async fn next(consumer: &mut Consumer, effects: &Effects) -> Option<crate::engine::Delivery> {
     let mut count = effects.count.subscribe();
     loop {

@@ -1,4 +1,4 @@
-//! Delays and what they count.
+//! Cases of delays and of the counts they change.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use crate::{
     envelope::Envelope,
 };
 
-/// Delays of publish, retry and snooze are lower bounds on the engine's own clock.
+/// Delays of publish, retry and snooze are lower bounds on the engine's clock.
 pub async fn no_delay_ends_early(h: &impl Harness) {
     let engine = declared(h).await;
-    // A fraction of a millisecond must not be cut off.
+    // A fraction of a millisecond must not be rounded down.
     let soon = || h.ambient().now() + Duration::from_micros(300_700);
     let at = soon();
     publish(&*engine, vec![Envelope { run_at: Some(at), ..envelope(h) }]).await;
@@ -49,12 +49,12 @@ pub async fn a_retry_counts_one_attempt(h: &impl Harness) {
     }
 }
 
-/// A snooze is no attempt.
+/// A snooze counts no attempt.
 pub async fn a_snooze_counts_nothing(h: &impl Harness) {
     counts_nothing(h, |h| Settlement::Snooze { at: h.ambient().now() }).await;
 }
 
-/// A release is no attempt and no crash.
+/// A release counts neither an attempt nor a crash.
 pub async fn a_release_counts_nothing(h: &impl Harness) {
     counts_nothing(h, |_| Settlement::Release).await;
 }

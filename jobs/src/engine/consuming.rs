@@ -1,6 +1,5 @@
-//! What passes between a queue engine and one of its consumers: deliveries one way, outcomes the other.
-//!
-//! What an engine promises of both is in [`crate::engine`].
+//! The consumer interface of an engine: deliveries one way, settlements the other. Its guarantees are in
+//! [`crate::engine`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,126 +11,126 @@ use tokio::sync::mpsc;
 use super::{EngineError, JobSignal};
 use crate::envelope::{Envelope, JobId};
 
-/// How a consumer wants its jobs.
+/// Settings of a consumer.
 #[derive(Debug, Clone)]
 pub struct ConsumeOptions {
-    /// Names the consumer in leases, connections and records: host, process and queue.
+    /// Name of the consumer in leases, connections and records: host, process and queue.
     pub name: String,
-    /// Unsettled deliveries at most; concurrency plus a small reserve.
+    /// Most unsettled deliveries: concurrency plus a small reserve.
     pub prefetch: usize,
-    /// How long a consumer may be silent before its jobs are given to another. Renewed while it lives, so a job
-    /// may run longer than this.
+    /// Longest silence of a consumer before its jobs go to another one. Renewed while the consumer lives, so a job may
+    /// run longer than this.
     pub lease: Duration,
 }
 
-/// A running subscription. Dropping it gives unsettled deliveries back as if the consumer had crashed;
-/// [`Consumer::settler`] and then [`Settler::close`] is the orderly way.
+/// A running subscription. Dropping it returns unsettled deliveries as if the consumer had crashed; for an orderly
+/// shutdown call [`Settler::close`] on [`Consumer::settler`] first.
 pub struct Consumer {
     /// Jobs to run, bounded by the prefetch. Ends only when the engine is closed for good.
     pub deliveries: mpsc::Receiver<Delivery>,
-    /// Takes outcomes.
+    /// Takes the settlements of the deliveries.
     pub settler: Arc<dyn Settler>,
 }
 
-/// Takes the outcomes of a consumer's deliveries.
+/// Takes the settlements of a consumer's deliveries.
 #[async_trait]
 pub trait Settler: Send + Sync + 'static {
-    /// Hands an outcome over; returns at once, so that the slot is free for the next job while the engine makes
-    /// outcomes durable in groups. Until that, the job counts against the prefetch; if it never gets there, the
-    /// job is delivered again. An outcome for a lease that was lost is dropped and counted.
+    /// Settles a delivery. Returns at once, so that the slot is free for the next job while the engine makes
+    /// settlements durable in groups. Until it is durable the job counts against the prefetch; if it never becomes
+    /// durable, the job is delivered again. A settlement under a lost lease is dropped and counted.
     fn settle(&self, receipt: Receipt, settlement: Settlement);
 
-    /// Stops handing out new deliveries; those handed out stay valid.
+    /// Stops new deliveries; those received before stay valid.
     fn stop(&self);
 
-    /// Returns when all outcomes handed over so far are durable, then gives back what was never settled,
-    /// without charging an attempt or a crash.
+    /// Returns when all settlements so far are durable; then releases unsettled deliveries without counting an attempt
+    /// or a crash.
     async fn close(&self) -> Result<(), EngineError>;
 
-    /// When the engine last spoke with its server or file on behalf of this consumer, and whether it can now.
+    /// Last contact of this consumer with the engine's server or file, and its current trouble.
     fn health(&self) -> ConsumerHealth;
 }
 
-/// Whether a consumer is able to consume: the difference between idle and deaf.
+/// Health of a consumer: tells an idle consumer from one that is disconnected.
 #[derive(Debug, Clone, Serialize)]
 pub struct ConsumerHealth {
-    /// Last successful exchange.
+    /// Time of the last successful exchange with server or file.
     pub last_contact: Timestamp,
-    /// What is wrong, in one line; `None` when nothing is.
+    /// Current failure in one line; `None` while there is none.
     pub trouble: Option<String>,
-    /// Outcomes dropped because the lease had been lost.
+    /// Settlements dropped because their lease was lost.
     pub stale_settlements: u64,
 }
 
-/// One job handed to a consumer.
+/// One job delivered to a consumer.
 #[derive(Debug, Clone)]
 pub struct Delivery {
-    /// The job. Shared, so that an engine can keep what it may have to write anew.
+    /// The job. Shared, because an engine may have to write it again when it is settled.
     pub envelope: Arc<Envelope>,
-    /// What to settle it with.
+    /// Receipt to settle the delivery with.
     pub receipt: Receipt,
-    /// How often it lost its consumer before this.
+    /// Consumers the job lost before this delivery.
     pub crashes: u32,
     /// Fires when the run should end early.
     pub signal: JobSignal,
 }
 
-/// Names one delivery to the consumer that got it; useless to any other.
+/// Identifies one delivery for the consumer that received it; no other consumer can use it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Receipt {
-    /// The job.
+    /// Id of the job.
     pub job: JobId,
-    /// The engine's own number for the delivery: a fencing token or a delivery tag.
+    /// Number of the delivery given by the engine: a fencing token or an AMQP delivery tag.
     pub tag: u64,
-    /// Which connection or consumer the tag belongs to.
+    /// Connection or consumer session the tag belongs to.
     pub session: u64,
 }
 
-/// What becomes of a delivery.
+/// Settlement of a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settlement {
-    /// Ran to its end.
+    /// Completed.
     Done,
-    /// Again at this time, with the attempt counted.
+    /// Retry; uses an attempt.
     Retry {
-        /// Not before.
+        /// Earliest start of the next attempt.
         at: Timestamp,
-        /// Why.
+        /// Error text of the failed attempt.
         error: String,
     },
-    /// Again at this time, without an attempt.
+    /// Run again later; uses no attempt.
     Snooze {
-        /// Not before.
+        /// Earliest start of the next run.
         at: Timestamp,
     },
-    /// Never again, by the job's own word or by a request.
+    /// Ended for good, by the job itself or by a cancel request.
     Cancelled {
-        /// Why.
+        /// Reason of the cancellation.
         error: String,
     },
-    /// Parked in the dead queue.
+    /// Sent to the dead queue.
     Dead {
-        /// Why, as a class.
+        /// Reason, for filters.
         reason: DeadReason,
-        /// Why, in words.
+        /// Error text, for people.
         error: String,
     },
-    /// Not run: back to the front of its queue, nothing counted.
+    /// Not run: back to the front of its queue, without an attempt or a crash counted.
     Release,
 }
 
-/// Why a job is in the dead queue.
+/// Reason why a job is in the dead queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum DeadReason {
     /// All attempts failed.
     Exhausted,
-    /// No job of this kind is registered here.
+    /// No job of this kind is registered in the worker that received it.
     UnknownKind,
-    /// The payload, or the whole message, could not be read.
+    /// The payload, or the whole message, could not be decoded.
     Undecodable,
-    /// It took its consumer down more than [`CRASHES_MAX`](super::CRASHES_MAX) times.
+    /// It lost its consumer more than [`CRASHES_MAX`](super::CRASHES_MAX) times.
     Crashed,
 }
 
@@ -139,7 +138,7 @@ impl DeadReason {
     /// All reasons.
     pub const ALL: [Self; 4] = [Self::Exhausted, Self::UnknownKind, Self::Undecodable, Self::Crashed];
 
-    /// The name in headers, tables and JSON.
+    /// Name in headers, tables and JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Exhausted => "exhausted",

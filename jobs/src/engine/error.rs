@@ -1,80 +1,80 @@
-//! How an engine says that it could not do as asked.
+//! Errors of queue engines.
 
 use base::{ErrorClass, error_class::describe};
 
 use crate::error::Cause;
 
-/// Why an engine could not do as asked.
+/// Error of an engine call.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EngineError {
-    /// The server or file cannot be reached now; try again, under the same ids.
+    /// The server or file cannot be reached now; call again, with the same ids.
     #[error("the {engine} engine is unavailable: {detail}")]
     Unavailable {
-        /// Which engine.
+        /// [`crate::Engine::name`].
         engine: &'static str,
-        /// What is known.
+        /// Cause in one line.
         detail: String,
-        /// The cause, if there is one.
+        /// Underlying error, if there is one.
         #[source]
         source: Option<Cause>,
     },
-    /// A timeout, a lost conflict or an exhausted pool; try again, under the same ids.
+    /// A timeout, a lost conflict or an exhausted pool; call again, with the same ids.
     #[error("the {engine} engine is busy: {detail}")]
     Busy {
-        /// Which engine.
+        /// [`crate::Engine::name`].
         engine: &'static str,
-        /// What is known.
+        /// Cause in one line.
         detail: String,
-        /// The cause, if there is one.
+        /// Underlying error, if there is one.
         #[source]
         source: Option<Cause>,
     },
-    /// A mistake in a statement, the schema or a permission; trying again does not help until it is corrected.
+    /// A mistake in a statement, the schema or a permission; calling again does not help until it is corrected.
     #[error("the {engine} engine does not work as this release expects: {detail}")]
     Defect {
-        /// Which engine.
+        /// [`crate::Engine::name`].
         engine: &'static str,
-        /// What is known.
+        /// Cause in one line.
         detail: String,
-        /// The cause, if there is one.
+        /// Underlying error, if there is one.
         #[source]
         source: Option<Cause>,
     },
-    /// Stored data does not read back.
+    /// Stored data cannot be decoded.
     #[error("the {engine} engine holds corrupt data: {detail}")]
     Corrupt {
-        /// Which engine.
+        /// [`crate::Engine::name`].
         engine: &'static str,
-        /// What is known.
+        /// Cause in one line.
         detail: String,
-        /// The cause, if there is one.
+        /// Underlying error, if there is one.
         #[source]
         source: Option<Cause>,
     },
     /// The queue was never declared.
     #[error("there is no queue `{0}`")]
     NoSuchQueue(String),
-    /// A queue exists with other arguments than wanted.
-    #[error("queue `{queue}` exists in another shape: {difference}; {remedy}")]
+    /// A queue exists with other arguments than this release declares.
+    #[error("queue `{queue}` exists with other arguments: {difference}; {remedy}")]
     Topology {
-        /// The queue.
+        /// Name of the queue.
         queue: String,
-        /// What differs.
+        /// The arguments that differ.
         difference: String,
-        /// The command that mends it.
+        /// The command that resolves the difference.
         remedy: String,
     },
-    /// The job can never be accepted: too large a payload, a bad name.
+    /// The request can never be accepted: payload too large, or an invalid name.
     #[error("the job was refused: {0}")]
     Refused(String),
-    /// The server turns this configuration away for good: wrong credentials, no such virtual host, a bad address.
-    /// Waiting does not help; a worker should exit with it.
+    /// The server rejects this configuration for good: wrong credentials, no such virtual host, or a malformed address.
+    /// Retrying does not help; a worker should exit with this error.
     #[error("the {engine} engine is not allowed in: {detail}")]
     Denied {
-        /// Which engine.
+        /// [`crate::Engine::name`].
         engine: &'static str,
-        /// What the server said, without secrets.
+        /// Answer of the server, without secrets.
         detail: String,
     },
     /// The engine was closed.
@@ -83,7 +83,7 @@ pub enum EngineError {
 }
 
 impl EngineError {
-    /// The variant of this class.
+    /// An error of the variant that corresponds to `class`.
     pub fn new(class: ErrorClass, engine: &'static str, source: impl Into<Cause>) -> Self {
         let source = source.into();
         let (detail, source) = (describe(source.as_ref()), Some(source));
@@ -95,7 +95,7 @@ impl EngineError {
         }
     }
 
-    /// Whether waiting may help, without a change to code, schema, configuration or data.
+    /// Whether a later call may succeed without a change to code, schema, configuration or data.
     pub const fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable { .. } | Self::Busy { .. })
     }

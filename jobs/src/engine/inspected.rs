@@ -1,4 +1,4 @@
-//! What operators ask an engine about: how full its queues are, who consumes, which jobs it holds.
+//! Inspection types of an engine: queue depths, consumers, and held jobs with their filters.
 
 use base::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -6,108 +6,109 @@ use serde::{Deserialize, Serialize};
 use super::DeadReason;
 use crate::envelope::{Envelope, JobId};
 
-/// How full a queue is. Counts may be slightly old; `RabbitMQ` counts are those of its last statistics.
+/// Numbers of jobs in a queue, by state. May lag; `RabbitMQ` counts are those of its last statistics.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Depth {
-    /// The queue.
+    /// Name of the queue.
     pub queue: String,
-    /// Waiting to be started now.
+    /// Jobs that may start now.
     pub ready: u64,
-    /// Waiting for their time.
+    /// Jobs that may not start yet.
     pub delayed: u64,
-    /// Handed out and not settled.
+    /// Jobs delivered and not settled.
     pub running: u64,
-    /// Parked.
+    /// Jobs in the dead queue.
     pub dead: u64,
-    /// When the oldest ready job became ready; the signal to scale by.
+    /// Time at which the oldest ready job became ready; the signal for scaling workers.
     pub oldest_ready_at: Option<Timestamp>,
-    /// Whether it is paused.
+    /// Whether the queue is paused.
     pub paused: bool,
 }
 
-/// A consumer, as other processes see it.
+/// A consumer as seen by other processes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ConsumerInfo {
     /// [`ConsumeOptions::name`](super::ConsumeOptions::name).
     pub name: String,
     /// The queue it consumes.
     pub queue: String,
-    /// Jobs handed to it and not settled, the prefetched ones included.
+    /// Jobs delivered to it and not settled, prefetched ones included.
     pub jobs: u64,
-    /// Last known sign of life, or until when its lease holds, whichever is later.
+    /// Last heartbeat or end of its lease, whichever is later.
     pub alive_until: Timestamp,
 }
 
-/// Where a held job stands.
+/// State of a held job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
-    /// May start now.
+    /// It may start now.
     Ready,
-    /// Waits for its time.
+    /// Its earliest start is in the future.
     Delayed,
-    /// Handed out.
+    /// Delivered and not settled.
     Running,
-    /// Parked.
+    /// In the dead queue.
     Dead,
 }
 
-/// A job as an engine holds it.
+/// A job as stored by an engine.
 #[derive(Debug, Clone, Serialize)]
 pub struct InspectedJob {
-    /// The job; for a message that could not be read, a made-up envelope of kind `""` with the raw bytes as a string.
+    /// The job; for a message that cannot be decoded, a substitute envelope of kind `""` with the raw bytes as a
+    /// string.
     pub envelope: Envelope,
-    /// Where it stands.
+    /// State of the job.
     pub state: JobState,
-    /// How often it lost its consumer.
+    /// Consumers it has lost.
     pub crashes: u32,
-    /// The last failure.
+    /// Error text of the last failure.
     pub last_error: Option<String>,
-    /// Set when dead.
+    /// Present for a dead job.
     pub dead: Option<DeadInfo>,
 }
 
-/// How a job came to be dead.
+/// Circumstances of a job's death.
 #[derive(Debug, Clone, Serialize)]
 pub struct DeadInfo {
-    /// Why.
+    /// Reason why it was moved to the dead queue.
     pub reason: DeadReason,
-    /// When it failed first.
+    /// Time of its first failure.
     pub first_failed_at: Timestamp,
-    /// When it was parked.
+    /// Time at which it was moved to the dead queue.
     pub died_at: Timestamp,
 }
 
-/// Which held jobs to list.
+/// Conditions of a job listing, all of which must hold.
 #[derive(Debug, Clone, Default)]
 pub struct JobFilter {
-    /// Only this queue.
+    /// Only jobs of this queue.
     pub queue: Option<String>,
-    /// Only this state.
+    /// Only jobs in this state.
     pub state: Option<JobState>,
-    /// Only this kind.
+    /// Only jobs of this kind.
     pub kind: Option<String>,
-    /// After this job in the listing.
+    /// Page start: only jobs after this one in the order of the listing.
     pub after: Option<JobId>,
-    /// At most so many; engines cap it at 1000.
+    /// Most jobs returned; engines cap it at 1000.
     pub limit: u32,
 }
 
-/// Which dead jobs to redrive.
+/// Conditions of a redrive, all of which must hold.
 #[derive(Debug, Clone, Default)]
 pub struct DeadFilter {
-    /// Only this queue.
+    /// Only jobs of this queue.
     pub queue: Option<String>,
-    /// Only this kind.
+    /// Only jobs of this kind.
     pub kind: Option<String>,
-    /// Only this reason.
+    /// Only jobs dead for this reason.
     pub reason: Option<DeadReason>,
-    /// Only errors containing this text.
+    /// Only jobs whose last error contains this text.
     pub error_contains: Option<String>,
-    /// Only those that died at or after this time.
+    /// Only jobs that died at or after this time.
     pub since: Option<Timestamp>,
-    /// At most so many.
+    /// Most jobs redriven.
     pub limit: u32,
-    /// Only say which ones.
+    /// Return the ids without moving the jobs.
     pub dry_run: bool,
 }

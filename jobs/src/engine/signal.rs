@@ -1,12 +1,12 @@
-//! How a run is told that it should end early. It is a request: what the run makes of it is its own affair.
+//! The signal that asks a run to end early. It is a request: the run may ignore it.
 
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Notify;
 
-/// Tells a run that it should end early, and why. Clones share one state.
+/// Asks a run to end early, with a reason. Clones share one state.
 ///
-/// One allocation and no lock to clone it, rather than a `CancellationToken`: every run has one, few ever fire.
+/// One allocation per run, cloned without a lock, unlike a `CancellationToken`: every run has one, few ever fire.
 #[derive(Debug, Clone, Default)]
 pub struct JobSignal(Arc<Signal>);
 
@@ -16,33 +16,33 @@ struct Signal {
     fired: Notify,
 }
 
-/// Why a run should end early.
+/// Reason for which a run should end early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interrupt {
-    /// Somebody cancelled the job; a failure after this is final.
+    /// The job was cancelled; a failure after this is final.
     Cancelled,
-    /// The lease is lost: another consumer may run the job already, this outcome will not count.
+    /// The lease was lost: another consumer may run the job already, and this outcome will be dropped.
     LeaseLost,
-    /// The worker stops now; the job will be given back.
+    /// The worker is shutting down; the job will be released to its queue.
     Shutdown,
 }
 
 impl JobSignal {
-    /// Fires; the first reason stays.
+    /// Fires the signal; when fired several times the first reason counts.
     pub fn fire(&self, why: Interrupt) {
         self.0.why.get_or_init(|| why);
         self.0.fired.notify_waiters();
     }
 
-    /// The reason, once fired.
+    /// The reason; `None` until the signal fires.
     pub fn interrupt(&self) -> Option<Interrupt> {
         self.0.why.get().copied()
     }
 
-    /// Waits until fired.
+    /// Waits until the signal fires.
     pub async fn fired(&self) -> Interrupt {
         loop {
-            // Made before the look, so that firing in between wakes it.
+            // Registered before the check, so that a signal fired in between is not missed.
             let fired = self.0.fired.notified();
             if let Some(why) = self.interrupt() {
                 return why;

@@ -1,11 +1,12 @@
-//! What a broker cannot do for its jobs, kept in a relational store beside it.
+//! The contract of a job store: the state a broker cannot keep for its jobs, in a relational store beside it.
 //!
-//! Guarantees asked of every engine: each method is one transaction, durable when it returns. Written to only for
-//! jobs that are scheduled, unique or cancelled, for pauses, and for a note per consumer every few seconds; a plain
-//! job touches the broker alone. Does not publish: that is the queue engine's part, which deletes a scheduled job
-//! only after the broker has confirmed it.
+//! Guarantees of every implementation: each method is one transaction, durable when it returns. Written only for jobs
+//! that are scheduled, unique or cancelled, for pauses, and for one note per consumer every few seconds; a plain job
+//! touches the broker alone. Does not publish: the queue engine does, and deletes a scheduled job only after the broker
+//! has confirmed it.
 //!
-//! Read on in [`sqlite`] and `postgres`; `crate::conformance::job_store` is what both are held to; the user of all this is the `RabbitMQ` engine.
+//! Implementations are [`sqlite`] and `postgres`, both tested by `crate::conformance::job_store`; the user is the
+//! `RabbitMQ` engine.
 
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -24,87 +25,87 @@ use crate::{
     envelope::{Envelope, JobId},
 };
 
-/// Cancel requests in force at a time; the newest count.
+/// Most cancel requests in force at a time; beyond that the newest ones count.
 pub const CANCELS_MAX: u32 = 10_000;
-/// Jobs listed in one go.
+/// Most jobs returned by one listing.
 const LIST_MAX: u32 = 1000;
 
-/// A job that waits for its time outside of the broker.
+/// A job that waits for its earliest start outside the broker.
 #[derive(Debug, Clone)]
 pub struct ScheduledJob {
-    /// The job.
+    /// The job to publish.
     pub envelope: Envelope,
-    /// Not to be published before.
+    /// Earliest publish.
     pub due_at: Timestamp,
-    /// How often it lost its consumer.
+    /// Consumers the job has lost.
     pub crashes: u32,
-    /// The last failure.
+    /// Error text of the last failure.
     pub last_error: Option<String>,
-    /// When it failed first.
+    /// Time of the first failure.
     pub first_failed_at: Option<Timestamp>,
-    /// Names the claim under which it was handed out; see [`JobStore::unschedule`].
+    /// Id of the claim under which the job was returned; see [`JobStore::unschedule`].
     pub claim: i64,
 }
 
-/// What consumers must obey.
+/// Pauses and cancel requests that consumers carry out.
 #[derive(Debug, Clone, Default)]
 pub struct Control {
     /// Raised by every change.
     pub version: i64,
-    /// Queues that hand out nothing.
+    /// Queues without deliveries.
     pub paused: HashSet<String>,
-    /// Jobs to end when they are met, with the reason.
+    /// Jobs to end when they are delivered, with the reason.
     pub cancels: HashMap<JobId, String>,
 }
 
-/// What a consumer says of itself every few seconds, for the depth that other processes see.
+/// Status of a consumer, written every few seconds, for the depth that other processes report.
 #[derive(Debug, Clone)]
 pub struct ConsumerNote {
-    /// The consumer.
+    /// Session id of the consumer.
     pub session: u64,
-    /// How it calls itself.
+    /// Name of the consumer.
     pub name: String,
-    /// Its queue.
+    /// Queue it consumes.
     pub queue: String,
-    /// Jobs it holds.
+    /// Jobs delivered to it and not settled.
     pub running: u64,
-    /// When the youngest job it got had become ready; what still waits is younger.
+    /// Time at which its youngest job had become ready; jobs still waiting are younger.
     pub reached_at: Option<Timestamp>,
-    /// When it said so.
+    /// Time of the note.
     pub at: Timestamp,
 }
 
-/// The relational side of a broker's queues. All methods may be called from many tasks and processes at once.
+/// The relational side of a broker's queues. All methods may be called concurrently, from several processes.
 #[async_trait]
 pub trait JobStore: Send + Sync + 'static {
-    /// Remembers queues as declared; known ones are left alone.
+    /// Adds declared queues; existing ones are not changed.
     async fn add_queues(&self, names: &[String]) -> Result<(), EngineError>;
 
-    /// The declared queues, by name.
+    /// Names of the declared queues, sorted by bytes.
     async fn queues(&self) -> Result<Vec<String>, EngineError>;
 
-    /// Pauses or resumes; false when there is no such queue.
+    /// Sets or clears the pause of a queue; returns false when there is no such queue.
     async fn set_paused(&self, queue: &str, paused: bool) -> Result<bool, EngineError>;
 
-    /// [`Control::version`] alone, which is cheap.
+    /// [`Control::version`] alone, by a cheap read.
     async fn control_version(&self) -> Result<i64, EngineError>;
 
     /// Pauses and cancel requests in force.
     async fn control(&self) -> Result<Control, EngineError>;
 
-    /// Ends a scheduled job at once (true), its unique key freed, or else stores a request (false).
+    /// Deletes a scheduled job and its unique key (returns true), or else stores a cancel request (returns false).
     async fn cancel(&self, id: JobId, reason: &str, now: Timestamp) -> Result<bool, EngineError>;
 
-    /// Forgets requests that were carried out or overtaken.
+    /// Deletes cancel requests that were carried out or are obsolete.
     async fn forget_cancels(&self, ids: &[JobId]) -> Result<(), EngineError>;
 
-    /// Forgets requests that no job came for, and notes of consumers not heard of since.
+    /// Deletes cancel requests and consumer notes older than these times.
     async fn expire(&self, cancels_before: Timestamp, notes_before: Timestamp) -> Result<(), EngineError>;
 
-    /// Stores jobs, instead of rows with the same ids.
+    /// Stores jobs; rows with the same ids are replaced.
     async fn schedule(&self, jobs: Vec<ScheduledJob>) -> Result<(), EngineError>;
 
-    /// Claims up to `limit` jobs that are due, oldest first; unless unscheduled they are due again at `until`.
+    /// Claims up to `limit` due jobs, oldest first; a job that is not unscheduled is due again at `until`.
     async fn claim_due(
         &self,
         now: Timestamp,
@@ -112,7 +113,7 @@ pub trait JobStore: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<ScheduledJob>, EngineError>;
 
-    /// Claims one job, due or not.
+    /// Claims one job, due or not; `None` when it does not exist or another claim is in force.
     async fn claim(
         &self,
         id: JobId,
@@ -120,42 +121,42 @@ pub trait JobStore: Send + Sync + 'static {
         until: Timestamp,
     ) -> Result<Option<ScheduledJob>, EngineError>;
 
-    /// Deletes jobs that were published, each under its claim.
+    /// Deletes published jobs, each only under its own claim.
     async fn unschedule(&self, claims: &[(JobId, i64)]) -> Result<(), EngineError>;
 
     /// Lists scheduled jobs by id; [`JobFilter::state`] is ignored.
     async fn scheduled(&self, filter: &JobFilter) -> Result<Vec<ScheduledJob>, EngineError>;
 
-    /// One scheduled job.
+    /// One scheduled job by id.
     async fn find(&self, id: JobId) -> Result<Option<ScheduledJob>, EngineError>;
 
-    /// How many jobs of a queue are scheduled.
+    /// Number of scheduled jobs of a queue.
     async fn scheduled_count(&self, queue: &str) -> Result<u64, EngineError>;
 
-    /// Deletes the scheduled jobs of a queue and frees all unique keys of the queue. Answers how many jobs.
+    /// Deletes the scheduled jobs of a queue and frees all its unique keys. Returns the number of jobs.
     async fn purge(&self, queue: &str) -> Result<u64, EngineError>;
 
-    /// Reserves unique keys; answers for each the other job that holds it, if there is one.
+    /// Reserves unique keys (key, queue, job); returns for each the id of the other job that holds it, if there is one.
     async fn reserve(
         &self,
         keys: Vec<(String, String, JobId)>,
         now: Timestamp,
     ) -> Result<Vec<Option<JobId>>, EngineError>;
 
-    /// Frees the unique keys of jobs that ended.
+    /// Frees the unique keys of ended jobs.
     async fn release(&self, ids: &[JobId]) -> Result<(), EngineError>;
 
-    /// Keeps a consumer's note instead of its last one.
+    /// Stores a consumer's note in place of its previous one.
     async fn note(&self, note: ConsumerNote) -> Result<(), EngineError>;
 
-    /// Forgets a consumer that is gone.
+    /// Deletes the note of a consumer that has left.
     async fn forget_consumer(&self, session: u64) -> Result<(), EngineError>;
 
-    /// The consumers of a queue heard of since.
+    /// Notes of a queue's consumers that are not older than `since`.
     async fn consumers(&self, queue: &str, since: Timestamp) -> Result<Vec<ConsumerNote>, EngineError>;
 }
 
-/// The first millisecond that is not before `at`.
+/// `at` in milliseconds, rounded up: rounding down would start a job early.
 fn ceil_ms(at: Timestamp) -> i64 {
     let millis = at.as_millisecond();
     if at.as_nanosecond() > i128::from(millis) * 1_000_000 { millis + 1 } else { millis }

@@ -1,8 +1,8 @@
 //! The job store in PostgreSQL, for many processes on many machines.
 //!
 //! Guarantees: claims of several processes never overlap and do not wait for each other; every method may be repeated
-//! after an error, also after one that leaves open whether it took effect: writes are keyed by the job, and a claim
-//! whose answer was lost lapses. Read on in `schedule`, where the claims are.
+//! after an error, also when the outcome is unknown: writes are keyed by the job, and a claim whose reply was lost
+//! expires. Claims are in `schedule`.
 
 mod control;
 mod keys;
@@ -33,12 +33,12 @@ impl PostgresJobStore {
         Ok(Self::new(connect(config).await?, ambient))
     }
 
-    /// Over connections that others use too.
+    /// A store over a connection pool shared with others.
     pub fn new(database: Database, ambient: Ambient) -> Self {
         Self { database, ambient }
     }
 
-    /// Runs a transaction, again if the server undid it in favour of another.
+    /// Runs a transaction; repeats it after a serialization failure or a deadlock.
     async fn run<T, F>(&self, unit: impl FnMut() -> F) -> Result<T, EngineError>
     where
         F: Future<Output = Result<T, PostgresFault>>,

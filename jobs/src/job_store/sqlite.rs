@@ -1,4 +1,4 @@
-//! The job store in a SQLite file, for one machine; the contract's first engine.
+//! The job store in a SQLite file, for one machine.
 
 mod control;
 mod row;
@@ -15,7 +15,7 @@ use sqlx::SqliteConnection;
 
 use crate::engine::EngineError;
 
-/// Connections for reading beside the one writer.
+/// Read connections beside the one writer.
 const READERS_MAX: u32 = 3;
 
 /// Scheduled jobs, cancel requests, pauses and unique keys in a file. Clones share it.
@@ -42,7 +42,7 @@ impl SqliteJobStore {
     }
 }
 
-/// A failure inside a transaction.
+/// Error inside a transaction.
 #[derive(Debug, thiserror::Error)]
 enum JobStoreFault {
     #[error(transparent)]

@@ -1,7 +1,7 @@
-//! Connections: made by name, never recovered by the client library.
+//! Connections to the broker: named, and never recovered by the client library.
 //!
-//! The library's own recovery restores connections but not channels that the server closed, and gives up in ways that
-//! cannot be told from silence; so every user of a connection here watches it and makes a new one.
+//! The library's recovery restores connections but not channels that the server closed, and when it gives up, that
+//! cannot be told from silence; so each user of a connection here watches it and opens a new one.
 
 use std::{sync::Once, time::Duration};
 
@@ -15,26 +15,26 @@ use crate::engine::EngineError;
 
 /// Longest wait for a connection, TLS and login included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Seconds between signs of life; a dead peer is noticed after two of them. The default of 60 is too slow for us.
+/// Heartbeat interval in seconds; a dead peer is noticed after two. The default of 60 is too slow for job leases.
 const HEARTBEAT_SECONDS: u16 = 10;
 
-/// Where a broker is. Not kept: the address holds a password.
+/// Address of a broker. Not stored: the URL contains a password.
 #[derive(Clone, Copy)]
 pub struct RabbitServer<'a> {
     /// `amqp[s]://user:password@host[:port]/vhost`, the virtual host percent-encoded (`%2f` for `/`).
     pub url: &'a str,
-    /// Certificates to trust beside the system's, as PEM; for `amqps`.
+    /// Certificate authorities to trust beside the system's, as PEM; for `amqps`.
     pub ca_pem: Option<&'a str>,
 }
 
 impl<'a> RabbitServer<'a> {
-    /// Trusts what the system trusts.
+    /// A server at this URL, with the system's certificate authorities.
     pub fn at(url: &'a str) -> Self {
         Self { url, ca_pem: None }
     }
 }
 
-/// Where the broker is and who we are there. Shows no password.
+/// Parsed address and login of the broker. `Debug` shows no password.
 #[derive(Clone)]
 pub(super) struct Address {
     uri: AMQPUri,
@@ -50,7 +50,7 @@ impl std::fmt::Debug for Address {
 
 impl Address {
     pub(super) fn parse(server: RabbitServer<'_>) -> Result<Self, EngineError> {
-        // The parser's message may quote the text, and with it the password.
+        // The parser's message may quote the URL, and with it the password.
         let mut uri: AMQPUri = server.url.parse().map_err(|_| EngineError::Denied {
             engine: ENGINE,
             detail: "the address is not of the form amqp[s]://user:password@host[:port]/vhost".to_owned(),
@@ -59,7 +59,7 @@ impl Address {
         Ok(Self { uri, ca_pem: server.ca_pem.map(str::to_owned) })
     }
 
-    /// Connects under a name that the broker shows.
+    /// Connects with a name that the broker's tools show.
     pub(super) async fn connect(&self, name: &str) -> Result<Connection, EngineError> {
         choose_cryptography();
         let properties = ConnectionProperties::default().with_connection_name(name.into());
@@ -69,7 +69,7 @@ impl Address {
         match tokio::time::timeout(CONNECT_TIMEOUT, builder.connect()).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => Err(self.refusal(&error)),
-            Err(_) => Err(unavailable(format!("no connection to {self:?} in time"))),
+            Err(_) => Err(unavailable(format!("connection to {self:?} timed out"))),
         }
     }
 
@@ -87,14 +87,14 @@ impl Address {
     }
 }
 
-/// Several crates of one process may bring several providers; rustls then wants one named. The first one stays.
+/// Installs a rustls provider: with several in one process rustls requires a default. An earlier choice stays.
 fn choose_cryptography() {
     static CHOSEN: Once = Once::new();
     CHOSEN.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
 }
 
-/// A connection for questions and browsing, made when first needed. Apart from the publisher's: an alarm of the
-/// broker stops a connection that publishes, and `inspect` is needed most then.
+/// The connection for administration and scans of dead queues, opened when first needed. Separate from the publisher's:
+/// an alarm of the broker blocks connections that publish, and `inspect` is needed most then.
 pub(super) struct Admin {
     address: Address,
     name: String,
@@ -106,7 +106,7 @@ impl Admin {
         Self { address, name, connection: Mutex::new(None) }
     }
 
-    /// A channel of its own for each task: an error closes that channel only.
+    /// Opens a channel for one task: an error closes that channel only.
     pub(super) async fn channel(&self) -> Result<Channel, EngineError> {
         let mut connection = self.connection.lock().await;
         if let Some(live) = connection.as_ref().filter(|c| c.status().connected())

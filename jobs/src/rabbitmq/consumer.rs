@@ -1,4 +1,4 @@
-//! What a consumer's settler, its supervisor and the engine share.
+//! State and commands shared by a consumer's settler, its supervisor and the engine.
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
@@ -14,30 +14,31 @@ use crate::{
     envelope::JobId,
 };
 
-/// To the supervisor.
+/// Command to the supervisor.
 pub(super) enum Command {
     Settle(Receipt, Settlement),
     Close(oneshot::Sender<Result<(), EngineError>>),
-    /// Answered with what is held: this job, or all.
+    /// Returns the held jobs: the one with this id, or all.
     Held(Option<JobId>, oneshot::Sender<Vec<InspectedJob>>),
-    /// Answered once the present pauses are obeyed.
+    /// Returns once the current pauses and cancel requests are applied.
     Obey(oneshot::Sender<()>),
 }
 
 /// Shared by settler, supervisor and engine.
 pub(super) struct ConsumerShared {
     pub(super) queue: String,
-    /// The connection now in use.
+    /// Id of the current session.
     pub(super) session: AtomicU64,
-    /// Jobs got from the broker and not yet acknowledged.
+    /// Deliveries not yet acknowledged.
     pub(super) held: AtomicUsize,
-    /// When the youngest job got so far had become ready, in milliseconds; zero before the first.
+    /// Time at which the youngest delivered job had become ready, in milliseconds since 1970; zero before the first
+    /// one.
     pub(super) reached_ms: AtomicI64,
     pub(super) stopped: watch::Sender<bool>,
-    /// Weak: the end of the settler is how the supervisor learns that the consumer is gone.
+    /// Weak, because the supervisor learns from the drop of the settler that the consumer is gone.
     pub(super) commands: mpsc::WeakUnboundedSender<Command>,
     health: Mutex<ConsumerHealth>,
-    /// Why outcomes cannot be made durable now.
+    /// Reason for which settlements cannot be made durable now.
     stalled: Mutex<Option<String>>,
 }
 
@@ -65,24 +66,24 @@ impl ConsumerShared {
         self.health().stale_settlements += outcomes;
     }
 
-    /// Notes an exchange that worked. True when the one before did not.
+    /// Records that consuming works. Returns true when it did not before.
     pub(super) fn well(&self, now: Timestamp) -> bool {
         let mut health = self.health();
         health.last_contact = now;
         health.trouble.take().is_some()
     }
 
-    /// Notes an exchange that failed. True when the one before worked.
+    /// Records a failure. Returns true when consuming worked before.
     pub(super) fn troubled(&self, trouble: String) -> bool {
         self.health().trouble.replace(trouble).is_none()
     }
 
-    /// Notes that an outcome cannot be made durable. True when the one before could.
+    /// Records that a settlement cannot be made durable. Returns true when the previous one could.
     pub(super) fn stall(&self, why: String) -> bool {
         self.stalled.lock().unwrap_or_else(PoisonError::into_inner).replace(why).is_none()
     }
 
-    /// Notes that an outcome was made durable.
+    /// Records that a settlement was made durable.
     pub(super) fn flow(&self) {
         *self.stalled.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
@@ -91,7 +92,7 @@ impl ConsumerShared {
         self.stalled.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Asks the supervisor; `None` when it has ended.
+    /// Sends a command to the supervisor and waits for the reply; `None` when the supervisor has ended.
     pub(super) async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
         let (reply, answer) = oneshot::channel();
         self.commands.upgrade()?.send(command(reply)).ok()?;
@@ -105,7 +106,7 @@ impl ConsumerShared {
 
 pub(super) struct RabbitSettler {
     pub(super) shared: Arc<ConsumerShared>,
-    /// Unbounded by type, bounded by the prefetch but for outcomes that are settled twice.
+    /// Unbounded by type; bounded by the prefetch, except for deliveries settled twice.
     pub(super) commands: mpsc::UnboundedSender<Command>,
 }
 
@@ -127,7 +128,7 @@ impl Settler for RabbitSettler {
         if self.commands.send(Command::Close(reply)).is_err() {
             return Ok(());
         }
-        // A second close may arrive while the first ends the supervisor; nothing is left to do then.
+        // A second close may arrive while the first one ends the supervisor; nothing is left to do then.
         answer.await.unwrap_or(Ok(()))
     }
 

@@ -1,8 +1,9 @@
-//! The dead queue, read by looking: take without acknowledging, then give back.
+//! The dead queue, scanned by consuming without acknowledging and then returning the messages.
 //!
-//! So the dead need no index elsewhere, and what the broker parks by itself (a job that kept crashing) is seen like
-//! the rest. A look sees at most [`LOOK_MAX`] of the oldest. While somebody looks, nobody else sees the messages:
-//! looks of one handle take turns; another process' look at the same moment may miss some.
+//! Dead jobs therefore need no index elsewhere, and jobs dead-lettered by the broker itself (those that kept crashing)
+//! are listed like the others. One scan sees at most [`LOOK_MAX`] of the oldest messages. Meanwhile they are invisible
+//! to other scans: scans of one handle run one after the other; one of another process at the same moment may miss
+//! some.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -29,9 +30,9 @@ use crate::{
     envelope::{Envelope, JobId},
 };
 
-/// Messages one look sees.
+/// Most messages of one scan.
 pub(super) const LOOK_MAX: u16 = 10_000;
-/// How long to wait for the next message of a look, and for the queue to have them back.
+/// Longest wait for the next message, and checks (one every so often) until the queue has the messages back.
 const NEXT_TIMEOUT: Duration = Duration::from_millis(500);
 const BACK_TRIES: u32 = 100;
 
@@ -48,7 +49,7 @@ impl Dead {
     }
 }
 
-/// A look under way: the jobs, oldest first, out of everybody else's sight.
+/// A scan in progress: the dead jobs, oldest first, invisible to others until [`DeadScan::end`].
 pub(super) struct DeadScan<'a> {
     channel: Option<Channel>,
     queue: String,
@@ -58,7 +59,7 @@ pub(super) struct DeadScan<'a> {
 }
 
 impl RabbitClient {
-    /// Looks into the dead queue of one job queue. To be ended with [`Look::end`].
+    /// Scans the dead queue of one job queue. The caller must call [`DeadScan::end`].
     pub(super) async fn look_at_dead(&self, queue: &str) -> Result<DeadScan<'_>, EngineError> {
         let turn = self.looking.lock().await;
         let name = dead_queue(queue);
@@ -84,7 +85,7 @@ impl RabbitClient {
         Ok(look)
     }
 
-    /// All dead jobs of a queue, for showing.
+    /// All dead jobs of a queue, for listings.
     pub(super) async fn dead_jobs(&self, queue: &str) -> Result<Vec<InspectedJob>, EngineError> {
         let mut look = self.look_at_dead(queue).await?;
         let jobs = look.jobs.drain(..).map(|dead| dead.job).collect();
@@ -101,7 +102,7 @@ impl RabbitClient {
             .or(by_broker.map(|at| (DeadReason::Crashed, at)))
             .unwrap_or((DeadReason::Undecodable, self.ambient.now()));
         let decoded = message::decode(queue, raw).ok().filter(|_| reason != DeadReason::Undecodable);
-        // Looks count as returns of the dead queue: what the header says of this copy is not about crashes.
+        // Each scan counts as a return to the dead queue: the count in this copy's header is not one of crashes.
         let looks = u32::try_from(headers::number(&headers, "x-delivery-count").ok().flatten().unwrap_or(0));
         let crashes = meta.crashes.saturating_sub(looks.unwrap_or(0));
         let crashes = by_broker.map_or(crashes, |_| crashes + CRASHES_MAX + 1);
@@ -120,7 +121,7 @@ impl RabbitClient {
         }
     }
 
-    /// Brings matching dead jobs of one queue back, oldest first; answers their ids.
+    /// Moves matching dead jobs of one queue back, oldest first; returns their ids.
     pub(super) async fn redrive_queue(
         &self,
         queue: &str,
@@ -144,7 +145,7 @@ impl RabbitClient {
         outcome.map(|()| brought_back)
     }
 
-    /// Publishes fresh copies; a job whose unique key another one has by now stays dead.
+    /// Publishes fresh copies; a job whose unique key another job holds by now stays dead.
     async fn bring_back(
         &self,
         chosen: &[&Dead],
@@ -175,16 +176,16 @@ fn fresh_copy(dead: &Dead) -> Outgoing {
 }
 
 impl DeadScan<'_> {
-    /// Gives back everything but what has these tags, and waits until the queue has it.
+    /// Acknowledges the messages with these tags, returns the others and waits until the queue has them.
     async fn end(self, gone: &HashSet<u64>) -> Result<(), EngineError> {
         let Some(channel) = self.channel else { return Ok(()) };
         for tag in gone {
             answer(channel.basic_ack(*tag, BasicAckOptions::default())).await?;
         }
-        // Tag zero: everything not acknowledged on this channel.
+        // Tag zero means all unacknowledged messages of this channel.
         let back = BasicNackOptions { multiple: true, requeue: true };
         answer(channel.basic_nack(0, back)).await?;
-        // The queue takes returns after its next commands: without this, the next look might find it empty.
+        // The queue handles returns after its next commands: without this wait, the next scan might find it empty.
         let left = self.total.saturating_sub(gone.len() as u64);
         for _ in 0..BACK_TRIES {
             if topology::count(&channel, &self.queue).await?.is_none_or(|count| count >= left) {
@@ -205,7 +206,7 @@ fn matches(job: &InspectedJob, filter: &DeadFilter) -> bool {
         && filter.since.is_none_or(|since| dead.died_at >= since)
 }
 
-/// When the broker parked the message because it was returned too often.
+/// Time at which the broker dead-lettered the message because of its delivery limit.
 fn parked_by_broker(headers: &FieldTable) -> Option<Timestamp> {
     let Some(AMQPValue::FieldArray(deaths)) = headers.inner().get("x-death") else { return None };
     deaths.as_slice().iter().find_map(|death| {
@@ -219,11 +220,11 @@ fn parked_by_broker(headers: &FieldTable) -> Option<Timestamp> {
     })
 }
 
-/// A made-up envelope that shows the raw bytes.
+/// A substitute envelope that shows the raw bytes.
 fn unreadable(queue: &str, raw: &Raw) -> Envelope {
     let text = String::from_utf8_lossy(&raw.body);
     let parsed = message::id_of(raw);
-    // An id that is the same at each look.
+    // Derived from the bytes, so that it is the same at each scan.
     let id = parsed.unwrap_or_else(|| JobId::derived(uuid::Uuid::nil(), &text));
     Envelope {
         id,

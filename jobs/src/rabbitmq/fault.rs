@@ -1,4 +1,4 @@
-//! What can go wrong with the broker, and how it looks from outside.
+//! Errors of the broker and their mapping to [`EngineError`].
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use lapin::ErrorKind;
 use crate::engine::EngineError;
 
 pub(super) const ENGINE: &str = "rabbitmq";
-/// Longest wait for the answer to one method.
+/// Longest wait for the reply to one AMQP method.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Reply codes of AMQP 0-9-1, section 1.8, that are told apart here.
+/// Reply codes of AMQP 0-9-1, section 1.8, that are handled here.
 pub(super) const ACCESS_REFUSED: u16 = 403;
 pub(super) const NOT_FOUND: u16 = 404;
 pub(super) const PRECONDITION_FAILED: u16 = 406;
@@ -21,20 +21,20 @@ const RESOURCE_LOCKED: u16 = 405;
 const CHANNEL_ERROR: u16 = 504;
 const RESOURCE_ERROR: u16 = 506;
 const INTERNAL_ERROR: u16 = 541;
-/// Characters kept of an error text in a header.
+/// Longest error text in a header, in characters.
 const ERROR_CHARS_MAX: usize = 2000;
 
 pub(super) fn unavailable(detail: impl Into<String>) -> EngineError {
     EngineError::Unavailable { engine: ENGINE, detail: detail.into(), source: None }
 }
 
-/// An error of the connection or channel, once connected.
+/// Maps an error of an established connection or channel.
 pub(super) fn broken(error: &lapin::Error) -> EngineError {
     EngineError::new(classify(error), ENGINE, error.clone())
 }
 
-/// The class of an error by its reply code (AMQP 0-9-1, section 1.8): what another connection or a moment may cure, or a
-/// mistake in what was asked.
+/// Classifies an error by its reply code (AMQP 0-9-1, section 1.8): transient when a new connection or a later attempt
+/// may succeed, else a defect of the request.
 pub(super) fn classify(error: &lapin::Error) -> ErrorClass {
     match error.kind() {
         ErrorKind::IOError(_)
@@ -43,7 +43,7 @@ pub(super) fn classify(error: &lapin::Error) -> ErrorClass {
         | ErrorKind::InvalidChannel(_)
         | ErrorKind::InvalidChannelState(..)
         | ErrorKind::InvalidConnectionState(_)
-        // Bytes that do not parse: what comes over this connection is not AMQP any more.
+        // The bytes on this connection are not AMQP any more.
         | ErrorKind::ParsingError(_) => ErrorClass::Unavailable,
         ErrorKind::ChannelsLimitReached => ErrorClass::Busy,
         ErrorKind::ProtocolError(error) => match error.get_id() {
@@ -63,15 +63,15 @@ pub(super) fn code(error: &lapin::Error) -> Option<u16> {
     }
 }
 
-/// An answer within [`ANSWER_TIMEOUT`].
+/// Waits for a reply up to [`ANSWER_TIMEOUT`].
 pub(super) async fn answer<T>(asked: impl Future<Output = lapin::Result<T>>) -> Result<T, EngineError> {
     match tokio::time::timeout(ANSWER_TIMEOUT, asked).await {
         Ok(answer) => answer.map_err(|error| broken(&error)),
-        Err(_) => Err(unavailable("the broker did not answer in time")),
+        Err(_) => Err(unavailable("no reply from the broker in time")),
     }
 }
 
-/// Cuts an error text to what a header may keep.
+/// Truncates an error text to [`ERROR_CHARS_MAX`].
 pub(super) fn bounded(error: &str) -> String {
     error.chars().take(ERROR_CHARS_MAX).collect()
 }

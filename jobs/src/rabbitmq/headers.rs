@@ -1,7 +1,7 @@
-//! The headers of a message, read in one pass.
+//! Message headers, read in one pass.
 //!
-//! A delivery carries one to eight of the headers we know. Asking the table for each that we know would cost a search
-//! among its names for every one that is missing, and all consumers pay it for every job.
+//! A delivery carries one to eight of the known headers. A lookup per known name would search the table for each
+//! missing one, a cost of every consumer for every job.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use super::message::Meta;
 use crate::engine::DeadReason;
 
-/// What we know of a table of headers; all others are passed over.
+/// The known headers of a table; others are ignored.
 pub(super) struct Known<'h> {
     pub(super) attempt: Header<'h>,
     pub(super) max_attempts: Header<'h>,
@@ -97,7 +97,7 @@ impl<'h> Known<'h> {
         })
     }
 
-    /// What travels beside the envelope.
+    /// The metadata of the message beside the envelope.
     pub(super) fn meta(&self) -> Result<Meta, String> {
         let reason = self.dead_reason.text()?;
         let reason = reason.and_then(|name| DeadReason::ALL.into_iter().find(|r| r.as_str() == name));
@@ -124,7 +124,7 @@ impl<'h> Header<'h> {
         integer(value).map(Some).ok_or_else(|| format!("header {}: not a number", self.name))
     }
 
-    /// The number, or what it usually is.
+    /// The number, or the default for an absent header.
     pub(super) fn or<T: TryFrom<i64>>(self, usual: T) -> Result<T, String> {
         let Some(number) = self.number()? else { return Ok(usual) };
         T::try_from(number).map_err(|_| format!("header {}: {number} is out of range", self.name))
@@ -151,7 +151,7 @@ impl<'h> Header<'h> {
     }
 }
 
-/// A number in one header, for those who want no other.
+/// The number in one header, for callers that need no other.
 pub(super) fn number(headers: &FieldTable, name: &'static str) -> Result<Option<i64>, String> {
     Header { name, value: headers.inner().get(name) }.number()
 }

@@ -1,5 +1,5 @@
-//! What runs beside publishing and consuming: pauses and cancel requests of other processes are learnt, scheduled
-//! jobs that are due go to the broker, what nobody came for is forgotten.
+//! The background task of an engine handle: reads pauses and cancel requests of other processes, publishes due
+//! scheduled jobs, deletes expired requests and notes.
 
 use std::{
     sync::{Arc, Weak},
@@ -15,21 +15,21 @@ use super::{
 };
 use crate::{engine::EngineError, error::describe, job_store::ScheduledJob};
 
-/// How soon a pause or a cancel request of another process is obeyed.
+/// Longest delay until a pause or a cancel request of another process is applied.
 const REFRESH_EVERY: Duration = Duration::from_millis(500);
-/// How late a scheduled job may be.
+/// Interval of publishing due jobs: how late a scheduled job may be.
 const DUE_EVERY: Duration = Duration::from_secs(1);
-/// Scheduled jobs published in one go.
+/// Most scheduled jobs published in one batch.
 const DUE_MAX: u32 = 500;
-/// How long a scheduled job is left to whoever is publishing it.
+/// Duration of a claim on a scheduled job that is being published.
 pub(super) const CLAIM_FOR: Duration = Duration::from_secs(30);
-/// How often to forget.
+/// Interval of deleting expired requests and notes.
 const EXPIRE_EVERY: Duration = Duration::from_mins(10);
-/// How long a cancel request waits for its job to come by.
+/// How long a cancel request waits for the delivery of its job.
 const CANCEL_VALID_FOR: Duration = Duration::from_hours(24 * 7);
 const NOTE_VALID_FOR: Duration = Duration::from_mins(5);
 
-/// Runs until the engine handle is gone.
+/// Runs until the engine handle is dropped.
 pub(super) async fn run(inner: Weak<RabbitClient>) {
     let mut tick = interval(REFRESH_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -53,12 +53,12 @@ pub(super) async fn run(inner: Weak<RabbitClient>) {
             Err(error) if well => {
                 tracing::warn!(
                     error = describe(&error),
-                    "scheduled jobs, pauses and cancel requests have to wait"
+                    "scheduled jobs and control changes delayed, retrying"
                 );
                 well = false;
             }
             Ok(()) if !well => {
-                tracing::info!("scheduled jobs, pauses and cancel requests are looked after again");
+                tracing::info!("scheduled jobs and control changes resumed");
                 well = true;
             }
             _ => {}
@@ -72,7 +72,7 @@ impl RabbitClient {
         if version == self.control.borrow().version { Ok(()) } else { self.refresh_control().await }
     }
 
-    /// Reads pauses and cancel requests and tells the consumers of this handle.
+    /// Reads pauses and cancel requests and passes them to the consumers of this handle.
     pub(super) async fn refresh_control(&self) -> Result<(), EngineError> {
         let control = Arc::new(self.store.control().await?);
         self.control.send_if_modified(|known| {
@@ -86,7 +86,7 @@ impl RabbitClient {
     }
 
     async fn publish_due(&self) -> Result<(), EngineError> {
-        // Claims would run out unused.
+        // Claims would expire unused.
         if self.publisher.trouble().is_some() {
             return Ok(());
         }
@@ -101,7 +101,7 @@ impl RabbitClient {
         }
     }
 
-    /// Publishes claimed jobs, then deletes them: a crash in between publishes again, under the same ids.
+    /// Publishes claimed jobs, then deletes them: a crash in between publishes them again, under the same ids.
     pub(super) async fn move_to_broker(
         &self,
         jobs: Vec<ScheduledJob>,
@@ -117,7 +117,7 @@ impl RabbitClient {
                 first_failed_at: job.first_failed_at,
                 ..Meta::default()
             };
-            // A clock that was set back meanwhile would send it to the store again: it stays there then.
+            // If the clock was set back meanwhile, the job is routed to the store again; then it stays there.
             if let Route::Publish(message) = route(&job.envelope, meta, at, &self.ambient) {
                 outgoing.push(message);
             }

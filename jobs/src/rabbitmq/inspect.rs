@@ -1,4 +1,4 @@
-//! What people ask and do: depth, lists, cancel, pause, purge, redrive.
+//! Operator requests: depth, lists, cancel, pause, purge, redrive.
 
 use std::{collections::HashSet, sync::atomic::Ordering, time::Duration};
 
@@ -20,9 +20,9 @@ use crate::{
     job_store::ScheduledJob,
 };
 
-/// Jobs listed in one go.
+/// Most jobs returned by one listing.
 const LIST_MAX: usize = 1000;
-/// A consumer not heard of for so long is gone; it tells of itself every 20 s at least.
+/// Age at which a consumer's note is ignored; each consumer writes one every 20 s at least.
 const NOTE_VALID_FOR: Duration = Duration::from_secs(45);
 
 impl RabbitClient {
@@ -68,7 +68,7 @@ impl RabbitClient {
         let mut sum = 0;
         for name in names {
             let Some(count) = topology::count(&channel, name).await? else {
-                return Err(super::fault::unavailable(format!("queue `{name}` is gone; declare it again")));
+                return Err(super::fault::unavailable(format!("broker has no queue `{name}`; declare it")));
             };
             sum += count;
         }
@@ -81,7 +81,7 @@ impl RabbitClient {
             return Err(EngineError::NoSuchQueue(queue.to_owned()));
         }
         self.refresh_control().await?;
-        // Consumers of this handle obey before this returns; others within the time between two refreshes.
+        // Consumers of this handle apply the change before this returns; others at their next refresh.
         for consumer in self.consumers_of(queue) {
             consumer.ask(Command::Obey).await;
         }
@@ -128,7 +128,7 @@ impl RabbitClient {
     pub(super) async fn redrive(&self, filter: &DeadFilter) -> Result<Vec<JobId>, EngineError> {
         let mut found = Vec::new();
         let limit = usize::try_from(filter.limit).unwrap_or(usize::MAX);
-        // Which are the oldest over all queues is known only after looking at each; a real run goes queue by queue.
+        // A dry run reads all queues before it can tell the oldest jobs; a real run goes queue by queue.
         for queue in self.queues_of(filter.queue.as_ref()).await? {
             let left = if filter.dry_run { limit } else { limit - found.len() };
             found.extend(self.redrive_queue(&queue, filter, None, left).await?);
@@ -180,7 +180,7 @@ impl RabbitClient {
         Ok(None)
     }
 
-    /// What consumers of this handle hold; those of other processes keep it to themselves.
+    /// Jobs held by consumers of this handle; those of other processes are not visible.
     async fn running(&self, queue: &str, id: Option<JobId>) -> Vec<InspectedJob> {
         let mut jobs = Vec::new();
         for consumer in self.consumers_of(queue) {

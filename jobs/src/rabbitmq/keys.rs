@@ -1,7 +1,7 @@
 //! Concurrency keys within one engine handle.
 //!
-//! Guarantees: of all deliveries of this handle with one key, over all its queues, one is handed out at a time. Does
-//! not reach other processes: a broker has no lock that lets go of itself when its holder dies.
+//! Guarantees: of all deliveries of this handle with one key, over all its queues, one is dispatched at a time. Does
+//! not reach other processes: a broker has no lock that is released when its holder dies.
 
 use std::{
     collections::HashMap,
@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::watch;
 
-/// Which keys are taken, and by which session and delivery tag.
+/// The keys in use, each with session and delivery tag of its holder.
 #[derive(Default)]
 pub(super) struct Keys {
     taken: Mutex<HashMap<String, (u64, u64)>>,
@@ -18,7 +18,7 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// True when the key is this delivery's from now on.
+    /// Takes the key for this delivery. Returns false when it is in use.
     pub(super) fn take(&self, key: &str, session: u64, tag: u64) -> bool {
         let mut taken = self.taken();
         if taken.contains_key(key) {
@@ -28,7 +28,7 @@ impl Keys {
         true
     }
 
-    /// Frees the key if it is this delivery's.
+    /// Frees the key if this delivery holds it.
     pub(super) fn free(&self, key: &str, session: u64, tag: u64) {
         let mut taken = self.taken();
         if taken.get(key) == Some(&(session, tag)) {
@@ -38,13 +38,13 @@ impl Keys {
         }
     }
 
-    /// Frees all keys of a session that is gone.
+    /// Frees all keys of an ended session.
     pub(super) fn free_all(&self, session: u64) {
         self.taken().retain(|_, (holder, _)| *holder != session);
         self.freed.send_replace(());
     }
 
-    /// Rings whenever a key was freed.
+    /// Notifies at each freed key.
     pub(super) fn subscribe(&self) -> watch::Receiver<()> {
         self.freed.subscribe()
     }

@@ -1,8 +1,9 @@
-//! The delay ladder: queues of one fixed delay each, and which of them a delay takes.
+//! The delay ladder: delay queues with one fixed delay each, and the choice of the queue for a delay.
 //!
-//! One delay per queue, because a queue lets messages expire at its head only: mixed delays would block each other.
-//! Few rungs, so that a queue costs few of them; a delay between two rungs takes several, one after the other. The
-//! binary ladder of others (28 levels) gives every second exactly, at one confirmed hop per binary digit.
+//! One delay per queue, because a queue expires messages at its head only: mixed delays would block each other. Few
+//! rungs, because each job queue has a delay queue per rung; a delay between two rungs takes several, one after the
+//! other. The alternative, a binary ladder of 28 levels, is exact to the second at the cost of one confirmed hop per
+//! binary digit.
 
 use std::time::Duration;
 
@@ -19,10 +20,10 @@ pub(super) const RUNGS: [(&str, Duration); 6] = [
 /// Longer delays wait in the job store, where they can be listed and cancelled.
 pub(super) const LADDER_MAX: Duration = Duration::from_mins(5);
 
-/// The rung for what is left of a delay that was `whole` long.
+/// The rung for the remaining `left` of a delay of `whole`.
 ///
-/// The next higher one when that makes the job late by at most a quarter of the whole delay, else the next lower
-/// one, after which the rest takes a further rung. The lowest rung serves whatever is shorter than it.
+/// The next higher rung when it makes the job late by at most a quarter of the whole delay, else the next lower one,
+/// after which the remainder takes a further rung. The lowest rung serves all shorter delays.
 pub(super) fn rung(left: Duration, whole: Duration) -> usize {
     let higher = RUNGS.iter().position(|(_, delay)| *delay >= left);
     match higher {

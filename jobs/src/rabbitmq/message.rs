@@ -1,21 +1,22 @@
-//! A job as a message: the payload is the body, the envelope is properties and headers.
+//! The wire format of a job: the payload is the body, the envelope is properties and headers.
 //!
-//! So a payload can be read in the broker's own tools and by consumers in other languages, and is neither escaped
-//! nor parsed a second time; a retry changes headers only. What travels where:
+//! Payloads can therefore be read in the broker's own tools and by consumers in other languages, and are neither
+//! escaped nor parsed a second time; a retry changes headers only. The fields:
 //!
 //! | property | field | header (only when set) | field |
 //! |---|---|---|---|
 //! | `message_id` | id | `ow-created-at` (ms, always), `ow-run-at` (ms), `traceparent`, `ow-subject` | the same |
 //! | `type` | kind | `ow-attempt`, `ow-max-attempts`, `ow-version` (unless 0, 20 and 1) | the same |
-//! | `priority` | class (2, 1, 0), for a message that left its class's queue | `ow-unique-key`, `ow-concurrency-key` | keys |
-//! | `app_id` | `orderworks/1`, the version of this table | `ow-crashes` | crashes of earlier copies; the broker counts those of this one |
+//! | `priority` | 2, 1, 0, for a message outside its own queue | `ow-unique-key`, `ow-concurrency-key` | keys |
+//! | `app_id` | `orderworks/1`, the format's version | `ow-crashes` | crashes of earlier copies, not of this one |
 //! | | | `ow-last-error`, `ow-first-failed-at` | the last failure, the time of the first |
-//! | | | `ow-not-before`, `ow-delayed-at` | end and beginning of a delay, by the clock of whoever put the job off |
-//! | | | `ow-left-ms` | of a delay, beyond the rung of the ladder that the job is in |
+//! | | | `ow-not-before`, `ow-delayed-at` | end and beginning of a delay, by the clock of the process that set it |
+//! | | | `ow-left-ms` | remainder of a delay after the current rung of the ladder |
 //! | | | `ow-dead-reason`, `ow-died-at` | only in the dead queue |
 //!
-//! Every copy gets its headers afresh. The broker's own (`x-death` and its kin) must not be copied: a message that
-//! says it was in a queue before is, in `RabbitMQ` before 4.0.1, not let into that queue again.
+//! Crashes of the current copy are counted by the broker. Every copy gets new headers. The broker's own (`x-death` and
+//! related ones) must not be copied: RabbitMQ before 4.0.1 does not accept a message into a queue that its headers list
+//! as visited.
 
 use std::{sync::Arc, time::Duration};
 
@@ -35,36 +36,36 @@ use crate::{
 
 /// The version of the format, in `app_id`.
 const FORMAT: &str = "orderworks/1";
-/// Bytes of a kind: a short string holds no more.
+/// Longest kind in bytes, the size of an AMQP short string.
 const KIND_BYTES_MAX: usize = 255;
-/// Bytes of a key or subject.
+/// Longest key or subject, in bytes.
 const KEY_BYTES_MAX: usize = 512;
-/// Persistent, in the terms of AMQP.
+/// AMQP delivery mode "persistent".
 const PERSISTENT: u8 = 2;
 
-/// What a header stands for that is not there. Most jobs are first attempts of their first version, and parsing headers is
-/// among the largest costs of a consumer (docs/BENCHMARKS.md).
+/// Defaults of absent headers. Most jobs are first attempts of their first version, and parsing headers is among the
+/// largest costs of a consumer (docs/BENCHMARKS.md).
 const ATTEMPT: u32 = 0;
 const MAX_ATTEMPTS: u32 = 20;
 const VERSION: u16 = 1;
 
-/// A message apart from where it goes.
+/// A message without its destination.
 #[derive(Debug, Clone)]
 pub(super) struct Raw {
     pub(super) properties: BasicProperties,
     pub(super) body: Vec<u8>,
 }
 
-/// What travels beside the envelope.
+/// The metadata of a message beside the envelope.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Meta {
     pub(super) crashes: u32,
     pub(super) last_error: Option<String>,
     pub(super) first_failed_at: Option<Timestamp>,
-    /// When its delay ends and began, by the clock of whoever put it off.
+    /// End and beginning of the delay, by the clock of the process that set it.
     pub(super) not_before: Option<Timestamp>,
     pub(super) delayed_at: Option<Timestamp>,
-    /// Of its delay, beyond the rung it is in: nothing for one that may start when it leaves the rung.
+    /// Remainder of the delay after the current rung; zero when the job may start as it leaves the rung.
     pub(super) left: Duration,
     pub(super) dead: Option<(DeadReason, Timestamp)>,
 }
@@ -75,15 +76,15 @@ impl Meta {
     }
 }
 
-/// A delivery as it was understood, kept until its outcome is durable.
+/// A decoded delivery, kept until its settlement is durable.
 pub(super) enum Message {
-    /// Shared with the run: what becomes of the job is a new message made from these.
+    /// A job. Shared with the run; a settlement that moves the job makes a new message from it.
     Job(Arc<Envelope>, Meta),
-    /// Parked as it came.
+    /// A message that cannot be decoded, sent to the dead queue unchanged.
     Unreadable(Box<Raw>),
 }
 
-/// Refuses what no message can carry.
+/// Rejects envelopes that no message can carry.
 pub(super) fn check(envelope: &Envelope) -> Result<(), EngineError> {
     let refused = |why: String| Err(EngineError::Refused(format!("{}: {why}", envelope.id)));
     let bytes = envelope.payload.get().len();
@@ -100,7 +101,7 @@ pub(super) fn check(envelope: &Envelope) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// The message of a job; [`check`] has passed.
+/// Encodes a job that has passed [`check`].
 pub(super) fn encode(envelope: &Envelope, meta: &Meta) -> Raw {
     let mut headers = Headers(FieldTable::default());
     headers.number_unless(ATTEMPT, "ow-attempt", envelope.attempt);
@@ -126,7 +127,7 @@ pub(super) fn encode(envelope: &Envelope, meta: &Meta) -> Raw {
     Raw { properties, body: envelope.payload.get().as_bytes().to_vec() }
 }
 
-/// News for programs outside: the body as it is, the topic as the type.
+/// Encodes an event: the body unchanged, the topic as the type.
 pub(super) fn event_message(news: Event) -> Raw {
     let mut headers = Headers(FieldTable::default());
     headers.text("ow-source", Some(&news.source));
@@ -143,8 +144,8 @@ pub(super) fn event_message(news: Event) -> Raw {
     Raw { properties, body: news.body.into_bytes() }
 }
 
-/// A message nobody can read, as it is parked: its own properties and headers kept, so that a later release may
-/// read it, but for those that would act on the way.
+/// An undecodable message for the dead queue: its properties and headers are kept, so that a later release may decode
+/// it, except those with an effect on its way.
 pub(super) fn park_unreadable(raw: &Raw, id: JobId, class: Priority, meta: &Meta) -> Raw {
     let mut headers = foreign_headers(raw);
     headers.meta(meta);
@@ -153,7 +154,7 @@ pub(super) fn park_unreadable(raw: &Raw, id: JobId, class: Priority, meta: &Meta
     Raw { properties, body: raw.body.clone() }
 }
 
-/// The same message on its way back into its queue.
+/// The same message on its way back to its queue.
 pub(super) fn unpark_unreadable(raw: &Raw) -> Raw {
     let properties = carried(&raw.properties);
     let properties = match raw.properties.message_id() {
@@ -163,7 +164,7 @@ pub(super) fn unpark_unreadable(raw: &Raw) -> Raw {
     Raw { properties: properties.with_headers(foreign_headers(raw).0), body: raw.body.clone() }
 }
 
-/// The same message for another queue, with the crashes of this one.
+/// The same message for another queue, with the crashes counted in this one.
 pub(super) fn copy(raw: &Raw) -> Raw {
     let crashes = raw.properties.headers().as_ref().and_then(|headers| meta_of(headers).ok());
     let ours = ["ow-dead-reason", "ow-died-at", "ow-last-error", "ow-first-failed-at"];
@@ -186,7 +187,7 @@ pub(super) fn copy(raw: &Raw) -> Raw {
     Raw { properties, body: raw.body.clone() }
 }
 
-/// Leaves out what would act: an expiration, the user to verify, where to reply.
+/// Drops properties with an effect: expiration, user id, reply-to.
 fn carried(from: &BasicProperties) -> BasicProperties {
     let mut to = BasicProperties::default().with_delivery_mode(PERSISTENT);
     if let Some(kind) = from.kind() {
@@ -201,7 +202,7 @@ fn carried(from: &BasicProperties) -> BasicProperties {
     to
 }
 
-/// All but the broker's own headers, those that make it send copies, and what we add when parking.
+/// All headers except the broker's own, those that make it send copies, and those added for the dead queue.
 fn foreign_headers(raw: &Raw) -> Headers {
     let ours = ["ow-dead-reason", "ow-died-at", "ow-last-error", "ow-first-failed-at", "ow-crashes"];
     let mut headers = FieldTable::default();
@@ -215,12 +216,12 @@ fn foreign_headers(raw: &Raw) -> Headers {
     Headers(headers)
 }
 
-/// Reads a job of this queue, or says what is wrong with it.
+/// Decodes a job of this queue; the error says which part is wrong.
 pub(super) fn decode(queue: &str, raw: &Raw) -> Result<(Envelope, Meta), String> {
     let properties = &raw.properties;
     let app = properties.app_id().as_ref().map_or("", ShortString::as_str);
     if app != FORMAT {
-        return Err(format!("app_id is `{app}`, not `{FORMAT}`: not one of ours, or of another release"));
+        return Err(format!("app_id is `{app}`, not `{FORMAT}`: foreign, or of another release"));
     }
     let headers = Known::of(properties.headers().as_ref().ok_or("no headers")?);
     let id = properties.message_id().as_ref().ok_or("no message_id")?;
@@ -246,7 +247,7 @@ pub(super) fn decode(queue: &str, raw: &Raw) -> Result<(Envelope, Meta), String>
     Ok((envelope, headers.meta()?))
 }
 
-/// The id of a message that may be unreadable otherwise.
+/// The id of a message that may be undecodable otherwise.
 pub(super) fn id_of(raw: &Raw) -> Option<JobId> {
     raw.properties.message_id().as_ref()?.as_str().parse().ok()
 }
@@ -255,7 +256,7 @@ pub(super) fn meta_of(headers: &FieldTable) -> Result<Meta, String> {
     Known::of(headers).meta()
 }
 
-/// The class in the properties, for a message met outside of its class's queue.
+/// The priority in the properties, for a message outside its own queue.
 pub(super) fn class_of(properties: &BasicProperties) -> Priority {
     let found = Priority::ALL.into_iter().find(|class| *properties.priority() == Some(rank(*class)));
     found.unwrap_or_default()
@@ -269,7 +270,7 @@ const fn rank(class: Priority) -> u8 {
     }
 }
 
-/// Texts here are bounded by [`check`]; anything longer would be a bug and becomes empty, never a panic.
+/// Texts are bounded by [`check`]; a longer one would be a bug and becomes empty instead of a panic.
 fn short(text: &str) -> ShortString {
     ShortString::try_new(text).unwrap_or_default()
 }
@@ -287,7 +288,7 @@ impl Headers {
         }
     }
 
-    /// The first millisecond that is not before it: cutting off would let a job start early.
+    /// `at` in milliseconds, rounded up: rounding down would start a job early.
     fn time(&mut self, name: &str, at: Option<Timestamp>) {
         if let Some(at) = at {
             let millis = at.as_millisecond();
@@ -311,7 +312,7 @@ impl Headers {
         self.time("ow-not-before", meta.not_before);
         self.time("ow-delayed-at", meta.delayed_at);
         if !meta.left.is_zero() {
-            // Rounded up, as a job must not start early.
+            // Rounded up: a job must not start early.
             let millis = meta.left.as_nanos().div_ceil(1_000_000);
             self.number("ow-left-ms", i64::try_from(millis).unwrap_or(i64::MAX));
         }

@@ -1,8 +1,8 @@
-//! Gives queues of an earlier release the shape of this one, with what is in them.
+//! Migration of queues that an earlier release declared with other arguments, messages included.
 //!
-//! A queue's arguments cannot be changed, so its messages move to a second one while it is made anew, and back. Each
-//! is acknowledged where it was only after it is confirmed where it goes: a crash in between leaves a copy too many,
-//! and the second queue, which the next run empties. For a time when its workers are stopped.
+//! A queue's arguments cannot be changed, so its messages move to a second queue while it is recreated, and back. Each
+//! is acknowledged at its source only after it is confirmed at its destination: a crash in between leaves a duplicate,
+//! and the second queue, which the next run empties. Run it while the queue's workers are stopped.
 
 use lapin::{
     BasicProperties, Channel,
@@ -23,7 +23,7 @@ use crate::engine::EngineError;
 const CHUNK_MAX: usize = 256;
 
 impl RabbitClient {
-    /// Answers how many messages were in queues that had to be made anew.
+    /// Returns the number of messages in queues that were recreated.
     pub(super) async fn migrate_queue(&self, queue: &str) -> Result<u64, EngineError> {
         topology::check_name(queue)?;
         let mut moved = 0;
@@ -43,8 +43,8 @@ impl RabbitClient {
             Ok(()) if !left_over => return Ok(0),
             Ok(()) => {}
             Err(EngineError::Topology { difference, .. }) => {
-                tracing::info!(job.queue = queue, difference, "making a queue anew");
-                // Without a limit on age or returns, so that nothing leaves it meanwhile.
+                tracing::info!(job.queue = queue, difference, "recreating queue");
+                // Without a message TTL or delivery limit, so that no message leaves it meanwhile.
                 self.declare_aside(&aside).await?;
                 self.move_all(&name, &aside).await?;
                 self.delete_empty(&name).await?;
@@ -83,7 +83,7 @@ impl RabbitClient {
         }
     }
 
-    /// Quorum queues of 3.10 cannot be deleted on condition; so the condition is asked for.
+    /// Quorum queues of 3.10 do not support a conditional delete, so the condition is checked before.
     async fn delete_empty(&self, name: &str) -> Result<(), EngineError> {
         let channel = self.admin.channel().await?;
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };

@@ -1,23 +1,23 @@
 //! The engine of the distributed mode: quorum queues of `RabbitMQ` 3.10 or later, and a relational job store beside
-//! them for what a broker cannot do.
+//! them for state that a broker cannot keep.
 //!
-//! Guarantees the whole of [`crate::engine`] but for the flags below: a published job is confirmed by a majority, a
-//! settled one is acknowledged only after its outcome is durable, and consumers come back by themselves whatever the
-//! broker does. A plain job touches the broker only. One node of the broker gives no replication: then the promise
-//! is that a confirmed job survives a restart.
+//! Guarantees the whole of [`crate::engine`] except for the flags below: a published job is confirmed by a majority, a
+//! settled one is acknowledged only after its settlement is durable, and consumers reconnect by themselves after every
+//! fault of the broker. A plain job touches the broker only. A broker of a single node does not replicate: then a
+//! confirmed job survives a restart, no more.
 //!
 //! # Capabilities, and why
-//! - `strict_priority: false`. A queue per class; deliveries already sent to a consumer are not taken back when a
-//!   higher one arrives. Of what a consumer holds, the highest class is handed out first.
-//! - `dedupes_ids: false`. The broker keeps no index of ids, and asking a store for each would put it on the hot
-//!   path. Publishing an id twice runs it twice; handlers are idempotent by it.
+//! - `strict_priority: false`. One queue per priority; deliveries already sent to a consumer are not withdrawn when one
+//!   of higher priority arrives. Of the deliveries a consumer holds, the highest priority is dispatched first.
+//! - `dedupes_ids: false`. The broker keeps no index of ids, and a lookup in a store would be on the hot path.
+//!   Publishing an id twice runs it twice; handlers are idempotent by it.
 //! - `lists_ready: false`, `cancels_ready: false`. A queue cannot be searched. A cancel request is kept in the job
-//!   store and meets its job when its turn comes; hence the answer for an unknown id is `Requested`, too.
-//! - `fifo: true`. One batch goes over one channel; a job released while its consumer goes on keeps its place. One
-//!   given back by `close` goes to the end of its queue.
-//! - `concurrency_keys: false`. Within one engine handle they are honoured over all its queues.
+//!   store and takes effect when its job is delivered; hence the result for an unknown id is `Requested`, too.
+//! - `fifo: true`. One batch uses one channel; a job released while its consumer continues keeps its position. A job
+//!   released by `close` goes to the end of its queue.
+//! - `concurrency_keys: false`. Keys hold within one engine handle, over all its queues.
 //!
-//! Read on in `message` (the format), `topology` and `ladder` (the queues), `publisher`, `supervisor` and `session`
+//! Read on in `message` (wire format), `topology` and `ladder` (queues), `publisher`, `supervisor` and `session`
 //! (consuming), `outcome` (settling), `dead`, `inspect`, `housekeeping`.
 
 mod connect;
@@ -87,17 +87,21 @@ struct RabbitClient {
     consumers: Mutex<Vec<Weak<ConsumerShared>>>,
     /// Queues known to exist.
     declared: Mutex<HashSet<String>>,
-    /// Whether the exchange of events is known to exist.
+    /// Whether the events exchange is known to exist.
     announcing: AtomicBool,
-    /// Turns of looking into dead queues.
+    /// Held while a dead queue is scanned.
     looking: tokio::sync::Mutex<()>,
 }
 
 impl RabbitEngine {
-    /// An engine for this broker, whose connections carry `name`. Must be called within a tokio runtime.
+    /// An engine for this broker; the names of its connections begin with `name`. Must be called within a tokio
+    /// runtime.
     ///
-    /// Does not wait for the broker, which may be down; fails with [`EngineError::Denied`] when the address is
-    /// malformed. A wrong password or virtual host is told by the first use, as [`EngineError::Denied`], too.
+    /// Does not wait for the broker, which may be down.
+    ///
+    /// # Errors
+    /// [`EngineError::Denied`] for a malformed address. A wrong password or virtual host is reported as
+    /// [`EngineError::Denied`] by the first use.
     pub fn new(
         server: RabbitServer<'_>,
         name: &str,
@@ -123,7 +127,7 @@ impl RabbitEngine {
         Ok(engine)
     }
 
-    /// What keeps jobs from being published, in one line; `None` when nothing does. Consumers tell their own, see
+    /// Reason for which jobs cannot be published now, in one line; `None` when they can. For consumers see
     /// [`crate::engine::Settler::health`].
     pub fn publish_trouble(&self) -> Option<String> {
         self.inner.publisher.trouble()
@@ -155,7 +159,7 @@ impl RabbitClient {
         Ok(())
     }
 
-    /// Fails with [`EngineError::NoSuchQueue`] unless all are declared.
+    /// Returns [`EngineError::NoSuchQueue`] unless all queues are declared.
     async fn require_queues(&self, names: HashSet<&str>) -> Result<(), EngineError> {
         let all_known = {
             let declared = self.declared.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,9 +1,9 @@
-//! Outcomes that take more than an acknowledgement: made durable elsewhere first.
+//! Settlements that need more than an acknowledgement: made durable elsewhere first.
 //!
-//! Guarantees: an original is acknowledged only after its copy was confirmed, its schedule or its release written. A
-//! crash in between leaves both: a job may run twice, it is never lost. What fails is tried again for as long as the
-//! session lives. A released job is a new copy, because in 3.10 every return to a queue counts against the delivery
-//! limit, which is there for crashes; its own crash count travels in a header.
+//! Guarantees: a delivery is acknowledged only after its copy was confirmed, or its schedule or release written. A
+//! crash in between leaves both: a job may run twice, it is never lost. Failures are retried for as long as the session
+//! lives. A released job is published as a new copy, because in RabbitMQ 3.10 every return to a queue counts against
+//! the delivery limit, which is meant for crashes; the job's own crash count travels in a header.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,21 +25,21 @@ use crate::{
     job::{Backoff, Priority},
 };
 
-/// Between tries to make an outcome durable.
+/// Delay between attempts to make a settlement durable.
 const AGAIN: Backoff = Backoff::FullJitter { base: Duration::from_millis(100), cap: Duration::from_secs(2) };
 
-/// What becomes of a delivery, beyond a plain acknowledgement.
+/// A settlement beyond a plain acknowledgement.
 #[derive(Debug, Clone)]
 pub(super) enum DeliveryOutcome {
-    /// Over: completed, cancelled.
+    /// Completed or cancelled.
     Ended,
     Retry {
         at: Timestamp,
         error: String,
     },
-    /// Again at this time, nothing counted; at once without one.
+    /// Run again at this time, or at once; nothing is counted.
     Again(Option<Timestamp>),
-    /// Its delay takes another rung.
+    /// The remaining delay takes another rung.
     Wait,
     Dead {
         reason: DeadReason,
@@ -50,7 +50,7 @@ pub(super) enum DeliveryOutcome {
     },
 }
 
-/// One delivery whose outcome is being made durable.
+/// A delivery whose settlement is being made durable.
 pub(super) struct Settling {
     pub(super) inner: Arc<RabbitClient>,
     pub(super) shared: Arc<ConsumerShared>,
@@ -61,14 +61,14 @@ pub(super) struct Settling {
 }
 
 impl Settling {
-    /// Returns when the outcome is durable, so that the original may be acknowledged.
+    /// Returns when the settlement is durable and the delivery may be acknowledged.
     pub(super) async fn run(self, outcome: DeliveryOutcome) {
         let mut failures = 0;
         while let Err(error) = self.attempt(&outcome).await {
             failures += 1;
             let error = describe(&error);
             if self.shared.stall(error.clone()) {
-                tracing::warn!(job.id = %self.id, job.queue = self.shared.queue, error, "outcomes have to wait");
+                tracing::warn!(job.id = %self.id, job.queue = self.shared.queue, error, "settlement delayed, retrying");
             }
             tokio::time::sleep(AGAIN.delay(failures, &self.inner.ambient)).await;
         }
@@ -96,7 +96,7 @@ impl Settling {
             }
             DeliveryOutcome::Dead { reason, error } => {
                 let (mut envelope, mut meta) = self.job()?;
-                // The run that used them up is counted like those before it.
+                // The last run of an exhausted job counts as an attempt like those before it.
                 envelope.attempt =
                     envelope.attempt.saturating_add(u32::from(*reason == DeadReason::Exhausted));
                 meta.last_error = Some(bounded(error));
@@ -113,7 +113,7 @@ impl Settling {
         Ok(())
     }
 
-    /// Frees what the job store keeps for a live job.
+    /// Removes the job store's unique key and cancel request of an ended job.
     async fn end(&self) -> Result<(), EngineError> {
         if matches!(&self.message, Message::Job(envelope, _) if envelope.unique_key.is_some()) {
             self.inner.store.release(&[self.id]).await?;

@@ -1,10 +1,11 @@
-//! The task behind [`super::publisher`]: connects, keeps the window of unconfirmed messages full, connects again.
+//! The publishing task behind [`super::publisher`]: connects, keeps the window of unconfirmed messages full,
+//! reconnects.
 //!
-//! A returned message comes before its confirm, but the client library hands it out with whichever confirm it
-//! completes next, and a confirm may cover many. So returns are matched by message id: a return that belongs to
-//! another message is remembered, and looked up when that message's confirm is seen. That comes later: the library
-//! empties its list of returns before it completes a confirm without one, and this task sees confirms in the order
-//! of their completion, since [`FuturesUnordered`] yields in the order of waking.
+//! The broker sends a returned message before its confirm, but the client library attaches it to whichever confirm it
+//! completes next, and one confirm may cover many messages. So returns are matched by message id: a return attached to
+//! another message is remembered and looked up at the confirm of its own message. That confirm comes later: the library
+//! empties its list of returns before it completes a confirm without one, and this task sees confirms in the order of
+//! their completion, since [`FuturesUnordered`] yields in the order of waking.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -31,19 +32,19 @@ use super::{
 };
 use crate::{engine::EngineError, error::describe, job::Backoff};
 
-/// Unconfirmed messages over all callers.
+/// Most unconfirmed messages, over all callers.
 const WINDOW: usize = 512;
-/// Channels to spread batches over: each is a process of its own in the broker.
+/// Channels that share the batches: each is a process of its own in the broker.
 const CHANNELS: usize = 2;
-/// A window without a single confirm for this long means that the connection is dead, whatever it says.
+/// Time without a confirm after which the connection is considered dead, whatever its state says.
 const STUCK_AFTER: Duration = Duration::from_secs(10);
-/// How often to look at the connection's state.
+/// Interval of checking the connection's state.
 const CHECK_EVERY: Duration = Duration::from_millis(100);
-/// Delay before connecting again.
+/// Delay before reconnecting.
 const RECONNECT: Backoff =
     Backoff::FullJitter { base: Duration::from_millis(200), cap: Duration::from_secs(5) };
 
-/// Runs until the queue's other end is dropped.
+/// Runs until all senders of `queue` are dropped.
 pub(super) async fn run(
     address: Address,
     name: String,
@@ -62,7 +63,7 @@ pub(super) async fn run(
             Ok((connection, channels)) => {
                 failures = 0;
                 if state.send_replace(PublisherState::Up) != PublisherState::Up {
-                    tracing::info!(broker = ?address, "publishing");
+                    tracing::info!(broker = ?address, "publisher connected");
                 }
                 match Pipeline::new(&connection, channels, &state).run(&mut queue).await {
                     Some(trouble) => PublisherState::Down(trouble),
@@ -81,12 +82,12 @@ pub(super) async fn run(
     }
 }
 
-/// Logged once per change of kind; the error of each attempt may differ in its wording.
+/// Logs each change of kind once; error texts of single attempts may differ.
 fn report(state: &watch::Sender<PublisherState>, trouble: PublisherState, address: &Address) {
     let before = state.send_replace(trouble.clone());
     let initial = before == PublisherState::Down(PublishTrouble::unavailable(NOT_CONNECTED));
     if initial || std::mem::discriminant(&before) != std::mem::discriminant(&trouble) {
-        tracing::warn!(broker = ?address, state = ?trouble, "cannot publish, connecting again");
+        tracing::warn!(broker = ?address, state = ?trouble, "publisher disconnected, reconnecting");
     }
 }
 
@@ -101,10 +102,10 @@ async fn open(address: &Address, name: &str) -> Result<(Connection, Vec<Channel>
     Ok((connection, channels))
 }
 
-/// Answers callers while there is no connection. Returns when there are none left to come.
+/// Rejects batches while there is no connection. Returns when all senders are dropped.
 async fn refuse_all(queue: &mut mpsc::Receiver<Arc<Batch>>, state: &watch::Sender<PublisherState>) {
     while let Some(batch) = queue.recv().await {
-        // What made the connection end says nothing of these messages: they wait for the next one.
+        // The end of the connection is no failure of these messages: they are retried on the next one.
         let why = match &*state.borrow() {
             PublisherState::Down(trouble) => trouble.detail.clone(),
             PublisherState::Denied(why) => why.clone(),
@@ -124,11 +125,11 @@ struct Pipeline<'a> {
     state: &'a watch::Sender<PublisherState>,
     next_channel: usize,
     next_number: u64,
-    /// Not sent yet, with the channel they go to.
+    /// Messages not sent yet, each with the index of its channel.
     waiting: VecDeque<(usize, Ticket)>,
     sent: HashMap<u64, Ticket>,
     confirms: FuturesUnordered<BoxFuture<'static, Confirmed>>,
-    /// Ids of messages that came back with another message's confirm.
+    /// Ids of returned messages that came with another message's confirm.
     returned: HashSet<String>,
     progress_at: Instant,
 }
@@ -153,7 +154,7 @@ impl<'a> Pipeline<'a> {
         }
     }
 
-    /// `None` when there is nobody left to publish for, else what ended the connection.
+    /// Returns the reason for which the connection ended; `None` when all senders are dropped.
     async fn run(mut self, queue: &mut mpsc::Receiver<Arc<Batch>>) -> Option<PublishTrouble> {
         let trouble = self.publish_until_trouble(queue).await?;
         for ticket in self.take_tickets() {
@@ -212,10 +213,10 @@ impl<'a> Pipeline<'a> {
         }
     }
 
-    /// An error of one message is one of its channel, and so of the whole connection here.
+    /// Handles one confirm. An error of a message is one of its channel, and ends the whole connection.
     fn confirmed(&mut self, number: u64, outcome: lapin::Result<Confirmation>) -> Result<(), PublishTrouble> {
         self.progress_at = Instant::now();
-        // Without a ticket its caller was told already that the broker is blocked.
+        // Without a ticket, the caller has been told already that the broker is blocked.
         let ticket = self.sent.remove(&number);
         let (acked, back) = match outcome {
             Err(error) => {
@@ -228,7 +229,7 @@ impl<'a> Pipeline<'a> {
             Ok(Confirmation::Ack(back)) => (true, back),
             Ok(Confirmation::Nack(back)) => (false, back),
             Ok(Confirmation::NotRequested) => {
-                return Err(PublishTrouble::unavailable("the channel lost its confirm mode"));
+                return Err(PublishTrouble::unavailable("the channel is not in confirm mode"));
             }
         };
         if let Some(back) = back
@@ -258,7 +259,8 @@ impl<'a> Pipeline<'a> {
         sent.chain(self.waiting.drain(..).map(|(_, ticket)| ticket))
     }
 
-    /// What is wrong with the connection, if anything. Blocked is not wrong: all callers are told, and it passes.
+    /// Returns the failure of the connection, if there is one. Blocked is not a failure: all callers are told, and it
+    /// ends by itself.
     fn check(&mut self) -> Option<String> {
         let status = self.connection.status();
         if !status.connected() || self.channels.iter().any(|channel| !channel.status().connected()) {
@@ -267,10 +269,10 @@ impl<'a> Pipeline<'a> {
         let blocked = status.blocked();
         let was_blocked = *self.state.borrow() == PublisherState::Blocked;
         if blocked && !was_blocked {
-            tracing::warn!("the broker blocks publishing: it is out of memory or disk");
+            tracing::warn!("publishing blocked by the broker: out of memory or disk");
             self.state.send_replace(PublisherState::Blocked);
         } else if was_blocked && !blocked {
-            tracing::info!("the broker accepts messages again");
+            tracing::info!("publishing unblocked by the broker");
             self.state.send_replace(PublisherState::Up);
         }
         if blocked {
@@ -278,11 +280,11 @@ impl<'a> Pipeline<'a> {
             self.take_tickets().for_each(|ticket| ticket.settle(Err(Failure::Blocked)));
         }
         let stuck = !self.sent.is_empty() && self.progress_at.elapsed() > STUCK_AFTER;
-        stuck.then(|| "the broker confirms nothing".to_owned())
+        stuck.then(|| "no publisher confirms from the broker".to_owned())
     }
 }
 
-/// The first poll sends, so messages are sent in the order in which their futures were pushed.
+/// The first poll sends, so messages are sent in the order in which their futures are pushed.
 async fn publish(channel: &Channel, batch: &Batch, index: usize) -> lapin::Result<Confirmation> {
     let message = &batch.messages[index];
     let confirm = channel.basic_publish(

@@ -1,4 +1,4 @@
-//! One class of a session: its channel, its subscription, and the deliveries it holds.
+//! One priority of a session: its channel, its subscription, and the deliveries it holds.
 
 use std::{
     collections::VecDeque,
@@ -27,25 +27,25 @@ use crate::{
     job::Priority,
 };
 
-/// A delivery in hand.
+/// A delivery held by the session.
 pub(super) struct Slot {
     pub(super) stage: DeliveryStage,
-    /// Gone once an outcome that needs it is being made durable.
+    /// The decoded message; taken when a settlement that needs it is made durable.
     pub(super) message: Option<Message>,
     pub(super) id: JobId,
     pub(super) signal: JobSignal,
-    /// Counts against the prefetch.
+    /// Whether the delivery is dispatched and counts against the prefetch.
     pub(super) handed_out: bool,
     pub(super) since: Instant,
 }
 
-/// Where a delivery stands.
+/// State of a held delivery.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum DeliveryStage {
-    /// Not handed out yet.
+    /// Not dispatched yet.
     Waiting,
     Running,
-    /// Its outcome is being made durable.
+    /// Its settlement is being made durable.
     Settling,
 }
 
@@ -55,7 +55,7 @@ impl Slot {
         Self { stage: DeliveryStage::Waiting, message: Some(message), id, signal, handed_out, since }
     }
 
-    /// The job, while it is held here and can be read.
+    /// The job, while its message is held and readable.
     pub(super) fn job(&self) -> Option<(&Arc<Envelope>, &Meta)> {
         match self.message.as_ref()? {
             Message::Job(envelope, meta) => Some((envelope, meta)),
@@ -64,19 +64,19 @@ impl Slot {
     }
 }
 
-/// One class.
 pub(super) struct PriorityChannel {
     pub(super) priority: Priority,
     pub(super) channel: Channel,
     pub(super) consumer: Option<lapin::Consumer>,
     pub(super) window: Window<Slot>,
-    /// Tags to hand out, in order.
+    /// Tags to dispatch, in order.
     pub(super) ready: VecDeque<u64>,
-    /// Tags whose concurrency key is taken.
+    /// Tags whose concurrency key is in use.
     pub(super) blocked: VecDeque<u64>,
     queue: String,
     name: String,
-    /// A consumer tag is never used twice: 3.10.8 closes the channel when one returns with deliveries in flight.
+    /// Number in the consumer tag. Tags are not reused: RabbitMQ 3.10.8 closes the channel when a tag returns with
+    /// deliveries in flight.
     subscriptions: u32,
 }
 
@@ -106,7 +106,7 @@ impl PriorityChannel {
     pub(super) async fn subscribe(&mut self) -> Result<(), EngineError> {
         self.subscriptions += 1;
         let tag = format!("{}.{}.{}", self.name, self.priority, self.subscriptions);
-        // The end of a long name is what tells consumers apart.
+        // Of a long name the end is kept: it distinguishes the consumers.
         let tag: String = tag.chars().rev().take(60).collect::<Vec<_>>().into_iter().rev().collect();
         let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
         let queue = self.queue.as_str().into();
@@ -115,7 +115,7 @@ impl PriorityChannel {
         Ok(())
     }
 
-    /// Ends the subscription; answers what had been sent until then.
+    /// Ends the subscription; returns deliveries that had been sent until then.
     pub(super) async fn unsubscribe(&mut self) -> Result<Vec<RabbitDelivery>, EngineError> {
         let Some(mut consumer) = self.consumer.take() else { return Ok(Vec::new()) };
         answer(self.channel.basic_cancel(consumer.tag(), BasicCancelOptions::default())).await?;
@@ -130,8 +130,8 @@ impl PriorityChannel {
         Ok(last)
     }
 
-    /// Acknowledges what is finished. The frames are handed to the connection's own thread; not waited for, since an
-    /// acknowledgement has no answer, and a connection that cannot send them shows in its state.
+    /// Acknowledges finished deliveries. The frames are handed to the connection's own thread and not awaited: an
+    /// acknowledgement has no reply, and a connection that cannot send shows in its state.
     pub(super) fn acknowledge(&mut self, all: bool, shared: &ConsumerShared) -> Result<(), EngineError> {
         let before = self.window.finished();
         let acks = self.window.acks(all);

@@ -1,4 +1,5 @@
-//! Publishing jobs: plain ones straight to the broker, keyed ones after their key is reserved, far ones to the store.
+//! Publishing of jobs: plain ones go straight to the broker, unique ones after their key is reserved, long delays to
+//! the job store.
 
 use std::collections::HashSet;
 
@@ -38,8 +39,8 @@ impl RabbitClient {
         Ok(answers)
     }
 
-    /// For each job, the other one that holds its unique key. Reserved before publishing, and kept when publishing
-    /// fails: the outcome is unknown then, and publishing again under the same id finds its own reservation.
+    /// Returns for each job the other one that holds its unique key. Keys are reserved before publishing and kept when
+    /// publishing fails: the outcome is unknown then, and a second publish under the same id finds its own reservation.
     pub(super) async fn reserve<'e>(
         &self,
         envelopes: impl Iterator<Item = &'e Envelope> + Clone,
@@ -52,7 +53,7 @@ impl RabbitClient {
         Ok(envelopes.map(|e| e.unique_key.as_ref().and_then(|_| holders.next().flatten())).collect())
     }
 
-    /// Forgets requests for jobs that start afresh.
+    /// Deletes cancel requests of jobs that start afresh.
     pub(super) async fn forget_cancels(&self, ids: &[JobId]) -> Result<(), EngineError> {
         let requested = {
             let control = self.control.borrow();

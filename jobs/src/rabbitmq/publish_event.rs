@@ -1,8 +1,9 @@
-//! Telling programs outside what happened, over the topic exchange `orderworks.events`.
+//! Events for outside consumers, published to the topic exchange `orderworks.events`.
 //!
-//! Guarantees: confirmed by the broker before it is answered, persistent, in order of one call. A listener binds a
-//! queue of its own with the topics it wants (`order.*`, `#`); what no queue is bound for is gone, which is no error.
-//! The message id is the same when an event is told again, so listeners can tell repetitions.
+//! Guarantees: confirmed by the broker before the call returns, persistent, in the order of one call. An outside
+//! consumer binds a queue of its own with the topics it wants (`order.*`, `#`); an event that no queue is bound for is
+//! discarded, which is no error. An event published again has the same message id, so consumers can detect the
+//! repetition.
 
 use std::sync::atomic::Ordering;
 
@@ -30,7 +31,7 @@ impl RabbitClient {
         });
         let told = self.publisher.publish(outgoing.collect()).await;
         if told.is_err() {
-            // Somebody may have deleted it: looked at again before the next try.
+            // The exchange may have been deleted: declared again before the next attempt.
             self.announcing.store(false, Ordering::Relaxed);
         }
         told

@@ -1,11 +1,11 @@
-//! Publishing with confirms, for all callers of an engine handle over one connection.
+//! The publisher: publishing with confirms for all callers of an engine handle, over one connection.
 //!
-//! Guarantees: `Ok` means that the broker confirmed every message and returned none. A confirm that does not come is
-//! an unknown outcome: the message is published again under the same id while the caller waits. Never hangs: without
-//! a connection, or with one the broker has blocked, callers are told within [`PATIENCE`].
+//! Guarantees: `Ok` means that the broker confirmed every message and returned none. A missing confirm is an unknown
+//! outcome: the message is published again under the same id while the caller waits. Never hangs: without a connection,
+//! or with one that the broker has blocked, callers get an error within [`PATIENCE`].
 //!
-//! One task owns the connection, so that all callers share one window of unconfirmed messages, a batch stays in
-//! order on one channel, and every confirm is looked at in the order it came (see [`super::pipeline`]).
+//! One task owns the connection, so that all callers share one window of unconfirmed messages, a batch stays in order
+//! on one channel, and confirms are handled in the order of their arrival (see [`super::pipeline`]).
 
 use std::{
     sync::{
@@ -30,15 +30,15 @@ use super::{
 };
 use crate::engine::EngineError;
 
-/// How long a caller waits for a connection that is just being made anew.
+/// Longest wait of a caller for a connection that is being opened.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Longest wait for the confirms of one batch, unknown outcomes published again included; a batch that keeps making
-/// progress may take longer.
+/// Longest wait for the confirms of one batch, messages published again included; a batch that keeps making progress
+/// may take longer.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(8);
-/// Batches that wait for the task before callers wait too.
+/// Batches queued for the task; beyond that callers wait (back-pressure).
 const QUEUE_MAX: usize = 1024;
 
-/// A message on its way out.
+/// A message with its destination.
 #[derive(Debug, Clone)]
 pub(super) struct Outgoing {
     pub(super) exchange: String,
@@ -47,27 +47,27 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    /// Whether it is an error when no queue takes it: a job would be lost, news may have no listener.
+    /// Whether an unroutable message is an error: a job would be lost, an event may have no consumer.
     pub(super) fn is_mandatory(&self) -> bool {
         self.exchange != EVENTS_EXCHANGE
     }
 }
 
-/// The state before the first connection.
+/// Detail of the state before the first connection.
 pub(super) const NOT_CONNECTED: &str = "not connected yet";
 
-/// Whether messages can be published now.
+/// State of the connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PublisherState {
     Up,
-    /// The broker is out of memory or disk and reads nothing from us.
+    /// The broker is out of memory or disk and does not read from this connection.
     Blocked,
     Down(PublishTrouble),
-    /// The server turns us away for good.
+    /// The server rejects this configuration for good.
     Denied(String),
 }
 
-/// Why messages cannot be published, and what follows from it.
+/// Reason for which messages cannot be published, with its error class.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PublishTrouble {
     pub(super) class: ErrorClass,
@@ -84,14 +84,14 @@ impl PublishTrouble {
     }
 }
 
-/// Why one message was not confirmed.
+/// Reason for which one message was not confirmed.
 #[derive(Debug, Clone)]
 pub(super) enum Failure {
-    /// The connection ended, or was not there.
+    /// The connection ended, or there was none.
     Unknown(PublishTrouble),
-    /// No queue takes it.
+    /// No queue is bound for it.
     Returned(String),
-    /// The queue refused it.
+    /// The queue rejected it.
     Nacked,
     Blocked,
 }
@@ -104,7 +104,7 @@ pub(super) struct Batch {
     done: Notify,
 }
 
-/// One message of a batch under way. Dropped unsettled, its outcome is unknown.
+/// One message of a batch in flight. Dropped unsettled, its outcome is unknown.
 pub(super) struct Ticket {
     pub(super) batch: Arc<Batch>,
     pub(super) index: usize,
@@ -150,7 +150,7 @@ impl Batch {
         self.left.load(Ordering::Acquire)
     }
 
-    /// Waits for all outcomes, for as long as some come within the timeout.
+    /// Waits for all outcomes, as long as some arrive within each timeout.
     async fn outcomes(&self) -> Result<Vec<(usize, Failure)>, EngineError> {
         let mut left = self.left();
         while left > 0 {
@@ -165,7 +165,7 @@ impl Batch {
     }
 }
 
-/// The callers' end.
+/// The callers' side of the publishing task.
 pub(super) struct Publisher {
     batches: mpsc::Sender<Arc<Batch>>,
     state: watch::Receiver<PublisherState>,
@@ -194,8 +194,8 @@ impl Publisher {
                 return Err(EngineError::Closed);
             }
             let failures = batch.outcomes().await?;
-            let Some(verdict) = publish_result(&failures, &batch) else { return Ok(()) };
-            verdict?;
+            let Some(result) = publish_result(&failures, &batch) else { return Ok(()) };
+            result?;
             if Instant::now() >= deadline {
                 let why = failures.into_iter().find_map(|(_, failure)| match failure {
                     Failure::Unknown(why) => Some(why),
@@ -207,11 +207,11 @@ impl Publisher {
         }
     }
 
-    /// What keeps messages from being published; `None` when nothing does.
+    /// Reason for which messages cannot be published now; `None` when they can.
     pub(super) fn trouble(&self) -> Option<String> {
         match &*self.state.borrow() {
             PublisherState::Up => None,
-            PublisherState::Blocked => Some("blocked by the broker: it is out of memory or disk".to_owned()),
+            PublisherState::Blocked => Some("blocked by the broker: out of memory or disk".to_owned()),
             PublisherState::Down(trouble) => Some(trouble.detail.clone()),
             PublisherState::Denied(why) => Some(why.clone()),
         }
@@ -236,10 +236,10 @@ impl Publisher {
 }
 
 fn blocked() -> EngineError {
-    unavailable("the broker accepts no messages: it is out of memory or disk")
+    unavailable("publishing blocked by the broker: out of memory or disk")
 }
 
-/// `None` when all went well, `Ok` when publishing again makes sense.
+/// Result of a batch: `None` when all messages were confirmed, `Ok` when publishing again makes sense.
 fn publish_result(failures: &[(usize, Failure)], batch: &Batch) -> Option<Result<(), EngineError>> {
     let worst = failures.iter().max_by_key(|(_, failure)| match failure {
         Failure::Unknown(trouble) if trouble.class.is_transient() => 0,
@@ -253,12 +253,12 @@ fn publish_result(failures: &[(usize, Failure)], batch: &Batch) -> Option<Result
         Failure::Unknown(trouble) => Err(trouble.clone().error()),
         Failure::Blocked => Err(blocked()),
         Failure::Nacked => {
-            Err(unavailable("the broker refused a message: a queue is full or has lost its quorum"))
+            Err(unavailable("the broker rejected a message: a queue is full or has lost its quorum"))
         }
         Failure::Returned(why) => {
             let message = &batch.messages[*index];
             Err(unavailable(format!(
-                "`{}` with key `{}` leads to no queue ({why}): was it deleted?",
+                "no queue bound to exchange `{}` with routing key `{}` ({why})",
                 message.exchange, message.routing_key
             )))
         }

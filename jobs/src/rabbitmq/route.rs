@@ -1,4 +1,4 @@
-//! Where a job goes: its work queue, a rung of the delay ladder, or the job store.
+//! Routing of a job: to its work queue, to a rung of the delay ladder, or to the job store.
 
 use base::{Ambient, Timestamp};
 
@@ -15,7 +15,7 @@ use crate::{
     job_store::ScheduledJob,
 };
 
-/// The way of one job.
+/// Destination of one job.
 pub(super) enum Route {
     /// To the broker.
     Publish(Outgoing),
@@ -23,7 +23,7 @@ pub(super) enum Route {
     Schedule(ScheduledJob),
 }
 
-/// The way of a job that may start at `at`, or now.
+/// Routes a job that may start at `at`, or now.
 pub(super) fn route(envelope: &Envelope, mut meta: Meta, at: Option<Timestamp>, ambient: &Ambient) -> Route {
     let now = ambient.now();
     meta.dead = None;
@@ -51,11 +51,11 @@ pub(super) fn route(envelope: &Envelope, mut meta: Meta, at: Option<Timestamp>, 
     Route::Publish(delayed(envelope, meta))
 }
 
-/// The next rung of a job whose delay is not over.
+/// Message for the next rung of a job whose delay is not over.
 ///
-/// What is left of it travels with the job, and the broker measures it rung by rung: whoever takes the job from a rung may
-/// have another clock than whoever put it there. Comparing times instead let a worker whose clock was minutes behind hold
-/// back every retry it met for that long.
+/// The remaining delay travels with the job, and the broker measures it rung by rung, because the process that sets a
+/// delay and the one that receives the job from a rung may have different clocks. When times were compared instead, a
+/// worker whose clock was minutes behind delayed every retry it received for that long.
 pub(super) fn delayed(envelope: &Envelope, mut meta: Meta) -> Outgoing {
     let whole = match (meta.not_before, meta.delayed_at) {
         (Some(at), Some(began)) => at.duration_since(began).unsigned_abs(),
@@ -67,7 +67,7 @@ pub(super) fn delayed(envelope: &Envelope, mut meta: Meta) -> Outgoing {
     Outgoing { exchange: delay_exchange(rung), routing_key, raw: encode(envelope, &meta) }
 }
 
-/// A job on its way into the dead queue.
+/// Message for the dead queue.
 pub(super) fn to_dead(envelope: &Envelope, mut meta: Meta, reason: DeadReason, now: Timestamp) -> Outgoing {
     meta.end_delay();
     meta.first_failed_at.get_or_insert(now);
@@ -77,7 +77,7 @@ pub(super) fn to_dead(envelope: &Envelope, mut meta: Meta, reason: DeadReason, n
 }
 
 impl RabbitClient {
-    /// Puts a job where it waits for `at`; durable when this returns.
+    /// Routes a job that may start at `at`, or now; durable when this returns.
     pub(super) async fn place(
         &self,
         envelope: &Envelope,

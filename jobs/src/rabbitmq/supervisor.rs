@@ -1,7 +1,7 @@
-//! Keeps a consumer connected: one [`Session`] after the other, for as long as the consumer lives.
+//! The supervisor of a consumer: opens one [`ConsumerSession`] after the other for as long as the consumer lives.
 //!
-//! Guarantees: the deliveries stay open whatever the broker does; attempts are spaced with capped backoff and jitter,
-//! which starts small again after each success; trouble is shown as health and logged once per change.
+//! Guarantees: the delivery channel stays open whatever the broker does; attempts are spaced with capped backoff and
+//! jitter, which starts again after each success; failures show as health and are logged once per change.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,9 +22,9 @@ use crate::{
     job::Backoff,
 };
 
-/// Unsettled deliveries a consumer may ask for.
+/// Most unsettled deliveries a consumer may ask for.
 const PREFETCH_MAX: usize = 4096;
-/// Delay before connecting again.
+/// Delay before reconnecting.
 const RECONNECT: Backoff =
     Backoff::FullJitter { base: Duration::from_millis(200), cap: Duration::from_secs(5) };
 /// Longest wait for the first subscription.
@@ -36,7 +36,8 @@ struct Supervisor {
     failures: u32,
 }
 
-/// Subscribes; fails when the first attempt does, so that a wrong password ends a worker instead of keeping it waiting.
+/// Starts a consumer. Fails when the first attempt does, so that a wrong password ends a worker instead of making it
+/// wait.
 pub(super) async fn start(
     inner: Arc<RabbitClient>,
     queue: &str,
@@ -59,7 +60,7 @@ pub(super) async fn start(
     match timeout(FIRST_TIMEOUT, opened).await {
         Ok(Ok(Ok(()))) => {}
         Ok(Ok(Err(error))) => return Err(error),
-        Ok(Err(_)) | Err(_) => return Err(unavailable("no subscription in time")),
+        Ok(Err(_)) | Err(_) => return Err(unavailable("subscription timed out")),
     }
     Ok(Consumer {
         deliveries: to_worker,
@@ -110,11 +111,11 @@ impl Supervisor {
         let error = describe(error);
         if self.plan.shared.troubled(error.clone()) {
             let (queue, consumer) = (&self.plan.shared.queue, &self.plan.name);
-            tracing::warn!(job.queue = queue, consumer, error, "cannot consume, connecting again");
+            tracing::warn!(job.queue = queue, consumer, error, "consumer connection lost, reconnecting");
         }
     }
 
-    /// Waits for the next attempt. True when the consumer ended meanwhile.
+    /// Waits for the next attempt. Returns true when the consumer ended meanwhile.
     async fn wait(&mut self) -> bool {
         let until = Instant::now() + RECONNECT.delay(self.failures, &self.plan.inner.ambient);
         loop {
@@ -129,11 +130,11 @@ impl Supervisor {
 fn connected(plan: &Plan, failures: &mut u32) {
     *failures = 0;
     if plan.shared.well(plan.inner.ambient.now()) {
-        tracing::info!(job.queue = plan.shared.queue, consumer = plan.name, "consuming again");
+        tracing::info!(job.queue = plan.shared.queue, consumer = plan.name, "consumer reconnected");
     }
 }
 
-/// Answers commands while there is no connection, and so nothing held. True when the consumer has ended.
+/// Handles commands while there is no connection, and so no held job. Returns true when the consumer has ended.
 fn idle(shared: &ConsumerShared, command: Option<Command>) -> bool {
     match command {
         None => return true,
@@ -143,7 +144,7 @@ fn idle(shared: &ConsumerShared, command: Option<Command>) -> bool {
             let _ = reply.send(());
         }
         Some(Command::Close(reply)) => {
-            // What it held went back to the queue with the connection.
+            // The held jobs went back to the queue with the connection.
             drop(reply.send(Ok(())));
             return true;
         }

@@ -1,13 +1,13 @@
 //! The queues and exchanges of one job queue.
 //!
-//! Per queue: one work queue per class (`ow.<queue>.<class>`), one dead queue (`ow.<queue>.dead`) and one delay
-//! queue per rung (`ow.<queue>.delay.<rung>`); for all queues: one topic exchange per rung (`ow.delay.<rung>`).
-//! A message enters a rung by its exchange with the work queue's name as routing key, which it keeps, so that the
-//! default exchange brings it home when it expires. All are quorum queues and forward with confirms (at-least-once),
-//! which needs `reject-publish`.
+//! Per queue: one work queue per priority (`ow.<queue>.<priority>`), one dead queue (`ow.<queue>.dead`) and one delay
+//! queue per rung (`ow.<queue>.delay.<rung>`); for all queues: one topic exchange per rung (`ow.delay.<rung>`). A
+//! message enters a rung by its exchange with the work queue's name as routing key and keeps that key, so that the
+//! default exchange routes it back when it expires. All are quorum queues and dead-letter with confirms
+//! (at-least-once), which requires `reject-publish`.
 //!
-//! The arguments are the version: they cannot be changed on a live queue, and a queue that has others is an error
-//! that says how to migrate, never silently used.
+//! The arguments are the version: they cannot be changed on an existing queue, and a queue with others is an error that
+//! says how to migrate, never silently used.
 
 use std::time::Duration;
 
@@ -26,11 +26,11 @@ use crate::{
     job::Priority,
 };
 
-/// Returns allowed in a dead queue, where each look at it is one. A limit, although never reached, because without
-/// one a returned message goes to the end of the queue, and the oldest would not be seen first.
+/// Delivery limit of a dead queue, where each scan is one return. It is never reached, but without a limit a returned
+/// message goes to the end of the queue, and a scan would not see the oldest first.
 const LOOKS_MAX: i64 = 1_000_000_000;
 
-/// Where events are announced, by topic. Its name is part of the contract with programs outside.
+/// Topic exchange of events. Its name is part of the contract with outside consumers.
 pub(super) const EVENTS_EXCHANGE: &str = "orderworks.events";
 
 pub(super) fn work_queue(queue: &str, class: Priority) -> String {
@@ -49,7 +49,7 @@ pub(super) fn delay_exchange(rung: usize) -> String {
     format!("ow.delay.{}", RUNGS[rung].0)
 }
 
-/// `[a-z0-9_]{1,60}`, which leaves dots to us.
+/// Checks a queue name, `[a-z0-9_]{1,60}`; dots are reserved for the names built from it.
 pub(super) fn check_name(name: &str) -> Result<(), EngineError> {
     let fits = (1..=60).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
@@ -60,15 +60,15 @@ pub(super) fn check_name(name: &str) -> Result<(), EngineError> {
     }
 }
 
-/// A queue as the broker knows it.
+/// A broker queue with its arguments.
 pub(super) struct QueueShape {
     pub(super) name: String,
     pub(super) arguments: FieldTable,
-    /// Exchange and routing key that lead here.
+    /// Exchange and routing key bound to it.
     pub(super) binding: Option<(String, String)>,
 }
 
-/// The shapes of all broker queues of one job queue.
+/// All broker queues of one job queue.
 pub(super) fn shapes(queue: &str) -> Vec<QueueShape> {
     let dead = dead_queue(queue);
     let work = Priority::ALL.into_iter().map(|class| QueueShape {
@@ -87,7 +87,7 @@ pub(super) fn shapes(queue: &str) -> Vec<QueueShape> {
     let mut arguments = quorum();
     arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(LOOKS_MAX));
     let parked = QueueShape { name: dead.clone(), arguments, binding: None };
-    // The dead queue first: nothing may be dead-lettered into the void.
+    // The dead queue first: a message dead-lettered before it exists would be lost.
     std::iter::once(parked).chain(work).chain(delays).collect()
 }
 
@@ -97,7 +97,7 @@ pub(super) fn quorum() -> FieldTable {
     arguments
 }
 
-/// A quorum queue that hands over what leaves it by limit or age, with a confirm.
+/// Arguments of a quorum queue that dead-letters messages over a limit or a TTL, with confirms.
 fn forwarding(to: Option<&str>, (name, value): (&str, AMQPValue)) -> FieldTable {
     let mut arguments = quorum();
     let mut text = |name: &str, value: &str| {
@@ -117,7 +117,7 @@ fn millis(delay: Duration) -> i64 {
     i64::try_from(delay.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Makes sure everything of the job queue exists in its shape. A channel that answered with an error is closed.
+/// Declares everything of the job queue. A channel that returned an error is closed by the server.
 pub(super) async fn declare(channel: &Channel, queue: &str) -> Result<(), EngineError> {
     for rung in 0..RUNGS.len() {
         declare_exchange(channel, &delay_exchange(rung)).await?;
@@ -147,7 +147,7 @@ pub(super) async fn declare_one(
     match declared.await {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => return Err(mismatch(queue, &shape.name, &error)),
-        Err(_) => return Err(unavailable(format!("queue `{}` was not declared in time", shape.name))),
+        Err(_) => return Err(unavailable(format!("declaration of queue `{}` timed out", shape.name))),
     }
     if let Some((exchange, key)) = shape.binding {
         let bind = QueueBindOptions::default();
@@ -171,7 +171,7 @@ fn mismatch(queue: &str, name: &str, error: &lapin::Error) -> EngineError {
     }
 }
 
-/// Messages ready in a broker queue; `None` when there is no such queue. Closes the channel in that case.
+/// Ready messages of a broker queue; `None` when the queue does not exist, in which case the server closes the channel.
 pub(super) async fn count(channel: &Channel, name: &str) -> Result<Option<u64>, EngineError> {
     let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
     let asked = channel.queue_declare(name.into(), passive, FieldTable::default());
@@ -179,6 +179,6 @@ pub(super) async fn count(channel: &Channel, name: &str) -> Result<Option<u64>, 
         Ok(Ok(queue)) => Ok(Some(u64::from(queue.message_count()))),
         Ok(Err(error)) if fault::code(&error) == Some(NOT_FOUND) => Ok(None),
         Ok(Err(error)) => Err(broken(&error)),
-        Err(_) => Err(unavailable("the broker did not answer in time")),
+        Err(_) => Err(unavailable("no reply from the broker in time")),
     }
 }

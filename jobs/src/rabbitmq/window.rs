@@ -1,19 +1,19 @@
-//! The deliveries of one channel, by delivery tag, and what to acknowledge.
+//! The deliveries of one channel by delivery tag, and their acknowledgement.
 //!
-//! The broker numbers deliveries of a channel from one without gaps. Everything up to the first unfinished one is
-//! acknowledged with one `multiple`; what is finished behind a slow job is acknowledged alone, but only when it is
-//! still behind at the next round, for most overtakings mend themselves.
+//! The broker numbers the deliveries of a channel from one without gaps. All up to the first unfinished one are
+//! acknowledged with one `multiple`; a delivery that finished before an earlier one is acknowledged alone, but only
+//! when the earlier one is still unfinished at the next round; most are finished by then.
 
 use std::collections::VecDeque;
 
 /// Deliveries in the order of their tags.
 pub(super) struct Window<T> {
-    /// The tag of the first entry.
+    /// Tag of the first entry.
     base: u64,
     entries: VecDeque<Entry<T>>,
-    /// Finished behind an unfinished one since the last round.
+    /// Tags finished since the last round while an earlier one is unfinished.
     behind: Vec<u64>,
-    /// The same, before that.
+    /// The same, from before the last round.
     behind_before: Vec<u64>,
     finished: usize,
 }
@@ -24,12 +24,12 @@ enum Entry<T> {
     Acknowledged,
 }
 
-/// What to send for one round.
+/// Acknowledgements to send in one round.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Acks {
-    /// Everything up to this tag.
+    /// All deliveries up to this tag.
     pub(super) up_to: Option<u64>,
-    /// These alone.
+    /// Single tags.
     pub(super) single: Vec<u64>,
 }
 
@@ -38,7 +38,7 @@ impl<T> Window<T> {
         Self { base: 1, entries: VecDeque::new(), behind: Vec::new(), behind_before: Vec::new(), finished: 0 }
     }
 
-    /// False when the tag is not the next one.
+    /// Adds the next delivery. Returns false when its tag is out of sequence.
     #[must_use]
     pub(super) fn push(&mut self, tag: u64, entry: T) -> bool {
         let next = self.base + self.entries.len() as u64;
@@ -55,7 +55,7 @@ impl<T> Window<T> {
         }
     }
 
-    /// Marks a delivery as ready to be acknowledged; answers what was held for it.
+    /// Marks a delivery for acknowledgement; returns its entry.
     pub(super) fn finish(&mut self, tag: u64) -> Option<T> {
         let index = self.index(tag)?;
         let slot = self.entries.get_mut(index)?;
@@ -74,7 +74,7 @@ impl<T> Window<T> {
         }
     }
 
-    /// Deliveries finished and not acknowledged.
+    /// Number of deliveries finished and not acknowledged.
     pub(super) fn finished(&self) -> usize {
         self.finished
     }
@@ -87,7 +87,7 @@ impl<T> Window<T> {
         })
     }
 
-    /// Takes what to acknowledge now; `all` leaves nothing for a next round.
+    /// Returns the acknowledgements due now; with `all`, none is left for the next round.
     pub(super) fn acks(&mut self, all: bool) -> Acks {
         let mut acks = Acks::default();
         while matches!(self.entries.front(), Some(Entry::Finished | Entry::Acknowledged)) {

@@ -1,8 +1,8 @@
 //! The log of attempts in PostgreSQL, one partition a day.
 //!
-//! Guarantees: a batch is one statement; listings walk an index in its order; expiry drops whole days
-//! ([`RecordStore::expiry_grain`]) and deletes no row. Partitions are made ahead of time, when the store is opened and
-//! whenever something is expired, and at need by whoever writes. Read on in `partitions`.
+//! Guarantees: a batch is one statement; listings read an index in its order; expiry drops whole days
+//! ([`RecordStore::expiry_grain`]) and deletes no row. Partitions are created ahead of time, when the store is opened
+//! and at each expiry, and by an insert that lacks one. Read on in `partitions`.
 
 mod partitions;
 mod row;
@@ -26,7 +26,7 @@ use crate::{
 };
 
 const ENGINE: &str = "attempt records";
-/// Clocks of publishers and workers differ by less.
+/// Largest clock difference between publishers and workers.
 const CLOCK_SKEW: Duration = Duration::from_hours(24);
 
 const APPEND: &str = "
@@ -49,8 +49,8 @@ impl PostgresRecords {
         Self::new(connect(config).await?, ambient).await.map_err(OpenError::Connect)
     }
 
-    /// Over connections that others use too; makes the partitions of the coming days, or leaves that to the first
-    /// batch where the server is away.
+    /// A store over a connection pool shared with others. Creates the partitions of the coming days; while the server
+    /// is unavailable that is left to the first batch.
     pub async fn new(database: Database, ambient: Ambient) -> Result<Self, sqlx::Error> {
         let records = Self { database, ambient };
         match records.prepare_coming_days().await {
@@ -83,20 +83,20 @@ impl PostgresRecords {
     }
 }
 
-/// The listing of a filter: only what is asked for stands in it, so that each has its plan.
+/// The listing statement of a filter. Contains only the conditions set, so that each combination has its own plan.
 fn select(filter: &RecordFilter) -> QueryBuilder<Postgres> {
     let mut select = QueryBuilder::new("SELECT * FROM jobs.attempts WHERE started_at < ");
     select.push_bind(filter.before.map_or(i64::MAX, Timestamp::as_millisecond));
     if let Some(job) = filter.job {
         select.push(" AND job = ").push_bind(job.0);
         if let Some(made) = ids::timestamp_of(job.0) {
-            // A job does not start before its id was made: earlier days need not be searched.
+            // No attempt starts before the job's id was created: earlier days need not be searched.
             let made = made.checked_sub(CLOCK_SKEW).unwrap_or(Timestamp::MIN);
             select.push(" AND started_at >= ").push_bind(made.as_millisecond());
         }
     }
     if let Some(outcome) = filter.outcome {
-        // Spelt out, for the planner to see that the partial index holds it.
+        // A literal, so that the planner can use the partial index.
         select.push(" AND outcome = '").push(outcome.name()).push("'");
     }
     let texts = [("subject", &filter.subject), ("queue", &filter.queue), ("kind", &filter.kind)];
@@ -115,7 +115,7 @@ fn select(filter: &RecordFilter) -> QueryBuilder<Postgres> {
 impl RecordStore for PostgresRecords {
     async fn append(&self, batch: Arc<[AttemptRecord]>) -> Result<(), EngineError> {
         let mut batch = batch.to_vec();
-        // Two that repeat one batch then wait for each other instead of ending in a deadlock.
+        // Sorted, so that two writers of one batch wait for each other instead of deadlocking.
         batch.sort_by_key(|record| (record.job, record.attempt, record.started_at));
         let appended = retry_serialization(&self.ambient, || self.try_append(&batch)).await;
         appended.map_err(|fault| fault.of(ENGINE))

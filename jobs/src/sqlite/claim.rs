@@ -1,7 +1,8 @@
-//! Claiming: the next jobs of a queue become the consumer's, in one transaction.
+//! Claims: the next jobs of a queue are given to a consumer, in one transaction.
 //!
-//! Guarantees: highest class first, then order of publishing; none before its time; none of a paused queue; one
-//! per concurrency key over the whole file. A row that is no envelope is parked and never reaches the consumer.
+//! Guarantees: highest priority first, then order of publishing; no job before its time; none of a paused queue; one
+//! per concurrency key over the whole file. A row that cannot be decoded is moved to the dead queue and never reaches
+//! the consumer.
 
 use std::collections::HashSet;
 
@@ -13,33 +14,33 @@ use super::{
 };
 use crate::{engine::DeadReason, envelope::Envelope};
 
-/// Looks at the queue at most so often in one transaction, when keys block or rows cannot be read.
+/// Most reads of the queue in one transaction, when keys are busy or rows cannot be decoded.
 const ROUNDS_MAX: usize = 8;
-/// Delayed jobs made ready in one transaction.
+/// Most delayed jobs made ready in one transaction.
 const PROMOTED_MAX: i64 = 1000;
 
-/// A job that is now the consumer's.
+/// A job claimed for a consumer.
 pub(super) struct Claimed {
     pub(super) envelope: Envelope,
     pub(super) sequence: i64,
     pub(super) crashes: u32,
 }
 
-/// What a claim found.
+/// Result of a claim.
 #[derive(Default)]
 pub(super) struct Claim {
     pub(super) jobs: Vec<Claimed>,
-    /// Drawn for this claim; greater than all before.
+    /// Fencing token of this claim; greater than all before.
     pub(super) fence: i64,
-    /// There may be further ready jobs.
+    /// Whether there may be further ready jobs.
     pub(super) more: bool,
-    /// When the next delayed job is due.
+    /// Due time of the next delayed job, in milliseconds since 1970.
     pub(super) next_due: Option<i64>,
-    /// Rows parked because they could not be read, with what is wrong.
+    /// Rows moved to the dead queue because they could not be decoded: job id and error.
     pub(super) parked: Vec<(String, String)>,
 }
 
-/// Takes up to `free` jobs of `queue` for `session`.
+/// Claims up to `free` jobs of `queue` for `session`.
 pub(super) async fn claim(
     c: &mut SqliteConnection,
     queue: &str,
@@ -104,7 +105,7 @@ async fn candidates(
     Ok(candidates.bind(queue).bind(wanted).fetch_all(c).await?)
 }
 
-/// Sorts candidates into those to run, those whose key is busy, and those that cannot be read.
+/// Divides candidates into those to run, those whose key is busy, and those that cannot be decoded.
 async fn take(
     c: &mut SqliteConnection,
     rows: Vec<SqliteRow>,
@@ -187,7 +188,7 @@ async fn mark_running(
     Ok(())
 }
 
-/// Parks a row that is no envelope. An id that is none either is replaced, so that people can name the job.
+/// Moves a row that cannot be decoded to the dead queue. An invalid id is replaced, so that operators can name the job.
 async fn park(
     c: &mut SqliteConnection,
     row: &SqliteRow,

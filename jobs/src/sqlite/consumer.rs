@@ -1,6 +1,6 @@
-//! What a consumer's settler and its driver share: the jobs held, and the consumer's health.
+//! State shared by a consumer's settler and its driver: held jobs and health.
 //!
-//! Guarantees: an outcome is handed to the file only while its delivery is held under the same fence, and once.
+//! Guarantees: a settlement is passed on only while its delivery is held under the same fencing token, and once.
 
 use std::{
     collections::HashMap,
@@ -17,7 +17,7 @@ use crate::{
     envelope::JobId,
 };
 
-/// From the settler to the driver.
+/// Message from the settler to the driver.
 pub(super) enum Command {
     Settle(Settled),
     Close(oneshot::Sender<Result<(), EngineError>>),
@@ -61,12 +61,12 @@ impl ConsumerShared {
         self.state().held.len()
     }
 
-    /// The sequences held, as a JSON array.
+    /// Sequences of the held jobs, as a JSON array.
     pub(super) fn held_json(&self) -> String {
         self.state().held.values().map(|held| held.sequence).collect::<serde_json::Value>().to_string()
     }
 
-    /// Takes claimed jobs in and makes them deliveries.
+    /// Adds claimed jobs to the held ones and returns their deliveries.
     pub(super) fn take_in(&self, jobs: Vec<Claimed>, fence: i64) -> Vec<Delivery> {
         let mut state = self.state();
         let (session, tag) = (unsigned(state.session), unsigned(fence));
@@ -83,7 +83,7 @@ impl ConsumerShared {
         jobs.into_iter().map(deliver).collect()
     }
 
-    /// Frees the slots of settled jobs. True when one of them had a concurrency key.
+    /// Frees the slots of settled jobs. Returns true when one of them had a concurrency key.
     pub(super) fn forget(&self, settled: &[Settled]) -> bool {
         let done: HashMap<i64, i64> = settled.iter().map(|s| (s.sequence, s.fence)).collect();
         let mut keyed = false;
@@ -95,7 +95,7 @@ impl ConsumerShared {
         keyed
     }
 
-    /// Forgets all jobs held, and tells their runs. For a lost lease (then with the new session) and at the end.
+    /// Drops all held jobs and fires their signals. For a lost lease (`session` is the new one) and at the end.
     pub(super) fn lose_all(&self, session: i64) {
         let mut state = self.state();
         state.session = session;
@@ -104,7 +104,7 @@ impl ConsumerShared {
         }
     }
 
-    /// Fires the signal of a held job named by its row and fence.
+    /// Fires the signal of the held job with this row and fencing token.
     pub(super) fn fire(&self, sequence: i64, fence: i64, why: Interrupt) {
         let state = self.state();
         if let Some(held) = state.held.values().find(|h| (h.sequence, h.fence) == (sequence, fence)) {
@@ -112,7 +112,7 @@ impl ConsumerShared {
         }
     }
 
-    /// Fires the signals of held jobs whose cancellation was asked for.
+    /// Fires the signals of held jobs with a cancel request.
     pub(super) fn fire_cancelled(&self, sequences: &[i64]) {
         let state = self.state();
         state
@@ -126,14 +126,14 @@ impl ConsumerShared {
         self.health_mut().stale_settlements += outcomes;
     }
 
-    /// Notes an exchange that worked. True when the one before did not.
+    /// Records a successful exchange. Returns true when the one before failed.
     pub(super) fn well(&self, now: Timestamp) -> bool {
         let mut health = self.health_mut();
         health.last_contact = now;
         health.trouble.take().is_some()
     }
 
-    /// Notes an exchange that failed. True when the one before worked.
+    /// Records a failed exchange. Returns true when the one before succeeded.
     pub(super) fn troubled(&self, trouble: String) -> bool {
         self.health_mut().trouble.replace(trouble).is_none()
     }
@@ -146,7 +146,7 @@ impl ConsumerShared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The outcome as the file will know it, if its delivery is held and has none yet.
+    /// The settlement as written to the file; `None` unless its delivery is held and not settled yet.
     fn accept(&self, receipt: Receipt, settlement: Settlement) -> Option<Settled> {
         let mut state = self.state();
         let session = unsigned(state.session);
@@ -159,15 +159,15 @@ impl ConsumerShared {
     }
 }
 
-/// Sessions and fences are counted up from one.
+/// Sessions and fencing tokens count up from one, so they are never negative.
 fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }
 
-/// The consumer's end of the channel to its driver. Its drop is how the driver learns that the consumer is gone.
+/// The consumer's end of the command channel. The driver learns from its drop that the consumer is gone.
 pub(super) struct SqliteSettler {
     pub(super) shared: Arc<ConsumerShared>,
-    /// Unbounded by type, bounded by the prefetch: [`Shared::accept`] lets each held job through once.
+    /// Unbounded by type, bounded by the prefetch: [`ConsumerShared::accept`] passes each held job once.
     pub(super) commands: mpsc::UnboundedSender<Command>,
 }
 

@@ -1,4 +1,4 @@
-//! What people and operators do to queues and jobs: declare, pause, purge, cancel, retry, redrive.
+//! Operator actions on queues and jobs: declare, pause, purge, cancel, retry, redrive.
 
 use std::sync::PoisonError;
 
@@ -10,12 +10,12 @@ use crate::{
     envelope::JobId,
 };
 
-/// Characters of a queue name.
+/// Longest queue name, in characters.
 const QUEUE_NAME_MAX: usize = 60;
-/// Rows changed in one transaction by purge and redrive, so that nobody waits long behind them.
+/// Rows changed in one transaction by purge and redrive, which bounds how long other writers wait.
 const CHUNK_MAX: u32 = 1000;
 
-/// A dead row as good as new; one whose unique key is taken by a live row stays as it is.
+/// Makes a dead row ready with fresh counters; a row whose unique key a live row holds is not changed.
 macro_rules! revive {
     () => {
         "UPDATE OR IGNORE jobs SET state = 'ready', blocked = 0, run_at = NULL, ready_at = ?2, attempt = 0, \
@@ -80,7 +80,7 @@ impl SqliteQueue {
                 }
             }
         }
-        // A job purged here may have been the one its concurrency key was reserved for.
+        // A concurrency key may have been held by a purged job.
         self.wakes.wake_all();
         Ok(purged)
     }
@@ -141,7 +141,7 @@ async fn purge_chunk(
     Ok(sqlx::query(purge).bind(queue).bind(CHUNK_MAX).execute(c).await?.rows_affected())
 }
 
-/// What was found, and for a running job its row and fence.
+/// Result of the request, and for a running job its row and fencing token.
 async fn cancel(
     c: &mut SqliteConnection,
     id: JobId,
@@ -159,7 +159,7 @@ async fn cancel(
     Ok((found, running))
 }
 
-/// The queue of the job made ready, if there was one.
+/// Returns the queue of the job made ready, if there was one.
 async fn retry_now(c: &mut SqliteConnection, id: JobId, now: i64) -> Result<Option<String>, QueueFault> {
     let delayed = sqlx::query_scalar(
         "UPDATE jobs SET state = 'ready', blocked = 0, run_at = NULL, ready_at = ?2
@@ -190,7 +190,7 @@ struct Chunk {
     last: Option<String>,
 }
 
-/// One transaction of a redrive: the next dead jobs after `after`. Those whose unique key is taken stay dead.
+/// One transaction of a redrive: the next dead jobs after `after`. Jobs whose unique key is held stay dead.
 async fn redrive_chunk(
     c: &mut SqliteConnection,
     filter: DeadFilter,

@@ -1,8 +1,8 @@
-//! The loop of a consumer: wait for a reason, then one [`Exchange`] with the file.
+//! The driver loop of a consumer: waits for an event, then does one [`Exchange`] with the file.
 //!
-//! Guarantees: the deliveries stay open whatever the file does; failures are retried with backoff and jitter,
-//! logged once per change and shown as health. Arms its bell, then checks the file, then waits: a publish between
-//! check and wait is not missed.
+//! Guarantees: the delivery channel stays open whatever fails; failures are retried with backoff and jitter, logged
+//! once per change and shown as health. The wake-up channel is armed before the file is read, so a publish between the
+//! read and the wait is not missed.
 
 use std::{
     sync::{Arc, PoisonError},
@@ -26,15 +26,15 @@ use crate::{
     error::describe,
 };
 
-/// Unsettled deliveries a consumer may ask for.
+/// Most unsettled deliveries a consumer may ask for.
 const PREFETCH_MAX: usize = 4096;
-/// A shorter lease could not be renewed in time.
+/// Shortest lease that can be renewed in time.
 const LEASE_MIN: Duration = Duration::from_millis(50);
-/// How often to compare the clock with the next due time; the clock may be set, so one long sleep is no option.
+/// Interval of comparing the clock with the next due time; not one long sleep, because the clock may be set.
 const DUE_CHECK_EVERY: Duration = Duration::from_millis(100);
-/// Delay after a failed exchange: doubling from the first to the second.
+/// Delays after failed exchanges: doubling from the first value up to the second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
-/// Failed exchanges after which closing gives up and leaves the jobs to the end of the lease.
+/// Failed exchanges after which a close gives up and leaves the jobs to the expiry of the lease.
 const CLOSE_TRIES_MAX: u32 = 4;
 
 struct Driver {
@@ -48,9 +48,9 @@ struct Driver {
     deliveries: mpsc::Sender<Delivery>,
     bell: watch::Receiver<()>,
     stopped: watch::Receiver<bool>,
-    /// Outcomes not yet durable.
+    /// Settlements that are not durable yet.
     settled: Vec<Settled>,
-    /// There may be something to claim.
+    /// Whether there may be jobs to claim.
     hungry: bool,
     next_due: Option<i64>,
     heartbeat_at: Instant,
@@ -58,7 +58,7 @@ struct Driver {
     ending: Option<Ending>,
 }
 
-/// Why the loop ends.
+/// Reason for the end of the loop.
 enum Ending {
     Closed(oneshot::Sender<Result<(), EngineError>>),
     Dropped,
@@ -128,7 +128,7 @@ impl Driver {
             || Instant::now() >= self.heartbeat_at
     }
 
-    /// Slots to fill. Deliveries of a lost lease may still lie in the channel: it bounds, too.
+    /// Free slots. Deliveries of a lost lease may still be in the channel, so its capacity is a bound, too.
     fn free(&self) -> usize {
         if self.ending.is_some() || *self.stopped.borrow() || self.deliveries.is_closed() {
             return 0;
@@ -180,7 +180,7 @@ impl Driver {
     }
 
     async fn exchange(&mut self) {
-        // Armed before the file is read: what rings from here on makes another round.
+        // Armed before the file is read: a later wake-up causes another round.
         self.bell.borrow_and_update();
         let heartbeat = Instant::now() >= self.heartbeat_at;
         let exchange = Exchange {
@@ -215,11 +215,11 @@ impl Driver {
     fn succeed(&mut self, exchanged: Exchanged, asked: usize) {
         self.failures = 0;
         if self.shared.well(self.inner.ambient.now()) {
-            tracing::info!(queue = self.queue, consumer = self.name, "the queue file answers again");
+            tracing::info!(queue = self.queue, consumer = self.name, "queue file available again");
         }
         let settled = std::mem::take(&mut self.settled);
         if self.shared.forget(&settled) || exchanged.rescued > 0 {
-            // A concurrency key may be free, in whatever queue.
+            // A concurrency key may have become free, in any queue.
             self.inner.wakes.wake_all();
         } else if settled.iter().any(|s| !s.ends()) {
             self.inner.wakes.wake(&self.queue);
@@ -229,25 +229,25 @@ impl Driver {
             tracing::warn!(
                 queue = self.queue,
                 consumer = self.name,
-                "lost the lease; its jobs run elsewhere"
+                "consumer lease lost, jobs run elsewhere"
             );
             self.shared.lose_all(exchanged.session);
         }
         self.shared.fire_cancelled(&exchanged.cancel_requests);
         if exchanged.rescued > 0 {
-            tracing::warn!(jobs = exchanged.rescued, "gave back jobs of silent consumers");
+            tracing::warn!(jobs = exchanged.rescued, "jobs of expired leases released");
         }
         if asked == 0 {
             return;
         }
         let claim = exchanged.claim;
         for (id, why) in &claim.parked {
-            tracing::error!(job.id = id, queue = self.queue, error = why, "parked an undecodable job");
+            tracing::error!(job.id = id, queue = self.queue, error = why, "undecodable job parked");
         }
         self.hungry = claim.more;
         self.next_due = claim.next_due;
         for delivery in self.shared.take_in(claim.jobs, claim.fence) {
-            // There is room by the count in `free`; a closed receiver leaves the job to the end of the session.
+            // `free` guarantees capacity; when the receiver is closed, the job is released at the end of the session.
             drop(self.deliveries.try_send(delivery));
         }
     }
@@ -260,7 +260,7 @@ impl Driver {
                 queue = self.queue,
                 consumer = self.name,
                 error = trouble,
-                "the queue file is unusable"
+                "queue file unavailable, retrying"
             );
         }
         self.hungry = true;
@@ -268,7 +268,8 @@ impl Driver {
         tokio::time::sleep(ceiling / 2 + self.inner.ambient.jitter(ceiling / 2)).await;
     }
 
-    /// Makes the last outcomes durable and gives the rest back; charged unless it was an orderly close.
+    /// Makes the last settlements durable and releases the other jobs; they are charged a crash unless the end is an
+    /// orderly close.
     async fn end(mut self) {
         self.shared.stopped.send_replace(true);
         let charge = match self.ending {
@@ -291,7 +292,7 @@ impl Driver {
         }
     }
 
-    /// Answers what was sent after the close: further closes ended as the first did, outcomes came too late.
+    /// Answers commands sent after the close: further closes get the result of the first one, settlements are too late.
     fn dismiss(&mut self, well: bool) {
         self.commands.close();
         while let Ok(command) = self.commands.try_recv() {
@@ -309,7 +310,7 @@ impl Driver {
             self.exchange().await;
         }
         if !self.settled.is_empty() {
-            return Err(super::fault::unavailable("the last outcomes are not durable"));
+            return Err(super::fault::unavailable("the last settlements are not durable"));
         }
         let (queue, session, now) = (self.queue.clone(), self.shared.session(), self.inner.now_ms());
         self.inner

@@ -1,6 +1,6 @@
-//! What a consumer says to the file in one transaction: I live, these are my outcomes, give me more.
+//! The exchange of a consumer with the file, one transaction: heartbeat, settlements, claim.
 //!
-//! One unit instead of three halves the commits, and frees slots and fills them at the same moment.
+//! One transaction instead of three reduces the commits, and frees and fills slots at the same moment.
 
 use sqlx::SqliteConnection;
 
@@ -11,7 +11,7 @@ use super::{
     settle::{self, Settled},
 };
 
-/// What to do.
+/// Parts of one exchange.
 #[derive(Clone)]
 pub(super) struct Exchange {
     pub(super) name: String,
@@ -19,23 +19,23 @@ pub(super) struct Exchange {
     pub(super) session: i64,
     pub(super) now: i64,
     pub(super) lease_until: i64,
-    /// Renew the lease, look for cancellations and for silent consumers.
+    /// Whether to renew the lease and to look for cancel requests and expired leases.
     pub(super) heartbeat: bool,
-    /// The sequences held, as JSON, when it is in doubt what the file believes, see [`lease::keep_only`].
+    /// The held sequences, as JSON, when the file may know of others; see [`lease::keep_only`].
     pub(super) held: Option<String>,
     pub(super) settled: Vec<Settled>,
-    /// Slots to fill.
+    /// Jobs to claim at most.
     pub(super) free: usize,
 }
 
-/// What came of it.
+/// Result of an exchange.
 pub(super) struct Exchanged {
-    /// Another than before when the lease was lost.
+    /// Session of the consumer; a new one when the lease was lost.
     pub(super) session: i64,
-    /// Outcomes without effect.
+    /// Settlements without effect.
     pub(super) stale: u64,
     pub(super) cancel_requests: Vec<i64>,
-    /// Jobs taken from silent consumers.
+    /// Jobs released from consumers whose lease has expired.
     pub(super) rescued: u64,
     pub(super) claim: Claim,
 }

@@ -1,21 +1,21 @@
-//! What can go wrong inside a transaction, and how it looks from outside.
+//! Errors inside a transaction and their mapping to [`EngineError`].
 
 use base::sqlite::{WriteFailed, classify};
 
 use crate::engine::EngineError;
 
 pub(super) const ENGINE: &str = "sqlite";
-/// Characters kept of an error text.
+/// Longest error text stored, in characters.
 const ERROR_CHARS_MAX: usize = 2000;
 
-/// A failure within a unit of work.
+/// Error inside a unit of work.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum QueueFault {
     #[error(transparent)]
     Sql(#[from] sqlx::Error),
     #[error(transparent)]
     Write(#[from] WriteFailed),
-    /// Decided by the unit itself; it leaves no trace.
+    /// Rejected by the unit of work itself; the transaction is rolled back.
     #[error(transparent)]
     Refused(#[from] EngineError),
 }
@@ -35,7 +35,7 @@ pub(super) fn unavailable(detail: &str) -> EngineError {
     EngineError::Unavailable { engine: ENGINE, detail: detail.to_owned(), source: None }
 }
 
-/// Cuts an error text to what a row may keep.
+/// Truncates an error text to [`ERROR_CHARS_MAX`].
 pub(super) fn bounded(error: &str) -> String {
     error.chars().take(ERROR_CHARS_MAX).collect()
 }

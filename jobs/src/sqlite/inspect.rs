@@ -1,4 +1,4 @@
-//! Looking at queues and jobs, over the readers: never in the writer's way, without side effects.
+//! Reads of queues and jobs over the read connections: they do not block the writer and have no side effects.
 
 use base::Timestamp;
 use sqlx::{Row, Sqlite};
@@ -13,7 +13,7 @@ use crate::{
     envelope::JobId,
 };
 
-/// Jobs listed at once.
+/// Most jobs returned by one listing.
 const LIST_MAX: u32 = 1000;
 
 macro_rules! held_columns {
@@ -49,7 +49,7 @@ impl SqliteQueue {
     }
 
     pub(super) async fn depth(&self, queue: &str) -> Result<Depth, EngineError> {
-        // Counts walk covering indexes. The oldest of each class stands first in its index: six look-ups.
+        // Counts scan covering indexes. The oldest job of each priority is first in its index: six look-ups.
         let row = sqlx::query(
             "SELECT paused,
                (SELECT count(*) FROM jobs WHERE queue = q.name AND state = 'ready') AS ready,
@@ -84,7 +84,7 @@ impl SqliteQueue {
             sqlx::QueryBuilder::<Sqlite>::new(concat!("SELECT ", held_columns!(), " FROM jobs WHERE id > "));
         select.push_bind(filter.after.map(|id| id.to_string()).unwrap_or_default());
         if let Some(state) = filter.state {
-            // A literal: a bound state would hide the partial indexes from the planner.
+            // A literal: with a bound state the planner could not use the partial indexes.
             select.push(match state {
                 JobState::Ready => " AND state = 'ready'",
                 JobState::Delayed => " AND state = 'delayed'",
@@ -98,7 +98,7 @@ impl SqliteQueue {
         if let Some(kind) = &filter.kind {
             select.push(" AND kind = ").push_bind(kind);
         }
-        // Ids are UUIDv7: their order is that of creation, and a page can go on after a job that has gone.
+        // Ids are UUIDv7: they sort by creation, and a page can continue after a job that has been deleted.
         select.push(" ORDER BY id LIMIT ").push_bind(filter.limit.min(LIST_MAX));
         let rows = select.build().fetch_all(self.database.readers()).await.map_err(QueueFault::from)?;
         Ok(rows.iter().map(row::held).collect())

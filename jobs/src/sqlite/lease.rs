@@ -1,23 +1,23 @@
-//! Who owns a running job: a row in `consumers`, renewed while its owner lives.
+//! Ownership of running jobs: a row in `consumers`, renewed while its consumer lives.
 //!
-//! Guarantees: a job is given to another only after its owner's row is gone, which is decided in the same
-//! transaction; from then on the fence no longer matches and the old owner's outcome has no effect.
+//! Guarantees: a job goes to another consumer only after its owner's row is deleted, in the same transaction; from then
+//! on the fencing token no longer matches and the old owner's settlement has no effect.
 
 use sqlx::SqliteConnection;
 
 use super::fault::QueueFault;
 use crate::engine::{CRASHES_MAX, DeadReason};
 
-/// Whether giving back counts against the job.
+/// Whether a release counts against the job.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Charge {
-    /// One crash.
+    /// Counts one crash.
     Crash,
-    /// Nothing.
+    /// Counts nothing.
     Nothing,
 }
 
-/// Registers a consumer; answers its session, never used before in this file.
+/// Registers a consumer; returns its session, a number never used before in this file.
 pub(super) async fn open(
     c: &mut SqliteConnection,
     name: &str,
@@ -30,7 +30,7 @@ pub(super) async fn open(
     Ok(open.bind(name).bind(queue).bind(until).fetch_one(c).await?)
 }
 
-/// Renews the leases of all jobs of the session. False when they were lost.
+/// Renews the lease on all jobs of the session. Returns false when it was lost.
 pub(super) async fn renew(c: &mut SqliteConnection, session: i64, until: i64) -> Result<bool, QueueFault> {
     let renew = sqlx::query("UPDATE consumers SET lease_until = ?2 WHERE session = ?1");
     Ok(renew.bind(session).bind(until).execute(c).await?.rows_affected() == 1)
@@ -42,14 +42,14 @@ pub(super) async fn holds(c: &mut SqliteConnection, session: i64) -> Result<bool
     Ok(holds.bind(session).fetch_one(c).await?)
 }
 
-/// Takes the jobs of consumers that fell silent. Answers how many.
+/// Releases the jobs of consumers whose lease has expired. Returns how many.
 pub(super) async fn rescue(c: &mut SqliteConnection, now: i64) -> Result<u64, QueueFault> {
     let silent =
         sqlx::query("DELETE FROM consumers WHERE lease_until < ?1").bind(now).execute(&mut *c).await?;
     if silent.rows_affected() == 0 { Ok(0) } else { give_back_orphans(c, now).await }
 }
 
-/// Gives back, with a crash charged, running jobs whose consumer is no longer registered.
+/// Releases, with a crash counted, running jobs whose consumer is no longer registered.
 pub(super) async fn give_back_orphans(c: &mut SqliteConnection, now: i64) -> Result<u64, QueueFault> {
     let cancelled = sqlx::query(
         "DELETE FROM jobs WHERE state = 'running' AND cancel_requested IS NOT NULL
@@ -68,7 +68,7 @@ pub(super) async fn give_back_orphans(c: &mut SqliteConnection, now: i64) -> Res
     Ok(crashed.execute(c).await?.rows_affected())
 }
 
-/// Ends a session and gives back what it held.
+/// Ends a session and releases its jobs.
 pub(super) async fn close(
     c: &mut SqliteConnection,
     queue: &str,
@@ -86,8 +86,9 @@ pub(super) async fn close(
     Ok(())
 }
 
-/// Gives back, uncharged, what the session holds beyond `sequences` (a JSON array): jobs of a claim whose commit
-/// was reported as failed and yet took place. Nobody would run them, and the heartbeat would keep them for ever.
+/// Releases, without a crash counted, jobs of the session that are not among `sequences` (a JSON array): jobs of a
+/// claim whose commit was reported as failed and yet succeeded. No consumer would run them, and the heartbeat would
+/// keep them for ever.
 pub(super) async fn keep_only(
     c: &mut SqliteConnection,
     queue: &str,
@@ -109,7 +110,7 @@ pub(super) async fn keep_only(
     Ok(())
 }
 
-/// Running jobs of the session that somebody asked to cancel, by `sequence`.
+/// Running jobs of the session with a cancel request, by `sequence`.
 pub(super) async fn cancel_requests(c: &mut SqliteConnection, session: i64) -> Result<Vec<i64>, QueueFault> {
     let asked =
         sqlx::query_scalar("SELECT sequence FROM jobs WHERE consumer = ?1 AND cancel_requested IS NOT NULL");

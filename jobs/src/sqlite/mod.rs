@@ -1,10 +1,10 @@
 //! The engine of the embedded mode: all queues in one SQLite file.
 //!
-//! Guarantees the whole of [`crate::engine`] with [`Capabilities::FULL`], over a kill and a power cut, for any
-//! number of processes on the same file. Does not scale beyond one machine.
+//! Guarantees the whole of [`crate::engine`] with [`Capabilities::FULL`], after a kill and a power cut, for any number
+//! of processes on the same file. Does not scale beyond one machine.
 //!
-//! Read on in `driver`, the loop of a consumer; `exchange`, what it does in one transaction; `lease`, who owns a
-//! running job; `publish`; `control` and `inspect`, what people do to queues.
+//! Read on in `driver` (loop of a consumer), `exchange` (its transaction), `lease` (ownership of running jobs),
+//! `publish`, `control` and `inspect` (operator actions).
 
 mod claim;
 mod consumer;
@@ -45,9 +45,9 @@ use crate::{
     envelope::{Envelope, JobId},
 };
 
-/// Connections for listing and watching, beside the one writer.
+/// Read connections for listings and polls, beside the one writer.
 const READERS_MAX: u32 = 5;
-/// Longest wait for the answer to a write; the file may be locked by another process.
+/// Longest wait for the result of a write; another process may hold the file's lock.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Queues in a SQLite file. Clones share it.
@@ -60,16 +60,15 @@ struct SqliteQueue {
     database: Database,
     ambient: Ambient,
     wakes: Wakes,
-    /// Consumers of this handle, to tell them of cancellations at once.
+    /// Consumers of this handle, whose jobs get cancellations at once.
     consumers: Mutex<Vec<Weak<ConsumerShared>>>,
     /// Queues known to exist; a queue is never removed.
     declared: Mutex<HashSet<String>>,
 }
 
 impl SqliteEngine {
-    /// Opens or creates the file and brings its schema up to date. Must be called within a tokio runtime.
-    ///
-    /// Disturbs nobody: several processes may have the file open.
+    /// Opens or creates the file and applies pending migrations. Must be called within a tokio runtime. Several
+    /// processes may have the file open.
     pub async fn open(path: &Path, ambient: Ambient) -> Result<Self, OpenError> {
         let database = Database::open(path, &migrations(), READERS_MAX).await?;
         let inner = SqliteQueue {
@@ -84,15 +83,15 @@ impl SqliteEngine {
         Ok(engine)
     }
 
-    /// The log of attempts in the same file.
+    /// The attempt records in the same file.
     pub fn records(&self) -> SqliteRecords {
         SqliteRecords::new(self.inner.database.clone())
     }
 
-    /// Gives back at once what consumers of earlier processes held, each job charged one crash, so that a restart
-    /// need not wait for leases to run out. Answers how many jobs.
+    /// Releases at once the jobs held by consumers of earlier processes, each charged one crash, so that a restart need
+    /// not wait for leases to expire. Returns how many.
     ///
-    /// Only for a process that owns the data folder alone: it takes the jobs of every other live handle.
+    /// Only for a process that owns the data folder alone: it takes away the jobs of every other live handle.
     pub async fn recover_orphans(&self) -> Result<u64, EngineError> {
         let now = self.inner.now_ms();
         let mine: Vec<i64> = self.inner.live_consumers().iter().map(|c| c.session()).collect();
@@ -113,7 +112,7 @@ impl SqliteEngine {
             .await?;
         self.inner.wakes.wake_all();
         if given > 0 {
-            tracing::info!(jobs = given, "gave back jobs of earlier processes");
+            tracing::info!(jobs = given, "jobs of earlier processes released");
         }
         Ok(given)
     }
@@ -130,7 +129,8 @@ impl SqliteQueue {
         consumers.iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// One write unit with an answer within [`ANSWER_TIMEOUT`]; the unit itself runs to its end in any case.
+    /// Runs one write unit and returns its result within [`ANSWER_TIMEOUT`]; the unit itself runs to its end in any
+    /// case.
     async fn write<T, F>(&self, work: F) -> Result<T, EngineError>
     where
         T: Send + 'static,
@@ -138,11 +138,11 @@ impl SqliteQueue {
     {
         match tokio::time::timeout(ANSWER_TIMEOUT, self.database.write(work)).await {
             Ok(result) => Ok(result?),
-            Err(_) => Err(fault::unavailable("the file did not answer in time")),
+            Err(_) => Err(fault::unavailable("no result of the write in time")),
         }
     }
 
-    /// Fails with [`EngineError::NoSuchQueue`] unless all are declared.
+    /// Returns [`EngineError::NoSuchQueue`] unless all queues are declared.
     async fn require_queues(&self, names: HashSet<&str>) -> Result<(), EngineError> {
         let unknown: Vec<String> = {
             let declared = self.declared.lock().unwrap_or_else(PoisonError::into_inner);

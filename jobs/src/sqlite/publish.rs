@@ -1,6 +1,6 @@
 //! Publishing: any number of jobs, in units of bounded size, each unit one multi-row statement.
 //!
-//! Guarantees: an answered batch is durable; nothing of a batch is stored when any of it is refused.
+//! Guarantees: a batch is durable when its result is returned; nothing of a batch is stored when any of it is rejected.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,13 +15,13 @@ use crate::{
     envelope::{Envelope, JobId, PAYLOAD_BYTES_MAX},
 };
 
-/// Rows of one write unit.
+/// Most rows of one write unit.
 const UNIT_ROWS_MAX: usize = 1000;
 /// Payload bytes after which a write unit takes no further row.
 const UNIT_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Units handed to the writer before the first is answered, so that they share commits.
+/// Units queued at the writer before the first result, so that they share commits.
 const UNITS_AHEAD: usize = 8;
-/// Bytes of a kind or a key.
+/// Longest kind or key, in bytes.
 const NAME_BYTES_MAX: usize = 512;
 
 /// A job as the INSERT statement reads it.
@@ -63,7 +63,7 @@ impl SqliteQueue {
     }
 }
 
-/// The first millisecond that is not before `at`: cutting off would let a job start early.
+/// `at` in milliseconds, rounded up: rounding down would start a job early.
 pub(super) fn ceil_ms(at: Timestamp) -> i64 {
     let millis = at.as_millisecond();
     if at.as_nanosecond() > i128::from(millis) * 1_000_000 { millis + 1 } else { millis }
@@ -128,8 +128,8 @@ async fn insert(
     let rows: Vec<NewJob> = unit.iter().map(|envelope| new_job(envelope, now)).collect();
     let json = serde_json::to_string(&rows).map_err(|error| EngineError::Refused(error.to_string()))?;
     let before = last_sequence(c, unit.len()).await?;
-    // One JSON parameter instead of 15 parameters a row: the statement stays the same for every batch, and sqlx
-    // pays per statement and per parameter. `json_each` yields the array in order, so `sequence` is that order.
+    // One JSON parameter instead of 15 parameters a row: the statement text is the same for every batch, and sqlx pays
+    // per statement and per parameter. `json_each` yields the array in order, so `sequence` follows it.
     let inserted = sqlx::query(
         "INSERT INTO jobs (id, queue, state, priority, kind, version, attempt, max_attempts, created_at, run_at,
            ready_at, trace, unique_key, concurrency_key, subject, payload)
@@ -150,7 +150,8 @@ async fn insert(
     answers(c, &unit, before).await
 }
 
-/// The last row before the unit. A unit of one needs no look: when it was not stored, whatever is there is older.
+/// The last sequence before the unit. Not read for a unit of one: when its row was not stored, an existing row is
+/// older.
 async fn last_sequence(c: &mut SqliteConnection, rows: usize) -> Result<i64, QueueFault> {
     if rows == 1 {
         return Ok(i64::MAX);
@@ -158,7 +159,7 @@ async fn last_sequence(c: &mut SqliteConnection, rows: usize) -> Result<i64, Que
     Ok(sqlx::query_scalar("SELECT coalesce(max(sequence), 0) FROM jobs").fetch_one(c).await?)
 }
 
-/// Finds out what was stored, once the count says that not everything was: rows after `before` are new.
+/// Determines what was stored when the row count is short: rows after `before` are new.
 async fn answers(
     c: &mut SqliteConnection,
     unit: &[Envelope],

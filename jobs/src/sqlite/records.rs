@@ -1,4 +1,4 @@
-//! The log of attempts in the queue's file.
+//! Attempt records in the queue's file.
 
 use std::{
     path::Path,
@@ -25,10 +25,10 @@ use crate::{
     records::{AttemptOutcome, AttemptRecord, LIST_MAX, RecordFilter, RecordStore},
 };
 
-/// Records written by one statement: each is a turn of the thread that holds the file. A full one is prepared once; of the
-/// others there are too many to keep.
+/// Records per statement; each statement occupies the thread that holds the file. The full statement is kept prepared;
+/// for other sizes there would be too many.
 const RECORDS_PER_STATEMENT: usize = 1024;
-/// Connections for reading when the file holds nothing else.
+/// Read connections when the file holds records alone.
 const READERS_MAX: u32 = 2;
 
 /// A [`RecordStore`] over a SQLite file. Clones share it.
@@ -38,10 +38,10 @@ pub struct SqliteRecords {
 }
 
 impl SqliteRecords {
-    /// Opens or creates a file that holds the log alone, for engines that keep their jobs elsewhere. Must be called
+    /// Opens or creates a file for attempt records alone, for engines that keep their jobs elsewhere. Must be called
     /// within a tokio runtime.
     pub async fn open(path: &Path) -> Result<Self, OpenError> {
-        // The queue's tables come along and stay empty: one history of migrations serves both uses.
+        // Creates the queue's tables too, which stay empty: both uses share one history of migrations.
         Ok(Self { database: Database::open(path, &super::migrations(), READERS_MAX).await? })
     }
 
@@ -110,13 +110,14 @@ impl RecordStore for SqliteRecords {
     }
 }
 
-/// What many records of a batch have in common; bound once a statement.
+/// Values that many records of a batch have in common; bound once per statement.
 fn common(record: &AttemptRecord) -> [&str; 4] {
     [&record.kind, &record.queue, &record.worker, record.outcome.name()]
 }
 
-/// Of records that are alike in what is [`common`]. Bound values rather than one JSON array, which SQLite would parse anew
-/// for every column of every record, and no text twice: at full speed the log is among the largest costs of a worker.
+/// Statement for records with equal [`common`] values. Bound values rather than one JSON array, which SQLite would
+/// parse again for every column of every record, and no text twice: at full speed the records are among the largest
+/// costs of a worker.
 fn insert<'q>(records: &[&'q AttemptRecord]) -> Query<'q, Sqlite, SqliteArguments> {
     static FULL: LazyLock<String> = LazyLock::new(|| insertion(RECORDS_PER_STATEMENT));
     let insert = if records.len() == RECORDS_PER_STATEMENT {

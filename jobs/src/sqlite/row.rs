@@ -1,7 +1,7 @@
-//! Rows read back as jobs.
+//! Decoding of job rows.
 //!
-//! Guarantees: reading never fails as a whole because of one row; what is no envelope is [`Unreadable`], with what
-//! is wrong in words, or shown by [`held`] with a made-up envelope around the raw payload.
+//! Guarantees: one corrupt row never makes a whole read fail; it is [`Unreadable`] with the reason, or shown by
+//! [`held`] as a substitute envelope with the raw payload.
 
 use base::Timestamp;
 use serde_json::value::{RawValue, to_raw_value};
@@ -13,7 +13,7 @@ use crate::{
     job::Priority,
 };
 
-/// The columns [`envelope`] reads.
+/// Columns read by [`envelope`].
 macro_rules! envelope_columns {
     () => {
         "sequence, id, kind, version, queue, priority, attempt, max_attempts, created_at, run_at, trace, \
@@ -22,7 +22,7 @@ macro_rules! envelope_columns {
 }
 pub(super) use envelope_columns;
 
-/// Why a row is no envelope.
+/// Column and reason for which a row cannot be decoded.
 #[derive(Debug, thiserror::Error)]
 #[error("{column}: {why}")]
 pub(super) struct Unreadable {
@@ -30,7 +30,7 @@ pub(super) struct Unreadable {
     why: String,
 }
 
-/// A row as an envelope.
+/// Decodes a row.
 pub(super) fn envelope(row: &SqliteRow) -> Result<Envelope, Unreadable> {
     let priority: usize = number(row, "priority")?;
     let priority = Priority::ALL.get(priority).copied();
@@ -39,7 +39,7 @@ pub(super) fn envelope(row: &SqliteRow) -> Result<Envelope, Unreadable> {
         kind: text(row, "kind")?,
         version: number(row, "version")?,
         queue: text(row, "queue")?,
-        priority: priority.ok_or_else(|| unreadable("priority", "no such priority class"))?,
+        priority: priority.ok_or_else(|| unreadable("priority", "no such priority"))?,
         attempt: number(row, "attempt")?,
         max_attempts: number(row, "max_attempts")?,
         created_at: time(row, "created_at")?.ok_or_else(|| unreadable("created_at", "missing"))?,
@@ -53,7 +53,7 @@ pub(super) fn envelope(row: &SqliteRow) -> Result<Envelope, Unreadable> {
     })
 }
 
-/// A row as `list` and `find` show it. Needs `state`, `last_error`, `dead_reason`, `first_failed_at`, `died_at` too.
+/// A row as `list` and `find` return it. Also reads `state`, `last_error`, `dead_reason`, `first_failed_at`, `died_at`.
 pub(super) fn held(row: &SqliteRow) -> InspectedJob {
     let state = match lossy(row, "state").as_str() {
         "ready" => JobState::Ready,
@@ -75,12 +75,12 @@ pub(super) fn held(row: &SqliteRow) -> InspectedJob {
     }
 }
 
-/// The id of a row, or one that follows from whatever stands in its place.
+/// The id of a row; for a corrupt id, one derived from its text.
 pub(super) fn id_of(text: &str) -> JobId {
     text.parse().unwrap_or_else(|_| JobId::derived(base::ids::Uuid::nil(), text))
 }
 
-/// A text column whatever its bytes.
+/// A text column, invalid UTF-8 replaced.
 pub(super) fn lossy(row: &SqliteRow, column: &'static str) -> String {
     String::from_utf8_lossy(row.try_get::<&[u8], _>(column).unwrap_or_default()).into_owned()
 }

@@ -1,7 +1,7 @@
-//! Outcomes made durable: one statement per sort of outcome, whatever their number.
+//! Settlements made durable: one statement per kind of settlement, for any number of jobs.
 //!
-//! Guarantees: an outcome takes effect only on a row that still runs under the same fence. A requested
-//! cancellation wins over whatever would have kept the job.
+//! Guarantees: a settlement takes effect only on a row that still runs under the same fencing token. A cancel request
+//! takes precedence over any settlement that would keep the job.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::engine::Settlement;
 
-/// An outcome on its way to the file.
+/// A settlement to write to the file.
 #[derive(Debug, Clone)]
 pub(super) struct Settled {
     pub(super) sequence: i64,
@@ -23,13 +23,13 @@ pub(super) struct Settled {
 }
 
 impl Settled {
-    /// Whether the row goes away.
+    /// Whether the row is deleted.
     pub(super) fn ends(&self) -> bool {
         matches!(self.settlement, Settlement::Done | Settlement::Cancelled { .. })
     }
 }
 
-/// A row that stays, as the statements read it.
+/// Parameters for a row that stays.
 #[derive(Serialize)]
 struct SettledRow {
     s: i64,
@@ -51,7 +51,7 @@ struct Sorted {
     released: Vec<SettledRow>,
 }
 
-/// Applies the outcomes; answers how many took effect.
+/// Applies the settlements; returns how many took effect.
 pub(super) async fn apply(
     c: &mut SqliteConnection,
     settled: &[Settled],
@@ -60,7 +60,7 @@ pub(super) async fn apply(
     let sorted = sort(settled);
     let mut applied = 0;
     for (fence, sequences) in sorted.ended {
-        // One statement per fence, that is per claim: pairs in JSON cost a lookup and two extractions a row.
+        // One statement per fencing token, that is per claim: JSON pairs would cost a lookup and two extractions a row.
         let ended = sqlx::query(
             "DELETE FROM jobs
              WHERE sequence IN (SELECT value FROM json_each(?1)) AND fence = ?2 AND state = 'running'",
@@ -122,7 +122,7 @@ const SNOOZE: &str =
   FROM json_each(?1) AS r
   WHERE jobs.sequence = r.value->>'s' AND jobs.fence = r.value->>'f' AND jobs.state = 'running'";
 
-// Only an exhausted job has used an attempt up: the others were not run, or not to a result.
+// Only an exhausted job has used an attempt: jobs dead for other reasons were not run to a result.
 const DEAD: &str = "UPDATE jobs SET state = 'dead', consumer = NULL, dead_reason = r.value->>'reason',
     attempt = attempt + (r.value->>'reason' = 'exhausted'),
     last_error = r.value->>'error', first_failed_at = coalesce(first_failed_at, ?2), died_at = ?2

@@ -1,4 +1,4 @@
-//! Who wakes a waiting consumer: writes of this handle at once, writes of other processes by a cheap poll.
+//! Wake-ups of waiting consumers: writes of this handle at once, writes of other processes by a cheap poll.
 
 use std::{
     collections::HashMap,
@@ -12,10 +12,11 @@ use tokio::sync::watch;
 use super::SqliteQueue;
 use crate::engine::Interrupt;
 
-/// How often to ask whether somebody else wrote; the latency of publishing from another process.
+/// Interval of polling for writes of other processes; the latency of a publish from one of them.
 const POLL_EVERY: Duration = Duration::from_millis(100);
 
-/// One bell per queue. A watch channel rather than a `Notify`: a waiter that was busy when it rang still sees it.
+/// One wake-up channel per queue. A watch channel rather than a `Notify`: a consumer that was busy at the time still
+/// sees the wake-up.
 #[derive(Default)]
 pub(super) struct Wakes {
     bells: Mutex<HashMap<String, watch::Sender<()>>>,
@@ -40,7 +41,7 @@ impl Wakes {
     }
 }
 
-/// Wakes the consumers of a handle when any connection but the poll's own has written, until the handle is gone.
+/// Wakes the consumers of a handle after a write of any connection but the poll's own, until the handle is dropped.
 pub(super) async fn watch_other_writers(handle: Weak<SqliteQueue>) {
     let mut seen = None;
     let mut connection = None;
@@ -56,20 +57,20 @@ pub(super) async fn watch_other_writers(handle: Weak<SqliteQueue>) {
             Ok(version) if seen.replace(version) == Some(version) => {}
             Ok(_) => {
                 inner.wakes.wake_all();
-                // Trouble here shows at the consumers' own exchanges, which report it.
+                // A failure here also shows in the consumers' own exchanges, which report it.
                 if fire_cancel_requests(&inner).await.is_err() {
                     seen = None;
                 }
             }
             Err(error) => {
-                tracing::trace!(error = %error, "polling the sqlite file");
+                tracing::trace!(error = %error, "queue file poll failed");
                 connection = None;
             }
         }
     }
 }
 
-/// `PRAGMA data_version` changes when another connection commits; it means something on one connection only.
+/// `PRAGMA data_version` changes when another connection commits; its values are comparable on one connection only.
 async fn poll(inner: &SqliteQueue, held: &mut Option<PoolConnection<Sqlite>>) -> Result<i64, sqlx::Error> {
     let connection = match held {
         Some(connection) => connection,
@@ -78,7 +79,7 @@ async fn poll(inner: &SqliteQueue, held: &mut Option<PoolConnection<Sqlite>>) ->
     sqlx::query_scalar("PRAGMA data_version").fetch_one(&mut **connection).await
 }
 
-/// Another process cannot reach our signals; its request stands in the row.
+/// Fires cancel requests of other processes, which are stored in the rows.
 async fn fire_cancel_requests(inner: &SqliteQueue) -> Result<(), sqlx::Error> {
     let asked = sqlx::query("SELECT sequence, fence FROM jobs WHERE cancel_requested IS NOT NULL")
         .fetch_all(inner.database.readers())

@@ -1,9 +1,9 @@
-//! An engine in memory. **For tests only: it keeps nothing**, so what it answers to a publish is not durable.
+//! An in-memory engine. **For tests only: it stores nothing**, so a published job is not durable.
 //!
-//! Otherwise it keeps the whole contract of [`Engine`], with all of [`Capabilities::FULL`]: delays, strict priority,
+//! Otherwise it fulfils the whole contract of [`Engine`], with all of [`Capabilities::FULL`]: delays, strict priority,
 //! dead letters, cancellation, pauses, unique and concurrency keys. A consumer is lost when its settler is dropped
-//! without being closed; leases never end before that, as a consumer in the same process cannot fall silent.
-//! Read on in `state` for what happens to a job, in `consumer` for how it is handed out.
+//! without being closed; leases never expire before that, as a consumer in the same process cannot fall silent. Read on
+//! in `state` (life of a job) and `consumer` (delivery).
 
 mod consumer;
 mod state;
@@ -36,22 +36,22 @@ struct MemoryQueue {
 }
 
 impl MemoryEngine {
-    /// An empty engine by this clock; with [`super::virtual_time`] delays pass as fast as the test runs.
+    /// An empty engine with this clock; with [`super::virtual_time`] delays pass as fast as the test runs.
     pub fn new(ambient: Ambient) -> Self {
         Self { inner: Arc::new(MemoryQueue { ambient, state: Mutex::default(), changed: Notify::new() }) }
     }
 
-    /// Looks at delayed jobs again; needed only after moving a clock that stands still on its own.
+    /// Checks delayed jobs again; needed only after moving a manual clock.
     pub fn nudge(&self) {
         self.inner.changed.notify_waiters();
     }
 
-    /// Closes the engine for good: consumers end, calls answer [`EngineError::Closed`].
+    /// Closes the engine for good: consumers end, calls return [`EngineError::Closed`].
     pub fn close(&self) {
         self.inner.change(|state, _| state.closed = true);
     }
 
-    /// Waits until a job (`None` once the engine no longer holds it) is as wanted, and answers it.
+    /// Waits until a job (`None` once the engine no longer holds it) fulfils `wanted`, and returns it.
     pub async fn when(
         &self,
         id: JobId,
@@ -59,7 +59,7 @@ impl MemoryEngine {
     ) -> Option<InspectedJob> {
         loop {
             let mut changed = std::pin::pin!(self.inner.changed.notified());
-            // Armed before looking, so that no change falls in between.
+            // Armed before the read, so that no change in between is missed.
             changed.as_mut().enable();
             let held = self.inner.look(|state| state.find(id));
             if wanted(held.as_ref()) {
@@ -82,7 +82,7 @@ impl MemoryQueue {
         see(&self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Changes the state and wakes whoever may care: all of them, there are few in a test.
+    /// Changes the state and wakes all waiters: there are few in a test.
     fn change<T>(&self, act: impl FnOnce(&mut MemoryState, Timestamp) -> T) -> T {
         let now = self.ambient.now();
         let done = act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner), now);

@@ -1,9 +1,9 @@
-//! The kit for authors of jobs: run one job as a worker would, without an engine; look into an engine after code
-//! that enqueues; keep yesterday's payloads decodable.
+//! The test kit for authors of jobs: run one job as a worker would, without an engine; find jobs that code has
+//! enqueued; check that payloads of earlier releases decode.
 //!
-//! Guarantees: [`run_one`] goes through the layers of a real worker (payload round trip, deadline, panic guard) and
-//! answers with the [`Settlement`] a real engine would get. Its functions fail the calling test by panicking.
-//! Behind the feature `testing`; read on in [`memory`] for the engine.
+//! Guarantees: [`run_one`] uses the layers of a real worker (payload round trip, deadline, panic guard) and returns the
+//! [`Settlement`] a real engine would get. Its functions fail the calling test by panicking. Behind the feature
+//! `testing`; the engine is in [`memory`].
 
 pub mod memory;
 mod time;
@@ -23,7 +23,7 @@ use crate::{
     worker::{failure::settlement_for, handler::Handler, layers::JobLayers, run::Work},
 };
 
-/// Runs a first attempt of `job` and answers what a worker would settle it with.
+/// Runs a first attempt of `job` and returns the settlement a worker would send.
 ///
 /// # Panics
 /// When the job cannot be enqueued at all: a bad name, a payload that is too large or does not serialise.
@@ -31,8 +31,8 @@ pub async fn run_one<J: Job>(job: &J, env: J::Env) -> Settlement {
     TestRun::new(job, env).run().await
 }
 
-/// Runs one delivery as a worker with this registry would, through the same layers, and answers what it would settle it
-/// with. For whoever hands out deliveries by means of their own, such as a simulation; dropping the future is a crash.
+/// Runs one delivery through the layers of a worker with this registry and returns the settlement the worker would
+/// send. For code with its own source of deliveries, such as a simulation; dropping the future is a crash.
 pub async fn run_delivery<E: Clone + Send + Sync + 'static>(
     registry: &Registry<E>,
     delivery: Delivery,
@@ -46,7 +46,7 @@ pub async fn run_delivery<E: Clone + Send + Sync + 'static>(
     settlement_for(&result, &run, ambient)
 }
 
-/// One run with its circumstances.
+/// One run with its settings.
 pub struct TestRun<'a, J: Job> {
     job: &'a J,
     env: J::Env,
@@ -57,37 +57,37 @@ pub struct TestRun<'a, J: Job> {
 }
 
 impl<'a, J: Job> TestRun<'a, J> {
-    /// A first attempt by the real clock.
+    /// A first attempt with the system clock.
     pub fn new(job: &'a J, env: J::Env) -> Self {
         let (ambient, signal) = (Ambient::system(), JobSignal::default());
         Self { job, env, attempt: 1, ambient, signal, trace: None }
     }
 
-    /// Which attempt it is, from 1; [`Job::MAX_ATTEMPTS`] makes it the last.
+    /// Sets the number of the attempt, from 1; [`Job::MAX_ATTEMPTS`] makes it the last.
     #[must_use]
     pub fn attempt(self, attempt: u32) -> Self {
         Self { attempt, ..self }
     }
 
-    /// The clock, ids and randomness of the run.
+    /// Sets clock, ids and randomness of the run.
     #[must_use]
     pub fn ambient(self, ambient: Ambient) -> Self {
         Self { ambient, ..self }
     }
 
-    /// A signal to fire at the run.
+    /// Sets the signal of the run, for the test to fire.
     #[must_use]
     pub fn signal(self, signal: JobSignal) -> Self {
         Self { signal, ..self }
     }
 
-    /// The trace it continues.
+    /// Sets the trace context the run continues.
     #[must_use]
     pub fn trace(self, trace: TraceContext) -> Self {
         Self { trace: Some(trace), ..self }
     }
 
-    /// Runs it.
+    /// Runs the job and returns the settlement a worker would send.
     ///
     /// # Panics
     /// As [`run_one`].
@@ -95,7 +95,7 @@ impl<'a, J: Job> TestRun<'a, J> {
     pub async fn run(self) -> Settlement {
         let options = EnqueueOptions { trace: self.trace, ..EnqueueOptions::default() };
         let published = Envelope::new(self.job, options, &self.ambient).expect("the job can be enqueued");
-        // Through text and back, as every engine does: what does not survive that is found here.
+        // Through JSON and back, as in every engine: values that do not survive this are found here.
         let wire = serde_json::to_string(&published).expect("an envelope serialises");
         let mut envelope: Envelope = serde_json::from_str(&wire).expect("an envelope deserialises");
         envelope.attempt = self.attempt.saturating_sub(1);
@@ -106,10 +106,10 @@ impl<'a, J: Job> TestRun<'a, J> {
     }
 }
 
-/// Asserts that the engine holds a job of this type that `matches`, in whatever state, and answers it.
+/// Asserts that the engine holds a job of this type that `matches`, in any state, and returns it.
 ///
 /// # Panics
-/// When there is none; the message lists the jobs of this kind that there are.
+/// When there is none; the message lists the jobs of this kind that exist.
 #[expect(clippy::expect_used, clippy::panic, reason = "a test kit fails the test it is used in")]
 pub async fn assert_enqueued<J: Job>(engine: &dyn Engine, matches: impl Fn(&J) -> bool) -> J {
     let filter = JobFilter { kind: Some(J::KIND.to_owned()), limit: 1000, ..JobFilter::default() };
@@ -125,10 +125,10 @@ pub async fn assert_enqueued<J: Job>(engine: &dyn Engine, matches: impl Fn(&J) -
     panic!("no job `{}` matches, among: [{}]", J::KIND, others.join(", "))
 }
 
-/// Asserts that a payload as it once was published still decodes, and answers it for a closer look.
+/// Asserts that a payload published by an earlier release still decodes, and returns the job for further checks.
 ///
-/// Check one file in per kind and version and never change it: it stands for the messages that are on their way
-/// while a new version is deployed.
+/// Keep one file per kind and version in the repository and never change it: it stands for the messages in flight while
+/// a new version is deployed.
 ///
 /// # Panics
 /// When it does not decode.

@@ -1,8 +1,8 @@
-//! Settles a run by its final result, then records and logs it.
+//! The acknowledge layer: settles a run by its final result, then records and logs it.
 //!
-//! The outermost layer, so it sees what the guards made of the run. [`Settler::settle`] does not wait, so neither
-//! does this: the slot is free for the next job while the engine makes outcomes durable in groups.
-//! Records are written here, and not in a layer of their own, because they must tell the outcome that was settled.
+//! The outermost layer, so it sees the result after panic guard and deadline. [`Settler::settle`] does not wait, and
+//! neither does this layer: the slot is free for the next job while the engine makes settlements durable in groups.
+//! Records are written here, and not in a layer of their own, because they contain the settlement.
 
 use std::{
     convert::Infallible,
@@ -24,11 +24,11 @@ use crate::{
     records::{AttemptOutcome, AttemptRecord, RecordLevel},
 };
 
-/// Settles the runs of one consumer. Cloned by apalis for each run, hence one pointer.
+/// Settles the runs of one consumer. apalis clones it for each run, hence one pointer.
 #[derive(Clone)]
 pub(super) struct Ack(pub(super) Arc<AckParts>);
 
-/// What it takes to settle a run.
+/// Dependencies of settling a run.
 pub(super) struct AckParts {
     pub(super) settler: Arc<dyn Settler>,
     pub(super) queue: Arc<QueueState>,
@@ -42,7 +42,7 @@ impl Acknowledge<()> for Ack {
     type Future = Ready<Result<(), Infallible>>;
 
     fn ack(&mut self, result: &Result<(), BoxDynError>, context: &ExecutionContext) -> Self::Future {
-        // Put there by the backend for every task; there is no other source of tasks.
+        // The backend sets it for every task, and there is no other source of tasks.
         if let Some(run) = context.data().get::<Arc<Run>>() {
             self.0.finish(result, run);
         }
@@ -86,7 +86,7 @@ impl AckParts {
     }
 }
 
-/// A failure is logged once, here, where it is handled.
+/// The only place where a failed run is logged.
 fn log(run: &Run, settlement: &Settlement) {
     let (id, kind, attempt) = (run.envelope.id, run.envelope.kind.as_str(), run.attempt());
     match outcome_of(settlement) {
@@ -100,8 +100,8 @@ fn log(run: &Run, settlement: &Settlement) {
             tracing::info!(job.id = %id, job.kind = kind, job.attempt = attempt, error, "job cancelled");
         }
         Some((AttemptOutcome::Dead, error)) => {
-            tracing::error!(job.id = %id, job.kind = kind, job.attempt = attempt, error, "job is dead");
+            tracing::error!(job.id = %id, job.kind = kind, job.attempt = attempt, error, "job moved to the dead queue");
         }
-        None => tracing::info!(job.id = %id, job.kind = kind, "job given back, the worker stops"),
+        None => tracing::info!(job.id = %id, job.kind = kind, "job released, worker stopping"),
     }
 }

@@ -1,9 +1,9 @@
-//! Feeds an engine's deliveries to apalis.
+//! The apalis backend: feeds an engine's deliveries to an apalis worker.
 //!
-//! Guarantees what apalis asks of a backend that must not die: `poll_next` is never `Err` (which would end the
-//! worker and drop its neighbours' runs) and never `None` (which would end it quietly). Whether a payload can be
-//! read is decided in the run, where it is an outcome like any other.
-//! Does no I/O: apalis polls a backend only while a slot is free, so anything that must live is the engine's task.
+//! Guarantees what apalis requires of a long-lived backend: `poll_next` is never `Err` (which would end the worker and
+//! drop its other runs) and never `None` (which would end it silently). Payloads are decoded in the run, where a
+//! failure is an outcome like any other. Does no I/O: apalis polls a backend only while a slot is free, so periodic
+//! work is the engine's task.
 
 use std::{
     convert::Infallible,
@@ -26,8 +26,8 @@ use crate::{
     registry::Registry,
 };
 
-/// What a consumer was handed, shared by the backend, which starts it, and the session, which may hand it back. The
-/// lock is free but for that one moment.
+/// The delivery channel of a consumer, shared by the backend, which starts jobs, and the session, which releases them
+/// at a stop. The lock is contended at that moment only.
 pub(super) struct Deliveries(Mutex<mpsc::Receiver<Delivery>>);
 
 impl Deliveries {
@@ -35,14 +35,15 @@ impl Deliveries {
         Self(Mutex::new(deliveries))
     }
 
-    /// Gives back what was not started; answers how many. For a consumer that was told to stop.
+    /// Releases deliveries that were not started; returns how many. For a consumer that was told to stop.
     pub(super) fn hand_back(&self, settler: &dyn Settler) -> usize {
         let mut deliveries = self.lock();
         let waiting = std::iter::from_fn(|| deliveries.try_recv().ok());
         waiting.map(|delivery| settler.settle(delivery.receipt, Settlement::Release)).count()
     }
 
-    /// Gives back what still comes: an engine may have been claiming a job when it was told to stop. Never ends.
+    /// Releases deliveries that still arrive: an engine may have been claiming a job when it was told to stop. Never
+    /// returns.
     pub(super) async fn hand_back_late(&self, settler: &dyn Settler) {
         while let Some(delivery) = std::future::poll_fn(|context| self.poll(context)).await {
             settler.settle(delivery.receipt, Settlement::Release);
@@ -62,7 +63,7 @@ impl Deliveries {
 /// A queue's deliveries as an apalis backend.
 pub(super) struct DeliveryBackend<E> {
     pub(super) deliveries: Arc<Deliveries>,
-    /// Fired when the engine has closed the deliveries for good.
+    /// Cancelled when the engine has closed the channel for good.
     pub(super) dried: CancellationToken,
     pub(super) stop: Stop,
     pub(super) registry: Arc<Registry<E>>,
@@ -72,7 +73,7 @@ pub(super) struct DeliveryBackend<E> {
 }
 
 impl<E: Clone + Send + Sync + 'static> DeliveryBackend<E> {
-    /// Apalis asks for a task only when a slot is free and calls it at once: the run starts here.
+    /// Starts the run: apalis asks for a task only when a slot is free and calls it at once.
     fn start(&self, delivery: Delivery) -> Task<Work<E>> {
         self.queue.started(delivery.receipt, delivery.signal.clone());
         let work = Work::start(delivery, &self.registry, &self.ambient);
@@ -94,8 +95,8 @@ impl<E: Clone + Send + Sync + 'static> Backend for DeliveryBackend<E> {
         cx: &mut Context<'_>,
         _: &WorkerContext,
     ) -> Poll<Option<Result<Self::Task, Infallible>>> {
-        // Asked here as well as in the session, which looks at stop and gate only after the worker was polled: no run
-        // may start between the two. The session is woken by the same.
+        // Checked here as well as in the session, which checks stop and gate only after the worker was polled: no run
+        // may start between the two. No waker is needed: stop and gate wake the session's task.
         if self.stop.is_asked() || self.queue.gate.is_shut() {
             return Poll::Pending;
         }

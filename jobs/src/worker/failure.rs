@@ -1,7 +1,7 @@
-//! Why a run did not complete, and what follows from it.
+//! Failures of a run and the settlements that follow from them.
 //!
-//! The only place where a result becomes a [`Settlement`]; the acknowledge layer, the test kit and the records
-//! all take their answer from here, so that they cannot disagree.
+//! The only place where a result becomes a [`Settlement`]; acknowledge layer, test kit and records all use it, so that
+//! they cannot disagree.
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
@@ -15,26 +15,26 @@ use crate::{
     records::AttemptOutcome,
 };
 
-/// Longest error text kept with a job, in bytes; the cause stands at its front.
+/// Longest error text kept with a job, in bytes; the outermost cause stands first.
 pub(crate) const ERROR_BYTES_MAX: usize = 4096;
 
-/// How long a job is put off while something of our own is away: short, as outages mostly are, and spread, so that its
-/// end is not met by all jobs at once.
+/// Delay of a job during an outage: short, as most outages are, and spread, so that its end does not start all jobs at
+/// once.
 const OUTAGE_PAUSE_MIN: Duration = Duration::from_secs(1);
 const OUTAGE_PAUSE_SPREAD: Duration = Duration::from_secs(4);
 
-/// A run that did not complete, in the form tower layers pass along.
+/// A failed run, in the form tower layers pass on.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The job said what follows.
+    /// The job returned an error.
     Job(JobError),
-    /// It panicked with this message.
+    /// The job panicked with this message.
     Panicked(String),
-    /// It ran longer than its kind allows.
+    /// The run took longer than the timeout of its kind, which is given.
     TimedOut(Duration),
-    /// Nothing here runs this kind.
+    /// This kind is not registered in this worker.
     UnknownKind(String),
-    /// Its payload cannot be read, for this reason.
+    /// The payload cannot be decoded, for this reason.
     Undecodable(String),
 }
 
@@ -52,14 +52,14 @@ impl fmt::Display for Failure {
 
 impl StdError for Failure {}
 
-/// What becomes of a delivery that ended like this.
+/// The settlement for a result.
 pub(crate) fn settlement_for(result: &Result<(), BoxDynError>, run: &Run, ambient: &Ambient) -> Settlement {
     let Err(error) = result else { return Settlement::Done };
     match run.signal.interrupt() {
         Some(Interrupt::Cancelled) => return Settlement::Cancelled { error: text(error) },
-        // Whatever it said, it may have said because it was told to stop: run it again in full elsewhere.
+        // The error may be a consequence of the shutdown: run the job again in full elsewhere.
         Some(Interrupt::Shutdown) => return Settlement::Release,
-        // After a lost lease the engine drops the outcome; no need to invent another one here.
+        // After a lost lease the engine drops any settlement.
         Some(Interrupt::LeaseLost) | None => {}
     }
     let dead = |reason| Settlement::Dead { reason, error: text(error) };
@@ -92,7 +92,7 @@ pub(crate) fn settlement_for(result: &Result<(), BoxDynError>, run: &Run, ambien
     }
 }
 
-/// How a settlement reads in the log of attempts; `None` for a run that does not count.
+/// The outcome of a settlement for attempt records; `None` for a run that does not count.
 pub(crate) fn outcome_of(settlement: &Settlement) -> Option<(AttemptOutcome, Option<&str>)> {
     match settlement {
         Settlement::Done => Some((AttemptOutcome::Completed, None)),
@@ -104,7 +104,7 @@ pub(crate) fn outcome_of(settlement: &Settlement) -> Option<(AttemptOutcome, Opt
     }
 }
 
-/// The error in one line of bounded length.
+/// The error and its sources in one line, at most [`ERROR_BYTES_MAX`].
 fn text(error: &BoxDynError) -> String {
     let mut text = crate::error::describe(error.as_ref());
     if text.len() > ERROR_BYTES_MAX {
@@ -114,7 +114,7 @@ fn text(error: &BoxDynError) -> String {
     text
 }
 
-/// Now plus a delay, rounded up to the stored millisecond: rounding down would run it early.
+/// Now plus a delay, rounded up to the stored millisecond: rounding down would start the job early.
 fn later(ambient: &Ambient, delay: Duration) -> Timestamp {
     let millis = i64::try_from(delay.as_nanos().div_ceil(1_000_000)).unwrap_or(i64::MAX);
     let at = ambient.now().as_millisecond().saturating_add(millis);

@@ -1,11 +1,12 @@
-//! A gate before a queue, held by somebody who knows that its jobs cannot succeed now.
+//! The gate of a queue, closed by a component that knows that the queue's jobs cannot succeed now.
 //!
-//! Guarantees: while it is shut this process starts no job of the queue and keeps none that it has not started; what
-//! runs may end in its own time. Other processes go on: a gate is not [`crate::Engine::pause`].
+//! Guarantees: while the gate is closed this process starts no job of the queue and holds none that it has not started;
+//! running jobs may end in their own time. Other processes continue: a gate is not [`crate::Engine::pause`].
 
 use tokio::sync::watch;
 
-/// `true` is open. Without a receiver it is open for good, and so is one whose holder is gone: nobody would open it.
+/// `true` is open. Without a receiver the gate is open for good, as it is after its sender was dropped: no one could
+/// open it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Gate(Option<watch::Receiver<bool>>);
 
@@ -18,7 +19,7 @@ impl Gate {
         self.0.as_ref().is_some_and(|open| !*open.borrow() && open.has_changed().is_ok())
     }
 
-    /// Waits until it is shut.
+    /// Waits until the gate is closed.
     pub(super) async fn shut(&self) {
         if let Some(mut open) = self.0.clone()
             && open.wait_for(|open| !open).await.is_ok()
@@ -26,11 +27,11 @@ impl Gate {
         {
             return;
         }
-        // Nobody can shut it any more.
+        // Without a sender it cannot be closed any more.
         std::future::pending::<()>().await;
     }
 
-    /// Waits until it is open.
+    /// Waits until the gate is open.
     pub(super) async fn opened(&self) {
         if let Some(mut open) = self.0.clone() {
             let _ = open.wait_for(|open| *open).await;

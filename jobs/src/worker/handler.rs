@@ -1,4 +1,4 @@
-//! The innermost service: calls the function registered for the kind.
+//! The innermost service: calls the run function registered for the kind.
 
 use std::{
     sync::Arc,

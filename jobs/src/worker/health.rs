@@ -1,6 +1,7 @@
-//! What the workers of this process are doing, for readiness checks and `inspect`.
+//! Health of the workers of a process, for readiness checks and `inspect`.
 //!
-//! Guarantees: reading never waits for a job or an engine. Tells idle from deaf: see [`ConsumerHealth`].
+//! Guarantees: reading never waits for a job or an engine. Distinguishes idle from disconnected: see
+//! [`ConsumerHealth`].
 
 use std::{
     collections::HashMap,
@@ -15,45 +16,45 @@ use serde::Serialize;
 use super::gate::Gate;
 use crate::engine::{ConsumerHealth, Interrupt, JobSignal, Receipt, Settlement, Settler};
 
-/// A view on all queues of one [`crate::Workers`]; take it before running, clone it freely.
+/// Live view of all queues of one [`crate::Workers`]; taken before running, cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct WorkersHealth {
     queues: Arc<Mutex<Vec<Arc<QueueState>>>>,
 }
 
-/// How one queue's worker is doing.
+/// Health of one queue's worker.
 #[derive(Debug, Clone, Serialize)]
 pub struct QueueHealth {
-    /// The queue.
+    /// Name of the queue.
     pub queue: String,
-    /// Jobs that may run at a time.
+    /// Most jobs running at a time.
     pub concurrency: usize,
     /// Jobs running now.
     pub running: usize,
-    /// How often its worker had to be started again.
+    /// Restarts of the queue's worker.
     pub restarts: u64,
-    /// The consumer, as its engine sees it; `None` while there is none.
+    /// Health of the consumer as reported by its engine; `None` while there is none.
     pub consumer: Option<ConsumerHealth>,
-    /// Why there is no consumer; `None` when nothing is wrong.
+    /// Reason why there is no consumer; `None` when there is one.
     pub trouble: Option<String>,
-    /// Whether that is because its gate is shut: wanted, and over when whoever holds the gate opens it.
+    /// Whether the reason is a closed gate: intended, and over when the gate is opened.
     pub held_back: bool,
 }
 
 impl QueueHealth {
-    /// Whether jobs of this queue can be run now.
+    /// Whether jobs of this queue can run now.
     pub fn is_ready(&self) -> bool {
         self.consumer.as_ref().is_some_and(|consumer| consumer.trouble.is_none())
     }
 }
 
 impl WorkersHealth {
-    /// One entry per queue, in the order they were asked for.
+    /// One entry per queue, in the order of their configuration.
     pub fn queues(&self) -> Vec<QueueHealth> {
         lock(&self.queues).iter().map(|queue| queue.health()).collect()
     }
 
-    /// Whether every queue can be worked on; false without any.
+    /// Whether all queues are ready; false when there is none.
     pub fn is_ready(&self) -> bool {
         let queues = self.queues();
         !queues.is_empty() && queues.iter().all(QueueHealth::is_ready)
@@ -75,7 +76,7 @@ pub(super) struct QueueState {
     link: Mutex<Link>,
 }
 
-/// A weak handle: a view must not keep a consumer alive whose worker is gone.
+/// A weak handle, so that a health view does not keep the consumer of an ended worker alive.
 #[derive(Default)]
 struct Link {
     settler: Option<Weak<dyn Settler>>,
@@ -104,9 +105,9 @@ impl QueueState {
         *lock(&self.link) = Link { trouble: Some(trouble.into()), ..Link::default() };
     }
 
-    /// There is no consumer because the gate is shut.
+    /// Records that there is no consumer because the gate is closed.
     pub(super) fn hold_back(&self) {
-        *lock(&self.link) = Link { settler: None, trouble: Some("held back".to_owned()), held_back: true };
+        *lock(&self.link) = Link { settler: None, trouble: Some("gate closed".to_owned()), held_back: true };
     }
 
     pub(super) fn count_restart(&self) {
@@ -125,12 +126,12 @@ impl QueueState {
         lock(&self.running).len()
     }
 
-    /// Tells every running job to stop.
+    /// Fires the signals of all running jobs.
     pub(super) fn fire(&self, why: Interrupt) {
         lock(&self.running).values().for_each(|signal| signal.fire(why));
     }
 
-    /// Gives back every job whose run was dropped before it had an outcome; answers how many.
+    /// Releases the jobs whose run was dropped before its outcome; returns how many.
     pub(super) fn release_unfinished(&self, settler: &dyn Settler) -> usize {
         let unfinished = std::mem::take(&mut *lock(&self.running));
         for receipt in unfinished.keys() {
@@ -139,7 +140,7 @@ impl QueueState {
         unfinished.len()
     }
 
-    /// Forgets jobs whose consumer is gone; the engine gives them to another.
+    /// Drops the jobs of an ended consumer; the engine delivers them to another.
     pub(super) fn forget_running(&self) {
         lock(&self.running).clear();
     }
@@ -161,7 +162,7 @@ impl QueueState {
     }
 }
 
-/// Every critical section here leaves a map or an option whole, so a poisoned lock is still sound.
+/// Every critical section here leaves a map or an option intact, so a poisoned lock may be used.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,36 +1,36 @@
-//! Runs jobs: one apalis worker per queue, each in its own task, watched by us.
+//! Workers: one supervised apalis worker per queue, each in its own task.
 //!
-//! Guarantees: at most `concurrency` jobs of a queue run at a time in this process; a panic, a timeout or a message
-//! nobody understands ends that one run and nothing else; a worker that ends unasked is started again after a
-//! capped, jittered delay; every delivery is settled or given back.
+//! Guarantees: at most `concurrency` jobs of a queue run at a time in this process; a panic, a timeout or an
+//! undecodable message ends that one run and nothing else; a worker that ends unexpectedly is restarted after a capped,
+//! jittered delay; every delivery is settled or released.
 //!
 //! # Stop order
-//! Fired by the token given to [`Workers::run`]; firing it again changes nothing.
+//! Started by the token given to [`Workers::run`]; cancelling it again changes nothing.
 //! 1. The consumer stops fetching ([`Settler::stop`]), the worker starts no further job.
 //! 2. Running jobs may finish, for up to [`Workers::drain_timeout`].
-//! 3. [`Interrupt::Shutdown`] is fired at the rest, which then has [`SHUTDOWN_GRACE`].
-//! 4. What still runs is dropped at its await point and settled with [`Settlement::Release`].
-//! 5. [`Settler::close`] makes the outcomes durable and hands back what was fetched and never started, charging no
-//!    attempt and no crash; bounded by [`CLOSE_MAX`].
+//! 3. [`Interrupt::Shutdown`] is fired at the jobs still running, which then have [`SHUTDOWN_GRACE`].
+//! 4. Runs that continue are dropped at their await points and settled with [`Settlement::Release`].
+//! 5. [`Settler::close`] makes the settlements durable and releases jobs fetched and never started, without an attempt
+//!    or a crash; bounded by [`CLOSE_MAX`].
 //!
-//! The token given to [`Workers::abort`] skips to step 4. Dropping the future of [`Workers::run`] is a crash: jobs
-//! come back with their crash counter raised.
+//! The token given to [`Workers::abort`] skips to step 4. Dropping the future of [`Workers::run`] counts as a crash:
+//! the jobs are delivered again with their crash counter raised.
 //!
 //! # Gates
-//! A queue given to [`Workers::queue_behind`] is worked on only while its gate is open. When it shuts, the consumer
-//! stops fetching, what was fetched and not started goes back at once (no attempt, no crash), running jobs end in
-//! their own time, and the consumer leaves; when it opens, another one comes.
+//! A queue given to [`Workers::queue_behind`] is consumed only while its gate is open. When the gate closes, the
+//! consumer stops fetching, fetched jobs that were not started are released at once (no attempt, no crash), running
+//! jobs end in their own time, and the consumer leaves; when it opens, a new consumer starts.
 //!
 //! # Lease and timeout
 //! A job may run longer than [`Workers::lease`]: an engine renews leases while the consumer lives, so the lease only
 //! says how soon the jobs of a dead process are taken over. How long a run may take is [`crate::Job::TIMEOUT`].
 //!
-//! # What jobs of one queue share
-//! One task, as apalis polls them: a job that computes for long without awaiting holds up its neighbours. Give such
-//! work to `tokio::task::spawn_blocking`.
+//! # Shared task of a queue
+//! apalis polls all jobs of a queue in one task: a job that computes for long without awaiting delays the others. Use
+//! `tokio::task::spawn_blocking` for such work.
 //!
-//! Does not handle signals of the operating system and does not use apalis' `Monitor`, which reports success when
-//! its workers have died. Read on in `session` and `supervise`.
+//! Does not handle signals of the operating system. Does not use apalis' `Monitor`, which reports success when its
+//! workers have died. Read on in `session` and `supervise`.
 
 mod ack;
 mod backend;
@@ -63,13 +63,13 @@ use crate::{
     registry::Registry,
 };
 
-/// What a job has left after [`Interrupt::Shutdown`] was fired at it.
+/// Time a job has after [`Interrupt::Shutdown`] was fired at it.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
-/// Longest wait for the last outcomes to become durable; those that do not are delivered again.
+/// Longest wait for the last settlements to become durable; jobs without one are delivered again.
 pub const CLOSE_MAX: Duration = Duration::from_secs(10);
 
-/// The workers of one process, to be configured and then run.
+/// The workers of one process: configured first, then run.
 pub struct Workers<E> {
     engine: Arc<dyn Engine>,
     registry: Arc<Registry<E>>,
@@ -85,46 +85,46 @@ pub struct Workers<E> {
     abort: CancellationToken,
 }
 
-/// Why workers could not start, or had to give up.
+/// Reason why workers could not start or had to stop.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WorkerError {
-    /// Nothing to do.
+    /// No queue was configured.
     #[error("no queue to work on; name at least one")]
     NoQueues,
-    /// A queue was asked for twice; which concurrency is meant?
+    /// A queue was configured twice, with possibly different concurrency.
     #[error("queue `{0}` is named twice")]
     DuplicateQueue(String),
-    /// A queue with no slot would never run a job.
+    /// The concurrency of a queue is 0, so it would never run a job.
     #[error("queue `{0}` needs a concurrency of at least 1")]
     NoSlots(String),
-    /// Jobs of this queue would all be parked as unknown.
+    /// No kind is registered for a queue, so all its jobs would be dead as unknown.
     #[error("no job kind is registered for queue `{queue}`; queues with jobs: {known}")]
     NothingRegistered {
-        /// The queue.
+        /// Queue without a registered kind.
         queue: String,
-        /// The queues that would make sense.
+        /// The queues with registered kinds.
         known: String,
     },
-    /// The engine refuses for good; waiting would not help.
+    /// The engine rejects the configuration or is closed; retrying does not help.
     #[error("cannot consume queue `{queue}`")]
     Engine {
-        /// The queue.
+        /// Queue of the failed consumer.
         queue: String,
-        /// What the engine said.
+        /// Error of the engine.
         #[source]
         source: EngineError,
     },
-    /// A job computed without awaiting until long after the last deadline, so its thread could not be stopped.
+    /// A job computed without awaiting until after the last deadline, so its thread could not be stopped.
     #[error("queue `{queue}` did not stop: a job blocks its thread")]
     Blocked {
-        /// The queue.
+        /// Queue of the job.
         queue: String,
     },
 }
 
 impl<E: Clone + Send + Sync + 'static> Workers<E> {
-    /// Workers that run the jobs of `registry` in `env`, with a lease of 60 s and 30 s to drain.
+    /// Workers that run the jobs of `registry` in `env`, with a lease of 60 s and a drain timeout of 30 s.
     pub fn new(engine: Arc<dyn Engine>, registry: Arc<Registry<E>>, env: E, ambient: Ambient) -> Self {
         Self {
             engine,
@@ -142,13 +142,14 @@ impl<E: Clone + Send + Sync + 'static> Workers<E> {
         }
     }
 
-    /// Works on this queue with up to `concurrency` jobs at a time; see [`prefetch_for`] for what is fetched ahead.
+    /// Adds a queue with up to `concurrency` jobs at a time; see [`prefetch_for`] for the number fetched ahead.
     #[must_use]
     pub fn queue(self, name: impl Into<String>, concurrency: usize) -> Self {
         self.with(name.into(), concurrency, Gate::default())
     }
 
-    /// The same while `open` is true; see the module's text on gates. Once its sender is gone the gate is open.
+    /// Adds a queue that is consumed only while `open` is true; see "Gates" above. When the sender is dropped, the gate
+    /// is open.
     #[must_use]
     pub fn queue_behind(
         self,
@@ -167,49 +168,51 @@ impl<E: Clone + Send + Sync + 'static> Workers<E> {
         self
     }
 
-    /// Records attempts. The caller closes the recorder after [`Workers::run`] has returned.
+    /// Records attempts with this recorder. The caller closes it after [`Workers::run`] has returned.
     #[must_use]
     pub fn recorder(self, recorder: Recorder) -> Self {
         Self { recorder: Some(recorder), ..self }
     }
 
-    /// How soon the jobs of this process are taken over when it dies.
+    /// Time after which the jobs of this process are taken over when it dies.
     #[must_use]
     pub fn lease(self, lease: Duration) -> Self {
         Self { lease, ..self }
     }
 
-    /// How long running jobs may go on after a shutdown was asked for.
+    /// Longest time running jobs may continue after the shutdown token is cancelled.
     #[must_use]
     pub fn drain_timeout(self, drain_timeout: Duration) -> Self {
         Self { drain_timeout, ..self }
     }
 
-    /// Names this process in leases, connections and records: host and pid are a good choice.
+    /// Name of this process in leases, connections and records; host and process id are a good choice.
     #[must_use]
     pub fn name(self, name: impl Into<String>) -> Self {
         Self { name: name.into(), ..self }
     }
 
-    /// A second token, that stops without waiting for jobs.
+    /// A second token, which stops without waiting for running jobs.
     #[must_use]
     pub fn abort(self, abort: CancellationToken) -> Self {
         Self { abort, ..self }
     }
 
-    /// A view that stays valid while the workers run.
+    /// A health view that stays valid while the workers run.
     pub fn health(&self) -> WorkersHealth {
         self.health.clone()
     }
 
-    /// Declares the queues and runs jobs until `shutdown` fires and the stop order is through.
+    /// Declares the queues and runs jobs until `shutdown` is cancelled and the stop order is complete.
     ///
-    /// An engine that cannot be reached is waited for, at boot too; [`WorkersHealth`] shows it. An error of one
-    /// queue that waiting cannot mend stops the others in order and is returned.
+    /// While the engine cannot be reached, at boot too, this waits; [`WorkersHealth`] shows it.
+    ///
+    /// # Errors
+    /// An invalid configuration, or a final engine error of one queue; then the other queues are stopped in order.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), WorkerError> {
         self.check()?;
         let stop = Stop {
-            // A child, so that one failed queue can stop its siblings without firing the caller's token.
+            // A child token, so that one failed queue can stop the others without cancelling the caller's token.
             shutdown: shutdown.child_token(),
             abort: self.abort.clone(),
             drain: self.drain_timeout,
@@ -234,17 +237,17 @@ impl<E: Clone + Send + Sync + 'static> Workers<E> {
             let error = match ended {
                 Ok(Ok(())) => continue,
                 Ok(Err(error)) => error,
-                // The supervisor itself holds no job code; a panic there is a bug of ours, not to be survived.
+                // The supervisor runs no job code; a panic in it is a bug of this crate and is passed on.
                 Err(panic) => std::panic::resume_unwind(panic.into_panic()),
             };
-            tracing::error!(error = %crate::error::describe(&error), "a queue failed, all workers stop");
+            tracing::error!(error = %crate::error::describe(&error), "queue worker failed, stopping all workers");
             stop.shutdown.cancel();
             first_error.get_or_insert(error);
         }
         first_error.map_or(Ok(()), Err)
     }
 
-    /// Refuses what could not work, and warns of what may surprise.
+    /// Rejects configurations that cannot work, and logs one that may surprise.
     fn check(&self) -> Result<(), WorkerError> {
         if self.queues.is_empty() {
             return Err(WorkerError::NoQueues);
@@ -266,7 +269,7 @@ impl<E: Clone + Send + Sync + 'static> Workers<E> {
                     job.kind = kind,
                     timeout_ms = timeout.as_millis(),
                     drain_ms = self.drain_timeout.as_millis(),
-                    "this kind may run longer than the drain: a stop can interrupt and repeat it"
+                    "job timeout exceeds the drain timeout, a stop may interrupt and repeat it"
                 );
             }
         }
@@ -276,9 +279,8 @@ impl<E: Clone + Send + Sync + 'static> Workers<E> {
 
 /// Unsettled deliveries per consumer: the concurrency and a quarter of it, at least one more.
 ///
-/// The reserve covers the time in which an outcome is on its way to becoming durable, so that a free slot finds a
-/// job at hand. It is kept small because a job fetched ahead waits behind whatever runs here, even when another
-/// process is idle.
+/// The reserve covers the time until a settlement is durable, so that a free slot finds a job ready. It is small
+/// because a job fetched ahead waits for the jobs running here, even when another process is idle.
 pub const fn prefetch_for(concurrency: usize) -> usize {
     let reserve = concurrency / 4;
     concurrency.saturating_add(if reserve == 0 { 1 } else { reserve })

@@ -1,4 +1,4 @@
-//! One delivery on its way through the layers.
+//! The state of one run on its way through the layers.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::{
     registry::{Policy, Registry, RunFn},
 };
 
-/// What layers, acknowledgement and records need to know, whatever the environment type is.
+/// Data of a run for layers, acknowledgement and records, independent of the environment type.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) envelope: Arc<Envelope>,
@@ -23,25 +23,25 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Which attempt this is, from 1.
+    /// Number of this attempt, from 1.
     pub(crate) fn attempt(&self) -> u32 {
         self.envelope.attempt.saturating_add(1)
     }
 
-    /// Whether a failure now would be the last one.
+    /// Whether this is the last attempt allowed.
     pub(crate) fn is_last_attempt(&self) -> bool {
         self.attempt() >= self.envelope.max_attempts
     }
 }
 
-/// The apalis argument: a run, and the function of its kind, if this process has it.
+/// The apalis task argument: a run and the function of its kind, if this process has registered it.
 pub(crate) struct Work<E> {
     pub(crate) run: Arc<Run>,
     pub(crate) handler: Option<RunFn<E>>,
 }
 
 impl<E: Clone + Send + Sync + 'static> Work<E> {
-    /// Begins now.
+    /// Starts a run now.
     pub(crate) fn start(delivery: Delivery, registry: &Registry<E>, ambient: &Ambient) -> Self {
         let entry = registry.entry(&delivery.envelope.kind);
         let run = Run {

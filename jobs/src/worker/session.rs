@@ -1,7 +1,7 @@
-//! One life of a queue's worker: declare, consume, run, stop in order.
+//! A worker session of one queue: declare, consume, run, stop in order.
 //!
-//! The stop order is described at [`super`]; here it is carried out. A session that fails drops its consumer without
-//! closing it, so that a job which takes its worker down with it is charged a crash.
+//! Carries out the stop order described at [`super`]. A session that fails drops its consumer without closing it, so
+//! that a job which takes its worker down is charged a crash.
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
@@ -25,16 +25,16 @@ use super::{
 };
 use crate::engine::{ConsumeOptions, Consumer, EngineError, Interrupt, QueueSpec, Settler};
 
-/// How a session ended that did not fail.
+/// End of a session that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SessionEnd {
-    /// It was told to stop.
+    /// A stop was requested.
     Stopped,
-    /// The queue's gate was shut.
+    /// The queue's gate was closed.
     HeldBack,
 }
 
-/// Works on the queue until it is told to end, or something fails.
+/// Runs jobs of the queue until a stop, a closed gate or a failure.
 pub(super) async fn run<E: Clone + Send + Sync + 'static>(
     shared: Arc<WorkerShared<E>>,
     queue: Arc<QueueState>,
@@ -49,7 +49,7 @@ pub(super) async fn run<E: Clone + Send + Sync + 'static>(
     tracing::info!(job.queue = %queue.name, concurrency = queue.concurrency, "worker started");
     let mut worker = Worker::start(&shared, &queue, consumer);
     let outcome = worker.drive(&shared.stop, &queue, settler.as_ref()).await;
-    // Kept until the end: see `Worker::deliveries`.
+    // Kept until the settler is closed, see `Worker::deliveries`.
     let _deliveries = worker.end();
     let end = outcome?;
     let released = queue.release_unfinished(settler.as_ref());
@@ -70,21 +70,21 @@ async fn consume<E>(shared: &WorkerShared<E>, queue: &QueueState) -> Result<Cons
 async fn close(queue: &QueueState, settler: &dyn Settler, released: usize) {
     match timeout(CLOSE_MAX, settler.close()).await {
         Ok(Ok(())) => tracing::info!(job.queue = %queue.name, released, "worker stopped"),
-        // Nothing is lost: what is not settled is delivered again when the lease ends.
-        Ok(Err(error)) => tracing::warn!(job.queue = %queue.name, %error, "the last outcomes may be lost"),
+        // No job is lost: unsettled jobs are delivered again when the lease ends.
+        Ok(Err(error)) => tracing::warn!(job.queue = %queue.name, %error, "consumer close failed"),
         Err(_) => {
-            tracing::warn!(job.queue = %queue.name, "the engine did not take the last outcomes in time");
+            tracing::warn!(job.queue = %queue.name, "consumer close timed out");
         }
     }
 }
 
-/// An apalis worker and the means to end it.
+/// An apalis worker and the handles to end it.
 struct Worker {
     running: Pin<Box<dyn Future<Output = Result<(), ApalisError>> + Send>>,
     context: WorkerContext,
     dried: CancellationToken,
-    /// Beside the backend, which apalis drops with the worker: were the receiver dropped with it, an engine might take
-    /// the consumer for dead while its last outcomes are still being made durable.
+    /// Kept apart from the backend, which apalis drops with the worker: without a receiver, an engine might consider
+    /// the consumer dead while its last settlements are being made durable.
     deliveries: Arc<Deliveries>,
 }
 
@@ -123,7 +123,7 @@ impl Worker {
         Self { running: Box::pin(worker.run()), context, dried, deliveries }
     }
 
-    /// Runs jobs until a stop was asked for, then steps 1 to 3 of the stop order.
+    /// Runs jobs until a stop or a closed gate, then steps 1 to 3 of the stop order.
     async fn drive(
         &mut self,
         stop: &Stop,
@@ -131,7 +131,7 @@ impl Worker {
         settler: &dyn Settler,
     ) -> Result<SessionEnd, SessionError> {
         let held_back = tokio::select! {
-            // First, so that the worker is certainly started when it is told to stop.
+            // Polled first, so that the worker has started before it is told to stop.
             biased;
             ended = &mut self.running => return Err(unasked(ended)),
             () = self.dried.cancelled() => return Err(EngineError::Closed.into()),
@@ -140,12 +140,12 @@ impl Worker {
         };
         settler.stop();
         if let Err(error) = self.context.stop() {
-            tracing::warn!(job.queue = %queue.name, %error, "the worker was not running");
+            tracing::warn!(job.queue = %queue.name, %error, "worker stop failed");
         }
         if held_back {
             let handed_back = self.deliveries.hand_back(settler);
-            tracing::info!(job.queue = %queue.name, handed_back, running = queue.running(), "its gate was shut");
-            // Each job has its own timeout, so this wait is bounded, and nobody is in a hurry.
+            tracing::info!(job.queue = %queue.name, handed_back, running = queue.running(), "consumer gate closed");
+            // Bounded, as each job has a timeout; there is no reason to interrupt them.
             tokio::select! {
                 _ = &mut self.running => return Ok(SessionEnd::HeldBack),
                 () = stop.asked() => {}
@@ -157,7 +157,7 @@ impl Worker {
             () = stop.abort.cancelled() => return Ok(SessionEnd::Stopped),
             () = sleep(stop.drain) => {}
         }
-        tracing::warn!(job.queue = %queue.name, running = queue.running(), "drain is over, interrupting jobs");
+        tracing::warn!(job.queue = %queue.name, running = queue.running(), "drain timeout reached, interrupting jobs");
         queue.fire(Interrupt::Shutdown);
         tokio::select! {
             _ = &mut self.running => {}
@@ -167,7 +167,7 @@ impl Worker {
         Ok(SessionEnd::Stopped)
     }
 
-    /// Drops the runs that are left, and with them the backend.
+    /// Drops the remaining runs and with them the backend.
     fn end(self) -> Arc<Deliveries> {
         let Self { running, deliveries, .. } = self;
         drop(running);

@@ -1,8 +1,8 @@
-//! Keeps one queue's worker alive until a stop is asked for.
+//! The supervisor of one queue's worker.
 //!
-//! Guarantees: a session that ends unasked, by panic or by error, is replaced after a capped, jittered delay, which
-//! starts small again once a session has lasted; an error that waiting cannot mend ends the supervision with it.
-//! The session runs in a task of its own, so that deadlines hold even while a job blocks that task.
+//! Guarantees: a session that ends unexpectedly, by panic or by error, is replaced after a capped, jittered delay,
+//! which starts again after a session that lasted; an error that rejects the configuration, or a closed engine, ends
+//! the supervision. The session runs in a task of its own, so that deadlines hold even while a job blocks that task.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,17 +22,17 @@ use crate::{
     registry::Registry,
 };
 
-/// Between sessions that failed.
+/// Delay between failed sessions.
 const RESTART: Backoff =
     Backoff::FullJitter { base: Duration::from_millis(200), cap: Duration::from_secs(30) };
 
-/// A session that lasted this long was healthy: the next failure is a first one again.
+/// Length of a session after which its failure counts as a first one.
 const HEALTHY_AFTER: Duration = Duration::from_mins(1);
 
-/// What a blocked thread is allowed beyond all deadlines before it is given up.
+/// Time after all deadlines until a blocked thread is given up.
 const OVERDUE: Duration = Duration::from_secs(1);
 
-/// What all queues of one process have in common.
+/// Dependencies and settings shared by all queues of one process.
 pub(super) struct WorkerShared<E> {
     pub(super) engine: Arc<dyn Engine>,
     pub(super) registry: Arc<Registry<E>>,
@@ -44,7 +44,7 @@ pub(super) struct WorkerShared<E> {
     pub(super) stop: Stop,
 }
 
-/// How and when to stop.
+/// Stop tokens and drain timeout.
 #[derive(Clone)]
 pub(super) struct Stop {
     pub(super) shutdown: CancellationToken,
@@ -53,12 +53,12 @@ pub(super) struct Stop {
 }
 
 impl Stop {
-    /// Whether to stop, in either way.
+    /// Whether a stop or an abort was requested.
     pub(super) fn is_asked(&self) -> bool {
         self.shutdown.is_cancelled() || self.abort.is_cancelled()
     }
 
-    /// Waits for either way of stopping.
+    /// Waits until a stop or an abort is requested.
     pub(super) async fn asked(&self) {
         tokio::select! {
             () = self.shutdown.cancelled() => {}
@@ -66,7 +66,7 @@ impl Stop {
         }
     }
 
-    /// Long after everything should have ended.
+    /// Waits until [`OVERDUE`] after the last deadline of a stop.
     async fn overdue(&self) {
         tokio::select! {
             () = async { self.shutdown.cancelled().await; sleep(self.drain + SHUTDOWN_GRACE).await } => {}
@@ -76,32 +76,32 @@ impl Stop {
     }
 }
 
-/// How a session ended, unless it was told to.
+/// Failure of a session.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SessionError {
-    /// The engine said no.
+    /// Error of the engine.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// Apalis gave up.
+    /// The apalis worker ended.
     #[error("the worker ended: {0}")]
     Worker(String),
-    /// Something outside of the panic guard panicked.
+    /// Code outside the panic guard panicked.
     #[error("the worker panicked: {0}")]
     Panicked(tokio::task::JoinError),
 }
 
-/// Supervises one queue until a stop, or until an error that stays.
+/// Supervises one queue until a stop or a final error.
 pub(super) async fn run<E: Clone + Send + Sync + 'static>(
     shared: Arc<WorkerShared<E>>,
     queue: Arc<QueueState>,
 ) -> Result<(), WorkerError> {
     let mut failures = 0_u32;
-    // Said once per change: the next word after it is the session's "worker started".
+    // Logged once per change; the session logs "worker started" after it.
     let mut waiting = false;
     loop {
         if queue.gate.is_shut() {
             queue.hold_back();
-            tracing::info!(job.queue = %queue.name, "held back until its gate opens");
+            tracing::info!(job.queue = %queue.name, "consumer gate closed, waiting for it to open");
             tokio::select! {
                 () = queue.gate.opened() => {}
                 () = shared.stop.asked() => return Ok(()),
@@ -131,12 +131,12 @@ pub(super) async fn run<E: Clone + Send + Sync + 'static>(
                 return Err(WorkerError::Engine { queue: queue.name.clone(), source });
             }
             if !waiting || began.elapsed() >= HEALTHY_AFTER {
-                tracing::warn!(job.queue = %queue.name, error = %source, "cannot consume, will keep trying");
+                tracing::warn!(job.queue = %queue.name, error = %source, "consume failed, retrying");
             }
             waiting = true;
         } else {
             waiting = false;
-            tracing::error!(job.queue = %queue.name, %error, "a worker ended unasked, will start it again");
+            tracing::error!(job.queue = %queue.name, %error, "worker ended unexpectedly, restarting");
         }
         failures = if began.elapsed() >= HEALTHY_AFTER { 1 } else { failures.saturating_add(1) };
         tokio::select! {
@@ -146,8 +146,8 @@ pub(super) async fn run<E: Clone + Send + Sync + 'static>(
     }
 }
 
-/// Whether the worker ends with this error. A queue that is gone is declared again by the next session; a defect of the
-/// schema or a permission is corrected under a running worker.
+/// Whether the worker ends with this error. A deleted queue is declared again by the next session; a defect of the
+/// schema or a permission can be corrected while the worker runs.
 fn is_final(error: &EngineError) -> bool {
     use EngineError as E;
     matches!(error, E::Denied { .. } | E::Topology { .. } | E::Refused(_) | E::Closed)

@@ -1,4 +1,4 @@
-//! The SQLite engine: the conformance suite, and what only it has: files, processes, leases in rows.
+//! The SQLite engine: the conformance suite, and features of its own: files, processes, leases in rows.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -119,7 +119,7 @@ async fn take(consumer: &mut Consumer) -> Delivery {
     next.await.expect("a delivery in time").expect("an open stream")
 }
 
-/// Runs an async block on a runtime of its own that then vanishes with all its tasks, as a killed process does.
+/// Runs a future on a runtime that then vanishes with all its tasks, as a killed process does.
 fn killed_process<T: Send>(run: impl Future<Output = T> + Send) -> T {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let result = runtime.block_on(run);
@@ -138,7 +138,7 @@ fn after_a_kill_the_owner_of_the_folder_takes_the_jobs_back_at_once() {
         let ids = publish(&engine, 20).await;
         let mut consumer = consume(&engine, 10, LONG).await;
         let delivery = take(&mut consumer).await;
-        // Nothing is dropped before the runtime is gone: no destructor may help.
+        // Nothing is dropped before the runtime, so that no destructor can help.
         (ids, (engine, consumer, delivery))
     });
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
@@ -188,9 +188,9 @@ async fn a_consumer_that_hung_past_its_lease_loses_its_job_and_its_say() {
             let mut consumer = consume(&engine, 2, lease).await;
             let (finished, running) = (take(&mut consumer).await, take(&mut consumer).await);
             taken.send(()).expect("the test waits");
-            // Blocks this runtime's only thread, heartbeat and all.
+            // Blocks this runtime's only thread, the heartbeat included.
             unfreeze.recv().expect("the test goes on");
-            // Before this consumer could learn of its loss: only the row's fence stands against the outcome.
+            // Before this consumer can learn of its lost lease: only the row's fencing token rejects the settlement.
             consumer.settler.settle(finished.receipt, Settlement::Done);
             let why = tokio::time::timeout(Duration::from_secs(10), running.signal.fired()).await;
             consumer.settler.settle(running.receipt, Settlement::Done);
@@ -233,7 +233,7 @@ async fn a_failing_file_is_reported_and_survived() {
         }
     };
     troubled(true).await;
-    sqlx::query("ALTER TABLE jobs_away RENAME TO jobs").execute(&mut raw).await.expect("mends");
+    sqlx::query("ALTER TABLE jobs_away RENAME TO jobs").execute(&mut raw).await.expect("repairs");
     troubled(false).await;
     let second = take(&mut consumer).await;
     assert_eq!(second.envelope.id, ids[1]);
@@ -291,7 +291,7 @@ async fn a_long_line_behind_one_busy_key_does_not_hold_up_the_others() {
     let other = take(&mut consumer).await;
     assert_eq!(other.envelope.id, free, "found behind the blocked ones");
     consumer.settler.settle(other.receipt, Settlement::Done);
-    // The key is handed on when its job is cancelled, too.
+    // The key becomes free when its job is cancelled, too.
     consumer.settler.settle(first.receipt, Settlement::Cancelled { error: "no".to_owned() });
     for _ in 0..499 {
         let delivery = take(&mut consumer).await;

@@ -1,7 +1,7 @@
-"""Celery on the same broker: `with_celery.py publish THREADS COUNT` and `celery.py process COUNT`.
+"""Celery on the same broker: `with_celery.py publish THREADS COUNT` and `with_celery.py process COUNT`.
 
-With what makes its promises those of the others: publisher confirms, late acknowledgement, quorum queues,
-persistent messages (its default). Prints one JSON object of figures, as the other pieces do.
+Settings that give the guarantees of the others: publisher confirms, late acknowledgement, quorum queues, persistent
+messages (the default). Prints one JSON object of figures, as the other pieces do.
 """
 
 import json
@@ -15,7 +15,7 @@ from multiprocessing import Value
 from celery import Celery
 
 QUEUE = "celery"
-# The arguments' JSON is then as long as the others' body; Celery adds its own headers, as Orderworks does.
+# Makes the JSON of the arguments as long as the other clients' body; Celery adds headers of its own, as Orderworks does.
 FILLER = "x" * (300 - len('[[""], {}, {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'))
 
 app = Celery("bench", broker=os.environ["BENCH_AMQP_URL"])
@@ -28,7 +28,7 @@ app.conf.update(
     task_default_exchange_type="topic",
     task_ignore_result=True,
     worker_concurrency=2,
-    # The default of 4 leaves the processes waiting for the broker.
+    # With the default of 4 the processes wait for the broker.
     worker_prefetch_multiplier=64,
     worker_redirect_stdouts=False,
     worker_send_task_events=False,
@@ -49,7 +49,7 @@ def noop(filler):
         began.value = time.monotonic()
     if number == warm_up + wanted:
         report(per_second=wanted / (time.monotonic() - began.value))
-        # Its pool ends with it. An orderly stop takes seconds, and there is nothing left to save.
+        # The pool ends with its parent. An orderly stop takes seconds, and no work is left to save.
         os.kill(os.getppid(), signal.SIGKILL)
 
 
@@ -93,7 +93,7 @@ def main():
     else:
         wanted = numbers[0]
         warm_up = wanted // 10
-        # More than are counted, so that the queue does not run dry.
+        # More than are counted, so that the queue does not run empty.
         publish(16, warm_up + wanted + 512)
         app.worker_main(["--quiet", "worker", "--loglevel=ERROR", "--without-gossip", "--without-mingle", "--without-heartbeat"])
 

@@ -9,8 +9,8 @@ pub enum ErrorClass {
     Unavailable,
     /// A timeout, a lost conflict, an exhausted pool: repeating it soon may well succeed.
     Busy,
-    /// A mistake in a statement, the schema or a permission: repeating it fails again until it is corrected. The default
-    /// of every mapping, because an error that no rule names must reach a person and not be retried in silence.
+    /// A mistake in a statement, the schema or a permission: repeating it fails again until it is corrected. The
+    /// default of every mapping, because an error that no rule names must reach a person and not be retried in silence.
     Defect,
     /// Stored data does not read back.
     Corrupt,

@@ -1,7 +1,7 @@
 //! Opening of payments, attempts and decisions: each a lightweight transaction on the payment's partition.
 //!
 //! Each loop ends with an outcome. A further round means that a concurrent writer won or a response was lost;
-//! [`Ring::bounded`] bounds the rounds.
+//! [`PaymentSession::bounded`] bounds the rounds.
 
 use base::Timestamp;
 use scylla::value::CqlTimestamp;

@@ -1,4 +1,4 @@
-//! Why a statement gave no answer, and what that means for the one who asked.
+//! Errors of statements, and their classes.
 
 use std::time::Duration;
 
@@ -25,8 +25,8 @@ pub(super) enum Failure {
 }
 
 /// The class of a failed request. [`ErrorClass::Busy`]: a node or a majority did not answer in time, or its connection
-/// broke, and asking again may well succeed now. [`ErrorClass::Unavailable`]: too few replicas or no node at all, and asking
-/// again at once only adds load.
+/// broke; a retry may well succeed now. [`ErrorClass::Unavailable`]: too few replicas or no node at all; a retry at
+/// once only adds load.
 pub(super) fn classify(error: &ExecutionError) -> ErrorClass {
     use ExecutionError as E;
     match error {

@@ -1,4 +1,4 @@
-//! Mapping of a payment's partition to the domain's types. A value that does not read back is a [`Failure::Damaged`],
+//! Mapping of a payment's partition to the domain's types. A value that does not read back is a [`Failure::Corrupt`],
 //! with its payment and column.
 
 use std::str::FromStr;
@@ -65,8 +65,8 @@ pub(super) fn attempt_entry(epoch: u64) -> String {
 }
 
 impl PaymentSession {
-    /// Reads the committed state at quorum. `None` may mean that a write is in progress: use [`Ring::serial`] before
-    /// relying on it.
+    /// Reads the committed state at quorum. `None` may mean that a write is in progress: use
+    /// [`PaymentSession::read_serial`] before relying on it.
     pub(super) async fn read_quorum(&self, id: PaymentId) -> Result<Option<Stored>, Failure> {
         self.stored(&self.statements.partition, id).await
     }

@@ -155,7 +155,7 @@ impl PaymentSession {
         Box::pin(self.session.execute_unpaged(statement, values))
     }
 
-    /// Backs off before the next attempt. The number of attempts is bounded only by [`Ring::bounded`].
+    /// Backs off before the next attempt. The number of attempts is bounded only by [`PaymentSession::bounded`].
     pub(super) async fn pause(&self, pause: &mut Pause) {
         let longest = PAUSE_FIRST.saturating_mul(1 << pause.tries.min(5)).min(PAUSE_LONGEST);
         pause.tries += 1;

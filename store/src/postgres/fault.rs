@@ -1,4 +1,4 @@
-//! What goes wrong in a statement, classified in one place.
+//! Errors of statements, and their classes.
 
 use std::sync::Arc;
 

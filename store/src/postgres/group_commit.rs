@@ -3,7 +3,7 @@
 //!
 //! Guarantees: an order is placed at once while no other order of its merchant and currency is in flight. Each merchant
 //! and currency has two slots. An order waits while both are busy, or while fewer orders wait than half of those in
-//! flight. A free slot takes all waiting orders, up to [`GROUP_MAX`]. An order that cannot be placed does not affect
+//! flight. A free slot takes all waiting orders, up to [`BATCH_MAX`]. An order that cannot be placed does not affect
 //! the others: its batch is rolled back, and each order of the batch is placed alone. An order whose caller leaves
 //! before its batch starts is dropped; a batch that has started continues without the caller. Merchants do not wait for
 //! each other. Memory is bounded by the requests in flight.
@@ -164,7 +164,7 @@ fn reply(told: oneshot::Sender<Answer>, answer: Answer) {
 }
 
 enum Admission {
-    /// Place the order at once; the caller creates a [`Turn`].
+    /// Place the order at once; the caller creates a [`SlotGuard`].
     Alone(Box<NewOrder>),
     /// Wait for the answer; the caller starts `group`, if there is one.
     Waiting { waiting: oneshot::Receiver<Answer>, batch: Option<Vec<Waiter>> },

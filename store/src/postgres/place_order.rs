@@ -5,7 +5,7 @@
 //! commit. A product is locked during the last two. Of two concurrent requests with one key, the second waits at the
 //! key's index, is rolled back, and finds the record when it is repeated. Only after a rejection is its cause read.
 //!
-//! The orders that share a transaction are chosen in [`super::group`].
+//! The orders that share a transaction are chosen in [`super::group_commit`].
 
 use std::slice;
 
@@ -53,7 +53,7 @@ pub(super) const STORE: &str = concat!(
 pub(super) const RECORDED: &str =
     "SELECT fingerprint, order_id, body FROM idempotency_keys WHERE merchant_id = $1 AND key = $2";
 
-/// Places the order; any result but [`Placement::Placed`] changes nothing.
+/// Places the order; any result but [`PlaceOutcome::Placed`] changes nothing.
 pub(super) async fn place(unit: &mut Unit, new: &NewOrder) -> Result<PlaceOutcome, PostgresFault> {
     match attempt(unit, slice::from_ref(new)).await? {
         Attempt::Placed(placed) => {

@@ -1,8 +1,8 @@
 //! Idempotency keys in flight in this process.
 //!
-//! Guarantees: a key is held by one request at a time and released when its [`Held`] is dropped. Only spares a repeated
-//! request the wait for the first one; the stored record alone decides which order was placed. Bounded by the number of
-//! requests in flight.
+//! Guarantees: a key is held by one request at a time and released when its [`KeyGuard`] is dropped. Only spares a
+//! repeated request the wait for the first one; the stored record alone decides which order was placed. Bounded by
+//! the number of requests in flight.
 
 use std::{
     collections::HashSet,

@@ -2,7 +2,7 @@
 //!
 //! Guarantees: every write is one unit of [`Database::write`], so it is atomic and durable when answered. Units run one
 //! after another: a value that a unit has read cannot change before the unit ends. Reads run concurrently with the
-//! writer. Start with [`placement`], the hot path; the schema is in `migrations/sqlite/orders`.
+//! writer. Start with [`place_order`], the hot path; the schema is in `migrations/sqlite/orders`.
 
 mod audit;
 mod catalog;

@@ -1,5 +1,5 @@
-//! Schemas that are not this release's and permissions that are missing: every engine answers a defect, which is neither
-//! retried in silence nor taken for corrupt data.
+//! Schemas that are not this release's and permissions that are missing: every engine answers a defect, which is
+//! neither retried in silence nor taken for corrupt data.
 
 use std::{fmt::Debug, path::Path, time::Duration};
 

@@ -2,7 +2,7 @@
 //! that may break does. At the end all work must complete, and all stores must agree.
 //!
 //! `ops/faults` runs it on servers of its own; without them it is skipped. The faults and their times are in [`plan`],
-//! their execution in [`town`], the customers in [`traffic`] and the final checks in [`verdict`].
+//! their execution in [`deployment`], the customers in [`traffic`] and the final checks in [`report`].
 
 #![expect(clippy::print_stdout, reason = "a run of half an hour is watched")]
 
@@ -81,9 +81,9 @@ async fn whatever_breaks_nothing_is_lost_and_nobody_is_charged_twice() {
     end.cancel();
     let (ended, recoveries, _) =
         tokio::join!(report::until_ended(&town, last_fault), collected(probes), going.join_all());
-    let verdict = FaultReport::of(&town, &traffic, ended).await;
+    let outcome = FaultReport::of(&town, &traffic, ended).await;
     drop(traffic);
-    let report = report(&settings, &recoveries, &verdict);
+    let report = markdown(&settings, &recoveries, &outcome);
     println!("{report}");
     if let Some(file) = std::env::var_os("ORDERWORKS_TEST_FAULTS_REPORT") {
         std::fs::write(file, &report).expect("writes the report");
@@ -97,7 +97,7 @@ async fn whatever_breaks_nothing_is_lost_and_nobody_is_charged_twice() {
     assert!(!log.contains("panicked at"), "a process panicked");
     assert!(!log.contains(town.shops[0].key.as_str()), "a key is in the log");
     town.close().await;
-    assert!(verdict.is_clean(), "{}", verdict.describe());
+    assert!(outcome.is_clean(), "{}", outcome.describe());
 }
 
 /// Executes the faults of all lanes. Returns the probe orders, placed at the end of each fault, as tasks.
@@ -143,10 +143,10 @@ fn print_fault(begin: Instant, lane: usize, planned: &Planned) {
 }
 
 /// The report in Markdown; its last line is for programs.
-fn report(
+fn markdown(
     settings: &Settings,
     recoveries: &BTreeMap<InjectedFault, Vec<Option<Duration>>>,
-    verdict: &FaultReport,
+    outcome: &FaultReport,
 ) -> String {
     let mut text = format!(
         "Seed {}, {:.1} minutes, {:.0} orders a second; {}, revision {}.\n\n",
@@ -170,6 +170,6 @@ fn report(
         let _ = writeln!(text, "| {fault} | {} | {median} | {longest} |", taken.len());
     }
     let faults = recoveries.values().map(Vec::len).sum();
-    let _ = write!(text, "\n{}\n\n    {}\n", verdict.describe(), verdict.line(faults));
+    let _ = write!(text, "\n{}\n\n    {}\n", outcome.describe(), outcome.line(faults));
     text
 }

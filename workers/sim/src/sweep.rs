@@ -70,10 +70,10 @@ pub fn sweep(
 
 /// Seed, result and replay command of a run.
 pub fn summary(report: &Report) -> String {
-    let verdict = report.violation.as_ref().map_or_else(|| "clean".to_owned(), ToString::to_string);
+    let result = report.violation.as_ref().map_or_else(|| "clean".to_owned(), ToString::to_string);
     let mutation = report.mutation.map(|mutation| format!(" --mutation {}", mutation.as_str()));
     format!(
-        "seed {}: {verdict}\n{} steps, {} deliveries, {} s simulated, fingerprint {:016x}\nreplay: ops/simulate --seed {}{}\n",
+        "seed {}: {result}\n{} steps, {} deliveries, {} s simulated, fingerprint {:016x}\nreplay: ops/simulate --seed {}{}\n",
         report.seed,
         report.steps,
         report.deliveries,

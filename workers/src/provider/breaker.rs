@@ -160,9 +160,9 @@ impl Breaker {
 
 impl Call {
     /// Reports the result of the call.
-    pub fn settle(mut self, verdict: CallOutcome) {
+    pub fn settle(mut self, outcome: CallOutcome) {
         self.settled = true;
-        self.inner.settle(self.changes, verdict);
+        self.inner.settle(self.changes, outcome);
     }
 }
 
@@ -184,13 +184,13 @@ impl BreakerInner {
         }
     }
 
-    fn settle(self: &Arc<Self>, changes: u64, verdict: CallOutcome) {
+    fn settle(self: &Arc<Self>, changes: u64, outcome: CallOutcome) {
         let mut state = self.state();
         if state.changes != changes {
             return;
         }
         let probe = state.probing;
-        match verdict {
+        match outcome {
             CallOutcome::Works if probe => self.close(&mut state),
             // The next call is the probe.
             CallOutcome::Neither => state.probing = false,

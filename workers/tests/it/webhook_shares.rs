@@ -107,7 +107,7 @@ async fn restock(shop: &TestMerchant, merchant: MerchantId, on_hand: i64) {
 struct Holding {
     silent: watch::Sender<usize>,
     most: AtomicUsize,
-    let_go: Semaphore,
+    answers: Semaphore,
     taken: watch::Sender<usize>,
 }
 
@@ -120,7 +120,7 @@ impl WebhookCarrier for Holding {
         }
         self.silent.send_modify(|posts| *posts += 1);
         self.most.fetch_max(*self.silent.borrow(), Ordering::Relaxed);
-        self.let_go.acquire().await.expect("stays open").forget();
+        self.answers.acquire().await.expect("stays open").forget();
         self.silent.send_modify(|posts| *posts -= 1);
         Answer::failed("timeout")
     }
@@ -219,7 +219,7 @@ async fn silent_endpoints_hold_their_merchants_share_while_others_are_sent_all_o
     let carrier = Arc::new(Holding {
         silent: watch::Sender::new(0),
         most: AtomicUsize::new(0),
-        let_go: Semaphore::new(0),
+        answers: Semaphore::new(0),
         taken: watch::Sender::new(0),
     });
     let limits = ShareLimits::of_slots(SLOTS);
@@ -240,9 +240,9 @@ async fn silent_endpoints_hold_their_merchants_share_while_others_are_sent_all_o
     }
     assert_eq!(*carrier.silent.borrow(), limits.per_merchant);
     // Released slots go to other messages of B, never to more than `per_merchant` at a time.
-    carrier.let_go.add_permits(limits.per_merchant);
+    carrier.answers.add_permits(limits.per_merchant);
     until("B's turns to come", || async {
-        carrier.let_go.available_permits() == 0 && *carrier.silent.borrow() == limits.per_merchant
+        carrier.answers.available_permits() == 0 && *carrier.silent.borrow() == limits.per_merchant
     })
     .await;
     assert_eq!(carrier.most.load(Ordering::Relaxed), limits.per_merchant);

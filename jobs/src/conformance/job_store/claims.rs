@@ -1,4 +1,4 @@
-//! Who publishes a scheduled job: one process at a time, and another one if that never finishes.
+//! Cases of claims on scheduled jobs: one process at a time, and another one when the first never finishes.
 
 use std::collections::HashSet;
 
@@ -7,7 +7,7 @@ use futures::future::join_all;
 use super::{StoreHarness, everything, ids, job, noon, schedule, seconds};
 use crate::job_store::ScheduledJob;
 
-/// The longest due is claimed first, up to the limit; what is not due stays.
+/// The job due for longest is claimed first, up to the limit; jobs that are not due stay.
 pub async fn due_jobs_come_oldest_first(h: &impl StoreHarness) {
     let store = h.store();
     let jobs = [30, 10, 20, 0].map(|ago| ScheduledJob { due_at: noon() - seconds(ago), ..job() });
@@ -23,7 +23,7 @@ pub async fn due_jobs_come_oldest_first(h: &impl StoreHarness) {
     assert_eq!(ids(&due), [later]);
 }
 
-/// While a claim holds nobody else gets the job; when it has run out, anybody, under another claim.
+/// While a claim is in force no other process gets the job; after its expiry any process does, under another claim.
 pub async fn a_claim_holds_until_its_time(h: &impl StoreHarness) {
     let (store, second) = (h.store(), h.second().await);
     schedule(&*store, &[job()]).await;
@@ -39,7 +39,7 @@ pub async fn a_claim_holds_until_its_time(h: &impl StoreHarness) {
     assert_ne!(again[0].claim, claimed.claim, "claims have names of their own");
 }
 
-/// A claim that ran out, or a job scheduled anew, is not deleted by who had it before.
+/// A job is not deleted under an expired claim, nor under a claim from before it was scheduled again.
 pub async fn publishing_deletes_under_its_claim_alone(h: &impl StoreHarness) {
     let store = h.store();
     let id = schedule(&*store, &[job()]).await[0];
@@ -48,16 +48,16 @@ pub async fn publishing_deletes_under_its_claim_alone(h: &impl StoreHarness) {
     let new = store.claim(id, until, until + seconds(30)).await.expect("claims").expect("there");
     store.unschedule(&[(id, old.claim)]).await.expect("answers");
     assert_eq!(everything(&*store).await, [id]);
-    store.schedule(vec![new.clone()]).await.expect("schedules anew");
+    store.schedule(vec![new.clone()]).await.expect("schedules again");
     store.unschedule(&[(id, new.claim)]).await.expect("answers");
     assert_eq!(everything(&*store).await, [id]);
     let last =
-        store.claim(id, noon(), until).await.expect("claims").expect("scheduling anew voided the claim");
+        store.claim(id, noon(), until).await.expect("claims").expect("scheduling again voided the claim");
     store.unschedule(&[(id, last.claim)]).await.expect("deletes");
     assert!(everything(&*store).await.is_empty());
 }
 
-/// "Run it now" works for a job whose time is far off, and says when there is none.
+/// A job can be claimed long before its time; a claim on an unknown job returns none.
 pub async fn one_job_can_be_claimed_before_its_time(h: &impl StoreHarness) {
     let store = h.store();
     let jobs = [(); 2].map(|()| ScheduledJob { due_at: noon() + seconds(3600), ..job() });
@@ -84,7 +84,7 @@ pub async fn processes_never_share_a_claim(h: &impl StoreHarness) {
                     return mine;
                 }
                 let claims: Vec<_> = some.iter().map(|job| (job.envelope.id, job.claim)).collect();
-                // Half of them publish at once: rows vanish while others look.
+                // Half of them publish at once, so rows vanish while others read.
                 if n % 4 < 2 {
                     store.unschedule(&claims).await.expect("deletes");
                 }
@@ -95,13 +95,13 @@ pub async fn processes_never_share_a_claim(h: &impl StoreHarness) {
     let shares: Vec<_> = join_all(claimants).await.into_iter().map(|share| share.expect("ends")).collect();
     let claimed: Vec<_> = shares.concat();
     let distinct: HashSet<_> = claimed.iter().collect();
-    // Looking while others hold the rows finds nothing, which ends a claimant early; the rest is due all the same.
+    // A claim finds nothing while others hold the rows, which ends a claimant early; the remaining jobs stay due.
     let left = stores[0].claim_due(noon(), noon() + seconds(30), 1000).await.expect("claims");
     assert_eq!(distinct.len(), claimed.len(), "a job was claimed twice");
     assert_eq!(claimed.len() + left.len(), JOBS);
 }
 
-/// Cancelling races with claiming: one of the two has the job.
+/// Of a cancel and a claim at the same time, one gets the job.
 pub async fn a_job_is_cancelled_or_claimed_but_never_both(h: &impl StoreHarness) {
     let (store, second) = (h.store(), h.second().await);
     let jobs: Vec<ScheduledJob> = (0..200).map(|_| job()).collect();

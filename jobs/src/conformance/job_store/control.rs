@@ -1,4 +1,4 @@
-//! Queues, pauses and cancel requests, and how others learn of them.
+//! Cases of queues, pauses and cancel requests, and of their propagation to other handles.
 
 use super::{QUEUE, StoreHarness, everything, job, noon, schedule, seconds};
 use crate::{envelope::JobId, job_store::ScheduledJob};
@@ -7,7 +7,7 @@ fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(|&name| name.to_owned()).collect()
 }
 
-/// Adding again changes nothing, least of all a pause.
+/// Adding a queue again changes nothing, least of all a pause.
 pub async fn queues_are_remembered(h: &impl StoreHarness) {
     let (store, second) = (h.store(), h.second().await);
     assert!(store.queues().await.expect("lists").is_empty());
@@ -22,7 +22,7 @@ pub async fn queues_are_remembered(h: &impl StoreHarness) {
     assert_eq!(second.control().await.expect("reads").paused, ["mail".to_owned()].into());
 }
 
-/// Every change raises the version; a pause is in force in the other handle at once.
+/// Every change raises the version; a pause is visible to the other handle at once.
 pub async fn a_pause_is_seen_by_its_version(h: &impl StoreHarness) {
     let (store, second) = (h.store(), h.second().await);
     store.add_queues(&names(&[QUEUE])).await.expect("adds");
@@ -38,7 +38,7 @@ pub async fn a_pause_is_seen_by_its_version(h: &impl StoreHarness) {
     assert!(second.control().await.expect("reads").paused.is_empty());
 }
 
-/// A job that waits here is gone with its key, and no request remains.
+/// A scheduled job is deleted with its key, and no request remains.
 pub async fn a_scheduled_job_is_cancelled_at_once(h: &impl StoreHarness) {
     let store = h.store();
     let later = ScheduledJob { due_at: noon() + seconds(3600), ..job() };
@@ -52,7 +52,7 @@ pub async fn a_scheduled_job_is_cancelled_at_once(h: &impl StoreHarness) {
     assert_eq!(free, [None]);
 }
 
-/// A job that is being published, or unknown here, gets a request; the last reason counts.
+/// A cancel of a job that is being published, or unknown here, stores a request; the last reason counts.
 pub async fn a_job_elsewhere_gets_a_request(h: &impl StoreHarness) {
     let (store, second) = (h.store(), h.second().await);
     let claimed = schedule(&*store, &[job()]).await[0];
@@ -72,11 +72,11 @@ pub async fn a_job_elsewhere_gets_a_request(h: &impl StoreHarness) {
     let forgotten = store.control().await.expect("reads");
     assert!(forgotten.version > control.version);
     assert_eq!(forgotten.cancels.into_keys().collect::<Vec<JobId>>(), [unknown]);
-    // Its claim ran out unused: now it can be ended at once.
+    // Its claim expired unused: now the job can be deleted at once.
     assert!(store.cancel(claimed, "after all", until).await.expect("cancels"));
 }
 
-/// What no job came for is forgotten, and that too is told by the version.
+/// Requests without a job expire, which raises the version, too.
 pub async fn requests_expire(h: &impl StoreHarness) {
     let store = h.store();
     let (old, young) = (job().envelope.id, job().envelope.id);

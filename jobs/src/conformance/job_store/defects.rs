@@ -1,9 +1,9 @@
-//! A schema that is not this release's.
+//! Case of a schema of another release.
 
 use super::{StoreHarness, job};
 use crate::engine::EngineError;
 
-/// A column that is not there is a [`EngineError::Defect`], never an outage that ends by itself.
+/// A missing column is a [`EngineError::Defect`], not an outage that ends by itself.
 pub async fn a_renamed_column_is_a_defect(h: &impl StoreHarness) {
     let store = h.store();
     store.schedule(vec![job()]).await.expect("schedules");

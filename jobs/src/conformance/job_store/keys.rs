@@ -1,4 +1,4 @@
-//! Unique keys: one holder each, whoever asks at the same moment.
+//! Cases of unique keys: one holder each, also under concurrent reservations.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ async fn reserve(store: &dyn JobStore, keys: Vec<(String, String, JobId)>) -> Ve
     answers
 }
 
-/// The first has it, also when it asks again; others learn who; released, it is anybody's.
+/// The first job holds the key, also when it reserves again; others learn the holder; a released key is free.
 pub async fn a_key_has_one_holder(h: &impl StoreHarness) {
     let (store, second) = (h.store(), h.second().await);
     let (first, other) = (job().envelope.id, job().envelope.id);
@@ -29,7 +29,7 @@ pub async fn a_key_has_one_holder(h: &impl StoreHarness) {
     assert_eq!(reserve(&*store, vec![asks("a", first), asks("b", first)]).await, [Some(other); 2]);
 }
 
-/// Within one call, too, the first has it.
+/// Within one call, too, the first job gets the key.
 pub async fn a_batch_may_name_a_key_twice(h: &impl StoreHarness) {
     let store = h.store();
     let [a, b] = [job().envelope.id, job().envelope.id];
@@ -37,7 +37,7 @@ pub async fn a_batch_may_name_a_key_twice(h: &impl StoreHarness) {
     assert_eq!(reserve(&*store, batch).await, [None, Some(a), None, None]);
 }
 
-/// Twenty ask for the same forty keys at once, in two processes and opposite orders: all agree on each holder.
+/// Twenty callers reserve the same forty keys at once, in two processes and opposite orders: all agree on each holder.
 pub async fn racing_reservations_have_one_winner(h: &impl StoreHarness) {
     let stores = [h.store(), h.second().await];
     let askers = (0..20).map(|n: usize| {
@@ -57,7 +57,7 @@ pub async fn racing_reservations_have_one_winner(h: &impl StoreHarness) {
     assert!(views.iter().all(|view| *view == views[0]), "they disagree on who holds what");
 }
 
-/// Holders come and go while others ask: every call is answered, and never with a job that asked itself.
+/// While keys are reserved and released concurrently, every call succeeds, and none returns the calling job as holder.
 pub async fn processes_that_reserve_and_release_never_fail(h: &impl StoreHarness) {
     let stores = [h.store(), h.second().await];
     let workers = (0..8).map(|n: usize| {

@@ -1,6 +1,6 @@
-//! What every [`JobStore`] must do, as cases to run against it.
+//! The conformance suite of job stores, as cases to run against a [`JobStore`].
 //!
-//! Guarantees: a case talks to a store only through [`JobStore`]; each gets a harness of its own, with an empty store.
+//! Guarantees: a case uses a store only through [`JobStore`]; each gets a harness of its own, with an empty store.
 //!
 //! A new engine implements [`StoreHarness`] and calls [`crate::job_store_conformance_tests`] in its integration tests.
 
@@ -24,21 +24,21 @@ use crate::{
     job_store::{JobStore, ScheduledJob},
 };
 
-/// Makes a job store testable.
+/// The means by which the cases test a job store.
 #[async_trait]
 pub trait StoreHarness: Sized + Send + Sync + 'static {
-    /// Why the cases cannot run here, for a store whose server is not there; printed instead of running them.
+    /// Reason why the cases cannot run here, for a store whose server is absent; printed instead of running them.
     fn skipped() -> Option<String> {
         None
     }
 
-    /// A fresh, empty store and a handle to it.
+    /// Creates an empty store and a first handle to it.
     async fn start() -> Self;
 
     /// The first handle.
     fn store(&self) -> Arc<dyn JobStore>;
 
-    /// Another handle to the same store, as another process would have.
+    /// A second handle to the same store, as another process would have.
     async fn second(&self) -> Arc<dyn JobStore>;
 
     /// Renames a column that every write needs.
@@ -88,7 +88,7 @@ macro_rules! job_store_conformance_tests {
 
 const QUEUE: &str = "parcels";
 
-/// The hour the cases play in; stores are told the time.
+/// The time of the cases; stores take the time as a parameter.
 fn noon() -> Timestamp {
     Timestamp::from_second(1_780_000_000).expect("a time")
 }
@@ -97,7 +97,7 @@ fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
-/// A job like any other, due at noon.
+/// A plain job, due at noon.
 fn job() -> ScheduledJob {
     job_in(QUEUE)
 }

@@ -1,4 +1,4 @@
-//! What consumers say of themselves.
+//! Cases of consumer notes.
 
 use base::Timestamp;
 
@@ -13,7 +13,7 @@ async fn sessions(store: &dyn JobStore, since: Timestamp) -> Vec<u64> {
     store.consumers(QUEUE, since).await.expect("lists").iter().map(|note| note.session).collect()
 }
 
-/// One note per session, of any number, listed by name; one that left is forgotten.
+/// One note per session, with any number, listed by name; the note of a consumer that has left is deleted.
 pub async fn the_last_note_of_a_consumer_counts(h: &impl StoreHarness) {
     let (store, second) = (h.store(), h.second().await);
     for (session, name) in [(u64::MAX, "b"), (7, "a"), (8, "B")] {
@@ -33,7 +33,7 @@ pub async fn the_last_note_of_a_consumer_counts(h: &impl StoreHarness) {
     assert_eq!(sessions(&*store, noon()).await, [8, 7]);
 }
 
-/// Who was not heard of is forgotten.
+/// Old notes expire.
 pub async fn notes_expire(h: &impl StoreHarness) {
     let store = h.store();
     store.note(note(1, "old", noon())).await.expect("notes");

@@ -1,4 +1,4 @@
-//! What is kept of a scheduled job, and finding it again.
+//! Cases of scheduled jobs: storing, listing, finding, purging.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
     job_store::{JobStore, ScheduledJob},
 };
 
-/// Every field, and the payload to the letter.
+/// Every field reads back, the payload byte for byte.
 pub async fn a_job_reads_back_whole(h: &impl StoreHarness) {
     let (store, second) = (h.store(), h.second().await);
     let payload = r#"{ "b":1.50,"a":"\u00fc \ud83d\udce6","a":[] }"#;
@@ -54,7 +54,7 @@ pub async fn no_part_of_a_millisecond_is_cut_off(h: &impl StoreHarness) {
     assert_eq!(ids(&store.claim_due(now, now + seconds(1), 1).await.expect("claims")), [id]);
 }
 
-/// The same id again moves the job.
+/// Scheduling the same id again replaces the job.
 pub async fn scheduling_again_replaces(h: &impl StoreHarness) {
     let store = h.store();
     let first = job();
@@ -66,7 +66,7 @@ pub async fn scheduling_again_replaces(h: &impl StoreHarness) {
     assert_eq!(store.scheduled_count(QUEUE).await.expect("counts"), 2);
 }
 
-/// The last one of a batch counts.
+/// The last of several jobs with one id counts.
 pub async fn a_batch_may_name_a_job_twice(h: &impl StoreHarness) {
     let store = h.store();
     let first = job();
@@ -76,7 +76,7 @@ pub async fn a_batch_may_name_a_job_twice(h: &impl StoreHarness) {
     assert_eq!(store.scheduled_count(QUEUE).await.expect("counts"), 2);
 }
 
-/// Not every text can be kept by every store, but none may hold up a job.
+/// A text that a store cannot represent does not stop a job.
 pub async fn no_text_is_refused(h: &impl StoreHarness) {
     let store = h.store();
     let odd = "a\0b\u{1}\u{fffd}'\\\"".to_owned();
@@ -90,7 +90,7 @@ pub async fn no_text_is_refused(h: &impl StoreHarness) {
     store.cancel(job().envelope.id, &odd, noon()).await.expect("cancels");
 }
 
-/// By id, page by page, of a queue or a kind or both.
+/// Listings are by id, paged, and filter by queue, kind or both.
 pub async fn listing_pages_and_filters(h: &impl StoreHarness) {
     let store = h.store();
     let mut jobs: Vec<ScheduledJob> = (0..30).map(|n| job_in(["letters", QUEUE][n % 2])).collect();
@@ -124,7 +124,7 @@ async fn pages(store: &dyn JobStore, mut filter: JobFilter) -> Vec<JobId> {
     }
 }
 
-/// Other queues keep theirs.
+/// Jobs and keys of other queues stay.
 pub async fn a_purge_takes_jobs_and_keys_of_its_queue(h: &impl StoreHarness) {
     let store = h.store();
     let mine = schedule(&*store, &[job(), job(), job()]).await;
@@ -142,7 +142,7 @@ pub async fn a_purge_takes_jobs_and_keys_of_its_queue(h: &impl StoreHarness) {
     assert_eq!(store.reserve(keys, noon()).await.expect("reserves"), [None, Some(others[0])]);
 }
 
-/// Empty batches do nothing, and claiming none claims none.
+/// Empty batches do nothing, and a claim of zero jobs claims none.
 pub async fn nothing_is_a_batch_too(h: &impl StoreHarness) {
     let store = h.store();
     let id = schedule(&*store, &[job()]).await[0];

@@ -1,4 +1,4 @@
-//! Queues, pauses, cancel requests and consumers' notes; and the contract's face.
+//! Queues, pauses, cancel requests and consumer notes; and the [`JobStore`] implementation.
 
 use async_trait::async_trait;
 use base::{Timestamp, ids::Uuid};
@@ -58,7 +58,7 @@ impl PostgresJobStore {
 
     async fn try_control(&self) -> Result<Control, PostgresFault> {
         let mut tx = self.database.begin().await?;
-        // Read first: a change between the statements is then seen again by its version.
+        // The version is read first: a change between the statements then shows as a newer version at the next check.
         let version =
             self.database.query("SELECT version FROM jobs.control").fetch_one(&mut *tx).await?.get(0);
         let paused =
@@ -69,7 +69,7 @@ impl PostgresJobStore {
         Ok(Control { version, paused: paused.iter().map(|row| row.get("name")).collect(), cancels })
     }
 
-    /// A job being published by somebody right now has a live claim: it gets a request, which meets it at its consumer.
+    /// A job that is being published has a live claim: it gets a cancel request, which its consumer carries out.
     async fn try_cancel(&self, id: JobId, reason: &str, now: i64) -> Result<bool, PostgresFault> {
         let mut tx = self.database.begin().await?;
         let removed = self.database.query("DELETE FROM jobs.scheduled WHERE id = $1 AND claimed_until <= $2");
@@ -132,7 +132,7 @@ impl JobStore for PostgresJobStore {
 
     async fn queues(&self) -> Result<Vec<String>, EngineError> {
         self.run(async || {
-            // By bytes, as every engine sorts them.
+            // Sorted by bytes, as in every implementation.
             let names = sqlx::query("SELECT name FROM jobs.queues ORDER BY name COLLATE \"C\"");
             Ok(self.database.rows(names).await?.iter().map(|row| row.get(0)).collect())
         })

@@ -1,4 +1,4 @@
-//! Unique keys.
+//! Reservation and release of unique keys.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,9 +12,9 @@ use crate::{
     postgres::{PostgresFault, text},
 };
 
-/// Whoever asks locks no row of a holder: it would stand in the way of the release, and every holder's row locked in
-/// turn by all who ask ends in deadlocks. In the order of keys, so that two batches with keys in common wait for each
-/// other's new rows instead of ending in one.
+/// Locks no row of a holder: such a lock would delay the release, and locking the rows of all holders ends in
+/// deadlocks. Inserts in key order, so that two batches with common keys wait for each other's new rows instead of
+/// deadlocking.
 pub(super) const RESERVE: &str = "
     INSERT INTO jobs.unique_keys (key, job, queue, reserved_at)
     SELECT key, job, queue, $4 FROM unnest($1::text[], $2::uuid[], $3::text[]) AS wanted (key, job, queue)
@@ -24,16 +24,16 @@ pub(super) const RESERVE: &str = "
 
 pub(super) const HOLDERS: &str = "SELECT key, job FROM jobs.unique_keys WHERE key = ANY($1)";
 
-/// In the order of keys: those who release the same jobs wait for each other.
+/// Locks in key order, so that concurrent releases of the same jobs wait for each other instead of deadlocking.
 pub(super) const RELEASE: &str = "
     DELETE FROM jobs.unique_keys WHERE key = ANY(ARRAY(
       SELECT key FROM jobs.unique_keys WHERE job = ANY($1) ORDER BY key FOR UPDATE))";
 
-/// A holder may end after its key was refused and before it is looked for; then the key is asked for again. That it
-/// happens so often in a row means somebody takes and drops a key in a loop.
+/// Rounds of reserving: a holder may end after its key was rejected and before the key is read; then the key is
+/// reserved again. That many rounds in a row mean that some job takes and frees a key in a loop.
 const ROUNDS_MAX: u32 = 32;
 
-/// Keys with who wants them, and for which queue.
+/// Keys to reserve, each with queue and requesting job.
 type Wanted = BTreeMap<String, (String, JobId)>;
 
 impl PostgresJobStore {
@@ -42,7 +42,7 @@ impl PostgresJobStore {
         keys: Vec<(String, String, JobId)>,
         now: Timestamp,
     ) -> Result<Vec<Option<JobId>>, EngineError> {
-        // The first of several with one key asks for it; the others learn who got it.
+        // Of several jobs with one key the first one requests it; the others get its holder.
         let mut wanted = Wanted::new();
         for (key, queue, id) in &keys {
             let entry = wanted.entry(text(key).into_owned());
@@ -55,7 +55,7 @@ impl PostgresJobStore {
         Ok(keys.into_iter().map(other).collect())
     }
 
-    /// Who has each key once all that are free were taken.
+    /// The holder of each key, after all free keys were reserved.
     async fn holders(
         &self,
         mut wanted: Wanted,
@@ -73,7 +73,7 @@ impl PostgresJobStore {
         Err(EngineError::Busy { engine: "job store", detail, source: None })
     }
 
-    /// What was free, and who was found to have the rest.
+    /// One round: the keys reserved now, and the holders found for the other keys.
     async fn try_reserve(
         &self,
         wanted: &Wanted,

@@ -9,7 +9,7 @@ use crate::{
     postgres::{PostgresFault, text, time},
 };
 
-/// The columns [`scheduled`] reads.
+/// Columns read by [`scheduled`].
 macro_rules! columns {
     () => {
         "id, due_at, envelope, crashes, last_error, first_failed_at, claim"
@@ -17,7 +17,7 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
-/// Jobs by column, as one statement takes them.
+/// Jobs as column arrays, the parameters of one statement.
 #[derive(Default)]
 pub(super) struct NewRows {
     pub(super) id: Vec<Uuid>,
@@ -44,12 +44,12 @@ impl NewRows {
     }
 }
 
-/// The job of a row; a row somebody spoilt is logged and left where it is.
+/// Job of a row; `None` for a corrupt row, which is logged and not changed.
 pub(super) fn scheduled(row: &PgRow) -> Option<ScheduledJob> {
     let envelope: Envelope = match serde_json::from_str(row.get("envelope")) {
         Ok(envelope) => envelope,
         Err(error) => {
-            tracing::error!(job.id = %JobId(row.get("id")), %error, "a scheduled job cannot be read");
+            tracing::error!(job.id = %JobId(row.get("id")), %error, "scheduled job unreadable");
             return None;
         }
     };

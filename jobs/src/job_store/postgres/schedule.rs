@@ -1,7 +1,7 @@
-//! Scheduled jobs and who is publishing them.
+//! Scheduled jobs and the claims under which they are published.
 //!
-//! A claim is a time in the row, not a row lock: whoever publishes holds no transaction open meanwhile. The lock of
-//! `FOR UPDATE SKIP LOCKED` only parts processes that look at the same moment.
+//! A claim is a time in the row, not a row lock: no transaction stays open while a job is published. `FOR UPDATE SKIP
+//! LOCKED` only separates processes that claim at the same moment.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ use crate::{
     postgres::PostgresFault,
 };
 
-/// A purge may have to walk more than a statement usually may.
+/// A purge may delete more rows than the usual statement timeout allows.
 const PURGE_TIMEOUT: &str = "SET LOCAL statement_timeout = '60s'";
 
 pub(super) const SCHEDULE: &str = "
@@ -30,7 +30,7 @@ pub(super) const SCHEDULE: &str = "
       envelope = EXCLUDED.envelope, crashes = EXCLUDED.crashes, last_error = EXCLUDED.last_error,
       first_failed_at = EXCLUDED.first_failed_at, claim = 0, claimed_until = 0";
 
-// An array, for a join would leave the planner free to walk the table once the limit is a parameter.
+// An array, because with a join the planner may scan the table once the limit is a parameter.
 pub(super) const CLAIM_DUE: &str = concat!(
     "UPDATE jobs.scheduled SET claim = $3, claimed_until = $2
      WHERE id = ANY(ARRAY(
@@ -69,7 +69,7 @@ pub(super) const PURGE: &str = "DELETE FROM jobs.scheduled WHERE queue = $1";
 
 impl PostgresJobStore {
     pub(super) async fn insert(&self, jobs: Vec<ScheduledJob>) -> Result<(), EngineError> {
-        // By id: the last of several with one id counts, and processes lock rows in one order.
+        // Keyed by id: of several jobs with one id the last one counts, and processes lock rows in one order.
         let jobs: BTreeMap<JobId, ScheduledJob> =
             jobs.into_iter().map(|job| (job.envelope.id, job)).collect();
         self.run(|| self.try_insert(&jobs)).await
@@ -117,7 +117,7 @@ impl PostgresJobStore {
         Ok(self.database.rows(claim).await?.iter().filter_map(row::scheduled).collect())
     }
 
-    /// A name for a claim that no other claim has.
+    /// A random claim id.
     fn draw_claim(&self) -> i64 {
         let mut bytes = [0; 8];
         self.ambient.fill(&mut bytes);
@@ -177,11 +177,11 @@ impl PostgresJobStore {
     }
 }
 
-/// What to claim.
+/// Jobs to claim.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Which {
-    /// Up to so many that are due.
+    /// Due jobs, up to this number.
     Due(u32),
-    /// This one.
+    /// The job with this id.
     One(JobId),
 }

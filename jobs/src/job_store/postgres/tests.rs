@@ -1,4 +1,4 @@
-//! The plans that the migration promises. A statement that starts to walk a table fails here, not in production.
+//! Query plans promised by the migrations: a statement that begins to scan a table fails here, not in production.
 
 use base::postgres::{Database, connect, scratch, scratch::Scratch};
 

@@ -1,4 +1,4 @@
-//! Queues, pauses, cancel requests and consumers' notes; and the contract's face.
+//! Queues, pauses, cancel requests and consumer notes; and the [`JobStore`] implementation.
 
 use async_trait::async_trait;
 use base::Timestamp;
@@ -56,7 +56,7 @@ impl JobStore for SqliteJobStore {
     }
 
     async fn control(&self) -> Result<Control, EngineError> {
-        // Read first: a change between the statements is then seen again by its version.
+        // The version is read first: a change between the statements then shows as a newer version at the next check.
         let version = self.control_version().await?;
         let readers = self.database.readers();
         let paused = sqlx::query_scalar("SELECT name FROM queues WHERE paused = 1");
@@ -212,7 +212,7 @@ impl JobStore for SqliteJobStore {
     }
 }
 
-/// A job being published by somebody right now has a live claim: it gets a request, which meets it at its consumer.
+/// A job that is being published has a live claim: it gets a cancel request, which its consumer carries out.
 async fn cancel(
     c: &mut SqliteConnection,
     id: String,

@@ -5,16 +5,16 @@ use sqlx::{Row, sqlite::SqliteRow};
 
 use crate::{Envelope, job_store::ScheduledJob};
 
-/// The columns [`scheduled`] reads.
+/// Columns read by [`scheduled`].
 pub(super) const COLUMNS: &str = "id, due_at, envelope, crashes, last_error, first_failed_at, claim";
 
-/// The job of a row; a row somebody spoilt is logged and left where it is.
+/// Job of a row; `None` for a corrupt row, which is logged and not changed.
 pub(super) fn scheduled(row: &SqliteRow) -> Option<ScheduledJob> {
     let id: String = row.get("id");
     let envelope: Envelope = match serde_json::from_str(row.get("envelope")) {
         Ok(envelope) => envelope,
         Err(error) => {
-            tracing::error!(job.id = id, %error, "a scheduled job cannot be read");
+            tracing::error!(job.id = id, %error, "scheduled job unreadable");
             return None;
         }
     };

@@ -38,7 +38,7 @@ fn new_row(job: ScheduledJob) -> Result<NewRow, JobStoreFault> {
     })
 }
 
-/// A name for a claim that no other claim has.
+/// A random claim id.
 fn draw_claim(store: &SqliteJobStore) -> i64 {
     let mut bytes = [0; 8];
     store.ambient.fill(&mut bytes);
@@ -210,7 +210,7 @@ impl SqliteJobStore {
     }
 }
 
-/// Takes the key, or answers who else has it.
+/// Reserves the key, or returns the other job that holds it.
 async fn reserve(
     c: &mut SqliteConnection,
     key: &str,

@@ -1,25 +1,25 @@
-//! Lets deliveries gather when they come fast.
+//! Coalescing of deliveries at high rates.
 //!
-//! The connection's thread announces each delivery as it is read. A session that answers each at once spends most of
-//! its time on being woken; one that looks a thousand times a second takes dozens at a time, which at full speed is a
-//! fifth less work for each job. Guarantees: no delivery waits at all below 8,000 a second; none waits for longer than
-//! a tick of the runtime's clock beyond [`GATHER`]; and a consumer whose prefetch is soon used up never waits.
+//! The connection's thread signals each delivery as it is read. A session that handles each signal at once spends most
+//! of its time on wake-ups; one that reads a thousand times a second takes dozens of deliveries at a time, at full
+//! speed a fifth less work per job. Guarantees: below 8,000 deliveries a second none waits; none waits longer than a
+//! tick of the runtime's clock beyond [`GATHER`]; a consumer whose prefetch is nearly used up never waits.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long deliveries gather.
+/// How long deliveries are collected.
 const GATHER: Duration = Duration::from_millis(1);
-/// Deliveries are counted for so long, and so many are fast.
+/// Period of counting deliveries, and the count in it from which on they are coalesced.
 const WINDOW: Duration = Duration::from_millis(4);
 const FAST: usize = 32;
 
-/// How fast deliveries come.
+/// Rate of deliveries.
 pub(super) struct Coalescer {
     since: Instant,
     count: usize,
-    /// No more than these within a window, or the broker might be waiting for us.
+    /// Count in a window above which there is no pause: the broker might wait for acknowledgements.
     most: usize,
     rests_until: Option<Instant>,
 }
@@ -29,7 +29,7 @@ impl Coalescer {
         Self { since: now, count: 0, most: usize::from(prefetch / 2), rests_until: None }
     }
 
-    /// When to look for deliveries again, unless at once.
+    /// Time of the next read; `None` for at once.
     pub(super) fn rests_until(&self) -> Option<Instant> {
         self.rests_until
     }
@@ -38,7 +38,7 @@ impl Coalescer {
         self.rests_until = None;
     }
 
-    /// So many have just been taken.
+    /// Counts deliveries just read.
     pub(super) fn took(&mut self, deliveries: usize, now: Instant) {
         if now.duration_since(self.since) >= WINDOW {
             (self.since, self.count) = (now, 0);

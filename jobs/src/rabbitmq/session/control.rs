@@ -1,4 +1,4 @@
-//! What a session does when told: pauses, stops, cancel requests, and questions about what it holds.
+//! Control of a session: pauses, stops, cancel requests, and queries for held jobs.
 
 use tokio::time::Instant;
 
@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl ConsumerSession<'_> {
-    /// Subscribes or unsubscribes as pauses and stops ask for, and ends jobs that were cancelled.
+    /// Subscribes or unsubscribes according to pauses and stops, and ends cancelled jobs.
     pub(super) async fn follow_control(&mut self) -> Result<(), EngineError> {
         let control = self.control.borrow_and_update().clone();
         let stopped = *self.stopped.borrow_and_update();
@@ -27,7 +27,7 @@ impl ConsumerSession<'_> {
         Ok(())
     }
 
-    /// Takes nothing more, and gives back what was not handed out.
+    /// Unsubscribes, and releases deliveries that were not dispatched.
     pub(super) async fn stop_receiving(&mut self) -> Result<(), EngineError> {
         for lane in 0..self.channels.len() {
             let last = self.channels[lane].unsubscribe().await?;

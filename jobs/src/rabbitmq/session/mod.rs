@@ -1,10 +1,11 @@
-//! One life of a consumer's connection: three subscriptions in, deliveries out, outcomes back.
+//! A consumer session, one connection: three subscriptions in, deliveries out, settlements back.
 //!
-//! Each class has a channel, so that an error or the broker's delivery timeout in one does not take the others'
-//! deliveries along. Each may hold as many as the consumer's prefetch; of what is here, the highest class is handed
-//! out first, and never more than the prefetch in all. Lower classes that wait here for long go back to their queue.
+//! Each priority has a channel, so that an error or the broker's delivery timeout in one does not lose the deliveries
+//! of the others. Each may hold as many deliveries as the consumer's prefetch; of those held, the highest priority is
+//! dispatched first, and never more than the prefetch in all. Deliveries that wait here for long go back to their
+//! queue.
 //!
-//! Read on in `lane` and `window` for acknowledgements, `outcome` for all that is more than one.
+//! Acknowledgements are in `priority_channel` and `window`, all other settlements in `outcome`.
 
 mod coalesce;
 mod control;
@@ -39,23 +40,24 @@ use crate::{
     job_store::{ConsumerNote, Control},
 };
 
-/// Longest wait for the last outcomes when closing.
+/// Longest wait for the last settlements at a close.
 const CLOSE_MAX: Duration = Duration::from_secs(8);
-/// Finished deliveries are acknowledged after this long, or once there are enough of them.
+/// Longest time until finished deliveries are acknowledged, and their number that triggers it earlier.
 const FLUSH_AFTER: Duration = Duration::from_millis(5);
 const FLUSH_AT_MAX: usize = 64;
-/// How often to look at channels and connection, and after how many looks to ask the broker itself.
+/// Interval of checking channels and connection; every so many checks the broker is queried and the consumer's note is
+/// written.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LOOKS_PER_PROBE: u32 = 5;
 const LOOKS_PER_NOTE: u32 = 5;
-/// A delivery that waits here for so long goes back to its queue, far from the broker's timeout of 30 minutes.
+/// Longest wait of a delivery here before it goes back to its queue; far below the broker's timeout of 30 minutes.
 const WAIT_MAX: Duration = Duration::from_mins(5);
-/// How long a job stays away whose key is taken, once too many such jobs are held.
+/// Delay of a job whose key is in use, once too many of these are held.
 const ASIDE: Duration = Duration::from_secs(1);
-/// Commands and deliveries taken in one go.
+/// Most commands or deliveries handled in one step.
 const BATCH_MAX: usize = 256;
 
-/// What a session is made with.
+/// Settings of a session.
 pub(super) struct Plan {
     pub(super) inner: Arc<RabbitClient>,
     pub(super) shared: Arc<ConsumerShared>,
@@ -64,10 +66,10 @@ pub(super) struct Plan {
     pub(super) deliveries: mpsc::Sender<Delivery>,
 }
 
-/// Why a session ended.
+/// Reason for the end of a session.
 pub(super) enum SessionEnd {
     Closed(oneshot::Sender<Result<(), EngineError>>, Result<(), EngineError>),
-    /// The consumer is gone.
+    /// The consumer was dropped.
     Dropped,
     Lost(EngineError),
 }
@@ -92,7 +94,7 @@ pub(super) struct ConsumerSession<'p> {
 }
 
 impl<'p> ConsumerSession<'p> {
-    /// Connects, makes sure of the queues and subscribes.
+    /// Connects, declares the queues and subscribes.
     pub(super) async fn open(plan: &'p Plan) -> Result<Self, EngineError> {
         let (inner, shared) = (&plan.inner, &plan.shared);
         let connection = inner.address.connect(&format!("{} consumes", plan.name)).await?;
@@ -129,7 +131,7 @@ impl<'p> ConsumerSession<'p> {
         Ok(session)
     }
 
-    /// Works until the consumer or the connection ends.
+    /// Runs until the consumer or the connection ends.
     pub(super) async fn run(mut self, commands: &mut mpsc::UnboundedReceiver<Command>) -> SessionEnd {
         let end = loop {
             match self.step(commands).await {
@@ -163,7 +165,7 @@ impl<'p> ConsumerSession<'p> {
                 if let Some(end) = self.take_commands().await? {
                     return Ok(Some(end));
                 }
-                // At full speed both have something every time: one turn for both halves the rest of a turn.
+                // At full speed both streams always have items: one step for both halves the overhead of a step.
                 if rests_until.is_none()
                     && let Some(got) = next_deliveries(&mut self.channels, &mut self.arrivals).now_or_never()
                 {
@@ -199,7 +201,7 @@ impl<'p> ConsumerSession<'p> {
                     self.follow_control().await?;
                     let _ = reply.send(());
                 }
-                // A second close before the first was seen: its reply is dropped, which answers it.
+                // A second close in the same step: dropping its reply completes it.
                 Command::Close(reply) => end = end.or(Some(SessionEnd::Closed(reply, Ok(())))),
             }
         }
@@ -207,7 +209,7 @@ impl<'p> ConsumerSession<'p> {
         Ok(end)
     }
 
-    /// Watches the connection: a channel that the server closed may end no stream.
+    /// Checks the connection: a channel closed by the server may not end its stream.
     async fn look(&mut self) -> Result<(), EngineError> {
         self.looks = self.looks.wrapping_add(1);
         if !self.connection.status().connected() {
@@ -217,14 +219,14 @@ impl<'p> ConsumerSession<'p> {
         if self.looks.is_multiple_of(LOOKS_PER_PROBE) {
             let queue = topology::work_queue(&self.plan.shared.queue, Priority::Default);
             if topology::count(&self.channels[0].channel, &queue).await?.is_none() {
-                return Err(unavailable(format!("queue `{queue}` is gone")));
+                return Err(unavailable(format!("broker has no queue `{queue}`")));
             }
         }
         for lane in 0..self.channels.len() {
             self.give_back(lane, |slot| slot.since.elapsed() > WAIT_MAX);
         }
         match self.plan.shared.stalled() {
-            Some(why) => drop(self.plan.shared.troubled(format!("outcomes wait: {why}"))),
+            Some(why) => drop(self.plan.shared.troubled(format!("settlements delayed: {why}"))),
             None => drop(self.plan.shared.well(self.plan.inner.ambient.now())),
         }
         if self.looks.is_multiple_of(LOOKS_PER_NOTE) {
@@ -233,7 +235,7 @@ impl<'p> ConsumerSession<'p> {
         Ok(())
     }
 
-    /// Tells other processes how much is held here, when that has changed or is about to be forgotten.
+    /// Writes the consumer's note for other processes when it has changed or would expire.
     fn note(&mut self) {
         let shared = &self.plan.shared;
         let running = shared.held.load(Ordering::Relaxed) as u64;
@@ -253,12 +255,12 @@ impl<'p> ConsumerSession<'p> {
         };
         tokio::spawn(async move {
             if let Err(error) = inner.store.note(note).await {
-                tracing::debug!(%error, "a consumer's note was not kept");
+                tracing::debug!(%error, "consumer note not stored");
             }
         });
     }
 
-    /// Makes the last outcomes durable and gives the rest back.
+    /// Makes the last settlements durable and releases the other jobs.
     async fn close(&mut self) -> Result<(), EngineError> {
         self.stop_receiving().await?;
         for lane in 0..self.channels.len() {
@@ -275,17 +277,17 @@ impl<'p> ConsumerSession<'p> {
         };
         let outcomes = match timeout(CLOSE_MAX, all).await {
             Ok(done) => done,
-            Err(_) => Err(unavailable("the last outcomes are not durable")),
+            Err(_) => Err(unavailable("the last settlements are not durable")),
         };
         for lane in &mut self.channels {
             lane.acknowledge(true, &self.plan.shared)?;
-            // Its answer comes after the broker has taken the acknowledgements before it.
+            // The reply to the close follows the broker's handling of the acknowledgements before it.
             answer(lane.channel.close(200, "closed".into())).await?;
         }
         outcomes
     }
 
-    /// Tells the runs that are still under way that their deliveries are lost, and ends the connection.
+    /// Ends the connection after firing [`Interrupt::LeaseLost`] at the jobs that still run.
     async fn shutdown(&mut self) {
         self.settling.abort_all();
         for lane in &mut self.channels {
@@ -296,7 +298,7 @@ impl<'p> ConsumerSession<'p> {
             }
         }
         self.plan.shared.held.store(0, Ordering::Relaxed);
-        // Closed before the keys are free: another consumer must not get a job of a key that is still running here.
+        // Closed before the keys are freed: another consumer must not receive a job whose key is still in use here.
         if self.connection.status().connected() {
             drop(timeout(Duration::from_secs(1), self.connection.close(200, "closed".into())).await);
         }

@@ -1,4 +1,4 @@
-//! From the broker to the worker: what a delivery is, and when its job may start.
+//! The receiving side of a session: decodes deliveries and dispatches jobs that may start.
 
 use std::{
     pin::Pin,
@@ -24,7 +24,7 @@ use crate::{
 };
 
 impl ConsumerSession<'_> {
-    /// Takes in what has arrived.
+    /// Receives the deliveries that have arrived.
     pub(super) fn take_in(&mut self) -> Result<(), EngineError> {
         let mut arrivals = std::mem::take(&mut self.arrivals);
         let now = Instant::now();
@@ -46,7 +46,7 @@ impl ConsumerSession<'_> {
         let (id, message, outcome) = self.decode(raw, self.channels[lane].priority);
         let lane_mut = &mut self.channels[lane];
         if !lane_mut.window.push(tag, Slot::new(id, message, now)) {
-            return Err(unavailable(format!("delivery {tag} came out of turn")));
+            return Err(unavailable(format!("delivery tag {tag} out of sequence")));
         }
         match outcome {
             None => lane_mut.ready.push_back(tag),
@@ -55,14 +55,14 @@ impl ConsumerSession<'_> {
         Ok(())
     }
 
-    /// A delivery to hand out, or what else becomes of it.
+    /// Decodes a delivery; with an outcome when it is not to be dispatched.
     fn decode(&self, raw: Raw, class: Priority) -> (JobId, Message, Option<DeliveryOutcome>) {
         let (inner, shared) = (&self.plan.inner, &self.plan.shared);
         let (mut envelope, meta) = match message::decode(&shared.queue, &raw) {
             Ok(decoded) => decoded,
             Err(error) => {
                 let id = message::id_of(&raw).unwrap_or_else(|| JobId::fresh(&inner.ambient));
-                tracing::error!(job.id = %id, job.queue = shared.queue, error, "parking an unreadable message");
+                tracing::error!(job.id = %id, job.queue = shared.queue, error, "undecodable job parked");
                 return (id, Message::Unreadable(Box::new(raw)), Some(DeliveryOutcome::Unreadable { error }));
             }
         };
@@ -82,18 +82,19 @@ impl ConsumerSession<'_> {
         (envelope.id, Message::Job(Arc::new(envelope), meta), outcome)
     }
 
-    /// Hands out what may start, highest class first.
+    /// Dispatches jobs that may start, highest priority first.
     pub(super) fn dispatch(&mut self) {
         for lane in 0..self.channels.len() {
             while self.handed_out < usize::from(self.plan.prefetch) && self.plan.deliveries.capacity() > 0 {
                 let Some(tag) = self.channels[lane].ready.pop_front() else { break };
                 if let Some(delivery) = self.start(lane, tag) {
                     self.handed_out += 1;
-                    // There is room, seen above; a receiver that is gone leaves the job to the end of the session.
+                    // Capacity was checked above; when the receiver is closed, the job is released at the end of the
+                    // session.
                     drop(self.plan.deliveries.try_send(delivery));
                 }
             }
-            // Too many that wait for a key would keep others out of the prefetch.
+            // Too many deliveries that wait for a key would fill the prefetch.
             let most = usize::from(self.plan.prefetch).div_ceil(2).max(1);
             while self.channels[lane].blocked.len() > most
                 && let Some(tag) = self.channels[lane].blocked.pop_back()
@@ -130,8 +131,8 @@ impl ConsumerSession<'_> {
     }
 }
 
-/// Whatever has arrived, highest class first; at least one. An ended subscription is an error: only the server ends
-/// one that is still kept.
+/// Collects the deliveries that have arrived, highest priority first, at least one. The end of a kept subscription is
+/// an error: the server has ended it.
 pub(super) async fn next_deliveries(
     lanes: &mut [PriorityChannel],
     arrivals: &mut Vec<(usize, RabbitDelivery)>,

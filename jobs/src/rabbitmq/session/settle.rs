@@ -1,4 +1,4 @@
-//! From a run's outcome to the acknowledgement.
+//! Settling of deliveries, from a run's settlement to the acknowledgement.
 
 use tokio::{task::JoinError, time::Instant};
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::engine::{EngineError, JobSignal, Receipt, Settlement};
 
-/// A delivery whose outcome is durable.
+/// A delivery whose settlement is durable.
 pub(super) struct Settled {
     lane: usize,
     tag: u64,
@@ -33,7 +33,7 @@ impl ConsumerSession<'_> {
             Settlement::Done if plain && !cancelled => return self.finish(lane, tag),
             Settlement::Release if !cancelled && !*self.stopped.borrow() => return self.take_back(lane, tag),
             Settlement::Done | Settlement::Cancelled { .. } => DeliveryOutcome::Ended,
-            // After a cancel request every other outcome is final, too.
+            // After a cancel request every other settlement is final, too.
             _ if cancelled => DeliveryOutcome::Ended,
             Settlement::Retry { at, error } => DeliveryOutcome::Retry { at, error },
             Settlement::Snooze { at } => DeliveryOutcome::Again(Some(at)),
@@ -43,18 +43,18 @@ impl ConsumerSession<'_> {
         self.conclude(lane, tag, outcome);
     }
 
-    /// A released job whose consumer goes on takes its turn again here, in its old place.
+    /// Returns a released job to its position here, when its consumer continues.
     fn take_back(&mut self, lane: usize, tag: u64) {
         let Some(slot) = self.channels[lane].window.get(tag) else { return };
         slot.stage = DeliveryStage::Waiting;
-        // The old one may have fired.
+        // A new signal, because the old one may have fired.
         slot.signal = JobSignal::default();
         slot.handed_out = false;
         self.handed_out -= 1;
         self.channels[lane].ready.push_front(tag);
     }
 
-    /// Makes an outcome durable, then acknowledges.
+    /// Makes a settlement durable, then acknowledges the delivery.
     pub(super) fn conclude(&mut self, lane: usize, tag: u64, outcome: DeliveryOutcome) {
         let PriorityChannel { window, priority: class, .. } = &mut self.channels[lane];
         let Some(slot) = window.get(tag) else { return };
@@ -77,8 +77,8 @@ impl ConsumerSession<'_> {
     pub(super) fn settled(&mut self, settled: Result<Settled, JoinError>) -> Result<(), EngineError> {
         match settled {
             Ok(Settled { lane, tag }) => self.finish(lane, tag),
-            // Its delivery would stay unacknowledged for good: the broker gives it out anew with the next session.
-            Err(error) => return Err(unavailable(format!("an outcome was not settled: {error}"))),
+            // The delivery would stay unacknowledged for ever; ending the session makes the broker deliver it again.
+            Err(error) => return Err(unavailable(format!("settlement task failed: {error}"))),
         }
         Ok(())
     }

@@ -1,9 +1,9 @@
-//! The days of the log, each a table: made before they are needed, dropped as a whole.
+//! The daily partitions of the attempt log: created before they are needed, dropped as a whole.
 //!
-//! A day is made on its own and then attached, which leaves readers and writers of the log alone; `PARTITION OF` would
-//! lock them all out. Dropping one does lock them out, for as long as it takes to unlink a file, and gives up soon
-//! when somebody reads for long: the next expiry tries again. (`DETACH CONCURRENTLY` is no way round: it cannot stand
-//! in a transaction, and killed half-way it leaves a partition that has to be finalised by hand.)
+//! A day is created as a table of its own and then attached, which blocks neither readers nor writers of the log;
+//! `PARTITION OF` would block them all. Dropping a day blocks them for the time of unlinking a file, and gives up soon
+//! when a long read is in its way: the next expiry tries again. `DETACH CONCURRENTLY` is no alternative: it cannot run
+//! in a transaction, and when killed half-way it leaves a partition that has to be finalised by hand.
 
 use std::{collections::BTreeSet, ops::RangeInclusive, time::Duration};
 
@@ -13,22 +13,22 @@ use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 use super::PostgresRecords;
 use crate::{engine::EngineError, postgres::PostgresFault, records::AttemptRecord};
 
-/// The stretch of time in one partition.
+/// Span of time in one partition.
 pub(super) const WIDTH: Duration = Duration::from_hours(24);
 const DAY_MS: i64 = 86_400_000;
-/// Days made ahead: expiry may rest for so long before a writer has to make one.
+/// Days created ahead: expiry may pause for so long before an insert has to create one.
 const DAYS_AHEAD: i64 = 7;
-/// Days that one batch may be spread over; more is a broken clock.
+/// Most days in one batch; more of them mean a broken clock.
 const DAYS_PER_BATCH_MAX: usize = 32;
-/// Days that fit into a partition's name.
+/// Day numbers since 1970 that fit into a partition's name.
 const DAYS_NAMED: RangeInclusive<i64> = 0..=999_999;
-/// Rows counted of a dropped day at most. The number is for a log line, and counting reads the day.
+/// Most rows counted of a dropped day. The number is for a log line, and counting reads the day.
 const COUNTED_MAX: i64 = 100_000;
-/// Processes make and drop partitions one after the other; making a month of them takes a while.
+/// Lock under which processes create and drop partitions one after the other; creating a month of them takes a while.
 const TURN: &str = "
     SET LOCAL lock_timeout = '10s'; SET LOCAL statement_timeout = '15s';
     SELECT pg_advisory_xact_lock(7022365697954051187)";
-/// Whoever writes waits behind whoever waits to drop a day, so that is not to wait for long.
+/// Inserts queue behind a waiting drop, so the drop must not wait for long.
 const DROP_SOON: &str = "SET LOCAL lock_timeout = '500ms'";
 
 const DAYS: &str = "
@@ -36,9 +36,9 @@ const DAYS: &str = "
     JOIN pg_class AS child ON child.oid = inhrelid
     WHERE inhparent = 'jobs.attempts'::regclass";
 
-/// Whether an insert failed for want of a partition.
+/// Whether an insert failed because its partition is missing.
 pub(super) fn is_missing(error: &sqlx::Error) -> bool {
-    // Such a row breaks a check (23514) that has no name, unlike those a table declares.
+    // Reported as a check violation (23514) without a constraint name; declared checks have one.
     error
         .as_database_error()
         .is_some_and(|e| e.code().as_deref() == Some("23514") && e.constraint().is_none())
@@ -57,13 +57,13 @@ fn day_of_name(name: &str) -> Option<i64> {
 }
 
 impl PostgresRecords {
-    /// Makes what is missing of the days from yesterday on; clocks differ.
+    /// Creates missing partitions from yesterday (clocks differ) to [`DAYS_AHEAD`] days from now.
     pub(super) async fn prepare_coming_days(&self) -> Result<(), sqlx::Error> {
         let today = day_of(self.ambient.now());
         prepare(&self.database, &(today - 1..=today + DAYS_AHEAD).collect()).await
     }
 
-    /// Makes what is missing of the days of these records.
+    /// Creates missing partitions for the days of these records.
     pub(super) async fn prepare_days_of(&self, batch: &[AttemptRecord]) -> Result<(), PostgresFault> {
         let days: BTreeSet<i64> = batch.iter().map(|record| day_of(record.started_at)).collect();
         if days.len() > DAYS_PER_BATCH_MAX || days.iter().any(|day| !DAYS_NAMED.contains(day)) {
@@ -77,7 +77,7 @@ impl PostgresRecords {
         Ok(prepare(&self.database, &days).await?)
     }
 
-    /// Drops whole days, the oldest first, until `limit` records are gone; answers how many are.
+    /// Drops whole days, oldest first, until `limit` records are gone; returns how many were dropped.
     pub(super) async fn drop_days_before(&self, before: Timestamp, limit: u32) -> Result<u64, sqlx::Error> {
         let first_kept = day_of(before);
         let mut session = self.database.session().await?;
@@ -105,7 +105,7 @@ async fn prepare(database: &Database, days: &BTreeSet<i64>) -> Result<(), sqlx::
         return tx.commit().await;
     }
     tx.execute(sqlx::raw_sql(TURN)).await?;
-    // Once more when one's turn has come, for what others made.
+    // Read again under the lock: another process may have created some.
     for &day in days.difference(&there(database, &mut tx).await?) {
         attach(&mut tx, day).await?;
     }

@@ -1,4 +1,4 @@
-//! Rows of the log.
+//! Rows of the attempt log.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::{
     records::{AttemptOutcome, AttemptRecord},
 };
 
-/// Records by column, as one statement takes them.
+/// Records as column arrays, the parameters of one statement.
 pub(super) struct NewRows {
     pub(super) job: Vec<Uuid>,
     pub(super) attempt: Vec<i64>,

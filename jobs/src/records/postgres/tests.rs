@@ -1,4 +1,4 @@
-//! The plans that the migration promises for each listing, over days of records.
+//! Query plans promised by the migration for each listing, over days of records.
 
 use base::{
     Ambient, Timestamp,
@@ -12,7 +12,7 @@ use crate::{
     records::{AttemptOutcome, RecordFilter},
 };
 
-/// Two whole days, today's to its end: in a partition that is nearly empty a walk is the better plan.
+/// Two whole days up to the end of today: in a nearly empty partition a sequential scan is the better plan.
 const FILL: &str = "
     INSERT INTO jobs.attempts (job, attempt, started_at, kind, queue, subject, worker, created_at, duration_ns, outcome)
       SELECT gen_random_uuid(), 1, (extract(epoch FROM date_trunc('day', now(), 'UTC')) * 1000)::bigint + 86400000 - n * 2880, 'kind ' || n % 500,
@@ -34,7 +34,7 @@ async fn no_listing_scans_a_large_table() {
     let all = || RecordFilter { before: Some(Timestamp::MAX), limit: 50, ..RecordFilter::default() };
     let (now, job) = (ambient.now().as_millisecond(), JobId::fresh(&ambient));
     let some = |text: &str| Some(text.to_owned());
-    // In partitions an index is named after its columns.
+    // Partitions name their indexes after the columns.
     let listings = [
         (all(), format!("{now}, 50"), "_started_at_attempt_idx"),
         (RecordFilter { job: Some(job), ..all() }, format!("{now}, '{}', 0, 50", job.0), "_pkey"),

@@ -1,4 +1,4 @@
-//! Hands jobs out to one consumer and takes its outcomes.
+//! A consumer of the in-memory engine: delivers jobs and takes settlements.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ pub(super) fn start(inner: Arc<MemoryQueue>, session: u64, prefetch: usize) -> C
     Consumer { deliveries, settler: Arc::new(MemorySettler { inner, session }) }
 }
 
-/// Gives jobs to the session as long as it exists and has room.
+/// Delivers jobs to the session while it exists and has free slots.
 async fn dispatch(inner: Arc<MemoryQueue>, session: u64, sender: mpsc::Sender<Delivery>) {
     loop {
         let mut changed = std::pin::pin!(inner.changed.notified());
@@ -25,8 +25,8 @@ async fn dispatch(inner: Arc<MemoryQueue>, session: u64, sender: mpsc::Sender<De
         match claim {
             Claim::Job(delivery) => {
                 inner.changed.notify_waiters();
-                // Room there is: the state hands out no more than the prefetch. A receiver that is gone is no
-                // reason to act: the settler tells whether the consumer is.
+                // Capacity is guaranteed: the state claims no more than the prefetch. A closed receiver is ignored
+                // here: the settler's drop tells that the consumer is gone.
                 if sender.send(*delivery).await.is_err() {
                     return;
                 }
@@ -71,7 +71,7 @@ impl Settler for MemorySettler {
 
 impl Drop for MemorySettler {
     fn drop(&mut self) {
-        // After a close there is nothing left to lose.
+        // After a close no job is left to lose.
         self.inner.change(|state, now| state.leave(self.session, true, now));
     }
 }

@@ -1,7 +1,7 @@
-//! What happens to a job, as one value changed under one lock.
+//! The state of the in-memory engine: all jobs and indexes, changed under one lock.
 //!
-//! Every transition takes the job out of all indexes, changes it and puts it back, so that no index can disagree
-//! with the job. What only looks is in `inspect`.
+//! Every transition removes the job from all indexes, changes it and adds it again, so that no index can disagree with
+//! the job. Reads are in `inspect`.
 
 mod inspect;
 
@@ -28,7 +28,7 @@ pub(super) struct MemoryState {
     jobs: BTreeMap<JobId, StoredJob>,
     sessions: HashMap<u64, MemorySession>,
     busy_keys: HashSet<String>,
-    /// Numbers sessions, deliveries and places in the line; each only has to be fresh.
+    /// Next number for a session, delivery or position; each is used once.
     next: u64,
 }
 
@@ -64,10 +64,10 @@ struct MemorySession {
     stale: u64,
 }
 
-/// What a consumer gets when it asks.
+/// Result of a consumer's claim.
 pub(super) enum Claim {
     Job(Box<Delivery>),
-    /// Nothing now; perhaps at this time, perhaps after a change.
+    /// No job now; claim again at this time or after a change.
     Wait(Option<Timestamp>),
     End,
 }
@@ -193,12 +193,12 @@ impl MemoryState {
         match settlement {
             Settlement::Done | Settlement::Cancelled { .. } => return,
             Settlement::Dead { reason, error } => {
-                // The last run of an exhausted job was a run; the other reasons mean that there was none.
+                // The last run of an exhausted job counts as an attempt; for other reasons there was no run.
                 held.envelope.attempt += u32::from(reason == DeadReason::Exhausted);
                 held.fail(error, now);
                 held.place = held.dead(reason, now);
             }
-            // A cancellation asked for meanwhile takes effect now.
+            // A cancel request during the run takes effect now.
             _ if held.cancelled => return,
             Settlement::Retry { at, error } => {
                 held.envelope.attempt += 1;
@@ -214,7 +214,7 @@ impl MemoryState {
         self.put(held);
     }
 
-    /// Ends a session and gives back what it held.
+    /// Ends a session and releases its jobs.
     pub(super) fn leave(&mut self, session: u64, crashed: bool, now: Timestamp) {
         let held_by = |held: &&StoredJob| matches!(&held.place, StoredJobState::Running { receipt, .. } if receipt.session == session);
         let ids: Vec<JobId> = self.jobs.values().filter(held_by).map(|held| held.envelope.id).collect();
@@ -268,7 +268,7 @@ impl MemoryState {
         true
     }
 
-    /// Makes due jobs ready, in the order of their times; answers when the next one is due.
+    /// Makes due jobs ready, in the order of their due times; returns the next due time.
     fn promote(&mut self, queue: &str, now: Timestamp) -> Option<Timestamp> {
         loop {
             let (at, id) = *self.queues.get(queue)?.delayed.first()?;
@@ -360,7 +360,7 @@ impl StoredJob {
         StoredJobState::Dead(DeadInfo { reason, first_failed_at, died_at: now })
     }
 
-    /// Ready now; with fresh attempts when it was dead.
+    /// Makes the job ready now, with fresh attempts when it was dead.
     fn revive(&mut self, order: u64, now: Timestamp) {
         if matches!(self.place, StoredJobState::Dead(_)) {
             self.envelope.attempt = 0;

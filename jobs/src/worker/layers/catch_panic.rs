@@ -1,7 +1,7 @@
-//! Turns a panic into a failed attempt and keeps its message; the jobs beside it run on.
+//! The panic guard: turns a panic into a failed attempt with its message; other jobs are not affected.
 //!
-//! Our own rather than apalis' layer, whose `AbortError` would read as "never again": a panic is most often a
-//! bug that the next deployment mends, so it is retried like any failure.
+//! Not apalis' layer, whose `AbortError` would mean "no retry": a panic is most often a bug that the next deployment
+//! fixes, so it is retried like any failure.
 
 use std::{
     any::Any,
@@ -16,7 +16,7 @@ use tower::Service;
 
 use crate::worker::{failure::Failure, run::Work};
 
-/// Guards `S`.
+/// Adds the panic guard to the runs of `S`.
 #[derive(Debug, Clone)]
 pub(crate) struct CatchPanic<S>(pub(crate) S);
 
@@ -38,7 +38,7 @@ where
     }
 }
 
-/// A guarded run.
+/// A run under the panic guard.
 pub(crate) struct CatchPanicFuture<F>(Option<F>);
 
 impl<F: Future<Output = Result<(), BoxDynError>> + Unpin> Future for CatchPanicFuture<F> {
@@ -46,12 +46,12 @@ impl<F: Future<Output = Result<(), BoxDynError>> + Unpin> Future for CatchPanicF
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(inner) = self.0.as_mut() else { return Poll::Pending };
-        // Nothing of the run is looked at after a panic, so a broken invariant inside cannot be seen.
+        // The run is not used after a panic, so a broken invariant inside cannot be observed.
         match catch_unwind(AssertUnwindSafe(|| Pin::new(inner).poll(cx))) {
             Ok(poll) => poll,
             Err(panic) => {
                 let mut message = message_of(panic.as_ref());
-                // A destructor may panic as well, while the run is torn down.
+                // Dropping the run may panic as well.
                 let torn_down = self.0.take();
                 if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(torn_down))) {
                     message = format!("{message}; and in a destructor: {}", message_of(second.as_ref()));

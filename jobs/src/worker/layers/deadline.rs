@@ -1,7 +1,7 @@
-//! Ends a run that takes longer than its kind allows, by dropping it at an await point.
+//! The deadline: drops a run at an await point once the timeout of its kind has passed.
 //!
-//! The timer is made only once a run has waited for something: most runs that never wait never touch it.
-//! Does not interrupt code that computes without awaiting; nothing in one thread could.
+//! The timer is created only when a run first waits: most runs never do. Does not interrupt code that computes without
+//! awaiting, which is not possible within one thread.
 
 use std::{
     future::Future,
@@ -39,7 +39,7 @@ where
     }
 }
 
-/// A limited run.
+/// A run with a deadline.
 pub(crate) struct DeadlineFuture<F> {
     inner: F,
     limit: Duration,

@@ -1,7 +1,7 @@
-//! What stands around every run, outermost first: span, deadline, panic guard.
+//! The layers around every run, outermost first: span, deadline, panic guard.
 //!
-//! All three are plain structs around an `Unpin` future, so a job costs no box and no timer here unless it waits.
-//! The limit of concurrency stands outside of them; acknowledgement and records stand outside of that.
+//! All three are plain structs around an `Unpin` future, so a run needs no box here, and a timer only if it waits.
+//! Around them is the concurrency limit, and around that acknowledgement and records.
 
 mod catch_panic;
 mod deadline;
@@ -11,7 +11,7 @@ use tower::Layer;
 
 pub(crate) use self::{catch_panic::CatchPanic, deadline::Deadline, span::Spanned};
 
-/// Puts all of them around a service; the test kit uses the very same.
+/// Puts all layers around a service; workers and test kit use the same ones.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct JobLayers;
 

@@ -1,4 +1,4 @@
-//! Puts a run into a span named `job`, so that everything it logs carries the job's id and trace.
+//! The tracing span `job` around a run, which adds the job's id and trace to all its log lines.
 //!
 //! Fields: `job.id`, `job.kind`, `job.queue`, `job.attempt`, `trace.id`. Never the payload.
 
@@ -14,7 +14,7 @@ use tracing::{Span, info_span};
 
 use crate::worker::run::{Run, Work};
 
-/// Traces the runs of `S`.
+/// Adds the span to the runs of `S`.
 #[derive(Debug, Clone)]
 pub(crate) struct Spanned<S>(pub(crate) S);
 
@@ -38,7 +38,7 @@ where
     }
 }
 
-/// A traced run.
+/// A run in its span.
 pub(crate) struct SpannedFuture<F> {
     inner: F,
     span: Span,
@@ -54,7 +54,7 @@ impl<F: Future + Unpin> Future for SpannedFuture<F> {
     }
 }
 
-/// Values are evaluated only when something listens, so the span is nearly free when nothing does.
+/// Values are evaluated only for an enabled span, so a disabled one costs almost nothing.
 fn span_of(run: &Run) -> Span {
     let envelope = &run.envelope;
     info_span!(

@@ -1,4 +1,4 @@
-//! News for programs outside, read by a client library of its own.
+//! Events for outside consumers, read with an independent connection.
 
 use futures::StreamExt;
 use jobs::{Engine, conformance::Harness, engine::Event};
@@ -27,7 +27,7 @@ fn news(id: &str, topic: &str) -> Event {
     }
 }
 
-/// Listens with a queue of its own, as any AMQP client would.
+/// Consumes with a queue of its own, as any AMQP client would.
 async fn listen(
     harness: &RabbitHarness,
     topic: &str,
@@ -54,10 +54,7 @@ async fn news_reach_who_bound_the_topic_and_nobody_else() {
     needs_broker!();
     let harness = RabbitHarness::start().await;
     let engine = &harness.engine;
-    engine
-        .publish_events(vec![news("evt_0", "order.placed")])
-        .await
-        .expect("nobody listens, which is no error");
+    engine.publish_events(vec![news("evt_0", "order.placed")]).await.expect("no consumer, which is no error");
     let (_connection, _channel, mut consumer) = listen(&harness, "order.*").await;
     let told = ["order.paid", "inventory.low", "order.fulfilled"];
     let told = told.iter().enumerate().map(|(n, topic)| news(&format!("evt_{}", n + 1), topic));

@@ -1,4 +1,4 @@
-//! Lines that break, queues that vanish, consumers that hang: nothing confirmed is lost, every effect once by its key.
+//! Faults of connections, queues and consumers: no confirmed job is lost, every effect occurs once by its key.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ async fn a_line_cut_between_publish_and_confirm_loses_nothing() {
         let engine = engine.clone();
         async move { engine.publish(envelopes).await }
     });
-    // The broker has them all; the publisher does not know.
+    // The broker has stored them all; the publisher has no confirm.
     until("they are stored", PATIENCE, || async { direct.depth(QUEUE).await.expect("depth").ready == 51 })
         .await;
     assert!(!publishing.is_finished());
@@ -101,7 +101,7 @@ async fn a_queue_deleted_under_its_consumer_is_declared_again() {
     for class in ["default", "delay.1s"] {
         let (status, _) = harness.vhost.ask("DELETE", &format!("/api/queues/{{}}/ow.{QUEUE}.{class}")).await;
         assert_eq!(status, 204);
-        // Unroutable until the consumer has declared the queue again: told as an error, never swallowed.
+        // Unroutable until the consumer has declared the queue again: returned as an error, never swallowed.
         let deadline = Instant::now() + RECOVERY;
         let job = envelope();
         let id = job.id;
@@ -124,7 +124,7 @@ async fn five_delayed_retries_take_the_same_rung() {
         for _ in 0..40 {
             let delivery = take(&mut consumer).await;
             assert_eq!((delivery.envelope.attempt, delivery.crashes), (attempt, 0));
-            // The whole of the second rung, so that no other is taken.
+            // The delay of the second rung exactly, so that no other rung is taken.
             let at = harness.ambient().now() + Duration::from_secs(1);
             let settlement = if attempt < 5 {
                 Settlement::Retry { at, error: "again".to_owned() }
@@ -137,8 +137,8 @@ async fn five_delayed_retries_take_the_same_rung() {
     until_empty(engine).await;
 }
 
-/// Puts the next job off to a time between two rungs of the ladder, so that a consumer meets it before it is due. Answers it
-/// and the time, once it waits in the broker.
+/// Retries the next job at a time between two rungs of the ladder, so that a consumer receives it before it is due.
+/// Returns the delivery and the time, once the job waits in the broker.
 async fn put_off(harness: &RabbitHarness, consumer: &mut Consumer) -> (Delivery, Timestamp) {
     let delivery = take(consumer).await;
     let at = harness.ambient().now() + Duration::from_millis(2600);

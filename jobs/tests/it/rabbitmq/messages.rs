@@ -1,4 +1,4 @@
-//! Messages that are none of ours, and queues that have another shape.
+//! Foreign messages, and queues declared with other arguments.
 
 use jobs::{
     Engine, Envelope,
@@ -21,7 +21,7 @@ fn headers(entries: &[(&str, AMQPValue)]) -> FieldTable {
     headers
 }
 
-/// As one of ours but for what a test spoils.
+/// Properties of a valid message, except for the headers a test changes.
 fn ours(spoilt: &[(&str, AMQPValue)]) -> BasicProperties {
     let mut table = headers(&[
         ("ow-attempt", AMQPValue::LongLongInt(0)),
@@ -56,7 +56,7 @@ fn unreadable() -> Vec<(BasicProperties, Vec<u8>)> {
         (ours(&[("ow-last-error", AMQPValue::Boolean(true))]), good.clone()),
         (ours(&[]).with_app_id("orderworks/9".into()), good.clone()),
         (ours(&[]).with_message_id("ord_1".into()), good.clone()),
-        // What would act on its way to the dead queue: an expiration there, a further copy, a made-up past.
+        // Properties with an effect in the dead queue: an expiration, a further copy, a made-up history.
         (BasicProperties::default().with_expiration("3600000".into()), good.clone()),
         (
             BasicProperties::default().with_headers(headers(&[
@@ -69,7 +69,7 @@ fn unreadable() -> Vec<(BasicProperties, Vec<u8>)> {
     ]
 }
 
-/// The first message of the queue, as the broker's own tools show it.
+/// The first message of the queue, as the management API shows it.
 async fn peek(harness: &RabbitHarness) -> String {
     let path = format!("/api/queues/{{}}/ow.{QUEUE}.default/get");
     let request = r#"{"count":1,"ackmode":"ack_requeue_true","encoding":"auto"}"#;
@@ -86,7 +86,7 @@ async fn whatever_bytes_and_headers_come_they_are_parked_and_the_consumer_lives(
     publish(engine, 0).await;
     let mut consumer = consume(engine, 3).await;
     let messages = unreadable();
-    // The one with CC arrives twice.
+    // The message with CC arrives twice.
     let count = messages.len() as u64 + 1;
     for (properties, body) in messages {
         inject(&harness.vhost, QUEUE, &body, properties).await;
@@ -103,8 +103,8 @@ async fn whatever_bytes_and_headers_come_they_are_parked_and_the_consumer_lives(
         assert!(job.dead.as_ref().is_some_and(|dead| dead.reason == DeadReason::Undecodable), "{job:?}");
         assert!(job.last_error.as_ref().is_some_and(|error| !error.is_empty()), "{job:?}");
     }
-    // Brought back, each is parked again, and no copy too many; but for the two that parking has put right: it gave one
-    // an id, and wrote the last failure of the other.
+    // Redriven, each is sent to the dead queue again without extra copies, except for two that have become decodable
+    // there: one got an id, the other its last failure.
     let all = DeadFilter { limit: 100, ..DeadFilter::default() };
     assert_eq!(engine.redrive(&all).await.expect("redrives").len() as u64, count);
     for _ in 0..2 {

@@ -1,4 +1,4 @@
-//! The RabbitMQ engine on a real broker: the conformance suite, and what can befall a broker and the lines to it.
+//! The RabbitMQ engine on a real broker: the conformance suite, and faults of broker and connections.
 
 mod events;
 mod faults;
@@ -76,14 +76,14 @@ impl RabbitHarness {
         Self { engine, ambient: Ambient::system(), folder, vhost }
     }
 
-    /// An engine whose every connection goes by this port.
+    /// An engine with all connections through this port.
     async fn by(&self, port: u16) -> RabbitEngine {
         open(&self.vhost.url_by(port), self.folder.path()).await
     }
 }
 
 const QUEUE: &str = "parcels";
-/// Longest wait for something that must happen at once.
+/// Longest wait for an expected event.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Longest wait for consuming to resume after a fault.
 const RECOVERY: Duration = Duration::from_secs(15);
@@ -156,7 +156,7 @@ async fn take(consumer: &mut Consumer) -> Delivery {
     timeout(RECOVERY, consumer.deliveries.recv()).await.expect("a delivery in time").expect("an open stream")
 }
 
-/// Works until each of these jobs has taken effect once by its key; answers how many runs that took.
+/// Runs deliveries until each of these jobs has taken effect once by its key; returns the number of runs.
 async fn work_off(consumer: &mut Consumer, mut ids: HashSet<JobId>) -> usize {
     let mut runs = 0;
     while !ids.is_empty() {
@@ -168,7 +168,7 @@ async fn work_off(consumer: &mut Consumer, mut ids: HashSet<JobId>) -> usize {
     runs
 }
 
-/// Asks again until the answer is yes; the broker tells of itself to nobody.
+/// Polls until the condition holds; the broker has no events for its counts.
 async fn until<F: Future<Output = bool>>(what: &str, within: Duration, mut holds: impl FnMut() -> F) {
     let deadline = Instant::now() + within;
     while !holds().await {

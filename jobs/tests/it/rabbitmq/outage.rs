@@ -1,4 +1,4 @@
-//! Faults of the whole server, each with the server to itself.
+//! Faults of the whole server; each test has the server to itself.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ async fn a_broker_restarted_with_a_backlog_loses_nothing() {
     ids.remove(&delivery.envelope.id);
     consumer.settler.settle(delivery.receipt, Settlement::Done);
     work_off(&mut consumer, ids).await;
-    // The publisher has a connection of its own, which comes back by itself.
+    // The publisher has a connection of its own, which reconnects by itself.
     let one = envelope();
     let publishes = || async { engine.publish(vec![one.clone()]).await.is_ok() };
     until("it publishes again", RECOVERY, publishes).await;
@@ -62,7 +62,7 @@ async fn a_delivery_held_past_the_brokers_timeout_goes_to_the_next_run() {
         "eval 'application:set_env(rabbit, consumer_timeout, 1800000).'",
         "eval 'application:set_env(rabbit, channel_tick_interval, 60000).'",
     ]);
-    // For channels opened from now on.
+    // Applies to channels opened from now on.
     ctl("eval 'application:set_env(rabbit, consumer_timeout, 1500).'").await;
     ctl("eval 'application:set_env(rabbit, channel_tick_interval, 500).'").await;
     let id = publish(engine, 1).await.into_iter().next().expect("one");
@@ -88,7 +88,7 @@ async fn a_broker_out_of_memory_refuses_publishers_at_once_and_lets_consumers_wo
     let mut consumer = consume(engine, 5).await;
     let restored = Afterwards(&["set_vm_memory_high_watermark absolute 1GB"]);
     ctl("set_vm_memory_high_watermark 0.00001").await;
-    // The alarm is raised with the next look at the memory, a second later at most; until then jobs are accepted.
+    // The alarm is raised at the next check of the memory, at most a second later; until then jobs are accepted.
     let deadline = Instant::now() + PATIENCE;
     loop {
         let (job, asked) = (envelope(), Instant::now());
@@ -105,7 +105,7 @@ async fn a_broker_out_of_memory_refuses_publishers_at_once_and_lets_consumers_wo
     let asked = Instant::now();
     assert!(engine.publish(vec![envelope()]).await.is_err());
     assert!(asked.elapsed() < Duration::from_secs(1), "known to be blocked: {:?}", asked.elapsed());
-    // What waits is worked off meanwhile, and a retry waits for the broker without being lost.
+    // Waiting jobs run meanwhile, and a retry waits for the broker without being lost.
     let failed = take(&mut consumer).await;
     let retry = Settlement::Retry { at: harness.ambient().now(), error: "again".to_owned() };
     consumer.settler.settle(failed.receipt, retry);

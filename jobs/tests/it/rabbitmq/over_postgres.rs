@@ -1,6 +1,6 @@
-//! The engine with its job store in PostgreSQL: the cases of the suite that go through the job store.
+//! The engine with its job store in PostgreSQL: the cases of the suite that use the job store.
 //!
-//! The store has a suite of its own, so the others would only take time.
+//! The store has a suite of its own, so the other cases would add nothing.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::util::broker::{self, Vhost};
 struct OverPostgres {
     engine: RabbitEngine,
     ambient: Ambient,
-    // Before the database, which is dropped under whoever is left.
+    // Dropped before the database, whose deletion ends the connections that are left.
     vhost: Vhost,
     scratch: Scratch,
 }

@@ -1,4 +1,4 @@
-//! The job store and the record store: each engine against the one suite of its contract.
+//! Job store and record store: each engine against the suite of its contract.
 
 mod postgres;
 mod sqlite;

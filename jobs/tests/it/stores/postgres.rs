@@ -1,5 +1,5 @@
-//! PostgreSQL: the suites, once more as behind a `PgBouncer` where that changes the statements, and what only a server
-//! has: migrations and partitions.
+//! PostgreSQL: both suites, again as behind `PgBouncer` where that changes the statements, and features of a server:
+//! migrations and partitions.
 
 use std::{sync::Arc, time::Duration};
 
@@ -92,7 +92,7 @@ mod job_store {
     jobs::job_store_conformance_tests!(Server);
 }
 
-/// One case for each way a statement is run; the rest would only take time.
+/// One case for each way of running a statement; the others would add nothing.
 mod job_store_by_bouncer {
     type Server = super::Server<true>;
 
@@ -119,7 +119,7 @@ mod records_by_bouncer {
     }
 }
 
-/// Ends the test with a printed reason when there is no server to test with.
+/// Ends the test with a printed reason when no server is configured.
 macro_rules! needs_server {
     () => {
         if let Some(why) = scratch::skipped() {
@@ -144,7 +144,7 @@ async fn asking_for_a_held_key_waits_for_nobody() {
     assert_eq!(asks(holder).await.expect("answers"), [None]);
 }
 
-/// The server breaks a deadlock after a second of standstill, and only because a retry follows does nobody fail.
+/// The server breaks a deadlock after a second, and retries would hide it: so the server's deadlock counter is checked.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crowd_for_the_same_keys_ends_in_no_deadlock() {
     needs_server!();

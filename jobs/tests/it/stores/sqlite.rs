@@ -1,4 +1,4 @@
-//! Files.
+//! SQLite files against the suites of job store and record store.
 
 use std::{path::Path, sync::Arc};
 

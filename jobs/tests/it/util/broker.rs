@@ -1,6 +1,6 @@
 //! The real RabbitMQ server: a virtual host per test, its management API, its command line.
 //!
-//! Tests that disturb the whole server take it alone: see [`Vhost::alone`].
+//! Tests that disturb the whole server run alone: see [`Vhost::alone`].
 
 use std::{
     io::{Read, Write},
@@ -19,17 +19,17 @@ const TLS_URL: &str = "ORDERWORKS_TEST_RABBITMQ_TLS_URL";
 const CA_FILE: &str = "ORDERWORKS_TEST_CA_FILE";
 const CTL: &str = "ORDERWORKS_TEST_RABBITMQCTL";
 const PREFIX: &str = "ow-test-";
-/// A virtual host older than this belongs to a run that crashed.
+/// Age above which a virtual host belongs to a crashed run.
 const LEFTOVER_AFTER_MS: i64 = 30 * 60 * 1000;
 
 static WHOLE: LazyLock<Arc<RwLock<()>>> = LazyLock::new(Arc::default);
 
-/// Why tests with the broker cannot run.
+/// Reason why tests with the broker cannot run.
 pub(crate) fn skipped() -> Option<String> {
     std::env::var(URL).is_err().then(|| format!("{URL} is not set; see `ops/services up rabbitmq`"))
 }
 
-/// Ends the test with a printed reason when there is no broker to test with.
+/// Ends the test with a printed reason when no broker is configured.
 macro_rules! needs_broker {
     () => {
         if let Some(why) = $crate::util::broker::skipped() {
@@ -50,20 +50,20 @@ enum BrokerCommand {
     Alone(#[expect(dead_code, reason = "held")] OwnedRwLockWriteGuard<()>),
 }
 
-/// A test's own virtual host, deleted at its end.
+/// A virtual host of one test, deleted at its end.
 pub(crate) struct Vhost {
     pub(crate) name: String,
     _turn: BrokerCommand,
 }
 
 impl Vhost {
-    /// Beside other tests.
+    /// For tests that run beside others.
     pub(crate) async fn create() -> Self {
         let turn = BrokerCommand::Shared(WHOLE.clone().read_owned().await);
         Self::with(turn).await
     }
 
-    /// With the server to itself, for tests that stop it or change its settings.
+    /// For tests that stop the server or change its settings: no other test runs meanwhile.
     pub(crate) async fn alone() -> Self {
         let turn = BrokerCommand::Alone(WHOLE.clone().write_owned().await);
         Self::with(turn).await
@@ -93,7 +93,7 @@ impl Vhost {
         format!("{server}/{}", self.name)
     }
 
-    /// The same through a proxy.
+    /// The address through a proxy.
     pub(crate) fn url_by(&self, port: u16) -> String {
         let url = self.url();
         let (login, rest) = url.rsplit_once('@').expect("an address with a login");
@@ -101,7 +101,7 @@ impl Vhost {
         format!("{login}@127.0.0.1:{port}/{vhost}")
     }
 
-    /// Takes from the user of [`Vhost::url`] the right to write to any exchange or queue.
+    /// Revokes the right of the user of [`Vhost::url`] to write to any exchange or queue.
     pub(crate) async fn forbid_writing(&self) {
         let url = variable(URL);
         let user = url
@@ -114,13 +114,13 @@ impl Vhost {
         assert!([201, 204].contains(&status), "{status}");
     }
 
-    /// Asks the management API about this virtual host; `{}` in the path stands for it.
+    /// Sends a request to the management API; `{}` in the path stands for this virtual host.
     pub(crate) async fn ask(&self, method: &'static str, path: &str) -> (u16, String) {
         let path = path.replace("{}", &self.name);
         tokio::task::spawn_blocking(move || management(method, &path, "")).await.expect("asks")
     }
 
-    /// The same with a body.
+    /// Sends a request with a body, as [`Self::ask`].
     pub(crate) async fn post(&self, path: &str, body: &'static str) -> (u16, String) {
         let path = path.replace("{}", &self.name);
         tokio::task::spawn_blocking(move || management("POST", &path, body)).await.expect("asks")
@@ -133,14 +133,14 @@ impl Drop for Vhost {
     }
 }
 
-/// Where the server listens with TLS, without a virtual host, and the file of its authority.
+/// TLS address of the server without a virtual host, and the file of its certificate authority.
 pub(crate) fn tls() -> Option<(String, std::path::PathBuf)> {
     let (url, ca) = (std::env::var(TLS_URL).ok()?, std::env::var_os(CA_FILE)?);
     let (server, _) = url.rsplit_once('/').expect("an address with a virtual host");
     Some((server.to_owned(), ca.into()))
 }
 
-/// Where the server listens.
+/// Socket address of the server.
 pub(crate) fn address() -> SocketAddr {
     let url = variable(URL);
     let (_, rest) = url.rsplit_once('@').expect("an address with a login");
@@ -148,7 +148,7 @@ pub(crate) fn address() -> SocketAddr {
     host.to_socket_addrs().expect("resolves").next().expect("an address")
 }
 
-/// Runs a command of the server's own tool.
+/// Runs a command of the server's command line tool.
 pub(crate) async fn ctl(command: &str) -> String {
     let line = format!("{} {command}", variable(CTL));
     let run = move || {
@@ -159,7 +159,7 @@ pub(crate) async fn ctl(command: &str) -> String {
     tokio::task::spawn_blocking(run).await.expect("runs")
 }
 
-/// Runs commands of the server's own tool when dropped, so that a failed test leaves the server as it was.
+/// Runs commands of the server's tool when dropped, so that a failed test leaves the server unchanged.
 pub(crate) struct Afterwards(pub(crate) &'static [&'static str]);
 
 impl Drop for Afterwards {
@@ -183,7 +183,7 @@ fn sweep(now_ms: i64) {
     }
 }
 
-/// One HTTP exchange; a client library would be the larger dependency.
+/// One HTTP exchange; an HTTP client library would be a larger dependency.
 fn management(method: &str, path: &str, body: &str) -> (u16, String) {
     let url = variable(MANAGEMENT);
     let (login, host) = url.trim_start_matches("http://").rsplit_once('@').expect("a login");

@@ -1,4 +1,3 @@
-//! The vocabulary of the tests: `Broker` is the real server, `Vhost` a test's own corner of it, `base::testing::Proxy` a
-//! line to it that can be cut.
+//! Helpers with the real broker: a virtual host per test. `base::testing::Proxy` is a connection to it that can be cut.
 
 pub(crate) mod broker;

@@ -1,4 +1,4 @@
-//! What is refused before the first job, and what health shows.
+//! Configurations rejected at boot, and health.
 
 use std::sync::{Arc, Mutex};
 

@@ -1,4 +1,4 @@
-//! The in-memory engine where the worker tests do not reach.
+//! The in-memory engine, where the worker tests do not reach.
 
 use std::time::Duration;
 

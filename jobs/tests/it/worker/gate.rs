@@ -1,4 +1,4 @@
-//! Gates: a queue whose jobs cannot succeed now is left alone by this process, and nothing is charged for it.
+//! Gates: while one is closed this process leaves the queue alone, and no job is charged for it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -53,7 +53,7 @@ async fn a_shut_gate_lets_what_runs_end_and_hands_back_the_rest_at_once() {
     let fetched = rig.enqueue("fetched", Act::Finish).await;
     rig.in_state(fetched, JobState::Running).await;
     gate.send_replace(false);
-    // While the other one runs on.
+    // While the other job runs on.
     let held = rig.in_state(fetched, JobState::Ready).await;
     assert_eq!((held.envelope.attempt, held.crashes), (0, 0));
     assert_eq!(rig.engine.find(running).await.unwrap().unwrap().state, JobState::Running);
@@ -94,8 +94,9 @@ async fn a_gate_left_shut_by_one_who_is_gone_is_open() {
     rig.stop().await.unwrap();
 }
 
-/// The same on an engine with a server or a file: shut it while jobs run and others were fetched; another process does
-/// those meanwhile; open it, and this one works again. No attempt and no crash is charged to any.
+/// The same on an engine with a server or a file: close the gate while jobs run and others were fetched; another
+/// process runs those meanwhile; open it, and this process consumes again. No attempt and no crash is charged to any
+/// job.
 pub(crate) async fn hands_over_to_another_process(mine: Arc<dyn Engine>, theirs: Arc<dyn Engine>) {
     let (gate, open) = watch::channel(true);
     let mut here = Process::start(Arc::clone(&mine), "here", open).await;
@@ -104,7 +105,7 @@ pub(crate) async fn hands_over_to_another_process(mine: Arc<dyn Engine>, theirs:
     for _ in 0..2 {
         assert!(matches!(here.event().await, Event::Started { attempt: 1, .. }));
     }
-    // One more than there are slots: it is fetched here, as nobody else consumes.
+    // One more than there are slots: it is fetched here, as there is no other consumer.
     let third = here.enqueue("third", Act::Finish).await;
     here.held(third, JobState::Running).await;
     gate.send_replace(false);

@@ -1,4 +1,4 @@
-//! The kit itself, as an author of jobs would use it.
+//! The test kit, as an author of jobs would use it.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ async fn a_fired_signal_decides_what_a_failure_means() {
     let signal = JobSignal::default();
     signal.fire(Interrupt::Cancelled);
     let done = TestRun::new(&script(Act::Finish), probe()).signal(signal).run().await;
-    assert_eq!(done, Settlement::Done, "what has happened is not undone by a late wish");
+    assert_eq!(done, Settlement::Done, "completed work is not undone by a late request");
 }
 
 #[tokio::test(start_paused = true)]

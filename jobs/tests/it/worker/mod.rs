@@ -1,7 +1,7 @@
-//! The worker side over the in-memory engine: outcomes, isolation of failures, stop order, records.
+//! Workers over the in-memory engine: outcomes, isolation of failures, stop order, records.
 //!
-//! Vocabulary: a [`Rig`] is an engine with workers on its queue; a [`Probe`] is the environment of the test jobs,
-//! through which they tell what happens to them; a `Script` is a job that does what its payload says.
+//! A [`Rig`] is an engine with workers on its queue; a [`Probe`] is the environment of the test jobs, to which they
+//! report; a `Script` is a job that does what its payload says.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! What a run's end means for the job and for its neighbours.
+//! Outcomes of a run, for its job and for other jobs.
 
 use std::time::Duration;
 
@@ -66,7 +66,7 @@ async fn an_outage_of_our_own_is_waited_out_however_long_and_uses_no_attempt() {
     let id = rig.enqueue("patient", Act::Away(Duration::from_mins(2))).await;
     let mut runs = 0;
     while rig.engine.find(id).await.unwrap().is_some() {
-        // Many more than the attempts of its kind, and each of them the first.
+        // Many more runs than the attempts of its kind, and each of them is the first attempt.
         assert_eq!(rig.started("patient").await, 1);
         runs += 1;
         rig.engine.when(id, |held| held.is_none_or(|held| held.state == JobState::Delayed)).await;
@@ -168,7 +168,7 @@ async fn no_more_jobs_run_at_a_time_than_the_concurrency() {
     let first = [rig.event().await, rig.event().await];
     assert!(first.iter().all(|event| matches!(event, Event::Started { .. })));
     rig.gate.add_permits(1);
-    // The third starts only after one of the two has finished.
+    // The third job starts only after one of the two has finished.
     assert!(matches!(rig.event().await, Event::Finished { .. }));
     assert!(matches!(rig.event().await, Event::Started { name, .. } if name == "c"));
     rig.gate.add_permits(2);

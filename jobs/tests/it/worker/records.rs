@@ -1,4 +1,4 @@
-//! The recorder: batches, levels, loss by number, and what workers put into it.
+//! The recorder: batches, levels, counted losses, and the records of workers.
 
 use std::{
     collections::HashMap,
@@ -19,7 +19,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::rig::{Act, Rig};
 
-/// Tells of every batch; takes one only with a permit.
+/// Reports every batch; accepts one only with a permit.
 struct Store {
     batches: mpsc::UnboundedSender<Vec<AttemptRecord>>,
     permits: Semaphore,

@@ -1,4 +1,4 @@
-//! A worker that panics outside of any job is started again.
+//! Restart of a worker that panics outside of any job.
 
 use std::sync::{
     Arc,
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// An environment whose clones fail as often as told: the clone is made outside of the guard around a job.
+/// An environment whose clones panic as often as told: it is cloned outside the panic guard of a job.
 struct Brittle {
     fails: Arc<AtomicU32>,
     attempts: mpsc::UnboundedSender<u32>,

@@ -1,4 +1,4 @@
-//! Engine, workers and scripted jobs, put together.
+//! The test rig: engine, workers and scripted jobs.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,14 +21,14 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) const QUEUE: &str = "scripts";
 
-/// What a scripted job reports.
+/// Event reported by a scripted job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Event {
     Started { name: String, attempt: u32 },
     Finished { name: String },
 }
 
-/// The environment of scripted jobs.
+/// Environment of scripted jobs.
 #[derive(Clone)]
 pub(crate) struct Probe {
     events: mpsc::UnboundedSender<Event>,
@@ -37,7 +37,7 @@ pub(crate) struct Probe {
 }
 
 impl Probe {
-    /// A closed gate, and the reports of the jobs that get this.
+    /// A closed gate, and the events of the jobs with this environment.
     pub(crate) fn new(
         (events, reports): (mpsc::UnboundedSender<Event>, mpsc::UnboundedReceiver<Event>),
     ) -> (Self, mpsc::UnboundedReceiver<Event>) {
@@ -45,7 +45,7 @@ impl Probe {
     }
 }
 
-/// What a scripted job does.
+/// Behaviour of a scripted job.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Act {
     Finish,
@@ -53,18 +53,18 @@ pub(crate) enum Act {
     FailUntil(u32),
     RetryAfter(Duration),
     CancelItself,
-    /// Snoozes this long unless it is later than its creation already.
+    /// Snoozes for this long, unless that time has passed since its creation.
     SnoozeOnce(Duration),
-    /// Fails because something of our own is away, for so long after its creation.
+    /// Fails with an outage, for this long after its creation.
     Away(Duration),
-    /// Meets a defect of a store each time.
+    /// Fails with a defect of a store at each attempt.
     Broken,
     Panic,
-    /// Waits for the gate, whatever the signal says.
+    /// Waits for the gate, ignoring its signal.
     Gate,
     /// Waits for its signal, then fails.
     ObeySignal,
-    /// Waits forever.
+    /// Never returns.
     Hang,
 }
 
@@ -139,7 +139,7 @@ impl Rig {
         Self::configured(concurrency, |workers| workers).await
     }
 
-    /// With a gate before the queue.
+    /// Starts workers with a gate for the queue.
     pub(crate) async fn behind(concurrency: usize, open: watch::Receiver<bool>) -> Self {
         Self::build(|workers| workers.queue_behind(QUEUE, concurrency, open)).await
     }
@@ -180,7 +180,7 @@ impl Rig {
         tokio::time::timeout(Duration::from_hours(1), self.events.recv()).await.expect("an event").unwrap()
     }
 
-    /// Waits until the job has started, and answers its attempt.
+    /// Waits until the job has started, and returns its attempt.
     pub(crate) async fn started(&mut self, wanted: &str) -> u32 {
         loop {
             if let Event::Started { name, attempt } = self.event().await
@@ -196,7 +196,7 @@ impl Rig {
         self.engine.when(id, |held| held.is_none()).await;
     }
 
-    /// Waits until the job is dead, and answers why.
+    /// Waits until the job is dead, and returns reason and error.
     pub(crate) async fn dead(&self, id: JobId) -> (DeadReason, String) {
         let held = self.in_state(id, JobState::Dead).await;
         (held.dead.unwrap().reason, held.last_error.unwrap())
@@ -221,17 +221,17 @@ fn classify(error: &(dyn std::error::Error + 'static)) -> Option<ErrorClass> {
     away.or_else(|| error.is::<Broken>().then_some(ErrorClass::Defect))
 }
 
-/// A store of our own does not work as expected.
+/// A defect of a store.
 #[derive(Debug, thiserror::Error)]
 #[error("the shelf has no such column")]
 struct Broken;
 
-/// Something of our own does not answer.
+/// An outage of a store.
 #[derive(Debug, thiserror::Error)]
 #[error("the shelf is away")]
 struct Away;
 
-/// A job that hangs and may not.
+/// A job that hangs, with a timeout.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Brief;
 

@@ -1,4 +1,4 @@
-//! The stop order, step by step, and what happens when things end unasked.
+//! The stop order, step by step, and unexpected ends.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ async fn a_drain_lets_a_running_job_finish_and_hands_back_what_was_fetched() {
     let running = rig.enqueue("running", Act::Gate).await;
     rig.started("running").await;
     let fetched = rig.enqueue("fetched", Act::Finish).await;
-    // Handed out, but the only slot is taken.
+    // Delivered, but the only slot is in use.
     rig.in_state(fetched, JobState::Running).await;
     rig.shutdown.cancel();
     rig.shutdown.cancel();

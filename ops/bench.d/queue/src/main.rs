@@ -1,8 +1,8 @@
-//! Orderworks' queue engine beside the bare client, apalis-amqp and Celery, on one broker in one run.
+//! Benchmark of Orderworks' queue engine beside the bare client, apalis-amqp and Celery, on one broker in one run.
 //!
-//! `run` plans the rounds and starts every measurement as a process of its own (a *piece*), so that one leaves no
-//! memory, thread or connection behind for the next; a piece prints one JSON object of figures. Started by
-//! `ops/bench queue`, which makes and deletes the virtual host. Read on in `plan`, then `raw`, `ours`, `peer`.
+//! `run` plans the rounds and starts every measurement as a process of its own (a *piece*), so that none leaves memory,
+//! threads or connections to the next; a piece prints one JSON object of figures. Started by `ops/bench queue`, which
+//! creates and deletes the virtual host. Read on in `plan`, then `raw`, `ours`, `peer`.
 
 mod celery;
 mod ours;
@@ -14,14 +14,14 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
-/// Bytes of a message body, the same for everyone who chooses their own body.
+/// Bytes of a message body, the same for all clients that choose their own body.
 const BODY_BYTES: usize = 300;
-/// The piece's figures by name.
+/// Figures of a piece by name.
 type Figures = BTreeMap<String, f64>;
 
 #[derive(Parser)]
 struct Cli {
-    /// Where the broker is. By environment: an argument would show the password to everyone on the machine.
+    /// Address of the broker. By environment: an argument would show the password to every user of the machine
     #[arg(long, env = "BENCH_AMQP_URL", hide_env_values = true)]
     url: String,
     #[command(subcommand)]
@@ -30,9 +30,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// The whole bench.
+    /// Runs the whole benchmark
     Run(RunArgs),
-    /// One measurement.
+    /// Runs one measurement
     Piece {
         #[command(subcommand)]
         piece: Piece,
@@ -41,57 +41,57 @@ enum Command {
 
 #[derive(Args)]
 struct RunArgs {
-    /// The interpreter of the environment that Celery is installed in.
+    /// Python interpreter of the environment with Celery
     #[arg(long)]
     python: PathBuf,
-    /// What the broker calls its version.
+    /// Version of the broker
     #[arg(long)]
     broker_version: String,
-    /// Small counts and one round: whether everything works, not how fast.
+    /// Small counts and one round: checks that everything works, not how fast
     #[arg(long)]
     quick: bool,
-    /// JSON instead of Markdown.
+    /// JSON instead of Markdown
     #[arg(long)]
     json: bool,
-    /// Replaces the section of this file, too.
+    /// Also replaces the section of this file
     #[arg(long)]
     write_docs: Option<PathBuf>,
-    /// Only figures whose name contains one of these; for work on one of them.
+    /// Only figures whose name contains one of these words
     #[arg(long)]
     only: Option<String>,
 }
 
 #[derive(Subcommand)]
 enum Piece {
-    /// Publishes with so many confirms in flight.
+    /// Publishes with this many confirms in flight
     RawPublish { window: usize, count: usize },
-    /// Consumes, acknowledging once per so many.
+    /// Consumes, with one acknowledgement per `ack_every` deliveries
     RawConsume { ack_every: usize, count: usize },
-    /// Takes so many of a queue that was filled before.
+    /// Consumes `count` messages of a queue filled before
     RawBacklog {
         queue: ours::Queue,
         count: usize,
-        /// Leaves the rest of the queue for a later piece.
+        /// Leaves the other messages in the queue for a later piece
         #[arg(long)]
         keep: bool,
     },
-    /// From publishing to receiving, at so many a second.
+    /// Latency from publish to receipt, at this many a second
     RawLatency { rate: u32, count: usize },
-    /// Publishes from so many callers, so many jobs a call.
+    /// Publishes from this many callers, `bulk` jobs per call
     OursPublish { callers: usize, bulk: usize, count: usize },
     /// Fills a queue.
     OursFill { queue: ours::Queue, count: usize },
-    /// Runs so many of the jobs of a queue.
+    /// Runs `count` jobs of a queue filled before
     OursProcess {
         queue: ours::Queue,
         count: usize,
-        /// Leaves the rest of the queue for a later piece.
+        /// Leaves the other jobs in the queue for a later piece
         #[arg(long)]
         keep: bool,
     },
-    /// From publishing to the start of the run, at so many a second.
+    /// Latency from publish to the start of the run, at this many a second
     OursLatency { rate: u32, count: usize },
-    /// Pushes one after the other.
+    /// Pushes one task after the other
     ApalisPush { count: usize },
     /// Runs tasks of a queue filled before.
     ApalisProcess { count: usize },

@@ -1,5 +1,5 @@
-//! Orderworks' engine as the product uses it: [`Producer`] in front; [`Workers`] with registry, recorder, deadlines,
-//! panic guard, spans and log behind.
+//! The Orderworks pieces: the engine as the product uses it, with [`Producer`] for publishing and [`Workers`] with
+//! registry, recorder, deadlines, panic guard, spans and log for running.
 
 use std::{
     io,
@@ -33,14 +33,14 @@ use tracing_subscriber::{Layer, filter::LevelFilter, fmt, prelude::*};
 
 use crate::{BODY_BYTES, Figures, raw};
 
-/// Jobs run at a time. The prefetch that follows is the bare client's, see [`raw::PREFETCH`].
+/// Jobs run at a time. The resulting prefetch is that of the bare client, see [`raw::PREFETCH`].
 const CONCURRENCY: usize = 2048;
 const _: () = assert!(prefetch_for(CONCURRENCY) == raw::PREFETCH as usize);
-/// Jobs per call when a queue is only being filled, and calls under way.
+/// Jobs per call while filling a queue, and concurrent calls.
 const FILL_BULK: usize = 500;
 const FILL_CALLERS: usize = 4;
 
-/// The queues, by what they are filled with.
+/// Queues by their content.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Queue {
     Noop,
@@ -55,12 +55,12 @@ impl Queue {
         NAMES[self as usize]
     }
 
-    /// What the broker knows it by.
+    /// Name of the queue on the broker.
     pub(crate) fn on_broker(self) -> String {
         format!("ow.{}.default", self.name())
     }
 
-    /// A worker knows the queues of its job types only.
+    /// Registry of this queue's job type only, as a worker registers.
     fn registry(self) -> Result<Registry<Progress>, jobs::registry::RegisterError> {
         match self {
             Self::Noop => Registry::new().register::<Noop<0>>(),
@@ -70,10 +70,10 @@ impl Queue {
     }
 }
 
-/// Counts itself; waits in the queue of this number.
+/// A job that counts its runs, one type per queue number.
 #[derive(Serialize, Deserialize)]
 struct Noop<const QUEUE: usize> {
-    /// When it was published, for latencies.
+    /// Time of publishing, for latencies.
     at: u64,
     filler: String,
 }
@@ -98,7 +98,7 @@ struct Counting {
     ended: OnceLock<Instant>,
     all: Notify,
     origin: Instant,
-    /// Only when latencies are wanted.
+    /// Latencies; `None` unless they are measured.
     taken: Option<Mutex<Vec<Duration>>>,
 }
 
@@ -148,13 +148,13 @@ async fn open(url: &str, folder: &Path, queue: &str) -> anyhow::Result<Arc<dyn E
     Ok(Arc::new(engine))
 }
 
-/// Deletes the queue that messages wait in; the others of the job queue are empty.
+/// Deletes the broker queue with the messages; the others of the job queue are empty.
 async fn clear(url: &str, queue: Queue) -> anyhow::Result<()> {
     let connection = raw::connect(url).await?;
     raw::delete(&connection.create_channel().await?, &queue.on_broker()).await
 }
 
-/// Publishes so many jobs from callers that each wait for their confirm before the next call.
+/// Publishes `count` jobs from callers that each wait for the confirms of one call before the next.
 async fn send(
     engine: &Arc<dyn Engine>,
     queue: &str,
@@ -203,8 +203,8 @@ pub(crate) async fn publish(url: &str, callers: usize, bulk: usize, count: usize
     Ok(Figures::from([("per_second".to_owned(), count as f64 / taken.as_secs_f64())]))
 }
 
-/// Fills a queue with what [`process`] asks of it: the jobs to count, the warm-up, and some that stay, so that it
-/// does not run dry.
+/// Fills a queue for [`process`]: the jobs to count, the warm-up, and a remainder, so that the queue does not run
+/// empty.
 pub(crate) async fn fill(url: &str, queue: Queue, count: usize) -> anyhow::Result<Figures> {
     let folder = tempfile::tempdir()?;
     let engine = open(url, folder.path(), queue.name()).await?;
@@ -212,12 +212,12 @@ pub(crate) async fn fill(url: &str, queue: Queue, count: usize) -> anyhow::Resul
     Ok(Figures::from([("stored".to_owned(), count as f64)]))
 }
 
-/// Jobs that a queue must hold for so many to be counted.
+/// Jobs a queue must hold for `count` of them to be measured.
 pub(crate) fn needed(count: usize) -> usize {
     count + count / 10 + 2 * usize::from(raw::PREFETCH)
 }
 
-/// A worker process: no publisher beside the one that outcomes need.
+/// Measures a worker process: its only publisher is the one that settlements need.
 pub(crate) async fn process(url: &str, queue: Queue, count: usize, keep: bool) -> anyhow::Result<Figures> {
     log();
     let folder = tempfile::tempdir()?;
@@ -261,7 +261,7 @@ pub(crate) async fn latency(url: &str, rate: u32, count: usize) -> anyhow::Resul
     raw::percentiles(std::mem::take(&mut *taken.lock().unwrap_or_else(PoisonError::into_inner)))
 }
 
-/// The log as the product writes it, at its usual level, into nothing.
+/// Installs the product's log at its default level, written to a sink.
 fn log() {
     let lines = fmt::layer().with_writer(io::sink).with_ansi(false).with_filter(LevelFilter::INFO);
     tracing_subscriber::registry().with(lines).init();
@@ -289,7 +289,7 @@ impl Worker {
         Ok(Self { running: tokio::spawn(workers.run(stop.clone())), recorder, stop })
     }
 
-    /// Answers how many records were dropped.
+    /// Stops the worker and returns the number of dropped records.
     async fn stop(self) -> anyhow::Result<u64> {
         self.stop.cancel();
         self.running.await??;

@@ -1,6 +1,6 @@
-//! apalis-amqp, as its documentation shows it; the message made persistent and the queue a quorum queue, as for all.
+//! The apalis-amqp pieces, as its documentation shows it, with persistent messages and a quorum queue as for all.
 //!
-//! It publishes without confirms, so its figure promises less than the others'.
+//! apalis-amqp publishes without confirms, so its figure promises less than the others.
 
 use std::{
     sync::{
@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use crate::{BODY_BYTES, Figures, raw};
 
 const QUEUE: &str = "apalis";
-/// Tasks run at a time, as many as ours.
+/// Tasks run at a time.
 const CONCURRENCY: usize = 512;
 
 fn backend(url: &str) -> anyhow::Result<AmqpBackend<String>> {
@@ -28,7 +28,7 @@ fn backend(url: &str) -> anyhow::Result<AmqpBackend<String>> {
     Ok(AmqpBackend::new_from_addr(url)?.with_config(config))
 }
 
-/// As JSON it has two quotes more.
+/// Encoded as JSON it has two quotes more.
 fn payload() -> String {
     "x".repeat(BODY_BYTES - 2)
 }
@@ -69,7 +69,8 @@ pub(crate) async fn process(url: &str, count: usize) -> anyhow::Result<Figures> 
         }
     };
     let mut backend = backend(url)?;
-    // As its documentation does. Without it 1.0.0 panics: it takes the queue's declaration for the subscription.
+    // As in its documentation. Without this, version 1.0.0 panics: it takes the queue's declaration for the
+    // subscription.
     backend.push(payload()).await.map_err(|error| anyhow!("{error}"))?;
     let worker = WorkerBuilder::new("bench").backend(backend).concurrency(CONCURRENCY).build(task);
     tokio::select! {
@@ -82,7 +83,7 @@ pub(crate) async fn process(url: &str, count: usize) -> anyhow::Result<Figures> 
     Ok(Figures::from([("per_second".to_owned(), count as f64 / taken.as_secs_f64())]))
 }
 
-/// By the bare client, since pushing takes long.
+/// Fills the queue with the bare client, since pushing takes long.
 async fn fill(url: &str, count: usize) -> anyhow::Result<()> {
     let connection = raw::connect(url).await?;
     let channel = connection.create_channel().await?;

@@ -1,7 +1,7 @@
-//! Which pieces run in which order, and what their figures are held against.
+//! The plan of a benchmark run: the order of pieces, and the limits their figures are compared with.
 //!
-//! A round measures every figure right beside its limit; the table shows the round whose ratio of the two is the median,
-//! and medians of what has no limit. So a machine that slows down for a while slows both.
+//! A round measures every figure right next to its limit; the table shows the round with the median ratio of the two,
+//! and medians of figures without a limit. So a machine that slows down for a while slows both.
 
 use std::{collections::BTreeMap, process::Stdio, time::Duration};
 
@@ -14,14 +14,14 @@ use tokio::{
 
 use crate::{Figures, RunArgs, celery, ours};
 
-/// Longest run of one piece. Storing a million jobs is the longest.
+/// Longest run of one piece. Storing a million jobs takes longest.
 const PIECE_MAX: Duration = Duration::from_mins(10);
 
-/// How much to measure.
+/// Amounts to measure.
 struct Size {
     rounds: usize,
-    /// Messages of the pieces that publish with many in flight, of those that wait for each confirm, of those that consume,
-    /// and of Celery's.
+    /// Messages of the pieces that publish with many in flight, of those that wait for each confirm, of those that
+    /// consume, and of Celery's.
     fast: usize,
     slow: usize,
     consumed: usize,
@@ -42,7 +42,7 @@ const FULL: Size = Size {
     rounds: 5,
     fast: 40_000,
     slow: 1_500,
-    // A second and a half at the limit: a fourth of it told one round from the next by a factor.
+    // A second and a half at the limit: with a quarter of that, rounds differed by a factor.
     consumed: 160_000,
     celery: 3_000,
     samples: 2_000,
@@ -68,7 +68,7 @@ const QUICK: Size = Size {
     memory: 5_000,
 };
 
-/// One a round, by figure.
+/// One sample per round, by figure.
 type Samples = BTreeMap<&'static str, Vec<f64>>;
 
 struct Plan<'a> {
@@ -128,12 +128,12 @@ impl Plan<'_> {
         Ok(())
     }
 
-    /// The first jobs of a short and of a long queue, in turns, by ours and by the bare client; then the memory of a worker
-    /// on the long one.
+    /// The first jobs of a short and of a long queue, alternately by Orderworks and by the bare client; then the memory
+    /// of a worker on the long one.
     async fn backlogs(&mut self, size: &Size) -> anyhow::Result<()> {
         const SMALL: &str = "process_noop_backlog_10k";
         const MILLION: &str = "process_noop_backlog_1m";
-        // The queues are needed for any of these, so it is all or none.
+        // All these figures need the queues, so either all are measured or none.
         if !self.wanted(MILLION) {
             return Ok(());
         }
@@ -210,16 +210,16 @@ impl Plan<'_> {
     }
 }
 
-/// What a figure is held against.
+/// Limit of a figure.
 #[derive(Clone, Copy)]
 enum Limit {
     None,
     Is(f64),
-    /// A piece by another of the same round.
+    /// The ratio of two pieces of the same round.
     Of(&'static str, &'static str),
 }
 
-/// Name, unit, and what it is held against.
+/// Name, unit and limit of each figure.
 const FIGURES: [(&str, &str, Limit); 24] = [
     ("raw_publish_1", "messages/s", Limit::None),
     ("raw_publish_256", "messages/s", Limit::None),

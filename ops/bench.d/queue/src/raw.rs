@@ -1,4 +1,4 @@
-//! The bare client: the limit that everything else is held against.
+//! The pieces of the bare client, the limit for all others.
 
 use std::time::{Duration, Instant};
 
@@ -16,16 +16,16 @@ use lapin::{
 use crate::{BODY_BYTES, Figures};
 
 const QUEUE: &str = "raw";
-/// Confirms in flight where it is not the matter of measurement.
+/// Confirms in flight where their number is not measured.
 const WINDOW: usize = 256;
-/// Unacknowledged messages of a consumer: what Orderworks' worker asks for at its concurrency here.
+/// Unacknowledged messages of a consumer, the prefetch of Orderworks' worker at its concurrency here.
 pub(crate) const PREFETCH: u16 = 2560;
 
 pub(crate) async fn connect(url: &str) -> anyhow::Result<Connection> {
     Ok(Connection::connect(url, ConnectionProperties::default()).await?)
 }
 
-/// A channel in confirm mode, and a durable quorum queue without messages.
+/// Returns a channel in confirm mode; declares an empty durable quorum queue.
 async fn fresh(connection: &Connection, queue: &str) -> anyhow::Result<Channel> {
     let channel = connection.create_channel().await?;
     delete(&channel, queue).await?;
@@ -48,7 +48,7 @@ pub(crate) async fn delete(channel: &Channel, queue: &str) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Publishes so many persistent messages with so many unconfirmed at a time; returns when all are confirmed.
+/// Publishes `count` persistent messages with `window` of them unconfirmed at a time; returns when all are confirmed.
 pub(crate) async fn send(
     channel: &Channel,
     queue: &str,
@@ -96,7 +96,7 @@ pub(crate) async fn publish(url: &str, window: usize, count: usize) -> anyhow::R
 pub(crate) async fn consume(url: &str, ack_every: usize, count: usize) -> anyhow::Result<Figures> {
     let connection = connect(url).await?;
     let channel = fresh(&connection, QUEUE).await?;
-    // More than are counted, so that the queue does not run dry towards the end.
+    // More than are counted, so that the queue does not run empty towards the end.
     let stored = count / 10 + count + 2 * usize::from(PREFETCH);
     send(&channel, QUEUE, WINDOW, stored, &[b'x'; BODY_BYTES]).await?;
     let figures = take(&channel, QUEUE, ack_every, count).await?;
@@ -104,7 +104,7 @@ pub(crate) async fn consume(url: &str, ack_every: usize, count: usize) -> anyhow
     Ok(figures)
 }
 
-/// The first messages of a queue that others filled.
+/// Consumes the first messages of a queue filled by another piece.
 pub(crate) async fn backlog(url: &str, queue: &str, count: usize, keep: bool) -> anyhow::Result<Figures> {
     let connection = connect(url).await?;
     let channel = connection.create_channel().await?;
@@ -115,7 +115,7 @@ pub(crate) async fn backlog(url: &str, queue: &str, count: usize, keep: bool) ->
     Ok(figures)
 }
 
-/// After a warm-up of a tenth.
+/// Measures after a warm-up of a tenth.
 async fn take(channel: &Channel, queue: &str, ack_every: usize, count: usize) -> anyhow::Result<Figures> {
     let warm_up = count / 10;
     channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
@@ -135,7 +135,7 @@ async fn take(channel: &Channel, queue: &str, ack_every: usize, count: usize) ->
     Ok(Figures::from([("per_second".to_owned(), count as f64 / began.elapsed().as_secs_f64())]))
 }
 
-/// On two connections, as publisher and worker are two in practice.
+/// Uses two connections, as publisher and worker do.
 pub(crate) async fn latency(url: &str, rate: u32, count: usize) -> anyhow::Result<Figures> {
     let (publishing, consuming) = (connect(url).await?, connect(url).await?);
     let sender = fresh(&publishing, QUEUE).await?;

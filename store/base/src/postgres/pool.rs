@@ -207,7 +207,7 @@ impl DerefMut for Transaction {
 pub enum PooledSession {
     /// Each statement commits by itself.
     Plain(Plain),
-    /// Commits with [`Session::done`].
+    /// Commits with [`PooledSession::done`].
     Transaction(Transaction),
 }
 

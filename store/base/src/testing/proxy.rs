@@ -57,7 +57,7 @@ impl Proxy {
         self.cut.send_modify(|cuts| *cuts += 1);
     }
 
-    /// Simulates an unreachable server: nothing passes in either direction until [`Proxy::mend`].
+    /// Simulates an unreachable server: nothing passes in either direction until [`Proxy::restore`].
     pub fn sever(&self) {
         self.set_accepting(false);
         self.cut();

@@ -175,8 +175,8 @@ fn manager(client: &Client, command: Duration, connect: Duration) -> RedisResult
     ConnectionManager::new_lazy_with_config(client.clone(), config)
 }
 
-/// Whether the server or the way to it does not work now; everything else is a defect of one command, of its value or of
-/// a permission, and says nothing of the server.
+/// Whether the server or the way to it does not work now; everything else is a defect of one command, of its value or
+/// of a permission, and says nothing of the server.
 fn is_outage(error: &RedisError) -> bool {
     use ServerErrorKind as S;
     matches!(

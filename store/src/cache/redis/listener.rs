@@ -15,7 +15,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use super::cache::RedisCacheInner;
 use crate::cache::CacheKey;
 
-/// Interval of retried invalidations, see [`Inner::catch_up`].
+/// Interval of retried invalidations, see [`RedisCacheInner::catch_up`].
 const TICK: Duration = Duration::from_millis(500);
 /// Ticks between pings.
 const PING_TICKS: u32 = 10;

@@ -231,8 +231,8 @@ pub async fn nothing_is_repaired_that_is_right(store: Arc<dyn OrderStore>) {
     let world = OrdersFixture::new(store).await;
     world.product("mug", 250, 50).await;
     world.placed(&[("mug", 3)]).await;
-    let mend = world.store.repair_reservation(world.merchant, "mug", world.time.tick());
-    assert!(!mend.await.expect("answers"));
+    let repaired = world.store.repair_reservation(world.merchant, "mug", world.time.tick());
+    assert!(!repaired.await.expect("answers"));
     assert_eq!(world.stock("mug").await, (50, 3));
     for status in OrderStatus::ALL {
         let id = world.order_in(status).await.id;

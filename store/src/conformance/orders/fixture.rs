@@ -1,4 +1,4 @@
-//! Fixture of the order cases: a [`World`] is a store with one merchant, a clock and an id source.
+//! Fixture of the order cases: a [`OrdersFixture`] is a store with one merchant, a clock and an id source.
 
 use std::{sync::Arc, time::Duration};
 

@@ -4,7 +4,7 @@
 //! 1. Prepare the target: partitions, and the merchant's row as `arriving`, which no process reads. A rerun finds it.
 //! 2. Copy, twice, while the merchant is in use: chunks that are equal already are skipped.
 //! 3. Close the fence (`postgres::fence`): the merchant is read, and no longer written. The next run continues here;
-//!    [`Mover::abort`] opens it.
+//!    [`Migrator::abort`] opens it.
 //! 4. Wait until the relays have sent all its messages, so that none is sent twice or after those of the new shard.
 //! 5. Compare every chunk of every table, copying those that differ; all must be equal.
 //! 6. Hand over: `moved` in the source, then `active` in the target. Between the two commits the merchant lives on no

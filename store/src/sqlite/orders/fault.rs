@@ -1,4 +1,4 @@
-//! What goes wrong inside a unit of work, and how values are read from rows without ever panicking.
+//! Errors of a unit of work, and reading of values from rows without a panic.
 
 use std::{fmt::Display, str::FromStr};
 

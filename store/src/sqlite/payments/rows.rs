@@ -75,7 +75,7 @@ pub(super) async fn by_provider_reference(
     id.map(|text| parse("payments.id", &text)).transpose()
 }
 
-/// See [`crate::payments::PaymentStore::of_day`].
+/// See [`crate::payments::PaymentStore::list_by_day`].
 pub(super) async fn of_day(
     c: impl Executor<'_, Database = Sqlite>,
     merchant: MerchantId,
@@ -100,7 +100,7 @@ pub(super) async fn of_day(
     rows.into_iter().map(entry).collect()
 }
 
-/// See [`crate::payments::PaymentStore::all`]. In the order of the primary key, which is the table itself.
+/// See [`crate::payments::PaymentStore::scan`]. In the order of the primary key, which is the table itself.
 pub(super) async fn all(
     c: impl Executor<'_, Database = Sqlite>,
     after: Option<PaymentId>,

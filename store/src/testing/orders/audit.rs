@@ -93,22 +93,26 @@ impl Audit for MemoryOrders {
         at: Timestamp,
     ) -> Result<bool, StoreError> {
         let key = (merchant, sku.to_owned());
-        let mend = move |state: &mut OrdersState, _| {
+        let repair = move |state: &mut OrdersState, _| {
             let quantity = held(state).get(&key).copied().unwrap_or(0);
             let wrong =
                 |row: &ProductRow| row.product.reserved != quantity && quantity <= row.product.on_hand;
-            let mends = state.products.get(&key).is_some_and(wrong);
-            if mends {
+            let is_wrong = state.products.get(&key).is_some_and(wrong);
+            if is_wrong {
                 state.change_product(key.0, &key.1, at, |row| row.product.reserved = quantity)?;
             }
-            Ok(mends)
+            Ok(is_wrong)
         };
-        self.held.write("mend_reservation", mend).await
+        self.held.write("repair_reservation", repair).await
     }
 
     async fn request_missing_refund(&self, order: OrderId, at: Timestamp) -> Result<bool, StoreError> {
         let ambient = self.ambient.clone();
-        self.held.write("ask_back", move |state, _| request_missing_refund(state, &ambient, order, at)).await
+        self.held
+            .write("request_missing_refund", move |state, _| {
+                request_missing_refund(state, &ambient, order, at)
+            })
+            .await
     }
 
     async fn audit_mark(&self) -> Result<Option<AuditMark>, StoreError> {

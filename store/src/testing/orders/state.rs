@@ -1,5 +1,5 @@
-//! Tables of the order store in memory. [`State::change_order`], [`State::change_product`] and [`State::tell`] are the
-//! only methods that change rows, so the observer sees every change.
+//! Tables of the order store in memory. [`OrdersState::change_order`], [`OrdersState::change_product`] and
+//! [`OrdersState::tell`] are the only methods that change rows, so the observer sees every change.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -12,8 +12,8 @@ fn breaker() -> Breaker {
     Breaker::new("test", config, ambient)
 }
 
-fn call(breaker: &Breaker, verdict: CallOutcome) {
-    breaker.enter().unwrap_or_else(|wait| panic!("shut for {wait:?}")).settle(verdict);
+fn call(breaker: &Breaker, outcome: CallOutcome) {
+    breaker.enter().unwrap_or_else(|wait| panic!("shut for {wait:?}")).settle(outcome);
 }
 
 fn trip(breaker: &Breaker) {
@@ -34,8 +34,8 @@ fn standing(breaker: &Breaker) -> Standing {
 #[tokio::test(start_paused = true)]
 async fn failures_in_a_row_open_it_and_a_probe_closes_it() {
     let breaker = breaker();
-    for verdict in [FAILS, FAILS, CallOutcome::Works, FAILS, FAILS] {
-        call(&breaker, verdict);
+    for outcome in [FAILS, FAILS, CallOutcome::Works, FAILS, FAILS] {
+        call(&breaker, outcome);
     }
     assert_eq!(standing(&breaker), Standing::Closed, "a success in between resets the count");
     call(&breaker, FAILS);

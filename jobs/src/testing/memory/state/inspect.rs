@@ -1,4 +1,4 @@
-//! Looking at jobs, and taking dead ones back.
+//! Listings and redrives of the in-memory engine.
 
 use base::Timestamp;
 
@@ -8,7 +8,7 @@ use crate::{
     envelope::JobId,
 };
 
-/// Most jobs in one answer.
+/// Most jobs returned by one listing.
 const LIST_MAX: u32 = 1000;
 
 impl MemoryState {
