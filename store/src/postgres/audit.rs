@@ -1,9 +1,9 @@
 //! [`Audit`]: scans over all merchants, and the repairs that an audit may make.
 //!
-//! Guarantees: every read is answered by a primary. During a migration the rows of a merchant are in two databases; each
-//! is listed once, and sums are read on the merchant's shard. The audit mark is stored in the first shard. Values that
-//! are compared are read by one statement, so in one snapshot; a reservation is repaired under
-//! its product's lock, which every transaction that changes a reservation holds until its commit.
+//! Guarantees: every read is answered by a primary. During a migration the rows of a merchant are in two databases;
+//! each is listed once, and sums are read on the merchant's shard. The audit mark is stored in the first shard. Values
+//! that are compared are read by one statement, so in one snapshot; a reservation is repaired under its product's lock,
+//! which every transaction that changes a reservation holds until its commit.
 
 use async_trait::async_trait;
 use base::{

@@ -42,8 +42,8 @@ const ALONE_AT_A_TIME: usize = 4;
 #[derive(Clone, Default)]
 pub(super) struct GroupCommit(Arc<Mutex<HashMap<Key, BatchQueue>>>);
 
-/// Orders with the same key may share a transaction: merchant, currency, the number of the database, and the merchant of
-/// the fence, if any.
+/// Orders with the same key may share a transaction: merchant, currency, the number of the database, and the merchant
+/// of the fence, if any.
 type Key = (MerchantId, Currency, u16, Option<Uuid>);
 
 /// The slots and waiters of one key; removed when all its slots are free.

@@ -140,7 +140,8 @@ impl PostgresOrders {
         members.iter().map(|member| member.name.clone()).zip(answers).collect()
     }
 
-    /// Upper bound of the replicas' lag; `None` without replicas, or when one is unavailable or its lag is not known yet.
+    /// Upper bound of the replicas' lag; `None` without replicas, or when one is unavailable or its lag is not known
+    /// yet.
     pub fn lag(&self) -> Option<Duration> {
         Some(self.router.fresh_until()?.elapsed())
     }

@@ -1,7 +1,7 @@
 //! Unit of work: the statements of one transaction.
 //!
-//! Guarantees: a unit that fails, is abandoned or is dropped changes nothing. Behind a pooler every statement is unnamed.
-//! [`super::database`] begins, ends and repeats units.
+//! Guarantees: a unit that fails, is abandoned or is dropped changes nothing. Behind a pooler every statement is
+//! unnamed. [`super::database`] begins, ends and repeats units.
 
 use base::{Ambient, postgres::Transaction};
 use sqlx::{Postgres, postgres::PgRow};
