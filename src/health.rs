@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use jobs::worker::WorkersHealth;
 use store::{
     cache::{self, Cache},
-    postgres::sharded::ShardedOrders,
+    postgres::PostgresOrders,
 };
 use tokio::sync::watch;
 use workers::{provider::breaker::Standing, relay::RelayHealth};
@@ -46,7 +46,7 @@ impl HealthCheck for ProviderCheck {
 }
 
 /// Whether all shards are available. Merchants of the other shards can order while one is unavailable.
-pub(crate) struct ShardsCheck(pub(crate) ShardedOrders);
+pub(crate) struct ShardsCheck(pub(crate) PostgresOrders);
 
 #[async_trait]
 impl HealthCheck for ShardsCheck {

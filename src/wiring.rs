@@ -24,7 +24,7 @@ use store::{
         RedisServer, RedisSessions, Sessions,
     },
     partitions::Partitions,
-    postgres::sharded::ShardedOrders,
+    postgres::PostgresOrders,
     sqlite::SqliteOrders,
 };
 
@@ -72,7 +72,7 @@ pub(crate) struct Engines {
     /// `None` for order stores without partitions.
     pub(crate) partitions: Option<Arc<dyn Partitions>>,
     /// The order store, if it is sharded.
-    pub(crate) shards: Option<ShardedOrders>,
+    pub(crate) shards: Option<PostgresOrders>,
     pub(crate) folder: PathBuf,
     /// Held until this is dropped.
     _lock: Option<fs::File>,
@@ -208,7 +208,7 @@ pub(crate) use servers::migrate;
 struct Orders {
     by_role: Vec<(Role, Arc<dyn OrderStore>)>,
     partitions: Option<Arc<dyn Partitions>>,
-    shards: Option<ShardedOrders>,
+    shards: Option<PostgresOrders>,
 }
 
 async fn open_orders(
@@ -226,16 +226,10 @@ async fn open_orders(
         }
         OrderEngine::Postgres => {
             for role in roles {
-                let (store, partitions) = if config.shards.is_empty() {
-                    servers::orders(config, name, ambient, *role).await?
-                } else {
-                    let shards = servers::shards(config, name, ambient, *role).await?;
-                    opened.shards = Some(shards.clone());
-                    // Two handles of one store.
-                    (Arc::new(shards.clone()) as Arc<dyn OrderStore>, Arc::new(shards) as Arc<dyn Partitions>)
-                };
-                opened.partitions = Some(partitions);
-                opened.by_role.push((*role, store));
+                let store = servers::orders(config, name, ambient, *role).await?;
+                opened.shards = store.is_sharded().then(|| store.clone());
+                opened.partitions = Some(Arc::new(store.clone()));
+                opened.by_role.push((*role, Arc::new(store)));
             }
         }
     }

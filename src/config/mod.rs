@@ -197,17 +197,19 @@ const SPAN_SECONDS_MAX: u64 = 86_400;
 const MINUTES_MAX: u64 = 31 * 24 * 60;
 
 /// Settings that `config show` hides and no message repeats.
-const SECRETS: [(&str, &str); 11] = [
+const SECRETS: [(&str, &str); 13] = [
     ("cassandra", "password"),
     ("mail", "smtp_url"),
     ("payments", "provider_key"),
     ("payments", "stripe_key"),
     ("payments", "stripe_webhook_secrets"),
     ("postgres", "direct_url"),
-    ("postgres", "replica_url"),
+    ("postgres", "replica_urls"),
     ("postgres", "url"),
     ("rabbitmq", "url"),
     ("redis", "url"),
+    ("shards", "direct_urls"),
+    ("shards", "replica_urls"),
     ("shards", "urls"),
 ];
 

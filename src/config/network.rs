@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
 use super::reader::Reader;
@@ -70,6 +70,17 @@ impl PlainHosts {
         let is_protected = url.scheme() == protected && url.fragment() != Some("insecure");
         let host = url.host_str().unwrap_or("/");
         self.check(r, setting, host, is_protected, &format!("begin it with {protected}://"));
+    }
+
+    /// [`Self::postgres`] for each of several addresses.
+    pub(super) fn all_postgres(
+        &self,
+        r: &mut Reader,
+        setting: (&str, &str),
+        urls: Vec<SecretString>,
+    ) -> Vec<SecretString> {
+        let read = |url: SecretString| self.postgres(r, setting, url.expose_secret().to_owned());
+        urls.into_iter().map(read).collect()
     }
 
     /// A PostgreSQL address, with [`VERIFIED`] added if it is remote and names no `sslmode`.

@@ -170,13 +170,21 @@ impl Reader {
 
     /// A list of texts that no message repeats.
     pub(super) fn secrets(&mut self, section: &str, key: &str) -> Vec<SecretString> {
+        self.secret_values(section, key, "a list of texts, such as [\"one\", \"two\"]")
+    }
+
+    /// A table of lists of texts that no message repeats.
+    pub(super) fn secret_lists(&mut self, section: &str, key: &str) -> BTreeMap<String, Vec<SecretString>> {
+        self.secret_values(section, key, "a table of names and lists of texts, such as { a = [\"…\"] }")
+    }
+
+    /// Texts that no message repeats, in the form described.
+    fn secret_values<T: DeserializeOwned + Default>(&mut self, section: &str, key: &str, form: &str) -> T {
         let value = self.values.get(section).and_then(|s| s.get(key)).cloned();
-        let read = value.and_then(|value| value.try_into::<Vec<String>>().ok());
-        let texts = read.unwrap_or_else(|| {
-            self.fault(section, key, "must be a list of texts, such as [\"one\", \"two\"]");
-            Vec::new()
-        });
-        texts.into_iter().map(SecretString::from).collect()
+        value.and_then(|value| value.try_into().ok()).unwrap_or_else(|| {
+            self.fault(section, key, &format!("must be {form}"));
+            T::default()
+        })
     }
 
     /// A list of CIDR networks or single addresses.

@@ -7,6 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use store::cache::RedisConfig;
 use store::cassandra::{CassandraConfig, CassandraLogin, CassandraTls, ListingReads, MoneyScope};
+use store::postgres::DatabaseConfig;
 
 use super::{
     network::{PlainHosts, host_of_node},
@@ -24,9 +25,8 @@ pub(crate) struct Postgres {
     pub(crate) url: SecretString,
     direct_url: SecretString,
     pgbouncer: bool,
-    /// Empty: no replica.
-    replica_url: SecretString,
-    pub(crate) replica_lag_max: Duration,
+    replica_urls: Vec<SecretString>,
+    replica_lag_max: Duration,
     pub(crate) api_connections: u32,
     pub(crate) worker_connections: u32,
     pub(crate) relay_connections: u32,
@@ -56,6 +56,8 @@ impl Postgres {
         let (keep_orders, keep_outbox) = (months("keep_orders_months"), months("keep_outbox_months"));
         let keep_webhook_attempts = months("keep_webhook_attempts_months");
         let pgbouncer = r.value("postgres", "pgbouncer", false);
+        let replica_urls = r.secrets("postgres", "replica_urls");
+        let replica_urls = plain.all_postgres(r, ("postgres", "replica_urls"), replica_urls);
         let mut url = |key: &str| {
             let text = r.text("postgres", key);
             plain.postgres(r, ("postgres", key), text)
@@ -67,7 +69,7 @@ impl Postgres {
             url: url("url"),
             direct_url: url("direct_url"),
             pgbouncer,
-            replica_url: url("replica_url"),
+            replica_urls,
             replica_lag_max,
             api_connections,
             worker_connections,
@@ -94,15 +96,21 @@ impl Postgres {
         }
     }
 
-    pub(super) fn has_replica(&self) -> bool {
-        !self.replica_url.expose_secret().is_empty()
+    pub(super) fn has_replicas(&self) -> bool {
+        !self.replica_urls.is_empty()
     }
 
-    /// The same for the replica, if there is one.
-    pub(crate) fn replica_pool(&self, application_name: &str, connections: u32) -> Option<PostgresConfig> {
-        let url = self.replica_url.clone();
-        let pool = PostgresConfig { url, direct_url: None, ..self.pool(application_name, connections) };
-        self.has_replica().then_some(pool)
+    /// The same with the replicas.
+    pub(crate) fn database(&self, application_name: &str, connections: u32) -> DatabaseConfig {
+        self.with_replicas(self.pool(application_name, connections), &self.replica_urls)
+    }
+
+    /// A primary with its replicas, each with a pool like that of the primary.
+    pub(super) fn with_replicas(&self, primary: PostgresConfig, urls: &[SecretString]) -> DatabaseConfig {
+        let pool =
+            |url: &SecretString| PostgresConfig { url: url.clone(), direct_url: None, ..primary.clone() };
+        let replicas = urls.iter().map(pool).collect();
+        DatabaseConfig { primary, replicas, lag_max: self.replica_lag_max }
     }
 }
 

@@ -6,7 +6,7 @@ use base::postgres::PostgresConfig;
 use secrecy::{ExposeSecret, SecretString};
 use store::{
     domain::MerchantId,
-    postgres::sharded::{SHARDS_MAX, ShardMap},
+    postgres::{DatabaseConfig, SHARDS_MAX, ShardMap, ShardingConfig},
 };
 
 use super::{OrderEngine, network::PlainHosts, reader::Reader, servers::Postgres};
@@ -18,15 +18,27 @@ const NAME_MAX: usize = 32;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Shards {
     urls: BTreeMap<String, SecretString>,
-    pub(crate) pins: BTreeMap<MerchantId, String>,
+    direct_urls: BTreeMap<String, SecretString>,
+    replica_urls: BTreeMap<String, Vec<SecretString>>,
+    pgbouncer: bool,
+    pins: BTreeMap<MerchantId, String>,
 }
 
 impl Shards {
     pub(super) fn read(r: &mut Reader, plain: &PlainHosts) -> Self {
-        let mut urls = r.secret_texts("shards", "urls");
-        for url in urls.values_mut() {
-            *url = plain.postgres(r, ("shards", "urls"), url.expose_secret().to_owned());
+        let mut urls = |key: &str| {
+            let mut urls = r.secret_texts("shards", key);
+            for url in urls.values_mut() {
+                *url = plain.postgres(r, ("shards", key), url.expose_secret().to_owned());
+            }
+            urls
+        };
+        let (urls, direct_urls) = (urls("urls"), urls("direct_urls"));
+        let mut replica_urls = r.secret_lists("shards", "replica_urls");
+        for urls in replica_urls.values_mut() {
+            *urls = plain.all_postgres(r, ("shards", "replica_urls"), std::mem::take(urls));
         }
+        let pgbouncer = r.value("shards", "pgbouncer", false);
         let pins: BTreeMap<String, String> = r.value("shards", "pins", BTreeMap::new());
         let mut parsed = BTreeMap::new();
         for (merchant, shard) in pins {
@@ -35,11 +47,29 @@ impl Shards {
                 Err(why) => r.fault("shards", "pins", &format!("has \"{merchant}\": {why}")),
             }
         }
-        Self { urls, pins: parsed }
+        Self { urls, direct_urls, replica_urls, pgbouncer, pins: parsed }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.urls.is_empty()
+    }
+
+    pub(crate) fn sharding(&self) -> ShardingConfig {
+        ShardingConfig { pins: self.pins.clone(), ..ShardingConfig::default() }
+    }
+
+    /// Each shard with its replicas.
+    pub(crate) fn databases(
+        &self,
+        postgres: &Postgres,
+        application_name: &str,
+        connections: u32,
+    ) -> BTreeMap<String, DatabaseConfig> {
+        let with_replicas = |(name, primary): (String, PostgresConfig)| {
+            let urls = self.replica_urls.get(&name).map_or(&[][..], Vec::as_slice);
+            (name, postgres.with_replicas(primary, urls))
+        };
+        self.pools(postgres, application_name, connections).into_iter().map(with_replicas).collect()
     }
 
     /// Pool configuration of each shard with this many connections and the limits of `[postgres]`.
@@ -49,13 +79,13 @@ impl Shards {
         application_name: &str,
         connections: u32,
     ) -> BTreeMap<String, PostgresConfig> {
-        let pool = |url: &SecretString| PostgresConfig {
+        let pool = |name: &String, url: &SecretString| PostgresConfig {
             url: url.clone(),
-            direct_url: None,
-            pgbouncer: false,
+            direct_url: self.direct_urls.get(name).cloned(),
+            pgbouncer: self.pgbouncer,
             ..postgres.pool(application_name, connections)
         };
-        self.urls.iter().map(|(name, url)| (name.clone(), pool(url))).collect()
+        self.urls.iter().map(|(name, url)| (name.clone(), pool(name, url))).collect()
     }
 
     /// Checks rules across settings.
@@ -78,6 +108,18 @@ impl Shards {
                 r.fault("shards", "urls", &format!("has one address for \"{other}\" and \"{name}\""));
             }
         }
+        let strangers = |names: Vec<&String>| {
+            names.into_iter().filter(|name| !self.urls.contains_key(*name)).cloned().collect::<Vec<_>>()
+        };
+        let beside = [
+            ("direct_urls", strangers(self.direct_urls.keys().collect())),
+            ("replica_urls", strangers(self.replica_urls.keys().collect())),
+        ];
+        for (key, names) in beside {
+            for name in names {
+                r.fault("shards", key, &format!("has \"{name}\", which is not in shards.urls"));
+            }
+        }
         if self.urls.is_empty() {
             if !self.pins.is_empty() {
                 r.fault("shards", "pins", "needs shards.urls");
@@ -92,8 +134,8 @@ impl Shards {
         if orders != OrderEngine::Postgres {
             r.fault("shards", "urls", "needs engines.orders = \"postgres\"");
         }
-        if postgres.has_replica() {
-            r.fault("postgres", "replica_url", "has no use with shards.urls: leave it empty");
+        if postgres.has_replicas() {
+            r.fault("postgres", "replica_urls", "has no use with shards.urls: set shards.replica_urls");
         }
     }
 }

@@ -108,7 +108,7 @@ fn shards_are_checked_as_a_whole_and_their_addresses_hidden() {
     let urls = "{ a = \"postgres://u:canary@a/o\", b = \"postgres://u:canary@b/o\" }";
     let config = sharded(urls, &format!("{{ {merchant} = \"b\" }}")).expect("valid");
     assert_eq!(config.shards.pools(&config.postgres, "x", 3).len(), 2);
-    assert_eq!(config.shards.pins.len(), 1);
+    assert_eq!(config.shards.sharding().pins.len(), 1);
     let shown = toml::to_string(&config.shown).expect("toml");
     assert!(shown.contains("[hidden]") && !format!("{shown}{config:?}").contains("canary"), "{shown}");
 
@@ -122,6 +122,49 @@ fn shards_are_checked_as_a_whole_and_their_addresses_hidden() {
     let error = sharded("canary", "{}").expect_err("no table").to_string();
     assert!(error.contains("shards.urls") && !error.contains("canary"), "{error}");
     assert!(with_env(&[("ORDERWORKS_SHARDS_URLS", "{ a = \"postgres://a/o\" }")]).is_err(), "no engine");
+}
+
+#[test]
+fn shards_may_have_replicas_and_a_pooler() {
+    let sharded = |more: &[(&str, &str)]| {
+        let urls = "{ a = \"postgres://u:canary@a/o\", b = \"postgres://u:canary@b/o\" }";
+        let basis = [
+            ("ORDERWORKS_ENGINES_ORDERS", "postgres"),
+            ("ORDERWORKS_POSTGRES_URL", "postgres://u:canary@db/jobs"),
+            ("ORDERWORKS_SHARDS_URLS", urls),
+        ];
+        with_env(&[&basis, more].concat())
+    };
+    let config = sharded(&[
+        ("ORDERWORKS_SHARDS_PGBOUNCER", "true"),
+        ("ORDERWORKS_SHARDS_DIRECT_URLS", "{ b = \"postgres://u:canary@direct/o\" }"),
+        (
+            "ORDERWORKS_SHARDS_REPLICA_URLS",
+            "{ a = [\"postgres://u:canary@r1/o\", \"postgres://u:canary@r2/o\"] }",
+        ),
+    ])
+    .expect("valid");
+    let databases = config.shards.databases(&config.postgres, "x", 3);
+    let [a, b] = ["a", "b"].map(|name| &databases[name]);
+    assert_eq!((a.replicas.len(), b.replicas.len()), (2, 0));
+    assert!(a.replicas.iter().all(|replica| replica.pgbouncer && replica.pool_max == 3), "{a:?}");
+    assert_eq!((a.primary.direct_url.is_some(), b.primary.direct_url.is_some()), (false, true));
+    let shown = toml::to_string(&config.shown).expect("toml");
+    assert!(!format!("{shown}{config:?}{databases:?}").contains("canary"), "{shown}");
+
+    let error = sharded(&[
+        ("ORDERWORKS_POSTGRES_REPLICA_URLS", "[\"postgres://u:canary@r/jobs\"]"),
+        ("ORDERWORKS_SHARDS_DIRECT_URLS", "{ c = \"postgres://u:canary@direct/o\" }"),
+        ("ORDERWORKS_SHARDS_REPLICA_URLS", "{ d = [\"postgres://u:canary@r/o\"] }"),
+    ])
+    .expect_err("invalid")
+    .to_string();
+    for word in ["set shards.replica_urls", "direct_urls has \"c\"", "replica_urls has \"d\""] {
+        assert!(error.contains(word), "{word} is missing in: {error}");
+    }
+    let form = sharded(&[("ORDERWORKS_SHARDS_REPLICA_URLS", "{ a = \"canary\" }")]).expect_err("no list");
+    let form = form.to_string();
+    assert!(form.contains("shards.replica_urls") && !format!("{error}{form}").contains("canary"), "{form}");
 }
 
 /// A value of the default's type that differs from the default.
@@ -218,7 +261,11 @@ fn nothing_leaves_this_machine_without_tls_unless_the_host_is_named() {
             "postgres://u:p@HOST/db?sslmode=verify-full",
         ),
         ("POSTGRES_DIRECT_URL", "postgres://u:canary@HOST/db?sslmode=prefer", "postgres://u:p@HOST/db"),
-        ("POSTGRES_REPLICA_URL", "postgres://u:canary@HOST/db?ssl-mode=disable", "postgres://u:p@HOST/db"),
+        (
+            "POSTGRES_REPLICA_URLS",
+            "[\"postgres://localhost/db\", \"postgres://u:canary@HOST/db?ssl-mode=disable\"]",
+            "[\"postgres://u:p@HOST/db\"]",
+        ),
         (
             "POSTGRES_URL",
             "postgres://u:canary@localhost/db?host=HOST&sslmode=allow",

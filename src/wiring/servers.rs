@@ -1,6 +1,6 @@
 //! Engines on servers: RabbitMQ, PostgreSQL, Cassandra, Redis. Opening an engine does not wait for its server.
 
-use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
+use std::{fs, path::Path, sync::Arc};
 
 use anyhow::Context;
 use base::{Ambient, postgres::OpenError};
@@ -13,11 +13,10 @@ use jobs::{
 };
 use secrecy::ExposeSecret;
 use store::{
-    OrderStore, PaymentStore,
+    PaymentStore,
     cache::RedisServer,
     cassandra::{CassandraPayments, LazySession},
-    partitions::Partitions,
-    postgres::{PostgresOrders, ReplicatedOrders, sharded::ShardedOrders},
+    postgres::{DatabaseConfig, PostgresOrders},
 };
 
 use super::Role;
@@ -34,24 +33,32 @@ pub(super) struct JobStores {
     pub(super) records: Arc<dyn RecordStore>,
 }
 
-/// The order store of one database, and its partitions.
+/// The order store: over one database or over shards. A server that is unavailable now may join later.
 pub(super) async fn orders(
     config: &Config,
     name: &str,
     ambient: &Ambient,
     role: Role,
-) -> anyhow::Result<(Arc<dyn OrderStore>, Arc<dyn Partitions>)> {
-    let postgres = &config.postgres;
-    let connections = connections(postgres, role);
-    let pool = postgres.pool(name, connections);
-    let primary = PostgresOrders::connect(&pool, ambient.clone()).await?;
-    unless_passing(primary.check_schema().await)?;
-    // Only the API reads from the replica: other roles decide by what they read.
-    let replica = postgres.replica_pool(name, connections).filter(|_| role == Role::Api);
-    let Some(replica) = replica else { return Ok((Arc::new(primary.clone()), Arc::new(primary))) };
-    let (store, lag_max) = (primary.clone(), postgres.replica_lag_max);
-    let replicated = ReplicatedOrders::new(store, &pool, replica, lag_max, ambient.clone())?;
-    Ok((Arc::new(replicated), Arc::new(primary)))
+) -> anyhow::Result<PostgresOrders> {
+    let connections = connections(&config.postgres, role);
+    // Only the API reads from replicas: other roles decide by what they read.
+    let readable = |database: DatabaseConfig| match role {
+        Role::Api => database,
+        _ => database.primary.into(),
+    };
+    if config.shards.is_empty() {
+        let database = readable(config.postgres.database(name, connections));
+        let store = PostgresOrders::replicated(&database, ambient.clone()).await?;
+        unless_passing(store.check_schema().await)?;
+        return Ok(store);
+    }
+    let databases = config.shards.databases(&config.postgres, name, connections);
+    let databases = databases.into_iter().map(|(shard, database)| (shard, readable(database))).collect();
+    let store = PostgresOrders::sharded(databases, config.shards.sharding(), ambient.clone()).await?;
+    for (shard, checked) in store.check_schemas().await {
+        unless_passing(checked).with_context(|| format!("shard {shard}"))?;
+    }
+    Ok(store)
 }
 
 fn connections(postgres: &Postgres, role: Role) -> u32 {
@@ -60,24 +67,6 @@ fn connections(postgres: &Postgres, role: Role) -> u32 {
         Role::Worker => postgres.worker_connections,
         Role::Relay | Role::Scheduler => postgres.relay_connections,
     }
-}
-
-/// The order store over all shards; a shard that is unavailable now may join later.
-pub(super) async fn shards(
-    config: &Config,
-    name: &str,
-    ambient: &Ambient,
-    role: Role,
-) -> anyhow::Result<ShardedOrders> {
-    let mut stores = BTreeMap::new();
-    let connections = connections(&config.postgres, role);
-    for (shard, pool) in config.shards.pools(&config.postgres, name, connections) {
-        let store = PostgresOrders::connect(&pool, ambient.clone()).await;
-        let store = store.with_context(|| format!("shard {shard}"))?;
-        unless_passing(store.check_schema().await).with_context(|| format!("shard {shard}"))?;
-        stores.insert(shard, store);
-    }
-    Ok(ShardedOrders::new(stores, &config.shards.pins)?)
 }
 
 pub(super) async fn payments(config: &Config, ambient: &Ambient) -> anyhow::Result<Arc<dyn PaymentStore>> {

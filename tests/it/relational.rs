@@ -60,12 +60,13 @@ async fn orders_through_a_pooler_and_looked_at_on_a_replica() {
     let Some(stage) = TestServers::open().await else { return };
     let pooled = by(&stage, "ORDERWORKS_TEST_PGBOUNCER_URL").expect("it is set");
     let replica = by(&stage, "ORDERWORKS_TEST_POSTGRES_REPLICA_URL");
+    let replicas = replica.as_ref().map_or_else(|| "[]".to_owned(), |url| format!("[{url:?}]"));
     let direct = stage.database.url();
     let settings = [
         ("ORDERWORKS_POSTGRES_URL", pooled.as_str()),
         ("ORDERWORKS_POSTGRES_DIRECT_URL", direct.expose_secret()),
         ("ORDERWORKS_POSTGRES_PGBOUNCER", "true"),
-        ("ORDERWORKS_POSTGRES_REPLICA_URL", replica.as_deref().unwrap_or_default()),
+        ("ORDERWORKS_POSTGRES_REPLICA_URLS", replicas.as_str()),
     ];
     let (api, base) = stage.api(&settings).await;
     let others = [&["worker"][..], &["relay"], &["scheduler"]].map(|role| stage.role_with(&settings, role));

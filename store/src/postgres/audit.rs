@@ -1,16 +1,23 @@
 //! [`Audit`]: scans over all merchants, and the repairs that an audit may make.
 //!
-//! Guarantees: values that are compared are read by one statement, so in one snapshot; a reservation is repaired under
-//! its product's lock, which every transaction that changes a reservation holds until its commit.
+//! Guarantees: every read is answered by a primary. During a migration the rows of a merchant are in two databases;
+//! each is listed once, and sums are read on the merchant's shard. The audit mark is stored in the first shard. Values
+//! that are compared are read by one statement, so in one snapshot; a reservation is repaired under its product's lock,
+//! which every transaction that changes a reservation holds until its commit.
 
 use async_trait::async_trait;
-use base::{Timestamp, ids::Uuid, ids::floor};
+use base::{
+    Timestamp,
+    ids::{Uuid, floor},
+    postgres::Database,
+};
 use sqlx::postgres::PgRow;
 
 use super::{
     PostgresOrders,
     fault::PostgresFault,
     order_row, outbox_insert, refunds,
+    router::ReadMode,
     row::{get, id, id_if_any, json, time, time_if_any, to_json},
     timestamps::Moment,
     transaction::Unit,
@@ -66,9 +73,11 @@ const SET_MARK: &str = "
 #[async_trait]
 impl Audit for PostgresOrders {
     async fn all_orders(&self, after: Option<OrderId>, limit: u32) -> Result<Vec<OrderId>, StoreError> {
-        let query = sqlx::query(ALL).bind(after.map_or(Uuid::nil(), |id| id.0)).bind(i64::from(limit));
-        let rows = self.rows(query).await?;
-        Ok(rows.iter().map(|row| id(row, "id", OrderId)).collect::<Result<_, _>>()?)
+        let read = |database: Database| async move {
+            let query = sqlx::query(ALL).bind(after.map_or(Uuid::nil(), |id| id.0)).bind(i64::from(limit));
+            database.rows(query).await?.iter().map(|row| id(row, "id", OrderId)).collect()
+        };
+        Ok(merged(self.router.pages(read).await?, limit))
     }
 
     async fn touched_orders(
@@ -78,29 +87,20 @@ impl Audit for PostgresOrders {
         after: Option<EventId>,
         limit: u32,
     ) -> Result<Vec<(EventId, OrderId)>, StoreError> {
-        let query = sqlx::query(TOUCHED)
-            .bind(after.map_or_else(|| floor(from), |id| id.0))
-            .bind(floor(until))
-            .bind(i64::from(limit));
-        let rows = self.rows(query).await?;
-        let touched = |row| Ok::<_, PostgresFault>((id(row, "id", EventId)?, id(row, "order_id", OrderId)?));
-        Ok(rows.iter().map(touched).collect::<Result<_, _>>()?)
+        let read = |database: Database| async move {
+            let query = sqlx::query(TOUCHED)
+                .bind(after.map_or_else(|| floor(from), |id| id.0))
+                .bind(floor(until))
+                .bind(i64::from(limit));
+            let touched = |row| Ok((id(row, "id", EventId)?, id(row, "order_id", OrderId)?));
+            database.rows(query).await?.iter().map(touched).collect()
+        };
+        Ok(merged(self.router.pages(read).await?, limit))
     }
 
     async fn order_money(&self, order: OrderId) -> Result<Option<OrderMoney>, StoreError> {
-        let Some(row) = self.row(sqlx::query(MONEY).bind(order.0)).await? else { return Ok(None) };
-        let rows = self.rows(sqlx::query(REFUNDS).bind(order.0)).await?;
-        let mut refunds = rows.iter().map(refund).collect::<Result<Vec<_>, _>>()?;
-        if !refunds.is_empty() {
-            let rows = self.rows(sqlx::query(COMMANDS).bind(order.0).bind(earliest_of(order))).await?;
-            let commands = rows.iter().map(|row| Ok((id(row, "id", EventId)?, json(row, "data")?)));
-            asked_by(&mut refunds, &commands.collect::<Result<Vec<_>, PostgresFault>>()?);
-        }
-        Ok(Some(OrderMoney {
-            capture: capture(&row)?,
-            refunds,
-            unsent_since: time_if_any(&row, "unsent_since")?,
-        }))
+        let read = |database| async move { order_money(&database, order).await };
+        Ok(self.router.read(order, ReadMode::Primary, read, Option::is_none).await?)
     }
 
     async fn stock_counts(
@@ -108,14 +108,34 @@ impl Audit for PostgresOrders {
         after: Option<(MerchantId, String)>,
         limit: u32,
     ) -> Result<Vec<StockCount>, StoreError> {
-        let (merchant, sku) =
-            after.map_or_else(|| (Uuid::nil(), String::new()), |(merchant, sku)| (merchant.0, sku));
-        let rows = self.rows(sqlx::query(STOCK).bind(merchant).bind(sku).bind(i64::from(limit))).await?;
-        Ok(rows.iter().map(count).collect::<Result<_, _>>()?)
+        let (mut after, mut found) = (after, Vec::new());
+        // Copies of migrated merchants are dropped after they were listed, so a page may need more than one round.
+        loop {
+            let from = &after;
+            let read = |database| async move { stock_counts(&database, from.as_ref(), limit).await };
+            let pages = self.router.pages(read).await?;
+            let is_last = pages.iter().all(|page| page.len() < limit as usize);
+            let of_member = |(member, page): (usize, Vec<StockCount>)| {
+                page.into_iter().map(move |count| (count.merchant, count.sku.clone(), member, count))
+            };
+            let mut all: Vec<_> = pages.into_iter().enumerate().flat_map(of_member).collect();
+            all.sort_by(|(a, x, ..), (b, y, ..)| (a, x).cmp(&(b, y)));
+            all.truncate(limit as usize);
+            after = all.last().map(|(merchant, sku, ..)| (*merchant, sku.clone()));
+            for (merchant, _, member, count) in all {
+                if self.router.lives_on(merchant, member).await? {
+                    found.push(count);
+                }
+            }
+            if is_last || found.len() >= limit as usize {
+                return Ok(found);
+            }
+        }
     }
 
     async fn audited_endpoints(&self, merchant: MerchantId) -> Result<Vec<AuditedEndpoint>, StoreError> {
-        let rows = self.rows(sqlx::query(ENDPOINTS).bind(merchant.0)).await?;
+        let query = || sqlx::query(ENDPOINTS).bind(merchant.0);
+        let rows = self.router.rows(merchant, ReadMode::Primary, query).await?;
         Ok(rows.iter().map(endpoint).collect::<Result<_, _>>()?)
     }
 
@@ -125,7 +145,7 @@ impl Audit for PostgresOrders {
         sku: &str,
         at: Timestamp,
     ) -> Result<bool, StoreError> {
-        let repaired = self.write((merchant, sku, at), |unit, (merchant, sku, at)| {
+        let repaired = self.router.write(merchant, (merchant, sku, at), |unit, (merchant, sku, at)| {
             Box::pin(async move {
                 // A statement of its own: the next one then sees the rows committed while this one waited.
                 unit.row(sqlx::query(LOCK).bind(merchant.0).bind(*sku)).await?;
@@ -137,24 +157,53 @@ impl Audit for PostgresOrders {
     }
 
     async fn request_missing_refund(&self, order: OrderId, at: Timestamp) -> Result<bool, StoreError> {
-        let asked =
-            self.write((order, at), |unit, (order, at)| Box::pin(request_missing_refund(unit, *order, *at)));
-        let asked = asked.await?;
-        if asked {
-            self.wake.notify();
-        }
-        Ok(asked)
+        let requested = self.router.write(order, (order, at), |unit, (order, at)| {
+            Box::pin(request_missing_refund(unit, *order, *at))
+        });
+        Ok(requested.await?)
     }
 
     async fn audit_mark(&self) -> Result<Option<AuditMark>, StoreError> {
-        let row = self.row(sqlx::query(MARK)).await?;
+        let row = self.router.first().reads().row(sqlx::query(MARK)).await.map_err(PostgresFault::from)?;
         Ok(row.as_ref().map(|row| json(row, "mark")).transpose()?)
     }
 
     async fn set_audit_mark(&self, mark: &AuditMark) -> Result<(), StoreError> {
-        self.run(sqlx::query(SET_MARK).bind(to_json(mark)?)).await?;
+        self.router.first().run(sqlx::query(SET_MARK).bind(to_json(mark)?)).await?;
         Ok(())
     }
+}
+
+/// One page from the pages of all members; entries that two of them contain appear once.
+fn merged<T: Ord>(pages: Vec<Vec<T>>, limit: u32) -> Vec<T> {
+    let mut all: Vec<T> = pages.into_iter().flatten().collect();
+    all.sort_unstable();
+    all.dedup();
+    all.truncate(limit as usize);
+    all
+}
+
+async fn order_money(database: &Database, order: OrderId) -> Result<Option<OrderMoney>, PostgresFault> {
+    let Some(row) = database.row(sqlx::query(MONEY).bind(order.0)).await? else { return Ok(None) };
+    let rows = database.rows(sqlx::query(REFUNDS).bind(order.0)).await?;
+    let mut refunds = rows.iter().map(refund).collect::<Result<Vec<_>, _>>()?;
+    if !refunds.is_empty() {
+        let rows = database.rows(sqlx::query(COMMANDS).bind(order.0).bind(earliest_of(order))).await?;
+        let commands = rows.iter().map(|row| Ok((id(row, "id", EventId)?, json(row, "data")?)));
+        asked_by(&mut refunds, &commands.collect::<Result<Vec<_>, PostgresFault>>()?);
+    }
+    let (capture, unsent_since) = (capture(&row)?, time_if_any(&row, "unsent_since")?);
+    Ok(Some(OrderMoney { capture, refunds, unsent_since }))
+}
+
+async fn stock_counts(
+    database: &Database,
+    after: Option<&(MerchantId, String)>,
+    limit: u32,
+) -> Result<Vec<StockCount>, PostgresFault> {
+    let (merchant, sku) = after.map_or((Uuid::nil(), ""), |(merchant, sku)| (merchant.0, sku));
+    let query = sqlx::query(STOCK).bind(merchant).bind(sku).bind(i64::from(limit));
+    database.rows(query).await?.iter().map(count).collect()
 }
 
 fn capture(row: &PgRow) -> Result<Option<CaptureFacts>, PostgresFault> {
@@ -215,4 +264,14 @@ async fn request_missing_refund(
         outbox_insert::write(unit, messages).await?;
     }
     Ok(asked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_merge_in_order_and_hold_each_once() {
+        assert_eq!(merged(vec![vec![1, 3, 5], vec![2, 3, 9]], 4), [1, 2, 3, 5]);
+    }
 }

@@ -8,6 +8,7 @@ use super::{
     PostgresOrders,
     fault::PostgresFault,
     outbox_insert,
+    router::ReadMode,
     row::{get, number, parsed, time},
     stock,
     timestamps::Moment,
@@ -75,7 +76,7 @@ impl Catalog for PostgresOrders {
         product: ProductData,
         at: Timestamp,
     ) -> Result<(Product, bool), StoreError> {
-        let put = self.write((merchant, product, at), |unit, (merchant, product, at)| {
+        let put = self.router.write(merchant, (merchant, product, at), |unit, (merchant, product, at)| {
             Box::pin(put(unit, *merchant, product, *at))
         });
         Ok(put.await?)
@@ -89,19 +90,16 @@ impl Catalog for PostgresOrders {
         at: Timestamp,
         trace: Option<TraceContext>,
     ) -> Result<InventoryPut, StoreError> {
-        let put =
-            self.write((merchant, sku, on_hand, at, trace), |unit, (merchant, sku, on_hand, at, trace)| {
-                Box::pin(set_stock(unit, (*merchant, sku), *on_hand, *at, *trace))
-            });
-        let put = put.await?;
-        if matches!(put, InventoryPut::Set(_)) {
-            self.wake.notify();
-        }
-        Ok(put)
+        let facts = ((merchant, sku), on_hand, at, trace);
+        let put = self.router.write(merchant, facts, |unit, (product, on_hand, at, trace)| {
+            Box::pin(set_stock(unit, *product, *on_hand, *at, *trace))
+        });
+        Ok(put.await?)
     }
 
     async fn product(&self, merchant: MerchantId, sku: &str) -> Result<Option<Product>, StoreError> {
-        let row = self.row(sqlx::query(ONE).bind(merchant.0).bind(sku)).await?;
+        let query = || sqlx::query(ONE).bind(merchant.0).bind(sku);
+        let row = self.router.row(merchant, ReadMode::Replica, query).await?;
         Ok(row.as_ref().map(read).transpose()?)
     }
 
@@ -111,18 +109,22 @@ impl Catalog for PostgresOrders {
         filter: &ProductFilter,
         page: PageRequest<String>,
     ) -> Result<Page<Product>, StoreError> {
-        let query = sqlx::query(if filter.category.is_some() { LIST_BY_CATEGORY } else { LIST })
-            .bind(merchant.0)
-            .bind(page.after.unwrap_or_default())
-            .bind(i64::from(page.limit) + 1)
-            .bind(filter.text.as_deref().map(texts::containing));
-        let query = if let Some(category) = &filter.category { query.bind(category) } else { query };
-        let products = self.rows(query).await?.iter().map(read).collect::<Result<_, _>>()?;
+        let query = || {
+            let query = sqlx::query(if filter.category.is_some() { LIST_BY_CATEGORY } else { LIST })
+                .bind(merchant.0)
+                .bind(page.after.as_deref().unwrap_or_default())
+                .bind(i64::from(page.limit) + 1)
+                .bind(filter.text.as_deref().map(texts::containing));
+            if let Some(category) = &filter.category { query.bind(category) } else { query }
+        };
+        let rows = self.router.rows(merchant, ReadMode::Replica, query).await?;
+        let products = rows.iter().map(read).collect::<Result<_, _>>()?;
         Ok(Page::from_overfetched(products, page.limit))
     }
 
     async fn categories(&self, merchant: MerchantId) -> Result<Vec<Category>, StoreError> {
-        let rows = self.rows(sqlx::query(CATEGORIES).bind(merchant.0)).await?;
+        let query = || sqlx::query(CATEGORIES).bind(merchant.0);
+        let rows = self.router.rows(merchant, ReadMode::Replica, query).await?;
         let category = |row| {
             Ok::<_, PostgresFault>(Category {
                 slug: get(row, "category")?,

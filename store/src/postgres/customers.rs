@@ -6,6 +6,7 @@ use sqlx::postgres::PgRow;
 use super::{
     PostgresOrders,
     fault::PostgresFault,
+    router::ReadMode,
     row::{get, id, time, to_json},
     timestamps::Moment,
     transaction::Unit,
@@ -47,17 +48,21 @@ impl Customers for PostgresOrders {
         merchant: MerchantId,
         email: &str,
     ) -> Result<Option<Account>, StoreError> {
-        let row = self.row(sqlx::query(BY_EMAIL).bind(merchant.0).bind(email_key(email))).await?;
+        let query = || sqlx::query(BY_EMAIL).bind(merchant.0).bind(email_key(email));
+        let row = self.router.row(merchant, ReadMode::Primary, query).await?;
         Ok(row.as_ref().map(account).transpose()?)
     }
 
     async fn customer_by_id(&self, id: CustomerId) -> Result<Option<Account>, StoreError> {
-        let row = self.row(sqlx::query(BY_ID).bind(id.0)).await?;
+        let row = self.router.row(id, ReadMode::Primary, || sqlx::query(BY_ID).bind(id.0)).await?;
         Ok(row.as_ref().map(account).transpose()?)
     }
 
     async fn delete_account(&self, merchant: MerchantId, id: CustomerId) -> Result<bool, StoreError> {
-        Ok(self.write((merchant, id), |unit, (merchant, id)| Box::pin(delete(unit, *merchant, *id))).await?)
+        let deleted = self
+            .router
+            .write(merchant, (merchant, id), |unit, (merchant, id)| Box::pin(delete(unit, *merchant, *id)));
+        Ok(deleted.await?)
     }
 }
 

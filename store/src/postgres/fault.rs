@@ -1,10 +1,14 @@
 //! Errors of statements, and their classes.
 
+use std::sync::Arc;
+
+use base::postgres::{Class, Classified, classify};
+use tokio::sync::oneshot;
+
 use crate::{
     error::StoreError,
     rules::{Damage, STORE},
 };
-use base::postgres::{Class, Classified, classify};
 
 /// A transaction or a read failed.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +33,12 @@ pub(super) enum PostgresFault {
     /// Stored data breaks a rule: of the schema or of the types.
     #[error("{0}")]
     Corrupt(String),
+    /// The error of a transaction that several orders shared.
+    #[error(transparent)]
+    Batch(Arc<PostgresFault>),
+    /// The runtime shuts down, or the task of the batch panicked.
+    #[error("the transaction of several orders ended without an answer")]
+    BatchEnded(#[source] oneshot::error::RecvError),
 }
 
 /// The unique index that decides over repeated requests; the table is not partitioned, so its name is the constraint's.
@@ -43,6 +53,15 @@ impl PostgresFault {
             _ => false,
         }
     }
+
+    /// Whether the fence rejected the write because the merchant does not live in this database.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        match self {
+            Self::MerchantElsewhere => true,
+            Self::Batch(fault) => fault.is_elsewhere(),
+            _ => false,
+        }
+    }
 }
 
 impl Classified for PostgresFault {
@@ -51,8 +70,11 @@ impl Classified for PostgresFault {
             // Repeated, the transaction finds the record.
             Self::Conflict(_) | Self::KeyTaken(_) => Class::Serialization,
             Self::Sql(error) => classify(error),
-            Self::ReadOnly | Self::MerchantMigrating | Self::MerchantElsewhere => Class::Unavailable,
+            Self::ReadOnly | Self::MerchantMigrating | Self::MerchantElsewhere | Self::BatchEnded(_) => {
+                Class::Unavailable
+            }
             Self::Corrupt(_) => Class::Corrupt,
+            Self::Batch(fault) => fault.class(),
         }
     }
 }

@@ -13,9 +13,9 @@
 //! all writes that passed, and updates it under that lock: only an update under this lock makes a statement that began
 //! before it, and locks afterwards, re-evaluate the row.
 
-use base::ids::Uuid;
+use base::{ids::Uuid, postgres::Database};
 
-use super::{PostgresOrders, fault::PostgresFault, row::get, transaction::Unit};
+use super::{fault::PostgresFault, row::get, transaction::Unit};
 use crate::domain::MerchantId;
 
 const PASS: &str = "SELECT 1 AS passed FROM merchants WHERE id = $1 AND state = 'active' FOR KEY SHARE";
@@ -51,20 +51,13 @@ impl MerchantState {
     }
 }
 
-impl PostgresOrders {
-    /// The same store, for writes of this merchant's data only, each of which passes the fence.
-    pub(super) fn fenced(&self, merchant: MerchantId) -> Self {
-        Self { fenced: Some(merchant.0), ..self.clone() }
-    }
-
-    /// The state of a merchant in this database; `None` when it is unknown here.
-    pub(super) async fn state_of(
-        &self,
-        merchant: MerchantId,
-    ) -> Result<Option<MerchantState>, PostgresFault> {
-        let row = self.row(sqlx::query(STATE).bind(merchant.0)).await?;
-        row.map(|row| MerchantState::of(get(&row, "state")?)).transpose()
-    }
+/// The state of a merchant in one database; `None` when it is unknown there.
+pub(super) async fn state_of(
+    database: &Database,
+    merchant: MerchantId,
+) -> Result<Option<MerchantState>, PostgresFault> {
+    let row = database.row(sqlx::query(STATE).bind(merchant.0)).await?;
+    row.map(|row| MerchantState::of(get(&row, "state")?)).transpose()
 }
 
 /// Keeps the merchant here until the unit ends, or returns why it cannot be written here.

@@ -19,19 +19,16 @@ use std::{
 };
 
 use base::{
-    ErrorClass,
     ids::Uuid,
     postgres::{Class, Classified},
 };
 use futures::{StreamExt, stream};
 use tokio::{runtime::Handle, sync::oneshot};
 
-use super::{PostgresOrders, fault::PostgresFault, place_order};
+use super::{database::OrderDatabase, fault::PostgresFault, place_order};
 use crate::{
     domain::{Currency, MerchantId},
-    error::StoreError,
     orders::{NewOrder, PlaceOutcome},
-    rules::STORE,
 };
 
 /// Slots per merchant and currency: while one transaction is being flushed, the next is prepared.
@@ -45,8 +42,9 @@ const ALONE_AT_A_TIME: usize = 4;
 #[derive(Clone, Default)]
 pub(super) struct GroupCommit(Arc<Mutex<HashMap<Key, BatchQueue>>>);
 
-/// Orders with the same key may share a transaction: merchant, currency, and the merchant of the fence, if any.
-type Key = (MerchantId, Currency, Option<Uuid>);
+/// Orders with the same key may share a transaction: merchant, currency, the number of the database, and the merchant
+/// of the fence, if any.
+type Key = (MerchantId, Currency, u16, Option<Uuid>);
 
 /// The slots and waiters of one key; removed when all its slots are free.
 #[derive(Default)]
@@ -87,72 +85,75 @@ struct Waiter {
 /// If the server is unavailable to the batch transaction, every order in it fails with the same error.
 type Answer = Result<PlaceOutcome, Arc<PostgresFault>>;
 
-impl PostgresOrders {
+impl GroupCommit {
     /// Places an order, maybe together with others.
-    pub(super) async fn place(&self, order: NewOrder) -> Result<PlaceOutcome, StoreError> {
-        let key = (order.merchant, order.currency, self.fenced);
-        let waiting = match self.groups.enter(key, order) {
+    pub(super) async fn place(
+        &self,
+        database: OrderDatabase,
+        order: NewOrder,
+    ) -> Result<PlaceOutcome, PostgresFault> {
+        let key = (order.merchant, order.currency, database.number(), database.fence());
+        let waiting = match self.enter(key, order) {
             Admission::Alone(order) => {
-                let _turn = SlotGuard { store: self.clone(), key, orders: 1 };
-                return Ok(self.place_alone(&order).await?);
+                let slot = SlotGuard { groups: self.clone(), database, key, orders: 1 };
+                return place_alone(&slot.database, &order).await;
             }
-            Admission::Waiting { waiting, batch: group } => {
-                self.start_batch(key, group);
+            Admission::Waiting { waiting, batch } => {
+                self.start_batch(&database, key, batch);
                 waiting
             }
         };
         match waiting.await {
             Ok(Ok(placement)) => Ok(placement),
-            Ok(Err(fault)) => Err(Arc::try_unwrap(fault).map_or_else(shared_error, Into::into)),
-            // The runtime shuts down, or the task of the batch panicked.
-            Err(ended) => Err(StoreError::new(ErrorClass::Unavailable, STORE, ended)),
+            Ok(Err(fault)) => Err(Arc::try_unwrap(fault).unwrap_or_else(PostgresFault::Batch)),
+            Err(ended) => Err(PostgresFault::BatchEnded(ended)),
         }
     }
 
-    fn start_batch(&self, key: Key, group: Option<Vec<Waiter>>) {
-        let Some(seats) = group else { return };
-        let turn = SlotGuard { store: self.clone(), key, orders: seats.len() };
+    fn start_batch(&self, database: &OrderDatabase, key: Key, batch: Option<Vec<Waiter>>) {
+        let Some(waiters) = batch else { return };
+        let slot = SlotGuard { groups: self.clone(), database: database.clone(), key, orders: waiters.len() };
         // Without a runtime no caller waits any more.
         let Ok(runtime) = Handle::try_current() else { return };
-        runtime.spawn(async move { turn.store.place_batch(seats).await });
+        runtime.spawn(async move { place_batch(&slot.database, waiters).await });
     }
+}
 
-    async fn place_alone(&self, order: &NewOrder) -> Result<PlaceOutcome, PostgresFault> {
-        self.write(order, |unit, new| Box::pin(place_order::place(unit, new))).await
+async fn place_alone(database: &OrderDatabase, order: &NewOrder) -> Result<PlaceOutcome, PostgresFault> {
+    database.write(order, |unit, new| Box::pin(place_order::place(unit, new))).await
+}
+
+async fn place_batch(database: &OrderDatabase, waiters: Vec<Waiter>) {
+    let waiters = waiters.into_iter().filter(|waiter| !waiter.reply_to.is_closed());
+    let (mut orders, told): (Vec<_>, Vec<_>) = waiters.map(|waiter| (waiter.order, waiter.reply_to)).unzip();
+    // The orders of a batch share the time, as they share the transaction.
+    let at = orders.iter().map(|order| order.at).max();
+    for order in &mut orders {
+        order.at = at.unwrap_or(order.at);
     }
-
-    async fn place_batch(&self, seats: Vec<Waiter>) {
-        let seats = seats.into_iter().filter(|seat| !seat.reply_to.is_closed());
-        let (mut orders, told): (Vec<_>, Vec<_>) = seats.map(|seat| (seat.order, seat.reply_to)).unzip();
-        // The orders of a batch share the time, as they share the transaction.
-        let at = orders.iter().map(|order| order.at).max();
-        for order in &mut orders {
-            order.at = at.unwrap_or(order.at);
+    let placed = match orders.len() {
+        0 => return,
+        1 => Ok(None),
+        _ => database.write(&orders, |unit, new| Box::pin(place_order::place_all(unit, new))).await,
+    };
+    match placed {
+        Ok(Some(placed)) => {
+            for (told, placed) in told.into_iter().zip(placed) {
+                reply(told, Ok(placed));
+            }
         }
-        let placed = match &orders[..] {
-            [] => return,
-            [_] => Ok(None),
-            several => self.write(several, |unit, new| Box::pin(place_order::place_all(unit, new))).await,
-        };
-        match placed {
-            Ok(Some(placed)) => {
-                for (told, placed) in told.into_iter().zip(placed) {
-                    reply(told, Ok(placed));
-                }
+        Err(fault) if matches!(fault.class(), Class::Unavailable | Class::PoolExhausted) => {
+            let fault = Arc::new(fault);
+            for told in told {
+                reply(told, Err(Arc::clone(&fault)));
             }
-            Err(fault) if matches!(fault.class(), Class::Unavailable | Class::PoolExhausted) => {
-                let fault = Arc::new(fault);
-                for told in told {
-                    reply(told, Err(Arc::clone(&fault)));
-                }
-            }
-            Ok(None) | Err(_) => {
-                stream::iter(told.into_iter().zip(&orders))
-                    .for_each_concurrent(ALONE_AT_A_TIME, |(told, order)| async move {
-                        reply(told, self.place_alone(order).await.map_err(Arc::new));
-                    })
-                    .await;
-            }
+        }
+        Ok(None) | Err(_) => {
+            stream::iter(told.into_iter().zip(&orders))
+                .for_each_concurrent(ALONE_AT_A_TIME, |(told, order)| async move {
+                    reply(told, place_alone(database, order).await.map_err(Arc::new));
+                })
+                .await;
         }
     }
 }
@@ -160,10 +161,6 @@ impl PostgresOrders {
 /// Sends the answer. A caller that is gone may repeat the request under its key.
 fn reply(told: oneshot::Sender<Answer>, answer: Answer) {
     drop(told.send(answer));
-}
-
-fn shared_error(fault: Arc<PostgresFault>) -> StoreError {
-    StoreError::new(fault.class().error_class(), STORE, fault)
 }
 
 enum Admission {
@@ -208,14 +205,15 @@ impl GroupCommit {
 
 /// Slot guard: on drop it frees the slot and starts the next batch.
 struct SlotGuard {
-    store: PostgresOrders,
+    groups: GroupCommit,
+    database: OrderDatabase,
     key: Key,
     orders: usize,
 }
 
 impl Drop for SlotGuard {
     fn drop(&mut self) {
-        let group = self.store.groups.next(self.key, self.orders);
-        self.store.start_batch(self.key, group);
+        let batch = self.groups.next(self.key, self.orders);
+        self.groups.start_batch(&self.database, self.key, batch);
     }
 }

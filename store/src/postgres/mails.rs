@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use super::{
     PostgresOrders,
     fault::PostgresFault,
+    router::ReadMode,
     row::{get, time},
     timestamps::Moment,
 };
@@ -26,11 +27,11 @@ const RECORD_OF_CUSTOMER: &str = "
 #[async_trait]
 impl Mails for PostgresOrders {
     async fn mails(&self, subject: MailSubject) -> Result<Vec<MailRecord>, StoreError> {
-        let query = match subject {
+        let query = || match subject {
             MailSubject::Order(id) => sqlx::query(OF_ORDER).bind(id.0),
             MailSubject::Customer(id) => sqlx::query(OF_CUSTOMER).bind(id.0),
         };
-        let rows = self.rows(query).await?;
+        let rows = self.router.rows(subject, ReadMode::Primary, query).await?;
         let mail = |row| {
             Ok::<_, PostgresFault>(MailRecord {
                 template: get(row, "template")?,
@@ -42,11 +43,13 @@ impl Mails for PostgresOrders {
     }
 
     async fn record_mail(&self, subject: MailSubject, mail: MailRecord) -> Result<bool, StoreError> {
-        let query = match subject {
-            MailSubject::Order(id) => sqlx::query(RECORD_OF_ORDER).bind(id.0),
-            MailSubject::Customer(id) => sqlx::query(RECORD_OF_CUSTOMER).bind(id.0),
+        let query = || {
+            let query = match subject {
+                MailSubject::Order(id) => sqlx::query(RECORD_OF_ORDER).bind(id.0),
+                MailSubject::Customer(id) => sqlx::query(RECORD_OF_CUSTOMER).bind(id.0),
+            };
+            query.bind(&mail.template).bind(&mail.message_id).bind(Moment(mail.sent_at))
         };
-        let query = query.bind(mail.template).bind(mail.message_id).bind(Moment(mail.sent_at));
-        Ok(self.run(query).await? > 0)
+        Ok(self.router.run(subject, query).await? > 0)
     }
 }

@@ -2,52 +2,46 @@
 
 use async_trait::async_trait;
 use base::{Timestamp, ids::Uuid};
-use sqlx::postgres::PgRow;
 
 use super::{
-    PostgresOrders,
-    fault::PostgresFault,
-    row::{get, id},
-    timestamps::Moment,
+    PostgresOrders, api_keys::BY_HASH, fault::PostgresFault, router::ReadMode, row::get, timestamps::Moment,
     transaction::Unit,
 };
 use crate::{
-    domain::{KeyId, MerchantId},
+    domain::MerchantId,
     error::StoreError,
     merchants::{KeyHash, KeyRecord, Merchants},
     rules::texts,
 };
 
-const KEY_BY_HASH: &str = "SELECT id, merchant_id, scope FROM api_keys WHERE hash = $1";
-
 #[async_trait]
 impl Merchants for PostgresOrders {
     async fn ensure_merchant(&self, id: MerchantId, name: &str, at: Timestamp) -> Result<bool, StoreError> {
         let sql = "INSERT INTO merchants (id, name, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
-        Ok(self.run(sqlx::query(sql).bind(id.0).bind(name).bind(Moment(at))).await? > 0)
+        let Some(database) = self.router.home_of_new(id).await? else { return Ok(false) };
+        Ok(database.run(sqlx::query(sql).bind(id.0).bind(name).bind(Moment(at))).await? > 0)
     }
 
     async fn ensure_key(&self, key: &KeyRecord, hash: KeyHash, at: Timestamp) -> Result<bool, StoreError> {
-        let ensured =
-            self.write((key, hash, at), |unit, (key, hash, at)| Box::pin(ensure_key(unit, key, *hash, *at)));
+        // A shard can tell only for itself that the secret is taken.
+        if self.router.key(hash).await?.is_some_and(|found| found.merchant != key.merchant) {
+            return Err(taken(key).into());
+        }
+        let ensured = self.router.write(key.merchant, (key, hash, at), |unit, (key, hash, at)| {
+            Box::pin(ensure_key(unit, key, *hash, *at))
+        });
         Ok(ensured.await?)
     }
 
     async fn key_by_hash(&self, hash: KeyHash) -> Result<Option<KeyRecord>, StoreError> {
-        let row = self.row(sqlx::query(KEY_BY_HASH).bind(hash.to_vec())).await?;
-        Ok(row.as_ref().map(key).transpose()?)
+        Ok(self.router.key(hash).await?)
     }
 
     async fn merchant_name(&self, id: MerchantId) -> Result<Option<String>, StoreError> {
-        let row = self.row(sqlx::query("SELECT name FROM merchants WHERE id = $1").bind(id.0)).await?;
+        let query = || sqlx::query("SELECT name FROM merchants WHERE id = $1").bind(id.0);
+        let row = self.router.row(id, ReadMode::Primary, query).await?;
         Ok(row.map(|row| get(&row, "name")).transpose()?)
     }
-}
-
-/// Reads `id`, `merchant_id` and `scope`.
-pub(super) fn key(row: &PgRow) -> Result<KeyRecord, PostgresFault> {
-    let scope = texts::scope(get(row, "scope")?)?;
-    Ok(KeyRecord { id: id(row, "id", KeyId)?, merchant: id(row, "merchant_id", MerchantId)?, scope })
 }
 
 async fn ensure_key(
@@ -68,10 +62,14 @@ async fn ensure_key(
     if unit.run(query).await? > 0 {
         return Ok(true);
     }
-    let found = unit.row(sqlx::query(KEY_BY_HASH).bind(hash.to_vec())).await?;
+    let found = unit.row(sqlx::query(BY_HASH).bind(hash.to_vec())).await?;
     let owner = found.map(|row| get::<Uuid>(&row, "merchant_id")).transpose()?;
     if owner == Some(key.merchant.0) {
         return Ok(false);
     }
-    Err(PostgresFault::Corrupt(format!("key {} is taken by another merchant or another secret", key.id)))
+    Err(taken(key))
+}
+
+fn taken(key: &KeyRecord) -> PostgresFault {
+    PostgresFault::Corrupt(format!("key {} is taken by another merchant or another secret", key.id))
 }

@@ -9,21 +9,25 @@
 //!
 //! Does not migrate by itself: [`PostgresOrders::migrate`] does, called once per release and not by each process.
 //!
-//! A handle has one pool of connections. Roles that share a process use a handle each, so that jobs cannot starve
-//! checkouts of connections.
+//! A handle has one pool of connections per server. Roles that share a process use a handle each, so that jobs cannot
+//! starve checkouts of connections.
 //!
-//! Start with `placement`, the hot path, and `group`, its group commit. Then: `unit`, the transaction; `outbox`, claims
-//! by relays; `wake`, the notification of relays; `partitions`, one per month; `replicated`, reads from a replica;
-//! [`sharded`], several databases; `fence`, which keeps a merchant's writes out of the wrong database. The schema is in
-//! `migrations/postgres/orders`.
+//! Each method of the contracts is written once, in `merchants` to `audit`, and names the merchant or record that it is
+//! about; [`router`] has the database for it: the only one, a shard, or a replica. Start with `place_order`, the hot
+//! path, and `group_commit`. Then: `database` and `transaction`; `outbox`, claims by relays; `notify`, the notification
+//! of relays; `partitions`, one per month; [`merchant_migration`], from one shard to another; `fence`, which keeps a
+//! merchant's writes out of the wrong database. The schema is in `migrations/postgres/orders`.
 
+mod api_keys;
 mod audit;
 mod catalog;
 mod customers;
+mod database;
 mod fault;
 mod fence;
 mod group_commit;
 mod mails;
+pub mod merchant_migration;
 mod merchants;
 mod notify;
 mod order_flow;
@@ -33,9 +37,8 @@ mod outbox_insert;
 mod partitions;
 mod place_order;
 mod refunds;
-mod replicated;
+mod router;
 mod row;
-pub mod sharded;
 #[cfg(feature = "conformance")]
 #[doc(hidden)]
 pub mod statements;
@@ -46,43 +49,59 @@ mod transitions;
 mod verifications;
 mod webhooks;
 
-pub use replicated::{ReadStats, ReplicatedOrders};
+pub use router::{
+    DatabaseConfig, LOCATED_FOR, MapError, ReadStats, SHARDS_MAX, ShardMap, ShardingConfig, ShardsError,
+};
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use base::{
     Ambient,
-    ids::Uuid,
-    postgres::{self, Database, OpenError, PostgresConfig},
+    postgres::{self, OpenError, PostgresConfig},
 };
+use futures::future::join_all;
 
+use self::{database::OrderDatabase, fault::PostgresFault, router::Router};
 use crate::{error::StoreError, partitions::Partitions, rules::in_flight::InFlight};
 
 /// The table of applied migrations.
 const HISTORY: &str = "order_store_migrations";
 /// Months of partitions that [`PostgresOrders::migrate`] creates ahead.
 const MONTHS_AHEAD: u32 = 3;
+const PING: &str = "
+    SELECT current_setting('transaction_read_only') = 'on' AS read_only, (SELECT id FROM merchants LIMIT 1) AS any";
 
-/// The order store in a PostgreSQL database. Clones share the connections.
+/// The order store in PostgreSQL databases. Clones share the connections.
 #[derive(Clone)]
 pub struct PostgresOrders {
-    database: Database,
-    ambient: Ambient,
+    router: Arc<Router>,
     in_flight: InFlight,
     groups: group_commit::GroupCommit,
-    wake: Arc<notify::Wake>,
-    /// The merchant whose presence in this shard every write checks, see [`fence`].
-    fenced: Option<Uuid>,
 }
 
 impl PostgresOrders {
-    /// Connects, with a pool of its own.
+    /// Connects to one database, with a pool of its own.
     pub async fn connect(config: &PostgresConfig, ambient: Ambient) -> Result<Self, OpenError> {
-        let listen = config.direct_options()?;
-        let database = postgres::connect(&PostgresConfig { by_index: true, ..config.clone() }).await?;
-        let wake = Arc::new(notify::Wake::start(database.clone(), listen, ambient.clone()));
+        Self::replicated(&config.clone().into(), ambient).await
+    }
+
+    /// Connects to one database and reads from its replicas, each with a pool of its own. Waits for no replica.
+    pub async fn replicated(config: &DatabaseConfig, ambient: Ambient) -> Result<Self, OpenError> {
+        Ok(Self::over(Router::over(config, &ambient).await?))
+    }
+
+    /// Connects to several databases, by name, that share the merchants among them.
+    pub async fn sharded(
+        shards: BTreeMap<String, DatabaseConfig>,
+        sharding: ShardingConfig,
+        ambient: Ambient,
+    ) -> Result<Self, ShardsError> {
+        Ok(Self::over(Router::over_shards(shards, sharding, &ambient).await?))
+    }
+
+    fn over(router: Router) -> Self {
         let (in_flight, groups) = (InFlight::default(), group_commit::GroupCommit::default());
-        Ok(Self { database, ambient, in_flight, groups, wake, fenced: None })
+        Self { router: Arc::new(router), in_flight, groups }
     }
 
     /// Brings the schema up to date and creates the partitions of this and the coming months. Processes that start
@@ -96,15 +115,59 @@ impl PostgresOrders {
         Ok(())
     }
 
-    /// Fails when migrations of this release are missing, or the server cannot be asked.
+    /// Fails when migrations of this release are missing in a database, or its server cannot be asked.
     pub async fn check_schema(&self) -> Result<(), OpenError> {
-        postgres::check(&self.database, &migrations(), HISTORY).await
+        self.check_schemas().await.into_iter().try_for_each(|(_, checked)| checked)
     }
 
-    /// Closes the connections once the statements in flight are done.
-    pub fn close(&self) {
-        self.database.close();
+    /// The same for each database, by the name of its shard.
+    pub async fn check_schemas(&self) -> Vec<(String, Result<(), OpenError>)> {
+        let members = self.router.members();
+        let checked = join_all(members.iter().map(|member| check_schema(&member.primary))).await;
+        members.iter().map(|member| member.name.clone()).zip(checked).collect()
     }
+
+    /// Whether several databases share the merchants.
+    pub fn is_sharded(&self) -> bool {
+        self.router.is_sharded()
+    }
+
+    /// The answer of each primary to a ping, by the name of its shard; for readiness.
+    pub async fn health(&self) -> Vec<(String, Result<(), StoreError>)> {
+        let members = self.router.members();
+        let asked = members.iter().map(|member| ping(&member.primary));
+        let answers = join_all(asked).await.into_iter().map(|answer| answer.map_err(StoreError::from));
+        members.iter().map(|member| member.name.clone()).zip(answers).collect()
+    }
+
+    /// Upper bound of the replicas' lag; `None` without replicas, or when one is unavailable or its lag is not known
+    /// yet.
+    pub fn lag(&self) -> Option<Duration> {
+        Some(self.router.fresh_until()?.elapsed())
+    }
+
+    /// Counts of reads since the start.
+    pub fn read_stats(&self) -> ReadStats {
+        self.router.read_stats()
+    }
+
+    /// Closes the connections to primaries once the statements in flight are done.
+    pub fn close(&self) {
+        for member in self.router.members() {
+            member.primary.close();
+        }
+    }
+}
+
+async fn check_schema(database: &OrderDatabase) -> Result<(), OpenError> {
+    postgres::check(database.reads(), &migrations(), HISTORY).await
+}
+
+async fn ping(database: &OrderDatabase) -> Result<(), PostgresFault> {
+    let row = database.reads().row(sqlx::query(PING)).await?;
+    // A standby that can only be read is of no use to a checkout.
+    let read_only = row.is_some_and(|row| row::get(&row, "read_only").unwrap_or(false));
+    if read_only { Err(PostgresFault::ReadOnly) } else { Ok(()) }
 }
 
 /// All migrations of the schema, with their reversals.

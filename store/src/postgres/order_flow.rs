@@ -5,10 +5,11 @@ use base::{Timestamp, ids::Uuid};
 
 use super::{
     PostgresOrders,
+    database::{OrderDatabase, Work},
     fault::PostgresFault,
     order_row::{self, columns},
     refunds,
-    row::get,
+    router::{Owner, ReadMode},
     timestamps::Moment,
     transitions,
 };
@@ -32,8 +33,6 @@ pub(super) const LIST_BY_STATUS: &str = concat!(
 pub(super) const EXPIRE: &str = "
     DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(
         SELECT ctid FROM idempotency_keys WHERE created_at < $1 ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED))";
-const PING: &str = "
-    SELECT current_setting('transaction_read_only') = 'on' AS read_only, (SELECT id FROM merchants LIMIT 1) AS any";
 
 #[async_trait]
 impl Orders for PostgresOrders {
@@ -41,20 +40,27 @@ impl Orders for PostgresOrders {
         let Some(_held) = self.in_flight.hold(order.merchant, &order.idempotency.key) else {
             return Ok(PlaceOutcome::InFlight);
         };
-        let placement = self.place(order).await?;
+        let (id, merchant) = (order.id, order.merchant);
+        let place = |database: OrderDatabase| {
+            let order = order.clone();
+            async move { self.groups.place(database, order).await }
+        };
+        let placement = self.router.on_primary(Owner::Merchant(merchant), place).await?;
         if matches!(placement, PlaceOutcome::Placed { .. }) {
-            self.wake.notify();
+            self.router.note_owner(id, merchant).await;
         }
         Ok(placement)
     }
 
     async fn order(&self, merchant: MerchantId, id: OrderId) -> Result<Option<Order>, StoreError> {
-        let row = self.row(sqlx::query(order_row::OF_MERCHANT).bind(id.0).bind(merchant.0)).await?;
+        let query = || sqlx::query(order_row::OF_MERCHANT).bind(id.0).bind(merchant.0);
+        let row = self.router.row(merchant, ReadMode::Replica, query).await?;
         Ok(row.as_ref().map(order_row::order).transpose()?)
     }
 
     async fn order_by_id(&self, id: OrderId) -> Result<Option<Order>, StoreError> {
-        let row = self.row(sqlx::query(order_row::BY_ID).bind(id.0)).await?;
+        let query = || sqlx::query(order_row::BY_ID).bind(id.0);
+        let row = self.router.row(id, ReadMode::Primary, query).await?;
         Ok(row.as_ref().map(order_row::order).transpose()?)
     }
 
@@ -64,7 +70,7 @@ impl Orders for PostgresOrders {
         id: OrderId,
         token: Option<OrderToken>,
     ) -> Result<bool, StoreError> {
-        let replaced = self.write(((merchant, id), token), |unit, (order, token)| {
+        let replaced = self.router.write(merchant, ((merchant, id), token), |unit, (order, token)| {
             Box::pin(order_row::replace_token(unit, *order, token.as_ref()))
         });
         Ok(replaced.await?)
@@ -76,12 +82,15 @@ impl Orders for PostgresOrders {
         status: Option<OrderStatus>,
         page: PageRequest<OrderId>,
     ) -> Result<Page<Order>, StoreError> {
-        let query = sqlx::query(if status.is_some() { LIST_BY_STATUS } else { LIST })
-            .bind(merchant.0)
-            .bind(page.after.map_or(Uuid::max(), |id| id.0))
-            .bind(i64::from(page.limit) + 1);
-        let query = if let Some(status) = status { query.bind(status.as_str()) } else { query };
-        let orders = self.rows(query).await?.iter().map(order_row::order).collect::<Result<_, _>>()?;
+        let query = || {
+            let query = sqlx::query(if status.is_some() { LIST_BY_STATUS } else { LIST })
+                .bind(merchant.0)
+                .bind(page.after.map_or(Uuid::max(), |id| id.0))
+                .bind(i64::from(page.limit) + 1);
+            if let Some(status) = status { query.bind(status.as_str()) } else { query }
+        };
+        let rows = self.router.rows(merchant, ReadMode::Replica, query).await?;
+        let orders = rows.iter().map(order_row::order).collect::<Result<_, _>>()?;
         Ok(Page::from_overfetched(orders, page.limit))
     }
 
@@ -91,10 +100,10 @@ impl Orders for PostgresOrders {
         facts: CaptureFacts,
         at: Timestamp,
     ) -> Result<Transition, StoreError> {
-        let moved = self.write((id, facts, at), |unit, (id, facts, at)| {
+        let paid = self.transition(id, (id, facts, at), |unit, (id, facts, at)| {
             Box::pin(transitions::mark_paid(unit, *id, facts, *at))
         });
-        self.transition_result(moved.await)
+        paid.await
     }
 
     async fn mark_payment_failed(
@@ -104,15 +113,16 @@ impl Orders for PostgresOrders {
         code: &str,
         at: Timestamp,
     ) -> Result<Transition, StoreError> {
-        let moved = self.write((id, (payment, code), at), |unit, (id, facts, at)| {
+        let failed = self.transition(id, (id, (payment, code), at), |unit, (id, facts, at)| {
             Box::pin(transitions::mark_payment_failed(unit, *id, *facts, *at))
         });
-        self.transition_result(moved.await)
+        failed.await
     }
 
     async fn fulfil(&self, id: OrderId, at: Timestamp) -> Result<Transition, StoreError> {
-        let moved = self.write((id, at), |unit, (id, at)| Box::pin(transitions::fulfil(unit, *id, *at)));
-        self.transition_result(moved.await)
+        let fulfilled =
+            self.transition(id, (id, at), |unit, (id, at)| Box::pin(transitions::fulfil(unit, *id, *at)));
+        fulfilled.await
     }
 
     async fn cancel(
@@ -122,18 +132,35 @@ impl Orders for PostgresOrders {
         reason: &str,
         at: Timestamp,
     ) -> Result<Transition, StoreError> {
-        let moved = self.write(((merchant, id), reason, at), |unit, (order, reason, at)| {
+        let facts = ((merchant, id), reason, at);
+        let cancelled = self.transition(merchant, facts, |unit, (order, reason, at)| {
             Box::pin(transitions::cancel(unit, *order, reason, *at))
         });
-        self.transition_result(moved.await)
+        cancelled.await
     }
 
     async fn expire_pending(&self, before: Timestamp, limit: u32, at: Timestamp) -> Result<u64, StoreError> {
-        let mut expired = 0;
-        for id in self.stale(before, limit).await? {
-            expired += u64::from(self.expire_order(id, at).await?);
+        let (mut expired, mut failed) = (0, None);
+        for member in self.router.members() {
+            let stale = match transitions::stale(member.primary.reads(), before, limit).await {
+                Ok(stale) => stale,
+                Err(fault) => {
+                    failed = Some(fault);
+                    continue;
+                }
+            };
+            for id in stale {
+                match self.expire_order(id, at).await {
+                    Ok(is_expired) => expired += u64::from(is_expired),
+                    Err(fault) if self.router.is_sharded() => failed = Some(fault),
+                    Err(fault) => return Err(fault.into()),
+                }
+            }
         }
-        Ok(expired)
+        match failed {
+            Some(fault) if expired == 0 => Err(fault.into()),
+            _ => Ok(expired),
+        }
     }
 
     async fn request_refund(
@@ -144,15 +171,11 @@ impl Orders for PostgresOrders {
         amount_minor: Option<i64>,
         at: Timestamp,
     ) -> Result<RefundRequested, StoreError> {
-        let requested = self
-            .write(((merchant, id), (refund, amount_minor), at), |unit, (order, wish, at)| {
-                Box::pin(refunds::request(unit, *order, *wish, *at))
-            });
-        let requested = requested.await?;
-        if matches!(requested, RefundRequested::Accepted(..)) {
-            self.wake.notify();
-        }
-        Ok(requested)
+        let facts = ((merchant, id), (refund, amount_minor), at);
+        let requested = self.router.write(merchant, facts, |unit, (order, wish, at)| {
+            Box::pin(refunds::request(unit, *order, *wish, *at))
+        });
+        Ok(requested.await?)
     }
 
     async fn record_refund(
@@ -161,31 +184,54 @@ impl Orders for PostgresOrders {
         facts: RefundFacts,
         at: Timestamp,
     ) -> Result<Transition, StoreError> {
-        let moved = self
-            .write((id, facts, at), |unit, (id, facts, at)| Box::pin(refunds::record(unit, *id, facts, *at)));
-        self.transition_result(moved.await)
+        let recorded = self.transition(id, (id, facts, at), |unit, (id, facts, at)| {
+            Box::pin(refunds::record(unit, *id, facts, *at))
+        });
+        recorded.await
     }
 
     async fn expire_idempotency(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        Ok(self.run(sqlx::query(EXPIRE).bind(Moment(before)).bind(i64::from(limit))).await?)
+        let expire = |database: OrderDatabase, limit| async move {
+            database.run(sqlx::query(EXPIRE).bind(Moment(before)).bind(i64::from(limit))).await
+        };
+        Ok(self.router.in_turn(limit, expire).await?)
     }
 
+    /// One shard that answers is enough: its merchants can order. [`PostgresOrders::health`] reports each shard.
     async fn ping(&self) -> Result<(), StoreError> {
-        let row = self.row(sqlx::query(PING)).await?;
-        // A standby that can only be read is of no use to a checkout.
-        let read_only = row.as_ref().is_some_and(|row| get(row, "read_only").unwrap_or(false));
-        if read_only { Err(PostgresFault::ReadOnly.into()) } else { Ok(()) }
+        let mut last = Ok(());
+        for (_, answer) in self.health().await {
+            if answer.is_ok() {
+                return Ok(());
+            }
+            last = answer;
+        }
+        last
     }
 }
 
 impl PostgresOrders {
-    /// Passes the transition on, and notifies relays; a rejected transition may have written as well (see
-    /// [`Orders::mark_paid`]).
-    fn transition_result(&self, moved: Result<Transition, PostgresFault>) -> Result<Transition, StoreError> {
-        let moved = moved?;
-        if matches!(moved, Transition::Now(_) | Transition::Refused(_)) {
-            self.wake.notify();
+    /// Changes an order. The answer names the merchant that then reads the order, also where the call does not.
+    async fn transition<A: Sync>(
+        &self,
+        owner: impl Into<Owner>,
+        facts: A,
+        work: Work<A, Transition>,
+    ) -> Result<Transition, StoreError> {
+        let answer = self.router.write(owner, facts, work).await?;
+        if let Transition::Now(order) | Transition::Already(order) | Transition::Refused(order) = &answer {
+            self.router.note_write(order.merchant);
         }
-        Ok(moved)
+        Ok(answer)
+    }
+
+    /// Expires an order if it is still pending; with shards on the shard of its merchant, as a shard also lists copies.
+    /// One transaction per order: with several orders in one, products would be locked out of their order, which could
+    /// deadlock.
+    async fn expire_order(&self, id: OrderId, at: Timestamp) -> Result<bool, PostgresFault> {
+        let expire = self
+            .router
+            .write(id, (id, at), |unit, (id, at)| Box::pin(transitions::expire_one(unit, *id, *at)));
+        expire.await
     }
 }

@@ -10,14 +10,17 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use base::{Timestamp, ids::Uuid, time::later};
+use base::{Timestamp, ids::Uuid, postgres::Database, time::later};
+use futures::future::join_all;
 use sqlx::postgres::PgRow;
 use tokio::sync::watch;
 
 use super::{
     PostgresOrders,
+    database::OrderDatabase,
     fault::PostgresFault,
     order_row, outbox_insert,
+    router::ReadMode,
     row::{get, id, id_if_any, json, number, parsed, parsed_if_any, time, time_if_any},
     timestamps::Moment,
     transaction::Unit,
@@ -81,13 +84,11 @@ pub(super) const BACKLOG: &str = "
 #[async_trait]
 impl Outbox for PostgresOrders {
     async fn submit(&self, id: EventId, command: Command, at: Timestamp) -> Result<Submitted, StoreError> {
-        let submitted = self
-            .write((id, command, at), |unit, (id, command, at)| Box::pin(submit(unit, *id, command, *at)));
-        let submitted = submitted.await?;
-        if submitted == Submitted::Stored {
-            self.wake.notify();
-        }
-        Ok(submitted)
+        let Some(order) = command.order() else { return Ok(Submitted::NoSuchOrder) };
+        let submitted = self.router.write(order, (id, command, at), |unit, (id, command, at)| {
+            Box::pin(submit(unit, *id, command, *at))
+        });
+        Ok(submitted.await?)
     }
 
     async fn claim(
@@ -98,36 +99,35 @@ impl Outbox for PostgresOrders {
         at: Timestamp,
     ) -> Result<Vec<OutboxMessage>, StoreError> {
         let until = later(at, lease);
-        let claimed = self.write((relay, limit, until, at), |unit, (relay, limit, until, at)| {
-            Box::pin(claim(unit, relay, *limit, *until, *at))
-        });
-        Ok(claimed.await?)
+        let claim = |database: OrderDatabase, limit| async move {
+            let facts = (relay, limit, until, at);
+            let claimed = database.write(&facts, |unit, (relay, limit, until, at)| {
+                Box::pin(claim(unit, relay, *limit, *until, *at))
+            });
+            let on_shard = |message: OutboxMessage| OutboxMessage {
+                position: Position { shard: database.number(), ..message.position },
+                ..message
+            };
+            Ok(claimed.await?.into_iter().map(on_shard).collect())
+        };
+        Ok(self.router.claim(limit, claim).await?)
     }
 
     async fn mark_sent(&self, positions: &[Position], _at: Timestamp) -> Result<(), StoreError> {
-        if positions.is_empty() {
-            return Ok(());
-        }
-        // In order, so that two relays that mark the same rows do not deadlock.
-        let mut positions: Vec<i64> = positions.iter().map(|position| position.number).collect();
-        positions.sort_unstable();
-        let marked = self.write(positions, |unit, positions| {
-            Box::pin(async move { unit.run(sqlx::query(MARK_SENT).bind(positions)).await })
-        });
-        marked.await?;
-        // Other relays may now claim messages that they skipped because this relay held the subject.
-        self.wake.notify();
-        Ok(())
+        let marking = self.router.members().iter().map(|member| mark_sent(&member.primary, positions));
+        Ok(join_all(marking).await.into_iter().collect::<Result<_, _>>()?)
     }
 
     fn arrivals(&self) -> watch::Receiver<u64> {
-        self.wake.arrivals()
+        self.router.arrivals()
     }
 
     async fn backlog(&self) -> Result<Backlog, StoreError> {
-        let row = self.row(sqlx::query(BACKLOG)).await?;
-        let row = row.ok_or_else(|| PostgresFault::Corrupt("a SELECT of sums returned no row".to_owned()))?;
-        Ok(Backlog { messages: number(&row, "messages")?, oldest_at: time_if_any(&row, "oldest_at")? })
+        let backlogs = self.router.pages(|database| async move { backlog(&database).await }).await?;
+        Ok(Backlog {
+            messages: backlogs.iter().map(|backlog| backlog.messages).sum(),
+            oldest_at: backlogs.iter().filter_map(|backlog| backlog.oldest_at).min(),
+        })
     }
 
     async fn events(
@@ -135,34 +135,70 @@ impl Outbox for PostgresOrders {
         merchant: MerchantId,
         page: PageRequest<EventId>,
     ) -> Result<Page<Event>, StoreError> {
-        let before = match page.after {
-            None => i64::MAX,
-            Some(id) => self.position_of(merchant, id).await?.unwrap_or(0),
-        };
-        let query = sqlx::query(EVENTS).bind(merchant.0).bind(before).bind(i64::from(page.limit) + 1);
-        let events = self.rows(query).await?.iter().map(event).collect::<Result<_, _>>()?;
-        Ok(Page::from_overfetched(events, page.limit))
+        let read = |database| async move { events(&database, merchant, page).await };
+        // After an event that a replica does not have yet, it finds nothing, which would look like the last page.
+        let is_missing = |found: &Page<Event>| page.after.is_some() && found.items.is_empty();
+        Ok(self.router.read(merchant, ReadMode::Replica, read, is_missing).await?)
     }
 
     async fn event_by_id(&self, id: EventId) -> Result<Option<Event>, StoreError> {
-        let row = self.row(sqlx::query(BY_ID).bind(id.0)).await?;
+        let row = self.router.row(id, ReadMode::Primary, || sqlx::query(BY_ID).bind(id.0)).await?;
         Ok(row.as_ref().map(event).transpose()?)
     }
 
     async fn order_events(&self, order: OrderId, after: u64) -> Result<Vec<Event>, StoreError> {
-        let query = sqlx::query(ORDER_EVENTS)
-            .bind(order.0)
-            .bind(i64::try_from(after).unwrap_or(i64::MAX))
-            .bind(earliest_of(order));
-        Ok(self.rows(query).await?.iter().map(event).collect::<Result<_, _>>()?)
+        let query = || {
+            sqlx::query(ORDER_EVENTS)
+                .bind(order.0)
+                .bind(i64::try_from(after).unwrap_or(i64::MAX))
+                .bind(earliest_of(order))
+        };
+        // From the primary: an arrival wakes the reader before a replica can have the event.
+        let rows = self.router.rows(order, ReadMode::Primary, query).await?;
+        Ok(rows.iter().map(event).collect::<Result<_, _>>()?)
     }
 }
 
-impl PostgresOrders {
-    async fn position_of(&self, merchant: MerchantId, id: EventId) -> Result<Option<i64>, PostgresFault> {
-        let row = self.row(sqlx::query(POSITION_OF).bind(id.0).bind(merchant.0)).await?;
-        row.map(|row| get(&row, "position")).transpose()
+async fn events(
+    database: &Database,
+    merchant: MerchantId,
+    page: PageRequest<EventId>,
+) -> Result<Page<Event>, PostgresFault> {
+    let before = match page.after {
+        None => i64::MAX,
+        Some(id) => {
+            let row = database.row(sqlx::query(POSITION_OF).bind(id.0).bind(merchant.0)).await?;
+            row.map_or(Ok(0), |row| get(&row, "position"))?
+        }
+    };
+    let query = sqlx::query(EVENTS).bind(merchant.0).bind(before).bind(i64::from(page.limit) + 1);
+    let events = database.rows(query).await?.iter().map(event).collect::<Result<_, _>>()?;
+    Ok(Page::from_overfetched(events, page.limit))
+}
+
+async fn backlog(database: &Database) -> Result<Backlog, PostgresFault> {
+    let row = database.row(sqlx::query(BACKLOG)).await?;
+    let row = row.ok_or_else(|| PostgresFault::Corrupt("a SELECT of sums returned no row".to_owned()))?;
+    Ok(Backlog { messages: number(&row, "messages")?, oldest_at: time_if_any(&row, "oldest_at")? })
+}
+
+/// Marks the messages of one database.
+async fn mark_sent(database: &OrderDatabase, positions: &[Position]) -> Result<(), PostgresFault> {
+    let here = positions.iter().filter(|position| position.shard == database.number());
+    let mut numbers: Vec<i64> = here.map(|position| position.number).collect();
+    if numbers.is_empty() {
+        return Ok(());
     }
+    // In order, so that two relays that mark the same rows do not deadlock.
+    numbers.sort_unstable();
+    let marked = database.write(&numbers, |unit, numbers| {
+        Box::pin(async move {
+            // Other relays may then claim messages that they skipped because this relay held the subject.
+            unit.wake_relays();
+            unit.run(sqlx::query(MARK_SENT).bind(numbers)).await
+        })
+    });
+    marked.await.map(drop)
 }
 
 /// Stores a command unless its id is known. Under the order's lock, reading first is safe, and the positions of the

@@ -32,6 +32,7 @@ pub(super) const WRITE: &str = concat!("WITH ", numbered_messages!());
 pub(super) async fn write(unit: &mut Unit, messages: Messages<'_>) -> Result<(), PostgresFault> {
     let query = bind(sqlx::query(WRITE), &messages)?;
     unit.run(query).await?;
+    unit.wake_relays();
     Ok(())
 }
 

@@ -10,9 +10,10 @@ use base::{
     Timestamp,
     ids::{Uuid, floor},
 };
+use futures::future::join_all;
 use sqlx::AssertSqlSafe;
 
-use super::{PostgresOrders, fault::PostgresFault, row::get, transaction::Unit};
+use super::{PostgresOrders, database::OrderDatabase, fault::PostgresFault, row::get, transaction::Unit};
 use crate::{
     error::StoreError,
     partitions::{Dropped, Family, Month, Partitions},
@@ -91,63 +92,92 @@ impl Span {
 #[async_trait]
 impl Partitions for PostgresOrders {
     async fn create_partitions(&self, now: Timestamp, months_ahead: u32) -> Result<Vec<String>, StoreError> {
+        let members = self.router.members();
+        let creating = members.iter().map(|member| create_all(&member.primary, now, months_ahead));
         let mut created = Vec::new();
-        for months in 0..=months_ahead {
-            let span = Month::of(now).plus(months).and_then(Span::of);
-            let Some(span) = span else { break };
-            for table in Family::ALL.into_iter().flat_map(tables) {
-                let new =
-                    self.write((table, span), |unit, (table, span)| Box::pin(create(unit, table, *span)));
-                if new.await? {
-                    created.push(span.table(table));
-                }
-            }
+        for (member, tables) in members.iter().zip(join_all(creating).await) {
+            created.extend(tables?.into_iter().map(|table| member.table(table)));
         }
         Ok(created)
     }
 
     async fn drop_partitions(&self, family: Family, before: Timestamp) -> Result<Dropped, StoreError> {
-        let mut dropped = Dropped::default();
-        for span in self.months(family).await? {
-            if span.to > floor(before) {
-                break;
-            }
-            let kept =
-                self.write((family, span), |unit, (family, span)| Box::pin(expire(unit, *family, *span)));
-            let names = tables(family).iter().map(|table| span.table(table));
-            match kept.await? {
-                None => dropped.tables.extend(names),
-                Some(why) => dropped.kept.extend(names.map(|name| (name, why))),
-            }
+        let members = self.router.members();
+        let dropping = members.iter().map(|member| drop_all(&member.primary, family, before));
+        let mut all = Dropped::default();
+        for (member, dropped) in members.iter().zip(join_all(dropping).await) {
+            let dropped = dropped?;
+            all.tables.extend(dropped.tables.into_iter().map(|table| member.table(table)));
+            all.kept.extend(dropped.kept.into_iter().map(|(table, why)| (member.table(table), why)));
         }
-        Ok(dropped)
+        Ok(all)
     }
 }
 
-impl PostgresOrders {
-    /// The starts of all months for which any family has a partition, oldest first.
-    pub(super) async fn months_there(&self) -> Result<Vec<Timestamp>, PostgresFault> {
-        let mut months = Vec::new();
-        for family in Family::ALL {
-            months.extend(self.months(family).await?.into_iter().filter_map(|span| span.month.start()));
-        }
-        months.sort_unstable();
-        months.dedup();
-        Ok(months)
-    }
-
-    /// The months for which a family has partitions, oldest first.
-    async fn months(&self, family: Family) -> Result<Vec<Span>, PostgresFault> {
-        let mut months = Vec::new();
-        for table in tables(family) {
-            for row in self.rows(sqlx::query(MONTHS_OF).bind(table.name)).await? {
-                months.extend(Month::of_table(get(&row, "name")?));
+/// Creates what is missing in one database; returns the new tables.
+pub(super) async fn create_all(
+    database: &OrderDatabase,
+    now: Timestamp,
+    months_ahead: u32,
+) -> Result<Vec<String>, PostgresFault> {
+    let mut created = Vec::new();
+    for months in 0..=months_ahead {
+        let span = Month::of(now).plus(months).and_then(Span::of);
+        let Some(span) = span else { break };
+        for table in Family::ALL.into_iter().flat_map(tables) {
+            let facts = (table, span);
+            let new = database.write(&facts, |unit, (table, span)| Box::pin(create(unit, table, *span)));
+            if new.await? {
+                created.push(span.table(table));
             }
         }
-        months.sort_unstable();
-        months.dedup();
-        Ok(months.into_iter().filter_map(Span::of).collect())
     }
+    Ok(created)
+}
+
+async fn drop_all(
+    database: &OrderDatabase,
+    family: Family,
+    before: Timestamp,
+) -> Result<Dropped, PostgresFault> {
+    let mut dropped = Dropped::default();
+    for span in months(database, family).await? {
+        if span.to > floor(before) {
+            break;
+        }
+        let facts = (family, span);
+        let kept = database.write(&facts, |unit, (family, span)| Box::pin(expire(unit, *family, *span)));
+        let names = tables(family).iter().map(|table| span.table(table));
+        match kept.await? {
+            None => dropped.tables.extend(names),
+            Some(why) => dropped.kept.extend(names.map(|name| (name, why))),
+        }
+    }
+    Ok(dropped)
+}
+
+/// The starts of all months for which any family has a partition, oldest first.
+pub(super) async fn months_there(database: &OrderDatabase) -> Result<Vec<Timestamp>, PostgresFault> {
+    let mut starts = Vec::new();
+    for family in Family::ALL {
+        starts.extend(months(database, family).await?.into_iter().filter_map(|span| span.month.start()));
+    }
+    starts.sort_unstable();
+    starts.dedup();
+    Ok(starts)
+}
+
+/// The months for which a family has partitions, oldest first.
+async fn months(database: &OrderDatabase, family: Family) -> Result<Vec<Span>, PostgresFault> {
+    let mut months = Vec::new();
+    for table in tables(family) {
+        for row in database.reads().rows(sqlx::query(MONTHS_OF).bind(table.name)).await? {
+            months.extend(Month::of_table(get(&row, "name")?));
+        }
+    }
+    months.sort_unstable();
+    months.dedup();
+    Ok(months.into_iter().filter_map(Span::of).collect())
 }
 
 /// Creates a table's partition for a month; false when it exists.

@@ -144,6 +144,7 @@ async fn store(
         .bind(column(orders, |order| order.token.as_ref().map(|token| &token.hash[..])))
         .bind(column(orders, |order| order.token.map(|token| Moment(token.expires_at))));
     unit.run(query).await?;
+    unit.wake_relays();
     Ok(())
 }
 

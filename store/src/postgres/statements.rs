@@ -2,7 +2,7 @@
 
 use super::{
     audit, catalog, customers, mails, order_flow, order_row, outbox, outbox_insert, place_order, refunds,
-    sharded, stock, transitions, verifications, webhooks,
+    router, stock, transitions, verifications, webhooks,
 };
 
 /// Name and text of each statement.
@@ -61,5 +61,5 @@ pub const ALL: &[(&str, &str)] = &[
     ("webhooks::ENABLED", webhooks::ENABLED),
     ("webhooks::ATTEMPTS_OF_ORDER", webhooks::ATTEMPTS_OF_ORDER),
     ("webhooks::DELIVERED", webhooks::DELIVERED),
-    ("sharded::OWNER", sharded::OWNER),
+    ("router::OWNER", router::OWNER),
 ];

@@ -1,11 +1,10 @@
 //! Order state transitions: each is an UPDATE guarded by the expected state, which locks the order; only when no row
 //! matches is the order read, to tell why.
 
-use base::{Timestamp, ids::floor};
+use base::{Timestamp, ids::floor, postgres::Database};
 use sqlx::postgres::PgRow;
 
 use super::{
-    PostgresOrders,
     fault::PostgresFault,
     order_row::{self, columns},
     outbox_insert, refunds,
@@ -16,7 +15,6 @@ use super::{
 };
 use crate::{
     domain::{MerchantId, Order, OrderId, OrderStatus, PaymentId, ShipmentId},
-    error::StoreError,
     orders::{CaptureFacts, EXPIRED, Transition},
     rules::{
         messages::Messages,
@@ -160,25 +158,18 @@ pub(super) async fn cancel(
     Ok(Transition::Now(Box::new(called_off(unit, &row, at).await?)))
 }
 
-impl PostgresOrders {
-    /// Orders to expire, oldest first.
-    pub(super) async fn stale(&self, before: Timestamp, limit: u32) -> Result<Vec<OrderId>, PostgresFault> {
-        let query = sqlx::query(STALE).bind(floor(before)).bind(Moment(before)).bind(i64::from(limit));
-        self.rows(query).await?.iter().map(|row| id(row, "id", OrderId)).collect()
-    }
-
-    /// Expires an order if it is still pending. One transaction per order: with several orders in one, products would
-    /// be locked out of their order, which could deadlock.
-    pub(super) async fn expire_order(&self, id: OrderId, at: Timestamp) -> Result<bool, StoreError> {
-        let expired = self.write((id, at), |unit, (id, at)| Box::pin(expire_one(unit, *id, *at))).await?;
-        if expired {
-            self.wake.notify();
-        }
-        Ok(expired)
-    }
+/// Orders to expire, oldest first.
+pub(super) async fn stale(
+    database: &Database,
+    before: Timestamp,
+    limit: u32,
+) -> Result<Vec<OrderId>, PostgresFault> {
+    let query = sqlx::query(STALE).bind(floor(before)).bind(Moment(before)).bind(i64::from(limit));
+    database.rows(query).await?.iter().map(|row| id(row, "id", OrderId)).collect()
 }
 
-async fn expire_one(unit: &mut Unit, id: OrderId, at: Timestamp) -> Result<bool, PostgresFault> {
+/// Expires an order if it is still pending.
+pub(super) async fn expire_one(unit: &mut Unit, id: OrderId, at: Timestamp) -> Result<bool, PostgresFault> {
     let query = sqlx::query(EXPIRE).bind(id.0).bind(EXPIRED).bind(Moment(at));
     let Some(row) = unit.row(query).await? else { return Ok(false) };
     called_off(unit, &row, at).await?;

@@ -6,8 +6,10 @@ use sqlx::postgres::PgRow;
 
 use super::{
     PostgresOrders, customers,
+    database::OrderDatabase,
     fault::PostgresFault,
     outbox_insert,
+    router::ReadMode,
     row::{get, id, time, time_if_any},
     timestamps::Moment,
     transaction::{Query, Unit},
@@ -56,11 +58,8 @@ pub(super) const EXPIRE: &str = "
 #[async_trait]
 impl Verifications for PostgresOrders {
     async fn request_verification(&self, new: NewVerification) -> Result<VerificationRequested, StoreError> {
-        let requested = self.write(new, |unit, new| Box::pin(request(unit, new))).await?;
-        if requested == VerificationRequested::Stored {
-            self.wake.notify();
-        }
-        Ok(requested)
+        let merchant = new.verification.merchant;
+        Ok(self.router.write(merchant, new, |unit, new| Box::pin(request(unit, new))).await?)
     }
 
     async fn mint_verification(
@@ -71,7 +70,7 @@ impl Verifications for PostgresOrders {
         at: Timestamp,
     ) -> Result<Minting, StoreError> {
         let facts = (merchant, id, token, at);
-        let work = self.write(facts, |unit, (merchant, id, token, at)| {
+        let work = self.router.write(merchant, facts, |unit, (merchant, id, token, at)| {
             Box::pin(mint_token(unit, *merchant, *id, *token, *at))
         });
         Ok(work.await?)
@@ -83,7 +82,8 @@ impl Verifications for PostgresOrders {
         id: VerificationId,
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        self.run(sqlx::query(MAILED).bind(merchant.0).bind(id.0).bind(Moment(at))).await?;
+        let query = || sqlx::query(MAILED).bind(merchant.0).bind(id.0).bind(Moment(at));
+        self.router.run(merchant, query).await?;
         Ok(())
     }
 
@@ -93,17 +93,14 @@ impl Verifications for PostgresOrders {
         token: TokenHash,
         at: Timestamp,
     ) -> Result<Option<Verification>, StoreError> {
-        let row = self.row(sqlx::query(BY_TOKEN).bind(merchant.0).bind(token.to_vec())).await?;
+        let query = || sqlx::query(BY_TOKEN).bind(merchant.0).bind(token.to_vec());
+        let row = self.router.row(merchant, ReadMode::Primary, query).await?;
         let found = row.as_ref().map(verification).transpose()?;
         Ok(found.map(|row| row.verification).filter(|found| found.expires_at() > at))
     }
 
     async fn open_account(&self, open: OpenAccount) -> Result<Option<Account>, StoreError> {
-        let account = self.write(open, |unit, open| Box::pin(open_account(unit, open))).await?;
-        if account.is_some() {
-            self.wake.notify();
-        }
-        Ok(account)
+        Ok(self.router.write(open.merchant, open, |unit, open| Box::pin(open_account(unit, open))).await?)
     }
 
     async fn reset_password(
@@ -114,14 +111,17 @@ impl Verifications for PostgresOrders {
         at: Timestamp,
     ) -> Result<Option<CustomerId>, StoreError> {
         let facts = (merchant, token, password_hash, at);
-        let work = self.write(facts, |unit, (merchant, token, hash, at)| {
+        let work = self.router.write(merchant, facts, |unit, (merchant, token, hash, at)| {
             Box::pin(reset_password(unit, *merchant, *token, hash, *at))
         });
         Ok(work.await?)
     }
 
     async fn expire_verifications(&self, at: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        Ok(self.run(sqlx::query(EXPIRE).bind(Moment(at)).bind(i64::from(limit))).await?)
+        let expire = |database: OrderDatabase, limit| async move {
+            database.run(sqlx::query(EXPIRE).bind(Moment(at)).bind(i64::from(limit))).await
+        };
+        Ok(self.router.in_turn(limit, expire).await?)
     }
 }
 

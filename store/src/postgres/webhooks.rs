@@ -10,6 +10,7 @@ use super::{
     PostgresOrders,
     fault::PostgresFault,
     outbox_insert,
+    router::{ReadMode, RecordIds},
     row::{get, id, id_if_any, json, number, parsed_if_any, time, time_if_any, to_json},
     timestamps::Moment,
     transaction::Unit,
@@ -60,6 +61,7 @@ const NOTE: &str = "
     UPDATE webhook_endpoints SET enabled = $3, failing_since = $4, disabled_at = $5, disabled_reason = $6,
         times_disabled = $7, changed_at = CASE WHEN $3 THEN changed_at ELSE $8 END
     WHERE merchant_id = $1 AND id = $2";
+const DELETE: &str = "DELETE FROM webhook_endpoints WHERE merchant_id = $1 AND id = $2";
 const RECORD: &str = "
     INSERT INTO webhook_attempts (endpoint_id, event_id, attempt, at, order_id, duration_micros, status, error)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING";
@@ -73,16 +75,19 @@ pub(super) const DELIVERED: &str = "
 #[async_trait]
 impl Webhooks for PostgresOrders {
     async fn create_endpoint(&self, endpoint: Endpoint) -> Result<bool, StoreError> {
-        Ok(self.write(endpoint, |unit, endpoint| Box::pin(create(unit, endpoint))).await?)
+        let created =
+            self.router.write(endpoint.merchant, endpoint, |unit, endpoint| Box::pin(create(unit, endpoint)));
+        Ok(created.await?)
     }
 
     async fn endpoint(&self, merchant: MerchantId, id: EndpointId) -> Result<Option<Endpoint>, StoreError> {
-        let row = self.row(sqlx::query(ONE).bind(merchant.0).bind(id.0)).await?;
+        let query = || sqlx::query(ONE).bind(merchant.0).bind(id.0);
+        let row = self.router.row(merchant, ReadMode::Replica, query).await?;
         Ok(row.as_ref().map(read).transpose()?)
     }
 
     async fn endpoint_by_id(&self, id: EndpointId) -> Result<Option<Endpoint>, StoreError> {
-        let row = self.row(sqlx::query(BY_ID).bind(id.0)).await?;
+        let row = self.router.row(id, ReadMode::Primary, || sqlx::query(BY_ID).bind(id.0)).await?;
         Ok(row.as_ref().map(read).transpose()?)
     }
 
@@ -91,11 +96,14 @@ impl Webhooks for PostgresOrders {
         merchant: MerchantId,
         page: PageRequest<EndpointId>,
     ) -> Result<Page<Endpoint>, StoreError> {
-        let query = sqlx::query(LIST)
-            .bind(merchant.0)
-            .bind(page.after.map_or(Uuid::max(), |id| id.0))
-            .bind(i64::from(page.limit) + 1);
-        let endpoints = self.rows(query).await?.iter().map(read).collect::<Result<_, _>>()?;
+        let query = || {
+            sqlx::query(LIST)
+                .bind(merchant.0)
+                .bind(page.after.map_or(Uuid::max(), |id| id.0))
+                .bind(i64::from(page.limit) + 1)
+        };
+        let rows = self.router.rows(merchant, ReadMode::Replica, query).await?;
+        let endpoints = rows.iter().map(read).collect::<Result<_, _>>()?;
         Ok(Page::from_overfetched(endpoints, page.limit))
     }
 
@@ -105,7 +113,7 @@ impl Webhooks for PostgresOrders {
         id: EndpointId,
         change: EndpointChange,
     ) -> Result<Option<Endpoint>, StoreError> {
-        let updated = self.write((merchant, id, change), |unit, (merchant, id, change)| {
+        let updated = self.router.write(merchant, (merchant, id, change), |unit, (merchant, id, change)| {
             Box::pin(update(unit, *merchant, *id, change))
         });
         Ok(updated.await?)
@@ -118,15 +126,15 @@ impl Webhooks for PostgresOrders {
         finding: EndpointFinding,
         at: Timestamp,
     ) -> Result<bool, StoreError> {
-        let noted = self.write((merchant, id, finding, at), |unit, (merchant, id, finding, at)| {
-            Box::pin(note(unit, (*merchant, *id), *finding, *at))
+        let facts = ((merchant, id), finding, at);
+        let noted = self.router.write(merchant, facts, |unit, (endpoint, finding, at)| {
+            Box::pin(note(unit, *endpoint, *finding, *at))
         });
         Ok(noted.await?)
     }
 
     async fn delete_endpoint(&self, merchant: MerchantId, id: EndpointId) -> Result<bool, StoreError> {
-        let query = sqlx::query("DELETE FROM webhook_endpoints WHERE merchant_id = $1 AND id = $2");
-        Ok(self.run(query.bind(merchant.0).bind(id.0)).await? > 0)
+        Ok(self.router.run(merchant, || sqlx::query(DELETE).bind(merchant.0).bind(id.0)).await? > 0)
     }
 
     async fn subscribers(
@@ -135,32 +143,40 @@ impl Webhooks for PostgresOrders {
         kind: EventKind,
     ) -> Result<Vec<EndpointId>, StoreError> {
         // At most 50 rows. `includes` decides which of them subscribe to the kind, so that the rule exists only once.
-        let rows = self.rows(sqlx::query(ENABLED).bind(merchant.0)).await?;
+        let query = || sqlx::query(ENABLED).bind(merchant.0);
+        let rows = self.router.rows(merchant, ReadMode::Primary, query).await?;
         let endpoints: Vec<_> = rows.iter().map(read).collect::<Result<_, _>>()?;
         Ok(endpoints.iter().filter(|e| e.events.includes(kind)).map(|e| e.id).collect())
     }
 
     async fn record_attempt(&self, attempt: WebhookAttempt) -> Result<(), StoreError> {
-        let query = sqlx::query(RECORD)
-            .bind(attempt.endpoint.0)
-            .bind(attempt.event.0)
-            .bind(i64::from(attempt.attempt))
-            .bind(Moment(attempt.at))
-            .bind(attempt.order.map(|id| id.0))
-            .bind(i64::try_from(attempt.duration.as_micros()).unwrap_or(i64::MAX))
-            .bind(attempt.status.map(i32::from))
-            .bind(attempt.error);
-        self.run(query).await?;
+        let query = || {
+            sqlx::query(RECORD)
+                .bind(attempt.endpoint.0)
+                .bind(attempt.event.0)
+                .bind(i64::from(attempt.attempt))
+                .bind(Moment(attempt.at))
+                .bind(attempt.order.map(|id| id.0))
+                .bind(i64::try_from(attempt.duration.as_micros()).unwrap_or(i64::MAX))
+                .bind(attempt.status.map(i32::from))
+                .bind(attempt.error.as_deref())
+        };
+        let (endpoint, event) = (Some(attempt.endpoint), Some(attempt.event));
+        let of = RecordIds { order: attempt.order, endpoint, event, ..RecordIds::default() };
+        self.router.run(of, query).await?;
         Ok(())
     }
 
     async fn attempts_of_order(&self, order: OrderId) -> Result<Vec<WebhookAttempt>, StoreError> {
-        let query = sqlx::query(ATTEMPTS_OF_ORDER).bind(order.0).bind(earliest_of(order));
-        Ok(self.rows(query).await?.iter().map(attempt).collect::<Result<_, _>>()?)
+        let query = || sqlx::query(ATTEMPTS_OF_ORDER).bind(order.0).bind(earliest_of(order));
+        let rows = self.router.rows(order, ReadMode::Replica, query).await?;
+        Ok(rows.iter().map(attempt).collect::<Result<_, _>>()?)
     }
 
     async fn delivered(&self, endpoint: EndpointId, event: EventId) -> Result<bool, StoreError> {
-        Ok(self.row(sqlx::query(DELIVERED).bind(endpoint.0).bind(event.0)).await?.is_some())
+        let query = || sqlx::query(DELIVERED).bind(endpoint.0).bind(event.0);
+        let of = RecordIds { endpoint: Some(endpoint), event: Some(event), ..RecordIds::default() };
+        Ok(self.router.row(of, ReadMode::Primary, query).await?.is_some())
     }
 }
 

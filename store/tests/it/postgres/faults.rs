@@ -88,7 +88,7 @@ async fn repeating_is_bounded() {
     let (shop, pool) = (shop(&database.config()).await, pool(&database).await);
     refuse(&pool, 1000).await;
     let answer = shop.try_place("k", &["a"]).await;
-    assert!(matches!(answer, Err(StoreError::Unavailable { .. })), "{answer:?}");
+    assert!(matches!(answer, Err(StoreError::Busy { .. })), "{answer:?}");
     assert!((2..20).contains(&attempts(&pool).await));
     assert_eq!(shop.stock("a").await, (10, 0), "nothing stays");
     // The key is free, and the next attempt places the order.
@@ -105,7 +105,7 @@ async fn a_lock_is_not_waited_for_without_end() {
     let mut stranger = pool.begin().await.expect("begins");
     stranger.execute("SELECT 1 FROM products WHERE sku = 'a' FOR UPDATE").await.expect("locks");
     let answer = shop.try_place("k", &["a"]).await;
-    assert!(matches!(answer, Err(StoreError::Unavailable { .. })), "{answer:?}");
+    assert!(matches!(answer, Err(StoreError::Busy { .. })), "{answer:?}");
     stranger.rollback().await.expect("rolls back");
     shop.place("k", &["a"]).await;
 }

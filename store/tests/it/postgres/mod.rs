@@ -25,6 +25,10 @@ mod over_two_shards {
     store::order_store_suite!(crate::util::shards::orders);
 }
 
+mod over_two_replicated_shards_behind_a_pooler {
+    store::order_store_suite!(crate::util::shards::orders_pooled_with_replicas);
+}
+
 /// Ends the test with a printed reason when there is no server to test with.
 macro_rules! needs_postgres {
     () => {

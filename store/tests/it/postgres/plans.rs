@@ -154,7 +154,7 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
     ("webhooks::ATTEMPTS_OF_ORDER", "uuid, uuid", "made(moment(39000), 39000), made(moment(38000), 0)"),
     ("webhooks::DELIVERED", "uuid, uuid", "made(moment(40), 40), made(moment(39040), 39040)"),
     (
-        "sharded::OWNER",
+        "router::OWNER",
         "uuid, uuid, uuid, uuid",
         "made(moment(39000), 39000), made(moment(100), 100), made(moment(39000), 1), made(moment(19000), 19000)",
     ),

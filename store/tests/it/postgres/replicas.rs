@@ -9,7 +9,7 @@ use store::{
     merchants::Merchants,
     orders::{Mails, Orders},
     outbox::Outbox,
-    postgres::{ReadStats, ReplicatedOrders},
+    postgres::{PostgresOrders, ReadStats},
     webhooks::{Endpoint, EndpointChange, Subscription, Webhooks},
 };
 
@@ -36,7 +36,7 @@ fn first<C>(limit: u32) -> PageRequest<C> {
     PageRequest { limit, after: None }
 }
 
-async fn caught_up(shop: &TestMerchant, store: &ReplicatedOrders) {
+async fn caught_up(shop: &TestMerchant, store: &PostgresOrders) {
     let answered = |stats: ReadStats| (stats.replica, stats.repeated);
     let asked = async || {
         let before = answered(store.read_stats());
@@ -255,6 +255,51 @@ async fn a_read_is_not_left_hanging_on_a_silent_replica() {
 }
 
 #[tokio::test]
+async fn of_two_replicas_the_one_that_answers_is_read() {
+    if skipped() {
+        return;
+    }
+    let (_replaying, database) = (going_on().await, Lent::new().await);
+    let shop = elsewhere(&database).await;
+    let proxies = [Proxy::start(address()).await, Proxy::start(address()).await];
+    let replicas = proxies.iter().map(|proxy| config(&database, Some(proxy.port))).collect();
+    let store = beside(&database, replicas, Duration::from_secs(1)).await;
+    for away in &proxies {
+        until("both have caught up", async || store.lag().is_some()).await;
+        away.set_accepting(false);
+        away.cut();
+        until("the loss is noticed", async || store.lag().is_none()).await;
+        caught_up(&shop, &store).await;
+        away.set_accepting(true);
+    }
+    until("both are followed again", async || store.lag().is_some()).await;
+}
+
+#[tokio::test]
+async fn reads_in_flight_on_a_silent_replica_send_others_to_the_next() {
+    if skipped() {
+        return;
+    }
+    let (_replaying, database) = (going_on().await, Lent::new().await);
+    let shop = elsewhere(&database).await;
+    let proxies = [Proxy::start(address()).await, Proxy::start(address()).await];
+    let replicas = proxies.iter().map(|proxy| config(&database, Some(proxy.port))).collect();
+    let store = beside(&database, replicas, EVER).await;
+    until("both have caught up", async || store.lag().is_some()).await;
+    caught_up(&shop, &store).await;
+    proxies[0].set_deaf(true);
+    let before = store.read_stats();
+    let reads = (0..8).map(|_| store.product(shop.merchant, "mug"));
+    let answers = tokio::time::timeout(PATIENCE, futures::future::join_all(reads)).await;
+    for answer in answers.expect("none is left hanging") {
+        assert!(answer.expect("reads").is_some());
+    }
+    let after = store.read_stats();
+    assert!(after.replica >= before.replica + 4, "half of them or more: {before:?} {after:?}");
+    proxies[0].set_deaf(false);
+}
+
+#[tokio::test]
 async fn a_server_that_is_no_replica_of_this_database_is_not_read() {
     if skipped() {
         return;
@@ -268,7 +313,7 @@ async fn a_server_that_is_no_replica_of_this_database_is_not_read() {
         let mut through = url;
         through.set_port(Some(proxy.port)).expect("can have one");
         let replica = PostgresConfig { url: String::from(through).into(), ..stranger };
-        let store = beside(&database, replica, EVER).await;
+        let store = beside(&database, vec![replica], EVER).await;
         // A replica is connected to twice, by the probe and by the pool; more often only after it was rejected.
         until("it was looked at again", async || proxy.through() > 2).await;
         assert_eq!(store.lag(), None);

@@ -103,15 +103,17 @@ pub(crate) async fn orders() -> Option<(Arc<dyn OrderStore>, Lent)> {
 /// Opener of orders behind a pooler in transaction mode if one runs; otherwise directly on the server, with the
 /// settings that are safe behind such a pooler.
 pub(crate) async fn orders_pooled() -> Option<(Arc<dyn OrderStore>, Lent)> {
-    opened(|config| {
-        let direct = config.url.expose_secret().to_owned();
-        let (_, name) = direct.rsplit_once('/').expect("an address with a database");
-        let pooled =
-            std::env::var(POOLER).ok().and_then(|url| Some(format!("{}/{name}", url.rsplit_once('/')?.0)));
-        let url = pooled.unwrap_or_else(|| direct.clone()).into();
-        PostgresConfig { url, direct_url: Some(direct.clone().into()), pgbouncer: true, ..config }
-    })
-    .await
+    opened(pooled).await
+}
+
+/// The database behind a pooler in transaction mode if one runs; otherwise with the settings that are safe behind one.
+pub(crate) fn pooled(config: PostgresConfig) -> PostgresConfig {
+    let direct = config.url.expose_secret().to_owned();
+    let (_, name) = direct.rsplit_once('/').expect("an address with a database");
+    let pooled =
+        std::env::var(POOLER).ok().and_then(|url| Some(format!("{}/{name}", url.rsplit_once('/')?.0)));
+    let url = pooled.unwrap_or_else(|| direct.clone()).into();
+    PostgresConfig { url, direct_url: Some(direct.into()), pgbouncer: true, ..config }
 }
 
 async fn opened(

@@ -10,12 +10,16 @@ use base::{
 };
 use secrecy::ExposeSecret;
 use sqlx::{Executor, PgPool, postgres::PgPoolOptions};
-use store::{OrderStore, conformance::skip, postgres::ReplicatedOrders};
+use store::{
+    OrderStore,
+    conformance::skip,
+    postgres::{DatabaseConfig, PostgresOrders},
+};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use url::Url;
 
 use super::{
-    postgres::{Lent, open, patient},
+    postgres::{Lent, patient},
     until,
 };
 
@@ -64,21 +68,25 @@ pub(crate) async fn replicated(
     database: &Scratch,
     replica: PostgresConfig,
     lag_max: Duration,
-) -> ReplicatedOrders {
-    let store = beside(database, replica, lag_max).await;
-    until("the replica has caught up", async || store.lag().is_some_and(|lag| lag <= lag_max)).await;
+) -> PostgresOrders {
+    let store = beside(database, vec![replica], lag_max).await;
+    caught_up(&store, lag_max).await;
     store
 }
 
-/// A store over primary and replica, returned at once.
+/// Waits until all replicas have caught up.
+pub(crate) async fn caught_up(store: &PostgresOrders, lag_max: Duration) {
+    until("the replicas have caught up", async || store.lag().is_some_and(|lag| lag <= lag_max)).await;
+}
+
+/// A store over primary and replicas, returned at once.
 pub(crate) async fn beside(
     database: &Scratch,
-    replica: PostgresConfig,
+    replicas: Vec<PostgresConfig>,
     lag_max: Duration,
-) -> ReplicatedOrders {
-    let primary = patient(database);
-    let store = open(&primary).await;
-    ReplicatedOrders::new(store, &primary, replica, lag_max, Ambient::system()).expect("good addresses")
+) -> PostgresOrders {
+    let config = DatabaseConfig { primary: patient(database), replicas, lag_max };
+    PostgresOrders::replicated(&config, Ambient::system()).await.expect("good addresses")
 }
 
 /// Opener of orders; the replay is not paused while the guard lives.

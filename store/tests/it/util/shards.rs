@@ -2,14 +2,18 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use base::postgres::PostgresConfig;
+use base::{Ambient, postgres::PostgresConfig};
 use store::{
     OrderStore,
     domain::MerchantId,
-    postgres::sharded::{LOCATED_FOR, ShardedOrders},
+    postgres::{DatabaseConfig, LOCATED_FOR, PostgresOrders, ShardingConfig},
 };
+use tokio::sync::RwLockReadGuard;
 
-use super::postgres::{Lent, open, patient, skipped};
+use super::{
+    postgres::{Lent, patient, pooled, skipped},
+    replica,
+};
 
 /// Names of the two shards.
 pub(crate) const NAMES: [&str; 2] = ["a", "b"];
@@ -25,18 +29,29 @@ pub(crate) fn named(databases: &[Lent; 2]) -> BTreeMap<String, PostgresConfig> {
     NAMES.iter().map(|name| (*name).to_owned()).zip(configs).collect()
 }
 
+/// The same with a replica each.
+pub(crate) fn named_with_replicas(
+    databases: &[Lent; 2],
+    lag_max: Duration,
+) -> BTreeMap<String, DatabaseConfig> {
+    let configs = databases.iter().map(|database| DatabaseConfig {
+        primary: patient(database),
+        replicas: vec![replica::config(database, None)],
+        lag_max,
+    });
+    NAMES.iter().map(|name| (*name).to_owned()).zip(configs).collect()
+}
+
 /// A store over the shards.
-pub(crate) async fn sharded(
-    configs: &BTreeMap<String, PostgresConfig>,
+pub(crate) async fn sharded<D: Into<DatabaseConfig> + Clone>(
+    configs: &BTreeMap<String, D>,
     pins: &[(MerchantId, &str)],
     located_for: Duration,
-) -> ShardedOrders {
-    let mut stores = BTreeMap::new();
-    for (name, config) in configs {
-        stores.insert(name.clone(), open(config).await);
-    }
+) -> PostgresOrders {
+    let configs = configs.iter().map(|(name, config)| (name.clone(), config.clone().into())).collect();
     let pins = pins.iter().map(|(merchant, name)| (*merchant, (*name).to_owned())).collect();
-    ShardedOrders::forgetting_after(located_for, stores, &pins).expect("a map")
+    let sharding = ShardingConfig { pins, located_for };
+    PostgresOrders::sharded(configs, sharding, Ambient::system()).await.expect("connects")
 }
 
 /// Opener of orders.
@@ -47,4 +62,23 @@ pub(crate) async fn orders() -> Option<(Arc<dyn OrderStore>, [Lent; 2])> {
     let databases = two().await;
     let store = sharded(&named(&databases), &[], LOCATED_FOR).await;
     Some((Arc::new(store), databases))
+}
+
+/// Opener of orders over shards behind a pooler, with a replica each; the replay is not paused while the guard lives.
+pub(crate) async fn orders_pooled_with_replicas()
+-> Option<(Arc<dyn OrderStore>, ([Lent; 2], RwLockReadGuard<'static, ()>))> {
+    if replica::skipped() {
+        return None;
+    }
+    let (replaying, databases) = (replica::going_on().await, two().await);
+    let lag_max = Duration::from_secs(1);
+    let mut configs = named_with_replicas(&databases, lag_max);
+    for config in configs.values_mut() {
+        config.primary = pooled(config.primary.clone());
+        // Unnamed statements in transactions, as through a pooler before the replica.
+        config.replicas.iter_mut().for_each(|replica| replica.pgbouncer = true);
+    }
+    let store = sharded(&configs, &[], LOCATED_FOR).await;
+    replica::caught_up(&store, lag_max).await;
+    Some((Arc::new(store), (databases, replaying)))
 }

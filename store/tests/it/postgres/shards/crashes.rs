@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, resume_unwind};
 use futures::FutureExt;
 use store::{
     error::StoreError,
-    postgres::sharded::merchant_migration::{MoveError, MoveOptions, Step},
+    postgres::merchant_migration::{MoveError, MoveOptions, Step},
 };
 use tokio::{runtime::Handle, sync::Notify, task::block_in_place};
 

@@ -2,6 +2,7 @@
 
 mod crashes;
 mod moving;
+mod replicas;
 mod routing;
 mod worth;
 
@@ -11,10 +12,7 @@ use base::{Ambient, postgres::PostgresConfig};
 use sqlx::PgPool;
 use store::{
     domain::MerchantId,
-    postgres::sharded::{
-        ShardedOrders,
-        merchant_migration::{Migrator, MoveError, MoveOptions, MoveReport},
-    },
+    postgres::merchant_migration::{Migrator, MoveError, MoveOptions, MoveReport},
 };
 
 use super::{needs_postgres, shop::TestMerchant};
@@ -30,7 +28,7 @@ const REMEMBERED: Duration = Duration::from_millis(300);
 struct Scene {
     databases: [Lent; 2],
     shards: BTreeMap<String, PostgresConfig>,
-    shop: TestMerchant<ShardedOrders>,
+    shop: TestMerchant,
 }
 
 impl Scene {

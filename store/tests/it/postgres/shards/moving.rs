@@ -17,8 +17,8 @@ use store::{
     orders::{CaptureFacts, Orders, PlaceOutcome},
     outbox::{Outbox, OutboxBody},
     partitions::Partitions,
-    postgres::sharded::{
-        LOCATED_FOR, ShardedOrders,
+    postgres::{
+        LOCATED_FOR, PostgresOrders,
         merchant_migration::{MoveError, MoveOptions, Step},
     },
 };
@@ -44,7 +44,7 @@ async fn patiently<T, F: Future<Output = Result<T, StoreError>>>(mut act: impl F
 }
 
 /// Places, pays and fulfils orders one after another until told to stop; returns their ids.
-async fn trade(name: usize, shop: TestMerchant<ShardedOrders>, stop: Arc<AtomicBool>) -> Vec<OrderId> {
+async fn trade(name: usize, shop: TestMerchant, stop: Arc<AtomicBool>) -> Vec<OrderId> {
     let mut orders = Vec::new();
     while !stop.load(Ordering::SeqCst) {
         let key = format!("t{name}-{}", orders.len());
@@ -74,7 +74,7 @@ struct Sent {
     sequences: BTreeMap<OrderId, Vec<u64>>,
 }
 
-async fn relay(store: ShardedOrders, ambient: Ambient, stop: Arc<AtomicBool>, sent: Arc<Mutex<Sent>>) {
+async fn relay(store: PostgresOrders, ambient: Ambient, stop: Arc<AtomicBool>, sent: Arc<Mutex<Sent>>) {
     let mut arrivals = store.arrivals();
     loop {
         let stopping = stop.load(Ordering::SeqCst);
@@ -199,7 +199,7 @@ async fn at_step<T>(
     scene: &Scene,
     step: Step,
     act: impl AsyncFnOnce() -> T,
-) -> (Result<store::postgres::sharded::merchant_migration::MoveReport, MoveError>, T) {
+) -> (Result<store::postgres::merchant_migration::MoveReport, MoveError>, T) {
     let (reached, mover) = (Notify::new(), scene.mover("b"));
     let progress = |now| {
         if now == step {
@@ -276,7 +276,7 @@ async fn what_cannot_be_made_equal_stays_where_it_is() {
     let shop = TestMerchant::of(store, ambient.clone(), merchant).await;
     shop.product("mug", 10).await;
     worth::drain(&shop).await;
-    let mover = store::postgres::sharded::merchant_migration::Migrator::new(
+    let mover = store::postgres::merchant_migration::Migrator::new(
         configs,
         merchant,
         "b".to_owned(),
@@ -306,13 +306,8 @@ async fn old_months_come_along() {
     let order = shop.place("k", &["mug"]).await;
     worth::drain(&shop).await;
     let options = MoveOptions { settle: Duration::ZERO, ..MoveOptions::default() };
-    let mover = store::postgres::sharded::merchant_migration::Migrator::new(
-        configs,
-        merchant,
-        "b".to_owned(),
-        options,
-        past,
-    );
+    let mover =
+        store::postgres::merchant_migration::Migrator::new(configs, merchant, "b".to_owned(), options, past);
     mover.expect("is a shard").run(&|_| {}).await.expect("moves");
     let found: i64 = sqlx::query_scalar("SELECT count(*) FROM orders_y2024m03 WHERE id = $1")
         .bind(order.id.0)

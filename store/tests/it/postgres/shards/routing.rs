@@ -13,7 +13,7 @@ use store::{
     orders::{Orders, PlaceOutcome},
     outbox::Outbox,
     partitions::Partitions,
-    postgres::sharded::{LOCATED_FOR, ShardedOrders},
+    postgres::{LOCATED_FOR, PostgresOrders},
 };
 
 use super::{TestMerchant, needs_postgres, rows_of, worth::drain};
@@ -26,7 +26,7 @@ use crate::util::{
 const LEASE: Duration = Duration::from_secs(30);
 
 /// Shops with a product each.
-async fn shops(store: &ShardedOrders, count: usize) -> Vec<TestMerchant<ShardedOrders>> {
+async fn shops(store: &PostgresOrders, count: usize) -> Vec<TestMerchant> {
     let mut shops = Vec::new();
     for _ in 0..count {
         let shop = TestMerchant::new(store.clone(), Ambient::system()).await;
@@ -37,7 +37,7 @@ async fn shops(store: &ShardedOrders, count: usize) -> Vec<TestMerchant<ShardedO
 }
 
 /// The databases that hold rows of a shop.
-async fn homes(databases: &[Lent; 2], shop: &TestMerchant<ShardedOrders>) -> Vec<&'static str> {
+async fn homes(databases: &[Lent; 2], shop: &TestMerchant) -> Vec<&'static str> {
     let mut homes = Vec::new();
     for (name, database) in NAMES.into_iter().zip(databases) {
         if rows_of(&pool(database).await, shop.merchant).await > 0 {

@@ -9,7 +9,6 @@ use store::{
     merchants::{KeyRecord, KeyScope, Merchants},
     orders::{MailRecord, Mails, Orders, RefundFacts},
     outbox::{Outbox, OutboxMessage},
-    postgres::sharded::ShardedOrders,
     webhooks::{Endpoint, Subscription, WebhookAttempt, Webhooks},
 };
 
@@ -27,7 +26,7 @@ fn next<C>(after: Option<C>) -> PageRequest<C> {
 }
 
 /// Fills every table; all messages are sent at the end.
-pub(super) async fn settle(shop: &TestMerchant<ShardedOrders>) {
+pub(super) async fn settle(shop: &TestMerchant) {
     let (store, now) = (shop.store.as_ref(), shop.ambient.now());
     let key = KeyRecord { id: KeyId::fresh(&shop.ambient), merchant: shop.merchant, scope: KeyScope::Secret };
     store.ensure_key(&key, key_hash(), now).await.expect("ensures");
@@ -51,7 +50,7 @@ pub(super) async fn settle(shop: &TestMerchant<ShardedOrders>) {
     drain(shop).await;
 }
 
-async fn endpoint(shop: &TestMerchant<ShardedOrders>) -> EndpointId {
+async fn endpoint(shop: &TestMerchant) -> EndpointId {
     let id = EndpointId::fresh(&shop.ambient);
     let endpoint = Endpoint {
         id,
@@ -70,7 +69,7 @@ async fn endpoint(shop: &TestMerchant<ShardedOrders>) -> EndpointId {
 }
 
 /// Records a mail, and an attempt for each event.
-async fn record(shop: &TestMerchant<ShardedOrders>, order: &Order, endpoint: EndpointId) {
+async fn record(shop: &TestMerchant, order: &Order, endpoint: EndpointId) {
     let (store, now) = (shop.store.as_ref(), shop.ambient.now());
     let mail = MailRecord {
         template: "order_confirmed".to_owned(),
@@ -93,7 +92,7 @@ async fn record(shop: &TestMerchant<ShardedOrders>, order: &Order, endpoint: End
     }
 }
 
-async fn refund(shop: &TestMerchant<ShardedOrders>, order: OrderId) {
+async fn refund(shop: &TestMerchant, order: OrderId) {
     let (store, now) = (shop.store.as_ref(), shop.ambient.now());
     let refund = RefundId::fresh(&shop.ambient);
     store.request_refund(shop.merchant, order, refund, Some(100), now).await.expect("asks");
@@ -103,7 +102,7 @@ async fn refund(shop: &TestMerchant<ShardedOrders>, order: OrderId) {
 }
 
 /// Claims and marks all messages as a relay does; returns them.
-pub(super) async fn drain(shop: &TestMerchant<ShardedOrders>) -> Vec<OutboxMessage> {
+pub(super) async fn drain(shop: &TestMerchant) -> Vec<OutboxMessage> {
     let store = shop.store.as_ref();
     let mut all = Vec::new();
     loop {
@@ -119,7 +118,7 @@ pub(super) async fn drain(shop: &TestMerchant<ShardedOrders>) -> Vec<OutboxMessa
 }
 
 /// Everything that the contract returns about a merchant, as text.
-pub(super) async fn told(shop: &TestMerchant<ShardedOrders>) -> Vec<String> {
+pub(super) async fn told(shop: &TestMerchant) -> Vec<String> {
     let (store, merchant) = (shop.store.as_ref(), shop.merchant);
     let mut told = vec![format!("{:?}", store.merchant_name(merchant).await.expect("reads"))];
     told.push(format!("{:?}", store.key_by_hash(key_hash()).await.expect("reads")));

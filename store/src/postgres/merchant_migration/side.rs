@@ -14,7 +14,7 @@ use super::{
 use crate::{
     domain::MerchantId,
     postgres::{
-        PostgresOrders,
+        database::OrderDatabase,
         fault::PostgresFault,
         fence::MerchantState,
         row::{get, number},
@@ -82,7 +82,7 @@ struct Change {
 pub(super) struct Side {
     pub(super) name: String,
     merchant: MerchantId,
-    pub(super) store: PostgresOrders,
+    pub(super) database: OrderDatabase,
     pub(super) columns: Columns,
     names: BTreeMap<&'static str, Vec<String>>,
 }
@@ -91,11 +91,11 @@ impl Side {
     pub(super) async fn open(
         name: String,
         merchant: MerchantId,
-        store: PostgresOrders,
+        database: OrderDatabase,
     ) -> Result<Self, PostgresFault> {
         let mut columns = Columns::new();
         for table in TABLES {
-            let rows = store.rows(sqlx::query(COLUMNS).bind(table.name)).await?;
+            let rows = database.reads().rows(sqlx::query(COLUMNS).bind(table.name)).await?;
             let read = |row: &PgRow| Ok::<_, PostgresFault>((get(row, "name")?, get(row, "kind")?));
             columns.insert(table.name, rows.iter().map(read).collect::<Result<_, _>>()?);
         }
@@ -103,7 +103,7 @@ impl Side {
             (*table, columns.iter().map(|(name, _): &(String, String)| name.clone()).collect())
         });
         let names = names.collect();
-        Ok(Self { name, merchant, store, columns, names })
+        Ok(Self { name, merchant, database, columns, names })
     }
 
     /// The values of `$1` for a table.
@@ -111,7 +111,7 @@ impl Side {
         match table.owner {
             Owner::Merchant => Ok(vec![self.merchant.0]),
             Owner::Endpoint => {
-                let rows = self.store.rows(sqlx::query(ENDPOINTS).bind(self.merchant.0)).await?;
+                let rows = self.database.reads().rows(sqlx::query(ENDPOINTS).bind(self.merchant.0)).await?;
                 rows.iter().map(|row| get(row, "endpoint_id")).collect()
             }
         }
@@ -125,7 +125,7 @@ impl Side {
         limit: u64,
     ) -> Result<Found, PostgresFault> {
         let sql = self.statements(table).digest(bounds(range));
-        let rows = self.store.rows(bind(&sql, owner, range, limit)).await?;
+        let rows = self.database.reads().rows(bind(&sql, owner, range, limit)).await?;
         let row = rows
             .first()
             .ok_or_else(|| PostgresFault::Corrupt("a SELECT of sums returned no row".to_owned()))?;
@@ -144,7 +144,7 @@ impl Side {
         whole: bool,
     ) -> Result<Vec<Carried>, PostgresFault> {
         let sql = self.statements(table).rows(bounds(range), whole);
-        let rows = self.store.rows(bind(&sql, owner, range, limit)).await?;
+        let rows = self.database.reads().rows(bind(&sql, owner, range, limit)).await?;
         let carried = |row: &PgRow| {
             Ok(Carried {
                 identity: values(row, "i", table.identity)?,
@@ -183,20 +183,20 @@ impl Side {
     /// The key of an owner's last row.
     pub(super) async fn last(&self, table: &Table, owner: Uuid) -> Result<Option<Values>, PostgresFault> {
         let sql = self.statements(table).last();
-        let row = self.store.row(sqlx::query(AssertSqlSafe(sql)).bind(owner)).await?;
+        let row = self.database.reads().row(sqlx::query(AssertSqlSafe(sql)).bind(owner)).await?;
         row.map(|row| values(&row, "k", table.key)).transpose()
     }
 
     /// Number of rows of an owner.
     pub(super) async fn count(&self, table: &Table, owner: Uuid) -> Result<u64, PostgresFault> {
         let sql = self.statements(table).count();
-        let row = self.store.row(sqlx::query(AssertSqlSafe(sql)).bind(owner)).await?;
+        let row = self.database.reads().row(sqlx::query(AssertSqlSafe(sql)).bind(owner)).await?;
         row.map_or(Ok(0), |row| number(&row, "rows"))
     }
 
     /// Number of unsent messages of the merchant.
     pub(super) async fn unsent(&self) -> Result<u64, PostgresFault> {
-        let row = self.store.row(sqlx::query(UNSENT).bind(self.merchant.0)).await?;
+        let row = self.database.reads().row(sqlx::query(UNSENT).bind(self.merchant.0)).await?;
         row.map_or(Ok(0), |row| number(&row, "messages"))
     }
 

@@ -13,15 +13,13 @@ use std::{collections::VecDeque, convert::Infallible, time::Duration};
 
 use base::{
     Ambient,
-    postgres::{OpenError, PostgresConfig},
+    postgres::{self, Database, OpenError, PostgresConfig},
 };
 use sqlx::{ConnectOptions, PgConnection, Row, postgres::PgConnectOptions};
 use tokio::{
     sync::watch,
     time::{Instant, timeout},
 };
-
-use crate::postgres::PostgresOrders;
 
 /// Pause between rounds.
 const EVERY: Duration = Duration::from_millis(100);
@@ -46,7 +44,7 @@ const IDENTITY: &str =
 /// The replica, while it answers.
 #[derive(Clone)]
 pub(super) struct Standby {
-    pub(super) store: PostgresOrders,
+    pub(super) database: Database,
     /// Number of the connection; rises each time the replica returns.
     pub(super) session: u64,
     /// The replica has every transaction committed before; `None` until that is known.
@@ -57,6 +55,8 @@ pub(super) struct Standby {
 pub(super) struct Probe {
     primary: PgConnectOptions,
     replica: PgConnectOptions,
+    /// Host and port of the replica, for logs.
+    server: String,
     reads: PostgresConfig,
     lag_max: Duration,
     ambient: Ambient,
@@ -78,14 +78,17 @@ enum Away {
 }
 
 impl Probe {
-    /// `reads` configures the pool that reads will use.
+    /// `replica` configures the pool that reads will use.
     pub(super) fn new(
         primary: &PostgresConfig,
-        reads: PostgresConfig,
+        replica: &PostgresConfig,
         lag_max: Duration,
         ambient: Ambient,
     ) -> Result<Self, OpenError> {
-        Ok(Self { primary: primary.pool_options()?, replica: reads.pool_options()?, reads, lag_max, ambient })
+        let (primary, options) = (primary.pool_options()?, replica.pool_options()?);
+        let reads = PostgresConfig { by_index: true, ..replica.clone() };
+        let server = format!("{}:{}", options.get_host(), options.get_port());
+        Ok(Self { primary, replica: options, server, reads, lag_max, ambient })
     }
 
     /// Publishes the replica's state until the task is aborted.
@@ -100,7 +103,7 @@ impl Probe {
             standby.send_replace(None);
             failures += 1;
             if failures == 1 {
-                tracing::warn!(error = %away, "replica unusable: all reads go to the primary");
+                tracing::warn!(replica = %self.server, error = %away, "replica unusable: reads go elsewhere");
             }
             let longest = PAUSE_MAX.min(EVERY * 2_u32.saturating_pow(failures - 1));
             tokio::time::sleep(longest / 2 + self.ambient.jitter(longest / 2)).await;
@@ -121,8 +124,7 @@ impl Probe {
         }
         // A promoted server is detected before a pool is opened to it.
         replayed(&mut replica).await?;
-        let connecting = PostgresOrders::connect(&self.reads, self.ambient.clone());
-        let store = timeout(ANSWER_TIMEOUT, connecting).await??;
+        let database = timeout(ANSWER_TIMEOUT, postgres::connect(&self.reads)).await??;
         let mut progress = Progress::default();
         loop {
             let begun = Instant::now();
@@ -130,11 +132,11 @@ impl Probe {
             progress.begin(begun, end);
             progress.replayed(replayed(&mut replica).await?);
             if std::mem::take(failures) > 0 {
-                tracing::info!("replica usable again");
+                tracing::info!(replica = %self.server, "replica usable again");
             }
-            progress.tell(self.lag_max);
-            let (store, fresh_until) = (store.clone(), progress.fresh_until);
-            standby.send_replace(Some(Standby { store, session, fresh_until }));
+            progress.tell(&self.server, self.lag_max);
+            let (database, fresh_until) = (database.clone(), progress.fresh_until);
+            standby.send_replace(Some(Standby { database, session, fresh_until }));
             tokio::time::sleep(EVERY).await;
         }
     }
@@ -165,12 +167,12 @@ impl Progress {
     }
 
     /// Logs when the lag crosses the limit.
-    fn tell(&mut self, lag_max: Duration) {
+    fn tell(&mut self, replica: &str, lag_max: Duration) {
         let is_behind = self.fresh_until.is_none_or(|at| at.elapsed() > lag_max);
         if is_behind && !self.is_behind {
-            tracing::warn!(?lag_max, "replica lag above the limit: all reads go to the primary");
+            tracing::warn!(%replica, ?lag_max, "replica lag above the limit: reads go elsewhere");
         } else if self.is_behind && !is_behind {
-            tracing::info!(?lag_max, "replica lag within the limit");
+            tracing::info!(%replica, ?lag_max, "replica lag within the limit");
         }
         self.is_behind = is_behind;
     }

@@ -37,13 +37,14 @@ use self::{
     side::{Range, Side},
     tables::TABLES,
 };
-use super::LOCATED_FOR;
-use crate::{
-    domain::MerchantId,
-    outbox::Outbox,
-    partitions::Partitions,
-    postgres::{PostgresOrders, fence::MerchantState},
+use super::{
+    check_schema,
+    database::OrderDatabase,
+    fence::MerchantState,
+    partitions::{create_all, months_there},
+    router::LOCATED_FOR,
 };
+use crate::domain::MerchantId;
 
 /// Connections to each of the two databases; a migration does one thing at a time.
 const CONNECTIONS: u32 = 2;
@@ -149,7 +150,7 @@ impl Migrator {
                 }
                 rows.insert(table.label, count);
             }
-            source.store.close();
+            source.database.close();
         }
         Ok(MovePreview { merchant: self.merchant, from, to: self.to.clone(), next, rows, unsent })
     }
@@ -265,8 +266,8 @@ impl Migrator {
             return Err(MoveError::Schemas(table));
         }
         guard.expect(&self.to).await?;
-        for month in source.store.months_there().await? {
-            target.store.create_partitions(month, 0).await?;
+        for month in months_there(&source.database).await? {
+            create_all(&target.database, month, 0).await?;
         }
         let mut copier =
             Copier { source: &source, target: &target, guard: &mut *guard, batch: self.batch(), progress };
@@ -291,7 +292,7 @@ impl Migrator {
         guard.arrive(&self.to).await?;
         report.fenced_ms = u64::try_from(fenced.elapsed().as_millis()).unwrap_or(u64::MAX);
         for side in [source, target] {
-            side.store.close();
+            side.database.close();
         }
         Ok(())
     }
@@ -304,7 +305,7 @@ impl Migrator {
 
     /// Waits until no unsent message of the merchant is left.
     async fn drained(&self, source: &Side, progress: &Progress<'_>) -> Result<(), MoveError> {
-        let mut arrivals = source.store.arrivals();
+        let mut arrivals = source.database.arrivals();
         let begun = Instant::now();
         loop {
             // Mark as seen, check, then wait: a message sent after this line ends the wait below.
@@ -334,7 +335,7 @@ impl Migrator {
                     compare::clear(&side, guard, table, owner, &Range::default(), self.batch()).await?;
             }
         }
-        side.store.close();
+        side.database.close();
         Ok(deleted)
     }
 
@@ -344,8 +345,8 @@ impl Migrator {
 
     async fn side(&self, name: &str) -> Result<Side, MoveError> {
         let config = self.shards.get(name).ok_or_else(|| MoveError::UnknownShard(name.to_owned()))?;
-        let store = PostgresOrders::connect(config, self.ambient.clone()).await?;
-        store.check_schema().await?;
-        Ok(Side::open(name.to_owned(), self.merchant, store).await?)
+        let database = OrderDatabase::connect(0, config, self.ambient.clone()).await?;
+        check_schema(&database).await?;
+        Ok(Side::open(name.to_owned(), self.merchant, database).await?)
     }
 }
