@@ -176,8 +176,8 @@ impl OrderView {
         }
     }
 
-    /// The response to a new order, which has no payment yet; stored for idempotent replays. Equal for the order as it is
-    /// placed and for the same order at any later time.
+    /// The response to a new order, which has no payment yet; stored for idempotent replays. Equal for the order as it
+    /// is placed and for the same order at any later time.
     pub fn of_new(order: &Order) -> String {
         // Strings and numbers only: this cannot fail.
         serde_json::to_string(&Self::new(&as_placed(order.clone()), None)).unwrap_or_default()
