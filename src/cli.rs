@@ -1,8 +1,12 @@
 //! Command line. Names and verbs are fixed: `inspect` has no side effects, `control` has.
 
+mod values;
+
+pub(crate) use values::JobStateArg;
+
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use jobs::{JobId, engine::DeadReason, records::AttemptOutcome};
 use store::domain::MerchantId;
 
@@ -107,7 +111,7 @@ pub(crate) struct KeyArgs {
 #[derive(Debug, Args)]
 pub(crate) struct WorkerArgs {
     /// Queues and their concurrency, instead of [workers]: payments=16,fulfilment=8
-    #[arg(long, value_name = "QUEUE=N,…", value_parser = queue, value_delimiter = ',')]
+    #[arg(long, value_name = "QUEUE=N,…", value_parser = values::queue, value_delimiter = ',')]
     pub(crate) queues: Vec<(String, usize)>,
     #[command(flatten)]
     pub(crate) health: HealthArgs,
@@ -193,19 +197,11 @@ pub(crate) struct AttemptsArgs {
     #[arg(long)]
     pub(crate) kind: Option<String>,
     /// Only this outcome: completed, retried, snoozed, cancelled or dead
-    #[arg(long, value_parser = outcome)]
+    #[arg(long, value_parser = values::outcome)]
     pub(crate) outcome: Option<AttemptOutcome>,
     /// At most this many
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) limit: u32,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum JobStateArg {
-    Ready,
-    Delayed,
-    Running,
-    Dead,
 }
 
 #[derive(Debug, Subcommand)]
@@ -277,13 +273,13 @@ pub(crate) struct RedriveArgs {
     /// Only this kind
     #[arg(long)]
     pub(crate) kind: Option<String>,
-    #[arg(long, value_parser = dead_reason, help = "Only this reason: exhausted, unknown_kind, undecodable or crashed")]
+    #[arg(long, value_parser = values::dead_reason, help = "Only this reason: exhausted, unknown_kind, undecodable or crashed")]
     pub(crate) reason: Option<DeadReason>,
     /// Only errors containing this text
     #[arg(long)]
     pub(crate) error: Option<String>,
     /// Only jobs that died within this span, such as 90s, 30m, 2h, 3d
-    #[arg(long, value_parser = span)]
+    #[arg(long, value_parser = values::span)]
     pub(crate) since: Option<std::time::Duration>,
     /// At most this many per second
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -300,13 +296,13 @@ pub(crate) struct VerifyArgs {
     #[arg(long, conflicts_with = "since")]
     pub(crate) full: bool,
     /// Audit changes within this span, such as 90s, 30m, 2h, 3d
-    #[arg(long, value_parser = span)]
+    #[arg(long, value_parser = values::span)]
     pub(crate) since: Option<std::time::Duration>,
     /// Make the repairs that are safe
     #[arg(long)]
     pub(crate) repair: bool,
     /// Skip changes younger than this, which may still be in progress; instead of `verify.grace_minutes`
-    #[arg(long, value_parser = span, value_name = "SPAN")]
+    #[arg(long, value_parser = values::span, value_name = "SPAN")]
     pub(crate) grace: Option<std::time::Duration>,
 }
 
@@ -336,42 +332,6 @@ pub(crate) enum ConfigCommand {
     },
 }
 
-fn outcome(text: &str) -> Result<AttemptOutcome, String> {
-    from_name(text, "outcome")
-}
-
-fn dead_reason(text: &str) -> Result<DeadReason, String> {
-    from_name(text, "reason")
-}
-
-fn from_name<T: serde::de::DeserializeOwned>(text: &str, what: &str) -> Result<T, String> {
-    serde_json::from_value(text.into()).map_err(|_| format!("there is no {what} of this name"))
-}
-
-/// Parses a queue with its concurrency, `NAME=N`.
-fn queue(text: &str) -> Result<(String, usize), String> {
-    let parts = text.split_once('=').and_then(|(name, number)| Some((name, number.parse().ok()?)));
-    match parts {
-        Some((name, number)) if (1..=1024).contains(&number) => Ok((name.to_owned(), number)),
-        _ => Err("expected queue=number with a number from 1 to 1024, such as payments=16".to_owned()),
-    }
-}
-
-/// Parses a number with a unit: `s`, `m`, `h` or `d`.
-fn span(text: &str) -> Result<std::time::Duration, String> {
-    let wrong = || "expected a number with a unit, such as 90s, 30m, 2h or 3d".to_owned();
-    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => return Err(wrong()),
-    };
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    number.checked_mul(seconds).map(std::time::Duration::from_secs).ok_or_else(wrong)
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -381,11 +341,5 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn spans() {
-        assert_eq!(span("2h"), Ok(std::time::Duration::from_hours(2)));
-        assert!(span("2").is_err() && span("").is_err() && span("h").is_err() && span("1é").is_err());
     }
 }

@@ -163,7 +163,6 @@ mod tests {
             shipping_address: None,
             reference: None,
             idempotency: IdempotencyKey { key: house.ambient.uuid().to_string(), fingerprint: [1; 32] },
-            render: |order| order.id.to_string(),
             trace: None,
             at: house.ambient.now(),
         };

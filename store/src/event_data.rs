@@ -7,29 +7,16 @@ use serde_json::{Value, json};
 
 use crate::{
     customers::Account,
-    domain::{CustomerId, Order, OrderLine, PaymentId, PaymentState},
+    domain::{CustomerId, Order, PaymentId, PaymentState},
+    order_view::OrderView,
     orders::RefundFacts,
     webhooks::Endpoint,
 };
 
-/// An order: `{object, id, status, currency, total_minor, refunded_minor, items, customer, …}`.
+/// An order, see [`OrderView`].
 pub fn order(order: &Order) -> Value {
-    json!({
-        "object": "order",
-        "id": order.id,
-        "status": order.status,
-        "status_reason": order.status_reason,
-        "currency": order.currency,
-        "total_minor": order.total_minor,
-        "refunded_minor": order.refunded_minor,
-        "items": order.lines.iter().map(item).collect::<Vec<_>>(),
-        "customer": { "email": order.customer.email, "name": order.customer.name },
-        "shipping_address": order.shipping_address,
-        "reference": order.reference,
-        "shipment": order.shipment,
-        "created_at": order.created_at,
-        "updated_at": order.updated_at,
-    })
+    // Strings and numbers only: this cannot fail.
+    serde_json::to_value(OrderView::of_event(order)).unwrap_or_default()
 }
 
 /// A captured payment: `{object, id, order_id, status, amount_minor, currency}`.
@@ -100,16 +87,6 @@ pub fn endpoint_disabled(endpoint: &Endpoint) -> Value {
 /// The customer id in the data of [`customer`].
 pub fn customer_id(data: &Value) -> Option<CustomerId> {
     data["id"].as_str()?.parse().ok()
-}
-
-fn item(line: &OrderLine) -> Value {
-    json!({
-        "sku": line.sku,
-        "name": line.name,
-        "quantity": line.quantity,
-        "price_minor": line.price_minor,
-        "total_minor": line.total_minor,
-    })
 }
 
 fn payment(id: PaymentId, order: &Order, state: PaymentState, amount_minor: i64) -> Value {

@@ -14,6 +14,7 @@ pub mod domain;
 pub mod error;
 pub mod event_data;
 pub mod merchants;
+pub mod order_view;
 pub mod orders;
 pub mod outbox;
 #[cfg(feature = "postgres")]

@@ -60,8 +60,6 @@ pub struct NewOrder {
     pub reference: Option<String>,
     /// Idempotency key of the request.
     pub idempotency: IdempotencyKey,
-    /// Renders the answer that is stored under the key and returned on a replay.
-    pub render: fn(&Order) -> String,
     /// Trace of the request.
     pub trace: Option<TraceContext>,
     /// Time of the request.
@@ -93,7 +91,7 @@ pub enum PlaceOutcome {
     Placed {
         /// The stored order.
         order: Box<Order>,
-        /// The answer that [`NewOrder::render`] returned; stored under the key.
+        /// The answer, [`OrderView::of_new`](crate::order_view::OrderView::of_new); stored under the key.
         body: String,
     },
     /// Accepted by an earlier request with this key.

@@ -5,7 +5,7 @@ mod cart;
 mod catalog;
 mod customer;
 mod event;
-mod order;
+mod refund;
 mod webhook;
 
 use serde::Serialize;
@@ -15,7 +15,8 @@ pub(crate) use cart::{CartItemView, CartView};
 pub(crate) use catalog::{CategoryView, InventoryView, ProductView};
 pub(crate) use customer::{AccountView, LiveSessionView, LiveSessionsView, RequestedView, SessionView};
 pub(crate) use event::EventView;
-pub(crate) use order::{OrderView, PaymentView, RefundView, as_placed};
+pub(crate) use refund::RefundView;
+pub(crate) use store::order_view::{OrderView, PaymentView};
 pub(crate) use webhook::{EndpointCreatedView, EndpointView};
 
 /// A page of a list.

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     domain::{Order, OrderId},
+    order_view::OrderView,
     orders::{NewOrder, PlaceOutcome},
     rules::{
         Damage,
@@ -98,7 +99,7 @@ async fn attempt(unit: &mut Unit, new: &[NewOrder]) -> Result<Attempt, PostgresF
             return Ok(Attempt::Refused(answer));
         }
     };
-    let bodies: Vec<String> = new.iter().zip(&orders).map(|(new, order)| (new.render)(order)).collect();
+    let bodies: Vec<String> = orders.iter().map(OrderView::of_new).collect();
     store(unit, new, &orders, &bodies, &reserved, &wanted).await?;
     let placed = orders.into_iter().zip(bodies);
     Ok(Attempt::Placed(

@@ -236,7 +236,6 @@ impl Client {
                     shipping_address: None,
                     reference: None,
                     idempotency: IdempotencyKey { key: format!("request-{number}"), fingerprint: [7; 32] },
-                    render: |order| order.id.to_string(),
                     trace: Some(TraceContext::fresh(&ambient)),
                     at: ambient.now(),
                 };

@@ -37,7 +37,7 @@ use crate::{
     },
     sessions,
     state::ApiState,
-    view::{OrderView, as_placed},
+    view::OrderView,
 };
 
 /// Order a cart
@@ -173,7 +173,7 @@ impl Attempt<'_> {
         if !is_same && !place.is_entitled(order.account) {
             return Err(carts::closed(place, cart, id));
         }
-        let body = OrderView::render_new(&as_placed(order));
+        let body = OrderView::of_new(&order);
         replayed(state, place.merchant, id, body, IssuedToken::draw(state)?).await
     }
 
@@ -198,7 +198,6 @@ impl Attempt<'_> {
             shipping_address: request.shipping_address,
             reference: request.reference,
             idempotency: self.idempotency(),
-            render: OrderView::render_new,
             trace: Some(trace),
             at: self.state.ambient.now(),
         })

@@ -83,7 +83,6 @@ async fn place(
         shipping_address: request.shipping_address,
         reference: request.reference,
         idempotency: admitted.idempotency,
-        render: OrderView::render_new,
         trace: Some(trace),
         at: state.ambient.now(),
     };

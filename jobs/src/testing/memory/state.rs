@@ -4,6 +4,7 @@
 //! the job. Reads are in `inspect`.
 
 mod inspect;
+mod job;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -12,10 +13,11 @@ use std::{
 
 use base::Timestamp;
 
+use self::job::{StoredJob, StoredJobState};
 use crate::{
     engine::{
-        CRASHES_MAX, Cancelled, ConsumerInfo, DeadInfo, DeadReason, Delivery, EngineError, Interrupt,
-        JobSignal, Published, Receipt, Settlement,
+        CRASHES_MAX, Cancelled, ConsumerInfo, DeadReason, Delivery, EngineError, Interrupt, JobSignal,
+        Published, Receipt, Settlement,
     },
     envelope::{Envelope, JobId},
     job::Priority,
@@ -37,23 +39,6 @@ struct Queue {
     paused: bool,
     ready: BTreeSet<(Priority, u64, JobId)>,
     delayed: BTreeSet<(Timestamp, JobId)>,
-}
-
-struct StoredJob {
-    envelope: Envelope,
-    order: u64,
-    place: StoredJobState,
-    crashes: u32,
-    last_error: Option<String>,
-    first_failed_at: Option<Timestamp>,
-    cancelled: bool,
-}
-
-enum StoredJobState {
-    Ready { since: Timestamp },
-    Delayed { at: Timestamp },
-    Running { receipt: Receipt, signal: JobSignal },
-    Dead(DeadInfo),
 }
 
 struct MemorySession {
@@ -346,29 +331,5 @@ impl MemoryState {
             StoredJobState::Dead(_) => {}
         }
         self.jobs.insert(id, held);
-    }
-}
-
-impl StoredJob {
-    fn fail(&mut self, error: String, now: Timestamp) {
-        self.last_error = Some(error);
-        self.first_failed_at.get_or_insert(now);
-    }
-
-    fn dead(&self, reason: DeadReason, now: Timestamp) -> StoredJobState {
-        let first_failed_at = self.first_failed_at.unwrap_or(now);
-        StoredJobState::Dead(DeadInfo { reason, first_failed_at, died_at: now })
-    }
-
-    /// Makes the job ready now, with fresh attempts when it was dead.
-    fn revive(&mut self, order: u64, now: Timestamp) {
-        if matches!(self.place, StoredJobState::Dead(_)) {
-            self.envelope.attempt = 0;
-            self.crashes = 0;
-            self.first_failed_at = None;
-        }
-        self.envelope.run_at = None;
-        self.order = order;
-        self.place = StoredJobState::Ready { since: now };
     }
 }

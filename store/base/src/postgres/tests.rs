@@ -8,7 +8,8 @@ use sqlx::{
     migrate::{Migration, MigrationType},
 };
 
-use super::{scratch::Scratch, *};
+use super::{class::TRIES_MAX, scratch::Scratch, *};
+use crate::Ambient;
 
 macro_rules! needs_server {
     () => {

@@ -96,7 +96,6 @@ impl OrdersFixture {
             shipping_address: Some(address()),
             reference: Some("R-1".to_owned()),
             idempotency: IdempotencyKey { key: format!("key-{id}"), fingerprint: [1; 32] },
-            render: |order| format!("{{\"id\":\"{}\",\"status\":\"{}\"}}", order.id, order.status),
             trace: Some(TraceContext::fresh(&self.time.ambient)),
             at,
         }

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     domain::Order,
+    order_view::OrderView,
     orders::{NewOrder, PlaceOutcome},
     rules::{
         messages::Messages,
@@ -50,7 +51,7 @@ pub(super) async fn place(
         return Err(why_not(c, &new, &wanted, &reserved).await?);
     }
     let order = place_order::assemble(&new, &reserved).map_err(NotPlaced::Answer)?;
-    let body = (new.render)(&order);
+    let body = OrderView::of_new(&order);
     insert_order(c, &order).await?;
     insert_key(c, &new, &body).await?;
     let mut messages = Messages::new(ambient, new.at);

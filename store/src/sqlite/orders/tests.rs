@@ -73,7 +73,6 @@ impl TestMerchant {
             shipping_address: None,
             reference: None,
             idempotency: IdempotencyKey { key: key.to_owned(), fingerprint: [1; 32] },
-            render: |order| format!("{{\"id\":\"{}\"}}", order.id),
             trace: None,
             at: self.ambient.now(),
         }

@@ -7,6 +7,7 @@ use base::Ambient;
 use super::state::{IdempotencyRow, OrdersState};
 use crate::{
     domain::Currency,
+    order_view::OrderView,
     orders::{NewOrder, PlaceOutcome},
     rules::{
         Damage,
@@ -40,7 +41,7 @@ pub(super) fn place(
             row.event_sequence = stock.event_sequence;
         })?;
     }
-    let body = (new.render)(&order);
+    let body = OrderView::of_new(&order);
     state.insert_order(order.clone());
     let (fingerprint, created_at) = (new.idempotency.fingerprint, new.at);
     state

@@ -85,7 +85,6 @@ impl<S: OrderStore + Clone> TestMerchant<S> {
             shipping_address: None,
             reference: None,
             idempotency: IdempotencyKey { key: key.to_owned(), fingerprint: [1; 32] },
-            render: |order| format!("{{\"id\":\"{}\"}}", order.id),
             trace: None,
             at: self.ambient.now(),
         }

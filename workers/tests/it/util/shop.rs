@@ -190,7 +190,6 @@ impl TestMerchant {
             shipping_address: None,
             reference: None,
             idempotency: IdempotencyKey { key: self.ambient.uuid().to_string(), fingerprint: [7; 32] },
-            render: |order| order.id.to_string(),
             trace: Some(TraceContext::fresh(&self.ambient)),
             at: self.ambient.now(),
         };

@@ -1,26 +1,33 @@
-//! Response bodies of orders, their payments and refunds.
+//! The one shape of an order: in responses, in events and under idempotency keys.
+//!
+//! Guarantees: names every field that clients and merchants may see, so that a field added to the domain type stays
+//! internal until it is added here; holds no secret, not even the provider's token of the payment method. Fields are
+//! only ever added, never removed or renamed.
 
 use base::Timestamp;
 use serde::Serialize;
-use store::domain::{Address, Customer, Order, OrderLine, OrderStatus, PaymentId, PaymentState, Shipment};
+#[cfg(feature = "openapi")]
 use utoipa::ToSchema;
+
+use crate::domain::{Address, Customer, Order, OrderLine, OrderStatus, PaymentId, PaymentState, Shipment};
 
 /// An order. Personal data are `null` for a caller with a publishable key and neither the session of the customer who
 /// placed the order nor the order's token.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Order)]
-pub(crate) struct OrderView {
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = Order))]
+pub struct OrderView {
     /// Always `order`.
-    #[schema(example = "order")]
+    #[cfg_attr(feature = "openapi", schema(example = "order"))]
     object: &'static str,
     /// Its id, `ord_…`.
-    #[schema(example = "ord_019aa3c2-7f5e-7cc1-b3a4-1d7a9b1c2d3e")]
+    #[cfg_attr(feature = "openapi", schema(example = "ord_019aa3c2-7f5e-7cc1-b3a4-1d7a9b1c2d3e"))]
     id: String,
     /// `pending`, `paid`, `fulfilled`, `payment_failed`, `cancelled` or `refunded`.
-    #[schema(example = "pending")]
+    #[cfg_attr(feature = "openapi", schema(example = "pending"))]
     status: &'static str,
     /// ISO 4217.
-    #[schema(example = "EUR")]
+    #[cfg_attr(feature = "openapi", schema(example = "EUR"))]
     currency: String,
     /// Sum of the lines in minor units.
     total_minor: i64,
@@ -41,17 +48,18 @@ pub(crate) struct OrderView {
     /// The shipment, once fulfilled; `null` without access to personal data, too.
     shipment: Option<ShipmentView>,
     /// Time of ordering.
-    #[schema(value_type = String, format = DateTime)]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     created_at: Timestamp,
     /// Last change of state.
-    #[schema(value_type = String, format = DateTime)]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     updated_at: Timestamp,
 }
 
 /// A line of an order.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = OrderItem)]
-struct ItemView {
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = OrderItem))]
+pub struct ItemView {
     sku: String,
     /// The product's name when ordered.
     name: String,
@@ -63,17 +71,19 @@ struct ItemView {
 }
 
 /// The customer.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Customer)]
-struct CustomerView {
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = Customer))]
+pub struct CustomerView {
     email: String,
     name: String,
 }
 
 /// A postal address.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Address)]
-struct AddressView {
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = Address))]
+pub struct AddressView {
     name: String,
     line1: String,
     line2: Option<String>,
@@ -84,45 +94,31 @@ struct AddressView {
 }
 
 /// The payment of an order.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = OrderPayment)]
-pub(crate) struct PaymentView {
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = OrderPayment))]
+pub struct PaymentView {
     /// Its id, `pay_…`.
     id: String,
     /// `created`, `processing`, `captured`, `declined`, `refunded`; `unknown` while the payment store is unavailable.
-    #[schema(example = "captured")]
+    #[cfg_attr(feature = "openapi", schema(example = "captured"))]
     status: &'static str,
 }
 
 /// A shipment.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Shipment)]
-struct ShipmentView {
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = Shipment))]
+pub struct ShipmentView {
     /// Its id, `shp_…`.
     id: String,
-    #[schema(value_type = String, format = DateTime)]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     shipped_at: Timestamp,
 }
 
-/// A requested refund. Shows no amount: a repetition under the same key may have named another amount than the refund
-/// has. The order's timeline shows the refunded amount.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Refund)]
-pub(crate) struct RefundView {
-    /// Always `refund`.
-    #[schema(example = "refund")]
-    pub(crate) object: &'static str,
-    /// Its id, `ref_…`.
-    pub(crate) id: String,
-    /// The order.
-    pub(crate) order: String,
-    /// Always `requested`; the order's timeline shows the progress.
-    #[schema(example = "requested")]
-    pub(crate) status: &'static str,
-}
-
 impl OrderView {
-    pub(crate) fn new(order: &Order, payment: Option<PaymentView>) -> Self {
+    /// The whole order; `payment` is `None` before it has begun.
+    pub fn new(order: &Order, payment: Option<PaymentView>) -> Self {
         Self {
             object: "order",
             id: order.id.to_string(),
@@ -143,7 +139,7 @@ impl OrderView {
     }
 
     /// The order without personal data. Names every field, so that adding a field requires a decision here.
-    pub(crate) fn without_personal_data(self) -> Self {
+    pub fn without_personal_data(self) -> Self {
         let Self {
             object,
             id,
@@ -180,16 +176,21 @@ impl OrderView {
         }
     }
 
-    /// The response to a new order, which has no payment yet; stored for idempotent replays.
-    pub(crate) fn render_new(order: &Order) -> String {
+    /// The response to a new order, which has no payment yet; stored for idempotent replays. Equal for the order as it
+    /// is placed and for the same order at any later time.
+    pub fn of_new(order: &Order) -> String {
         // Strings and numbers only: this cannot fail.
-        serde_json::to_string(&Self::new(order, None)).unwrap_or_default()
+        serde_json::to_string(&Self::new(&as_placed(order.clone()), None)).unwrap_or_default()
+    }
+
+    /// The data of an event: the order after the change, with the state of the payment that follows from it.
+    pub fn of_event(order: &Order) -> Self {
+        Self::new(order, PaymentView::implied_by(order))
     }
 }
 
-/// An order in the state it was placed in, with later changes undone, so that the first response can be repeated byte
-/// for byte at any later time.
-pub(crate) fn as_placed(order: Order) -> Order {
+/// An order in the state it was placed in, with later changes undone.
+fn as_placed(order: Order) -> Order {
     Order {
         status: OrderStatus::Pending,
         status_reason: None,
@@ -202,16 +203,18 @@ pub(crate) fn as_placed(order: Order) -> Order {
 }
 
 impl PaymentView {
-    pub(crate) fn new(id: PaymentId, state: PaymentState) -> Self {
+    /// A payment in this state.
+    pub fn new(id: PaymentId, state: PaymentState) -> Self {
         Self { id: id.to_string(), status: state.as_str() }
     }
 
-    pub(crate) fn unknown(id: PaymentId) -> Self {
+    /// A payment whose store is unavailable.
+    pub fn unknown(id: PaymentId) -> Self {
         Self { id: id.to_string(), status: "unknown" }
     }
 
     /// The payment state where the order's own state implies it, without a read of the payment store.
-    pub(crate) fn implied_by(order: &Order) -> Option<Self> {
+    pub fn implied_by(order: &Order) -> Option<Self> {
         let state = match order.status {
             OrderStatus::Paid | OrderStatus::Fulfilled => PaymentState::Captured,
             OrderStatus::PaymentFailed => PaymentState::Declined,

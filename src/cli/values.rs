@@ -1,0 +1,61 @@
+//! Parsers of argument values; the errors say what is expected.
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+use jobs::{engine::DeadReason, records::AttemptOutcome};
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum JobStateArg {
+    Ready,
+    Delayed,
+    Running,
+    Dead,
+}
+
+pub(super) fn outcome(text: &str) -> Result<AttemptOutcome, String> {
+    from_name(text, "outcome")
+}
+
+pub(super) fn dead_reason(text: &str) -> Result<DeadReason, String> {
+    from_name(text, "reason")
+}
+
+fn from_name<T: serde::de::DeserializeOwned>(text: &str, what: &str) -> Result<T, String> {
+    serde_json::from_value(text.into()).map_err(|_| format!("there is no {what} of this name"))
+}
+
+/// Parses a queue with its concurrency, `NAME=N`.
+pub(super) fn queue(text: &str) -> Result<(String, usize), String> {
+    let parts = text.split_once('=').and_then(|(name, number)| Some((name, number.parse().ok()?)));
+    match parts {
+        Some((name, number)) if (1..=1024).contains(&number) => Ok((name.to_owned(), number)),
+        _ => Err("expected queue=number with a number from 1 to 1024, such as payments=16".to_owned()),
+    }
+}
+
+/// Parses a number with a unit: `s`, `m`, `h` or `d`.
+pub(super) fn span(text: &str) -> Result<Duration, String> {
+    let wrong = || "expected a number with a unit, such as 90s, 30m, 2h or 3d".to_owned();
+    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans() {
+        assert_eq!(span("2h"), Ok(Duration::from_hours(2)));
+        assert!(span("2").is_err() && span("").is_err() && span("h").is_err() && span("1é").is_err());
+    }
+}
