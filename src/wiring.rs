@@ -108,7 +108,7 @@ impl Engines {
         files::make_folder(folder)?;
         let lock = (config.engines.queue == QueueEngine::Sqlite).then(|| files::lock(folder)).transpose()?;
         let Orders { by_role: orders, partitions, shards } =
-            open_orders(config, name, ambient, roles).await?;
+            Box::pin(open_orders(config, name, ambient, roles)).await?;
         let mut payments = None;
         if roles.iter().any(|role| role.needs_payments(config)) {
             payments = Some(open_payments(config, ambient).await?);
@@ -172,7 +172,7 @@ impl AuditStores {
     pub(crate) async fn open(config: &Config, ambient: &Ambient) -> anyhow::Result<Self> {
         let jobs = Jobs::open(config).await?;
         let name = format!("orderworks verify {}", std::process::id());
-        let mut orders = open_orders(config, &name, ambient, &[Role::Scheduler]).await?.by_role;
+        let mut orders = Box::pin(open_orders(config, &name, ambient, &[Role::Scheduler])).await?.by_role;
         let (_, orders) = orders.pop().context("the order store was not opened")?;
         Ok(Self { orders, payments: open_payments(config, ambient).await?, jobs })
     }

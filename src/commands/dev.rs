@@ -44,7 +44,7 @@ pub(super) async fn run(args: DevArgs, config: Config, as_json: bool) -> anyhow:
     let listener = listen(args.listen.unwrap_or(config.server.listen)).await?;
     let address = listener.local_addr()?;
     // Files need no separate migration, so servers should not need one here either.
-    migrate(&config, &ambient).await?;
+    Box::pin(migrate(&config, &ambient)).await?;
     let engines = Engines::open(&config, NAME, &ambient, &Role::ALL).await?;
     let keys = DemoKeys::settle(&engines.folder, args.keys, &ambient)?;
     seed::demo_shop(engines.orders(Role::Api)?.as_ref(), &keys, &ambient).await?;

@@ -49,14 +49,14 @@ pub(super) async fn orders(
     if config.shards.is_empty() {
         let database = readable(config.postgres.database(name, connections));
         let store = PostgresOrders::replicated(&database, ambient.clone()).await?;
-        unless_passing(store.check_schema().await)?;
+        unless_transient(store.check_schema().await)?;
         return Ok(store);
     }
     let databases = config.shards.databases(&config.postgres, name, connections);
     let databases = databases.into_iter().map(|(shard, database)| (shard, readable(database))).collect();
     let store = PostgresOrders::sharded(databases, config.shards.sharding(), ambient.clone()).await?;
     for (shard, checked) in store.check_schemas().await {
-        unless_passing(checked).with_context(|| format!("shard {shard}"))?;
+        unless_transient(checked).with_context(|| format!("shard {shard}"))?;
     }
     Ok(store)
 }
@@ -82,7 +82,7 @@ pub(super) async fn job_stores(config: &Config, name: &str, ambient: &Ambient) -
     if config.engines.orders == OrderEngine::Postgres {
         let pool = config.postgres.pool(name, JOB_CONNECTIONS);
         let database = base::postgres::connect(&pool).await?;
-        unless_passing(jobs::postgres::check(&database).await)?;
+        unless_transient(jobs::postgres::check(&database).await)?;
         let jobs = Arc::new(PostgresJobStore::new(database.clone(), ambient.clone()));
         return Ok(JobStores {
             jobs,
@@ -132,7 +132,7 @@ pub(crate) async fn migrate(config: &Config, ambient: &Ambient) -> anyhow::Resul
 }
 
 /// Ignores an unavailable server, which each call will try again; a wrong schema is an error at once.
-fn unless_passing(checked: Result<(), OpenError>) -> Result<(), OpenError> {
+fn unless_transient(checked: Result<(), OpenError>) -> Result<(), OpenError> {
     match checked {
         Err(error) if error.is_transient() => Ok(()),
         checked => checked,

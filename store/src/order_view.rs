@@ -139,6 +139,7 @@ impl OrderView {
     }
 
     /// The order without personal data. Names every field, so that adding a field requires a decision here.
+    #[must_use]
     pub fn without_personal_data(self) -> Self {
         let Self {
             object,

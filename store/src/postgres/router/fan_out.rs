@@ -56,7 +56,7 @@ impl Router {
     {
         match &self.locations {
             None => claim(self.first().clone(), limit).await,
-            Some(_) => self.claims.claim(&self.members, limit, claim).await,
+            Some(_) => Box::pin(self.claims.claim(&self.members, limit, claim)).await,
         }
     }
 

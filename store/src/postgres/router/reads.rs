@@ -62,7 +62,7 @@ impl Router {
                         .flatten()
                         .all(|key| self.recent_writes.is_before(key, fresh_until))
             };
-            if let Some(answer) = member.replicas.read(is_fresh, &ask, is_missing).await {
+            if let Some(answer) = Box::pin(member.replicas.read(is_fresh, &ask, is_missing)).await {
                 return Ok(answer);
             }
         }
@@ -72,8 +72,9 @@ impl Router {
     async fn place_of(&self, owner: Owner) -> Result<ReadPlace<'_>, PostgresFault> {
         let anywhere = ReadPlace { member: &self.members[0], merchant: None, found_at: None };
         let Some(locations) = &self.locations else { return Ok(anywhere) };
-        let Some(merchant) = self.merchant_of(locations, owner).await? else { return Ok(anywhere) };
-        let location = locations.locate(&self.members, merchant).await?;
+        // Boxed, here and below: a router without shards or replicas would carry their futures in each of its own.
+        let Some(merchant) = Box::pin(self.merchant_of(locations, owner)).await? else { return Ok(anywhere) };
+        let location = Box::pin(locations.locate(&self.members, merchant)).await?;
         let shard = location.map_or_else(|| locations.home(merchant), |location| location.shard);
         let found_at = location.map(|location| location.at);
         Ok(ReadPlace { member: &self.members[shard], merchant: Some(merchant), found_at })
@@ -105,7 +106,7 @@ impl Router {
     pub(in crate::postgres) async fn key(&self, hash: KeyHash) -> Result<Option<KeyRecord>, PostgresFault> {
         match &self.locations {
             None => api_keys::by_hash(self.first().reads(), hash).await,
-            Some(locations) => locations.key(&self.members, hash).await,
+            Some(locations) => Box::pin(locations.key(&self.members, hash)).await,
         }
     }
 }

@@ -51,20 +51,20 @@ impl Router {
     {
         let _recorded = self.record_write(owner.key());
         let Some(locations) = &self.locations else { return act(self.first().clone()).await };
-        let Some(merchant) = self.merchant_of(locations, owner).await? else {
+        let Some(merchant) = Box::pin(self.merchant_of(locations, owner)).await? else {
             return act(self.first().clone()).await;
         };
         let also = Some(merchant.0).filter(|id| Some(*id) != owner.key());
         let _recorded_for_merchant = self.record_write(also);
-        let Some(location) = locations.locate(&self.members, merchant).await? else {
+        let Some(location) = Box::pin(locations.locate(&self.members, merchant)).await? else {
             return act(self.members[locations.home(merchant)].primary.clone()).await;
         };
         match act(self.members[location.shard].primary.fenced(merchant)).await {
             Err(fault) if fault.is_elsewhere() => {}
             answer => return answer,
         }
-        locations.forget(merchant).await;
-        match locations.locate(&self.members, merchant).await? {
+        Box::pin(locations.forget(merchant)).await;
+        match Box::pin(locations.locate(&self.members, merchant)).await? {
             Some(location) => act(self.members[location.shard].primary.fenced(merchant)).await,
             None => Err(PostgresFault::MerchantElsewhere),
         }

@@ -143,33 +143,3 @@ async fn charged_by_a_zombie(shop: &TestMerchant, order: &Order) {
     };
     shop.provider.capture(&request).await.expect("charges");
 }
-
-/// Provider that lets another worker begin an attempt during the call.
-struct Overtaken {
-    inner: SandboxProvider,
-    payments: Arc<dyn PaymentStore>,
-}
-
-#[async_trait]
-impl PaymentProvider for Overtaken {
-    fn name(&self) -> &'static str {
-        self.inner.name()
-    }
-
-    async fn capture(&self, request: &CaptureRequest) -> Result<ChargeOutcome, ProviderError> {
-        let outcome = self.inner.capture(request).await;
-        let payment = PaymentId::of_order(request.order);
-        let begun =
-            self.payments.begin_attempt(payment, "another", Timestamp::UNIX_EPOCH).await.expect("begins");
-        assert_eq!(begun, Begun::Attempt { epoch: 2 });
-        outcome
-    }
-
-    async fn find(&self, charge: &ChargeQuery) -> Result<Option<ChargeOutcome>, ProviderError> {
-        self.inner.find(charge).await
-    }
-
-    async fn refund(&self, request: &RefundRequest) -> Result<RefundOutcome, ProviderError> {
-        self.inner.refund(request).await
-    }
-}

@@ -211,3 +211,33 @@ async fn an_unknown_order_is_cancelled() {
         shop.run(&ChargePayment { order: OrderId::fresh(&shop.ambient) }).await.expect_err("no order");
     assert!(matches!(error, JobError::Cancel(_)), "{error:?}");
 }
+
+/// Provider that lets another worker begin an attempt during the call.
+struct Overtaken {
+    inner: SandboxProvider,
+    payments: Arc<dyn PaymentStore>,
+}
+
+#[async_trait]
+impl PaymentProvider for Overtaken {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+
+    async fn capture(&self, request: &CaptureRequest) -> Result<ChargeOutcome, ProviderError> {
+        let outcome = self.inner.capture(request).await;
+        let payment = PaymentId::of_order(request.order);
+        let begun =
+            self.payments.begin_attempt(payment, "another", Timestamp::UNIX_EPOCH).await.expect("begins");
+        assert_eq!(begun, Begun::Attempt { epoch: 2 });
+        outcome
+    }
+
+    async fn find(&self, charge: &ChargeQuery) -> Result<Option<ChargeOutcome>, ProviderError> {
+        self.inner.find(charge).await
+    }
+
+    async fn refund(&self, request: &RefundRequest) -> Result<RefundOutcome, ProviderError> {
+        self.inner.refund(request).await
+    }
+}
