@@ -15,7 +15,7 @@ use secrecy::ExposeSecret;
 use store::{
     PaymentStore,
     cache::RedisServer,
-    cassandra::{CassandraPayments, LazySession},
+    cassandra::CassandraPayments,
     postgres::{DatabaseConfig, PostgresOrders},
 };
 
@@ -70,7 +70,7 @@ fn connections(postgres: &Postgres, role: Role) -> u32 {
 }
 
 pub(super) async fn payments(config: &Config, ambient: &Ambient) -> anyhow::Result<Arc<dyn PaymentStore>> {
-    Ok(Arc::new(LazySession::connect(config.cassandra.clone(), ambient.clone()).await?))
+    Ok(Arc::new(CassandraPayments::connect_lazily(config.cassandra.clone(), ambient.clone()).await?))
 }
 
 pub(super) fn redis(config: &Config, ambient: &Ambient) -> anyhow::Result<RedisServer> {

@@ -112,6 +112,20 @@ async fn carts_say_so(clients: &[Client], cart: &str, token: &str) {
     }
 }
 
+async fn both_see_what_either_writes(clients: &[Client; 2]) {
+    for (n, (writer, reader)) in [(0, 1), (1, 0), (0, 1)].into_iter().enumerate() {
+        named(
+            &clients[reader],
+            clients[reader].get("/v1/products/CUP").await["name"].as_str().expect("text"),
+        )
+        .await;
+        let name = format!("name {n}");
+        put(&clients[writer], &name).await;
+        named(&clients[reader], &name).await;
+        assert_eq!(clients[writer].get("/v1/products/CUP").await["name"], *name, "fresh for who wrote it");
+    }
+}
+
 #[tokio::test]
 async fn two_processes_share_catalog_and_limit_and_go_on_apart_without_their_redis() {
     let Ok(url) = std::env::var(URL) else {
@@ -136,18 +150,7 @@ async fn two_processes_share_catalog_and_limit_and_go_on_apart_without_their_red
     let shop = TestMerchant::open(&stage, &first_base, &["CUP"], 1_000).await;
     let clients = [shop.client.clone(), shop.client.at(&second_base)];
 
-    for (n, (writer, reader)) in [(0, 1), (1, 0), (0, 1)].into_iter().enumerate() {
-        named(
-            &clients[reader],
-            clients[reader].get("/v1/products/CUP").await["name"].as_str().expect("text"),
-        )
-        .await;
-        let name = format!("name {n}");
-        put(&clients[writer], &name).await;
-        named(&clients[reader], &name).await;
-        assert_eq!(clients[writer].get("/v1/products/CUP").await["name"], *name, "fresh for who wrote it");
-    }
-
+    both_see_what_either_writes(&clients).await;
     let (token, cart) = filled_cart(&stage, &shop, &clients).await;
 
     let began = Instant::now();

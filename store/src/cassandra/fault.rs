@@ -11,7 +11,7 @@ use scylla::errors::{
 use crate::error::StoreError;
 
 /// How the store names itself in errors.
-const STORE: &str = "payment";
+pub(super) const STORE: &str = "payment";
 
 /// Becomes a [`StoreError`].
 #[derive(Debug, thiserror::Error)]

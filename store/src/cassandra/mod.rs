@@ -6,7 +6,7 @@
 //!
 //! Does not promise that listings are up to date (see `lookups`), and has no redundancy on a single node.
 //!
-//! [`CassandraPayments::migrate`] creates the schema, [`CassandraPayments::connect`] only checks it. Read on in `ring`
+//! [`CassandraPayments::migrate`] creates the schema, [`CassandraPayments::connect`] only checks it. Read on in `session`
 //! (running statements), `attempts` and `refunds` (the decisions), `statements`, `schema`; the table design is in
 //! `migrations/cassandra/`, consistency levels and operation in `docs/CASSANDRA.md`.
 
@@ -27,17 +27,14 @@ mod session;
 mod statements;
 mod tls;
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use base::{Ambient, Timestamp};
 
 pub use self::{
     config::{CassandraConfig, CassandraConfigError, CassandraLogin, CassandraTls, ListingReads, MoneyScope},
     connect::CassandraConnectError,
-    lazy::LazySession,
 };
-use self::{session::PaymentSession, statements::Statements};
+use self::{lazy::LazySession, session::PaymentSession};
 use crate::{
     domain::{Decision, MerchantId, OrderId, Payment, PaymentAttempt, PaymentId, RefundId, RefundState},
     error::StoreError,
@@ -47,21 +44,22 @@ use crate::{
 /// Payments in Cassandra. Clones share the connections.
 #[derive(Clone)]
 pub struct CassandraPayments {
-    ring: Arc<PaymentSession>,
+    session: LazySession,
 }
 
 impl CassandraPayments {
     /// Connects to a migrated keyspace. Fails at once, with a retryable error, when no node answers; if all nodes are
     /// lost later, the calls fail.
     pub async fn connect(config: &CassandraConfig, ambient: Ambient) -> Result<Self, CassandraConnectError> {
-        let session = connect::session(config).await?;
-        schema::check(&session, config).await?;
-        session.use_keyspace(&config.keyspace, false).await.map_err(|source| {
-            CassandraConnectError::Unavailable { what: "choosing the keyspace", source: source.into() }
-        })?;
-        let statements =
-            Statements::prepare(&session, config).await.map_err(CassandraConnectError::preparing)?;
-        Ok(Self { ring: Arc::new(PaymentSession::new(session, statements, ambient, config.call_timeout)) })
+        Ok(Self { session: LazySession::connected(PaymentSession::connect(config, ambient).await?) })
+    }
+
+    /// Connects, or keeps trying in the background where waiting may help; see [`lazy`].
+    pub async fn connect_lazily(
+        config: CassandraConfig,
+        ambient: Ambient,
+    ) -> Result<Self, CassandraConnectError> {
+        Ok(Self { session: LazySession::connect(config, ambient).await? })
     }
 
     /// Creates the keyspace if it is missing and applies the missing migrations; returns their names. Safe to run from
@@ -76,18 +74,21 @@ impl CassandraPayments {
 
     /// The payments of an order, as far as their copies are written; for support and audits.
     pub async fn of_order(&self, order: OrderId) -> Result<Vec<PaymentId>, StoreError> {
-        Ok(self.ring.bounded(self.ring.of_order(order)).await?)
+        let session = self.session.get()?;
+        Ok(session.bounded(session.of_order(order)).await?)
     }
 }
 
 #[async_trait]
 impl PaymentStore for CassandraPayments {
     async fn open_payment(&self, payment: NewPayment) -> Result<Payment, StoreError> {
-        Ok(self.ring.bounded(self.ring.open(payment)).await?)
+        let session = self.session.get()?;
+        Ok(session.bounded(session.open(payment)).await?)
     }
 
     async fn begin_attempt(&self, id: PaymentId, worker: &str, at: Timestamp) -> Result<Begun, StoreError> {
-        Ok(self.ring.bounded(self.ring.begin_attempt(id, worker, at)).await?)
+        let session = self.session.get()?;
+        Ok(session.bounded(session.begin_attempt(id, worker, at)).await?)
     }
 
     async fn annotate_attempt(
@@ -97,7 +98,8 @@ impl PaymentStore for CassandraPayments {
         note: &str,
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        Ok(self.ring.bounded(self.ring.note_attempt(id, epoch, note, at)).await?)
+        let session = self.session.get()?;
+        Ok(session.bounded(session.note_attempt(id, epoch, note, at)).await?)
     }
 
     async fn record_decision(
@@ -107,15 +109,18 @@ impl PaymentStore for CassandraPayments {
         decision: Decision,
         at: Timestamp,
     ) -> Result<Decided, StoreError> {
-        Ok(self.ring.bounded(self.ring.decide(id, epoch, decision, at)).await?)
+        let session = self.session.get()?;
+        Ok(session.bounded(session.decide(id, epoch, decision, at)).await?)
     }
 
     async fn payment(&self, id: PaymentId) -> Result<Option<Payment>, StoreError> {
-        Ok(self.ring.bounded(self.ring.read_serial(id)).await?.map(|stored| stored.payment))
+        let session = self.session.get()?;
+        Ok(session.bounded(session.read_serial(id)).await?.map(|stored| stored.payment))
     }
 
     async fn attempts(&self, id: PaymentId) -> Result<Vec<PaymentAttempt>, StoreError> {
-        let stored = self.ring.bounded(self.ring.read_quorum(id)).await?;
+        let session = self.session.get()?;
+        let stored = session.bounded(session.read_quorum(id)).await?;
         Ok(stored.map(|stored| stored.attempts).unwrap_or_default())
     }
 
@@ -124,7 +129,8 @@ impl PaymentStore for CassandraPayments {
         provider: &str,
         reference: &str,
     ) -> Result<Option<PaymentId>, StoreError> {
-        Ok(self.ring.bounded(self.ring.of_reference(provider, reference)).await?)
+        let session = self.session.get()?;
+        Ok(session.bounded(session.of_reference(provider, reference)).await?)
     }
 
     async fn list_by_day(
@@ -134,11 +140,13 @@ impl PaymentStore for CassandraPayments {
         after: Option<PaymentId>,
         limit: u32,
     ) -> Result<Vec<PaymentEntry>, StoreError> {
-        Ok(self.ring.bounded(self.ring.of_day(merchant, day, after, limit)).await?)
+        let session = self.session.get()?;
+        Ok(session.bounded(session.of_day(merchant, day, after, limit)).await?)
     }
 
     async fn scan(&self, after: Option<PaymentId>, limit: u32) -> Result<Vec<PaymentEntry>, StoreError> {
-        Ok(self.ring.bounded(self.ring.all(after, limit)).await?)
+        let session = self.session.get()?;
+        Ok(session.bounded(session.all(after, limit)).await?)
     }
 
     async fn begin_refund(
@@ -148,7 +156,8 @@ impl PaymentStore for CassandraPayments {
         amount_minor: i64,
         at: Timestamp,
     ) -> Result<RefundBegun, StoreError> {
-        Ok(self.ring.bounded(self.ring.begin_refund(id, refund, amount_minor, at)).await?)
+        let session = self.session.get()?;
+        Ok(session.bounded(session.begin_refund(id, refund, amount_minor, at)).await?)
     }
 
     async fn end_refund(
@@ -159,13 +168,14 @@ impl PaymentStore for CassandraPayments {
         provider_reference: &str,
         at: Timestamp,
     ) -> Result<Option<RefundState>, StoreError> {
-        Ok(self.ring.bounded(self.ring.end_refund(id, refund, done, provider_reference, at)).await?)
+        let session = self.session.get()?;
+        Ok(session.bounded(session.end_refund(id, refund, done, provider_reference, at)).await?)
     }
 
     /// Checks that a majority of one row's replicas answers.
     async fn ping(&self) -> Result<(), StoreError> {
-        let read = self.ring.rows(&self.ring.statements.ping, ());
-        self.ring.bounded(read).await?;
+        let session = self.session.get()?;
+        session.bounded(session.rows(&session.statements.ping, ())).await?;
         Ok(())
     }
 }

@@ -7,12 +7,10 @@
 //!    [`Migrator::abort`] opens it.
 //! 4. Wait until the relays have sent all its messages, so that none is sent twice or after those of the new shard.
 //! 5. Compare every chunk of every table, copying those that differ; all must be equal.
-//! 6. Hand over: `moved` in the source, then `active` in the target. Between the two commits the merchant lives on no
-//!    shard, and only the next run can complete the hand-over.
+//! 6. Hand over: `moved` in the source, then `active` in the target; in between only the next run can complete it.
 //! 7. Wait until no process has the old shard cached, then delete the source's rows. The next run deletes the rest.
 //!
-//! A failure between 3 and 6 opens the fence again. From 3 to 6 the merchant's writes fail as "unavailable": the API
-//! answers 503 with `Retry-After`, jobs are snoozed. Work of relays and jobs for *other* merchants is not affected.
+//! A failure between 3 and 6 opens the fence again. Meanwhile writes of this merchant alone fail: 503, jobs are snoozed.
 
 mod compare;
 mod guard;
