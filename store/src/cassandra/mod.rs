@@ -6,9 +6,9 @@
 //!
 //! Does not promise that listings are up to date (see `lookups`), and has no redundancy on a single node.
 //!
-//! [`CassandraPayments::migrate`] creates the schema, [`CassandraPayments::connect`] only checks it. Read on in `session`
-//! (running statements), `attempts` and `refunds` (the decisions), `statements`, `schema`; the table design is in
-//! `migrations/cassandra/`, consistency levels and operation in `docs/CASSANDRA.md`.
+//! [`CassandraPayments::migrate`] creates the schema, [`CassandraPayments::connect`] only checks it. Read on in
+//! `session` (running statements), `attempts` and `refunds` (the decisions), `statements`, `schema`; the table
+//! design is in `migrations/cassandra/`, consistency levels and operation in `docs/CASSANDRA.md`.
 
 mod attempts;
 mod config;
