@@ -10,8 +10,7 @@
 //! 6. Hand over: `moved` in the source, then `active` in the target; in between only the next run can complete it.
 //! 7. Wait until no process has the old shard cached, then delete the source's rows. The next run deletes the rest.
 //!
-//! A failure between 3 and 6 opens the fence again. Meanwhile writes of this merchant alone fail: 503, jobs are
-//! snoozed.
+//! A failure between 3 and 6 opens the fence again. Meanwhile only writes of this merchant fail, by 503 or a snooze.
 
 mod compare;
 mod guard;
