@@ -37,7 +37,7 @@ async fn patiently<T, F: Future<Output = Result<T, StoreError>>>(mut act: impl F
     loop {
         match act().await {
             Ok(answer) => return answer,
-            Err(StoreError::Unavailable { .. }) => tokio::time::sleep(Duration::from_millis(5)).await,
+            Err(error) if error.class().is_transient() => tokio::time::sleep(Duration::from_millis(5)).await,
             Err(error) => panic!("{error}"),
         }
     }
