@@ -54,7 +54,7 @@ impl CassandraPayments {
         Ok(Self { session: LazySession::connected(PaymentSession::connect(config, ambient).await?) })
     }
 
-    /// Connects, or keeps trying in the background where waiting may help; see [`lazy`].
+    /// Connects, or keeps trying in the background where waiting may help; see `lazy`.
     pub async fn connect_lazily(
         config: CassandraConfig,
         ambient: Ambient,

@@ -13,7 +13,7 @@
 //! starve checkouts of connections.
 //!
 //! Each method of the contracts is written once, in `merchants` to `audit`, and names the merchant or record that it is
-//! about; [`router`] has the database for it: the only one, a shard, or a replica. Start with `place_order`, the hot
+//! about; `router` has the database for it: the only one, a shard, or a replica. Start with `place_order`, the hot
 //! path, and `group_commit`. Then: `database` and `transaction`; `outbox`, claims by relays; `notify`, the notification
 //! of relays; `partitions`, one per month; [`merchant_migration`], from one shard to another; `fence`, which keeps a
 //! merchant's writes out of the wrong database. The schema is in `migrations/postgres/orders`.
