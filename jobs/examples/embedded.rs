@@ -17,8 +17,8 @@ use std::{
 };
 
 use orderworks_jobs::{
-    Ambient, Backoff, CancellationToken, Engine, Job, JobContext, JobError, Priority, Producer, Registry,
-    Workers,
+    Admin, Ambient, Backoff, CancellationToken, Consume, Job, JobContext, JobError, Priority, Producer,
+    Registry, Workers,
     engine::{DeadFilter, EngineError, JobFilter, JobState, QueueSpec},
     envelope::EnqueueOptions,
     recorder::{Recorder, RecorderConfig},

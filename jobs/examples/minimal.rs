@@ -29,7 +29,7 @@ impl Job for Greet {
 async fn main() -> Result<(), Box<dyn Error>> {
     let (folder, ambient, stop) = (tempfile::tempdir()?, Ambient::system(), CancellationToken::new());
     let file = env::args_os().nth(1).map_or_else(|| folder.path().join("queue.db"), PathBuf::from);
-    let engine = Arc::new(SqliteEngine::open(&file, ambient.clone()).await?); // the broker
+    let engine: Arc<dyn Engine> = Arc::new(SqliteEngine::open(&file, ambient.clone()).await?); // the broker
     engine.declare(&[QueueSpec::new("default")]).await?;
     Producer::new(engine.clone(), ambient.clone()).enqueue(&Greet { name: "Ada".into() }).await?;
 

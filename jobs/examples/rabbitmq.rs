@@ -18,8 +18,8 @@ use std::{
 };
 
 use orderworks_jobs::{
-    Ambient, Backoff, CancellationToken, Engine, Envelope, Job, JobContext, JobError, Producer, Registry,
-    Workers,
+    Admin, Ambient, Backoff, CancellationToken, Consume, Envelope, Job, JobContext, JobError, Producer,
+    Registry, Workers,
     engine::QueueSpec,
     envelope::EnqueueOptions,
     job_store::SqliteJobStore,

@@ -27,7 +27,7 @@ pub use base::{
     ambient::{Clock, ManualClock},
     ids::{ParseIdError, Uuid},
 };
-pub use engine::Engine;
+pub use engine::{Admin, Consume, Engine, Publish};
 pub use envelope::{Envelope, JobId};
 pub use error::JobError;
 pub use job::{Backoff, Job, JobContext, Priority};

@@ -1,6 +1,6 @@
 //! The publishing side of an engine for application code.
 //!
-//! Guarantees: a job for which `Ok` was returned is durable, as [`Engine::publish`] promises. Does not retry: after an
+//! Guarantees: a job for which `Ok` was returned is durable, as [`Publish::publish`] promises. Does not retry: after an
 //! error the caller decides whether to publish again; under the same id that is always safe.
 
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use base::Ambient;
 
 use crate::{
-    engine::{Engine, EngineError, Published},
+    engine::{EngineError, Publish, Published},
     envelope::{EnqueueOptions, Envelope, JobId},
     job::Job,
 };
@@ -16,7 +16,7 @@ use crate::{
 /// Handle for publishing; cheap to clone.
 #[derive(Clone)]
 pub struct Producer {
-    engine: Arc<dyn Engine>,
+    engine: Arc<dyn Publish>,
     ambient: Ambient,
 }
 
@@ -31,7 +31,7 @@ pub struct Enqueued {
 
 impl Producer {
     /// A producer for this engine that takes ids and times from `ambient`.
-    pub fn new(engine: Arc<dyn Engine>, ambient: Ambient) -> Self {
+    pub fn new(engine: Arc<dyn Publish>, ambient: Ambient) -> Self {
         Self { engine, ambient }
     }
 

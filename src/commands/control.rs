@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::bail;
-use jobs::{Engine, engine::Cancelled};
+use jobs::{Admin, engine::Cancelled};
 use serde_json::{Value, json};
 
 use super::move_merchant;
@@ -30,7 +30,7 @@ pub(super) async fn run(what: Control, config: &Config, as_json: bool) -> anyhow
     Ok(if found { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn act(what: JobControl, engine: &dyn Engine) -> anyhow::Result<(bool, String, Value)> {
+async fn act(what: JobControl, engine: &dyn Admin) -> anyhow::Result<(bool, String, Value)> {
     Ok(match what {
         JobControl::Pause { queue } => {
             engine.pause(&queue).await?;

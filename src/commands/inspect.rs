@@ -3,7 +3,7 @@
 use anyhow::bail;
 use base::{Ambient, Timestamp};
 use jobs::{
-    Engine, JobId,
+    Admin, JobId,
     engine::{InspectedJob, JobFilter, JobState},
     records::{AttemptRecord, RecordFilter, RecordStore},
 };
@@ -28,7 +28,7 @@ pub(super) async fn run(what: Inspect, config: &Config, as_json: bool) -> anyhow
     }
 }
 
-async fn queues(engine: &dyn Engine, as_json: bool) -> anyhow::Result<()> {
+async fn queues(engine: &dyn Admin, as_json: bool) -> anyhow::Result<()> {
     let mut depths = Vec::new();
     for queue in engine.queues().await? {
         depths.push(engine.depth(&queue).await?);
@@ -54,7 +54,7 @@ async fn queues(engine: &dyn Engine, as_json: bool) -> anyhow::Result<()> {
     output::table(["QUEUE", "READY", "DELAYED", "RUNNING", "DEAD", "OLDEST", ""], &rows)
 }
 
-async fn workers(engine: &dyn Engine, as_json: bool) -> anyhow::Result<()> {
+async fn workers(engine: &dyn Admin, as_json: bool) -> anyhow::Result<()> {
     let consumers = engine.consumers().await?;
     if as_json {
         return output::json(&consumers);
@@ -70,7 +70,7 @@ async fn workers(engine: &dyn Engine, as_json: bool) -> anyhow::Result<()> {
     output::table(["WORKER", "QUEUE", "JOBS", "LEASE"], &rows)
 }
 
-async fn held(engine: &dyn Engine, args: JobsArgs, as_json: bool) -> anyhow::Result<()> {
+async fn held(engine: &dyn Admin, args: JobsArgs, as_json: bool) -> anyhow::Result<()> {
     let state = args.state.map(|state| match state {
         JobStateArg::Ready => JobState::Ready,
         JobStateArg::Delayed => JobState::Delayed,
@@ -98,7 +98,7 @@ async fn held(engine: &dyn Engine, args: JobsArgs, as_json: bool) -> anyhow::Res
     output::table(["ID", "KIND", "QUEUE", "STATE", "ATTEMPTS", "LAST ERROR"], &rows)
 }
 
-async fn job(engine: &dyn Engine, records: &dyn RecordStore, id: JobId, as_json: bool) -> anyhow::Result<()> {
+async fn job(engine: &dyn Admin, records: &dyn RecordStore, id: JobId, as_json: bool) -> anyhow::Result<()> {
     let held = engine.find(id).await?;
     let filter = RecordFilter { job: Some(id), limit: 1000, ..RecordFilter::default() };
     let mut attempts = records.list(&filter).await?;

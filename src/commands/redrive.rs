@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base::Ambient;
-use jobs::{Engine, engine::DeadFilter};
+use jobs::{Admin, engine::DeadFilter};
 use serde_json::json;
 
 use crate::{cli::RedriveArgs, config::Config, output, wiring::Jobs};
@@ -36,7 +36,7 @@ pub(super) async fn run(args: RedriveArgs, config: &Config, as_json: bool) -> an
 }
 
 /// Redrives one slice per second, so that many dead jobs do not become many failing jobs at once.
-async fn redrive_at_rate(engine: &dyn Engine, filter: &DeadFilter) -> anyhow::Result<Vec<jobs::JobId>> {
+async fn redrive_at_rate(engine: &dyn Admin, filter: &DeadFilter) -> anyhow::Result<Vec<jobs::JobId>> {
     let mut ids = Vec::new();
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     loop {

@@ -14,7 +14,7 @@ use std::{
 };
 
 use base::{Ambient, Timestamp};
-use jobs::{Backoff, Engine, JobError, engine::Event};
+use jobs::{Backoff, JobError, Publish, engine::Event};
 use store::{
     OrderStore,
     domain::{EndpointId, EventKind, MerchantId},
@@ -39,7 +39,7 @@ pub struct Relay {
     /// The outbox and the endpoints of merchants.
     pub store: Arc<dyn OrderStore>,
     /// Engine that takes the jobs and, where it can, the events.
-    pub engine: Arc<dyn Engine>,
+    pub engine: Arc<dyn Publish>,
     /// Clock, ids, randomness.
     pub ambient: Ambient,
     /// Name of this relay: host and process id. After a restart under the same name it claims its own messages at once,
@@ -75,7 +75,7 @@ impl Relay {
     /// A relay that polls every second when no arrival is signalled.
     pub fn new(
         store: Arc<dyn OrderStore>,
-        engine: Arc<dyn Engine>,
+        engine: Arc<dyn Publish>,
         ambient: Ambient,
         name: impl Into<String>,
     ) -> Self {

@@ -1,4 +1,4 @@
-//! The contract: every method takes the lock, changes the rows and wakes the consumers that wait.
+//! The three contracts of an engine: every method takes the lock, changes the rows and wakes the consumers that wait.
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
@@ -6,11 +6,11 @@ use std::sync::{
 };
 
 use orderworks_jobs::{
-    Ambient, Engine, Envelope, ErrorClass, JobId, Timestamp, async_trait,
+    Admin, Ambient, Consume, Envelope, ErrorClass, JobId, Publish, Timestamp, async_trait,
     engine::{
         Cancelled, Capabilities, ConsumeOptions, Consumer, ConsumerHealth, ConsumerInfo, DeadFilter,
-        Delivery, Depth, EngineError, InspectedJob, JobFilter, Published, QueueSpec, Receipt, Settlement,
-        Settler,
+        Delivery, Depth, EngineError, EngineInfo, InspectedJob, JobFilter, Published, QueueSpec, Receipt,
+        Settlement, Settler,
     },
     envelope::PAYLOAD_BYTES_MAX,
     registry::NAME_BYTES_MAX,
@@ -54,8 +54,7 @@ impl Storage {
     }
 }
 
-#[async_trait]
-impl Engine for VecEngine {
+impl EngineInfo for VecEngine {
     fn name(&self) -> &'static str {
         NAME
     }
@@ -66,19 +65,10 @@ impl Engine for VecEngine {
         capabilities.dedupes_ids = false;
         capabilities
     }
+}
 
-    async fn declare(&self, queues: &[QueueSpec]) -> Result<(), EngineError> {
-        let valid = |name: &str| {
-            (1..=NAME_BYTES_MAX).contains(&name.len())
-                && name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))
-        };
-        if let Some(bad) = queues.iter().find(|queue| !valid(&queue.name)) {
-            return Err(EngineError::Refused(format!("no queue can be named {:?}", bad.name)));
-        }
-        self.0.change(|rows, _| queues.iter().for_each(|queue| rows.declare(&queue.name)));
-        Ok(())
-    }
-
+#[async_trait]
+impl Publish for VecEngine {
     async fn publish(&self, envelopes: Vec<Envelope>) -> Result<Vec<Published>, EngineError> {
         self.0.change(|rows, now| {
             if rows.broken {
@@ -93,6 +83,21 @@ impl Engine for VecEngine {
             Ok(envelopes.into_iter().map(|envelope| rows.publish(envelope, now)).collect())
         })
     }
+}
+
+#[async_trait]
+impl Consume for VecEngine {
+    async fn declare(&self, queues: &[QueueSpec]) -> Result<(), EngineError> {
+        let valid = |name: &str| {
+            (1..=NAME_BYTES_MAX).contains(&name.len())
+                && name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))
+        };
+        if let Some(bad) = queues.iter().find(|queue| !valid(&queue.name)) {
+            return Err(EngineError::Refused(format!("no queue can be named {:?}", bad.name)));
+        }
+        self.0.change(|rows, _| queues.iter().for_each(|queue| rows.declare(&queue.name)));
+        Ok(())
+    }
 
     async fn consume(&self, queue: &str, options: ConsumeOptions) -> Result<Consumer, EngineError> {
         let (sender, deliveries) = mpsc::channel(options.prefetch.max(1));
@@ -101,7 +106,10 @@ impl Engine for VecEngine {
         let settler = VecSettler { storage: Arc::clone(&self.0), session, stale: AtomicU64::new(0) };
         Ok(Consumer { deliveries, settler: Arc::new(settler) })
     }
+}
 
+#[async_trait]
+impl Admin for VecEngine {
     async fn depth(&self, queue: &str) -> Result<Depth, EngineError> {
         self.0.rows().depth(queue, self.0.ambient.now())
     }

@@ -1,8 +1,8 @@
 //! An engine of one's own, in memory, and the conformance suite that holds it to the contract:
 //! `cargo run -p orderworks-jobs --features conformance --example custom_engine`, and `cargo test` with the same words.
 //!
-//! What Celery calls a transport (kombu) or Sidekiq leaves to Redis. `engine` is the contract, `rows` is what a server
-//! would keep. The jobs are gone when the process ends; everything else is as the contract asks.
+//! What Celery calls a transport (kombu) or Sidekiq leaves to Redis. `engine` has the contracts, `rows` is what a
+//! server would keep. The jobs are gone when the process ends; everything else is as the contract asks.
 #![expect(clippy::print_stdout, reason = "an example prints what happens")]
 
 mod engine;
@@ -47,7 +47,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 #[cfg(test)]
 mod tests {
-    use orderworks_jobs::{Envelope, async_trait, conformance::Harness, envelope::EnqueueOptions};
+    use orderworks_jobs::{Envelope, Publish, async_trait, conformance::Harness, envelope::EnqueueOptions};
 
     use super::*;
 

@@ -11,7 +11,7 @@ pub enum EngineError {
     /// The server or file cannot be reached now; call again, with the same ids.
     #[error("the {engine} engine is unavailable: {detail}")]
     Unavailable {
-        /// [`crate::Engine::name`].
+        /// [`crate::engine::EngineInfo::name`].
         engine: &'static str,
         /// Cause in one line.
         detail: String,
@@ -22,7 +22,7 @@ pub enum EngineError {
     /// A timeout, a lost conflict or an exhausted pool; call again, with the same ids.
     #[error("the {engine} engine is busy: {detail}")]
     Busy {
-        /// [`crate::Engine::name`].
+        /// [`crate::engine::EngineInfo::name`].
         engine: &'static str,
         /// Cause in one line.
         detail: String,
@@ -33,7 +33,7 @@ pub enum EngineError {
     /// A mistake in a statement, the schema or a permission; calling again does not help until it is corrected.
     #[error("the {engine} engine does not work as this release expects: {detail}")]
     Defect {
-        /// [`crate::Engine::name`].
+        /// [`crate::engine::EngineInfo::name`].
         engine: &'static str,
         /// Cause in one line.
         detail: String,
@@ -44,7 +44,7 @@ pub enum EngineError {
     /// Stored data cannot be decoded.
     #[error("the {engine} engine holds corrupt data: {detail}")]
     Corrupt {
-        /// [`crate::Engine::name`].
+        /// [`crate::engine::EngineInfo::name`].
         engine: &'static str,
         /// Cause in one line.
         detail: String,
@@ -72,7 +72,7 @@ pub enum EngineError {
     /// Retrying does not help; a worker should exit with this error.
     #[error("the {engine} engine is not allowed in: {detail}")]
     Denied {
-        /// [`crate::Engine::name`].
+        /// [`crate::engine::EngineInfo::name`].
         engine: &'static str,
         /// Answer of the server, without secrets.
         detail: String,

@@ -1,7 +1,8 @@
-//! The contract of a queue engine. `SQLite` and `RabbitMQ` implement it; callers do not depend on which one they hold.
+//! The contracts of a queue engine: [`Publish`], [`Consume`] and [`Admin`], together [`Engine`]. `SQLite` and
+//! `RabbitMQ` implement them; callers take the narrowest one and do not depend on which engine they hold.
 //!
 //! Guarantees of every engine, tested by [`crate::conformance`]:
-//! - a job for which [`Engine::publish`] returned `Ok` is durable and is delivered until settled;
+//! - a job for which [`Publish::publish`] returned `Ok` is durable and is delivered until settled;
 //! - a delivery is settled at most once, and only by the consumer that holds it (fencing);
 //! - a delayed job is never early; a job that lost its consumer is delivered again with `crashes` raised;
 //! - a message that cannot be decoded, or crashed its consumer too often, is moved to the dead queue with a reason.
@@ -29,22 +30,23 @@ use crate::envelope::{Envelope, JobId};
 /// Consumers a job may lose (crash, kill, cut connection); one more sends it to the dead queue as a poison message.
 pub const CRASHES_MAX: u32 = 20;
 
-/// A queue engine. All methods may be called concurrently.
-#[async_trait]
-pub trait Engine: Send + Sync + 'static {
+/// A whole queue engine: every type with the three contracts is one. All methods may be called concurrently.
+pub trait Engine: Publish + Consume + Admin {}
+
+impl<T: Publish + Consume + Admin> Engine for T {}
+
+/// What the contracts of an engine share.
+pub trait EngineInfo: Send + Sync + 'static {
     /// Short name for logs and `inspect`.
     fn name(&self) -> &'static str;
 
     /// Features this engine has or lacks.
     fn capabilities(&self) -> Capabilities;
+}
 
-    /// Creates the queues that do not exist. Idempotent.
-    ///
-    /// # Errors
-    /// [`EngineError::Topology`] where a queue exists with other arguments, [`EngineError::Refused`] for an invalid
-    /// name.
-    async fn declare(&self, queues: &[QueueSpec]) -> Result<(), EngineError>;
-
+/// The publishing contract, for producers and relays.
+#[async_trait]
+pub trait Publish: EngineInfo {
     /// Stores the jobs durably; returns one [`Published`] per envelope, in order.
     ///
     /// # Errors
@@ -52,9 +54,30 @@ pub trait Engine: Send + Sync + 'static {
     /// engine that cannot be reached returns an error within seconds.
     async fn publish(&self, envelopes: Vec<Envelope>) -> Result<Vec<Published>, EngineError>;
 
+    /// Publishes events to outside consumers, confirmed by the server and in this order; an event that no queue is
+    /// bound for is discarded. A no-op for engines without the capability [`Capabilities::announces`].
+    async fn publish_events(&self, _news: Vec<Event>) -> Result<(), EngineError> {
+        Ok(())
+    }
+}
+
+/// The consuming contract, for workers.
+#[async_trait]
+pub trait Consume: EngineInfo {
+    /// Creates the queues that do not exist. Idempotent.
+    ///
+    /// # Errors
+    /// [`EngineError::Topology`] where a queue exists with other arguments, [`EngineError::Refused`] for an invalid
+    /// name.
+    async fn declare(&self, queues: &[QueueSpec]) -> Result<(), EngineError>;
+
     /// Starts a consumer of one queue.
     async fn consume(&self, queue: &str, options: ConsumeOptions) -> Result<Consumer, EngineError>;
+}
 
+/// The contract of inspection and control, for commands and consoles.
+#[async_trait]
+pub trait Admin: EngineInfo {
     /// Numbers of jobs in a queue, by state.
     async fn depth(&self, queue: &str) -> Result<Depth, EngineError>;
 
@@ -64,7 +87,7 @@ pub trait Engine: Send + Sync + 'static {
     /// The consumers of all processes, by queue; silent ones are listed until their lease expires.
     async fn consumers(&self) -> Result<Vec<ConsumerInfo>, EngineError>;
 
-    /// Stops deliveries from a queue, in every process and over restarts, until [`Engine::resume`]. Running jobs
+    /// Stops deliveries from a queue, in every process and over restarts, until [`Admin::resume`]. Running jobs
     /// continue, publishing stays possible.
     async fn pause(&self, queue: &str) -> Result<(), EngineError>;
 
@@ -89,12 +112,6 @@ pub trait Engine: Send + Sync + 'static {
     /// Moves matching dead jobs back to their queues with fresh attempts, oldest first. Returns their ids.
     async fn redrive(&self, filter: &DeadFilter) -> Result<Vec<JobId>, EngineError>;
 
-    /// Publishes events to outside consumers, confirmed by the server and in this order; an event that no queue is
-    /// bound for is discarded. A no-op for engines without the capability [`Capabilities::announces`].
-    async fn publish_events(&self, _news: Vec<Event>) -> Result<(), EngineError> {
-        Ok(())
-    }
-
     /// Recreates a queue that an earlier release declared with other arguments, and keeps its jobs; returns how many
     /// were moved. The remedy of [`EngineError::Topology`]; run it while the queue's workers are stopped.
     async fn migrate_queue(&self, _queue: &str) -> Result<u64, EngineError> {
@@ -111,15 +128,15 @@ pub struct Capabilities {
     pub strict_priority: bool,
     /// Publishing an id that is waiting, running or dead returns [`Published::Duplicate`].
     pub dedupes_ids: bool,
-    /// [`Engine::list`] returns ready jobs, not only delayed and dead ones.
+    /// [`Admin::list`] returns ready jobs, not only delayed and dead ones.
     pub lists_ready: bool,
-    /// [`Engine::cancel`] deletes a ready job at once, rather than when it is delivered.
+    /// [`Admin::cancel`] deletes a ready job at once, rather than when it is delivered.
     pub cancels_ready: bool,
     /// With one consumer and one slot, jobs of one priority start in the order of publishing.
     pub fifo: bool,
     /// `concurrency_key` holds across processes, not only within one.
     pub concurrency_keys: bool,
-    /// [`Engine::publish_events`] reaches outside consumers.
+    /// [`Publish::publish_events`] reaches outside consumers.
     pub announces: bool,
 }
 
@@ -177,7 +194,7 @@ pub struct Event {
     pub trace: Option<TraceContext>,
 }
 
-/// Result of [`Engine::cancel`].
+/// Result of [`Admin::cancel`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cancelled {
     /// The job was waiting and was deleted.

@@ -62,8 +62,8 @@ use self::{
 };
 use crate::{
     engine::{
-        Cancelled, Capabilities, ConsumeOptions, Consumer, ConsumerInfo, DeadFilter, Depth, Engine,
-        EngineError, Event, InspectedJob, JobFilter, Published, QueueSpec,
+        Cancelled, Capabilities, Consume, ConsumeOptions, Consumer, ConsumerInfo, DeadFilter, Depth,
+        EngineError, EngineInfo, Event, InspectedJob, JobFilter, Publish, Published, QueueSpec,
     },
     envelope::{Envelope, JobId},
     job_store::{Control, JobStore},
@@ -175,8 +175,7 @@ impl RabbitClient {
     }
 }
 
-#[async_trait]
-impl Engine for RabbitEngine {
+impl EngineInfo for RabbitEngine {
     fn name(&self) -> &'static str {
         ENGINE
     }
@@ -192,13 +191,23 @@ impl Engine for RabbitEngine {
             announces: true,
         }
     }
+}
 
-    async fn declare(&self, queues: &[QueueSpec]) -> Result<(), EngineError> {
-        self.inner.declare(queues).await
-    }
-
+#[async_trait]
+impl Publish for RabbitEngine {
     async fn publish(&self, envelopes: Vec<Envelope>) -> Result<Vec<Published>, EngineError> {
         self.inner.publish(envelopes).await
+    }
+
+    async fn publish_events(&self, news: Vec<Event>) -> Result<(), EngineError> {
+        self.inner.publish_events(news).await
+    }
+}
+
+#[async_trait]
+impl Consume for RabbitEngine {
+    async fn declare(&self, queues: &[QueueSpec]) -> Result<(), EngineError> {
+        self.inner.declare(queues).await
     }
 
     async fn consume(&self, queue: &str, options: ConsumeOptions) -> Result<Consumer, EngineError> {
@@ -206,7 +215,10 @@ impl Engine for RabbitEngine {
         self.inner.refresh_control().await?;
         supervisor::start(self.inner.clone(), queue, options).await
     }
+}
 
+#[async_trait]
+impl crate::engine::Admin for RabbitEngine {
     async fn depth(&self, queue: &str) -> Result<Depth, EngineError> {
         self.inner.refresh_control().await?;
         self.inner.depth(queue).await
@@ -250,10 +262,6 @@ impl Engine for RabbitEngine {
 
     async fn redrive(&self, filter: &DeadFilter) -> Result<Vec<JobId>, EngineError> {
         self.inner.redrive(filter).await
-    }
-
-    async fn publish_events(&self, news: Vec<Event>) -> Result<(), EngineError> {
-        self.inner.publish_events(news).await
     }
 
     async fn migrate_queue(&self, queue: &str) -> Result<u64, EngineError> {

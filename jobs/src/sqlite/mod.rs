@@ -37,8 +37,8 @@ pub use self::records::SqliteRecords;
 use self::{consumer::ConsumerShared, fault::QueueFault, wake::Wakes};
 use crate::{
     engine::{
-        Cancelled, Capabilities, ConsumeOptions, Consumer, ConsumerInfo, DeadFilter, Depth, Engine,
-        EngineError, InspectedJob, JobFilter, Published, QueueSpec,
+        Admin, Cancelled, Capabilities, Consume, ConsumeOptions, Consumer, ConsumerInfo, DeadFilter, Depth,
+        EngineError, EngineInfo, InspectedJob, JobFilter, Publish, Published, QueueSpec,
     },
     envelope::{Envelope, JobId},
 };
@@ -156,8 +156,7 @@ impl SqliteQueue {
     }
 }
 
-#[async_trait]
-impl Engine for SqliteEngine {
+impl EngineInfo for SqliteEngine {
     fn name(&self) -> &'static str {
         fault::ENGINE
     }
@@ -165,20 +164,29 @@ impl Engine for SqliteEngine {
     fn capabilities(&self) -> Capabilities {
         Capabilities::FULL
     }
+}
 
-    async fn declare(&self, queues: &[QueueSpec]) -> Result<(), EngineError> {
-        self.inner.declare(queues).await
-    }
-
+#[async_trait]
+impl Publish for SqliteEngine {
     async fn publish(&self, envelopes: Vec<Envelope>) -> Result<Vec<Published>, EngineError> {
         self.inner.publish(envelopes).await
+    }
+}
+
+#[async_trait]
+impl Consume for SqliteEngine {
+    async fn declare(&self, queues: &[QueueSpec]) -> Result<(), EngineError> {
+        self.inner.declare(queues).await
     }
 
     async fn consume(&self, queue: &str, options: ConsumeOptions) -> Result<Consumer, EngineError> {
         self.inner.require_queues(HashSet::from([queue])).await?;
         driver::start(self.inner.clone(), queue, options).await
     }
+}
 
+#[async_trait]
+impl Admin for SqliteEngine {
     async fn depth(&self, queue: &str) -> Result<Depth, EngineError> {
         self.inner.depth(queue).await
     }

@@ -16,7 +16,7 @@ use tower::{Layer, Service};
 
 pub use self::{memory::MemoryEngine, time::virtual_time};
 use crate::{
-    engine::{Delivery, Engine, JobFilter, JobSignal, Receipt, Settlement},
+    engine::{Admin, Delivery, JobFilter, JobSignal, Receipt, Settlement},
     envelope::{EnqueueOptions, Envelope},
     job::Job,
     registry::{Registry, decode},
@@ -111,7 +111,7 @@ impl<'a, J: Job> TestRun<'a, J> {
 /// # Panics
 /// When there is none; the message lists the jobs of this kind that exist.
 #[expect(clippy::expect_used, clippy::panic, reason = "a test kit fails the test it is used in")]
-pub async fn assert_enqueued<J: Job>(engine: &dyn Engine, matches: impl Fn(&J) -> bool) -> J {
+pub async fn assert_enqueued<J: Job>(engine: &dyn Admin, matches: impl Fn(&J) -> bool) -> J {
     let filter = JobFilter { kind: Some(J::KIND.to_owned()), limit: 1000, ..JobFilter::default() };
     let held = engine.list(&filter).await.expect("the engine lists its jobs");
     let mut others = Vec::new();

@@ -1,7 +1,7 @@
 //! The gate of a queue, closed by a component that knows that the queue's jobs cannot succeed now.
 //!
 //! Guarantees: while the gate is closed this process starts no job of the queue and holds none that it has not started;
-//! running jobs may end in their own time. Other processes continue: a gate is not [`crate::Engine::pause`].
+//! running jobs may end in their own time. Other processes continue: a gate is not [`crate::Admin::pause`].
 
 use tokio::sync::watch;
 

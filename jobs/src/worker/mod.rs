@@ -58,7 +58,7 @@ use self::{
 #[cfg(doc)]
 use crate::engine::{Interrupt, Settlement, Settler};
 use crate::{
-    engine::{Engine, EngineError},
+    engine::{Consume, EngineError},
     recorder::Recorder,
     registry::Registry,
 };
@@ -71,7 +71,7 @@ pub const CLOSE_MAX: Duration = Duration::from_secs(10);
 
 /// The workers of one process: configured first, then run.
 pub struct Workers<E> {
-    engine: Arc<dyn Engine>,
+    engine: Arc<dyn Consume>,
     registry: Arc<Registry<E>>,
     env: E,
     ambient: Ambient,
@@ -125,7 +125,7 @@ pub enum WorkerError {
 
 impl<E: Clone + Send + Sync + 'static> Workers<E> {
     /// Workers that run the jobs of `registry` in `env`, with a lease of 60 s and a drain timeout of 30 s.
-    pub fn new(engine: Arc<dyn Engine>, registry: Arc<Registry<E>>, env: E, ambient: Ambient) -> Self {
+    pub fn new(engine: Arc<dyn Consume>, registry: Arc<Registry<E>>, env: E, ambient: Ambient) -> Self {
         Self {
             engine,
             registry,

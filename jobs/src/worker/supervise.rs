@@ -16,7 +16,7 @@ use super::{
     session::{self, SessionEnd},
 };
 use crate::{
-    engine::{Engine, EngineError},
+    engine::{Consume, EngineError},
     job::Backoff,
     recorder::Recorder,
     registry::Registry,
@@ -34,7 +34,7 @@ const OVERDUE: Duration = Duration::from_secs(1);
 
 /// Dependencies and settings shared by all queues of one process.
 pub(super) struct WorkerShared<E> {
-    pub(super) engine: Arc<dyn Engine>,
+    pub(super) engine: Arc<dyn Consume>,
     pub(super) registry: Arc<Registry<E>>,
     pub(super) env: E,
     pub(super) ambient: Ambient,

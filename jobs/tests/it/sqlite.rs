@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use base::Ambient;
 use orderworks_jobs::{
-    Engine, Envelope, JobId, Priority,
+    Admin, Consume, Engine, Envelope, JobId, Priority, Publish,
     conformance::Harness,
     engine::{ConsumeOptions, Consumer, DeadReason, Delivery, Interrupt, QueueSpec, Settlement},
     sqlite::SqliteEngine,

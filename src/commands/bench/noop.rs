@@ -13,7 +13,7 @@ use anyhow::Context;
 use base::Ambient;
 use bench_report::Report;
 use jobs::{
-    Engine, Envelope, Job, JobContext, JobError,
+    Consume, Envelope, Job, JobContext, JobError, Publish,
     engine::QueueSpec,
     envelope::EnqueueOptions,
     recorder::{Recorder, RecorderConfig},

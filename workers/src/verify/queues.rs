@@ -12,7 +12,7 @@ use std::{
 
 use base::{Ambient, Timestamp, time::between};
 use jobs::{
-    Engine, JobId,
+    Admin, JobId,
     engine::{DeadReason, Depth, InspectedJob, JobFilter, JobState},
     records::{AttemptOutcome, RecordFilter, RecordStore},
 };
@@ -44,7 +44,7 @@ pub(super) enum JobFate {
 
 /// The queues as one audit sees them.
 pub(super) struct Queues<'a> {
-    engine: &'a dyn Engine,
+    engine: &'a dyn Admin,
     records: &'a dyn RecordStore,
     ambient: &'a Ambient,
     /// `None` inside: more than [`HELD_MAX`].
@@ -53,7 +53,7 @@ pub(super) struct Queues<'a> {
 }
 
 impl<'a> Queues<'a> {
-    pub(super) fn new(engine: &'a dyn Engine, records: &'a dyn RecordStore, ambient: &'a Ambient) -> Self {
+    pub(super) fn new(engine: &'a dyn Admin, records: &'a dyn RecordStore, ambient: &'a Ambient) -> Self {
         Self { engine, records, ambient, held: OnceCell::new(), depths: Mutex::default() }
     }
 

@@ -51,10 +51,10 @@ impl Flow {
             Arc::new(SqliteEngine::open(&path, shop.ambient.clone()).await.expect("opens"));
         let env = shop.env_with(Arc::clone(&shop.payments), guarded.clone());
         let registry = Arc::new(registry().expect("distinct kinds"));
-        let workers = Workers::new(Arc::clone(&engine), registry, env, shop.ambient.clone());
+        let workers = Workers::new(engine.clone(), registry, env, shop.ambient.clone());
         let workers = workers.queue_behind(PAYMENTS, SLOTS, guarded.breaker().gate());
         let (health, stop) = (workers.health(), CancellationToken::new());
-        let relay = Relay::new(Arc::clone(&shop.orders), Arc::clone(&engine), shop.ambient.clone(), "relay");
+        let relay = Relay::new(Arc::clone(&shop.orders), engine.clone(), shop.ambient.clone(), "relay");
         let mut tasks = tokio::task::JoinSet::new();
         let (first, second) = (stop.clone(), stop.clone());
         tasks.spawn(async move { relay.run(first).await });

@@ -32,11 +32,11 @@ impl Running {
         let engine: Arc<dyn Engine> =
             Arc::new(SqliteEngine::open(&path, shop.ambient.clone()).await.expect("opens"));
         let registry = Arc::new(registry().expect("distinct kinds"));
-        let mut workers = Workers::new(Arc::clone(&engine), registry, shop.env(), shop.ambient.clone());
+        let mut workers = Workers::new(engine.clone(), registry, shop.env(), shop.ambient.clone());
         for (queue, concurrency) in QUEUES {
             workers = workers.queue(queue, concurrency);
         }
-        let relay = Relay::new(Arc::clone(&shop.orders), Arc::clone(&engine), shop.ambient.clone(), "relay");
+        let relay = Relay::new(Arc::clone(&shop.orders), engine.clone(), shop.ambient.clone(), "relay");
         let stop = CancellationToken::new();
         let mut tasks = tokio::task::JoinSet::new();
         let (first, second) = (stop.clone(), stop.clone());

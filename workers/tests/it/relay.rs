@@ -10,11 +10,8 @@ use std::{
 
 use async_trait::async_trait;
 use jobs::{
-    Engine, Envelope, JobId,
-    engine::{
-        Cancelled, Capabilities, ConsumeOptions, Consumer, ConsumerInfo, DeadFilter, Depth, EngineError,
-        Event, InspectedJob, JobFilter, Published, QueueSpec,
-    },
+    Consume, Engine, Envelope, JobId, Publish,
+    engine::{Capabilities, EngineError, EngineInfo, Event, JobFilter, Published, QueueSpec},
     sqlite::SqliteEngine,
 };
 use tokio::sync::Notify;
@@ -31,7 +28,7 @@ async fn engine(shop: &TestMerchant) -> Arc<dyn Engine> {
     Arc::new(engine)
 }
 
-fn relay(shop: &TestMerchant, engine: Arc<dyn Engine>) -> Relay {
+fn relay(shop: &TestMerchant, engine: Arc<dyn Publish>) -> Relay {
     let mut relay = Relay::new(Arc::clone(&shop.orders), engine, shop.ambient.clone(), "relay");
     // Long, so that a message in time proves a wake-up and not a poll.
     relay.poll_interval = Duration::from_mins(10);
@@ -66,8 +63,7 @@ impl Gate {
     }
 }
 
-#[async_trait]
-impl Engine for Gate {
+impl EngineInfo for Gate {
     fn name(&self) -> &'static str {
         self.inner.name()
     }
@@ -77,11 +73,10 @@ impl Engine for Gate {
         capabilities.announces = true;
         capabilities
     }
+}
 
-    async fn declare(&self, queues: &[QueueSpec]) -> Result<(), EngineError> {
-        self.inner.declare(queues).await
-    }
-
+#[async_trait]
+impl Publish for Gate {
     async fn publish(&self, envelopes: Vec<Envelope>) -> Result<Vec<Published>, EngineError> {
         if self.down.load(Ordering::SeqCst) {
             self.reached.notify_one();
@@ -97,54 +92,6 @@ impl Engine for Gate {
             std::future::pending::<()>().await;
         }
         published
-    }
-
-    async fn consume(&self, queue: &str, options: ConsumeOptions) -> Result<Consumer, EngineError> {
-        self.inner.consume(queue, options).await
-    }
-
-    async fn depth(&self, queue: &str) -> Result<Depth, EngineError> {
-        self.inner.depth(queue).await
-    }
-
-    async fn queues(&self) -> Result<Vec<String>, EngineError> {
-        self.inner.queues().await
-    }
-
-    async fn consumers(&self) -> Result<Vec<ConsumerInfo>, EngineError> {
-        self.inner.consumers().await
-    }
-
-    async fn pause(&self, queue: &str) -> Result<(), EngineError> {
-        self.inner.pause(queue).await
-    }
-
-    async fn resume(&self, queue: &str) -> Result<(), EngineError> {
-        self.inner.resume(queue).await
-    }
-
-    async fn purge(&self, queue: &str) -> Result<u64, EngineError> {
-        self.inner.purge(queue).await
-    }
-
-    async fn cancel(&self, id: JobId, reason: &str) -> Result<Cancelled, EngineError> {
-        self.inner.cancel(id, reason).await
-    }
-
-    async fn retry_now(&self, id: JobId) -> Result<bool, EngineError> {
-        self.inner.retry_now(id).await
-    }
-
-    async fn list(&self, filter: &JobFilter) -> Result<Vec<InspectedJob>, EngineError> {
-        self.inner.list(filter).await
-    }
-
-    async fn find(&self, id: JobId) -> Result<Option<InspectedJob>, EngineError> {
-        self.inner.find(id).await
-    }
-
-    async fn redrive(&self, filter: &DeadFilter) -> Result<Vec<JobId>, EngineError> {
-        self.inner.redrive(filter).await
     }
 
     async fn publish_events(&self, news: Vec<Event>) -> Result<(), EngineError> {
@@ -163,7 +110,7 @@ async fn an_order_wakes_the_relay_and_becomes_jobs() {
     let receiver = Receiver::start().await;
     let endpoint = shop.endpoint(&receiver.url).await;
     let engine = engine(&shop).await;
-    let relay = relay(&shop, Arc::clone(&engine));
+    let relay = relay(&shop, engine.clone());
     let mut health = relay.health.subscribe();
     let stop = CancellationToken::new();
     let running = tokio::spawn({
@@ -203,7 +150,7 @@ async fn a_crash_between_publish_and_mark_publishes_the_same_jobs_again() {
     assert_eq!(before.len(), 1);
     assert!(!nothing_waits(&shop).await, "not marked");
 
-    let again = relay(&shop, Arc::clone(&engine));
+    let again = relay(&shop, engine.clone());
     let stop = CancellationToken::new();
     let check = async {
         until("marking", || nothing_waits(&shop)).await;
@@ -281,7 +228,7 @@ async fn more_than_one_batch_is_published_whole() {
     let shop = TestMerchant::open().await;
     let engine = engine(&shop).await;
     futures::future::join_all((0..300).map(|_| shop.place("pm_card_visa"))).await;
-    let relay = relay(&shop, Arc::clone(&engine));
+    let relay = relay(&shop, engine.clone());
     let mut health = relay.health.subscribe();
     let stop = CancellationToken::new();
     let check = async {

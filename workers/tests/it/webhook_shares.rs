@@ -138,9 +138,9 @@ async fn start(shop: &TestMerchant, env: Env) -> (Arc<dyn Engine>, CancellationT
     let engine: Arc<dyn Engine> =
         Arc::new(SqliteEngine::open(&path, shop.ambient.clone()).await.expect("opens"));
     let registry = Arc::new(registry().expect("distinct kinds"));
-    let workers = Workers::new(Arc::clone(&engine), registry, env, shop.ambient.clone());
+    let workers = Workers::new(engine.clone(), registry, env, shop.ambient.clone());
     let workers = workers.queue(WEBHOOKS, SLOTS).drain_timeout(Duration::ZERO);
-    let relay = Relay::new(Arc::clone(&shop.orders), Arc::clone(&engine), shop.ambient.clone(), "relay");
+    let relay = Relay::new(Arc::clone(&shop.orders), engine.clone(), shop.ambient.clone(), "relay");
     let stop = CancellationToken::new();
     let (first, second) = (stop.clone(), stop.clone());
     tokio::spawn(async move { relay.run(first).await });

@@ -17,8 +17,8 @@ use tokio::sync::Notify;
 use self::state::MemoryState;
 use crate::{
     engine::{
-        Cancelled, Capabilities, ConsumeOptions, Consumer, ConsumerInfo, DeadFilter, Depth, Engine,
-        EngineError, InspectedJob, JobFilter, Published, QueueSpec,
+        Admin, Cancelled, Capabilities, Consume, ConsumeOptions, Consumer, ConsumerInfo, DeadFilter, Depth,
+        EngineError, EngineInfo, InspectedJob, JobFilter, Publish, Published, QueueSpec,
     },
     envelope::{Envelope, JobId, PAYLOAD_BYTES_MAX},
 };
@@ -91,8 +91,7 @@ impl MemoryQueue {
     }
 }
 
-#[async_trait]
-impl Engine for MemoryEngine {
+impl EngineInfo for MemoryEngine {
     fn name(&self) -> &'static str {
         "memory"
     }
@@ -100,16 +99,10 @@ impl Engine for MemoryEngine {
     fn capabilities(&self) -> Capabilities {
         Capabilities::FULL
     }
+}
 
-    async fn declare(&self, queues: &[QueueSpec]) -> Result<(), EngineError> {
-        self.open(|state, _| {
-            for queue in queues {
-                state.declare(&queue.name);
-            }
-            Ok(())
-        })
-    }
-
+#[async_trait]
+impl Publish for MemoryEngine {
     async fn publish(&self, envelopes: Vec<Envelope>) -> Result<Vec<Published>, EngineError> {
         self.open(|state, now| {
             for envelope in &envelopes {
@@ -121,12 +114,27 @@ impl Engine for MemoryEngine {
             Ok(envelopes.into_iter().map(|envelope| state.publish(envelope, now)).collect())
         })
     }
+}
+
+#[async_trait]
+impl Consume for MemoryEngine {
+    async fn declare(&self, queues: &[QueueSpec]) -> Result<(), EngineError> {
+        self.open(|state, _| {
+            for queue in queues {
+                state.declare(&queue.name);
+            }
+            Ok(())
+        })
+    }
 
     async fn consume(&self, queue: &str, options: ConsumeOptions) -> Result<Consumer, EngineError> {
         let session = self.open(|state, _| state.subscribe(options.name, queue, options.prefetch))?;
         Ok(consumer::start(Arc::clone(&self.inner), session, options.prefetch))
     }
+}
 
+#[async_trait]
+impl Admin for MemoryEngine {
     async fn depth(&self, queue: &str) -> Result<Depth, EngineError> {
         self.open(|state, now| state.depth(queue, now))
     }

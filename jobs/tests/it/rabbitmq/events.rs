@@ -8,7 +8,7 @@ use lapin::{
     },
     types::FieldTable,
 };
-use orderworks_jobs::{Engine, conformance::Harness, engine::Event};
+use orderworks_jobs::{Publish, conformance::Harness, engine::Event};
 use tokio::time::timeout;
 
 use super::{PATIENCE, RECOVERY, RabbitHarness, until};

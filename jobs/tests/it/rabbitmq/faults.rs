@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base::{Ambient, Timestamp, testing::Proxy};
 use orderworks_jobs::{
-    Engine, Envelope,
+    Admin, Consume, Envelope, Publish,
     conformance::Harness,
     engine::{Consumer, DeadFilter, Delivery, EngineError, Interrupt, QueueSpec, Settlement},
     rabbitmq::RabbitServer,

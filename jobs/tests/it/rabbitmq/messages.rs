@@ -5,7 +5,7 @@ use lapin::{
     types::{AMQPValue, FieldTable},
 };
 use orderworks_jobs::{
-    Engine, Envelope,
+    Admin, Consume, Envelope, Publish,
     conformance::Harness,
     engine::{DeadFilter, DeadReason, EngineError, JobFilter, JobState, QueueSpec, Settlement},
 };

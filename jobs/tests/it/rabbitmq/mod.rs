@@ -11,7 +11,7 @@ use std::{collections::HashSet, path::Path, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use base::Ambient;
 use orderworks_jobs::{
-    Engine, Envelope, JobId, Priority,
+    Admin, Consume, Engine, Envelope, JobId, Priority, Publish,
     conformance::Harness,
     engine::{ConsumeOptions, Consumer, Delivery, EngineError, Published, QueueSpec, Settlement},
     job_store::SqliteJobStore,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use orderworks_jobs::{
-    Engine,
+    Admin, Publish,
     conformance::Harness,
     engine::{EngineError, Interrupt, Settlement},
 };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base::Ambient;
 use orderworks_jobs::{
-    Engine, Envelope, Job, JobContext, JobError,
+    Admin, Consume, Envelope, Job, JobContext, JobError, Publish,
     engine::{
         CRASHES_MAX, Cancelled, ConsumeOptions, Consumer, DeadFilter, DeadReason, EngineError, JobFilter,
         JobState, Published, QueueSpec, Settlement,

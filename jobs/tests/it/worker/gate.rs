@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use base::Ambient;
 use orderworks_jobs::{
-    Engine, JobId, Producer, Workers,
+    Admin, Consume, Engine, JobId, Producer, Workers,
     engine::{JobState, QueueSpec},
 };
 use tokio::{
@@ -25,7 +25,7 @@ async fn a_gate_shut_from_the_start_keeps_the_queue_untouched_until_it_opens() {
     engine.declare(&[QueueSpec::new(QUEUE)]).await.unwrap();
     let (probe, mut events) = Probe::new(mpsc::unbounded_channel());
     let shared: Arc<dyn Engine> = Arc::new(engine.clone());
-    let workers = Workers::new(Arc::clone(&shared), registry().unwrap(), probe, ambient.clone());
+    let workers = Workers::new(shared.clone(), registry().unwrap(), probe, ambient.clone());
     let workers = workers.queue_behind(QUEUE, 2, open);
     let health = workers.health();
     let shutdown = CancellationToken::new();
@@ -141,10 +141,10 @@ impl Process {
         let ambient = Ambient::system();
         engine.declare(&[QueueSpec::new(QUEUE)]).await.unwrap();
         let (probe, events) = Probe::new(mpsc::unbounded_channel());
-        let workers = Workers::new(Arc::clone(&engine), registry().unwrap(), probe.clone(), ambient.clone());
+        let workers = Workers::new(engine.clone(), registry().unwrap(), probe.clone(), ambient.clone());
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(workers.name(name).queue_behind(QUEUE, 2, open).run(shutdown.clone()));
-        let producer = Producer::new(Arc::clone(&engine), ambient);
+        let producer = Producer::new(engine.clone(), ambient);
         Self { engine, producer, probe, events, shutdown, running }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use orderworks_jobs::{
-    Engine, Job,
+    Admin, Job,
     engine::{DeadReason, Interrupt, JobSignal, Settlement},
     testing::{TestRun, assert_enqueued, golden, run_one, virtual_time},
 };

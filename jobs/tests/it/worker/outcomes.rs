@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use orderworks_jobs::{
     Envelope, JobError, Priority,
-    engine::{Cancelled, DeadReason, Engine, JobState},
+    engine::{Admin, Cancelled, DeadReason, JobState},
     envelope::EnqueueOptions,
 };
 

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use orderworks_jobs::{
-    Engine, Job, JobContext, JobError, Producer, Registry, Workers,
+    Consume, Engine, Job, JobContext, JobError, Producer, Registry, Workers,
     engine::QueueSpec,
     testing::{MemoryEngine, virtual_time},
 };
@@ -51,7 +51,7 @@ async fn a_worker_that_panics_is_started_again_and_the_job_charged_a_crash_only(
     let (attempts, mut told) = mpsc::unbounded_channel();
     let fails = Arc::new(AtomicU32::new(0));
     let env = Brittle { fails: Arc::clone(&fails), attempts };
-    let workers = Workers::new(Arc::clone(&shared), registry, env, ambient.clone()).queue("default", 1);
+    let workers = Workers::new(shared.clone(), registry, env, ambient.clone()).queue("default", 1);
     let (health, shutdown) = (workers.health(), CancellationToken::new());
     let running = tokio::spawn(workers.run(shutdown.clone()));
     let producer = Producer::new(shared, ambient);

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use base::{Ambient, ErrorClass};
 use orderworks_jobs::{
-    Engine, Job, JobContext, JobError, JobId, Producer, Registry, Workers,
+    Consume, Engine, Job, JobContext, JobError, JobId, Producer, Registry, Workers,
     engine::{DeadReason, InspectedJob, JobState, QueueSpec},
     envelope::EnqueueOptions,
     job::Backoff,
@@ -159,7 +159,7 @@ impl Rig {
         let (probe, events) = Probe::new(mpsc::unbounded_channel());
         let gate = Arc::clone(&probe.gate);
         let (shutdown, abort) = (CancellationToken::new(), CancellationToken::new());
-        let workers = Workers::new(Arc::clone(&shared), registry().unwrap(), probe, ambient.clone())
+        let workers = Workers::new(shared.clone(), registry().unwrap(), probe, ambient.clone())
             .name("rig")
             .abort(abort.clone());
         let running = tokio::spawn(configure(workers).run(shutdown.clone()));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use orderworks_jobs::{
-    engine::{Engine, EngineError, JobState},
+    engine::{Admin, EngineError, JobState},
     worker::{SHUTDOWN_GRACE, WorkerError},
 };
 use tokio::time::Instant;

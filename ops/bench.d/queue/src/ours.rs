@@ -16,7 +16,7 @@ use base::Ambient;
 use bench_report::{kib_to_mib, peak_kib};
 use clap::ValueEnum;
 use jobs::{
-    Engine, Envelope, Job, JobContext, JobError, Producer, Workers,
+    Consume, Engine, Envelope, Job, JobContext, JobError, Producer, Workers,
     engine::QueueSpec,
     envelope::EnqueueOptions,
     job_store::SqliteJobStore,

@@ -1,18 +1,14 @@
-//! [`Engine`] contract of the simulated queue, as the product sees it.
+//! Publishing contract of the simulated queue, as the relay sees it.
 
 use async_trait::async_trait;
 use jobs::{
-    Engine, Envelope, JobId,
-    engine::{
-        Cancelled, Capabilities, ConsumeOptions, Consumer, ConsumerInfo, DeadFilter, Depth, EngineError,
-        Event, InspectedJob, JobFilter, Published, QueueSpec,
-    },
+    Envelope, Publish,
+    engine::{Capabilities, EngineError, EngineInfo, Event, Published},
 };
 
 use super::SimQueue;
 
-#[async_trait]
-impl Engine for SimQueue {
+impl EngineInfo for SimQueue {
     fn name(&self) -> &'static str {
         "simulated"
     }
@@ -25,7 +21,10 @@ impl Engine for SimQueue {
         capabilities.announces = true;
         capabilities
     }
+}
 
+#[async_trait]
+impl Publish for SimQueue {
     async fn publish(&self, envelopes: Vec<Envelope>) -> Result<Vec<Published>, EngineError> {
         let asked = envelopes.len();
         let (kept, confirmed) = self.exchange(asked).await?;
@@ -44,61 +43,4 @@ impl Engine for SimQueue {
         self.lock().announced.extend(news.into_iter().take(kept));
         self.confirm(confirmed).await
     }
-
-    async fn declare(&self, _queues: &[QueueSpec]) -> Result<(), EngineError> {
-        Ok(())
-    }
-
-    async fn consume(&self, _queue: &str, _options: ConsumeOptions) -> Result<Consumer, EngineError> {
-        no_operators()
-    }
-
-    async fn depth(&self, _queue: &str) -> Result<Depth, EngineError> {
-        no_operators()
-    }
-
-    async fn queues(&self) -> Result<Vec<String>, EngineError> {
-        no_operators()
-    }
-
-    async fn consumers(&self) -> Result<Vec<ConsumerInfo>, EngineError> {
-        no_operators()
-    }
-
-    async fn pause(&self, _queue: &str) -> Result<(), EngineError> {
-        no_operators()
-    }
-
-    async fn resume(&self, _queue: &str) -> Result<(), EngineError> {
-        no_operators()
-    }
-
-    async fn purge(&self, _queue: &str) -> Result<u64, EngineError> {
-        no_operators()
-    }
-
-    async fn cancel(&self, _id: JobId, _reason: &str) -> Result<Cancelled, EngineError> {
-        no_operators()
-    }
-
-    async fn retry_now(&self, _id: JobId) -> Result<bool, EngineError> {
-        no_operators()
-    }
-
-    async fn list(&self, _filter: &JobFilter) -> Result<Vec<InspectedJob>, EngineError> {
-        no_operators()
-    }
-
-    async fn find(&self, _id: JobId) -> Result<Option<InspectedJob>, EngineError> {
-        no_operators()
-    }
-
-    async fn redrive(&self, _filter: &DeadFilter) -> Result<Vec<JobId>, EngineError> {
-        no_operators()
-    }
-}
-
-/// Answer to every command of an operator.
-fn no_operators<T>() -> Result<T, EngineError> {
-    Err(EngineError::Refused("operator commands are not simulated".to_owned()))
 }

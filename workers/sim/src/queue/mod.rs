@@ -1,9 +1,8 @@
 //! Simulated queue: holds copies of jobs and delivers them in any order, more than once if the seed decides so.
 //!
-//! Keeps the promises of [`jobs::Engine`] about publishing and settling, and no more: ids are not deduplicated, a live
+//! Keeps the promises of [`jobs::Publish`] about publishing and settling, and no more: ids are not deduplicated, a live
 //! consumer may be taken for lost, an outcome may get lost, a retry may leave its predecessor behind. An outcome counts
-//! only under the newest lease. Workers of the simulation take jobs with [`SimQueue::claim`]; commands of operators are
-//! refused.
+//! only under the newest lease. Workers of the simulation take jobs with [`SimQueue::claim`]; operators have no access.
 
 mod engine;
 

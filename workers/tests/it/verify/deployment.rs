@@ -3,7 +3,7 @@
 use std::{str::FromStr, sync::Arc, time::Duration};
 
 use jobs::{
-    Engine, Envelope, Job,
+    Admin, Consume, Envelope, Job,
     engine::{JobFilter, QueueSpec},
     sqlite::SqliteEngine,
 };
