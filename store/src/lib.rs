@@ -28,7 +28,6 @@ pub mod sqlite;
 pub mod testing;
 pub mod token;
 pub mod verifications;
-pub mod webhook_url;
 pub mod webhooks;
 
 pub use error::StoreError;

@@ -20,10 +20,10 @@ use store::{
     domain::{KeyId, MerchantId, OrderId},
     merchants::{KeyRecord, KeyScope, Merchants},
     sqlite::{SqliteOrders, SqlitePayments},
-    webhook_url::UrlPolicy,
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
+use webhooks::UrlPolicy;
 
 pub(crate) struct TestApi {
     pub(crate) address: std::net::SocketAddr,
