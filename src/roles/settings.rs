@@ -1,7 +1,8 @@
 //! Conversion of the configuration to the settings of each crate.
 
 use api::{ApiConfig, ServerLimits};
-use store::{partitions::Family, webhook_url::UrlPolicy};
+use store::webhook_url::UrlPolicy;
+use store_postgres::partitions::Family;
 
 use workers::{registry::WEBHOOKS, verify::Retention, webhook::ShareLimits};
 

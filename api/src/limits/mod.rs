@@ -22,10 +22,10 @@ mod table;
 use std::{net::IpAddr, time::Duration};
 
 use axum::extract::FromRequestParts;
+use cache::RateLimits;
 use http::{HeaderMap, request};
 use sha2::{Digest, Sha256};
 use store::{
-    cache::RateLimits,
     customers::email_key,
     domain::MerchantId,
     merchants::{KeyRecord, KeyScope},

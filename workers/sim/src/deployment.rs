@@ -10,11 +10,8 @@ use std::{
 
 use base::{Ambient, Timestamp, ambient::Clock};
 use jobs::Registry;
-use store::{
-    OrderStore,
-    testing::{MemoryOrders, MemoryPayments},
-    webhook_url::UrlPolicy,
-};
+use store::{OrderStore, webhook_url::UrlPolicy};
+use store_memory::{MemoryOrders, MemoryPayments};
 use tokio::time::Instant;
 use workers::{Env, Parts, mail::Mailer, provider::PaymentProvider, webhook::WebhookSender};
 
