@@ -9,7 +9,6 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{StatusCode, header};
 use store::{
     domain::{EndpointId, EventKind},
-    webhook_url::URL_LEN_MAX,
     webhooks::{ENDPOINTS_PER_MERCHANT_MAX, Endpoint, EndpointChange, Subscription},
 };
 use utoipa::{
@@ -17,6 +16,7 @@ use utoipa::{
     openapi::schema::{Array, ArrayBuilder, ObjectBuilder, SchemaType, Type},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
+use webhooks::URL_LEN_MAX;
 
 use crate::{
     auth::SecretKey,

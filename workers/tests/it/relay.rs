@@ -177,7 +177,7 @@ async fn programs_outside_are_told_what_merchants_are_told() {
         id: event.id.to_string(),
         topic: "order.placed".to_owned(),
         source: event.merchant.to_string(),
-        body: workers::webhook::body_of(&event),
+        body: workers::event_body::body_of(&event),
         trace: event.trace,
     };
     assert_eq!(*gate.announced.lock().expect("not poisoned"), [expected]);

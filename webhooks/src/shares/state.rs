@@ -1,11 +1,10 @@
 //! State of the shares: merchants that post or wait, and endpoints that post or have failed.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, fmt::Display, hash::Hash, time::Duration};
 
-use store::domain::{EndpointId, MerchantId};
 use tokio::time::Instant;
 
-use super::{FAILURES_MAX, ShareLimits, rest_of};
+use super::limits::{FAILURES_MAX, ShareLimits, rest_of};
 
 /// Most endpoints with failures, and most lanes of merchants, that are remembered; about 100 bytes each.
 pub(super) const REMEMBERED_MAX: usize = 8192;
@@ -15,21 +14,25 @@ const REMEMBERED_FOR: Duration = Duration::from_hours(1);
 const QUICK_GUESS: Duration = Duration::from_millis(50);
 const SLOW_GUESS: Duration = Duration::from_secs(1);
 
+/// An id of a merchant or of an endpoint; its text stands in log messages.
+pub trait ShareKey: Copy + Eq + Hash + Display + Send + 'static {}
+
+impl<T: Copy + Eq + Hash + Display + Send + 'static> ShareKey for T {}
+
 /// The merchant, endpoint and lane that a post counts against.
 #[derive(Clone, Copy)]
-pub(super) struct PostPlace {
-    pub(super) merchant: MerchantId,
-    pub(super) endpoint: EndpointId,
+pub(super) struct PostSlot<M, E> {
+    pub(super) merchant: M,
+    pub(super) endpoint: E,
     pub(super) slow: bool,
 }
 
-#[derive(Default)]
-pub(super) struct SharesState {
+pub(super) struct SharesState<M, E> {
     /// Posts in the slow lane.
     slow: usize,
     /// By merchant, and whether it is the slow lane.
-    lanes: HashMap<(MerchantId, bool), MerchantLane>,
-    endpoints: HashMap<EndpointId, Record>,
+    lanes: HashMap<(M, bool), MerchantLane>,
+    endpoints: HashMap<E, Record>,
 }
 
 struct MerchantLane {
@@ -58,9 +61,15 @@ pub(super) struct Pause {
     pub(super) whole: Duration,
 }
 
-impl SharesState {
+impl<M, E> Default for SharesState<M, E> {
+    fn default() -> Self {
+        Self { slow: 0, lanes: HashMap::new(), endpoints: HashMap::new() }
+    }
+}
+
+impl<M: ShareKey, E: ShareKey> SharesState<M, E> {
     /// The pause of an endpoint that must not be posted to now.
-    pub(super) fn rest(&self, endpoint: EndpointId, now: Instant) -> Option<Pause> {
+    pub(super) fn rest(&self, endpoint: E, now: Instant) -> Option<Pause> {
         let record = self.endpoints.get(&endpoint).filter(|record| record.failures >= FAILURES_MAX)?;
         let whole = rest_of(record.failures);
         let left = record.rests_until.saturating_duration_since(now);
@@ -68,12 +77,12 @@ impl SharesState {
     }
 
     /// Whether a message that returns after `wait` becomes the next probe: no other message is due before as one.
-    pub(super) fn takes_probe(&mut self, endpoint: EndpointId, now: Instant, wait: Duration) -> bool {
+    pub(super) fn takes_probe(&mut self, endpoint: E, now: Instant, wait: Duration) -> bool {
         let record = self.endpoints.get_mut(&endpoint).filter(|record| record.probe_at <= now);
         record.map(|record| record.probe_at = now + wait).is_some()
     }
 
-    pub(super) fn is_slow(&self, endpoint: EndpointId, now: Instant) -> bool {
+    pub(super) fn is_slow(&self, endpoint: E, now: Instant) -> bool {
         self.endpoints.get(&endpoint).is_some_and(|record| {
             record.slow && now.saturating_duration_since(record.touched) < REMEMBERED_FOR
         })
@@ -81,31 +90,30 @@ impl SharesState {
 
     /// Takes a slot of the merchant, of the endpoint and, for a slow post, of the slow lane; `false` where one of them
     /// has none left.
-    pub(super) fn begin(&mut self, place: PostPlace, limits: &ShareLimits, now: Instant) -> bool {
-        let running = |slow| self.lanes.get(&(place.merchant, slow)).map_or(0, |lane| lane.running);
-        let of_endpoint = self.endpoints.get(&place.endpoint).map_or(0, |record| record.running);
-        let endpoint_max = if place.slow { 1 } else { limits.per_endpoint };
-        let slow_is_full =
-            place.slow && (self.slow >= limits.slow || running(true) >= lane_max(limits, true));
+    pub(super) fn begin(&mut self, slot: PostSlot<M, E>, limits: &ShareLimits, now: Instant) -> bool {
+        let running = |slow| self.lanes.get(&(slot.merchant, slow)).map_or(0, |lane| lane.running);
+        let of_endpoint = self.endpoints.get(&slot.endpoint).map_or(0, |record| record.running);
+        let endpoint_max = if slot.slow { 1 } else { limits.per_endpoint };
+        let slow_is_full = slot.slow && (self.slow >= limits.slow || running(true) >= lane_max(limits, true));
         if running(false) + running(true) >= limits.per_merchant
             || of_endpoint >= endpoint_max
             || slow_is_full
         {
             return false;
         }
-        self.slow += usize::from(place.slow);
+        self.slow += usize::from(slot.slow);
         self.lanes
-            .entry((place.merchant, place.slow))
-            .or_insert_with(|| MerchantLane::new(place.slow, now))
+            .entry((slot.merchant, slot.slow))
+            .or_insert_with(|| MerchantLane::new(slot.slow, now))
             .running += 1;
-        self.record(place.endpoint, now).running += 1;
+        self.record(slot.endpoint, now).running += 1;
         true
     }
 
     /// Frees the slots; `took` is the duration of a post that ended with a result.
-    pub(super) fn end(&mut self, place: PostPlace, took: Option<Duration>, now: Instant) {
-        self.slow -= usize::from(place.slow);
-        let key = (place.merchant, place.slow);
+    pub(super) fn end(&mut self, slot: PostSlot<M, E>, took: Option<Duration>, now: Instant) {
+        self.slow -= usize::from(slot.slow);
+        let key = (slot.merchant, slot.slow);
         if let Some(lane) = self.lanes.get_mut(&key) {
             lane.running -= 1;
             lane.took = took.map_or(lane.took, |took| (lane.took * 3 + took) / 4);
@@ -113,10 +121,10 @@ impl SharesState {
                 self.lanes.remove(&key);
             }
         }
-        let record = self.record(place.endpoint, now);
+        let record = self.record(slot.endpoint, now);
         record.running -= 1;
         if record.running == 0 && record.failures == 0 && !record.slow {
-            self.endpoints.remove(&place.endpoint);
+            self.endpoints.remove(&slot.endpoint);
         }
         self.forget();
     }
@@ -125,20 +133,20 @@ impl SharesState {
     /// the wait exceeds `longest` or too many merchants wait.
     pub(super) fn turn(
         &mut self,
-        place: PostPlace,
+        slot: PostSlot<M, E>,
         limits: &ShareLimits,
         now: Instant,
         longest: Duration,
     ) -> Option<Duration> {
-        let key = (place.merchant, place.slow);
+        let key = (slot.merchant, slot.slow);
         if self.lanes.len() >= REMEMBERED_MAX && !self.lanes.contains_key(&key) {
             self.lanes.retain(|_, lane| lane.running > 0 || lane.line > now);
             if self.lanes.len() >= REMEMBERED_MAX {
                 return None;
             }
         }
-        let lane = self.lanes.entry(key).or_insert_with(|| MerchantLane::new(place.slow, now));
-        let slots = u32::try_from(lane_max(limits, place.slow)).unwrap_or(u32::MAX);
+        let lane = self.lanes.entry(key).or_insert_with(|| MerchantLane::new(slot.slow, now));
+        let slots = u32::try_from(lane_max(limits, slot.slow)).unwrap_or(u32::MAX);
         let at = lane.line.max(now) + lane.took / slots;
         let wait = at.saturating_duration_since(now);
         if wait > longest {
@@ -149,7 +157,7 @@ impl SharesState {
     }
 
     /// The record of an endpoint, created where missing.
-    pub(super) fn record(&mut self, endpoint: EndpointId, now: Instant) -> &mut Record {
+    pub(super) fn record(&mut self, endpoint: E, now: Instant) -> &mut Record {
         let fresh =
             Record { running: 0, failures: 0, slow: false, rests_until: now, probe_at: now, touched: now };
         let record = self.endpoints.entry(endpoint).or_insert(fresh);

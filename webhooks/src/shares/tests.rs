@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use base::Timestamp;
+use base::{Timestamp, ids::Uuid};
 
-use super::{state::REMEMBERED_MAX, *};
+use super::{limits::REST_MIN, state::REMEMBERED_MAX, *};
+
+type MerchantId = Uuid;
+type EndpointId = Uuid;
 
 const TAKEN: Answer = Answer { status: Some(200), error: None, retry_after: None };
 const NEW: Message = Message { first: true, age: Duration::ZERO };
 
 struct Rig {
-    shares: Arc<Shares>,
+    shares: Arc<Shares<MerchantId, EndpointId>>,
     ambient: Ambient,
     merchant: MerchantId,
 }
@@ -19,18 +22,18 @@ impl Rig {
     fn of_slots(slots: usize) -> Self {
         let (ambient, _) = Ambient::steered(3, Timestamp::UNIX_EPOCH);
         let shares = Shares::new(ShareLimits::of_slots(slots), ambient.clone());
-        Self { shares, merchant: MerchantId::fresh(&ambient), ambient }
+        Self { shares, merchant: ambient.uuid(), ambient }
     }
 
     fn endpoint(&self) -> EndpointId {
-        EndpointId::fresh(&self.ambient)
+        self.ambient.uuid()
     }
 
-    fn enter(&self, endpoint: EndpointId) -> Result<Permit, Wait> {
+    fn enter(&self, endpoint: EndpointId) -> Result<Permit<MerchantId, EndpointId>, Wait> {
         self.enter_at(endpoint, Duration::ZERO)
     }
 
-    fn enter_at(&self, endpoint: EndpointId, age: Duration) -> Result<Permit, Wait> {
+    fn enter_at(&self, endpoint: EndpointId, age: Duration) -> Result<Permit<MerchantId, EndpointId>, Wait> {
         self.shares.enter(self.merchant, endpoint, Message { first: true, age })
     }
 
@@ -49,7 +52,7 @@ async fn a_merchant_has_its_share_and_an_endpoint_two_of_it() {
     let fourth = rig.enter(other);
     assert!(fourth.is_ok());
     assert!(matches!(rig.enter(rig.endpoint()), Err(Wait::Turn(_))), "a quarter for one merchant");
-    let stranger = MerchantId::fresh(&rig.ambient);
+    let stranger = rig.ambient.uuid();
     assert!(rig.shares.enter(stranger, rig.endpoint(), NEW).is_ok(), "others have theirs");
     drop(fourth);
     assert!(rig.enter(rig.endpoint()).is_ok(), "what is dropped is given back");
@@ -72,7 +75,7 @@ async fn slow_endpoints_hold_few_slots_and_leave_the_lane_by_a_quick_answer() {
     assert_eq!(again.timeout(), Duration::from_secs(3));
     // The slow lane is bounded over all merchants, too; retries use it.
     let message = Message { first: false, ..NEW };
-    let retry = || rig.shares.enter(MerchantId::fresh(&rig.ambient), rig.endpoint(), message);
+    let retry = || rig.shares.enter(rig.ambient.uuid(), rig.endpoint(), message);
     let held: Vec<_> = (0..4).map(|_| retry()).collect();
     assert!(held.iter().all(Result::is_ok));
     assert!(matches!(retry(), Err(Wait::Turn(_))));
@@ -125,7 +128,7 @@ async fn what_piles_up_for_silent_endpoints_comes_back_seldom() {
     let start = Instant::now();
     // Waiting messages by the second of their return: time of publishing and endpoint.
     let mut waiting = BTreeMap::<u64, Vec<(u64, usize)>>::new();
-    let mut held: Vec<(Instant, Permit)> = Vec::new();
+    let mut held: Vec<(Instant, Permit<MerchantId, EndpointId>)> = Vec::new();
     let (mut published, mut tries) = (0_usize, 0_usize);
     for second in 0..STEPS {
         let now = start + Duration::from_secs(second);

@@ -5,7 +5,7 @@ use std::error::Error;
 
 use rustls::pki_types::InvalidDnsNameError;
 
-use super::resolver::{BlockedAddress, NotResolved};
+use crate::resolver::{BlockedAddress, NotResolved};
 
 /// The name does not resolve, or only to blocked addresses: one code, so that our internal names cannot be told from
 /// names that do not exist.
@@ -27,15 +27,15 @@ pub(super) fn code(error: &reqwest::Error) -> &'static str {
     }
 }
 
-/// Whether the chain holds a `T`, also one wrapped in an `io::Error`, whose `source` skips the wrapped error.
+/// Whether the chain holds a `T`, also one inside of `io::Error`s, whose `source` skips the error they wrap.
 fn has<T: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
-        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if error.is::<T>() || wrapped.is_some_and(<dyn Error + Send + Sync>::is::<T>) {
+        if error.is::<T>() {
             return true;
         }
-        next = error.source();
+        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        next = wrapped.map_or_else(|| error.source(), |wrapped| Some(wrapped));
     }
     false
 }

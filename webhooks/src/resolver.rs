@@ -1,7 +1,8 @@
 //! DNS resolver that returns allowed addresses only, so that the checked address is the dialled address.
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use store::webhook_url::UrlPolicy;
+
+use crate::url_policy::UrlPolicy;
 
 /// All addresses of the name are blocked.
 #[derive(Debug, thiserror::Error)]

@@ -1,4 +1,5 @@
-//! The body of a webhook, a function of the stored event: every attempt sends the same bytes.
+//! Body of an event for webhooks and outside consumers, a function of the stored event: every attempt sends the same
+//! bytes.
 
 use base::Timestamp;
 use serde::Serialize;

@@ -1,4 +1,4 @@
-//! Shared parts of the HTTP clients: TLS provider, bounded bodies, `Retry-After`.
+//! Parts of HTTP clients for servers of others: TLS provider, bounded bodies, `Retry-After`.
 
 use std::{sync::Once, time::Duration};
 
@@ -6,7 +6,7 @@ use base::{Timestamp, time::between};
 use http::{HeaderMap, header::RETRY_AFTER};
 
 /// Makes *ring* the process's TLS implementation, unless one is installed already. Required before a client is built.
-pub(crate) fn install_tls_provider() {
+pub fn install_tls_provider() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         // An error means that a provider is already installed, which is sufficient.
@@ -15,7 +15,7 @@ pub(crate) fn install_tls_provider() {
 }
 
 /// The body up to `bytes_max` bytes, and whether it is complete.
-pub(crate) async fn read_bounded(
+pub async fn read_bounded(
     mut response: reqwest::Response,
     bytes_max: usize,
 ) -> Result<(Vec<u8>, bool), reqwest::Error> {
@@ -32,7 +32,7 @@ pub(crate) async fn read_bounded(
 }
 
 /// Wait requested by `Retry-After` (RFC 9110, section 10.2.3), in seconds or as an HTTP date.
-pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse::<u32>() {
         return Some(Duration::from_secs(seconds.into()));

@@ -10,7 +10,7 @@ use prometheus_client::{
     encoding::{DescriptorEncoder, EncodeMetric},
     metrics::{MetricType, counter::ConstCounter},
 };
-use workers::webhook::WebhookSender;
+use workers::WebhookDelivery;
 
 use crate::metrics::Metrics;
 
@@ -18,9 +18,9 @@ use crate::metrics::Metrics;
 #[derive(Debug)]
 struct EndpointsDisabled(Arc<AtomicU64>);
 
-/// Registers the counter of endpoints that this sender disables.
-pub(crate) fn register(metrics: &Metrics, sender: &WebhookSender) {
-    let collector = EndpointsDisabled(Arc::clone(sender.endpoints_disabled()));
+/// Registers the counter of endpoints that these deliveries disable.
+pub(crate) fn register(metrics: &Metrics, webhooks: &WebhookDelivery) {
+    let collector = EndpointsDisabled(Arc::clone(&webhooks.endpoints_disabled));
     metrics.register(|registry| registry.register_collector(Box::new(collector)));
 }
 
