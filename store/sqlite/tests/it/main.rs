@@ -1,6 +1,6 @@
 //! The suites of orders and payments on SQLite, and cases that need a file.
 
-#![expect(clippy::panic, reason = "a failing test says so; helpers are not seen as tests")]
+#![expect(clippy::expect_used, reason = "a failing test says so; helpers are not seen as tests")]
 
 mod defects;
 mod orders;
