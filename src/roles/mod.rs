@@ -19,7 +19,7 @@ use jobs::{
 use tokio::{net::TcpListener, task::JoinSet};
 use webhooks::WebhookSender;
 use workers::{
-    Env, Parts, WebhookDelivery, provider::guard::Guarded, registry::PAYMENTS, relay::Relay, verify::Verify,
+    Env, Parts, WebhookDelivery, provider::guard::Guarded, queues::PAYMENTS, relay::Relay, verify::Verify,
 };
 
 use crate::{

@@ -3,7 +3,7 @@
 use api::{ApiConfig, ServerLimits};
 use store_postgres::partitions::Family;
 use webhooks::{UrlPolicy, shares::ShareLimits};
-use workers::{registry::WEBHOOKS, verify::Retention};
+use workers::{queues::WEBHOOKS, verify::Retention};
 
 use crate::{
     config::{Config, OrderEngine, Server},

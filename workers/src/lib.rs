@@ -5,6 +5,7 @@ pub mod event_body;
 pub mod jobs;
 pub mod mail;
 pub mod provider;
+pub mod queues;
 pub mod registry;
 pub mod relay;
 pub mod subscriptions;

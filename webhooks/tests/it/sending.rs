@@ -80,8 +80,8 @@ async fn wait_is_read_from_answers_that_throttle_only() {
 
 #[tokio::test]
 async fn status_counts_although_the_body_breaks_off_or_is_endless() {
-    let endless =
-        [&b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000000\r\n\r\n"[..], &[b'x'; 1 << 20]].concat();
+    let mut endless = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000000\r\n\r\n".to_vec();
+    endless.resize(1 << 20, b'x');
     for answer in [&b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf"[..], endless.leak()] {
         let receiver = Receiver::start(answer).await;
         assert_eq!(answer_to(post(&receiver.url)).await, Answer::of_status(200, None));

@@ -25,7 +25,7 @@ use webhooks::{
     shares::{Message, Wait},
 };
 
-use crate::{env::Env, event_body::body_of, registry::WEBHOOKS};
+use crate::{env::Env, event_body::body_of, queues::WEBHOOKS};
 
 /// Pause after each failed attempt; the first attempt is made at once. 75.6 hours in all, the schedule of Svix.
 const SCHEDULE: [Duration; 9] = [

@@ -16,7 +16,7 @@ use jobs::{
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use workers::{registry::QUEUES, relay::Relay, subscriptions::job_id};
+use workers::{queues::QUEUES, relay::Relay, subscriptions::job_id};
 
 use crate::util::{Receiver, TestMerchant, soon, until};
 

@@ -26,11 +26,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use webhooks::{Answer, SignedPost, UrlPolicy, WebhookCarrier, WebhookSender, shares::ShareLimits};
-use workers::{
-    Env, WebhookDelivery,
-    registry::{WEBHOOKS, registry},
-    relay::Relay,
-};
+use workers::{Env, WebhookDelivery, queues::WEBHOOKS, registry::registry, relay::Relay};
 
 use crate::util::{Receiver, SECRET, TestMerchant, until};
 

@@ -7,11 +7,7 @@ use secrecy::ExposeSecret;
 use serde::{Deserialize, de::DeserializeOwned};
 use webhooks::http_client::retry_after;
 
-use super::{
-    StripeConfig,
-    error::{self, StripeError},
-    form::Form,
-};
+use super::{config::StripeConfig, error, form::Form, objects::StripeError};
 use crate::provider::{
     ClientError, ProviderError,
     wire::{self, decode},
