@@ -1,8 +1,8 @@
 //! Workers: one supervised apalis worker per queue, each in its own task.
 //!
 //! Guarantees: at most `concurrency` jobs of a queue run at a time in this process; a panic, a timeout or an
-//! undecodable message ends that one run and nothing else; a worker that ends unexpectedly is restarted after a capped,
-//! jittered delay; every delivery is settled or released.
+//! undecodable message ends that one run and nothing else; a consumer that is lost and a worker that ends unexpectedly
+//! are restarted after a capped, jittered delay; every delivery is settled or released.
 //!
 //! # Stop order
 //! Started by the token given to [`Workers::run`]; cancelling it again changes nothing.
@@ -25,22 +25,23 @@
 //! A job may run longer than [`Workers::lease`]: an engine renews leases while the consumer lives, so the lease only
 //! says how soon the jobs of a dead process are taken over. How long a run may take is [`crate::Job::TIMEOUT`].
 //!
-//! # Shared task of a queue
-//! apalis polls all jobs of a queue in one task: a job that computes for long without awaiting delays the others. Use
-//! `tokio::task::spawn_blocking` for such work.
+//! # Tasks
+//! Each job runs on a task of its own: one that computes without awaiting occupies a thread of the runtime, and its
+//! neighbours run on the others. For long computations use `tokio::task::spawn_blocking`: a runtime has few threads,
+//! and neither timeout nor stop interrupt code that does not await.
 //!
 //! Does not handle signals of the operating system. Does not use apalis' `Monitor`, which reports success when its
-//! workers have died. Read on in `session` and `supervise`.
+//! workers have died (1.0). Read on in `supervise`, `session`, `runner` and `layers`.
 
 mod ack;
 mod backend;
-pub(crate) mod failure;
 mod gate;
-pub(crate) mod handler;
 mod health;
 pub(crate) mod layers;
 pub(crate) mod run;
+mod runner;
 mod session;
+pub(crate) mod settlement;
 mod supervise;
 
 use std::{sync::Arc, time::Duration};

@@ -1,17 +1,19 @@
-//! Failures of a run and the settlements that follow from them.
+//! Settlements, as they follow from the results of runs.
 //!
-//! The only place where a result becomes a [`Settlement`]; acknowledge layer, test kit and records all use it, so that
+//! The only place where a result becomes a [`Settlement`]; acknowledgement, test kit and records all use it, so that
 //! they cannot disagree.
 
-use std::{error::Error as StdError, fmt, time::Duration};
+use std::time::Duration;
 
 use apalis_core::error::BoxDynError;
 use base::{Ambient, Timestamp};
+use tokio::task::JoinError;
 
 use super::run::Run;
 use crate::{
     engine::{DeadReason, Interrupt, Settlement},
     error::JobError,
+    failure::Failure,
     records::AttemptOutcome,
 };
 
@@ -23,35 +25,6 @@ pub(crate) const ERROR_BYTES_MAX: usize = 4096;
 const OUTAGE_PAUSE_MIN: Duration = Duration::from_secs(1);
 const OUTAGE_PAUSE_SPREAD: Duration = Duration::from_secs(4);
 
-/// A failed run, in the form tower layers pass on.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    /// The job returned an error.
-    Job(JobError),
-    /// The job panicked with this message.
-    Panicked(String),
-    /// The run took longer than the timeout of its kind, which is given.
-    TimedOut(Duration),
-    /// This kind is not registered in this worker.
-    UnknownKind(String),
-    /// The payload cannot be decoded, for this reason.
-    Undecodable(String),
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Job(error) => f.write_str(&error.describe()),
-            Self::Panicked(message) => write!(f, "panicked: {message}"),
-            Self::TimedOut(limit) => write!(f, "timed out after {limit:?}"),
-            Self::UnknownKind(kind) => write!(f, "no job of kind `{kind}` is registered in this worker"),
-            Self::Undecodable(why) => f.write_str(why),
-        }
-    }
-}
-
-impl StdError for Failure {}
-
 /// The settlement for a result.
 pub(crate) fn settlement_for(result: &Result<(), BoxDynError>, run: &Run, ambient: &Ambient) -> Settlement {
     let Err(error) = result else { return Settlement::Done };
@@ -61,6 +34,10 @@ pub(crate) fn settlement_for(result: &Result<(), BoxDynError>, run: &Run, ambien
         Some(Interrupt::Shutdown) => return Settlement::Release,
         // After a lost lease the engine drops any settlement.
         Some(Interrupt::LeaseLost) | None => {}
+    }
+    // The runtime ends and drops the tasks of jobs with all others.
+    if error.downcast_ref::<JoinError>().is_some_and(JoinError::is_cancelled) {
+        return Settlement::Release;
     }
     let dead = |reason| Settlement::Dead { reason, error: text(error) };
     let after = |delay| if run.is_last_attempt() { None } else { Some(later(ambient, delay)) };
