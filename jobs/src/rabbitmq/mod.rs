@@ -17,31 +17,16 @@
 //!   released by `close` goes to the end of its queue.
 //! - `concurrency_keys: false`. Keys hold within one engine handle, over all its queues.
 //!
-//! Read on in `message` (wire format), `topology` and `ladder` (queues), `publisher`, `supervisor` and `session`
-//! (consuming), `outcome` (settling), `dead`, `inspect`, `housekeeping`.
+//! # Rooms
+//! - `wire`: connections, the message format, names and arguments of broker queues, error classes;
+//! - `publish`: confirms, routing by delay, events;
+//! - `consume`: one supervisor per consumer, one session per connection, acknowledgements and other settlements;
+//! - `admin`: depths, listings, the dead queue, pauses and cancel requests, migration, and the background task.
 
-mod connect;
-mod consumer;
-mod dead;
-mod fault;
-mod headers;
-mod housekeeping;
-mod inspect;
-mod keys;
-mod ladder;
-mod message;
-mod migrate;
-mod outcome;
-mod pipeline;
-mod priority_channel;
+mod admin;
+mod consume;
 mod publish;
-mod publish_event;
-mod publisher;
-mod route;
-mod session;
-mod supervisor;
-mod topology;
-mod window;
+mod wire;
 
 use std::{
     collections::HashSet,
@@ -52,13 +37,16 @@ use async_trait::async_trait;
 use base::Ambient;
 use tokio::sync::watch;
 
-pub use self::connect::RabbitServer;
+pub use self::wire::connect::RabbitServer;
 use self::{
-    connect::{Address, Admin},
-    consumer::ConsumerShared,
-    fault::{ENGINE, answer},
-    keys::Keys,
-    publisher::Publisher,
+    admin::housekeeping,
+    consume::{consumer::ConsumerShared, keys::Keys, supervisor},
+    publish::publisher::Publisher,
+    wire::{
+        connect::{Address, AdminConnection},
+        fault::{ENGINE, answer},
+        topology,
+    },
 };
 use crate::{
     engine::{
@@ -80,7 +68,7 @@ struct RabbitClient {
     ambient: Ambient,
     store: Arc<dyn JobStore>,
     publisher: Publisher,
-    admin: Admin,
+    admin: AdminConnection,
     control: watch::Sender<Arc<Control>>,
     keys: Keys,
     /// Consumers of this handle.
@@ -111,7 +99,7 @@ impl RabbitEngine {
         let address = Address::parse(server)?;
         let inner = RabbitClient {
             publisher: Publisher::start(address.clone(), format!("{name} publishes"), ambient.clone()),
-            admin: Admin::new(address.clone(), format!("{name} inspects")),
+            admin: AdminConnection::new(address.clone(), format!("{name} inspects")),
             address,
             ambient,
             store,

@@ -7,14 +7,14 @@ use lapin::ErrorKind;
 
 use crate::engine::EngineError;
 
-pub(super) const ENGINE: &str = "rabbitmq";
+pub(crate) const ENGINE: &str = "rabbitmq";
 /// Longest wait for the reply to one AMQP method.
-pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Reply codes of AMQP 0-9-1, section 1.8, that are handled here.
-pub(super) const ACCESS_REFUSED: u16 = 403;
-pub(super) const NOT_FOUND: u16 = 404;
-pub(super) const PRECONDITION_FAILED: u16 = 406;
-pub(super) const NOT_ALLOWED: u16 = 530;
+pub(crate) const ACCESS_REFUSED: u16 = 403;
+pub(crate) const NOT_FOUND: u16 = 404;
+pub(crate) const PRECONDITION_FAILED: u16 = 406;
+pub(crate) const NOT_ALLOWED: u16 = 530;
 const NO_CONSUMERS: u16 = 313;
 const CONNECTION_FORCED: u16 = 320;
 const RESOURCE_LOCKED: u16 = 405;
@@ -24,18 +24,18 @@ const INTERNAL_ERROR: u16 = 541;
 /// Longest error text in a header, in characters.
 const ERROR_CHARS_MAX: usize = 2000;
 
-pub(super) fn unavailable(detail: impl Into<String>) -> EngineError {
+pub(crate) fn unavailable(detail: impl Into<String>) -> EngineError {
     EngineError::Unavailable { engine: ENGINE, detail: detail.into(), source: None }
 }
 
 /// Maps an error of an established connection or channel.
-pub(super) fn broken(error: &lapin::Error) -> EngineError {
+pub(crate) fn broken(error: &lapin::Error) -> EngineError {
     EngineError::new(classify(error), ENGINE, error.clone())
 }
 
 /// Classifies an error by its reply code (AMQP 0-9-1, section 1.8): transient when a new connection or a later attempt
 /// may succeed, else a defect of the request.
-pub(super) fn classify(error: &lapin::Error) -> ErrorClass {
+pub(crate) fn classify(error: &lapin::Error) -> ErrorClass {
     match error.kind() {
         ErrorKind::IOError(_)
         | ErrorKind::RuntimeShutdownError(_)
@@ -56,7 +56,7 @@ pub(super) fn classify(error: &lapin::Error) -> ErrorClass {
 }
 
 /// The server's reply code, if it sent one.
-pub(super) fn code(error: &lapin::Error) -> Option<u16> {
+pub(crate) fn code(error: &lapin::Error) -> Option<u16> {
     match error.kind() {
         ErrorKind::ProtocolError(error) => Some(error.get_id()),
         _ => None,
@@ -64,7 +64,7 @@ pub(super) fn code(error: &lapin::Error) -> Option<u16> {
 }
 
 /// Waits for a reply up to [`ANSWER_TIMEOUT`].
-pub(super) async fn answer<T>(asked: impl Future<Output = lapin::Result<T>>) -> Result<T, EngineError> {
+pub(crate) async fn answer<T>(asked: impl Future<Output = lapin::Result<T>>) -> Result<T, EngineError> {
     match tokio::time::timeout(ANSWER_TIMEOUT, asked).await {
         Ok(answer) => answer.map_err(|error| broken(&error)),
         Err(_) => Err(unavailable("no reply from the broker in time")),
@@ -72,6 +72,6 @@ pub(super) async fn answer<T>(asked: impl Future<Output = lapin::Result<T>>) -> 
 }
 
 /// Truncates an error text to [`ERROR_CHARS_MAX`].
-pub(super) fn bounded(error: &str) -> String {
+pub(crate) fn bounded(error: &str) -> String {
     error.chars().take(ERROR_CHARS_MAX).collect()
 }

@@ -10,21 +10,25 @@ use lapin::{
     types::FieldTable,
 };
 
-use super::{
-    RabbitClient,
-    fault::{answer, unavailable},
-    message::{Raw, copy},
-    publisher::Outgoing,
-    topology::{self, QueueShape},
+use crate::{
+    engine::EngineError,
+    rabbitmq::{
+        RabbitClient,
+        publish::publisher::Outgoing,
+        wire::{
+            fault::{answer, unavailable},
+            message::{Raw, copy},
+            topology::{self, QueueShape},
+        },
+    },
 };
-use crate::engine::EngineError;
 
 /// Messages moved between two acknowledgements.
 const CHUNK_MAX: usize = 256;
 
 impl RabbitClient {
     /// Returns the number of messages in queues that were recreated.
-    pub(super) async fn migrate_queue(&self, queue: &str) -> Result<u64, EngineError> {
+    pub(crate) async fn migrate_queue(&self, queue: &str) -> Result<u64, EngineError> {
         topology::check_name(queue)?;
         let mut moved = 0;
         for shape in topology::shapes(queue) {

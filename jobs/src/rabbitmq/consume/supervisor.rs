@@ -11,15 +11,14 @@ use tokio::{
 };
 
 use super::{
-    RabbitClient,
     consumer::{Command, ConsumerShared, RabbitSettler},
-    fault::unavailable,
     session::{ConsumerSession, Plan, SessionEnd},
 };
 use crate::{
     engine::{ConsumeOptions, Consumer, EngineError},
     error::describe,
     job::Backoff,
+    rabbitmq::{RabbitClient, wire::fault::unavailable},
 };
 
 /// Most unsettled deliveries a consumer may ask for.
@@ -38,7 +37,7 @@ struct Supervisor {
 
 /// Starts a consumer. Fails when the first attempt does, so that a wrong password ends a worker instead of making it
 /// wait.
-pub(super) async fn start(
+pub(crate) async fn start(
     inner: Arc<RabbitClient>,
     queue: &str,
     options: ConsumeOptions,

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 /// The keys in use, each with session and delivery tag of its holder.
 #[derive(Default)]
-pub(super) struct Keys {
+pub(crate) struct Keys {
     taken: Mutex<HashMap<String, (u64, u64)>>,
     freed: watch::Sender<()>,
 }

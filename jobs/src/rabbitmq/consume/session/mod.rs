@@ -27,17 +27,21 @@ use tokio::{
 
 use self::{coalesce::Coalescer, receive::next_deliveries, settle::Settled};
 use super::{
-    RabbitClient,
     consumer::{Command, ConsumerShared},
-    fault::{answer, unavailable},
     outcome::{DeliveryOutcome, Settling},
     priority_channel::{DeliveryStage, PriorityChannel, Slot},
-    topology,
 };
 use crate::{
     engine::{Delivery, EngineError, Interrupt},
     job::Priority,
     job_store::{ConsumerNote, Control},
+    rabbitmq::{
+        RabbitClient,
+        wire::{
+            fault::{answer, unavailable},
+            topology,
+        },
+    },
 };
 
 /// Longest wait for the last settlements at a close.

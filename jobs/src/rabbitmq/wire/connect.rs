@@ -36,7 +36,7 @@ impl<'a> RabbitServer<'a> {
 
 /// Parsed address and login of the broker. `Debug` shows no password.
 #[derive(Clone)]
-pub(super) struct Address {
+pub(crate) struct Address {
     uri: AMQPUri,
     ca_pem: Option<String>,
 }
@@ -49,7 +49,7 @@ impl std::fmt::Debug for Address {
 }
 
 impl Address {
-    pub(super) fn parse(server: RabbitServer<'_>) -> Result<Self, EngineError> {
+    pub(crate) fn parse(server: RabbitServer<'_>) -> Result<Self, EngineError> {
         // The parser's message may quote the URL, and with it the password.
         let mut uri: AMQPUri = server.url.parse().map_err(|_| EngineError::Denied {
             engine: ENGINE,
@@ -60,7 +60,7 @@ impl Address {
     }
 
     /// Connects with a name that the broker's tools show.
-    pub(super) async fn connect(&self, name: &str) -> Result<Connection, EngineError> {
+    pub(crate) async fn connect(&self, name: &str) -> Result<Connection, EngineError> {
         choose_cryptography();
         let properties = ConnectionProperties::default().with_connection_name(name.into());
         let trust = OwnedTLSConfig { cert_chain: self.ca_pem.clone(), ..OwnedTLSConfig::default() };
@@ -95,19 +95,19 @@ fn choose_cryptography() {
 
 /// The connection for administration and scans of dead queues, opened when first needed. Separate from the publisher's:
 /// an alarm of the broker blocks connections that publish, and `inspect` is needed most then.
-pub(super) struct Admin {
+pub(crate) struct AdminConnection {
     address: Address,
     name: String,
     connection: Mutex<Option<Connection>>,
 }
 
-impl Admin {
-    pub(super) fn new(address: Address, name: String) -> Self {
+impl AdminConnection {
+    pub(crate) fn new(address: Address, name: String) -> Self {
         Self { address, name, connection: Mutex::new(None) }
     }
 
     /// Opens a channel for one task: an error closes that channel only.
-    pub(super) async fn channel(&self) -> Result<Channel, EngineError> {
+    pub(crate) async fn channel(&self) -> Result<Channel, EngineError> {
         let mut connection = self.connection.lock().await;
         if let Some(live) = connection.as_ref().filter(|c| c.status().connected())
             && let Ok(channel) = answer(live.create_channel()).await

@@ -9,20 +9,24 @@ use std::{sync::Arc, time::Duration};
 
 use base::Timestamp;
 
-use super::{
-    RabbitClient,
-    consumer::ConsumerShared,
-    fault::bounded,
-    message::{self, Message, Meta},
-    publisher::Outgoing,
-    route::{delayed, to_dead},
-    topology::dead_queue,
-};
+use super::consumer::ConsumerShared;
 use crate::{
     engine::{DeadReason, EngineError},
     envelope::{Envelope, JobId},
     error::describe,
     job::{Backoff, Priority},
+    rabbitmq::{
+        RabbitClient,
+        publish::{
+            publisher::Outgoing,
+            route::{delayed, to_dead},
+        },
+        wire::{
+            fault::bounded,
+            message::{self, Message, Meta},
+            topology::dead_queue,
+        },
+    },
 };
 
 /// Delay between attempts to make a settlement durable.

@@ -152,7 +152,7 @@ impl<'h> Header<'h> {
 }
 
 /// The number in one header, for callers that need no other.
-pub(super) fn number(headers: &FieldTable, name: &'static str) -> Result<Option<i64>, String> {
+pub(crate) fn number(headers: &FieldTable, name: &'static str) -> Result<Option<i64>, String> {
     Header { name, value: headers.inner().get(name) }.number()
 }
 

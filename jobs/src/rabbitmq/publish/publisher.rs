@@ -21,14 +21,16 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{
-    connect::Address,
-    fault::{ENGINE, unavailable},
-    message::Raw,
-    pipeline,
-    topology::EVENTS_EXCHANGE,
+use super::pipeline;
+use crate::{
+    engine::EngineError,
+    rabbitmq::wire::{
+        connect::Address,
+        fault::{ENGINE, unavailable},
+        message::Raw,
+        topology::EVENTS_EXCHANGE,
+    },
 };
-use crate::engine::EngineError;
 
 /// Longest wait of a caller for a connection that is being opened.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -40,10 +42,10 @@ const QUEUE_MAX: usize = 1024;
 
 /// A message with its destination.
 #[derive(Debug, Clone)]
-pub(super) struct Outgoing {
-    pub(super) exchange: String,
-    pub(super) routing_key: String,
-    pub(super) raw: Raw,
+pub(crate) struct Outgoing {
+    pub(crate) exchange: String,
+    pub(crate) routing_key: String,
+    pub(crate) raw: Raw,
 }
 
 impl Outgoing {
@@ -166,14 +168,14 @@ impl Batch {
 }
 
 /// The callers' side of the publishing task.
-pub(super) struct Publisher {
+pub(crate) struct Publisher {
     batches: mpsc::Sender<Arc<Batch>>,
     state: watch::Receiver<PublisherState>,
 }
 
 impl Publisher {
     /// Starts the task, which ends when the publisher is dropped.
-    pub(super) fn start(address: Address, name: String, ambient: Ambient) -> Self {
+    pub(crate) fn start(address: Address, name: String, ambient: Ambient) -> Self {
         let (batches, queue) = mpsc::channel(QUEUE_MAX);
         let (to_callers, state) =
             watch::channel(PublisherState::Down(PublishTrouble::unavailable(NOT_CONNECTED)));
@@ -182,7 +184,7 @@ impl Publisher {
     }
 
     /// Publishes all messages in order and waits for their confirms.
-    pub(super) async fn publish(&self, messages: Vec<Outgoing>) -> Result<(), EngineError> {
+    pub(crate) async fn publish(&self, messages: Vec<Outgoing>) -> Result<(), EngineError> {
         if messages.is_empty() {
             return Ok(());
         }
@@ -208,7 +210,7 @@ impl Publisher {
     }
 
     /// Reason for which messages cannot be published now; `None` when they can.
-    pub(super) fn trouble(&self) -> Option<String> {
+    pub(crate) fn trouble(&self) -> Option<String> {
         match &*self.state.borrow() {
             PublisherState::Up => None,
             PublisherState::Blocked => Some("blocked by the broker: out of memory or disk".to_owned()),

@@ -7,17 +7,21 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{
-    RabbitClient,
-    fault::answer,
-    message,
-    publisher::Outgoing,
-    topology::{self, EVENTS_EXCHANGE},
+use super::publisher::Outgoing;
+use crate::{
+    engine::{EngineError, Event},
+    rabbitmq::{
+        RabbitClient,
+        wire::{
+            fault::answer,
+            message,
+            topology::{self, EVENTS_EXCHANGE},
+        },
+    },
 };
-use crate::engine::{EngineError, Event};
 
 impl RabbitClient {
-    pub(super) async fn publish_events(&self, news: Vec<Event>) -> Result<(), EngineError> {
+    pub(crate) async fn publish_events(&self, news: Vec<Event>) -> Result<(), EngineError> {
         if !self.announcing.load(Ordering::Relaxed) {
             let channel = self.admin.channel().await?;
             topology::declare_exchange(&channel, EVENTS_EXCHANGE).await?;

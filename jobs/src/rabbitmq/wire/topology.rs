@@ -31,26 +31,26 @@ use crate::{
 const LOOKS_MAX: i64 = 1_000_000_000;
 
 /// Topic exchange of events. Its name is part of the contract with outside consumers.
-pub(super) const EVENTS_EXCHANGE: &str = "orderworks.events";
+pub(crate) const EVENTS_EXCHANGE: &str = "orderworks.events";
 
-pub(super) fn work_queue(queue: &str, class: Priority) -> String {
+pub(crate) fn work_queue(queue: &str, class: Priority) -> String {
     format!("ow.{queue}.{class}")
 }
 
-pub(super) fn dead_queue(queue: &str) -> String {
+pub(crate) fn dead_queue(queue: &str) -> String {
     format!("ow.{queue}.dead")
 }
 
-pub(super) fn delay_queue(queue: &str, rung: usize) -> String {
+pub(crate) fn delay_queue(queue: &str, rung: usize) -> String {
     format!("ow.{queue}.delay.{}", RUNGS[rung].0)
 }
 
-pub(super) fn delay_exchange(rung: usize) -> String {
+pub(crate) fn delay_exchange(rung: usize) -> String {
     format!("ow.delay.{}", RUNGS[rung].0)
 }
 
 /// Checks a queue name, `[a-z0-9_]{1,60}`; dots are reserved for the names built from it.
-pub(super) fn check_name(name: &str) -> Result<(), EngineError> {
+pub(crate) fn check_name(name: &str) -> Result<(), EngineError> {
     let fits = (1..=60).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
     if fits {
@@ -61,15 +61,15 @@ pub(super) fn check_name(name: &str) -> Result<(), EngineError> {
 }
 
 /// A broker queue with its arguments.
-pub(super) struct QueueShape {
-    pub(super) name: String,
-    pub(super) arguments: FieldTable,
+pub(crate) struct QueueShape {
+    pub(crate) name: String,
+    pub(crate) arguments: FieldTable,
     /// Exchange and routing key bound to it.
-    pub(super) binding: Option<(String, String)>,
+    pub(crate) binding: Option<(String, String)>,
 }
 
 /// All broker queues of one job queue.
-pub(super) fn shapes(queue: &str) -> Vec<QueueShape> {
+pub(crate) fn shapes(queue: &str) -> Vec<QueueShape> {
     let dead = dead_queue(queue);
     let work = Priority::ALL.into_iter().map(|class| QueueShape {
         name: work_queue(queue, class),
@@ -91,7 +91,7 @@ pub(super) fn shapes(queue: &str) -> Vec<QueueShape> {
     std::iter::once(parked).chain(work).chain(delays).collect()
 }
 
-pub(super) fn quorum() -> FieldTable {
+pub(crate) fn quorum() -> FieldTable {
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
     arguments
@@ -118,7 +118,7 @@ fn millis(delay: Duration) -> i64 {
 }
 
 /// Declares everything of the job queue. A channel that returned an error is closed by the server.
-pub(super) async fn declare(channel: &Channel, queue: &str) -> Result<(), EngineError> {
+pub(crate) async fn declare(channel: &Channel, queue: &str) -> Result<(), EngineError> {
     for rung in 0..RUNGS.len() {
         declare_exchange(channel, &delay_exchange(rung)).await?;
     }
@@ -129,13 +129,13 @@ pub(super) async fn declare(channel: &Channel, queue: &str) -> Result<(), Engine
 }
 
 /// A durable topic exchange.
-pub(super) async fn declare_exchange(channel: &Channel, name: &str) -> Result<(), EngineError> {
+pub(crate) async fn declare_exchange(channel: &Channel, name: &str) -> Result<(), EngineError> {
     let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
     let none = FieldTable::default();
     fault::answer(channel.exchange_declare(name.into(), ExchangeKind::Topic, durable, none)).await
 }
 
-pub(super) async fn declare_one(
+pub(crate) async fn declare_one(
     channel: &Channel,
     queue: &str,
     shape: QueueShape,
@@ -172,7 +172,7 @@ fn mismatch(queue: &str, name: &str, error: &lapin::Error) -> EngineError {
 }
 
 /// Ready messages of a broker queue; `None` when the queue does not exist, in which case the server closes the channel.
-pub(super) async fn count(channel: &Channel, name: &str) -> Result<Option<u64>, EngineError> {
+pub(crate) async fn count(channel: &Channel, name: &str) -> Result<Option<u64>, EngineError> {
     let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
     let asked = channel.queue_declare(name.into(), passive, FieldTable::default());
     match tokio::time::timeout(ANSWER_TIMEOUT, asked).await {

@@ -5,19 +5,21 @@ use std::{collections::HashSet, sync::atomic::Ordering, time::Duration};
 use futures::future::try_join_all;
 use lapin::options::QueuePurgeOptions;
 
-use super::{
-    RabbitClient,
-    consumer::Command,
-    fault::answer,
-    housekeeping::CLAIM_FOR,
-    ladder::RUNGS,
-    topology::{self, dead_queue, delay_queue, work_queue},
-};
+use super::housekeeping::CLAIM_FOR;
 use crate::{
     engine::{Cancelled, ConsumerInfo, DeadFilter, Depth, EngineError, InspectedJob, JobFilter, JobState},
     envelope::JobId,
     job::Priority,
     job_store::ScheduledJob,
+    rabbitmq::{
+        RabbitClient,
+        consume::consumer::Command,
+        wire::{
+            fault::{answer, unavailable},
+            ladder::RUNGS,
+            topology::{self, dead_queue, delay_queue, work_queue},
+        },
+    },
 };
 
 /// Most jobs returned by one listing.
@@ -26,7 +28,7 @@ const LIST_MAX: usize = 1000;
 const NOTE_VALID_FOR: Duration = Duration::from_secs(45);
 
 impl RabbitClient {
-    pub(super) async fn consumers(&self) -> Result<Vec<ConsumerInfo>, EngineError> {
+    pub(crate) async fn consumers(&self) -> Result<Vec<ConsumerInfo>, EngineError> {
         let since = self.ambient.now() - NOTE_VALID_FOR;
         let mut consumers = Vec::new();
         for queue in self.store.queues().await? {
@@ -41,7 +43,7 @@ impl RabbitClient {
         Ok(consumers)
     }
 
-    pub(super) async fn depth(&self, queue: &str) -> Result<Depth, EngineError> {
+    pub(crate) async fn depth(&self, queue: &str) -> Result<Depth, EngineError> {
         self.require_queues([queue].into()).await?;
         let waiting = Priority::ALL.map(|class| work_queue(queue, class));
         let delays: Vec<String> = (0..RUNGS.len()).map(|rung| delay_queue(queue, rung)).collect();
@@ -68,14 +70,14 @@ impl RabbitClient {
         let mut sum = 0;
         for name in names {
             let Some(count) = topology::count(&channel, name).await? else {
-                return Err(super::fault::unavailable(format!("broker has no queue `{name}`; declare it")));
+                return Err(unavailable(format!("broker has no queue `{name}`; declare it")));
             };
             sum += count;
         }
         Ok(sum)
     }
 
-    pub(super) async fn set_paused(&self, queue: &str, paused: bool) -> Result<(), EngineError> {
+    pub(crate) async fn set_paused(&self, queue: &str, paused: bool) -> Result<(), EngineError> {
         self.require_queues([queue].into()).await?;
         if !self.store.set_paused(queue, paused).await? {
             return Err(EngineError::NoSuchQueue(queue.to_owned()));
@@ -88,7 +90,7 @@ impl RabbitClient {
         Ok(())
     }
 
-    pub(super) async fn purge(&self, queue: &str) -> Result<u64, EngineError> {
+    pub(crate) async fn purge(&self, queue: &str) -> Result<u64, EngineError> {
         self.require_queues([queue].into()).await?;
         let scheduled = self.store.purge(queue).await?;
         let channel = self.admin.channel().await?;
@@ -101,7 +103,7 @@ impl RabbitClient {
         Ok(scheduled + try_join_all(purge).await?.into_iter().map(u64::from).sum::<u64>())
     }
 
-    pub(super) async fn cancel(&self, id: JobId, reason: &str) -> Result<Cancelled, EngineError> {
+    pub(crate) async fn cancel(&self, id: JobId, reason: &str) -> Result<Cancelled, EngineError> {
         let removed = self.store.cancel(id, reason, self.ambient.now()).await?;
         if removed {
             return Ok(Cancelled::Removed);
@@ -110,7 +112,7 @@ impl RabbitClient {
         Ok(Cancelled::Requested)
     }
 
-    pub(super) async fn retry_now(&self, id: JobId) -> Result<bool, EngineError> {
+    pub(crate) async fn retry_now(&self, id: JobId) -> Result<bool, EngineError> {
         let now = self.ambient.now();
         if let Some(job) = self.store.claim(id, now, now + CLAIM_FOR).await? {
             self.move_to_broker(vec![job], true).await?;
@@ -125,7 +127,7 @@ impl RabbitClient {
         Ok(false)
     }
 
-    pub(super) async fn redrive(&self, filter: &DeadFilter) -> Result<Vec<JobId>, EngineError> {
+    pub(crate) async fn redrive(&self, filter: &DeadFilter) -> Result<Vec<JobId>, EngineError> {
         let mut found = Vec::new();
         let limit = usize::try_from(filter.limit).unwrap_or(usize::MAX);
         // A dry run reads all queues before it can tell the oldest jobs; a real run goes queue by queue.
@@ -138,7 +140,7 @@ impl RabbitClient {
         Ok(found.into_iter().map(|(_, id)| id).collect())
     }
 
-    pub(super) async fn list(&self, filter: &JobFilter) -> Result<Vec<InspectedJob>, EngineError> {
+    pub(crate) async fn list(&self, filter: &JobFilter) -> Result<Vec<InspectedJob>, EngineError> {
         let wants = |state| filter.state.is_none_or(|wanted| wanted == state);
         let mut jobs = Vec::new();
         if wants(JobState::Delayed) {
@@ -161,7 +163,7 @@ impl RabbitClient {
         Ok(jobs)
     }
 
-    pub(super) async fn find(&self, id: JobId) -> Result<Option<InspectedJob>, EngineError> {
+    pub(crate) async fn find(&self, id: JobId) -> Result<Option<InspectedJob>, EngineError> {
         if let Some(job) = self.store.find(id).await? {
             return Ok(Some(delayed(job)));
         }

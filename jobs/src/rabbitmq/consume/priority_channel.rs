@@ -14,17 +14,16 @@ use lapin::{
 };
 use tokio::time::Instant;
 
-use super::{
-    consumer::ConsumerShared,
-    fault::{answer, broken, unavailable},
-    message::{Message, Meta},
-    topology,
-    window::Window,
-};
+use super::{consumer::ConsumerShared, window::Window};
 use crate::{
     engine::{EngineError, JobSignal},
     envelope::{Envelope, JobId},
     job::Priority,
+    rabbitmq::wire::{
+        fault::{answer, broken, unavailable},
+        message::{Message, Meta},
+        topology,
+    },
 };
 
 /// A delivery held by the session.

@@ -17,7 +17,7 @@ use crate::{
     engine::{CRASHES_MAX, DeadReason, Delivery, EngineError, Receipt},
     envelope::JobId,
     job::Priority,
-    rabbitmq::{
+    rabbitmq::wire::{
         fault::broken,
         message::{self, Message, Raw},
     },

@@ -2,21 +2,23 @@
 
 use base::{Ambient, Timestamp};
 
-use super::{
-    RabbitClient,
-    ladder::{LADDER_MAX, RUNGS, rung},
-    message::{Meta, encode},
-    publisher::Outgoing,
-    topology::{dead_queue, delay_exchange, work_queue},
-};
+use super::publisher::Outgoing;
 use crate::{
     engine::{DeadReason, EngineError},
     envelope::Envelope,
     job_store::ScheduledJob,
+    rabbitmq::{
+        RabbitClient,
+        wire::{
+            ladder::{LADDER_MAX, RUNGS, rung},
+            message::{Meta, encode},
+            topology::{dead_queue, delay_exchange, work_queue},
+        },
+    },
 };
 
 /// Destination of one job.
-pub(super) enum Route {
+pub(crate) enum Route {
     /// To the broker.
     Publish(Outgoing),
     /// To the job store.
@@ -24,7 +26,7 @@ pub(super) enum Route {
 }
 
 /// Routes a job that may start at `at`, or now.
-pub(super) fn route(envelope: &Envelope, mut meta: Meta, at: Option<Timestamp>, ambient: &Ambient) -> Route {
+pub(crate) fn route(envelope: &Envelope, mut meta: Meta, at: Option<Timestamp>, ambient: &Ambient) -> Route {
     let now = ambient.now();
     meta.dead = None;
     let routing_key = work_queue(&envelope.queue, envelope.priority);
@@ -56,7 +58,7 @@ pub(super) fn route(envelope: &Envelope, mut meta: Meta, at: Option<Timestamp>, 
 /// The remaining delay travels with the job, and the broker measures it rung by rung, because the process that sets a
 /// delay and the one that receives the job from a rung may have different clocks. When times were compared instead, a
 /// worker whose clock was minutes behind delayed every retry it received for that long.
-pub(super) fn delayed(envelope: &Envelope, mut meta: Meta) -> Outgoing {
+pub(crate) fn delayed(envelope: &Envelope, mut meta: Meta) -> Outgoing {
     let whole = match (meta.not_before, meta.delayed_at) {
         (Some(at), Some(began)) => at.duration_since(began).unsigned_abs(),
         _ => meta.left,
@@ -68,7 +70,7 @@ pub(super) fn delayed(envelope: &Envelope, mut meta: Meta) -> Outgoing {
 }
 
 /// Message for the dead queue.
-pub(super) fn to_dead(envelope: &Envelope, mut meta: Meta, reason: DeadReason, now: Timestamp) -> Outgoing {
+pub(crate) fn to_dead(envelope: &Envelope, mut meta: Meta, reason: DeadReason, now: Timestamp) -> Outgoing {
     meta.end_delay();
     meta.first_failed_at.get_or_insert(now);
     meta.dead = Some((reason, now));
@@ -78,7 +80,7 @@ pub(super) fn to_dead(envelope: &Envelope, mut meta: Meta, reason: DeadReason, n
 
 impl RabbitClient {
     /// Routes a job that may start at `at`, or now; durable when this returns.
-    pub(super) async fn place(
+    pub(crate) async fn place(
         &self,
         envelope: &Envelope,
         meta: Meta,

@@ -25,12 +25,16 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 
-use super::{
-    connect::Address,
-    fault::{answer, classify},
-    publisher::{Batch, Failure, NOT_CONNECTED, PublishTrouble, PublisherState, Ticket},
+use super::publisher::{Batch, Failure, NOT_CONNECTED, PublishTrouble, PublisherState, Ticket};
+use crate::{
+    engine::EngineError,
+    error::describe,
+    job::Backoff,
+    rabbitmq::wire::{
+        connect::Address,
+        fault::{answer, classify},
+    },
 };
-use crate::{engine::EngineError, error::describe, job::Backoff};
 
 /// Most unconfirmed messages, over all callers.
 const WINDOW: usize = 512;

@@ -1,16 +1,21 @@
 //! Publishing of jobs: plain ones go straight to the broker, unique ones after their key is reserved, long delays to
 //! the job store.
 
+mod events;
+mod pipeline;
+pub(super) mod publisher;
+pub(super) mod route;
+
 use std::collections::HashSet;
 
-use super::{
-    RabbitClient,
-    message::{self, Meta},
-    route::{Route, route},
-};
+use self::route::{Route, route};
 use crate::{
     engine::{EngineError, Published},
     envelope::{Envelope, JobId},
+    rabbitmq::{
+        RabbitClient,
+        wire::message::{self, Meta},
+    },
 };
 
 impl RabbitClient {

@@ -17,17 +17,19 @@ use lapin::{
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::{sync::MutexGuard, time::timeout};
 
-use super::{
-    RabbitClient,
-    fault::answer,
-    headers,
-    message::{self, Meta, Raw},
-    publisher::Outgoing,
-    topology::{self, dead_queue, work_queue},
-};
 use crate::{
     engine::{CRASHES_MAX, DeadFilter, DeadInfo, DeadReason, EngineError, InspectedJob, JobState},
     envelope::{Envelope, JobId},
+    rabbitmq::{
+        RabbitClient,
+        publish::publisher::Outgoing,
+        wire::{
+            fault::answer,
+            headers,
+            message::{self, Meta, Raw},
+            topology::{self, dead_queue, work_queue},
+        },
+    },
 };
 
 /// Most messages of one scan.

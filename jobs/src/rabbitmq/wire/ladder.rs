@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 /// Name and delay of each rung.
-pub(super) const RUNGS: [(&str, Duration); 6] = [
+pub(crate) const RUNGS: [(&str, Duration); 6] = [
     ("250ms", Duration::from_millis(250)),
     ("1s", Duration::from_secs(1)),
     ("4s", Duration::from_secs(4)),
@@ -18,13 +18,13 @@ pub(super) const RUNGS: [(&str, Duration); 6] = [
 ];
 
 /// Longer delays wait in the job store, where they can be listed and cancelled.
-pub(super) const LADDER_MAX: Duration = Duration::from_mins(5);
+pub(crate) const LADDER_MAX: Duration = Duration::from_mins(5);
 
 /// The rung for the remaining `left` of a delay of `whole`.
 ///
 /// The next higher rung when it makes the job late by at most a quarter of the whole delay, else the next lower one,
 /// after which the remainder takes a further rung. The lowest rung serves all shorter delays.
-pub(super) fn rung(left: Duration, whole: Duration) -> usize {
+pub(crate) fn rung(left: Duration, whole: Duration) -> usize {
     let higher = RUNGS.iter().position(|(_, delay)| *delay >= left);
     match higher {
         Some(0) => 0,

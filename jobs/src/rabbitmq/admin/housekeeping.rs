@@ -8,12 +8,16 @@ use std::{
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::{
-    RabbitClient,
-    message::Meta,
-    route::{Route, route},
+use crate::{
+    engine::EngineError,
+    error::describe,
+    job_store::ScheduledJob,
+    rabbitmq::{
+        RabbitClient,
+        publish::route::{Route, route},
+        wire::message::Meta,
+    },
 };
-use crate::{engine::EngineError, error::describe, job_store::ScheduledJob};
 
 /// Longest delay until a pause or a cancel request of another process is applied.
 const REFRESH_EVERY: Duration = Duration::from_millis(500);
@@ -30,7 +34,7 @@ const CANCEL_VALID_FOR: Duration = Duration::from_hours(24 * 7);
 const NOTE_VALID_FOR: Duration = Duration::from_mins(5);
 
 /// Runs until the engine handle is dropped.
-pub(super) async fn run(inner: Weak<RabbitClient>) {
+pub(crate) async fn run(inner: Weak<RabbitClient>) {
     let mut tick = interval(REFRESH_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut due_at = Instant::now();
@@ -73,7 +77,7 @@ impl RabbitClient {
     }
 
     /// Reads pauses and cancel requests and passes them to the consumers of this handle.
-    pub(super) async fn refresh_control(&self) -> Result<(), EngineError> {
+    pub(crate) async fn refresh_control(&self) -> Result<(), EngineError> {
         let control = Arc::new(self.store.control().await?);
         self.control.send_if_modified(|known| {
             let newer = control.version > known.version;

@@ -51,33 +51,33 @@ const VERSION: u16 = 1;
 
 /// A message without its destination.
 #[derive(Debug, Clone)]
-pub(super) struct Raw {
-    pub(super) properties: BasicProperties,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Raw {
+    pub(crate) properties: BasicProperties,
+    pub(crate) body: Vec<u8>,
 }
 
 /// The metadata of a message beside the envelope.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Meta {
-    pub(super) crashes: u32,
-    pub(super) last_error: Option<String>,
-    pub(super) first_failed_at: Option<Timestamp>,
+pub(crate) struct Meta {
+    pub(crate) crashes: u32,
+    pub(crate) last_error: Option<String>,
+    pub(crate) first_failed_at: Option<Timestamp>,
     /// End and beginning of the delay, by the clock of the process that set it.
-    pub(super) not_before: Option<Timestamp>,
-    pub(super) delayed_at: Option<Timestamp>,
+    pub(crate) not_before: Option<Timestamp>,
+    pub(crate) delayed_at: Option<Timestamp>,
     /// Remainder of the delay after the current rung; zero when the job may start as it leaves the rung.
-    pub(super) left: Duration,
-    pub(super) dead: Option<(DeadReason, Timestamp)>,
+    pub(crate) left: Duration,
+    pub(crate) dead: Option<(DeadReason, Timestamp)>,
 }
 
 impl Meta {
-    pub(super) fn end_delay(&mut self) {
+    pub(crate) fn end_delay(&mut self) {
         (self.not_before, self.delayed_at, self.left) = (None, None, Duration::ZERO);
     }
 }
 
 /// A decoded delivery, kept until its settlement is durable.
-pub(super) enum Message {
+pub(crate) enum Message {
     /// A job. Shared with the run; a settlement that moves the job makes a new message from it.
     Job(Arc<Envelope>, Meta),
     /// A message that cannot be decoded, sent to the dead queue unchanged.
@@ -85,7 +85,7 @@ pub(super) enum Message {
 }
 
 /// Rejects envelopes that no message can carry.
-pub(super) fn check(envelope: &Envelope) -> Result<(), EngineError> {
+pub(crate) fn check(envelope: &Envelope) -> Result<(), EngineError> {
     let refused = |why: String| Err(EngineError::Refused(format!("{}: {why}", envelope.id)));
     let bytes = envelope.payload.get().len();
     if bytes > PAYLOAD_BYTES_MAX {
@@ -102,7 +102,7 @@ pub(super) fn check(envelope: &Envelope) -> Result<(), EngineError> {
 }
 
 /// Encodes a job that has passed [`check`].
-pub(super) fn encode(envelope: &Envelope, meta: &Meta) -> Raw {
+pub(crate) fn encode(envelope: &Envelope, meta: &Meta) -> Raw {
     let mut headers = Headers(FieldTable::default());
     headers.number_unless(ATTEMPT, "ow-attempt", envelope.attempt);
     headers.number_unless(MAX_ATTEMPTS, "ow-max-attempts", envelope.max_attempts);
@@ -128,7 +128,7 @@ pub(super) fn encode(envelope: &Envelope, meta: &Meta) -> Raw {
 }
 
 /// Encodes an event: the body unchanged, the topic as the type.
-pub(super) fn event_message(news: Event) -> Raw {
+pub(crate) fn event_message(news: Event) -> Raw {
     let mut headers = Headers(FieldTable::default());
     headers.text("ow-source", Some(&news.source));
     if let Some(trace) = news.trace {
@@ -146,7 +146,7 @@ pub(super) fn event_message(news: Event) -> Raw {
 
 /// An undecodable message for the dead queue: its properties and headers are kept, so that a later release may decode
 /// it, except those with an effect on its way.
-pub(super) fn park_unreadable(raw: &Raw, id: JobId, class: Priority, meta: &Meta) -> Raw {
+pub(crate) fn park_unreadable(raw: &Raw, id: JobId, class: Priority, meta: &Meta) -> Raw {
     let mut headers = foreign_headers(raw);
     headers.meta(meta);
     let mut properties = carried(&raw.properties).with_message_id(short(&id.to_string()));
@@ -155,7 +155,7 @@ pub(super) fn park_unreadable(raw: &Raw, id: JobId, class: Priority, meta: &Meta
 }
 
 /// The same message on its way back to its queue.
-pub(super) fn unpark_unreadable(raw: &Raw) -> Raw {
+pub(crate) fn unpark_unreadable(raw: &Raw) -> Raw {
     let properties = carried(&raw.properties);
     let properties = match raw.properties.message_id() {
         Some(id) => properties.with_message_id(id.clone()),
@@ -165,7 +165,7 @@ pub(super) fn unpark_unreadable(raw: &Raw) -> Raw {
 }
 
 /// The same message for another queue, with the crashes counted in this one.
-pub(super) fn copy(raw: &Raw) -> Raw {
+pub(crate) fn copy(raw: &Raw) -> Raw {
     let crashes = raw.properties.headers().as_ref().and_then(|headers| meta_of(headers).ok());
     let ours = ["ow-dead-reason", "ow-died-at", "ow-last-error", "ow-first-failed-at"];
     let mut kept = foreign_headers(raw);
@@ -217,7 +217,7 @@ fn foreign_headers(raw: &Raw) -> Headers {
 }
 
 /// Decodes a job of this queue; the error says which part is wrong.
-pub(super) fn decode(queue: &str, raw: &Raw) -> Result<(Envelope, Meta), String> {
+pub(crate) fn decode(queue: &str, raw: &Raw) -> Result<(Envelope, Meta), String> {
     let properties = &raw.properties;
     let app = properties.app_id().as_ref().map_or("", ShortString::as_str);
     if app != FORMAT {
@@ -248,16 +248,16 @@ pub(super) fn decode(queue: &str, raw: &Raw) -> Result<(Envelope, Meta), String>
 }
 
 /// The id of a message that may be undecodable otherwise.
-pub(super) fn id_of(raw: &Raw) -> Option<JobId> {
+pub(crate) fn id_of(raw: &Raw) -> Option<JobId> {
     raw.properties.message_id().as_ref()?.as_str().parse().ok()
 }
 
-pub(super) fn meta_of(headers: &FieldTable) -> Result<Meta, String> {
+pub(crate) fn meta_of(headers: &FieldTable) -> Result<Meta, String> {
     Known::of(headers).meta()
 }
 
 /// The priority in the properties, for a message outside its own queue.
-pub(super) fn class_of(properties: &BasicProperties) -> Priority {
+pub(crate) fn class_of(properties: &BasicProperties) -> Priority {
     let found = Priority::ALL.into_iter().find(|class| *properties.priority() == Some(rank(*class)));
     found.unwrap_or_default()
 }

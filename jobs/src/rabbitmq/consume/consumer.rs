@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Command to the supervisor.
-pub(super) enum Command {
+pub(crate) enum Command {
     Settle(Receipt, Settlement),
     Close(oneshot::Sender<Result<(), EngineError>>),
     /// Returns the held jobs: the one with this id, or all.
@@ -25,12 +25,12 @@ pub(super) enum Command {
 }
 
 /// Shared by settler, supervisor and engine.
-pub(super) struct ConsumerShared {
-    pub(super) queue: String,
+pub(crate) struct ConsumerShared {
+    pub(crate) queue: String,
     /// Id of the current session.
-    pub(super) session: AtomicU64,
+    pub(crate) session: AtomicU64,
     /// Deliveries not yet acknowledged.
-    pub(super) held: AtomicUsize,
+    pub(crate) held: AtomicUsize,
     /// Time at which the youngest delivered job had become ready, in milliseconds since 1970; zero before the first
     /// one.
     pub(super) reached_ms: AtomicI64,
@@ -57,7 +57,7 @@ impl ConsumerShared {
         }
     }
 
-    pub(super) fn reached_at(&self) -> Option<Timestamp> {
+    pub(crate) fn reached_at(&self) -> Option<Timestamp> {
         let millis = self.reached_ms.load(Ordering::Relaxed);
         Timestamp::from_millisecond(millis).ok().filter(|_| millis > 0)
     }
@@ -93,7 +93,7 @@ impl ConsumerShared {
     }
 
     /// Sends a command to the supervisor and waits for the reply; `None` when the supervisor has ended.
-    pub(super) async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+    pub(crate) async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
         let (reply, answer) = oneshot::channel();
         self.commands.upgrade()?.send(command(reply)).ok()?;
         answer.await.ok()
