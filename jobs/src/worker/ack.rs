@@ -17,7 +17,7 @@ use super::{
     health::QueueState,
     run::Run,
     settlement::{outcome_of, settlement_for},
-    supervise::WorkerShared,
+    shared::WorkerShared,
 };
 #[cfg(doc)]
 use crate::engine::Settler;

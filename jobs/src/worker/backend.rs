@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use super::{
     health::QueueState,
     run::Work,
-    supervise::{Stop, WorkerShared},
+    shared::{Stop, WorkerShared},
 };
 use crate::engine::{Delivery, Settlement, Settler};
 

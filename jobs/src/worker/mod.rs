@@ -35,6 +35,7 @@
 
 mod ack;
 mod backend;
+mod error;
 mod gate;
 mod health;
 pub(crate) mod layers;
@@ -42,6 +43,7 @@ pub(crate) mod run;
 mod runner;
 mod session;
 pub(crate) mod settlement;
+mod shared;
 mod supervise;
 
 use std::{sync::Arc, time::Duration};
@@ -50,25 +52,19 @@ use base::Ambient;
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-pub use self::health::{QueueHealth, WorkersHealth};
+pub use self::{
+    error::WorkerError,
+    health::{QueueHealth, WorkersHealth},
+    shared::{CLOSE_MAX, SHUTDOWN_GRACE, prefetch_for},
+};
 use self::{
     gate::Gate,
     health::QueueState,
-    supervise::{Stop, WorkerShared},
+    shared::{Stop, WorkerShared},
 };
 #[cfg(doc)]
 use crate::engine::{Interrupt, Settlement, Settler};
-use crate::{
-    engine::{Consume, EngineError},
-    recorder::Recorder,
-    registry::Registry,
-};
-
-/// Time a job has after [`Interrupt::Shutdown`] was fired at it.
-pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
-
-/// Longest wait for the last settlements to become durable; jobs without one are delivered again.
-pub const CLOSE_MAX: Duration = Duration::from_secs(10);
+use crate::{engine::Consume, recorder::Recorder, registry::Registry};
 
 /// The workers of one process: configured first, then run.
 pub struct Workers<E> {
@@ -84,44 +80,6 @@ pub struct Workers<E> {
     drain_timeout: Duration,
     name: String,
     abort: CancellationToken,
-}
-
-/// Reason why workers could not start or had to stop.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum WorkerError {
-    /// No queue was configured.
-    #[error("no queue to work on; name at least one")]
-    NoQueues,
-    /// A queue was configured twice, with possibly different concurrency.
-    #[error("queue `{0}` is named twice")]
-    DuplicateQueue(String),
-    /// The concurrency of a queue is 0, so it would never run a job.
-    #[error("queue `{0}` needs a concurrency of at least 1")]
-    NoSlots(String),
-    /// No kind is registered for a queue, so all its jobs would be dead as unknown.
-    #[error("no job kind is registered for queue `{queue}`; queues with jobs: {known}")]
-    NothingRegistered {
-        /// Queue without a registered kind.
-        queue: String,
-        /// The queues with registered kinds.
-        known: String,
-    },
-    /// The engine rejects the configuration or is closed; retrying does not help.
-    #[error("cannot consume queue `{queue}`")]
-    Engine {
-        /// Queue of the failed consumer.
-        queue: String,
-        /// Error of the engine.
-        #[source]
-        source: EngineError,
-    },
-    /// A job computed without awaiting until after the last deadline, so its thread could not be stopped.
-    #[error("queue `{queue}` did not stop: a job blocks its thread")]
-    Blocked {
-        /// Queue of the job.
-        queue: String,
-    },
 }
 
 impl<E: Clone + Send + Sync + 'static> Workers<E> {
@@ -276,13 +234,4 @@ impl<E: Clone + Send + Sync + 'static> Workers<E> {
         }
         Ok(())
     }
-}
-
-/// Unsettled deliveries per consumer: the concurrency and a quarter of it, at least one more.
-///
-/// The reserve covers the time until a settlement is durable, so that a free slot finds a job ready. It is small
-/// because a job fetched ahead waits for the jobs running here, even when another process is idle.
-pub const fn prefetch_for(concurrency: usize) -> usize {
-    let reserve = concurrency / 4;
-    concurrency.saturating_add(if reserve == 0 { 1 } else { reserve })
 }

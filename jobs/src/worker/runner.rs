@@ -21,7 +21,7 @@ use super::{
     health::QueueState,
     layers::job_layers,
     run::Work,
-    supervise::WorkerShared,
+    shared::WorkerShared,
 };
 
 /// A running apalis worker.

@@ -11,12 +11,11 @@ use tokio::{
 };
 
 use super::{
-    CLOSE_MAX, SHUTDOWN_GRACE,
     backend::Feed,
+    error::SessionError,
     health::QueueState,
-    prefetch_for,
     runner::Runner,
-    supervise::{SessionError, Stop, WorkerShared},
+    shared::{CLOSE_MAX, SHUTDOWN_GRACE, Stop, WorkerShared, prefetch_for},
 };
 use crate::engine::{ConsumeOptions, Consumer, EngineError, Interrupt, QueueSpec, Settler};
 

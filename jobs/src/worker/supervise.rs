@@ -8,26 +8,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use apalis_core::error::WorkerError as ApalisError;
-use base::Ambient;
-use tokio::{
-    task::JoinError,
-    time::{Instant, sleep},
-};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, sleep};
 
 use super::{
-    CLOSE_MAX, SHUTDOWN_GRACE, WorkerError,
+    error::{SessionError, WorkerError},
     health::QueueState,
     runner::Runner,
     session::{self, SessionEnd},
+    shared::WorkerShared,
 };
-use crate::{
-    engine::{Consume, EngineError},
-    job::Backoff,
-    recorder::Recorder,
-    registry::Registry,
-};
+use crate::{engine::EngineError, job::Backoff};
 
 /// Delay between failed sessions.
 const RESTART: Backoff =
@@ -35,81 +25,6 @@ const RESTART: Backoff =
 
 /// Length of a session after which its failure counts as a first one.
 const HEALTHY_AFTER: Duration = Duration::from_mins(1);
-
-/// Time after all deadlines until a blocked thread is given up.
-const OVERDUE: Duration = Duration::from_secs(1);
-
-/// Dependencies and settings shared by all queues of one process.
-pub(super) struct WorkerShared<E> {
-    pub(super) engine: Arc<dyn Consume>,
-    pub(super) registry: Arc<Registry<E>>,
-    pub(super) env: E,
-    pub(super) ambient: Ambient,
-    pub(super) recorder: Option<Recorder>,
-    pub(super) lease: Duration,
-    pub(super) name: String,
-    pub(super) stop: Stop,
-}
-
-/// Stop tokens and drain timeout.
-#[derive(Clone)]
-pub(super) struct Stop {
-    pub(super) shutdown: CancellationToken,
-    pub(super) abort: CancellationToken,
-    pub(super) drain: Duration,
-}
-
-impl Stop {
-    /// Whether a stop or an abort was requested.
-    pub(super) fn is_asked(&self) -> bool {
-        self.shutdown.is_cancelled() || self.abort.is_cancelled()
-    }
-
-    /// Waits until a stop or an abort is requested.
-    pub(super) async fn asked(&self) {
-        tokio::select! {
-            () = self.shutdown.cancelled() => {}
-            () = self.abort.cancelled() => {}
-        }
-    }
-
-    /// Waits until [`OVERDUE`] after the last deadline of a stop.
-    async fn overdue(&self) {
-        tokio::select! {
-            () = async { self.shutdown.cancelled().await; sleep(self.drain + SHUTDOWN_GRACE).await } => {}
-            () = self.abort.cancelled() => {}
-        }
-        sleep(CLOSE_MAX + OVERDUE).await;
-    }
-}
-
-/// Failure of a session.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum SessionError {
-    /// The engine does not start a consumer, or is closed.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// The engine has ended the consumer.
-    #[error("consumer lost: {0}")]
-    Lost(EngineError),
-    /// The apalis worker ended.
-    #[error("the worker ended: {0}")]
-    Worker(String),
-    /// Code outside of all jobs panicked.
-    #[error("the worker panicked: {0}")]
-    Panicked(JoinError),
-}
-
-impl SessionError {
-    /// The error for an apalis worker that ended before it was told to.
-    pub(super) fn of_worker(ended: Result<Result<(), ApalisError>, JoinError>) -> Self {
-        match ended {
-            Ok(Ok(())) => Self::Worker("without an error".to_owned()),
-            Ok(Err(error)) => Self::Worker(error.to_string()),
-            Err(panic) => Self::Panicked(panic),
-        }
-    }
-}
 
 /// Supervises one queue until a stop or a final error.
 pub(super) async fn run<E: Clone + Send + Sync + 'static>(
