@@ -13,7 +13,7 @@ use store::{
     domain::{CustomerId, MerchantId},
 };
 
-use super::{decode, encode};
+use super::codec::{decode, encode};
 use crate::{
     problem::{Kind, Problem},
     state::ApiState,
