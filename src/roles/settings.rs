@@ -1,7 +1,7 @@
 //! Conversion of the configuration to the settings of each crate.
 
 use api::{ApiConfig, ServerLimits};
-use store::partitions::Family;
+use store_postgres::partitions::Family;
 use webhooks::{UrlPolicy, shares::ShareLimits};
 use workers::{queues::WEBHOOKS, verify::Retention};
 

@@ -10,10 +10,8 @@ use std::{
 
 use base::{Ambient, Timestamp, ambient::Clock};
 use jobs::Registry;
-use store::{
-    OrderStore,
-    testing::{MemoryOrders, MemoryPayments},
-};
+use store::OrderStore;
+use store_memory::{MemoryOrders, MemoryPayments};
 use tokio::time::Instant;
 use webhooks::{UrlPolicy, WebhookSender, shares::ShareLimits};
 use workers::{Env, Parts, WebhookDelivery, mail::Mailer, provider::PaymentProvider};

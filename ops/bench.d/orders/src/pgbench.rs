@@ -9,7 +9,8 @@ use std::{fs, process::Command};
 use anyhow::{Context, ensure};
 use base::Ambient;
 use secrecy::ExposeSecret;
-use store::{domain::MerchantId, postgres::statements};
+use store::domain::MerchantId;
+use store_postgres::statements;
 use tempfile::TempDir;
 use url::Url;
 

@@ -13,11 +13,11 @@ use secrecy::ExposeSecret;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use store::{
-    cassandra::scratch::Keyspace,
     domain::{KeyId, MerchantId},
     merchants::{KeyRecord, KeyScope, Merchants},
-    postgres::PostgresOrders,
 };
+use store_cassandra::scratch::Keyspace;
+use store_postgres::PostgresOrders;
 use tempfile::TempDir;
 
 use crate::{

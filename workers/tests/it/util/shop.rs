@@ -11,9 +11,9 @@ use store::{
     domain::{Customer, EndpointId, EventKind, MerchantId, Order, OrderId, OrderStatus, RefundId},
     orders::{IdempotencyKey, NewLine, NewOrder, PlaceOutcome, RefundRequested},
     outbox::{Command, OutboxBody, OutboxMessage},
-    sqlite::{SqliteOrders, SqlitePayments},
     webhooks::{Endpoint, Subscription},
 };
+use store_sqlite::{SqliteOrders, SqlitePayments};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use webhooks::{UrlPolicy, WebhookSender, shares::ShareLimits};
