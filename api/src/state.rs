@@ -12,11 +12,11 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    auth::KeyCache,
     catalog_cache::CatalogCache,
     client_ip,
     config::ApiConfig,
     health::{HealthCheck, OrdersCheck, PaymentsCheck, Readiness},
+    key_cache::KeyCache,
     limits::Limiters,
     passwords::Passwords,
     slots::KeyedSlots,

@@ -11,7 +11,7 @@ use cache::SessionKey;
 use serde::{Deserialize, Serialize};
 use store::domain::{CustomerId, MerchantId};
 
-use super::{decode, encode};
+use super::codec::{decode, encode};
 use crate::{
     problem::{Kind, Problem},
     state::ApiState,

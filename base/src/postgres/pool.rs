@@ -19,7 +19,7 @@ use deadpool::{
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, postgres::PgConnectOptions};
 use tokio::{runtime::Handle, time::timeout};
 
-use super::{OpenError, PostgresConfig};
+use super::{config::PostgresConfig, error::OpenError};
 
 /// A connection idle for longer is pinged before reuse: the server may be gone.
 const PING_AFTER: Duration = Duration::from_secs(1);

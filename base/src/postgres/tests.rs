@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use futures::future::join_all;
 use sqlx::{
     Row,
-    migrate::{Migration, MigrationType},
+    migrate::{MigrateError, Migration, MigrationType},
 };
 
 use super::{class::TRIES_MAX, scratch::Scratch, *};

@@ -2,8 +2,8 @@
 //! them for state that a broker cannot keep.
 //!
 //! Guarantees the whole of [`crate::engine`] except for the flags below: a published job is confirmed by a majority, a
-//! settled one is acknowledged only after its settlement is durable, and consumers reconnect by themselves after every
-//! fault of the broker. A plain job touches the broker only. A broker of a single node does not replicate: then a
+//! settled one is acknowledged only after its settlement is durable, and a consumer that loses
+//! its connection or a channel ends, for its worker to start the next one. A plain job touches the broker only. A broker of a single node does not replicate: then a
 //! confirmed job survives a restart, no more.
 //!
 //! # Capabilities, and why
@@ -17,31 +17,16 @@
 //!   released by `close` goes to the end of its queue.
 //! - `concurrency_keys: false`. Keys hold within one engine handle, over all its queues.
 //!
-//! Read on in `message` (wire format), `topology` and `ladder` (queues), `publisher`, `supervisor` and `session`
-//! (consuming), `outcome` (settling), `dead`, `inspect`, `housekeeping`.
+//! # Rooms
+//! - `wire`: connections, the message format, names and arguments of broker queues, error classes;
+//! - `publish`: confirms, routing by delay, events;
+//! - `consume`: one session and one connection per consumer, acknowledgements and other settlements;
+//! - `admin`: depths, listings, the dead queue, pauses and cancel requests, migration, and the background task.
 
-mod connect;
-mod consumer;
-mod dead;
-mod fault;
-mod headers;
-mod housekeeping;
-mod inspect;
-mod keys;
-mod ladder;
-mod message;
-mod migrate;
-mod outcome;
-mod pipeline;
-mod priority_channel;
+mod admin;
+mod consume;
 mod publish;
-mod publish_event;
-mod publisher;
-mod route;
-mod session;
-mod supervisor;
-mod topology;
-mod window;
+mod wire;
 
 use std::{
     collections::HashSet,
@@ -52,13 +37,16 @@ use async_trait::async_trait;
 use base::Ambient;
 use tokio::sync::watch;
 
-pub use self::connect::RabbitServer;
+pub use self::wire::connect::RabbitServer;
 use self::{
-    connect::{Address, Admin},
-    consumer::ConsumerShared,
-    fault::{ENGINE, answer},
-    keys::Keys,
-    publisher::Publisher,
+    admin::housekeeping,
+    consume::{consumer::ConsumerShared, keys::Keys},
+    publish::publisher::Publisher,
+    wire::{
+        connect::{Address, AdminConnection},
+        fault::{ENGINE, answer},
+        topology,
+    },
 };
 use crate::{
     engine::{
@@ -80,7 +68,7 @@ struct RabbitClient {
     ambient: Ambient,
     store: Arc<dyn JobStore>,
     publisher: Publisher,
-    admin: Admin,
+    admin: AdminConnection,
     control: watch::Sender<Arc<Control>>,
     keys: Keys,
     /// Consumers of this handle.
@@ -111,7 +99,7 @@ impl RabbitEngine {
         let address = Address::parse(server)?;
         let inner = RabbitClient {
             publisher: Publisher::start(address.clone(), format!("{name} publishes"), ambient.clone()),
-            admin: Admin::new(address.clone(), format!("{name} inspects")),
+            admin: AdminConnection::new(address.clone(), format!("{name} inspects")),
             address,
             ambient,
             store,
@@ -213,7 +201,7 @@ impl Consume for RabbitEngine {
     async fn consume(&self, queue: &str, options: ConsumeOptions) -> Result<Consumer, EngineError> {
         self.inner.require_queues([queue].into()).await?;
         self.inner.refresh_control().await?;
-        supervisor::start(self.inner.clone(), queue, options).await
+        consume::start(self.inner.clone(), queue, options).await
     }
 }
 

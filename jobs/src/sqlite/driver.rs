@@ -1,6 +1,6 @@
 //! The driver loop of a consumer: waits for an event, then does one [`Exchange`] with the file.
 //!
-//! Guarantees: the delivery channel stays open whatever fails; failures are retried with backoff and jitter, logged
+//! Guarantees: the consumer stays alive whatever fails, as its lease is in the file; failures are retried with backoff and jitter, logged
 //! once per change and shown as health. The wake-up channel is armed before the file is read, so a publish between the
 //! read and the wait is not missed.
 
@@ -46,6 +46,8 @@ struct Driver {
     lease: Duration,
     commands: mpsc::UnboundedReceiver<Command>,
     deliveries: mpsc::Sender<Delivery>,
+    /// Dropped with the driver.
+    _alive: oneshot::Sender<EngineError>,
     bell: watch::Receiver<()>,
     stopped: watch::Receiver<bool>,
     /// Settlements that are not durable yet.
@@ -81,6 +83,7 @@ pub(super) async fn start(
     inner.consumers.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&shared));
     let (to_driver, commands) = mpsc::unbounded_channel();
     let (deliveries, to_worker) = mpsc::channel(prefetch);
+    let (alive, ended) = oneshot::channel();
     let driver = Driver {
         stopped: shared.stopped.subscribe(),
         shared: shared.clone(),
@@ -90,6 +93,7 @@ pub(super) async fn start(
         lease,
         commands,
         deliveries,
+        _alive: alive,
         bell,
         settled: Vec::new(),
         hungry: true,
@@ -100,7 +104,11 @@ pub(super) async fn start(
         inner,
     };
     tokio::spawn(driver.run());
-    Ok(Consumer { deliveries: to_worker, settler: Arc::new(SqliteSettler { shared, commands: to_driver }) })
+    Ok(Consumer {
+        deliveries: to_worker,
+        settler: Arc::new(SqliteSettler { shared, commands: to_driver }),
+        ended,
+    })
 }
 
 fn lease_until(inner: &SqliteQueue, lease: Duration) -> i64 {

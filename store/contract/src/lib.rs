@@ -16,7 +16,6 @@ pub mod payments;
 pub mod rules;
 pub mod token;
 pub mod verifications;
-pub mod webhook_url;
 pub mod webhooks;
 
 pub use error::StoreError;

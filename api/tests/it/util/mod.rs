@@ -19,11 +19,11 @@ use sha2::{Digest, Sha256};
 use store::{
     domain::{KeyId, MerchantId, OrderId},
     merchants::{KeyRecord, KeyScope, Merchants},
-    webhook_url::UrlPolicy,
 };
 use store_sqlite::{SqliteOrders, SqlitePayments};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
+use webhooks::UrlPolicy;
 
 pub(crate) struct TestApi {
     pub(crate) address: std::net::SocketAddr,
