@@ -70,7 +70,7 @@ impl EngineInfo for Gate {
 
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = self.inner.capabilities();
-        capabilities.announces = true;
+        capabilities.publishes_events = true;
         capabilities
     }
 }
@@ -94,8 +94,8 @@ impl Publish for Gate {
         published
     }
 
-    async fn publish_events(&self, news: Vec<Event>) -> Result<(), EngineError> {
-        self.announced.lock().expect("not poisoned").extend(news);
+    async fn publish_events(&self, events: Vec<Event>) -> Result<(), EngineError> {
+        self.announced.lock().expect("not poisoned").extend(events);
         Ok(())
     }
 }
