@@ -5,6 +5,7 @@ pub mod conformance;
 pub mod engine;
 pub mod envelope;
 pub mod error;
+mod id;
 pub mod job;
 pub mod job_store;
 #[cfg(feature = "postgres")]

@@ -10,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use jobs::{
-    Consume, Engine, Envelope, JobId, Publish,
+    Consume, Engine, Envelope, ErrorClass, JobId, Publish,
     engine::{Capabilities, EngineError, EngineInfo, Event, JobFilter, Published, QueueSpec},
     sqlite::SqliteEngine,
 };
@@ -80,11 +80,7 @@ impl Publish for Gate {
     async fn publish(&self, envelopes: Vec<Envelope>) -> Result<Vec<Published>, EngineError> {
         if self.down.load(Ordering::SeqCst) {
             self.reached.notify_one();
-            return Err(EngineError::Unavailable {
-                engine: "gate",
-                detail: "closed".to_owned(),
-                source: None,
-            });
+            return Err(EngineError::new(ErrorClass::Unavailable, "gate", "closed"));
         }
         let published = self.inner.publish(envelopes).await;
         if self.crash_after_publish.load(Ordering::SeqCst) {

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use base::Timestamp;
+use base::{Timestamp, time::ceil_ms};
 use lapin::types::{AMQPValue, FieldTable};
 
 use crate::engine::DeadReason;
@@ -207,12 +207,9 @@ impl Headers {
         }
     }
 
-    /// `at` in milliseconds, rounded up: rounding down would start a job early.
     pub(super) fn time(&mut self, name: &str, at: Option<Timestamp>) {
         if let Some(at) = at {
-            let millis = at.as_millisecond();
-            let past = at.as_nanosecond() > i128::from(millis) * 1_000_000;
-            self.number(name, millis + i64::from(past));
+            self.number(name, ceil_ms(at));
         }
     }
 

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use base::time::between;
 use tokio::{sync::mpsc, time::sleep};
 
-use super::{MemoryQueue, state::Claim};
+use super::{queue::MemoryQueue, state::Claim};
 use crate::engine::{Consumer, ConsumerHealth, Delivery, EngineError, Receipt, Settlement, Settler};
 
 pub(super) fn start(inner: Arc<MemoryQueue>, session: u64, prefetch: usize) -> Consumer {
