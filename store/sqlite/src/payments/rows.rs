@@ -1,5 +1,5 @@
-//! Mapping of rows to the domain's types. A row that does not read back is a [`SqliteError::Corrupt`], with its payment and
-//! column.
+//! Mapping of rows to the domain's types. A row that does not read back is a [`SqliteError::Corrupt`], with its payment
+//! and column.
 
 use std::str::FromStr;
 
