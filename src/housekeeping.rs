@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use base::{Ambient, Timestamp};
 use cache::Sessions;
-use jobs::records::RecordStore;
+use jobs::{error::describe, records::RecordStore};
 use store::OrderStore;
 use store_postgres::partitions::{Family, Partitions};
 use tokio_util::sync::CancellationToken;
@@ -121,11 +121,11 @@ impl Housekeeping {
 async fn slices<F, E>(stop: &CancellationToken, slice: u32, drop_some: impl Fn() -> F) -> Result<u64, String>
 where
     F: Future<Output = Result<u64, E>>,
-    E: std::fmt::Display,
+    E: std::error::Error + 'static,
 {
     let mut total = 0;
     while !stop.is_cancelled() {
-        let dropped = drop_some().await.map_err(|error| error.to_string())?;
+        let dropped = drop_some().await.map_err(|error| describe(&error))?;
         total += dropped;
         if dropped < u64::from(slice) {
             break;

@@ -21,6 +21,16 @@ impl ErrorClass {
     pub const fn is_transient(self) -> bool {
         matches!(self, Self::Unavailable | Self::Busy)
     }
+
+    /// The class as the predicate of a sentence about a server or file.
+    pub const fn predicate(self) -> &'static str {
+        match self {
+            Self::Unavailable => "is unavailable",
+            Self::Busy => "is busy",
+            Self::Defect => "does not work as this release expects",
+            Self::Corrupt => "holds corrupt data",
+        }
+    }
 }
 
 /// An error and its sources in one line: `outer: inner: innermost`.

@@ -1,4 +1,4 @@
-//! Saturating sums and differences of points in time.
+//! Saturating sums and differences of points in time, and their milliseconds.
 
 use std::time::Duration;
 
@@ -14,6 +14,12 @@ pub fn between(from: Timestamp, to: Timestamp) -> Duration {
     Duration::try_from(to.duration_since(from)).unwrap_or_default()
 }
 
+/// `at` in milliseconds since 1970, rounded up: rounded down, a delayed start would be early.
+pub fn ceil_ms(at: Timestamp) -> i64 {
+    let millis = at.as_millisecond();
+    millis + i64::from(at.as_nanosecond() > i128::from(millis) * 1_000_000)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -26,5 +32,12 @@ mod tests {
         assert_eq!(later(epoch, Duration::MAX), Timestamp::MAX);
         assert_eq!(between(epoch, later(epoch, minute)), minute);
         assert_eq!(between(later(epoch, minute), epoch), Duration::ZERO);
+    }
+
+    #[test]
+    fn milliseconds_round_up() {
+        let at = |nanos| ceil_ms(Timestamp::from_nanosecond(nanos).unwrap());
+        assert_eq!([at(1_000_000), at(1_000_001), at(1_999_999)], [1, 2, 2]);
+        assert_eq!([at(-1_500_000), at(-1_000_000)], [-1, -1]);
     }
 }

@@ -133,7 +133,7 @@ impl Relay {
             }
         }
         jobs += self.publish(&mut waiting).await?;
-        if self.engine.capabilities().announces {
+        if self.engine.capabilities().publishes_events {
             self.engine.publish_events(messages.iter().filter_map(event_of).collect()).await?;
         }
         let positions: Vec<_> = messages.iter().map(|message| message.position).collect();

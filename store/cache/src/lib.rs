@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod combined_limits;
 mod limits;
 mod local_limits;
 mod memory;
@@ -16,7 +17,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 pub use self::redis::{RedisCache, RedisConfig, RedisLimits, RedisServer, RedisSessions};
 pub use self::{
-    limits::{Decision, LimitError, Limits, Quota, RateLimits},
+    combined_limits::Limits,
+    limits::{Decision, LimitError, Quota, RateLimits},
     local_limits::LocalLimits,
     memory::{MemoryCache, MemoryConfig},
     sessions::{SESSION_BYTES_MAX, SessionError, SessionKey, Sessions, StoredSession},

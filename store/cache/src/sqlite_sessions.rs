@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use base::{
     Ambient,
     error_class::describe,
-    sqlite::{Database, OpenError, WriteFailed, classify},
+    sqlite::{Database, OpenError, SqliteError},
     time::later,
 };
 use futures::future::BoxFuture;
@@ -32,22 +32,14 @@ pub struct SqliteSessions {
     ambient: Ambient,
 }
 
-#[derive(Debug, thiserror::Error)]
-enum SessionFault {
-    #[error(transparent)]
-    Sql(#[from] sqlx::Error),
-    #[error(transparent)]
-    Write(#[from] WriteFailed),
-}
-
-impl From<SessionFault> for SessionError {
-    fn from(fault: SessionFault) -> Self {
-        let class = match &fault {
-            SessionFault::Sql(error) => classify(error),
-            SessionFault::Write(error) => error.error_class(),
-        };
-        let detail = describe(&fault);
-        if class.is_transient() { Self::Unavailable { detail, since: None } } else { Self::Defect { detail } }
+impl From<SqliteError> for SessionError {
+    fn from(error: SqliteError) -> Self {
+        let detail = describe(&error);
+        if error.error_class().is_transient() {
+            Self::Unavailable { detail, since: None }
+        } else {
+            Self::Defect { detail }
+        }
     }
 }
 
@@ -65,9 +57,7 @@ impl SqliteSessions {
     async fn write<T, F>(&self, work: F) -> Result<T, SessionError>
     where
         T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, SessionFault>>
-            + Send
-            + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, SqliteError>> + Send + 'static,
     {
         Ok(self.database.write(work).await?)
     }
@@ -128,7 +118,7 @@ impl Sessions for SqliteSessions {
     async fn get(&self, key: &SessionKey) -> Result<Option<StoredSession>, SessionError> {
         let select = sqlx::query("SELECT data, version FROM sessions WHERE key = ?1 AND ends_at > ?2");
         let select = select.bind(key.as_str()).bind(self.ambient.now().as_millisecond());
-        let row = select.fetch_optional(self.database.readers()).await.map_err(SessionFault::from)?;
+        let row = select.fetch_optional(self.database.readers()).await.map_err(SqliteError::from)?;
         Ok(row.map(|row| StoredSession { data: row.get("data"), version: row.get("version") }))
     }
 

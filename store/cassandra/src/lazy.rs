@@ -10,7 +10,7 @@ use base::Ambient;
 use store::error::StoreError;
 use tokio::sync::watch;
 
-use super::{CassandraConfig, CassandraConnectError, fault::STORE, session::PaymentSession};
+use super::{CassandraConfig, CassandraConnectError, fault::STORE, open::open, session::PaymentSession};
 
 /// Longest pause between two attempts to connect.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -42,7 +42,7 @@ impl LazySession {
         config: CassandraConfig,
         ambient: Ambient,
     ) -> Result<Self, CassandraConnectError> {
-        match PaymentSession::connect(&config, ambient.clone()).await {
+        match open(&config, ambient.clone()).await {
             Ok(session) => Ok(Self::connected(session)),
             Err(error) if error.is_retryable() => {
                 tracing::warn!(%error, "Cassandra unreachable at start");
@@ -73,7 +73,7 @@ async fn keep_trying(config: CassandraConfig, ambient: Ambient, state: watch::Se
     while !state.is_closed() {
         tokio::time::sleep(ambient.jitter(pause)).await;
         pause = (pause * 2).min(PAUSE_MAX);
-        match PaymentSession::connect(&config, ambient.clone()).await {
+        match open(&config, ambient.clone()).await {
             Ok(session) => {
                 tracing::info!("connected to Cassandra");
                 state.send_replace(LazyState::Connected(Arc::new(session)));

@@ -6,6 +6,7 @@ mod connect;
 mod fault;
 mod lazy;
 mod lookups;
+mod open;
 mod refunds;
 mod rows;
 mod schema;
@@ -25,11 +26,11 @@ use store::{
     payments::{Begun, Decided, NewPayment, PaymentEntry, PaymentStore, RefundBegun},
 };
 
+use self::lazy::LazySession;
 pub use self::{
     config::{CassandraConfig, CassandraConfigError, CassandraLogin, CassandraTls, ListingReads, MoneyScope},
     connect::CassandraConnectError,
 };
-use self::{lazy::LazySession, session::PaymentSession};
 
 /// Payments in Cassandra. Clones share the connections.
 #[derive(Clone)]
@@ -41,7 +42,7 @@ impl CassandraPayments {
     /// Connects to a migrated keyspace. Fails at once, with a retryable error, when no node answers; if all nodes are
     /// lost later, the calls fail.
     pub async fn connect(config: &CassandraConfig, ambient: Ambient) -> Result<Self, CassandraConnectError> {
-        Ok(Self { session: LazySession::connected(PaymentSession::connect(config, ambient).await?) })
+        Ok(Self { session: LazySession::connected(open::open(config, ambient).await?) })
     }
 
     /// Connects, or keeps trying in the background where waiting may help; see `lazy`.

@@ -19,9 +19,7 @@ use store::domain::PaymentId;
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::{
-    CassandraConfig, CassandraConnectError, connect,
     fault::{Failure, classify},
-    schema,
     statements::Statements,
 };
 
@@ -63,22 +61,12 @@ pub(super) struct Pause {
 }
 
 impl PaymentSession {
-    /// Connects to a migrated keyspace and prepares the statements.
-    pub(super) async fn connect(
-        config: &CassandraConfig,
+    pub(super) fn new(
+        session: Session,
+        statements: Statements,
         ambient: Ambient,
-    ) -> Result<Self, CassandraConnectError> {
-        let session = connect::session(config).await?;
-        schema::check(&session, config).await?;
-        session.use_keyspace(&config.keyspace, false).await.map_err(|source| {
-            CassandraConnectError::Unavailable { what: "choosing the keyspace", source: source.into() }
-        })?;
-        let statements =
-            Statements::prepare(&session, config).await.map_err(CassandraConnectError::preparing)?;
-        Ok(Self::new(session, statements, ambient, config.call_timeout))
-    }
-
-    fn new(session: Session, statements: Statements, ambient: Ambient, call_timeout: Duration) -> Self {
+        call_timeout: Duration,
+    ) -> Self {
         let turns = (0..TURNS).map(|_| Mutex::new(())).collect();
         Self { session, statements, ambient, call_timeout, turns }
     }

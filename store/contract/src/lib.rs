@@ -7,6 +7,7 @@ pub mod domain;
 pub mod error;
 pub mod event_data;
 pub mod merchants;
+mod order_store;
 pub mod order_view;
 pub mod orders;
 pub mod outbox;
@@ -18,5 +19,5 @@ pub mod verifications;
 pub mod webhooks;
 
 pub use error::StoreError;
-pub use orders::OrderStore;
+pub use order_store::OrderStore;
 pub use payments::PaymentStore;

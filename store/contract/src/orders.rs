@@ -10,30 +10,12 @@ use async_trait::async_trait;
 use base::{Timestamp, TraceContext};
 
 use crate::{
-    audit::Audit,
-    catalog::Catalog,
-    customers::Customers,
     domain::{
         Address, Currency, Customer, CustomerId, MerchantId, Order, OrderId, OrderStatus, OrderToken, Page,
         PageRequest, PaymentId, RefundId,
     },
     error::StoreError,
-    merchants::Merchants,
-    outbox::Outbox,
-    verifications::Verifications,
-    webhooks::Webhooks,
 };
-
-/// All contracts of the relational store.
-pub trait OrderStore:
-    Merchants + Customers + Verifications + Catalog + Orders + Mails + Outbox + Webhooks + Audit
-{
-}
-
-impl<S: Merchants + Customers + Verifications + Catalog + Orders + Mails + Outbox + Webhooks + Audit>
-    OrderStore for S
-{
-}
 
 /// An order to place. The API has checked the form of its fields; the store checks products, stock and amounts.
 #[derive(Debug, Clone)]

@@ -17,7 +17,6 @@ use super::{
     row::{get, id, time, to_json},
     timestamps::Moment,
     transaction::Unit,
-    verifications::DELETE_OF_EMAIL,
 };
 
 macro_rules! columns {
@@ -35,6 +34,7 @@ const SET_PASSWORD: &str =
 const OF_MERCHANT: &str =
     concat!("SELECT ", columns!(), " FROM customers WHERE merchant_id = $1 AND id = $2 FOR UPDATE");
 const DELETE_MAILS: &str = "DELETE FROM customer_mails WHERE customer_id = $1";
+const DELETE_VERIFICATIONS: &str = "DELETE FROM verifications WHERE merchant_id = $1 AND email_key = $2";
 const DELETE: &str = "DELETE FROM customers WHERE id = $1";
 pub(super) const FORGET: &str = "UPDATE outbox SET data = $3::json WHERE id = $1 AND merchant_id = $2";
 pub(super) const BY_EMAIL: &str =
@@ -103,7 +103,7 @@ async fn delete(unit: &mut Unit, merchant: MerchantId, id: CustomerId) -> Result
     let row = unit.row(sqlx::query(OF_MERCHANT).bind(merchant.0).bind(id.0)).await?;
     let Some(account) = row.as_ref().map(account).transpose()? else { return Ok(false) };
     unit.run(sqlx::query(DELETE_MAILS).bind(id.0)).await?;
-    let pending = sqlx::query(DELETE_OF_EMAIL).bind(merchant.0).bind(email_key(&account.customer.email));
+    let pending = sqlx::query(DELETE_VERIFICATIONS).bind(merchant.0).bind(email_key(&account.customer.email));
     unit.run(pending).await?;
     unit.run(sqlx::query(DELETE).bind(id.0)).await?;
     let left = to_json(&event_data::deleted_customer(id))?;

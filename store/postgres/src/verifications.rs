@@ -48,8 +48,6 @@ const MINT: &str =
 const MAILED: &str = "UPDATE verifications SET mailed_at = $3 WHERE merchant_id = $1 AND id = $2";
 const CLEAR: &str =
     "UPDATE verifications SET token_hash = NULL WHERE merchant_id = $1 AND email_key = $2 AND purpose = $3";
-pub(super) const DELETE_OF_EMAIL: &str =
-    "DELETE FROM verifications WHERE merchant_id = $1 AND email_key = $2";
 // Skips rows that another process locked to use or delete. By ctid: locked rows keep theirs.
 pub(super) const EXPIRE: &str = "
     DELETE FROM verifications WHERE ctid = ANY (ARRAY(

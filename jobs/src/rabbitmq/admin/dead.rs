@@ -1,7 +1,7 @@
 //! The dead queue, scanned by consuming without acknowledging and then returning the messages.
 //!
 //! Dead jobs therefore need no index elsewhere, and jobs dead-lettered by the broker itself (those that kept crashing)
-//! are listed like the others. One scan sees at most [`LOOK_MAX`] of the oldest messages. Meanwhile they are invisible
+//! are listed like the others. One scan sees at most [`SCAN_MAX`] of the oldest messages. Meanwhile they are invisible
 //! to other scans: scans of one handle run one after the other; one of another process at the same moment may miss
 //! some.
 
@@ -21,92 +21,92 @@ use crate::{
     engine::{CRASHES_MAX, DeadFilter, DeadInfo, DeadReason, EngineError, InspectedJob, JobState},
     envelope::{Envelope, JobId},
     rabbitmq::{
-        RabbitClient,
-        publish::publisher::Outgoing,
+        client::RabbitClient,
+        publish::batch::Outgoing,
         wire::{
             fault::answer,
-            headers,
-            message::{self, Meta, Raw},
+            headers::{self, Meta},
+            message::{self, Raw},
             topology::{self, dead_queue, work_queue},
         },
     },
 };
 
 /// Most messages of one scan.
-pub(super) const LOOK_MAX: u16 = 10_000;
+const SCAN_MAX: u16 = 10_000;
 /// Longest wait for the next message, and checks (one every so often) until the queue has the messages back.
 const NEXT_TIMEOUT: Duration = Duration::from_millis(500);
 const BACK_TRIES: u32 = 100;
 
 /// One dead job.
-pub(super) struct Dead {
+struct DeadJob {
     tag: u64,
     raw: Raw,
-    pub(super) job: InspectedJob,
+    job: InspectedJob,
 }
 
-impl Dead {
-    pub(super) fn died_at(&self) -> Timestamp {
+impl DeadJob {
+    fn died_at(&self) -> Timestamp {
         self.job.dead.as_ref().map_or(Timestamp::UNIX_EPOCH, |dead| dead.died_at)
     }
 }
 
 /// A scan in progress: the dead jobs, oldest first, invisible to others until [`DeadScan::end`].
-pub(super) struct DeadScan<'a> {
+struct DeadScan<'a> {
     channel: Option<Channel>,
     queue: String,
-    pub(super) jobs: Vec<Dead>,
+    jobs: Vec<DeadJob>,
     total: u64,
-    _turn: MutexGuard<'a, ()>,
+    _lock: MutexGuard<'a, ()>,
 }
 
 impl RabbitClient {
     /// Scans the dead queue of one job queue. The caller must call [`DeadScan::end`].
-    pub(super) async fn look_at_dead(&self, queue: &str) -> Result<DeadScan<'_>, EngineError> {
-        let turn = self.looking.lock().await;
+    async fn scan_dead(&self, queue: &str) -> Result<DeadScan<'_>, EngineError> {
+        let lock = self.dead_scan.lock().await;
         let name = dead_queue(queue);
         let channel = self.admin.channel().await?;
         let total = topology::count(&channel, &name).await?.unwrap_or(0);
-        let mut look = DeadScan { channel: None, queue: name, jobs: Vec::new(), total, _turn: turn };
+        let mut scan = DeadScan { channel: None, queue: name, jobs: Vec::new(), total, _lock: lock };
         if total == 0 {
-            return Ok(look);
+            return Ok(scan);
         }
-        answer(channel.basic_qos(LOOK_MAX, BasicQosOptions::default())).await?;
+        answer(channel.basic_qos(SCAN_MAX, BasicQosOptions::default())).await?;
         let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
-        let consuming = channel.basic_consume(look.queue.as_str().into(), "look".into(), options, none);
+        let consuming = channel.basic_consume(scan.queue.as_str().into(), "scan".into(), options, none);
         let mut consumer = answer(consuming).await?;
-        while look.jobs.len() < usize::from(LOOK_MAX).min(usize::try_from(total).unwrap_or(usize::MAX)) {
+        while scan.jobs.len() < usize::from(SCAN_MAX).min(usize::try_from(total).unwrap_or(usize::MAX)) {
             let Ok(Some(Ok(delivery))) = timeout(NEXT_TIMEOUT, consumer.next()).await else { break };
             let raw = Raw { properties: delivery.properties, body: delivery.data };
             let job = self.dead_job(queue, &raw);
-            look.jobs.push(Dead { tag: delivery.delivery_tag, raw, job });
+            scan.jobs.push(DeadJob { tag: delivery.delivery_tag, raw, job });
         }
-        answer(channel.basic_cancel("look".into(), BasicCancelOptions::default())).await?;
-        look.jobs.sort_by_key(|dead| (dead.died_at(), dead.job.envelope.id));
-        look.channel = Some(channel);
-        Ok(look)
+        answer(channel.basic_cancel("scan".into(), BasicCancelOptions::default())).await?;
+        scan.jobs.sort_by_key(|dead| (dead.died_at(), dead.job.envelope.id));
+        scan.channel = Some(channel);
+        Ok(scan)
     }
 
     /// All dead jobs of a queue, for listings.
     pub(super) async fn dead_jobs(&self, queue: &str) -> Result<Vec<InspectedJob>, EngineError> {
-        let mut look = self.look_at_dead(queue).await?;
-        let jobs = look.jobs.drain(..).map(|dead| dead.job).collect();
-        look.end(&HashSet::new()).await?;
+        let mut scan = self.scan_dead(queue).await?;
+        let jobs = scan.jobs.drain(..).map(|dead| dead.job).collect();
+        scan.end(&HashSet::new()).await?;
         Ok(jobs)
     }
 
     fn dead_job(&self, queue: &str, raw: &Raw) -> InspectedJob {
         let headers = raw.properties.headers().clone().unwrap_or_default();
-        let meta = message::meta_of(&headers).unwrap_or_default();
-        let by_broker = parked_by_broker(&headers);
+        let meta = Meta::of(&headers).unwrap_or_default();
+        let by_broker = dead_lettered_at(&headers);
         let (reason, died_at) = meta
             .dead
             .or(by_broker.map(|at| (DeadReason::Crashed, at)))
             .unwrap_or((DeadReason::Undecodable, self.ambient.now()));
         let decoded = message::decode(queue, raw).ok().filter(|_| reason != DeadReason::Undecodable);
         // Each scan counts as a return to the dead queue: the count in this copy's header is not one of crashes.
-        let looks = u32::try_from(headers::number(&headers, "x-delivery-count").ok().flatten().unwrap_or(0));
-        let crashes = meta.crashes.saturating_sub(looks.unwrap_or(0));
+        let scans = u32::try_from(headers::number(&headers, "x-delivery-count").ok().flatten().unwrap_or(0));
+        let crashes = meta.crashes.saturating_sub(scans.unwrap_or(0));
         let crashes = by_broker.map_or(crashes, |_| crashes + CRASHES_MAX + 1);
         let by_crash = format!("lost its consumer more than {CRASHES_MAX} times");
         let crashed = (reason == DeadReason::Crashed && by_broker.is_some()).then_some(by_crash);
@@ -131,50 +131,63 @@ impl RabbitClient {
         only: Option<JobId>,
         limit: usize,
     ) -> Result<Vec<(Timestamp, JobId)>, EngineError> {
-        let look = self.look_at_dead(queue).await?;
+        let scan = self.scan_dead(queue).await?;
         let wanted =
-            |dead: &&Dead| only.is_none_or(|id| dead.job.envelope.id == id) && matches(&dead.job, filter);
-        let chosen: Vec<&Dead> = look.jobs.iter().filter(wanted).take(limit).collect();
-        let mut brought_back = Vec::with_capacity(chosen.len());
+            |dead: &&DeadJob| only.is_none_or(|id| dead.job.envelope.id == id) && matches(&dead.job, filter);
+        let chosen: Vec<&DeadJob> = scan.jobs.iter().filter(wanted).take(limit).collect();
+        let mut redriven = Vec::with_capacity(chosen.len());
         let mut tags = HashSet::new();
         let outcome = if filter.dry_run {
-            brought_back.extend(chosen.iter().map(|dead| (dead.died_at(), dead.job.envelope.id)));
+            redriven.extend(chosen.iter().map(|dead| (dead.died_at(), dead.job.envelope.id)));
             Ok(())
         } else {
-            self.bring_back(&chosen, &mut brought_back, &mut tags).await
+            self.publish_fresh(&chosen, &mut redriven, &mut tags).await
         };
-        look.end(&tags).await?;
-        outcome.map(|()| brought_back)
+        scan.end(&tags).await?;
+        outcome.map(|()| redriven)
     }
 
     /// Publishes fresh copies; a job whose unique key another job holds by now stays dead.
-    async fn bring_back(
+    async fn publish_fresh(
         &self,
-        chosen: &[&Dead],
-        brought_back: &mut Vec<(Timestamp, JobId)>,
+        chosen: &[&DeadJob],
+        redriven: &mut Vec<(Timestamp, JobId)>,
         tags: &mut HashSet<u64>,
     ) -> Result<(), EngineError> {
         let ids: Vec<JobId> = chosen.iter().map(|dead| dead.job.envelope.id).collect();
         self.forget_cancels(&ids).await?;
         let free = self.reserve(chosen.iter().map(|dead| &dead.job.envelope)).await?;
-        let free: Vec<&Dead> =
+        let free: Vec<&DeadJob> =
             chosen.iter().zip(free).filter(|(_, other)| other.is_none()).map(|(dead, _)| *dead).collect();
         self.publisher.publish(free.iter().map(|dead| fresh_copy(dead)).collect()).await?;
-        brought_back.extend(free.iter().map(|dead| (dead.died_at(), dead.job.envelope.id)));
+        redriven.extend(free.iter().map(|dead| (dead.died_at(), dead.job.envelope.id)));
         tags.extend(free.iter().map(|dead| dead.tag));
+        Ok(())
+    }
+
+    /// Deletes cancel requests of jobs that start afresh.
+    async fn forget_cancels(&self, ids: &[JobId]) -> Result<(), EngineError> {
+        let requested = {
+            let control = self.control.borrow();
+            ids.iter().any(|id| control.cancels.contains_key(id))
+        };
+        if requested {
+            self.store.forget_cancels(ids).await?;
+            self.refresh_control().await?;
+        }
         Ok(())
     }
 }
 
-fn fresh_copy(dead: &Dead) -> Outgoing {
+fn fresh_copy(dead: &DeadJob) -> Outgoing {
     let envelope = &dead.job.envelope;
     let routing_key = work_queue(&envelope.queue, envelope.priority);
     let raw = if envelope.kind.is_empty() {
-        message::unpark_unreadable(&dead.raw)
+        message::restore_unreadable(&dead.raw)
     } else {
         message::encode(&Envelope { attempt: 0, run_at: None, ..envelope.clone() }, &Meta::default())
     };
-    Outgoing { exchange: String::new(), routing_key, raw }
+    Outgoing::to_queue(routing_key, raw)
 }
 
 impl DeadScan<'_> {
@@ -195,7 +208,7 @@ impl DeadScan<'_> {
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        answer(channel.close(200, "looked".into())).await
+        answer(channel.close(200, "scanned".into())).await
     }
 }
 
@@ -209,7 +222,7 @@ fn matches(job: &InspectedJob, filter: &DeadFilter) -> bool {
 }
 
 /// Time at which the broker dead-lettered the message because of its delivery limit.
-fn parked_by_broker(headers: &FieldTable) -> Option<Timestamp> {
+fn dead_lettered_at(headers: &FieldTable) -> Option<Timestamp> {
     let Some(AMQPValue::FieldArray(deaths)) = headers.inner().get("x-death") else { return None };
     deaths.as_slice().iter().find_map(|death| {
         let AMQPValue::FieldTable(death) = death else { return None };

@@ -1,10 +1,7 @@
 //! The background task of an engine handle: reads pauses and cancel requests of other processes, publishes due
 //! scheduled jobs, deletes expired requests and notes.
 
-use std::{
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use std::{sync::Weak, time::Duration};
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -13,9 +10,9 @@ use crate::{
     error::describe,
     job_store::ScheduledJob,
     rabbitmq::{
-        RabbitClient,
+        client::RabbitClient,
         publish::route::{Route, route},
-        wire::message::Meta,
+        wire::headers::Meta,
     },
 };
 
@@ -74,19 +71,6 @@ impl RabbitClient {
     async fn refresh_if_changed(&self) -> Result<(), EngineError> {
         let version = self.store.control_version().await?;
         if version == self.control.borrow().version { Ok(()) } else { self.refresh_control().await }
-    }
-
-    /// Reads pauses and cancel requests and passes them to the consumers of this handle.
-    pub(crate) async fn refresh_control(&self) -> Result<(), EngineError> {
-        let control = Arc::new(self.store.control().await?);
-        self.control.send_if_modified(|known| {
-            let newer = control.version > known.version;
-            if newer {
-                *known = control;
-            }
-            newer
-        });
-        Ok(())
     }
 
     async fn publish_due(&self) -> Result<(), EngineError> {

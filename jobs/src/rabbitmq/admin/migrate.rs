@@ -13,8 +13,8 @@ use lapin::{
 use crate::{
     engine::EngineError,
     rabbitmq::{
-        RabbitClient,
-        publish::publisher::Outgoing,
+        client::RabbitClient,
+        publish::batch::Outgoing,
         wire::{
             fault::{answer, unavailable},
             message::{Raw, copy},
@@ -27,18 +27,8 @@ use crate::{
 const CHUNK_MAX: usize = 256;
 
 impl RabbitClient {
-    /// Returns the number of messages in queues that were recreated.
-    pub(crate) async fn migrate_queue(&self, queue: &str) -> Result<u64, EngineError> {
-        topology::check_name(queue)?;
-        let mut moved = 0;
-        for shape in topology::shapes(queue) {
-            moved += self.migrate_one(queue, shape).await?;
-        }
-        topology::declare(&self.admin.channel().await?, queue).await?;
-        Ok(moved)
-    }
-
-    async fn migrate_one(&self, queue: &str, shape: QueueShape) -> Result<u64, EngineError> {
+    /// Returns the number of messages moved, zero for a queue with the current arguments.
+    pub(super) async fn migrate_one(&self, queue: &str, shape: QueueShape) -> Result<u64, EngineError> {
         let (name, aside) = (shape.name.clone(), format!("{}.migrating", shape.name));
         let fits = self.declare_alone(queue, &shape, &name).await;
         let channel = self.admin.channel().await?;
@@ -107,7 +97,7 @@ async fn take_chunk(channel: &Channel, from: &str, to: &str) -> Result<(u64, Vec
         last = got.delivery.delivery_tag;
         let properties: BasicProperties = got.delivery.properties.clone();
         let raw = copy(&Raw { properties, body: got.delivery.data.clone() });
-        messages.push(Outgoing { exchange: String::new(), routing_key: to.to_owned(), raw });
+        messages.push(Outgoing::to_queue(to.to_owned(), raw));
     }
     Ok((last, messages))
 }

@@ -11,6 +11,7 @@ mod window;
 
 use std::{sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
@@ -20,16 +21,44 @@ use self::{
     consumer::{ConsumerShared, RabbitSettler},
     session::{ConsumerSession, Plan},
 };
-use super::{RabbitClient, wire::fault::unavailable};
-use crate::engine::{ConsumeOptions, Consumer, EngineError};
+use super::{
+    client::{RabbitClient, RabbitEngine},
+    wire::{
+        fault::{answer, unavailable},
+        topology,
+    },
+};
+use crate::engine::{Consume, ConsumeOptions, Consumer, EngineError, QueueSpec};
 
 /// Most unsettled deliveries a consumer may ask for.
 const PREFETCH_MAX: usize = 4096;
 /// Longest wait for the subscription.
 const START_MAX: Duration = Duration::from_secs(10);
 
-/// Starts a consumer.
-pub(super) async fn start(
+#[async_trait]
+impl Consume for RabbitEngine {
+    async fn declare(&self, queues: &[QueueSpec]) -> Result<(), EngineError> {
+        queues.iter().try_for_each(|queue| topology::check_name(&queue.name))?;
+        for queue in queues {
+            let channel = self.client.admin.channel().await?;
+            topology::declare(&channel, &queue.name).await?;
+            answer(channel.close(200, "declared".into())).await?;
+        }
+        let names: Vec<String> = queues.iter().map(|queue| queue.name.clone()).collect();
+        self.client.store.add_queues(&names).await?;
+        self.client.declared().extend(names);
+        Ok(())
+    }
+
+    async fn consume(&self, queue: &str, options: ConsumeOptions) -> Result<Consumer, EngineError> {
+        self.client.require_queues([queue].into()).await?;
+        self.client.refresh_control().await?;
+        start(self.client.clone(), queue, options).await
+    }
+}
+
+/// Subscribes and starts the session.
+async fn start(
     inner: Arc<RabbitClient>,
     queue: &str,
     options: ConsumeOptions,

@@ -16,14 +16,15 @@ use crate::{
     error::describe,
     job::{Backoff, Priority},
     rabbitmq::{
-        RabbitClient,
+        client::RabbitClient,
         publish::{
-            publisher::Outgoing,
+            batch::Outgoing,
             route::{delayed, to_dead},
         },
         wire::{
             fault::bounded,
-            message::{self, Message, Meta},
+            headers::Meta,
+            message::{self, Message},
             topology::dead_queue,
         },
     },
@@ -88,11 +89,11 @@ impl Settling {
                 envelope.attempt = envelope.attempt.saturating_add(1);
                 meta.last_error = Some(bounded(error));
                 meta.first_failed_at.get_or_insert(now);
-                self.inner.place(&envelope, meta, Some(*at)).await?;
+                self.inner.requeue(&envelope, meta, Some(*at)).await?;
             }
             DeliveryOutcome::Again(at) => {
                 let (envelope, meta) = self.job()?;
-                self.inner.place(&envelope, meta, *at).await?;
+                self.inner.requeue(&envelope, meta, *at).await?;
             }
             DeliveryOutcome::Wait => {
                 let (envelope, meta) = self.job()?;
@@ -145,8 +146,8 @@ impl Settling {
         let Message::Unreadable(raw) = &self.message else {
             return Err(EngineError::Refused("the message is readable".to_owned()));
         };
-        let raw = message::park_unreadable(raw, self.id, self.class, &meta);
-        Ok(Outgoing { exchange: String::new(), routing_key: dead_queue(&self.shared.queue), raw })
+        let raw = message::dead_unreadable(raw, self.id, self.class, &meta);
+        Ok(Outgoing::to_queue(dead_queue(&self.shared.queue), raw))
     }
 
     async fn publish(&self, outgoing: Outgoing) -> Result<(), EngineError> {

@@ -21,7 +21,8 @@ use crate::{
     job::Priority,
     rabbitmq::wire::{
         fault::{answer, broken, unavailable},
-        message::{Message, Meta},
+        headers::Meta,
+        message::Message,
         topology,
     },
 };

@@ -25,7 +25,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 
-use super::publisher::{Batch, Failure, NOT_CONNECTED, PublishTrouble, PublisherState, Ticket};
+use super::batch::{Batch, Failure, NOT_CONNECTED, PublishTrouble, PublisherState, Ticket};
 use crate::{
     engine::EngineError,
     error::describe,

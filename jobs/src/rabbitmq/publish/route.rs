@@ -2,16 +2,17 @@
 
 use base::{Ambient, Timestamp};
 
-use super::publisher::Outgoing;
+use super::batch::Outgoing;
 use crate::{
     engine::{DeadReason, EngineError},
     envelope::Envelope,
     job_store::ScheduledJob,
     rabbitmq::{
-        RabbitClient,
+        client::RabbitClient,
         wire::{
+            headers::Meta,
             ladder::{LADDER_MAX, RUNGS, rung},
-            message::{Meta, encode},
+            message::encode,
             topology::{dead_queue, delay_exchange, work_queue},
         },
     },
@@ -32,11 +33,7 @@ pub(crate) fn route(envelope: &Envelope, mut meta: Meta, at: Option<Timestamp>, 
     let routing_key = work_queue(&envelope.queue, envelope.priority);
     let Some(at) = at.filter(|&at| at > now) else {
         meta.end_delay();
-        return Route::Publish(Outgoing {
-            exchange: String::new(),
-            routing_key,
-            raw: encode(envelope, &meta),
-        });
+        return Route::Publish(Outgoing::to_queue(routing_key, encode(envelope, &meta)));
     };
     let left = at.duration_since(now).unsigned_abs();
     if left > LADDER_MAX {
@@ -74,13 +71,12 @@ pub(crate) fn to_dead(envelope: &Envelope, mut meta: Meta, reason: DeadReason, n
     meta.end_delay();
     meta.first_failed_at.get_or_insert(now);
     meta.dead = Some((reason, now));
-    let routing_key = dead_queue(&envelope.queue);
-    Outgoing { exchange: String::new(), routing_key, raw: encode(envelope, &meta) }
+    Outgoing::to_queue(dead_queue(&envelope.queue), encode(envelope, &meta))
 }
 
 impl RabbitClient {
     /// Routes a job that may start at `at`, or now; durable when this returns.
-    pub(crate) async fn place(
+    pub(crate) async fn requeue(
         &self,
         envelope: &Envelope,
         meta: Meta,

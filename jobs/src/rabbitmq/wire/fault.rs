@@ -5,7 +5,7 @@ use std::time::Duration;
 use base::ErrorClass;
 use lapin::ErrorKind;
 
-use crate::engine::EngineError;
+use crate::{engine::EngineError, error::Cause};
 
 pub(crate) const ENGINE: &str = "rabbitmq";
 /// Longest wait for the reply to one AMQP method.
@@ -24,8 +24,8 @@ const INTERNAL_ERROR: u16 = 541;
 /// Longest error text in a header, in characters.
 const ERROR_CHARS_MAX: usize = 2000;
 
-pub(crate) fn unavailable(detail: impl Into<String>) -> EngineError {
-    EngineError::Unavailable { engine: ENGINE, detail: detail.into(), source: None }
+pub(crate) fn unavailable(detail: impl Into<Cause>) -> EngineError {
+    EngineError::new(ErrorClass::Unavailable, ENGINE, detail)
 }
 
 /// Maps an error of an established connection or channel.

@@ -1,15 +1,39 @@
-//! Message headers, read in one pass.
+//! Message headers: the writer, and the reader, which takes one pass.
 //!
 //! A delivery carries one to eight of the known headers. A lookup per known name would search the table for each
 //! missing one, a cost of every consumer for every job.
 
 use std::time::Duration;
 
-use base::Timestamp;
+use base::{Timestamp, time::ceil_ms};
 use lapin::types::{AMQPValue, FieldTable};
 
-use super::message::Meta;
 use crate::engine::DeadReason;
+
+/// The metadata of a message beside the envelope.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Meta {
+    pub(crate) crashes: u32,
+    pub(crate) last_error: Option<String>,
+    pub(crate) first_failed_at: Option<Timestamp>,
+    /// End and beginning of the delay, by the clock of the process that set it.
+    pub(crate) not_before: Option<Timestamp>,
+    pub(crate) delayed_at: Option<Timestamp>,
+    /// Remainder of the delay after the current rung; zero when the job may start as it leaves the rung.
+    pub(crate) left: Duration,
+    pub(crate) dead: Option<(DeadReason, Timestamp)>,
+}
+
+impl Meta {
+    /// Reads the metadata from the headers of a delivery.
+    pub(crate) fn of(headers: &FieldTable) -> Result<Self, String> {
+        Known::of(headers).meta()
+    }
+
+    pub(crate) fn end_delay(&mut self) {
+        (self.not_before, self.delayed_at, self.left) = (None, None, Duration::ZERO);
+    }
+}
 
 /// The known headers of a table; others are ignored.
 pub(super) struct Known<'h> {
@@ -167,4 +191,50 @@ fn integer(value: &AMQPValue) -> Option<i64> {
         AMQPValue::LongLongInt(n) => *n,
         _ => return None,
     })
+}
+
+/// Headers to write.
+pub(super) struct Headers(pub(super) FieldTable);
+
+impl Headers {
+    pub(super) fn number(&mut self, name: &str, value: i64) {
+        self.0.insert(name.into(), AMQPValue::LongLongInt(value));
+    }
+
+    pub(super) fn number_unless<T: Into<i64> + PartialEq>(&mut self, usual: T, name: &str, value: T) {
+        if value != usual {
+            self.number(name, value.into());
+        }
+    }
+
+    pub(super) fn time(&mut self, name: &str, at: Option<Timestamp>) {
+        if let Some(at) = at {
+            self.number(name, ceil_ms(at));
+        }
+    }
+
+    pub(super) fn text(&mut self, name: &str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.0.insert(name.into(), AMQPValue::LongString(value.into()));
+        }
+    }
+
+    pub(super) fn meta(&mut self, meta: &Meta) {
+        if meta.crashes > 0 {
+            self.number("ow-crashes", i64::from(meta.crashes));
+        }
+        self.text("ow-last-error", meta.last_error.as_deref());
+        self.time("ow-first-failed-at", meta.first_failed_at);
+        self.time("ow-not-before", meta.not_before);
+        self.time("ow-delayed-at", meta.delayed_at);
+        if !meta.left.is_zero() {
+            // Rounded up: a job must not start early.
+            let millis = meta.left.as_nanos().div_ceil(1_000_000);
+            self.number("ow-left-ms", i64::try_from(millis).unwrap_or(i64::MAX));
+        }
+        if let Some((reason, at)) = meta.dead {
+            self.text("ow-dead-reason", Some(reason.as_str()));
+            self.time("ow-died-at", Some(at));
+        }
+    }
 }

@@ -18,18 +18,17 @@
 //! related ones) must not be copied: RabbitMQ before 4.0.1 does not accept a message into a queue that its headers list
 //! as visited.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use base::Timestamp;
 use lapin::{
     BasicProperties,
-    types::{AMQPValue, FieldTable, ShortString},
+    types::{FieldTable, ShortString},
 };
 use serde_json::value::RawValue;
 
-use super::headers::Known;
+use super::headers::{Headers, Known, Meta};
 use crate::{
-    engine::{DeadReason, EngineError, Event},
+    engine::{EngineError, Event},
     envelope::{Envelope, JobId, PAYLOAD_BYTES_MAX},
     job::Priority,
 };
@@ -54,26 +53,6 @@ const VERSION: u16 = 1;
 pub(crate) struct Raw {
     pub(crate) properties: BasicProperties,
     pub(crate) body: Vec<u8>,
-}
-
-/// The metadata of a message beside the envelope.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Meta {
-    pub(crate) crashes: u32,
-    pub(crate) last_error: Option<String>,
-    pub(crate) first_failed_at: Option<Timestamp>,
-    /// End and beginning of the delay, by the clock of the process that set it.
-    pub(crate) not_before: Option<Timestamp>,
-    pub(crate) delayed_at: Option<Timestamp>,
-    /// Remainder of the delay after the current rung; zero when the job may start as it leaves the rung.
-    pub(crate) left: Duration,
-    pub(crate) dead: Option<(DeadReason, Timestamp)>,
-}
-
-impl Meta {
-    pub(crate) fn end_delay(&mut self) {
-        (self.not_before, self.delayed_at, self.left) = (None, None, Duration::ZERO);
-    }
 }
 
 /// A decoded delivery, kept until its settlement is durable.
@@ -128,25 +107,25 @@ pub(crate) fn encode(envelope: &Envelope, meta: &Meta) -> Raw {
 }
 
 /// Encodes an event: the body unchanged, the topic as the type.
-pub(crate) fn event_message(news: Event) -> Raw {
+pub(crate) fn event_message(event: Event) -> Raw {
     let mut headers = Headers(FieldTable::default());
-    headers.text("ow-source", Some(&news.source));
-    if let Some(trace) = news.trace {
+    headers.text("ow-source", Some(&event.source));
+    if let Some(trace) = event.trace {
         headers.text("traceparent", Some(&trace.to_string()));
     }
     let properties = BasicProperties::default()
-        .with_message_id(short(&news.id))
-        .with_type(short(&news.topic))
+        .with_message_id(short(&event.id))
+        .with_type(short(&event.topic))
         .with_content_type("application/json".into())
         .with_delivery_mode(PERSISTENT)
         .with_app_id("orderworks".into())
         .with_headers(headers.0);
-    Raw { properties, body: news.body.into_bytes() }
+    Raw { properties, body: event.body.into_bytes() }
 }
 
 /// An undecodable message for the dead queue: its properties and headers are kept, so that a later release may decode
 /// it, except those with an effect on its way.
-pub(crate) fn park_unreadable(raw: &Raw, id: JobId, class: Priority, meta: &Meta) -> Raw {
+pub(crate) fn dead_unreadable(raw: &Raw, id: JobId, class: Priority, meta: &Meta) -> Raw {
     let mut headers = foreign_headers(raw);
     headers.meta(meta);
     let mut properties = carried(&raw.properties).with_message_id(short(&id.to_string()));
@@ -155,7 +134,7 @@ pub(crate) fn park_unreadable(raw: &Raw, id: JobId, class: Priority, meta: &Meta
 }
 
 /// The same message on its way back to its queue.
-pub(crate) fn unpark_unreadable(raw: &Raw) -> Raw {
+pub(crate) fn restore_unreadable(raw: &Raw) -> Raw {
     let properties = carried(&raw.properties);
     let properties = match raw.properties.message_id() {
         Some(id) => properties.with_message_id(id.clone()),
@@ -166,7 +145,7 @@ pub(crate) fn unpark_unreadable(raw: &Raw) -> Raw {
 
 /// The same message for another queue, with the crashes counted in this one.
 pub(crate) fn copy(raw: &Raw) -> Raw {
-    let crashes = raw.properties.headers().as_ref().and_then(|headers| meta_of(headers).ok());
+    let crashes = raw.properties.headers().as_ref().and_then(|headers| Meta::of(headers).ok());
     let ours = ["ow-dead-reason", "ow-died-at", "ow-last-error", "ow-first-failed-at"];
     let mut kept = foreign_headers(raw);
     for (name, value) in raw.properties.headers().iter().flatten() {
@@ -252,10 +231,6 @@ pub(crate) fn id_of(raw: &Raw) -> Option<JobId> {
     raw.properties.message_id().as_ref()?.as_str().parse().ok()
 }
 
-pub(crate) fn meta_of(headers: &FieldTable) -> Result<Meta, String> {
-    Known::of(headers).meta()
-}
-
 /// The priority in the properties, for a message outside its own queue.
 pub(crate) fn class_of(properties: &BasicProperties) -> Priority {
     let found = Priority::ALL.into_iter().find(|class| *properties.priority() == Some(rank(*class)));
@@ -273,52 +248,4 @@ const fn rank(class: Priority) -> u8 {
 /// Texts are bounded by [`check`]; a longer one would be a bug and becomes empty instead of a panic.
 fn short(text: &str) -> ShortString {
     ShortString::try_new(text).unwrap_or_default()
-}
-
-struct Headers(FieldTable);
-
-impl Headers {
-    fn number(&mut self, name: &str, value: i64) {
-        self.0.insert(name.into(), AMQPValue::LongLongInt(value));
-    }
-
-    fn number_unless<T: Into<i64> + PartialEq>(&mut self, usual: T, name: &str, value: T) {
-        if value != usual {
-            self.number(name, value.into());
-        }
-    }
-
-    /// `at` in milliseconds, rounded up: rounding down would start a job early.
-    fn time(&mut self, name: &str, at: Option<Timestamp>) {
-        if let Some(at) = at {
-            let millis = at.as_millisecond();
-            let past = at.as_nanosecond() > i128::from(millis) * 1_000_000;
-            self.number(name, millis + i64::from(past));
-        }
-    }
-
-    fn text(&mut self, name: &str, value: Option<&str>) {
-        if let Some(value) = value {
-            self.0.insert(name.into(), AMQPValue::LongString(value.into()));
-        }
-    }
-
-    fn meta(&mut self, meta: &Meta) {
-        if meta.crashes > 0 {
-            self.number("ow-crashes", i64::from(meta.crashes));
-        }
-        self.text("ow-last-error", meta.last_error.as_deref());
-        self.time("ow-first-failed-at", meta.first_failed_at);
-        self.time("ow-not-before", meta.not_before);
-        self.time("ow-delayed-at", meta.delayed_at);
-        if !meta.left.is_zero() {
-            // Rounded up: a job must not start early.
-            let millis = meta.left.as_nanos().div_ceil(1_000_000);
-            self.number("ow-left-ms", i64::try_from(millis).unwrap_or(i64::MAX));
-        }
-        if let Some((reason, at)) = meta.dead {
-            self.text("ow-dead-reason", Some(reason.as_str()));
-            self.time("ow-died-at", Some(at));
-        }
-    }
 }

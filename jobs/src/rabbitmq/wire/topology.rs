@@ -86,9 +86,9 @@ pub(crate) fn shapes(queue: &str) -> Vec<QueueShape> {
     });
     let mut arguments = quorum();
     arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(LOOKS_MAX));
-    let parked = QueueShape { name: dead.clone(), arguments, binding: None };
+    let dead = QueueShape { name: dead.clone(), arguments, binding: None };
     // The dead queue first: a message dead-lettered before it exists would be lost.
-    std::iter::once(parked).chain(work).chain(delays).collect()
+    std::iter::once(dead).chain(work).chain(delays).collect()
 }
 
 pub(crate) fn quorum() -> FieldTable {

@@ -9,7 +9,7 @@ use tokio::{
     time::sleep,
 };
 
-use super::{MemoryQueue, state::Claim};
+use super::{queue::MemoryQueue, state::Claim};
 use crate::engine::{Consumer, ConsumerHealth, Delivery, EngineError, Receipt, Settlement, Settler};
 
 pub(super) fn start(inner: Arc<MemoryQueue>, session: u64, prefetch: usize) -> Consumer {

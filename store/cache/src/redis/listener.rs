@@ -12,10 +12,10 @@ use redis::{
 };
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use super::cache::RedisCacheInner;
+use super::levels::CacheLevels;
 use crate::CacheKey;
 
-/// Interval of retried invalidations, see [`RedisCacheInner::catch_up`].
+/// Interval of retried invalidations, see [`CacheLevels::catch_up`].
 const TICK: Duration = Duration::from_millis(500);
 /// Ticks between pings.
 const PING_TICKS: u32 = 10;
@@ -23,7 +23,7 @@ const PING_TICKS: u32 = 10;
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Runs until the cache is dropped.
-pub(super) async fn run(cache: Weak<RedisCacheInner>) {
+pub(super) async fn run(cache: Weak<CacheLevels>) {
     loop {
         let Some(inner) = cache.upgrade() else { return };
         let pause = inner.ambient.jitter(PAUSE_MAX);
@@ -44,7 +44,7 @@ pub(super) async fn run(cache: Weak<RedisCacheInner>) {
     }
 }
 
-async fn subscribe(inner: &RedisCacheInner) -> Result<(PubSubSink, PubSubStream), String> {
+async fn subscribe(inner: &CacheLevels) -> Result<(PubSubSink, PubSubStream), String> {
     let subscribing = async {
         let (mut sink, stream) = inner.link().client().get_async_pubsub().await?.split();
         sink.subscribe(inner.channel()).await?;
@@ -57,11 +57,7 @@ async fn subscribe(inner: &RedisCacheInner) -> Result<(PubSubSink, PubSubStream)
 }
 
 /// Receives invalidations; returns the reason why the subscription ended, or `None` when the cache is dropped.
-async fn listen(
-    cache: &Weak<RedisCacheInner>,
-    mut sink: PubSubSink,
-    mut stream: PubSubStream,
-) -> Option<String> {
+async fn listen(cache: &Weak<CacheLevels>, mut sink: PubSubSink, mut stream: PubSubStream) -> Option<String> {
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ticks = 0;

@@ -5,6 +5,7 @@
 //! not repeat a command: it may have been executed.
 
 mod cache;
+mod levels;
 mod limits;
 mod link;
 mod listener;

@@ -15,7 +15,6 @@ use store::{
 use super::{
     MemoryOrders, refunds,
     state::{OrderRow, OrdersState, ProductRow},
-    transitions,
 };
 use crate::some;
 
@@ -181,8 +180,7 @@ fn request_missing_refund(
     id: OrderId,
     at: Timestamp,
 ) -> Result<bool, Damage> {
-    let Some(order) = transitions::find(state, id).filter(|order| order.status == OrderStatus::Cancelled)
-    else {
+    let Some(order) = state.find_order(id).filter(|order| order.status == OrderStatus::Cancelled) else {
         return Ok(false);
     };
     let Some(captured_minor) = state.orders.get(&id).and_then(OrderRow::captured_minor) else {

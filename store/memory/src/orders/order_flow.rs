@@ -20,11 +20,11 @@ impl Orders for MemoryOrders {
 
     async fn order(&self, merchant: MerchantId, id: OrderId) -> Result<Option<Order>, StoreError> {
         let own = |order: &Order| order.merchant == merchant;
-        self.held.read("order", |state| transitions::find(state, id).filter(own)).await
+        self.held.read("order", |state| state.find_order(id).filter(own)).await
     }
 
     async fn order_by_id(&self, id: OrderId) -> Result<Option<Order>, StoreError> {
-        self.held.read("order_by_id", |state| transitions::find(state, id)).await
+        self.held.read("order_by_id", |state| state.find_order(id)).await
     }
 
     async fn replace_order_token(

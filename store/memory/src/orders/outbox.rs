@@ -12,7 +12,7 @@ use store::{
 };
 use tokio::sync::watch;
 
-use super::{MemoryOrders, event_of, state::OrdersState, transitions};
+use super::{MemoryOrders, event_of, state::OrdersState};
 use crate::{page_of, some};
 
 const ORDER_EVENTS_MAX: usize = 1000;
@@ -22,7 +22,7 @@ impl Outbox for MemoryOrders {
     async fn submit(&self, id: EventId, command: Command, at: Timestamp) -> Result<Submitted, StoreError> {
         let ambient = self.ambient.clone();
         let submit = move |state: &mut OrdersState, _| {
-            let Some(order) = command.order().and_then(|order| transitions::find(state, order)) else {
+            let Some(order) = command.order().and_then(|order| state.find_order(order)) else {
                 return Ok(Submitted::NoSuchOrder);
             };
             let is = |body: &OutboxBody| match body {

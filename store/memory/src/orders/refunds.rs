@@ -8,10 +8,7 @@ use store::{
     rules::{Damage, messages::Messages, transitions},
 };
 
-use super::{
-    state::{OrderRow, OrdersState, RefundRow},
-    transitions::{changed, find, release},
-};
+use super::state::{OrderRow, OrdersState, RefundRow};
 
 /// Requests a refund for a cancelled order: the part of `captured_minor` not requested yet.
 pub(super) fn give_back(
@@ -34,7 +31,7 @@ pub(super) fn request(
     (refund, amount_minor): (RefundId, Option<i64>),
     at: Timestamp,
 ) -> Result<RefundRequested, Damage> {
-    let Some(order) = find(state, id).filter(|order| order.merchant == merchant).map(Box::new) else {
+    let Some(order) = state.find_order(id).filter(|order| order.merchant == merchant).map(Box::new) else {
         return Ok(RefundRequested::NotFound);
     };
     if state.refunds.contains_key(&(id, refund)) {
@@ -60,7 +57,7 @@ pub(super) fn record(
     facts: &RefundFacts,
     at: Timestamp,
 ) -> Result<Transition, Damage> {
-    let Some(before) = find(state, id) else { return Ok(Transition::NotFound) };
+    let Some(before) = state.find_order(id) else { return Ok(Transition::NotFound) };
     if state.refunds.get(&(id, facts.refund)).is_some_and(|known| known.recorded_at.is_some()) {
         return Ok(Transition::Already(Box::new(before)));
     }
@@ -71,7 +68,8 @@ pub(super) fn record(
     if captured_minor.is_none() || !fits || !open {
         return Ok(Transition::Refused(Box::new(before)));
     }
-    let order = changed(state, id, at, |order| {
+    let order = state.change_order(id, at, |row| {
+        let order = &mut row.order;
         order.refunded_minor += facts.amount_minor;
         let all = order.status != OrderStatus::Cancelled && order.refunded_minor == order.total_minor;
         order.status = if all { OrderStatus::Refunded } else { order.status };
@@ -84,7 +82,7 @@ pub(super) fn record(
     let mut messages = Messages::new(ambient, at);
     messages.refunded(&order, captured_minor, facts);
     if order.status == OrderStatus::Refunded && order.shipment.is_none() {
-        release(state, &order, at)?;
+        state.release(&order, at)?;
     }
     state.tell(messages)?;
     Ok(Transition::Now(Box::new(order)))

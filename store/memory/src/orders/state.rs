@@ -21,7 +21,7 @@ use store::{
     rules::{
         Damage,
         messages::{COMMAND, Message, Messages},
-        stock::Stock,
+        stock::{Stock, of_order},
         verifications::Row,
     },
     webhooks::{Endpoint, WebhookAttempt},
@@ -169,6 +169,19 @@ impl OrdersState {
         row.order.updated_at = at;
         self.observer.order(Some(&before), &row.order);
         Ok(row.order.clone())
+    }
+
+    /// An order of any merchant.
+    pub(super) fn find_order(&self, id: OrderId) -> Option<Order> {
+        self.orders.get(&id).map(|row| row.order.clone())
+    }
+
+    /// Releases the reservation of an order.
+    pub(super) fn release(&mut self, order: &Order, at: Timestamp) -> Result<(), Damage> {
+        for (sku, quantity) in of_order(order) {
+            self.change_product(order.merchant, sku, at, |row| row.product.reserved -= quantity)?;
+        }
+        Ok(())
     }
 
     pub(super) fn insert_product(&mut self, merchant: MerchantId, product: Product) {

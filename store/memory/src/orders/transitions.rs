@@ -42,7 +42,7 @@ pub(super) fn mark_paid(
             state.tell(messages)?;
             Ok(Transition::Refused(Box::new(order)))
         }
-        _ => Ok(transitions::classify(find(state, id), was_paid)),
+        _ => Ok(transitions::classify(state.find_order(id), was_paid)),
     }
 }
 
@@ -53,13 +53,13 @@ pub(super) fn mark_payment_failed(
     (payment, code): (PaymentId, &str),
     at: Timestamp,
 ) -> Result<Transition, Damage> {
-    if find(state, id).is_none_or(|order| order.status != OrderStatus::Pending) {
-        return Ok(transitions::classify(find(state, id), |order| {
+    if state.find_order(id).is_none_or(|order| order.status != OrderStatus::Pending) {
+        return Ok(transitions::classify(state.find_order(id), |order| {
             order.status == OrderStatus::PaymentFailed
         }));
     }
     let order = with_reason(state, id, at, OrderStatus::PaymentFailed, code)?;
-    release(state, &order, at)?;
+    state.release(&order, at)?;
     let mut messages = Messages::new(ambient, at);
     messages.payment_failed(&order, payment, code);
     state.tell(messages)?;
@@ -72,11 +72,12 @@ pub(super) fn fulfil(
     id: OrderId,
     at: Timestamp,
 ) -> Result<Transition, Damage> {
-    if find(state, id).is_none_or(|order| order.status != OrderStatus::Paid) {
-        return Ok(transitions::classify(find(state, id), was_fulfilled));
+    if state.find_order(id).is_none_or(|order| order.status != OrderStatus::Paid) {
+        return Ok(transitions::classify(state.find_order(id), was_fulfilled));
     }
     let shipment = Shipment { id: ShipmentId::of_order(id), shipped_at: at };
-    let order = changed(state, id, at, |order| {
+    let order = state.change_order(id, at, |row| {
+        let order = &mut row.order;
         order.status = OrderStatus::Fulfilled;
         order.shipment = Some(shipment);
         order.event_sequence += 1;
@@ -94,7 +95,7 @@ pub(super) fn cancel(
     reason: &str,
     at: Timestamp,
 ) -> Result<Transition, Damage> {
-    let found = find(state, id).filter(|order| order.merchant == merchant);
+    let found = state.find_order(id).filter(|order| order.merchant == merchant);
     if found.as_ref().is_none_or(|order| !order.status.holds_reservation()) {
         return Ok(transitions::classify(found, |order| order.status == OrderStatus::Cancelled));
     }
@@ -125,8 +126,10 @@ pub(super) fn replace_token(
     (merchant, id): (MerchantId, OrderId),
     token: Option<OrderToken>,
 ) -> Result<bool, Damage> {
-    let Some(order) = find(state, id).filter(|order| order.merchant == merchant) else { return Ok(false) };
-    changed(state, id, order.updated_at, |order| order.token = token)?;
+    let Some(order) = state.find_order(id).filter(|order| order.merchant == merchant) else {
+        return Ok(false);
+    };
+    state.change_order(id, order.updated_at, |row| row.order.token = token)?;
     Ok(true)
 }
 
@@ -139,7 +142,7 @@ fn call_off(
     at: Timestamp,
 ) -> Result<Order, Damage> {
     let order = with_reason(state, id, at, OrderStatus::Cancelled, reason)?;
-    release(state, &order, at)?;
+    state.release(&order, at)?;
     let mut messages = Messages::new(ambient, at);
     messages.cancelled(&order);
     if let Some(captured_minor) = state.orders.get(&id).and_then(OrderRow::captured_minor) {
@@ -147,28 +150,6 @@ fn call_off(
     }
     state.tell(messages)?;
     Ok(order)
-}
-
-/// An order of any merchant.
-pub(super) fn find(state: &OrdersState, id: OrderId) -> Option<Order> {
-    state.orders.get(&id).map(|row| row.order.clone())
-}
-
-/// Releases the reservation of an order.
-pub(super) fn release(state: &mut OrdersState, order: &Order, at: Timestamp) -> Result<(), Damage> {
-    for (sku, quantity) in of_order(order) {
-        state.change_product(order.merchant, sku, at, |row| row.product.reserved -= quantity)?;
-    }
-    Ok(())
-}
-
-pub(super) fn changed(
-    state: &mut OrdersState,
-    id: OrderId,
-    at: Timestamp,
-    change: impl FnOnce(&mut Order),
-) -> Result<Order, Damage> {
-    state.change_order(id, at, |row| change(&mut row.order))
 }
 
 /// Takes the reserved units of an order out of stock.
@@ -205,7 +186,8 @@ fn with_reason(
     status: OrderStatus,
     reason: &str,
 ) -> Result<Order, Damage> {
-    changed(state, id, at, |order| {
+    state.change_order(id, at, |row| {
+        let order = &mut row.order;
         order.status = status;
         order.status_reason = Some(reason.to_owned());
         order.event_sequence += 1;

@@ -41,7 +41,7 @@ impl Catalog for SqliteOrders {
                     return Ok((read(&row)?, false));
                 }
                 let row = write_product(c, INSERT, merchant, &product, at).await?;
-                let row = row.ok_or_else(|| SqliteFault::Corrupt("an INSERT returned no row".to_owned()))?;
+                let row = row.ok_or_else(|| SqliteFault::corrupt("an INSERT returned no row".to_owned()))?;
                 Ok::<_, SqliteFault>((read(&row)?, true))
             })
         });

@@ -13,7 +13,6 @@ use store::{
 use super::{
     SqliteOrders,
     fault::{SqliteFault, get, parsed, time, to_json},
-    verifications::DELETE_OF_EMAIL,
 };
 
 const INSERT: &str = "
@@ -23,6 +22,7 @@ const SET_PASSWORD: &str =
     "UPDATE customers SET password_hash = ?3 WHERE merchant_id = ?1 AND email_key = ?2 RETURNING id";
 const OF_MERCHANT: &str = "SELECT * FROM customers WHERE merchant_id = ?1 AND id = ?2";
 const DELETE_MAILS: &str = "DELETE FROM customer_mails WHERE customer_id = ?1";
+const DELETE_VERIFICATIONS: &str = "DELETE FROM verifications WHERE merchant_id = ?1 AND email_key = ?2";
 const DELETE: &str = "DELETE FROM customers WHERE id = ?1";
 pub(super) const FORGET: &str = "UPDATE outbox SET data = ?3 WHERE id = ?1 AND merchant_id = ?2";
 pub(super) const BY_EMAIL: &str = "SELECT * FROM customers WHERE merchant_id = ?1 AND email_key = ?2";
@@ -92,7 +92,7 @@ async fn delete(c: &mut SqliteConnection, merchant: MerchantId, id: CustomerId) 
     let row = query.fetch_optional(&mut *c).await?;
     let Some(account) = row.as_ref().map(account).transpose()? else { return Ok(false) };
     sqlx::query(DELETE_MAILS).bind(id.to_string()).execute(&mut *c).await?;
-    let pending = sqlx::query(DELETE_OF_EMAIL).bind(merchant.to_string());
+    let pending = sqlx::query(DELETE_VERIFICATIONS).bind(merchant.to_string());
     pending.bind(email_key(&account.customer.email)).execute(&mut *c).await?;
     sqlx::query(DELETE).bind(id.to_string()).execute(&mut *c).await?;
     let left = to_json(&event_data::deleted_customer(id))?;

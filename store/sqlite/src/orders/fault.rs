@@ -3,8 +3,8 @@
 use std::{fmt::Display, str::FromStr};
 
 use base::{
-    ErrorClass, Timestamp,
-    sqlite::{WriteFailed, classify},
+    Timestamp,
+    sqlite::{SqliteError, WriteFailed},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{Row, sqlite::SqliteRow};
@@ -13,41 +13,38 @@ use store::{
     rules::{Damage, STORE},
 };
 
-/// A unit of work or a read failed.
+/// A unit of work or a read of the order store failed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SqliteFault {
-    #[error(transparent)]
-    Write(#[from] WriteFailed),
-    #[error(transparent)]
-    Sql(sqlx::Error),
-    /// Stored data breaks a rule: of the schema or of the types.
-    #[error("{0}")]
-    Corrupt(String),
+#[error(transparent)]
+pub(super) struct SqliteFault(pub(super) SqliteError);
+
+impl SqliteFault {
+    pub(super) fn corrupt(detail: String) -> Self {
+        Self(SqliteError::Corrupt(detail))
+    }
 }
 
 impl From<sqlx::Error> for SqliteFault {
     fn from(error: sqlx::Error) -> Self {
-        if classify(&error) == ErrorClass::Corrupt {
-            Self::Corrupt(error.to_string())
-        } else {
-            Self::Sql(error)
-        }
+        Self(error.into())
+    }
+}
+
+impl From<WriteFailed> for SqliteFault {
+    fn from(error: WriteFailed) -> Self {
+        Self(error.into())
     }
 }
 
 impl From<Damage> for SqliteFault {
     fn from(damage: Damage) -> Self {
-        Self::Corrupt(damage.0)
+        Self::corrupt(damage.0)
     }
 }
 
 impl From<SqliteFault> for StoreError {
-    fn from(fault: SqliteFault) -> Self {
-        match fault {
-            SqliteFault::Write(error) => Self::new(error.error_class(), STORE, error),
-            SqliteFault::Sql(error) => Self::new(classify(&error), STORE, error),
-            SqliteFault::Corrupt(detail) => Self::Corrupt { store: STORE, detail },
-        }
+    fn from(SqliteFault(error): SqliteFault) -> Self {
+        Self::new(error.error_class(), STORE, error)
     }
 }
 
@@ -107,7 +104,7 @@ pub(super) fn number<T: TryFrom<i64, Error: Display>>(
 
 /// JSON to store.
 pub(super) fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<String, SqliteFault> {
-    serde_json::to_string(value).map_err(|error| SqliteFault::Corrupt(format!("does not serialise: {error}")))
+    serde_json::to_string(value).map_err(|error| SqliteFault::corrupt(format!("does not serialise: {error}")))
 }
 
 fn parse<T: FromStr<Err: Display>>(column: &str, text: &str) -> Result<T, SqliteFault> {

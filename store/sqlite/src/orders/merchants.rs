@@ -57,7 +57,7 @@ impl Merchants for SqliteOrders {
                 if owner.is_some_and(|owner| owner == key.merchant.to_string()) {
                     return Ok(false);
                 }
-                Err(SqliteFault::Corrupt(format!("key {} is taken by another merchant or another secret", key.id)))
+                Err(SqliteFault::corrupt(format!("key {} is taken by another merchant or another secret", key.id)))
             })
         });
         Ok(unit.await?)

@@ -1,5 +1,6 @@
 //! Mapping of rows to orders.
 
+use base::sqlite::SqliteError;
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 use store::{
     domain::{Customer, MerchantId, Order, OrderId, OrderToken, Shipment},
@@ -41,8 +42,8 @@ pub(super) async fn replace_token(
 /// Reads a whole row of `orders`.
 pub(super) fn order(row: &SqliteRow) -> Result<Order, SqliteFault> {
     read(row).map_err(|fault| match fault {
-        SqliteFault::Corrupt(detail) => {
-            SqliteFault::Corrupt(format!("order {}: {detail}", get::<&str>(row, "id").unwrap_or("?")))
+        SqliteFault(SqliteError::Corrupt(detail)) => {
+            SqliteFault::corrupt(format!("order {}: {detail}", get::<&str>(row, "id").unwrap_or("?")))
         }
         other => other,
     })

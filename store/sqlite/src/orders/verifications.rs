@@ -46,8 +46,6 @@ const MINT: &str =
 const MAILED: &str = "UPDATE verifications SET mailed_at = ?3 WHERE merchant_id = ?1 AND id = ?2";
 const CLEAR: &str =
     "UPDATE verifications SET token_hash = NULL WHERE merchant_id = ?1 AND email_key = ?2 AND purpose = ?3";
-pub(super) const DELETE_OF_EMAIL: &str =
-    "DELETE FROM verifications WHERE merchant_id = ?1 AND email_key = ?2";
 pub(super) const EXPIRE: &str = "
     DELETE FROM verifications WHERE rowid IN (
         SELECT rowid FROM verifications WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)";
@@ -160,7 +158,7 @@ async fn request(
         .bind(asked.expires_at().as_millisecond());
     if insert.execute(&mut *c).await?.rows_affected() == 0 {
         let known = sqlx::query(BY_KEY).bind(&merchant).bind(&new.idempotency_key).fetch_optional(c).await?;
-        let known = known.ok_or_else(|| SqliteFault::Corrupt(format!("{} is stored already", asked.id)))?;
+        let known = known.ok_or_else(|| SqliteFault::corrupt(format!("{} is stored already", asked.id)))?;
         return Ok(repeated(&verification(&known)?.verification, asked));
     }
     let kept = i64::try_from(PER_ADDRESS_MAX).unwrap_or(i64::MAX);

@@ -258,7 +258,7 @@ fn attempt(row: &SqliteRow) -> Result<WebhookAttempt, SqliteFault> {
         attempt: number(row, "attempt")?,
         at: time(row, "at")?,
         duration: Duration::from_micros(number(row, "duration_micros")?),
-        status: status.map_err(|error| SqliteFault::Corrupt(format!("column status: {error}")))?,
+        status: status.map_err(|error| SqliteFault::corrupt(format!("column status: {error}")))?,
         error: get(row, "error")?,
     })
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 use async_trait::async_trait;
 use base::{
     Ambient, Timestamp,
-    sqlite::{Database, OpenError, WriteFailed, classify},
+    sqlite::{Database, OpenError, SqliteError},
 };
 use futures::future::BoxFuture;
 use sqlx::{SqliteConnection, migrate::Migrator};
@@ -33,17 +33,6 @@ pub struct SqlitePayments {
     database: Database,
 }
 
-/// The error of a statement; becomes a [`StoreError`].
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error(transparent)]
-    Sql(#[from] sqlx::Error),
-    #[error(transparent)]
-    Write(#[from] WriteFailed),
-    #[error("{0}")]
-    Corrupt(String),
-}
-
 impl SqlitePayments {
     /// Opens (or creates) the file and brings its schema up to date.
     ///
@@ -61,9 +50,9 @@ impl SqlitePayments {
     async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, Failure>> + Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, SqliteError>> + Send + 'static,
     {
-        Ok(self.database.write(work).await?)
+        self.database.write(work).await.map_err(failed)
     }
 }
 
@@ -101,12 +90,12 @@ impl PaymentStore for SqlitePayments {
 
     async fn payment(&self, id: PaymentId) -> Result<Option<Payment>, StoreError> {
         // Two statements in one snapshot: a refund must not appear beside a decision read before it.
-        let mut snapshot = self.database.readers().begin().await.map_err(Failure::from)?;
-        Ok(rows::payment(&mut snapshot, id).await?)
+        let mut snapshot = self.database.readers().begin().await.map_err(failed)?;
+        rows::payment(&mut snapshot, id).await.map_err(failed)
     }
 
     async fn attempts(&self, id: PaymentId) -> Result<Vec<PaymentAttempt>, StoreError> {
-        Ok(rows::attempts(self.database.readers(), id).await?)
+        rows::attempts(self.database.readers(), id).await.map_err(failed)
     }
 
     async fn by_provider_reference(
@@ -114,7 +103,7 @@ impl PaymentStore for SqlitePayments {
         provider: &str,
         reference: &str,
     ) -> Result<Option<PaymentId>, StoreError> {
-        Ok(rows::by_provider_reference(self.database.readers(), provider, reference).await?)
+        rows::by_provider_reference(self.database.readers(), provider, reference).await.map_err(failed)
     }
 
     async fn list_by_day(
@@ -124,11 +113,11 @@ impl PaymentStore for SqlitePayments {
         after: Option<PaymentId>,
         limit: u32,
     ) -> Result<Vec<PaymentEntry>, StoreError> {
-        Ok(rows::of_day(self.database.readers(), merchant, day, after, limit).await?)
+        rows::of_day(self.database.readers(), merchant, day, after, limit).await.map_err(failed)
     }
 
     async fn scan(&self, after: Option<PaymentId>, limit: u32) -> Result<Vec<PaymentEntry>, StoreError> {
-        Ok(rows::all(self.database.readers(), after, limit).await?)
+        rows::all(self.database.readers(), after, limit).await.map_err(failed)
     }
 
     async fn begin_refund(
@@ -154,19 +143,14 @@ impl PaymentStore for SqlitePayments {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1").execute(self.database.readers()).await.map_err(Failure::from)?;
+        sqlx::query("SELECT 1").execute(self.database.readers()).await.map_err(failed)?;
         Ok(())
     }
 }
 
-impl From<Failure> for StoreError {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Corrupt(detail) => Self::Corrupt { store: STORE, detail },
-            Failure::Sql(error) => Self::new(classify(&error), STORE, error),
-            Failure::Write(error) => Self::new(error.error_class(), STORE, error),
-        }
-    }
+fn failed(error: impl Into<SqliteError>) -> StoreError {
+    let error = error.into();
+    StoreError::new(error.error_class(), STORE, error)
 }
 
 fn migrations() -> Migrator {

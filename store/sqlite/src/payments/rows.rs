@@ -1,19 +1,17 @@
-//! Mapping of rows to the domain's types. A row that does not read back is a [`Failure::Corrupt`], with its payment and
-//! column.
+//! Mapping of rows to the domain's types. A row that does not read back is a [`SqliteError::Corrupt`], with its payment
+//! and column.
 
 use std::str::FromStr;
 
-use base::Timestamp;
+use base::{Timestamp, sqlite::SqliteError};
 use sqlx::{Executor, Row, Sqlite, SqliteConnection, sqlite::SqliteRow};
 use store::{
     domain::{Decision, MerchantId, Payment, PaymentAttempt, PaymentId, Refund},
     payments::{PaymentEntry, rejection},
 };
 
-use super::Failure;
-
 /// A payment with its decision and refunds.
-pub(super) async fn payment(c: &mut SqliteConnection, id: PaymentId) -> Result<Option<Payment>, Failure> {
+pub(super) async fn payment(c: &mut SqliteConnection, id: PaymentId) -> Result<Option<Payment>, SqliteError> {
     let sql = "SELECT p.id, p.order_id, p.merchant_id, p.amount_minor, p.currency, p.method, p.provider, p.created_at,
             (SELECT max(a.epoch) FROM payment_attempts a WHERE a.payment_id = p.id) AS epoch,
             d.provider_reference, d.decline_code, d.decided_at
@@ -46,7 +44,7 @@ pub(super) async fn payment(c: &mut SqliteConnection, id: PaymentId) -> Result<O
 pub(super) async fn attempts(
     c: impl Executor<'_, Database = Sqlite>,
     id: PaymentId,
-) -> Result<Vec<PaymentAttempt>, Failure> {
+) -> Result<Vec<PaymentAttempt>, SqliteError> {
     let sql = "SELECT a.epoch, a.worker, a.begun_at, n.note
         FROM payment_attempts a LEFT JOIN payment_attempt_notes n USING (payment_id, epoch)
         WHERE a.payment_id = ? ORDER BY a.epoch";
@@ -68,7 +66,7 @@ pub(super) async fn by_provider_reference(
     c: impl Executor<'_, Database = Sqlite>,
     provider: &str,
     reference: &str,
-) -> Result<Option<PaymentId>, Failure> {
+) -> Result<Option<PaymentId>, SqliteError> {
     let sql = "SELECT p.id FROM payment_decisions d JOIN payments p ON p.id = d.payment_id
         WHERE d.provider_reference = ? AND p.provider = ?";
     let id: Option<String> = sqlx::query_scalar(sql).bind(reference).bind(provider).fetch_optional(c).await?;
@@ -82,7 +80,7 @@ pub(super) async fn of_day(
     day: Timestamp,
     after: Option<PaymentId>,
     limit: u32,
-) -> Result<Vec<PaymentEntry>, Failure> {
+) -> Result<Vec<PaymentEntry>, SqliteError> {
     // A page after an unknown payment is empty: the comparison with its missing row is NULL.
     let sql = "SELECT id, order_id, amount_minor, currency, created_at FROM payments
         WHERE merchant_id = ?1 AND created_at >= ?2 AND created_at < ?3
@@ -105,7 +103,7 @@ pub(super) async fn all(
     c: impl Executor<'_, Database = Sqlite>,
     after: Option<PaymentId>,
     limit: u32,
-) -> Result<Vec<PaymentEntry>, Failure> {
+) -> Result<Vec<PaymentEntry>, SqliteError> {
     let sql = "SELECT id, order_id, amount_minor, currency, created_at FROM payments
         WHERE id > ? ORDER BY id LIMIT ?";
     let after = after.map_or_else(String::new, |id| id.to_string());
@@ -113,7 +111,7 @@ pub(super) async fn all(
     rows.into_iter().map(entry).collect()
 }
 
-fn entry(row: SqliteRow) -> Result<PaymentEntry, Failure> {
+fn entry(row: SqliteRow) -> Result<PaymentEntry, SqliteError> {
     let id: PaymentId = parse("payments.id", &row.try_get::<String, _>("id")?)?;
     let row = Columns { row, of: id };
     Ok(PaymentEntry {
@@ -125,7 +123,7 @@ fn entry(row: SqliteRow) -> Result<PaymentEntry, Failure> {
     })
 }
 
-async fn refunds(c: &mut SqliteConnection, id: PaymentId) -> Result<Vec<Refund>, Failure> {
+async fn refunds(c: &mut SqliteConnection, id: PaymentId) -> Result<Vec<Refund>, SqliteError> {
     let sql = "SELECT r.refund_id, r.amount_minor, r.begun_at, e.done
         FROM payment_refunds r LEFT JOIN payment_refund_ends e USING (payment_id, refund_id)
         WHERE r.payment_id = ? ORDER BY r.begun_at, r.refund_id";
@@ -142,9 +140,9 @@ async fn refunds(c: &mut SqliteConnection, id: PaymentId) -> Result<Vec<Refund>,
     rows.into_iter().map(refund).collect()
 }
 
-fn decision(row: &Columns) -> Result<Option<Decision>, Failure> {
+fn decision(row: &Columns) -> Result<Option<Decision>, SqliteError> {
     rejection::decision(row.get("provider_reference")?, row.get("decline_code")?)
-        .map_err(|why| Failure::Corrupt(format!("{}: {why}", row.of)))
+        .map_err(|why| SqliteError::Corrupt(format!("{}: {why}", row.of)))
 }
 
 /// A row with the payment it belongs to.
@@ -154,35 +152,35 @@ struct Columns {
 }
 
 impl Columns {
-    fn get<'r, T>(&'r self, column: &str) -> Result<T, Failure>
+    fn get<'r, T>(&'r self, column: &str) -> Result<T, SqliteError>
     where
         T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite>,
     {
         self.row.try_get(column).map_err(|error| self.damaged(column, &error.to_string()))
     }
 
-    fn parsed<T: FromStr>(&self, column: &str) -> Result<T, Failure> {
+    fn parsed<T: FromStr>(&self, column: &str) -> Result<T, SqliteError> {
         let text: String = self.get(column)?;
         text.parse().map_err(|_| self.damaged(column, "does not parse"))
     }
 
-    fn time(&self, column: &str) -> Result<Timestamp, Failure> {
+    fn time(&self, column: &str) -> Result<Timestamp, SqliteError> {
         self.timestamp(column, self.get(column)?)
     }
 
-    fn timestamp(&self, column: &str, millis: i64) -> Result<Timestamp, Failure> {
+    fn timestamp(&self, column: &str, millis: i64) -> Result<Timestamp, SqliteError> {
         Timestamp::from_millisecond(millis).map_err(|error| self.damaged(column, &error.to_string()))
     }
 
-    fn number(&self, column: &str, value: i64) -> Result<u64, Failure> {
+    fn number(&self, column: &str, value: i64) -> Result<u64, SqliteError> {
         u64::try_from(value).map_err(|error| self.damaged(column, &error.to_string()))
     }
 
-    fn damaged(&self, column: &str, why: &str) -> Failure {
-        Failure::Corrupt(format!("{} of {}: {why}", column, self.of))
+    fn damaged(&self, column: &str, why: &str) -> SqliteError {
+        SqliteError::Corrupt(format!("{} of {}: {why}", column, self.of))
     }
 }
 
-fn parse<T: FromStr>(column: &str, text: &str) -> Result<T, Failure> {
-    text.parse().map_err(|_| Failure::Corrupt(format!("{column}: `{text}` does not parse")))
+fn parse<T: FromStr>(column: &str, text: &str) -> Result<T, SqliteError> {
+    text.parse().map_err(|_| SqliteError::Corrupt(format!("{column}: `{text}` does not parse")))
 }

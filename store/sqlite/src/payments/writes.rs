@@ -1,15 +1,15 @@
 //! Conditional inserts, and the reason for each rejected one.
 
-use base::Timestamp;
+use base::{Timestamp, sqlite::SqliteError};
 use sqlx::SqliteConnection;
 use store::{
     domain::{Decision, Payment, PaymentId, RefundId, RefundState},
     payments::{Begun, Decided, NewPayment, RefundBegun, rejection},
 };
 
-use super::{Failure, rows};
+use super::rows;
 
-pub(super) async fn open(c: &mut SqliteConnection, payment: NewPayment) -> Result<Payment, Failure> {
+pub(super) async fn open(c: &mut SqliteConnection, payment: NewPayment) -> Result<Payment, SqliteError> {
     let sql = "INSERT INTO payments (id, order_id, merchant_id, amount_minor, currency, method, provider, created_at)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING";
     sqlx::query(sql)
@@ -24,7 +24,7 @@ pub(super) async fn open(c: &mut SqliteConnection, payment: NewPayment) -> Resul
         .execute(&mut *c)
         .await?;
     let stored = rows::payment(c, payment.id).await?;
-    stored.ok_or_else(|| Failure::Corrupt(format!("{} is missing right after its insert", payment.id)))
+    stored.ok_or_else(|| SqliteError::Corrupt(format!("{} is missing right after its insert", payment.id)))
 }
 
 pub(super) async fn begin_attempt(
@@ -32,7 +32,7 @@ pub(super) async fn begin_attempt(
     id: PaymentId,
     worker: String,
     at: Timestamp,
-) -> Result<Begun, Failure> {
+) -> Result<Begun, SqliteError> {
     let sql = "INSERT INTO payment_attempts (payment_id, epoch, worker, begun_at)
         SELECT p.id, 1 + coalesce((SELECT max(a.epoch) FROM payment_attempts a WHERE a.payment_id = p.id), 0), ?2, ?3
         FROM payments p
@@ -48,7 +48,7 @@ pub(super) async fn begin_attempt(
         return Ok(Begun::Attempt { epoch });
     }
     rejection::not_begun(rows::payment(c, id).await?.as_ref())
-        .ok_or_else(|| Failure::Corrupt(format!("{id} is undecided but rejects an attempt")))
+        .ok_or_else(|| SqliteError::Corrupt(format!("{id} is undecided but rejects an attempt")))
 }
 
 /// The first note stands; a note on an attempt that never began is dropped.
@@ -58,7 +58,7 @@ pub(super) async fn note_attempt(
     epoch: u64,
     note: String,
     at: Timestamp,
-) -> Result<(), Failure> {
+) -> Result<(), SqliteError> {
     let sql = "INSERT INTO payment_attempt_notes (payment_id, epoch, note, noted_at)
         SELECT payment_id, epoch, ?3, ?4 FROM payment_attempts WHERE payment_id = ?1 AND epoch = ?2
         ON CONFLICT (payment_id, epoch) DO NOTHING";
@@ -78,7 +78,7 @@ pub(super) async fn decide(
     epoch: u64,
     decision: Decision,
     at: Timestamp,
-) -> Result<Decided, Failure> {
+) -> Result<Decided, SqliteError> {
     let (reference, code) = match decision {
         Decision::Captured { provider_reference } => (Some(provider_reference), None),
         Decision::Declined { code } => (None, Some(code)),
@@ -109,7 +109,7 @@ pub(super) async fn begin_refund(
     refund: RefundId,
     amount_minor: i64,
     at: Timestamp,
-) -> Result<RefundBegun, Failure> {
+) -> Result<RefundBegun, SqliteError> {
     // The amount is compared with the remainder: adding it to the sum could overflow into a float, which rounds.
     let sql = "INSERT INTO payment_refunds (payment_id, refund_id, amount_minor, begun_at)
         SELECT p.id, ?2, ?3, ?4
@@ -141,7 +141,7 @@ pub(super) async fn end_refund(
     done: bool,
     provider_reference: String,
     at: Timestamp,
-) -> Result<Option<RefundState>, Failure> {
+) -> Result<Option<RefundState>, SqliteError> {
     let sql = "INSERT INTO payment_refund_ends (payment_id, refund_id, done, provider_reference, ended_at)
         SELECT payment_id, refund_id, ?3, ?4, ?5 FROM payment_refunds WHERE payment_id = ?1 AND refund_id = ?2
         ON CONFLICT (payment_id, refund_id) DO NOTHING";

@@ -72,7 +72,7 @@ impl ConsumerSession {
             Ok(decoded) => decoded,
             Err(error) => {
                 let id = message::id_of(&raw).unwrap_or_else(|| JobId::fresh(&inner.ambient));
-                tracing::error!(job.id = %id, job.queue = shared.queue, error, "undecodable job parked");
+                tracing::error!(job.id = %id, job.queue = shared.queue, error, "undecodable job moved to the dead queue");
                 return (id, Message::Unreadable(Box::new(raw)), Some(DeliveryOutcome::Unreadable { error }));
             }
         };

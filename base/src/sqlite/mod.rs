@@ -8,6 +8,8 @@
 //! Why one writer task: SQLite admits one writer at a time anyway. When units queue in front of it instead of on its
 //! lock, all waiting units share one `fsync`, which dominates the cost of a commit.
 
+mod fault;
+
 use std::{path::Path, sync::Arc, time::Duration};
 
 use futures::{FutureExt, future::BoxFuture};
@@ -18,7 +20,7 @@ use sqlx::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use crate::ErrorClass;
+pub use fault::{SqliteError, WriteFailed, classify};
 
 /// Capacity of the writer's queue; callers wait while it is full.
 const QUEUE_MAX: usize = 1024;
@@ -56,53 +58,6 @@ pub enum OpenError {
         #[source]
         source: sqlx::migrate::MigrateError,
     },
-}
-
-/// An error for a unit of work that was not applied, or of which it is unknown whether it was.
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum WriteFailed {
-    /// SQLite rejected BEGIN or COMMIT.
-    #[error("the transaction was not committed")]
-    Commit(#[source] Arc<sqlx::Error>),
-    /// The writer has stopped: the database is closed.
-    #[error("the database is closed")]
-    Closed,
-    /// The unit of work panicked; it was rolled back.
-    #[error("the unit of work panicked and was rolled back")]
-    Panicked,
-}
-
-impl WriteFailed {
-    /// What follows from it.
-    pub fn error_class(&self) -> ErrorClass {
-        match self {
-            Self::Commit(error) => classify(error),
-            Self::Closed => ErrorClass::Unavailable,
-            Self::Panicked => ErrorClass::Defect,
-        }
-    }
-}
-
-/// The class of an error, by SQLite's primary result code (sqlite.org/rescode.html).
-pub fn classify(error: &sqlx::Error) -> ErrorClass {
-    use sqlx::Error as E;
-    let code = match error {
-        E::Database(database) => database.code().and_then(|code| code.parse::<i32>().ok()),
-        E::Io(_) | E::PoolClosed | E::WorkerCrashed => return ErrorClass::Unavailable,
-        E::PoolTimedOut => return ErrorClass::Busy,
-        E::ColumnDecode { .. } | E::Decode(_) => return ErrorClass::Corrupt,
-        _ => None,
-    };
-    match code.map(|extended| extended & 0xff) {
-        // BUSY, LOCKED, INTERRUPT, SCHEMA.
-        Some(5 | 6 | 9 | 17) => ErrorClass::Busy,
-        // NOMEM, IOERR, FULL, CANTOPEN, PROTOCOL.
-        Some(7 | 10 | 13 | 14 | 15) => ErrorClass::Unavailable,
-        // CORRUPT, NOTADB.
-        Some(11 | 26) => ErrorClass::Corrupt,
-        _ => ErrorClass::Defect,
-    }
 }
 
 impl Database {
