@@ -6,12 +6,10 @@
 use std::{sync::Arc, time::Duration};
 
 use base::{Ambient, Timestamp};
+use cache::Sessions;
 use jobs::{error::describe, records::RecordStore};
-use store::{
-    OrderStore,
-    cache::Sessions,
-    partitions::{Family, Partitions},
-};
+use store::OrderStore;
+use store_postgres::partitions::{Family, Partitions};
 use tokio_util::sync::CancellationToken;
 
 /// Interval of a pass.
@@ -139,14 +137,14 @@ where
 #[cfg(test)]
 mod tests {
     use base::ambient::ManualClock;
+    use cache::SqliteSessions;
     use jobs::sqlite::SqliteEngine;
     use store::{
-        cache::SqliteSessions,
         catalog::ProductData,
         domain::{Customer, MerchantId, Order, OrderId, OrderStatus},
         orders::{IdempotencyKey, NewLine, NewOrder, PlaceOutcome},
-        sqlite::SqliteOrders,
     };
+    use store_sqlite::SqliteOrders;
 
     use super::*;
 

@@ -8,6 +8,7 @@ mod config;
 mod edge;
 mod health;
 mod input;
+mod key_cache;
 mod limits;
 mod order_access;
 mod password_rule;

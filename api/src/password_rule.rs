@@ -8,16 +8,20 @@ use std::ops::RangeInclusive;
 
 use store::domain::MerchantId;
 use unicode_normalization::UnicodeNormalization;
+use utoipa::openapi::{
+    Object,
+    schema::{KnownFormat, SchemaFormat, Type},
+};
 
 use crate::{
-    input::Node,
+    input::{Node, Rule},
     problem::{FieldError, Problem},
     state::ApiState,
 };
 
 /// An upper bound, because passwords are hashed whole.
 const CHARS_MAX: usize = 128;
-const NEW_CHARS: RangeInclusive<usize> = 15..=CHARS_MAX;
+const NEW_CHARS_MIN: usize = 15;
 /// Characters that must remain of a password without its common parts.
 const OWN_CHARS_MIN: usize = 6;
 /// Shorter words occur in half of all phrases.
@@ -41,17 +45,20 @@ const RUNS: [&str; 8] = [
 ];
 
 /// A password to check against an account's hash.
-pub(crate) fn known(node: &Node<'_>) -> Option<String> {
-    read(node, 1..=CHARS_MAX)
+pub(crate) fn known() -> impl Rule<String> {
+    password(1..=CHARS_MAX)
 }
 
-/// A password to be set. `own_words` are known to an attacker of the account, such as its mail address.
-pub(crate) fn new(node: &Node<'_>, own_words: &[&str]) -> Option<String> {
-    let password = read(node, NEW_CHARS)?;
-    if is_common(&password, own_words) {
-        return node.fault(TOO_COMMON, TOO_COMMON_DETAIL);
-    }
-    Some(password)
+/// A password to be set. The members named by `own_words` are known to an attacker of the account, such as its mail
+/// address.
+pub(crate) fn new(own_words: &'static [&'static str]) -> impl Rule<String> {
+    password(NEW_CHARS_MIN..=CHARS_MAX).then(|node, password| {
+        let own_words: Vec<_> = own_words.iter().map(|name| node.sibling_text(name)).collect();
+        if is_common(&password, &own_words) {
+            return node.fault(TOO_COMMON, TOO_COMMON_DETAIL);
+        }
+        Some(password)
+    })
 }
 
 /// Rejects a new password of which little remains without these words and the merchant's name, which [`new`] does not
@@ -70,13 +77,23 @@ pub(crate) async fn refuse_known(
 }
 
 /// Normalised to NFC, because keyboards produce the same letter in two ways (RFC 8265, section 4.2).
-fn read(node: &Node<'_>, chars: RangeInclusive<usize>) -> Option<String> {
-    let text = node.string()?;
-    if chars.contains(&text.chars().count()) {
-        return Some(text.nfc().collect());
-    }
-    let (min, max) = (chars.start(), chars.end());
-    node.fault("wrong_length", format!("expected {min} to {max} characters"))
+fn password(chars: RangeInclusive<usize>) -> impl Rule<String> {
+    let (min, max) = (*chars.start(), *chars.end());
+    let read = move |node: &Node<'_>| {
+        let text = node.string()?;
+        if chars.contains(&text.chars().count()) {
+            return Some(text.nfc().collect());
+        }
+        node.fault("wrong_length", format!("expected {min} to {max} characters"))
+    };
+    let describe = move || {
+        let mut schema = Object::with_type(Type::String);
+        schema.format = Some(SchemaFormat::KnownFormat(KnownFormat::Password));
+        schema.write_only = Some(true);
+        (schema.min_length, schema.max_length) = (Some(min), Some(max));
+        schema
+    };
+    (read, describe)
 }
 
 /// Whether little remains of the password without its common parts.

@@ -4,22 +4,19 @@ use std::{net::IpAddr, ops::Deref, sync::Arc};
 
 use axum::extract::FromRef;
 use base::Ambient;
+use cache::{Cache, RateLimits, Sessions};
 use http::request;
 use jobs::records::RecordStore;
-use store::{
-    OrderStore, PaymentStore,
-    cache::{Cache, RateLimits, Sessions},
-    domain::MerchantId,
-};
+use store::{OrderStore, PaymentStore, domain::MerchantId};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    auth::KeyCache,
     catalog_cache::CatalogCache,
     client_ip,
     config::ApiConfig,
     health::{HealthCheck, OrdersCheck, PaymentsCheck, Readiness},
+    key_cache::KeyCache,
     limits::Limiters,
     passwords::Passwords,
     slots::KeyedSlots,

@@ -5,6 +5,7 @@ pub mod conformance;
 pub mod engine;
 pub mod envelope;
 pub mod error;
+mod failure;
 mod id;
 pub mod job;
 pub mod job_store;

@@ -23,7 +23,7 @@ use store::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{subscriptions::expand, webhook::body_of};
+use crate::{event_body::body_of, subscriptions::expand};
 
 /// Most messages per batch.
 pub const BATCH_MAX: u32 = 256;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::extract::{FromRequest, Request};
+use axum::extract::FromRequest;
 use http::{HeaderMap, Method, header};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -14,20 +14,12 @@ use crate::{
 
 use super::{
     card,
-    fields::{Node, Report},
+    node::{Node, Report},
+    request::Request,
 };
 
 /// Nesting of arrays and objects at most; the routes need four levels. Each level costs every pass over the body.
 const DEPTH_MAX: usize = 16;
-
-/// A request type that is read from a body.
-pub(crate) trait FromBody: Sized {
-    /// Whether a missing body means `{}`.
-    const OPTIONAL: bool = false;
-
-    /// Reads the request and adds every fault to the node's report. `None` only if a fault was added.
-    fn read(node: &Node<'_>) -> Option<Self>;
-}
 
 /// A body that was read without faults.
 pub(crate) struct Body<T> {
@@ -37,10 +29,10 @@ pub(crate) struct Body<T> {
     pub(crate) fingerprint: [u8; 32],
 }
 
-impl<T: FromBody> FromRequest<ApiState> for Body<T> {
+impl<T: Request> FromRequest<ApiState> for Body<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
+    async fn from_request(request: axum::extract::Request, state: &ApiState) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
         let (max, timeout) = (state.config.body_bytes_max, state.config.body_timeout);
         let bytes = receive(&parts.headers, body, max, timeout).await?;

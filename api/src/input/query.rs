@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Display, str::FromStr};
 
 use store::domain::PageRequest;
 
-use super::fields::Report;
+use super::node::Report;
 use crate::problem::Problem;
 
 const LIMIT_DEFAULT: u32 = 10;

@@ -3,19 +3,17 @@
 use axum::{Json, extract::State};
 use http::StatusCode;
 use store::{
-    catalog::{InventoryPut, ProductData, ProductFilter},
+    catalog::{self, ProductData, ProductFilter},
     domain::{AMOUNT_MINOR_MAX, Currency},
 };
-use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     auth::{AnyKey, SecretKey},
     edge::Trace,
-    input::{Body, FromBody, Node, Query},
+    input::{Body, PathText, Query, SKU, SLUG, currency, integer, line, optional, paragraphs, request},
     limits::SearchCaller,
     problem::{FieldError, Kind, Problem, ProblemBody},
-    routes::PathText,
     state::ApiState,
     view::{CategoryView, InventoryView, List, ProductView},
 };
@@ -29,19 +27,6 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(get_product, put_product))
         .routes(routes!(list_categories))
         .routes(routes!(get_inventory, put_inventory))
-}
-
-/// Pattern of [`is_sku`] for the OpenAPI document.
-pub(super) const SKU_PATTERN: &str = "^[A-Za-z0-9._-]{1,64}$";
-
-/// Whether the text can be a stock keeping unit.
-pub(super) fn is_sku(text: &str) -> bool {
-    (1..=64).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
-}
-
-fn is_slug(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
 }
 
 /// List products by sku
@@ -83,7 +68,7 @@ async fn get_product(
     AnyKey(key): AnyKey,
     PathText(sku): PathText,
 ) -> Result<Json<ProductView>, Problem> {
-    let found = if is_sku(&sku) { state.catalog.product(key.merchant, &sku).await? } else { None };
+    let found = if SKU.matches(&sku) { state.catalog.product(key.merchant, &sku).await? } else { None };
     Ok(Json(found.ok_or_else(no_product)?.into()))
 }
 
@@ -91,56 +76,21 @@ fn no_product() -> Problem {
     Problem::not_found("product")
 }
 
-/// A product; its stock is set separately.
-#[derive(ToSchema)]
-#[schema(as = ProductPut)]
-struct ProductRequest {
-    /// The same as in the path, if present.
-    #[schema(pattern = "^[A-Za-z0-9._-]{1,64}$")]
-    sku: Option<String>,
-    #[schema(min_length = 1, max_length = 200)]
-    name: String,
-    /// Line breaks and tabs are allowed.
-    #[schema(
-        min_length = 1,
-        max_length = 5000,
-        pattern = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]*$"
-    )]
-    description: Option<String>,
-    #[schema(pattern = "^[a-z0-9-]{1,64}$")]
-    category: String,
-    /// Per unit, in minor units.
-    #[schema(minimum = 0, maximum = 999_999_999_999_i64)]
-    price_minor: i64,
-    /// ISO 4217.
-    #[schema(value_type = String, example = "EUR", pattern = "^[A-Z]{3}$")]
-    currency: Currency,
-    /// `inventory.low` is sent when the available quantity falls to this; 0 when absent.
-    #[schema(value_type = Option<i64>, minimum = 0, maximum = 1_000_000_000)]
-    low_stock_at: i64,
-}
-
-impl FromBody for ProductRequest {
-    fn read(node: &Node<'_>) -> Option<Self> {
-        let fields = ["sku", "name", "description", "category", "price_minor", "currency", "low_stock_at"];
-        let body = node.object(&fields)?;
-        let sku = body.field("sku").optional(|node| node.string().map(str::to_owned));
-        let name = body.field("name").line(200);
-        let description = body.field("description").optional(|node| node.text(5000));
-        let category =
-            body.field("category").matching(is_slug, "a slug of 1 to 64 small letters, digits or dashes");
-        let price_minor = body.field("price_minor").integer(0..=AMOUNT_MINOR_MAX);
-        let currency = body.field("currency").parsed();
-        let low_stock_at = body.field("low_stock_at").optional(|node| node.integer(0..=STOCK_MAX));
-        Some(Self {
-            sku,
-            name: name?,
-            description,
-            category: category?,
-            price_minor: price_minor?,
-            currency: currency?,
-            low_stock_at: low_stock_at.unwrap_or(0),
-        })
+request! {
+    /// A product; its stock is set separately.
+    struct ProductPut {
+        /// The same as in the path, if present.
+        sku: Option<String> = optional(SKU.rule()),
+        name: String = line(200),
+        /// Line breaks and tabs are allowed.
+        description: Option<String> = optional(paragraphs(5000)),
+        category: String = SLUG.rule(),
+        /// Per unit, in minor units.
+        price_minor: i64 = integer(0..=AMOUNT_MINOR_MAX),
+        /// ISO 4217.
+        currency: Currency = currency(),
+        /// `inventory.low` is sent when the available quantity falls to this; 0 when absent.
+        low_stock_at: Option<i64> = optional(integer(0..=STOCK_MAX)),
     }
 }
 
@@ -148,7 +98,7 @@ impl FromBody for ProductRequest {
 #[utoipa::path(
     put, path = "/v1/products/{sku}", tag = "catalog",
     params(("sku" = String, Path, description = "Stock keeping unit, `[A-Za-z0-9._-]{1,64}`")),
-    request_body = ProductRequest,
+    request_body = ProductPut,
     responses(
         (status = 200, description = "Replaced", body = ProductView),
         (status = 201, description = "Created, with no stock", body = ProductView),
@@ -159,10 +109,10 @@ async fn put_product(
     State(state): State<ApiState>,
     SecretKey(key): SecretKey,
     PathText(sku): PathText,
-    body: Body<ProductRequest>,
+    body: Body<ProductPut>,
 ) -> Result<(StatusCode, Json<ProductView>), Problem> {
     let request = body.value;
-    if !is_sku(&sku) {
+    if !SKU.matches(&sku) {
         return Err(Problem::new(
             Kind::INVALID,
             "a sku is 1 to 64 letters, digits, dots, underscores or dashes",
@@ -179,7 +129,7 @@ async fn put_product(
         category: request.category,
         price_minor: request.price_minor,
         currency: request.currency,
-        low_stock_at: request.low_stock_at,
+        low_stock_at: request.low_stock_at.unwrap_or(0),
     };
     let sku = data.sku.clone();
     let put = state.orders.put_product(key.merchant, data, state.ambient.now()).await;
@@ -220,23 +170,15 @@ async fn get_inventory(
     PathText(sku): PathText,
 ) -> Result<Json<InventoryView>, Problem> {
     // Not through the cache: merchants need the exact figure.
-    let found = if is_sku(&sku) { state.orders.product(key.merchant, &sku).await? } else { None };
+    let found = if SKU.matches(&sku) { state.orders.product(key.merchant, &sku).await? } else { None };
     Ok(Json(found.ok_or_else(no_product)?.into()))
 }
 
-/// Stock of a product.
-#[derive(ToSchema)]
-#[schema(as = InventoryPut)]
-struct InventoryRequest {
-    /// Units in stock, including those reserved for open orders.
-    #[schema(minimum = 0, maximum = 1_000_000_000)]
-    on_hand: i64,
-}
-
-impl FromBody for InventoryRequest {
-    fn read(node: &Node<'_>) -> Option<Self> {
-        let body = node.object(&["on_hand"])?;
-        Some(Self { on_hand: body.field("on_hand").integer(0..=STOCK_MAX)? })
+request! {
+    /// Stock of a product.
+    struct InventoryPut {
+        /// Units in stock, including those reserved for open orders.
+        on_hand: i64 = integer(0..=STOCK_MAX),
     }
 }
 
@@ -244,7 +186,7 @@ impl FromBody for InventoryRequest {
 #[utoipa::path(
     put, path = "/v1/inventory/{sku}", tag = "catalog",
     params(("sku" = String, Path, description = "Stock keeping unit")),
-    request_body = InventoryRequest,
+    request_body = InventoryPut,
     responses(
         (status = 200, description = "Set", body = InventoryView),
         (status = 409, description = "Open orders have reserved more than this", body = ProblemBody,
@@ -257,19 +199,19 @@ async fn put_inventory(
     SecretKey(key): SecretKey,
     Trace(trace): Trace,
     PathText(sku): PathText,
-    body: Body<InventoryRequest>,
+    body: Body<InventoryPut>,
 ) -> Result<Json<InventoryView>, Problem> {
-    if !is_sku(&sku) {
+    if !SKU.matches(&sku) {
         return Err(no_product());
     }
     let (on_hand, now) = (body.value.on_hand, state.ambient.now());
     let put = state.orders.put_inventory(key.merchant, &sku, on_hand, now, Some(trace)).await;
     state.catalog.changed(key.merchant, &sku).await;
     match put? {
-        InventoryPut::Set(product) => Ok(Json(product.into())),
-        InventoryPut::BelowReserved { reserved } => {
+        catalog::InventoryPut::Set(product) => Ok(Json(product.into())),
+        catalog::InventoryPut::BelowReserved { reserved } => {
             Err(Problem::new(Kind::BELOW_RESERVED, format!("{reserved} units are promised to open orders")))
         }
-        InventoryPut::NoSuchProduct => Err(no_product()),
+        catalog::InventoryPut::NoSuchProduct => Err(no_product()),
     }
 }

@@ -15,16 +15,15 @@ use store::{
     token::{Token, TokenKind},
     verifications::{NewVerification, OpenAccount, Purpose, Verification, VerificationRequested},
 };
-use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::orders::{
-    place::{REPLAYED, key_reused},
-    request::{NAME_CHARS_MAX, email},
+use super::{
+    order_fields::customer_name,
+    orders::place::{REPLAYED, key_reused},
 };
 use crate::{
     edge::Trace,
-    input::{Body, FromBody, Node, idempotency_key, scoped_key},
+    input::{Body, email, idempotency_key, request, scoped_key, verification_token},
     limits::PasswordCaller,
     password_rule,
     problem::{Kind, Problem, ProblemBody},
@@ -37,64 +36,32 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new().routes(routes!(register)).routes(routes!(verify)).routes(routes!(delete))
 }
 
-/// A new customer.
-#[derive(ToSchema)]
-#[schema(as = CustomerCreate)]
-struct RegisterRequest {
-    /// One account per address, letter case ignored.
-    #[schema(format = Email, max_length = 254, example = "ada@example.com")]
-    email: String,
-    #[schema(min_length = 1, max_length = 200, example = "Ada Lovelace")]
-    name: String,
-    /// Any characters; no common password.
-    #[schema(format = Password, write_only, min_length = 15, max_length = 128)]
-    password: String,
-}
-
-impl FromBody for RegisterRequest {
-    fn read(node: &Node<'_>) -> Option<Self> {
-        let body = node.object(&["email", "name", "password"])?;
-        let email = email(&body.field("email"));
-        let name = body.field("name").line(NAME_CHARS_MAX);
-        let own_words = [body.field("email").text_or_empty(), body.field("name").text_or_empty()];
-        let password = password_rule::new(&body.field("password"), &own_words);
-        Some(Self { email: email?, name: name?, password: password? })
+request! {
+    /// A new customer.
+    struct CustomerCreate {
+        /// One account per address, letter case ignored.
+        email: String = email(),
+        name: String = customer_name(),
+        /// Any characters; no common password.
+        password: String = password_rule::new(&["email", "name"]),
     }
 }
 
-/// Proof of a customer's address.
-#[derive(ToSchema)]
-#[schema(as = CustomerVerify)]
-struct VerifyRequest {
-    /// The token from the mail.
-    #[schema(pattern = "^owv_([0-9A-Za-z_-]{43}|[0-9a-f]{64})$", example = "owv_…")]
-    token: String,
-    /// The password chosen at registration.
-    #[schema(format = Password, write_only, min_length = 1, max_length = 128)]
-    password: String,
-}
-
-impl FromBody for VerifyRequest {
-    fn read(node: &Node<'_>) -> Option<Self> {
-        let body = node.object(&["token", "password"])?;
-        let (token, password) = (body.field("token").string(), password_rule::known(&body.field("password")));
-        Some(Self { token: token?.to_owned(), password: password? })
+request! {
+    /// Proof of a customer's address.
+    struct CustomerVerify {
+        /// The token from the mail.
+        token: String = verification_token(),
+        /// The password chosen at registration.
+        password: String = password_rule::known(),
     }
 }
 
-/// Confirmation of a deletion.
-#[derive(ToSchema)]
-#[schema(as = CustomerDelete)]
-struct DeleteRequest {
-    /// The account's password.
-    #[schema(format = Password, write_only, min_length = 1, max_length = 128)]
-    password: String,
-}
-
-impl FromBody for DeleteRequest {
-    fn read(node: &Node<'_>) -> Option<Self> {
-        let body = node.object(&["password"])?;
-        Some(Self { password: password_rule::known(&body.field("password"))? })
+request! {
+    /// Confirmation of a deletion.
+    struct CustomerDelete {
+        /// The account's password.
+        password: String = password_rule::known(),
     }
 }
 
@@ -106,7 +73,7 @@ impl FromBody for DeleteRequest {
 #[utoipa::path(
     post, path = "/v1/customers", tag = "customers",
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters, bare or quoted")),
-    request_body = RegisterRequest,
+    request_body = CustomerCreate,
     responses(
         (status = 202, description = "A mail is on its way", body = RequestedView, headers(
             ("Idempotent-Replayed" = String, description = "`true` on a repetition"),
@@ -121,10 +88,10 @@ async fn register(
     PasswordCaller(key): PasswordCaller,
     Trace(trace): Trace,
     headers: HeaderMap,
-    body: Body<RegisterRequest>,
+    body: Body<CustomerCreate>,
 ) -> Result<Response, Problem> {
     let idempotency_key = idempotency_key(&headers)?.map(|text| scoped_key(key.scope, text));
-    let RegisterRequest { email, name, password } = body.value;
+    let CustomerCreate { email, name, password } = body.value;
     state.limiters.take_sign_in(key.merchant, &email)?;
     password_rule::refuse_known(&state, key.merchant, &password, &[&email, &name]).await?;
     let password_hash = state.passwords.hash(password).await?;
@@ -153,7 +120,7 @@ async fn register(
 /// Opens the account of a registration with the token from its mail and its password; sends `customer.registered`. An
 /// unknown, used or expired token and a wrong password get the same response.
 #[utoipa::path(
-    post, path = "/v1/customers/verify", tag = "customers", request_body = VerifyRequest,
+    post, path = "/v1/customers/verify", tag = "customers", request_body = CustomerVerify,
     responses(
         (status = 201, description = "The account is open", body = AccountView),
         (status = 422, description = "No registration waits with this token and password", body = ProblemBody,
@@ -167,9 +134,9 @@ async fn verify(
     State(state): State<ApiState>,
     PasswordCaller(key): PasswordCaller,
     Trace(trace): Trace,
-    body: Body<VerifyRequest>,
+    body: Body<CustomerVerify>,
 ) -> Result<(StatusCode, Json<AccountView>), Problem> {
-    let VerifyRequest { token, password } = body.value;
+    let CustomerVerify { token, password } = body.value;
     let token = Token::parse(TokenKind::Verification, &token).ok_or_else(token_invalid)?.hash();
     let found = state.orders.verification_by_token(key.merchant, token, state.ambient.now()).await?;
     let Some(Verification { purpose: Purpose::Registration { password_hash, .. }, .. }) = found else {
@@ -189,7 +156,7 @@ async fn verify(
 /// Erases the account of the customer who is signed in and ends all its sessions. Orders stay: they are the merchant's
 /// records.
 #[utoipa::path(
-    delete, path = "/v1/customers/current", tag = "customers", request_body = DeleteRequest,
+    delete, path = "/v1/customers/current", tag = "customers", request_body = CustomerDelete,
     params(("Orderworks-Session" = String, Header, description = "`ows_…`")),
     responses(
         (status = 204, description = "The account is gone"),
@@ -204,7 +171,7 @@ async fn delete(
     State(state): State<ApiState>,
     PasswordCaller(key): PasswordCaller,
     headers: HeaderMap,
-    body: Body<DeleteRequest>,
+    body: Body<CustomerDelete>,
 ) -> Result<StatusCode, Problem> {
     let customer = sessions::customer(&state, key.merchant, &headers).await?.ok_or_else(|| {
         sessions::unauthorized(Kind::SESSION, "send the session's token as `Orderworks-Session`")

@@ -3,12 +3,12 @@
 use std::sync::OnceLock;
 
 use axum::{
-    Json,
+    Extension, Json,
     response::{IntoResponse, Response},
 };
 use http::{StatusCode, header};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{ToSchema, openapi::OpenApi};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
@@ -27,8 +27,14 @@ struct Index {
     ready: &'static str,
 }
 
-pub(super) fn routes() -> OpenApiRouter<ApiState> {
-    OpenApiRouter::new().routes(routes!(index)).routes(routes!(document))
+/// Builds the document of all routes.
+#[derive(Clone, Copy)]
+struct Source(fn() -> OpenApi);
+
+/// The routes; `source` builds the document of all routes, including these.
+pub(super) fn routes(source: fn() -> OpenApi) -> OpenApiRouter<ApiState> {
+    let document = OpenApiRouter::new().routes(routes!(document)).layer(Extension(Source(source)));
+    OpenApiRouter::new().routes(routes!(index)).merge(document)
 }
 
 /// Entry points of the API
@@ -42,9 +48,9 @@ async fn index() -> Json<Index> {
     get, path = "/openapi.json", tag = "health", security(()),
     responses((status = 200, description = "OpenAPI", content_type = "application/json", body = Object)),
 )]
-async fn document() -> Result<Response, Problem> {
+async fn document(Extension(Source(source)): Extension<Source>) -> Result<Response, Problem> {
     static DOCUMENT: OnceLock<Option<String>> = OnceLock::new();
-    let text = DOCUMENT.get_or_init(|| super::openapi().to_json().ok());
+    let text = DOCUMENT.get_or_init(|| source().to_json().ok());
     let text =
         text.as_deref().ok_or_else(|| Problem::new(Kind::INTERNAL, "the document cannot be written"))?;
     let headers =

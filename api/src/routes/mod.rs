@@ -6,15 +6,12 @@ mod customers;
 mod document;
 mod events;
 mod index;
+mod order_fields;
 mod orders;
 mod password_resets;
 mod sessions;
 mod webhook_endpoints;
 
-use std::str::FromStr;
-
-use axum::extract::{FromRequestParts, Path};
-use http::request;
 use utoipa::{
     Modify, OpenApi,
     openapi::security::{Http, HttpAuthScheme, SecurityScheme},
@@ -23,7 +20,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
     health,
-    problem::{FieldError, Problem, ProblemBody},
+    problem::{FieldError, ProblemBody},
     state::ApiState,
 };
 
@@ -83,34 +80,5 @@ pub(crate) fn all() -> OpenApiRouter<ApiState> {
         .merge(webhook_endpoints::routes())
         .merge(events::routes())
         .merge(health::routes())
-        .merge(index::routes())
-}
-
-/// The only parameter of a path. axum's own extractor rejects with plain text instead of a problem.
-struct PathText(String);
-
-impl FromRequestParts<ApiState> for PathText {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
-        let text = Path::<String>::from_request_parts(parts, state).await;
-        text.map(|Path(text)| Self(text)).map_err(|_| Problem::not_found("resource"))
-    }
-}
-
-/// The two parameters of a path.
-struct PathTexts(String, String);
-
-impl FromRequestParts<ApiState> for PathTexts {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
-        let texts = Path::<(String, String)>::from_request_parts(parts, state).await;
-        texts.map(|Path((first, second))| Self(first, second)).map_err(|_| Problem::not_found("resource"))
-    }
-}
-
-/// Parses an id in a path. Malformed text gets the same 404 as an unknown id.
-fn parse_id<T: FromStr>(text: &str, what: &str) -> Result<T, Problem> {
-    text.parse().map_err(|_| Problem::not_found(what))
+        .merge(index::routes(openapi))
 }

@@ -10,13 +10,12 @@ use store::{
     token::{Token, TokenKind},
     verifications::{NewVerification, Purpose, Verification},
 };
-use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{customers::token_invalid, orders::request::email};
+use super::customers::token_invalid;
 use crate::{
     edge::Trace,
-    input::{Body, FromBody, Node},
+    input::{Body, email, request, verification_token},
     limits::PasswordCaller,
     password_rule,
     problem::{Problem, ProblemBody},
@@ -29,39 +28,20 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new().routes(routes!(request)).routes(routes!(confirm))
 }
 
-/// The account whose password was forgotten.
-#[derive(ToSchema)]
-#[schema(as = PasswordResetCreate)]
-struct ResetRequest {
-    #[schema(format = Email, max_length = 254, example = "ada@example.com")]
-    email: String,
-}
-
-impl FromBody for ResetRequest {
-    fn read(node: &Node<'_>) -> Option<Self> {
-        let body = node.object(&["email"])?;
-        Some(Self { email: email(&body.field("email"))? })
+request! {
+    /// The account whose password was forgotten.
+    struct PasswordResetCreate {
+        email: String = email(),
     }
 }
 
-/// A new password, with the proof of access to the account's address.
-#[derive(ToSchema)]
-#[schema(as = PasswordResetConfirm)]
-struct ConfirmRequest {
-    /// The token from the mail.
-    #[schema(pattern = "^owv_([0-9A-Za-z_-]{43}|[0-9a-f]{64})$", example = "owv_…")]
-    token: String,
-    /// Any characters; no common password.
-    #[schema(format = Password, write_only, min_length = 15, max_length = 128)]
-    password: String,
-}
-
-impl FromBody for ConfirmRequest {
-    fn read(node: &Node<'_>) -> Option<Self> {
-        let body = node.object(&["token", "password"])?;
-        let (token, password) =
-            (body.field("token").string(), password_rule::new(&body.field("password"), &[]));
-        Some(Self { token: token?.to_owned(), password: password? })
+request! {
+    /// A new password, with the proof of access to the account's address.
+    struct PasswordResetConfirm {
+        /// The token from the mail.
+        token: String = verification_token(),
+        /// Any characters; no common password.
+        password: String = password_rule::new(&[]),
     }
 }
 
@@ -69,7 +49,7 @@ impl FromBody for ConfirmRequest {
 ///
 /// Mails a token to the address if it has an account; the response is the same if not.
 #[utoipa::path(
-    post, path = "/v1/customers/password_reset", tag = "customers", request_body = ResetRequest,
+    post, path = "/v1/customers/password_reset", tag = "customers", request_body = PasswordResetCreate,
     responses(
         (status = 202, description = "A mail is on its way, if there is an account", body = RequestedView),
         (status = 429, description = "Too many requests from this address or for this account", body = ProblemBody,
@@ -81,7 +61,7 @@ async fn request(
     State(state): State<ApiState>,
     PasswordCaller(key): PasswordCaller,
     Trace(trace): Trace,
-    body: Body<ResetRequest>,
+    body: Body<PasswordResetCreate>,
 ) -> Result<(StatusCode, Json<RequestedView>), Problem> {
     let email = body.value.email;
     state.limiters.take_sign_in(key.merchant, &email)?;
@@ -101,7 +81,7 @@ async fn request(
 ///
 /// Takes the token from the mail. All sessions of the account end.
 #[utoipa::path(
-    post, path = "/v1/customers/password_reset/confirm", tag = "customers", request_body = ConfirmRequest,
+    post, path = "/v1/customers/password_reset/confirm", tag = "customers", request_body = PasswordResetConfirm,
     responses(
         (status = 204, description = "The password is set, all sessions have ended"),
         (status = 422, description = "No reset waits with this token", body = ProblemBody,
@@ -114,9 +94,9 @@ async fn request(
 async fn confirm(
     State(state): State<ApiState>,
     PasswordCaller(key): PasswordCaller,
-    body: Body<ConfirmRequest>,
+    body: Body<PasswordResetConfirm>,
 ) -> Result<StatusCode, Problem> {
-    let ConfirmRequest { token, password } = body.value;
+    let PasswordResetConfirm { token, password } = body.value;
     let token = Token::parse(TokenKind::Verification, &token).ok_or_else(token_invalid)?.hash();
     let now = state.ambient.now();
     let found = state.orders.verification_by_token(key.merchant, token, now).await?;

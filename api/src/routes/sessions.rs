@@ -2,13 +2,11 @@
 
 use axum::{Json, extract::State};
 use http::{HeaderMap, StatusCode};
-use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{PathText, orders::request::email};
 use crate::{
     auth::AnyKey,
-    input::{Body, FromBody, Node},
+    input::{Body, PathText, email, request},
     limits::PasswordCaller,
     password_rule,
     problem::{Kind, Problem, ProblemBody},
@@ -24,21 +22,11 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(end))
 }
 
-/// Credentials of a customer.
-#[derive(ToSchema)]
-#[schema(as = SessionCreate)]
-struct SignInRequest {
-    #[schema(format = Email, max_length = 254, example = "ada@example.com")]
-    email: String,
-    #[schema(format = Password, write_only, min_length = 1, max_length = 128)]
-    password: String,
-}
-
-impl FromBody for SignInRequest {
-    fn read(node: &Node<'_>) -> Option<Self> {
-        let body = node.object(&["email", "password"])?;
-        let (email, password) = (email(&body.field("email")), password_rule::known(&body.field("password")));
-        Some(Self { email: email?, password: password? })
+request! {
+    /// Credentials of a customer.
+    struct SessionCreate {
+        email: String = email(),
+        password: String = password_rule::known(),
     }
 }
 
@@ -46,7 +34,7 @@ impl FromBody for SignInRequest {
 ///
 /// The answer to a wrong password and to an unknown address is the same.
 #[utoipa::path(
-    post, path = "/v1/sessions", tag = "customers", request_body = SignInRequest,
+    post, path = "/v1/sessions", tag = "customers", request_body = SessionCreate,
     responses(
         (status = 201, description = "Signed in; the token is shown this once", body = SessionView),
         (status = 401, description = "No account with this address and password", body = ProblemBody,
@@ -59,9 +47,9 @@ impl FromBody for SignInRequest {
 async fn sign_in(
     State(state): State<ApiState>,
     PasswordCaller(key): PasswordCaller,
-    body: Body<SignInRequest>,
+    body: Body<SessionCreate>,
 ) -> Result<(StatusCode, Json<SessionView>), Problem> {
-    let SignInRequest { email, password } = body.value;
+    let SessionCreate { email, password } = body.value;
     state.limiters.take_sign_in(key.merchant, &email)?;
     let account = state.orders.customer_by_email(key.merchant, &email).await?;
     let hash = account.as_ref().map(|account| account.password_hash.clone());

@@ -9,20 +9,16 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{StatusCode, header};
 use store::{
     domain::{EndpointId, EventKind},
-    webhook_url::URL_LEN_MAX,
     webhooks::{ENDPOINTS_PER_MERCHANT_MAX, Endpoint, EndpointChange, Subscription},
 };
-use utoipa::{
-    ToSchema,
-    openapi::schema::{Array, ArrayBuilder, ObjectBuilder, SchemaType, Type},
-};
+use utoipa::openapi::schema::SchemaFormat;
 use utoipa_axum::{router::OpenApiRouter, routes};
+use webhooks::URL_LEN_MAX;
 
 use crate::{
     auth::SecretKey,
-    input::{Body, FromBody, Node, Query},
+    input::{Body, Node, PathText, Query, Rule, array, boolean, line, one_of, optional, parse_id, request},
     problem::{FieldError, Kind, Problem, ProblemBody},
-    routes::{PathText, parse_id},
     state::ApiState,
     view::{EndpointCreatedView, EndpointView, List},
 };
@@ -38,79 +34,44 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
     ))
 }
 
-/// A new endpoint.
-#[derive(ToSchema)]
-#[schema(as = WebhookEndpointCreate)]
-struct CreateRequest {
-    /// An https URL of a public address.
-    #[schema(format = "uri", max_length = 2048, example = "https://shop.example/hooks/orderworks")]
-    url: String,
-    /// Kinds of events, or `*` alone for all.
-    #[schema(schema_with = events_schema)]
-    events: Subscription,
-    /// True when absent.
-    #[schema(value_type = Option<bool>)]
-    enabled: bool,
-}
-
-/// Changes of an endpoint; absent fields stay as they are.
-#[derive(ToSchema)]
-#[schema(as = WebhookEndpointChange)]
-struct ChangeRequest {
-    #[schema(format = "uri", max_length = 2048)]
-    url: Option<String>,
-    #[schema(schema_with = changed_events_schema)]
-    events: Option<Subscription>,
-    enabled: Option<bool>,
-}
-
-fn events_schema() -> Array {
-    let names = EventKind::ALL.map(EventKind::as_str).into_iter().chain(["*"]);
-    let name = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(names)).build();
-    ArrayBuilder::new()
-        .items(name)
-        .min_items(Some(1))
-        .max_items(Some(EventKind::ALL.len()))
-        .description(Some("Kinds of events, or `*` alone for all."))
-        .examples([serde_json::json!(["*"])])
-        .build()
-}
-
-fn changed_events_schema() -> Array {
-    let mut schema = events_schema();
-    schema.schema_type = SchemaType::Array(vec![Type::Array, Type::Null]);
-    schema
-}
-
-impl FromBody for CreateRequest {
-    fn read(node: &Node<'_>) -> Option<Self> {
-        let body = node.object(&["url", "events", "enabled"])?;
-        let url = url(&body.field("url"));
-        let events = events(&body.field("events"));
-        let enabled = body.field("enabled").optional(Node::boolean);
-        Some(Self { url: url?, events: events?, enabled: enabled.unwrap_or(true) })
+request! {
+    /// A new endpoint.
+    struct WebhookEndpointCreate {
+        /// An https URL of a public address.
+        url: String = url(),
+        /// Kinds of events, or `*` alone for all.
+        events: Subscription = events(),
+        /// True when absent.
+        enabled: Option<bool> = optional(boolean()),
     }
 }
 
-impl FromBody for ChangeRequest {
-    fn read(node: &Node<'_>) -> Option<Self> {
-        let body = node.object(&["url", "events", "enabled"])?;
-        let url = body.field("url").optional(url);
-        let events = body.field("events").optional(events);
-        let enabled = body.field("enabled").optional(Node::boolean);
-        Some(Self { url, events, enabled })
+request! {
+    /// Changes of an endpoint; absent fields stay as they are.
+    struct WebhookEndpointChange {
+        url: Option<String> = optional(url()),
+        /// Kinds of events, or `*` alone for all.
+        events: Option<Subscription> = optional(events()),
+        enabled: Option<bool> = optional(boolean()),
     }
 }
 
-fn url(node: &Node<'_>) -> Option<String> {
-    node.line(URL_LEN_MAX)
+fn url() -> impl Rule<String> {
+    line(URL_LEN_MAX).described(|schema| {
+        schema.format = Some(SchemaFormat::Custom("uri".to_owned()));
+        schema.example = Some("https://shop.example/hooks/orderworks".into());
+    })
 }
 
-fn events(node: &Node<'_>) -> Option<Subscription> {
-    let names = node.array(1..=EventKind::ALL.len(), |item| {
-        let known = |name: &str| name == "*" || name.parse::<EventKind>().is_ok();
-        item.matching(known, "a kind of event such as `order.paid`, or `*`")
-    })?;
+fn events() -> impl Rule<Subscription> {
+    let names: [_; EventKind::ALL.len() + 1] =
+        std::array::from_fn(|index| EventKind::ALL.get(index).map_or("*", |kind| kind.as_str()));
+    let name = one_of(names, "a kind of event such as `order.paid`, or `*`");
+    array(1..=EventKind::ALL.len(), name.described(|schema| schema.example = Some("*".into())))
+        .then(subscription)
+}
+
+fn subscription(node: &Node<'_>, names: Vec<String>) -> Option<Subscription> {
     if names == ["*"] {
         return Some(Subscription::All);
     }
@@ -135,7 +96,7 @@ fn accepted_url(state: &ApiState, url: &str) -> Result<String, Problem> {
 /// The secret is shown in this answer only.
 #[utoipa::path(
     post, path = "/v1/webhook_endpoints", tag = "webhooks",
-    request_body = CreateRequest,
+    request_body = WebhookEndpointCreate,
     responses(
         (status = 201, description = "Created", body = EndpointCreatedView),
         (status = 409, description = "The merchant has as many as are allowed", body = ProblemBody,
@@ -146,7 +107,7 @@ fn accepted_url(state: &ApiState, url: &str) -> Result<String, Problem> {
 async fn create_endpoint(
     State(state): State<ApiState>,
     SecretKey(key): SecretKey,
-    body: Body<CreateRequest>,
+    body: Body<WebhookEndpointCreate>,
 ) -> Result<Response, Problem> {
     let endpoint = Endpoint {
         id: EndpointId::fresh(&state.ambient),
@@ -154,7 +115,7 @@ async fn create_endpoint(
         url: accepted_url(&state, &body.value.url)?,
         events: body.value.events,
         secret: format!("whsec_{}", STANDARD.encode(state.ambient.secret::<SECRET_BYTES>())),
-        enabled: body.value.enabled,
+        enabled: body.value.enabled.unwrap_or(true),
         failing_since: None,
         disabled: None,
         times_disabled: 0,
@@ -212,7 +173,7 @@ async fn get_endpoint(
 #[utoipa::path(
     patch, path = "/v1/webhook_endpoints/{id}", tag = "webhooks",
     params(("id" = String, Path, description = "`whe_…`")),
-    request_body = ChangeRequest,
+    request_body = WebhookEndpointChange,
     responses(
         (status = 200, description = "The changed endpoint", body = EndpointView),
         (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
@@ -222,10 +183,10 @@ async fn change_endpoint(
     State(state): State<ApiState>,
     SecretKey(key): SecretKey,
     PathText(id): PathText,
-    body: Body<ChangeRequest>,
+    body: Body<WebhookEndpointChange>,
 ) -> Result<Json<EndpointView>, Problem> {
     let id = parse_id(&id, "webhook endpoint")?;
-    let ChangeRequest { url, events, enabled } = body.value;
+    let WebhookEndpointChange { url, events, enabled } = body.value;
     let url = url.map(|url| accepted_url(&state, &url)).transpose()?;
     let change = EndpointChange { url, events, enabled };
     let endpoint = state.orders.update_endpoint(key.merchant, id, change).await?;

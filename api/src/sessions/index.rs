@@ -7,13 +7,11 @@
 use std::time::Duration;
 
 use base::{Timestamp, time::later};
+use cache::SessionKey;
 use serde::{Deserialize, Serialize};
-use store::{
-    cache::SessionKey,
-    domain::{CustomerId, MerchantId},
-};
+use store::domain::{CustomerId, MerchantId};
 
-use super::{decode, encode};
+use super::codec::{decode, encode};
 use crate::{
     problem::{Kind, Problem},
     state::ApiState,

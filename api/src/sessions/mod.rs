@@ -4,21 +4,23 @@
 //! it. It ends `idle` after its last use and `lifetime` after it was opened (OWASP ASVS 5.0, V7.3.1 and V7.3.2), see
 //! [`crate::SessionLimits`]. A customer has a bounded number of sessions, see [`index`].
 
+mod codec;
 mod index;
 
 use std::time::Duration;
 
 use base::{Timestamp, time::later};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use cache::SessionKey;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use store::{
-    cache::SessionKey,
     customers::Account,
     domain::{CustomerId, MerchantId},
     token::{Token, TokenKind},
 };
 
+pub(crate) use self::codec::{decode, encode};
 use self::index::{Entry, Owner};
 use crate::{
     problem::{Kind, Problem},
@@ -255,20 +257,4 @@ fn key(merchant: MerchantId, hash: &str) -> SessionKey {
 
 fn id(hash: &str) -> String {
     format!("{ID_PREFIX}{}", hash.get(..ID_CHARS).unwrap_or(hash))
-}
-
-/// Encodes a value for the session store.
-pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Problem> {
-    serde_json::to_vec(value).map_err(|error| damaged(&error))
-}
-
-/// Decodes a value of the session store.
-pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(bytes).map_err(|error| damaged(&error))
-}
-
-/// Logs position and category only: the data hold product names and customer ids.
-fn damaged(error: &serde_json::Error) -> Problem {
-    tracing::error!(category = ?error.classify(), column = error.column(), "session data invalid");
-    Problem::logged()
 }

@@ -2,8 +2,8 @@
 //! them for state that a broker cannot keep.
 //!
 //! Guarantees the whole of [`crate::engine`] except for the flags below: a published job is confirmed by a majority, a
-//! settled one is acknowledged only after its settlement is durable, and consumers reconnect by themselves after every
-//! fault of the broker. A plain job touches the broker only. A broker of a single node does not replicate: then a
+//! settled one is acknowledged only after its settlement is durable, and a consumer that loses
+//! its connection or a channel ends, for its worker to start the next one. A plain job touches the broker only. A broker of a single node does not replicate: then a
 //! confirmed job survives a restart, no more.
 //!
 //! # Capabilities, and why
@@ -20,7 +20,7 @@
 //! # Rooms
 //! - `wire`: connections, the message format, names and arguments of broker queues, error classes;
 //! - `publish`: confirms, routing by delay, events;
-//! - `consume`: one supervisor per consumer, one session per connection, acknowledgements and other settlements;
+//! - `consume`: one session and one connection per consumer, acknowledgements and other settlements;
 //! - `admin`: depths, listings, the dead queue, pauses and cancel requests, migration, and the background task.
 
 mod admin;

@@ -1,6 +1,6 @@
 //! The driver loop of a consumer: waits for an event, then does one [`Exchange`] with the file.
 //!
-//! Guarantees: the delivery channel stays open whatever fails; failures are retried with backoff and jitter, logged
+//! Guarantees: the consumer stays alive whatever fails, as its lease is in the file; failures are retried with backoff and jitter, logged
 //! once per change and shown as health. The wake-up channel is armed before the file is read, so a publish between the
 //! read and the wait is not missed.
 
@@ -43,6 +43,8 @@ struct Driver {
     lease: Duration,
     commands: mpsc::UnboundedReceiver<Command>,
     deliveries: mpsc::Sender<Delivery>,
+    /// Dropped with the driver.
+    _alive: oneshot::Sender<EngineError>,
     bell: watch::Receiver<()>,
     stopped: watch::Receiver<bool>,
     /// Settlements that are not durable yet.
@@ -78,6 +80,7 @@ pub(super) async fn start(
     file.add_consumer(&shared);
     let (to_driver, commands) = mpsc::unbounded_channel();
     let (deliveries, to_worker) = mpsc::channel(prefetch);
+    let (alive, ended) = oneshot::channel();
     let driver = Driver {
         stopped: shared.stopped.subscribe(),
         shared: shared.clone(),
@@ -87,6 +90,7 @@ pub(super) async fn start(
         lease,
         commands,
         deliveries,
+        _alive: alive,
         bell,
         settled: Vec::new(),
         hungry: true,
@@ -97,7 +101,11 @@ pub(super) async fn start(
         file,
     };
     tokio::spawn(driver.run());
-    Ok(Consumer { deliveries: to_worker, settler: Arc::new(SqliteSettler { shared, commands: to_driver }) })
+    Ok(Consumer {
+        deliveries: to_worker,
+        settler: Arc::new(SqliteSettler { shared, commands: to_driver }),
+        ended,
+    })
 }
 
 fn lease_until(file: &QueueFile, lease: Duration) -> i64 {

@@ -16,7 +16,7 @@ use jobs::{
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use workers::{registry::QUEUES, relay::Relay, subscriptions::job_id};
+use workers::{queues::QUEUES, relay::Relay, subscriptions::job_id};
 
 use crate::util::{Receiver, TestMerchant, soon, until};
 
@@ -173,7 +173,7 @@ async fn programs_outside_are_told_what_merchants_are_told() {
         id: event.id.to_string(),
         topic: "order.placed".to_owned(),
         source: event.merchant.to_string(),
-        body: workers::webhook::body_of(&event),
+        body: workers::event_body::body_of(&event),
         trace: event.trace,
     };
     assert_eq!(*gate.announced.lock().expect("not poisoned"), [expected]);

@@ -22,19 +22,15 @@ use store::{
     orders::{IdempotencyKey, NewLine, NewOrder, PlaceOutcome},
 };
 
-use super::request::{CheckoutRequest, CheckoutSchema};
+use super::request::CartCheckout;
 use crate::{
     carts::{self, Cart, CartItem, CartRef},
     edge::Trace,
-    input::Body,
+    input::{Body, PathText, parse_id},
     limits::CheckoutCaller,
     order_access::IssuedToken,
     problem::{FieldError, Kind, Problem, ProblemBody},
-    routes::{
-        PathText,
-        orders::place::{accepted, in_flight, key_reused, refused, replayed},
-        parse_id,
-    },
+    routes::orders::place::{accepted, in_flight, key_reused, refused, replayed},
     sessions,
     state::ApiState,
     view::OrderView,
@@ -53,7 +49,7 @@ use crate::{
         ("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters, bare or quoted"),
         ("Orderworks-Session" = Option<String>, Header, description = "`ows_…`"),
     ),
-    request_body = CheckoutSchema,
+    request_body = CartCheckout,
     responses(
         (status = 202, description = "Accepted", body = OrderView, headers(
             ("Location" = String, description = "The order"),
@@ -76,7 +72,7 @@ pub(super) async fn checkout(
     PathText(id): PathText,
     trace: Trace,
     headers: HeaderMap,
-    body: Result<Body<CheckoutRequest>, Problem>,
+    body: Result<Body<CartCheckout>, Problem>,
 ) -> Result<Response, Problem> {
     let admitted = caller.admit(&state, &headers, body).await?;
     let rate = admitted.rate.headers();
@@ -106,7 +102,7 @@ enum Begun {
 }
 
 impl Attempt<'_> {
-    async fn make(&self, request: CheckoutRequest, trace: Trace) -> Result<Response, Problem> {
+    async fn make(&self, request: CartCheckout, trace: Trace) -> Result<Response, Problem> {
         let state = self.state;
         let customer = match (&request.customer, self.place.customer) {
             (Some(named), _) => named.clone(),
@@ -180,7 +176,7 @@ impl Attempt<'_> {
     fn order(
         &self,
         cart: &Cart,
-        request: CheckoutRequest,
+        request: CartCheckout,
         customer: Customer,
         Trace(trace): Trace,
     ) -> Result<NewOrder, Problem> {

@@ -17,14 +17,15 @@ use store::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use self::request::{CartRequest, CartSchema, ItemRequest};
-use super::{PathText, PathTexts, catalog::is_sku, orders::place::refused, parse_id};
+use self::request::{CartCreate, CartItemPut};
+use super::orders::place::refused;
 use crate::{
     auth::AnyKey,
     carts::{self, Cart, CartItem, CartRef},
-    input::Body,
+    input::{Body, PathText, PathTexts, SKU, parse_id},
     limits::{CartCaller, NewCartCaller},
     problem::{Kind, Problem, ProblemBody},
+    routes::order_fields::Items,
     state::ApiState,
     view::{CartItemView, CartView},
 };
@@ -47,7 +48,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
 #[utoipa::path(
     post, path = "/v1/carts", tag = "carts",
     params(("Orderworks-Session" = Option<String>, Header, description = "`ows_…`")),
-    request_body(content = Option<CartSchema>),
+    request_body(content = Option<CartCreate>),
     responses(
         (status = 201, description = "Made", body = CartView, headers(("Location" = String, description = "The cart"))),
         (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
@@ -57,25 +58,20 @@ async fn create_cart(
     State(state): State<ApiState>,
     NewCartCaller(key): NewCartCaller,
     headers: HeaderMap,
-    body: Body<CartRequest>,
+    body: Body<CartCreate>,
 ) -> Result<Response, Problem> {
     let place = CartRef::of(&state, &key, &headers, CartId::fresh(&state.ambient)).await?;
     let mut cart = Cart::new(body.value.currency, place.customer);
-    fill(&state, key.merchant, &mut cart, &body.value).await?;
+    fill(&state, key.merchant, &mut cart, &body.value.items.unwrap_or_default()).await?;
     carts::create(&state, &place, &mut cart).await?;
     let location = [(header::LOCATION, format!("/v1/carts/{}", place.id))];
     Ok((StatusCode::CREATED, location, Json(view(&state, &place, cart).await?)).into_response())
 }
 
 /// Puts the requested items into a new cart, or names every item that cannot be added.
-async fn fill(
-    state: &ApiState,
-    merchant: MerchantId,
-    cart: &mut Cart,
-    request: &CartRequest,
-) -> Result<(), Problem> {
+async fn fill(state: &ApiState, merchant: MerchantId, cart: &mut Cart, items: &Items) -> Result<(), Problem> {
     let mut refusals = Vec::new();
-    for (line, wanted) in request.lines.iter().enumerate() {
+    for (line, wanted) in items.lines.iter().enumerate() {
         let product = state.catalog.product(merchant, &wanted.sku).await?;
         let expected = cart.currency.or(product.as_ref().map(|product| product.currency));
         match product {
@@ -86,7 +82,7 @@ async fn fill(
             Some(product) => cart.set(&wanted.sku, wanted.quantity, product.currency)?,
         }
     }
-    if refusals.is_empty() { Ok(()) } else { Err(refused(&refusals, &request.item_of_line)) }
+    if refusals.is_empty() { Ok(()) } else { Err(refused(&refusals, &items.item_of_line)) }
 }
 
 /// Read a cart
@@ -126,7 +122,7 @@ async fn get_cart(
         ("sku" = String, Path, description = "Stock keeping unit"),
         ("Orderworks-Session" = Option<String>, Header, description = "`ows_…`"),
     ),
-    request_body = ItemRequest,
+    request_body = CartItemPut,
     responses(
         (status = 200, description = "The changed cart", body = CartView, headers(
             ("Content-Location" = String, description = "The cart, under a new id when it was taken over"),
@@ -143,7 +139,7 @@ async fn put_item(
     CartCaller(key): CartCaller,
     PathTexts(id, sku): PathTexts,
     headers: HeaderMap,
-    body: Body<ItemRequest>,
+    body: Body<CartItemPut>,
 ) -> Result<Response, Problem> {
     let place = CartRef::of(&state, &key, &headers, parse_id(&id, "cart")?).await?;
     let quantity = body.value.quantity;
@@ -163,7 +159,7 @@ async fn put_item(
 }
 
 async fn sold(state: &ApiState, merchant: MerchantId, sku: &str) -> Result<Product, Problem> {
-    let found = if is_sku(sku) { state.catalog.product(merchant, sku).await? } else { None };
+    let found = if SKU.matches(sku) { state.catalog.product(merchant, sku).await? } else { None };
     found.ok_or_else(|| Problem::new(Kind::UNKNOWN_SKU, "the path names no product of the catalog"))
 }
 

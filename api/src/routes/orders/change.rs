@@ -13,13 +13,12 @@ use store::{
 
 use super::{
     read,
-    request::{CancelRequest, RefundRequest},
+    request::{OrderCancel, RefundCreate},
 };
 use crate::{
     auth::SecretKey,
-    input::{Body, idempotency_key},
+    input::{Body, PathText, idempotency_key, parse_id},
     problem::{FieldError, Kind, Problem, ProblemBody},
-    routes::{PathText, parse_id},
     state::ApiState,
     view::{OrderView, RefundView},
 };
@@ -32,7 +31,7 @@ const REASON_DEFAULT: &str = "requested_by_merchant";
 #[utoipa::path(
     post, path = "/v1/orders/{id}/cancel", tag = "orders",
     params(("id" = String, Path, description = "`ord_…`")),
-    request_body(content = Option<CancelRequest>),
+    request_body(content = Option<OrderCancel>),
     responses(
         (status = 200, description = "The cancelled order", body = OrderView),
         (status = 409, description = "Too late: shipped, failed or refunded", body = ProblemBody,
@@ -44,7 +43,7 @@ pub(super) async fn cancel_order(
     State(state): State<ApiState>,
     SecretKey(key): SecretKey,
     PathText(id): PathText,
-    body: Body<CancelRequest>,
+    body: Body<OrderCancel>,
 ) -> Result<Json<OrderView>, Problem> {
     let id: OrderId = parse_id(&id, "order")?;
     let reason = body.value.reason.as_deref().unwrap_or(REASON_DEFAULT);
@@ -68,7 +67,7 @@ pub(super) async fn cancel_order(
         ("id" = String, Path, description = "`ord_…`"),
         ("Idempotency-Key" = Option<String>, Header, description = "Tells two equal partial refunds apart"),
     ),
-    request_body(content = Option<RefundRequest>),
+    request_body(content = Option<RefundCreate>),
     responses(
         (status = 202, description = "Accepted", body = RefundView),
         (status = 409, description = "Nothing was captured, or all was given back", body = ProblemBody,
@@ -83,7 +82,7 @@ pub(super) async fn refund_order(
     SecretKey(key): SecretKey,
     PathText(id): PathText,
     headers: HeaderMap,
-    body: Body<RefundRequest>,
+    body: Body<RefundCreate>,
 ) -> Result<Response, Problem> {
     let id: OrderId = parse_id(&id, "order")?;
     let amount_minor = body.value.amount_minor;

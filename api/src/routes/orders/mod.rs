@@ -2,10 +2,9 @@
 //! (`stream`), revoking the order token (`token`).
 
 mod change;
-mod country;
 pub(super) mod place;
 mod read;
-pub(super) mod request;
+mod request;
 mod stream;
 mod timeline;
 mod token;

@@ -10,7 +10,7 @@ use store::{
     orders::{NewOrder, PlaceOutcome, Refusal},
 };
 
-use super::request::{OrderRequest, OrderSchema};
+use super::request::OrderCreate;
 use crate::{
     edge::Trace,
     input::Body,
@@ -34,7 +34,7 @@ pub(in crate::routes) const REPLAYED: HeaderName = HeaderName::from_static("idem
         ("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters, bare or quoted"),
         ("Orderworks-Session" = Option<String>, Header, description = "`ows_…`"),
     ),
-    request_body = OrderSchema,
+    request_body = OrderCreate,
     responses(
         (status = 202, description = "Accepted", body = OrderView, headers(
             ("Location" = String, description = "The order"),
@@ -56,7 +56,7 @@ pub(super) async fn place_order(
     caller: CheckoutCaller,
     trace: Trace,
     headers: HeaderMap,
-    body: Result<Body<OrderRequest>, Problem>,
+    body: Result<Body<OrderCreate>, Problem>,
 ) -> Result<Response, Problem> {
     let admitted = caller.admit(&state, &headers, body).await?;
     let rate = admitted.rate.headers();
@@ -65,12 +65,12 @@ pub(super) async fn place_order(
 
 async fn place(
     state: &ApiState,
-    admitted: Admitted<OrderRequest>,
+    admitted: Admitted<OrderCreate>,
     Trace(trace): Trace,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
     let (merchant, request) = (admitted.key.merchant, admitted.body);
-    let (item_of_line, token) = (request.item_of_line, IssuedToken::draw(state)?);
+    let token = IssuedToken::draw(state)?;
     let order = NewOrder {
         id: OrderId::fresh(&state.ambient),
         merchant,
@@ -78,7 +78,7 @@ async fn place(
         account: order_access::account(state, merchant, headers).await?,
         token: Some(token.stored),
         currency: request.currency,
-        lines: request.lines,
+        lines: request.items.lines,
         payment_method: request.payment_method,
         shipping_address: request.shipping_address,
         reference: request.reference,
@@ -94,7 +94,7 @@ async fn place(
         PlaceOutcome::Replayed { order, body } => replayed(state, merchant, order, body, token).await,
         PlaceOutcome::InFlight => Err(in_flight()),
         PlaceOutcome::KeyReused { .. } => Err(key_reused()),
-        PlaceOutcome::Refused(refusals) => Err(refused(&refusals, &item_of_line)),
+        PlaceOutcome::Refused(refusals) => Err(refused(&refusals, &request.items.item_of_line)),
     }
 }
 

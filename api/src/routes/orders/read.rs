@@ -8,10 +8,9 @@ use store::domain::{Order, OrderId, PaymentId};
 
 use crate::{
     auth::{AnyKey, SecretKey},
-    input::Query,
+    input::{PathText, Query, parse_id},
     order_access,
     problem::{Problem, ProblemBody},
-    routes::{PathText, parse_id},
     state::ApiState,
     view::{List, OrderView, PaymentView},
 };

@@ -23,8 +23,8 @@ use tokio::{
 
 use crate::{
     auth::SecretKey,
+    input::{PathText, parse_id},
     problem::{Kind, Problem, ProblemBody},
-    routes::{PathText, parse_id},
     slots::KeyedSlot,
     state::ApiState,
     view::EventView,

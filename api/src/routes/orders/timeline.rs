@@ -13,8 +13,8 @@ use utoipa::ToSchema;
 
 use crate::{
     auth::SecretKey,
+    input::{PathText, parse_id},
     problem::{Problem, ProblemBody},
-    routes::{PathText, parse_id},
     state::ApiState,
 };
 

@@ -6,8 +6,8 @@ use store::domain::OrderId;
 
 use crate::{
     auth::SecretKey,
+    input::{PathText, parse_id},
     problem::{Problem, ProblemBody},
-    routes::{PathText, parse_id},
     state::ApiState,
 };
 

@@ -1,4 +1,4 @@
-//! State and commands shared by a consumer's settler, its supervisor and the engine.
+//! State and commands shared by a consumer's settler, its session and the engine.
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
@@ -14,7 +14,7 @@ use crate::{
     envelope::JobId,
 };
 
-/// Command to the supervisor.
+/// Command to the session.
 pub(crate) enum Command {
     Settle(Receipt, Settlement),
     Close(oneshot::Sender<Result<(), EngineError>>),
@@ -24,10 +24,10 @@ pub(crate) enum Command {
     Obey(oneshot::Sender<()>),
 }
 
-/// Shared by settler, supervisor and engine.
+/// Shared by settler, session and engine.
 pub(crate) struct ConsumerShared {
     pub(crate) queue: String,
-    /// Id of the current session.
+    /// Id of the session.
     pub(crate) session: AtomicU64,
     /// Deliveries not yet acknowledged.
     pub(crate) held: AtomicUsize,
@@ -35,7 +35,7 @@ pub(crate) struct ConsumerShared {
     /// one.
     pub(super) reached_ms: AtomicI64,
     pub(super) stopped: watch::Sender<bool>,
-    /// Weak, because the supervisor learns from the drop of the settler that the consumer is gone.
+    /// Weak, because the session learns from the drop of the settler that the consumer is gone.
     pub(super) commands: mpsc::WeakUnboundedSender<Command>,
     health: Mutex<ConsumerHealth>,
     /// Reason for which settlements cannot be made durable now.
@@ -92,7 +92,7 @@ impl ConsumerShared {
         self.stalled.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Sends a command to the supervisor and waits for the reply; `None` when the supervisor has ended.
+    /// Sends a command to the session and waits for the reply; `None` when the session has ended.
     pub(crate) async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
         let (reply, answer) = oneshot::channel();
         self.commands.upgrade()?.send(command(reply)).ok()?;
@@ -128,7 +128,7 @@ impl Settler for RabbitSettler {
         if self.commands.send(Command::Close(reply)).is_err() {
             return Ok(());
         }
-        // A second close may arrive while the first one ends the supervisor; nothing is left to do then.
+        // A second close may arrive while the first one ends the session; nothing is left to do then.
         answer.await.unwrap_or(Ok(()))
     }
 

@@ -2,14 +2,18 @@
 
 use tokio::time::Instant;
 
-use super::{ConsumerSession, DeliveryOutcome, DeliveryStage, Slot};
+use super::state::ConsumerSession;
 use crate::{
     engine::{EngineError, InspectedJob, Interrupt, JobState},
     envelope::{Envelope, JobId},
     job_store::Control,
+    rabbitmq::consume::{
+        outcome::DeliveryOutcome,
+        priority_channel::{DeliveryStage, Slot},
+    },
 };
 
-impl ConsumerSession<'_> {
+impl ConsumerSession {
     /// Subscribes or unsubscribes according to pauses and stops, and ends cancelled jobs.
     pub(super) async fn follow_control(&mut self) -> Result<(), EngineError> {
         let control = self.control.borrow_and_update().clone();

@@ -3,7 +3,7 @@
 //! Each priority has a channel, so that an error or the broker's delivery timeout in one does not lose the deliveries
 //! of the others. Each may hold as many deliveries as the consumer's prefetch; of those held, the highest priority is
 //! dispatched first, and never more than the prefetch in all. Deliveries that wait here for long go back to their
-//! queue.
+//! queue. A session that loses its connection or a channel ends, and its consumer with it.
 //!
 //! Acknowledgements are in `priority_channel` and `window`, all other settlements in `outcome`.
 
@@ -11,148 +11,81 @@ mod coalesce;
 mod control;
 mod receive;
 mod settle;
+mod state;
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::atomic::Ordering, time::Duration};
 
 use futures::FutureExt;
-use lapin::{Connection, message::Delivery as RabbitDelivery};
 use tokio::{
-    sync::{mpsc, oneshot, watch},
-    task::JoinSet,
-    time::{Instant, Interval, sleep_until, timeout},
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep_until, timeout},
 };
 
-use self::{coalesce::Coalescer, receive::next_deliveries, settle::Settled};
+use self::receive::next_deliveries;
+pub(super) use self::state::{ConsumerSession, Plan};
 use super::{
     consumer::{Command, ConsumerShared},
-    outcome::{DeliveryOutcome, Settling},
-    priority_channel::{DeliveryStage, PriorityChannel, Slot},
+    outcome::DeliveryOutcome,
+    priority_channel::{DeliveryStage, PriorityChannel},
 };
 use crate::{
-    engine::{Delivery, EngineError, Interrupt},
+    engine::{EngineError, Interrupt},
+    error::describe,
     job::Priority,
-    job_store::{ConsumerNote, Control},
-    rabbitmq::{
-        RabbitClient,
-        wire::{
-            fault::{answer, unavailable},
-            topology,
-        },
+    job_store::ConsumerNote,
+    rabbitmq::wire::{
+        fault::{answer, unavailable},
+        topology,
     },
 };
 
 /// Longest wait for the last settlements at a close.
 const CLOSE_MAX: Duration = Duration::from_secs(8);
-/// Longest time until finished deliveries are acknowledged, and their number that triggers it earlier.
-const FLUSH_AFTER: Duration = Duration::from_millis(5);
-const FLUSH_AT_MAX: usize = 64;
-/// Interval of checking channels and connection; every so many checks the broker is queried and the consumer's note is
-/// written.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Number of checks of the connection after which the broker is queried and the consumer's note is written.
 const LOOKS_PER_PROBE: u32 = 5;
 const LOOKS_PER_NOTE: u32 = 5;
 /// Longest wait of a delivery here before it goes back to its queue; far below the broker's timeout of 30 minutes.
 const WAIT_MAX: Duration = Duration::from_mins(5);
-/// Delay of a job whose key is in use, once too many of these are held.
-const ASIDE: Duration = Duration::from_secs(1);
-/// Most commands or deliveries handled in one step.
-const BATCH_MAX: usize = 256;
-
-/// Settings of a session.
-pub(super) struct Plan {
-    pub(super) inner: Arc<RabbitClient>,
-    pub(super) shared: Arc<ConsumerShared>,
-    pub(super) name: String,
-    pub(super) prefetch: u16,
-    pub(super) deliveries: mpsc::Sender<Delivery>,
-}
+/// Most commands handled in one step.
+const COMMANDS_MAX: usize = 256;
 
 /// Reason for the end of a session.
-pub(super) enum SessionEnd {
-    Closed(oneshot::Sender<Result<(), EngineError>>, Result<(), EngineError>),
+enum SessionEnd {
+    Closed(oneshot::Sender<Result<(), EngineError>>),
     /// The consumer was dropped.
     Dropped,
     Lost(EngineError),
 }
 
-pub(super) struct ConsumerSession<'p> {
-    plan: &'p Plan,
-    id: u64,
-    connection: Connection,
-    channels: Vec<PriorityChannel>,
-    handed_out: usize,
-    settling: JoinSet<Settled>,
-    control: watch::Receiver<Arc<Control>>,
-    freed: watch::Receiver<()>,
-    stopped: watch::Receiver<bool>,
-    look: Interval,
-    looks: u32,
-    flush_at: Option<Instant>,
-    pace: Coalescer,
-    inbox: Vec<Command>,
-    arrivals: Vec<(usize, RabbitDelivery)>,
-    noted: Option<(u64, i64)>,
-}
-
-impl<'p> ConsumerSession<'p> {
-    /// Connects, declares the queues and subscribes.
-    pub(super) async fn open(plan: &'p Plan) -> Result<Self, EngineError> {
-        let (inner, shared) = (&plan.inner, &plan.shared);
-        let connection = inner.address.connect(&format!("{} consumes", plan.name)).await?;
-        let channel = answer(connection.create_channel()).await?;
-        topology::declare(&channel, &shared.queue).await?;
-        let mut lanes = Vec::with_capacity(Priority::ALL.len());
-        for class in Priority::ALL {
-            lanes.push(
-                PriorityChannel::open(&connection, &shared.queue, class, &plan.name, plan.prefetch).await?,
-            );
-        }
-        let mut id = [0; 8];
-        inner.ambient.fill(&mut id);
-        let mut session = Self {
-            plan,
-            id: u64::from_le_bytes(id),
-            connection,
-            channels: lanes,
-            handed_out: 0,
-            settling: JoinSet::new(),
-            control: inner.control.subscribe(),
-            freed: inner.keys.subscribe(),
-            stopped: shared.stopped.subscribe(),
-            look: tokio::time::interval(LOOK_EVERY),
-            looks: 0,
-            flush_at: None,
-            pace: Coalescer::new(plan.prefetch, Instant::now()),
-            inbox: Vec::new(),
-            arrivals: Vec::new(),
-            noted: None,
-        };
-        shared.session.store(session.id, Ordering::Relaxed);
-        session.follow_control().await?;
-        Ok(session)
-    }
-
-    /// Runs until the consumer or the connection ends.
-    pub(super) async fn run(mut self, commands: &mut mpsc::UnboundedReceiver<Command>) -> SessionEnd {
+impl ConsumerSession {
+    /// Runs until the consumer or the connection ends; sends the reason when the connection is `lost`.
+    pub(super) async fn run(
+        mut self,
+        mut commands: mpsc::UnboundedReceiver<Command>,
+        lost: oneshot::Sender<EngineError>,
+    ) {
         let end = loop {
-            match self.step(commands).await {
+            match self.step(&mut commands).await {
                 Ok(None) => {}
                 Ok(Some(end)) => break end,
                 Err(error) => break SessionEnd::Lost(error),
             }
         };
-        let end = match end {
-            SessionEnd::Closed(reply, _) => {
-                let closed = self.close().await;
-                SessionEnd::Closed(reply, closed)
+        let closed = match &end {
+            SessionEnd::Closed(_) => self.close().await,
+            SessionEnd::Lost(error) => {
+                self.plan.shared.troubled(describe(error));
+                Ok(())
             }
-            SessionEnd::Dropped | SessionEnd::Lost(_) => end,
+            SessionEnd::Dropped => Ok(()),
         };
         self.shutdown().await;
-        end
+        dismiss(&self.plan.shared, commands);
+        match end {
+            SessionEnd::Closed(reply) => drop(reply.send(closed)),
+            SessionEnd::Lost(error) => drop(lost.send(error)),
+            SessionEnd::Dropped => {}
+        }
     }
 
     async fn step(
@@ -162,7 +95,7 @@ impl<'p> ConsumerSession<'p> {
         let (flush_at, rests_until) = (self.flush_at, self.pace.rests_until());
         tokio::select! {
             biased;
-            count = commands.recv_many(&mut self.inbox, BATCH_MAX) => {
+            count = commands.recv_many(&mut self.inbox, COMMANDS_MAX) => {
                 if count == 0 {
                     return Ok(Some(SessionEnd::Dropped));
                 }
@@ -206,7 +139,7 @@ impl<'p> ConsumerSession<'p> {
                     let _ = reply.send(());
                 }
                 // A second close in the same step: dropping its reply completes it.
-                Command::Close(reply) => end = end.or(Some(SessionEnd::Closed(reply, Ok(())))),
+                Command::Close(reply) => end = end.or(Some(SessionEnd::Closed(reply))),
             }
         }
         self.inbox = inbox;
@@ -310,6 +243,19 @@ impl<'p> ConsumerSession<'p> {
         let (inner, id) = (self.plan.inner.clone(), self.id);
         if self.noted.is_some() {
             tokio::spawn(async move { drop(inner.store.forget_consumer(id).await) });
+        }
+    }
+}
+
+/// Answers the commands that came too late: no job is held any more.
+fn dismiss(shared: &ConsumerShared, mut commands: mpsc::UnboundedReceiver<Command>) {
+    commands.close();
+    while let Ok(command) = commands.try_recv() {
+        match command {
+            Command::Settle(..) => shared.count_stale(1),
+            Command::Held(_, reply) => drop(reply.send(Vec::new())),
+            Command::Obey(reply) => drop(reply.send(())),
+            Command::Close(reply) => drop(reply.send(Ok(()))),
         }
     }
 }

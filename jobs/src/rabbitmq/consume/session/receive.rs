@@ -4,26 +4,36 @@ use std::{
     pin::Pin,
     sync::{Arc, atomic::Ordering},
     task::Poll,
+    time::Duration,
 };
 
 use futures::Stream;
 use lapin::message::Delivery as RabbitDelivery;
 use tokio::time::Instant;
 
-use super::{
-    ASIDE, BATCH_MAX, ConsumerSession, DeliveryOutcome, DeliveryStage, PriorityChannel, Slot, unavailable,
-};
+use super::state::ConsumerSession;
 use crate::{
     engine::{CRASHES_MAX, DeadReason, Delivery, EngineError, Receipt},
     envelope::JobId,
     job::Priority,
-    rabbitmq::wire::{
-        fault::broken,
-        message::{self, Message, Raw},
+    rabbitmq::{
+        consume::{
+            outcome::DeliveryOutcome,
+            priority_channel::{DeliveryStage, PriorityChannel, Slot},
+        },
+        wire::{
+            fault::{broken, unavailable},
+            message::{self, Message, Raw},
+        },
     },
 };
 
-impl ConsumerSession<'_> {
+/// Delay of a job whose key is in use, once too many of these are held.
+const ASIDE: Duration = Duration::from_secs(1);
+/// Most deliveries handled in one step.
+const DELIVERIES_MAX: usize = 256;
+
+impl ConsumerSession {
     /// Receives the deliveries that have arrived.
     pub(super) fn take_in(&mut self) -> Result<(), EngineError> {
         let mut arrivals = std::mem::take(&mut self.arrivals);
@@ -140,7 +150,7 @@ pub(super) async fn next_deliveries(
     std::future::poll_fn(|context| {
         for (index, lane) in lanes.iter_mut().enumerate() {
             let Some(consumer) = lane.consumer.as_mut() else { continue };
-            while arrivals.len() < BATCH_MAX {
+            while arrivals.len() < DELIVERIES_MAX {
                 match Pin::new(&mut *consumer).poll_next(context) {
                     Poll::Ready(Some(Ok(delivery))) => arrivals.push((index, delivery)),
                     Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(broken(&error))),

@@ -1,20 +1,26 @@
 //! Settling of deliveries, from a run's settlement to the acknowledgement.
 
+use std::time::Duration;
+
 use tokio::{task::JoinError, time::Instant};
 
-use super::{
-    ConsumerSession, DeliveryOutcome, DeliveryStage, FLUSH_AFTER, FLUSH_AT_MAX, PriorityChannel, Settling,
-    unavailable,
+use super::state::{ConsumerSession, Settled};
+use crate::{
+    engine::{EngineError, JobSignal, Receipt, Settlement},
+    rabbitmq::{
+        consume::{
+            outcome::{DeliveryOutcome, Settling},
+            priority_channel::{DeliveryStage, PriorityChannel},
+        },
+        wire::fault::unavailable,
+    },
 };
-use crate::engine::{EngineError, JobSignal, Receipt, Settlement};
 
-/// A delivery whose settlement is durable.
-pub(super) struct Settled {
-    lane: usize,
-    tag: u64,
-}
+/// Longest time until finished deliveries are acknowledged, and their number that triggers it earlier.
+const FLUSH_AFTER: Duration = Duration::from_millis(5);
+const FLUSH_AT_MAX: usize = 64;
 
-impl ConsumerSession<'_> {
+impl ConsumerSession {
     pub(super) fn settle(&mut self, receipt: Receipt, settlement: Settlement) {
         let (tag, lane) = (receipt.tag >> 2, usize::try_from(receipt.tag & 3).unwrap_or(usize::MAX));
         let mine = receipt.session == self.id;

@@ -1,0 +1,125 @@
+//! Extractors of callers: authentication, then the limits that apply.
+
+use std::net::IpAddr;
+
+use axum::extract::FromRequestParts;
+use http::{HeaderMap, request};
+use store::{merchants::KeyRecord, orders::IdempotencyKey};
+
+use super::{
+    limiter::{Limiter, RateFields},
+    table::Caller,
+};
+use crate::{
+    auth,
+    input::{Body, required_idempotency_key},
+    problem::Problem,
+    state::ApiState,
+};
+
+/// An authenticated caller of checkout, before its request is read; see [`Self::admit`].
+pub(crate) struct CheckoutCaller {
+    key: KeyRecord,
+    address: IpAddr,
+}
+
+/// A valid request within the limits.
+pub(crate) struct Admitted<T> {
+    pub(crate) key: KeyRecord,
+    pub(crate) idempotency: IdempotencyKey,
+    pub(crate) body: T,
+    pub(crate) rate: RateFields,
+}
+
+impl CheckoutCaller {
+    /// Counts a valid request against the caller's allowance, and an invalid one against a small allowance of its own.
+    ///
+    /// # Errors
+    /// The faults of the request, or a 429 when the allowance is used up.
+    pub(crate) async fn admit<T>(
+        self,
+        state: &ApiState,
+        headers: &HeaderMap,
+        body: Result<Body<T>, Problem>,
+    ) -> Result<Admitted<T>, Problem> {
+        let read = required_idempotency_key(headers, self.key.scope).and_then(|key| Ok((key, body?)));
+        match read {
+            Ok((key, Body { value: body, fingerprint })) => {
+                let rate = state.limiters.take_order(&self.key, self.address, &*state.limits).await?;
+                Ok(Admitted { key: self.key, idempotency: IdempotencyKey { key, fingerprint }, body, rate })
+            }
+            Err(fault) => {
+                let caller = Caller::KeyAt(self.key.id, self.address);
+                Err(state.limiters.invalid_orders.take_told(caller)?.onto(fault))
+            }
+        }
+    }
+}
+
+impl FromRequestParts<ApiState> for CheckoutCaller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
+        let key = auth::authenticate(parts, state).await?;
+        Ok(Self { key, address: state.client_ip(parts) })
+    }
+}
+
+/// A caller of a list that can be searched: authenticated, within the read limit and, for a search, the search limit.
+pub(crate) struct SearchCaller(pub(crate) KeyRecord);
+
+impl FromRequestParts<ApiState> for SearchCaller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
+        let auth::AnyKey(key) = auth::AnyKey::from_request_parts(parts, state).await?;
+        let query = parts.uri.query().unwrap_or_default();
+        if url::form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "q") {
+            let address = state.client_ip(parts);
+            state.limiters.searches.take(&key, address)?;
+        }
+        Ok(Self(key))
+    }
+}
+
+/// A caller of carts: authenticated, within the address limit.
+pub(crate) struct CartCaller(pub(crate) KeyRecord);
+
+impl FromRequestParts<ApiState> for CartCaller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
+        known(parts, state, &state.limiters.carts_by_ip).await.map(Self)
+    }
+}
+
+/// A caller that creates a cart: authenticated, within the limits of address and merchant.
+pub(crate) struct NewCartCaller(pub(crate) KeyRecord);
+
+impl FromRequestParts<ApiState> for NewCartCaller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
+        let key = known(parts, state, &state.limiters.new_carts_by_ip).await?;
+        state.limiters.new_carts_by_merchant.take(Caller::Merchant(key.merchant))?;
+        Ok(Self(key))
+    }
+}
+
+/// A caller whose request hashes or checks a password: authenticated, within the address limit.
+pub(crate) struct PasswordCaller(pub(crate) KeyRecord);
+
+impl FromRequestParts<ApiState> for PasswordCaller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
+        known(parts, state, &state.limiters.sign_in_by_ip).await.map(Self)
+    }
+}
+
+/// The key record of the request, within the limit of its address.
+async fn known(parts: &request::Parts, state: &ApiState, by_ip: &Limiter) -> Result<KeyRecord, Problem> {
+    let key = auth::authenticate(parts, state).await?;
+    by_ip.take(Caller::Address(state.client_ip(parts)))?;
+    Ok(key)
+}

@@ -1,0 +1,154 @@
+//! The allowances of all callers.
+
+use std::{net::IpAddr, time::Duration};
+
+use cache::RateLimits;
+use sha2::{Digest, Sha256};
+use store::{
+    customers::email_key,
+    domain::MerchantId,
+    merchants::{KeyRecord, KeyScope},
+};
+
+use super::{
+    limiter::{Limiter, RateFields},
+    table::Caller,
+};
+use crate::{config::ApiConfig, problem::Problem};
+
+/// Interval at which idle callers are removed.
+pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+/// Key lookups per second of one address, and as many at once. Found keys are cached, so only guesses reach this limit.
+const KEY_LOOKUPS_PER_SECOND: std::num::NonZeroU32 = std::num::NonZeroU32::new(100).unwrap();
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_mins(1);
+const DAY: Duration = Duration::from_hours(24);
+
+pub(crate) struct Limiters {
+    key_lookups: Limiter,
+    orders_by_secret_key: Limiter,
+    orders_by_publishable_key: Limiter,
+    orders_by_ip: Limiter,
+    pub(super) invalid_orders: Limiter,
+    pub(super) carts_by_ip: Limiter,
+    pub(super) new_carts_by_ip: Limiter,
+    pub(super) new_carts_by_merchant: Limiter,
+    pub(super) sign_in_by_ip: Limiter,
+    sign_in_by_account: Limiter,
+    reads: ByCaller,
+    pub(super) searches: ByCaller,
+}
+
+/// A limit of customers by address, and of the merchant by secret key.
+pub(super) struct ByCaller {
+    ip: Limiter,
+    key: Limiter,
+}
+
+impl ByCaller {
+    pub(super) fn take(&self, key: &KeyRecord, address: IpAddr) -> Result<(), Problem> {
+        let taken = match key.scope {
+            KeyScope::Secret => self.key.take(Caller::Key(key.id)),
+            KeyScope::Publishable => self.ip.take(Caller::Address(address)),
+        };
+        taken.map(drop)
+    }
+}
+
+impl Limiters {
+    pub(crate) fn new(config: &ApiConfig) -> Self {
+        let (checkout, sign_in) = (config.checkout, config.sign_in);
+        let (carts, reads) = (config.carts, config.reads);
+        let by_ip = |name| Limiter::new(name, SECOND / checkout.per_ip_per_second.get(), checkout.burst);
+        let per_key = SECOND / checkout.per_key_per_second.get();
+        let sign_in_per_ip = MINUTE / sign_in.per_ip_per_minute.get();
+        let sign_in_per_account = MINUTE / sign_in.per_account_per_minute.get();
+        Self {
+            key_lookups: Limiter::per("key-lookup", SECOND, KEY_LOOKUPS_PER_SECOND),
+            orders_by_secret_key: Limiter::new("checkout-key", per_key, checkout.burst),
+            orders_by_publishable_key: Limiter::per(
+                "checkout-key",
+                SECOND,
+                checkout.per_publishable_key_per_second,
+            ),
+            orders_by_ip: by_ip("checkout-ip"),
+            invalid_orders: Limiter::per("checkout-invalid", MINUTE, checkout.invalid_per_ip_per_minute),
+            carts_by_ip: by_ip("cart-ip"),
+            new_carts_by_ip: Limiter::per("new-cart-ip", MINUTE, carts.new_per_ip_per_minute),
+            new_carts_by_merchant: Limiter::per("new-cart-merchant", DAY, carts.new_per_merchant_per_day),
+            sign_in_by_ip: Limiter::new("sign-in-ip", sign_in_per_ip, sign_in.burst),
+            sign_in_by_account: Limiter::new("sign-in-account", sign_in_per_account, sign_in.burst),
+            reads: ByCaller {
+                ip: Limiter::per("read-ip", SECOND, reads.per_ip_per_second),
+                key: Limiter::per("read-key", SECOND, reads.per_key_per_second),
+            },
+            searches: ByCaller {
+                ip: Limiter::per("search-ip", SECOND, reads.searches_per_ip_per_second),
+                key: Limiter::per("search-key", SECOND, reads.searches_per_key_per_second),
+            },
+        }
+    }
+
+    fn all(&self) -> [&Limiter; 14] {
+        [
+            &self.key_lookups,
+            &self.orders_by_secret_key,
+            &self.orders_by_publishable_key,
+            &self.orders_by_ip,
+            &self.invalid_orders,
+            &self.carts_by_ip,
+            &self.new_carts_by_ip,
+            &self.new_carts_by_merchant,
+            &self.sign_in_by_ip,
+            &self.sign_in_by_account,
+            &self.reads.ip,
+            &self.reads.key,
+            &self.searches.ip,
+            &self.searches.key,
+        ]
+    }
+
+    /// Takes a lookup of a key that is not cached from the address's allowance.
+    pub(crate) fn take_key_lookup(&self, address: IpAddr) -> Result<(), Problem> {
+        self.key_lookups.take(Caller::Address(address)).map(drop)
+    }
+
+    /// Takes a read from the allowance of the address or the secret key.
+    pub(crate) fn take_read(&self, key: &KeyRecord, address: IpAddr) -> Result<(), Problem> {
+        self.reads.take(key, address)
+    }
+
+    /// Takes a password attempt from the allowance of an account, which need not exist.
+    pub(crate) fn take_sign_in(&self, merchant: MerchantId, email: &str) -> Result<(), Problem> {
+        let account = Sha256::digest(format!("{merchant} {}", email_key(email)));
+        self.sign_in_by_account.take(Caller::Account(account.into())).map(drop)
+    }
+
+    /// Takes a valid order from the allowances of the key and, with a publishable key, of the address.
+    pub(super) async fn take_order(
+        &self,
+        key: &KeyRecord,
+        address: IpAddr,
+        shared: &dyn RateLimits,
+    ) -> Result<RateFields, Problem> {
+        let (by_key, name) = (Caller::Key(key.id), format!("checkout:{}", key.id));
+        match key.scope {
+            KeyScope::Secret => self.orders_by_secret_key.take_shared(by_key, &name, shared).await,
+            KeyScope::Publishable => {
+                let fields = self.orders_by_ip.take_told(Caller::KeyAt(key.id, address))?;
+                self.orders_by_publishable_key.take_shared(by_key, &name, shared).await?;
+                Ok(fields)
+            }
+        }
+    }
+
+    /// Requests rejected since the start, by limit.
+    pub(crate) fn refused(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.all().into_iter().map(|limiter| (limiter.name, limiter.refused()))
+    }
+
+    pub(crate) fn sweep(&self) {
+        self.all().into_iter().for_each(Limiter::sweep);
+    }
+}

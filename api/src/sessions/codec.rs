@@ -1,0 +1,21 @@
+//! Encoding of values in the session store.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::problem::Problem;
+
+/// Encodes a value for the session store.
+pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Problem> {
+    serde_json::to_vec(value).map_err(|error| damaged(&error))
+}
+
+/// Decodes a value of the session store.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(bytes).map_err(|error| damaged(&error))
+}
+
+/// Logs position and category only: the data hold product names and customer ids.
+fn damaged(error: &serde_json::Error) -> Problem {
+    tracing::error!(category = ?error.classify(), column = error.column(), "session data invalid");
+    Problem::logged()
+}
