@@ -88,7 +88,7 @@ impl Feed {
             }
             Poll::Pending
         })
-        .await
+        .await;
     }
 
     /// The next delivery to start. Stop and gate are checked under the lock: after [`Feed::hand_back`] no delivery
