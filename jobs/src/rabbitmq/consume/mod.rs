@@ -38,7 +38,7 @@ const START_MAX: Duration = Duration::from_secs(10);
 #[async_trait]
 impl Consume for RabbitEngine {
     async fn declare(&self, queues: &[QueueSpec]) -> Result<(), EngineError> {
-        queues.iter().try_for_each(|queue| topology::check_name(&queue.name))?;
+        queues.iter().try_for_each(QueueSpec::check)?;
         for queue in queues {
             let channel = self.client.admin.channel().await?;
             topology::declare(&channel, &queue.name).await?;
