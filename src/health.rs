@@ -5,11 +5,9 @@ use std::sync::Arc;
 
 use api::{Health, HealthCheck, HealthStatus};
 use async_trait::async_trait;
+use cache::Cache;
 use jobs::worker::WorkersHealth;
-use store::{
-    cache::{self, Cache},
-    postgres::PostgresOrders,
-};
+use store_postgres::PostgresOrders;
 use tokio::sync::watch;
 use workers::{provider::breaker::Standing, relay::RelayHealth};
 

@@ -6,12 +6,10 @@
 use std::{sync::Arc, time::Duration};
 
 use base::{Ambient, Timestamp};
-use jobs::records::RecordStore;
-use store::{
-    OrderStore,
-    cache::Sessions,
-    partitions::{Family, Partitions},
-};
+use cache::Sessions;
+use jobs::{error::describe, records::RecordStore};
+use store::OrderStore;
+use store_postgres::partitions::{Family, Partitions};
 use tokio_util::sync::CancellationToken;
 
 /// Interval of a pass.
@@ -123,11 +121,11 @@ impl Housekeeping {
 async fn slices<F, E>(stop: &CancellationToken, slice: u32, drop_some: impl Fn() -> F) -> Result<u64, String>
 where
     F: Future<Output = Result<u64, E>>,
-    E: std::fmt::Display,
+    E: std::error::Error + 'static,
 {
     let mut total = 0;
     while !stop.is_cancelled() {
-        let dropped = drop_some().await.map_err(|error| error.to_string())?;
+        let dropped = drop_some().await.map_err(|error| describe(&error))?;
         total += dropped;
         if dropped < u64::from(slice) {
             break;
@@ -139,14 +137,14 @@ where
 #[cfg(test)]
 mod tests {
     use base::ambient::ManualClock;
+    use cache::SqliteSessions;
     use jobs::sqlite::SqliteEngine;
     use store::{
-        cache::SqliteSessions,
         catalog::ProductData,
         domain::{Customer, MerchantId, Order, OrderId, OrderStatus},
         orders::{IdempotencyKey, NewLine, NewOrder, PlaceOutcome},
-        sqlite::SqliteOrders,
     };
+    use store_sqlite::SqliteOrders;
 
     use super::*;
 

@@ -20,7 +20,7 @@ mod sandbox;
 mod seed;
 mod signals;
 mod verify;
-mod webhooks;
+mod webhook_metrics;
 mod wiring;
 
 use std::process::ExitCode;

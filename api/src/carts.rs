@@ -8,10 +8,10 @@
 use std::time::Duration;
 
 use base::{Timestamp, time::later};
+use cache::SessionKey;
 use http::HeaderMap;
 use serde::{Deserialize, Serialize, Serializer};
 use store::{
-    cache::SessionKey,
     domain::{CartId, Currency, CustomerId, MerchantId, OrderId},
     merchants::{KeyRecord, KeyScope},
 };

@@ -15,10 +15,10 @@ use std::{
 };
 
 use base::Ambient;
+use cache::{Cache, CacheKey, FetchError, Namespace, fetch};
 use serde::{Deserialize, Serialize};
 use store::{
     OrderStore, StoreError,
-    cache::{Cache, CacheKey, FetchError, Namespace, fetch},
     catalog::{Category, Product, ProductFilter},
     domain::{MerchantId, Order, Page, PageRequest},
 };

@@ -7,7 +7,7 @@ use std::{
 
 use ipnet::IpNet;
 use secrecy::SecretString;
-use store::webhook_url::UrlPolicy;
+use webhooks::UrlPolicy;
 
 /// Settings of the routes.
 #[derive(Debug, Clone)]

@@ -5,9 +5,10 @@
 
 use axum::response::{IntoResponse, Response};
 use base::{Timestamp, error_class::describe};
+use cache::SessionError;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
-use store::{StoreError, cache::SessionError};
+use store::StoreError;
 use utoipa::ToSchema;
 
 /// Base URL of the problem types; the code follows.

@@ -4,13 +4,10 @@ use std::{net::IpAddr, ops::Deref, sync::Arc};
 
 use axum::extract::FromRef;
 use base::Ambient;
+use cache::{Cache, RateLimits, Sessions};
 use http::request;
 use jobs::records::RecordStore;
-use store::{
-    OrderStore, PaymentStore,
-    cache::{Cache, RateLimits, Sessions},
-    domain::MerchantId,
-};
+use store::{OrderStore, PaymentStore, domain::MerchantId};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 

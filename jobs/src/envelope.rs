@@ -7,16 +7,11 @@ use base::{Ambient, Timestamp, TraceContext};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+pub use crate::id::JobId;
 use crate::{
     engine::EngineError,
     job::{Job, Priority},
 };
-
-base::typed_id!(
-    /// One job over all its attempts.
-    JobId,
-    "job"
-);
 
 /// Upper bound of an encoded payload, in bytes. Payloads carry ids; a larger payload is a mistake in the job.
 pub const PAYLOAD_BYTES_MAX: usize = 64 * 1024;

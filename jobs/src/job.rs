@@ -8,7 +8,7 @@ use std::{fmt, future::Future, str::FromStr, time::Duration};
 use base::{Ambient, Timestamp, TraceContext};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{engine::JobSignal, envelope::JobId, error::JobError};
+use crate::{engine::JobSignal, error::JobError, id::JobId};
 
 /// One kind of background work.
 ///

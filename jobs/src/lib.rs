@@ -5,6 +5,8 @@ pub mod conformance;
 pub mod engine;
 pub mod envelope;
 pub mod error;
+mod failure;
+mod id;
 pub mod job;
 pub mod job_store;
 #[cfg(feature = "postgres")]

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use base::Ambient;
+use base::{Ambient, ErrorClass};
 
 use crate::{
     engine::{EngineError, Publish, Published},
@@ -48,11 +48,9 @@ impl Producer {
     ) -> Result<Enqueued, EngineError> {
         let envelope = Envelope::new(job, options, &self.ambient)?;
         let id = envelope.id;
-        let answers = self.engine.publish(vec![envelope]).await?;
-        let published = answers.first().copied().ok_or_else(|| EngineError::Defect {
-            engine: self.engine.name(),
-            detail: "no answer to a publish".to_owned(),
-            source: None,
+        let results = self.engine.publish(vec![envelope]).await?;
+        let published = results.first().copied().ok_or_else(|| {
+            EngineError::new(ErrorClass::Defect, self.engine.name(), "no result of a publish")
         })?;
         Ok(Enqueued { id, published })
     }

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     engine::EngineError,
+    error::describe,
     records::{AttemptOutcome, AttemptRecord, RecordLevel, RecordStore},
 };
 
@@ -190,7 +191,7 @@ impl Writer {
         let batch: Arc<[AttemptRecord]> = batch.into();
         let count = batch.len();
         let Err(first) = self.store.append(batch.clone()).await else { return };
-        tracing::warn!(error = %first, records = count, "attempt record write failed, retrying");
+        tracing::warn!(error = describe(&first), records = count, "attempt record write failed, retrying");
         tokio::time::sleep(self.flush_every).await;
         if let Err(error) = self.store.append(batch).await {
             self.count_lost(count, &error);
@@ -199,6 +200,6 @@ impl Writer {
 
     fn count_lost(&self, count: usize, error: &EngineError) {
         self.dropped.fetch_add(count as u64, Ordering::Relaxed);
-        tracing::error!(%error, records = count, "attempt records dropped");
+        tracing::error!(error = describe(error), records = count, "attempt records dropped");
     }
 }

@@ -15,8 +15,8 @@ use futures::future::BoxFuture;
 
 use crate::{
     envelope::Envelope,
+    failure::Failure,
     job::{Backoff, Job, JobContext},
-    worker::failure::Failure,
 };
 
 /// Longest name of a kind or a queue, in bytes.

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use base::Ambient;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
-use store::postgres::merchant_migration::{Migrator, MoveOptions, MovePreview, MoveReport, Step};
+use store_postgres::merchant_migration::{Migrator, MoveOptions, MovePreview, MoveReport, Step};
 
 use crate::{cli::MoveArgs, config::Config, output};
 

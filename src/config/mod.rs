@@ -18,10 +18,11 @@ use std::{
 };
 
 use api::{CartLimits, CheckoutLimits, ReadLimits, SessionLimits, SignInLimits};
+use cache::RedisConfig;
 use jobs::records::RecordLevel;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use store::{cache::RedisConfig, cassandra::CassandraConfig};
+use store_cassandra::CassandraConfig;
 use tracing_subscriber::filter::Targets;
 use url::Url;
 

@@ -3,11 +3,11 @@
 use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use base::postgres::PostgresConfig;
+use cache::RedisConfig;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use store::cache::RedisConfig;
-use store::cassandra::{CassandraConfig, CassandraLogin, CassandraTls, ListingReads, MoneyScope};
-use store::postgres::DatabaseConfig;
+use store_cassandra::{CassandraConfig, CassandraLogin, CassandraTls, ListingReads, MoneyScope};
+use store_postgres::DatabaseConfig;
 
 use super::{
     network::{PlainHosts, host_of_node},

@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 
 use base::postgres::PostgresConfig;
 use secrecy::{ExposeSecret, SecretString};
-use store::{
-    domain::MerchantId,
-    postgres::{DatabaseConfig, SHARDS_MAX, ShardMap, ShardingConfig},
-};
+use store::domain::MerchantId;
+use store_postgres::{DatabaseConfig, SHARDS_MAX, ShardMap, ShardingConfig};
 
 use super::{OrderEngine, network::PlainHosts, reader::Reader, servers::Postgres};
 

@@ -17,9 +17,9 @@ use jobs::{
     worker::Workers,
 };
 use tokio::{net::TcpListener, task::JoinSet};
+use webhooks::WebhookSender;
 use workers::{
-    Env, Parts, provider::guard::Guarded, registry::PAYMENTS, relay::Relay, verify::Verify,
-    webhook::WebhookSender,
+    Env, Parts, WebhookDelivery, provider::guard::Guarded, queues::PAYMENTS, relay::Relay, verify::Verify,
 };
 
 use crate::{
@@ -33,7 +33,7 @@ use crate::{
     sandbox::{Provider, Sandbox},
     signals::Stop,
     verify::{Auditor, VerifyGauges},
-    webhooks,
+    webhook_metrics,
     wiring::{Engines, Role},
 };
 
@@ -268,10 +268,12 @@ impl<'a> Roles<'a> {
     }
 
     fn environment(&self, provider: Arc<Guarded>) -> anyhow::Result<Env> {
-        let webhooks = WebhookSender::new(settings::url_policy(self.config), self.ambient.clone())?
-            .sharing(settings::shares(self.config))
-            .disabling_after(self.config.webhooks.disable_after);
-        webhooks::register(&self.metrics, &webhooks);
+        let sender = WebhookSender::new(settings::url_policy(self.config), self.ambient.clone())?;
+        let webhooks = WebhookDelivery {
+            disable_after: self.config.webhooks.disable_after,
+            ..WebhookDelivery::new(sender, settings::shares(self.config), self.ambient.clone())
+        };
+        webhook_metrics::register(&self.metrics, &webhooks);
         Ok(Env::new(Parts {
             orders: self.engines.orders(Role::Worker)?,
             payments: self.engines.payments()?,

@@ -1,9 +1,9 @@
 //! Conversion of the configuration to the settings of each crate.
 
 use api::{ApiConfig, ServerLimits};
-use store::{partitions::Family, webhook_url::UrlPolicy};
-
-use workers::{registry::WEBHOOKS, verify::Retention, webhook::ShareLimits};
+use store_postgres::partitions::Family;
+use webhooks::{UrlPolicy, shares::ShareLimits};
+use workers::{queues::WEBHOOKS, verify::Retention};
 
 use crate::{
     config::{Config, OrderEngine, Server},

@@ -8,12 +8,10 @@ use std::{
 
 use anyhow::{Context, bail};
 use base::Ambient;
+use cache::{Sessions, SqliteSessions};
 use jobs::sqlite::SqliteEngine;
-use store::{
-    PaymentStore,
-    cache::{Sessions, SqliteSessions},
-    sqlite::SqlitePayments,
-};
+use store::PaymentStore;
+use store_sqlite::SqlitePayments;
 
 pub(super) fn queue(folder: &Path) -> PathBuf {
     folder.join("queue.db")

@@ -16,17 +16,14 @@ use std::{
 
 use anyhow::{Context, bail};
 use base::Ambient;
-use jobs::{Engine, records::RecordStore, sqlite::SqliteEngine};
-use store::{
-    OrderStore, PaymentStore,
-    cache::{
-        Cache, Limits, LocalLimits, MemoryCache, MemoryConfig, RateLimits, RedisCache, RedisLimits,
-        RedisServer, RedisSessions, Sessions,
-    },
-    partitions::Partitions,
-    postgres::PostgresOrders,
-    sqlite::SqliteOrders,
+use cache::{
+    Cache, Limits, LocalLimits, MemoryCache, MemoryConfig, RateLimits, RedisCache, RedisLimits, RedisServer,
+    RedisSessions, Sessions,
 };
+use jobs::{Engine, records::RecordStore, sqlite::SqliteEngine};
+use store::{OrderStore, PaymentStore};
+use store_postgres::{PostgresOrders, partitions::Partitions};
+use store_sqlite::SqliteOrders;
 
 use crate::config::{CacheEngine, Config, OrderEngine, PaymentEngine, QueueEngine};
 

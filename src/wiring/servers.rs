@@ -4,6 +4,7 @@ use std::{fs, path::Path, sync::Arc};
 
 use anyhow::Context;
 use base::{Ambient, postgres::OpenError};
+use cache::RedisServer;
 use jobs::{
     Engine,
     job_store::{JobStore, PostgresJobStore, SqliteJobStore},
@@ -12,12 +13,9 @@ use jobs::{
     sqlite::SqliteRecords,
 };
 use secrecy::ExposeSecret;
-use store::{
-    PaymentStore,
-    cache::RedisServer,
-    cassandra::CassandraPayments,
-    postgres::{DatabaseConfig, PostgresOrders},
-};
+use store::PaymentStore;
+use store_cassandra::CassandraPayments;
+use store_postgres::{DatabaseConfig, PostgresOrders};
 
 use super::Role;
 use crate::config::{Config, OrderEngine, PaymentEngine, Postgres};

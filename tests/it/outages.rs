@@ -1,6 +1,7 @@
 //! Server outages at start and later: independent functions continue, the others report the outage.
 
 use base::testing::Proxy;
+
 use reqwest::StatusCode;
 use serde_json::Value;
 

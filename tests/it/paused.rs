@@ -16,8 +16,8 @@ use sqlx::{ConnectOptions, Executor, sqlite::SqliteConnectOptions};
 use store::{
     OrderStore, PaymentStore,
     domain::{Order, OrderId, OrderStatus, Payment, PaymentId},
-    sqlite::SqlitePayments,
 };
+use store_sqlite::SqlitePayments;
 
 use crate::util::{Dev, PATIENCE, TestMerchant, TestServers, alone, audit};
 

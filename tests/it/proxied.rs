@@ -86,7 +86,7 @@ impl<'a> Visitor<'a> {
 /// The process and the program; `None` if there is no haproxy.
 async fn shop(data: &tempfile::TempDir) -> Option<(Dev, String)> {
     let Ok(program) = std::env::var(HAPROXY) else {
-        store::conformance::skip(&format!("{HAPROXY} is not set; see `ops/services install haproxy`"));
+        base::testing::skip(&format!("{HAPROXY} is not set; see `ops/services install haproxy`"));
         return None;
     };
     let allowance = ALLOWANCE.to_string();

@@ -129,7 +129,7 @@ async fn both_see_what_either_writes(clients: &[Client; 2]) {
 #[tokio::test]
 async fn two_processes_share_catalog_and_limit_and_go_on_apart_without_their_redis() {
     let Ok(url) = std::env::var(URL) else {
-        return store::conformance::skip(&format!("{URL} is not set; see `ops/services up redis`"));
+        return base::testing::skip(&format!("{URL} is not set; see `ops/services up redis`"));
     };
     let Some(stage) = TestServers::open().await else { return };
     let line = Proxy::to(&url).await;

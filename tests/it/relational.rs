@@ -17,7 +17,7 @@ const STOCK: i64 = 1_000;
 /// The deployment's database through the server in this variable; `None`, with the reason printed, if it is not set.
 fn by(stage: &TestServers, variable: &str) -> Option<String> {
     let Ok(server) = env::var(variable) else {
-        store::conformance::skip(&format!("{variable} is not set"));
+        base::testing::skip(&format!("{variable} is not set"));
         return None;
     };
     let url = stage.database.url();
@@ -51,9 +51,7 @@ async fn fulfilled(shop: &TestMerchant) -> Vec<Value> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn orders_through_a_pooler_and_looked_at_on_a_replica() {
     if env::var("ORDERWORKS_TEST_PGBOUNCER_URL").is_err() {
-        store::conformance::skip(
-            "ORDERWORKS_TEST_PGBOUNCER_URL is not set; see `ops/services up --pgbouncer`",
-        );
+        base::testing::skip("ORDERWORKS_TEST_PGBOUNCER_URL is not set; see `ops/services up --pgbouncer`");
         return;
     }
     let _alone = alone().await;

@@ -27,7 +27,7 @@ fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
 fn every_migration_is_embedded() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut seen = 0;
-    for (owner, sources) in [(root, &["store/src", "workers/src"][..]), (&root.join("jobs"), &["jobs/src"])] {
+    for (owner, sources) in [(root, &["store", "workers/src"][..]), (&root.join("jobs"), &["jobs/src"])] {
         let sources = sources.iter().flat_map(|folder| files(&root.join(folder), "rs"));
         let texts = sources.map(|path| fs::read_to_string(path).expect("a file")).collect::<String>();
         for path in files(&owner.join("migrations"), "sql") {

@@ -5,7 +5,7 @@ use std::{ops::Deref, sync::Arc};
 use base::Ambient;
 use store::{OrderStore, PaymentStore};
 
-use crate::{mail::Mailer, provider::PaymentProvider, webhook::WebhookSender};
+use crate::{mail::Mailer, provider::PaymentProvider, webhook_delivery::WebhookDelivery};
 
 /// Collaborators shared by all runs of a process; a clone costs one reference count.
 #[derive(Clone)]
@@ -22,7 +22,7 @@ pub struct Parts {
     /// Mails to customers.
     pub mailer: Mailer,
     /// Webhooks to merchants.
-    pub webhooks: WebhookSender,
+    pub webhooks: WebhookDelivery,
     /// Clock, ids, randomness.
     pub ambient: Ambient,
     /// Name of this process in payment attempts: host and process id.

@@ -1,16 +1,17 @@
 #![doc = include_str!("../README.md")]
 
 pub mod env;
+pub mod event_body;
 pub mod jobs;
 pub mod mail;
 pub mod provider;
+pub mod queues;
 pub mod registry;
 pub mod relay;
 pub mod subscriptions;
 pub mod verify;
-pub mod webhook;
-
-mod http_client;
+pub mod webhook_delivery;
 
 pub use env::{Env, Parts};
 pub use registry::registry;
+pub use webhook_delivery::WebhookDelivery;

@@ -23,7 +23,7 @@ use store::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{subscriptions::expand, webhook::body_of};
+use crate::{event_body::body_of, subscriptions::expand};
 
 /// Most messages per batch.
 pub const BATCH_MAX: u32 = 256;
@@ -133,7 +133,7 @@ impl Relay {
             }
         }
         jobs += self.publish(&mut waiting).await?;
-        if self.engine.capabilities().announces {
+        if self.engine.capabilities().publishes_events {
             self.engine.publish_events(messages.iter().filter_map(event_of).collect()).await?;
         }
         let positions: Vec<_> = messages.iter().map(|message| message.position).collect();

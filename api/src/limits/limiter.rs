@@ -6,13 +6,13 @@ use std::{
     time::Duration,
 };
 
+use cache::RateLimits;
 use governor::{
     Quota, RateLimiter,
     clock::{Clock, DefaultClock},
     middleware::StateInformationMiddleware,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
-use store::cache::RateLimits;
 
 use super::table::{Caller, Table};
 use crate::problem::{Kind, Problem};
@@ -61,7 +61,7 @@ impl Limiter {
         shared: &dyn RateLimits,
     ) -> Result<RateFields, Problem> {
         let here = self.take(caller)?;
-        let quota = store::cache::Quota { interval: self.interval, burst: self.burst.get() };
+        let quota = cache::Quota { interval: self.interval, burst: self.burst.get() };
         // Without an answer the limit of this process alone holds; the implementation has logged the cause.
         let Ok(decision) = shared.check(name, &quota).await else { return Ok(self.fields(here, 1)) };
         if !decision.allowed {

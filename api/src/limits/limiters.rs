@@ -2,9 +2,9 @@
 
 use std::{net::IpAddr, time::Duration};
 
+use cache::RateLimits;
 use sha2::{Digest, Sha256};
 use store::{
-    cache::RateLimits,
     customers::email_key,
     domain::MerchantId,
     merchants::{KeyRecord, KeyScope},

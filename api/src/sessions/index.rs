@@ -7,11 +7,9 @@
 use std::time::Duration;
 
 use base::{Timestamp, time::later};
+use cache::SessionKey;
 use serde::{Deserialize, Serialize};
-use store::{
-    cache::SessionKey,
-    domain::{CustomerId, MerchantId},
-};
+use store::domain::{CustomerId, MerchantId};
 
 use super::codec::{decode, encode};
 use crate::{

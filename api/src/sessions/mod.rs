@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use base::{Timestamp, time::later};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use cache::SessionKey;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde::{Deserialize, Serialize};
 use store::{
-    cache::SessionKey,
     customers::Account,
     domain::{CustomerId, MerchantId},
     token::{Token, TokenKind},

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use cache::Cache;
 use serde_json::json;
-use store::{cache::Cache, catalog::Catalog};
+use store::catalog::Catalog;
 use tokio::time::Instant;
 
 use crate::util::TestApi;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use api::ServerLimits;
 use base::Ambient;
+use cache::{SessionKey, Sessions};
 use futures::future::join_all;
 use serde_json::{Value, json};
-use store::cache::{SessionKey, Sessions};
 
 use crate::{
     carts::{body, cart, check_out, filled, orders, put, read},

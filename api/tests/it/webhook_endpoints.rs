@@ -4,7 +4,7 @@ use api::{ApiConfig, ServerLimits};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use reqwest::Method;
 use serde_json::json;
-use store::webhook_url::UrlPolicy;
+use webhooks::UrlPolicy;
 
 use crate::util::{TestApi, config};
 

@@ -15,7 +15,7 @@ use orderworks_jobs::{
     envelope::PAYLOAD_BYTES_MAX,
     registry::NAME_BYTES_MAX,
 };
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::rows::{Claim, Rows};
 
@@ -102,9 +102,10 @@ impl Consume for VecEngine {
     async fn consume(&self, queue: &str, options: ConsumeOptions) -> Result<Consumer, EngineError> {
         let (sender, deliveries) = mpsc::channel(options.prefetch.max(1));
         let session = self.0.change(|rows, _| rows.subscribe(queue, options))?;
-        tokio::spawn(deliver(Arc::clone(&self.0), session, sender));
+        let (alive, ended) = oneshot::channel();
+        tokio::spawn(deliver(Arc::clone(&self.0), session, sender, alive));
         let settler = VecSettler { storage: Arc::clone(&self.0), session, stale: AtomicU64::new(0) };
-        Ok(Consumer { deliveries, settler: Arc::new(settler) })
+        Ok(Consumer { deliveries, settler: Arc::new(settler), ended })
     }
 }
 
@@ -155,8 +156,14 @@ impl Admin for VecEngine {
     }
 }
 
-/// Hands jobs to one consumer, as many as it has room for, until its session ends.
-async fn deliver(storage: Arc<Storage>, session: u64, sender: mpsc::Sender<Delivery>) {
+/// Hands jobs to one consumer, as many as it has room for, until its session ends. An engine with a server sends the
+/// reason over `_alive` when the connection is lost.
+async fn deliver(
+    storage: Arc<Storage>,
+    session: u64,
+    sender: mpsc::Sender<Delivery>,
+    _alive: oneshot::Sender<EngineError>,
+) {
     loop {
         let mut changed = std::pin::pin!(storage.changed.notified());
         // Armed before the look, so that no change in between is missed.

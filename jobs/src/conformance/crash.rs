@@ -30,7 +30,7 @@ pub async fn a_crash_delivers_again_and_voids_the_old_receipt(h: &impl Harness) 
 }
 
 /// After more than [`CRASHES_MAX`] crashes the job is dead and not run again.
-pub async fn a_job_that_keeps_crashing_is_parked(h: &impl Harness) {
+pub async fn a_job_that_keeps_crashing_becomes_a_dead_letter(h: &impl Harness) {
     let engine = declared(h).await;
     let id = publish_one(h, &*engine).await;
     for crashes in 0..=CRASHES_MAX {

@@ -110,7 +110,7 @@ pub async fn retrying_a_dead_job_starts_afresh(h: &impl Harness) {
 }
 
 /// An undecodable message is sent to the dead queue and listed; its consumer continues.
-pub async fn what_cannot_be_decoded_is_parked(h: &impl Harness) {
+pub async fn an_undecodable_job_becomes_a_dead_letter(h: &impl Harness) {
     let engine = declared(h).await;
     h.inject_undecodable(QUEUE, "{\"half\": an envelope").await;
     let mut consumer = consume(&*engine, 1).await;
@@ -132,5 +132,5 @@ pub async fn what_cannot_be_decoded_is_parked(h: &impl Harness) {
     let mut rival = consume(&*engine, 1).await;
     let came = tokio::time::timeout(Duration::from_millis(100), rival.deliveries.recv()).await;
     assert!(came.is_err());
-    until("it is parked again", || async { engine.depth(QUEUE).await.expect("depth").dead == 1 }).await;
+    until("it is dead again", || async { engine.depth(QUEUE).await.expect("depth").dead == 1 }).await;
 }

@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use base::{Ambient, Timestamp, TraceContext};
+use base::{Ambient, ErrorClass, Timestamp, TraceContext};
 use futures::future::join_all;
 
 use crate::{
@@ -278,11 +278,11 @@ pub async fn no_text_is_refused_in_a_record(h: &impl RecordHarness) {
     assert!(listed[0].error.as_ref().is_some_and(|error| error.starts_with('a')));
 }
 
-/// A missing column is a [`EngineError::Defect`], not an outage that ends by itself.
+/// A missing column is a [`ErrorClass::Defect`], not an outage that ends by itself.
 pub async fn a_renamed_column_is_a_defect(h: &impl RecordHarness) {
     let records = h.records();
     append(&*records, &[begun(seconds(2))]).await;
     h.break_schema().await;
     let error = records.append([begun(seconds(1))].as_slice().into()).await.expect_err("the column is gone");
-    assert!(matches!(error, EngineError::Defect { source: Some(_), .. }), "{error:?}");
+    assert!(matches!(error, EngineError::Failed { class: ErrorClass::Defect, .. }), "{error:?}");
 }

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use base::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{EngineError, JobSignal};
 use crate::envelope::{Envelope, JobId};
@@ -25,11 +25,18 @@ pub struct ConsumeOptions {
 
 /// A running subscription. Dropping it returns unsettled deliveries as if the consumer had crashed; for an orderly
 /// shutdown call [`Settler::close`] on [`Consumer::settler`] first.
+///
+/// A consumer that is lost, with its connection for instance, ends and is not renewed: its unsettled deliveries go to
+/// other consumers, settlements of them are dropped and counted, and the next one starts with
+/// [`Consume::consume`](super::Consume::consume). Workers do this with growing pauses.
 pub struct Consumer {
-    /// Jobs to run, bounded by the prefetch. Ends only when the engine is closed for good.
+    /// Jobs to run, bounded by the prefetch. Ends with the consumer.
     pub deliveries: mpsc::Receiver<Delivery>,
     /// Takes the settlements of the deliveries.
     pub settler: Arc<dyn Settler>,
+    /// Receives the reason when the consumer is lost. A sender dropped without a reason means that the engine is closed
+    /// for good.
+    pub ended: oneshot::Receiver<EngineError>,
 }
 
 /// Takes the settlements of a consumer's deliveries.

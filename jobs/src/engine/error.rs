@@ -1,6 +1,6 @@
 //! Errors of queue engines.
 
-use base::{ErrorClass, error_class::describe};
+use base::ErrorClass;
 
 use crate::error::Cause;
 
@@ -8,49 +8,15 @@ use crate::error::Cause;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EngineError {
-    /// The server or file cannot be reached now; call again, with the same ids.
-    #[error("the {engine} engine is unavailable: {detail}")]
-    Unavailable {
+    /// The server or file failed; the class says whether to call again, with the same ids.
+    #[error("the {engine} engine {}", class.predicate())]
+    Failed {
+        /// What follows for the caller.
+        class: ErrorClass,
         /// [`crate::engine::EngineInfo::name`].
         engine: &'static str,
-        /// Cause in one line.
-        detail: String,
-        /// Underlying error, if there is one.
-        #[source]
-        source: Option<Cause>,
-    },
-    /// A timeout, a lost conflict or an exhausted pool; call again, with the same ids.
-    #[error("the {engine} engine is busy: {detail}")]
-    Busy {
-        /// [`crate::engine::EngineInfo::name`].
-        engine: &'static str,
-        /// Cause in one line.
-        detail: String,
-        /// Underlying error, if there is one.
-        #[source]
-        source: Option<Cause>,
-    },
-    /// A mistake in a statement, the schema or a permission; calling again does not help until it is corrected.
-    #[error("the {engine} engine does not work as this release expects: {detail}")]
-    Defect {
-        /// [`crate::engine::EngineInfo::name`].
-        engine: &'static str,
-        /// Cause in one line.
-        detail: String,
-        /// Underlying error, if there is one.
-        #[source]
-        source: Option<Cause>,
-    },
-    /// Stored data cannot be decoded.
-    #[error("the {engine} engine holds corrupt data: {detail}")]
-    Corrupt {
-        /// [`crate::engine::EngineInfo::name`].
-        engine: &'static str,
-        /// Cause in one line.
-        detail: String,
-        /// Underlying error, if there is one.
-        #[source]
-        source: Option<Cause>,
+        /// Error of the driver, or its cause in one line.
+        source: Cause,
     },
     /// The queue was never declared.
     #[error("there is no queue `{0}`")]
@@ -83,20 +49,21 @@ pub enum EngineError {
 }
 
 impl EngineError {
-    /// An error of the variant that corresponds to `class`.
+    /// A failure of the server or file; `source` may be a text.
     pub fn new(class: ErrorClass, engine: &'static str, source: impl Into<Cause>) -> Self {
-        let source = source.into();
-        let (detail, source) = (describe(source.as_ref()), Some(source));
-        match class {
-            ErrorClass::Unavailable => Self::Unavailable { engine, detail, source },
-            ErrorClass::Busy => Self::Busy { engine, detail, source },
-            ErrorClass::Defect => Self::Defect { engine, detail, source },
-            ErrorClass::Corrupt => Self::Corrupt { engine, detail, source },
+        Self::Failed { class, engine, source: source.into() }
+    }
+
+    /// Class of a failed server or file; `None` for a rejected request and a closed engine.
+    pub const fn class(&self) -> Option<ErrorClass> {
+        match self {
+            Self::Failed { class, .. } => Some(*class),
+            _ => None,
         }
     }
 
     /// Whether a later call may succeed without a change to code, schema, configuration or data.
     pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable { .. } | Self::Busy { .. })
+        matches!(self, Self::Failed { class, .. } if class.is_transient())
     }
 }

@@ -55,8 +55,8 @@ pub trait Publish: EngineInfo {
     async fn publish(&self, envelopes: Vec<Envelope>) -> Result<Vec<Published>, EngineError>;
 
     /// Publishes events to outside consumers, confirmed by the server and in this order; an event that no queue is
-    /// bound for is discarded. A no-op for engines without the capability [`Capabilities::announces`].
-    async fn publish_events(&self, _news: Vec<Event>) -> Result<(), EngineError> {
+    /// bound for is discarded. A no-op for engines without the capability [`Capabilities::publishes_events`].
+    async fn publish_events(&self, _events: Vec<Event>) -> Result<(), EngineError> {
         Ok(())
     }
 }
@@ -137,7 +137,7 @@ pub struct Capabilities {
     /// `concurrency_key` holds across processes, not only within one.
     pub concurrency_keys: bool,
     /// [`Publish::publish_events`] reaches outside consumers.
-    pub announces: bool,
+    pub publishes_events: bool,
 }
 
 impl Capabilities {
@@ -150,7 +150,7 @@ impl Capabilities {
         cancels_ready: true,
         fifo: true,
         concurrency_keys: true,
-        announces: false,
+        publishes_events: false,
     };
 }
 

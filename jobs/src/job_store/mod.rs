@@ -1,4 +1,4 @@
-//! The contract of a job store: the state a broker cannot keep for its jobs, in a relational store beside it.
+//! The contracts of a job store: the state a broker cannot keep for its jobs, in a relational store beside it.
 //!
 //! Guarantees of every implementation: each method is one transaction, durable when it returns. Written only for jobs
 //! that are scheduled, unique or cancelled, for pauses, and for one note per consumer every few seconds; a plain job
@@ -15,7 +15,7 @@ pub mod sqlite;
 use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
-use base::Timestamp;
+use base::{Ambient, Timestamp};
 
 #[cfg(feature = "postgres")]
 pub use self::postgres::PostgresJobStore;
@@ -43,7 +43,7 @@ pub struct ScheduledJob {
     pub last_error: Option<String>,
     /// Time of the first failure.
     pub first_failed_at: Option<Timestamp>,
-    /// Id of the claim under which the job was returned; see [`JobStore::unschedule`].
+    /// Id of the claim under which the job was returned; see [`ScheduledJobs::unschedule`].
     pub claim: i64,
 }
 
@@ -75,33 +75,15 @@ pub struct ConsumerNote {
     pub at: Timestamp,
 }
 
-/// The relational side of a broker's queues. All methods may be called concurrently, from several processes.
+/// The relational side of a broker's queues: every type with the four contracts is one. All methods may be called
+/// concurrently, from several processes.
+pub trait JobStore: ScheduledJobs + UniqueKeys + QueueControl + ConsumerNotes {}
+
+impl<T: ScheduledJobs + UniqueKeys + QueueControl + ConsumerNotes> JobStore for T {}
+
+/// Jobs that wait for their earliest start outside the broker, and the claims under which they are published.
 #[async_trait]
-pub trait JobStore: Send + Sync + 'static {
-    /// Adds declared queues; existing ones are not changed.
-    async fn add_queues(&self, names: &[String]) -> Result<(), EngineError>;
-
-    /// Names of the declared queues, sorted by bytes.
-    async fn queues(&self) -> Result<Vec<String>, EngineError>;
-
-    /// Sets or clears the pause of a queue; returns false when there is no such queue.
-    async fn set_paused(&self, queue: &str, paused: bool) -> Result<bool, EngineError>;
-
-    /// [`Control::version`] alone, by a cheap read.
-    async fn control_version(&self) -> Result<i64, EngineError>;
-
-    /// Pauses and cancel requests in force.
-    async fn control(&self) -> Result<Control, EngineError>;
-
-    /// Deletes a scheduled job and its unique key (returns true), or else stores a cancel request (returns false).
-    async fn cancel(&self, id: JobId, reason: &str, now: Timestamp) -> Result<bool, EngineError>;
-
-    /// Deletes cancel requests that were carried out or are obsolete.
-    async fn forget_cancels(&self, ids: &[JobId]) -> Result<(), EngineError>;
-
-    /// Deletes cancel requests and consumer notes older than these times.
-    async fn expire(&self, cancels_before: Timestamp, notes_before: Timestamp) -> Result<(), EngineError>;
-
+pub trait ScheduledJobs: Send + Sync + 'static {
     /// Stores jobs; rows with the same ids are replaced.
     async fn schedule(&self, jobs: Vec<ScheduledJob>) -> Result<(), EngineError>;
 
@@ -136,6 +118,13 @@ pub trait JobStore: Send + Sync + 'static {
     /// Deletes the scheduled jobs of a queue and frees all its unique keys. Returns the number of jobs.
     async fn purge(&self, queue: &str) -> Result<u64, EngineError>;
 
+    /// Deletes a scheduled job and its unique key (returns true), or else stores a cancel request (returns false).
+    async fn cancel(&self, id: JobId, reason: &str, now: Timestamp) -> Result<bool, EngineError>;
+}
+
+/// Unique keys of waiting and running jobs.
+#[async_trait]
+pub trait UniqueKeys: Send + Sync + 'static {
     /// Reserves unique keys (key, queue, job); returns for each the id of the other job that holds it, if there is one.
     async fn reserve(
         &self,
@@ -145,7 +134,36 @@ pub trait JobStore: Send + Sync + 'static {
 
     /// Frees the unique keys of ended jobs.
     async fn release(&self, ids: &[JobId]) -> Result<(), EngineError>;
+}
 
+/// Declared queues, pauses and cancel requests.
+#[async_trait]
+pub trait QueueControl: Send + Sync + 'static {
+    /// Adds declared queues; existing ones are not changed.
+    async fn add_queues(&self, names: &[String]) -> Result<(), EngineError>;
+
+    /// Names of the declared queues, sorted by bytes.
+    async fn queues(&self) -> Result<Vec<String>, EngineError>;
+
+    /// Sets or clears the pause of a queue; returns false when there is no such queue.
+    async fn set_paused(&self, queue: &str, paused: bool) -> Result<bool, EngineError>;
+
+    /// [`Control::version`] alone, by a cheap read.
+    async fn control_version(&self) -> Result<i64, EngineError>;
+
+    /// Pauses and cancel requests in force.
+    async fn control(&self) -> Result<Control, EngineError>;
+
+    /// Deletes cancel requests that were carried out or are obsolete.
+    async fn forget_cancels(&self, ids: &[JobId]) -> Result<(), EngineError>;
+
+    /// Deletes cancel requests and consumer notes older than these times.
+    async fn expire(&self, cancels_before: Timestamp, notes_before: Timestamp) -> Result<(), EngineError>;
+}
+
+/// Notes of consumers.
+#[async_trait]
+pub trait ConsumerNotes: Send + Sync + 'static {
     /// Stores a consumer's note in place of its previous one.
     async fn note(&self, note: ConsumerNote) -> Result<(), EngineError>;
 
@@ -156,8 +174,9 @@ pub trait JobStore: Send + Sync + 'static {
     async fn consumers(&self, queue: &str, since: Timestamp) -> Result<Vec<ConsumerNote>, EngineError>;
 }
 
-/// `at` in milliseconds, rounded up: rounding down would start a job early.
-fn ceil_ms(at: Timestamp) -> i64 {
-    let millis = at.as_millisecond();
-    if at.as_nanosecond() > i128::from(millis) * 1_000_000 { millis + 1 } else { millis }
+/// A random claim id, never zero.
+fn draw_claim(ambient: &Ambient) -> i64 {
+    let mut bytes = [0; 8];
+    ambient.fill(&mut bytes);
+    i64::from_le_bytes(bytes) | 1
 }

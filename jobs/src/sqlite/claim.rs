@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
-    fault::{QueueFault, bounded},
+    fault::{SqliteFault, bounded},
     row::{self, envelope_columns},
 };
 use crate::{engine::DeadReason, envelope::Envelope};
@@ -37,7 +37,7 @@ pub(super) struct Claim {
     /// Due time of the next delayed job, in milliseconds since 1970.
     pub(super) next_due: Option<i64>,
     /// Rows moved to the dead queue because they could not be decoded: job id and error.
-    pub(super) parked: Vec<(String, String)>,
+    pub(super) undecodable: Vec<(String, String)>,
 }
 
 /// Claims up to `free` jobs of `queue` for `session`.
@@ -47,7 +47,7 @@ pub(super) async fn claim(
     session: i64,
     now: i64,
     free: usize,
-) -> Result<Claim, QueueFault> {
+) -> Result<Claim, SqliteFault> {
     let mut claim = Claim::default();
     let (paused, mut due) = head(c, queue).await?;
     if paused {
@@ -73,7 +73,7 @@ pub(super) async fn claim(
     Ok(claim)
 }
 
-async fn head(c: &mut SqliteConnection, queue: &str) -> Result<(bool, Option<i64>), QueueFault> {
+async fn head(c: &mut SqliteConnection, queue: &str) -> Result<(bool, Option<i64>), SqliteFault> {
     let head = sqlx::query_as(
         "SELECT paused, (SELECT min(run_at) FROM jobs WHERE queue = q.name AND state = 'delayed')
          FROM queues AS q WHERE name = ?1",
@@ -81,7 +81,7 @@ async fn head(c: &mut SqliteConnection, queue: &str) -> Result<(bool, Option<i64
     Ok(head.bind(queue).fetch_optional(c).await?.unwrap_or((true, None)))
 }
 
-async fn promote(c: &mut SqliteConnection, queue: &str, now: i64) -> Result<(), QueueFault> {
+async fn promote(c: &mut SqliteConnection, queue: &str, now: i64) -> Result<(), SqliteFault> {
     let promote = sqlx::query(
         "UPDATE jobs SET state = 'ready', blocked = 0, ready_at = run_at WHERE sequence IN (
            SELECT sequence FROM jobs WHERE queue = ?1 AND state = 'delayed' AND run_at <= ?2
@@ -95,7 +95,7 @@ async fn candidates(
     c: &mut SqliteConnection,
     queue: &str,
     wanted: usize,
-) -> Result<Vec<SqliteRow>, QueueFault> {
+) -> Result<Vec<SqliteRow>, SqliteFault> {
     let candidates = sqlx::query(concat!(
         "SELECT ",
         envelope_columns!(),
@@ -112,7 +112,7 @@ async fn take(
     session: i64,
     now: i64,
     claim: &mut Claim,
-) -> Result<(), QueueFault> {
+) -> Result<(), SqliteFault> {
     let mut busy = busy_keys(c, &rows).await?;
     let (mut run, mut blocked) = (Vec::new(), Vec::new());
     for row in &rows {
@@ -129,8 +129,8 @@ async fn take(
             }
             Err(error) => {
                 let why = format!("the stored row cannot be read: {error}");
-                park(c, row, sequence, &why, now).await?;
-                claim.parked.push((row::lossy(row, "id"), why));
+                mark_dead(c, row, sequence, &why, now).await?;
+                claim.undecodable.push((row::lossy(row, "id"), why));
             }
         }
     }
@@ -138,7 +138,7 @@ async fn take(
     mark_running(c, run, session, claim).await
 }
 
-async fn busy_keys(c: &mut SqliteConnection, rows: &[SqliteRow]) -> Result<HashSet<String>, QueueFault> {
+async fn busy_keys(c: &mut SqliteConnection, rows: &[SqliteRow]) -> Result<HashSet<String>, SqliteFault> {
     let keys: HashSet<String> =
         rows.iter().filter_map(|row| row.try_get::<Option<String>, _>("concurrency_key").ok()?).collect();
     if keys.is_empty() {
@@ -152,7 +152,7 @@ async fn busy_keys(c: &mut SqliteConnection, rows: &[SqliteRow]) -> Result<HashS
     Ok(busy.bind(keys).fetch_all(c).await?.into_iter().collect())
 }
 
-async fn mark_blocked(c: &mut SqliteConnection, sequences: Vec<i64>) -> Result<(), QueueFault> {
+async fn mark_blocked(c: &mut SqliteConnection, sequences: Vec<i64>) -> Result<(), SqliteFault> {
     if !sequences.is_empty() {
         sqlx::query("UPDATE jobs SET blocked = 1 WHERE sequence IN (SELECT value FROM json_each(?1))")
             .bind(serde_json::Value::from(sequences).to_string())
@@ -167,7 +167,7 @@ async fn mark_running(
     sequences: Vec<i64>,
     session: i64,
     claim: &mut Claim,
-) -> Result<(), QueueFault> {
+) -> Result<(), SqliteFault> {
     if sequences.is_empty() {
         return Ok(());
     }
@@ -189,13 +189,13 @@ async fn mark_running(
 }
 
 /// Moves a row that cannot be decoded to the dead queue. An invalid id is replaced, so that operators can name the job.
-async fn park(
+async fn mark_dead(
     c: &mut SqliteConnection,
     row: &SqliteRow,
     sequence: i64,
     why: &str,
     now: i64,
-) -> Result<(), QueueFault> {
+) -> Result<(), SqliteFault> {
     sqlx::query(
         "UPDATE jobs SET state = 'dead', dead_reason = ?3, last_error = ?4,
            first_failed_at = coalesce(first_failed_at, ?5), died_at = ?5,

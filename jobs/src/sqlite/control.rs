@@ -1,19 +1,15 @@
-//! Operator actions on queues and jobs: declare, pause, purge, cancel, retry, redrive.
-
-use std::sync::PoisonError;
+//! Transactions of operator actions: purge, cancel, retry, redrive.
 
 use sqlx::{Row, Sqlite, SqliteConnection};
 
-use super::{SqliteQueue, fault::QueueFault, fault::bounded, row};
+use super::fault::SqliteFault;
 use crate::{
-    engine::{Cancelled, DeadFilter, EngineError, Interrupt, QueueSpec},
+    engine::{Cancelled, DeadFilter, EngineError},
     envelope::JobId,
 };
 
-/// Longest queue name, in characters.
-const QUEUE_NAME_MAX: usize = 60;
 /// Rows changed in one transaction by purge and redrive, which bounds how long other writers wait.
-const CHUNK_MAX: u32 = 1000;
+pub(super) const CHUNK_MAX: u32 = 1000;
 
 /// Makes a dead row ready with fresh counters; a row whose unique key a live row holds is not changed.
 macro_rules! revive {
@@ -23,114 +19,11 @@ macro_rules! revive {
     };
 }
 
-impl SqliteQueue {
-    pub(super) async fn declare(&self, queues: &[QueueSpec]) -> Result<(), EngineError> {
-        for QueueSpec { name } in queues {
-            let well_formed = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-            if !well_formed || name.is_empty() || name.len() > QUEUE_NAME_MAX {
-                let text = format!("queue name `{name}` is not [a-z0-9_]{{1,{QUEUE_NAME_MAX}}}");
-                return Err(EngineError::Refused(text));
-            }
-        }
-        let names: Vec<String> = queues.iter().map(|q| q.name.clone()).collect();
-        let json = serde_json::Value::from(names.clone()).to_string();
-        self.write(move |c| {
-            Box::pin(async move {
-                sqlx::query(
-                    "INSERT INTO queues (name) SELECT value FROM json_each(?1) WHERE true ON CONFLICT DO NOTHING",
-                )
-                .bind(json)
-                .execute(c)
-                .await?;
-                Ok(())
-            })
-        })
-        .await?;
-        self.declared.lock().unwrap_or_else(PoisonError::into_inner).extend(names);
-        Ok(())
-    }
-
-    pub(super) async fn set_paused(&self, queue: &str, paused: bool) -> Result<(), EngineError> {
-        let name = queue.to_owned();
-        let found = self
-            .write(move |c| {
-                Box::pin(async move {
-                    let set = sqlx::query("UPDATE queues SET paused = ?2 WHERE name = ?1");
-                    Ok(set.bind(name).bind(paused).execute(c).await?.rows_affected())
-                })
-            })
-            .await?;
-        if found == 0 {
-            return Err(EngineError::NoSuchQueue(queue.to_owned()));
-        }
-        self.wakes.wake(queue);
-        Ok(())
-    }
-
-    pub(super) async fn purge(&self, queue: &str) -> Result<u64, EngineError> {
-        self.require_queues([queue].into()).await?;
-        let mut purged = 0;
-        for state in ["ready", "delayed"] {
-            loop {
-                let name = queue.to_owned();
-                let gone = self.write(move |c| Box::pin(purge_chunk(c, name, state))).await?;
-                purged += gone;
-                if gone < u64::from(CHUNK_MAX) {
-                    break;
-                }
-            }
-        }
-        // A concurrency key may have been held by a purged job.
-        self.wakes.wake_all();
-        Ok(purged)
-    }
-
-    pub(super) async fn cancel(&self, id: JobId, reason: &str) -> Result<Cancelled, EngineError> {
-        let reason = bounded(reason);
-        let (found, running) = self.write(move |c| Box::pin(cancel(c, id, reason))).await?;
-        if let Some((sequence, fence)) = running {
-            for consumer in self.live_consumers() {
-                consumer.fire(sequence, fence, Interrupt::Cancelled);
-            }
-        } else if found == Cancelled::Removed {
-            self.wakes.wake_all();
-        }
-        Ok(found)
-    }
-
-    pub(super) async fn retry_now(&self, id: JobId) -> Result<bool, EngineError> {
-        let now = self.now_ms();
-        let queue = self.write(move |c| Box::pin(retry_now(c, id, now))).await?;
-        if let Some(queue) = &queue {
-            self.wakes.wake(queue);
-        }
-        Ok(queue.is_some())
-    }
-
-    pub(super) async fn redrive(&self, filter: &DeadFilter) -> Result<Vec<JobId>, EngineError> {
-        let now = self.now_ms();
-        let (mut ids, mut after) = (Vec::new(), String::new());
-        loop {
-            let left = filter.limit.saturating_sub(u32::try_from(ids.len()).unwrap_or(u32::MAX));
-            let limit = left.min(CHUNK_MAX);
-            let (filter, cursor) = (filter.clone(), after.clone());
-            let chunk = self.write(move |c| Box::pin(redrive_chunk(c, filter, cursor, limit, now))).await?;
-            ids.extend(chunk.ids.iter().map(|id| row::id_of(id)));
-            match chunk.last {
-                Some(last) if limit > 0 => after = last,
-                _ => break,
-            }
-        }
-        self.wakes.wake_all();
-        Ok(ids)
-    }
-}
-
-async fn purge_chunk(
+pub(super) async fn purge_chunk(
     c: &mut SqliteConnection,
     queue: String,
     state: &'static str,
-) -> Result<u64, QueueFault> {
+) -> Result<u64, SqliteFault> {
     let purge = if state == "ready" {
         "DELETE FROM jobs WHERE sequence IN (
            SELECT sequence FROM jobs WHERE queue = ?1 AND state = 'ready' LIMIT ?2)"
@@ -142,11 +35,11 @@ async fn purge_chunk(
 }
 
 /// Result of the request, and for a running job its row and fencing token.
-async fn cancel(
+pub(super) async fn cancel(
     c: &mut SqliteConnection,
     id: JobId,
     reason: String,
-) -> Result<(Cancelled, Option<(i64, i64)>), QueueFault> {
+) -> Result<(Cancelled, Option<(i64, i64)>), SqliteFault> {
     let removed = sqlx::query("DELETE FROM jobs WHERE id = ?1 AND state IN ('ready', 'delayed')");
     if removed.bind(id.to_string()).execute(&mut *c).await?.rows_affected() > 0 {
         return Ok((Cancelled::Removed, None));
@@ -160,7 +53,11 @@ async fn cancel(
 }
 
 /// Returns the queue of the job made ready, if there was one.
-async fn retry_now(c: &mut SqliteConnection, id: JobId, now: i64) -> Result<Option<String>, QueueFault> {
+pub(super) async fn retry_now(
+    c: &mut SqliteConnection,
+    id: JobId,
+    now: i64,
+) -> Result<Option<String>, SqliteFault> {
     let delayed = sqlx::query_scalar(
         "UPDATE jobs SET state = 'ready', blocked = 0, run_at = NULL, ready_at = ?2
          WHERE id = ?1 AND state = 'delayed' RETURNING queue",
@@ -185,19 +82,19 @@ async fn retry_now(c: &mut SqliteConnection, id: JobId, now: i64) -> Result<Opti
     Ok(None)
 }
 
-struct Chunk {
-    ids: Vec<String>,
-    last: Option<String>,
+pub(super) struct RedriveChunk {
+    pub(super) ids: Vec<String>,
+    pub(super) last: Option<String>,
 }
 
 /// One transaction of a redrive: the next dead jobs after `after`. Jobs whose unique key is held stay dead.
-async fn redrive_chunk(
+pub(super) async fn redrive_chunk(
     c: &mut SqliteConnection,
     filter: DeadFilter,
     after: String,
     limit: u32,
     now: i64,
-) -> Result<Chunk, QueueFault> {
+) -> Result<RedriveChunk, SqliteFault> {
     let mut select = sqlx::QueryBuilder::<Sqlite>::new(
         "SELECT id FROM jobs AS d WHERE state = 'dead' AND NOT EXISTS (
            SELECT 1 FROM jobs AS l WHERE l.unique_key = d.unique_key AND l.state <> 'dead') AND id > ",
@@ -222,7 +119,7 @@ async fn redrive_chunk(
     let found: Vec<String> = select.build_query_scalar().fetch_all(&mut *c).await?;
     let last = found.last().cloned();
     if filter.dry_run {
-        return Ok(Chunk { ids: found, last });
+        return Ok(RedriveChunk { ids: found, last });
     }
     let revived = sqlx::query(concat!(
         revive!(),
@@ -232,5 +129,5 @@ async fn redrive_chunk(
     let revived = revived.bind(json).bind(now).fetch_all(c).await?;
     let mut ids: Vec<String> = revived.iter().map(|row| row.get("id")).collect();
     ids.sort_unstable();
-    Ok(Chunk { ids, last })
+    Ok(RedriveChunk { ids, last })
 }

@@ -1,13 +1,10 @@
 //! The driver loop of a consumer: waits for an event, then does one [`Exchange`] with the file.
 //!
-//! Guarantees: the delivery channel stays open whatever fails; failures are retried with backoff and jitter, logged
+//! Guarantees: the consumer stays alive whatever fails, as its lease is in the file; failures are retried with backoff and jitter, logged
 //! once per change and shown as health. The wake-up channel is armed before the file is read, so a publish between the
 //! read and the wait is not missed.
 
-use std::{
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -15,9 +12,9 @@ use tokio::{
 };
 
 use super::{
-    SqliteQueue,
     consumer::{Command, ConsumerShared, SqliteSettler},
     exchange::{Exchange, Exchanged},
+    file::QueueFile,
     lease::{self, Charge},
     settle::Settled,
 };
@@ -38,7 +35,7 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 const CLOSE_TRIES_MAX: u32 = 4;
 
 struct Driver {
-    inner: Arc<SqliteQueue>,
+    file: Arc<QueueFile>,
     shared: Arc<ConsumerShared>,
     name: String,
     queue: String,
@@ -46,6 +43,8 @@ struct Driver {
     lease: Duration,
     commands: mpsc::UnboundedReceiver<Command>,
     deliveries: mpsc::Sender<Delivery>,
+    /// Dropped with the driver.
+    _alive: oneshot::Sender<EngineError>,
     bell: watch::Receiver<()>,
     stopped: watch::Receiver<bool>,
     /// Settlements that are not durable yet.
@@ -66,21 +65,22 @@ enum Ending {
 
 /// Registers a consumer and starts its loop.
 pub(super) async fn start(
-    inner: Arc<SqliteQueue>,
+    file: Arc<QueueFile>,
     queue: &str,
     options: ConsumeOptions,
 ) -> Result<Consumer, EngineError> {
     let prefetch = options.prefetch.clamp(1, PREFETCH_MAX);
     let lease = options.lease.max(LEASE_MIN);
-    let bell = inner.wakes.subscribe(queue);
-    let until = lease_until(&inner, lease);
+    let bell = file.wakes.subscribe(queue);
+    let until = lease_until(&file, lease);
     let (name, to) = (options.name.clone(), queue.to_owned());
     let session =
-        inner.write(move |c| Box::pin(async move { lease::open(c, &name, &to, until).await })).await?;
-    let shared = Arc::new(ConsumerShared::new(session, inner.ambient.now()));
-    inner.consumers.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&shared));
+        file.write(move |c| Box::pin(async move { lease::open(c, &name, &to, until).await })).await?;
+    let shared = Arc::new(ConsumerShared::new(session, file.ambient.now()));
+    file.add_consumer(&shared);
     let (to_driver, commands) = mpsc::unbounded_channel();
     let (deliveries, to_worker) = mpsc::channel(prefetch);
+    let (alive, ended) = oneshot::channel();
     let driver = Driver {
         stopped: shared.stopped.subscribe(),
         shared: shared.clone(),
@@ -90,6 +90,7 @@ pub(super) async fn start(
         lease,
         commands,
         deliveries,
+        _alive: alive,
         bell,
         settled: Vec::new(),
         hungry: true,
@@ -97,14 +98,18 @@ pub(super) async fn start(
         heartbeat_at: Instant::now() + lease / 3,
         failures: 0,
         ending: None,
-        inner,
+        file,
     };
     tokio::spawn(driver.run());
-    Ok(Consumer { deliveries: to_worker, settler: Arc::new(SqliteSettler { shared, commands: to_driver }) })
+    Ok(Consumer {
+        deliveries: to_worker,
+        settler: Arc::new(SqliteSettler { shared, commands: to_driver }),
+        ended,
+    })
 }
 
-fn lease_until(inner: &SqliteQueue, lease: Duration) -> i64 {
-    inner.now_ms().saturating_add(i64::try_from(lease.as_millis()).unwrap_or(i64::MAX))
+fn lease_until(file: &QueueFile, lease: Duration) -> i64 {
+    file.now_ms().saturating_add(i64::try_from(lease.as_millis()).unwrap_or(i64::MAX))
 }
 
 impl Driver {
@@ -122,7 +127,7 @@ impl Driver {
     }
 
     fn has_reason(&self) -> bool {
-        let due = self.next_due.is_some_and(|at| at <= self.inner.now_ms());
+        let due = self.next_due.is_some_and(|at| at <= self.file.now_ms());
         !self.settled.is_empty()
             || (self.free() > 0 && (self.hungry || due))
             || Instant::now() >= self.heartbeat_at
@@ -158,7 +163,7 @@ impl Driver {
     }
 
     fn until_due(&self) -> Duration {
-        let millis = self.next_due.map_or(0, |at| at.saturating_sub(self.inner.now_ms()));
+        let millis = self.next_due.map_or(0, |at| at.saturating_sub(self.file.now_ms()));
         Duration::from_millis(u64::try_from(millis).unwrap_or(0)).min(DUE_CHECK_EVERY)
     }
 
@@ -187,8 +192,8 @@ impl Driver {
             name: self.name.clone(),
             queue: self.queue.clone(),
             session: self.shared.session(),
-            now: self.inner.now_ms(),
-            lease_until: lease_until(&self.inner, self.lease),
+            now: self.file.now_ms(),
+            lease_until: lease_until(&self.file, self.lease),
             heartbeat,
             held: (self.failures > 0).then(|| self.shared.held_json()),
             settled: self.settled.clone(),
@@ -196,7 +201,7 @@ impl Driver {
         };
         let asked = exchange.free;
         let answer = self
-            .inner
+            .file
             .database
             .write(move |c| Box::pin(async move { exchange.run(c).await }))
             .await
@@ -214,20 +219,20 @@ impl Driver {
 
     fn succeed(&mut self, exchanged: Exchanged, asked: usize) {
         self.failures = 0;
-        if self.shared.well(self.inner.ambient.now()) {
-            tracing::info!(queue = self.queue, consumer = self.name, "queue file available again");
+        if self.shared.well(self.file.ambient.now()) {
+            tracing::info!(job.queue = self.queue, consumer = self.name, "queue file available again");
         }
         let settled = std::mem::take(&mut self.settled);
         if self.shared.forget(&settled) || exchanged.rescued > 0 {
             // A concurrency key may have become free, in any queue.
-            self.inner.wakes.wake_all();
+            self.file.wakes.wake_all();
         } else if settled.iter().any(|s| !s.ends()) {
-            self.inner.wakes.wake(&self.queue);
+            self.file.wakes.wake(&self.queue);
         }
         self.shared.count_stale(exchanged.stale);
         if exchanged.session != self.shared.session() {
             tracing::warn!(
-                queue = self.queue,
+                job.queue = self.queue,
                 consumer = self.name,
                 "consumer lease lost, jobs run elsewhere"
             );
@@ -241,8 +246,13 @@ impl Driver {
             return;
         }
         let claim = exchanged.claim;
-        for (id, why) in &claim.parked {
-            tracing::error!(job.id = id, queue = self.queue, error = why, "undecodable job parked");
+        for (id, why) in &claim.undecodable {
+            tracing::error!(
+                job.id = id,
+                job.queue = self.queue,
+                error = why,
+                "undecodable job moved to the dead queue"
+            );
         }
         self.hungry = claim.more;
         self.next_due = claim.next_due;
@@ -257,7 +267,7 @@ impl Driver {
         let trouble = describe(error);
         if self.shared.troubled(trouble.clone()) {
             tracing::warn!(
-                queue = self.queue,
+                job.queue = self.queue,
                 consumer = self.name,
                 error = trouble,
                 "queue file unavailable, retrying"
@@ -265,7 +275,7 @@ impl Driver {
         }
         self.hungry = true;
         let ceiling = BACKOFF.0.saturating_mul(1 << self.failures.min(10)).min(BACKOFF.1);
-        tokio::time::sleep(ceiling / 2 + self.inner.ambient.jitter(ceiling / 2)).await;
+        tokio::time::sleep(ceiling / 2 + self.file.ambient.jitter(ceiling / 2)).await;
     }
 
     /// Makes the last settlements durable and releases the other jobs; they are charged a crash unless the end is an
@@ -285,7 +295,7 @@ impl Driver {
             }
         }
         self.shared.lose_all(self.shared.session());
-        self.inner.wakes.wake_all();
+        self.file.wakes.wake_all();
         self.dismiss(outcome.is_ok());
         if let Some(Ending::Closed(reply)) = self.ending {
             drop(reply.send(outcome));
@@ -312,8 +322,8 @@ impl Driver {
         if !self.settled.is_empty() {
             return Err(super::fault::unavailable("the last settlements are not durable"));
         }
-        let (queue, session, now) = (self.queue.clone(), self.shared.session(), self.inner.now_ms());
-        self.inner
+        let (queue, session, now) = (self.queue.clone(), self.shared.session(), self.file.now_ms());
+        self.file
             .write(move |c| Box::pin(async move { lease::close(c, &queue, session, charge, now).await }))
             .await
     }

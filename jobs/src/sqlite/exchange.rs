@@ -6,7 +6,7 @@ use sqlx::SqliteConnection;
 
 use super::{
     claim::{self, Claim},
-    fault::QueueFault,
+    fault::SqliteFault,
     lease,
     settle::{self, Settled},
 };
@@ -41,7 +41,7 @@ pub(super) struct Exchanged {
 }
 
 impl Exchange {
-    pub(super) async fn run(&self, c: &mut SqliteConnection) -> Result<Exchanged, QueueFault> {
+    pub(super) async fn run(&self, c: &mut SqliteConnection) -> Result<Exchanged, SqliteFault> {
         let mut session = self.session;
         let alive = if self.heartbeat {
             lease::renew(c, session, self.lease_until).await?

@@ -1,6 +1,9 @@
-//! Errors inside a transaction and their mapping to [`EngineError`].
+//! Errors inside a transaction and their mapping to [`EngineError`], for all SQLite files of this crate.
 
-use base::sqlite::{WriteFailed, classify};
+use base::{
+    ErrorClass,
+    sqlite::{WriteFailed, classify},
+};
 
 use crate::engine::EngineError;
 
@@ -10,29 +13,45 @@ const ERROR_CHARS_MAX: usize = 2000;
 
 /// Error inside a unit of work.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum QueueFault {
+pub(crate) enum SqliteFault {
     #[error(transparent)]
     Sql(#[from] sqlx::Error),
     #[error(transparent)]
     Write(#[from] WriteFailed),
+    #[error("a stored job cannot be encoded")]
+    Json(#[from] serde_json::Error),
     /// Rejected by the unit of work itself; the transaction is rolled back.
     #[error(transparent)]
     Refused(#[from] EngineError),
 }
 
-impl From<QueueFault> for EngineError {
-    fn from(fault: QueueFault) -> Self {
-        match fault {
-            QueueFault::Refused(error) => error,
-            QueueFault::Write(WriteFailed::Closed) | QueueFault::Sql(sqlx::Error::PoolClosed) => Self::Closed,
-            QueueFault::Write(error) => Self::new(error.error_class(), ENGINE, error),
-            QueueFault::Sql(error) => Self::new(classify(&error), ENGINE, error),
+impl SqliteFault {
+    /// The error of a file that is named `engine` in it.
+    pub(crate) fn of(self, engine: &'static str) -> EngineError {
+        let class = match &self {
+            Self::Write(WriteFailed::Closed) | Self::Sql(sqlx::Error::PoolClosed) => {
+                return EngineError::Closed;
+            }
+            Self::Write(error) => error.error_class(),
+            Self::Sql(error) => classify(error),
+            Self::Json(_) => ErrorClass::Corrupt,
+            Self::Refused(_) => ErrorClass::Defect,
+        };
+        match self {
+            Self::Refused(error) => error,
+            fault => EngineError::new(class, engine, fault),
         }
     }
 }
 
+impl From<SqliteFault> for EngineError {
+    fn from(fault: SqliteFault) -> Self {
+        fault.of(ENGINE)
+    }
+}
+
 pub(super) fn unavailable(detail: &str) -> EngineError {
-    EngineError::Unavailable { engine: ENGINE, detail: detail.to_owned(), source: None }
+    EngineError::new(ErrorClass::Unavailable, ENGINE, detail)
 }
 
 /// Truncates an error text to [`ERROR_CHARS_MAX`].

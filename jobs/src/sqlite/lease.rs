@@ -5,7 +5,7 @@
 
 use sqlx::SqliteConnection;
 
-use super::fault::QueueFault;
+use super::fault::SqliteFault;
 use crate::engine::{CRASHES_MAX, DeadReason};
 
 /// Whether a release counts against the job.
@@ -23,7 +23,7 @@ pub(super) async fn open(
     name: &str,
     queue: &str,
     until: i64,
-) -> Result<i64, QueueFault> {
+) -> Result<i64, SqliteFault> {
     let open = sqlx::query_scalar(
         "INSERT INTO consumers (name, queue, lease_until) VALUES (?1, ?2, ?3) RETURNING session",
     );
@@ -31,26 +31,26 @@ pub(super) async fn open(
 }
 
 /// Renews the lease on all jobs of the session. Returns false when it was lost.
-pub(super) async fn renew(c: &mut SqliteConnection, session: i64, until: i64) -> Result<bool, QueueFault> {
+pub(super) async fn renew(c: &mut SqliteConnection, session: i64, until: i64) -> Result<bool, SqliteFault> {
     let renew = sqlx::query("UPDATE consumers SET lease_until = ?2 WHERE session = ?1");
     Ok(renew.bind(session).bind(until).execute(c).await?.rows_affected() == 1)
 }
 
 /// Whether the session still owns its jobs.
-pub(super) async fn holds(c: &mut SqliteConnection, session: i64) -> Result<bool, QueueFault> {
+pub(super) async fn holds(c: &mut SqliteConnection, session: i64) -> Result<bool, SqliteFault> {
     let holds = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM consumers WHERE session = ?1)");
     Ok(holds.bind(session).fetch_one(c).await?)
 }
 
 /// Releases the jobs of consumers whose lease has expired. Returns how many.
-pub(super) async fn rescue(c: &mut SqliteConnection, now: i64) -> Result<u64, QueueFault> {
+pub(super) async fn rescue(c: &mut SqliteConnection, now: i64) -> Result<u64, SqliteFault> {
     let silent =
         sqlx::query("DELETE FROM consumers WHERE lease_until < ?1").bind(now).execute(&mut *c).await?;
     if silent.rows_affected() == 0 { Ok(0) } else { give_back_orphans(c, now).await }
 }
 
 /// Releases, with a crash counted, running jobs whose consumer is no longer registered.
-pub(super) async fn give_back_orphans(c: &mut SqliteConnection, now: i64) -> Result<u64, QueueFault> {
+pub(super) async fn give_back_orphans(c: &mut SqliteConnection, now: i64) -> Result<u64, SqliteFault> {
     let cancelled = sqlx::query(
         "DELETE FROM jobs WHERE state = 'running' AND cancel_requested IS NOT NULL
            AND coalesce(consumer, 0) NOT IN (SELECT session FROM consumers)",
@@ -75,7 +75,7 @@ pub(super) async fn close(
     session: i64,
     charge: Charge,
     now: i64,
-) -> Result<(), QueueFault> {
+) -> Result<(), SqliteFault> {
     if charge == Charge::Nothing {
         keep_only(c, queue, session, "[]", now).await?;
     }
@@ -95,7 +95,7 @@ pub(super) async fn keep_only(
     session: i64,
     sequences: &str,
     now: i64,
-) -> Result<(), QueueFault> {
+) -> Result<(), SqliteFault> {
     let cancelled = sqlx::query(
         "DELETE FROM jobs WHERE state = 'running' AND queue = ?1 AND consumer = ?2
            AND cancel_requested IS NOT NULL AND sequence NOT IN (SELECT value FROM json_each(?3))",
@@ -111,7 +111,7 @@ pub(super) async fn keep_only(
 }
 
 /// Running jobs of the session with a cancel request, by `sequence`.
-pub(super) async fn cancel_requests(c: &mut SqliteConnection, session: i64) -> Result<Vec<i64>, QueueFault> {
+pub(super) async fn cancel_requests(c: &mut SqliteConnection, session: i64) -> Result<Vec<i64>, SqliteFault> {
     let asked =
         sqlx::query_scalar("SELECT sequence FROM jobs WHERE consumer = ?1 AND cancel_requested IS NOT NULL");
     Ok(asked.bind(session).fetch_all(c).await?)

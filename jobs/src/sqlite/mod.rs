@@ -3,87 +3,53 @@
 //! Guarantees the whole of [`crate::engine`] with [`Capabilities::FULL`], after a kill and a power cut, for any number
 //! of processes on the same file. Does not scale beyond one machine.
 //!
-//! Read on in `driver` (loop of a consumer), `exchange` (its transaction), `lease` (ownership of running jobs),
-//! `publish`, `control` and `inspect` (operator actions).
+//! Read on in `publish`, `driver` (loop of a consumer), `exchange` (its transaction), `lease` (ownership of running
+//! jobs), `admin` and `control` (operator actions and their transactions).
 
+mod admin;
 mod claim;
 mod consumer;
 mod control;
 mod driver;
 mod exchange;
-mod fault;
-mod inspect;
+pub(crate) mod fault;
+mod file;
 mod lease;
+mod other_writers;
 mod publish;
 mod records;
 mod row;
 mod settle;
 mod wake;
 
-use std::{
-    collections::HashSet,
-    path::Path,
-    sync::{Arc, Mutex, PoisonError, Weak},
-    time::Duration,
-};
+use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
 pub use base::sqlite::OpenError;
 use base::{Ambient, sqlite::Database};
-use futures::future::BoxFuture;
-use sqlx::SqliteConnection;
 
-pub use self::records::SqliteRecords;
-use self::{consumer::ConsumerShared, fault::QueueFault, wake::Wakes};
-use crate::{
-    engine::{
-        Admin, Cancelled, Capabilities, Consume, ConsumeOptions, Consumer, ConsumerInfo, DeadFilter, Depth,
-        EngineError, EngineInfo, InspectedJob, JobFilter, Publish, Published, QueueSpec,
-    },
-    envelope::{Envelope, JobId},
-};
+use self::file::QueueFile;
+pub use self::{file::SqliteEngine, records::SqliteRecords};
+use crate::engine::{Capabilities, Consume, ConsumeOptions, Consumer, EngineError, EngineInfo, QueueSpec};
 
 /// Read connections for listings and polls, beside the one writer.
 const READERS_MAX: u32 = 5;
-/// Longest wait for the result of a write; another process may hold the file's lock.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Queues in a SQLite file. Clones share it.
-#[derive(Clone)]
-pub struct SqliteEngine {
-    inner: Arc<SqliteQueue>,
-}
-
-struct SqliteQueue {
-    database: Database,
-    ambient: Ambient,
-    wakes: Wakes,
-    /// Consumers of this handle, whose jobs get cancellations at once.
-    consumers: Mutex<Vec<Weak<ConsumerShared>>>,
-    /// Queues known to exist; a queue is never removed.
-    declared: Mutex<HashSet<String>>,
-}
+/// Longest queue name, in characters.
+const QUEUE_NAME_MAX: usize = 60;
 
 impl SqliteEngine {
     /// Opens or creates the file and applies pending migrations. Must be called within a tokio runtime. Several
     /// processes may have the file open.
     pub async fn open(path: &Path, ambient: Ambient) -> Result<Self, OpenError> {
-        let database = Database::open(path, &migrations(), READERS_MAX).await?;
-        let inner = SqliteQueue {
-            database,
-            ambient,
-            wakes: Wakes::default(),
-            consumers: Mutex::default(),
-            declared: Mutex::default(),
-        };
-        let engine = Self { inner: Arc::new(inner) };
-        tokio::spawn(wake::watch_other_writers(Arc::downgrade(&engine.inner)));
-        Ok(engine)
+        let database = Database::open(path, &file::migrations(), READERS_MAX).await?;
+        let file = Arc::new(QueueFile::new(database, ambient));
+        tokio::spawn(other_writers::watch(Arc::downgrade(&file)));
+        Ok(Self { file })
     }
 
     /// The attempt records in the same file.
     pub fn records(&self) -> SqliteRecords {
-        SqliteRecords::new(self.inner.database.clone())
+        SqliteRecords::new(self.file.database.clone())
     }
 
     /// Releases at once the jobs held by consumers of earlier processes, each charged one crash, so that a restart need
@@ -91,10 +57,10 @@ impl SqliteEngine {
     ///
     /// Only for a process that owns the data folder alone: it takes away the jobs of every other live handle.
     pub async fn recover_orphans(&self) -> Result<u64, EngineError> {
-        let now = self.inner.now_ms();
-        let mine: Vec<i64> = self.inner.live_consumers().iter().map(|c| c.session()).collect();
+        let now = self.file.now_ms();
+        let mine: Vec<i64> = self.file.live_consumers().iter().map(|c| c.session()).collect();
         let given = self
-            .inner
+            .file
             .write(move |c| {
                 Box::pin(async move {
                     let mine = serde_json::Value::from(mine).to_string();
@@ -108,51 +74,11 @@ impl SqliteEngine {
                 })
             })
             .await?;
-        self.inner.wakes.wake_all();
+        self.file.wakes.wake_all();
         if given > 0 {
             tracing::info!(jobs = given, "jobs of earlier processes released");
         }
         Ok(given)
-    }
-}
-
-impl SqliteQueue {
-    fn now_ms(&self) -> i64 {
-        self.ambient.now().as_millisecond()
-    }
-
-    fn live_consumers(&self) -> Vec<Arc<ConsumerShared>> {
-        let mut consumers = self.consumers.lock().unwrap_or_else(PoisonError::into_inner);
-        consumers.retain(|c| c.strong_count() > 0);
-        consumers.iter().filter_map(Weak::upgrade).collect()
-    }
-
-    /// Runs one write unit and returns its result within [`ANSWER_TIMEOUT`]; the unit itself runs to its end in any
-    /// case.
-    async fn write<T, F>(&self, work: F) -> Result<T, EngineError>
-    where
-        T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, QueueFault>> + Send + 'static,
-    {
-        match tokio::time::timeout(ANSWER_TIMEOUT, self.database.write(work)).await {
-            Ok(result) => Ok(result?),
-            Err(_) => Err(fault::unavailable("no result of the write in time")),
-        }
-    }
-
-    /// Returns [`EngineError::NoSuchQueue`] unless all queues are declared.
-    async fn require_queues(&self, names: HashSet<&str>) -> Result<(), EngineError> {
-        let unknown: Vec<String> = {
-            let declared = self.declared.lock().unwrap_or_else(PoisonError::into_inner);
-            names.into_iter().filter(|name| !declared.contains(*name)).map(str::to_owned).collect()
-        };
-        if unknown.is_empty() {
-            return Ok(());
-        }
-        let known: HashSet<String> = self.queue_names().await?.into_iter().collect();
-        let missing = unknown.into_iter().find(|name| !known.contains(name));
-        *self.declared.lock().unwrap_or_else(PoisonError::into_inner) = known;
-        missing.map_or(Ok(()), |name| Err(EngineError::NoSuchQueue(name)))
     }
 }
 
@@ -167,71 +93,35 @@ impl EngineInfo for SqliteEngine {
 }
 
 #[async_trait]
-impl Publish for SqliteEngine {
-    async fn publish(&self, envelopes: Vec<Envelope>) -> Result<Vec<Published>, EngineError> {
-        self.inner.publish(envelopes).await
-    }
-}
-
-#[async_trait]
 impl Consume for SqliteEngine {
     async fn declare(&self, queues: &[QueueSpec]) -> Result<(), EngineError> {
-        self.inner.declare(queues).await
+        for QueueSpec { name } in queues {
+            let well_formed = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+            if !well_formed || name.is_empty() || name.len() > QUEUE_NAME_MAX {
+                let text = format!("queue name `{name}` is not [a-z0-9_]{{1,{QUEUE_NAME_MAX}}}");
+                return Err(EngineError::Refused(text));
+            }
+        }
+        let names: Vec<String> = queues.iter().map(|q| q.name.clone()).collect();
+        let json = serde_json::Value::from(names.clone()).to_string();
+        self.file.write(move |c| {
+            Box::pin(async move {
+                sqlx::query(
+                    "INSERT INTO queues (name) SELECT value FROM json_each(?1) WHERE true ON CONFLICT DO NOTHING",
+                )
+                .bind(json)
+                .execute(c)
+                .await?;
+                Ok(())
+            })
+        })
+        .await?;
+        self.file.declared().extend(names);
+        Ok(())
     }
 
     async fn consume(&self, queue: &str, options: ConsumeOptions) -> Result<Consumer, EngineError> {
-        self.inner.require_queues(HashSet::from([queue])).await?;
-        driver::start(self.inner.clone(), queue, options).await
+        self.file.require_queues([queue].into()).await?;
+        driver::start(self.file.clone(), queue, options).await
     }
-}
-
-#[async_trait]
-impl Admin for SqliteEngine {
-    async fn depth(&self, queue: &str) -> Result<Depth, EngineError> {
-        self.inner.depth(queue).await
-    }
-
-    async fn queues(&self) -> Result<Vec<String>, EngineError> {
-        self.inner.queue_names().await
-    }
-
-    async fn consumers(&self) -> Result<Vec<ConsumerInfo>, EngineError> {
-        self.inner.consumers().await
-    }
-
-    async fn pause(&self, queue: &str) -> Result<(), EngineError> {
-        self.inner.set_paused(queue, true).await
-    }
-
-    async fn resume(&self, queue: &str) -> Result<(), EngineError> {
-        self.inner.set_paused(queue, false).await
-    }
-
-    async fn purge(&self, queue: &str) -> Result<u64, EngineError> {
-        self.inner.purge(queue).await
-    }
-
-    async fn cancel(&self, id: JobId, reason: &str) -> Result<Cancelled, EngineError> {
-        self.inner.cancel(id, reason).await
-    }
-
-    async fn retry_now(&self, id: JobId) -> Result<bool, EngineError> {
-        self.inner.retry_now(id).await
-    }
-
-    async fn list(&self, filter: &JobFilter) -> Result<Vec<InspectedJob>, EngineError> {
-        self.inner.list(filter).await
-    }
-
-    async fn find(&self, id: JobId) -> Result<Option<InspectedJob>, EngineError> {
-        self.inner.find(id).await
-    }
-
-    async fn redrive(&self, filter: &DeadFilter) -> Result<Vec<JobId>, EngineError> {
-        self.inner.redrive(filter).await
-    }
-}
-
-fn migrations() -> sqlx::migrate::Migrator {
-    base::migrations!("migrations/sqlite/queue", ["0001_jobs", "0002_attempts"])
 }

@@ -4,14 +4,15 @@
 
 use std::collections::{HashMap, HashSet};
 
-use base::Timestamp;
+use async_trait::async_trait;
+use base::time::ceil_ms;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::Serialize;
 use sqlx::{Row, SqliteConnection};
 
-use super::{SqliteQueue, fault::QueueFault, row};
+use super::{fault::SqliteFault, file::SqliteEngine, row};
 use crate::{
-    engine::{EngineError, Published},
+    engine::{EngineError, Publish, Published},
     envelope::{Envelope, JobId, PAYLOAD_BYTES_MAX},
 };
 
@@ -44,29 +45,24 @@ struct NewJob {
     payload: String,
 }
 
-impl SqliteQueue {
-    pub(super) async fn publish(&self, envelopes: Vec<Envelope>) -> Result<Vec<Published>, EngineError> {
+#[async_trait]
+impl Publish for SqliteEngine {
+    async fn publish(&self, envelopes: Vec<Envelope>) -> Result<Vec<Published>, EngineError> {
         envelopes.iter().try_for_each(check)?;
         let queues: HashSet<&str> = envelopes.iter().map(|e| e.queue.as_str()).collect();
         let touched: Vec<String> = queues.iter().map(|&name| name.to_owned()).collect();
-        self.require_queues(queues).await?;
-        let now = self.now_ms();
+        self.file.require_queues(queues).await?;
+        let now = self.file.now_ms();
         let answers: Vec<Vec<Published>> = stream::iter(units(envelopes))
-            .map(|unit| self.write(move |c| Box::pin(insert(c, unit, now))))
+            .map(|unit| self.file.write(move |c| Box::pin(insert(c, unit, now))))
             .buffered(UNITS_AHEAD)
             .try_collect()
             .await?;
         for queue in &touched {
-            self.wakes.wake(queue);
+            self.file.wakes.wake(queue);
         }
         Ok(answers.concat())
     }
-}
-
-/// `at` in milliseconds, rounded up: rounding down would start a job early.
-pub(super) fn ceil_ms(at: Timestamp) -> i64 {
-    let millis = at.as_millisecond();
-    if at.as_nanosecond() > i128::from(millis) * 1_000_000 { millis + 1 } else { millis }
 }
 
 fn check(envelope: &Envelope) -> Result<(), EngineError> {
@@ -124,7 +120,7 @@ async fn insert(
     c: &mut SqliteConnection,
     unit: Vec<Envelope>,
     now: i64,
-) -> Result<Vec<Published>, QueueFault> {
+) -> Result<Vec<Published>, SqliteFault> {
     let rows: Vec<NewJob> = unit.iter().map(|envelope| new_job(envelope, now)).collect();
     let json = serde_json::to_string(&rows).map_err(|error| EngineError::Refused(error.to_string()))?;
     let before = last_sequence(c, unit.len()).await?;
@@ -152,7 +148,7 @@ async fn insert(
 
 /// The last sequence before the unit. Not read for a unit of one: when its row was not stored, an existing row is
 /// older.
-async fn last_sequence(c: &mut SqliteConnection, rows: usize) -> Result<i64, QueueFault> {
+async fn last_sequence(c: &mut SqliteConnection, rows: usize) -> Result<i64, SqliteFault> {
     if rows == 1 {
         return Ok(i64::MAX);
     }
@@ -164,7 +160,7 @@ async fn answers(
     c: &mut SqliteConnection,
     unit: &[Envelope],
     before: i64,
-) -> Result<Vec<Published>, QueueFault> {
+) -> Result<Vec<Published>, SqliteFault> {
     let ids: Vec<String> = unit.iter().map(|e| e.id.to_string()).collect();
     let keys: Vec<&str> = unit.iter().filter_map(|e| e.unique_key.as_deref()).collect();
     let known = sqlx::query("SELECT id, sequence FROM jobs WHERE id IN (SELECT value FROM json_each(?1))")

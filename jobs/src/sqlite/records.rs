@@ -18,7 +18,7 @@ use sqlx::{
     sqlite::{SqliteArguments, SqliteRow},
 };
 
-use super::fault::QueueFault;
+use super::fault::SqliteFault;
 use crate::{
     JobId,
     engine::EngineError,
@@ -42,7 +42,7 @@ impl SqliteRecords {
     /// within a tokio runtime.
     pub async fn open(path: &Path) -> Result<Self, OpenError> {
         // Creates the queue's tables too, which stay empty: both uses share one history of migrations.
-        Ok(Self { database: Database::open(path, &super::migrations(), READERS_MAX).await? })
+        Ok(Self { database: Database::open(path, &super::file::migrations(), READERS_MAX).await? })
     }
 
     pub(super) fn new(database: Database) -> Self {
@@ -53,7 +53,7 @@ impl SqliteRecords {
 #[async_trait]
 impl RecordStore for SqliteRecords {
     async fn append(&self, batch: Arc<[AttemptRecord]>) -> Result<(), EngineError> {
-        let written: Result<(), QueueFault> = self
+        let written: Result<(), SqliteFault> = self
             .database
             .write(move |c| {
                 Box::pin(async move {
@@ -87,12 +87,12 @@ impl RecordStore for SqliteRecords {
             }
         }
         select.push(" ORDER BY started_at DESC, attempt DESC LIMIT ").push_bind(filter.limit.min(LIST_MAX));
-        let rows = select.build().fetch_all(self.database.readers()).await.map_err(QueueFault::from)?;
+        let rows = select.build().fetch_all(self.database.readers()).await.map_err(SqliteFault::from)?;
         Ok(rows.iter().map(record).collect::<Result<_, _>>()?)
     }
 
     async fn expire(&self, before: Timestamp, limit: u32) -> Result<u64, EngineError> {
-        let expired: Result<u64, QueueFault> = self
+        let expired: Result<u64, SqliteFault> = self
             .database
             .write(move |c| {
                 Box::pin(async move {
@@ -148,7 +148,7 @@ fn insertion(records: usize) -> String {
     )
 }
 
-fn record(row: &SqliteRow) -> Result<AttemptRecord, QueueFault> {
+fn record(row: &SqliteRow) -> Result<AttemptRecord, SqliteFault> {
     let unreadable = |what: &str| sqlx::Error::Decode(format!("attempt record: {what}").into());
     let time = |column| {
         Timestamp::from_millisecond(row.try_get(column)?).map_err(|error| sqlx::Error::Decode(error.into()))

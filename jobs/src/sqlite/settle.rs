@@ -5,13 +5,11 @@
 
 use std::collections::HashMap;
 
+use base::time::ceil_ms;
 use serde::Serialize;
 use sqlx::SqliteConnection;
 
-use super::{
-    fault::{QueueFault, bounded},
-    publish::ceil_ms,
-};
+use super::fault::{SqliteFault, bounded};
 use crate::engine::Settlement;
 
 /// A settlement to write to the file.
@@ -56,7 +54,7 @@ pub(super) async fn apply(
     c: &mut SqliteConnection,
     settled: &[Settled],
     now: i64,
-) -> Result<u64, QueueFault> {
+) -> Result<u64, SqliteFault> {
     let sorted = sort(settled);
     let mut applied = 0;
     for (fence, sequences) in sorted.ended {

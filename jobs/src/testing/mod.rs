@@ -1,7 +1,7 @@
 //! The test kit for authors of jobs: run one job as a worker would, without an engine; find jobs that code has
 //! enqueued; check that payloads of earlier releases decode.
 //!
-//! Guarantees: [`run_one`] uses the layers of a real worker (payload round trip, deadline, panic guard) and returns the
+//! Guarantees: [`run_one`] uses the layers of a real worker (payload round trip, timeout, panic guard) and returns the
 //! [`Settlement`] a real engine would get. Its functions fail the calling test by panicking. Behind the feature
 //! `testing`; the engine is in [`memory`].
 
@@ -10,7 +10,7 @@ mod time;
 
 use std::sync::Arc;
 
-use apalis_core::task::builder::TaskBuilder;
+use apalis_core::task::{builder::TaskBuilder, task_fn::task_fn};
 use base::{Ambient, TraceContext};
 use tower::{Layer, Service};
 
@@ -20,7 +20,7 @@ use crate::{
     envelope::{EnqueueOptions, Envelope},
     job::Job,
     registry::{Registry, decode},
-    worker::{failure::settlement_for, handler::Handler, layers::JobLayers, run::Work},
+    worker::{layers::job_layers, run::Work, settlement::settlement_for},
 };
 
 /// Runs a first attempt of `job` and returns the settlement a worker would send.
@@ -39,9 +39,9 @@ pub async fn run_delivery<E: Clone + Send + Sync + 'static>(
     env: E,
     ambient: &Ambient,
 ) -> Settlement {
-    let work = Work::start(delivery, registry, ambient);
+    let work = Work::new(delivery, None, registry, &env, ambient);
     let run = Arc::clone(&work.run);
-    let mut service = JobLayers.layer(Handler { env, ambient: ambient.clone() });
+    let mut service = job_layers().layer(task_fn::<_, _, ()>(Work::execute));
     let result = service.call(TaskBuilder::new(work).build()).await;
     settlement_for(&result, &run, ambient)
 }

@@ -1,6 +1,6 @@
-//! The acknowledge layer: settles a run by its final result, then records and logs it.
+//! Acknowledgement: settles a run by its final result, then records and logs it.
 //!
-//! The outermost layer, so it sees the result after panic guard and deadline. [`Settler::settle`] does not wait, and
+//! The outermost layer, so it sees the result after panic guard and timeout. [`Settler::settle`] does not wait, and
 //! neither does this layer: the slot is free for the next job while the engine makes settlements durable in groups.
 //! Records are written here, and not in a layer of their own, because they contain the settlement.
 
@@ -14,27 +14,29 @@ use apalis_core::{error::BoxDynError, task::ExecutionContext, worker::ext::ack::
 use base::Ambient;
 
 use super::{
-    failure::{outcome_of, settlement_for},
     health::QueueState,
     run::Run,
+    settlement::{outcome_of, settlement_for},
+    shared::WorkerShared,
 };
+#[cfg(doc)]
+use crate::engine::Settler;
 use crate::{
-    engine::{Settlement, Settler},
+    engine::Settlement,
     recorder::{Recorder, keeps},
     records::{AttemptOutcome, AttemptRecord, RecordLevel},
 };
 
-/// Settles the runs of one consumer. apalis clones it for each run, hence one pointer.
+/// Settles the runs of one queue. apalis clones it for each run, hence one pointer.
 #[derive(Clone)]
-pub(super) struct Ack(pub(super) Arc<AckParts>);
+pub(super) struct Ack(Arc<AckParts>);
 
 /// Dependencies of settling a run.
-pub(super) struct AckParts {
-    pub(super) settler: Arc<dyn Settler>,
-    pub(super) queue: Arc<QueueState>,
-    pub(super) ambient: Ambient,
-    pub(super) worker: String,
-    pub(super) recording: Option<(Recorder, RecordLevel)>,
+struct AckParts {
+    queue: Arc<QueueState>,
+    ambient: Ambient,
+    worker: String,
+    recording: Option<(Recorder, RecordLevel)>,
 }
 
 impl Acknowledge<()> for Ack {
@@ -50,12 +52,26 @@ impl Acknowledge<()> for Ack {
     }
 }
 
+impl Ack {
+    pub(super) fn new<E>(shared: &WorkerShared<E>, queue: &Arc<QueueState>) -> Self {
+        let recorder = shared.recorder.clone();
+        Self(Arc::new(AckParts {
+            queue: Arc::clone(queue),
+            ambient: shared.ambient.clone(),
+            worker: shared.name.clone(),
+            recording: recorder.map(|recorder| (recorder.clone(), recorder.level(&queue.name))),
+        }))
+    }
+}
+
 impl AckParts {
     fn finish(&self, result: &Result<(), BoxDynError>, run: &Run) {
         let settlement = settlement_for(result, run, &self.ambient);
         log(run, &settlement);
         let record = self.record_of(run, &settlement);
-        self.settler.settle(run.receipt, settlement);
+        if let Some(settler) = &run.settler {
+            settler.settle(run.receipt, settlement);
+        }
         self.queue.ended(run.receipt);
         if let (Some(record), Some((recorder, _))) = (record, &self.recording) {
             recorder.push(record);

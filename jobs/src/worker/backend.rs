@@ -1,113 +1,143 @@
-//! The apalis backend: feeds an engine's deliveries to an apalis worker.
+//! The apalis backend: feeds the deliveries of a queue's consumers, one consumer after the other, to an apalis worker.
 //!
 //! Guarantees what apalis requires of a long-lived backend: `poll_next` is never `Err` (which would end the worker and
-//! drop its other runs) and never `None` (which would end it silently). Payloads are decoded in the run, where a
-//! failure is an outcome like any other. Does no I/O: apalis polls a backend only while a slot is free, so periodic
-//! work is the engine's task.
+//! drop its other runs) and never `None` (which would end it silently). Does no I/O: apalis polls a backend only while
+//! a slot is free, so periodic work is the engine's task.
 
 use std::{
     convert::Infallible,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use apalis_core::{
     backend::{Backend, BackendConfig, finalize::Ephemeral},
+    layers::Identity,
     task::{Task, builder::TaskBuilder, task_id::RandomId},
-    worker::{context::WorkerContext, ext::ack::AcknowledgeLayer},
+    worker::context::WorkerContext,
 };
-use base::Ambient;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
-use super::{ack::Ack, health::QueueState, run::Work, supervise::Stop};
-use crate::{
-    engine::{Delivery, Settlement, Settler},
-    registry::Registry,
+use super::{
+    health::QueueState,
+    run::Work,
+    shared::{Stop, WorkerShared},
 };
+use crate::engine::{Delivery, Settlement, Settler};
 
-/// The delivery channel of a consumer, shared by the backend, which starts jobs, and the session, which releases them
-/// at a stop. The lock is contended at that moment only.
-pub(super) struct Deliveries(Mutex<mpsc::Receiver<Delivery>>);
+/// The current consumer of a queue, shared by the backend, which starts its deliveries, and the session, which replaces
+/// it and releases deliveries at a stop. The lock is contended at these moments only.
+pub(super) struct Feed {
+    stop: Stop,
+    queue: Arc<QueueState>,
+    state: Mutex<FeedState>,
+}
 
-impl Deliveries {
-    pub(super) fn new(deliveries: mpsc::Receiver<Delivery>) -> Self {
-        Self(Mutex::new(deliveries))
+#[derive(Default)]
+struct FeedState {
+    source: Option<Source>,
+    /// The worker's, while it waits for a delivery.
+    waker: Option<Waker>,
+}
+
+struct Source {
+    deliveries: mpsc::Receiver<Delivery>,
+    settler: Arc<dyn Settler>,
+}
+
+impl Feed {
+    pub(super) fn new(stop: Stop, queue: Arc<QueueState>) -> Self {
+        Self { stop, queue, state: Mutex::default() }
+    }
+
+    /// Takes deliveries from this consumer from now on.
+    pub(super) fn connect(&self, deliveries: mpsc::Receiver<Delivery>, settler: Arc<dyn Settler>) {
+        self.lock().source = Some(Source { deliveries, settler });
+        self.wake();
+    }
+
+    /// Drops the consumer's deliveries that were not started.
+    pub(super) fn disconnect(&self) {
+        self.lock().source = None;
+    }
+
+    /// Makes the worker ask for a delivery again.
+    pub(super) fn wake(&self) {
+        let waker = self.lock().waker.take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 
     /// Releases deliveries that were not started; returns how many. For a consumer that was told to stop.
-    pub(super) fn hand_back(&self, settler: &dyn Settler) -> usize {
-        let mut deliveries = self.lock();
+    pub(super) fn hand_back(&self) -> usize {
+        let mut state = self.lock();
+        let Some(Source { deliveries, settler }) = &mut state.source else { return 0 };
         let waiting = std::iter::from_fn(|| deliveries.try_recv().ok());
         waiting.map(|delivery| settler.settle(delivery.receipt, Settlement::Release)).count()
     }
 
     /// Releases deliveries that still arrive: an engine may have been claiming a job when it was told to stop. Never
     /// returns.
-    pub(super) async fn hand_back_late(&self, settler: &dyn Settler) {
-        while let Some(delivery) = std::future::poll_fn(|context| self.poll(context)).await {
-            settler.settle(delivery.receipt, Settlement::Release);
+    pub(super) async fn hand_back_late(&self) {
+        std::future::poll_fn(|context| {
+            let mut state = self.lock();
+            let Some(Source { deliveries, settler }) = &mut state.source else { return Poll::Pending };
+            while let Poll::Ready(Some(delivery)) = deliveries.poll_recv(context) {
+                settler.settle(delivery.receipt, Settlement::Release);
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// The next delivery to start. Stop and gate are checked under the lock: after [`Feed::hand_back`] no delivery
+    /// received before it can start. The end of the channel is the session's to notice.
+    fn poll(&self, context: &mut Context<'_>) -> Poll<(Delivery, Arc<dyn Settler>)> {
+        let mut state = self.lock();
+        if !self.stop.is_asked()
+            && !self.queue.gate.is_shut()
+            && let Some(Source { deliveries, settler }) = &mut state.source
+            && let Poll::Ready(Some(delivery)) = deliveries.poll_recv(context)
+        {
+            self.queue.started(delivery.receipt, delivery.signal.clone());
+            return Poll::Ready((delivery, Arc::clone(settler)));
         }
-        std::future::pending::<()>().await;
+        state.waker = Some(context.waker().clone());
+        Poll::Pending
     }
 
-    fn poll(&self, context: &mut Context<'_>) -> Poll<Option<Delivery>> {
-        self.lock().poll_recv(context)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, mpsc::Receiver<Delivery>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, FeedState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A queue's deliveries as an apalis backend.
 pub(super) struct DeliveryBackend<E> {
-    pub(super) deliveries: Arc<Deliveries>,
-    /// Cancelled when the engine has closed the channel for good.
-    pub(super) dried: CancellationToken,
-    pub(super) stop: Stop,
-    pub(super) registry: Arc<Registry<E>>,
-    pub(super) queue: Arc<QueueState>,
-    pub(super) ack: Ack,
-    pub(super) ambient: Ambient,
-}
-
-impl<E: Clone + Send + Sync + 'static> DeliveryBackend<E> {
-    /// Starts the run: apalis asks for a task only when a slot is free and calls it at once.
-    fn start(&self, delivery: Delivery) -> Task<Work<E>> {
-        self.queue.started(delivery.receipt, delivery.signal.clone());
-        let work = Work::start(delivery, &self.registry, &self.ambient);
-        let run = Arc::clone(&work.run);
-        TaskBuilder::new(work).data(run).build()
-    }
+    pub(super) feed: Arc<Feed>,
+    pub(super) shared: Arc<WorkerShared<E>>,
 }
 
 impl<E: Clone + Send + Sync + 'static> Backend for DeliveryBackend<E> {
-    type Task = Task<Work<E>>;
+    type Task = Task<Work>;
     type Error = Infallible;
 
     fn poll_ready(&mut self, _cx: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
+    /// Starts a run: apalis asks for a task only when a slot is free and calls it at once.
     fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
         _: &WorkerContext,
     ) -> Poll<Option<Result<Self::Task, Infallible>>> {
-        // Checked here as well as in the session, which checks stop and gate only after the worker was polled: no run
-        // may start between the two. No waker is needed: stop and gate wake the session's task.
-        if self.stop.is_asked() || self.queue.gate.is_shut() {
-            return Poll::Pending;
-        }
-        match self.deliveries.poll(cx) {
-            Poll::Ready(Some(delivery)) => Poll::Ready(Some(Ok(self.start(delivery)))),
-            Poll::Ready(None) => {
-                self.dried.cancel();
-                Poll::Pending
-            }
-            Poll::Pending => Poll::Pending,
-        }
+        self.feed.poll(cx).map(|(delivery, settler)| {
+            let WorkerShared { registry, env, ambient, .. } = &*self.shared;
+            let work = Work::new(delivery, Some(settler), registry, env, ambient);
+            let run = Arc::clone(&work.run);
+            Some(Ok(TaskBuilder::new(work).data(run).build()))
+        })
     }
 
     fn poll_close(&mut self, _cx: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {
@@ -116,17 +146,17 @@ impl<E: Clone + Send + Sync + 'static> Backend for DeliveryBackend<E> {
 }
 
 impl<E> BackendConfig for DeliveryBackend<E> {
-    type Args = Work<E>;
+    type Args = Work;
     type Id = RandomId;
     type Kind = Ephemeral;
     type Config = ();
-    type Layer = AcknowledgeLayer<Ack>;
+    type Layer = Identity;
 
     fn config(&self) -> &() {
         &()
     }
 
-    fn middleware(&mut self, _worker: &mut WorkerContext) -> Self::Layer {
-        AcknowledgeLayer::new(self.ack.clone())
+    fn middleware(&mut self, _worker: &mut WorkerContext) -> Identity {
+        Identity::new()
     }
 }

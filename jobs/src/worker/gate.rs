@@ -19,16 +19,20 @@ impl Gate {
         self.0.as_ref().is_some_and(|open| !*open.borrow() && open.has_changed().is_ok())
     }
 
-    /// Waits until the gate is closed.
-    pub(super) async fn shut(&self) {
-        if let Some(mut open) = self.0.clone()
-            && open.wait_for(|open| !open).await.is_ok()
-            && self.is_shut()
-        {
+    /// Waits until the gate is closed; calls `opened` when it was closed meanwhile and is open again.
+    pub(super) async fn shut(&self, opened: impl Fn()) {
+        if let Some(mut open) = self.0.clone() {
+            while !self.is_shut() {
+                opened();
+                if open.changed().await.is_err() {
+                    // Without a sender it cannot be closed any more.
+                    opened();
+                    std::future::pending::<()>().await;
+                }
+            }
             return;
         }
-        // Without a sender it cannot be closed any more.
-        std::future::pending::<()>().await;
+        std::future::pending().await
     }
 
     /// Waits until the gate is open.

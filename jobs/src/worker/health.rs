@@ -12,6 +12,7 @@ use std::{
 };
 
 use serde::Serialize;
+use tokio::sync::Notify;
 
 use super::gate::Gate;
 use crate::engine::{ConsumerHealth, Interrupt, JobSignal, Receipt, Settlement, Settler};
@@ -31,7 +32,7 @@ pub struct QueueHealth {
     pub concurrency: usize,
     /// Jobs running now.
     pub running: usize,
-    /// Restarts of the queue's worker.
+    /// Restarts of the queue's consumer or worker.
     pub restarts: u64,
     /// Health of the consumer as reported by its engine; `None` while there is none.
     pub consumer: Option<ConsumerHealth>,
@@ -71,6 +72,8 @@ pub(super) struct QueueState {
     pub(super) name: String,
     pub(super) concurrency: usize,
     running: Mutex<HashMap<Receipt, JobSignal>>,
+    /// Notified when the last running job has ended.
+    idle: Notify,
     restarts: AtomicU64,
     pub(super) gate: Gate,
     link: Mutex<Link>,
@@ -94,7 +97,8 @@ impl QueueState {
     pub(super) fn new(name: String, concurrency: usize, gate: Gate) -> Self {
         let trouble = Some("not started yet".to_owned());
         let link = Mutex::new(Link { trouble, ..Link::default() });
-        Self { name, concurrency, running: Mutex::default(), restarts: AtomicU64::new(0), gate, link }
+        let (running, idle, restarts) = (Mutex::default(), Notify::new(), AtomicU64::new(0));
+        Self { name, concurrency, running, idle, restarts, gate, link }
     }
 
     pub(super) fn attach(&self, settler: &Arc<dyn Settler>) {
@@ -119,7 +123,24 @@ impl QueueState {
     }
 
     pub(super) fn ended(&self, receipt: Receipt) {
-        lock(&self.running).remove(&receipt);
+        let mut running = lock(&self.running);
+        running.remove(&receipt);
+        if running.is_empty() {
+            self.idle.notify_waiters();
+        }
+    }
+
+    /// Waits until no job runs.
+    pub(super) async fn idle(&self) {
+        loop {
+            let mut idle = std::pin::pin!(self.idle.notified());
+            // Registered before the check, so that an end in between is not missed.
+            idle.as_mut().enable();
+            if self.running() == 0 {
+                return;
+            }
+            idle.await;
+        }
     }
 
     pub(super) fn running(&self) -> usize {
@@ -140,7 +161,7 @@ impl QueueState {
         unfinished.len()
     }
 
-    /// Drops the jobs of an ended consumer; the engine delivers them to another.
+    /// Forgets the jobs of an ended worker; the engine delivers them again.
     pub(super) fn forget_running(&self) {
         lock(&self.running).clear();
     }

@@ -1,8 +1,8 @@
 //! Workers: one supervised apalis worker per queue, each in its own task.
 //!
 //! Guarantees: at most `concurrency` jobs of a queue run at a time in this process; a panic, a timeout or an
-//! undecodable message ends that one run and nothing else; a worker that ends unexpectedly is restarted after a capped,
-//! jittered delay; every delivery is settled or released.
+//! undecodable message ends that one run and nothing else; a consumer that is lost and a worker that ends unexpectedly
+//! are restarted after a capped, jittered delay; every delivery is settled or released.
 //!
 //! # Stop order
 //! Started by the token given to [`Workers::run`]; cancelling it again changes nothing.
@@ -25,22 +25,25 @@
 //! A job may run longer than [`Workers::lease`]: an engine renews leases while the consumer lives, so the lease only
 //! says how soon the jobs of a dead process are taken over. How long a run may take is [`crate::Job::TIMEOUT`].
 //!
-//! # Shared task of a queue
-//! apalis polls all jobs of a queue in one task: a job that computes for long without awaiting delays the others. Use
-//! `tokio::task::spawn_blocking` for such work.
+//! # Tasks
+//! Each job runs on a task of its own: one that computes without awaiting occupies a thread of the runtime, and its
+//! neighbours run on the others. For long computations use `tokio::task::spawn_blocking`: a runtime has few threads,
+//! and neither timeout nor stop interrupt code that does not await.
 //!
 //! Does not handle signals of the operating system. Does not use apalis' `Monitor`, which reports success when its
-//! workers have died. Read on in `session` and `supervise`.
+//! workers have died (1.0). Read on in `supervise`, `session`, `runner` and `layers`.
 
 mod ack;
 mod backend;
-pub(crate) mod failure;
+mod error;
 mod gate;
-pub(crate) mod handler;
 mod health;
 pub(crate) mod layers;
 pub(crate) mod run;
+mod runner;
 mod session;
+pub(crate) mod settlement;
+mod shared;
 mod supervise;
 
 use std::{sync::Arc, time::Duration};
@@ -49,25 +52,19 @@ use base::Ambient;
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-pub use self::health::{QueueHealth, WorkersHealth};
+pub use self::{
+    error::WorkerError,
+    health::{QueueHealth, WorkersHealth},
+    shared::{CLOSE_MAX, SHUTDOWN_GRACE, prefetch_for},
+};
 use self::{
     gate::Gate,
     health::QueueState,
-    supervise::{Stop, WorkerShared},
+    shared::{Stop, WorkerShared},
 };
 #[cfg(doc)]
 use crate::engine::{Interrupt, Settlement, Settler};
-use crate::{
-    engine::{Consume, EngineError},
-    recorder::Recorder,
-    registry::Registry,
-};
-
-/// Time a job has after [`Interrupt::Shutdown`] was fired at it.
-pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
-
-/// Longest wait for the last settlements to become durable; jobs without one are delivered again.
-pub const CLOSE_MAX: Duration = Duration::from_secs(10);
+use crate::{engine::Consume, recorder::Recorder, registry::Registry};
 
 /// The workers of one process: configured first, then run.
 pub struct Workers<E> {
@@ -83,44 +80,6 @@ pub struct Workers<E> {
     drain_timeout: Duration,
     name: String,
     abort: CancellationToken,
-}
-
-/// Reason why workers could not start or had to stop.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum WorkerError {
-    /// No queue was configured.
-    #[error("no queue to work on; name at least one")]
-    NoQueues,
-    /// A queue was configured twice, with possibly different concurrency.
-    #[error("queue `{0}` is named twice")]
-    DuplicateQueue(String),
-    /// The concurrency of a queue is 0, so it would never run a job.
-    #[error("queue `{0}` needs a concurrency of at least 1")]
-    NoSlots(String),
-    /// No kind is registered for a queue, so all its jobs would be dead as unknown.
-    #[error("no job kind is registered for queue `{queue}`; queues with jobs: {known}")]
-    NothingRegistered {
-        /// Queue without a registered kind.
-        queue: String,
-        /// The queues with registered kinds.
-        known: String,
-    },
-    /// The engine rejects the configuration or is closed; retrying does not help.
-    #[error("cannot consume queue `{queue}`")]
-    Engine {
-        /// Queue of the failed consumer.
-        queue: String,
-        /// Error of the engine.
-        #[source]
-        source: EngineError,
-    },
-    /// A job computed without awaiting until after the last deadline, so its thread could not be stopped.
-    #[error("queue `{queue}` did not stop: a job blocks its thread")]
-    Blocked {
-        /// Queue of the job.
-        queue: String,
-    },
 }
 
 impl<E: Clone + Send + Sync + 'static> Workers<E> {
@@ -275,13 +234,4 @@ impl<E: Clone + Send + Sync + 'static> Workers<E> {
         }
         Ok(())
     }
-}
-
-/// Unsettled deliveries per consumer: the concurrency and a quarter of it, at least one more.
-///
-/// The reserve covers the time until a settlement is durable, so that a free slot finds a job ready. It is small
-/// because a job fetched ahead waits for the jobs running here, even when another process is idle.
-pub const fn prefetch_for(concurrency: usize) -> usize {
-    let reserve = concurrency / 4;
-    concurrency.saturating_add(if reserve == 0 { 1 } else { reserve })
 }

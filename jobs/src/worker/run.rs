@@ -1,18 +1,23 @@
-//! The state of one run on its way through the layers.
+//! One run of a job: its data, for layers, acknowledgement and records, and its future.
 
 use std::sync::Arc;
 
 use base::{Ambient, Timestamp};
-use tokio::time::Instant;
+use futures::{
+    FutureExt,
+    future::{BoxFuture, ready},
+};
+use tokio::time::{Instant, timeout};
 
 use crate::{
-    engine::{Delivery, JobSignal, Receipt},
+    engine::{Delivery, JobSignal, Receipt, Settler},
     envelope::Envelope,
-    registry::{Policy, Registry, RunFn},
+    failure::Failure,
+    job::JobContext,
+    registry::{Policy, Registry},
 };
 
-/// Data of a run for layers, acknowledgement and records, independent of the environment type.
-#[derive(Debug)]
+/// Data of a run, independent of the environment type.
 pub(crate) struct Run {
     pub(crate) envelope: Arc<Envelope>,
     pub(crate) receipt: Receipt,
@@ -20,6 +25,9 @@ pub(crate) struct Run {
     pub(crate) policy: Policy,
     pub(crate) started_at: Timestamp,
     pub(crate) started: Instant,
+    /// The settler of the delivery; `None` outside of a worker. Held until the run has ended: the engine does not
+    /// consider the consumer lost while one of its jobs runs.
+    pub(crate) settler: Option<Arc<dyn Settler>>,
 }
 
 impl Run {
@@ -32,17 +40,36 @@ impl Run {
     pub(crate) fn is_last_attempt(&self) -> bool {
         self.attempt() >= self.envelope.max_attempts
     }
+
+    fn context<E: Clone>(&self, env: &E, ambient: &Ambient) -> JobContext<E> {
+        JobContext {
+            env: env.clone(),
+            id: self.envelope.id,
+            attempt: self.attempt(),
+            max_attempts: self.envelope.max_attempts,
+            created_at: self.envelope.created_at,
+            trace: self.envelope.trace,
+            signal: self.signal.clone(),
+            ambient: ambient.clone(),
+        }
+    }
 }
 
-/// The apalis task argument: a run and the function of its kind, if this process has registered it.
-pub(crate) struct Work<E> {
+/// The apalis task argument: a run and the future of its job.
+pub(crate) struct Work {
     pub(crate) run: Arc<Run>,
-    pub(crate) handler: Option<RunFn<E>>,
+    job: BoxFuture<'static, Result<(), Failure>>,
 }
 
-impl<E: Clone + Send + Sync + 'static> Work<E> {
-    /// Starts a run now.
-    pub(crate) fn start(delivery: Delivery, registry: &Registry<E>, ambient: &Ambient) -> Self {
+impl Work {
+    /// Prepares a run that starts now. The payload is decoded by the run, where a failure is an outcome like any other.
+    pub(crate) fn new<E: Clone + Send + Sync + 'static>(
+        delivery: Delivery,
+        settler: Option<Arc<dyn Settler>>,
+        registry: &Registry<E>,
+        env: &E,
+        ambient: &Ambient,
+    ) -> Self {
         let entry = registry.entry(&delivery.envelope.kind);
         let run = Run {
             envelope: delivery.envelope,
@@ -51,7 +78,19 @@ impl<E: Clone + Send + Sync + 'static> Work<E> {
             policy: entry.map_or(Policy::OF_UNKNOWN, |entry| entry.policy),
             started_at: ambient.now(),
             started: Instant::now(),
+            settler,
         };
-        Self { run: Arc::new(run), handler: entry.map(|entry| entry.run) }
+        let job = match entry {
+            Some(entry) => (entry.run)(run.context(env, ambient), Arc::clone(&run.envelope)),
+            None => ready(Err(Failure::UnknownKind(run.envelope.kind.clone()))).boxed(),
+        };
+        Self { run: Arc::new(run), job }
+    }
+
+    /// Runs the job; drops it at an await point once the timeout of its kind has passed.
+    pub(crate) async fn execute(self) -> Result<(), Failure> {
+        let Self { run, job } = self;
+        let limit = run.policy.timeout;
+        timeout(limit, job).await.unwrap_or(Err(Failure::TimedOut(limit)))
     }
 }

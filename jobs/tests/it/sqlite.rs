@@ -244,7 +244,7 @@ async fn a_failing_file_is_reported_and_survived() {
 }
 
 #[tokio::test]
-async fn every_way_a_row_can_be_corrupt_is_parked_with_its_column_named() {
+async fn every_corrupt_row_becomes_a_dead_letter_that_names_the_column() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let engine = open(folder.path()).await;
     let corruptions = [

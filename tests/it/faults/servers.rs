@@ -23,7 +23,7 @@ impl Servers {
     pub(super) fn found() -> Option<Self> {
         let folder = std::env::var_os(FOLDER).map(PathBuf::from);
         if folder.is_none() {
-            store::conformance::skip(&format!("{FOLDER} is not set: run `ops/faults`"));
+            base::testing::skip(&format!("{FOLDER} is not set: run `ops/faults`"));
         }
         folder.map(Self)
     }

@@ -10,11 +10,11 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use store::{
-    cassandra::{CassandraPayments, scratch::Keyspace},
     domain::{KeyId, MerchantId},
     merchants::{KeyRecord, KeyScope, Merchants},
-    postgres::PostgresOrders,
 };
+use store_cassandra::{CassandraPayments, scratch::Keyspace};
+use store_postgres::PostgresOrders;
 use tempfile::TempDir;
 
 use super::{Client, Receiver, Role, VerifyReport, Vhost, free_port, missing_broker, ready};
@@ -46,7 +46,7 @@ impl TestServers {
         let smtp =
             std::env::var("ORDERWORKS_TEST_SMTP_URL").map_err(|_| "ORDERWORKS_TEST_SMTP_URL is not set");
         if let Some(why) = missing.or(smtp.clone().err().map(str::to_owned)) {
-            store::conformance::skip(&why);
+            base::testing::skip(&why);
             return None;
         }
         let (keyspace, database) = (Keyspace::create().await?, Scratch::create().await);

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use store::{
     domain::{Decision, Event, EventKind, Order, OrderId, OrderStatus, PaymentId, RefundState},
     orders::MailSubject,
-    testing::orders::Snapshot,
 };
+use store_memory::orders::Snapshot;
 use workers::{mail::Template, provider::refund_key};
 
 use crate::{

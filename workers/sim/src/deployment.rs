@@ -10,13 +10,11 @@ use std::{
 
 use base::{Ambient, Timestamp, ambient::Clock};
 use jobs::Registry;
-use store::{
-    OrderStore,
-    testing::{MemoryOrders, MemoryPayments},
-    webhook_url::UrlPolicy,
-};
+use store::OrderStore;
+use store_memory::{MemoryOrders, MemoryPayments};
 use tokio::time::Instant;
-use workers::{Env, Parts, mail::Mailer, provider::PaymentProvider, webhook::WebhookSender};
+use webhooks::{UrlPolicy, WebhookSender, shares::ShareLimits};
+use workers::{Env, Parts, WebhookDelivery, mail::Mailer, provider::PaymentProvider};
 
 use crate::{
     Mutation,
@@ -34,6 +32,8 @@ use crate::{
 const START_MILLIS: i64 = 1_767_225_600_000;
 /// Largest skew of a process's clock, ahead of the true time.
 const SKEW_MAX: Duration = Duration::from_secs(2);
+/// Slots of webhooks that the processes share out to merchants.
+const WEBHOOK_SLOTS: usize = 16;
 const SENDER: &str = "Shop <orders@shop.example>";
 
 /// All parts of a run.
@@ -126,12 +126,13 @@ impl Deployment {
             provider = Arc::new(FreshKeys { inner: provider, ambient: ambient.clone() });
         }
         let policy = UrlPolicy { allow_loopback: false };
+        let sender = WebhookSender::through(self.outside.clone(), policy, ambient.clone());
         Env::new(Parts {
             orders: self.orders_of(process),
             payments: Arc::new(WatchedPayments { inner, watch: Arc::clone(&self.watch), unfenced }),
             provider,
             mailer: self.mailer.clone(),
-            webhooks: WebhookSender::through(self.outside.clone(), policy, ambient.clone()),
+            webhooks: WebhookDelivery::new(sender, ShareLimits::of_slots(WEBHOOK_SLOTS), ambient.clone()),
             ambient,
             worker: process.to_owned(),
         })

@@ -8,8 +8,8 @@ use store::{
     PaymentStore, StoreError,
     domain::{Decision, MerchantId, Payment, PaymentAttempt, PaymentId, RefundId, RefundState},
     payments::{Begun, Decided, NewPayment, PaymentEntry, RefundBegun},
-    testing::{Call, Link, MemoryPayments, Passage},
 };
+use store_memory::{Call, Link, MemoryPayments, Passage};
 
 use crate::{
     chance::{Chance, InjectedFault, pause},

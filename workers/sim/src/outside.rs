@@ -9,10 +9,8 @@ use std::{
 use async_trait::async_trait;
 use lettre::Message;
 use store::domain::{EndpointId, EventId};
-use workers::{
-    mail::{MailError, MailTransport},
-    webhook::{Answer, SignedPost, WebhookCarrier},
-};
+use webhooks::{Answer, SignedPost, WebhookCarrier};
+use workers::mail::{MailError, MailTransport};
 
 use crate::{
     chance::{Chance, InjectedFault, pause},

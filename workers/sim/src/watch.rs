@@ -10,8 +10,8 @@ use store::{
     catalog::Product,
     domain::{MerchantId, Order, OrderId, Payment, RefundId},
     outbox::{Command, OutboxBody},
-    testing::Observer,
 };
+use store_memory::Observer;
 
 use crate::trace::Trace;
 

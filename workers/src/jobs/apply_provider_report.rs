@@ -25,7 +25,7 @@ use super::{
 use crate::{
     env::Env,
     provider::{ChargeOutcome, RefundOutcome, RefundReport},
-    registry::PAYMENTS,
+    queues::PAYMENTS,
 };
 
 /// Applies the provider's present state of a charge.

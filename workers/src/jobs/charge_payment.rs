@@ -28,7 +28,7 @@ use super::{PROVIDER_ATTEMPTS_MAX, PROVIDER_BACKOFF, provider_failure, query_of,
 use crate::{
     env::Env,
     provider::{CaptureRequest, ChargeOutcome, ProviderError, capture_key},
-    registry::PAYMENTS,
+    queues::PAYMENTS,
 };
 
 /// Deadline of the capture call, whatever the provider's own limits are; the job's timeout leaves room for the lookup

@@ -1,7 +1,7 @@
 //! Job that delivers one event to one endpoint of a merchant.
 //!
 //! A delivery without a share of the slots, or to a paused endpoint, waits without using an attempt and without holding
-//! a slot, see [`crate::webhook::Wait`].
+//! a slot, see [`webhooks::shares`].
 //!
 //! The steps, and what a crash after each of them leaves:
 //! 1. check whether the endpoint took the event before: then nothing is sent;
@@ -20,12 +20,12 @@ use store::{
     domain::{EndpointId, EventId, OrderId},
     webhooks::{Endpoint, EndpointFinding, WebhookAttempt},
 };
-
-use crate::{
-    env::Env,
-    registry::WEBHOOKS,
-    webhook::{Answer, Message, SecretError, TOTAL_TIMEOUT, Target, Wait, body_of},
+use webhooks::{
+    Answer, Post, SecretError, TOTAL_TIMEOUT,
+    shares::{Message, Wait},
 };
+
+use crate::{env::Env, event_body::body_of, queues::WEBHOOKS};
 
 /// Pause after each failed attempt; the first attempt is made at once. 75.6 hours in all, the schedule of Svix.
 const SCHEDULE: [Duration; 9] = [
@@ -82,7 +82,8 @@ impl Job for DeliverWebhook {
             return Err(JobError::cancel("endpoint_disabled"));
         }
         let age = between(ctx.created_at, ctx.ambient.now());
-        let permit = match env.webhooks.enter(&endpoint, Message { first: ctx.attempt == 1, age }) {
+        let message = Message { first: ctx.attempt == 1, age };
+        let permit = match env.webhooks.shares.enter(endpoint.merchant, endpoint.id, message) {
             Ok(permit) => permit,
             Err(wait) => return Err(self.put_off(ctx, &endpoint, wait).await?),
         };
@@ -91,11 +92,18 @@ impl Job for DeliverWebhook {
         }
         let event = env.orders.event_by_id(self.event).await?;
         let event = event.ok_or_else(|| JobError::cancel("event_not_found"))?;
-        let target = Target { url: &endpoint.url, secret: &endpoint.secret, event: event.id };
-        let trace = ctx.trace.or(event.trace).map(|trace| trace.child(&ctx.ambient));
         let at = ctx.ambient.now();
+        let post = Post {
+            url: &endpoint.url,
+            secret: &endpoint.secret,
+            id: event.id.to_string(),
+            body: body_of(&event),
+            trace: ctx.trace.or(event.trace).map(|trace| trace.child(&ctx.ambient)),
+            at,
+            timeout: permit.timeout(),
+        };
         let started = tokio::time::Instant::now();
-        let answer = env.webhooks.post(&permit, &target, body_of(&event), trace, at).await;
+        let answer = env.webhooks.sender.post(post).await;
         let answer = answer.map_err(|SecretError| JobError::cancel("endpoint_secret_damaged"))?;
         permit.settle(&answer);
         let finding = Self::finding(ctx, &answer);
@@ -137,7 +145,7 @@ impl DeliverWebhook {
             Wait::Rest(_) if between(ctx.created_at, now) > REST_WITHIN => {
                 let last = self.attempt(ctx.max_attempts, now, &Answer::failed("endpoint_rests"));
                 ctx.env.orders.record_attempt(last).await?;
-                let finding = EndpointFinding::Fails { disable_after: ctx.env.webhooks.disable_after() };
+                let finding = EndpointFinding::Fails { disable_after: ctx.env.webhooks.disable_after };
                 note(ctx, endpoint, finding, now).await?;
                 Ok(JobError::cancel("undeliverable: endpoint_rests"))
             }
@@ -150,9 +158,9 @@ impl DeliverWebhook {
         match (answer.error, answer.status) {
             (None, _) => EndpointFinding::Works,
             (Some(_), Some(410)) => EndpointFinding::Gone,
-            (Some(_), _) => EndpointFinding::Fails {
-                disable_after: ctx.env.webhooks.disable_after().filter(|_| has_tried),
-            },
+            (Some(_), _) => {
+                EndpointFinding::Fails { disable_after: ctx.env.webhooks.disable_after.filter(|_| has_tried) }
+            }
         }
     }
 
@@ -186,7 +194,7 @@ async fn note(
     if endpoint.clone().take_in(finding, at).is_some()
         && ctx.env.orders.note_endpoint(endpoint.merchant, endpoint.id, finding, at).await?
     {
-        ctx.env.webhooks.endpoints_disabled().fetch_add(1, Ordering::Relaxed);
+        ctx.env.webhooks.endpoints_disabled.fetch_add(1, Ordering::Relaxed);
         tracing::warn!(endpoint.id = %endpoint.id, ?finding, "webhook endpoint disabled");
     }
     Ok(())

@@ -7,7 +7,7 @@ use store::{
     orders::Transition,
 };
 
-use crate::{env::Env, registry::FULFILMENT};
+use crate::{env::Env, queues::FULFILMENT};
 
 /// Takes the stock out of the inventory and creates the shipment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -20,7 +20,7 @@ use super::{PROVIDER_ATTEMPTS_MAX, PROVIDER_BACKOFF, provider_failure, unless_pa
 use crate::{
     env::Env,
     provider::{ProviderError, RefundOutcome, RefundRequest, refund_key},
-    registry::PAYMENTS,
+    queues::PAYMENTS,
 };
 
 const REFUND_TIMEOUT: Duration = Duration::from_secs(15);

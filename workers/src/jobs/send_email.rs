@@ -16,7 +16,7 @@ use store::{
 use crate::{
     env::Env,
     mail::{Mail, MailError, OrderMail, Template},
-    registry::EMAIL,
+    queues::EMAIL,
 };
 
 /// Sends one mail about an order.

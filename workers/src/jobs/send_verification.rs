@@ -19,7 +19,7 @@ use super::send_email::send_failure;
 use crate::{
     env::Env,
     mail::{Mail, VerificationMail},
-    registry::EMAIL,
+    queues::EMAIL,
 };
 
 /// Sends the mail of a verification request.

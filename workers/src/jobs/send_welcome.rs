@@ -8,7 +8,7 @@ use super::send_email::{is_recorded, record, send_failure};
 use crate::{
     env::Env,
     mail::{Mail, WELCOME, WelcomeMail},
-    registry::EMAIL,
+    queues::EMAIL,
 };
 
 /// Sends the welcome mail.

@@ -8,7 +8,10 @@ use std::{
 use lettre::Message;
 use tokio::io::AsyncWriteExt;
 
-use super::{Mail, MailError, MailSetupError};
+use super::{
+    error::{MailError, MailSetupError},
+    kind::Mail,
+};
 
 #[derive(Clone)]
 pub(super) struct FileTransport {

@@ -12,7 +12,7 @@ use lettre::{
 };
 use secrecy::{ExposeSecret, SecretString};
 
-use super::MailError;
+use super::error::MailError;
 
 /// Longest wait for one reply of the server.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);

@@ -4,7 +4,10 @@ use askama::Template as _;
 use store::domain::{Address, Currency, Order};
 use url::Url;
 
-use super::{Mail, OrderMail, Template, VerificationMail, WelcomeMail, format_amount};
+use super::{
+    amount::format_amount,
+    kind::{Mail, OrderMail, Template, VerificationMail, WelcomeMail},
+};
 
 /// A rendered mail.
 pub(super) struct Shown {

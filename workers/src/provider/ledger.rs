@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use base::Timestamp;
 use store::domain::{Currency, OrderId};
 
-use super::ProviderError;
+use super::error::ProviderError;
 
 /// Read access to the ledger of a provider.
 #[async_trait]

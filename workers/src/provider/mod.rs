@@ -8,6 +8,7 @@
 //! limit and a circuit breaker around either.
 
 pub mod breaker;
+mod error;
 pub mod guard;
 mod ledger;
 pub mod sandbox_client;
@@ -21,6 +22,7 @@ use async_trait::async_trait;
 use base::Timestamp;
 use store::domain::{Currency, OrderId, PaymentId, RefundId};
 
+pub use error::ProviderError;
 pub use ledger::{EntryKind, Ledger, LedgerEntry, LedgerPage};
 pub use wire::ClientError;
 
@@ -164,61 +166,6 @@ pub struct RefundReport {
     pub amount_minor: i64,
     /// Outcome, final or expected.
     pub outcome: RefundOutcome,
-}
-
-/// Why a provider gave no outcome. The texts are stable and name no data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ProviderError {
-    /// Not reached, or out of service for now; the call had no effect.
-    #[error("provider_unavailable")]
-    Unavailable {
-        /// Wait that the provider requested.
-        retry_after: Option<Duration>,
-    },
-    /// Too many requests; the call had no effect.
-    #[error("provider_rate_limited")]
-    RateLimited {
-        /// Wait that the provider requested.
-        retry_after: Option<Duration>,
-    },
-    /// Our credentials were rejected; the call had no effect, and an operator must act.
-    #[error("provider_authentication")]
-    Authentication,
-    /// The call was not made: the breaker is open, or this process has reached its rate limit.
-    #[error("provider_paused")]
-    Paused {
-        /// How long to wait.
-        wait: Duration,
-    },
-    /// The operation is in progress and takes long, such as a bank transfer; it need only be looked up again.
-    #[error("provider_pending")]
-    Pending {
-        /// How long to wait before that.
-        look_again: Duration,
-    },
-    /// The request was sent and no answer came: it may have taken effect.
-    #[error("provider_unknown: {cause}")]
-    Unknown {
-        /// `timeout`, `connection_lost`, `server_error` or `too_many_to_search`.
-        cause: &'static str,
-    },
-    /// The answer is invalid, or about something else than requested; manual action is required.
-    #[error("provider_protocol: {detail}")]
-    Protocol {
-        /// Stable code of the defect.
-        detail: &'static str,
-    },
-}
-
-impl ProviderError {
-    /// The search was cut short: the charge is neither found nor known to be missing, though the provider works.
-    pub(crate) const TOO_MANY_TO_SEARCH: Self = Self::Unknown { cause: "too_many_to_search" };
-
-    /// Whether money may have moved nevertheless, so that the provider must be asked before anything is decided.
-    pub const fn may_have_happened(&self) -> bool {
-        matches!(self, Self::Unknown { .. } | Self::Protocol { .. })
-    }
 }
 
 /// The idempotency key of a payment's capture: one per payment, never per attempt.

@@ -11,9 +11,9 @@ use http::StatusCode;
 use reqwest::{Client, RequestBuilder, Response};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use url::Url;
-
 use store::domain::OrderId;
+use url::Url;
+use webhooks::http_client::retry_after;
 
 use super::{
     CaptureRequest, ChargeOutcome, ChargeQuery, ChargeReport, EntryKind, Ledger, LedgerEntry, LedgerPage,
@@ -21,7 +21,6 @@ use super::{
     sandbox_server::{Entry, EntryType},
     wire::{self, ClientError, decode},
 };
-use crate::http_client::retry_after;
 
 /// Most ledger entries per request.
 const LEDGER_PAGE_MAX: u32 = 100;

@@ -6,8 +6,9 @@ use http::StatusCode;
 use reqwest::{Client, RequestBuilder, Response};
 use serde::Deserialize;
 
+use webhooks::http_client::{install_tls_provider, read_bounded};
+
 use super::ProviderError;
-use crate::http_client::{install_tls_provider, read_bounded};
 
 /// Most bytes of an answer: a page of a hundred charges, some with the most metadata allowed.
 const RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;

@@ -8,7 +8,7 @@ use store::{
     webhooks::WebhookAttempt,
 };
 
-use super::VerifyError;
+use super::error::VerifyError;
 use crate::provider::{Ledger, LedgerEntry};
 
 /// Most attempts in one listing; beyond it a missing one must be looked up by itself.

@@ -11,6 +11,7 @@
 //! Start with [`Verify::run`]. `facts` gathers the records of one order, the rules check them, `queues` tells whether a
 //! missing job is still to come, and the scan visits all orders and keeps the mark of incremental audits.
 
+mod error;
 mod facts;
 mod finding;
 mod queues;
@@ -21,21 +22,18 @@ mod scan;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use base::{Ambient, Timestamp};
-use jobs::{
-    Engine,
-    engine::{DeadReason, EngineError},
-    records::RecordStore,
-};
-use store::{OrderStore, PaymentStore, StoreError, domain::OrderId};
+use jobs::{Engine, engine::DeadReason, records::RecordStore};
+use store::{OrderStore, PaymentStore, domain::OrderId};
 
 use self::{
     facts::{Facts, is_damage},
     finding::Finding,
     queues::{JobFate, Queues},
-    rules::AuditWindow,
+    rules::window::AuditWindow,
 };
-use crate::provider::{Ledger, PaymentProvider, ProviderError};
+use crate::provider::{Ledger, PaymentProvider};
 
+pub use error::VerifyError;
 pub use finding::{Code, Invariant, Repair, Violation};
 
 /// The stores that an audit compares.
@@ -126,21 +124,6 @@ impl Summary {
         let of = self.violations.iter().filter(|(code, _)| code.invariant() == invariant);
         of.map(|(_, count)| count).sum()
     }
-}
-
-/// The audit could not be completed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum VerifyError {
-    /// A store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The queue failed.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// The provider's ledger cannot be read.
-    #[error("the provider's ledger cannot be read")]
-    Provider(#[from] ProviderError),
 }
 
 /// One run of an audit.
@@ -258,7 +241,9 @@ impl Audit<'_> {
     /// Reports a violation, after its repair where that is requested and safe.
     async fn report(&mut self, mut violation: Violation) -> Result<(), VerifyError> {
         if self.plan.repair && violation.repair.is_safe() {
-            violation.repaired = repair::apply(self.of, &violation.repair).await?;
+            let (orders, engine) = (self.of.orders.as_ref(), self.of.engine.as_ref());
+            let at = self.of.ambient.now();
+            violation.repaired = repair::apply(&violation.repair, orders, engine, at).await?;
             self.summary.repaired += u64::from(violation.repaired);
         }
         *self.summary.violations.entry(violation.code).or_default() += 1;

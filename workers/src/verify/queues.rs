@@ -18,7 +18,7 @@ use jobs::{
 };
 use tokio::sync::{Mutex, OnceCell};
 
-use super::{VerifyError, finding::Awaited};
+use super::{error::VerifyError, finding::Awaited};
 
 /// Most listed jobs that are compared; beyond it no job counts as lost.
 const HELD_MAX: usize = 100_000;

@@ -18,7 +18,8 @@ use workers::{
         capture_key,
         guard::{GuardConfig, Guarded, Rate},
     },
-    registry::{PAYMENTS, registry},
+    queues::PAYMENTS,
+    registry::registry,
     relay::Relay,
 };
 

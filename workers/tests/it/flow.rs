@@ -12,11 +12,7 @@ use jobs::{
 use sqlx::{ConnectOptions, Executor, sqlite::SqliteConnectOptions};
 use store::domain::{Order, OrderStatus};
 use tokio_util::sync::CancellationToken;
-use workers::{
-    jobs::FulfilOrder,
-    registry::{QUEUES, registry},
-    relay::Relay,
-};
+use workers::{jobs::FulfilOrder, queues::QUEUES, registry::registry, relay::Relay};
 
 use crate::util::{Receiver, TestMerchant, soon, until};
 

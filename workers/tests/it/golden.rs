@@ -50,7 +50,7 @@ fn payloads_of_every_kind_stay_readable() {
 
 #[test]
 fn every_queue_has_a_default_concurrency() {
-    let mut queues: Vec<_> = workers::registry::QUEUES.iter().map(|(name, _)| *name).collect();
+    let mut queues: Vec<_> = workers::queues::QUEUES.iter().map(|(name, _)| *name).collect();
     queues.sort_unstable();
     assert_eq!(workers::registry().expect("distinct kinds").queues(), queues);
 }

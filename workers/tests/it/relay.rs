@@ -10,13 +10,13 @@ use std::{
 
 use async_trait::async_trait;
 use jobs::{
-    Consume, Engine, Envelope, JobId, Publish,
+    Consume, Engine, Envelope, ErrorClass, JobId, Publish,
     engine::{Capabilities, EngineError, EngineInfo, Event, JobFilter, Published, QueueSpec},
     sqlite::SqliteEngine,
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use workers::{registry::QUEUES, relay::Relay, subscriptions::job_id};
+use workers::{queues::QUEUES, relay::Relay, subscriptions::job_id};
 
 use crate::util::{Receiver, TestMerchant, soon, until};
 
@@ -70,7 +70,7 @@ impl EngineInfo for Gate {
 
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = self.inner.capabilities();
-        capabilities.announces = true;
+        capabilities.publishes_events = true;
         capabilities
     }
 }
@@ -80,11 +80,7 @@ impl Publish for Gate {
     async fn publish(&self, envelopes: Vec<Envelope>) -> Result<Vec<Published>, EngineError> {
         if self.down.load(Ordering::SeqCst) {
             self.reached.notify_one();
-            return Err(EngineError::Unavailable {
-                engine: "gate",
-                detail: "closed".to_owned(),
-                source: None,
-            });
+            return Err(EngineError::new(ErrorClass::Unavailable, "gate", "closed"));
         }
         let published = self.inner.publish(envelopes).await;
         if self.crash_after_publish.load(Ordering::SeqCst) {
@@ -94,8 +90,8 @@ impl Publish for Gate {
         published
     }
 
-    async fn publish_events(&self, news: Vec<Event>) -> Result<(), EngineError> {
-        self.announced.lock().expect("not poisoned").extend(news);
+    async fn publish_events(&self, events: Vec<Event>) -> Result<(), EngineError> {
+        self.announced.lock().expect("not poisoned").extend(events);
         Ok(())
     }
 }
@@ -177,7 +173,7 @@ async fn programs_outside_are_told_what_merchants_are_told() {
         id: event.id.to_string(),
         topic: "order.placed".to_owned(),
         source: event.merchant.to_string(),
-        body: workers::webhook::body_of(&event),
+        body: workers::event_body::body_of(&event),
         trace: event.trace,
     };
     assert_eq!(*gate.announced.lock().expect("not poisoned"), [expected]);

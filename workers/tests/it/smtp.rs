@@ -3,10 +3,8 @@
 use jobs::{Job, JobError};
 use store::domain::Order;
 use workers::{
-    Env, Parts,
     jobs::SendEmail,
     mail::{Mail, MailError, Mailer, OrderMail, SmtpConfig, SmtpSecurity, Template},
-    webhook::WebhookSender,
 };
 
 use crate::util::{SmtpSink, TestMerchant, context};
@@ -90,18 +88,7 @@ async fn the_job_records_what_was_taken_and_nothing_else() {
     let shop = TestMerchant::open().await;
     let mut sink = SmtpSink::start().await;
     let order = shop.place("pm_card_visa").await;
-    let env = |port| {
-        let policy = store::webhook_url::UrlPolicy { allow_loopback: true };
-        Env::new(Parts {
-            orders: shop.orders.clone(),
-            payments: shop.payments.clone(),
-            provider: std::sync::Arc::new(shop.provider.clone()),
-            mailer: mailer(&config(port)),
-            webhooks: WebhookSender::new(policy, shop.ambient.clone()).expect("a sender"),
-            ambient: shop.ambient.clone(),
-            worker: "test".to_owned(),
-        })
-    };
+    let env = |port| shop.env_mailing(mailer(&config(port)));
     let job = SendEmail { order: order.id, template: Template::OrderConfirmation };
     let error = job.run(&context(env(1))).await.expect_err("nobody listens on port 1");
     assert!(matches!(error, JobError::Retry(_)), "{error:?}");

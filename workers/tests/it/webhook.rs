@@ -9,10 +9,11 @@ use store::{
     domain::{EndpointId, Event, EventKind, OrderId, PageRequest},
     webhooks::{EndpointChange, EndpointFinding, WebhookAttempt},
 };
-use workers::{
-    jobs::DeliverWebhook,
-    webhook::{FAILURES_MAX, REST_MAX, TOTAL_TIMEOUT},
+use webhooks::{
+    TOTAL_TIMEOUT,
+    shares::{FAILURES_MAX, REST_MAX},
 };
+use workers::jobs::DeliverWebhook;
 
 use crate::util::{Receiver, SECRET, TestMerchant, context};
 
@@ -255,7 +256,7 @@ async fn an_endpoint_that_fails_for_days_is_disabled_and_the_merchants_others_ar
     ctx.attempt = 5;
     job_of_bad.run(&ctx).await.expect_err("fails");
     assert!(!is_enabled().await);
-    assert_eq!(ctx.env.webhooks.endpoints_disabled().load(Ordering::Relaxed), 1);
+    assert_eq!(ctx.env.webhooks.endpoints_disabled.load(Ordering::Relaxed), 1);
     ctx.attempt = 6;
     let error = job_of_bad.run(&ctx).await.expect_err("disabled");
     assert_eq!(error.describe(), "endpoint_disabled");

@@ -18,7 +18,6 @@ use jobs::{
 use store::{
     catalog::{InventoryPut, ProductData},
     domain::{EndpointId, MerchantId},
-    webhook_url::UrlPolicy,
     webhooks::{Endpoint, Subscription},
 };
 use tokio::{
@@ -26,12 +25,8 @@ use tokio::{
     sync::{Semaphore, watch},
 };
 use tokio_util::sync::CancellationToken;
-use workers::{
-    Env,
-    registry::{WEBHOOKS, registry},
-    relay::Relay,
-    webhook::{Answer, ShareLimits, SignedPost, WebhookCarrier, WebhookSender},
-};
+use webhooks::{Answer, SignedPost, UrlPolicy, WebhookCarrier, WebhookSender, shares::ShareLimits};
+use workers::{Env, WebhookDelivery, queues::WEBHOOKS, registry::registry, relay::Relay};
 
 use crate::util::{Receiver, SECRET, TestMerchant, until};
 
@@ -152,7 +147,7 @@ fn env(shop: &TestMerchant) -> Env {
     let sender = WebhookSender::new(UrlPolicy { allow_loopback: true }, shop.ambient.clone());
     // A tenth of the default, so that all fifty count as slow soon.
     let limits = ShareLimits { quick: Duration::from_millis(300), ..ShareLimits::of_slots(SLOTS) };
-    shop.env_sending(sender.expect("a sender").sharing(limits))
+    shop.env_sending(WebhookDelivery::new(sender.expect("a sender"), limits, shop.ambient.clone()))
 }
 
 /// The latency of each event.
@@ -224,11 +219,12 @@ async fn silent_endpoints_hold_their_merchants_share_while_others_are_sent_all_o
     });
     let limits = ShareLimits::of_slots(SLOTS);
     let policy = UrlPolicy { allow_loopback: true };
-    let sender = WebhookSender::through(carrier.clone(), policy, shop.ambient.clone()).sharing(limits);
+    let sender = WebhookSender::through(carrier.clone(), policy, shop.ambient.clone());
+    let webhooks = WebhookDelivery::new(sender, limits, shop.ambient.clone());
     shop.endpoint("http://127.0.0.1:8080/hook").await;
     let url = format!("http://127.0.0.1:8080{SILENT_PATH}");
     let b = merchant(&shop, &[url.as_str(); SILENT]).await;
-    let (engine, stop) = start(&shop, shop.env_sending(sender)).await;
+    let (engine, stop) = start(&shop, shop.env_sending(webhooks)).await;
     for on_hand in 1..=EVENTS_OF_B {
         restock(&shop, b, on_hand).await;
     }

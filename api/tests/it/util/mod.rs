@@ -11,19 +11,19 @@ use api::{
     SignInLimits,
 };
 use base::Ambient;
+use cache::{LocalLimits, MemoryCache, MemoryConfig, SqliteSessions};
 use jobs::{records::RecordStore, sqlite::SqliteEngine};
 use reqwest::{Method, header::HeaderMap};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use store::{
-    cache::{LocalLimits, MemoryCache, MemoryConfig, SqliteSessions},
     domain::{KeyId, MerchantId, OrderId},
     merchants::{KeyRecord, KeyScope, Merchants},
-    sqlite::{SqliteOrders, SqlitePayments},
-    webhook_url::UrlPolicy,
 };
+use store_sqlite::{SqliteOrders, SqlitePayments};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
+use webhooks::UrlPolicy;
 
 pub(crate) struct TestApi {
     pub(crate) address: std::net::SocketAddr,

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use base::{Timestamp, ids::Uuid};
+use async_trait::async_trait;
+use base::{ErrorClass, Timestamp, ids::Uuid};
 use sqlx::{Row, postgres::PgRow};
 
 use super::PostgresJobStore;
 use crate::{
     engine::EngineError,
     envelope::JobId,
+    job_store::UniqueKeys,
     postgres::{PostgresFault, text},
 };
 
@@ -36,8 +38,9 @@ const ROUNDS_MAX: u32 = 32;
 /// Keys to reserve, each with queue and requesting job.
 type Wanted = BTreeMap<String, (String, JobId)>;
 
-impl PostgresJobStore {
-    pub(super) async fn reserve_keys(
+#[async_trait]
+impl UniqueKeys for PostgresJobStore {
+    async fn reserve(
         &self,
         keys: Vec<(String, String, JobId)>,
         now: Timestamp,
@@ -55,6 +58,17 @@ impl PostgresJobStore {
         Ok(keys.into_iter().map(other).collect())
     }
 
+    async fn release(&self, ids: &[JobId]) -> Result<(), EngineError> {
+        let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+        self.run(async || {
+            self.database.run(sqlx::query(RELEASE).bind(&ids)).await?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+impl PostgresJobStore {
     /// The holder of each key, after all free keys were reserved.
     async fn holders(
         &self,
@@ -69,8 +83,8 @@ impl PostgresJobStore {
                 return Ok(holders);
             }
         }
-        let detail = "unique keys change hands faster than they can be read; try again".to_owned();
-        Err(EngineError::Busy { engine: "job store", detail, source: None })
+        let detail = "unique keys change hands faster than they can be read; try again";
+        Err(EngineError::new(ErrorClass::Busy, "job store", detail))
     }
 
     /// One round: the keys reserved now, and the holders found for the other keys.
@@ -84,24 +98,15 @@ impl PostgresJobStore {
         let queues: Vec<&str> = wanted.values().map(|(queue, _)| queue.as_str()).collect();
         let reserve = sqlx::query(RESERVE).bind(&keys).bind(ids).bind(queues).bind(now.as_millisecond());
         let taken = self.database.rows(reserve).await?;
-        let mut holders: HashMap<_, _> = taken.iter().map(held).collect();
+        let mut holders: HashMap<_, _> = taken.iter().map(holder).collect();
         let others: Vec<&str> = keys.into_iter().filter(|&key| !holders.contains_key(key)).collect();
         if !others.is_empty() {
-            holders.extend(self.database.rows(sqlx::query(HOLDERS).bind(others)).await?.iter().map(held));
+            holders.extend(self.database.rows(sqlx::query(HOLDERS).bind(others)).await?.iter().map(holder));
         }
         Ok(holders)
     }
-
-    pub(super) async fn release_keys(&self, ids: &[JobId]) -> Result<(), EngineError> {
-        let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
-        self.run(async || {
-            self.database.run(sqlx::query(RELEASE).bind(&ids)).await?;
-            Ok(())
-        })
-        .await
-    }
 }
 
-fn held(row: &PgRow) -> (String, JobId) {
+fn holder(row: &PgRow) -> (String, JobId) {
     (row.get("key"), JobId(row.get("job")))
 }

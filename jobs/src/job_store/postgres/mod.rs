@@ -6,6 +6,7 @@
 
 mod control;
 mod keys;
+mod notes;
 mod row;
 mod schedule;
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! Rows of scheduled jobs.
 
-use base::{Timestamp, ids::Uuid};
+use base::{Timestamp, ids::Uuid, time::ceil_ms};
 use sqlx::{Row, postgres::PgRow};
 
 use crate::{
     Envelope, JobId,
-    job_store::{ScheduledJob, ceil_ms},
+    job_store::ScheduledJob,
     postgres::{PostgresFault, text, time},
 };
 

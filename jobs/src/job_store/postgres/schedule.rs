@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
 use base::{Timestamp, ids::Uuid};
 use sqlx::{Executor, Row};
 
@@ -15,8 +16,8 @@ use super::{
 use crate::{
     engine::{EngineError, JobFilter},
     envelope::JobId,
-    job_store::{LIST_MAX, ScheduledJob},
-    postgres::PostgresFault,
+    job_store::{LIST_MAX, ScheduledJob, ScheduledJobs, draw_claim},
+    postgres::text,
 };
 
 /// A purge may delete more rows than the usual statement timeout allows.
@@ -67,64 +68,63 @@ pub(super) const COUNT: &str = "SELECT count(*) FROM jobs.scheduled WHERE queue 
 
 pub(super) const PURGE: &str = "DELETE FROM jobs.scheduled WHERE queue = $1";
 
-impl PostgresJobStore {
-    pub(super) async fn insert(&self, jobs: Vec<ScheduledJob>) -> Result<(), EngineError> {
+const DELETE_UNCLAIMED: &str = "DELETE FROM jobs.scheduled WHERE id = $1 AND claimed_until <= $2";
+
+const REQUEST_CANCEL: &str = "
+    INSERT INTO jobs.cancel_requests (job, reason, requested_at) VALUES ($1, $2, $3)
+    ON CONFLICT (job) DO UPDATE SET reason = EXCLUDED.reason, requested_at = EXCLUDED.requested_at";
+
+#[async_trait]
+impl ScheduledJobs for PostgresJobStore {
+    async fn schedule(&self, jobs: Vec<ScheduledJob>) -> Result<(), EngineError> {
         // Keyed by id: of several jobs with one id the last one counts, and processes lock rows in one order.
         let jobs: BTreeMap<JobId, ScheduledJob> =
             jobs.into_iter().map(|job| (job.envelope.id, job)).collect();
-        self.run(|| self.try_insert(&jobs)).await
+        self.run(async || {
+            let mut rows = NewRows::default();
+            for job in jobs.values() {
+                rows.push(job)?;
+            }
+            let insert = sqlx::query(SCHEDULE).bind(rows.id).bind(rows.queue).bind(rows.kind);
+            let insert = insert.bind(rows.due_at).bind(rows.envelope).bind(rows.crashes);
+            self.database.run(insert.bind(rows.last_error).bind(rows.first_failed_at)).await?;
+            Ok(())
+        })
+        .await
     }
 
-    async fn try_insert(&self, jobs: &BTreeMap<JobId, ScheduledJob>) -> Result<(), PostgresFault> {
-        let mut rows = NewRows::default();
-        for job in jobs.values() {
-            rows.push(job)?;
-        }
-        let insert = sqlx::query(SCHEDULE).bind(rows.id).bind(rows.queue).bind(rows.kind);
-        let insert = insert.bind(rows.due_at).bind(rows.envelope).bind(rows.crashes);
-        self.database.run(insert.bind(rows.last_error).bind(rows.first_failed_at)).await?;
-        Ok(())
-    }
-
-    /// Claims due jobs, or one job whether due or not.
-    pub(super) async fn claim_jobs(
+    async fn claim_due(
         &self,
-        which: Which,
         now: Timestamp,
         until: Timestamp,
+        limit: u32,
     ) -> Result<Vec<ScheduledJob>, EngineError> {
-        let mut jobs = self.run(|| self.try_claim(which, now, until)).await?;
-        jobs.sort_by_key(|job| (job.due_at, job.envelope.id));
+        let mut jobs: Vec<_> = self
+            .run(async || {
+                let claim = sqlx::query(CLAIM_DUE).bind(now.as_millisecond()).bind(until.as_millisecond());
+                let claim = claim.bind(draw_claim(&self.ambient)).bind(i64::from(limit));
+                Ok(self.database.rows(claim).await?.iter().filter_map(row::scheduled).collect())
+            })
+            .await?;
+        jobs.sort_by_key(|job: &ScheduledJob| (job.due_at, job.envelope.id));
         Ok(jobs)
     }
 
-    async fn try_claim(
+    async fn claim(
         &self,
-        which: Which,
+        id: JobId,
         now: Timestamp,
         until: Timestamp,
-    ) -> Result<Vec<ScheduledJob>, PostgresFault> {
-        let sql = match which {
-            Which::Due(_) => CLAIM_DUE,
-            Which::One(_) => CLAIM_ONE,
-        };
-        let claim = sqlx::query(sql).bind(now.as_millisecond()).bind(until.as_millisecond());
-        let claim = claim.bind(self.draw_claim());
-        let claim = match which {
-            Which::Due(limit) => claim.bind(i64::from(limit)),
-            Which::One(id) => claim.bind(id.0),
-        };
-        Ok(self.database.rows(claim).await?.iter().filter_map(row::scheduled).collect())
+    ) -> Result<Option<ScheduledJob>, EngineError> {
+        self.run(async || {
+            let claim = sqlx::query(CLAIM_ONE).bind(now.as_millisecond()).bind(until.as_millisecond());
+            let claim = claim.bind(draw_claim(&self.ambient)).bind(id.0);
+            Ok(self.database.row(claim).await?.as_ref().and_then(row::scheduled))
+        })
+        .await
     }
 
-    /// A random claim id.
-    fn draw_claim(&self) -> i64 {
-        let mut bytes = [0; 8];
-        self.ambient.fill(&mut bytes);
-        i64::from_le_bytes(bytes) | 1
-    }
-
-    pub(super) async fn delete_claimed(&self, claims: &[(JobId, i64)]) -> Result<(), EngineError> {
+    async fn unschedule(&self, claims: &[(JobId, i64)]) -> Result<(), EngineError> {
         let (ids, claims): (Vec<Uuid>, Vec<i64>) = claims.iter().map(|(id, claim)| (id.0, *claim)).unzip();
         self.run(async || {
             self.database.run(sqlx::query(UNSCHEDULE).bind(&ids).bind(&claims)).await?;
@@ -133,19 +133,18 @@ impl PostgresJobStore {
         .await
     }
 
-    pub(super) async fn list(&self, filter: &JobFilter) -> Result<Vec<ScheduledJob>, EngineError> {
-        self.run(|| self.try_list(filter)).await
+    async fn scheduled(&self, filter: &JobFilter) -> Result<Vec<ScheduledJob>, EngineError> {
+        self.run(async || {
+            let sql = if filter.queue.is_some() { LIST_QUEUE } else { LIST };
+            let list = sqlx::query(sql).bind(filter.after.map_or(Uuid::nil(), |id| id.0)).bind(&filter.kind);
+            let list = list.bind(i64::from(filter.limit.min(LIST_MAX)));
+            let list = if filter.queue.is_some() { list.bind(&filter.queue) } else { list };
+            Ok(self.database.rows(list).await?.iter().filter_map(row::scheduled).collect())
+        })
+        .await
     }
 
-    async fn try_list(&self, filter: &JobFilter) -> Result<Vec<ScheduledJob>, PostgresFault> {
-        let sql = if filter.queue.is_some() { LIST_QUEUE } else { LIST };
-        let select = sqlx::query(sql).bind(filter.after.map_or(Uuid::nil(), |id| id.0)).bind(&filter.kind);
-        let select = select.bind(i64::from(filter.limit.min(LIST_MAX)));
-        let select = if filter.queue.is_some() { select.bind(&filter.queue) } else { select };
-        Ok(self.database.rows(select).await?.iter().filter_map(row::scheduled).collect())
-    }
-
-    pub(super) async fn one(&self, id: JobId) -> Result<Option<ScheduledJob>, EngineError> {
+    async fn find(&self, id: JobId) -> Result<Option<ScheduledJob>, EngineError> {
         self.run(async || {
             let found = self.database.row(sqlx::query(FIND).bind(id.0)).await?;
             Ok(found.as_ref().and_then(row::scheduled))
@@ -153,7 +152,7 @@ impl PostgresJobStore {
         .await
     }
 
-    pub(super) async fn count(&self, queue: &str) -> Result<u64, EngineError> {
+    async fn scheduled_count(&self, queue: &str) -> Result<u64, EngineError> {
         self.run(async || {
             let count = self.database.row(sqlx::query(COUNT).bind(queue)).await?;
             let count = count.ok_or(sqlx::Error::RowNotFound)?;
@@ -162,26 +161,37 @@ impl PostgresJobStore {
         .await
     }
 
-    pub(super) async fn purge_queue(&self, queue: &str) -> Result<u64, EngineError> {
-        self.run(|| self.try_purge(queue)).await
+    async fn purge(&self, queue: &str) -> Result<u64, EngineError> {
+        self.run(async || {
+            let mut tx = self.database.begin().await?;
+            tx.execute(sqlx::raw_sql(PURGE_TIMEOUT)).await?;
+            let jobs = self.database.query(PURGE).bind(queue).execute(&mut *tx).await?.rows_affected();
+            let keys = self.database.query("DELETE FROM jobs.unique_keys WHERE queue = $1").bind(queue);
+            keys.execute(&mut *tx).await?;
+            tx.commit().await?;
+            Ok(jobs)
+        })
+        .await
     }
 
-    async fn try_purge(&self, queue: &str) -> Result<u64, PostgresFault> {
-        let mut tx = self.database.begin().await?;
-        tx.execute(sqlx::raw_sql(PURGE_TIMEOUT)).await?;
-        let jobs = self.database.query(PURGE).bind(queue).execute(&mut *tx).await?.rows_affected();
-        let keys = self.database.query("DELETE FROM jobs.unique_keys WHERE queue = $1").bind(queue);
-        keys.execute(&mut *tx).await?;
-        tx.commit().await?;
-        Ok(jobs)
+    /// A job that is being published has a live claim: it gets a cancel request, which its consumer carries out.
+    async fn cancel(&self, id: JobId, reason: &str, now: Timestamp) -> Result<bool, EngineError> {
+        let now = now.as_millisecond();
+        self.run(async || {
+            let mut tx = self.database.begin().await?;
+            let removed = self.database.query(DELETE_UNCLAIMED).bind(id.0).bind(now);
+            let removed = removed.execute(&mut *tx).await?.rows_affected() > 0;
+            if removed {
+                let keys = self.database.query("DELETE FROM jobs.unique_keys WHERE job = $1");
+                keys.bind(id.0).execute(&mut *tx).await?;
+            } else {
+                let request = self.database.query(REQUEST_CANCEL).bind(id.0).bind(text(reason)).bind(now);
+                request.execute(&mut *tx).await?;
+                self.raise_version(&mut tx).await?;
+            }
+            tx.commit().await?;
+            Ok(removed)
+        })
+        .await
     }
-}
-
-/// Jobs to claim.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Which {
-    /// Due jobs, up to this number.
-    Due(u32),
-    /// The job with this id.
-    One(JobId),
 }

@@ -2,7 +2,7 @@
 
 use base::postgres::{Database, connect, scratch, scratch::Scratch};
 
-use super::{control, keys, schedule};
+use super::{control, keys, notes, schedule};
 use crate::postgres::plans;
 
 const FILL: &str = "
@@ -47,7 +47,7 @@ async fn no_statement_scans_a_large_table() {
         (control::CANCELS, "100", "cancel_requests_age"),
         (control::FORGET_CANCELS, IDS, "cancel_requests_pkey"),
         (control::EXPIRE_CANCELS, "100", "cancel_requests_age"),
-        (control::NOTES, "'queue 1', 100", "consumers_queue"),
+        (notes::NOTES, "'queue 1', 100", "consumers_queue"),
         (control::EXPIRE_NOTES, "100", "consumers_age"),
     ];
     for (sql, values, index) in statements {

@@ -1,19 +1,21 @@
 //! The job store in a SQLite file, for one machine.
 
 mod control;
+mod keys;
+mod notes;
 mod row;
 mod schedule;
 
 use std::path::Path;
 
 use base::{
-    Ambient, ErrorClass,
-    sqlite::{Database, OpenError, WriteFailed, classify},
+    Ambient,
+    sqlite::{Database, OpenError},
 };
 use futures::future::BoxFuture;
 use sqlx::SqliteConnection;
 
-use crate::engine::EngineError;
+use crate::{engine::EngineError, sqlite::fault::SqliteFault};
 
 /// Read connections beside the one writer.
 const READERS_MAX: u32 = 3;
@@ -34,34 +36,14 @@ impl SqliteJobStore {
     async fn write<T, F>(&self, work: F) -> Result<T, EngineError>
     where
         T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, JobStoreFault>>
-            + Send
-            + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, SqliteFault>> + Send + 'static,
     {
-        Ok(self.database.write(work).await?)
+        self.database.write(work).await.map_err(engine_error)
     }
 }
 
-/// Error inside a transaction.
-#[derive(Debug, thiserror::Error)]
-enum JobStoreFault {
-    #[error(transparent)]
-    Sql(#[from] sqlx::Error),
-    #[error(transparent)]
-    Write(#[from] WriteFailed),
-    #[error("a stored job cannot be encoded")]
-    Json(#[from] serde_json::Error),
-}
-
-impl From<JobStoreFault> for EngineError {
-    fn from(fault: JobStoreFault) -> Self {
-        let class = match &fault {
-            JobStoreFault::Sql(error) => classify(error),
-            JobStoreFault::Write(error) => error.error_class(),
-            JobStoreFault::Json(_) => ErrorClass::Corrupt,
-        };
-        Self::new(class, "job store", fault)
-    }
+fn engine_error(error: impl Into<SqliteFault>) -> EngineError {
+    error.into().of("job store")
 }
 
 fn ids_json(ids: &[crate::JobId]) -> String {

@@ -1,16 +1,16 @@
-//! Scheduled jobs and unique keys.
+//! Scheduled jobs and the claims under which they are published.
 
-use std::collections::HashMap;
-
-use base::Timestamp;
+use async_trait::async_trait;
+use base::{Timestamp, time::ceil_ms};
 use serde::Serialize;
-use sqlx::{Row, SqliteConnection};
+use sqlx::SqliteConnection;
 
-use super::{JobStoreFault, SqliteJobStore, ids_json, row};
+use super::{SqliteJobStore, control::raise_version, engine_error, row};
 use crate::{
     engine::{EngineError, JobFilter},
     envelope::JobId,
-    job_store::{LIST_MAX, ScheduledJob, ceil_ms},
+    job_store::{LIST_MAX, ScheduledJob, ScheduledJobs, draw_claim},
+    sqlite::fault::SqliteFault,
 };
 
 #[derive(Serialize)]
@@ -25,7 +25,7 @@ struct NewRow {
     first_failed_at: Option<i64>,
 }
 
-fn new_row(job: ScheduledJob) -> Result<NewRow, JobStoreFault> {
+fn new_row(job: ScheduledJob) -> serde_json::Result<NewRow> {
     Ok(NewRow {
         id: job.envelope.id.to_string(),
         due_at: ceil_ms(job.due_at),
@@ -38,17 +38,11 @@ fn new_row(job: ScheduledJob) -> Result<NewRow, JobStoreFault> {
     })
 }
 
-/// A random claim id.
-fn draw_claim(store: &SqliteJobStore) -> i64 {
-    let mut bytes = [0; 8];
-    store.ambient.fill(&mut bytes);
-    i64::from_le_bytes(bytes) | 1
-}
-
-impl SqliteJobStore {
-    pub(super) async fn insert(&self, jobs: Vec<ScheduledJob>) -> Result<(), EngineError> {
-        let rows = jobs.into_iter().map(new_row).collect::<Result<Vec<_>, _>>()?;
-        let json = serde_json::to_string(&rows).map_err(JobStoreFault::from)?;
+#[async_trait]
+impl ScheduledJobs for SqliteJobStore {
+    async fn schedule(&self, jobs: Vec<ScheduledJob>) -> Result<(), EngineError> {
+        let rows = jobs.into_iter().map(new_row).collect::<Result<Vec<_>, _>>().map_err(engine_error)?;
+        let json = serde_json::to_string(&rows).map_err(engine_error)?;
         self.write(move |c| {
             Box::pin(async move {
                 sqlx::query(
@@ -67,7 +61,7 @@ impl SqliteJobStore {
         .await
     }
 
-    pub(super) async fn claim_due_jobs(
+    async fn claim_due(
         &self,
         now: Timestamp,
         until: Timestamp,
@@ -77,7 +71,7 @@ impl SqliteJobStore {
         self.claim_where(pick, now, until, limit, String::new()).await
     }
 
-    pub(super) async fn claim_one(
+    async fn claim(
         &self,
         id: JobId,
         now: Timestamp,
@@ -87,6 +81,73 @@ impl SqliteJobStore {
         Ok(self.claim_where(pick, now, until, 1, id.to_string()).await?.pop())
     }
 
+    async fn unschedule(&self, claims: &[(JobId, i64)]) -> Result<(), EngineError> {
+        let pairs: Vec<(String, i64)> = claims.iter().map(|(id, claim)| (id.to_string(), *claim)).collect();
+        let json = serde_json::to_string(&pairs).map_err(engine_error)?;
+        self.write(move |c| {
+            Box::pin(async move {
+                sqlx::query(
+                    "DELETE FROM scheduled WHERE (id, claim) IN (SELECT value->>0, value->>1 FROM json_each(?1))",
+                )
+                .bind(json)
+                .execute(c)
+                .await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    async fn scheduled(&self, filter: &JobFilter) -> Result<Vec<ScheduledJob>, EngineError> {
+        let sql = format!(
+            "SELECT {} FROM scheduled WHERE (?1 IS NULL OR queue = ?1) AND (?2 IS NULL OR kind = ?2) AND id > ?3
+             ORDER BY id LIMIT ?4",
+            row::COLUMNS
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(&filter.queue)
+            .bind(&filter.kind)
+            .bind(filter.after.map(|id| id.to_string()).unwrap_or_default())
+            .bind(filter.limit.min(LIST_MAX))
+            .fetch_all(self.database.readers())
+            .await
+            .map_err(engine_error)?;
+        Ok(rows.iter().filter_map(row::scheduled).collect())
+    }
+
+    async fn find(&self, id: JobId) -> Result<Option<ScheduledJob>, EngineError> {
+        let sql = format!("SELECT {} FROM scheduled WHERE id = ?1", row::COLUMNS);
+        let found = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id.to_string());
+        let found = found.fetch_optional(self.database.readers()).await.map_err(engine_error)?;
+        Ok(found.as_ref().and_then(row::scheduled))
+    }
+
+    async fn scheduled_count(&self, queue: &str) -> Result<u64, EngineError> {
+        let count = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM scheduled WHERE queue = ?1");
+        let count = count.bind(queue).fetch_one(self.database.readers()).await.map_err(engine_error)?;
+        Ok(u64::try_from(count).unwrap_or(0))
+    }
+
+    async fn purge(&self, queue: &str) -> Result<u64, EngineError> {
+        let queue = queue.to_owned();
+        self.write(move |c| {
+            Box::pin(async move {
+                let jobs = sqlx::query("DELETE FROM scheduled WHERE queue = ?1").bind(&queue);
+                let jobs = jobs.execute(&mut *c).await?.rows_affected();
+                sqlx::query("DELETE FROM unique_keys WHERE queue = ?1").bind(&queue).execute(c).await?;
+                Ok(jobs)
+            })
+        })
+        .await
+    }
+
+    async fn cancel(&self, id: JobId, reason: &str, now: Timestamp) -> Result<bool, EngineError> {
+        let (id, reason, now) = (id.to_string(), reason.to_owned(), now.as_millisecond());
+        self.write(move |c| Box::pin(cancel(c, id, reason, now))).await
+    }
+}
+
+impl SqliteJobStore {
     async fn claim_where(
         &self,
         pick: &'static str,
@@ -95,7 +156,7 @@ impl SqliteJobStore {
         limit: u32,
         id: String,
     ) -> Result<Vec<ScheduledJob>, EngineError> {
-        let claim = draw_claim(self);
+        let claim = draw_claim(&self.ambient);
         let sql = format!(
             "UPDATE scheduled SET claim = ?3, claimed_until = ?2
              WHERE rowid IN (SELECT rowid FROM scheduled WHERE {pick}) AND length(?5) >= 0 RETURNING {}",
@@ -120,112 +181,21 @@ impl SqliteJobStore {
         jobs.sort_by_key(|job| (job.due_at, job.envelope.id));
         Ok(jobs)
     }
-
-    pub(super) async fn delete_claimed(&self, claims: &[(JobId, i64)]) -> Result<(), EngineError> {
-        let pairs: Vec<(String, i64)> = claims.iter().map(|(id, claim)| (id.to_string(), *claim)).collect();
-        let json = serde_json::to_string(&pairs).map_err(JobStoreFault::from)?;
-        self.write(move |c| {
-            Box::pin(async move {
-                sqlx::query(
-                    "DELETE FROM scheduled WHERE (id, claim) IN (SELECT value->>0, value->>1 FROM json_each(?1))",
-                )
-                .bind(json)
-                .execute(c)
-                .await?;
-                Ok(())
-            })
-        })
-        .await
-    }
-
-    pub(super) async fn list(&self, filter: &JobFilter) -> Result<Vec<ScheduledJob>, EngineError> {
-        let sql = format!(
-            "SELECT {} FROM scheduled WHERE (?1 IS NULL OR queue = ?1) AND (?2 IS NULL OR kind = ?2) AND id > ?3
-             ORDER BY id LIMIT ?4",
-            row::COLUMNS
-        );
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(&filter.queue)
-            .bind(&filter.kind)
-            .bind(filter.after.map(|id| id.to_string()).unwrap_or_default())
-            .bind(filter.limit.min(LIST_MAX))
-            .fetch_all(self.database.readers())
-            .await
-            .map_err(JobStoreFault::Sql)?;
-        Ok(rows.iter().filter_map(row::scheduled).collect())
-    }
-
-    pub(super) async fn one(&self, id: JobId) -> Result<Option<ScheduledJob>, EngineError> {
-        let sql = format!("SELECT {} FROM scheduled WHERE id = ?1", row::COLUMNS);
-        let found = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id.to_string());
-        let found = found.fetch_optional(self.database.readers()).await.map_err(JobStoreFault::Sql)?;
-        Ok(found.as_ref().and_then(row::scheduled))
-    }
-
-    pub(super) async fn reserve_keys(
-        &self,
-        keys: Vec<(String, String, JobId)>,
-        now: Timestamp,
-    ) -> Result<Vec<Option<JobId>>, EngineError> {
-        let now = now.as_millisecond();
-        self.write(move |c| {
-            Box::pin(async move {
-                let mut holders = HashMap::new();
-                for (key, queue, id) in &keys {
-                    if let Some(other) = reserve(c, key, queue, *id, now).await? {
-                        holders.insert((key.clone(), *id), other);
-                    }
-                }
-                Ok(keys.into_iter().map(|(key, _, id)| holders.get(&(key, id)).copied()).collect())
-            })
-        })
-        .await
-    }
-
-    pub(super) async fn release_keys(&self, ids: &[JobId]) -> Result<(), EngineError> {
-        let json = ids_json(ids);
-        self.write(move |c| {
-            Box::pin(async move {
-                sqlx::query("DELETE FROM unique_keys WHERE job IN (SELECT value FROM json_each(?1))")
-                    .bind(json)
-                    .execute(c)
-                    .await?;
-                Ok(())
-            })
-        })
-        .await
-    }
-
-    pub(super) async fn purge_queue(&self, queue: &str) -> Result<u64, EngineError> {
-        let queue = queue.to_owned();
-        self.write(move |c| {
-            Box::pin(async move {
-                let jobs = sqlx::query("DELETE FROM scheduled WHERE queue = ?1").bind(&queue);
-                let jobs = jobs.execute(&mut *c).await?.rows_affected();
-                sqlx::query("DELETE FROM unique_keys WHERE queue = ?1").bind(&queue).execute(c).await?;
-                Ok(jobs)
-            })
-        })
-        .await
-    }
 }
 
-/// Reserves the key, or returns the other job that holds it.
-async fn reserve(
-    c: &mut SqliteConnection,
-    key: &str,
-    queue: &str,
-    id: JobId,
-    now: i64,
-) -> Result<Option<JobId>, JobStoreFault> {
-    let taken = sqlx::query(
-        "INSERT INTO unique_keys (key, job, queue, reserved_at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
-    );
-    let id_text = id.to_string();
-    if taken.bind(key).bind(&id_text).bind(queue).bind(now).execute(&mut *c).await?.rows_affected() == 1 {
-        return Ok(None);
+/// A job that is being published has a live claim: it gets a cancel request, which its consumer carries out.
+async fn cancel(c: &mut SqliteConnection, id: String, reason: String, now: i64) -> Result<bool, SqliteFault> {
+    let removed = sqlx::query("DELETE FROM scheduled WHERE id = ?1 AND claimed_until <= ?2");
+    if removed.bind(&id).bind(now).execute(&mut *c).await?.rows_affected() > 0 {
+        sqlx::query("DELETE FROM unique_keys WHERE job = ?1").bind(&id).execute(c).await?;
+        return Ok(true);
     }
-    let holder = sqlx::query("SELECT job FROM unique_keys WHERE key = ?1").bind(key).fetch_one(c).await?;
-    let holder: String = holder.get("job");
-    Ok(holder.parse().ok().filter(|&other| other != id))
+    sqlx::query("INSERT OR REPLACE INTO cancel_requests (job, reason, requested_at) VALUES (?1, ?2, ?3)")
+        .bind(&id)
+        .bind(reason)
+        .bind(now)
+        .execute(&mut *c)
+        .await?;
+    raise_version(c).await?;
+    Ok(false)
 }

@@ -53,7 +53,7 @@ impl PostgresRecords {
     /// is unavailable that is left to the first batch.
     pub async fn new(database: Database, ambient: Ambient) -> Result<Self, sqlx::Error> {
         let records = Self { database, ambient };
-        match records.prepare_coming_days().await {
+        match partitions::prepare_coming_days(&records.database, records.ambient.now()).await {
             Err(error) if !classify(&error).error_class().is_transient() => Err(error),
             _ => Ok(records),
         }
@@ -62,7 +62,7 @@ impl PostgresRecords {
     async fn try_append(&self, batch: &[AttemptRecord]) -> Result<(), PostgresFault> {
         match self.insert(batch).await {
             Err(error) if partitions::is_missing(&error) => {
-                self.prepare_days_of(batch).await?;
+                partitions::prepare_days_of(&self.database, batch).await?;
                 Ok(self.insert(batch).await?)
             }
             result => Ok(result?),
@@ -127,8 +127,8 @@ impl RecordStore for PostgresRecords {
 
     async fn expire(&self, before: Timestamp, limit: u32) -> Result<u64, EngineError> {
         let expired = retry_serialization(&self.ambient, async || {
-            self.prepare_coming_days().await?;
-            self.drop_days_before(before, limit).await
+            partitions::prepare_coming_days(&self.database, self.ambient.now()).await?;
+            partitions::drop_days_before(&self.database, before, limit).await
         });
         expired.await.map_err(|error| PostgresFault::from(error).of(ENGINE))
     }

@@ -10,7 +10,6 @@ use std::{collections::BTreeSet, ops::RangeInclusive, time::Duration};
 use base::{Timestamp, postgres::Database};
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 
-use super::PostgresRecords;
 use crate::{engine::EngineError, postgres::PostgresFault, records::AttemptRecord};
 
 /// Span of time in one partition.
@@ -56,42 +55,44 @@ fn day_of_name(name: &str) -> Option<i64> {
     name.strip_prefix("attempts_")?.parse().ok()
 }
 
-impl PostgresRecords {
-    /// Creates missing partitions from yesterday (clocks differ) to [`DAYS_AHEAD`] days from now.
-    pub(super) async fn prepare_coming_days(&self) -> Result<(), sqlx::Error> {
-        let today = day_of(self.ambient.now());
-        prepare(&self.database, &(today - 1..=today + DAYS_AHEAD).collect()).await
-    }
+/// Creates missing partitions from the day before `now` (clocks differ) to [`DAYS_AHEAD`] days after it.
+pub(super) async fn prepare_coming_days(database: &Database, now: Timestamp) -> Result<(), sqlx::Error> {
+    let today = day_of(now);
+    prepare(database, &(today - 1..=today + DAYS_AHEAD).collect()).await
+}
 
-    /// Creates missing partitions for the days of these records.
-    pub(super) async fn prepare_days_of(&self, batch: &[AttemptRecord]) -> Result<(), PostgresFault> {
-        let days: BTreeSet<i64> = batch.iter().map(|record| day_of(record.started_at)).collect();
-        if days.len() > DAYS_PER_BATCH_MAX || days.iter().any(|day| !DAYS_NAMED.contains(day)) {
-            let refused = format!(
-                "attempt records of {} days in one batch, from day {:?} on",
-                days.len(),
-                days.first()
-            );
-            return Err(PostgresFault::Refused(EngineError::Refused(refused)));
-        }
-        Ok(prepare(&self.database, &days).await?)
+/// Creates missing partitions for the days of these records.
+pub(super) async fn prepare_days_of(
+    database: &Database,
+    batch: &[AttemptRecord],
+) -> Result<(), PostgresFault> {
+    let days: BTreeSet<i64> = batch.iter().map(|record| day_of(record.started_at)).collect();
+    if days.len() > DAYS_PER_BATCH_MAX || days.iter().any(|day| !DAYS_NAMED.contains(day)) {
+        let refused =
+            format!("attempt records of {} days in one batch, from day {:?} on", days.len(), days.first());
+        return Err(PostgresFault::Refused(EngineError::Refused(refused)));
     }
+    Ok(prepare(database, &days).await?)
+}
 
-    /// Drops whole days, oldest first, until `limit` records are gone; returns how many were dropped.
-    pub(super) async fn drop_days_before(&self, before: Timestamp, limit: u32) -> Result<u64, sqlx::Error> {
-        let first_kept = day_of(before);
-        let mut session = self.database.session().await?;
-        let days = there(&self.database, &mut session).await?;
-        session.done().await?;
-        let mut dropped = 0;
-        for &day in days.range(..first_kept) {
-            dropped += drop_day(&self.database, day).await?;
-            if dropped >= u64::from(limit) {
-                break;
-            }
+/// Drops whole days, oldest first, until `limit` records are gone; returns how many were dropped.
+pub(super) async fn drop_days_before(
+    database: &Database,
+    before: Timestamp,
+    limit: u32,
+) -> Result<u64, sqlx::Error> {
+    let first_kept = day_of(before);
+    let mut session = database.session().await?;
+    let days = there(database, &mut session).await?;
+    session.done().await?;
+    let mut dropped = 0;
+    for &day in days.range(..first_kept) {
+        dropped += drop_day(database, day).await?;
+        if dropped >= u64::from(limit) {
+            break;
         }
-        Ok(dropped)
     }
+    Ok(dropped)
 }
 
 async fn there(database: &Database, c: &mut PgConnection) -> Result<BTreeSet<i64>, sqlx::Error> {

@@ -4,19 +4,28 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use base::time::between;
-use tokio::{sync::mpsc, time::sleep};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::sleep,
+};
 
-use super::{MemoryQueue, state::Claim};
+use super::{queue::MemoryQueue, state::Claim};
 use crate::engine::{Consumer, ConsumerHealth, Delivery, EngineError, Receipt, Settlement, Settler};
 
 pub(super) fn start(inner: Arc<MemoryQueue>, session: u64, prefetch: usize) -> Consumer {
     let (sender, deliveries) = mpsc::channel(prefetch.max(1));
-    tokio::spawn(dispatch(Arc::clone(&inner), session, sender));
-    Consumer { deliveries, settler: Arc::new(MemorySettler { inner, session }) }
+    let (alive, ended) = oneshot::channel();
+    tokio::spawn(dispatch(Arc::clone(&inner), session, sender, alive));
+    Consumer { deliveries, settler: Arc::new(MemorySettler { inner, session }), ended }
 }
 
-/// Delivers jobs to the session while it exists and has free slots.
-async fn dispatch(inner: Arc<MemoryQueue>, session: u64, sender: mpsc::Sender<Delivery>) {
+/// Delivers jobs to the session while it exists and has free slots. A consumer of this engine ends only with it.
+async fn dispatch(
+    inner: Arc<MemoryQueue>,
+    session: u64,
+    sender: mpsc::Sender<Delivery>,
+    _alive: oneshot::Sender<EngineError>,
+) {
     loop {
         let mut changed = std::pin::pin!(inner.changed.notified());
         changed.as_mut().enable();

@@ -6,15 +6,15 @@
 //! in `state` (life of a job) and `consumer` (delivery).
 
 mod consumer;
+mod queue;
 mod state;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use base::{Ambient, Timestamp};
-use tokio::sync::Notify;
 
-use self::state::MemoryState;
+use self::{queue::MemoryQueue, state::MemoryState};
 use crate::{
     engine::{
         Admin, Cancelled, Capabilities, Consume, ConsumeOptions, Consumer, ConsumerInfo, DeadFilter, Depth,
@@ -29,16 +29,10 @@ pub struct MemoryEngine {
     inner: Arc<MemoryQueue>,
 }
 
-struct MemoryQueue {
-    ambient: Ambient,
-    state: Mutex<MemoryState>,
-    changed: Notify,
-}
-
 impl MemoryEngine {
     /// An empty engine with this clock; with [`super::virtual_time`] delays pass as fast as the test runs.
     pub fn new(ambient: Ambient) -> Self {
-        Self { inner: Arc::new(MemoryQueue { ambient, state: Mutex::default(), changed: Notify::new() }) }
+        Self { inner: Arc::new(MemoryQueue::new(ambient)) }
     }
 
     /// Checks delayed jobs again; needed only after moving a manual clock.
@@ -74,20 +68,6 @@ impl MemoryEngine {
         act: impl FnOnce(&mut MemoryState, Timestamp) -> Result<T, EngineError>,
     ) -> Result<T, EngineError> {
         self.inner.change(|state, now| if state.closed { Err(EngineError::Closed) } else { act(state, now) })
-    }
-}
-
-impl MemoryQueue {
-    fn look<T>(&self, see: impl FnOnce(&MemoryState) -> T) -> T {
-        see(&self.state.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Changes the state and wakes all waiters: there are few in a test.
-    fn change<T>(&self, act: impl FnOnce(&mut MemoryState, Timestamp) -> T) -> T {
-        let now = self.ambient.now();
-        let done = act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner), now);
-        self.changed.notify_waiters();
-        done
     }
 }
 

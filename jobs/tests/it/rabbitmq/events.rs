@@ -16,7 +16,7 @@ use crate::util::broker::needs_broker;
 
 const EXCHANGE: &str = "orderworks.events";
 
-fn news(id: &str, topic: &str) -> Event {
+fn event(id: &str, topic: &str) -> Event {
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse().ok();
     Event {
         id: id.to_owned(),
@@ -54,11 +54,14 @@ async fn news_reach_who_bound_the_topic_and_nobody_else() {
     needs_broker!();
     let harness = RabbitHarness::start().await;
     let engine = &harness.engine;
-    engine.publish_events(vec![news("evt_0", "order.placed")]).await.expect("no consumer, which is no error");
+    engine
+        .publish_events(vec![event("evt_0", "order.placed")])
+        .await
+        .expect("no consumer, which is no error");
     let (_connection, _channel, mut consumer) = listen(&harness, "order.*").await;
     let told = ["order.paid", "inventory.low", "order.fulfilled"];
-    let told = told.iter().enumerate().map(|(n, topic)| news(&format!("evt_{}", n + 1), topic));
-    engine.publish_events(told.collect()).await.expect("announces");
+    let told = told.iter().enumerate().map(|(n, topic)| event(&format!("evt_{}", n + 1), topic));
+    engine.publish_events(told.collect()).await.expect("publishes");
     for (id, topic) in [("evt_1", "order.paid"), ("evt_3", "order.fulfilled")] {
         let got = timeout(PATIENCE, consumer.next()).await.expect("in time").expect("open").expect("well");
         let properties = &got.properties;
@@ -77,9 +80,9 @@ async fn a_deleted_exchange_is_declared_again() {
     needs_broker!();
     let harness = RabbitHarness::start().await;
     let engine = &harness.engine;
-    engine.publish_events(vec![news("evt_1", "order.paid")]).await.expect("announces");
+    engine.publish_events(vec![event("evt_1", "order.paid")]).await.expect("publishes");
     let (_connection, channel, _consumer) = listen(&harness, "#").await;
     channel.exchange_delete(EXCHANGE.into(), ExchangeDeleteOptions::default()).await.expect("deletes");
-    let again = || async { engine.publish_events(vec![news("evt_2", "order.paid")]).await.is_ok() };
+    let again = || async { engine.publish_events(vec![event("evt_2", "order.paid")]).await.is_ok() };
     until("announcing works again", RECOVERY, again).await;
 }

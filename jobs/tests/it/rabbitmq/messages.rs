@@ -79,7 +79,7 @@ async fn peek(harness: &RabbitHarness) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_bytes_and_headers_come_they_are_parked_and_the_consumer_lives() {
+async fn messages_of_any_bytes_and_headers_become_dead_letters_and_the_consumer_lives() {
     needs_broker!();
     let harness = RabbitHarness::start().await;
     let engine = &harness.engine;
@@ -91,8 +91,8 @@ async fn whatever_bytes_and_headers_come_they_are_parked_and_the_consumer_lives(
     for (properties, body) in messages {
         inject(&harness.vhost, QUEUE, &body, properties).await;
     }
-    let parked = || async { engine.depth(QUEUE).await.expect("depth").dead == count };
-    until("all are parked", PATIENCE, parked).await;
+    let dead = || async { engine.depth(QUEUE).await.expect("depth").dead == count };
+    until("all are dead", PATIENCE, dead).await;
     let ids = publish(engine, 5).await;
     work_off(&mut consumer, ids).await;
     assert!(consumer.settler.health().trouble.is_none());
@@ -113,7 +113,7 @@ async fn whatever_bytes_and_headers_come_they_are_parked_and_the_consumer_lives(
         consumer.settler.settle(healed.receipt, Settlement::Done);
     }
     let others = || async { engine.depth(QUEUE).await.expect("depth").dead == count - 2 };
-    until("the others are parked again", PATIENCE, others).await;
+    until("the others are dead again", PATIENCE, others).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -151,7 +151,7 @@ async fn a_message_of_a_later_release_survives_the_dead_queue_unchanged() {
     let later = ours(&[("ow-novelty", AMQPValue::LongLongInt(7))]).with_app_id("orderworks/2".into());
     inject(&harness.vhost, QUEUE, b"{\"new\":1}", later).await;
     let consumer = consume(engine, 1).await;
-    until("it is parked", PATIENCE, || async { engine.depth(QUEUE).await.expect("depth").dead == 1 }).await;
+    until("it is dead", PATIENCE, || async { engine.depth(QUEUE).await.expect("depth").dead == 1 }).await;
     consumer.settler.close().await.expect("closes");
     let all = DeadFilter { limit: 100, ..DeadFilter::default() };
     assert_eq!(engine.redrive(&all).await.expect("redrives").len(), 1);

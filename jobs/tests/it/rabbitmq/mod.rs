@@ -5,6 +5,7 @@ mod faults;
 mod messages;
 mod outage;
 mod over_postgres;
+mod workers;
 
 use std::{collections::HashSet, path::Path, sync::Arc, time::Duration};
 
@@ -148,16 +149,64 @@ async fn try_consume(engine: &RabbitEngine, prefetch: usize) -> Result<Consumer,
     engine.consume(QUEUE, options).await
 }
 
-async fn consume(engine: &RabbitEngine, prefetch: usize) -> Consumer {
-    try_consume(engine, prefetch).await.expect("consumes")
+/// A consumer that is started again when it is lost, as workers do.
+struct Renewed {
+    engine: RabbitEngine,
+    prefetch: usize,
+    consumer: Consumer,
 }
 
-async fn take(consumer: &mut Consumer) -> Delivery {
-    timeout(RECOVERY, consumer.deliveries.recv()).await.expect("a delivery in time").expect("an open stream")
+impl std::ops::Deref for Renewed {
+    type Target = Consumer;
+
+    fn deref(&self) -> &Consumer {
+        &self.consumer
+    }
+}
+
+impl Renewed {
+    /// Waits for the end of the current consumer and starts the next one.
+    async fn renew(&mut self) {
+        let ended = timeout(RECOVERY, &mut self.consumer.ended).await.expect("ends in time");
+        ended.expect("the engine is not closed");
+        self.start().await;
+    }
+
+    async fn start(&mut self) {
+        let deadline = Instant::now() + RECOVERY;
+        self.consumer = loop {
+            match try_consume(&self.engine, self.prefetch).await {
+                Ok(consumer) => break consumer,
+                Err(error) => assert!(Instant::now() < deadline, "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+    }
+}
+
+async fn consume(engine: &RabbitEngine, prefetch: usize) -> Renewed {
+    let consumer = try_consume(engine, prefetch).await.expect("consumes");
+    Renewed { engine: engine.clone(), prefetch, consumer }
+}
+
+async fn take(consumer: &mut Renewed) -> Delivery {
+    let next = async {
+        loop {
+            let Consumer { deliveries, ended, .. } = &mut consumer.consumer;
+            tokio::select! {
+                biased;
+                // Deliveries of a lost consumer are those of the next one, too.
+                reason = ended => drop(reason.expect("the engine is not closed")),
+                Some(delivery) = deliveries.recv() => return delivery,
+            }
+            consumer.start().await;
+        }
+    };
+    timeout(RECOVERY, next).await.expect("a delivery in time")
 }
 
 /// Runs deliveries until each of these jobs has taken effect once by its key; returns the number of runs.
-async fn work_off(consumer: &mut Consumer, mut ids: HashSet<JobId>) -> usize {
+async fn work_off(consumer: &mut Renewed, mut ids: HashSet<JobId>) -> usize {
     let mut runs = 0;
     while !ids.is_empty() {
         let delivery = take(consumer).await;

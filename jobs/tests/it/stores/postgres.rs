@@ -11,7 +11,7 @@ use base::{
 use orderworks_jobs::{
     JobId,
     conformance::{job_store::StoreHarness, records::RecordHarness},
-    job_store::{JobStore, PostgresJobStore},
+    job_store::{JobStore, PostgresJobStore, UniqueKeys as _},
     records::{AttemptOutcome, AttemptRecord, PostgresRecords, RecordFilter, RecordStore},
 };
 use sqlx::Executor as _;

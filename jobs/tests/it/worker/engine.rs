@@ -91,7 +91,7 @@ async fn jobs_with_one_concurrency_key_run_one_at_a_time_and_hold_up_no_other() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_takes_its_consumer_down_too_often_is_parked() {
+async fn a_job_that_takes_its_consumer_down_too_often_becomes_a_dead_letter() {
     let bench = Bench::new().await;
     let envelope = bench.envelope(None, None);
     let id = envelope.id;

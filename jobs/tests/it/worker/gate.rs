@@ -6,6 +6,7 @@ use base::Ambient;
 use orderworks_jobs::{
     Admin, Consume, Engine, JobId, Producer, Workers,
     engine::{JobState, QueueSpec},
+    worker::WorkersHealth,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -127,32 +128,36 @@ pub(crate) async fn hands_over_to_another_process(mine: Arc<dyn Engine>, theirs:
     }
 }
 
-struct Process {
+/// Workers with two slots on an engine of their own.
+pub(crate) struct Process {
     engine: Arc<dyn Engine>,
     producer: Producer,
-    probe: Probe,
+    pub(crate) probe: Probe,
     events: mpsc::UnboundedReceiver<Event>,
+    pub(crate) health: WorkersHealth,
     shutdown: CancellationToken,
     running: tokio::task::JoinHandle<Result<(), orderworks_jobs::worker::WorkerError>>,
 }
 
 impl Process {
-    async fn start(engine: Arc<dyn Engine>, name: &str, open: watch::Receiver<bool>) -> Self {
+    pub(crate) async fn start(engine: Arc<dyn Engine>, name: &str, open: watch::Receiver<bool>) -> Self {
         let ambient = Ambient::system();
         engine.declare(&[QueueSpec::new(QUEUE)]).await.unwrap();
         let (probe, events) = Probe::new(mpsc::unbounded_channel());
         let workers = Workers::new(engine.clone(), registry().unwrap(), probe.clone(), ambient.clone());
         let shutdown = CancellationToken::new();
-        let running = tokio::spawn(workers.name(name).queue_behind(QUEUE, 2, open).run(shutdown.clone()));
+        let workers = workers.name(name).queue_behind(QUEUE, 2, open);
+        let health = workers.health();
+        let running = tokio::spawn(workers.run(shutdown.clone()));
         let producer = Producer::new(engine.clone(), ambient);
-        Self { engine, producer, probe, events, shutdown, running }
+        Self { engine, producer, probe, events, health, shutdown, running }
     }
 
-    async fn enqueue(&self, name: &str, act: Act) -> JobId {
+    pub(crate) async fn enqueue(&self, name: &str, act: Act) -> JobId {
         self.producer.enqueue(&Script { name: name.to_owned(), act }).await.unwrap().id
     }
 
-    async fn event(&mut self) -> Event {
+    pub(crate) async fn event(&mut self) -> Event {
         timeout(PATIENCE, self.events.recv()).await.expect("an event").unwrap()
     }
 
@@ -166,7 +171,7 @@ impl Process {
         timeout(PATIENCE, seen).await.expect("reaches the state");
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.shutdown.cancel();
         self.running.await.unwrap().unwrap();
     }

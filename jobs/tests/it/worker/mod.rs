@@ -17,5 +17,6 @@ mod kit;
 mod outcomes;
 mod records;
 mod restart;
-mod rig;
+pub(crate) mod rig;
 mod stop;
+mod tasks;

@@ -129,7 +129,7 @@ async fn cancelling_a_running_job_fires_its_signal_and_its_failure_is_final() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unknown_kind_is_parked_and_the_worker_lives() {
+async fn an_unknown_kind_becomes_a_dead_letter_and_the_worker_lives() {
     let rig = Rig::start(1).await;
     let envelope = Envelope::new(&script("x"), EnqueueOptions::default(), &rig.ambient).unwrap();
     let id = envelope.id;
@@ -142,7 +142,7 @@ async fn an_unknown_kind_is_parked_and_the_worker_lives() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn payloads_that_cannot_be_read_are_parked_and_the_worker_lives() {
+async fn undecodable_payloads_become_dead_letters_and_the_worker_lives() {
     let rig = Rig::start(1).await;
     let made = || Envelope::new(&script("x"), EnqueueOptions::default(), &rig.ambient).unwrap();
     let garbled = Envelope { payload: serde_json::value::to_raw_value(&["no", "script"]).unwrap(), ..made() };

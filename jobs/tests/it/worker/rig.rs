@@ -62,6 +62,10 @@ pub(crate) enum Act {
     Panic,
     /// Waits for the gate, ignoring its signal.
     Gate,
+    /// Computes without awaiting until the gate opens, at most 20 s.
+    Compute,
+    /// Awaits twice.
+    Yield,
     /// Waits for its signal, then fails.
     ObeySignal,
     /// Never returns.
@@ -111,6 +115,16 @@ impl Job for Script {
             Act::Broken => return Err(Broken.into()),
             Act::Panic => panic!("boom in {name}"),
             Act::Gate => ctx.env.gate.acquire().await?.forget(),
+            Act::Compute => {
+                let began = std::time::Instant::now();
+                while ctx.env.gate.available_permits() == 0 && began.elapsed() < Duration::from_secs(20) {
+                    std::hint::spin_loop();
+                }
+            }
+            Act::Yield => {
+                tokio::task::yield_now().await;
+                tokio::task::yield_now().await;
+            }
             Act::ObeySignal => {
                 let why = ctx.signal.fired().await;
                 return Err(JobError::retry(format!("interrupted: {why:?}")));

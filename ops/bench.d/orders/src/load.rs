@@ -10,8 +10,8 @@ use std::{
 use anyhow::{Context, ensure};
 use store::domain::MerchantId;
 
-use crate::{plan::number, stage::sku};
-
+/// Number of products that orders are spread over, so that the figures are not those of one contended row.
+pub(crate) const SKUS: usize = 64;
 /// Longest wait for a response.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 
@@ -138,4 +138,15 @@ impl Connection {
         self.0.read_exact(&mut body)?;
         Ok((status, String::from_utf8(body)?))
     }
+}
+
+/// The sku that this order buys.
+pub(crate) fn sku(order: usize) -> String {
+    format!("SKU-{:02}", order % SKUS)
+}
+
+/// For counts, which are far below 2^52.
+#[expect(clippy::cast_precision_loss, reason = "see above")]
+pub(crate) fn number(count: usize) -> f64 {
+    count as f64
 }

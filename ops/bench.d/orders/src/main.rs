@@ -1,44 +1,16 @@
 #![doc = include_str!("../README.md")]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the report is its output")]
 
+mod args;
 mod cpu;
 mod load;
 mod pgbench;
 mod plan;
 mod stage;
 
-use std::path::PathBuf;
-
 use clap::Parser;
 
-#[derive(Parser)]
-struct Args {
-    /// Release build to measure
-    #[arg(long)]
-    binary: PathBuf,
-    /// Folder with a file `SERVER.pid` for each server
-    #[arg(long)]
-    pids: PathBuf,
-    /// Virtual host of this run, by environment: an argument would show the password
-    #[arg(long, env = "BENCH_AMQP_URL", hide_env_values = true)]
-    broker: String,
-    /// Version of a server, as `name=version`
-    #[arg(long)]
-    version_of: Vec<String>,
-    /// Small counts and one round, to check that everything works
-    #[arg(long)]
-    quick: bool,
-    /// Print JSON instead of Markdown
-    #[arg(long)]
-    json: bool,
-    /// Only measurements among `accept`, `whole_order`, `scale_2` and `scale_4` whose name contains one of these, with
-    /// the figures they are compared to; for work on one of them
-    #[arg(long)]
-    only: Option<String>,
-    /// Also replace the section of this file
-    #[arg(long)]
-    write_docs: Option<PathBuf>,
-}
+use crate::args::Args;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {

@@ -9,11 +9,12 @@ use std::{fs, process::Command};
 use anyhow::{Context, ensure};
 use base::Ambient;
 use secrecy::ExposeSecret;
-use store::{domain::MerchantId, postgres::statements};
+use store::domain::MerchantId;
+use store_postgres::statements;
 use tempfile::TempDir;
 use url::Url;
 
-use crate::stage::{BenchServers, SKUS};
+use crate::{load::SKUS, stage::BenchServers};
 
 /// One order as stored: total, lines, response body, fingerprint, and its message with kind, data, trace.
 const STORED: &str = "

@@ -7,9 +7,9 @@ use anyhow::{Context, ensure};
 use bench_report::{Report, median, middle_round};
 
 use crate::{
-    Args,
+    args::Args,
     cpu::{self, Spent},
-    load::{Load, Placed},
+    load::{Load, Placed, number},
     pgbench::Script,
     stage::BenchServers,
 };
@@ -169,10 +169,4 @@ async fn until_done(load: &Load) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-/// For counts, which are far below 2^52.
-#[expect(clippy::cast_precision_loss, reason = "see above")]
-pub(crate) fn number(count: usize) -> f64 {
-    count as f64
 }

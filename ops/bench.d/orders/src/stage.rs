@@ -13,27 +13,20 @@ use secrecy::ExposeSecret;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use store::{
-    cassandra::scratch::Keyspace,
     domain::{KeyId, MerchantId},
     merchants::{KeyRecord, KeyScope, Merchants},
-    postgres::PostgresOrders,
 };
+use store_cassandra::scratch::Keyspace;
+use store_postgres::PostgresOrders;
 use tempfile::TempDir;
 
 use crate::{
-    Args,
-    load::{self, Load},
+    args::Args,
+    load::{self, Load, SKUS, sku},
 };
 
-/// Number of products that orders are spread over, so that the figures are not those of one contended row.
-pub(crate) const SKUS: usize = 64;
 /// Longest start of a role.
 const START_MAX: Duration = Duration::from_mins(1);
-
-/// The sku that this order buys.
-pub(crate) fn sku(order: usize) -> String {
-    format!("SKU-{:02}", order % SKUS)
-}
 
 /// Deployment of one measurement. On drop its processes are killed and its data is deleted.
 pub(crate) struct BenchServers {

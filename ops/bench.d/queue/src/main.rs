@@ -1,19 +1,16 @@
 #![doc = include_str!("../README.md")]
 
+mod args;
 mod celery;
+mod figures;
 mod ours;
 mod peer;
 mod plan;
 mod raw;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use clap::{Parser, Subcommand};
 
-use clap::{Args, Parser, Subcommand};
-
-/// Bytes of a message body, the same for all clients that choose their own body.
-const BODY_BYTES: usize = 300;
-/// Figures of a piece by name.
-type Figures = BTreeMap<String, f64>;
+use crate::args::RunArgs;
 
 #[derive(Parser)]
 struct Cli {
@@ -33,28 +30,6 @@ enum Command {
         #[command(subcommand)]
         piece: Piece,
     },
-}
-
-#[derive(Args)]
-struct RunArgs {
-    /// Python interpreter of the environment with Celery
-    #[arg(long)]
-    python: PathBuf,
-    /// Version of the broker
-    #[arg(long)]
-    broker_version: String,
-    /// Small counts and one round: checks that everything works, not how fast
-    #[arg(long)]
-    quick: bool,
-    /// JSON instead of Markdown
-    #[arg(long)]
-    json: bool,
-    /// Also replaces the section of this file
-    #[arg(long)]
-    write_docs: Option<PathBuf>,
-    /// Only figures whose name contains one of these words
-    #[arg(long)]
-    only: Option<String>,
 }
 
 #[derive(Subcommand)]

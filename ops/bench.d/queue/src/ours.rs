@@ -31,7 +31,10 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::{Layer, filter::LevelFilter, fmt, prelude::*};
 
-use crate::{BODY_BYTES, Figures, raw};
+use crate::{
+    figures::{BODY_BYTES, Figures},
+    raw,
+};
 
 /// Jobs run at a time. The resulting prefetch is that of the bare client, see [`raw::PREFETCH`].
 const CONCURRENCY: usize = 2048;

@@ -17,7 +17,10 @@ use apalis_core::task::metadata::MetadataStore;
 use lapin::options::ConfirmSelectOptions;
 use tokio::sync::Notify;
 
-use crate::{BODY_BYTES, Figures, raw};
+use crate::{
+    figures::{BODY_BYTES, Figures},
+    raw,
+};
 
 const QUEUE: &str = "apalis";
 /// Tasks run at a time.

@@ -12,7 +12,7 @@ use tokio::{
     process::Command,
 };
 
-use crate::{Figures, RunArgs, celery, ours};
+use crate::{args::RunArgs, celery, figures::Figures, ours};
 
 /// Longest run of one piece. Storing a million jobs takes longest.
 const PIECE_MAX: Duration = Duration::from_mins(10);

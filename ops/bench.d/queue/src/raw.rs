@@ -13,7 +13,7 @@ use lapin::{
     types::{AMQPValue, FieldTable},
 };
 
-use crate::{BODY_BYTES, Figures};
+use crate::figures::{BODY_BYTES, Figures};
 
 const QUEUE: &str = "raw";
 /// Confirms in flight where their number is not measured.

@@ -18,7 +18,7 @@ impl EngineInfo for SimQueue {
         capabilities.strict_priority = false;
         capabilities.dedupes_ids = false;
         capabilities.fifo = false;
-        capabilities.announces = true;
+        capabilities.publishes_events = true;
         capabilities
     }
 }
@@ -38,9 +38,9 @@ impl Publish for SimQueue {
         Ok(vec![Published::Accepted; asked])
     }
 
-    async fn publish_events(&self, news: Vec<Event>) -> Result<(), EngineError> {
-        let (kept, confirmed) = self.exchange(news.len()).await?;
-        self.lock().announced.extend(news.into_iter().take(kept));
+    async fn publish_events(&self, events: Vec<Event>) -> Result<(), EngineError> {
+        let (kept, confirmed) = self.exchange(events.len()).await?;
+        self.lock().announced.extend(events.into_iter().take(kept));
         self.confirm(confirmed).await
     }
 }

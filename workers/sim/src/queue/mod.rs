@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use base::{Ambient, Timestamp, time::between};
+use base::{Ambient, ErrorClass, Timestamp, time::between};
 use jobs::{
     Envelope,
     engine::{CRASHES_MAX, Delivery, EngineError, Event, Interrupt, JobSignal, Receipt, Settlement},
@@ -27,7 +27,7 @@ use crate::{
 
 /// Longest time until a lost job is delivered again.
 const FOUND_AFTER_MAX: Duration = Duration::from_secs(10);
-/// How long a job that crashed too many consumers stays parked.
+/// How long a job that crashed too many consumers stays in the dead queue.
 const REDRIVEN_AFTER: Duration = Duration::from_mins(5);
 /// Longest delay of a job without a reason.
 const DELAY_MAX: Duration = Duration::from_secs(10);
@@ -229,7 +229,7 @@ impl SimQueue {
         held.lease = None;
         let mut found_after = self.0.chance.some_time(FOUND_AFTER_MAX);
         if held.crashes > CRASHES_MAX {
-            // Parked as a poison message, until an operator redrives it: here consumers die by the second.
+            // Dead as a poison message, until an operator redrives it: here consumers die by the second.
             self.0.trace.note("redriven", || held.envelope.id.to_string());
             held.crashes = 0;
             found_after += REDRIVEN_AFTER;
@@ -296,7 +296,7 @@ impl SimQueue {
     }
 
     fn unavailable(detail: &str) -> EngineError {
-        EngineError::Unavailable { engine: "simulated", detail: detail.to_owned(), source: None }
+        EngineError::new(ErrorClass::Unavailable, "simulated", detail)
     }
 
     /// How many of the messages the queue keeps, and whether it confirms them.

@@ -4,7 +4,7 @@ use base::Timestamp;
 use serde::{Deserialize, Serialize};
 use sqlx::{Row, sqlite::SqliteRow};
 
-use super::{SandboxInner, ledger::SandboxError};
+use super::{inner::SandboxInner, ledger::SandboxError};
 
 /// Kind of a ledger entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

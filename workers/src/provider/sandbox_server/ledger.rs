@@ -6,7 +6,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use sqlx::{Row, SqliteConnection};
 
-use super::SandboxInner;
+use super::inner::SandboxInner;
 
 /// How often `pm_sandbox_flaky` answers 503 per key.
 const FLAKY_FAILURES: i64 = 2;

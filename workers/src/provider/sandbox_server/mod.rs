@@ -14,6 +14,7 @@
 //! | anything else | declined with `invalid_payment_method` |
 
 mod books;
+mod inner;
 mod ledger;
 mod routes;
 
@@ -28,20 +29,13 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use books::{CurrencySum, Entry, EntryType, Summary};
+use inner::SandboxInner;
 
 const READERS_MAX: u32 = 2;
 
 /// A sandbox server with its open ledger; clones share it.
 #[derive(Clone)]
 pub struct SandboxServer(Arc<SandboxInner>);
-
-struct SandboxInner {
-    database: Database,
-    api_key: SecretString,
-    ambient: Ambient,
-    /// Cancelled when the server stops, so that deliberately unanswered calls do not delay the shutdown.
-    stopping: CancellationToken,
-}
 
 impl SandboxServer {
     /// Opens (or creates) the ledger file. Callers must send `api_key` as bearer token.
@@ -52,7 +46,7 @@ impl SandboxServer {
 
     /// The routes, for any axum server.
     pub fn app(&self) -> axum::Router {
-        routes::router(self.clone())
+        routes::router(Arc::clone(&self.0))
     }
 
     /// Serves until `shutdown` completes, then finishes the running calls.

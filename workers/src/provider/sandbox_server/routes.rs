@@ -1,6 +1,6 @@
 //! HTTP routes of the sandbox: bodies, status codes, and the misbehaviour that payment methods request.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -15,8 +15,8 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::{
-    SandboxServer,
     books::Of,
+    inner::SandboxInner,
     ledger::{ChargeAsked, Charged, Refunded, SandboxError},
 };
 
@@ -31,7 +31,7 @@ const HOLD_MAX: Duration = Duration::from_mins(1);
 
 /// Requests that move money require the API key. Reading the ledger does not: it holds play money, and developers read
 /// it in a browser.
-pub(super) fn router(server: SandboxServer) -> Router {
+pub(super) fn router(server: Arc<SandboxInner>) -> Router {
     Router::new()
         .route("/v1/charges", post(charge).get(find_charge))
         .route("/v1/refunds", post(refund))
@@ -42,10 +42,10 @@ pub(super) fn router(server: SandboxServer) -> Router {
         .with_state(server)
 }
 
-async fn authenticate(State(server): State<SandboxServer>, request: Request, next: Next) -> Response {
+async fn authenticate(State(server): State<Arc<SandboxInner>>, request: Request, next: Next) -> Response {
     let shown = bearer(request.headers()).map(Sha256::digest);
     // Digests are compared, so that the time taken tells nothing about the key.
-    if shown == Some(Sha256::digest(server.0.api_key.expose_secret())) {
+    if shown == Some(Sha256::digest(server.api_key.expose_secret())) {
         next.run(request).await
     } else {
         problem(StatusCode::UNAUTHORIZED, "authentication_required")
@@ -96,7 +96,7 @@ impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
 }
 
 async fn charge(
-    State(server): State<SandboxServer>,
+    State(server): State<Arc<SandboxInner>>,
     IdempotencyKey(key): IdempotencyKey,
     Json(body): Json<ChargeBody>,
 ) -> Result<Response, SandboxError> {
@@ -114,7 +114,7 @@ async fn charge(
         method: body.payment_method,
         order_id: body.metadata.order_id,
     };
-    Ok(match server.0.charge(asked).await? {
+    Ok(match server.charge(asked).await? {
         Charged::Answer { first_call: true, .. } if !answers_first_call => hold(&server).await,
         Charged::Answer { body, .. } => json(body),
         Charged::OutOfOrder => problem(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
@@ -123,8 +123,8 @@ async fn charge(
 }
 
 /// Withholds the answer. The task ends with the connection when the client gives up first.
-async fn hold(server: &SandboxServer) -> Response {
-    let stopping = server.0.stopping.cancelled();
+async fn hold(server: &SandboxInner) -> Response {
+    let stopping = server.stopping.cancelled();
     drop(tokio::time::timeout(HOLD_MAX, stopping).await);
     problem(StatusCode::GATEWAY_TIMEOUT, "never_answered")
 }
@@ -135,22 +135,22 @@ struct FindCharge {
 }
 
 async fn find_charge(
-    State(server): State<SandboxServer>,
+    State(server): State<Arc<SandboxInner>>,
     Query(wanted): Query<FindCharge>,
 ) -> Result<Response, SandboxError> {
-    let found = server.0.charge_by_key(&wanted.idempotency_key).await?;
+    let found = server.charge_by_key(&wanted.idempotency_key).await?;
     Ok(json(format!(r#"{{"object":"list","data":[{}],"has_more":false}}"#, found.unwrap_or_default())))
 }
 
 async fn refund(
-    State(server): State<SandboxServer>,
+    State(server): State<Arc<SandboxInner>>,
     IdempotencyKey(key): IdempotencyKey,
     Json(body): Json<RefundBody>,
 ) -> Result<Response, SandboxError> {
     if body.amount_minor <= 0 {
         return Ok(problem(StatusCode::UNPROCESSABLE_ENTITY, "invalid_amount"));
     }
-    let refunded = server.0.refund(key, body.charge, body.amount_minor, body.metadata.order_id).await?;
+    let refunded = server.refund(key, body.charge, body.amount_minor, body.metadata.order_id).await?;
     Ok(match refunded {
         Refunded::Answer(body) => json(body),
         Refunded::NoSuchCharge => problem(StatusCode::NOT_FOUND, "charge_not_found"),
@@ -170,7 +170,7 @@ struct LedgerQuery {
 }
 
 async fn ledger(
-    State(server): State<SandboxServer>,
+    State(server): State<Arc<SandboxInner>>,
     Query(query): Query<LedgerQuery>,
 ) -> Result<Response, SandboxError> {
     let limit = query.limit.unwrap_or(LEDGER_PAGE_DEFAULT).clamp(1, LEDGER_PAGE_MAX);
@@ -179,12 +179,12 @@ async fn ledger(
         (None, Some(order)) => Of::Order(order),
         (None, None) => Of::All,
     };
-    let (data, has_more) = server.0.entries(limit, query.after.as_deref(), of).await?;
+    let (data, has_more) = server.entries(limit, query.after.as_deref(), of).await?;
     Ok(Json(serde_json::json!({ "object": "list", "data": data, "has_more": has_more })).into_response())
 }
 
-async fn summary(State(server): State<SandboxServer>) -> Result<Response, SandboxError> {
-    Ok(Json(server.0.summary().await?).into_response())
+async fn summary(State(server): State<Arc<SandboxInner>>) -> Result<Response, SandboxError> {
+    Ok(Json(server.summary().await?).into_response())
 }
 
 impl IntoResponse for SandboxError {

@@ -5,18 +5,12 @@ use http::header::CONTENT_TYPE;
 use reqwest::RequestBuilder;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, de::DeserializeOwned};
+use webhooks::http_client::retry_after;
 
-use super::{
-    StripeConfig,
-    error::{self, StripeError},
-    form::Form,
-};
-use crate::{
-    http_client::retry_after,
-    provider::{
-        ClientError, ProviderError,
-        wire::{self, decode},
-    },
+use super::{config::StripeConfig, error, form::Form, objects::StripeError};
+use crate::provider::{
+    ClientError, ProviderError,
+    wire::{self, decode},
 };
 
 /// The version of Stripe's API that this code is written against; sent with each call, so that the account's own

@@ -7,7 +7,8 @@ use base::Timestamp;
 use super::{
     client::{Answer, Client, List},
     form::Form,
-    intents::{self, INTENTS, Intent},
+    intents::{self, INTENTS},
+    objects::Intent,
 };
 use crate::provider::{ChargeOutcome, ChargeQuery, ProviderError};
 

@@ -1,23 +1,12 @@
-//! Payment intents: creation, and the outcome of each status.
-//!
-//! | status | outcome |
-//! |---|---|
-//! | `succeeded` | captured |
-//! | `requires_payment_method` | declined with the code of the last error; `card_declined` without one |
-//! | `canceled` | declined: `authentication_required` if we cancelled it, else `payment_canceled` |
-//! | `processing` | none yet: [`ProviderError::Pending`] |
-//! | `requires_action`, `requires_confirmation`, `requires_capture` | cancelled, then as above (no customer here) |
+//! Charges: creation of a payment intent, settlement of one without a final status, its report.
 
 use std::time::Duration;
-
-use serde::Deserialize;
-use store::domain::Currency;
 
 use super::{
     amount::{from_stripe, to_stripe},
     client::{Answer, Client},
-    error::StripeError,
     form::Form,
+    objects::{Intent, OUR_REASON, StripeError},
     refunds,
 };
 use crate::provider::{CaptureRequest, ChargeOutcome, ChargeReport, ProviderError};
@@ -25,65 +14,6 @@ use crate::provider::{CaptureRequest, ChargeOutcome, ChargeReport, ProviderError
 pub(super) const INTENTS: &str = "/v1/payment_intents";
 /// Bank debits take days; Stripe reports their end.
 const PENDING_WAIT: Duration = Duration::from_mins(15);
-/// Reason given for our own cancellations, which identifies them later.
-const OUR_REASON: &str = "abandoned";
-
-/// A payment intent; only the members used here.
-#[derive(Debug, Clone, Deserialize)]
-pub(super) struct Intent {
-    pub(super) id: String,
-    status: String,
-    amount: i64,
-    currency: String,
-    metadata: Option<Metadata>,
-    last_payment_error: Option<Box<StripeError>>,
-    cancellation_reason: Option<String>,
-}
-
-/// Metadata that we wrote.
-#[expect(clippy::struct_field_names, reason = "the names in Stripe's dashboard")]
-#[derive(Debug, Clone, Default, Deserialize)]
-pub(super) struct Metadata {
-    pub(super) order_id: Option<String>,
-    pub(super) payment_id: Option<String>,
-    pub(super) refund_id: Option<String>,
-}
-
-impl Intent {
-    pub(super) fn payment(&self) -> Option<&str> {
-        self.metadata.as_ref()?.payment_id.as_deref()
-    }
-
-    pub(super) fn is_over(&self, amount_minor: i64, currency: Currency) -> bool {
-        to_stripe(amount_minor, currency) == Some(self.amount) && self.currency() == Some(currency)
-    }
-
-    pub(super) fn has_succeeded(&self) -> bool {
-        self.status == "succeeded"
-    }
-
-    fn currency(&self) -> Option<Currency> {
-        self.currency.to_ascii_uppercase().parse().ok()
-    }
-
-    /// The final outcome, where the status is final.
-    fn outcome(&self) -> Option<ChargeOutcome> {
-        let declined = |code: String| Some(ChargeOutcome::Declined { code });
-        match self.status.as_str() {
-            "succeeded" => Some(ChargeOutcome::Captured { reference: self.id.clone() }),
-            "requires_payment_method" => {
-                let error = self.last_payment_error.as_deref();
-                declined(error.map_or_else(|| "card_declined".to_owned(), StripeError::decline))
-            }
-            "canceled" if self.cancellation_reason.as_deref() == Some(OUR_REASON) => {
-                declined("authentication_required".to_owned())
-            }
-            "canceled" => declined("payment_canceled".to_owned()),
-            _ => None,
-        }
-    }
-}
-
 /// See [`crate::provider::PaymentProvider::capture`].
 pub(super) async fn capture(
     client: &Client,

@@ -26,26 +26,27 @@
 //! A repeated call gets the state at the time of the first answer. Where that is not final (`processing`,
 //! `requires_action`) the intent is read again.
 //!
-//! Next: `client` for the exchange, `error` for its errors, `intents` for statuses, the crate `api` for Stripe's
-//! webhooks.
+//! Next: `client` for the exchange, `error` for its statuses, `objects` for what Stripe answers, `intents` for charges,
+//! the crate `api` for Stripe's webhooks.
 
 mod amount;
 mod client;
+mod config;
 mod error;
 mod find;
 mod form;
 mod intents;
+mod objects;
 mod refunds;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use base::Ambient;
-use secrecy::SecretString;
-use url::Url;
 
 pub use client::API_VERSION;
 use client::Client;
+pub use config::StripeConfig;
 
 use super::{
     CaptureRequest, ChargeOutcome, ChargeQuery, ChargeReport, ClientError, PaymentProvider, ProviderError,
@@ -54,17 +55,6 @@ use super::{
 
 /// How long keys are relied on. Stripe promises 24 hours; the difference is for clock skew and calls in flight.
 pub const KEYS_KEPT: Duration = Duration::from_hours(23);
-
-/// Address and credentials of Stripe.
-#[derive(Debug, Clone)]
-pub struct StripeConfig {
-    /// Base URL: `https://api.stripe.com`, except in tests.
-    pub url: Url,
-    /// `sk_…` or, better, a restricted key `rk_…` that may write payment intents and refunds.
-    pub secret_key: SecretString,
-    /// Longest wait for one answer.
-    pub timeout: Duration,
-}
 
 /// The Stripe provider; clones share the connections.
 #[derive(Clone)]

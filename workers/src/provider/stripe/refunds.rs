@@ -10,9 +10,8 @@ use store::domain::Currency;
 use super::{
     amount::{from_stripe, to_stripe},
     client::{Answer, Client, List},
-    error::StripeError,
     form::Form,
-    intents::Metadata,
+    objects::{Metadata, StripeError},
 };
 use crate::provider::{ProviderError, RefundOutcome, RefundReport, RefundRequest};
 

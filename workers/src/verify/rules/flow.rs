@@ -3,11 +3,14 @@
 use jobs::engine::EngineError;
 use store::domain::{Decision, EventKind, OrderStatus, Payment};
 
-use super::{AuditWindow, Facts, Finding};
+use super::window::AuditWindow;
 use crate::{
     jobs::{ChargePayment, FulfilOrder},
-    registry::{FULFILMENT, PAYMENTS},
-    verify::finding::{Code, Repair},
+    queues::{FULFILMENT, PAYMENTS},
+    verify::{
+        facts::Facts,
+        finding::{Code, Finding, Repair},
+    },
 };
 
 pub(super) fn check(

@@ -9,11 +9,14 @@ use std::time::Duration;
 use jobs::{Job, engine::EngineError};
 use store::{audit::AuditedEndpoint, domain::Event, webhooks::WebhookAttempt};
 
-use super::{AuditWindow, Facts, Finding};
+use super::window::AuditWindow;
 use crate::{
     jobs::DeliverWebhook,
-    registry::WEBHOOKS,
-    verify::finding::{Code, Repair},
+    queues::WEBHOOKS,
+    verify::{
+        facts::Facts,
+        finding::{Code, Finding, Repair},
+    },
 };
 
 /// Most events in one listing.

@@ -3,13 +3,16 @@
 
 use jobs::engine::EngineError;
 
-use super::{AuditWindow, Facts, Finding};
+use super::window::AuditWindow;
 use crate::{
     jobs::SendEmail,
     mail::Template,
-    registry::EMAIL,
+    queues::EMAIL,
     subscriptions::mail_for,
-    verify::finding::{Code, Repair},
+    verify::{
+        facts::Facts,
+        finding::{Code, Finding, Repair},
+    },
 };
 
 pub(super) fn check(

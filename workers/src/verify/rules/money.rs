@@ -8,13 +8,16 @@ use store::{
     domain::{Decision, EventKind, OrderStatus, Payment, PaymentId, Refund, RefundId, RefundState},
 };
 
-use super::{AuditWindow, Facts, Finding};
+use super::window::AuditWindow;
 use crate::{
     jobs::{ChargePayment, RefundPayment},
     provider::{EntryKind, LedgerEntry, capture_key, refund_key},
-    registry::PAYMENTS,
+    queues::PAYMENTS,
     subscriptions::job_id,
-    verify::finding::{Code, Repair},
+    verify::{
+        facts::Facts,
+        finding::{Code, Finding, Repair},
+    },
 };
 
 pub(super) fn check(

@@ -11,14 +11,14 @@ use store::{
     domain::{Customer, EndpointId, EventKind, MerchantId, Order, OrderId, OrderStatus, RefundId},
     orders::{IdempotencyKey, NewLine, NewOrder, PlaceOutcome, RefundRequested},
     outbox::{Command, OutboxBody, OutboxMessage},
-    sqlite::{SqliteOrders, SqlitePayments},
-    webhook_url::UrlPolicy,
     webhooks::{Endpoint, Subscription},
 };
+use store_sqlite::{SqliteOrders, SqlitePayments};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use webhooks::{UrlPolicy, WebhookSender, shares::ShareLimits};
 use workers::{
-    Env, Parts,
+    Env, Parts, WebhookDelivery,
     jobs::RefundPayment,
     mail::Mailer,
     provider::{
@@ -26,7 +26,6 @@ use workers::{
         sandbox_client::{SandboxConfig, SandboxProvider},
         sandbox_server::{Entry, SandboxServer, Summary},
     },
-    webhook::WebhookSender,
 };
 
 const API_KEY: &str = "sk_sandbox_test";
@@ -123,11 +122,12 @@ impl TestMerchant {
         provider: Arc<dyn PaymentProvider>,
     ) -> Env {
         let policy = UrlPolicy { allow_loopback: true };
-        let webhooks = WebhookSender::new(policy, self.ambient.clone()).expect("a sender");
+        let sender = WebhookSender::new(policy, self.ambient.clone()).expect("a sender");
+        let webhooks = WebhookDelivery::new(sender, ShareLimits::of_slots(16), self.ambient.clone());
         self.env_of(payments, provider, webhooks)
     }
 
-    pub(crate) fn env_sending(&self, webhooks: WebhookSender) -> Env {
+    pub(crate) fn env_sending(&self, webhooks: WebhookDelivery) -> Env {
         self.env_of(Arc::clone(&self.payments), Arc::new(self.provider.clone()), webhooks)
     }
 
@@ -135,7 +135,7 @@ impl TestMerchant {
         &self,
         payments: Arc<dyn PaymentStore>,
         provider: Arc<dyn PaymentProvider>,
-        webhooks: WebhookSender,
+        webhooks: WebhookDelivery,
     ) -> Env {
         Env::new(Parts {
             orders: Arc::clone(&self.orders),

@@ -15,7 +15,7 @@ use store::{
 use workers::{
     Env,
     jobs::{ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail},
-    registry::QUEUES,
+    queues::QUEUES,
     subscriptions::expand,
     verify::{Code, Plan, Retention, Scope, Summary, Verify, Violation, Watch},
 };

@@ -1,0 +1,252 @@
+//! The connection pool of a PostgreSQL server.
+//!
+//! Guarantees: a bounded number of connections; every wait is bounded; a lent session is in order. A transaction that
+//! was neither committed nor rolled back, or a statement whose future was dropped, is ended before its connection is
+//! used again, or the connection is closed.
+//!
+//! sqlx's pool is not used: it pings the server after every use, which costs one of the five round trips of placing an
+//! order, and a task. Here only a connection that was idle for a while, or left in an unknown state, is pinged.
+
+use std::{
+    ops::{Deref, DerefMut},
+    time::Duration,
+};
+
+use deadpool::{
+    Runtime,
+    managed::{Manager, Metrics, Object, Pool, PoolError, QueueMode, RecycleError, RecycleResult, Timeouts},
+};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, postgres::PgConnectOptions};
+use tokio::{runtime::Handle, time::timeout};
+
+use super::{config::PostgresConfig, error::OpenError};
+
+/// A connection idle for longer is pinged before reuse: the server may be gone.
+const PING_AFTER: Duration = Duration::from_secs(1);
+/// An older connection is replaced: a server's session grows with its use.
+const AGE_MAX: Duration = Duration::from_mins(30);
+/// Longest time in which a connection left in an unknown state is brought back in order.
+const TIDY_MAX: Duration = Duration::from_secs(10);
+
+/// The connections to a server. Clones share them.
+#[derive(Clone)]
+pub(super) struct Connections(Pool<Connector>);
+
+impl Connections {
+    /// A pool without connections; the first use connects.
+    pub(super) fn new(config: &PostgresConfig) -> Result<Self, OpenError> {
+        let pool = Pool::builder(Connector(config.pool_options()?))
+            .max_size(usize::try_from(config.pool_max).unwrap_or(usize::MAX).max(1))
+            .timeouts(Timeouts {
+                wait: Some(config.acquire_timeout),
+                create: Some(config.acquire_timeout),
+                recycle: Some(config.acquire_timeout),
+            })
+            .runtime(Runtime::Tokio1)
+            // The most recently used connection needs no ping, and the others age.
+            .queue_mode(QueueMode::Lifo)
+            .build();
+        // `build` fails only for timeouts without a runtime.
+        Ok(Self(pool.map_err(|error| OpenError::Connect(sqlx::Error::Configuration(error.into())))?))
+    }
+
+    pub(super) async fn lend(&self) -> Result<Loan, sqlx::Error> {
+        let connection = self.0.get().await.map_err(error_of)?;
+        Ok(Loan { connection: Some(connection), state: SessionState::Unknown })
+    }
+
+    pub(super) fn close(&self) {
+        self.0.close();
+    }
+}
+
+impl std::fmt::Debug for Connections {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Connections").field(&self.0.status()).finish()
+    }
+}
+
+fn error_of(error: PoolError<sqlx::Error>) -> sqlx::Error {
+    match error {
+        PoolError::Backend(error) => error,
+        PoolError::Closed => sqlx::Error::PoolClosed,
+        PoolError::Timeout(_) | PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => {
+            sqlx::Error::PoolTimedOut
+        }
+    }
+}
+
+struct Connector(PgConnectOptions);
+
+impl Manager for Connector {
+    type Type = PgConnection;
+    type Error = sqlx::Error;
+
+    async fn create(&self) -> Result<PgConnection, sqlx::Error> {
+        self.0.connect().await
+    }
+
+    async fn recycle(&self, connection: &mut PgConnection, metrics: &Metrics) -> RecycleResult<sqlx::Error> {
+        if metrics.age() > AGE_MAX {
+            return Err(RecycleError::message("old"));
+        }
+        if metrics.last_used() > PING_AFTER {
+            connection.ping().await?;
+        }
+        Ok(())
+    }
+}
+
+/// The state of a lent session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SessionState {
+    /// As it was lent: no transaction, no statement in flight.
+    InOrder,
+    /// A statement may be in flight.
+    Unknown,
+    /// In a transaction, or while one begins or ends.
+    Transaction,
+}
+
+/// A connection on loan.
+pub(super) struct Loan {
+    /// `None` once the connection is returned.
+    connection: Option<Object<Connector>>,
+    state: SessionState,
+}
+
+impl Deref for Loan {
+    type Target = PgConnection;
+
+    #[expect(clippy::expect_used, reason = "taken only by drop")]
+    fn deref(&self) -> &PgConnection {
+        self.connection.as_ref().expect("lent until it is dropped")
+    }
+}
+
+impl DerefMut for Loan {
+    #[expect(clippy::expect_used, reason = "taken only by drop")]
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        self.connection.as_mut().expect("lent until it is dropped")
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        let Some(connection) = self.connection.take() else { return };
+        match (self.state, Handle::try_current()) {
+            (SessionState::InOrder, _) => drop(connection),
+            (state, Ok(runtime)) => drop(runtime.spawn(tidy(connection, state))),
+            (_, Err(_)) => drop(Object::take(connection)),
+        }
+    }
+}
+
+/// Brings a session back in order, or closes its connection.
+async fn tidy(mut connection: Object<Connector>, state: SessionState) {
+    let in_order = timeout(TIDY_MAX, async {
+        match state {
+            SessionState::Transaction => connection.execute(sqlx::raw_sql("ROLLBACK")).await.map(drop),
+            // Waits until the server has finished the statement in flight.
+            SessionState::Unknown | SessionState::InOrder => connection.ping().await,
+        }
+    });
+    if !matches!(in_order.await, Ok(Ok(()))) {
+        drop(Object::take(connection));
+    }
+}
+
+/// A transaction (READ COMMITTED). Dropping it rolls back.
+pub struct Transaction {
+    loan: Loan,
+}
+
+impl Transaction {
+    pub(super) async fn begin(loan: Loan, begin: Option<&str>) -> Result<Self, sqlx::Error> {
+        let mut transaction = Self { loan };
+        transaction.loan.state = SessionState::Transaction;
+        transaction.say(begin.unwrap_or("BEGIN")).await?;
+        Ok(transaction)
+    }
+
+    /// Commits. After an error it is unknown whether the commit took effect.
+    pub async fn commit(mut self) -> Result<(), sqlx::Error> {
+        self.say("COMMIT").await?;
+        self.loan.state = SessionState::InOrder;
+        Ok(())
+    }
+
+    /// Rolls back.
+    pub async fn rollback(mut self) -> Result<(), sqlx::Error> {
+        self.say("ROLLBACK").await?;
+        self.loan.state = SessionState::InOrder;
+        Ok(())
+    }
+
+    /// Runs a statement by the simple protocol, which prepares nothing.
+    async fn say(&mut self, statement: &str) -> Result<(), sqlx::Error> {
+        self.loan.execute(sqlx::raw_sql(AssertSqlSafe(statement))).await.map(drop)
+    }
+}
+
+impl Deref for Transaction {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.loan
+    }
+}
+
+impl DerefMut for Transaction {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.loan
+    }
+}
+
+/// A connection for one statement, see [`super::Database::session`].
+pub enum PooledSession {
+    /// Each statement commits by itself.
+    Plain(Plain),
+    /// Commits with [`PooledSession::done`].
+    Transaction(Transaction),
+}
+
+/// A connection in which each statement commits by itself.
+pub struct Plain(Loan);
+
+impl PooledSession {
+    pub(super) fn plain(loan: Loan) -> Self {
+        Self::Plain(Plain(loan))
+    }
+
+    /// Commits, and marks the session as in order; a session that is only dropped is pinged before its next use.
+    pub async fn done(self) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Plain(Plain(mut loan)) => {
+                loan.state = SessionState::InOrder;
+                Ok(())
+            }
+            Self::Transaction(transaction) => transaction.commit().await,
+        }
+    }
+}
+
+impl Deref for PooledSession {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        match self {
+            Self::Plain(Plain(loan)) => loan,
+            Self::Transaction(transaction) => transaction,
+        }
+    }
+}
+
+impl DerefMut for PooledSession {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        match self {
+            Self::Plain(Plain(loan)) => loan,
+            Self::Transaction(transaction) => transaction,
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The id of a job.
+
+base::typed_id!(
+    /// One job over all its attempts.
+    JobId,
+    "job"
+);

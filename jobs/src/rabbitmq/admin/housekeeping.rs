@@ -1,0 +1,119 @@
+//! The background task of an engine handle: reads pauses and cancel requests of other processes, publishes due
+//! scheduled jobs, deletes expired requests and notes.
+
+use std::{sync::Weak, time::Duration};
+
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::{
+    engine::EngineError,
+    error::describe,
+    job_store::ScheduledJob,
+    rabbitmq::{
+        client::RabbitClient,
+        publish::route::{Route, route},
+        wire::headers::Meta,
+    },
+};
+
+/// Longest delay until a pause or a cancel request of another process is applied.
+const REFRESH_EVERY: Duration = Duration::from_millis(500);
+/// Interval of publishing due jobs: how late a scheduled job may be.
+const DUE_EVERY: Duration = Duration::from_secs(1);
+/// Most scheduled jobs published in one batch.
+const DUE_MAX: u32 = 500;
+/// Duration of a claim on a scheduled job that is being published.
+pub(super) const CLAIM_FOR: Duration = Duration::from_secs(30);
+/// Interval of deleting expired requests and notes.
+const EXPIRE_EVERY: Duration = Duration::from_mins(10);
+/// How long a cancel request waits for the delivery of its job.
+const CANCEL_VALID_FOR: Duration = Duration::from_hours(24 * 7);
+const NOTE_VALID_FOR: Duration = Duration::from_mins(5);
+
+/// Runs until the engine handle is dropped.
+pub(crate) async fn run(inner: Weak<RabbitClient>) {
+    let mut tick = interval(REFRESH_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut due_at = Instant::now();
+    let mut expire_at = Instant::now();
+    let mut well = true;
+    loop {
+        tick.tick().await;
+        let Some(inner) = inner.upgrade() else { return };
+        let mut done = inner.refresh_if_changed().await;
+        if Instant::now() >= due_at {
+            due_at = Instant::now() + DUE_EVERY;
+            done = done.and(inner.publish_due().await);
+        }
+        if Instant::now() >= expire_at {
+            expire_at = Instant::now() + EXPIRE_EVERY;
+            let now = inner.ambient.now();
+            done = done.and(inner.store.expire(now - CANCEL_VALID_FOR, now - NOTE_VALID_FOR).await);
+        }
+        match done {
+            Err(error) if well => {
+                tracing::warn!(
+                    error = describe(&error),
+                    "scheduled jobs and control changes delayed, retrying"
+                );
+                well = false;
+            }
+            Ok(()) if !well => {
+                tracing::info!("scheduled jobs and control changes resumed");
+                well = true;
+            }
+            _ => {}
+        }
+    }
+}
+
+impl RabbitClient {
+    async fn refresh_if_changed(&self) -> Result<(), EngineError> {
+        let version = self.store.control_version().await?;
+        if version == self.control.borrow().version { Ok(()) } else { self.refresh_control().await }
+    }
+
+    async fn publish_due(&self) -> Result<(), EngineError> {
+        // Claims would expire unused.
+        if self.publisher.trouble().is_some() {
+            return Ok(());
+        }
+        loop {
+            let now = self.ambient.now();
+            let due = self.store.claim_due(now, now + CLAIM_FOR, DUE_MAX).await?;
+            let more = due.len() >= usize::try_from(DUE_MAX).unwrap_or(usize::MAX);
+            self.move_to_broker(due, false).await?;
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Publishes claimed jobs, then deletes them: a crash in between publishes them again, under the same ids.
+    pub(super) async fn move_to_broker(
+        &self,
+        jobs: Vec<ScheduledJob>,
+        at_once: bool,
+    ) -> Result<(), EngineError> {
+        let claims: Vec<_> = jobs.iter().map(|job| (job.envelope.id, job.claim)).collect();
+        let mut outgoing = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            let at = Some(job.due_at).filter(|_| !at_once);
+            let meta = Meta {
+                crashes: job.crashes,
+                last_error: job.last_error,
+                first_failed_at: job.first_failed_at,
+                ..Meta::default()
+            };
+            // If the clock was set back meanwhile, the job is routed to the store again; then it stays there.
+            if let Route::Publish(message) = route(&job.envelope, meta, at, &self.ambient) {
+                outgoing.push(message);
+            }
+        }
+        if outgoing.len() < claims.len() {
+            return Ok(());
+        }
+        self.publisher.publish(outgoing).await?;
+        self.store.unschedule(&claims).await
+    }
+}

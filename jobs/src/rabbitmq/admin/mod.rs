@@ -1,0 +1,188 @@
+//! Inspection and control of queues: depths, listings, the dead queue, migration, and the engine's housekeeping.
+
+mod dead;
+pub(super) mod housekeeping;
+mod inspect;
+mod migrate;
+
+use std::{collections::HashSet, sync::atomic::Ordering};
+
+use async_trait::async_trait;
+use futures::future::try_join_all;
+use lapin::options::QueuePurgeOptions;
+
+use self::{
+    housekeeping::CLAIM_FOR,
+    inspect::{LIST_MAX, NOTE_VALID_FOR, delayed},
+};
+use super::{
+    client::RabbitEngine,
+    wire::{
+        fault::answer,
+        ladder::RUNGS,
+        topology::{self, dead_queue, delay_queue, work_queue},
+    },
+};
+use crate::{
+    engine::{
+        Admin, Cancelled, ConsumerInfo, DeadFilter, Depth, EngineError, InspectedJob, JobFilter, JobState,
+    },
+    envelope::JobId,
+    job::Priority,
+};
+
+#[async_trait]
+impl Admin for RabbitEngine {
+    async fn depth(&self, queue: &str) -> Result<Depth, EngineError> {
+        let client = &self.client;
+        client.refresh_control().await?;
+        client.require_queues([queue].into()).await?;
+        let waiting = Priority::ALL.map(|class| work_queue(queue, class));
+        let delays: Vec<String> = (0..RUNGS.len()).map(|rung| delay_queue(queue, rung)).collect();
+        let (ready, dead) = (client.count(&waiting).await?, client.count(&[dead_queue(queue)]).await?);
+        let delayed = client.count(&delays).await? + client.store.scheduled_count(queue).await?;
+        let here = client.consumers_of(queue);
+        let mut running: u64 = here.iter().map(|c| c.held.load(Ordering::Relaxed) as u64).sum();
+        let mut reached = here.iter().filter_map(|c| c.reached_at()).max();
+        let own: HashSet<u64> = here.iter().map(|c| c.session.load(Ordering::Relaxed)).collect();
+        let since = client.ambient.now() - NOTE_VALID_FOR;
+        for note in client.store.consumers(queue, since).await? {
+            if !own.contains(&note.session) {
+                running += note.running;
+                reached = reached.max(note.reached_at);
+            }
+        }
+        let paused = client.control.borrow().paused.contains(queue);
+        let oldest_ready_at = reached.filter(|_| ready > 0);
+        Ok(Depth { queue: queue.to_owned(), ready, delayed, running, dead, oldest_ready_at, paused })
+    }
+
+    async fn queues(&self) -> Result<Vec<String>, EngineError> {
+        self.client.store.queues().await
+    }
+
+    async fn consumers(&self) -> Result<Vec<ConsumerInfo>, EngineError> {
+        let since = self.client.ambient.now() - NOTE_VALID_FOR;
+        let mut consumers = Vec::new();
+        for queue in self.queues().await? {
+            let notes = self.client.store.consumers(&queue, since).await?;
+            consumers.extend(notes.into_iter().map(|note| ConsumerInfo {
+                name: note.name,
+                queue: note.queue,
+                jobs: note.running,
+                alive_until: note.at + NOTE_VALID_FOR,
+            }));
+        }
+        Ok(consumers)
+    }
+
+    async fn pause(&self, queue: &str) -> Result<(), EngineError> {
+        self.client.set_paused(queue, true).await
+    }
+
+    async fn resume(&self, queue: &str) -> Result<(), EngineError> {
+        self.client.set_paused(queue, false).await
+    }
+
+    async fn purge(&self, queue: &str) -> Result<u64, EngineError> {
+        self.client.require_queues([queue].into()).await?;
+        let scheduled = self.client.store.purge(queue).await?;
+        let channel = self.client.admin.channel().await?;
+        let classes = Priority::ALL.map(|class| work_queue(queue, class));
+        let delays = (0..RUNGS.len()).map(|rung| delay_queue(queue, rung));
+        let purge = classes.into_iter().chain(delays).map(|name| {
+            let channel = &channel;
+            async move { answer(channel.queue_purge(name.into(), QueuePurgeOptions::default())).await }
+        });
+        Ok(scheduled + try_join_all(purge).await?.into_iter().map(u64::from).sum::<u64>())
+    }
+
+    async fn cancel(&self, id: JobId, reason: &str) -> Result<Cancelled, EngineError> {
+        if self.client.store.cancel(id, reason, self.client.ambient.now()).await? {
+            return Ok(Cancelled::Removed);
+        }
+        self.client.refresh_control().await?;
+        Ok(Cancelled::Requested)
+    }
+
+    async fn retry_now(&self, id: JobId) -> Result<bool, EngineError> {
+        let now = self.client.ambient.now();
+        if let Some(job) = self.client.store.claim(id, now, now + CLAIM_FOR).await? {
+            self.client.move_to_broker(vec![job], true).await?;
+            return Ok(true);
+        }
+        for queue in self.queues().await? {
+            let filter = DeadFilter::default();
+            if !self.client.redrive_queue(&queue, &filter, Some(id), 1).await?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn list(&self, filter: &JobFilter) -> Result<Vec<InspectedJob>, EngineError> {
+        let client = &self.client;
+        let wants = |state| filter.state.is_none_or(|wanted| wanted == state);
+        let mut jobs = Vec::new();
+        if wants(JobState::Delayed) {
+            jobs.extend(client.store.scheduled(filter).await?.into_iter().map(delayed));
+        }
+        for queue in client.queues_of(filter.queue.as_ref()).await? {
+            if wants(JobState::Running) {
+                jobs.extend(client.running(&queue, None).await);
+            }
+            if wants(JobState::Dead) {
+                jobs.extend(client.dead_jobs(&queue).await?);
+            }
+        }
+        jobs.retain(|job| {
+            filter.kind.as_ref().is_none_or(|kind| *kind == job.envelope.kind)
+                && filter.after.is_none_or(|after| job.envelope.id > after)
+        });
+        jobs.sort_by_key(|job| job.envelope.id);
+        jobs.truncate(usize::try_from(filter.limit).unwrap_or(LIST_MAX).min(LIST_MAX));
+        Ok(jobs)
+    }
+
+    async fn find(&self, id: JobId) -> Result<Option<InspectedJob>, EngineError> {
+        if let Some(job) = self.client.store.find(id).await? {
+            return Ok(Some(delayed(job)));
+        }
+        let queues = self.queues().await?;
+        for queue in &queues {
+            if let Some(job) = self.client.running(queue, Some(id)).await.pop() {
+                return Ok(Some(job));
+            }
+        }
+        for queue in &queues {
+            let dead = self.client.dead_jobs(queue).await?.into_iter().find(|job| job.envelope.id == id);
+            if dead.is_some() {
+                return Ok(dead);
+            }
+        }
+        Ok(None)
+    }
+
+    async fn redrive(&self, filter: &DeadFilter) -> Result<Vec<JobId>, EngineError> {
+        let mut found = Vec::new();
+        let limit = usize::try_from(filter.limit).unwrap_or(usize::MAX);
+        // A dry run reads all queues before it can tell the oldest jobs; a real run goes queue by queue.
+        for queue in self.client.queues_of(filter.queue.as_ref()).await? {
+            let left = if filter.dry_run { limit } else { limit - found.len() };
+            found.extend(self.client.redrive_queue(&queue, filter, None, left).await?);
+        }
+        found.sort_unstable();
+        found.truncate(limit);
+        Ok(found.into_iter().map(|(_, id)| id).collect())
+    }
+
+    async fn migrate_queue(&self, queue: &str) -> Result<u64, EngineError> {
+        topology::check_name(queue)?;
+        let mut moved = 0;
+        for shape in topology::shapes(queue) {
+            moved += self.client.migrate_one(queue, shape).await?;
+        }
+        topology::declare(&self.client.admin.channel().await?, queue).await?;
+        Ok(moved)
+    }
+}

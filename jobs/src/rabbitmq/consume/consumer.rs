@@ -1,0 +1,138 @@
+//! State and commands shared by a consumer's settler, its session and the engine.
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
+};
+
+use async_trait::async_trait;
+use base::Timestamp;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::{
+    engine::{ConsumerHealth, EngineError, InspectedJob, Receipt, Settlement, Settler},
+    envelope::JobId,
+};
+
+/// Command to the session.
+pub(crate) enum Command {
+    Settle(Receipt, Settlement),
+    Close(oneshot::Sender<Result<(), EngineError>>),
+    /// Returns the held jobs: the one with this id, or all.
+    Held(Option<JobId>, oneshot::Sender<Vec<InspectedJob>>),
+    /// Returns once the current pauses and cancel requests are applied.
+    Obey(oneshot::Sender<()>),
+}
+
+/// Shared by settler, session and engine.
+pub(crate) struct ConsumerShared {
+    pub(crate) queue: String,
+    /// Id of the session.
+    pub(crate) session: AtomicU64,
+    /// Deliveries not yet acknowledged.
+    pub(crate) held: AtomicUsize,
+    /// Time at which the youngest delivered job had become ready, in milliseconds since 1970; zero before the first
+    /// one.
+    pub(super) reached_ms: AtomicI64,
+    pub(super) stopped: watch::Sender<bool>,
+    /// Weak, because the session learns from the drop of the settler that the consumer is gone.
+    pub(super) commands: mpsc::WeakUnboundedSender<Command>,
+    health: Mutex<ConsumerHealth>,
+    /// Reason for which settlements cannot be made durable now.
+    stalled: Mutex<Option<String>>,
+}
+
+impl ConsumerShared {
+    pub(super) fn new(queue: &str, now: Timestamp, commands: mpsc::WeakUnboundedSender<Command>) -> Self {
+        let health = ConsumerHealth { last_contact: now, trouble: None, stale_settlements: 0 };
+        Self {
+            queue: queue.to_owned(),
+            session: AtomicU64::new(0),
+            held: AtomicUsize::new(0),
+            reached_ms: AtomicI64::new(0),
+            stopped: watch::Sender::new(false),
+            commands,
+            health: Mutex::new(health),
+            stalled: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn reached_at(&self) -> Option<Timestamp> {
+        let millis = self.reached_ms.load(Ordering::Relaxed);
+        Timestamp::from_millisecond(millis).ok().filter(|_| millis > 0)
+    }
+
+    pub(super) fn count_stale(&self, outcomes: u64) {
+        self.health().stale_settlements += outcomes;
+    }
+
+    /// Records that consuming works. Returns true when it did not before.
+    pub(super) fn well(&self, now: Timestamp) -> bool {
+        let mut health = self.health();
+        health.last_contact = now;
+        health.trouble.take().is_some()
+    }
+
+    /// Records a failure. Returns true when consuming worked before.
+    pub(super) fn troubled(&self, trouble: String) -> bool {
+        self.health().trouble.replace(trouble).is_none()
+    }
+
+    /// Records that a settlement cannot be made durable. Returns true when the previous one could.
+    pub(super) fn stall(&self, why: String) -> bool {
+        self.stalled.lock().unwrap_or_else(PoisonError::into_inner).replace(why).is_none()
+    }
+
+    /// Records that a settlement was made durable.
+    pub(super) fn flow(&self) {
+        *self.stalled.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    pub(super) fn stalled(&self) -> Option<String> {
+        self.stalled.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sends a command to the session and waits for the reply; `None` when the session has ended.
+    pub(crate) async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.upgrade()?.send(command(reply)).ok()?;
+        answer.await.ok()
+    }
+
+    fn health(&self) -> MutexGuard<'_, ConsumerHealth> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(super) struct RabbitSettler {
+    pub(super) shared: Arc<ConsumerShared>,
+    /// Unbounded by type; bounded by the prefetch, except for deliveries settled twice.
+    pub(super) commands: mpsc::UnboundedSender<Command>,
+}
+
+#[async_trait]
+impl Settler for RabbitSettler {
+    fn settle(&self, receipt: Receipt, settlement: Settlement) {
+        if self.commands.send(Command::Settle(receipt, settlement)).is_err() {
+            self.shared.count_stale(1);
+        }
+    }
+
+    fn stop(&self) {
+        self.shared.stopped.send_replace(true);
+    }
+
+    async fn close(&self) -> Result<(), EngineError> {
+        self.stop();
+        let (reply, answer) = oneshot::channel();
+        if self.commands.send(Command::Close(reply)).is_err() {
+            return Ok(());
+        }
+        // A second close may arrive while the first one ends the session; nothing is left to do then.
+        answer.await.unwrap_or(Ok(()))
+    }
+
+    fn health(&self) -> ConsumerHealth {
+        self.shared.health().clone()
+    }
+}

@@ -1,0 +1,89 @@
+//! Consuming: one session and one connection per consumer, and settlements back to the broker.
+//!
+//! A consumer ends with its session; who consumes starts the next one.
+
+pub(super) mod consumer;
+pub(super) mod keys;
+mod outcome;
+mod priority_channel;
+mod session;
+mod window;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+use self::{
+    consumer::{ConsumerShared, RabbitSettler},
+    session::{ConsumerSession, Plan},
+};
+use super::{
+    client::{RabbitClient, RabbitEngine},
+    wire::{
+        fault::{answer, unavailable},
+        topology,
+    },
+};
+use crate::engine::{Consume, ConsumeOptions, Consumer, EngineError, QueueSpec};
+
+/// Most unsettled deliveries a consumer may ask for.
+const PREFETCH_MAX: usize = 4096;
+/// Longest wait for the subscription.
+const START_MAX: Duration = Duration::from_secs(10);
+
+#[async_trait]
+impl Consume for RabbitEngine {
+    async fn declare(&self, queues: &[QueueSpec]) -> Result<(), EngineError> {
+        queues.iter().try_for_each(|queue| topology::check_name(&queue.name))?;
+        for queue in queues {
+            let channel = self.client.admin.channel().await?;
+            topology::declare(&channel, &queue.name).await?;
+            answer(channel.close(200, "declared".into())).await?;
+        }
+        let names: Vec<String> = queues.iter().map(|queue| queue.name.clone()).collect();
+        self.client.store.add_queues(&names).await?;
+        self.client.declared().extend(names);
+        Ok(())
+    }
+
+    async fn consume(&self, queue: &str, options: ConsumeOptions) -> Result<Consumer, EngineError> {
+        self.client.require_queues([queue].into()).await?;
+        self.client.refresh_control().await?;
+        start(self.client.clone(), queue, options).await
+    }
+}
+
+/// Subscribes and starts the session.
+async fn start(
+    inner: Arc<RabbitClient>,
+    queue: &str,
+    options: ConsumeOptions,
+) -> Result<Consumer, EngineError> {
+    let prefetch = options.prefetch.clamp(1, PREFETCH_MAX);
+    let (to_session, commands) = mpsc::unbounded_channel();
+    let (deliveries, to_worker) = mpsc::channel(prefetch);
+    let (lost, ended) = oneshot::channel();
+    let shared = Arc::new(ConsumerShared::new(queue, inner.ambient.now(), to_session.downgrade()));
+    let plan = Plan {
+        inner: inner.clone(),
+        shared: shared.clone(),
+        name: options.name,
+        prefetch: u16::try_from(prefetch).unwrap_or(u16::MAX),
+        deliveries,
+    };
+    let Ok(opened) = timeout(START_MAX, ConsumerSession::open(plan)).await else {
+        return Err(unavailable("subscription timed out"));
+    };
+    let session = opened?;
+    inner.add_consumer(&shared);
+    tokio::spawn(session.run(commands, lost));
+    Ok(Consumer {
+        deliveries: to_worker,
+        settler: Arc::new(RabbitSettler { shared, commands: to_session }),
+        ended,
+    })
+}

@@ -1,0 +1,90 @@
+//! Control of a session: pauses, stops, cancel requests, and queries for held jobs.
+
+use tokio::time::Instant;
+
+use super::state::ConsumerSession;
+use crate::{
+    engine::{EngineError, InspectedJob, Interrupt, JobState},
+    envelope::{Envelope, JobId},
+    job_store::Control,
+    rabbitmq::consume::{
+        outcome::DeliveryOutcome,
+        priority_channel::{DeliveryStage, Slot},
+    },
+};
+
+impl ConsumerSession {
+    /// Subscribes or unsubscribes according to pauses and stops, and ends cancelled jobs.
+    pub(super) async fn follow_control(&mut self) -> Result<(), EngineError> {
+        let control = self.control.borrow_and_update().clone();
+        let stopped = *self.stopped.borrow_and_update();
+        if stopped || control.paused.contains(&self.plan.shared.queue) {
+            self.stop_receiving().await?;
+        } else {
+            for lane in self.channels.iter_mut().filter(|lane| lane.consumer.is_none()) {
+                lane.subscribe().await?;
+            }
+        }
+        if !control.cancels.is_empty() {
+            self.end_cancelled(&control);
+        }
+        Ok(())
+    }
+
+    /// Unsubscribes, and releases deliveries that were not dispatched.
+    pub(super) async fn stop_receiving(&mut self) -> Result<(), EngineError> {
+        for lane in 0..self.channels.len() {
+            let last = self.channels[lane].unsubscribe().await?;
+            let now = Instant::now();
+            last.into_iter().try_for_each(|delivery| self.arrived(lane, delivery, now))?;
+            self.give_back(lane, |_| true);
+        }
+        Ok(())
+    }
+
+    pub(super) fn give_back(&mut self, lane: usize, which: impl Fn(&Slot) -> bool) {
+        let open = self.channels[lane].window.open();
+        let waiting = open.filter(|(_, slot)| slot.stage == DeliveryStage::Waiting && which(slot));
+        let waiting: Vec<u64> = waiting.map(|(tag, _)| tag).collect();
+        for tag in waiting {
+            self.conclude(lane, tag, DeliveryOutcome::Again(None));
+        }
+    }
+
+    fn end_cancelled(&mut self, control: &Control) {
+        for lane in 0..self.channels.len() {
+            let open = self.channels[lane].window.open();
+            let cancelled = open.filter(|(_, slot)| control.cancels.contains_key(&slot.id));
+            let cancelled: Vec<u64> = cancelled.map(|(tag, _)| tag).collect();
+            for tag in cancelled {
+                let Some(slot) = self.channels[lane].window.get(tag) else { continue };
+                match slot.stage {
+                    DeliveryStage::Running => slot.signal.fire(Interrupt::Cancelled),
+                    DeliveryStage::Waiting => self.conclude(lane, tag, DeliveryOutcome::Ended),
+                    DeliveryStage::Settling => {}
+                }
+            }
+        }
+    }
+
+    pub(super) fn is_cancelled(&self, id: JobId) -> bool {
+        let control = self.control.borrow();
+        !control.cancels.is_empty() && control.cancels.contains_key(&id)
+    }
+
+    pub(super) fn held(&self, id: Option<JobId>) -> Vec<InspectedJob> {
+        let open = self.channels.iter().flat_map(|lane| lane.window.open());
+        let wanted = open.filter(|(_, slot)| id.is_none_or(|id| slot.id == id));
+        let job = |slot: &Slot| {
+            let (envelope, meta) = slot.job()?;
+            Some(InspectedJob {
+                envelope: Envelope::clone(envelope),
+                state: JobState::Running,
+                crashes: meta.crashes,
+                last_error: meta.last_error.clone(),
+                dead: None,
+            })
+        };
+        wanted.filter_map(|(_, slot)| job(slot)).collect()
+    }
+}

@@ -1,0 +1,261 @@
+//! A consumer session, one connection: three subscriptions in, deliveries out, settlements back.
+//!
+//! Each priority has a channel, so that an error or the broker's delivery timeout in one does not lose the deliveries
+//! of the others. Each may hold as many deliveries as the consumer's prefetch; of those held, the highest priority is
+//! dispatched first, and never more than the prefetch in all. Deliveries that wait here for long go back to their
+//! queue. A session that loses its connection or a channel ends, and its consumer with it.
+//!
+//! Acknowledgements are in `priority_channel` and `window`, all other settlements in `outcome`.
+
+mod coalesce;
+mod control;
+mod receive;
+mod settle;
+mod state;
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use futures::FutureExt;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep_until, timeout},
+};
+
+use self::receive::next_deliveries;
+pub(super) use self::state::{ConsumerSession, Plan};
+use super::{
+    consumer::{Command, ConsumerShared},
+    outcome::DeliveryOutcome,
+    priority_channel::{DeliveryStage, PriorityChannel},
+};
+use crate::{
+    engine::{EngineError, Interrupt},
+    error::describe,
+    job::Priority,
+    job_store::ConsumerNote,
+    rabbitmq::wire::{
+        fault::{answer, unavailable},
+        topology,
+    },
+};
+
+/// Longest wait for the last settlements at a close.
+const CLOSE_MAX: Duration = Duration::from_secs(8);
+/// Number of checks of the connection after which the broker is queried and the consumer's note is written.
+const LOOKS_PER_PROBE: u32 = 5;
+const LOOKS_PER_NOTE: u32 = 5;
+/// Longest wait of a delivery here before it goes back to its queue; far below the broker's timeout of 30 minutes.
+const WAIT_MAX: Duration = Duration::from_mins(5);
+/// Most commands handled in one step.
+const COMMANDS_MAX: usize = 256;
+
+/// Reason for the end of a session.
+enum SessionEnd {
+    Closed(oneshot::Sender<Result<(), EngineError>>),
+    /// The consumer was dropped.
+    Dropped,
+    Lost(EngineError),
+}
+
+impl ConsumerSession {
+    /// Runs until the consumer or the connection ends; sends the reason when the connection is `lost`.
+    pub(super) async fn run(
+        mut self,
+        mut commands: mpsc::UnboundedReceiver<Command>,
+        lost: oneshot::Sender<EngineError>,
+    ) {
+        let end = loop {
+            match self.step(&mut commands).await {
+                Ok(None) => {}
+                Ok(Some(end)) => break end,
+                Err(error) => break SessionEnd::Lost(error),
+            }
+        };
+        let closed = match &end {
+            SessionEnd::Closed(_) => self.close().await,
+            SessionEnd::Lost(error) => {
+                self.plan.shared.troubled(describe(error));
+                Ok(())
+            }
+            SessionEnd::Dropped => Ok(()),
+        };
+        self.shutdown().await;
+        dismiss(&self.plan.shared, commands);
+        match end {
+            SessionEnd::Closed(reply) => drop(reply.send(closed)),
+            SessionEnd::Lost(error) => drop(lost.send(error)),
+            SessionEnd::Dropped => {}
+        }
+    }
+
+    async fn step(
+        &mut self,
+        commands: &mut mpsc::UnboundedReceiver<Command>,
+    ) -> Result<Option<SessionEnd>, EngineError> {
+        let (flush_at, rests_until) = (self.flush_at, self.pace.rests_until());
+        tokio::select! {
+            biased;
+            count = commands.recv_many(&mut self.inbox, COMMANDS_MAX) => {
+                if count == 0 {
+                    return Ok(Some(SessionEnd::Dropped));
+                }
+                if let Some(end) = self.take_commands().await? {
+                    return Ok(Some(end));
+                }
+                // At full speed both streams always have items: one step for both halves the overhead of a step.
+                if rests_until.is_none()
+                    && let Some(got) = next_deliveries(&mut self.channels, &mut self.arrivals).now_or_never()
+                {
+                    got?;
+                    self.take_in()?;
+                }
+            }
+            () = sleep_until(rests_until.unwrap_or_else(Instant::now)), if rests_until.is_some() => self.pace.rested(),
+            got = next_deliveries(&mut self.channels, &mut self.arrivals), if rests_until.is_none() => {
+                got?;
+                self.take_in()?;
+            }
+            Some(settled) = self.settling.join_next() => self.settled(settled)?,
+            () = sleep_until(flush_at.unwrap_or_else(Instant::now)), if flush_at.is_some() => {}
+            changed = self.control.changed() => if changed.is_ok() { self.follow_control().await? },
+            changed = self.stopped.changed() => if changed.is_ok() { self.follow_control().await? },
+            changed = self.freed.changed() => if changed.is_ok() { self.unblock() },
+            _ = self.look.tick() => self.look().await?,
+        }
+        self.dispatch();
+        self.flush()?;
+        Ok(None)
+    }
+
+    async fn take_commands(&mut self) -> Result<Option<SessionEnd>, EngineError> {
+        let mut inbox = std::mem::take(&mut self.inbox);
+        let mut end = None;
+        for command in inbox.drain(..) {
+            match command {
+                Command::Settle(receipt, settlement) => self.settle(receipt, settlement),
+                Command::Held(id, reply) => drop(reply.send(self.held(id))),
+                Command::Obey(reply) => {
+                    self.follow_control().await?;
+                    let _ = reply.send(());
+                }
+                // A second close in the same step: dropping its reply completes it.
+                Command::Close(reply) => end = end.or(Some(SessionEnd::Closed(reply))),
+            }
+        }
+        self.inbox = inbox;
+        Ok(end)
+    }
+
+    /// Checks the connection: a channel closed by the server may not end its stream.
+    async fn look(&mut self) -> Result<(), EngineError> {
+        self.looks = self.looks.wrapping_add(1);
+        if !self.connection.status().connected() {
+            return Err(unavailable("the broker closed the connection"));
+        }
+        self.channels.iter().try_for_each(PriorityChannel::is_open)?;
+        if self.looks.is_multiple_of(LOOKS_PER_PROBE) {
+            let queue = topology::work_queue(&self.plan.shared.queue, Priority::Default);
+            if topology::count(&self.channels[0].channel, &queue).await?.is_none() {
+                return Err(unavailable(format!("broker has no queue `{queue}`")));
+            }
+        }
+        for lane in 0..self.channels.len() {
+            self.give_back(lane, |slot| slot.since.elapsed() > WAIT_MAX);
+        }
+        match self.plan.shared.stalled() {
+            Some(why) => drop(self.plan.shared.troubled(format!("settlements delayed: {why}"))),
+            None => drop(self.plan.shared.well(self.plan.inner.ambient.now())),
+        }
+        if self.looks.is_multiple_of(LOOKS_PER_NOTE) {
+            self.note();
+        }
+        Ok(())
+    }
+
+    /// Writes the consumer's note for other processes when it has changed or would expire.
+    fn note(&mut self) {
+        let shared = &self.plan.shared;
+        let running = shared.held.load(Ordering::Relaxed) as u64;
+        let state = (running, shared.reached_ms.load(Ordering::Relaxed));
+        if self.noted == Some(state) && !self.looks.is_multiple_of(LOOKS_PER_NOTE * 4) {
+            return;
+        }
+        self.noted = Some(state);
+        let (inner, queue) = (self.plan.inner.clone(), shared.queue.clone());
+        let note = ConsumerNote {
+            session: self.id,
+            name: self.plan.name.clone(),
+            queue,
+            running,
+            reached_at: shared.reached_at(),
+            at: inner.ambient.now(),
+        };
+        tokio::spawn(async move {
+            if let Err(error) = inner.store.note(note).await {
+                tracing::debug!(%error, "consumer note not stored");
+            }
+        });
+    }
+
+    /// Makes the last settlements durable and releases the other jobs.
+    async fn close(&mut self) -> Result<(), EngineError> {
+        self.stop_receiving().await?;
+        for lane in 0..self.channels.len() {
+            let open: Vec<u64> = self.channels[lane].window.open().map(|(tag, _)| tag).collect();
+            for tag in open {
+                self.conclude(lane, tag, DeliveryOutcome::Again(None));
+            }
+        }
+        let all = async {
+            while let Some(settled) = self.settling.join_next().await {
+                self.settled(settled)?;
+            }
+            Ok(())
+        };
+        let outcomes = match timeout(CLOSE_MAX, all).await {
+            Ok(done) => done,
+            Err(_) => Err(unavailable("the last settlements are not durable")),
+        };
+        for lane in &mut self.channels {
+            lane.acknowledge(true, &self.plan.shared)?;
+            // The reply to the close follows the broker's handling of the acknowledgements before it.
+            answer(lane.channel.close(200, "closed".into())).await?;
+        }
+        outcomes
+    }
+
+    /// Ends the connection after firing [`Interrupt::LeaseLost`] at the jobs that still run.
+    async fn shutdown(&mut self) {
+        self.settling.abort_all();
+        for lane in &mut self.channels {
+            for (_, slot) in lane.window.open() {
+                if slot.stage == DeliveryStage::Running {
+                    slot.signal.fire(Interrupt::LeaseLost);
+                }
+            }
+        }
+        self.plan.shared.held.store(0, Ordering::Relaxed);
+        // Closed before the keys are freed: another consumer must not receive a job whose key is still in use here.
+        if self.connection.status().connected() {
+            drop(timeout(Duration::from_secs(1), self.connection.close(200, "closed".into())).await);
+        }
+        self.plan.inner.keys.free_all(self.id);
+        let (inner, id) = (self.plan.inner.clone(), self.id);
+        if self.noted.is_some() {
+            tokio::spawn(async move { drop(inner.store.forget_consumer(id).await) });
+        }
+    }
+}
+
+/// Answers the commands that came too late: no job is held any more.
+fn dismiss(shared: &ConsumerShared, mut commands: mpsc::UnboundedReceiver<Command>) {
+    commands.close();
+    while let Ok(command) = commands.try_recv() {
+        match command {
+            Command::Settle(..) => shared.count_stale(1),
+            Command::Held(_, reply) => drop(reply.send(Vec::new())),
+            Command::Obey(reply) => drop(reply.send(())),
+            Command::Close(reply) => drop(reply.send(Ok(()))),
+        }
+    }
+}

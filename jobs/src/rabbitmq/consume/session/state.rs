@@ -1,0 +1,105 @@
+//! State of a consumer session, and its opening.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use lapin::{Connection, message::Delivery as RabbitDelivery};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::{Instant, Interval},
+};
+
+use super::coalesce::Coalescer;
+use crate::{
+    engine::{Delivery, EngineError},
+    job::Priority,
+    job_store::Control,
+    rabbitmq::{
+        RabbitClient,
+        consume::{
+            consumer::{Command, ConsumerShared},
+            priority_channel::PriorityChannel,
+        },
+        wire::{fault::answer, topology},
+    },
+};
+
+/// Interval of checking channels and connection.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Settings of a session.
+pub(crate) struct Plan {
+    pub(crate) inner: Arc<RabbitClient>,
+    pub(crate) shared: Arc<ConsumerShared>,
+    pub(crate) name: String,
+    pub(crate) prefetch: u16,
+    pub(crate) deliveries: mpsc::Sender<Delivery>,
+}
+
+/// A delivery whose settlement is durable.
+pub(super) struct Settled {
+    pub(super) lane: usize,
+    pub(super) tag: u64,
+}
+
+/// An open session.
+pub(crate) struct ConsumerSession {
+    pub(super) plan: Plan,
+    pub(super) id: u64,
+    pub(super) connection: Connection,
+    pub(super) channels: Vec<PriorityChannel>,
+    pub(super) handed_out: usize,
+    pub(super) settling: JoinSet<Settled>,
+    pub(super) control: watch::Receiver<Arc<Control>>,
+    pub(super) freed: watch::Receiver<()>,
+    pub(super) stopped: watch::Receiver<bool>,
+    pub(super) look: Interval,
+    pub(super) looks: u32,
+    pub(super) flush_at: Option<Instant>,
+    pub(super) pace: Coalescer,
+    pub(super) inbox: Vec<Command>,
+    pub(super) arrivals: Vec<(usize, RabbitDelivery)>,
+    pub(super) noted: Option<(u64, i64)>,
+}
+
+impl ConsumerSession {
+    /// Connects, declares the queues and subscribes.
+    pub(crate) async fn open(plan: Plan) -> Result<Self, EngineError> {
+        let (inner, shared) = (plan.inner.clone(), plan.shared.clone());
+        let connection = inner.address.connect(&format!("{} consumes", plan.name)).await?;
+        let channel = answer(connection.create_channel()).await?;
+        topology::declare(&channel, &shared.queue).await?;
+        let mut lanes = Vec::with_capacity(Priority::ALL.len());
+        for class in Priority::ALL {
+            lanes.push(
+                PriorityChannel::open(&connection, &shared.queue, class, &plan.name, plan.prefetch).await?,
+            );
+        }
+        let mut id = [0; 8];
+        inner.ambient.fill(&mut id);
+        let mut session = Self {
+            id: u64::from_le_bytes(id),
+            connection,
+            channels: lanes,
+            handed_out: 0,
+            settling: JoinSet::new(),
+            control: inner.control.subscribe(),
+            freed: inner.keys.subscribe(),
+            stopped: shared.stopped.subscribe(),
+            look: tokio::time::interval(LOOK_EVERY),
+            looks: 0,
+            flush_at: None,
+            pace: Coalescer::new(plan.prefetch, Instant::now()),
+            inbox: Vec::new(),
+            arrivals: Vec::new(),
+            noted: None,
+            plan,
+        };
+        shared.session.store(session.id, Ordering::Relaxed);
+        session.follow_control().await?;
+        Ok(session)
+    }
+}

@@ -1,0 +1,251 @@
+//! The wire format of a job: the payload is the body, the envelope is properties and headers.
+//!
+//! Payloads can therefore be read in the broker's own tools and by consumers in other languages, and are neither
+//! escaped nor parsed a second time; a retry changes headers only. The fields:
+//!
+//! | property | field | header (only when set) | field |
+//! |---|---|---|---|
+//! | `message_id` | id | `ow-created-at` (ms, always), `ow-run-at` (ms), `traceparent`, `ow-subject` | the same |
+//! | `type` | kind | `ow-attempt`, `ow-max-attempts`, `ow-version` (unless 0, 20 and 1) | the same |
+//! | `priority` | 2, 1, 0, for a message outside its own queue | `ow-unique-key`, `ow-concurrency-key` | keys |
+//! | `app_id` | `orderworks/1`, the format's version | `ow-crashes` | crashes of earlier copies, not of this one |
+//! | | | `ow-last-error`, `ow-first-failed-at` | the last failure, the time of the first |
+//! | | | `ow-not-before`, `ow-delayed-at` | end and beginning of a delay, by the clock of the process that set it |
+//! | | | `ow-left-ms` | remainder of a delay after the current rung of the ladder |
+//! | | | `ow-dead-reason`, `ow-died-at` | only in the dead queue |
+//!
+//! Crashes of the current copy are counted by the broker. Every copy gets new headers. The broker's own (`x-death` and
+//! related ones) must not be copied: RabbitMQ before 4.0.1 does not accept a message into a queue that its headers list
+//! as visited.
+
+use std::sync::Arc;
+
+use lapin::{
+    BasicProperties,
+    types::{FieldTable, ShortString},
+};
+use serde_json::value::RawValue;
+
+use super::headers::{Headers, Known, Meta};
+use crate::{
+    engine::{EngineError, Event},
+    envelope::{Envelope, JobId, PAYLOAD_BYTES_MAX},
+    job::Priority,
+};
+
+/// The version of the format, in `app_id`.
+const FORMAT: &str = "orderworks/1";
+/// Longest kind in bytes, the size of an AMQP short string.
+const KIND_BYTES_MAX: usize = 255;
+/// Longest key or subject, in bytes.
+const KEY_BYTES_MAX: usize = 512;
+/// AMQP delivery mode "persistent".
+const PERSISTENT: u8 = 2;
+
+/// Defaults of absent headers. Most jobs are first attempts of their first version, and parsing headers is among the
+/// largest costs of a consumer (docs/BENCHMARKS.md).
+const ATTEMPT: u32 = 0;
+const MAX_ATTEMPTS: u32 = 20;
+const VERSION: u16 = 1;
+
+/// A message without its destination.
+#[derive(Debug, Clone)]
+pub(crate) struct Raw {
+    pub(crate) properties: BasicProperties,
+    pub(crate) body: Vec<u8>,
+}
+
+/// A decoded delivery, kept until its settlement is durable.
+pub(crate) enum Message {
+    /// A job. Shared with the run; a settlement that moves the job makes a new message from it.
+    Job(Arc<Envelope>, Meta),
+    /// A message that cannot be decoded, sent to the dead queue unchanged.
+    Unreadable(Box<Raw>),
+}
+
+/// Rejects envelopes that no message can carry.
+pub(crate) fn check(envelope: &Envelope) -> Result<(), EngineError> {
+    let refused = |why: String| Err(EngineError::Refused(format!("{}: {why}", envelope.id)));
+    let bytes = envelope.payload.get().len();
+    if bytes > PAYLOAD_BYTES_MAX {
+        return refused(format!("payload of {bytes} bytes, at most {PAYLOAD_BYTES_MAX}"));
+    }
+    if envelope.kind.is_empty() || envelope.kind.len() > KIND_BYTES_MAX {
+        return refused(format!("a kind has 1 to {KIND_BYTES_MAX} bytes"));
+    }
+    let mut keys = [&envelope.unique_key, &envelope.concurrency_key, &envelope.subject].into_iter().flatten();
+    if keys.any(|key| key.len() > KEY_BYTES_MAX) {
+        return refused(format!("a key of more than {KEY_BYTES_MAX} bytes"));
+    }
+    Ok(())
+}
+
+/// Encodes a job that has passed [`check`].
+pub(crate) fn encode(envelope: &Envelope, meta: &Meta) -> Raw {
+    let mut headers = Headers(FieldTable::default());
+    headers.number_unless(ATTEMPT, "ow-attempt", envelope.attempt);
+    headers.number_unless(MAX_ATTEMPTS, "ow-max-attempts", envelope.max_attempts);
+    headers.number_unless(VERSION, "ow-version", envelope.version);
+    headers.number("ow-created-at", envelope.created_at.as_millisecond());
+    headers.time("ow-run-at", envelope.run_at);
+    if let Some(trace) = envelope.trace {
+        headers.text("traceparent", Some(&trace.to_string()));
+    }
+    headers.text("ow-subject", envelope.subject.as_deref());
+    headers.text("ow-unique-key", envelope.unique_key.as_deref());
+    headers.text("ow-concurrency-key", envelope.concurrency_key.as_deref());
+    headers.meta(meta);
+    let properties = BasicProperties::default()
+        .with_message_id(short(&envelope.id.to_string()))
+        .with_type(short(&envelope.kind))
+        .with_priority(rank(envelope.priority))
+        .with_content_type("application/json".into())
+        .with_delivery_mode(PERSISTENT)
+        .with_app_id(FORMAT.into())
+        .with_headers(headers.0);
+    Raw { properties, body: envelope.payload.get().as_bytes().to_vec() }
+}
+
+/// Encodes an event: the body unchanged, the topic as the type.
+pub(crate) fn event_message(event: Event) -> Raw {
+    let mut headers = Headers(FieldTable::default());
+    headers.text("ow-source", Some(&event.source));
+    if let Some(trace) = event.trace {
+        headers.text("traceparent", Some(&trace.to_string()));
+    }
+    let properties = BasicProperties::default()
+        .with_message_id(short(&event.id))
+        .with_type(short(&event.topic))
+        .with_content_type("application/json".into())
+        .with_delivery_mode(PERSISTENT)
+        .with_app_id("orderworks".into())
+        .with_headers(headers.0);
+    Raw { properties, body: event.body.into_bytes() }
+}
+
+/// An undecodable message for the dead queue: its properties and headers are kept, so that a later release may decode
+/// it, except those with an effect on its way.
+pub(crate) fn dead_unreadable(raw: &Raw, id: JobId, class: Priority, meta: &Meta) -> Raw {
+    let mut headers = foreign_headers(raw);
+    headers.meta(meta);
+    let mut properties = carried(&raw.properties).with_message_id(short(&id.to_string()));
+    properties = properties.with_priority(rank(class)).with_headers(headers.0);
+    Raw { properties, body: raw.body.clone() }
+}
+
+/// The same message on its way back to its queue.
+pub(crate) fn restore_unreadable(raw: &Raw) -> Raw {
+    let properties = carried(&raw.properties);
+    let properties = match raw.properties.message_id() {
+        Some(id) => properties.with_message_id(id.clone()),
+        None => properties,
+    };
+    Raw { properties: properties.with_headers(foreign_headers(raw).0), body: raw.body.clone() }
+}
+
+/// The same message for another queue, with the crashes counted in this one.
+pub(crate) fn copy(raw: &Raw) -> Raw {
+    let crashes = raw.properties.headers().as_ref().and_then(|headers| Meta::of(headers).ok());
+    let ours = ["ow-dead-reason", "ow-died-at", "ow-last-error", "ow-first-failed-at"];
+    let mut kept = foreign_headers(raw);
+    for (name, value) in raw.properties.headers().iter().flatten() {
+        if ours.contains(&name.as_str()) {
+            kept.0.insert(name.clone(), value.clone());
+        }
+    }
+    if let Some(crashes) = crashes.map(|meta| meta.crashes).filter(|crashes| *crashes > 0) {
+        kept.number("ow-crashes", i64::from(crashes));
+    }
+    let mut properties = carried(&raw.properties).with_headers(kept.0);
+    if let Some(id) = raw.properties.message_id() {
+        properties = properties.with_message_id(id.clone());
+    }
+    if let Some(priority) = raw.properties.priority() {
+        properties = properties.with_priority(*priority);
+    }
+    Raw { properties, body: raw.body.clone() }
+}
+
+/// Drops properties with an effect: expiration, user id, reply-to.
+fn carried(from: &BasicProperties) -> BasicProperties {
+    let mut to = BasicProperties::default().with_delivery_mode(PERSISTENT);
+    if let Some(kind) = from.kind() {
+        to = to.with_type(kind.clone());
+    }
+    if let Some(app) = from.app_id() {
+        to = to.with_app_id(app.clone());
+    }
+    if let Some(content_type) = from.content_type() {
+        to = to.with_content_type(content_type.clone());
+    }
+    to
+}
+
+/// All headers except the broker's own, those that make it send copies, and those added for the dead queue.
+fn foreign_headers(raw: &Raw) -> Headers {
+    let ours = ["ow-dead-reason", "ow-died-at", "ow-last-error", "ow-first-failed-at", "ow-crashes"];
+    let mut headers = FieldTable::default();
+    for (name, value) in raw.properties.headers().iter().flatten() {
+        let name_text = name.as_str();
+        let acts = name_text.starts_with("x-") || name_text == "CC" || name_text == "BCC";
+        if !acts && !ours.contains(&name_text) {
+            headers.insert(name.clone(), value.clone());
+        }
+    }
+    Headers(headers)
+}
+
+/// Decodes a job of this queue; the error says which part is wrong.
+pub(crate) fn decode(queue: &str, raw: &Raw) -> Result<(Envelope, Meta), String> {
+    let properties = &raw.properties;
+    let app = properties.app_id().as_ref().map_or("", ShortString::as_str);
+    if app != FORMAT {
+        return Err(format!("app_id is `{app}`, not `{FORMAT}`: foreign, or of another release"));
+    }
+    let headers = Known::of(properties.headers().as_ref().ok_or("no headers")?);
+    let id = properties.message_id().as_ref().ok_or("no message_id")?;
+    let payload = std::str::from_utf8(&raw.body).map_err(|error| format!("payload: {error}"))?;
+    let payload: &RawValue = serde_json::from_str(payload).map_err(|error| format!("payload: {error}"))?;
+    let trace = headers.traceparent.text()?.map(|t| t.parse().map_err(|_| "traceparent: malformed"));
+    let envelope = Envelope {
+        id: id.as_str().parse().map_err(|error| format!("message_id: {error}"))?,
+        kind: properties.kind().as_ref().ok_or("no type")?.to_string(),
+        version: headers.version.or(VERSION)?,
+        queue: queue.to_owned(),
+        priority: class_of(properties),
+        attempt: headers.attempt.or(ATTEMPT)?,
+        max_attempts: headers.max_attempts.or(MAX_ATTEMPTS)?,
+        created_at: headers.created_at.time()?.ok_or("no header ow-created-at")?,
+        run_at: headers.run_at.time()?,
+        trace: trace.transpose()?,
+        unique_key: headers.unique_key.string()?,
+        concurrency_key: headers.concurrency_key.string()?,
+        subject: headers.subject.string()?,
+        payload: payload.to_owned(),
+    };
+    Ok((envelope, headers.meta()?))
+}
+
+/// The id of a message that may be undecodable otherwise.
+pub(crate) fn id_of(raw: &Raw) -> Option<JobId> {
+    raw.properties.message_id().as_ref()?.as_str().parse().ok()
+}
+
+/// The priority in the properties, for a message outside its own queue.
+pub(crate) fn class_of(properties: &BasicProperties) -> Priority {
+    let found = Priority::ALL.into_iter().find(|class| *properties.priority() == Some(rank(*class)));
+    found.unwrap_or_default()
+}
+
+const fn rank(class: Priority) -> u8 {
+    match class {
+        Priority::Critical => 2,
+        Priority::Default => 1,
+        Priority::Bulk => 0,
+    }
+}
+
+/// Texts are bounded by [`check`]; a longer one would be a bug and becomes empty instead of a panic.
+fn short(text: &str) -> ShortString {
+    ShortString::try_new(text).unwrap_or_default()
+}

@@ -1,0 +1,203 @@
+//! Inspection and control. Reads use the read connections: they do not block the writer and have no side effects.
+
+use async_trait::async_trait;
+use base::Timestamp;
+use sqlx::{Row, Sqlite};
+
+use super::{
+    control::{self, CHUNK_MAX},
+    fault::{SqliteFault, bounded},
+    file::{QueueFile, SqliteEngine},
+    row::{self, envelope_columns},
+};
+use crate::{
+    engine::{
+        Admin, Cancelled, ConsumerInfo, DeadFilter, Depth, EngineError, InspectedJob, Interrupt, JobFilter,
+        JobState,
+    },
+    envelope::JobId,
+};
+
+/// Most jobs returned by one listing.
+const LIST_MAX: u32 = 1000;
+
+macro_rules! held_columns {
+    () => {
+        concat!(envelope_columns!(), ", state, last_error, dead_reason, first_failed_at, died_at")
+    };
+}
+
+#[async_trait]
+impl Admin for SqliteEngine {
+    async fn depth(&self, queue: &str) -> Result<Depth, EngineError> {
+        // Counts scan covering indexes. The oldest job of each priority is first in its index: six look-ups.
+        let row = sqlx::query(
+            "SELECT paused,
+               (SELECT count(*) FROM jobs WHERE queue = q.name AND state = 'ready') AS ready,
+               (SELECT count(*) FROM jobs WHERE queue = q.name AND state = 'delayed') AS delayed,
+               (SELECT count(*) FROM jobs WHERE queue = q.name AND state = 'running') AS running,
+               (SELECT count(*) FROM jobs WHERE queue = q.name AND state = 'dead') AS dead,
+               (SELECT min((SELECT ready_at FROM jobs WHERE queue = q.name AND state = 'ready'
+                              AND blocked = b.value AND priority = p.value ORDER BY sequence LIMIT 1))
+                FROM json_each('[0,1,2]') AS p, json_each('[0,1]') AS b) AS oldest
+             FROM queues AS q WHERE name = ?1",
+        )
+        .bind(queue)
+        .fetch_optional(self.file.database.readers())
+        .await
+        .map_err(SqliteFault::from)?
+        .ok_or_else(|| EngineError::NoSuchQueue(queue.to_owned()))?;
+        let count = |column: &str| row.get::<i64, _>(column).unsigned_abs();
+        let oldest: Option<i64> = row.get("oldest");
+        Ok(Depth {
+            queue: queue.to_owned(),
+            ready: count("ready"),
+            delayed: count("delayed"),
+            running: count("running"),
+            dead: count("dead"),
+            oldest_ready_at: oldest.and_then(|ms| Timestamp::from_millisecond(ms).ok()),
+            paused: row.get("paused"),
+        })
+    }
+
+    async fn queues(&self) -> Result<Vec<String>, EngineError> {
+        self.file.queue_names().await
+    }
+
+    async fn consumers(&self) -> Result<Vec<ConsumerInfo>, EngineError> {
+        let rows = sqlx::query(
+            "SELECT name, queue, lease_until,
+               (SELECT count(*) FROM jobs WHERE state = 'running' AND jobs.queue = c.queue
+                  AND jobs.consumer = c.session) AS jobs
+             FROM consumers AS c ORDER BY queue, name, session LIMIT ?1",
+        )
+        .bind(LIST_MAX)
+        .fetch_all(self.file.database.readers())
+        .await
+        .map_err(SqliteFault::from)?;
+        let info = rows.into_iter().map(|row| ConsumerInfo {
+            name: row.get("name"),
+            queue: row.get("queue"),
+            jobs: row.get::<i64, _>("jobs").unsigned_abs(),
+            alive_until: Timestamp::from_millisecond(row.get("lease_until")).unwrap_or(Timestamp::MIN),
+        });
+        Ok(info.collect())
+    }
+
+    async fn pause(&self, queue: &str) -> Result<(), EngineError> {
+        set_paused(&self.file, queue, true).await
+    }
+
+    async fn resume(&self, queue: &str) -> Result<(), EngineError> {
+        set_paused(&self.file, queue, false).await
+    }
+
+    async fn purge(&self, queue: &str) -> Result<u64, EngineError> {
+        self.file.require_queues([queue].into()).await?;
+        let mut purged = 0;
+        for state in ["ready", "delayed"] {
+            loop {
+                let name = queue.to_owned();
+                let gone = self.file.write(move |c| Box::pin(control::purge_chunk(c, name, state))).await?;
+                purged += gone;
+                if gone < u64::from(CHUNK_MAX) {
+                    break;
+                }
+            }
+        }
+        // A concurrency key may have been held by a purged job.
+        self.file.wakes.wake_all();
+        Ok(purged)
+    }
+
+    async fn cancel(&self, id: JobId, reason: &str) -> Result<Cancelled, EngineError> {
+        let reason = bounded(reason);
+        let (found, running) = self.file.write(move |c| Box::pin(control::cancel(c, id, reason))).await?;
+        if let Some((sequence, fence)) = running {
+            for consumer in self.file.live_consumers() {
+                consumer.fire(sequence, fence, Interrupt::Cancelled);
+            }
+        } else if found == Cancelled::Removed {
+            self.file.wakes.wake_all();
+        }
+        Ok(found)
+    }
+
+    async fn retry_now(&self, id: JobId) -> Result<bool, EngineError> {
+        let now = self.file.now_ms();
+        let queue = self.file.write(move |c| Box::pin(control::retry_now(c, id, now))).await?;
+        if let Some(queue) = &queue {
+            self.file.wakes.wake(queue);
+        }
+        Ok(queue.is_some())
+    }
+
+    async fn list(&self, filter: &JobFilter) -> Result<Vec<InspectedJob>, EngineError> {
+        let mut select =
+            sqlx::QueryBuilder::<Sqlite>::new(concat!("SELECT ", held_columns!(), " FROM jobs WHERE id > "));
+        select.push_bind(filter.after.map(|id| id.to_string()).unwrap_or_default());
+        if let Some(state) = filter.state {
+            // A literal: with a bound state the planner could not use the partial indexes.
+            select.push(match state {
+                JobState::Ready => " AND state = 'ready'",
+                JobState::Delayed => " AND state = 'delayed'",
+                JobState::Running => " AND state = 'running'",
+                JobState::Dead => " AND state = 'dead'",
+            });
+        }
+        if let Some(queue) = &filter.queue {
+            select.push(" AND queue = ").push_bind(queue);
+        }
+        if let Some(kind) = &filter.kind {
+            select.push(" AND kind = ").push_bind(kind);
+        }
+        // Ids are UUIDv7: they sort by creation, and a page can continue after a job that has been deleted.
+        select.push(" ORDER BY id LIMIT ").push_bind(filter.limit.min(LIST_MAX));
+        let rows = select.build().fetch_all(self.file.database.readers()).await.map_err(SqliteFault::from)?;
+        Ok(rows.iter().map(row::held).collect())
+    }
+
+    async fn find(&self, id: JobId) -> Result<Option<InspectedJob>, EngineError> {
+        let find = sqlx::query(concat!("SELECT ", held_columns!(), " FROM jobs WHERE id = ?1"));
+        let found = find.bind(id.to_string()).fetch_optional(self.file.database.readers()).await;
+        Ok(found.map_err(SqliteFault::from)?.as_ref().map(row::held))
+    }
+
+    async fn redrive(&self, filter: &DeadFilter) -> Result<Vec<JobId>, EngineError> {
+        let now = self.file.now_ms();
+        let (mut ids, mut after) = (Vec::new(), String::new());
+        loop {
+            let left = filter.limit.saturating_sub(u32::try_from(ids.len()).unwrap_or(u32::MAX));
+            let limit = left.min(CHUNK_MAX);
+            let (filter, cursor) = (filter.clone(), after.clone());
+            let chunk = self
+                .file
+                .write(move |c| Box::pin(control::redrive_chunk(c, filter, cursor, limit, now)))
+                .await?;
+            ids.extend(chunk.ids.iter().map(|id| row::id_of(id)));
+            match chunk.last {
+                Some(last) if limit > 0 => after = last,
+                _ => break,
+            }
+        }
+        self.file.wakes.wake_all();
+        Ok(ids)
+    }
+}
+
+async fn set_paused(file: &QueueFile, queue: &str, paused: bool) -> Result<(), EngineError> {
+    let name = queue.to_owned();
+    let found = file
+        .write(move |c| {
+            Box::pin(async move {
+                let set = sqlx::query("UPDATE queues SET paused = ?2 WHERE name = ?1");
+                Ok(set.bind(name).bind(paused).execute(c).await?.rows_affected())
+            })
+        })
+        .await?;
+    if found == 0 {
+        return Err(EngineError::NoSuchQueue(queue.to_owned()));
+    }
+    file.wakes.wake(queue);
+    Ok(())
+}

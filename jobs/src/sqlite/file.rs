@@ -1,0 +1,99 @@
+//! The queue file as opened by one engine handle, shared by publishing, consuming and administration.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use base::{Ambient, sqlite::Database};
+use futures::future::BoxFuture;
+use sqlx::SqliteConnection;
+
+use super::{
+    consumer::ConsumerShared,
+    fault::{SqliteFault, unavailable},
+    wake::Wakes,
+};
+use crate::engine::EngineError;
+
+/// Longest wait for the result of a write; another process may hold the file's lock.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Queues in a SQLite file. Clones share it.
+#[derive(Clone)]
+pub struct SqliteEngine {
+    pub(super) file: Arc<QueueFile>,
+}
+
+pub(super) struct QueueFile {
+    pub(super) database: Database,
+    pub(super) ambient: Ambient,
+    pub(super) wakes: Wakes,
+    /// Consumers of this handle, whose jobs get cancellations at once.
+    consumers: Mutex<Vec<Weak<ConsumerShared>>>,
+    /// Queues known to exist; a queue is never removed.
+    declared: Mutex<HashSet<String>>,
+}
+
+impl QueueFile {
+    pub(super) fn new(database: Database, ambient: Ambient) -> Self {
+        let wakes = Wakes::default();
+        Self { database, ambient, wakes, consumers: Mutex::default(), declared: Mutex::default() }
+    }
+
+    pub(super) fn now_ms(&self) -> i64 {
+        self.ambient.now().as_millisecond()
+    }
+
+    pub(super) fn add_consumer(&self, shared: &Arc<ConsumerShared>) {
+        self.consumers.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(shared));
+    }
+
+    pub(super) fn live_consumers(&self) -> Vec<Arc<ConsumerShared>> {
+        let mut consumers = self.consumers.lock().unwrap_or_else(PoisonError::into_inner);
+        consumers.retain(|c| c.strong_count() > 0);
+        consumers.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    pub(super) fn declared(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.declared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) async fn queue_names(&self) -> Result<Vec<String>, EngineError> {
+        let names = sqlx::query_scalar("SELECT name FROM queues ORDER BY name");
+        Ok(names.fetch_all(self.database.readers()).await.map_err(SqliteFault::from)?)
+    }
+
+    /// Runs one write unit and returns its result within [`ANSWER_TIMEOUT`]; the unit itself runs to its end in any
+    /// case.
+    pub(super) async fn write<T, F>(&self, work: F) -> Result<T, EngineError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, SqliteFault>> + Send + 'static,
+    {
+        match tokio::time::timeout(ANSWER_TIMEOUT, self.database.write(work)).await {
+            Ok(result) => Ok(result?),
+            Err(_) => Err(unavailable("no result of the write in time")),
+        }
+    }
+
+    /// Returns [`EngineError::NoSuchQueue`] unless all queues are declared.
+    pub(super) async fn require_queues(&self, names: HashSet<&str>) -> Result<(), EngineError> {
+        let unknown: Vec<String> = {
+            let declared = self.declared();
+            names.into_iter().filter(|name| !declared.contains(*name)).map(str::to_owned).collect()
+        };
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let known: HashSet<String> = self.queue_names().await?.into_iter().collect();
+        let missing = unknown.into_iter().find(|name| !known.contains(name));
+        *self.declared() = known;
+        missing.map_or(Ok(()), |name| Err(EngineError::NoSuchQueue(name)))
+    }
+}
+
+pub(super) fn migrations() -> sqlx::migrate::Migrator {
+    base::migrations!("migrations/sqlite/queue", ["0001_jobs", "0002_attempts"])
+}

@@ -1,0 +1,72 @@
+//! Errors of workers: those that end them, and those that a supervisor recovers from.
+
+use apalis_core::error::WorkerError as ApalisError;
+use tokio::task::JoinError;
+
+use crate::engine::EngineError;
+
+/// Reason why workers could not start or had to stop.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WorkerError {
+    /// No queue was configured.
+    #[error("no queue to work on; name at least one")]
+    NoQueues,
+    /// A queue was configured twice, with possibly different concurrency.
+    #[error("queue `{0}` is named twice")]
+    DuplicateQueue(String),
+    /// The concurrency of a queue is 0, so it would never run a job.
+    #[error("queue `{0}` needs a concurrency of at least 1")]
+    NoSlots(String),
+    /// No kind is registered for a queue, so all its jobs would be dead as unknown.
+    #[error("no job kind is registered for queue `{queue}`; queues with jobs: {known}")]
+    NothingRegistered {
+        /// Queue without a registered kind.
+        queue: String,
+        /// The queues with registered kinds.
+        known: String,
+    },
+    /// The engine rejects the configuration or is closed; retrying does not help.
+    #[error("cannot consume queue `{queue}`")]
+    Engine {
+        /// Queue of the failed consumer.
+        queue: String,
+        /// Error of the engine.
+        #[source]
+        source: EngineError,
+    },
+    /// A job computed without awaiting until after the last deadline, so its thread could not be stopped.
+    #[error("queue `{queue}` did not stop: a job blocks its thread")]
+    Blocked {
+        /// Queue of the job.
+        queue: String,
+    },
+}
+
+/// Failure of a session.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SessionError {
+    /// The engine does not start a consumer, or is closed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The engine has ended the consumer.
+    #[error("consumer lost: {0}")]
+    Lost(EngineError),
+    /// The apalis worker ended.
+    #[error("the worker ended: {0}")]
+    Worker(String),
+    /// Code outside of all jobs panicked.
+    #[error("the worker panicked: {0}")]
+    Panicked(JoinError),
+}
+
+impl SessionError {
+    /// The error for an apalis worker that ended before it was told to.
+    pub(super) fn of_worker(ended: Result<Result<(), ApalisError>, JoinError>) -> Self {
+        match ended {
+            Ok(Ok(())) => Self::Worker("without an error".to_owned()),
+            Ok(Err(error)) => Self::Worker(error.to_string()),
+            Err(panic) => Self::Panicked(panic),
+        }
+    }
+}

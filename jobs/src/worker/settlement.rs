@@ -1,0 +1,99 @@
+//! Settlements, as they follow from the results of runs.
+//!
+//! The only place where a result becomes a [`Settlement`]; acknowledgement, test kit and records all use it, so that
+//! they cannot disagree.
+
+use std::time::Duration;
+
+use apalis_core::error::BoxDynError;
+use base::{Ambient, Timestamp};
+use tokio::task::JoinError;
+
+use super::run::Run;
+use crate::{
+    engine::{DeadReason, Interrupt, Settlement},
+    error::JobError,
+    failure::Failure,
+    records::AttemptOutcome,
+};
+
+/// Longest error text kept with a job, in bytes; the outermost cause stands first.
+pub(crate) const ERROR_BYTES_MAX: usize = 4096;
+
+/// Delay of a job during an outage: short, as most outages are, and spread, so that its end does not start all jobs at
+/// once.
+const OUTAGE_PAUSE_MIN: Duration = Duration::from_secs(1);
+const OUTAGE_PAUSE_SPREAD: Duration = Duration::from_secs(4);
+
+/// The settlement for a result.
+pub(crate) fn settlement_for(result: &Result<(), BoxDynError>, run: &Run, ambient: &Ambient) -> Settlement {
+    let Err(error) = result else { return Settlement::Done };
+    match run.signal.interrupt() {
+        Some(Interrupt::Cancelled) => return Settlement::Cancelled { error: text(error) },
+        // The error may be a consequence of the shutdown: run the job again in full elsewhere.
+        Some(Interrupt::Shutdown) => return Settlement::Release,
+        // After a lost lease the engine drops any settlement.
+        Some(Interrupt::LeaseLost) | None => {}
+    }
+    // The runtime ends and drops the tasks of jobs with all others.
+    if error.downcast_ref::<JoinError>().is_some_and(JoinError::is_cancelled) {
+        return Settlement::Release;
+    }
+    let dead = |reason| Settlement::Dead { reason, error: text(error) };
+    let after = |delay| if run.is_last_attempt() { None } else { Some(later(ambient, delay)) };
+    let retry = |delay| match after(delay) {
+        Some(at) => Settlement::Retry { at, error: text(error) },
+        None => dead(DeadReason::Exhausted),
+    };
+    match error.downcast_ref::<Failure>() {
+        Some(Failure::UnknownKind(_)) => dead(DeadReason::UnknownKind),
+        Some(Failure::Undecodable(_)) => dead(DeadReason::Undecodable),
+        Some(Failure::Job(JobError::Cancel(_))) => Settlement::Cancelled { error: text(error) },
+        Some(Failure::Job(JobError::Snooze(delay))) => Settlement::Snooze { at: later(ambient, *delay) },
+        Some(Failure::Job(JobError::RetryAfter(delay, _))) => retry(*delay),
+        Some(Failure::Job(JobError::Retry(cause))) => match (run.policy.classify)(cause.as_ref()) {
+            Some(class) if class.is_transient() => {
+                tracing::debug!(error = text(error), "job snoozed during an outage");
+                Settlement::Snooze {
+                    at: later(ambient, OUTAGE_PAUSE_MIN + ambient.jitter(OUTAGE_PAUSE_SPREAD)),
+                }
+            }
+            class => {
+                if class.is_some() {
+                    tracing::error!(error = text(error), "job met a defect");
+                }
+                retry(run.policy.backoff.delay(run.attempt(), ambient))
+            }
+        },
+        _ => retry(run.policy.backoff.delay(run.attempt(), ambient)),
+    }
+}
+
+/// The outcome of a settlement for attempt records; `None` for a run that does not count.
+pub(crate) fn outcome_of(settlement: &Settlement) -> Option<(AttemptOutcome, Option<&str>)> {
+    match settlement {
+        Settlement::Done => Some((AttemptOutcome::Completed, None)),
+        Settlement::Retry { error, .. } => Some((AttemptOutcome::Retried, Some(error))),
+        Settlement::Snooze { .. } => Some((AttemptOutcome::Snoozed, None)),
+        Settlement::Cancelled { error } => Some((AttemptOutcome::Cancelled, Some(error))),
+        Settlement::Dead { error, .. } => Some((AttemptOutcome::Dead, Some(error))),
+        Settlement::Release => None,
+    }
+}
+
+/// The error and its sources in one line, at most [`ERROR_BYTES_MAX`].
+fn text(error: &BoxDynError) -> String {
+    let mut text = crate::error::describe(error.as_ref());
+    if text.len() > ERROR_BYTES_MAX {
+        let cut = (0..=ERROR_BYTES_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(cut);
+    }
+    text
+}
+
+/// Now plus a delay, rounded up to the stored millisecond: rounding down would start the job early.
+fn later(ambient: &Ambient, delay: Duration) -> Timestamp {
+    let millis = i64::try_from(delay.as_nanos().div_ceil(1_000_000)).unwrap_or(i64::MAX);
+    let at = ambient.now().as_millisecond().saturating_add(millis);
+    Timestamp::from_millisecond(at).unwrap_or(Timestamp::MAX)
+}

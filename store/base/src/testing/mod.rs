@@ -1,5 +1,0 @@
-//! Test tools shared by several crates.
-
-mod proxy;
-
-pub use proxy::Proxy;

@@ -1,0 +1,172 @@
+#![doc = include_str!("../README.md")]
+
+mod attempts;
+mod config;
+mod connect;
+mod fault;
+mod lazy;
+mod lookups;
+mod open;
+mod refunds;
+mod rows;
+mod schema;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+#[expect(clippy::expect_used, reason = "a test's code, shared by crates")]
+pub mod scratch;
+mod session;
+mod statements;
+mod tls;
+
+use async_trait::async_trait;
+use base::{Ambient, Timestamp};
+use store::{
+    domain::{Decision, MerchantId, OrderId, Payment, PaymentAttempt, PaymentId, RefundId, RefundState},
+    error::StoreError,
+    payments::{Begun, Decided, NewPayment, PaymentEntry, PaymentStore, RefundBegun},
+};
+
+use self::lazy::LazySession;
+pub use self::{
+    config::{CassandraConfig, CassandraConfigError, CassandraLogin, CassandraTls, ListingReads, MoneyScope},
+    connect::CassandraConnectError,
+};
+
+/// Payments in Cassandra. Clones share the connections.
+#[derive(Clone)]
+pub struct CassandraPayments {
+    session: LazySession,
+}
+
+impl CassandraPayments {
+    /// Connects to a migrated keyspace. Fails at once, with a retryable error, when no node answers; if all nodes are
+    /// lost later, the calls fail.
+    pub async fn connect(config: &CassandraConfig, ambient: Ambient) -> Result<Self, CassandraConnectError> {
+        Ok(Self { session: LazySession::connected(open::open(config, ambient).await?) })
+    }
+
+    /// Connects, or keeps trying in the background where waiting may help; see `lazy`.
+    pub async fn connect_lazily(
+        config: CassandraConfig,
+        ambient: Ambient,
+    ) -> Result<Self, CassandraConnectError> {
+        Ok(Self { session: LazySession::connect(config, ambient).await? })
+    }
+
+    /// Creates the keyspace if it is missing and applies the missing migrations; returns their names. Safe to run from
+    /// several processes at once: one migrates, the others wait for it and find nothing to do.
+    pub async fn migrate(
+        config: &CassandraConfig,
+        ambient: &Ambient,
+    ) -> Result<Vec<&'static str>, CassandraConnectError> {
+        let session = connect::session(config).await?;
+        schema::migrate(&session, config, ambient).await
+    }
+
+    /// The payments of an order, as far as their copies are written; for support and audits.
+    pub async fn of_order(&self, order: OrderId) -> Result<Vec<PaymentId>, StoreError> {
+        let session = self.session.get()?;
+        Ok(session.bounded(session.of_order(order)).await?)
+    }
+}
+
+#[async_trait]
+impl PaymentStore for CassandraPayments {
+    async fn open_payment(&self, payment: NewPayment) -> Result<Payment, StoreError> {
+        let session = self.session.get()?;
+        Ok(session.bounded(session.open(payment)).await?)
+    }
+
+    async fn begin_attempt(&self, id: PaymentId, worker: &str, at: Timestamp) -> Result<Begun, StoreError> {
+        let session = self.session.get()?;
+        Ok(session.bounded(session.begin_attempt(id, worker, at)).await?)
+    }
+
+    async fn annotate_attempt(
+        &self,
+        id: PaymentId,
+        epoch: u64,
+        note: &str,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let session = self.session.get()?;
+        Ok(session.bounded(session.note_attempt(id, epoch, note, at)).await?)
+    }
+
+    async fn record_decision(
+        &self,
+        id: PaymentId,
+        epoch: u64,
+        decision: Decision,
+        at: Timestamp,
+    ) -> Result<Decided, StoreError> {
+        let session = self.session.get()?;
+        Ok(session.bounded(session.decide(id, epoch, decision, at)).await?)
+    }
+
+    async fn payment(&self, id: PaymentId) -> Result<Option<Payment>, StoreError> {
+        let session = self.session.get()?;
+        Ok(session.bounded(session.read_serial(id)).await?.map(|stored| stored.payment))
+    }
+
+    async fn attempts(&self, id: PaymentId) -> Result<Vec<PaymentAttempt>, StoreError> {
+        let session = self.session.get()?;
+        let stored = session.bounded(session.read_quorum(id)).await?;
+        Ok(stored.map(|stored| stored.attempts).unwrap_or_default())
+    }
+
+    async fn by_provider_reference(
+        &self,
+        provider: &str,
+        reference: &str,
+    ) -> Result<Option<PaymentId>, StoreError> {
+        let session = self.session.get()?;
+        Ok(session.bounded(session.of_reference(provider, reference)).await?)
+    }
+
+    async fn list_by_day(
+        &self,
+        merchant: MerchantId,
+        day: Timestamp,
+        after: Option<PaymentId>,
+        limit: u32,
+    ) -> Result<Vec<PaymentEntry>, StoreError> {
+        let session = self.session.get()?;
+        Ok(session.bounded(session.of_day(merchant, day, after, limit)).await?)
+    }
+
+    async fn scan(&self, after: Option<PaymentId>, limit: u32) -> Result<Vec<PaymentEntry>, StoreError> {
+        let session = self.session.get()?;
+        Ok(session.bounded(session.all(after, limit)).await?)
+    }
+
+    async fn begin_refund(
+        &self,
+        id: PaymentId,
+        refund: RefundId,
+        amount_minor: i64,
+        at: Timestamp,
+    ) -> Result<RefundBegun, StoreError> {
+        let session = self.session.get()?;
+        Ok(session.bounded(session.begin_refund(id, refund, amount_minor, at)).await?)
+    }
+
+    async fn end_refund(
+        &self,
+        id: PaymentId,
+        refund: RefundId,
+        done: bool,
+        provider_reference: &str,
+        at: Timestamp,
+    ) -> Result<Option<RefundState>, StoreError> {
+        let session = self.session.get()?;
+        Ok(session.bounded(session.end_refund(id, refund, done, provider_reference, at)).await?)
+    }
+
+    /// Checks that a majority of one row's replicas answers.
+    async fn ping(&self) -> Result<(), StoreError> {
+        let session = self.session.get()?;
+        session.bounded(session.rows(&session.statements.ping, ())).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,4 @@
+//! Helpers of the tests.
+
+pub(crate) mod cassandra;
+pub(crate) mod ring;

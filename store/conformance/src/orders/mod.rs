@@ -1,0 +1,147 @@
+//! Conformance suite of [`store::OrderStore`].
+
+pub mod audit;
+pub mod catalog;
+pub mod customers;
+pub mod endpoints;
+mod fixture;
+pub mod listing;
+pub mod outbox;
+pub mod place_order;
+pub mod random_ops;
+pub mod records;
+pub mod refunds;
+pub mod stock;
+pub mod tenants;
+pub mod tokens;
+pub mod transitions;
+
+use fixture::OrdersFixture;
+
+/// Expands to the tests of an order store; see [`crate`].
+#[macro_export]
+macro_rules! order_store_suite {
+    ($open:path) => {
+        $crate::conformance_cases! { $open, orders,
+            audit: [
+                stale_orders_expire_oldest_first,
+                money_that_comes_after_expiry_goes_back_once,
+                expiry_and_payment_have_one_winner,
+                all_orders_of_all_merchants_are_scanned,
+                changes_are_found_by_their_time,
+                the_money_of_an_order_is_told,
+                stock_is_counted_beside_what_open_orders_hold,
+                nothing_is_repaired_that_is_right,
+                an_endpoint_tells_since_when_it_is_so,
+                a_mark_is_remembered,
+            ],
+            catalog: [
+                a_product_is_created_then_replaced,
+                inventory_is_set_and_told,
+                inventory_never_falls_below_reserved,
+                low_stock_is_told_when_crossed,
+                low_stock_is_told_by_an_order,
+                products_are_filtered,
+                products_are_paged_by_sku,
+                categories_count_their_products,
+            ],
+            customers: [
+                a_registration_counts_once_its_address_is_proven,
+                a_known_address_gets_no_token,
+                addresses_are_apart_by_merchant,
+                a_repeated_key_compares_no_password,
+                requests_of_an_address_are_bounded,
+                mails_to_an_address_keep_their_distance,
+                a_reset_sets_the_password_once,
+                requests_expire,
+                many_at_once_open_one_account,
+                a_deleted_account_leaves_nothing_of_its_own,
+                a_mail_to_a_customer_is_recorded_once,
+            ],
+            endpoints: [
+                an_endpoint_is_changed_part_by_part,
+                an_endpoint_that_fails_for_days_is_disabled_and_told_of,
+                endpoints_are_limited_per_merchant,
+                endpoints_are_limited_under_concurrency,
+                endpoints_are_paged_newest_first,
+                subscribers_are_enabled_and_want_the_kind,
+                attempts_are_recorded_once_and_outlive_their_endpoint,
+                delivered_means_any_2xx,
+            ],
+            listing: [
+                orders_are_paged_newest_first,
+                orders_are_filtered_by_status,
+                events_are_paged_newest_first,
+                order_events_follow_a_sequence,
+            ],
+            transitions: [
+                a_paid_order_is_told,
+                a_failed_payment_is_told_and_frees_stock,
+                a_fulfilled_order_leaves_stock,
+                a_cancelled_order_frees_stock,
+                the_whole_table_of_transitions,
+                unknown_orders_are_not_found,
+                paying_a_cancelled_order_sends_the_money_back_once,
+                cancelling_a_paid_order_sends_the_money_back_once,
+                concurrent_transitions_leave_no_gap_and_one_winner,
+            ],
+            outbox: [
+                messages_come_oldest_first,
+                a_lease_keeps_others_away_until_it_ends,
+                a_relay_gets_its_own_again,
+                an_order_is_never_split_between_relays,
+                sent_messages_are_gone,
+                a_crash_hands_out_again,
+                arrivals_are_hinted,
+                the_backlog_counts_what_is_unsent,
+                two_relays_drain_each_order_in_sequence,
+                a_command_is_submitted_once,
+                a_command_submitted_at_once_is_stored_once,
+            ],
+            place_order: [
+                placing_writes_everything,
+                a_replay_answers_to_the_byte,
+                a_key_used_for_another_request_is_refused,
+                keys_are_scoped_by_merchant,
+                the_same_key_at_once_places_one_order,
+                refusals_name_every_line_and_write_nothing,
+                a_total_too_large_is_refused,
+                expired_keys_may_be_used_again,
+            ],
+            records: [
+                merchants_and_keys_are_ensured,
+                a_mail_is_recorded_once_per_template,
+                the_store_answers_a_ping,
+            ],
+            refunds: [
+                a_refund_is_asked_for_once,
+                requested_refunds_count_against_the_total,
+                only_paid_and_fulfilled_orders_are_refunded,
+                partial_refunds_add_up_to_refunded,
+                a_recorded_refund_changes_nothing_again,
+                refunding_a_paid_order_frees_its_stock,
+                a_cancelled_order_stays_cancelled,
+                concurrent_requests_stay_within_the_total,
+            ],
+            stock: [
+                three_hundred_buyers_share_the_last_fifty,
+                orders_over_the_same_products_never_lock_each_other_out,
+                an_order_takes_all_its_lines_or_none,
+            ],
+            tenants: [
+                a_foreign_merchant_reads_nothing,
+                a_foreign_merchant_changes_nothing,
+                a_foreign_product_is_unknown,
+                endpoints_are_the_merchants_own,
+            ],
+            tokens: [
+                a_token_is_replaced_and_revoked,
+                a_token_outlives_transitions,
+            ],
+            random_ops: [
+                random_operations_keep_reservations_and_sequences,
+                concurrent_random_operations_keep_reservations_and_sequences,
+            ],
+        }
+    };
+}

@@ -1,0 +1,23 @@
+#![doc = include_str!("../README.md")]
+
+pub mod audit;
+pub mod catalog;
+pub mod customers;
+pub mod domain;
+pub mod error;
+pub mod event_data;
+pub mod merchants;
+mod order_store;
+pub mod order_view;
+pub mod orders;
+pub mod outbox;
+pub mod payments;
+#[expect(missing_docs, reason = "for engines; a line that repeats a name tells them nothing")]
+pub mod rules;
+pub mod token;
+pub mod verifications;
+pub mod webhooks;
+
+pub use error::StoreError;
+pub use order_store::OrderStore;
+pub use payments::PaymentStore;

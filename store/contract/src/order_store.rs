@@ -1,0 +1,23 @@
+//! [`OrderStore`]: the contracts of the relational store together, for callers that need several of them.
+
+use crate::{
+    audit::Audit,
+    catalog::Catalog,
+    customers::Customers,
+    merchants::Merchants,
+    orders::{Mails, Orders},
+    outbox::Outbox,
+    verifications::Verifications,
+    webhooks::Webhooks,
+};
+
+/// All contracts of the relational store.
+pub trait OrderStore:
+    Merchants + Customers + Verifications + Catalog + Orders + Mails + Outbox + Webhooks + Audit
+{
+}
+
+impl<S: Merchants + Customers + Verifications + Catalog + Orders + Mails + Outbox + Webhooks + Audit>
+    OrderStore for S
+{
+}

@@ -1,0 +1,325 @@
+//! The order store: orders and all that shares their transaction (stock, idempotency records, outbox).
+//!
+//! Guarantees: placing an order is one transaction; each state transition is guarded by the state it expects and writes
+//! its events in the same transaction; repeating a transition returns [`Transition::Already`] and writes nothing. Every
+//! read by a merchant names the merchant in the query itself. Read on in [`crate::outbox`].
+
+use std::fmt;
+
+use async_trait::async_trait;
+use base::{Timestamp, TraceContext};
+
+use crate::{
+    domain::{
+        Address, Currency, Customer, CustomerId, MerchantId, Order, OrderId, OrderStatus, OrderToken, Page,
+        PageRequest, PaymentId, RefundId,
+    },
+    error::StoreError,
+};
+
+/// An order to place. The API has checked the form of its fields; the store checks products, stock and amounts.
+#[derive(Debug, Clone)]
+pub struct NewOrder {
+    /// Chosen by the caller; text form `ord_…`.
+    pub id: OrderId,
+    /// The merchant who sells.
+    pub merchant: MerchantId,
+    /// Name and mail address on the order.
+    pub customer: Customer,
+    /// The registered customer who is signed in.
+    pub account: Option<CustomerId>,
+    /// Access token by which its bearer may read the order.
+    pub token: Option<OrderToken>,
+    /// The currency the storefront showed; must be that of every product.
+    pub currency: Currency,
+    /// At least one line, each sku once.
+    pub lines: Vec<NewLine>,
+    /// The payment provider's token of the payment method.
+    pub payment_method: String,
+    /// Shipping address.
+    pub shipping_address: Option<Address>,
+    /// The merchant's own reference number.
+    pub reference: Option<String>,
+    /// Idempotency key of the request.
+    pub idempotency: IdempotencyKey,
+    /// Trace of the request.
+    pub trace: Option<TraceContext>,
+    /// Time of the request.
+    pub at: Timestamp,
+}
+
+/// One line to order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewLine {
+    /// Stock keeping unit.
+    pub sku: String,
+    /// At least 1.
+    pub quantity: u32,
+}
+
+/// An idempotency key, scoped by merchant and route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    /// The client's key, 1 to 255 characters.
+    pub key: String,
+    /// SHA-256 of the request; a different request under the same key is rejected.
+    pub fingerprint: [u8; 32],
+}
+
+/// Result of [`Orders::place_order`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PlaceOutcome {
+    /// Accepted now.
+    Placed {
+        /// The stored order.
+        order: Box<Order>,
+        /// The answer, [`OrderView::of_new`](crate::order_view::OrderView::of_new); stored under the key.
+        body: String,
+    },
+    /// Accepted by an earlier request with this key.
+    Replayed {
+        /// The order of the earlier request.
+        order: OrderId,
+        /// The stored answer of the earlier request, byte for byte.
+        body: String,
+    },
+    /// A request with this key is in flight.
+    InFlight,
+    /// The key was used for a different request.
+    KeyReused {
+        /// The order of the earlier request.
+        order: OrderId,
+    },
+    /// Rejected, nothing written; every invalid line is named.
+    Refused(Vec<Refusal>),
+}
+
+/// A reason for rejecting an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// No such product.
+    UnknownSku {
+        /// Index into the lines.
+        line: usize,
+    },
+    /// Fewer units available than ordered.
+    OutOfStock {
+        /// Index into the lines.
+        line: usize,
+        /// Units available.
+        available: i64,
+    },
+    /// The product is sold in another currency.
+    WrongCurrency {
+        /// Index into the lines.
+        line: usize,
+        /// The product's currency.
+        expected: Currency,
+    },
+    /// The total exceeds [`crate::domain::AMOUNT_MINOR_MAX`].
+    TotalTooLarge,
+}
+
+/// The `status_reason` of an order that was not paid in time.
+pub const EXPIRED: &str = "expired";
+
+/// Result of a state transition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Transition {
+    /// Done by this call; its events are in the outbox.
+    Now(Box<Order>),
+    /// Done by an earlier call; nothing written.
+    Already(Box<Order>),
+    /// Not allowed from the order's state; nothing written unless the method says otherwise.
+    Refused(Box<Order>),
+    /// No such order (of this merchant).
+    NotFound,
+}
+
+/// The fields of a captured payment that the order store records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaptureFacts {
+    /// The payment.
+    pub payment: PaymentId,
+    /// The provider's id of the charge.
+    pub provider_reference: String,
+    /// Captured amount, in minor units.
+    pub amount_minor: i64,
+}
+
+/// The fields of a finished refund that the order store records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefundFacts {
+    /// The payment.
+    pub payment: PaymentId,
+    /// The refund; recording the same one again changes nothing.
+    pub refund: RefundId,
+    /// Refunded amount, in minor units.
+    pub amount_minor: i64,
+}
+
+/// Result of [`Orders::request_refund`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RefundRequested {
+    /// Stored; the command is in the outbox.
+    Accepted(Box<Order>, RefundId),
+    /// The same refund was requested before.
+    Already(Box<Order>, RefundId),
+    /// More than the refundable remainder of the total.
+    TooMuch {
+        /// The refundable remainder, in minor units.
+        refundable_minor: i64,
+    },
+    /// The order's state allows no refund.
+    Refused(Box<Order>),
+    /// No such order of this merchant.
+    NotFound,
+}
+
+/// Orders, their state transitions, refunds and idempotency records.
+#[async_trait]
+pub trait Orders: Send + Sync + 'static {
+    /// Places an order: order, reservation, idempotency record and `order.placed`, all or nothing.
+    async fn place_order(&self, order: NewOrder) -> Result<PlaceOutcome, StoreError>;
+
+    /// A merchant's order.
+    async fn order(&self, merchant: MerchantId, id: OrderId) -> Result<Option<Order>, StoreError>;
+
+    /// An order of any merchant, for workers.
+    async fn order_by_id(&self, id: OrderId) -> Result<Option<Order>, StoreError>;
+
+    /// Replaces the access token of an order; `None` revokes it. Changes nothing else, not even `updated_at`. False
+    /// when there is no such order of this merchant.
+    async fn replace_order_token(
+        &self,
+        merchant: MerchantId,
+        id: OrderId,
+        token: Option<OrderToken>,
+    ) -> Result<bool, StoreError>;
+
+    /// A merchant's orders, newest first.
+    async fn orders(
+        &self,
+        merchant: MerchantId,
+        status: Option<OrderStatus>,
+        page: PageRequest<OrderId>,
+    ) -> Result<Page<Order>, StoreError>;
+
+    /// `pending` → `paid`; writes `payment.captured` (sequence first) and `order.paid`.
+    ///
+    /// If the order was cancelled before the capture, the money must go back: the same transaction then writes
+    /// `payment.captured` and a refund command, once, and the answer is [`Transition::Refused`].
+    async fn mark_paid(
+        &self,
+        id: OrderId,
+        facts: CaptureFacts,
+        at: Timestamp,
+    ) -> Result<Transition, StoreError>;
+
+    /// `pending` → `payment_failed`, reservation released; writes `payment.failed` with the code.
+    async fn mark_payment_failed(
+        &self,
+        id: OrderId,
+        payment: PaymentId,
+        code: &str,
+        at: Timestamp,
+    ) -> Result<Transition, StoreError>;
+
+    /// `paid` → `fulfilled`: takes the reserved units out of stock, creates the shipment
+    /// ([`crate::domain::ShipmentId::of_order`]); writes `order.fulfilled` and one `inventory.updated` per sku.
+    async fn fulfil(&self, id: OrderId, at: Timestamp) -> Result<Transition, StoreError>;
+
+    /// `pending`|`paid` → `cancelled`, reservation released; writes `order.cancelled`, and for a paid order a refund
+    /// command over the captured amount.
+    async fn cancel(
+        &self,
+        merchant: MerchantId,
+        id: OrderId,
+        reason: &str,
+        at: Timestamp,
+    ) -> Result<Transition, StoreError>;
+
+    /// `pending` → `cancelled` with the reason [`EXPIRED`] for orders placed before `before`, oldest first, at most
+    /// `limit`; otherwise as [`Orders::cancel`]. Returns the number of cancelled orders; an order whose state changed
+    /// concurrently is skipped and not counted.
+    async fn expire_pending(&self, before: Timestamp, limit: u32, at: Timestamp) -> Result<u64, StoreError>;
+
+    /// Stores a refund request (of the whole remainder when `amount_minor` is `None`) and writes the refund command.
+    /// Idempotent by `refund`. Only for `paid` and `fulfilled` orders.
+    async fn request_refund(
+        &self,
+        merchant: MerchantId,
+        id: OrderId,
+        refund: RefundId,
+        amount_minor: Option<i64>,
+        at: Timestamp,
+    ) -> Result<RefundRequested, StoreError>;
+
+    /// Records a refund done by the provider; writes `payment.refunded`. Once the whole total is refunded, a `paid` or
+    /// `fulfilled` order becomes `refunded` (`order.refunded`; a reservation still held is released); a cancelled order
+    /// stays cancelled. A refund recorded before returns [`Transition::Already`].
+    async fn record_refund(
+        &self,
+        id: OrderId,
+        facts: RefundFacts,
+        at: Timestamp,
+    ) -> Result<Transition, StoreError>;
+
+    /// Deletes idempotency records older than `before`, at most `limit`; returns how many.
+    async fn expire_idempotency(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError>;
+
+    /// Whether the store can be used now; for readiness checks.
+    async fn ping(&self) -> Result<(), StoreError>;
+}
+
+/// The subject of a mail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MailSubject {
+    /// An order.
+    Order(OrderId),
+    /// A registered customer.
+    Customer(CustomerId),
+}
+
+impl From<OrderId> for MailSubject {
+    fn from(id: OrderId) -> Self {
+        Self::Order(id)
+    }
+}
+
+impl From<CustomerId> for MailSubject {
+    fn from(id: CustomerId) -> Self {
+        Self::Customer(id)
+    }
+}
+
+impl fmt::Display for MailSubject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Order(id) => id.fmt(f),
+            Self::Customer(id) => id.fmt(f),
+        }
+    }
+}
+
+/// A sent mail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MailRecord {
+    /// Name of its template.
+    pub template: String,
+    /// Its Message-ID header.
+    pub message_id: String,
+    /// Time of handing over to the mail server.
+    pub sent_at: Timestamp,
+}
+
+/// Records of sent mails: one per (subject, template).
+#[async_trait]
+pub trait Mails: Send + Sync + 'static {
+    /// The mails about a subject, oldest first.
+    async fn mails(&self, subject: MailSubject) -> Result<Vec<MailRecord>, StoreError>;
+
+    /// Records a mail as sent; false when it was recorded before (and nothing changes).
+    async fn record_mail(&self, subject: MailSubject, mail: MailRecord) -> Result<bool, StoreError>;
+}

@@ -1,0 +1,179 @@
+//! The payment store: append-only rows and one conditional decision per payment.
+//!
+//! Guarantees: facts are never changed; each attempt gets a fencing epoch above all earlier ones; a decision is
+//! recorded once and only by the newest epoch, so a worker that was paused past its lease cannot write. Fits Cassandra
+//! lightweight transactions: one partition per payment, every condition on that partition.
+//!
+//! Does not call providers: the workers do.
+
+pub mod rejection;
+
+use async_trait::async_trait;
+use base::Timestamp;
+
+use crate::{
+    domain::{
+        Currency, Decision, MerchantId, OrderId, Payment, PaymentAttempt, PaymentId, RefundId, RefundState,
+    },
+    error::StoreError,
+};
+
+/// A payment to open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewPayment {
+    /// [`PaymentId::of_order`].
+    pub id: PaymentId,
+    /// The order it pays.
+    pub order: OrderId,
+    /// The merchant who is paid.
+    pub merchant: MerchantId,
+    /// Amount to capture, in minor units.
+    pub amount_minor: i64,
+    /// Currency of the amount.
+    pub currency: Currency,
+    /// The provider's token of the payment method.
+    pub method: String,
+    /// Name of the provider.
+    pub provider: String,
+    /// Time of the call.
+    pub at: Timestamp,
+}
+
+/// Result of [`PaymentStore::begin_attempt`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begun {
+    /// Begun: write with this epoch.
+    Attempt {
+        /// The fencing epoch, 1 for the first attempt.
+        epoch: u64,
+    },
+    /// The payment is decided; nothing begun.
+    Decided(Decision),
+    /// No such payment.
+    NotFound,
+}
+
+/// Result of [`PaymentStore::record_decision`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decided {
+    /// Recorded now.
+    Recorded,
+    /// An earlier decision stands.
+    Already(Decision),
+    /// A newer attempt has begun; this one must not write.
+    Stale {
+        /// The newest epoch.
+        current_epoch: u64,
+    },
+    /// No such payment.
+    NotFound,
+}
+
+/// Result of [`PaymentStore::begin_refund`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RefundBegun {
+    /// Begun now or before, without a recorded result: call the provider (idempotent by the refund's id).
+    Open,
+    /// The result was recorded before.
+    Ended(RefundState),
+    /// Open and done refunds would exceed the captured amount.
+    TooMuch {
+        /// The refundable remainder, in minor units.
+        refundable_minor: i64,
+    },
+    /// Nothing was captured.
+    NotCaptured,
+    /// No such payment.
+    NotFound,
+}
+
+/// A payment in a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaymentEntry {
+    /// The payment.
+    pub id: PaymentId,
+    /// Its order.
+    pub order: OrderId,
+    /// Amount to capture, in minor units.
+    pub amount_minor: i64,
+    /// Currency of the amount.
+    pub currency: Currency,
+    /// When it was opened.
+    pub created_at: Timestamp,
+}
+
+/// Payments, attempts, decisions and refunds.
+#[async_trait]
+pub trait PaymentStore: Send + Sync + 'static {
+    /// Opens a payment; opening the same id again changes nothing and returns the stored payment.
+    async fn open_payment(&self, payment: NewPayment) -> Result<Payment, StoreError>;
+
+    /// Begins an attempt and fences off all earlier ones.
+    async fn begin_attempt(&self, id: PaymentId, worker: &str, at: Timestamp) -> Result<Begun, StoreError>;
+
+    /// Stores one line about how an attempt ended, for operators; decides nothing.
+    async fn annotate_attempt(
+        &self,
+        id: PaymentId,
+        epoch: u64,
+        note: &str,
+        at: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// Records the decision if `epoch` is the newest and nothing is decided.
+    async fn record_decision(
+        &self,
+        id: PaymentId,
+        epoch: u64,
+        decision: Decision,
+        at: Timestamp,
+    ) -> Result<Decided, StoreError>;
+
+    /// One payment, read so that a decision in flight is seen (SERIAL in Cassandra).
+    async fn payment(&self, id: PaymentId) -> Result<Option<Payment>, StoreError>;
+
+    /// The attempts of a payment, oldest first.
+    async fn attempts(&self, id: PaymentId) -> Result<Vec<PaymentAttempt>, StoreError>;
+
+    /// The payment with this provider reference.
+    async fn by_provider_reference(
+        &self,
+        provider: &str,
+        reference: &str,
+    ) -> Result<Option<PaymentId>, StoreError>;
+
+    /// A merchant's payments opened on the UTC day of `day`, oldest first, after `after`, at most `limit`.
+    async fn list_by_day(
+        &self,
+        merchant: MerchantId,
+        day: Timestamp,
+        after: Option<PaymentId>,
+        limit: u32,
+    ) -> Result<Vec<PaymentEntry>, StoreError>;
+
+    /// All payments in the engine's own order, after `after`, at most `limit`; for audits. A payment opened during the
+    /// scan may be missed, an earlier one is not.
+    async fn scan(&self, after: Option<PaymentId>, limit: u32) -> Result<Vec<PaymentEntry>, StoreError>;
+
+    /// Begins a refund: reserves its amount out of the captured amount.
+    async fn begin_refund(
+        &self,
+        id: PaymentId,
+        refund: RefundId,
+        amount_minor: i64,
+        at: Timestamp,
+    ) -> Result<RefundBegun, StoreError>;
+
+    /// Records the result of a refund, once. Returns the recorded state, or `None` when the refund was never begun.
+    async fn end_refund(
+        &self,
+        id: PaymentId,
+        refund: RefundId,
+        done: bool,
+        provider_reference: &str,
+        at: Timestamp,
+    ) -> Result<Option<RefundState>, StoreError>;
+
+    /// Whether the store can be used now; for readiness checks.
+    async fn ping(&self) -> Result<(), StoreError>;
+}

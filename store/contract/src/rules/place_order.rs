@@ -1,0 +1,83 @@
+//! Rules of placing an order, applied between the statements of an engine.
+
+use std::collections::BTreeMap;
+
+use super::{Damage, stock::Stock};
+use crate::{
+    domain::{Currency, Order, OrderId, OrderLine, OrderStatus, line_total, sum},
+    orders::{NewLine, NewOrder, PlaceOutcome, Refusal},
+};
+
+/// The order at the current prices, or the rejection when an amount is too large.
+pub fn assemble(new: &NewOrder, reserved: &[Stock]) -> Result<Order, PlaceOutcome> {
+    try_assemble(new, reserved).ok_or_else(|| PlaceOutcome::Refused(vec![Refusal::TotalTooLarge]))
+}
+
+fn try_assemble(new: &NewOrder, reserved: &[Stock]) -> Option<Order> {
+    let products: BTreeMap<_, _> = reserved.iter().map(|stock| (stock.sku.as_str(), stock)).collect();
+    let line = |line: &NewLine| {
+        let product = products.get(line.sku.as_str())?;
+        Some(OrderLine {
+            sku: line.sku.clone(),
+            name: product.name.clone(),
+            quantity: line.quantity,
+            price_minor: product.price_minor,
+            total_minor: line_total(product.price_minor, line.quantity)?,
+        })
+    };
+    let lines: Vec<_> = new.lines.iter().map(line).collect::<Option<_>>()?;
+    Some(Order {
+        id: new.id,
+        merchant: new.merchant,
+        status: OrderStatus::Pending,
+        currency: new.currency,
+        total_minor: sum(lines.iter().map(|line| line.total_minor))?,
+        refunded_minor: 0,
+        lines,
+        customer: new.customer.clone(),
+        account: new.account,
+        token: new.token,
+        payment_method: new.payment_method.clone(),
+        shipping_address: new.shipping_address.clone(),
+        reference: new.reference.clone(),
+        status_reason: None,
+        shipment: None,
+        event_sequence: 1,
+        trace: new.trace,
+        created_at: new.at,
+        updated_at: new.at,
+    })
+}
+
+/// Names every line that could not be reserved. `known`: currency and available units of the products that exist.
+pub fn refuse(
+    new: &NewOrder,
+    reserved: &[Stock],
+    known: &BTreeMap<String, (Currency, i64)>,
+) -> Result<PlaceOutcome, Damage> {
+    let refusals: Vec<_> = new
+        .lines
+        .iter()
+        .enumerate()
+        .filter(|(_, line)| reserved.iter().all(|stock| stock.sku != line.sku))
+        .map(|(line, wanted)| match known.get(&wanted.sku) {
+            None => Refusal::UnknownSku { line },
+            Some((currency, _)) if *currency != new.currency => {
+                Refusal::WrongCurrency { line, expected: *currency }
+            }
+            Some((_, available)) => Refusal::OutOfStock { line, available: *available },
+        })
+        .collect();
+    if refusals.is_empty() {
+        return Err(Damage(format!("order {}: no line was rejected", new.id)));
+    }
+    Ok(PlaceOutcome::Refused(refusals))
+}
+
+/// The answer to a request whose key has a stored record.
+pub fn replay(new: &NewOrder, fingerprint: &[u8], order: OrderId, body: String) -> PlaceOutcome {
+    if fingerprint != new.idempotency.fingerprint {
+        return PlaceOutcome::KeyReused { order };
+    }
+    PlaceOutcome::Replayed { order, body }
+}

@@ -1,0 +1,77 @@
+//! Placing an order in memory: all checks come before the first write, so a rejection has nothing to undo.
+
+use std::{collections::BTreeMap, slice};
+
+use base::Ambient;
+use store::{
+    domain::Currency,
+    order_view::OrderView,
+    orders::{NewOrder, PlaceOutcome},
+    rules::{
+        Damage,
+        messages::Messages,
+        place_order,
+        stock::{Stock, Wanted, wanted},
+    },
+};
+
+use super::state::{IdempotencyRow, OrdersState};
+
+pub(super) fn place(
+    state: &mut OrdersState,
+    ambient: &Ambient,
+    new: &NewOrder,
+) -> Result<PlaceOutcome, Damage> {
+    let key = (new.merchant, new.idempotency.key.clone());
+    if let Some(known) = state.idempotency.get(&key) {
+        return Ok(place_order::replay(new, &known.fingerprint, known.order, known.body.clone()));
+    }
+    let wanted = wanted(new.lines.iter().map(|line| (line.sku.as_str(), line.quantity)));
+    let reserved = reservable(state, new, &wanted);
+    if reserved.len() < wanted.len() || wanted.is_empty() {
+        return place_order::refuse(new, &reserved, &known(state, new, &wanted));
+    }
+    let order = match place_order::assemble(new, &reserved) {
+        Ok(order) => order,
+        Err(answer) => return Ok(answer),
+    };
+    for stock in &reserved {
+        state.change_product(new.merchant, &stock.sku, new.at, |row| {
+            row.product.reserved = stock.reserved;
+            row.event_sequence = stock.event_sequence;
+        })?;
+    }
+    let body = OrderView::of_new(&order);
+    state.insert_order(order.clone());
+    let (fingerprint, created_at) = (new.idempotency.fingerprint, new.at);
+    state
+        .idempotency
+        .insert(key, IdempotencyRow { fingerprint, order: new.id, body: body.clone(), created_at });
+    let mut messages = Messages::new(ambient, new.at);
+    messages.placed(slice::from_ref(&order), &reserved, &wanted);
+    state.tell(messages)?;
+    Ok(PlaceOutcome::Placed { order: Box::new(order), body })
+}
+
+/// Stock after the reservation, of each product that has enough units.
+fn reservable(state: &OrdersState, new: &NewOrder, wanted: &Wanted<'_>) -> Vec<Stock> {
+    let reserve = |(sku, quantity): (&&str, &i64)| {
+        let row = state.products.get(&(new.merchant, (*sku).to_owned()))?;
+        if row.product.currency != new.currency || row.product.available() < *quantity {
+            return None;
+        }
+        let mut stock = row.stock();
+        stock.reserved += quantity;
+        stock.event_sequence += u64::from(stock.fell_low(*quantity));
+        Some(stock)
+    };
+    wanted.iter().filter_map(reserve).collect()
+}
+
+fn known(state: &OrdersState, new: &NewOrder, wanted: &Wanted<'_>) -> BTreeMap<String, (Currency, i64)> {
+    let look = |sku: &&str| {
+        let row = state.products.get(&(new.merchant, (*sku).to_owned()))?;
+        Some(((*sku).to_owned(), (row.product.currency, row.product.available())))
+    };
+    wanted.keys().filter_map(look).collect()
+}

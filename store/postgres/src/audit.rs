@@ -1,0 +1,277 @@
+//! [`Audit`]: scans over all merchants, and the repairs that an audit may make.
+//!
+//! Guarantees: every read is answered by a primary. During a migration the rows of a merchant are in two databases;
+//! each is listed once, and sums are read on the merchant's shard. The audit mark is stored in the first shard. Values
+//! that are compared are read by one statement, so in one snapshot; a reservation is repaired under its product's lock,
+//! which every transaction that changes a reservation holds until its commit.
+
+use async_trait::async_trait;
+use base::{
+    Timestamp,
+    ids::{Uuid, floor},
+    postgres::Database,
+};
+use sqlx::postgres::PgRow;
+use store::{
+    audit::{Audit, AuditMark, AuditedEndpoint, OrderMoney, OrderRefund, StockCount},
+    domain::{EndpointId, EventId, MerchantId, OrderId, OrderStatus, PaymentId, RefundId},
+    error::StoreError,
+    orders::CaptureFacts,
+    rules::{messages::Messages, transitions::asked_by},
+};
+
+use super::{
+    PostgresOrders,
+    fault::PostgresFault,
+    order_row, outbox_insert, refunds,
+    router::ReadMode,
+    row::{get, id, id_if_any, json, time, time_if_any, to_json},
+    timestamps::Moment,
+    transaction::Unit,
+};
+use crate::partitions::earliest_of;
+
+pub(super) const ALL: &str = "SELECT id FROM orders WHERE id > $1 ORDER BY id LIMIT $2";
+pub(super) const TOUCHED: &str = "
+    SELECT id, order_id FROM outbox WHERE id > $1 AND id < $2 AND order_id IS NOT NULL ORDER BY id LIMIT $3";
+// The subject of an order's messages is the order's id.
+pub(super) const MONEY: &str = "
+    SELECT payment_id, provider_reference, captured_minor,
+        (SELECT min(u.at) FROM outbox_unsent AS u WHERE u.subject = $1) AS unsent_since
+    FROM orders WHERE id = $1";
+pub(super) const REFUNDS: &str =
+    "SELECT id, amount_minor, requested_at, recorded_at FROM refunds WHERE order_id = $1 ORDER BY id";
+pub(super) const COMMANDS: &str = "
+    SELECT id, data::text AS data FROM outbox
+    WHERE order_id = $1 AND order_id IS NOT NULL AND sequence IS NULL AND id >= $2";
+// The sum of a bigint column is numeric; the cast converts it back.
+pub(super) const STOCK: &str = "
+    WITH held AS MATERIALIZED (
+        SELECT o.merchant_id, line ->> 'sku' AS sku, sum((line ->> 'quantity')::bigint)::bigint AS quantity
+        FROM orders AS o CROSS JOIN LATERAL json_array_elements(o.lines) AS line
+        WHERE o.status IN ('pending', 'paid') GROUP BY 1, 2),
+    page AS MATERIALIZED (
+        SELECT merchant_id, sku, on_hand, reserved FROM products
+        WHERE (merchant_id, sku) > ($1, $2) ORDER BY merchant_id, sku LIMIT $3)
+    SELECT p.merchant_id, p.sku, p.on_hand, p.reserved, coalesce(held.quantity, 0) AS held
+    FROM page AS p LEFT JOIN held ON held.merchant_id = p.merchant_id AND held.sku = p.sku COLLATE \"C\"
+    ORDER BY p.merchant_id, p.sku";
+const LOCK: &str = "SELECT sku FROM products WHERE merchant_id = $1 AND sku = $2 FOR NO KEY UPDATE";
+pub(super) const MEND: &str = "
+    UPDATE products AS p SET reserved = held.quantity, updated_at = $3
+    FROM (SELECT coalesce(sum((line ->> 'quantity')::bigint), 0)::bigint AS quantity
+        FROM orders AS o CROSS JOIN LATERAL json_array_elements(o.lines) AS line
+        WHERE o.status IN ('pending', 'paid') AND o.merchant_id = $1 AND line ->> 'sku' = $2) AS held
+    WHERE p.merchant_id = $1 AND p.sku = $2 AND p.reserved <> held.quantity AND held.quantity <= p.on_hand";
+pub(super) const ENDPOINTS: &str = "
+    SELECT id, events::text AS events, enabled, coalesce(changed_at, created_at) AS since FROM webhook_endpoints
+    WHERE merchant_id = $1";
+const MARK: &str = "SELECT mark::text AS mark FROM audit_mark";
+const SET_MARK: &str = "
+    INSERT INTO audit_mark (one, mark) VALUES (true, $1::json) ON CONFLICT (one) DO UPDATE SET mark = excluded.mark";
+
+#[async_trait]
+impl Audit for PostgresOrders {
+    async fn all_orders(&self, after: Option<OrderId>, limit: u32) -> Result<Vec<OrderId>, StoreError> {
+        let read = |database: Database| async move {
+            let query = sqlx::query(ALL).bind(after.map_or(Uuid::nil(), |id| id.0)).bind(i64::from(limit));
+            database.rows(query).await?.iter().map(|row| id(row, "id", OrderId)).collect()
+        };
+        Ok(merged(self.router.pages(read).await?, limit))
+    }
+
+    async fn touched_orders(
+        &self,
+        from: Timestamp,
+        until: Timestamp,
+        after: Option<EventId>,
+        limit: u32,
+    ) -> Result<Vec<(EventId, OrderId)>, StoreError> {
+        let read = |database: Database| async move {
+            let query = sqlx::query(TOUCHED)
+                .bind(after.map_or_else(|| floor(from), |id| id.0))
+                .bind(floor(until))
+                .bind(i64::from(limit));
+            let touched = |row| Ok((id(row, "id", EventId)?, id(row, "order_id", OrderId)?));
+            database.rows(query).await?.iter().map(touched).collect()
+        };
+        Ok(merged(self.router.pages(read).await?, limit))
+    }
+
+    async fn order_money(&self, order: OrderId) -> Result<Option<OrderMoney>, StoreError> {
+        let read = |database| async move { order_money(&database, order).await };
+        Ok(self.router.read(order, ReadMode::Primary, read, Option::is_none).await?)
+    }
+
+    async fn stock_counts(
+        &self,
+        after: Option<(MerchantId, String)>,
+        limit: u32,
+    ) -> Result<Vec<StockCount>, StoreError> {
+        let (mut after, mut found) = (after, Vec::new());
+        // Copies of migrated merchants are dropped after they were listed, so a page may need more than one round.
+        loop {
+            let from = &after;
+            let read = |database| async move { stock_counts(&database, from.as_ref(), limit).await };
+            let pages = self.router.pages(read).await?;
+            let is_last = pages.iter().all(|page| page.len() < limit as usize);
+            let of_member = |(member, page): (usize, Vec<StockCount>)| {
+                page.into_iter().map(move |count| (count.merchant, count.sku.clone(), member, count))
+            };
+            let mut all: Vec<_> = pages.into_iter().enumerate().flat_map(of_member).collect();
+            all.sort_by(|(a, x, ..), (b, y, ..)| (a, x).cmp(&(b, y)));
+            all.truncate(limit as usize);
+            after = all.last().map(|(merchant, sku, ..)| (*merchant, sku.clone()));
+            for (merchant, _, member, count) in all {
+                if self.router.lives_on(merchant, member).await? {
+                    found.push(count);
+                }
+            }
+            if is_last || found.len() >= limit as usize {
+                return Ok(found);
+            }
+        }
+    }
+
+    async fn audited_endpoints(&self, merchant: MerchantId) -> Result<Vec<AuditedEndpoint>, StoreError> {
+        let query = || sqlx::query(ENDPOINTS).bind(merchant.0);
+        let rows = self.router.rows(merchant, ReadMode::Primary, query).await?;
+        Ok(rows.iter().map(endpoint).collect::<Result<_, _>>()?)
+    }
+
+    async fn repair_reservation(
+        &self,
+        merchant: MerchantId,
+        sku: &str,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let repaired = self.router.write(merchant, (merchant, sku, at), |unit, (merchant, sku, at)| {
+            Box::pin(async move {
+                // A statement of its own: the next one then sees the rows committed while this one waited.
+                unit.row(sqlx::query(LOCK).bind(merchant.0).bind(*sku)).await?;
+                let query = sqlx::query(MEND).bind(merchant.0).bind(*sku).bind(Moment(*at));
+                Ok(unit.run(query).await? > 0)
+            })
+        });
+        Ok(repaired.await?)
+    }
+
+    async fn request_missing_refund(&self, order: OrderId, at: Timestamp) -> Result<bool, StoreError> {
+        let requested = self.router.write(order, (order, at), |unit, (order, at)| {
+            Box::pin(request_missing_refund(unit, *order, *at))
+        });
+        Ok(requested.await?)
+    }
+
+    async fn audit_mark(&self) -> Result<Option<AuditMark>, StoreError> {
+        let row = self.router.first().reads().row(sqlx::query(MARK)).await.map_err(PostgresFault::from)?;
+        Ok(row.as_ref().map(|row| json(row, "mark")).transpose()?)
+    }
+
+    async fn set_audit_mark(&self, mark: &AuditMark) -> Result<(), StoreError> {
+        self.router.first().run(sqlx::query(SET_MARK).bind(to_json(mark)?)).await?;
+        Ok(())
+    }
+}
+
+/// One page from the pages of all members; entries that two of them contain appear once.
+fn merged<T: Ord>(pages: Vec<Vec<T>>, limit: u32) -> Vec<T> {
+    let mut all: Vec<T> = pages.into_iter().flatten().collect();
+    all.sort_unstable();
+    all.dedup();
+    all.truncate(limit as usize);
+    all
+}
+
+async fn order_money(database: &Database, order: OrderId) -> Result<Option<OrderMoney>, PostgresFault> {
+    let Some(row) = database.row(sqlx::query(MONEY).bind(order.0)).await? else { return Ok(None) };
+    let rows = database.rows(sqlx::query(REFUNDS).bind(order.0)).await?;
+    let mut refunds = rows.iter().map(refund).collect::<Result<Vec<_>, _>>()?;
+    if !refunds.is_empty() {
+        let rows = database.rows(sqlx::query(COMMANDS).bind(order.0).bind(earliest_of(order))).await?;
+        let commands = rows.iter().map(|row| Ok((id(row, "id", EventId)?, json(row, "data")?)));
+        asked_by(&mut refunds, &commands.collect::<Result<Vec<_>, PostgresFault>>()?);
+    }
+    let (capture, unsent_since) = (capture(&row)?, time_if_any(&row, "unsent_since")?);
+    Ok(Some(OrderMoney { capture, refunds, unsent_since }))
+}
+
+async fn stock_counts(
+    database: &Database,
+    after: Option<&(MerchantId, String)>,
+    limit: u32,
+) -> Result<Vec<StockCount>, PostgresFault> {
+    let (merchant, sku) = after.map_or((Uuid::nil(), ""), |(merchant, sku)| (merchant.0, sku));
+    let query = sqlx::query(STOCK).bind(merchant).bind(sku).bind(i64::from(limit));
+    database.rows(query).await?.iter().map(count).collect()
+}
+
+fn capture(row: &PgRow) -> Result<Option<CaptureFacts>, PostgresFault> {
+    let payment = id_if_any(row, "payment_id", PaymentId)?;
+    let provider_reference = get::<Option<String>>(row, "provider_reference")?.unwrap_or_default();
+    Ok(payment.zip(order_row::captured_minor(row)?).map(|(payment, amount_minor)| CaptureFacts {
+        payment,
+        provider_reference,
+        amount_minor,
+    }))
+}
+
+fn refund(row: &PgRow) -> Result<OrderRefund, PostgresFault> {
+    Ok(OrderRefund {
+        id: id(row, "id", RefundId)?,
+        amount_minor: get(row, "amount_minor")?,
+        requested_at: time(row, "requested_at")?,
+        recorded_at: time_if_any(row, "recorded_at")?,
+        command: None,
+    })
+}
+
+fn count(row: &PgRow) -> Result<StockCount, PostgresFault> {
+    Ok(StockCount {
+        merchant: id(row, "merchant_id", MerchantId)?,
+        sku: get(row, "sku")?,
+        on_hand: get(row, "on_hand")?,
+        reserved: get(row, "reserved")?,
+        held: get(row, "held")?,
+    })
+}
+
+fn endpoint(row: &PgRow) -> Result<AuditedEndpoint, PostgresFault> {
+    Ok(AuditedEndpoint {
+        id: id(row, "id", EndpointId)?,
+        events: json(row, "events")?,
+        enabled: get(row, "enabled")?,
+        since: time(row, "since")?,
+    })
+}
+
+async fn request_missing_refund(
+    unit: &mut Unit,
+    order: OrderId,
+    at: Timestamp,
+) -> Result<bool, PostgresFault> {
+    let Some((order, captured_minor)) = order_row::lock_captured(unit, order).await? else {
+        return Ok(false);
+    };
+    if order.status != OrderStatus::Cancelled {
+        return Ok(false);
+    }
+    let ambient = unit.ambient.clone();
+    let mut messages = Messages::new(&ambient, at);
+    refunds::give_back(unit, &mut messages, &order, captured_minor).await?;
+    let asked = !messages.rows.is_empty();
+    if asked {
+        outbox_insert::write(unit, messages).await?;
+    }
+    Ok(asked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_merge_in_order_and_hold_each_once() {
+        assert_eq!(merged(vec![vec![1, 3, 5], vec![2, 3, 9]], 4), [1, 2, 3, 5]);
+    }
+}

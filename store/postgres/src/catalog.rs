@@ -1,0 +1,215 @@
+//! [`Catalog`]: products and stock.
+
+use async_trait::async_trait;
+use base::{Timestamp, TraceContext};
+use sqlx::postgres::PgRow;
+use store::{
+    catalog::{Catalog, Category, InventoryPut, Product, ProductData, ProductFilter},
+    domain::{MerchantId, Page, PageRequest},
+    error::StoreError,
+    rules::{messages::Messages, texts},
+};
+
+use super::{
+    PostgresOrders,
+    fault::PostgresFault,
+    outbox_insert,
+    router::ReadMode,
+    row::{get, number, parsed, time},
+    stock,
+    timestamps::Moment,
+    transaction::{Query, Unit},
+};
+
+macro_rules! columns {
+    () => {
+        "sku, name, description, category, price_minor, currency, on_hand, reserved, low_stock_at, event_sequence, \
+         updated_at"
+    };
+}
+
+pub(super) const ONE: &str =
+    concat!("SELECT ", columns!(), " FROM products WHERE merchant_id = $1 AND sku = $2");
+// Under the "C" collation, only ASCII letters are compared without case.
+pub(super) const LIST: &str = concat!(
+    "SELECT ",
+    columns!(),
+    r#" FROM products WHERE merchant_id = $1 AND sku > $2
+        AND ($4::text IS NULL OR name COLLATE "C" ILIKE $4 ESCAPE '\' OR sku ILIKE $4 ESCAPE '\')
+    ORDER BY sku LIMIT $3"#
+);
+pub(super) const LIST_BY_CATEGORY: &str = concat!(
+    "SELECT ",
+    columns!(),
+    r#" FROM products WHERE merchant_id = $1 AND category = $5 AND sku > $2
+        AND ($4::text IS NULL OR name COLLATE "C" ILIKE $4 ESCAPE '\' OR sku ILIKE $4 ESCAPE '\')
+    ORDER BY sku LIMIT $3"#
+);
+pub(super) const CATEGORIES: &str = "
+    SELECT category, count(*) AS products FROM products WHERE merchant_id = $1
+    GROUP BY category ORDER BY category LIMIT 1000";
+const LOCKED: &str =
+    concat!("SELECT ", columns!(), " FROM products WHERE merchant_id = $1 AND sku = $2 FOR NO KEY UPDATE");
+const SET_STOCK: &str = concat!(
+    "UPDATE products SET on_hand = $3, event_sequence = event_sequence + $4, updated_at = $5
+     WHERE merchant_id = $1 AND sku = $2 AND reserved <= $3 RETURNING ",
+    columns!()
+);
+const UPDATE: &str = concat!(
+    "UPDATE products SET name = $3, description = $4, category = $5, price_minor = $6, currency = $7,
+         low_stock_at = $8, updated_at = $9
+     WHERE merchant_id = $1 AND sku = $2 RETURNING ",
+    columns!()
+);
+const INSERT: &str = concat!(
+    "INSERT INTO products (merchant_id, sku, name, description, category, price_minor, currency, low_stock_at,
+         updated_at)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING RETURNING ",
+    columns!()
+);
+
+#[async_trait]
+impl Catalog for PostgresOrders {
+    async fn put_product(
+        &self,
+        merchant: MerchantId,
+        product: ProductData,
+        at: Timestamp,
+    ) -> Result<(Product, bool), StoreError> {
+        let put = self.router.write(merchant, (merchant, product, at), |unit, (merchant, product, at)| {
+            Box::pin(put(unit, *merchant, product, *at))
+        });
+        Ok(put.await?)
+    }
+
+    async fn put_inventory(
+        &self,
+        merchant: MerchantId,
+        sku: &str,
+        on_hand: i64,
+        at: Timestamp,
+        trace: Option<TraceContext>,
+    ) -> Result<InventoryPut, StoreError> {
+        let facts = ((merchant, sku), on_hand, at, trace);
+        let put = self.router.write(merchant, facts, |unit, (product, on_hand, at, trace)| {
+            Box::pin(set_stock(unit, *product, *on_hand, *at, *trace))
+        });
+        Ok(put.await?)
+    }
+
+    async fn product(&self, merchant: MerchantId, sku: &str) -> Result<Option<Product>, StoreError> {
+        let query = || sqlx::query(ONE).bind(merchant.0).bind(sku);
+        let row = self.router.row(merchant, ReadMode::Replica, query).await?;
+        Ok(row.as_ref().map(read).transpose()?)
+    }
+
+    async fn products(
+        &self,
+        merchant: MerchantId,
+        filter: &ProductFilter,
+        page: PageRequest<String>,
+    ) -> Result<Page<Product>, StoreError> {
+        let query = || {
+            let query = sqlx::query(if filter.category.is_some() { LIST_BY_CATEGORY } else { LIST })
+                .bind(merchant.0)
+                .bind(page.after.as_deref().unwrap_or_default())
+                .bind(i64::from(page.limit) + 1)
+                .bind(filter.text.as_deref().map(texts::containing));
+            if let Some(category) = &filter.category { query.bind(category) } else { query }
+        };
+        let rows = self.router.rows(merchant, ReadMode::Replica, query).await?;
+        let products = rows.iter().map(read).collect::<Result<_, _>>()?;
+        Ok(Page::from_overfetched(products, page.limit))
+    }
+
+    async fn categories(&self, merchant: MerchantId) -> Result<Vec<Category>, StoreError> {
+        let query = || sqlx::query(CATEGORIES).bind(merchant.0);
+        let rows = self.router.rows(merchant, ReadMode::Replica, query).await?;
+        let category = |row| {
+            Ok::<_, PostgresFault>(Category {
+                slug: get(row, "category")?,
+                products: number(row, "products")?,
+            })
+        };
+        Ok(rows.iter().map(category).collect::<Result<_, _>>()?)
+    }
+}
+
+async fn put(
+    unit: &mut Unit,
+    merchant: MerchantId,
+    product: &ProductData,
+    at: Timestamp,
+) -> Result<(Product, bool), PostgresFault> {
+    if let Some(row) = unit.row(with_product(UPDATE, merchant, product, at)).await? {
+        return Ok((read(&row)?, false));
+    }
+    if let Some(row) = unit.row(with_product(INSERT, merchant, product, at)).await? {
+        return Ok((read(&row)?, true));
+    }
+    // Created concurrently; products are never deleted, so it exists.
+    let row = unit.row(with_product(UPDATE, merchant, product, at)).await?;
+    let row = row.ok_or_else(|| PostgresFault::Corrupt(format!("product {} was not stored", product.sku)))?;
+    Ok((read(&row)?, false))
+}
+
+fn with_product<'q>(
+    sql: &'static str,
+    merchant: MerchantId,
+    product: &'q ProductData,
+    at: Timestamp,
+) -> Query<'q> {
+    sqlx::query(sql)
+        .bind(merchant.0)
+        .bind(&product.sku)
+        .bind(&product.name)
+        .bind(&product.description)
+        .bind(&product.category)
+        .bind(product.price_minor)
+        .bind(product.currency.as_str())
+        .bind(product.low_stock_at)
+        .bind(Moment(at))
+}
+
+async fn set_stock(
+    unit: &mut Unit,
+    (merchant, sku): (MerchantId, &str),
+    on_hand: i64,
+    at: Timestamp,
+    trace: Option<TraceContext>,
+) -> Result<InventoryPut, PostgresFault> {
+    let Some(row) = unit.row(sqlx::query(LOCKED).bind(merchant.0).bind(sku)).await? else {
+        return Ok(InventoryPut::NoSuchProduct);
+    };
+    let before = read(&row)?;
+    let low = before.available() > before.low_stock_at && on_hand - before.reserved <= before.low_stock_at;
+    let query = sqlx::query(SET_STOCK)
+        .bind(merchant.0)
+        .bind(sku)
+        .bind(on_hand)
+        .bind(1 + i64::from(low))
+        .bind(Moment(at));
+    let Some(row) = unit.row(query).await? else {
+        return Ok(InventoryPut::BelowReserved { reserved: before.reserved });
+    };
+    let ambient = unit.ambient.clone();
+    let mut messages = Messages::new(&ambient, at);
+    messages.stock_set(merchant, &stock::stock(&row)?, low, trace);
+    outbox_insert::write(unit, messages).await?;
+    Ok(InventoryPut::Set(read(&row)?))
+}
+
+fn read(row: &PgRow) -> Result<Product, PostgresFault> {
+    Ok(Product {
+        sku: get(row, "sku")?,
+        name: get(row, "name")?,
+        description: get(row, "description")?,
+        category: get(row, "category")?,
+        price_minor: get(row, "price_minor")?,
+        currency: parsed(row, "currency")?,
+        on_hand: get(row, "on_hand")?,
+        reserved: get(row, "reserved")?,
+        low_stock_at: get(row, "low_stock_at")?,
+        updated_at: time(row, "updated_at")?,
+    })
+}

@@ -1,0 +1,122 @@
+//! [`Customers`]: registered customers.
+
+use async_trait::async_trait;
+use sqlx::postgres::PgRow;
+use store::{
+    customers::{Account, Customers, PasswordHash, email_key},
+    domain::{Customer, CustomerId, MerchantId},
+    error::StoreError,
+    event_data,
+    rules::messages::told,
+};
+
+use super::{
+    PostgresOrders,
+    fault::PostgresFault,
+    router::ReadMode,
+    row::{get, id, time, to_json},
+    timestamps::Moment,
+    transaction::Unit,
+};
+
+macro_rules! columns {
+    () => {
+        "id, merchant_id, email, name, password_hash, created_at"
+    };
+}
+
+// Waits for a concurrent verification of the same address.
+const INSERT: &str = "
+    INSERT INTO customers (merchant_id, id, email, email_key, name, password_hash, created_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
+const SET_PASSWORD: &str =
+    "UPDATE customers SET password_hash = $3 WHERE merchant_id = $1 AND email_key = $2 RETURNING id";
+const OF_MERCHANT: &str =
+    concat!("SELECT ", columns!(), " FROM customers WHERE merchant_id = $1 AND id = $2 FOR UPDATE");
+const DELETE_MAILS: &str = "DELETE FROM customer_mails WHERE customer_id = $1";
+const DELETE_VERIFICATIONS: &str = "DELETE FROM verifications WHERE merchant_id = $1 AND email_key = $2";
+const DELETE: &str = "DELETE FROM customers WHERE id = $1";
+pub(super) const FORGET: &str = "UPDATE outbox SET data = $3::json WHERE id = $1 AND merchant_id = $2";
+pub(super) const BY_EMAIL: &str =
+    concat!("SELECT ", columns!(), " FROM customers WHERE merchant_id = $1 AND email_key = $2");
+pub(super) const BY_ID: &str = concat!("SELECT ", columns!(), " FROM customers WHERE id = $1");
+
+#[async_trait]
+impl Customers for PostgresOrders {
+    async fn customer_by_email(
+        &self,
+        merchant: MerchantId,
+        email: &str,
+    ) -> Result<Option<Account>, StoreError> {
+        let query = || sqlx::query(BY_EMAIL).bind(merchant.0).bind(email_key(email));
+        let row = self.router.row(merchant, ReadMode::Primary, query).await?;
+        Ok(row.as_ref().map(account).transpose()?)
+    }
+
+    async fn customer_by_id(&self, id: CustomerId) -> Result<Option<Account>, StoreError> {
+        let row = self.router.row(id, ReadMode::Primary, || sqlx::query(BY_ID).bind(id.0)).await?;
+        Ok(row.as_ref().map(account).transpose()?)
+    }
+
+    async fn delete_account(&self, merchant: MerchantId, id: CustomerId) -> Result<bool, StoreError> {
+        let deleted = self
+            .router
+            .write(merchant, (merchant, id), |unit, (merchant, id)| Box::pin(delete(unit, *merchant, *id)));
+        Ok(deleted.await?)
+    }
+}
+
+/// Inserts an account; false when the address has one.
+pub(super) async fn insert(unit: &mut Unit, account: &Account) -> Result<bool, PostgresFault> {
+    let query = sqlx::query(INSERT)
+        .bind(account.merchant.0)
+        .bind(account.id.0)
+        .bind(&account.customer.email)
+        .bind(email_key(&account.customer.email))
+        .bind(&account.customer.name)
+        .bind(account.password_hash.as_phc())
+        .bind(Moment(account.created_at));
+    Ok(unit.run(query).await? > 0)
+}
+
+pub(super) async fn by_email(
+    unit: &mut Unit,
+    merchant: MerchantId,
+    email: &str,
+) -> Result<Option<Account>, PostgresFault> {
+    let row = unit.row(sqlx::query(BY_EMAIL).bind(merchant.0).bind(email_key(email))).await?;
+    row.as_ref().map(account).transpose()
+}
+
+/// Sets the password of the account of an address; `None` when there is no account.
+pub(super) async fn set_password(
+    unit: &mut Unit,
+    merchant: MerchantId,
+    email: &str,
+    hash: &PasswordHash,
+) -> Result<Option<CustomerId>, PostgresFault> {
+    let query = sqlx::query(SET_PASSWORD).bind(merchant.0).bind(email_key(email)).bind(hash.as_phc());
+    unit.row(query).await?.map(|row| id(&row, "id", CustomerId)).transpose()
+}
+
+async fn delete(unit: &mut Unit, merchant: MerchantId, id: CustomerId) -> Result<bool, PostgresFault> {
+    let row = unit.row(sqlx::query(OF_MERCHANT).bind(merchant.0).bind(id.0)).await?;
+    let Some(account) = row.as_ref().map(account).transpose()? else { return Ok(false) };
+    unit.run(sqlx::query(DELETE_MAILS).bind(id.0)).await?;
+    let pending = sqlx::query(DELETE_VERIFICATIONS).bind(merchant.0).bind(email_key(&account.customer.email));
+    unit.run(pending).await?;
+    unit.run(sqlx::query(DELETE).bind(id.0)).await?;
+    let left = to_json(&event_data::deleted_customer(id))?;
+    unit.run(sqlx::query(FORGET).bind(told(id).0).bind(merchant.0).bind(left)).await?;
+    Ok(true)
+}
+
+fn account(row: &PgRow) -> Result<Account, PostgresFault> {
+    Ok(Account {
+        id: id(row, "id", CustomerId)?,
+        merchant: id(row, "merchant_id", MerchantId)?,
+        customer: Customer { email: get(row, "email")?, name: get(row, "name")? },
+        password_hash: PasswordHash::from_phc(get(row, "password_hash")?),
+        created_at: time(row, "created_at")?,
+    })
+}

@@ -1,0 +1,75 @@
+//! [`Merchants`]: merchants and their API keys.
+
+use async_trait::async_trait;
+use base::{Timestamp, ids::Uuid};
+use store::{
+    domain::MerchantId,
+    error::StoreError,
+    merchants::{KeyHash, KeyRecord, Merchants},
+    rules::texts,
+};
+
+use super::{
+    PostgresOrders, api_keys::BY_HASH, fault::PostgresFault, router::ReadMode, row::get, timestamps::Moment,
+    transaction::Unit,
+};
+
+#[async_trait]
+impl Merchants for PostgresOrders {
+    async fn ensure_merchant(&self, id: MerchantId, name: &str, at: Timestamp) -> Result<bool, StoreError> {
+        let sql = "INSERT INTO merchants (id, name, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+        let Some(database) = self.router.home_of_new(id).await? else { return Ok(false) };
+        Ok(database.run(sqlx::query(sql).bind(id.0).bind(name).bind(Moment(at))).await? > 0)
+    }
+
+    async fn ensure_key(&self, key: &KeyRecord, hash: KeyHash, at: Timestamp) -> Result<bool, StoreError> {
+        // A shard can tell only for itself that the secret is taken.
+        if self.router.key(hash).await?.is_some_and(|found| found.merchant != key.merchant) {
+            return Err(taken(key).into());
+        }
+        let ensured = self.router.write(key.merchant, (key, hash, at), |unit, (key, hash, at)| {
+            Box::pin(ensure_key(unit, key, *hash, *at))
+        });
+        Ok(ensured.await?)
+    }
+
+    async fn key_by_hash(&self, hash: KeyHash) -> Result<Option<KeyRecord>, StoreError> {
+        Ok(self.router.key(hash).await?)
+    }
+
+    async fn merchant_name(&self, id: MerchantId) -> Result<Option<String>, StoreError> {
+        let query = || sqlx::query("SELECT name FROM merchants WHERE id = $1").bind(id.0);
+        let row = self.router.row(id, ReadMode::Primary, query).await?;
+        Ok(row.map(|row| get(&row, "name")).transpose()?)
+    }
+}
+
+async fn ensure_key(
+    unit: &mut Unit,
+    key: &KeyRecord,
+    hash: KeyHash,
+    at: Timestamp,
+) -> Result<bool, PostgresFault> {
+    let query = sqlx::query(
+        "INSERT INTO api_keys (hash, id, merchant_id, scope, created_at) VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(hash.to_vec())
+    .bind(key.id.0)
+    .bind(key.merchant.0)
+    .bind(texts::of_scope(key.scope))
+    .bind(Moment(at));
+    if unit.run(query).await? > 0 {
+        return Ok(true);
+    }
+    let found = unit.row(sqlx::query(BY_HASH).bind(hash.to_vec())).await?;
+    let owner = found.map(|row| get::<Uuid>(&row, "merchant_id")).transpose()?;
+    if owner == Some(key.merchant.0) {
+        return Ok(false);
+    }
+    Err(taken(key))
+}
+
+fn taken(key: &KeyRecord) -> PostgresFault {
+    PostgresFault::Corrupt(format!("key {} is taken by another merchant or another secret", key.id))
+}

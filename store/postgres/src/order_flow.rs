@@ -1,0 +1,237 @@
+//! [`Orders`]: the reads, and each write as one unit of work.
+
+use async_trait::async_trait;
+use base::{Timestamp, ids::Uuid};
+use store::{
+    domain::{MerchantId, Order, OrderId, OrderStatus, OrderToken, Page, PageRequest, PaymentId, RefundId},
+    error::StoreError,
+    orders::{CaptureFacts, NewOrder, Orders, PlaceOutcome, RefundFacts, RefundRequested, Transition},
+};
+
+use super::{
+    PostgresOrders,
+    database::{OrderDatabase, Work},
+    fault::PostgresFault,
+    order_row::{self, columns},
+    refunds,
+    router::{Owner, ReadMode},
+    timestamps::Moment,
+    transitions,
+};
+
+pub(super) const LIST: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM orders WHERE merchant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3"
+);
+pub(super) const LIST_BY_STATUS: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM orders WHERE merchant_id = $1 AND id < $2 AND status = $4 ORDER BY id DESC LIMIT $3"
+);
+// Skips rows that another process locked to delete. By ctid: locked rows keep theirs.
+pub(super) const EXPIRE: &str = "
+    DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM idempotency_keys WHERE created_at < $1 ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED))";
+
+#[async_trait]
+impl Orders for PostgresOrders {
+    async fn place_order(&self, order: NewOrder) -> Result<PlaceOutcome, StoreError> {
+        let Some(_held) = self.in_flight.hold(order.merchant, &order.idempotency.key) else {
+            return Ok(PlaceOutcome::InFlight);
+        };
+        let (id, merchant) = (order.id, order.merchant);
+        let place = |database: OrderDatabase| {
+            let order = order.clone();
+            async move { self.groups.place(database, order).await }
+        };
+        let placement = self.router.on_primary(Owner::Merchant(merchant), place).await?;
+        if matches!(placement, PlaceOutcome::Placed { .. }) {
+            self.router.note_owner(id, merchant).await;
+        }
+        Ok(placement)
+    }
+
+    async fn order(&self, merchant: MerchantId, id: OrderId) -> Result<Option<Order>, StoreError> {
+        let query = || sqlx::query(order_row::OF_MERCHANT).bind(id.0).bind(merchant.0);
+        let row = self.router.row(merchant, ReadMode::Replica, query).await?;
+        Ok(row.as_ref().map(order_row::order).transpose()?)
+    }
+
+    async fn order_by_id(&self, id: OrderId) -> Result<Option<Order>, StoreError> {
+        let query = || sqlx::query(order_row::BY_ID).bind(id.0);
+        let row = self.router.row(id, ReadMode::Primary, query).await?;
+        Ok(row.as_ref().map(order_row::order).transpose()?)
+    }
+
+    async fn replace_order_token(
+        &self,
+        merchant: MerchantId,
+        id: OrderId,
+        token: Option<OrderToken>,
+    ) -> Result<bool, StoreError> {
+        let replaced = self.router.write(merchant, ((merchant, id), token), |unit, (order, token)| {
+            Box::pin(order_row::replace_token(unit, *order, token.as_ref()))
+        });
+        Ok(replaced.await?)
+    }
+
+    async fn orders(
+        &self,
+        merchant: MerchantId,
+        status: Option<OrderStatus>,
+        page: PageRequest<OrderId>,
+    ) -> Result<Page<Order>, StoreError> {
+        let query = || {
+            let query = sqlx::query(if status.is_some() { LIST_BY_STATUS } else { LIST })
+                .bind(merchant.0)
+                .bind(page.after.map_or(Uuid::max(), |id| id.0))
+                .bind(i64::from(page.limit) + 1);
+            if let Some(status) = status { query.bind(status.as_str()) } else { query }
+        };
+        let rows = self.router.rows(merchant, ReadMode::Replica, query).await?;
+        let orders = rows.iter().map(order_row::order).collect::<Result<_, _>>()?;
+        Ok(Page::from_overfetched(orders, page.limit))
+    }
+
+    async fn mark_paid(
+        &self,
+        id: OrderId,
+        facts: CaptureFacts,
+        at: Timestamp,
+    ) -> Result<Transition, StoreError> {
+        let paid = self.transition(id, (id, facts, at), |unit, (id, facts, at)| {
+            Box::pin(transitions::mark_paid(unit, *id, facts, *at))
+        });
+        paid.await
+    }
+
+    async fn mark_payment_failed(
+        &self,
+        id: OrderId,
+        payment: PaymentId,
+        code: &str,
+        at: Timestamp,
+    ) -> Result<Transition, StoreError> {
+        let failed = self.transition(id, (id, (payment, code), at), |unit, (id, facts, at)| {
+            Box::pin(transitions::mark_payment_failed(unit, *id, *facts, *at))
+        });
+        failed.await
+    }
+
+    async fn fulfil(&self, id: OrderId, at: Timestamp) -> Result<Transition, StoreError> {
+        let fulfilled =
+            self.transition(id, (id, at), |unit, (id, at)| Box::pin(transitions::fulfil(unit, *id, *at)));
+        fulfilled.await
+    }
+
+    async fn cancel(
+        &self,
+        merchant: MerchantId,
+        id: OrderId,
+        reason: &str,
+        at: Timestamp,
+    ) -> Result<Transition, StoreError> {
+        let facts = ((merchant, id), reason, at);
+        let cancelled = self.transition(merchant, facts, |unit, (order, reason, at)| {
+            Box::pin(transitions::cancel(unit, *order, reason, *at))
+        });
+        cancelled.await
+    }
+
+    async fn expire_pending(&self, before: Timestamp, limit: u32, at: Timestamp) -> Result<u64, StoreError> {
+        let (mut expired, mut failed) = (0, None);
+        for member in self.router.members() {
+            let stale = match transitions::stale(member.primary.reads(), before, limit).await {
+                Ok(stale) => stale,
+                Err(fault) => {
+                    failed = Some(fault);
+                    continue;
+                }
+            };
+            for id in stale {
+                match self.expire_order(id, at).await {
+                    Ok(is_expired) => expired += u64::from(is_expired),
+                    Err(fault) if self.router.is_sharded() => failed = Some(fault),
+                    Err(fault) => return Err(fault.into()),
+                }
+            }
+        }
+        match failed {
+            Some(fault) if expired == 0 => Err(fault.into()),
+            _ => Ok(expired),
+        }
+    }
+
+    async fn request_refund(
+        &self,
+        merchant: MerchantId,
+        id: OrderId,
+        refund: RefundId,
+        amount_minor: Option<i64>,
+        at: Timestamp,
+    ) -> Result<RefundRequested, StoreError> {
+        let facts = ((merchant, id), (refund, amount_minor), at);
+        let requested = self.router.write(merchant, facts, |unit, (order, wish, at)| {
+            Box::pin(refunds::request(unit, *order, *wish, *at))
+        });
+        Ok(requested.await?)
+    }
+
+    async fn record_refund(
+        &self,
+        id: OrderId,
+        facts: RefundFacts,
+        at: Timestamp,
+    ) -> Result<Transition, StoreError> {
+        let recorded = self.transition(id, (id, facts, at), |unit, (id, facts, at)| {
+            Box::pin(refunds::record(unit, *id, facts, *at))
+        });
+        recorded.await
+    }
+
+    async fn expire_idempotency(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        let expire = |database: OrderDatabase, limit| async move {
+            database.run(sqlx::query(EXPIRE).bind(Moment(before)).bind(i64::from(limit))).await
+        };
+        Ok(self.router.in_turn(limit, expire).await?)
+    }
+
+    /// One shard that answers is enough: its merchants can order. [`PostgresOrders::health`] reports each shard.
+    async fn ping(&self) -> Result<(), StoreError> {
+        let mut last = Ok(());
+        for (_, answer) in self.health().await {
+            if answer.is_ok() {
+                return Ok(());
+            }
+            last = answer;
+        }
+        last
+    }
+}
+
+impl PostgresOrders {
+    /// Changes an order. The answer names the merchant that then reads the order, also where the call does not.
+    async fn transition<A: Sync>(
+        &self,
+        owner: impl Into<Owner>,
+        facts: A,
+        work: Work<A, Transition>,
+    ) -> Result<Transition, StoreError> {
+        let answer = self.router.write(owner, facts, work).await?;
+        if let Transition::Now(order) | Transition::Already(order) | Transition::Refused(order) = &answer {
+            self.router.note_write(order.merchant);
+        }
+        Ok(answer)
+    }
+
+    /// Expires an order if it is still pending; with shards on the shard of its merchant, as a shard also lists copies.
+    /// One transaction per order: with several orders in one, products would be locked out of their order, which could
+    /// deadlock.
+    async fn expire_order(&self, id: OrderId, at: Timestamp) -> Result<bool, PostgresFault> {
+        let expire = self
+            .router
+            .write(id, (id, at), |unit, (id, at)| Box::pin(transitions::expire_one(unit, *id, *at)));
+        expire.await
+    }
+}

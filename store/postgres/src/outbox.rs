@@ -1,0 +1,271 @@
+//! [`Outbox`]: claims by relays, and the event log.
+//!
+//! Guarantees: a claim takes a subject only while it holds the lock of the subject's *oldest* unsent message, and then
+//! all of the subject's messages in order. A claim that finds that message locked skips the whole subject (SKIP
+//! LOCKED). A claim whose snapshot is older than another claim's commit re-evaluates the row before locking it, and so
+//! sees the other's lease. A later message never has a lease that the subject's oldest lacks: one statement sets both.
+//! So any number of relays share the work, and none receives a message while another holds an earlier one of the same
+//! order.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base::{Timestamp, ids::Uuid, postgres::Database, time::later};
+use futures::future::join_all;
+use sqlx::postgres::PgRow;
+use store::{
+    domain::{Event, EventId, MerchantId, OrderId, Page, PageRequest},
+    error::StoreError,
+    outbox::{Backlog, Command, Outbox, OutboxBody, OutboxMessage, Position, Submitted},
+    rules::messages::{COMMAND, Messages},
+};
+use tokio::sync::watch;
+
+use super::{
+    PostgresOrders,
+    database::OrderDatabase,
+    fault::PostgresFault,
+    order_row, outbox_insert,
+    router::ReadMode,
+    row::{get, id, id_if_any, json, number, parsed, parsed_if_any, time, time_if_any},
+    timestamps::Moment,
+    transaction::Unit,
+};
+use crate::partitions::earliest_of;
+
+macro_rules! columns {
+    () => {
+        "id, position, merchant_id, kind, order_id, sequence, at, data::text AS data, trace"
+    };
+}
+
+// The inner LIMIT is for the planner only, which otherwise takes an unknown limit for a tenth of the table and sorts
+// all of it. Rows are locked one by one as the outer LIMIT asks for them.
+pub(super) const CLAIM: &str = "
+    WITH heads AS MATERIALIZED (
+        SELECT subject FROM (
+            SELECT o.position, o.subject FROM outbox_unsent AS o
+            WHERE (o.relay IS NULL OR o.relay = $1 OR o.leased_until <= $3) AND NOT EXISTS (
+                SELECT 1 FROM outbox_unsent AS e WHERE e.subject = o.subject AND e.position < o.position)
+            ORDER BY o.position LIMIT 1000 FOR NO KEY UPDATE OF o SKIP LOCKED) AS free
+        LIMIT $4),
+    taken AS MATERIALIZED (
+        SELECT o.position FROM heads CROSS JOIN LATERAL (
+            SELECT position FROM outbox_unsent WHERE subject = heads.subject ORDER BY position LIMIT $4) AS o
+        ORDER BY o.position LIMIT $4)
+    UPDATE outbox_unsent SET relay = $1, leased_until = $2
+    WHERE position = ANY (ARRAY(SELECT position FROM taken)) RETURNING position, id";
+// The bounds repeat the array's range in a form that lets the planner rule out partitions.
+pub(super) const TAKEN: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM outbox WHERE id = ANY($1) AND id BETWEEN $2 AND $3 ORDER BY position"
+);
+pub(super) const MARK_SENT: &str = "DELETE FROM outbox_unsent WHERE position = ANY($1)";
+// By position, not by id: ids of one millisecond have no order, positions have the order of a subject's commits.
+pub(super) const EVENTS: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM outbox WHERE merchant_id = $1 AND sequence IS NOT NULL AND position < $2 ORDER BY position DESC LIMIT $3"
+);
+pub(super) const POSITION_OF: &str = "SELECT position FROM outbox WHERE id = $1 AND merchant_id = $2";
+pub(super) const KNOWN: &str = "SELECT 1 FROM outbox WHERE id = $1";
+pub(super) const BY_ID: &str =
+    concat!("SELECT ", columns!(), " FROM outbox WHERE id = $1 AND sequence IS NOT NULL");
+pub(super) const ORDER_EVENTS: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM outbox WHERE order_id = $1 AND sequence > $2 AND id >= $3 ORDER BY sequence LIMIT 1000"
+);
+pub(super) const BACKLOG: &str = "
+    SELECT (SELECT count(*) FROM outbox_unsent) AS messages,
+        (SELECT at FROM outbox_unsent ORDER BY position LIMIT 1) AS oldest_at";
+
+#[async_trait]
+impl Outbox for PostgresOrders {
+    async fn submit(&self, id: EventId, command: Command, at: Timestamp) -> Result<Submitted, StoreError> {
+        let Some(order) = command.order() else { return Ok(Submitted::NoSuchOrder) };
+        let submitted = self.router.write(order, (id, command, at), |unit, (id, command, at)| {
+            Box::pin(submit(unit, *id, command, *at))
+        });
+        Ok(submitted.await?)
+    }
+
+    async fn claim(
+        &self,
+        relay: &str,
+        limit: u32,
+        lease: Duration,
+        at: Timestamp,
+    ) -> Result<Vec<OutboxMessage>, StoreError> {
+        let until = later(at, lease);
+        let claim = |database: OrderDatabase, limit| async move {
+            let facts = (relay, limit, until, at);
+            let claimed = database.write(&facts, |unit, (relay, limit, until, at)| {
+                Box::pin(claim(unit, relay, *limit, *until, *at))
+            });
+            let on_shard = |message: OutboxMessage| OutboxMessage {
+                position: Position { shard: database.number(), ..message.position },
+                ..message
+            };
+            Ok(claimed.await?.into_iter().map(on_shard).collect())
+        };
+        Ok(self.router.claim(limit, claim).await?)
+    }
+
+    async fn mark_sent(&self, positions: &[Position], _at: Timestamp) -> Result<(), StoreError> {
+        let marking = self.router.members().iter().map(|member| mark_sent(&member.primary, positions));
+        Ok(join_all(marking).await.into_iter().collect::<Result<_, _>>()?)
+    }
+
+    fn arrivals(&self) -> watch::Receiver<u64> {
+        self.router.arrivals()
+    }
+
+    async fn backlog(&self) -> Result<Backlog, StoreError> {
+        let backlogs = self.router.pages(|database| async move { backlog(&database).await }).await?;
+        Ok(Backlog {
+            messages: backlogs.iter().map(|backlog| backlog.messages).sum(),
+            oldest_at: backlogs.iter().filter_map(|backlog| backlog.oldest_at).min(),
+        })
+    }
+
+    async fn events(
+        &self,
+        merchant: MerchantId,
+        page: PageRequest<EventId>,
+    ) -> Result<Page<Event>, StoreError> {
+        let read = |database| async move { events(&database, merchant, page).await };
+        // After an event that a replica does not have yet, it finds nothing, which would look like the last page.
+        let is_missing = |found: &Page<Event>| page.after.is_some() && found.items.is_empty();
+        Ok(self.router.read(merchant, ReadMode::Replica, read, is_missing).await?)
+    }
+
+    async fn event_by_id(&self, id: EventId) -> Result<Option<Event>, StoreError> {
+        let row = self.router.row(id, ReadMode::Primary, || sqlx::query(BY_ID).bind(id.0)).await?;
+        Ok(row.as_ref().map(event).transpose()?)
+    }
+
+    async fn order_events(&self, order: OrderId, after: u64) -> Result<Vec<Event>, StoreError> {
+        let query = || {
+            sqlx::query(ORDER_EVENTS)
+                .bind(order.0)
+                .bind(i64::try_from(after).unwrap_or(i64::MAX))
+                .bind(earliest_of(order))
+        };
+        // From the primary: an arrival wakes the reader before a replica can have the event.
+        let rows = self.router.rows(order, ReadMode::Primary, query).await?;
+        Ok(rows.iter().map(event).collect::<Result<_, _>>()?)
+    }
+}
+
+async fn events(
+    database: &Database,
+    merchant: MerchantId,
+    page: PageRequest<EventId>,
+) -> Result<Page<Event>, PostgresFault> {
+    let before = match page.after {
+        None => i64::MAX,
+        Some(id) => {
+            let row = database.row(sqlx::query(POSITION_OF).bind(id.0).bind(merchant.0)).await?;
+            row.map_or(Ok(0), |row| get(&row, "position"))?
+        }
+    };
+    let query = sqlx::query(EVENTS).bind(merchant.0).bind(before).bind(i64::from(page.limit) + 1);
+    let events = database.rows(query).await?.iter().map(event).collect::<Result<_, _>>()?;
+    Ok(Page::from_overfetched(events, page.limit))
+}
+
+async fn backlog(database: &Database) -> Result<Backlog, PostgresFault> {
+    let row = database.row(sqlx::query(BACKLOG)).await?;
+    let row = row.ok_or_else(|| PostgresFault::Corrupt("a SELECT of sums returned no row".to_owned()))?;
+    Ok(Backlog { messages: number(&row, "messages")?, oldest_at: time_if_any(&row, "oldest_at")? })
+}
+
+/// Marks the messages of one database.
+async fn mark_sent(database: &OrderDatabase, positions: &[Position]) -> Result<(), PostgresFault> {
+    let here = positions.iter().filter(|position| position.shard == database.number());
+    let mut numbers: Vec<i64> = here.map(|position| position.number).collect();
+    if numbers.is_empty() {
+        return Ok(());
+    }
+    // In order, so that two relays that mark the same rows do not deadlock.
+    numbers.sort_unstable();
+    let marked = database.write(&numbers, |unit, numbers| {
+        Box::pin(async move {
+            // Other relays may then claim messages that they skipped because this relay held the subject.
+            unit.wake_relays();
+            unit.run(sqlx::query(MARK_SENT).bind(numbers)).await
+        })
+    });
+    marked.await.map(drop)
+}
+
+/// Stores a command unless its id is known. Under the order's lock, reading first is safe, and the positions of the
+/// order's messages ascend.
+async fn submit(
+    unit: &mut Unit,
+    id: EventId,
+    command: &Command,
+    at: Timestamp,
+) -> Result<Submitted, PostgresFault> {
+    let Some(order) = command.order() else { return Ok(Submitted::NoSuchOrder) };
+    let Some(order) = order_row::lock(unit, order).await? else { return Ok(Submitted::NoSuchOrder) };
+    if unit.row(sqlx::query(KNOWN).bind(id.0)).await?.is_some() {
+        return Ok(Submitted::Already);
+    }
+    let ambient = unit.ambient.clone();
+    let mut messages = Messages::new(&ambient, at);
+    messages.command_as(id, &order, command)?;
+    outbox_insert::write(unit, messages).await?;
+    Ok(Submitted::Stored)
+}
+
+async fn claim(
+    unit: &mut Unit,
+    relay: &str,
+    limit: u32,
+    until: Timestamp,
+    at: Timestamp,
+) -> Result<Vec<OutboxMessage>, PostgresFault> {
+    let query = sqlx::query(CLAIM).bind(relay).bind(Moment(until)).bind(Moment(at)).bind(i64::from(limit));
+    let taken = unit.rows(query).await?;
+    let mut ids = taken.iter().map(|row| get(row, "id")).collect::<Result<Vec<Uuid>, _>>()?;
+    ids.sort_unstable();
+    let (Some(first), Some(last)) = (ids.first().copied(), ids.last().copied()) else {
+        return Ok(Vec::new());
+    };
+    let query = sqlx::query(TAKEN).bind(&ids).bind(first).bind(last);
+    let messages: Vec<_> = unit.rows(query).await?.iter().map(message).collect::<Result<_, _>>()?;
+    if messages.len() != taken.len() {
+        let (logged, taken) = (messages.len(), taken.len());
+        return Err(PostgresFault::Corrupt(format!("of {taken} messages to send, {logged} are in the log")));
+    }
+    Ok(messages)
+}
+
+fn message(row: &PgRow) -> Result<OutboxMessage, PostgresFault> {
+    let body = if get::<&str>(row, "kind")? == COMMAND {
+        OutboxBody::Command {
+            id: id(row, "id", EventId)?,
+            command: json(row, "data")?,
+            trace: parsed_if_any(row, "trace")?,
+        }
+    } else {
+        OutboxBody::Event(event(row)?)
+    };
+    Ok(OutboxMessage { position: Position::only(get(row, "position")?), body })
+}
+
+fn event(row: &PgRow) -> Result<Event, PostgresFault> {
+    Ok(Event {
+        id: id(row, "id", EventId)?,
+        merchant: id(row, "merchant_id", MerchantId)?,
+        order: id_if_any(row, "order_id", OrderId)?,
+        kind: parsed(row, "kind")?,
+        sequence: number(row, "sequence")?,
+        at: time(row, "at")?,
+        data: json(row, "data")?,
+        trace: parsed_if_any(row, "trace")?,
+    })
+}

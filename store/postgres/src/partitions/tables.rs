@@ -1,0 +1,255 @@
+//! [`Partitions`]: monthly partitions, attached to their parent tables.
+//!
+//! Guarantees: each partition is created or dropped in a transaction of its own, under a lock that admits one process
+//! at a time. Attaching blocks writers to the default partition, which is empty unless the job did not run; detaching
+//! locks the parent briefly. Both give up after the configured lock timeout, so that checkouts do not queue behind
+//! them.
+
+use async_trait::async_trait;
+use base::{
+    Timestamp,
+    ids::{Uuid, floor},
+};
+use futures::future::join_all;
+use sqlx::AssertSqlSafe;
+use store::error::StoreError;
+
+use super::{Dropped, Family, Month, Partitions};
+use crate::{PostgresOrders, database::OrderDatabase, fault::PostgresFault, row::get, transaction::Unit};
+
+/// Advisory lock of this database; each use of such locks has a number of its own.
+const LOCK: &str = "SELECT pg_advisory_xact_lock(7237114961)";
+const EXISTS: &str = "SELECT to_regclass($1) IS NOT NULL AS there";
+const MONTHS_OF: &str = "
+    SELECT c.relname::text AS name FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
+    WHERE i.inhparent = to_regclass($1) ORDER BY name";
+/// Emptying a default partition may take long: it has no statement timeout, but the lock timeout applies.
+const UNHURRIED: &str = "SET LOCAL statement_timeout = 0";
+
+/// A partitioned table.
+struct Table {
+    name: &'static str,
+    /// The partition key, an id.
+    key: &'static str,
+    /// Storage parameters of the partitions; a parent has none.
+    storage: &'static str,
+}
+
+/// Logs are written once; orders are updated in place, usually three times.
+const LOG: &str = "fillfactor = 100";
+const ORDERS: [Table; 3] = [
+    Table { name: "orders", key: "id", storage: "fillfactor = 80" },
+    Table { name: "refunds", key: "order_id", storage: LOG },
+    Table { name: "mails", key: "order_id", storage: LOG },
+];
+const OUTBOX: [Table; 1] = [Table { name: "outbox", key: "id", storage: LOG }];
+const ATTEMPTS: [Table; 1] = [Table { name: "webhook_attempts", key: "event_id", storage: LOG }];
+
+fn tables(family: Family) -> &'static [Table] {
+    match family {
+        Family::Orders => &ORDERS,
+        Family::Outbox => &OUTBOX,
+        Family::WebhookAttempts => &ATTEMPTS,
+    }
+}
+
+/// The query that finds a row for which a family's month must be kept, and the reason; `$1` and `$2` bound the month's
+/// ids.
+const fn needed(family: Family) -> Option<(&'static str, &'static str)> {
+    match family {
+        Family::Orders => Some((
+            "SELECT 1 FROM orders WHERE id >= $1 AND id < $2 AND status IN ('pending', 'paid') LIMIT 1",
+            "an order in it is open",
+        )),
+        Family::Outbox => Some((
+            "SELECT 1 FROM outbox_unsent WHERE id >= $1 AND id < $2 LIMIT 1",
+            "a message in it is not sent",
+        )),
+        Family::WebhookAttempts => None,
+    }
+}
+
+/// A month with the bounds of its ids.
+#[derive(Clone, Copy)]
+struct Span {
+    month: Month,
+    from: Uuid,
+    to: Uuid,
+}
+
+impl Span {
+    fn of(month: Month) -> Option<Self> {
+        Some(Self { month, from: floor(month.start()?), to: floor(month.plus(1)?.start()?) })
+    }
+
+    fn table(self, parent: &Table) -> String {
+        format!("{}_{}", parent.name, self.month.suffix())
+    }
+}
+
+#[async_trait]
+impl Partitions for PostgresOrders {
+    async fn create_partitions(&self, now: Timestamp, months_ahead: u32) -> Result<Vec<String>, StoreError> {
+        let members = self.router.members();
+        let creating = members.iter().map(|member| create_all(&member.primary, now, months_ahead));
+        let mut created = Vec::new();
+        for (member, tables) in members.iter().zip(join_all(creating).await) {
+            created.extend(tables?.into_iter().map(|table| member.table(table)));
+        }
+        Ok(created)
+    }
+
+    async fn drop_partitions(&self, family: Family, before: Timestamp) -> Result<Dropped, StoreError> {
+        let members = self.router.members();
+        let dropping = members.iter().map(|member| drop_all(&member.primary, family, before));
+        let mut all = Dropped::default();
+        for (member, dropped) in members.iter().zip(join_all(dropping).await) {
+            let dropped = dropped?;
+            all.tables.extend(dropped.tables.into_iter().map(|table| member.table(table)));
+            all.kept.extend(dropped.kept.into_iter().map(|(table, why)| (member.table(table), why)));
+        }
+        Ok(all)
+    }
+}
+
+/// Creates what is missing in one database; returns the new tables.
+pub(crate) async fn create_all(
+    database: &OrderDatabase,
+    now: Timestamp,
+    months_ahead: u32,
+) -> Result<Vec<String>, PostgresFault> {
+    let mut created = Vec::new();
+    for months in 0..=months_ahead {
+        let span = Month::of(now).plus(months).and_then(Span::of);
+        let Some(span) = span else { break };
+        for table in Family::ALL.into_iter().flat_map(tables) {
+            let facts = (table, span);
+            let new = database.write(&facts, |unit, (table, span)| Box::pin(create(unit, table, *span)));
+            if new.await? {
+                created.push(span.table(table));
+            }
+        }
+    }
+    Ok(created)
+}
+
+async fn drop_all(
+    database: &OrderDatabase,
+    family: Family,
+    before: Timestamp,
+) -> Result<Dropped, PostgresFault> {
+    let mut dropped = Dropped::default();
+    for span in months(database, family).await? {
+        if span.to > floor(before) {
+            break;
+        }
+        let facts = (family, span);
+        let kept = database.write(&facts, |unit, (family, span)| Box::pin(expire(unit, *family, *span)));
+        let names = tables(family).iter().map(|table| span.table(table));
+        match kept.await? {
+            None => dropped.tables.extend(names),
+            Some(why) => dropped.kept.extend(names.map(|name| (name, why))),
+        }
+    }
+    Ok(dropped)
+}
+
+/// The starts of all months for which any family has a partition, oldest first.
+pub(crate) async fn months_there(database: &OrderDatabase) -> Result<Vec<Timestamp>, PostgresFault> {
+    let mut starts = Vec::new();
+    for family in Family::ALL {
+        starts.extend(months(database, family).await?.into_iter().filter_map(|span| span.month.start()));
+    }
+    starts.sort_unstable();
+    starts.dedup();
+    Ok(starts)
+}
+
+/// The months for which a family has partitions, oldest first.
+async fn months(database: &OrderDatabase, family: Family) -> Result<Vec<Span>, PostgresFault> {
+    let mut months = Vec::new();
+    for table in tables(family) {
+        for row in database.reads().rows(sqlx::query(MONTHS_OF).bind(table.name)).await? {
+            months.extend(Month::of_table(get(&row, "name")?));
+        }
+    }
+    months.sort_unstable();
+    months.dedup();
+    Ok(months.into_iter().filter_map(Span::of).collect())
+}
+
+/// Creates a table's partition for a month; false when it exists.
+async fn create(unit: &mut Unit, table: &Table, span: Span) -> Result<bool, PostgresFault> {
+    unit.run(sqlx::query(LOCK)).await?;
+    let (parent, child) = (table.name, span.table(table));
+    if exists(unit, &child).await? {
+        return Ok(false);
+    }
+    run(unit, UNHURRIED.to_owned()).await?;
+    run(unit, format!("CREATE TABLE {child} (LIKE {parent} INCLUDING ALL) WITH ({})", table.storage)).await?;
+    // From here on no other transaction can insert a row of this month into the default partition; its rows are moved
+    // next.
+    run(unit, format!("LOCK TABLE {parent}_default IN ACCESS EXCLUSIVE MODE")).await?;
+    let (key, from, to) = (table.key, span.from, span.to);
+    run(
+        unit,
+        format!(
+            "WITH moved AS (DELETE FROM {parent}_default WHERE {key} >= '{from}' AND {key} < '{to}' RETURNING *)
+             INSERT INTO {child} SELECT * FROM moved"
+        ),
+    )
+    .await?;
+    run(
+        unit,
+        format!("ALTER TABLE {parent} ATTACH PARTITION {child} FOR VALUES FROM ('{from}') TO ('{to}')"),
+    )
+    .await?;
+    Ok(true)
+}
+
+/// Drops a family's partitions of a month, or returns the reason why they are kept.
+async fn expire(unit: &mut Unit, family: Family, span: Span) -> Result<Option<&'static str>, PostgresFault> {
+    unit.run(sqlx::query(LOCK)).await?;
+    // Checked before the lock that blocks writers, to spare them for a month that is needed; and again under the lock.
+    if let Some(why) = still_needed(unit, family, span).await? {
+        return Ok(Some(why));
+    }
+    let mut found = Vec::new();
+    for table in tables(family) {
+        if exists(unit, &span.table(table)).await? {
+            run(unit, format!("LOCK TABLE {} IN SHARE UPDATE EXCLUSIVE MODE", table.name)).await?;
+            run(unit, format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", span.table(table))).await?;
+            found.push(table);
+        }
+    }
+    if let Some(why) = still_needed(unit, family, span).await? {
+        return Ok(Some(why));
+    }
+    for table in found {
+        let child = span.table(table);
+        run(unit, format!("ALTER TABLE {} DETACH PARTITION {child}", table.name)).await?;
+        run(unit, format!("DROP TABLE {child}")).await?;
+    }
+    Ok(None)
+}
+
+async fn still_needed(
+    unit: &mut Unit,
+    family: Family,
+    span: Span,
+) -> Result<Option<&'static str>, PostgresFault> {
+    let Some((sql, why)) = needed(family) else { return Ok(None) };
+    let row = unit.row(sqlx::query(sql).bind(span.from).bind(span.to)).await?;
+    Ok(row.map(|_| why))
+}
+
+async fn exists(unit: &mut Unit, table: &str) -> Result<bool, PostgresFault> {
+    let row = unit.row(sqlx::query(EXISTS).bind(table)).await?;
+    row.map_or(Ok(false), |row| get(&row, "there"))
+}
+
+/// Runs a statement without arguments: its names and bounds are made here, from a month and constants.
+async fn run(unit: &mut Unit, sql: String) -> Result<(), PostgresFault> {
+    unit.run(sqlx::query(AssertSqlSafe(sql)).persistent(false)).await?;
+    Ok(())
+}

@@ -1,0 +1,164 @@
+//! Order placement: the transaction that every checkout waits for.
+//!
+//! Guarantees: four round trips for accepted orders, whatever the number of lines and orders: begin; reserve (guarded
+//! by stock, currency and the idempotency keys at once); orders, idempotency records and messages by one statement;
+//! commit. A product is locked during the last two. Of two concurrent requests with one key, the second waits at the
+//! key's index, is rolled back, and finds the record when it is repeated. Only after a rejection is its cause read.
+//!
+//! The orders that share a transaction are chosen in [`super::group_commit`].
+
+use std::slice;
+
+use sqlx::postgres::PgRow;
+use store::{
+    domain::{Order, OrderId},
+    order_view::OrderView,
+    orders::{NewOrder, PlaceOutcome},
+    rules::{
+        Damage,
+        messages::Messages,
+        place_order,
+        stock::{Stock, Wanted, wanted},
+    },
+};
+
+use super::{
+    fault::PostgresFault,
+    outbox_insert::{self, numbered_messages},
+    row::{column, get, id, to_json},
+    stock,
+    timestamps::Moment,
+    transaction::Unit,
+};
+
+// Keys in one order everywhere, so that two batches with the same keys do not deadlock.
+pub(super) const STORE: &str = concat!(
+    "WITH placed AS MATERIALIZED (
+        SELECT * FROM unnest($12::uuid[], $13::bigint[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[],
+            $19::text[], $20::text[], $21::text[], $22::bytea[], $23::text[], $24::uuid[], $25::bytea[],
+            $26::timestamptz[])
+        AS given (id, total_minor, lines, customer_email, customer_name, payment_method, shipping_address, reference,
+            trace, key, fingerprint, body, customer_id, token_hash, token_expires_at)),
+    stored AS (
+        INSERT INTO orders (id, merchant_id, status, currency, total_minor, lines, customer_email, customer_name,
+            payment_method, shipping_address, reference, event_sequence, trace, created_at, updated_at, customer_id,
+            token_hash, token_expires_at)
+        SELECT id, $10, 'pending', $11, total_minor, lines::json, customer_email, customer_name, payment_method,
+            shipping_address::json, reference, 1, trace, $1, $1, customer_id, token_hash, token_expires_at FROM placed),
+    answered AS (
+        INSERT INTO idempotency_keys (merchant_id, key, fingerprint, order_id, body, created_at)
+        SELECT $10, key, fingerprint, id, body, $1 FROM placed ORDER BY key COLLATE \"C\"),
+    ",
+    numbered_messages!()
+);
+pub(super) const RECORDED: &str =
+    "SELECT fingerprint, order_id, body FROM idempotency_keys WHERE merchant_id = $1 AND key = $2";
+
+/// Places the order; any result but [`PlaceOutcome::Placed`] changes nothing.
+pub(super) async fn place(unit: &mut Unit, new: &NewOrder) -> Result<PlaceOutcome, PostgresFault> {
+    match attempt(unit, slice::from_ref(new)).await? {
+        Attempt::Placed(placed) => {
+            placed.into_iter().next().ok_or_else(|| Damage("no order".to_owned()).into())
+        }
+        Attempt::Refused(answer) => Ok(answer),
+        Attempt::Short(reserved) => why_not(unit, new, &reserved).await,
+    }
+}
+
+/// Places orders of one merchant, in one currency, at one time, each with a key of its own. `None` when one of them
+/// cannot be placed: then none is.
+pub(super) async fn place_all(
+    unit: &mut Unit,
+    new: &[NewOrder],
+) -> Result<Option<Vec<PlaceOutcome>>, PostgresFault> {
+    let attempt = attempt(unit, new).await?;
+    Ok(if let Attempt::Placed(placed) = attempt { Some(placed) } else { None })
+}
+
+/// The result of an attempt. All variants but the first leave the unit abandoned.
+enum Attempt {
+    /// All orders are placed, in the order given.
+    Placed(Vec<PlaceOutcome>),
+    /// Only these products could be reserved; none when a key is taken.
+    Short(Vec<Stock>),
+    /// One order is rejected.
+    Refused(PlaceOutcome),
+}
+
+async fn attempt(unit: &mut Unit, new: &[NewOrder]) -> Result<Attempt, PostgresFault> {
+    let wanted = wanted(lines(new));
+    let reserved = stock::reserve(unit, new, &wanted).await?;
+    if reserved.len() < wanted.len() || new.iter().any(|new| new.lines.is_empty()) {
+        unit.abandon();
+        return Ok(Attempt::Short(reserved));
+    }
+    let orders: Vec<Order> = match new.iter().map(|new| place_order::assemble(new, &reserved)).collect() {
+        Ok(orders) => orders,
+        Err(answer) => {
+            unit.abandon();
+            return Ok(Attempt::Refused(answer));
+        }
+    };
+    let bodies: Vec<String> = orders.iter().map(OrderView::of_new).collect();
+    store(unit, new, &orders, &bodies, &reserved, &wanted).await?;
+    let placed = orders.into_iter().zip(bodies);
+    Ok(Attempt::Placed(
+        placed.map(|(order, body)| PlaceOutcome::Placed { order: Box::new(order), body }).collect(),
+    ))
+}
+
+fn lines(new: &[NewOrder]) -> impl Iterator<Item = (&str, u32)> {
+    new.iter().flat_map(|new| &new.lines).map(|line| (line.sku.as_str(), line.quantity))
+}
+
+async fn store(
+    unit: &mut Unit,
+    new: &[NewOrder],
+    orders: &[Order],
+    bodies: &[String],
+    reserved: &[Stock],
+    wanted: &Wanted<'_>,
+) -> Result<(), PostgresFault> {
+    let Some(first) = orders.first() else { return Ok(()) };
+    let ambient = unit.ambient.clone();
+    let mut messages = Messages::new(&ambient, first.created_at);
+    messages.placed(orders, reserved, wanted);
+    let lines: Result<Vec<_>, _> = orders.iter().map(|order| to_json(&order.lines)).collect();
+    let address = |order: &Order| order.shipping_address.as_ref().map(to_json).transpose();
+    let addresses: Result<Vec<_>, _> = orders.iter().map(address).collect();
+    let query = outbox_insert::bind(sqlx::query(STORE), &messages)?
+        .bind(first.merchant.0)
+        .bind(first.currency.as_str())
+        .bind(column(orders, |order| order.id.0))
+        .bind(column(orders, |order| order.total_minor))
+        .bind(lines?)
+        .bind(column(orders, |order| order.customer.email.as_str()))
+        .bind(column(orders, |order| order.customer.name.as_str()))
+        .bind(column(orders, |order| order.payment_method.as_str()))
+        .bind(addresses?)
+        .bind(column(orders, |order| order.reference.as_deref()))
+        .bind(column(orders, |order| order.trace.map(|trace| trace.to_string())))
+        .bind(column(new, |new| new.idempotency.key.as_str()))
+        .bind(column(new, |new| &new.idempotency.fingerprint[..]))
+        .bind(bodies)
+        .bind(column(orders, |order| order.account.map(|account| account.0)))
+        .bind(column(orders, |order| order.token.as_ref().map(|token| &token.hash[..])))
+        .bind(column(orders, |order| order.token.map(|token| Moment(token.expires_at))));
+    unit.run(query).await?;
+    unit.wake_relays();
+    Ok(())
+}
+
+async fn why_not(unit: &mut Unit, new: &NewOrder, reserved: &[Stock]) -> Result<PlaceOutcome, PostgresFault> {
+    let query = sqlx::query(RECORDED).bind(new.merchant.0).bind(&new.idempotency.key);
+    if let Some(row) = unit.row(query).await? {
+        return recorded(new, &row);
+    }
+    let known = stock::look(unit, new.merchant, &wanted(lines(slice::from_ref(new)))).await?;
+    Ok(place_order::refuse(new, reserved, &known)?)
+}
+
+fn recorded(new: &NewOrder, row: &PgRow) -> Result<PlaceOutcome, PostgresFault> {
+    let fingerprint: &[u8] = get(row, "fingerprint")?;
+    Ok(place_order::replay(new, fingerprint, id(row, "order_id", OrderId)?, get(row, "body")?))
+}

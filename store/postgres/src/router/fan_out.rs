@@ -1,0 +1,65 @@
+//! Calls about all merchants, over all members.
+
+use base::postgres::Database;
+use futures::future::try_join_all;
+use store::outbox::OutboxMessage;
+use tokio::sync::watch;
+
+use super::Router;
+use crate::{database::OrderDatabase, fault::PostgresFault};
+
+impl Router {
+    /// Asks the primaries of all members at once.
+    pub(crate) async fn pages<T, F>(&self, ask: impl Fn(Database) -> F) -> Result<Vec<T>, PostgresFault>
+    where
+        F: Future<Output = Result<T, PostgresFault>>,
+    {
+        try_join_all(self.members.iter().map(|member| ask(member.primary.reads().clone()))).await
+    }
+
+    /// Deletes up to `limit` rows, over one member after the other; an error counts if nothing was deleted.
+    pub(crate) async fn in_turn<F>(
+        &self,
+        limit: u32,
+        delete: impl Fn(OrderDatabase, u32) -> F,
+    ) -> Result<u64, PostgresFault>
+    where
+        F: Future<Output = Result<u64, PostgresFault>>,
+    {
+        let (mut deleted, mut failed) = (0, None);
+        for member in &self.members {
+            let left = limit.saturating_sub(u32::try_from(deleted).unwrap_or(u32::MAX));
+            match delete(member.primary.clone(), left).await {
+                Ok(rows) => deleted += rows,
+                Err(fault) => failed = Some(fault),
+            }
+        }
+        match failed {
+            Some(fault) if deleted == 0 => Err(fault),
+            _ => Ok(deleted),
+        }
+    }
+
+    /// Claims up to `limit` messages, over the members in rotation.
+    pub(crate) async fn claim<F>(
+        &self,
+        limit: u32,
+        claim: impl Fn(OrderDatabase, u32) -> F,
+    ) -> Result<Vec<OutboxMessage>, PostgresFault>
+    where
+        F: Future<Output = Result<Vec<OutboxMessage>, PostgresFault>>,
+    {
+        match &self.locations {
+            None => claim(self.first().clone(), limit).await,
+            Some(_) => Box::pin(self.claims.claim(&self.members, limit, claim)).await,
+        }
+    }
+
+    /// Changes whenever messages may have arrived on any member.
+    pub(crate) fn arrivals(&self) -> watch::Receiver<u64> {
+        match &self.locations {
+            None => self.first().arrivals(),
+            Some(_) => self.arrivals.subscribe(&self.members),
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Reads: each on the primary of its owner, or on a replica of it.
+
+use base::postgres::Database;
+use sqlx::postgres::PgRow;
+use store::{
+    domain::MerchantId,
+    merchants::{KeyHash, KeyRecord},
+};
+use tokio::time::Instant;
+
+use super::{ReadMode, Router, locations::Locations, member::Member, owner::Owner};
+use crate::{api_keys, fault::PostgresFault, transaction::Query};
+
+impl Router {
+    /// The first row of a read; `None` comes from the primary.
+    pub(crate) async fn row<'q>(
+        &self,
+        owner: impl Into<Owner>,
+        mode: ReadMode,
+        query: impl Fn() -> Query<'q>,
+    ) -> Result<Option<PgRow>, PostgresFault> {
+        let ask = |database: Database| {
+            let query = query();
+            async move { Ok(database.row(query).await?) }
+        };
+        self.read(owner, mode, ask, Option::is_none).await
+    }
+
+    /// All rows of a read; the statement sees one snapshot.
+    pub(crate) async fn rows<'q>(
+        &self,
+        owner: impl Into<Owner>,
+        mode: ReadMode,
+        query: impl Fn() -> Query<'q>,
+    ) -> Result<Vec<PgRow>, PostgresFault> {
+        let ask = |database: Database| {
+            let query = query();
+            async move { Ok(database.rows(query).await?) }
+        };
+        self.read(owner, mode, ask, |_| false).await
+    }
+
+    /// Reads the owner's data. `is_missing` tells an answer that may be due to a replica's lag: the primary is then
+    /// asked.
+    pub(crate) async fn read<T, F>(
+        &self,
+        owner: impl Into<Owner>,
+        mode: ReadMode,
+        ask: impl Fn(Database) -> F,
+        is_missing: impl Fn(&T) -> bool,
+    ) -> Result<T, PostgresFault>
+    where
+        F: Future<Output = Result<T, PostgresFault>>,
+    {
+        let owner = owner.into();
+        let ReadPlace { member, merchant, found_at } = self.place_of(owner).await?;
+        if mode == ReadMode::Replica && !member.replicas.is_empty() {
+            let is_fresh = |fresh_until: Instant| {
+                found_at.is_none_or(|found_at| found_at <= fresh_until)
+                    && [owner.key(), merchant.map(|id| id.0)]
+                        .into_iter()
+                        .flatten()
+                        .all(|key| self.recent_writes.is_before(key, fresh_until))
+            };
+            if let Some(answer) = Box::pin(member.replicas.read(is_fresh, &ask, is_missing)).await {
+                return Ok(answer);
+            }
+        }
+        ask(member.primary.reads().clone()).await
+    }
+
+    async fn place_of(&self, owner: Owner) -> Result<ReadPlace<'_>, PostgresFault> {
+        let anywhere = ReadPlace { member: &self.members[0], merchant: None, found_at: None };
+        let Some(locations) = &self.locations else { return Ok(anywhere) };
+        // Boxed, here and below: a router without shards or replicas would carry their futures in each of its own.
+        let Some(merchant) = Box::pin(self.merchant_of(locations, owner)).await? else { return Ok(anywhere) };
+        let location = Box::pin(locations.locate(&self.members, merchant)).await?;
+        let shard = location.map_or_else(|| locations.home(merchant), |location| location.shard);
+        let found_at = location.map(|location| location.at);
+        Ok(ReadPlace { member: &self.members[shard], merchant: Some(merchant), found_at })
+    }
+
+    pub(super) async fn merchant_of(
+        &self,
+        locations: &Locations,
+        owner: Owner,
+    ) -> Result<Option<MerchantId>, PostgresFault> {
+        match owner {
+            Owner::Merchant(merchant) => Ok(Some(merchant)),
+            Owner::Record(record) => locations.owner(&self.members, record).await,
+        }
+    }
+
+    /// Whether a merchant lives on a member, rather than having left a copy there.
+    pub(crate) async fn lives_on(&self, merchant: MerchantId, member: usize) -> Result<bool, PostgresFault> {
+        let Some(locations) = &self.locations else { return Ok(true) };
+        let location = locations.locate(&self.members, merchant).await?;
+        Ok(location.is_some_and(|location| location.shard == member))
+    }
+
+    /// The record of an API key, from the primary of its merchant.
+    pub(crate) async fn key(&self, hash: KeyHash) -> Result<Option<KeyRecord>, PostgresFault> {
+        match &self.locations {
+            None => api_keys::by_hash(self.first().reads(), hash).await,
+            Some(locations) => Box::pin(locations.key(&self.members, hash)).await,
+        }
+    }
+}
+
+/// The member that a read is for.
+struct ReadPlace<'a> {
+    member: &'a Member,
+    /// `None` where it was not looked for.
+    merchant: Option<MerchantId>,
+    /// A time at which the merchant lived there; `None` where there is one member.
+    found_at: Option<Instant>,
+}

@@ -1,0 +1,191 @@
+//! Order state transitions: each is an UPDATE guarded by the expected state, which locks the order; only when no row
+//! matches is the order read, to tell why.
+
+use base::{Timestamp, ids::floor, postgres::Database};
+use sqlx::postgres::PgRow;
+use store::{
+    domain::{MerchantId, Order, OrderId, OrderStatus, PaymentId, ShipmentId},
+    orders::{CaptureFacts, EXPIRED, Transition},
+    rules::{
+        messages::Messages,
+        transitions::{classify, was_fulfilled, was_paid},
+    },
+};
+
+use super::{
+    fault::PostgresFault,
+    order_row::{self, columns},
+    outbox_insert, refunds,
+    row::id,
+    stock,
+    timestamps::Moment,
+    transaction::{Query, Unit},
+};
+
+pub(super) const PAY: &str = concat!(
+    "UPDATE orders SET status = 'paid', payment_id = $2, provider_reference = $3, captured_minor = $4,
+         event_sequence = event_sequence + 2, updated_at = $5
+     WHERE id = $1 AND status = 'pending' RETURNING ",
+    columns!()
+);
+const CAPTURE_LATE: &str = concat!(
+    "UPDATE orders SET payment_id = $2, provider_reference = $3, captured_minor = $4,
+         event_sequence = event_sequence + 1, updated_at = $5
+     WHERE id = $1 AND status = 'cancelled' AND captured_minor IS NULL RETURNING ",
+    columns!()
+);
+const FAIL: &str = concat!(
+    "UPDATE orders SET status = 'payment_failed', status_reason = $2,
+         event_sequence = event_sequence + 1, updated_at = $3
+     WHERE id = $1 AND status = 'pending' RETURNING ",
+    columns!()
+);
+const FULFIL: &str = concat!(
+    "UPDATE orders SET status = 'fulfilled', shipment_id = $2, shipped_at = $3,
+         event_sequence = event_sequence + 1, updated_at = $3
+     WHERE id = $1 AND status = 'paid' RETURNING ",
+    columns!()
+);
+const CANCEL: &str = concat!(
+    "UPDATE orders SET status = 'cancelled', status_reason = $3,
+         event_sequence = event_sequence + 1, updated_at = $4
+     WHERE id = $1 AND merchant_id = $2 AND status IN ('pending', 'paid') RETURNING ",
+    columns!()
+);
+pub(super) const STALE: &str = "
+    SELECT id FROM orders WHERE status = 'pending' AND id < $1 AND created_at < $2 ORDER BY id LIMIT $3";
+pub(super) const EXPIRE: &str = concat!(
+    "UPDATE orders SET status = 'cancelled', status_reason = $2, event_sequence = event_sequence + 1, updated_at = $3
+     WHERE id = $1 AND status = 'pending' RETURNING ",
+    columns!()
+);
+
+/// See [`store::orders::Orders::mark_paid`].
+pub(super) async fn mark_paid(
+    unit: &mut Unit,
+    id: OrderId,
+    facts: &CaptureFacts,
+    at: Timestamp,
+) -> Result<Transition, PostgresFault> {
+    let Some(row) = unit.row(with_capture(PAY, id, facts, at)).await? else {
+        return not_paid(unit, id, facts, at).await;
+    };
+    let order = order_row::order(&row)?;
+    let ambient = unit.ambient.clone();
+    let mut messages = Messages::new(&ambient, at);
+    messages.paid(&order, facts);
+    outbox_insert::write(unit, messages).await?;
+    Ok(Transition::Now(Box::new(order)))
+}
+
+/// A capture for an order that is not pending. For a cancelled order the money is refunded, once: `captured_minor`
+/// tells whether the capture was recorded before.
+async fn not_paid(
+    unit: &mut Unit,
+    id: OrderId,
+    facts: &CaptureFacts,
+    at: Timestamp,
+) -> Result<Transition, PostgresFault> {
+    let Some(row) = unit.row(with_capture(CAPTURE_LATE, id, facts, at)).await? else {
+        return Ok(classify(order_row::find(unit, id).await?, was_paid));
+    };
+    let order = order_row::order(&row)?;
+    let ambient = unit.ambient.clone();
+    let mut messages = Messages::new(&ambient, at);
+    messages.captured_late(&order, facts);
+    refunds::give_back(unit, &mut messages, &order, facts.amount_minor).await?;
+    outbox_insert::write(unit, messages).await?;
+    Ok(Transition::Refused(Box::new(order)))
+}
+
+fn with_capture(sql: &'static str, id: OrderId, facts: &CaptureFacts, at: Timestamp) -> Query<'static> {
+    sqlx::query(sql)
+        .bind(id.0)
+        .bind(facts.payment.0)
+        .bind(facts.provider_reference.clone())
+        .bind(facts.amount_minor)
+        .bind(Moment(at))
+}
+
+/// See [`store::orders::Orders::mark_payment_failed`].
+pub(super) async fn mark_payment_failed(
+    unit: &mut Unit,
+    id: OrderId,
+    (payment, code): (PaymentId, &str),
+    at: Timestamp,
+) -> Result<Transition, PostgresFault> {
+    let query = sqlx::query(FAIL).bind(id.0).bind(code).bind(Moment(at));
+    let Some(row) = unit.row(query).await? else {
+        let been = |order: &Order| order.status == OrderStatus::PaymentFailed;
+        return Ok(classify(order_row::find(unit, id).await?, been));
+    };
+    let order = order_row::order(&row)?;
+    stock::release(unit, &order, at).await?;
+    let ambient = unit.ambient.clone();
+    let mut messages = Messages::new(&ambient, at);
+    messages.payment_failed(&order, payment, code);
+    outbox_insert::write(unit, messages).await?;
+    Ok(Transition::Now(Box::new(order)))
+}
+
+/// See [`store::orders::Orders::fulfil`].
+pub(super) async fn fulfil(unit: &mut Unit, id: OrderId, at: Timestamp) -> Result<Transition, PostgresFault> {
+    let query = sqlx::query(FULFIL).bind(id.0).bind(ShipmentId::of_order(id).0).bind(Moment(at));
+    let Some(row) = unit.row(query).await? else {
+        return Ok(classify(order_row::find(unit, id).await?, was_fulfilled));
+    };
+    let order = order_row::order(&row)?;
+    let shipped = stock::ship(unit, &order, at).await?;
+    let ambient = unit.ambient.clone();
+    let mut messages = Messages::new(&ambient, at);
+    messages.fulfilled(&order, &shipped);
+    outbox_insert::write(unit, messages).await?;
+    Ok(Transition::Now(Box::new(order)))
+}
+
+/// See [`store::orders::Orders::cancel`].
+pub(super) async fn cancel(
+    unit: &mut Unit,
+    (merchant, id): (MerchantId, OrderId),
+    reason: &str,
+    at: Timestamp,
+) -> Result<Transition, PostgresFault> {
+    let query = sqlx::query(CANCEL).bind(id.0).bind(merchant.0).bind(reason).bind(Moment(at));
+    let Some(row) = unit.row(query).await? else {
+        let found = order_row::find_of(unit, merchant, id).await?;
+        return Ok(classify(found, |order| order.status == OrderStatus::Cancelled));
+    };
+    Ok(Transition::Now(Box::new(called_off(unit, &row, at).await?)))
+}
+
+/// Orders to expire, oldest first.
+pub(super) async fn stale(
+    database: &Database,
+    before: Timestamp,
+    limit: u32,
+) -> Result<Vec<OrderId>, PostgresFault> {
+    let query = sqlx::query(STALE).bind(floor(before)).bind(Moment(before)).bind(i64::from(limit));
+    database.rows(query).await?.iter().map(|row| id(row, "id", OrderId)).collect()
+}
+
+/// Expires an order if it is still pending.
+pub(super) async fn expire_one(unit: &mut Unit, id: OrderId, at: Timestamp) -> Result<bool, PostgresFault> {
+    let query = sqlx::query(EXPIRE).bind(id.0).bind(EXPIRED).bind(Moment(at));
+    let Some(row) = unit.row(query).await? else { return Ok(false) };
+    called_off(unit, &row, at).await?;
+    Ok(true)
+}
+
+/// The effects of a cancellation: releases the stock, refunds a captured amount and writes the events.
+async fn called_off(unit: &mut Unit, row: &PgRow, at: Timestamp) -> Result<Order, PostgresFault> {
+    let order = order_row::order(row)?;
+    stock::release(unit, &order, at).await?;
+    let ambient = unit.ambient.clone();
+    let mut messages = Messages::new(&ambient, at);
+    messages.cancelled(&order);
+    if let Some(captured_minor) = order_row::captured_minor(row)? {
+        refunds::give_back(unit, &mut messages, &order, captured_minor).await?;
+    }
+    outbox_insert::write(unit, messages).await?;
+    Ok(order)
+}

@@ -1,0 +1,282 @@
+//! [`Webhooks`]: endpoints and delivery attempts.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base::{Timestamp, ids::Uuid};
+use sqlx::postgres::PgRow;
+use store::{
+    domain::{EndpointId, EventId, EventKind, MerchantId, OrderId, Page, PageRequest},
+    error::StoreError,
+    rules::{Damage, messages::Messages},
+    webhooks::{
+        Disabled, ENDPOINTS_PER_MERCHANT_MAX, Endpoint, EndpointChange, EndpointFinding, WebhookAttempt,
+        Webhooks,
+    },
+};
+
+use super::{
+    PostgresOrders,
+    fault::PostgresFault,
+    outbox_insert,
+    router::{ReadMode, RecordIds},
+    row::{get, id, id_if_any, json, number, parsed_if_any, time, time_if_any, to_json},
+    timestamps::Moment,
+    transaction::Unit,
+};
+use crate::partitions::earliest_of;
+
+macro_rules! columns {
+    () => {
+        "id, merchant_id, url, events::text AS events, secret, enabled, failing_since, disabled_at, disabled_reason,
+         times_disabled, created_at"
+    };
+}
+
+pub(super) const ONE: &str =
+    concat!("SELECT ", columns!(), " FROM webhook_endpoints WHERE merchant_id = $1 AND id = $2");
+pub(super) const BY_ID: &str = concat!("SELECT ", columns!(), " FROM webhook_endpoints WHERE id = $1");
+pub(super) const LIST: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM webhook_endpoints WHERE merchant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3"
+);
+pub(super) const ENABLED: &str =
+    concat!("SELECT ", columns!(), " FROM webhook_endpoints WHERE merchant_id = $1 AND enabled");
+const UPDATE: &str = concat!(
+    "UPDATE webhook_endpoints SET url = coalesce($3, url), events = coalesce($4::json, events),
+         enabled = coalesce($5, enabled), changed_at = $6,
+         failing_since = CASE WHEN coalesce($5, false) OR $3 IS NOT NULL THEN NULL ELSE failing_since END,
+         disabled_at = CASE WHEN coalesce($5, false) THEN NULL ELSE disabled_at END,
+         disabled_reason = CASE WHEN coalesce($5, false) THEN NULL ELSE disabled_reason END
+     WHERE merchant_id = $1 AND id = $2 RETURNING ",
+    columns!()
+);
+const LOCK: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM webhook_endpoints WHERE merchant_id = $1 AND id = $2 FOR NO KEY UPDATE"
+);
+const NOTE: &str = "
+    UPDATE webhook_endpoints SET enabled = $3, failing_since = $4, disabled_at = $5, disabled_reason = $6,
+        times_disabled = $7, changed_at = CASE WHEN $3 THEN changed_at ELSE $8 END
+    WHERE merchant_id = $1 AND id = $2";
+const DELETE: &str = "DELETE FROM webhook_endpoints WHERE merchant_id = $1 AND id = $2";
+const RECORD: &str = "
+    INSERT INTO webhook_attempts (endpoint_id, event_id, attempt, at, order_id, duration_micros, status, error)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING";
+pub(super) const ATTEMPTS_OF_ORDER: &str = "
+    SELECT endpoint_id, event_id, attempt, at, order_id, duration_micros, status, error FROM webhook_attempts
+    WHERE order_id = $1 AND event_id >= $2 ORDER BY at, endpoint_id, event_id, attempt LIMIT 1000";
+pub(super) const DELIVERED: &str = "
+    SELECT 1 FROM webhook_attempts
+    WHERE endpoint_id = $1 AND event_id = $2 AND status BETWEEN 200 AND 299 LIMIT 1";
+
+#[async_trait]
+impl Webhooks for PostgresOrders {
+    async fn create_endpoint(&self, endpoint: Endpoint) -> Result<bool, StoreError> {
+        let created =
+            self.router.write(endpoint.merchant, endpoint, |unit, endpoint| Box::pin(create(unit, endpoint)));
+        Ok(created.await?)
+    }
+
+    async fn endpoint(&self, merchant: MerchantId, id: EndpointId) -> Result<Option<Endpoint>, StoreError> {
+        let query = || sqlx::query(ONE).bind(merchant.0).bind(id.0);
+        let row = self.router.row(merchant, ReadMode::Replica, query).await?;
+        Ok(row.as_ref().map(read).transpose()?)
+    }
+
+    async fn endpoint_by_id(&self, id: EndpointId) -> Result<Option<Endpoint>, StoreError> {
+        let row = self.router.row(id, ReadMode::Primary, || sqlx::query(BY_ID).bind(id.0)).await?;
+        Ok(row.as_ref().map(read).transpose()?)
+    }
+
+    async fn endpoints(
+        &self,
+        merchant: MerchantId,
+        page: PageRequest<EndpointId>,
+    ) -> Result<Page<Endpoint>, StoreError> {
+        let query = || {
+            sqlx::query(LIST)
+                .bind(merchant.0)
+                .bind(page.after.map_or(Uuid::max(), |id| id.0))
+                .bind(i64::from(page.limit) + 1)
+        };
+        let rows = self.router.rows(merchant, ReadMode::Replica, query).await?;
+        let endpoints = rows.iter().map(read).collect::<Result<_, _>>()?;
+        Ok(Page::from_overfetched(endpoints, page.limit))
+    }
+
+    async fn update_endpoint(
+        &self,
+        merchant: MerchantId,
+        id: EndpointId,
+        change: EndpointChange,
+    ) -> Result<Option<Endpoint>, StoreError> {
+        let updated = self.router.write(merchant, (merchant, id, change), |unit, (merchant, id, change)| {
+            Box::pin(update(unit, *merchant, *id, change))
+        });
+        Ok(updated.await?)
+    }
+
+    async fn note_endpoint(
+        &self,
+        merchant: MerchantId,
+        id: EndpointId,
+        finding: EndpointFinding,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let facts = ((merchant, id), finding, at);
+        let noted = self.router.write(merchant, facts, |unit, (endpoint, finding, at)| {
+            Box::pin(note(unit, *endpoint, *finding, *at))
+        });
+        Ok(noted.await?)
+    }
+
+    async fn delete_endpoint(&self, merchant: MerchantId, id: EndpointId) -> Result<bool, StoreError> {
+        Ok(self.router.run(merchant, || sqlx::query(DELETE).bind(merchant.0).bind(id.0)).await? > 0)
+    }
+
+    async fn subscribers(
+        &self,
+        merchant: MerchantId,
+        kind: EventKind,
+    ) -> Result<Vec<EndpointId>, StoreError> {
+        // At most 50 rows. `includes` decides which of them subscribe to the kind, so that the rule exists only once.
+        let query = || sqlx::query(ENABLED).bind(merchant.0);
+        let rows = self.router.rows(merchant, ReadMode::Primary, query).await?;
+        let endpoints: Vec<_> = rows.iter().map(read).collect::<Result<_, _>>()?;
+        Ok(endpoints.iter().filter(|e| e.events.includes(kind)).map(|e| e.id).collect())
+    }
+
+    async fn record_attempt(&self, attempt: WebhookAttempt) -> Result<(), StoreError> {
+        let query = || {
+            sqlx::query(RECORD)
+                .bind(attempt.endpoint.0)
+                .bind(attempt.event.0)
+                .bind(i64::from(attempt.attempt))
+                .bind(Moment(attempt.at))
+                .bind(attempt.order.map(|id| id.0))
+                .bind(i64::try_from(attempt.duration.as_micros()).unwrap_or(i64::MAX))
+                .bind(attempt.status.map(i32::from))
+                .bind(attempt.error.as_deref())
+        };
+        let (endpoint, event) = (Some(attempt.endpoint), Some(attempt.event));
+        let of = RecordIds { order: attempt.order, endpoint, event, ..RecordIds::default() };
+        self.router.run(of, query).await?;
+        Ok(())
+    }
+
+    async fn attempts_of_order(&self, order: OrderId) -> Result<Vec<WebhookAttempt>, StoreError> {
+        let query = || sqlx::query(ATTEMPTS_OF_ORDER).bind(order.0).bind(earliest_of(order));
+        let rows = self.router.rows(order, ReadMode::Replica, query).await?;
+        Ok(rows.iter().map(attempt).collect::<Result<_, _>>()?)
+    }
+
+    async fn delivered(&self, endpoint: EndpointId, event: EventId) -> Result<bool, StoreError> {
+        let query = || sqlx::query(DELIVERED).bind(endpoint.0).bind(event.0);
+        let of = RecordIds { endpoint: Some(endpoint), event: Some(event), ..RecordIds::default() };
+        Ok(self.router.row(of, ReadMode::Primary, query).await?.is_some())
+    }
+}
+
+async fn create(unit: &mut Unit, endpoint: &Endpoint) -> Result<bool, PostgresFault> {
+    let (merchant, id) = (endpoint.merchant.0, endpoint.id.0);
+    // Serialises the creation of a merchant's endpoints, so that the count below holds. A statement of its own: the
+    // next one then sees the rows committed while this one waited.
+    unit.row(sqlx::query("SELECT id FROM merchants WHERE id = $1 FOR NO KEY UPDATE").bind(merchant)).await?;
+    let query = sqlx::query(
+        "INSERT INTO webhook_endpoints (merchant_id, id, url, events, secret, enabled, created_at)
+         SELECT $1, $2, $3, $4::json, $5, $6, $7
+         WHERE (SELECT count(*) FROM webhook_endpoints WHERE merchant_id = $1) < $8
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(merchant)
+    .bind(id)
+    .bind(&endpoint.url)
+    .bind(to_json(&endpoint.events)?)
+    .bind(&endpoint.secret)
+    .bind(endpoint.enabled)
+    .bind(Moment(endpoint.created_at))
+    .bind(i64::from(ENDPOINTS_PER_MERCHANT_MAX));
+    if unit.run(query).await? > 0 {
+        return Ok(true);
+    }
+    // A repetition after an unknown outcome: the endpoint exists, as requested.
+    Ok(unit.row(sqlx::query(ONE).bind(merchant).bind(id)).await?.is_some())
+}
+
+async fn update(
+    unit: &mut Unit,
+    merchant: MerchantId,
+    id: EndpointId,
+    change: &EndpointChange,
+) -> Result<Option<Endpoint>, PostgresFault> {
+    let query = sqlx::query(UPDATE)
+        .bind(merchant.0)
+        .bind(id.0)
+        .bind(&change.url)
+        .bind(change.events.as_ref().map(to_json).transpose()?)
+        .bind(change.enabled)
+        .bind(Moment(unit.ambient.now()));
+    unit.row(query).await?.as_ref().map(read).transpose()
+}
+
+async fn note(
+    unit: &mut Unit,
+    (merchant, id): (MerchantId, EndpointId),
+    finding: EndpointFinding,
+    at: Timestamp,
+) -> Result<bool, PostgresFault> {
+    let row = unit.row(sqlx::query(LOCK).bind(merchant.0).bind(id.0)).await?;
+    let Some(mut endpoint) = row.as_ref().map(read).transpose()? else { return Ok(false) };
+    let Some(is_disabled) = endpoint.take_in(finding, at) else { return Ok(false) };
+    let query = sqlx::query(NOTE)
+        .bind(merchant.0)
+        .bind(id.0)
+        .bind(endpoint.enabled)
+        .bind(endpoint.failing_since.map(Moment))
+        .bind(endpoint.disabled.map(|disabled| Moment(disabled.at)))
+        .bind(endpoint.disabled.map(|disabled| disabled.reason.as_str()))
+        .bind(i64::try_from(endpoint.times_disabled).unwrap_or(i64::MAX))
+        .bind(Moment(at));
+    unit.run(query).await?;
+    if is_disabled {
+        let ambient = unit.ambient.clone();
+        let mut messages = Messages::new(&ambient, at);
+        messages.endpoint_disabled(&endpoint);
+        outbox_insert::write(unit, messages).await?;
+    }
+    Ok(is_disabled)
+}
+
+fn read(row: &PgRow) -> Result<Endpoint, PostgresFault> {
+    Ok(Endpoint {
+        id: id(row, "id", EndpointId)?,
+        merchant: id(row, "merchant_id", MerchantId)?,
+        url: get(row, "url")?,
+        events: json(row, "events")?,
+        secret: get(row, "secret")?,
+        enabled: get(row, "enabled")?,
+        failing_since: time_if_any(row, "failing_since")?,
+        disabled: time_if_any(row, "disabled_at")?
+            .zip(parsed_if_any(row, "disabled_reason")?)
+            .map(|(at, reason)| Disabled { at, reason }),
+        times_disabled: number(row, "times_disabled")?,
+        created_at: time(row, "created_at")?,
+    })
+}
+
+fn attempt(row: &PgRow) -> Result<WebhookAttempt, PostgresFault> {
+    let status = get::<Option<i32>>(row, "status")?.map(u16::try_from).transpose();
+    Ok(WebhookAttempt {
+        endpoint: id(row, "endpoint_id", EndpointId)?,
+        event: id(row, "event_id", EventId)?,
+        order: id_if_any(row, "order_id", OrderId)?,
+        attempt: number(row, "attempt")?,
+        at: time(row, "at")?,
+        duration: Duration::from_micros(number(row, "duration_micros")?),
+        status: status.map_err(|error| Damage::column("status", error))?,
+        error: get(row, "error")?,
+    })
+}

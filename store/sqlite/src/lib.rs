@@ -1,0 +1,7 @@
+#![doc = include_str!("../README.md")]
+
+mod orders;
+mod payments;
+
+pub use orders::SqliteOrders;
+pub use payments::SqlitePayments;

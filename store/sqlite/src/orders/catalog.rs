@@ -1,0 +1,187 @@
+//! [`Catalog`]: products and stock.
+
+use async_trait::async_trait;
+use base::{Ambient, Timestamp, TraceContext};
+use sqlx::{SqliteConnection, sqlite::SqliteRow};
+use store::{
+    catalog::{Catalog, Category, InventoryPut, Product, ProductData, ProductFilter},
+    domain::{MerchantId, Page, PageRequest},
+    error::StoreError,
+    rules::{messages::Messages, texts},
+};
+
+use super::{
+    SqliteOrders, emit,
+    fault::{SqliteFault, get, number, parsed, time},
+    stock,
+};
+
+pub(super) const LIST: &str = r"
+    SELECT * FROM products WHERE merchant_id = ?1 AND sku > ?2
+        AND (?4 IS NULL OR name LIKE ?4 ESCAPE '\' OR sku LIKE ?4 ESCAPE '\')
+    ORDER BY sku LIMIT ?3";
+// The index is named because the planner may instead scan all products, which are ordered by sku as well.
+pub(super) const LIST_BY_CATEGORY: &str = r"
+    SELECT * FROM products INDEXED BY products_by_category
+    WHERE merchant_id = ?1 AND category = ?5 AND sku > ?2
+        AND (?4 IS NULL OR name LIKE ?4 ESCAPE '\' OR sku LIKE ?4 ESCAPE '\')
+    ORDER BY sku LIMIT ?3";
+
+#[async_trait]
+impl Catalog for SqliteOrders {
+    async fn put_product(
+        &self,
+        merchant: MerchantId,
+        product: ProductData,
+        at: Timestamp,
+    ) -> Result<(Product, bool), StoreError> {
+        let unit = self.database.write(move |c| {
+            Box::pin(async move {
+                if let Some(row) = write_product(c, UPDATE, merchant, &product, at).await? {
+                    return Ok((read(&row)?, false));
+                }
+                let row = write_product(c, INSERT, merchant, &product, at).await?;
+                let row = row.ok_or_else(|| SqliteFault::corrupt("an INSERT returned no row".to_owned()))?;
+                Ok::<_, SqliteFault>((read(&row)?, true))
+            })
+        });
+        Ok(unit.await?)
+    }
+
+    async fn put_inventory(
+        &self,
+        merchant: MerchantId,
+        sku: &str,
+        on_hand: i64,
+        at: Timestamp,
+        trace: Option<TraceContext>,
+    ) -> Result<InventoryPut, StoreError> {
+        let (ambient, sku) = (self.ambient.clone(), sku.to_owned());
+        let unit = self.database.write(move |c| {
+            Box::pin(async move { set_stock(c, &ambient, (merchant, &sku), on_hand, at, trace).await })
+        });
+        let put = unit.await?;
+        if matches!(put, InventoryPut::Set(_)) {
+            self.notify();
+        }
+        Ok(put)
+    }
+
+    async fn product(&self, merchant: MerchantId, sku: &str) -> Result<Option<Product>, StoreError> {
+        let query = sqlx::query("SELECT * FROM products WHERE merchant_id = ?1 AND sku = ?2");
+        let query = query.bind(merchant.to_string()).bind(sku);
+        let row = query.fetch_optional(self.database.readers()).await.map_err(SqliteFault::from)?;
+        Ok(row.as_ref().map(read).transpose()?)
+    }
+
+    async fn products(
+        &self,
+        merchant: MerchantId,
+        filter: &ProductFilter,
+        page: PageRequest<String>,
+    ) -> Result<Page<Product>, StoreError> {
+        let query = sqlx::query(if filter.category.is_some() { LIST_BY_CATEGORY } else { LIST })
+            .bind(merchant.to_string())
+            .bind(page.after.unwrap_or_default())
+            .bind(i64::from(page.limit) + 1)
+            .bind(filter.text.as_deref().map(texts::containing));
+        let query = if let Some(category) = &filter.category { query.bind(category) } else { query };
+        let rows = query.fetch_all(self.database.readers()).await.map_err(SqliteFault::from)?;
+        let products = rows.iter().map(read).collect::<Result<_, _>>()?;
+        Ok(Page::from_overfetched(products, page.limit))
+    }
+
+    async fn categories(&self, merchant: MerchantId) -> Result<Vec<Category>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT category, count(*) AS products FROM products WHERE merchant_id = ?1
+             GROUP BY category ORDER BY category LIMIT 1000",
+        )
+        .bind(merchant.to_string())
+        .fetch_all(self.database.readers())
+        .await
+        .map_err(SqliteFault::from)?;
+        let category = |row| {
+            Ok::<_, SqliteFault>(Category { slug: get(row, "category")?, products: number(row, "products")? })
+        };
+        Ok(rows.iter().map(category).collect::<Result<_, _>>()?)
+    }
+}
+
+const UPDATE: &str = "
+    UPDATE products SET name = ?3, description = ?4, category = ?5, price_minor = ?6, currency = ?7,
+        low_stock_at = ?8, updated_at = ?9
+    WHERE merchant_id = ?1 AND sku = ?2 RETURNING *";
+const INSERT: &str = "
+    INSERT INTO products (merchant_id, sku, name, description, category, price_minor, currency, low_stock_at,
+        updated_at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) RETURNING *";
+
+async fn write_product(
+    c: &mut SqliteConnection,
+    sql: &'static str,
+    merchant: MerchantId,
+    product: &ProductData,
+    at: Timestamp,
+) -> Result<Option<SqliteRow>, SqliteFault> {
+    let row = sqlx::query(sql)
+        .bind(merchant.to_string())
+        .bind(&product.sku)
+        .bind(&product.name)
+        .bind(&product.description)
+        .bind(&product.category)
+        .bind(product.price_minor)
+        .bind(product.currency.as_str())
+        .bind(product.low_stock_at)
+        .bind(at.as_millisecond())
+        .fetch_optional(c)
+        .await?;
+    Ok(row)
+}
+
+async fn set_stock(
+    c: &mut SqliteConnection,
+    ambient: &Ambient,
+    (merchant, sku): (MerchantId, &str),
+    on_hand: i64,
+    at: Timestamp,
+    trace: Option<TraceContext>,
+) -> Result<InventoryPut, SqliteFault> {
+    let query = sqlx::query("SELECT * FROM products WHERE merchant_id = ?1 AND sku = ?2");
+    let Some(row) = query.bind(merchant.to_string()).bind(sku).fetch_optional(&mut *c).await? else {
+        return Ok(InventoryPut::NoSuchProduct);
+    };
+    let before = read(&row)?;
+    let low = before.available() > before.low_stock_at && on_hand - before.reserved <= before.low_stock_at;
+    let row = sqlx::query(
+        "UPDATE products SET on_hand = ?3, event_sequence = event_sequence + ?4, updated_at = ?5
+         WHERE merchant_id = ?1 AND sku = ?2 AND reserved <= ?3 RETURNING *",
+    )
+    .bind(merchant.to_string())
+    .bind(sku)
+    .bind(on_hand)
+    .bind(1 + i64::from(low))
+    .bind(at.as_millisecond())
+    .fetch_optional(&mut *c)
+    .await?;
+    let Some(row) = row else { return Ok(InventoryPut::BelowReserved { reserved: before.reserved }) };
+    let after = stock::stock(&row)?;
+    let mut messages = Messages::new(ambient, at);
+    messages.stock_set(merchant, &after, low, trace);
+    emit::write(c, messages).await?;
+    Ok(InventoryPut::Set(read(&row)?))
+}
+
+fn read(row: &SqliteRow) -> Result<Product, SqliteFault> {
+    Ok(Product {
+        sku: get(row, "sku")?,
+        name: get(row, "name")?,
+        description: get(row, "description")?,
+        category: get(row, "category")?,
+        price_minor: get(row, "price_minor")?,
+        currency: parsed(row, "currency")?,
+        on_hand: get(row, "on_hand")?,
+        reserved: get(row, "reserved")?,
+        low_stock_at: get(row, "low_stock_at")?,
+        updated_at: time(row, "updated_at")?,
+    })
+}

@@ -1,0 +1,61 @@
+//! [`Mails`]: the record of sent mails.
+
+use async_trait::async_trait;
+use store::{
+    error::StoreError,
+    orders::{MailRecord, MailSubject, Mails},
+};
+
+use super::{
+    SqliteOrders,
+    fault::{SqliteFault, get, time},
+};
+
+const OF_ORDER: &str =
+    "SELECT template, message_id, sent_at FROM mails WHERE order_id = ?1 ORDER BY sent_at, template";
+const OF_CUSTOMER: &str = "
+    SELECT template, message_id, sent_at FROM customer_mails WHERE customer_id = ?1 ORDER BY sent_at, template";
+const RECORD_OF_ORDER: &str = "
+    INSERT INTO mails (order_id, template, message_id, sent_at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
+const RECORD_OF_CUSTOMER: &str = "
+    INSERT INTO customer_mails (customer_id, template, message_id, sent_at) VALUES (?1, ?2, ?3, ?4)
+    ON CONFLICT DO NOTHING";
+
+#[async_trait]
+impl Mails for SqliteOrders {
+    async fn mails(&self, subject: MailSubject) -> Result<Vec<MailRecord>, StoreError> {
+        let sql = match subject {
+            MailSubject::Order(_) => OF_ORDER,
+            MailSubject::Customer(_) => OF_CUSTOMER,
+        };
+        let query = sqlx::query(sql).bind(subject.to_string());
+        let rows = query.fetch_all(self.database.readers()).await.map_err(SqliteFault::from)?;
+        let mail = |row| {
+            Ok::<_, SqliteFault>(MailRecord {
+                template: get(row, "template")?,
+                message_id: get(row, "message_id")?,
+                sent_at: time(row, "sent_at")?,
+            })
+        };
+        Ok(rows.iter().map(mail).collect::<Result<_, _>>()?)
+    }
+
+    async fn record_mail(&self, subject: MailSubject, mail: MailRecord) -> Result<bool, StoreError> {
+        let sql = match subject {
+            MailSubject::Order(_) => RECORD_OF_ORDER,
+            MailSubject::Customer(_) => RECORD_OF_CUSTOMER,
+        };
+        let unit = self.database.write(move |c| {
+            Box::pin(async move {
+                let record = sqlx::query(sql)
+                    .bind(subject.to_string())
+                    .bind(mail.template)
+                    .bind(mail.message_id)
+                    .bind(mail.sent_at.as_millisecond());
+                let done = record.execute(c).await?;
+                Ok::<_, SqliteFault>(done.rows_affected() > 0)
+            })
+        });
+        Ok(unit.await?)
+    }
+}

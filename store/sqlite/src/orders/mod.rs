@@ -1,0 +1,79 @@
+//! Orders, catalog, outbox and webhooks in one SQLite file.
+//!
+//! Guarantees: every write is one unit of [`Database::write`], so it is atomic and durable when answered. Units run one
+//! after another: a value that a unit has read cannot change before the unit ends. Reads run concurrently with the
+//! writer. Start with [`place_order`], the hot path; the schema is in `migrations/sqlite/orders`.
+
+mod audit;
+mod catalog;
+mod customers;
+mod emit;
+mod fault;
+mod mails;
+mod merchants;
+mod order_flow;
+mod order_row;
+mod outbox;
+mod place_order;
+mod refunds;
+mod stock;
+#[cfg(test)]
+mod tests;
+mod transitions;
+mod verifications;
+mod webhooks;
+
+use std::path::Path;
+
+use base::{
+    Ambient,
+    sqlite::{Database, OpenError},
+};
+use store::rules::in_flight::InFlight;
+use tokio::sync::watch;
+
+/// Readers beside the writer: reads are short, and the reference machine has two cores.
+const READERS_MAX: u32 = 4;
+
+/// The order store in a SQLite file. Clones share the file.
+#[derive(Clone)]
+pub struct SqliteOrders {
+    database: Database,
+    ambient: Ambient,
+    in_flight: InFlight,
+    arrivals: watch::Sender<u64>,
+}
+
+impl SqliteOrders {
+    /// Opens (or creates) the file and brings its schema up to date.
+    pub async fn open(path: &Path, ambient: Ambient) -> Result<Self, OpenError> {
+        let database = Database::open(path, &migrations(), READERS_MAX).await?;
+        Ok(Self { database, ambient, in_flight: InFlight::default(), arrivals: watch::Sender::new(0) })
+    }
+
+    /// Notifies relays that messages were committed.
+    fn notify(&self) {
+        self.arrivals.send_modify(|arrivals| *arrivals = arrivals.wrapping_add(1));
+    }
+}
+
+fn migrations() -> sqlx::migrate::Migrator {
+    base::migrations!(
+        "../../migrations/sqlite/orders",
+        [
+            "0001_merchants",
+            "0002_products",
+            "0003_orders",
+            "0004_idempotency_keys",
+            "0005_refunds",
+            "0006_mails",
+            "0007_outbox",
+            "0008_webhooks",
+            "0009_customers",
+            "0010_audit",
+            "0011_order_access",
+            "0012_verifications",
+            "0013_disabled_endpoints"
+        ]
+    )
+}

@@ -1,0 +1,196 @@
+//! [`Outbox`]: claims by relays, and the event log.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base::{Ambient, Timestamp, time::later};
+use sqlx::{SqliteConnection, sqlite::SqliteRow};
+use store::{
+    domain::{Event, EventId, MerchantId, OrderId, Page, PageRequest},
+    error::StoreError,
+    outbox::{Backlog, Command, Outbox, OutboxBody, OutboxMessage, Position, Submitted},
+    rules::messages::{COMMAND, Messages},
+};
+use tokio::sync::watch;
+
+use super::{
+    SqliteOrders, emit,
+    fault::{SqliteFault, get, json, number, parsed, parsed_if_any, time, time_if_any, to_json},
+    order_row,
+};
+
+// A subject is skipped as a whole while another relay holds any of its messages. The index is named because the planner
+// may instead scan the table itself, which is ordered as well but contains all sent rows.
+pub(super) const CLAIM: &str = "
+    UPDATE outbox SET relay = ?1, leased_until = ?2
+    WHERE position IN (
+        SELECT o.position FROM outbox AS o INDEXED BY outbox_unsent
+        WHERE o.sent_at IS NULL AND NOT EXISTS (
+            SELECT 1 FROM outbox AS held INDEXED BY outbox_held
+            WHERE held.subject = o.subject AND held.sent_at IS NULL AND held.relay IS NOT NULL
+                AND held.relay <> ?1 AND held.leased_until > ?3)
+        ORDER BY o.position LIMIT ?4)
+    RETURNING *";
+pub(super) const MARK_SENT: &str = "
+    UPDATE outbox SET sent_at = ?2, relay = NULL, leased_until = NULL
+    WHERE position IN (SELECT value FROM json_each(?1)) AND sent_at IS NULL";
+// By position, not by id: ids of one millisecond have no order, positions have the order of the commits.
+pub(super) const EVENTS: &str = "
+    SELECT * FROM outbox WHERE merchant_id = ?1 AND sequence IS NOT NULL AND position < ?2
+    ORDER BY position DESC LIMIT ?3";
+pub(super) const ORDER_EVENTS: &str =
+    "SELECT * FROM outbox WHERE order_id = ?1 AND sequence > ?2 ORDER BY sequence LIMIT 1000";
+pub(super) const BACKLOG: &str = "
+    SELECT (SELECT count(*) FROM outbox INDEXED BY outbox_unsent WHERE sent_at IS NULL) AS messages,
+        (SELECT at FROM outbox INDEXED BY outbox_unsent WHERE sent_at IS NULL ORDER BY position LIMIT 1) AS oldest_at";
+
+#[async_trait]
+impl Outbox for SqliteOrders {
+    async fn submit(&self, id: EventId, command: Command, at: Timestamp) -> Result<Submitted, StoreError> {
+        let ambient = self.ambient.clone();
+        let unit = self.database.write(move |c| Box::pin(submit(c, ambient, id, command, at)));
+        let submitted = unit.await?;
+        if submitted == Submitted::Stored {
+            self.notify();
+        }
+        Ok(submitted)
+    }
+
+    async fn claim(
+        &self,
+        relay: &str,
+        limit: u32,
+        lease: Duration,
+        at: Timestamp,
+    ) -> Result<Vec<OutboxMessage>, StoreError> {
+        let relay = relay.to_owned();
+        let until = later(at, lease).as_millisecond();
+        let unit = self.database.write(move |c| {
+            Box::pin(async move {
+                let query = sqlx::query(CLAIM).bind(relay).bind(until).bind(at.as_millisecond()).bind(limit);
+                Ok::<_, SqliteFault>(query.fetch_all(c).await?)
+            })
+        });
+        let mut messages: Vec<_> = unit.await?.iter().map(message).collect::<Result<_, _>>()?;
+        // RETURNING guarantees no order.
+        messages.sort_unstable_by_key(|message| message.position);
+        Ok(messages)
+    }
+
+    async fn mark_sent(&self, positions: &[Position], at: Timestamp) -> Result<(), StoreError> {
+        if positions.is_empty() {
+            return Ok(());
+        }
+        let positions = to_json(&positions.iter().map(|position| position.number).collect::<Vec<_>>())?;
+        let unit = self.database.write(move |c| {
+            Box::pin(async move {
+                sqlx::query(MARK_SENT).bind(positions).bind(at.as_millisecond()).execute(c).await?;
+                Ok::<_, SqliteFault>(())
+            })
+        });
+        unit.await?;
+        // Other relays may now claim messages that they skipped because this relay held the subject.
+        self.notify();
+        Ok(())
+    }
+
+    fn arrivals(&self) -> watch::Receiver<u64> {
+        self.arrivals.subscribe()
+    }
+
+    async fn backlog(&self) -> Result<Backlog, StoreError> {
+        let row = sqlx::query(BACKLOG).fetch_one(self.database.readers()).await.map_err(SqliteFault::from)?;
+        Ok(Backlog { messages: number(&row, "messages")?, oldest_at: time_if_any(&row, "oldest_at")? })
+    }
+
+    async fn events(
+        &self,
+        merchant: MerchantId,
+        page: PageRequest<EventId>,
+    ) -> Result<Page<Event>, StoreError> {
+        let before = match page.after {
+            None => i64::MAX,
+            Some(id) => self.position_of(merchant, id).await?.unwrap_or(0),
+        };
+        let rows = sqlx::query(EVENTS)
+            .bind(merchant.to_string())
+            .bind(before)
+            .bind(i64::from(page.limit) + 1)
+            .fetch_all(self.database.readers())
+            .await
+            .map_err(SqliteFault::from)?;
+        let events = rows.iter().map(event).collect::<Result<_, _>>()?;
+        Ok(Page::from_overfetched(events, page.limit))
+    }
+
+    async fn event_by_id(&self, id: EventId) -> Result<Option<Event>, StoreError> {
+        let query = sqlx::query("SELECT * FROM outbox WHERE id = ?1 AND sequence IS NOT NULL");
+        let query = query.bind(id.to_string());
+        let row = query.fetch_optional(self.database.readers()).await.map_err(SqliteFault::from)?;
+        Ok(row.as_ref().map(event).transpose()?)
+    }
+
+    async fn order_events(&self, order: OrderId, after: u64) -> Result<Vec<Event>, StoreError> {
+        let rows = sqlx::query(ORDER_EVENTS)
+            .bind(order.to_string())
+            .bind(i64::try_from(after).unwrap_or(i64::MAX))
+            .fetch_all(self.database.readers())
+            .await
+            .map_err(SqliteFault::from)?;
+        Ok(rows.iter().map(event).collect::<Result<_, _>>()?)
+    }
+}
+
+impl SqliteOrders {
+    async fn position_of(&self, merchant: MerchantId, id: EventId) -> Result<Option<i64>, SqliteFault> {
+        let query = sqlx::query_scalar("SELECT position FROM outbox WHERE id = ?1 AND merchant_id = ?2");
+        let query = query.bind(id.to_string()).bind(merchant.to_string());
+        Ok(query.fetch_optional(self.database.readers()).await?)
+    }
+}
+
+/// Stores a command unless its id is known. Reading first is safe: units run one after another.
+async fn submit(
+    c: &mut SqliteConnection,
+    ambient: Ambient,
+    id: EventId,
+    command: Command,
+    at: Timestamp,
+) -> Result<Submitted, SqliteFault> {
+    let Some(order) = command.order() else { return Ok(Submitted::NoSuchOrder) };
+    let Some(row) = order_row::find(c, order).await? else { return Ok(Submitted::NoSuchOrder) };
+    let known = sqlx::query("SELECT 1 FROM outbox WHERE id = ?1").bind(id.to_string());
+    if known.fetch_optional(&mut *c).await?.is_some() {
+        return Ok(Submitted::Already);
+    }
+    let mut messages = Messages::new(&ambient, at);
+    messages.command_as(id, &order_row::order(&row)?, &command)?;
+    emit::write(c, messages).await?;
+    Ok(Submitted::Stored)
+}
+
+fn message(row: &SqliteRow) -> Result<OutboxMessage, SqliteFault> {
+    let body = if get::<&str>(row, "kind")? == COMMAND {
+        OutboxBody::Command {
+            id: parsed(row, "id")?,
+            command: json(row, "data")?,
+            trace: parsed_if_any(row, "trace")?,
+        }
+    } else {
+        OutboxBody::Event(event(row)?)
+    };
+    Ok(OutboxMessage { position: Position::only(get(row, "position")?), body })
+}
+
+fn event(row: &SqliteRow) -> Result<Event, SqliteFault> {
+    Ok(Event {
+        id: parsed(row, "id")?,
+        merchant: parsed(row, "merchant_id")?,
+        order: parsed_if_any(row, "order_id")?,
+        kind: parsed(row, "kind")?,
+        sequence: number(row, "sequence")?,
+        at: time(row, "at")?,
+        data: json(row, "data")?,
+        trace: parsed_if_any(row, "trace")?,
+    })
+}

@@ -1,0 +1,250 @@
+//! [`Verifications`]: verification of mail addresses.
+
+use async_trait::async_trait;
+use base::{Ambient, Timestamp};
+use sqlx::{
+    Sqlite, SqliteConnection,
+    sqlite::{SqliteArguments, SqliteRow},
+};
+use store::{
+    customers::{Account, PasswordHash, email_key},
+    domain::{CustomerId, MerchantId, VerificationId},
+    error::StoreError,
+    rules::{
+        messages::Messages,
+        verifications::{Row, by_token, columns, mint, mintable, opened, purpose, repeated},
+    },
+    token::TokenHash,
+    verifications::{
+        Minting, NewVerification, OpenAccount, PER_ADDRESS_MAX, Verification, VerificationRequested,
+        Verifications,
+    },
+};
+
+use super::{
+    SqliteOrders, customers, emit,
+    fault::{SqliteFault, get, parsed, time, time_if_any},
+};
+
+type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
+
+const INSERT: &str = "
+    INSERT INTO verifications (merchant_id, id, purpose, email, email_key, name, password_hash, idempotency_key,
+        created_at, expires_at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING";
+const SURPLUS: &str = "
+    DELETE FROM verifications WHERE merchant_id = ?1 AND id IN (
+        SELECT id FROM verifications WHERE merchant_id = ?1 AND email_key = ?2 AND purpose = ?3
+        ORDER BY id DESC LIMIT -1 OFFSET ?4)";
+pub(super) const BY_KEY: &str = "SELECT * FROM verifications WHERE merchant_id = ?1 AND idempotency_key = ?2";
+pub(super) const BY_ID: &str = "SELECT * FROM verifications WHERE merchant_id = ?1 AND id = ?2";
+pub(super) const BY_TOKEN: &str = "SELECT * FROM verifications WHERE merchant_id = ?1 AND token_hash = ?2";
+pub(super) const OF_EMAIL: &str =
+    "SELECT * FROM verifications WHERE merchant_id = ?1 AND email_key = ?2 ORDER BY id";
+const MINT: &str =
+    "UPDATE verifications SET token_hash = ?3, minted_at = ?4 WHERE merchant_id = ?1 AND id = ?2";
+const MAILED: &str = "UPDATE verifications SET mailed_at = ?3 WHERE merchant_id = ?1 AND id = ?2";
+const CLEAR: &str =
+    "UPDATE verifications SET token_hash = NULL WHERE merchant_id = ?1 AND email_key = ?2 AND purpose = ?3";
+pub(super) const EXPIRE: &str = "
+    DELETE FROM verifications WHERE rowid IN (
+        SELECT rowid FROM verifications WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)";
+
+#[async_trait]
+impl Verifications for SqliteOrders {
+    async fn request_verification(&self, new: NewVerification) -> Result<VerificationRequested, StoreError> {
+        let ambient = self.ambient.clone();
+        let requested = self.database.write(move |c| Box::pin(request(c, ambient, new))).await?;
+        if requested == VerificationRequested::Stored {
+            self.notify();
+        }
+        Ok(requested)
+    }
+
+    async fn mint_verification(
+        &self,
+        merchant: MerchantId,
+        id: VerificationId,
+        token: TokenHash,
+        at: Timestamp,
+    ) -> Result<Minting, StoreError> {
+        Ok(self.database.write(move |c| Box::pin(mint_token(c, merchant, id, token, at))).await?)
+    }
+
+    async fn record_verification_mail(
+        &self,
+        merchant: MerchantId,
+        id: VerificationId,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let unit = self.database.write(move |c| {
+            Box::pin(async move {
+                let query = sqlx::query(MAILED).bind(merchant.to_string()).bind(id.to_string());
+                query.bind(at.as_millisecond()).execute(c).await?;
+                Ok::<_, SqliteFault>(())
+            })
+        });
+        Ok(unit.await?)
+    }
+
+    async fn verification_by_token(
+        &self,
+        merchant: MerchantId,
+        token: TokenHash,
+        at: Timestamp,
+    ) -> Result<Option<Verification>, StoreError> {
+        let query = with_token(merchant, token);
+        let row = query.fetch_optional(self.database.readers()).await.map_err(SqliteFault::from)?;
+        let found = row.as_ref().map(verification).transpose()?;
+        Ok(found.map(|row| row.verification).filter(|found| found.expires_at() > at))
+    }
+
+    async fn open_account(&self, open: OpenAccount) -> Result<Option<Account>, StoreError> {
+        let ambient = self.ambient.clone();
+        let account = self.database.write(move |c| Box::pin(open_account(c, ambient, open))).await?;
+        if account.is_some() {
+            self.notify();
+        }
+        Ok(account)
+    }
+
+    async fn reset_password(
+        &self,
+        merchant: MerchantId,
+        token: TokenHash,
+        password_hash: PasswordHash,
+        at: Timestamp,
+    ) -> Result<Option<CustomerId>, StoreError> {
+        let unit = self.database.write(move |c| {
+            Box::pin(async move {
+                let rows = of_address(c, merchant, with_token(merchant, token)).await?;
+                let Some(asked) = by_token(&rows, token, true, at) else { return Ok(None) };
+                clear(asked).execute(&mut *c).await?;
+                customers::set_password(c, merchant, &asked.email, &password_hash).await
+            })
+        });
+        Ok(unit.await?)
+    }
+
+    async fn expire_verifications(&self, at: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        let unit = self.database.write(move |c| {
+            Box::pin(async move {
+                let query = sqlx::query(EXPIRE).bind(at.as_millisecond()).bind(limit);
+                Ok::<_, SqliteFault>(query.execute(c).await?.rows_affected())
+            })
+        });
+        Ok(unit.await?)
+    }
+}
+
+async fn request(
+    c: &mut SqliteConnection,
+    ambient: Ambient,
+    new: NewVerification,
+) -> Result<VerificationRequested, SqliteFault> {
+    let asked = &new.verification;
+    let (merchant, key) = (asked.merchant.to_string(), email_key(&asked.email));
+    let (name, hash) = columns(&asked.purpose);
+    let insert = sqlx::query(INSERT)
+        .bind(&merchant)
+        .bind(asked.id.to_string())
+        .bind(asked.purpose.as_str())
+        .bind(&asked.email)
+        .bind(&key)
+        .bind(name)
+        .bind(hash)
+        .bind(&new.idempotency_key)
+        .bind(asked.created_at.as_millisecond())
+        .bind(asked.expires_at().as_millisecond());
+    if insert.execute(&mut *c).await?.rows_affected() == 0 {
+        let known = sqlx::query(BY_KEY).bind(&merchant).bind(&new.idempotency_key).fetch_optional(c).await?;
+        let known = known.ok_or_else(|| SqliteFault::corrupt(format!("{} is stored already", asked.id)))?;
+        return Ok(repeated(&verification(&known)?.verification, asked));
+    }
+    let kept = i64::try_from(PER_ADDRESS_MAX).unwrap_or(i64::MAX);
+    let surplus = sqlx::query(SURPLUS).bind(&merchant).bind(&key).bind(asked.purpose.as_str()).bind(kept);
+    surplus.execute(&mut *c).await?;
+    let mut messages = Messages::new(&ambient, asked.created_at);
+    messages.verification(asked, new.trace)?;
+    emit::write(c, messages).await?;
+    Ok(VerificationRequested::Stored)
+}
+
+/// All rows of the address of the row that `found` selects.
+async fn of_address(
+    c: &mut SqliteConnection,
+    merchant: MerchantId,
+    found: Query<'_>,
+) -> Result<Vec<Row>, SqliteFault> {
+    let Some(row) = found.fetch_optional(&mut *c).await? else { return Ok(Vec::new()) };
+    let key: &str = get(&row, "email_key")?;
+    let rows = sqlx::query(OF_EMAIL).bind(merchant.to_string()).bind(key).fetch_all(c).await?;
+    rows.iter().map(verification).collect()
+}
+
+async fn mint_token(
+    c: &mut SqliteConnection,
+    merchant: MerchantId,
+    id: VerificationId,
+    token: TokenHash,
+    at: Timestamp,
+) -> Result<Minting, SqliteFault> {
+    let found = sqlx::query(BY_ID).bind(merchant.to_string()).bind(id.to_string());
+    let rows = of_address(c, merchant, found).await?;
+    let asked = match mintable(&rows, id, at) {
+        Ok(row) => &row.verification,
+        Err(answer) => return Ok(answer),
+    };
+    let account = customers::by_email(c, merchant, &asked.email).await?;
+    let what = mint(asked, account.as_ref());
+    if what.clear_others {
+        clear(asked).execute(&mut *c).await?;
+    }
+    let token = what.keep_token.then(|| token.to_vec());
+    let mint = sqlx::query(MINT).bind(merchant.to_string()).bind(id.to_string()).bind(token);
+    mint.bind(at.as_millisecond()).execute(c).await?;
+    Ok(Minting::Minted { verification: Box::new(asked.clone()), account: account.map(Box::new) })
+}
+
+async fn open_account(
+    c: &mut SqliteConnection,
+    ambient: Ambient,
+    open: OpenAccount,
+) -> Result<Option<Account>, SqliteFault> {
+    let rows = of_address(c, open.merchant, with_token(open.merchant, open.token)).await?;
+    let Some(asked) = by_token(&rows, open.token, false, open.at) else { return Ok(None) };
+    let Some(account) = opened(asked, &open) else { return Ok(None) };
+    clear(asked).execute(&mut *c).await?;
+    if !customers::insert(c, &account).await? {
+        return Ok(None);
+    }
+    let mut messages = Messages::new(&ambient, account.created_at);
+    messages.registered(&account, open.trace);
+    emit::write(c, messages).await?;
+    Ok(Some(account))
+}
+
+fn with_token(merchant: MerchantId, token: TokenHash) -> Query<'static> {
+    sqlx::query(BY_TOKEN).bind(merchant.to_string()).bind(token.to_vec())
+}
+
+fn clear(asked: &Verification) -> Query<'static> {
+    let query = sqlx::query(CLEAR).bind(asked.merchant.to_string()).bind(email_key(&asked.email));
+    query.bind(asked.purpose.as_str())
+}
+
+fn verification(row: &SqliteRow) -> Result<Row, SqliteFault> {
+    let token: Option<Vec<u8>> = get(row, "token_hash")?;
+    Ok(Row {
+        verification: Verification {
+            id: parsed(row, "id")?,
+            merchant: parsed(row, "merchant_id")?,
+            email: get(row, "email")?,
+            purpose: purpose(get(row, "purpose")?, get(row, "name")?, get(row, "password_hash")?)?,
+            created_at: time(row, "created_at")?,
+        },
+        token: token.and_then(|token| token.try_into().ok()),
+        minted_at: time_if_any(row, "minted_at")?,
+        mailed_at: time_if_any(row, "mailed_at")?,
+    })
+}

@@ -1,3 +1,0 @@
-//! The order suite on SQLite.
-
-store::order_store_suite!(crate::util::orders);

@@ -1,0 +1,16 @@
+#![doc = include_str!("../README.md")]
+
+pub mod http_client;
+pub mod shares;
+
+mod answer;
+mod failure;
+mod resolver;
+mod sender;
+mod signature;
+mod url_policy;
+
+pub use answer::Answer;
+pub use sender::{Post, SignedPost, TOTAL_TIMEOUT, WebhookCarrier, WebhookSender};
+pub use signature::{SecretError, sign};
+pub use url_policy::{URL_LEN_MAX, UrlPolicy, UrlRefusal};

@@ -1,0 +1,196 @@
+//! Webhook sender: checks, signs and posts over HTTP, or through a [`WebhookCarrier`] in simulations.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use base::{Ambient, Timestamp, TraceContext};
+use reqwest::Client;
+use standardwebhooks::{HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP};
+use url::Url;
+
+use crate::{
+    answer::Answer,
+    failure,
+    http_client::{install_tls_provider, read_bounded, retry_after},
+    resolver::GuardedResolver,
+    signature::{SecretError, sign},
+    url_policy::{UrlPolicy, UrlRefusal},
+};
+
+/// Longest time for connecting, sending and the whole answer; [`Post::timeout`] is at most this.
+pub const TOTAL_TIMEOUT: Duration = Duration::from_secs(15);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Most bytes read of an answer: enough to keep the connection for the next event; the body is not used.
+const RESPONSE_BYTES_MAX: usize = 16 * 1024;
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
+const IDLE_PER_HOST_MAX: usize = 8;
+
+/// Signs and posts events; clones share the connections.
+#[derive(Clone)]
+pub struct WebhookSender {
+    carrier: Carrier,
+    policy: UrlPolicy,
+    ambient: Ambient,
+}
+
+#[derive(Clone)]
+enum Carrier {
+    Http(Client),
+    Other(Arc<dyn WebhookCarrier>),
+}
+
+/// Transport in place of HTTP, for simulations.
+#[async_trait]
+pub trait WebhookCarrier: Send + Sync + 'static {
+    /// Sends a post and returns its result.
+    async fn carry(&self, post: SignedPost) -> Answer;
+}
+
+/// A post that is not yet checked and signed.
+pub struct Post<'a> {
+    /// URL of the endpoint.
+    pub url: &'a str,
+    /// The endpoint's secret, `whsec_…`.
+    pub secret: &'a str,
+    /// The event's id (`webhook-id`), by which receivers recognise repetitions.
+    pub id: String,
+    /// JSON body.
+    pub body: String,
+    /// Trace context, sent as `traceparent`.
+    pub trace: Option<TraceContext>,
+    /// Time of this attempt.
+    pub at: Timestamp,
+    /// Longest time for connecting, sending and the whole answer, see [`crate::shares::Permit::timeout`].
+    pub timeout: Duration,
+}
+
+/// A checked and signed post.
+#[derive(Debug, Clone)]
+pub struct SignedPost {
+    /// Target; its form is allowed by the policy, its resolved address is not yet checked.
+    pub url: Url,
+    /// As in [`Post::id`].
+    pub id: String,
+    /// Time of the attempt, in seconds since the epoch.
+    pub timestamp: i64,
+    /// Signature of id, timestamp and body.
+    pub signature: String,
+    /// As in [`Post::trace`].
+    pub trace: Option<TraceContext>,
+    /// JSON body.
+    pub body: String,
+    /// As in [`Post::timeout`].
+    pub timeout: Duration,
+}
+
+impl WebhookSender {
+    /// Sets up the HTTP client; one per process, so that connections are reused.
+    pub fn new(policy: UrlPolicy, ambient: Ambient) -> Result<Self, reqwest::Error> {
+        install_tls_provider();
+        let client = Client::builder()
+            .user_agent(concat!("Orderworks/", env!("CARGO_PKG_VERSION")))
+            .dns_resolver(Arc::new(GuardedResolver { policy }))
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
+            .build()?;
+        Ok(Self { carrier: Carrier::Http(client), policy, ambient })
+    }
+
+    /// Sends through another transport; policy check and signature stay.
+    pub fn through(carrier: Arc<dyn WebhookCarrier>, policy: UrlPolicy, ambient: Ambient) -> Self {
+        Self { carrier: Carrier::Other(carrier), policy, ambient }
+    }
+
+    /// Checks, signs and posts.
+    pub async fn post(&self, post: Post<'_>) -> Result<Answer, SecretError> {
+        let signature = sign(post.secret, &post.id, post.at, &post.body)?;
+        // Literal addresses never reach the resolver, so the form is checked on every attempt as well.
+        let url = match self.policy.check(post.url) {
+            Ok(url) => url,
+            Err(UrlRefusal::Address) => return Ok(Answer::failed(failure::UNREACHABLE_NAME)),
+            Err(_) => return Ok(Answer::failed("bad_url")),
+        };
+        let Post { id, body, trace, at, timeout, .. } = post;
+        let timeout = timeout.min(TOTAL_TIMEOUT);
+        let post = SignedPost { url, id, timestamp: at.as_second(), signature, trace, body, timeout };
+        Ok(match &self.carrier {
+            Carrier::Http(client) => self.dial(client, post).await,
+            Carrier::Other(carrier) => carrier.carry(post).await,
+        })
+    }
+
+    async fn dial(&self, client: &Client, post: SignedPost) -> Answer {
+        let mut request = client
+            .post(post.url)
+            .timeout(post.timeout)
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .header(HEADER_WEBHOOK_ID, post.id)
+            .header(HEADER_WEBHOOK_TIMESTAMP, post.timestamp)
+            .header(HEADER_WEBHOOK_SIGNATURE, post.signature);
+        if let Some(trace) = post.trace {
+            request = request.header("traceparent", trace.to_string());
+        }
+        let response = match request.body(post.body).send().await {
+            Ok(response) => response,
+            Err(error) => return Answer::failed(failure::code(&error)),
+        };
+        let status = response.status();
+        let throttled = matches!(status.as_u16(), 429 | 503);
+        let wait = if throttled { retry_after(response.headers(), self.ambient.now()) } else { None };
+        // The status decides; a body that breaks off or never ends does not change it.
+        if let Err(error) = read_bounded(response, RESPONSE_BYTES_MAX).await {
+            tracing::debug!(code = failure::code(&error), "webhook response body not read");
+        }
+        Answer::of_status(status.as_u16(), wait)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn post_to(url: &str) -> SignedPost {
+        SignedPost {
+            // Bypasses the URL check, like a name whose records an attacker changes.
+            url: Url::parse(url).expect("a URL"),
+            id: "evt_1".to_owned(),
+            timestamp: 1,
+            signature: "v1,x".to_owned(),
+            trace: None,
+            body: "{}".to_owned(),
+            timeout: TOTAL_TIMEOUT,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_does_not_exist_looks_like_one_that_may_not_be_reached() {
+        let sender =
+            WebhookSender::new(UrlPolicy { allow_loopback: false }, Ambient::system()).expect("a client");
+        let Carrier::Http(client) = &sender.carrier else { unreachable!("made with a client") };
+        // No resolver takes a label of 64 characters, and no name ends in `.invalid` (RFC 6761).
+        for missing in ["a".repeat(64) + ".test", "missing.invalid".to_owned()] {
+            for scheme in ["http", "https"] {
+                let nowhere = sender.dial(client, post_to(&format!("{scheme}://{missing}:8443/hook"))).await;
+                let internal = sender.dial(client, post_to(&format!("{scheme}://localhost:8443/hook"))).await;
+                let expected = Answer::failed("unreachable_name");
+                assert_eq!((nowhere, internal), (expected, expected), "{scheme} {missing}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_resolves_to_a_blocked_address_is_never_dialled() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        let sender =
+            WebhookSender::new(UrlPolicy { allow_loopback: false }, Ambient::system()).expect("a client");
+        let Carrier::Http(client) = &sender.carrier else { unreachable!("made with a client") };
+        let answer = sender.dial(client, post_to(&format!("http://localhost:{port}/hook"))).await;
+        assert_eq!(answer, Answer::failed("unreachable_name"));
+        let accepted = futures::FutureExt::now_or_never(listener.accept());
+        assert!(accepted.is_none(), "no connection attempt");
+    }
+}

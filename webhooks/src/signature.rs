@@ -1,0 +1,15 @@
+//! Signature of a post by the Standard Webhooks specification 1.0 (HMAC-SHA256, `v1,…`).
+
+use base::Timestamp;
+use standardwebhooks::Webhook;
+
+/// The secret of the endpoint is not valid base64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("invalid endpoint secret")]
+pub struct SecretError;
+
+/// Signs id, time of the attempt and body with a secret of the form `whsec_…`.
+pub fn sign(secret: &str, id: &str, at: Timestamp, body: &str) -> Result<String, SecretError> {
+    let signer = Webhook::new(secret).map_err(|_| SecretError)?;
+    signer.sign(id, at.as_second(), body.as_bytes()).map_err(|_| SecretError)
+}

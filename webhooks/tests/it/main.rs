@@ -1,0 +1,6 @@
+//! Tests of sending against real receivers over loopback.
+
+#![expect(clippy::expect_used, reason = "helpers of tests fail the test they are called from")]
+
+mod receiver;
+mod sending;

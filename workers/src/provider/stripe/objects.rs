@@ -1,0 +1,176 @@
+//! Objects in Stripe's answers: payment intent, its metadata, error.
+//!
+//! | status | outcome |
+//! |---|---|
+//! | `succeeded` | captured |
+//! | `requires_payment_method` | declined with the code of the last error; `card_declined` without one |
+//! | `canceled` | declined: `authentication_required` if we cancelled it, else `payment_canceled` |
+//! | `processing` | none yet: [`ProviderError::Pending`] |
+//! | `requires_action`, `requires_confirmation`, `requires_capture` | cancelled, then as above (no customer here) |
+
+use serde::Deserialize;
+use store::domain::Currency;
+
+use super::amount::to_stripe;
+use crate::provider::{ChargeOutcome, ProviderError, wire::decode};
+
+/// Reason given for our own cancellations, which identifies them later.
+pub(super) const OUR_REASON: &str = "abandoned";
+
+/// Decline codes that customers are not told, because the bank suspects fraud (Stripe, "Decline codes"): reported as a
+/// plain decline.
+const CONFIDENTIAL: [&str; 9] = [
+    "fraudulent",
+    "generic_decline",
+    "lost_card",
+    "merchant_blacklist",
+    "pickup_card",
+    "restricted_card",
+    "security_violation",
+    "stolen_card",
+    "stop_payment_order",
+];
+
+/// A payment intent; only the members used here.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Intent {
+    pub(super) id: String,
+    pub(super) status: String,
+    pub(super) amount: i64,
+    currency: String,
+    pub(super) metadata: Option<Metadata>,
+    last_payment_error: Option<Box<StripeError>>,
+    cancellation_reason: Option<String>,
+}
+
+/// Metadata that we wrote.
+#[expect(clippy::struct_field_names, reason = "the names in Stripe's dashboard")]
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(super) struct Metadata {
+    pub(super) order_id: Option<String>,
+    pub(super) payment_id: Option<String>,
+    pub(super) refund_id: Option<String>,
+}
+
+impl Intent {
+    pub(super) fn payment(&self) -> Option<&str> {
+        self.metadata.as_ref()?.payment_id.as_deref()
+    }
+
+    pub(super) fn is_over(&self, amount_minor: i64, currency: Currency) -> bool {
+        to_stripe(amount_minor, currency) == Some(self.amount) && self.currency() == Some(currency)
+    }
+
+    pub(super) fn has_succeeded(&self) -> bool {
+        self.status == "succeeded"
+    }
+
+    pub(super) fn currency(&self) -> Option<Currency> {
+        self.currency.to_ascii_uppercase().parse().ok()
+    }
+
+    /// The final outcome, where the status is final; see the head of this file.
+    pub(super) fn outcome(&self) -> Option<ChargeOutcome> {
+        let declined = |code: String| Some(ChargeOutcome::Declined { code });
+        match self.status.as_str() {
+            "succeeded" => Some(ChargeOutcome::Captured { reference: self.id.clone() }),
+            "requires_payment_method" => {
+                let error = self.last_payment_error.as_deref();
+                declined(error.map_or_else(|| "card_declined".to_owned(), StripeError::decline))
+            }
+            "canceled" if self.cancellation_reason.as_deref() == Some(OUR_REASON) => {
+                declined("authentication_required".to_owned())
+            }
+            "canceled" => declined("payment_canceled".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+/// Error object of Stripe. Its message is not read: it is written for people and may quote the request.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(super) struct StripeError {
+    pub(super) code: Option<String>,
+    pub(super) decline_code: Option<String>,
+    pub(super) param: Option<String>,
+    #[serde(rename = "type")]
+    pub(super) kind: Option<String>,
+    pub(super) payment_intent: Option<Box<Intent>>,
+}
+
+#[derive(Deserialize)]
+struct Body {
+    error: StripeError,
+}
+
+impl StripeError {
+    pub(super) fn of(body: &[u8]) -> Result<Self, ProviderError> {
+        Ok(decode::<Body>(body)?.error)
+    }
+
+    pub(super) fn is(&self, code: &str) -> bool {
+        self.code.as_deref() == Some(code)
+    }
+
+    pub(super) fn is_about(&self, param: &str) -> bool {
+        self.param.as_deref() == Some(param)
+    }
+
+    /// The decline code, as far as customers may be told.
+    pub(super) fn decline(&self) -> String {
+        let told = |code: &&String| !CONFIDENTIAL.contains(&code.as_str());
+        let code = self.decline_code.as_ref().filter(told).or(self.code.as_ref()).filter(told);
+        code.map_or_else(|| "card_declined".to_owned(), String::clone)
+    }
+
+    /// Logs an unexpected rejection and returns it as a protocol error.
+    pub(super) fn report(&self, what: &'static str) -> ProviderError {
+        let Self { kind, code, param, .. } = self;
+        tracing::error!(
+            error.kind = kind,
+            error.code = code,
+            error.param = param,
+            what,
+            "Stripe rejected a call"
+        );
+        match kind.as_deref() {
+            Some("idempotency_error") => ProviderError::Protocol { detail: "idempotency_key_reused" },
+            _ => ProviderError::Protocol { detail: what },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(body: &str) -> StripeError {
+        StripeError::of(body.as_bytes()).expect("an error")
+    }
+
+    #[test]
+    fn declines_are_told_by_the_most_telling_code_that_may_be_told() {
+        for (body, code) in [
+            (
+                r#"{"error":{"type":"card_error","code":"card_declined","decline_code":"insufficient_funds"}}"#,
+                "insufficient_funds",
+            ),
+            (
+                r#"{"error":{"type":"card_error","code":"card_declined","decline_code":"generic_decline"}}"#,
+                "card_declined",
+            ),
+            (
+                r#"{"error":{"type":"card_error","code":"card_declined","decline_code":"stolen_card"}}"#,
+                "card_declined",
+            ),
+            (r#"{"error":{"type":"card_error","code":"expired_card"}}"#, "expired_card"),
+            (
+                r#"{"error":{"type":"card_error","code":"authentication_required","decline_code":"authentication_required"}}"#,
+                "authentication_required",
+            ),
+            (r#"{"error":{"type":"card_error"}}"#, "card_declined"),
+        ] {
+            assert_eq!(error(body).decline(), code, "{body}");
+        }
+    }
+}

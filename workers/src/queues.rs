@@ -1,0 +1,15 @@
+//! Queues of the shop's jobs.
+
+/// Queue of charges and refunds.
+pub const PAYMENTS: &str = "payments";
+/// Queue of shipments.
+pub const FULFILMENT: &str = "fulfilment";
+/// Queue of mails.
+pub const EMAIL: &str = "email";
+/// Queue of webhooks.
+pub const WEBHOOKS: &str = "webhooks";
+
+/// All queues with their default number of concurrent jobs per worker.
+///
+/// Payments and webhooks mostly wait for other servers; fulfilment waits only for the store's single writer.
+pub const QUEUES: [(&str, usize); 4] = [(PAYMENTS, 16), (FULFILMENT, 8), (EMAIL, 8), (WEBHOOKS, 32)];
