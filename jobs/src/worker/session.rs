@@ -128,7 +128,9 @@ async fn close(queue: &QueueState, settler: &dyn Settler, released: usize) {
     match timeout(CLOSE_MAX, settler.close()).await {
         Ok(Ok(())) => tracing::info!(job.queue = %queue.name, released, "worker stopped"),
         // No job is lost: unsettled jobs are delivered again when the lease ends.
-        Ok(Err(error)) => tracing::warn!(job.queue = %queue.name, %error, "consumer close failed"),
+        Ok(Err(error)) => {
+            tracing::warn!(job.queue = %queue.name, error = crate::error::describe(&error), "consumer close failed");
+        }
         Err(_) => {
             tracing::warn!(job.queue = %queue.name, "consumer close timed out");
         }

@@ -17,7 +17,7 @@ use super::{
     session::{self, SessionEnd},
     shared::WorkerShared,
 };
-use crate::{engine::EngineError, job::Backoff};
+use crate::{engine::EngineError, error::describe, job::Backoff};
 
 /// Delay between failed sessions.
 const RESTART: Backoff =
@@ -63,7 +63,7 @@ async fn supervise<E: Clone + Send + Sync + 'static>(
             }
             Err(error) => error,
         };
-        queue.detach(crate::error::describe(&error));
+        queue.detach(describe(&error));
         if runner.task.is_finished() {
             runner.end().await;
             queue.forget_running();
@@ -101,12 +101,13 @@ impl Trouble {
             }
             SessionError::Engine(error) => {
                 if !self.logged {
-                    tracing::warn!(job.queue = queue, %error, "consume failed, retrying");
+                    tracing::warn!(job.queue = queue, error = describe(&error), "consume failed, retrying");
                 }
                 self.logged = true;
             }
             SessionError::Lost(error) => {
-                tracing::warn!(job.queue = queue, %error, "consumer connection lost, reconnecting");
+                let error = describe(&error);
+                tracing::warn!(job.queue = queue, error, "consumer connection lost, reconnecting");
                 (self.logged, self.consumed) = (true, true);
             }
             SessionError::Worker(_) | SessionError::Panicked(_) => {
