@@ -106,12 +106,19 @@ impl Trouble {
                 self.logged = true;
             }
             SessionError::Lost(error) => {
-                let error = describe(&error);
-                tracing::warn!(job.queue = queue, error, "consumer connection lost, reconnecting");
+                tracing::warn!(
+                    job.queue = queue,
+                    error = describe(&error),
+                    "consumer connection lost, reconnecting"
+                );
                 (self.logged, self.consumed) = (true, true);
             }
             SessionError::Worker(_) | SessionError::Panicked(_) => {
-                tracing::error!(job.queue = queue, %error, "worker ended unexpectedly, restarting");
+                tracing::error!(
+                    job.queue = queue,
+                    error = describe(&error),
+                    "worker ended unexpectedly, restarting"
+                );
                 (self.logged, self.consumed) = (false, true);
             }
         }
