@@ -50,8 +50,8 @@ pub(super) enum SessionError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// The engine has ended the consumer.
-    #[error("consumer lost: {0}")]
-    Lost(EngineError),
+    #[error("consumer lost")]
+    Lost(#[source] EngineError),
     /// The apalis worker ended.
     #[error("the worker ended: {0}")]
     Worker(String),

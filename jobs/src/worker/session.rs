@@ -132,7 +132,7 @@ async fn close(queue: &QueueState, settler: &dyn Settler, released: usize) {
         Ok(Ok(())) => tracing::info!(job.queue = %queue.name, released, "worker stopped"),
         // No job is lost: unsettled jobs are delivered again when the lease ends.
         Ok(Err(error)) => {
-            tracing::warn!(job.queue = %queue.name, error = describe(&error), "consumer close failed")
+            tracing::warn!(job.queue = %queue.name, error = describe(&error), "consumer close failed");
         }
         Err(_) => {
             tracing::warn!(job.queue = %queue.name, "consumer close timed out");

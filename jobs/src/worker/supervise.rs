@@ -63,7 +63,7 @@ async fn supervise<E: Clone + Send + Sync + 'static>(
             }
             Err(error) => error,
         };
-        queue.detach(crate::error::describe(&error));
+        queue.detach(describe(&error));
         if runner.task.is_finished() {
             runner.end().await;
             queue.forget_running();
