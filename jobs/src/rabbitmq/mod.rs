@@ -2,9 +2,9 @@
 //! them for state that a broker cannot keep.
 //!
 //! Guarantees the whole of [`crate::engine`] except for the flags below: a published job is confirmed by a majority, a
-//! settled one is acknowledged only after its settlement is durable, and a consumer that loses
-//! its connection or a channel ends, for its worker to start the next one. A plain job touches the broker only. A broker of a single node does not replicate: then a
-//! confirmed job survives a restart, no more.
+//! settled one is acknowledged only after its settlement is durable, and a consumer that loses its connection or a
+//! channel ends, for its worker to start the next one. A plain job touches the broker only. A broker of a single node
+//! does not replicate: then a confirmed job survives a restart, no more.
 //!
 //! # Capabilities, and why
 //! - `strict_priority: false`. One queue per priority; deliveries already sent to a consumer are not withdrawn when one
