@@ -86,8 +86,11 @@ pub(crate) mod plans {
     /// Inserts rows and updates the planner's statistics.
     pub(crate) async fn fill(database: &Database, sql: &'static str) {
         let mut session = database.session().await.expect("a connection");
+        // On a busy machine the rows may take longer than a statement of the product may.
+        session.execute("SET statement_timeout = 0").await.expect("sets");
         session.execute(sqlx::raw_sql(sql)).await.expect("fills");
         session.execute("ANALYZE").await.expect("analyses");
+        session.execute("RESET statement_timeout").await.expect("resets");
     }
 
     /// Fails unless the plan uses the index and scans no table sequentially, as a custom and as a generic plan.
