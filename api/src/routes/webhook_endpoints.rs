@@ -18,7 +18,6 @@ use utoipa::{
     openapi::schema::{Array, ArrayBuilder, ObjectBuilder, SchemaType, Type},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
-use webhooks::URL_LEN_MAX;
 
 use crate::{
     auth::SecretKey,
