@@ -24,15 +24,11 @@ const ORDERS_SLICE: u32 = 50;
 const IDEMPOTENCY_KEEP: Duration = Duration::from_hours(24);
 /// Months of partitions created ahead: the scheduler may be down for weeks.
 const MONTHS_AHEAD: u32 = 3;
-/// A month of retention. Partitions are dropped whole, so a day more or less does not matter.
-pub(crate) const MONTH: Duration = Duration::from_hours(31 * 24);
 
-/// Retention times.
-#[derive(Debug, Clone)]
-pub(crate) struct Keep {
-    pub(crate) records: Duration,
-    /// Months by family; zero keeps everything.
-    pub(crate) partitions: [(Family, u32); 3],
+/// Partitioned tables, and the retention of those that are not kept for ever.
+pub(crate) struct Partitioning {
+    pub(crate) tables: Arc<dyn Partitions>,
+    pub(crate) keep: Vec<(Family, Duration)>,
 }
 
 /// Stores and settings of the housekeeping.
@@ -40,8 +36,8 @@ pub(crate) struct Housekeeping {
     pub(crate) orders: Arc<dyn OrderStore>,
     pub(crate) sessions: Arc<dyn Sessions>,
     pub(crate) records: Arc<dyn RecordStore>,
-    pub(crate) partitions: Option<Arc<dyn Partitions>>,
-    pub(crate) keep: Keep,
+    pub(crate) records_keep: Duration,
+    pub(crate) partitions: Option<Partitioning>,
     /// Age at which an unpaid order is cancelled; `None`: never.
     pub(crate) pending_expires: Option<Duration>,
     pub(crate) ambient: Ambient,
@@ -62,7 +58,7 @@ impl Housekeeping {
             }
             self.rows(&stop).await;
             if let Some(partitions) = &self.partitions {
-                self.months(partitions.as_ref()).await;
+                self.months(partitions).await;
             }
         }
     }
@@ -80,7 +76,7 @@ impl Housekeeping {
     }
 
     async fn rows(&self, stop: &CancellationToken) {
-        let (keys_before, attempts_before) = (self.before(IDEMPOTENCY_KEEP), self.before(self.keep.records));
+        let (keys_before, attempts_before) = (self.before(IDEMPOTENCY_KEEP), self.before(self.records_keep));
         let keys = slices(stop, SLICE, || self.orders.expire_idempotency(keys_before, SLICE)).await;
         let attempts = slices(stop, SLICE, || self.records.expire(attempts_before, SLICE)).await;
         let sessions = slices(stop, SLICE, || self.sessions.expire(SLICE)).await;
@@ -98,14 +94,14 @@ impl Housekeeping {
         }
     }
 
-    async fn months(&self, partitions: &dyn Partitions) {
-        match partitions.create_partitions(self.ambient.now(), MONTHS_AHEAD).await {
+    async fn months(&self, Partitioning { tables, keep }: &Partitioning) {
+        match tables.create_partitions(self.ambient.now(), MONTHS_AHEAD).await {
             Ok(tables) if tables.is_empty() => {}
             Ok(tables) => tracing::info!(?tables, "partitions created"),
             Err(error) => tracing::warn!(%error, "partitions not created; retrying later"),
         }
-        for (family, months) in self.keep.partitions.iter().filter(|(_, months)| *months > 0) {
-            match partitions.drop_partitions(*family, self.before(MONTH * *months)).await {
+        for (family, keep) in keep {
+            match tables.drop_partitions(*family, self.before(*keep)).await {
                 Ok(dropped) if dropped.tables.is_empty() => {}
                 Ok(dropped) => tracing::info!(?dropped, "expired partitions dropped"),
                 Err(error) => tracing::warn!(%error, ?family, "partitions not dropped; retrying later"),
@@ -184,11 +180,8 @@ mod tests {
             orders: Arc::new(orders),
             sessions: Arc::new(sessions),
             records: Arc::new(queue.records()),
+            records_keep: Duration::from_hours(1),
             partitions: None,
-            keep: Keep {
-                records: Duration::from_hours(1),
-                partitions: Family::ALL.map(|family| (family, 0)),
-            },
             pending_expires: expires,
             ambient,
         };

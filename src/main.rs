@@ -40,8 +40,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: cli::Cli) -> anyhow::Result<ExitCode> {
-    let mut config = config::Config::load(cli.global.config.as_deref())?;
-    cli.global.apply(&mut config);
+    let config = cli.global.config()?;
     logging::start(&config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(commands::run(cli, config));

@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use jobs::{JobId, engine::DeadReason, records::AttemptOutcome};
 use store::domain::MerchantId;
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 
 /// Background jobs and a lean order API for commerce. Without a subcommand: `dev`.
 #[derive(Debug, Parser)]
@@ -37,7 +37,7 @@ impl Cli {
 pub(crate) struct Global {
     /// Configuration file; see `orderworks config show --defaults` for every setting
     #[arg(long, global = true, env = "ORDERWORKS_CONFIG", value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
+    config: Option<PathBuf>,
     /// Folder of the embedded mode, instead of `data.folder`
     #[arg(long, global = true, value_name = "FOLDER")]
     data: Option<PathBuf>,
@@ -47,11 +47,9 @@ pub(crate) struct Global {
 }
 
 impl Global {
-    /// Applies the options: the command line wins over file and environment.
-    pub(crate) fn apply(&self, config: &mut Config) {
-        if let Some(folder) = &self.data {
-            config.data.folder.clone_from(folder);
-        }
+    /// The configuration; the command line wins over file and environment.
+    pub(crate) fn config(&self) -> Result<Config, ConfigError> {
+        Config::load(self.config.as_deref(), self.data.as_deref())
     }
 }
 

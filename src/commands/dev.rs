@@ -1,6 +1,6 @@
 //! Command `dev`: every role in one process, with a demo shop and example requests.
 
-use std::{path::PathBuf, time::Instant};
+use std::{net::SocketAddr, path::PathBuf, time::Instant};
 
 use api::HealthStatus;
 use base::Ambient;
@@ -12,10 +12,11 @@ use crate::{
     config::Config,
     logging, output,
     roles::Roles,
+    sandbox::Sandbox,
     seed,
     seed::DemoKeys,
     signals::Stop,
-    wiring::{Engines, Role, migrate},
+    wiring::{Wiring, migrate},
 };
 
 /// Name of the process in leases and records. The same across restarts, so that the relay reclaims its own messages at
@@ -44,31 +45,32 @@ pub(super) async fn run(args: DevArgs, config: Config, as_json: bool) -> anyhow:
     let listener = listen(args.listen.unwrap_or(config.server.listen)).await?;
     let address = listener.local_addr()?;
     // Files need no separate migration, so servers should not need one here either.
-    Box::pin(migrate(&config, &ambient)).await?;
-    let engines = Engines::open(&config, NAME, &ambient, &Role::ALL).await?;
-    let keys = DemoKeys::settle(&engines.folder, args.keys, &ambient)?;
-    seed::demo_shop(engines.orders(Role::Api)?.as_ref(), &keys, &ambient).await?;
-    let mut roles = Roles::new(&config, &engines, &ambient, &stop, NAME.to_owned(), HealthStatus::Degraded);
-    // Before any role runs: the relay may publish first, and a stop may come before the workers declare their queues.
-    roles.declare_queues().await?;
-    let sandbox = roles.sandbox().await?;
-    let (ledger_url, provider_key) = (sandbox.ledger_url(), sandbox.key().to_owned());
-    roles.workers()?;
-    roles.relay()?;
-    roles.scheduler()?;
-    roles.auditor()?;
+    Box::pin(migrate(&config.backends, &ambient)).await?;
+    // Every part is open before any role runs; the queues are declared, because the relay may publish first.
+    let wiring = Wiring::of_server(&config, NAME.to_owned(), &ambient)?;
+    let api = wiring.api(stop.orderly.clone()).await?;
+    let (worker, relay) = (wiring.worker().await?, wiring.relay().await?);
+    let scheduler = wiring.scheduler().await?;
+    let keys = DemoKeys::settle(&config.folder, args.keys, &ambient)?;
+    seed::demo_shop(api.orders.as_ref(), &keys, &ambient).await?;
+    let sandbox =
+        Sandbox::start(SocketAddr::from(([127, 0, 0, 1], 0)), &config.folder, None, &ambient).await?;
+    let mut roles = Roles::new(&wiring, &stop, HealthStatus::Degraded);
+    roles.workers(worker, Some(&sandbox))?;
+    roles.relay(relay);
+    roles.scheduler(scheduler, Some(&sandbox))?;
     if address.ip().is_loopback() {
-        roles.api_with_metrics(listener)?;
+        roles.api_with_metrics(api, listener);
     } else {
-        roles.api(listener)?;
+        roles.api(api, listener);
     }
     let ready = Ready {
         url: format!("http://{address}"),
         publishable_key: keys.publishable,
         secret_key: keys.secret,
-        ledger_url,
-        provider_key,
-        mail_folder: std::path::absolute(engines.folder.join("mail"))?,
+        ledger_url: sandbox.ledger_url(),
+        provider_key: sandbox.key().to_owned(),
+        mail_folder: std::path::absolute(config.folder.join("mail"))?,
         start_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
     };
     if as_json {
@@ -77,7 +79,9 @@ pub(super) async fn run(args: DevArgs, config: Config, as_json: bool) -> anyhow:
         output::text(&banner(&ready))?;
     }
     drop(quiet);
-    roles.until_stopped().await
+    let outcome = roles.until_stopped().await;
+    sandbox.stop().await?;
+    outcome
 }
 
 fn banner(ready: &Ready) -> String {

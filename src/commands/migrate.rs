@@ -12,28 +12,28 @@ use crate::{
     config::Config,
     output,
     seed::{self, DemoKeys},
-    wiring::{Engines, Jobs, Role, migrate},
+    wiring::{Jobs, Wiring, migrate},
 };
 
 pub(super) async fn run(args: MigrateArgs, config: &Config, as_json: bool) -> anyhow::Result<()> {
     let ambient = Ambient::system();
     if let Some(queue) = args.queue {
-        let moved = Jobs::open(config).await?.queue.migrate_queue(&queue).await?;
+        let moved = Jobs::open(&config.backends).await?.queue.migrate_queue(&queue).await?;
         let said = format!("{queue}: {moved} jobs moved\n");
         return answer(as_json, json!({ "queue": queue, "jobs_moved": moved }), &said);
     }
-    let migrated = migrate(config, &ambient).await?;
+    let migrated = migrate(&config.backends, &ambient).await?;
     let mut said = match migrated.as_slice() {
         [] => "nothing to migrate: files are migrated when they are opened\n".to_owned(),
         stores => format!("up to date: {}\n", stores.join(", ")),
     };
     let mut found = json!({ "migrated": migrated });
     if args.demo_shop {
-        let engines = Engines::open(config, "orderworks migrate", &ambient, &[Role::Scheduler]).await?;
-        let keys = DemoKeys::settle(&engines.folder, args.keys, &ambient)?;
-        seed::demo_shop(engines.orders(Role::Scheduler)?.as_ref(), &keys, &ambient).await?;
+        let wiring = Wiring::of_server(config, "orderworks migrate".to_owned(), &ambient)?;
+        let keys = DemoKeys::settle(&config.folder, args.keys, &ambient)?;
+        seed::demo_shop(wiring.orders().await?.as_ref(), &keys, &ambient).await?;
         // The output of a container is kept in logs, so the secret key is written to the file only.
-        let (key, file) = (keys.publishable, DemoKeys::file(&engines.folder).display().to_string());
+        let (key, file) = (keys.publishable, DemoKeys::file(&config.folder).display().to_string());
         writeln!(said, "demo shop: publishable {key}; the secret key is in {file}")?;
         found["demo_shop"] = json!({ "publishable_key": key, "keys_file": file });
     }

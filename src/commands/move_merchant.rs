@@ -15,11 +15,10 @@ use crate::{cli::MoveArgs, config::Config, output};
 const TICK: Duration = Duration::from_millis(200);
 
 pub(super) async fn run(args: MoveArgs, config: &Config, as_json: bool) -> anyhow::Result<ExitCode> {
-    if config.shards.is_empty() {
-        bail!("orders are kept in one database: there are no shards.urls to move a merchant between");
-    }
+    let shards = config.backends.orders.shard_pools("orderworks move-merchant", 1);
+    let shards = shards
+        .context("orders are kept in one database: there are no shards.urls to move a merchant between")?;
     let options = MoveOptions { keep_source: args.keep_source, ..MoveOptions::default() };
-    let shards = config.shards.pools(&config.postgres, "orderworks move-merchant", 1);
     let mover = Migrator::new(shards, args.merchant, args.to, options, Ambient::system())?;
     if args.dry_run {
         preview(&mover.preview().await?, as_json)?;

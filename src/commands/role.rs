@@ -14,45 +14,42 @@ use crate::{
     roles::Roles,
     sandbox::Sandbox,
     signals::Stop,
-    wiring::{Engines, Role},
+    wiring::Wiring,
 };
 
 pub(super) async fn worker(args: WorkerArgs, mut config: Config) -> anyhow::Result<()> {
     if !args.queues.is_empty() {
         config.workers.queues = args.queues;
     }
-    alone(&config, Role::Worker, args.health.health, async |roles| {
-        roles.declare_queues().await?;
-        roles.workers()
-    })
-    .await
+    alone(&config, args.health.health, async |roles, wiring| roles.workers(wiring.worker().await?, None))
+        .await
 }
 
 pub(super) async fn relay(args: HealthArgs, config: Config) -> anyhow::Result<()> {
-    alone(&config, Role::Relay, args.health, async |roles| {
-        roles.declare_queues().await?;
-        roles.relay()
+    alone(&config, args.health, async |roles, wiring| {
+        roles.relay(wiring.relay().await?);
+        Ok(())
     })
     .await
 }
 
 pub(super) async fn scheduler(args: HealthArgs, config: Config) -> anyhow::Result<()> {
-    alone(&config, Role::Scheduler, args.health, async |roles| {
-        roles.scheduler()?;
-        roles.auditor()
-    })
-    .await
+    alone(&config, args.health, async |roles, wiring| roles.scheduler(wiring.scheduler().await?, None)).await
 }
 
 pub(super) async fn api(args: ApiArgs, config: Config) -> anyhow::Result<()> {
     let listener = listen(args.listen.unwrap_or(config.server.listen)).await?;
-    alone(&config, Role::Api, args.health.health, async |roles| roles.api(listener)).await
+    alone(&config, args.health.health, async |roles, wiring| {
+        roles.api(wiring.api(roles.shutdown()).await?, listener);
+        Ok(())
+    })
+    .await
 }
 
 /// Runs the sandbox provider until stopped.
 pub(super) async fn sandbox(args: SandboxArgs, config: Config) -> anyhow::Result<()> {
     let stop = Stop::listen()?;
-    let folder = &config.data.folder;
+    let folder = &config.folder;
     std::fs::create_dir_all(folder)
         .with_context(|| format!("the data folder {} cannot be used", folder.display()))?;
     let key = Some(config.payments.provider_key.clone());
@@ -68,22 +65,22 @@ pub(super) async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(hint)
 }
 
+/// Opens the parts of one role and runs it until stopped.
 async fn alone(
     config: &Config,
-    role: Role,
     health: Option<SocketAddr>,
-    start: impl AsyncFnOnce(&mut Roles<'_>) -> anyhow::Result<()>,
+    start: impl AsyncFnOnce(&mut Roles<'_>, &Wiring<'_>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let (stop, ambient, name) = (Stop::listen()?, Ambient::system(), process_name());
+    let (stop, ambient) = (Stop::listen()?, Ambient::system());
     let health = match health {
         Some(address) => Some(listen(address).await?),
         None => None,
     };
-    let engines = Engines::open(config, &name, &ambient, &[role]).await?;
-    let mut roles = Roles::new(config, &engines, &ambient, &stop, name, HealthStatus::Down);
-    start(&mut roles).await?;
+    let wiring = Wiring::of_server(config, process_name(), &ambient)?;
+    let mut roles = Roles::new(&wiring, &stop, HealthStatus::Down);
+    start(&mut roles, &wiring).await?;
     if let Some(listener) = health {
-        roles.health(listener, role)?;
+        roles.health(listener);
     }
     roles.until_stopped().await
 }

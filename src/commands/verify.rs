@@ -10,16 +10,15 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value, json};
 use workers::{
     provider::PaymentProvider,
-    verify::{Plan, Scope, Summary, Verify, Violation, Watch},
+    verify::{Plan, Scope, Summary, Violation, Watch},
 };
 
 use crate::{
     cli::VerifyArgs,
     config::Config,
     output,
-    roles::settings,
     sandbox::{Provider, Sandbox},
-    wiring::AuditStores,
+    wiring::AuditParts,
 };
 
 /// Steps of the progress bar.
@@ -29,17 +28,9 @@ const STEPS_F: f64 = 1000.0;
 /// Exit status 0 without violations, 1 with violations, repaired or not. An audit that cannot run is an error.
 pub(super) async fn run(args: VerifyArgs, config: &Config, as_json: bool) -> anyhow::Result<ExitCode> {
     let ambient = Ambient::system();
-    let books = AuditStores::open(config, &ambient).await?;
+    let parts = AuditParts::open(config, &ambient).await?;
     let (provider, sandbox) = provider(config, &ambient).await?;
-    let verify = Verify {
-        orders: books.orders,
-        payments: books.payments,
-        provider,
-        engine: books.jobs.queue,
-        records: books.jobs.records,
-        ambient,
-        kept: settings::kept(config),
-    };
+    let verify = parts.verify(provider);
     let scope = match (args.full, args.since) {
         (true, _) => Scope::Full,
         (false, Some(span)) => Scope::Since(span),
@@ -62,7 +53,7 @@ type Chosen = (Option<Arc<dyn PaymentProvider>>, Option<Sandbox>);
 
 /// The configured provider. Otherwise, for a folder in which `dev` has run, a sandbox over the same ledger.
 async fn provider(config: &Config, ambient: &Ambient) -> anyhow::Result<Chosen> {
-    let folder = &config.data.folder;
+    let folder = &config.folder;
     let mut sandbox = None;
     if config.payments.provider_url.is_none() && folder.join("provider.db").exists() {
         let address = SocketAddr::from(([127, 0, 0, 1], 0));

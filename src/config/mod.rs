@@ -4,6 +4,7 @@
 //! of its setting. Unknown settings are mistakes. The commented `default.toml` beside this file is both the reference
 //! and the defaults in use.
 
+mod backends;
 mod http;
 mod limits;
 mod network;
@@ -18,21 +19,21 @@ use std::{
 };
 
 use api::{CartLimits, CheckoutLimits, ReadLimits, SessionLimits, SignInLimits};
-use cache::RedisConfig;
 use jobs::records::RecordLevel;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde::Deserialize;
-use store_cassandra::CassandraConfig;
 use tracing_subscriber::filter::Targets;
 use url::Url;
 
+pub(crate) use backends::{
+    Backends, CacheBackend, JobStoreBackend, OrdersBackend, PaymentsBackend, PostgresTopology, QueueBackend,
+};
 pub(crate) use http::Server;
 use network::PlainHosts;
 pub(crate) use payments::{Payments, ProviderKind};
 pub(crate) use reader::ConfigError;
 use reader::Reader;
-pub(crate) use servers::{Postgres, RabbitMq};
-pub(crate) use shards::Shards;
+pub(crate) use servers::RabbitMq;
 
 /// The shipped defaults, which are also the documentation.
 pub(crate) const DEFAULTS: &str = include_str!("default.toml");
@@ -41,13 +42,9 @@ pub(crate) const DEFAULTS: &str = include_str!("default.toml");
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub(crate) server: Server,
-    pub(crate) data: Data,
-    pub(crate) engines: Engines,
-    pub(crate) redis: RedisConfig,
-    pub(crate) rabbitmq: RabbitMq,
-    pub(crate) postgres: Postgres,
-    pub(crate) shards: Shards,
-    pub(crate) cassandra: CassandraConfig,
+    /// Folder of the files of this process.
+    pub(crate) folder: PathBuf,
+    pub(crate) backends: Backends,
     pub(crate) orders: Orders,
     pub(crate) checkout: CheckoutLimits,
     pub(crate) reads: ReadLimits,
@@ -63,53 +60,6 @@ pub(crate) struct Config {
     pub(crate) log: Log,
     /// The merged values with secrets hidden, for `config show`.
     pub(crate) shown: toml::Table,
-}
-
-/// Files of the embedded mode.
-#[derive(Debug, Clone)]
-pub(crate) struct Data {
-    pub(crate) folder: PathBuf,
-}
-
-/// The engine behind each contract.
-#[derive(Debug, Clone)]
-pub(crate) struct Engines {
-    pub(crate) queue: QueueEngine,
-    pub(crate) orders: OrderEngine,
-    pub(crate) payments: PaymentEngine,
-    pub(crate) cache: CacheEngine,
-}
-
-/// Store of orders and of everything that shares their transactions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum OrderEngine {
-    Sqlite,
-    Postgres,
-}
-
-/// Store of payments.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum PaymentEngine {
-    Sqlite,
-    Cassandra,
-}
-
-/// Cache of catalog reads, counters of checkouts, sessions and carts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum CacheEngine {
-    Memory,
-    Redis,
-}
-
-/// Engine of the job queues.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum QueueEngine {
-    Sqlite,
-    RabbitMq,
 }
 
 /// Settings of orders.
@@ -215,32 +165,29 @@ const SECRETS: [(&str, &str); 13] = [
 ];
 
 impl Config {
-    /// Reads defaults, `file` and the process environment, and checks them as a whole.
-    pub(crate) fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
-        Self::assemble(file, std::env::vars())
+    /// Reads defaults, `file` and the process environment, and checks them as a whole. `folder` wins over the folder
+    /// that they name.
+    pub(crate) fn load(file: Option<&Path>, folder: Option<&Path>) -> Result<Self, ConfigError> {
+        Self::assemble(file, folder, std::env::vars())
     }
 
     fn assemble(
         file: Option<&Path>,
+        folder: Option<&Path>,
         environment: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(DEFAULTS, &SECRETS, file, environment)?;
         let r = &mut reader;
         let plain = &PlainHosts::read(r);
+        let named = r.text("data", "folder");
+        if named.is_empty() {
+            r.fault("data", "folder", "must name a folder");
+        }
+        let folder = folder.map_or_else(|| named.into(), Path::to_owned);
         let config = Self {
             server: Server::read(r),
-            data: Data { folder: r.text("data", "folder").into() },
-            engines: Engines {
-                queue: r.value("engines", "queue", QueueEngine::Sqlite),
-                orders: r.value("engines", "orders", OrderEngine::Sqlite),
-                payments: r.value("engines", "payments", PaymentEngine::Sqlite),
-                cache: r.value("engines", "cache", CacheEngine::Memory),
-            },
-            redis: servers::redis(r, plain),
-            rabbitmq: servers::rabbitmq(r, plain),
-            postgres: Postgres::read(r, plain),
-            shards: Shards::read(r, plain),
-            cassandra: servers::cassandra(r, plain),
+            backends: Backends::read(r, plain, &folder),
+            folder,
             orders: Orders {
                 pending_expires: minutes(r.within("orders", "pending_expires_minutes", 0..=MINUTES_MAX)),
                 token: Duration::from_hours(24 * r.within("orders", "token_days", 1..=3650_u64)),
@@ -274,35 +221,9 @@ impl Config {
             },
             shown: r.shown(),
         };
-        config.check_across(r);
+        config.server.check(r);
+        config.payments.check(r);
         reader.finish(config)
-    }
-
-    /// Checks rules across settings.
-    fn check_across(&self, reader: &mut Reader) {
-        if self.mail.transport == MailTransport::Smtp && self.mail.smtp_url.expose_secret().is_empty() {
-            reader.fault("mail", "smtp_url", "must be set when mail.transport is \"smtp\"");
-        }
-        if self.engines.queue == QueueEngine::RabbitMq && self.rabbitmq.url.expose_secret().is_empty() {
-            reader.fault("rabbitmq", "url", "must be set when engines.queue is \"rabbitmq\"");
-        }
-        if self.engines.orders == OrderEngine::Postgres && self.postgres.url.expose_secret().is_empty() {
-            reader.fault("postgres", "url", "must be set when engines.orders is \"postgres\"");
-        }
-        self.shards.check(reader, self.engines.orders, &self.postgres);
-        if self.engines.cache == CacheEngine::Redis && self.redis.url.expose_secret().is_empty() {
-            reader.fault("redis", "url", "must be set when engines.cache is \"redis\"");
-        }
-        if self.engines.payments == PaymentEngine::Cassandra
-            && let Err(mistake) = self.cassandra.check()
-        {
-            reader.fault("cassandra", mistake.setting, &mistake.why);
-        }
-        self.server.check(reader);
-        self.payments.check(reader);
-        if self.data.folder.as_os_str().is_empty() {
-            reader.fault("data", "folder", "must name a folder");
-        }
     }
 }
 
@@ -314,10 +235,15 @@ impl Mail {
         if !is_starttls {
             plain.check_url(r, ("mail", "smtp_url"), &smtp_url, "smtps");
         }
+        let smtp_url = smtp_url.into();
+        let transport = r.value("mail", "transport", MailTransport::File);
+        if transport == MailTransport::Smtp {
+            r.require(("mail", "smtp_url"), &smtp_url, "mail.transport is \"smtp\"");
+        }
         Self {
-            transport: r.value("mail", "transport", MailTransport::File),
+            transport,
             from: r.text("mail", "from"),
-            smtp_url: smtp_url.into(),
+            smtp_url,
             storefront_url: r.text("mail", "storefront_url"),
         }
     }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
@@ -115,6 +115,13 @@ impl Reader {
 
     pub(super) fn fault(&mut self, section: &str, key: &str, why: &str) {
         self.faults.push(format!("{section}.{key} {why}"));
+    }
+
+    /// Reports a mistake if this text is empty although it is needed.
+    pub(super) fn require(&mut self, setting: (&str, &str), text: &SecretString, when: &str) {
+        if text.expose_secret().is_empty() {
+            self.fault(setting.0, setting.1, &format!("must be set when {when}"));
+        }
     }
 
     /// A deserialised value. A mistake is recorded and `fallback` returned, so that reading continues.

@@ -7,7 +7,8 @@ use cache::RedisConfig;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use store_cassandra::{CassandraConfig, CassandraLogin, CassandraTls, ListingReads, MoneyScope};
-use store_postgres::DatabaseConfig;
+use store_postgres::{DatabaseConfig, partitions::Family};
+use workers::verify::Retention;
 
 use super::{
     network::{PlainHosts, host_of_node},
@@ -18,6 +19,8 @@ use super::{
 const CONNECTIONS_MAX: u32 = 1_000;
 const TIMEOUT_MS_MAX: u64 = 600_000;
 const MONTHS_MAX: u32 = 1_200;
+/// A month of retention. Partitions are dropped whole, so a day more or less does not matter.
+const MONTH: Duration = Duration::from_hours(31 * 24);
 
 /// Settings of PostgreSQL.
 #[derive(Debug, Clone)]
@@ -34,10 +37,10 @@ pub(crate) struct Postgres {
     statement_timeout: Duration,
     lock_timeout: Duration,
     idle_in_transaction_timeout: Duration,
-    /// In months; zero keeps everything.
-    pub(crate) keep_orders: u32,
-    pub(crate) keep_outbox: u32,
-    pub(crate) keep_webhook_attempts: u32,
+    /// Retention; `None` keeps everything.
+    keep_orders: Option<Duration>,
+    keep_outbox: Option<Duration>,
+    keep_webhook_attempts: Option<Duration>,
 }
 
 impl Postgres {
@@ -52,7 +55,8 @@ impl Postgres {
         let (api_connections, worker_connections) =
             (connections("api_connections"), connections("worker_connections"));
         let relay_connections = connections("relay_connections");
-        let mut months = |key: &str| r.within("postgres", key, 0..=MONTHS_MAX);
+        let mut months =
+            |key: &str| Some(r.within("postgres", key, 0..=MONTHS_MAX)).filter(|n| *n > 0).map(|n| MONTH * n);
         let (keep_orders, keep_outbox) = (months("keep_orders_months"), months("keep_outbox_months"));
         let keep_webhook_attempts = months("keep_webhook_attempts_months");
         let pgbouncer = r.value("postgres", "pgbouncer", false);
@@ -94,6 +98,21 @@ impl Postgres {
             pgbouncer: self.pgbouncer,
             ..PostgresConfig::new(self.url.clone(), application_name)
         }
+    }
+
+    /// Families of partitions that are not kept for ever.
+    pub(crate) fn keep(&self) -> Vec<(Family, Duration)> {
+        let kept = [
+            (Family::Orders, self.keep_orders),
+            (Family::Outbox, self.keep_outbox),
+            (Family::WebhookAttempts, self.keep_webhook_attempts),
+        ];
+        kept.into_iter().filter_map(|(family, keep)| Some((family, keep?))).collect()
+    }
+
+    pub(crate) fn retention(&self) -> Retention {
+        let history = self.keep_outbox.into_iter().chain(self.keep_webhook_attempts).min();
+        Retention { orders: self.keep_orders, history }
     }
 
     pub(super) fn has_replicas(&self) -> bool {

@@ -7,12 +7,12 @@ use secrecy::{ExposeSecret, SecretString};
 use store::domain::MerchantId;
 use store_postgres::{DatabaseConfig, SHARDS_MAX, ShardMap, ShardingConfig};
 
-use super::{OrderEngine, network::PlainHosts, reader::Reader, servers::Postgres};
+use super::{network::PlainHosts, reader::Reader, servers::Postgres};
 
 /// Longest name of a shard; names are logged and stored in a column.
 const NAME_MAX: usize = 32;
 
-/// The shards; empty when orders are kept in one database.
+/// The shards of orders.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Shards {
     urls: BTreeMap<String, SecretString>,
@@ -48,7 +48,7 @@ impl Shards {
         Self { urls, direct_urls, replica_urls, pgbouncer, pins: parsed }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.urls.is_empty()
     }
 
@@ -87,7 +87,7 @@ impl Shards {
     }
 
     /// Checks rules across settings.
-    pub(super) fn check(&self, r: &mut Reader, orders: OrderEngine, postgres: &Postgres) {
+    pub(super) fn check(&self, r: &mut Reader, postgres: &Postgres) {
         for name in self.urls.keys().filter(|name| !is_name(name)) {
             r.fault(
                 "shards",
@@ -128,9 +128,6 @@ impl Shards {
             r.fault("shards", "urls", &format!("has more than {SHARDS_MAX} shards"));
         } else if let Err(why) = ShardMap::new(self.urls.keys().cloned(), &self.pins) {
             r.fault("shards", "pins", &format!("cannot be: {why}"));
-        }
-        if orders != OrderEngine::Postgres {
-            r.fault("shards", "urls", "needs engines.orders = \"postgres\"");
         }
         if postgres.has_replicas() {
             r.fault("postgres", "replica_urls", "has no use with shards.urls: set shards.replica_urls");

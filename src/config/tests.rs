@@ -1,9 +1,18 @@
 //! Tests of the configuration: accepted and rejected settings, and that no message reveals a secret.
 
+use secrecy::ExposeSecret;
+
 use super::*;
 
 fn with_env(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
-    Config::assemble(None, pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())))
+    Config::assemble(None, None, pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())))
+}
+
+fn topology(config: &Config) -> &PostgresTopology {
+    match &config.backends.orders {
+        OrdersBackend::Postgres(topology) => topology,
+        OrdersBackend::Sqlite { .. } => panic!("orders in files"),
+    }
 }
 
 #[test]
@@ -61,10 +70,10 @@ fn a_file_with_unknown_settings_or_bad_syntax_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("orderworks.toml");
     std::fs::write(&file, "[server]\nlisten = \"127.0.0.1:1\"\nlisen = 3\n[serve]\nx = 1\n").expect("writes");
-    let error = Config::assemble(Some(&file), std::iter::empty()).expect_err("unknown").to_string();
+    let error = Config::assemble(Some(&file), None, std::iter::empty()).expect_err("unknown").to_string();
     assert!(error.contains("server.lisen") && error.contains("serve"), "{error}");
     std::fs::write(&file, "[server\n").expect("writes");
-    let error = Config::assemble(Some(&file), std::iter::empty()).expect_err("syntax").to_string();
+    let error = Config::assemble(Some(&file), None, std::iter::empty()).expect_err("syntax").to_string();
     assert!(error.contains("orderworks.toml"), "{error}");
 }
 
@@ -107,8 +116,9 @@ fn shards_are_checked_as_a_whole_and_their_addresses_hidden() {
     let merchant = "mer_01900000-0000-7000-8000-000000000000";
     let urls = "{ a = \"postgres://u:canary@a/o\", b = \"postgres://u:canary@b/o\" }";
     let config = sharded(urls, &format!("{{ {merchant} = \"b\" }}")).expect("valid");
-    assert_eq!(config.shards.pools(&config.postgres, "x", 3).len(), 2);
-    assert_eq!(config.shards.sharding().pins.len(), 1);
+    assert_eq!(config.backends.orders.shard_pools("x", 3).map(|pools| pools.len()), Some(2));
+    let PostgresTopology { server: _, shards } = topology(&config);
+    assert_eq!(shards.as_ref().map(|shards| shards.sharding().pins.len()), Some(1));
     let shown = toml::to_string(&config.shown).expect("toml");
     assert!(shown.contains("[hidden]") && !format!("{shown}{config:?}").contains("canary"), "{shown}");
 
@@ -144,7 +154,8 @@ fn shards_may_have_replicas_and_a_pooler() {
         ),
     ])
     .expect("valid");
-    let databases = config.shards.databases(&config.postgres, "x", 3);
+    let PostgresTopology { server, shards } = topology(&config);
+    let databases = shards.as_ref().expect("shards").databases(server, "x", 3);
     let [a, b] = ["a", "b"].map(|name| &databases[name]);
     assert_eq!((a.replicas.len(), b.replicas.len()), (2, 0));
     assert!(a.replicas.iter().all(|replica| replica.pgbouncer && replica.pool_max == 3), "{a:?}");
@@ -212,7 +223,7 @@ fn no_mistake_tells_a_secret() {
     let file = folder.path().join("orderworks.toml");
     let refused = |text: &str| {
         std::fs::write(&file, text).expect("writes");
-        Config::assemble(Some(&file), std::iter::empty()).expect_err(text).to_string()
+        Config::assemble(Some(&file), None, std::iter::empty()).expect_err(text).to_string()
     };
     let error = refused("[server]\n[redis]\nurl = redis://:canary@cache.example\n");
     assert!(error.contains("line 3, column 7") && !error.contains("canary"), "{error}");
@@ -303,8 +314,10 @@ fn nothing_leaves_this_machine_without_tls_unless_the_host_is_named() {
 #[test]
 fn postgres_is_verified_unless_the_address_says_otherwise() {
     let url = |text: &str| {
-        let config = with_env(&[("ORDERWORKS_POSTGRES_URL", text)]).expect(text);
-        config.postgres.url.expose_secret().to_owned()
+        let environment = [("ORDERWORKS_POSTGRES_URL".to_owned(), text.to_owned())].into_iter();
+        let mut reader = Reader::new(DEFAULTS, &SECRETS, None, environment).expect("read");
+        let postgres = servers::Postgres::read(&mut reader, &PlainHosts::default());
+        reader.finish(postgres.url.expose_secret().to_owned()).expect(text)
     };
     assert_eq!(url("postgres://u:p@db.example/db"), "postgres://u:p@db.example/db?sslmode=verify-full");
     let rooted = "postgres://u:p@db.example/db?sslrootcert=ca.pem";

@@ -1,13 +1,12 @@
 //! Conversion of the configuration to the settings of each crate.
 
 use api::{ApiConfig, ServerLimits};
-use store_postgres::partitions::Family;
 use webhooks::{UrlPolicy, shares::ShareLimits};
-use workers::{queues::WEBHOOKS, verify::Retention};
+use workers::queues::WEBHOOKS;
 
 use crate::{
-    config::{Config, OrderEngine, Server},
-    housekeeping::{Keep, MONTH},
+    config::{Config, Server},
+    descriptors,
 };
 
 pub(super) fn api(config: &Config) -> ApiConfig {
@@ -27,33 +26,10 @@ pub(super) fn api(config: &Config) -> ApiConfig {
     }
 }
 
-pub(super) fn keep(config: &Config) -> Keep {
-    let postgres = &config.postgres;
-    Keep {
-        records: config.records.keep,
-        partitions: [
-            (Family::Orders, postgres.keep_orders),
-            (Family::Outbox, postgres.keep_outbox),
-            (Family::WebhookAttempts, postgres.keep_webhook_attempts),
-        ],
-    }
-}
-
-/// Retention of each store; files keep everything.
-pub(crate) fn kept(config: &Config) -> Retention {
-    if config.engines.orders != OrderEngine::Postgres {
-        return Retention::default();
-    }
-    let postgres = &config.postgres;
-    let span = |months: u32| (months > 0).then(|| MONTH * months);
-    let (outbox, attempts) = (span(postgres.keep_outbox), span(postgres.keep_webhook_attempts));
-    Retention { orders: span(postgres.keep_orders), history: outbox.into_iter().chain(attempts).min() }
-}
-
-/// `connections_max` is the number the process can afford, see [`crate::descriptors`].
-pub(super) fn server_limits(server: &Server, connections_max: usize) -> ServerLimits {
+/// Bounds of the listeners; connections are reduced to what the file descriptors allow.
+pub(super) fn server_limits(server: &Server) -> ServerLimits {
     ServerLimits {
-        connections_max,
+        connections_max: descriptors::connections(server.connections_max),
         connections_per_address_max: server.connections_per_address_max,
         trusted_proxies: server.trusted_proxies.clone(),
         write_timeout: server.write,

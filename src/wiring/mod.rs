@@ -1,289 +1,276 @@
-//! Wiring of engines: opens the engine behind each contract, from the configuration.
+//! Wiring of a process: opens what each of its roles works with, from the configuration.
 //!
-//! Guarantees: a process opens only what its roles need. A server that is unavailable does not prevent a start; an
-//! error that waiting cannot fix (a wrong password, a missing schema) does. With the queue in a file, two servers never
-//! share a folder (an exclusive lock, released by the kernel when its holder dies). Inspecting a folder creates nothing
-//! in it. Starts no role, see [`crate::roles`].
+//! Guarantees: a process opens only what its roles need, and what several of them need once. A server that is
+//! unavailable does not prevent a start; an error that waiting cannot fix (a wrong password, a missing schema) does.
+//! With the queue in a file, two servers never share a folder (an exclusive lock, released by the kernel when its holder
+//! dies). Inspecting a folder creates nothing in it. Starts no role, see [`crate::roles`].
 
-mod files;
-mod servers;
+mod caches;
+mod folder;
+mod orders;
+mod queue;
+mod schema;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fs::File, sync::Arc, time::Duration};
 
-use anyhow::{Context, bail};
+use anyhow::Result;
+use api::{ApiParts, HealthCheck, PaymentsCheck};
 use base::Ambient;
-use cache::{
-    Cache, Limits, LocalLimits, MemoryCache, MemoryConfig, RateLimits, RedisCache, RedisLimits, RedisServer,
-    RedisSessions, Sessions,
-};
-use jobs::{Engine, records::RecordStore, sqlite::SqliteEngine};
+use cache::Sessions;
+use jobs::{Engine, engine::QueueSpec, records::RecordStore};
 use store::{OrderStore, PaymentStore};
-use store_postgres::{PostgresOrders, partitions::Partitions};
-use store_sqlite::SqliteOrders;
+use store_cassandra::CassandraPayments;
+use store_sqlite::{SqliteOrders, SqlitePayments};
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+use workers::{
+    provider::PaymentProvider,
+    verify::{Retention, Verify},
+};
 
-use crate::config::{CacheEngine, Config, OrderEngine, PaymentEngine, QueueEngine};
+use self::{
+    caches::CacheSource,
+    orders::{OpenOrders, Role},
+    queue::QueueSource,
+};
+use crate::{
+    config::{Config, OrdersBackend, PaymentsBackend, QueueBackend},
+    housekeeping::Partitioning,
+};
 
-/// Role of a process, which determines the engines it needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
-    Api,
-    Worker,
-    Relay,
-    Scheduler,
-}
+pub(crate) use self::{queue::Jobs, schema::migrate};
 
-impl Role {
-    pub(crate) const ALL: [Self; 4] = [Self::Api, Self::Worker, Self::Relay, Self::Scheduler];
-
-    fn needs_queue(self, config: &Config) -> bool {
-        matches!(self, Self::Worker | Self::Relay) || self.audits(config)
-    }
-
-    fn needs_payments(self, config: &Config) -> bool {
-        matches!(self, Self::Api | Self::Worker) || self.audits(config)
-    }
-
-    fn audits(self, config: &Config) -> bool {
-        self == Self::Scheduler && config.verify.every.is_some()
-    }
-
-    /// The API serves sessions, the scheduler deletes ended ones.
-    fn needs_sessions(self) -> bool {
-        matches!(self, Self::Api | Self::Scheduler)
-    }
-}
-
-/// The opened engines that the roles of a process need.
-pub(crate) struct Engines {
-    /// A handle per role: with a server, each role has its own connection pool.
-    orders: Vec<(Role, Arc<dyn OrderStore>)>,
-    payments: Option<Arc<dyn PaymentStore>>,
-    shared: Option<SharedCaches>,
-    sessions: Option<Arc<dyn Sessions>>,
-    queue: Option<Arc<dyn Engine>>,
-    pub(crate) records: Arc<dyn RecordStore>,
-    /// `None` for order stores without partitions.
-    pub(crate) partitions: Option<Arc<dyn Partitions>>,
-    /// The order store, if it is sharded.
-    pub(crate) shards: Option<PostgresOrders>,
-    pub(crate) folder: PathBuf,
-    /// Held until this is dropped.
-    _lock: Option<fs::File>,
-}
-
-/// Parts that API processes may share.
-#[derive(Clone)]
-pub(crate) struct SharedCaches {
-    pub(crate) cache: Arc<dyn Cache>,
-    pub(crate) limits: Arc<dyn RateLimits>,
-}
-
-/// API keys counted in memory at most. Only known keys are counted, so clients cannot add made-up ones.
-const LIMITED_KEYS_MAX: usize = 100_000;
-
-/// The queue and the log of finished attempts.
-#[derive(Clone)]
-pub(crate) struct Jobs {
-    pub(crate) queue: Arc<dyn Engine>,
-    pub(crate) records: Arc<dyn RecordStore>,
-}
-
-impl Engines {
-    /// Opens the configured engines, creating and migrating files where needed. `name` identifies this process to
-    /// servers.
-    pub(crate) async fn open(
-        config: &Config,
-        name: &str,
-        ambient: &Ambient,
-        roles: &[Role],
-    ) -> anyhow::Result<Self> {
-        let folder = &config.data.folder;
-        files::make_folder(folder)?;
-        let lock = (config.engines.queue == QueueEngine::Sqlite).then(|| files::lock(folder)).transpose()?;
-        let Orders { by_role: orders, partitions, shards } =
-            Box::pin(open_orders(config, name, ambient, roles)).await?;
-        let mut payments = None;
-        if roles.iter().any(|role| role.needs_payments(config)) {
-            payments = Some(open_payments(config, ambient).await?);
-        }
-        let (queue, records) = open_jobs(config, name, ambient, roles).await?;
-        let (mut shared, mut sessions) = (None, None);
-        if roles.iter().any(|role| role.needs_sessions()) {
-            // One connection for cache, limits and sessions.
-            let redis = (config.engines.cache == CacheEngine::Redis).then(|| servers::redis(config, ambient));
-            let redis = redis.transpose()?;
-            shared = roles.contains(&Role::Api).then(|| open_shared(redis.as_ref(), ambient));
-            sessions = Some(open_sessions(&config.data.folder, redis, ambient).await?);
-        }
-        let folder = folder.clone();
-        Ok(Self {
-            orders,
-            payments,
-            shared,
-            sessions,
-            queue,
-            records,
-            partitions,
-            shards,
-            folder,
-            _lock: lock,
-        })
-    }
-
-    /// The order store with this role's pool.
-    pub(crate) fn orders(&self, role: Role) -> anyhow::Result<Arc<dyn OrderStore>> {
-        let found = self.orders.iter().find(|(of, _)| *of == role);
-        found.map(|(_, store)| Arc::clone(store)).context("the order store was not opened for this role")
-    }
-
-    pub(crate) fn payments(&self) -> anyhow::Result<Arc<dyn PaymentStore>> {
-        self.payments.clone().context("the payment store was not opened")
-    }
-
-    pub(crate) fn shared(&self) -> anyhow::Result<SharedCaches> {
-        self.shared.clone().context("the cache was not opened")
-    }
-
-    pub(crate) fn sessions(&self) -> anyhow::Result<Arc<dyn Sessions>> {
-        self.sessions.clone().context("the session store was not opened")
-    }
-
-    pub(crate) fn queue(&self) -> anyhow::Result<Arc<dyn Engine>> {
-        self.queue.clone().context("the queue was not opened")
-    }
-}
-
-/// All stores, for audits beside running processes.
-pub(crate) struct AuditStores {
+/// What the workers work with.
+pub(crate) struct WorkerParts {
     pub(crate) orders: Arc<dyn OrderStore>,
     pub(crate) payments: Arc<dyn PaymentStore>,
     pub(crate) jobs: Jobs,
+    /// Checks of the stores.
+    pub(crate) checks: Vec<Arc<dyn HealthCheck>>,
 }
 
-impl AuditStores {
-    /// Opens the stores; creates nothing in a folder without data.
-    pub(crate) async fn open(config: &Config, ambient: &Ambient) -> anyhow::Result<Self> {
-        let jobs = Jobs::open(config).await?;
-        let name = format!("orderworks verify {}", std::process::id());
-        let mut orders = Box::pin(open_orders(config, &name, ambient, &[Role::Scheduler])).await?.by_role;
-        let (_, orders) = orders.pop().context("the order store was not opened")?;
-        Ok(Self { orders, payments: open_payments(config, ambient).await?, jobs })
+/// What the relay works with.
+pub(crate) struct RelayParts {
+    pub(crate) orders: Arc<dyn OrderStore>,
+    pub(crate) queue: Arc<dyn Engine>,
+    /// Checks of the store.
+    pub(crate) checks: Vec<Arc<dyn HealthCheck>>,
+}
+
+/// What the scheduler works with.
+pub(crate) struct SchedulerParts {
+    pub(crate) orders: Arc<dyn OrderStore>,
+    pub(crate) sessions: Arc<dyn Sessions>,
+    pub(crate) records: Arc<dyn RecordStore>,
+    /// `None` for stores without partitions.
+    pub(crate) partitions: Option<Partitioning>,
+    /// Interval and parts of the audit; `None` without scheduled audits.
+    pub(crate) audit: Option<(Duration, AuditParts)>,
+    /// Checks of the store.
+    pub(crate) checks: Vec<Arc<dyn HealthCheck>>,
+}
+
+/// What an audit reads: all stores.
+pub(crate) struct AuditParts {
+    orders: Arc<dyn OrderStore>,
+    payments: Arc<dyn PaymentStore>,
+    jobs: Jobs,
+    kept: Retention,
+    ambient: Ambient,
+}
+
+impl AuditParts {
+    /// Opens the stores beside running processes; creates nothing in a folder without data.
+    pub(crate) async fn open(config: &Config, ambient: &Ambient) -> Result<Self> {
+        let jobs = Jobs::open(&config.backends).await?;
+        let wiring = Wiring::new(config, format!("orderworks verify {}", std::process::id()), ambient);
+        let orders = wiring.open_orders(Role::Scheduler).await?;
+        wiring.audit(&orders, jobs).await
+    }
+
+    /// The audit; without a provider the ledger is not read.
+    pub(crate) fn verify(self, provider: Option<Arc<dyn PaymentProvider>>) -> Verify {
+        let Self { orders, payments, jobs, kept, ambient } = self;
+        Verify { orders, payments, provider, engine: jobs.queue, records: jobs.records, ambient, kept }
     }
 }
 
-impl Jobs {
-    /// Opens queue and records for inspection and control, with or without a running server.
-    pub(crate) async fn open(config: &Config) -> anyhow::Result<Self> {
-        let ambient = Ambient::system();
-        let folder = &config.data.folder;
-        match config.engines.queue {
-            QueueEngine::Sqlite if !files::queue(folder).exists() => bail!(
-                "there is no data in {}: start `orderworks dev` there first, or choose another --data",
-                folder.display()
-            ),
-            QueueEngine::Sqlite => {
-                let queue = SqliteEngine::open(&files::queue(folder), ambient).await?;
-                Ok(Self { records: Arc::new(queue.records()), queue: Arc::new(queue) })
+/// Opens the parts of roles, and what they share once.
+pub(crate) struct Wiring<'a> {
+    pub(crate) config: &'a Config,
+    /// Name of this process in leases and records, and to servers.
+    pub(crate) name: String,
+    pub(crate) ambient: &'a Ambient,
+    /// Orders in a file. On a server each role has its own pool.
+    orders: OnceCell<Arc<dyn OrderStore>>,
+    payments: OnceCell<Arc<dyn PaymentStore>>,
+    jobs: OnceCell<(QueueSource, Arc<dyn RecordStore>)>,
+    queue: OnceCell<Arc<dyn Engine>>,
+    declared: OnceCell<()>,
+    cache: OnceCell<CacheSource>,
+    sessions: OnceCell<Arc<dyn Sessions>>,
+    /// Held until this is dropped.
+    _lock: Option<File>,
+}
+
+impl<'a> Wiring<'a> {
+    /// Makes the data folder ready for a server, and locks it if it holds the queue.
+    pub(crate) fn of_server(config: &'a Config, name: String, ambient: &'a Ambient) -> Result<Self> {
+        folder::create(&config.folder)?;
+        let lock = match &config.backends.queue {
+            QueueBackend::Sqlite { folder } => Some(folder::lock(folder)?),
+            QueueBackend::RabbitMq { .. } => None,
+        };
+        Ok(Self { _lock: lock, ..Self::new(config, name, ambient) })
+    }
+
+    fn new(config: &'a Config, name: String, ambient: &'a Ambient) -> Self {
+        Self {
+            config,
+            name,
+            ambient,
+            orders: OnceCell::new(),
+            payments: OnceCell::new(),
+            jobs: OnceCell::new(),
+            queue: OnceCell::new(),
+            declared: OnceCell::new(),
+            cache: OnceCell::new(),
+            sessions: OnceCell::new(),
+            _lock: None,
+        }
+    }
+
+    /// Parts of the API, which ends its streams with `shutdown`.
+    pub(crate) async fn api(&self, shutdown: CancellationToken) -> Result<ApiParts> {
+        let orders = self.open_orders(Role::Api).await?;
+        let caches = self.cache().await?.api(self.ambient);
+        Ok(ApiParts {
+            orders: orders.store,
+            payments: self.payments().await?,
+            cache: caches.cache,
+            limits: caches.limits,
+            sessions: self.sessions().await?,
+            records: self.records().await?,
+            ambient: self.ambient.clone(),
+            health: orders.shards.into_iter().chain(caches.check).collect(),
+            shutdown,
+        })
+    }
+
+    pub(crate) async fn worker(&self) -> Result<WorkerParts> {
+        let orders = self.open_orders(Role::Worker).await?;
+        let payments = self.payments().await?;
+        let mut checks = orders.checks();
+        checks.push(Arc::new(PaymentsCheck(Arc::clone(&payments))));
+        let jobs = Jobs { queue: self.declared_queue().await?, records: self.records().await? };
+        Ok(WorkerParts { orders: orders.store, payments, jobs, checks })
+    }
+
+    pub(crate) async fn relay(&self) -> Result<RelayParts> {
+        let orders = self.open_orders(Role::Relay).await?;
+        Ok(RelayParts { checks: orders.checks(), orders: orders.store, queue: self.declared_queue().await? })
+    }
+
+    pub(crate) async fn scheduler(&self) -> Result<SchedulerParts> {
+        let orders = self.open_orders(Role::Scheduler).await?;
+        let records = self.records().await?;
+        let audit = match self.config.verify.every {
+            Some(every) => {
+                let jobs = Jobs { queue: self.queue().await?, records: Arc::clone(&records) };
+                Some((every, self.audit(&orders, jobs).await?))
             }
-            QueueEngine::RabbitMq => {
-                let name = format!("orderworks control {}", std::process::id());
-                let stores = servers::job_stores(config, &name, &ambient).await?;
-                let queue = servers::rabbit(config, &name, &ambient, stores.jobs)?;
-                Ok(Self { queue, records: stores.records })
+            None => None,
+        };
+        Ok(SchedulerParts {
+            checks: orders.checks(),
+            orders: orders.store,
+            sessions: self.sessions().await?,
+            records,
+            partitions: orders.partitions,
+            audit,
+        })
+    }
+
+    /// The order store alone.
+    pub(crate) async fn orders(&self) -> Result<Arc<dyn OrderStore>> {
+        Ok(self.open_orders(Role::Scheduler).await?.store)
+    }
+
+    async fn audit(&self, orders: &OpenOrders, jobs: Jobs) -> Result<AuditParts> {
+        let (orders, kept) = (Arc::clone(&orders.store), orders.retention);
+        Ok(AuditParts { orders, payments: self.payments().await?, jobs, kept, ambient: self.ambient.clone() })
+    }
+
+    async fn open_orders(&self, role: Role) -> Result<OpenOrders> {
+        match &self.config.backends.orders {
+            OrdersBackend::Sqlite { folder } => {
+                let store = self.orders.get_or_try_init(async || {
+                    let store = SqliteOrders::open(&folder.join("orders.db"), self.ambient.clone()).await?;
+                    anyhow::Ok(Arc::new(store) as _)
+                });
+                Ok(OpenOrders::shared(Arc::clone(store.await?)))
+            }
+            OrdersBackend::Postgres(topology) => {
+                Box::pin(OpenOrders::open(topology, role, &self.name, self.ambient)).await
             }
         }
     }
-}
 
-pub(crate) use servers::migrate;
-
-/// The opened order store.
-struct Orders {
-    by_role: Vec<(Role, Arc<dyn OrderStore>)>,
-    partitions: Option<Arc<dyn Partitions>>,
-    shards: Option<PostgresOrders>,
-}
-
-async fn open_orders(
-    config: &Config,
-    name: &str,
-    ambient: &Ambient,
-    roles: &[Role],
-) -> anyhow::Result<Orders> {
-    let mut opened = Orders { by_role: Vec::with_capacity(roles.len()), partitions: None, shards: None };
-    match config.engines.orders {
-        OrderEngine::Sqlite => {
-            let file = config.data.folder.join("orders.db");
-            let store: Arc<dyn OrderStore> = Arc::new(SqliteOrders::open(&file, ambient.clone()).await?);
-            opened.by_role.extend(roles.iter().map(|role| (*role, Arc::clone(&store))));
-        }
-        OrderEngine::Postgres => {
-            for role in roles {
-                let store = servers::orders(config, name, ambient, *role).await?;
-                opened.shards = store.is_sharded().then(|| store.clone());
-                opened.partitions = Some(Arc::new(store.clone()));
-                opened.by_role.push((*role, Arc::new(store)));
-            }
-        }
+    async fn payments(&self) -> Result<Arc<dyn PaymentStore>> {
+        let ambient = self.ambient.clone();
+        let store = self.payments.get_or_try_init(async || {
+            anyhow::Ok(match &self.config.backends.payments {
+                PaymentsBackend::Sqlite { folder } => {
+                    Arc::new(SqlitePayments::open(&folder.join("payments.db"), ambient).await?) as _
+                }
+                PaymentsBackend::Cassandra(config) => {
+                    Arc::new(CassandraPayments::connect_lazily((**config).clone(), ambient).await?) as _
+                }
+            })
+        });
+        Ok(Arc::clone(store.await?))
     }
-    Ok(opened)
-}
 
-async fn open_payments(config: &Config, ambient: &Ambient) -> anyhow::Result<Arc<dyn PaymentStore>> {
-    match config.engines.payments {
-        PaymentEngine::Sqlite => files::payments(&config.data.folder, ambient).await,
-        PaymentEngine::Cassandra => servers::payments(config, ambient).await,
+    async fn jobs(&self) -> Result<&(QueueSource, Arc<dyn RecordStore>)> {
+        let open = async || {
+            let jobs = queue::open(&self.config.backends.queue, &self.name, self.ambient).await?;
+            jobs.0.recover().await?;
+            Ok(jobs)
+        };
+        self.jobs.get_or_try_init(open).await
     }
-}
 
-fn open_shared(redis: Option<&RedisServer>, ambient: &Ambient) -> SharedCaches {
-    // The limits of this process also count while Redis is unavailable.
-    let limits = LocalLimits::new(LIMITED_KEYS_MAX, ambient.clone());
-    let near = MemoryConfig::default();
-    match redis {
-        None => SharedCaches {
-            cache: Arc::new(MemoryCache::new(near, ambient.clone())),
-            limits: Arc::new(limits),
-        },
-        Some(server) => SharedCaches {
-            cache: Arc::new(RedisCache::new(server.clone(), near, ambient.clone())),
-            limits: Arc::new(Limits::new(RedisLimits::new(server.clone()), limits)),
-        },
+    async fn records(&self) -> Result<Arc<dyn RecordStore>> {
+        Ok(Arc::clone(&self.jobs().await?.1))
     }
-}
 
-async fn open_sessions(
-    folder: &Path,
-    redis: Option<RedisServer>,
-    ambient: &Ambient,
-) -> anyhow::Result<Arc<dyn Sessions>> {
-    match redis {
-        None => files::sessions(folder, ambient).await,
-        Some(server) => Ok(Arc::new(RedisSessions::new(server, ambient.clone()))),
+    async fn queue(&self) -> Result<Arc<dyn Engine>> {
+        let open = async || self.jobs().await?.0.engine(&self.name, self.ambient);
+        Ok(Arc::clone(self.queue.get_or_try_init(open).await?))
     }
-}
 
-async fn open_jobs(
-    config: &Config,
-    name: &str,
-    ambient: &Ambient,
-    roles: &[Role],
-) -> anyhow::Result<(Option<Arc<dyn Engine>>, Arc<dyn RecordStore>)> {
-    let needed = roles.iter().any(|role| role.needs_queue(config));
-    match config.engines.queue {
-        QueueEngine::Sqlite => {
-            let queue = files::open_queue(&config.data.folder, ambient).await?;
-            let records = Arc::new(queue.records());
-            Ok((Some(Arc::new(queue)), records))
-        }
-        QueueEngine::RabbitMq => {
-            let stores = servers::job_stores(config, name, ambient).await?;
-            let queue = needed.then(|| servers::rabbit(config, name, ambient, stores.jobs)).transpose()?;
-            Ok((queue, stores.records))
-        }
+    /// The queue, with its queues declared if the engine is reachable. The users of an unreachable broker wait for it
+    /// themselves; a broker that rejects the login is an error at once.
+    async fn declared_queue(&self) -> Result<Arc<dyn Engine>> {
+        let queue = self.queue().await?;
+        let queues: Vec<_> =
+            self.config.workers.queues.iter().map(|(name, _)| QueueSpec::new(name)).collect();
+        let declare = async || match queue.declare(&queues).await {
+            Err(error) if error.is_transient() => Ok(()),
+            declared => declared,
+        };
+        self.declared.get_or_try_init(declare).await?;
+        Ok(queue)
+    }
+
+    async fn cache(&self) -> Result<&CacheSource> {
+        self.cache
+            .get_or_try_init(async || CacheSource::open(&self.config.backends.cache, self.ambient))
+            .await
+    }
+
+    async fn sessions(&self) -> Result<Arc<dyn Sessions>> {
+        let open = async || self.cache().await?.sessions(self.ambient).await;
+        Ok(Arc::clone(self.sessions.get_or_try_init(open).await?))
     }
 }

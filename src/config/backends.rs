@@ -1,0 +1,192 @@
+//! Backends: the engine behind each contract, with the settings of that engine only.
+//!
+//! Guarantees: the settings of every engine are checked; those of engines that are not in use are then left out, so no
+//! code after this asks which engine is in use.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use base::postgres::PostgresConfig;
+use cache::RedisConfig;
+use serde::Deserialize;
+use store_cassandra::CassandraConfig;
+
+use super::{
+    network::PlainHosts,
+    reader::Reader,
+    servers::{self, Postgres, RabbitMq},
+    shards::Shards,
+};
+
+/// The engine behind each contract.
+#[derive(Debug, Clone)]
+pub(crate) struct Backends {
+    pub(crate) orders: OrdersBackend,
+    pub(crate) payments: PaymentsBackend,
+    pub(crate) queue: QueueBackend,
+    pub(crate) cache: CacheBackend,
+}
+
+/// Store of orders and of everything that shares their transactions.
+#[derive(Debug, Clone)]
+pub(crate) enum OrdersBackend {
+    Sqlite { folder: PathBuf },
+    Postgres(Box<PostgresTopology>),
+}
+
+/// The databases of orders.
+#[derive(Debug, Clone)]
+pub(crate) struct PostgresTopology {
+    /// The database of orders, or beside shards only the database of jobs.
+    pub(crate) server: Postgres,
+    /// `None`: orders are kept in one database.
+    pub(crate) shards: Option<Shards>,
+}
+
+/// Store of payments.
+#[derive(Debug, Clone)]
+pub(crate) enum PaymentsBackend {
+    Sqlite { folder: PathBuf },
+    Cassandra(Box<CassandraConfig>),
+}
+
+/// Engine of the job queues, and of the log of attempts.
+#[derive(Debug, Clone)]
+pub(crate) enum QueueBackend {
+    Sqlite { folder: PathBuf },
+    RabbitMq { server: RabbitMq, store: JobStoreBackend },
+}
+
+/// Store of the jobs that a broker does not hold, and of the log of attempts: where the orders are.
+#[derive(Debug, Clone)]
+pub(crate) enum JobStoreBackend {
+    Sqlite { folder: PathBuf },
+    Postgres(Box<Postgres>),
+}
+
+/// Cache of catalog reads, counters of checkouts, sessions and carts.
+#[derive(Debug, Clone)]
+pub(crate) enum CacheBackend {
+    /// Sessions and carts are kept in a file of the folder.
+    Memory {
+        folder: PathBuf,
+    },
+    Redis(RedisConfig),
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Orders {
+    Sqlite,
+    Postgres,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Payments {
+    Sqlite,
+    Cassandra,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Queue {
+    Sqlite,
+    RabbitMq,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Cache {
+    Memory,
+    Redis,
+}
+
+impl Backends {
+    pub(super) fn read(r: &mut Reader, plain: &PlainHosts, folder: &Path) -> Self {
+        let orders = OrdersBackend::read(r, plain, folder);
+        let queue = QueueBackend::read(r, plain, folder, &orders);
+        let payments = PaymentsBackend::read(r, plain, folder);
+        let cache = CacheBackend::read(r, plain, folder);
+        Self { orders, payments, queue, cache }
+    }
+}
+
+impl OrdersBackend {
+    /// Pool configuration of each shard with this many connections; `None` for orders in one database.
+    pub(crate) fn shard_pools(
+        &self,
+        name: &str,
+        connections: u32,
+    ) -> Option<BTreeMap<String, PostgresConfig>> {
+        let Self::Postgres(topology) = self else { return None };
+        Some(topology.shards.as_ref()?.pools(&topology.server, name, connections))
+    }
+
+    fn read(r: &mut Reader, plain: &PlainHosts, folder: &Path) -> Self {
+        let (server, shards) = (Postgres::read(r, plain), Shards::read(r, plain));
+        shards.check(r, &server);
+        match r.value("engines", "orders", Orders::Sqlite) {
+            Orders::Sqlite => {
+                if !shards.is_empty() {
+                    r.fault("shards", "urls", "needs engines.orders = \"postgres\"");
+                }
+                Self::Sqlite { folder: folder.to_owned() }
+            }
+            Orders::Postgres => {
+                r.require(("postgres", "url"), &server.url, "engines.orders is \"postgres\"");
+                let shards = Some(shards).filter(|shards| !shards.is_empty());
+                Self::Postgres(Box::new(PostgresTopology { server, shards }))
+            }
+        }
+    }
+}
+
+impl PaymentsBackend {
+    fn read(r: &mut Reader, plain: &PlainHosts, folder: &Path) -> Self {
+        let cassandra = servers::cassandra(r, plain);
+        match r.value("engines", "payments", Payments::Sqlite) {
+            Payments::Sqlite => Self::Sqlite { folder: folder.to_owned() },
+            Payments::Cassandra => {
+                if let Err(mistake) = cassandra.check() {
+                    r.fault("cassandra", mistake.setting, &mistake.why);
+                }
+                Self::Cassandra(Box::new(cassandra))
+            }
+        }
+    }
+}
+
+impl QueueBackend {
+    fn read(r: &mut Reader, plain: &PlainHosts, folder: &Path, orders: &OrdersBackend) -> Self {
+        let server = servers::rabbitmq(r, plain);
+        match r.value("engines", "queue", Queue::Sqlite) {
+            Queue::Sqlite => Self::Sqlite { folder: folder.to_owned() },
+            Queue::RabbitMq => {
+                r.require(("rabbitmq", "url"), &server.url, "engines.queue is \"rabbitmq\"");
+                let store = match orders {
+                    OrdersBackend::Sqlite { folder } => JobStoreBackend::Sqlite { folder: folder.clone() },
+                    OrdersBackend::Postgres(topology) => {
+                        JobStoreBackend::Postgres(Box::new(topology.server.clone()))
+                    }
+                };
+                Self::RabbitMq { server, store }
+            }
+        }
+    }
+}
+
+impl CacheBackend {
+    fn read(r: &mut Reader, plain: &PlainHosts, folder: &Path) -> Self {
+        let redis = servers::redis(r, plain);
+        match r.value("engines", "cache", Cache::Memory) {
+            Cache::Memory => Self::Memory { folder: folder.to_owned() },
+            Cache::Redis => {
+                r.require(("redis", "url"), &redis.url, "engines.cache is \"redis\"");
+                Self::Redis(redis)
+            }
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Role of the scheduler: housekeeping, and the audit where it is scheduled.
+
+use std::{sync::Arc, time::Duration};
+
+use super::Roles;
+use crate::{
+    housekeeping::Housekeeping,
+    sandbox::{Provider, Sandbox},
+    verify::{Auditor, VerifyGauges},
+    wiring::{AuditParts, SchedulerParts},
+};
+
+impl Roles<'_> {
+    pub(crate) fn scheduler(
+        &mut self,
+        parts: SchedulerParts,
+        sandbox: Option<&Sandbox>,
+    ) -> anyhow::Result<()> {
+        let (config, asked) = (self.wiring.config, self.stop.orderly.clone());
+        let SchedulerParts { orders, sessions, records, partitions, audit, checks } = parts;
+        let house = Housekeeping {
+            orders,
+            sessions,
+            records,
+            records_keep: config.records.keep,
+            partitions,
+            pending_expires: config.orders.pending_expires,
+            ambient: self.wiring.ambient.clone(),
+        };
+        self.stores.extend(checks);
+        self.spawn(async move { house.run(asked).await });
+        audit.map_or(Ok(()), |audit| self.auditor(audit, sandbox))
+    }
+
+    fn auditor(
+        &mut self,
+        (every, parts): (Duration, AuditParts),
+        sandbox: Option<&Sandbox>,
+    ) -> anyhow::Result<()> {
+        let config = self.wiring.config;
+        // A process without its own provider does not read the ledger.
+        let provider = Provider::with_books(&config.payments, sandbox, self.wiring.ambient)?;
+        let verify = parts.verify(provider.map(|provider| Arc::new(provider) as _));
+        let gauges = VerifyGauges::register(&self.metrics);
+        let auditor = Auditor { verify, gauges, every, grace: config.verify.grace };
+        let asked = self.stop.orderly.clone();
+        self.spawn(async move { auditor.run(asked).await });
+        Ok(())
+    }
+}

@@ -1,0 +1,77 @@
+//! Role of the workers: runs jobs, and logs their attempts.
+
+use std::sync::Arc;
+
+use jobs::{
+    recorder::{Recorder, RecorderConfig},
+    worker::Workers,
+};
+use webhooks::WebhookSender;
+use workers::{Env, Parts, WebhookDelivery, queues::PAYMENTS};
+
+use super::{Roles, settings};
+use crate::{
+    health::{ProviderCheck, WorkersCheck},
+    mail, provider,
+    sandbox::Sandbox,
+    webhook_metrics,
+    wiring::WorkerParts,
+};
+
+impl Roles<'_> {
+    pub(crate) fn workers(&mut self, parts: WorkerParts, sandbox: Option<&Sandbox>) -> anyhow::Result<()> {
+        let (config, ambient) = (self.wiring.config, self.wiring.ambient);
+        let WorkerParts { orders, payments, jobs, checks } = parts;
+        let level = config.records.level;
+        let recorder = Recorder::spawn(
+            jobs.records,
+            RecorderConfig { default_level: level, ..RecorderConfig::default() },
+        );
+        let provider = provider::connect(&config.payments, sandbox, ambient)?;
+        let breaker = provider.breaker().clone();
+        let env = Env::new(Parts {
+            orders,
+            payments,
+            provider,
+            mailer: mail::mailer(&config.mail, &config.folder)?,
+            webhooks: self.webhooks()?,
+            ambient: ambient.clone(),
+            worker: self.wiring.name.clone(),
+        });
+        let settings = &config.workers;
+        let pool = Workers::new(jobs.queue, Arc::new(workers::registry()?), env, ambient.clone())
+            .name(self.wiring.name.clone())
+            .recorder(recorder.clone())
+            .lease(settings.lease)
+            .drain_timeout(settings.drain)
+            .abort(self.stop.now.clone());
+        // While the circuit breaker is open, payment jobs are left to processes that may reach the provider.
+        let pool = settings.queues.iter().fold(pool, |pool, (name, slots)| match name.as_str() {
+            PAYMENTS => pool.queue_behind(name, *slots, breaker.gate()),
+            _ => pool.queue(name, *slots),
+        });
+        if settings.queues.iter().any(|(name, _)| name == PAYMENTS) {
+            self.health.push(Arc::new(ProviderCheck(breaker.standing())));
+        }
+        self.health.push(Arc::new(WorkersCheck(pool.health(), self.without)));
+        self.stores.extend(checks);
+        let asked = self.stop.orderly.clone();
+        self.running.spawn(async move {
+            let ended = pool.run(asked).await;
+            recorder.close().await;
+            Ok(ended?)
+        });
+        Ok(())
+    }
+
+    fn webhooks(&self) -> anyhow::Result<WebhookDelivery> {
+        let (config, ambient) = (self.wiring.config, self.wiring.ambient);
+        let sender = WebhookSender::new(settings::url_policy(config), ambient.clone())?;
+        let webhooks = WebhookDelivery {
+            disable_after: config.webhooks.disable_after,
+            ..WebhookDelivery::new(sender, settings::shares(config), ambient.clone())
+        };
+        webhook_metrics::register(&self.metrics, &webhooks);
+        Ok(webhooks)
+    }
+}

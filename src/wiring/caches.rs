@@ -1,0 +1,77 @@
+//! Cache, rate limits and sessions: in this process and its folder, or on one connection to Redis.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::Context;
+use api::HealthCheck;
+use base::Ambient;
+use cache::{
+    Cache, Limits, LocalLimits, MemoryCache, MemoryConfig, RateLimits, RedisCache, RedisLimits, RedisServer,
+    RedisSessions, Sessions, SqliteSessions,
+};
+
+use super::folder::unusable;
+use crate::{config::CacheBackend, health::CacheCheck};
+
+/// API keys counted in memory at most. Only known keys are counted, so clients cannot add made-up ones.
+const LIMITED_KEYS_MAX: usize = 100_000;
+
+/// Where cache, limits and sessions are.
+pub(super) enum CacheSource {
+    Memory { folder: PathBuf },
+    Redis(RedisServer),
+}
+
+/// Parts that only the API uses.
+pub(super) struct ApiCaches {
+    pub(super) cache: Arc<dyn Cache>,
+    pub(super) limits: Arc<dyn RateLimits>,
+    /// `None` without a server.
+    pub(super) check: Option<Arc<dyn HealthCheck>>,
+}
+
+impl CacheSource {
+    pub(super) fn open(backend: &CacheBackend, ambient: &Ambient) -> anyhow::Result<Self> {
+        Ok(match backend {
+            CacheBackend::Memory { folder } => Self::Memory { folder: folder.clone() },
+            CacheBackend::Redis(config) => Self::Redis(RedisServer::new(config, ambient.clone())?),
+        })
+    }
+
+    pub(super) fn api(&self, ambient: &Ambient) -> ApiCaches {
+        // The limits of this process also count while Redis is unavailable.
+        let limits = LocalLimits::new(LIMITED_KEYS_MAX, ambient.clone());
+        let near = MemoryConfig::default();
+        match self {
+            Self::Memory { .. } => ApiCaches {
+                cache: Arc::new(MemoryCache::new(near, ambient.clone())),
+                limits: Arc::new(limits),
+                check: None,
+            },
+            Self::Redis(server) => {
+                let cache: Arc<dyn Cache> = Arc::new(RedisCache::new(server.clone(), near, ambient.clone()));
+                let limits = Arc::new(Limits::new(RedisLimits::new(server.clone()), limits));
+                ApiCaches { check: Some(Arc::new(CacheCheck(Arc::clone(&cache)))), cache, limits }
+            }
+        }
+    }
+
+    pub(super) async fn sessions(&self, ambient: &Ambient) -> anyhow::Result<Arc<dyn Sessions>> {
+        Ok(match self {
+            Self::Memory { folder } => Arc::new(in_file(folder, ambient).await?),
+            Self::Redis(server) => Arc::new(RedisSessions::new(server.clone(), ambient.clone())),
+        })
+    }
+}
+
+/// Several processes of one machine may share the file, so a lock serialises its creation.
+async fn in_file(folder: &Path, ambient: &Ambient) -> anyhow::Result<SqliteSessions> {
+    let turn = File::create(folder.join("sessions.lock")).with_context(|| unusable(folder))?;
+    let turn = tokio::task::spawn_blocking(move || turn.lock().map(|()| turn)).await?;
+    let _turn = turn.with_context(|| unusable(folder))?;
+    Ok(SqliteSessions::open(&folder.join("sessions.db"), ambient.clone()).await?)
+}

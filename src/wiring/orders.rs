@@ -1,0 +1,91 @@
+//! Order store of a role, and what else comes from its databases: health of the shards, partitions, retention.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use api::{HealthCheck, OrdersCheck};
+use base::Ambient;
+use store::OrderStore;
+use store_postgres::{DatabaseConfig, PostgresOrders};
+use workers::verify::Retention;
+
+use super::schema::unless_transient;
+use crate::{config::PostgresTopology, health::ShardsCheck, housekeeping::Partitioning};
+
+/// Role of a process, which determines its connections to the databases of orders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Api,
+    Worker,
+    Relay,
+    Scheduler,
+}
+
+/// The order store of a role.
+pub(super) struct OpenOrders {
+    pub(super) store: Arc<dyn OrderStore>,
+    /// `None` for stores without shards.
+    pub(super) shards: Option<Arc<dyn HealthCheck>>,
+    /// `None` for stores without partitions.
+    pub(super) partitions: Option<Partitioning>,
+    pub(super) retention: Retention,
+}
+
+impl OpenOrders {
+    /// A store in a file, shared by all roles, which keeps everything.
+    pub(super) fn shared(store: Arc<dyn OrderStore>) -> Self {
+        Self { store, shards: None, partitions: None, retention: Retention::default() }
+    }
+
+    /// A store with the pools of the role. A server that is unavailable now may join later.
+    pub(super) async fn open(
+        topology: &PostgresTopology,
+        role: Role,
+        name: &str,
+        ambient: &Ambient,
+    ) -> anyhow::Result<Self> {
+        let store = open(topology, role, name, ambient).await?;
+        let shards = store.is_sharded().then(|| Arc::new(ShardsCheck(store.clone())) as _);
+        let partitions = Partitioning { tables: Arc::new(store.clone()), keep: topology.server.keep() };
+        let retention = topology.server.retention();
+        Ok(Self { store: Arc::new(store), shards, partitions: Some(partitions), retention })
+    }
+
+    /// Checks of a role that uses this store.
+    pub(super) fn checks(&self) -> Vec<Arc<dyn HealthCheck>> {
+        let store = Arc::new(OrdersCheck(Arc::clone(&self.store)));
+        [store as _].into_iter().chain(self.shards.clone()).collect()
+    }
+}
+
+async fn open(
+    topology: &PostgresTopology,
+    role: Role,
+    name: &str,
+    ambient: &Ambient,
+) -> anyhow::Result<PostgresOrders> {
+    let server = &topology.server;
+    let connections = match role {
+        Role::Api => server.api_connections,
+        Role::Worker => server.worker_connections,
+        Role::Relay | Role::Scheduler => server.relay_connections,
+    };
+    // Only the API reads from replicas: other roles decide by what they read.
+    let readable = |database: DatabaseConfig| match role {
+        Role::Api => database,
+        _ => database.primary.into(),
+    };
+    let Some(shards) = &topology.shards else {
+        let database = readable(server.database(name, connections));
+        let store = PostgresOrders::replicated(&database, ambient.clone()).await?;
+        unless_transient(store.check_schema().await)?;
+        return Ok(store);
+    };
+    let databases = shards.databases(server, name, connections);
+    let databases = databases.into_iter().map(|(shard, database)| (shard, readable(database))).collect();
+    let store = PostgresOrders::sharded(databases, shards.sharding(), ambient.clone()).await?;
+    for (shard, checked) in store.check_schemas().await {
+        unless_transient(checked).with_context(|| format!("shard {shard}"))?;
+    }
+    Ok(store)
+}

@@ -1,0 +1,109 @@
+//! Queue and log of attempts: of a running server, and for inspection and control beside it.
+
+use std::{fs, path::Path, sync::Arc};
+
+use anyhow::{Context, bail};
+use base::Ambient;
+use jobs::{
+    Engine,
+    job_store::{JobStore, PostgresJobStore, SqliteJobStore},
+    rabbitmq::{RabbitEngine, RabbitServer},
+    records::{PostgresRecords, RecordStore},
+    sqlite::{SqliteEngine, SqliteRecords},
+};
+use secrecy::ExposeSecret;
+
+use super::{folder, schema::unless_transient};
+use crate::config::{Backends, JobStoreBackend, QueueBackend, RabbitMq};
+
+/// Connections of the job store and the log of attempts together.
+const CONNECTIONS: u32 = 4;
+
+/// The queue and the log of attempts.
+#[derive(Clone)]
+pub(crate) struct Jobs {
+    pub(crate) queue: Arc<dyn Engine>,
+    pub(crate) records: Arc<dyn RecordStore>,
+}
+
+impl Jobs {
+    /// Opens both for inspection and control, with or without a running server; creates nothing in a folder without
+    /// data.
+    pub(crate) async fn open(backends: &Backends) -> anyhow::Result<Self> {
+        if let QueueBackend::Sqlite { folder } = &backends.queue
+            && !folder::queue(folder).exists()
+        {
+            bail!(
+                "there is no data in {}: start `orderworks dev` there first, or choose another --data",
+                folder.display()
+            );
+        }
+        let name = format!("orderworks control {}", std::process::id());
+        let (source, records) = open(&backends.queue, &name, &Ambient::system()).await?;
+        Ok(Self { queue: source.engine(&name, &Ambient::system())?, records })
+    }
+}
+
+/// Engine of the queue. One of a broker is not connected before it is needed.
+pub(super) enum QueueSource {
+    Sqlite(SqliteEngine),
+    RabbitMq(RabbitMq, Arc<dyn JobStore>),
+}
+
+impl QueueSource {
+    /// Reclaims the jobs of a folder that this process has locked: every lease in it belongs to a dead process, so
+    /// nothing waits for the leases to expire.
+    pub(super) async fn recover(&self) -> anyhow::Result<()> {
+        let Self::Sqlite(engine) = self else { return Ok(()) };
+        let orphans = engine.recover_orphans().await?;
+        if orphans > 0 {
+            tracing::info!(jobs = orphans, "jobs of a dead process reclaimed");
+        }
+        Ok(())
+    }
+
+    pub(super) fn engine(&self, name: &str, ambient: &Ambient) -> anyhow::Result<Arc<dyn Engine>> {
+        match self {
+            Self::Sqlite(engine) => Ok(Arc::new(engine.clone())),
+            Self::RabbitMq(server, store) => {
+                let ca_pem = server.ca_file.as_deref().map(read_certificates).transpose()?;
+                let server = RabbitServer { url: server.url.expose_secret(), ca_pem: ca_pem.as_deref() };
+                Ok(Arc::new(RabbitEngine::new(server, name, Arc::clone(store), ambient.clone())?))
+            }
+        }
+    }
+}
+
+pub(super) async fn open(
+    backend: &QueueBackend,
+    name: &str,
+    ambient: &Ambient,
+) -> anyhow::Result<(QueueSource, Arc<dyn RecordStore>)> {
+    let (server, store) = match backend {
+        QueueBackend::Sqlite { folder } => {
+            let engine = SqliteEngine::open(&folder::queue(folder), ambient.clone()).await?;
+            let records = Arc::new(engine.records());
+            return Ok((QueueSource::Sqlite(engine), records));
+        }
+        QueueBackend::RabbitMq { server, store } => (server, store),
+    };
+    let (jobs, records): (Arc<dyn JobStore>, Arc<dyn RecordStore>) = match store {
+        JobStoreBackend::Sqlite { folder } => (
+            Arc::new(SqliteJobStore::open(&folder.join("jobs.db"), ambient.clone()).await?),
+            Arc::new(SqliteRecords::open(&folder.join("records.db")).await?),
+        ),
+        JobStoreBackend::Postgres(postgres) => {
+            let database = base::postgres::connect(&postgres.pool(name, CONNECTIONS)).await?;
+            unless_transient(jobs::postgres::check(&database).await)?;
+            (
+                Arc::new(PostgresJobStore::new(database.clone(), ambient.clone())),
+                Arc::new(PostgresRecords::new(database, ambient.clone()).await?),
+            )
+        }
+    };
+    Ok((QueueSource::RabbitMq(server.clone(), jobs), records))
+}
+
+fn read_certificates(file: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(file).with_context(|| format!("cannot read the certificates in {}", file.display()))
+}
