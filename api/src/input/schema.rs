@@ -113,14 +113,10 @@ impl<'s> Checker<'s> {
         let mut valid = Map::new();
         for (name, field) in &schema.properties {
             let pointer = child(pointer, name);
-            match members.get(name).filter(|value| !value.is_null()) {
-                Some(value) => {
-                    valid.extend(self.value(field, &pointer, value).map(|value| (name.clone(), value)))
-                }
-                None if !schema.required.contains(name) => {}
-                None => {
-                    self.fault::<()>(&pointer, "required", "this field is required");
-                }
+            if let Some(value) = members.get(name).filter(|value| !value.is_null()) {
+                valid.extend(self.value(field, &pointer, value).map(|value| (name.clone(), value)));
+            } else if schema.required.contains(name) {
+                self.fault::<()>(&pointer, "required", "this field is required");
             }
         }
         Some(Value::Object(valid))
@@ -159,13 +155,11 @@ impl<'s> Checker<'s> {
         }
         let bounds = bound(schema.minimum.as_ref(), i64::MIN)..=bound(schema.maximum.as_ref(), i64::MAX);
         let number = value.as_i64().or_else(|| whole(value.as_f64()?));
-        match number.filter(|number| bounds.contains(number)) {
-            Some(number) => Some(number.into()),
-            None => {
-                let (min, max) = bounds.into_inner();
-                self.fault(pointer, "out_of_range", format!("expected a whole number from {min} to {max}"))
-            }
+        if let Some(number) = number.filter(|number| bounds.contains(number)) {
+            return Some(number.into());
         }
+        let (min, max) = bounds.into_inner();
+        self.fault(pointer, "out_of_range", format!("expected a whole number from {min} to {max}"))
     }
 }
 

@@ -130,5 +130,5 @@ fn requests_are_described_as_narrowly_as_they_are_read() {
         assert_eq!(amount["maximum"], store::domain::AMOUNT_MINOR_MAX);
     }
     let url = &schemas["WebhookEndpointCreate"]["properties"]["url"];
-    assert_eq!(url["maxLength"], store::webhook_url::URL_LEN_MAX);
+    assert_eq!(url["maxLength"], webhooks::URL_LEN_MAX);
 }

@@ -114,7 +114,7 @@ impl Document {
             }
             "array" => {
                 let of =
-                    |count: u64| Value::Array((0..count).map(|_| self.sample(&schema["items"])).collect());
+                    |count: usize| Value::Array((0..count).map(|_| self.sample(&schema["items"])).collect());
                 let (min, max) = (number(schema, "minItems"), number(schema, "maxItems"));
                 add(vec![of(min), of(max)], true);
                 add(vec![of(min - 1), of(max + 1), json!({})], false);
@@ -155,17 +155,18 @@ fn kind(schema: &Value) -> &str {
     schema["type"].as_str().or(schema["type"][0].as_str()).expect("a type")
 }
 
-fn number(schema: &Value, name: &str) -> u64 {
-    schema[name].as_u64().unwrap_or_else(|| panic!("no {name} in {schema}"))
+fn number(schema: &Value, name: &str) -> usize {
+    let number = schema[name].as_u64().and_then(|number| number.try_into().ok());
+    number.unwrap_or_else(|| panic!("no {name} in {schema}"))
 }
 
 /// `length` characters of a text that is repeated.
-fn repeat(text: &str, length: u64) -> Value {
-    text.chars().cycle().take(usize::try_from(length).expect("fits")).collect::<String>().into()
+fn repeat(text: &str, length: usize) -> Value {
+    text.chars().cycle().take(length).collect::<String>().into()
 }
 
 /// Prefix, first character and greatest length of a pattern such as `^pm_[a-z]{1,64}$`.
-fn code(schema: &Value) -> Option<(&str, &str, u64)> {
+fn code(schema: &Value) -> Option<(&str, &str, usize)> {
     let (prefix, rest) = schema["pattern"].as_str()?.strip_prefix('^')?.split_once('[')?;
     let (class, length) = rest.strip_suffix("}$")?.split_once("]{1,")?;
     Some((prefix, &class[..1], length.parse().ok()?))
@@ -177,7 +178,7 @@ fn valid_texts(schema: &Value) -> Vec<Value> {
         return names.clone();
     }
     if let Some((prefix, letter, max)) = code(schema) {
-        return [1, max].map(|length| format!("{prefix}{}", letter.repeat(length as usize)).into()).into();
+        return [1, max].map(|length| format!("{prefix}{}", letter.repeat(length)).into()).into();
     }
     match schema["format"].as_str() {
         Some("password") => {
@@ -186,8 +187,8 @@ fn valid_texts(schema: &Value) -> Vec<Value> {
         Some("email") => vec![json!("ada@example.com"), address(number(schema, "maxLength"))],
         Some("uri") => {
             let start = "https://shop.example/";
-            let rest = number(schema, "maxLength") - start.len() as u64;
-            vec![format!("{start}{}", "x".repeat(rest as usize)).into()]
+            let rest = number(schema, "maxLength") - start.len();
+            vec![format!("{start}{}", "x".repeat(rest)).into()]
         }
         Some("currency" | "country" | "verification-token") => vec![schema["example"].clone()],
         _ => ["minLength", "maxLength"].map(|name| repeat("x", number(schema, name))).into(),
@@ -198,7 +199,7 @@ fn valid_texts(schema: &Value) -> Vec<Value> {
 fn invalid_texts(schema: &Value) -> Vec<Value> {
     let mut texts = vec![json!(7)];
     if let Some((prefix, letter, max)) = code(schema) {
-        let long = letter.repeat(max as usize + 1);
+        let long = letter.repeat(max + 1);
         texts.extend(["", &long, "\u{fc}", "a b"].map(|rest| format!("{prefix}{rest}").into()));
         return texts;
     }
@@ -220,9 +221,9 @@ fn invalid_texts(schema: &Value) -> Vec<Value> {
 }
 
 /// A mail address of this length.
-fn address(length: u64) -> Value {
+fn address(length: usize) -> Value {
     let domain = format!("{0}.{0}.{0}", "d".repeat(60));
-    let rest = usize::try_from(length).expect("fits") - domain.len() - ".example".len() - "@.".len();
+    let rest = length - domain.len() - ".example".len() - "@.".len();
     let (local, label) = ("a".repeat(rest.min(60)), "e".repeat(rest - rest.min(60)));
     format!("{local}@{label}.{domain}.example").into()
 }
