@@ -4,24 +4,15 @@
 //! attackers try first: common passwords, runs, repetitions, words of the account and of the shop, and combinations of
 //! these. Accounts keep the shorter passwords they have.
 
-use std::ops::RangeInclusive;
-
+use serde_json::Value;
 use store::domain::MerchantId;
-use unicode_normalization::UnicodeNormalization;
-use utoipa::openapi::{
-    Object,
-    schema::{KnownFormat, SchemaFormat, Type},
-};
 
 use crate::{
-    input::{Node, Rule},
+    input::Report,
     problem::{FieldError, Problem},
     state::ApiState,
 };
 
-/// An upper bound, because passwords are hashed whole.
-const CHARS_MAX: usize = 128;
-const NEW_CHARS_MIN: usize = 15;
 /// Characters that must remain of a password without its common parts.
 const OWN_CHARS_MIN: usize = 6;
 /// Shorter words occur in half of all phrases.
@@ -44,24 +35,16 @@ const RUNS: [&str; 8] = [
     "1qaz2wsx3edc4rfv5tgb6yhn7ujm8ik9ol0p",
 ];
 
-/// A password to check against an account's hash.
-pub(crate) fn known() -> impl Rule<String> {
-    password(1..=CHARS_MAX)
+/// Reports a common new password. The members `own_words` of the body are known to an attacker of the account, such as
+/// its mail address.
+pub(crate) fn check(sent: &Value, valid: &Value, own_words: &[&str], report: &Report) {
+    let own_words: Vec<_> = own_words.iter().filter_map(|name| sent[*name].as_str()).collect();
+    if valid["password"].as_str().is_some_and(|password| is_common(password, &own_words)) {
+        report.add("/password", TOO_COMMON, TOO_COMMON_DETAIL);
+    }
 }
 
-/// A password to be set. The members named by `own_words` are known to an attacker of the account, such as its mail
-/// address.
-pub(crate) fn new(own_words: &'static [&'static str]) -> impl Rule<String> {
-    password(NEW_CHARS_MIN..=CHARS_MAX).then(|node, password| {
-        let own_words: Vec<_> = own_words.iter().map(|name| node.sibling_text(name)).collect();
-        if is_common(&password, &own_words) {
-            return node.fault(TOO_COMMON, TOO_COMMON_DETAIL);
-        }
-        Some(password)
-    })
-}
-
-/// Rejects a new password of which little remains without these words and the merchant's name, which [`new`] does not
+/// Rejects a new password of which little remains without these words and the merchant's name, which [`check`] does not
 /// know.
 pub(crate) async fn refuse_known(
     state: &ApiState,
@@ -74,26 +57,6 @@ pub(crate) async fn refuse_known(
         return Err(Problem::invalid(vec![FieldError::new("/password", TOO_COMMON, TOO_COMMON_DETAIL)]));
     }
     Ok(())
-}
-
-/// Normalised to NFC, because keyboards produce the same letter in two ways (RFC 8265, section 4.2).
-fn password(chars: RangeInclusive<usize>) -> impl Rule<String> {
-    let (min, max) = (*chars.start(), *chars.end());
-    let read = move |node: &Node<'_>| {
-        let text = node.string()?;
-        if chars.contains(&text.chars().count()) {
-            return Some(text.nfc().collect());
-        }
-        node.fault("wrong_length", format!("expected {min} to {max} characters"))
-    };
-    let describe = move || {
-        let mut schema = Object::with_type(Type::String);
-        schema.format = Some(SchemaFormat::KnownFormat(KnownFormat::Password));
-        schema.write_only = Some(true);
-        (schema.min_length, schema.max_length) = (Some(min), Some(max));
-        schema
-    };
-    (read, describe)
 }
 
 /// Whether little remains of the password without its common parts.

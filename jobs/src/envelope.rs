@@ -69,15 +69,9 @@ impl Envelope {
     /// # Errors
     /// [`EngineError::Refused`] when the payload does not serialise or exceeds [`PAYLOAD_BYTES_MAX`].
     pub fn new<J: Job>(job: &J, options: EnqueueOptions, ambient: &Ambient) -> Result<Self, EngineError> {
-        let refused = |why: String| EngineError::Refused(format!("{}: {why}", J::KIND));
-        let payload = serde_json::value::to_raw_value(job).map_err(|error| refused(error.to_string()))?;
-        let bytes = payload.get().len();
-        if bytes > PAYLOAD_BYTES_MAX {
-            return Err(refused(format!(
-                "payload of {bytes} bytes, at most {PAYLOAD_BYTES_MAX}; pass an id instead"
-            )));
-        }
-        Ok(Self {
+        let payload = serde_json::value::to_raw_value(job)
+            .map_err(|error| EngineError::Refused(format!("{}: {error}", J::KIND)))?;
+        let envelope = Self {
             id: options.id.unwrap_or_else(|| JobId::fresh(ambient)),
             kind: J::KIND.to_owned(),
             version: J::VERSION,
@@ -93,6 +87,41 @@ impl Envelope {
             concurrency_key: job.concurrency_key(),
             subject: job.subject(),
             payload,
-        })
+        };
+        envelope.check_payload()?;
+        Ok(envelope)
+    }
+
+    /// Checks the size of the payload, as each engine does before it stores a job.
+    ///
+    /// # Errors
+    /// [`EngineError::Refused`] for a payload over [`PAYLOAD_BYTES_MAX`].
+    pub fn check_payload(&self) -> Result<(), EngineError> {
+        let bytes = self.payload.get().len();
+        if bytes <= PAYLOAD_BYTES_MAX {
+            return Ok(());
+        }
+        let why = format!("payload of {bytes} bytes, at most {PAYLOAD_BYTES_MAX}; pass an id instead");
+        Err(EngineError::Refused(format!("{} {}: {why}", self.kind, self.id)))
+    }
+
+    /// A substitute for a stored job that cannot be decoded: kind `""`, its raw bytes as a string.
+    pub(crate) fn undecodable(id: JobId, queue: String, raw: &str) -> Self {
+        Self {
+            id,
+            kind: String::new(),
+            version: 0,
+            queue,
+            priority: Priority::default(),
+            attempt: 0,
+            max_attempts: 0,
+            created_at: base::ids::timestamp_of(id.0).unwrap_or_default(),
+            run_at: None,
+            trace: None,
+            unique_key: None,
+            concurrency_key: None,
+            subject: None,
+            payload: serde_json::value::to_raw_value(raw).unwrap_or_else(|_| RawValue::NULL.to_owned()),
+        }
     }
 }

@@ -7,6 +7,14 @@ pub use base::error_class::describe;
 /// Boxed cause of a failure.
 pub type Cause = Box<dyn StdError + Send + Sync + 'static>;
 
+/// Longest error text stored with a job, in characters.
+const ERROR_CHARS_MAX: usize = 2000;
+
+/// Truncates an error text to [`ERROR_CHARS_MAX`].
+pub(crate) fn bounded(error: &str) -> String {
+    error.chars().take(ERROR_CHARS_MAX).collect()
+}
+
 /// The outcome of a run that did not complete.
 ///
 /// Any error converts into [`JobError::Retry`], so `?` in a handler means "retry with backoff", the default for a

@@ -14,13 +14,11 @@ use base::ErrorClass;
 use futures::future::BoxFuture;
 
 use crate::{
+    engine::is_name,
     envelope::Envelope,
     failure::Failure,
     job::{Backoff, Job, JobContext},
 };
-
-/// Longest name of a kind or a queue, in bytes.
-pub const NAME_BYTES_MAX: usize = 60;
 
 /// The job types that share one environment `E`.
 pub struct Registry<E> {
@@ -198,11 +196,6 @@ fn run_erased<J: Job>(
         drop(envelope);
         job.run(&ctx).await.map_err(Failure::Job)
     })
-}
-
-fn is_name(text: &str) -> bool {
-    (1..=NAME_BYTES_MAX).contains(&text.len())
-        && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
 }
 
 #[cfg(test)]

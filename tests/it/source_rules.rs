@@ -180,8 +180,8 @@ fn logged(source: &str, level: &str) -> Vec<String> {
 #[test]
 fn operators_find_each_error_that_is_logged_in_the_table_and_each_line_of_the_table_in_the_sources() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folders =
-        ["src", "api/src", "jobs/src", "store", "workers/src"].map(|name| files(&root.join(name), "rs"));
+    let folders = ["src", "api/src", "base/src", "jobs/src", "store", "webhooks/src", "workers/src"]
+        .map(|name| files(&root.join(name), "rs"));
     let product = folders.concat().into_iter().filter(|path| {
         let path = path.display().to_string();
         !["/tests", "/testing/", "/conformance/"].iter().any(|part| path.contains(part))

@@ -14,8 +14,8 @@ use crate::{
 
 use super::{
     card,
-    node::{Node, Report},
-    request::Request,
+    report::Report,
+    schema::{self, Request},
 };
 
 /// Nesting of arrays and objects at most; the routes need four levels. Each level costs every pass over the body.
@@ -39,10 +39,17 @@ impl<T: Request> FromRequest<ApiState> for Body<T> {
         let json = parse(&parts.headers, &bytes, T::OPTIONAL)?;
         card::refuse(&json)?;
         let report = Report::default();
-        let value = T::read(&Node::root(&json, &report));
-        let value = report.finish(value)?;
+        let valid = schema::check::<T>(&json, &report);
+        report.finish()?;
+        let value = T::deserialize(valid).map_err(|error| disagreement::<T>(&error))?;
         Ok(Self { value, fingerprint: fingerprint(&parts.method, parts.uri.path(), &json) })
     }
+}
+
+/// A type that cannot take what its schema permits. The error may quote the body and is not logged.
+fn disagreement<T: Request>(error: &serde_json::Error) -> Problem {
+    tracing::error!(schema = %T::name(), category = ?error.classify(), "request schema and type disagree");
+    Problem::logged()
 }
 
 /// The whole body, bounded in size and time.

@@ -7,7 +7,7 @@
 
 use serde_json::Value;
 
-use super::node::{ERRORS_MAX, child};
+use super::report::{ERRORS_MAX, child};
 use crate::problem::{FieldError, Kind, Problem};
 
 /// Bit `n` stands for a length of `n + 1` digits: 13 to 19 (ISO/IEC 7812).

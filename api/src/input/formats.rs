@@ -1,57 +1,94 @@
-//! Formats of single fields, each with its check, its text for people and its description for programs.
+//! Formats of text, by their names in `#[schema(format = ..)]`. Text without one of these is a line.
 
-use base::chars::is_format;
+use base::chars::{is_format, is_joiner};
 use email_address::{EmailAddress, Options};
+use serde_json::Value;
 use store::domain::Currency;
-use utoipa::openapi::{
-    Object,
-    schema::{KnownFormat, SchemaFormat, Type},
-};
+use unicode_normalization::UnicodeNormalization;
+use utoipa::openapi::{Object, SchemaFormat};
 
-use super::{
-    country::is_country,
-    node::Node,
-    rules::{Rule, matching},
-    text::Code,
-};
+use super::country::is_country;
 
-/// A stock keeping unit.
-pub(crate) const SKU: Code = Code {
-    prefix: "",
-    class: "A-Za-z0-9._-",
-    chars_max: 64,
-    words: "1 to 64 letters, digits, dots, underscores or dashes",
-};
-/// A category of products.
-pub(crate) const SLUG: Code = Code {
-    prefix: "",
-    class: "a-z0-9-",
-    chars_max: 64,
-    words: "a slug of 1 to 64 small letters, digits or dashes",
-};
-/// The reason of a cancellation.
-pub(crate) const REASON: Code = Code {
-    prefix: "",
-    class: "a-z0-9_",
-    chars_max: 64,
-    words: "a code of 1 to 64 small letters, digits or underscores",
-};
-pub(crate) const PAYMENT_METHOD: Code = Code {
-    prefix: "pm_",
-    class: "A-Za-z0-9_",
-    chars_max: 64,
-    words: "the payment provider's token, `pm_` and 1 to 64 letters, digits or underscores",
-};
-
+/// Text without control characters.
+pub(crate) const TEXT_PATTERN: &str = r"^[^\x00-\x1f\x7f-\x9f]*$";
+/// The same with at least one character that is not blank.
+const LINE_PATTERN: &str = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$";
+/// The same with line breaks and tabs.
+const PARAGRAPHS_PATTERN: &str = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]*$";
+pub(crate) const SKU_PATTERN: &str = "^[A-Za-z0-9._-]{1,64}$";
 /// RFC 5321, section 4.5.3.1.3, without the angle brackets.
 const EMAIL_BYTES_MAX: usize = 254;
 
-pub(crate) fn email() -> impl Rule<String> {
-    matching(is_email, "a mail address such as ada@example.com", |schema| {
-        schema.format = Some(SchemaFormat::KnownFormat(KnownFormat::Email));
-        schema.max_length = Some(EMAIL_BYTES_MAX);
-        schema.example = Some("ada@example.com".into());
-    })
+struct Format {
+    name: &'static str,
+    pattern: Option<&'static str>,
+    is_valid: fn(&str) -> bool,
+    /// What is expected, for people.
+    words: &'static str,
+}
+
+const FORMATS: [Format; 8] = [
+    Format {
+        name: "sku",
+        pattern: Some(SKU_PATTERN),
+        is_valid: is_sku,
+        words: "1 to 64 letters, digits, dots, underscores or dashes",
+    },
+    Format {
+        name: "slug",
+        pattern: Some("^[a-z0-9-]{1,64}$"),
+        is_valid: |text| is_code(text, |b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-')),
+        words: "a slug of 1 to 64 small letters, digits or dashes",
+    },
+    Format {
+        name: "reason-code",
+        pattern: Some("^[a-z0-9_]{1,64}$"),
+        is_valid: |text| is_code(text, |b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_')),
+        words: "a code of 1 to 64 small letters, digits or underscores",
+    },
+    Format {
+        name: "payment-method",
+        pattern: Some("^pm_[A-Za-z0-9_]{1,64}$"),
+        is_valid: |text| {
+            let token = text.strip_prefix("pm_").unwrap_or_default();
+            is_code(token, |b| b.is_ascii_alphanumeric() || b == b'_')
+        },
+        words: "the payment provider's token, `pm_` and 1 to 64 letters, digits or underscores",
+    },
+    Format {
+        name: "currency",
+        pattern: Some("^[A-Z]{3}$"),
+        is_valid: |text| text.parse::<Currency>().is_ok(),
+        words: "an ISO 4217 code of three upper-case letters, such as EUR",
+    },
+    Format {
+        name: "country",
+        pattern: Some("^[A-Z]{2}$"),
+        is_valid: is_country,
+        words: "an ISO 3166-1 alpha-2 code such as DE",
+    },
+    Format {
+        name: "email",
+        pattern: None,
+        is_valid: is_email,
+        words: "a mail address such as ada@example.com",
+    },
+    // A malformed token gets the same response as an unknown one.
+    Format {
+        name: "verification-token",
+        pattern: Some("^owv_([0-9A-Za-z_-]{43}|[0-9a-f]{64})$"),
+        is_valid: |_| true,
+        words: "the token from the mail",
+    },
+];
+
+/// Whether the text can be a stock keeping unit.
+pub(crate) fn is_sku(text: &str) -> bool {
+    is_code(text, |b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+fn is_code(text: &str, has: fn(u8) -> bool) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(has)
 }
 
 /// Whether mail transports accept the address as it is: no display name, no address literal, a domain of the public
@@ -64,52 +101,82 @@ fn is_email(text: &str) -> bool {
         && EmailAddress::parse_with_options(text, options).is_ok()
 }
 
-pub(crate) fn country() -> impl Rule<String> {
-    matching(is_country, "an ISO 3166-1 alpha-2 code such as DE", |schema| {
-        schema.pattern = Some("^[A-Z]{2}$".to_owned());
-        schema.example = Some("DE".into());
-    })
+/// Code and detail of a fault.
+type TextFault = (&'static str, String);
+
+/// The text as it is stored, if it agrees with the schema.
+pub(super) fn read(schema: &Object, text: &str) -> Result<String, TextFault> {
+    let name = name(schema);
+    if let Some(format) = FORMATS.iter().find(|format| format.name == name) {
+        let fault = || ("wrong_format", format!("expected {}", format.words));
+        return if (format.is_valid)(text) { Ok(text.to_owned()) } else { Err(fault()) };
+    }
+    match (name, &schema.enum_values) {
+        (_, Some(names)) => one_of(names, text),
+        ("password", _) => password(schema, text),
+        ("paragraphs", _) => paragraphs(schema, text),
+        _ => line(schema, text),
+    }
 }
 
-pub(crate) fn currency() -> impl Rule<Currency> {
-    let read = |node: &Node<'_>| match node.string()?.parse::<Currency>() {
-        Ok(currency) => Some(currency),
-        Err(error) => node.fault("wrong_format", error.to_string()),
-    };
-    let describe = || {
-        let mut schema = Object::with_type(Type::String);
-        schema.pattern = Some("^[A-Z]{3}$".to_owned());
-        schema.example = Some("EUR".into());
-        schema
-    };
-    (read, describe)
+/// The pattern that text of this schema has, for programs.
+pub(crate) fn pattern(schema: &Object) -> Option<&'static str> {
+    let name = name(schema);
+    match FORMATS.iter().find(|format| format.name == name) {
+        Some(format) => format.pattern,
+        None if name == "password" => None,
+        None if name == "paragraphs" => Some(PARAGRAPHS_PATTERN),
+        None => schema.min_length.map(|_| LINE_PATTERN),
+    }
 }
 
-/// The token of a mail. Any string is read: a malformed token gets the same response as an unknown one.
-pub(crate) fn verification_token() -> impl Rule<String> {
-    let describe = || {
-        let mut schema = Object::with_type(Type::String);
-        schema.pattern = Some("^owv_([0-9A-Za-z_-]{43}|[0-9a-f]{64})$".to_owned());
-        schema.example = Some("owv_…".into());
-        schema
-    };
-    (|node: &Node<'_>| node.string().map(str::to_owned), describe)
+fn name(schema: &Object) -> &str {
+    if let Some(SchemaFormat::Custom(name)) = &schema.format { name } else { "" }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn one_of(names: &[Value], text: &str) -> Result<String, TextFault> {
+    if names.iter().any(|name| name == text) {
+        return Ok(text.to_owned());
+    }
+    let names: Vec<_> = names.iter().map(|name| format!("`{}`", name.as_str().unwrap_or_default())).collect();
+    Err(("wrong_format", format!("expected one of {}", names.join(", "))))
+}
 
-    #[test]
-    fn codes_take_their_prefix_and_characters_and_no_others() {
-        assert!(SKU.matches("Mug.blue_1-") && SKU.matches(&"s".repeat(64)));
-        for bad in ["", "a b", "a/b", "m\u{fc}g", &"s".repeat(65)] {
-            assert!(!SKU.matches(bad), "{bad}");
-        }
-        assert!(PAYMENT_METHOD.matches("pm_card_visa"));
-        for bad in ["pm_", "card_visa", "pm_a-b", "pm_a,b"] {
-            assert!(!PAYMENT_METHOD.matches(bad), "{bad}");
-        }
-        assert_eq!(PAYMENT_METHOD.pattern(), "^pm_[A-Za-z0-9_]{1,64}$");
+/// Any characters. Normalised to NFC, because keyboards produce the same letter in two ways (RFC 8265, section 4.2).
+fn password(schema: &Object, text: &str) -> Result<String, TextFault> {
+    let (min, max) = (schema.min_length.unwrap_or(0), schema.max_length.unwrap_or(usize::MAX));
+    if (min..=max).contains(&text.chars().count()) {
+        return Ok(text.nfc().collect());
+    }
+    Err(("wrong_length", format!("expected {min} to {max} characters")))
+}
+
+/// Text of several lines.
+fn paragraphs(schema: &Object, text: &str) -> Result<String, TextFault> {
+    if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
+        return Err(("control_character", "control characters are not allowed".to_owned()));
+    }
+    sized(schema, text)
+}
+
+/// One line of text. Control and format characters are rejected, as they would change how a mail or a list shows the
+/// text around it.
+fn line(schema: &Object, text: &str) -> Result<String, TextFault> {
+    if text.chars().any(char::is_control) {
+        return Err(("control_character", "control characters are not allowed".to_owned()));
+    }
+    if text.chars().any(|c| is_format(c) && !is_joiner(c)) {
+        return Err(("format_character", "invisible format characters are not allowed".to_owned()));
+    }
+    sized(schema, text)
+}
+
+/// Text that is not blank and not too long, without blanks around it.
+fn sized(schema: &Object, text: &str) -> Result<String, TextFault> {
+    let max = schema.max_length.unwrap_or(usize::MAX);
+    match text.trim().chars().count() {
+        0 => Err(("wrong_length", "expected some text".to_owned())),
+        chars if chars > max => Err(("wrong_length", format!("expected at most {max} characters"))),
+        _ => Ok(text.trim().to_owned()),
     }
 }

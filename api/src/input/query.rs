@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Display, str::FromStr};
 
 use store::domain::PageRequest;
 
-use super::node::Report;
+use super::report::Report;
 use crate::problem::Problem;
 
 const LIMIT_DEFAULT: u32 = 10;
@@ -64,6 +64,7 @@ impl Query {
             );
         }
         let after = self.parsed("starting_after", "the last item of the page before");
-        self.report.finish(Some(PageRequest { limit: limit.unwrap_or(LIMIT_DEFAULT), after }))
+        self.report.finish()?;
+        Ok(PageRequest { limit: limit.unwrap_or(LIMIT_DEFAULT), after })
     }
 }

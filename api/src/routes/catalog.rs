@@ -2,24 +2,23 @@
 
 use axum::{Json, extract::State};
 use http::StatusCode;
+use serde::Deserialize;
 use store::{
     catalog::{self, ProductData, ProductFilter},
-    domain::{AMOUNT_MINOR_MAX, Currency},
+    domain::Currency,
 };
+use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     auth::{AnyKey, SecretKey},
     edge::Trace,
-    input::{Body, PathText, Query, SKU, SLUG, currency, integer, line, optional, paragraphs, request},
+    input::{Body, PathText, Query, Request, is_sku},
     limits::SearchCaller,
     problem::{FieldError, Kind, Problem, ProblemBody},
     state::ApiState,
     view::{CategoryView, InventoryView, List, ProductView},
 };
-
-/// Units in stock at most.
-const STOCK_MAX: i64 = 1_000_000_000;
 
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
@@ -68,7 +67,7 @@ async fn get_product(
     AnyKey(key): AnyKey,
     PathText(sku): PathText,
 ) -> Result<Json<ProductView>, Problem> {
-    let found = if SKU.matches(&sku) { state.catalog.product(key.merchant, &sku).await? } else { None };
+    let found = if is_sku(&sku) { state.catalog.product(key.merchant, &sku).await? } else { None };
     Ok(Json(found.ok_or_else(no_product)?.into()))
 }
 
@@ -76,23 +75,32 @@ fn no_product() -> Problem {
     Problem::not_found("product")
 }
 
-request! {
-    /// A product; its stock is set separately.
-    struct ProductPut {
-        /// The same as in the path, if present.
-        sku: Option<String> = optional(SKU.rule()),
-        name: String = line(200),
-        /// Line breaks and tabs are allowed.
-        description: Option<String> = optional(paragraphs(5000)),
-        category: String = SLUG.rule(),
-        /// Per unit, in minor units.
-        price_minor: i64 = integer(0..=AMOUNT_MINOR_MAX),
-        /// ISO 4217.
-        currency: Currency = currency(),
-        /// `inventory.low` is sent when the available quantity falls to this; 0 when absent.
-        low_stock_at: Option<i64> = optional(integer(0..=STOCK_MAX)),
-    }
+/// A product; its stock is set separately.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ProductPut {
+    /// The same as in the path, if present.
+    #[schema(format = "sku")]
+    sku: Option<String>,
+    #[schema(min_length = 1, max_length = 200)]
+    name: String,
+    /// Line breaks and tabs are allowed.
+    #[schema(format = "paragraphs", min_length = 1, max_length = 5000)]
+    description: Option<String>,
+    #[schema(format = "slug")]
+    category: String,
+    /// Per unit, in minor units.
+    #[schema(minimum = 0, maximum = 999_999_999_999_i64)]
+    price_minor: i64,
+    /// ISO 4217.
+    #[schema(value_type = String, format = "currency", example = "EUR")]
+    currency: Currency,
+    /// `inventory.low` is sent when the available quantity falls to this; 0 when absent.
+    #[schema(minimum = 0, maximum = 1_000_000_000)]
+    low_stock_at: Option<i64>,
 }
+
+impl Request for ProductPut {}
 
 /// Create or replace a product
 #[utoipa::path(
@@ -112,7 +120,7 @@ async fn put_product(
     body: Body<ProductPut>,
 ) -> Result<(StatusCode, Json<ProductView>), Problem> {
     let request = body.value;
-    if !SKU.matches(&sku) {
+    if !is_sku(&sku) {
         return Err(Problem::new(
             Kind::INVALID,
             "a sku is 1 to 64 letters, digits, dots, underscores or dashes",
@@ -170,17 +178,20 @@ async fn get_inventory(
     PathText(sku): PathText,
 ) -> Result<Json<InventoryView>, Problem> {
     // Not through the cache: merchants need the exact figure.
-    let found = if SKU.matches(&sku) { state.orders.product(key.merchant, &sku).await? } else { None };
+    let found = if is_sku(&sku) { state.orders.product(key.merchant, &sku).await? } else { None };
     Ok(Json(found.ok_or_else(no_product)?.into()))
 }
 
-request! {
-    /// Stock of a product.
-    struct InventoryPut {
-        /// Units in stock, including those reserved for open orders.
-        on_hand: i64 = integer(0..=STOCK_MAX),
-    }
+/// Stock of a product.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct InventoryPut {
+    /// Units in stock, including those reserved for open orders.
+    #[schema(minimum = 0, maximum = 1_000_000_000)]
+    on_hand: i64,
 }
+
+impl Request for InventoryPut {}
 
 /// Set the stock of a product
 #[utoipa::path(
@@ -201,7 +212,7 @@ async fn put_inventory(
     PathText(sku): PathText,
     body: Body<InventoryPut>,
 ) -> Result<Json<InventoryView>, Problem> {
-    if !SKU.matches(&sku) {
+    if !is_sku(&sku) {
         return Err(no_product());
     }
     let (on_hand, now) = (body.value.on_hand, state.ambient.now());

@@ -10,20 +10,20 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderValue, StatusCode};
+use serde::Deserialize;
+use serde_json::Value;
 use store::{
     domain::{CustomerId, VerificationId},
     token::{Token, TokenKind},
     verifications::{NewVerification, OpenAccount, Purpose, Verification, VerificationRequested},
 };
+use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{
-    order_fields::customer_name,
-    orders::place::{REPLAYED, key_reused},
-};
+use super::orders::place::{REPLAYED, key_reused};
 use crate::{
     edge::Trace,
-    input::{Body, email, idempotency_key, request, scoped_key, verification_token},
+    input::{Body, Report, Request, idempotency_key, scoped_key},
     limits::PasswordCaller,
     password_rule,
     problem::{Kind, Problem, ProblemBody},
@@ -36,34 +36,50 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new().routes(routes!(register)).routes(routes!(verify)).routes(routes!(delete))
 }
 
-request! {
-    /// A new customer.
-    struct CustomerCreate {
-        /// One account per address, letter case ignored.
-        email: String = email(),
-        name: String = customer_name(),
-        /// Any characters; no common password.
-        password: String = password_rule::new(&["email", "name"]),
+/// A new customer.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct CustomerCreate {
+    /// One account per address, letter case ignored.
+    #[schema(format = "email", max_length = 254, example = "ada@example.com")]
+    email: String,
+    #[schema(min_length = 1, max_length = 200, example = "Ada Lovelace")]
+    name: String,
+    /// Any characters; no common password.
+    #[schema(format = "password", write_only, min_length = 15, max_length = 128)]
+    password: String,
+}
+
+impl Request for CustomerCreate {
+    fn check(sent: &Value, valid: &Value, report: &Report) {
+        password_rule::check(sent, valid, &["email", "name"], report);
     }
 }
 
-request! {
-    /// Proof of a customer's address.
-    struct CustomerVerify {
-        /// The token from the mail.
-        token: String = verification_token(),
-        /// The password chosen at registration.
-        password: String = password_rule::known(),
-    }
+/// Proof of a customer's address.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct CustomerVerify {
+    /// The token from the mail.
+    #[schema(format = "verification-token", example = "owv_…")]
+    token: String,
+    /// The password chosen at registration.
+    #[schema(format = "password", write_only, min_length = 1, max_length = 128)]
+    password: String,
 }
 
-request! {
-    /// Confirmation of a deletion.
-    struct CustomerDelete {
-        /// The account's password.
-        password: String = password_rule::known(),
-    }
+impl Request for CustomerVerify {}
+
+/// Confirmation of a deletion.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct CustomerDelete {
+    /// The account's password.
+    #[schema(format = "password", write_only, min_length = 1, max_length = 128)]
+    password: String,
 }
+
+impl Request for CustomerDelete {}
 
 /// Register a customer
 ///

@@ -1,8 +1,8 @@
 //! Rules for every operation of the OpenAPI document, added in one place instead of at each handler.
 //!
 //! Guarantees: whatever parameters must not contain ([`Query`](crate::input::Query), the `Idempotency-Key`) is excluded
-//! by the document as well, so that clients generated from it are not rejected. Bodies describe themselves, see
-//! [`crate::input::request!`].
+//! by the document as well, so that clients generated from it are not rejected. Bodies are
+//! checked against the schemas themselves, see [`Request`](crate::input::Request).
 
 use store::domain::OrderStatus;
 use utoipa::openapi::{
@@ -11,7 +11,7 @@ use utoipa::openapi::{
     schema::{Object, SchemaType, Type},
 };
 
-use crate::input::{LIMIT_MAX, SKU, TEXT_PATTERN};
+use crate::input::{LIMIT_MAX, SKU_PATTERN, TEXT_PATTERN, pattern};
 
 /// A UUID in its text form.
 const UUID_PATTERN: &str = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}";
@@ -28,6 +28,18 @@ pub(super) fn tell_rules(document: &mut OpenApi) {
             }
             tell_body(operation);
             tell_streams(operation);
+        }
+    }
+    let schemas = document.components.iter_mut().flat_map(|components| components.schemas.values_mut());
+    schemas.for_each(tell_patterns);
+}
+
+/// Adds the pattern to each member that has a format.
+fn tell_patterns(schema: &mut RefOr<Schema>) {
+    let RefOr::T(Schema::Object(object)) = schema else { return };
+    for member in object.properties.values_mut() {
+        if let RefOr::T(Schema::Object(member)) = member {
+            member.pattern = pattern(member).map(str::to_owned).or(member.pattern.take());
         }
     }
 }
@@ -51,7 +63,7 @@ fn tell_parameter(path: &str, parameter: &mut Parameter) {
         }
         "starting_after" => schema.pattern = cursor_pattern(path),
         "Idempotency-Key" => schema.pattern = Some(KEY_PATTERN.to_owned()),
-        "sku" => schema.pattern = Some(SKU.pattern()),
+        "sku" => schema.pattern = Some(SKU_PATTERN.to_owned()),
         "q" => text(schema, 100),
         "category" => text(schema, 64),
         "status" => schema.enum_values = Some(OrderStatus::ALL.map(|status| status.as_str().into()).into()),

@@ -1,89 +1,100 @@
 //! Fields that orders, carts and checkouts have in common.
 
+use serde::Deserialize;
+use serde_json::Value;
 use store::{
     domain::{Address, Customer},
     orders::NewLine,
 };
+use utoipa::ToSchema;
 
-use crate::input::{
-    Node, PAYMENT_METHOD, Rule, SKU, array, country, email, fields, integer, line, object, optional,
-};
+use crate::{input::Report, problem::FieldError};
 
-const ITEMS_MAX: usize = 100;
-pub(super) const QUANTITY_MAX: u32 = 10_000;
-const NAME_CHARS_MAX: usize = 200;
+const QUANTITY_MAX: u32 = 10_000;
 
-fields! {
-    /// The customer.
-    Customer as OrderCreateCustomer {
-        email: String = email(),
-        name: String = customer_name(),
+/// The customer.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OrderCreateCustomer {
+    #[schema(format = "email", max_length = 254, example = "ada@example.com")]
+    email: String,
+    #[schema(min_length = 1, max_length = 200, example = "Ada Lovelace")]
+    name: String,
+}
+
+impl From<OrderCreateCustomer> for Customer {
+    fn from(OrderCreateCustomer { email, name }: OrderCreateCustomer) -> Self {
+        Self { email, name }
     }
 }
 
-fields! {
-    /// The shipping address.
-    Address as OrderCreateAddress {
-        name: String = line(NAME_CHARS_MAX),
-        line1: String = line(200),
-        line2: Option<String> = optional(line(200)),
-        city: String = line(100),
-        postal_code: String = line(20),
-        /// An assigned ISO 3166-1 alpha-2 code.
-        country: String = country(),
+/// The shipping address.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OrderCreateAddress {
+    #[schema(min_length = 1, max_length = 200)]
+    name: String,
+    #[schema(min_length = 1, max_length = 200)]
+    line1: String,
+    #[schema(min_length = 1, max_length = 200)]
+    line2: Option<String>,
+    #[schema(min_length = 1, max_length = 100)]
+    city: String,
+    #[schema(min_length = 1, max_length = 20)]
+    postal_code: String,
+    /// An assigned ISO 3166-1 alpha-2 code.
+    #[schema(format = "country", example = "DE")]
+    country: String,
+}
+
+impl From<OrderCreateAddress> for Address {
+    fn from(address: OrderCreateAddress) -> Self {
+        let OrderCreateAddress { name, line1, line2, city, postal_code, country } = address;
+        Self { name, line1, line2, city, postal_code, country }
     }
 }
 
-fields! {
-    /// An ordered product.
-    NewLine as OrderCreateItem {
-        sku: String = SKU.rule().described(|schema| schema.example = Some("mug-blue".into())),
-        quantity: u32 = quantity(1),
-    }
-}
-
-pub(super) fn customer_name() -> impl Rule<String> {
-    line(NAME_CHARS_MAX).described(|schema| schema.example = Some("Ada Lovelace".into()))
-}
-
-pub(super) fn quantity(min: u32) -> impl Rule<u32> {
-    integer(min..=QUANTITY_MAX).described(|schema| schema.example = Some(2.into()))
-}
-
-pub(super) fn payment_method() -> impl Rule<String> {
-    PAYMENT_METHOD.rule().described(|schema| schema.example = Some("pm_card_visa".into()))
-}
-
-pub(super) fn reference() -> impl Rule<String> {
-    line(100)
+/// An ordered product.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OrderCreateItem {
+    #[schema(format = "sku", example = "mug-blue")]
+    sku: String,
+    #[schema(minimum = 1, maximum = 10000, example = 2)]
+    quantity: u32,
 }
 
 /// Items merged to one line per sku.
-#[derive(Default)]
-pub(super) struct Items {
+pub(super) struct Lines {
     pub(super) lines: Vec<NewLine>,
     /// For each line the index of the first item it came from.
     pub(super) item_of_line: Vec<usize>,
 }
 
-pub(super) fn items() -> impl Rule<Items> {
-    array(1..=ITEMS_MAX, object::<NewLine>()).then(merge)
-}
-
-fn merge(node: &Node<'_>, items: Vec<NewLine>) -> Option<Items> {
-    let mut merged = Items::default();
-    for (index, item) in items.into_iter().enumerate() {
-        let Some(line) = merged.lines.iter_mut().find(|line| line.sku == item.sku) else {
-            merged.lines.push(item);
-            merged.item_of_line.push(index);
+/// # Errors
+/// The first item with which its sku exceeds [`QUANTITY_MAX`].
+pub(super) fn merge(items: Vec<OrderCreateItem>) -> Result<Lines, FieldError> {
+    let (mut lines, mut item_of_line) = (Vec::<NewLine>::with_capacity(items.len()), Vec::new());
+    for (index, OrderCreateItem { sku, quantity }) in items.into_iter().enumerate() {
+        let Some(line) = lines.iter_mut().find(|line| line.sku == sku) else {
+            lines.push(NewLine { sku, quantity });
+            item_of_line.push(index);
             continue;
         };
-        let sum = line.quantity.checked_add(item.quantity).filter(|sum| *sum <= QUANTITY_MAX);
-        let Some(sum) = sum else {
-            let words = format!("all items of this sku together exceed {QUANTITY_MAX}");
-            return node.fault_at(&format!("{index}/quantity"), "out_of_range", words);
-        };
-        line.quantity = sum;
+        line.quantity = line.quantity.saturating_add(quantity);
+        if line.quantity > QUANTITY_MAX {
+            let detail = format!("all items of this sku together exceed {QUANTITY_MAX}");
+            return Err(FieldError::new(format!("/items/{index}/quantity"), "out_of_range", detail));
+        }
     }
-    Some(merged)
+    Ok(Lines { lines, item_of_line })
+}
+
+/// Reports items that cannot be merged.
+pub(super) fn check_items(valid: &Value, report: &Report) {
+    if let Ok(items) = Vec::deserialize(&valid["items"])
+        && let Err(fault) = merge(items)
+    {
+        report.add(fault.pointer, fault.code, fault.detail);
+    }
 }

@@ -5,17 +5,20 @@
 
 use axum::{Json, extract::State};
 use http::StatusCode;
+use serde::Deserialize;
+use serde_json::Value;
 use store::{
     domain::VerificationId,
     token::{Token, TokenKind},
     verifications::{NewVerification, Purpose, Verification},
 };
+use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::customers::token_invalid;
 use crate::{
     edge::Trace,
-    input::{Body, email, request, verification_token},
+    input::{Body, Report, Request},
     limits::PasswordCaller,
     password_rule,
     problem::{Problem, ProblemBody},
@@ -28,20 +31,31 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new().routes(routes!(request)).routes(routes!(confirm))
 }
 
-request! {
-    /// The account whose password was forgotten.
-    struct PasswordResetCreate {
-        email: String = email(),
-    }
+/// The account whose password was forgotten.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct PasswordResetCreate {
+    #[schema(format = "email", max_length = 254, example = "ada@example.com")]
+    email: String,
 }
 
-request! {
-    /// A new password, with the proof of access to the account's address.
-    struct PasswordResetConfirm {
-        /// The token from the mail.
-        token: String = verification_token(),
-        /// Any characters; no common password.
-        password: String = password_rule::new(&[]),
+impl Request for PasswordResetCreate {}
+
+/// A new password, with the proof of access to the account's address.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct PasswordResetConfirm {
+    /// The token from the mail.
+    #[schema(format = "verification-token", example = "owv_…")]
+    token: String,
+    /// Any characters; no common password.
+    #[schema(format = "password", write_only, min_length = 15, max_length = 128)]
+    password: String,
+}
+
+impl Request for PasswordResetConfirm {
+    fn check(sent: &Value, valid: &Value, report: &Report) {
+        password_rule::check(sent, valid, &[], report);
     }
 }
 

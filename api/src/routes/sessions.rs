@@ -2,13 +2,14 @@
 
 use axum::{Json, extract::State};
 use http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     auth::AnyKey,
-    input::{Body, PathText, email, request},
+    input::{Body, PathText, Request},
     limits::PasswordCaller,
-    password_rule,
     problem::{Kind, Problem, ProblemBody},
     sessions,
     state::ApiState,
@@ -22,13 +23,17 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(end))
 }
 
-request! {
-    /// Credentials of a customer.
-    struct SessionCreate {
-        email: String = email(),
-        password: String = password_rule::known(),
-    }
+/// Credentials of a customer.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct SessionCreate {
+    #[schema(format = "email", max_length = 254, example = "ada@example.com")]
+    email: String,
+    #[schema(format = "password", write_only, min_length = 1, max_length = 128)]
+    password: String,
 }
+
+impl Request for SessionCreate {}
 
 /// Sign a customer in
 ///

@@ -7,17 +7,22 @@ use axum::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{StatusCode, header};
+use serde::Deserialize;
+use serde_json::Value;
 use store::{
     domain::{EndpointId, EventKind},
     webhooks::{ENDPOINTS_PER_MERCHANT_MAX, Endpoint, EndpointChange, Subscription},
 };
-use utoipa::openapi::schema::SchemaFormat;
+use utoipa::{
+    ToSchema,
+    openapi::schema::{Array, ArrayBuilder, ObjectBuilder, SchemaType, Type},
+};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use webhooks::URL_LEN_MAX;
 
 use crate::{
     auth::SecretKey,
-    input::{Body, Node, PathText, Query, Rule, array, boolean, line, one_of, optional, parse_id, request},
+    input::{Body, PathText, Query, Report, Request, parse_id},
     problem::{FieldError, Kind, Problem, ProblemBody},
     state::ApiState,
     view::{EndpointCreatedView, EndpointView, List},
@@ -34,54 +39,81 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
     ))
 }
 
-request! {
-    /// A new endpoint.
-    struct WebhookEndpointCreate {
-        /// An https URL of a public address.
-        url: String = url(),
-        /// Kinds of events, or `*` alone for all.
-        events: Subscription = events(),
-        /// True when absent.
-        enabled: Option<bool> = optional(boolean()),
+/// A new endpoint.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct WebhookEndpointCreate {
+    /// An https URL of a public address.
+    #[schema(
+        format = "uri",
+        min_length = 1,
+        max_length = 2048,
+        example = "https://shop.example/hooks/orderworks"
+    )]
+    url: String,
+    #[schema(schema_with = events_schema)]
+    events: Vec<String>,
+    /// True when absent.
+    enabled: Option<bool>,
+}
+
+/// Changes of an endpoint; absent fields stay as they are.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct WebhookEndpointChange {
+    #[schema(format = "uri", min_length = 1, max_length = 2048)]
+    url: Option<String>,
+    #[schema(schema_with = changed_events_schema)]
+    events: Option<Vec<String>>,
+    enabled: Option<bool>,
+}
+
+impl Request for WebhookEndpointCreate {
+    fn check(_: &Value, valid: &Value, report: &Report) {
+        check_events(valid, report);
     }
 }
 
-request! {
-    /// Changes of an endpoint; absent fields stay as they are.
-    struct WebhookEndpointChange {
-        url: Option<String> = optional(url()),
-        /// Kinds of events, or `*` alone for all.
-        events: Option<Subscription> = optional(events()),
-        enabled: Option<bool> = optional(boolean()),
+impl Request for WebhookEndpointChange {
+    fn check(_: &Value, valid: &Value, report: &Report) {
+        check_events(valid, report);
     }
 }
 
-fn url() -> impl Rule<String> {
-    line(URL_LEN_MAX).described(|schema| {
-        schema.format = Some(SchemaFormat::Custom("uri".to_owned()));
-        schema.example = Some("https://shop.example/hooks/orderworks".into());
-    })
+fn events_schema() -> Array {
+    let names = EventKind::ALL.map(EventKind::as_str).into_iter().chain(["*"]);
+    let name = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(names)).build();
+    ArrayBuilder::new()
+        .items(name)
+        .min_items(Some(1))
+        .max_items(Some(EventKind::ALL.len()))
+        .description(Some("Kinds of events, or `*` alone for all."))
+        .examples([serde_json::json!(["*"])])
+        .build()
 }
 
-fn events() -> impl Rule<Subscription> {
-    let names: [_; EventKind::ALL.len() + 1] =
-        std::array::from_fn(|index| EventKind::ALL.get(index).map_or("*", |kind| kind.as_str()));
-    let name = one_of(names, "a kind of event such as `order.paid`, or `*`");
-    array(1..=EventKind::ALL.len(), name.described(|schema| schema.example = Some("*".into())))
-        .then(subscription)
+fn changed_events_schema() -> Array {
+    let mut schema = events_schema();
+    schema.schema_type = SchemaType::Array(vec![Type::Array, Type::Null]);
+    schema
 }
 
-fn subscription(node: &Node<'_>, names: Vec<String>) -> Option<Subscription> {
-    if names == ["*"] {
-        return Some(Subscription::All);
+fn check_events(valid: &Value, report: &Report) {
+    let events = valid["events"].as_array().map_or(&[][..], Vec::as_slice);
+    if events.len() > 1 && events.iter().any(|name| name == "*") {
+        report.add("/events", "wrong_format", "`*` stands alone");
     }
+}
+
+/// The kinds of these names; `*` is none of them and stands for all.
+fn subscription(names: &[String]) -> Subscription {
     let mut kinds: Vec<EventKind> = names.iter().filter_map(|name| name.parse().ok()).collect();
-    if kinds.len() < names.len() {
-        return node.fault("wrong_format", "`*` stands alone");
+    if kinds.is_empty() {
+        return Subscription::All;
     }
     kinds.sort_unstable();
     kinds.dedup();
-    Some(Subscription::Kinds(kinds))
+    Subscription::Kinds(kinds)
 }
 
 /// Checks the URL by the installation's policy; delivery checks the resolved address again.
@@ -113,7 +145,7 @@ async fn create_endpoint(
         id: EndpointId::fresh(&state.ambient),
         merchant: key.merchant,
         url: accepted_url(&state, &body.value.url)?,
-        events: body.value.events,
+        events: subscription(&body.value.events),
         secret: format!("whsec_{}", STANDARD.encode(state.ambient.secret::<SECRET_BYTES>())),
         enabled: body.value.enabled.unwrap_or(true),
         failing_since: None,
@@ -188,7 +220,7 @@ async fn change_endpoint(
     let id = parse_id(&id, "webhook endpoint")?;
     let WebhookEndpointChange { url, events, enabled } = body.value;
     let url = url.map(|url| accepted_url(&state, &url)).transpose()?;
-    let change = EndpointChange { url, events, enabled };
+    let change = EndpointChange { url, events: events.as_deref().map(subscription), enabled };
     let endpoint = state.orders.update_endpoint(key.merchant, id, change).await?;
     Ok(Json(EndpointView::from(&endpoint.ok_or_else(|| Problem::not_found("webhook endpoint"))?)))
 }

@@ -23,6 +23,7 @@ mod orders;
 mod outage;
 mod privacy;
 mod provider_webhooks;
+mod requests;
 mod server;
 mod sessions;
 mod stream;

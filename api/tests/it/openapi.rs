@@ -122,4 +122,13 @@ fn requests_are_described_as_narrowly_as_they_are_read() {
     assert_eq!(stream["text/event-stream"], json!({}));
     let names = &document["components"]["schemas"]["WebhookEndpointCreate"]["properties"]["events"]["items"];
     assert_eq!(names["enum"].as_array().map(Vec::len), Some(13), "{names}");
+    let schemas = &document["components"]["schemas"];
+    for amount in [
+        &schemas["ProductPut"]["properties"]["price_minor"],
+        &schemas["RefundCreate"]["properties"]["amount_minor"],
+    ] {
+        assert_eq!(amount["maximum"], store::domain::AMOUNT_MINOR_MAX);
+    }
+    let url = &schemas["WebhookEndpointCreate"]["properties"]["url"];
+    assert_eq!(url["maxLength"], store::webhook_url::URL_LEN_MAX);
 }

@@ -12,8 +12,6 @@ use orderworks_jobs::{
         Delivery, Depth, EngineError, EngineInfo, InspectedJob, JobFilter, Published, QueueSpec, Receipt,
         Settlement, Settler,
     },
-    envelope::PAYLOAD_BYTES_MAX,
-    registry::NAME_BYTES_MAX,
 };
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -76,9 +74,7 @@ impl Publish for VecEngine {
             }
             for envelope in &envelopes {
                 rows.require(&envelope.queue)?;
-                if envelope.payload.get().len() > PAYLOAD_BYTES_MAX {
-                    return Err(EngineError::Refused("the payload is too large".to_owned()));
-                }
+                envelope.check_payload()?;
             }
             Ok(envelopes.into_iter().map(|envelope| rows.publish(envelope, now)).collect())
         })
@@ -88,13 +84,7 @@ impl Publish for VecEngine {
 #[async_trait]
 impl Consume for VecEngine {
     async fn declare(&self, queues: &[QueueSpec]) -> Result<(), EngineError> {
-        let valid = |name: &str| {
-            (1..=NAME_BYTES_MAX).contains(&name.len())
-                && name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))
-        };
-        if let Some(bad) = queues.iter().find(|queue| !valid(&queue.name)) {
-            return Err(EngineError::Refused(format!("no queue can be named {:?}", bad.name)));
-        }
+        queues.iter().try_for_each(QueueSpec::check)?;
         self.0.change(|rows, _| queues.iter().for_each(|queue| rows.declare(&queue.name)));
         Ok(())
     }

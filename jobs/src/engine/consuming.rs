@@ -154,4 +154,8 @@ impl DeadReason {
             Self::Crashed => "crashed",
         }
     }
+
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == name)
+    }
 }

@@ -29,6 +29,8 @@ use crate::envelope::{Envelope, JobId};
 
 /// Consumers a job may lose (crash, kill, cut connection); one more sends it to the dead queue as a poison message.
 pub const CRASHES_MAX: u32 = 20;
+/// Longest name of a kind or a queue, in bytes.
+const NAME_BYTES_MAX: usize = 60;
 
 /// A whole queue engine: every type with the three contracts is one. All methods may be called concurrently.
 pub trait Engine: Publish + Consume + Admin {}
@@ -166,6 +168,23 @@ impl QueueSpec {
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into() }
     }
+
+    /// Checks the name, as each engine does before it declares a queue.
+    ///
+    /// # Errors
+    /// [`EngineError::Refused`] for a name other than `[a-z0-9_]{1,60}`; engines build further names from it with dots.
+    pub fn check(&self) -> Result<(), EngineError> {
+        if is_name(&self.name) {
+            return Ok(());
+        }
+        Err(EngineError::Refused(format!("queue name `{}`: use [a-z0-9_]{{1,{NAME_BYTES_MAX}}}", self.name)))
+    }
+}
+
+/// Whether a text may be the name of a kind or a queue.
+pub(crate) fn is_name(text: &str) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&text.len())
+        && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
 }
 
 /// Result of publishing one envelope.

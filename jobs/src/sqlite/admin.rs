@@ -6,7 +6,7 @@ use sqlx::{Row, Sqlite};
 
 use super::{
     control::{self, CHUNK_MAX},
-    fault::{SqliteFault, bounded},
+    fault::SqliteFault,
     file::{QueueFile, SqliteEngine},
     row::{self, envelope_columns},
 };
@@ -16,12 +16,13 @@ use crate::{
         JobState,
     },
     envelope::JobId,
+    error::bounded,
 };
 
 /// Most jobs returned by one listing.
 const LIST_MAX: u32 = 1000;
 
-macro_rules! held_columns {
+macro_rules! inspected_columns {
     () => {
         concat!(envelope_columns!(), ", state, last_error, dead_reason, first_failed_at, died_at")
     };
@@ -133,8 +134,11 @@ impl Admin for SqliteEngine {
     }
 
     async fn list(&self, filter: &JobFilter) -> Result<Vec<InspectedJob>, EngineError> {
-        let mut select =
-            sqlx::QueryBuilder::<Sqlite>::new(concat!("SELECT ", held_columns!(), " FROM jobs WHERE id > "));
+        let mut select = sqlx::QueryBuilder::<Sqlite>::new(concat!(
+            "SELECT ",
+            inspected_columns!(),
+            " FROM jobs WHERE id > "
+        ));
         select.push_bind(filter.after.map(|id| id.to_string()).unwrap_or_default());
         if let Some(state) = filter.state {
             // A literal: with a bound state the planner could not use the partial indexes.
@@ -154,13 +158,13 @@ impl Admin for SqliteEngine {
         // Ids are UUIDv7: they sort by creation, and a page can continue after a job that has been deleted.
         select.push(" ORDER BY id LIMIT ").push_bind(filter.limit.min(LIST_MAX));
         let rows = select.build().fetch_all(self.file.database.readers()).await.map_err(SqliteFault::from)?;
-        Ok(rows.iter().map(row::held).collect())
+        Ok(rows.iter().map(row::inspected).collect())
     }
 
     async fn find(&self, id: JobId) -> Result<Option<InspectedJob>, EngineError> {
-        let find = sqlx::query(concat!("SELECT ", held_columns!(), " FROM jobs WHERE id = ?1"));
+        let find = sqlx::query(concat!("SELECT ", inspected_columns!(), " FROM jobs WHERE id = ?1"));
         let found = find.bind(id.to_string()).fetch_optional(self.file.database.readers()).await;
-        Ok(found.map_err(SqliteFault::from)?.as_ref().map(row::held))
+        Ok(found.map_err(SqliteFault::from)?.as_ref().map(row::inspected))
     }
 
     async fn redrive(&self, filter: &DeadFilter) -> Result<Vec<JobId>, EngineError> {

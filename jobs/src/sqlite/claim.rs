@@ -9,10 +9,10 @@ use std::collections::HashSet;
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
-    fault::{SqliteFault, bounded},
+    fault::SqliteFault,
     row::{self, envelope_columns},
 };
-use crate::{engine::DeadReason, envelope::Envelope};
+use crate::{engine::DeadReason, envelope::Envelope, error::bounded};
 
 /// Most reads of the queue in one transaction, when keys are busy or rows cannot be decoded.
 const ROUNDS_MAX: usize = 8;

@@ -45,12 +45,12 @@ struct Driver {
     deliveries: mpsc::Sender<Delivery>,
     /// Dropped with the driver.
     _alive: oneshot::Sender<EngineError>,
-    bell: watch::Receiver<()>,
+    wake: watch::Receiver<()>,
     stopped: watch::Receiver<bool>,
     /// Settlements that are not durable yet.
     settled: Vec<Settled>,
     /// Whether there may be jobs to claim.
-    hungry: bool,
+    may_have_ready: bool,
     next_due: Option<i64>,
     heartbeat_at: Instant,
     failures: u32,
@@ -71,7 +71,7 @@ pub(super) async fn start(
 ) -> Result<Consumer, EngineError> {
     let prefetch = options.prefetch.clamp(1, PREFETCH_MAX);
     let lease = options.lease.max(LEASE_MIN);
-    let bell = file.wakes.subscribe(queue);
+    let wake = file.wakes.subscribe(queue);
     let until = lease_until(&file, lease);
     let (name, to) = (options.name.clone(), queue.to_owned());
     let session =
@@ -91,9 +91,9 @@ pub(super) async fn start(
         commands,
         deliveries,
         _alive: alive,
-        bell,
+        wake,
         settled: Vec::new(),
-        hungry: true,
+        may_have_ready: true,
         next_due: None,
         heartbeat_at: Instant::now() + lease / 3,
         failures: 0,
@@ -115,21 +115,21 @@ fn lease_until(file: &QueueFile, lease: Duration) -> i64 {
 impl Driver {
     async fn run(mut self) {
         while self.ending.is_none() {
-            if !self.has_reason() {
+            if !self.has_work() {
                 self.wait().await;
             }
             self.drain();
-            if self.has_reason() {
+            if self.has_work() {
                 self.exchange().await;
             }
         }
         self.end().await;
     }
 
-    fn has_reason(&self) -> bool {
+    fn has_work(&self) -> bool {
         let due = self.next_due.is_some_and(|at| at <= self.file.now_ms());
         !self.settled.is_empty()
-            || (self.free() > 0 && (self.hungry || due))
+            || (self.free() > 0 && (self.may_have_ready || due))
             || Instant::now() >= self.heartbeat_at
     }
 
@@ -155,7 +155,7 @@ impl Driver {
                     self.execute(command);
                 }
             }
-            _ = self.bell.changed() => self.hungry = true,
+            _ = self.wake.changed() => self.may_have_ready = true,
             _ = self.stopped.changed() => {}
             () = tokio::time::sleep_until(self.heartbeat_at) => {}
             () = tokio::time::sleep(until_due), if due => {}
@@ -186,7 +186,7 @@ impl Driver {
 
     async fn exchange(&mut self) {
         // Armed before the file is read: a later wake-up causes another round.
-        self.bell.borrow_and_update();
+        self.wake.borrow_and_update();
         let heartbeat = Instant::now() >= self.heartbeat_at;
         let exchange = Exchange {
             name: self.name.clone(),
@@ -223,7 +223,7 @@ impl Driver {
             tracing::info!(job.queue = self.queue, consumer = self.name, "queue file available again");
         }
         let settled = std::mem::take(&mut self.settled);
-        if self.shared.forget(&settled) || exchanged.rescued > 0 {
+        if self.shared.forget(&settled) || exchanged.released > 0 {
             // A concurrency key may have become free, in any queue.
             self.file.wakes.wake_all();
         } else if settled.iter().any(|s| !s.ends()) {
@@ -239,8 +239,8 @@ impl Driver {
             self.shared.lose_all(exchanged.session);
         }
         self.shared.fire_cancelled(&exchanged.cancel_requests);
-        if exchanged.rescued > 0 {
-            tracing::warn!(jobs = exchanged.rescued, "jobs of expired leases released");
+        if exchanged.released > 0 {
+            tracing::warn!(jobs = exchanged.released, "jobs of expired leases released");
         }
         if asked == 0 {
             return;
@@ -254,7 +254,7 @@ impl Driver {
                 "undecodable job moved to the dead queue"
             );
         }
-        self.hungry = claim.more;
+        self.may_have_ready = claim.more;
         self.next_due = claim.next_due;
         for delivery in self.shared.take_in(claim.jobs, claim.fence) {
             // `free` guarantees capacity; when the receiver is closed, the job is released at the end of the session.
@@ -273,7 +273,7 @@ impl Driver {
                 "queue file unavailable, retrying"
             );
         }
-        self.hungry = true;
+        self.may_have_ready = true;
         let ceiling = BACKOFF.0.saturating_mul(1 << self.failures.min(10)).min(BACKOFF.1);
         tokio::time::sleep(ceiling / 2 + self.file.ambient.jitter(ceiling / 2)).await;
     }
@@ -288,7 +288,7 @@ impl Driver {
         };
         let mut outcome = Ok(());
         for _ in 0..CLOSE_TRIES_MAX {
-            outcome = self.give_back(charge).await;
+            outcome = self.release_all(charge).await;
             match &outcome {
                 Ok(()) => break,
                 Err(error) => self.fail(error).await,
@@ -296,14 +296,14 @@ impl Driver {
         }
         self.shared.lose_all(self.shared.session());
         self.file.wakes.wake_all();
-        self.dismiss(outcome.is_ok());
+        self.reject_commands(outcome.is_ok());
         if let Some(Ending::Closed(reply)) = self.ending {
             drop(reply.send(outcome));
         }
     }
 
     /// Answers commands sent after the close: further closes get the result of the first one, settlements are too late.
-    fn dismiss(&mut self, well: bool) {
+    fn reject_commands(&mut self, well: bool) {
         self.commands.close();
         while let Ok(command) = self.commands.try_recv() {
             match command {
@@ -315,7 +315,7 @@ impl Driver {
         }
     }
 
-    async fn give_back(&mut self, charge: Charge) -> Result<(), EngineError> {
+    async fn release_all(&mut self, charge: Charge) -> Result<(), EngineError> {
         if !self.settled.is_empty() {
             self.exchange().await;
         }

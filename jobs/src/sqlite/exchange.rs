@@ -36,7 +36,7 @@ pub(super) struct Exchanged {
     pub(super) stale: u64,
     pub(super) cancel_requests: Vec<i64>,
     /// Jobs released from consumers whose lease has expired.
-    pub(super) rescued: u64,
+    pub(super) released: u64,
     pub(super) claim: Claim,
 }
 
@@ -56,10 +56,10 @@ impl Exchange {
         }
         let applied =
             if self.settled.is_empty() { 0 } else { settle::apply(c, &self.settled, self.now).await? };
-        let (mut cancel_requests, mut rescued) = (Vec::new(), 0);
+        let (mut cancel_requests, mut released) = (Vec::new(), 0);
         if self.heartbeat {
             cancel_requests = lease::cancel_requests(c, session).await?;
-            rescued = lease::rescue(c, self.now).await?;
+            released = lease::release_expired(c, self.now).await?;
         }
         let claim = if self.free > 0 {
             claim::claim(c, &self.queue, session, self.now, self.free).await?
@@ -67,6 +67,6 @@ impl Exchange {
             Claim::default()
         };
         let stale = (self.settled.len() as u64).saturating_sub(applied);
-        Ok(Exchanged { session, stale, cancel_requests, rescued, claim })
+        Ok(Exchanged { session, stale, cancel_requests, released, claim })
     }
 }

@@ -8,8 +8,6 @@ use base::{
 use crate::engine::EngineError;
 
 pub(super) const ENGINE: &str = "sqlite";
-/// Longest error text stored, in characters.
-const ERROR_CHARS_MAX: usize = 2000;
 
 /// Error inside a unit of work.
 #[derive(Debug, thiserror::Error)]
@@ -52,9 +50,4 @@ impl From<SqliteFault> for EngineError {
 
 pub(super) fn unavailable(detail: &str) -> EngineError {
     EngineError::new(ErrorClass::Unavailable, ENGINE, detail)
-}
-
-/// Truncates an error text to [`ERROR_CHARS_MAX`].
-pub(super) fn bounded(error: &str) -> String {
-    error.chars().take(ERROR_CHARS_MAX).collect()
 }

@@ -43,14 +43,14 @@ pub(super) async fn holds(c: &mut SqliteConnection, session: i64) -> Result<bool
 }
 
 /// Releases the jobs of consumers whose lease has expired. Returns how many.
-pub(super) async fn rescue(c: &mut SqliteConnection, now: i64) -> Result<u64, SqliteFault> {
+pub(super) async fn release_expired(c: &mut SqliteConnection, now: i64) -> Result<u64, SqliteFault> {
     let silent =
         sqlx::query("DELETE FROM consumers WHERE lease_until < ?1").bind(now).execute(&mut *c).await?;
-    if silent.rows_affected() == 0 { Ok(0) } else { give_back_orphans(c, now).await }
+    if silent.rows_affected() == 0 { Ok(0) } else { release_orphans(c, now).await }
 }
 
 /// Releases, with a crash counted, running jobs whose consumer is no longer registered.
-pub(super) async fn give_back_orphans(c: &mut SqliteConnection, now: i64) -> Result<u64, SqliteFault> {
+pub(super) async fn release_orphans(c: &mut SqliteConnection, now: i64) -> Result<u64, SqliteFault> {
     let cancelled = sqlx::query(
         "DELETE FROM jobs WHERE state = 'running' AND cancel_requested IS NOT NULL
            AND coalesce(consumer, 0) NOT IN (SELECT session FROM consumers)",
@@ -81,7 +81,7 @@ pub(super) async fn close(
     }
     sqlx::query("DELETE FROM consumers WHERE session = ?1").bind(session).execute(&mut *c).await?;
     if charge == Charge::Crash {
-        give_back_orphans(c, now).await?;
+        release_orphans(c, now).await?;
     }
     Ok(())
 }

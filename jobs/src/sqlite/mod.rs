@@ -34,8 +34,6 @@ use crate::engine::{Capabilities, Consume, ConsumeOptions, Consumer, EngineError
 
 /// Read connections for listings and polls, beside the one writer.
 const READERS_MAX: u32 = 5;
-/// Longest queue name, in characters.
-const QUEUE_NAME_MAX: usize = 60;
 
 impl SqliteEngine {
     /// Opens or creates the file and applies pending migrations. Must be called within a tokio runtime. Several
@@ -70,7 +68,7 @@ impl SqliteEngine {
                     .bind(mine)
                     .execute(&mut *c)
                     .await?;
-                    lease::give_back_orphans(c, now).await
+                    lease::release_orphans(c, now).await
                 })
             })
             .await?;
@@ -95,13 +93,7 @@ impl EngineInfo for SqliteEngine {
 #[async_trait]
 impl Consume for SqliteEngine {
     async fn declare(&self, queues: &[QueueSpec]) -> Result<(), EngineError> {
-        for QueueSpec { name } in queues {
-            let well_formed = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-            if !well_formed || name.is_empty() || name.len() > QUEUE_NAME_MAX {
-                let text = format!("queue name `{name}` is not [a-z0-9_]{{1,{QUEUE_NAME_MAX}}}");
-                return Err(EngineError::Refused(text));
-            }
-        }
+        queues.iter().try_for_each(QueueSpec::check)?;
         let names: Vec<String> = queues.iter().map(|q| q.name.clone()).collect();
         let json = serde_json::Value::from(names.clone()).to_string();
         self.file.write(move |c| {

@@ -13,7 +13,7 @@ use sqlx::{Row, SqliteConnection};
 use super::{fault::SqliteFault, file::SqliteEngine, row};
 use crate::{
     engine::{EngineError, Publish, Published},
-    envelope::{Envelope, JobId, PAYLOAD_BYTES_MAX},
+    envelope::{Envelope, JobId},
 };
 
 /// Most rows of one write unit.
@@ -66,15 +66,12 @@ impl Publish for SqliteEngine {
 }
 
 fn check(envelope: &Envelope) -> Result<(), EngineError> {
-    let refused = |why: String| Err(EngineError::Refused(format!("{}: {why}", envelope.id)));
-    let bytes = envelope.payload.get().len();
-    if bytes > PAYLOAD_BYTES_MAX {
-        return refused(format!("payload of {bytes} bytes, at most {PAYLOAD_BYTES_MAX}"));
-    }
+    envelope.check_payload()?;
     let keys = [&envelope.unique_key, &envelope.concurrency_key, &envelope.subject];
     let mut names = keys.into_iter().flatten().chain([&envelope.kind]);
     if names.any(|name| name.len() > NAME_BYTES_MAX || name.contains('\0')) {
-        return refused(format!("a kind or key of more than {NAME_BYTES_MAX} bytes, or with a NUL in it"));
+        let why = format!("a kind or key of more than {NAME_BYTES_MAX} bytes, or with a NUL in it");
+        return Err(EngineError::Refused(format!("{}: {why}", envelope.id)));
     }
     Ok(())
 }

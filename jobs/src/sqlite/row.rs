@@ -1,10 +1,10 @@
 //! Decoding of job rows.
 //!
 //! Guarantees: one corrupt row never makes a whole read fail; it is [`Unreadable`] with the reason, or shown by
-//! [`held`] as a substitute envelope with the raw payload.
+//! [`inspected`] as a substitute envelope with the raw payload.
 
 use base::Timestamp;
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 use sqlx::{Row, sqlite::SqliteRow};
 
 use crate::{
@@ -54,7 +54,7 @@ pub(super) fn envelope(row: &SqliteRow) -> Result<Envelope, Unreadable> {
 }
 
 /// A row as `list` and `find` return it. Also reads `state`, `last_error`, `dead_reason`, `first_failed_at`, `died_at`.
-pub(super) fn held(row: &SqliteRow) -> InspectedJob {
+pub(super) fn inspected(row: &SqliteRow) -> InspectedJob {
     let state = match lossy(row, "state").as_str() {
         "ready" => JobState::Ready,
         "delayed" => JobState::Delayed,
@@ -63,12 +63,12 @@ pub(super) fn held(row: &SqliteRow) -> InspectedJob {
     };
     let died_at = time(row, "died_at").ok().flatten();
     InspectedJob {
-        envelope: envelope(row).unwrap_or_else(|_| made_up(row)),
+        envelope: envelope(row).unwrap_or_else(|_| substitute(row)),
         state,
         crashes: number(row, "crashes").unwrap_or(0),
         last_error: optional(row, "last_error").ok().flatten(),
         dead: (state == JobState::Dead).then(|| DeadInfo {
-            reason: reason(&lossy(row, "dead_reason")),
+            reason: DeadReason::parse(&lossy(row, "dead_reason")).unwrap_or(DeadReason::Undecodable),
             first_failed_at: time(row, "first_failed_at").ok().flatten().or(died_at).unwrap_or_default(),
             died_at: died_at.unwrap_or_default(),
         }),
@@ -85,28 +85,13 @@ pub(super) fn lossy(row: &SqliteRow, column: &'static str) -> String {
     String::from_utf8_lossy(row.try_get::<&[u8], _>(column).unwrap_or_default()).into_owned()
 }
 
-fn made_up(row: &SqliteRow) -> Envelope {
-    let payload = to_raw_value(&lossy(row, "payload"));
+fn substitute(row: &SqliteRow) -> Envelope {
     Envelope {
-        id: id_of(&lossy(row, "id")),
-        kind: String::new(),
-        version: 0,
-        queue: lossy(row, "queue"),
-        priority: Priority::default(),
         attempt: number(row, "attempt").unwrap_or(0),
         max_attempts: number(row, "max_attempts").unwrap_or(0),
         created_at: time(row, "created_at").ok().flatten().unwrap_or_default(),
-        run_at: None,
-        trace: None,
-        unique_key: None,
-        concurrency_key: None,
-        subject: None,
-        payload: payload.unwrap_or_else(|_| RawValue::NULL.to_owned()),
+        ..Envelope::undecodable(id_of(&lossy(row, "id")), lossy(row, "queue"), &lossy(row, "payload"))
     }
-}
-
-fn reason(text: &str) -> DeadReason {
-    DeadReason::ALL.into_iter().find(|r| r.as_str() == text).unwrap_or(DeadReason::Undecodable)
 }
 
 fn number<T: TryFrom<i64>>(row: &SqliteRow, column: &'static str) -> Result<T, Unreadable> {

@@ -9,8 +9,8 @@ use base::time::ceil_ms;
 use serde::Serialize;
 use sqlx::SqliteConnection;
 
-use super::fault::{SqliteFault, bounded};
-use crate::engine::Settlement;
+use super::fault::SqliteFault;
+use crate::{engine::Settlement, error::bounded};
 
 /// A settlement to write to the file.
 #[derive(Debug, Clone)]

@@ -11,24 +11,24 @@ use tokio::sync::watch;
 /// sees the wake-up.
 #[derive(Default)]
 pub(super) struct Wakes {
-    bells: Mutex<HashMap<String, watch::Sender<()>>>,
+    channels: Mutex<HashMap<String, watch::Sender<()>>>,
 }
 
 impl Wakes {
     pub(super) fn subscribe(&self, queue: &str) -> watch::Receiver<()> {
-        let mut bells = self.bells.lock().unwrap_or_else(PoisonError::into_inner);
-        bells.entry(queue.to_owned()).or_default().subscribe()
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        channels.entry(queue.to_owned()).or_default().subscribe()
     }
 
     pub(super) fn wake(&self, queue: &str) {
-        if let Some(bell) = self.bells.lock().unwrap_or_else(PoisonError::into_inner).get(queue) {
-            bell.send_replace(());
+        if let Some(channel) = self.channels.lock().unwrap_or_else(PoisonError::into_inner).get(queue) {
+            channel.send_replace(());
         }
     }
 
     pub(super) fn wake_all(&self) {
-        for bell in self.bells.lock().unwrap_or_else(PoisonError::into_inner).values() {
-            bell.send_replace(());
+        for channel in self.channels.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            channel.send_replace(());
         }
     }
 }

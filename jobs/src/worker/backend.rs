@@ -80,7 +80,7 @@ impl Feed {
     /// Releases deliveries that still arrive: an engine may have been claiming a job when it was told to stop. Never
     /// returns.
     pub(super) async fn hand_back_late(&self) {
-        std::future::poll_fn(|context| {
+        std::future::poll_fn(|context| -> Poll<()> {
             let mut state = self.lock();
             let Some(Source { deliveries, settler }) = &mut state.source else { return Poll::Pending };
             while let Poll::Ready(Some(delivery)) = deliveries.poll_recv(context) {
@@ -88,7 +88,7 @@ impl Feed {
             }
             Poll::Pending
         })
-        .await
+        .await;
     }
 
     /// The next delivery to start. Stop and gate are checked under the lock: after [`Feed::hand_back`] no delivery

@@ -32,7 +32,7 @@ impl Gate {
             }
             return;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Waits until the gate is open.

@@ -17,7 +17,6 @@ use tracing::{Span, info_span};
 use super::run::Work;
 use crate::failure::Failure;
 
-#[expect(clippy::borrowed_box, reason = "the signature that apalis asks for")]
 type PanicHandler = fn(&Box<dyn Any + Send>) -> Failure;
 type MakeSpan = fn(&Task<Work>) -> Span;
 type OnRequest = fn(&Task<Work>, &Span);

@@ -17,7 +17,10 @@ use super::{
     runner::Runner,
     shared::{CLOSE_MAX, SHUTDOWN_GRACE, Stop, WorkerShared, prefetch_for},
 };
-use crate::engine::{ConsumeOptions, Consumer, EngineError, Interrupt, QueueSpec, Settler};
+use crate::{
+    engine::{ConsumeOptions, Consumer, EngineError, Interrupt, QueueSpec, Settler},
+    error::describe,
+};
 
 /// End of a session that did not fail.
 pub(super) enum SessionEnd {
@@ -128,7 +131,9 @@ async fn close(queue: &QueueState, settler: &dyn Settler, released: usize) {
     match timeout(CLOSE_MAX, settler.close()).await {
         Ok(Ok(())) => tracing::info!(job.queue = %queue.name, released, "worker stopped"),
         // No job is lost: unsettled jobs are delivered again when the lease ends.
-        Ok(Err(error)) => tracing::warn!(job.queue = %queue.name, %error, "consumer close failed"),
+        Ok(Err(error)) => {
+            tracing::warn!(job.queue = %queue.name, error = describe(&error), "consumer close failed")
+        }
         Err(_) => {
             tracing::warn!(job.queue = %queue.name, "consumer close timed out");
         }

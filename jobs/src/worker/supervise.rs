@@ -17,7 +17,7 @@ use super::{
     session::{self, SessionEnd},
     shared::WorkerShared,
 };
-use crate::{engine::EngineError, job::Backoff};
+use crate::{engine::EngineError, error::describe, job::Backoff};
 
 /// Delay between failed sessions.
 const RESTART: Backoff =
@@ -101,16 +101,24 @@ impl Trouble {
             }
             SessionError::Engine(error) => {
                 if !self.logged {
-                    tracing::warn!(job.queue = queue, %error, "consume failed, retrying");
+                    tracing::warn!(job.queue = queue, error = describe(&error), "consume failed, retrying");
                 }
                 self.logged = true;
             }
             SessionError::Lost(error) => {
-                tracing::warn!(job.queue = queue, %error, "consumer connection lost, reconnecting");
+                tracing::warn!(
+                    job.queue = queue,
+                    error = describe(&error),
+                    "consumer connection lost, reconnecting"
+                );
                 (self.logged, self.consumed) = (true, true);
             }
             SessionError::Worker(_) | SessionError::Panicked(_) => {
-                tracing::error!(job.queue = queue, %error, "worker ended unexpectedly, restarting");
+                tracing::error!(
+                    job.queue = queue,
+                    error = describe(&error),
+                    "worker ended unexpectedly, restarting"
+                );
                 (self.logged, self.consumed) = (false, true);
             }
         }

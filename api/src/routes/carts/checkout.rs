@@ -102,10 +102,10 @@ enum Begun {
 }
 
 impl Attempt<'_> {
-    async fn make(&self, request: CartCheckout, trace: Trace) -> Result<Response, Problem> {
+    async fn make(&self, mut request: CartCheckout, trace: Trace) -> Result<Response, Problem> {
         let state = self.state;
-        let customer = match (&request.customer, self.place.customer) {
-            (Some(named), _) => named.clone(),
+        let customer = match (request.customer.take(), self.place.customer) {
+            (Some(named), _) => named.into(),
             (None, Some(id)) => sessions::account(state, self.place.merchant, id).await?.customer,
             (None, None) => return Err(nobody()),
         };
@@ -191,7 +191,7 @@ impl Attempt<'_> {
             currency,
             lines: cart.items.iter().map(line).collect(),
             payment_method: request.payment_method,
-            shipping_address: request.shipping_address,
+            shipping_address: request.shipping_address.map(Into::into),
             reference: request.reference,
             idempotency: self.idempotency(),
             trace: Some(trace),

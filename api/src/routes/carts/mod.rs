@@ -22,10 +22,10 @@ use super::orders::place::refused;
 use crate::{
     auth::AnyKey,
     carts::{self, Cart, CartItem, CartRef},
-    input::{Body, PathText, PathTexts, SKU, parse_id},
+    input::{Body, PathText, PathTexts, is_sku, parse_id},
     limits::{CartCaller, NewCartCaller},
     problem::{Kind, Problem, ProblemBody},
-    routes::order_fields::Items,
+    routes::order_fields::{Lines, merge},
     state::ApiState,
     view::{CartItemView, CartView},
 };
@@ -61,15 +61,16 @@ async fn create_cart(
     body: Body<CartCreate>,
 ) -> Result<Response, Problem> {
     let place = CartRef::of(&state, &key, &headers, CartId::fresh(&state.ambient)).await?;
+    let items = merge(body.value.items.unwrap_or_default()).map_err(|fault| Problem::invalid(vec![fault]))?;
     let mut cart = Cart::new(body.value.currency, place.customer);
-    fill(&state, key.merchant, &mut cart, &body.value.items.unwrap_or_default()).await?;
+    fill(&state, key.merchant, &mut cart, &items).await?;
     carts::create(&state, &place, &mut cart).await?;
     let location = [(header::LOCATION, format!("/v1/carts/{}", place.id))];
     Ok((StatusCode::CREATED, location, Json(view(&state, &place, cart).await?)).into_response())
 }
 
 /// Puts the requested items into a new cart, or names every item that cannot be added.
-async fn fill(state: &ApiState, merchant: MerchantId, cart: &mut Cart, items: &Items) -> Result<(), Problem> {
+async fn fill(state: &ApiState, merchant: MerchantId, cart: &mut Cart, items: &Lines) -> Result<(), Problem> {
     let mut refusals = Vec::new();
     for (line, wanted) in items.lines.iter().enumerate() {
         let product = state.catalog.product(merchant, &wanted.sku).await?;
@@ -159,7 +160,7 @@ async fn put_item(
 }
 
 async fn sold(state: &ApiState, merchant: MerchantId, sku: &str) -> Result<Product, Problem> {
-    let found = if SKU.matches(sku) { state.catalog.product(merchant, sku).await? } else { None };
+    let found = if is_sku(sku) { state.catalog.product(merchant, sku).await? } else { None };
     found.ok_or_else(|| Problem::new(Kind::UNKNOWN_SKU, "the path names no product of the catalog"))
 }
 

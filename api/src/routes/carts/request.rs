@@ -1,39 +1,59 @@
 //! Request bodies of carts.
 
-use store::domain::{Address, Currency, Customer};
+use serde::Deserialize;
+use serde_json::Value;
+use store::domain::Currency;
+use utoipa::ToSchema;
 
 use crate::{
-    input::{currency, object, optional, request},
-    routes::order_fields::{Items, items, payment_method, quantity, reference},
+    input::{Report, Request},
+    routes::order_fields::{OrderCreateAddress, OrderCreateCustomer, OrderCreateItem, check_items},
 };
 
-request! {
-    /// A new cart; every field may be left out.
-    pub(super) struct CartCreate: optional {
-        /// ISO 4217; the currency of the first product when absent.
-        pub(super) currency: Option<Currency> = optional(currency()),
-        /// Quantities of items with the same sku are added up.
-        pub(super) items: Option<Items> = optional(items()),
+/// A new cart; every field may be left out.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CartCreate {
+    /// ISO 4217; the currency of the first product when absent.
+    #[schema(value_type = Option<String>, format = "currency", example = "EUR")]
+    pub(super) currency: Option<Currency>,
+    /// Quantities of items with the same sku are added up.
+    #[schema(min_items = 1, max_items = 100)]
+    pub(super) items: Option<Vec<OrderCreateItem>>,
+}
+
+impl Request for CartCreate {
+    const OPTIONAL: bool = true;
+
+    fn check(_: &Value, valid: &Value, report: &Report) {
+        check_items(valid, report);
     }
 }
 
-request! {
-    /// Quantity of a product.
-    pub(super) struct CartItemPut {
-        /// 0 removes the product.
-        pub(super) quantity: u32 = quantity(0),
-    }
+/// Quantity of a product.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CartItemPut {
+    /// 0 removes the product.
+    #[schema(minimum = 0, maximum = 10000, example = 2)]
+    pub(super) quantity: u32,
 }
 
-request! {
-    /// Order of a cart.
-    pub(super) struct CartCheckout {
-        /// The customer; the one who is signed in when absent.
-        pub(super) customer: Option<Customer> = optional(object()),
-        /// The payment provider's token; never a card number.
-        pub(super) payment_method: String = payment_method(),
-        pub(super) shipping_address: Option<Address> = optional(object()),
-        /// The merchant's own number for the order.
-        pub(super) reference: Option<String> = optional(reference()),
-    }
+impl Request for CartItemPut {}
+
+/// Order of a cart.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CartCheckout {
+    /// The customer; the one who is signed in when absent.
+    pub(super) customer: Option<OrderCreateCustomer>,
+    /// The payment provider's token; never a card number.
+    #[schema(format = "payment-method", example = "pm_card_visa")]
+    pub(super) payment_method: String,
+    pub(super) shipping_address: Option<OrderCreateAddress>,
+    /// The merchant's own number for the order.
+    #[schema(min_length = 1, max_length = 100)]
+    pub(super) reference: Option<String>,
 }
+
+impl Request for CartCheckout {}

@@ -17,6 +17,7 @@ use crate::{
     limits::{Admitted, CheckoutCaller},
     order_access::{self, IssuedToken},
     problem::{FieldError, Kind, Problem, ProblemBody},
+    routes::order_fields::{Lines, merge},
     state::ApiState,
     view::OrderView,
 };
@@ -70,17 +71,19 @@ async fn place(
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
     let (merchant, request) = (admitted.key.merchant, admitted.body);
+    let Lines { lines, item_of_line } =
+        merge(request.items).map_err(|fault| Problem::invalid(vec![fault]))?;
     let token = IssuedToken::draw(state)?;
     let order = NewOrder {
         id: OrderId::fresh(&state.ambient),
         merchant,
-        customer: request.customer,
+        customer: request.customer.into(),
         account: order_access::account(state, merchant, headers).await?,
         token: Some(token.stored),
         currency: request.currency,
-        lines: request.items.lines,
+        lines,
         payment_method: request.payment_method,
-        shipping_address: request.shipping_address,
+        shipping_address: request.shipping_address.map(Into::into),
         reference: request.reference,
         idempotency: admitted.idempotency,
         trace: Some(trace),
@@ -94,7 +97,7 @@ async fn place(
         PlaceOutcome::Replayed { order, body } => replayed(state, merchant, order, body, token).await,
         PlaceOutcome::InFlight => Err(in_flight()),
         PlaceOutcome::KeyReused { .. } => Err(key_reused()),
-        PlaceOutcome::Refused(refusals) => Err(refused(&refusals, &request.items.item_of_line)),
+        PlaceOutcome::Refused(refusals) => Err(refused(&refusals, &item_of_line)),
     }
 }
 

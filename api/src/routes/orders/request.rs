@@ -1,43 +1,67 @@
 //! Request bodies of orders, cancellations and refunds.
 
-use store::domain::{AMOUNT_MINOR_MAX, Address, Currency, Customer};
+use serde::Deserialize;
+use serde_json::Value;
+use store::domain::Currency;
+use utoipa::ToSchema;
 
 use crate::{
-    input::{REASON, currency, integer, line, object, optional, request},
-    routes::order_fields::{Items, items, payment_method, reference},
+    input::{Report, Request},
+    routes::order_fields::{OrderCreateAddress, OrderCreateCustomer, OrderCreateItem, check_items},
 };
 
-request! {
-    /// A new order. Prices are the catalog's, never the client's.
-    pub(super) struct OrderCreate {
-        pub(super) customer: Customer = object(),
-        /// ISO 4217; the currency of every product in the order.
-        pub(super) currency: Currency = currency(),
-        /// Quantities of items with the same sku are added up.
-        pub(super) items: Items = items(),
-        /// The payment provider's token; never a card number.
-        pub(super) payment_method: String = payment_method(),
-        pub(super) shipping_address: Option<Address> = optional(object()),
-        /// The merchant's own number for the order.
-        pub(super) reference: Option<String> = optional(reference()),
+/// A new order. Prices are the catalog's, never the client's.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OrderCreate {
+    pub(super) customer: OrderCreateCustomer,
+    /// ISO 4217; the currency of every product in the order.
+    #[schema(value_type = String, format = "currency", example = "EUR")]
+    pub(super) currency: Currency,
+    /// Quantities of items with the same sku are added up.
+    #[schema(min_items = 1, max_items = 100)]
+    pub(super) items: Vec<OrderCreateItem>,
+    /// The payment provider's token; never a card number.
+    #[schema(format = "payment-method", example = "pm_card_visa")]
+    pub(super) payment_method: String,
+    pub(super) shipping_address: Option<OrderCreateAddress>,
+    /// The merchant's own number for the order.
+    #[schema(min_length = 1, max_length = 100)]
+    pub(super) reference: Option<String>,
+}
+
+impl Request for OrderCreate {
+    fn check(_: &Value, valid: &Value, report: &Report) {
+        check_items(valid, report);
     }
 }
 
-request! {
-    /// Reason of a cancellation.
-    pub(super) struct OrderCancel: optional {
-        /// A stable code; `requested_by_merchant` when absent.
-        pub(super) reason: Option<String> = optional(REASON.rule()),
-    }
+/// Reason of a cancellation.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OrderCancel {
+    /// A stable code; `requested_by_merchant` when absent.
+    #[schema(format = "reason-code")]
+    pub(super) reason: Option<String>,
 }
 
-request! {
-    /// Amount of a refund.
-    pub(super) struct RefundCreate: optional {
-        /// In minor units; the whole remainder when absent.
-        pub(super) amount_minor: Option<i64> = optional(integer(1..=AMOUNT_MINOR_MAX)),
-        /// For the merchant's own log; not stored.
-        #[expect(dead_code, reason = "accepted and checked; the order store has no place for it")]
-        reason: Option<String> = optional(line(200)),
-    }
+impl Request for OrderCancel {
+    const OPTIONAL: bool = true;
+}
+
+/// Amount of a refund.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RefundCreate {
+    /// In minor units; the whole remainder when absent.
+    #[schema(minimum = 1, maximum = 999_999_999_999_i64)]
+    pub(super) amount_minor: Option<i64>,
+    /// For the merchant's own log; not stored.
+    #[schema(min_length = 1, max_length = 200)]
+    #[expect(dead_code, reason = "accepted and checked; the order store has no place for it")]
+    reason: Option<String>,
+}
+
+impl Request for RefundCreate {
+    const OPTIONAL: bool = true;
 }

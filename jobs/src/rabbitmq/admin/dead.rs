@@ -14,7 +14,6 @@ use lapin::{
     options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions},
     types::{AMQPValue, FieldTable},
 };
-use serde_json::value::{RawValue, to_raw_value};
 use tokio::{sync::MutexGuard, time::timeout};
 
 use crate::{
@@ -238,23 +237,8 @@ fn dead_lettered_at(headers: &FieldTable) -> Option<Timestamp> {
 /// A substitute envelope that shows the raw bytes.
 fn unreadable(queue: &str, raw: &Raw) -> Envelope {
     let text = String::from_utf8_lossy(&raw.body);
-    let parsed = message::id_of(raw);
     // Derived from the bytes, so that it is the same at each scan.
-    let id = parsed.unwrap_or_else(|| JobId::derived(uuid::Uuid::nil(), &text));
-    Envelope {
-        id,
-        kind: String::new(),
-        version: 0,
-        queue: queue.to_owned(),
-        priority: message::class_of(&raw.properties),
-        attempt: 0,
-        max_attempts: 0,
-        created_at: base::ids::timestamp_of(id.0).unwrap_or(Timestamp::UNIX_EPOCH),
-        run_at: None,
-        trace: None,
-        unique_key: None,
-        concurrency_key: None,
-        subject: None,
-        payload: to_raw_value(&*text).unwrap_or_else(|_| RawValue::NULL.to_owned()),
-    }
+    let id = message::id_of(raw).unwrap_or_else(|| JobId::derived(uuid::Uuid::nil(), &text));
+    let priority = message::class_of(&raw.properties);
+    Envelope { priority, ..Envelope::undecodable(id, queue.to_owned(), &text) }
 }

@@ -26,6 +26,7 @@ use super::{
 use crate::{
     engine::{
         Admin, Cancelled, ConsumerInfo, DeadFilter, Depth, EngineError, InspectedJob, JobFilter, JobState,
+        QueueSpec,
     },
     envelope::JobId,
     job::Priority,
@@ -177,7 +178,7 @@ impl Admin for RabbitEngine {
     }
 
     async fn migrate_queue(&self, queue: &str) -> Result<u64, EngineError> {
-        topology::check_name(queue)?;
+        QueueSpec::new(queue).check()?;
         let mut moved = 0;
         for shape in topology::shapes(queue) {
             moved += self.client.migrate_one(queue, shape).await?;

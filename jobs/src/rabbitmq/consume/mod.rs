@@ -22,7 +22,7 @@ use self::{
     session::{ConsumerSession, Plan},
 };
 use super::{
-    client::{RabbitClient, RabbitEngine},
+    client::RabbitEngine,
     wire::{
         fault::{answer, unavailable},
         topology,
@@ -38,7 +38,7 @@ const START_MAX: Duration = Duration::from_secs(10);
 #[async_trait]
 impl Consume for RabbitEngine {
     async fn declare(&self, queues: &[QueueSpec]) -> Result<(), EngineError> {
-        queues.iter().try_for_each(|queue| topology::check_name(&queue.name))?;
+        queues.iter().try_for_each(QueueSpec::check)?;
         for queue in queues {
             let channel = self.client.admin.channel().await?;
             topology::declare(&channel, &queue.name).await?;
@@ -53,37 +53,26 @@ impl Consume for RabbitEngine {
     async fn consume(&self, queue: &str, options: ConsumeOptions) -> Result<Consumer, EngineError> {
         self.client.require_queues([queue].into()).await?;
         self.client.refresh_control().await?;
-        start(self.client.clone(), queue, options).await
+        let prefetch = options.prefetch.clamp(1, PREFETCH_MAX);
+        let (to_session, commands) = mpsc::unbounded_channel();
+        let (deliveries, to_worker) = mpsc::channel(prefetch);
+        let (lost, ended) = oneshot::channel();
+        let now = self.client.ambient.now();
+        let shared = Arc::new(ConsumerShared::new(queue, now, to_session.downgrade()));
+        let plan = Plan {
+            inner: self.client.clone(),
+            shared: shared.clone(),
+            name: options.name,
+            prefetch: u16::try_from(prefetch).unwrap_or(u16::MAX),
+            deliveries,
+        };
+        let Ok(opened) = timeout(START_MAX, ConsumerSession::open(plan)).await else {
+            return Err(unavailable("subscription timed out"));
+        };
+        let session = opened?;
+        self.client.add_consumer(&shared);
+        tokio::spawn(session.run(commands, lost));
+        let settler = Arc::new(RabbitSettler { shared, commands: to_session });
+        Ok(Consumer { deliveries: to_worker, settler, ended })
     }
-}
-
-/// Subscribes and starts the session.
-async fn start(
-    inner: Arc<RabbitClient>,
-    queue: &str,
-    options: ConsumeOptions,
-) -> Result<Consumer, EngineError> {
-    let prefetch = options.prefetch.clamp(1, PREFETCH_MAX);
-    let (to_session, commands) = mpsc::unbounded_channel();
-    let (deliveries, to_worker) = mpsc::channel(prefetch);
-    let (lost, ended) = oneshot::channel();
-    let shared = Arc::new(ConsumerShared::new(queue, inner.ambient.now(), to_session.downgrade()));
-    let plan = Plan {
-        inner: inner.clone(),
-        shared: shared.clone(),
-        name: options.name,
-        prefetch: u16::try_from(prefetch).unwrap_or(u16::MAX),
-        deliveries,
-    };
-    let Ok(opened) = timeout(START_MAX, ConsumerSession::open(plan)).await else {
-        return Err(unavailable("subscription timed out"));
-    };
-    let session = opened?;
-    inner.add_consumer(&shared);
-    tokio::spawn(session.run(commands, lost));
-    Ok(Consumer {
-        deliveries: to_worker,
-        settler: Arc::new(RabbitSettler { shared, commands: to_session }),
-        ended,
-    })
 }

@@ -13,7 +13,7 @@ use super::consumer::ConsumerShared;
 use crate::{
     engine::{DeadReason, EngineError},
     envelope::{Envelope, JobId},
-    error::describe,
+    error::{bounded, describe},
     job::{Backoff, Priority},
     rabbitmq::{
         client::RabbitClient,
@@ -22,7 +22,6 @@ use crate::{
             route::{delayed, to_dead},
         },
         wire::{
-            fault::bounded,
             headers::Meta,
             message::{self, Message},
             topology::dead_queue,

@@ -21,8 +21,6 @@ const RESOURCE_LOCKED: u16 = 405;
 const CHANNEL_ERROR: u16 = 504;
 const RESOURCE_ERROR: u16 = 506;
 const INTERNAL_ERROR: u16 = 541;
-/// Longest error text in a header, in characters.
-const ERROR_CHARS_MAX: usize = 2000;
 
 pub(crate) fn unavailable(detail: impl Into<Cause>) -> EngineError {
     EngineError::new(ErrorClass::Unavailable, ENGINE, detail)
@@ -69,9 +67,4 @@ pub(crate) async fn answer<T>(asked: impl Future<Output = lapin::Result<T>>) -> 
         Ok(answer) => answer.map_err(|error| broken(&error)),
         Err(_) => Err(unavailable("no reply from the broker in time")),
     }
-}
-
-/// Truncates an error text to [`ERROR_CHARS_MAX`].
-pub(crate) fn bounded(error: &str) -> String {
-    error.chars().take(ERROR_CHARS_MAX).collect()
 }

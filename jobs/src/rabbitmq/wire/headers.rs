@@ -123,8 +123,7 @@ impl<'h> Known<'h> {
 
     /// The metadata of the message beside the envelope.
     pub(super) fn meta(&self) -> Result<Meta, String> {
-        let reason = self.dead_reason.text()?;
-        let reason = reason.and_then(|name| DeadReason::ALL.into_iter().find(|r| r.as_str() == name));
+        let reason = self.dead_reason.text()?.and_then(DeadReason::parse);
         let died_at = self.died_at.time()?;
         let before = self.crashes.number()?.unwrap_or(0);
         let here = self.delivery_count.number()?.unwrap_or(0);

@@ -29,7 +29,7 @@ use serde_json::value::RawValue;
 use super::headers::{Headers, Known, Meta};
 use crate::{
     engine::{EngineError, Event},
-    envelope::{Envelope, JobId, PAYLOAD_BYTES_MAX},
+    envelope::{Envelope, JobId},
     job::Priority,
 };
 
@@ -66,10 +66,7 @@ pub(crate) enum Message {
 /// Rejects envelopes that no message can carry.
 pub(crate) fn check(envelope: &Envelope) -> Result<(), EngineError> {
     let refused = |why: String| Err(EngineError::Refused(format!("{}: {why}", envelope.id)));
-    let bytes = envelope.payload.get().len();
-    if bytes > PAYLOAD_BYTES_MAX {
-        return refused(format!("payload of {bytes} bytes, at most {PAYLOAD_BYTES_MAX}"));
-    }
+    envelope.check_payload()?;
     if envelope.kind.is_empty() || envelope.kind.len() > KIND_BYTES_MAX {
         return refused(format!("a kind has 1 to {KIND_BYTES_MAX} bytes"));
     }

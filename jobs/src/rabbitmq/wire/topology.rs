@@ -49,17 +49,6 @@ pub(crate) fn delay_exchange(rung: usize) -> String {
     format!("ow.delay.{}", RUNGS[rung].0)
 }
 
-/// Checks a queue name, `[a-z0-9_]{1,60}`; dots are reserved for the names built from it.
-pub(crate) fn check_name(name: &str) -> Result<(), EngineError> {
-    let fits = (1..=60).contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-    if fits {
-        Ok(())
-    } else {
-        Err(EngineError::Refused(format!("queue name `{name}`: use [a-z0-9_]{{1,60}}")))
-    }
-}
-
 /// A broker queue with its arguments.
 pub(crate) struct QueueShape {
     pub(crate) name: String,

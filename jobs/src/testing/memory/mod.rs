@@ -20,7 +20,7 @@ use crate::{
         Admin, Cancelled, Capabilities, Consume, ConsumeOptions, Consumer, ConsumerInfo, DeadFilter, Depth,
         EngineError, EngineInfo, InspectedJob, JobFilter, Publish, Published, QueueSpec,
     },
-    envelope::{Envelope, JobId, PAYLOAD_BYTES_MAX},
+    envelope::{Envelope, JobId},
 };
 
 /// The engine; clones share one set of jobs.
@@ -87,9 +87,7 @@ impl Publish for MemoryEngine {
         self.open(|state, now| {
             for envelope in &envelopes {
                 state.require(&envelope.queue)?;
-                if envelope.payload.get().len() > PAYLOAD_BYTES_MAX {
-                    return Err(EngineError::Refused(format!("{}: payload too large", envelope.kind)));
-                }
+                envelope.check_payload()?;
             }
             Ok(envelopes.into_iter().map(|envelope| state.publish(envelope, now)).collect())
         })

@@ -107,6 +107,9 @@ async fn a_queue_deleted_under_its_consumer_is_declared_again() {
         while let Err(error) = engine.publish(vec![job.clone()]).await {
             assert!(error.class() == Some(ErrorClass::Unavailable), "{error}");
             assert!(Instant::now() < deadline, "{error}");
+            if consumer.consumer.ended.try_recv().is_ok() {
+                consumer.start().await;
+            }
         }
         work_off(&mut consumer, [id].into()).await;
     }

@@ -192,7 +192,7 @@ impl ConsumerSession {
         };
         tokio::spawn(async move {
             if let Err(error) = inner.store.note(note).await {
-                tracing::debug!(%error, "consumer note not stored");
+                tracing::debug!(error = describe(&error), "consumer note not stored");
             }
         });
     }
