@@ -59,11 +59,7 @@ pub(super) async fn run(args: DevArgs, config: Config, as_json: bool) -> anyhow:
     roles.workers(worker, Some(&sandbox))?;
     roles.relay(relay);
     roles.scheduler(scheduler, Some(&sandbox))?;
-    if address.ip().is_loopback() {
-        roles.api_with_metrics(api, listener);
-    } else {
-        roles.api(api, listener);
-    }
+    roles.api(api, listener, address.ip().is_loopback());
     let ready = Ready {
         url: format!("http://{address}"),
         publishable_key: keys.publishable,

@@ -18,7 +18,7 @@ use crate::{
     config::Config,
     output,
     sandbox::{Provider, Sandbox},
-    wiring::AuditParts,
+    wiring::open_audit,
 };
 
 /// Steps of the progress bar.
@@ -28,9 +28,9 @@ const STEPS_F: f64 = 1000.0;
 /// Exit status 0 without violations, 1 with violations, repaired or not. An audit that cannot run is an error.
 pub(super) async fn run(args: VerifyArgs, config: &Config, as_json: bool) -> anyhow::Result<ExitCode> {
     let ambient = Ambient::system();
-    let parts = AuditParts::open(config, &ambient).await?;
+    let mut verify = open_audit(config, &ambient).await?;
     let (provider, sandbox) = provider(config, &ambient).await?;
-    let verify = parts.verify(provider);
+    verify.provider = provider;
     let scope = match (args.full, args.since) {
         (true, _) => Scope::Full,
         (false, Some(span)) => Scope::Since(span),

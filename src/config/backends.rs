@@ -136,7 +136,7 @@ impl OrdersBackend {
                 Self::Sqlite { folder: folder.to_owned() }
             }
             Orders::Postgres => {
-                r.require(("postgres", "url"), &server.url, "engines.orders is \"postgres\"");
+                r.require(("postgres", "url"), server.url(), "engines.orders is \"postgres\"");
                 let shards = Some(shards).filter(|shards| !shards.is_empty());
                 Self::Postgres(Box::new(PostgresTopology { server, shards }))
             }

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use ipnet::IpNet;
 
-use super::{SPAN_SECONDS_MAX, reader::Reader};
+use super::reader::Reader;
 
 /// Settings of the HTTP listener.
 #[derive(Debug, Clone)]
@@ -27,11 +27,11 @@ impl Server {
             trusted_proxies: r.networks("server", "trusted_proxies"),
             connections_max: r.within("server", "connections_max", 1..=100_000),
             connections_per_address_max: r.within("server", "connections_per_address_max", 1..=100_000),
-            write: Duration::from_secs(r.within("server", "write_seconds", 1..=SPAN_SECONDS_MAX)),
-            exchange: Duration::from_secs(r.within("server", "exchange_seconds", 1..=SPAN_SECONDS_MAX)),
+            write: r.seconds("server", "write_seconds", 1),
+            exchange: r.seconds("server", "exchange_seconds", 1),
             streams_max: r.within("server", "streams_max", 1..=100_000),
             streams_per_merchant_max: r.within("server", "streams_per_merchant_max", 1..=100_000),
-            drain: Duration::from_secs(r.within("server", "drain_seconds", 0..=SPAN_SECONDS_MAX)),
+            drain: r.seconds("server", "drain_seconds", 0),
         }
     }
 

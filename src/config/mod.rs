@@ -141,9 +141,6 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// Longest time span of a setting: a day, far above any sensible value, so that a wrong unit is caught.
-const SPAN_SECONDS_MAX: u64 = 86_400;
-
 /// Longest lifetime of a pending order, and longest interval of audits, in minutes: a month.
 const MINUTES_MAX: u64 = 31 * 24 * 60;
 
@@ -201,8 +198,8 @@ impl Config {
                 queues: ["payments", "fulfilment", "email", "webhooks"]
                     .map(|queue| (queue.to_owned(), r.within("workers", queue, 1..=1024)))
                     .into(),
-                lease: Duration::from_secs(r.within("workers", "lease_seconds", 2..=SPAN_SECONDS_MAX)),
-                drain: Duration::from_secs(r.within("workers", "drain_seconds", 0..=SPAN_SECONDS_MAX)),
+                lease: r.seconds("workers", "lease_seconds", 2),
+                drain: r.seconds("workers", "drain_seconds", 0),
             },
             records: Records {
                 level: r.value("records", "level", RecordLevel::All),

@@ -7,6 +7,7 @@ use std::{
     ops::RangeInclusive,
     path::Path,
     str::FromStr,
+    time::Duration,
 };
 
 use ipnet::IpNet;
@@ -237,6 +238,11 @@ impl Reader {
             self.fault(section, key, &format!("= {number}: must be between {low} and {high}"));
         }
         number
+    }
+
+    /// A time span of at most a day, far above any sensible value, so that a wrong unit is caught.
+    pub(super) fn seconds(&mut self, section: &str, key: &str, least: u64) -> Duration {
+        Duration::from_secs(self.within(section, key, least..=86_400))
     }
 
     /// The merged values, with secrets and the userinfo of addresses replaced.

@@ -25,18 +25,13 @@ const MONTH: Duration = Duration::from_hours(31 * 24);
 /// Settings of PostgreSQL.
 #[derive(Debug, Clone)]
 pub(crate) struct Postgres {
-    pub(crate) url: SecretString,
-    direct_url: SecretString,
-    pgbouncer: bool,
+    /// Of every pool, but for its name and size.
+    template: PostgresConfig,
     replica_urls: Vec<SecretString>,
     replica_lag_max: Duration,
     pub(crate) api_connections: u32,
     pub(crate) worker_connections: u32,
     pub(crate) relay_connections: u32,
-    acquire_timeout: Duration,
-    statement_timeout: Duration,
-    lock_timeout: Duration,
-    idle_in_transaction_timeout: Duration,
     /// Retention; `None` keeps everything.
     keep_orders: Option<Duration>,
     keep_outbox: Option<Duration>,
@@ -45,59 +40,47 @@ pub(crate) struct Postgres {
 
 impl Postgres {
     pub(super) fn read(r: &mut Reader, plain: &PlainHosts) -> Self {
-        let mut millis = |key: &str| Duration::from_millis(r.within("postgres", key, 1..=TIMEOUT_MS_MAX));
-        let (acquire_timeout, statement_timeout) =
-            (millis("acquire_timeout_ms"), millis("statement_timeout_ms"));
-        let lock_timeout = millis("lock_timeout_ms");
-        let idle_in_transaction_timeout = millis("idle_in_transaction_timeout_ms");
-        let replica_lag_max = millis("replica_lag_max_ms");
-        let mut connections = |key: &str| r.within("postgres", key, 1..=CONNECTIONS_MAX);
-        let (api_connections, worker_connections) =
-            (connections("api_connections"), connections("worker_connections"));
-        let relay_connections = connections("relay_connections");
-        let mut months =
-            |key: &str| Some(r.within("postgres", key, 0..=MONTHS_MAX)).filter(|n| *n > 0).map(|n| MONTH * n);
-        let (keep_orders, keep_outbox) = (months("keep_orders_months"), months("keep_outbox_months"));
-        let keep_webhook_attempts = months("keep_webhook_attempts_months");
-        let pgbouncer = r.value("postgres", "pgbouncer", false);
-        let replica_urls = r.secrets("postgres", "replica_urls");
-        let replica_urls = plain.all_postgres(r, ("postgres", "replica_urls"), replica_urls);
-        let mut url = |key: &str| {
+        let [url, direct_url] = ["url", "direct_url"].map(|key| {
             let text = r.text("postgres", key);
             plain.postgres(r, ("postgres", key), text)
+        });
+        let replica_urls = r.secrets("postgres", "replica_urls");
+        let replica_urls = plain.all_postgres(r, ("postgres", "replica_urls"), replica_urls);
+        let connections = |r: &mut Reader, key: &str| r.within("postgres", key, 1..=CONNECTIONS_MAX);
+        let keep = |r: &mut Reader, key: &str| {
+            Some(r.within("postgres", key, 0..=MONTHS_MAX))
+                .filter(|months| *months > 0)
+                .map(|months| MONTH * months)
         };
         Self {
-            keep_orders,
-            keep_outbox,
-            keep_webhook_attempts,
-            url: url("url"),
-            direct_url: url("direct_url"),
-            pgbouncer,
+            template: PostgresConfig {
+                direct_url: Some(direct_url).filter(|url| !url.expose_secret().is_empty()),
+                acquire_timeout: millis(r, "postgres", "acquire_timeout_ms"),
+                statement_timeout: millis(r, "postgres", "statement_timeout_ms"),
+                lock_timeout: millis(r, "postgres", "lock_timeout_ms"),
+                idle_in_transaction_timeout: millis(r, "postgres", "idle_in_transaction_timeout_ms"),
+                pgbouncer: r.value("postgres", "pgbouncer", false),
+                ..PostgresConfig::new(url, "")
+            },
             replica_urls,
-            replica_lag_max,
-            api_connections,
-            worker_connections,
-            relay_connections,
-            acquire_timeout,
-            statement_timeout,
-            lock_timeout,
-            idle_in_transaction_timeout,
+            replica_lag_max: millis(r, "postgres", "replica_lag_max_ms"),
+            api_connections: connections(r, "api_connections"),
+            worker_connections: connections(r, "worker_connections"),
+            relay_connections: connections(r, "relay_connections"),
+            keep_orders: keep(r, "keep_orders_months"),
+            keep_outbox: keep(r, "keep_outbox_months"),
+            keep_webhook_attempts: keep(r, "keep_webhook_attempts_months"),
         }
+    }
+
+    pub(super) fn url(&self) -> &SecretString {
+        &self.template.url
     }
 
     /// Configuration of a pool with this many connections, shown by the server as `application_name`.
     pub(crate) fn pool(&self, application_name: &str, connections: u32) -> PostgresConfig {
-        let direct = &self.direct_url;
-        PostgresConfig {
-            direct_url: (!direct.expose_secret().is_empty()).then(|| direct.clone()),
-            pool_max: connections,
-            acquire_timeout: self.acquire_timeout,
-            statement_timeout: self.statement_timeout,
-            lock_timeout: self.lock_timeout,
-            idle_in_transaction_timeout: self.idle_in_transaction_timeout,
-            pgbouncer: self.pgbouncer,
-            ..PostgresConfig::new(self.url.clone(), application_name)
-        }
+        let application_name = application_name.to_owned();
+        PostgresConfig { application_name, pool_max: connections, ..self.template.clone() }
     }
 
     /// Families of partitions that are not kept for ever.
@@ -144,9 +127,16 @@ pub(crate) struct RabbitMq {
 pub(super) fn redis(r: &mut Reader, plain: &PlainHosts) -> RedisConfig {
     let url = r.text("redis", "url");
     plain.check_url(r, ("redis", "url"), &url, "rediss");
-    let mut millis = |key: &str| Duration::from_millis(r.within("redis", key, 1..=TIMEOUT_MS_MAX));
-    let (command_timeout, connect_timeout) = (millis("command_timeout_ms"), millis("connect_timeout_ms"));
-    RedisConfig { url: url.into(), prefix: r.text("redis", "prefix"), command_timeout, connect_timeout }
+    RedisConfig {
+        url: url.into(),
+        prefix: r.text("redis", "prefix"),
+        command_timeout: millis(r, "redis", "command_timeout_ms"),
+        connect_timeout: millis(r, "redis", "connect_timeout_ms"),
+    }
+}
+
+fn millis(r: &mut Reader, section: &str, key: &str) -> Duration {
+    Duration::from_millis(r.within(section, key, 1..=TIMEOUT_MS_MAX))
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -171,8 +161,6 @@ pub(super) fn rabbitmq(r: &mut Reader, plain: &PlainHosts) -> RabbitMq {
 
 pub(super) fn cassandra(r: &mut Reader, plain: &PlainHosts) -> CassandraConfig {
     let nodes: Vec<String> = r.value("cassandra", "nodes", Vec::new());
-    let mut millis = |key: &str| Duration::from_millis(r.within("cassandra", key, 1..=TIMEOUT_MS_MAX));
-    let (money_timeout, listing_timeout) = (millis("money_timeout_ms"), millis("listing_timeout_ms"));
     let user = r.text("cassandra", "user");
     let password: SecretString = r.text("cassandra", "password").into();
     let money = match r.value("cassandra", "money", Money::Local) {
@@ -196,8 +184,8 @@ pub(super) fn cassandra(r: &mut Reader, plain: &PlainHosts) -> CassandraConfig {
         login: (!user.is_empty()).then_some(CassandraLogin { user, password }),
         tls,
         connections_per_node: NonZeroUsize::new(connections).unwrap_or(NonZeroUsize::MIN),
-        money_timeout,
-        listing_timeout,
+        money_timeout: millis(r, "cassandra", "money_timeout_ms"),
+        listing_timeout: millis(r, "cassandra", "listing_timeout_ms"),
         money,
         listings,
         ..CassandraConfig::new(nodes)

@@ -1,11 +1,11 @@
 //! Roles of a process: each can run alone or with others in one process, and they stop in order.
 //!
-//! Stop order: the API completes open requests and accepts no more; the relay stops; the workers drain, then the attempt
-//! log is flushed. The sandbox provider of the process stops after that, because a draining charge still needs it. A
+//! Stop order: the API completes open requests and accepts no more; the relay stops; the workers drain, then the
+//! attempt log is flushed. The sandbox provider of the process stops after that, because a draining charge still needs it. A
 //! role that ends unexpectedly stops the whole process: a shop that accepts orders but charges no one is worse than one
 //! that is down.
 
-mod api;
+mod http_api;
 mod relay;
 mod scheduler;
 pub(crate) mod settings;
@@ -13,8 +13,8 @@ mod worker;
 
 use std::sync::Arc;
 
-use ::api::{HealthCheck, HealthStatus, Readiness, ServerLimits};
 use anyhow::Context;
+use api::{HealthCheck, HealthStatus, Readiness, ServerLimits};
 use axum::Router;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -54,7 +54,7 @@ impl<'a> Roles<'a> {
     pub(crate) fn health(&mut self, listener: TcpListener) {
         let checks = self.stores.iter().chain(&self.health).cloned().collect();
         let (ambient, stop) = (self.wiring.ambient.clone(), self.stop.orderly.clone());
-        let app = ::api::health_app(Readiness::new(checks, ambient, stop));
+        let app = api::health_app(Readiness::new(checks, ambient, stop));
         self.serve(listener, app.merge(self.metrics.routes()));
     }
 
@@ -80,7 +80,7 @@ impl<'a> Roles<'a> {
 
     fn serve(&mut self, listener: TcpListener, app: Router) {
         let (limits, asked) = (self.limits.clone(), self.stop.orderly.clone());
-        self.running.spawn(async move { Ok(::api::run(listener, app, asked, limits).await?) });
+        self.running.spawn(async move { Ok(api::run(listener, app, asked, limits).await?) });
     }
 
     /// Runs a role that ends when it is told to stop.

@@ -2,12 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
+use workers::verify::Verify;
+
 use super::Roles;
 use crate::{
     housekeeping::Housekeeping,
     sandbox::{Provider, Sandbox},
     verify::{Auditor, VerifyGauges},
-    wiring::{AuditParts, SchedulerParts},
+    wiring::SchedulerParts,
 };
 
 impl Roles<'_> {
@@ -34,13 +36,13 @@ impl Roles<'_> {
 
     fn auditor(
         &mut self,
-        (every, parts): (Duration, AuditParts),
+        (every, mut verify): (Duration, Verify),
         sandbox: Option<&Sandbox>,
     ) -> anyhow::Result<()> {
         let config = self.wiring.config;
         // A process without its own provider does not read the ledger.
         let provider = Provider::with_books(&config.payments, sandbox, self.wiring.ambient)?;
-        let verify = parts.verify(provider.map(|provider| Arc::new(provider) as _));
+        verify.provider = provider.map(|provider| Arc::new(provider) as _);
         let gauges = VerifyGauges::register(&self.metrics);
         let auditor = Auditor { verify, gauges, every, grace: config.verify.grace };
         let asked = self.stop.orderly.clone();

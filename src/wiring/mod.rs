@@ -2,8 +2,8 @@
 //!
 //! Guarantees: a process opens only what its roles need, and what several of them need once. A server that is
 //! unavailable does not prevent a start; an error that waiting cannot fix (a wrong password, a missing schema) does.
-//! With the queue in a file, two servers never share a folder (an exclusive lock, released by the kernel when its holder
-//! dies). Inspecting a folder creates nothing in it. Starts no role, see [`crate::roles`].
+//! With the queue in a file, two servers never share a folder (an exclusive lock, released by the kernel when its
+//! holder dies). Inspecting a folder creates nothing in it. Starts no role, see [`crate::roles`].
 
 mod caches;
 mod folder;
@@ -23,10 +23,7 @@ use store_cassandra::CassandraPayments;
 use store_sqlite::{SqliteOrders, SqlitePayments};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
-use workers::{
-    provider::PaymentProvider,
-    verify::{Retention, Verify},
-};
+use workers::verify::Verify;
 
 use self::{
     caches::CacheSource,
@@ -64,35 +61,18 @@ pub(crate) struct SchedulerParts {
     pub(crate) records: Arc<dyn RecordStore>,
     /// `None` for stores without partitions.
     pub(crate) partitions: Option<Partitioning>,
-    /// Interval and parts of the audit; `None` without scheduled audits.
-    pub(crate) audit: Option<(Duration, AuditParts)>,
+    /// Interval and audit, without a provider; `None` without scheduled audits.
+    pub(crate) audit: Option<(Duration, Verify)>,
     /// Checks of the store.
     pub(crate) checks: Vec<Arc<dyn HealthCheck>>,
 }
 
-/// What an audit reads: all stores.
-pub(crate) struct AuditParts {
-    orders: Arc<dyn OrderStore>,
-    payments: Arc<dyn PaymentStore>,
-    jobs: Jobs,
-    kept: Retention,
-    ambient: Ambient,
-}
-
-impl AuditParts {
-    /// Opens the stores beside running processes; creates nothing in a folder without data.
-    pub(crate) async fn open(config: &Config, ambient: &Ambient) -> Result<Self> {
-        let jobs = Jobs::open(&config.backends).await?;
-        let wiring = Wiring::new(config, format!("orderworks verify {}", std::process::id()), ambient);
-        let orders = wiring.open_orders(Role::Scheduler).await?;
-        wiring.audit(&orders, jobs).await
-    }
-
-    /// The audit; without a provider the ledger is not read.
-    pub(crate) fn verify(self, provider: Option<Arc<dyn PaymentProvider>>) -> Verify {
-        let Self { orders, payments, jobs, kept, ambient } = self;
-        Verify { orders, payments, provider, engine: jobs.queue, records: jobs.records, ambient, kept }
-    }
+/// Opens the audit beside running processes, without a provider; creates nothing in a folder without data.
+pub(crate) async fn open_audit(config: &Config, ambient: &Ambient) -> Result<Verify> {
+    let jobs = Jobs::open(&config.backends).await?;
+    let wiring = Wiring::beside(config, format!("orderworks verify {}", std::process::id()), ambient);
+    let orders = wiring.open_orders(Role::Scheduler).await?;
+    wiring.audit(&orders, jobs).await
 }
 
 /// Opens the parts of roles, and what they share once.
@@ -101,6 +81,14 @@ pub(crate) struct Wiring<'a> {
     /// Name of this process in leases and records, and to servers.
     pub(crate) name: String,
     pub(crate) ambient: &'a Ambient,
+    shared: SharedParts,
+    /// Held until this is dropped.
+    _lock: Option<File>,
+}
+
+/// Parts that several roles of a process use, opened at their first use.
+#[derive(Default)]
+struct SharedParts {
     /// Orders in a file. On a server each role has its own pool.
     orders: OnceCell<Arc<dyn OrderStore>>,
     payments: OnceCell<Arc<dyn PaymentStore>>,
@@ -109,8 +97,6 @@ pub(crate) struct Wiring<'a> {
     declared: OnceCell<()>,
     cache: OnceCell<CacheSource>,
     sessions: OnceCell<Arc<dyn Sessions>>,
-    /// Held until this is dropped.
-    _lock: Option<File>,
 }
 
 impl<'a> Wiring<'a> {
@@ -121,23 +107,12 @@ impl<'a> Wiring<'a> {
             QueueBackend::Sqlite { folder } => Some(folder::lock(folder)?),
             QueueBackend::RabbitMq { .. } => None,
         };
-        Ok(Self { _lock: lock, ..Self::new(config, name, ambient) })
+        Ok(Self { _lock: lock, ..Self::beside(config, name, ambient) })
     }
 
-    fn new(config: &'a Config, name: String, ambient: &'a Ambient) -> Self {
-        Self {
-            config,
-            name,
-            ambient,
-            orders: OnceCell::new(),
-            payments: OnceCell::new(),
-            jobs: OnceCell::new(),
-            queue: OnceCell::new(),
-            declared: OnceCell::new(),
-            cache: OnceCell::new(),
-            sessions: OnceCell::new(),
-            _lock: None,
-        }
+    /// For a process beside servers, which shares the folder with them.
+    fn beside(config: &'a Config, name: String, ambient: &'a Ambient) -> Self {
+        Self { config, name, ambient, shared: SharedParts::default(), _lock: None }
     }
 
     /// Parts of the API, which ends its streams with `shutdown`.
@@ -196,15 +171,22 @@ impl<'a> Wiring<'a> {
         Ok(self.open_orders(Role::Scheduler).await?.store)
     }
 
-    async fn audit(&self, orders: &OpenOrders, jobs: Jobs) -> Result<AuditParts> {
-        let (orders, kept) = (Arc::clone(&orders.store), orders.retention);
-        Ok(AuditParts { orders, payments: self.payments().await?, jobs, kept, ambient: self.ambient.clone() })
+    async fn audit(&self, orders: &OpenOrders, jobs: Jobs) -> Result<Verify> {
+        Ok(Verify {
+            orders: Arc::clone(&orders.store),
+            payments: self.payments().await?,
+            provider: None,
+            engine: jobs.queue,
+            records: jobs.records,
+            ambient: self.ambient.clone(),
+            kept: orders.retention,
+        })
     }
 
     async fn open_orders(&self, role: Role) -> Result<OpenOrders> {
         match &self.config.backends.orders {
             OrdersBackend::Sqlite { folder } => {
-                let store = self.orders.get_or_try_init(async || {
+                let store = self.shared.orders.get_or_try_init(async || {
                     let store = SqliteOrders::open(&folder.join("orders.db"), self.ambient.clone()).await?;
                     anyhow::Ok(Arc::new(store) as _)
                 });
@@ -218,7 +200,7 @@ impl<'a> Wiring<'a> {
 
     async fn payments(&self) -> Result<Arc<dyn PaymentStore>> {
         let ambient = self.ambient.clone();
-        let store = self.payments.get_or_try_init(async || {
+        let store = self.shared.payments.get_or_try_init(async || {
             anyhow::Ok(match &self.config.backends.payments {
                 PaymentsBackend::Sqlite { folder } => {
                     Arc::new(SqlitePayments::open(&folder.join("payments.db"), ambient).await?) as _
@@ -237,7 +219,7 @@ impl<'a> Wiring<'a> {
             jobs.0.recover().await?;
             Ok(jobs)
         };
-        self.jobs.get_or_try_init(open).await
+        self.shared.jobs.get_or_try_init(open).await
     }
 
     async fn records(&self) -> Result<Arc<dyn RecordStore>> {
@@ -246,7 +228,7 @@ impl<'a> Wiring<'a> {
 
     async fn queue(&self) -> Result<Arc<dyn Engine>> {
         let open = async || self.jobs().await?.0.engine(&self.name, self.ambient);
-        Ok(Arc::clone(self.queue.get_or_try_init(open).await?))
+        Ok(Arc::clone(self.shared.queue.get_or_try_init(open).await?))
     }
 
     /// The queue, with its queues declared if the engine is reachable. The users of an unreachable broker wait for it
@@ -259,18 +241,19 @@ impl<'a> Wiring<'a> {
             Err(error) if error.is_transient() => Ok(()),
             declared => declared,
         };
-        self.declared.get_or_try_init(declare).await?;
+        self.shared.declared.get_or_try_init(declare).await?;
         Ok(queue)
     }
 
     async fn cache(&self) -> Result<&CacheSource> {
-        self.cache
+        self.shared
+            .cache
             .get_or_try_init(async || CacheSource::open(&self.config.backends.cache, self.ambient))
             .await
     }
 
     async fn sessions(&self) -> Result<Arc<dyn Sessions>> {
         let open = async || self.cache().await?.sessions(self.ambient).await;
-        Ok(Arc::clone(self.sessions.get_or_try_init(open).await?))
+        Ok(Arc::clone(self.shared.sessions.get_or_try_init(open).await?))
     }
 }

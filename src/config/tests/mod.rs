@@ -1,18 +1,13 @@
 //! Tests of the configuration: accepted and rejected settings, and that no message reveals a secret.
 
+mod backends;
+
 use secrecy::ExposeSecret;
 
 use super::*;
 
 fn with_env(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
     Config::assemble(None, None, pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())))
-}
-
-fn topology(config: &Config) -> &PostgresTopology {
-    match &config.backends.orders {
-        OrdersBackend::Postgres(topology) => topology,
-        OrdersBackend::Sqlite { .. } => panic!("orders in files"),
-    }
 }
 
 #[test]
@@ -101,81 +96,6 @@ fn stripes_settings_are_checked_without_telling_them() {
     let form = with_env(&[("ORDERWORKS_PAYMENTS_STRIPE_WEBHOOK_SECRETS", "whsec_canary")]);
     let form = form.expect_err("no list").to_string();
     assert!(!error.contains("canary") && !form.contains("canary"), "{error} {form}");
-}
-
-#[test]
-fn shards_are_checked_as_a_whole_and_their_addresses_hidden() {
-    let sharded = |urls: &str, pins: &str| {
-        with_env(&[
-            ("ORDERWORKS_ENGINES_ORDERS", "postgres"),
-            ("ORDERWORKS_POSTGRES_URL", "postgres://u:canary@db/jobs"),
-            ("ORDERWORKS_SHARDS_URLS", urls),
-            ("ORDERWORKS_SHARDS_PINS", pins),
-        ])
-    };
-    let merchant = "mer_01900000-0000-7000-8000-000000000000";
-    let urls = "{ a = \"postgres://u:canary@a/o\", b = \"postgres://u:canary@b/o\" }";
-    let config = sharded(urls, &format!("{{ {merchant} = \"b\" }}")).expect("valid");
-    assert_eq!(config.backends.orders.shard_pools("x", 3).map(|pools| pools.len()), Some(2));
-    let PostgresTopology { server: _, shards } = topology(&config);
-    assert_eq!(shards.as_ref().map(|shards| shards.sharding().pins.len()), Some(1));
-    let shown = toml::to_string(&config.shown).expect("toml");
-    assert!(shown.contains("[hidden]") && !format!("{shown}{config:?}").contains("canary"), "{shown}");
-
-    let urls = "{ A = \"postgres://u:canary@a/o\", b = \"postgres://u:canary@a/o\", c = 7 }";
-    let pins = format!("{{ {merchant} = \"z\", mer_x = \"b\" }}");
-    let error = sharded(urls, &pins).expect_err("invalid").to_string();
-    for word in ["\"A\"", "one address", "\"c\"", "shard z", "mer_x"] {
-        assert!(error.contains(word), "{word} is missing in: {error}");
-    }
-    assert!(!error.contains("canary"), "{error}");
-    let error = sharded("canary", "{}").expect_err("no table").to_string();
-    assert!(error.contains("shards.urls") && !error.contains("canary"), "{error}");
-    assert!(with_env(&[("ORDERWORKS_SHARDS_URLS", "{ a = \"postgres://a/o\" }")]).is_err(), "no engine");
-}
-
-#[test]
-fn shards_may_have_replicas_and_a_pooler() {
-    let sharded = |more: &[(&str, &str)]| {
-        let urls = "{ a = \"postgres://u:canary@a/o\", b = \"postgres://u:canary@b/o\" }";
-        let basis = [
-            ("ORDERWORKS_ENGINES_ORDERS", "postgres"),
-            ("ORDERWORKS_POSTGRES_URL", "postgres://u:canary@db/jobs"),
-            ("ORDERWORKS_SHARDS_URLS", urls),
-        ];
-        with_env(&[&basis, more].concat())
-    };
-    let config = sharded(&[
-        ("ORDERWORKS_SHARDS_PGBOUNCER", "true"),
-        ("ORDERWORKS_SHARDS_DIRECT_URLS", "{ b = \"postgres://u:canary@direct/o\" }"),
-        (
-            "ORDERWORKS_SHARDS_REPLICA_URLS",
-            "{ a = [\"postgres://u:canary@r1/o\", \"postgres://u:canary@r2/o\"] }",
-        ),
-    ])
-    .expect("valid");
-    let PostgresTopology { server, shards } = topology(&config);
-    let databases = shards.as_ref().expect("shards").databases(server, "x", 3);
-    let [a, b] = ["a", "b"].map(|name| &databases[name]);
-    assert_eq!((a.replicas.len(), b.replicas.len()), (2, 0));
-    assert!(a.replicas.iter().all(|replica| replica.pgbouncer && replica.pool_max == 3), "{a:?}");
-    assert_eq!((a.primary.direct_url.is_some(), b.primary.direct_url.is_some()), (false, true));
-    let shown = toml::to_string(&config.shown).expect("toml");
-    assert!(!format!("{shown}{config:?}{databases:?}").contains("canary"), "{shown}");
-
-    let error = sharded(&[
-        ("ORDERWORKS_POSTGRES_REPLICA_URLS", "[\"postgres://u:canary@r/jobs\"]"),
-        ("ORDERWORKS_SHARDS_DIRECT_URLS", "{ c = \"postgres://u:canary@direct/o\" }"),
-        ("ORDERWORKS_SHARDS_REPLICA_URLS", "{ d = [\"postgres://u:canary@r/o\"] }"),
-    ])
-    .expect_err("invalid")
-    .to_string();
-    for word in ["set shards.replica_urls", "direct_urls has \"c\"", "replica_urls has \"d\""] {
-        assert!(error.contains(word), "{word} is missing in: {error}");
-    }
-    let form = sharded(&[("ORDERWORKS_SHARDS_REPLICA_URLS", "{ a = \"canary\" }")]).expect_err("no list");
-    let form = form.to_string();
-    assert!(form.contains("shards.replica_urls") && !format!("{error}{form}").contains("canary"), "{form}");
 }
 
 /// A value of the default's type that differs from the default.
@@ -317,7 +237,7 @@ fn postgres_is_verified_unless_the_address_says_otherwise() {
         let environment = [("ORDERWORKS_POSTGRES_URL".to_owned(), text.to_owned())].into_iter();
         let mut reader = Reader::new(DEFAULTS, &SECRETS, None, environment).expect("read");
         let postgres = servers::Postgres::read(&mut reader, &PlainHosts::default());
-        reader.finish(postgres.url.expose_secret().to_owned()).expect(text)
+        reader.finish(postgres.url().expose_secret().to_owned()).expect(text)
     };
     assert_eq!(url("postgres://u:p@db.example/db"), "postgres://u:p@db.example/db?sslmode=verify-full");
     let rooted = "postgres://u:p@db.example/db?sslrootcert=ca.pem";

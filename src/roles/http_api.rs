@@ -1,0 +1,24 @@
+//! Role of the API.
+
+use std::sync::Arc;
+
+use api::{ApiParts, ApiState, OrdersCheck, PaymentsCheck};
+use tokio::net::TcpListener;
+
+use super::{Roles, settings};
+use crate::rate_limits;
+
+impl Roles<'_> {
+    /// Serves the API. Started last, so that its readiness covers every role of this process. `with_metrics` adds
+    /// `/metrics`, whose figures cover all merchants: only for a listener that the public cannot reach.
+    pub(crate) fn api(&mut self, mut parts: ApiParts, listener: TcpListener, with_metrics: bool) {
+        self.stores.push(Arc::new(OrdersCheck(Arc::clone(&parts.orders))));
+        self.stores.push(Arc::new(PaymentsCheck(Arc::clone(&parts.payments))));
+        self.stores.extend(parts.health.iter().cloned());
+        parts.health.extend(self.health.iter().cloned());
+        let state = ApiState::new(parts, settings::api(self.wiring.config));
+        rate_limits::register(&self.metrics, &state);
+        let app = api::app(state);
+        self.serve(listener, if with_metrics { app.merge(self.metrics.routes()) } else { app });
+    }
+}
