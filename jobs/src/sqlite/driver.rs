@@ -1,8 +1,8 @@
 //! The driver loop of a consumer: waits for an event, then does one [`Exchange`] with the file.
 //!
-//! Guarantees: the consumer stays alive whatever fails, as its lease is in the file; failures are retried with backoff and jitter, logged
-//! once per change and shown as health. The wake-up channel is armed before the file is read, so a publish between the
-//! read and the wait is not missed.
+//! Guarantees: the consumer stays alive whatever fails, as its lease is in the file; failures are retried with backoff
+//! and jitter, logged once per change and shown as health. The wake-up channel is armed before the file is read, so a
+//! publish between the read and the wait is not missed.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,9 +1,9 @@
 //! The supervisor of one queue: its apalis worker, and one consumer after the other.
 //!
-//! The only place that starts a consumer again, for every engine. Guarantees: a consumer that is lost, and a worker that
-//! ends by a panic, are replaced after a capped, jittered delay, which starts again after a session that lasted; trouble
-//! shows as health and is logged once per change. An error that rejects the configuration ends the supervision while
-//! no consumer has ever started, a closed engine always does. No job code runs in the supervisor's task, so that
+//! The only place that starts a consumer again, for every engine. Guarantees: a consumer that is lost, and a worker
+//! that ends by a panic, are replaced after a capped, jittered delay, which starts again after a session that lasted;
+//! trouble shows as health and is logged once per change. An error that rejects the configuration ends the supervision
+//! while no consumer has ever started, a closed engine always does. No job code runs in the supervisor's task, so that
 //! deadlines hold even while a job computes.
 
 use std::{sync::Arc, time::Duration};
