@@ -20,7 +20,7 @@ pub(super) async fn run(what: Control, config: &Config, as_json: bool) -> anyhow
         Control::Jobs(what) => what,
         Control::MoveMerchant(args) => return move_merchant::run(args, config, as_json).await,
     };
-    let jobs = Jobs::open(&config.backends).await?;
+    let jobs = Jobs::open(&config.engines).await?;
     let (found, said, answer) = act(what, jobs.queue.as_ref()).await?;
     if as_json {
         output::json(&answer)?;

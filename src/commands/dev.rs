@@ -45,7 +45,7 @@ pub(super) async fn run(args: DevArgs, config: Config, as_json: bool) -> anyhow:
     let listener = listen(args.listen.unwrap_or(config.server.listen)).await?;
     let address = listener.local_addr()?;
     // Files need no separate migration, so servers should not need one here either.
-    Box::pin(migrate(&config.backends, &ambient)).await?;
+    Box::pin(migrate(&config.engines, &ambient)).await?;
     // Every part is open before any role runs; the queues are declared, because the relay may publish first.
     let wiring = Wiring::of_server(&config, NAME.to_owned(), &ambient)?;
     let api = wiring.api(stop.orderly.clone()).await?;

@@ -17,7 +17,7 @@ use crate::{
 };
 
 pub(super) async fn run(what: Inspect, config: &Config, as_json: bool) -> anyhow::Result<()> {
-    let jobs = Jobs::open(&config.backends).await?;
+    let jobs = Jobs::open(&config.engines).await?;
     let (engine, records) = (jobs.queue.as_ref(), jobs.records.as_ref());
     match what {
         Inspect::Queues => queues(engine, as_json).await,

@@ -18,11 +18,11 @@ use crate::{
 pub(super) async fn run(args: MigrateArgs, config: &Config, as_json: bool) -> anyhow::Result<()> {
     let ambient = Ambient::system();
     if let Some(queue) = args.queue {
-        let moved = Jobs::open(&config.backends).await?.queue.migrate_queue(&queue).await?;
+        let moved = Jobs::open(&config.engines).await?.queue.migrate_queue(&queue).await?;
         let said = format!("{queue}: {moved} jobs moved\n");
         return answer(as_json, json!({ "queue": queue, "jobs_moved": moved }), &said);
     }
-    let migrated = migrate(&config.backends, &ambient).await?;
+    let migrated = migrate(&config.engines, &ambient).await?;
     let mut said = match migrated.as_slice() {
         [] => "nothing to migrate: files are migrated when they are opened\n".to_owned(),
         stores => format!("up to date: {}\n", stores.join(", ")),

@@ -15,7 +15,7 @@ use crate::{cli::MoveArgs, config::Config, output};
 const TICK: Duration = Duration::from_millis(200);
 
 pub(super) async fn run(args: MoveArgs, config: &Config, as_json: bool) -> anyhow::Result<ExitCode> {
-    let shards = config.backends.orders.shard_pools("orderworks move-merchant", 1);
+    let shards = config.engines.orders.shard_pools("orderworks move-merchant", 1);
     let shards = shards
         .context("orders are kept in one database: there are no shards.urls to move a merchant between")?;
     let options = MoveOptions { keep_source: args.keep_source, ..MoveOptions::default() };

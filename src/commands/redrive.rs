@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::{cli::RedriveArgs, config::Config, output, wiring::Jobs};
 
 pub(super) async fn run(args: RedriveArgs, config: &Config, as_json: bool) -> anyhow::Result<()> {
-    let jobs = Jobs::open(&config.backends).await?;
+    let jobs = Jobs::open(&config.engines).await?;
     let since = args.since.and_then(|span| Ambient::system().now().checked_sub(span).ok());
     let filter = DeadFilter {
         queue: args.queue,

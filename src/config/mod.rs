@@ -4,7 +4,7 @@
 //! of its setting. Unknown settings are mistakes. The commented `default.toml` beside this file is both the reference
 //! and the defaults in use.
 
-mod backends;
+mod engines;
 mod http;
 mod limits;
 mod network;
@@ -25,8 +25,8 @@ use serde::Deserialize;
 use tracing_subscriber::filter::Targets;
 use url::Url;
 
-pub(crate) use backends::{
-    Backends, CacheBackend, JobStoreBackend, OrdersBackend, PaymentsBackend, PostgresTopology, QueueBackend,
+pub(crate) use engines::{
+    CacheEngine, Engines, JobStoreEngine, OrdersEngine, PaymentsEngine, PostgresTopology, QueueEngine,
 };
 pub(crate) use http::Server;
 use network::PlainHosts;
@@ -44,7 +44,7 @@ pub(crate) struct Config {
     pub(crate) server: Server,
     /// Folder of the files of this process.
     pub(crate) folder: PathBuf,
-    pub(crate) backends: Backends,
+    pub(crate) engines: Engines,
     pub(crate) orders: Orders,
     pub(crate) checkout: CheckoutLimits,
     pub(crate) reads: ReadLimits,
@@ -183,7 +183,7 @@ impl Config {
         let folder = folder.map_or_else(|| named.into(), Path::to_owned);
         let config = Self {
             server: Server::read(r),
-            backends: Backends::read(r, plain, &folder),
+            engines: Engines::read(r, plain, &folder),
             folder,
             orders: Orders {
                 pending_expires: minutes(r.within("orders", "pending_expires_minutes", 0..=MINUTES_MAX)),

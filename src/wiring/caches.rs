@@ -15,7 +15,7 @@ use cache::{
 };
 
 use super::folder::unusable;
-use crate::{config::CacheBackend, health::CacheCheck};
+use crate::{config::CacheEngine, health::CacheCheck};
 
 /// API keys counted in memory at most. Only known keys are counted, so clients cannot add made-up ones.
 const LIMITED_KEYS_MAX: usize = 100_000;
@@ -35,10 +35,10 @@ pub(super) struct ApiCaches {
 }
 
 impl CacheSource {
-    pub(super) fn open(backend: &CacheBackend, ambient: &Ambient) -> anyhow::Result<Self> {
-        Ok(match backend {
-            CacheBackend::Memory { folder } => Self::Memory { folder: folder.clone() },
-            CacheBackend::Redis(config) => Self::Redis(RedisServer::new(config, ambient.clone())?),
+    pub(super) fn open(engine: &CacheEngine, ambient: &Ambient) -> anyhow::Result<Self> {
+        Ok(match engine {
+            CacheEngine::Memory { folder } => Self::Memory { folder: folder.clone() },
+            CacheEngine::Redis(config) => Self::Redis(RedisServer::new(config, ambient.clone())?),
         })
     }
 

@@ -31,7 +31,7 @@ use self::{
     queue::QueueSource,
 };
 use crate::{
-    config::{Config, OrdersBackend, PaymentsBackend, QueueBackend},
+    config::{Config, OrdersEngine, PaymentsEngine, QueueEngine},
     housekeeping::Partitioning,
 };
 
@@ -69,7 +69,7 @@ pub(crate) struct SchedulerParts {
 
 /// Opens the audit beside running processes, without a provider; creates nothing in a folder without data.
 pub(crate) async fn open_audit(config: &Config, ambient: &Ambient) -> Result<Verify> {
-    let jobs = Jobs::open(&config.backends).await?;
+    let jobs = Jobs::open(&config.engines).await?;
     let wiring = Wiring::beside(config, format!("orderworks verify {}", std::process::id()), ambient);
     let orders = wiring.open_orders(Role::Scheduler).await?;
     wiring.audit(&orders, jobs).await
@@ -103,9 +103,9 @@ impl<'a> Wiring<'a> {
     /// Makes the data folder ready for a server, and locks it if it holds the queue.
     pub(crate) fn of_server(config: &'a Config, name: String, ambient: &'a Ambient) -> Result<Self> {
         folder::create(&config.folder)?;
-        let lock = match &config.backends.queue {
-            QueueBackend::Sqlite { folder } => Some(folder::lock(folder)?),
-            QueueBackend::RabbitMq { .. } => None,
+        let lock = match &config.engines.queue {
+            QueueEngine::Sqlite { folder } => Some(folder::lock(folder)?),
+            QueueEngine::RabbitMq { .. } => None,
         };
         Ok(Self { _lock: lock, ..Self::beside(config, name, ambient) })
     }
@@ -184,15 +184,15 @@ impl<'a> Wiring<'a> {
     }
 
     async fn open_orders(&self, role: Role) -> Result<OpenOrders> {
-        match &self.config.backends.orders {
-            OrdersBackend::Sqlite { folder } => {
+        match &self.config.engines.orders {
+            OrdersEngine::Sqlite { folder } => {
                 let store = self.shared.orders.get_or_try_init(async || {
                     let store = SqliteOrders::open(&folder.join("orders.db"), self.ambient.clone()).await?;
                     anyhow::Ok(Arc::new(store) as _)
                 });
                 Ok(OpenOrders::shared(Arc::clone(store.await?)))
             }
-            OrdersBackend::Postgres(topology) => {
+            OrdersEngine::Postgres(topology) => {
                 Box::pin(OpenOrders::open(topology, role, &self.name, self.ambient)).await
             }
         }
@@ -201,11 +201,11 @@ impl<'a> Wiring<'a> {
     async fn payments(&self) -> Result<Arc<dyn PaymentStore>> {
         let ambient = self.ambient.clone();
         let store = self.shared.payments.get_or_try_init(async || {
-            anyhow::Ok(match &self.config.backends.payments {
-                PaymentsBackend::Sqlite { folder } => {
+            anyhow::Ok(match &self.config.engines.payments {
+                PaymentsEngine::Sqlite { folder } => {
                     Arc::new(SqlitePayments::open(&folder.join("payments.db"), ambient).await?) as _
                 }
-                PaymentsBackend::Cassandra(config) => {
+                PaymentsEngine::Cassandra(config) => {
                     Arc::new(CassandraPayments::connect_lazily((**config).clone(), ambient).await?) as _
                 }
             })
@@ -215,7 +215,7 @@ impl<'a> Wiring<'a> {
 
     async fn jobs(&self) -> Result<&(QueueSource, Arc<dyn RecordStore>)> {
         let open = async || {
-            let jobs = queue::open(&self.config.backends.queue, &self.name, self.ambient).await?;
+            let jobs = queue::open(&self.config.engines.queue, &self.name, self.ambient).await?;
             jobs.0.recover().await?;
             Ok(jobs)
         };
@@ -248,7 +248,7 @@ impl<'a> Wiring<'a> {
     async fn cache(&self) -> Result<&CacheSource> {
         self.shared
             .cache
-            .get_or_try_init(async || CacheSource::open(&self.config.backends.cache, self.ambient))
+            .get_or_try_init(async || CacheSource::open(&self.config.engines.cache, self.ambient))
             .await
     }
 

@@ -14,7 +14,7 @@ use jobs::{
 use secrecy::ExposeSecret;
 
 use super::{folder, schema::unless_transient};
-use crate::config::{Backends, JobStoreBackend, QueueBackend, RabbitMq};
+use crate::config::{Engines, JobStoreEngine, QueueEngine, RabbitMq};
 
 /// Connections of the job store and the log of attempts together.
 const CONNECTIONS: u32 = 4;
@@ -29,8 +29,8 @@ pub(crate) struct Jobs {
 impl Jobs {
     /// Opens both for inspection and control, with or without a running server; creates nothing in a folder without
     /// data.
-    pub(crate) async fn open(backends: &Backends) -> anyhow::Result<Self> {
-        if let QueueBackend::Sqlite { folder } = &backends.queue
+    pub(crate) async fn open(engines: &Engines) -> anyhow::Result<Self> {
+        if let QueueEngine::Sqlite { folder } = &engines.queue
             && !folder::queue(folder).exists()
         {
             bail!(
@@ -39,7 +39,7 @@ impl Jobs {
             );
         }
         let name = format!("orderworks control {}", std::process::id());
-        let (source, records) = open(&backends.queue, &name, &Ambient::system()).await?;
+        let (source, records) = open(&engines.queue, &name, &Ambient::system()).await?;
         Ok(Self { queue: source.engine(&name, &Ambient::system())?, records })
     }
 }
@@ -75,24 +75,24 @@ impl QueueSource {
 }
 
 pub(super) async fn open(
-    backend: &QueueBackend,
+    engine: &QueueEngine,
     name: &str,
     ambient: &Ambient,
 ) -> anyhow::Result<(QueueSource, Arc<dyn RecordStore>)> {
-    let (server, store) = match backend {
-        QueueBackend::Sqlite { folder } => {
+    let (server, store) = match engine {
+        QueueEngine::Sqlite { folder } => {
             let engine = SqliteEngine::open(&folder::queue(folder), ambient.clone()).await?;
             let records = Arc::new(engine.records());
             return Ok((QueueSource::Sqlite(engine), records));
         }
-        QueueBackend::RabbitMq { server, store } => (server, store),
+        QueueEngine::RabbitMq { server, store } => (server, store),
     };
     let (jobs, records): (Arc<dyn JobStore>, Arc<dyn RecordStore>) = match store {
-        JobStoreBackend::Sqlite { folder } => (
+        JobStoreEngine::Sqlite { folder } => (
             Arc::new(SqliteJobStore::open(&folder.join("jobs.db"), ambient.clone()).await?),
             Arc::new(SqliteRecords::open(&folder.join("records.db")).await?),
         ),
-        JobStoreBackend::Postgres(postgres) => {
+        JobStoreEngine::Postgres(postgres) => {
             let database = base::postgres::connect(&postgres.pool(name, CONNECTIONS)).await?;
             unless_transient(jobs::postgres::check(&database).await)?;
             (

@@ -5,7 +5,7 @@ use base::{Ambient, postgres::OpenError};
 use store_cassandra::CassandraPayments;
 use store_postgres::PostgresOrders;
 
-use crate::config::{Backends, OrdersBackend, PaymentsBackend};
+use crate::config::{Engines, OrdersEngine, PaymentsEngine};
 
 /// Name of the process to servers.
 const NAME: &str = "orderworks migrate";
@@ -13,11 +13,11 @@ const NAME: &str = "orderworks migrate";
 const CONNECTIONS: u32 = 2;
 
 /// Brings the schemas of the configured servers up to date; returns the names of the migrated stores.
-pub(crate) async fn migrate(backends: &Backends, ambient: &Ambient) -> anyhow::Result<Vec<String>> {
+pub(crate) async fn migrate(engines: &Engines, ambient: &Ambient) -> anyhow::Result<Vec<String>> {
     let mut migrated = Vec::new();
-    if let OrdersBackend::Postgres(topology) = &backends.orders {
+    if let OrdersEngine::Postgres(topology) = &engines.orders {
         let pool = topology.server.pool(NAME, CONNECTIONS);
-        match backends.orders.shard_pools(NAME, CONNECTIONS) {
+        match engines.orders.shard_pools(NAME, CONNECTIONS) {
             None => PostgresOrders::migrate(&pool, ambient.clone()).await?,
             Some(shards) => {
                 for (shard, pool) in shards {
@@ -30,7 +30,7 @@ pub(crate) async fn migrate(backends: &Backends, ambient: &Ambient) -> anyhow::R
         jobs::postgres::migrate(&pool).await?;
         migrated.push("postgres".to_owned());
     }
-    if let PaymentsBackend::Cassandra(config) = &backends.payments {
+    if let PaymentsEngine::Cassandra(config) = &engines.payments {
         CassandraPayments::migrate(config, ambient).await?;
         migrated.push("cassandra".to_owned());
     }

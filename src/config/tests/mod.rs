@@ -1,6 +1,6 @@
 //! Tests of the configuration: accepted and rejected settings, and that no message reveals a secret.
 
-mod backends;
+mod engines;
 
 use secrecy::ExposeSecret;
 

@@ -3,9 +3,9 @@
 use super::*;
 
 fn topology(config: &Config) -> &PostgresTopology {
-    match &config.backends.orders {
-        OrdersBackend::Postgres(topology) => topology,
-        OrdersBackend::Sqlite { .. } => panic!("orders in files"),
+    match &config.engines.orders {
+        OrdersEngine::Postgres(topology) => topology,
+        OrdersEngine::Sqlite { .. } => panic!("orders in files"),
     }
 }
 
@@ -22,7 +22,7 @@ fn shards_are_checked_as_a_whole_and_their_addresses_hidden() {
     let merchant = "mer_01900000-0000-7000-8000-000000000000";
     let urls = "{ a = \"postgres://u:canary@a/o\", b = \"postgres://u:canary@b/o\" }";
     let config = sharded(urls, &format!("{{ {merchant} = \"b\" }}")).expect("valid");
-    assert_eq!(config.backends.orders.shard_pools("x", 3).map(|pools| pools.len()), Some(2));
+    assert_eq!(config.engines.orders.shard_pools("x", 3).map(|pools| pools.len()), Some(2));
     let PostgresTopology { server: _, shards } = topology(&config);
     assert_eq!(shards.as_ref().map(|shards| shards.sharding().pins.len()), Some(1));
     let shown = toml::to_string(&config.shown).expect("toml");
@@ -83,28 +83,28 @@ fn settings_of_engines_that_are_not_in_use_are_checked() {
 #[test]
 fn the_folder_of_the_command_line_wins_for_every_file() {
     let environment = [("ORDERWORKS_DATA_FOLDER".to_owned(), "/named".to_owned())].into_iter();
-    let Config { folder, backends, .. } =
+    let Config { folder, engines, .. } =
         Config::assemble(None, Some(Path::new("/given")), environment).expect("valid");
     assert_eq!(folder, Path::new("/given"));
-    let Backends { orders, payments, queue, cache } = backends;
-    assert!(matches!(orders, OrdersBackend::Sqlite { folder: its } if its == folder));
-    assert!(matches!(payments, PaymentsBackend::Sqlite { folder: its } if its == folder));
-    assert!(matches!(queue, QueueBackend::Sqlite { folder: its } if its == folder));
-    assert!(matches!(cache, CacheBackend::Memory { folder: its } if its == folder));
+    let Engines { orders, payments, queue, cache } = engines;
+    assert!(matches!(orders, OrdersEngine::Sqlite { folder: its } if its == folder));
+    assert!(matches!(payments, PaymentsEngine::Sqlite { folder: its } if its == folder));
+    assert!(matches!(queue, QueueEngine::Sqlite { folder: its } if its == folder));
+    assert!(matches!(cache, CacheEngine::Memory { folder: its } if its == folder));
 }
 
 #[test]
 fn a_broker_keeps_its_jobs_where_the_orders_are() {
     let broker = [("ORDERWORKS_ENGINES_QUEUE", "rabbitmq"), ("ORDERWORKS_RABBITMQ_URL", "amqp://127.0.0.1/")];
     let store =
-        |more: &[(&str, &str)]| match with_env(&[&broker, more].concat()).expect("valid").backends.queue {
-            QueueBackend::RabbitMq { store, .. } => store,
-            QueueBackend::Sqlite { .. } => panic!("a queue in a file"),
+        |more: &[(&str, &str)]| match with_env(&[&broker, more].concat()).expect("valid").engines.queue {
+            QueueEngine::RabbitMq { store, .. } => store,
+            QueueEngine::Sqlite { .. } => panic!("a queue in a file"),
         };
-    assert!(matches!(store(&[]), JobStoreBackend::Sqlite { .. }));
+    assert!(matches!(store(&[]), JobStoreEngine::Sqlite { .. }));
     let postgres =
         [("ORDERWORKS_ENGINES_ORDERS", "postgres"), ("ORDERWORKS_POSTGRES_URL", "postgres://127.0.0.1/db")];
-    assert!(matches!(store(&postgres), JobStoreBackend::Postgres(_)));
+    assert!(matches!(store(&postgres), JobStoreEngine::Postgres(_)));
 }
 
 #[test]

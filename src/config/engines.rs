@@ -1,4 +1,4 @@
-//! Backends: the engine behind each contract, with the settings of that engine only.
+//! Engines: the engine behind each contract, with the settings of that engine only.
 //!
 //! Guarantees: the settings of every engine are checked; those of engines that are not in use are then left out, so no
 //! code after this asks which engine is in use.
@@ -22,16 +22,16 @@ use super::{
 
 /// The engine behind each contract.
 #[derive(Debug, Clone)]
-pub(crate) struct Backends {
-    pub(crate) orders: OrdersBackend,
-    pub(crate) payments: PaymentsBackend,
-    pub(crate) queue: QueueBackend,
-    pub(crate) cache: CacheBackend,
+pub(crate) struct Engines {
+    pub(crate) orders: OrdersEngine,
+    pub(crate) payments: PaymentsEngine,
+    pub(crate) queue: QueueEngine,
+    pub(crate) cache: CacheEngine,
 }
 
 /// Store of orders and of everything that shares their transactions.
 #[derive(Debug, Clone)]
-pub(crate) enum OrdersBackend {
+pub(crate) enum OrdersEngine {
     Sqlite { folder: PathBuf },
     Postgres(Box<PostgresTopology>),
 }
@@ -47,28 +47,28 @@ pub(crate) struct PostgresTopology {
 
 /// Store of payments.
 #[derive(Debug, Clone)]
-pub(crate) enum PaymentsBackend {
+pub(crate) enum PaymentsEngine {
     Sqlite { folder: PathBuf },
     Cassandra(Box<CassandraConfig>),
 }
 
 /// Engine of the job queues, and of the log of attempts.
 #[derive(Debug, Clone)]
-pub(crate) enum QueueBackend {
+pub(crate) enum QueueEngine {
     Sqlite { folder: PathBuf },
-    RabbitMq { server: RabbitMq, store: JobStoreBackend },
+    RabbitMq { server: RabbitMq, store: JobStoreEngine },
 }
 
 /// Store of the jobs that a broker does not hold, and of the log of attempts: where the orders are.
 #[derive(Debug, Clone)]
-pub(crate) enum JobStoreBackend {
+pub(crate) enum JobStoreEngine {
     Sqlite { folder: PathBuf },
     Postgres(Box<Postgres>),
 }
 
 /// Cache of catalog reads, counters of checkouts, sessions and carts.
 #[derive(Debug, Clone)]
-pub(crate) enum CacheBackend {
+pub(crate) enum CacheEngine {
     /// Sessions and carts are kept in a file of the folder.
     Memory {
         folder: PathBuf,
@@ -104,17 +104,17 @@ enum Cache {
     Redis,
 }
 
-impl Backends {
+impl Engines {
     pub(super) fn read(r: &mut Reader, plain: &PlainHosts, folder: &Path) -> Self {
-        let orders = OrdersBackend::read(r, plain, folder);
-        let queue = QueueBackend::read(r, plain, folder, &orders);
-        let payments = PaymentsBackend::read(r, plain, folder);
-        let cache = CacheBackend::read(r, plain, folder);
+        let orders = OrdersEngine::read(r, plain, folder);
+        let queue = QueueEngine::read(r, plain, folder, &orders);
+        let payments = PaymentsEngine::read(r, plain, folder);
+        let cache = CacheEngine::read(r, plain, folder);
         Self { orders, payments, queue, cache }
     }
 }
 
-impl OrdersBackend {
+impl OrdersEngine {
     /// Pool configuration of each shard with this many connections; `None` for orders in one database.
     pub(crate) fn shard_pools(
         &self,
@@ -144,7 +144,7 @@ impl OrdersBackend {
     }
 }
 
-impl PaymentsBackend {
+impl PaymentsEngine {
     fn read(r: &mut Reader, plain: &PlainHosts, folder: &Path) -> Self {
         let cassandra = servers::cassandra(r, plain);
         match r.value("engines", "payments", Payments::Sqlite) {
@@ -159,17 +159,17 @@ impl PaymentsBackend {
     }
 }
 
-impl QueueBackend {
-    fn read(r: &mut Reader, plain: &PlainHosts, folder: &Path, orders: &OrdersBackend) -> Self {
+impl QueueEngine {
+    fn read(r: &mut Reader, plain: &PlainHosts, folder: &Path, orders: &OrdersEngine) -> Self {
         let server = servers::rabbitmq(r, plain);
         match r.value("engines", "queue", Queue::Sqlite) {
             Queue::Sqlite => Self::Sqlite { folder: folder.to_owned() },
             Queue::RabbitMq => {
                 r.require(("rabbitmq", "url"), &server.url, "engines.queue is \"rabbitmq\"");
                 let store = match orders {
-                    OrdersBackend::Sqlite { folder } => JobStoreBackend::Sqlite { folder: folder.clone() },
-                    OrdersBackend::Postgres(topology) => {
-                        JobStoreBackend::Postgres(Box::new(topology.server.clone()))
+                    OrdersEngine::Sqlite { folder } => JobStoreEngine::Sqlite { folder: folder.clone() },
+                    OrdersEngine::Postgres(topology) => {
+                        JobStoreEngine::Postgres(Box::new(topology.server.clone()))
                     }
                 };
                 Self::RabbitMq { server, store }
@@ -178,7 +178,7 @@ impl QueueBackend {
     }
 }
 
-impl CacheBackend {
+impl CacheEngine {
     fn read(r: &mut Reader, plain: &PlainHosts, folder: &Path) -> Self {
         let redis = servers::redis(r, plain);
         match r.value("engines", "cache", Cache::Memory) {
