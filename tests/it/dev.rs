@@ -74,7 +74,7 @@ async fn an_order_is_charged_fulfilled_mailed_and_notified() {
     let kinds: Vec<_> = about(&taken).into_values().collect();
     assert_eq!(kinds, ["order.placed", "payment.captured", "order.paid", "order.fulfilled"]);
 
-    timeline_with(&merchant, &id, &["charge_payment", "fulfil_order", "order.fulfilled"]).await;
+    timeline_with(&merchant, &id, &["charge_payment", "fulfil_order", "order.fulfilled", "send_email"]).await;
     assert!(dev.stop().await.success());
     let sent: Vec<_> = std::fs::read_dir(data.path().join("mail")).expect("a mail folder").collect();
     assert_eq!(sent.len(), 1, "one mail, and no half-written file beside it");
@@ -90,6 +90,7 @@ async fn a_declined_card_gives_the_stock_back_and_says_so() {
     assert_eq!(merchant.ended(&id).await["status"], "payment_failed");
     assert_eq!(available(&merchant, "CUP-ENAMEL").await, stock);
     assert!(ledger(&dev, &id).await.is_empty());
+    timeline_with(&merchant, &id, &["send_email"]).await;
     assert!(dev.stop().await.success());
     let mail = std::fs::read_dir(data.path().join("mail")).expect("a mail folder").next().expect("a mail");
     let text = std::fs::read_to_string(mail.expect("readable").path()).expect("text");
@@ -112,6 +113,7 @@ async fn a_flaky_provider_is_retried_and_the_attempts_can_be_read() {
     let id = dev.merchant().accepted("flaky", "pm_sandbox_flaky").await;
     assert_eq!(dev.merchant().ended(&id).await["status"], "fulfilled");
     assert_eq!(ledger(&dev, &id).await.len(), 1);
+    timeline_with(&dev.merchant(), &id, &["send_email"]).await;
     assert_eq!(mails(&dev, &id).len(), 1);
     // A stop flushes the attempt log, which otherwise lags by up to a second.
     assert!(dev.stop().await.success());
