@@ -1,5 +1,6 @@
 //! Consistency checks that no compiler makes: every migration in its folder is listed in the code, pages show the
-//! examples as they are, and the container stacks use only existing settings, commands and needed rights.
+//! examples as they are and name files that exist, and the container stacks use only existing settings, commands and
+//! needed rights.
 
 use std::{
     fs,
@@ -54,6 +55,33 @@ fn guide_and_readme_show_the_minimal_example_whole() {
     for page in ["docs/JOBS.md", "jobs/README.md"] {
         assert!(read(page).contains(&block), "{page} shows another program than jobs/examples/minimal.rs");
     }
+}
+
+/// Placeholders have capitals; names that begin with `src` or `tests` and no crate may be meant for any crate.
+#[test]
+fn pages_name_files_and_folders_that_exist() {
+    const FOLDERS: [&str; 9] =
+        ["api", "base", "compose", "jobs", "migrations", "ops", "store", "webhooks", "workers"];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let pages = files(&root.join("docs"), "md")
+        .into_iter()
+        .chain(["CONTRIBUTING.md", "README.md"].map(|page| root.join(page)));
+    let (mut named, mut missing) = (0, Vec::new());
+    for page in pages {
+        let text = fs::read_to_string(&page).expect("a page");
+        for name in text.split('`').skip(1).step_by(2) {
+            let is_path = name.split_once('/').is_some_and(|(top, _)| FOLDERS.contains(&top))
+                && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_./-".contains(c));
+            if is_path {
+                named += 1;
+                if !root.join(name).exists() {
+                    missing.push(format!("{}: {name}", page.display()));
+                }
+            }
+        }
+    }
+    assert!(named > 200, "{named}");
+    assert!(missing.is_empty(), "{missing:#?}");
 }
 
 /// The services of a container stack, with YAML anchors resolved.
