@@ -40,7 +40,7 @@ impl RabbitClient {
         self.refresh_control().await?;
         // Consumers of this handle apply the change before this returns; others at their next refresh.
         for consumer in self.consumers_of(queue) {
-            consumer.ask(Command::Obey).await;
+            consumer.ask(Command::ApplyControl).await;
         }
         Ok(())
     }

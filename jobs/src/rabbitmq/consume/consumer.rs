@@ -21,7 +21,7 @@ pub(crate) enum Command {
     /// Returns the held jobs: the one with this id, or all.
     Held(Option<JobId>, oneshot::Sender<Vec<InspectedJob>>),
     /// Returns once the current pauses and cancel requests are applied.
-    Obey(oneshot::Sender<()>),
+    ApplyControl(oneshot::Sender<()>),
 }
 
 /// Shared by settler, session and engine.
@@ -66,16 +66,16 @@ impl ConsumerShared {
         self.health().stale_settlements += outcomes;
     }
 
-    /// Records that consuming works. Returns true when it did not before.
-    pub(super) fn well(&self, now: Timestamp) -> bool {
+    /// Records that consuming works.
+    pub(super) fn well(&self, now: Timestamp) {
         let mut health = self.health();
         health.last_contact = now;
-        health.trouble.take().is_some()
+        health.trouble = None;
     }
 
-    /// Records a failure. Returns true when consuming worked before.
-    pub(super) fn troubled(&self, trouble: String) -> bool {
-        self.health().trouble.replace(trouble).is_none()
+    /// Records a failure.
+    pub(super) fn troubled(&self, trouble: String) {
+        self.health().trouble = Some(trouble);
     }
 
     /// Records that a settlement cannot be made durable. Returns true when the previous one could.

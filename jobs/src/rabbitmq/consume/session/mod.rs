@@ -134,7 +134,7 @@ impl ConsumerSession {
             match command {
                 Command::Settle(receipt, settlement) => self.settle(receipt, settlement),
                 Command::Held(id, reply) => drop(reply.send(self.held(id))),
-                Command::Obey(reply) => {
+                Command::ApplyControl(reply) => {
                     self.follow_control().await?;
                     let _ = reply.send(());
                 }
@@ -163,8 +163,8 @@ impl ConsumerSession {
             self.give_back(lane, |slot| slot.since.elapsed() > WAIT_MAX);
         }
         match self.plan.shared.stalled() {
-            Some(why) => drop(self.plan.shared.troubled(format!("settlements delayed: {why}"))),
-            None => drop(self.plan.shared.well(self.plan.inner.ambient.now())),
+            Some(why) => self.plan.shared.troubled(format!("settlements delayed: {why}")),
+            None => self.plan.shared.well(self.plan.inner.ambient.now()),
         }
         if self.looks.is_multiple_of(LOOKS_PER_NOTE) {
             self.note();
@@ -254,7 +254,7 @@ fn dismiss(shared: &ConsumerShared, mut commands: mpsc::UnboundedReceiver<Comman
         match command {
             Command::Settle(..) => shared.count_stale(1),
             Command::Held(_, reply) => drop(reply.send(Vec::new())),
-            Command::Obey(reply) => drop(reply.send(())),
+            Command::ApplyControl(reply) => drop(reply.send(())),
             Command::Close(reply) => drop(reply.send(Ok(()))),
         }
     }
