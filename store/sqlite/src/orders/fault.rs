@@ -16,7 +16,7 @@ use store::{
 /// A unit of work or a read of the order store failed.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
-pub(super) struct SqliteFault(pub(super) SqliteError);
+pub(super) struct SqliteFault(#[from] pub(super) SqliteError);
 
 impl SqliteFault {
     pub(super) fn corrupt(detail: String) -> Self {
