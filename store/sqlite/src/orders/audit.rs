@@ -13,10 +13,11 @@ use store::{
 
 use super::{
     SqliteOrders,
-    fault::{SqliteFault, get, json, parsed, parsed_if_any, time, time_if_any, to_json},
+    fault::{SqliteFault, to_json},
     order_row, refunds,
     transaction::Unit,
 };
+use crate::row::{get, json, parsed, parsed_if_any, time, time_if_any};
 
 pub(super) const ALL: &str = "SELECT id FROM orders WHERE id > ?1 ORDER BY id LIMIT ?2";
 pub(super) const TOUCHED: &str = "
@@ -59,7 +60,7 @@ const SET_MARK: &str = "
 impl Audit for SqliteOrders {
     async fn all_orders(&self, after: Option<OrderId>, limit: u32) -> Result<Vec<OrderId>, StoreError> {
         let query = sqlx::query(ALL).bind(after.map_or_else(String::new, |id| id.to_string())).bind(limit);
-        self.all(query, |row| parsed(row, "id")).await
+        self.all(query, |row| Ok(parsed(row, "id")?)).await
     }
 
     async fn touched_orders(
@@ -111,7 +112,7 @@ impl Audit for SqliteOrders {
     }
 
     async fn audit_mark(&self) -> Result<Option<AuditMark>, StoreError> {
-        self.first(sqlx::query("SELECT mark FROM audit_mark"), |row| json(row, "mark")).await
+        self.first(sqlx::query("SELECT mark FROM audit_mark"), |row| Ok(json(row, "mark")?)).await
     }
 
     async fn set_audit_mark(&self, mark: &AuditMark) -> Result<(), StoreError> {

@@ -10,12 +10,8 @@ use store::{
     rules::texts,
 };
 
-use super::{
-    SqliteOrders,
-    fault::{SqliteFault, get, number, parsed, time},
-    stock,
-    transaction::Unit,
-};
+use super::{SqliteOrders, fault::SqliteFault, stock, transaction::Unit};
+use crate::row::{get, number, parsed, time};
 
 pub(super) const LIST: &str = r"
     SELECT * FROM products WHERE merchant_id = ?1 AND sku > ?2

@@ -13,9 +13,10 @@ use store::{
 
 use super::{
     SqliteOrders,
-    fault::{SqliteFault, get, parsed, time, to_json},
+    fault::{SqliteFault, to_json},
     transaction::Unit,
 };
+use crate::row::{get, parsed, time};
 
 const INSERT: &str = "
     INSERT INTO customers (merchant_id, id, email, email_key, name, password_hash, created_at)
@@ -76,7 +77,7 @@ pub(super) async fn set_password(
 ) -> Result<Option<CustomerId>, SqliteFault> {
     let query =
         sqlx::query(SET_PASSWORD).bind(merchant.to_string()).bind(email_key(email)).bind(hash.as_phc());
-    unit.row(query).await?.map(|row| parsed(&row, "id")).transpose()
+    Ok(unit.row(query).await?.map(|row| parsed(&row, "id")).transpose()?)
 }
 
 async fn delete(unit: &mut Unit<'_>, merchant: MerchantId, id: CustomerId) -> Result<bool, SqliteFault> {

@@ -7,10 +7,8 @@ use store::{
     orders::{MailRecord, MailSubject, Mails},
 };
 
-use super::{
-    SqliteOrders,
-    fault::{SqliteFault, get, time},
-};
+use super::{SqliteOrders, fault::SqliteFault};
+use crate::row::{get, time};
 
 const OF_ORDER: &str =
     "SELECT template, message_id, sent_at FROM mails WHERE order_id = ?1 ORDER BY sent_at, template";

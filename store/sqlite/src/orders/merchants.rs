@@ -10,10 +10,8 @@ use store::{
     rules::texts,
 };
 
-use super::{
-    SqliteOrders,
-    fault::{SqliteFault, get, parsed},
-};
+use super::{SqliteOrders, fault::SqliteFault};
+use crate::row::{get, parsed};
 
 const INSERT: &str =
     "INSERT INTO merchants (id, name, created_at) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
@@ -54,7 +52,7 @@ impl Merchants for SqliteOrders {
     }
 
     async fn merchant_name(&self, id: MerchantId) -> Result<Option<String>, StoreError> {
-        self.first(sqlx::query(NAME).bind(id.to_string()), |row| get(row, "name")).await
+        self.first(sqlx::query(NAME).bind(id.to_string()), |row| Ok(get(row, "name")?)).await
     }
 }
 

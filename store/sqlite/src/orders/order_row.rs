@@ -7,7 +7,8 @@ use store::{
     rules::Damage,
 };
 
-use super::fault::{SqliteFault, get, json, json_if_any, number, parsed, parsed_if_any, time, time_if_any};
+use super::fault::SqliteFault;
+use crate::row::{get, json, json_if_any, number, parsed, parsed_if_any, time, time_if_any};
 
 /// The order with this id, of any merchant.
 pub(super) fn by_id(id: OrderId) -> Query<'static> {
@@ -32,7 +33,7 @@ pub(super) fn order(row: &SqliteRow) -> Result<Order, SqliteFault> {
 
 /// The captured amount of the order in this row.
 pub(super) fn captured_minor(row: &SqliteRow) -> Result<Option<i64>, SqliteFault> {
-    get(row, "captured_minor")
+    Ok(get(row, "captured_minor")?)
 }
 
 fn read(row: &SqliteRow) -> Result<Order, SqliteFault> {

@@ -15,10 +15,11 @@ use tokio::sync::watch;
 
 use super::{
     SqliteOrders,
-    fault::{SqliteFault, get, json, number, parsed, parsed_if_any, time, time_if_any, to_json},
+    fault::{SqliteFault, to_json},
     order_row,
     transaction::Unit,
 };
+use crate::row::{get, json, number, parsed, parsed_if_any, time, time_if_any};
 
 // A subject is skipped as a whole while another relay holds any of its messages. The index is named because the planner
 // may instead scan the table itself, which is ordered as well but contains all sent rows.
@@ -86,7 +87,7 @@ impl Outbox for SqliteOrders {
 
     async fn backlog(&self) -> Result<Backlog, StoreError> {
         let row = sqlx::query(BACKLOG).fetch_one(self.database.readers()).await.map_err(SqliteFault::from)?;
-        Ok(Backlog { messages: number(&row, "messages")?, oldest_at: time_if_any(&row, "oldest_at")? })
+        Ok(backlog(&row)?)
     }
 
     async fn events(
@@ -98,7 +99,7 @@ impl Outbox for SqliteOrders {
             None => i64::MAX,
             Some(id) => {
                 let query = sqlx::query(POSITION).bind(id.to_string()).bind(merchant.to_string());
-                self.first(query, |row| get(row, "position")).await?.unwrap_or(0)
+                self.first(query, |row| Ok(get(row, "position")?)).await?.unwrap_or(0)
             }
         };
         let query =
@@ -151,4 +152,8 @@ fn event(row: &SqliteRow) -> Result<Event, SqliteFault> {
         data: json(row, "data")?,
         trace: parsed_if_any(row, "trace")?,
     })
+}
+
+fn backlog(row: &SqliteRow) -> Result<Backlog, SqliteFault> {
+    Ok(Backlog { messages: number(row, "messages")?, oldest_at: time_if_any(row, "oldest_at")? })
 }

@@ -17,10 +17,11 @@ use store::{
 };
 
 use super::{
-    fault::{SqliteFault, get, parsed, to_json},
+    fault::{SqliteFault, to_json},
     stock,
     transaction::Unit,
 };
+use crate::row::{get, parsed};
 
 const RECORDED: &str =
     "SELECT fingerprint, order_id, body FROM idempotency_keys WHERE merchant_id = ?1 AND key = ?2";

@@ -11,11 +11,8 @@ use store::{
     rules::transitions,
 };
 
-use super::{
-    fault::{SqliteFault, get},
-    order_row, stock,
-    transaction::Unit,
-};
+use super::{fault::SqliteFault, order_row, stock, transaction::Unit};
+use crate::row::get;
 
 /// Adds to the refunded amount; the order becomes `refunded` when that reaches the total, unless it was cancelled.
 const GIVE: &str = "
@@ -117,5 +114,5 @@ async fn refund_row(
 
 async fn asked_minor(unit: &mut Unit<'_>, order: OrderId) -> Result<i64, SqliteFault> {
     let row = unit.row(sqlx::query(ASKED).bind(order.to_string())).await?;
-    row.map_or(Ok(0), |row| get(&row, "asked_minor"))
+    Ok(row.map_or(Ok(0), |row| get(&row, "asked_minor"))?)
 }

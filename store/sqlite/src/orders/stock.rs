@@ -12,9 +12,10 @@ use store::{
 };
 
 use super::{
-    fault::{SqliteFault, get, number, parsed, to_json},
+    fault::{SqliteFault, to_json},
     transaction::Unit,
 };
+use crate::row::{get, number, parsed};
 
 #[derive(Serialize)]
 struct WantedRow<'a> {

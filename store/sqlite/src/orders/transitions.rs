@@ -9,11 +9,8 @@ use store::{
     rules::transitions::{self, was_fulfilled, was_paid},
 };
 
-use super::{
-    fault::{SqliteFault, get},
-    order_row, refunds, stock,
-    transaction::Unit,
-};
+use super::{fault::SqliteFault, order_row, refunds, stock, transaction::Unit};
+use crate::row::get;
 
 const PAY: &str = "
     UPDATE orders SET status = 'paid', payment_id = ?2, provider_reference = ?3, captured_minor = ?4,

@@ -15,11 +15,8 @@ use store::{
     },
 };
 
-use super::{
-    SqliteOrders, customers,
-    fault::{SqliteFault, get, parsed, time, time_if_any},
-    transaction::Unit,
-};
+use super::{SqliteOrders, customers, fault::SqliteFault, transaction::Unit};
+use crate::row::{get, parsed, time, time_if_any};
 
 const INSERT: &str = "
     INSERT INTO verifications (merchant_id, id, purpose, email, email_key, name, password_hash, idempotency_key,

@@ -16,10 +16,11 @@ use store::{
 
 use super::{
     SqliteOrders,
-    fault::{SqliteFault, get, json, number, parsed, parsed_if_any, time, time_if_any, to_json},
+    fault::{SqliteFault, to_json},
     order_flow::AFTER_ALL_IDS,
     transaction::Unit,
 };
+use crate::row::{get, json, number, parsed, parsed_if_any, time, time_if_any};
 
 pub(super) const LIST: &str =
     "SELECT * FROM webhook_endpoints WHERE merchant_id = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3";
