@@ -118,8 +118,8 @@ impl Database {
     /// A connection for one statement, without the round trips of a transaction unless behind a `PgBouncer`.
     pub async fn session(&self) -> Result<PooledSession, sqlx::Error> {
         Ok(match self.begin {
-            None => PooledSession::plain(self.connections.lend().await?),
-            Some(_) => PooledSession::Transaction(self.begin().await?),
+            None => self.connections.lend().await?,
+            Some(_) => self.begin().await?.0,
         })
     }
 

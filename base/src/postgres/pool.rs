@@ -50,9 +50,9 @@ impl Connections {
         Ok(Self(pool.map_err(|error| OpenError::Connect(sqlx::Error::Configuration(error.into())))?))
     }
 
-    pub(super) async fn lend(&self) -> Result<Loan, sqlx::Error> {
+    pub(super) async fn lend(&self) -> Result<PooledSession, sqlx::Error> {
         let connection = self.0.get().await.map_err(error_of)?;
-        Ok(Loan { connection: Some(connection), state: SessionState::Unknown })
+        Ok(PooledSession { connection: Some(connection), state: SessionState::Unknown })
     }
 
     pub(super) fn close(&self) {
@@ -108,14 +108,38 @@ enum SessionState {
     Transaction,
 }
 
-/// A connection on loan.
-pub(super) struct Loan {
+/// A connection on loan for one statement, see [`super::Database::session`].
+pub struct PooledSession {
     /// `None` once the connection is returned.
     connection: Option<Object<Connector>>,
     state: SessionState,
 }
 
-impl Deref for Loan {
+impl PooledSession {
+    /// Commits where the statement is in a transaction, and marks the session as in order; a session that is only
+    /// dropped is pinged or rolled back before its next use.
+    pub async fn done(mut self) -> Result<(), sqlx::Error> {
+        if self.state == SessionState::Transaction {
+            return self.end("COMMIT").await;
+        }
+        self.state = SessionState::InOrder;
+        Ok(())
+    }
+
+    /// Ends the transaction.
+    async fn end(mut self, statement: &str) -> Result<(), sqlx::Error> {
+        self.say(statement).await?;
+        self.state = SessionState::InOrder;
+        Ok(())
+    }
+
+    /// Runs a statement by the simple protocol, which prepares nothing.
+    async fn say(&mut self, statement: &str) -> Result<(), sqlx::Error> {
+        self.execute(sqlx::raw_sql(AssertSqlSafe(statement))).await.map(drop)
+    }
+}
+
+impl Deref for PooledSession {
     type Target = PgConnection;
 
     #[expect(clippy::expect_used, reason = "taken only by drop")]
@@ -124,14 +148,14 @@ impl Deref for Loan {
     }
 }
 
-impl DerefMut for Loan {
+impl DerefMut for PooledSession {
     #[expect(clippy::expect_used, reason = "taken only by drop")]
     fn deref_mut(&mut self) -> &mut PgConnection {
         self.connection.as_mut().expect("lent until it is dropped")
     }
 }
 
-impl Drop for Loan {
+impl Drop for PooledSession {
     fn drop(&mut self) {
         let Some(connection) = self.connection.take() else { return };
         match (self.state, Handle::try_current()) {
@@ -157,35 +181,23 @@ async fn tidy(mut connection: Object<Connector>, state: SessionState) {
 }
 
 /// A transaction (READ COMMITTED). Dropping it rolls back.
-pub struct Transaction {
-    loan: Loan,
-}
+pub struct Transaction(pub(super) PooledSession);
 
 impl Transaction {
-    pub(super) async fn begin(loan: Loan, begin: Option<&str>) -> Result<Self, sqlx::Error> {
-        let mut transaction = Self { loan };
-        transaction.loan.state = SessionState::Transaction;
-        transaction.say(begin.unwrap_or("BEGIN")).await?;
-        Ok(transaction)
+    pub(super) async fn begin(mut session: PooledSession, begin: Option<&str>) -> Result<Self, sqlx::Error> {
+        session.state = SessionState::Transaction;
+        session.say(begin.unwrap_or("BEGIN")).await?;
+        Ok(Self(session))
     }
 
     /// Commits. After an error it is unknown whether the commit took effect.
-    pub async fn commit(mut self) -> Result<(), sqlx::Error> {
-        self.say("COMMIT").await?;
-        self.loan.state = SessionState::InOrder;
-        Ok(())
+    pub async fn commit(self) -> Result<(), sqlx::Error> {
+        self.0.end("COMMIT").await
     }
 
     /// Rolls back.
-    pub async fn rollback(mut self) -> Result<(), sqlx::Error> {
-        self.say("ROLLBACK").await?;
-        self.loan.state = SessionState::InOrder;
-        Ok(())
-    }
-
-    /// Runs a statement by the simple protocol, which prepares nothing.
-    async fn say(&mut self, statement: &str) -> Result<(), sqlx::Error> {
-        self.loan.execute(sqlx::raw_sql(AssertSqlSafe(statement))).await.map(drop)
+    pub async fn rollback(self) -> Result<(), sqlx::Error> {
+        self.0.end("ROLLBACK").await
     }
 }
 
@@ -193,60 +205,12 @@ impl Deref for Transaction {
     type Target = PgConnection;
 
     fn deref(&self) -> &PgConnection {
-        &self.loan
+        &self.0
     }
 }
 
 impl DerefMut for Transaction {
     fn deref_mut(&mut self) -> &mut PgConnection {
-        &mut self.loan
-    }
-}
-
-/// A connection for one statement, see [`super::Database::session`].
-pub enum PooledSession {
-    /// Each statement commits by itself.
-    Plain(Plain),
-    /// Commits with [`PooledSession::done`].
-    Transaction(Transaction),
-}
-
-/// A connection in which each statement commits by itself.
-pub struct Plain(Loan);
-
-impl PooledSession {
-    pub(super) fn plain(loan: Loan) -> Self {
-        Self::Plain(Plain(loan))
-    }
-
-    /// Commits, and marks the session as in order; a session that is only dropped is pinged before its next use.
-    pub async fn done(self) -> Result<(), sqlx::Error> {
-        match self {
-            Self::Plain(Plain(mut loan)) => {
-                loan.state = SessionState::InOrder;
-                Ok(())
-            }
-            Self::Transaction(transaction) => transaction.commit().await,
-        }
-    }
-}
-
-impl Deref for PooledSession {
-    type Target = PgConnection;
-
-    fn deref(&self) -> &PgConnection {
-        match self {
-            Self::Plain(Plain(loan)) => loan,
-            Self::Transaction(transaction) => transaction,
-        }
-    }
-}
-
-impl DerefMut for PooledSession {
-    fn deref_mut(&mut self) -> &mut PgConnection {
-        match self {
-            Self::Plain(Plain(loan)) => loan,
-            Self::Transaction(transaction) => transaction,
-        }
+        &mut self.0
     }
 }

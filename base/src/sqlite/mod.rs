@@ -14,9 +14,12 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use futures::{FutureExt, future::BoxFuture};
 use sqlx::{
-    ConnectOptions, Connection, Executor, SqliteConnection, SqlitePool,
+    ConnectOptions, Connection, Executor, Sqlite, SqliteConnection, SqlitePool,
     migrate::Migrator,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+    sqlite::{
+        SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow,
+        SqliteSynchronous,
+    },
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -28,6 +31,9 @@ const QUEUE_MAX: usize = 1024;
 const GROUP_MAX: usize = 128;
 /// Longest wait for another process's write lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A statement with its arguments.
+pub type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
 
 /// An open database file. Clones share the connections.
 #[derive(Clone)]
@@ -85,6 +91,21 @@ impl Database {
     /// Connections for reading. Each statement sees a consistent snapshot.
     pub fn readers(&self) -> &SqlitePool {
         &self.readers
+    }
+
+    /// All rows of a read.
+    pub async fn rows(&self, query: Query<'_>) -> Result<Vec<SqliteRow>, SqliteError> {
+        Ok(query.fetch_all(&self.readers).await?)
+    }
+
+    /// The first row of a read.
+    pub async fn row(&self, query: Query<'_>) -> Result<Option<SqliteRow>, SqliteError> {
+        Ok(query.fetch_optional(&self.readers).await?)
+    }
+
+    /// Runs one statement as a unit of work; returns the number of rows changed.
+    pub async fn run(&self, query: Query<'static>) -> Result<u64, SqliteError> {
+        self.write(move |c| Box::pin(async move { Ok(query.execute(c).await?.rows_affected()) })).await
     }
 
     /// Runs `work` inside a transaction. After `Ok` its changes are durable; after `Err` they are rolled back, or with

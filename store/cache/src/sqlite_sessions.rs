@@ -6,11 +6,10 @@ use async_trait::async_trait;
 use base::{
     Ambient,
     error_class::describe,
-    sqlite::{Database, OpenError, SqliteError},
+    sqlite::{Database, OpenError, Query, SqliteError},
     time::later,
 };
-use futures::future::BoxFuture;
-use sqlx::{Row, SqliteConnection};
+use sqlx::Row;
 
 use super::{SessionError, SessionKey, Sessions, StoredSession, sessions::check_size};
 
@@ -54,34 +53,22 @@ impl SqliteSessions {
         self.database.close().await;
     }
 
-    async fn write<T, F>(&self, work: F) -> Result<T, SessionError>
-    where
-        T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, SqliteError>> + Send + 'static,
-    {
-        Ok(self.database.write(work).await?)
-    }
-
-    async fn execute(
+    /// The statement that writes a session, and the version it writes.
+    fn write(
         &self,
         sql: &'static str,
-        (key, data, version, ends_at): (String, Vec<u8>, i64, i64),
-        guards: Vec<i64>,
-    ) -> Result<bool, SessionError> {
-        self.write(move |c| {
-            Box::pin(async move {
-                let write = sqlx::query(sql).bind(key).bind(data).bind(version).bind(ends_at);
-                let write = guards.into_iter().fold(write, sqlx::query::Query::bind);
-                Ok(write.execute(c).await?.rows_affected() == 1)
-            })
-        })
-        .await
+        key: &SessionKey,
+        data: &[u8],
+        ttl: Duration,
+    ) -> (i64, Query<'static>) {
+        let mut version = [0; 8];
+        self.ambient.fill(&mut version);
+        let version = i64::from_le_bytes(version);
+        (version, sqlx::query(sql).bind(key.as_str()).bind(data).bind(version).bind(self.ends_at(ttl)))
     }
 
-    fn draw_version(&self) -> i64 {
-        let mut bytes = [0; 8];
-        self.ambient.fill(&mut bytes);
-        i64::from_le_bytes(bytes)
+    fn now_ms(&self) -> i64 {
+        self.ambient.now().as_millisecond()
     }
 
     fn ends_at(&self, ttl: Duration) -> i64 {
@@ -93,9 +80,8 @@ impl SqliteSessions {
 impl Sessions for SqliteSessions {
     async fn put(&self, key: &SessionKey, data: &[u8], ttl: Duration) -> Result<i64, SessionError> {
         check_size(data)?;
-        let version = self.draw_version();
-        let row = (key.as_str().to_owned(), data.to_vec(), version, self.ends_at(ttl));
-        self.execute(PUT, row, Vec::new()).await?;
+        let (version, write) = self.write(PUT, key, data, ttl);
+        self.database.run(write).await?;
         Ok(version)
     }
 
@@ -107,57 +93,36 @@ impl Sessions for SqliteSessions {
         ttl: Duration,
     ) -> Result<Option<i64>, SessionError> {
         check_size(data)?;
-        let version = self.draw_version();
-        let row = (key.as_str().to_owned(), data.to_vec(), version, self.ends_at(ttl));
         let sql = if expected.is_some() { PUT_OVER } else { PUT_NEW };
-        let guards = [self.ambient.now().as_millisecond()].into_iter().chain(expected).collect();
-        let done = self.execute(sql, row, guards).await?;
-        Ok(done.then_some(version))
+        let (version, write) = self.write(sql, key, data, ttl);
+        let write = write.bind(self.now_ms());
+        let write = if let Some(expected) = expected { write.bind(expected) } else { write };
+        Ok((self.database.run(write).await? == 1).then_some(version))
     }
 
     async fn get(&self, key: &SessionKey) -> Result<Option<StoredSession>, SessionError> {
         let select = sqlx::query("SELECT data, version FROM sessions WHERE key = ?1 AND ends_at > ?2");
-        let select = select.bind(key.as_str()).bind(self.ambient.now().as_millisecond());
-        let row = select.fetch_optional(self.database.readers()).await.map_err(SqliteError::from)?;
+        let row = self.database.row(select.bind(key.as_str()).bind(self.now_ms())).await?;
         Ok(row.map(|row| StoredSession { data: row.get("data"), version: row.get("version") }))
     }
 
     async fn touch(&self, key: &SessionKey, ttl: Duration) -> Result<bool, SessionError> {
-        let (key, ends_at, now) =
-            (key.as_str().to_owned(), self.ends_at(ttl), self.ambient.now().as_millisecond());
-        self.write(move |c| {
-            Box::pin(async move {
-                let touch = sqlx::query("UPDATE sessions SET ends_at = ?2 WHERE key = ?1 AND ends_at > ?3");
-                Ok(touch.bind(key).bind(ends_at).bind(now).execute(c).await?.rows_affected() == 1)
-            })
-        })
-        .await
+        let touch = sqlx::query("UPDATE sessions SET ends_at = ?2 WHERE key = ?1 AND ends_at > ?3");
+        let touch = touch.bind(key.as_str()).bind(self.ends_at(ttl)).bind(self.now_ms());
+        Ok(self.database.run(touch).await? == 1)
     }
 
     async fn delete(&self, key: &SessionKey) -> Result<bool, SessionError> {
-        let (key, now) = (key.as_str().to_owned(), self.ambient.now().as_millisecond());
-        self.write(move |c| {
-            Box::pin(async move {
-                let delete = sqlx::query("DELETE FROM sessions WHERE key = ?1 RETURNING ends_at");
-                let row = delete.bind(key).fetch_optional(c).await?;
-                Ok(row.is_some_and(|row| row.get::<i64, _>("ends_at") > now))
-            })
-        })
-        .await
+        let delete = sqlx::query("DELETE FROM sessions WHERE key = ?1 AND ends_at > ?2");
+        Ok(self.database.run(delete.bind(key.as_str()).bind(self.now_ms())).await? == 1)
     }
 
     async fn expire(&self, limit: u32) -> Result<u64, SessionError> {
-        let now = self.ambient.now().as_millisecond();
-        self.write(move |c| {
-            Box::pin(async move {
-                let expire = sqlx::query(
-                    "DELETE FROM sessions WHERE key IN (
-                       SELECT key FROM sessions WHERE ends_at <= ?1 ORDER BY ends_at LIMIT ?2)",
-                );
-                Ok(expire.bind(now).bind(limit).execute(c).await?.rows_affected())
-            })
-        })
-        .await
+        let expire = sqlx::query(
+            "DELETE FROM sessions WHERE key IN (
+               SELECT key FROM sessions WHERE ends_at <= ?1 ORDER BY ends_at LIMIT ?2)",
+        );
+        Ok(self.database.run(expire.bind(self.now_ms()).bind(limit)).await?)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod orders;
 mod payments;
+mod row;
 
 pub use orders::SqliteOrders;
 pub use payments::SqlitePayments;

@@ -1,21 +1,23 @@
 //! [`Audit`]: scans over all merchants, and the repairs that an audit may make.
 
 use async_trait::async_trait;
-use base::{Ambient, Timestamp, ids};
+use base::{Timestamp, ids};
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 use store::{
     audit::{Audit, AuditMark, AuditedEndpoint, OrderMoney, OrderRefund, StockCount},
     domain::{EventId, MerchantId, OrderId, OrderStatus},
     error::StoreError,
     orders::CaptureFacts,
-    rules::{messages::Messages, transitions::asked_by},
+    rules::transitions::asked_by,
 };
 
 use super::{
-    SqliteOrders, emit,
-    fault::{SqliteFault, get, json, parsed, parsed_if_any, time, time_if_any, to_json},
+    SqliteOrders,
+    fault::{SqliteFault, to_json},
     order_row, refunds,
+    transaction::Unit,
 };
+use crate::row::{get, json, parsed, parsed_if_any, time, time_if_any};
 
 pub(super) const ALL: &str = "SELECT id FROM orders WHERE id > ?1 ORDER BY id LIMIT ?2";
 pub(super) const TOUCHED: &str = "
@@ -51,13 +53,14 @@ const MEND: &str = "
 const ENDPOINTS: &str = "
     SELECT id, events, enabled, coalesce(changed_at, created_at) AS since FROM webhook_endpoints
     WHERE merchant_id = ?1";
+const SET_MARK: &str = "
+    INSERT INTO audit_mark (one, mark) VALUES (1, ?1) ON CONFLICT (one) DO UPDATE SET mark = excluded.mark";
 
 #[async_trait]
 impl Audit for SqliteOrders {
     async fn all_orders(&self, after: Option<OrderId>, limit: u32) -> Result<Vec<OrderId>, StoreError> {
         let query = sqlx::query(ALL).bind(after.map_or_else(String::new, |id| id.to_string())).bind(limit);
-        let rows = query.fetch_all(self.database.readers()).await.map_err(SqliteFault::from)?;
-        Ok(rows.iter().map(|row| parsed(row, "id")).collect::<Result<_, _>>()?)
+        self.all(query, |row| Ok(parsed(row, "id")?)).await
     }
 
     async fn touched_orders(
@@ -72,9 +75,7 @@ impl Audit for SqliteOrders {
             .bind(from.to_string())
             .bind(EventId(ids::floor(until)).to_string())
             .bind(limit);
-        let rows = query.fetch_all(self.database.readers()).await.map_err(SqliteFault::from)?;
-        let touched = |row| Ok::<_, SqliteFault>((parsed(row, "id")?, parsed(row, "order_id")?));
-        Ok(rows.iter().map(touched).collect::<Result<_, _>>()?)
+        self.all(query, |row| Ok((parsed(row, "id")?, parsed(row, "order_id")?))).await
     }
 
     async fn order_money(&self, order: OrderId) -> Result<Option<OrderMoney>, StoreError> {
@@ -89,15 +90,11 @@ impl Audit for SqliteOrders {
     ) -> Result<Vec<StockCount>, StoreError> {
         let (merchant, sku) =
             after.map_or_else(Default::default, |(merchant, sku)| (merchant.to_string(), sku));
-        let query = sqlx::query(STOCK).bind(merchant).bind(sku).bind(limit);
-        let rows = query.fetch_all(self.database.readers()).await.map_err(SqliteFault::from)?;
-        Ok(rows.iter().map(count).collect::<Result<_, _>>()?)
+        self.all(sqlx::query(STOCK).bind(merchant).bind(sku).bind(limit), count).await
     }
 
     async fn audited_endpoints(&self, merchant: MerchantId) -> Result<Vec<AuditedEndpoint>, StoreError> {
-        let query = sqlx::query(ENDPOINTS).bind(merchant.to_string());
-        let rows = query.fetch_all(self.database.readers()).await.map_err(SqliteFault::from)?;
-        Ok(rows.iter().map(endpoint).collect::<Result<_, _>>()?)
+        self.all(sqlx::query(ENDPOINTS).bind(merchant.to_string()), endpoint).await
     }
 
     async fn repair_reservation(
@@ -106,52 +103,26 @@ impl Audit for SqliteOrders {
         sku: &str,
         at: Timestamp,
     ) -> Result<bool, StoreError> {
-        let sku = sku.to_owned();
-        let unit = self.database.write(move |c| {
-            Box::pin(async move {
-                let query = sqlx::query(MEND).bind(merchant.to_string()).bind(sku).bind(at.as_millisecond());
-                Ok::<_, SqliteFault>(query.execute(c).await?.rows_affected() > 0)
-            })
-        });
-        Ok(unit.await?)
+        let query = sqlx::query(MEND).bind(merchant.to_string()).bind(sku).bind(at.as_millisecond());
+        Ok(self.run(query).await? > 0)
     }
 
     async fn request_missing_refund(&self, order: OrderId, at: Timestamp) -> Result<bool, StoreError> {
-        let ambient = self.ambient.clone();
-        let unit = self
-            .database
-            .write(move |c| Box::pin(async move { request_missing_refund(c, &ambient, order, at).await }));
-        let asked = unit.await?;
-        if asked {
-            self.notify();
-        }
-        Ok(asked)
+        Ok(self.write(at, move |unit| Box::pin(request_missing_refund(unit, order))).await?)
     }
 
     async fn audit_mark(&self) -> Result<Option<AuditMark>, StoreError> {
-        let query = sqlx::query("SELECT mark FROM audit_mark");
-        let row = query.fetch_optional(self.database.readers()).await.map_err(SqliteFault::from)?;
-        Ok(row.as_ref().map(|row| json(row, "mark")).transpose()?)
+        self.first(sqlx::query("SELECT mark FROM audit_mark"), |row| Ok(json(row, "mark")?)).await
     }
 
     async fn set_audit_mark(&self, mark: &AuditMark) -> Result<(), StoreError> {
-        let mark = to_json(mark)?;
-        let unit = self.database.write(move |c| {
-            Box::pin(async move {
-                let query = sqlx::query(
-                    "INSERT INTO audit_mark (one, mark) VALUES (1, ?1)
-                     ON CONFLICT (one) DO UPDATE SET mark = excluded.mark",
-                );
-                query.bind(mark).execute(c).await?;
-                Ok::<_, SqliteFault>(())
-            })
-        });
-        Ok(unit.await?)
+        self.run(sqlx::query(SET_MARK).bind(to_json(mark)?)).await?;
+        Ok(())
     }
 }
 
 async fn money(c: &mut SqliteConnection, order: OrderId) -> Result<Option<OrderMoney>, SqliteFault> {
-    let Some(row) = order_row::find(c, order).await? else { return Ok(None) };
+    let Some(row) = order_row::by_id(order).fetch_optional(&mut *c).await? else { return Ok(None) };
     let rows = sqlx::query(REFUNDS).bind(order.to_string()).fetch_all(&mut *c).await?;
     let mut refunds = rows.iter().map(refund).collect::<Result<Vec<_>, _>>()?;
     if !refunds.is_empty() {
@@ -202,21 +173,11 @@ fn endpoint(row: &SqliteRow) -> Result<AuditedEndpoint, SqliteFault> {
     })
 }
 
-async fn request_missing_refund(
-    c: &mut SqliteConnection,
-    ambient: &Ambient,
-    order: OrderId,
-    at: Timestamp,
-) -> Result<bool, SqliteFault> {
-    let Some(row) = order_row::find(c, order).await? else { return Ok(false) };
+async fn request_missing_refund(unit: &mut Unit<'_>, order: OrderId) -> Result<bool, SqliteFault> {
+    let Some(row) = unit.row(order_row::by_id(order)).await? else { return Ok(false) };
     let order = order_row::order(&row)?;
     let captured = order_row::captured_minor(&row)?.filter(|_| order.status == OrderStatus::Cancelled);
     let Some(captured_minor) = captured else { return Ok(false) };
-    let mut messages = Messages::new(ambient, at);
-    refunds::give_back(c, &mut messages, &order, captured_minor, at).await?;
-    let asked = !messages.rows.is_empty();
-    if asked {
-        emit::write(c, messages).await?;
-    }
-    Ok(asked)
+    refunds::give_back(unit, &order, captured_minor).await?;
+    Ok(!unit.messages.rows.is_empty())
 }

@@ -1,20 +1,17 @@
 //! [`Catalog`]: products and stock.
 
 use async_trait::async_trait;
-use base::{Ambient, Timestamp, TraceContext};
-use sqlx::{SqliteConnection, sqlite::SqliteRow};
+use base::{Timestamp, TraceContext, sqlite::Query};
+use sqlx::sqlite::SqliteRow;
 use store::{
     catalog::{Catalog, Category, InventoryPut, Product, ProductData, ProductFilter},
     domain::{MerchantId, Page, PageRequest},
     error::StoreError,
-    rules::{messages::Messages, texts},
+    rules::texts,
 };
 
-use super::{
-    SqliteOrders, emit,
-    fault::{SqliteFault, get, number, parsed, time},
-    stock,
-};
+use super::{SqliteOrders, fault::SqliteFault, stock, transaction::Unit};
+use crate::row::{get, number, parsed, time};
 
 pub(super) const LIST: &str = r"
     SELECT * FROM products WHERE merchant_id = ?1 AND sku > ?2
@@ -27,6 +24,21 @@ pub(super) const LIST_BY_CATEGORY: &str = r"
         AND (?4 IS NULL OR name LIKE ?4 ESCAPE '\' OR sku LIKE ?4 ESCAPE '\')
     ORDER BY sku LIMIT ?3";
 
+const UPDATE: &str = "
+    UPDATE products SET name = ?3, description = ?4, category = ?5, price_minor = ?6, currency = ?7,
+        low_stock_at = ?8, updated_at = ?9
+    WHERE merchant_id = ?1 AND sku = ?2 RETURNING *";
+const INSERT: &str = "
+    INSERT INTO products (merchant_id, sku, name, description, category, price_minor, currency, low_stock_at,
+        updated_at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) RETURNING *";
+const SET_STOCK: &str = "
+    UPDATE products SET on_hand = ?3, event_sequence = event_sequence + ?4, updated_at = ?5
+    WHERE merchant_id = ?1 AND sku = ?2 AND reserved <= ?3 RETURNING *";
+const CATEGORIES: &str = "
+    SELECT category, count(*) AS products FROM products WHERE merchant_id = ?1
+    GROUP BY category ORDER BY category LIMIT 1000";
+
 #[async_trait]
 impl Catalog for SqliteOrders {
     async fn put_product(
@@ -35,17 +47,17 @@ impl Catalog for SqliteOrders {
         product: ProductData,
         at: Timestamp,
     ) -> Result<(Product, bool), StoreError> {
-        let unit = self.database.write(move |c| {
+        let put = self.write(at, move |unit| {
             Box::pin(async move {
-                if let Some(row) = write_product(c, UPDATE, merchant, &product, at).await? {
+                if let Some(row) = unit.row(with_product(UPDATE, merchant, &product, at)).await? {
                     return Ok((read(&row)?, false));
                 }
-                let row = write_product(c, INSERT, merchant, &product, at).await?;
+                let row = unit.row(with_product(INSERT, merchant, &product, at)).await?;
                 let row = row.ok_or_else(|| SqliteFault::corrupt("an INSERT returned no row".to_owned()))?;
                 Ok::<_, SqliteFault>((read(&row)?, true))
             })
         });
-        Ok(unit.await?)
+        Ok(put.await?)
     }
 
     async fn put_inventory(
@@ -56,22 +68,12 @@ impl Catalog for SqliteOrders {
         at: Timestamp,
         trace: Option<TraceContext>,
     ) -> Result<InventoryPut, StoreError> {
-        let (ambient, sku) = (self.ambient.clone(), sku.to_owned());
-        let unit = self.database.write(move |c| {
-            Box::pin(async move { set_stock(c, &ambient, (merchant, &sku), on_hand, at, trace).await })
-        });
-        let put = unit.await?;
-        if matches!(put, InventoryPut::Set(_)) {
-            self.notify();
-        }
-        Ok(put)
+        let sku = sku.to_owned();
+        Ok(self.write(at, move |unit| Box::pin(set_stock(unit, merchant, sku, on_hand, trace))).await?)
     }
 
     async fn product(&self, merchant: MerchantId, sku: &str) -> Result<Option<Product>, StoreError> {
-        let query = sqlx::query("SELECT * FROM products WHERE merchant_id = ?1 AND sku = ?2");
-        let query = query.bind(merchant.to_string()).bind(sku);
-        let row = query.fetch_optional(self.database.readers()).await.map_err(SqliteFault::from)?;
-        Ok(row.as_ref().map(read).transpose()?)
+        self.first(of_sku(merchant, sku), read).await
     }
 
     async fn products(
@@ -86,44 +88,27 @@ impl Catalog for SqliteOrders {
             .bind(i64::from(page.limit) + 1)
             .bind(filter.text.as_deref().map(texts::containing));
         let query = if let Some(category) = &filter.category { query.bind(category) } else { query };
-        let rows = query.fetch_all(self.database.readers()).await.map_err(SqliteFault::from)?;
-        let products = rows.iter().map(read).collect::<Result<_, _>>()?;
-        Ok(Page::from_overfetched(products, page.limit))
+        Ok(Page::from_overfetched(self.all(query, read).await?, page.limit))
     }
 
     async fn categories(&self, merchant: MerchantId) -> Result<Vec<Category>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT category, count(*) AS products FROM products WHERE merchant_id = ?1
-             GROUP BY category ORDER BY category LIMIT 1000",
-        )
-        .bind(merchant.to_string())
-        .fetch_all(self.database.readers())
-        .await
-        .map_err(SqliteFault::from)?;
-        let category = |row| {
-            Ok::<_, SqliteFault>(Category { slug: get(row, "category")?, products: number(row, "products")? })
-        };
-        Ok(rows.iter().map(category).collect::<Result<_, _>>()?)
+        self.all(sqlx::query(CATEGORIES).bind(merchant.to_string()), category).await
     }
 }
 
-const UPDATE: &str = "
-    UPDATE products SET name = ?3, description = ?4, category = ?5, price_minor = ?6, currency = ?7,
-        low_stock_at = ?8, updated_at = ?9
-    WHERE merchant_id = ?1 AND sku = ?2 RETURNING *";
-const INSERT: &str = "
-    INSERT INTO products (merchant_id, sku, name, description, category, price_minor, currency, low_stock_at,
-        updated_at)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) RETURNING *";
+fn of_sku(merchant: MerchantId, sku: &str) -> Query<'static> {
+    sqlx::query("SELECT * FROM products WHERE merchant_id = ?1 AND sku = ?2")
+        .bind(merchant.to_string())
+        .bind(sku)
+}
 
-async fn write_product(
-    c: &mut SqliteConnection,
+fn with_product(
     sql: &'static str,
     merchant: MerchantId,
     product: &ProductData,
     at: Timestamp,
-) -> Result<Option<SqliteRow>, SqliteFault> {
-    let row = sqlx::query(sql)
+) -> Query<'static> {
+    sqlx::query(sql)
         .bind(merchant.to_string())
         .bind(&product.sku)
         .bind(&product.name)
@@ -133,41 +118,28 @@ async fn write_product(
         .bind(product.currency.as_str())
         .bind(product.low_stock_at)
         .bind(at.as_millisecond())
-        .fetch_optional(c)
-        .await?;
-    Ok(row)
 }
 
 async fn set_stock(
-    c: &mut SqliteConnection,
-    ambient: &Ambient,
-    (merchant, sku): (MerchantId, &str),
+    unit: &mut Unit<'_>,
+    merchant: MerchantId,
+    sku: String,
     on_hand: i64,
-    at: Timestamp,
     trace: Option<TraceContext>,
 ) -> Result<InventoryPut, SqliteFault> {
-    let query = sqlx::query("SELECT * FROM products WHERE merchant_id = ?1 AND sku = ?2");
-    let Some(row) = query.bind(merchant.to_string()).bind(sku).fetch_optional(&mut *c).await? else {
-        return Ok(InventoryPut::NoSuchProduct);
-    };
+    let Some(row) = unit.row(of_sku(merchant, &sku)).await? else { return Ok(InventoryPut::NoSuchProduct) };
     let before = read(&row)?;
     let low = before.available() > before.low_stock_at && on_hand - before.reserved <= before.low_stock_at;
-    let row = sqlx::query(
-        "UPDATE products SET on_hand = ?3, event_sequence = event_sequence + ?4, updated_at = ?5
-         WHERE merchant_id = ?1 AND sku = ?2 AND reserved <= ?3 RETURNING *",
-    )
-    .bind(merchant.to_string())
-    .bind(sku)
-    .bind(on_hand)
-    .bind(1 + i64::from(low))
-    .bind(at.as_millisecond())
-    .fetch_optional(&mut *c)
-    .await?;
-    let Some(row) = row else { return Ok(InventoryPut::BelowReserved { reserved: before.reserved }) };
-    let after = stock::stock(&row)?;
-    let mut messages = Messages::new(ambient, at);
-    messages.stock_set(merchant, &after, low, trace);
-    emit::write(c, messages).await?;
+    let query = sqlx::query(SET_STOCK)
+        .bind(merchant.to_string())
+        .bind(sku)
+        .bind(on_hand)
+        .bind(1 + i64::from(low))
+        .bind(unit.at_ms());
+    let Some(row) = unit.row(query).await? else {
+        return Ok(InventoryPut::BelowReserved { reserved: before.reserved });
+    };
+    unit.messages.stock_set(merchant, &stock::stock(&row)?, low, trace);
     Ok(InventoryPut::Set(read(&row)?))
 }
 
@@ -184,4 +156,8 @@ fn read(row: &SqliteRow) -> Result<Product, SqliteFault> {
         low_stock_at: get(row, "low_stock_at")?,
         updated_at: time(row, "updated_at")?,
     })
+}
+
+fn category(row: &SqliteRow) -> Result<Category, SqliteFault> {
+    Ok(Category { slug: get(row, "category")?, products: number(row, "products")? })
 }

@@ -1,7 +1,8 @@
 //! [`Customers`]: registered customers.
 
 use async_trait::async_trait;
-use sqlx::{SqliteConnection, sqlite::SqliteRow};
+use base::sqlite::Query;
+use sqlx::sqlite::SqliteRow;
 use store::{
     customers::{Account, Customers, PasswordHash, email_key},
     domain::{Customer, CustomerId, MerchantId},
@@ -12,8 +13,10 @@ use store::{
 
 use super::{
     SqliteOrders,
-    fault::{SqliteFault, get, parsed, time, to_json},
+    fault::{SqliteFault, to_json},
+    transaction::Unit,
 };
+use crate::row::{get, parsed, time};
 
 const INSERT: &str = "
     INSERT INTO customers (merchant_id, id, email, email_key, name, password_hash, created_at)
@@ -35,73 +38,61 @@ impl Customers for SqliteOrders {
         merchant: MerchantId,
         email: &str,
     ) -> Result<Option<Account>, StoreError> {
-        let query = sqlx::query(BY_EMAIL).bind(merchant.to_string()).bind(email_key(email));
-        let row = query.fetch_optional(self.database.readers()).await.map_err(SqliteFault::from)?;
-        Ok(row.as_ref().map(account).transpose()?)
+        self.first(by_email(merchant, email), account).await
     }
 
     async fn customer_by_id(&self, id: CustomerId) -> Result<Option<Account>, StoreError> {
-        let query = sqlx::query(BY_ID).bind(id.to_string());
-        let row = query.fetch_optional(self.database.readers()).await.map_err(SqliteFault::from)?;
-        Ok(row.as_ref().map(account).transpose()?)
+        self.first(sqlx::query(BY_ID).bind(id.to_string()), account).await
     }
 
     async fn delete_account(&self, merchant: MerchantId, id: CustomerId) -> Result<bool, StoreError> {
-        Ok(self.database.write(move |c| Box::pin(delete(c, merchant, id))).await?)
+        let at = self.ambient.now();
+        Ok(self.write(at, move |unit| Box::pin(delete(unit, merchant, id))).await?)
     }
 }
 
 /// Inserts an account; false when the address has one.
-pub(super) async fn insert(c: &mut SqliteConnection, account: &Account) -> Result<bool, SqliteFault> {
-    let done = sqlx::query(INSERT)
+pub(super) async fn insert(unit: &mut Unit<'_>, account: &Account) -> Result<bool, SqliteFault> {
+    let query = sqlx::query(INSERT)
         .bind(account.merchant.to_string())
         .bind(account.id.to_string())
         .bind(&account.customer.email)
         .bind(email_key(&account.customer.email))
         .bind(&account.customer.name)
         .bind(account.password_hash.as_phc())
-        .bind(account.created_at.as_millisecond())
-        .execute(c)
-        .await?;
-    Ok(done.rows_affected() > 0)
+        .bind(account.created_at.as_millisecond());
+    Ok(unit.run(query).await? > 0)
 }
 
-pub(super) async fn by_email(
-    c: &mut SqliteConnection,
-    merchant: MerchantId,
-    email: &str,
-) -> Result<Option<Account>, SqliteFault> {
-    let query = sqlx::query(BY_EMAIL).bind(merchant.to_string()).bind(email_key(email));
-    query.fetch_optional(c).await?.as_ref().map(account).transpose()
+pub(super) fn by_email(merchant: MerchantId, email: &str) -> Query<'static> {
+    sqlx::query(BY_EMAIL).bind(merchant.to_string()).bind(email_key(email))
 }
 
 /// Sets the password of the account of an address; `None` when there is no account.
 pub(super) async fn set_password(
-    c: &mut SqliteConnection,
+    unit: &mut Unit<'_>,
     merchant: MerchantId,
     email: &str,
     hash: &PasswordHash,
 ) -> Result<Option<CustomerId>, SqliteFault> {
     let query =
         sqlx::query(SET_PASSWORD).bind(merchant.to_string()).bind(email_key(email)).bind(hash.as_phc());
-    query.fetch_optional(c).await?.map(|row| parsed(&row, "id")).transpose()
+    Ok(unit.row(query).await?.map(|row| parsed(&row, "id")).transpose()?)
 }
 
-async fn delete(c: &mut SqliteConnection, merchant: MerchantId, id: CustomerId) -> Result<bool, SqliteFault> {
+async fn delete(unit: &mut Unit<'_>, merchant: MerchantId, id: CustomerId) -> Result<bool, SqliteFault> {
     let query = sqlx::query(OF_MERCHANT).bind(merchant.to_string()).bind(id.to_string());
-    let row = query.fetch_optional(&mut *c).await?;
-    let Some(account) = row.as_ref().map(account).transpose()? else { return Ok(false) };
-    sqlx::query(DELETE_MAILS).bind(id.to_string()).execute(&mut *c).await?;
-    let pending = sqlx::query(DELETE_VERIFICATIONS).bind(merchant.to_string());
-    pending.bind(email_key(&account.customer.email)).execute(&mut *c).await?;
-    sqlx::query(DELETE).bind(id.to_string()).execute(&mut *c).await?;
+    let Some(row) = unit.row(query).await? else { return Ok(false) };
+    let key = email_key(&account(&row)?.customer.email);
+    unit.run(sqlx::query(DELETE_MAILS).bind(id.to_string())).await?;
+    unit.run(sqlx::query(DELETE_VERIFICATIONS).bind(merchant.to_string()).bind(key)).await?;
+    unit.run(sqlx::query(DELETE).bind(id.to_string())).await?;
     let left = to_json(&event_data::deleted_customer(id))?;
-    let forget = sqlx::query(FORGET).bind(told(id).to_string()).bind(merchant.to_string()).bind(left);
-    forget.execute(c).await?;
+    unit.run(sqlx::query(FORGET).bind(told(id).to_string()).bind(merchant.to_string()).bind(left)).await?;
     Ok(true)
 }
 
-fn account(row: &SqliteRow) -> Result<Account, SqliteFault> {
+pub(super) fn account(row: &SqliteRow) -> Result<Account, SqliteFault> {
     Ok(Account {
         id: parsed(row, "id")?,
         merchant: parsed(row, "merchant_id")?,

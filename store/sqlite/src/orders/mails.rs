@@ -1,15 +1,14 @@
 //! [`Mails`]: the record of sent mails.
 
 use async_trait::async_trait;
+use sqlx::sqlite::SqliteRow;
 use store::{
     error::StoreError,
     orders::{MailRecord, MailSubject, Mails},
 };
 
-use super::{
-    SqliteOrders,
-    fault::{SqliteFault, get, time},
-};
+use super::{SqliteOrders, fault::SqliteFault};
+use crate::row::{get, time};
 
 const OF_ORDER: &str =
     "SELECT template, message_id, sent_at FROM mails WHERE order_id = ?1 ORDER BY sent_at, template";
@@ -28,16 +27,7 @@ impl Mails for SqliteOrders {
             MailSubject::Order(_) => OF_ORDER,
             MailSubject::Customer(_) => OF_CUSTOMER,
         };
-        let query = sqlx::query(sql).bind(subject.to_string());
-        let rows = query.fetch_all(self.database.readers()).await.map_err(SqliteFault::from)?;
-        let mail = |row| {
-            Ok::<_, SqliteFault>(MailRecord {
-                template: get(row, "template")?,
-                message_id: get(row, "message_id")?,
-                sent_at: time(row, "sent_at")?,
-            })
-        };
-        Ok(rows.iter().map(mail).collect::<Result<_, _>>()?)
+        self.all(sqlx::query(sql).bind(subject.to_string()), mail).await
     }
 
     async fn record_mail(&self, subject: MailSubject, mail: MailRecord) -> Result<bool, StoreError> {
@@ -45,17 +35,19 @@ impl Mails for SqliteOrders {
             MailSubject::Order(_) => RECORD_OF_ORDER,
             MailSubject::Customer(_) => RECORD_OF_CUSTOMER,
         };
-        let unit = self.database.write(move |c| {
-            Box::pin(async move {
-                let record = sqlx::query(sql)
-                    .bind(subject.to_string())
-                    .bind(mail.template)
-                    .bind(mail.message_id)
-                    .bind(mail.sent_at.as_millisecond());
-                let done = record.execute(c).await?;
-                Ok::<_, SqliteFault>(done.rows_affected() > 0)
-            })
-        });
-        Ok(unit.await?)
+        let query = sqlx::query(sql)
+            .bind(subject.to_string())
+            .bind(mail.template)
+            .bind(mail.message_id)
+            .bind(mail.sent_at.as_millisecond());
+        Ok(self.run(query).await? > 0)
     }
+}
+
+fn mail(row: &SqliteRow) -> Result<MailRecord, SqliteFault> {
+    Ok(MailRecord {
+        template: get(row, "template")?,
+        message_id: get(row, "message_id")?,
+        sent_at: time(row, "sent_at")?,
+    })
 }

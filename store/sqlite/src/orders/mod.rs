@@ -1,13 +1,12 @@
 //! Orders, catalog, outbox and webhooks in one SQLite file.
 //!
-//! Guarantees: every write is one unit of [`Database::write`], so it is atomic and durable when answered. Units run one
+//! Guarantees: every write is one [unit](transaction), so it is atomic and durable when answered. Units run one
 //! after another: a value that a unit has read cannot change before the unit ends. Reads run concurrently with the
 //! writer. Start with [`place_order`], the hot path; the schema is in `migrations/sqlite/orders`.
 
 mod audit;
 mod catalog;
 mod customers;
-mod emit;
 mod fault;
 mod mails;
 mod merchants;
@@ -19,6 +18,7 @@ mod refunds;
 mod stock;
 #[cfg(test)]
 mod tests;
+mod transaction;
 mod transitions;
 mod verifications;
 mod webhooks;
@@ -49,11 +49,6 @@ impl SqliteOrders {
     pub async fn open(path: &Path, ambient: Ambient) -> Result<Self, OpenError> {
         let database = Database::open(path, &migrations(), READERS_MAX).await?;
         Ok(Self { database, ambient, in_flight: InFlight::default(), arrivals: watch::Sender::new(0) })
-    }
-
-    /// Notifies relays that messages were committed.
-    fn notify(&self) {
-        self.arrivals.send_modify(|arrivals| *arrivals = arrivals.wrapping_add(1));
     }
 }
 

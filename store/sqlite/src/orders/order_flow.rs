@@ -9,9 +9,7 @@ use store::{
 };
 
 use super::{
-    SqliteOrders,
-    fault::SqliteFault,
-    order_row,
+    SqliteOrders, order_row,
     place_order::{self, NotPlaced},
     refunds, transitions,
 };
@@ -25,6 +23,9 @@ pub(super) const EXPIRE: &str = "
     DELETE FROM idempotency_keys WHERE rowid IN (
         SELECT rowid FROM idempotency_keys WHERE created_at < ?1 ORDER BY created_at LIMIT ?2)";
 
+const REPLACE_TOKEN: &str =
+    "UPDATE orders SET token_hash = ?3, token_expires_at = ?4 WHERE merchant_id = ?1 AND id = ?2";
+
 /// Sorts after every id: ids end in hexadecimal digits.
 pub(super) const AFTER_ALL_IDS: &str = "~";
 
@@ -34,36 +35,27 @@ impl Orders for SqliteOrders {
         let Some(held) = self.in_flight.hold(order.merchant, &order.idempotency.key) else {
             return Ok(PlaceOutcome::InFlight);
         };
-        let ambient = self.ambient.clone();
-        let unit = self.database.write(move |c| {
+        let placed = self.write(order.at, move |unit| {
             Box::pin(async move {
-                let placed = place_order::place(c, &ambient, order).await?;
+                let placed = place_order::place(unit, order).await?;
                 // Returned with the result, so that the key stays in flight until the commit, even if the caller is
                 // gone.
                 Ok::<_, NotPlaced>((placed, held))
             })
         });
-        match unit.await {
-            Ok(((order, body), _held)) => {
-                self.notify();
-                Ok(PlaceOutcome::Placed { order: Box::new(order), body })
-            }
+        match placed.await {
+            Ok(((order, body), _held)) => Ok(PlaceOutcome::Placed { order: Box::new(order), body }),
             Err(NotPlaced::Answer(answer)) => Ok(answer),
             Err(NotPlaced::Fault(fault)) => Err(fault.into()),
         }
     }
 
     async fn order(&self, merchant: MerchantId, id: OrderId) -> Result<Option<Order>, StoreError> {
-        let query = sqlx::query("SELECT * FROM orders WHERE merchant_id = ?1 AND id = ?2");
-        let query = query.bind(merchant.to_string()).bind(id.to_string());
-        let row = query.fetch_optional(self.database.readers()).await.map_err(SqliteFault::from)?;
-        Ok(row.as_ref().map(order_row::order).transpose()?)
+        self.first(order_row::of_merchant(merchant, id), order_row::order).await
     }
 
     async fn order_by_id(&self, id: OrderId) -> Result<Option<Order>, StoreError> {
-        let query = sqlx::query("SELECT * FROM orders WHERE id = ?1").bind(id.to_string());
-        let row = query.fetch_optional(self.database.readers()).await.map_err(SqliteFault::from)?;
-        Ok(row.as_ref().map(order_row::order).transpose()?)
+        self.first(order_row::by_id(id), order_row::order).await
     }
 
     async fn replace_order_token(
@@ -72,10 +64,12 @@ impl Orders for SqliteOrders {
         id: OrderId,
         token: Option<OrderToken>,
     ) -> Result<bool, StoreError> {
-        let unit = self.database.write(move |c| {
-            Box::pin(async move { order_row::replace_token(c, (merchant, id), token).await })
-        });
-        Ok(unit.await?)
+        let query = sqlx::query(REPLACE_TOKEN)
+            .bind(merchant.to_string())
+            .bind(id.to_string())
+            .bind(token.as_ref().map(|token| &token.hash[..]))
+            .bind(token.map(|token| token.expires_at.as_millisecond()));
+        Ok(self.run(query).await? > 0)
     }
 
     async fn orders(
@@ -89,9 +83,7 @@ impl Orders for SqliteOrders {
             .bind(page.after.map_or_else(|| AFTER_ALL_IDS.to_owned(), |id| id.to_string()))
             .bind(i64::from(page.limit) + 1);
         let query = if let Some(status) = status { query.bind(status.as_str()) } else { query };
-        let rows = query.fetch_all(self.database.readers()).await.map_err(SqliteFault::from)?;
-        let orders = rows.iter().map(order_row::order).collect::<Result<_, _>>()?;
-        Ok(Page::from_overfetched(orders, page.limit))
+        Ok(Page::from_overfetched(self.all(query, order_row::order).await?, page.limit))
     }
 
     async fn mark_paid(
@@ -100,11 +92,7 @@ impl Orders for SqliteOrders {
         facts: CaptureFacts,
         at: Timestamp,
     ) -> Result<Transition, StoreError> {
-        let ambient = self.ambient.clone();
-        let unit = self.database.write(move |c| {
-            Box::pin(async move { transitions::mark_paid(c, &ambient, id, facts, at).await })
-        });
-        self.transition_result(unit.await)
+        Ok(self.write(at, move |unit| Box::pin(transitions::mark_paid(unit, id, facts))).await?)
     }
 
     async fn mark_payment_failed(
@@ -114,19 +102,14 @@ impl Orders for SqliteOrders {
         code: &str,
         at: Timestamp,
     ) -> Result<Transition, StoreError> {
-        let (ambient, facts) = (self.ambient.clone(), (payment, code.to_owned()));
-        let unit = self.database.write(move |c| {
-            Box::pin(async move { transitions::mark_payment_failed(c, &ambient, id, facts, at).await })
-        });
-        self.transition_result(unit.await)
+        let code = code.to_owned();
+        let failed =
+            self.write(at, move |unit| Box::pin(transitions::mark_payment_failed(unit, id, payment, code)));
+        Ok(failed.await?)
     }
 
     async fn fulfil(&self, id: OrderId, at: Timestamp) -> Result<Transition, StoreError> {
-        let ambient = self.ambient.clone();
-        let unit = self
-            .database
-            .write(move |c| Box::pin(async move { transitions::fulfil(c, &ambient, id, at).await }));
-        self.transition_result(unit.await)
+        Ok(self.write(at, move |unit| Box::pin(transitions::fulfil(unit, id))).await?)
     }
 
     async fn cancel(
@@ -136,23 +119,12 @@ impl Orders for SqliteOrders {
         reason: &str,
         at: Timestamp,
     ) -> Result<Transition, StoreError> {
-        let (ambient, reason) = (self.ambient.clone(), reason.to_owned());
-        let unit = self.database.write(move |c| {
-            Box::pin(async move { transitions::cancel(c, &ambient, (merchant, id), &reason, at).await })
-        });
-        self.transition_result(unit.await)
+        let reason = reason.to_owned();
+        Ok(self.write(at, move |unit| Box::pin(transitions::cancel(unit, merchant, id, reason))).await?)
     }
 
     async fn expire_pending(&self, before: Timestamp, limit: u32, at: Timestamp) -> Result<u64, StoreError> {
-        let ambient = self.ambient.clone();
-        let unit = self.database.write(move |c| {
-            Box::pin(async move { transitions::expire(c, &ambient, before, limit, at).await })
-        });
-        let expired = unit.await?;
-        if expired > 0 {
-            self.notify();
-        }
-        Ok(expired)
+        Ok(self.write(at, move |unit| Box::pin(transitions::expire(unit, before, limit))).await?)
     }
 
     async fn request_refund(
@@ -163,15 +135,9 @@ impl Orders for SqliteOrders {
         amount_minor: Option<i64>,
         at: Timestamp,
     ) -> Result<RefundRequested, StoreError> {
-        let (ambient, wish) = (self.ambient.clone(), (refund, amount_minor));
-        let unit = self.database.write(move |c| {
-            Box::pin(async move { refunds::request(c, &ambient, (merchant, id), wish, at).await })
-        });
-        let requested = unit.await?;
-        if matches!(requested, RefundRequested::Accepted(..)) {
-            self.notify();
-        }
-        Ok(requested)
+        let requested = self
+            .write(at, move |unit| Box::pin(refunds::request(unit, (merchant, id), (refund, amount_minor))));
+        Ok(requested.await?)
     }
 
     async fn record_refund(
@@ -180,44 +146,16 @@ impl Orders for SqliteOrders {
         facts: RefundFacts,
         at: Timestamp,
     ) -> Result<Transition, StoreError> {
-        let ambient = self.ambient.clone();
-        let unit = self
-            .database
-            .write(move |c| Box::pin(async move { refunds::record(c, &ambient, id, facts, at).await }));
-        self.transition_result(unit.await)
+        Ok(self.write(at, move |unit| Box::pin(refunds::record(unit, id, facts))).await?)
     }
 
     async fn expire_idempotency(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        let unit = self.database.write(move |c| {
-            Box::pin(async move {
-                let query = sqlx::query(EXPIRE).bind(before.as_millisecond()).bind(limit);
-                let done = query.execute(c).await?;
-                Ok::<_, SqliteFault>(done.rows_affected())
-            })
-        });
-        Ok(unit.await?)
+        self.run(sqlx::query(EXPIRE).bind(before.as_millisecond()).bind(limit)).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
         // Through the writer: a file that can only be read is of no use to a checkout.
-        let unit = self.database.write(|c| {
-            Box::pin(async move {
-                sqlx::query("SELECT id FROM merchants LIMIT 1").fetch_optional(c).await?;
-                Ok::<_, SqliteFault>(())
-            })
-        });
-        Ok(unit.await?)
-    }
-}
-
-impl SqliteOrders {
-    /// Passes the transition on, and notifies relays; a rejected transition may have written as well (see
-    /// [`Orders::mark_paid`]).
-    fn transition_result(&self, moved: Result<Transition, SqliteFault>) -> Result<Transition, StoreError> {
-        let moved = moved?;
-        if matches!(moved, Transition::Now(_) | Transition::Refused(_)) {
-            self.notify();
-        }
-        Ok(moved)
+        self.run(sqlx::query("SELECT id FROM merchants LIMIT 1")).await?;
+        Ok(())
     }
 }

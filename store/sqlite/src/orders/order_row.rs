@@ -1,42 +1,24 @@
 //! Mapping of rows to orders.
 
-use base::sqlite::SqliteError;
-use sqlx::{SqliteConnection, sqlite::SqliteRow};
+use base::sqlite::{Query, SqliteError};
+use sqlx::sqlite::SqliteRow;
 use store::{
     domain::{Customer, MerchantId, Order, OrderId, OrderToken, Shipment},
     rules::Damage,
 };
 
-use super::fault::{SqliteFault, get, json, json_if_any, number, parsed, parsed_if_any, time, time_if_any};
+use super::fault::SqliteFault;
+use crate::row::{get, json, json_if_any, number, parsed, parsed_if_any, time, time_if_any};
 
-/// The order with this id, of any merchant, inside a unit of work.
-pub(super) async fn find(c: &mut SqliteConnection, id: OrderId) -> Result<Option<SqliteRow>, SqliteFault> {
-    Ok(sqlx::query("SELECT * FROM orders WHERE id = ?1").bind(id.to_string()).fetch_optional(c).await?)
+/// The order with this id, of any merchant.
+pub(super) fn by_id(id: OrderId) -> Query<'static> {
+    sqlx::query("SELECT * FROM orders WHERE id = ?1").bind(id.to_string())
 }
 
-/// A merchant's order, inside a unit of work.
-pub(super) async fn find_of(
-    c: &mut SqliteConnection,
-    merchant: MerchantId,
-    id: OrderId,
-) -> Result<Option<SqliteRow>, SqliteFault> {
+/// A merchant's order.
+pub(super) fn of_merchant(merchant: MerchantId, id: OrderId) -> Query<'static> {
     let query = sqlx::query("SELECT * FROM orders WHERE merchant_id = ?1 AND id = ?2");
-    Ok(query.bind(merchant.to_string()).bind(id.to_string()).fetch_optional(c).await?)
-}
-
-/// See [`store::orders::Orders::replace_order_token`].
-pub(super) async fn replace_token(
-    c: &mut SqliteConnection,
-    (merchant, id): (MerchantId, OrderId),
-    token: Option<OrderToken>,
-) -> Result<bool, SqliteFault> {
-    let query = sqlx::query(
-        "UPDATE orders SET token_hash = ?3, token_expires_at = ?4 WHERE merchant_id = ?1 AND id = ?2",
-    );
-    let query = query.bind(merchant.to_string()).bind(id.to_string());
-    let query = query.bind(token.as_ref().map(|token| &token.hash[..]));
-    let done = query.bind(token.map(|token| token.expires_at.as_millisecond())).execute(c).await?;
-    Ok(done.rows_affected() > 0)
+    query.bind(merchant.to_string()).bind(id.to_string())
 }
 
 /// Reads a whole row of `orders`.
@@ -51,7 +33,7 @@ pub(super) fn order(row: &SqliteRow) -> Result<Order, SqliteFault> {
 
 /// The captured amount of the order in this row.
 pub(super) fn captured_minor(row: &SqliteRow) -> Result<Option<i64>, SqliteFault> {
-    get(row, "captured_minor")
+    Ok(get(row, "captured_minor")?)
 }
 
 fn read(row: &SqliteRow) -> Result<Order, SqliteFault> {

@@ -3,21 +3,23 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use base::{Ambient, Timestamp, time::later};
-use sqlx::{SqliteConnection, sqlite::SqliteRow};
+use base::{Timestamp, time::later};
+use sqlx::sqlite::SqliteRow;
 use store::{
     domain::{Event, EventId, MerchantId, OrderId, Page, PageRequest},
     error::StoreError,
     outbox::{Backlog, Command, Outbox, OutboxBody, OutboxMessage, Position, Submitted},
-    rules::messages::{COMMAND, Messages},
+    rules::messages::COMMAND,
 };
 use tokio::sync::watch;
 
 use super::{
-    SqliteOrders, emit,
-    fault::{SqliteFault, get, json, number, parsed, parsed_if_any, time, time_if_any, to_json},
+    SqliteOrders,
+    fault::{SqliteFault, to_json},
     order_row,
+    transaction::Unit,
 };
+use crate::row::{get, json, number, parsed, parsed_if_any, time, time_if_any};
 
 // A subject is skipped as a whole while another relay holds any of its messages. The index is named because the planner
 // may instead scan the table itself, which is ordered as well but contains all sent rows.
@@ -38,6 +40,8 @@ pub(super) const MARK_SENT: &str = "
 pub(super) const EVENTS: &str = "
     SELECT * FROM outbox WHERE merchant_id = ?1 AND sequence IS NOT NULL AND position < ?2
     ORDER BY position DESC LIMIT ?3";
+const EVENT: &str = "SELECT * FROM outbox WHERE id = ?1 AND sequence IS NOT NULL";
+const POSITION: &str = "SELECT position FROM outbox WHERE id = ?1 AND merchant_id = ?2";
 pub(super) const ORDER_EVENTS: &str =
     "SELECT * FROM outbox WHERE order_id = ?1 AND sequence > ?2 ORDER BY sequence LIMIT 1000";
 pub(super) const BACKLOG: &str = "
@@ -47,13 +51,7 @@ pub(super) const BACKLOG: &str = "
 #[async_trait]
 impl Outbox for SqliteOrders {
     async fn submit(&self, id: EventId, command: Command, at: Timestamp) -> Result<Submitted, StoreError> {
-        let ambient = self.ambient.clone();
-        let unit = self.database.write(move |c| Box::pin(submit(c, ambient, id, command, at)));
-        let submitted = unit.await?;
-        if submitted == Submitted::Stored {
-            self.notify();
-        }
-        Ok(submitted)
+        Ok(self.write(at, move |unit| Box::pin(submit(unit, id, command))).await?)
     }
 
     async fn claim(
@@ -63,15 +61,10 @@ impl Outbox for SqliteOrders {
         lease: Duration,
         at: Timestamp,
     ) -> Result<Vec<OutboxMessage>, StoreError> {
-        let relay = relay.to_owned();
         let until = later(at, lease).as_millisecond();
-        let unit = self.database.write(move |c| {
-            Box::pin(async move {
-                let query = sqlx::query(CLAIM).bind(relay).bind(until).bind(at.as_millisecond()).bind(limit);
-                Ok::<_, SqliteFault>(query.fetch_all(c).await?)
-            })
-        });
-        let mut messages: Vec<_> = unit.await?.iter().map(message).collect::<Result<_, _>>()?;
+        let query = sqlx::query(CLAIM).bind(relay).bind(until).bind(at.as_millisecond()).bind(limit);
+        let rows = self.write(at, move |unit| Box::pin(unit.rows(query))).await?;
+        let mut messages: Vec<_> = rows.iter().map(message).collect::<Result<_, _>>()?;
         // RETURNING guarantees no order.
         messages.sort_unstable_by_key(|message| message.position);
         Ok(messages)
@@ -82,13 +75,7 @@ impl Outbox for SqliteOrders {
             return Ok(());
         }
         let positions = to_json(&positions.iter().map(|position| position.number).collect::<Vec<_>>())?;
-        let unit = self.database.write(move |c| {
-            Box::pin(async move {
-                sqlx::query(MARK_SENT).bind(positions).bind(at.as_millisecond()).execute(c).await?;
-                Ok::<_, SqliteFault>(())
-            })
-        });
-        unit.await?;
+        self.run(sqlx::query(MARK_SENT).bind(positions).bind(at.as_millisecond())).await?;
         // Other relays may now claim messages that they skipped because this relay held the subject.
         self.notify();
         Ok(())
@@ -100,7 +87,7 @@ impl Outbox for SqliteOrders {
 
     async fn backlog(&self) -> Result<Backlog, StoreError> {
         let row = sqlx::query(BACKLOG).fetch_one(self.database.readers()).await.map_err(SqliteFault::from)?;
-        Ok(Backlog { messages: number(&row, "messages")?, oldest_at: time_if_any(&row, "oldest_at")? })
+        Ok(backlog(&row)?)
     }
 
     async fn events(
@@ -110,62 +97,34 @@ impl Outbox for SqliteOrders {
     ) -> Result<Page<Event>, StoreError> {
         let before = match page.after {
             None => i64::MAX,
-            Some(id) => self.position_of(merchant, id).await?.unwrap_or(0),
+            Some(id) => {
+                let query = sqlx::query(POSITION).bind(id.to_string()).bind(merchant.to_string());
+                self.first(query, |row| Ok(get(row, "position")?)).await?.unwrap_or(0)
+            }
         };
-        let rows = sqlx::query(EVENTS)
-            .bind(merchant.to_string())
-            .bind(before)
-            .bind(i64::from(page.limit) + 1)
-            .fetch_all(self.database.readers())
-            .await
-            .map_err(SqliteFault::from)?;
-        let events = rows.iter().map(event).collect::<Result<_, _>>()?;
-        Ok(Page::from_overfetched(events, page.limit))
+        let query =
+            sqlx::query(EVENTS).bind(merchant.to_string()).bind(before).bind(i64::from(page.limit) + 1);
+        Ok(Page::from_overfetched(self.all(query, event).await?, page.limit))
     }
 
     async fn event_by_id(&self, id: EventId) -> Result<Option<Event>, StoreError> {
-        let query = sqlx::query("SELECT * FROM outbox WHERE id = ?1 AND sequence IS NOT NULL");
-        let query = query.bind(id.to_string());
-        let row = query.fetch_optional(self.database.readers()).await.map_err(SqliteFault::from)?;
-        Ok(row.as_ref().map(event).transpose()?)
+        self.first(sqlx::query(EVENT).bind(id.to_string()), event).await
     }
 
     async fn order_events(&self, order: OrderId, after: u64) -> Result<Vec<Event>, StoreError> {
-        let rows = sqlx::query(ORDER_EVENTS)
-            .bind(order.to_string())
-            .bind(i64::try_from(after).unwrap_or(i64::MAX))
-            .fetch_all(self.database.readers())
-            .await
-            .map_err(SqliteFault::from)?;
-        Ok(rows.iter().map(event).collect::<Result<_, _>>()?)
-    }
-}
-
-impl SqliteOrders {
-    async fn position_of(&self, merchant: MerchantId, id: EventId) -> Result<Option<i64>, SqliteFault> {
-        let query = sqlx::query_scalar("SELECT position FROM outbox WHERE id = ?1 AND merchant_id = ?2");
-        let query = query.bind(id.to_string()).bind(merchant.to_string());
-        Ok(query.fetch_optional(self.database.readers()).await?)
+        let after = i64::try_from(after).unwrap_or(i64::MAX);
+        self.all(sqlx::query(ORDER_EVENTS).bind(order.to_string()).bind(after), event).await
     }
 }
 
 /// Stores a command unless its id is known. Reading first is safe: units run one after another.
-async fn submit(
-    c: &mut SqliteConnection,
-    ambient: Ambient,
-    id: EventId,
-    command: Command,
-    at: Timestamp,
-) -> Result<Submitted, SqliteFault> {
+async fn submit(unit: &mut Unit<'_>, id: EventId, command: Command) -> Result<Submitted, SqliteFault> {
     let Some(order) = command.order() else { return Ok(Submitted::NoSuchOrder) };
-    let Some(row) = order_row::find(c, order).await? else { return Ok(Submitted::NoSuchOrder) };
-    let known = sqlx::query("SELECT 1 FROM outbox WHERE id = ?1").bind(id.to_string());
-    if known.fetch_optional(&mut *c).await?.is_some() {
+    let Some(row) = unit.row(order_row::by_id(order)).await? else { return Ok(Submitted::NoSuchOrder) };
+    if unit.row(sqlx::query("SELECT 1 FROM outbox WHERE id = ?1").bind(id.to_string())).await?.is_some() {
         return Ok(Submitted::Already);
     }
-    let mut messages = Messages::new(&ambient, at);
-    messages.command_as(id, &order_row::order(&row)?, &command)?;
-    emit::write(c, messages).await?;
+    unit.messages.command_as(id, &order_row::order(&row)?, &command)?;
     Ok(Submitted::Stored)
 }
 
@@ -193,4 +152,8 @@ fn event(row: &SqliteRow) -> Result<Event, SqliteFault> {
         data: json(row, "data")?,
         trace: parsed_if_any(row, "trace")?,
     })
+}
+
+fn backlog(row: &SqliteRow) -> Result<Backlog, SqliteFault> {
+    Ok(Backlog { messages: number(row, "messages")?, oldest_at: time_if_any(row, "oldest_at")? })
 }

@@ -6,24 +6,33 @@
 
 use std::slice;
 
-use base::Ambient;
-use sqlx::SqliteConnection;
 use store::{
     domain::Order,
     order_view::OrderView,
     orders::{NewOrder, PlaceOutcome},
     rules::{
-        messages::Messages,
         place_order,
         stock::{Stock, Wanted, wanted},
     },
 };
 
 use super::{
-    emit,
-    fault::{SqliteFault, get, parsed, to_json},
+    fault::{SqliteFault, to_json},
     stock,
+    transaction::Unit,
 };
+use crate::row::{get, parsed};
+
+const RECORDED: &str =
+    "SELECT fingerprint, order_id, body FROM idempotency_keys WHERE merchant_id = ?1 AND key = ?2";
+const INSERT_ORDER: &str = "
+    INSERT INTO orders (merchant_id, id, status, currency, total_minor, lines, customer_email, customer_name,
+        payment_method, shipping_address, reference, event_sequence, trace, created_at, updated_at, customer_id,
+        token_hash, token_expires_at)
+    VALUES (?1, ?2, 'pending', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 1, ?11, ?12, ?12, ?13, ?14, ?15)";
+const INSERT_KEY: &str = "
+    INSERT INTO idempotency_keys (merchant_id, key, fingerprint, order_id, body, created_at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 
 /// The reason why the unit ended without an order.
 pub(super) enum NotPlaced {
@@ -40,92 +49,65 @@ impl<E: Into<SqliteFault>> From<E> for NotPlaced {
 }
 
 /// Places the order; returns it with its rendered body.
-pub(super) async fn place(
-    c: &mut SqliteConnection,
-    ambient: &Ambient,
-    new: NewOrder,
-) -> Result<(Order, String), NotPlaced> {
+pub(super) async fn place(unit: &mut Unit<'_>, new: NewOrder) -> Result<(Order, String), NotPlaced> {
     let wanted = wanted(new.lines.iter().map(|line| (line.sku.as_str(), line.quantity)));
-    let reserved = stock::reserve(c, &new, &wanted).await?;
+    let reserved = stock::reserve(unit, &new, &wanted).await?;
     if reserved.len() < wanted.len() || wanted.is_empty() {
-        return Err(why_not(c, &new, &wanted, &reserved).await?);
+        return Err(why_not(unit, &new, &wanted, &reserved).await?);
     }
     let order = place_order::assemble(&new, &reserved).map_err(NotPlaced::Answer)?;
     let body = OrderView::of_new(&order);
-    insert_order(c, &order).await?;
-    insert_key(c, &new, &body).await?;
-    let mut messages = Messages::new(ambient, new.at);
-    messages.placed(slice::from_ref(&order), &reserved, &wanted);
-    emit::write(c, messages).await?;
+    insert_order(unit, &order).await?;
+    let key = sqlx::query(INSERT_KEY)
+        .bind(new.merchant.to_string())
+        .bind(&new.idempotency.key)
+        .bind(&new.idempotency.fingerprint[..])
+        .bind(new.id.to_string())
+        .bind(&body)
+        .bind(new.at.as_millisecond());
+    unit.run(key).await?;
+    unit.messages.placed(slice::from_ref(&order), &reserved, &wanted);
     Ok((order, body))
 }
 
 async fn why_not(
-    c: &mut SqliteConnection,
+    unit: &mut Unit<'_>,
     new: &NewOrder,
     wanted: &Wanted<'_>,
     reserved: &[Stock],
 ) -> Result<NotPlaced, SqliteFault> {
-    if let Some(answer) = recorded(c, new).await? {
+    if let Some(answer) = recorded(unit, new).await? {
         return Ok(NotPlaced::Answer(answer));
     }
-    let known = stock::look(c, new.merchant, wanted).await?;
+    let known = stock::look(unit, new.merchant, wanted).await?;
     Ok(NotPlaced::Answer(place_order::refuse(new, reserved, &known)?))
 }
 
 /// The answer by the idempotency key's stored record, if there is one.
-async fn recorded(c: &mut SqliteConnection, new: &NewOrder) -> Result<Option<PlaceOutcome>, SqliteFault> {
-    let row = sqlx::query(
-        "SELECT fingerprint, order_id, body FROM idempotency_keys WHERE merchant_id = ?1 AND key = ?2",
-    )
-    .bind(new.merchant.to_string())
-    .bind(&new.idempotency.key)
-    .fetch_optional(c)
-    .await?;
-    let Some(row) = row else { return Ok(None) };
+async fn recorded(unit: &mut Unit<'_>, new: &NewOrder) -> Result<Option<PlaceOutcome>, SqliteFault> {
+    let query = sqlx::query(RECORDED).bind(new.merchant.to_string()).bind(&new.idempotency.key);
+    let Some(row) = unit.row(query).await? else { return Ok(None) };
     let (order, body) = (parsed(&row, "order_id")?, get(&row, "body")?);
     Ok(Some(place_order::replay(new, get(&row, "fingerprint")?, order, body)))
 }
 
-async fn insert_order(c: &mut SqliteConnection, order: &Order) -> Result<(), SqliteFault> {
-    sqlx::query(
-        "INSERT INTO orders (merchant_id, id, status, currency, total_minor, lines, customer_email, customer_name,
-             payment_method, shipping_address, reference, event_sequence, trace, created_at, updated_at, customer_id,
-             token_hash, token_expires_at)
-         VALUES (?1, ?2, 'pending', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 1, ?11, ?12, ?12, ?13, ?14, ?15)",
-    )
-    .bind(order.merchant.to_string())
-    .bind(order.id.to_string())
-    .bind(order.currency.as_str())
-    .bind(order.total_minor)
-    .bind(to_json(&order.lines)?)
-    .bind(&order.customer.email)
-    .bind(&order.customer.name)
-    .bind(&order.payment_method)
-    .bind(order.shipping_address.as_ref().map(to_json).transpose()?)
-    .bind(&order.reference)
-    .bind(order.trace.map(|trace| trace.to_string()))
-    .bind(order.created_at.as_millisecond())
-    .bind(order.account.map(|account| account.to_string()))
-    .bind(order.token.as_ref().map(|token| &token.hash[..]))
-    .bind(order.token.map(|token| token.expires_at.as_millisecond()))
-    .execute(c)
-    .await?;
-    Ok(())
-}
-
-async fn insert_key(c: &mut SqliteConnection, new: &NewOrder, body: &str) -> Result<(), SqliteFault> {
-    sqlx::query(
-        "INSERT INTO idempotency_keys (merchant_id, key, fingerprint, order_id, body, created_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-    )
-    .bind(new.merchant.to_string())
-    .bind(&new.idempotency.key)
-    .bind(&new.idempotency.fingerprint[..])
-    .bind(new.id.to_string())
-    .bind(body)
-    .bind(new.at.as_millisecond())
-    .execute(c)
-    .await?;
+async fn insert_order(unit: &mut Unit<'_>, order: &Order) -> Result<(), SqliteFault> {
+    let query = sqlx::query(INSERT_ORDER)
+        .bind(order.merchant.to_string())
+        .bind(order.id.to_string())
+        .bind(order.currency.as_str())
+        .bind(order.total_minor)
+        .bind(to_json(&order.lines)?)
+        .bind(&order.customer.email)
+        .bind(&order.customer.name)
+        .bind(&order.payment_method)
+        .bind(order.shipping_address.as_ref().map(to_json).transpose()?)
+        .bind(&order.reference)
+        .bind(order.trace.map(|trace| trace.to_string()))
+        .bind(order.created_at.as_millisecond())
+        .bind(order.account.map(|account| account.to_string()))
+        .bind(order.token.as_ref().map(|token| &token.hash[..]))
+        .bind(order.token.map(|token| token.expires_at.as_millisecond()));
+    unit.run(query).await?;
     Ok(())
 }

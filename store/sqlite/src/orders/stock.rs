@@ -2,16 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use base::Timestamp;
+use base::sqlite::Query;
 use serde::Serialize;
-use sqlx::{SqliteConnection, sqlite::SqliteRow};
+use sqlx::sqlite::SqliteRow;
 use store::{
     domain::{Currency, MerchantId, Order},
     orders::NewOrder,
     rules::stock::{Stock, Wanted, expect_all, of_order},
 };
 
-use super::fault::{SqliteFault, get, number, to_json};
+use super::{
+    fault::{SqliteFault, to_json},
+    transaction::Unit,
+};
+use crate::row::{get, number, parsed};
 
 #[derive(Serialize)]
 struct WantedRow<'a> {
@@ -22,19 +26,15 @@ struct WantedRow<'a> {
 /// Reserves the available ones of the wanted products and returns only those; none when the idempotency key is taken. A
 /// caller that gets fewer than it wanted must roll back.
 pub(super) async fn reserve(
-    c: &mut SqliteConnection,
+    unit: &mut Unit<'_>,
     order: &NewOrder,
     wanted: &Wanted<'_>,
 ) -> Result<Vec<Stock>, SqliteFault> {
-    let rows = sqlx::query(RESERVE)
-        .bind(order.merchant.to_string())
-        .bind(rows_json(wanted)?)
+    let query = over(RESERVE, order.merchant, wanted)?
         .bind(order.currency.as_str())
         .bind(&order.idempotency.key)
-        .bind(order.at.as_millisecond())
-        .fetch_all(c)
-        .await?;
-    rows.iter().map(stock).collect()
+        .bind(unit.at_ms());
+    unit.rows(query).await?.iter().map(stock).collect()
 }
 
 // The event sequence advances exactly when the low-stock threshold is crossed, which writes `inventory.low`.
@@ -55,19 +55,10 @@ pub(super) const RESERVE: &str = "
     RETURNING sku, name, price_minor, on_hand, reserved, low_stock_at, event_sequence";
 
 /// Releases the units reserved by an order.
-pub(super) async fn release(
-    c: &mut SqliteConnection,
-    order: &Order,
-    at: Timestamp,
-) -> Result<(), SqliteFault> {
+pub(super) async fn release(unit: &mut Unit<'_>, order: &Order) -> Result<(), SqliteFault> {
     let wanted = of_order(order);
-    let released = sqlx::query(RELEASE)
-        .bind(order.merchant.to_string())
-        .bind(rows_json(&wanted)?)
-        .bind(at.as_millisecond())
-        .execute(c)
-        .await?;
-    expect_all(order, &wanted, usize::try_from(released.rows_affected()).unwrap_or(usize::MAX))?;
+    let released = unit.run(over(RELEASE, order.merchant, &wanted)?.bind(unit.at_ms())).await?;
+    expect_all(order, &wanted, usize::try_from(released).unwrap_or(usize::MAX))?;
     Ok(())
 }
 
@@ -79,18 +70,9 @@ pub(super) const RELEASE: &str = "
     WHERE products.merchant_id = wanted.merchant_id AND products.sku = wanted.sku";
 
 /// Removes the units reserved by an order from stock; each product's event sequence advances by one.
-pub(super) async fn ship(
-    c: &mut SqliteConnection,
-    order: &Order,
-    at: Timestamp,
-) -> Result<Vec<Stock>, SqliteFault> {
+pub(super) async fn ship(unit: &mut Unit<'_>, order: &Order) -> Result<Vec<Stock>, SqliteFault> {
     let wanted = of_order(order);
-    let rows = sqlx::query(SHIP)
-        .bind(order.merchant.to_string())
-        .bind(rows_json(&wanted)?)
-        .bind(at.as_millisecond())
-        .fetch_all(c)
-        .await?;
+    let rows = unit.rows(over(SHIP, order.merchant, &wanted)?.bind(unit.at_ms())).await?;
     expect_all(order, &wanted, rows.len())?;
     rows.iter().map(stock).collect()
 }
@@ -105,28 +87,26 @@ pub(super) const SHIP: &str = "
     WHERE products.merchant_id = wanted.merchant_id AND products.sku = wanted.sku
     RETURNING sku, name, price_minor, on_hand, reserved, low_stock_at, event_sequence";
 
+const LOOK: &str = "
+    SELECT sku, currency, on_hand - reserved AS available FROM products
+    WHERE merchant_id = ?1 AND sku IN (SELECT value ->> 'sku' FROM json_each(?2))";
+
 /// Currency and available units of the wanted products, to explain a rejected reservation.
 pub(super) async fn look(
-    c: &mut SqliteConnection,
+    unit: &mut Unit<'_>,
     merchant: MerchantId,
     wanted: &Wanted<'_>,
 ) -> Result<BTreeMap<String, (Currency, i64)>, SqliteFault> {
-    let rows = sqlx::query(
-        "SELECT sku, currency, on_hand - reserved AS available FROM products
-         WHERE merchant_id = ?1 AND sku IN (SELECT value ->> 'sku' FROM json_each(?2))",
-    )
-    .bind(merchant.to_string())
-    .bind(rows_json(wanted)?)
-    .fetch_all(c)
-    .await?;
+    let rows = unit.rows(over(LOOK, merchant, wanted)?).await?;
     rows.iter()
-        .map(|row| Ok((get(row, "sku")?, (super::fault::parsed(row, "currency")?, get(row, "available")?))))
+        .map(|row| Ok((get(row, "sku")?, (parsed(row, "currency")?, get(row, "available")?))))
         .collect()
 }
 
-fn rows_json(wanted: &Wanted<'_>) -> Result<String, SqliteFault> {
+/// A statement over the merchant and the wanted units, its first two arguments.
+fn over(sql: &'static str, merchant: MerchantId, wanted: &Wanted<'_>) -> Result<Query<'static>, SqliteFault> {
     let rows: Vec<_> = wanted.iter().map(|(sku, quantity)| WantedRow { sku, quantity: *quantity }).collect();
-    to_json(&rows)
+    Ok(sqlx::query(sql).bind(merchant.to_string()).bind(to_json(&rows)?))
 }
 
 /// Reads a row of `products`.

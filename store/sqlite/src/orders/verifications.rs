@@ -1,19 +1,13 @@
 //! [`Verifications`]: verification of mail addresses.
 
 use async_trait::async_trait;
-use base::{Ambient, Timestamp};
-use sqlx::{
-    Sqlite, SqliteConnection,
-    sqlite::{SqliteArguments, SqliteRow},
-};
+use base::{Timestamp, sqlite::Query};
+use sqlx::sqlite::SqliteRow;
 use store::{
     customers::{Account, PasswordHash, email_key},
     domain::{CustomerId, MerchantId, VerificationId},
     error::StoreError,
-    rules::{
-        messages::Messages,
-        verifications::{Row, by_token, columns, mint, mintable, opened, purpose, repeated},
-    },
+    rules::verifications::{Row, by_token, columns, mint, mintable, opened, purpose, repeated},
     token::TokenHash,
     verifications::{
         Minting, NewVerification, OpenAccount, PER_ADDRESS_MAX, Verification, VerificationRequested,
@@ -21,12 +15,8 @@ use store::{
     },
 };
 
-use super::{
-    SqliteOrders, customers, emit,
-    fault::{SqliteFault, get, parsed, time, time_if_any},
-};
-
-type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
+use super::{SqliteOrders, customers, fault::SqliteFault, transaction::Unit};
+use crate::row::{get, parsed, time, time_if_any};
 
 const INSERT: &str = "
     INSERT INTO verifications (merchant_id, id, purpose, email, email_key, name, password_hash, idempotency_key,
@@ -53,12 +43,8 @@ pub(super) const EXPIRE: &str = "
 #[async_trait]
 impl Verifications for SqliteOrders {
     async fn request_verification(&self, new: NewVerification) -> Result<VerificationRequested, StoreError> {
-        let ambient = self.ambient.clone();
-        let requested = self.database.write(move |c| Box::pin(request(c, ambient, new))).await?;
-        if requested == VerificationRequested::Stored {
-            self.notify();
-        }
-        Ok(requested)
+        let at = new.verification.created_at;
+        Ok(self.write(at, move |unit| Box::pin(request(unit, new))).await?)
     }
 
     async fn mint_verification(
@@ -68,7 +54,7 @@ impl Verifications for SqliteOrders {
         token: TokenHash,
         at: Timestamp,
     ) -> Result<Minting, StoreError> {
-        Ok(self.database.write(move |c| Box::pin(mint_token(c, merchant, id, token, at))).await?)
+        Ok(self.write(at, move |unit| Box::pin(mint_token(unit, merchant, id, token))).await?)
     }
 
     async fn record_verification_mail(
@@ -77,14 +63,9 @@ impl Verifications for SqliteOrders {
         id: VerificationId,
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        let unit = self.database.write(move |c| {
-            Box::pin(async move {
-                let query = sqlx::query(MAILED).bind(merchant.to_string()).bind(id.to_string());
-                query.bind(at.as_millisecond()).execute(c).await?;
-                Ok::<_, SqliteFault>(())
-            })
-        });
-        Ok(unit.await?)
+        let query = sqlx::query(MAILED).bind(merchant.to_string()).bind(id.to_string());
+        self.run(query.bind(at.as_millisecond())).await?;
+        Ok(())
     }
 
     async fn verification_by_token(
@@ -93,19 +74,12 @@ impl Verifications for SqliteOrders {
         token: TokenHash,
         at: Timestamp,
     ) -> Result<Option<Verification>, StoreError> {
-        let query = with_token(merchant, token);
-        let row = query.fetch_optional(self.database.readers()).await.map_err(SqliteFault::from)?;
-        let found = row.as_ref().map(verification).transpose()?;
+        let found = self.first(with_token(merchant, token), verification).await?;
         Ok(found.map(|row| row.verification).filter(|found| found.expires_at() > at))
     }
 
     async fn open_account(&self, open: OpenAccount) -> Result<Option<Account>, StoreError> {
-        let ambient = self.ambient.clone();
-        let account = self.database.write(move |c| Box::pin(open_account(c, ambient, open))).await?;
-        if account.is_some() {
-            self.notify();
-        }
-        Ok(account)
+        Ok(self.write(open.at, move |unit| Box::pin(open_account(unit, open))).await?)
     }
 
     async fn reset_password(
@@ -115,33 +89,23 @@ impl Verifications for SqliteOrders {
         password_hash: PasswordHash,
         at: Timestamp,
     ) -> Result<Option<CustomerId>, StoreError> {
-        let unit = self.database.write(move |c| {
+        let reset = self.write(at, move |unit| {
             Box::pin(async move {
-                let rows = of_address(c, merchant, with_token(merchant, token)).await?;
+                let rows = of_address(unit, merchant, with_token(merchant, token)).await?;
                 let Some(asked) = by_token(&rows, token, true, at) else { return Ok(None) };
-                clear(asked).execute(&mut *c).await?;
-                customers::set_password(c, merchant, &asked.email, &password_hash).await
+                unit.run(clear(asked)).await?;
+                customers::set_password(unit, merchant, &asked.email, &password_hash).await
             })
         });
-        Ok(unit.await?)
+        Ok(reset.await?)
     }
 
     async fn expire_verifications(&self, at: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        let unit = self.database.write(move |c| {
-            Box::pin(async move {
-                let query = sqlx::query(EXPIRE).bind(at.as_millisecond()).bind(limit);
-                Ok::<_, SqliteFault>(query.execute(c).await?.rows_affected())
-            })
-        });
-        Ok(unit.await?)
+        self.run(sqlx::query(EXPIRE).bind(at.as_millisecond()).bind(limit)).await
     }
 }
 
-async fn request(
-    c: &mut SqliteConnection,
-    ambient: Ambient,
-    new: NewVerification,
-) -> Result<VerificationRequested, SqliteFault> {
+async fn request(unit: &mut Unit<'_>, new: NewVerification) -> Result<VerificationRequested, SqliteFault> {
     let asked = &new.verification;
     let (merchant, key) = (asked.merchant.to_string(), email_key(&asked.email));
     let (name, hash) = columns(&asked.purpose);
@@ -156,71 +120,63 @@ async fn request(
         .bind(&new.idempotency_key)
         .bind(asked.created_at.as_millisecond())
         .bind(asked.expires_at().as_millisecond());
-    if insert.execute(&mut *c).await?.rows_affected() == 0 {
-        let known = sqlx::query(BY_KEY).bind(&merchant).bind(&new.idempotency_key).fetch_optional(c).await?;
+    if unit.run(insert).await? == 0 {
+        let known = unit.row(sqlx::query(BY_KEY).bind(&merchant).bind(&new.idempotency_key)).await?;
         let known = known.ok_or_else(|| SqliteFault::corrupt(format!("{} is stored already", asked.id)))?;
         return Ok(repeated(&verification(&known)?.verification, asked));
     }
     let kept = i64::try_from(PER_ADDRESS_MAX).unwrap_or(i64::MAX);
     let surplus = sqlx::query(SURPLUS).bind(&merchant).bind(&key).bind(asked.purpose.as_str()).bind(kept);
-    surplus.execute(&mut *c).await?;
-    let mut messages = Messages::new(&ambient, asked.created_at);
-    messages.verification(asked, new.trace)?;
-    emit::write(c, messages).await?;
+    unit.run(surplus).await?;
+    unit.messages.verification(asked, new.trace)?;
     Ok(VerificationRequested::Stored)
 }
 
 /// All rows of the address of the row that `found` selects.
 async fn of_address(
-    c: &mut SqliteConnection,
+    unit: &mut Unit<'_>,
     merchant: MerchantId,
     found: Query<'_>,
 ) -> Result<Vec<Row>, SqliteFault> {
-    let Some(row) = found.fetch_optional(&mut *c).await? else { return Ok(Vec::new()) };
+    let Some(row) = unit.row(found).await? else { return Ok(Vec::new()) };
     let key: &str = get(&row, "email_key")?;
-    let rows = sqlx::query(OF_EMAIL).bind(merchant.to_string()).bind(key).fetch_all(c).await?;
+    let rows = unit.rows(sqlx::query(OF_EMAIL).bind(merchant.to_string()).bind(key)).await?;
     rows.iter().map(verification).collect()
 }
 
 async fn mint_token(
-    c: &mut SqliteConnection,
+    unit: &mut Unit<'_>,
     merchant: MerchantId,
     id: VerificationId,
     token: TokenHash,
-    at: Timestamp,
 ) -> Result<Minting, SqliteFault> {
     let found = sqlx::query(BY_ID).bind(merchant.to_string()).bind(id.to_string());
-    let rows = of_address(c, merchant, found).await?;
-    let asked = match mintable(&rows, id, at) {
+    let rows = of_address(unit, merchant, found).await?;
+    let asked = match mintable(&rows, id, unit.messages.at) {
         Ok(row) => &row.verification,
         Err(answer) => return Ok(answer),
     };
-    let account = customers::by_email(c, merchant, &asked.email).await?;
+    let account = unit.row(customers::by_email(merchant, &asked.email)).await?;
+    let account = account.as_ref().map(customers::account).transpose()?;
     let what = mint(asked, account.as_ref());
     if what.clear_others {
-        clear(asked).execute(&mut *c).await?;
+        unit.run(clear(asked)).await?;
     }
     let token = what.keep_token.then(|| token.to_vec());
     let mint = sqlx::query(MINT).bind(merchant.to_string()).bind(id.to_string()).bind(token);
-    mint.bind(at.as_millisecond()).execute(c).await?;
+    unit.run(mint.bind(unit.at_ms())).await?;
     Ok(Minting::Minted { verification: Box::new(asked.clone()), account: account.map(Box::new) })
 }
 
-async fn open_account(
-    c: &mut SqliteConnection,
-    ambient: Ambient,
-    open: OpenAccount,
-) -> Result<Option<Account>, SqliteFault> {
-    let rows = of_address(c, open.merchant, with_token(open.merchant, open.token)).await?;
+async fn open_account(unit: &mut Unit<'_>, open: OpenAccount) -> Result<Option<Account>, SqliteFault> {
+    let rows = of_address(unit, open.merchant, with_token(open.merchant, open.token)).await?;
     let Some(asked) = by_token(&rows, open.token, false, open.at) else { return Ok(None) };
     let Some(account) = opened(asked, &open) else { return Ok(None) };
-    clear(asked).execute(&mut *c).await?;
-    if !customers::insert(c, &account).await? {
+    unit.run(clear(asked)).await?;
+    if !customers::insert(unit, &account).await? {
         return Ok(None);
     }
-    let mut messages = Messages::new(&ambient, account.created_at);
-    messages.registered(&account, open.trace);
-    emit::write(c, messages).await?;
+    unit.messages.registered(&account, open.trace);
     Ok(Some(account))
 }
 

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use base::{Ambient, Timestamp};
-use sqlx::{SqliteConnection, sqlite::SqliteRow};
+use base::{Timestamp, sqlite::Query};
+use sqlx::sqlite::SqliteRow;
 use store::{
     domain::{EndpointId, EventId, EventKind, MerchantId, OrderId, Page, PageRequest},
     error::StoreError,
-    rules::messages::Messages,
     webhooks::{
         Disabled, ENDPOINTS_PER_MERCHANT_MAX, Endpoint, EndpointChange, EndpointFinding, WebhookAttempt,
         Webhooks,
@@ -16,33 +15,67 @@ use store::{
 };
 
 use super::{
-    SqliteOrders, emit,
-    fault::{SqliteFault, get, json, number, parsed, parsed_if_any, time, time_if_any, to_json},
+    SqliteOrders,
+    fault::{SqliteFault, to_json},
     order_flow::AFTER_ALL_IDS,
+    transaction::Unit,
 };
+use crate::row::{get, json, number, parsed, parsed_if_any, time, time_if_any};
 
 pub(super) const LIST: &str =
     "SELECT * FROM webhook_endpoints WHERE merchant_id = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3";
 pub(super) const ATTEMPTS_OF_ORDER: &str = "SELECT * FROM webhook_attempts WHERE order_id = ?1 ORDER BY at, endpoint_id, event_id, attempt LIMIT 1000";
 
+const INSERT: &str = "
+    INSERT INTO webhook_endpoints (merchant_id, id, url, events, secret, enabled, created_at)
+    SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7
+    WHERE (SELECT count(*) FROM webhook_endpoints WHERE merchant_id = ?1) < ?8
+    ON CONFLICT DO NOTHING";
+const UPDATE: &str = "
+    UPDATE webhook_endpoints SET url = coalesce(?3, url), events = coalesce(?4, events),
+        enabled = coalesce(?5, enabled), changed_at = ?6,
+        failing_since = iif(coalesce(?5, 0) OR ?3 IS NOT NULL, NULL, failing_since),
+        disabled_at = iif(coalesce(?5, 0), NULL, disabled_at),
+        disabled_reason = iif(coalesce(?5, 0), NULL, disabled_reason)
+    WHERE merchant_id = ?1 AND id = ?2 RETURNING *";
+const NOTE: &str = "
+    UPDATE webhook_endpoints SET enabled = ?3, failing_since = ?4, disabled_at = ?5, disabled_reason = ?6,
+        times_disabled = ?7, changed_at = iif(?3, changed_at, ?8)
+    WHERE merchant_id = ?1 AND id = ?2";
+const DELETE: &str = "DELETE FROM webhook_endpoints WHERE merchant_id = ?1 AND id = ?2";
+const RECORD: &str = "
+    INSERT INTO webhook_attempts (endpoint_id, event_id, attempt, at, order_id, duration_micros, status, error)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING";
+const DELIVERED: &str = "
+    SELECT EXISTS (SELECT 1 FROM webhook_attempts
+        WHERE endpoint_id = ?1 AND event_id = ?2 AND status BETWEEN 200 AND 299)";
+
 #[async_trait]
 impl Webhooks for SqliteOrders {
     async fn create_endpoint(&self, endpoint: Endpoint) -> Result<bool, StoreError> {
-        let unit = self.database.write(move |c| Box::pin(async move { create(c, &endpoint).await }));
-        Ok(unit.await?)
+        let query = sqlx::query(INSERT)
+            .bind(endpoint.merchant.to_string())
+            .bind(endpoint.id.to_string())
+            .bind(endpoint.url)
+            .bind(to_json(&endpoint.events)?)
+            .bind(endpoint.secret)
+            .bind(endpoint.enabled)
+            .bind(endpoint.created_at.as_millisecond())
+            .bind(ENDPOINTS_PER_MERCHANT_MAX);
+        if self.run(query).await? > 0 {
+            return Ok(true);
+        }
+        // A repetition after an unknown outcome: the endpoint exists, as requested.
+        Ok(self.endpoint(endpoint.merchant, endpoint.id).await?.is_some())
     }
 
     async fn endpoint(&self, merchant: MerchantId, id: EndpointId) -> Result<Option<Endpoint>, StoreError> {
-        let query = sqlx::query("SELECT * FROM webhook_endpoints WHERE merchant_id = ?1 AND id = ?2");
-        let query = query.bind(merchant.to_string()).bind(id.to_string());
-        let row = query.fetch_optional(self.database.readers()).await.map_err(SqliteFault::from)?;
-        Ok(row.as_ref().map(read).transpose()?)
+        self.first(of_merchant(merchant, id), read).await
     }
 
     async fn endpoint_by_id(&self, id: EndpointId) -> Result<Option<Endpoint>, StoreError> {
         let query = sqlx::query("SELECT * FROM webhook_endpoints WHERE id = ?1").bind(id.to_string());
-        let row = query.fetch_optional(self.database.readers()).await.map_err(SqliteFault::from)?;
-        Ok(row.as_ref().map(read).transpose()?)
+        self.first(query, read).await
     }
 
     async fn endpoints(
@@ -50,15 +83,11 @@ impl Webhooks for SqliteOrders {
         merchant: MerchantId,
         page: PageRequest<EndpointId>,
     ) -> Result<Page<Endpoint>, StoreError> {
-        let rows = sqlx::query(LIST)
+        let query = sqlx::query(LIST)
             .bind(merchant.to_string())
             .bind(page.after.map_or_else(|| AFTER_ALL_IDS.to_owned(), |id| id.to_string()))
-            .bind(i64::from(page.limit) + 1)
-            .fetch_all(self.database.readers())
-            .await
-            .map_err(SqliteFault::from)?;
-        let endpoints = rows.iter().map(read).collect::<Result<_, _>>()?;
-        Ok(Page::from_overfetched(endpoints, page.limit))
+            .bind(i64::from(page.limit) + 1);
+        Ok(Page::from_overfetched(self.all(query, read).await?, page.limit))
     }
 
     async fn update_endpoint(
@@ -67,30 +96,16 @@ impl Webhooks for SqliteOrders {
         id: EndpointId,
         change: EndpointChange,
     ) -> Result<Option<Endpoint>, StoreError> {
-        let events = change.events.as_ref().map(to_json).transpose()?;
-        let changed_at = self.ambient.now().as_millisecond();
-        let unit = self.database.write(move |c| {
-            Box::pin(async move {
-                let row = sqlx::query(
-                    "UPDATE webhook_endpoints SET url = coalesce(?3, url), events = coalesce(?4, events),
-                         enabled = coalesce(?5, enabled), changed_at = ?6,
-                         failing_since = iif(coalesce(?5, 0) OR ?3 IS NOT NULL, NULL, failing_since),
-                         disabled_at = iif(coalesce(?5, 0), NULL, disabled_at),
-                         disabled_reason = iif(coalesce(?5, 0), NULL, disabled_reason)
-                     WHERE merchant_id = ?1 AND id = ?2 RETURNING *",
-                )
-                .bind(merchant.to_string())
-                .bind(id.to_string())
-                .bind(change.url)
-                .bind(events)
-                .bind(change.enabled)
-                .bind(changed_at)
-                .fetch_optional(c)
-                .await?;
-                row.as_ref().map(read).transpose()
-            })
-        });
-        Ok(unit.await?)
+        let at = self.ambient.now();
+        let query = sqlx::query(UPDATE)
+            .bind(merchant.to_string())
+            .bind(id.to_string())
+            .bind(change.url)
+            .bind(change.events.as_ref().map(to_json).transpose()?)
+            .bind(change.enabled)
+            .bind(at.as_millisecond());
+        let row = self.write(at, move |unit| Box::pin(unit.row(query))).await?;
+        Ok(row.as_ref().map(read).transpose()?)
     }
 
     async fn note_endpoint(
@@ -100,22 +115,11 @@ impl Webhooks for SqliteOrders {
         finding: EndpointFinding,
         at: Timestamp,
     ) -> Result<bool, StoreError> {
-        let ambient = self.ambient.clone();
-        let unit = self
-            .database
-            .write(move |c| Box::pin(async move { note(c, &ambient, (merchant, id), finding, at).await }));
-        Ok(unit.await?)
+        Ok(self.write(at, move |unit| Box::pin(note(unit, merchant, id, finding))).await?)
     }
 
     async fn delete_endpoint(&self, merchant: MerchantId, id: EndpointId) -> Result<bool, StoreError> {
-        let unit = self.database.write(move |c| {
-            Box::pin(async move {
-                let query = sqlx::query("DELETE FROM webhook_endpoints WHERE merchant_id = ?1 AND id = ?2");
-                let done = query.bind(merchant.to_string()).bind(id.to_string()).execute(c).await?;
-                Ok::<_, SqliteFault>(done.rows_affected() > 0)
-            })
-        });
-        Ok(unit.await?)
+        Ok(self.run(sqlx::query(DELETE).bind(merchant.to_string()).bind(id.to_string())).await? > 0)
     }
 
     async fn subscribers(
@@ -125,111 +129,62 @@ impl Webhooks for SqliteOrders {
     ) -> Result<Vec<EndpointId>, StoreError> {
         // At most 50 rows. `includes` decides which of them subscribe to the kind, so that the rule exists only once.
         let query = sqlx::query("SELECT * FROM webhook_endpoints WHERE merchant_id = ?1 AND enabled = 1");
-        let query = query.bind(merchant.to_string());
-        let rows = query.fetch_all(self.database.readers()).await.map_err(SqliteFault::from)?;
-        let endpoints: Vec<_> = rows.iter().map(read).collect::<Result<_, _>>()?;
+        let endpoints = self.all(query.bind(merchant.to_string()), read).await?;
         Ok(endpoints.iter().filter(|e| e.events.includes(kind)).map(|e| e.id).collect())
     }
 
     async fn record_attempt(&self, attempt: WebhookAttempt) -> Result<(), StoreError> {
-        let unit = self.database.write(move |c| Box::pin(async move { record(c, attempt).await }));
-        Ok(unit.await?)
+        let query = sqlx::query(RECORD)
+            .bind(attempt.endpoint.to_string())
+            .bind(attempt.event.to_string())
+            .bind(attempt.attempt)
+            .bind(attempt.at.as_millisecond())
+            .bind(attempt.order.map(|id| id.to_string()))
+            .bind(i64::try_from(attempt.duration.as_micros()).unwrap_or(i64::MAX))
+            .bind(attempt.status)
+            .bind(attempt.error);
+        self.run(query).await?;
+        Ok(())
     }
 
     async fn attempts_of_order(&self, order: OrderId) -> Result<Vec<WebhookAttempt>, StoreError> {
-        let query = sqlx::query(ATTEMPTS_OF_ORDER).bind(order.to_string());
-        let rows = query.fetch_all(self.database.readers()).await.map_err(SqliteFault::from)?;
-        Ok(rows.iter().map(attempt).collect::<Result<_, _>>()?)
+        self.all(sqlx::query(ATTEMPTS_OF_ORDER).bind(order.to_string()), attempt).await
     }
 
     async fn delivered(&self, endpoint: EndpointId, event: EventId) -> Result<bool, StoreError> {
-        let query = sqlx::query_scalar(
-            "SELECT EXISTS (SELECT 1 FROM webhook_attempts
-                 WHERE endpoint_id = ?1 AND event_id = ?2 AND status BETWEEN 200 AND 299)",
-        );
-        let query = query.bind(endpoint.to_string()).bind(event.to_string());
+        let query = sqlx::query_scalar(DELIVERED).bind(endpoint.to_string()).bind(event.to_string());
         Ok(query.fetch_one(self.database.readers()).await.map_err(SqliteFault::from)?)
     }
 }
 
-async fn create(c: &mut SqliteConnection, endpoint: &Endpoint) -> Result<bool, SqliteFault> {
-    let (merchant, id) = (endpoint.merchant.to_string(), endpoint.id.to_string());
-    let done = sqlx::query(
-        "INSERT INTO webhook_endpoints (merchant_id, id, url, events, secret, enabled, created_at)
-         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7
-         WHERE (SELECT count(*) FROM webhook_endpoints WHERE merchant_id = ?1) < ?8
-         ON CONFLICT DO NOTHING",
-    )
-    .bind(&merchant)
-    .bind(&id)
-    .bind(&endpoint.url)
-    .bind(to_json(&endpoint.events)?)
-    .bind(&endpoint.secret)
-    .bind(endpoint.enabled)
-    .bind(endpoint.created_at.as_millisecond())
-    .bind(ENDPOINTS_PER_MERCHANT_MAX)
-    .execute(&mut *c)
-    .await?;
-    if done.rows_affected() > 0 {
-        return Ok(true);
-    }
-    // A repetition after an unknown outcome: the endpoint exists, as requested.
-    let query = sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM webhook_endpoints WHERE merchant_id = ?1 AND id = ?2)",
-    );
-    Ok(query.bind(merchant).bind(id).fetch_one(c).await?)
+fn of_merchant(merchant: MerchantId, id: EndpointId) -> Query<'static> {
+    let query = sqlx::query("SELECT * FROM webhook_endpoints WHERE merchant_id = ?1 AND id = ?2");
+    query.bind(merchant.to_string()).bind(id.to_string())
 }
 
 async fn note(
-    c: &mut SqliteConnection,
-    ambient: &Ambient,
-    (merchant, id): (MerchantId, EndpointId),
+    unit: &mut Unit<'_>,
+    merchant: MerchantId,
+    id: EndpointId,
     finding: EndpointFinding,
-    at: Timestamp,
 ) -> Result<bool, SqliteFault> {
-    let query = sqlx::query("SELECT * FROM webhook_endpoints WHERE merchant_id = ?1 AND id = ?2");
-    let row = query.bind(merchant.to_string()).bind(id.to_string()).fetch_optional(&mut *c).await?;
-    let Some(mut endpoint) = row.as_ref().map(read).transpose()? else { return Ok(false) };
-    let Some(is_disabled) = endpoint.take_in(finding, at) else { return Ok(false) };
-    sqlx::query(
-        "UPDATE webhook_endpoints SET enabled = ?3, failing_since = ?4, disabled_at = ?5, disabled_reason = ?6,
-             times_disabled = ?7, changed_at = iif(?3, changed_at, ?8)
-         WHERE merchant_id = ?1 AND id = ?2",
-    )
-    .bind(merchant.to_string())
-    .bind(id.to_string())
-    .bind(endpoint.enabled)
-    .bind(endpoint.failing_since.map(Timestamp::as_millisecond))
-    .bind(endpoint.disabled.map(|disabled| disabled.at.as_millisecond()))
-    .bind(endpoint.disabled.map(|disabled| disabled.reason.as_str()))
-    .bind(i64::try_from(endpoint.times_disabled).unwrap_or(i64::MAX))
-    .bind(at.as_millisecond())
-    .execute(&mut *c)
-    .await?;
+    let Some(row) = unit.row(of_merchant(merchant, id)).await? else { return Ok(false) };
+    let mut endpoint = read(&row)?;
+    let Some(is_disabled) = endpoint.take_in(finding, unit.messages.at) else { return Ok(false) };
+    let query = sqlx::query(NOTE)
+        .bind(merchant.to_string())
+        .bind(id.to_string())
+        .bind(endpoint.enabled)
+        .bind(endpoint.failing_since.map(Timestamp::as_millisecond))
+        .bind(endpoint.disabled.map(|disabled| disabled.at.as_millisecond()))
+        .bind(endpoint.disabled.map(|disabled| disabled.reason.as_str()))
+        .bind(i64::try_from(endpoint.times_disabled).unwrap_or(i64::MAX))
+        .bind(unit.at_ms());
+    unit.run(query).await?;
     if is_disabled {
-        let mut messages = Messages::new(ambient, at);
-        messages.endpoint_disabled(&endpoint);
-        emit::write(c, messages).await?;
+        unit.messages.endpoint_disabled(&endpoint);
     }
     Ok(is_disabled)
-}
-
-async fn record(c: &mut SqliteConnection, attempt: WebhookAttempt) -> Result<(), SqliteFault> {
-    sqlx::query(
-        "INSERT INTO webhook_attempts (endpoint_id, event_id, attempt, at, order_id, duration_micros, status, error)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING",
-    )
-    .bind(attempt.endpoint.to_string())
-    .bind(attempt.event.to_string())
-    .bind(attempt.attempt)
-    .bind(attempt.at.as_millisecond())
-    .bind(attempt.order.map(|id| id.to_string()))
-    .bind(i64::try_from(attempt.duration.as_micros()).unwrap_or(i64::MAX))
-    .bind(attempt.status)
-    .bind(attempt.error)
-    .execute(c)
-    .await?;
-    Ok(())
 }
 
 fn read(row: &SqliteRow) -> Result<Endpoint, SqliteFault> {

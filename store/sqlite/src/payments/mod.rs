@@ -1,26 +1,31 @@
 //! [`PaymentStore`] in a SQLite file.
 //!
 //! Guarantees: rows are only ever inserted (triggers reject updates and deletions). Each condition is part of the
-//! inserting statement and reads one payment only, so it can be expressed as a Cassandra lightweight transaction. The
-//! reason for a rejected insert is read afterwards, in the same transaction, by [`rows`].
+//! inserting [statement](statements) and reads one payment only, so it can be expressed as a Cassandra lightweight
+//! transaction. The reason for a rejected insert is read afterwards, in the same transaction.
 
 mod rows;
-mod writes;
+mod statements;
 
 use std::path::Path;
 
 use async_trait::async_trait;
 use base::{
     Ambient, Timestamp,
-    sqlite::{Database, OpenError, SqliteError},
+    sqlite::{Database, OpenError, Query, SqliteError},
 };
-use futures::future::BoxFuture;
-use sqlx::{SqliteConnection, migrate::Migrator};
+use sqlx::{migrate::Migrator, sqlite::SqliteRow};
 use store::{
     domain::{Decision, MerchantId, Payment, PaymentAttempt, PaymentId, RefundId, RefundState},
     error::StoreError,
-    payments::{Begun, Decided, NewPayment, PaymentEntry, PaymentStore, RefundBegun},
+    payments::{Begun, Decided, NewPayment, PaymentEntry, PaymentStore, RefundBegun, rejection},
 };
+
+use self::statements::{
+    ANNOTATE_ATTEMPT, ATTEMPTS, BEGIN_ATTEMPT, BEGIN_REFUND, BY_REFERENCE, DECIDE, END_REFUND, OF_DAY, OPEN,
+    REFUND_END, SCAN,
+};
+use crate::row::{get, number, parsed};
 
 /// Readers beside the writer; more than the cores of a machine that runs the embedded mode give no gain.
 const READERS_MAX: u32 = 4;
@@ -47,24 +52,65 @@ impl SqlitePayments {
         self.database.close().await;
     }
 
-    async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, SqliteError>> + Send + 'static,
-    {
-        self.database.write(work).await.map_err(failed)
+    /// Runs a conditional insert. When it inserts nothing, `why` tells the reason by the stored payment.
+    async fn insert<T: Send + 'static>(
+        &self,
+        query: Query<'static>,
+        id: PaymentId,
+        inserted: T,
+        why: impl FnOnce(Option<Payment>) -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let unit = self.database.write(move |c| {
+            Box::pin(async move {
+                if query.execute(&mut *c).await?.rows_affected() == 1 {
+                    return Ok(inserted);
+                }
+                Ok::<_, SqliteError>(why(rows::payment(c, id).await?))
+            })
+        });
+        unit.await.map_err(failed)
+    }
+
+    async fn list<T>(
+        &self,
+        query: Query<'_>,
+        read: impl Fn(&SqliteRow) -> Result<T, SqliteError>,
+    ) -> Result<Vec<T>, StoreError> {
+        let rows = self.database.rows(query).await.map_err(failed)?;
+        rows.iter().map(read).collect::<Result<_, _>>().map_err(failed)
     }
 }
 
 #[async_trait]
 impl PaymentStore for SqlitePayments {
-    async fn open_payment(&self, payment: NewPayment) -> Result<Payment, StoreError> {
-        self.write(move |c| Box::pin(writes::open(c, payment))).await
+    async fn open_payment(&self, new: NewPayment) -> Result<Payment, StoreError> {
+        let query = sqlx::query(OPEN)
+            .bind(new.id.to_string())
+            .bind(new.order.to_string())
+            .bind(new.merchant.to_string())
+            .bind(new.amount_minor)
+            .bind(new.currency.to_string())
+            .bind(new.method)
+            .bind(new.provider)
+            .bind(new.at.as_millisecond());
+        self.database.run(query).await.map_err(failed)?;
+        let missing =
+            || failed(SqliteError::Corrupt(format!("{} is missing right after its insert", new.id)));
+        self.payment(new.id).await?.ok_or_else(missing)
     }
 
     async fn begin_attempt(&self, id: PaymentId, worker: &str, at: Timestamp) -> Result<Begun, StoreError> {
-        let worker = worker.to_owned();
-        self.write(move |c| Box::pin(writes::begin_attempt(c, id, worker, at))).await
+        let query = sqlx::query(BEGIN_ATTEMPT).bind(id.to_string()).bind(worker).bind(at.as_millisecond());
+        let unit = self.database.write(move |c| {
+            Box::pin(async move {
+                if let Some(row) = query.fetch_optional(&mut *c).await? {
+                    return Ok(Begun::Attempt { epoch: number(&row, "epoch")? });
+                }
+                rejection::not_begun(rows::payment(c, id).await?.as_ref())
+                    .ok_or_else(|| SqliteError::Corrupt(format!("{id} is undecided but rejects an attempt")))
+            })
+        });
+        unit.await.map_err(failed)
     }
 
     async fn annotate_attempt(
@@ -74,8 +120,13 @@ impl PaymentStore for SqlitePayments {
         note: &str,
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        let note = note.to_owned();
-        self.write(move |c| Box::pin(writes::note_attempt(c, id, epoch, note, at))).await
+        let query = sqlx::query(ANNOTATE_ATTEMPT)
+            .bind(id.to_string())
+            .bind(rejection::stored_epoch(epoch))
+            .bind(note)
+            .bind(at.as_millisecond());
+        self.database.run(query).await.map_err(failed)?;
+        Ok(())
     }
 
     async fn record_decision(
@@ -85,7 +136,18 @@ impl PaymentStore for SqlitePayments {
         decision: Decision,
         at: Timestamp,
     ) -> Result<Decided, StoreError> {
-        self.write(move |c| Box::pin(writes::decide(c, id, epoch, decision, at))).await
+        let (reference, code) = match decision {
+            Decision::Captured { provider_reference } => (Some(provider_reference), None),
+            Decision::Declined { code } => (None, Some(code)),
+        };
+        let query = sqlx::query(DECIDE)
+            .bind(id.to_string())
+            .bind(rejection::stored_epoch(epoch))
+            .bind(reference)
+            .bind(code)
+            .bind(at.as_millisecond());
+        let why = |payment: Option<Payment>| rejection::not_decided(payment.as_ref());
+        self.insert(query, id, Decided::Recorded, why).await
     }
 
     async fn payment(&self, id: PaymentId) -> Result<Option<Payment>, StoreError> {
@@ -95,7 +157,7 @@ impl PaymentStore for SqlitePayments {
     }
 
     async fn attempts(&self, id: PaymentId) -> Result<Vec<PaymentAttempt>, StoreError> {
-        rows::attempts(self.database.readers(), id).await.map_err(failed)
+        self.list(sqlx::query(ATTEMPTS).bind(id.to_string()), rows::attempt).await
     }
 
     async fn by_provider_reference(
@@ -103,7 +165,8 @@ impl PaymentStore for SqlitePayments {
         provider: &str,
         reference: &str,
     ) -> Result<Option<PaymentId>, StoreError> {
-        rows::by_provider_reference(self.database.readers(), provider, reference).await.map_err(failed)
+        let row = self.database.row(sqlx::query(BY_REFERENCE).bind(reference).bind(provider)).await;
+        row.map_err(failed)?.map(|row| parsed(&row, "id")).transpose().map_err(failed)
     }
 
     async fn list_by_day(
@@ -113,11 +176,19 @@ impl PaymentStore for SqlitePayments {
         after: Option<PaymentId>,
         limit: u32,
     ) -> Result<Vec<PaymentEntry>, StoreError> {
-        rows::of_day(self.database.readers(), merchant, day, after, limit).await.map_err(failed)
+        let (from, until) = rejection::day_millis(day);
+        let query = sqlx::query(OF_DAY)
+            .bind(merchant.to_string())
+            .bind(from)
+            .bind(until)
+            .bind(after.map(|id| id.to_string()))
+            .bind(limit);
+        self.list(query, rows::entry).await
     }
 
     async fn scan(&self, after: Option<PaymentId>, limit: u32) -> Result<Vec<PaymentEntry>, StoreError> {
-        rows::all(self.database.readers(), after, limit).await.map_err(failed)
+        let after = after.map_or_else(String::new, |id| id.to_string());
+        self.list(sqlx::query(SCAN).bind(after).bind(limit), rows::entry).await
     }
 
     async fn begin_refund(
@@ -127,7 +198,15 @@ impl PaymentStore for SqlitePayments {
         amount_minor: i64,
         at: Timestamp,
     ) -> Result<RefundBegun, StoreError> {
-        self.write(move |c| Box::pin(writes::begin_refund(c, id, refund, amount_minor, at))).await
+        let query = sqlx::query(BEGIN_REFUND)
+            .bind(id.to_string())
+            .bind(refund.to_string())
+            .bind(amount_minor)
+            .bind(at.as_millisecond());
+        let why = move |payment: Option<Payment>| {
+            payment.map_or(RefundBegun::NotFound, |payment| rejection::refund_not_begun(&payment, refund))
+        };
+        self.insert(query, id, RefundBegun::Open, why).await
     }
 
     async fn end_refund(
@@ -138,12 +217,21 @@ impl PaymentStore for SqlitePayments {
         provider_reference: &str,
         at: Timestamp,
     ) -> Result<Option<RefundState>, StoreError> {
-        let reference = provider_reference.to_owned();
-        self.write(move |c| Box::pin(writes::end_refund(c, id, refund, done, reference, at))).await
+        let query = sqlx::query(END_REFUND)
+            .bind(id.to_string())
+            .bind(refund.to_string())
+            .bind(done)
+            .bind(provider_reference)
+            .bind(at.as_millisecond());
+        self.database.run(query).await.map_err(failed)?;
+        // The first end stands, so it can be read after the write.
+        let end = sqlx::query(REFUND_END).bind(id.to_string()).bind(refund.to_string());
+        let end: Vec<bool> = self.list(end, |row| get(row, "done")).await?;
+        Ok(end.first().map(|done| rejection::refund_state(Some(*done))))
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1").execute(self.database.readers()).await.map_err(failed)?;
+        self.database.row(sqlx::query("SELECT 1")).await.map_err(failed)?;
         Ok(())
     }
 }
