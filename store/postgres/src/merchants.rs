@@ -6,7 +6,6 @@ use store::{
     domain::MerchantId,
     error::StoreError,
     merchants::{KeyHash, KeyRecord, Merchants},
-    rules::texts,
 };
 
 use super::{
@@ -57,7 +56,7 @@ async fn ensure_key(
     .bind(hash.to_vec())
     .bind(key.id.0)
     .bind(key.merchant.0)
-    .bind(texts::of_scope(key.scope))
+    .bind(key.scope.as_str())
     .bind(Moment(at));
     if unit.run(query).await? > 0 {
         return Ok(true);

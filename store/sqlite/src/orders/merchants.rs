@@ -7,7 +7,6 @@ use store::{
     domain::MerchantId,
     error::StoreError,
     merchants::{KeyHash, KeyRecord, Merchants},
-    rules::texts,
 };
 
 use super::{SqliteOrders, fault::SqliteFault};
@@ -33,7 +32,7 @@ impl Merchants for SqliteOrders {
             .bind(hash.to_vec())
             .bind(key.id.to_string())
             .bind(key.merchant.to_string())
-            .bind(texts::of_scope(key.scope))
+            .bind(key.scope.as_str())
             .bind(at.as_millisecond());
         if self.run(query).await? > 0 {
             return Ok(true);
@@ -57,6 +56,6 @@ impl Merchants for SqliteOrders {
 }
 
 fn key(row: &SqliteRow) -> Result<KeyRecord, SqliteFault> {
-    let scope = texts::scope(get(row, "scope")?)?;
-    Ok(KeyRecord { id: parsed(row, "id")?, merchant: parsed(row, "merchant_id")?, scope })
+    let (id, merchant) = (parsed(row, "id")?, parsed(row, "merchant_id")?);
+    Ok(KeyRecord { id, merchant, scope: parsed(row, "scope")? })
 }
