@@ -38,8 +38,7 @@ impl Merchants for PostgresOrders {
 
     async fn merchant_name(&self, id: MerchantId) -> Result<Option<String>, StoreError> {
         let query = || sqlx::query("SELECT name FROM merchants WHERE id = $1").bind(id.0);
-        let row = self.router.row(id, ReadMode::Primary, query).await?;
-        Ok(row.map(|row| get(&row, "name")).transpose()?)
+        Ok(self.router.row(id, ReadMode::Primary, query, |row| get(row, "name")).await?)
     }
 }
 

@@ -54,14 +54,12 @@ impl Orders for PostgresOrders {
 
     async fn order(&self, merchant: MerchantId, id: OrderId) -> Result<Option<Order>, StoreError> {
         let query = || sqlx::query(order_row::OF_MERCHANT).bind(id.0).bind(merchant.0);
-        let row = self.router.row(merchant, ReadMode::Replica, query).await?;
-        Ok(row.as_ref().map(order_row::order).transpose()?)
+        Ok(self.router.row(merchant, ReadMode::Replica, query, order_row::order).await?)
     }
 
     async fn order_by_id(&self, id: OrderId) -> Result<Option<Order>, StoreError> {
         let query = || sqlx::query(order_row::BY_ID).bind(id.0);
-        let row = self.router.row(id, ReadMode::Primary, query).await?;
-        Ok(row.as_ref().map(order_row::order).transpose()?)
+        Ok(self.router.row(id, ReadMode::Primary, query, order_row::order).await?)
     }
 
     async fn replace_order_token(
@@ -89,8 +87,7 @@ impl Orders for PostgresOrders {
                 .bind(i64::from(page.limit) + 1);
             if let Some(status) = status { query.bind(status.as_str()) } else { query }
         };
-        let rows = self.router.rows(merchant, ReadMode::Replica, query).await?;
-        let orders = rows.iter().map(order_row::order).collect::<Result<_, _>>()?;
+        let orders = self.router.rows(merchant, ReadMode::Replica, query, order_row::order).await?;
         Ok(Page::from_overfetched(orders, page.limit))
     }
 

@@ -16,6 +16,7 @@ use store::{
     orders::{NewOrder, PlaceOutcome},
     rules::{
         Damage,
+        columns::Columns,
         messages::Messages,
         place_order,
         stock::{Stock, Wanted, wanted},
@@ -25,7 +26,7 @@ use store::{
 use super::{
     fault::PostgresFault,
     outbox_insert::{self, numbered_messages},
-    row::{column, get, id, to_json},
+    row::{column, get, to_json},
     stock,
     timestamps::Moment,
     transaction::Unit,
@@ -160,5 +161,5 @@ async fn why_not(unit: &mut Unit, new: &NewOrder, reserved: &[Stock]) -> Result<
 
 fn recorded(new: &NewOrder, row: &PgRow) -> Result<PlaceOutcome, PostgresFault> {
     let fingerprint: &[u8] = get(row, "fingerprint")?;
-    Ok(place_order::replay(new, fingerprint, id(row, "order_id", OrderId)?, get(row, "body")?))
+    Ok(place_order::replay(new, fingerprint, row.id("order_id", OrderId)?, row.text("body")?))
 }

@@ -7,6 +7,7 @@ use store::{
     domain::{MerchantId, Order, OrderId, OrderStatus, PaymentId, ShipmentId},
     orders::{CaptureFacts, EXPIRED, Transition},
     rules::{
+        columns::Columns,
         messages::Messages,
         transitions::{classify, was_fulfilled, was_paid},
     },
@@ -15,9 +16,7 @@ use store::{
 use super::{
     fault::PostgresFault,
     order_row::{self, columns},
-    outbox_insert, refunds,
-    row::id,
-    stock,
+    outbox_insert, refunds, stock,
     timestamps::Moment,
     transaction::{Query, Unit},
 };
@@ -165,7 +164,7 @@ pub(super) async fn stale(
     limit: u32,
 ) -> Result<Vec<OrderId>, PostgresFault> {
     let query = sqlx::query(STALE).bind(floor(before)).bind(Moment(before)).bind(i64::from(limit));
-    database.rows(query).await?.iter().map(|row| id(row, "id", OrderId)).collect()
+    database.rows(query).await?.iter().map(|row| row.id("id", OrderId)).collect()
 }
 
 /// Expires an order if it is still pending.

@@ -2,14 +2,14 @@
 
 use async_trait::async_trait;
 use base::Timestamp;
-use sqlx::postgres::PgRow;
 use store::{
     customers::{Account, PasswordHash, email_key},
     domain::{CustomerId, MerchantId, VerificationId},
     error::StoreError,
     rules::{
         messages::Messages,
-        verifications::{Row, by_token, columns, mint, mintable, opened, purpose, repeated},
+        rows,
+        verifications::{Row, by_token, columns, mint, mintable, opened, repeated},
     },
     token::TokenHash,
     verifications::{
@@ -24,7 +24,7 @@ use super::{
     fault::PostgresFault,
     outbox_insert,
     router::ReadMode,
-    row::{get, id, time, time_if_any},
+    row::get,
     timestamps::Moment,
     transaction::{Query, Unit},
 };
@@ -92,8 +92,7 @@ impl Verifications for PostgresOrders {
         at: Timestamp,
     ) -> Result<Option<Verification>, StoreError> {
         let query = || sqlx::query(BY_TOKEN).bind(merchant.0).bind(token.to_vec());
-        let row = self.router.row(merchant, ReadMode::Primary, query).await?;
-        let found = row.as_ref().map(verification).transpose()?;
+        let found = self.router.row(merchant, ReadMode::Primary, query, rows::verification).await?;
         Ok(found.map(|row| row.verification).filter(|found| found.expires_at() > at))
     }
 
@@ -140,7 +139,7 @@ async fn request(unit: &mut Unit, new: &NewVerification) -> Result<VerificationR
     if unit.run(query).await? == 0 {
         let known = unit.row(sqlx::query(BY_KEY).bind(asked.merchant.0).bind(&new.idempotency_key)).await?;
         let known = known.ok_or_else(|| PostgresFault::Corrupt(format!("{} is stored already", asked.id)))?;
-        return Ok(repeated(&verification(&known)?.verification, asked));
+        return Ok(repeated(&rows::verification(&known)?.verification, asked));
     }
     let surplus = sqlx::query(SURPLUS).bind(asked.merchant.0).bind(email_key(&asked.email));
     let kept = i64::try_from(PER_ADDRESS_MAX).unwrap_or(i64::MAX);
@@ -161,7 +160,7 @@ async fn of_address(
     let Some(row) = unit.row(found).await? else { return Ok(Vec::new()) };
     let key: String = get(&row, "email_key")?;
     let rows = unit.rows(sqlx::query(OF_EMAIL).bind(merchant.0).bind(key)).await?;
-    rows.iter().map(verification).collect()
+    rows.iter().map(rows::verification).collect()
 }
 
 async fn mint_token(
@@ -218,20 +217,4 @@ async fn reset_password(
 
 fn clear(asked: &Verification) -> Query<'_> {
     sqlx::query(CLEAR).bind(asked.merchant.0).bind(email_key(&asked.email)).bind(asked.purpose.as_str())
-}
-
-fn verification(row: &PgRow) -> Result<Row, PostgresFault> {
-    let token: Option<Vec<u8>> = get(row, "token_hash")?;
-    Ok(Row {
-        verification: Verification {
-            id: id(row, "id", VerificationId)?,
-            merchant: id(row, "merchant_id", MerchantId)?,
-            email: get(row, "email")?,
-            purpose: purpose(get(row, "purpose")?, get(row, "name")?, get(row, "password_hash")?)?,
-            created_at: time(row, "created_at")?,
-        },
-        token: token.and_then(|token| token.try_into().ok()),
-        minted_at: time_if_any(row, "minted_at")?,
-        mailed_at: time_if_any(row, "mailed_at")?,
-    })
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use base::ids::Uuid;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, postgres::PgRow};
-use store::domain::MerchantId;
+use store::{domain::MerchantId, rules::columns::Columns as _};
 
 use super::{
     MoveError,
@@ -13,11 +13,7 @@ use super::{
     tables::{Column, ENDPOINTS, Owner, TABLES, Table},
 };
 use crate::{
-    database::OrderDatabase,
-    fault::PostgresFault,
-    fence::MerchantState,
-    row::{get, number},
-    transaction::Query,
+    database::OrderDatabase, fault::PostgresFault, fence::MerchantState, row::get, transaction::Query,
 };
 
 /// Locks the merchant's state until the transaction that changes its rows ends.
@@ -127,7 +123,7 @@ impl Side {
         let row = rows
             .first()
             .ok_or_else(|| PostgresFault::Corrupt("a SELECT of sums returned no row".to_owned()))?;
-        let rows = number(row, "rows")?;
+        let rows = row.number("rows")?;
         let last = if rows == 0 { None } else { Some(values(row, "k", table.key)?) };
         Ok(Found { rows, digest: get(row, "digest")?, last })
     }
@@ -189,13 +185,13 @@ impl Side {
     pub(super) async fn count(&self, table: &Table, owner: Uuid) -> Result<u64, PostgresFault> {
         let sql = self.statements(table).count();
         let row = self.database.reads().row(sqlx::query(AssertSqlSafe(sql)).bind(owner)).await?;
-        row.map_or(Ok(0), |row| number(&row, "rows"))
+        row.map_or(Ok(0), |row| row.number("rows"))
     }
 
     /// Number of unsent messages of the merchant.
     pub(super) async fn unsent(&self) -> Result<u64, PostgresFault> {
         let row = self.database.reads().row(sqlx::query(UNSENT).bind(self.merchant.0)).await?;
-        row.map_or(Ok(0), |row| number(&row, "messages"))
+        row.map_or(Ok(0), |row| row.number("messages"))
     }
 
     fn statements<'a>(&'a self, table: &'a Table) -> Statements<'a> {
