@@ -7,8 +7,8 @@ use scylla::{
         PoolSize, execution_profile::ExecutionProfile, session::Session, session_builder::SessionBuilder,
     },
     errors::{
-        ConnectionError, ConnectionPoolError, ConnectionSetupRequestErrorKind, DbError, ExecutionError,
-        MetadataError, NewSessionError, PrepareError,
+        ConnectionError, ConnectionPoolError, ConnectionSetupRequestErrorKind, DbError, MetadataError,
+        NewSessionError,
     },
     policies::load_balancing::DefaultPolicy,
 };
@@ -126,18 +126,13 @@ impl CassandraConnectError {
                 | Self::MigrationLockLost { .. }
         )
     }
+}
 
-    pub(super) fn execution(what: &'static str) -> impl Fn(ExecutionError) -> Self {
-        move |source| Self::Unavailable { what, source: source.into() }
-    }
-
-    pub(super) fn preparing(source: PrepareError) -> Self {
-        Self::Unavailable { what: "preparing a statement", source: source.into() }
-    }
-
-    pub(super) fn reading(source: impl Error + Send + Sync + 'static) -> Self {
-        Self::Unavailable { what: "reading the schema's version", source: source.into() }
-    }
+/// The error for an operation that failed on nodes that answer.
+pub(super) fn unavailable<E: Error + Send + Sync + 'static>(
+    what: &'static str,
+) -> impl Fn(E) -> CassandraConnectError {
+    move |source| CassandraConnectError::Unavailable { what, source: source.into() }
 }
 
 /// A session without a keyspace. The driver reconnects by itself, to each node at most 10 s after it is back.

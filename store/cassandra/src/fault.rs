@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use base::ErrorClass;
 use scylla::errors::{
-    DbError, DeserializationError, ExecutionError, IntoRowsResultError, PrepareError, RequestAttemptError,
-    RowsError,
+    DbError, DeserializationError, ExecutionError, IntoRowsResultError, MaybeFirstRowError, PrepareError,
+    RequestAttemptError, RowsError,
 };
 use store::error::StoreError;
 
@@ -66,23 +66,17 @@ impl From<ExecutionError> for Failure {
     }
 }
 
-impl From<IntoRowsResultError> for Failure {
-    fn from(error: IntoRowsResultError) -> Self {
-        Self::Corrupt(error.to_string())
-    }
+/// Errors of reading a response.
+macro_rules! corrupt {
+    ($($error:ty),+) => {
+        $(impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                Self::Corrupt(error.to_string())
+            }
+        })+
+    };
 }
-
-impl From<RowsError> for Failure {
-    fn from(error: RowsError) -> Self {
-        Self::Corrupt(error.to_string())
-    }
-}
-
-impl From<DeserializationError> for Failure {
-    fn from(error: DeserializationError) -> Self {
-        Self::Corrupt(error.to_string())
-    }
-}
+corrupt!(IntoRowsResultError, RowsError, MaybeFirstRowError, DeserializationError);
 
 impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {

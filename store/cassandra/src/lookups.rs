@@ -9,6 +9,8 @@ use futures::future::try_join3;
 use scylla::{
     DeserializeRow,
     response::query_result::QueryRowsResult,
+    serialize::row::SerializeRow,
+    statement::prepared::PreparedStatement,
     value::{CqlDate, CqlTimestamp},
 };
 use store::{
@@ -91,16 +93,14 @@ impl PaymentSession {
             return Ok(Vec::new());
         }
         let limit = i32::try_from(limit).unwrap_or(i32::MAX);
-        let rows = match after {
-            None => self.rows(&self.statements.of_day, (merchant.0, day_of(day), limit)).await?,
+        match after {
+            None => self.entries(&self.statements.of_day, (merchant.0, day_of(day), limit)).await,
             Some(after) => {
                 let Some(opened) = self.place_of(after).await? else { return Ok(Vec::new()) };
                 let values = (merchant.0, day_of(day), opened, after.0, limit);
-                self.rows(&self.statements.of_day_after, values).await?
+                self.entries(&self.statements.of_day_after, values).await
             }
-        };
-        let entries = rows.rows::<EntryRow>()?;
-        entries.map(|row| entry(row?)).collect()
+        }
     }
 
     /// Pages in token order, the nodes' order on disk: each page reads one token range. Reads the payments themselves,
@@ -114,18 +114,24 @@ impl PaymentSession {
             return Ok(Vec::new());
         }
         let limit = i32::try_from(limit).unwrap_or(i32::MAX);
-        let rows = match after {
-            None => self.rows(&self.statements.all, (limit,)).await?,
-            Some(after) => self.rows(&self.statements.all_after, (after.0, limit)).await?,
-        };
-        rows.rows::<EntryRow>()?.map(|row| entry(row?)).collect()
+        match after {
+            None => self.entries(&self.statements.all, (limit,)).await,
+            Some(after) => self.entries(&self.statements.all_after, (after.0, limit)).await,
+        }
+    }
+
+    async fn entries(
+        &self,
+        statement: &PreparedStatement,
+        values: impl SerializeRow + Send + Sync,
+    ) -> Result<Vec<PaymentEntry>, Failure> {
+        self.rows(statement, values).await?.rows::<EntryRow>()?.map(|row| entry(row?)).collect()
     }
 
     /// The time at which a payment was opened, which with its id is its position in the listing of a day.
     async fn place_of(&self, id: PaymentId) -> Result<Option<CqlTimestamp>, Failure> {
         let rows = self.rows(&self.statements.place, (id.0,)).await?;
-        let first = rows.maybe_first_row::<(Option<CqlTimestamp>,)>();
-        Ok(first.map_err(|error| Failure::Corrupt(error.to_string()))?.and_then(|(opened,)| opened))
+        Ok(rows.maybe_first_row::<(Option<CqlTimestamp>,)>()?.and_then(|(opened,)| opened))
     }
 }
 

@@ -3,7 +3,11 @@
 use base::Ambient;
 
 use super::{
-    CassandraConfig, CassandraConnectError, connect, schema, session::PaymentSession, statements::Statements,
+    CassandraConfig, CassandraConnectError,
+    connect::{self, unavailable},
+    schema,
+    session::PaymentSession,
+    statements::Statements,
 };
 
 /// Connects to a migrated keyspace and prepares the statements.
@@ -13,9 +17,8 @@ pub(super) async fn open(
 ) -> Result<PaymentSession, CassandraConnectError> {
     let session = connect::session(config).await?;
     schema::check(&session, config).await?;
-    session.use_keyspace(&config.keyspace, false).await.map_err(|source| {
-        CassandraConnectError::Unavailable { what: "choosing the keyspace", source: source.into() }
-    })?;
-    let statements = Statements::prepare(&session, config).await.map_err(CassandraConnectError::preparing)?;
+    session.use_keyspace(&config.keyspace, false).await.map_err(unavailable("choosing the keyspace"))?;
+    let statements =
+        Statements::prepare(&session, config).await.map_err(unavailable("preparing a statement"))?;
     Ok(PaymentSession::new(session, statements, ambient, config.call_timeout))
 }

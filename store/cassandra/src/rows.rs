@@ -79,7 +79,7 @@ impl PaymentSession {
     async fn stored(&self, statement: &PreparedStatement, id: PaymentId) -> Result<Option<Stored>, Failure> {
         let result = self.rows(statement, (id.0,)).await?;
         let mut rows = Vec::with_capacity(result.rows_num());
-        for row in result.rows::<PartitionRow>().map_err(|error| Failure::Corrupt(error.to_string()))? {
+        for row in result.rows::<PartitionRow>()? {
             rows.push(row.map_err(|error| Failure::Corrupt(format!("{id}: {error}")))?);
         }
         if rows.is_empty() { Ok(None) } else { Columns { of: id }.stored(rows).map(Some) }

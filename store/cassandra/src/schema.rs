@@ -17,14 +17,14 @@ use scylla::{
     policies::load_balancing::{NodeIdentifier, SingleTargetLoadBalancingPolicy},
     response::query_result::{QueryResult, QueryRowsResult},
     serialize::row::SerializeRow,
-    statement::{Consistency, SerialConsistency, unprepared::Statement},
+    statement::unprepared::Statement,
 };
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep};
 
 use super::{
     config::CassandraConfig,
-    connect::CassandraConnectError,
+    connect::{CassandraConnectError, unavailable},
     session::{Cas, is_applied},
 };
 
@@ -56,6 +56,7 @@ const MIGRATIONS: [Migration; 2] = [
     },
 ];
 
+const READING: &str = "reading the schema's version";
 const LOCK_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_lock (name text PRIMARY KEY, owner uuid)";
 const RECORD_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations
     (version int PRIMARY KEY, name text, checksum text, applied_at timestamp)";
@@ -181,10 +182,10 @@ impl Schema<'_> {
 
     async fn applied(&self) -> Result<Vec<(i32, String)>, CassandraConnectError> {
         let text = format!("SELECT version, checksum FROM {}.schema_migrations", self.config.keyspace);
-        let result = self.ask(&text, ()).await.map_err(unavailable("reading the schema's version"))?;
-        let rows = result.into_rows_result().map_err(CassandraConnectError::reading)?;
-        let rows = rows.rows::<(i32, String)>().map_err(CassandraConnectError::reading)?;
-        rows.collect::<Result<_, _>>().map_err(CassandraConnectError::reading)
+        let result = self.ask(&text, ()).await.map_err(unavailable(READING))?;
+        let rows = result.into_rows_result().map_err(unavailable(READING))?;
+        let rows = rows.rows::<(i32, String)>().map_err(unavailable(READING))?;
+        rows.collect::<Result<_, _>>().map_err(unavailable(READING))
     }
 
     async fn has_keyspace(&self) -> Result<bool, CassandraConnectError> {
@@ -199,7 +200,7 @@ impl Schema<'_> {
 
     async fn has_row(&self, text: &str, values: impl SerializeRow) -> Result<bool, CassandraConnectError> {
         let result = self.ask(text, values).await.map_err(unavailable("reading the schema"))?;
-        Ok(result.into_rows_result().map_err(CassandraConnectError::reading)?.rows_num() > 0)
+        Ok(result.into_rows_result().map_err(unavailable(READING))?.rows_num() > 0)
     }
 
     /// A schema change inside the keyspace.
@@ -270,14 +271,11 @@ impl Schema<'_> {
     async fn holder(&self) -> Result<Option<Uuid>, CassandraConnectError> {
         let text = format!("SELECT owner FROM {}.schema_lock WHERE name = 'migrate'", self.config.keyspace);
         let mut statement = Statement::new(text);
-        statement.set_consistency(match self.config.money.serial_consistency() {
-            SerialConsistency::Serial => Consistency::Serial,
-            SerialConsistency::LocalSerial => Consistency::LocalSerial,
-        });
+        statement.set_consistency(self.config.money.serial_read());
         let result = self.session.query_unpaged(statement, ()).await;
         let result = result.map_err(unavailable("reading the migration lock"))?;
-        let rows = result.into_rows_result().map_err(CassandraConnectError::reading)?;
-        let first = rows.maybe_first_row::<(Option<Uuid>,)>().map_err(CassandraConnectError::reading)?;
+        let rows = result.into_rows_result().map_err(unavailable(READING))?;
+        let first = rows.maybe_first_row::<(Option<Uuid>,)>().map_err(unavailable(READING))?;
         Ok(first.and_then(|(owner,)| owner))
     }
 
@@ -295,10 +293,6 @@ impl Migration {
     fn checksum(&self) -> String {
         hex::encode(Sha256::digest(self.text.as_bytes()))
     }
-}
-
-fn unavailable(what: &'static str) -> impl Fn(ExecutionError) -> CassandraConnectError {
-    CassandraConnectError::execution(what)
 }
 
 /// The statements of a migration: each ends with `;` at the end of a line; comments have lines of their own.

@@ -177,8 +177,7 @@ pub(super) fn is_applied(rows: &QueryRowsResult) -> Result<Cas, Failure> {
         .get_by_name("[applied]")
         .ok_or_else(|| Failure::Corrupt("conditional update returned no [applied]".to_owned()))?;
     let row: Row = rows
-        .maybe_first_row()
-        .map_err(|error| Failure::Corrupt(error.to_string()))?
+        .maybe_first_row()?
         .ok_or_else(|| Failure::Corrupt("conditional update returned no row".to_owned()))?;
     let applied = row.columns.into_iter().nth(column).flatten().and_then(|value| value.as_boolean());
     match applied {

@@ -47,11 +47,7 @@ pub(super) struct Statements {
 /// Consistency and timeouts by class of statement; see the table in `docs/CASSANDRA.md`.
 struct Classes<'a> {
     session: &'a Session,
-    quorum: Consistency,
-    serial: SerialConsistency,
-    listing: Consistency,
-    money_timeout: Duration,
-    listing_timeout: Duration,
+    config: &'a CassandraConfig,
 }
 
 impl MoneyScope {
@@ -68,22 +64,20 @@ impl MoneyScope {
             Self::AllDatacenters => SerialConsistency::Serial,
         }
     }
+
+    /// The consistency of a read that completes writes in progress.
+    pub(super) const fn serial_read(self) -> Consistency {
+        match self {
+            Self::LocalDatacenter => Consistency::LocalSerial,
+            Self::AllDatacenters => Consistency::Serial,
+        }
+    }
 }
 
 impl Statements {
     /// Prepares all statements; the session must use the keyspace.
     pub(super) async fn prepare(session: &Session, config: &CassandraConfig) -> Result<Self, PrepareError> {
-        let to = Classes {
-            session,
-            quorum: config.money.quorum(),
-            serial: config.money.serial_consistency(),
-            listing: match config.listings {
-                ListingReads::One => Consistency::LocalOne,
-                ListingReads::Quorum => Consistency::LocalQuorum,
-            },
-            money_timeout: config.money_timeout,
-            listing_timeout: config.listing_timeout,
-        };
+        let to = Classes { session, config };
         Ok(Self {
             open: to.decide(OPEN).await?,
             begin_attempt: to.decide(BEGIN_ATTEMPT).await?,
@@ -94,22 +88,22 @@ impl Statements {
             complete_refund: to.decide(COMPLETE_REFUND).await?,
             fail_refund: to.decide(FAIL_REFUND).await?,
             partition_serial: to.read_serial(PARTITION).await?,
-            partition: to.read(PARTITION).await?,
-            place: to.read("SELECT created_at FROM payments WHERE payment_id = ? LIMIT 1").await?,
+            partition: to.repeatable(PARTITION).await?,
+            place: to.repeatable("SELECT created_at FROM payments WHERE payment_id = ? LIMIT 1").await?,
             add_to_order: to
-                .copy("INSERT INTO payments_by_order (order_id, payment_id) VALUES (?, ?)")
+                .repeatable("INSERT INTO payments_by_order (order_id, payment_id) VALUES (?, ?)")
                 .await?,
-            add_to_day: to.copy(ADD_TO_DAY).await?,
-            add_reference: to.copy(ADD_REFERENCE).await?,
+            add_to_day: to.repeatable(ADD_TO_DAY).await?,
+            add_reference: to.repeatable(ADD_REFERENCE).await?,
             of_order: to.list("SELECT payment_id FROM payments_by_order WHERE order_id = ?").await?,
             // A report of the provider moves money, so it is read at quorum, not from the nearest replica.
-            of_reference: to.read(OF_REFERENCE).await?,
+            of_reference: to.repeatable(OF_REFERENCE).await?,
             of_day: to.list(OF_DAY).await?,
             of_day_after: to.list(OF_DAY_AFTER).await?,
             // An audit must not miss a payment that one replica has not received yet.
-            all: to.read(ALL).await?,
-            all_after: to.read(ALL_AFTER).await?,
-            ping: to.read("SELECT version FROM schema_migrations WHERE version = 1").await?,
+            all: to.repeatable(ALL).await?,
+            all_after: to.repeatable(ALL_AFTER).await?,
+            ping: to.repeatable("SELECT version FROM schema_migrations WHERE version = 1").await?,
         })
     }
 }
@@ -117,30 +111,28 @@ impl Statements {
 impl Classes<'_> {
     /// A lightweight transaction. Its result rows differ between servers and outcomes, so their metadata is not cached.
     async fn decide(&self, text: &str) -> Result<PreparedStatement, PrepareError> {
-        let mut statement = self.prepared(text, self.quorum, self.money_timeout, false).await?;
-        statement.set_serial_consistency(Some(self.serial));
+        let quorum = self.config.money.quorum();
+        let mut statement = self.prepared(text, quorum, self.config.money_timeout, false).await?;
+        statement.set_serial_consistency(Some(self.config.money.serial_consistency()));
         statement.set_use_cached_result_metadata(false);
         Ok(statement)
     }
 
     async fn read_serial(&self, text: &str) -> Result<PreparedStatement, PrepareError> {
-        let consistency = match self.serial {
-            SerialConsistency::Serial => Consistency::Serial,
-            SerialConsistency::LocalSerial => Consistency::LocalSerial,
-        };
-        self.prepared(text, consistency, self.money_timeout, true).await
+        self.prepared(text, self.config.money.serial_read(), self.config.money_timeout, true).await
     }
 
-    async fn read(&self, text: &str) -> Result<PreparedStatement, PrepareError> {
-        self.prepared(text, self.quorum, self.money_timeout, true).await
-    }
-
-    async fn copy(&self, text: &str) -> Result<PreparedStatement, PrepareError> {
-        self.prepared(text, self.quorum, self.money_timeout, true).await
+    /// A read of committed state, or an insert of a row whose values never differ.
+    async fn repeatable(&self, text: &str) -> Result<PreparedStatement, PrepareError> {
+        self.prepared(text, self.config.money.quorum(), self.config.money_timeout, true).await
     }
 
     async fn list(&self, text: &str) -> Result<PreparedStatement, PrepareError> {
-        self.prepared(text, self.listing, self.listing_timeout, true).await
+        let consistency = match self.config.listings {
+            ListingReads::One => Consistency::LocalOne,
+            ListingReads::Quorum => Consistency::LocalQuorum,
+        };
+        self.prepared(text, consistency, self.config.listing_timeout, true).await
     }
 
     async fn prepared(
