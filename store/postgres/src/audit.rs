@@ -16,11 +16,11 @@ use store::{
     audit::{Audit, AuditMark, AuditedEndpoint, OrderMoney, StockCount},
     domain::{EventId, MerchantId, OrderId, OrderStatus},
     error::StoreError,
-    rules::{columns::Columns, messages::Messages, rows, transitions::asked_by},
+    rules::{columns::Columns, rows, transitions::asked_by},
 };
 
 use super::{
-    PostgresOrders, fault::PostgresFault, order_row, outbox_insert, refunds, router::ReadMode, row::to_json,
+    PostgresOrders, fault::PostgresFault, order_row, refunds, router::ReadMode, row::to_json,
     timestamps::Moment, transaction::Unit,
 };
 use crate::partitions::earliest_of;
@@ -211,14 +211,7 @@ async fn request_missing_refund(
     if order.status != OrderStatus::Cancelled {
         return Ok(false);
     }
-    let ambient = unit.ambient.clone();
-    let mut messages = Messages::new(&ambient, at);
-    refunds::give_back(unit, &mut messages, &order, captured_minor).await?;
-    let asked = !messages.rows.is_empty();
-    if asked {
-        outbox_insert::write(unit, messages).await?;
-    }
-    Ok(asked)
+    refunds::give_back(unit, &order, captured_minor, at).await
 }
 
 #[cfg(test)]

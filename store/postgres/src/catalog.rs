@@ -6,13 +6,12 @@ use store::{
     catalog::{Catalog, Category, InventoryPut, Product, ProductData, ProductFilter},
     domain::{MerchantId, Page, PageRequest},
     error::StoreError,
-    rules::{messages::Messages, rows, texts},
+    rules::{rows, texts},
 };
 
 use super::{
     PostgresOrders,
     fault::PostgresFault,
-    outbox_insert,
     router::ReadMode,
     timestamps::Moment,
     transaction::{Query, Unit},
@@ -180,9 +179,6 @@ async fn set_stock(
     let Some(row) = unit.row(query).await? else {
         return Ok(InventoryPut::BelowReserved { reserved: before.reserved });
     };
-    let ambient = unit.ambient.clone();
-    let mut messages = Messages::new(&ambient, at);
-    messages.stock_set(merchant, &rows::stock(&row)?, low, trace);
-    outbox_insert::write(unit, messages).await?;
+    unit.messages(at).stock_set(merchant, &rows::stock(&row)?, low, trace);
     Ok(InventoryPut::Set(rows::product(&row)?))
 }

@@ -16,13 +16,13 @@ use store::{
     domain::{Event, EventId, MerchantId, OrderId, Page, PageRequest},
     error::StoreError,
     outbox::{Backlog, Command, Outbox, OutboxMessage, Position, Submitted},
-    rules::{columns::Columns, messages::Messages, rows},
+    rules::{columns::Columns, rows},
 };
 use tokio::sync::watch;
 
 use super::{
-    PostgresOrders, database::OrderDatabase, fault::PostgresFault, order_row, outbox_insert,
-    router::ReadMode, row::get, timestamps::Moment, transaction::Unit,
+    PostgresOrders, database::OrderDatabase, fault::PostgresFault, order_row, router::ReadMode, row::get,
+    timestamps::Moment, transaction::Unit,
 };
 use crate::partitions::earliest_of;
 
@@ -206,10 +206,7 @@ async fn submit(
     if unit.row(sqlx::query(KNOWN).bind(id.0)).await?.is_some() {
         return Ok(Submitted::Already);
     }
-    let ambient = unit.ambient.clone();
-    let mut messages = Messages::new(&ambient, at);
-    messages.command_as(id, &order, command)?;
-    outbox_insert::write(unit, messages).await?;
+    unit.messages(at).command_as(id, &order, command)?;
     Ok(Submitted::Stored)
 }
 

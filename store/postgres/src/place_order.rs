@@ -121,8 +121,7 @@ async fn store(
     wanted: &Wanted<'_>,
 ) -> Result<(), PostgresFault> {
     let Some(first) = orders.first() else { return Ok(()) };
-    let ambient = unit.ambient.clone();
-    let mut messages = Messages::new(&ambient, first.created_at);
+    let mut messages = Messages::new(&unit.ambient, first.created_at);
     messages.placed(orders, reserved, wanted);
     let lines: Result<Vec<_>, _> = orders.iter().map(|order| to_json(&order.lines)).collect();
     let address = |order: &Order| order.shipping_address.as_ref().map(to_json).transpose();

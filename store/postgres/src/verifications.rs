@@ -7,7 +7,6 @@ use store::{
     domain::{CustomerId, MerchantId, VerificationId},
     error::StoreError,
     rules::{
-        messages::Messages,
         rows,
         verifications::{Row, by_token, columns, mint, mintable, opened, repeated},
     },
@@ -22,7 +21,6 @@ use super::{
     PostgresOrders, customers,
     database::OrderDatabase,
     fault::PostgresFault,
-    outbox_insert,
     router::ReadMode,
     row::get,
     timestamps::Moment,
@@ -144,10 +142,7 @@ async fn request(unit: &mut Unit, new: &NewVerification) -> Result<VerificationR
     let surplus = sqlx::query(SURPLUS).bind(asked.merchant.0).bind(email_key(&asked.email));
     let kept = i64::try_from(PER_ADDRESS_MAX).unwrap_or(i64::MAX);
     unit.run(surplus.bind(asked.purpose.as_str()).bind(kept)).await?;
-    let ambient = unit.ambient.clone();
-    let mut messages = Messages::new(&ambient, asked.created_at);
-    messages.verification(asked, new.trace)?;
-    outbox_insert::write(unit, messages).await?;
+    unit.messages(asked.created_at).verification(asked, new.trace)?;
     Ok(VerificationRequested::Stored)
 }
 
@@ -194,10 +189,7 @@ async fn open_account(unit: &mut Unit, open: &OpenAccount) -> Result<Option<Acco
     if !customers::insert(unit, &account).await? {
         return Ok(None);
     }
-    let ambient = unit.ambient.clone();
-    let mut messages = Messages::new(&ambient, account.created_at);
-    messages.registered(&account, open.trace);
-    outbox_insert::write(unit, messages).await?;
+    unit.messages(account.created_at).registered(&account, open.trace);
     Ok(Some(account))
 }
 

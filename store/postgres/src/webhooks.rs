@@ -5,7 +5,7 @@ use base::{Timestamp, ids::Uuid};
 use store::{
     domain::{EndpointId, EventId, EventKind, MerchantId, OrderId, Page, PageRequest},
     error::StoreError,
-    rules::{messages::Messages, rows},
+    rules::rows,
     webhooks::{
         ENDPOINTS_PER_MERCHANT_MAX, Endpoint, EndpointChange, EndpointFinding, WebhookAttempt, Webhooks,
     },
@@ -14,7 +14,6 @@ use store::{
 use super::{
     PostgresOrders,
     fault::PostgresFault,
-    outbox_insert,
     router::{ReadMode, RecordIds},
     row::to_json,
     timestamps::Moment,
@@ -236,10 +235,7 @@ async fn note(
         .bind(Moment(at));
     unit.run(query).await?;
     if is_disabled {
-        let ambient = unit.ambient.clone();
-        let mut messages = Messages::new(&ambient, at);
-        messages.endpoint_disabled(&endpoint);
-        outbox_insert::write(unit, messages).await?;
+        unit.messages(at).endpoint_disabled(&endpoint);
     }
     Ok(is_disabled)
 }
