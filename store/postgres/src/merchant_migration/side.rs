@@ -9,7 +9,7 @@ use store::{domain::MerchantId, rules::columns::Columns as _};
 use super::{
     MoveError,
     guard::Guard,
-    sql::{Bounds, Statements},
+    sql::Statements,
     tables::{Column, ENDPOINTS, Owner, TABLES, Table},
 };
 use crate::{
@@ -78,7 +78,6 @@ pub(super) struct Side {
     merchant: MerchantId,
     pub(super) database: OrderDatabase,
     pub(super) columns: Columns,
-    names: BTreeMap<&'static str, Vec<String>>,
 }
 
 impl Side {
@@ -93,11 +92,7 @@ impl Side {
             let read = |row: &PgRow| Ok::<_, PostgresFault>((get(row, "name")?, get(row, "kind")?));
             columns.insert(table.name, rows.iter().map(read).collect::<Result<_, _>>()?);
         }
-        let names = columns.iter().map(|(table, columns)| {
-            (*table, columns.iter().map(|(name, _): &(String, String)| name.clone()).collect())
-        });
-        let names = names.collect();
-        Ok(Self { name, merchant, database, columns, names })
+        Ok(Self { name, merchant, database, columns })
     }
 
     /// The values of `$1` for a table.
@@ -118,7 +113,7 @@ impl Side {
         range: &Range,
         limit: u64,
     ) -> Result<Found, PostgresFault> {
-        let sql = self.statements(table).digest(bounds(range));
+        let sql = self.statements(table).digest(range);
         let rows = self.database.reads().rows(bind(&sql, owner, range, limit)).await?;
         let row = rows
             .first()
@@ -137,7 +132,7 @@ impl Side {
         limit: u64,
         whole: bool,
     ) -> Result<Vec<Carried>, PostgresFault> {
-        let sql = self.statements(table).rows(bounds(range), whole);
+        let sql = self.statements(table).rows(range, whole);
         let rows = self.database.reads().rows(bind(&sql, owner, range, limit)).await?;
         let carried = |row: &PgRow| {
             Ok(Carried {
@@ -195,7 +190,7 @@ impl Side {
     }
 
     fn statements<'a>(&'a self, table: &'a Table) -> Statements<'a> {
-        let columns = self.names.get(table.name).map_or(&[][..], Vec::as_slice);
+        let columns = self.columns.get(table.name).map_or(&[][..], Vec::as_slice);
         Statements { table, columns }
     }
 }
@@ -223,10 +218,6 @@ async fn apply(session: &mut PgConnection, change: Change) -> Result<(), Postgre
         transaction.execute(query).await?;
     }
     Ok(transaction.commit().await?)
-}
-
-fn bounds(range: &Range) -> Bounds {
-    Bounds { after: range.after.is_some(), upto: range.upto.is_some() }
 }
 
 fn bind(sql: &str, owner: Uuid, range: &Range, limit: u64) -> Query<'static> {
