@@ -8,7 +8,7 @@ use store::{
 
 use super::fault::PostgresFault;
 
-pub(super) const BY_HASH: &str = "SELECT id, merchant_id, scope FROM api_keys WHERE hash = $1";
+const BY_HASH: &str = "SELECT id, merchant_id, scope FROM api_keys WHERE hash = $1";
 
 pub(super) async fn by_hash(database: &Database, hash: KeyHash) -> Result<Option<KeyRecord>, PostgresFault> {
     let row = database.row(sqlx::query(BY_HASH).bind(hash.to_vec())).await?;
