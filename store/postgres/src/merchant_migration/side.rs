@@ -62,16 +62,6 @@ pub(super) struct Carried {
     pub(super) image: String,
 }
 
-/// The changes of a table in one transaction.
-#[derive(Default)]
-struct Change {
-    merchant: Uuid,
-    deletions: Vec<String>,
-    gone: Vec<Vec<String>>,
-    insertion: String,
-    images: Vec<String>,
-}
-
 /// A database with the columns of its tables.
 pub(super) struct Side {
     pub(super) name: String,
@@ -155,18 +145,12 @@ impl Side {
         come: Vec<Carried>,
     ) -> Result<(), MoveError> {
         let statements = self.statements(table);
-        let mut change = Change { merchant: self.merchant.0, ..Change::default() };
-        if !gone.is_empty() {
-            change.deletions = statements.delete();
-            change.gone = (0..table.identity.len())
-                .map(|n| gone.iter().filter_map(|identity| identity.get(n).cloned()).collect())
-                .collect();
-        }
-        if !come.is_empty() {
-            change.insertion = statements.store();
-            change.images = come.into_iter().map(|row| row.image).collect();
-        }
-        Ok(apply(guard.session(&self.name)?, change).await?)
+        let deletions = if gone.is_empty() { Vec::new() } else { statements.delete() };
+        let column = |n: usize| gone.iter().filter_map(|identity| identity.get(n).cloned()).collect();
+        let columns: Vec<Values> = (0..table.identity.len()).map(column).collect();
+        let images: Vec<String> = come.into_iter().map(|row| row.image).collect();
+        let session = guard.session(&self.name)?;
+        Ok(apply(session, self.merchant, deletions, columns, statements.store(), images).await?)
     }
 
     /// The key of an owner's last row.
@@ -195,9 +179,17 @@ impl Side {
     }
 }
 
-async fn apply(session: &mut PgConnection, change: Change) -> Result<(), PostgresFault> {
+/// `gone` are the identities to delete, column by column.
+async fn apply(
+    session: &mut PgConnection,
+    merchant: MerchantId,
+    deletions: Vec<String>,
+    gone: Vec<Values>,
+    insertion: String,
+    images: Vec<String>,
+) -> Result<(), PostgresFault> {
     let mut transaction = session.begin().await?;
-    let state = transaction.fetch_optional(sqlx::query(USED).bind(change.merchant)).await?;
+    let state = transaction.fetch_optional(sqlx::query(USED).bind(merchant.0)).await?;
     if state
         .map(|row| MerchantState::of(get(&row, "state")?))
         .transpose()?
@@ -207,14 +199,14 @@ async fn apply(session: &mut PgConnection, change: Change) -> Result<(), Postgre
             "rows of a merchant must not be replaced on its own shard".to_owned(),
         ));
     }
-    for (n, sql) in change.deletions.iter().enumerate() {
+    for (n, sql) in deletions.iter().enumerate() {
         // Dependents are named by the first column of the identity alone.
-        let columns = if n + 1 == change.deletions.len() { change.gone.len() } else { 1 };
+        let columns = if n + 1 == deletions.len() { gone.len() } else { 1 };
         let query = sqlx::query(AssertSqlSafe(sql.clone()));
-        transaction.execute(change.gone.iter().take(columns).fold(query, Query::bind)).await?;
+        transaction.execute(gone.iter().take(columns).fold(query, Query::bind)).await?;
     }
-    if !change.images.is_empty() {
-        let query = sqlx::query(AssertSqlSafe(change.insertion)).bind(change.images);
+    if !images.is_empty() {
+        let query = sqlx::query(AssertSqlSafe(insertion)).bind(images);
         transaction.execute(query).await?;
     }
     Ok(transaction.commit().await?)
