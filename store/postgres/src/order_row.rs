@@ -2,11 +2,11 @@
 
 use sqlx::postgres::PgRow;
 use store::{
-    domain::{MerchantId, Order, OrderId, OrderToken},
+    domain::{MerchantId, Order, OrderId},
     rules::{columns::Columns, rows},
 };
 
-use super::{fault::PostgresFault, timestamps::Moment, transaction::Unit};
+use super::{fault::PostgresFault, transaction::Unit};
 
 /// The columns of an order. Named, because a prepared `SELECT *` fails for the lifetime of a connection once a column
 /// is added.
@@ -23,8 +23,6 @@ pub(super) use columns;
 pub(super) const BY_ID: &str = concat!("SELECT ", columns!(), " FROM orders WHERE id = $1");
 pub(super) const OF_MERCHANT: &str =
     concat!("SELECT ", columns!(), " FROM orders WHERE id = $1 AND merchant_id = $2");
-pub(super) const REPLACE_TOKEN: &str =
-    "UPDATE orders SET token_hash = $3, token_expires_at = $4 WHERE id = $1 AND merchant_id = $2";
 const LOCKED: &str = concat!("SELECT ", columns!(), " FROM orders WHERE id = $1 FOR NO KEY UPDATE");
 
 /// The order with this id, of any merchant, without a lock.
@@ -45,20 +43,6 @@ pub(super) async fn lock_captured(
     let Some(row) = unit.row(sqlx::query(LOCKED).bind(id.0)).await? else { return Ok(None) };
     let order = order(&row)?;
     Ok(captured_minor(&row)?.map(|captured_minor| (order, captured_minor)))
-}
-
-/// See [`store::orders::Orders::replace_order_token`].
-pub(super) async fn replace_token(
-    unit: &mut Unit,
-    (merchant, id): (MerchantId, OrderId),
-    token: Option<&OrderToken>,
-) -> Result<bool, PostgresFault> {
-    let query = sqlx::query(REPLACE_TOKEN)
-        .bind(id.0)
-        .bind(merchant.0)
-        .bind(token.map(|token| &token.hash[..]))
-        .bind(token.map(|token| Moment(token.expires_at)));
-    Ok(unit.run(query).await? > 0)
 }
 
 /// A merchant's order, without a lock.

@@ -19,7 +19,6 @@ use store::{
 
 use super::{
     PostgresOrders, customers,
-    database::OrderDatabase,
     fault::PostgresFault,
     router::ReadMode,
     row::get,
@@ -113,10 +112,7 @@ impl Verifications for PostgresOrders {
     }
 
     async fn expire_verifications(&self, at: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        let expire = |database: OrderDatabase, limit| async move {
-            database.run(sqlx::query(EXPIRE).bind(Moment(at)).bind(i64::from(limit))).await
-        };
-        Ok(self.router.in_turn(limit, expire).await?)
+        Ok(self.router.in_turn(EXPIRE, at, limit).await?)
     }
 }
 
