@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 
 use super::Damage;
 
-/// A row. The engine's error `F` is a parameter, not an associated type: an engine may implement the trait for a type of
-/// its driver only if the trait names a type of the engine (E0117).
+/// A row. The engine's error `F` is a parameter, not an associated type: an engine may implement the trait for a type
+/// of its driver only if the trait names a type of the engine (E0117).
 pub trait Columns<F: From<Damage>> {
     fn text_if_any(&self, column: &str) -> Result<Option<&str>, F>;
 

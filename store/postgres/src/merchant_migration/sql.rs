@@ -16,8 +16,8 @@ pub(super) struct Statements<'a> {
 }
 
 impl Statements<'_> {
-    /// Number of rows, their digest, and the last key (`k0`, `k1`, …). `$1` is the owner; then the keys of the range's
-    /// ends, the limit.
+    /// Number of rows, their digest, and the last key (`k0`, `k1`, …). `$1` is the owner; then the keys of the range,
+    /// the limit.
     pub(super) fn digest(&self, range: &Range) -> String {
         let order = self.order();
         let keys = Self::texts(self.table.key, "k");
