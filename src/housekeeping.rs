@@ -9,7 +9,7 @@ use base::{Ambient, Timestamp};
 use cache::Sessions;
 use jobs::{error::describe, records::RecordStore};
 use store::OrderStore;
-use store_postgres::partitions::{Family, Partitions};
+use store_postgres::{PostgresOrders, partitions::Family};
 use tokio_util::sync::CancellationToken;
 
 /// Interval of a pass.
@@ -27,7 +27,7 @@ const MONTHS_AHEAD: u32 = 3;
 
 /// Partitioned tables, and the retention of those that are not kept for ever.
 pub(crate) struct Partitioning {
-    pub(crate) tables: Arc<dyn Partitions>,
+    pub(crate) tables: Arc<PostgresOrders>,
     pub(crate) keep: Vec<(Family, Duration)>,
 }
 

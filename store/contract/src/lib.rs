@@ -7,6 +7,7 @@ pub mod domain;
 pub mod error;
 pub mod event_data;
 pub mod merchants;
+mod names;
 mod order_store;
 pub mod order_view;
 pub mod orders;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     domain::{KeyId, MerchantId},
     error::StoreError,
+    names::names,
 };
 
 /// SHA-256 of a whole key.
@@ -22,6 +23,8 @@ pub enum KeyScope {
     /// `owk_sec_…`: everything of the merchant.
     Secret,
 }
+
+names!(KeyScope, "key scope", { Publishable => "publishable", Secret => "secret" });
 
 /// A stored key, without its hash.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -140,41 +140,26 @@ impl OrderView {
 
     /// The order without personal data. Names every field, so that adding a field requires a decision here.
     #[must_use]
-    pub fn without_personal_data(self) -> Self {
+    pub fn without_personal_data(mut self) -> Self {
         let Self {
-            object,
-            id,
-            status,
-            currency,
-            total_minor,
-            refunded_minor,
-            items,
-            customer: _,
-            payment,
-            shipping_address: _,
-            reference: _,
-            status_reason,
-            shipment: _,
-            created_at,
-            updated_at,
-        } = self;
-        Self {
-            object,
-            id,
-            status,
-            currency,
-            total_minor,
-            refunded_minor,
-            items,
-            customer: None,
-            payment,
-            shipping_address: None,
-            reference: None,
-            status_reason,
-            shipment: None,
-            created_at,
-            updated_at,
-        }
+            object: _,
+            id: _,
+            status: _,
+            currency: _,
+            total_minor: _,
+            refunded_minor: _,
+            items: _,
+            customer,
+            payment: _,
+            shipping_address,
+            reference,
+            status_reason: _,
+            shipment,
+            created_at: _,
+            updated_at: _,
+        } = &mut self;
+        (*customer, *shipping_address, *reference, *shipment) = (None, None, None, None);
+        self
     }
 
     /// The response to a new order, which has no payment yet; stored for idempotent replays. Equal for the order as it

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     domain::{EndpointId, EventId, EventKind, MerchantId, OrderId, Page, PageRequest},
     error::StoreError,
+    names::names,
 };
 
 /// Endpoints a merchant may have.
@@ -57,24 +58,7 @@ pub enum DisabledReason {
     Gone,
 }
 
-impl DisabledReason {
-    /// The name in the HTTP contract and in stores.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Failing => "failing",
-            Self::Gone => "gone",
-        }
-    }
-}
-
-impl std::str::FromStr for DisabledReason {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let known = [Self::Failing, Self::Gone].into_iter().find(|reason| reason.as_str() == text);
-        known.ok_or_else(|| format!("unknown reason for disabling an endpoint: `{text}`"))
-    }
-}
+names!(DisabledReason, "reason for disabling an endpoint", { Failing => "failing", Gone => "gone" });
 
 /// What a delivery attempt says about the health of its endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

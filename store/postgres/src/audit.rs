@@ -13,21 +13,15 @@ use base::{
 };
 use sqlx::postgres::PgRow;
 use store::{
-    audit::{Audit, AuditMark, AuditedEndpoint, OrderMoney, OrderRefund, StockCount},
-    domain::{EndpointId, EventId, MerchantId, OrderId, OrderStatus, PaymentId, RefundId},
+    audit::{Audit, AuditMark, AuditedEndpoint, OrderMoney, StockCount},
+    domain::{EventId, MerchantId, OrderId, OrderStatus},
     error::StoreError,
-    orders::CaptureFacts,
-    rules::{messages::Messages, transitions::asked_by},
+    rules::{columns::Columns, rows, transitions::asked_by},
 };
 
 use super::{
-    PostgresOrders,
-    fault::PostgresFault,
-    order_row, outbox_insert, refunds,
-    router::ReadMode,
-    row::{get, id, id_if_any, json, time, time_if_any, to_json},
-    timestamps::Moment,
-    transaction::Unit,
+    PostgresOrders, fault::PostgresFault, order_row, refunds, router::ReadMode, row::to_json,
+    timestamps::Moment, transaction::Unit,
 };
 use crate::partitions::earliest_of;
 
@@ -75,7 +69,7 @@ impl Audit for PostgresOrders {
     async fn all_orders(&self, after: Option<OrderId>, limit: u32) -> Result<Vec<OrderId>, StoreError> {
         let read = |database: Database| async move {
             let query = sqlx::query(ALL).bind(after.map_or(Uuid::nil(), |id| id.0)).bind(i64::from(limit));
-            database.rows(query).await?.iter().map(|row| id(row, "id", OrderId)).collect()
+            database.rows(query).await?.iter().map(|row| row.id("id", OrderId)).collect()
         };
         Ok(merged(self.router.pages(read).await?, limit))
     }
@@ -92,7 +86,7 @@ impl Audit for PostgresOrders {
                 .bind(after.map_or_else(|| floor(from), |id| id.0))
                 .bind(floor(until))
                 .bind(i64::from(limit));
-            let touched = |row| Ok((id(row, "id", EventId)?, id(row, "order_id", OrderId)?));
+            let touched = |row: &PgRow| Ok((row.id("id", EventId)?, row.id("order_id", OrderId)?));
             database.rows(query).await?.iter().map(touched).collect()
         };
         Ok(merged(self.router.pages(read).await?, limit))
@@ -135,8 +129,7 @@ impl Audit for PostgresOrders {
 
     async fn audited_endpoints(&self, merchant: MerchantId) -> Result<Vec<AuditedEndpoint>, StoreError> {
         let query = || sqlx::query(ENDPOINTS).bind(merchant.0);
-        let rows = self.router.rows(merchant, ReadMode::Primary, query).await?;
-        Ok(rows.iter().map(endpoint).collect::<Result<_, _>>()?)
+        Ok(self.router.rows(merchant, ReadMode::Primary, query, rows::audited_endpoint).await?)
     }
 
     async fn repair_reservation(
@@ -165,7 +158,7 @@ impl Audit for PostgresOrders {
 
     async fn audit_mark(&self) -> Result<Option<AuditMark>, StoreError> {
         let row = self.router.first().reads().row(sqlx::query(MARK)).await.map_err(PostgresFault::from)?;
-        Ok(row.as_ref().map(|row| json(row, "mark")).transpose()?)
+        Ok(row.map(|row| row.json("mark")).transpose()?)
     }
 
     async fn set_audit_mark(&self, mark: &AuditMark) -> Result<(), StoreError> {
@@ -185,14 +178,15 @@ fn merged<T: Ord>(pages: Vec<Vec<T>>, limit: u32) -> Vec<T> {
 
 async fn order_money(database: &Database, order: OrderId) -> Result<Option<OrderMoney>, PostgresFault> {
     let Some(row) = database.row(sqlx::query(MONEY).bind(order.0)).await? else { return Ok(None) };
-    let rows = database.rows(sqlx::query(REFUNDS).bind(order.0)).await?;
-    let mut refunds = rows.iter().map(refund).collect::<Result<Vec<_>, _>>()?;
+    let refunds = database.rows(sqlx::query(REFUNDS).bind(order.0)).await?;
+    let mut refunds = refunds.iter().map(rows::order_refund).collect::<Result<Vec<_>, PostgresFault>>()?;
     if !refunds.is_empty() {
-        let rows = database.rows(sqlx::query(COMMANDS).bind(order.0).bind(earliest_of(order))).await?;
-        let commands = rows.iter().map(|row| Ok((id(row, "id", EventId)?, json(row, "data")?)));
-        asked_by(&mut refunds, &commands.collect::<Result<Vec<_>, PostgresFault>>()?);
+        let query = sqlx::query(COMMANDS).bind(order.0).bind(earliest_of(order));
+        let commands = database.rows(query).await?;
+        let commands = commands.iter().map(rows::command).collect::<Result<Vec<_>, PostgresFault>>()?;
+        asked_by(&mut refunds, &commands);
     }
-    let (capture, unsent_since) = (capture(&row)?, time_if_any(&row, "unsent_since")?);
+    let (capture, unsent_since) = (rows::capture(&row)?, row.time_if_any("unsent_since")?);
     Ok(Some(OrderMoney { capture, refunds, unsent_since }))
 }
 
@@ -203,46 +197,7 @@ async fn stock_counts(
 ) -> Result<Vec<StockCount>, PostgresFault> {
     let (merchant, sku) = after.map_or((Uuid::nil(), ""), |(merchant, sku)| (merchant.0, sku));
     let query = sqlx::query(STOCK).bind(merchant).bind(sku).bind(i64::from(limit));
-    database.rows(query).await?.iter().map(count).collect()
-}
-
-fn capture(row: &PgRow) -> Result<Option<CaptureFacts>, PostgresFault> {
-    let payment = id_if_any(row, "payment_id", PaymentId)?;
-    let provider_reference = get::<Option<String>>(row, "provider_reference")?.unwrap_or_default();
-    Ok(payment.zip(order_row::captured_minor(row)?).map(|(payment, amount_minor)| CaptureFacts {
-        payment,
-        provider_reference,
-        amount_minor,
-    }))
-}
-
-fn refund(row: &PgRow) -> Result<OrderRefund, PostgresFault> {
-    Ok(OrderRefund {
-        id: id(row, "id", RefundId)?,
-        amount_minor: get(row, "amount_minor")?,
-        requested_at: time(row, "requested_at")?,
-        recorded_at: time_if_any(row, "recorded_at")?,
-        command: None,
-    })
-}
-
-fn count(row: &PgRow) -> Result<StockCount, PostgresFault> {
-    Ok(StockCount {
-        merchant: id(row, "merchant_id", MerchantId)?,
-        sku: get(row, "sku")?,
-        on_hand: get(row, "on_hand")?,
-        reserved: get(row, "reserved")?,
-        held: get(row, "held")?,
-    })
-}
-
-fn endpoint(row: &PgRow) -> Result<AuditedEndpoint, PostgresFault> {
-    Ok(AuditedEndpoint {
-        id: id(row, "id", EndpointId)?,
-        events: json(row, "events")?,
-        enabled: get(row, "enabled")?,
-        since: time(row, "since")?,
-    })
+    database.rows(query).await?.iter().map(rows::stock_count).collect()
 }
 
 async fn request_missing_refund(
@@ -256,14 +211,7 @@ async fn request_missing_refund(
     if order.status != OrderStatus::Cancelled {
         return Ok(false);
     }
-    let ambient = unit.ambient.clone();
-    let mut messages = Messages::new(&ambient, at);
-    refunds::give_back(unit, &mut messages, &order, captured_minor).await?;
-    let asked = !messages.rows.is_empty();
-    if asked {
-        outbox_insert::write(unit, messages).await?;
-    }
-    Ok(asked)
+    refunds::give_back(unit, &order, captured_minor, at).await
 }
 
 #[cfg(test)]

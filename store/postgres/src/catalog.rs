@@ -2,21 +2,17 @@
 
 use async_trait::async_trait;
 use base::{Timestamp, TraceContext};
-use sqlx::postgres::PgRow;
 use store::{
     catalog::{Catalog, Category, InventoryPut, Product, ProductData, ProductFilter},
     domain::{MerchantId, Page, PageRequest},
     error::StoreError,
-    rules::{messages::Messages, texts},
+    rules::{rows, texts},
 };
 
 use super::{
     PostgresOrders,
     fault::PostgresFault,
-    outbox_insert,
     router::ReadMode,
-    row::{get, number, parsed, time},
-    stock,
     timestamps::Moment,
     transaction::{Query, Unit},
 };
@@ -99,8 +95,7 @@ impl Catalog for PostgresOrders {
 
     async fn product(&self, merchant: MerchantId, sku: &str) -> Result<Option<Product>, StoreError> {
         let query = || sqlx::query(ONE).bind(merchant.0).bind(sku);
-        let row = self.router.row(merchant, ReadMode::Replica, query).await?;
-        Ok(row.as_ref().map(read).transpose()?)
+        Ok(self.router.row(merchant, ReadMode::Replica, query, rows::product).await?)
     }
 
     async fn products(
@@ -117,21 +112,13 @@ impl Catalog for PostgresOrders {
                 .bind(filter.text.as_deref().map(texts::containing));
             if let Some(category) = &filter.category { query.bind(category) } else { query }
         };
-        let rows = self.router.rows(merchant, ReadMode::Replica, query).await?;
-        let products = rows.iter().map(read).collect::<Result<_, _>>()?;
+        let products = self.router.rows(merchant, ReadMode::Replica, query, rows::product).await?;
         Ok(Page::from_overfetched(products, page.limit))
     }
 
     async fn categories(&self, merchant: MerchantId) -> Result<Vec<Category>, StoreError> {
         let query = || sqlx::query(CATEGORIES).bind(merchant.0);
-        let rows = self.router.rows(merchant, ReadMode::Replica, query).await?;
-        let category = |row| {
-            Ok::<_, PostgresFault>(Category {
-                slug: get(row, "category")?,
-                products: number(row, "products")?,
-            })
-        };
-        Ok(rows.iter().map(category).collect::<Result<_, _>>()?)
+        Ok(self.router.rows(merchant, ReadMode::Replica, query, rows::category).await?)
     }
 }
 
@@ -142,15 +129,15 @@ async fn put(
     at: Timestamp,
 ) -> Result<(Product, bool), PostgresFault> {
     if let Some(row) = unit.row(with_product(UPDATE, merchant, product, at)).await? {
-        return Ok((read(&row)?, false));
+        return Ok((rows::product(&row)?, false));
     }
     if let Some(row) = unit.row(with_product(INSERT, merchant, product, at)).await? {
-        return Ok((read(&row)?, true));
+        return Ok((rows::product(&row)?, true));
     }
     // Created concurrently; products are never deleted, so it exists.
     let row = unit.row(with_product(UPDATE, merchant, product, at)).await?;
     let row = row.ok_or_else(|| PostgresFault::Corrupt(format!("product {} was not stored", product.sku)))?;
-    Ok((read(&row)?, false))
+    Ok((rows::product(&row)?, false))
 }
 
 fn with_product<'q>(
@@ -181,7 +168,7 @@ async fn set_stock(
     let Some(row) = unit.row(sqlx::query(LOCKED).bind(merchant.0).bind(sku)).await? else {
         return Ok(InventoryPut::NoSuchProduct);
     };
-    let before = read(&row)?;
+    let before = rows::product(&row)?;
     let low = before.available() > before.low_stock_at && on_hand - before.reserved <= before.low_stock_at;
     let query = sqlx::query(SET_STOCK)
         .bind(merchant.0)
@@ -192,24 +179,6 @@ async fn set_stock(
     let Some(row) = unit.row(query).await? else {
         return Ok(InventoryPut::BelowReserved { reserved: before.reserved });
     };
-    let ambient = unit.ambient.clone();
-    let mut messages = Messages::new(&ambient, at);
-    messages.stock_set(merchant, &stock::stock(&row)?, low, trace);
-    outbox_insert::write(unit, messages).await?;
-    Ok(InventoryPut::Set(read(&row)?))
-}
-
-fn read(row: &PgRow) -> Result<Product, PostgresFault> {
-    Ok(Product {
-        sku: get(row, "sku")?,
-        name: get(row, "name")?,
-        description: get(row, "description")?,
-        category: get(row, "category")?,
-        price_minor: get(row, "price_minor")?,
-        currency: parsed(row, "currency")?,
-        on_hand: get(row, "on_hand")?,
-        reserved: get(row, "reserved")?,
-        low_stock_at: get(row, "low_stock_at")?,
-        updated_at: time(row, "updated_at")?,
-    })
+    unit.messages(at).stock_set(merchant, &rows::stock(&row)?, low, trace);
+    Ok(InventoryPut::Set(rows::product(&row)?))
 }

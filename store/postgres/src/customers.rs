@@ -1,21 +1,16 @@
 //! [`Customers`]: registered customers.
 
 use async_trait::async_trait;
-use sqlx::postgres::PgRow;
 use store::{
     customers::{Account, Customers, PasswordHash, email_key},
-    domain::{Customer, CustomerId, MerchantId},
+    domain::{CustomerId, MerchantId},
     error::StoreError,
     event_data,
-    rules::messages::told,
+    rules::{columns::Columns, messages::told, rows},
 };
 
 use super::{
-    PostgresOrders,
-    fault::PostgresFault,
-    router::ReadMode,
-    row::{get, id, time, to_json},
-    timestamps::Moment,
+    PostgresOrders, fault::PostgresFault, router::ReadMode, row::to_json, timestamps::Moment,
     transaction::Unit,
 };
 
@@ -49,13 +44,12 @@ impl Customers for PostgresOrders {
         email: &str,
     ) -> Result<Option<Account>, StoreError> {
         let query = || sqlx::query(BY_EMAIL).bind(merchant.0).bind(email_key(email));
-        let row = self.router.row(merchant, ReadMode::Primary, query).await?;
-        Ok(row.as_ref().map(account).transpose()?)
+        Ok(self.router.row(merchant, ReadMode::Primary, query, rows::account).await?)
     }
 
     async fn customer_by_id(&self, id: CustomerId) -> Result<Option<Account>, StoreError> {
-        let row = self.router.row(id, ReadMode::Primary, || sqlx::query(BY_ID).bind(id.0)).await?;
-        Ok(row.as_ref().map(account).transpose()?)
+        let query = || sqlx::query(BY_ID).bind(id.0);
+        Ok(self.router.row(id, ReadMode::Primary, query, rows::account).await?)
     }
 
     async fn delete_account(&self, merchant: MerchantId, id: CustomerId) -> Result<bool, StoreError> {
@@ -85,7 +79,7 @@ pub(super) async fn by_email(
     email: &str,
 ) -> Result<Option<Account>, PostgresFault> {
     let row = unit.row(sqlx::query(BY_EMAIL).bind(merchant.0).bind(email_key(email))).await?;
-    row.as_ref().map(account).transpose()
+    row.as_ref().map(rows::account).transpose()
 }
 
 /// Sets the password of the account of an address; `None` when there is no account.
@@ -96,12 +90,13 @@ pub(super) async fn set_password(
     hash: &PasswordHash,
 ) -> Result<Option<CustomerId>, PostgresFault> {
     let query = sqlx::query(SET_PASSWORD).bind(merchant.0).bind(email_key(email)).bind(hash.as_phc());
-    unit.row(query).await?.map(|row| id(&row, "id", CustomerId)).transpose()
+    unit.row(query).await?.map(|row| row.id("id", CustomerId)).transpose()
 }
 
 async fn delete(unit: &mut Unit, merchant: MerchantId, id: CustomerId) -> Result<bool, PostgresFault> {
-    let row = unit.row(sqlx::query(OF_MERCHANT).bind(merchant.0).bind(id.0)).await?;
-    let Some(account) = row.as_ref().map(account).transpose()? else { return Ok(false) };
+    let query = sqlx::query(OF_MERCHANT).bind(merchant.0).bind(id.0);
+    let Some(row) = unit.row(query).await? else { return Ok(false) };
+    let account = rows::account(&row)?;
     unit.run(sqlx::query(DELETE_MAILS).bind(id.0)).await?;
     let pending = sqlx::query(DELETE_VERIFICATIONS).bind(merchant.0).bind(email_key(&account.customer.email));
     unit.run(pending).await?;
@@ -109,14 +104,4 @@ async fn delete(unit: &mut Unit, merchant: MerchantId, id: CustomerId) -> Result
     let left = to_json(&event_data::deleted_customer(id))?;
     unit.run(sqlx::query(FORGET).bind(told(id).0).bind(merchant.0).bind(left)).await?;
     Ok(true)
-}
-
-fn account(row: &PgRow) -> Result<Account, PostgresFault> {
-    Ok(Account {
-        id: id(row, "id", CustomerId)?,
-        merchant: id(row, "merchant_id", MerchantId)?,
-        customer: Customer { email: get(row, "email")?, name: get(row, "name")? },
-        password_hash: PasswordHash::from_phc(get(row, "password_hash")?),
-        created_at: time(row, "created_at")?,
-    })
 }

@@ -44,7 +44,6 @@ use futures::future::join_all;
 use store::{error::StoreError, rules::in_flight::InFlight};
 
 use self::{database::OrderDatabase, fault::PostgresFault, router::Router};
-use crate::partitions::Partitions;
 
 /// The table of applied migrations.
 const HISTORY: &str = "order_store_migrations";

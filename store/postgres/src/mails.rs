@@ -4,15 +4,10 @@ use async_trait::async_trait;
 use store::{
     error::StoreError,
     orders::{MailRecord, MailSubject, Mails},
+    rules::rows,
 };
 
-use super::{
-    PostgresOrders,
-    fault::PostgresFault,
-    router::ReadMode,
-    row::{get, time},
-    timestamps::Moment,
-};
+use super::{PostgresOrders, router::ReadMode, timestamps::Moment};
 
 pub(super) const OF_ORDER: &str =
     "SELECT template, message_id, sent_at FROM mails WHERE order_id = $1 ORDER BY sent_at, template";
@@ -31,15 +26,7 @@ impl Mails for PostgresOrders {
             MailSubject::Order(id) => sqlx::query(OF_ORDER).bind(id.0),
             MailSubject::Customer(id) => sqlx::query(OF_CUSTOMER).bind(id.0),
         };
-        let rows = self.router.rows(subject, ReadMode::Primary, query).await?;
-        let mail = |row| {
-            Ok::<_, PostgresFault>(MailRecord {
-                template: get(row, "template")?,
-                message_id: get(row, "message_id")?,
-                sent_at: time(row, "sent_at")?,
-            })
-        };
-        Ok(rows.iter().map(mail).collect::<Result<_, _>>()?)
+        Ok(self.router.rows(subject, ReadMode::Primary, query, rows::mail).await?)
     }
 
     async fn record_mail(&self, subject: MailSubject, mail: MailRecord) -> Result<bool, StoreError> {

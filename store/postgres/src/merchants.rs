@@ -1,18 +1,18 @@
 //! [`Merchants`]: merchants and their API keys.
 
 use async_trait::async_trait;
-use base::{Timestamp, ids::Uuid};
+use base::Timestamp;
 use store::{
     domain::MerchantId,
     error::StoreError,
     merchants::{KeyHash, KeyRecord, Merchants},
-    rules::texts,
 };
 
-use super::{
-    PostgresOrders, api_keys::BY_HASH, fault::PostgresFault, router::ReadMode, row::get, timestamps::Moment,
-    transaction::Unit,
-};
+use super::{PostgresOrders, fault::PostgresFault, router::ReadMode, row::get, timestamps::Moment};
+
+const INSERT_KEY: &str = "
+    INSERT INTO api_keys (hash, id, merchant_id, scope, created_at) VALUES ($1, $2, $3, $4, $5)
+    ON CONFLICT DO NOTHING";
 
 #[async_trait]
 impl Merchants for PostgresOrders {
@@ -27,10 +27,21 @@ impl Merchants for PostgresOrders {
         if self.router.key(hash).await?.is_some_and(|found| found.merchant != key.merchant) {
             return Err(taken(key).into());
         }
-        let ensured = self.router.write(key.merchant, (key, hash, at), |unit, (key, hash, at)| {
-            Box::pin(ensure_key(unit, key, *hash, *at))
-        });
-        Ok(ensured.await?)
+        let query = || {
+            sqlx::query(INSERT_KEY)
+                .bind(hash.to_vec())
+                .bind(key.id.0)
+                .bind(key.merchant.0)
+                .bind(key.scope.as_str())
+                .bind(Moment(at))
+        };
+        if self.router.run(key.merchant, query).await? > 0 {
+            return Ok(true);
+        }
+        match self.router.key(hash).await? {
+            Some(found) if found.merchant == key.merchant => Ok(false),
+            _ => Err(taken(key).into()),
+        }
     }
 
     async fn key_by_hash(&self, hash: KeyHash) -> Result<Option<KeyRecord>, StoreError> {
@@ -39,35 +50,8 @@ impl Merchants for PostgresOrders {
 
     async fn merchant_name(&self, id: MerchantId) -> Result<Option<String>, StoreError> {
         let query = || sqlx::query("SELECT name FROM merchants WHERE id = $1").bind(id.0);
-        let row = self.router.row(id, ReadMode::Primary, query).await?;
-        Ok(row.map(|row| get(&row, "name")).transpose()?)
+        Ok(self.router.row(id, ReadMode::Primary, query, |row| get(row, "name")).await?)
     }
-}
-
-async fn ensure_key(
-    unit: &mut Unit,
-    key: &KeyRecord,
-    hash: KeyHash,
-    at: Timestamp,
-) -> Result<bool, PostgresFault> {
-    let query = sqlx::query(
-        "INSERT INTO api_keys (hash, id, merchant_id, scope, created_at) VALUES ($1, $2, $3, $4, $5)
-         ON CONFLICT DO NOTHING",
-    )
-    .bind(hash.to_vec())
-    .bind(key.id.0)
-    .bind(key.merchant.0)
-    .bind(texts::of_scope(key.scope))
-    .bind(Moment(at));
-    if unit.run(query).await? > 0 {
-        return Ok(true);
-    }
-    let found = unit.row(sqlx::query(BY_HASH).bind(hash.to_vec())).await?;
-    let owner = found.map(|row| get::<Uuid>(&row, "merchant_id")).transpose()?;
-    if owner == Some(key.merchant.0) {
-        return Ok(false);
-    }
-    Err(taken(key))
 }
 
 fn taken(key: &KeyRecord) -> PostgresFault {

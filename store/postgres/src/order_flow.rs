@@ -29,6 +29,8 @@ pub(super) const LIST_BY_STATUS: &str = concat!(
     columns!(),
     " FROM orders WHERE merchant_id = $1 AND id < $2 AND status = $4 ORDER BY id DESC LIMIT $3"
 );
+pub(super) const REPLACE_TOKEN: &str =
+    "UPDATE orders SET token_hash = $3, token_expires_at = $4 WHERE id = $1 AND merchant_id = $2";
 // Skips rows that another process locked to delete. By ctid: locked rows keep theirs.
 pub(super) const EXPIRE: &str = "
     DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(
@@ -54,14 +56,12 @@ impl Orders for PostgresOrders {
 
     async fn order(&self, merchant: MerchantId, id: OrderId) -> Result<Option<Order>, StoreError> {
         let query = || sqlx::query(order_row::OF_MERCHANT).bind(id.0).bind(merchant.0);
-        let row = self.router.row(merchant, ReadMode::Replica, query).await?;
-        Ok(row.as_ref().map(order_row::order).transpose()?)
+        Ok(self.router.row(merchant, ReadMode::Replica, query, order_row::order).await?)
     }
 
     async fn order_by_id(&self, id: OrderId) -> Result<Option<Order>, StoreError> {
         let query = || sqlx::query(order_row::BY_ID).bind(id.0);
-        let row = self.router.row(id, ReadMode::Primary, query).await?;
-        Ok(row.as_ref().map(order_row::order).transpose()?)
+        Ok(self.router.row(id, ReadMode::Primary, query, order_row::order).await?)
     }
 
     async fn replace_order_token(
@@ -70,10 +70,14 @@ impl Orders for PostgresOrders {
         id: OrderId,
         token: Option<OrderToken>,
     ) -> Result<bool, StoreError> {
-        let replaced = self.router.write(merchant, ((merchant, id), token), |unit, (order, token)| {
-            Box::pin(order_row::replace_token(unit, *order, token.as_ref()))
-        });
-        Ok(replaced.await?)
+        let query = || {
+            sqlx::query(REPLACE_TOKEN)
+                .bind(id.0)
+                .bind(merchant.0)
+                .bind(token.map(|token| token.hash.to_vec()))
+                .bind(token.map(|token| Moment(token.expires_at)))
+        };
+        Ok(self.router.run(merchant, query).await? > 0)
     }
 
     async fn orders(
@@ -89,8 +93,7 @@ impl Orders for PostgresOrders {
                 .bind(i64::from(page.limit) + 1);
             if let Some(status) = status { query.bind(status.as_str()) } else { query }
         };
-        let rows = self.router.rows(merchant, ReadMode::Replica, query).await?;
-        let orders = rows.iter().map(order_row::order).collect::<Result<_, _>>()?;
+        let orders = self.router.rows(merchant, ReadMode::Replica, query, order_row::order).await?;
         Ok(Page::from_overfetched(orders, page.limit))
     }
 
@@ -191,10 +194,7 @@ impl Orders for PostgresOrders {
     }
 
     async fn expire_idempotency(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        let expire = |database: OrderDatabase, limit| async move {
-            database.run(sqlx::query(EXPIRE).bind(Moment(before)).bind(i64::from(limit))).await
-        };
-        Ok(self.router.in_turn(limit, expire).await?)
+        Ok(self.router.in_turn(EXPIRE, before, limit).await?)
     }
 
     /// One shard that answers is enough: its merchants can order. [`PostgresOrders::health`] reports each shard.

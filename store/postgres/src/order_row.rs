@@ -2,16 +2,11 @@
 
 use sqlx::postgres::PgRow;
 use store::{
-    domain::{Customer, CustomerId, MerchantId, Order, OrderId, OrderToken, Shipment, ShipmentId},
-    rules::Damage,
+    domain::{MerchantId, Order, OrderId},
+    rules::{columns::Columns, rows},
 };
 
-use super::{
-    fault::PostgresFault,
-    row::{get, id, id_if_any, json, json_if_any, number, parsed, parsed_if_any, time, time_if_any},
-    timestamps::Moment,
-    transaction::Unit,
-};
+use super::{fault::PostgresFault, transaction::Unit};
 
 /// The columns of an order. Named, because a prepared `SELECT *` fails for the lifetime of a connection once a column
 /// is added.
@@ -28,8 +23,6 @@ pub(super) use columns;
 pub(super) const BY_ID: &str = concat!("SELECT ", columns!(), " FROM orders WHERE id = $1");
 pub(super) const OF_MERCHANT: &str =
     concat!("SELECT ", columns!(), " FROM orders WHERE id = $1 AND merchant_id = $2");
-pub(super) const REPLACE_TOKEN: &str =
-    "UPDATE orders SET token_hash = $3, token_expires_at = $4 WHERE id = $1 AND merchant_id = $2";
 const LOCKED: &str = concat!("SELECT ", columns!(), " FROM orders WHERE id = $1 FOR NO KEY UPDATE");
 
 /// The order with this id, of any merchant, without a lock.
@@ -52,20 +45,6 @@ pub(super) async fn lock_captured(
     Ok(captured_minor(&row)?.map(|captured_minor| (order, captured_minor)))
 }
 
-/// See [`store::orders::Orders::replace_order_token`].
-pub(super) async fn replace_token(
-    unit: &mut Unit,
-    (merchant, id): (MerchantId, OrderId),
-    token: Option<&OrderToken>,
-) -> Result<bool, PostgresFault> {
-    let query = sqlx::query(REPLACE_TOKEN)
-        .bind(id.0)
-        .bind(merchant.0)
-        .bind(token.map(|token| &token.hash[..]))
-        .bind(token.map(|token| Moment(token.expires_at)));
-    Ok(unit.run(query).await? > 0)
-}
-
 /// A merchant's order, without a lock.
 pub(super) async fn find_of(
     unit: &mut Unit,
@@ -78,9 +57,9 @@ pub(super) async fn find_of(
 
 /// Reads a whole row of `orders`.
 pub(super) fn order(row: &PgRow) -> Result<Order, PostgresFault> {
-    read(row).map_err(|fault| match fault {
+    rows::order(row).map_err(|fault| match fault {
         PostgresFault::Corrupt(detail) => {
-            let order = id(row, "id", OrderId).map_or_else(|_| "?".to_owned(), |id| id.to_string());
+            let order = row.id("id", OrderId).map_or_else(|_| "?".to_owned(), |id| id.to_string());
             PostgresFault::Corrupt(format!("order {order}: {detail}"))
         }
         other => other,
@@ -89,42 +68,5 @@ pub(super) fn order(row: &PgRow) -> Result<Order, PostgresFault> {
 
 /// The captured amount of the order in this row.
 pub(super) fn captured_minor(row: &PgRow) -> Result<Option<i64>, PostgresFault> {
-    get(row, "captured_minor")
-}
-
-fn read(row: &PgRow) -> Result<Order, PostgresFault> {
-    Ok(Order {
-        id: id(row, "id", OrderId)?,
-        merchant: id(row, "merchant_id", MerchantId)?,
-        status: parsed(row, "status")?,
-        currency: parsed(row, "currency")?,
-        total_minor: get(row, "total_minor")?,
-        refunded_minor: get(row, "refunded_minor")?,
-        lines: json(row, "lines")?,
-        customer: Customer { email: get(row, "customer_email")?, name: get(row, "customer_name")? },
-        account: id_if_any(row, "customer_id", CustomerId)?,
-        token: token(row)?,
-        payment_method: get(row, "payment_method")?,
-        shipping_address: json_if_any(row, "shipping_address")?,
-        reference: get(row, "reference")?,
-        status_reason: get(row, "status_reason")?,
-        shipment: shipment(row)?,
-        event_sequence: number(row, "event_sequence")?,
-        trace: parsed_if_any(row, "trace")?,
-        created_at: time(row, "created_at")?,
-        updated_at: time(row, "updated_at")?,
-    })
-}
-
-fn shipment(row: &PgRow) -> Result<Option<Shipment>, PostgresFault> {
-    let id = id_if_any(row, "shipment_id", ShipmentId)?;
-    let shipped_at = time_if_any(row, "shipped_at")?;
-    Ok(id.zip(shipped_at).map(|(id, shipped_at)| Shipment { id, shipped_at }))
-}
-
-fn token(row: &PgRow) -> Result<Option<OrderToken>, PostgresFault> {
-    let hash: Option<&[u8]> = get(row, "token_hash")?;
-    let hash = hash.map(|bytes| bytes.try_into().map_err(|error| Damage::column("token_hash", error)));
-    let expires_at = time_if_any(row, "token_expires_at")?;
-    Ok(hash.transpose()?.zip(expires_at).map(|(hash, expires_at)| OrderToken { hash, expires_at }))
+    row.integer_if_any("captured_minor")
 }

@@ -12,24 +12,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base::{Timestamp, ids::Uuid, postgres::Database, time::later};
 use futures::future::join_all;
-use sqlx::postgres::PgRow;
 use store::{
     domain::{Event, EventId, MerchantId, OrderId, Page, PageRequest},
     error::StoreError,
-    outbox::{Backlog, Command, Outbox, OutboxBody, OutboxMessage, Position, Submitted},
-    rules::messages::{COMMAND, Messages},
+    outbox::{Backlog, Command, Outbox, OutboxMessage, Position, Submitted},
+    rules::{columns::Columns, rows},
 };
 use tokio::sync::watch;
 
 use super::{
-    PostgresOrders,
-    database::OrderDatabase,
-    fault::PostgresFault,
-    order_row, outbox_insert,
-    router::ReadMode,
-    row::{get, id, id_if_any, json, number, parsed, parsed_if_any, time, time_if_any},
-    timestamps::Moment,
-    transaction::Unit,
+    PostgresOrders, database::OrderDatabase, fault::PostgresFault, order_row, router::ReadMode, row::get,
+    timestamps::Moment, transaction::Unit,
 };
 use crate::partitions::earliest_of;
 
@@ -142,8 +135,8 @@ impl Outbox for PostgresOrders {
     }
 
     async fn event_by_id(&self, id: EventId) -> Result<Option<Event>, StoreError> {
-        let row = self.router.row(id, ReadMode::Primary, || sqlx::query(BY_ID).bind(id.0)).await?;
-        Ok(row.as_ref().map(event).transpose()?)
+        let query = || sqlx::query(BY_ID).bind(id.0);
+        Ok(self.router.row(id, ReadMode::Primary, query, rows::event).await?)
     }
 
     async fn order_events(&self, order: OrderId, after: u64) -> Result<Vec<Event>, StoreError> {
@@ -154,8 +147,7 @@ impl Outbox for PostgresOrders {
                 .bind(earliest_of(order))
         };
         // From the primary: an arrival wakes the reader before a replica can have the event.
-        let rows = self.router.rows(order, ReadMode::Primary, query).await?;
-        Ok(rows.iter().map(event).collect::<Result<_, _>>()?)
+        Ok(self.router.rows(order, ReadMode::Primary, query, rows::event).await?)
     }
 }
 
@@ -172,14 +164,14 @@ async fn events(
         }
     };
     let query = sqlx::query(EVENTS).bind(merchant.0).bind(before).bind(i64::from(page.limit) + 1);
-    let events = database.rows(query).await?.iter().map(event).collect::<Result<_, _>>()?;
+    let events = database.rows(query).await?.iter().map(rows::event).collect::<Result<_, PostgresFault>>()?;
     Ok(Page::from_overfetched(events, page.limit))
 }
 
 async fn backlog(database: &Database) -> Result<Backlog, PostgresFault> {
     let row = database.row(sqlx::query(BACKLOG)).await?;
     let row = row.ok_or_else(|| PostgresFault::Corrupt("a SELECT of sums returned no row".to_owned()))?;
-    Ok(Backlog { messages: number(&row, "messages")?, oldest_at: time_if_any(&row, "oldest_at")? })
+    Ok(Backlog { messages: row.number("messages")?, oldest_at: row.time_if_any("oldest_at")? })
 }
 
 /// Marks the messages of one database.
@@ -214,10 +206,7 @@ async fn submit(
     if unit.row(sqlx::query(KNOWN).bind(id.0)).await?.is_some() {
         return Ok(Submitted::Already);
     }
-    let ambient = unit.ambient.clone();
-    let mut messages = Messages::new(&ambient, at);
-    messages.command_as(id, &order, command)?;
-    outbox_insert::write(unit, messages).await?;
+    unit.messages(at).command_as(id, &order, command)?;
     Ok(Submitted::Stored)
 }
 
@@ -236,36 +225,11 @@ async fn claim(
         return Ok(Vec::new());
     };
     let query = sqlx::query(TAKEN).bind(&ids).bind(first).bind(last);
-    let messages: Vec<_> = unit.rows(query).await?.iter().map(message).collect::<Result<_, _>>()?;
+    let messages = unit.rows(query).await?;
+    let messages = messages.iter().map(rows::message).collect::<Result<Vec<_>, PostgresFault>>()?;
     if messages.len() != taken.len() {
         let (logged, taken) = (messages.len(), taken.len());
         return Err(PostgresFault::Corrupt(format!("of {taken} messages to send, {logged} are in the log")));
     }
     Ok(messages)
-}
-
-fn message(row: &PgRow) -> Result<OutboxMessage, PostgresFault> {
-    let body = if get::<&str>(row, "kind")? == COMMAND {
-        OutboxBody::Command {
-            id: id(row, "id", EventId)?,
-            command: json(row, "data")?,
-            trace: parsed_if_any(row, "trace")?,
-        }
-    } else {
-        OutboxBody::Event(event(row)?)
-    };
-    Ok(OutboxMessage { position: Position::only(get(row, "position")?), body })
-}
-
-fn event(row: &PgRow) -> Result<Event, PostgresFault> {
-    Ok(Event {
-        id: id(row, "id", EventId)?,
-        merchant: id(row, "merchant_id", MerchantId)?,
-        order: id_if_any(row, "order_id", OrderId)?,
-        kind: parsed(row, "kind")?,
-        sequence: number(row, "sequence")?,
-        at: time(row, "at")?,
-        data: json(row, "data")?,
-        trace: parsed_if_any(row, "trace")?,
-    })
 }

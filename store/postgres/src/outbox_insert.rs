@@ -7,7 +7,7 @@ use super::{
     fault::PostgresFault,
     row::{column, to_json},
     timestamps::Moment,
-    transaction::{Query, Unit},
+    transaction::Query,
 };
 
 /// The rows of `messages` with their positions; [`bind`] binds `$1` to `$9`.
@@ -29,16 +29,8 @@ pub(super) use numbered_messages;
 
 pub(super) const WRITE: &str = concat!("WITH ", numbered_messages!());
 
-/// Writes the messages.
-pub(super) async fn write(unit: &mut Unit, messages: Messages<'_>) -> Result<(), PostgresFault> {
-    let query = bind(sqlx::query(WRITE), &messages)?;
-    unit.run(query).await?;
-    unit.wake_relays();
-    Ok(())
-}
-
 /// Binds `$1` to `$9`.
-pub(super) fn bind<'q>(query: Query<'q>, messages: &Messages<'_>) -> Result<Query<'q>, PostgresFault> {
+pub(super) fn bind<'q>(query: Query<'q>, messages: &Messages) -> Result<Query<'q>, PostgresFault> {
     let rows = &messages.rows;
     let data = rows.iter().map(|row| to_json(&row.data)).collect::<Result<Vec<_>, _>>()?;
     let sequence =

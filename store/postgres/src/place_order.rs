@@ -16,6 +16,7 @@ use store::{
     orders::{NewOrder, PlaceOutcome},
     rules::{
         Damage,
+        columns::Columns,
         messages::Messages,
         place_order,
         stock::{Stock, Wanted, wanted},
@@ -25,7 +26,7 @@ use store::{
 use super::{
     fault::PostgresFault,
     outbox_insert::{self, numbered_messages},
-    row::{column, get, id, to_json},
+    row::{column, get, to_json},
     stock,
     timestamps::Moment,
     transaction::Unit,
@@ -120,8 +121,7 @@ async fn store(
     wanted: &Wanted<'_>,
 ) -> Result<(), PostgresFault> {
     let Some(first) = orders.first() else { return Ok(()) };
-    let ambient = unit.ambient.clone();
-    let mut messages = Messages::new(&ambient, first.created_at);
+    let mut messages = Messages::new(&unit.ambient, first.created_at);
     messages.placed(orders, reserved, wanted);
     let lines: Result<Vec<_>, _> = orders.iter().map(|order| to_json(&order.lines)).collect();
     let address = |order: &Order| order.shipping_address.as_ref().map(to_json).transpose();
@@ -160,5 +160,5 @@ async fn why_not(unit: &mut Unit, new: &NewOrder, reserved: &[Stock]) -> Result<
 
 fn recorded(new: &NewOrder, row: &PgRow) -> Result<PlaceOutcome, PostgresFault> {
     let fingerprint: &[u8] = get(row, "fingerprint")?;
-    Ok(place_order::replay(new, fingerprint, id(row, "order_id", OrderId)?, get(row, "body")?))
+    Ok(place_order::replay(new, fingerprint, row.id("order_id", OrderId)?, row.text("body")?))
 }

@@ -9,13 +9,12 @@ use store::{
     domain::{MerchantId, Order, OrderId, OrderStatus, RefundId},
     orders::{RefundFacts, RefundRequested, Transition},
     outbox::Command,
-    rules::{messages::Messages, transitions},
+    rules::transitions,
 };
 
 use super::{
     fault::PostgresFault,
     order_row::{self, columns},
-    outbox_insert,
     row::get,
     stock,
     timestamps::Moment,
@@ -41,18 +40,20 @@ pub(super) const KNOWN: &str = "SELECT recorded_at FROM refunds WHERE order_id =
 pub(super) const ASKED: &str =
     "SELECT coalesce(sum(amount_minor), 0)::bigint AS asked FROM refunds WHERE order_id = $1";
 
-/// Requests a refund of a cancelled order: the part of `captured_minor` that is not requested yet.
+/// Requests a refund of a cancelled order: the part of `captured_minor` that is not requested yet. False when there is
+/// none.
 pub(super) async fn give_back(
     unit: &mut Unit,
-    messages: &mut Messages<'_>,
     order: &Order,
     captured_minor: i64,
-) -> Result<(), PostgresFault> {
+    at: Timestamp,
+) -> Result<bool, PostgresFault> {
     let left_minor = transitions::left_minor(order, captured_minor, asked_minor(unit, order.id).await?);
     if left_minor <= 0 {
-        return Ok(());
+        return Ok(false);
     }
-    ask(unit, messages, order, transitions::refund_of_cancelled(order), left_minor).await
+    ask(unit, order, transitions::refund_of_cancelled(order), left_minor, at).await?;
+    Ok(true)
 }
 
 /// See [`store::orders::Orders::request_refund`].
@@ -74,10 +75,7 @@ pub(super) async fn request(
         Ok(amount_minor) => amount_minor,
         Err(answer) => return Ok(answer),
     };
-    let ambient = unit.ambient.clone();
-    let mut messages = Messages::new(&ambient, at);
-    ask(unit, &mut messages, &order, refund, amount_minor).await?;
-    outbox_insert::write(unit, messages).await?;
+    ask(unit, &order, refund, amount_minor, at).await?;
     Ok(RefundRequested::Accepted(order, refund))
 }
 
@@ -104,23 +102,20 @@ pub(super) async fn record(
     if order.status == OrderStatus::Refunded && order.shipment.is_none() {
         stock::release(unit, &order, at).await?;
     }
-    let ambient = unit.ambient.clone();
-    let mut messages = Messages::new(&ambient, at);
-    messages.refunded(&order, order_row::captured_minor(&row)?, facts);
-    outbox_insert::write(unit, messages).await?;
+    unit.messages(at).refunded(&order, order_row::captured_minor(&row)?, facts);
     Ok(Transition::Now(Box::new(order)))
 }
 
 async fn ask(
     unit: &mut Unit,
-    messages: &mut Messages<'_>,
     order: &Order,
     refund: RefundId,
     amount_minor: i64,
+    at: Timestamp,
 ) -> Result<(), PostgresFault> {
-    let query = sqlx::query(ASK).bind(order.id.0).bind(refund.0).bind(amount_minor).bind(Moment(messages.at));
+    let query = sqlx::query(ASK).bind(order.id.0).bind(refund.0).bind(amount_minor).bind(Moment(at));
     unit.run(query).await?;
-    Ok(messages.command(order, &Command::Refund { order: order.id, refund, amount_minor })?)
+    Ok(unit.messages(at).command(order, &Command::Refund { order: order.id, refund, amount_minor })?)
 }
 
 async fn known(unit: &mut Unit, order: OrderId, refund: RefundId) -> Result<Option<PgRow>, PostgresFault> {

@@ -11,7 +11,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("orders::LIST_BY_STATUS", order_flow::LIST_BY_STATUS),
     ("orders::BY_ID", order_row::BY_ID),
     ("orders::OF_MERCHANT", order_row::OF_MERCHANT),
-    ("orders::REPLACE_TOKEN", order_row::REPLACE_TOKEN),
+    ("orders::REPLACE_TOKEN", order_flow::REPLACE_TOKEN),
     ("orders::EXPIRE", order_flow::EXPIRE),
     ("transitions::STALE", transitions::STALE),
     ("transitions::EXPIRE", transitions::EXPIRE),

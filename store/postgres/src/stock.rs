@@ -6,16 +6,18 @@
 use std::collections::BTreeMap;
 
 use base::Timestamp;
-use sqlx::postgres::PgRow;
 use store::{
     domain::{Currency, MerchantId, Order},
     orders::NewOrder,
-    rules::stock::{Stock, Wanted, expect_all, of_order},
+    rules::{
+        columns::Columns,
+        rows,
+        stock::{Stock, Wanted, expect_all, of_order},
+    },
 };
 
 use super::{
     fault::PostgresFault,
-    row::{get, number, parsed},
     timestamps::Moment,
     transaction::{Query, Unit},
 };
@@ -95,7 +97,7 @@ pub(super) async fn reserve(
         .bind(first.currency.as_str())
         .bind(orders.iter().map(|order| order.idempotency.key.as_str()).collect::<Vec<&str>>())
         .bind(Moment(first.at));
-    unit.rows(query).await?.iter().map(stock).collect()
+    unit.rows(query).await?.iter().map(rows::stock).collect()
 }
 
 /// Releases the units reserved by an order.
@@ -113,7 +115,7 @@ pub(super) async fn ship(unit: &mut Unit, order: &Order, at: Timestamp) -> Resul
     let query = with_wanted(SHIP, order.merchant, &wanted).bind(Moment(at));
     let rows = unit.rows(query).await?;
     expect_all(order, &wanted, rows.len())?;
-    rows.iter().map(stock).collect()
+    rows.iter().map(rows::stock).collect()
 }
 
 /// Currency and available units of the wanted products, to explain a rejected reservation.
@@ -125,21 +127,8 @@ pub(super) async fn look(
     let query = sqlx::query(LOOK).bind(merchant.0).bind(skus(wanted));
     let rows = unit.rows(query).await?;
     rows.iter()
-        .map(|row| Ok((get(row, "sku")?, (parsed(row, "currency")?, get(row, "available")?))))
+        .map(|row| Ok((row.text("sku")?, (row.parsed("currency")?, row.number("available")?))))
         .collect()
-}
-
-/// Reads a row of `products`.
-pub(super) fn stock(row: &PgRow) -> Result<Stock, PostgresFault> {
-    Ok(Stock {
-        sku: get(row, "sku")?,
-        name: get(row, "name")?,
-        price_minor: get(row, "price_minor")?,
-        on_hand: get(row, "on_hand")?,
-        reserved: get(row, "reserved")?,
-        low_stock_at: get(row, "low_stock_at")?,
-        event_sequence: number(row, "event_sequence")?,
-    })
 }
 
 fn with_wanted(sql: &'static str, merchant: MerchantId, wanted: &Wanted<'_>) -> Query<'static> {

@@ -1,12 +1,13 @@
-//! Unit of work: the statements of one transaction.
+//! Unit of work: the statements of one transaction, and the messages that it writes at its end.
 //!
 //! Guarantees: a unit that fails, is abandoned or is dropped changes nothing. Behind a pooler every statement is
 //! unnamed. [`super::database`] begins, ends and repeats units.
 
-use base::{Ambient, postgres::Transaction};
+use base::{Ambient, Timestamp, postgres::Transaction};
 use sqlx::{Postgres, postgres::PgRow};
+use store::rules::messages::Messages;
 
-use super::fault::PostgresFault;
+use super::{fault::PostgresFault, outbox_insert};
 
 /// A statement with its arguments.
 pub(super) type Query<'q> = sqlx::query::Query<'q, Postgres, sqlx::postgres::PgArguments>;
@@ -18,11 +19,12 @@ pub(super) struct Unit {
     persistent: bool,
     abandoned: bool,
     wakes_relays: bool,
+    messages: Option<Messages>,
 }
 
 impl Unit {
     pub(super) fn new(transaction: Transaction, ambient: Ambient, persistent: bool) -> Self {
-        Self { transaction, ambient, persistent, abandoned: false, wakes_relays: false }
+        Self { transaction, ambient, persistent, abandoned: false, wakes_relays: false, messages: None }
     }
 
     /// All rows of a query.
@@ -40,6 +42,11 @@ impl Unit {
         Ok(query.persistent(self.persistent).execute(&mut *self.transaction).await?.rows_affected())
     }
 
+    /// The messages that the unit writes at its end, all of the time `at`.
+    pub(super) fn messages(&mut self, at: Timestamp) -> &mut Messages {
+        self.messages.get_or_insert_with(|| Messages::new(&self.ambient, at))
+    }
+
     /// Makes the unit roll back at its end; its result is returned all the same.
     pub(super) fn abandon(&mut self) {
         self.abandoned = true;
@@ -50,11 +57,15 @@ impl Unit {
         self.wakes_relays = true;
     }
 
-    /// Commits, or rolls back an abandoned unit; true when relays are to be notified.
-    pub(super) async fn end(self) -> Result<bool, PostgresFault> {
+    /// Writes the messages and commits, or rolls back an abandoned unit; true when relays are to be notified.
+    pub(super) async fn end(mut self) -> Result<bool, PostgresFault> {
         if self.abandoned {
             self.transaction.rollback().await?;
             return Ok(false);
+        }
+        if let Some(messages) = self.messages.take() {
+            self.run(outbox_insert::bind(sqlx::query(outbox_insert::WRITE), &messages)?).await?;
+            self.wake_relays();
         }
         self.transaction.commit().await?;
         Ok(self.wakes_relays)

@@ -7,7 +7,7 @@ use store::{
     domain::{MerchantId, Order, OrderId, OrderStatus, PaymentId, ShipmentId},
     orders::{CaptureFacts, EXPIRED, Transition},
     rules::{
-        messages::Messages,
+        columns::Columns,
         transitions::{classify, was_fulfilled, was_paid},
     },
 };
@@ -15,9 +15,7 @@ use store::{
 use super::{
     fault::PostgresFault,
     order_row::{self, columns},
-    outbox_insert, refunds,
-    row::id,
-    stock,
+    refunds, stock,
     timestamps::Moment,
     transaction::{Query, Unit},
 };
@@ -71,10 +69,7 @@ pub(super) async fn mark_paid(
         return not_paid(unit, id, facts, at).await;
     };
     let order = order_row::order(&row)?;
-    let ambient = unit.ambient.clone();
-    let mut messages = Messages::new(&ambient, at);
-    messages.paid(&order, facts);
-    outbox_insert::write(unit, messages).await?;
+    unit.messages(at).paid(&order, facts);
     Ok(Transition::Now(Box::new(order)))
 }
 
@@ -90,11 +85,8 @@ async fn not_paid(
         return Ok(classify(order_row::find(unit, id).await?, was_paid));
     };
     let order = order_row::order(&row)?;
-    let ambient = unit.ambient.clone();
-    let mut messages = Messages::new(&ambient, at);
-    messages.captured_late(&order, facts);
-    refunds::give_back(unit, &mut messages, &order, facts.amount_minor).await?;
-    outbox_insert::write(unit, messages).await?;
+    unit.messages(at).captured_late(&order, facts);
+    refunds::give_back(unit, &order, facts.amount_minor, at).await?;
     Ok(Transition::Refused(Box::new(order)))
 }
 
@@ -121,10 +113,7 @@ pub(super) async fn mark_payment_failed(
     };
     let order = order_row::order(&row)?;
     stock::release(unit, &order, at).await?;
-    let ambient = unit.ambient.clone();
-    let mut messages = Messages::new(&ambient, at);
-    messages.payment_failed(&order, payment, code);
-    outbox_insert::write(unit, messages).await?;
+    unit.messages(at).payment_failed(&order, payment, code);
     Ok(Transition::Now(Box::new(order)))
 }
 
@@ -136,10 +125,7 @@ pub(super) async fn fulfil(unit: &mut Unit, id: OrderId, at: Timestamp) -> Resul
     };
     let order = order_row::order(&row)?;
     let shipped = stock::ship(unit, &order, at).await?;
-    let ambient = unit.ambient.clone();
-    let mut messages = Messages::new(&ambient, at);
-    messages.fulfilled(&order, &shipped);
-    outbox_insert::write(unit, messages).await?;
+    unit.messages(at).fulfilled(&order, &shipped);
     Ok(Transition::Now(Box::new(order)))
 }
 
@@ -165,7 +151,7 @@ pub(super) async fn stale(
     limit: u32,
 ) -> Result<Vec<OrderId>, PostgresFault> {
     let query = sqlx::query(STALE).bind(floor(before)).bind(Moment(before)).bind(i64::from(limit));
-    database.rows(query).await?.iter().map(|row| id(row, "id", OrderId)).collect()
+    database.rows(query).await?.iter().map(|row| row.id("id", OrderId)).collect()
 }
 
 /// Expires an order if it is still pending.
@@ -180,12 +166,9 @@ pub(super) async fn expire_one(unit: &mut Unit, id: OrderId, at: Timestamp) -> R
 async fn called_off(unit: &mut Unit, row: &PgRow, at: Timestamp) -> Result<Order, PostgresFault> {
     let order = order_row::order(row)?;
     stock::release(unit, &order, at).await?;
-    let ambient = unit.ambient.clone();
-    let mut messages = Messages::new(&ambient, at);
-    messages.cancelled(&order);
+    unit.messages(at).cancelled(&order);
     if let Some(captured_minor) = order_row::captured_minor(row)? {
-        refunds::give_back(unit, &mut messages, &order, captured_minor).await?;
+        refunds::give_back(unit, &order, captured_minor, at).await?;
     }
-    outbox_insert::write(unit, messages).await?;
     Ok(order)
 }

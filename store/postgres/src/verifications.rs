@@ -2,14 +2,13 @@
 
 use async_trait::async_trait;
 use base::Timestamp;
-use sqlx::postgres::PgRow;
 use store::{
     customers::{Account, PasswordHash, email_key},
     domain::{CustomerId, MerchantId, VerificationId},
     error::StoreError,
     rules::{
-        messages::Messages,
-        verifications::{Row, by_token, columns, mint, mintable, opened, purpose, repeated},
+        rows,
+        verifications::{Row, by_token, columns, mint, mintable, opened, repeated},
     },
     token::TokenHash,
     verifications::{
@@ -20,11 +19,9 @@ use store::{
 
 use super::{
     PostgresOrders, customers,
-    database::OrderDatabase,
     fault::PostgresFault,
-    outbox_insert,
     router::ReadMode,
-    row::{get, id, time, time_if_any},
+    row::get,
     timestamps::Moment,
     transaction::{Query, Unit},
 };
@@ -92,8 +89,7 @@ impl Verifications for PostgresOrders {
         at: Timestamp,
     ) -> Result<Option<Verification>, StoreError> {
         let query = || sqlx::query(BY_TOKEN).bind(merchant.0).bind(token.to_vec());
-        let row = self.router.row(merchant, ReadMode::Primary, query).await?;
-        let found = row.as_ref().map(verification).transpose()?;
+        let found = self.router.row(merchant, ReadMode::Primary, query, rows::verification).await?;
         Ok(found.map(|row| row.verification).filter(|found| found.expires_at() > at))
     }
 
@@ -116,10 +112,7 @@ impl Verifications for PostgresOrders {
     }
 
     async fn expire_verifications(&self, at: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        let expire = |database: OrderDatabase, limit| async move {
-            database.run(sqlx::query(EXPIRE).bind(Moment(at)).bind(i64::from(limit))).await
-        };
-        Ok(self.router.in_turn(limit, expire).await?)
+        Ok(self.router.in_turn(EXPIRE, at, limit).await?)
     }
 }
 
@@ -140,15 +133,12 @@ async fn request(unit: &mut Unit, new: &NewVerification) -> Result<VerificationR
     if unit.run(query).await? == 0 {
         let known = unit.row(sqlx::query(BY_KEY).bind(asked.merchant.0).bind(&new.idempotency_key)).await?;
         let known = known.ok_or_else(|| PostgresFault::Corrupt(format!("{} is stored already", asked.id)))?;
-        return Ok(repeated(&verification(&known)?.verification, asked));
+        return Ok(repeated(&rows::verification(&known)?.verification, asked));
     }
     let surplus = sqlx::query(SURPLUS).bind(asked.merchant.0).bind(email_key(&asked.email));
     let kept = i64::try_from(PER_ADDRESS_MAX).unwrap_or(i64::MAX);
     unit.run(surplus.bind(asked.purpose.as_str()).bind(kept)).await?;
-    let ambient = unit.ambient.clone();
-    let mut messages = Messages::new(&ambient, asked.created_at);
-    messages.verification(asked, new.trace)?;
-    outbox_insert::write(unit, messages).await?;
+    unit.messages(asked.created_at).verification(asked, new.trace)?;
     Ok(VerificationRequested::Stored)
 }
 
@@ -161,7 +151,7 @@ async fn of_address(
     let Some(row) = unit.row(found).await? else { return Ok(Vec::new()) };
     let key: String = get(&row, "email_key")?;
     let rows = unit.rows(sqlx::query(OF_EMAIL).bind(merchant.0).bind(key)).await?;
-    rows.iter().map(verification).collect()
+    rows.iter().map(rows::verification).collect()
 }
 
 async fn mint_token(
@@ -195,10 +185,7 @@ async fn open_account(unit: &mut Unit, open: &OpenAccount) -> Result<Option<Acco
     if !customers::insert(unit, &account).await? {
         return Ok(None);
     }
-    let ambient = unit.ambient.clone();
-    let mut messages = Messages::new(&ambient, account.created_at);
-    messages.registered(&account, open.trace);
-    outbox_insert::write(unit, messages).await?;
+    unit.messages(account.created_at).registered(&account, open.trace);
     Ok(Some(account))
 }
 
@@ -218,20 +205,4 @@ async fn reset_password(
 
 fn clear(asked: &Verification) -> Query<'_> {
     sqlx::query(CLEAR).bind(asked.merchant.0).bind(email_key(&asked.email)).bind(asked.purpose.as_str())
-}
-
-fn verification(row: &PgRow) -> Result<Row, PostgresFault> {
-    let token: Option<Vec<u8>> = get(row, "token_hash")?;
-    Ok(Row {
-        verification: Verification {
-            id: id(row, "id", VerificationId)?,
-            merchant: id(row, "merchant_id", MerchantId)?,
-            email: get(row, "email")?,
-            purpose: purpose(get(row, "purpose")?, get(row, "name")?, get(row, "password_hash")?)?,
-            created_at: time(row, "created_at")?,
-        },
-        token: token.and_then(|token| token.try_into().ok()),
-        minted_at: time_if_any(row, "minted_at")?,
-        mailed_at: time_if_any(row, "mailed_at")?,
-    })
 }

@@ -1,26 +1,21 @@
 //! [`Webhooks`]: endpoints and delivery attempts.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use base::{Timestamp, ids::Uuid};
-use sqlx::postgres::PgRow;
 use store::{
     domain::{EndpointId, EventId, EventKind, MerchantId, OrderId, Page, PageRequest},
     error::StoreError,
-    rules::{Damage, messages::Messages},
+    rules::rows,
     webhooks::{
-        Disabled, ENDPOINTS_PER_MERCHANT_MAX, Endpoint, EndpointChange, EndpointFinding, WebhookAttempt,
-        Webhooks,
+        ENDPOINTS_PER_MERCHANT_MAX, Endpoint, EndpointChange, EndpointFinding, WebhookAttempt, Webhooks,
     },
 };
 
 use super::{
     PostgresOrders,
     fault::PostgresFault,
-    outbox_insert,
     router::{ReadMode, RecordIds},
-    row::{get, id, id_if_any, json, number, parsed_if_any, time, time_if_any, to_json},
+    row::to_json,
     timestamps::Moment,
     transaction::Unit,
 };
@@ -66,7 +61,8 @@ const RECORD: &str = "
     INSERT INTO webhook_attempts (endpoint_id, event_id, attempt, at, order_id, duration_micros, status, error)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING";
 pub(super) const ATTEMPTS_OF_ORDER: &str = "
-    SELECT endpoint_id, event_id, attempt, at, order_id, duration_micros, status, error FROM webhook_attempts
+    SELECT endpoint_id, event_id, attempt, at, order_id, duration_micros, status::bigint AS status, error
+    FROM webhook_attempts
     WHERE order_id = $1 AND event_id >= $2 ORDER BY at, endpoint_id, event_id, attempt LIMIT 1000";
 pub(super) const DELIVERED: &str = "
     SELECT 1 FROM webhook_attempts
@@ -82,13 +78,12 @@ impl Webhooks for PostgresOrders {
 
     async fn endpoint(&self, merchant: MerchantId, id: EndpointId) -> Result<Option<Endpoint>, StoreError> {
         let query = || sqlx::query(ONE).bind(merchant.0).bind(id.0);
-        let row = self.router.row(merchant, ReadMode::Replica, query).await?;
-        Ok(row.as_ref().map(read).transpose()?)
+        Ok(self.router.row(merchant, ReadMode::Replica, query, rows::endpoint).await?)
     }
 
     async fn endpoint_by_id(&self, id: EndpointId) -> Result<Option<Endpoint>, StoreError> {
-        let row = self.router.row(id, ReadMode::Primary, || sqlx::query(BY_ID).bind(id.0)).await?;
-        Ok(row.as_ref().map(read).transpose()?)
+        let query = || sqlx::query(BY_ID).bind(id.0);
+        Ok(self.router.row(id, ReadMode::Primary, query, rows::endpoint).await?)
     }
 
     async fn endpoints(
@@ -102,8 +97,7 @@ impl Webhooks for PostgresOrders {
                 .bind(page.after.map_or(Uuid::max(), |id| id.0))
                 .bind(i64::from(page.limit) + 1)
         };
-        let rows = self.router.rows(merchant, ReadMode::Replica, query).await?;
-        let endpoints = rows.iter().map(read).collect::<Result<_, _>>()?;
+        let endpoints = self.router.rows(merchant, ReadMode::Replica, query, rows::endpoint).await?;
         Ok(Page::from_overfetched(endpoints, page.limit))
     }
 
@@ -144,8 +138,7 @@ impl Webhooks for PostgresOrders {
     ) -> Result<Vec<EndpointId>, StoreError> {
         // At most 50 rows. `includes` decides which of them subscribe to the kind, so that the rule exists only once.
         let query = || sqlx::query(ENABLED).bind(merchant.0);
-        let rows = self.router.rows(merchant, ReadMode::Primary, query).await?;
-        let endpoints: Vec<_> = rows.iter().map(read).collect::<Result<_, _>>()?;
+        let endpoints = self.router.rows(merchant, ReadMode::Primary, query, rows::endpoint).await?;
         Ok(endpoints.iter().filter(|e| e.events.includes(kind)).map(|e| e.id).collect())
     }
 
@@ -169,14 +162,13 @@ impl Webhooks for PostgresOrders {
 
     async fn attempts_of_order(&self, order: OrderId) -> Result<Vec<WebhookAttempt>, StoreError> {
         let query = || sqlx::query(ATTEMPTS_OF_ORDER).bind(order.0).bind(earliest_of(order));
-        let rows = self.router.rows(order, ReadMode::Replica, query).await?;
-        Ok(rows.iter().map(attempt).collect::<Result<_, _>>()?)
+        Ok(self.router.rows(order, ReadMode::Replica, query, rows::attempt).await?)
     }
 
     async fn delivered(&self, endpoint: EndpointId, event: EventId) -> Result<bool, StoreError> {
         let query = || sqlx::query(DELIVERED).bind(endpoint.0).bind(event.0);
         let of = RecordIds { endpoint: Some(endpoint), event: Some(event), ..RecordIds::default() };
-        Ok(self.router.row(of, ReadMode::Primary, query).await?.is_some())
+        Ok(self.router.row(of, ReadMode::Primary, query, |_| Ok(())).await?.is_some())
     }
 }
 
@@ -219,7 +211,7 @@ async fn update(
         .bind(change.events.as_ref().map(to_json).transpose()?)
         .bind(change.enabled)
         .bind(Moment(unit.ambient.now()));
-    unit.row(query).await?.as_ref().map(read).transpose()
+    unit.row(query).await?.as_ref().map(rows::endpoint).transpose()
 }
 
 async fn note(
@@ -228,8 +220,9 @@ async fn note(
     finding: EndpointFinding,
     at: Timestamp,
 ) -> Result<bool, PostgresFault> {
-    let row = unit.row(sqlx::query(LOCK).bind(merchant.0).bind(id.0)).await?;
-    let Some(mut endpoint) = row.as_ref().map(read).transpose()? else { return Ok(false) };
+    let query = sqlx::query(LOCK).bind(merchant.0).bind(id.0);
+    let Some(row) = unit.row(query).await? else { return Ok(false) };
+    let mut endpoint = rows::endpoint(&row)?;
     let Some(is_disabled) = endpoint.take_in(finding, at) else { return Ok(false) };
     let query = sqlx::query(NOTE)
         .bind(merchant.0)
@@ -242,41 +235,7 @@ async fn note(
         .bind(Moment(at));
     unit.run(query).await?;
     if is_disabled {
-        let ambient = unit.ambient.clone();
-        let mut messages = Messages::new(&ambient, at);
-        messages.endpoint_disabled(&endpoint);
-        outbox_insert::write(unit, messages).await?;
+        unit.messages(at).endpoint_disabled(&endpoint);
     }
     Ok(is_disabled)
-}
-
-fn read(row: &PgRow) -> Result<Endpoint, PostgresFault> {
-    Ok(Endpoint {
-        id: id(row, "id", EndpointId)?,
-        merchant: id(row, "merchant_id", MerchantId)?,
-        url: get(row, "url")?,
-        events: json(row, "events")?,
-        secret: get(row, "secret")?,
-        enabled: get(row, "enabled")?,
-        failing_since: time_if_any(row, "failing_since")?,
-        disabled: time_if_any(row, "disabled_at")?
-            .zip(parsed_if_any(row, "disabled_reason")?)
-            .map(|(at, reason)| Disabled { at, reason }),
-        times_disabled: number(row, "times_disabled")?,
-        created_at: time(row, "created_at")?,
-    })
-}
-
-fn attempt(row: &PgRow) -> Result<WebhookAttempt, PostgresFault> {
-    let status = get::<Option<i32>>(row, "status")?.map(u16::try_from).transpose();
-    Ok(WebhookAttempt {
-        endpoint: id(row, "endpoint_id", EndpointId)?,
-        event: id(row, "event_id", EventId)?,
-        order: id_if_any(row, "order_id", OrderId)?,
-        attempt: number(row, "attempt")?,
-        at: time(row, "at")?,
-        duration: Duration::from_micros(number(row, "duration_micros")?),
-        status: status.map_err(|error| Damage::column("status", error))?,
-        error: get(row, "error")?,
-    })
 }

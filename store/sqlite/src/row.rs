@@ -2,9 +2,11 @@
 
 use std::{fmt::Display, str::FromStr};
 
-use base::{Timestamp, sqlite::SqliteError};
-use serde::de::DeserializeOwned;
+use base::{Timestamp, ids::Uuid, sqlite::SqliteError};
 use sqlx::{Row, sqlite::SqliteRow};
+use store::rules::{Damage, columns::Columns};
+
+use crate::orders::fault::SqliteFault;
 
 /// A column that is there and of the type its query asks for.
 pub(crate) fn get<'r, T>(row: &'r SqliteRow, column: &str) -> Result<T, SqliteError>
@@ -14,56 +16,33 @@ where
     Ok(row.try_get(column)?)
 }
 
-/// A text column that parses as `T`.
-pub(crate) fn parsed<T: FromStr<Err: Display>>(row: &SqliteRow, column: &str) -> Result<T, SqliteError> {
-    parse(column, get::<&str>(row, column)?)
-}
+/// Times are milliseconds since the epoch, ids and JSON are texts.
+impl Columns<SqliteFault> for SqliteRow {
+    fn text_if_any(&self, column: &str) -> Result<Option<&str>, SqliteFault> {
+        Ok(get(self, column)?)
+    }
 
-/// The same, or NULL.
-pub(crate) fn parsed_if_any<T: FromStr<Err: Display>>(
-    row: &SqliteRow,
-    column: &str,
-) -> Result<Option<T>, SqliteError> {
-    get::<Option<&str>>(row, column)?.map(|text| parse(column, text)).transpose()
-}
+    fn integer_if_any(&self, column: &str) -> Result<Option<i64>, SqliteFault> {
+        Ok(get(self, column)?)
+    }
 
-/// A text column that holds JSON of a `T`.
-pub(crate) fn json<T: DeserializeOwned>(row: &SqliteRow, column: &str) -> Result<T, SqliteError> {
-    serde_json::from_str(get(row, column)?).map_err(|error| damaged(column, error))
-}
+    fn bytes_if_any(&self, column: &str) -> Result<Option<&[u8]>, SqliteFault> {
+        Ok(get(self, column)?)
+    }
 
-/// The same, or NULL.
-pub(crate) fn json_if_any<T: DeserializeOwned>(
-    row: &SqliteRow,
-    column: &str,
-) -> Result<Option<T>, SqliteError> {
-    let text: Option<&str> = get(row, column)?;
-    text.map(|text| serde_json::from_str(text).map_err(|error| damaged(column, error))).transpose()
-}
+    fn time_if_any(&self, column: &str) -> Result<Option<Timestamp>, SqliteFault> {
+        let time = self.integer_if_any(column)?.map(Timestamp::from_millisecond).transpose();
+        Ok(time.map_err(|error| Damage::column(column, error))?)
+    }
 
-/// A column of milliseconds since the epoch.
-pub(crate) fn time(row: &SqliteRow, column: &str) -> Result<Timestamp, SqliteError> {
-    Timestamp::from_millisecond(get(row, column)?).map_err(|error| damaged(column, error))
-}
+    fn flag(&self, column: &str) -> Result<bool, SqliteFault> {
+        Ok(get(self, column)?)
+    }
 
-/// The same, or NULL.
-pub(crate) fn time_if_any(row: &SqliteRow, column: &str) -> Result<Option<Timestamp>, SqliteError> {
-    let millis: Option<i64> = get(row, column)?;
-    millis.map(|m| Timestamp::from_millisecond(m).map_err(|error| damaged(column, error))).transpose()
-}
-
-/// An INTEGER column in the range of `T`.
-pub(crate) fn number<T: TryFrom<i64, Error: Display>>(
-    row: &SqliteRow,
-    column: &str,
-) -> Result<T, SqliteError> {
-    T::try_from(get::<i64>(row, column)?).map_err(|error| damaged(column, error))
-}
-
-fn parse<T: FromStr<Err: Display>>(column: &str, text: &str) -> Result<T, SqliteError> {
-    text.parse().map_err(|error| damaged(column, error))
-}
-
-fn damaged(column: &str, error: impl Display) -> SqliteError {
-    SqliteError::Corrupt(format!("column {column}: {error}"))
+    fn id_if_any<T>(&self, column: &str, _of: fn(Uuid) -> T) -> Result<Option<T>, SqliteFault>
+    where
+        T: FromStr<Err: Display>,
+    {
+        self.parsed_if_any(column)
+    }
 }

@@ -1,11 +1,10 @@
 //! Events, delivered to merchants and outside consumers. Written in the transaction of the change they describe.
 
-use std::{fmt, str::FromStr};
-
 use base::{Timestamp, TraceContext};
 use serde::{Deserialize, Serialize};
 
 use super::{EventId, MerchantId, OrderId};
+use crate::names::names;
 
 /// An event, as stored and as delivered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -58,68 +57,25 @@ pub enum EventKind {
     WebhookEndpointDisabled,
 }
 
-/// The text is not the name of an event kind.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no event kind `{0}`")]
-pub struct ParseKindError(pub String);
-
-impl EventKind {
-    /// All kinds.
-    pub const ALL: [Self; 12] = [
-        Self::OrderPlaced,
-        Self::OrderPaid,
-        Self::OrderFulfilled,
-        Self::OrderCancelled,
-        Self::OrderRefunded,
-        Self::PaymentCaptured,
-        Self::PaymentFailed,
-        Self::PaymentRefunded,
-        Self::InventoryUpdated,
-        Self::InventoryLow,
-        Self::CustomerRegistered,
-        Self::WebhookEndpointDisabled,
-    ];
-
-    /// The dotted name, such as `order.placed`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::OrderPlaced => "order.placed",
-            Self::OrderPaid => "order.paid",
-            Self::OrderFulfilled => "order.fulfilled",
-            Self::OrderCancelled => "order.cancelled",
-            Self::OrderRefunded => "order.refunded",
-            Self::PaymentCaptured => "payment.captured",
-            Self::PaymentFailed => "payment.failed",
-            Self::PaymentRefunded => "payment.refunded",
-            Self::InventoryUpdated => "inventory.updated",
-            Self::InventoryLow => "inventory.low",
-            Self::CustomerRegistered => "customer.registered",
-            Self::WebhookEndpointDisabled => "webhook_endpoint.disabled",
-        }
-    }
-}
-
-impl fmt::Display for EventKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for EventKind {
-    type Err = ParseKindError;
-
-    fn from_str(text: &str) -> Result<Self, ParseKindError> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
-            .ok_or_else(|| ParseKindError(text.to_owned()))
-    }
-}
+names!(EventKind, "event kind", {
+    OrderPlaced => "order.placed",
+    OrderPaid => "order.paid",
+    OrderFulfilled => "order.fulfilled",
+    OrderCancelled => "order.cancelled",
+    OrderRefunded => "order.refunded",
+    PaymentCaptured => "payment.captured",
+    PaymentFailed => "payment.failed",
+    PaymentRefunded => "payment.refunded",
+    InventoryUpdated => "inventory.updated",
+    InventoryLow => "inventory.low",
+    CustomerRegistered => "customer.registered",
+    WebhookEndpointDisabled => "webhook_endpoint.disabled",
+});
 
 impl TryFrom<String> for EventKind {
-    type Error = ParseKindError;
+    type Error = String;
 
-    fn try_from(text: String) -> Result<Self, ParseKindError> {
+    fn try_from(text: String) -> Result<Self, String> {
         text.parse()
     }
 }

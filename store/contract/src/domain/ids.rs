@@ -1,60 +1,35 @@
 //! Typed ids of the domain, see [`base::ids`].
 
-base::typed_id!(
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident = $prefix:literal,)+) => {
+        $(base::typed_id!($(#[$doc])* $name, $prefix);)+
+    };
+}
+
+ids! {
     /// Id of a merchant.
-    MerchantId,
-    "mer"
-);
-base::typed_id!(
+    MerchantId = "mer",
     /// Id of an API key (not its secret).
-    KeyId,
-    "key"
-);
-base::typed_id!(
+    KeyId = "key",
     /// Id of an order.
-    OrderId,
-    "ord"
-);
-base::typed_id!(
+    OrderId = "ord",
     /// Id of a payment; one per order, derived from the order's id.
-    PaymentId,
-    "pay"
-);
-base::typed_id!(
+    PaymentId = "pay",
     /// Id of a refund of a payment.
-    RefundId,
-    "ref"
-);
-base::typed_id!(
+    RefundId = "ref",
     /// Id of a shipment; one per order, derived from the order's id.
-    ShipmentId,
-    "shp"
-);
-base::typed_id!(
+    ShipmentId = "shp",
     /// Id of a cart.
-    CartId,
-    "cart"
-);
-base::typed_id!(
+    CartId = "cart",
     /// Id of a registered customer.
-    CustomerId,
-    "cus"
-);
-base::typed_id!(
+    CustomerId = "cus",
     /// Id of a request to verify a mail address.
-    VerificationId,
-    "ver"
-);
-base::typed_id!(
+    VerificationId = "ver",
     /// Id of an event.
-    EventId,
-    "evt"
-);
-base::typed_id!(
+    EventId = "evt",
     /// Id of a webhook endpoint.
-    EndpointId,
-    "whe"
-);
+    EndpointId = "whe",
+}
 
 impl PaymentId {
     /// The payment of an order: derived, so that a repeated job opens the same one.

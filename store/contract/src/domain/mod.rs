@@ -10,7 +10,7 @@ mod order;
 mod page;
 mod payment;
 
-pub use event::{Event, EventKind, ParseKindError};
+pub use event::{Event, EventKind};
 pub use ids::{
     CartId, CustomerId, EndpointId, EventId, KeyId, MerchantId, OrderId, PaymentId, RefundId, ShipmentId,
     VerificationId,

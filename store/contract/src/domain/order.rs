@@ -4,12 +4,13 @@
 //! `paid`|`fulfilled` → `refunded`. Every store guards each transition inside its write;
 //! terminal states stay terminal.
 
-use std::{fmt, str::FromStr};
+use std::fmt;
 
 use base::{Timestamp, TraceContext};
 use serde::{Deserialize, Serialize};
 
 use super::{Currency, CustomerId, MerchantId, OrderId, ShipmentId};
+use crate::names::names;
 
 /// An order with its lines.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,22 +139,6 @@ pub enum OrderStatus {
 }
 
 impl OrderStatus {
-    /// All states.
-    pub const ALL: [Self; 6] =
-        [Self::Pending, Self::Paid, Self::Fulfilled, Self::PaymentFailed, Self::Cancelled, Self::Refunded];
-
-    /// The name in the HTTP contract and in tables.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Paid => "paid",
-            Self::Fulfilled => "fulfilled",
-            Self::PaymentFailed => "payment_failed",
-            Self::Cancelled => "cancelled",
-            Self::Refunded => "refunded",
-        }
-    }
-
     /// Whether the state machine allows the transition from `self` to `next`.
     pub const fn may_become(self, next: Self) -> bool {
         matches!(
@@ -175,17 +160,11 @@ impl OrderStatus {
     }
 }
 
-impl fmt::Display for OrderStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for OrderStatus {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|status| status.as_str() == text);
-        found.ok_or_else(|| format!("no order status `{text}`"))
-    }
-}
+names!(OrderStatus, "order status", {
+    Pending => "pending",
+    Paid => "paid",
+    Fulfilled => "fulfilled",
+    PaymentFailed => "payment_failed",
+    Cancelled => "cancelled",
+    Refunded => "refunded",
+});

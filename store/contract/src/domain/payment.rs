@@ -1,11 +1,10 @@
 //! Payments: immutable facts, numbered attempts, one decision.
 
-use std::fmt;
-
 use base::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Currency, MerchantId, OrderId, PaymentId, RefundId};
+use crate::names::names;
 
 /// A payment with its decision and refunds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,24 +88,13 @@ impl Payment {
     }
 }
 
-impl PaymentState {
-    /// The name in the HTTP contract.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Created => "created",
-            Self::Processing => "processing",
-            Self::Captured => "captured",
-            Self::Declined => "declined",
-            Self::Refunded => "refunded",
-        }
-    }
-}
-
-impl fmt::Display for PaymentState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+names!(PaymentState, "payment state", {
+    Created => "created",
+    Processing => "processing",
+    Captured => "captured",
+    Declined => "declined",
+    Refunded => "refunded",
+});
 
 /// One attempt at capturing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -30,8 +30,8 @@ use crate::{
 pub const COMMAND: &str = "command";
 
 /// The messages of one transaction.
-pub struct Messages<'a> {
-    ambient: &'a Ambient,
+pub struct Messages {
+    ambient: Ambient,
     /// Time of the change; the same for all rows.
     pub at: Timestamp,
     /// In the order they are written.
@@ -97,9 +97,9 @@ impl Serialize for Subject {
     }
 }
 
-impl<'a> Messages<'a> {
-    pub fn new(ambient: &'a Ambient, at: Timestamp) -> Self {
-        Self { ambient, at, rows: Vec::new() }
+impl Messages {
+    pub fn new(ambient: &Ambient, at: Timestamp) -> Self {
+        Self { ambient: ambient.clone(), at, rows: Vec::new() }
     }
 
     /// Orders of a merchant were placed; also writes `inventory.low` for products that fell to their threshold.
@@ -186,7 +186,7 @@ impl<'a> Messages<'a> {
 
     pub fn endpoint_disabled(&mut self, endpoint: &Endpoint) {
         self.rows.push(Message {
-            id: EventId::fresh(self.ambient),
+            id: EventId::fresh(&self.ambient),
             merchant: endpoint.merchant,
             subject: Subject::Endpoint(endpoint.id),
             kind: EventKind::WebhookEndpointDisabled.as_str(),
@@ -202,7 +202,7 @@ impl<'a> Messages<'a> {
         let command = Command::Verify { merchant: asked.merchant, verification: asked.id };
         let data = serde_json::to_value(&command).map_err(|error| Damage(error.to_string()))?;
         self.rows.push(Message {
-            id: EventId::fresh(self.ambient),
+            id: EventId::fresh(&self.ambient),
             merchant: asked.merchant,
             subject: Subject::Verification(asked.id),
             kind: COMMAND,
@@ -216,7 +216,7 @@ impl<'a> Messages<'a> {
 
     /// A command about an order, claimed in order with its events.
     pub fn command(&mut self, order: &Order, command: &Command) -> Result<(), Damage> {
-        self.command_as(EventId::fresh(self.ambient), order, command)
+        self.command_as(EventId::fresh(&self.ambient), order, command)
     }
 
     /// The same with an id chosen by the caller.
@@ -240,7 +240,7 @@ impl<'a> Messages<'a> {
         let before = order.event_sequence.saturating_sub(N as u64);
         for (sequence, (kind, data)) in (before + 1..).zip(events) {
             self.rows.push(Message {
-                id: EventId::fresh(self.ambient),
+                id: EventId::fresh(&self.ambient),
                 merchant: order.merchant,
                 subject: Subject::Order(order.id),
                 kind: kind.as_str(),
@@ -261,7 +261,7 @@ impl<'a> Messages<'a> {
         trace: Option<TraceContext>,
     ) {
         self.rows.push(Message {
-            id: EventId::fresh(self.ambient),
+            id: EventId::fresh(&self.ambient),
             merchant,
             subject: Subject::Product(merchant, stock.sku.clone()),
             kind: kind.as_str(),

@@ -4,11 +4,14 @@
 //! Guarantees: pure except for ids and time from [`base::Ambient`], so two engines that pass the same rows return the
 //! same answer and write the same events. Knows no database.
 //!
-//! Read on in [`messages`] (which events are written), [`place_order`], [`stock`], [`transitions`].
+//! Read on in [`messages`] (which events are written), [`place_order`], [`stock`], [`transitions`]; [`rows`] maps
+//! stored rows to the types of the contracts.
 
+pub mod columns;
 pub mod in_flight;
 pub mod messages;
 pub mod place_order;
+pub mod rows;
 pub mod stock;
 pub mod texts;
 pub mod transitions;

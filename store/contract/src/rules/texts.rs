@@ -1,24 +1,4 @@
-//! Text forms shared by the engines: key scopes and LIKE patterns.
-
-use super::Damage;
-use crate::merchants::KeyScope;
-
-/// The text column of a scope.
-pub const fn of_scope(scope: KeyScope) -> &'static str {
-    match scope {
-        KeyScope::Publishable => "publishable",
-        KeyScope::Secret => "secret",
-    }
-}
-
-/// The scope of a text column.
-pub fn scope(text: &str) -> Result<KeyScope, Damage> {
-    match text {
-        "publishable" => Ok(KeyScope::Publishable),
-        "secret" => Ok(KeyScope::Secret),
-        other => Err(Damage(format!("unknown key scope `{other}`"))),
-    }
-}
+//! Patterns of LIKE, shared by the engines.
 
 /// A LIKE pattern, with `\` as its escape, that matches texts containing `text`; wildcards in `text` are literal.
 pub fn containing(text: &str) -> String {

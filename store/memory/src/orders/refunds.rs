@@ -13,7 +13,7 @@ use super::state::{OrderRow, OrdersState, RefundRow};
 /// Requests a refund for a cancelled order: the part of `captured_minor` not requested yet.
 pub(super) fn give_back(
     state: &mut OrdersState,
-    messages: &mut Messages<'_>,
+    messages: &mut Messages,
     order: &Order,
     captured_minor: i64,
 ) -> Result<(), Damage> {
@@ -90,7 +90,7 @@ pub(super) fn record(
 
 fn ask(
     state: &mut OrdersState,
-    messages: &mut Messages<'_>,
+    messages: &mut Messages,
     order: &Order,
     refund: RefundId,
     amount_minor: i64,

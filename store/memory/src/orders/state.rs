@@ -207,7 +207,7 @@ impl OrdersState {
     }
 
     /// Writes messages, in the order they were added, and wakes the relays.
-    pub(super) fn tell(&mut self, messages: Messages<'_>) -> Result<(), Damage> {
+    pub(super) fn tell(&mut self, messages: Messages) -> Result<(), Damage> {
         let at = messages.at;
         for message in messages.rows {
             let (merchant, subject) = (message.merchant, message.subject.to_string());

@@ -34,6 +34,7 @@ pub(super) struct Copier<'a> {
 }
 
 /// Rows of a table found equal so far.
+#[derive(Default)]
 struct Sum {
     rows: u64,
     copied: u64,
@@ -41,10 +42,6 @@ struct Sum {
 }
 
 impl Sum {
-    fn new() -> Self {
-        Self { rows: 0, copied: 0, digest: Sha256::new() }
-    }
-
     fn add(&mut self, found: &Found) {
         self.rows += found.rows;
         self.digest.update(&found.digest);
@@ -58,7 +55,7 @@ impl Copier<'_> {
         let mut reports = Vec::with_capacity(TABLES.len());
         for table in TABLES {
             (self.progress)(if strict { Step::Comparing(table.label) } else { Step::Copying(table.label) });
-            let mut sum = Sum::new();
+            let mut sum = Sum::default();
             for owner in self.owners(table).await? {
                 if table.is_log() {
                     self.log(table, owner, strict, &mut sum).await?;

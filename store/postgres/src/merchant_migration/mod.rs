@@ -87,21 +87,14 @@ pub struct Migrator {
     ambient: Ambient,
 }
 
-/// The steps that remain.
-enum RemainingWork {
-    /// All steps.
-    Whole {
-        from: String,
-    },
+/// The step with which the next run begins.
+enum NextStep {
+    /// The merchant lives on the source.
+    Copy,
     /// The merchant has left the source and has not arrived.
-    Arrive {
-        from: String,
-    },
+    HandOver,
     /// The merchant has arrived; the source's rows remain.
-    Clear {
-        from: String,
-    },
-    Nothing,
+    Clear,
 }
 
 impl Migrator {
@@ -131,11 +124,12 @@ impl Migrator {
         let mut guard = Guard::take(&self.shards, self.merchant).await?;
         let stays = guard.stays().await?;
         guard.release().await;
-        let (from, next) = match self.rest(&stays)? {
-            RemainingWork::Whole { from } => (Some(from), "copy"),
-            RemainingWork::Arrive { from } => (Some(from), "hand over"),
-            RemainingWork::Clear { from } => (Some(from), "delete the source's rows"),
-            RemainingWork::Nothing => (None, "nothing"),
+        let (from, step) = self.rest(&stays)?.unzip();
+        let next = match step {
+            Some(NextStep::Copy) => "copy",
+            Some(NextStep::HandOver) => "hand over",
+            Some(NextStep::Clear) => "delete the source's rows",
+            None => "nothing",
         };
         let (mut rows, mut unsent) = (BTreeMap::new(), 0);
         if let Some(from) = &from {
@@ -165,19 +159,15 @@ impl Migrator {
             fenced_ms: 0,
             deleted: 0,
         };
-        let from = match rest {
-            RemainingWork::Nothing => return Ok(report),
-            RemainingWork::Whole { from } => {
-                self.carry(&mut guard, &from, progress, &mut report).await?;
-                from
-            }
-            RemainingWork::Arrive { from } => {
+        let Some((from, step)) = rest else { return Ok(report) };
+        match step {
+            NextStep::Copy => self.carry(&mut guard, &from, progress, &mut report).await?,
+            NextStep::HandOver => {
                 progress(Step::Arriving);
                 guard.arrive(&self.to).await?;
-                from
             }
-            RemainingWork::Clear { from } => from,
-        };
+            NextStep::Clear => {}
+        }
         if !self.options.keep_source {
             progress(Step::Settling);
             tokio::time::sleep(self.options.settle).await;
@@ -193,17 +183,15 @@ impl Migrator {
         let mut guard = Guard::take(&self.shards, self.merchant).await?;
         let stays = guard.stays().await?;
         let home = match self.rest(&stays)? {
-            RemainingWork::Whole { from } => {
+            Some((from, NextStep::Copy)) => {
                 guard.open(&from).await?;
                 from
             }
-            RemainingWork::Arrive { from } => {
+            Some((from, NextStep::HandOver)) => {
                 guard.take_back(&from, &self.to).await?;
                 from
             }
-            RemainingWork::Clear { .. } | RemainingWork::Nothing => {
-                return Err(MoveError::Arrived(self.to.clone()));
-            }
+            Some((_, NextStep::Clear)) | None => return Err(MoveError::Arrived(self.to.clone())),
         };
         if stays.get(&self.to).is_some_and(|stay| stay.state == MerchantState::Arriving) {
             self.clear(&mut guard, &self.to, progress).await?;
@@ -215,14 +203,15 @@ impl Migrator {
     /// Opens the fence of an interrupted run, if it is closed, and keeps the copy for the next run.
     pub async fn open_fence(&self) -> Result<(), MoveError> {
         let mut guard = Guard::take(&self.shards, self.merchant).await?;
-        if let RemainingWork::Whole { from } = self.rest(&guard.stays().await?)? {
+        if let Some((from, NextStep::Copy)) = self.rest(&guard.stays().await?)? {
             guard.open(&from).await?;
         }
         guard.release().await;
         Ok(())
     }
 
-    fn rest(&self, stays: &BTreeMap<String, Stay>) -> Result<RemainingWork, MoveError> {
+    /// The source and the next step; `None` when nothing is left to do.
+    fn rest(&self, stays: &BTreeMap<String, Stay>) -> Result<Option<(String, NextStep)>, MoveError> {
         let mut here = stays.iter().filter(|(_, stay)| stay.state.is_here());
         let (home, other) = (here.next(), here.next());
         if let (Some((one, _)), Some((two, _))) = (home, other) {
@@ -233,14 +222,12 @@ impl Migrator {
         };
         let left = stays.iter().find(gone).map(|(name, _)| name.clone());
         match (home, left) {
-            (Some((home, _)), left) if *home == self.to => {
-                Ok(left.map_or(RemainingWork::Nothing, |from| RemainingWork::Clear { from }))
-            }
+            (Some((home, _)), left) if *home == self.to => Ok(left.map(|from| (from, NextStep::Clear))),
             (Some((_, stay)), _) if stay.moved_to.as_ref().is_some_and(|to| *to != self.to) => {
                 Err(MoveError::OtherTarget(stay.moved_to.clone().unwrap_or_default()))
             }
-            (Some((home, _)), _) => Ok(RemainingWork::Whole { from: home.clone() }),
-            (None, Some(from)) => Ok(RemainingWork::Arrive { from }),
+            (Some((home, _)), _) => Ok(Some((home.clone(), NextStep::Copy))),
+            (None, Some(from)) => Ok(Some((from, NextStep::HandOver))),
             (None, None) => {
                 let to = stays.values().find_map(|stay| stay.moved_to.clone());
                 Err(to.map_or(MoveError::UnknownMerchant, MoveError::OtherTarget))

@@ -4,20 +4,16 @@ use std::collections::BTreeMap;
 
 use base::ids::Uuid;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, postgres::PgRow};
-use store::domain::MerchantId;
+use store::{domain::MerchantId, rules::columns::Columns as _};
 
 use super::{
     MoveError,
     guard::Guard,
-    sql::{Bounds, Statements},
+    sql::Statements,
     tables::{Column, ENDPOINTS, Owner, TABLES, Table},
 };
 use crate::{
-    database::OrderDatabase,
-    fault::PostgresFault,
-    fence::MerchantState,
-    row::{get, number},
-    transaction::Query,
+    database::OrderDatabase, fault::PostgresFault, fence::MerchantState, row::get, transaction::Query,
 };
 
 /// Locks the merchant's state until the transaction that changes its rows ends.
@@ -66,23 +62,12 @@ pub(super) struct Carried {
     pub(super) image: String,
 }
 
-/// The changes of a table in one transaction.
-#[derive(Default)]
-struct Change {
-    merchant: Uuid,
-    deletions: Vec<String>,
-    gone: Vec<Vec<String>>,
-    insertion: String,
-    images: Vec<String>,
-}
-
 /// A database with the columns of its tables.
 pub(super) struct Side {
     pub(super) name: String,
     merchant: MerchantId,
     pub(super) database: OrderDatabase,
     pub(super) columns: Columns,
-    names: BTreeMap<&'static str, Vec<String>>,
 }
 
 impl Side {
@@ -97,11 +82,7 @@ impl Side {
             let read = |row: &PgRow| Ok::<_, PostgresFault>((get(row, "name")?, get(row, "kind")?));
             columns.insert(table.name, rows.iter().map(read).collect::<Result<_, _>>()?);
         }
-        let names = columns.iter().map(|(table, columns)| {
-            (*table, columns.iter().map(|(name, _): &(String, String)| name.clone()).collect())
-        });
-        let names = names.collect();
-        Ok(Self { name, merchant, database, columns, names })
+        Ok(Self { name, merchant, database, columns })
     }
 
     /// The values of `$1` for a table.
@@ -122,12 +103,12 @@ impl Side {
         range: &Range,
         limit: u64,
     ) -> Result<Found, PostgresFault> {
-        let sql = self.statements(table).digest(bounds(range));
+        let sql = self.statements(table).digest(range);
         let rows = self.database.reads().rows(bind(&sql, owner, range, limit)).await?;
         let row = rows
             .first()
             .ok_or_else(|| PostgresFault::Corrupt("a SELECT of sums returned no row".to_owned()))?;
-        let rows = number(row, "rows")?;
+        let rows = row.number("rows")?;
         let last = if rows == 0 { None } else { Some(values(row, "k", table.key)?) };
         Ok(Found { rows, digest: get(row, "digest")?, last })
     }
@@ -141,7 +122,7 @@ impl Side {
         limit: u64,
         whole: bool,
     ) -> Result<Vec<Carried>, PostgresFault> {
-        let sql = self.statements(table).rows(bounds(range), whole);
+        let sql = self.statements(table).rows(range, whole);
         let rows = self.database.reads().rows(bind(&sql, owner, range, limit)).await?;
         let carried = |row: &PgRow| {
             Ok(Carried {
@@ -164,18 +145,12 @@ impl Side {
         come: Vec<Carried>,
     ) -> Result<(), MoveError> {
         let statements = self.statements(table);
-        let mut change = Change { merchant: self.merchant.0, ..Change::default() };
-        if !gone.is_empty() {
-            change.deletions = statements.delete();
-            change.gone = (0..table.identity.len())
-                .map(|n| gone.iter().filter_map(|identity| identity.get(n).cloned()).collect())
-                .collect();
-        }
-        if !come.is_empty() {
-            change.insertion = statements.store();
-            change.images = come.into_iter().map(|row| row.image).collect();
-        }
-        Ok(apply(guard.session(&self.name)?, change).await?)
+        let deletions = if gone.is_empty() { Vec::new() } else { statements.delete() };
+        let column = |n: usize| gone.iter().filter_map(|identity| identity.get(n).cloned()).collect();
+        let columns: Vec<Values> = (0..table.identity.len()).map(column).collect();
+        let images: Vec<String> = come.into_iter().map(|row| row.image).collect();
+        let session = guard.session(&self.name)?;
+        Ok(apply(session, self.merchant, deletions, columns, statements.store(), images).await?)
     }
 
     /// The key of an owner's last row.
@@ -189,24 +164,32 @@ impl Side {
     pub(super) async fn count(&self, table: &Table, owner: Uuid) -> Result<u64, PostgresFault> {
         let sql = self.statements(table).count();
         let row = self.database.reads().row(sqlx::query(AssertSqlSafe(sql)).bind(owner)).await?;
-        row.map_or(Ok(0), |row| number(&row, "rows"))
+        row.map_or(Ok(0), |row| row.number("rows"))
     }
 
     /// Number of unsent messages of the merchant.
     pub(super) async fn unsent(&self) -> Result<u64, PostgresFault> {
         let row = self.database.reads().row(sqlx::query(UNSENT).bind(self.merchant.0)).await?;
-        row.map_or(Ok(0), |row| number(&row, "messages"))
+        row.map_or(Ok(0), |row| row.number("messages"))
     }
 
     fn statements<'a>(&'a self, table: &'a Table) -> Statements<'a> {
-        let columns = self.names.get(table.name).map_or(&[][..], Vec::as_slice);
+        let columns = self.columns.get(table.name).map_or(&[][..], Vec::as_slice);
         Statements { table, columns }
     }
 }
 
-async fn apply(session: &mut PgConnection, change: Change) -> Result<(), PostgresFault> {
+/// `gone` are the identities to delete, column by column.
+async fn apply(
+    session: &mut PgConnection,
+    merchant: MerchantId,
+    deletions: Vec<String>,
+    gone: Vec<Values>,
+    insertion: String,
+    images: Vec<String>,
+) -> Result<(), PostgresFault> {
     let mut transaction = session.begin().await?;
-    let state = transaction.fetch_optional(sqlx::query(USED).bind(change.merchant)).await?;
+    let state = transaction.fetch_optional(sqlx::query(USED).bind(merchant.0)).await?;
     if state
         .map(|row| MerchantState::of(get(&row, "state")?))
         .transpose()?
@@ -216,21 +199,17 @@ async fn apply(session: &mut PgConnection, change: Change) -> Result<(), Postgre
             "rows of a merchant must not be replaced on its own shard".to_owned(),
         ));
     }
-    for (n, sql) in change.deletions.iter().enumerate() {
+    for (n, sql) in deletions.iter().enumerate() {
         // Dependents are named by the first column of the identity alone.
-        let columns = if n + 1 == change.deletions.len() { change.gone.len() } else { 1 };
+        let columns = if n + 1 == deletions.len() { gone.len() } else { 1 };
         let query = sqlx::query(AssertSqlSafe(sql.clone()));
-        transaction.execute(change.gone.iter().take(columns).fold(query, Query::bind)).await?;
+        transaction.execute(gone.iter().take(columns).fold(query, Query::bind)).await?;
     }
-    if !change.images.is_empty() {
-        let query = sqlx::query(AssertSqlSafe(change.insertion)).bind(change.images);
+    if !images.is_empty() {
+        let query = sqlx::query(AssertSqlSafe(insertion)).bind(images);
         transaction.execute(query).await?;
     }
     Ok(transaction.commit().await?)
-}
-
-fn bounds(range: &Range) -> Bounds {
-    Bounds { after: range.after.is_some(), upto: range.upto.is_some() }
 }
 
 fn bind(sql: &str, owner: Uuid, range: &Range, limit: u64) -> Query<'static> {

@@ -4,31 +4,27 @@
 //! through its own type's output and input, whatever columns there are. Arguments are bound; only names from the list
 //! and the catalog become part of the text, quoted.
 
-use super::tables::{Column, Table};
+use super::{
+    side::Range,
+    tables::{Column, Table},
+};
 
-/// A table with its columns.
+/// A table with its columns and their types.
 pub(super) struct Statements<'a> {
     pub(super) table: &'a Table,
-    pub(super) columns: &'a [String],
-}
-
-/// The bounded ends of a range: after (exclusive), up to (inclusive).
-#[derive(Clone, Copy)]
-pub(super) struct Bounds {
-    pub(super) after: bool,
-    pub(super) upto: bool,
+    pub(super) columns: &'a [(String, String)],
 }
 
 impl Statements<'_> {
-    /// Number of rows, their digest, and the last key (`k0`, `k1`, …). `$1` is the owner; then the bounds' keys, the
-    /// limit.
-    pub(super) fn digest(&self, bounds: Bounds) -> String {
+    /// Number of rows, their digest, and the last key (`k0`, `k1`, …). `$1` is the owner; then the keys of the range,
+    /// the limit.
+    pub(super) fn digest(&self, range: &Range) -> String {
         let order = self.order();
         let keys = Self::texts(self.table.key, "k");
         let last =
             (0..self.table.key.len()).map(|n| format!(", (array_agg(k{n} ORDER BY n DESC))[1] AS k{n}"));
         let last = last.collect::<String>();
-        let (selection, limit) = (self.selection(bounds), self.limit(bounds));
+        let (selection, limit) = (self.selection(range), self.limit(range));
         format!(
             "WITH page AS MATERIALIZED (
                 SELECT {keys}, row_number() OVER (ORDER BY {order}) AS n, {image} AS image
@@ -40,45 +36,46 @@ impl Statements<'_> {
     }
 
     /// The rows: identity (`i0`, …), key (`k0`, …) and, if `whole`, the whole row (`image`).
-    pub(super) fn rows(&self, bounds: Bounds, whole: bool) -> String {
+    pub(super) fn rows(&self, range: &Range, whole: bool) -> String {
         let image = if whole { format!(", {} AS image", self.image()) } else { String::new() };
         format!(
             "SELECT {}, {}{image} FROM {} ORDER BY {} LIMIT {}",
             Self::texts(self.table.identity, "i"),
             Self::texts(self.table.key, "k"),
-            self.selection(bounds),
+            self.selection(range),
             self.order(),
-            self.limit(bounds)
+            self.limit(range)
         )
     }
 
     /// The number of rows. `$1` is the owner.
     pub(super) fn count(&self) -> String {
-        format!("SELECT count(*) AS rows FROM {}", self.selection(Bounds { after: false, upto: false }))
+        format!("SELECT count(*) AS rows FROM {}", self.selection(&Range::default()))
     }
 
     /// The last key. `$1` is the owner.
     pub(super) fn last(&self) -> String {
         let keys = Self::texts(self.table.key, "k");
         let order: Vec<_> = self.ordered().map(|column| format!("{column} DESC")).collect();
-        let selection = self.selection(Bounds { after: false, upto: false });
+        let selection = self.selection(&Range::default());
         format!("SELECT {keys} FROM {selection} ORDER BY {} LIMIT 1", order.join(", "))
     }
 
     /// Stores the rows with the images `$1`, in their order.
     pub(super) fn store(&self) -> String {
         let name = self.table.name;
-        let columns = self.columns.iter().map(|column| quoted(column)).collect::<Vec<_>>().join(", ");
-        let values = self.columns.iter().map(|column| {
+        let columns = self.columns.iter().map(|(column, _)| quoted(column)).collect::<Vec<_>>().join(", ");
+        let values = self.columns.iter().map(|(column, _)| {
             let made = self.table.made.iter().find(|(made, _)| made == column);
             made.map_or_else(|| format!("(given.whole).{}", quoted(column)), |(_, how)| (*how).to_owned())
         });
         let values = values.collect::<Vec<_>>().join(", ");
         let identity: Vec<_> = self.table.identity.iter().map(|Column(column, _)| quoted(column)).collect();
-        let changed = self.columns.iter().filter(|column| {
+        let changed = self.columns.iter().filter(|(column, _)| {
             !self.table.is_made(column) && !self.table.identity.iter().any(|Column(name, _)| name == column)
         });
-        let changed: Vec<_> = changed.map(|column| format!("{0} = EXCLUDED.{0}", quoted(column))).collect();
+        let changed: Vec<_> =
+            changed.map(|(column, _)| format!("{0} = EXCLUDED.{0}", quoted(column))).collect();
         let change = if changed.is_empty() {
             "NOTHING".to_owned()
         } else {
@@ -116,11 +113,11 @@ impl Statements<'_> {
         dependents.chain([own]).collect()
     }
 
-    fn selection(&self, bounds: Bounds) -> String {
+    fn selection(&self, range: &Range) -> String {
         let plain = format!("{} AS t", self.table.name);
         let mut conditions = vec![self.table.owned.to_owned()];
-        let ends = [(bounds.after, ">"), (bounds.upto, "<=")];
-        for (n, (_, comparison)) in ends.into_iter().filter(|(bounded, _)| *bounded).enumerate() {
+        let ends = [(&range.after, ">"), (&range.upto, "<=")];
+        for (n, (_, comparison)) in ends.into_iter().filter(|(end, _)| end.is_some()).enumerate() {
             let first = 2 + n * self.table.key.len();
             let values = self.table.key.iter().enumerate();
             let values: Vec<_> =
@@ -135,8 +132,8 @@ impl Statements<'_> {
         format!("{} WHERE {}", self.table.from.unwrap_or(&plain), conditions.join(" AND "))
     }
 
-    fn limit(&self, bounds: Bounds) -> String {
-        let ends = usize::from(bounds.after) + usize::from(bounds.upto);
+    fn limit(&self, range: &Range) -> String {
+        let ends = range.after.iter().chain(&range.upto).count();
         format!("${}::bigint", 2 + ends * self.table.key.len())
     }
 
@@ -161,7 +158,7 @@ impl Statements<'_> {
 
     /// The whole row as text, with NULL for generated columns.
     fn image(&self) -> String {
-        let values = self.columns.iter().map(|column| {
+        let values = self.columns.iter().map(|(column, _)| {
             if self.table.is_made(column) { "NULL".to_owned() } else { format!("t.{}", quoted(column)) }
         });
         format!("ROW({})::text", values.collect::<Vec<_>>().join(", "))

@@ -1,4 +1,4 @@
-//! Partitions by time, for engines that have them: created ahead, dropped when expired, by a scheduled job.
+//! Partitions by time: created ahead, dropped when expired, by a scheduled job.
 //!
 //! Guarantees: both methods are idempotent and safe to call from several processes at once. A partition that is still
 //! needed is not dropped, whatever time is passed.
@@ -9,13 +9,12 @@
 
 mod tables;
 
-use async_trait::async_trait;
 use base::{
     Timestamp,
     ids::{Uuid, floor},
 };
 use jiff::{ToSpan, civil::Time, tz::TimeZone};
-use store::{domain::OrderId, error::StoreError};
+use store::domain::OrderId;
 
 pub(crate) use tables::{create_all, months_there};
 
@@ -39,25 +38,13 @@ impl Family {
     pub const ALL: [Self; 3] = [Self::Orders, Self::Outbox, Self::WebhookAttempts];
 }
 
-/// Result of [`Partitions::drop_partitions`].
+/// Result of [`PostgresOrders::drop_partitions`](crate::PostgresOrders::drop_partitions).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Dropped {
     /// Dropped tables, oldest first.
     pub tables: Vec<String>,
     /// Expired months that were kept, and why.
     pub kept: Vec<(String, &'static str)>,
-}
-
-/// Creation and expiry of monthly partitions.
-#[async_trait]
-pub trait Partitions: Send + Sync + 'static {
-    /// Creates the partitions of the month of `now` and of the `months_ahead` after it, in all families; returns the
-    /// new tables. Rows of those months that went into a default partition are moved.
-    async fn create_partitions(&self, now: Timestamp, months_ahead: u32) -> Result<Vec<String>, StoreError>;
-
-    /// Drops the months of a family that ended before `before`, with all their rows. A month is kept while an order in
-    /// it is open or a message in it unsent.
-    async fn drop_partitions(&self, family: Family, before: Timestamp) -> Result<Dropped, StoreError>;
 }
 
 /// A month in UTC.

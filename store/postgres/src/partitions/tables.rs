@@ -1,11 +1,10 @@
-//! [`Partitions`]: monthly partitions, attached to their parent tables.
+//! Monthly partitions, attached to their parent tables.
 //!
 //! Guarantees: each partition is created or dropped in a transaction of its own, under a lock that admits one process
 //! at a time. Attaching blocks writers to the default partition, which is empty unless the job did not run; detaching
 //! locks the parent briefly. Both give up after the configured lock timeout, so that checkouts do not queue behind
 //! them.
 
-use async_trait::async_trait;
 use base::{
     Timestamp,
     ids::{Uuid, floor},
@@ -14,7 +13,7 @@ use futures::future::join_all;
 use sqlx::AssertSqlSafe;
 use store::error::StoreError;
 
-use super::{Dropped, Family, Month, Partitions};
+use super::{Dropped, Family, Month};
 use crate::{PostgresOrders, database::OrderDatabase, fault::PostgresFault, row::get, transaction::Unit};
 
 /// Advisory lock of this database; each use of such locks has a number of its own.
@@ -87,9 +86,14 @@ impl Span {
     }
 }
 
-#[async_trait]
-impl Partitions for PostgresOrders {
-    async fn create_partitions(&self, now: Timestamp, months_ahead: u32) -> Result<Vec<String>, StoreError> {
+impl PostgresOrders {
+    /// Creates the partitions of the month of `now` and of the `months_ahead` after it, in all families; returns the
+    /// new tables. Rows of those months that went into a default partition are moved.
+    pub async fn create_partitions(
+        &self,
+        now: Timestamp,
+        months_ahead: u32,
+    ) -> Result<Vec<String>, StoreError> {
         let members = self.router.members();
         let creating = members.iter().map(|member| create_all(&member.primary, now, months_ahead));
         let mut created = Vec::new();
@@ -99,7 +103,9 @@ impl Partitions for PostgresOrders {
         Ok(created)
     }
 
-    async fn drop_partitions(&self, family: Family, before: Timestamp) -> Result<Dropped, StoreError> {
+    /// Drops the months of a family that ended before `before`, with all their rows. A month is kept while an order in
+    /// it is open or a message in it unsent.
+    pub async fn drop_partitions(&self, family: Family, before: Timestamp) -> Result<Dropped, StoreError> {
         let members = self.router.members();
         let dropping = members.iter().map(|member| drop_all(&member.primary, family, before));
         let mut all = Dropped::default();

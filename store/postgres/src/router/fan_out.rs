@@ -1,12 +1,12 @@
 //! Calls about all merchants, over all members.
 
-use base::postgres::Database;
+use base::{Timestamp, postgres::Database};
 use futures::future::try_join_all;
 use store::outbox::OutboxMessage;
 use tokio::sync::watch;
 
 use super::Router;
-use crate::{database::OrderDatabase, fault::PostgresFault};
+use crate::{database::OrderDatabase, fault::PostgresFault, timestamps::Moment};
 
 impl Router {
     /// Asks the primaries of all members at once.
@@ -17,19 +17,19 @@ impl Router {
         try_join_all(self.members.iter().map(|member| ask(member.primary.reads().clone()))).await
     }
 
-    /// Deletes up to `limit` rows, over one member after the other; an error counts if nothing was deleted.
-    pub(crate) async fn in_turn<F>(
+    /// Deletes up to `limit` rows of before `at`, over one member after the other, by a statement with the arguments
+    /// `at` and `limit`. An error counts if nothing was deleted.
+    pub(crate) async fn in_turn(
         &self,
+        delete: &'static str,
+        at: Timestamp,
         limit: u32,
-        delete: impl Fn(OrderDatabase, u32) -> F,
-    ) -> Result<u64, PostgresFault>
-    where
-        F: Future<Output = Result<u64, PostgresFault>>,
-    {
+    ) -> Result<u64, PostgresFault> {
         let (mut deleted, mut failed) = (0, None);
         for member in &self.members {
             let left = limit.saturating_sub(u32::try_from(deleted).unwrap_or(u32::MAX));
-            match delete(member.primary.clone(), left).await {
+            let query = sqlx::query(delete).bind(Moment(at)).bind(i64::from(left));
+            match member.primary.run(query).await {
                 Ok(rows) => deleted += rows,
                 Err(fault) => failed = Some(fault),
             }

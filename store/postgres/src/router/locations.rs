@@ -16,15 +16,15 @@ use moka::future::Cache;
 use store::{
     domain::MerchantId,
     merchants::{KeyHash, KeyRecord},
+    rules::{columns::Columns, rows},
 };
 use tokio::time::Instant;
 
 use super::{member::Member, owner::RecordIds, shard_map::ShardMap};
 use crate::{
-    api_keys,
     fault::PostgresFault,
     fence::{MerchantState, state_of},
-    row::{get, id},
+    row::get,
 };
 
 /// Lifetime of a cached location of a merchant.
@@ -208,7 +208,7 @@ where
 
 async fn owner_of(database: &Database, record: RecordIds) -> Result<Option<MerchantId>, PostgresFault> {
     let query = record.by_kind().into_iter().fold(sqlx::query(OWNER), sqlx::query::Query::bind);
-    database.row(query).await?.map(|row| id(&row, "merchant_id", MerchantId)).transpose()
+    database.row(query).await?.map(|row| row.id("merchant_id", MerchantId)).transpose()
 }
 
 async fn key_with_state(
@@ -216,5 +216,5 @@ async fn key_with_state(
     hash: KeyHash,
 ) -> Result<Option<(KeyRecord, MerchantState)>, PostgresFault> {
     let Some(row) = database.row(sqlx::query(KEY).bind(hash.to_vec())).await? else { return Ok(None) };
-    Ok(Some((api_keys::key(&row)?, MerchantState::of(get(&row, "state")?)?)))
+    Ok(Some((rows::key(&row)?, MerchantState::of(get(&row, "state")?)?)))
 }

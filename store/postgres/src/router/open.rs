@@ -58,8 +58,7 @@ async fn open(
     config: &DatabaseConfig,
     ambient: &Ambient,
 ) -> Result<Member, OpenError> {
-    let DatabaseConfig { primary, replicas, lag_max } = config;
-    let replicas = ReplicaSet::follow(primary, replicas, *lag_max, ambient)?;
-    let primary = OrderDatabase::connect(number, primary, ambient.clone()).await?;
+    let replicas = ReplicaSet::follow(config, ambient)?;
+    let primary = OrderDatabase::connect(number, &config.primary, ambient.clone()).await?;
     Ok(Member { name, primary, replicas, pause: ShardPause::default() })
 }

@@ -59,29 +59,17 @@ impl From<RecordIds> for Owner {
     }
 }
 
-impl From<OrderId> for Owner {
-    fn from(id: OrderId) -> Self {
-        RecordIds { order: Some(id), ..RecordIds::default() }.into()
-    }
+/// The owner of a record of which one id is known.
+macro_rules! records {
+    ($($id:ident: $kind:ident),+) => {$(
+        impl From<$id> for Owner {
+            fn from(id: $id) -> Self {
+                RecordIds { $kind: Some(id), ..RecordIds::default() }.into()
+            }
+        }
+    )+};
 }
-
-impl From<EndpointId> for Owner {
-    fn from(id: EndpointId) -> Self {
-        RecordIds { endpoint: Some(id), ..RecordIds::default() }.into()
-    }
-}
-
-impl From<EventId> for Owner {
-    fn from(id: EventId) -> Self {
-        RecordIds { event: Some(id), ..RecordIds::default() }.into()
-    }
-}
-
-impl From<CustomerId> for Owner {
-    fn from(id: CustomerId) -> Self {
-        RecordIds { customer: Some(id), ..RecordIds::default() }.into()
-    }
-}
+records!(OrderId: order, EndpointId: endpoint, EventId: event, CustomerId: customer);
 
 impl From<MailSubject> for Owner {
     fn from(subject: MailSubject) -> Self {

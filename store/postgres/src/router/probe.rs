@@ -21,6 +21,8 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+use super::config::DatabaseConfig;
+
 /// Pause between rounds.
 const EVERY: Duration = Duration::from_millis(100);
 /// Longest wait for an answer, and for a connection.
@@ -78,17 +80,16 @@ enum Away {
 }
 
 impl Probe {
-    /// `replica` configures the pool that reads will use.
+    /// `replica` is one of the database's replicas, and configures the pool that reads will use.
     pub(super) fn new(
-        primary: &PostgresConfig,
+        database: &DatabaseConfig,
         replica: &PostgresConfig,
-        lag_max: Duration,
         ambient: Ambient,
     ) -> Result<Self, OpenError> {
-        let (primary, options) = (primary.pool_options()?, replica.pool_options()?);
+        let (primary, options) = (database.primary.pool_options()?, replica.pool_options()?);
         let reads = PostgresConfig { by_index: true, ..replica.clone() };
         let server = format!("{}:{}", options.get_host(), options.get_port());
-        Ok(Self { primary, replica: options, server, reads, lag_max, ambient })
+        Ok(Self { primary, replica: options, server, reads, lag_max: database.lag_max, ambient })
     }
 
     /// Publishes the replica's state until the task is aborted.

@@ -13,31 +13,33 @@ use crate::{api_keys, fault::PostgresFault, transaction::Query};
 
 impl Router {
     /// The first row of a read; `None` comes from the primary.
-    pub(crate) async fn row<'q>(
+    pub(crate) async fn row<'q, T>(
         &self,
         owner: impl Into<Owner>,
         mode: ReadMode,
         query: impl Fn() -> Query<'q>,
-    ) -> Result<Option<PgRow>, PostgresFault> {
+        of_row: impl Fn(&PgRow) -> Result<T, PostgresFault>,
+    ) -> Result<Option<T>, PostgresFault> {
         let ask = |database: Database| {
             let query = query();
             async move { Ok(database.row(query).await?) }
         };
-        self.read(owner, mode, ask, Option::is_none).await
+        self.read(owner, mode, ask, Option::is_none).await?.as_ref().map(of_row).transpose()
     }
 
     /// All rows of a read; the statement sees one snapshot.
-    pub(crate) async fn rows<'q>(
+    pub(crate) async fn rows<'q, T>(
         &self,
         owner: impl Into<Owner>,
         mode: ReadMode,
         query: impl Fn() -> Query<'q>,
-    ) -> Result<Vec<PgRow>, PostgresFault> {
+        of_row: impl Fn(&PgRow) -> Result<T, PostgresFault>,
+    ) -> Result<Vec<T>, PostgresFault> {
         let ask = |database: Database| {
             let query = query();
             async move { Ok(database.rows(query).await?) }
         };
-        self.read(owner, mode, ask, |_| false).await
+        self.read(owner, mode, ask, |_| false).await?.iter().map(of_row).collect()
     }
 
     /// Reads the owner's data. `is_missing` tells an answer that may be due to a replica's lag: the primary is then

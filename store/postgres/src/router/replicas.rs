@@ -15,11 +15,14 @@ use std::{
 
 use base::{
     Ambient,
-    postgres::{Database, OpenError, PostgresConfig},
+    postgres::{Database, OpenError},
 };
 use tokio::{sync::watch, task::AbortHandle, time::Instant};
 
-use super::probe::{Probe, Standby};
+use super::{
+    config::DatabaseConfig,
+    probe::{Probe, Standby},
+};
 use crate::fault::PostgresFault;
 
 /// The replicas of a primary; none where it has none.
@@ -56,20 +59,12 @@ pub struct ReadStats {
 }
 
 impl ReplicaSet {
-    /// Follows the replicas of `primary`. Waits for none: until a replica is known to have caught up, it is not read.
+    /// Follows the replicas of a database. Waits for none: until a replica is known to have caught up, it is not read.
     /// Fails only for an address that cannot be parsed.
-    pub(super) fn follow(
-        primary: &PostgresConfig,
-        replicas: &[PostgresConfig],
-        lag_max: Duration,
-        ambient: &Ambient,
-    ) -> Result<Self, OpenError> {
-        let probes: Vec<_> = replicas
-            .iter()
-            .map(|replica| Probe::new(primary, replica, lag_max, ambient.clone()))
-            .collect::<Result<_, _>>()?;
-        let replicas = probes.into_iter().map(Replica::follow).collect();
-        Ok(Self { replicas, lag_max, counts: Counts::default() })
+    pub(super) fn follow(config: &DatabaseConfig, ambient: &Ambient) -> Result<Self, OpenError> {
+        let follow = |replica| Probe::new(config, replica, ambient.clone()).map(Replica::follow);
+        let replicas = config.replicas.iter().map(follow).collect::<Result<_, _>>()?;
+        Ok(Self { replicas, lag_max: config.lag_max, counts: Counts::default() })
     }
 
     pub(super) fn is_empty(&self) -> bool {

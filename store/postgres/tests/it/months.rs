@@ -10,10 +10,7 @@ use store::{
     outbox::Outbox,
     webhooks::{WebhookAttempt, Webhooks},
 };
-use store_postgres::{
-    PostgresOrders,
-    partitions::{Family, Partitions},
-};
+use store_postgres::{PostgresOrders, partitions::Family};
 
 use super::{
     needs_postgres,

@@ -8,7 +8,7 @@ use base::{
     postgres::{PostgresConfig, scratch::Scratch},
 };
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor, PgConnection, PgPool, Row};
-use store_postgres::{partitions::Partitions, statements};
+use store_postgres::statements;
 
 use super::needs_postgres;
 use crate::util::postgres::{migrated, open, pool};

@@ -2,13 +2,12 @@
 
 use async_trait::async_trait;
 use base::{Timestamp, ids};
-use sqlx::{SqliteConnection, sqlite::SqliteRow};
+use sqlx::SqliteConnection;
 use store::{
-    audit::{Audit, AuditMark, AuditedEndpoint, OrderMoney, OrderRefund, StockCount},
+    audit::{Audit, AuditMark, AuditedEndpoint, OrderMoney, StockCount},
     domain::{EventId, MerchantId, OrderId, OrderStatus},
     error::StoreError,
-    orders::CaptureFacts,
-    rules::transitions::asked_by,
+    rules::{columns::Columns, rows, transitions::asked_by},
 };
 
 use super::{
@@ -17,7 +16,6 @@ use super::{
     order_row, refunds,
     transaction::Unit,
 };
-use crate::row::{get, json, parsed, parsed_if_any, time, time_if_any};
 
 pub(super) const ALL: &str = "SELECT id FROM orders WHERE id > ?1 ORDER BY id LIMIT ?2";
 pub(super) const TOUCHED: &str = "
@@ -60,7 +58,7 @@ const SET_MARK: &str = "
 impl Audit for SqliteOrders {
     async fn all_orders(&self, after: Option<OrderId>, limit: u32) -> Result<Vec<OrderId>, StoreError> {
         let query = sqlx::query(ALL).bind(after.map_or_else(String::new, |id| id.to_string())).bind(limit);
-        self.all(query, |row| Ok(parsed(row, "id")?)).await
+        self.all(query, |row| row.id("id", OrderId)).await
     }
 
     async fn touched_orders(
@@ -75,7 +73,7 @@ impl Audit for SqliteOrders {
             .bind(from.to_string())
             .bind(EventId(ids::floor(until)).to_string())
             .bind(limit);
-        self.all(query, |row| Ok((parsed(row, "id")?, parsed(row, "order_id")?))).await
+        self.all(query, |row| Ok((row.id("id", EventId)?, row.id("order_id", OrderId)?))).await
     }
 
     async fn order_money(&self, order: OrderId) -> Result<Option<OrderMoney>, StoreError> {
@@ -90,11 +88,11 @@ impl Audit for SqliteOrders {
     ) -> Result<Vec<StockCount>, StoreError> {
         let (merchant, sku) =
             after.map_or_else(Default::default, |(merchant, sku)| (merchant.to_string(), sku));
-        self.all(sqlx::query(STOCK).bind(merchant).bind(sku).bind(limit), count).await
+        self.all(sqlx::query(STOCK).bind(merchant).bind(sku).bind(limit), rows::stock_count).await
     }
 
     async fn audited_endpoints(&self, merchant: MerchantId) -> Result<Vec<AuditedEndpoint>, StoreError> {
-        self.all(sqlx::query(ENDPOINTS).bind(merchant.to_string()), endpoint).await
+        self.all(sqlx::query(ENDPOINTS).bind(merchant.to_string()), rows::audited_endpoint).await
     }
 
     async fn repair_reservation(
@@ -112,7 +110,7 @@ impl Audit for SqliteOrders {
     }
 
     async fn audit_mark(&self) -> Result<Option<AuditMark>, StoreError> {
-        self.first(sqlx::query("SELECT mark FROM audit_mark"), |row| Ok(json(row, "mark")?)).await
+        self.first(sqlx::query("SELECT mark FROM audit_mark"), |row| row.json("mark")).await
     }
 
     async fn set_audit_mark(&self, mark: &AuditMark) -> Result<(), StoreError> {
@@ -123,54 +121,16 @@ impl Audit for SqliteOrders {
 
 async fn money(c: &mut SqliteConnection, order: OrderId) -> Result<Option<OrderMoney>, SqliteFault> {
     let Some(row) = order_row::by_id(order).fetch_optional(&mut *c).await? else { return Ok(None) };
-    let rows = sqlx::query(REFUNDS).bind(order.to_string()).fetch_all(&mut *c).await?;
-    let mut refunds = rows.iter().map(refund).collect::<Result<Vec<_>, _>>()?;
+    let refunds = sqlx::query(REFUNDS).bind(order.to_string()).fetch_all(&mut *c).await?;
+    let mut refunds = refunds.iter().map(rows::order_refund).collect::<Result<Vec<_>, SqliteFault>>()?;
     if !refunds.is_empty() {
-        let rows = sqlx::query(COMMANDS).bind(order.to_string()).fetch_all(&mut *c).await?;
-        let commands = rows.iter().map(|row| Ok((parsed(row, "id")?, json(row, "data")?)));
-        asked_by(&mut refunds, &commands.collect::<Result<Vec<_>, SqliteFault>>()?);
+        let commands = sqlx::query(COMMANDS).bind(order.to_string()).fetch_all(&mut *c).await?;
+        let commands = commands.iter().map(rows::command).collect::<Result<Vec<_>, SqliteFault>>()?;
+        asked_by(&mut refunds, &commands);
     }
     let unsent = sqlx::query(UNSENT).bind(order.to_string()).fetch_one(c).await?;
-    Ok(Some(OrderMoney { capture: capture(&row)?, refunds, unsent_since: time_if_any(&unsent, "at")? }))
-}
-
-fn capture(row: &SqliteRow) -> Result<Option<CaptureFacts>, SqliteFault> {
-    let payment = parsed_if_any(row, "payment_id")?;
-    let provider_reference = get::<Option<String>>(row, "provider_reference")?.unwrap_or_default();
-    Ok(payment.zip(order_row::captured_minor(row)?).map(|(payment, amount_minor)| CaptureFacts {
-        payment,
-        provider_reference,
-        amount_minor,
-    }))
-}
-
-fn refund(row: &SqliteRow) -> Result<OrderRefund, SqliteFault> {
-    Ok(OrderRefund {
-        id: parsed(row, "id")?,
-        amount_minor: get(row, "amount_minor")?,
-        requested_at: time(row, "requested_at")?,
-        recorded_at: time_if_any(row, "recorded_at")?,
-        command: None,
-    })
-}
-
-fn count(row: &SqliteRow) -> Result<StockCount, SqliteFault> {
-    Ok(StockCount {
-        merchant: parsed(row, "merchant_id")?,
-        sku: get(row, "sku")?,
-        on_hand: get(row, "on_hand")?,
-        reserved: get(row, "reserved")?,
-        held: get(row, "held")?,
-    })
-}
-
-fn endpoint(row: &SqliteRow) -> Result<AuditedEndpoint, SqliteFault> {
-    Ok(AuditedEndpoint {
-        id: parsed(row, "id")?,
-        events: json(row, "events")?,
-        enabled: get(row, "enabled")?,
-        since: time(row, "since")?,
-    })
+    let (capture, unsent_since) = (rows::capture(&row)?, unsent.time_if_any("at")?);
+    Ok(Some(OrderMoney { capture, refunds, unsent_since }))
 }
 
 async fn request_missing_refund(unit: &mut Unit<'_>, order: OrderId) -> Result<bool, SqliteFault> {

@@ -2,16 +2,14 @@
 
 use async_trait::async_trait;
 use base::{Timestamp, TraceContext, sqlite::Query};
-use sqlx::sqlite::SqliteRow;
 use store::{
     catalog::{Catalog, Category, InventoryPut, Product, ProductData, ProductFilter},
     domain::{MerchantId, Page, PageRequest},
     error::StoreError,
-    rules::texts,
+    rules::{rows, texts},
 };
 
-use super::{SqliteOrders, fault::SqliteFault, stock, transaction::Unit};
-use crate::row::{get, number, parsed, time};
+use super::{SqliteOrders, fault::SqliteFault, transaction::Unit};
 
 pub(super) const LIST: &str = r"
     SELECT * FROM products WHERE merchant_id = ?1 AND sku > ?2
@@ -50,11 +48,11 @@ impl Catalog for SqliteOrders {
         let put = self.write(at, move |unit| {
             Box::pin(async move {
                 if let Some(row) = unit.row(with_product(UPDATE, merchant, &product, at)).await? {
-                    return Ok((read(&row)?, false));
+                    return Ok((rows::product(&row)?, false));
                 }
                 let row = unit.row(with_product(INSERT, merchant, &product, at)).await?;
                 let row = row.ok_or_else(|| SqliteFault::corrupt("an INSERT returned no row".to_owned()))?;
-                Ok::<_, SqliteFault>((read(&row)?, true))
+                Ok::<_, SqliteFault>((rows::product(&row)?, true))
             })
         });
         Ok(put.await?)
@@ -73,7 +71,7 @@ impl Catalog for SqliteOrders {
     }
 
     async fn product(&self, merchant: MerchantId, sku: &str) -> Result<Option<Product>, StoreError> {
-        self.first(of_sku(merchant, sku), read).await
+        self.first(of_sku(merchant, sku), rows::product).await
     }
 
     async fn products(
@@ -88,11 +86,11 @@ impl Catalog for SqliteOrders {
             .bind(i64::from(page.limit) + 1)
             .bind(filter.text.as_deref().map(texts::containing));
         let query = if let Some(category) = &filter.category { query.bind(category) } else { query };
-        Ok(Page::from_overfetched(self.all(query, read).await?, page.limit))
+        Ok(Page::from_overfetched(self.all(query, rows::product).await?, page.limit))
     }
 
     async fn categories(&self, merchant: MerchantId) -> Result<Vec<Category>, StoreError> {
-        self.all(sqlx::query(CATEGORIES).bind(merchant.to_string()), category).await
+        self.all(sqlx::query(CATEGORIES).bind(merchant.to_string()), rows::category).await
     }
 }
 
@@ -128,7 +126,7 @@ async fn set_stock(
     trace: Option<TraceContext>,
 ) -> Result<InventoryPut, SqliteFault> {
     let Some(row) = unit.row(of_sku(merchant, &sku)).await? else { return Ok(InventoryPut::NoSuchProduct) };
-    let before = read(&row)?;
+    let before = rows::product(&row)?;
     let low = before.available() > before.low_stock_at && on_hand - before.reserved <= before.low_stock_at;
     let query = sqlx::query(SET_STOCK)
         .bind(merchant.to_string())
@@ -139,25 +137,6 @@ async fn set_stock(
     let Some(row) = unit.row(query).await? else {
         return Ok(InventoryPut::BelowReserved { reserved: before.reserved });
     };
-    unit.messages.stock_set(merchant, &stock::stock(&row)?, low, trace);
-    Ok(InventoryPut::Set(read(&row)?))
-}
-
-fn read(row: &SqliteRow) -> Result<Product, SqliteFault> {
-    Ok(Product {
-        sku: get(row, "sku")?,
-        name: get(row, "name")?,
-        description: get(row, "description")?,
-        category: get(row, "category")?,
-        price_minor: get(row, "price_minor")?,
-        currency: parsed(row, "currency")?,
-        on_hand: get(row, "on_hand")?,
-        reserved: get(row, "reserved")?,
-        low_stock_at: get(row, "low_stock_at")?,
-        updated_at: time(row, "updated_at")?,
-    })
-}
-
-fn category(row: &SqliteRow) -> Result<Category, SqliteFault> {
-    Ok(Category { slug: get(row, "category")?, products: number(row, "products")? })
+    unit.messages.stock_set(merchant, &rows::stock(&row)?, low, trace);
+    Ok(InventoryPut::Set(rows::product(&row)?))
 }

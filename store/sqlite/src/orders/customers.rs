@@ -2,13 +2,12 @@
 
 use async_trait::async_trait;
 use base::sqlite::Query;
-use sqlx::sqlite::SqliteRow;
 use store::{
     customers::{Account, Customers, PasswordHash, email_key},
-    domain::{Customer, CustomerId, MerchantId},
+    domain::{CustomerId, MerchantId},
     error::StoreError,
     event_data,
-    rules::messages::told,
+    rules::{columns::Columns, messages::told, rows},
 };
 
 use super::{
@@ -16,7 +15,6 @@ use super::{
     fault::{SqliteFault, to_json},
     transaction::Unit,
 };
-use crate::row::{get, parsed, time};
 
 const INSERT: &str = "
     INSERT INTO customers (merchant_id, id, email, email_key, name, password_hash, created_at)
@@ -38,11 +36,11 @@ impl Customers for SqliteOrders {
         merchant: MerchantId,
         email: &str,
     ) -> Result<Option<Account>, StoreError> {
-        self.first(by_email(merchant, email), account).await
+        self.first(by_email(merchant, email), rows::account).await
     }
 
     async fn customer_by_id(&self, id: CustomerId) -> Result<Option<Account>, StoreError> {
-        self.first(sqlx::query(BY_ID).bind(id.to_string()), account).await
+        self.first(sqlx::query(BY_ID).bind(id.to_string()), rows::account).await
     }
 
     async fn delete_account(&self, merchant: MerchantId, id: CustomerId) -> Result<bool, StoreError> {
@@ -77,27 +75,17 @@ pub(super) async fn set_password(
 ) -> Result<Option<CustomerId>, SqliteFault> {
     let query =
         sqlx::query(SET_PASSWORD).bind(merchant.to_string()).bind(email_key(email)).bind(hash.as_phc());
-    Ok(unit.row(query).await?.map(|row| parsed(&row, "id")).transpose()?)
+    unit.row(query).await?.map(|row| row.id("id", CustomerId)).transpose()
 }
 
 async fn delete(unit: &mut Unit<'_>, merchant: MerchantId, id: CustomerId) -> Result<bool, SqliteFault> {
     let query = sqlx::query(OF_MERCHANT).bind(merchant.to_string()).bind(id.to_string());
     let Some(row) = unit.row(query).await? else { return Ok(false) };
-    let key = email_key(&account(&row)?.customer.email);
+    let key = email_key(&rows::account(&row)?.customer.email);
     unit.run(sqlx::query(DELETE_MAILS).bind(id.to_string())).await?;
     unit.run(sqlx::query(DELETE_VERIFICATIONS).bind(merchant.to_string()).bind(key)).await?;
     unit.run(sqlx::query(DELETE).bind(id.to_string())).await?;
     let left = to_json(&event_data::deleted_customer(id))?;
     unit.run(sqlx::query(FORGET).bind(told(id).to_string()).bind(merchant.to_string()).bind(left)).await?;
     Ok(true)
-}
-
-pub(super) fn account(row: &SqliteRow) -> Result<Account, SqliteFault> {
-    Ok(Account {
-        id: parsed(row, "id")?,
-        merchant: parsed(row, "merchant_id")?,
-        customer: Customer { email: get(row, "email")?, name: get(row, "name")? },
-        password_hash: PasswordHash::from_phc(get(row, "password_hash")?),
-        created_at: time(row, "created_at")?,
-    })
 }

@@ -10,7 +10,7 @@ use store::{
 /// A unit of work or a read of the order store failed.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
-pub(super) struct SqliteFault(#[from] pub(super) SqliteError);
+pub(crate) struct SqliteFault(#[from] pub(super) SqliteError);
 
 impl SqliteFault {
     pub(super) fn corrupt(detail: String) -> Self {
@@ -33,6 +33,12 @@ impl From<WriteFailed> for SqliteFault {
 impl From<Damage> for SqliteFault {
     fn from(damage: Damage) -> Self {
         Self::corrupt(damage.0)
+    }
+}
+
+impl From<SqliteFault> for SqliteError {
+    fn from(SqliteFault(error): SqliteFault) -> Self {
+        error
     }
 }
 

@@ -1,14 +1,13 @@
 //! [`Mails`]: the record of sent mails.
 
 use async_trait::async_trait;
-use sqlx::sqlite::SqliteRow;
 use store::{
     error::StoreError,
     orders::{MailRecord, MailSubject, Mails},
+    rules::rows,
 };
 
-use super::{SqliteOrders, fault::SqliteFault};
-use crate::row::{get, time};
+use super::SqliteOrders;
 
 const OF_ORDER: &str =
     "SELECT template, message_id, sent_at FROM mails WHERE order_id = ?1 ORDER BY sent_at, template";
@@ -27,7 +26,7 @@ impl Mails for SqliteOrders {
             MailSubject::Order(_) => OF_ORDER,
             MailSubject::Customer(_) => OF_CUSTOMER,
         };
-        self.all(sqlx::query(sql).bind(subject.to_string()), mail).await
+        self.all(sqlx::query(sql).bind(subject.to_string()), rows::mail).await
     }
 
     async fn record_mail(&self, subject: MailSubject, mail: MailRecord) -> Result<bool, StoreError> {
@@ -42,12 +41,4 @@ impl Mails for SqliteOrders {
             .bind(mail.sent_at.as_millisecond());
         Ok(self.run(query).await? > 0)
     }
-}
-
-fn mail(row: &SqliteRow) -> Result<MailRecord, SqliteFault> {
-    Ok(MailRecord {
-        template: get(row, "template")?,
-        message_id: get(row, "message_id")?,
-        sent_at: time(row, "sent_at")?,
-    })
 }

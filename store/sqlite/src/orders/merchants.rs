@@ -2,16 +2,14 @@
 
 use async_trait::async_trait;
 use base::Timestamp;
-use sqlx::sqlite::SqliteRow;
 use store::{
     domain::MerchantId,
     error::StoreError,
     merchants::{KeyHash, KeyRecord, Merchants},
-    rules::texts,
+    rules::{columns::Columns, rows},
 };
 
 use super::{SqliteOrders, fault::SqliteFault};
-use crate::row::{get, parsed};
 
 const INSERT: &str =
     "INSERT INTO merchants (id, name, created_at) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
@@ -33,7 +31,7 @@ impl Merchants for SqliteOrders {
             .bind(hash.to_vec())
             .bind(key.id.to_string())
             .bind(key.merchant.to_string())
-            .bind(texts::of_scope(key.scope))
+            .bind(key.scope.as_str())
             .bind(at.as_millisecond());
         if self.run(query).await? > 0 {
             return Ok(true);
@@ -48,15 +46,10 @@ impl Merchants for SqliteOrders {
     }
 
     async fn key_by_hash(&self, hash: KeyHash) -> Result<Option<KeyRecord>, StoreError> {
-        self.first(sqlx::query(KEY).bind(hash.to_vec()), key).await
+        self.first(sqlx::query(KEY).bind(hash.to_vec()), rows::key).await
     }
 
     async fn merchant_name(&self, id: MerchantId) -> Result<Option<String>, StoreError> {
-        self.first(sqlx::query(NAME).bind(id.to_string()), |row| Ok(get(row, "name")?)).await
+        self.first(sqlx::query(NAME).bind(id.to_string()), |row| row.text("name")).await
     }
-}
-
-fn key(row: &SqliteRow) -> Result<KeyRecord, SqliteFault> {
-    let scope = texts::scope(get(row, "scope")?)?;
-    Ok(KeyRecord { id: parsed(row, "id")?, merchant: parsed(row, "merchant_id")?, scope })
 }

@@ -7,7 +7,7 @@
 mod audit;
 mod catalog;
 mod customers;
-mod fault;
+pub(crate) mod fault;
 mod mails;
 mod merchants;
 mod order_flow;

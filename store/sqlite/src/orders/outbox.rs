@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use base::{Timestamp, time::later};
-use sqlx::sqlite::SqliteRow;
 use store::{
     domain::{Event, EventId, MerchantId, OrderId, Page, PageRequest},
     error::StoreError,
-    outbox::{Backlog, Command, Outbox, OutboxBody, OutboxMessage, Position, Submitted},
-    rules::messages::COMMAND,
+    outbox::{Backlog, Command, Outbox, OutboxMessage, Position, Submitted},
+    rules::{columns::Columns, rows},
 };
 use tokio::sync::watch;
 
@@ -19,7 +18,6 @@ use super::{
     order_row,
     transaction::Unit,
 };
-use crate::row::{get, json, number, parsed, parsed_if_any, time, time_if_any};
 
 // A subject is skipped as a whole while another relay holds any of its messages. The index is named because the planner
 // may instead scan the table itself, which is ordered as well but contains all sent rows.
@@ -64,7 +62,7 @@ impl Outbox for SqliteOrders {
         let until = later(at, lease).as_millisecond();
         let query = sqlx::query(CLAIM).bind(relay).bind(until).bind(at.as_millisecond()).bind(limit);
         let rows = self.write(at, move |unit| Box::pin(unit.rows(query))).await?;
-        let mut messages: Vec<_> = rows.iter().map(message).collect::<Result<_, _>>()?;
+        let mut messages: Vec<_> = rows.iter().map(rows::message).collect::<Result<_, SqliteFault>>()?;
         // RETURNING guarantees no order.
         messages.sort_unstable_by_key(|message| message.position);
         Ok(messages)
@@ -87,7 +85,8 @@ impl Outbox for SqliteOrders {
 
     async fn backlog(&self) -> Result<Backlog, StoreError> {
         let row = sqlx::query(BACKLOG).fetch_one(self.database.readers()).await.map_err(SqliteFault::from)?;
-        Ok(backlog(&row)?)
+        let (messages, oldest_at) = (row.number("messages")?, row.time_if_any("oldest_at")?);
+        Ok(Backlog { messages, oldest_at })
     }
 
     async fn events(
@@ -99,21 +98,21 @@ impl Outbox for SqliteOrders {
             None => i64::MAX,
             Some(id) => {
                 let query = sqlx::query(POSITION).bind(id.to_string()).bind(merchant.to_string());
-                self.first(query, |row| Ok(get(row, "position")?)).await?.unwrap_or(0)
+                self.first(query, |row| row.number("position")).await?.unwrap_or(0)
             }
         };
         let query =
             sqlx::query(EVENTS).bind(merchant.to_string()).bind(before).bind(i64::from(page.limit) + 1);
-        Ok(Page::from_overfetched(self.all(query, event).await?, page.limit))
+        Ok(Page::from_overfetched(self.all(query, rows::event).await?, page.limit))
     }
 
     async fn event_by_id(&self, id: EventId) -> Result<Option<Event>, StoreError> {
-        self.first(sqlx::query(EVENT).bind(id.to_string()), event).await
+        self.first(sqlx::query(EVENT).bind(id.to_string()), rows::event).await
     }
 
     async fn order_events(&self, order: OrderId, after: u64) -> Result<Vec<Event>, StoreError> {
         let after = i64::try_from(after).unwrap_or(i64::MAX);
-        self.all(sqlx::query(ORDER_EVENTS).bind(order.to_string()).bind(after), event).await
+        self.all(sqlx::query(ORDER_EVENTS).bind(order.to_string()).bind(after), rows::event).await
     }
 }
 
@@ -126,34 +125,4 @@ async fn submit(unit: &mut Unit<'_>, id: EventId, command: Command) -> Result<Su
     }
     unit.messages.command_as(id, &order_row::order(&row)?, &command)?;
     Ok(Submitted::Stored)
-}
-
-fn message(row: &SqliteRow) -> Result<OutboxMessage, SqliteFault> {
-    let body = if get::<&str>(row, "kind")? == COMMAND {
-        OutboxBody::Command {
-            id: parsed(row, "id")?,
-            command: json(row, "data")?,
-            trace: parsed_if_any(row, "trace")?,
-        }
-    } else {
-        OutboxBody::Event(event(row)?)
-    };
-    Ok(OutboxMessage { position: Position::only(get(row, "position")?), body })
-}
-
-fn event(row: &SqliteRow) -> Result<Event, SqliteFault> {
-    Ok(Event {
-        id: parsed(row, "id")?,
-        merchant: parsed(row, "merchant_id")?,
-        order: parsed_if_any(row, "order_id")?,
-        kind: parsed(row, "kind")?,
-        sequence: number(row, "sequence")?,
-        at: time(row, "at")?,
-        data: json(row, "data")?,
-        trace: parsed_if_any(row, "trace")?,
-    })
-}
-
-fn backlog(row: &SqliteRow) -> Result<Backlog, SqliteFault> {
-    Ok(Backlog { messages: number(row, "messages")?, oldest_at: time_if_any(row, "oldest_at")? })
 }

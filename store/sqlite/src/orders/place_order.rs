@@ -7,10 +7,11 @@
 use std::slice;
 
 use store::{
-    domain::Order,
+    domain::{Order, OrderId},
     order_view::OrderView,
     orders::{NewOrder, PlaceOutcome},
     rules::{
+        columns::Columns,
         place_order,
         stock::{Stock, Wanted, wanted},
     },
@@ -21,7 +22,7 @@ use super::{
     stock,
     transaction::Unit,
 };
-use crate::row::{get, parsed};
+use crate::row::get;
 
 const RECORDED: &str =
     "SELECT fingerprint, order_id, body FROM idempotency_keys WHERE merchant_id = ?1 AND key = ?2";
@@ -87,7 +88,7 @@ async fn why_not(
 async fn recorded(unit: &mut Unit<'_>, new: &NewOrder) -> Result<Option<PlaceOutcome>, SqliteFault> {
     let query = sqlx::query(RECORDED).bind(new.merchant.to_string()).bind(&new.idempotency.key);
     let Some(row) = unit.row(query).await? else { return Ok(None) };
-    let (order, body) = (parsed(&row, "order_id")?, get(&row, "body")?);
+    let (order, body) = (row.id("order_id", OrderId)?, row.text("body")?);
     Ok(Some(place_order::replay(new, get(&row, "fingerprint")?, order, body)))
 }
 

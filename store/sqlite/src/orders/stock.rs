@@ -4,18 +4,20 @@ use std::collections::BTreeMap;
 
 use base::sqlite::Query;
 use serde::Serialize;
-use sqlx::sqlite::SqliteRow;
 use store::{
     domain::{Currency, MerchantId, Order},
     orders::NewOrder,
-    rules::stock::{Stock, Wanted, expect_all, of_order},
+    rules::{
+        columns::Columns,
+        rows,
+        stock::{Stock, Wanted, expect_all, of_order},
+    },
 };
 
 use super::{
     fault::{SqliteFault, to_json},
     transaction::Unit,
 };
-use crate::row::{get, number, parsed};
 
 #[derive(Serialize)]
 struct WantedRow<'a> {
@@ -34,7 +36,7 @@ pub(super) async fn reserve(
         .bind(order.currency.as_str())
         .bind(&order.idempotency.key)
         .bind(unit.at_ms());
-    unit.rows(query).await?.iter().map(stock).collect()
+    unit.rows(query).await?.iter().map(rows::stock).collect()
 }
 
 // The event sequence advances exactly when the low-stock threshold is crossed, which writes `inventory.low`.
@@ -74,7 +76,7 @@ pub(super) async fn ship(unit: &mut Unit<'_>, order: &Order) -> Result<Vec<Stock
     let wanted = of_order(order);
     let rows = unit.rows(over(SHIP, order.merchant, &wanted)?.bind(unit.at_ms())).await?;
     expect_all(order, &wanted, rows.len())?;
-    rows.iter().map(stock).collect()
+    rows.iter().map(rows::stock).collect()
 }
 
 pub(super) const SHIP: &str = "
@@ -99,7 +101,7 @@ pub(super) async fn look(
 ) -> Result<BTreeMap<String, (Currency, i64)>, SqliteFault> {
     let rows = unit.rows(over(LOOK, merchant, wanted)?).await?;
     rows.iter()
-        .map(|row| Ok((get(row, "sku")?, (parsed(row, "currency")?, get(row, "available")?))))
+        .map(|row| Ok((row.text("sku")?, (row.parsed("currency")?, row.number("available")?))))
         .collect()
 }
 
@@ -107,17 +109,4 @@ pub(super) async fn look(
 fn over(sql: &'static str, merchant: MerchantId, wanted: &Wanted<'_>) -> Result<Query<'static>, SqliteFault> {
     let rows: Vec<_> = wanted.iter().map(|(sku, quantity)| WantedRow { sku, quantity: *quantity }).collect();
     Ok(sqlx::query(sql).bind(merchant.to_string()).bind(to_json(&rows)?))
-}
-
-/// Reads a row of `products`.
-pub(super) fn stock(row: &SqliteRow) -> Result<Stock, SqliteFault> {
-    Ok(Stock {
-        sku: get(row, "sku")?,
-        name: get(row, "name")?,
-        price_minor: get(row, "price_minor")?,
-        on_hand: get(row, "on_hand")?,
-        reserved: get(row, "reserved")?,
-        low_stock_at: get(row, "low_stock_at")?,
-        event_sequence: number(row, "event_sequence")?,
-    })
 }

@@ -26,7 +26,7 @@ const WRITE_MESSAGES: &str = "
 pub(super) struct Unit<'c> {
     connection: &'c mut SqliteConnection,
     /// Written at the end of the unit.
-    pub(super) messages: Messages<'c>,
+    pub(super) messages: Messages,
 }
 
 impl Unit<'_> {

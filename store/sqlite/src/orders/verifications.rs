@@ -2,12 +2,14 @@
 
 use async_trait::async_trait;
 use base::{Timestamp, sqlite::Query};
-use sqlx::sqlite::SqliteRow;
 use store::{
     customers::{Account, PasswordHash, email_key},
     domain::{CustomerId, MerchantId, VerificationId},
     error::StoreError,
-    rules::verifications::{Row, by_token, columns, mint, mintable, opened, purpose, repeated},
+    rules::{
+        rows,
+        verifications::{Row, by_token, columns, mint, mintable, opened, repeated},
+    },
     token::TokenHash,
     verifications::{
         Minting, NewVerification, OpenAccount, PER_ADDRESS_MAX, Verification, VerificationRequested,
@@ -16,7 +18,7 @@ use store::{
 };
 
 use super::{SqliteOrders, customers, fault::SqliteFault, transaction::Unit};
-use crate::row::{get, parsed, time, time_if_any};
+use crate::row::get;
 
 const INSERT: &str = "
     INSERT INTO verifications (merchant_id, id, purpose, email, email_key, name, password_hash, idempotency_key,
@@ -74,7 +76,7 @@ impl Verifications for SqliteOrders {
         token: TokenHash,
         at: Timestamp,
     ) -> Result<Option<Verification>, StoreError> {
-        let found = self.first(with_token(merchant, token), verification).await?;
+        let found = self.first(with_token(merchant, token), rows::verification).await?;
         Ok(found.map(|row| row.verification).filter(|found| found.expires_at() > at))
     }
 
@@ -123,7 +125,7 @@ async fn request(unit: &mut Unit<'_>, new: NewVerification) -> Result<Verificati
     if unit.run(insert).await? == 0 {
         let known = unit.row(sqlx::query(BY_KEY).bind(&merchant).bind(&new.idempotency_key)).await?;
         let known = known.ok_or_else(|| SqliteFault::corrupt(format!("{} is stored already", asked.id)))?;
-        return Ok(repeated(&verification(&known)?.verification, asked));
+        return Ok(repeated(&rows::verification(&known)?.verification, asked));
     }
     let kept = i64::try_from(PER_ADDRESS_MAX).unwrap_or(i64::MAX);
     let surplus = sqlx::query(SURPLUS).bind(&merchant).bind(&key).bind(asked.purpose.as_str()).bind(kept);
@@ -141,7 +143,7 @@ async fn of_address(
     let Some(row) = unit.row(found).await? else { return Ok(Vec::new()) };
     let key: &str = get(&row, "email_key")?;
     let rows = unit.rows(sqlx::query(OF_EMAIL).bind(merchant.to_string()).bind(key)).await?;
-    rows.iter().map(verification).collect()
+    rows.iter().map(rows::verification).collect()
 }
 
 async fn mint_token(
@@ -157,7 +159,7 @@ async fn mint_token(
         Err(answer) => return Ok(answer),
     };
     let account = unit.row(customers::by_email(merchant, &asked.email)).await?;
-    let account = account.as_ref().map(customers::account).transpose()?;
+    let account = account.as_ref().map(rows::account).transpose()?;
     let what = mint(asked, account.as_ref());
     if what.clear_others {
         unit.run(clear(asked)).await?;
@@ -187,20 +189,4 @@ fn with_token(merchant: MerchantId, token: TokenHash) -> Query<'static> {
 fn clear(asked: &Verification) -> Query<'static> {
     let query = sqlx::query(CLEAR).bind(asked.merchant.to_string()).bind(email_key(&asked.email));
     query.bind(asked.purpose.as_str())
-}
-
-fn verification(row: &SqliteRow) -> Result<Row, SqliteFault> {
-    let token: Option<Vec<u8>> = get(row, "token_hash")?;
-    Ok(Row {
-        verification: Verification {
-            id: parsed(row, "id")?,
-            merchant: parsed(row, "merchant_id")?,
-            email: get(row, "email")?,
-            purpose: purpose(get(row, "purpose")?, get(row, "name")?, get(row, "password_hash")?)?,
-            created_at: time(row, "created_at")?,
-        },
-        token: token.and_then(|token| token.try_into().ok()),
-        minted_at: time_if_any(row, "minted_at")?,
-        mailed_at: time_if_any(row, "mailed_at")?,
-    })
 }

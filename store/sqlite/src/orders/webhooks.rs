@@ -1,16 +1,13 @@
 //! [`Webhooks`]: endpoints and delivery attempts.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use base::{Timestamp, sqlite::Query};
-use sqlx::sqlite::SqliteRow;
 use store::{
     domain::{EndpointId, EventId, EventKind, MerchantId, OrderId, Page, PageRequest},
     error::StoreError,
+    rules::rows,
     webhooks::{
-        Disabled, ENDPOINTS_PER_MERCHANT_MAX, Endpoint, EndpointChange, EndpointFinding, WebhookAttempt,
-        Webhooks,
+        ENDPOINTS_PER_MERCHANT_MAX, Endpoint, EndpointChange, EndpointFinding, WebhookAttempt, Webhooks,
     },
 };
 
@@ -20,7 +17,6 @@ use super::{
     order_flow::AFTER_ALL_IDS,
     transaction::Unit,
 };
-use crate::row::{get, json, number, parsed, parsed_if_any, time, time_if_any};
 
 pub(super) const LIST: &str =
     "SELECT * FROM webhook_endpoints WHERE merchant_id = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3";
@@ -70,12 +66,12 @@ impl Webhooks for SqliteOrders {
     }
 
     async fn endpoint(&self, merchant: MerchantId, id: EndpointId) -> Result<Option<Endpoint>, StoreError> {
-        self.first(of_merchant(merchant, id), read).await
+        self.first(of_merchant(merchant, id), rows::endpoint).await
     }
 
     async fn endpoint_by_id(&self, id: EndpointId) -> Result<Option<Endpoint>, StoreError> {
         let query = sqlx::query("SELECT * FROM webhook_endpoints WHERE id = ?1").bind(id.to_string());
-        self.first(query, read).await
+        self.first(query, rows::endpoint).await
     }
 
     async fn endpoints(
@@ -87,7 +83,7 @@ impl Webhooks for SqliteOrders {
             .bind(merchant.to_string())
             .bind(page.after.map_or_else(|| AFTER_ALL_IDS.to_owned(), |id| id.to_string()))
             .bind(i64::from(page.limit) + 1);
-        Ok(Page::from_overfetched(self.all(query, read).await?, page.limit))
+        Ok(Page::from_overfetched(self.all(query, rows::endpoint).await?, page.limit))
     }
 
     async fn update_endpoint(
@@ -105,7 +101,7 @@ impl Webhooks for SqliteOrders {
             .bind(change.enabled)
             .bind(at.as_millisecond());
         let row = self.write(at, move |unit| Box::pin(unit.row(query))).await?;
-        Ok(row.as_ref().map(read).transpose()?)
+        Ok(row.as_ref().map(rows::endpoint).transpose()?)
     }
 
     async fn note_endpoint(
@@ -129,7 +125,7 @@ impl Webhooks for SqliteOrders {
     ) -> Result<Vec<EndpointId>, StoreError> {
         // At most 50 rows. `includes` decides which of them subscribe to the kind, so that the rule exists only once.
         let query = sqlx::query("SELECT * FROM webhook_endpoints WHERE merchant_id = ?1 AND enabled = 1");
-        let endpoints = self.all(query.bind(merchant.to_string()), read).await?;
+        let endpoints = self.all(query.bind(merchant.to_string()), rows::endpoint).await?;
         Ok(endpoints.iter().filter(|e| e.events.includes(kind)).map(|e| e.id).collect())
     }
 
@@ -148,7 +144,7 @@ impl Webhooks for SqliteOrders {
     }
 
     async fn attempts_of_order(&self, order: OrderId) -> Result<Vec<WebhookAttempt>, StoreError> {
-        self.all(sqlx::query(ATTEMPTS_OF_ORDER).bind(order.to_string()), attempt).await
+        self.all(sqlx::query(ATTEMPTS_OF_ORDER).bind(order.to_string()), rows::attempt).await
     }
 
     async fn delivered(&self, endpoint: EndpointId, event: EventId) -> Result<bool, StoreError> {
@@ -169,7 +165,7 @@ async fn note(
     finding: EndpointFinding,
 ) -> Result<bool, SqliteFault> {
     let Some(row) = unit.row(of_merchant(merchant, id)).await? else { return Ok(false) };
-    let mut endpoint = read(&row)?;
+    let mut endpoint = rows::endpoint(&row)?;
     let Some(is_disabled) = endpoint.take_in(finding, unit.messages.at) else { return Ok(false) };
     let query = sqlx::query(NOTE)
         .bind(merchant.to_string())
@@ -185,35 +181,4 @@ async fn note(
         unit.messages.endpoint_disabled(&endpoint);
     }
     Ok(is_disabled)
-}
-
-fn read(row: &SqliteRow) -> Result<Endpoint, SqliteFault> {
-    Ok(Endpoint {
-        id: parsed(row, "id")?,
-        merchant: parsed(row, "merchant_id")?,
-        url: get(row, "url")?,
-        events: json(row, "events")?,
-        secret: get(row, "secret")?,
-        enabled: get(row, "enabled")?,
-        failing_since: time_if_any(row, "failing_since")?,
-        disabled: time_if_any(row, "disabled_at")?
-            .zip(parsed_if_any(row, "disabled_reason")?)
-            .map(|(at, reason)| Disabled { at, reason }),
-        times_disabled: number(row, "times_disabled")?,
-        created_at: time(row, "created_at")?,
-    })
-}
-
-fn attempt(row: &SqliteRow) -> Result<WebhookAttempt, SqliteFault> {
-    let status = get::<Option<i64>>(row, "status")?.map(u16::try_from).transpose();
-    Ok(WebhookAttempt {
-        endpoint: parsed(row, "endpoint_id")?,
-        event: parsed(row, "event_id")?,
-        order: parsed_if_any(row, "order_id")?,
-        attempt: number(row, "attempt")?,
-        at: time(row, "at")?,
-        duration: Duration::from_micros(number(row, "duration_micros")?),
-        status: status.map_err(|error| SqliteFault::corrupt(format!("column status: {error}")))?,
-        error: get(row, "error")?,
-    })
 }

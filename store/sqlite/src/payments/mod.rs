@@ -19,13 +19,14 @@ use store::{
     domain::{Decision, MerchantId, Payment, PaymentAttempt, PaymentId, RefundId, RefundState},
     error::StoreError,
     payments::{Begun, Decided, NewPayment, PaymentEntry, PaymentStore, RefundBegun, rejection},
+    rules::columns::Columns,
 };
 
 use self::statements::{
     ANNOTATE_ATTEMPT, ATTEMPTS, BEGIN_ATTEMPT, BEGIN_REFUND, BY_REFERENCE, DECIDE, END_REFUND, OF_DAY, OPEN,
     REFUND_END, SCAN,
 };
-use crate::row::{get, number, parsed};
+use crate::row::get;
 
 /// Readers beside the writer; more than the cores of a machine that runs the embedded mode give no gain.
 const READERS_MAX: u32 = 4;
@@ -104,7 +105,7 @@ impl PaymentStore for SqlitePayments {
         let unit = self.database.write(move |c| {
             Box::pin(async move {
                 if let Some(row) = query.fetch_optional(&mut *c).await? {
-                    return Ok(Begun::Attempt { epoch: number(&row, "epoch")? });
+                    return Ok(Begun::Attempt { epoch: row.number("epoch")? });
                 }
                 rejection::not_begun(rows::payment(c, id).await?.as_ref())
                     .ok_or_else(|| SqliteError::Corrupt(format!("{id} is undecided but rejects an attempt")))
@@ -166,7 +167,7 @@ impl PaymentStore for SqlitePayments {
         reference: &str,
     ) -> Result<Option<PaymentId>, StoreError> {
         let row = self.database.row(sqlx::query(BY_REFERENCE).bind(reference).bind(provider)).await;
-        row.map_err(failed)?.map(|row| parsed(&row, "id")).transpose().map_err(failed)
+        row.map_err(failed)?.map(|row| row.id("id", PaymentId)).transpose().map_err(failed)
     }
 
     async fn list_by_day(

@@ -4,12 +4,13 @@
 use base::sqlite::SqliteError;
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 use store::{
-    domain::{Payment, PaymentAttempt, PaymentId, Refund},
+    domain::{MerchantId, OrderId, Payment, PaymentAttempt, PaymentId, Refund, RefundId},
     payments::{PaymentEntry, rejection},
+    rules::columns::Columns,
 };
 
 use super::statements::{PAYMENT, REFUNDS};
-use crate::row::{get, number, parsed, time, time_if_any};
+use crate::row::get;
 
 /// A payment with its decision and refunds.
 pub(super) async fn payment(c: &mut SqliteConnection, id: PaymentId) -> Result<Option<Payment>, SqliteError> {
@@ -23,26 +24,26 @@ pub(super) async fn payment(c: &mut SqliteConnection, id: PaymentId) -> Result<O
 fn read(id: PaymentId, row: &SqliteRow, refunds: &[SqliteRow]) -> Result<Payment, SqliteError> {
     Ok(Payment {
         id,
-        order: parsed(row, "order_id")?,
-        merchant: parsed(row, "merchant_id")?,
+        order: row.id("order_id", OrderId)?,
+        merchant: row.id("merchant_id", MerchantId)?,
         amount_minor: get(row, "amount_minor")?,
-        currency: parsed(row, "currency")?,
+        currency: row.parsed("currency")?,
         method: get(row, "method")?,
         provider: get(row, "provider")?,
-        created_at: time(row, "created_at")?,
-        epoch: number(row, "epoch")?,
+        created_at: row.time("created_at")?,
+        epoch: row.number("epoch")?,
         decision: rejection::decision(get(row, "provider_reference")?, get(row, "decline_code")?)
             .map_err(|why| SqliteError::Corrupt(why.to_owned()))?,
-        decided_at: time_if_any(row, "decided_at")?,
+        decided_at: row.time_if_any("decided_at")?,
         refunds: refunds.iter().map(refund).collect::<Result<_, _>>()?,
     })
 }
 
 fn refund(row: &SqliteRow) -> Result<Refund, SqliteError> {
     Ok(Refund {
-        id: parsed(row, "refund_id")?,
+        id: row.id("refund_id", RefundId)?,
         amount_minor: get(row, "amount_minor")?,
-        begun_at: time(row, "begun_at")?,
+        begun_at: row.time("begun_at")?,
         state: rejection::refund_state(get(row, "done")?),
     })
 }
@@ -50,9 +51,9 @@ fn refund(row: &SqliteRow) -> Result<Refund, SqliteError> {
 pub(super) fn attempt(row: &SqliteRow) -> Result<PaymentAttempt, SqliteError> {
     let read = || {
         Ok(PaymentAttempt {
-            epoch: number(row, "epoch")?,
+            epoch: row.number("epoch")?,
             worker: get(row, "worker")?,
-            begun_at: time(row, "begun_at")?,
+            begun_at: row.time("begun_at")?,
             note: get(row, "note")?,
         })
     };
@@ -62,11 +63,11 @@ pub(super) fn attempt(row: &SqliteRow) -> Result<PaymentAttempt, SqliteError> {
 pub(super) fn entry(row: &SqliteRow) -> Result<PaymentEntry, SqliteError> {
     let read = || {
         Ok(PaymentEntry {
-            id: parsed(row, "id")?,
-            order: parsed(row, "order_id")?,
+            id: row.id("id", PaymentId)?,
+            order: row.id("order_id", OrderId)?,
             amount_minor: get(row, "amount_minor")?,
-            currency: parsed(row, "currency")?,
-            created_at: time(row, "created_at")?,
+            currency: row.parsed("currency")?,
+            created_at: row.time("created_at")?,
         })
     };
     read().map_err(|error| name(get(row, "id").unwrap_or("?"), error))

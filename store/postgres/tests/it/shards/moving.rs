@@ -20,7 +20,6 @@ use store::{
 use store_postgres::{
     LOCATED_FOR, PostgresOrders,
     merchant_migration::{MoveError, MoveOptions, Step},
-    partitions::Partitions,
 };
 use tokio::{sync::Notify, task::JoinSet};
 

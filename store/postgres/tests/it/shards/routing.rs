@@ -16,7 +16,7 @@ use store::{
     orders::{Orders, PlaceOutcome},
     outbox::Outbox,
 };
-use store_postgres::{LOCATED_FOR, PostgresOrders, partitions::Partitions};
+use store_postgres::{LOCATED_FOR, PostgresOrders};
 
 use super::{TestMerchant, needs_postgres, rows_of, worth::drain};
 use crate::util::{
