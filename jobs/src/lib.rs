@@ -9,6 +9,7 @@ mod failure;
 mod id;
 pub mod job;
 pub mod job_store;
+mod names;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod producer;

@@ -141,21 +141,9 @@ pub enum DeadReason {
     Crashed,
 }
 
-impl DeadReason {
-    /// All reasons.
-    pub const ALL: [Self; 4] = [Self::Exhausted, Self::UnknownKind, Self::Undecodable, Self::Crashed];
-
-    /// Name in headers, tables and JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Exhausted => "exhausted",
-            Self::UnknownKind => "unknown_kind",
-            Self::Undecodable => "undecodable",
-            Self::Crashed => "crashed",
-        }
-    }
-
-    pub(crate) fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|reason| reason.as_str() == name)
-    }
-}
+crate::names::names!(DeadReason {
+    Exhausted: "exhausted",
+    UnknownKind: "unknown_kind",
+    Undecodable: "undecodable",
+    Crashed: "crashed"
+});

@@ -13,7 +13,6 @@ use super::{
 use crate::{
     engine::{
         Admin, Cancelled, ConsumerInfo, DeadFilter, Depth, EngineError, InspectedJob, Interrupt, JobFilter,
-        JobState,
     },
     envelope::JobId,
     error::bounded,
@@ -142,12 +141,7 @@ impl Admin for SqliteEngine {
         select.push_bind(filter.after.map(|id| id.to_string()).unwrap_or_default());
         if let Some(state) = filter.state {
             // A literal: with a bound state the planner could not use the partial indexes.
-            select.push(match state {
-                JobState::Ready => " AND state = 'ready'",
-                JobState::Delayed => " AND state = 'delayed'",
-                JobState::Running => " AND state = 'running'",
-                JobState::Dead => " AND state = 'dead'",
-            });
+            select.push(" AND state = '").push(state.as_str()).push("'");
         }
         if let Some(queue) = &filter.queue {
             select.push(" AND queue = ").push_bind(queue);

@@ -78,7 +78,7 @@ impl RecordStore for SqliteRecords {
             select.push(" AND job = ").push_bind(job.0.as_bytes().to_vec());
         }
         if let Some(outcome) = filter.outcome {
-            select.push(" AND outcome = ").push_bind(outcome.name());
+            select.push(" AND outcome = ").push_bind(outcome.as_str());
         }
         let texts = [("subject", &filter.subject), ("queue", &filter.queue), ("kind", &filter.kind)];
         for (column, wanted) in texts {
@@ -112,7 +112,7 @@ impl RecordStore for SqliteRecords {
 
 /// Values that many records of a batch have in common; bound once per statement.
 fn common(record: &AttemptRecord) -> [&str; 4] {
-    [&record.kind, &record.queue, &record.worker, record.outcome.name()]
+    [&record.kind, &record.queue, &record.worker, record.outcome.as_str()]
 }
 
 /// Statement for records with equal [`common`] values. Bound values rather than one JSON array, which SQLite would

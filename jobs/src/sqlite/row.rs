@@ -55,12 +55,7 @@ pub(super) fn envelope(row: &SqliteRow) -> Result<Envelope, Unreadable> {
 
 /// A row as `list` and `find` return it. Also reads `state`, `last_error`, `dead_reason`, `first_failed_at`, `died_at`.
 pub(super) fn inspected(row: &SqliteRow) -> InspectedJob {
-    let state = match lossy(row, "state").as_str() {
-        "ready" => JobState::Ready,
-        "delayed" => JobState::Delayed,
-        "running" => JobState::Running,
-        _ => JobState::Dead,
-    };
+    let state = JobState::parse(&lossy(row, "state")).unwrap_or(JobState::Dead);
     let died_at = time(row, "died_at").ok().flatten();
     InspectedJob {
         envelope: envelope(row).unwrap_or_else(|_| substitute(row)),

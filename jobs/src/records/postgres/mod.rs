@@ -97,7 +97,7 @@ fn select(filter: &RecordFilter) -> QueryBuilder<Postgres> {
     }
     if let Some(outcome) = filter.outcome {
         // A literal, so that the planner can use the partial index.
-        select.push(" AND outcome = '").push(outcome.name()).push("'");
+        select.push(" AND outcome = '").push(outcome.as_str()).push("'");
     }
     let texts = [("subject", &filter.subject), ("queue", &filter.queue), ("kind", &filter.kind)];
     for (column, wanted) in texts {

@@ -41,7 +41,7 @@ impl NewRows {
             worker: batch.iter().map(|record| owned(&record.worker)).collect(),
             created_at: batch.iter().map(|record| record.created_at.as_millisecond()).collect(),
             duration_ns: batch.iter().map(|record| nanos(record.duration)).collect(),
-            outcome: batch.iter().map(|record| record.outcome.name()).collect(),
+            outcome: batch.iter().map(|record| record.outcome.as_str()).collect(),
             error: batch.iter().map(|record| record.error.as_deref().map(owned)).collect(),
             trace: batch.iter().map(|record| record.trace.map(|trace| trace.to_string())).collect(),
         }
