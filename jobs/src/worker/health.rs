@@ -61,8 +61,12 @@ impl WorkersHealth {
         !queues.is_empty() && queues.iter().all(QueueHealth::is_ready)
     }
 
-    pub(super) fn add(&self, queue: &Arc<QueueState>) {
-        lock(&self.queues).push(Arc::clone(queue));
+    pub(super) fn add(&self, queue: QueueState) {
+        lock(&self.queues).push(Arc::new(queue));
+    }
+
+    pub(super) fn states(&self) -> Vec<Arc<QueueState>> {
+        lock(&self.queues).clone()
     }
 }
 
@@ -80,17 +84,11 @@ pub(super) struct QueueState {
 }
 
 /// A weak handle, so that a health view does not keep the consumer of an ended worker alive.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Link {
     settler: Option<Weak<dyn Settler>>,
     trouble: Option<String>,
     held_back: bool,
-}
-
-impl std::fmt::Debug for Link {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Link").field("trouble", &self.trouble).finish_non_exhaustive()
-    }
 }
 
 impl QueueState {
