@@ -25,8 +25,7 @@ use self::receive::next_deliveries;
 pub(super) use self::state::{ConsumerSession, Plan};
 use super::{
     consumer::{Command, ConsumerShared},
-    outcome::DeliveryOutcome,
-    priority_channel::{DeliveryStage, PriorityChannel},
+    priority_channel::{DeliveryStage, PriorityChannel, Slot},
 };
 use crate::{
     engine::{EngineError, Interrupt},
@@ -160,7 +159,9 @@ impl ConsumerSession {
             }
         }
         for lane in 0..self.channels.len() {
-            self.give_back(lane, |slot| slot.since.elapsed() > WAIT_MAX);
+            let is_late =
+                |slot: &Slot| slot.stage == DeliveryStage::Waiting && slot.since.elapsed() > WAIT_MAX;
+            self.give_back(lane, is_late);
         }
         match self.plan.shared.stalled() {
             Some(why) => drop(self.plan.shared.troubled(format!("settlements delayed: {why}"))),
@@ -201,10 +202,7 @@ impl ConsumerSession {
     async fn close(&mut self) -> Result<(), EngineError> {
         self.stop_receiving().await?;
         for lane in 0..self.channels.len() {
-            let open: Vec<u64> = self.channels[lane].window.open().map(|(tag, _)| tag).collect();
-            for tag in open {
-                self.conclude(lane, tag, DeliveryOutcome::Again(None));
-            }
+            self.give_back(lane, |_| true);
         }
         let all = async {
             while let Some(settled) = self.settling.join_next().await {
