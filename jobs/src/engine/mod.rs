@@ -17,6 +17,7 @@ mod signal;
 use async_trait::async_trait;
 use base::TraceContext;
 
+pub(crate) use self::consuming::SharedHealth;
 pub use self::{
     consuming::{
         ConsumeOptions, Consumer, ConsumerHealth, DeadReason, Delivery, Receipt, Settlement, Settler,

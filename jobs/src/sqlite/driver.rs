@@ -219,7 +219,7 @@ impl Driver {
 
     fn succeed(&mut self, exchanged: Exchanged, asked: usize) {
         self.failures = 0;
-        if self.shared.well(self.file.ambient.now()) {
+        if self.shared.health.well(self.file.ambient.now()) {
             tracing::info!(job.queue = self.queue, consumer = self.name, "queue file available again");
         }
         let settled = std::mem::take(&mut self.settled);
@@ -229,7 +229,7 @@ impl Driver {
         } else if settled.iter().any(|s| !s.ends()) {
             self.file.wakes.wake(&self.queue);
         }
-        self.shared.count_stale(exchanged.stale);
+        self.shared.health.count_stale(exchanged.stale);
         if exchanged.session != self.shared.session() {
             tracing::warn!(
                 job.queue = self.queue,
@@ -265,7 +265,7 @@ impl Driver {
     async fn fail(&mut self, error: &EngineError) {
         self.failures = self.failures.saturating_add(1);
         let trouble = describe(error);
-        if self.shared.troubled(trouble.clone()) {
+        if self.shared.health.troubled(trouble.clone()) {
             tracing::warn!(
                 job.queue = self.queue,
                 consumer = self.name,
@@ -307,7 +307,7 @@ impl Driver {
         self.commands.close();
         while let Ok(command) = self.commands.try_recv() {
             match command {
-                Command::Settle(_) => self.shared.count_stale(1),
+                Command::Settle(_) => self.shared.health.count_stale(1),
                 Command::Close(reply) => {
                     drop(reply.send(if well { Ok(()) } else { Err(EngineError::Closed) }));
                 }

@@ -108,7 +108,7 @@ impl Consume for SqliteEngine {
             })
         })
         .await?;
-        self.file.declared().extend(names);
+        crate::lock::lock(&self.file.declared).extend(names);
         Ok(())
     }
 

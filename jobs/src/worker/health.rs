@@ -6,7 +6,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Mutex, Weak,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -15,7 +15,10 @@ use serde::Serialize;
 use tokio::sync::Notify;
 
 use super::gate::Gate;
-use crate::engine::{ConsumerHealth, Interrupt, JobSignal, Receipt, Settlement, Settler};
+use crate::{
+    engine::{ConsumerHealth, Interrupt, JobSignal, Receipt, Settlement, Settler},
+    lock::lock,
+};
 
 /// Live view of all queues of one [`crate::Workers`]; taken before running, cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -179,9 +182,4 @@ impl QueueState {
             held_back,
         }
     }
-}
-
-/// Every critical section here leaves a map or an option intact, so a poisoned lock may be used.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

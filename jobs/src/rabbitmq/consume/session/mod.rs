@@ -73,7 +73,7 @@ impl ConsumerSession {
         let closed = match &end {
             SessionEnd::Closed(_) => self.close().await,
             SessionEnd::Lost(error) => {
-                self.plan.shared.troubled(describe(error));
+                self.plan.shared.health.troubled(describe(error));
                 Ok(())
             }
             SessionEnd::Dropped => Ok(()),
@@ -164,8 +164,8 @@ impl ConsumerSession {
             self.give_back(lane, is_late);
         }
         match self.plan.shared.stalled() {
-            Some(why) => drop(self.plan.shared.troubled(format!("settlements delayed: {why}"))),
-            None => drop(self.plan.shared.well(self.plan.inner.ambient.now())),
+            Some(why) => drop(self.plan.shared.health.troubled(format!("settlements delayed: {why}"))),
+            None => drop(self.plan.shared.health.well(self.plan.inner.ambient.now())),
         }
         if self.looks.is_multiple_of(LOOKS_PER_NOTE) {
             self.note();
@@ -250,7 +250,7 @@ fn dismiss(shared: &ConsumerShared, mut commands: mpsc::UnboundedReceiver<Comman
     commands.close();
     while let Ok(command) = commands.try_recv() {
         match command {
-            Command::Settle(..) => shared.count_stale(1),
+            Command::Settle(..) => shared.health.count_stale(1),
             Command::Held(_, reply) => drop(reply.send(Vec::new())),
             Command::Obey(reply) => drop(reply.send(())),
             Command::Close(reply) => drop(reply.send(Ok(()))),

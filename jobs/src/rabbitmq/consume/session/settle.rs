@@ -27,7 +27,7 @@ impl ConsumerSession {
         let slot = self.channels.get_mut(lane).filter(|_| mine).and_then(|lane| lane.window.get(tag));
         let slot = slot.filter(|slot| slot.id == receipt.job && slot.stage == DeliveryStage::Running);
         let Some((envelope, _)) = slot.and_then(|slot| slot.job()) else {
-            self.plan.shared.count_stale(1);
+            self.plan.shared.health.count_stale(1);
             return;
         };
         if let Some(key) = &envelope.concurrency_key {
