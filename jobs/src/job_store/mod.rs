@@ -10,6 +10,7 @@
 
 #[cfg(feature = "postgres")]
 pub mod postgres;
+mod row;
 pub mod sqlite;
 
 use std::collections::{HashMap, HashSet};
