@@ -95,10 +95,9 @@ impl Admin for SqliteEngine {
     async fn purge(&self, queue: &str) -> Result<u64, EngineError> {
         self.file.require_queues([queue].into()).await?;
         let mut purged = 0;
-        for state in ["ready", "delayed"] {
+        for statement in [control::PURGE_READY, control::PURGE_DELAYED] {
             loop {
-                let name = queue.to_owned();
-                let gone = self.file.write(move |c| Box::pin(control::purge_chunk(c, name, state))).await?;
+                let gone = self.file.execute(sqlx::query(statement).bind(queue).bind(CHUNK_MAX)).await?;
                 purged += gone;
                 if gone < u64::from(CHUNK_MAX) {
                     break;
@@ -184,16 +183,8 @@ impl Admin for SqliteEngine {
 }
 
 async fn set_paused(file: &QueueFile, queue: &str, paused: bool) -> Result<(), EngineError> {
-    let name = queue.to_owned();
-    let found = file
-        .write(move |c| {
-            Box::pin(async move {
-                let set = sqlx::query("UPDATE queues SET paused = ?2 WHERE name = ?1");
-                Ok(set.bind(name).bind(paused).execute(c).await?.rows_affected())
-            })
-        })
-        .await?;
-    if found == 0 {
+    let set = sqlx::query("UPDATE queues SET paused = ?2 WHERE name = ?1");
+    if file.execute(set.bind(queue).bind(paused)).await? == 0 {
         return Err(EngineError::NoSuchQueue(queue.to_owned()));
     }
     file.wakes.wake(queue);

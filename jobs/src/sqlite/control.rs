@@ -19,20 +19,11 @@ macro_rules! revive {
     };
 }
 
-pub(super) async fn purge_chunk(
-    c: &mut SqliteConnection,
-    queue: String,
-    state: &'static str,
-) -> Result<u64, SqliteFault> {
-    let purge = if state == "ready" {
-        "DELETE FROM jobs WHERE sequence IN (
-           SELECT sequence FROM jobs WHERE queue = ?1 AND state = 'ready' LIMIT ?2)"
-    } else {
-        "DELETE FROM jobs WHERE sequence IN (
-           SELECT sequence FROM jobs WHERE queue = ?1 AND state = 'delayed' LIMIT ?2)"
-    };
-    Ok(sqlx::query(purge).bind(queue).bind(CHUNK_MAX).execute(c).await?.rows_affected())
-}
+// Two statements: with a bound state the planner could not use the partial indexes.
+pub(super) const PURGE_READY: &str = "DELETE FROM jobs WHERE sequence IN (
+    SELECT sequence FROM jobs WHERE queue = ?1 AND state = 'ready' LIMIT ?2)";
+pub(super) const PURGE_DELAYED: &str = "DELETE FROM jobs WHERE sequence IN (
+    SELECT sequence FROM jobs WHERE queue = ?1 AND state = 'delayed' LIMIT ?2)";
 
 /// Result of the request, and for a running job its row and fencing token.
 pub(super) async fn cancel(

@@ -8,7 +8,7 @@ use std::{
 
 use base::{Ambient, sqlite::Database};
 use futures::future::BoxFuture;
-use sqlx::SqliteConnection;
+use sqlx::{Sqlite, SqliteConnection, query::Query, sqlite::SqliteArguments};
 
 use super::{
     consumer::ConsumerShared,
@@ -72,6 +72,14 @@ impl QueueFile {
             Ok(result) => Ok(result?),
             Err(_) => Err(unavailable("no result of the write in time")),
         }
+    }
+
+    /// Runs one statement as a write unit; returns the number of rows changed.
+    pub(super) async fn execute(
+        &self,
+        statement: Query<'static, Sqlite, SqliteArguments>,
+    ) -> Result<u64, EngineError> {
+        self.write(move |c| Box::pin(async move { Ok(statement.execute(c).await?.rows_affected()) })).await
     }
 
     /// Returns [`EngineError::NoSuchQueue`] unless all queues are declared.

@@ -95,19 +95,10 @@ impl Consume for SqliteEngine {
     async fn declare(&self, queues: &[QueueSpec]) -> Result<(), EngineError> {
         queues.iter().try_for_each(QueueSpec::check)?;
         let names: Vec<String> = queues.iter().map(|q| q.name.clone()).collect();
-        let json = serde_json::Value::from(names.clone()).to_string();
-        self.file.write(move |c| {
-            Box::pin(async move {
-                sqlx::query(
-                    "INSERT INTO queues (name) SELECT value FROM json_each(?1) WHERE true ON CONFLICT DO NOTHING",
-                )
-                .bind(json)
-                .execute(c)
-                .await?;
-                Ok(())
-            })
-        })
-        .await?;
+        let declare = sqlx::query(
+            "INSERT INTO queues (name) SELECT value FROM json_each(?1) WHERE true ON CONFLICT DO NOTHING",
+        );
+        self.file.execute(declare.bind(serde_json::Value::from(names.clone()).to_string())).await?;
         crate::lock::lock(&self.file.declared).extend(names);
         Ok(())
     }
