@@ -6,6 +6,7 @@
 
 #[cfg(feature = "postgres")]
 pub mod postgres;
+pub(crate) mod row;
 
 use std::{sync::Arc, time::Duration};
 

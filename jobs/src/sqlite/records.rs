@@ -3,7 +3,6 @@
 use std::{
     path::Path,
     sync::{Arc, LazyLock},
-    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -22,7 +21,7 @@ use super::fault::SqliteFault;
 use crate::{
     JobId,
     engine::EngineError,
-    records::{AttemptOutcome, AttemptRecord, LIST_MAX, RecordFilter, RecordStore},
+    records::{AttemptRecord, LIST_MAX, RecordFilter, RecordStore, row},
 };
 
 /// Records per statement; each statement occupies the thread that holds the file. The full statement is kept prepared;
@@ -88,7 +87,7 @@ impl RecordStore for SqliteRecords {
         }
         select.push(" ORDER BY started_at DESC, attempt DESC LIMIT ").push_bind(filter.limit.min(LIST_MAX));
         let rows = select.build().fetch_all(self.database.readers()).await.map_err(SqliteFault::from)?;
-        Ok(rows.iter().map(record).collect::<Result<_, _>>()?)
+        Ok(rows.iter().map(record).collect::<Result<_, _>>().map_err(SqliteFault::from)?)
     }
 
     async fn expire(&self, before: Timestamp, limit: u32) -> Result<u64, EngineError> {
@@ -148,25 +147,7 @@ fn insertion(records: usize) -> String {
     )
 }
 
-fn record(row: &SqliteRow) -> Result<AttemptRecord, SqliteFault> {
-    let unreadable = |what: &str| sqlx::Error::Decode(format!("attempt record: {what}").into());
-    let time = |column| {
-        Timestamp::from_millisecond(row.try_get(column)?).map_err(|error| sqlx::Error::Decode(error.into()))
-    };
-    let trace: Option<String> = row.try_get("trace")?;
-    let outcome: String = row.try_get("outcome")?;
-    Ok(AttemptRecord {
-        job: JobId(Uuid::from_slice(row.try_get("job")?).map_err(|_| unreadable("job"))?),
-        kind: row.try_get("kind")?,
-        queue: row.try_get("queue")?,
-        subject: row.try_get("subject")?,
-        attempt: row.try_get("attempt")?,
-        worker: row.try_get("worker")?,
-        created_at: time("created_at")?,
-        started_at: time("started_at")?,
-        duration: Duration::from_nanos(row.try_get::<i64, _>("duration_ns")?.unsigned_abs()),
-        outcome: AttemptOutcome::parse(&outcome).ok_or_else(|| unreadable("outcome"))?,
-        error: row.try_get("error")?,
-        trace: trace.map(|t| t.parse().map_err(|_| unreadable("trace"))).transpose()?,
-    })
+fn record(row: &SqliteRow) -> Result<AttemptRecord, sqlx::Error> {
+    let job = Uuid::from_slice(row.try_get("job")?).map_err(|_| row::unreadable("job"))?;
+    row::record(row, JobId(job))
 }

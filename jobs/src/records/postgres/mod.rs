@@ -5,7 +5,6 @@
 //! and at each expiry, and by an insert that lacks one. Read on in `partitions`.
 
 mod partitions;
-mod row;
 #[cfg(test)]
 mod tests;
 
@@ -16,13 +15,13 @@ use base::{
     Ambient, Timestamp, ids,
     postgres::{Database, OpenError, PostgresConfig, classify, connect, retry_serialization},
 };
-use sqlx::{Postgres, QueryBuilder};
+use sqlx::{Postgres, QueryBuilder, Row, postgres::PgRow};
 
-use self::row::NewRows;
 use crate::{
+    JobId,
     engine::EngineError,
-    postgres::{PostgresFault, text},
-    records::{AttemptRecord, LIST_MAX, RecordFilter, RecordStore},
+    postgres::{PostgresFault, column, text},
+    records::{AttemptRecord, LIST_MAX, RecordFilter, RecordStore, row},
 };
 
 const ENGINE: &str = "attempt records";
@@ -70,17 +69,32 @@ impl PostgresRecords {
     }
 
     async fn insert(&self, batch: &[AttemptRecord]) -> Result<(), sqlx::Error> {
-        let rows = NewRows::of(batch);
-        let insert = sqlx::query(APPEND).bind(rows.job).bind(rows.attempt).bind(rows.started_at);
-        let insert = insert.bind(rows.kind).bind(rows.queue).bind(rows.subject).bind(rows.worker);
-        let insert = insert.bind(rows.created_at).bind(rows.duration_ns).bind(rows.outcome);
-        self.database.run(insert.bind(rows.error).bind(rows.trace)).await.map(drop)
+        let owned = |value: &str| text(value).into_owned();
+        let nanos = |duration: Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
+        let insert = sqlx::query(APPEND)
+            .bind(column(batch, |record| record.job.0))
+            .bind(column(batch, |record| i64::from(record.attempt)))
+            .bind(column(batch, |record| record.started_at.as_millisecond()))
+            .bind(column(batch, |record| owned(&record.kind)))
+            .bind(column(batch, |record| owned(&record.queue)))
+            .bind(column(batch, |record| record.subject.as_deref().map(owned)))
+            .bind(column(batch, |record| owned(&record.worker)))
+            .bind(column(batch, |record| record.created_at.as_millisecond()))
+            .bind(column(batch, |record| nanos(record.duration)))
+            .bind(column(batch, |record| record.outcome.as_str()))
+            .bind(column(batch, |record| record.error.as_deref().map(owned)))
+            .bind(column(batch, |record| record.trace.map(|trace| trace.to_string())));
+        self.database.run(insert).await.map(drop)
     }
 
     async fn try_list(&self, filter: &RecordFilter) -> Result<Vec<AttemptRecord>, PostgresFault> {
         let rows = self.database.rows(select(filter).build()).await?;
-        Ok(rows.iter().map(row::record).collect::<Result<_, _>>()?)
+        Ok(rows.iter().map(record).collect::<Result<_, _>>()?)
     }
+}
+
+fn record(row: &PgRow) -> Result<AttemptRecord, sqlx::Error> {
+    row::record(row, JobId(row.try_get("job")?))
 }
 
 /// The listing statement of a filter. Contains only the conditions set, so that each combination has its own plan.
