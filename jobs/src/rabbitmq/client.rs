@@ -35,7 +35,6 @@ pub(super) struct RabbitClient {
     pub(super) keys: Keys,
     /// Consumers of this handle.
     pub(super) consumers: Mutex<Vec<Weak<ConsumerShared>>>,
-    /// Queues known to exist.
     pub(super) declared: Mutex<HashSet<String>>,
     /// Whether the events exchange is known to exist.
     pub(super) events_declared: AtomicBool,

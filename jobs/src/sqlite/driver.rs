@@ -57,7 +57,6 @@ struct Driver {
     ending: Option<Ending>,
 }
 
-/// Reason for the end of the loop.
 enum Ending {
     Closed(oneshot::Sender<Result<(), EngineError>>),
     Dropped,

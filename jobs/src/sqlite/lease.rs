@@ -11,9 +11,7 @@ use crate::engine::{CRASHES_MAX, DeadReason};
 /// Whether a release counts against the job.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Charge {
-    /// Counts one crash.
     Crash,
-    /// Counts nothing.
     Nothing,
 }
 

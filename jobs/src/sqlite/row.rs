@@ -30,7 +30,6 @@ pub(super) struct Unreadable {
     why: String,
 }
 
-/// Decodes a row.
 pub(super) fn envelope(row: &SqliteRow) -> Result<Envelope, Unreadable> {
     let priority: usize = number(row, "priority")?;
     let priority = Priority::ALL.get(priority).copied();

@@ -111,7 +111,6 @@ impl Feed {
     }
 }
 
-/// A queue's deliveries as an apalis backend.
 pub(super) struct DeliveryBackend<E> {
     pub(super) feed: Arc<Feed>,
     pub(super) shared: Arc<WorkerShared<E>>,

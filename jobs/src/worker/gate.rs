@@ -27,7 +27,6 @@ impl Gate {
         }
     }
 
-    /// Waits until the gate is open.
     pub(super) async fn opened(&self) {
         let mut open = self.0.clone();
         let _ = open.wait_for(|open| *open).await;

@@ -73,7 +73,6 @@ impl WorkersHealth {
     }
 }
 
-/// The live state of one queue's worker.
 #[derive(Debug)]
 pub(super) struct QueueState {
     pub(super) name: String,
@@ -131,7 +130,6 @@ impl QueueState {
         }
     }
 
-    /// Waits until no job runs.
     pub(super) async fn idle(&self) {
         loop {
             let mut idle = std::pin::pin!(self.idle.notified());
@@ -148,7 +146,6 @@ impl QueueState {
         lock(&self.running).len()
     }
 
-    /// Fires the signals of all running jobs.
     pub(super) fn fire(&self, why: Interrupt) {
         lock(&self.running).values().for_each(|signal| signal.fire(why));
     }

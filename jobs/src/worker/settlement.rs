@@ -25,7 +25,6 @@ pub(crate) const ERROR_BYTES_MAX: usize = 4096;
 const OUTAGE_PAUSE_MIN: Duration = Duration::from_secs(1);
 const OUTAGE_PAUSE_SPREAD: Duration = Duration::from_secs(4);
 
-/// The settlement for a result.
 pub(crate) fn settlement_for(result: &Result<(), BoxDynError>, run: &Run, ambient: &Ambient) -> Settlement {
     let Err(error) = result else { return Settlement::Done };
     match run.signal.interrupt() {

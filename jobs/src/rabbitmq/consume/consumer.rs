@@ -28,7 +28,6 @@ pub(crate) enum Command {
 /// Shared by settler, session and engine.
 pub(crate) struct ConsumerShared {
     pub(crate) queue: String,
-    /// Id of the session.
     pub(crate) session: AtomicU64,
     /// Deliveries not yet acknowledged.
     pub(crate) held: AtomicUsize,

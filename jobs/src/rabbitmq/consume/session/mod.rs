@@ -48,10 +48,8 @@ const WAIT_MAX: Duration = Duration::from_mins(5);
 /// Most commands handled in one step.
 const COMMANDS_MAX: usize = 256;
 
-/// Reason for the end of a session.
 enum SessionEnd {
     Closed(oneshot::Sender<Result<(), EngineError>>),
-    /// The consumer was dropped.
     Dropped,
     Lost(EngineError),
 }

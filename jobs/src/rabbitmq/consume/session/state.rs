@@ -30,7 +30,6 @@ use crate::{
 /// Interval of checking channels and connection.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Settings of a session.
 pub(crate) struct Plan {
     pub(crate) inner: Arc<RabbitClient>,
     pub(crate) shared: Arc<ConsumerShared>,
@@ -45,7 +44,6 @@ pub(super) struct Settled {
     pub(super) tag: u64,
 }
 
-/// An open session.
 pub(crate) struct ConsumerSession {
     pub(super) plan: Plan,
     pub(super) id: u64,
