@@ -144,16 +144,11 @@ impl Driver {
         let free = self.free() > 0;
         let due = free && self.next_due.is_some();
         let until_due = self.until_due();
-        let mut batch = Vec::new();
         tokio::select! {
-            got = self.commands.recv_many(&mut batch, PREFETCH_MAX) => {
-                if got == 0 {
-                    self.ending = Some(Ending::Dropped);
-                }
-                for command in batch {
-                    self.execute(command);
-                }
-            }
+            command = self.commands.recv() => match command {
+                Some(command) => self.execute(command),
+                None => self.ending = Some(Ending::Dropped),
+            },
             _ = self.wake.changed() => self.may_have_ready = true,
             _ = self.stopped.changed() => {}
             () = tokio::time::sleep_until(self.heartbeat_at) => {}

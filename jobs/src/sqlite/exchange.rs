@@ -11,7 +11,6 @@ use super::{
     settle::{self, Settled},
 };
 
-#[derive(Clone)]
 pub(super) struct Exchange {
     pub(super) name: String,
     pub(super) queue: String,

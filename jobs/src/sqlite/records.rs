@@ -91,19 +91,15 @@ impl RecordStore for SqliteRecords {
     }
 
     async fn expire(&self, before: Timestamp, limit: u32) -> Result<u64, EngineError> {
+        let expire = sqlx::query(
+            "DELETE FROM attempts WHERE (started_at, job, attempt) IN (
+               SELECT started_at, job, attempt FROM attempts WHERE started_at < ?1
+               ORDER BY started_at LIMIT ?2)",
+        );
+        let expire = expire.bind(before.as_millisecond()).bind(limit);
         let expired: Result<u64, SqliteFault> = self
             .database
-            .write(move |c| {
-                Box::pin(async move {
-                    let expire = sqlx::query(
-                        "DELETE FROM attempts WHERE (started_at, job, attempt) IN (
-                           SELECT started_at, job, attempt FROM attempts WHERE started_at < ?1
-                           ORDER BY started_at LIMIT ?2)",
-                    );
-                    let expire = expire.bind(before.as_millisecond()).bind(limit);
-                    Ok(expire.execute(c).await?.rows_affected())
-                })
-            })
+            .write(move |c| Box::pin(async move { Ok(expire.execute(c).await?.rows_affected()) }))
             .await;
         Ok(expired?)
     }

@@ -86,11 +86,6 @@ impl PostgresRecords {
             .bind(column(batch, |record| record.trace.map(|trace| trace.to_string())));
         self.database.run(insert).await.map(drop)
     }
-
-    async fn try_list(&self, filter: &RecordFilter) -> Result<Vec<AttemptRecord>, PostgresFault> {
-        let rows = self.database.rows(select(filter).build()).await?;
-        Ok(rows.iter().map(record).collect::<Result<_, _>>()?)
-    }
 }
 
 fn record(row: &PgRow) -> Result<AttemptRecord, sqlx::Error> {
@@ -136,7 +131,9 @@ impl RecordStore for PostgresRecords {
     }
 
     async fn list(&self, filter: &RecordFilter) -> Result<Vec<AttemptRecord>, EngineError> {
-        self.try_list(filter).await.map_err(|fault| fault.of(ENGINE))
+        let rows = self.database.rows(select(filter).build()).await;
+        let records = rows.and_then(|rows| rows.iter().map(record).collect());
+        records.map_err(|error| PostgresFault::from(error).of(ENGINE))
     }
 
     async fn expire(&self, before: Timestamp, limit: u32) -> Result<u64, EngineError> {
