@@ -18,9 +18,6 @@ use serde::{Deserialize, Serialize};
 pub use self::postgres::PostgresRecords;
 use crate::{engine::EngineError, envelope::JobId};
 
-/// Most records returned by one listing.
-pub(crate) const LIST_MAX: u32 = 1000;
-
 /// One finished attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptRecord {

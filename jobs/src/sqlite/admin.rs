@@ -13,13 +13,11 @@ use super::{
 use crate::{
     engine::{
         Admin, Cancelled, ConsumerInfo, DeadFilter, Depth, EngineError, InspectedJob, Interrupt, JobFilter,
+        LIST_MAX,
     },
     envelope::JobId,
     error::bounded,
 };
-
-/// Most jobs returned by one listing.
-const LIST_MAX: u32 = 1000;
 
 macro_rules! inspected_columns {
     () => {

@@ -20,8 +20,8 @@ use sqlx::{
 use super::fault::SqliteFault;
 use crate::{
     JobId,
-    engine::EngineError,
-    records::{AttemptRecord, LIST_MAX, RecordFilter, RecordStore, row},
+    engine::{EngineError, LIST_MAX},
+    records::{AttemptRecord, RecordFilter, RecordStore, row},
 };
 
 /// Records per statement; each statement occupies the thread that holds the file. The full statement is kept prepared;

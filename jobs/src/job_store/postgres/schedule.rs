@@ -11,10 +11,10 @@ use sqlx::{Executor, Row, postgres::PgRow};
 
 use super::PostgresJobStore;
 use crate::{
-    engine::{EngineError, JobFilter},
+    engine::{EngineError, JobFilter, LIST_MAX},
     envelope::JobId,
     job_store::{
-        LIST_MAX, ScheduledJob, ScheduledJobs, draw_claim,
+        ScheduledJob, ScheduledJobs, draw_claim,
         row::{self, columns},
     },
     postgres::{column, text},

@@ -11,10 +11,10 @@ use sqlx::{
 
 use super::{SqliteJobStore, control::raise_version, engine_error};
 use crate::{
-    engine::{EngineError, JobFilter},
+    engine::{EngineError, JobFilter, LIST_MAX},
     envelope::JobId,
     job_store::{
-        LIST_MAX, ScheduledJob, ScheduledJobs, draw_claim,
+        ScheduledJob, ScheduledJobs, draw_claim,
         row::{self, columns},
     },
     sqlite::fault::SqliteFault,

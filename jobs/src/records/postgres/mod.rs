@@ -19,9 +19,9 @@ use sqlx::{Postgres, QueryBuilder, Row, postgres::PgRow};
 
 use crate::{
     JobId,
-    engine::EngineError,
+    engine::{EngineError, LIST_MAX},
     postgres::{PostgresFault, column, text},
-    records::{AttemptRecord, LIST_MAX, RecordFilter, RecordStore, row},
+    records::{AttemptRecord, RecordFilter, RecordStore, row},
 };
 
 const ENGINE: &str = "attempt records";
