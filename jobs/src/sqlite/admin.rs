@@ -140,12 +140,7 @@ impl Admin for SqliteEngine {
             // A literal: with a bound state the planner could not use the partial indexes.
             select.push(" AND state = '").push(state.as_str()).push("'");
         }
-        if let Some(queue) = &filter.queue {
-            select.push(" AND queue = ").push_bind(queue);
-        }
-        if let Some(kind) = &filter.kind {
-            select.push(" AND kind = ").push_bind(kind);
-        }
+        row::only(&mut select, &[("queue", filter.queue.as_deref()), ("kind", filter.kind.as_deref())]);
         // Ids are UUIDv7: they sort by creation, and a page can continue after a job that has been deleted.
         select.push(" ORDER BY id LIMIT ").push_bind(filter.limit.min(LIST_MAX));
         let rows = select.build().fetch_all(self.file.database.readers()).await.map_err(SqliteFault::from)?;

@@ -2,9 +2,9 @@
 
 use sqlx::{Row, Sqlite, SqliteConnection};
 
-use super::fault::SqliteFault;
+use super::{fault::SqliteFault, row};
 use crate::{
-    engine::{Cancelled, DeadFilter, EngineError},
+    engine::{Cancelled, DeadFilter, DeadReason, EngineError},
     envelope::JobId,
 };
 
@@ -91,15 +91,9 @@ pub(super) async fn redrive_chunk(
            SELECT 1 FROM jobs AS l WHERE l.unique_key = d.unique_key AND l.state <> 'dead') AND id > ",
     );
     select.push_bind(after);
-    if let Some(queue) = filter.queue {
-        select.push(" AND queue = ").push_bind(queue);
-    }
-    if let Some(kind) = filter.kind {
-        select.push(" AND kind = ").push_bind(kind);
-    }
-    if let Some(reason) = filter.reason {
-        select.push(" AND dead_reason = ").push_bind(reason.as_str());
-    }
+    let reason = filter.reason.map(DeadReason::as_str);
+    let (queue, kind) = (filter.queue.as_deref(), filter.kind.as_deref());
+    row::only(&mut select, &[("queue", queue), ("kind", kind), ("dead_reason", reason)]);
     if let Some(text) = filter.error_contains {
         select.push(" AND instr(last_error, ").push_bind(text).push(") > 0");
     }

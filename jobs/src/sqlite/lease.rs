@@ -47,8 +47,19 @@ pub(super) async fn release_expired(c: &mut SqliteConnection, now: i64) -> Resul
     if silent.rows_affected() == 0 { Ok(0) } else { release_orphans(c, now).await }
 }
 
+/// Ends all sessions but these and releases their jobs, with a crash counted. Returns how many.
+pub(super) async fn release_others(
+    c: &mut SqliteConnection,
+    sessions: Vec<i64>,
+    now: i64,
+) -> Result<u64, SqliteFault> {
+    let others = sqlx::query("DELETE FROM consumers WHERE session NOT IN (SELECT value FROM json_each(?1))");
+    others.bind(serde_json::Value::from(sessions).to_string()).execute(&mut *c).await?;
+    release_orphans(c, now).await
+}
+
 /// Releases, with a crash counted, running jobs whose consumer is no longer registered.
-pub(super) async fn release_orphans(c: &mut SqliteConnection, now: i64) -> Result<u64, SqliteFault> {
+async fn release_orphans(c: &mut SqliteConnection, now: i64) -> Result<u64, SqliteFault> {
     let cancelled = sqlx::query(
         "DELETE FROM jobs WHERE state = 'running' AND cancel_requested IS NOT NULL
            AND coalesce(consumer, 0) NOT IN (SELECT session FROM consumers)",

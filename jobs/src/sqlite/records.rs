@@ -21,7 +21,7 @@ use super::fault::SqliteFault;
 use crate::{
     JobId,
     engine::{EngineError, LIST_MAX},
-    records::{AttemptRecord, RecordFilter, RecordStore, row},
+    records::{AttemptOutcome, AttemptRecord, RecordFilter, RecordStore, row},
 };
 
 /// Records per statement; each statement occupies the thread that holds the file. The full statement is kept prepared;
@@ -76,15 +76,10 @@ impl RecordStore for SqliteRecords {
         if let Some(job) = filter.job {
             select.push(" AND job = ").push_bind(job.0.as_bytes().to_vec());
         }
-        if let Some(outcome) = filter.outcome {
-            select.push(" AND outcome = ").push_bind(outcome.as_str());
-        }
-        let texts = [("subject", &filter.subject), ("queue", &filter.queue), ("kind", &filter.kind)];
-        for (column, wanted) in texts {
-            if let Some(wanted) = wanted {
-                select.push(" AND ").push(column).push(" = ").push_bind(wanted);
-            }
-        }
+        let (subject, queue) = (filter.subject.as_deref(), filter.queue.as_deref());
+        let (kind, outcome) = (filter.kind.as_deref(), filter.outcome.map(AttemptOutcome::as_str));
+        let wanted = [("subject", subject), ("queue", queue), ("kind", kind), ("outcome", outcome)];
+        super::row::only(&mut select, &wanted);
         select.push(" ORDER BY started_at DESC, attempt DESC LIMIT ").push_bind(filter.limit.min(LIST_MAX));
         let rows = select.build().fetch_all(self.database.readers()).await.map_err(SqliteFault::from)?;
         Ok(rows.iter().map(record).collect::<Result<_, _>>().map_err(SqliteFault::from)?)

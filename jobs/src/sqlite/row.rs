@@ -1,11 +1,11 @@
-//! Decoding of job rows.
+//! Decoding of job rows, and their selection.
 //!
 //! Guarantees: one corrupt row never makes a whole read fail; it is [`Unreadable`] with the reason, or shown by
 //! [`inspected`] as a substitute envelope with the raw payload.
 
 use base::Timestamp;
 use serde_json::value::RawValue;
-use sqlx::{Row, sqlite::SqliteRow};
+use sqlx::{QueryBuilder, Row, Sqlite, sqlite::SqliteRow};
 
 use crate::{
     engine::{DeadInfo, DeadReason, InspectedJob, JobState},
@@ -77,6 +77,15 @@ pub(super) fn id_of(text: &str) -> JobId {
 /// A text column, invalid UTF-8 replaced.
 pub(super) fn lossy(row: &SqliteRow, column: &'static str) -> String {
     String::from_utf8_lossy(row.try_get::<&[u8], _>(column).unwrap_or_default()).into_owned()
+}
+
+/// Adds a condition for each column with a wanted value.
+pub(super) fn only(select: &mut QueryBuilder<Sqlite>, wanted: &[(&str, Option<&str>)]) {
+    for (column, value) in wanted {
+        if let Some(value) = value {
+            select.push(" AND ").push(column).push(" = ").push_bind(*value);
+        }
+    }
 }
 
 fn substitute(row: &SqliteRow) -> Envelope {
