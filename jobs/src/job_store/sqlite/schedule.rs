@@ -155,9 +155,10 @@ impl SqliteJobStore {
         claim: Query<'static, Sqlite, SqliteArguments>,
     ) -> Result<Vec<ScheduledJob>, EngineError> {
         self.write(move |c| {
-            Box::pin(
-                async move { Ok(claim.fetch_all(c).await?.iter().filter_map(scheduled).collect::<Vec<_>>()) },
-            )
+            Box::pin(async move {
+                let rows = claim.fetch_all(c).await?;
+                Ok(rows.iter().filter_map(scheduled).collect::<Vec<_>>())
+            })
         })
         .await
     }
