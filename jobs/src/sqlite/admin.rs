@@ -160,12 +160,12 @@ impl Admin for SqliteEngine {
             let left = filter.limit.saturating_sub(u32::try_from(ids.len()).unwrap_or(u32::MAX));
             let limit = left.min(CHUNK_MAX);
             let (filter, cursor) = (filter.clone(), after.clone());
-            let chunk = self
+            let (redriven, last) = self
                 .file
                 .write(move |c| Box::pin(control::redrive_chunk(c, filter, cursor, limit, now)))
                 .await?;
-            ids.extend(chunk.ids.iter().map(|id| row::id_of(id)));
-            match chunk.last {
+            ids.extend(redriven.iter().map(|id| row::id_of(id)));
+            match last {
                 Some(last) if limit > 0 => after = last,
                 _ => break,
             }

@@ -73,19 +73,15 @@ pub(super) async fn retry_now(
     Ok(None)
 }
 
-pub(super) struct RedriveChunk {
-    pub(super) ids: Vec<String>,
-    pub(super) last: Option<String>,
-}
-
-/// One transaction of a redrive: the next dead jobs after `after`. Jobs whose unique key is held stay dead.
+/// One transaction of a redrive: the next dead jobs after `after`. Jobs whose unique key is held stay dead. Returns the
+/// ids redriven, and the last one looked at.
 pub(super) async fn redrive_chunk(
     c: &mut SqliteConnection,
     filter: DeadFilter,
     after: String,
     limit: u32,
     now: i64,
-) -> Result<RedriveChunk, SqliteFault> {
+) -> Result<(Vec<String>, Option<String>), SqliteFault> {
     let mut select = sqlx::QueryBuilder::<Sqlite>::new(
         "SELECT id FROM jobs AS d WHERE state = 'dead' AND NOT EXISTS (
            SELECT 1 FROM jobs AS l WHERE l.unique_key = d.unique_key AND l.state <> 'dead') AND id > ",
@@ -104,7 +100,7 @@ pub(super) async fn redrive_chunk(
     let found: Vec<String> = select.build_query_scalar().fetch_all(&mut *c).await?;
     let last = found.last().cloned();
     if filter.dry_run {
-        return Ok(RedriveChunk { ids: found, last });
+        return Ok((found, last));
     }
     let revived = sqlx::query(concat!(
         revive!(),
@@ -114,5 +110,5 @@ pub(super) async fn redrive_chunk(
     let revived = revived.bind(json).bind(now).fetch_all(c).await?;
     let mut ids: Vec<String> = revived.iter().map(|row| row.get("id")).collect();
     ids.sort_unstable();
-    Ok(RedriveChunk { ids, last })
+    Ok((ids, last))
 }

@@ -15,7 +15,7 @@ use super::{
     consumer::{Command, ConsumerShared, SqliteSettler},
     exchange::{Exchange, Exchanged},
     file::QueueFile,
-    lease::{self, Charge},
+    lease,
     settle::Settled,
 };
 use crate::{
@@ -276,13 +276,10 @@ impl Driver {
     /// orderly close.
     async fn end(mut self) {
         self.shared.stopped.send_replace(true);
-        let charge = match self.ending {
-            Some(Ending::Closed(_)) => Charge::Nothing,
-            _ => Charge::Crash,
-        };
+        let crashed = !matches!(self.ending, Some(Ending::Closed(_)));
         let mut outcome = Ok(());
         for _ in 0..CLOSE_TRIES_MAX {
-            outcome = self.release_all(charge).await;
+            outcome = self.release_all(crashed).await;
             match &outcome {
                 Ok(()) => break,
                 Err(error) => self.fail(error).await,
@@ -309,7 +306,7 @@ impl Driver {
         }
     }
 
-    async fn release_all(&mut self, charge: Charge) -> Result<(), EngineError> {
+    async fn release_all(&mut self, crashed: bool) -> Result<(), EngineError> {
         if !self.settled.is_empty() {
             self.exchange().await;
         }
@@ -318,7 +315,7 @@ impl Driver {
         }
         let (queue, session, now) = (self.queue.clone(), self.shared.session(), self.file.now_ms());
         self.file
-            .write(move |c| Box::pin(async move { lease::close(c, &queue, session, charge, now).await }))
+            .write(move |c| Box::pin(async move { lease::close(c, &queue, session, crashed, now).await }))
             .await
     }
 }

@@ -8,13 +8,6 @@ use sqlx::SqliteConnection;
 use super::fault::SqliteFault;
 use crate::engine::{CRASHES_MAX, DeadReason};
 
-/// Whether a release counts against the job.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Charge {
-    Crash,
-    Nothing,
-}
-
 /// Registers a consumer; returns its session, a number never used before in this file.
 pub(super) async fn open(
     c: &mut SqliteConnection,
@@ -77,19 +70,19 @@ async fn release_orphans(c: &mut SqliteConnection, now: i64) -> Result<u64, Sqli
     Ok(crashed.execute(c).await?.rows_affected())
 }
 
-/// Ends a session and releases its jobs.
+/// Ends a session and releases its jobs, each charged one crash when it `crashed`.
 pub(super) async fn close(
     c: &mut SqliteConnection,
     queue: &str,
     session: i64,
-    charge: Charge,
+    crashed: bool,
     now: i64,
 ) -> Result<(), SqliteFault> {
-    if charge == Charge::Nothing {
+    if !crashed {
         keep_only(c, queue, session, "[]", now).await?;
     }
     sqlx::query("DELETE FROM consumers WHERE session = ?1").bind(session).execute(&mut *c).await?;
-    if charge == Charge::Crash {
+    if crashed {
         release_orphans(c, now).await?;
     }
     Ok(())

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::{task::JoinError, time::Instant};
 
-use super::state::{ConsumerSession, Settled};
+use super::state::ConsumerSession;
 use crate::{
     engine::{EngineError, JobSignal, Receipt, Settlement},
     rabbitmq::{
@@ -76,13 +76,13 @@ impl ConsumerSession {
         };
         self.settling.spawn(async move {
             settling.run(outcome).await;
-            Settled { lane, tag }
+            (lane, tag)
         });
     }
 
-    pub(super) fn settled(&mut self, settled: Result<Settled, JoinError>) -> Result<(), EngineError> {
+    pub(super) fn settled(&mut self, settled: Result<(usize, u64), JoinError>) -> Result<(), EngineError> {
         match settled {
-            Ok(Settled { lane, tag }) => self.finish(lane, tag),
+            Ok((lane, tag)) => self.finish(lane, tag),
             // The delivery would stay unacknowledged for ever; ending the session makes the broker deliver it again.
             Err(error) => return Err(unavailable(format!("settlement task failed: {error}"))),
         }
