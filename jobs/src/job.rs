@@ -115,19 +115,8 @@ pub enum Priority {
     Bulk,
 }
 
-impl Priority {
-    /// All priorities, highest first.
-    pub const ALL: [Self; 3] = [Self::Critical, Self::Default, Self::Bulk];
-
-    /// Name in queue names, configuration and JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Critical => "critical",
-            Self::Default => "default",
-            Self::Bulk => "bulk",
-        }
-    }
-}
+// Highest first.
+crate::names::names!(Priority { Critical: "critical", Default: "default", Bulk: "bulk" });
 
 impl fmt::Display for Priority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -139,8 +128,7 @@ impl FromStr for Priority {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|p| p.as_str() == text);
-        found.ok_or_else(|| format!("no priority `{text}`: use critical, default or bulk"))
+        Self::parse(text).ok_or_else(|| format!("no priority `{text}`: use critical, default or bulk"))
     }
 }
 

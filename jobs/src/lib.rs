@@ -9,6 +9,8 @@ mod failure;
 mod id;
 pub mod job;
 pub mod job_store;
+mod lock;
+mod names;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod producer;

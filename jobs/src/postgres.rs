@@ -3,11 +3,8 @@
 
 use std::borrow::Cow;
 
+use base::postgres::{Class, Classified, classify};
 pub use base::postgres::{Database, OpenError, PostgresConfig, SecretString};
-use base::{
-    Timestamp,
-    postgres::{Class, Classified, classify},
-};
 
 use crate::engine::EngineError;
 
@@ -73,8 +70,9 @@ pub(crate) fn text(value: &str) -> Cow<'_, str> {
     if value.contains('\0') { value.replace('\0', "\u{fffd}").into() } else { value.into() }
 }
 
-pub(crate) fn time(millis: i64) -> Timestamp {
-    Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX)
+/// One column of many rows, a parameter of a statement.
+pub(crate) fn column<R, T>(rows: &[R], value: impl Fn(&R) -> T) -> Vec<T> {
+    rows.iter().map(value).collect()
 }
 
 /// Query plan assertions for the tests of both stores.

@@ -7,7 +7,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -110,7 +110,7 @@ impl Recorder {
     /// Writes the buffered records and ends the writer task. Later records are dropped and counted. Idempotent.
     pub async fn close(&self) {
         self.shared.closing.cancel();
-        let writer = self.shared.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let writer = crate::lock::lock(&self.shared.writer).take();
         if let Some(writer) = writer
             && let Err(error) = writer.await
         {

@@ -1,7 +1,10 @@
 //! The consumer interface of an engine: deliveries one way, settlements the other. Its guarantees are in
 //! [`crate::engine`].
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use base::Timestamp;
@@ -9,7 +12,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{EngineError, JobSignal};
-use crate::envelope::{Envelope, JobId};
+use crate::{
+    envelope::{Envelope, JobId},
+    lock::lock,
+};
 
 /// Settings of a consumer.
 #[derive(Debug, Clone)]
@@ -67,6 +73,36 @@ pub struct ConsumerHealth {
     pub trouble: Option<String>,
     /// Settlements dropped because their lease was lost.
     pub stale_settlements: u64,
+}
+
+/// The health of a consumer, as its loop reports it and its settler reads it.
+pub(crate) struct SharedHealth(Mutex<ConsumerHealth>);
+
+impl SharedHealth {
+    /// Without trouble, in contact now.
+    pub(crate) fn new(now: Timestamp) -> Self {
+        Self(Mutex::new(ConsumerHealth { last_contact: now, trouble: None, stale_settlements: 0 }))
+    }
+
+    pub(crate) fn read(&self) -> ConsumerHealth {
+        lock(&self.0).clone()
+    }
+
+    pub(crate) fn count_stale(&self, settlements: u64) {
+        lock(&self.0).stale_settlements += settlements;
+    }
+
+    /// Records a successful exchange. Returns true when the one before failed.
+    pub(crate) fn well(&self, now: Timestamp) -> bool {
+        let mut health = lock(&self.0);
+        health.last_contact = now;
+        health.trouble.take().is_some()
+    }
+
+    /// Records a failed exchange. Returns true when the one before succeeded.
+    pub(crate) fn troubled(&self, trouble: String) -> bool {
+        lock(&self.0).trouble.replace(trouble).is_none()
+    }
 }
 
 /// One job delivered to a consumer.
@@ -141,21 +177,9 @@ pub enum DeadReason {
     Crashed,
 }
 
-impl DeadReason {
-    /// All reasons.
-    pub const ALL: [Self; 4] = [Self::Exhausted, Self::UnknownKind, Self::Undecodable, Self::Crashed];
-
-    /// Name in headers, tables and JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Exhausted => "exhausted",
-            Self::UnknownKind => "unknown_kind",
-            Self::Undecodable => "undecodable",
-            Self::Crashed => "crashed",
-        }
-    }
-
-    pub(crate) fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|reason| reason.as_str() == name)
-    }
-}
+crate::names::names!(DeadReason {
+    Exhausted: "exhausted",
+    UnknownKind: "unknown_kind",
+    Undecodable: "undecodable",
+    Crashed: "crashed"
+});

@@ -52,6 +52,8 @@ pub enum JobState {
     Dead,
 }
 
+crate::names::names!(JobState { Ready: "ready", Delayed: "delayed", Running: "running", Dead: "dead" });
+
 /// A job as stored by an engine.
 #[derive(Debug, Clone, Serialize)]
 pub struct InspectedJob {

@@ -17,6 +17,7 @@ mod signal;
 use async_trait::async_trait;
 use base::TraceContext;
 
+pub(crate) use self::consuming::SharedHealth;
 pub use self::{
     consuming::{
         ConsumeOptions, Consumer, ConsumerHealth, DeadReason, Delivery, Receipt, Settlement, Settler,
@@ -29,6 +30,8 @@ use crate::envelope::{Envelope, JobId};
 
 /// Consumers a job may lose (crash, kill, cut connection); one more sends it to the dead queue as a poison message.
 pub const CRASHES_MAX: u32 = 20;
+/// Most jobs or records returned by one listing.
+pub(crate) const LIST_MAX: u32 = 1000;
 /// Longest name of a kind or a queue, in bytes.
 const NAME_BYTES_MAX: usize = 60;
 

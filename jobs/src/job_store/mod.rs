@@ -10,6 +10,7 @@
 
 #[cfg(feature = "postgres")]
 pub mod postgres;
+mod row;
 pub mod sqlite;
 
 use std::collections::{HashMap, HashSet};
@@ -27,8 +28,6 @@ use crate::{
 
 /// Most cancel requests in force at a time; beyond that the newest ones count.
 pub const CANCELS_MAX: u32 = 10_000;
-/// Most jobs returned by one listing.
-const LIST_MAX: u32 = 1000;
 
 /// A job that waits for its earliest start outside the broker.
 #[derive(Debug, Clone)]

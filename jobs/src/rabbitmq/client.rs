@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::AtomicBool},
+    sync::{Arc, Mutex, Weak, atomic::AtomicBool},
 };
 
 use base::Ambient;
@@ -16,6 +16,7 @@ use super::{
 use crate::{
     engine::EngineError,
     job_store::{Control, JobStore},
+    lock::lock,
 };
 
 /// Queues in a broker. Clones share the connections.
@@ -34,7 +35,6 @@ pub(super) struct RabbitClient {
     pub(super) keys: Keys,
     /// Consumers of this handle.
     pub(super) consumers: Mutex<Vec<Weak<ConsumerShared>>>,
-    /// Queues known to exist.
     pub(super) declared: Mutex<HashSet<String>>,
     /// Whether the events exchange is known to exist.
     pub(super) events_declared: AtomicBool,
@@ -44,28 +44,24 @@ pub(super) struct RabbitClient {
 
 impl RabbitClient {
     pub(super) fn add_consumer(&self, shared: &Arc<ConsumerShared>) {
-        let mut consumers = self.consumers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut consumers = lock(&self.consumers);
         consumers.retain(|c| c.strong_count() > 0);
         consumers.push(Arc::downgrade(shared));
     }
 
     pub(super) fn consumers_of(&self, queue: &str) -> Vec<Arc<ConsumerShared>> {
-        let consumers = self.consumers.lock().unwrap_or_else(PoisonError::into_inner);
+        let consumers = lock(&self.consumers);
         consumers.iter().filter_map(Weak::upgrade).filter(|c| c.queue == queue).collect()
-    }
-
-    pub(super) fn declared(&self) -> MutexGuard<'_, HashSet<String>> {
-        self.declared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns [`EngineError::NoSuchQueue`] unless all queues are declared.
     pub(super) async fn require_queues(&self, names: HashSet<&str>) -> Result<(), EngineError> {
-        if names.iter().all(|name| self.declared().contains(*name)) {
+        if names.iter().all(|name| lock(&self.declared).contains(*name)) {
             return Ok(());
         }
         let known: HashSet<String> = self.store.queues().await?.into_iter().collect();
         let missing = names.into_iter().find(|name| !known.contains(*name)).map(str::to_owned);
-        *self.declared() = known;
+        *lock(&self.declared) = known;
         missing.map_or(Ok(()), |name| Err(EngineError::NoSuchQueue(name)))
     }
 

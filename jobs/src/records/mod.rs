@@ -6,6 +6,7 @@
 
 #[cfg(feature = "postgres")]
 pub mod postgres;
+pub(crate) mod row;
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,9 +17,6 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "postgres")]
 pub use self::postgres::PostgresRecords;
 use crate::{engine::EngineError, envelope::JobId};
-
-/// Most records returned by one listing.
-pub(crate) const LIST_MAX: u32 = 1000;
 
 /// One finished attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,24 +63,13 @@ pub enum AttemptOutcome {
     Dead,
 }
 
-impl AttemptOutcome {
-    const ALL: [Self; 5] = [Self::Completed, Self::Retried, Self::Snoozed, Self::Cancelled, Self::Dead];
-
-    /// Name in table rows.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Completed => "completed",
-            Self::Retried => "retried",
-            Self::Snoozed => "snoozed",
-            Self::Cancelled => "cancelled",
-            Self::Dead => "dead",
-        }
-    }
-
-    pub(crate) fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|outcome| outcome.name() == name)
-    }
-}
+crate::names::names!(AttemptOutcome {
+    Completed: "completed",
+    Retried: "retried",
+    Snoozed: "snoozed",
+    Cancelled: "cancelled",
+    Dead: "dead"
+});
 
 /// Which attempts of a queue are recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -13,14 +13,11 @@ use super::{
 use crate::{
     engine::{
         Admin, Cancelled, ConsumerInfo, DeadFilter, Depth, EngineError, InspectedJob, Interrupt, JobFilter,
-        JobState,
+        LIST_MAX,
     },
     envelope::JobId,
     error::bounded,
 };
-
-/// Most jobs returned by one listing.
-const LIST_MAX: u32 = 1000;
 
 macro_rules! inspected_columns {
     () => {
@@ -96,10 +93,9 @@ impl Admin for SqliteEngine {
     async fn purge(&self, queue: &str) -> Result<u64, EngineError> {
         self.file.require_queues([queue].into()).await?;
         let mut purged = 0;
-        for state in ["ready", "delayed"] {
+        for statement in [control::PURGE_READY, control::PURGE_DELAYED] {
             loop {
-                let name = queue.to_owned();
-                let gone = self.file.write(move |c| Box::pin(control::purge_chunk(c, name, state))).await?;
+                let gone = self.file.execute(sqlx::query(statement).bind(queue).bind(CHUNK_MAX)).await?;
                 purged += gone;
                 if gone < u64::from(CHUNK_MAX) {
                     break;
@@ -142,19 +138,9 @@ impl Admin for SqliteEngine {
         select.push_bind(filter.after.map(|id| id.to_string()).unwrap_or_default());
         if let Some(state) = filter.state {
             // A literal: with a bound state the planner could not use the partial indexes.
-            select.push(match state {
-                JobState::Ready => " AND state = 'ready'",
-                JobState::Delayed => " AND state = 'delayed'",
-                JobState::Running => " AND state = 'running'",
-                JobState::Dead => " AND state = 'dead'",
-            });
+            select.push(" AND state = '").push(state.as_str()).push("'");
         }
-        if let Some(queue) = &filter.queue {
-            select.push(" AND queue = ").push_bind(queue);
-        }
-        if let Some(kind) = &filter.kind {
-            select.push(" AND kind = ").push_bind(kind);
-        }
+        row::only(&mut select, &[("queue", filter.queue.as_deref()), ("kind", filter.kind.as_deref())]);
         // Ids are UUIDv7: they sort by creation, and a page can continue after a job that has been deleted.
         select.push(" ORDER BY id LIMIT ").push_bind(filter.limit.min(LIST_MAX));
         let rows = select.build().fetch_all(self.file.database.readers()).await.map_err(SqliteFault::from)?;
@@ -174,12 +160,12 @@ impl Admin for SqliteEngine {
             let left = filter.limit.saturating_sub(u32::try_from(ids.len()).unwrap_or(u32::MAX));
             let limit = left.min(CHUNK_MAX);
             let (filter, cursor) = (filter.clone(), after.clone());
-            let chunk = self
+            let (redriven, last) = self
                 .file
                 .write(move |c| Box::pin(control::redrive_chunk(c, filter, cursor, limit, now)))
                 .await?;
-            ids.extend(chunk.ids.iter().map(|id| row::id_of(id)));
-            match chunk.last {
+            ids.extend(redriven.iter().map(|id| row::id_of(id)));
+            match last {
                 Some(last) if limit > 0 => after = last,
                 _ => break,
             }
@@ -190,16 +176,8 @@ impl Admin for SqliteEngine {
 }
 
 async fn set_paused(file: &QueueFile, queue: &str, paused: bool) -> Result<(), EngineError> {
-    let name = queue.to_owned();
-    let found = file
-        .write(move |c| {
-            Box::pin(async move {
-                let set = sqlx::query("UPDATE queues SET paused = ?2 WHERE name = ?1");
-                Ok(set.bind(name).bind(paused).execute(c).await?.rows_affected())
-            })
-        })
-        .await?;
-    if found == 0 {
+    let set = sqlx::query("UPDATE queues SET paused = ?2 WHERE name = ?1");
+    if file.execute(set.bind(queue).bind(paused)).await? == 0 {
         return Err(EngineError::NoSuchQueue(queue.to_owned()));
     }
     file.wakes.wake(queue);

@@ -19,14 +19,12 @@ const ROUNDS_MAX: usize = 8;
 /// Most delayed jobs made ready in one transaction.
 const PROMOTED_MAX: i64 = 1000;
 
-/// A job claimed for a consumer.
 pub(super) struct Claimed {
     pub(super) envelope: Envelope,
     pub(super) sequence: i64,
     pub(super) crashes: u32,
 }
 
-/// Result of a claim.
 #[derive(Default)]
 pub(super) struct Claim {
     pub(super) jobs: Vec<Claimed>,

@@ -4,7 +4,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use async_trait::async_trait;
@@ -13,8 +13,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{claim::Claimed, settle::Settled};
 use crate::{
-    engine::{ConsumerHealth, Delivery, EngineError, Interrupt, JobSignal, Receipt, Settlement, Settler},
+    engine::{
+        ConsumerHealth, Delivery, EngineError, Interrupt, JobSignal, Receipt, Settlement, Settler,
+        SharedHealth,
+    },
     envelope::JobId,
+    lock::lock,
 };
 
 /// Message from the settler to the driver.
@@ -26,7 +30,7 @@ pub(super) enum Command {
 /// Shared by settler, driver and engine.
 pub(super) struct ConsumerShared {
     state: Mutex<ConsumerState>,
-    health: Mutex<ConsumerHealth>,
+    pub(super) health: SharedHealth,
     pub(super) stopped: watch::Sender<bool>,
 }
 
@@ -45,30 +49,29 @@ struct RunningJob {
 
 impl ConsumerShared {
     pub(super) fn new(session: i64, now: Timestamp) -> Self {
-        let health = ConsumerHealth { last_contact: now, trouble: None, stale_settlements: 0 };
         Self {
             state: Mutex::new(ConsumerState { session, held: HashMap::new() }),
-            health: Mutex::new(health),
+            health: SharedHealth::new(now),
             stopped: watch::Sender::new(false),
         }
     }
 
     pub(super) fn session(&self) -> i64 {
-        self.state().session
+        lock(&self.state).session
     }
 
     pub(super) fn held(&self) -> usize {
-        self.state().held.len()
+        lock(&self.state).held.len()
     }
 
     /// Sequences of the held jobs, as a JSON array.
     pub(super) fn held_json(&self) -> String {
-        self.state().held.values().map(|held| held.sequence).collect::<serde_json::Value>().to_string()
+        lock(&self.state).held.values().map(|held| held.sequence).collect::<serde_json::Value>().to_string()
     }
 
     /// Adds claimed jobs to the held ones and returns their deliveries.
     pub(super) fn take_in(&self, jobs: Vec<Claimed>, fence: i64) -> Vec<Delivery> {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         let (session, tag) = (unsigned(state.session), unsigned(fence));
         let deliver = |job: Claimed| {
             let signal = JobSignal::default();
@@ -87,7 +90,7 @@ impl ConsumerShared {
     pub(super) fn forget(&self, settled: &[Settled]) -> bool {
         let done: HashMap<i64, i64> = settled.iter().map(|s| (s.sequence, s.fence)).collect();
         let mut keyed = false;
-        self.state().held.retain(|_, held| {
+        lock(&self.state).held.retain(|_, held| {
             let gone = done.get(&held.sequence) == Some(&held.fence);
             keyed |= gone && held.keyed;
             !gone
@@ -97,7 +100,7 @@ impl ConsumerShared {
 
     /// Drops all held jobs and fires their signals. For a lost lease (`session` is the new one) and at the end.
     pub(super) fn lose_all(&self, session: i64) {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         state.session = session;
         for (_, held) in state.held.drain() {
             held.signal.fire(Interrupt::LeaseLost);
@@ -106,7 +109,7 @@ impl ConsumerShared {
 
     /// Fires the signal of the held job with this row and fencing token.
     pub(super) fn fire(&self, sequence: i64, fence: i64, why: Interrupt) {
-        let state = self.state();
+        let state = lock(&self.state);
         if let Some(held) = state.held.values().find(|h| (h.sequence, h.fence) == (sequence, fence)) {
             held.signal.fire(why);
         }
@@ -114,41 +117,14 @@ impl ConsumerShared {
 
     /// Fires the signals of held jobs with a cancel request.
     pub(super) fn fire_cancelled(&self, sequences: &[i64]) {
-        let state = self.state();
-        state
-            .held
-            .values()
-            .filter(|held| sequences.contains(&held.sequence))
-            .for_each(|held| held.signal.fire(Interrupt::Cancelled));
-    }
-
-    pub(super) fn count_stale(&self, outcomes: u64) {
-        self.health_mut().stale_settlements += outcomes;
-    }
-
-    /// Records a successful exchange. Returns true when the one before failed.
-    pub(super) fn well(&self, now: Timestamp) -> bool {
-        let mut health = self.health_mut();
-        health.last_contact = now;
-        health.trouble.take().is_some()
-    }
-
-    /// Records a failed exchange. Returns true when the one before succeeded.
-    pub(super) fn troubled(&self, trouble: String) -> bool {
-        self.health_mut().trouble.replace(trouble).is_none()
-    }
-
-    fn health_mut(&self) -> MutexGuard<'_, ConsumerHealth> {
-        self.health.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn state(&self) -> MutexGuard<'_, ConsumerState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let state = lock(&self.state);
+        let cancelled = state.held.values().filter(|held| sequences.contains(&held.sequence));
+        cancelled.for_each(|held| held.signal.fire(Interrupt::Cancelled));
     }
 
     /// The settlement as written to the file; `None` unless its delivery is held and not settled yet.
     fn accept(&self, receipt: Receipt, settlement: Settlement) -> Option<Settled> {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         let session = unsigned(state.session);
         let held = state.held.get_mut(&receipt.job)?;
         let mine = receipt.session == session && receipt.tag == unsigned(held.fence);
@@ -176,7 +152,7 @@ impl Settler for SqliteSettler {
     fn settle(&self, receipt: Receipt, settlement: Settlement) {
         let sent = self.shared.accept(receipt, settlement).map(|s| self.commands.send(Command::Settle(s)));
         if !matches!(sent, Some(Ok(()))) {
-            self.shared.count_stale(1);
+            self.shared.health.count_stale(1);
         }
     }
 
@@ -194,6 +170,6 @@ impl Settler for SqliteSettler {
     }
 
     fn health(&self) -> ConsumerHealth {
-        self.shared.health_mut().clone()
+        self.shared.health.read()
     }
 }

@@ -2,9 +2,9 @@
 
 use sqlx::{Row, Sqlite, SqliteConnection};
 
-use super::fault::SqliteFault;
+use super::{fault::SqliteFault, row};
 use crate::{
-    engine::{Cancelled, DeadFilter, EngineError},
+    engine::{Cancelled, DeadFilter, DeadReason, EngineError},
     envelope::JobId,
 };
 
@@ -19,20 +19,11 @@ macro_rules! revive {
     };
 }
 
-pub(super) async fn purge_chunk(
-    c: &mut SqliteConnection,
-    queue: String,
-    state: &'static str,
-) -> Result<u64, SqliteFault> {
-    let purge = if state == "ready" {
-        "DELETE FROM jobs WHERE sequence IN (
-           SELECT sequence FROM jobs WHERE queue = ?1 AND state = 'ready' LIMIT ?2)"
-    } else {
-        "DELETE FROM jobs WHERE sequence IN (
-           SELECT sequence FROM jobs WHERE queue = ?1 AND state = 'delayed' LIMIT ?2)"
-    };
-    Ok(sqlx::query(purge).bind(queue).bind(CHUNK_MAX).execute(c).await?.rows_affected())
-}
+// Two statements: with a bound state the planner could not use the partial indexes.
+pub(super) const PURGE_READY: &str = "DELETE FROM jobs WHERE sequence IN (
+    SELECT sequence FROM jobs WHERE queue = ?1 AND state = 'ready' LIMIT ?2)";
+pub(super) const PURGE_DELAYED: &str = "DELETE FROM jobs WHERE sequence IN (
+    SELECT sequence FROM jobs WHERE queue = ?1 AND state = 'delayed' LIMIT ?2)";
 
 /// Result of the request, and for a running job its row and fencing token.
 pub(super) async fn cancel(
@@ -82,33 +73,23 @@ pub(super) async fn retry_now(
     Ok(None)
 }
 
-pub(super) struct RedriveChunk {
-    pub(super) ids: Vec<String>,
-    pub(super) last: Option<String>,
-}
-
-/// One transaction of a redrive: the next dead jobs after `after`. Jobs whose unique key is held stay dead.
+/// One transaction of a redrive: the next dead jobs after `after`. Jobs whose unique key is held stay dead. Returns the
+/// ids redriven, and the last one looked at.
 pub(super) async fn redrive_chunk(
     c: &mut SqliteConnection,
     filter: DeadFilter,
     after: String,
     limit: u32,
     now: i64,
-) -> Result<RedriveChunk, SqliteFault> {
+) -> Result<(Vec<String>, Option<String>), SqliteFault> {
     let mut select = sqlx::QueryBuilder::<Sqlite>::new(
         "SELECT id FROM jobs AS d WHERE state = 'dead' AND NOT EXISTS (
            SELECT 1 FROM jobs AS l WHERE l.unique_key = d.unique_key AND l.state <> 'dead') AND id > ",
     );
     select.push_bind(after);
-    if let Some(queue) = filter.queue {
-        select.push(" AND queue = ").push_bind(queue);
-    }
-    if let Some(kind) = filter.kind {
-        select.push(" AND kind = ").push_bind(kind);
-    }
-    if let Some(reason) = filter.reason {
-        select.push(" AND dead_reason = ").push_bind(reason.as_str());
-    }
+    let reason = filter.reason.map(DeadReason::as_str);
+    let (queue, kind) = (filter.queue.as_deref(), filter.kind.as_deref());
+    row::only(&mut select, &[("queue", queue), ("kind", kind), ("dead_reason", reason)]);
     if let Some(text) = filter.error_contains {
         select.push(" AND instr(last_error, ").push_bind(text).push(") > 0");
     }
@@ -119,7 +100,7 @@ pub(super) async fn redrive_chunk(
     let found: Vec<String> = select.build_query_scalar().fetch_all(&mut *c).await?;
     let last = found.last().cloned();
     if filter.dry_run {
-        return Ok(RedriveChunk { ids: found, last });
+        return Ok((found, last));
     }
     let revived = sqlx::query(concat!(
         revive!(),
@@ -129,5 +110,5 @@ pub(super) async fn redrive_chunk(
     let revived = revived.bind(json).bind(now).fetch_all(c).await?;
     let mut ids: Vec<String> = revived.iter().map(|row| row.get("id")).collect();
     ids.sort_unstable();
-    Ok(RedriveChunk { ids, last })
+    Ok((ids, last))
 }

@@ -15,7 +15,7 @@ use super::{
     consumer::{Command, ConsumerShared, SqliteSettler},
     exchange::{Exchange, Exchanged},
     file::QueueFile,
-    lease::{self, Charge},
+    lease,
     settle::Settled,
 };
 use crate::{
@@ -57,7 +57,6 @@ struct Driver {
     ending: Option<Ending>,
 }
 
-/// Reason for the end of the loop.
 enum Ending {
     Closed(oneshot::Sender<Result<(), EngineError>>),
     Dropped,
@@ -145,16 +144,11 @@ impl Driver {
         let free = self.free() > 0;
         let due = free && self.next_due.is_some();
         let until_due = self.until_due();
-        let mut batch = Vec::new();
         tokio::select! {
-            got = self.commands.recv_many(&mut batch, PREFETCH_MAX) => {
-                if got == 0 {
-                    self.ending = Some(Ending::Dropped);
-                }
-                for command in batch {
-                    self.execute(command);
-                }
-            }
+            command = self.commands.recv() => match command {
+                Some(command) => self.execute(command),
+                None => self.ending = Some(Ending::Dropped),
+            },
             _ = self.wake.changed() => self.may_have_ready = true,
             _ = self.stopped.changed() => {}
             () = tokio::time::sleep_until(self.heartbeat_at) => {}
@@ -219,7 +213,7 @@ impl Driver {
 
     fn succeed(&mut self, exchanged: Exchanged, asked: usize) {
         self.failures = 0;
-        if self.shared.well(self.file.ambient.now()) {
+        if self.shared.health.well(self.file.ambient.now()) {
             tracing::info!(job.queue = self.queue, consumer = self.name, "queue file available again");
         }
         let settled = std::mem::take(&mut self.settled);
@@ -229,7 +223,7 @@ impl Driver {
         } else if settled.iter().any(|s| !s.ends()) {
             self.file.wakes.wake(&self.queue);
         }
-        self.shared.count_stale(exchanged.stale);
+        self.shared.health.count_stale(exchanged.stale);
         if exchanged.session != self.shared.session() {
             tracing::warn!(
                 job.queue = self.queue,
@@ -265,7 +259,7 @@ impl Driver {
     async fn fail(&mut self, error: &EngineError) {
         self.failures = self.failures.saturating_add(1);
         let trouble = describe(error);
-        if self.shared.troubled(trouble.clone()) {
+        if self.shared.health.troubled(trouble.clone()) {
             tracing::warn!(
                 job.queue = self.queue,
                 consumer = self.name,
@@ -282,13 +276,10 @@ impl Driver {
     /// orderly close.
     async fn end(mut self) {
         self.shared.stopped.send_replace(true);
-        let charge = match self.ending {
-            Some(Ending::Closed(_)) => Charge::Nothing,
-            _ => Charge::Crash,
-        };
+        let crashed = !matches!(self.ending, Some(Ending::Closed(_)));
         let mut outcome = Ok(());
         for _ in 0..CLOSE_TRIES_MAX {
-            outcome = self.release_all(charge).await;
+            outcome = self.release_all(crashed).await;
             match &outcome {
                 Ok(()) => break,
                 Err(error) => self.fail(error).await,
@@ -307,7 +298,7 @@ impl Driver {
         self.commands.close();
         while let Ok(command) = self.commands.try_recv() {
             match command {
-                Command::Settle(_) => self.shared.count_stale(1),
+                Command::Settle(_) => self.shared.health.count_stale(1),
                 Command::Close(reply) => {
                     drop(reply.send(if well { Ok(()) } else { Err(EngineError::Closed) }));
                 }
@@ -315,7 +306,7 @@ impl Driver {
         }
     }
 
-    async fn release_all(&mut self, charge: Charge) -> Result<(), EngineError> {
+    async fn release_all(&mut self, crashed: bool) -> Result<(), EngineError> {
         if !self.settled.is_empty() {
             self.exchange().await;
         }
@@ -324,7 +315,7 @@ impl Driver {
         }
         let (queue, session, now) = (self.queue.clone(), self.shared.session(), self.file.now_ms());
         self.file
-            .write(move |c| Box::pin(async move { lease::close(c, &queue, session, charge, now).await }))
+            .write(move |c| Box::pin(async move { lease::close(c, &queue, session, crashed, now).await }))
             .await
     }
 }

@@ -11,8 +11,6 @@ use super::{
     settle::{self, Settled},
 };
 
-/// Parts of one exchange.
-#[derive(Clone)]
 pub(super) struct Exchange {
     pub(super) name: String,
     pub(super) queue: String,
@@ -28,7 +26,6 @@ pub(super) struct Exchange {
     pub(super) free: usize,
 }
 
-/// Result of an exchange.
 pub(super) struct Exchanged {
     /// Session of the consumer; a new one when the lease was lost.
     pub(super) session: i64,

@@ -2,20 +2,20 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, Weak},
     time::Duration,
 };
 
 use base::{Ambient, sqlite::Database};
 use futures::future::BoxFuture;
-use sqlx::SqliteConnection;
+use sqlx::{Sqlite, SqliteConnection, query::Query, sqlite::SqliteArguments};
 
 use super::{
     consumer::ConsumerShared,
     fault::{SqliteFault, unavailable},
     wake::Wakes,
 };
-use crate::engine::EngineError;
+use crate::{engine::EngineError, lock::lock};
 
 /// Longest wait for the result of a write; another process may hold the file's lock.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,7 +33,7 @@ pub(super) struct QueueFile {
     /// Consumers of this handle, whose jobs get cancellations at once.
     consumers: Mutex<Vec<Weak<ConsumerShared>>>,
     /// Queues known to exist; a queue is never removed.
-    declared: Mutex<HashSet<String>>,
+    pub(super) declared: Mutex<HashSet<String>>,
 }
 
 impl QueueFile {
@@ -47,17 +47,13 @@ impl QueueFile {
     }
 
     pub(super) fn add_consumer(&self, shared: &Arc<ConsumerShared>) {
-        self.consumers.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(shared));
+        lock(&self.consumers).push(Arc::downgrade(shared));
     }
 
     pub(super) fn live_consumers(&self) -> Vec<Arc<ConsumerShared>> {
-        let mut consumers = self.consumers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut consumers = lock(&self.consumers);
         consumers.retain(|c| c.strong_count() > 0);
         consumers.iter().filter_map(Weak::upgrade).collect()
-    }
-
-    pub(super) fn declared(&self) -> MutexGuard<'_, HashSet<String>> {
-        self.declared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) async fn queue_names(&self) -> Result<Vec<String>, EngineError> {
@@ -78,18 +74,22 @@ impl QueueFile {
         }
     }
 
+    /// Runs one statement as a write unit; returns the number of rows changed.
+    pub(super) async fn execute(
+        &self,
+        statement: Query<'static, Sqlite, SqliteArguments>,
+    ) -> Result<u64, EngineError> {
+        self.write(move |c| Box::pin(async move { Ok(statement.execute(c).await?.rows_affected()) })).await
+    }
+
     /// Returns [`EngineError::NoSuchQueue`] unless all queues are declared.
     pub(super) async fn require_queues(&self, names: HashSet<&str>) -> Result<(), EngineError> {
-        let unknown: Vec<String> = {
-            let declared = self.declared();
-            names.into_iter().filter(|name| !declared.contains(*name)).map(str::to_owned).collect()
-        };
-        if unknown.is_empty() {
+        if names.iter().all(|name| lock(&self.declared).contains(*name)) {
             return Ok(());
         }
         let known: HashSet<String> = self.queue_names().await?.into_iter().collect();
-        let missing = unknown.into_iter().find(|name| !known.contains(name));
-        *self.declared() = known;
+        let missing = names.into_iter().find(|name| !known.contains(*name)).map(str::to_owned);
+        *lock(&self.declared) = known;
         missing.map_or(Ok(()), |name| Err(EngineError::NoSuchQueue(name)))
     }
 }

@@ -8,15 +8,6 @@ use sqlx::SqliteConnection;
 use super::fault::SqliteFault;
 use crate::engine::{CRASHES_MAX, DeadReason};
 
-/// Whether a release counts against the job.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Charge {
-    /// Counts one crash.
-    Crash,
-    /// Counts nothing.
-    Nothing,
-}
-
 /// Registers a consumer; returns its session, a number never used before in this file.
 pub(super) async fn open(
     c: &mut SqliteConnection,
@@ -49,8 +40,19 @@ pub(super) async fn release_expired(c: &mut SqliteConnection, now: i64) -> Resul
     if silent.rows_affected() == 0 { Ok(0) } else { release_orphans(c, now).await }
 }
 
+/// Ends all sessions but these and releases their jobs, with a crash counted. Returns how many.
+pub(super) async fn release_others(
+    c: &mut SqliteConnection,
+    sessions: Vec<i64>,
+    now: i64,
+) -> Result<u64, SqliteFault> {
+    let others = sqlx::query("DELETE FROM consumers WHERE session NOT IN (SELECT value FROM json_each(?1))");
+    others.bind(serde_json::Value::from(sessions).to_string()).execute(&mut *c).await?;
+    release_orphans(c, now).await
+}
+
 /// Releases, with a crash counted, running jobs whose consumer is no longer registered.
-pub(super) async fn release_orphans(c: &mut SqliteConnection, now: i64) -> Result<u64, SqliteFault> {
+async fn release_orphans(c: &mut SqliteConnection, now: i64) -> Result<u64, SqliteFault> {
     let cancelled = sqlx::query(
         "DELETE FROM jobs WHERE state = 'running' AND cancel_requested IS NOT NULL
            AND coalesce(consumer, 0) NOT IN (SELECT session FROM consumers)",
@@ -68,19 +70,19 @@ pub(super) async fn release_orphans(c: &mut SqliteConnection, now: i64) -> Resul
     Ok(crashed.execute(c).await?.rows_affected())
 }
 
-/// Ends a session and releases its jobs.
+/// Ends a session and releases its jobs, each charged one crash when it `crashed`.
 pub(super) async fn close(
     c: &mut SqliteConnection,
     queue: &str,
     session: i64,
-    charge: Charge,
+    crashed: bool,
     now: i64,
 ) -> Result<(), SqliteFault> {
-    if charge == Charge::Nothing {
+    if !crashed {
         keep_only(c, queue, session, "[]", now).await?;
     }
     sqlx::query("DELETE FROM consumers WHERE session = ?1").bind(session).execute(&mut *c).await?;
-    if charge == Charge::Crash {
+    if crashed {
         release_orphans(c, now).await?;
     }
     Ok(())

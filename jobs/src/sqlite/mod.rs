@@ -57,21 +57,7 @@ impl SqliteEngine {
     pub async fn recover_orphans(&self) -> Result<u64, EngineError> {
         let now = self.file.now_ms();
         let mine: Vec<i64> = self.file.live_consumers().iter().map(|c| c.session()).collect();
-        let given = self
-            .file
-            .write(move |c| {
-                Box::pin(async move {
-                    let mine = serde_json::Value::from(mine).to_string();
-                    sqlx::query(
-                        "DELETE FROM consumers WHERE session NOT IN (SELECT value FROM json_each(?1))",
-                    )
-                    .bind(mine)
-                    .execute(&mut *c)
-                    .await?;
-                    lease::release_orphans(c, now).await
-                })
-            })
-            .await?;
+        let given = self.file.write(move |c| Box::pin(lease::release_others(c, mine, now))).await?;
         self.file.wakes.wake_all();
         if given > 0 {
             tracing::info!(jobs = given, "jobs of earlier processes released");
@@ -95,20 +81,11 @@ impl Consume for SqliteEngine {
     async fn declare(&self, queues: &[QueueSpec]) -> Result<(), EngineError> {
         queues.iter().try_for_each(QueueSpec::check)?;
         let names: Vec<String> = queues.iter().map(|q| q.name.clone()).collect();
-        let json = serde_json::Value::from(names.clone()).to_string();
-        self.file.write(move |c| {
-            Box::pin(async move {
-                sqlx::query(
-                    "INSERT INTO queues (name) SELECT value FROM json_each(?1) WHERE true ON CONFLICT DO NOTHING",
-                )
-                .bind(json)
-                .execute(c)
-                .await?;
-                Ok(())
-            })
-        })
-        .await?;
-        self.file.declared().extend(names);
+        let declare = sqlx::query(
+            "INSERT INTO queues (name) SELECT value FROM json_each(?1) WHERE true ON CONFLICT DO NOTHING",
+        );
+        self.file.execute(declare.bind(serde_json::Value::from(names.clone()).to_string())).await?;
+        crate::lock::lock(&self.file.declared).extend(names);
         Ok(())
     }
 

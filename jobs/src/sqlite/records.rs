@@ -3,7 +3,6 @@
 use std::{
     path::Path,
     sync::{Arc, LazyLock},
-    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -21,8 +20,8 @@ use sqlx::{
 use super::fault::SqliteFault;
 use crate::{
     JobId,
-    engine::EngineError,
-    records::{AttemptOutcome, AttemptRecord, LIST_MAX, RecordFilter, RecordStore},
+    engine::{EngineError, LIST_MAX},
+    records::{AttemptOutcome, AttemptRecord, RecordFilter, RecordStore, row},
 };
 
 /// Records per statement; each statement occupies the thread that holds the file. The full statement is kept prepared;
@@ -77,34 +76,25 @@ impl RecordStore for SqliteRecords {
         if let Some(job) = filter.job {
             select.push(" AND job = ").push_bind(job.0.as_bytes().to_vec());
         }
-        if let Some(outcome) = filter.outcome {
-            select.push(" AND outcome = ").push_bind(outcome.name());
-        }
-        let texts = [("subject", &filter.subject), ("queue", &filter.queue), ("kind", &filter.kind)];
-        for (column, wanted) in texts {
-            if let Some(wanted) = wanted {
-                select.push(" AND ").push(column).push(" = ").push_bind(wanted);
-            }
-        }
+        let (subject, queue) = (filter.subject.as_deref(), filter.queue.as_deref());
+        let (kind, outcome) = (filter.kind.as_deref(), filter.outcome.map(AttemptOutcome::as_str));
+        let wanted = [("subject", subject), ("queue", queue), ("kind", kind), ("outcome", outcome)];
+        super::row::only(&mut select, &wanted);
         select.push(" ORDER BY started_at DESC, attempt DESC LIMIT ").push_bind(filter.limit.min(LIST_MAX));
         let rows = select.build().fetch_all(self.database.readers()).await.map_err(SqliteFault::from)?;
-        Ok(rows.iter().map(record).collect::<Result<_, _>>()?)
+        Ok(rows.iter().map(record).collect::<Result<_, _>>().map_err(SqliteFault::from)?)
     }
 
     async fn expire(&self, before: Timestamp, limit: u32) -> Result<u64, EngineError> {
+        let expire = sqlx::query(
+            "DELETE FROM attempts WHERE (started_at, job, attempt) IN (
+               SELECT started_at, job, attempt FROM attempts WHERE started_at < ?1
+               ORDER BY started_at LIMIT ?2)",
+        );
+        let expire = expire.bind(before.as_millisecond()).bind(limit);
         let expired: Result<u64, SqliteFault> = self
             .database
-            .write(move |c| {
-                Box::pin(async move {
-                    let expire = sqlx::query(
-                        "DELETE FROM attempts WHERE (started_at, job, attempt) IN (
-                           SELECT started_at, job, attempt FROM attempts WHERE started_at < ?1
-                           ORDER BY started_at LIMIT ?2)",
-                    );
-                    let expire = expire.bind(before.as_millisecond()).bind(limit);
-                    Ok(expire.execute(c).await?.rows_affected())
-                })
-            })
+            .write(move |c| Box::pin(async move { Ok(expire.execute(c).await?.rows_affected()) }))
             .await;
         Ok(expired?)
     }
@@ -112,7 +102,7 @@ impl RecordStore for SqliteRecords {
 
 /// Values that many records of a batch have in common; bound once per statement.
 fn common(record: &AttemptRecord) -> [&str; 4] {
-    [&record.kind, &record.queue, &record.worker, record.outcome.name()]
+    [&record.kind, &record.queue, &record.worker, record.outcome.as_str()]
 }
 
 /// Statement for records with equal [`common`] values. Bound values rather than one JSON array, which SQLite would
@@ -148,25 +138,7 @@ fn insertion(records: usize) -> String {
     )
 }
 
-fn record(row: &SqliteRow) -> Result<AttemptRecord, SqliteFault> {
-    let unreadable = |what: &str| sqlx::Error::Decode(format!("attempt record: {what}").into());
-    let time = |column| {
-        Timestamp::from_millisecond(row.try_get(column)?).map_err(|error| sqlx::Error::Decode(error.into()))
-    };
-    let trace: Option<String> = row.try_get("trace")?;
-    let outcome: String = row.try_get("outcome")?;
-    Ok(AttemptRecord {
-        job: JobId(Uuid::from_slice(row.try_get("job")?).map_err(|_| unreadable("job"))?),
-        kind: row.try_get("kind")?,
-        queue: row.try_get("queue")?,
-        subject: row.try_get("subject")?,
-        attempt: row.try_get("attempt")?,
-        worker: row.try_get("worker")?,
-        created_at: time("created_at")?,
-        started_at: time("started_at")?,
-        duration: Duration::from_nanos(row.try_get::<i64, _>("duration_ns")?.unsigned_abs()),
-        outcome: AttemptOutcome::parse(&outcome).ok_or_else(|| unreadable("outcome"))?,
-        error: row.try_get("error")?,
-        trace: trace.map(|t| t.parse().map_err(|_| unreadable("trace"))).transpose()?,
-    })
+fn record(row: &SqliteRow) -> Result<AttemptRecord, sqlx::Error> {
+    let job = Uuid::from_slice(row.try_get("job")?).map_err(|_| row::unreadable("job"))?;
+    row::record(row, JobId(job))
 }

@@ -1,11 +1,11 @@
-//! Decoding of job rows.
+//! Decoding of job rows, and their selection.
 //!
-//! Guarantees: one corrupt row never makes a whole read fail; it is [`Unreadable`] with the reason, or shown by
-//! [`inspected`] as a substitute envelope with the raw payload.
+//! Guarantees: one corrupt row never makes a whole read fail; it is an error with the reason, or shown by [`inspected`]
+//! as a substitute envelope with the raw payload.
 
 use base::Timestamp;
 use serde_json::value::RawValue;
-use sqlx::{Row, sqlite::SqliteRow};
+use sqlx::{QueryBuilder, Row, Sqlite, sqlite::SqliteRow};
 
 use crate::{
     engine::{DeadInfo, DeadReason, InspectedJob, JobState},
@@ -22,16 +22,8 @@ macro_rules! envelope_columns {
 }
 pub(super) use envelope_columns;
 
-/// Column and reason for which a row cannot be decoded.
-#[derive(Debug, thiserror::Error)]
-#[error("{column}: {why}")]
-pub(super) struct Unreadable {
-    column: &'static str,
-    why: String,
-}
-
-/// Decodes a row.
-pub(super) fn envelope(row: &SqliteRow) -> Result<Envelope, Unreadable> {
+/// Decodes a row; the error names the column.
+pub(super) fn envelope(row: &SqliteRow) -> Result<Envelope, String> {
     let priority: usize = number(row, "priority")?;
     let priority = Priority::ALL.get(priority).copied();
     Ok(Envelope {
@@ -55,12 +47,7 @@ pub(super) fn envelope(row: &SqliteRow) -> Result<Envelope, Unreadable> {
 
 /// A row as `list` and `find` return it. Also reads `state`, `last_error`, `dead_reason`, `first_failed_at`, `died_at`.
 pub(super) fn inspected(row: &SqliteRow) -> InspectedJob {
-    let state = match lossy(row, "state").as_str() {
-        "ready" => JobState::Ready,
-        "delayed" => JobState::Delayed,
-        "running" => JobState::Running,
-        _ => JobState::Dead,
-    };
+    let state = JobState::parse(&lossy(row, "state")).unwrap_or(JobState::Dead);
     let died_at = time(row, "died_at").ok().flatten();
     InspectedJob {
         envelope: envelope(row).unwrap_or_else(|_| substitute(row)),
@@ -85,6 +72,15 @@ pub(super) fn lossy(row: &SqliteRow, column: &'static str) -> String {
     String::from_utf8_lossy(row.try_get::<&[u8], _>(column).unwrap_or_default()).into_owned()
 }
 
+/// Adds a condition for each column with a wanted value.
+pub(super) fn only(select: &mut QueryBuilder<Sqlite>, wanted: &[(&str, Option<&str>)]) {
+    for (column, value) in wanted {
+        if let Some(value) = value {
+            select.push(" AND ").push(column).push(" = ").push_bind(*value);
+        }
+    }
+}
+
 fn substitute(row: &SqliteRow) -> Envelope {
     Envelope {
         attempt: number(row, "attempt").unwrap_or(0),
@@ -94,31 +90,31 @@ fn substitute(row: &SqliteRow) -> Envelope {
     }
 }
 
-fn number<T: TryFrom<i64>>(row: &SqliteRow, column: &'static str) -> Result<T, Unreadable> {
+fn number<T: TryFrom<i64>>(row: &SqliteRow, column: &'static str) -> Result<T, String> {
     let value: i64 = row.try_get(column).map_err(|error| unreadable(column, error))?;
     T::try_from(value).map_err(|_| unreadable(column, format!("{value} is out of range")))
 }
 
-fn time(row: &SqliteRow, column: &'static str) -> Result<Option<Timestamp>, Unreadable> {
+fn time(row: &SqliteRow, column: &'static str) -> Result<Option<Timestamp>, String> {
     let millis: Option<i64> = row.try_get(column).map_err(|error| unreadable(column, error))?;
     millis.map(|ms| Timestamp::from_millisecond(ms).map_err(|error| unreadable(column, error))).transpose()
 }
 
-fn text(row: &SqliteRow, column: &'static str) -> Result<String, Unreadable> {
+fn text(row: &SqliteRow, column: &'static str) -> Result<String, String> {
     row.try_get(column).map_err(|error| unreadable(column, error))
 }
 
-fn optional(row: &SqliteRow, column: &'static str) -> Result<Option<String>, Unreadable> {
+fn optional(row: &SqliteRow, column: &'static str) -> Result<Option<String>, String> {
     row.try_get(column).map_err(|error| unreadable(column, error))
 }
 
 fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(
     text: &str,
     column: &'static str,
-) -> Result<T, Unreadable> {
+) -> Result<T, String> {
     text.parse().map_err(|error: T::Err| unreadable(column, error))
 }
 
-fn unreadable(column: &'static str, why: impl std::fmt::Display) -> Unreadable {
-    Unreadable { column, why: why.to_string() }
+fn unreadable(column: &'static str, why: impl std::fmt::Display) -> String {
+    format!("{column}: {why}")
 }

@@ -1,11 +1,10 @@
 //! Wake-up channels of waiting consumers.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-};
+use std::{collections::HashMap, sync::Mutex};
 
 use tokio::sync::watch;
+
+use crate::lock::lock;
 
 /// One wake-up channel per queue. A watch channel rather than a `Notify`: a consumer that was busy at the time still
 /// sees the wake-up.
@@ -16,18 +15,18 @@ pub(super) struct Wakes {
 
 impl Wakes {
     pub(super) fn subscribe(&self, queue: &str) -> watch::Receiver<()> {
-        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut channels = lock(&self.channels);
         channels.entry(queue.to_owned()).or_default().subscribe()
     }
 
     pub(super) fn wake(&self, queue: &str) {
-        if let Some(channel) = self.channels.lock().unwrap_or_else(PoisonError::into_inner).get(queue) {
+        if let Some(channel) = lock(&self.channels).get(queue) {
             channel.send_replace(());
         }
     }
 
     pub(super) fn wake_all(&self) {
-        for channel in self.channels.lock().unwrap_or_else(PoisonError::into_inner).values() {
+        for channel in lock(&self.channels).values() {
             channel.send_replace(());
         }
     }

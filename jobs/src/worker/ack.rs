@@ -31,7 +31,6 @@ use crate::{
 #[derive(Clone)]
 pub(super) struct Ack(Arc<AckParts>);
 
-/// Dependencies of settling a run.
 struct AckParts {
     queue: Arc<QueueState>,
     ambient: Ambient,

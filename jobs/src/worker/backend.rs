@@ -6,7 +6,7 @@
 
 use std::{
     convert::Infallible,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     task::{Context, Poll, Waker},
 };
 
@@ -23,7 +23,10 @@ use super::{
     run::Work,
     shared::{Stop, WorkerShared},
 };
-use crate::engine::{Delivery, Settlement, Settler};
+use crate::{
+    engine::{Delivery, Settlement, Settler},
+    lock::lock,
+};
 
 /// The current consumer of a queue, shared by the backend, which starts its deliveries, and the session, which replaces
 /// it and releases deliveries at a stop. The lock is contended at these moments only.
@@ -52,18 +55,18 @@ impl Feed {
 
     /// Takes deliveries from this consumer from now on.
     pub(super) fn connect(&self, deliveries: mpsc::Receiver<Delivery>, settler: Arc<dyn Settler>) {
-        self.lock().source = Some(Source { deliveries, settler });
+        lock(&self.state).source = Some(Source { deliveries, settler });
         self.wake();
     }
 
     /// Drops the consumer's deliveries that were not started.
     pub(super) fn disconnect(&self) {
-        self.lock().source = None;
+        lock(&self.state).source = None;
     }
 
     /// Makes the worker ask for a delivery again.
     pub(super) fn wake(&self) {
-        let waker = self.lock().waker.take();
+        let waker = lock(&self.state).waker.take();
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -71,7 +74,7 @@ impl Feed {
 
     /// Releases deliveries that were not started; returns how many. For a consumer that was told to stop.
     pub(super) fn hand_back(&self) -> usize {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         let Some(Source { deliveries, settler }) = &mut state.source else { return 0 };
         let waiting = std::iter::from_fn(|| deliveries.try_recv().ok());
         waiting.map(|delivery| settler.settle(delivery.receipt, Settlement::Release)).count()
@@ -81,7 +84,7 @@ impl Feed {
     /// returns.
     pub(super) async fn hand_back_late(&self) {
         std::future::poll_fn::<(), _>(|context| {
-            let mut state = self.lock();
+            let mut state = lock(&self.state);
             let Some(Source { deliveries, settler }) = &mut state.source else { return Poll::Pending };
             while let Poll::Ready(Some(delivery)) = deliveries.poll_recv(context) {
                 settler.settle(delivery.receipt, Settlement::Release);
@@ -94,7 +97,7 @@ impl Feed {
     /// The next delivery to start. Stop and gate are checked under the lock: after [`Feed::hand_back`] no delivery
     /// received before it can start. The end of the channel is the session's to notice.
     fn poll(&self, context: &mut Context<'_>) -> Poll<(Delivery, Arc<dyn Settler>)> {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         if !self.stop.is_asked()
             && !self.queue.gate.is_shut()
             && let Some(Source { deliveries, settler }) = &mut state.source
@@ -106,13 +109,8 @@ impl Feed {
         state.waker = Some(context.waker().clone());
         Poll::Pending
     }
-
-    fn lock(&self) -> MutexGuard<'_, FeedState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// A queue's deliveries as an apalis backend.
 pub(super) struct DeliveryBackend<E> {
     pub(super) feed: Arc<Feed>,
     pub(super) shared: Arc<WorkerShared<E>>,

@@ -43,7 +43,6 @@ pub enum WorkerError {
     },
 }
 
-/// Failure of a session.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SessionError {
     /// The engine does not start a consumer, or is closed.
@@ -52,7 +51,6 @@ pub(super) enum SessionError {
     /// The engine has ended the consumer.
     #[error("consumer lost")]
     Lost(#[source] EngineError),
-    /// The apalis worker ended.
     #[error("the worker ended: {0}")]
     Worker(String),
     /// Code outside of all jobs panicked.

@@ -5,40 +5,30 @@
 
 use tokio::sync::watch;
 
-/// `true` is open. Without a receiver the gate is open for good, as it is after its sender was dropped: no one could
-/// open it.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Gate(Option<watch::Receiver<bool>>);
+/// `true` is open. Once its sender was dropped the gate is open for good: no one could open it.
+#[derive(Debug)]
+pub(super) struct Gate(pub(super) watch::Receiver<bool>);
 
 impl Gate {
-    pub(super) fn watching(open: watch::Receiver<bool>) -> Self {
-        Self(Some(open))
-    }
-
     pub(super) fn is_shut(&self) -> bool {
-        self.0.as_ref().is_some_and(|open| !*open.borrow() && open.has_changed().is_ok())
+        !*self.0.borrow() && self.0.has_changed().is_ok()
     }
 
     /// Waits until the gate is closed; calls `opened` when it was closed meanwhile and is open again.
     pub(super) async fn shut(&self, opened: impl Fn()) {
-        if let Some(mut open) = self.0.clone() {
-            while !self.is_shut() {
+        let mut open = self.0.clone();
+        while !self.is_shut() {
+            opened();
+            if open.changed().await.is_err() {
+                // Without a sender it cannot be closed any more.
                 opened();
-                if open.changed().await.is_err() {
-                    // Without a sender it cannot be closed any more.
-                    opened();
-                    std::future::pending::<()>().await;
-                }
+                std::future::pending::<()>().await;
             }
-            return;
         }
-        std::future::pending::<()>().await;
     }
 
-    /// Waits until the gate is open.
     pub(super) async fn opened(&self) {
-        if let Some(mut open) = self.0.clone() {
-            let _ = open.wait_for(|open| *open).await;
-        }
+        let mut open = self.0.clone();
+        let _ = open.wait_for(|open| *open).await;
     }
 }

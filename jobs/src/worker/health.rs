@@ -6,7 +6,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Mutex, Weak,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -15,7 +15,10 @@ use serde::Serialize;
 use tokio::sync::Notify;
 
 use super::gate::Gate;
-use crate::engine::{ConsumerHealth, Interrupt, JobSignal, Receipt, Settlement, Settler};
+use crate::{
+    engine::{ConsumerHealth, Interrupt, JobSignal, Receipt, Settlement, Settler},
+    lock::lock,
+};
 
 /// Live view of all queues of one [`crate::Workers`]; taken before running, cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -61,12 +64,15 @@ impl WorkersHealth {
         !queues.is_empty() && queues.iter().all(QueueHealth::is_ready)
     }
 
-    pub(super) fn add(&self, queue: &Arc<QueueState>) {
-        lock(&self.queues).push(Arc::clone(queue));
+    pub(super) fn add(&self, queue: QueueState) {
+        lock(&self.queues).push(Arc::new(queue));
+    }
+
+    pub(super) fn states(&self) -> Vec<Arc<QueueState>> {
+        lock(&self.queues).clone()
     }
 }
 
-/// The live state of one queue's worker.
 #[derive(Debug)]
 pub(super) struct QueueState {
     pub(super) name: String,
@@ -80,17 +86,11 @@ pub(super) struct QueueState {
 }
 
 /// A weak handle, so that a health view does not keep the consumer of an ended worker alive.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Link {
     settler: Option<Weak<dyn Settler>>,
     trouble: Option<String>,
     held_back: bool,
-}
-
-impl std::fmt::Debug for Link {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Link").field("trouble", &self.trouble).finish_non_exhaustive()
-    }
 }
 
 impl QueueState {
@@ -130,7 +130,6 @@ impl QueueState {
         }
     }
 
-    /// Waits until no job runs.
     pub(super) async fn idle(&self) {
         loop {
             let mut idle = std::pin::pin!(self.idle.notified());
@@ -147,7 +146,6 @@ impl QueueState {
         lock(&self.running).len()
     }
 
-    /// Fires the signals of all running jobs.
     pub(super) fn fire(&self, why: Interrupt) {
         lock(&self.running).values().for_each(|signal| signal.fire(why));
     }
@@ -181,9 +179,4 @@ impl QueueState {
             held_back,
         }
     }
-}
-
-/// Every critical section here leaves a map or an option intact, so a poisoned lock may be used.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

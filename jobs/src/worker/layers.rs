@@ -21,11 +21,9 @@ type PanicHandler = fn(&Box<dyn Any + Send>) -> Failure;
 type MakeSpan = fn(&Task<Work>) -> Span;
 type OnRequest = fn(&Task<Work>, &Span);
 
-/// Span and panic guard.
 pub(crate) type JobLayers =
     Stack<CatchPanicLayer<PanicHandler, Failure>, TraceLayer<MakeSpan, OnRequest, (), ()>>;
 
-/// The layers around every run.
 pub(crate) fn job_layers() -> JobLayers {
     let on_panic: PanicHandler = |panic| panicked(panic.as_ref());
     let make_span: MakeSpan = span_of;

@@ -68,43 +68,33 @@ use crate::{engine::Consume, recorder::Recorder, registry::Registry};
 
 /// The workers of one process: configured first, then run.
 pub struct Workers<E> {
-    engine: Arc<dyn Consume>,
-    registry: Arc<Registry<E>>,
-    env: E,
-    ambient: Ambient,
-    queues: Vec<(String, usize)>,
-    states: Vec<Arc<QueueState>>,
+    shared: WorkerShared<E>,
     health: WorkersHealth,
-    recorder: Option<Recorder>,
-    lease: Duration,
-    drain_timeout: Duration,
-    name: String,
-    abort: CancellationToken,
 }
 
 impl<E: Clone + Send + Sync + 'static> Workers<E> {
     /// Workers that run the jobs of `registry` in `env`, with a lease of 60 s and a drain timeout of 30 s.
     pub fn new(engine: Arc<dyn Consume>, registry: Arc<Registry<E>>, env: E, ambient: Ambient) -> Self {
-        Self {
+        // The shutdown token is replaced by that of `run`.
+        let (shutdown, abort) = (CancellationToken::new(), CancellationToken::new());
+        let shared = WorkerShared {
             engine,
             registry,
             env,
             ambient,
-            queues: Vec::new(),
-            states: Vec::new(),
-            health: WorkersHealth::default(),
             recorder: None,
             lease: Duration::from_mins(1),
-            drain_timeout: Duration::from_secs(30),
             name: format!("worker-{}", std::process::id()),
-            abort: CancellationToken::new(),
-        }
+            stop: Stop { shutdown, abort, drain: Duration::from_secs(30) },
+        };
+        Self { shared, health: WorkersHealth::default() }
     }
 
     /// Adds a queue with up to `concurrency` jobs at a time; see [`prefetch_for`] for the number fetched ahead.
     #[must_use]
     pub fn queue(self, name: impl Into<String>, concurrency: usize) -> Self {
-        self.with(name.into(), concurrency, Gate::default())
+        let (_, always_open) = watch::channel(true);
+        self.queue_behind(name, concurrency, always_open)
     }
 
     /// Adds a queue that is consumed only while `open` is true; see "Gates" above. When the sender is dropped, the gate
@@ -116,45 +106,43 @@ impl<E: Clone + Send + Sync + 'static> Workers<E> {
         concurrency: usize,
         open: watch::Receiver<bool>,
     ) -> Self {
-        self.with(name.into(), concurrency, Gate::watching(open))
-    }
-
-    fn with(mut self, name: String, concurrency: usize, gate: Gate) -> Self {
-        let state = Arc::new(QueueState::new(name.clone(), concurrency, gate));
-        self.health.add(&state);
-        self.states.push(state);
-        self.queues.push((name, concurrency));
+        self.health.add(QueueState::new(name.into(), concurrency, Gate(open)));
         self
     }
 
     /// Records attempts with this recorder. The caller closes it after [`Workers::run`] has returned.
     #[must_use]
-    pub fn recorder(self, recorder: Recorder) -> Self {
-        Self { recorder: Some(recorder), ..self }
+    pub fn recorder(mut self, recorder: Recorder) -> Self {
+        self.shared.recorder = Some(recorder);
+        self
     }
 
     /// Time after which the jobs of this process are taken over when it dies.
     #[must_use]
-    pub fn lease(self, lease: Duration) -> Self {
-        Self { lease, ..self }
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.shared.lease = lease;
+        self
     }
 
     /// Longest time running jobs may continue after the shutdown token is cancelled.
     #[must_use]
-    pub fn drain_timeout(self, drain_timeout: Duration) -> Self {
-        Self { drain_timeout, ..self }
+    pub fn drain_timeout(mut self, drain_timeout: Duration) -> Self {
+        self.shared.stop.drain = drain_timeout;
+        self
     }
 
     /// Name of this process in leases, connections and records; host and process id are a good choice.
     #[must_use]
-    pub fn name(self, name: impl Into<String>) -> Self {
-        Self { name: name.into(), ..self }
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.shared.name = name.into();
+        self
     }
 
     /// A second token, which stops without waiting for running jobs.
     #[must_use]
-    pub fn abort(self, abort: CancellationToken) -> Self {
-        Self { abort, ..self }
+    pub fn abort(mut self, abort: CancellationToken) -> Self {
+        self.shared.stop.abort = abort;
+        self
     }
 
     /// A health view that stays valid while the workers run.
@@ -169,26 +157,14 @@ impl<E: Clone + Send + Sync + 'static> Workers<E> {
     /// # Errors
     /// An invalid configuration, or a final engine error of one queue; then the other queues are stopped in order.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), WorkerError> {
-        self.check()?;
-        let stop = Stop {
-            // A child token, so that one failed queue can stop the others without cancelling the caller's token.
-            shutdown: shutdown.child_token(),
-            abort: self.abort.clone(),
-            drain: self.drain_timeout,
-        };
-        let states = self.states.clone();
-        let shared = Arc::new(WorkerShared {
-            engine: self.engine,
-            registry: self.registry,
-            env: self.env,
-            ambient: self.ambient,
-            recorder: self.recorder,
-            lease: self.lease,
-            name: self.name,
-            stop: stop.clone(),
-        });
+        let queues = self.health.states();
+        self.check(&queues)?;
+        let mut shared = self.shared;
+        // A child token, so that one failed queue can stop the others without cancelling the caller's token.
+        shared.stop.shutdown = shutdown.child_token();
+        let shared = Arc::new(shared);
         let mut tasks = JoinSet::new();
-        for queue in states {
+        for queue in queues {
             tasks.spawn(supervise::run(Arc::clone(&shared), queue));
         }
         let mut first_error = None;
@@ -200,34 +176,36 @@ impl<E: Clone + Send + Sync + 'static> Workers<E> {
                 Err(panic) => std::panic::resume_unwind(panic.into_panic()),
             };
             tracing::error!(error = %crate::error::describe(&error), "queue worker failed, stopping all workers");
-            stop.shutdown.cancel();
+            shared.stop.shutdown.cancel();
             first_error.get_or_insert(error);
         }
         first_error.map_or(Ok(()), Err)
     }
 
     /// Rejects configurations that cannot work, and logs one that may surprise.
-    fn check(&self) -> Result<(), WorkerError> {
-        if self.queues.is_empty() {
+    fn check(&self, queues: &[Arc<QueueState>]) -> Result<(), WorkerError> {
+        if queues.is_empty() {
             return Err(WorkerError::NoQueues);
         }
-        let known = self.registry.queues();
-        for (index, (queue, concurrency)) in self.queues.iter().enumerate() {
-            if *concurrency == 0 {
+        let WorkerShared { registry, stop, .. } = &self.shared;
+        let known = registry.queues();
+        for (index, state) in queues.iter().enumerate() {
+            let queue = &state.name;
+            if state.concurrency == 0 {
                 return Err(WorkerError::NoSlots(queue.clone()));
             }
-            if self.queues[..index].iter().any(|(earlier, _)| earlier == queue) {
+            if queues[..index].iter().any(|earlier| earlier.name == *queue) {
                 return Err(WorkerError::DuplicateQueue(queue.clone()));
             }
             if !known.contains(&queue.as_str()) {
                 return Err(WorkerError::NothingRegistered { queue: queue.clone(), known: known.join(", ") });
             }
-            for (kind, timeout) in self.registry.timeouts(queue).filter(|(_, t)| *t > self.drain_timeout) {
+            for (kind, timeout) in registry.timeouts(queue).filter(|(_, timeout)| *timeout > stop.drain) {
                 // No warning: jobs usually end long before their timeout, and a repetition is harmless by contract.
                 tracing::debug!(
                     job.kind = kind,
                     timeout_ms = timeout.as_millis(),
-                    drain_ms = self.drain_timeout.as_millis(),
+                    drain_ms = stop.drain.as_millis(),
                     "job timeout exceeds the drain timeout, a stop may interrupt and repeat it"
                 );
             }

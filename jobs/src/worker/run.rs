@@ -36,7 +36,6 @@ impl Run {
         self.envelope.attempt.saturating_add(1)
     }
 
-    /// Whether this is the last attempt allowed.
     pub(crate) fn is_last_attempt(&self) -> bool {
         self.attempt() >= self.envelope.max_attempts
     }

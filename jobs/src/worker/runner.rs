@@ -24,7 +24,6 @@ use super::{
     shared::WorkerShared,
 };
 
-/// A running apalis worker.
 pub(super) struct Runner {
     /// Ends only by a panic outside of all jobs.
     pub(super) task: AbortOnDropHandle<Result<(), ApalisError>>,

@@ -18,14 +18,13 @@ use crate::{
 };
 
 /// Longest error text kept with a job, in bytes; the outermost cause stands first.
-pub(crate) const ERROR_BYTES_MAX: usize = 4096;
+const ERROR_BYTES_MAX: usize = 4096;
 
 /// Delay of a job during an outage: short, as most outages are, and spread, so that its end does not start all jobs at
 /// once.
 const OUTAGE_PAUSE_MIN: Duration = Duration::from_secs(1);
 const OUTAGE_PAUSE_SPREAD: Duration = Duration::from_secs(4);
 
-/// The settlement for a result.
 pub(crate) fn settlement_for(result: &Result<(), BoxDynError>, run: &Run, ambient: &Ambient) -> Settlement {
     let Err(error) = result else { return Settlement::Done };
     match run.signal.interrupt() {
@@ -84,10 +83,7 @@ pub(crate) fn outcome_of(settlement: &Settlement) -> Option<(AttemptOutcome, Opt
 /// The error and its sources in one line, at most [`ERROR_BYTES_MAX`].
 fn text(error: &BoxDynError) -> String {
     let mut text = crate::error::describe(error.as_ref());
-    if text.len() > ERROR_BYTES_MAX {
-        let cut = (0..=ERROR_BYTES_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-        text.truncate(cut);
-    }
+    text.truncate(text.floor_char_boundary(ERROR_BYTES_MAX));
     text
 }
 

@@ -31,7 +31,6 @@ pub(super) struct WorkerShared<E> {
     pub(super) stop: Stop,
 }
 
-/// Stop tokens and drain timeout.
 #[derive(Clone)]
 pub(super) struct Stop {
     pub(super) shutdown: CancellationToken,

@@ -7,7 +7,6 @@
 mod control;
 mod keys;
 mod notes;
-mod row;
 mod schedule;
 #[cfg(test)]
 mod tests;

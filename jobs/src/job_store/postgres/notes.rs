@@ -7,8 +7,8 @@ use sqlx::{Row, postgres::PgRow};
 use super::PostgresJobStore;
 use crate::{
     engine::EngineError,
-    job_store::{ConsumerNote, ConsumerNotes},
-    postgres::{text, time},
+    job_store::{ConsumerNote, ConsumerNotes, row::time},
+    postgres::text,
 };
 
 pub(super) const NOTES: &str = "

@@ -6,18 +6,18 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use base::{Timestamp, ids::Uuid};
-use sqlx::{Executor, Row};
+use base::{Timestamp, ids::Uuid, time::ceil_ms};
+use sqlx::{Executor, Row, postgres::PgRow};
 
-use super::{
-    PostgresJobStore,
-    row::{self, NewRows, columns},
-};
+use super::PostgresJobStore;
 use crate::{
-    engine::{EngineError, JobFilter},
+    engine::{EngineError, JobFilter, LIST_MAX},
     envelope::JobId,
-    job_store::{LIST_MAX, ScheduledJob, ScheduledJobs, draw_claim},
-    postgres::text,
+    job_store::{
+        ScheduledJob, ScheduledJobs, draw_claim,
+        row::{self, columns},
+    },
+    postgres::{column, text},
 };
 
 /// A purge may delete more rows than the usual statement timeout allows.
@@ -74,20 +74,30 @@ const REQUEST_CANCEL: &str = "
     INSERT INTO jobs.cancel_requests (job, reason, requested_at) VALUES ($1, $2, $3)
     ON CONFLICT (job) DO UPDATE SET reason = EXCLUDED.reason, requested_at = EXCLUDED.requested_at";
 
+fn scheduled(row: &PgRow) -> Option<ScheduledJob> {
+    row::scheduled(row, JobId(row.get("id")))
+}
+
 #[async_trait]
 impl ScheduledJobs for PostgresJobStore {
     async fn schedule(&self, jobs: Vec<ScheduledJob>) -> Result<(), EngineError> {
         // Keyed by id: of several jobs with one id the last one counts, and processes lock rows in one order.
         let jobs: BTreeMap<JobId, ScheduledJob> =
             jobs.into_iter().map(|job| (job.envelope.id, job)).collect();
+        let jobs: Vec<ScheduledJob> = jobs.into_values().collect();
+        let owned = |value: &str| text(value).into_owned();
         self.run(async || {
-            let mut rows = NewRows::default();
-            for job in jobs.values() {
-                rows.push(job)?;
-            }
-            let insert = sqlx::query(SCHEDULE).bind(rows.id).bind(rows.queue).bind(rows.kind);
-            let insert = insert.bind(rows.due_at).bind(rows.envelope).bind(rows.crashes);
-            self.database.run(insert.bind(rows.last_error).bind(rows.first_failed_at)).await?;
+            let envelopes = jobs.iter().map(|job| serde_json::to_string(&job.envelope));
+            let insert = sqlx::query(SCHEDULE)
+                .bind(column(&jobs, |job| job.envelope.id.0))
+                .bind(column(&jobs, |job| owned(&job.envelope.queue)))
+                .bind(column(&jobs, |job| owned(&job.envelope.kind)))
+                .bind(column(&jobs, |job| ceil_ms(job.due_at)))
+                .bind(envelopes.collect::<Result<Vec<_>, _>>()?)
+                .bind(column(&jobs, |job| i64::from(job.crashes)))
+                .bind(column(&jobs, |job| job.last_error.as_deref().map(owned)))
+                .bind(column(&jobs, |job| job.first_failed_at.map(Timestamp::as_millisecond)));
+            self.database.run(insert).await?;
             Ok(())
         })
         .await
@@ -103,7 +113,7 @@ impl ScheduledJobs for PostgresJobStore {
             .run(async || {
                 let claim = sqlx::query(CLAIM_DUE).bind(now.as_millisecond()).bind(until.as_millisecond());
                 let claim = claim.bind(draw_claim(&self.ambient)).bind(i64::from(limit));
-                Ok(self.database.rows(claim).await?.iter().filter_map(row::scheduled).collect())
+                Ok(self.database.rows(claim).await?.iter().filter_map(scheduled).collect())
             })
             .await?;
         jobs.sort_by_key(|job: &ScheduledJob| (job.due_at, job.envelope.id));
@@ -119,7 +129,7 @@ impl ScheduledJobs for PostgresJobStore {
         self.run(async || {
             let claim = sqlx::query(CLAIM_ONE).bind(now.as_millisecond()).bind(until.as_millisecond());
             let claim = claim.bind(draw_claim(&self.ambient)).bind(id.0);
-            Ok(self.database.row(claim).await?.as_ref().and_then(row::scheduled))
+            Ok(self.database.row(claim).await?.as_ref().and_then(scheduled))
         })
         .await
     }
@@ -139,7 +149,7 @@ impl ScheduledJobs for PostgresJobStore {
             let list = sqlx::query(sql).bind(filter.after.map_or(Uuid::nil(), |id| id.0)).bind(&filter.kind);
             let list = list.bind(i64::from(filter.limit.min(LIST_MAX)));
             let list = if filter.queue.is_some() { list.bind(&filter.queue) } else { list };
-            Ok(self.database.rows(list).await?.iter().filter_map(row::scheduled).collect())
+            Ok(self.database.rows(list).await?.iter().filter_map(scheduled).collect())
         })
         .await
     }
@@ -147,7 +157,7 @@ impl ScheduledJobs for PostgresJobStore {
     async fn find(&self, id: JobId) -> Result<Option<ScheduledJob>, EngineError> {
         self.run(async || {
             let found = self.database.row(sqlx::query(FIND).bind(id.0)).await?;
-            Ok(found.as_ref().and_then(row::scheduled))
+            Ok(found.as_ref().and_then(scheduled))
         })
         .await
     }

@@ -20,17 +20,8 @@ pub(super) async fn raise_version(c: &mut SqliteConnection) -> Result<(), Sqlite
 #[async_trait]
 impl QueueControl for SqliteJobStore {
     async fn add_queues(&self, names: &[String]) -> Result<(), EngineError> {
-        let json = serde_json::Value::from(names.to_vec()).to_string();
-        self.write(move |c| {
-            Box::pin(async move {
-                sqlx::query("INSERT OR IGNORE INTO queues (name) SELECT value FROM json_each(?1)")
-                    .bind(json)
-                    .execute(c)
-                    .await?;
-                Ok(())
-            })
-        })
-        .await
+        let add = sqlx::query("INSERT OR IGNORE INTO queues (name) SELECT value FROM json_each(?1)");
+        self.execute(add.bind(serde_json::Value::from(names).to_string())).await.map(drop)
     }
 
     async fn queues(&self) -> Result<Vec<String>, EngineError> {

@@ -32,17 +32,8 @@ impl UniqueKeys for SqliteJobStore {
     }
 
     async fn release(&self, ids: &[JobId]) -> Result<(), EngineError> {
-        let json = ids_json(ids);
-        self.write(move |c| {
-            Box::pin(async move {
-                sqlx::query("DELETE FROM unique_keys WHERE job IN (SELECT value FROM json_each(?1))")
-                    .bind(json)
-                    .execute(c)
-                    .await?;
-                Ok(())
-            })
-        })
-        .await
+        let release = sqlx::query("DELETE FROM unique_keys WHERE job IN (SELECT value FROM json_each(?1))");
+        self.execute(release.bind(ids_json(ids))).await.map(drop)
     }
 }
 

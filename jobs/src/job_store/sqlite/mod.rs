@@ -3,7 +3,6 @@
 mod control;
 mod keys;
 mod notes;
-mod row;
 mod schedule;
 
 use std::path::Path;
@@ -13,7 +12,7 @@ use base::{
     sqlite::{Database, OpenError},
 };
 use futures::future::BoxFuture;
-use sqlx::SqliteConnection;
+use sqlx::{Sqlite, SqliteConnection, query::Query, sqlite::SqliteArguments};
 
 use crate::{engine::EngineError, sqlite::fault::SqliteFault};
 
@@ -39,6 +38,11 @@ impl SqliteJobStore {
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, SqliteFault>> + Send + 'static,
     {
         self.database.write(work).await.map_err(engine_error)
+    }
+
+    /// Runs one statement; returns the number of rows changed.
+    async fn execute(&self, statement: Query<'static, Sqlite, SqliteArguments>) -> Result<u64, EngineError> {
+        self.write(move |c| Box::pin(async move { Ok(statement.execute(c).await?.rows_affected()) })).await
     }
 }
 

@@ -4,44 +4,28 @@ use async_trait::async_trait;
 use base::Timestamp;
 use sqlx::Row;
 
-use super::{SqliteJobStore, engine_error, row};
+use super::{SqliteJobStore, engine_error};
 use crate::{
     engine::EngineError,
-    job_store::{ConsumerNote, ConsumerNotes},
+    job_store::{ConsumerNote, ConsumerNotes, row::time},
 };
 
 #[async_trait]
 impl ConsumerNotes for SqliteJobStore {
     async fn note(&self, note: ConsumerNote) -> Result<(), EngineError> {
-        self.write(move |c| {
-            Box::pin(async move {
-                sqlx::query(
-                    "INSERT OR REPLACE INTO consumers (session, name, queue, running, reached_at, noted_at)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                )
-                .bind(note.session.to_string())
-                .bind(note.name)
-                .bind(note.queue)
-                .bind(i64::try_from(note.running).unwrap_or(i64::MAX))
-                .bind(note.reached_at.map(Timestamp::as_millisecond))
-                .bind(note.at.as_millisecond())
-                .execute(c)
-                .await?;
-                Ok(())
-            })
-        })
-        .await
+        let keep = sqlx::query(
+            "INSERT OR REPLACE INTO consumers (session, name, queue, running, reached_at, noted_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        );
+        let keep = keep.bind(note.session.to_string()).bind(note.name).bind(note.queue);
+        let keep = keep.bind(i64::try_from(note.running).unwrap_or(i64::MAX));
+        let keep = keep.bind(note.reached_at.map(Timestamp::as_millisecond)).bind(note.at.as_millisecond());
+        self.execute(keep).await.map(drop)
     }
 
     async fn forget_consumer(&self, session: u64) -> Result<(), EngineError> {
-        self.write(move |c| {
-            Box::pin(async move {
-                let forget = sqlx::query("DELETE FROM consumers WHERE session = ?1");
-                forget.bind(session.to_string()).execute(c).await?;
-                Ok(())
-            })
-        })
-        .await
+        let forget = sqlx::query("DELETE FROM consumers WHERE session = ?1");
+        self.execute(forget.bind(session.to_string())).await.map(drop)
     }
 
     async fn consumers(&self, queue: &str, since: Timestamp) -> Result<Vec<ConsumerNote>, EngineError> {
@@ -55,8 +39,8 @@ impl ConsumerNotes for SqliteJobStore {
             name: row.get("name"),
             queue: row.get("queue"),
             running: u64::try_from(row.get::<i64, _>("running")).unwrap_or(0),
-            reached_at: row.get::<Option<i64>, _>("reached_at").map(row::time),
-            at: row::time(row.get("noted_at")),
+            reached_at: row.get::<Option<i64>, _>("reached_at").map(time),
+            at: time(row.get("noted_at")),
         };
         Ok(notes.await.map_err(engine_error)?.iter().map(note).collect())
     }

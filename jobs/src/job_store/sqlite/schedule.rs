@@ -2,63 +2,76 @@
 
 use async_trait::async_trait;
 use base::{Timestamp, time::ceil_ms};
-use serde::Serialize;
-use sqlx::SqliteConnection;
+use serde_json::{Value, json};
+use sqlx::{
+    Row, Sqlite, SqliteConnection,
+    query::Query,
+    sqlite::{SqliteArguments, SqliteRow},
+};
 
-use super::{SqliteJobStore, control::raise_version, engine_error, row};
+use super::{SqliteJobStore, control::raise_version, engine_error};
 use crate::{
-    engine::{EngineError, JobFilter},
+    engine::{EngineError, JobFilter, LIST_MAX},
     envelope::JobId,
-    job_store::{LIST_MAX, ScheduledJob, ScheduledJobs, draw_claim},
+    job_store::{
+        ScheduledJob, ScheduledJobs, draw_claim,
+        row::{self, columns},
+    },
     sqlite::fault::SqliteFault,
 };
 
-#[derive(Serialize)]
-struct NewRow {
-    id: String,
-    queue: String,
-    kind: String,
-    due_at: i64,
-    envelope: String,
-    crashes: u32,
-    last_error: Option<String>,
-    first_failed_at: Option<i64>,
+const CLAIM_DUE: &str = concat!(
+    "UPDATE scheduled SET claim = ?3, claimed_until = ?2
+     WHERE rowid IN (
+       SELECT rowid FROM scheduled WHERE due_at <= ?1 AND claimed_until <= ?1 ORDER BY due_at LIMIT ?4)
+     RETURNING ",
+    columns!()
+);
+
+const CLAIM_ONE: &str = concat!(
+    "UPDATE scheduled SET claim = ?3, claimed_until = ?2 WHERE id = ?4 AND claimed_until <= ?1 RETURNING ",
+    columns!()
+);
+
+const LIST: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM scheduled WHERE (?1 IS NULL OR queue = ?1) AND (?2 IS NULL OR kind = ?2) AND id > ?3
+     ORDER BY id LIMIT ?4"
+);
+
+const FIND: &str = concat!("SELECT ", columns!(), " FROM scheduled WHERE id = ?1");
+
+/// A job as the INSERT statement reads it.
+fn new_row(job: &ScheduledJob) -> serde_json::Result<Value> {
+    Ok(json!({
+        "id": job.envelope.id,
+        "queue": job.envelope.queue,
+        "kind": job.envelope.kind,
+        "due_at": ceil_ms(job.due_at),
+        "envelope": serde_json::to_string(&job.envelope)?,
+        "crashes": job.crashes,
+        "last_error": job.last_error,
+        "first_failed_at": job.first_failed_at.map(Timestamp::as_millisecond),
+    }))
 }
 
-fn new_row(job: ScheduledJob) -> serde_json::Result<NewRow> {
-    Ok(NewRow {
-        id: job.envelope.id.to_string(),
-        due_at: ceil_ms(job.due_at),
-        envelope: serde_json::to_string(&job.envelope)?,
-        queue: job.envelope.queue,
-        kind: job.envelope.kind,
-        crashes: job.crashes,
-        last_error: job.last_error,
-        first_failed_at: job.first_failed_at.map(Timestamp::as_millisecond),
-    })
+fn scheduled(row: &SqliteRow) -> Option<ScheduledJob> {
+    row::scheduled(row, row.get::<String, _>("id"))
 }
 
 #[async_trait]
 impl ScheduledJobs for SqliteJobStore {
     async fn schedule(&self, jobs: Vec<ScheduledJob>) -> Result<(), EngineError> {
-        let rows = jobs.into_iter().map(new_row).collect::<Result<Vec<_>, _>>().map_err(engine_error)?;
-        let json = serde_json::to_string(&rows).map_err(engine_error)?;
-        self.write(move |c| {
-            Box::pin(async move {
-                sqlx::query(
-                    "INSERT OR REPLACE INTO scheduled
-                       (id, queue, kind, due_at, envelope, crashes, last_error, first_failed_at)
-                     SELECT value->>'id', value->>'queue', value->>'kind', value->>'due_at',
-                       value->>'envelope', value->>'crashes', value->>'last_error', value->>'first_failed_at'
-                     FROM json_each(?1)",
-                )
-                .bind(json)
-                .execute(c)
-                .await?;
-                Ok(())
-            })
-        })
-        .await
+        let rows = jobs.iter().map(new_row).collect::<Result<Value, _>>().map_err(engine_error)?;
+        let schedule = sqlx::query(
+            "INSERT OR REPLACE INTO scheduled
+               (id, queue, kind, due_at, envelope, crashes, last_error, first_failed_at)
+             SELECT value->>'id', value->>'queue', value->>'kind', value->>'due_at',
+               value->>'envelope', value->>'crashes', value->>'last_error', value->>'first_failed_at'
+             FROM json_each(?1)",
+        );
+        self.execute(schedule.bind(rows.to_string())).await.map(drop)
     }
 
     async fn claim_due(
@@ -67,8 +80,10 @@ impl ScheduledJobs for SqliteJobStore {
         until: Timestamp,
         limit: u32,
     ) -> Result<Vec<ScheduledJob>, EngineError> {
-        let pick = "due_at <= ?1 AND claimed_until <= ?1 ORDER BY due_at LIMIT ?4";
-        self.claim_where(pick, now, until, limit, String::new()).await
+        let claim = sqlx::query(CLAIM_DUE).bind(now.as_millisecond()).bind(until.as_millisecond());
+        let mut jobs = self.claimed(claim.bind(draw_claim(&self.ambient)).bind(limit)).await?;
+        jobs.sort_by_key(|job| (job.due_at, job.envelope.id));
+        Ok(jobs)
     }
 
     async fn claim(
@@ -77,34 +92,21 @@ impl ScheduledJobs for SqliteJobStore {
         now: Timestamp,
         until: Timestamp,
     ) -> Result<Option<ScheduledJob>, EngineError> {
-        let pick = "id = ?5 AND claimed_until <= ?1 LIMIT ?4";
-        Ok(self.claim_where(pick, now, until, 1, id.to_string()).await?.pop())
+        let claim = sqlx::query(CLAIM_ONE).bind(now.as_millisecond()).bind(until.as_millisecond());
+        Ok(self.claimed(claim.bind(draw_claim(&self.ambient)).bind(id.to_string())).await?.pop())
     }
 
     async fn unschedule(&self, claims: &[(JobId, i64)]) -> Result<(), EngineError> {
         let pairs: Vec<(String, i64)> = claims.iter().map(|(id, claim)| (id.to_string(), *claim)).collect();
         let json = serde_json::to_string(&pairs).map_err(engine_error)?;
-        self.write(move |c| {
-            Box::pin(async move {
-                sqlx::query(
-                    "DELETE FROM scheduled WHERE (id, claim) IN (SELECT value->>0, value->>1 FROM json_each(?1))",
-                )
-                .bind(json)
-                .execute(c)
-                .await?;
-                Ok(())
-            })
-        })
-        .await
+        let delete = sqlx::query(
+            "DELETE FROM scheduled WHERE (id, claim) IN (SELECT value->>0, value->>1 FROM json_each(?1))",
+        );
+        self.execute(delete.bind(json)).await.map(drop)
     }
 
     async fn scheduled(&self, filter: &JobFilter) -> Result<Vec<ScheduledJob>, EngineError> {
-        let sql = format!(
-            "SELECT {} FROM scheduled WHERE (?1 IS NULL OR queue = ?1) AND (?2 IS NULL OR kind = ?2) AND id > ?3
-             ORDER BY id LIMIT ?4",
-            row::COLUMNS
-        );
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        let rows = sqlx::query(LIST)
             .bind(&filter.queue)
             .bind(&filter.kind)
             .bind(filter.after.map(|id| id.to_string()).unwrap_or_default())
@@ -112,14 +114,13 @@ impl ScheduledJobs for SqliteJobStore {
             .fetch_all(self.database.readers())
             .await
             .map_err(engine_error)?;
-        Ok(rows.iter().filter_map(row::scheduled).collect())
+        Ok(rows.iter().filter_map(scheduled).collect())
     }
 
     async fn find(&self, id: JobId) -> Result<Option<ScheduledJob>, EngineError> {
-        let sql = format!("SELECT {} FROM scheduled WHERE id = ?1", row::COLUMNS);
-        let found = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id.to_string());
+        let found = sqlx::query(FIND).bind(id.to_string());
         let found = found.fetch_optional(self.database.readers()).await.map_err(engine_error)?;
-        Ok(found.as_ref().and_then(row::scheduled))
+        Ok(found.as_ref().and_then(scheduled))
     }
 
     async fn scheduled_count(&self, queue: &str) -> Result<u64, EngineError> {
@@ -148,38 +149,18 @@ impl ScheduledJobs for SqliteJobStore {
 }
 
 impl SqliteJobStore {
-    async fn claim_where(
+    /// Runs a claim; returns the jobs claimed.
+    async fn claimed(
         &self,
-        pick: &'static str,
-        now: Timestamp,
-        until: Timestamp,
-        limit: u32,
-        id: String,
+        claim: Query<'static, Sqlite, SqliteArguments>,
     ) -> Result<Vec<ScheduledJob>, EngineError> {
-        let claim = draw_claim(&self.ambient);
-        let sql = format!(
-            "UPDATE scheduled SET claim = ?3, claimed_until = ?2
-             WHERE rowid IN (SELECT rowid FROM scheduled WHERE {pick}) AND length(?5) >= 0 RETURNING {}",
-            row::COLUMNS
-        );
-        let (now, until) = (now.as_millisecond(), until.as_millisecond());
-        let mut jobs = self
-            .write(move |c| {
-                Box::pin(async move {
-                    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-                        .bind(now)
-                        .bind(until)
-                        .bind(claim)
-                        .bind(limit)
-                        .bind(id)
-                        .fetch_all(c)
-                        .await?;
-                    Ok(rows.iter().filter_map(row::scheduled).collect::<Vec<_>>())
-                })
+        self.write(move |c| {
+            Box::pin(async move {
+                let rows = claim.fetch_all(c).await?;
+                Ok(rows.iter().filter_map(scheduled).collect::<Vec<_>>())
             })
-            .await?;
-        jobs.sort_by_key(|job| (job.due_at, job.envelope.id));
-        Ok(jobs)
+        })
+        .await
     }
 }
 

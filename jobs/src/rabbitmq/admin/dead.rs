@@ -37,7 +37,6 @@ const SCAN_MAX: u16 = 10_000;
 const NEXT_TIMEOUT: Duration = Duration::from_millis(500);
 const BACK_TRIES: u32 = 100;
 
-/// One dead job.
 struct DeadJob {
     tag: u64,
     raw: Raw,

@@ -13,8 +13,6 @@ use crate::{
     },
 };
 
-/// Most jobs returned by one listing.
-pub(super) const LIST_MAX: usize = 1000;
 /// Age at which a consumer's note is ignored; each consumer writes one every 20 s at least.
 pub(super) const NOTE_VALID_FOR: Duration = Duration::from_secs(45);
 

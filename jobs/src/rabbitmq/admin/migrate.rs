@@ -30,7 +30,9 @@ impl RabbitClient {
     /// Returns the number of messages moved, zero for a queue with the current arguments.
     pub(super) async fn migrate_one(&self, queue: &str, shape: QueueShape) -> Result<u64, EngineError> {
         let (name, aside) = (shape.name.clone(), format!("{}.migrating", shape.name));
-        let fits = self.declare_alone(queue, &shape, &name).await;
+        // Bound to its exchange again by the declaration of the whole queue.
+        let shape = QueueShape { binding: None, ..shape };
+        let fits = self.declare(queue, &shape).await;
         let channel = self.admin.channel().await?;
         let left_over = topology::count(&channel, &aside).await?.is_some();
         match fits {
@@ -39,10 +41,12 @@ impl RabbitClient {
             Err(EngineError::Topology { difference, .. }) => {
                 tracing::info!(job.queue = queue, difference, "recreating queue");
                 // Without a message TTL or delivery limit, so that no message leaves it meanwhile.
-                self.declare_aside(&aside).await?;
+                let arguments = topology::quorum();
+                let second = QueueShape { name: aside.clone(), arguments, binding: None };
+                self.declare(queue, &second).await?;
                 self.move_all(&name, &aside).await?;
                 self.delete_empty(&name).await?;
-                self.declare_alone(queue, &shape, &name).await?;
+                self.declare(queue, &shape).await?;
             }
             Err(error) => return Err(error),
         }
@@ -51,16 +55,8 @@ impl RabbitClient {
         Ok(moved)
     }
 
-    async fn declare_alone(&self, queue: &str, shape: &QueueShape, name: &str) -> Result<(), EngineError> {
-        let shape = QueueShape { name: name.to_owned(), arguments: shape.arguments.clone(), binding: None };
+    async fn declare(&self, queue: &str, shape: &QueueShape) -> Result<(), EngineError> {
         topology::declare_one(&self.admin.channel().await?, queue, shape).await
-    }
-
-    async fn declare_aside(&self, name: &str) -> Result<(), EngineError> {
-        let channel = self.admin.channel().await?;
-        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-        answer(channel.queue_declare(name.into(), durable, topology::quorum())).await?;
-        answer(channel.close(200, "declared".into())).await
     }
 
     async fn move_all(&self, from: &str, to: &str) -> Result<u64, EngineError> {

@@ -13,7 +13,7 @@ use lapin::options::QueuePurgeOptions;
 
 use self::{
     housekeeping::CLAIM_FOR,
-    inspect::{LIST_MAX, NOTE_VALID_FOR, delayed},
+    inspect::{NOTE_VALID_FOR, delayed},
 };
 use super::{
     client::RabbitEngine,
@@ -26,7 +26,7 @@ use super::{
 use crate::{
     engine::{
         Admin, Cancelled, ConsumerInfo, DeadFilter, Depth, EngineError, InspectedJob, JobFilter, JobState,
-        QueueSpec,
+        LIST_MAX, QueueSpec,
     },
     envelope::JobId,
     job::Priority,
@@ -141,7 +141,7 @@ impl Admin for RabbitEngine {
                 && filter.after.is_none_or(|after| job.envelope.id > after)
         });
         jobs.sort_by_key(|job| job.envelope.id);
-        jobs.truncate(usize::try_from(filter.limit).unwrap_or(LIST_MAX).min(LIST_MAX));
+        jobs.truncate(filter.limit.min(LIST_MAX) as usize);
         Ok(jobs)
     }
 

@@ -1,7 +1,7 @@
 //! State and commands shared by a consumer's settler, its session and the engine.
 
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
+    Arc, Mutex,
     atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
 };
 
@@ -10,8 +10,9 @@ use base::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
-    engine::{ConsumerHealth, EngineError, InspectedJob, Receipt, Settlement, Settler},
+    engine::{ConsumerHealth, EngineError, InspectedJob, Receipt, Settlement, Settler, SharedHealth},
     envelope::JobId,
+    lock::lock,
 };
 
 /// Command to the session.
@@ -27,7 +28,6 @@ pub(crate) enum Command {
 /// Shared by settler, session and engine.
 pub(crate) struct ConsumerShared {
     pub(crate) queue: String,
-    /// Id of the session.
     pub(crate) session: AtomicU64,
     /// Deliveries not yet acknowledged.
     pub(crate) held: AtomicUsize,
@@ -37,14 +37,13 @@ pub(crate) struct ConsumerShared {
     pub(super) stopped: watch::Sender<bool>,
     /// Weak, because the session learns from the drop of the settler that the consumer is gone.
     pub(super) commands: mpsc::WeakUnboundedSender<Command>,
-    health: Mutex<ConsumerHealth>,
+    pub(super) health: SharedHealth,
     /// Reason for which settlements cannot be made durable now.
     stalled: Mutex<Option<String>>,
 }
 
 impl ConsumerShared {
     pub(super) fn new(queue: &str, now: Timestamp, commands: mpsc::WeakUnboundedSender<Command>) -> Self {
-        let health = ConsumerHealth { last_contact: now, trouble: None, stale_settlements: 0 };
         Self {
             queue: queue.to_owned(),
             session: AtomicU64::new(0),
@@ -52,7 +51,7 @@ impl ConsumerShared {
             reached_ms: AtomicI64::new(0),
             stopped: watch::Sender::new(false),
             commands,
-            health: Mutex::new(health),
+            health: SharedHealth::new(now),
             stalled: Mutex::new(None),
         }
     }
@@ -62,34 +61,18 @@ impl ConsumerShared {
         Timestamp::from_millisecond(millis).ok().filter(|_| millis > 0)
     }
 
-    pub(super) fn count_stale(&self, outcomes: u64) {
-        self.health().stale_settlements += outcomes;
-    }
-
-    /// Records that consuming works.
-    pub(super) fn well(&self, now: Timestamp) {
-        let mut health = self.health();
-        health.last_contact = now;
-        health.trouble = None;
-    }
-
-    /// Records a failure.
-    pub(super) fn troubled(&self, trouble: String) {
-        self.health().trouble = Some(trouble);
-    }
-
     /// Records that a settlement cannot be made durable. Returns true when the previous one could.
     pub(super) fn stall(&self, why: String) -> bool {
-        self.stalled.lock().unwrap_or_else(PoisonError::into_inner).replace(why).is_none()
+        lock(&self.stalled).replace(why).is_none()
     }
 
     /// Records that a settlement was made durable.
     pub(super) fn flow(&self) {
-        *self.stalled.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *lock(&self.stalled) = None;
     }
 
     pub(super) fn stalled(&self) -> Option<String> {
-        self.stalled.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.stalled).clone()
     }
 
     /// Sends a command to the session and waits for the reply; `None` when the session has ended.
@@ -97,10 +80,6 @@ impl ConsumerShared {
         let (reply, answer) = oneshot::channel();
         self.commands.upgrade()?.send(command(reply)).ok()?;
         answer.await.ok()
-    }
-
-    fn health(&self) -> MutexGuard<'_, ConsumerHealth> {
-        self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -114,7 +93,7 @@ pub(super) struct RabbitSettler {
 impl Settler for RabbitSettler {
     fn settle(&self, receipt: Receipt, settlement: Settlement) {
         if self.commands.send(Command::Settle(receipt, settlement)).is_err() {
-            self.shared.count_stale(1);
+            self.shared.health.count_stale(1);
         }
     }
 
@@ -133,6 +112,6 @@ impl Settler for RabbitSettler {
     }
 
     fn health(&self) -> ConsumerHealth {
-        self.shared.health().clone()
+        self.shared.health.read()
     }
 }

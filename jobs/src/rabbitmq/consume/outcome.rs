@@ -82,22 +82,22 @@ impl Settling {
     async fn attempt(&self, outcome: &DeliveryOutcome) -> Result<(), EngineError> {
         let now = self.inner.ambient.now();
         match outcome {
-            DeliveryOutcome::Ended => {}
             DeliveryOutcome::Retry { at, error } => {
                 let (mut envelope, mut meta) = self.job()?;
                 envelope.attempt = envelope.attempt.saturating_add(1);
                 meta.last_error = Some(bounded(error));
                 meta.first_failed_at.get_or_insert(now);
-                self.inner.requeue(&envelope, meta, Some(*at)).await?;
+                return self.inner.requeue(&envelope, meta, Some(*at)).await;
             }
             DeliveryOutcome::Again(at) => {
                 let (envelope, meta) = self.job()?;
-                self.inner.requeue(&envelope, meta, *at).await?;
+                return self.inner.requeue(&envelope, meta, *at).await;
             }
             DeliveryOutcome::Wait => {
                 let (envelope, meta) = self.job()?;
-                self.publish(delayed(&envelope, meta)).await?;
+                return self.publish(delayed(&envelope, meta)).await;
             }
+            DeliveryOutcome::Ended => {}
             DeliveryOutcome::Dead { reason, error } => {
                 let (mut envelope, mut meta) = self.job()?;
                 // The last run of an exhausted job counts as an attempt like those before it.
@@ -108,13 +108,7 @@ impl Settling {
             }
             DeliveryOutcome::Unreadable { error } => self.publish(self.unreadable(error, now)?).await?,
         }
-        if !matches!(
-            outcome,
-            DeliveryOutcome::Retry { .. } | DeliveryOutcome::Again(_) | DeliveryOutcome::Wait
-        ) {
-            self.end().await?;
-        }
-        Ok(())
+        self.end().await
     }
 
     /// Removes the job store's unique key and cancel request of an ended job.

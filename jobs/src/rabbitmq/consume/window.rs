@@ -29,7 +29,6 @@ enum Entry<T> {
 pub(super) struct Acks {
     /// All deliveries up to this tag.
     pub(super) up_to: Option<u64>,
-    /// Single tags.
     pub(super) single: Vec<u64>,
 }
 

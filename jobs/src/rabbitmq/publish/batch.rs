@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -16,6 +16,7 @@ use tokio::{
 
 use crate::{
     engine::EngineError,
+    lock::lock,
     rabbitmq::wire::{
         fault::{ENGINE, unavailable},
         message::Raw,
@@ -113,7 +114,7 @@ impl Ticket {
     fn finish(&mut self, outcome: Result<(), Failure>) {
         self.settled = true;
         if let Err(failure) = outcome {
-            self.batch.failures.lock().unwrap_or_else(PoisonError::into_inner).push((self.index, failure));
+            lock(&self.batch.failures).push((self.index, failure));
         }
         if self.batch.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.batch.done.notify_one();
@@ -155,6 +156,6 @@ impl Batch {
             }
             left = now_left;
         }
-        Ok(std::mem::take(&mut *self.failures.lock().unwrap_or_else(PoisonError::into_inner)))
+        Ok(std::mem::take(&mut *lock(&self.failures)))
     }
 }

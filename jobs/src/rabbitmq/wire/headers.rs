@@ -35,26 +35,48 @@ impl Meta {
     }
 }
 
-/// The known headers of a table; others are ignored.
-pub(super) struct Known<'h> {
-    pub(super) attempt: Header<'h>,
-    pub(super) max_attempts: Header<'h>,
-    pub(super) version: Header<'h>,
-    pub(super) created_at: Header<'h>,
-    pub(super) run_at: Header<'h>,
-    pub(super) traceparent: Header<'h>,
-    pub(super) subject: Header<'h>,
-    pub(super) unique_key: Header<'h>,
-    pub(super) concurrency_key: Header<'h>,
-    crashes: Header<'h>,
-    delivery_count: Header<'h>,
-    last_error: Header<'h>,
-    first_failed_at: Header<'h>,
-    not_before: Header<'h>,
-    delayed_at: Header<'h>,
-    left_ms: Header<'h>,
-    dead_reason: Header<'h>,
-    died_at: Header<'h>,
+/// Declares [`Known`], from its fields and the names of their headers.
+macro_rules! known_headers {
+    ($($field:ident: $name:literal),+ $(,)?) => {
+        /// The known headers of a table; others are ignored.
+        pub(super) struct Known<'h> {
+            $(pub(super) $field: Header<'h>),+
+        }
+
+        impl<'h> Known<'h> {
+            pub(super) fn of(headers: &'h FieldTable) -> Self {
+                let mut known = Self { $($field: Header { name: $name, value: None }),+ };
+                for (name, value) in headers.inner() {
+                    match name.as_str() {
+                        $($name => known.$field.value = Some(value),)+
+                        _ => {}
+                    }
+                }
+                known
+            }
+        }
+    };
+}
+
+known_headers! {
+    attempt: "ow-attempt",
+    max_attempts: "ow-max-attempts",
+    version: "ow-version",
+    created_at: "ow-created-at",
+    run_at: "ow-run-at",
+    traceparent: "traceparent",
+    subject: "ow-subject",
+    unique_key: "ow-unique-key",
+    concurrency_key: "ow-concurrency-key",
+    crashes: "ow-crashes",
+    delivery_count: "x-delivery-count",
+    last_error: "ow-last-error",
+    first_failed_at: "ow-first-failed-at",
+    not_before: "ow-not-before",
+    delayed_at: "ow-delayed-at",
+    left_ms: "ow-left-ms",
+    dead_reason: "ow-dead-reason",
+    died_at: "ow-died-at",
 }
 
 /// One header, or its absence.
@@ -64,63 +86,7 @@ pub(super) struct Header<'h> {
     value: Option<&'h AMQPValue>,
 }
 
-impl<'h> Known<'h> {
-    pub(super) fn of(headers: &'h FieldTable) -> Self {
-        const fn absent<'h>(name: &'static str) -> Header<'h> {
-            Header { name, value: None }
-        }
-        let mut known = Self {
-            attempt: absent("ow-attempt"),
-            max_attempts: absent("ow-max-attempts"),
-            version: absent("ow-version"),
-            created_at: absent("ow-created-at"),
-            run_at: absent("ow-run-at"),
-            traceparent: absent("traceparent"),
-            subject: absent("ow-subject"),
-            unique_key: absent("ow-unique-key"),
-            concurrency_key: absent("ow-concurrency-key"),
-            crashes: absent("ow-crashes"),
-            delivery_count: absent("x-delivery-count"),
-            last_error: absent("ow-last-error"),
-            first_failed_at: absent("ow-first-failed-at"),
-            not_before: absent("ow-not-before"),
-            delayed_at: absent("ow-delayed-at"),
-            left_ms: absent("ow-left-ms"),
-            dead_reason: absent("ow-dead-reason"),
-            died_at: absent("ow-died-at"),
-        };
-        for (name, value) in headers.inner() {
-            if let Some(header) = known.named(name.as_str()) {
-                header.value = Some(value);
-            }
-        }
-        known
-    }
-
-    fn named(&mut self, name: &str) -> Option<&mut Header<'h>> {
-        Some(match name {
-            "ow-attempt" => &mut self.attempt,
-            "ow-max-attempts" => &mut self.max_attempts,
-            "ow-version" => &mut self.version,
-            "ow-created-at" => &mut self.created_at,
-            "ow-run-at" => &mut self.run_at,
-            "traceparent" => &mut self.traceparent,
-            "ow-subject" => &mut self.subject,
-            "ow-unique-key" => &mut self.unique_key,
-            "ow-concurrency-key" => &mut self.concurrency_key,
-            "ow-crashes" => &mut self.crashes,
-            "x-delivery-count" => &mut self.delivery_count,
-            "ow-last-error" => &mut self.last_error,
-            "ow-first-failed-at" => &mut self.first_failed_at,
-            "ow-not-before" => &mut self.not_before,
-            "ow-delayed-at" => &mut self.delayed_at,
-            "ow-left-ms" => &mut self.left_ms,
-            "ow-dead-reason" => &mut self.dead_reason,
-            "ow-died-at" => &mut self.died_at,
-            _ => return None,
-        })
-    }
-
+impl Known<'_> {
     /// The metadata of the message beside the envelope.
     pub(super) fn meta(&self) -> Result<Meta, String> {
         let reason = self.dead_reason.text()?.and_then(DeadReason::parse);

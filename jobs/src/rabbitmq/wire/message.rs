@@ -41,6 +41,9 @@ const KIND_BYTES_MAX: usize = 255;
 const KEY_BYTES_MAX: usize = 512;
 /// AMQP delivery mode "persistent".
 const PERSISTENT: u8 = 2;
+/// Headers added for the dead queue.
+const ADDED_WHEN_DEAD: [&str; 5] =
+    ["ow-dead-reason", "ow-died-at", "ow-last-error", "ow-first-failed-at", "ow-crashes"];
 
 /// Defaults of absent headers. Most jobs are first attempts of their first version, and parsing headers is among the
 /// largest costs of a consumer (docs/BENCHMARKS.md).
@@ -85,9 +88,7 @@ pub(crate) fn encode(envelope: &Envelope, meta: &Meta) -> Raw {
     headers.number_unless(VERSION, "ow-version", envelope.version);
     headers.number("ow-created-at", envelope.created_at.as_millisecond());
     headers.time("ow-run-at", envelope.run_at);
-    if let Some(trace) = envelope.trace {
-        headers.text("traceparent", Some(&trace.to_string()));
-    }
+    headers.text("traceparent", envelope.trace.map(|trace| trace.to_string()).as_deref());
     headers.text("ow-subject", envelope.subject.as_deref());
     headers.text("ow-unique-key", envelope.unique_key.as_deref());
     headers.text("ow-concurrency-key", envelope.concurrency_key.as_deref());
@@ -107,9 +108,7 @@ pub(crate) fn encode(envelope: &Envelope, meta: &Meta) -> Raw {
 pub(crate) fn event_message(event: Event) -> Raw {
     let mut headers = Headers(FieldTable::default());
     headers.text("ow-source", Some(&event.source));
-    if let Some(trace) = event.trace {
-        headers.text("traceparent", Some(&trace.to_string()));
-    }
+    headers.text("traceparent", event.trace.map(|trace| trace.to_string()).as_deref());
     let properties = BasicProperties::default()
         .with_message_id(short(&event.id))
         .with_type(short(&event.topic))
@@ -123,7 +122,7 @@ pub(crate) fn event_message(event: Event) -> Raw {
 /// An undecodable message for the dead queue: its properties and headers are kept, so that a later release may decode
 /// it, except those with an effect on its way.
 pub(crate) fn dead_unreadable(raw: &Raw, id: JobId, class: Priority, meta: &Meta) -> Raw {
-    let mut headers = foreign_headers(raw);
+    let mut headers = headers_without(raw, &ADDED_WHEN_DEAD);
     headers.meta(meta);
     let mut properties = carried(&raw.properties).with_message_id(short(&id.to_string()));
     properties = properties.with_priority(rank(class)).with_headers(headers.0);
@@ -132,40 +131,30 @@ pub(crate) fn dead_unreadable(raw: &Raw, id: JobId, class: Priority, meta: &Meta
 
 /// The same message on its way back to its queue.
 pub(crate) fn restore_unreadable(raw: &Raw) -> Raw {
-    let properties = carried(&raw.properties);
-    let properties = match raw.properties.message_id() {
-        Some(id) => properties.with_message_id(id.clone()),
-        None => properties,
-    };
-    Raw { properties: properties.with_headers(foreign_headers(raw).0), body: raw.body.clone() }
+    let properties = carried(&raw.properties).with_headers(headers_without(raw, &ADDED_WHEN_DEAD).0);
+    Raw { properties, body: raw.body.clone() }
 }
 
 /// The same message for another queue, with the crashes counted in this one.
 pub(crate) fn copy(raw: &Raw) -> Raw {
     let crashes = raw.properties.headers().as_ref().and_then(|headers| Meta::of(headers).ok());
-    let ours = ["ow-dead-reason", "ow-died-at", "ow-last-error", "ow-first-failed-at"];
-    let mut kept = foreign_headers(raw);
-    for (name, value) in raw.properties.headers().iter().flatten() {
-        if ours.contains(&name.as_str()) {
-            kept.0.insert(name.clone(), value.clone());
-        }
-    }
+    let mut kept = headers_without(raw, &["ow-crashes"]);
     if let Some(crashes) = crashes.map(|meta| meta.crashes).filter(|crashes| *crashes > 0) {
         kept.number("ow-crashes", i64::from(crashes));
     }
     let mut properties = carried(&raw.properties).with_headers(kept.0);
-    if let Some(id) = raw.properties.message_id() {
-        properties = properties.with_message_id(id.clone());
-    }
     if let Some(priority) = raw.properties.priority() {
         properties = properties.with_priority(*priority);
     }
     Raw { properties, body: raw.body.clone() }
 }
 
-/// Drops properties with an effect: expiration, user id, reply-to.
+/// Drops properties with an effect: expiration, user id, reply-to; and the priority, which the queue tells.
 fn carried(from: &BasicProperties) -> BasicProperties {
     let mut to = BasicProperties::default().with_delivery_mode(PERSISTENT);
+    if let Some(id) = from.message_id() {
+        to = to.with_message_id(id.clone());
+    }
     if let Some(kind) = from.kind() {
         to = to.with_type(kind.clone());
     }
@@ -178,9 +167,8 @@ fn carried(from: &BasicProperties) -> BasicProperties {
     to
 }
 
-/// All headers except the broker's own, those that make it send copies, and those added for the dead queue.
-fn foreign_headers(raw: &Raw) -> Headers {
-    let ours = ["ow-dead-reason", "ow-died-at", "ow-last-error", "ow-first-failed-at", "ow-crashes"];
+/// All headers except these, the broker's own and those that make it send copies.
+fn headers_without(raw: &Raw, ours: &[&str]) -> Headers {
     let mut headers = FieldTable::default();
     for (name, value) in raw.properties.headers().iter().flatten() {
         let name_text = name.as_str();

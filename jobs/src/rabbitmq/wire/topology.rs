@@ -111,7 +111,7 @@ pub(crate) async fn declare(channel: &Channel, queue: &str) -> Result<(), Engine
     for rung in 0..RUNGS.len() {
         declare_exchange(channel, &delay_exchange(rung)).await?;
     }
-    for shape in shapes(queue) {
+    for shape in &shapes(queue) {
         declare_one(channel, queue, shape).await?;
     }
     Ok(())
@@ -127,21 +127,20 @@ pub(crate) async fn declare_exchange(channel: &Channel, name: &str) -> Result<()
 pub(crate) async fn declare_one(
     channel: &Channel,
     queue: &str,
-    shape: QueueShape,
+    shape: &QueueShape,
 ) -> Result<(), EngineError> {
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     let name: ShortString = shape.name.as_str().into();
-    let declared =
-        tokio::time::timeout(ANSWER_TIMEOUT, channel.queue_declare(name.clone(), options, shape.arguments));
-    match declared.await {
+    let declared = channel.queue_declare(name.clone(), options, shape.arguments.clone());
+    match tokio::time::timeout(ANSWER_TIMEOUT, declared).await {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => return Err(mismatch(queue, &shape.name, &error)),
         Err(_) => return Err(unavailable(format!("declaration of queue `{}` timed out", shape.name))),
     }
-    if let Some((exchange, key)) = shape.binding {
-        let bind = QueueBindOptions::default();
-        let none = FieldTable::default();
-        fault::answer(channel.queue_bind(name, exchange.into(), key.into(), bind, none)).await?;
+    if let Some((exchange, key)) = &shape.binding {
+        let (exchange, key) = (exchange.as_str().into(), key.as_str().into());
+        let (bind, none) = (QueueBindOptions::default(), FieldTable::default());
+        fault::answer(channel.queue_bind(name, exchange, key, bind, none)).await?;
     }
     Ok(())
 }

@@ -5,7 +5,6 @@
 //! and at each expiry, and by an insert that lacks one. Read on in `partitions`.
 
 mod partitions;
-mod row;
 #[cfg(test)]
 mod tests;
 
@@ -16,13 +15,13 @@ use base::{
     Ambient, Timestamp, ids,
     postgres::{Database, OpenError, PostgresConfig, classify, connect, retry_serialization},
 };
-use sqlx::{Postgres, QueryBuilder};
+use sqlx::{Postgres, QueryBuilder, Row, postgres::PgRow};
 
-use self::row::NewRows;
 use crate::{
-    engine::EngineError,
-    postgres::{PostgresFault, text},
-    records::{AttemptRecord, LIST_MAX, RecordFilter, RecordStore},
+    JobId,
+    engine::{EngineError, LIST_MAX},
+    postgres::{PostgresFault, column, text},
+    records::{AttemptRecord, RecordFilter, RecordStore, row},
 };
 
 const ENGINE: &str = "attempt records";
@@ -70,17 +69,27 @@ impl PostgresRecords {
     }
 
     async fn insert(&self, batch: &[AttemptRecord]) -> Result<(), sqlx::Error> {
-        let rows = NewRows::of(batch);
-        let insert = sqlx::query(APPEND).bind(rows.job).bind(rows.attempt).bind(rows.started_at);
-        let insert = insert.bind(rows.kind).bind(rows.queue).bind(rows.subject).bind(rows.worker);
-        let insert = insert.bind(rows.created_at).bind(rows.duration_ns).bind(rows.outcome);
-        self.database.run(insert.bind(rows.error).bind(rows.trace)).await.map(drop)
+        let owned = |value: &str| text(value).into_owned();
+        let nanos = |duration: Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
+        let insert = sqlx::query(APPEND)
+            .bind(column(batch, |record| record.job.0))
+            .bind(column(batch, |record| i64::from(record.attempt)))
+            .bind(column(batch, |record| record.started_at.as_millisecond()))
+            .bind(column(batch, |record| owned(&record.kind)))
+            .bind(column(batch, |record| owned(&record.queue)))
+            .bind(column(batch, |record| record.subject.as_deref().map(owned)))
+            .bind(column(batch, |record| owned(&record.worker)))
+            .bind(column(batch, |record| record.created_at.as_millisecond()))
+            .bind(column(batch, |record| nanos(record.duration)))
+            .bind(column(batch, |record| record.outcome.as_str()))
+            .bind(column(batch, |record| record.error.as_deref().map(owned)))
+            .bind(column(batch, |record| record.trace.map(|trace| trace.to_string())));
+        self.database.run(insert).await.map(drop)
     }
+}
 
-    async fn try_list(&self, filter: &RecordFilter) -> Result<Vec<AttemptRecord>, PostgresFault> {
-        let rows = self.database.rows(select(filter).build()).await?;
-        Ok(rows.iter().map(row::record).collect::<Result<_, _>>()?)
-    }
+fn record(row: &PgRow) -> Result<AttemptRecord, sqlx::Error> {
+    row::record(row, JobId(row.try_get("job")?))
 }
 
 /// The listing statement of a filter. Contains only the conditions set, so that each combination has its own plan.
@@ -97,7 +106,7 @@ fn select(filter: &RecordFilter) -> QueryBuilder<Postgres> {
     }
     if let Some(outcome) = filter.outcome {
         // A literal, so that the planner can use the partial index.
-        select.push(" AND outcome = '").push(outcome.name()).push("'");
+        select.push(" AND outcome = '").push(outcome.as_str()).push("'");
     }
     let texts = [("subject", &filter.subject), ("queue", &filter.queue), ("kind", &filter.kind)];
     for (column, wanted) in texts {
@@ -122,7 +131,9 @@ impl RecordStore for PostgresRecords {
     }
 
     async fn list(&self, filter: &RecordFilter) -> Result<Vec<AttemptRecord>, EngineError> {
-        self.try_list(filter).await.map_err(|fault| fault.of(ENGINE))
+        let rows = self.database.rows(select(filter).build()).await;
+        let records = rows.and_then(|rows| rows.iter().map(record).collect());
+        records.map_err(|error| PostgresFault::from(error).of(ENGINE))
     }
 
     async fn expire(&self, before: Timestamp, limit: u32) -> Result<u64, EngineError> {

@@ -1,11 +1,12 @@
 //! The jobs of an in-memory engine, behind one lock.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use base::{Ambient, Timestamp};
 use tokio::sync::Notify;
 
 use super::state::MemoryState;
+use crate::lock::lock;
 
 pub(super) struct MemoryQueue {
     pub(super) ambient: Ambient,
@@ -19,13 +20,13 @@ impl MemoryQueue {
     }
 
     pub(super) fn look<T>(&self, see: impl FnOnce(&MemoryState) -> T) -> T {
-        see(&self.state.lock().unwrap_or_else(PoisonError::into_inner))
+        see(&lock(&self.state))
     }
 
     /// Changes the state and wakes all waiters: there are few in a test.
     pub(super) fn change<T>(&self, act: impl FnOnce(&mut MemoryState, Timestamp) -> T) -> T {
         let now = self.ambient.now();
-        let done = act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner), now);
+        let done = act(&mut lock(&self.state), now);
         self.changed.notify_waiters();
         done
     }

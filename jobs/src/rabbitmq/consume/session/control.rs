@@ -37,16 +37,15 @@ impl ConsumerSession {
             let last = self.channels[lane].unsubscribe().await?;
             let now = Instant::now();
             last.into_iter().try_for_each(|delivery| self.arrived(lane, delivery, now))?;
-            self.give_back(lane, |_| true);
+            self.give_back(lane, |slot| slot.stage == DeliveryStage::Waiting);
         }
         Ok(())
     }
 
     pub(super) fn give_back(&mut self, lane: usize, which: impl Fn(&Slot) -> bool) {
-        let open = self.channels[lane].window.open();
-        let waiting = open.filter(|(_, slot)| slot.stage == DeliveryStage::Waiting && which(slot));
-        let waiting: Vec<u64> = waiting.map(|(tag, _)| tag).collect();
-        for tag in waiting {
+        let open = self.channels[lane].window.open().filter(|(_, slot)| which(slot));
+        let tags: Vec<u64> = open.map(|(tag, _)| tag).collect();
+        for tag in tags {
             self.conclude(lane, tag, DeliveryOutcome::Again(None));
         }
     }

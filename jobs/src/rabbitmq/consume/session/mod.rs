@@ -25,8 +25,7 @@ use self::receive::next_deliveries;
 pub(super) use self::state::{ConsumerSession, Plan};
 use super::{
     consumer::{Command, ConsumerShared},
-    outcome::DeliveryOutcome,
-    priority_channel::{DeliveryStage, PriorityChannel},
+    priority_channel::{DeliveryStage, PriorityChannel, Slot},
 };
 use crate::{
     engine::{EngineError, Interrupt},
@@ -49,10 +48,8 @@ const WAIT_MAX: Duration = Duration::from_mins(5);
 /// Most commands handled in one step.
 const COMMANDS_MAX: usize = 256;
 
-/// Reason for the end of a session.
 enum SessionEnd {
     Closed(oneshot::Sender<Result<(), EngineError>>),
-    /// The consumer was dropped.
     Dropped,
     Lost(EngineError),
 }
@@ -74,7 +71,7 @@ impl ConsumerSession {
         let closed = match &end {
             SessionEnd::Closed(_) => self.close().await,
             SessionEnd::Lost(error) => {
-                self.plan.shared.troubled(describe(error));
+                self.plan.shared.health.troubled(describe(error));
                 Ok(())
             }
             SessionEnd::Dropped => Ok(()),
@@ -160,11 +157,13 @@ impl ConsumerSession {
             }
         }
         for lane in 0..self.channels.len() {
-            self.give_back(lane, |slot| slot.since.elapsed() > WAIT_MAX);
+            let is_late =
+                |slot: &Slot| slot.stage == DeliveryStage::Waiting && slot.since.elapsed() > WAIT_MAX;
+            self.give_back(lane, is_late);
         }
         match self.plan.shared.stalled() {
-            Some(why) => self.plan.shared.troubled(format!("settlements delayed: {why}")),
-            None => self.plan.shared.well(self.plan.inner.ambient.now()),
+            Some(why) => drop(self.plan.shared.health.troubled(format!("settlements delayed: {why}"))),
+            None => drop(self.plan.shared.health.well(self.plan.inner.ambient.now())),
         }
         if self.looks.is_multiple_of(LOOKS_PER_NOTE) {
             self.note();
@@ -201,10 +200,7 @@ impl ConsumerSession {
     async fn close(&mut self) -> Result<(), EngineError> {
         self.stop_receiving().await?;
         for lane in 0..self.channels.len() {
-            let open: Vec<u64> = self.channels[lane].window.open().map(|(tag, _)| tag).collect();
-            for tag in open {
-                self.conclude(lane, tag, DeliveryOutcome::Again(None));
-            }
+            self.give_back(lane, |_| true);
         }
         let all = async {
             while let Some(settled) = self.settling.join_next().await {
@@ -252,7 +248,7 @@ fn dismiss(shared: &ConsumerShared, mut commands: mpsc::UnboundedReceiver<Comman
     commands.close();
     while let Ok(command) = commands.try_recv() {
         match command {
-            Command::Settle(..) => shared.count_stale(1),
+            Command::Settle(..) => shared.health.count_stale(1),
             Command::Held(_, reply) => drop(reply.send(Vec::new())),
             Command::ApplyControl(reply) => drop(reply.send(())),
             Command::Close(reply) => drop(reply.send(Ok(()))),

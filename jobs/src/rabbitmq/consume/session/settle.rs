@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::{task::JoinError, time::Instant};
 
-use super::state::{ConsumerSession, Settled};
+use super::state::ConsumerSession;
 use crate::{
     engine::{EngineError, JobSignal, Receipt, Settlement},
     rabbitmq::{
@@ -27,7 +27,7 @@ impl ConsumerSession {
         let slot = self.channels.get_mut(lane).filter(|_| mine).and_then(|lane| lane.window.get(tag));
         let slot = slot.filter(|slot| slot.id == receipt.job && slot.stage == DeliveryStage::Running);
         let Some((envelope, _)) = slot.and_then(|slot| slot.job()) else {
-            self.plan.shared.count_stale(1);
+            self.plan.shared.health.count_stale(1);
             return;
         };
         if let Some(key) = &envelope.concurrency_key {
@@ -76,13 +76,13 @@ impl ConsumerSession {
         };
         self.settling.spawn(async move {
             settling.run(outcome).await;
-            Settled { lane, tag }
+            (lane, tag)
         });
     }
 
-    pub(super) fn settled(&mut self, settled: Result<Settled, JoinError>) -> Result<(), EngineError> {
+    pub(super) fn settled(&mut self, settled: Result<(usize, u64), JoinError>) -> Result<(), EngineError> {
         match settled {
-            Ok(Settled { lane, tag }) => self.finish(lane, tag),
+            Ok((lane, tag)) => self.finish(lane, tag),
             // The delivery would stay unacknowledged for ever; ending the session makes the broker deliver it again.
             Err(error) => return Err(unavailable(format!("settlement task failed: {error}"))),
         }

@@ -30,7 +30,6 @@ use crate::{
 /// Interval of checking channels and connection.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Settings of a session.
 pub(crate) struct Plan {
     pub(crate) inner: Arc<RabbitClient>,
     pub(crate) shared: Arc<ConsumerShared>,
@@ -39,20 +38,14 @@ pub(crate) struct Plan {
     pub(crate) deliveries: mpsc::Sender<Delivery>,
 }
 
-/// A delivery whose settlement is durable.
-pub(super) struct Settled {
-    pub(super) lane: usize,
-    pub(super) tag: u64,
-}
-
-/// An open session.
 pub(crate) struct ConsumerSession {
     pub(super) plan: Plan,
     pub(super) id: u64,
     pub(super) connection: Connection,
     pub(super) channels: Vec<PriorityChannel>,
     pub(super) handed_out: usize,
-    pub(super) settling: JoinSet<Settled>,
+    /// Each returns channel and tag of its delivery once the settlement is durable.
+    pub(super) settling: JoinSet<(usize, u64)>,
     pub(super) control: watch::Receiver<Arc<Control>>,
     pub(super) freed: watch::Receiver<()>,
     pub(super) stopped: watch::Receiver<bool>,

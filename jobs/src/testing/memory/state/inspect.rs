@@ -4,12 +4,9 @@ use base::Timestamp;
 
 use super::{MemoryState, StoredJob, StoredJobState};
 use crate::{
-    engine::{DeadFilter, Depth, EngineError, InspectedJob, JobFilter, JobState},
+    engine::{DeadFilter, Depth, EngineError, InspectedJob, JobFilter, JobState, LIST_MAX},
     envelope::JobId,
 };
-
-/// Most jobs returned by one listing.
-const LIST_MAX: u32 = 1000;
 
 impl MemoryState {
     pub(in crate::testing::memory) fn redrive(&mut self, filter: &DeadFilter, now: Timestamp) -> Vec<JobId> {
