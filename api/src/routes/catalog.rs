@@ -15,7 +15,7 @@ use crate::{
     edge::Trace,
     input::{Body, PathText, Query, Request, is_sku},
     limits::SearchCaller,
-    problem::{FieldError, Kind, Problem, ProblemBody},
+    problem::{FieldError, Kind, Problem},
     state::ApiState,
     view::{CategoryView, InventoryView, List, ProductView},
 };
@@ -37,10 +37,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         ("category" = Option<String>, Query, description = "Only this category"),
         ("q" = Option<String>, Query, description = "Only products whose name or sku contains this text"),
     ),
-    responses(
-        (status = 200, description = "A page of products", body = List<ProductView>),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
-    ),
+    responses((status = 200, description = "A page of products", body = List<ProductView>)),
 )]
 async fn list_products(
     State(state): State<ApiState>,
@@ -57,10 +54,7 @@ async fn list_products(
 #[utoipa::path(
     get, path = "/v1/products/{sku}", tag = "catalog",
     params(("sku" = String, Path, description = "Stock keeping unit")),
-    responses(
-        (status = 200, description = "The product", body = ProductView),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
-    ),
+    responses((status = 200, description = "The product", body = ProductView)),
 )]
 async fn get_product(
     State(state): State<ApiState>,
@@ -110,7 +104,6 @@ impl Request for ProductPut {}
     responses(
         (status = 200, description = "Replaced", body = ProductView),
         (status = 201, description = "Created, with no stock", body = ProductView),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn put_product(
@@ -150,10 +143,7 @@ async fn put_product(
 /// List categories
 #[utoipa::path(
     get, path = "/v1/categories", tag = "catalog",
-    responses(
-        (status = 200, description = "All categories, by slug", body = List<CategoryView>),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
-    ),
+    responses((status = 200, description = "All categories, by slug", body = List<CategoryView>)),
 )]
 async fn list_categories(
     State(state): State<ApiState>,
@@ -167,10 +157,7 @@ async fn list_categories(
 #[utoipa::path(
     get, path = "/v1/inventory/{sku}", tag = "catalog",
     params(("sku" = String, Path, description = "Stock keeping unit")),
-    responses(
-        (status = 200, description = "The stock", body = InventoryView),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
-    ),
+    responses((status = 200, description = "The stock", body = InventoryView)),
 )]
 async fn get_inventory(
     State(state): State<ApiState>,
@@ -200,9 +187,7 @@ impl Request for InventoryPut {}
     request_body = InventoryPut,
     responses(
         (status = 200, description = "Set", body = InventoryView),
-        (status = 409, description = "Open orders have reserved more than this", body = ProblemBody,
-            content_type = "application/problem+json"),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "Open orders have reserved more than this"),
     ),
 )]
 async fn put_inventory(

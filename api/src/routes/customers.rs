@@ -26,7 +26,7 @@ use crate::{
     input::{Body, Report, Request, idempotency_key, scoped_key},
     limits::PasswordCaller,
     password_rule,
-    problem::{Kind, Problem, ProblemBody},
+    problem::{Kind, Problem},
     sessions,
     state::ApiState,
     view::{AccountView, RequestedView},
@@ -94,9 +94,7 @@ impl Request for CustomerDelete {}
         (status = 202, description = "A mail is on its way", body = RequestedView, headers(
             ("Idempotent-Replayed" = String, description = "`true` on a repetition"),
         )),
-        (status = 429, description = "Too many requests", body = ProblemBody,
-            content_type = "application/problem+json"),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests"),
     ),
 )]
 async fn register(
@@ -139,11 +137,8 @@ async fn register(
     post, path = "/v1/customers/verify", tag = "customers", request_body = CustomerVerify,
     responses(
         (status = 201, description = "The account is open", body = AccountView),
-        (status = 422, description = "No registration waits with this token and password", body = ProblemBody,
-            content_type = "application/problem+json"),
-        (status = 429, description = "Too many requests", body = ProblemBody,
-            content_type = "application/problem+json"),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "No registration waits with this token and password"),
+        (status = 429, description = "Too many requests"),
     ),
 )]
 async fn verify(
@@ -176,11 +171,8 @@ async fn verify(
     params(("Orderworks-Session" = String, Header, description = "`ows_…`")),
     responses(
         (status = 204, description = "The account is gone"),
-        (status = 401, description = "No session, or the password is another", body = ProblemBody,
-            content_type = "application/problem+json"),
-        (status = 429, description = "Too many requests from this address or for this account", body = ProblemBody,
-            content_type = "application/problem+json"),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 401, description = "No session, or the password is another"),
+        (status = 429, description = "Too many requests from this address or for this account"),
     ),
 )]
 async fn delete(

@@ -6,7 +6,7 @@
 
 use store::domain::OrderStatus;
 use utoipa::openapi::{
-    Content, OpenApi, RefOr, Required, Schema,
+    Content, OpenApi, Ref, RefOr, Required, Response, Schema,
     path::{Operation, Parameter, PathItem},
     schema::{Object, SchemaType, Type},
 };
@@ -28,6 +28,9 @@ pub(super) fn tell_rules(document: &mut OpenApi) {
             }
             tell_body(operation);
             tell_streams(operation);
+            if path.starts_with("/v1/") {
+                tell_problems(operation);
+            }
         }
     }
     let schemas = document.components.iter_mut().flat_map(|components| components.schemas.values_mut());
@@ -110,6 +113,20 @@ fn tell_streams(operation: &mut Operation) {
         let RefOr::T(response) = response else { continue };
         if let Some(RefOr::T(stream)) = response.content.get_mut("text/event-stream") {
             stream.schema = None;
+        }
+    }
+}
+
+/// Every operation may end in a problem, and every failure that its handler names is one.
+fn tell_problems(operation: &mut Operation) {
+    let responses = &mut operation.responses.responses;
+    responses.entry("default".to_owned()).or_insert_with(|| RefOr::T(Response::new("A problem")));
+    for (status, response) in responses {
+        if !status.starts_with('2')
+            && let RefOr::T(response) = response
+        {
+            let problem = Content::new(Some(Ref::from_schema_name("Problem")));
+            response.content.insert("application/problem+json".to_owned(), RefOr::T(problem));
         }
     }
 }

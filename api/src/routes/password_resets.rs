@@ -21,7 +21,7 @@ use crate::{
     input::{Body, Report, Request},
     limits::PasswordCaller,
     password_rule,
-    problem::{Problem, ProblemBody},
+    problem::Problem,
     sessions,
     state::ApiState,
     view::RequestedView,
@@ -66,9 +66,7 @@ impl Request for PasswordResetConfirm {
     post, path = "/v1/customers/password_reset", tag = "customers", request_body = PasswordResetCreate,
     responses(
         (status = 202, description = "A mail is on its way, if there is an account", body = RequestedView),
-        (status = 429, description = "Too many requests from this address or for this account", body = ProblemBody,
-            content_type = "application/problem+json"),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests from this address or for this account"),
     ),
 )]
 async fn request(
@@ -98,11 +96,8 @@ async fn request(
     post, path = "/v1/customers/password_reset/confirm", tag = "customers", request_body = PasswordResetConfirm,
     responses(
         (status = 204, description = "The password is set, all sessions have ended"),
-        (status = 422, description = "No reset waits with this token", body = ProblemBody,
-            content_type = "application/problem+json"),
-        (status = 429, description = "Too many requests", body = ProblemBody,
-            content_type = "application/problem+json"),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "No reset waits with this token"),
+        (status = 429, description = "Too many requests"),
     ),
 )]
 async fn confirm(

@@ -24,7 +24,7 @@ use crate::{
     carts::{self, Cart, CartItem, CartRef},
     input::{Body, PathText, PathTexts, is_sku, parse_id},
     limits::{CartCaller, NewCartCaller},
-    problem::{Kind, Problem, ProblemBody},
+    problem::{Kind, Problem},
     routes::order_fields::{Lines, merge},
     state::ApiState,
     view::{CartItemView, CartView},
@@ -51,7 +51,6 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
     request_body(content = Option<CartCreate>),
     responses(
         (status = 201, description = "Made", body = CartView, headers(("Location" = String, description = "The cart"))),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn create_cart(
@@ -95,10 +94,7 @@ async fn fill(state: &ApiState, merchant: MerchantId, cart: &mut Cart, items: &L
         ("id" = String, Path, description = "`cart_…`"),
         ("Orderworks-Session" = Option<String>, Header, description = "`ows_…`"),
     ),
-    responses(
-        (status = 200, description = "The cart", body = CartView),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
-    ),
+    responses((status = 200, description = "The cart", body = CartView)),
 )]
 async fn get_cart(
     State(state): State<ApiState>,
@@ -128,11 +124,8 @@ async fn get_cart(
         (status = 200, description = "The changed cart", body = CartView, headers(
             ("Content-Location" = String, description = "The cart, under a new id when it was taken over"),
         )),
-        (status = 409, description = "Ordered, being ordered, or changed by others all the time", body = ProblemBody,
-            content_type = "application/problem+json"),
-        (status = 422, description = "No such product, or in another currency", body = ProblemBody,
-            content_type = "application/problem+json"),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "Ordered, being ordered, or changed by others all the time"),
+        (status = 422, description = "No such product, or in another currency"),
     ),
 )]
 async fn put_item(
