@@ -9,6 +9,7 @@ use utoipa::openapi::{
     Content, OpenApi, Ref, RefOr, Required, Response, Schema,
     path::{Operation, Parameter, PathItem},
     schema::{Object, SchemaType, Type},
+    security::{Http, HttpAuthScheme, SecurityScheme},
 };
 
 use crate::input::{LIMIT_MAX, SKU_PATTERN, TEXT_PATTERN, pattern};
@@ -33,8 +34,13 @@ pub(super) fn tell_rules(document: &mut OpenApi) {
             }
         }
     }
-    let schemas = document.components.iter_mut().flat_map(|components| components.schemas.values_mut());
-    schemas.for_each(tell_patterns);
+    let components = document.components.get_or_insert_default();
+    components.schemas.values_mut().for_each(tell_patterns);
+    let mut keys = Http::new(HttpAuthScheme::Bearer);
+    let description =
+        "`owk_pub_…` (storefronts: catalog, placing orders, reading one order) or `owk_sec_…` (all)";
+    keys.description = Some(description.to_owned());
+    components.add_security_scheme("api_key", SecurityScheme::Http(keys));
 }
 
 /// Adds the pattern to each member that has a format.
