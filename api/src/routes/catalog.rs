@@ -1,6 +1,7 @@
 //! Products, categories and stock.
 
-use axum::{Json, extract::State};
+use axum::{Extension, Json, extract::State};
+use base::TraceContext;
 use http::StatusCode;
 use serde::Deserialize;
 use store::{
@@ -12,7 +13,6 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     auth::{AnyKey, SecretKey},
-    edge::Trace,
     input::{Body, PathText, Query, Request, is_sku},
     limits::SearchCaller,
     problem::{FieldError, Kind, Problem},
@@ -193,7 +193,7 @@ impl Request for InventoryPut {}
 async fn put_inventory(
     State(state): State<ApiState>,
     SecretKey(key): SecretKey,
-    Trace(trace): Trace,
+    Extension(trace): Extension<TraceContext>,
     PathText(sku): PathText,
     body: Body<InventoryPut>,
 ) -> Result<Json<InventoryView>, Problem> {

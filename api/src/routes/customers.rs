@@ -5,10 +5,11 @@
 //! or a stranger's registration may bring to the owner of the address, opens no account with a stranger's password.
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
     response::{IntoResponse, Response},
 };
+use base::TraceContext;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
@@ -22,7 +23,6 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::orders::place::{REPLAYED, key_reused};
 use crate::{
-    edge::Trace,
     input::{Body, Report, Request, idempotency_key, scoped_key},
     limits::PasswordCaller,
     password_rule,
@@ -100,7 +100,7 @@ impl Request for CustomerDelete {}
 async fn register(
     State(state): State<ApiState>,
     PasswordCaller(key): PasswordCaller,
-    Trace(trace): Trace,
+    Extension(trace): Extension<TraceContext>,
     headers: HeaderMap,
     body: Body<CustomerCreate>,
 ) -> Result<Response, Problem> {
@@ -144,7 +144,7 @@ async fn register(
 async fn verify(
     State(state): State<ApiState>,
     PasswordCaller(key): PasswordCaller,
-    Trace(trace): Trace,
+    Extension(trace): Extension<TraceContext>,
     body: Body<CustomerVerify>,
 ) -> Result<(StatusCode, Json<AccountView>), Problem> {
     let CustomerVerify { token, password } = body.value;

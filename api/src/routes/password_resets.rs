@@ -3,7 +3,8 @@
 //! Guarantees: the response to a request is the same whether the address has an account or not; a token works once, for
 //! an hour, and only the newest of an account; afterwards all sessions of the account have ended.
 
-use axum::{Json, extract::State};
+use axum::{Extension, Json, extract::State};
+use base::TraceContext;
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
@@ -17,7 +18,6 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::customers::token_invalid;
 use crate::{
-    edge::Trace,
     input::{Body, Report, Request},
     limits::PasswordCaller,
     password_rule,
@@ -72,7 +72,7 @@ impl Request for PasswordResetConfirm {
 async fn request(
     State(state): State<ApiState>,
     PasswordCaller(key): PasswordCaller,
-    Trace(trace): Trace,
+    Extension(trace): Extension<TraceContext>,
     body: Body<PasswordResetCreate>,
 ) -> Result<(StatusCode, Json<RequestedView>), Problem> {
     let email = body.value.email;

@@ -12,9 +12,11 @@
 //! attempts are told to wait, so it is always known which attempt placed the order.
 
 use axum::{
+    Extension,
     extract::State,
     response::{IntoResponse, Response},
 };
+use base::TraceContext;
 use http::HeaderMap;
 use sha2::{Digest, Sha256};
 use store::{
@@ -25,7 +27,6 @@ use store::{
 use super::request::CartCheckout;
 use crate::{
     carts::{self, Cart, CartItem, CartRef},
-    edge::Trace,
     input::{Body, PathText, parse_id},
     limits::CheckoutCaller,
     order_access::IssuedToken,
@@ -66,7 +67,7 @@ pub(super) async fn checkout(
     State(state): State<ApiState>,
     caller: CheckoutCaller,
     PathText(id): PathText,
-    trace: Trace,
+    Extension(trace): Extension<TraceContext>,
     headers: HeaderMap,
     body: Result<Body<CartCheckout>, Problem>,
 ) -> Result<Response, Problem> {
@@ -98,7 +99,7 @@ enum Begun {
 }
 
 impl Attempt<'_> {
-    async fn make(&self, mut request: CartCheckout, trace: Trace) -> Result<Response, Problem> {
+    async fn make(&self, mut request: CartCheckout, trace: TraceContext) -> Result<Response, Problem> {
         let state = self.state;
         let customer = match (request.customer.take(), self.place.customer) {
             (Some(named), _) => named.into(),
@@ -174,7 +175,7 @@ impl Attempt<'_> {
         cart: &Cart,
         request: CartCheckout,
         customer: Customer,
-        Trace(trace): Trace,
+        trace: TraceContext,
     ) -> Result<NewOrder, Problem> {
         let (id, currency) = held(cart)?;
         let line = |item: &CartItem| NewLine { sku: item.sku.clone(), quantity: item.quantity };

@@ -1,9 +1,11 @@
 //! Order placement: `POST /v1/orders`.
 
 use axum::{
+    Extension,
     extract::State,
     response::{IntoResponse, Response},
 };
+use base::TraceContext;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use store::{
     domain::{MerchantId, OrderId},
@@ -12,7 +14,6 @@ use store::{
 
 use super::request::OrderCreate;
 use crate::{
-    edge::Trace,
     input::Body,
     limits::{Admitted, CheckoutCaller},
     order_access::{self, IssuedToken},
@@ -51,7 +52,7 @@ pub(in crate::routes) const REPLAYED: HeaderName = HeaderName::from_static("idem
 pub(super) async fn place_order(
     State(state): State<ApiState>,
     caller: CheckoutCaller,
-    trace: Trace,
+    Extension(trace): Extension<TraceContext>,
     headers: HeaderMap,
     body: Result<Body<OrderCreate>, Problem>,
 ) -> Result<Response, Problem> {
@@ -63,7 +64,7 @@ pub(super) async fn place_order(
 async fn place(
     state: &ApiState,
     admitted: Admitted<OrderCreate>,
-    Trace(trace): Trace,
+    trace: TraceContext,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
     let (merchant, request) = (admitted.key.merchant, admitted.body);
