@@ -181,17 +181,15 @@ async fn delete(
     headers: HeaderMap,
     body: Body<CustomerDelete>,
 ) -> Result<StatusCode, Problem> {
-    let customer = sessions::customer(&state, key.merchant, &headers).await?.ok_or_else(|| {
-        sessions::unauthorized(Kind::SESSION, "send the session's token as `Orderworks-Session`")
-    })?;
-    let account = sessions::account(&state, key.merchant, customer).await?;
+    let owner = sessions::current(&state, key.merchant, &headers).await?.owner;
+    let account = sessions::account(&state, owner).await?;
     state.limiters.take_sign_in(key.merchant, &account.customer.email)?;
     if !state.passwords.verify(body.value.password, Some(account.password_hash)).await? {
         return Err(sessions::unauthorized(Kind::CREDENTIALS, "check the password and try again"));
     }
     // Before the account, so that a failure here can be retried.
-    sessions::close_all(&state, key.merchant, customer).await?;
-    state.orders.delete_account(key.merchant, customer).await?;
+    sessions::close_all(&state, owner).await?;
+    state.orders.delete_account(key.merchant, owner.customer).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -22,7 +22,7 @@ use crate::{
     limits::PasswordCaller,
     password_rule,
     problem::Problem,
-    sessions,
+    sessions::{self, Owner},
     state::ApiState,
     view::RequestedView,
 };
@@ -115,9 +115,10 @@ async fn confirm(
     // Once before the change, so that the token is still valid if the session store fails, and once after it, for
     // sessions opened with the old password meanwhile.
     if let Some(account) = state.orders.customer_by_email(key.merchant, &found.email).await? {
-        sessions::close_all(&state, key.merchant, account.id).await?;
+        sessions::close_all(&state, Owner::of(&account)).await?;
     }
-    let customer = state.orders.reset_password(key.merchant, token, hash, state.ambient.now()).await?;
-    sessions::close_all(&state, key.merchant, customer.ok_or_else(token_invalid)?).await?;
+    let reset = state.orders.reset_password(key.merchant, token, hash, state.ambient.now()).await?;
+    let owner = Owner { merchant: key.merchant, customer: reset.ok_or_else(token_invalid)? };
+    sessions::close_all(&state, owner).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -103,7 +103,7 @@ async fn list(
     headers: HeaderMap,
 ) -> Result<Json<LiveSessionsView>, Problem> {
     let current = sessions::current(&state, key.merchant, &headers).await?;
-    let live = sessions::list(&state, key.merchant, current.customer).await?;
+    let live = sessions::list(&state, current.owner).await?;
     let data = live.into_iter().map(|session| LiveSessionView::new(session, &current.id)).collect();
     Ok(Json(LiveSessionsView::new(data)))
 }
@@ -130,7 +130,7 @@ async fn end(
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
     let current = sessions::current(&state, key.merchant, &headers).await?;
-    sessions::close_one(&state, key.merchant, current.customer, &id).await?;
+    sessions::close_one(&state, current.owner, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -151,6 +151,6 @@ async fn end_all(
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
     let current = sessions::current(&state, key.merchant, &headers).await?;
-    sessions::close_all(&state, key.merchant, current.customer).await?;
+    sessions::close_all(&state, current.owner).await?;
     Ok(StatusCode::NO_CONTENT)
 }

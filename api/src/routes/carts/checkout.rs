@@ -32,7 +32,7 @@ use crate::{
     order_access::IssuedToken,
     problem::{FieldError, Kind, Problem},
     routes::orders::place::{accepted, in_flight, key_reused, refused, replayed},
-    sessions,
+    sessions::{self, Owner},
     state::ApiState,
     view::OrderView,
 };
@@ -100,10 +100,10 @@ enum Begun {
 
 impl Attempt<'_> {
     async fn make(&self, mut request: CartCheckout, trace: TraceContext) -> Result<Response, Problem> {
-        let state = self.state;
+        let (state, merchant) = (self.state, self.place.merchant);
         let customer = match (request.customer.take(), self.place.customer) {
             (Some(named), _) => named.into(),
-            (None, Some(id)) => sessions::account(state, self.place.merchant, id).await?.customer,
+            (None, Some(customer)) => sessions::account(state, Owner { merchant, customer }).await?.customer,
             (None, None) => return Err(nobody()),
         };
         match self.begin().await? {
