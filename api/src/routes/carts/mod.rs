@@ -22,7 +22,7 @@ use super::orders::place::refused;
 use crate::{
     auth::AnyKey,
     carts::{Cart, CartItem, CartRef},
-    input::{Body, PathText, PathTexts, is_sku, parse_id},
+    input::{Body, PathText, is_sku, parse_id},
     limits::{CartCaller, NewCartCaller},
     problem::{Kind, Problem},
     routes::order_fields::{Lines, merge},
@@ -131,7 +131,7 @@ async fn get_cart(
 async fn put_item(
     State(state): State<ApiState>,
     CartCaller(key): CartCaller,
-    PathTexts(id, sku): PathTexts,
+    PathText((id, sku)): PathText<(String, String)>,
     headers: HeaderMap,
     body: Body<CartItemPut>,
 ) -> Result<Response, Problem> {
