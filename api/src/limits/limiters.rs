@@ -36,18 +36,18 @@ pub(crate) struct Limiters {
     pub(super) new_carts_by_merchant: Limiter,
     pub(super) sign_in_by_ip: Limiter,
     sign_in_by_account: Limiter,
-    reads: ByCaller,
+    pub(crate) reads: ByCaller,
     pub(super) searches: ByCaller,
 }
 
 /// A limit of customers by address, and of the merchant by secret key.
-pub(super) struct ByCaller {
+pub(crate) struct ByCaller {
     ip: Limiter,
     key: Limiter,
 }
 
 impl ByCaller {
-    pub(super) fn take(&self, key: &KeyRecord, address: IpAddr) -> Result<(), Problem> {
+    pub(crate) fn take(&self, key: &KeyRecord, address: IpAddr) -> Result<(), Problem> {
         let taken = match key.scope {
             KeyScope::Secret => self.key.take(Caller::Key(key.id)),
             KeyScope::Publishable => self.ip.take(Caller::Address(address)),
@@ -112,11 +112,6 @@ impl Limiters {
     /// Takes a lookup of a key that is not cached from the address's allowance.
     pub(crate) fn take_key_lookup(&self, address: IpAddr) -> Result<(), Problem> {
         self.key_lookups.take(Caller::Address(address)).map(drop)
-    }
-
-    /// Takes a read from the allowance of the address or the secret key.
-    pub(crate) fn take_read(&self, key: &KeyRecord, address: IpAddr) -> Result<(), Problem> {
-        self.reads.take(key, address)
     }
 
     /// Takes a password attempt from the allowance of an account, which need not exist.
