@@ -3,6 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use cache::RateLimits;
+use http::HeaderMap;
 use sha2::{Digest, Sha256};
 use store::{
     customers::email_key,
@@ -10,10 +11,7 @@ use store::{
     merchants::{KeyRecord, KeyScope},
 };
 
-use super::{
-    limiter::{Limiter, RateFields},
-    table::Caller,
-};
+use super::{limiter::Limiter, table::Caller};
 use crate::{config::ApiConfig, problem::Problem};
 
 /// Interval at which idle callers are removed.
@@ -126,7 +124,7 @@ impl Limiters {
         key: &KeyRecord,
         address: IpAddr,
         shared: &dyn RateLimits,
-    ) -> Result<RateFields, Problem> {
+    ) -> Result<HeaderMap, Problem> {
         let (by_key, name) = (Caller::Key(key.id), format!("checkout:{}", key.id));
         match key.scope {
             KeyScope::Secret => self.orders_by_secret_key.take_shared(by_key, &name, shared).await,

@@ -71,8 +71,7 @@ pub(super) async fn checkout(
     headers: HeaderMap,
     body: Result<Body<CartCheckout>, Problem>,
 ) -> Result<Response, Problem> {
-    let admitted = caller.admit(&state, &headers, body).await?;
-    let rate = admitted.rate.headers();
+    let (admitted, rate) = caller.admit(&state, &headers, body).await?;
     let answer = async {
         let place = CartRef::of(&state, &admitted.key, &headers, parse_id(&id, "cart")?).await?;
         let IdempotencyKey { key, fingerprint } = admitted.idempotency;

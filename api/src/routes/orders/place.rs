@@ -56,8 +56,7 @@ pub(super) async fn place_order(
     headers: HeaderMap,
     body: Result<Body<OrderCreate>, Problem>,
 ) -> Result<Response, Problem> {
-    let admitted = caller.admit(&state, &headers, body).await?;
-    let rate = admitted.rate.headers();
+    let (admitted, rate) = caller.admit(&state, &headers, body).await?;
     Ok((rate, place(&state, admitted, trace, &headers).await).into_response())
 }
 
