@@ -33,7 +33,7 @@ pub(super) fn refuse(json: &Value) -> Result<(), Problem> {
     }
     let errors = found.into_iter().map(|pointer| FieldError {
         pointer,
-        code: "card_number_not_accepted",
+        code: Kind::CARD_NUMBER.code,
         detail: "send the payment provider's token instead".to_owned(),
     });
     let detail = "the body seems to hold a card number; it was neither stored nor logged";

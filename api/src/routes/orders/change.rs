@@ -92,7 +92,7 @@ pub(super) async fn refund_order(
         }
         RefundRequested::TooMuch { refundable_minor } => {
             let at_most = format!("at most {refundable_minor}");
-            let error = FieldError::new("/amount_minor", "refund_too_large", at_most);
+            let error = FieldError::new("/amount_minor", Kind::REFUND_TOO_LARGE.code, at_most);
             let detail = "less is left of the order's total";
             Err(Problem::new(Kind::REFUND_TOO_LARGE, detail).with_errors(vec![error]))
         }

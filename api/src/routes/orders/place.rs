@@ -145,28 +145,25 @@ pub(in crate::routes) fn refused(refusals: &[Refusal], item_of_line: &[usize]) -
     let mut kinds = Vec::new();
     let mut errors = Vec::new();
     for refusal in refusals {
-        let (kind, pointer, code, detail) = match refusal {
+        let (kind, pointer, detail) = match refusal {
             Refusal::OutOfStock { line, available } => {
-                let detail = format!("{available} left");
-                (Kind::OUT_OF_STOCK, format!("/items/{}/quantity", item(line)), "out_of_stock", detail)
+                (Kind::OUT_OF_STOCK, format!("/items/{}/quantity", item(line)), format!("{available} left"))
             }
             Refusal::UnknownSku { line } => {
-                let detail = "no such product".to_owned();
-                (Kind::UNKNOWN_SKU, format!("/items/{}/sku", item(line)), "unknown_sku", detail)
+                (Kind::UNKNOWN_SKU, format!("/items/{}/sku", item(line)), "no such product".to_owned())
             }
             Refusal::WrongCurrency { line, expected } => {
-                let detail = format!("sold in {expected}");
-                (Kind::WRONG_CURRENCY, format!("/items/{}/sku", item(line)), "wrong_currency", detail)
+                (Kind::WRONG_CURRENCY, format!("/items/{}/sku", item(line)), format!("sold in {expected}"))
             }
             _ => {
                 let detail = "the sum exceeds what an order may come to".to_owned();
-                (Kind::TOTAL_TOO_LARGE, "/items".to_owned(), "total_too_large", detail)
+                (Kind::TOTAL_TOO_LARGE, "/items".to_owned(), detail)
             }
         };
         if !kinds.contains(&kind) {
             kinds.push(kind);
         }
-        errors.push(FieldError { pointer, code, detail });
+        errors.push(FieldError { pointer, code: kind.code, detail });
     }
     let kind = if let [only] = kinds[..] { only } else { Kind::INVALID };
     Problem::new(kind, "nothing was ordered; see `errors`").with_errors(errors)
