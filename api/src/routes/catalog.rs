@@ -112,29 +112,22 @@ async fn put_product(
     PathText(sku): PathText,
     body: Body<ProductPut>,
 ) -> Result<(StatusCode, Json<ProductView>), Problem> {
-    let request = body.value;
+    let ProductPut { sku: given, name, description, category, price_minor, currency, low_stock_at } =
+        body.value;
     if !is_sku(&sku) {
         return Err(Problem::new(
             Kind::INVALID,
             "a sku is 1 to 64 letters, digits, dots, underscores or dashes",
         ));
     }
-    if request.sku.is_some_and(|given| given != sku) {
+    if given.is_some_and(|given| given != sku) {
         let error = FieldError::new("/sku", "mismatch", "differs from the sku in the path");
         return Err(Problem::invalid(vec![error]));
     }
-    let data = ProductData {
-        sku,
-        name: request.name,
-        description: request.description,
-        category: request.category,
-        price_minor: request.price_minor,
-        currency: request.currency,
-        low_stock_at: request.low_stock_at.unwrap_or(0),
-    };
-    let sku = data.sku.clone();
+    let (changed, low_stock_at) = (sku.clone(), low_stock_at.unwrap_or(0));
+    let data = ProductData { sku, name, description, category, price_minor, currency, low_stock_at };
     let put = state.orders.put_product(key.merchant, data, state.ambient.now()).await;
-    state.catalog.changed(key.merchant, &sku).await;
+    state.catalog.changed(key.merchant, &changed).await;
     let (product, new) = put?;
     let status = if new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(product.into())))

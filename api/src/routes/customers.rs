@@ -118,7 +118,7 @@ async fn register(
     };
     let new = NewVerification { verification, idempotency_key, trace: Some(trace) };
     let requested = state.orders.request_verification(new).await?;
-    let mut response = (StatusCode::ACCEPTED, Json(RequestedView::registration())).into_response();
+    let mut response = (StatusCode::ACCEPTED, Json(RequestedView::REGISTRATION)).into_response();
     match requested {
         VerificationRequested::Stored => {}
         VerificationRequested::Repeated => {

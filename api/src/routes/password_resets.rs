@@ -86,7 +86,7 @@ async fn request(
     };
     let new = NewVerification { verification, idempotency_key: None, trace: Some(trace) };
     state.orders.request_verification(new).await?;
-    Ok((StatusCode::ACCEPTED, Json(RequestedView::password_reset())))
+    Ok((StatusCode::ACCEPTED, Json(RequestedView::PASSWORD_RESET)))
 }
 
 /// Set a new password

@@ -36,13 +36,8 @@ pub(crate) struct RequestedView {
 }
 
 impl RequestedView {
-    pub(crate) const fn registration() -> Self {
-        Self { object: "registration", status: "verification_sent" }
-    }
-
-    pub(crate) const fn password_reset() -> Self {
-        Self { object: "password_reset", status: "verification_sent" }
-    }
+    pub(crate) const REGISTRATION: Self = Self { object: "registration", status: "verification_sent" };
+    pub(crate) const PASSWORD_RESET: Self = Self { object: "password_reset", status: "verification_sent" };
 }
 
 /// A new session with its token, which is shown in this response only.
