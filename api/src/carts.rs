@@ -116,7 +116,6 @@ impl<'a> CartRef<'a> {
         SessionKey::new("cart", format_args!("{merchant}:{id}"))
     }
 
-    /// Stores a new cart.
     pub(crate) async fn create(&self, cart: &mut Cart) -> Result<(), Problem> {
         if self.keep(cart, None, NEW_TTL).await?.is_some() { Ok(()) } else { Err(busy()) }
     }
@@ -247,7 +246,7 @@ impl Cart {
         self.checkout.as_ref().filter(|checkout| checkout.placed).map(|checkout| checkout.order)
     }
 
-    /// Sets the quantity of a product sold in `currency`; 0 removes the product.
+    /// Sets the quantity of a product sold in `currency`.
     pub(crate) fn set(&mut self, sku: &str, quantity: u32, currency: Currency) -> Result<(), Problem> {
         let expected = *self.currency.get_or_insert(currency);
         if expected != currency {

@@ -55,7 +55,6 @@ pub(crate) fn on_panic(_: Box<dyn Any + Send>) -> Response {
     Problem::logged().into_response()
 }
 
-/// Response for paths without a route.
 pub(crate) async fn route_not_found() -> Problem {
     Problem::new(Kind::ROUTE_NOT_FOUND, "see /openapi.json for the routes there are")
 }

@@ -22,7 +22,6 @@ use crate::{
     state::ApiState,
 };
 
-/// Header of the token, in requests and responses.
 pub(crate) const HEADER: HeaderName = HeaderName::from_static("orderworks-order-token");
 
 /// A new token: its stored form, and the value to send to its bearer.

@@ -36,7 +36,6 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 const NOBODYS: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// Handle to the threads.
 pub(crate) struct Passwords {
     ambient: Ambient,
     /// The threads end when this sender is dropped.

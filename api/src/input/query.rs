@@ -11,7 +11,6 @@ const LIMIT_DEFAULT: u32 = 10;
 /// Items per page at most.
 pub(crate) const LIMIT_MAX: u32 = 100;
 
-/// The parameters of a request.
 pub(crate) struct Query {
     values: BTreeMap<String, String>,
     report: Report,

@@ -18,7 +18,7 @@ use crate::input::{LIMIT_MAX, SKU_PATTERN, TEXT_PATTERN, pattern};
 const UUID_PATTERN: &str = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}";
 /// 1 to 255 visible ASCII characters, bare or as an sf-string (RFC 9651, section 3.3.3).
 const KEY_PATTERN: &str = r#"^([!#-~][!-~]{0,254}|"([!#-\[\]-~]|\\["\\]){1,255}")$"#;
-/// Adds the common rules to the document.
+
 pub(super) fn tell_rules(document: &mut OpenApi) {
     for (path, item) in &mut document.paths.paths {
         for operation in operations(item) {

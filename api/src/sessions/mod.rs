@@ -33,7 +33,6 @@ use crate::{
     state::ApiState,
 };
 
-/// Header of the token.
 pub(crate) const HEADER: HeaderName = HeaderName::from_static("orderworks-session");
 /// Least time between two recorded uses, so that reads do not become writes.
 const TOUCH_AFTER: Duration = Duration::from_hours(1);

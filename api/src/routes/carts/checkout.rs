@@ -81,7 +81,6 @@ pub(super) async fn checkout(
     Ok((rate, answer.await).into_response())
 }
 
-/// One checkout request.
 struct Attempt<'a> {
     place: CartRef<'a>,
     key: String,

@@ -105,7 +105,6 @@ fn render(event: Event) -> SseEvent {
     frame.data(serde_json::to_string(&view).unwrap_or_default())
 }
 
-/// One open stream.
 struct Follower {
     state: ApiState,
     arrivals: watch::Receiver<u64>,
