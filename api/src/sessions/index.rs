@@ -64,14 +64,9 @@ pub(super) async fn add(state: &ApiState, owner: Owner, entry: Entry) -> Result<
     .await
 }
 
-/// Removes a session; false when the index does not name it.
-pub(super) async fn remove(state: &ApiState, owner: Owner, hash: &str) -> Result<bool, Problem> {
-    change(state, owner, |entries| {
-        let before = entries.len();
-        entries.retain(|entry| entry.hash != hash);
-        entries.len() < before
-    })
-    .await
+/// Removes a session, if the index names it.
+pub(super) async fn remove(state: &ApiState, owner: Owner, hash: &str) -> Result<(), Problem> {
+    change(state, owner, |entries| entries.retain(|entry| entry.hash != hash)).await
 }
 
 /// Removes and returns all sessions.

@@ -157,8 +157,7 @@ pub(crate) async fn close_one(state: &ApiState, owner: Owner, id: &str) -> Resul
 async fn end(state: &ApiState, owner: Owner, hash: &str) -> Result<(), Problem> {
     // In this order, so that a failed attempt can be repeated.
     state.sessions.delete(&key(owner.merchant, hash)).await?;
-    index::remove(state, owner, hash).await?;
-    Ok(())
+    index::remove(state, owner, hash).await
 }
 
 /// Ends all sessions of a customer, including those that are being opened meanwhile.
