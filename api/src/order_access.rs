@@ -6,7 +6,6 @@
 //! gives access to one order, until it expires, is revoked, or is replaced by the response to a repeated request. An id
 //! alone gives no access to personal data.
 
-use axum::response::Response;
 use base::{Timestamp, time::later};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use store::{
@@ -43,8 +42,8 @@ impl IssuedToken {
         Ok(Self { stored, shown })
     }
 
-    pub(crate) fn onto(self, response: &mut Response) {
-        response.headers_mut().insert(HEADER, self.shown);
+    pub(crate) fn header(self) -> [(HeaderName, HeaderValue); 1] {
+        [(HEADER, self.shown)]
     }
 }
 

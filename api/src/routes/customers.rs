@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base::TraceContext;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 use store::{
@@ -117,16 +117,12 @@ async fn register(
         created_at: state.ambient.now(),
     };
     let new = NewVerification { verification, idempotency_key, trace: Some(trace) };
-    let requested = state.orders.request_verification(new).await?;
-    let mut response = (StatusCode::ACCEPTED, Json(RequestedView::REGISTRATION)).into_response();
-    match requested {
-        VerificationRequested::Stored => {}
-        VerificationRequested::Repeated => {
-            response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
-        }
-        VerificationRequested::KeyReused => return Err(key_reused()),
+    let accepted = (StatusCode::ACCEPTED, Json(RequestedView::REGISTRATION));
+    match state.orders.request_verification(new).await? {
+        VerificationRequested::Stored => Ok(accepted.into_response()),
+        VerificationRequested::Repeated => Ok(([(REPLAYED, "true")], accepted).into_response()),
+        VerificationRequested::KeyReused => Err(key_reused()),
     }
-    Ok(response)
 }
 
 /// Prove an address

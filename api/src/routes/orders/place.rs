@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base::TraceContext;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, StatusCode, header};
 use store::{
     domain::{MerchantId, OrderId},
     orders::{NewOrder, PlaceOutcome, Refusal},
@@ -129,14 +129,8 @@ pub(in crate::routes) fn accepted(
         (header::LOCATION, format!("/v1/orders/{order}")),
         (header::CONTENT_TYPE, "application/json".to_owned()),
     ];
-    let mut response = (StatusCode::ACCEPTED, headers, body).into_response();
-    if let Some(token) = token {
-        token.onto(&mut response);
-    }
-    if replayed {
-        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
-    }
-    response
+    let replayed = replayed.then_some([(REPLAYED, "true")]);
+    (StatusCode::ACCEPTED, headers, token.map(IssuedToken::header), replayed, body).into_response()
 }
 
 /// One problem for all rejections: their common kind, or `validation_failed` when they differ.
