@@ -42,7 +42,7 @@ impl CheckoutCaller {
         let read = required_idempotency_key(headers, self.key.scope).and_then(|key| Ok((key, body?)));
         match read {
             Ok((key, Body { value: body, fingerprint })) => {
-                let rate = state.limiters.take_order(&self.key, self.address, &*state.limits).await?;
+                let rate = state.limiters.take_order(&self.key, self.address).await?;
                 let idempotency = IdempotencyKey { key, fingerprint };
                 Ok((Admitted { key: self.key, idempotency, body }, rate))
             }

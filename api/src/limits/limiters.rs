@@ -1,6 +1,6 @@
 //! The allowances of all callers.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use cache::RateLimits;
 use http::HeaderMap;
@@ -36,6 +36,8 @@ pub(crate) struct Limiters {
     sign_in_by_account: Limiter,
     pub(crate) reads: ByCaller,
     pub(super) searches: ByCaller,
+    /// Counted over all processes that share the counters.
+    shared: Arc<dyn RateLimits>,
 }
 
 /// A limit of customers by address, and of the merchant by secret key.
@@ -55,7 +57,7 @@ impl ByCaller {
 }
 
 impl Limiters {
-    pub(crate) fn new(config: &ApiConfig) -> Self {
+    pub(crate) fn new(config: &ApiConfig, shared: Arc<dyn RateLimits>) -> Self {
         let (checkout, sign_in) = (config.checkout, config.sign_in);
         let (carts, reads) = (config.carts, config.reads);
         let by_ip = |name| Limiter::new(name, SECOND / checkout.per_ip_per_second.get(), checkout.burst);
@@ -85,6 +87,7 @@ impl Limiters {
                 ip: Limiter::per("search-ip", SECOND, reads.searches_per_ip_per_second),
                 key: Limiter::per("search-key", SECOND, reads.searches_per_key_per_second),
             },
+            shared,
         }
     }
 
@@ -119,13 +122,8 @@ impl Limiters {
     }
 
     /// Takes a valid order from the allowances of the key and, with a publishable key, of the address.
-    pub(super) async fn take_order(
-        &self,
-        key: &KeyRecord,
-        address: IpAddr,
-        shared: &dyn RateLimits,
-    ) -> Result<HeaderMap, Problem> {
-        let (by_key, name) = (Caller::Key(key.id), format!("checkout:{}", key.id));
+    pub(super) async fn take_order(&self, key: &KeyRecord, address: IpAddr) -> Result<HeaderMap, Problem> {
+        let (by_key, name, shared) = (Caller::Key(key.id), format!("checkout:{}", key.id), &*self.shared);
         match key.scope {
             KeyScope::Secret => self.orders_by_secret_key.take_shared(by_key, &name, shared).await,
             KeyScope::Publishable => {
