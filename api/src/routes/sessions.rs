@@ -13,7 +13,7 @@ use crate::{
     problem::{Kind, Problem},
     sessions,
     state::ApiState,
-    view::{LiveSessionView, LiveSessionsView, SessionView},
+    view::{LiveSessionsView, SessionView},
 };
 
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
@@ -104,8 +104,7 @@ async fn list(
 ) -> Result<Json<LiveSessionsView>, Problem> {
     let current = sessions::current(&state, key.merchant, &headers).await?;
     let live = sessions::list(&state, current.owner).await?;
-    let data = live.into_iter().map(|session| LiveSessionView::new(session, &current.id)).collect();
-    Ok(Json(LiveSessionsView::new(data)))
+    Ok(Json(LiveSessionsView::new(live, &current.id)))
 }
 
 /// End a session
