@@ -50,7 +50,7 @@ impl FromRequestParts<ApiState> for SecretKey {
 async fn within_limits(parts: &request::Parts, state: &ApiState) -> Result<KeyRecord, Problem> {
     let key = authenticate(parts, state).await?;
     if parts.method.is_safe() {
-        state.limiters.take_read(&key, state.client_ip(parts))?;
+        state.limiters.reads.take(&key, state.client_ip(parts))?;
     }
     Ok(key)
 }

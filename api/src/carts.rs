@@ -37,8 +37,9 @@ const HOLD: Duration = Duration::from_secs(40);
 const MOVED_TTL: Duration = Duration::from_mins(1);
 
 /// Key of a cart, and the caller who asks for it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct CartRef {
+#[derive(Clone, Copy)]
+pub(crate) struct CartRef<'a> {
+    pub(crate) state: &'a ApiState,
     pub(crate) merchant: MerchantId,
     pub(crate) id: CartId,
     /// The customer who is signed in.
@@ -89,16 +90,16 @@ pub(crate) struct Checkout {
     pub(crate) placed: bool,
 }
 
-impl CartRef {
+impl<'a> CartRef<'a> {
     /// Reads the session of the request, if it names one; an ended session is a 401.
     pub(crate) async fn of(
-        state: &ApiState,
+        state: &'a ApiState,
         key: &KeyRecord,
         headers: &HeaderMap,
         id: CartId,
     ) -> Result<Self, Problem> {
         let customer = sessions::customer(state, key.merchant, headers).await?;
-        Ok(Self { merchant: key.merchant, id, customer, is_merchant: key.scope == KeyScope::Secret })
+        Ok(Self { state, merchant: key.merchant, id, customer, is_merchant: key.scope == KeyScope::Secret })
     }
 
     /// Whether the caller may see what belongs to `owner`. Without an owner only the merchant may.
@@ -114,6 +115,124 @@ impl CartRef {
         let Self { merchant, id, .. } = self;
         SessionKey::new("cart", format_args!("{merchant}:{id}"))
     }
+
+    pub(crate) async fn create(&self, cart: &mut Cart) -> Result<(), Problem> {
+        if self.keep(cart, None, NEW_TTL).await?.is_some() { Ok(()) } else { Err(busy()) }
+    }
+
+    /// The cart and its version. Another customer's cart is a 404.
+    pub(crate) async fn load(&self) -> Result<(Cart, i64), Problem> {
+        let missing = || Problem::not_found("cart");
+        let session = self.state.sessions.get(&self.key()).await?.ok_or_else(missing)?;
+        let cart = decode(&session.data)?;
+        if self.may_use(&cart) { Ok((cart, session.version)) } else { Err(missing()) }
+    }
+
+    /// Writes the cart over the version it was made from and renews its lifetime. Returns the new version, or `None`
+    /// when another request has written the cart meanwhile.
+    pub(crate) async fn save(&self, cart: &mut Cart, expected: Option<i64>) -> Result<Option<i64>, Problem> {
+        self.keep(cart, expected, TTL).await
+    }
+
+    async fn keep(
+        &self,
+        cart: &mut Cart,
+        expected: Option<i64>,
+        ttl: Duration,
+    ) -> Result<Option<i64>, Problem> {
+        cart.expires_at = later(self.state.ambient.now(), ttl);
+        Ok(self.state.sessions.replace(&self.key(), expected, &encode(cart)?, ttl).await?)
+    }
+
+    /// Changes an open cart and makes the signed-in customer its owner. Returns the cart under its key, which is new if
+    /// the cart was taken over.
+    pub(crate) async fn change(
+        &self,
+        edit: impl Fn(&mut Cart) -> Result<(), Problem>,
+    ) -> Result<(Self, Cart), Problem> {
+        for _ in 0..TRIES_MAX {
+            let (mut cart, version) = self.load().await?;
+            self.expect_open(&cart).await?;
+            edit(&mut cart)?;
+            let is_taken_over = cart.customer.is_none() && self.customer.is_some();
+            let written = if is_taken_over {
+                self.take_over(&mut cart, version).await?
+            } else {
+                self.save(&mut cart, Some(version)).await?.map(|_| *self)
+            };
+            if let Some(place) = written {
+                return Ok((place, cart));
+            }
+        }
+        Err(busy())
+    }
+
+    /// Stores the changed cart under a new id, which no other client knows, and retires the old one; `None` when
+    /// another request has written the old one meanwhile. A crash in between leaves the old cart as it was, and a copy
+    /// that no client knows.
+    async fn take_over(&self, cart: &mut Cart, version: i64) -> Result<Option<Self>, Problem> {
+        cart.customer = self.customer;
+        let taken = Self { id: CartId::fresh(&self.state.ambient), ..*self };
+        // The cart was changed, so it gets the lifetime of changed carts.
+        if taken.save(cart, None).await?.is_none() {
+            return Err(busy());
+        }
+        let gone = encode(&Cart { moved: true, ..Cart::new(None, None) })?;
+        if self.state.sessions.replace(&self.key(), Some(version), &gone, MOVED_TTL).await?.is_some() {
+            return Ok(Some(taken));
+        }
+        self.state.sessions.delete(&taken.key()).await?;
+        Ok(None)
+    }
+
+    /// Closes the cart over its order. The order stands even if this fails: the next checkout finds it.
+    pub(crate) async fn close(&self, order: OrderId, attempt: Option<(&str, [u8; 32])>) {
+        let closing = async {
+            for _ in 0..TRIES_MAX {
+                let (mut cart, version) = self.load().await?;
+                cart.close(order, attempt, self.state.ambient.now());
+                if self.save(&mut cart, Some(version)).await?.is_some() {
+                    return Ok(());
+                }
+            }
+            Err(busy())
+        };
+        if closing.await.is_err() {
+            tracing::warn!(order.id = %order, "cart not closed after its order was placed");
+        }
+    }
+
+    /// Removes the record of a rejected checkout, unless another checkout has replaced it.
+    pub(crate) async fn release(&self, mut cart: Cart, version: i64) {
+        cart.checkout = None;
+        if self.save(&mut cart, Some(version)).await.is_err() {
+            tracing::warn!("cart not released after a rejected checkout");
+        }
+    }
+
+    /// Rejects changes of a cart that was ordered or is being ordered.
+    async fn expect_open(&self, cart: &Cart) -> Result<(), Problem> {
+        let Some(checkout) = &cart.checkout else { return Ok(()) };
+        if checkout.placed {
+            return Err(self.closed(cart, checkout.order));
+        }
+        if self.state.ambient.now() < checkout.held_until {
+            return Err(held());
+        }
+        // The attempt that held the cart did not finish; it may have placed the order nevertheless.
+        let order = self.state.orders.order(self.merchant, checkout.order).await?;
+        if order.is_some() { Err(self.closed(cart, checkout.order)) } else { Ok(()) }
+    }
+
+    /// The problem for an ordered cart. Names the order only to callers who may see it.
+    pub(crate) fn closed(&self, cart: &Cart, order: OrderId) -> Problem {
+        let detail = if self.is_entitled(cart.customer) {
+            format!("it has become order {order}")
+        } else {
+            "it was ordered; make a new one".to_owned()
+        };
+        Problem::new(Kind::CART_CLOSED, detail)
+    }
 }
 
 impl Cart {
@@ -127,7 +246,7 @@ impl Cart {
         self.checkout.as_ref().filter(|checkout| checkout.placed).map(|checkout| checkout.order)
     }
 
-    /// Sets the quantity of a product sold in `currency`; 0 removes the product.
+    /// Sets the quantity of a product sold in `currency`.
     pub(crate) fn set(&mut self, sku: &str, quantity: u32, currency: Currency) -> Result<(), Problem> {
         let expected = *self.currency.get_or_insert(currency);
         if expected != currency {
@@ -164,142 +283,6 @@ impl Cart {
         let held_until = self.checkout.as_ref().map_or(now, |begun| begun.held_until);
         self.checkout = Some(Checkout { order, held_until, key, fingerprint, placed: true });
     }
-}
-
-/// Stores a new cart.
-pub(crate) async fn create(state: &ApiState, place: &CartRef, cart: &mut Cart) -> Result<(), Problem> {
-    if keep(state, place, cart, None, NEW_TTL).await?.is_some() { Ok(()) } else { Err(busy()) }
-}
-
-/// The cart and its version. Another customer's cart is a 404.
-pub(crate) async fn load(state: &ApiState, place: &CartRef) -> Result<(Cart, i64), Problem> {
-    let missing = || Problem::not_found("cart");
-    let session = state.sessions.get(&place.key()).await?.ok_or_else(missing)?;
-    let cart = decode(&session.data)?;
-    if place.may_use(&cart) { Ok((cart, session.version)) } else { Err(missing()) }
-}
-
-/// Writes the cart over the version it was made from and renews its lifetime. Returns the new version, or `None` when
-/// another request has written the cart meanwhile.
-pub(crate) async fn save(
-    state: &ApiState,
-    place: &CartRef,
-    cart: &mut Cart,
-    expected: Option<i64>,
-) -> Result<Option<i64>, Problem> {
-    keep(state, place, cart, expected, TTL).await
-}
-
-async fn keep(
-    state: &ApiState,
-    place: &CartRef,
-    cart: &mut Cart,
-    expected: Option<i64>,
-    ttl: Duration,
-) -> Result<Option<i64>, Problem> {
-    cart.expires_at = later(state.ambient.now(), ttl);
-    Ok(state.sessions.replace(&place.key(), expected, &encode(cart)?, ttl).await?)
-}
-
-/// Changes an open cart and makes the signed-in customer its owner. Returns the cart under its key, which is new if the
-/// cart was taken over.
-pub(crate) async fn change(
-    state: &ApiState,
-    place: &CartRef,
-    edit: impl Fn(&mut Cart) -> Result<(), Problem>,
-) -> Result<(CartRef, Cart), Problem> {
-    for _ in 0..TRIES_MAX {
-        let (mut cart, version) = load(state, place).await?;
-        expect_open(state, place, &cart).await?;
-        edit(&mut cart)?;
-        let is_taken_over = cart.customer.is_none() && place.customer.is_some();
-        let written = if is_taken_over {
-            take_over(state, place, &mut cart, version).await?
-        } else {
-            save(state, place, &mut cart, Some(version)).await?.map(|_| *place)
-        };
-        if let Some(place) = written {
-            return Ok((place, cart));
-        }
-    }
-    Err(busy())
-}
-
-/// Stores the changed cart under a new id, which no other client knows, and retires the old one; `None` when another
-/// request has written the old one meanwhile. A crash in between leaves the old cart as it was, and a copy that no
-/// client knows.
-async fn take_over(
-    state: &ApiState,
-    place: &CartRef,
-    cart: &mut Cart,
-    version: i64,
-) -> Result<Option<CartRef>, Problem> {
-    cart.customer = place.customer;
-    let taken = CartRef { id: CartId::fresh(&state.ambient), ..*place };
-    // The cart was changed, so it gets the lifetime of changed carts.
-    if save(state, &taken, cart, None).await?.is_none() {
-        return Err(busy());
-    }
-    let gone = encode(&Cart { moved: true, ..Cart::new(None, None) })?;
-    if state.sessions.replace(&place.key(), Some(version), &gone, MOVED_TTL).await?.is_some() {
-        return Ok(Some(taken));
-    }
-    state.sessions.delete(&taken.key()).await?;
-    Ok(None)
-}
-
-/// Closes the cart over its order. The order stands even if this fails: the next checkout finds it.
-pub(crate) async fn close(
-    state: &ApiState,
-    place: &CartRef,
-    order: OrderId,
-    attempt: Option<(&str, [u8; 32])>,
-) {
-    let closing = async {
-        for _ in 0..TRIES_MAX {
-            let (mut cart, version) = load(state, place).await?;
-            cart.close(order, attempt, state.ambient.now());
-            if save(state, place, &mut cart, Some(version)).await?.is_some() {
-                return Ok(());
-            }
-        }
-        Err(busy())
-    };
-    if closing.await.is_err() {
-        tracing::warn!(order.id = %order, "cart not closed after its order was placed");
-    }
-}
-
-/// Removes the record of a rejected checkout, unless another checkout has replaced it.
-pub(crate) async fn release(state: &ApiState, place: &CartRef, mut cart: Cart, version: i64) {
-    cart.checkout = None;
-    if save(state, place, &mut cart, Some(version)).await.is_err() {
-        tracing::warn!("cart not released after a rejected checkout");
-    }
-}
-
-/// Rejects changes of a cart that was ordered or is being ordered.
-async fn expect_open(state: &ApiState, place: &CartRef, cart: &Cart) -> Result<(), Problem> {
-    let Some(checkout) = &cart.checkout else { return Ok(()) };
-    if checkout.placed {
-        return Err(closed(place, cart, checkout.order));
-    }
-    if state.ambient.now() < checkout.held_until {
-        return Err(held());
-    }
-    // The attempt that held the cart did not finish; it may have placed the order nevertheless.
-    let order = state.orders.order(place.merchant, checkout.order).await?;
-    if order.is_some() { Err(closed(place, cart, checkout.order)) } else { Ok(()) }
-}
-
-/// The problem for an ordered cart. Names the order only to callers who may see it.
-pub(crate) fn closed(place: &CartRef, cart: &Cart, order: OrderId) -> Problem {
-    let detail = if place.is_entitled(cart.customer) {
-        format!("it has become order {order}")
-    } else {
-        "it was ordered; make a new one".to_owned()
-    };
-    Problem::new(Kind::CART_CLOSED, detail)
 }
 
 pub(crate) fn held() -> Problem {

@@ -6,12 +6,12 @@
 use std::any::Any;
 
 use axum::{
-    extract::{FromRequestParts, MatchedPath, Request, State},
+    extract::{MatchedPath, Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use base::{Ambient, TraceContext};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tracing::Instrument;
 
 use crate::{
@@ -22,28 +22,12 @@ use crate::{
 const REQUEST_ID: &str = "x-request-id";
 const REQUEST_ID_CHARS_MAX: usize = 128;
 
-/// Trace of a request: the caller's, continued, or a new one.
-#[derive(Clone, Copy)]
-pub(crate) struct Trace(pub(crate) TraceContext);
-
-impl FromRequestParts<ApiState> for Trace {
-    type Rejection = std::convert::Infallible;
-
-    async fn from_request_parts(
-        parts: &mut request::Parts,
-        state: &ApiState,
-    ) -> Result<Self, Self::Rejection> {
-        let known = parts.extensions.get::<Self>().copied();
-        Ok(known.unwrap_or_else(|| Self(TraceContext::fresh(&state.ambient))))
-    }
-}
-
-/// Runs a request inside its span and completes the response.
+/// Runs a request inside its span and completes the response. Handlers find its [`TraceContext`] in the extensions.
 pub(crate) async fn serve(State(state): State<ApiState>, mut request: Request, next: Next) -> Response {
     let begun_at = state.ambient.now();
     let request_id = request_id(request.headers(), &state.ambient);
     let trace = continued(request.headers(), &state.ambient);
-    request.extensions_mut().insert(Trace(trace));
+    request.extensions_mut().insert(trace);
     let span = tracing::info_span!(
         "http_request",
         http.method = method_label(request.method()),
@@ -71,7 +55,6 @@ pub(crate) fn on_panic(_: Box<dyn Any + Send>) -> Response {
     Problem::logged().into_response()
 }
 
-/// Response for paths without a route.
 pub(crate) async fn route_not_found() -> Problem {
     Problem::new(Kind::ROUTE_NOT_FOUND, "see /openapi.json for the routes there are")
 }
@@ -113,6 +96,7 @@ fn request_id(headers: &HeaderMap, ambient: &Ambient) -> String {
     given.map_or_else(|| format!("req_{}", ambient.shown_uuid().simple()), str::to_owned)
 }
 
+/// The caller's trace, continued, or a new one.
 fn continued(headers: &HeaderMap, ambient: &Ambient) -> TraceContext {
     let given = headers.get("traceparent").and_then(|value| value.to_str().ok());
     match given.and_then(|text| text.parse::<TraceContext>().ok()) {
@@ -123,14 +107,6 @@ fn continued(headers: &HeaderMap, ambient: &Ambient) -> TraceContext {
 
 /// Label of a method. Methods are free text, and a log field should have few values.
 fn method_label(method: &Method) -> &'static str {
-    match method.as_str() {
-        "GET" => "GET",
-        "HEAD" => "HEAD",
-        "POST" => "POST",
-        "PUT" => "PUT",
-        "PATCH" => "PATCH",
-        "DELETE" => "DELETE",
-        "OPTIONS" => "OPTIONS",
-        _ => "(other)",
-    }
+    let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    known.into_iter().find(|known| *known == method.as_str()).unwrap_or("(other)")
 }

@@ -6,7 +6,6 @@
 //! gives access to one order, until it expires, is revoked, or is replaced by the response to a repeated request. An id
 //! alone gives no access to personal data.
 
-use axum::response::Response;
 use base::{Timestamp, time::later};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use store::{
@@ -22,7 +21,6 @@ use crate::{
     state::ApiState,
 };
 
-/// Header of the token, in requests and responses.
 pub(crate) const HEADER: HeaderName = HeaderName::from_static("orderworks-order-token");
 
 /// A new token: its stored form, and the value to send to its bearer.
@@ -44,8 +42,8 @@ impl IssuedToken {
         Ok(Self { stored, shown })
     }
 
-    pub(crate) fn onto(self, response: &mut Response) {
-        response.headers_mut().insert(HEADER, self.shown);
+    pub(crate) fn header(self) -> [(HeaderName, HeaderValue); 1] {
+        [(HEADER, self.shown)]
     }
 }
 

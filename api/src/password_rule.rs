@@ -72,10 +72,9 @@ fn is_common(password: &str, own_words: &[&str]) -> bool {
     if rest.is_empty() {
         return false;
     }
-    let own: Vec<String> = own_words.iter().map(|word| plain(word)).collect();
+    let own = own_words.iter().map(|word| plain(word));
     let parts = own_words.iter().flat_map(|word| word.split(|c: char| !c.is_alphanumeric())).map(plain);
-    let mut words: Vec<String> =
-        own.into_iter().chain(parts).chain(COMMON.lines().map(str::to_owned)).collect();
+    let mut words: Vec<String> = own.chain(parts).chain(COMMON.lines().map(str::to_owned)).collect();
     words.retain(|word| word.chars().count() >= WORD_CHARS_MIN);
     words.sort_unstable_by_key(|word| std::cmp::Reverse(word.len()));
     for word in words {
@@ -86,13 +85,12 @@ fn is_common(password: &str, own_words: &[&str]) -> bool {
 
 /// Number of characters that belong to no run and repeat nothing.
 fn own_chars(rest: &str) -> usize {
-    let repeats = |part: &[char]| part.iter().collect::<String>();
     let mut seen: Vec<String> = Vec::new();
     let mut own = 0;
     for part in rest.split_whitespace() {
         let chars: Vec<char> = part.chars().collect();
         for piece in chars.chunks(RUN_CHARS_MIN) {
-            let piece = repeats(piece);
+            let piece: String = piece.iter().collect();
             let is_run =
                 piece.chars().count() == RUN_CHARS_MIN && RUNS.iter().any(|run| run.contains(&piece));
             if !is_run && !seen.contains(&piece) {

@@ -36,17 +36,14 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 const NOBODYS: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// Handle to the threads.
 pub(crate) struct Passwords {
     ambient: Ambient,
     /// The threads end when this sender is dropped.
     queue: mpsc::Sender<Job>,
 }
 
-enum Job {
-    Hash { password: String, salt: [u8; SALT_BYTES], reply: oneshot::Sender<Result<String, String>> },
-    Verify { password: String, phc: String, reply: oneshot::Sender<Result<bool, String>> },
-}
+/// Hashes or checks a password in the memory of its thread.
+type Job = Box<dyn FnOnce(&mut Vec<Block>) + Send>;
 
 impl Passwords {
     pub(crate) fn new(ambient: Ambient) -> Self {
@@ -70,23 +67,29 @@ impl Passwords {
     /// The hash to store, with a fresh salt.
     pub(crate) async fn hash(&self, password: String) -> Result<PasswordHash, Problem> {
         let salt = self.ambient.secret::<SALT_BYTES>();
-        let phc = self.run(|reply| Job::Hash { password, salt, reply }).await?;
+        let phc = self.run(move |memory| hash(&password, &salt, memory)).await?;
         Ok(PasswordHash::from_phc(phc))
     }
 
     /// Whether the password matches the hash; false without a hash, after the same work.
     pub(crate) async fn verify(&self, password: String, hash: Option<PasswordHash>) -> Result<bool, Problem> {
         let phc = hash.as_ref().map_or(NOBODYS, PasswordHash::as_phc).to_owned();
-        self.run(|reply| Job::Verify { password, phc, reply }).await
+        self.run(move |memory| verify(&password, &phc, memory)).await
     }
 
     /// Runs a job. A job whose caller has left or timed out before it begins is skipped.
-    async fn run<T>(
+    async fn run<T: Send + 'static>(
         &self,
-        job: impl FnOnce(oneshot::Sender<Result<T, String>>) -> Job,
+        work: impl FnOnce(&mut Vec<Block>) -> Result<T, String> + Send + 'static,
     ) -> Result<T, Problem> {
         let (reply, result) = oneshot::channel();
-        self.queue.try_send(job(reply)).map_err(|_| busy())?;
+        let job = move |memory: &mut Vec<Block>| {
+            if !reply.is_closed() {
+                // A failed send means that the caller has left.
+                drop(reply.send(work(memory)));
+            }
+        };
+        self.queue.try_send(Box::new(job)).map_err(|_| busy())?;
         match tokio::time::timeout(WAIT_MAX, result).await {
             Ok(Ok(result)) => result.map_err(|why| failed(&why)),
             Ok(Err(_)) => Err(failed("the thread for it has ended")),
@@ -100,16 +103,7 @@ fn work(jobs: &Mutex<mpsc::Receiver<Job>>) {
     // One thread waits for a job, the others for the lock.
     let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
     while let Some(job) = next() {
-        // A failed send means that the caller has left.
-        match job {
-            Job::Hash { password, salt, reply } if !reply.is_closed() => {
-                drop(reply.send(hash(&password, &salt, &mut memory)));
-            }
-            Job::Verify { password, phc, reply } if !reply.is_closed() => {
-                drop(reply.send(verify(&password, &phc, &mut memory)));
-            }
-            Job::Hash { .. } | Job::Verify { .. } => {}
-        }
+        job(&mut memory);
     }
 }
 
@@ -212,9 +206,7 @@ mod tests {
         assert!(passwords.verify(String::new(), None).await.is_err());
         let (queue, _jobs) = mpsc::channel(1);
         let passwords = Passwords { ambient: Ambient::system(), queue };
-        let (reply, _result) = oneshot::channel();
-        let waiting = Job::Verify { password: String::new(), phc: String::new(), reply };
-        assert!(passwords.queue.try_send(waiting).is_ok(), "there is room for one");
+        assert!(passwords.queue.try_send(Box::new(|_| {})).is_ok(), "there is room for one");
         let refused = passwords.verify(String::new(), None).await.expect_err("there is room for one");
         assert_eq!(axum::response::IntoResponse::into_response(refused).status(), 503);
     }

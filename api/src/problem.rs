@@ -27,7 +27,7 @@ const ERRORS_BYTES_MAX: usize = 60 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Kind {
     status: StatusCode,
-    code: &'static str,
+    pub(crate) code: &'static str,
     title: &'static str,
 }
 
@@ -154,6 +154,21 @@ impl Problem {
         Self::new(Kind::INTERNAL, "the failure was logged under the request id")
     }
 
+    /// Logs the error, once; the client learns only whether to retry.
+    pub(crate) fn of_store(error: &StoreError) -> Self {
+        match error {
+            StoreError::Unavailable { store, .. } | StoreError::Busy { store, .. } => {
+                tracing::error!(store, error = describe(error), "store unavailable");
+                Self::new(Kind::UNAVAILABLE, "try again shortly; a repeated request does no harm")
+                    .retry_after(STORE_RETRY_SECONDS)
+            }
+            other => {
+                tracing::error!(error = describe(other), "store failed");
+                Self::logged()
+            }
+        }
+    }
+
     pub(crate) fn kind(&self) -> Kind {
         self.0.kind
     }
@@ -179,6 +194,11 @@ impl Problem {
 
     pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.0.headers.append(name, value);
+        self
+    }
+
+    pub(crate) fn with_headers(mut self, headers: HeaderMap) -> Self {
+        self.0.headers.extend(headers);
         self
     }
 
@@ -258,23 +278,6 @@ impl From<SessionError> for Problem {
             }
             other => {
                 tracing::error!(error = %other, "session store failed");
-                Self::logged()
-            }
-        }
-    }
-}
-
-impl Problem {
-    /// Logs the error, once; the client learns only whether to retry.
-    pub(crate) fn of_store(error: &StoreError) -> Self {
-        match error {
-            StoreError::Unavailable { store, .. } | StoreError::Busy { store, .. } => {
-                tracing::error!(store, error = describe(error), "store unavailable");
-                Self::new(Kind::UNAVAILABLE, "try again shortly; a repeated request does no harm")
-                    .retry_after(STORE_RETRY_SECONDS)
-            }
-            other => {
-                tracing::error!(error = describe(other), "store failed");
                 Self::logged()
             }
         }

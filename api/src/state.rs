@@ -40,8 +40,6 @@ pub struct ApiShared {
     pub(crate) limiters: Limiters,
     pub(crate) sessions: Arc<dyn Sessions>,
     pub(crate) passwords: Passwords,
-    /// Counted over all processes that share the counters.
-    pub(crate) limits: Arc<dyn RateLimits>,
     pub(crate) readiness: Readiness,
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) streams_by_merchant: Arc<KeyedSlots<MerchantId>>,
@@ -81,8 +79,7 @@ impl ApiState {
         let catalog = CatalogCache::new(parts.cache, Arc::clone(&parts.orders), parts.ambient.clone());
         Self(Arc::new(ApiShared {
             catalog: Arc::new(catalog),
-            limits: parts.limits,
-            limiters: Limiters::new(&config),
+            limiters: Limiters::new(&config, parts.limits),
             sessions: parts.sessions,
             passwords: Passwords::new(parts.ambient.clone()),
             streams: Arc::new(Semaphore::new(config.streams_max)),

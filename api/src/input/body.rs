@@ -23,7 +23,6 @@ const DEPTH_MAX: usize = 16;
 
 /// A body that was read without faults.
 pub(crate) struct Body<T> {
-    /// The request in it.
     pub(crate) value: T,
     /// SHA-256 of method, path and canonical body: requests with the same content have the same fingerprint.
     pub(crate) fingerprint: [u8; 32],

@@ -33,7 +33,7 @@ pub(super) fn refuse(json: &Value) -> Result<(), Problem> {
     }
     let errors = found.into_iter().map(|pointer| FieldError {
         pointer,
-        code: "card_number_not_accepted",
+        code: Kind::CARD_NUMBER.code,
         detail: "send the payment provider's token instead".to_owned(),
     });
     let detail = "the body seems to hold a card number; it was neither stored nor logged";
@@ -101,9 +101,11 @@ fn holds_card_number(text: &str) -> bool {
     run.ends()
 }
 
+#[derive(Default, Clone, Copy)]
 enum Token {
     Digit(u8),
     Separator,
+    #[default]
     Other,
 }
 
@@ -136,40 +138,31 @@ struct Run {
     sums: [[u8; 2]; SUMS],
     /// Bit `n` is set where a group began with 2 to 6 and `n` digits follow its first digit.
     starts: u32,
-    /// The preceding token.
-    last: Last,
-}
-
-#[derive(Default, Clone, Copy, PartialEq, Eq)]
-enum Last {
-    #[default]
-    Other,
-    Digit,
-    /// A separator after a digit.
-    Separator,
+    /// The preceding token of the run: a separator only after a digit.
+    last: Token,
 }
 
 impl Run {
     /// Processes a token; whether a card number ended before it.
     fn takes(&mut self, next: Token) -> bool {
-        match next {
-            Token::Digit(digit) => {
+        match (self.last, next) {
+            (_, Token::Digit(digit)) => {
                 self.push(digit);
-                self.last = Last::Digit;
+                self.last = next;
                 false
             }
-            Token::Separator if self.last == Last::Digit => {
-                self.last = Last::Separator;
+            (Token::Digit(_), Token::Separator) => {
+                self.last = next;
                 self.is_card_number()
             }
             // No run has begun.
-            _ if self.last == Last::Other => false,
+            (Token::Other, _) => false,
             _ => self.ends(),
         }
     }
 
     fn push(&mut self, digit: u8) {
-        let begins = self.last != Last::Digit && matches!(digit, 2..=6);
+        let begins = !matches!(self.last, Token::Digit(_)) && matches!(digit, 2..=6);
         self.starts = self.starts << 1 | u32::from(begins);
         let [even, odd] = self.sums[self.count % SUMS];
         self.count += 1;
@@ -181,8 +174,8 @@ impl Run {
 
     /// Ends the run; whether a card number ended with it.
     fn ends(&mut self) -> bool {
-        let found = self.last == Last::Digit && self.is_card_number();
-        (self.starts, self.last) = (0, Last::Other);
+        let found = matches!(self.last, Token::Digit(_)) && self.is_card_number();
+        (self.starts, self.last) = (0, Token::Other);
         found
     }
 

@@ -151,7 +151,6 @@ fn password(schema: &Object, text: &str) -> Result<String, TextFault> {
     Err(("wrong_length", format!("expected {min} to {max} characters")))
 }
 
-/// Text of several lines.
 fn paragraphs(schema: &Object, text: &str) -> Result<String, TextFault> {
     if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
         return Err(("control_character", "control characters are not allowed".to_owned()));

@@ -4,30 +4,19 @@ use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, Path};
 use http::request;
+use serde::de::DeserializeOwned;
 
 use crate::{problem::Problem, state::ApiState};
 
-/// The only parameter of a path. axum's own extractor rejects with plain text instead of a problem.
-pub(crate) struct PathText(pub(crate) String);
+/// The parameter of a path, or a tuple of all. axum's own extractor rejects with plain text instead of a problem.
+pub(crate) struct PathText<T = String>(pub(crate) T);
 
-impl FromRequestParts<ApiState> for PathText {
+impl<T: DeserializeOwned + Send> FromRequestParts<ApiState> for PathText<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
-        let text = Path::<String>::from_request_parts(parts, state).await;
+        let text = Path::<T>::from_request_parts(parts, state).await;
         text.map(|Path(text)| Self(text)).map_err(|_| Problem::not_found("resource"))
-    }
-}
-
-/// The two parameters of a path.
-pub(crate) struct PathTexts(pub(crate) String, pub(crate) String);
-
-impl FromRequestParts<ApiState> for PathTexts {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
-        let texts = Path::<(String, String)>::from_request_parts(parts, state).await;
-        texts.map(|Path((first, second))| Self(first, second)).map_err(|_| Problem::not_found("resource"))
     }
 }
 

@@ -11,7 +11,6 @@ const LIMIT_DEFAULT: u32 = 10;
 /// Items per page at most.
 pub(crate) const LIMIT_MAX: u32 = 100;
 
-/// The parameters of a request.
 pub(crate) struct Query {
     values: BTreeMap<String, String>,
     report: Report,
@@ -55,13 +54,10 @@ impl Query {
 
     /// `limit` and `starting_after`, or every fault of the query.
     pub(crate) fn page<C: FromStr>(self) -> Result<PageRequest<C>, Problem> {
-        let limit = self.parsed::<u32>("limit", format_args!("a whole number from 1 to {LIMIT_MAX}"));
+        let range = format!("a whole number from 1 to {LIMIT_MAX}");
+        let limit = self.parsed::<u32>("limit", &range);
         if limit.is_some_and(|limit| !(1..=LIMIT_MAX).contains(&limit)) {
-            self.report.add(
-                "?limit",
-                "out_of_range",
-                format!("expected a whole number from 1 to {LIMIT_MAX}"),
-            );
+            self.report.add("?limit", "out_of_range", format!("expected {range}"));
         }
         let after = self.parsed("starting_after", "the last item of the page before");
         self.report.finish()?;

@@ -9,7 +9,6 @@ pub(super) const ERRORS_MAX: usize = 100;
 /// Characters shown of a client's own field name.
 const NAME_CHARS_MAX: usize = 64;
 
-/// The faults found so far.
 #[derive(Default)]
 pub(crate) struct Report(RefCell<Vec<FieldError>>);
 

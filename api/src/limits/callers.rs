@@ -6,10 +6,7 @@ use axum::extract::FromRequestParts;
 use http::{HeaderMap, request};
 use store::{merchants::KeyRecord, orders::IdempotencyKey};
 
-use super::{
-    limiter::{Limiter, RateFields},
-    table::Caller,
-};
+use super::{limiter::Limiter, table::Caller};
 use crate::{
     auth,
     input::{Body, required_idempotency_key},
@@ -28,11 +25,11 @@ pub(crate) struct Admitted<T> {
     pub(crate) key: KeyRecord,
     pub(crate) idempotency: IdempotencyKey,
     pub(crate) body: T,
-    pub(crate) rate: RateFields,
 }
 
 impl CheckoutCaller {
     /// Counts a valid request against the caller's allowance, and an invalid one against a small allowance of its own.
+    /// Returns the header fields of the allowance as well.
     ///
     /// # Errors
     /// The faults of the request, or a 429 when the allowance is used up.
@@ -41,16 +38,17 @@ impl CheckoutCaller {
         state: &ApiState,
         headers: &HeaderMap,
         body: Result<Body<T>, Problem>,
-    ) -> Result<Admitted<T>, Problem> {
+    ) -> Result<(Admitted<T>, HeaderMap), Problem> {
         let read = required_idempotency_key(headers, self.key.scope).and_then(|key| Ok((key, body?)));
         match read {
             Ok((key, Body { value: body, fingerprint })) => {
-                let rate = state.limiters.take_order(&self.key, self.address, &*state.limits).await?;
-                Ok(Admitted { key: self.key, idempotency: IdempotencyKey { key, fingerprint }, body, rate })
+                let rate = state.limiters.take_order(&self.key, self.address).await?;
+                let idempotency = IdempotencyKey { key, fingerprint };
+                Ok((Admitted { key: self.key, idempotency, body }, rate))
             }
             Err(fault) => {
                 let caller = Caller::KeyAt(self.key.id, self.address);
-                Err(state.limiters.invalid_orders.take_told(caller)?.onto(fault))
+                Err(fault.with_headers(state.limiters.invalid_orders.take_told(caller)?))
             }
         }
     }

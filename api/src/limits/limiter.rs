@@ -48,7 +48,7 @@ impl Limiter {
     }
 
     /// Takes one request from the caller's allowance; returns the header fields with the rest of it.
-    pub(super) fn take_told(&self, caller: Caller) -> Result<RateFields, Problem> {
+    pub(super) fn take_told(&self, caller: Caller) -> Result<HeaderMap, Problem> {
         self.take(caller).map(|remaining| self.fields(remaining, 1))
     }
 
@@ -59,7 +59,7 @@ impl Limiter {
         caller: Caller,
         name: &str,
         shared: &dyn RateLimits,
-    ) -> Result<RateFields, Problem> {
+    ) -> Result<HeaderMap, Problem> {
         let here = self.take(caller)?;
         let quota = cache::Quota { interval: self.interval, burst: self.burst.get() };
         // Without an answer the limit of this process alone holds; the implementation has logged the cause.
@@ -82,7 +82,7 @@ impl Limiter {
         self.refused.fetch_add(1, Ordering::Relaxed);
         let seconds = seconds_ceil(wait);
         let problem = Problem::new(Kind::RATE_LIMITED, format!("try again in {seconds} s"));
-        self.fields(0, seconds).onto(problem.retry_after(seconds).violating(self.name))
+        problem.retry_after(seconds).violating(self.name).with_headers(self.fields(0, seconds))
     }
 
     /// Requests rejected since the start.
@@ -91,44 +91,23 @@ impl Limiter {
     }
 
     /// Fields of draft-ietf-httpapi-ratelimit-headers. `seconds`: until more than `remaining` may be sent.
-    fn fields(&self, remaining: u32, seconds: u64) -> RateFields {
+    fn fields(&self, remaining: u32, seconds: u64) -> HeaderMap {
         let (name, burst) = (self.name, self.burst);
         let window_seconds = seconds_ceil(self.interval * burst.get());
-        RateFields {
-            policy: format!("\"{name}\";q={burst};w={window_seconds}"),
-            limit: format!("\"{name}\";r={remaining};t={seconds}"),
-        }
+        let fields = [
+            ("ratelimit-policy", format!("\"{name}\";q={burst};w={window_seconds}")),
+            ("ratelimit", format!("\"{name}\";r={remaining};t={seconds}")),
+        ];
+        let valid = fields.into_iter().filter_map(|(name, value)| {
+            Some((HeaderName::from_static(name), HeaderValue::try_from(value).ok()?))
+        });
+        valid.collect()
     }
 
     /// Removes callers that have been idle long enough to have their whole burst again.
     pub(super) fn sweep(&self) {
         self.governor.retain_recent();
         self.governor.shrink_to_fit();
-    }
-}
-
-/// The header fields `RateLimit-Policy` and `RateLimit`.
-#[derive(Debug, Clone)]
-pub(crate) struct RateFields {
-    policy: String,
-    limit: String,
-}
-
-impl RateFields {
-    fn pairs(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
-        let pairs = [("ratelimit-policy", &self.policy), ("ratelimit", &self.limit)];
-        pairs.into_iter().filter_map(|(name, value)| {
-            Some((HeaderName::from_static(name), HeaderValue::from_str(value).ok()?))
-        })
-    }
-
-    /// The fields for a successful response.
-    pub(crate) fn headers(&self) -> HeaderMap {
-        self.pairs().collect()
-    }
-
-    pub(super) fn onto(&self, problem: Problem) -> Problem {
-        self.pairs().fold(problem, |problem, (name, value)| problem.with_header(name, value))
     }
 }
 

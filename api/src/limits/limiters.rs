@@ -1,8 +1,9 @@
 //! The allowances of all callers.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use cache::RateLimits;
+use http::HeaderMap;
 use sha2::{Digest, Sha256};
 use store::{
     customers::email_key,
@@ -10,10 +11,7 @@ use store::{
     merchants::{KeyRecord, KeyScope},
 };
 
-use super::{
-    limiter::{Limiter, RateFields},
-    table::Caller,
-};
+use super::{limiter::Limiter, table::Caller};
 use crate::{config::ApiConfig, problem::Problem};
 
 /// Interval at which idle callers are removed.
@@ -36,18 +34,20 @@ pub(crate) struct Limiters {
     pub(super) new_carts_by_merchant: Limiter,
     pub(super) sign_in_by_ip: Limiter,
     sign_in_by_account: Limiter,
-    reads: ByCaller,
+    pub(crate) reads: ByCaller,
     pub(super) searches: ByCaller,
+    /// Counted over all processes that share the counters.
+    shared: Arc<dyn RateLimits>,
 }
 
 /// A limit of customers by address, and of the merchant by secret key.
-pub(super) struct ByCaller {
+pub(crate) struct ByCaller {
     ip: Limiter,
     key: Limiter,
 }
 
 impl ByCaller {
-    pub(super) fn take(&self, key: &KeyRecord, address: IpAddr) -> Result<(), Problem> {
+    pub(crate) fn take(&self, key: &KeyRecord, address: IpAddr) -> Result<(), Problem> {
         let taken = match key.scope {
             KeyScope::Secret => self.key.take(Caller::Key(key.id)),
             KeyScope::Publishable => self.ip.take(Caller::Address(address)),
@@ -57,7 +57,7 @@ impl ByCaller {
 }
 
 impl Limiters {
-    pub(crate) fn new(config: &ApiConfig) -> Self {
+    pub(crate) fn new(config: &ApiConfig, shared: Arc<dyn RateLimits>) -> Self {
         let (checkout, sign_in) = (config.checkout, config.sign_in);
         let (carts, reads) = (config.carts, config.reads);
         let by_ip = |name| Limiter::new(name, SECOND / checkout.per_ip_per_second.get(), checkout.burst);
@@ -87,6 +87,7 @@ impl Limiters {
                 ip: Limiter::per("search-ip", SECOND, reads.searches_per_ip_per_second),
                 key: Limiter::per("search-key", SECOND, reads.searches_per_key_per_second),
             },
+            shared,
         }
     }
 
@@ -114,11 +115,6 @@ impl Limiters {
         self.key_lookups.take(Caller::Address(address)).map(drop)
     }
 
-    /// Takes a read from the allowance of the address or the secret key.
-    pub(crate) fn take_read(&self, key: &KeyRecord, address: IpAddr) -> Result<(), Problem> {
-        self.reads.take(key, address)
-    }
-
     /// Takes a password attempt from the allowance of an account, which need not exist.
     pub(crate) fn take_sign_in(&self, merchant: MerchantId, email: &str) -> Result<(), Problem> {
         let account = Sha256::digest(format!("{merchant} {}", email_key(email)));
@@ -126,13 +122,8 @@ impl Limiters {
     }
 
     /// Takes a valid order from the allowances of the key and, with a publishable key, of the address.
-    pub(super) async fn take_order(
-        &self,
-        key: &KeyRecord,
-        address: IpAddr,
-        shared: &dyn RateLimits,
-    ) -> Result<RateFields, Problem> {
-        let (by_key, name) = (Caller::Key(key.id), format!("checkout:{}", key.id));
+    pub(super) async fn take_order(&self, key: &KeyRecord, address: IpAddr) -> Result<HeaderMap, Problem> {
+        let (by_key, name, shared) = (Caller::Key(key.id), format!("checkout:{}", key.id), &*self.shared);
         match key.scope {
             KeyScope::Secret => self.orders_by_secret_key.take_shared(by_key, &name, shared).await,
             KeyScope::Publishable => {

@@ -14,7 +14,6 @@ use sha2::Sha256;
 /// Stripe's own default.
 pub(super) const TOLERANCE_SECONDS: i64 = 300;
 
-/// Reason to reject a webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unsigned {
     #[error("the Stripe-Signature header is missing or not readable")]
@@ -25,7 +24,6 @@ pub(super) enum Unsigned {
     Signature,
 }
 
-/// Verifies a body against its header.
 pub(super) fn verify(
     secrets: &[SecretString],
     header: &str,

@@ -69,7 +69,6 @@ struct Report {
     intent: String,
 }
 
-/// Accepts a webhook.
 pub(super) async fn take(State(state): State<ApiState>, request: Request) -> Result<StatusCode, Problem> {
     let (parts, body) = request.into_parts();
     let body = receive(&parts.headers, body, BODY_BYTES_MAX, state.config.body_timeout).await?;

@@ -1,6 +1,7 @@
 //! Products, categories and stock.
 
-use axum::{Json, extract::State};
+use axum::{Extension, Json, extract::State};
+use base::TraceContext;
 use http::StatusCode;
 use serde::Deserialize;
 use store::{
@@ -12,10 +13,9 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     auth::{AnyKey, SecretKey},
-    edge::Trace,
     input::{Body, PathText, Query, Request, is_sku},
     limits::SearchCaller,
-    problem::{FieldError, Kind, Problem, ProblemBody},
+    problem::{FieldError, Kind, Problem},
     state::ApiState,
     view::{CategoryView, InventoryView, List, ProductView},
 };
@@ -37,10 +37,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         ("category" = Option<String>, Query, description = "Only this category"),
         ("q" = Option<String>, Query, description = "Only products whose name or sku contains this text"),
     ),
-    responses(
-        (status = 200, description = "A page of products", body = List<ProductView>),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
-    ),
+    responses((status = 200, description = "A page of products", body = List<ProductView>)),
 )]
 async fn list_products(
     State(state): State<ApiState>,
@@ -57,10 +54,7 @@ async fn list_products(
 #[utoipa::path(
     get, path = "/v1/products/{sku}", tag = "catalog",
     params(("sku" = String, Path, description = "Stock keeping unit")),
-    responses(
-        (status = 200, description = "The product", body = ProductView),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
-    ),
+    responses((status = 200, description = "The product", body = ProductView)),
 )]
 async fn get_product(
     State(state): State<ApiState>,
@@ -110,7 +104,6 @@ impl Request for ProductPut {}
     responses(
         (status = 200, description = "Replaced", body = ProductView),
         (status = 201, description = "Created, with no stock", body = ProductView),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn put_product(
@@ -119,29 +112,22 @@ async fn put_product(
     PathText(sku): PathText,
     body: Body<ProductPut>,
 ) -> Result<(StatusCode, Json<ProductView>), Problem> {
-    let request = body.value;
+    let ProductPut { sku: given, name, description, category, price_minor, currency, low_stock_at } =
+        body.value;
     if !is_sku(&sku) {
         return Err(Problem::new(
             Kind::INVALID,
             "a sku is 1 to 64 letters, digits, dots, underscores or dashes",
         ));
     }
-    if request.sku.is_some_and(|given| given != sku) {
+    if given.is_some_and(|given| given != sku) {
         let error = FieldError::new("/sku", "mismatch", "differs from the sku in the path");
         return Err(Problem::invalid(vec![error]));
     }
-    let data = ProductData {
-        sku,
-        name: request.name,
-        description: request.description,
-        category: request.category,
-        price_minor: request.price_minor,
-        currency: request.currency,
-        low_stock_at: request.low_stock_at.unwrap_or(0),
-    };
-    let sku = data.sku.clone();
+    let (changed, low_stock_at) = (sku.clone(), low_stock_at.unwrap_or(0));
+    let data = ProductData { sku, name, description, category, price_minor, currency, low_stock_at };
     let put = state.orders.put_product(key.merchant, data, state.ambient.now()).await;
-    state.catalog.changed(key.merchant, &sku).await;
+    state.catalog.changed(key.merchant, &changed).await;
     let (product, new) = put?;
     let status = if new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(product.into())))
@@ -150,10 +136,7 @@ async fn put_product(
 /// List categories
 #[utoipa::path(
     get, path = "/v1/categories", tag = "catalog",
-    responses(
-        (status = 200, description = "All categories, by slug", body = List<CategoryView>),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
-    ),
+    responses((status = 200, description = "All categories, by slug", body = List<CategoryView>)),
 )]
 async fn list_categories(
     State(state): State<ApiState>,
@@ -167,10 +150,7 @@ async fn list_categories(
 #[utoipa::path(
     get, path = "/v1/inventory/{sku}", tag = "catalog",
     params(("sku" = String, Path, description = "Stock keeping unit")),
-    responses(
-        (status = 200, description = "The stock", body = InventoryView),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
-    ),
+    responses((status = 200, description = "The stock", body = InventoryView)),
 )]
 async fn get_inventory(
     State(state): State<ApiState>,
@@ -200,15 +180,13 @@ impl Request for InventoryPut {}
     request_body = InventoryPut,
     responses(
         (status = 200, description = "Set", body = InventoryView),
-        (status = 409, description = "Open orders have reserved more than this", body = ProblemBody,
-            content_type = "application/problem+json"),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "Open orders have reserved more than this"),
     ),
 )]
 async fn put_inventory(
     State(state): State<ApiState>,
     SecretKey(key): SecretKey,
-    Trace(trace): Trace,
+    Extension(trace): Extension<TraceContext>,
     PathText(sku): PathText,
     body: Body<InventoryPut>,
 ) -> Result<Json<InventoryView>, Problem> {

@@ -5,11 +5,12 @@
 //! or a stranger's registration may bring to the owner of the address, opens no account with a stranger's password.
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, HeaderValue, StatusCode};
+use base::TraceContext;
+use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 use store::{
@@ -22,11 +23,10 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::orders::place::{REPLAYED, key_reused};
 use crate::{
-    edge::Trace,
     input::{Body, Report, Request, idempotency_key, scoped_key},
     limits::PasswordCaller,
     password_rule,
-    problem::{Kind, Problem, ProblemBody},
+    problem::{Kind, Problem},
     sessions,
     state::ApiState,
     view::{AccountView, RequestedView},
@@ -94,15 +94,13 @@ impl Request for CustomerDelete {}
         (status = 202, description = "A mail is on its way", body = RequestedView, headers(
             ("Idempotent-Replayed" = String, description = "`true` on a repetition"),
         )),
-        (status = 429, description = "Too many requests", body = ProblemBody,
-            content_type = "application/problem+json"),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests"),
     ),
 )]
 async fn register(
     State(state): State<ApiState>,
     PasswordCaller(key): PasswordCaller,
-    Trace(trace): Trace,
+    Extension(trace): Extension<TraceContext>,
     headers: HeaderMap,
     body: Body<CustomerCreate>,
 ) -> Result<Response, Problem> {
@@ -119,16 +117,12 @@ async fn register(
         created_at: state.ambient.now(),
     };
     let new = NewVerification { verification, idempotency_key, trace: Some(trace) };
-    let requested = state.orders.request_verification(new).await?;
-    let mut response = (StatusCode::ACCEPTED, Json(RequestedView::registration())).into_response();
-    match requested {
-        VerificationRequested::Stored => {}
-        VerificationRequested::Repeated => {
-            response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
-        }
-        VerificationRequested::KeyReused => return Err(key_reused()),
+    let accepted = (StatusCode::ACCEPTED, Json(RequestedView::REGISTRATION));
+    match state.orders.request_verification(new).await? {
+        VerificationRequested::Stored => Ok(accepted.into_response()),
+        VerificationRequested::Repeated => Ok(([(REPLAYED, "true")], accepted).into_response()),
+        VerificationRequested::KeyReused => Err(key_reused()),
     }
-    Ok(response)
 }
 
 /// Prove an address
@@ -139,17 +133,14 @@ async fn register(
     post, path = "/v1/customers/verify", tag = "customers", request_body = CustomerVerify,
     responses(
         (status = 201, description = "The account is open", body = AccountView),
-        (status = 422, description = "No registration waits with this token and password", body = ProblemBody,
-            content_type = "application/problem+json"),
-        (status = 429, description = "Too many requests", body = ProblemBody,
-            content_type = "application/problem+json"),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "No registration waits with this token and password"),
+        (status = 429, description = "Too many requests"),
     ),
 )]
 async fn verify(
     State(state): State<ApiState>,
     PasswordCaller(key): PasswordCaller,
-    Trace(trace): Trace,
+    Extension(trace): Extension<TraceContext>,
     body: Body<CustomerVerify>,
 ) -> Result<(StatusCode, Json<AccountView>), Problem> {
     let CustomerVerify { token, password } = body.value;
@@ -176,11 +167,8 @@ async fn verify(
     params(("Orderworks-Session" = String, Header, description = "`ows_…`")),
     responses(
         (status = 204, description = "The account is gone"),
-        (status = 401, description = "No session, or the password is another", body = ProblemBody,
-            content_type = "application/problem+json"),
-        (status = 429, description = "Too many requests from this address or for this account", body = ProblemBody,
-            content_type = "application/problem+json"),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 401, description = "No session, or the password is another"),
+        (status = 429, description = "Too many requests from this address or for this account"),
     ),
 )]
 async fn delete(
@@ -189,17 +177,15 @@ async fn delete(
     headers: HeaderMap,
     body: Body<CustomerDelete>,
 ) -> Result<StatusCode, Problem> {
-    let customer = sessions::customer(&state, key.merchant, &headers).await?.ok_or_else(|| {
-        sessions::unauthorized(Kind::SESSION, "send the session's token as `Orderworks-Session`")
-    })?;
-    let account = sessions::account(&state, key.merchant, customer).await?;
+    let owner = sessions::current(&state, key.merchant, &headers).await?.owner;
+    let account = sessions::account(&state, owner).await?;
     state.limiters.take_sign_in(key.merchant, &account.customer.email)?;
     if !state.passwords.verify(body.value.password, Some(account.password_hash)).await? {
         return Err(sessions::unauthorized(Kind::CREDENTIALS, "check the password and try again"));
     }
     // Before the account, so that a failure here can be retried.
-    sessions::close_all(&state, key.merchant, customer).await?;
-    state.orders.delete_account(key.merchant, customer).await?;
+    sessions::close_all(&state, owner).await?;
+    state.orders.delete_account(key.merchant, owner.customer).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

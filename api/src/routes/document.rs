@@ -6,9 +6,10 @@
 
 use store::domain::OrderStatus;
 use utoipa::openapi::{
-    Content, OpenApi, RefOr, Required, Schema,
+    Content, OpenApi, Ref, RefOr, Required, Response, Schema,
     path::{Operation, Parameter, PathItem},
     schema::{Object, SchemaType, Type},
+    security::{Http, HttpAuthScheme, SecurityScheme},
 };
 
 use crate::input::{LIMIT_MAX, SKU_PATTERN, TEXT_PATTERN, pattern};
@@ -17,7 +18,7 @@ use crate::input::{LIMIT_MAX, SKU_PATTERN, TEXT_PATTERN, pattern};
 const UUID_PATTERN: &str = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}";
 /// 1 to 255 visible ASCII characters, bare or as an sf-string (RFC 9651, section 3.3.3).
 const KEY_PATTERN: &str = r#"^([!#-~][!-~]{0,254}|"([!#-\[\]-~]|\\["\\]){1,255}")$"#;
-/// Adds the common rules to the document.
+
 pub(super) fn tell_rules(document: &mut OpenApi) {
     for (path, item) in &mut document.paths.paths {
         for operation in operations(item) {
@@ -28,10 +29,18 @@ pub(super) fn tell_rules(document: &mut OpenApi) {
             }
             tell_body(operation);
             tell_streams(operation);
+            if path.starts_with("/v1/") {
+                tell_problems(operation);
+            }
         }
     }
-    let schemas = document.components.iter_mut().flat_map(|components| components.schemas.values_mut());
-    schemas.for_each(tell_patterns);
+    let components = document.components.get_or_insert_default();
+    components.schemas.values_mut().for_each(tell_patterns);
+    let mut keys = Http::new(HttpAuthScheme::Bearer);
+    let description =
+        "`owk_pub_…` (storefronts: catalog, placing orders, reading one order) or `owk_sec_…` (all)";
+    keys.description = Some(description.to_owned());
+    components.add_security_scheme("api_key", SecurityScheme::Http(keys));
 }
 
 /// Adds the pattern to each member that has a format.
@@ -110,6 +119,20 @@ fn tell_streams(operation: &mut Operation) {
         let RefOr::T(response) = response else { continue };
         if let Some(RefOr::T(stream)) = response.content.get_mut("text/event-stream") {
             stream.schema = None;
+        }
+    }
+}
+
+/// Every operation may end in a problem, and every failure that its handler names is one.
+fn tell_problems(operation: &mut Operation) {
+    let responses = &mut operation.responses.responses;
+    responses.entry("default".to_owned()).or_insert_with(|| RefOr::T(Response::new("A problem")));
+    for (status, response) in responses {
+        if !status.starts_with('2')
+            && let RefOr::T(response) = response
+        {
+            let problem = Content::new(Some(Ref::from_schema_name("Problem")));
+            response.content.insert("application/problem+json".to_owned(), RefOr::T(problem));
         }
     }
 }

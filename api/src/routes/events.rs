@@ -6,7 +6,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     auth::SecretKey,
     input::Query,
-    problem::{Problem, ProblemBody},
+    problem::Problem,
     state::ApiState,
     view::{EventView, List},
 };
@@ -22,10 +22,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         ("limit" = Option<u32>, Query, description = "1 to 100, 10 when absent"),
         ("starting_after" = Option<String>, Query, description = "The last event of the page before"),
     ),
-    responses(
-        (status = 200, description = "A page of events", body = List<EventView>),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
-    ),
+    responses((status = 200, description = "A page of events", body = List<EventView>)),
 )]
 async fn list_events(
     State(state): State<ApiState>,

@@ -12,10 +12,7 @@ mod password_resets;
 mod sessions;
 mod webhook_endpoints;
 
-use utoipa::{
-    Modify, OpenApi,
-    openapi::security::{Http, HttpAuthScheme, SecurityScheme},
-};
+use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
@@ -35,7 +32,6 @@ use crate::{
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     components(schemas(ProblemBody, FieldError)),
-    modifiers(&ApiKeys),
     security(("api_key" = [])),
     tags(
         (name = "orders", description = "Placing, reading, cancelling and refunding orders"),
@@ -47,20 +43,6 @@ use crate::{
     ),
 )]
 struct Document;
-
-struct ApiKeys;
-
-impl Modify for ApiKeys {
-    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        let mut scheme = Http::new(HttpAuthScheme::Bearer);
-        scheme.description = Some(
-            "`owk_pub_…` (storefronts: catalog, placing orders, reading one order) or `owk_sec_…` (all)"
-                .to_owned(),
-        );
-        let components = document.components.get_or_insert_default();
-        components.add_security_scheme("api_key", SecurityScheme::Http(scheme));
-    }
-}
 
 /// The OpenAPI document of all routes.
 pub fn openapi() -> utoipa::openapi::OpenApi {

@@ -3,7 +3,8 @@
 //! Guarantees: the response to a request is the same whether the address has an account or not; a token works once, for
 //! an hour, and only the newest of an account; afterwards all sessions of the account have ended.
 
-use axum::{Json, extract::State};
+use axum::{Extension, Json, extract::State};
+use base::TraceContext;
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
@@ -17,12 +18,11 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::customers::token_invalid;
 use crate::{
-    edge::Trace,
     input::{Body, Report, Request},
     limits::PasswordCaller,
     password_rule,
-    problem::{Problem, ProblemBody},
-    sessions,
+    problem::Problem,
+    sessions::{self, Owner},
     state::ApiState,
     view::RequestedView,
 };
@@ -66,15 +66,13 @@ impl Request for PasswordResetConfirm {
     post, path = "/v1/customers/password_reset", tag = "customers", request_body = PasswordResetCreate,
     responses(
         (status = 202, description = "A mail is on its way, if there is an account", body = RequestedView),
-        (status = 429, description = "Too many requests from this address or for this account", body = ProblemBody,
-            content_type = "application/problem+json"),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests from this address or for this account"),
     ),
 )]
 async fn request(
     State(state): State<ApiState>,
     PasswordCaller(key): PasswordCaller,
-    Trace(trace): Trace,
+    Extension(trace): Extension<TraceContext>,
     body: Body<PasswordResetCreate>,
 ) -> Result<(StatusCode, Json<RequestedView>), Problem> {
     let email = body.value.email;
@@ -88,7 +86,7 @@ async fn request(
     };
     let new = NewVerification { verification, idempotency_key: None, trace: Some(trace) };
     state.orders.request_verification(new).await?;
-    Ok((StatusCode::ACCEPTED, Json(RequestedView::password_reset())))
+    Ok((StatusCode::ACCEPTED, Json(RequestedView::PASSWORD_RESET)))
 }
 
 /// Set a new password
@@ -98,11 +96,8 @@ async fn request(
     post, path = "/v1/customers/password_reset/confirm", tag = "customers", request_body = PasswordResetConfirm,
     responses(
         (status = 204, description = "The password is set, all sessions have ended"),
-        (status = 422, description = "No reset waits with this token", body = ProblemBody,
-            content_type = "application/problem+json"),
-        (status = 429, description = "Too many requests", body = ProblemBody,
-            content_type = "application/problem+json"),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "No reset waits with this token"),
+        (status = 429, description = "Too many requests"),
     ),
 )]
 async fn confirm(
@@ -120,9 +115,10 @@ async fn confirm(
     // Once before the change, so that the token is still valid if the session store fails, and once after it, for
     // sessions opened with the old password meanwhile.
     if let Some(account) = state.orders.customer_by_email(key.merchant, &found.email).await? {
-        sessions::close_all(&state, key.merchant, account.id).await?;
+        sessions::close_all(&state, Owner::of(&account)).await?;
     }
-    let customer = state.orders.reset_password(key.merchant, token, hash, state.ambient.now()).await?;
-    sessions::close_all(&state, key.merchant, customer.ok_or_else(token_invalid)?).await?;
+    let reset = state.orders.reset_password(key.merchant, token, hash, state.ambient.now()).await?;
+    let owner = Owner { merchant: key.merchant, customer: reset.ok_or_else(token_invalid)? };
+    sessions::close_all(&state, owner).await?;
     Ok(StatusCode::NO_CONTENT)
 }

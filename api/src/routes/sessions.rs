@@ -10,10 +10,10 @@ use crate::{
     auth::AnyKey,
     input::{Body, PathText, Request},
     limits::PasswordCaller,
-    problem::{Kind, Problem, ProblemBody},
+    problem::{Kind, Problem},
     sessions,
     state::ApiState,
-    view::{LiveSessionView, LiveSessionsView, SessionView},
+    view::{LiveSessionsView, SessionView},
 };
 
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
@@ -42,11 +42,8 @@ impl Request for SessionCreate {}
     post, path = "/v1/sessions", tag = "customers", request_body = SessionCreate,
     responses(
         (status = 201, description = "Signed in; the token is shown this once", body = SessionView),
-        (status = 401, description = "No account with this address and password", body = ProblemBody,
-            content_type = "application/problem+json"),
-        (status = 429, description = "Too many requests from this address or for this account", body = ProblemBody,
-            content_type = "application/problem+json"),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 401, description = "No account with this address and password"),
+        (status = 429, description = "Too many requests from this address or for this account"),
     ),
 )]
 async fn sign_in(
@@ -78,10 +75,7 @@ async fn sign_in(
 #[utoipa::path(
     delete, path = "/v1/sessions/current", tag = "customers",
     params(("Orderworks-Session" = String, Header, description = "`ows_…`")),
-    responses(
-        (status = 204, description = "The session has ended"),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
-    ),
+    responses((status = 204, description = "The session has ended")),
 )]
 async fn sign_out(
     State(state): State<ApiState>,
@@ -100,9 +94,7 @@ async fn sign_out(
     params(("Orderworks-Session" = String, Header, description = "`ows_…`")),
     responses(
         (status = 200, description = "The sessions", body = LiveSessionsView),
-        (status = 401, description = "The session has ended", body = ProblemBody,
-            content_type = "application/problem+json"),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 401, description = "The session has ended"),
     ),
 )]
 async fn list(
@@ -111,9 +103,8 @@ async fn list(
     headers: HeaderMap,
 ) -> Result<Json<LiveSessionsView>, Problem> {
     let current = sessions::current(&state, key.merchant, &headers).await?;
-    let live = sessions::list(&state, key.merchant, current.customer).await?;
-    let data = live.into_iter().map(|session| LiveSessionView::new(session, &current.id)).collect();
-    Ok(Json(LiveSessionsView::new(data)))
+    let live = sessions::list(&state, current.owner).await?;
+    Ok(Json(LiveSessionsView::new(live, &current.id)))
 }
 
 /// End a session
@@ -127,11 +118,8 @@ async fn list(
     ),
     responses(
         (status = 204, description = "The session has ended"),
-        (status = 401, description = "The session of the request has ended", body = ProblemBody,
-            content_type = "application/problem+json"),
-        (status = 404, description = "The customer has no such session", body = ProblemBody,
-            content_type = "application/problem+json"),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 401, description = "The session of the request has ended"),
+        (status = 404, description = "The customer has no such session"),
     ),
 )]
 async fn end(
@@ -141,7 +129,7 @@ async fn end(
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
     let current = sessions::current(&state, key.merchant, &headers).await?;
-    sessions::close_one(&state, key.merchant, current.customer, &id).await?;
+    sessions::close_one(&state, current.owner, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -153,9 +141,7 @@ async fn end(
     params(("Orderworks-Session" = String, Header, description = "`ows_…`")),
     responses(
         (status = 204, description = "All have ended"),
-        (status = 401, description = "The session has ended", body = ProblemBody,
-            content_type = "application/problem+json"),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 401, description = "The session has ended"),
     ),
 )]
 async fn end_all(
@@ -164,6 +150,6 @@ async fn end_all(
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
     let current = sessions::current(&state, key.merchant, &headers).await?;
-    sessions::close_all(&state, key.merchant, current.customer).await?;
+    sessions::close_all(&state, current.owner).await?;
     Ok(StatusCode::NO_CONTENT)
 }

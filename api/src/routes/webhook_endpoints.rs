@@ -22,7 +22,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     auth::SecretKey,
     input::{Body, PathText, Query, Report, Request, parse_id},
-    problem::{FieldError, Kind, Problem, ProblemBody},
+    problem::{FieldError, Kind, Problem},
     state::ApiState,
     view::{EndpointCreatedView, EndpointView, List},
 };
@@ -130,9 +130,7 @@ fn accepted_url(state: &ApiState, url: &str) -> Result<String, Problem> {
     request_body = WebhookEndpointCreate,
     responses(
         (status = 201, description = "Created", body = EndpointCreatedView),
-        (status = 409, description = "The merchant has as many as are allowed", body = ProblemBody,
-            content_type = "application/problem+json"),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "The merchant has as many as are allowed"),
     ),
 )]
 async fn create_endpoint(
@@ -167,10 +165,7 @@ async fn create_endpoint(
         ("limit" = Option<u32>, Query, description = "1 to 100, 10 when absent"),
         ("starting_after" = Option<String>, Query, description = "The last endpoint of the page before"),
     ),
-    responses(
-        (status = 200, description = "A page of endpoints", body = List<EndpointView>),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
-    ),
+    responses((status = 200, description = "A page of endpoints", body = List<EndpointView>)),
 )]
 async fn list_endpoints(
     State(state): State<ApiState>,
@@ -185,10 +180,7 @@ async fn list_endpoints(
 #[utoipa::path(
     get, path = "/v1/webhook_endpoints/{id}", tag = "webhooks",
     params(("id" = String, Path, description = "`whe_…`")),
-    responses(
-        (status = 200, description = "The endpoint, without its secret", body = EndpointView),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
-    ),
+    responses((status = 200, description = "The endpoint, without its secret", body = EndpointView)),
 )]
 async fn get_endpoint(
     State(state): State<ApiState>,
@@ -205,10 +197,7 @@ async fn get_endpoint(
     patch, path = "/v1/webhook_endpoints/{id}", tag = "webhooks",
     params(("id" = String, Path, description = "`whe_…`")),
     request_body = WebhookEndpointChange,
-    responses(
-        (status = 200, description = "The changed endpoint", body = EndpointView),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
-    ),
+    responses((status = 200, description = "The changed endpoint", body = EndpointView)),
 )]
 async fn change_endpoint(
     State(state): State<ApiState>,
@@ -228,10 +217,7 @@ async fn change_endpoint(
 #[utoipa::path(
     delete, path = "/v1/webhook_endpoints/{id}", tag = "webhooks",
     params(("id" = String, Path, description = "`whe_…`")),
-    responses(
-        (status = 204, description = "Removed"),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
-    ),
+    responses((status = 204, description = "Removed")),
 )]
 async fn delete_endpoint(
     State(state): State<ApiState>,

@@ -21,7 +21,6 @@ use tokio::{
     time::Instant,
 };
 
-/// Current activity of a connection.
 #[derive(Default)]
 pub(super) struct Activity(Mutex<Notes>);
 

@@ -221,8 +221,6 @@ async fn answer(app: Router, peer: SocketAddr, request: hyper::Request<hyper::bo
     }
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(ConnectInfo(peer));
-    match app.oneshot(request).await {
-        Ok(response) => response,
-        Err(never) => match never {},
-    }
+    let Ok(response) = app.oneshot(request).await;
+    response
 }

@@ -9,7 +9,10 @@ use std::time::Duration;
 use base::{Timestamp, time::later};
 use cache::SessionKey;
 use serde::{Deserialize, Serialize};
-use store::domain::{CustomerId, MerchantId};
+use store::{
+    customers::Account,
+    domain::{CustomerId, MerchantId},
+};
 
 use super::codec::{decode, encode};
 use crate::{
@@ -19,11 +22,11 @@ use crate::{
 
 const TRIES_MAX: usize = 16;
 
-/// Key of a customer's index.
+/// A customer, whose sessions stand in one index.
 #[derive(Clone, Copy)]
-pub(super) struct Owner {
-    pub(super) merchant: MerchantId,
-    pub(super) customer: CustomerId,
+pub(crate) struct Owner {
+    pub(crate) merchant: MerchantId,
+    pub(crate) customer: CustomerId,
 }
 
 /// A session in the index.
@@ -35,6 +38,10 @@ pub(super) struct Entry {
 }
 
 impl Owner {
+    pub(crate) fn of(account: &Account) -> Self {
+        Self { merchant: account.merchant, customer: account.id }
+    }
+
     fn key(self) -> SessionKey {
         let Self { merchant, customer } = self;
         SessionKey::new("sessions-of", format_args!("{merchant}:{customer}"))
@@ -57,14 +64,9 @@ pub(super) async fn add(state: &ApiState, owner: Owner, entry: Entry) -> Result<
     .await
 }
 
-/// Removes a session; false when the index does not name it.
-pub(super) async fn remove(state: &ApiState, owner: Owner, hash: &str) -> Result<bool, Problem> {
-    change(state, owner, |entries| {
-        let before = entries.len();
-        entries.retain(|entry| entry.hash != hash);
-        entries.len() < before
-    })
-    .await
+/// Removes a session, if the index names it.
+pub(super) async fn remove(state: &ApiState, owner: Owner, hash: &str) -> Result<(), Problem> {
+    change(state, owner, |entries| entries.retain(|entry| entry.hash != hash)).await
 }
 
 /// Removes and returns all sessions.

@@ -9,7 +9,10 @@ mod index;
 
 use std::time::Duration;
 
-use base::{Timestamp, time::later};
+use base::{
+    Timestamp,
+    time::{between, later},
+};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use cache::SessionKey;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -20,14 +23,16 @@ use store::{
     token::{Token, TokenKind},
 };
 
-pub(crate) use self::codec::{decode, encode};
-use self::index::{Entry, Owner};
+use self::index::Entry;
+pub(crate) use self::{
+    codec::{decode, encode},
+    index::Owner,
+};
 use crate::{
     problem::{Kind, Problem},
     state::ApiState,
 };
 
-/// Header of the token.
 pub(crate) const HEADER: HeaderName = HeaderName::from_static("orderworks-session");
 /// Least time between two recorded uses, so that reads do not become writes.
 const TOUCH_AFTER: Duration = Duration::from_hours(1);
@@ -52,7 +57,7 @@ pub(crate) struct Opened {
 
 /// The session of a request.
 pub(crate) struct Current {
-    pub(crate) customer: CustomerId,
+    pub(crate) owner: Owner,
     pub(crate) id: String,
 }
 
@@ -68,15 +73,14 @@ pub(crate) struct Listed {
 /// Signs a customer in. With the most sessions allowed, the oldest one ends.
 pub(crate) async fn open(state: &ApiState, account: &Account) -> Result<Opened, Problem> {
     let (token, now) = (Token::fresh(TokenKind::Session, &state.ambient), state.ambient.now());
-    let (merchant, hash) = (account.merchant, hash(&token));
-    let owner = Owner { merchant, customer: account.id };
+    let (owner, merchant, hash) = (Owner::of(account), account.merchant, hash(&token));
     let entry = Entry { hash: hash.clone(), opened_at: now };
     for excess in index::add(state, owner, entry).await? {
         state.sessions.delete(&key(merchant, &excess.hash)).await?;
     }
     let record = SessionRecord { customer: account.id, opened_at: now, touched_at: now };
     let expires_at = expiry(state, &record);
-    state.sessions.put(&key(merchant, &hash), &encode(&record)?, ttl(expires_at, now)).await?;
+    state.sessions.put(&key(merchant, &hash), &encode(&record)?, between(now, expires_at)).await?;
     // All sessions of the customer may have been ended before this one was stored.
     if !index::list(state, owner).await?.iter().any(|entry| entry.hash == hash) {
         state.sessions.delete(&key(merchant, &hash)).await?;
@@ -87,10 +91,7 @@ pub(crate) async fn open(state: &ApiState, account: &Account) -> Result<Opened, 
 
 /// Ends a session that was just opened, because the account has changed meanwhile.
 pub(crate) async fn revoke(state: &ApiState, account: &Account, opened: &Opened) -> Result<(), Problem> {
-    let (merchant, hash) = (account.merchant, hash(&opened.token));
-    state.sessions.delete(&key(merchant, &hash)).await?;
-    index::remove(state, Owner { merchant, customer: account.id }, &hash).await?;
-    Ok(())
+    end(state, Owner::of(account), &hash(&opened.token)).await
 }
 
 /// The customer signed in with this request; `None` if it names no session. An ended or unknown session is a 401.
@@ -102,7 +103,7 @@ pub(crate) async fn customer(
     if !headers.contains_key(HEADER) {
         return Ok(None);
     }
-    Ok(Some(current(state, merchant, headers).await?.customer))
+    Ok(Some(current(state, merchant, headers).await?.owner.customer))
 }
 
 /// The session of this request; a 401 without one.
@@ -121,10 +122,10 @@ pub(crate) async fn current(
     if expiry(state, &record) <= now {
         return Err(ended());
     }
-    let current = Current { customer: record.customer, id: id(&hash) };
-    if now.duration_since(record.touched_at) >= TOUCH_AFTER.try_into().unwrap_or_default() {
+    let current = Current { owner: Owner { merchant, customer: record.customer }, id: id(&hash) };
+    if between(record.touched_at, now) >= TOUCH_AFTER {
         let record = SessionRecord { touched_at: now, ..record };
-        let ttl = ttl(expiry(state, &record), now);
+        let ttl = between(now, expiry(state, &record));
         // A concurrent request may have recorded a use too, or ended the session; its write stays.
         state.sessions.replace(&key, Some(session.version), &encode(&record)?, ttl).await?;
     }
@@ -132,14 +133,10 @@ pub(crate) async fn current(
 }
 
 /// The live sessions of a customer, the oldest first.
-pub(crate) async fn list(
-    state: &ApiState,
-    merchant: MerchantId,
-    customer: CustomerId,
-) -> Result<Vec<Listed>, Problem> {
+pub(crate) async fn list(state: &ApiState, owner: Owner) -> Result<Vec<Listed>, Problem> {
     let (now, mut live) = (state.ambient.now(), Vec::new());
-    for entry in index::list(state, Owner { merchant, customer }).await? {
-        let Some(session) = state.sessions.get(&key(merchant, &entry.hash)).await? else { continue };
+    for entry in index::list(state, owner).await? {
+        let Some(session) = state.sessions.get(&key(owner.merchant, &entry.hash)).await? else { continue };
         let record: SessionRecord = decode(&session.data)?;
         let expires_at = expiry(state, &record);
         if expires_at > now {
@@ -151,48 +148,35 @@ pub(crate) async fn list(
 }
 
 /// Ends a session of a customer by its id; a 404 when there is none.
-pub(crate) async fn close_one(
-    state: &ApiState,
-    merchant: MerchantId,
-    customer: CustomerId,
-    id: &str,
-) -> Result<(), Problem> {
-    let owner = Owner { merchant, customer };
+pub(crate) async fn close_one(state: &ApiState, owner: Owner, id: &str) -> Result<(), Problem> {
     let entries = index::list(state, owner).await?;
     let entry = entries.into_iter().find(|entry| self::id(&entry.hash) == id);
-    let hash = entry.ok_or_else(|| Problem::not_found("session"))?.hash;
+    end(state, owner, &entry.ok_or_else(|| Problem::not_found("session"))?.hash).await
+}
+
+async fn end(state: &ApiState, owner: Owner, hash: &str) -> Result<(), Problem> {
     // In this order, so that a failed attempt can be repeated.
-    state.sessions.delete(&key(merchant, &hash)).await?;
-    index::remove(state, owner, &hash).await?;
-    Ok(())
+    state.sessions.delete(&key(owner.merchant, hash)).await?;
+    index::remove(state, owner, hash).await
 }
 
 /// Ends all sessions of a customer, including those that are being opened meanwhile.
-pub(crate) async fn close_all(
-    state: &ApiState,
-    merchant: MerchantId,
-    customer: CustomerId,
-) -> Result<(), Problem> {
-    let owner = Owner { merchant, customer };
+pub(crate) async fn close_all(state: &ApiState, owner: Owner) -> Result<(), Problem> {
     // Two passes: a failed attempt leaves the remaining sessions in the index, and sessions opened since the first pass
     // end in the second one.
     for entry in index::list(state, owner).await? {
-        state.sessions.delete(&key(merchant, &entry.hash)).await?;
+        state.sessions.delete(&key(owner.merchant, &entry.hash)).await?;
     }
     for entry in index::clear(state, owner).await? {
-        state.sessions.delete(&key(merchant, &entry.hash)).await?;
+        state.sessions.delete(&key(owner.merchant, &entry.hash)).await?;
     }
     Ok(())
 }
 
 /// The account of the customer who is signed in.
-pub(crate) async fn account(
-    state: &ApiState,
-    merchant: MerchantId,
-    customer: CustomerId,
-) -> Result<Account, Problem> {
-    let account = state.orders.customer_by_id(customer).await?;
-    account.filter(|account| account.merchant == merchant).ok_or_else(ended)
+pub(crate) async fn account(state: &ApiState, owner: Owner) -> Result<Account, Problem> {
+    let account = state.orders.customer_by_id(owner.customer).await?;
+    account.filter(|account| account.merchant == owner.merchant).ok_or_else(ended)
 }
 
 /// Signs out; may be repeated.
@@ -204,12 +188,9 @@ pub(crate) async fn close(
     expect_header(headers)?;
     let Some(token) = bearer_token(headers, &HEADER, TokenKind::Session) else { return Ok(()) };
     let hash = hash(&token);
-    let key = key(merchant, &hash);
-    let Some(session) = state.sessions.get(&key).await? else { return Ok(()) };
+    let Some(session) = state.sessions.get(&key(merchant, &hash)).await? else { return Ok(()) };
     let SessionRecord { customer, .. } = decode(&session.data)?;
-    state.sessions.delete(&key).await?;
-    index::remove(state, Owner { merchant, customer }, &hash).await?;
-    Ok(())
+    end(state, Owner { merchant, customer }, &hash).await
 }
 
 fn expect_header(headers: &HeaderMap) -> Result<(), Problem> {
@@ -223,10 +204,6 @@ fn expect_header(headers: &HeaderMap) -> Result<(), Problem> {
 fn expiry(state: &ApiState, record: &SessionRecord) -> Timestamp {
     let limits = &state.config.sessions;
     later(record.touched_at, limits.idle).min(later(record.opened_at, limits.lifetime))
-}
-
-fn ttl(expires_at: Timestamp, now: Timestamp) -> Duration {
-    expires_at.duration_since(now).try_into().unwrap_or_default()
 }
 
 /// A 401 with the challenge that RFC 9110, section 11.6.1 asks for.

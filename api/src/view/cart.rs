@@ -70,7 +70,7 @@ impl CartItemView {
 }
 
 impl CartView {
-    pub(crate) fn new(place: &CartRef, cart: &Cart, items: Vec<CartItemView>) -> Self {
+    pub(crate) fn new(place: &CartRef<'_>, cart: &Cart, items: Vec<CartItemView>) -> Self {
         let order = cart.order();
         Self {
             object: "cart",

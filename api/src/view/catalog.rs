@@ -80,15 +80,9 @@ impl From<Product> for ProductView {
 
 impl From<Product> for InventoryView {
     fn from(product: Product) -> Self {
-        Self {
-            object: "inventory",
-            available: product.available(),
-            sku: product.sku,
-            on_hand: product.on_hand,
-            reserved: product.reserved,
-            low_stock_at: product.low_stock_at,
-            updated_at: product.updated_at,
-        }
+        let available = product.available();
+        let Product { sku, on_hand, reserved, low_stock_at, updated_at, .. } = product;
+        Self { object: "inventory", sku, on_hand, reserved, available, low_stock_at, updated_at }
     }
 }
 

@@ -36,13 +36,8 @@ pub(crate) struct RequestedView {
 }
 
 impl RequestedView {
-    pub(crate) const fn registration() -> Self {
-        Self { object: "registration", status: "verification_sent" }
-    }
-
-    pub(crate) const fn password_reset() -> Self {
-        Self { object: "password_reset", status: "verification_sent" }
-    }
+    pub(crate) const REGISTRATION: Self = Self { object: "registration", status: "verification_sent" };
+    pub(crate) const PASSWORD_RESET: Self = Self { object: "password_reset", status: "verification_sent" };
 }
 
 /// A new session with its token, which is shown in this response only.
@@ -111,15 +106,13 @@ pub(crate) struct LiveSessionsView {
     data: Vec<LiveSessionView>,
 }
 
-impl LiveSessionView {
-    pub(crate) fn new(session: Listed, current: &str) -> Self {
-        let Listed { id, opened_at, used_at, expires_at } = session;
-        Self { object: "session", current: id == current, id, opened_at, used_at, expires_at }
-    }
-}
-
 impl LiveSessionsView {
-    pub(crate) fn new(data: Vec<LiveSessionView>) -> Self {
-        Self { object: "list", data }
+    /// `current`: the id of the request's own session.
+    pub(crate) fn new(live: Vec<Listed>, current: &str) -> Self {
+        let view = |Listed { id, opened_at, used_at, expires_at }| {
+            let current = id == current;
+            LiveSessionView { object: "session", id, current, opened_at, used_at, expires_at }
+        };
+        Self { object: "list", data: live.into_iter().map(view).collect() }
     }
 }

@@ -12,9 +12,11 @@
 //! attempts are told to wait, so it is always known which attempt placed the order.
 
 use axum::{
+    Extension,
     extract::State,
     response::{IntoResponse, Response},
 };
+use base::TraceContext;
 use http::HeaderMap;
 use sha2::{Digest, Sha256};
 use store::{
@@ -25,13 +27,12 @@ use store::{
 use super::request::CartCheckout;
 use crate::{
     carts::{self, Cart, CartItem, CartRef},
-    edge::Trace,
     input::{Body, PathText, parse_id},
     limits::CheckoutCaller,
     order_access::IssuedToken,
-    problem::{FieldError, Kind, Problem, ProblemBody},
+    problem::{FieldError, Kind, Problem},
     routes::orders::place::{accepted, in_flight, key_reused, refused, replayed},
-    sessions,
+    sessions::{self, Owner},
     state::ApiState,
     view::OrderView,
 };
@@ -56,39 +57,32 @@ use crate::{
             ("Orderworks-Order-Token" = String, description = "`owt_…`: opens the whole order; shown this once"),
             ("Idempotent-Replayed" = String, description = "`true` on a repetition"),
         )),
-        (status = 409, description = "Out of stock, ordered, or another checkout of the cart is still being worked on",
-            body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "Not valid, empty, a card number, or the key was used with another body",
-            body = ProblemBody, content_type = "application/problem+json"),
-        (status = 429, description = "Too many requests", body = ProblemBody,
-            content_type = "application/problem+json"),
-        (status = "default", description = "Any other problem", body = ProblemBody,
-            content_type = "application/problem+json"),
+        (status = 409, description = "Out of stock, ordered, or another checkout of the cart is still being worked on"),
+        (status = 422, description = "Not valid, empty, a card number, or the key was used with another body"),
+        (status = 429, description = "Too many requests"),
+        (status = "default", description = "Any other problem"),
     ),
 )]
 pub(super) async fn checkout(
     State(state): State<ApiState>,
     caller: CheckoutCaller,
     PathText(id): PathText,
-    trace: Trace,
+    Extension(trace): Extension<TraceContext>,
     headers: HeaderMap,
     body: Result<Body<CartCheckout>, Problem>,
 ) -> Result<Response, Problem> {
-    let admitted = caller.admit(&state, &headers, body).await?;
-    let rate = admitted.rate.headers();
+    let (admitted, rate) = caller.admit(&state, &headers, body).await?;
     let answer = async {
         let place = CartRef::of(&state, &admitted.key, &headers, parse_id(&id, "cart")?).await?;
         let IdempotencyKey { key, fingerprint } = admitted.idempotency;
-        let attempt = Attempt { state: &state, place, key, fingerprint };
+        let attempt = Attempt { place, key, fingerprint };
         attempt.make(admitted.body, trace).await
     };
     Ok((rate, answer.await).into_response())
 }
 
-/// One checkout request.
 struct Attempt<'a> {
-    state: &'a ApiState,
-    place: CartRef,
+    place: CartRef<'a>,
     key: String,
     fingerprint: [u8; 32],
 }
@@ -102,11 +96,11 @@ enum Begun {
 }
 
 impl Attempt<'_> {
-    async fn make(&self, mut request: CartCheckout, trace: Trace) -> Result<Response, Problem> {
-        let state = self.state;
+    async fn make(&self, mut request: CartCheckout, trace: TraceContext) -> Result<Response, Problem> {
+        let (state, merchant) = (self.place.state, self.place.merchant);
         let customer = match (request.customer.take(), self.place.customer) {
             (Some(named), _) => named.into(),
-            (None, Some(id)) => sessions::account(state, self.place.merchant, id).await?.customer,
+            (None, Some(customer)) => sessions::account(state, Owner { merchant, customer }).await?.customer,
             (None, None) => return Err(nobody()),
         };
         match self.begin().await? {
@@ -122,9 +116,9 @@ impl Attempt<'_> {
 
     /// Writes the attempt into the cart, unless an earlier one has an answer already.
     async fn begin(&self) -> Result<Begun, Problem> {
-        let (state, place) = (self.state, &self.place);
+        let (state, place) = (self.place.state, &self.place);
         for _ in 0..carts::TRIES_MAX {
-            let (mut cart, version) = carts::load(state, place).await?;
+            let (mut cart, version) = place.load().await?;
             if let Some(answer) = self.known(&cart).await? {
                 return Ok(Begun::Answered(answer));
             }
@@ -133,7 +127,7 @@ impl Attempt<'_> {
             }
             cart.customer = cart.customer.or(place.customer);
             cart.hold(OrderId::fresh(&state.ambient), &self.key, self.fingerprint, state.ambient.now());
-            if let Some(version) = carts::save(state, place, &mut cart, Some(version)).await? {
+            if let Some(version) = place.save(&mut cart, Some(version)).await? {
                 return Ok(Begun::Held(cart, version));
             }
         }
@@ -147,16 +141,16 @@ impl Attempt<'_> {
         if is_same && begun.fingerprint != self.fingerprint {
             return Err(key_reused());
         }
-        let (state, place) = (self.state, &self.place);
+        let (state, place) = (self.place.state, &self.place);
         match state.orders.order(place.merchant, begun.order).await? {
             Some(order) => {
                 if !begun.placed {
-                    carts::close(state, place, order.id, Some((&begun.key, begun.fingerprint))).await;
+                    place.close(order.id, Some((&begun.key, begun.fingerprint))).await;
                 }
                 self.answer_of_then(cart, order, is_same).await.map(Some)
             }
             // The cart was kept longer than its order, which was dropped with its month's partition.
-            None if begun.placed => Err(carts::closed(place, cart, begun.order)),
+            None if begun.placed => Err(place.closed(cart, begun.order)),
             None if !is_same && state.ambient.now() < begun.held_until => Err(carts::held()),
             None => Ok(None),
         }
@@ -164,10 +158,10 @@ impl Attempt<'_> {
 
     /// The response that `order` was first given, for callers who may have it.
     async fn answer_of_then(&self, cart: &Cart, order: Order, is_same: bool) -> Result<Response, Problem> {
-        let (state, place, id) = (self.state, &self.place, order.id);
+        let (state, place, id) = (self.place.state, &self.place, order.id);
         // Compared with the order's customer: this attempt may just have made its own customer the cart's owner.
         if !is_same && !place.is_entitled(order.account) {
-            return Err(carts::closed(place, cart, id));
+            return Err(place.closed(cart, id));
         }
         let body = OrderView::of_new(&order);
         replayed(state, place.merchant, id, body, IssuedToken::draw(state)?).await
@@ -178,7 +172,7 @@ impl Attempt<'_> {
         cart: &Cart,
         request: CartCheckout,
         customer: Customer,
-        Trace(trace): Trace,
+        trace: TraceContext,
     ) -> Result<NewOrder, Problem> {
         let (id, currency) = held(cart)?;
         let line = |item: &CartItem| NewLine { sku: item.sku.clone(), quantity: item.quantity };
@@ -195,7 +189,7 @@ impl Attempt<'_> {
             reference: request.reference,
             idempotency: self.idempotency(),
             trace: Some(trace),
-            at: self.state.ambient.now(),
+            at: self.place.state.ambient.now(),
         })
     }
 
@@ -215,29 +209,29 @@ impl Attempt<'_> {
         cart: Cart,
         version: i64,
     ) -> Result<Response, Problem> {
-        let (state, place) = (self.state, &self.place);
+        let (state, place) = (self.place.state, &self.place);
         let this = Some((self.key.as_str(), self.fingerprint));
         // Without an answer the cart stays held: the order may have been placed.
         match state.orders.place_order(order).await? {
             PlaceOutcome::Placed { order, body } => {
                 state.catalog.sold(&order);
-                carts::close(state, place, order.id, this).await;
+                place.close(order.id, this).await;
                 Ok(accepted(order.id, body, Some(token), false))
             }
             PlaceOutcome::Replayed { order, body } => {
-                carts::close(state, place, order, this).await;
+                place.close(order, this).await;
                 replayed(state, place.merchant, order, body, token).await
             }
             PlaceOutcome::InFlight => Err(in_flight()),
             PlaceOutcome::KeyReused { order } => {
-                carts::close(state, place, order, None).await;
+                place.close(order, None).await;
                 match state.orders.order(place.merchant, order).await? {
                     Some(order) => self.answer_of_then(&cart, order, false).await,
-                    None => Err(carts::closed(place, &cart, order)),
+                    None => Err(place.closed(&cart, order)),
                 }
             }
             PlaceOutcome::Refused(refusals) => {
-                carts::release(state, place, cart, version).await;
+                place.release(cart, version).await;
                 // The lines of the order are the cart's items.
                 Err(refused(&refusals, &[]))
             }

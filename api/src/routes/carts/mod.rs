@@ -21,10 +21,10 @@ use self::request::{CartCreate, CartItemPut};
 use super::orders::place::refused;
 use crate::{
     auth::AnyKey,
-    carts::{self, Cart, CartItem, CartRef},
-    input::{Body, PathText, PathTexts, is_sku, parse_id},
+    carts::{Cart, CartItem, CartRef},
+    input::{Body, PathText, is_sku, parse_id},
     limits::{CartCaller, NewCartCaller},
-    problem::{Kind, Problem, ProblemBody},
+    problem::{Kind, Problem},
     routes::order_fields::{Lines, merge},
     state::ApiState,
     view::{CartItemView, CartView},
@@ -51,7 +51,6 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
     request_body(content = Option<CartCreate>),
     responses(
         (status = 201, description = "Made", body = CartView, headers(("Location" = String, description = "The cart"))),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn create_cart(
@@ -64,9 +63,9 @@ async fn create_cart(
     let items = merge(body.value.items.unwrap_or_default()).map_err(|fault| Problem::invalid(vec![fault]))?;
     let mut cart = Cart::new(body.value.currency, place.customer);
     fill(&state, key.merchant, &mut cart, &items).await?;
-    carts::create(&state, &place, &mut cart).await?;
+    place.create(&mut cart).await?;
     let location = [(header::LOCATION, format!("/v1/carts/{}", place.id))];
-    Ok((StatusCode::CREATED, location, Json(view(&state, &place, cart).await?)).into_response())
+    Ok((StatusCode::CREATED, location, Json(view(&place, cart).await?)).into_response())
 }
 
 /// Puts the requested items into a new cart, or names every item that cannot be added.
@@ -95,10 +94,7 @@ async fn fill(state: &ApiState, merchant: MerchantId, cart: &mut Cart, items: &L
         ("id" = String, Path, description = "`cart_…`"),
         ("Orderworks-Session" = Option<String>, Header, description = "`ows_…`"),
     ),
-    responses(
-        (status = 200, description = "The cart", body = CartView),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
-    ),
+    responses((status = 200, description = "The cart", body = CartView)),
 )]
 async fn get_cart(
     State(state): State<ApiState>,
@@ -107,8 +103,8 @@ async fn get_cart(
     headers: HeaderMap,
 ) -> Result<Json<CartView>, Problem> {
     let place = CartRef::of(&state, &key, &headers, parse_id(&id, "cart")?).await?;
-    let (cart, _) = carts::load(&state, &place).await?;
-    Ok(Json(view(&state, &place, cart).await?))
+    let (cart, _) = place.load().await?;
+    Ok(Json(view(&place, cart).await?))
 }
 
 /// Set how many of a product are in a cart
@@ -128,24 +124,21 @@ async fn get_cart(
         (status = 200, description = "The changed cart", body = CartView, headers(
             ("Content-Location" = String, description = "The cart, under a new id when it was taken over"),
         )),
-        (status = 409, description = "Ordered, being ordered, or changed by others all the time", body = ProblemBody,
-            content_type = "application/problem+json"),
-        (status = 422, description = "No such product, or in another currency", body = ProblemBody,
-            content_type = "application/problem+json"),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "Ordered, being ordered, or changed by others all the time"),
+        (status = 422, description = "No such product, or in another currency"),
     ),
 )]
 async fn put_item(
     State(state): State<ApiState>,
     CartCaller(key): CartCaller,
-    PathTexts(id, sku): PathTexts,
+    PathText((id, sku)): PathText<(String, String)>,
     headers: HeaderMap,
     body: Body<CartItemPut>,
 ) -> Result<Response, Problem> {
     let place = CartRef::of(&state, &key, &headers, parse_id(&id, "cart")?).await?;
     let quantity = body.value.quantity;
     // First, so that a missing cart looks the same whatever is put into it.
-    carts::load(&state, &place).await?;
+    place.load().await?;
     let product = if quantity == 0 { None } else { Some(sold(&state, key.merchant, &sku).await?) };
     let edit = |cart: &mut Cart| {
         let Some(product) = &product else {
@@ -154,9 +147,9 @@ async fn put_item(
         };
         cart.set(&sku, quantity, product.currency)
     };
-    let (place, cart) = carts::change(&state, &place, edit).await?;
+    let (place, cart) = place.change(edit).await?;
     let location = [(header::CONTENT_LOCATION, format!("/v1/carts/{}", place.id))];
-    Ok((location, Json(view(&state, &place, cart).await?)).into_response())
+    Ok((location, Json(view(&place, cart).await?)).into_response())
 }
 
 async fn sold(state: &ApiState, merchant: MerchantId, sku: &str) -> Result<Product, Problem> {
@@ -165,10 +158,11 @@ async fn sold(state: &ApiState, merchant: MerchantId, sku: &str) -> Result<Produ
 }
 
 /// The cart at current prices.
-async fn view(state: &ApiState, place: &CartRef, mut cart: Cart) -> Result<CartView, Problem> {
+async fn view(place: &CartRef<'_>, mut cart: Cart) -> Result<CartView, Problem> {
+    let (state, merchant) = (place.state, place.merchant);
     let (items, currency) = (std::mem::take(&mut cart.items), cart.currency);
     let item = |item: CartItem| async move {
-        let product = state.catalog.product(place.merchant, &item.sku).await?;
+        let product = state.catalog.product(merchant, &item.sku).await?;
         let product = product.filter(|product| Some(product.currency) == currency);
         Ok::<_, Problem>(CartItemView::new(item, product))
     };

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     auth::SecretKey,
     input::{Body, PathText, idempotency_key, parse_id},
-    problem::{FieldError, Kind, Problem, ProblemBody},
+    problem::{FieldError, Kind, Problem},
     state::ApiState,
     view::{OrderView, RefundView},
 };
@@ -34,9 +34,7 @@ const REASON_DEFAULT: &str = "requested_by_merchant";
     request_body(content = Option<OrderCancel>),
     responses(
         (status = 200, description = "The cancelled order", body = OrderView),
-        (status = 409, description = "Too late: shipped, failed or refunded", body = ProblemBody,
-            content_type = "application/problem+json"),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "Too late: shipped, failed or refunded"),
     ),
 )]
 pub(super) async fn cancel_order(
@@ -70,11 +68,8 @@ pub(super) async fn cancel_order(
     request_body(content = Option<RefundCreate>),
     responses(
         (status = 202, description = "Accepted", body = RefundView),
-        (status = 409, description = "Nothing was captured, or all was given back", body = ProblemBody,
-            content_type = "application/problem+json"),
-        (status = 422, description = "More than what is left", body = ProblemBody,
-            content_type = "application/problem+json"),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "Nothing was captured, or all was given back"),
+        (status = 422, description = "More than what is left"),
     ),
 )]
 pub(super) async fn refund_order(
@@ -97,7 +92,7 @@ pub(super) async fn refund_order(
         }
         RefundRequested::TooMuch { refundable_minor } => {
             let at_most = format!("at most {refundable_minor}");
-            let error = FieldError::new("/amount_minor", "refund_too_large", at_most);
+            let error = FieldError::new("/amount_minor", Kind::REFUND_TOO_LARGE.code, at_most);
             let detail = "less is left of the order's total";
             Err(Problem::new(Kind::REFUND_TOO_LARGE, detail).with_errors(vec![error]))
         }

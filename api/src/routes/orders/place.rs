@@ -1,10 +1,12 @@
 //! Order placement: `POST /v1/orders`.
 
 use axum::{
+    Extension,
     extract::State,
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use base::TraceContext;
+use http::{HeaderMap, HeaderName, StatusCode, header};
 use store::{
     domain::{MerchantId, OrderId},
     orders::{NewOrder, PlaceOutcome, Refusal},
@@ -12,11 +14,10 @@ use store::{
 
 use super::request::OrderCreate;
 use crate::{
-    edge::Trace,
     input::Body,
     limits::{Admitted, CheckoutCaller},
     order_access::{self, IssuedToken},
-    problem::{FieldError, Kind, Problem, ProblemBody},
+    problem::{FieldError, Kind, Problem},
     routes::order_fields::{Lines, merge},
     state::ApiState,
     view::OrderView,
@@ -42,32 +43,27 @@ pub(in crate::routes) const REPLAYED: HeaderName = HeaderName::from_static("idem
             ("Orderworks-Order-Token" = String, description = "`owt_…`: opens the whole order; shown this once"),
             ("Idempotent-Replayed" = String, description = "`true` on a repetition"),
         )),
-        (status = 409, description = "Out of stock, or the key's first request is still being worked on",
-            body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "Not valid, a card number, or the key was used for another request",
-            body = ProblemBody, content_type = "application/problem+json"),
-        (status = 429, description = "Too many requests", body = ProblemBody,
-            content_type = "application/problem+json"),
-        (status = "default", description = "Any other problem", body = ProblemBody,
-            content_type = "application/problem+json"),
+        (status = 409, description = "Out of stock, or the key's first request is still being worked on"),
+        (status = 422, description = "Not valid, a card number, or the key was used for another request"),
+        (status = 429, description = "Too many requests"),
+        (status = "default", description = "Any other problem"),
     ),
 )]
 pub(super) async fn place_order(
     State(state): State<ApiState>,
     caller: CheckoutCaller,
-    trace: Trace,
+    Extension(trace): Extension<TraceContext>,
     headers: HeaderMap,
     body: Result<Body<OrderCreate>, Problem>,
 ) -> Result<Response, Problem> {
-    let admitted = caller.admit(&state, &headers, body).await?;
-    let rate = admitted.rate.headers();
+    let (admitted, rate) = caller.admit(&state, &headers, body).await?;
     Ok((rate, place(&state, admitted, trace, &headers).await).into_response())
 }
 
 async fn place(
     state: &ApiState,
     admitted: Admitted<OrderCreate>,
-    Trace(trace): Trace,
+    trace: TraceContext,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
     let (merchant, request) = (admitted.key.merchant, admitted.body);
@@ -133,14 +129,8 @@ pub(in crate::routes) fn accepted(
         (header::LOCATION, format!("/v1/orders/{order}")),
         (header::CONTENT_TYPE, "application/json".to_owned()),
     ];
-    let mut response = (StatusCode::ACCEPTED, headers, body).into_response();
-    if let Some(token) = token {
-        token.onto(&mut response);
-    }
-    if replayed {
-        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
-    }
-    response
+    let replayed = replayed.then_some([(REPLAYED, "true")]);
+    (StatusCode::ACCEPTED, headers, token.map(IssuedToken::header), replayed, body).into_response()
 }
 
 /// One problem for all rejections: their common kind, or `validation_failed` when they differ.
@@ -149,28 +139,25 @@ pub(in crate::routes) fn refused(refusals: &[Refusal], item_of_line: &[usize]) -
     let mut kinds = Vec::new();
     let mut errors = Vec::new();
     for refusal in refusals {
-        let (kind, pointer, code, detail) = match refusal {
+        let (kind, pointer, detail) = match refusal {
             Refusal::OutOfStock { line, available } => {
-                let detail = format!("{available} left");
-                (Kind::OUT_OF_STOCK, format!("/items/{}/quantity", item(line)), "out_of_stock", detail)
+                (Kind::OUT_OF_STOCK, format!("/items/{}/quantity", item(line)), format!("{available} left"))
             }
             Refusal::UnknownSku { line } => {
-                let detail = "no such product".to_owned();
-                (Kind::UNKNOWN_SKU, format!("/items/{}/sku", item(line)), "unknown_sku", detail)
+                (Kind::UNKNOWN_SKU, format!("/items/{}/sku", item(line)), "no such product".to_owned())
             }
             Refusal::WrongCurrency { line, expected } => {
-                let detail = format!("sold in {expected}");
-                (Kind::WRONG_CURRENCY, format!("/items/{}/sku", item(line)), "wrong_currency", detail)
+                (Kind::WRONG_CURRENCY, format!("/items/{}/sku", item(line)), format!("sold in {expected}"))
             }
             _ => {
                 let detail = "the sum exceeds what an order may come to".to_owned();
-                (Kind::TOTAL_TOO_LARGE, "/items".to_owned(), "total_too_large", detail)
+                (Kind::TOTAL_TOO_LARGE, "/items".to_owned(), detail)
             }
         };
         if !kinds.contains(&kind) {
             kinds.push(kind);
         }
-        errors.push(FieldError { pointer, code, detail });
+        errors.push(FieldError { pointer, code: kind.code, detail });
     }
     let kind = if let [only] = kinds[..] { only } else { Kind::INVALID };
     Problem::new(kind, "nothing was ordered; see `errors`").with_errors(errors)

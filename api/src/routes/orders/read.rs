@@ -10,7 +10,7 @@ use crate::{
     auth::{AnyKey, SecretKey},
     input::{PathText, Query, parse_id},
     order_access,
-    problem::{Problem, ProblemBody},
+    problem::Problem,
     state::ApiState,
     view::{List, OrderView, PaymentView},
 };
@@ -29,10 +29,7 @@ const LOOKUPS_MAX: usize = 8;
         ("Orderworks-Order-Token" = Option<String>, Header, description = "`owt_…`, shown when it was placed"),
         ("Orderworks-Session" = Option<String>, Header, description = "`ows_…`"),
     ),
-    responses(
-        (status = 200, description = "The order", body = OrderView),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
-    ),
+    responses((status = 200, description = "The order", body = OrderView)),
 )]
 pub(super) async fn get_order(
     State(state): State<ApiState>,
@@ -55,10 +52,7 @@ pub(super) async fn get_order(
         ("starting_after" = Option<String>, Query, description = "The last order of the page before"),
         ("status" = Option<String>, Query, description = "Only orders in this state"),
     ),
-    responses(
-        (status = 200, description = "A page of orders", body = List<OrderView>),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
-    ),
+    responses((status = 200, description = "A page of orders", body = List<OrderView>)),
 )]
 pub(super) async fn list_orders(
     State(state): State<ApiState>,

@@ -24,7 +24,7 @@ use tokio::{
 use crate::{
     auth::SecretKey,
     input::{PathText, parse_id},
-    problem::{Kind, Problem, ProblemBody},
+    problem::{Kind, Problem},
     slots::KeyedSlot,
     state::ApiState,
     view::EventView,
@@ -51,7 +51,6 @@ const RETRY_SECONDS: u64 = 10;
     responses(
         (status = 200, description = "Server-sent events: `id` is the sequence, `event` the kind, `data` an Event",
             content_type = "text/event-stream", body = String),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn stream_events(
@@ -106,7 +105,6 @@ fn render(event: Event) -> SseEvent {
     frame.data(serde_json::to_string(&view).unwrap_or_default())
 }
 
-/// One open stream.
 struct Follower {
     state: ApiState,
     arrivals: watch::Receiver<u64>,

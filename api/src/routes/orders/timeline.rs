@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use crate::{
     auth::SecretKey,
     input::{PathText, parse_id},
-    problem::{Problem, ProblemBody},
+    problem::Problem,
     state::ApiState,
 };
 
@@ -96,10 +96,7 @@ enum What {
 #[utoipa::path(
     get, path = "/v1/orders/{id}/timeline", tag = "orders",
     params(("id" = String, Path, description = "`ord_…`")),
-    responses(
-        (status = 200, description = "Oldest first", body = Timeline),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
-    ),
+    responses((status = 200, description = "Oldest first", body = Timeline)),
 )]
 pub(super) async fn get_timeline(
     State(state): State<ApiState>,

@@ -7,7 +7,7 @@ use store::domain::OrderId;
 use crate::{
     auth::SecretKey,
     input::{PathText, parse_id},
-    problem::{Problem, ProblemBody},
+    problem::Problem,
     state::ApiState,
 };
 
@@ -17,10 +17,7 @@ use crate::{
 #[utoipa::path(
     delete, path = "/v1/orders/{id}/token", tag = "orders",
     params(("id" = String, Path, description = "`ord_…`")),
-    responses(
-        (status = 204, description = "No token opens the order"),
-        (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
-    ),
+    responses((status = 204, description = "No token opens the order")),
 )]
 pub(super) async fn revoke_token(
     State(state): State<ApiState>,
