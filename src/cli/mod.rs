@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use jobs::{JobId, engine::DeadReason, records::AttemptOutcome};
 use store::domain::MerchantId;
 
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
 
 /// Background jobs and a lean order API for commerce. Without a subcommand: `dev`.
 #[derive(Debug, Parser)]
@@ -48,7 +48,7 @@ pub(crate) struct Global {
 
 impl Global {
     /// The configuration; the command line wins over file and environment.
-    pub(crate) fn config(&self) -> Result<Config, ConfigError> {
+    pub(crate) fn config(&self) -> anyhow::Result<Config> {
         Config::load(self.config.as_deref(), self.data.as_deref())
     }
 }

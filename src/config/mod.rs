@@ -31,7 +31,6 @@ pub(crate) use engines::{
 pub(crate) use http::Server;
 use network::PlainHosts;
 pub(crate) use payments::{Payments, ProviderKind};
-pub(crate) use reader::ConfigError;
 use reader::Reader;
 pub(crate) use servers::RabbitMq;
 
@@ -164,7 +163,7 @@ const SECRETS: [(&str, &str); 13] = [
 impl Config {
     /// Reads defaults, `file` and the process environment, and checks them as a whole. `folder` wins over the folder
     /// that they name.
-    pub(crate) fn load(file: Option<&Path>, folder: Option<&Path>) -> Result<Self, ConfigError> {
+    pub(crate) fn load(file: Option<&Path>, folder: Option<&Path>) -> anyhow::Result<Self> {
         Self::assemble(file, folder, std::env::vars())
     }
 
@@ -172,7 +171,7 @@ impl Config {
         file: Option<&Path>,
         folder: Option<&Path>,
         environment: impl Iterator<Item = (String, String)>,
-    ) -> Result<Self, ConfigError> {
+    ) -> anyhow::Result<Self> {
         let mut reader = Reader::new(DEFAULTS, &SECRETS, file, environment)?;
         let r = &mut reader;
         let plain = &PlainHosts::read(r);

@@ -6,7 +6,7 @@ use secrecy::ExposeSecret;
 
 use super::*;
 
-fn with_env(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
+fn with_env(pairs: &[(&str, &str)]) -> anyhow::Result<Config> {
     Config::assemble(None, None, pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())))
 }
 
