@@ -29,7 +29,7 @@ pub(crate) fn connect(
         }
         ProviderKind::Stripe => Arc::new(stripe(payments, ambient)?),
     };
-    let config = GuardConfig { rate: payments.rate(), ..GuardConfig::default() };
+    let config = GuardConfig { rate: payments.rate, ..GuardConfig::default() };
     Ok(Arc::new(Guarded::new(provider, config, ambient.clone())))
 }
 

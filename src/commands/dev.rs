@@ -42,7 +42,7 @@ pub(super) async fn run(args: DevArgs, config: Config, as_json: bool) -> anyhow:
     let quiet = (!as_json).then(logging::hold);
     let stop = Stop::listen()?;
     let ambient = Ambient::system();
-    let listener = listen(args.listen.unwrap_or(config.server.listen)).await?;
+    let listener = listen(args.listen.unwrap_or(config.listen)).await?;
     let address = listener.local_addr()?;
     // Files need no separate migration, so servers should not need one here either.
     Box::pin(migrate(&config.engines, &ambient)).await?;

@@ -38,7 +38,7 @@ pub(super) async fn scheduler(args: HealthArgs, config: Config) -> anyhow::Resul
 }
 
 pub(super) async fn api(args: ApiArgs, config: Config) -> anyhow::Result<()> {
-    let listener = listen(args.listen.unwrap_or(config.server.listen)).await?;
+    let listener = listen(args.listen.unwrap_or(config.listen)).await?;
     alone(&config, args.health.health, async |roles, wiring| {
         roles.api(wiring.api(roles.shutdown()).await?, listener, false);
         Ok(())

@@ -6,7 +6,6 @@
 
 mod engines;
 mod http;
-mod limits;
 mod network;
 mod payments;
 mod reader;
@@ -14,21 +13,23 @@ mod servers;
 mod shards;
 
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use api::{CartLimits, CheckoutLimits, ReadLimits, SessionLimits, SignInLimits};
+use api::{ApiConfig, ServerLimits};
 use jobs::records::RecordLevel;
 use secrecy::SecretString;
 use serde::Deserialize;
 use tracing_subscriber::filter::Targets;
 use url::Url;
+use webhooks::shares::ShareLimits;
+use workers::queues::WEBHOOKS;
 
 pub(crate) use engines::{
     CacheEngine, Engines, JobStoreEngine, OrdersEngine, PaymentsEngine, PostgresTopology, QueueEngine,
 };
-pub(crate) use http::Server;
 use network::PlainHosts;
 pub(crate) use payments::{Payments, ProviderKind};
 use reader::Reader;
@@ -40,16 +41,15 @@ pub(crate) const DEFAULTS: &str = include_str!("default.toml");
 /// All settings.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
-    pub(crate) server: Server,
+    pub(crate) listen: SocketAddr,
+    /// Of every listener; the file descriptors of the process may allow fewer connections.
+    pub(crate) server: ServerLimits,
+    pub(crate) api: ApiConfig,
     /// Folder of the files of this process.
     pub(crate) folder: PathBuf,
     pub(crate) engines: Engines,
-    pub(crate) orders: Orders,
-    pub(crate) checkout: CheckoutLimits,
-    pub(crate) reads: ReadLimits,
-    pub(crate) sign_in: SignInLimits,
-    pub(crate) sessions: SessionLimits,
-    pub(crate) carts: CartLimits,
+    /// `None`: pending orders never expire.
+    pub(crate) pending_expires: Option<Duration>,
     pub(crate) workers: Workers,
     pub(crate) records: Records,
     pub(crate) payments: Payments,
@@ -59,15 +59,6 @@ pub(crate) struct Config {
     pub(crate) log: Log,
     /// The merged values with secrets hidden, for `config show`.
     pub(crate) shown: toml::Table,
-}
-
-/// Settings of orders.
-#[derive(Debug, Clone)]
-pub(crate) struct Orders {
-    /// `None`: pending orders never expire.
-    pub(crate) pending_expires: Option<Duration>,
-    /// Lifetime of order tokens.
-    pub(crate) token: Duration,
 }
 
 /// Settings of the audit across all stores.
@@ -115,12 +106,11 @@ pub(crate) enum MailTransport {
 /// Settings of merchant webhooks.
 #[derive(Debug, Clone)]
 pub(crate) struct Webhooks {
-    pub(crate) allow_loopback: bool,
     /// `None`: a quarter of the slots.
-    pub(crate) per_merchant: Option<usize>,
-    pub(crate) per_endpoint: usize,
+    per_merchant: Option<usize>,
+    per_endpoint: usize,
     /// `None`: a quarter of the slots.
-    pub(crate) slow: Option<usize>,
+    slow: Option<usize>,
     /// `None`: never.
     pub(crate) disable_after: Option<Duration>,
 }
@@ -180,19 +170,14 @@ impl Config {
             r.fault("data", "folder", "must name a folder");
         }
         let folder = folder.map_or_else(|| named.into(), Path::to_owned);
+        let server = http::server(r);
         let config = Self {
-            server: Server::read(r),
+            listen: r.parsed("server", "listen", SocketAddr::from(([127, 0, 0, 1], 0))),
+            api: http::api(r, server.trusted_proxies.clone()),
+            server,
             engines: Engines::read(r, plain, &folder),
             folder,
-            orders: Orders {
-                pending_expires: minutes(r.within("orders", "pending_expires_minutes", 0..=MINUTES_MAX)),
-                token: Duration::from_hours(24 * r.within("orders", "token_days", 1..=3650_u64)),
-            },
-            checkout: limits::checkout(r),
-            reads: limits::reads(r),
-            sign_in: limits::sign_in(r),
-            sessions: limits::sessions(r),
-            carts: limits::carts(r),
+            pending_expires: minutes(r.within("orders", "pending_expires_minutes", 0..=MINUTES_MAX)),
             workers: Workers {
                 queues: ["payments", "fulfilment", "email", "webhooks"]
                     .map(|queue| (queue.to_owned(), r.within("workers", queue, 1..=1024)))
@@ -217,9 +202,19 @@ impl Config {
             },
             shown: r.shown(),
         };
-        config.server.check(r);
-        config.payments.check(r);
         reader.finish(config)
+    }
+
+    /// Limits of concurrent posts, with the shares that are not set by the slots of their queue.
+    pub(crate) fn webhook_shares(&self) -> ShareLimits {
+        let slots = self.workers.queues.iter().find(|(queue, _)| queue == WEBHOOKS);
+        let (usual, set) = (ShareLimits::of_slots(slots.map_or(1, |(_, slots)| *slots)), &self.webhooks);
+        ShareLimits {
+            per_merchant: set.per_merchant.unwrap_or(usual.per_merchant),
+            per_endpoint: set.per_endpoint,
+            slow: set.slow.unwrap_or(usual.slow),
+            ..usual
+        }
     }
 }
 
@@ -248,7 +243,6 @@ impl Mail {
 impl Webhooks {
     fn read(r: &mut Reader) -> Self {
         Self {
-            allow_loopback: r.value("webhooks", "allow_loopback", false),
             per_merchant: Some(r.within("webhooks", "per_merchant", 0..=1024)).filter(|posts| *posts > 0),
             per_endpoint: r.within("webhooks", "per_endpoint", 1..=1024),
             slow: Some(r.within("webhooks", "slow", 0..=1024)).filter(|posts| *posts > 0),

@@ -26,7 +26,7 @@ impl Roles<'_> {
             records,
             records_keep: config.records.keep,
             partitions,
-            pending_expires: config.orders.pending_expires,
+            pending_expires: config.pending_expires,
             ambient: self.wiring.ambient.clone(),
         };
         self.stores.extend(checks);

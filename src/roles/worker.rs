@@ -9,7 +9,7 @@ use jobs::{
 use webhooks::WebhookSender;
 use workers::{Env, Parts, WebhookDelivery, queues::PAYMENTS};
 
-use super::{Roles, settings};
+use super::Roles;
 use crate::{
     health::{ProviderCheck, WorkersCheck},
     mail, provider,
@@ -66,10 +66,10 @@ impl Roles<'_> {
 
     fn webhooks(&self) -> anyhow::Result<WebhookDelivery> {
         let (config, ambient) = (self.wiring.config, self.wiring.ambient);
-        let sender = WebhookSender::new(settings::url_policy(config), ambient.clone())?;
+        let sender = WebhookSender::new(config.api.webhook_urls, ambient.clone())?;
         let webhooks = WebhookDelivery {
             disable_after: config.webhooks.disable_after,
-            ..WebhookDelivery::new(sender, settings::shares(config), ambient.clone())
+            ..WebhookDelivery::new(sender, config.webhook_shares(), ambient.clone())
         };
         webhook_metrics::register(&self.metrics, &webhooks);
         Ok(webhooks)
