@@ -122,12 +122,13 @@ impl OrdersEngine {
         connections: u32,
     ) -> Option<BTreeMap<String, PostgresConfig>> {
         let Self::Postgres(topology) = self else { return None };
-        Some(topology.shards.as_ref()?.pools(&topology.server, name, connections))
+        let databases = topology.shards.as_ref()?.databases(name, connections);
+        Some(databases.into_iter().map(|(shard, database)| (shard, database.primary)).collect())
     }
 
     fn read(r: &mut Reader, plain: &PlainHosts, folder: &Path) -> Self {
-        let (server, shards) = (Postgres::read(r, plain), Shards::read(r, plain));
-        shards.check(r, &server);
+        let server = Postgres::read(r, plain);
+        let shards = Shards::read(r, plain, &server);
         match r.value("engines", "orders", Orders::Sqlite) {
             Orders::Sqlite => {
                 if !shards.is_empty() {
@@ -136,7 +137,8 @@ impl OrdersEngine {
                 Self::Sqlite { folder: folder.to_owned() }
             }
             Orders::Postgres => {
-                r.require(("postgres", "url"), server.url(), "engines.orders is \"postgres\"");
+                let url = &server.database.primary.url;
+                r.require(("postgres", "url"), url, "engines.orders is \"postgres\"");
                 let shards = Some(shards).filter(|shards| !shards.is_empty());
                 Self::Postgres(Box::new(PostgresTopology { server, shards }))
             }

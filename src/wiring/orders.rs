@@ -46,8 +46,8 @@ impl OpenOrders {
     ) -> anyhow::Result<Self> {
         let store = open(topology, role, name, ambient).await?;
         let shards = store.is_sharded().then(|| Arc::new(ShardsCheck(store.clone())) as _);
-        let partitions = Partitioning { tables: Arc::new(store.clone()), keep: topology.server.keep() };
-        let retention = topology.server.retention();
+        let partitions = Partitioning { tables: Arc::new(store.clone()), keep: topology.server.keep.clone() };
+        let retention = topology.server.retention;
         Ok(Self { store: Arc::new(store), shards, partitions: Some(partitions), retention })
     }
 
@@ -81,9 +81,9 @@ async fn open(
         unless_transient(store.check_schema().await)?;
         return Ok(store);
     };
-    let databases = shards.databases(server, name, connections);
+    let databases = shards.databases(name, connections);
     let databases = databases.into_iter().map(|(shard, database)| (shard, readable(database))).collect();
-    let store = PostgresOrders::sharded(databases, shards.sharding(), ambient.clone()).await?;
+    let store = PostgresOrders::sharded(databases, shards.sharding.clone(), ambient.clone()).await?;
     for (shard, checked) in store.check_schemas().await {
         unless_transient(checked).with_context(|| format!("shard {shard}"))?;
     }

@@ -237,7 +237,7 @@ fn postgres_is_verified_unless_the_address_says_otherwise() {
         let environment = [("ORDERWORKS_POSTGRES_URL".to_owned(), text.to_owned())].into_iter();
         let mut reader = Reader::new(DEFAULTS, &SECRETS, None, environment).expect("read");
         let postgres = servers::Postgres::read(&mut reader, &PlainHosts::default());
-        reader.finish(postgres.url().expose_secret().to_owned()).expect(text)
+        reader.finish(postgres.database.primary.url.expose_secret().to_owned()).expect(text)
     };
     assert_eq!(url("postgres://u:p@db.example/db"), "postgres://u:p@db.example/db?sslmode=verify-full");
     let rooted = "postgres://u:p@db.example/db?sslrootcert=ca.pem";
