@@ -10,13 +10,7 @@ use webhooks::WebhookSender;
 use workers::{Env, Parts, WebhookDelivery, queues::PAYMENTS};
 
 use super::Roles;
-use crate::{
-    health::{ProviderCheck, WorkersCheck},
-    mail, provider,
-    sandbox::Sandbox,
-    webhook_metrics,
-    wiring::WorkerParts,
-};
+use crate::{health, mail, provider, sandbox::Sandbox, webhook_metrics, wiring::WorkerParts};
 
 impl Roles<'_> {
     pub(crate) fn workers(&mut self, parts: WorkerParts, sandbox: Option<&Sandbox>) -> anyhow::Result<()> {
@@ -51,9 +45,9 @@ impl Roles<'_> {
             _ => pool.queue(name, *slots),
         });
         if settings.queues.iter().any(|(name, _)| name == PAYMENTS) {
-            self.health.push(Arc::new(ProviderCheck(breaker.standing())));
+            self.health.push(health::provider(breaker.standing()));
         }
-        self.health.push(Arc::new(WorkersCheck(pool.health(), self.without)));
+        self.health.push(health::workers(pool.health(), self.without));
         self.stores.extend(checks);
         let asked = self.stop.orderly.clone();
         self.running.spawn(async move {
