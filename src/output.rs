@@ -20,6 +20,25 @@ pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
     text(&format!("{}\n", serde_json::to_string(value)?))
 }
 
+/// Prints a value as JSON, or what it means as a text.
+pub(crate) fn answer(
+    as_json: bool,
+    value: &impl Serialize,
+    said: impl FnOnce() -> String,
+) -> anyhow::Result<()> {
+    if as_json { json(value) } else { text(&said()) }
+}
+
+/// Prints items as JSON, or as a table with a row for each.
+pub(crate) fn list<T: Serialize, const N: usize>(
+    as_json: bool,
+    items: &[T],
+    headings: [&str; N],
+    cells: impl Fn(&T) -> [String; N],
+) -> anyhow::Result<()> {
+    if as_json { json(&items) } else { table(headings, &items.iter().map(cells).collect::<Vec<_>>()) }
+}
+
 /// Prints rows under headings with aligned columns; the last column is not padded.
 pub(crate) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> anyhow::Result<()> {
     let mut widths = headings.map(str::len);

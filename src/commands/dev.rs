@@ -69,11 +69,7 @@ pub(super) async fn run(args: DevArgs, config: Config, as_json: bool) -> anyhow:
         mail_folder: std::path::absolute(config.folder.join("mail"))?,
         start_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
     };
-    if as_json {
-        output::json(&ready)?;
-    } else {
-        output::text(&banner(&ready))?;
-    }
+    output::answer(as_json, &ready, || banner(&ready))?;
     drop(quiet);
     let outcome = roles.until_stopped().await;
     sandbox.stop().await?;

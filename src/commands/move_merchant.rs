@@ -26,11 +26,8 @@ pub(super) async fn run(args: MoveArgs, config: &Config, as_json: bool) -> anyho
         let shown = Shown::start();
         let home = mover.abort(&|step| shown.step(&step)).await?;
         shown.end();
-        if as_json {
-            output::json(&json!({ "merchant": args.merchant, "aborted": true, "shard": home }))?;
-        } else {
-            output::text(&format!("{} lives on {home}; the copy is gone\n", args.merchant))?;
-        }
+        let found = json!({ "merchant": args.merchant, "aborted": true, "shard": home });
+        output::answer(as_json, &found, || format!("{} lives on {home}; the copy is gone\n", args.merchant))?;
     } else {
         report(&carry_out(&mover).await?, as_json)?;
     }
@@ -60,9 +57,6 @@ async fn carry_out(mover: &Migrator) -> anyhow::Result<MoveReport> {
 }
 
 fn preview(preview: &MovePreview, as_json: bool) -> anyhow::Result<()> {
-    if as_json {
-        return output::json(preview);
-    }
     let from = preview.from.as_deref().unwrap_or(&preview.to);
     let mut said =
         format!("{} from {from} to {}; begins with: {}\n", preview.merchant, preview.to, preview.next);
@@ -70,7 +64,7 @@ fn preview(preview: &MovePreview, as_json: bool) -> anyhow::Result<()> {
         writeln!(said, "{table:<18} {rows:>10} rows")?;
     }
     writeln!(said, "{} messages wait to be sent", preview.unsent)?;
-    output::text(&said)
+    output::answer(as_json, preview, || said)
 }
 
 fn report(report: &MoveReport, as_json: bool) -> anyhow::Result<()> {
