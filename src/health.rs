@@ -11,6 +11,8 @@ use store_postgres::PostgresOrders;
 use tokio::sync::watch;
 use workers::{provider::breaker::Standing, relay::RelayHealth};
 
+pub(crate) type Checks = Vec<Arc<dyn HealthCheck>>;
+
 /// A part of this process that knows its trouble, if any, without asking a server.
 struct Watched<F> {
     name: &'static str,

@@ -6,7 +6,6 @@ use workers::verify::Verify;
 
 use super::Roles;
 use crate::{
-    housekeeping::Housekeeping,
     sandbox::{Provider, Sandbox},
     verify::{Auditor, VerifyGauges},
     wiring::SchedulerParts,
@@ -18,19 +17,9 @@ impl Roles<'_> {
         parts: SchedulerParts,
         sandbox: Option<&Sandbox>,
     ) -> anyhow::Result<()> {
-        let (config, asked) = (self.wiring.config, self.stop.orderly.clone());
-        let SchedulerParts { orders, sessions, records, partitions, audit, checks } = parts;
-        let house = Housekeeping {
-            orders,
-            sessions,
-            records,
-            records_keep: config.records.keep,
-            partitions,
-            pending_expires: config.pending_expires,
-            ambient: self.wiring.ambient.clone(),
-        };
+        let SchedulerParts { house, audit, checks } = parts;
         self.stores.extend(checks);
-        self.spawn(async move { house.run(asked).await });
+        self.spawn(house.run(self.shutdown()));
         audit.map_or(Ok(()), |audit| self.auditor(audit, sandbox))
     }
 
@@ -45,8 +34,7 @@ impl Roles<'_> {
         verify.provider = provider.map(|provider| Arc::new(provider) as _);
         let gauges = VerifyGauges::register(&self.metrics);
         let auditor = Auditor { verify, gauges, every, grace: config.verify.grace };
-        let asked = self.stop.orderly.clone();
-        self.spawn(async move { auditor.run(asked).await });
+        self.spawn(auditor.run(self.shutdown()));
         Ok(())
     }
 }

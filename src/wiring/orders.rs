@@ -10,7 +10,11 @@ use store_postgres::{DatabaseConfig, PostgresOrders};
 use workers::verify::Retention;
 
 use super::schema::unless_transient;
-use crate::{config::PostgresTopology, health::ShardsCheck, housekeeping::Partitioning};
+use crate::{
+    config::PostgresTopology,
+    health::{Checks, ShardsCheck},
+    housekeeping::Partitioning,
+};
 
 /// Role of a process, which determines its connections to the databases of orders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +56,7 @@ impl OpenOrders {
     }
 
     /// Checks of a role that uses this store.
-    pub(super) fn checks(&self) -> Vec<Arc<dyn HealthCheck>> {
+    pub(super) fn checks(&self) -> Checks {
         let store = Arc::new(OrdersCheck(Arc::clone(&self.store)));
         [store as _].into_iter().chain(self.shards.clone()).collect()
     }
