@@ -1,16 +1,17 @@
 //! Role of the workers: runs jobs, and logs their attempts.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use jobs::{
     recorder::{Recorder, RecorderConfig},
     worker::Workers,
 };
+use prometheus_client::{encoding::EncodeMetric, metrics::counter::ConstCounter};
 use webhooks::WebhookSender;
 use workers::{Env, Parts, WebhookDelivery, queues::PAYMENTS};
 
 use super::Roles;
-use crate::{health, mail, provider, sandbox::Sandbox, webhook_metrics, wiring::WorkerParts};
+use crate::{health, mail, provider, sandbox::Sandbox, wiring::WorkerParts};
 
 impl Roles<'_> {
     pub(crate) fn workers(&mut self, parts: WorkerParts, sandbox: Option<&Sandbox>) -> anyhow::Result<()> {
@@ -65,7 +66,11 @@ impl Roles<'_> {
             disable_after: config.webhooks.disable_after,
             ..WebhookDelivery::new(sender, config.webhook_shares(), ambient.clone())
         };
-        webhook_metrics::register(&self.metrics, &webhooks);
+        let disabled = Arc::clone(&webhooks.endpoints_disabled);
+        let help = "Webhook endpoints disabled, as they failed for days or answered 410";
+        self.metrics.counter("webhook_endpoints_disabled", help, move |encoder| {
+            ConstCounter::new(disabled.load(Ordering::Relaxed)).encode(encoder)
+        });
         Ok(webhooks)
     }
 }
