@@ -15,7 +15,6 @@ use workers::provider::{
 
 use crate::config::{Payments, ProviderKind};
 
-/// A running sandbox provider.
 pub(crate) struct Sandbox {
     provider: Provider,
     task: JoinHandle<std::io::Result<()>>,

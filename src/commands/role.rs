@@ -46,7 +46,6 @@ pub(super) async fn api(args: ApiArgs, config: Config) -> anyhow::Result<()> {
     .await
 }
 
-/// Runs the sandbox provider until stopped.
 pub(super) async fn sandbox(args: SandboxArgs, config: Config) -> anyhow::Result<()> {
     let stop = Stop::listen()?;
     let folder = &config.folder;

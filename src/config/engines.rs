@@ -20,7 +20,6 @@ use super::{
     shards::Shards,
 };
 
-/// The engine behind each contract.
 #[derive(Debug, Clone)]
 pub(crate) struct Engines {
     pub(crate) orders: OrdersEngine,
@@ -36,7 +35,6 @@ pub(crate) enum OrdersEngine {
     Postgres(Box<PostgresTopology>),
 }
 
-/// The databases of orders.
 #[derive(Debug, Clone)]
 pub(crate) struct PostgresTopology {
     /// The database of orders, or beside shards only the database of jobs.
@@ -45,7 +43,6 @@ pub(crate) struct PostgresTopology {
     pub(crate) shards: Option<Shards>,
 }
 
-/// Store of payments.
 #[derive(Debug, Clone)]
 pub(crate) enum PaymentsEngine {
     Sqlite { folder: PathBuf },

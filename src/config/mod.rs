@@ -38,7 +38,6 @@ pub(crate) use servers::RabbitMq;
 /// The shipped defaults, which are also the documentation.
 pub(crate) const DEFAULTS: &str = include_str!("default.toml");
 
-/// All settings.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
@@ -61,7 +60,6 @@ pub(crate) struct Config {
     pub(crate) shown: toml::Table,
 }
 
-/// Settings of the audit across all stores.
 #[derive(Debug, Clone)]
 pub(crate) struct Verify {
     /// `None`: only on demand.
@@ -69,7 +67,6 @@ pub(crate) struct Verify {
     pub(crate) grace: Duration,
 }
 
-/// Settings of the worker pools.
 #[derive(Debug, Clone)]
 pub(crate) struct Workers {
     /// Queue name and concurrency.
@@ -85,7 +82,6 @@ pub(crate) struct Records {
     pub(crate) keep: Duration,
 }
 
-/// Settings of mail.
 #[derive(Debug, Clone)]
 pub(crate) struct Mail {
     pub(crate) transport: MailTransport,
@@ -95,7 +91,6 @@ pub(crate) struct Mail {
     pub(crate) storefront_url: String,
 }
 
-/// Delivery of mails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum MailTransport {
@@ -103,7 +98,6 @@ pub(crate) enum MailTransport {
     Smtp,
 }
 
-/// Settings of merchant webhooks.
 #[derive(Debug, Clone)]
 pub(crate) struct Webhooks {
     /// `None`: a quarter of the slots.
@@ -115,14 +109,12 @@ pub(crate) struct Webhooks {
     pub(crate) disable_after: Option<Duration>,
 }
 
-/// Settings of logging.
 #[derive(Debug, Clone)]
 pub(crate) struct Log {
     pub(crate) filter: Targets,
     pub(crate) format: LogFormat,
 }
 
-/// Format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum LogFormat {

@@ -15,7 +15,6 @@ use super::reader::Reader;
 /// The `sslmode` of PostgreSQL that requires TLS and verifies the server's name.
 const VERIFIED: &str = "verify-full";
 
-/// Hosts that may be reached without TLS.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PlainHosts {
     names: Vec<String>,

@@ -16,7 +16,6 @@ const STRIPE_CALLS: Rate = Rate {
     burst: const { NonZeroU32::new(80).unwrap() },
 };
 
-/// Settings of payment providers.
 #[derive(Debug, Clone)]
 pub(crate) struct Payments {
     pub(crate) provider: ProviderKind,
@@ -31,7 +30,6 @@ pub(crate) struct Payments {
     pub(crate) rate: Option<Rate>,
 }
 
-/// The payment provider in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ProviderKind {

@@ -22,7 +22,6 @@ const MONTHS_MAX: u32 = 1_200;
 /// A month of retention. Partitions are dropped whole, so a day more or less does not matter.
 const MONTH: Duration = Duration::from_hours(31 * 24);
 
-/// Settings of PostgreSQL.
 #[derive(Debug, Clone)]
 pub(crate) struct Postgres {
     /// The pools have no name and no size.
@@ -103,7 +102,6 @@ pub(super) fn pooled(database: &DatabaseConfig, application_name: &str, connecti
     database
 }
 
-/// Settings of RabbitMQ.
 #[derive(Debug, Clone)]
 pub(crate) struct RabbitMq {
     pub(crate) url: SecretString,

@@ -16,7 +16,6 @@ use super::{
 /// Longest name of a shard; names are logged and stored in a column.
 const NAME_MAX: usize = 32;
 
-/// The shards of orders.
 #[derive(Debug, Clone)]
 pub(crate) struct Shards {
     /// Each with the limits of `[postgres]`; the pools have no name and no size.

@@ -20,7 +20,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{descriptors, metrics::Metrics, signals::Stop, wiring::Wiring};
 
-/// The running roles of a process.
 pub(crate) struct Roles<'a> {
     wiring: &'a Wiring<'a>,
     stop: &'a Stop,

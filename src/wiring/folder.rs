@@ -7,7 +7,6 @@ use std::{
 
 use anyhow::{Context, bail};
 
-/// File of the queue.
 pub(super) fn queue(folder: &Path) -> PathBuf {
     folder.join("queue.db")
 }

@@ -25,7 +25,6 @@ pub(crate) enum Role {
     Scheduler,
 }
 
-/// The order store of a role.
 pub(super) struct OpenOrders {
     pub(super) store: Arc<dyn OrderStore>,
     /// `None` for stores without shards.
