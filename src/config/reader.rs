@@ -188,10 +188,8 @@ impl Reader {
 
     /// A table of texts that no message repeats.
     pub(super) fn secret_texts(&mut self, section: &str, key: &str) -> BTreeMap<String, SecretString> {
-        let Some(Value::Table(table)) = self.values.get(section).and_then(|s| s.get(key)).cloned() else {
-            self.fault(section, key, "must be a table of names and texts, such as { a = \"…\" }");
-            return BTreeMap::new();
-        };
+        let form = "a table of names and texts, such as { a = \"…\" }";
+        let table: Table = self.secret_values(section, key, form);
         let mut texts = BTreeMap::new();
         for (name, value) in table {
             match value {
