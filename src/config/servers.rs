@@ -37,11 +37,14 @@ pub(crate) struct Postgres {
 impl Postgres {
     pub(super) fn read(r: &mut Reader, plain: &PlainHosts) -> Self {
         let [url, direct_url] = ["url", "direct_url"].map(|key| {
-            let text = r.text("postgres", key);
-            plain.postgres(r, ("postgres", key), text)
+            let mut url: SecretString = r.text("postgres", key).into();
+            plain.postgres(r, ("postgres", key), &mut url);
+            url
         });
-        let replica_urls = r.secrets("postgres", "replica_urls");
-        let replica_urls = plain.all_postgres(r, ("postgres", "replica_urls"), replica_urls);
+        let mut replica_urls = r.secrets("postgres", "replica_urls");
+        for url in &mut replica_urls {
+            plain.postgres(r, ("postgres", "replica_urls"), url);
+        }
         let connections = |r: &mut Reader, key: &str| r.within("postgres", key, 1..=CONNECTIONS_MAX);
         let primary = PostgresConfig {
             direct_url: Some(direct_url).filter(|url| !url.expose_secret().is_empty()),

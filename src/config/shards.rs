@@ -28,14 +28,14 @@ impl Shards {
         let mut urls = |key: &str| {
             let mut urls = r.secret_texts("shards", key);
             for url in urls.values_mut() {
-                *url = plain.postgres(r, ("shards", key), url.expose_secret().to_owned());
+                plain.postgres(r, ("shards", key), url);
             }
             urls
         };
         let (urls, mut direct_urls) = (urls("urls"), urls("direct_urls"));
         let mut replica_urls = r.secret_lists("shards", "replica_urls");
-        for urls in replica_urls.values_mut() {
-            *urls = plain.all_postgres(r, ("shards", "replica_urls"), std::mem::take(urls));
+        for url in replica_urls.values_mut().flatten() {
+            plain.postgres(r, ("shards", "replica_urls"), url);
         }
         let pgbouncer = r.value("shards", "pgbouncer", false);
         check_urls(r, &urls);
