@@ -29,20 +29,19 @@ pub(crate) fn answer(
     if as_json { json(value) } else { text(&said()) }
 }
 
-/// Prints items as JSON, or as a table with a row for each.
+/// Prints items as JSON, or as a table with a row for each and aligned columns; the last column is not padded.
 pub(crate) fn list<T: Serialize, const N: usize>(
     as_json: bool,
     items: &[T],
     headings: [&str; N],
     cells: impl Fn(&T) -> [String; N],
 ) -> anyhow::Result<()> {
-    if as_json { json(&items) } else { table(headings, &items.iter().map(cells).collect::<Vec<_>>()) }
-}
-
-/// Prints rows under headings with aligned columns; the last column is not padded.
-pub(crate) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> anyhow::Result<()> {
+    if as_json {
+        return json(&items);
+    }
+    let rows: Vec<_> = items.iter().map(cells).collect();
     let mut widths = headings.map(str::len);
-    for row in rows {
+    for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }

@@ -74,12 +74,11 @@ fn report(report: &MoveReport, as_json: bool) -> anyhow::Result<()> {
     let Some(from) = &report.from else {
         return output::text(&format!("{} lives on {} already\n", report.merchant, report.to));
     };
-    let rows = report.tables.iter().map(|table| {
-        [table.table.to_owned(), table.rows.to_string(), table.copied.to_string(), table.digest.clone()]
-    });
-    let rows: Vec<_> = rows.collect();
-    if !rows.is_empty() {
-        output::table(["TABLE", "ROWS", "COPIED LAST", "SHA-256, EQUAL IN BOTH"], &rows)?;
+    if !report.tables.is_empty() {
+        let headings = ["TABLE", "ROWS", "COPIED LAST", "SHA-256, EQUAL IN BOTH"];
+        output::list(false, &report.tables, headings, |table| {
+            [table.table.to_owned(), table.rows.to_string(), table.copied.to_string(), table.digest.clone()]
+        })?;
     }
     output::text(&format!(
         "{} moved from {from} to {}: {} ms without writes, {} rows deleted on {from}\n",
