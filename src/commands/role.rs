@@ -14,7 +14,7 @@ use crate::{
     roles::Roles,
     sandbox::Sandbox,
     signals::Stop,
-    wiring::Wiring,
+    wiring::{Wiring, create_folder},
 };
 
 pub(super) async fn worker(args: WorkerArgs, mut config: Config) -> anyhow::Result<()> {
@@ -49,8 +49,7 @@ pub(super) async fn api(args: ApiArgs, config: Config) -> anyhow::Result<()> {
 pub(super) async fn sandbox(args: SandboxArgs, config: Config) -> anyhow::Result<()> {
     let stop = Stop::listen()?;
     let folder = &config.folder;
-    std::fs::create_dir_all(folder)
-        .with_context(|| format!("the data folder {} cannot be used", folder.display()))?;
+    create_folder(folder)?;
     let key = Some(config.payments.provider_key.clone());
     let sandbox = Sandbox::start(args.listen, folder, key, &Ambient::system()).await?;
     output::text(&format!("sandbox provider ready; ledger: {}\n", sandbox.ledger_url()))?;

@@ -36,7 +36,7 @@ use crate::{
     housekeeping::Housekeeping,
 };
 
-pub(crate) use self::{queue::Jobs, schema::migrate};
+pub(crate) use self::{folder::create as create_folder, queue::Jobs, schema::migrate};
 
 /// What the workers work with.
 pub(crate) struct WorkerParts {
