@@ -1,12 +1,12 @@
 //! Role of the scheduler: housekeeping, and the audit where it is scheduled.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use workers::verify::Verify;
 
 use super::Roles;
 use crate::{
-    sandbox::{Provider, Sandbox},
+    sandbox::{Sandbox, with_books},
     verify::{Auditor, VerifyGauges},
     wiring::SchedulerParts,
 };
@@ -30,8 +30,7 @@ impl Roles<'_> {
     ) -> anyhow::Result<()> {
         let config = self.wiring.config;
         // A process without its own provider does not read the ledger.
-        let provider = Provider::with_books(&config.payments, sandbox, self.wiring.ambient)?;
-        verify.provider = provider.map(|provider| Arc::new(provider) as _);
+        verify.provider = with_books(&config.payments, sandbox, self.wiring.ambient)?;
         let gauges = VerifyGauges::register(&self.metrics);
         let auditor = Auditor { verify, gauges, every, grace: config.verify.grace };
         self.spawn(auditor.run(self.shutdown()));
