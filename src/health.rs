@@ -11,36 +11,68 @@ use store_postgres::PostgresOrders;
 use tokio::sync::watch;
 use workers::{provider::breaker::Standing, relay::RelayHealth};
 
-/// Whether the relay can publish the outbox.
-pub(crate) struct RelayCheck(pub(crate) watch::Receiver<RelayHealth>, pub(crate) HealthStatus);
+pub(crate) type Checks = Vec<Arc<dyn HealthCheck>>;
 
-/// Whether the workers can consume their queues.
-pub(crate) struct WorkersCheck(pub(crate) WorkersHealth, pub(crate) HealthStatus);
-
-/// Whether the cache shared by API processes is available. Without it each process uses its own.
-pub(crate) struct CacheCheck(pub(crate) Arc<dyn Cache>);
-
-/// Whether the payment provider can be called. Without it orders are still accepted and charged later.
-pub(crate) struct ProviderCheck(pub(crate) watch::Receiver<Standing>);
+/// A part of this process that knows its trouble, if any, without asking a server.
+struct Watched<F> {
+    name: &'static str,
+    /// State while there is trouble.
+    without: HealthStatus,
+    trouble: F,
+}
 
 #[async_trait]
-impl HealthCheck for ProviderCheck {
+impl<F: Fn() -> Option<String> + Send + Sync + 'static> HealthCheck for Watched<F> {
     fn name(&self) -> &'static str {
-        "payment_provider"
+        self.name
     }
 
     async fn check(&self) -> Health {
-        let (said, why) = match *self.0.borrow() {
-            Standing::Closed => return Health::OK,
+        (self.trouble)().map_or(Health::OK, |trouble| Health::not_ok(self.without, trouble))
+    }
+}
+
+/// Whether the relay can publish the outbox.
+pub(crate) fn relay(health: watch::Receiver<RelayHealth>, without: HealthStatus) -> Arc<dyn HealthCheck> {
+    let trouble = move || health.borrow().trouble.as_ref().map(|_| "cannot publish; orders wait".to_owned());
+    Arc::new(Watched { name: "relay", without, trouble })
+}
+
+/// Whether the workers can consume their queues.
+pub(crate) fn workers(health: WorkersHealth, without: HealthStatus) -> Arc<dyn HealthCheck> {
+    let trouble = move || {
+        // A queue that is held back is so on purpose; the component that holds it back reports the reason.
+        let queues = health.queues().into_iter();
+        let deaf = queues.filter(|queue| !queue.is_ready() && !queue.held_back).map(|queue| queue.queue);
+        let deaf: Vec<_> = deaf.collect();
+        (!deaf.is_empty()).then(|| format!("cannot consume: {}", deaf.join(", ")))
+    };
+    Arc::new(Watched { name: "workers", without, trouble })
+}
+
+/// Whether the cache shared by API processes is available. Without it each process uses its own.
+pub(crate) fn cache(cache: Arc<dyn Cache>) -> Arc<dyn HealthCheck> {
+    let trouble = move || match cache.health() {
+        cache::Health::Up => None,
+        cache::Health::Down { .. } => Some(
+            "unavailable; no sessions and carts, reads go to the database, limits hold per process"
+                .to_owned(),
+        ),
+    };
+    Arc::new(Watched { name: "cache", without: HealthStatus::Degraded, trouble })
+}
+
+/// Whether the payment provider can be called. Without it orders are still accepted and charged later.
+pub(crate) fn provider(standing: watch::Receiver<Standing>) -> Arc<dyn HealthCheck> {
+    let trouble = move || {
+        let (said, why) = match *standing.borrow() {
+            Standing::Closed => return None,
             Standing::Open { why } => ("circuit breaker open", why),
             Standing::HalfOpen { why } => ("circuit breaker half-open", why),
         };
-        Health::not_ok(self.without_answer(), format!("{said}: {why}; orders are charged later"))
-    }
-
-    fn without_answer(&self) -> HealthStatus {
-        HealthStatus::Degraded
-    }
+        Some(format!("{said}: {why}; orders are charged later"))
+    };
+    Arc::new(Watched { name: "payment_provider", without: HealthStatus::Degraded, trouble })
 }
 
 /// Whether all shards are available. Merchants of the other shards can order while one is unavailable.
@@ -66,56 +98,5 @@ impl HealthCheck for ShardsCheck {
 
     fn without_answer(&self) -> HealthStatus {
         HealthStatus::Degraded
-    }
-}
-
-#[async_trait]
-impl HealthCheck for CacheCheck {
-    fn name(&self) -> &'static str {
-        "cache"
-    }
-
-    async fn check(&self) -> Health {
-        match self.0.health() {
-            cache::Health::Up => Health::OK,
-            cache::Health::Down { .. } => Health::not_ok(
-                self.without_answer(),
-                "unavailable; no sessions and carts, reads go to the database, limits hold per process",
-            ),
-        }
-    }
-
-    fn without_answer(&self) -> HealthStatus {
-        HealthStatus::Degraded
-    }
-}
-
-#[async_trait]
-impl HealthCheck for RelayCheck {
-    fn name(&self) -> &'static str {
-        "relay"
-    }
-
-    async fn check(&self) -> Health {
-        let healthy = self.0.borrow().trouble.is_none();
-        if healthy { Health::OK } else { Health::not_ok(self.1, "cannot publish; orders wait") }
-    }
-}
-
-#[async_trait]
-impl HealthCheck for WorkersCheck {
-    fn name(&self) -> &'static str {
-        "workers"
-    }
-
-    async fn check(&self) -> Health {
-        // A queue that is held back is so on purpose; the component that holds it back reports the reason.
-        let queues = self.0.queues().into_iter();
-        let deaf = queues.filter(|queue| !queue.is_ready() && !queue.held_back).map(|queue| queue.queue);
-        let deaf: Vec<_> = deaf.collect();
-        if deaf.is_empty() {
-            return Health::OK;
-        }
-        Health::not_ok(self.1, format!("cannot consume: {}", deaf.join(", ")))
     }
 }

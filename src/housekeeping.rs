@@ -31,7 +31,6 @@ pub(crate) struct Partitioning {
     pub(crate) keep: Vec<(Family, Duration)>,
 }
 
-/// Stores and settings of the housekeeping.
 pub(crate) struct Housekeeping {
     pub(crate) orders: Arc<dyn OrderStore>,
     pub(crate) sessions: Arc<dyn Sessions>,

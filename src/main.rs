@@ -20,7 +20,6 @@ mod sandbox;
 mod seed;
 mod signals;
 mod verify;
-mod webhook_metrics;
 mod wiring;
 
 use std::process::ExitCode;

@@ -4,7 +4,10 @@
 //! Setting a metric never waits longer than one encoding takes. Names begin with `orderworks_` and end in their unit.
 //! Labels have few values, known in advance: never an id.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use axum::{
     Router,
@@ -12,7 +15,12 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use prometheus_client::{encoding::text::encode, registry::Registry};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, MetricEncoder, text::encode},
+    metrics::MetricType,
+    registry::Registry,
+};
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -33,6 +41,16 @@ impl Metrics {
         with(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Registers a counter that another part of the process keeps; `encode` reads it when metrics are encoded.
+    pub(crate) fn counter(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        encode: impl Fn(MetricEncoder<'_>) -> fmt::Result + Send + Sync + 'static,
+    ) {
+        self.register(|registry| registry.register_collector(Box::new(KeptCounter { name, help, encode })));
+    }
+
     /// The route `GET /metrics`.
     pub(crate) fn routes(&self) -> Router {
         let metrics = self.clone();
@@ -45,5 +63,24 @@ impl Metrics {
             Ok(()) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
             Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         }
+    }
+}
+
+/// A counter that another part of the process keeps.
+struct KeptCounter<F> {
+    name: &'static str,
+    help: &'static str,
+    encode: F,
+}
+
+impl<F> fmt::Debug for KeptCounter<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl<F: Fn(MetricEncoder<'_>) -> fmt::Result + Send + Sync + 'static> Collector for KeptCounter<F> {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        (self.encode)(encoder.encode_descriptor(self.name, self.help, None, MetricType::Counter)?)
     }
 }

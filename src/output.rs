@@ -20,10 +20,28 @@ pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
     text(&format!("{}\n", serde_json::to_string(value)?))
 }
 
-/// Prints rows under headings with aligned columns; the last column is not padded.
-pub(crate) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> anyhow::Result<()> {
+/// Prints a value as JSON, or what it means as a text.
+pub(crate) fn answer(
+    as_json: bool,
+    value: &impl Serialize,
+    said: impl FnOnce() -> String,
+) -> anyhow::Result<()> {
+    if as_json { json(value) } else { text(&said()) }
+}
+
+/// Prints items as JSON, or as a table with a row for each and aligned columns; the last column is not padded.
+pub(crate) fn list<T: Serialize, const N: usize>(
+    as_json: bool,
+    items: &[T],
+    headings: [&str; N],
+    cells: impl Fn(&T) -> [String; N],
+) -> anyhow::Result<()> {
+    if as_json {
+        return json(&items);
+    }
+    let rows: Vec<_> = items.iter().map(cells).collect();
     let mut widths = headings.map(str::len);
-    for row in rows {
+    for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }

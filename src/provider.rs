@@ -23,13 +23,10 @@ pub(crate) fn connect(
     ambient: &Ambient,
 ) -> anyhow::Result<Arc<Guarded>> {
     let provider: Arc<dyn PaymentProvider> = match payments.provider {
-        ProviderKind::Sandbox => {
-            let provider = sandbox::Provider::choose(payments, sandbox)?;
-            Arc::new(provider.connect(payments.timeout, ambient)?)
-        }
+        ProviderKind::Sandbox => Arc::new(sandbox::connect(payments, sandbox, ambient)?),
         ProviderKind::Stripe => Arc::new(stripe(payments, ambient)?),
     };
-    let config = GuardConfig { rate: payments.rate(), ..GuardConfig::default() };
+    let config = GuardConfig { rate: payments.rate, ..GuardConfig::default() };
     Ok(Arc::new(Guarded::new(provider, config, ambient.clone())))
 }
 

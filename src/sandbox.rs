@@ -1,6 +1,6 @@
 //! Sandbox provider: run by this process, or configured elsewhere.
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use anyhow::Context;
 use base::Ambient;
@@ -9,24 +9,18 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 use workers::provider::{
+    PaymentProvider,
     sandbox_client::{SandboxConfig, SandboxProvider},
     sandbox_server::SandboxServer,
 };
 
 use crate::config::{Payments, ProviderKind};
 
-/// A running sandbox provider.
 pub(crate) struct Sandbox {
-    provider: Provider,
-    task: JoinHandle<std::io::Result<()>>,
-    asked: CancellationToken,
-}
-
-/// URL of a sandbox provider, and its API key.
-#[derive(Clone)]
-pub(crate) struct Provider {
     url: Url,
     key: SecretString,
+    task: JoinHandle<std::io::Result<()>>,
+    asked: CancellationToken,
 }
 
 impl Sandbox {
@@ -45,16 +39,16 @@ impl Sandbox {
         let url = format!("http://{}", listener.local_addr()?).parse()?;
         let asked = CancellationToken::new();
         let task = tokio::spawn(server.run(listener, asked.clone().cancelled_owned()));
-        Ok(Self { provider: Provider { url, key }, task, asked })
+        Ok(Self { url, key, task, asked })
     }
 
     pub(crate) fn ledger_url(&self) -> String {
-        format!("{}v1/ledger", self.provider.url)
+        format!("{}v1/ledger", self.url)
     }
 
     /// The API key it requires.
     pub(crate) fn key(&self) -> &str {
-        self.provider.key.expose_secret()
+        self.key.expose_secret()
     }
 
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
@@ -63,31 +57,30 @@ impl Sandbox {
     }
 }
 
-impl Provider {
-    /// The ledger that an audit can read; none if another provider is in use or no sandbox is known.
-    pub(crate) fn with_books(
-        payments: &Payments,
-        sandbox: Option<&Sandbox>,
-        ambient: &Ambient,
-    ) -> anyhow::Result<Option<SandboxProvider>> {
-        let chosen = match payments.provider {
-            ProviderKind::Sandbox => Self::choose(payments, sandbox).ok(),
-            ProviderKind::Stripe => None,
-        };
-        chosen.map(|provider| provider.connect(payments.timeout, ambient)).transpose()
-    }
+/// A client of the configured sandbox, else of the sandbox of this process.
+pub(crate) fn connect(
+    payments: &Payments,
+    sandbox: Option<&Sandbox>,
+    ambient: &Ambient,
+) -> anyhow::Result<SandboxProvider> {
+    let configured = payments.provider_url.clone().map(|url| (url, payments.provider_key.clone()));
+    let known = configured.or_else(|| sandbox.map(|sandbox| (sandbox.url.clone(), sandbox.key.clone())));
+    let (url, api_key) = known.context(
+        "payments.provider_url must be set for workers started apart (`orderworks sandbox` runs one)",
+    )?;
+    let config = SandboxConfig { url, api_key, timeout: payments.timeout };
+    Ok(SandboxProvider::new(config, ambient.clone())?)
+}
 
-    /// The configured sandbox, else the sandbox of this process.
-    pub(crate) fn choose(payments: &Payments, sandbox: Option<&Sandbox>) -> anyhow::Result<Self> {
-        let configured =
-            payments.provider_url.clone().map(|url| Self { url, key: payments.provider_key.clone() });
-        configured.or_else(|| sandbox.map(|sandbox| sandbox.provider.clone())).context(
-            "payments.provider_url must be set for workers started apart (`orderworks sandbox` runs one)",
-        )
+/// The provider whose ledger an audit can read; none if another provider is in use or no sandbox is known.
+pub(crate) fn with_books(
+    payments: &Payments,
+    sandbox: Option<&Sandbox>,
+    ambient: &Ambient,
+) -> anyhow::Result<Option<Arc<dyn PaymentProvider>>> {
+    let is_known = payments.provider_url.is_some() || sandbox.is_some();
+    if payments.provider != ProviderKind::Sandbox || !is_known {
+        return Ok(None);
     }
-
-    pub(crate) fn connect(self, timeout: Duration, ambient: &Ambient) -> anyhow::Result<SandboxProvider> {
-        let config = SandboxConfig { url: self.url, api_key: self.key, timeout };
-        Ok(SandboxProvider::new(config, ambient.clone())?)
-    }
+    Ok(Some(Arc::new(connect(payments, sandbox, ambient)?)))
 }

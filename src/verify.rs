@@ -6,10 +6,7 @@
 
 use std::{sync::atomic::AtomicU64, time::Duration};
 
-use prometheus_client::{
-    encoding::{EncodeLabelSet, LabelSetEncoder},
-    metrics::{family::Family, gauge::Gauge},
-};
+use prometheus_client::metrics::{family::Family, gauge::Gauge};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 use workers::verify::{Invariant, Plan, Scope, Summary, Verify, Violation, Watch};
@@ -19,31 +16,17 @@ use crate::metrics::Metrics;
 /// Delay of the first audit after the start; the interval where that is shorter.
 const FIRST_AFTER: Duration = Duration::from_secs(10);
 
-/// Gauges of the audit.
+#[derive(Default)]
 pub(crate) struct VerifyGauges {
-    violations: Family<Label, Gauge>,
+    violations: Family<[(&'static str, &'static str); 1], Gauge>,
     orders: Gauge,
     open: Gauge,
     last_run: Gauge<f64, AtomicU64>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Label(Invariant);
-
-impl EncodeLabelSet for Label {
-    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), std::fmt::Error> {
-        [("invariant", self.0.as_str())].encode(encoder)
-    }
-}
-
 impl VerifyGauges {
     pub(crate) fn register(metrics: &Metrics) -> Self {
-        let gauges = Self {
-            violations: Family::default(),
-            orders: Gauge::default(),
-            open: Gauge::default(),
-            last_run: Gauge::default(),
-        };
+        let gauges = Self::default();
         metrics.register(|registry| {
             let Self { violations, orders, open, last_run } = &gauges;
             registry.register("verify_violations", "Violations found by the last audit", violations.clone());
@@ -63,7 +46,8 @@ impl VerifyGauges {
     fn set(&self, summary: &Summary) {
         let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         for invariant in Invariant::ALL {
-            self.violations.get_or_create(&Label(invariant)).set(number(summary.of(invariant)));
+            let label = [("invariant", invariant.as_str())];
+            self.violations.get_or_create(&label).set(number(summary.of(invariant)));
         }
         self.orders.set(number(summary.orders));
         self.open.set(number(summary.open));

@@ -2,15 +2,17 @@
 
 mod values;
 
-pub(crate) use values::JobStateArg;
-
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
-use jobs::{JobId, engine::DeadReason, records::AttemptOutcome};
+use jobs::{
+    JobId,
+    engine::{DeadReason, JobState},
+    records::AttemptOutcome,
+};
 use store::domain::MerchantId;
 
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
 
 /// Background jobs and a lean order API for commerce. Without a subcommand: `dev`.
 #[derive(Debug, Parser)]
@@ -48,7 +50,7 @@ pub(crate) struct Global {
 
 impl Global {
     /// The configuration; the command line wins over file and environment.
-    pub(crate) fn config(&self) -> Result<Config, ConfigError> {
+    pub(crate) fn config(&self) -> anyhow::Result<Config> {
         Config::load(self.config.as_deref(), self.data.as_deref())
     }
 }
@@ -172,9 +174,9 @@ pub(crate) struct JobsArgs {
     /// Only this queue
     #[arg(long)]
     pub(crate) queue: Option<String>,
-    /// Only this state
-    #[arg(long)]
-    pub(crate) state: Option<JobStateArg>,
+    /// Only this state: ready, delayed, running or dead
+    #[arg(long, value_parser = values::named::<JobState>)]
+    pub(crate) state: Option<JobState>,
     /// Only this kind
     #[arg(long)]
     pub(crate) kind: Option<String>,
@@ -195,7 +197,7 @@ pub(crate) struct AttemptsArgs {
     #[arg(long)]
     pub(crate) kind: Option<String>,
     /// Only this outcome: completed, retried, snoozed, cancelled or dead
-    #[arg(long, value_parser = values::outcome)]
+    #[arg(long, value_parser = values::named::<AttemptOutcome>)]
     pub(crate) outcome: Option<AttemptOutcome>,
     /// At most this many
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -271,7 +273,8 @@ pub(crate) struct RedriveArgs {
     /// Only this kind
     #[arg(long)]
     pub(crate) kind: Option<String>,
-    #[arg(long, value_parser = values::dead_reason, help = "Only this reason: exhausted, unknown_kind, undecodable or crashed")]
+    #[arg(long, value_parser = values::named::<DeadReason>)]
+    #[arg(help = "Only this reason: exhausted, unknown_kind, undecodable or crashed")]
     pub(crate) reason: Option<DeadReason>,
     /// Only errors containing this text
     #[arg(long)]

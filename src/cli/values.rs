@@ -2,27 +2,11 @@
 
 use std::time::Duration;
 
-use clap::ValueEnum;
-use jobs::{engine::DeadReason, records::AttemptOutcome};
+use serde::de::DeserializeOwned;
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum JobStateArg {
-    Ready,
-    Delayed,
-    Running,
-    Dead,
-}
-
-pub(super) fn outcome(text: &str) -> Result<AttemptOutcome, String> {
-    from_name(text, "outcome")
-}
-
-pub(super) fn dead_reason(text: &str) -> Result<DeadReason, String> {
-    from_name(text, "reason")
-}
-
-fn from_name<T: serde::de::DeserializeOwned>(text: &str, what: &str) -> Result<T, String> {
-    serde_json::from_value(text.into()).map_err(|_| format!("there is no {what} of this name"))
+/// Parses the serde name of a plain enum's value; the error lists them all.
+pub(super) fn named<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
+    serde_json::from_value(text.into())
 }
 
 /// Parses a queue with its concurrency, `NAME=N`.

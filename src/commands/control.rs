@@ -22,11 +22,7 @@ pub(super) async fn run(what: Control, config: &Config, as_json: bool) -> anyhow
     };
     let jobs = Jobs::open(&config.engines).await?;
     let (found, said, answer) = act(what, jobs.queue.as_ref()).await?;
-    if as_json {
-        output::json(&answer)?;
-    } else {
-        output::text(&format!("{said}\n"))?;
-    }
+    output::answer(as_json, &answer, || format!("{said}\n"))?;
     Ok(if found { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -42,7 +42,7 @@ pub(super) async fn run(args: DevArgs, config: Config, as_json: bool) -> anyhow:
     let quiet = (!as_json).then(logging::hold);
     let stop = Stop::listen()?;
     let ambient = Ambient::system();
-    let listener = listen(args.listen.unwrap_or(config.server.listen)).await?;
+    let listener = listen(args.listen.unwrap_or(config.listen)).await?;
     let address = listener.local_addr()?;
     // Files need no separate migration, so servers should not need one here either.
     Box::pin(migrate(&config.engines, &ambient)).await?;
@@ -69,11 +69,7 @@ pub(super) async fn run(args: DevArgs, config: Config, as_json: bool) -> anyhow:
         mail_folder: std::path::absolute(config.folder.join("mail"))?,
         start_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
     };
-    if as_json {
-        output::json(&ready)?;
-    } else {
-        output::text(&banner(&ready))?;
-    }
+    output::answer(as_json, &ready, || banner(&ready))?;
     drop(quiet);
     let outcome = roles.until_stopped().await;
     sandbox.stop().await?;

@@ -4,13 +4,13 @@ use anyhow::bail;
 use base::{Ambient, Timestamp};
 use jobs::{
     Admin, JobId,
-    engine::{InspectedJob, JobFilter, JobState},
+    engine::{InspectedJob, JobFilter},
     records::{AttemptRecord, RecordFilter, RecordStore},
 };
 use serde_json::json;
 
 use crate::{
-    cli::{AttemptsArgs, Inspect, JobStateArg, JobsArgs},
+    cli::{AttemptsArgs, Inspect, JobsArgs},
     config::Config,
     output,
     wiring::Jobs,
@@ -33,69 +33,44 @@ async fn queues(engine: &dyn Admin, as_json: bool) -> anyhow::Result<()> {
     for queue in engine.queues().await? {
         depths.push(engine.depth(&queue).await?);
     }
-    if as_json {
-        return output::json(&depths);
-    }
     let now = Ambient::system().now();
-    let rows: Vec<_> = depths
-        .iter()
-        .map(|depth| {
-            [
-                depth.queue.clone(),
-                depth.ready.to_string(),
-                depth.delayed.to_string(),
-                depth.running.to_string(),
-                depth.dead.to_string(),
-                depth.oldest_ready_at.map_or_else(|| "-".to_owned(), |at| age(now, at)),
-                if depth.paused { "paused".to_owned() } else { String::new() },
-            ]
-        })
-        .collect();
-    output::table(["QUEUE", "READY", "DELAYED", "RUNNING", "DEAD", "OLDEST", ""], &rows)
+    let headings = ["QUEUE", "READY", "DELAYED", "RUNNING", "DEAD", "OLDEST", ""];
+    output::list(as_json, &depths, headings, |depth| {
+        [
+            depth.queue.clone(),
+            depth.ready.to_string(),
+            depth.delayed.to_string(),
+            depth.running.to_string(),
+            depth.dead.to_string(),
+            depth.oldest_ready_at.map_or_else(|| "-".to_owned(), |at| age(now, at)),
+            if depth.paused { "paused".to_owned() } else { String::new() },
+        ]
+    })
 }
 
 async fn workers(engine: &dyn Admin, as_json: bool) -> anyhow::Result<()> {
     let consumers = engine.consumers().await?;
-    if as_json {
-        return output::json(&consumers);
-    }
     let now = Ambient::system().now();
-    let rows: Vec<_> = consumers
-        .into_iter()
-        .map(|c| {
-            let lease = if c.alive_until < now { "run out".to_owned() } else { age(c.alive_until, now) };
-            [c.name, c.queue, c.jobs.to_string(), lease]
-        })
-        .collect();
-    output::table(["WORKER", "QUEUE", "JOBS", "LEASE"], &rows)
+    output::list(as_json, &consumers, ["WORKER", "QUEUE", "JOBS", "LEASE"], |c| {
+        let lease = if c.alive_until < now { "run out".to_owned() } else { age(c.alive_until, now) };
+        [c.name.clone(), c.queue.clone(), c.jobs.to_string(), lease]
+    })
 }
 
 async fn held(engine: &dyn Admin, args: JobsArgs, as_json: bool) -> anyhow::Result<()> {
-    let state = args.state.map(|state| match state {
-        JobStateArg::Ready => JobState::Ready,
-        JobStateArg::Delayed => JobState::Delayed,
-        JobStateArg::Running => JobState::Running,
-        JobStateArg::Dead => JobState::Dead,
-    });
-    let filter = JobFilter { queue: args.queue, state, kind: args.kind, after: None, limit: args.limit };
+    let JobsArgs { queue, state, kind, limit } = args;
+    let filter = JobFilter { queue, state, kind, after: None, limit };
     let held = engine.list(&filter).await?;
-    if as_json {
-        return output::json(&held);
-    }
-    let rows: Vec<_> = held
-        .iter()
-        .map(|job| {
-            [
-                job.envelope.id.to_string(),
-                job.envelope.kind.clone(),
-                job.envelope.queue.clone(),
-                state_name(job.state).to_owned(),
-                format!("{}/{}", job.envelope.attempt, job.envelope.max_attempts),
-                one_line(job.last_error.as_deref()),
-            ]
-        })
-        .collect();
-    output::table(["ID", "KIND", "QUEUE", "STATE", "ATTEMPTS", "LAST ERROR"], &rows)
+    output::list(as_json, &held, ["ID", "KIND", "QUEUE", "STATE", "ATTEMPTS", "LAST ERROR"], |job| {
+        [
+            job.envelope.id.to_string(),
+            job.envelope.kind.clone(),
+            job.envelope.queue.clone(),
+            name(job.state),
+            format!("{}/{}", job.envelope.attempt, job.envelope.max_attempts),
+            one_line(job.last_error.as_deref()),
+        ]
+    })
 }
 
 async fn job(engine: &dyn Admin, records: &dyn RecordStore, id: JobId, as_json: bool) -> anyhow::Result<()> {
@@ -110,7 +85,7 @@ async fn job(engine: &dyn Admin, records: &dyn RecordStore, id: JobId, as_json: 
         return output::json(&json!({ "id": id, "held": held, "attempts": attempts }));
     }
     describe(id, held.as_ref(), &attempts)?;
-    attempt_table(&attempts)
+    list_attempts(&attempts, as_json)
 }
 
 fn describe(id: JobId, held: Option<&InspectedJob>, attempts: &[AttemptRecord]) -> anyhow::Result<()> {
@@ -120,7 +95,7 @@ fn describe(id: JobId, held: Option<&InspectedJob>, attempts: &[AttemptRecord]) 
         lines.extend([
             ("kind", envelope.kind.clone()),
             ("queue", format!("{} ({})", envelope.queue, envelope.priority)),
-            ("state", state_name(held.state).to_owned()),
+            ("state", name(held.state)),
             ("attempts", format!("{} of {} used", envelope.attempt, envelope.max_attempts)),
             ("crashes", held.crashes.to_string()),
             ("run at", envelope.run_at.map_or_else(|| "-".to_owned(), |at| at.to_string())),
@@ -148,35 +123,21 @@ async fn attempts(records: &dyn RecordStore, args: AttemptsArgs, as_json: bool) 
         limit: args.limit,
         ..RecordFilter::default()
     };
-    let attempts = records.list(&filter).await?;
-    if as_json { output::json(&attempts) } else { attempt_table(&attempts) }
+    list_attempts(&records.list(&filter).await?, as_json)
 }
 
-fn attempt_table(attempts: &[AttemptRecord]) -> anyhow::Result<()> {
-    let rows: Vec<_> = attempts
-        .iter()
-        .map(|a| {
-            [
-                a.job.to_string(),
-                a.kind.clone(),
-                a.attempt.to_string(),
-                a.started_at.to_string(),
-                format!("{:.1} ms", a.duration.as_secs_f64() * 1e3),
-                name(a.outcome),
-                one_line(a.error.as_deref()),
-            ]
-        })
-        .collect();
-    output::table(["JOB", "KIND", "ATTEMPT", "STARTED", "TOOK", "OUTCOME", "ERROR"], &rows)
-}
-
-fn state_name(state: JobState) -> &'static str {
-    match state {
-        JobState::Ready => "ready",
-        JobState::Delayed => "delayed",
-        JobState::Running => "running",
-        JobState::Dead => "dead",
-    }
+fn list_attempts(attempts: &[AttemptRecord], as_json: bool) -> anyhow::Result<()> {
+    output::list(as_json, attempts, ["JOB", "KIND", "ATTEMPT", "STARTED", "TOOK", "OUTCOME", "ERROR"], |a| {
+        [
+            a.job.to_string(),
+            a.kind.clone(),
+            a.attempt.to_string(),
+            a.started_at.to_string(),
+            format!("{:.1} ms", a.duration.as_secs_f64() * 1e3),
+            name(a.outcome),
+            one_line(a.error.as_deref()),
+        ]
+    })
 }
 
 /// The serde name of a plain enum.

@@ -19,8 +19,8 @@ pub(super) async fn run(args: MigrateArgs, config: &Config, as_json: bool) -> an
     let ambient = Ambient::system();
     if let Some(queue) = args.queue {
         let moved = Jobs::open(&config.engines).await?.queue.migrate_queue(&queue).await?;
-        let said = format!("{queue}: {moved} jobs moved\n");
-        return answer(as_json, json!({ "queue": queue, "jobs_moved": moved }), &said);
+        let found = json!({ "queue": queue, "jobs_moved": moved });
+        return output::answer(as_json, &found, || format!("{queue}: {moved} jobs moved\n"));
     }
     let migrated = migrate(&config.engines, &ambient).await?;
     let mut said = match migrated.as_slice() {
@@ -37,9 +37,5 @@ pub(super) async fn run(args: MigrateArgs, config: &Config, as_json: bool) -> an
         writeln!(said, "demo shop: publishable {key}; the secret key is in {file}")?;
         found["demo_shop"] = json!({ "publishable_key": key, "keys_file": file });
     }
-    answer(as_json, found, &said)
-}
-
-fn answer(as_json: bool, json: serde_json::Value, said: &str) -> anyhow::Result<()> {
-    if as_json { output::json(&json) } else { output::text(said) }
+    output::answer(as_json, &found, || said)
 }

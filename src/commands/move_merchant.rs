@@ -1,7 +1,7 @@
 //! Command `control move-merchant`: moves a merchant to another shard while both are in use. Can be interrupted and run
 //! again.
 
-use std::{fmt::Write as _, process::ExitCode, sync::Mutex, time::Duration};
+use std::{fmt::Write as _, process::ExitCode, time::Duration};
 
 use anyhow::{Context, bail};
 use base::Ambient;
@@ -23,14 +23,11 @@ pub(super) async fn run(args: MoveArgs, config: &Config, as_json: bool) -> anyho
     if args.dry_run {
         preview(&mover.preview().await?, as_json)?;
     } else if args.abort {
-        let shown = Shown::start();
-        let home = mover.abort(&|step| shown.step(&step)).await?;
-        shown.end();
-        if as_json {
-            output::json(&json!({ "merchant": args.merchant, "aborted": true, "shard": home }))?;
-        } else {
-            output::text(&format!("{} lives on {home}; the copy is gone\n", args.merchant))?;
-        }
+        let bar = spinner();
+        let home = mover.abort(&|step| show(&bar, &step)).await?;
+        bar.finish_and_clear();
+        let found = json!({ "merchant": args.merchant, "aborted": true, "shard": home });
+        output::answer(as_json, &found, || format!("{} lives on {home}; the copy is gone\n", args.merchant))?;
     } else {
         report(&carry_out(&mover).await?, as_json)?;
     }
@@ -39,8 +36,8 @@ pub(super) async fn run(args: MoveArgs, config: &Config, as_json: bool) -> anyho
 
 /// Runs the move. On a stop signal it makes the merchant writable again before it returns.
 async fn carry_out(mover: &Migrator) -> anyhow::Result<MoveReport> {
-    let shown = Shown::start();
-    let progress = |step| shown.step(&step);
+    let bar = spinner();
+    let progress = |step| show(&bar, &step);
     let moved = tokio::select! {
         moved = mover.run(&progress) => Some(moved),
         stopped = tokio::signal::ctrl_c() => {
@@ -48,7 +45,7 @@ async fn carry_out(mover: &Migrator) -> anyhow::Result<MoveReport> {
             None
         }
     };
-    shown.end();
+    bar.finish_and_clear();
     let Some(moved) = moved else {
         mover
             .open_fence()
@@ -60,9 +57,6 @@ async fn carry_out(mover: &Migrator) -> anyhow::Result<MoveReport> {
 }
 
 fn preview(preview: &MovePreview, as_json: bool) -> anyhow::Result<()> {
-    if as_json {
-        return output::json(preview);
-    }
     let from = preview.from.as_deref().unwrap_or(&preview.to);
     let mut said =
         format!("{} from {from} to {}; begins with: {}\n", preview.merchant, preview.to, preview.next);
@@ -70,7 +64,7 @@ fn preview(preview: &MovePreview, as_json: bool) -> anyhow::Result<()> {
         writeln!(said, "{table:<18} {rows:>10} rows")?;
     }
     writeln!(said, "{} messages wait to be sent", preview.unsent)?;
-    output::text(&said)
+    output::answer(as_json, preview, || said)
 }
 
 fn report(report: &MoveReport, as_json: bool) -> anyhow::Result<()> {
@@ -80,12 +74,11 @@ fn report(report: &MoveReport, as_json: bool) -> anyhow::Result<()> {
     let Some(from) = &report.from else {
         return output::text(&format!("{} lives on {} already\n", report.merchant, report.to));
     };
-    let rows = report.tables.iter().map(|table| {
-        [table.table.to_owned(), table.rows.to_string(), table.copied.to_string(), table.digest.clone()]
-    });
-    let rows: Vec<_> = rows.collect();
-    if !rows.is_empty() {
-        output::table(["TABLE", "ROWS", "COPIED LAST", "SHA-256, EQUAL IN BOTH"], &rows)?;
+    if !report.tables.is_empty() {
+        let headings = ["TABLE", "ROWS", "COPIED LAST", "SHA-256, EQUAL IN BOTH"];
+        output::list(false, &report.tables, headings, |table| {
+            [table.table.to_owned(), table.rows.to_string(), table.copied.to_string(), table.digest.clone()]
+        })?;
     }
     output::text(&format!(
         "{} moved from {from} to {}: {} ms without writes, {} rows deleted on {from}\n",
@@ -93,45 +86,30 @@ fn report(report: &MoveReport, as_json: bool) -> anyhow::Result<()> {
     ))
 }
 
-/// The current step, on standard error.
-struct Shown {
-    bar: ProgressBar,
-    /// The last step shown: without a terminal each step is logged once.
-    last: Mutex<String>,
+fn spinner() -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {msg}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(TICK);
+    bar
 }
 
-impl Shown {
-    fn start() -> Self {
-        let bar = ProgressBar::new_spinner();
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {msg}") {
-            bar.set_style(style);
-        }
-        bar.enable_steady_tick(TICK);
-        Self { bar, last: Mutex::default() }
-    }
-
-    fn step(&self, step: &Step) {
-        let said = match step {
-            Step::Preparing => "making the target ready".to_owned(),
-            Step::Copying(table) => format!("copying {table}"),
-            Step::Fencing => "waiting for writes under way".to_owned(),
-            Step::Draining(messages) => format!("{messages} messages wait to be sent"),
-            Step::Comparing(table) => format!("comparing {table}"),
-            Step::Leaving | Step::Arriving => "handing over".to_owned(),
-            Step::Settling => "handed over; giving processes time to notice".to_owned(),
-            Step::Clearing(table) => format!("deleting {table}"),
-            _ => return,
-        };
-        if let Ok(mut last) = self.last.lock()
-            && *last != said
-        {
-            tracing::debug!(step = %said, "moving a merchant");
-            last.clone_from(&said);
-        }
-        self.bar.set_message(said);
-    }
-
-    fn end(&self) {
-        self.bar.finish_and_clear();
+/// Shows the current step on standard error, and logs it once: without a terminal the log is all there is.
+fn show(bar: &ProgressBar, step: &Step) {
+    let said = match step {
+        Step::Preparing => "making the target ready".to_owned(),
+        Step::Copying(table) => format!("copying {table}"),
+        Step::Fencing => "waiting for writes under way".to_owned(),
+        Step::Draining(messages) => format!("{messages} messages wait to be sent"),
+        Step::Comparing(table) => format!("comparing {table}"),
+        Step::Leaving | Step::Arriving => "handing over".to_owned(),
+        Step::Settling => "handed over; giving processes time to notice".to_owned(),
+        Step::Clearing(table) => format!("deleting {table}"),
+        _ => return,
+    };
+    if bar.message() != said {
+        tracing::debug!(step = %said, "moving a merchant");
+        bar.set_message(said);
     }
 }

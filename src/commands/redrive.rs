@@ -17,14 +17,11 @@ pub(super) async fn run(args: RedriveArgs, config: &Config, as_json: bool) -> an
         reason: args.reason,
         error_contains: args.error,
         since,
-        limit: args.rate,
+        // A preview moves nothing, so it needs no rate.
+        limit: if args.dry_run { u32::MAX } else { args.rate },
         dry_run: args.dry_run,
     };
-    let ids = if args.dry_run {
-        jobs.queue.redrive(&DeadFilter { limit: u32::MAX, ..filter }).await?
-    } else {
-        redrive_at_rate(jobs.queue.as_ref(), &filter).await?
-    };
+    let ids = redrive_at_rate(jobs.queue.as_ref(), &filter).await?;
     if as_json {
         return output::json(&json!({ "dry_run": args.dry_run, "count": ids.len(), "jobs": ids }));
     }

@@ -14,7 +14,7 @@ use crate::{
     roles::Roles,
     sandbox::Sandbox,
     signals::Stop,
-    wiring::Wiring,
+    wiring::{Wiring, create_folder},
 };
 
 pub(super) async fn worker(args: WorkerArgs, mut config: Config) -> anyhow::Result<()> {
@@ -38,7 +38,7 @@ pub(super) async fn scheduler(args: HealthArgs, config: Config) -> anyhow::Resul
 }
 
 pub(super) async fn api(args: ApiArgs, config: Config) -> anyhow::Result<()> {
-    let listener = listen(args.listen.unwrap_or(config.server.listen)).await?;
+    let listener = listen(args.listen.unwrap_or(config.listen)).await?;
     alone(&config, args.health.health, async |roles, wiring| {
         roles.api(wiring.api(roles.shutdown()).await?, listener, false);
         Ok(())
@@ -46,12 +46,10 @@ pub(super) async fn api(args: ApiArgs, config: Config) -> anyhow::Result<()> {
     .await
 }
 
-/// Runs the sandbox provider until stopped.
 pub(super) async fn sandbox(args: SandboxArgs, config: Config) -> anyhow::Result<()> {
     let stop = Stop::listen()?;
     let folder = &config.folder;
-    std::fs::create_dir_all(folder)
-        .with_context(|| format!("the data folder {} cannot be used", folder.display()))?;
+    create_folder(folder)?;
     let key = Some(config.payments.provider_key.clone());
     let sandbox = Sandbox::start(args.listen, folder, key, &Ambient::system()).await?;
     output::text(&format!("sandbox provider ready; ledger: {}\n", sandbox.ledger_url()))?;

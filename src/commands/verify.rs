@@ -17,7 +17,7 @@ use crate::{
     cli::VerifyArgs,
     config::Config,
     output,
-    sandbox::{Provider, Sandbox},
+    sandbox::{Sandbox, with_books},
     wiring::open_audit,
 };
 
@@ -59,8 +59,7 @@ async fn provider(config: &Config, ambient: &Ambient) -> anyhow::Result<Chosen> 
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         sandbox = Some(Sandbox::start(address, folder, None, ambient).await?);
     }
-    let provider = Provider::with_books(&config.payments, sandbox.as_ref(), ambient)?;
-    Ok((provider.map(|provider| Arc::new(provider) as _), sandbox))
+    Ok((with_books(&config.payments, sandbox.as_ref(), ambient)?, sandbox))
 }
 
 fn bar() -> anyhow::Result<ProgressBar> {

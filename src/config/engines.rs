@@ -20,7 +20,6 @@ use super::{
     shards::Shards,
 };
 
-/// The engine behind each contract.
 #[derive(Debug, Clone)]
 pub(crate) struct Engines {
     pub(crate) orders: OrdersEngine,
@@ -36,7 +35,6 @@ pub(crate) enum OrdersEngine {
     Postgres(Box<PostgresTopology>),
 }
 
-/// The databases of orders.
 #[derive(Debug, Clone)]
 pub(crate) struct PostgresTopology {
     /// The database of orders, or beside shards only the database of jobs.
@@ -45,7 +43,6 @@ pub(crate) struct PostgresTopology {
     pub(crate) shards: Option<Shards>,
 }
 
-/// Store of payments.
 #[derive(Debug, Clone)]
 pub(crate) enum PaymentsEngine {
     Sqlite { folder: PathBuf },
@@ -122,12 +119,13 @@ impl OrdersEngine {
         connections: u32,
     ) -> Option<BTreeMap<String, PostgresConfig>> {
         let Self::Postgres(topology) = self else { return None };
-        Some(topology.shards.as_ref()?.pools(&topology.server, name, connections))
+        let databases = topology.shards.as_ref()?.databases(name, connections);
+        Some(databases.into_iter().map(|(shard, database)| (shard, database.primary)).collect())
     }
 
     fn read(r: &mut Reader, plain: &PlainHosts, folder: &Path) -> Self {
-        let (server, shards) = (Postgres::read(r, plain), Shards::read(r, plain));
-        shards.check(r, &server);
+        let server = Postgres::read(r, plain);
+        let shards = Shards::read(r, plain, &server);
         match r.value("engines", "orders", Orders::Sqlite) {
             Orders::Sqlite => {
                 if !shards.is_empty() {
@@ -136,7 +134,8 @@ impl OrdersEngine {
                 Self::Sqlite { folder: folder.to_owned() }
             }
             Orders::Postgres => {
-                r.require(("postgres", "url"), server.url(), "engines.orders is \"postgres\"");
+                let url = &server.database.primary.url;
+                r.require(("postgres", "url"), url, "engines.orders is \"postgres\"");
                 let shards = Some(shards).filter(|shards| !shards.is_empty());
                 Self::Postgres(Box::new(PostgresTopology { server, shards }))
             }

@@ -1,43 +1,105 @@
-//! Settings of the HTTP listener.
+//! Settings of the HTTP API and its listener, as the API's own types.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    time::Duration,
+};
 
+use api::{ApiConfig, CartLimits, CheckoutLimits, ReadLimits, ServerLimits, SessionLimits, SignInLimits};
 use ipnet::IpNet;
+use webhooks::UrlPolicy;
 
-use super::reader::Reader;
+use super::{payments, reader::Reader};
 
-/// Settings of the HTTP listener.
-#[derive(Debug, Clone)]
-pub(crate) struct Server {
-    pub(crate) listen: SocketAddr,
-    pub(crate) trusted_proxies: Vec<IpNet>,
-    pub(crate) connections_max: usize,
-    pub(crate) connections_per_address_max: usize,
-    pub(crate) write: Duration,
-    pub(crate) exchange: Duration,
-    pub(crate) streams_max: usize,
-    pub(crate) streams_per_merchant_max: usize,
-    pub(crate) drain: Duration,
+const RATE_MAX: u32 = 1_000_000;
+const PER_DAY_MAX: u32 = 100_000_000;
+
+pub(super) fn server(r: &mut Reader) -> ServerLimits {
+    ServerLimits {
+        connections_max: r.within("server", "connections_max", 1..=100_000),
+        connections_per_address_max: r.within("server", "connections_per_address_max", 1..=100_000),
+        trusted_proxies: r.networks("server", "trusted_proxies"),
+        write_timeout: r.seconds("server", "write_seconds", 1),
+        exchange_timeout: r.seconds("server", "exchange_seconds", 1),
+        drain_timeout: r.seconds("server", "drain_seconds", 0),
+        ..ServerLimits::default()
+    }
 }
 
-impl Server {
-    pub(super) fn read(r: &mut Reader) -> Self {
-        Self {
-            listen: r.parsed("server", "listen", SocketAddr::from(([127, 0, 0, 1], 0))),
-            trusted_proxies: r.networks("server", "trusted_proxies"),
-            connections_max: r.within("server", "connections_max", 1..=100_000),
-            connections_per_address_max: r.within("server", "connections_per_address_max", 1..=100_000),
-            write: r.seconds("server", "write_seconds", 1),
-            exchange: r.seconds("server", "exchange_seconds", 1),
-            streams_max: r.within("server", "streams_max", 1..=100_000),
-            streams_per_merchant_max: r.within("server", "streams_per_merchant_max", 1..=100_000),
-            drain: r.seconds("server", "drain_seconds", 0),
-        }
+pub(super) fn api(r: &mut Reader, trusted_proxies: Vec<IpNet>) -> ApiConfig {
+    let streams_max = r.within("server", "streams_max", 1..=100_000);
+    let streams_per_merchant_max = r.within("server", "streams_per_merchant_max", 1..=100_000);
+    if streams_per_merchant_max > streams_max {
+        r.fault("server", "streams_per_merchant_max", "must be at most server.streams_max");
     }
+    ApiConfig {
+        checkout: checkout(r),
+        reads: reads(r),
+        sign_in: sign_in(r),
+        carts: carts(r),
+        order_token_ttl: Duration::from_hours(24 * r.within("orders", "token_days", 1..=3650_u64)),
+        sessions: sessions(r),
+        webhook_urls: UrlPolicy { allow_loopback: r.value("webhooks", "allow_loopback", false) },
+        trusted_proxies,
+        streams_max,
+        streams_per_merchant_max,
+        stripe_webhook_secrets: payments::stripe_webhook_secrets(r),
+        ..ApiConfig::default()
+    }
+}
 
-    pub(super) fn check(&self, reader: &mut Reader) {
-        if self.streams_per_merchant_max > self.streams_max {
-            reader.fault("server", "streams_per_merchant_max", "must be at most server.streams_max");
-        }
+fn checkout(r: &mut Reader) -> CheckoutLimits {
+    let mut rate = |key| rate(r, "checkout", key, RATE_MAX);
+    CheckoutLimits {
+        per_key_per_second: rate("per_key_per_second"),
+        per_publishable_key_per_second: rate("per_publishable_key_per_second"),
+        per_ip_per_second: rate("per_ip_per_second"),
+        invalid_per_ip_per_minute: rate("invalid_per_ip_per_minute"),
+        burst: rate("burst"),
     }
+}
+
+fn reads(r: &mut Reader) -> ReadLimits {
+    let mut rate = |key| rate(r, "reads", key, RATE_MAX);
+    ReadLimits {
+        per_ip_per_second: rate("per_ip_per_second"),
+        per_key_per_second: rate("per_key_per_second"),
+        searches_per_ip_per_second: rate("searches_per_ip_per_second"),
+        searches_per_key_per_second: rate("searches_per_key_per_second"),
+    }
+}
+
+fn sign_in(r: &mut Reader) -> SignInLimits {
+    let mut rate = |key| rate(r, "sign_in", key, RATE_MAX);
+    SignInLimits {
+        per_ip_per_minute: rate("per_ip_per_minute"),
+        per_account_per_minute: rate("per_account_per_minute"),
+        burst: rate("burst"),
+    }
+}
+
+fn carts(r: &mut Reader) -> CartLimits {
+    CartLimits {
+        new_per_ip_per_minute: rate(r, "carts", "new_per_ip_per_minute", RATE_MAX),
+        new_per_merchant_per_day: rate(r, "carts", "new_per_merchant_per_day", PER_DAY_MAX),
+    }
+}
+
+fn sessions(r: &mut Reader) -> SessionLimits {
+    let mut days = |key, max: u64| Duration::from_hours(24 * r.within("sign_in", key, 1..=max));
+    let (idle, lifetime) = (days("session_days", 365), days("session_max_days", 3_650));
+    if idle > lifetime {
+        r.fault("sign_in", "session_days", "must not be more than sign_in.session_max_days");
+    }
+    let per_customer = r.within("sign_in", "sessions_per_customer", 1..=100);
+    SessionLimits {
+        idle,
+        lifetime,
+        per_customer: NonZeroUsize::new(per_customer).unwrap_or(NonZeroUsize::MIN),
+    }
+}
+
+/// A number of requests; zero was already reported as a mistake.
+fn rate(r: &mut Reader, section: &str, key: &str, max: u32) -> NonZeroU32 {
+    NonZeroU32::new(r.within(section, key, 1..=max)).unwrap_or(NonZeroU32::MIN)
 }

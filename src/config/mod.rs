@@ -6,7 +6,6 @@
 
 mod engines;
 mod http;
-mod limits;
 mod network;
 mod payments;
 mod reader;
@@ -14,43 +13,42 @@ mod servers;
 mod shards;
 
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use api::{CartLimits, CheckoutLimits, ReadLimits, SessionLimits, SignInLimits};
+use api::{ApiConfig, ServerLimits};
 use jobs::records::RecordLevel;
 use secrecy::SecretString;
 use serde::Deserialize;
 use tracing_subscriber::filter::Targets;
 use url::Url;
+use webhooks::shares::ShareLimits;
+use workers::queues::WEBHOOKS;
 
 pub(crate) use engines::{
     CacheEngine, Engines, JobStoreEngine, OrdersEngine, PaymentsEngine, PostgresTopology, QueueEngine,
 };
-pub(crate) use http::Server;
 use network::PlainHosts;
 pub(crate) use payments::{Payments, ProviderKind};
-pub(crate) use reader::ConfigError;
 use reader::Reader;
 pub(crate) use servers::RabbitMq;
 
 /// The shipped defaults, which are also the documentation.
 pub(crate) const DEFAULTS: &str = include_str!("default.toml");
 
-/// All settings.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
-    pub(crate) server: Server,
+    pub(crate) listen: SocketAddr,
+    /// Of every listener; the file descriptors of the process may allow fewer connections.
+    pub(crate) server: ServerLimits,
+    pub(crate) api: ApiConfig,
     /// Folder of the files of this process.
     pub(crate) folder: PathBuf,
     pub(crate) engines: Engines,
-    pub(crate) orders: Orders,
-    pub(crate) checkout: CheckoutLimits,
-    pub(crate) reads: ReadLimits,
-    pub(crate) sign_in: SignInLimits,
-    pub(crate) sessions: SessionLimits,
-    pub(crate) carts: CartLimits,
+    /// `None`: pending orders never expire.
+    pub(crate) pending_expires: Option<Duration>,
     pub(crate) workers: Workers,
     pub(crate) records: Records,
     pub(crate) payments: Payments,
@@ -62,16 +60,6 @@ pub(crate) struct Config {
     pub(crate) shown: toml::Table,
 }
 
-/// Settings of orders.
-#[derive(Debug, Clone)]
-pub(crate) struct Orders {
-    /// `None`: pending orders never expire.
-    pub(crate) pending_expires: Option<Duration>,
-    /// Lifetime of order tokens.
-    pub(crate) token: Duration,
-}
-
-/// Settings of the audit across all stores.
 #[derive(Debug, Clone)]
 pub(crate) struct Verify {
     /// `None`: only on demand.
@@ -79,7 +67,6 @@ pub(crate) struct Verify {
     pub(crate) grace: Duration,
 }
 
-/// Settings of the worker pools.
 #[derive(Debug, Clone)]
 pub(crate) struct Workers {
     /// Queue name and concurrency.
@@ -95,7 +82,6 @@ pub(crate) struct Records {
     pub(crate) keep: Duration,
 }
 
-/// Settings of mail.
 #[derive(Debug, Clone)]
 pub(crate) struct Mail {
     pub(crate) transport: MailTransport,
@@ -105,7 +91,6 @@ pub(crate) struct Mail {
     pub(crate) storefront_url: String,
 }
 
-/// Delivery of mails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum MailTransport {
@@ -113,27 +98,23 @@ pub(crate) enum MailTransport {
     Smtp,
 }
 
-/// Settings of merchant webhooks.
 #[derive(Debug, Clone)]
 pub(crate) struct Webhooks {
-    pub(crate) allow_loopback: bool,
     /// `None`: a quarter of the slots.
-    pub(crate) per_merchant: Option<usize>,
-    pub(crate) per_endpoint: usize,
+    per_merchant: Option<usize>,
+    per_endpoint: usize,
     /// `None`: a quarter of the slots.
-    pub(crate) slow: Option<usize>,
+    slow: Option<usize>,
     /// `None`: never.
     pub(crate) disable_after: Option<Duration>,
 }
 
-/// Settings of logging.
 #[derive(Debug, Clone)]
 pub(crate) struct Log {
     pub(crate) filter: Targets,
     pub(crate) format: LogFormat,
 }
 
-/// Format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum LogFormat {
@@ -164,7 +145,7 @@ const SECRETS: [(&str, &str); 13] = [
 impl Config {
     /// Reads defaults, `file` and the process environment, and checks them as a whole. `folder` wins over the folder
     /// that they name.
-    pub(crate) fn load(file: Option<&Path>, folder: Option<&Path>) -> Result<Self, ConfigError> {
+    pub(crate) fn load(file: Option<&Path>, folder: Option<&Path>) -> anyhow::Result<Self> {
         Self::assemble(file, folder, std::env::vars())
     }
 
@@ -172,7 +153,7 @@ impl Config {
         file: Option<&Path>,
         folder: Option<&Path>,
         environment: impl Iterator<Item = (String, String)>,
-    ) -> Result<Self, ConfigError> {
+    ) -> anyhow::Result<Self> {
         let mut reader = Reader::new(DEFAULTS, &SECRETS, file, environment)?;
         let r = &mut reader;
         let plain = &PlainHosts::read(r);
@@ -181,19 +162,14 @@ impl Config {
             r.fault("data", "folder", "must name a folder");
         }
         let folder = folder.map_or_else(|| named.into(), Path::to_owned);
+        let server = http::server(r);
         let config = Self {
-            server: Server::read(r),
+            listen: r.parsed("server", "listen", SocketAddr::from(([127, 0, 0, 1], 0))),
+            api: http::api(r, server.trusted_proxies.clone()),
+            server,
             engines: Engines::read(r, plain, &folder),
             folder,
-            orders: Orders {
-                pending_expires: minutes(r.within("orders", "pending_expires_minutes", 0..=MINUTES_MAX)),
-                token: Duration::from_hours(24 * r.within("orders", "token_days", 1..=3650_u64)),
-            },
-            checkout: limits::checkout(r),
-            reads: limits::reads(r),
-            sign_in: limits::sign_in(r),
-            sessions: limits::sessions(r),
-            carts: limits::carts(r),
+            pending_expires: minutes(r.within("orders", "pending_expires_minutes", 0..=MINUTES_MAX)),
             workers: Workers {
                 queues: ["payments", "fulfilment", "email", "webhooks"]
                     .map(|queue| (queue.to_owned(), r.within("workers", queue, 1..=1024)))
@@ -218,9 +194,19 @@ impl Config {
             },
             shown: r.shown(),
         };
-        config.server.check(r);
-        config.payments.check(r);
         reader.finish(config)
+    }
+
+    /// Limits of concurrent posts, with the shares that are not set by the slots of their queue.
+    pub(crate) fn webhook_shares(&self) -> ShareLimits {
+        let slots = self.workers.queues.iter().find(|(queue, _)| queue == WEBHOOKS);
+        let (usual, set) = (ShareLimits::of_slots(slots.map_or(1, |(_, slots)| *slots)), &self.webhooks);
+        ShareLimits {
+            per_merchant: set.per_merchant.unwrap_or(usual.per_merchant),
+            per_endpoint: set.per_endpoint,
+            slow: set.slow.unwrap_or(usual.slow),
+            ..usual
+        }
     }
 }
 
@@ -249,7 +235,6 @@ impl Mail {
 impl Webhooks {
     fn read(r: &mut Reader) -> Self {
         Self {
-            allow_loopback: r.value("webhooks", "allow_loopback", false),
             per_merchant: Some(r.within("webhooks", "per_merchant", 0..=1024)).filter(|posts| *posts > 0),
             per_endpoint: r.within("webhooks", "per_endpoint", 1..=1024),
             slow: Some(r.within("webhooks", "slow", 0..=1024)).filter(|posts| *posts > 0),

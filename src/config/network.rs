@@ -15,7 +15,6 @@ use super::reader::Reader;
 /// The `sslmode` of PostgreSQL that requires TLS and verifies the server's name.
 const VERIFIED: &str = "verify-full";
 
-/// Hosts that may be reached without TLS.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PlainHosts {
     names: Vec<String>,
@@ -72,20 +71,9 @@ impl PlainHosts {
         self.check(r, setting, host, is_protected, &format!("begin it with {protected}://"));
     }
 
-    /// [`Self::postgres`] for each of several addresses.
-    pub(super) fn all_postgres(
-        &self,
-        r: &mut Reader,
-        setting: (&str, &str),
-        urls: Vec<SecretString>,
-    ) -> Vec<SecretString> {
-        let read = |url: SecretString| self.postgres(r, setting, url.expose_secret().to_owned());
-        urls.into_iter().map(read).collect()
-    }
-
-    /// A PostgreSQL address, with [`VERIFIED`] added if it is remote and names no `sslmode`.
-    pub(super) fn postgres(&self, r: &mut Reader, setting: (&str, &str), url: String) -> SecretString {
-        let Ok(mut parsed) = url.parse::<Url>() else { return url.into() };
+    /// Adds [`VERIFIED`] to a PostgreSQL address that is remote and names no `sslmode`.
+    pub(super) fn postgres(&self, r: &mut Reader, setting: (&str, &str), url: &mut SecretString) {
+        let Ok(mut parsed) = url.expose_secret().parse::<Url>() else { return };
         let last = |names: [&str; 2]| {
             let pairs = parsed.query_pairs().filter(|(name, _)| names.contains(&name.as_ref()));
             pairs.last().map(|(_, value)| value.into_owned())
@@ -102,16 +90,16 @@ impl PlainHosts {
                 setting.1,
                 "names no host: put localhost, or ?host= and the folder of a socket",
             );
-            return url.into();
+            return;
         };
         let mode = last(["sslmode", "ssl-mode"]);
         if mode.is_none() && !self.allow(&host) {
             parsed.query_pairs_mut().append_pair("sslmode", VERIFIED);
-            return String::from(parsed).into();
+            *url = String::from(parsed).into();
+            return;
         }
         let is_protected = mode.as_deref() == Some(VERIFIED);
         self.check(r, setting, &host, is_protected, "ask for sslmode=verify-full, which is the default");
-        url.into()
     }
 }
 

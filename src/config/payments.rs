@@ -16,7 +16,6 @@ const STRIPE_CALLS: Rate = Rate {
     burst: const { NonZeroU32::new(80).unwrap() },
 };
 
-/// Settings of payment providers.
 #[derive(Debug, Clone)]
 pub(crate) struct Payments {
     pub(crate) provider: ProviderKind,
@@ -26,14 +25,11 @@ pub(crate) struct Payments {
     pub(crate) stripe_key: SecretString,
     /// `None` after a mistake that was reported.
     pub(crate) stripe_url: Option<Url>,
-    pub(crate) stripe_webhook_secrets: Vec<SecretString>,
     pub(crate) timeout: Duration,
-    /// Zero: the provider's default.
-    calls_per_second: u32,
-    calls_burst: u32,
+    /// Rate limit of this process's calls to the provider.
+    pub(crate) rate: Option<Rate>,
 }
 
-/// The payment provider in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ProviderKind {
@@ -47,35 +43,25 @@ impl Payments {
         if let Some(url) = &provider_url {
             plain.check_url(r, ("payments", "provider_url"), url.as_str(), "https");
         }
-        Self {
-            provider: r.value("payments", "provider", ProviderKind::Sandbox),
+        let provider = r.value("payments", "provider", ProviderKind::Sandbox);
+        let payments = Self {
+            provider,
             provider_url,
             provider_key: r.text("payments", "provider_key").into(),
             stripe_key: r.text("payments", "stripe_key").into(),
             stripe_url: r.optional("payments", "stripe_url"),
-            stripe_webhook_secrets: r.secrets("payments", "stripe_webhook_secrets"),
             timeout: Duration::from_millis(r.within("payments", "timeout_ms", 100..=120_000)),
-            calls_per_second: r.within("payments", "calls_per_second", 0..=CALLS_MAX),
-            calls_burst: r.within("payments", "calls_burst", 0..=CALLS_MAX),
-        }
-    }
-
-    /// Rate limit of this process's calls to the provider.
-    pub(crate) fn rate(&self) -> Option<Rate> {
-        let Some(per_second) = NonZeroU32::new(self.calls_per_second) else {
-            return (self.provider == ProviderKind::Stripe).then_some(STRIPE_CALLS);
+            rate: rate(r, provider),
         };
-        Some(Rate { per_second, burst: NonZeroU32::new(self.calls_burst).unwrap_or(per_second) })
+        payments.check(r);
+        payments
     }
 
     /// Reports mistakes that would otherwise show with the first charge, or never. Secret values are not repeated.
-    pub(super) fn check(&self, reader: &mut Reader) {
+    fn check(&self, r: &mut Reader) {
         let key = self.stripe_key.expose_secret();
         if !key.is_empty() && !key.starts_with("sk_") && !key.starts_with("rk_") {
-            reader.fault("payments", "stripe_key", "must be a secret (sk_…) or restricted (rk_…) key");
-        }
-        if self.stripe_webhook_secrets.iter().any(|secret| !secret.expose_secret().starts_with("whsec_")) {
-            reader.fault("payments", "stripe_webhook_secrets", "must be signing secrets (whsec_…)");
+            r.fault("payments", "stripe_key", "must be a secret (sk_…) or restricted (rk_…) key");
         }
         let may_be_called = self.stripe_url.as_ref().is_some_and(|url| match (url.scheme(), url.host()) {
             ("https", Some(_)) => true,
@@ -85,7 +71,24 @@ impl Payments {
             _ => false,
         });
         if !may_be_called {
-            reader.fault("payments", "stripe_url", "must be https, or http on this machine");
+            r.fault("payments", "stripe_url", "must be https, or http on this machine");
         }
+    }
+}
+
+pub(super) fn stripe_webhook_secrets(r: &mut Reader) -> Vec<SecretString> {
+    let secrets = r.secrets("payments", "stripe_webhook_secrets");
+    if secrets.iter().any(|secret| !secret.expose_secret().starts_with("whsec_")) {
+        r.fault("payments", "stripe_webhook_secrets", "must be signing secrets (whsec_…)");
+    }
+    secrets
+}
+
+/// Zero means the provider's default.
+fn rate(r: &mut Reader, provider: ProviderKind) -> Option<Rate> {
+    let mut calls = |key| NonZeroU32::new(r.within("payments", key, 0..=CALLS_MAX));
+    match (calls("calls_per_second"), calls("calls_burst")) {
+        (Some(per_second), burst) => Some(Rate { per_second, burst: burst.unwrap_or(per_second) }),
+        (None, _) => (provider == ProviderKind::Stripe).then_some(STRIPE_CALLS),
     }
 }

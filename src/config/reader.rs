@@ -1,15 +1,11 @@
 //! Reader of settings: merges defaults, file and environment, returns typed values, and collects every mistake.
 
 use std::{
-    collections::BTreeMap,
-    fmt::{self, Display},
-    net::IpAddr,
-    ops::RangeInclusive,
-    path::Path,
-    str::FromStr,
+    collections::BTreeMap, fmt::Display, net::IpAddr, ops::RangeInclusive, path::Path, str::FromStr,
     time::Duration,
 };
 
+use anyhow::{Context, anyhow, bail};
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
@@ -21,24 +17,6 @@ const PREFIX: &str = "ORDERWORKS_";
 const NO_SETTINGS: [&str; 4] = ["CONFIG", "PUB_KEY", "SEC_KEY", "SEC_KEY_FILE"];
 const NO_SETTINGS_BEFORE: [&str; 2] = ["SERVICES_", "TEST_"];
 const HIDDEN: &str = "[hidden]";
-
-/// All mistakes of the configuration.
-#[derive(Debug)]
-pub(crate) struct ConfigError(Vec<String>);
-
-impl Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.as_slice() {
-            [only] => write!(f, "configuration: {only}"),
-            many => {
-                write!(f, "configuration has {} mistakes:", many.len())?;
-                many.iter().try_for_each(|fault| write!(f, "\n  {fault}"))
-            }
-        }
-    }
-}
-
-impl std::error::Error for ConfigError {}
 
 pub(super) struct Reader {
     values: Table,
@@ -54,11 +32,11 @@ impl Reader {
         secrets: &'static [(&'static str, &'static str)],
         file: Option<&Path>,
         environment: impl Iterator<Item = (String, String)>,
-    ) -> Result<Self, ConfigError> {
-        let values = defaults.parse().map_err(|e| ConfigError(vec![format!("shipped defaults: {e}")]))?;
+    ) -> anyhow::Result<Self> {
+        let values = defaults.parse::<Table>().context("configuration: shipped defaults")?;
         let mut reader = Self { values, secrets, faults: Vec::new() };
         if let Some(path) = file {
-            let fail = |why: String| ConfigError(vec![format!("{}: {why}", path.display())]);
+            let fail = |why: String| anyhow!("configuration: {}: {why}", path.display());
             let text = std::fs::read_to_string(path).map_err(|e| fail(e.to_string()))?;
             reader.overlay(text.parse().map_err(|e| fail(position_of(&e, &text)))?, path);
         }
@@ -155,11 +133,8 @@ impl Reader {
     where
         T: FromStr<Err: Display>,
     {
-        let Some(text) = self.value(section, key, None::<String>) else { return fallback };
-        text.parse().unwrap_or_else(|why| {
-            self.fault(section, key, &format!("= \"{}\": {why}", without_userinfo(&text)));
-            fallback
-        })
+        let text = self.value(section, key, None::<String>);
+        text.and_then(|text| self.parse(section, key, &text)).unwrap_or(fallback)
     }
 
     /// A text that parses as `T`; `None` if it is empty.
@@ -168,12 +143,12 @@ impl Reader {
         T: FromStr<Err: Display>,
     {
         let text = self.text(section, key);
-        if text.is_empty() {
-            return None;
-        }
-        let parsed = text.parse();
-        let told = |why| self.fault(section, key, &format!("= \"{}\": {why}", without_userinfo(&text)));
-        parsed.map_err(told).ok()
+        if text.is_empty() { None } else { self.parse(section, key, &text) }
+    }
+
+    fn parse<T: FromStr<Err: Display>>(&mut self, section: &str, key: &str, text: &str) -> Option<T> {
+        let told = |why| self.fault(section, key, &format!("= \"{}\": {why}", without_userinfo(text)));
+        text.parse().map_err(told).ok()
     }
 
     /// A list of texts that no message repeats.
@@ -213,10 +188,8 @@ impl Reader {
 
     /// A table of texts that no message repeats.
     pub(super) fn secret_texts(&mut self, section: &str, key: &str) -> BTreeMap<String, SecretString> {
-        let Some(Value::Table(table)) = self.values.get(section).and_then(|s| s.get(key)).cloned() else {
-            self.fault(section, key, "must be a table of names and texts, such as { a = \"…\" }");
-            return BTreeMap::new();
-        };
+        let form = "a table of names and texts, such as { a = \"…\" }";
+        let table: Table = self.secret_values(section, key, form);
         let mut texts = BTreeMap::new();
         for (name, value) in table {
             match value {
@@ -256,8 +229,13 @@ impl Reader {
         shown
     }
 
-    pub(super) fn finish<T>(self, config: T) -> Result<T, ConfigError> {
-        if self.faults.is_empty() { Ok(config) } else { Err(ConfigError(self.faults)) }
+    /// The error names all mistakes.
+    pub(super) fn finish<T>(self, config: T) -> anyhow::Result<T> {
+        match self.faults.as_slice() {
+            [] => Ok(config),
+            [only] => bail!("configuration: {only}"),
+            many => bail!("configuration has {} mistakes:\n  {}", many.len(), many.join("\n  ")),
+        }
     }
 }
 

@@ -22,101 +22,89 @@ const MONTHS_MAX: u32 = 1_200;
 /// A month of retention. Partitions are dropped whole, so a day more or less does not matter.
 const MONTH: Duration = Duration::from_hours(31 * 24);
 
-/// Settings of PostgreSQL.
 #[derive(Debug, Clone)]
 pub(crate) struct Postgres {
-    /// Of every pool, but for its name and size.
-    template: PostgresConfig,
-    replica_urls: Vec<SecretString>,
-    replica_lag_max: Duration,
+    /// The pools have no name and no size.
+    pub(super) database: DatabaseConfig,
     pub(crate) api_connections: u32,
     pub(crate) worker_connections: u32,
     pub(crate) relay_connections: u32,
-    /// Retention; `None` keeps everything.
-    keep_orders: Option<Duration>,
-    keep_outbox: Option<Duration>,
-    keep_webhook_attempts: Option<Duration>,
+    /// Families of partitions that are not kept for ever.
+    pub(crate) keep: Vec<(Family, Duration)>,
+    pub(crate) retention: Retention,
 }
 
 impl Postgres {
     pub(super) fn read(r: &mut Reader, plain: &PlainHosts) -> Self {
         let [url, direct_url] = ["url", "direct_url"].map(|key| {
-            let text = r.text("postgres", key);
-            plain.postgres(r, ("postgres", key), text)
+            let mut url: SecretString = r.text("postgres", key).into();
+            plain.postgres(r, ("postgres", key), &mut url);
+            url
         });
-        let replica_urls = r.secrets("postgres", "replica_urls");
-        let replica_urls = plain.all_postgres(r, ("postgres", "replica_urls"), replica_urls);
+        let mut replica_urls = r.secrets("postgres", "replica_urls");
+        for url in &mut replica_urls {
+            plain.postgres(r, ("postgres", "replica_urls"), url);
+        }
         let connections = |r: &mut Reader, key: &str| r.within("postgres", key, 1..=CONNECTIONS_MAX);
-        let keep = |r: &mut Reader, key: &str| {
-            Some(r.within("postgres", key, 0..=MONTHS_MAX))
-                .filter(|months| *months > 0)
-                .map(|months| MONTH * months)
+        let primary = PostgresConfig {
+            direct_url: Some(direct_url).filter(|url| !url.expose_secret().is_empty()),
+            acquire_timeout: millis(r, "postgres", "acquire_timeout_ms"),
+            statement_timeout: millis(r, "postgres", "statement_timeout_ms"),
+            lock_timeout: millis(r, "postgres", "lock_timeout_ms"),
+            idle_in_transaction_timeout: millis(r, "postgres", "idle_in_transaction_timeout_ms"),
+            pgbouncer: r.value("postgres", "pgbouncer", false),
+            ..PostgresConfig::new(url, "")
         };
+        let lag_max = millis(r, "postgres", "replica_lag_max_ms");
+        let keep = |r: &mut Reader, key: &str| {
+            let months = r.within("postgres", key, 0..=MONTHS_MAX);
+            (months > 0).then(|| MONTH * months)
+        };
+        let (orders, outbox) = (keep(r, "keep_orders_months"), keep(r, "keep_outbox_months"));
+        let attempts = keep(r, "keep_webhook_attempts_months");
+        let kept = [(Family::Orders, orders), (Family::Outbox, outbox), (Family::WebhookAttempts, attempts)];
         Self {
-            template: PostgresConfig {
-                direct_url: Some(direct_url).filter(|url| !url.expose_secret().is_empty()),
-                acquire_timeout: millis(r, "postgres", "acquire_timeout_ms"),
-                statement_timeout: millis(r, "postgres", "statement_timeout_ms"),
-                lock_timeout: millis(r, "postgres", "lock_timeout_ms"),
-                idle_in_transaction_timeout: millis(r, "postgres", "idle_in_transaction_timeout_ms"),
-                pgbouncer: r.value("postgres", "pgbouncer", false),
-                ..PostgresConfig::new(url, "")
-            },
-            replica_urls,
-            replica_lag_max: millis(r, "postgres", "replica_lag_max_ms"),
+            database: with_replicas(primary, replica_urls, lag_max),
             api_connections: connections(r, "api_connections"),
             worker_connections: connections(r, "worker_connections"),
             relay_connections: connections(r, "relay_connections"),
-            keep_orders: keep(r, "keep_orders_months"),
-            keep_outbox: keep(r, "keep_outbox_months"),
-            keep_webhook_attempts: keep(r, "keep_webhook_attempts_months"),
+            keep: kept.into_iter().filter_map(|(family, keep)| Some((family, keep?))).collect(),
+            retention: Retention { orders, history: outbox.into_iter().chain(attempts).min() },
         }
     }
 
-    pub(super) fn url(&self) -> &SecretString {
-        &self.template.url
-    }
-
-    /// Configuration of a pool with this many connections, shown by the server as `application_name`.
-    pub(crate) fn pool(&self, application_name: &str, connections: u32) -> PostgresConfig {
-        let application_name = application_name.to_owned();
-        PostgresConfig { application_name, pool_max: connections, ..self.template.clone() }
-    }
-
-    /// Families of partitions that are not kept for ever.
-    pub(crate) fn keep(&self) -> Vec<(Family, Duration)> {
-        let kept = [
-            (Family::Orders, self.keep_orders),
-            (Family::Outbox, self.keep_outbox),
-            (Family::WebhookAttempts, self.keep_webhook_attempts),
-        ];
-        kept.into_iter().filter_map(|(family, keep)| Some((family, keep?))).collect()
-    }
-
-    pub(crate) fn retention(&self) -> Retention {
-        let history = self.keep_outbox.into_iter().chain(self.keep_webhook_attempts).min();
-        Retention { orders: self.keep_orders, history }
-    }
-
-    pub(super) fn has_replicas(&self) -> bool {
-        !self.replica_urls.is_empty()
-    }
-
-    /// The same with the replicas.
+    /// The database with its replicas, and pools of this many connections.
     pub(crate) fn database(&self, application_name: &str, connections: u32) -> DatabaseConfig {
-        self.with_replicas(self.pool(application_name, connections), &self.replica_urls)
+        pooled(&self.database, application_name, connections)
     }
 
-    /// A primary with its replicas, each with a pool like that of the primary.
-    pub(super) fn with_replicas(&self, primary: PostgresConfig, urls: &[SecretString]) -> DatabaseConfig {
-        let pool =
-            |url: &SecretString| PostgresConfig { url: url.clone(), direct_url: None, ..primary.clone() };
-        let replicas = urls.iter().map(pool).collect();
-        DatabaseConfig { primary, replicas, lag_max: self.replica_lag_max }
+    /// Configuration of a pool of the primary alone.
+    pub(crate) fn pool(&self, application_name: &str, connections: u32) -> PostgresConfig {
+        self.database(application_name, connections).primary
     }
 }
 
-/// Settings of RabbitMQ.
+/// A primary with its replicas, each with a pool like that of the primary.
+pub(super) fn with_replicas(
+    primary: PostgresConfig,
+    urls: Vec<SecretString>,
+    lag_max: Duration,
+) -> DatabaseConfig {
+    let pool = |url| PostgresConfig { url, direct_url: None, ..primary.clone() };
+    let replicas = urls.into_iter().map(pool).collect();
+    DatabaseConfig { primary, replicas, lag_max }
+}
+
+/// The database with pools of this many connections, shown by the server as `application_name`.
+pub(super) fn pooled(database: &DatabaseConfig, application_name: &str, connections: u32) -> DatabaseConfig {
+    let mut database = database.clone();
+    for pool in database.replicas.iter_mut().chain([&mut database.primary]) {
+        application_name.clone_into(&mut pool.application_name);
+        pool.pool_max = connections;
+    }
+    database
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct RabbitMq {
     pub(crate) url: SecretString,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use api::{ApiParts, ApiState, OrdersCheck, PaymentsCheck};
 use tokio::net::TcpListener;
 
-use super::{Roles, settings};
+use super::Roles;
 use crate::rate_limits;
 
 impl Roles<'_> {
@@ -16,7 +16,7 @@ impl Roles<'_> {
         self.stores.push(Arc::new(PaymentsCheck(Arc::clone(&parts.payments))));
         self.stores.extend(parts.health.iter().cloned());
         parts.health.extend(self.health.iter().cloned());
-        let state = ApiState::new(parts, settings::api(self.wiring.config));
+        let state = ApiState::new(parts, self.wiring.config.api.clone());
         rate_limits::register(&self.metrics, &state);
         let app = api::app(state);
         self.serve(listener, if with_metrics { app.merge(self.metrics.routes()) } else { app });

@@ -8,7 +8,6 @@
 mod http_api;
 mod relay;
 mod scheduler;
-pub(crate) mod settings;
 mod worker;
 
 use std::sync::Arc;
@@ -19,9 +18,8 @@ use axum::Router;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::{metrics::Metrics, signals::Stop, wiring::Wiring};
+use crate::{descriptors, metrics::Metrics, signals::Stop, wiring::Wiring};
 
-/// The running roles of a process.
 pub(crate) struct Roles<'a> {
     wiring: &'a Wiring<'a>,
     stop: &'a Stop,
@@ -38,11 +36,13 @@ pub(crate) struct Roles<'a> {
 
 impl<'a> Roles<'a> {
     pub(crate) fn new(wiring: &'a Wiring<'a>, stop: &'a Stop, without: HealthStatus) -> Self {
+        let set = &wiring.config.server;
+        let connections_max = descriptors::connections(set.connections_max);
         Self {
             wiring,
             stop,
             without,
-            limits: settings::server_limits(&wiring.config.server),
+            limits: ServerLimits { connections_max, ..set.clone() },
             metrics: Metrics::default(),
             stores: Vec::new(),
             health: Vec::new(),

@@ -3,15 +3,13 @@
 use workers::relay::Relay;
 
 use super::Roles;
-use crate::{health::RelayCheck, wiring::RelayParts};
+use crate::health::{self, Checks};
 
 impl Roles<'_> {
-    pub(crate) fn relay(&mut self, parts: RelayParts) {
-        let RelayParts { orders, queue, checks } = parts;
-        let relay = Relay::new(orders, queue, self.wiring.ambient.clone(), self.wiring.name.clone());
+    pub(crate) fn relay(&mut self, (relay, checks): (Relay, Checks)) {
         self.stores.extend(checks);
-        self.health.push(std::sync::Arc::new(RelayCheck(relay.health.subscribe(), self.without)));
-        let asked = self.stop.orderly.clone();
+        self.health.push(health::relay(relay.health.subscribe(), self.without));
+        let asked = self.shutdown();
         self.spawn(async move { relay.run(asked).await });
     }
 }

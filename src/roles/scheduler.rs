@@ -1,13 +1,12 @@
 //! Role of the scheduler: housekeeping, and the audit where it is scheduled.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use workers::verify::Verify;
 
 use super::Roles;
 use crate::{
-    housekeeping::Housekeeping,
-    sandbox::{Provider, Sandbox},
+    sandbox::{Sandbox, with_books},
     verify::{Auditor, VerifyGauges},
     wiring::SchedulerParts,
 };
@@ -18,19 +17,9 @@ impl Roles<'_> {
         parts: SchedulerParts,
         sandbox: Option<&Sandbox>,
     ) -> anyhow::Result<()> {
-        let (config, asked) = (self.wiring.config, self.stop.orderly.clone());
-        let SchedulerParts { orders, sessions, records, partitions, audit, checks } = parts;
-        let house = Housekeeping {
-            orders,
-            sessions,
-            records,
-            records_keep: config.records.keep,
-            partitions,
-            pending_expires: config.orders.pending_expires,
-            ambient: self.wiring.ambient.clone(),
-        };
+        let SchedulerParts { house, audit, checks } = parts;
         self.stores.extend(checks);
-        self.spawn(async move { house.run(asked).await });
+        self.spawn(house.run(self.shutdown()));
         audit.map_or(Ok(()), |audit| self.auditor(audit, sandbox))
     }
 
@@ -41,12 +30,10 @@ impl Roles<'_> {
     ) -> anyhow::Result<()> {
         let config = self.wiring.config;
         // A process without its own provider does not read the ledger.
-        let provider = Provider::with_books(&config.payments, sandbox, self.wiring.ambient)?;
-        verify.provider = provider.map(|provider| Arc::new(provider) as _);
+        verify.provider = with_books(&config.payments, sandbox, self.wiring.ambient)?;
         let gauges = VerifyGauges::register(&self.metrics);
         let auditor = Auditor { verify, gauges, every, grace: config.verify.grace };
-        let asked = self.stop.orderly.clone();
-        self.spawn(async move { auditor.run(asked).await });
+        self.spawn(auditor.run(self.shutdown()));
         Ok(())
     }
 }

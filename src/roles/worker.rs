@@ -1,22 +1,17 @@
 //! Role of the workers: runs jobs, and logs their attempts.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use jobs::{
     recorder::{Recorder, RecorderConfig},
     worker::Workers,
 };
+use prometheus_client::{encoding::EncodeMetric, metrics::counter::ConstCounter};
 use webhooks::WebhookSender;
 use workers::{Env, Parts, WebhookDelivery, queues::PAYMENTS};
 
-use super::{Roles, settings};
-use crate::{
-    health::{ProviderCheck, WorkersCheck},
-    mail, provider,
-    sandbox::Sandbox,
-    webhook_metrics,
-    wiring::WorkerParts,
-};
+use super::Roles;
+use crate::{health, mail, provider, sandbox::Sandbox, wiring::WorkerParts};
 
 impl Roles<'_> {
     pub(crate) fn workers(&mut self, parts: WorkerParts, sandbox: Option<&Sandbox>) -> anyhow::Result<()> {
@@ -51,9 +46,9 @@ impl Roles<'_> {
             _ => pool.queue(name, *slots),
         });
         if settings.queues.iter().any(|(name, _)| name == PAYMENTS) {
-            self.health.push(Arc::new(ProviderCheck(breaker.standing())));
+            self.health.push(health::provider(breaker.standing()));
         }
-        self.health.push(Arc::new(WorkersCheck(pool.health(), self.without)));
+        self.health.push(health::workers(pool.health(), self.without));
         self.stores.extend(checks);
         let asked = self.stop.orderly.clone();
         self.running.spawn(async move {
@@ -66,12 +61,16 @@ impl Roles<'_> {
 
     fn webhooks(&self) -> anyhow::Result<WebhookDelivery> {
         let (config, ambient) = (self.wiring.config, self.wiring.ambient);
-        let sender = WebhookSender::new(settings::url_policy(config), ambient.clone())?;
+        let sender = WebhookSender::new(config.api.webhook_urls, ambient.clone())?;
         let webhooks = WebhookDelivery {
             disable_after: config.webhooks.disable_after,
-            ..WebhookDelivery::new(sender, settings::shares(config), ambient.clone())
+            ..WebhookDelivery::new(sender, config.webhook_shares(), ambient.clone())
         };
-        webhook_metrics::register(&self.metrics, &webhooks);
+        let disabled = Arc::clone(&webhooks.endpoints_disabled);
+        let help = "Webhook endpoints disabled, as they failed for days or answered 410";
+        self.metrics.counter("webhook_endpoints_disabled", help, move |encoder| {
+            ConstCounter::new(disabled.load(Ordering::Relaxed)).encode(encoder)
+        });
         Ok(webhooks)
     }
 }

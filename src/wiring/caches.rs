@@ -15,7 +15,7 @@ use cache::{
 };
 
 use super::folder::unusable;
-use crate::{config::CacheEngine, health::CacheCheck};
+use crate::{config::CacheEngine, health};
 
 /// API keys counted in memory at most. Only known keys are counted, so clients cannot add made-up ones.
 const LIMITED_KEYS_MAX: usize = 100_000;
@@ -55,7 +55,7 @@ impl CacheSource {
             Self::Redis(server) => {
                 let cache: Arc<dyn Cache> = Arc::new(RedisCache::new(server.clone(), near, ambient.clone()));
                 let limits = Arc::new(Limits::new(RedisLimits::new(server.clone()), limits));
-                ApiCaches { check: Some(Arc::new(CacheCheck(Arc::clone(&cache)))), cache, limits }
+                ApiCaches { check: Some(health::cache(Arc::clone(&cache))), cache, limits }
             }
         }
     }

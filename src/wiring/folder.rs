@@ -7,12 +7,11 @@ use std::{
 
 use anyhow::{Context, bail};
 
-/// File of the queue.
 pub(super) fn queue(folder: &Path) -> PathBuf {
     folder.join("queue.db")
 }
 
-pub(super) fn create(folder: &Path) -> anyhow::Result<()> {
+pub(crate) fn create(folder: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(folder).with_context(|| unusable(folder))
 }
 

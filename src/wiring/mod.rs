@@ -14,7 +14,7 @@ mod schema;
 use std::{fs::File, sync::Arc, time::Duration};
 
 use anyhow::Result;
-use api::{ApiParts, HealthCheck, PaymentsCheck};
+use api::{ApiParts, PaymentsCheck};
 use base::Ambient;
 use cache::Sessions;
 use jobs::{Engine, engine::QueueSpec, records::RecordStore};
@@ -23,7 +23,7 @@ use store_cassandra::CassandraPayments;
 use store_sqlite::{SqliteOrders, SqlitePayments};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
-use workers::verify::Verify;
+use workers::{relay::Relay, verify::Verify};
 
 use self::{
     caches::CacheSource,
@@ -32,39 +32,28 @@ use self::{
 };
 use crate::{
     config::{Config, OrdersEngine, PaymentsEngine, QueueEngine},
-    housekeeping::Partitioning,
+    health::Checks,
+    housekeeping::Housekeeping,
 };
 
-pub(crate) use self::{queue::Jobs, schema::migrate};
+pub(crate) use self::{folder::create as create_folder, queue::Jobs, schema::migrate};
 
 /// What the workers work with.
 pub(crate) struct WorkerParts {
     pub(crate) orders: Arc<dyn OrderStore>,
     pub(crate) payments: Arc<dyn PaymentStore>,
     pub(crate) jobs: Jobs,
-    /// Checks of the stores.
-    pub(crate) checks: Vec<Arc<dyn HealthCheck>>,
-}
-
-/// What the relay works with.
-pub(crate) struct RelayParts {
-    pub(crate) orders: Arc<dyn OrderStore>,
-    pub(crate) queue: Arc<dyn Engine>,
-    /// Checks of the store.
-    pub(crate) checks: Vec<Arc<dyn HealthCheck>>,
+    /// Of the stores.
+    pub(crate) checks: Checks,
 }
 
 /// What the scheduler works with.
 pub(crate) struct SchedulerParts {
-    pub(crate) orders: Arc<dyn OrderStore>,
-    pub(crate) sessions: Arc<dyn Sessions>,
-    pub(crate) records: Arc<dyn RecordStore>,
-    /// `None` for stores without partitions.
-    pub(crate) partitions: Option<Partitioning>,
+    pub(crate) house: Housekeeping,
     /// Interval and audit, without a provider; `None` without scheduled audits.
     pub(crate) audit: Option<(Duration, Verify)>,
-    /// Checks of the store.
-    pub(crate) checks: Vec<Arc<dyn HealthCheck>>,
+    /// Of the store.
+    pub(crate) checks: Checks,
 }
 
 /// Opens the audit beside running processes, without a provider; creates nothing in a folder without data.
@@ -141,9 +130,11 @@ impl<'a> Wiring<'a> {
         Ok(WorkerParts { orders: orders.store, payments, jobs, checks })
     }
 
-    pub(crate) async fn relay(&self) -> Result<RelayParts> {
+    /// The relay, and the checks of its store.
+    pub(crate) async fn relay(&self) -> Result<(Relay, Checks)> {
         let orders = self.open_orders(Role::Relay).await?;
-        Ok(RelayParts { checks: orders.checks(), orders: orders.store, queue: self.declared_queue().await? })
+        let (checks, queue) = (orders.checks(), self.declared_queue().await?);
+        Ok((Relay::new(orders.store, queue, self.ambient.clone(), self.name.clone()), checks))
     }
 
     pub(crate) async fn scheduler(&self) -> Result<SchedulerParts> {
@@ -156,14 +147,17 @@ impl<'a> Wiring<'a> {
             }
             None => None,
         };
-        Ok(SchedulerParts {
-            checks: orders.checks(),
+        let checks = orders.checks();
+        let house = Housekeeping {
             orders: orders.store,
             sessions: self.sessions().await?,
             records,
+            records_keep: self.config.records.keep,
             partitions: orders.partitions,
-            audit,
-        })
+            pending_expires: self.config.pending_expires,
+            ambient: self.ambient.clone(),
+        };
+        Ok(SchedulerParts { house, audit, checks })
     }
 
     /// The order store alone.

@@ -10,7 +10,11 @@ use store_postgres::{DatabaseConfig, PostgresOrders};
 use workers::verify::Retention;
 
 use super::schema::unless_transient;
-use crate::{config::PostgresTopology, health::ShardsCheck, housekeeping::Partitioning};
+use crate::{
+    config::PostgresTopology,
+    health::{Checks, ShardsCheck},
+    housekeeping::Partitioning,
+};
 
 /// Role of a process, which determines its connections to the databases of orders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +25,6 @@ pub(crate) enum Role {
     Scheduler,
 }
 
-/// The order store of a role.
 pub(super) struct OpenOrders {
     pub(super) store: Arc<dyn OrderStore>,
     /// `None` for stores without shards.
@@ -46,13 +49,13 @@ impl OpenOrders {
     ) -> anyhow::Result<Self> {
         let store = open(topology, role, name, ambient).await?;
         let shards = store.is_sharded().then(|| Arc::new(ShardsCheck(store.clone())) as _);
-        let partitions = Partitioning { tables: Arc::new(store.clone()), keep: topology.server.keep() };
-        let retention = topology.server.retention();
+        let partitions = Partitioning { tables: Arc::new(store.clone()), keep: topology.server.keep.clone() };
+        let retention = topology.server.retention;
         Ok(Self { store: Arc::new(store), shards, partitions: Some(partitions), retention })
     }
 
     /// Checks of a role that uses this store.
-    pub(super) fn checks(&self) -> Vec<Arc<dyn HealthCheck>> {
+    pub(super) fn checks(&self) -> Checks {
         let store = Arc::new(OrdersCheck(Arc::clone(&self.store)));
         [store as _].into_iter().chain(self.shards.clone()).collect()
     }
@@ -81,9 +84,9 @@ async fn open(
         unless_transient(store.check_schema().await)?;
         return Ok(store);
     };
-    let databases = shards.databases(server, name, connections);
+    let databases = shards.databases(name, connections);
     let databases = databases.into_iter().map(|(shard, database)| (shard, readable(database))).collect();
-    let store = PostgresOrders::sharded(databases, shards.sharding(), ambient.clone()).await?;
+    let store = PostgresOrders::sharded(databases, shards.sharding.clone(), ambient.clone()).await?;
     for (shard, checked) in store.check_schemas().await {
         unless_transient(checked).with_context(|| format!("shard {shard}"))?;
     }

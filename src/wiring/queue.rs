@@ -19,7 +19,6 @@ use crate::config::{Engines, JobStoreEngine, QueueEngine, RabbitMq};
 /// Connections of the job store and the log of attempts together.
 const CONNECTIONS: u32 = 4;
 
-/// The queue and the log of attempts.
 #[derive(Clone)]
 pub(crate) struct Jobs {
     pub(crate) queue: Arc<dyn Engine>,

@@ -24,7 +24,7 @@ fn shards_are_checked_as_a_whole_and_their_addresses_hidden() {
     let config = sharded(urls, &format!("{{ {merchant} = \"b\" }}")).expect("valid");
     assert_eq!(config.engines.orders.shard_pools("x", 3).map(|pools| pools.len()), Some(2));
     let PostgresTopology { server: _, shards } = topology(&config);
-    assert_eq!(shards.as_ref().map(|shards| shards.sharding().pins.len()), Some(1));
+    assert_eq!(shards.as_ref().map(|shards| shards.sharding.pins.len()), Some(1));
     let shown = toml::to_string(&config.shown).expect("toml");
     assert!(shown.contains("[hidden]") && !format!("{shown}{config:?}").contains("canary"), "{shown}");
 
@@ -127,8 +127,8 @@ fn shards_may_have_replicas_and_a_pooler() {
         ),
     ])
     .expect("valid");
-    let PostgresTopology { server, shards } = topology(&config);
-    let databases = shards.as_ref().expect("shards").databases(server, "x", 3);
+    let PostgresTopology { server: _, shards } = topology(&config);
+    let databases = shards.as_ref().expect("shards").databases("x", 3);
     let [a, b] = ["a", "b"].map(|name| &databases[name]);
     assert_eq!((a.replicas.len(), b.replicas.len()), (2, 0));
     assert!(a.replicas.iter().all(|replica| replica.pgbouncer && replica.pool_max == 3), "{a:?}");

@@ -6,14 +6,14 @@ use secrecy::ExposeSecret;
 
 use super::*;
 
-fn with_env(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
+fn with_env(pairs: &[(&str, &str)]) -> anyhow::Result<Config> {
     Config::assemble(None, None, pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())))
 }
 
 #[test]
 fn the_shipped_defaults_are_valid() {
     let config = with_env(&[]).expect("valid");
-    assert_eq!(config.server.listen.port(), 8080);
+    assert_eq!(config.listen.port(), 8080);
     assert_eq!(config.workers.queues.len(), 4);
 }
 
@@ -26,15 +26,15 @@ fn the_environment_wins_and_keeps_types() {
         ("ORDERWORKS_SERVER_TRUSTED_PROXIES", "[\"10.0.0.0/8\"]"),
     ])
     .expect("valid");
-    assert_eq!(config.server.listen.port(), 9999);
-    assert_eq!(config.checkout.burst.get(), 7);
-    assert!(!config.webhooks.allow_loopback);
+    assert_eq!(config.listen.port(), 9999);
+    assert_eq!(config.api.checkout.burst.get(), 7);
+    assert!(!config.api.webhook_urls.allow_loopback);
     assert_eq!(config.server.trusted_proxies, ["10.0.0.0/8".parse().expect("a network")]);
 }
 
 #[test]
 fn shares_of_webhooks_are_a_quarter_of_the_slots_unless_set() {
-    let shares = |pairs| crate::roles::settings::shares(&with_env(pairs).expect("valid"));
+    let shares = |pairs| with_env(pairs).expect("valid").webhook_shares();
     let (usual, set) = (
         shares(&[("ORDERWORKS_WORKERS_WEBHOOKS", "40")]),
         shares(&[("ORDERWORKS_WEBHOOKS_PER_MERCHANT", "16"), ("ORDERWORKS_WEBHOOKS_SLOW", "3")]),
@@ -81,7 +81,7 @@ fn stripes_settings_are_checked_without_telling_them() {
     ])
     .expect("valid");
     assert_eq!(config.payments.stripe_url.as_ref().map(Url::as_str), Some("https://api.stripe.com/"));
-    assert_eq!(config.payments.rate().map(|rate| rate.per_second.get()), Some(80));
+    assert_eq!(config.payments.rate.map(|rate| rate.per_second.get()), Some(80));
     assert!(!format!("{config:?}").contains("canary"));
     let error = with_env(&[
         ("ORDERWORKS_PAYMENTS_STRIPE_KEY", "pk_canary"),
@@ -237,7 +237,7 @@ fn postgres_is_verified_unless_the_address_says_otherwise() {
         let environment = [("ORDERWORKS_POSTGRES_URL".to_owned(), text.to_owned())].into_iter();
         let mut reader = Reader::new(DEFAULTS, &SECRETS, None, environment).expect("read");
         let postgres = servers::Postgres::read(&mut reader, &PlainHosts::default());
-        reader.finish(postgres.url().expose_secret().to_owned()).expect(text)
+        reader.finish(postgres.database.primary.url.expose_secret().to_owned()).expect(text)
     };
     assert_eq!(url("postgres://u:p@db.example/db"), "postgres://u:p@db.example/db?sslmode=verify-full");
     let rooted = "postgres://u:p@db.example/db?sslrootcert=ca.pem";

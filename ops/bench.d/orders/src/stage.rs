@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use base::{Ambient, postgres::scratch::Scratch};
 use secrecy::ExposeSecret;
 use serde_json::json;
@@ -30,11 +30,16 @@ const START_MAX: Duration = Duration::from_mins(1);
 
 /// Deployment of one measurement. On drop its processes are killed and its data is deleted.
 pub(crate) struct BenchServers {
-    binary: PathBuf,
-    settings: Vec<(String, String)>,
     _sandbox: Role,
     pub(crate) database: Scratch,
     _keyspace: Keyspace,
+    program: Program,
+}
+
+/// The release build, with settings and data folder.
+struct Program {
+    binary: PathBuf,
+    settings: Vec<(String, String)>,
     folder: TempDir,
 }
 
@@ -59,8 +64,7 @@ impl BenchServers {
     pub(crate) async fn open(args: &Args) -> anyhow::Result<Self> {
         let (database, keyspace) = (Scratch::create().await, Keyspace::create().await);
         let keyspace = keyspace.context("there is no Cassandra")?;
-        let (folder, provider) = (tempfile::tempdir()?, format!("127.0.0.1:{}", free_port()?));
-        let url = database.url();
+        let (provider, url) = (free_address()?, database.url());
         let settings = [
             ("ENGINES_QUEUE", "rabbitmq"),
             ("ENGINES_ORDERS", "postgres"),
@@ -80,19 +84,16 @@ impl BenchServers {
         ];
         let settings: Vec<_> =
             settings.map(|(key, value)| (format!("ORDERWORKS_{key}"), value.to_owned())).into();
-        let sandbox = start(&args.binary, &folder, &settings, &["sandbox", "--listen", &provider])?;
-        let binary = args.binary.clone();
-        let stage = Self { binary, settings, _sandbox: sandbox, database, _keyspace: keyspace, folder };
-        let status = stage.command(&["migrate"]).stdout(Stdio::null()).status()?;
+        let program = Program { binary: args.binary.clone(), settings, folder: tempfile::tempdir()? };
+        let sandbox = program.start(&["sandbox", "--listen", &provider])?;
+        let status = program.command(&["migrate"]).stdout(Stdio::null()).status()?;
         ensure!(status.success(), "cannot migrate");
-        Ok(stage)
+        Ok(Self { _sandbox: sandbox, database, _keyspace: keyspace, program })
     }
 
     /// Starts an API process with a merchant and products.
     pub(crate) async fn api(&self) -> anyhow::Result<(Role, Load)> {
-        let address = format!("127.0.0.1:{}", free_port()?);
-        let role = start(&self.binary, &self.folder, &self.settings, &["api", "--listen", &address])?;
-        until_ready(&address).await?;
+        let (role, address) = self.ready("api", "--listen").await?;
         let (ambient, key) = (Ambient::system(), "owk_sec_bench".to_owned());
         let (merchant, now) = (MerchantId::fresh(&ambient), ambient.now());
         let orders = PostgresOrders::connect(&self.database.config(), ambient.clone()).await?;
@@ -111,45 +112,34 @@ impl BenchServers {
 
     /// Starts another role and waits until it is ready.
     pub(crate) async fn role(&self, name: &str) -> anyhow::Result<Role> {
-        let health = format!("127.0.0.1:{}", free_port()?);
-        let role = start(&self.binary, &self.folder, &self.settings, &[name, "--health", &health])?;
-        until_ready(&health).await?;
-        Ok(role)
+        Ok(self.ready(name, "--health").await?.0)
     }
 
-    fn command(&self, args: &[&str]) -> Command {
-        command(&self.binary, &self.folder, &self.settings, args)
-    }
-}
-
-fn command(binary: &PathBuf, folder: &TempDir, settings: &[(String, String)], args: &[&str]) -> Command {
-    let mut command = Command::new(binary);
-    command.arg("--data").arg(folder.path()).args(args).envs(settings.iter().cloned());
-    command.env_remove("ORDERWORKS_CONFIG").stdin(Stdio::null());
-    command
-}
-
-fn start(
-    binary: &PathBuf,
-    folder: &TempDir,
-    settings: &[(String, String)],
-    args: &[&str],
-) -> anyhow::Result<Role> {
-    Ok(Role(command(binary, folder, settings, args).stdout(Stdio::null()).spawn()?))
-}
-
-/// Waits for `200` from `/readyz`.
-async fn until_ready(address: &str) -> anyhow::Result<()> {
-    let began = Instant::now();
-    while !load::is_ready(address) {
-        if began.elapsed() > START_MAX {
-            bail!("a role does not get ready");
+    /// Starts a role and waits for `200` from `/readyz` at the address that it is given by `option`.
+    async fn ready(&self, name: &str, option: &str) -> anyhow::Result<(Role, String)> {
+        let address = free_address()?;
+        let (role, began) = (self.program.start(&[name, option, &address])?, Instant::now());
+        while !load::is_ready(&address) {
+            ensure!(began.elapsed() <= START_MAX, "a role does not get ready");
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        Ok((role, address))
     }
-    Ok(())
 }
 
-fn free_port() -> anyhow::Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+impl Program {
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.arg("--data").arg(self.folder.path()).args(args).envs(self.settings.iter().cloned());
+        command.env_remove("ORDERWORKS_CONFIG").stdin(Stdio::null());
+        command
+    }
+
+    fn start(&self, args: &[&str]) -> anyhow::Result<Role> {
+        Ok(Role(self.command(args).stdout(Stdio::null()).spawn()?))
+    }
+}
+
+fn free_address() -> anyhow::Result<String> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
 }

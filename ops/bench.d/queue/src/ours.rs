@@ -64,7 +64,7 @@ impl Queue {
     }
 
     /// Registry of this queue's job type only, as a worker registers.
-    fn registry(self) -> Result<Registry<Progress>, jobs::registry::RegisterError> {
+    fn registry(self) -> Result<Registry<Arc<Progress>>, jobs::registry::RegisterError> {
         match self {
             Self::Noop => Registry::new().register::<Noop<0>>(),
             Self::Small => Registry::new().register::<Noop<1>>(),
@@ -90,10 +90,7 @@ impl<const QUEUE: usize> Noop<QUEUE> {
     }
 }
 
-#[derive(Clone)]
-struct Progress(Arc<Counting>);
-
-struct Counting {
+struct Progress {
     done: AtomicUsize,
     warm_up: usize,
     wanted: usize,
@@ -106,8 +103,8 @@ struct Counting {
 }
 
 impl Progress {
-    fn new(warm_up: usize, wanted: usize, latencies: bool) -> Self {
-        Self(Arc::new(Counting {
+    fn new(warm_up: usize, wanted: usize, latencies: bool) -> Arc<Self> {
+        Arc::new(Self {
             done: AtomicUsize::new(0),
             warm_up,
             wanted,
@@ -116,28 +113,28 @@ impl Progress {
             all: Notify::new(),
             origin: Instant::now(),
             taken: latencies.then(Mutex::default),
-        }))
+        })
     }
 }
 
 impl<const QUEUE: usize> Job for Noop<QUEUE> {
-    type Env = Progress;
+    type Env = Arc<Progress>;
     const KIND: &'static str = "bench_noop";
     const QUEUE: &'static str = NAMES[QUEUE];
 
-    async fn run(&self, ctx: &JobContext<Progress>) -> Result<(), JobError> {
-        let counting = &*ctx.env.0;
-        if let Some(taken) = &counting.taken {
-            let since = counting.origin.elapsed().saturating_sub(Duration::from_nanos(self.at));
+    async fn run(&self, ctx: &JobContext<Arc<Progress>>) -> Result<(), JobError> {
+        let progress = &*ctx.env;
+        if let Some(taken) = &progress.taken {
+            let since = progress.origin.elapsed().saturating_sub(Duration::from_nanos(self.at));
             taken.lock().unwrap_or_else(PoisonError::into_inner).push(since);
         }
-        let done = counting.done.fetch_add(1, Ordering::Relaxed) + 1;
-        if done == counting.warm_up {
-            counting.began.get_or_init(Instant::now);
+        let done = progress.done.fetch_add(1, Ordering::Relaxed) + 1;
+        if done == progress.warm_up {
+            progress.began.get_or_init(Instant::now);
         }
-        if done == counting.wanted {
-            counting.ended.get_or_init(Instant::now);
-            counting.all.notify_one();
+        if done == progress.wanted {
+            progress.ended.get_or_init(Instant::now);
+            progress.all.notify_one();
         }
         Ok(())
     }
@@ -227,12 +224,12 @@ pub(crate) async fn process(url: &str, queue: Queue, count: usize, keep: bool) -
     let engine = open(url, folder.path(), queue.name()).await?;
     let progress = Progress::new(count / 10, count + count / 10, false);
     let worker = Worker::start(engine, folder.path(), queue, &progress).await?;
-    progress.0.all.notified().await;
+    progress.all.notified().await;
     let dropped = worker.stop().await?;
     if !keep {
         clear(url, queue).await?;
     }
-    let (began, ended) = progress.0.began.get().zip(progress.0.ended.get()).context("nothing was run")?;
+    let (began, ended) = progress.began.get().zip(progress.ended.get()).context("nothing was run")?;
     Ok(Figures::from([
         ("per_second".to_owned(), count as f64 / ended.duration_since(*began).as_secs_f64()),
         ("peak_mib".to_owned(), kib_to_mib(peak_kib(std::process::id()))),
@@ -251,16 +248,16 @@ pub(crate) async fn latency(url: &str, rate: u32, count: usize) -> anyhow::Resul
     let mut callers = tokio::task::JoinSet::new();
     for _ in 0..count {
         ticks.tick().await;
-        let (producer, origin) = (producer.clone(), progress.0.origin);
+        let (producer, origin) = (producer.clone(), progress.origin);
         callers.spawn(async move { producer.enqueue(&Noop::<0>::new(raw::nanos(origin))).await });
     }
     while let Some(ended) = callers.join_next().await {
         ended??;
     }
-    progress.0.all.notified().await;
+    progress.all.notified().await;
     worker.stop().await?;
     clear(url, Queue::Noop).await?;
-    let taken = progress.0.taken.as_ref().context("latencies were asked for")?;
+    let taken = progress.taken.as_ref().context("latencies were asked for")?;
     raw::percentiles(std::mem::take(&mut *taken.lock().unwrap_or_else(PoisonError::into_inner)))
 }
 
@@ -281,7 +278,7 @@ impl Worker {
         engine: Arc<dyn Engine>,
         folder: &Path,
         queue: Queue,
-        progress: &Progress,
+        progress: &Arc<Progress>,
     ) -> anyhow::Result<Self> {
         let records = SqliteRecords::open(&folder.join("records.db")).await?;
         let recorder = Recorder::spawn(Arc::new(records), RecorderConfig::default());

@@ -17,6 +17,9 @@ use crate::{args::RunArgs, celery, figures::Figures, ours};
 /// Longest run of one piece. Storing a million jobs takes longest.
 const PIECE_MAX: Duration = Duration::from_mins(10);
 
+/// Samples of a latency a second.
+const RATE: u32 = 500;
+
 /// Amounts to measure.
 struct Size {
     rounds: usize,
@@ -26,14 +29,12 @@ struct Size {
     slow: usize,
     consumed: usize,
     celery: usize,
-    /// Samples of a latency, at [`Size::rate`] a second.
+    /// Samples of a latency.
     samples: usize,
-    rate: u32,
     /// Jobs counted of each backlog, and its sizes.
     counted: usize,
     small: usize,
     million: usize,
-    backlog_rounds: usize,
     /// Jobs run for the memory figure.
     memory: usize,
 }
@@ -46,11 +47,9 @@ const FULL: Size = Size {
     consumed: 160_000,
     celery: 3_000,
     samples: 2_000,
-    rate: 500,
     counted: 7_500,
     small: 10_000,
     million: 1_000_000,
-    backlog_rounds: 5,
     memory: 100_000,
 };
 const QUICK: Size = Size {
@@ -60,11 +59,9 @@ const QUICK: Size = Size {
     consumed: 3_000,
     celery: 300,
     samples: 500,
-    rate: 500,
     counted: 3_000,
     small: 5_000,
     million: 20_000,
-    backlog_rounds: 1,
     memory: 5_000,
 };
 
@@ -98,7 +95,7 @@ impl Plan<'_> {
     async fn round(&mut self, size: &Size) -> anyhow::Result<()> {
         let (fast, slow, tasks) = (size.fast.to_string(), size.slow.to_string(), size.celery.to_string());
         let (consumed, needed) = (size.consumed.to_string(), ours::needed(size.consumed).to_string());
-        let (samples, rate) = (size.samples.to_string(), size.rate.to_string());
+        let (samples, rate) = (size.samples.to_string(), RATE.to_string());
         self.rate("raw_publish_1", &["raw-publish", "1", &slow]).await?;
         self.rate("publish_one", &["ours-publish", "1", "1", &slow]).await?;
         self.rate("apalis_amqp_push", &["apalis-push", &slow]).await?;
@@ -140,8 +137,8 @@ impl Plan<'_> {
         eprintln!("storing {} jobs", size.million);
         self.piece(&["ours-fill", "million", &size.million.to_string()]).await?;
         let (counted, small) = (size.counted.to_string(), size.small.to_string());
-        for round in 1..=size.backlog_rounds {
-            eprintln!("backlog round {round} of {}", size.backlog_rounds);
+        for round in 1..=size.rounds {
+            eprintln!("backlog round {round} of {}", size.rounds);
             self.piece(&["ours-fill", "small", &small]).await?;
             self.rate(SMALL, &["ours-process", "small", &counted]).await?;
             self.rate(MILLION, &["ours-process", "million", &counted, "--keep"]).await?;

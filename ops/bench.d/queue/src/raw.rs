@@ -183,10 +183,6 @@ pub(crate) fn nanos(origin: Instant) -> u64 {
 /// Median and 99th percentile, the first tenth left out as warm-up.
 pub(crate) fn percentiles(mut taken: Vec<Duration>) -> anyhow::Result<Figures> {
     taken.drain(..taken.len() / 10);
-    taken.sort_unstable();
-    let at = |percent| {
-        let taken = bench_report::percentile(&taken, percent).context("nothing was measured")?;
-        anyhow::Ok(taken.as_secs_f64() * 1e3)
-    };
-    Ok(Figures::from([("p50_ms".to_owned(), at(50)?), ("p99_ms".to_owned(), at(99)?)]))
+    let [p50, p99] = bench_report::percentiles(taken).context("nothing was measured")?;
+    Ok(Figures::from([("p50_ms".to_owned(), p50), ("p99_ms".to_owned(), p99)]))
 }

@@ -8,6 +8,6 @@ mod rounds;
 pub use self::{
     docs::write_section,
     machine::{Machine, peak_kib, resident_kib, revision},
-    report::{Report, kib_to_mib, percentile, wanted},
+    report::{Report, kib_to_mib, percentiles, wanted},
     rounds::{median, middle_round},
 };

@@ -33,12 +33,9 @@ impl Report {
     }
 
     /// Adds median and 99th percentile in milliseconds.
-    pub fn add_latencies(&mut self, names: [&'static str; 2], mut taken: Vec<Duration>) {
-        taken.sort_unstable();
-        for (name, percent) in names.into_iter().zip([50, 99]) {
-            if let Some(taken) = percentile(&taken, percent) {
-                self.add(name, taken.as_secs_f64() * 1e3, "ms", None);
-            }
+    pub fn add_latencies(&mut self, names: [&'static str; 2], taken: Vec<Duration>) {
+        for (name, ms) in names.into_iter().zip(percentiles(taken).into_iter().flatten()) {
+            self.add(name, ms, "ms", None);
         }
     }
 
@@ -110,9 +107,11 @@ pub fn wanted(only: Option<&str>, name: &str) -> bool {
     only.is_none_or(|only| only.split(',').any(|part| name.contains(part)))
 }
 
-/// The value that this percentage of values does not exceed. The values must be sorted; `None` without values.
-pub fn percentile(sorted: &[Duration], percent: usize) -> Option<Duration> {
-    sorted.get((sorted.len() * percent).div_ceil(100).saturating_sub(1)).copied()
+/// Median and 99th percentile in milliseconds; `None` without values.
+pub fn percentiles(mut taken: Vec<Duration>) -> Option<[f64; 2]> {
+    taken.sort_unstable();
+    let at = |percent: usize| taken.get((taken.len() * percent).div_ceil(100).saturating_sub(1));
+    Some([at(50)?, at(99)?].map(|taken| taken.as_secs_f64() * 1e3))
 }
 
 /// For memory sizes, which are far below 2^52 KiB.
