@@ -17,15 +17,8 @@ use webhooks::{UrlPolicy, WebhookSender, shares::ShareLimits};
 use workers::{Env, Parts, WebhookDelivery, mail::Mailer, provider::PaymentProvider};
 
 use crate::{
-    Mutation,
-    chance::Chance,
-    link::{FaultyLink, WatchedPayments},
-    mutation::FreshKeys,
-    outside::Outside,
-    provider::SimProvider,
-    queue::SimQueue,
-    trace::Trace,
-    watch::Watch,
+    Mutation, chance::Chance, link::FaultyLink, mutation::FreshKeys, outside::Outside, provider::SimProvider,
+    queue::SimQueue, trace::Trace, watch::Watch,
 };
 
 /// Start of the clocks: 2026-01-01T00:00:00Z.
@@ -79,6 +72,10 @@ impl Deployment {
         let watch = Arc::new(Watch::new(Arc::clone(&trace)));
         let ambient = Ambient::seeded(Arc::new(SimClock { began, skew: Duration::ZERO }), chance.fork());
         let outside = Arc::new(Outside::new(Arc::clone(&chance), Arc::clone(&trace)));
+        let mut payments = MemoryPayments::new(watch.clone());
+        if mutation == Some(Mutation::NoEpochCheck) {
+            payments = payments.unfenced();
+        }
         let acks_first = mutation == Some(Mutation::AckBeforeWrite);
         let queue = SimQueue::new(
             Arc::clone(&chance),
@@ -89,7 +86,7 @@ impl Deployment {
         );
         Ok(Self {
             orders: MemoryOrders::new(ambient.clone(), watch.clone()),
-            payments: MemoryPayments::new(watch.clone()),
+            payments,
             provider: SimProvider::new(Arc::clone(&chance), Arc::clone(&trace), Arc::clone(&watch)),
             mailer: Mailer::through(outside.clone(), SENDER).map_err(|error| error.to_string())?,
             registry: workers::registry().map_err(|error| error.to_string())?,
@@ -119,8 +116,6 @@ impl Deployment {
     /// The collaborators of the jobs of a worker.
     pub(crate) fn env(&self, process: &str) -> Env {
         let ambient = self.process_ambient();
-        let inner = self.payments.through(self.link(process));
-        let unfenced = self.mutation == Some(Mutation::NoEpochCheck);
         let mut provider: Arc<dyn PaymentProvider> = Arc::new(self.provider.clone());
         if self.mutation == Some(Mutation::FreshKeys) {
             provider = Arc::new(FreshKeys { inner: provider, ambient: ambient.clone() });
@@ -129,7 +124,7 @@ impl Deployment {
         let sender = WebhookSender::through(self.outside.clone(), policy, ambient.clone());
         Env::new(Parts {
             orders: self.orders_of(process),
-            payments: Arc::new(WatchedPayments { inner, watch: Arc::clone(&self.watch), unfenced }),
+            payments: Arc::new(self.payments.through(self.link(process))),
             provider,
             mailer: self.mailer.clone(),
             webhooks: WebhookDelivery::new(sender, ShareLimits::of_slots(WEBHOOK_SLOTS), ambient.clone()),

@@ -151,4 +151,11 @@ impl Observer for Watch {
             self.breach("I2", format!("{} gave back more than it took", after.id));
         }
     }
+
+    fn decided(&self, payment: &Payment, epoch: u64) {
+        let (id, newest) = (payment.id, payment.epoch);
+        if newest != epoch {
+            self.breach("fencing", format!("{id} was decided by attempt {epoch}, the newest is {newest}"));
+        }
+    }
 }
