@@ -9,7 +9,7 @@ use workers::provider::{
 };
 
 /// An injected defect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Mutation {
     /// A job is acknowledged at delivery, before its effect is written: a crash loses it.
     AckBeforeWrite,
@@ -17,29 +17,6 @@ pub enum Mutation {
     NoEpochCheck,
     /// Each call to the provider has a key of its own, so a repeated call is a new charge.
     FreshKeys,
-}
-
-impl Mutation {
-    /// All mutations.
-    pub const ALL: [Self; 3] = [Self::AckBeforeWrite, Self::NoEpochCheck, Self::FreshKeys];
-
-    /// The name on the command line.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::AckBeforeWrite => "ack-before-write",
-            Self::NoEpochCheck => "no-epoch-check",
-            Self::FreshKeys => "fresh-keys",
-        }
-    }
-}
-
-impl std::str::FromStr for Mutation {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let names = Self::ALL.map(Self::as_str).join(", ");
-        Self::ALL.into_iter().find(|m| m.as_str() == text).ok_or_else(|| format!("use one of {names}"))
-    }
 }
 
 /// Charges under a fresh key each time.
