@@ -5,6 +5,7 @@
 
 use async_trait::async_trait;
 use base::Timestamp;
+use serde::{Deserialize, Serialize};
 use store::domain::{Currency, OrderId};
 
 use super::error::ProviderError;
@@ -29,7 +30,8 @@ pub struct LedgerPage {
 }
 
 /// Kind of a ledger entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum EntryKind {
     /// Money to the merchant.
     Charge,

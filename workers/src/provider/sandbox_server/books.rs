@@ -5,16 +5,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{Row, sqlite::SqliteRow};
 
 use super::{inner::SandboxInner, ledger::SandboxError};
-
-/// Kind of a ledger entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EntryType {
-    /// Money to the merchant.
-    Charge,
-    /// Money back to the customer.
-    Refund,
-}
+use crate::provider::EntryKind;
 
 /// An entry of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +13,7 @@ pub struct Entry {
     /// Id of the entry: `ch_…` or `re_…`.
     pub id: String,
     /// Kind of the entry.
-    pub r#type: EntryType,
+    pub r#type: EntryKind,
     /// The idempotency key of its request.
     pub idempotency_key: String,
     /// The charge itself, or the one a refund belongs to.
@@ -44,6 +35,17 @@ pub(super) enum Of<'a> {
     Order(&'a str),
     /// A charge and its refunds.
     Charge(&'a str),
+}
+
+/// The statement for a page of the entries that a filter leaves.
+macro_rules! page {
+    ($filter:literal) => {
+        concat!(
+            "SELECT * FROM ledger WHERE position > coalesce((SELECT position FROM ledger WHERE id = ?1), 0) AND ",
+            $filter,
+            " ORDER BY position LIMIT ?3"
+        )
+    };
 }
 
 /// Totals of the ledger.
@@ -94,21 +96,9 @@ impl SandboxInner {
     ) -> Result<(Vec<Entry>, bool), SandboxError> {
         // One statement per filter: no index serves `order_id = ? OR ? IS NULL`.
         let (sql, whose) = match of {
-            Of::All => (
-                "SELECT * FROM ledger WHERE position > coalesce((SELECT position FROM ledger WHERE id = ?1), 0)
-                 AND ?2 IS NULL ORDER BY position LIMIT ?3",
-                None,
-            ),
-            Of::Order(id) => (
-                "SELECT * FROM ledger WHERE position > coalesce((SELECT position FROM ledger WHERE id = ?1), 0)
-                 AND order_id = ?2 ORDER BY position LIMIT ?3",
-                Some(id),
-            ),
-            Of::Charge(id) => (
-                "SELECT * FROM ledger WHERE position > coalesce((SELECT position FROM ledger WHERE id = ?1), 0)
-                 AND charge = ?2 ORDER BY position LIMIT ?3",
-                Some(id),
-            ),
+            Of::All => (page!("?2 IS NULL"), None),
+            Of::Order(id) => (page!("order_id = ?2"), Some(id)),
+            Of::Charge(id) => (page!("charge = ?2"), Some(id)),
         };
         let rows = sqlx::query(sql)
             .bind(after)
@@ -161,7 +151,7 @@ impl SandboxInner {
 
 fn entry(row: &SqliteRow) -> Result<Entry, sqlx::Error> {
     let r#type =
-        if row.try_get::<&str, _>("type")? == "charge" { EntryType::Charge } else { EntryType::Refund };
+        if row.try_get::<&str, _>("type")? == "charge" { EntryKind::Charge } else { EntryKind::Refund };
     Ok(Entry {
         id: row.try_get("id")?,
         r#type,

@@ -28,7 +28,7 @@ use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use books::{CurrencySum, Entry, EntryType, Summary};
+pub use books::{CurrencySum, Entry, Summary};
 use inner::SandboxInner;
 
 const READERS_MAX: u32 = 2;
