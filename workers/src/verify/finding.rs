@@ -189,6 +189,10 @@ pub struct Violation {
 }
 
 impl Violation {
+    pub(super) fn new(code: Code, ids: Vec<(&'static str, String)>, found: String, repair: Repair) -> Self {
+        Self { code, ids, found, repair, repaired: false }
+    }
+
     /// The order it is about.
     pub fn order(&self) -> Option<OrderId> {
         self.id("order")
@@ -210,7 +214,7 @@ pub(super) struct Finding {
 /// The outstanding job that would resolve a finding.
 #[derive(Debug, Clone)]
 pub(super) struct Awaited {
-    pub(super) queue: &'static str,
+    pub(super) queue: String,
     /// Any of these ids: a job published again has another one.
     pub(super) jobs: Vec<JobId>,
     /// Since when it should have run.
@@ -220,19 +224,37 @@ pub(super) struct Awaited {
 impl Finding {
     pub(super) fn of(order: OrderId, code: Code, found: impl Into<String>, repair: Repair) -> Self {
         let ids = vec![("order", order.to_string())];
-        let violation = Violation { code, ids, found: found.into(), repair, repaired: false };
-        Self { violation, unless: None }
+        Self { violation: Violation::new(code, ids, found.into(), repair), unless: None }
+    }
+
+    /// A finding for manual action.
+    pub(super) fn manual(order: OrderId, code: Code, found: impl Into<String>, what: &'static str) -> Self {
+        Self::of(order, code, found, Repair::Manual(what))
+    }
+
+    /// A finding that counts only if this job is not outstanding, and whose repair publishes the job.
+    pub(super) fn missing(
+        order: OrderId,
+        code: Code,
+        found: String,
+        job: Envelope,
+        since: Timestamp,
+    ) -> Self {
+        let awaited = Awaited { queue: job.queue.clone(), jobs: vec![job.id], since };
+        Self { unless: Some(awaited), ..Self::of(order, code, found, Repair::Publish(Box::new(job))) }
+    }
+
+    /// Adds another job that would resolve the finding.
+    pub(super) fn or(mut self, job: JobId) -> Self {
+        if let Some(awaited) = &mut self.unless {
+            awaited.jobs.push(job);
+        }
+        self
     }
 
     /// Adds an id.
     pub(super) fn with(mut self, kind: &'static str, id: impl fmt::Display) -> Self {
         self.violation.ids.push((kind, id.to_string()));
-        self
-    }
-
-    /// Makes the finding count only if none of these jobs is outstanding.
-    pub(super) fn unless(mut self, queue: &'static str, jobs: Vec<JobId>, since: Timestamp) -> Self {
-        self.unless = Some(Awaited { queue, jobs, since });
         self
     }
 

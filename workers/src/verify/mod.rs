@@ -176,14 +176,13 @@ impl Verify {
 impl Audit<'_> {
     /// Checks an order once.
     async fn examine(&self, id: OrderId) -> Result<Examined, VerifyError> {
-        let facts = Facts::of(id, self.of.orders.as_ref(), self.of.payments.as_ref(), self.ledger).await;
-        let facts = match facts {
+        let facts = match self.facts(id).await {
             Ok(Some(facts)) => facts,
             Ok(None) => return Ok(Examined::Missing),
             Err(error) => {
                 let Some(detail) = is_damage(&error) else { return Err(error) };
-                let people = Repair::Manual("restore what is damaged from a backup");
-                return Ok(Examined::Wrong(vec![Finding::of(id, Code::Unreadable, detail, people)]));
+                let people = "restore what is damaged from a backup";
+                return Ok(Examined::Wrong(vec![Finding::manual(id, Code::Unreadable, detail, people)]));
             }
         };
         let changed = facts.money.refunds.iter().map(|refund| refund.requested_at);
@@ -191,8 +190,8 @@ impl Audit<'_> {
             return Ok(Examined::Young);
         }
         let history_from = self.of.kept_from(self.of.kept.history);
-        let look = AuditWindow { before: self.before, history_from, ambient: &self.of.ambient };
-        let findings = rules::order(&facts, &look)?;
+        let window = AuditWindow { before: self.before, history_from, ambient: &self.of.ambient };
+        let findings = rules::order(&facts, &window)?;
         self.filter(&facts, findings).await
     }
 
@@ -241,9 +240,7 @@ impl Audit<'_> {
     /// Reports a violation, after its repair where that is requested and safe.
     async fn report(&mut self, mut violation: Violation) -> Result<(), VerifyError> {
         if self.plan.repair && violation.repair.is_safe() {
-            let (orders, engine) = (self.of.orders.as_ref(), self.of.engine.as_ref());
-            let at = self.of.ambient.now();
-            violation.repaired = repair::apply(&violation.repair, orders, engine, at).await?;
+            violation.repaired = self.repair(&violation.repair).await?;
             self.summary.repaired += u64::from(violation.repaired);
         }
         *self.summary.violations.entry(violation.code).or_default() += 1;
