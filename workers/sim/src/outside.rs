@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use lettre::Message;
 use store::domain::{EndpointId, EventId};
 use webhooks::{Answer, SignedPost, WebhookCarrier};
-use workers::mail::{MailError, MailTransport};
+use workers::mail::{Mail, MailError, MailTransport};
 
 use crate::{
     chance::{Chance, InjectedFault, pause},
@@ -92,7 +92,7 @@ pub(crate) fn url_of(endpoint: EndpointId) -> String {
 
 #[async_trait]
 impl MailTransport for Outside {
-    async fn send(&self, message: &Message) -> Result<(), MailError> {
+    async fn send(&self, _: &Mail<'_>, message: Message) -> Result<(), MailError> {
         pause(self.chance.travel()).await;
         let id = message.headers().get_raw("Message-ID").unwrap_or_default().to_owned();
         let result = if self.chance.happens(InjectedFault::MailBusy) {

@@ -16,46 +16,22 @@ pub(super) struct Shown {
     pub(super) html: String,
 }
 
-/// Values for the HTML template of order mails; escaped by it.
-#[derive(askama::Template)]
-#[template(path = "mail.html")]
-struct Html<'a> {
-    view: &'a View<'a>,
-}
-
-/// Values for the text template of order mails.
-#[derive(askama::Template)]
-#[template(path = "mail.txt")]
-struct Text<'a> {
-    view: &'a View<'a>,
-}
-
-/// Values for the welcome mail's HTML template; escaped by it.
-#[derive(askama::Template)]
-#[template(path = "welcome.html")]
-struct WelcomeHtml<'a> {
-    view: &'a Welcome<'a>,
-}
-
-/// Values for the welcome mail's text template.
-#[derive(askama::Template)]
-#[template(path = "welcome.txt")]
-struct WelcomeText<'a> {
-    view: &'a Welcome<'a>,
-}
-
-/// Values for the HTML template of verification mails; escaped by it.
-#[derive(askama::Template)]
-#[template(path = "verification.html")]
-struct VerificationHtml<'a> {
-    view: &'a VerificationView<'a>,
-}
-
-/// Values for the text template of verification mails.
-#[derive(askama::Template)]
-#[template(path = "verification.txt")]
-struct VerificationText<'a> {
-    view: &'a VerificationView<'a>,
+/// Renders the text and the HTML of a mail from the same values; the HTML template escapes them.
+macro_rules! shown {
+    ($view:ident: $values:ident, $text:tt, $html:tt) => {{
+        #[derive(askama::Template)]
+        #[template(path = $text)]
+        struct Text<'a> {
+            view: &'a $values<'a>,
+        }
+        #[derive(askama::Template)]
+        #[template(path = $html)]
+        struct Html<'a> {
+            view: &'a $values<'a>,
+        }
+        let (text, html) = (Text { view: &$view }.render()?, Html { view: &$view }.render()?);
+        Ok(Shown { subject: $view.subject.to_owned(), text, html })
+    }};
 }
 
 struct VerificationView<'a> {
@@ -125,9 +101,7 @@ fn render_verification(
         token,
         link: storefront.map(link),
     };
-    let (text, html) =
-        (VerificationText { view: &view }.render()?, VerificationHtml { view: &view }.render()?);
-    Ok(Shown { subject: subject.clone(), text, html })
+    shown!(view: VerificationView, "verification.txt", "verification.html")
 }
 
 fn render_welcome(mail: &WelcomeMail<'_>) -> Result<Shown, askama::Error> {
@@ -136,8 +110,7 @@ fn render_welcome(mail: &WelcomeMail<'_>) -> Result<Shown, askama::Error> {
     let customer = &mail.account.customer;
     let view =
         Welcome { shop: mail.shop, subject: &subject, customer: &customer.name, email: &customer.email };
-    let (text, html) = (WelcomeText { view: &view }.render()?, WelcomeHtml { view: &view }.render()?);
-    Ok(Shown { subject: subject.clone(), text, html })
+    shown!(view: Welcome, "welcome.txt", "welcome.html")
 }
 
 fn render_order(mail: &OrderMail<'_>) -> Result<Shown, askama::Error> {
@@ -155,8 +128,7 @@ fn render_order(mail: &OrderMail<'_>) -> Result<Shown, askama::Error> {
         refunded: format_amount(order.refunded_minor, order.currency),
         address: order.shipping_address.as_ref(),
     };
-    let (text, html) = (Text { view: &view }.render()?, Html { view: &view }.render()?);
-    Ok(Shown { subject: subject.clone(), text, html })
+    shown!(view: View, "mail.txt", "mail.html")
 }
 
 fn subject(template: Template, number: &str, shop: &str) -> String {
