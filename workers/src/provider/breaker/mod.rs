@@ -121,7 +121,7 @@ struct BreakerState {
 pub struct Call {
     inner: Arc<BreakerInner>,
     changes: u64,
-    settled: bool,
+    outcome: CallOutcome,
 }
 
 impl Breaker {
@@ -154,23 +154,21 @@ impl Breaker {
             return Err(wait);
         }
         state.probing = matches!(*self.0.standing.borrow(), Standing::HalfOpen { .. });
-        Ok(Call { inner: Arc::clone(&self.0), changes: state.changes, settled: false })
+        let outcome = CallOutcome::Fails("no answer in time");
+        Ok(Call { inner: Arc::clone(&self.0), changes: state.changes, outcome })
     }
 }
 
 impl Call {
     /// Reports the result of the call.
     pub fn settle(mut self, outcome: CallOutcome) {
-        self.settled = true;
-        self.inner.settle(self.changes, outcome);
+        self.outcome = outcome;
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
-        if !self.settled {
-            self.inner.settle(self.changes, CallOutcome::Fails("no answer in time"));
-        }
+        self.inner.settle(self.changes, self.outcome);
     }
 }
 
