@@ -11,26 +11,19 @@ use crate::{mail::Mailer, provider::PaymentProvider, webhook_delivery::WebhookDe
 #[derive(Clone)]
 pub struct Env(Arc<Parts>);
 
-/// The parts of an [`Env`].
 pub struct Parts {
     /// Orders, outbox, mails, webhook endpoints.
     pub orders: Arc<dyn OrderStore>,
-    /// Payments.
     pub payments: Arc<dyn PaymentStore>,
-    /// Payment provider: charges and refunds.
     pub provider: Arc<dyn PaymentProvider>,
-    /// Mails to customers.
     pub mailer: Mailer,
-    /// Webhooks to merchants.
     pub webhooks: WebhookDelivery,
-    /// Clock, ids, randomness.
     pub ambient: Ambient,
     /// Name of this process in payment attempts: host and process id.
     pub worker: String,
 }
 
 impl Env {
-    /// Wraps the parts for sharing.
     pub fn new(parts: Parts) -> Self {
         Self(Arc::new(parts))
     }

@@ -50,11 +50,8 @@ const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
 /// Posts an event to an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeliverWebhook {
-    /// The endpoint.
     pub endpoint: EndpointId,
-    /// The event.
     pub event: EventId,
-    /// The order the event is about, if any.
     pub order: Option<OrderId>,
     /// Sends the event even if it was delivered before: the merchant requested it.
     #[serde(default)]

@@ -22,9 +22,7 @@ use crate::{
 /// Sends one mail about an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SendEmail {
-    /// The order.
     pub order: OrderId,
-    /// Template of the mail.
     pub template: Template,
 }
 

@@ -22,12 +22,9 @@ use crate::{
     queues::EMAIL,
 };
 
-/// Sends the mail of a verification request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SendVerification {
-    /// The merchant.
     pub merchant: MerchantId,
-    /// The verification request.
     pub verification: VerificationId,
 }
 

@@ -11,10 +11,8 @@ use crate::{
     queues::EMAIL,
 };
 
-/// Sends the welcome mail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SendWelcome {
-    /// The recipient.
     pub customer: CustomerId,
 }
 

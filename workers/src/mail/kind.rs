@@ -11,14 +11,12 @@ pub enum Template {
     OrderConfirmation,
     /// The payment was declined for good.
     PaymentFailed,
-    /// The order is cancelled.
     OrderCancelled,
     /// The order is fully refunded.
     OrderRefunded,
 }
 
 impl Template {
-    /// All templates.
     pub const ALL: [Self; 4] =
         [Self::OrderConfirmation, Self::PaymentFailed, Self::OrderCancelled, Self::OrderRefunded];
 
@@ -33,12 +31,10 @@ impl Template {
     }
 }
 
-/// A mail about an order.
 #[derive(Debug, Clone, Copy)]
 pub struct OrderMail<'a> {
     /// The order, its customer the recipient.
     pub order: &'a Order,
-    /// Template of the mail.
     pub template: Template,
     /// The merchant's display name.
     pub shop: &'a str,
@@ -52,7 +48,6 @@ pub const WELCOME: &str = "welcome";
 pub struct WelcomeMail<'a> {
     /// The recipient.
     pub account: &'a Account,
-    /// The merchant's display name.
     pub shop: &'a str,
 }
 
@@ -61,11 +56,9 @@ pub struct WelcomeMail<'a> {
 pub struct VerificationMail<'a> {
     /// The verification request; its address is the recipient.
     pub verification: &'a Verification,
-    /// The account of the address, if it has one.
     pub account: Option<&'a Account>,
     /// The token, shown unless the mail only says that the account exists.
     pub token: &'a Token,
-    /// The merchant's display name.
     pub shop: &'a str,
 }
 
@@ -76,12 +69,9 @@ impl VerificationMail<'_> {
     }
 }
 
-/// All kinds of mails.
 #[derive(Debug, Clone, Copy)]
 pub enum Mail<'a> {
-    /// About an order.
     Order(OrderMail<'a>),
-    /// After registering.
     Welcome(WelcomeMail<'a>),
     /// Before an account or a new password is valid.
     Verification(VerificationMail<'a>),
@@ -97,7 +87,6 @@ impl Mail<'_> {
         }
     }
 
-    /// The template's name.
     pub fn template(&self) -> &'static str {
         match self {
             Self::Order(mail) => mail.template.as_str(),

@@ -55,7 +55,6 @@ impl Mailer {
         Self::through(Arc::new(smtp::SmtpTransport::new(config).map_err(MailSetupError::Tls)?), from)
     }
 
-    /// Sends through this transport.
     pub fn through(transport: Arc<dyn MailTransport>, from: &str) -> Result<Self, MailSetupError> {
         let from: Mailbox = from.parse().map_err(|_| MailSetupError::From(from.to_owned()))?;
         Ok(Self { transport, from, storefront: None })

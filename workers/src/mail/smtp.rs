@@ -18,18 +18,15 @@ use super::{Mail, MailError, MailTransport};
 /// Longest wait for one reply of the server.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Address and credentials of an SMTP server.
 #[derive(Debug, Clone)]
 pub struct SmtpConfig {
     /// Host name; certificates are checked against it.
     pub host: String,
     /// Port: usually 465 for TLS, 587 for STARTTLS.
     pub port: u16,
-    /// How the connection is protected.
     pub security: SmtpSecurity,
     /// User and password, where the server requires them.
     pub credentials: Option<(String, SecretString)>,
-    /// Most connections in the pool.
     pub connections_max: u32,
 }
 

@@ -25,7 +25,6 @@ use super::{
 /// Most ledger entries per request.
 const LEDGER_PAGE_MAX: u32 = 100;
 
-/// Address and credentials of the sandbox.
 #[derive(Debug, Clone)]
 pub struct SandboxConfig {
     /// Base URL, such as `http://127.0.0.1:8092`.

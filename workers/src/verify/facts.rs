@@ -47,7 +47,6 @@ impl Audit<'_> {
 }
 
 impl Facts {
-    /// The refunds of its payment.
     pub(super) fn refunds(&self) -> &[Refund] {
         self.payment.as_ref().map_or(&[], |payment| &payment.refunds)
     }

@@ -78,7 +78,6 @@ impl Invariant {
     /// All that can be checked from the stores.
     pub const ALL: [Self; 5] = [Self::I1, Self::I2, Self::I3, Self::I4, Self::I5];
 
-    /// The name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::I1 => "I1",
@@ -91,7 +90,6 @@ impl Invariant {
 }
 
 impl Code {
-    /// The violated invariant.
     pub const fn invariant(self) -> Invariant {
         match self {
             Self::PendingStuck | Self::PaidStuck | Self::Unreadable => Invariant::I1,
@@ -143,12 +141,7 @@ pub enum Repair {
     Publish(Box<Envelope>),
     /// Set the reservation to the sum held by open orders, in one write. Safe: it is derived from what that write
     /// reads.
-    Reservation {
-        /// The merchant.
-        merchant: MerchantId,
-        /// The product.
-        sku: String,
-    },
+    Reservation { merchant: MerchantId, sku: String },
     /// Request the refund of a cancelled order, as the cancellation would have. Safe: guarded in the write, once by its
     /// id.
     RequestMissingRefund(OrderId),
@@ -176,13 +169,11 @@ impl Repair {
 /// A violation of an invariant.
 #[derive(Debug, Clone)]
 pub struct Violation {
-    /// Its code.
     pub code: Code,
     /// Ids of its subjects by kind, such as `order`, `payment`, `event`, `endpoint`, `sku`.
     pub ids: Vec<(&'static str, String)>,
     /// The observation, in a line without personal data.
     pub found: String,
-    /// Its repair.
     pub repair: Repair,
     /// Whether this run made the repair.
     pub repaired: bool,
@@ -193,12 +184,10 @@ impl Violation {
         Self { code, ids, found, repair, repaired: false }
     }
 
-    /// The order it is about.
     pub fn order(&self) -> Option<OrderId> {
         self.id("order")
     }
 
-    /// The id of this kind.
     pub(super) fn id<T: FromStr>(&self, kind: &str) -> Option<T> {
         self.ids.iter().find(|(of, _)| *of == kind).and_then(|(_, id)| id.parse().ok())
     }
@@ -252,7 +241,6 @@ impl Finding {
         self
     }
 
-    /// Adds an id.
     pub(super) fn with(mut self, kind: &'static str, id: impl fmt::Display) -> Self {
         self.violation.ids.push((kind, id.to_string()));
         self

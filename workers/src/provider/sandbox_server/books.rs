@@ -7,28 +7,21 @@ use sqlx::{Row, sqlite::SqliteRow};
 use super::{inner::SandboxInner, ledger::SandboxError};
 use crate::provider::EntryKind;
 
-/// An entry of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// Id of the entry: `ch_…` or `re_…`.
     pub id: String,
-    /// Kind of the entry.
     pub r#type: EntryKind,
-    /// The idempotency key of its request.
     pub idempotency_key: String,
     /// The charge itself, or the one a refund belongs to.
     pub reference: String,
-    /// Amount in minor units.
     pub amount_minor: i64,
-    /// Currency of the amount.
     pub currency: String,
     /// The order in the request's metadata.
     pub order_id: Option<String>,
-    /// Time of the entry.
     pub created_at: Timestamp,
 }
 
-/// Filter of entries.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Of<'a> {
     All,
@@ -48,31 +41,24 @@ macro_rules! page {
     };
 }
 
-/// Totals of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// Always `ledger_summary`.
     pub object: String,
     /// Number of captured charges.
     pub charges: i64,
-    /// Number of refunds.
     pub refunds: i64,
     /// Number of orders with a charge.
     pub orders_charged: i64,
     /// Number of orders with more than one charge; anything but 0 is a defect of the caller.
     pub orders_charged_more_than_once: i64,
-    /// Sums per currency.
     pub by_currency: Vec<CurrencySum>,
 }
 
-/// Sums of one currency.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CurrencySum {
-    /// The currency.
     pub currency: String,
-    /// Sum of the captures, in minor units.
     pub captured_minor: i64,
-    /// Sum of the refunds, in minor units.
     pub refunded_minor: i64,
 }
 
@@ -113,7 +99,6 @@ impl SandboxInner {
         Ok((entries, has_more))
     }
 
-    /// Counts and sums over the whole ledger.
     pub(super) async fn summary(&self) -> Result<Summary, SandboxError> {
         let row = sqlx::query(
             "SELECT (SELECT count(*) FROM ledger WHERE type = 'charge') AS charges,

@@ -14,10 +14,8 @@ const FLAKY_FAILURES: i64 = 2;
 /// The ledger could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SandboxError {
-    /// The transaction failed.
     #[error(transparent)]
     Write(#[from] WriteFailed),
-    /// A statement failed.
     #[error("a statement on the ledger failed")]
     Sql(#[from] sqlx::Error),
 }
@@ -46,7 +44,6 @@ struct Metadata {
     order_id: Option<String>,
 }
 
-/// Result of a request to charge.
 pub(super) enum Charged {
     /// The charge, captured or declined, as JSON; a repeated call gets the same bytes.
     Answer { body: String, first_call: bool },
@@ -56,15 +53,12 @@ pub(super) enum Charged {
     KeyReused,
 }
 
-/// Result of a request to refund.
 pub(super) enum Refunded {
     /// The refund as JSON.
     Answer(String),
-    /// No such charge.
     NoSuchCharge,
     /// All refunds together would exceed the charge.
     TooMuch,
-    /// The key belongs to another request.
     KeyReused,
 }
 

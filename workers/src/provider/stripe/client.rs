@@ -45,7 +45,6 @@ impl Client {
         Ok(Self { http: wire::client(config.timeout)?, config, ambient })
     }
 
-    /// Sends a GET request.
     pub(super) async fn get<T: DeserializeOwned>(
         &self,
         path: &str,
