@@ -117,20 +117,12 @@ impl Code {
     pub(super) const fn may_be_given_up(self) -> bool {
         matches!(self, Self::MailMissing | Self::WebhookMissing | Self::WebhookStalled)
     }
-
-    /// The name in reports.
-    pub fn name(self) -> String {
-        // Serialising a unit variant gives its name and cannot fail; the fallback keeps this free of a panic.
-        serde_json::to_value(self)
-            .ok()
-            .and_then(|value| value.as_str().map(str::to_owned))
-            .unwrap_or_default()
-    }
 }
 
+/// The name in reports: that of its serialised form.
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name())
+        self.serialize(f)
     }
 }
 
