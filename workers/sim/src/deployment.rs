@@ -14,11 +14,11 @@ use store::OrderStore;
 use store_memory::{MemoryOrders, MemoryPayments};
 use tokio::time::Instant;
 use webhooks::{UrlPolicy, WebhookSender, shares::ShareLimits};
-use workers::{Env, Parts, WebhookDelivery, mail::Mailer, provider::PaymentProvider};
+use workers::{Env, Parts, WebhookDelivery, mail::Mailer};
 
 use crate::{
-    Mutation, chance::Chance, link::FaultyLink, mutation::FreshKeys, outside::Outside, provider::SimProvider,
-    queue::SimQueue, trace::Trace, watch::Watch,
+    Mutation, chance::Chance, link::FaultyLink, outside::Outside, provider::SimProvider, queue::SimQueue,
+    trace::Trace, watch::Watch,
 };
 
 /// Start of the clocks: 2026-01-01T00:00:00Z.
@@ -44,7 +44,6 @@ pub(crate) struct Deployment {
     pub(crate) queue: SimQueue,
     pub(crate) registry: Registry<Env>,
     mailer: Mailer,
-    pub(crate) mutation: Option<Mutation>,
     /// Number of customers and merchants with open requests.
     busy: AtomicUsize,
     began: Instant,
@@ -76,18 +75,14 @@ impl Deployment {
         if mutation == Some(Mutation::NoEpochCheck) {
             payments = payments.unfenced();
         }
+        let fresh_keys = mutation == Some(Mutation::FreshKeys);
+        let provider = SimProvider::new(chance.clone(), trace.clone(), watch.clone(), fresh_keys);
         let acks_first = mutation == Some(Mutation::AckBeforeWrite);
-        let queue = SimQueue::new(
-            Arc::clone(&chance),
-            Arc::clone(&trace),
-            Arc::clone(&watch),
-            ambient.clone(),
-            acks_first,
-        );
+        let queue = SimQueue::new(chance.clone(), trace.clone(), watch.clone(), ambient.clone(), acks_first);
         Ok(Self {
             orders: MemoryOrders::new(ambient.clone(), watch.clone()),
             payments,
-            provider: SimProvider::new(Arc::clone(&chance), Arc::clone(&trace), Arc::clone(&watch)),
+            provider,
             mailer: Mailer::through(outside.clone(), SENDER).map_err(|error| error.to_string())?,
             registry: workers::registry().map_err(|error| error.to_string())?,
             busy: AtomicUsize::new(0),
@@ -97,7 +92,6 @@ impl Deployment {
             ambient,
             outside,
             queue,
-            mutation,
             began,
         })
     }
@@ -113,19 +107,14 @@ impl Deployment {
         Arc::new(self.orders.through(self.link(process)))
     }
 
-    /// The collaborators of the jobs of a worker.
     pub(crate) fn env(&self, process: &str) -> Env {
         let ambient = self.process_ambient();
-        let mut provider: Arc<dyn PaymentProvider> = Arc::new(self.provider.clone());
-        if self.mutation == Some(Mutation::FreshKeys) {
-            provider = Arc::new(FreshKeys { inner: provider, ambient: ambient.clone() });
-        }
         let policy = UrlPolicy { allow_loopback: false };
         let sender = WebhookSender::through(self.outside.clone(), policy, ambient.clone());
         Env::new(Parts {
             orders: self.orders_of(process),
             payments: Arc::new(self.payments.through(self.link(process))),
-            provider,
+            provider: Arc::new(self.provider.clone()),
             mailer: self.mailer.clone(),
             webhooks: WebhookDelivery::new(sender, ShareLimits::of_slots(WEBHOOK_SLOTS), ambient.clone()),
             ambient,
@@ -139,7 +128,6 @@ impl Deployment {
         Busy(Arc::clone(self))
     }
 
-    /// Whether all work is complete.
     pub(crate) fn is_idle(&self) -> bool {
         self.busy.load(Ordering::Relaxed) == 0
             && self.queue.is_empty()

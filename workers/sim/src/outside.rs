@@ -17,7 +17,6 @@ use crate::{
     trace::Trace,
 };
 
-/// Longest `Retry-After` of a receiver.
 const RETRY_AFTER_MAX: Duration = Duration::from_mins(2);
 
 /// Systems outside the shop, except the provider.
@@ -85,7 +84,6 @@ impl Outside {
     }
 }
 
-/// URL of a receiver.
 pub(crate) fn url_of(endpoint: EndpointId) -> String {
     format!("https://hooks.example/{endpoint}")
 }

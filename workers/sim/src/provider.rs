@@ -25,12 +25,10 @@ use crate::{
 
 /// Longest latency of a request; far less than the three minutes after which no call is assumed to be in flight.
 const WAY_MAX: Duration = Duration::from_mins(1);
-/// Longest `Retry-After`.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
 /// Failures of `pm_sandbox_flaky` per order.
 const FLAKY_FAILURES: u32 = 2;
 
-/// An entry of the ledger.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
     pub(crate) kind: EntryKind,
@@ -46,6 +44,8 @@ pub(crate) struct SimProvider {
     chance: Arc<Chance>,
     trace: Arc<Trace>,
     watch: Arc<Watch>,
+    /// Mutation: takes each charge under a key of its own.
+    fresh_keys: bool,
     books: Arc<Mutex<ProviderState>>,
 }
 
@@ -59,8 +59,8 @@ struct ProviderState {
 }
 
 impl SimProvider {
-    pub(crate) fn new(chance: Arc<Chance>, trace: Arc<Trace>, watch: Arc<Watch>) -> Self {
-        Self { chance, trace, watch, books: Arc::default() }
+    pub(crate) fn new(chance: Arc<Chance>, trace: Arc<Trace>, watch: Arc<Watch>, fresh_keys: bool) -> Self {
+        Self { chance, trace, watch, fresh_keys, books: Arc::default() }
     }
 
     pub(crate) fn ledger(&self) -> Vec<Entry> {
@@ -214,7 +214,10 @@ impl PaymentProvider for SimProvider {
     }
 
     async fn capture(&self, request: &CaptureRequest) -> Result<ChargeOutcome, ProviderError> {
-        let request = request.clone();
+        let mut request = request.clone();
+        if self.fresh_keys {
+            request.idempotency_key = self.chance.below(u64::MAX).to_string();
+        }
         self.exchange("capture", move |provider| provider.charge(&request)).await
     }
 

@@ -13,7 +13,6 @@ use clap::ValueEnum as _;
 
 use crate::{Mutation, Options, Report, run};
 
-/// Result of a sweep.
 #[derive(Debug, Clone, Default)]
 pub struct Sweep {
     /// Runs without a violation.
