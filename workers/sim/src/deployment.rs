@@ -110,7 +110,7 @@ impl Deployment {
     pub(crate) fn env(&self, process: &str) -> Env {
         let ambient = self.process_ambient();
         let policy = UrlPolicy { allow_loopback: false };
-        let sender = WebhookSender::through(self.outside.clone(), policy, ambient.clone());
+        let sender = WebhookSender::through(self.outside.clone(), policy);
         Env::new(Parts {
             orders: self.orders_of(process),
             payments: Arc::new(self.payments.through(self.link(process))),
