@@ -1,12 +1,6 @@
 //! Simulated parts of one run, and the view that each process has of them.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use base::{Ambient, Timestamp, ambient::Clock};
 use jobs::Registry;
@@ -44,8 +38,8 @@ pub(crate) struct Deployment {
     pub(crate) queue: SimQueue,
     pub(crate) registry: Registry<Env>,
     mailer: Mailer,
-    /// Number of customers and merchants with open requests.
-    busy: AtomicUsize,
+    /// Cloned by each customer and merchant with open requests.
+    pub(crate) busy: Arc<()>,
     began: Instant,
 }
 
@@ -85,7 +79,7 @@ impl Deployment {
             provider,
             mailer: Mailer::through(outside.clone(), SENDER).map_err(|error| error.to_string())?,
             registry: workers::registry().map_err(|error| error.to_string())?,
-            busy: AtomicUsize::new(0),
+            busy: Arc::default(),
             chance,
             trace,
             watch,
@@ -122,14 +116,8 @@ impl Deployment {
         })
     }
 
-    /// Counts a customer or merchant as busy until the guard is dropped.
-    pub(crate) fn busy(self: &Arc<Self>) -> Busy {
-        self.busy.fetch_add(1, Ordering::Relaxed);
-        Busy(Arc::clone(self))
-    }
-
     pub(crate) fn is_idle(&self) -> bool {
-        self.busy.load(Ordering::Relaxed) == 0
+        Arc::strong_count(&self.busy) == 1
             && self.queue.is_empty()
             && self.orders.unsent() == 0
             && self.provider.is_idle()
@@ -138,14 +126,5 @@ impl Deployment {
     fn link(&self, process: &str) -> Arc<FaultyLink> {
         let (chance, trace) = (Arc::clone(&self.chance), Arc::clone(&self.trace));
         Arc::new(FaultyLink { chance, trace, process: process.to_owned() })
-    }
-}
-
-/// Guard of a busy customer or merchant.
-pub(crate) struct Busy(Arc<Deployment>);
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.busy.fetch_sub(1, Ordering::Relaxed);
     }
 }
