@@ -1,7 +1,6 @@
 //! Facts about one order, from every store.
 
 use store::{
-    StoreError,
     audit::{AuditedEndpoint, OrderMoney},
     domain::{Event, Order, OrderId, Payment, PaymentId, Refund},
     orders::MailRecord,
@@ -54,13 +53,5 @@ impl Facts {
     /// Whether the listing holds all attempts.
     pub(super) fn lists_all_attempts(&self) -> bool {
         self.attempts.len() < ATTEMPTS_LISTED_MAX
-    }
-}
-
-/// The detail of an error about damaged data, which is a finding and does not stop the audit.
-pub(super) fn is_damage(error: &VerifyError) -> Option<&str> {
-    match error {
-        VerifyError::Store(StoreError::Corrupt { detail, .. }) => Some(detail),
-        _ => None,
     }
 }

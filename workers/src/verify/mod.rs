@@ -23,10 +23,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use base::{Ambient, Timestamp};
 use jobs::{Engine, engine::DeadReason, records::RecordStore};
-use store::{OrderStore, PaymentStore, domain::OrderId};
+use store::{OrderStore, PaymentStore, StoreError, domain::OrderId};
 
 use self::{
-    facts::{Facts, is_damage},
+    facts::Facts,
     finding::Finding,
     queues::{JobFate, Queues},
     rules::window::AuditWindow,
@@ -165,11 +165,12 @@ impl Audit<'_> {
         let facts = match self.facts(id).await {
             Ok(Some(facts)) => facts,
             Ok(None) => return Ok(Examined::Missing),
-            Err(error) => {
-                let Some(detail) = is_damage(&error) else { return Err(error) };
+            // Damaged data is a finding and does not stop the audit.
+            Err(VerifyError::Store(StoreError::Corrupt { detail, .. })) => {
                 let people = "restore what is damaged from a backup";
                 return Ok(Examined::Wrong(vec![Finding::manual(id, Code::Unreadable, detail, people)]));
             }
+            Err(error) => return Err(error),
         };
         let changed = facts.money.refunds.iter().map(|refund| refund.requested_at);
         if changed.chain([facts.order.updated_at]).any(|at| at >= self.before) {
