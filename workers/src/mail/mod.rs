@@ -26,7 +26,7 @@ use url::Url;
 
 pub use amount::format_amount;
 pub use error::{MailError, MailSetupError};
-pub use kind::{Mail, OrderMail, Template, VerificationMail, WELCOME, WelcomeMail};
+pub use kind::{Mail, Template, WELCOME};
 pub use smtp::{SmtpConfig, SmtpSecurity};
 
 /// Composes and sends mails; clones share the connections.
@@ -70,7 +70,7 @@ impl Mailer {
     /// that drops repetitions would otherwise keep the mail with the invalid token.
     pub fn message_id(&self, mail: &Mail<'_>) -> String {
         let token = match mail {
-            Mail::Verification(mail) => format!(".{:016x}", mark(mail.token)),
+            Mail::Verification { token, .. } => format!(".{:016x}", mark(token)),
             _ => String::new(),
         };
         format!("<{}.{}{token}@{}>", mail.subject(), mail.template(), self.from.email.domain())

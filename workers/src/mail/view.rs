@@ -1,12 +1,17 @@
 //! Rendering of mails: the compiled-in templates and their values.
 
 use askama::Template as _;
-use store::domain::{Address, Currency, Order};
+use store::{
+    customers::Account,
+    domain::{Address, Currency, Order},
+    token::Token,
+    verifications::Verification,
+};
 use url::Url;
 
 use super::{
     amount::format_amount,
-    kind::{Mail, OrderMail, Template, VerificationMail, WelcomeMail},
+    kind::{Mail, Template},
 };
 
 /// A rendered mail.
@@ -71,31 +76,37 @@ struct OrderLine<'a> {
 }
 
 pub(super) fn render(mail: &Mail<'_>, storefront: Option<&Url>) -> Result<Shown, askama::Error> {
-    match mail {
-        Mail::Order(mail) => render_order(mail),
-        Mail::Welcome(mail) => render_welcome(mail),
-        Mail::Verification(mail) => render_verification(mail, storefront),
+    match *mail {
+        Mail::Order { order, template, shop } => render_order(order, template, shop),
+        Mail::Welcome { account, shop } => render_welcome(account, shop),
+        Mail::Verification { verification, account, token, shop } => {
+            render_verification(verification, account, token, shop, storefront)
+        }
     }
 }
 
 fn render_verification(
-    mail: &VerificationMail<'_>,
+    verification: &Verification,
+    account: Option<&Account>,
+    token: &Token,
+    shop: &str,
     storefront: Option<&Url>,
 ) -> Result<Shown, askama::Error> {
-    let (is_known, is_reset) = (mail.is_known(), mail.verification.purpose.is_reset());
+    let is_reset = verification.purpose.is_reset();
+    let is_known = account.is_some() && !is_reset;
     let (what, page) = match (is_known, is_reset) {
         (true, _) => ("Your account", ""),
         (_, true) => ("Reset your password", "reset"),
         _ => ("Confirm your address", "verify"),
     };
-    let subject = if mail.shop.is_empty() { what.to_owned() } else { format!("{what} at {}", mail.shop) };
-    let (customer, token) = (mail.account.map(|account| &account.customer), mail.token.expose());
+    let subject = if shop.is_empty() { what.to_owned() } else { format!("{what} at {shop}") };
+    let token = token.expose();
     let link = |url: &Url| format!("{}/account/{page}?token={token}", url.as_str().trim_end_matches('/'));
     let view = VerificationView {
-        shop: mail.shop,
+        shop,
         subject: &subject,
-        customer: customer.map_or("", |customer| &customer.name),
-        email: &mail.verification.email,
+        customer: account.map_or("", |account| &account.customer.name),
+        email: &verification.email,
         is_known,
         is_reset,
         token,
@@ -104,22 +115,19 @@ fn render_verification(
     shown!(view: VerificationView, "verification.txt", "verification.html")
 }
 
-fn render_welcome(mail: &WelcomeMail<'_>) -> Result<Shown, askama::Error> {
-    let subject =
-        if mail.shop.is_empty() { "Welcome".to_owned() } else { format!("Welcome to {}", mail.shop) };
-    let customer = &mail.account.customer;
-    let view =
-        Welcome { shop: mail.shop, subject: &subject, customer: &customer.name, email: &customer.email };
+fn render_welcome(account: &Account, shop: &str) -> Result<Shown, askama::Error> {
+    let subject = if shop.is_empty() { "Welcome".to_owned() } else { format!("Welcome to {shop}") };
+    let customer = &account.customer;
+    let view = Welcome { shop, subject: &subject, customer: &customer.name, email: &customer.email };
     shown!(view: Welcome, "welcome.txt", "welcome.html")
 }
 
-fn render_order(mail: &OrderMail<'_>) -> Result<Shown, askama::Error> {
-    let order = mail.order;
+fn render_order(order: &Order, template: Template, shop: &str) -> Result<Shown, askama::Error> {
     let number = order.reference.clone().unwrap_or_else(|| order.id.to_string());
-    let subject = subject(mail.template, &number, mail.shop);
+    let subject = subject(template, &number, shop);
     let view = View {
-        template: mail.template,
-        shop: mail.shop,
+        template,
+        shop,
         subject: &subject,
         customer: &order.customer.name,
         number,
