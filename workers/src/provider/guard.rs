@@ -18,10 +18,8 @@ use std::{
 use async_trait::async_trait;
 use base::Ambient;
 use governor::{
-    Quota, RateLimiter,
+    DefaultDirectRateLimiter, Quota, RateLimiter,
     clock::{Clock, DefaultClock},
-    middleware::NoOpMiddleware,
-    state::{InMemoryState, NotKeyed},
 };
 
 use super::{
@@ -52,12 +50,10 @@ pub struct Rate {
 
 pub struct Guarded {
     provider: Arc<dyn PaymentProvider>,
-    limiter: Option<Limiter>,
+    limiter: Option<DefaultDirectRateLimiter>,
     breaker: Breaker,
     ambient: Ambient,
 }
-
-type Limiter = RateLimiter<NotKeyed, InMemoryState, DefaultClock, NoOpMiddleware>;
 
 impl Guarded {
     pub fn new(provider: Arc<dyn PaymentProvider>, config: GuardConfig, ambient: Ambient) -> Self {

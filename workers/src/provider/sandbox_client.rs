@@ -72,6 +72,13 @@ impl SandboxProvider {
         if status.is_success() { decode(&body) } else { Err(ProviderError::Protocol { detail: refused }) }
     }
 
+    async fn entries(&self, query: &[(&str, String)]) -> Result<LedgerPage, ProviderError> {
+        let call = self.client.get(self.url("/v1/ledger")).query(query);
+        let list: List<Entry> = self.ask(call, "ledger_refused").await?;
+        let entries = list.data.into_iter().map(entry).collect::<Result<_, _>>()?;
+        Ok(LedgerPage { entries, has_more: list.has_more })
+    }
+
     fn refusal(&self, response: &Response) -> Result<(), ProviderError> {
         let retry_after = || retry_after(response.headers(), self.ambient.now());
         match response.status() {
@@ -183,15 +190,6 @@ impl Ledger for SandboxProvider {
     async fn of_order(&self, order: OrderId) -> Result<Vec<LedgerEntry>, ProviderError> {
         let query = [("order", order.to_string()), ("limit", LEDGER_PAGE_MAX.to_string())];
         Ok(self.entries(&query).await?.entries)
-    }
-}
-
-impl SandboxProvider {
-    async fn entries(&self, query: &[(&str, String)]) -> Result<LedgerPage, ProviderError> {
-        let call = self.client.get(self.url("/v1/ledger")).query(query);
-        let list: List<Entry> = self.ask(call, "ledger_refused").await?;
-        let entries = list.data.into_iter().map(entry).collect::<Result<_, _>>()?;
-        Ok(LedgerPage { entries, has_more: list.has_more })
     }
 }
 
