@@ -4,12 +4,10 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use crate::url_policy::UrlPolicy;
 
-/// All addresses of the name are blocked.
 #[derive(Debug, thiserror::Error)]
 #[error("the name resolves to blocked addresses only")]
 pub(super) struct BlockedAddress;
 
-/// The name does not resolve.
 #[derive(Debug, thiserror::Error)]
 #[error("the name does not resolve")]
 pub(super) struct NotResolved(#[source] std::io::Error);

@@ -1,4 +1,4 @@
-//! Webhook sender: checks, signs and posts over HTTP, or through a [`WebhookCarrier`] in simulations.
+//! Webhook sender: checks, signs and posts through a [`WebhookCarrier`], which is HTTP except in simulations.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,18 +28,11 @@ const IDLE_PER_HOST_MAX: usize = 8;
 /// Signs and posts events; clones share the connections.
 #[derive(Clone)]
 pub struct WebhookSender {
-    carrier: Carrier,
+    carrier: Arc<dyn WebhookCarrier>,
     policy: UrlPolicy,
-    ambient: Ambient,
 }
 
-#[derive(Clone)]
-enum Carrier {
-    Http(Client),
-    Other(Arc<dyn WebhookCarrier>),
-}
-
-/// Transport in place of HTTP, for simulations.
+/// Transport of posts: HTTP, or that of a simulation.
 #[async_trait]
 pub trait WebhookCarrier: Send + Sync + 'static {
     /// Sends a post and returns its result.
@@ -84,24 +77,14 @@ pub struct SignedPost {
 }
 
 impl WebhookSender {
-    /// Sets up the HTTP client; one per process, so that connections are reused.
+    /// Sends over HTTP; one per process, so that connections are reused.
     pub fn new(policy: UrlPolicy, ambient: Ambient) -> Result<Self, reqwest::Error> {
-        install_tls_provider();
-        let client = Client::builder()
-            .user_agent(concat!("Orderworks/", env!("CARGO_PKG_VERSION")))
-            .dns_resolver(Arc::new(GuardedResolver { policy }))
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
-            .build()?;
-        Ok(Self { carrier: Carrier::Http(client), policy, ambient })
+        Ok(Self::through(Arc::new(HttpCarrier::new(policy, ambient)?), policy))
     }
 
-    /// Sends through another transport; policy check and signature stay.
-    pub fn through(carrier: Arc<dyn WebhookCarrier>, policy: UrlPolicy, ambient: Ambient) -> Self {
-        Self { carrier: Carrier::Other(carrier), policy, ambient }
+    /// Sends through this transport.
+    pub fn through(carrier: Arc<dyn WebhookCarrier>, policy: UrlPolicy) -> Self {
+        Self { carrier, policy }
     }
 
     /// Checks, signs and posts.
@@ -116,14 +99,36 @@ impl WebhookSender {
         let Post { id, body, trace, at, timeout, .. } = post;
         let timeout = timeout.min(TOTAL_TIMEOUT);
         let post = SignedPost { url, id, timestamp: at.as_second(), signature, trace, body, timeout };
-        Ok(match &self.carrier {
-            Carrier::Http(client) => self.dial(client, post).await,
-            Carrier::Other(carrier) => carrier.carry(post).await,
-        })
+        Ok(self.carrier.carry(post).await)
     }
+}
 
-    async fn dial(&self, client: &Client, post: SignedPost) -> Answer {
-        let mut request = client
+struct HttpCarrier {
+    client: Client,
+    ambient: Ambient,
+}
+
+impl HttpCarrier {
+    fn new(policy: UrlPolicy, ambient: Ambient) -> Result<Self, reqwest::Error> {
+        install_tls_provider();
+        let client = Client::builder()
+            .user_agent(concat!("Orderworks/", env!("CARGO_PKG_VERSION")))
+            .dns_resolver(Arc::new(GuardedResolver { policy }))
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
+            .build()?;
+        Ok(Self { client, ambient })
+    }
+}
+
+#[async_trait]
+impl WebhookCarrier for HttpCarrier {
+    async fn carry(&self, post: SignedPost) -> Answer {
+        let mut request = self
+            .client
             .post(post.url)
             .timeout(post.timeout)
             .header(http::header::CONTENT_TYPE, "application/json")
@@ -152,6 +157,10 @@ impl WebhookSender {
 mod tests {
     use super::*;
 
+    fn carrier() -> HttpCarrier {
+        HttpCarrier::new(UrlPolicy { allow_loopback: false }, Ambient::system()).expect("a client")
+    }
+
     fn post_to(url: &str) -> SignedPost {
         SignedPost {
             // Bypasses the URL check, like a name whose records an attacker changes.
@@ -167,14 +176,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_does_not_exist_looks_like_one_that_may_not_be_reached() {
-        let sender =
-            WebhookSender::new(UrlPolicy { allow_loopback: false }, Ambient::system()).expect("a client");
-        let Carrier::Http(client) = &sender.carrier else { unreachable!("made with a client") };
+        let carrier = carrier();
         // No resolver takes a label of 64 characters, and no name ends in `.invalid` (RFC 6761).
         for missing in ["a".repeat(64) + ".test", "missing.invalid".to_owned()] {
             for scheme in ["http", "https"] {
-                let nowhere = sender.dial(client, post_to(&format!("{scheme}://{missing}:8443/hook"))).await;
-                let internal = sender.dial(client, post_to(&format!("{scheme}://localhost:8443/hook"))).await;
+                let nowhere = carrier.carry(post_to(&format!("{scheme}://{missing}:8443/hook"))).await;
+                let internal = carrier.carry(post_to(&format!("{scheme}://localhost:8443/hook"))).await;
                 let expected = Answer::failed("unreachable_name");
                 assert_eq!((nowhere, internal), (expected, expected), "{scheme} {missing}");
             }
@@ -185,10 +192,7 @@ mod tests {
     async fn a_name_that_resolves_to_a_blocked_address_is_never_dialled() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("bound").port();
-        let sender =
-            WebhookSender::new(UrlPolicy { allow_loopback: false }, Ambient::system()).expect("a client");
-        let Carrier::Http(client) = &sender.carrier else { unreachable!("made with a client") };
-        let answer = sender.dial(client, post_to(&format!("http://localhost:{port}/hook"))).await;
+        let answer = carrier().carry(post_to(&format!("http://localhost:{port}/hook"))).await;
         assert_eq!(answer, Answer::failed("unreachable_name"));
         let accepted = futures::FutureExt::now_or_never(listener.accept());
         assert!(accepted.is_none(), "no connection attempt");

@@ -52,31 +52,24 @@ pub struct UrlPolicy {
 }
 
 /// Reason for rejecting a URL.
+#[expect(missing_docs, reason = "the message of each says what it means")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UrlRefusal {
-    /// Longer than [`URL_LEN_MAX`].
     #[error("the URL is longer than {URL_LEN_MAX} bytes")]
     TooLong,
-    /// Not an absolute URL.
     #[error("not an absolute URL")]
     Malformed,
-    /// Neither https, nor http where that is allowed.
     #[error("the URL must use https")]
     Scheme,
-    /// Contains a user name or a password.
     #[error("the URL must not contain a user name or password")]
     UserInfo,
-    /// Has a fragment.
     #[error("the URL must not contain a fragment")]
     Fragment,
-    /// Has no host.
     #[error("the URL has no host")]
     Host,
-    /// A port other than 443 and 8443.
     #[error("the port must be 443 or 8443")]
     Port,
-    /// Names an address that is not public.
     #[error("the host is not a public address")]
     Address,
 }

@@ -1,6 +1,6 @@
 //! Collaborators of all jobs: built once per process by the binary, handed to every run.
 
-use std::{ops::Deref, sync::Arc};
+use std::sync::Arc;
 
 use base::Ambient;
 use store::{OrderStore, PaymentStore};
@@ -8,38 +8,16 @@ use store::{OrderStore, PaymentStore};
 use crate::{mail::Mailer, provider::PaymentProvider, webhook_delivery::WebhookDelivery};
 
 /// Collaborators shared by all runs of a process; a clone costs one reference count.
-#[derive(Clone)]
-pub struct Env(Arc<Parts>);
+pub type Env = Arc<Parts>;
 
-/// The parts of an [`Env`].
 pub struct Parts {
     /// Orders, outbox, mails, webhook endpoints.
     pub orders: Arc<dyn OrderStore>,
-    /// Payments.
     pub payments: Arc<dyn PaymentStore>,
-    /// Payment provider: charges and refunds.
     pub provider: Arc<dyn PaymentProvider>,
-    /// Mails to customers.
     pub mailer: Mailer,
-    /// Webhooks to merchants.
     pub webhooks: WebhookDelivery,
-    /// Clock, ids, randomness.
     pub ambient: Ambient,
     /// Name of this process in payment attempts: host and process id.
     pub worker: String,
-}
-
-impl Env {
-    /// Wraps the parts for sharing.
-    pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts))
-    }
-}
-
-impl Deref for Env {
-    type Target = Parts;
-
-    fn deref(&self) -> &Parts {
-        &self.0
-    }
 }

@@ -4,9 +4,7 @@
 pub const PAYMENTS: &str = "payments";
 /// Queue of shipments.
 pub const FULFILMENT: &str = "fulfilment";
-/// Queue of mails.
 pub const EMAIL: &str = "email";
-/// Queue of webhooks.
 pub const WEBHOOKS: &str = "webhooks";
 
 /// All queues with their default number of concurrent jobs per worker.

@@ -34,13 +34,11 @@ const LEASE: Duration = Duration::from_secs(30);
 const BACKOFF: Backoff =
     Backoff::FullJitter { base: Duration::from_millis(100), cap: Duration::from_secs(10) };
 
-/// A relay and its collaborators.
 pub struct Relay {
     /// The outbox and the endpoints of merchants.
     pub store: Arc<dyn OrderStore>,
     /// Engine that takes the jobs and, where it can, the events.
     pub engine: Arc<dyn Publish>,
-    /// Clock, ids, randomness.
     pub ambient: Ambient,
     /// Name of this relay: host and process id. After a restart under the same name it claims its own messages at once,
     /// without waiting for the end of their lease.
@@ -51,7 +49,6 @@ pub struct Relay {
     pub health: watch::Sender<RelayHealth>,
 }
 
-/// Health of a relay.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RelayHealth {
     /// Time of the last round that published every claimed message.
@@ -64,7 +61,6 @@ pub struct RelayHealth {
     pub jobs_published: u64,
 }
 
-/// Result of one round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Round {
     messages: u64,

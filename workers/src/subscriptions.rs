@@ -31,7 +31,7 @@ pub fn expand(
         OutboxBody::Event(event) => of_event(event, subscribers, ambient),
         OutboxBody::Command { id, command, trace } => {
             let publish = Publish { message: id.0, trace: *trace, ambient };
-            of_command(command, &publish)
+            Ok(vec![of_command(command, &publish)?])
         }
     }
 }
@@ -85,17 +85,16 @@ pub(crate) fn mail_for(kind: EventKind) -> Option<Template> {
     }
 }
 
-fn of_command(command: &Command, publish: &Publish<'_>) -> Result<Vec<Envelope>, EngineError> {
+fn of_command(command: &Command, publish: &Publish<'_>) -> Result<Envelope, EngineError> {
     match command {
         &Command::Refund { order, refund, amount_minor } => {
-            Ok(vec![publish.job(&RefundPayment { order, refund, amount_minor }, &refund.to_string())?])
+            publish.job(&RefundPayment { order, refund, amount_minor }, &refund.to_string())
         }
         Command::ProviderReport { order, reference } => {
-            let job = ApplyProviderReport { order: *order, reference: reference.clone() };
-            Ok(vec![publish.job(&job, reference)?])
+            publish.job(&ApplyProviderReport { order: *order, reference: reference.clone() }, reference)
         }
         &Command::Verify { merchant, verification } => {
-            Ok(vec![publish.job(&SendVerification { merchant, verification }, "")?])
+            publish.job(&SendVerification { merchant, verification }, "")
         }
         // Written by a newer version: the error keeps the command in the outbox until a relay of that version takes
         // over.

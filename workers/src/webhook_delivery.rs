@@ -18,9 +18,7 @@ const DISABLE_AFTER: Duration = Duration::from_hours(5 * 24);
 /// What the deliveries of a process share; clones share connections, slots and counter.
 #[derive(Clone)]
 pub struct WebhookDelivery {
-    /// Signs and posts.
     pub sender: WebhookSender,
-    /// Slots of merchants and endpoints.
     pub shares: Arc<Shares<MerchantId, EndpointId>>,
     /// Time without a success after which an endpoint is disabled, five days by default; `None`: never.
     pub disable_after: Option<Duration>,

@@ -85,6 +85,9 @@ pub trait Observer: Send + Sync + 'static {
 
     /// A payment was opened (no `before`) or changed.
     fn payment(&self, _before: Option<&Payment>, _after: &Payment) {}
+
+    /// A payment was decided by the attempt with this epoch.
+    fn decided(&self, _payment: &Payment, _epoch: u64) {}
 }
 
 /// Ignores all changes.

@@ -25,6 +25,8 @@ pub struct MemoryPayments(Linked<PaymentsState>);
 struct PaymentsState {
     rows: BTreeMap<PaymentId, Row>,
     observer: Arc<dyn Observer>,
+    /// Whether only the newest attempt decides.
+    fenced: bool,
 }
 
 struct Row {
@@ -35,7 +37,15 @@ struct Row {
 impl MemoryPayments {
     /// An empty store.
     pub fn new(observer: Arc<dyn Observer>) -> Self {
-        Self(Linked::new(STORE, PaymentsState { rows: BTreeMap::new(), observer }, Arc::new(Direct)))
+        let state = PaymentsState { rows: BTreeMap::new(), observer, fenced: true };
+        Self(Linked::new(STORE, state, Arc::new(Direct)))
+    }
+
+    /// With a defect that a simulation must find: each attempt decides, whatever its epoch is.
+    #[must_use]
+    pub fn unfenced(self) -> Self {
+        self.0.touch(|state| state.fenced = false);
+        self
     }
 
     /// The same payments over another link.
@@ -99,7 +109,8 @@ impl PaymentsState {
     }
 
     fn decide(&mut self, id: PaymentId, epoch: u64, decision: Decision, at: Timestamp) -> Decided {
-        let may = |payment: &Payment| epoch > 0 && payment.epoch == epoch && payment.decision.is_none();
+        let fits = |payment: &Payment| !self.fenced || (epoch > 0 && payment.epoch == epoch);
+        let may = |payment: &Payment| fits(payment) && payment.decision.is_none();
         if !self.payment(id).is_some_and(may) {
             return rejection::not_decided(self.payment(id));
         }
@@ -107,6 +118,9 @@ impl PaymentsState {
             row.payment.decision = Some(decision);
             row.payment.decided_at = Some(at);
         });
+        if let Some(payment) = self.payment(id) {
+            self.observer.decided(payment, epoch);
+        }
         Decided::Recorded
     }
 

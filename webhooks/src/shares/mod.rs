@@ -97,11 +97,6 @@ impl<M: ShareKey, E: ShareKey> Shares<M, E> {
         wait.max(self.later_half(age.min(WAIT_MAX)))
     }
 
-    /// The jittered pause after this many failures in a row.
-    fn rest_after(&self, failures: u32) -> Duration {
-        self.later_half(rest_of(failures))
-    }
-
     /// A random duration from the upper half of `whole`.
     fn later_half(&self, whole: Duration) -> Duration {
         whole / 2 + self.ambient.jitter(whole / 2)
@@ -141,7 +136,7 @@ impl<M: ShareKey, E: ShareKey> Permit<M, E> {
             if record.failures == FAILURES_MAX {
                 tracing::info!(endpoint.id = %endpoint, code = answer.error, "webhook endpoint paused");
             }
-            record.rests_until = now + self.shares.rest_after(record.failures);
+            record.rests_until = now + self.shares.later_half(rest_of(record.failures));
         }
         state.end(self.slot, Some(took), now);
     }

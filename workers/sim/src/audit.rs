@@ -7,13 +7,12 @@ use store::{
     orders::MailSubject,
 };
 use store_memory::orders::Snapshot;
-use workers::{mail::Template, provider::refund_key};
-
-use crate::{
-    customers::Steady,
-    deployment::Deployment,
-    provider::{Direction, Entry},
+use workers::{
+    mail::Template,
+    provider::{EntryKind, refund_key},
 };
+
+use crate::{customers::Steady, deployment::Deployment, provider::Entry};
 
 /// Checks all invariants; violations go to the watch.
 pub(crate) fn audit(world: &Deployment, steady: &[Steady]) {
@@ -40,11 +39,11 @@ fn settled(world: &Deployment, order: &Order) {
 
 /// I2: one capture per paid order, in the store and at the provider, and exactly the refunds due.
 fn money(world: &Deployment, order: &Order, captured_minor: Option<i64>, ledger: &[Entry]) {
-    let sum = |direction| {
-        let entries = ledger.iter().filter(|e| e.order == order.id && e.direction == direction);
+    let sum = |kind| {
+        let entries = ledger.iter().filter(|e| e.order == order.id && e.kind == kind);
         entries.map(|entry| entry.amount_minor).sum::<i64>()
     };
-    let (taken, given_back) = (sum(Direction::Taken), sum(Direction::GivenBack));
+    let (taken, given_back) = (sum(EntryKind::Charge), sum(EntryKind::Refund));
     let expected = match order.status {
         OrderStatus::Fulfilled => taken == order.total_minor && given_back < taken,
         OrderStatus::Refunded => taken == order.total_minor && given_back == taken,
@@ -68,7 +67,7 @@ fn money(world: &Deployment, order: &Order, captured_minor: Option<i64>, ledger:
     let payment = world.payments.peek(PaymentId::of_order(id));
     let decision = payment.as_ref().and_then(|payment| payment.decision.as_ref());
     let reference =
-        ledger.iter().find(|e| e.order == id && e.direction == Direction::Taken).map(|e| &e.reference);
+        ledger.iter().find(|e| e.order == id && e.kind == EntryKind::Charge).map(|e| &e.reference);
     let agrees = match decision {
         Some(Decision::Captured { provider_reference }) => reference == Some(provider_reference),
         Some(Decision::Declined { .. }) | None => reference.is_none(),
@@ -100,7 +99,7 @@ fn refunds(world: &Deployment, ledger: &[Entry]) {
         let key = refund_key(refund);
         let made: Vec<i64> = ledger
             .iter()
-            .filter(|entry| entry.direction == Direction::GivenBack && entry.key == key)
+            .filter(|entry| entry.kind == EntryKind::Refund && entry.key == key)
             .map(|entry| entry.amount_minor)
             .collect();
         if made != [amount_minor] {

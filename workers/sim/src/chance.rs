@@ -30,11 +30,9 @@ pub(crate) enum InjectedFault {
     ProviderAnswerLost,
     /// The provider takes longer than its callers wait.
     ProviderSlow,
-    /// The mail server is busy.
     MailBusy,
     /// The mail server took the mail, its answer is lost.
     MailAnswerLost,
-    /// A merchant's receiver fails.
     HookFails,
     /// A merchant's receiver took the event, its answer is lost.
     HookAnswerLost,
@@ -92,7 +90,6 @@ impl Chance {
         Self { rng: Mutex::new(rng), rates, life, way, calm: AtomicBool::new(false) }
     }
 
-    /// Whether the fault happens this time.
     pub(crate) fn happens(&self, fault: InjectedFault) -> bool {
         let rate = self.rates[fault as usize];
         rate > 0 && !self.is_calm() && self.below(1000) < rate
@@ -128,7 +125,6 @@ impl Chance {
         usize::try_from(self.below(among as u64)).unwrap_or(0)
     }
 
-    /// A random element.
     pub(crate) fn pick<'a, T>(&self, among: &'a [T]) -> &'a T {
         &among[self.place(among.len())]
     }

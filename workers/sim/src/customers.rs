@@ -71,7 +71,7 @@ pub(crate) async fn trade(world: &Arc<Deployment>) -> Result<Vec<Steady>, StoreE
 }
 
 fn spawn(world: &Arc<Deployment>, wish: impl Future<Output = ()> + Send + 'static) {
-    let busy = world.busy();
+    let busy = Arc::clone(&world.busy);
     tokio::spawn(async move {
         wish.await;
         drop(busy);

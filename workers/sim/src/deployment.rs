@@ -1,12 +1,6 @@
 //! Simulated parts of one run, and the view that each process has of them.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use base::{Ambient, Timestamp, ambient::Clock};
 use jobs::Registry;
@@ -14,18 +8,11 @@ use store::OrderStore;
 use store_memory::{MemoryOrders, MemoryPayments};
 use tokio::time::Instant;
 use webhooks::{UrlPolicy, WebhookSender, shares::ShareLimits};
-use workers::{Env, Parts, WebhookDelivery, mail::Mailer, provider::PaymentProvider};
+use workers::{Env, Parts, WebhookDelivery, mail::Mailer};
 
 use crate::{
-    Mutation,
-    chance::Chance,
-    link::{FaultyLink, WatchedPayments},
-    mutation::FreshKeys,
-    outside::Outside,
-    provider::SimProvider,
-    queue::SimQueue,
-    trace::Trace,
-    watch::Watch,
+    Mutation, chance::Chance, link::FaultyLink, outside::Outside, provider::SimProvider, queue::SimQueue,
+    trace::Trace, watch::Watch,
 };
 
 /// Start of the clocks: 2026-01-01T00:00:00Z.
@@ -51,9 +38,8 @@ pub(crate) struct Deployment {
     pub(crate) queue: SimQueue,
     pub(crate) registry: Registry<Env>,
     mailer: Mailer,
-    pub(crate) mutation: Option<Mutation>,
-    /// Number of customers and merchants with open requests.
-    busy: AtomicUsize,
+    /// Cloned by each customer and merchant with open requests.
+    pub(crate) busy: Arc<()>,
     began: Instant,
 }
 
@@ -79,28 +65,27 @@ impl Deployment {
         let watch = Arc::new(Watch::new(Arc::clone(&trace)));
         let ambient = Ambient::seeded(Arc::new(SimClock { began, skew: Duration::ZERO }), chance.fork());
         let outside = Arc::new(Outside::new(Arc::clone(&chance), Arc::clone(&trace)));
+        let mut payments = MemoryPayments::new(watch.clone());
+        if mutation == Some(Mutation::NoEpochCheck) {
+            payments = payments.unfenced();
+        }
+        let fresh_keys = mutation == Some(Mutation::FreshKeys);
+        let provider = SimProvider::new(chance.clone(), trace.clone(), watch.clone(), fresh_keys);
         let acks_first = mutation == Some(Mutation::AckBeforeWrite);
-        let queue = SimQueue::new(
-            Arc::clone(&chance),
-            Arc::clone(&trace),
-            Arc::clone(&watch),
-            ambient.clone(),
-            acks_first,
-        );
+        let queue = SimQueue::new(chance.clone(), trace.clone(), watch.clone(), ambient.clone(), acks_first);
         Ok(Self {
             orders: MemoryOrders::new(ambient.clone(), watch.clone()),
-            payments: MemoryPayments::new(watch.clone()),
-            provider: SimProvider::new(Arc::clone(&chance), Arc::clone(&trace), Arc::clone(&watch)),
+            payments,
+            provider,
             mailer: Mailer::through(outside.clone(), SENDER).map_err(|error| error.to_string())?,
             registry: workers::registry().map_err(|error| error.to_string())?,
-            busy: AtomicUsize::new(0),
+            busy: Arc::default(),
             chance,
             trace,
             watch,
             ambient,
             outside,
             queue,
-            mutation,
             began,
         })
     }
@@ -116,21 +101,14 @@ impl Deployment {
         Arc::new(self.orders.through(self.link(process)))
     }
 
-    /// The collaborators of the jobs of a worker.
     pub(crate) fn env(&self, process: &str) -> Env {
         let ambient = self.process_ambient();
-        let inner = self.payments.through(self.link(process));
-        let unfenced = self.mutation == Some(Mutation::NoEpochCheck);
-        let mut provider: Arc<dyn PaymentProvider> = Arc::new(self.provider.clone());
-        if self.mutation == Some(Mutation::FreshKeys) {
-            provider = Arc::new(FreshKeys { inner: provider, ambient: ambient.clone() });
-        }
         let policy = UrlPolicy { allow_loopback: false };
-        let sender = WebhookSender::through(self.outside.clone(), policy, ambient.clone());
+        let sender = WebhookSender::through(self.outside.clone(), policy);
         Env::new(Parts {
             orders: self.orders_of(process),
-            payments: Arc::new(WatchedPayments { inner, watch: Arc::clone(&self.watch), unfenced }),
-            provider,
+            payments: Arc::new(self.payments.through(self.link(process))),
+            provider: Arc::new(self.provider.clone()),
             mailer: self.mailer.clone(),
             webhooks: WebhookDelivery::new(sender, ShareLimits::of_slots(WEBHOOK_SLOTS), ambient.clone()),
             ambient,
@@ -138,15 +116,8 @@ impl Deployment {
         })
     }
 
-    /// Counts a customer or merchant as busy until the guard is dropped.
-    pub(crate) fn busy(self: &Arc<Self>) -> Busy {
-        self.busy.fetch_add(1, Ordering::Relaxed);
-        Busy(Arc::clone(self))
-    }
-
-    /// Whether all work is complete.
     pub(crate) fn is_idle(&self) -> bool {
-        self.busy.load(Ordering::Relaxed) == 0
+        Arc::strong_count(&self.busy) == 1
             && self.queue.is_empty()
             && self.orders.unsent() == 0
             && self.provider.is_idle()
@@ -155,14 +126,5 @@ impl Deployment {
     fn link(&self, process: &str) -> Arc<FaultyLink> {
         let (chance, trace) = (Arc::clone(&self.chance), Arc::clone(&self.trace));
         Arc::new(FaultyLink { chance, trace, process: process.to_owned() })
-    }
-}
-
-/// Guard of a busy customer or merchant.
-pub(crate) struct Busy(Arc<Deployment>);
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.busy.fetch_sub(1, Ordering::Relaxed);
     }
 }

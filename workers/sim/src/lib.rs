@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+#![expect(missing_docs, reason = "a line that repeats a name tells nothing")]
 
 mod audit;
 mod chance;
@@ -30,23 +31,18 @@ const REST_WITHIN: Duration = Duration::from_hours(12);
 /// Interval of the checks for completion.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// Options of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// Seed that decides the whole run.
     pub seed: u64,
-    /// Defect to inject.
     pub mutation: Option<Mutation>,
     /// Whether to keep the trace as text.
     pub in_words: bool,
 }
 
-/// Result of a run.
 #[derive(Debug, Clone)]
 pub struct Report {
-    /// Seed of the run.
     pub seed: u64,
-    /// Defect injected into the run.
     pub mutation: Option<Mutation>,
     /// The first violation, if any.
     pub violation: Option<Violation>,
@@ -54,9 +50,7 @@ pub struct Report {
     pub trace: Vec<String>,
     /// Hash of all steps and their times, with or without text.
     pub fingerprint: u64,
-    /// Number of steps.
     pub steps: u64,
-    /// Number of job deliveries.
     pub deliveries: u64,
     /// Duration by the simulated clock.
     pub simulated: Duration,

@@ -10,14 +10,13 @@ use async_trait::async_trait;
 use lettre::Message;
 use store::domain::{EndpointId, EventId};
 use webhooks::{Answer, SignedPost, WebhookCarrier};
-use workers::mail::{MailError, MailTransport};
+use workers::mail::{Mail, MailError, MailTransport};
 
 use crate::{
     chance::{Chance, InjectedFault, pause},
     trace::Trace,
 };
 
-/// Longest `Retry-After` of a receiver.
 const RETRY_AFTER_MAX: Duration = Duration::from_mins(2);
 
 /// Systems outside the shop, except the provider.
@@ -85,14 +84,13 @@ impl Outside {
     }
 }
 
-/// URL of a receiver.
 pub(crate) fn url_of(endpoint: EndpointId) -> String {
     format!("https://hooks.example/{endpoint}")
 }
 
 #[async_trait]
 impl MailTransport for Outside {
-    async fn send(&self, message: &Message) -> Result<(), MailError> {
+    async fn send(&self, _: &Mail<'_>, message: Message) -> Result<(), MailError> {
         pause(self.chance.travel()).await;
         let id = message.headers().get_raw("Message-ID").unwrap_or_default().to_owned();
         let result = if self.chance.happens(InjectedFault::MailBusy) {

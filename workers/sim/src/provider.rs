@@ -13,7 +13,8 @@ use async_trait::async_trait;
 use store::domain::OrderId;
 use tokio::sync::oneshot;
 use workers::provider::{
-    CaptureRequest, ChargeOutcome, ChargeQuery, PaymentProvider, ProviderError, RefundOutcome, RefundRequest,
+    CaptureRequest, ChargeOutcome, ChargeQuery, EntryKind, PaymentProvider, ProviderError, RefundOutcome,
+    RefundRequest,
 };
 
 use crate::{
@@ -24,22 +25,13 @@ use crate::{
 
 /// Longest latency of a request; far less than the three minutes after which no call is assumed to be in flight.
 const WAY_MAX: Duration = Duration::from_mins(1);
-/// Longest `Retry-After`.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
 /// Failures of `pm_sandbox_flaky` per order.
 const FLAKY_FAILURES: u32 = 2;
 
-/// Direction of a ledger entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Direction {
-    Taken,
-    GivenBack,
-}
-
-/// An entry of the ledger.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
-    pub(crate) direction: Direction,
+    pub(crate) kind: EntryKind,
     pub(crate) key: String,
     pub(crate) reference: String,
     pub(crate) order: OrderId,
@@ -52,6 +44,8 @@ pub(crate) struct SimProvider {
     chance: Arc<Chance>,
     trace: Arc<Trace>,
     watch: Arc<Watch>,
+    /// Mutation: takes each charge under a key of its own.
+    fresh_keys: bool,
     books: Arc<Mutex<ProviderState>>,
 }
 
@@ -65,8 +59,8 @@ struct ProviderState {
 }
 
 impl SimProvider {
-    pub(crate) fn new(chance: Arc<Chance>, trace: Arc<Trace>, watch: Arc<Watch>) -> Self {
-        Self { chance, trace, watch, books: Arc::default() }
+    pub(crate) fn new(chance: Arc<Chance>, trace: Arc<Trace>, watch: Arc<Watch>, fresh_keys: bool) -> Self {
+        Self { chance, trace, watch, fresh_keys, books: Arc::default() }
     }
 
     pub(crate) fn ledger(&self) -> Vec<Entry> {
@@ -160,7 +154,7 @@ impl SimProvider {
         if let ChargeOutcome::Captured { reference } = &outcome {
             let (order, amount_minor) = (request.order, request.amount_minor);
             let (key, reference) = (key.clone(), reference.clone());
-            books.ledger.push(Entry { direction: Direction::Taken, key, reference, order, amount_minor });
+            books.ledger.push(Entry { kind: EntryKind::Charge, key, reference, order, amount_minor });
         }
         let times = books.times_taken(request.order);
         drop(books);
@@ -182,9 +176,8 @@ impl SimProvider {
         let outcome = if amount_minor > books.left(&request.charge) {
             RefundOutcome::Refused { code: "refund_exceeds_charge".to_owned() }
         } else {
-            let charge = request.charge.clone();
-            let direction = Direction::GivenBack;
-            books.ledger.push(Entry { direction, key: key.clone(), reference: charge, order, amount_minor });
+            let (kind, key, charge) = (EntryKind::Refund, key.clone(), request.charge.clone());
+            books.ledger.push(Entry { kind, key, reference: charge, order, amount_minor });
             RefundOutcome::Done { reference }
         };
         books.refunds.insert(key.clone(), outcome.clone());
@@ -199,16 +192,16 @@ impl SimProvider {
 
 impl ProviderState {
     fn times_taken(&self, order: OrderId) -> usize {
-        self.ledger.iter().filter(|e| e.order == order && e.direction == Direction::Taken).count()
+        self.ledger.iter().filter(|e| e.order == order && e.kind == EntryKind::Charge).count()
     }
 
     /// The amount of a charge that is not yet refunded.
     fn left(&self, charge: &str) -> i64 {
         let of_charge = self.ledger.iter().filter(|entry| entry.reference == charge);
         of_charge
-            .map(|entry| match entry.direction {
-                Direction::Taken => entry.amount_minor,
-                Direction::GivenBack => -entry.amount_minor,
+            .map(|entry| match entry.kind {
+                EntryKind::Charge => entry.amount_minor,
+                EntryKind::Refund => -entry.amount_minor,
             })
             .sum()
     }
@@ -221,7 +214,10 @@ impl PaymentProvider for SimProvider {
     }
 
     async fn capture(&self, request: &CaptureRequest) -> Result<ChargeOutcome, ProviderError> {
-        let request = request.clone();
+        let mut request = request.clone();
+        if self.fresh_keys {
+            request.idempotency_key = self.chance.below(u64::MAX).to_string();
+        }
         self.exchange("capture", move |provider| provider.charge(&request)).await
     }
 

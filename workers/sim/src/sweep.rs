@@ -9,9 +9,10 @@ use std::{
     thread,
 };
 
+use clap::ValueEnum as _;
+
 use crate::{Mutation, Options, Report, run};
 
-/// Result of a sweep.
 #[derive(Debug, Clone, Default)]
 pub struct Sweep {
     /// Runs without a violation.
@@ -71,7 +72,8 @@ pub fn sweep(
 /// Seed, result and replay command of a run.
 pub fn summary(report: &Report) -> String {
     let result = report.violation.as_ref().map_or_else(|| "clean".to_owned(), ToString::to_string);
-    let mutation = report.mutation.map(|mutation| format!(" --mutation {}", mutation.as_str()));
+    let mutation = report.mutation.and_then(|mutation| mutation.to_possible_value());
+    let mutation = mutation.map(|value| format!(" --mutation {}", value.get_name()));
     format!(
         "seed {}: {result}\n{} steps, {} deliveries, {} s simulated, fingerprint {:016x}\nreplay: ops/simulate --seed {}{}\n",
         report.seed,

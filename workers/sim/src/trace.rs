@@ -10,7 +10,6 @@ const LINES_MAX: usize = 20_000;
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const FNV_PRIME: u64 = 0x0100_0000_01b3;
 
-/// The trace of one run.
 pub(crate) struct Trace {
     in_words: bool,
     began: Instant,
@@ -54,7 +53,6 @@ impl Trace {
     }
 }
 
-/// Adds bytes to a fingerprint.
 pub(crate) fn fold(fingerprint: u64, bytes: &[u8]) -> u64 {
     bytes.iter().fold(fingerprint, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME))
 }

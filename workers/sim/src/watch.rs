@@ -15,12 +15,10 @@ use store_memory::Observer;
 
 use crate::trace::Trace;
 
-/// A violation of an invariant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
     /// Name of the invariant, such as `I2`.
     pub invariant: &'static str,
-    /// What violates it.
     pub detail: String,
 }
 
@@ -41,7 +39,6 @@ struct WatchState {
     violation: Option<Violation>,
     /// Stock as if nothing had been shipped, by merchant and SKU.
     put_in: BTreeMap<(MerchantId, String), i64>,
-    /// Requested refunds.
     refunds: BTreeMap<RefundId, (OrderId, i64)>,
     /// Newest event sequence of each order.
     sequences: BTreeMap<OrderId, u64>,
@@ -149,6 +146,13 @@ impl Observer for Watch {
         }
         if after.refunded_minor() > after.amount_minor {
             self.breach("I2", format!("{} gave back more than it took", after.id));
+        }
+    }
+
+    fn decided(&self, payment: &Payment, epoch: u64) {
+        let (id, newest) = (payment.id, payment.epoch);
+        if newest != epoch {
+            self.breach("fencing", format!("{id} was decided by attempt {epoch}, the newest is {newest}"));
         }
     }
 }

@@ -28,10 +28,8 @@ use crate::{
     queues::PAYMENTS,
 };
 
-/// Applies the provider's present state of a charge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApplyProviderReport {
-    /// The order that the report names.
     pub order: OrderId,
     /// The provider's id of the charge.
     pub reference: String,

@@ -41,7 +41,6 @@ const CALL_STRAY_MAX: Duration = Duration::from_mins(3);
 /// Captures an order's total.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChargePayment {
-    /// The order.
     pub order: OrderId,
 }
 

@@ -27,18 +27,6 @@ use webhooks::{
 
 use crate::{env::Env, event_body::body_of, queues::WEBHOOKS};
 
-/// Pause after each failed attempt; the first attempt is made at once. 75.6 hours in all, the schedule of Svix.
-const SCHEDULE: [Duration; 9] = [
-    Duration::from_secs(5),
-    Duration::from_mins(5),
-    Duration::from_mins(30),
-    Duration::from_hours(2),
-    Duration::from_hours(5),
-    Duration::from_hours(10),
-    Duration::from_hours(14),
-    Duration::from_hours(20),
-    Duration::from_hours(24),
-];
 /// Longest wait of a delivery to a paused endpoint, counted from its publishing; then it is given up.
 const REST_WITHIN: Duration = Duration::from_hours(5 * 24);
 /// First attempt, hours after attempt 1, whose failure may disable the endpoint: one message that fails a month after
@@ -50,11 +38,8 @@ const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
 /// Posts an event to an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeliverWebhook {
-    /// The endpoint.
     pub endpoint: EndpointId,
-    /// The event.
     pub event: EventId,
-    /// The order the event is about, if any.
     pub order: Option<OrderId>,
     /// Sends the event even if it was delivered before: the merchant requested it.
     #[serde(default)]
@@ -68,7 +53,7 @@ impl Job for DeliverWebhook {
     const MAX_ATTEMPTS: u32 = 10;
     const TIMEOUT: Duration = TOTAL_TIMEOUT.saturating_add(Duration::from_secs(15));
     const PRIORITY: Priority = Priority::Default;
-    const BACKOFF: Backoff = Backoff::Table(&SCHEDULE);
+    const BACKOFF: Backoff = Backoff::Table(Self::SCHEDULE);
 
     fn subject(&self) -> Option<String> {
         self.order.map(|order| order.to_string())
@@ -117,8 +102,19 @@ impl Job for DeliverWebhook {
 }
 
 impl DeliverWebhook {
-    /// The pause after each failed attempt but the last.
-    pub(crate) const SCHEDULE: &'static [Duration] = &SCHEDULE;
+    /// Pause after each failed attempt but the last; the first attempt is made at once. 75.6 hours in all, the schedule
+    /// of Svix.
+    pub(crate) const SCHEDULE: &'static [Duration] = &[
+        Duration::from_secs(5),
+        Duration::from_mins(5),
+        Duration::from_mins(30),
+        Duration::from_hours(2),
+        Duration::from_hours(5),
+        Duration::from_hours(10),
+        Duration::from_hours(14),
+        Duration::from_hours(20),
+        Duration::from_hours(24),
+    ];
 
     fn attempt(&self, attempt: u32, at: Timestamp, answer: &Answer) -> WebhookAttempt {
         WebhookAttempt {

@@ -12,7 +12,6 @@ use crate::{env::Env, queues::FULFILMENT};
 /// Takes the stock out of the inventory and creates the shipment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FulfilOrder {
-    /// The order.
     pub order: OrderId,
 }
 

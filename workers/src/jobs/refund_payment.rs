@@ -25,14 +25,10 @@ use crate::{
 
 const REFUND_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Refunds an order's payment, all or a part of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefundPayment {
-    /// The order.
     pub order: OrderId,
-    /// The refund.
     pub refund: RefundId,
-    /// Amount in minor units.
     pub amount_minor: i64,
 }
 

@@ -15,16 +15,14 @@ use store::{
 
 use crate::{
     env::Env,
-    mail::{Mail, MailError, OrderMail, Template},
+    mail::{Mail, MailError, Template},
     queues::EMAIL,
 };
 
 /// Sends one mail about an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SendEmail {
-    /// The order.
     pub order: OrderId,
-    /// Template of the mail.
     pub template: Template,
 }
 
@@ -46,7 +44,7 @@ impl Job for SendEmail {
             return Err(JobError::cancel("order_not_found"));
         };
         let shop = env.orders.merchant_name(order.merchant).await?.unwrap_or_default();
-        let mail = Mail::Order(OrderMail { order: &order, template: self.template, shop: &shop });
+        let mail = Mail::Order { order: &order, template: self.template, shop: &shop };
         env.mailer.send(&mail, ctx.ambient.now()).await.map_err(send_failure)?;
         record(ctx, self.order.into(), &mail).await
     }

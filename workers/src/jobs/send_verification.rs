@@ -16,18 +16,11 @@ use store::{
 };
 
 use super::send_email::send_failure;
-use crate::{
-    env::Env,
-    mail::{Mail, VerificationMail},
-    queues::EMAIL,
-};
+use crate::{env::Env, mail::Mail, queues::EMAIL};
 
-/// Sends the mail of a verification request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SendVerification {
-    /// The merchant.
     pub merchant: MerchantId,
-    /// The verification request.
     pub verification: VerificationId,
 }
 
@@ -54,9 +47,9 @@ impl Job for SendVerification {
         // A reset without an account sends no mail: the address may belong to a person who never was a customer.
         if account.is_some() || !verification.purpose.is_reset() {
             let shop = env.orders.merchant_name(self.merchant).await?.unwrap_or_default();
-            let account = account.as_deref();
-            let mail = VerificationMail { verification: &verification, account, token: &token, shop: &shop };
-            env.mailer.send(&Mail::Verification(mail), ctx.ambient.now()).await.map_err(send_failure)?;
+            let (verification, account) = (&verification, account.as_deref());
+            let mail = Mail::Verification { verification, account, token: &token, shop: &shop };
+            env.mailer.send(&mail, ctx.ambient.now()).await.map_err(send_failure)?;
         }
         env.orders.record_verification_mail(self.merchant, id, ctx.ambient.now()).await?;
         Ok(())

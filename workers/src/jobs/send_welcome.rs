@@ -7,14 +7,12 @@ use store::domain::CustomerId;
 use super::send_email::{is_recorded, record, send_failure};
 use crate::{
     env::Env,
-    mail::{Mail, WELCOME, WelcomeMail},
+    mail::{Mail, WELCOME},
     queues::EMAIL,
 };
 
-/// Sends the welcome mail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SendWelcome {
-    /// The recipient.
     pub customer: CustomerId,
 }
 
@@ -36,7 +34,7 @@ impl Job for SendWelcome {
             return Err(JobError::cancel("customer_not_found"));
         };
         let shop = env.orders.merchant_name(account.merchant).await?.unwrap_or_default();
-        let mail = Mail::Welcome(WelcomeMail { account: &account, shop: &shop });
+        let mail = Mail::Welcome { account: &account, shop: &shop };
         env.mailer.send(&mail, ctx.ambient.now()).await.map_err(send_failure)?;
         record(ctx, self.customer.into(), &mail).await
     }

@@ -2,28 +2,16 @@
 
 use store::domain::Currency;
 
-/// Currencies without minor units (ISO 4217, list one).
-const NO_DECIMALS: [&str; 17] = [
-    "BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI", "VND", "VUV", "XAF",
-    "XOF", "XPF",
-];
-/// Currencies with thousandths (ISO 4217, list one).
-const THREE_DECIMALS: [&str; 7] = ["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"];
-
-/// Currencies with ten-thousandths (ISO 4217, list one): units of account.
-const FOUR_DECIMALS: [&str; 2] = ["CLF", "UYW"];
-
-/// Formats an amount, such as `12.50 EUR`, `1250 JPY`, `1.250 KWD`.
+/// Formats an amount, such as `12.50 EUR`, `1250 JPY`, `1.250 KWD`, with the decimals of ISO 4217, list one.
 pub fn format_amount(amount_minor: i64, currency: Currency) -> String {
     let code = currency.as_str();
-    let decimals: usize = if NO_DECIMALS.contains(&code) {
-        0
-    } else if THREE_DECIMALS.contains(&code) {
-        3
-    } else if FOUR_DECIMALS.contains(&code) {
-        4
-    } else {
-        2
+    let decimals: usize = match code {
+        "BIF" | "CLP" | "DJF" | "GNF" | "ISK" | "JPY" | "KMF" | "KRW" | "PYG" | "RWF" | "UGX" | "UYI"
+        | "VND" | "VUV" | "XAF" | "XOF" | "XPF" => 0,
+        "BHD" | "IQD" | "JOD" | "KWD" | "LYD" | "OMR" | "TND" => 3,
+        // Units of account.
+        "CLF" | "UYW" => 4,
+        _ => 2,
     };
     let sign = if amount_minor < 0 { "-" } else { "" };
     // At least one digit stands before the point.

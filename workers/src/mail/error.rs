@@ -2,23 +2,13 @@
 
 use std::path::PathBuf;
 
-/// The mailer cannot be set up.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MailSetupError {
-    /// The sender is no mail address such as `Shop <orders@example.org>`.
     #[error("`{0}` is not a mail address such as `Shop <orders@example.org>`")]
     From(String),
-    /// The folder for mails cannot be made.
     #[error("cannot create the mail folder {path}")]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// TLS for SMTP cannot be set up.
+    Folder { path: PathBuf, source: std::io::Error },
     #[error("cannot set up TLS for SMTP")]
     Tls(#[source] lettre::transport::smtp::Error),
 }
@@ -27,34 +17,22 @@ pub enum MailSetupError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MailError {
-    /// The customer's address is invalid.
     #[error("mail_address_invalid")]
     Address,
-    /// The message cannot be composed.
     #[error("mail_not_composable")]
     Compose,
-    /// The server rejected this mail permanently.
+    /// The server rejected this mail permanently, with a reply code 5xx.
     #[error("smtp_refused_{status}")]
-    Refused {
-        /// The reply code, 5xx.
-        status: u16,
-    },
+    Refused { status: u16 },
     /// The server rejected our credentials.
     #[error("smtp_authentication_{status}")]
-    Authentication {
-        /// The reply code.
-        status: u16,
-    },
+    Authentication { status: u16 },
     /// The server cannot take the mail now.
     #[error("smtp_busy_{status}")]
-    Busy {
-        /// The reply code.
-        status: u16,
-    },
+    Busy { status: u16 },
     /// The server was not reached, or the connection broke: it may have taken the mail.
     #[error("{0}")]
     Connection(&'static str),
-    /// The file could not be written.
     #[error("mail_file: {0}")]
     File(std::io::ErrorKind),
 }

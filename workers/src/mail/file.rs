@@ -5,15 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use async_trait::async_trait;
 use lettre::Message;
 use tokio::io::AsyncWriteExt;
 
-use super::{
-    error::{MailError, MailSetupError},
-    kind::Mail,
-};
+use super::{Mail, MailError, MailSetupError, MailTransport};
 
-#[derive(Clone)]
 pub(super) struct FileTransport {
     folder: PathBuf,
 }
@@ -25,15 +22,18 @@ impl FileTransport {
             Err(source) => Err(MailSetupError::Folder { path: folder, source }),
         }
     }
+}
 
-    /// Writes the whole file or none: readers never see a part of it.
-    pub(super) async fn send(&self, mail: &Mail<'_>, message: &Message) -> Result<(), MailError> {
+#[async_trait]
+impl MailTransport for FileTransport {
+    async fn send(&self, mail: &Mail<'_>, message: Message) -> Result<(), MailError> {
         let name = format!("{}.{}.eml", mail.subject(), mail.template());
         let result = write_whole(&self.folder, &name, &message.formatted()).await;
         result.map_err(|error| MailError::File(error.kind()))
     }
 }
 
+/// Writes the whole file or none: readers never see a part of it.
 async fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let temporary = folder.join(format!(".{name}.part"));
     let mut file = tokio::fs::File::create(&temporary).await?;

@@ -11,14 +11,12 @@ pub enum Template {
     OrderConfirmation,
     /// The payment was declined for good.
     PaymentFailed,
-    /// The order is cancelled.
     OrderCancelled,
     /// The order is fully refunded.
     OrderRefunded,
 }
 
 impl Template {
-    /// All templates.
     pub const ALL: [Self; 4] =
         [Self::OrderConfirmation, Self::PaymentFailed, Self::OrderCancelled, Self::OrderRefunded];
 
@@ -33,88 +31,54 @@ impl Template {
     }
 }
 
-/// A mail about an order.
-#[derive(Debug, Clone, Copy)]
-pub struct OrderMail<'a> {
-    /// The order, its customer the recipient.
-    pub order: &'a Order,
-    /// Template of the mail.
-    pub template: Template,
-    /// The merchant's display name.
-    pub shop: &'a str,
-}
-
-/// The template of [`WelcomeMail`], as [`Template::as_str`].
+/// The template of [`Mail::Welcome`], as [`Template::as_str`].
 pub const WELCOME: &str = "welcome";
 
-/// A mail to a customer who has registered.
-#[derive(Debug, Clone, Copy)]
-pub struct WelcomeMail<'a> {
-    /// The recipient.
-    pub account: &'a Account,
-    /// The merchant's display name.
-    pub shop: &'a str,
-}
-
-/// A mail with the token that verifies an address.
-#[derive(Debug, Clone, Copy)]
-pub struct VerificationMail<'a> {
-    /// The verification request; its address is the recipient.
-    pub verification: &'a Verification,
-    /// The account of the address, if it has one.
-    pub account: Option<&'a Account>,
-    /// The token, shown unless the mail only says that the account exists.
-    pub token: &'a Token,
-    /// The merchant's display name.
-    pub shop: &'a str,
-}
-
-impl VerificationMail<'_> {
-    /// Whether the mail says that the address has an account already.
-    pub(super) fn is_known(&self) -> bool {
-        self.account.is_some() && !self.verification.purpose.is_reset()
-    }
-}
-
-/// All kinds of mails.
+/// A mail; `shop` is the merchant's display name.
 #[derive(Debug, Clone, Copy)]
 pub enum Mail<'a> {
-    /// About an order.
-    Order(OrderMail<'a>),
-    /// After registering.
-    Welcome(WelcomeMail<'a>),
-    /// Before an account or a new password is valid.
-    Verification(VerificationMail<'a>),
+    /// To the customer of an order.
+    Order { order: &'a Order, template: Template, shop: &'a str },
+    /// To a customer who has registered.
+    Welcome { account: &'a Account, shop: &'a str },
+    /// To the address of a request, before an account or a new password is valid. With the token, unless it only says
+    /// that the address has an account already.
+    Verification {
+        verification: &'a Verification,
+        account: Option<&'a Account>,
+        token: &'a Token,
+        shop: &'a str,
+    },
 }
 
 impl Mail<'_> {
     /// Id of the order, customer or verification that the mail is about.
     pub fn subject(&self) -> String {
         match self {
-            Self::Order(mail) => mail.order.id.to_string(),
-            Self::Welcome(mail) => mail.account.id.to_string(),
-            Self::Verification(mail) => mail.verification.id.to_string(),
+            Self::Order { order, .. } => order.id.to_string(),
+            Self::Welcome { account, .. } => account.id.to_string(),
+            Self::Verification { verification, .. } => verification.id.to_string(),
         }
     }
 
-    /// The template's name.
     pub fn template(&self) -> &'static str {
         match self {
-            Self::Order(mail) => mail.template.as_str(),
-            Self::Welcome(_) => WELCOME,
-            Self::Verification(mail) if mail.is_known() => "account_exists",
-            Self::Verification(mail) if mail.verification.purpose.is_reset() => "password_reset",
-            Self::Verification(_) => "verify_address",
+            Self::Order { template, .. } => template.as_str(),
+            Self::Welcome { .. } => WELCOME,
+            Self::Verification { verification, .. } if verification.purpose.is_reset() => "password_reset",
+            Self::Verification { account: Some(_), .. } => "account_exists",
+            Self::Verification { .. } => "verify_address",
         }
     }
 
     /// Address and name. The name is left out until the address is verified: another person may have entered it.
     pub(super) fn recipient(&self) -> (&str, &str) {
         let customer = match self {
-            Self::Order(mail) => &mail.order.customer,
-            Self::Welcome(mail) => &mail.account.customer,
-            Self::Verification(VerificationMail { account: Some(account), .. }) => &account.customer,
-            Self::Verification(mail) => return (&mail.verification.email, ""),
+            Self::Order { order, .. } => &order.customer,
+            Self::Welcome { account, .. } | Self::Verification { account: Some(account), .. } => {
+                &account.customer
+            }
+            Self::Verification { verification, .. } => return (&verification.email, ""),
         };
         (&customer.email, &customer.name)
     }

@@ -26,48 +26,38 @@ use url::Url;
 
 pub use amount::format_amount;
 pub use error::{MailError, MailSetupError};
-pub use kind::{Mail, OrderMail, Template, VerificationMail, WELCOME, WelcomeMail};
+pub use kind::{Mail, Template, WELCOME};
 pub use smtp::{SmtpConfig, SmtpSecurity};
 
 /// Composes and sends mails; clones share the connections.
 #[derive(Clone)]
 pub struct Mailer {
-    transport: Transport,
+    transport: Arc<dyn MailTransport>,
     from: Mailbox,
     storefront: Option<Url>,
 }
 
-#[derive(Clone)]
-enum Transport {
-    File(file::FileTransport),
-    Smtp(smtp::SmtpTransport),
-    Other(Arc<dyn MailTransport>),
-}
-
-/// Transport in place of files and SMTP, for simulations.
+/// Transport of mails: files, SMTP, or that of a simulation.
 #[async_trait]
 pub trait MailTransport: Send + Sync + 'static {
-    /// Hands a composed mail over.
-    async fn send(&self, message: &Message) -> Result<(), MailError>;
+    /// Hands a mail over, composed as `message`.
+    async fn send(&self, mail: &Mail<'_>, message: Message) -> Result<(), MailError>;
 }
 
 impl Mailer {
     /// Writes each mail to `folder` as `<subject>.<template>.eml`; for trying out and development.
     pub fn file(folder: impl Into<PathBuf>, from: &str) -> Result<Self, MailSetupError> {
-        let transport = Transport::File(file::FileTransport::new(folder.into())?);
-        Ok(Self { transport, from: sender(from)?, storefront: None })
+        Self::through(Arc::new(file::FileTransport::new(folder.into())?), from)
     }
 
     /// Sends through an SMTP server; connects only when used.
     pub fn smtp(config: &SmtpConfig, from: &str) -> Result<Self, MailSetupError> {
-        let from = sender(from)?;
-        let transport = smtp::SmtpTransport::new(config).map_err(MailSetupError::Tls)?;
-        Ok(Self { transport: Transport::Smtp(transport), from, storefront: None })
+        Self::through(Arc::new(smtp::SmtpTransport::new(config).map_err(MailSetupError::Tls)?), from)
     }
 
-    /// Sends through another transport; composing stays.
     pub fn through(transport: Arc<dyn MailTransport>, from: &str) -> Result<Self, MailSetupError> {
-        Ok(Self { transport: Transport::Other(transport), from: sender(from)?, storefront: None })
+        let from: Mailbox = from.parse().map_err(|_| MailSetupError::From(from.to_owned()))?;
+        Ok(Self { transport, from, storefront: None })
     }
 
     /// Shows tokens as links into this storefront: `/account/verify?token=…` and `/account/reset?token=…` below it.
@@ -80,7 +70,7 @@ impl Mailer {
     /// that drops repetitions would otherwise keep the mail with the invalid token.
     pub fn message_id(&self, mail: &Mail<'_>) -> String {
         let token = match mail {
-            Mail::Verification(mail) => format!(".{:016x}", mark(mail.token)),
+            Mail::Verification { token, .. } => format!(".{:016x}", mark(token)),
             _ => String::new(),
         };
         format!("<{}.{}{token}@{}>", mail.subject(), mail.template(), self.from.email.domain())
@@ -88,12 +78,7 @@ impl Mailer {
 
     /// Hands a mail over, dated `at`.
     pub async fn send(&self, mail: &Mail<'_>, at: Timestamp) -> Result<(), MailError> {
-        let message = self.compose(mail, at)?;
-        match &self.transport {
-            Transport::File(transport) => transport.send(mail, &message).await,
-            Transport::Smtp(transport) => transport.send(message).await,
-            Transport::Other(transport) => transport.send(&message).await,
-        }
+        self.transport.send(mail, self.compose(mail, at)?).await
     }
 
     fn compose(&self, mail: &Mail<'_>, at: Timestamp) -> Result<Message, MailError> {
@@ -111,10 +96,6 @@ impl Mailer {
             .multipart(MultiPart::alternative_plain_html(shown.text, shown.html))
             .map_err(|_| MailError::Compose)
     }
-}
-
-fn sender(from: &str) -> Result<Mailbox, MailSetupError> {
-    from.parse().map_err(|_| MailSetupError::From(from.to_owned()))
 }
 
 /// A part of the hash of a token: tells tokens apart without revealing them.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use lettre::{
     AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
     transport::smtp::{
@@ -12,23 +13,20 @@ use lettre::{
 };
 use secrecy::{ExposeSecret, SecretString};
 
-use super::error::MailError;
+use super::{Mail, MailError, MailTransport};
 
 /// Longest wait for one reply of the server.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Address and credentials of an SMTP server.
 #[derive(Debug, Clone)]
 pub struct SmtpConfig {
     /// Host name; certificates are checked against it.
     pub host: String,
     /// Port: usually 465 for TLS, 587 for STARTTLS.
     pub port: u16,
-    /// How the connection is protected.
     pub security: SmtpSecurity,
     /// User and password, where the server requires them.
     pub credentials: Option<(String, SecretString)>,
-    /// Most connections in the pool.
     pub connections_max: u32,
 }
 
@@ -43,7 +41,6 @@ pub enum SmtpSecurity {
     Plain,
 }
 
-#[derive(Clone)]
 pub(super) struct SmtpTransport(AsyncSmtpTransport<Tokio1Executor>);
 
 impl SmtpTransport {
@@ -64,8 +61,11 @@ impl SmtpTransport {
         }
         Ok(Self(builder.build()))
     }
+}
 
-    pub(super) async fn send(&self, message: Message) -> Result<(), MailError> {
+#[async_trait]
+impl MailTransport for SmtpTransport {
+    async fn send(&self, _: &Mail<'_>, message: Message) -> Result<(), MailError> {
         self.0.send(message).await.map(drop).map_err(|error| classify(&error))
     }
 }

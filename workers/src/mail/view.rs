@@ -1,12 +1,17 @@
 //! Rendering of mails: the compiled-in templates and their values.
 
 use askama::Template as _;
-use store::domain::{Address, Currency, Order};
+use store::{
+    customers::Account,
+    domain::{Address, Currency, Order},
+    token::Token,
+    verifications::Verification,
+};
 use url::Url;
 
 use super::{
     amount::format_amount,
-    kind::{Mail, OrderMail, Template, VerificationMail, WelcomeMail},
+    kind::{Mail, Template},
 };
 
 /// A rendered mail.
@@ -16,46 +21,22 @@ pub(super) struct Shown {
     pub(super) html: String,
 }
 
-/// Values for the HTML template of order mails; escaped by it.
-#[derive(askama::Template)]
-#[template(path = "mail.html")]
-struct Html<'a> {
-    view: &'a View<'a>,
-}
-
-/// Values for the text template of order mails.
-#[derive(askama::Template)]
-#[template(path = "mail.txt")]
-struct Text<'a> {
-    view: &'a View<'a>,
-}
-
-/// Values for the welcome mail's HTML template; escaped by it.
-#[derive(askama::Template)]
-#[template(path = "welcome.html")]
-struct WelcomeHtml<'a> {
-    view: &'a Welcome<'a>,
-}
-
-/// Values for the welcome mail's text template.
-#[derive(askama::Template)]
-#[template(path = "welcome.txt")]
-struct WelcomeText<'a> {
-    view: &'a Welcome<'a>,
-}
-
-/// Values for the HTML template of verification mails; escaped by it.
-#[derive(askama::Template)]
-#[template(path = "verification.html")]
-struct VerificationHtml<'a> {
-    view: &'a VerificationView<'a>,
-}
-
-/// Values for the text template of verification mails.
-#[derive(askama::Template)]
-#[template(path = "verification.txt")]
-struct VerificationText<'a> {
-    view: &'a VerificationView<'a>,
+/// Renders the text and the HTML of a mail from the same values; the HTML template escapes them.
+macro_rules! shown {
+    ($view:ident: $values:ident, $text:tt, $html:tt) => {{
+        #[derive(askama::Template)]
+        #[template(path = $text)]
+        struct Text<'a> {
+            view: &'a $values<'a>,
+        }
+        #[derive(askama::Template)]
+        #[template(path = $html)]
+        struct Html<'a> {
+            view: &'a $values<'a>,
+        }
+        let (text, html) = (Text { view: &$view }.render()?, Html { view: &$view }.render()?);
+        Ok(Shown { subject: $view.subject.to_owned(), text, html })
+    }};
 }
 
 struct VerificationView<'a> {
@@ -95,58 +76,58 @@ struct OrderLine<'a> {
 }
 
 pub(super) fn render(mail: &Mail<'_>, storefront: Option<&Url>) -> Result<Shown, askama::Error> {
-    match mail {
-        Mail::Order(mail) => render_order(mail),
-        Mail::Welcome(mail) => render_welcome(mail),
-        Mail::Verification(mail) => render_verification(mail, storefront),
+    match *mail {
+        Mail::Order { order, template, shop } => render_order(order, template, shop),
+        Mail::Welcome { account, shop } => render_welcome(account, shop),
+        Mail::Verification { verification, account, token, shop } => {
+            render_verification(verification, account, token, shop, storefront)
+        }
     }
 }
 
 fn render_verification(
-    mail: &VerificationMail<'_>,
+    verification: &Verification,
+    account: Option<&Account>,
+    token: &Token,
+    shop: &str,
     storefront: Option<&Url>,
 ) -> Result<Shown, askama::Error> {
-    let (is_known, is_reset) = (mail.is_known(), mail.verification.purpose.is_reset());
+    let is_reset = verification.purpose.is_reset();
+    let is_known = account.is_some() && !is_reset;
     let (what, page) = match (is_known, is_reset) {
         (true, _) => ("Your account", ""),
         (_, true) => ("Reset your password", "reset"),
         _ => ("Confirm your address", "verify"),
     };
-    let subject = if mail.shop.is_empty() { what.to_owned() } else { format!("{what} at {}", mail.shop) };
-    let (customer, token) = (mail.account.map(|account| &account.customer), mail.token.expose());
+    let subject = if shop.is_empty() { what.to_owned() } else { format!("{what} at {shop}") };
+    let token = token.expose();
     let link = |url: &Url| format!("{}/account/{page}?token={token}", url.as_str().trim_end_matches('/'));
     let view = VerificationView {
-        shop: mail.shop,
+        shop,
         subject: &subject,
-        customer: customer.map_or("", |customer| &customer.name),
-        email: &mail.verification.email,
+        customer: account.map_or("", |account| &account.customer.name),
+        email: &verification.email,
         is_known,
         is_reset,
         token,
         link: storefront.map(link),
     };
-    let (text, html) =
-        (VerificationText { view: &view }.render()?, VerificationHtml { view: &view }.render()?);
-    Ok(Shown { subject: subject.clone(), text, html })
+    shown!(view: VerificationView, "verification.txt", "verification.html")
 }
 
-fn render_welcome(mail: &WelcomeMail<'_>) -> Result<Shown, askama::Error> {
-    let subject =
-        if mail.shop.is_empty() { "Welcome".to_owned() } else { format!("Welcome to {}", mail.shop) };
-    let customer = &mail.account.customer;
-    let view =
-        Welcome { shop: mail.shop, subject: &subject, customer: &customer.name, email: &customer.email };
-    let (text, html) = (WelcomeText { view: &view }.render()?, WelcomeHtml { view: &view }.render()?);
-    Ok(Shown { subject: subject.clone(), text, html })
+fn render_welcome(account: &Account, shop: &str) -> Result<Shown, askama::Error> {
+    let subject = if shop.is_empty() { "Welcome".to_owned() } else { format!("Welcome to {shop}") };
+    let customer = &account.customer;
+    let view = Welcome { shop, subject: &subject, customer: &customer.name, email: &customer.email };
+    shown!(view: Welcome, "welcome.txt", "welcome.html")
 }
 
-fn render_order(mail: &OrderMail<'_>) -> Result<Shown, askama::Error> {
-    let order = mail.order;
+fn render_order(order: &Order, template: Template, shop: &str) -> Result<Shown, askama::Error> {
     let number = order.reference.clone().unwrap_or_else(|| order.id.to_string());
-    let subject = subject(mail.template, &number, mail.shop);
+    let subject = subject(template, &number, shop);
     let view = View {
-        template: mail.template,
-        shop: mail.shop,
+        template,
+        shop,
         subject: &subject,
         customer: &order.customer.name,
         number,
@@ -155,8 +136,7 @@ fn render_order(mail: &OrderMail<'_>) -> Result<Shown, askama::Error> {
         refunded: format_amount(order.refunded_minor, order.currency),
         address: order.shipping_address.as_ref(),
     };
-    let (text, html) = (Text { view: &view }.render()?, Html { view: &view }.render()?);
-    Ok(Shown { subject: subject.clone(), text, html })
+    shown!(view: View, "mail.txt", "mail.html")
 }
 
 fn subject(template: Template, number: &str, shop: &str) -> String {

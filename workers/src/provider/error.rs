@@ -2,37 +2,26 @@
 
 use std::time::Duration;
 
-/// Why a provider gave no outcome. The texts are stable and name no data.
+/// Why a provider gave no outcome. The texts are stable and name no data; a `retry_after` is the wait that the provider
+/// requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProviderError {
     /// Not reached, or out of service for now; the call had no effect.
     #[error("provider_unavailable")]
-    Unavailable {
-        /// Wait that the provider requested.
-        retry_after: Option<Duration>,
-    },
+    Unavailable { retry_after: Option<Duration> },
     /// Too many requests; the call had no effect.
     #[error("provider_rate_limited")]
-    RateLimited {
-        /// Wait that the provider requested.
-        retry_after: Option<Duration>,
-    },
+    RateLimited { retry_after: Option<Duration> },
     /// Our credentials were rejected; the call had no effect, and an operator must act.
     #[error("provider_authentication")]
     Authentication,
     /// The call was not made: the breaker is open, or this process has reached its rate limit.
     #[error("provider_paused")]
-    Paused {
-        /// How long to wait.
-        wait: Duration,
-    },
+    Paused { wait: Duration },
     /// The operation is in progress and takes long, such as a bank transfer; it need only be looked up again.
     #[error("provider_pending")]
-    Pending {
-        /// How long to wait before that.
-        look_again: Duration,
-    },
+    Pending { look_again: Duration },
     /// The request was sent and no answer came: it may have taken effect.
     #[error("provider_unknown: {cause}")]
     Unknown {
@@ -41,10 +30,7 @@ pub enum ProviderError {
     },
     /// The answer is invalid, or about something else than requested; manual action is required.
     #[error("provider_protocol: {detail}")]
-    Protocol {
-        /// Stable code of the defect.
-        detail: &'static str,
-    },
+    Protocol { detail: &'static str },
 }
 
 impl ProviderError {

@@ -18,10 +18,8 @@ use std::{
 use async_trait::async_trait;
 use base::Ambient;
 use governor::{
-    Quota, RateLimiter,
+    DefaultDirectRateLimiter, Quota, RateLimiter,
     clock::{Clock, DefaultClock},
-    middleware::NoOpMiddleware,
-    state::{InMemoryState, NotKeyed},
 };
 
 use super::{
@@ -35,16 +33,13 @@ const TURN_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Jitter added to the wait of a snoozed job.
 const TURN_SPREAD: Duration = Duration::from_secs(1);
 
-/// Rate limit and circuit breaker of a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct GuardConfig {
     /// Rate of this process; `None`: unlimited.
     pub rate: Option<Rate>,
-    /// Settings of the circuit breaker.
     pub breaker: BreakerConfig,
 }
 
-/// Rate limit of calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
     /// Sustained calls per second.
@@ -53,18 +48,14 @@ pub struct Rate {
     pub burst: NonZeroU32,
 }
 
-/// The guarded provider.
 pub struct Guarded {
     provider: Arc<dyn PaymentProvider>,
-    limiter: Option<Limiter>,
+    limiter: Option<DefaultDirectRateLimiter>,
     breaker: Breaker,
     ambient: Ambient,
 }
 
-type Limiter = RateLimiter<NotKeyed, InMemoryState, DefaultClock, NoOpMiddleware>;
-
 impl Guarded {
-    /// Puts a provider behind its limits.
     pub fn new(provider: Arc<dyn PaymentProvider>, config: GuardConfig, ambient: Ambient) -> Self {
         let quota = |rate: Rate| Quota::per_second(rate.per_second).allow_burst(rate.burst);
         let limiter = config.rate.map(|rate| RateLimiter::direct(quota(rate)));

@@ -26,7 +26,6 @@ pub use error::ProviderError;
 pub use ledger::{EntryKind, Ledger, LedgerEntry, LedgerPage};
 pub use wire::ClientError;
 
-/// A payment provider.
 #[async_trait]
 pub trait PaymentProvider: Send + Sync + 'static {
     /// Stable name, stored with each payment.
@@ -38,7 +37,6 @@ pub trait PaymentProvider: Send + Sync + 'static {
     /// The outcome of a charge; `None` is a definite "there is none". Moves no money.
     async fn find(&self, charge: &ChargeQuery) -> Result<Option<ChargeOutcome>, ProviderError>;
 
-    /// Refunds money.
     async fn refund(&self, request: &RefundRequest) -> Result<RefundOutcome, ProviderError>;
 
     /// The present state of the charge with this id of the provider, after a report about it; `None` is a definite
@@ -63,14 +61,11 @@ pub trait PaymentProvider: Send + Sync + 'static {
     }
 }
 
-/// Request to capture money.
 #[derive(Debug, Clone)]
 pub struct CaptureRequest {
     /// See [`capture_key`].
     pub idempotency_key: String,
-    /// Amount in minor units.
     pub amount_minor: i64,
-    /// Currency of the amount.
     pub currency: Currency,
     /// The provider's token for card or account.
     pub method: String,
@@ -87,7 +82,6 @@ pub struct ChargeQuery {
     pub idempotency_key: String,
     /// Requested amount in minor units.
     pub amount_minor: i64,
-    /// Currency of the amount.
     pub currency: Currency,
     /// The payment id in the metadata of the request.
     pub payment: PaymentId,
@@ -95,16 +89,13 @@ pub struct ChargeQuery {
     pub asked_at: Vec<Timestamp>,
 }
 
-/// Request to refund money.
 #[derive(Debug, Clone)]
 pub struct RefundRequest {
     /// See [`refund_key`].
     pub idempotency_key: String,
     /// The provider's id of the charge.
     pub charge: String,
-    /// Amount in minor units.
     pub amount_minor: i64,
-    /// Currency of the amount.
     pub currency: Currency,
     /// Kept by the provider as metadata, for audits.
     pub order: OrderId,
@@ -113,31 +104,18 @@ pub struct RefundRequest {
 /// Final outcome of a charge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChargeOutcome {
-    /// The money is captured.
-    Captured {
-        /// The provider's id of the charge.
-        reference: String,
-    },
-    /// The charge is declined for good under this key.
-    Declined {
-        /// Stable code, such as `card_declined`.
-        code: String,
-    },
+    /// The money is captured, under the provider's id of the charge.
+    Captured { reference: String },
+    /// The charge is declined for good under this key, with a stable code such as `card_declined`.
+    Declined { code: String },
 }
 
-/// Outcome of a refund.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RefundOutcome {
-    /// The money is on its way back.
-    Done {
-        /// The provider's id of the refund.
-        reference: String,
-    },
-    /// Rejected for good.
-    Refused {
-        /// Stable code.
-        code: String,
-    },
+    /// The money is on its way back, under the provider's id of the refund.
+    Done { reference: String },
+    /// Rejected for good, with a stable code.
+    Refused { code: String },
 }
 
 /// A charge and its refunds, as the provider has them.
@@ -162,7 +140,6 @@ pub struct RefundReport {
     pub reference: String,
     /// Our id; `None` for a refund made by hand at the provider.
     pub refund: Option<RefundId>,
-    /// Amount in minor units.
     pub amount_minor: i64,
     /// Outcome, final or expected.
     pub outcome: RefundOutcome,
@@ -173,7 +150,6 @@ pub fn capture_key(payment: PaymentId) -> String {
     format!("{payment}:capture")
 }
 
-/// The idempotency key of a refund.
 pub fn refund_key(refund: RefundId) -> String {
     refund.to_string()
 }

@@ -10,7 +10,7 @@ use base::Ambient;
 use http::StatusCode;
 use reqwest::{Client, RequestBuilder, Response};
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use store::domain::OrderId;
 use url::Url;
 use webhooks::http_client::retry_after;
@@ -18,14 +18,13 @@ use webhooks::http_client::retry_after;
 use super::{
     CaptureRequest, ChargeOutcome, ChargeQuery, ChargeReport, EntryKind, Ledger, LedgerEntry, LedgerPage,
     PaymentProvider, ProviderError, RefundOutcome, RefundReport, RefundRequest,
-    sandbox_server::{Entry, EntryType},
+    sandbox_server::Entry,
     wire::{self, ClientError, decode},
 };
 
 /// Most ledger entries per request.
 const LEDGER_PAGE_MAX: u32 = 100;
 
-/// Address and credentials of the sandbox.
 #[derive(Debug, Clone)]
 pub struct SandboxConfig {
     /// Base URL, such as `http://127.0.0.1:8092`.
@@ -63,6 +62,23 @@ impl SandboxProvider {
         wire::read(response).await
     }
 
+    /// The body of a successful answer; `refused` is the code of any other.
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        request: RequestBuilder,
+        refused: &'static str,
+    ) -> Result<T, ProviderError> {
+        let (status, body) = self.exchange(request).await?;
+        if status.is_success() { decode(&body) } else { Err(ProviderError::Protocol { detail: refused }) }
+    }
+
+    async fn entries(&self, query: &[(&str, String)]) -> Result<LedgerPage, ProviderError> {
+        let call = self.client.get(self.url("/v1/ledger")).query(query);
+        let list: List<Entry> = self.ask(call, "ledger_refused").await?;
+        let entries = list.data.into_iter().map(entry).collect::<Result<_, _>>()?;
+        Ok(LedgerPage { entries, has_more: list.has_more })
+    }
+
     fn refusal(&self, response: &Response) -> Result<(), ProviderError> {
         let retry_after = || retry_after(response.headers(), self.ambient.now());
         match response.status() {
@@ -91,11 +107,7 @@ impl PaymentProvider for SandboxProvider {
         });
         let call = self.client.post(self.url("/v1/charges"));
         let call = call.header("idempotency-key", &request.idempotency_key).json(&body);
-        let (status, body) = self.exchange(call).await?;
-        if !status.is_success() {
-            return Err(ProviderError::Protocol { detail: "charge_refused" });
-        }
-        let charge: Charge = decode(&body)?;
+        let charge: Charge = self.ask(call, "charge_refused").await?;
         let asked_for = charge.idempotency_key == request.idempotency_key
             && charge.amount_minor == request.amount_minor
             && charge.currency == request.currency.as_str();
@@ -105,11 +117,7 @@ impl PaymentProvider for SandboxProvider {
     async fn find(&self, charge: &ChargeQuery) -> Result<Option<ChargeOutcome>, ProviderError> {
         let key = charge.idempotency_key.as_str();
         let call = self.client.get(self.url("/v1/charges")).query(&[("idempotency_key", key)]);
-        let (status, body) = self.exchange(call).await?;
-        if !status.is_success() {
-            return Err(ProviderError::Protocol { detail: "lookup_refused" });
-        }
-        let found: List = decode(&body)?;
+        let found: List<Charge> = self.ask(call, "lookup_refused").await?;
         match found.data.into_iter().next() {
             Some(charge) if charge.idempotency_key == key => charge.outcome().map(Some),
             Some(_) => Err(ProviderError::Protocol { detail: "another_charge" }),
@@ -185,31 +193,16 @@ impl Ledger for SandboxProvider {
     }
 }
 
-impl SandboxProvider {
-    async fn entries(&self, query: &[(&str, String)]) -> Result<LedgerPage, ProviderError> {
-        let (status, body) = self.exchange(self.client.get(self.url("/v1/ledger")).query(query)).await?;
-        if !status.is_success() {
-            return Err(ProviderError::Protocol { detail: "ledger_refused" });
-        }
-        let list: LedgerList = decode(&body)?;
-        let entries = list.data.into_iter().map(entry).collect::<Result<_, _>>()?;
-        Ok(LedgerPage { entries, has_more: list.has_more })
-    }
-}
-
 #[derive(Deserialize)]
-struct LedgerList {
-    data: Vec<Entry>,
+struct List<T> {
+    data: Vec<T>,
     has_more: bool,
 }
 
 fn entry(entry: Entry) -> Result<LedgerEntry, ProviderError> {
     Ok(LedgerEntry {
         id: entry.id,
-        movement: match entry.r#type {
-            EntryType::Charge => EntryKind::Charge,
-            EntryType::Refund => EntryKind::Refund,
-        },
+        movement: entry.r#type,
         idempotency_key: entry.idempotency_key,
         charge: entry.reference,
         amount_minor: entry.amount_minor,
@@ -240,11 +233,6 @@ impl Charge {
             _ => Err(ProviderError::Protocol { detail: "unknown_status" }),
         }
     }
-}
-
-#[derive(Deserialize)]
-struct List {
-    data: Vec<Charge>,
 }
 
 #[derive(Deserialize)]

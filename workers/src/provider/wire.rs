@@ -14,7 +14,6 @@ use super::ProviderError;
 const RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The client could not be set up.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot set up the HTTP client")]
 pub struct ClientError(#[from] reqwest::Error);

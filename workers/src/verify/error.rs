@@ -9,13 +9,10 @@ use crate::provider::ProviderError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
-    /// A store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The queue failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// The provider's ledger cannot be read.
     #[error("the provider's ledger cannot be read")]
     Provider(#[from] ProviderError),
 }

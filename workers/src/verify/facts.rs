@@ -1,15 +1,14 @@
 //! Facts about one order, from every store.
 
 use store::{
-    OrderStore, PaymentStore, StoreError,
     audit::{AuditedEndpoint, OrderMoney},
     domain::{Event, Order, OrderId, Payment, PaymentId, Refund},
     orders::MailRecord,
     webhooks::WebhookAttempt,
 };
 
-use super::error::VerifyError;
-use crate::provider::{Ledger, LedgerEntry};
+use super::{Audit, error::VerifyError};
+use crate::provider::LedgerEntry;
 
 /// Most attempts in one listing; beyond it a missing one must be looked up by itself.
 pub(super) const ATTEMPTS_LISTED_MAX: usize = 1000;
@@ -27,18 +26,14 @@ pub(super) struct Facts {
     pub(super) endpoints: Vec<AuditedEndpoint>,
 }
 
-impl Facts {
-    /// Reads the records; `None` when there is no such order.
-    pub(super) async fn of(
-        id: OrderId,
-        orders: &dyn OrderStore,
-        payments: &dyn PaymentStore,
-        ledger: Option<&dyn Ledger>,
-    ) -> Result<Option<Self>, VerifyError> {
+impl Audit<'_> {
+    /// Reads the records of an order; `None` when there is no such order.
+    pub(super) async fn facts(&self, id: OrderId) -> Result<Option<Facts>, VerifyError> {
+        let orders = &self.of.orders;
         let Some(order) = orders.order_by_id(id).await? else { return Ok(None) };
         let Some(money) = orders.order_money(id).await? else { return Ok(None) };
-        let payment = payments.payment(PaymentId::of_order(id)).await?;
-        let ledger = match ledger {
+        let payment = self.of.payments.payment(PaymentId::of_order(id)).await?;
+        let ledger = match self.ledger {
             Some(ledger) => Some(ledger.of_order(id).await?),
             None => None,
         };
@@ -46,10 +41,11 @@ impl Facts {
         let endpoints = orders.audited_endpoints(order.merchant).await?;
         let wanted = endpoints.iter().any(|endpoint| endpoint.enabled);
         let attempts = if wanted { orders.attempts_of_order(id).await? } else { Vec::new() };
-        Ok(Some(Self { order, money, payment, ledger, mails, events, attempts, endpoints }))
+        Ok(Some(Facts { order, money, payment, ledger, mails, events, attempts, endpoints }))
     }
+}
 
-    /// The refunds of its payment.
+impl Facts {
     pub(super) fn refunds(&self) -> &[Refund] {
         self.payment.as_ref().map_or(&[], |payment| &payment.refunds)
     }
@@ -57,13 +53,5 @@ impl Facts {
     /// Whether the listing holds all attempts.
     pub(super) fn lists_all_attempts(&self) -> bool {
         self.attempts.len() < ATTEMPTS_LISTED_MAX
-    }
-}
-
-/// The detail of an error about damaged data, which is a finding and does not stop the audit.
-pub(super) fn is_damage(error: &VerifyError) -> Option<&str> {
-    match error {
-        VerifyError::Store(StoreError::Corrupt { detail, .. }) => Some(detail),
-        _ => None,
     }
 }

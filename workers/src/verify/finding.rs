@@ -78,7 +78,6 @@ impl Invariant {
     /// All that can be checked from the stores.
     pub const ALL: [Self; 5] = [Self::I1, Self::I2, Self::I3, Self::I4, Self::I5];
 
-    /// The name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::I1 => "I1",
@@ -91,7 +90,6 @@ impl Invariant {
 }
 
 impl Code {
-    /// The violated invariant.
     pub const fn invariant(self) -> Invariant {
         match self {
             Self::PendingStuck | Self::PaidStuck | Self::Unreadable => Invariant::I1,
@@ -119,20 +117,12 @@ impl Code {
     pub(super) const fn may_be_given_up(self) -> bool {
         matches!(self, Self::MailMissing | Self::WebhookMissing | Self::WebhookStalled)
     }
-
-    /// The name in reports.
-    pub fn name(self) -> String {
-        // Serialising a unit variant gives its name and cannot fail; the fallback keeps this free of a panic.
-        serde_json::to_value(self)
-            .ok()
-            .and_then(|value| value.as_str().map(str::to_owned))
-            .unwrap_or_default()
-    }
 }
 
+/// The name in reports: that of its serialised form.
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name())
+        self.serialize(f)
     }
 }
 
@@ -143,12 +133,7 @@ pub enum Repair {
     Publish(Box<Envelope>),
     /// Set the reservation to the sum held by open orders, in one write. Safe: it is derived from what that write
     /// reads.
-    Reservation {
-        /// The merchant.
-        merchant: MerchantId,
-        /// The product.
-        sku: String,
-    },
+    Reservation { merchant: MerchantId, sku: String },
     /// Request the refund of a cancelled order, as the cancellation would have. Safe: guarded in the write, once by its
     /// id.
     RequestMissingRefund(OrderId),
@@ -176,25 +161,25 @@ impl Repair {
 /// A violation of an invariant.
 #[derive(Debug, Clone)]
 pub struct Violation {
-    /// Its code.
     pub code: Code,
     /// Ids of its subjects by kind, such as `order`, `payment`, `event`, `endpoint`, `sku`.
     pub ids: Vec<(&'static str, String)>,
     /// The observation, in a line without personal data.
     pub found: String,
-    /// Its repair.
     pub repair: Repair,
     /// Whether this run made the repair.
     pub repaired: bool,
 }
 
 impl Violation {
-    /// The order it is about.
+    pub(super) fn new(code: Code, ids: Vec<(&'static str, String)>, found: String, repair: Repair) -> Self {
+        Self { code, ids, found, repair, repaired: false }
+    }
+
     pub fn order(&self) -> Option<OrderId> {
         self.id("order")
     }
 
-    /// The id of this kind.
     pub(super) fn id<T: FromStr>(&self, kind: &str) -> Option<T> {
         self.ids.iter().find(|(of, _)| *of == kind).and_then(|(_, id)| id.parse().ok())
     }
@@ -210,7 +195,7 @@ pub(super) struct Finding {
 /// The outstanding job that would resolve a finding.
 #[derive(Debug, Clone)]
 pub(super) struct Awaited {
-    pub(super) queue: &'static str,
+    pub(super) queue: String,
     /// Any of these ids: a job published again has another one.
     pub(super) jobs: Vec<JobId>,
     /// Since when it should have run.
@@ -220,19 +205,36 @@ pub(super) struct Awaited {
 impl Finding {
     pub(super) fn of(order: OrderId, code: Code, found: impl Into<String>, repair: Repair) -> Self {
         let ids = vec![("order", order.to_string())];
-        let violation = Violation { code, ids, found: found.into(), repair, repaired: false };
-        Self { violation, unless: None }
+        Self { violation: Violation::new(code, ids, found.into(), repair), unless: None }
     }
 
-    /// Adds an id.
-    pub(super) fn with(mut self, kind: &'static str, id: impl fmt::Display) -> Self {
-        self.violation.ids.push((kind, id.to_string()));
+    /// A finding for manual action.
+    pub(super) fn manual(order: OrderId, code: Code, found: impl Into<String>, what: &'static str) -> Self {
+        Self::of(order, code, found, Repair::Manual(what))
+    }
+
+    /// A finding that counts only if this job is not outstanding, and whose repair publishes the job.
+    pub(super) fn missing(
+        order: OrderId,
+        code: Code,
+        found: String,
+        job: Envelope,
+        since: Timestamp,
+    ) -> Self {
+        let awaited = Awaited { queue: job.queue.clone(), jobs: vec![job.id], since };
+        Self { unless: Some(awaited), ..Self::of(order, code, found, Repair::Publish(Box::new(job))) }
+    }
+
+    /// Adds another job that would resolve the finding.
+    pub(super) fn or(mut self, job: JobId) -> Self {
+        if let Some(awaited) = &mut self.unless {
+            awaited.jobs.push(job);
+        }
         self
     }
 
-    /// Makes the finding count only if none of these jobs is outstanding.
-    pub(super) fn unless(mut self, queue: &'static str, jobs: Vec<JobId>, since: Timestamp) -> Self {
-        self.unless = Some(Awaited { queue, jobs, since });
+    pub(super) fn with(mut self, kind: &'static str, id: impl fmt::Display) -> Self {
+        self.violation.ids.push((kind, id.to_string()));
         self
     }
 

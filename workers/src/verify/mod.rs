@@ -23,10 +23,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use base::{Ambient, Timestamp};
 use jobs::{Engine, engine::DeadReason, records::RecordStore};
-use store::{OrderStore, PaymentStore, domain::OrderId};
+use store::{OrderStore, PaymentStore, StoreError, domain::OrderId};
 
 use self::{
-    facts::{Facts, is_damage},
+    facts::Facts,
     finding::Finding,
     queues::{JobFate, Queues},
     rules::window::AuditWindow,
@@ -40,30 +40,24 @@ pub use finding::{Code, Invariant, Repair, Violation};
 pub struct Verify {
     /// Orders, stock, mails, events, webhook attempts.
     pub orders: Arc<dyn OrderStore>,
-    /// Payments.
     pub payments: Arc<dyn PaymentStore>,
     /// Provider whose ledger is compared, where it can be listed.
     pub provider: Option<Arc<dyn PaymentProvider>>,
-    /// The queues.
     pub engine: Arc<dyn Engine>,
     /// The log of attempts.
     pub records: Arc<dyn RecordStore>,
-    /// Clock, ids, randomness.
     pub ambient: Ambient,
-    /// Retention of the stores.
     pub kept: Retention,
 }
 
 /// Retention of the stores; `None`: for ever.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Retention {
-    /// Of orders.
     pub orders: Option<Duration>,
     /// Of events and webhook attempts, the shorter one.
     pub history: Option<Duration>,
 }
 
-/// Orders to check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
     /// Orders that changed since the last such audit, or were open or wrong then; all orders the first time.
@@ -77,7 +71,6 @@ pub enum Scope {
 /// Settings of one run.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
-    /// Orders to check.
     pub scope: Scope,
     /// Orders that changed less than this ago are in progress.
     pub grace: Duration,
@@ -94,7 +87,6 @@ pub trait Watch: Send + Sync {
     fn progress(&mut self, orders: u64, part: Option<f64>);
 }
 
-/// Result of an audit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Orders checked.
@@ -107,14 +99,11 @@ pub struct Summary {
     pub ledger: Option<u64>,
     /// Products checked.
     pub products: u64,
-    /// Violations by code.
     pub violations: BTreeMap<Code, u64>,
-    /// Violations repaired.
     pub repaired: u64,
 }
 
 impl Summary {
-    /// Number of all violations.
     pub fn total(&self) -> u64 {
         self.violations.values().sum()
     }
@@ -140,7 +129,6 @@ struct Audit<'a> {
 
 /// Result of checking an order.
 enum Examined {
-    /// There is no such order.
     Missing,
     /// Changed within the grace; its newest outbox message gets it checked again.
     Young,
@@ -148,7 +136,6 @@ enum Examined {
     Right,
     /// No violation as long as an outstanding job runs.
     Open,
-    /// Suspected violations.
     Wrong(Vec<Finding>),
 }
 
@@ -174,25 +161,24 @@ impl Verify {
 }
 
 impl Audit<'_> {
-    /// Checks an order once.
     async fn examine(&self, id: OrderId) -> Result<Examined, VerifyError> {
-        let facts = Facts::of(id, self.of.orders.as_ref(), self.of.payments.as_ref(), self.ledger).await;
-        let facts = match facts {
+        let facts = match self.facts(id).await {
             Ok(Some(facts)) => facts,
             Ok(None) => return Ok(Examined::Missing),
-            Err(error) => {
-                let Some(detail) = is_damage(&error) else { return Err(error) };
-                let people = Repair::Manual("restore what is damaged from a backup");
-                return Ok(Examined::Wrong(vec![Finding::of(id, Code::Unreadable, detail, people)]));
+            // Damaged data is a finding and does not stop the audit.
+            Err(VerifyError::Store(StoreError::Corrupt { detail, .. })) => {
+                let people = "restore what is damaged from a backup";
+                return Ok(Examined::Wrong(vec![Finding::manual(id, Code::Unreadable, detail, people)]));
             }
+            Err(error) => return Err(error),
         };
         let changed = facts.money.refunds.iter().map(|refund| refund.requested_at);
         if changed.chain([facts.order.updated_at]).any(|at| at >= self.before) {
             return Ok(Examined::Young);
         }
         let history_from = self.of.kept_from(self.of.kept.history);
-        let look = AuditWindow { before: self.before, history_from, ambient: &self.of.ambient };
-        let findings = rules::order(&facts, &look)?;
+        let window = AuditWindow { before: self.before, history_from, ambient: &self.of.ambient };
+        let findings = rules::order(&facts, &window)?;
         self.filter(&facts, findings).await
     }
 
@@ -241,9 +227,7 @@ impl Audit<'_> {
     /// Reports a violation, after its repair where that is requested and safe.
     async fn report(&mut self, mut violation: Violation) -> Result<(), VerifyError> {
         if self.plan.repair && violation.repair.is_safe() {
-            let (orders, engine) = (self.of.orders.as_ref(), self.of.engine.as_ref());
-            let at = self.of.ambient.now();
-            violation.repaired = repair::apply(&violation.repair, orders, engine, at).await?;
+            violation.repaired = self.repair(&violation.repair).await?;
             self.summary.repaired += u64::from(violation.repaired);
         }
         *self.summary.violations.entry(violation.code).or_default() += 1;

@@ -49,7 +49,7 @@ pub(super) struct Queues<'a> {
     ambient: &'a Ambient,
     /// `None` inside: more than [`HELD_MAX`].
     held: OnceCell<Option<HashMap<JobId, JobFate>>>,
-    depths: Mutex<HashMap<&'static str, (Instant, Depth)>>,
+    depths: Mutex<HashMap<String, (Instant, Depth)>>,
 }
 
 impl<'a> Queues<'a> {
@@ -112,11 +112,11 @@ impl<'a> Queues<'a> {
 
     /// Whether the oldest ready job of the queue is as old as the awaited one, which may then be among them.
     async fn may_wait(&self, awaited: &Awaited) -> Result<bool, VerifyError> {
-        let depth = self.depth(awaited.queue).await?;
+        let depth = self.depth(&awaited.queue).await?;
         Ok(depth.ready > 0 && depth.oldest_ready_at.is_none_or(|oldest| oldest <= awaited.since))
     }
 
-    async fn depth(&self, queue: &'static str) -> Result<Depth, VerifyError> {
+    async fn depth(&self, queue: &str) -> Result<Depth, VerifyError> {
         let mut depths = self.depths.lock().await;
         if let Some((at, depth)) = depths.get(queue)
             && at.elapsed() < DEPTH_FOR
@@ -124,7 +124,7 @@ impl<'a> Queues<'a> {
             return Ok(depth.clone());
         }
         let depth = self.engine.depth(queue).await?;
-        depths.insert(queue, (Instant::now(), depth.clone()));
+        depths.insert(queue.to_owned(), (Instant::now(), depth.clone()));
         Ok(depth)
     }
 

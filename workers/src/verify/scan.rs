@@ -33,6 +33,7 @@ const SECOND_LOOK_AFTER: Duration = Duration::from_secs(1);
 const RECENT_MAX: usize = 100_000;
 
 /// State that an incremental audit gathers for the next one.
+#[derive(Default)]
 struct Progress {
     again: BTreeSet<OrderId>,
     recent: HashSet<OrderId>,
@@ -41,10 +42,6 @@ struct Progress {
 }
 
 impl Progress {
-    fn new() -> Self {
-        Self { again: BTreeSet::new(), recent: HashSet::new(), held_at: None }
-    }
-
     /// Whether the order was not checked recently in this run.
     fn is_new(&mut self, order: OrderId) -> bool {
         if self.recent.len() >= RECENT_MAX {
@@ -69,7 +66,7 @@ impl Audit<'_> {
             Scope::Since(_) => None,
             Scope::Changed | Scope::Full => self.of.orders.audit_mark().await?,
         };
-        let mut course = Progress::new();
+        let mut course = Progress::default();
         let ledger = match (self.plan.scope, &mark) {
             (Scope::Since(span), _) => {
                 self.changed(self.of.ago(span), &mut course).await?;
@@ -198,8 +195,8 @@ impl Audit<'_> {
                 if kept && entry.created_at < self.before && !self.is_there(entry.order).await? {
                     let found =
                         format!("{} {} opened at {}", entry.amount_minor, entry.currency, entry.created_at);
-                    let people = Repair::Manual("restore the order from a backup, or give the money back");
-                    let finding = Finding::of(entry.order, Code::PaymentOrphan, found, people);
+                    let people = "restore the order from a backup, or give the money back";
+                    let finding = Finding::manual(entry.order, Code::PaymentOrphan, found, people);
                     self.report(finding.with("payment", entry.id).violation).await?;
                 }
             }
@@ -275,9 +272,7 @@ impl Audit<'_> {
         let Some(oldest) = backlog.oldest_at.filter(|oldest| *oldest < self.before) else { return Ok(()) };
         let found = format!("{} messages unsent, the oldest since {oldest}", backlog.messages);
         let repair = Repair::Manual("see that a relay runs and reaches the queue");
-        let violation =
-            Violation { code: Code::OutboxStalled, ids: Vec::new(), found, repair, repaired: false };
-        self.report(violation).await
+        self.report(Violation::new(Code::OutboxStalled, Vec::new(), found, repair)).await
     }
 }
 
@@ -293,13 +288,9 @@ fn orphan(entry: &LedgerEntry, order: Option<OrderId>) -> Violation {
     };
     let mut ids = vec![("entry", entry.id.clone())];
     ids.extend(order.map(|order| ("order", order.to_string())));
-    Violation {
-        code: Code::LedgerOrphan,
-        ids,
-        found: format!("{} {} {way} at {}", entry.amount_minor, entry.currency, entry.at),
-        repair: Repair::Manual("find out what it was for; give it back if nobody knows"),
-        repaired: false,
-    }
+    let found = format!("{} {} {way} at {}", entry.amount_minor, entry.currency, entry.at);
+    let repair = Repair::Manual("find out what it was for; give it back if nobody knows");
+    Violation::new(Code::LedgerOrphan, ids, found, repair)
 }
 
 fn of_stock(count: &StockCount) -> Option<Violation> {
@@ -314,11 +305,7 @@ fn of_stock(count: &StockCount) -> Option<Violation> {
     } else {
         Repair::Manual("count what is in the house and set the inventory")
     };
-    Some(Violation {
-        code,
-        ids: vec![("merchant", merchant.to_string()), ("sku", sku.clone())],
-        found: format!("on hand {on_hand}, reserved {reserved}, held by open orders {held}"),
-        repair,
-        repaired: false,
-    })
+    let ids = vec![("merchant", merchant.to_string()), ("sku", sku.clone())];
+    let found = format!("on hand {on_hand}, reserved {reserved}, held by open orders {held}");
+    Some(Violation::new(code, ids, found, repair))
 }

@@ -9,7 +9,7 @@ use store::{
 };
 use workers::{
     jobs::{ChargePayment, SendEmail, SendVerification, SendWelcome},
-    mail::{Mail, MailError, Mailer, OrderMail, Template},
+    mail::{Mail, MailError, Mailer, Template},
 };
 
 use crate::util::{TestMerchant, context};
@@ -86,7 +86,7 @@ async fn every_template_renders_with_an_address_and_other_currencies() {
     });
     let mailer = Mailer::file(shop.mail_folder(), FROM).expect("a mailer");
     for template in Template::ALL {
-        let mail = Mail::Order(OrderMail { order: &order, template, shop: "Mugs & More" });
+        let mail = Mail::Order { order: &order, template, shop: "Mugs & More" };
         mailer.send(&mail, shop.ambient.now()).await.expect("writes");
         let body = plain(&read(&shop, &order, template));
         assert!(body.contains("R-17") && body.contains("2500 JPY"), "{body}");
@@ -224,9 +224,8 @@ async fn names_and_references_cannot_add_headers_or_markup() {
     order.customer.name = "Eve\r\nBcc: all@victims.example\r\n\r\n<script>alert(1)</script>".to_owned();
     order.reference = Some("1\r\nX-Evil: yes".to_owned());
     let mailer = Mailer::file(shop.mail_folder(), FROM).expect("a mailer");
-    let mail =
-        OrderMail { order: &order, template: Template::OrderConfirmation, shop: "Shop\r\nX-Evil: yes" };
-    let mail = Mail::Order(mail);
+    let template = Template::OrderConfirmation;
+    let mail = Mail::Order { order: &order, template, shop: "Shop\r\nX-Evil: yes" };
     mailer.send(&mail, shop.ambient.now()).await.expect("writes");
     let written = read(&shop, &order, Template::OrderConfirmation);
     let (headers, body) = written.split_once("\r\n\r\n").expect("headers and a body");
@@ -247,7 +246,7 @@ async fn an_address_that_is_none_is_given_up() {
     let mailer = Mailer::file(shop.mail_folder(), FROM).expect("a mailer");
     for bad in ["", "ada", "ada@x.example\r\nRCPT TO:<all@victims.example>", "a@b, c@d.example"] {
         bad.clone_into(&mut order.customer.email);
-        let mail = Mail::Order(OrderMail { order: &order, template: Template::OrderConfirmation, shop: "" });
+        let mail = Mail::Order { order: &order, template: Template::OrderConfirmation, shop: "" };
         let error = mailer.send(&mail, shop.ambient.now()).await.expect_err("no address");
         assert_eq!(error, MailError::Address, "{bad:?}");
         assert!(error.is_permanent());

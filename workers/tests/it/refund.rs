@@ -6,7 +6,7 @@ use jobs::{Job, JobError};
 use store::domain::{OrderId, OrderStatus, RefundId};
 use workers::{
     jobs::{ApplyProviderReport, ChargePayment, FulfilOrder, RefundPayment},
-    provider::{ChargeOutcome, PaymentProvider, sandbox_server::EntryType},
+    provider::{ChargeOutcome, EntryKind, PaymentProvider},
 };
 
 use crate::util::{CrashAt, CrashingPayments, CrashingProvider, Step, TestMerchant, context};
@@ -20,7 +20,7 @@ async fn paid(shop: &TestMerchant) -> OrderId {
 
 async fn refunds(shop: &TestMerchant, order: OrderId) -> Vec<i64> {
     let ledger = shop.ledger(order).await;
-    ledger.iter().filter(|entry| entry.r#type == EntryType::Refund).map(|entry| entry.amount_minor).collect()
+    ledger.iter().filter(|entry| entry.r#type == EntryKind::Refund).map(|entry| entry.amount_minor).collect()
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use jobs::{Job, JobError};
 use store::domain::Order;
 use workers::{
     jobs::SendEmail,
-    mail::{Mail, MailError, Mailer, OrderMail, SmtpConfig, SmtpSecurity, Template},
+    mail::{Mail, MailError, Mailer, SmtpConfig, SmtpSecurity, Template},
 };
 
 use crate::util::{SmtpSink, TestMerchant, context};
@@ -26,7 +26,7 @@ fn mailer(config: &SmtpConfig) -> Mailer {
 async fn send(mailer: &Mailer, shop: &TestMerchant, order: &Order, to: &str) -> Result<(), MailError> {
     let mut order = order.clone();
     to.clone_into(&mut order.customer.email);
-    let mail = Mail::Order(OrderMail { order: &order, template: Template::OrderConfirmation, shop: "Mugs" });
+    let mail = Mail::Order { order: &order, template: Template::OrderConfirmation, shop: "Mugs" };
     mailer.send(&mail, shop.ambient.now()).await
 }
 

@@ -219,7 +219,7 @@ async fn silent_endpoints_hold_their_merchants_share_while_others_are_sent_all_o
     });
     let limits = ShareLimits::of_slots(SLOTS);
     let policy = UrlPolicy { allow_loopback: true };
-    let sender = WebhookSender::through(carrier.clone(), policy, shop.ambient.clone());
+    let sender = WebhookSender::through(carrier.clone(), policy);
     let webhooks = WebhookDelivery::new(sender, limits, shop.ambient.clone());
     shop.endpoint("http://127.0.0.1:8080/hook").await;
     let url = format!("http://127.0.0.1:8080{SILENT_PATH}");

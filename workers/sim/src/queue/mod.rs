@@ -104,7 +104,6 @@ impl SimQueue {
         self.lock().announced.clone()
     }
 
-    /// Number of deliveries.
     pub(crate) fn runs(&self) -> u64 {
         self.lock().runs
     }

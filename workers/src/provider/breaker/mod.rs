@@ -30,7 +30,6 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// Thresholds and pauses of a breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BreakerConfig {
     /// Consecutive failures that open it; default 8.
@@ -63,7 +62,6 @@ impl Default for BreakerConfig {
 /// Result of a call as a sign of the health of its provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallOutcome {
-    /// The provider works.
     Works,
     /// The provider fails, for this reason.
     Fails(&'static str),
@@ -78,16 +76,10 @@ pub enum CallOutcome {
 pub enum Standing {
     /// All calls are let through.
     Closed,
-    /// No call is let through.
-    Open {
-        /// Reason of the opening.
-        why: &'static str,
-    },
-    /// One call is let through, as a probe.
-    HalfOpen {
-        /// Reason of the last opening.
-        why: &'static str,
-    },
+    /// No call is let through, for this reason.
+    Open { why: &'static str },
+    /// One call is let through, as a probe after an opening for this reason.
+    HalfOpen { why: &'static str },
 }
 
 /// The breaker of one provider. Clones share it.
@@ -121,7 +113,7 @@ struct BreakerState {
 pub struct Call {
     inner: Arc<BreakerInner>,
     changes: u64,
-    settled: bool,
+    outcome: CallOutcome,
 }
 
 impl Breaker {
@@ -154,23 +146,20 @@ impl Breaker {
             return Err(wait);
         }
         state.probing = matches!(*self.0.standing.borrow(), Standing::HalfOpen { .. });
-        Ok(Call { inner: Arc::clone(&self.0), changes: state.changes, settled: false })
+        let outcome = CallOutcome::Fails("no answer in time");
+        Ok(Call { inner: Arc::clone(&self.0), changes: state.changes, outcome })
     }
 }
 
 impl Call {
-    /// Reports the result of the call.
     pub fn settle(mut self, outcome: CallOutcome) {
-        self.settled = true;
-        self.inner.settle(self.changes, outcome);
+        self.outcome = outcome;
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
-        if !self.settled {
-            self.inner.settle(self.changes, CallOutcome::Fails("no answer in time"));
-        }
+        self.inner.settle(self.changes, self.outcome);
     }
 }
 

@@ -5,39 +5,23 @@ use serde::{Deserialize, Serialize};
 use sqlx::{Row, sqlite::SqliteRow};
 
 use super::{inner::SandboxInner, ledger::SandboxError};
+use crate::provider::EntryKind;
 
-/// Kind of a ledger entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EntryType {
-    /// Money to the merchant.
-    Charge,
-    /// Money back to the customer.
-    Refund,
-}
-
-/// An entry of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// Id of the entry: `ch_…` or `re_…`.
     pub id: String,
-    /// Kind of the entry.
-    pub r#type: EntryType,
-    /// The idempotency key of its request.
+    pub r#type: EntryKind,
     pub idempotency_key: String,
     /// The charge itself, or the one a refund belongs to.
     pub reference: String,
-    /// Amount in minor units.
     pub amount_minor: i64,
-    /// Currency of the amount.
     pub currency: String,
     /// The order in the request's metadata.
     pub order_id: Option<String>,
-    /// Time of the entry.
     pub created_at: Timestamp,
 }
 
-/// Filter of entries.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Of<'a> {
     All,
@@ -46,31 +30,35 @@ pub(super) enum Of<'a> {
     Charge(&'a str),
 }
 
-/// Totals of the ledger.
+/// The statement for a page of the entries that a filter leaves.
+macro_rules! page {
+    ($filter:literal) => {
+        concat!(
+            "SELECT * FROM ledger WHERE position > coalesce((SELECT position FROM ledger WHERE id = ?1), 0) AND ",
+            $filter,
+            " ORDER BY position LIMIT ?3"
+        )
+    };
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// Always `ledger_summary`.
     pub object: String,
     /// Number of captured charges.
     pub charges: i64,
-    /// Number of refunds.
     pub refunds: i64,
     /// Number of orders with a charge.
     pub orders_charged: i64,
     /// Number of orders with more than one charge; anything but 0 is a defect of the caller.
     pub orders_charged_more_than_once: i64,
-    /// Sums per currency.
     pub by_currency: Vec<CurrencySum>,
 }
 
-/// Sums of one currency.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CurrencySum {
-    /// The currency.
     pub currency: String,
-    /// Sum of the captures, in minor units.
     pub captured_minor: i64,
-    /// Sum of the refunds, in minor units.
     pub refunded_minor: i64,
 }
 
@@ -94,21 +82,9 @@ impl SandboxInner {
     ) -> Result<(Vec<Entry>, bool), SandboxError> {
         // One statement per filter: no index serves `order_id = ? OR ? IS NULL`.
         let (sql, whose) = match of {
-            Of::All => (
-                "SELECT * FROM ledger WHERE position > coalesce((SELECT position FROM ledger WHERE id = ?1), 0)
-                 AND ?2 IS NULL ORDER BY position LIMIT ?3",
-                None,
-            ),
-            Of::Order(id) => (
-                "SELECT * FROM ledger WHERE position > coalesce((SELECT position FROM ledger WHERE id = ?1), 0)
-                 AND order_id = ?2 ORDER BY position LIMIT ?3",
-                Some(id),
-            ),
-            Of::Charge(id) => (
-                "SELECT * FROM ledger WHERE position > coalesce((SELECT position FROM ledger WHERE id = ?1), 0)
-                 AND charge = ?2 ORDER BY position LIMIT ?3",
-                Some(id),
-            ),
+            Of::All => (page!("?2 IS NULL"), None),
+            Of::Order(id) => (page!("order_id = ?2"), Some(id)),
+            Of::Charge(id) => (page!("charge = ?2"), Some(id)),
         };
         let rows = sqlx::query(sql)
             .bind(after)
@@ -123,7 +99,6 @@ impl SandboxInner {
         Ok((entries, has_more))
     }
 
-    /// Counts and sums over the whole ledger.
     pub(super) async fn summary(&self) -> Result<Summary, SandboxError> {
         let row = sqlx::query(
             "SELECT (SELECT count(*) FROM ledger WHERE type = 'charge') AS charges,
@@ -161,7 +136,7 @@ impl SandboxInner {
 
 fn entry(row: &SqliteRow) -> Result<Entry, sqlx::Error> {
     let r#type =
-        if row.try_get::<&str, _>("type")? == "charge" { EntryType::Charge } else { EntryType::Refund };
+        if row.try_get::<&str, _>("type")? == "charge" { EntryKind::Charge } else { EntryKind::Refund };
     Ok(Entry {
         id: row.try_get("id")?,
         r#type,

@@ -2,7 +2,7 @@
 //! [`super::books`].
 
 use base::{Timestamp, sqlite::WriteFailed};
-use serde::Serialize;
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use sqlx::{Row, SqliteConnection};
 
@@ -14,24 +14,36 @@ const FLAKY_FAILURES: i64 = 2;
 /// The ledger could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SandboxError {
-    /// The transaction failed.
     #[error(transparent)]
     Write(#[from] WriteFailed),
-    /// A statement failed.
     #[error("a statement on the ledger failed")]
     Sql(#[from] sqlx::Error),
 }
 
-/// A requested charge.
-pub(super) struct ChargeAsked {
-    pub(super) key: String,
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ChargeBody {
     pub(super) amount_minor: i64,
     pub(super) currency: String,
-    pub(super) method: String,
-    pub(super) order_id: Option<String>,
+    pub(super) payment_method: String,
+    #[serde(default)]
+    metadata: Metadata,
 }
 
-/// Result of a request to charge.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RefundBody {
+    charge: String,
+    pub(super) amount_minor: i64,
+    #[serde(default)]
+    metadata: Metadata,
+}
+
+#[derive(Deserialize, Default)]
+struct Metadata {
+    order_id: Option<String>,
+}
+
 pub(super) enum Charged {
     /// The charge, captured or declined, as JSON; a repeated call gets the same bytes.
     Answer { body: String, first_call: bool },
@@ -41,51 +53,28 @@ pub(super) enum Charged {
     KeyReused,
 }
 
-/// Result of a request to refund.
 pub(super) enum Refunded {
     /// The refund as JSON.
     Answer(String),
-    /// No such charge.
     NoSuchCharge,
     /// All refunds together would exceed the charge.
     TooMuch,
-    /// The key belongs to another request.
     KeyReused,
-}
-
-#[derive(Serialize)]
-struct ChargeView<'a> {
-    object: &'static str,
-    id: String,
-    status: &'static str,
-    decline_code: Option<&'static str>,
-    idempotency_key: &'a str,
-    amount_minor: i64,
-    currency: &'a str,
-    order_id: Option<&'a str>,
-    created_at: Timestamp,
 }
 
 impl SandboxInner {
     /// Charges, or repeats the answer stored under the key.
-    pub(super) async fn charge(&self, asked: ChargeAsked) -> Result<Charged, SandboxError> {
+    pub(super) async fn charge(&self, key: String, body: ChargeBody) -> Result<Charged, SandboxError> {
         let id = format!("ch_{}", self.ambient.uuid().simple());
         let at = self.ambient.now();
-        self.database.write(move |c| Box::pin(charge(c, asked, id, at))).await
+        self.database.write(move |c| Box::pin(charge(c, key, body, id, at))).await
     }
 
     /// Refunds, or repeats the answer stored under the key.
-    pub(super) async fn refund(
-        &self,
-        key: String,
-        charge: String,
-        amount_minor: i64,
-        order_id: Option<String>,
-    ) -> Result<Refunded, SandboxError> {
+    pub(super) async fn refund(&self, key: String, body: RefundBody) -> Result<Refunded, SandboxError> {
         let id = format!("re_{}", self.ambient.uuid().simple());
         let at = self.ambient.now();
-        let asked = RefundAsked { id, key, charge, amount_minor, order_id, at };
-        self.database.write(move |c| Box::pin(refund(c, asked))).await
+        self.database.write(move |c| Box::pin(refund(c, key, body, id, at))).await
     }
 }
 
@@ -107,9 +96,9 @@ async fn note_call(
     Ok((row.try_get("same")?, row.try_get("calls")?, row.try_get("answer")?))
 }
 
-async fn keep_answer(connection: &mut SqliteConnection, key: &str, body: &str) -> Result<(), sqlx::Error> {
+async fn keep_answer(connection: &mut SqliteConnection, key: &str, answer: &str) -> Result<(), sqlx::Error> {
     sqlx::query("UPDATE requests SET answer = ? WHERE idempotency_key = ?")
-        .bind(body)
+        .bind(answer)
         .bind(key)
         .execute(connection)
         .await?;
@@ -118,106 +107,100 @@ async fn keep_answer(connection: &mut SqliteConnection, key: &str, body: &str) -
 
 async fn charge(
     connection: &mut SqliteConnection,
-    asked: ChargeAsked,
+    key: String,
+    body: ChargeBody,
     id: String,
     at: Timestamp,
 ) -> Result<Charged, SandboxError> {
-    let amount = asked.amount_minor.to_string();
-    let order = asked.order_id.as_deref().unwrap_or_default();
-    let fingerprint = fingerprint(&["charge", &amount, &asked.currency, &asked.method, order]);
-    let (same, calls, answer) = note_call(connection, &asked.key, &fingerprint).await?;
+    let amount = body.amount_minor.to_string();
+    let order = body.metadata.order_id.as_deref().unwrap_or_default();
+    let fingerprint = fingerprint(&["charge", &amount, &body.currency, &body.payment_method, order]);
+    let (same, calls, answer) = note_call(connection, &key, &fingerprint).await?;
     if !same {
         return Ok(Charged::KeyReused);
     }
     if let Some(body) = answer {
         return Ok(Charged::Answer { body, first_call: false });
     }
-    let decline_code = match asked.method.as_str() {
+    let decline_code = match body.payment_method.as_str() {
         "pm_sandbox_flaky" if calls <= FLAKY_FAILURES => return Ok(Charged::OutOfOrder),
         "pm_card_visa" | "pm_sandbox_slow" | "pm_sandbox_timeout" | "pm_sandbox_flaky" => None,
         "pm_card_chargeDeclined" => Some("card_declined"),
         "pm_card_chargeDeclinedInsufficientFunds" => Some("insufficient_funds"),
         _ => Some("invalid_payment_method"),
     };
-    let body = to_json(&ChargeView {
-        object: "charge",
-        id: id.clone(),
-        status: if decline_code.is_none() { "captured" } else { "declined" },
-        decline_code,
-        idempotency_key: &asked.key,
-        amount_minor: asked.amount_minor,
-        currency: &asked.currency,
-        order_id: asked.order_id.as_deref(),
-        created_at: at,
-    })?;
+    let status = if decline_code.is_none() { "captured" } else { "declined" };
+    let answer = serde_json::json!({
+        "object": "charge", "id": id, "status": status, "decline_code": decline_code, "idempotency_key": key,
+        "amount_minor": body.amount_minor, "currency": body.currency, "order_id": body.metadata.order_id,
+        "created_at": at,
+    })
+    .to_string();
     if decline_code.is_none() {
         sqlx::query(
             "INSERT INTO ledger (id, type, idempotency_key, charge, amount_minor, currency, order_id, created_at)
              VALUES (?1, 'charge', ?2, ?1, ?3, ?4, ?5, ?6)",
         )
         .bind(&id)
-        .bind(&asked.key)
-        .bind(asked.amount_minor)
-        .bind(&asked.currency)
-        .bind(&asked.order_id)
+        .bind(&key)
+        .bind(body.amount_minor)
+        .bind(&body.currency)
+        .bind(&body.metadata.order_id)
         .bind(at.as_millisecond())
         .execute(&mut *connection)
         .await?;
     }
-    keep_answer(connection, &asked.key, &body).await?;
-    Ok(Charged::Answer { body, first_call: calls == 1 })
+    keep_answer(connection, &key, &answer).await?;
+    Ok(Charged::Answer { body: answer, first_call: calls == 1 })
 }
 
-struct RefundAsked {
-    id: String,
+async fn refund(
+    connection: &mut SqliteConnection,
     key: String,
-    charge: String,
-    amount_minor: i64,
-    order_id: Option<String>,
+    body: RefundBody,
+    id: String,
     at: Timestamp,
-}
-
-async fn refund(connection: &mut SqliteConnection, asked: RefundAsked) -> Result<Refunded, SandboxError> {
-    let fingerprint = fingerprint(&["refund", &asked.charge, &asked.amount_minor.to_string()]);
-    let (same, _, answer) = note_call(connection, &asked.key, &fingerprint).await?;
+) -> Result<Refunded, SandboxError> {
+    let fingerprint = fingerprint(&["refund", &body.charge, &body.amount_minor.to_string()]);
+    let (same, _, answer) = note_call(connection, &key, &fingerprint).await?;
     if !same {
         return Ok(Refunded::KeyReused);
     }
-    if let Some(body) = answer {
-        return Ok(Refunded::Answer(body));
+    if let Some(answer) = answer {
+        return Ok(Refunded::Answer(answer));
     }
     let charge: Option<(String, i64)> = sqlx::query_as(
         "SELECT currency, amount_minor - (SELECT coalesce(sum(amount_minor), 0) FROM ledger
                                           WHERE charge = ?1 AND type = 'refund')
          FROM ledger WHERE id = ?1 AND type = 'charge'",
     )
-    .bind(&asked.charge)
+    .bind(&body.charge)
     .fetch_optional(&mut *connection)
     .await?;
     let Some((currency, left_minor)) = charge else { return Ok(Refunded::NoSuchCharge) };
-    if asked.amount_minor > left_minor {
+    if body.amount_minor > left_minor {
         return Ok(Refunded::TooMuch);
     }
     sqlx::query(
         "INSERT INTO ledger (id, type, idempotency_key, charge, amount_minor, currency, order_id, created_at)
          VALUES (?, 'refund', ?, ?, ?, ?, ?, ?)",
     )
-    .bind(&asked.id)
-    .bind(&asked.key)
-    .bind(&asked.charge)
-    .bind(asked.amount_minor)
+    .bind(&id)
+    .bind(&key)
+    .bind(&body.charge)
+    .bind(body.amount_minor)
     .bind(&currency)
-    .bind(&asked.order_id)
-    .bind(asked.at.as_millisecond())
+    .bind(&body.metadata.order_id)
+    .bind(at.as_millisecond())
     .execute(&mut *connection)
     .await?;
-    let body = serde_json::json!({
-        "object": "refund", "id": asked.id, "charge": asked.charge, "idempotency_key": asked.key,
-        "amount_minor": asked.amount_minor, "currency": currency, "created_at": asked.at,
+    let answer = serde_json::json!({
+        "object": "refund", "id": id, "charge": body.charge, "idempotency_key": key,
+        "amount_minor": body.amount_minor, "currency": currency, "created_at": at,
     })
     .to_string();
-    keep_answer(connection, &asked.key, &body).await?;
-    Ok(Refunded::Answer(body))
+    keep_answer(connection, &key, &answer).await?;
+    Ok(Refunded::Answer(answer))
 }
 
 /// Hash of the parts, each with its length, so that different requests have different fingerprints.
@@ -228,8 +211,4 @@ fn fingerprint(parts: &[&str]) -> Vec<u8> {
         hash.update(part);
     }
     hash.finalize().to_vec()
-}
-
-fn to_json<T: Serialize>(value: &T) -> Result<String, SandboxError> {
-    serde_json::to_string(value).map_err(|error| SandboxError::Sql(sqlx::Error::Encode(error.into())))
 }

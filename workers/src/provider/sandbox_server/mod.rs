@@ -28,7 +28,7 @@ use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use books::{CurrencySum, Entry, EntryType, Summary};
+pub use books::{CurrencySum, Entry, Summary};
 use inner::SandboxInner;
 
 const READERS_MAX: u32 = 2;
@@ -40,13 +40,9 @@ pub struct SandboxServer(Arc<SandboxInner>);
 impl SandboxServer {
     /// Opens (or creates) the ledger file. Callers must send `api_key` as bearer token.
     pub async fn open(ledger: &Path, api_key: SecretString, ambient: Ambient) -> Result<Self, OpenError> {
-        let database = Database::open(ledger, &migrations(), READERS_MAX).await?;
+        let migrations = base::migrations!("../migrations/sqlite/provider", ["0001_ledger"]);
+        let database = Database::open(ledger, &migrations, READERS_MAX).await?;
         Ok(Self(Arc::new(SandboxInner { database, api_key, ambient, stopping: CancellationToken::new() })))
-    }
-
-    /// The routes, for any axum server.
-    pub fn app(&self) -> axum::Router {
-        routes::router(Arc::clone(&self.0))
     }
 
     /// Serves until `shutdown` completes, then finishes the running calls.
@@ -56,16 +52,11 @@ impl SandboxServer {
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
         let stopping = self.0.stopping.clone();
-        let app = self.app();
-        axum::serve(listener, app)
+        axum::serve(listener, routes::router(self.0))
             .with_graceful_shutdown(async move {
                 shutdown.await;
                 stopping.cancel();
             })
             .await
     }
-}
-
-fn migrations() -> sqlx::migrate::Migrator {
-    base::migrations!("../migrations/sqlite/provider", ["0001_ledger"])
 }

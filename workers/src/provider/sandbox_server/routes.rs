@@ -1,4 +1,4 @@
-//! HTTP routes of the sandbox: bodies, status codes, and the misbehaviour that payment methods request.
+//! HTTP routes of the sandbox: status codes, and the misbehaviour that payment methods request.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use super::{
     books::Of,
     inner::SandboxInner,
-    ledger::{ChargeAsked, Charged, Refunded, SandboxError},
+    ledger::{ChargeBody, Charged, RefundBody, Refunded, SandboxError},
 };
 
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -56,30 +56,6 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ChargeBody {
-    amount_minor: i64,
-    currency: String,
-    payment_method: String,
-    #[serde(default)]
-    metadata: Metadata,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RefundBody {
-    charge: String,
-    amount_minor: i64,
-    #[serde(default)]
-    metadata: Metadata,
-}
-
-#[derive(Deserialize, Default)]
-struct Metadata {
-    order_id: Option<String>,
-}
-
 /// The `Idempotency-Key` header, 1 to 255 characters.
 struct IdempotencyKey(String);
 
@@ -107,14 +83,7 @@ async fn charge(
         tokio::time::sleep(SLOW).await;
     }
     let answers_first_call = body.payment_method != "pm_sandbox_timeout";
-    let asked = ChargeAsked {
-        key,
-        amount_minor: body.amount_minor,
-        currency: body.currency,
-        method: body.payment_method,
-        order_id: body.metadata.order_id,
-    };
-    Ok(match server.charge(asked).await? {
+    Ok(match server.charge(key, body).await? {
         Charged::Answer { first_call: true, .. } if !answers_first_call => hold(&server).await,
         Charged::Answer { body, .. } => json(body),
         Charged::OutOfOrder => problem(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
@@ -150,8 +119,7 @@ async fn refund(
     if body.amount_minor <= 0 {
         return Ok(problem(StatusCode::UNPROCESSABLE_ENTITY, "invalid_amount"));
     }
-    let refunded = server.refund(key, body.charge, body.amount_minor, body.metadata.order_id).await?;
-    Ok(match refunded {
+    Ok(match server.refund(key, body).await? {
         Refunded::Answer(body) => json(body),
         Refunded::NoSuchCharge => problem(StatusCode::NOT_FOUND, "charge_not_found"),
         Refunded::TooMuch => problem(StatusCode::UNPROCESSABLE_ENTITY, "refund_exceeds_charge"),

@@ -11,34 +11,26 @@
 
 use store::domain::Currency;
 
-/// Ratio of our units to Stripe's.
-fn rate(currency: Currency) -> (i64, i64) {
+/// Ratio of our units to Stripe's, and the divisor of every valid amount at Stripe.
+fn units(currency: Currency) -> (i64, i64, i64) {
     match currency.as_str() {
-        "MGA" => (100, 1),
-        "ISK" | "UGX" => (1, 100),
-        _ => (1, 1),
-    }
-}
-
-/// Divisor of every valid amount at Stripe.
-fn step(currency: Currency) -> i64 {
-    match currency.as_str() {
-        "ISK" | "UGX" => 100,
-        "BHD" | "JOD" | "KWD" | "OMR" | "TND" => 10,
-        _ => 1,
+        "MGA" => (100, 1, 1),
+        "ISK" | "UGX" => (1, 100, 100),
+        "BHD" | "JOD" | "KWD" | "OMR" | "TND" => (1, 1, 10),
+        _ => (1, 1, 1),
     }
 }
 
 /// An amount in Stripe's units; `None` where Stripe cannot take it.
 pub(super) fn to_stripe(amount_minor: i64, currency: Currency) -> Option<i64> {
-    let (ours, theirs) = rate(currency);
+    let (ours, theirs, step) = units(currency);
     let amount = scale(amount_minor, ours, theirs)?;
-    (amount > 0 && amount % step(currency) == 0).then_some(amount)
+    (amount > 0 && amount % step == 0).then_some(amount)
 }
 
 /// An amount of Stripe in our units; `None` where it is not whole.
 pub(super) fn from_stripe(amount: i64, currency: Currency) -> Option<i64> {
-    let (ours, theirs) = rate(currency);
+    let (ours, theirs, _) = units(currency);
     scale(amount, theirs, ours)
 }
 

@@ -45,7 +45,6 @@ impl Client {
         Ok(Self { http: wire::client(config.timeout)?, config, ambient })
     }
 
-    /// Sends a GET request.
     pub(super) async fn get<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -89,8 +88,7 @@ impl Client {
     async fn exchange<T: DeserializeOwned>(&self, call: RequestBuilder) -> Result<Answer<T>, ProviderError> {
         let call = call.bearer_auth(self.config.secret_key.expose_secret());
         let response = wire::send(call.header("stripe-version", API_VERSION)).await?;
-        let wait = |headers: &_| retry_after(headers, self.ambient.now());
-        error::refusal(response.status(), response.headers(), wait)?;
+        error::refusal(response.status(), retry_after(response.headers(), self.ambient.now()))?;
         let (status, body) = wire::read(response).await?;
         if status.is_success() {
             return Ok(Answer::Done(decode(&body)?));

@@ -5,7 +5,6 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::Url;
 
-/// Address and credentials of Stripe.
 #[derive(Debug, Clone)]
 pub struct StripeConfig {
     /// Base URL: `https://api.stripe.com`, except in tests.

@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 
 use crate::provider::ProviderError;
 
@@ -18,16 +18,12 @@ use crate::provider::ProviderError;
 const IN_USE_WAIT: Duration = Duration::from_secs(1);
 
 /// Maps the status of an answer without a result; `Ok` where the caller interprets the answer.
-pub(super) fn refusal(
-    status: StatusCode,
-    headers: &HeaderMap,
-    retry_after: impl FnOnce(&HeaderMap) -> Option<Duration>,
-) -> Result<(), ProviderError> {
+pub(super) fn refusal(status: StatusCode, retry_after: Option<Duration>) -> Result<(), ProviderError> {
     match status.as_u16() {
         200..=299 | 400 | 402 | 404 => Ok(()),
         401 | 403 => Err(ProviderError::Authentication),
         409 => Err(ProviderError::RateLimited { retry_after: Some(IN_USE_WAIT) }),
-        429 => Err(ProviderError::RateLimited { retry_after: retry_after(headers) }),
+        429 => Err(ProviderError::RateLimited { retry_after }),
         424 | 500..=599 => Err(ProviderError::Unknown { cause: "server_error" }),
         _ => Err(ProviderError::Protocol { detail: "unexpected_status" }),
     }
@@ -39,10 +35,7 @@ mod tests {
 
     #[test]
     fn a_status_says_whether_money_may_have_moved() {
-        let of = |status: u16| {
-            let status = StatusCode::from_u16(status).expect("a status");
-            refusal(status, &HeaderMap::new(), |_| None)
-        };
+        let of = |status: u16| refusal(StatusCode::from_u16(status).expect("a status"), None);
         for status in [200, 400, 402, 404] {
             assert_eq!(of(status), Ok(()), "{status}");
         }

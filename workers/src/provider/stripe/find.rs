@@ -14,7 +14,6 @@ use crate::provider::{ChargeOutcome, ChargeQuery, ProviderError};
 
 /// Most pages of intents read for one charge.
 const PAGES_MAX: u32 = 100;
-/// Longest search.
 const SEARCH_MAX: Duration = Duration::from_secs(10);
 /// Largest difference assumed between our clock and Stripe's.
 const SKEW: Duration = Duration::from_secs(30);

@@ -12,7 +12,6 @@ impl Form {
         Self(String::new())
     }
 
-    /// Adds a pair.
     pub(super) fn with(mut self, name: &str, value: impl Display) -> Self {
         if !self.0.is_empty() {
             self.0.push('&');

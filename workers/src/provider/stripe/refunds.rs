@@ -53,8 +53,8 @@ pub(super) async fn refund(client: &Client, request: &RefundRequest) -> Result<R
     let refund = match known.into_iter().find(ours) {
         Some(refund) => refund,
         None => match create(client, request, amount).await? {
-            Ok(refund) => refund,
-            Err(code) => return Ok(RefundOutcome::Refused { code: code.to_owned() }),
+            Answer::Done(refund) => refund,
+            Answer::Refused(error) => return refused(&error),
         },
     };
     if refund.amount != amount {
@@ -82,28 +82,25 @@ async fn create(
     client: &Client,
     request: &RefundRequest,
     amount: i64,
-) -> Result<Result<Refund, &'static str>, ProviderError> {
+) -> Result<Answer<Refund>, ProviderError> {
     let form = Form::new()
         .with("payment_intent", &request.charge)
         .with("amount", amount)
         .with("metadata[order_id]", request.order)
         .with("metadata[refund_id]", &request.idempotency_key);
-    match client.post::<Refund>(REFUNDS, form, &request.idempotency_key).await? {
-        Answer::Done(refund) => Ok(Ok(refund)),
-        Answer::Refused(error) => refused(&error).map(Err),
-    }
+    client.post(REFUNDS, form, &request.idempotency_key).await
 }
 
-/// The code of a permanent rejection.
-fn refused(error: &StripeError) -> Result<&'static str, ProviderError> {
-    match error.code.as_deref() {
-        Some("charge_already_refunded") => Ok("charge_already_refunded"),
-        Some("charge_disputed") => Ok("charge_disputed"),
-        Some("resource_missing") => Ok("charge_not_found"),
+/// The outcome of a permanent rejection.
+fn refused(error: &StripeError) -> Result<RefundOutcome, ProviderError> {
+    let code = match error.code.as_deref() {
+        Some(code @ ("charge_already_refunded" | "charge_disputed")) => code,
+        Some("resource_missing") => "charge_not_found",
         // "Refund amount is greater than unrefunded amount on charge".
-        _ if error.is_about("amount") => Ok("refund_exceeds_charge"),
-        _ => Err(error.report("refund_refused")),
-    }
+        _ if error.is_about("amount") => "refund_exceeds_charge",
+        _ => return Err(error.report("refund_refused")),
+    };
+    Ok(RefundOutcome::Refused { code: code.to_owned() })
 }
 
 /// All refunds of a charge, newest first; none where Stripe does not know the charge.

@@ -3,42 +3,33 @@
 use jobs::engine::EngineError;
 use store::domain::{Decision, EventKind, OrderStatus, Payment};
 
-use super::window::AuditWindow;
+use super::Check;
 use crate::{
     jobs::{ChargePayment, FulfilOrder},
-    queues::{FULFILMENT, PAYMENTS},
-    verify::{
-        facts::Facts,
-        finding::{Code, Finding, Repair},
-    },
+    verify::finding::{Code, Finding},
 };
 
-pub(super) fn check(
-    facts: &Facts,
-    look: &AuditWindow<'_>,
-    findings: &mut Vec<Finding>,
-) -> Result<(), EngineError> {
-    let order = &facts.order;
-    if !look.is_due(order.updated_at) {
-        return Ok(());
+impl Check<'_> {
+    pub(super) fn flow(&mut self) -> Result<(), EngineError> {
+        let order = &self.facts.order;
+        if !self.window.is_due(order.updated_at) {
+            return Ok(());
+        }
+        let (code, job, found) = match order.status {
+            OrderStatus::Pending => {
+                let job = self.job_for(EventKind::OrderPlaced, &ChargePayment { order: order.id })?;
+                let payment = state(self.facts.payment.as_ref());
+                (Code::PendingStuck, job, format!("pending since {}, payment {payment}", order.updated_at))
+            }
+            OrderStatus::Paid => {
+                let job = self.job_for(EventKind::OrderPaid, &FulfilOrder { order: order.id })?;
+                (Code::PaidStuck, job, format!("paid since {}", order.updated_at))
+            }
+            _ => return Ok(()),
+        };
+        self.findings.push(Finding::missing(order.id, code, found, job, order.updated_at));
+        Ok(())
     }
-    let (code, job, queue, found) = match order.status {
-        OrderStatus::Pending => {
-            let job = look.job_for(facts, EventKind::OrderPlaced, &ChargePayment { order: order.id })?;
-            let found =
-                format!("pending since {}, payment {}", order.updated_at, state(facts.payment.as_ref()));
-            (Code::PendingStuck, job, PAYMENTS, found)
-        }
-        OrderStatus::Paid => {
-            let job = look.job_for(facts, EventKind::OrderPaid, &FulfilOrder { order: order.id })?;
-            (Code::PaidStuck, job, FULFILMENT, format!("paid since {}", order.updated_at))
-        }
-        _ => return Ok(()),
-    };
-    let jobs = vec![job.id];
-    let finding = Finding::of(order.id, code, found, Repair::Publish(Box::new(job)));
-    findings.push(finding.unless(queue, jobs, order.updated_at));
-    Ok(())
 }
 
 fn state(payment: Option<&Payment>) -> &'static str {

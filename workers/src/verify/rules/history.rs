@@ -9,70 +9,64 @@ use std::time::Duration;
 use jobs::{Job, engine::EngineError};
 use store::{audit::AuditedEndpoint, domain::Event, webhooks::WebhookAttempt};
 
-use super::window::AuditWindow;
+use super::Check;
 use crate::{
     jobs::DeliverWebhook,
-    queues::WEBHOOKS,
-    verify::{
-        facts::Facts,
-        finding::{Code, Finding, Repair},
-    },
+    verify::finding::{Code, Finding},
 };
 
 /// Most events in one listing.
 const EVENTS_LISTED_MAX: u64 = 1000;
 
-pub(super) fn check(
-    facts: &Facts,
-    look: &AuditWindow<'_>,
-    findings: &mut Vec<Finding>,
-) -> Result<(), EngineError> {
-    gaps(facts, findings);
-    for endpoint in facts.endpoints.iter().filter(|endpoint| endpoint.enabled) {
-        let wanted = |event: &&Event| endpoint.events.includes(event.kind) && event.at > endpoint.since;
-        for event in facts.events.iter().filter(wanted) {
-            findings.extend(undelivered(facts, look, endpoint, event)?);
+impl Check<'_> {
+    pub(super) fn history(&mut self) -> Result<(), EngineError> {
+        self.gaps();
+        let facts = self.facts;
+        for endpoint in facts.endpoints.iter().filter(|endpoint| endpoint.enabled) {
+            let wanted = |event: &&Event| endpoint.events.includes(event.kind) && event.at > endpoint.since;
+            for event in facts.events.iter().filter(wanted) {
+                self.findings.extend(self.undelivered(endpoint, event)?);
+            }
         }
+        Ok(())
     }
-    Ok(())
-}
 
-fn gaps(facts: &Facts, findings: &mut Vec<Finding>) {
-    let expected = facts.order.event_sequence.min(EVENTS_LISTED_MAX);
-    if facts.events.iter().map(|event| event.sequence).eq(1..=expected) {
-        return;
-    }
-    let sequences: Vec<_> = facts.events.iter().map(|event| event.sequence).take(20).collect();
-    let found = format!("the order counts {}, the outbox has {sequences:?}", facts.order.event_sequence);
-    let people = Repair::Manual("restore the outbox from a backup; lost events cannot be published again");
-    findings.push(Finding::of(facts.order.id, Code::EventGap, found, people));
-}
-
-fn undelivered(
-    facts: &Facts,
-    look: &AuditWindow<'_>,
-    endpoint: &AuditedEndpoint,
-    event: &Event,
-) -> Result<Option<Finding>, EngineError> {
-    let ours = |attempt: &&WebhookAttempt| attempt.endpoint == endpoint.id && attempt.event == event.id;
-    if facts.attempts.iter().filter(ours).any(WebhookAttempt::delivered) {
-        return Ok(None);
-    }
-    let last = facts.attempts.iter().filter(ours).max_by_key(|attempt| (attempt.at, attempt.attempt));
-    let (code, since, found) = match last {
-        None => (Code::WebhookMissing, event.at, format!("{} of {} was never sent", event.kind, event.at)),
-        Some(last) if last.attempt >= DeliverWebhook::MAX_ATTEMPTS => return Ok(None),
-        Some(last) => {
-            let due = last.at.saturating_add(pause_after(last.attempt)).unwrap_or(last.at);
-            let found = format!("attempt {} failed at {}, the next was due {due}", last.attempt, last.at);
-            (Code::WebhookStalled, due, found)
+    fn gaps(&mut self) {
+        let (order, events) = (&self.facts.order, &self.facts.events);
+        let expected = order.event_sequence.min(EVENTS_LISTED_MAX);
+        if events.iter().map(|event| event.sequence).eq(1..=expected) {
+            return;
         }
-    };
-    let job = look.job_of::<DeliverWebhook>(event, Some(endpoint.id))?;
-    let Some(job) = job.filter(|_| look.is_due(since)) else { return Ok(None) };
-    let jobs = vec![job.id];
-    let finding = Finding::of(facts.order.id, code, found, Repair::Publish(Box::new(job)));
-    Ok(Some(finding.with("event", event.id).with("endpoint", endpoint.id).unless(WEBHOOKS, jobs, since)))
+        let sequences: Vec<_> = events.iter().map(|event| event.sequence).take(20).collect();
+        let found = format!("the order counts {}, the outbox has {sequences:?}", order.event_sequence);
+        let people = "restore the outbox from a backup; lost events cannot be published again";
+        self.findings.push(Finding::manual(order.id, Code::EventGap, found, people));
+    }
+
+    fn undelivered(&self, endpoint: &AuditedEndpoint, event: &Event) -> Result<Option<Finding>, EngineError> {
+        let of_both =
+            |attempt: &&WebhookAttempt| attempt.endpoint == endpoint.id && attempt.event == event.id;
+        let attempts = || self.facts.attempts.iter().filter(of_both);
+        if attempts().any(WebhookAttempt::delivered) {
+            return Ok(None);
+        }
+        let last = attempts().max_by_key(|attempt| (attempt.at, attempt.attempt));
+        let (code, since, found) = match last {
+            None => {
+                (Code::WebhookMissing, event.at, format!("{} of {} was never sent", event.kind, event.at))
+            }
+            Some(last) if last.attempt >= DeliverWebhook::MAX_ATTEMPTS => return Ok(None),
+            Some(last) => {
+                let due = last.at.saturating_add(pause_after(last.attempt)).unwrap_or(last.at);
+                let found = format!("attempt {} failed at {}, the next was due {due}", last.attempt, last.at);
+                (Code::WebhookStalled, due, found)
+            }
+        };
+        let job = self.job_of::<DeliverWebhook>(event, Some(endpoint.id))?;
+        let Some(job) = job.filter(|_| self.window.is_due(since)) else { return Ok(None) };
+        let finding = Finding::missing(self.facts.order.id, code, found, job, since);
+        Ok(Some(finding.with("event", event.id).with("endpoint", endpoint.id)))
+    }
 }
 
 fn pause_after(attempt: u32) -> Duration {

@@ -13,14 +13,21 @@ use jobs::engine::EngineError;
 use self::window::AuditWindow;
 use super::{facts::Facts, finding::Finding};
 
+/// A check of one order.
+struct Check<'a> {
+    facts: &'a Facts,
+    window: &'a AuditWindow<'a>,
+    findings: Vec<Finding>,
+}
+
 /// All suspected violations of an order.
-pub(super) fn order(facts: &Facts, look: &AuditWindow<'_>) -> Result<Vec<Finding>, EngineError> {
-    let mut findings = Vec::new();
-    flow::check(facts, look, &mut findings)?;
-    money::check(facts, look, &mut findings)?;
-    if look.history_from.is_none_or(|from| facts.order.created_at >= from) {
-        mails::check(facts, look, &mut findings)?;
-        history::check(facts, look, &mut findings)?;
+pub(super) fn order(facts: &Facts, window: &AuditWindow<'_>) -> Result<Vec<Finding>, EngineError> {
+    let mut check = Check { facts, window, findings: Vec::new() };
+    check.flow()?;
+    check.money()?;
+    if window.history_from.is_none_or(|from| facts.order.created_at >= from) {
+        check.mails()?;
+        check.history()?;
     }
-    Ok(findings)
+    Ok(check.findings)
 }

@@ -3,14 +3,12 @@
 use base::{Ambient, Timestamp};
 use jobs::{Envelope, Job, JobId, engine::EngineError, envelope::EnqueueOptions};
 use store::{
-    domain::{EndpointId, Event, EventKind, Order},
+    domain::{EndpointId, Event, EventKind},
     outbox::{OutboxBody, OutboxMessage, Position},
 };
 
-use crate::{
-    subscriptions::{expand, job_id},
-    verify::facts::Facts,
-};
+use super::Check;
+use crate::subscriptions::{expand, job_id};
 
 /// Time bounds of a check.
 pub(in crate::verify) struct AuditWindow<'a> {
@@ -25,7 +23,9 @@ impl AuditWindow<'_> {
     pub(super) fn is_due(&self, since: Timestamp) -> bool {
         since < self.before
     }
+}
 
+impl Check<'_> {
     /// The job of this type that an event leads to, as the relay publishes it.
     pub(super) fn job_of<J: Job>(
         &self,
@@ -33,28 +33,24 @@ impl AuditWindow<'_> {
         endpoint: Option<EndpointId>,
     ) -> Result<Option<Envelope>, EngineError> {
         let message = OutboxMessage { position: Position::only(0), body: OutboxBody::Event(event.clone()) };
-        let jobs = expand(&message, endpoint.as_slice(), self.ambient)?;
+        let jobs = expand(&message, endpoint.as_slice(), self.window.ambient)?;
         Ok(jobs.into_iter().find(|job| job.kind == J::KIND))
     }
 
-    /// The job of an order's first event of this kind; under an id derived from the order where the outbox no longer
+    /// The job of the order's first event of this kind; under an id derived from the order where the outbox no longer
     /// has the event.
-    pub(super) fn job_for<J: Job>(
-        &self,
-        facts: &Facts,
-        kind: EventKind,
-        job: &J,
-    ) -> Result<Envelope, EngineError> {
-        let event = facts.events.iter().find(|event| event.kind == kind);
+    pub(super) fn job_for<J: Job>(&self, kind: EventKind, job: &J) -> Result<Envelope, EngineError> {
+        let event = self.facts.events.iter().find(|event| event.kind == kind);
         let known = event.map(|event| self.job_of::<J>(event, None)).transpose()?.flatten();
         match known {
             Some(job) => Ok(job),
-            None => self.job_as(job_id(facts.order.id.0, J::KIND, "audit"), &facts.order, job),
+            None => self.job_as(job_id(self.facts.order.id.0, J::KIND, "audit"), job),
         }
     }
 
-    pub(super) fn job_as<J: Job>(&self, id: JobId, order: &Order, job: &J) -> Result<Envelope, EngineError> {
-        let options = EnqueueOptions { id: Some(id), trace: order.trace, ..EnqueueOptions::default() };
-        Envelope::new(job, options, self.ambient)
+    pub(super) fn job_as<J: Job>(&self, id: JobId, job: &J) -> Result<Envelope, EngineError> {
+        let trace = self.facts.order.trace;
+        let options = EnqueueOptions { id: Some(id), trace, ..EnqueueOptions::default() };
+        Envelope::new(job, options, self.window.ambient)
     }
 }

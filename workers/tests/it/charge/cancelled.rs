@@ -30,7 +30,7 @@ async fn an_order_that_expired_between_charge_and_record_gets_its_money_back() {
         shop.run(&RefundPayment { order: order.id, refund, amount_minor }).await.expect("refunds");
         let ledger = shop.ledger(order.id).await;
         let amounts: Vec<_> = ledger.iter().map(|entry| (entry.r#type, entry.amount_minor)).collect();
-        assert_eq!(amounts, [(EntryType::Charge, 2500), (EntryType::Refund, 2500)], "{step:?}");
+        assert_eq!(amounts, [(EntryKind::Charge, 2500), (EntryKind::Refund, 2500)], "{step:?}");
         let ended = shop.orders.order_by_id(order.id).await.expect("reads").expect("an order");
         assert_eq!((ended.status, ended.status_reason.as_deref()), (OrderStatus::Cancelled, Some("expired")));
     }
@@ -59,7 +59,7 @@ async fn an_order_cancelled_between_charge_and_record_gets_its_money_back() {
         shop.run(&RefundPayment { order: order.id, refund, amount_minor }).await.expect("refunds");
         let ledger = shop.ledger(order.id).await;
         let amounts: Vec<_> = ledger.iter().map(|entry| (entry.r#type, entry.amount_minor)).collect();
-        assert_eq!(amounts, [(EntryType::Charge, 2500), (EntryType::Refund, 2500)]);
+        assert_eq!(amounts, [(EntryKind::Charge, 2500), (EntryKind::Refund, 2500)]);
         assert_eq!(shop.status(order.id).await, OrderStatus::Cancelled);
     }
 }

@@ -16,10 +16,9 @@ use store::{
 use workers::{
     jobs::{ChargePayment, RefundPayment},
     provider::{
-        CaptureRequest, ChargeOutcome, ChargeQuery, PaymentProvider, ProviderError, RefundOutcome,
+        CaptureRequest, ChargeOutcome, ChargeQuery, EntryKind, PaymentProvider, ProviderError, RefundOutcome,
         RefundRequest, capture_key,
         sandbox_client::{SandboxConfig, SandboxProvider},
-        sandbox_server::EntryType,
     },
     subscriptions::expand,
 };
@@ -34,7 +33,7 @@ async fn assert_paid_once(shop: &TestMerchant, order: OrderId) {
     assert_eq!(ledger.len(), 1, "{ledger:?}");
     assert_eq!(
         (ledger[0].r#type, ledger[0].amount_minor, ledger[0].currency.as_str()),
-        (EntryType::Charge, 2500, "EUR")
+        (EntryKind::Charge, 2500, "EUR")
     );
     let payment = shop.payments.payment(PaymentId::of_order(order)).await.expect("reads").expect("a payment");
     let reference = ledger[0].id.clone();
