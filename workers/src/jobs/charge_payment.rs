@@ -24,7 +24,7 @@ use store::{
     payments::{Begun, Decided, NewPayment},
 };
 
-use super::{PROVIDER_ATTEMPTS_MAX, PROVIDER_BACKOFF, provider_failure, query_of, unless_paused};
+use super::{PROVIDER_ATTEMPTS_MAX, PROVIDER_BACKOFF, not_found, provider_failure, query_of, unless_paused};
 use crate::{
     env::Env,
     provider::{CaptureRequest, ChargeOutcome, ProviderError, capture_key},
@@ -59,7 +59,7 @@ impl Job for ChargePayment {
 
     async fn run(&self, ctx: &JobContext<Env>) -> Result<(), JobError> {
         let Some(order) = ctx.env.orders.order_by_id(self.order).await? else {
-            return Err(JobError::cancel("order_not_found"));
+            return Err(not_found(ctx, "order"));
         };
         match order.status {
             OrderStatus::Pending => charge(ctx, &order).await,
@@ -182,6 +182,10 @@ async fn apply(
     };
     match moved {
         Transition::Now(_) | Transition::Already(_) => Ok(()),
+        // A pending order takes any decision: its write did not find it, and the next one does.
+        Transition::Refused(order) if order.status == OrderStatus::Pending => {
+            Err(JobError::retry("order_still_pending"))
+        }
         Transition::Refused(order) => {
             // With its rejection the store has written the refund of captured money.
             tracing::info!(order.id = %order.id, order.status = %order.status, "payment decided for a closed order");
