@@ -7,8 +7,7 @@ use store::domain::{CustomerId, EndpointId, EventId, OrderId, RefundId, Verifica
 use workers::{
     Env,
     jobs::{
-        ApplyProviderReport, ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail,
-        SendVerification, SendWelcome,
+        ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail, SendVerification, SendWelcome,
     },
     mail::Template,
 };

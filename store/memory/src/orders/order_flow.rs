@@ -24,7 +24,7 @@ impl Orders for MemoryOrders {
     }
 
     async fn order_by_id(&self, id: OrderId) -> Result<Option<Order>, StoreError> {
-        self.held.read("order_by_id", |state| state.find_order(id)).await
+        self.held.find("order_by_id", |state| state.find_order(id)).await
     }
 
     async fn replace_order_token(

@@ -25,3 +25,8 @@ fn a_missing_epoch_check_is_caught() {
 fn a_retry_without_the_key_is_caught() {
     is_caught(Mutation::FreshKeys, &["I2"]);
 }
+
+#[test]
+fn a_job_that_ends_where_it_does_not_find_its_subject_is_caught() {
+    is_caught(Mutation::EndUnfound, &["I1", "I4", "I5"]);
+}
