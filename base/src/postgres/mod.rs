@@ -5,14 +5,12 @@
 //! [`retry_serialization`] repeats only transactions that the server reports as rolled back. Does not repeat after a
 //! lost connection: it is then unknown whether a commit took effect, and only the caller knows how to find out.
 //!
-//! Read on in `pool`; in `sqlite`, the counterpart for one machine; [`scratch`] makes databases for tests.
+//! Read on in `pool`; in `sqlite`, the counterpart for one machine; `testing::scratch` makes databases for tests.
 
 mod class;
 mod config;
 mod error;
 mod pool;
-#[cfg(feature = "testing")]
-pub mod scratch;
 
 pub use class::{Class, Classified, classify, retry_serialization};
 pub use config::PostgresConfig;
