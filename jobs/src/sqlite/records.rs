@@ -9,13 +9,9 @@ use async_trait::async_trait;
 use base::{
     Timestamp,
     ids::Uuid,
-    sqlite::{Database, OpenError},
+    sqlite::{Database, OpenError, Query},
 };
-use sqlx::{
-    AssertSqlSafe, Row, Sqlite,
-    query::Query,
-    sqlite::{SqliteArguments, SqliteRow},
-};
+use sqlx::{AssertSqlSafe, Row, Sqlite, sqlite::SqliteRow};
 
 use super::fault::SqliteFault;
 use crate::{
@@ -108,7 +104,7 @@ fn common(record: &AttemptRecord) -> [&str; 4] {
 /// Statement for records with equal [`common`] values. Bound values rather than one JSON array, which SQLite would
 /// parse again for every column of every record, and no text twice: at full speed the records are among the largest
 /// costs of a worker.
-fn insert<'q>(records: &[&'q AttemptRecord]) -> Query<'q, Sqlite, SqliteArguments> {
+fn insert<'q>(records: &[&'q AttemptRecord]) -> Query<'q> {
     static FULL: LazyLock<String> = LazyLock::new(|| insertion(RECORDS_PER_STATEMENT));
     let insert = if records.len() == RECORDS_PER_STATEMENT {
         sqlx::query(FULL.as_str())

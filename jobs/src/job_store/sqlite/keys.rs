@@ -33,7 +33,7 @@ impl UniqueKeys for SqliteJobStore {
 
     async fn release(&self, ids: &[JobId]) -> Result<(), EngineError> {
         let release = sqlx::query("DELETE FROM unique_keys WHERE job IN (SELECT value FROM json_each(?1))");
-        self.execute(release.bind(ids_json(ids))).await.map(drop)
+        self.execute(release.bind(ids_json(ids))).await
     }
 }
 
