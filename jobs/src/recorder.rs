@@ -67,8 +67,7 @@ struct RecorderShared {
     dropped: Arc<AtomicU64>,
     closing: CancellationToken,
     writer: Mutex<Option<JoinHandle<()>>>,
-    default_level: RecordLevel,
-    levels: HashMap<String, RecordLevel>,
+    config: RecorderConfig,
 }
 
 impl Recorder {
@@ -86,8 +85,7 @@ impl Recorder {
             batch_max: config.batch_max.max(1),
         };
         let writer = Mutex::new(Some(tokio::spawn(writer.run())));
-        let RecorderConfig { default_level, levels, .. } = config;
-        Self { shared: Arc::new(RecorderShared { sender, dropped, closing, writer, default_level, levels }) }
+        Self { shared: Arc::new(RecorderShared { sender, dropped, closing, writer, config }) }
     }
 
     /// Buffers a record, unless the level of its queue excludes it; drops and counts it when the buffer is full.
@@ -99,7 +97,7 @@ impl Recorder {
 
     /// The record level of a queue; looked up once per worker rather than once per job.
     pub fn level(&self, queue: &str) -> RecordLevel {
-        self.shared.levels.get(queue).copied().unwrap_or(self.shared.default_level)
+        self.shared.config.levels.get(queue).copied().unwrap_or(self.shared.config.default_level)
     }
 
     /// Number of records dropped since the start.

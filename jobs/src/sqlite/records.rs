@@ -29,7 +29,7 @@ const READERS_MAX: u32 = 2;
 /// A [`RecordStore`] over a SQLite file. Clones share it.
 #[derive(Clone)]
 pub struct SqliteRecords {
-    database: Database,
+    pub(super) database: Database,
 }
 
 impl SqliteRecords {
@@ -38,10 +38,6 @@ impl SqliteRecords {
     pub async fn open(path: &Path) -> Result<Self, OpenError> {
         // Creates the queue's tables too, which stay empty: both uses share one history of migrations.
         Ok(Self { database: Database::open(path, &super::file::migrations(), READERS_MAX).await? })
-    }
-
-    pub(super) fn new(database: Database) -> Self {
-        Self { database }
     }
 }
 
