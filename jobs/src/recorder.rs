@@ -21,7 +21,6 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    engine::EngineError,
     error::describe,
     records::{AttemptOutcome, AttemptRecord, RecordLevel, RecordStore},
 };
@@ -192,12 +191,8 @@ impl Writer {
         tracing::warn!(error = describe(&first), records = count, "attempt record write failed, retrying");
         tokio::time::sleep(self.flush_every).await;
         if let Err(error) = self.store.append(batch).await {
-            self.count_lost(count, &error);
+            self.dropped.fetch_add(count as u64, Ordering::Relaxed);
+            tracing::error!(error = describe(&error), records = count, "attempt records dropped");
         }
-    }
-
-    fn count_lost(&self, count: usize, error: &EngineError) {
-        self.dropped.fetch_add(count as u64, Ordering::Relaxed);
-        tracing::error!(error = describe(error), records = count, "attempt records dropped");
     }
 }
