@@ -4,7 +4,7 @@
 //! A [`Problem`] becomes a body only in [`crate::edge`], which knows the request id.
 
 use axum::response::{IntoResponse, Response};
-use base::{Timestamp, error_class::describe};
+use base::error_class::describe;
 use cache::SessionError;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
@@ -282,11 +282,6 @@ impl From<SessionError> for Problem {
             }
         }
     }
-}
-
-/// Milliseconds between two timestamps, for logs and responses; 0 when the clock went back.
-pub(crate) fn millis_between(from: Timestamp, to: Timestamp) -> u64 {
-    u64::try_from(to.as_millisecond() - from.as_millisecond()).unwrap_or(0)
 }
 
 #[cfg(test)]
