@@ -49,15 +49,13 @@ impl Housekeeping {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                _ = orders.tick() => {
-                    self.stale_orders(&stop).await;
-                    continue;
+                _ = orders.tick() => self.stale_orders(&stop).await,
+                _ = tick.tick() => {
+                    self.rows(&stop).await;
+                    if let Some(partitions) = &self.partitions {
+                        self.months(partitions).await;
+                    }
                 }
-                _ = tick.tick() => {}
-            }
-            self.rows(&stop).await;
-            if let Some(partitions) = &self.partitions {
-                self.months(partitions).await;
             }
         }
     }
