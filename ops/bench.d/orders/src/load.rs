@@ -19,7 +19,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(30);
 pub(crate) struct Load {
     address: String,
     key: String,
-    merchant: MerchantId,
+    pub(crate) merchant: MerchantId,
     /// Number of orders so far: each has its own idempotency key.
     placed: AtomicUsize,
 }
@@ -39,10 +39,6 @@ impl Placed {
 impl Load {
     pub(crate) fn new(address: String, key: String, merchant: MerchantId) -> Self {
         Self { address, key, merchant, placed: AtomicUsize::new(0) }
-    }
-
-    pub(crate) fn merchant(&self) -> MerchantId {
-        self.merchant
     }
 
     /// Places `orders` orders from `callers` callers; an error if one is not accepted.
