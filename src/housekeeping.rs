@@ -43,7 +43,6 @@ pub(crate) struct Housekeeping {
 }
 
 impl Housekeeping {
-    /// Runs until stopped.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let (mut tick, mut orders) = (tokio::time::interval(EVERY), tokio::time::interval(EXPIRE_EVERY));
         loop {

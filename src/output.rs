@@ -10,7 +10,6 @@ pub(crate) fn complain(error: &anyhow::Error) {
     drop(writeln!(io::stderr(), "orderworks: {error:#}"));
 }
 
-/// Prints a text unchanged.
 pub(crate) fn text(text: &str) -> anyhow::Result<()> {
     match write!(io::stdout().lock(), "{text}").and_then(|()| io::stdout().flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),

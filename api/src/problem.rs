@@ -173,7 +173,6 @@ impl Problem {
         self.0.kind
     }
 
-    /// Invalid fields.
     pub(crate) fn invalid(errors: Vec<FieldError>) -> Self {
         let detail = match errors.len() {
             1 => "one field is at fault, see `errors`".to_owned(),
@@ -206,13 +205,11 @@ impl Problem {
         self.with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
     }
 
-    /// Names the rate limit that was hit.
     pub(crate) fn violating(mut self, policy: &'static str) -> Self {
         self.0.violated = Some(policy);
         self
     }
 
-    /// The JSON body.
     pub(crate) fn body(self, request_id: &str) -> String {
         let type_url = self.type_url();
         let Parts { kind, detail, errors, violated, .. } = *self.0;

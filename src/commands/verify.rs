@@ -61,7 +61,6 @@ fn bar() -> anyhow::Result<ProgressBar> {
     Ok(ProgressBar::with_draw_target(Some(STEPS), ProgressDrawTarget::stderr()).with_style(style))
 }
 
-/// Prints violations and progress.
 struct Printer {
     as_json: bool,
     bar: ProgressBar,

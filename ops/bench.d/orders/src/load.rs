@@ -24,7 +24,6 @@ pub(crate) struct Load {
     placed: AtomicUsize,
 }
 
-/// Result of a series of orders.
 pub(crate) struct Placed {
     pub(crate) taken: Vec<Duration>,
     seconds: f64,
@@ -118,7 +117,6 @@ impl Connection {
         Ok(Self(BufReader::new(stream)))
     }
 
-    /// Sends a request and returns status and body.
     fn send(&mut self, method: &str, path: &str, headers: &str, body: &str) -> anyhow::Result<(u16, String)> {
         let length = body.len();
         let request = format!("{method} {path} HTTP/1.1\r\n{headers}Content-Length: {length}\r\n\r\n{body}");
@@ -136,7 +134,6 @@ impl Connection {
     }
 }
 
-/// The sku that this order buys.
 pub(crate) fn sku(order: usize) -> String {
     format!("SKU-{:02}", order % SKUS)
 }
