@@ -43,7 +43,6 @@ struct Program {
     folder: TempDir,
 }
 
-/// A running process.
 pub(crate) struct Role(Child);
 
 impl Role {
