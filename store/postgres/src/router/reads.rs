@@ -1,6 +1,6 @@
 //! Reads: each on the primary of its owner, or on a replica of it.
 
-use base::postgres::Database;
+use base::postgres::{Database, Query};
 use sqlx::postgres::PgRow;
 use store::{
     domain::MerchantId,
@@ -14,7 +14,7 @@ use super::{
     member::Member,
     owner::Owner,
 };
-use crate::{api_keys, fault::PostgresFault, transaction::Query};
+use crate::{api_keys, fault::PostgresFault};
 
 impl Router {
     /// The first row of a read; `None` comes from the primary.

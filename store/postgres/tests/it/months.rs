@@ -2,10 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use base::{
-    Ambient,
-    postgres::{PostgresConfig, scratch::Scratch},
-};
+use base::{Ambient, postgres::PostgresConfig, testing::scratch::Scratch};
 use futures::future::join_all;
 use sqlx::{AssertSqlSafe, Executor, PgPool};
 use store::{
