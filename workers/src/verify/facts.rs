@@ -2,7 +2,7 @@
 
 use store::{
     audit::{AuditedEndpoint, OrderMoney},
-    domain::{Event, Order, OrderId, Payment, PaymentId, Refund},
+    domain::{Event, Order, Payment, Refund},
     orders::MailRecord,
     webhooks::WebhookAttempt,
 };
