@@ -71,16 +71,17 @@ impl Client {
         self.get(path, query).await
     }
 
-    /// Sends a POST request that takes effect once under `key`.
+    /// Sends a POST request that takes effect once under `key`; without one where repeating it changes nothing.
     pub(super) async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
         form: Form,
-        key: &str,
+        key: Option<&str>,
     ) -> Result<Answer<T>, ProviderError> {
         let mut url = self.config.url.clone();
         url.set_path(path);
-        let call = self.http.post(url).header("idempotency-key", key);
+        let call = self.http.post(url);
+        let call = key.into_iter().fold(call, |call, key| call.header("idempotency-key", key));
         let call = call.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form.text());
         self.exchange(call).await
     }

@@ -58,16 +58,13 @@ impl Check<'_> {
                 let found = format!("the order names {}, the payment {ours}", recorded.provider_reference);
                 self.findings.push(manual(Code::AmountDiffers, found, "look both up at the provider"));
             }
-            (Some(ours), None) if order.status == OrderStatus::Cancelled => {
+            (Some(ours), None)
+                if matches!(order.status, OrderStatus::Cancelled | OrderStatus::PaymentFailed) =>
+            {
                 // The job applies the decision: it records the capture and requests the refund.
-                let found = format!("captured as {ours} for a cancelled order");
+                let found = format!("captured as {ours} for an order that is {}", order.status);
                 let finding = self.unless_looked_up(Code::CaptureUnexpected, found)?;
                 self.findings.push(finding.with("payment", id));
-            }
-            (Some(ours), None) if order.status == OrderStatus::PaymentFailed => {
-                let found = format!("captured as {ours}, recorded as failed");
-                let people = "give the money back at the provider";
-                self.findings.push(manual(Code::CaptureUnexpected, found, people));
             }
             // A pending order with a decision does not advance, which rule I1 reports.
             _ => {}
