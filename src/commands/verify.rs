@@ -14,11 +14,7 @@ use workers::{
 };
 
 use crate::{
-    cli::VerifyArgs,
-    config::Config,
-    output,
-    sandbox::{Sandbox, with_books},
-    wiring::open_audit,
+    cli::VerifyArgs, config::Config, output, provider::with_ledger, sandbox::Sandbox, wiring::open_audit,
 };
 
 /// Steps of the progress bar.
@@ -59,7 +55,7 @@ async fn provider(config: &Config, ambient: &Ambient) -> anyhow::Result<Chosen> 
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         sandbox = Some(Sandbox::start(address, folder, None, ambient).await?);
     }
-    Ok((with_books(&config.payments, sandbox.as_ref(), ambient)?, sandbox))
+    Ok((with_ledger(&config.payments, sandbox.as_ref(), ambient)?, sandbox))
 }
 
 fn bar() -> anyhow::Result<ProgressBar> {

@@ -6,7 +6,8 @@ use workers::verify::Verify;
 
 use super::Roles;
 use crate::{
-    sandbox::{Sandbox, with_books},
+    provider::with_ledger,
+    sandbox::Sandbox,
     verify::{Auditor, VerifyGauges},
     wiring::SchedulerParts,
 };
@@ -30,7 +31,7 @@ impl Roles<'_> {
     ) -> anyhow::Result<()> {
         let config = self.wiring.config;
         // A process without its own provider does not read the ledger.
-        verify.provider = with_books(&config.payments, sandbox, self.wiring.ambient)?;
+        verify.provider = with_ledger(&config.payments, sandbox, self.wiring.ambient)?;
         let gauges = VerifyGauges::register(&self.metrics);
         let auditor = Auditor { verify, gauges, every, grace: config.verify.grace };
         self.spawn(auditor.run(self.shutdown()));

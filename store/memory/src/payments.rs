@@ -7,7 +7,9 @@ use base::Timestamp;
 use store::{
     domain::{Decision, MerchantId, Payment, PaymentAttempt, PaymentId, Refund, RefundId, RefundState},
     error::StoreError,
-    payments::{Begun, ChargeRecorded, Decided, NewPayment, PaymentEntry, PaymentStore, RefundBegun, rejection},
+    payments::{
+        Begun, ChargeRecorded, Decided, NewPayment, PaymentEntry, PaymentStore, RefundBegun, rejection,
+    },
 };
 
 use super::{

@@ -26,7 +26,9 @@ use store::{
     payments::{Begun, ChargeRecorded, Decided, NewPayment},
 };
 
-use super::{PROVIDER_ATTEMPTS_MAX, PROVIDER_BACKOFF, provider_failure, query_of, same_provider, unless_paused};
+use super::{
+    PROVIDER_ATTEMPTS_MAX, PROVIDER_BACKOFF, provider_failure, query_of, same_provider, unless_paused,
+};
 use crate::{
     env::Env,
     provider::{CaptureRequest, ChargeOutcome, ChargeQuery, Created, ProviderError, capture_key},
@@ -36,6 +38,8 @@ use crate::{
 /// Deadlines of the calls; the job's timeout leaves room for the lookup after them.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(5);
 const CAPTURE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Decline code of a payment whose order ended before its charge was created.
+const ORDER_ENDED: &str = "order_ended";
 const FENCED_OFF: &str = "fenced_off_by_a_newer_attempt";
 /// How long after the begin of an attempt its call may still reach the provider, and how long after a cancellation a
 /// run that has not read it may still call: the job's timeout with a wide margin.
@@ -247,6 +251,9 @@ async fn apply(
 /// with nothing to record.
 async fn find_stray_charge(ctx: &JobContext<Env>, order: &Order) -> Result<(), JobError> {
     let env = &ctx.env;
+    if env.provider.creates_first() {
+        return close(ctx, order).await;
+    }
     let payment = env.payments.payment(PaymentId::of_order(order.id)).await?;
     let Some(payment) = payment.filter(|payment| payment.epoch > 0) else {
         return rest_after(ctx, order.updated_at);
@@ -261,6 +268,28 @@ async fn find_stray_charge(ctx: &JobContext<Env>, order: &Order) -> Result<(), J
         Some(outcome) => learn(ctx, order.id, &payment, outcome).await,
         None => nothing_charged(ctx, order, &payment).await,
     }
+}
+
+/// Ends the payment of an order that ended otherwise, where only a recorded charge is captured: the attempt fences off
+/// all that have not recorded theirs, and its decision keeps later ones from beginning. So no clock is needed to know
+/// that no call is in flight.
+async fn close(ctx: &JobContext<Env>, order: &Order) -> Result<(), JobError> {
+    let payments = &ctx.env.payments;
+    let payment = payments.open_payment(new_payment(ctx, order)).await?;
+    if payment.decision.is_none() {
+        same_provider(&ctx.env, &payment)?;
+    }
+    let epoch = match payments.begin_attempt(payment.id, &ctx.env.worker, ctx.ambient.now()).await? {
+        Begun::Attempt { epoch } => epoch,
+        Begun::Decided(Decision::Declined { .. }) => return Ok(()),
+        Begun::Decided(captured) => return apply(ctx, order.id, &payment, captured).await,
+        Begun::NotFound => return Err(JobError::retry("payment_not_found")),
+    };
+    // Read after the attempt began: no earlier one records a charge any more.
+    let fenced = payments.payment(payment.id).await?.ok_or_else(|| JobError::retry("payment_not_found"))?;
+    let found = ctx.env.provider.abandon(&query_of(&fenced)).await.map_err(provider_failure)?;
+    let outcome = found.unwrap_or_else(|| ChargeOutcome::Declined { code: ORDER_ENDED.to_owned() });
+    record(ctx, order.id, &fenced, epoch, outcome).await
 }
 
 /// Records an outcome that a lookup found or the provider reported.

@@ -23,8 +23,8 @@ use governor::{
 };
 
 use super::{
-    CaptureRequest, ChargeOutcome, ChargeQuery, ChargeReport, Created, Ledger, PaymentProvider, ProviderError,
-    RefundOutcome, RefundRequest,
+    CaptureRequest, ChargeOutcome, ChargeQuery, ChargeReport, Created, Ledger, PaymentProvider,
+    ProviderError, RefundOutcome, RefundRequest,
     breaker::{Breaker, BreakerConfig, CallOutcome},
 };
 
@@ -114,6 +114,10 @@ fn call_outcome(error: &ProviderError) -> CallOutcome {
 impl PaymentProvider for Guarded {
     fn name(&self) -> &'static str {
         self.provider.name()
+    }
+
+    fn creates_first(&self) -> bool {
+        self.provider.creates_first()
     }
 
     async fn create(&self, request: &CaptureRequest) -> Result<Created, ProviderError> {

@@ -31,8 +31,12 @@ pub trait PaymentProvider: Send + Sync + 'static {
     /// Stable name, stored with each payment.
     fn name(&self) -> &'static str;
 
-    /// Creates a charge that moves no money before it is captured. By default none is: the provider remembers keys for
-    /// ever, and `capture` does it all.
+    /// Whether charges are created before they are captured. Otherwise the provider remembers keys for ever.
+    fn creates_first(&self) -> bool {
+        false
+    }
+
+    /// Creates a charge that moves no money before it is captured.
     async fn create(&self, _request: &CaptureRequest) -> Result<Created, ProviderError> {
         Ok(Created::WithCapture)
     }

@@ -18,7 +18,9 @@ use sqlx::{migrate::Migrator, sqlite::SqliteRow};
 use store::{
     domain::{Decision, MerchantId, Payment, PaymentAttempt, PaymentId, RefundId, RefundState},
     error::StoreError,
-    payments::{Begun, ChargeRecorded, Decided, NewPayment, PaymentEntry, PaymentStore, RefundBegun, rejection},
+    payments::{
+        Begun, ChargeRecorded, Decided, NewPayment, PaymentEntry, PaymentStore, RefundBegun, rejection,
+    },
     rules::columns::Columns,
 };
 
@@ -143,7 +145,8 @@ impl PaymentStore for SqlitePayments {
             .bind(reference.to_owned())
             .bind(at.as_millisecond());
         let why = move |payment: Option<Payment>| rejection::charge_not_recorded(payment.as_ref(), epoch);
-        let recorded = self.insert(query, id, Some(ChargeRecorded::Charge(reference.to_owned())), why).await?;
+        let recorded =
+            self.insert(query, id, Some(ChargeRecorded::Charge(reference.to_owned())), why).await?;
         let odd = || failed(SqliteError::Corrupt(format!("{id} has no charge but rejects one")));
         recorded.ok_or_else(odd)
     }

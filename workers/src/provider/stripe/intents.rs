@@ -139,7 +139,7 @@ pub(super) async fn report(client: &Client, id: &str) -> Result<Option<ChargeRep
 }
 
 /// Reads an intent that is recorded here. Where Stripe does not know it, the key is that of another account or mode.
-async fn read(client: &Client, id: &str) -> Result<Intent, ProviderError> {
+pub(super) async fn read(client: &Client, id: &str) -> Result<Intent, ProviderError> {
     match client.get::<Intent>(&path(id, ""), Form::new()).await? {
         Answer::Done(intent) if intent.id == id => Ok(intent),
         Answer::Done(_) => Err(ProviderError::Protocol { detail: "another_charge" }),

@@ -26,6 +26,7 @@ mod config;
 mod error;
 mod form;
 mod intents;
+mod ledger;
 mod objects;
 mod refunds;
 
@@ -37,7 +38,7 @@ use client::Client;
 pub use config::StripeConfig;
 
 use super::{
-    CaptureRequest, ChargeOutcome, ChargeQuery, ChargeReport, ClientError, Created, PaymentProvider,
+    CaptureRequest, ChargeOutcome, ChargeQuery, ChargeReport, ClientError, Created, Ledger, PaymentProvider,
     ProviderError, RefundOutcome, RefundRequest,
 };
 
@@ -58,6 +59,10 @@ impl StripeProvider {
 impl PaymentProvider for StripeProvider {
     fn name(&self) -> &'static str {
         "stripe"
+    }
+
+    fn creates_first(&self) -> bool {
+        true
     }
 
     async fn create(&self, request: &CaptureRequest) -> Result<Created, ProviderError> {
@@ -82,5 +87,9 @@ impl PaymentProvider for StripeProvider {
 
     async fn report(&self, reference: &str) -> Result<Option<ChargeReport>, ProviderError> {
         intents::report(&self.client, reference).await
+    }
+
+    fn ledger(&self) -> Option<&dyn Ledger> {
+        Some(self)
     }
 }

@@ -10,7 +10,7 @@
 //! | any other | cancelled as `authentication_required` (no customer here) |
 
 use serde::Deserialize;
-use store::domain::{Currency, OrderId};
+use store::domain::{Currency, OrderId, PaymentId};
 
 use super::amount::to_stripe;
 use crate::provider::{ChargeOutcome, ProviderError, wire::decode};
@@ -39,9 +39,21 @@ pub(super) struct Intent {
     pub(super) status: String,
     pub(super) amount: i64,
     currency: String,
+    /// Seconds since the epoch.
+    #[serde(default)]
+    pub(super) created: i64,
     metadata: Option<Metadata>,
     last_payment_error: Option<Box<StripeError>>,
+    latest_charge: Option<LatestCharge>,
     cancellation_reason: Option<String>,
+}
+
+/// The charge of an intent: its id, or the whole where it was asked for.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+enum LatestCharge {
+    Whole { amount_refunded: i64 },
+    Other(serde::de::IgnoredAny),
 }
 
 /// Metadata that we wrote.
@@ -49,6 +61,7 @@ pub(super) struct Intent {
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct Metadata {
     pub(super) order_id: Option<String>,
+    pub(super) payment_id: Option<String>,
     pub(super) refund_id: Option<String>,
 }
 
@@ -56,6 +69,17 @@ impl Intent {
     /// The order in the metadata.
     pub(super) fn order(&self) -> Option<OrderId> {
         self.metadata.as_ref()?.order_id.as_deref()?.parse().ok()
+    }
+
+    /// The payment in the metadata.
+    pub(super) fn payment(&self) -> Option<PaymentId> {
+        self.metadata.as_ref()?.payment_id.as_deref()?.parse().ok()
+    }
+
+    /// Whether it was captured and not refunded in full.
+    pub(super) fn holds_money(&self) -> bool {
+        let whole = |charge: &LatestCharge| matches!(charge, LatestCharge::Whole { amount_refunded } if *amount_refunded >= self.amount);
+        self.has_succeeded() && !self.latest_charge.as_ref().is_some_and(whole)
     }
 
     pub(super) fn is_over(&self, amount_minor: i64, currency: Currency) -> bool {
@@ -102,7 +126,9 @@ pub(super) enum Standing {
     Unconfirmed,
     Processing,
     /// Nothing here can advance it; the code of the decline once it is cancelled.
-    Stuck { code: String },
+    Stuck {
+        code: String,
+    },
 }
 
 /// Error object of Stripe. Its message is not read: it is written for people and may quote the request.

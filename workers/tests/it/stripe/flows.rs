@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base::Ambient;
 use jobs::{Job, JobError};
-use store::domain::{OrderId, OrderStatus, PaymentId, RefundId};
+use store::domain::{Decision, OrderId, OrderStatus, PaymentId, RefundId};
 use workers::{
     jobs::ChargePayment,
     provider::{PaymentProvider, RefundOutcome, RefundRequest, stripe::API_VERSION},
@@ -153,10 +153,11 @@ async fn a_cancelled_order_is_not_charged_by_looking_for_its_charge() {
     ChargePayment { order }.run(&context(till.env())).await.expect_err("unknown");
     let at = till.shop.ambient.now();
     till.shop.orders.cancel(till.shop.merchant, order, "changed_mind", at).await.expect("cancels");
-    let error =
-        ChargePayment { order }.run(&context(till.env())).await.expect_err("a call may be on its way");
-    assert!(matches!(error, JobError::Snooze(_)), "{error:?}");
+    ChargePayment { order }.run(&context(till.env())).await.expect("closes the payment");
     assert!(till.intents(order).await.is_empty());
+    let payment = till.shop.payments.payment(PaymentId::of_order(order)).await.expect("reads");
+    let decision = payment.expect("a payment").decision;
+    assert_eq!(decision, Some(Decision::Declined { code: "order_ended".to_owned() }));
 }
 
 #[tokio::test]

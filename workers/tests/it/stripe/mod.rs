@@ -36,7 +36,7 @@ fn client(front: &Front, timeout: Duration, ambient: Ambient) -> StripeProvider 
     client_of(&front.url, timeout, ambient)
 }
 
-fn client_of(url: &str, timeout: Duration, ambient: Ambient) -> StripeProvider {
+pub(crate) fn client_of(url: &str, timeout: Duration, ambient: Ambient) -> StripeProvider {
     let config = StripeConfig { url: url.parse().expect("a URL"), secret_key: KEY.into(), timeout };
     StripeProvider::new(config, ambient).expect("a client")
 }

@@ -54,8 +54,7 @@ async fn requests_have_the_shape_that_stripe_documents() {
         assert_eq!(call.status, 200, "{call:?}");
     }
     let kinds: Vec<_> = seen.iter().map(|call| format!("{} {}", call.method, call.path)).collect();
-    for kind in ["POST /v1/payment_intents", "GET /v1/refunds", "POST /v1/refunds"]
-    {
+    for kind in ["POST /v1/payment_intents", "GET /v1/refunds", "POST /v1/refunds"] {
         assert!(kinds.iter().any(|seen| seen == kind), "{kind} in {kinds:?}");
     }
     for (method, end) in [("GET", "pi_"), ("POST", "/confirm"), ("POST", "/cancel")] {

@@ -9,7 +9,7 @@ use serde_json::json;
 use store::{
     domain::{Decision, Order, OrderId, OrderStatus, PaymentId},
     outbox::Command,
-    payments::{Begun, Decided, NewPayment},
+    payments::{Begun, ChargeRecorded, Decided, NewPayment},
 };
 use workers::{
     Env,
@@ -17,7 +17,9 @@ use workers::{
 };
 
 use super::client_of;
-use crate::util::{CrashAt, CrashingPayments, CrashingProvider, Step, StripeServer, TestMerchant, context, soon};
+use crate::util::{
+    CrashAt, CrashingPayments, CrashingProvider, Step, StripeServer, TestMerchant, context, soon,
+};
 
 /// Ten minutes ahead, behind, and none.
 const SKEWS: [i64; 3] = [600, -600, 0];
@@ -91,10 +93,8 @@ async fn a_charge_is_recorded_before_it_is_confirmed_and_only_that_one() {
     for step in [Step::Create, Step::RecordCharge, Step::Capture] {
         let order = counter.shop.place("pm_card_visa").await.id;
         let crash = CrashAt::new(step);
-        let payments =
-            CrashingPayments { inner: Arc::clone(&counter.shop.payments), crash: crash.clone() };
-        let provider =
-            client_of(&counter.stripe.url, Duration::from_secs(5), counter.shop.ambient.clone());
+        let payments = CrashingPayments { inner: Arc::clone(&counter.shop.payments), crash: crash.clone() };
+        let provider = client_of(&counter.stripe.url, Duration::from_secs(5), counter.shop.ambient.clone());
         let provider = CrashingProvider { inner: Arc::new(provider), crash: crash.clone() };
         let env = counter.shop.env_with(Arc::new(payments), Arc::new(provider));
         let before = counter.captured();
@@ -275,6 +275,29 @@ async fn a_capture_of_an_order_that_failed_otherwise_goes_back() {
     refund.run(&context(counter.env(Duration::from_secs(5)))).await.expect("refunds");
     let stored = counter.shop.orders.order_by_id(order.id).await.expect("reads").expect("an order");
     assert_eq!((stored.status, stored.refunded_minor), (OrderStatus::PaymentFailed, 2500));
+}
+
+#[tokio::test]
+async fn a_run_that_had_not_seen_the_cancellation_charges_nothing_and_no_clock_is_asked() {
+    let counter = Counter::open(600).await;
+    for step in [Step::Open, Step::Begin, Step::Create] {
+        let order = counter.shop.place("pm_card_visa").await.id;
+        let crash = CrashAt::new(step);
+        let payments = CrashingPayments { inner: Arc::clone(&counter.shop.payments), crash: crash.clone() };
+        let provider = client_of(&counter.stripe.url, Duration::from_secs(5), counter.shop.ambient.clone());
+        let provider = CrashingProvider { inner: Arc::new(provider), crash: crash.clone() };
+        let env = counter.shop.env_with(Arc::new(payments), Arc::new(provider));
+        crash.run(&ChargePayment { order }, &context(env)).await;
+        counter.cancel(order).await;
+        counter.charge(order).await.expect("ends the payment at once");
+        // What the paused run would do next.
+        let (id, at) = (PaymentId::of_order(order), counter.shop.ambient.now());
+        let begun = counter.shop.payments.begin_attempt(id, "paused", at).await.expect("answers");
+        assert!(matches!(begun, Begun::Decided(Decision::Declined { .. })), "{step:?} {begun:?}");
+        let recorded = counter.shop.payments.record_charge(id, 1, "pi_9", at).await.expect("answers");
+        assert!(matches!(recorded, ChargeRecorded::Decided(_)), "{step:?} {recorded:?}");
+    }
+    assert_eq!(counter.captured(), 0);
 }
 
 impl Counter {

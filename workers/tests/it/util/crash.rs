@@ -14,8 +14,8 @@ use tokio::sync::Notify;
 use workers::{
     Env,
     provider::{
-        CaptureRequest, ChargeOutcome, ChargeQuery, Created, PaymentProvider, ProviderError,
-        RefundOutcome, RefundRequest,
+        CaptureRequest, ChargeOutcome, ChargeQuery, Created, PaymentProvider, ProviderError, RefundOutcome,
+        RefundRequest,
     },
 };
 
@@ -177,6 +177,10 @@ pub(crate) struct CrashingProvider {
 impl PaymentProvider for CrashingProvider {
     fn name(&self) -> &'static str {
         self.inner.name()
+    }
+
+    fn creates_first(&self) -> bool {
+        self.inner.creates_first()
     }
 
     async fn create(&self, request: &CaptureRequest) -> Result<Created, ProviderError> {

@@ -146,7 +146,12 @@ impl Shared {
     }
 
     /// Answers a call, under its key where it has one.
-    fn answer(&self, call: String, headers: &HeaderMap, effect: impl FnOnce(&mut Records) -> Reply) -> Response {
+    fn answer(
+        &self,
+        call: String,
+        headers: &HeaderMap,
+        effect: impl FnOnce(&mut Records) -> Reply,
+    ) -> Response {
         let mut records = self.records();
         records.calls.push(call);
         if records.failing != 0 {
@@ -255,7 +260,8 @@ async fn confirm(State(shared): State<Arc<Shared>>, Path(id): Path<String>, head
             let body = json!({ "code": "payment_intent_unexpected_state", "payment_intent": intent });
             return error(400, body);
         }
-        let failed = json!({ "type": "card_error", "code": "card_declined", "decline_code": "insufficient_funds" });
+        let failed =
+            json!({ "type": "card_error", "code": "card_declined", "decline_code": "insufficient_funds" });
         let (status, reply) = match intent["payment_method"].as_str().expect("a method") {
             "pm_declined" => {
                 intent["last_payment_error"] = failed.clone();
@@ -286,7 +292,10 @@ async fn cancel(
         }
         let Some(intent) = records.intent(&id) else { return missing("intent") };
         if matches!(intent["status"].as_str(), Some("succeeded" | "canceled" | "processing")) {
-            return error(400, json!({ "code": "payment_intent_unexpected_state", "payment_intent": intent }));
+            return error(
+                400,
+                json!({ "code": "payment_intent_unexpected_state", "payment_intent": intent }),
+            );
         }
         intent["status"] = "canceled".into();
         intent["cancellation_reason"] = form(&body)["cancellation_reason"].clone().into();
@@ -345,7 +354,8 @@ async fn refunds(
     headers: HeaderMap,
 ) -> Response {
     shared.answer("list refunds".to_owned(), &headers, |records| {
-        let of_charge = records.refunds.iter().filter(|refund| refund["payment_intent"] == *asked["payment_intent"]);
+        let of_charge =
+            records.refunds.iter().filter(|refund| refund["payment_intent"] == *asked["payment_intent"]);
         page(&of_charge.cloned().collect::<Vec<_>>(), &asked)
     })
 }
