@@ -232,9 +232,6 @@ impl PaymentProvider for SimProvider {
     }
 
     async fn create(&self, request: &CaptureRequest) -> Result<Created, ProviderError> {
-        if !self.creates_first {
-            return Ok(Created::WithCapture);
-        }
         let order = request.order;
         self.exchange("create", move |provider| {
             let mut books = provider.books();

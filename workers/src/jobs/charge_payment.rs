@@ -145,12 +145,11 @@ async fn ask_provider(
         if let Some(known) = provider.find(&query_of(payment)).await? {
             return Ok(known);
         }
-    } else {
+    } else if provider.creates_first() {
         match within(CREATE_TIMEOUT, provider.create(&request)).await? {
             Created::Charge(created) => {
                 request.charge = Some(record_charge(ctx, payment.id, epoch, created).await?);
             }
-            Created::WithCapture => {}
             Created::Declined { code } => return Ok(ChargeOutcome::Declined { code }),
         }
     }
@@ -287,7 +286,10 @@ async fn close(ctx: &JobContext<Env>, order: &Order) -> Result<(), JobError> {
     };
     // Read after the attempt began: no earlier one records a charge any more.
     let fenced = payments.payment(payment.id).await?.ok_or_else(|| JobError::retry("payment_not_found"))?;
-    let found = ctx.env.provider.abandon(&query_of(&fenced)).await.map_err(provider_failure)?;
+    let found = match fenced.charge {
+        Some(_) => ctx.env.provider.abandon(&query_of(&fenced)).await.map_err(provider_failure)?,
+        None => None,
+    };
     let outcome = found.unwrap_or_else(|| ChargeOutcome::Declined { code: ORDER_ENDED.to_owned() });
     record(ctx, order.id, &fenced, epoch, outcome).await
 }

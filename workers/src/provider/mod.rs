@@ -36,9 +36,9 @@ pub trait PaymentProvider: Send + Sync + 'static {
         false
     }
 
-    /// Creates a charge that moves no money before it is captured.
+    /// Creates a charge that moves no money before it is captured; see [`PaymentProvider::creates_first`].
     async fn create(&self, _request: &CaptureRequest) -> Result<Created, ProviderError> {
-        Ok(Created::WithCapture)
+        Err(ProviderError::Protocol { detail: "charges_are_not_created" })
     }
 
     /// Captures money at once, or returns the decline.
@@ -95,8 +95,6 @@ pub struct CaptureRequest {
 pub enum Created {
     /// Created under the provider's id. It must be recorded before it is captured.
     Charge(String),
-    /// Nothing was created: the capture creates the charge under its key.
-    WithCapture,
     /// It cannot be charged, with a stable code.
     Declined { code: String },
 }

@@ -55,8 +55,6 @@ struct Records {
     /// Status that a held intent shows.
     shown: &'static str,
     calls: Vec<String>,
-    /// Answers every call with this status, unless 0.
-    failing: u16,
 }
 
 type Reply = (u16, Value);
@@ -93,11 +91,6 @@ impl StripeServer {
     /// The bank answers: held confirmations succeed.
     pub(crate) fn release(&self) {
         self.shared.released.send_replace(true);
-    }
-
-    /// Answers everything with this status; 0 works again.
-    pub(crate) fn fail(&self, status: u16) {
-        self.shared.records().failing = status;
     }
 
     /// Forgets all idempotency keys, as Stripe does after a day.
@@ -154,10 +147,6 @@ impl Shared {
     ) -> Response {
         let mut records = self.records();
         records.calls.push(call);
-        if records.failing != 0 {
-            let status = records.failing;
-            return self.respond((status, json!({ "error": { "type": "api_error" } })));
-        }
         let key = headers.get("idempotency-key").map(|key| key.to_str().expect("text").to_owned());
         if let Some(kept) = key.as_ref().and_then(|key| records.kept.get(key)) {
             return self.respond(kept.clone());
@@ -228,8 +217,7 @@ async fn read(State(shared): State<Arc<Shared>>, Path(id): Path<String>, headers
 async fn confirm(State(shared): State<Arc<Shared>>, Path(id): Path<String>, headers: HeaderMap) -> Response {
     let held = {
         let mut records = shared.records();
-        let held = records.failing == 0
-            && !records.locked.contains(&id)
+        let held = !records.locked.contains(&id)
             && records.intent(&id).is_some_and(|intent| intent["payment_method"] == "pm_held");
         if held {
             records.locked.insert(id.clone());
