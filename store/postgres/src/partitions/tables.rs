@@ -5,9 +5,12 @@
 //! rows are moved while every statement on the table waits, so that none misses them. Detaching locks the parent
 //! briefly. All give up after the configured lock timeout, so that checkouts do not queue behind them.
 
+use std::time::Duration;
+
 use base::{
     Timestamp,
     ids::{Uuid, floor},
+    time::earlier,
 };
 use futures::future::join_all;
 use sqlx::AssertSqlSafe;
@@ -52,19 +55,25 @@ fn tables(family: Family) -> &'static [Table] {
     }
 }
 
-/// The query that finds a row for which a family's month must be kept, and the reason; `$1` and `$2` bound the month's
-/// ids.
-const fn needed(family: Family) -> Option<(&'static str, &'static str)> {
+/// Queries that each find a row for which a family's month must be kept, with the reason; `$1` and `$2` bound the
+/// month's ids.
+const fn needed(family: Family) -> &'static [(&'static str, &'static str)] {
     match family {
-        Family::Orders => Some((
-            "SELECT 1 FROM orders WHERE id >= $1 AND id < $2 AND status IN ('pending', 'paid') LIMIT 1",
-            "an order in it is open",
-        )),
-        Family::Outbox => Some((
+        Family::Orders => &[
+            (
+                "SELECT 1 FROM orders WHERE id >= $1 AND id < $2 AND status IN ('pending', 'paid') LIMIT 1",
+                "an order in it is open",
+            ),
+            (
+                "SELECT 1 FROM refunds WHERE order_id >= $1 AND order_id < $2 AND recorded_at IS NULL LIMIT 1",
+                "a refund in it is not recorded",
+            ),
+        ],
+        Family::Outbox => &[(
             "SELECT 1 FROM outbox_unsent WHERE id >= $1 AND id < $2 LIMIT 1",
             "a message in it is not sent",
-        )),
-        Family::WebhookAttempts => None,
+        )],
+        Family::WebhookAttempts => &[],
     }
 }
 
@@ -103,11 +112,16 @@ impl PostgresOrders {
         Ok(created)
     }
 
-    /// Drops the months of a family that ended before `before`, with all their rows. A month is kept while an order in
-    /// it is open or a message in it unsent.
-    pub async fn drop_partitions(&self, family: Family, before: Timestamp) -> Result<Dropped, StoreError> {
+    /// Drops the months of a family that ended `keep` ago, by `now` and by the server's clock, with all their rows. A
+    /// month is kept while an order in it is open, a refund in it not recorded, or a message in it unsent.
+    pub async fn drop_partitions(
+        &self,
+        family: Family,
+        now: Timestamp,
+        keep: Duration,
+    ) -> Result<Dropped, StoreError> {
         let members = self.router.members();
-        let dropping = members.iter().map(|member| drop_all(&member.primary, family, before));
+        let dropping = members.iter().map(|member| drop_all(&member.primary, family, now, keep));
         let mut all = Dropped::default();
         for (member, dropped) in members.iter().zip(join_all(dropping).await) {
             let dropped = dropped?;
@@ -150,8 +164,10 @@ pub(crate) async fn create_all(
 async fn drop_all(
     database: &OrderDatabase,
     family: Family,
-    before: Timestamp,
+    now: Timestamp,
+    keep: Duration,
 ) -> Result<Dropped, PostgresFault> {
+    let before = earlier(now.min(database.clock().await?), keep);
     let mut dropped = Dropped::default();
     for span in months(database, family).await? {
         if span.to > floor(before) {
@@ -269,9 +285,12 @@ async fn still_needed(
     family: Family,
     span: Span,
 ) -> Result<Option<&'static str>, PostgresFault> {
-    let Some((sql, why)) = needed(family) else { return Ok(None) };
-    let row = unit.row(sqlx::query(sql).bind(span.from).bind(span.to)).await?;
-    Ok(row.map(|_| why))
+    for (sql, why) in needed(family) {
+        if unit.row(sqlx::query(*sql).bind(span.from).bind(span.to)).await?.is_some() {
+            return Ok(Some(why));
+        }
+    }
+    Ok(None)
 }
 
 async fn exists(unit: &mut Unit, table: &str) -> Result<bool, PostgresFault> {

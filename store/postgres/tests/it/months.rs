@@ -2,22 +2,28 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use base::{Ambient, postgres::PostgresConfig, testing::scratch::Scratch};
+use base::{Ambient, postgres::PostgresConfig, testing::scratch::Scratch, time::later};
 use futures::future::join_all;
 use sqlx::{AssertSqlSafe, Executor, PgPool};
 use store::{
-    domain::{EndpointId, EventId, Order, OrderStatus},
-    orders::{MailRecord, Mails, Orders, PlaceOutcome},
+    domain::{EndpointId, EventId, Order, OrderStatus, PaymentId, RefundId},
+    orders::{MailRecord, Mails, Orders, PlaceOutcome, RefundFacts, Transition},
     outbox::Outbox,
     webhooks::{WebhookAttempt, Webhooks},
 };
-use store_postgres::{PostgresOrders, partitions::Family};
+use store_postgres::{
+    PostgresOrders,
+    partitions::{Dropped, Family},
+};
 
 use super::{
     needs_postgres,
     shop::{TestMerchant, at},
 };
 use crate::util::postgres::{migrated, open, patient, pool};
+
+/// A retention.
+const KEEP: Duration = Duration::from_hours(30 * 24);
 
 async fn count(pool: &PgPool, table: &str) -> i64 {
     let sql = AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
@@ -133,28 +139,31 @@ async fn a_month_goes_when_nothing_in_it_is_needed() {
     };
     store.record_mail(order.id.into(), mail).await.expect("records");
     let end = at("2024-04-01T00:00:00Z");
-    let open_order = store.drop_partitions(Family::Orders, end).await.expect("answers");
+    let open_order = store.drop_partitions(Family::Orders, end, Duration::ZERO).await.expect("answers");
     assert_eq!(open_order.tables, Vec::<String>::new());
     assert_eq!(open_order.kept[0], ("orders_y2024m03".to_owned(), "an order in it is open"));
     shop.pay(&order).await;
     shop.fulfil(&order).await;
-    let unsent = store.drop_partitions(Family::Outbox, end).await.expect("answers");
+    let unsent = store.drop_partitions(Family::Outbox, end, Duration::ZERO).await.expect("answers");
     assert_eq!(unsent.kept, [("outbox_y2024m03".to_owned(), "a message in it is not sent")]);
 
     let messages = store.claim("r", 100, Duration::from_secs(30), shop.ambient.now()).await.expect("claims");
     let positions: Vec<_> = messages.iter().map(|message| message.position).collect();
     store.mark_sent(&positions, shop.ambient.now()).await.expect("marks");
-    let early = store.drop_partitions(Family::Orders, at("2024-03-31T23:59:59Z")).await.expect("answers");
+    let early = store
+        .drop_partitions(Family::Orders, at("2024-03-31T23:59:59Z"), Duration::ZERO)
+        .await
+        .expect("answers");
     assert!(early.tables.is_empty() && early.kept.is_empty(), "the month is not over by then: {early:?}");
-    let dropped = store.drop_partitions(Family::Orders, end).await.expect("answers");
+    let dropped = store.drop_partitions(Family::Orders, end, Duration::ZERO).await.expect("answers");
     assert_eq!(dropped.tables, ["orders_y2024m03", "refunds_y2024m03", "mails_y2024m03"]);
-    let dropped = store.drop_partitions(Family::Outbox, end).await.expect("answers");
+    let dropped = store.drop_partitions(Family::Outbox, end, Duration::ZERO).await.expect("answers");
     assert_eq!(dropped.tables, ["outbox_y2024m03"]);
     assert_eq!(store.order_by_id(order.id).await.expect("reads"), None);
     assert!(store.mails(order.id.into()).await.expect("reads").is_empty());
     assert!(store.order_events(order.id, 0).await.expect("reads").is_empty());
     assert_eq!(
-        store.drop_partitions(Family::Orders, end).await.expect("answers").tables,
+        store.drop_partitions(Family::Orders, end, Duration::ZERO).await.expect("answers").tables,
         Vec::<String>::new()
     );
     assert!(!tables(&pool).await.iter().any(|table| table == "orders_y2024m03"));
@@ -163,6 +172,38 @@ async fn a_month_goes_when_nothing_in_it_is_needed() {
     let present = TestMerchant { ambient: now, ..shop.clone() };
     present.place("now", &["mug"]).await;
     assert_eq!(count(&pool, "orders_default").await, 0);
+}
+
+#[tokio::test]
+async fn a_month_with_a_refund_that_is_not_recorded_stays() {
+    needs_postgres!();
+    let database = migrated().await;
+    let shop = past(&database).await;
+    shop.store.create_partitions(at("2024-03-01T00:00:00Z"), 0).await.expect("creates");
+    let order = shop.place("k", &["mug"]).await;
+    shop.pay(&order).await;
+    shop.fulfil(&order).await;
+    let (refund, now) = (RefundId::fresh(&shop.ambient), shop.ambient.now());
+    shop.store.request_refund(shop.merchant, order.id, refund, Some(100), now).await.expect("answers");
+    let drop_old = || shop.store.drop_partitions(Family::Orders, at("2024-04-01T00:00:00Z"), Duration::ZERO);
+    let kept = drop_old().await.expect("answers");
+    assert_eq!((kept.tables.len(), kept.kept[0].1), (0, "a refund in it is not recorded"));
+    let facts = RefundFacts { payment: PaymentId::of_order(order.id), refund, amount_minor: 100 };
+    let recorded = shop.store.record_refund(order.id, facts, now).await.expect("answers");
+    assert!(matches!(recorded, Transition::Now(_)), "{recorded:?}");
+    assert_eq!(drop_old().await.expect("answers").tables.len(), 3);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_ahead_drops_no_month() {
+    needs_postgres!();
+    let database = migrated().await;
+    let store = open(&database.config()).await;
+    let (ahead, keep) = (later(Ambient::system().now(), KEEP * 100), KEEP);
+    for family in Family::ALL {
+        let dropped = store.drop_partitions(family, ahead, keep).await.expect("answers");
+        assert_eq!(dropped, Dropped::default(), "the server's clock decides");
+    }
 }
 
 #[tokio::test]
@@ -187,7 +228,8 @@ async fn attempts_lie_in_the_month_of_their_event() {
     assert_eq!(count(&pool, "webhook_attempts_y2024m03").await, 1);
     assert!(shop.store.delivered(endpoint, event).await.expect("reads"));
     let end = at("2024-04-01T00:00:00Z");
-    let dropped = shop.store.drop_partitions(Family::WebhookAttempts, end).await.expect("answers");
+    let dropped =
+        shop.store.drop_partitions(Family::WebhookAttempts, end, Duration::ZERO).await.expect("answers");
     assert_eq!(dropped.tables, ["webhook_attempts_y2024m03"]);
 }
 
