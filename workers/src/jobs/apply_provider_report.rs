@@ -14,7 +14,7 @@ use std::time::Duration;
 use jobs::{Backoff, Job, JobContext, JobError, Priority};
 use serde::{Deserialize, Serialize};
 use store::{
-    domain::{Decision, OrderId, Payment, PaymentId, RefundId, RefundState},
+    domain::{Decision, OrderId, Payment, PaymentId, RefundState},
     payments::RefundBegun,
 };
 
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     env::Env,
-    provider::{ChargeOutcome, RefundOutcome, RefundReport},
+    provider::{ChargeOutcome, RefundOutcome, RefundReport, refund_by_hand},
     queues::PAYMENTS,
 };
 
@@ -102,7 +102,7 @@ impl ApplyProviderReport {
             // Made by hand and failed: without effect here and at the provider.
             (RefundOutcome::Refused { .. }, None) => return Ok(()),
         };
-        let id = found.refund.unwrap_or_else(|| RefundId::derived(payment.0, &found.reference));
+        let id = found.refund.unwrap_or_else(|| refund_by_hand(payment, &found.reference));
         let (payments, at) = (&ctx.env.payments, ctx.ambient.now());
         let state = match payments.begin_refund(payment, id, found.amount_minor, at).await? {
             RefundBegun::Open => payments.end_refund(payment, id, done, note, at).await?,

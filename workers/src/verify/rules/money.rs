@@ -2,6 +2,7 @@
 //! provider's ledger. Amounts are compared, never subtracted, and sums are checked for overflow: damaged data may hold
 //! any amount.
 
+use base::Timestamp;
 use jobs::{Job, engine::EngineError};
 use store::{
     audit::OrderRefund,
@@ -10,8 +11,8 @@ use store::{
 
 use super::Check;
 use crate::{
-    jobs::{ChargePayment, RefundPayment},
-    provider::{EntryKind, LedgerEntry, capture_key, refund_key},
+    jobs::{ApplyProviderReport, ChargePayment, RefundPayment},
+    provider::{EntryKind, LedgerEntry, capture_key, refund_by_hand, refund_key},
     subscriptions::job_id,
     verify::finding::{Code, Finding, Repair},
 };
@@ -23,7 +24,7 @@ impl Check<'_> {
         self.refunds()?;
         if let Some(ledger) = &self.facts.ledger {
             self.charges(ledger)?;
-            self.ledger_refunds(ledger);
+            self.ledger_refunds(ledger)?;
         }
         Ok(())
     }
@@ -129,16 +130,32 @@ impl Check<'_> {
         }
         let unknown = |refund: &&Refund| facts.money.refunds.iter().all(|asked| asked.id != refund.id);
         for refund in facts.refunds().iter().filter(unknown).filter(|r| window.is_due(r.begun_at)) {
-            let asked = OrderRefund {
-                id: refund.id,
-                amount_minor: refund.amount_minor,
-                requested_at: refund.begun_at,
-                recorded_at: None,
-                command: None,
-            };
-            self.findings.push(self.stuck(&asked, Some(refund.state))?);
+            let found = format!(
+                "{} begun at {}, {:?} in the payment, never requested",
+                refund.amount_minor, refund.begun_at, refund.state
+            );
+            let finding = self.reported(Code::RefundStuck, found, &refund.id.to_string(), refund.begun_at)?;
+            self.findings.push(finding.with("refund", refund.id));
         }
         Ok(())
+    }
+
+    /// A finding about a refund made by hand. Only the provider's report of its charge may record one: the job that
+    /// refunds would move money a second time.
+    fn reported(
+        &self,
+        code: Code,
+        found: String,
+        refund: &str,
+        since: Timestamp,
+    ) -> Result<Finding, EngineError> {
+        let order = self.facts.order.id;
+        let Some(reference) = reference(self.facts.payment.as_ref()) else {
+            return Ok(Finding::manual(order, code, found, "look the refund up at the provider"));
+        };
+        let job = ApplyProviderReport { order, reference: reference.to_owned() };
+        let job = self.job_as(job_id(order.0, ApplyProviderReport::KIND, refund), &job)?;
+        Ok(Finding::missing(order, code, found, job, since))
     }
 
     fn stuck(&self, asked: &OrderRefund, state: Option<RefundState>) -> Result<Finding, EngineError> {
@@ -203,11 +220,15 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn ledger_refunds(&mut self, ledger: &[LedgerEntry]) {
-        let (order, known) = (self.facts.order.id, self.facts.refunds());
+    fn ledger_refunds(&mut self, ledger: &[LedgerEntry]) -> Result<(), EngineError> {
+        let (order, known, window) = (self.facts.order.id, self.facts.refunds(), self.window);
         let entries = || ledger.iter().filter(|entry| entry.movement == EntryKind::Refund);
+        let is_of = |entry: &LedgerEntry, refund: &Refund| {
+            entry.idempotency_key == refund_key(refund.id)
+                || refund.id == refund_by_hand(PaymentId::of_order(order), &entry.id)
+        };
         for refund in known.iter().filter(|refund| refund.state == RefundState::Done) {
-            let entry = entries().find(|entry| entry.idempotency_key == refund_key(refund.id));
+            let entry = entries().find(|entry| is_of(entry, refund));
             if entry.is_none_or(|entry| entry.amount_minor != refund.amount_minor) {
                 let told = entry.map(|entry| entry.amount_minor);
                 let found = format!("{} refunded, the ledger has {told:?}", refund.amount_minor);
@@ -216,13 +237,13 @@ impl Check<'_> {
                 self.findings.push(finding.with("refund", refund.id));
             }
         }
-        let unknown = |entry: &&LedgerEntry| known.iter().all(|r| entry.idempotency_key != refund_key(r.id));
-        for entry in entries().filter(unknown) {
+        let unknown = |entry: &&LedgerEntry| known.iter().all(|refund| !is_of(entry, refund));
+        for entry in entries().filter(unknown).filter(|entry| window.is_due(entry.at)) {
             let found = format!("{} refunded at {}, and no payment records it", entry.amount_minor, entry.at);
-            let people = "find out who gave it back, and record it";
-            let finding = Finding::manual(order, Code::LedgerRefundUnexpected, found, people);
+            let finding = self.reported(Code::LedgerRefundUnexpected, found, &entry.id, entry.at)?;
             self.findings.push(finding.with("entry", &entry.id));
         }
+        Ok(())
     }
 }
 

@@ -14,7 +14,7 @@ use store::{
 };
 use workers::{
     Env,
-    jobs::{ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail},
+    jobs::{ApplyProviderReport, ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail},
     queues::QUEUES,
     subscriptions::expand,
     verify::{Code, Plan, Retention, Scope, Summary, Verify, Violation, Watch},
@@ -98,6 +98,7 @@ impl AuditDeployment {
             drop(shop.run(&payload).await);
         }
         match job.kind.as_str() {
+            ApplyProviderReport::KIND => run::<ApplyProviderReport>(&self.shop, job).await,
             ChargePayment::KIND => run::<ChargePayment>(&self.shop, job).await,
             FulfilOrder::KIND => run::<FulfilOrder>(&self.shop, job).await,
             RefundPayment::KIND => run::<RefundPayment>(&self.shop, job).await,

@@ -1,5 +1,8 @@
 //! Damage to refunds.
 
+use store::domain::Decision;
+use workers::provider::refund_by_hand;
+
 use super::*;
 
 #[tokio::test]
@@ -73,4 +76,47 @@ async fn money_of_a_cancelled_order_that_was_never_asked_back_goes_back() {
     assert_eq!(town.codes().await, [Code::MoneyKept]);
     town.repairs().await;
     assert_eq!(shop.ledger(order.id).await.len(), 2, "charged and given back");
+}
+
+/// Refunds at the provider without the shop; returns the refund.
+async fn refund_in_dashboard(town: &AuditDeployment, order: OrderId, amount_minor: i64) -> String {
+    let charge = town.shop.ledger(order).await[0].id.clone();
+    let body = serde_json::json!({
+        "charge": charge, "amount_minor": amount_minor, "metadata": { "order_id": order },
+    });
+    let (status, body) = town.shop.sandbox_post("/v1/refunds", "by-hand", body).await;
+    assert_eq!(status, 200, "{body}");
+    let refund: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+    refund["id"].as_str().expect("an id").to_owned()
+}
+
+async fn refunded_minor(town: &AuditDeployment, order: OrderId) -> i64 {
+    town.shop.orders.order_by_id(order).await.expect("reads").expect("is there").refunded_minor
+}
+
+#[tokio::test]
+async fn a_refund_made_by_hand_whose_report_was_interrupted_is_recorded_and_not_made_again() {
+    let town = AuditDeployment::open().await;
+    let order = town.served().await.id;
+    let refund = refund_in_dashboard(&town, order, 400).await;
+    let payment = PaymentId::of_order(order);
+    let (id, at) = (refund_by_hand(payment, &refund), town.shop.ambient.now());
+    town.shop.payments.begin_refund(payment, id, 400, at).await.expect("begins");
+    assert_eq!(town.codes().await, [Code::RefundStuck]);
+    town.repairs().await;
+    assert_eq!(town.shop.ledger(order).await.len(), 2, "charged, and refunded by hand");
+    assert_eq!(refunded_minor(&town, order).await, 400);
+}
+
+#[tokio::test]
+async fn a_refund_made_by_hand_that_was_never_reported_is_recorded() {
+    let town = AuditDeployment::open().await;
+    let order = town.served().await.id;
+    refund_in_dashboard(&town, order, 400).await;
+    assert_eq!(town.codes().await, [Code::LedgerRefundUnexpected]);
+    town.repairs().await;
+    assert_eq!(town.shop.ledger(order).await.len(), 2, "charged, and refunded by hand");
+    assert_eq!(refunded_minor(&town, order).await, 400);
+    let payment = town.shop.payments.payment(PaymentId::of_order(order)).await.expect("reads");
+    assert!(matches!(payment.expect("is there").decision, Some(Decision::Captured { .. })));
 }
