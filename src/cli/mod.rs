@@ -10,7 +10,7 @@ use jobs::{
     engine::{DeadReason, JobState},
     records::AttemptOutcome,
 };
-use store::domain::MerchantId;
+use store::domain::{MerchantId, OrderId};
 
 use crate::config::Config;
 
@@ -210,6 +210,14 @@ pub(crate) enum Control {
     Jobs(JobControl),
     /// Move a merchant to another shard while it is in use; run it again to continue an interrupted move
     MoveMerchant(MoveArgs),
+    /// Settle the violations that `verify` reports of an order, once they were put right by hand
+    Settle {
+        /// `ord_…`
+        order: OrderId,
+        /// How, for the record
+        #[arg(long, value_parser = values::note)]
+        note: String,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -52,7 +52,7 @@ pub(super) async fn run(args: VerifyArgs, config: &Config, as_json: bool) -> any
 type Chosen = (Option<Arc<dyn PaymentProvider>>, Option<Sandbox>);
 
 /// The configured provider. Otherwise, for a folder in which `dev` has run, a sandbox over the same ledger.
-async fn provider(config: &Config, ambient: &Ambient) -> anyhow::Result<Chosen> {
+pub(super) async fn provider(config: &Config, ambient: &Ambient) -> anyhow::Result<Chosen> {
     let folder = &config.folder;
     let mut sandbox = None;
     if config.payments.provider_url.is_none() && folder.join("provider.db").exists() {

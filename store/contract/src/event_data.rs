@@ -43,6 +43,13 @@ pub fn payment_refunded(order: &Order, amount_minor: i64, refund: &RefundFacts) 
     data
 }
 
+/// A refused refund: the fields of [`payment_refunded`] and `code`.
+pub fn refund_failed(order: &Order, amount_minor: i64, refund: &RefundFacts, code: &str) -> Value {
+    let mut data = payment_refunded(order, amount_minor, refund);
+    data["code"] = json!(code);
+    data
+}
+
 /// The stock of a product: `{object, sku, on_hand, reserved, available}`.
 pub fn inventory(sku: &str, on_hand: i64, reserved: i64) -> Value {
     json!({

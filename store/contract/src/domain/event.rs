@@ -47,6 +47,8 @@ pub enum EventKind {
     PaymentFailed,
     /// A part or all of a payment was refunded.
     PaymentRefunded,
+    /// The provider refused a refund.
+    RefundFailed,
     /// A product's stock changed.
     InventoryUpdated,
     /// Available stock fell to the product's threshold.
@@ -66,6 +68,7 @@ names!(EventKind, "event kind", {
     PaymentCaptured => "payment.captured",
     PaymentFailed => "payment.failed",
     PaymentRefunded => "payment.refunded",
+    RefundFailed => "refund.failed",
     InventoryUpdated => "inventory.updated",
     InventoryLow => "inventory.low",
     CustomerRegistered => "customer.registered",

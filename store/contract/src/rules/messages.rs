@@ -149,9 +149,13 @@ impl Messages {
         self.order_events(order, [(EventKind::OrderCancelled, event_data::order(order))]);
     }
 
-    /// A refund was done; `payment.refunded`, and `order.refunded` once the whole total is refunded.
-    pub fn refunded(&mut self, order: &Order, captured_minor: Option<i64>, facts: &RefundFacts) {
+    /// A refund ended: `refund.failed`, or `payment.refunded`, and `order.refunded` once the whole total is refunded.
+    pub fn refund_ended(&mut self, order: &Order, captured_minor: Option<i64>, facts: &RefundFacts) {
         let captured_minor = captured_minor.unwrap_or(order.total_minor);
+        if let Some(code) = &facts.failure {
+            let data = event_data::refund_failed(order, captured_minor, facts, code);
+            return self.order_events(order, [(EventKind::RefundFailed, data)]);
+        }
         let data = event_data::payment_refunded(order, captured_minor, facts);
         let refunded = (EventKind::PaymentRefunded, data);
         if order.status == OrderStatus::Refunded {

@@ -8,7 +8,7 @@ use std::{
 
 use base::Timestamp;
 use store::{
-    audit::AuditMark,
+    audit::{AuditMark, Settlement},
     catalog::Product,
     customers::Account,
     domain::{
@@ -65,6 +65,7 @@ pub(super) struct OrderRow {
     pub(super) order: Order,
     /// Also set when the capture came after the order was cancelled.
     pub(super) capture: Option<CaptureFacts>,
+    pub(super) settlements: Vec<Settlement>,
 }
 
 impl OrderRow {
@@ -84,6 +85,8 @@ pub(super) struct RefundRow {
     pub(super) amount_minor: i64,
     pub(super) requested_at: Timestamp,
     pub(super) recorded_at: Option<Timestamp>,
+    /// When it failed, and the code of the refusal.
+    pub(super) failed: Option<(Timestamp, String)>,
 }
 
 pub(super) struct VerificationRow {
@@ -153,7 +156,7 @@ impl OrdersState {
 
     pub(super) fn insert_order(&mut self, order: Order) {
         self.observer.order(None, &order);
-        self.orders.insert(order.id, OrderRow { order, capture: None });
+        self.orders.insert(order.id, OrderRow { order, capture: None, settlements: Vec::new() });
     }
 
     /// Changes a row and returns the order after it; damage when there is no such order.

@@ -44,6 +44,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base::Ambient;
 
+pub use amount::takes;
 pub use client::API_VERSION;
 use client::Client;
 pub use config::StripeConfig;

@@ -92,13 +92,16 @@ impl Check<'_> {
         let facts = self.facts;
         let (order, refunds) = (&facts.order, &facts.money.refunds);
         let captured = facts.money.capture.as_ref().map_or(0, |capture| capture.amount_minor);
-        let asked = sum(refunds.iter().map(|refund| refund.amount_minor));
+        let live = refunds.iter().filter(|refund| refund.failed_at.is_none());
+        let asked = sum(live.map(|refund| refund.amount_minor));
         let recorded = |refund: &&OrderRefund| refund.recorded_at.is_some();
         let recorded = sum(refunds.iter().filter(recorded).map(|refund| refund.amount_minor));
         let done = facts.refunds().iter().filter(|refund| refund.state == RefundState::Done);
         let done = sum(done.map(|refund| refund.amount_minor));
         let within = |sum: Option<i64>| sum.is_some_and(|sum| sum <= captured);
-        if recorded != Some(order.refunded_minor) || !within(asked) || !within(done) {
+        // One made by hand may leave no room for one that is open, which then fails.
+        let open = refunds.iter().any(|refund| refund.recorded_at.or(refund.failed_at).is_none());
+        if recorded != Some(order.refunded_minor) || !(within(asked) || open) || !within(done) {
             let found = format!(
                 "captured {captured}, requested {asked:?}, recorded {recorded:?}, done {done:?}, the order says {}",
                 order.refunded_minor
@@ -119,7 +122,8 @@ impl Check<'_> {
         let of_payment = |id: RefundId| facts.refunds().iter().find(|refund| refund.id == id);
         for asked in &facts.money.refunds {
             let state = of_payment(asked.id).map(|refund| refund.state);
-            if asked.recorded_at.is_none() && window.is_due(asked.requested_at) {
+            let is_open = asked.recorded_at.is_none() && asked.failed_at.is_none();
+            if is_open && window.is_due(asked.requested_at) {
                 self.findings.push(self.stuck(asked, state)?);
             } else if asked.recorded_at.is_some() && state != Some(RefundState::Done) {
                 let found = format!("recorded in the order, {state:?} in the payment");
@@ -128,8 +132,12 @@ impl Check<'_> {
                 self.findings.push(finding.with("refund", asked.id));
             }
         }
-        let unknown = |refund: &&Refund| facts.money.refunds.iter().all(|asked| asked.id != refund.id);
-        for refund in facts.refunds().iter().filter(unknown).filter(|r| window.is_due(r.begun_at)) {
+        // Failed in the payment and unknown to the order: moves no money, and keeps none.
+        let live = |refund: &&Refund| refund.state != RefundState::Failed && window.is_due(refund.begun_at);
+        let known = |refund: &&Refund| {
+            facts.money.refunds.iter().any(|asked| asked.id == refund.id && asked.failed_at.is_none())
+        };
+        for refund in facts.refunds().iter().filter(live).filter(|refund| !known(refund)) {
             let found = format!(
                 "{} begun at {}, {:?} in the payment, never requested",
                 refund.amount_minor, refund.begun_at, refund.state
@@ -162,15 +170,10 @@ impl Check<'_> {
         let order = self.facts.order.id;
         let found =
             format!("{} requested at {}, {state:?} in the payment", asked.amount_minor, asked.requested_at);
-        let finding = if state == Some(RefundState::Failed) {
-            let people = "the provider refuses it: give the money back another way";
-            Finding::manual(order, Code::RefundStuck, found, people)
-        } else {
-            let job = RefundPayment { order, refund: asked.id, amount_minor: asked.amount_minor };
-            let message = asked.command.map_or(asked.id.0, |command| command.0);
-            let job = self.job_as(job_id(message, RefundPayment::KIND, &asked.id.to_string()), &job)?;
-            Finding::missing(order, Code::RefundStuck, found, job, asked.requested_at)
-        };
+        let job = RefundPayment { order, refund: asked.id, amount_minor: asked.amount_minor };
+        let message = asked.command.map_or(asked.id.0, |command| command.0);
+        let job = self.job_as(job_id(message, RefundPayment::KIND, &asked.id.to_string()), &job)?;
+        let finding = Finding::missing(order, Code::RefundStuck, found, job, asked.requested_at);
         Ok(finding.with("refund", asked.id))
     }
 

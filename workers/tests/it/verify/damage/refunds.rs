@@ -1,6 +1,6 @@
 //! Damage to refunds.
 
-use store::domain::Decision;
+use store::domain::{Decision, EventKind};
 use workers::provider::refund_by_hand;
 
 use super::*;
@@ -119,4 +119,18 @@ async fn a_refund_made_by_hand_that_was_never_reported_is_recorded() {
     assert_eq!(refunded_minor(&town, order).await, 400);
     let payment = town.shop.payments.payment(PaymentId::of_order(order)).await.expect("reads");
     assert!(matches!(payment.expect("is there").decision, Some(Decision::Captured { .. })));
+}
+
+#[tokio::test]
+async fn a_refusal_that_the_order_does_not_know_is_recorded() {
+    let town = AuditDeployment::open().await;
+    let order = town.served().await.id;
+    let refund = town.shop.refund_job(order, Some(700)).await;
+    let (payment, at) = (PaymentId::of_order(order), town.shop.ambient.now());
+    town.shop.payments.begin_refund(payment, refund.refund, 700, at).await.expect("begins");
+    town.shop.payments.end_refund(payment, refund.refund, false, "charge_disputed", at).await.expect("ends");
+    assert_eq!(town.codes().await, [Code::RefundStuck]);
+    town.repairs().await;
+    assert_eq!(town.shop.event_kinds(order).await.last(), Some(&EventKind::RefundFailed));
+    assert_eq!(town.shop.ledger(order).await.len(), 1, "charged");
 }
