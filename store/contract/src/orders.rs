@@ -11,8 +11,8 @@ use base::{Timestamp, TraceContext};
 
 use crate::{
     domain::{
-        Address, Currency, Customer, CustomerId, MerchantId, Order, OrderId, OrderStatus, OrderToken, Page,
-        PageRequest, PaymentId, RefundId,
+        Address, Currency, Customer, CustomerId, EventId, MerchantId, Order, OrderId, OrderStatus,
+        OrderToken, Page, PageRequest, PaymentId, RefundId,
     },
     error::StoreError,
 };
@@ -161,6 +161,26 @@ pub struct RefundFacts {
     pub failure: Option<String>,
 }
 
+/// A state of a dispute that the provider reported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DisputeFacts {
+    /// The disputed payment.
+    pub payment: PaymentId,
+    /// The provider's id of the dispute.
+    pub reference: String,
+    /// The provider's word, such as `needs_response`, `won` or `lost`.
+    pub status: String,
+    /// The provider's code of the customer's reason.
+    pub reason: String,
+}
+
+impl DisputeFacts {
+    /// Id of the event that tells of this state.
+    pub fn event(&self, order: OrderId) -> EventId {
+        EventId::derived(order.0, &format!("dispute {} {}", self.reference, self.status))
+    }
+}
+
 /// Result of [`Orders::request_refund`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RefundRequested {
@@ -277,6 +297,14 @@ pub trait Orders: Send + Sync + 'static {
         &self,
         id: OrderId,
         facts: RefundFacts,
+        at: Timestamp,
+    ) -> Result<Transition, StoreError>;
+
+    /// Writes `payment.disputed`, once for each state of a dispute; changes nothing else of the order.
+    async fn record_dispute(
+        &self,
+        id: OrderId,
+        facts: DisputeFacts,
         at: Timestamp,
     ) -> Result<Transition, StoreError>;
 

@@ -160,9 +160,8 @@ impl Audit for PostgresOrders {
 
     async fn settle(&self, order: OrderId, settlement: &Settlement) -> Result<bool, StoreError> {
         let settlement = to_json(settlement)?;
-        let query = || {
-            sqlx::query(SETTLE).bind(order.0).bind(settlement.clone()).bind(i64::from(SETTLEMENTS_MAX))
-        };
+        let query =
+            || sqlx::query(SETTLE).bind(order.0).bind(settlement.clone()).bind(i64::from(SETTLEMENTS_MAX));
         Ok(self.router.run(order, query).await? > 0)
     }
 

@@ -5,7 +5,9 @@ use base::{Timestamp, ids::Uuid};
 use store::{
     domain::{MerchantId, Order, OrderId, OrderStatus, OrderToken, Page, PageRequest, PaymentId, RefundId},
     error::StoreError,
-    orders::{CaptureFacts, NewOrder, Orders, PlaceOutcome, RefundFacts, RefundRequested, Transition},
+    orders::{
+        CaptureFacts, DisputeFacts, NewOrder, Orders, PlaceOutcome, RefundFacts, RefundRequested, Transition,
+    },
 };
 
 use super::{
@@ -189,6 +191,18 @@ impl Orders for PostgresOrders {
     ) -> Result<Transition, StoreError> {
         let recorded = self.transition(id, (id, facts, at), |unit, (id, facts, at)| {
             Box::pin(refunds::record(unit, *id, facts, *at))
+        });
+        recorded.await
+    }
+
+    async fn record_dispute(
+        &self,
+        id: OrderId,
+        facts: DisputeFacts,
+        at: Timestamp,
+    ) -> Result<Transition, StoreError> {
+        let recorded = self.transition(id, (id, facts, at), |unit, (id, facts, at)| {
+            Box::pin(refunds::record_dispute(unit, *id, facts, *at))
         });
         recorded.await
     }

@@ -1,4 +1,4 @@
-//! Refunds: the request (with its command), and the record of its end at the provider.
+//! Refunds: the request (with its command), and the record of its end at the provider. Disputes: their states.
 //!
 //! Guarantees: a refund counts once by its id; the requested sum of what is open or done, and the recorded sum, never
 //! exceed the order's total. The order is locked first, so its refunds cannot change before the commit.
@@ -6,7 +6,7 @@
 use base::Timestamp;
 use store::{
     domain::{MerchantId, Order, OrderId, OrderStatus, RefundId},
-    orders::{RefundFacts, RefundRequested, Transition},
+    orders::{DisputeFacts, RefundFacts, RefundRequested, Transition},
     outbox::Command,
     rules::{
         rows,
@@ -17,7 +17,7 @@ use store::{
 use super::{
     fault::PostgresFault,
     order_row::{self, columns},
-    stock,
+    outbox, stock,
     timestamps::Moment,
     transaction::Unit,
 };
@@ -32,7 +32,7 @@ const GIVE: &str = concat!(
      RETURNING ",
     columns!()
 );
-/// The order after a refund failed. The amount is not used.
+/// The order after a refund failed, or a dispute. The amount is not used.
 const KEEP_MONEY: &str = concat!(
     "UPDATE orders SET updated_at = $2, event_sequence = event_sequence + 1
      WHERE id = $1 AND captured_minor IS NOT NULL AND $3::bigint > 0 RETURNING ",
@@ -125,6 +125,26 @@ pub(super) async fn record(
     {
         give_back(unit, &order, captured_minor, at).await?;
     }
+    Ok(Transition::Now(Box::new(order)))
+}
+
+/// See [`store::orders::Orders::record_dispute`].
+pub(super) async fn record_dispute(
+    unit: &mut Unit,
+    id: OrderId,
+    facts: &DisputeFacts,
+    at: Timestamp,
+) -> Result<Transition, PostgresFault> {
+    let Some(before) = order_row::lock(unit, id).await?.map(Box::new) else {
+        return Ok(Transition::NotFound);
+    };
+    if unit.row(sqlx::query(outbox::KNOWN).bind(facts.event(id).0)).await?.is_some() {
+        return Ok(Transition::Already(before));
+    }
+    let change = sqlx::query(KEEP_MONEY).bind(id.0).bind(Moment(at)).bind(1_i64);
+    let Some(row) = unit.row(change).await? else { return Ok(Transition::Refused(before)) };
+    let order = order_row::order(&row)?;
+    unit.messages(at).disputed(&order, order_row::captured_minor(&row)?, facts);
     Ok(Transition::Now(Box::new(order)))
 }
 

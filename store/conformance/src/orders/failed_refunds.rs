@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use store::{
     OrderStore,
-    domain::{EventKind, OrderId, OrderStatus, RefundId},
-    orders::{RefundRequested, Transition},
+    domain::{EventKind, OrderId, OrderStatus, PaymentId, RefundId},
+    orders::{DisputeFacts, RefundRequested, Transition},
 };
 
 use super::{OrdersFixture, fixture::outcome, refunds::request};
@@ -152,4 +152,36 @@ pub async fn a_shipment_and_a_refund_of_the_whole_price_have_one_winner(store: A
         assert_eq!(outcome(&world.fulfil(id).await) == "already", accepted == [OrderStatus::Fulfilled]);
         world.kinds(id).await;
     }
+}
+
+pub async fn each_state_of_a_dispute_is_told_once(store: Arc<dyn OrderStore>) {
+    let (world, id) = order(store, OrderStatus::Fulfilled).await;
+    let before = world.kinds(id).await;
+    let dispute = |status: &str| DisputeFacts {
+        payment: PaymentId::of_order(id),
+        reference: "dp_1".to_owned(),
+        status: status.to_owned(),
+        reason: "fraudulent".to_owned(),
+    };
+    for (status, expected) in [
+        ("needs_response", "now"),
+        ("needs_response", "already"),
+        ("lost", "now"),
+        ("needs_response", "already"),
+    ] {
+        let told = world.store.record_dispute(id, dispute(status), world.time.tick()).await.expect("answers");
+        assert_eq!(outcome(&told), expected, "{status}");
+    }
+    assert_eq!(world.kinds(id).await[before.len()..], [EventKind::PaymentDisputed; 2]);
+    let data = &world.events(id).await.last().expect("an event").data;
+    assert_eq!((&data["dispute_id"], &data["dispute_status"]), (&"dp_1".into(), &"lost".into()));
+    assert_eq!((&data["reason"], &data["amount_minor"]), (&"fraudulent".into(), &250.into()));
+    assert_eq!(world.read(id).await.status, OrderStatus::Fulfilled);
+
+    let unpaid = world.order_in(OrderStatus::Pending).await.id;
+    let told = world.store.record_dispute(unpaid, dispute("lost"), world.time.tick()).await.expect("answers");
+    assert_eq!(outcome(&told), "refused");
+    let unknown = OrderId::fresh(&world.time.ambient);
+    let told = world.store.record_dispute(unknown, dispute("lost"), world.time.tick()).await;
+    assert!(matches!(told, Ok(Transition::NotFound)));
 }

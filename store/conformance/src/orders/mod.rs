@@ -77,6 +77,7 @@ macro_rules! order_store_suite {
                 money_that_moved_counts_after_a_failure,
                 a_refund_of_the_whole_price_holds_the_shipment,
                 a_shipment_and_a_refund_of_the_whole_price_have_one_winner,
+                each_state_of_a_dispute_is_told_once,
             ],
             listing: [
                 orders_are_paged_newest_first,

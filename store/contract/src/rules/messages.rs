@@ -20,7 +20,7 @@ use crate::{
         VerificationId,
     },
     event_data,
-    orders::{CaptureFacts, RefundFacts},
+    orders::{CaptureFacts, DisputeFacts, RefundFacts},
     outbox::Command,
     verifications::Verification,
     webhooks::Endpoint,
@@ -162,6 +162,16 @@ impl Messages {
             self.order_events(order, [refunded, (EventKind::OrderRefunded, event_data::order(order))]);
         } else {
             self.order_events(order, [refunded]);
+        }
+    }
+
+    /// The provider reported a state of a dispute.
+    pub fn disputed(&mut self, order: &Order, captured_minor: Option<i64>, facts: &DisputeFacts) {
+        let captured_minor = captured_minor.unwrap_or(order.total_minor);
+        let data = event_data::payment_disputed(order, captured_minor, facts);
+        self.order_events(order, [(EventKind::PaymentDisputed, data)]);
+        if let Some(told) = self.rows.last_mut() {
+            told.id = facts.event(order.id);
         }
     }
 

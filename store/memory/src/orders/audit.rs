@@ -119,7 +119,8 @@ impl Audit for MemoryOrders {
     async fn settle(&self, order: OrderId, settlement: &Settlement) -> Result<bool, StoreError> {
         let settlement = settlement.clone();
         let settle = move |state: &mut OrdersState, _| {
-            let row = state.orders.get_mut(&order).filter(|row| row.settlements.len() < some(SETTLEMENTS_MAX));
+            let row =
+                state.orders.get_mut(&order).filter(|row| row.settlements.len() < some(SETTLEMENTS_MAX));
             Ok(row.map(|row| row.settlements.push(settlement)).is_some())
         };
         self.held.write("settle", settle).await

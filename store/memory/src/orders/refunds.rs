@@ -3,8 +3,8 @@
 use base::{Ambient, Timestamp};
 use store::{
     domain::{MerchantId, Order, OrderId, OrderStatus, RefundId},
-    orders::{RefundFacts, RefundRequested, Transition},
-    outbox::Command,
+    orders::{DisputeFacts, RefundFacts, RefundRequested, Transition},
+    outbox::{Command, OutboxBody},
     rules::{
         Damage,
         messages::Messages,
@@ -12,7 +12,7 @@ use store::{
     },
 };
 
-use super::state::{OrderRow, OrdersState, RefundRow};
+use super::state::{OrderRow, OrdersState, OutboxRow, RefundRow};
 
 impl RefundRow {
     fn end(&self) -> RefundEnd {
@@ -114,6 +114,30 @@ pub(super) fn record(
     if order.status == OrderStatus::Refunded && order.shipment.is_none() {
         state.release(&order, at)?;
     }
+    state.tell(messages)?;
+    Ok(Transition::Now(Box::new(order)))
+}
+
+pub(super) fn record_dispute(
+    state: &mut OrdersState,
+    ambient: &Ambient,
+    id: OrderId,
+    facts: &DisputeFacts,
+    at: Timestamp,
+) -> Result<Transition, Damage> {
+    let Some(before) = state.find_order(id) else { return Ok(Transition::NotFound) };
+    let is_told =
+        |row: &OutboxRow| matches!(&row.body, OutboxBody::Event(event) if event.id == facts.event(id));
+    if state.outbox.iter().any(is_told) {
+        return Ok(Transition::Already(Box::new(before)));
+    }
+    let captured_minor = state.orders.get(&id).and_then(OrderRow::captured_minor);
+    if captured_minor.is_none() {
+        return Ok(Transition::Refused(Box::new(before)));
+    }
+    let order = state.change_order(id, at, |row| row.order.event_sequence += 1)?;
+    let mut messages = Messages::new(ambient, at);
+    messages.disputed(&order, captured_minor, facts);
     state.tell(messages)?;
     Ok(Transition::Now(Box::new(order)))
 }

@@ -5,7 +5,9 @@ use base::Timestamp;
 use store::{
     domain::{MerchantId, Order, OrderId, OrderStatus, OrderToken, Page, PageRequest, PaymentId, RefundId},
     error::StoreError,
-    orders::{CaptureFacts, NewOrder, Orders, PlaceOutcome, RefundFacts, RefundRequested, Transition},
+    orders::{
+        CaptureFacts, DisputeFacts, NewOrder, Orders, PlaceOutcome, RefundFacts, RefundRequested, Transition,
+    },
 };
 
 use super::{
@@ -147,6 +149,15 @@ impl Orders for SqliteOrders {
         at: Timestamp,
     ) -> Result<Transition, StoreError> {
         Ok(self.write(at, move |unit| Box::pin(refunds::record(unit, id, facts))).await?)
+    }
+
+    async fn record_dispute(
+        &self,
+        id: OrderId,
+        facts: DisputeFacts,
+        at: Timestamp,
+    ) -> Result<Transition, StoreError> {
+        Ok(self.write(at, move |unit| Box::pin(refunds::record_dispute(unit, id, facts))).await?)
     }
 
     async fn expire_idempotency(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {

@@ -1,11 +1,11 @@
-//! Refunds: the request (with its command), and the record of its end at the provider.
+//! Refunds: the request (with its command), and the record of its end at the provider. Disputes: their states.
 //!
 //! Guarantees: a refund counts once by its id; the requested sum of what is open or done, and the recorded sum, never
 //! exceed the order's total.
 
 use store::{
     domain::{MerchantId, Order, OrderId, OrderStatus, RefundId},
-    orders::{RefundFacts, RefundRequested, Transition},
+    orders::{DisputeFacts, RefundFacts, RefundRequested, Transition},
     outbox::Command,
     rules::{
         rows,
@@ -24,7 +24,7 @@ const GIVE: &str = "
     WHERE id = ?1 AND status IN ('paid', 'fulfilled', 'cancelled') AND captured_minor IS NOT NULL
         AND ?3 > 0 AND refunded_minor + ?3 <= total_minor
     RETURNING *";
-/// The order after a refund failed. The amount is not used.
+/// The order after a refund failed, or a dispute. The amount is not used.
 const KEEP_MONEY: &str = "
     UPDATE orders SET updated_at = ?2, event_sequence = event_sequence + 1
     WHERE id = ?1 AND captured_minor IS NOT NULL AND ?3 > 0 RETURNING *";
@@ -110,6 +110,26 @@ pub(super) async fn record(
     {
         give_back(unit, &order, captured_minor).await?;
     }
+    Ok(Transition::Now(Box::new(order)))
+}
+
+/// See [`store::orders::Orders::record_dispute`].
+pub(super) async fn record_dispute(
+    unit: &mut Unit<'_>,
+    id: OrderId,
+    facts: DisputeFacts,
+) -> Result<Transition, SqliteFault> {
+    let Some(before) = unit.row(order_row::by_id(id)).await? else { return Ok(Transition::NotFound) };
+    let known = sqlx::query("SELECT 1 FROM outbox WHERE id = ?1").bind(facts.event(id).to_string());
+    if unit.row(known).await?.is_some() {
+        return Ok(Transition::Already(Box::new(order_row::order(&before)?)));
+    }
+    let change = sqlx::query(KEEP_MONEY).bind(id.to_string()).bind(unit.at_ms()).bind(1);
+    let Some(row) = unit.row(change).await? else {
+        return Ok(Transition::Refused(Box::new(order_row::order(&before)?)));
+    };
+    let order = order_row::order(&row)?;
+    unit.messages.disputed(&order, order_row::captured_minor(&row)?, &facts);
     Ok(Transition::Now(Box::new(order)))
 }
 

@@ -1,7 +1,10 @@
 //! Damage to refunds.
 
-use store::domain::{Decision, EventKind};
-use workers::provider::refund_by_hand;
+use store::{
+    domain::{Decision, EventKind},
+    outbox::Command,
+};
+use workers::{jobs::RefundPayment, provider::refund_by_hand, verify::Settled};
 
 use super::*;
 
@@ -133,4 +136,43 @@ async fn a_refusal_that_the_order_does_not_know_is_recorded() {
     town.repairs().await;
     assert_eq!(town.shop.event_kinds(order).await.last(), Some(&EventKind::RefundFailed));
     assert_eq!(town.shop.ledger(order).await.len(), 1, "charged");
+}
+
+#[tokio::test]
+async fn what_a_person_settled_is_reported_again_once_it_reads_differently() {
+    let town = AuditDeployment::open().await;
+    let order = town.served().await.id;
+    let says = |minor: i64| format!("UPDATE orders SET refunded_minor = {minor} WHERE id = '{order}'");
+    town.plant("orders.db", &says(1)).await;
+    assert_eq!(town.codes().await, [Code::RefundSumDiffers]);
+    let settled = town.settle(order).await;
+    assert!(matches!(&settled, Settled::Now(one) if one.len() == 1 && !one[0].repaired), "{settled:?}");
+    assert_eq!(town.codes().await, []);
+    assert!(matches!(town.settle(order).await, Settled::NothingWrong));
+    let money = town.shop.orders.order_money(order).await.expect("reads").expect("is there");
+    let [kept] = &money.settlements[..] else { panic!("{money:?}") };
+    assert_eq!(kept.note, "the bank was asked");
+    assert!(kept.violations[0].starts_with("refund_sum_differs, order ord_"), "{kept:?}");
+    town.plant("orders.db", &says(2)).await;
+    assert_eq!(town.codes().await, [Code::RefundSumDiffers], "another one");
+    assert!(matches!(town.settle(OrderId::fresh(&town.shop.ambient)).await, Settled::NotStored));
+}
+
+#[tokio::test]
+async fn money_that_the_provider_keeps_refusing_to_refund_is_settled_by_a_person() {
+    let town = AuditDeployment::open().await;
+    let shop = &town.shop;
+    let order = shop.place("pm_card_visa").await.id;
+    shop.run(&ChargePayment { order }).await.expect("charges");
+    shop.orders.cancel(shop.merchant, order, "changed_mind", shop.ambient.now()).await.expect("cancels");
+    let [Command::Refund { refund, .. }] = shop.commands().await[..] else { panic!("no refund") };
+    let (payment, at) = (PaymentId::of_order(order), shop.ambient.now());
+    shop.payments.begin_refund(payment, refund, 2500, at).await.expect("begins");
+    shop.payments.end_refund(payment, refund, false, "charge_disputed", at).await.expect("ends");
+    let failed = RefundPayment { order, refund, amount_minor: 2500 };
+    shop.run(&failed).await.expect_err("was refused");
+    town.work().await;
+    assert!(town.codes().await.contains(&Code::MoneyKept));
+    assert!(matches!(town.settle(order).await, Settled::Now(_)));
+    assert_eq!(town.codes().await, []);
 }
