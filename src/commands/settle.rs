@@ -9,7 +9,7 @@ use store::domain::OrderId;
 use workers::verify::Settled;
 
 use super::verify;
-use crate::{config::Config, output, wiring::open_audit};
+use crate::{config::Config, output};
 
 /// Exit status 1 if there was nothing to settle.
 pub(super) async fn run(
@@ -18,9 +18,7 @@ pub(super) async fn run(
     as_json: bool,
 ) -> anyhow::Result<ExitCode> {
     let ambient = Ambient::system();
-    let mut audit = open_audit(config, &ambient).await?;
-    let (provider, sandbox) = verify::provider(config, &ambient).await?;
-    audit.provider = provider;
+    let (audit, sandbox) = verify::open(config, &ambient).await?;
     let settled = audit.settle(order, note).await;
     if let Some(sandbox) = sandbox {
         sandbox.stop().await?;
