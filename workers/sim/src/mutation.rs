@@ -9,4 +9,6 @@ pub enum Mutation {
     NoEpochCheck,
     /// Each call to the provider has a key of its own, so a repeated call is a new charge.
     FreshKeys,
+    /// A failed refund still counts as requested, so that its amount cannot be asked for again.
+    CountFailedRefunds,
 }

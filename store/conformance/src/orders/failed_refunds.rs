@@ -173,7 +173,7 @@ pub async fn each_state_of_a_dispute_is_told_once(store: Arc<dyn OrderStore>) {
         assert_eq!(outcome(&told), expected, "{status}");
     }
     assert_eq!(world.kinds(id).await[before.len()..], [EventKind::PaymentDisputed; 2]);
-    let data = &world.events(id).await.last().expect("an event").data;
+    let data = world.events(id).await.pop().expect("an event").data;
     assert_eq!((&data["dispute_id"], &data["dispute_status"]), (&"dp_1".into(), &"lost".into()));
     assert_eq!((&data["reason"], &data["amount_minor"]), (&"fraudulent".into(), &250.into()));
     assert_eq!(world.read(id).await.status, OrderStatus::Fulfilled);

@@ -2,7 +2,7 @@
 
 use crate::{
     audit::OrderRefund,
-    domain::{EventId, Order, OrderStatus, RefundId},
+    domain::{EventId, Order, OrderId, OrderStatus, RefundId},
     orders::{RefundFacts, RefundRequested, Transition},
     outbox::Command,
 };
@@ -64,12 +64,18 @@ impl RefundSums {
     /// once, whether the capture or the cancellation came first. After a failed refund it has another id: the sum of
     /// the open ones then keeps it from being requested twice.
     pub fn refund_of_cancelled(&self, order: &Order) -> RefundId {
-        of_cancelled(order, if self.failed == 0 { 0 } else { self.refunds })
+        Self::of_cancelled(order.id, if self.failed == 0 { 0 } else { self.refunds })
+    }
+
+    /// Id of a refund that follows from cancelling, after so many refunds.
+    pub fn of_cancelled(order: OrderId, refunds: u64) -> RefundId {
+        let label = if refunds == 0 { "cancelled".to_owned() } else { format!("cancelled {refunds}") };
+        RefundId::derived(order.0, &label)
     }
 
     /// Whether this refund followed from cancelling.
     pub fn is_of_cancelled(&self, order: &Order, refund: RefundId) -> bool {
-        (0..=self.refunds).any(|number| of_cancelled(order, number) == refund)
+        (0..=self.refunds).any(|number| Self::of_cancelled(order.id, number) == refund)
     }
 
     /// Whether the shipment waits for the end of refunds, as nothing of the order's price would be left.
@@ -86,11 +92,6 @@ impl RefundSums {
         }
         Ok(amount_minor)
     }
-}
-
-fn of_cancelled(order: &Order, number: u64) -> RefundId {
-    let label = if number == 0 { "cancelled".to_owned() } else { format!("cancelled {number}") };
-    RefundId::derived(order.id.0, &label)
 }
 
 /// Whether the order ended without a sale, so that none of its money may stay.

@@ -162,7 +162,7 @@ pub(super) fn sums(state: &OrdersState, order: OrderId) -> RefundSums {
     let mut sums = RefundSums::default();
     for (_, refund) in of_order {
         sums.refunds += 1;
-        if refund.failed.is_some() {
+        if refund.failed.is_some() && !state.counts_failed_refunds {
             sums.failed += 1;
         } else {
             sums.live_minor += refund.amount_minor;

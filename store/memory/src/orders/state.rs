@@ -52,6 +52,8 @@ pub(super) struct OrdersState {
     pub(super) customers: BTreeMap<CustomerId, Account>,
     pub(super) verifications: BTreeMap<VerificationId, VerificationRow>,
     pub(super) audit_mark: Option<AuditMark>,
+    /// Whether a failed refund counts as requested.
+    pub(super) counts_failed_refunds: bool,
     arrivals: Vec<watch::Sender<u64>>,
     observer: Arc<dyn Observer>,
 }
@@ -135,6 +137,7 @@ impl OrdersState {
             customers: BTreeMap::new(),
             verifications: BTreeMap::new(),
             audit_mark: None,
+            counts_failed_refunds: false,
             arrivals: Vec::new(),
             observer,
         }

@@ -25,3 +25,8 @@ fn a_missing_epoch_check_is_caught() {
 fn a_retry_without_the_key_is_caught() {
     is_caught(Mutation::FreshKeys, &["I2"]);
 }
+
+#[test]
+fn failed_refunds_that_count_are_caught() {
+    is_caught(Mutation::CountFailedRefunds, &["I1", "I2"]);
+}
