@@ -31,7 +31,7 @@ pub(super) async fn run(
     let violations: Vec<String> = violations.iter().map(ToString::to_string).collect();
     let answer = json!({ "order": order, "result": word, "violations": violations });
     output::answer(as_json, &answer, || {
-        let lines: String = violations.iter().map(|violation| format!("   {violation}\n")).collect();
+        let lines: String = violations.iter().flat_map(|violation| ["   ", violation, "\n"]).collect();
         format!("{order}: {}\n{lines}", word.replace('_', " "))
     })?;
     Ok(if word == "settled" { ExitCode::SUCCESS } else { ExitCode::FAILURE })

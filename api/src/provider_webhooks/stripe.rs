@@ -6,8 +6,8 @@
 //! | `charge.refunded`, `charge.refund.updated`, `refund.created`, `.updated`, `.failed` | the payment intent named |
 //! | `charge.dispute.created`, `.updated`, `.closed`, `.funds_withdrawn`, `.funds_reinstated` | none |
 //!
-//! A dispute carries no metadata of ours: its order is found by the payment intent. Its state is recorded from the event
-//! itself, as it moves no money of ours and needs no further permission of the key.
+//! A dispute carries no metadata of ours: its order is found by the payment intent. Its state is recorded from the
+//! event itself, as it moves no money of ours and needs no further permission of the key.
 //!
 //! The order is named by the metadata that Orderworks gives a payment intent or a refund; Stripe copies a payment
 //! intent's metadata to its charge. So a refund made by hand arrives as `charge.refunded`.

@@ -33,7 +33,8 @@ pub(super) const MONEY: &str = "
     SELECT payment_id, provider_reference, captured_minor, settlements::text AS settlements,
         (SELECT min(u.at) FROM outbox_unsent AS u WHERE u.subject = $1) AS unsent_since
     FROM orders WHERE id = $1";
-pub(super) const REFUNDS: &str = "SELECT id, amount_minor, requested_at, recorded_at, failed_at FROM refunds WHERE order_id = $1 ORDER BY id";
+pub(super) const REFUNDS: &str = "
+    SELECT id, amount_minor, requested_at, recorded_at, failed_at FROM refunds WHERE order_id = $1 ORDER BY id";
 pub(super) const COMMANDS: &str = "
     SELECT id, data::text AS data FROM outbox
     WHERE order_id = $1 AND order_id IS NOT NULL AND sequence IS NULL AND id >= $2";

@@ -20,7 +20,8 @@ use super::{
 pub(super) const ALL: &str = "SELECT id FROM orders WHERE id > ?1 ORDER BY id LIMIT ?2";
 pub(super) const TOUCHED: &str = "
     SELECT id, order_id FROM outbox WHERE id > ?1 AND id < ?2 AND order_id IS NOT NULL ORDER BY id LIMIT ?3";
-pub(super) const REFUNDS: &str = "SELECT id, amount_minor, requested_at, recorded_at, failed_at FROM refunds WHERE order_id = ?1 ORDER BY id";
+pub(super) const REFUNDS: &str = "
+    SELECT id, amount_minor, requested_at, recorded_at, failed_at FROM refunds WHERE order_id = ?1 ORDER BY id";
 pub(super) const COMMANDS: &str = "
     SELECT id, data FROM outbox INDEXED BY outbox_commands WHERE order_id = ?1 AND sequence IS NULL";
 // By the order, not among all unsent messages, which may be many.
