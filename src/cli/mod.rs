@@ -11,9 +11,8 @@ use jobs::{
     engine::{DeadReason, JobState},
     records::AttemptOutcome,
 };
-use store::domain::{MerchantId, OrderId};
 
-pub(crate) use control::{Control, JobControl};
+pub(crate) use control::{Control, JobControl, MoveArgs};
 
 use crate::config::Config;
 

@@ -123,9 +123,7 @@ async fn a_dispute_is_recorded_with_the_order_that_was_paid() {
     shop.payments.record_decision(id, 1, captured, at).await.expect("decides");
     let facts = CaptureFacts { payment: id, provider_reference, amount_minor };
     shop.orders.mark_paid(order, facts, at).await.expect("pays");
-    let dispute = |intent: &str, status: &str| {
-        json!({"id": "dp_1", "payment_intent": intent, "status": status, "reason": "fraudulent"})
-    };
+    let dispute = |intent: &str, status: &str| json!({"id": "dp_1", "payment_intent": intent, "status": status, "reason": "fraudulent"});
     for (intent, status) in
         [("pi_1", "needs_response"), ("pi_1", "needs_response"), ("pi_1", "lost"), ("pi_other", "lost")]
     {

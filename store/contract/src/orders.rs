@@ -11,8 +11,8 @@ use base::{Timestamp, TraceContext};
 
 use crate::{
     domain::{
-        Address, Currency, Customer, CustomerId, MerchantId, Order, OrderId, OrderStatus,
-        OrderToken, Page, PageRequest, PaymentId, RefundId,
+        Address, Currency, Customer, CustomerId, MerchantId, Order, OrderId, OrderStatus, OrderToken, Page,
+        PageRequest, PaymentId, RefundId,
     },
     error::StoreError,
 };

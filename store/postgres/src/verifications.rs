@@ -1,7 +1,7 @@
 //! [`Verifications`]: verification of mail addresses. The rows of one address are locked together, oldest first.
 
 use async_trait::async_trait;
-use base::Timestamp;
+use base::{Timestamp, postgres::Query};
 use store::{
     customers::{Account, PasswordHash, email_key},
     domain::{CustomerId, MerchantId, VerificationId},
@@ -18,12 +18,8 @@ use store::{
 };
 
 use super::{
-    PostgresOrders, customers,
-    fault::PostgresFault,
-    router::ReadMode,
-    row::get,
-    timestamps::Moment,
-    transaction::{Query, Unit},
+    PostgresOrders, customers, fault::PostgresFault, router::ReadMode, row::get, timestamps::Moment,
+    transaction::Unit,
 };
 
 // Waits for a concurrent request with the same key, and then sees its row.

@@ -13,7 +13,7 @@ use store::{
     domain::{KeyId, MerchantId},
     merchants::{KeyRecord, KeyScope, Merchants},
 };
-use store_cassandra::{CassandraPayments, scratch::Keyspace};
+use store_cassandra::{CassandraPayments, testing::Keyspace};
 use store_postgres::PostgresOrders;
 use tempfile::TempDir;
 

@@ -14,11 +14,13 @@
 mod error;
 mod facts;
 mod finding;
+mod gather;
 mod queues;
 mod repair;
 mod rules;
 mod scan;
 mod settle;
+mod window;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -30,7 +32,7 @@ use self::{
     facts::Facts,
     finding::{Finding, JOB_IS_DEAD},
     queues::{JobFate, Queues},
-    rules::window::AuditWindow,
+    window::AuditWindow,
 };
 use crate::provider::{Ledger, PaymentProvider};
 

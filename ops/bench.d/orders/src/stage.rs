@@ -16,7 +16,7 @@ use store::{
     domain::{KeyId, MerchantId},
     merchants::{KeyRecord, KeyScope, Merchants},
 };
-use store_cassandra::scratch::Keyspace;
+use store_cassandra::testing::Keyspace;
 use store_postgres::PostgresOrders;
 use tempfile::TempDir;
 
