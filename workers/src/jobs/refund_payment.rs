@@ -68,8 +68,9 @@ impl Job for RefundPayment {
         match state {
             RefundState::Done => self.record(ctx, payment, None).await,
             RefundState::Failed => {
+                let exceeds = code == EXCEEDS_CAPTURED;
                 self.record(ctx, payment, Some(code)).await?;
-                Err(JobError::cancel("refund_refused_by_provider"))
+                Err(JobError::cancel(if exceeds { EXCEEDS_CAPTURED } else { "refund_refused_by_provider" }))
             }
             RefundState::Open => Err(JobError::retry("refund_still_open")),
         }

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use store::{audit::Settlement, domain::OrderId};
 
-use super::{Examined, Plan, Scope, Verify, VerifyError, Violation, Watch};
+use super::{Code, Examined, Plan, Scope, Verify, VerifyError, Violation, Watch};
 
 /// Result of [`Verify::settle`].
 #[derive(Debug)]
 pub enum Settled {
     /// These violations are not reported any more, as long as they read the same.
     Now(Vec<Violation>),
-    /// The order has none that could be settled.
+    /// The order has none that could be settled. One that does not read back has to be restored.
     NothingWrong,
     /// No such order, or it has as many settlements as are kept.
     NotStored,
@@ -27,7 +27,11 @@ impl Verify {
             Examined::Missing => return Ok(Settled::NotStored),
             Examined::Young | Examined::Right | Examined::Open => return Ok(Settled::NothingWrong),
         };
-        let violations: Vec<Violation> = violations.collect();
+        let violations: Vec<Violation> =
+            violations.filter(|violation| violation.code != Code::Unreadable).collect();
+        if violations.is_empty() {
+            return Ok(Settled::NothingWrong);
+        }
         let texts = violations.iter().map(Violation::to_string).collect();
         let settlement = Settlement { at: self.ambient.now(), note, violations: texts };
         let stored = self.orders.settle(order, &settlement).await?;
