@@ -44,7 +44,6 @@ pub(crate) struct Housekeeping {
 }
 
 impl Housekeeping {
-    /// Runs until stopped.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let (mut tick, mut orders) = (tokio::time::interval(EVERY), tokio::time::interval(EXPIRE_EVERY));
         loop {
@@ -138,7 +137,12 @@ where
 
 #[cfg(test)]
 mod tests {
-    use base::{Timestamp, ambient::ManualClock, postgres::scratch, testing::skip, time::later};
+    use base::{
+        Timestamp,
+        ambient::ManualClock,
+        testing::{scratch, skip},
+        time::later,
+    };
     use cache::SqliteSessions;
     use jobs::sqlite::SqliteEngine;
     use store::{

@@ -7,7 +7,6 @@ use store::{
     webhooks::WebhookAttempt,
 };
 
-use super::{Audit, error::VerifyError};
 use crate::provider::LedgerEntry;
 
 /// Most attempts in one listing; beyond it a missing one must be looked up by itself.
@@ -24,25 +23,6 @@ pub(super) struct Facts {
     pub(super) events: Vec<Event>,
     pub(super) attempts: Vec<WebhookAttempt>,
     pub(super) endpoints: Vec<AuditedEndpoint>,
-}
-
-impl Audit<'_> {
-    /// Reads the records of an order; `None` when there is no such order.
-    pub(super) async fn facts(&self, id: OrderId) -> Result<Option<Facts>, VerifyError> {
-        let orders = &self.of.orders;
-        let Some(order) = orders.order_by_id(id).await? else { return Ok(None) };
-        let Some(money) = orders.order_money(id).await? else { return Ok(None) };
-        let payment = self.of.payments.payment(PaymentId::of_order(id)).await?;
-        let ledger = match self.ledger {
-            Some(ledger) => Some(ledger.of_order(id).await?),
-            None => None,
-        };
-        let (mails, events) = (orders.mails(id.into()).await?, orders.order_events(id, 0).await?);
-        let endpoints = orders.audited_endpoints(order.merchant).await?;
-        let wanted = endpoints.iter().any(|endpoint| endpoint.enabled);
-        let attempts = if wanted { orders.attempts_of_order(id).await? } else { Vec::new() };
-        Ok(Some(Facts { order, money, payment, ledger, mails, events, attempts, endpoints }))
-    }
 }
 
 impl Facts {

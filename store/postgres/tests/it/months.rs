@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use base::{Ambient, postgres::scratch::Scratch, time::later};
+use base::{Ambient, testing::scratch::Scratch, time::later};
 use sqlx::{AssertSqlSafe, PgPool};
 use store::{
     domain::{EndpointId, EventId, PaymentId, RefundId},
