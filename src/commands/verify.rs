@@ -11,11 +11,7 @@ use serde_json::{Map, Value, json};
 use workers::verify::{Plan, Scope, Summary, Violation, Watch};
 
 use crate::{
-    cli::VerifyArgs,
-    config::Config,
-    output,
-    sandbox::{Sandbox, with_books},
-    wiring::open_audit,
+    cli::VerifyArgs, config::Config, output, provider::with_ledger, sandbox::Sandbox, wiring::open_audit,
 };
 
 /// Steps of the progress bar.
@@ -27,7 +23,7 @@ pub(super) async fn run(args: VerifyArgs, config: &Config, as_json: bool) -> any
     let ambient = Ambient::system();
     let mut verify = open_audit(config, &ambient).await?;
     let sandbox = local_sandbox(config, &ambient).await?;
-    verify.provider = with_books(&config.payments, sandbox.as_ref(), &ambient)?;
+    verify.provider = with_ledger(&config.payments, sandbox.as_ref(), &ambient)?;
     let scope = match (args.full, args.since) {
         (true, _) => Scope::Full,
         (false, Some(span)) => Scope::Since(span),

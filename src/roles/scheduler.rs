@@ -2,7 +2,8 @@
 
 use super::Roles;
 use crate::{
-    sandbox::{Sandbox, with_books},
+    provider::with_ledger,
+    sandbox::Sandbox,
     verify::{Auditor, VerifyGauges},
     wiring::SchedulerParts,
 };
@@ -19,7 +20,7 @@ impl Roles<'_> {
         let Some((every, mut verify)) = audit else { return Ok(()) };
         let config = self.wiring.config;
         // A process without its own provider does not read the ledger.
-        verify.provider = with_books(&config.payments, sandbox, self.wiring.ambient)?;
+        verify.provider = with_ledger(&config.payments, sandbox, self.wiring.ambient)?;
         let gauges = VerifyGauges::register(&self.metrics);
         let auditor = Auditor { verify, gauges, every, grace: config.verify.grace };
         self.spawn(auditor.run(self.shutdown()));

@@ -23,7 +23,7 @@ use base::{Ambient, Timestamp};
 use store::{
     domain::{Decision, MerchantId, OrderId, Payment, PaymentAttempt, PaymentId, RefundId, RefundState},
     error::StoreError,
-    payments::{Begun, Decided, NewPayment, PaymentEntry, PaymentStore, RefundBegun},
+    payments::{Begun, ChargeRecorded, Decided, NewPayment, PaymentEntry, PaymentStore, RefundBegun},
 };
 
 use self::lazy::LazySession;
@@ -91,6 +91,17 @@ impl PaymentStore for CassandraPayments {
     ) -> Result<(), StoreError> {
         let session = self.session.get()?;
         Ok(session.bounded(session.note_attempt(id, epoch, note, at)).await?)
+    }
+
+    async fn record_charge(
+        &self,
+        id: PaymentId,
+        epoch: u64,
+        reference: &str,
+        at: Timestamp,
+    ) -> Result<ChargeRecorded, StoreError> {
+        let session = self.session.get()?;
+        Ok(session.bounded(session.record_charge(id, epoch, reference, at)).await?)
     }
 
     async fn record_decision(

@@ -69,8 +69,7 @@ impl Deployment {
         if mutation == Some(Mutation::NoEpochCheck) {
             payments = payments.unfenced();
         }
-        let fresh_keys = mutation == Some(Mutation::FreshKeys);
-        let provider = SimProvider::new(chance.clone(), trace.clone(), watch.clone(), fresh_keys);
+        let provider = SimProvider::new(chance.clone(), trace.clone(), watch.clone(), mutation);
         let acks_first = mutation == Some(Mutation::AckBeforeWrite);
         let queue = SimQueue::new(chance.clone(), trace.clone(), watch.clone(), ambient.clone(), acks_first);
         Ok(Self {

@@ -9,4 +9,6 @@ pub enum Mutation {
     NoEpochCheck,
     /// Each call to the provider has a key of its own, so a repeated call is a new charge.
     FreshKeys,
+    /// The provider captures the charge that was created last, not the one that is recorded.
+    UnrecordedCharge,
 }

@@ -13,8 +13,8 @@ mod send_welcome;
 
 use std::time::Duration;
 
-use jobs::{Backoff, JobContext, JobError};
-use store::{StoreError, domain::Payment};
+use jobs::{Backoff, JobError};
+use store::domain::Payment;
 
 pub use apply_provider_report::ApplyProviderReport;
 pub use charge_payment::ChargePayment;
@@ -49,15 +49,18 @@ fn unless_paused(env: &Env) -> Result<(), JobError> {
 }
 
 /// The query that finds the charge of a payment.
-async fn query_of(ctx: &JobContext<Env>, payment: &Payment) -> Result<ChargeQuery, StoreError> {
-    let attempts = ctx.env.payments.attempts(payment.id).await?;
-    Ok(ChargeQuery {
-        idempotency_key: capture_key(payment.id),
-        amount_minor: payment.amount_minor,
-        currency: payment.currency,
-        payment: payment.id,
-        asked_at: attempts.iter().map(|attempt| attempt.begun_at).collect(),
-    })
+fn query_of(payment: &Payment) -> ChargeQuery {
+    ChargeQuery { idempotency_key: capture_key(payment.id), charge: payment.charge.clone() }
+}
+
+/// Snoozes the job while the configured provider is not the one that has the payment: it could neither find the charge
+/// there nor refund it, and would charge a second time.
+fn same_provider(env: &Env, payment: &Payment) -> Result<(), JobError> {
+    if payment.provider == env.provider.name() {
+        return Ok(());
+    }
+    tracing::error!(alarm = true, payment.id = %payment.id, provider = payment.provider, "payment is at another provider");
+    Err(JobError::Snooze(PROVIDER_WAIT_MAX))
 }
 
 /// Next step of a job after a call without an outcome. Calling again is safe: the key is the same.

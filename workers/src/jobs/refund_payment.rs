@@ -16,7 +16,7 @@ use store::{
     payments::RefundBegun,
 };
 
-use super::{PROVIDER_ATTEMPTS_MAX, PROVIDER_BACKOFF, provider_failure, unless_paused};
+use super::{PROVIDER_ATTEMPTS_MAX, PROVIDER_BACKOFF, provider_failure, same_provider, unless_paused};
 use crate::{
     env::Env,
     provider::{ProviderError, RefundOutcome, RefundRequest, refund_key},
@@ -110,6 +110,9 @@ impl RefundPayment {
 /// The provider's id of the captured charge, and its currency.
 async fn charge_of(ctx: &JobContext<Env>, payment: PaymentId) -> Result<(String, Currency), JobError> {
     let payment = ctx.env.payments.payment(payment).await?;
+    if let Some(payment) = &payment {
+        same_provider(&ctx.env, payment)?;
+    }
     match payment.map(|payment| (payment.decision, payment.currency)) {
         Some((Some(Decision::Captured { provider_reference }), currency)) => {
             Ok((provider_reference, currency))

@@ -2,7 +2,7 @@
 
 use store::{
     audit::{AuditedEndpoint, OrderMoney},
-    domain::{Event, Order, OrderId, Payment, PaymentId, Refund},
+    domain::{Decision, Event, Order, Payment, Refund},
     orders::MailRecord,
     webhooks::WebhookAttempt,
 };
@@ -23,6 +23,19 @@ pub(super) struct Facts {
     pub(super) events: Vec<Event>,
     pub(super) attempts: Vec<WebhookAttempt>,
     pub(super) endpoints: Vec<AuditedEndpoint>,
+}
+
+/// The provider's reference of a captured payment.
+pub(super) fn captured_as(payment: &Payment) -> Option<&str> {
+    match payment.decision.as_ref()? {
+        Decision::Captured { provider_reference } => Some(provider_reference),
+        Decision::Declined { .. } => None,
+    }
+}
+
+/// The provider's reference of a payment's charge, captured or not.
+pub(super) fn charge_of(payment: &Payment) -> Option<&str> {
+    captured_as(payment).or(payment.charge.as_deref())
 }
 
 impl Facts {

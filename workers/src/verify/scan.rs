@@ -14,11 +14,14 @@ use base::Timestamp;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use store::{
     audit::{AGAIN_MAX, AuditMark, StockCount},
-    domain::{EventId, OrderId},
+    domain::{EventId, OrderId, PaymentId},
 };
 
-use super::{Audit, Code, Examined, Finding, Repair, Scope, VerifyError, Violation};
-use crate::provider::{EntryKind, LedgerEntry};
+use super::{
+    Audit, Code, Examined, Finding, Repair, Scope, VerifyError, Violation, facts::charge_of,
+    gather::patiently,
+};
+use crate::provider::{EntryKind, Ledger, LedgerEntry};
 
 /// Orders checked concurrently.
 const AT_ONCE: usize = 8;
@@ -31,6 +34,14 @@ const COMMIT_MAX: Duration = Duration::from_mins(2);
 const SECOND_LOOK_AFTER: Duration = Duration::from_secs(1);
 /// Most orders remembered within one run, so that an order with several messages is checked once.
 const RECENT_MAX: usize = 100_000;
+
+/// Which of the orders that the ledger names are checked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Named {
+    All,
+    /// Those with a charge that their payment does not record and that no look at the order alone finds.
+    Unrecorded,
+}
 
 /// State that an incremental audit gathers for the next one.
 #[derive(Default)]
@@ -77,12 +88,12 @@ impl Audit<'_> {
                 self.orders(&mark.again, Timestamp::UNIX_EPOCH, &mut course).await?;
                 let from = mark.until.checked_sub(COMMIT_MAX).unwrap_or(Timestamp::UNIX_EPOCH);
                 self.changed(from, &mut course).await?;
-                self.ledger_after(mark.ledger.clone(), Some(&mut course)).await?
+                self.ledger_after(mark.ledger.clone(), Named::All, &mut course).await?
             }
             (Scope::Changed | Scope::Full, _) => {
                 self.all(&mut course).await?;
                 self.payments().await?;
-                self.ledger_after(None, None).await?
+                self.ledger_after(None, Named::Unrecorded, &mut course).await?
             }
         };
         self.stock().await?;
@@ -203,44 +214,69 @@ impl Audit<'_> {
         }
     }
 
-    /// Checks the ledger up to the grace and returns the id of the last entry. With a `course` also checks the orders
-    /// of the entries: a change at the provider need not have changed anything here.
+    /// Checks the ledger up to the grace, and the orders that its entries name; returns the position from which the next
+    /// audit goes on. A change at the provider need not have changed anything here. What no look at an order finds again
+    /// holds the position back.
     async fn ledger_after(
         &mut self,
         mut after: Option<String>,
-        mut course: Option<&mut Progress>,
+        named: Named,
+        course: &mut Progress,
     ) -> Result<Option<String>, VerifyError> {
         let Some(ledger) = self.ledger else { return Ok(after) };
+        let mut held = None;
         loop {
-            let page = ledger.page(after.as_deref(), PAGE).await?;
-            let old = page.entries.iter().take_while(|entry| entry.at < self.before).count();
-            let (old, young) = page.entries.split_at(old);
-            after = old.last().map(|entry| entry.id.clone()).or(after);
-            self.entries(old, course.as_deref_mut()).await?;
-            if !young.is_empty() || !page.has_more {
-                return Ok(after);
+            let (before, found) = (after.clone(), self.summary.total());
+            let page = patiently(|| ledger.page(after.as_deref(), self.plan.grace)).await?;
+            after = page.position.or(after);
+            let orders = self.entries(&page.entries, named, course).await?;
+            self.page = page.entries;
+            self.orders(&orders, self.before, course).await?;
+            self.page.clear();
+            if !ledger.lists_by_order() && self.summary.total() > found {
+                held.get_or_insert(before);
+            }
+            if !page.has_more {
+                return Ok(held.unwrap_or(after));
             }
         }
     }
 
+    /// Counts the entries, reports those of no order, and returns the orders to check.
     async fn entries(
         &mut self,
         entries: &[LedgerEntry],
-        course: Option<&mut Progress>,
-    ) -> Result<(), VerifyError> {
+        named: Named,
+        course: &mut Progress,
+    ) -> Result<Vec<OrderId>, VerifyError> {
         let kept_from = self.of.kept_from(self.of.kept.orders);
-        let mut known = Vec::new();
+        let by_order = self.ledger.is_some_and(Ledger::lists_by_order);
+        let mut orders = Vec::new();
         for entry in entries {
             *self.summary.ledger.get_or_insert(0) += 1;
             match entry.order {
-                Some(order) if self.is_there(order).await? => known.push(order),
+                Some(order) if self.is_there(order).await? => {
+                    let unrecorded = !by_order && !self.is_recorded(order, entry).await?;
+                    if unrecorded || (named == Named::All && course.is_new(order)) {
+                        orders.push(order);
+                    }
+                }
                 _ if kept_from.is_some_and(|from| entry.at < from) => {}
                 order => self.report(orphan(entry, order)).await?,
             }
         }
-        let Some(course) = course else { return Ok(()) };
-        known.retain(|order| course.is_new(*order));
-        self.orders(&known, self.before, course).await
+        orders.sort_unstable();
+        orders.dedup();
+        Ok(orders)
+    }
+
+    /// Whether a look at the order alone finds this entry: it is the payment's charge, or none.
+    async fn is_recorded(&self, order: OrderId, entry: &LedgerEntry) -> Result<bool, VerifyError> {
+        if entry.movement != EntryKind::Charge {
+            return Ok(true);
+        }
+        let payment = self.of.payments.payment(PaymentId::of_order(order)).await?;
+        Ok(payment.as_ref().and_then(charge_of) == Some(entry.id.as_str()))
     }
 
     /// Whether the order is stored; one that cannot be read back is.

@@ -25,3 +25,8 @@ fn a_missing_epoch_check_is_caught() {
 fn a_retry_without_the_key_is_caught() {
     is_caught(Mutation::FreshKeys, &["I2"]);
 }
+
+#[test]
+fn a_capture_of_a_charge_that_is_not_recorded_is_caught() {
+    is_caught(Mutation::UnrecordedCharge, &["I2"]);
+}

@@ -18,7 +18,7 @@ impl Till {
     /// An order that is charged at the provider without a record here.
     async fn charged_unawares(&self, method: &str) -> (OrderId, String) {
         let order = self.shop.place(method).await.id;
-        self.front.then([Act::Swallow, Act::Answer(500, Vec::new(), String::new())]);
+        self.front.then([Act::Pass, Act::Swallow, Act::Answer(500, Vec::new(), String::new())]);
         let env = self.env_waiting(Duration::from_millis(700));
         ChargePayment { order }.run(&context(env)).await.expect_err("unknown");
         assert_eq!(self.shop.status(order).await, OrderStatus::Pending);

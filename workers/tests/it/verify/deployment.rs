@@ -14,18 +14,20 @@ use store::{
 };
 use workers::{
     Env,
-    jobs::{ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail},
+    jobs::{ApplyProviderReport, ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail},
+    provider::PaymentProvider,
     queues::QUEUES,
     subscriptions::expand,
     verify::{Code, Plan, Retention, Scope, Summary, Verify, Violation, Watch},
 };
 
-use crate::util::TestMerchant;
+use crate::util::{TestMerchant, context};
 
 pub(super) struct AuditDeployment {
     pub(super) shop: TestMerchant,
     pub(super) engine: Arc<SqliteEngine>,
     verify: Verify,
+    provider: Arc<dyn PaymentProvider>,
 }
 
 #[derive(Default)]
@@ -47,6 +49,12 @@ impl Watch for Notes {
 impl AuditDeployment {
     pub(super) async fn open() -> Self {
         let shop = TestMerchant::open().await;
+        let provider = Arc::new(shop.provider.clone());
+        Self::open_at(shop, provider).await
+    }
+
+    /// A shop that charges at this provider.
+    pub(super) async fn open_at(shop: TestMerchant, provider: Arc<dyn PaymentProvider>) -> Self {
         let engine = SqliteEngine::open(&shop.folder.path().join("queue.db"), shop.ambient.clone()).await;
         let engine = Arc::new(engine.expect("opens"));
         let queues: Vec<_> = QUEUES.iter().map(|(name, _)| QueueSpec::new(*name)).collect();
@@ -54,13 +62,13 @@ impl AuditDeployment {
         let verify = Verify {
             orders: Arc::clone(&shop.orders),
             payments: Arc::clone(&shop.payments),
-            provider: Some(Arc::new(shop.provider.clone())),
+            provider: Some(Arc::clone(&provider)),
             records: Arc::new(engine.records()),
             engine: engine.clone(),
             ambient: shop.ambient.clone(),
             kept: Retention::default(),
         };
-        Self { shop, engine, verify }
+        Self { shop, engine, verify, provider }
     }
 
     /// Publishes the outbox as jobs and runs them, until no further jobs follow.
@@ -92,17 +100,19 @@ impl AuditDeployment {
     }
 
     async fn run(&self, job: &Envelope) {
-        async fn run<J: Job<Env = Env>>(shop: &TestMerchant, job: &Envelope) {
+        async fn run<J: Job<Env = Env>>(env: Env, job: &Envelope) {
             let payload: J = serde_json::from_str(job.payload.get()).expect("decodes");
             // Calls in flight at the provider are not waited for, and failures are left to the audit.
-            drop(shop.run(&payload).await);
+            drop(payload.run(&context(env)).await);
         }
+        let env = self.shop.env_with(Arc::clone(&self.shop.payments), Arc::clone(&self.provider));
         match job.kind.as_str() {
-            ChargePayment::KIND => run::<ChargePayment>(&self.shop, job).await,
-            FulfilOrder::KIND => run::<FulfilOrder>(&self.shop, job).await,
-            RefundPayment::KIND => run::<RefundPayment>(&self.shop, job).await,
-            SendEmail::KIND => run::<SendEmail>(&self.shop, job).await,
-            DeliverWebhook::KIND => run::<DeliverWebhook>(&self.shop, job).await,
+            ApplyProviderReport::KIND => run::<ApplyProviderReport>(env, job).await,
+            ChargePayment::KIND => run::<ChargePayment>(env, job).await,
+            FulfilOrder::KIND => run::<FulfilOrder>(env, job).await,
+            RefundPayment::KIND => run::<RefundPayment>(env, job).await,
+            SendEmail::KIND => run::<SendEmail>(env, job).await,
+            DeliverWebhook::KIND => run::<DeliverWebhook>(env, job).await,
             other => panic!("no job {other}"),
         }
     }

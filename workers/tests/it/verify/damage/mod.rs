@@ -135,7 +135,9 @@ async fn a_capture_told_as_failed_is_found() {
     let sql = format!("UPDATE orders SET status = 'payment_failed', {UNPAID} WHERE id = '{}'", order.id);
     town.plant("orders.db", &sql).await;
     assert_eq!(town.codes().await, [Code::CaptureUnexpected]);
-    town.leaves_to_people().await;
+    town.audit(Scope::Full, true).await;
+    town.work().await;
+    assert_eq!(town.shop.ledger(order.id).await.len(), 2, "charged and given back");
 }
 
 #[tokio::test]
