@@ -43,21 +43,18 @@ pub(crate) struct Housekeeping {
 }
 
 impl Housekeeping {
-    /// Runs until stopped.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let (mut tick, mut orders) = (tokio::time::interval(EVERY), tokio::time::interval(EXPIRE_EVERY));
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                _ = orders.tick() => {
-                    self.stale_orders(&stop).await;
-                    continue;
+                _ = orders.tick() => self.stale_orders(&stop).await,
+                _ = tick.tick() => {
+                    self.rows(&stop).await;
+                    if let Some(partitions) = &self.partitions {
+                        self.months(partitions).await;
+                    }
                 }
-                _ = tick.tick() => {}
-            }
-            self.rows(&stop).await;
-            if let Some(partitions) = &self.partitions {
-                self.months(partitions).await;
             }
         }
     }

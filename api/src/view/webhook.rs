@@ -53,21 +53,16 @@ pub(crate) struct EndpointCreatedView {
     secret: String,
 }
 
-/// A subscription in the form that clients write.
-fn events_of(subscription: &Subscription) -> Vec<&'static str> {
-    match subscription {
-        Subscription::All => vec!["*"],
-        Subscription::Kinds(kinds) => kinds.iter().copied().map(EventKind::as_str).collect(),
-    }
-}
-
 impl From<&Endpoint> for EndpointView {
     fn from(endpoint: &Endpoint) -> Self {
         Self {
             object: "webhook_endpoint",
             id: endpoint.id.to_string(),
             url: endpoint.url.clone(),
-            events: events_of(&endpoint.events),
+            events: match &endpoint.events {
+                Subscription::All => vec!["*"],
+                Subscription::Kinds(kinds) => kinds.iter().copied().map(EventKind::as_str).collect(),
+            },
             enabled: endpoint.enabled,
             disabled: endpoint
                 .disabled

@@ -10,12 +10,12 @@ mod open;
 mod refunds;
 mod rows;
 mod schema;
+mod session;
+mod statements;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 #[expect(clippy::expect_used, reason = "a test's code, shared by crates")]
-pub mod scratch;
-mod session;
-mod statements;
+pub mod testing;
 mod tls;
 
 use async_trait::async_trait;

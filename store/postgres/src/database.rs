@@ -10,18 +10,13 @@ use std::sync::Arc;
 use base::{
     Ambient,
     ids::Uuid,
-    postgres::{self, Database, OpenError, PostgresConfig, retry_serialization},
+    postgres::{self, Database, OpenError, PostgresConfig, Query, retry_serialization},
 };
 use futures::future::BoxFuture;
 use store::domain::MerchantId;
 use tokio::sync::watch;
 
-use super::{
-    fault::PostgresFault,
-    fence,
-    notify::Wake,
-    transaction::{Query, Unit},
-};
+use super::{fault::PostgresFault, fence, notify::Wake, transaction::Unit};
 
 /// Broken connections replaced at most before the server is reported as unavailable.
 const BROKEN_MAX: u32 = 3;

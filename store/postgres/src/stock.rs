@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use base::Timestamp;
+use base::{Timestamp, postgres::Query};
 use store::{
     domain::{Currency, MerchantId, Order},
     orders::NewOrder,
@@ -16,11 +16,7 @@ use store::{
     },
 };
 
-use super::{
-    fault::PostgresFault,
-    timestamps::Moment,
-    transaction::{Query, Unit},
-};
+use super::{fault::PostgresFault, timestamps::Moment, transaction::Unit};
 
 /// Locks the wanted products (`$1` merchant, `$2` skus, `$3` quantities) in the order of their skus. `NO KEY`, so that
 /// foreign keys to products do not wait for it. The planner does not know the array's length and might hash the

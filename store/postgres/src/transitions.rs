@@ -1,7 +1,11 @@
 //! Order state transitions: each is an UPDATE guarded by the expected state, which locks the order; only when no row
 //! matches is the order read, to tell why.
 
-use base::{Timestamp, ids::floor, postgres::Database};
+use base::{
+    Timestamp,
+    ids::floor,
+    postgres::{Database, Query},
+};
 use sqlx::postgres::PgRow;
 use store::{
     domain::{MerchantId, Order, OrderId, OrderStatus, PaymentId, ShipmentId},
@@ -17,7 +21,7 @@ use super::{
     order_row::{self, columns},
     refunds, stock,
     timestamps::Moment,
-    transaction::{Query, Unit},
+    transaction::Unit,
 };
 
 pub(super) const PAY: &str = concat!(

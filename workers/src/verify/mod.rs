@@ -14,10 +14,13 @@
 mod error;
 mod facts;
 mod finding;
+mod gather;
+mod ledger;
 mod queues;
 mod repair;
 mod rules;
 mod scan;
+mod window;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -29,7 +32,7 @@ use self::{
     facts::Facts,
     finding::Finding,
     queues::{JobFate, Queues},
-    rules::window::AuditWindow,
+    window::AuditWindow,
 };
 use crate::provider::{Ledger, LedgerEntry, PaymentProvider};
 

@@ -1,9 +1,9 @@
 //! Locations: the merchant that owns a record, and the shard of a merchant.
 //!
 //! Guarantees: the caches are bounded. The owner of a record never changes and is cached without a time limit; the
-//! shard of a merchant is cached for at most [`LOCATED_FOR`], counted from before the shards were asked. A merchant
-//! between the two commits of a migration's hand-over is "unavailable", not unknown. So is a merchant that no reachable
-//! shard knows while another shard is unreachable. Asks primaries only.
+//! shard of a merchant is cached for at most [`LOCATED_FOR`](super::LOCATED_FOR), counted from before the shards were
+//! asked. A merchant between the two commits of a migration's hand-over is "unavailable", not unknown. So is a merchant
+//! that no reachable shard knows while another shard is unreachable. Asks primaries only.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -27,8 +27,6 @@ use crate::{
     row::get,
 };
 
-/// Lifetime of a cached location of a merchant.
-pub const LOCATED_FOR: Duration = Duration::from_secs(10);
 /// Merchants and keys cached at most; one takes about a hundred bytes.
 const MERCHANTS_MAX: u64 = 50_000;
 /// Owned records cached at most, chiefly orders in progress.

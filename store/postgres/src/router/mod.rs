@@ -43,8 +43,7 @@ mod replicas;
 mod shard_map;
 mod writes;
 
-pub use config::{DatabaseConfig, ShardingConfig, ShardsError};
-pub use locations::LOCATED_FOR;
+pub use config::{DatabaseConfig, LOCATED_FOR, ShardingConfig, ShardsError};
 pub use replicas::ReadStats;
 pub use shard_map::{MapError, SHARDS_MAX, ShardMap};
 

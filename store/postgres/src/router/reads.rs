@@ -1,6 +1,6 @@
 //! Reads: each on the primary of its owner, or on a replica of it.
 
-use base::postgres::Database;
+use base::postgres::{Database, Query};
 use sqlx::postgres::PgRow;
 use store::{
     domain::MerchantId,
@@ -9,7 +9,7 @@ use store::{
 use tokio::time::Instant;
 
 use super::{ReadMode, Router, locations::Locations, member::Member, owner::Owner};
-use crate::{api_keys, fault::PostgresFault, transaction::Query};
+use crate::{api_keys, fault::PostgresFault};
 
 impl Router {
     /// The first row of a read; `None` comes from the primary.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use base::{Ambient, postgres::scratch::Scratch};
+use base::{Ambient, testing::scratch::Scratch};
 use sqlx::{AssertSqlSafe, PgPool};
 use store::{
     domain::{EndpointId, EventId},
