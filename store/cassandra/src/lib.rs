@@ -120,6 +120,11 @@ impl PaymentStore for CassandraPayments {
         Ok(session.bounded(session.read_serial(id)).await?.map(|stored| stored.payment))
     }
 
+    async fn committed_payment(&self, id: PaymentId) -> Result<Option<Payment>, StoreError> {
+        let session = self.session.get()?;
+        Ok(session.bounded(session.read_quorum(id)).await?.map(|stored| stored.payment))
+    }
+
     async fn attempts(&self, id: PaymentId) -> Result<Vec<PaymentAttempt>, StoreError> {
         let session = self.session.get()?;
         let stored = session.bounded(session.read_quorum(id)).await?;

@@ -1,7 +1,8 @@
 //! Stock: reserved with an order, released or shipped later. One statement each, whatever the number of lines.
 //!
 //! Guarantees: a statement first locks all its products, by sku, and only then decides. So concurrent statements cannot
-//! deadlock, and the rows a statement decided on do not change before the commit.
+//! deadlock, and the rows a statement decided on do not change before the commit. A statement that waited for a lock
+//! may decide on the stock from before the wait; one after it, in the same unit, decides on the newest.
 
 use std::collections::BTreeMap;
 

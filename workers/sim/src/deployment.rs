@@ -38,6 +38,8 @@ pub(crate) struct Deployment {
     pub(crate) queue: SimQueue,
     pub(crate) registry: Registry<Env>,
     mailer: Mailer,
+    /// See [`Mutation::EndUnfound`].
+    pub(crate) ends_unfound: bool,
     /// Cloned by each customer and merchant with open requests.
     pub(crate) busy: Arc<()>,
     began: Instant,
@@ -78,6 +80,7 @@ impl Deployment {
             provider,
             mailer: Mailer::through(outside.clone(), SENDER).map_err(|error| error.to_string())?,
             registry: workers::registry().map_err(|error| error.to_string())?,
+            ends_unfound: mutation == Some(Mutation::EndUnfound),
             busy: Arc::default(),
             chance,
             trace,

@@ -11,4 +11,6 @@ pub enum Mutation {
     FreshKeys,
     /// The provider captures the charge that was created last, not the one that is recorded.
     UnrecordedCharge,
+    /// A job that does not find its subject ends at once.
+    EndUnfound,
 }

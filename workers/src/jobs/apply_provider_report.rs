@@ -22,8 +22,8 @@ use store::{
 };
 
 use super::{
-    PROVIDER_ATTEMPTS_MAX, PROVIDER_BACKOFF, charge_payment, provider_failure, refund_payment::RefundPayment,
-    unless_paused,
+    PROVIDER_ATTEMPTS_MAX, PROVIDER_BACKOFF, charge_payment, not_found, provider_failure,
+    refund_payment::RefundPayment, unless_paused,
 };
 use crate::{
     env::Env,
@@ -57,7 +57,7 @@ impl Job for ApplyProviderReport {
         let report = env.provider.report(&self.reference).await.map_err(provider_failure)?;
         let Some(report) = report else { return Err(JobError::cancel("charge_not_found")) };
         let Some(payment) = env.payments.payment(PaymentId::of_order(self.order)).await? else {
-            return Err(JobError::cancel("payment_not_found"));
+            return Err(not_found(ctx, "payment"));
         };
         let agrees = report.order == Some(self.order)
             && report.amount_minor == payment.amount_minor

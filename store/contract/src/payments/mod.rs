@@ -159,6 +159,12 @@ pub trait PaymentStore: Send + Sync + 'static {
     /// One payment, read so that a decision in flight is seen (SERIAL in Cassandra).
     async fn payment(&self, id: PaymentId) -> Result<Option<Payment>, StoreError>;
 
+    /// The same to display: every answered write is seen, one in flight may not be, and none is disturbed. A SERIAL
+    /// read of Cassandra would make the decision that it meets start again, so that polling could delay it for ever.
+    async fn committed_payment(&self, id: PaymentId) -> Result<Option<Payment>, StoreError> {
+        self.payment(id).await
+    }
+
     /// The attempts of a payment, oldest first.
     async fn attempts(&self, id: PaymentId) -> Result<Vec<PaymentAttempt>, StoreError>;
 

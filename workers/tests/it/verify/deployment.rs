@@ -5,6 +5,7 @@ use std::{str::FromStr, sync::Arc, time::Duration};
 use jobs::{
     Admin, Consume, Envelope, Job,
     engine::{JobFilter, QueueSpec},
+    records::{AttemptOutcome, AttemptRecord, RecordStore},
     sqlite::SqliteEngine,
 };
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor, sqlite::SqliteConnectOptions};
@@ -18,7 +19,7 @@ use workers::{
     provider::PaymentProvider,
     queues::QUEUES,
     subscriptions::expand,
-    verify::{Code, Plan, Retention, Scope, Summary, Verify, Violation, Watch},
+    verify::{Code, Plan, Repair, Retention, Scope, Summary, Verify, Violation, Watch},
 };
 
 use crate::util::{TestMerchant, context};
@@ -162,6 +163,29 @@ impl AuditDeployment {
         assert_eq!(summary.total(), u64::try_from(notes.violations.len()).expect("few"));
         assert!(notes.progress.iter().all(|(_, part)| part.is_none_or(|part| (0.0..=1.0).contains(&part))));
         (summary, notes.violations)
+    }
+
+    /// Records that the jobs which would resolve these violations ended as cancelled with this error.
+    pub(super) async fn ended(&self, violations: &[Violation], error: &str) {
+        let record = |violation: &Violation| {
+            let Repair::Publish(job) = &violation.repair else { panic!("{violation:?}") };
+            AttemptRecord {
+                job: job.id,
+                kind: job.kind.clone(),
+                queue: job.queue.clone(),
+                subject: None,
+                attempt: 1,
+                worker: "worker".to_owned(),
+                created_at: self.shop.ambient.now(),
+                started_at: self.shop.ambient.now(),
+                duration: Duration::ZERO,
+                outcome: AttemptOutcome::Cancelled,
+                error: Some(error.to_owned()),
+                trace: None,
+            }
+        };
+        let records = violations.iter().map(record).collect();
+        self.engine.records().append(records).await.expect("records");
     }
 
     /// The codes of a full audit, sorted.
