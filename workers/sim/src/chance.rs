@@ -22,6 +22,8 @@ pub(crate) enum InjectedFault {
     StoreLate,
     /// A store takes seconds.
     StoreSlow,
+    /// A store does not find a record by its id.
+    StoreAstray,
     /// The provider says that it cannot work now.
     ProviderBusy,
     /// The provider never gets the request.
@@ -30,6 +32,8 @@ pub(crate) enum InjectedFault {
     ProviderAnswerLost,
     /// The provider takes longer than its callers wait.
     ProviderSlow,
+    /// The provider refuses a refund for good, at most once for an order.
+    RefundRefused,
     MailBusy,
     /// The mail server took the mail, its answer is lost.
     MailAnswerLost,

@@ -38,6 +38,8 @@ pub(crate) struct Deployment {
     pub(crate) queue: SimQueue,
     pub(crate) registry: Registry<Env>,
     mailer: Mailer,
+    /// See [`Mutation::EndUnfound`].
+    pub(crate) ends_unfound: bool,
     /// Cloned by each customer and merchant with open requests.
     pub(crate) busy: Arc<()>,
     began: Instant,
@@ -72,12 +74,17 @@ impl Deployment {
         let provider = SimProvider::new(chance.clone(), trace.clone(), watch.clone(), mutation);
         let acks_first = mutation == Some(Mutation::AckBeforeWrite);
         let queue = SimQueue::new(chance.clone(), trace.clone(), watch.clone(), ambient.clone(), acks_first);
+        let mut orders = MemoryOrders::new(ambient.clone(), watch.clone());
+        if mutation == Some(Mutation::CountFailedRefunds) {
+            orders = orders.counting_failed_refunds();
+        }
         Ok(Self {
-            orders: MemoryOrders::new(ambient.clone(), watch.clone()),
+            orders,
             payments,
             provider,
             mailer: Mailer::through(outside.clone(), SENDER).map_err(|error| error.to_string())?,
             registry: workers::registry().map_err(|error| error.to_string())?,
+            ends_unfound: mutation == Some(Mutation::EndUnfound),
             busy: Arc::default(),
             chance,
             trace,

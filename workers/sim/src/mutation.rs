@@ -11,4 +11,8 @@ pub enum Mutation {
     FreshKeys,
     /// The provider captures the charge that was created last, not the one that is recorded.
     UnrecordedCharge,
+    /// A job that does not find its subject ends at once.
+    EndUnfound,
+    /// A failed refund still counts as requested, so that its amount cannot be asked for again.
+    CountFailedRefunds,
 }

@@ -27,7 +27,8 @@ use store::{
 };
 
 use super::{
-    PROVIDER_ATTEMPTS_MAX, PROVIDER_BACKOFF, provider_failure, query_of, same_provider, unless_paused,
+    PROVIDER_ATTEMPTS_MAX, PROVIDER_BACKOFF, not_found, provider_failure, query_of, same_provider,
+    unless_paused,
 };
 use crate::{
     env::Env,
@@ -66,7 +67,7 @@ impl Job for ChargePayment {
 
     async fn run(&self, ctx: &JobContext<Env>) -> Result<(), JobError> {
         let Some(order) = ctx.env.orders.order_by_id(self.order).await? else {
-            return Err(JobError::cancel("order_not_found"));
+            return Err(not_found(ctx, "order"));
         };
         match order.status {
             OrderStatus::Pending => charge(ctx, &order).await,
@@ -235,6 +236,10 @@ async fn apply(
     };
     match moved {
         Transition::Now(_) | Transition::Already(_) => Ok(()),
+        // A pending order takes any decision: its write did not find it, and the next one does.
+        Transition::Refused(order) if order.status == OrderStatus::Pending => {
+            Err(JobError::retry("order_still_pending"))
+        }
         Transition::Refused(order) => {
             // With its rejection the store has written the refund of captured money.
             tracing::info!(order.id = %order.id, order.status = %order.status, "payment decided for a closed order");

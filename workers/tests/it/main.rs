@@ -8,6 +8,7 @@ mod flow;
 mod golden;
 mod mail;
 mod money;
+mod not_found;
 mod refund;
 mod relay;
 mod sandbox;

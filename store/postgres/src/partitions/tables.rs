@@ -1,9 +1,9 @@
 //! Monthly partitions, attached to their parent tables.
 //!
 //! Guarantees: each partition is created or dropped in a transaction of its own, under a lock that admits one process
-//! at a time. Attaching blocks writers to the default partition, which is empty unless the job did not run; detaching
-//! locks the parent briefly. Both give up after the configured lock timeout, so that checkouts do not queue behind
-//! them.
+//! at a time. Attaching blocks writers to the default partition, which is empty unless the job did not run; then its
+//! rows are moved while every statement on the table waits, so that none misses them. Detaching locks the parent
+//! briefly. All give up after the configured lock timeout, so that checkouts do not queue behind them.
 
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ const fn needed(family: Family) -> &'static [(&'static str, &'static str)] {
                 "an order in it is open",
             ),
             (
-                "SELECT 1 FROM refunds WHERE order_id >= $1 AND order_id < $2 AND recorded_at IS NULL LIMIT 1",
+                "SELECT 1 FROM refunds WHERE order_id >= $1 AND order_id < $2 AND recorded_at IS NULL AND failed_at IS NULL LIMIT 1",
                 "a refund in it is not recorded",
             ),
         ],
@@ -143,9 +143,17 @@ pub(crate) async fn create_all(
         let span = Month::of(now).plus(months).and_then(Span::of);
         let Some(span) = span else { break };
         for table in Family::ALL.into_iter().flat_map(tables) {
-            let facts = (table, span);
-            let new = database.write(&facts, |unit, (table, span)| Box::pin(create(unit, table, *span)));
-            if new.await? {
+            let creating = async |lock| {
+                let facts = (table, span, lock);
+                let write = database
+                    .write(&facts, |unit, (table, span, lock)| Box::pin(create(unit, table, *span, *lock)));
+                write.await
+            };
+            let mut creation = creating(Lock::DefaultPartition).await?;
+            if creation == Creation::RowsInTheWay {
+                creation = creating(Lock::Parent).await?;
+            }
+            if creation == Creation::Created {
                 created.push(span.table(table));
             }
         }
@@ -200,33 +208,50 @@ async fn months(database: &OrderDatabase, family: Family) -> Result<Vec<Span>, P
     Ok(months.into_iter().filter_map(Span::of).collect())
 }
 
-/// Creates a table's partition for a month; false when it exists.
-async fn create(unit: &mut Unit, table: &Table, span: Span) -> Result<bool, PostgresFault> {
+/// The table that is locked while a partition is attached.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lock {
+    DefaultPartition,
+    /// A statement that was planned before the partition is attached and then waits for the default partition sees
+    /// neither the new partition nor the rows that left the default one. At the parent it waits before it is planned.
+    Parent,
+}
+
+#[derive(PartialEq, Eq)]
+enum Creation {
+    Created,
+    Existed,
+    /// The default partition has rows of the month, and only [`Lock::Parent`] may move them.
+    RowsInTheWay,
+}
+
+/// Creates a table's partition for a month.
+async fn create(unit: &mut Unit, table: &Table, span: Span, lock: Lock) -> Result<Creation, PostgresFault> {
     unit.run(sqlx::query(LOCK)).await?;
     let (parent, child) = (table.name, span.table(table));
     if exists(unit, &child).await? {
-        return Ok(false);
+        return Ok(Creation::Existed);
     }
     run(unit, UNHURRIED.to_owned()).await?;
     run(unit, format!("CREATE TABLE {child} (LIKE {parent} INCLUDING ALL) WITH ({})", table.storage)).await?;
-    // From here on no other transaction can insert a row of this month into the default partition; its rows are moved
-    // next.
-    run(unit, format!("LOCK TABLE {parent}_default IN ACCESS EXCLUSIVE MODE")).await?;
+    // From here on no other transaction can insert a row of this month into the default partition.
+    let locked = if lock == Lock::Parent { parent.to_owned() } else { format!("{parent}_default") };
+    run(unit, format!("LOCK TABLE {locked} IN ACCESS EXCLUSIVE MODE")).await?;
     let (key, from, to) = (table.key, span.from, span.to);
-    run(
-        unit,
-        format!(
-            "WITH moved AS (DELETE FROM {parent}_default WHERE {key} >= '{from}' AND {key} < '{to}' RETURNING *)
-             INSERT INTO {child} SELECT * FROM moved"
-        ),
-    )
-    .await?;
+    let of_month = format!("FROM {parent}_default WHERE {key} >= '{from}' AND {key} < '{to}'");
+    if lock == Lock::Parent {
+        let moved = format!("WITH moved AS (DELETE {of_month} RETURNING *)");
+        run(unit, format!("{moved} INSERT INTO {child} SELECT * FROM moved")).await?;
+    } else if unit.row(sqlx::query(AssertSqlSafe(format!("SELECT 1 {of_month} LIMIT 1")))).await?.is_some() {
+        unit.abandon();
+        return Ok(Creation::RowsInTheWay);
+    }
     run(
         unit,
         format!("ALTER TABLE {parent} ATTACH PARTITION {child} FOR VALUES FROM ('{from}') TO ('{to}')"),
     )
     .await?;
-    Ok(true)
+    Ok(Creation::Created)
 }
 
 /// Drops a family's partitions of a month, or returns the reason why they are kept.

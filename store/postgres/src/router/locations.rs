@@ -105,6 +105,21 @@ impl Locations {
         Ok(found)
     }
 
+    /// Whether the merchant still lives at a cached location; if not, the location is forgotten.
+    pub(super) async fn confirm(
+        &self,
+        members: &[Member],
+        merchant: MerchantId,
+        location: Location,
+    ) -> Result<bool, PostgresFault> {
+        let state = state_of(members[location.shard].primary.reads(), merchant).await?;
+        let is_here = state.is_some_and(MerchantState::is_here);
+        if !is_here {
+            self.forget(merchant).await;
+        }
+        Ok(is_here)
+    }
+
     async fn look_for(
         &self,
         members: &[Member],

@@ -1,11 +1,12 @@
 //! Monthly partitions: created once by concurrent callers; dropped when expired and no longer needed.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use base::{Ambient, testing::scratch::Scratch, time::later};
-use sqlx::{AssertSqlSafe, PgPool};
+use base::{Ambient, postgres::PostgresConfig, testing::scratch::Scratch, time::later};
+use futures::future::join_all;
+use sqlx::{AssertSqlSafe, Executor, PgPool};
 use store::{
-    domain::{EndpointId, EventId, PaymentId, RefundId},
+    domain::{EndpointId, EventId, Order, OrderStatus, PaymentId, RefundId},
     orders::{MailRecord, Mails, Orders, PlaceOutcome, RefundFacts, Transition},
     outbox::Outbox,
     webhooks::{WebhookAttempt, Webhooks},
@@ -19,7 +20,7 @@ use super::{
     needs_postgres,
     shop::{TestMerchant, at},
 };
-use crate::util::postgres::{migrated, open, pool};
+use crate::util::postgres::{migrated, open, patient, pool};
 
 /// A retention.
 const KEEP: Duration = Duration::from_hours(30 * 24);
@@ -69,7 +70,7 @@ async fn rows_that_came_before_their_month_are_copied_into_it() {
     assert_eq!((count(&pool, "orders_default").await, count(&pool, "outbox_default").await), (1, 2));
     // Orders are placed concurrently.
     let keys: Vec<String> = (0..8).map(|n| format!("k{n}")).collect();
-    let placing = futures::future::join_all(keys.iter().map(|key| shop.try_place(key, &["mug"])));
+    let placing = join_all(keys.iter().map(|key| shop.try_place(key, &["mug"])));
     let (created, placed) =
         tokio::join!(shop.store.create_partitions(at("2024-03-01T00:00:00Z"), 1), placing);
     assert_eq!(created.expect("creates").len(), 10);
@@ -79,6 +80,48 @@ async fn rows_that_came_before_their_month_are_copied_into_it() {
     assert_eq!(shop.store.order_by_id(early.id).await.expect("reads"), Some(early));
     let replayed = shop.try_place("early", &["mug"]).await.expect("answers");
     assert!(matches!(replayed, PlaceOutcome::Replayed { .. }), "a key is one over all months");
+}
+
+/// Makes each row that leaves a default partition take its time, as many rows do.
+const SLOW: &str = "
+    CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.1); RETURN OLD; END';
+    CREATE TRIGGER slow BEFORE DELETE ON orders_default FOR EACH ROW EXECUTE FUNCTION slow();
+    CREATE TRIGGER slow BEFORE DELETE ON outbox_default FOR EACH ROW EXECUTE FUNCTION slow()";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_move_into_their_month_are_read_and_written_meanwhile() {
+    needs_postgres!();
+    let database = migrated().await;
+    let (ambient, _) = Ambient::steered(5, at("2024-03-10T12:00:00Z"));
+    let config = PostgresConfig { lock_timeout: Duration::from_secs(30), ..patient(&database) };
+    let store = PostgresOrders::connect(&config, ambient.clone()).await.expect("connects");
+    let shop = TestMerchant::new(store, ambient).await;
+    shop.product("mug", 100).await;
+    let mut orders = Vec::new();
+    for n in 0..6 {
+        orders.push(shop.place(&format!("k{n}"), &["mug"]).await);
+    }
+    pool(&database).await.execute(SLOW).await.expect("slows");
+    let creating = tokio::spawn({
+        let store = Arc::clone(&shop.store);
+        async move { store.create_partitions(at("2024-03-01T00:00:00Z"), 0).await }
+    });
+    let in_use = async |order: &Order| {
+        let event = shop.store.order_events(order.id, 0).await.expect("reads").remove(0).id;
+        shop.pay(order).await;
+        let mut reads = 0;
+        while !creating.is_finished() || reads == 0 {
+            let read = shop.store.order_by_id(order.id).await.expect("reads");
+            assert_eq!(read.map(|order| order.status), Some(OrderStatus::Paid));
+            assert!(shop.store.event_by_id(event).await.expect("reads").is_some());
+            assert_eq!(shop.store.order_events(order.id, 0).await.expect("reads").len(), 3);
+            reads += 1;
+        }
+        shop.fulfil(order).await;
+    };
+    join_all(orders.iter().map(in_use)).await;
+    assert_eq!(creating.await.expect("ends").expect("creates").len(), 5);
+    assert_eq!(count(&pool(&database).await, "orders_default").await, 0);
 }
 
 #[tokio::test]

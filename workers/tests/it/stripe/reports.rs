@@ -101,12 +101,13 @@ async fn a_report_about_another_order_or_no_charge_changes_nothing() {
         (other, intent.as_str(), "another_charge"),
         (order, "pi_nowhere", "charge_not_found"),
         (order, "../customers", "charge_not_found"),
-        (OrderId::fresh(&till.shop.ambient), intent.as_str(), "payment_not_found"),
     ] {
         let error = till.report(about, reference).await.expect_err("nothing to apply");
         assert!(matches!(error, JobError::Cancel(_)), "{error:?}");
         assert_eq!(error.describe(), why);
     }
+    let unknown = till.report(OrderId::fresh(&till.shop.ambient), &intent).await.expect_err("no payment");
+    assert!(matches!(unknown, JobError::RetryAfter(..)), "{unknown:?}");
     for order in [order, other] {
         assert_eq!(till.shop.status(order).await, OrderStatus::Pending);
     }

@@ -5,6 +5,7 @@ use std::{str::FromStr, sync::Arc, time::Duration};
 use jobs::{
     Admin, Consume, Envelope, Job,
     engine::{JobFilter, QueueSpec},
+    records::{AttemptOutcome, AttemptRecord, RecordStore},
     sqlite::SqliteEngine,
 };
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor, sqlite::SqliteConnectOptions};
@@ -18,7 +19,7 @@ use workers::{
     provider::PaymentProvider,
     queues::QUEUES,
     subscriptions::expand,
-    verify::{Code, Plan, Retention, Scope, Summary, Verify, Violation, Watch},
+    verify::{Code, Plan, Repair, Retention, Scope, Settled, Summary, Verify, Violation, Watch},
 };
 
 use crate::util::{TestMerchant, context};
@@ -164,6 +165,29 @@ impl AuditDeployment {
         (summary, notes.violations)
     }
 
+    /// Records that the jobs which would resolve these violations ended as cancelled with this error.
+    pub(super) async fn ended(&self, violations: &[Violation], error: &str) {
+        let record = |violation: &Violation| {
+            let Repair::Publish(job) = &violation.repair else { panic!("{violation:?}") };
+            AttemptRecord {
+                job: job.id,
+                kind: job.kind.clone(),
+                queue: job.queue.clone(),
+                subject: None,
+                attempt: 1,
+                worker: "worker".to_owned(),
+                created_at: self.shop.ambient.now(),
+                started_at: self.shop.ambient.now(),
+                duration: Duration::ZERO,
+                outcome: AttemptOutcome::Cancelled,
+                error: Some(error.to_owned()),
+                trace: None,
+            }
+        };
+        let records = violations.iter().map(record).collect();
+        self.engine.records().append(records).await.expect("records");
+    }
+
     /// The codes of a full audit, sorted.
     pub(super) async fn codes(&self) -> Vec<Code> {
         codes(&self.audit(Scope::Full, false).await.1)
@@ -176,6 +200,11 @@ impl AuditDeployment {
         assert_eq!(summary.repaired, summary.total());
         self.work().await;
         assert_eq!(self.codes().await, [], "after the repair");
+    }
+
+    /// Settles the violations of an order.
+    pub(super) async fn settle(&self, order: OrderId) -> Settled {
+        self.verify.settle(order, "the bank was asked".to_owned()).await.expect("settles")
     }
 
     /// Requests repairs, and expects that the audit leaves the violation to manual action.

@@ -50,7 +50,7 @@ pub(super) async fn settle(shop: &TestMerchant) {
     drain(shop).await;
 }
 
-async fn endpoint(shop: &TestMerchant) -> EndpointId {
+pub(super) async fn endpoint(shop: &TestMerchant) -> EndpointId {
     let id = EndpointId::fresh(&shop.ambient);
     let endpoint = Endpoint {
         id,
@@ -69,7 +69,7 @@ async fn endpoint(shop: &TestMerchant) -> EndpointId {
 }
 
 /// Records a mail, and an attempt for each event.
-async fn record(shop: &TestMerchant, order: &Order, endpoint: EndpointId) {
+pub(super) async fn record(shop: &TestMerchant, order: &Order, endpoint: EndpointId) {
     let (store, now) = (shop.store.as_ref(), shop.ambient.now());
     let mail = MailRecord {
         template: "order_confirmed".to_owned(),
@@ -97,7 +97,7 @@ async fn refund(shop: &TestMerchant, order: OrderId) {
     let refund = RefundId::fresh(&shop.ambient);
     store.request_refund(shop.merchant, order, refund, Some(100), now).await.expect("asks");
     let payment = store::domain::PaymentId::of_order(order);
-    let facts = RefundFacts { payment, refund, amount_minor: 100 };
+    let facts = RefundFacts { payment, refund, amount_minor: 100, failure: None };
     store.record_refund(order, facts, now).await.expect("records");
 }
 

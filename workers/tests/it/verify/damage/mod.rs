@@ -291,6 +291,26 @@ async fn an_event_that_was_never_sent_is_sent() {
 }
 
 #[tokio::test]
+async fn jobs_that_ended_without_their_subject_were_not_given_up() {
+    let town = AuditDeployment::open().await;
+    let receiver = Receiver::start().await;
+    town.shop.endpoint(&receiver.url).await;
+    town.served().await;
+    let of_paid = "event_id = (SELECT id FROM outbox WHERE kind = 'order.paid')";
+    town.plant("orders.db", &format!("DELETE FROM webhook_attempts WHERE {of_paid}")).await;
+    town.plant("orders.db", "DELETE FROM mails").await;
+    let (_, violations) = town.audit(Scope::Full, false).await;
+    assert_eq!(codes(&violations), [Code::MailMissing, Code::WebhookMissing]);
+    town.ended(&violations, "undeliverable: status_500").await;
+    assert_eq!(town.codes().await, [], "given up, as promised");
+    for error in ["event_not_found", "endpoint_not_found", "order_not_found"] {
+        town.ended(&violations, error).await;
+        assert_eq!(town.codes().await, [Code::MailMissing, Code::WebhookMissing], "{error}");
+    }
+    town.repairs().await;
+}
+
+#[tokio::test]
 async fn a_delivery_that_nobody_goes_on_with_is_made() {
     let town = AuditDeployment::open().await;
     let receiver = Receiver::start().await;
