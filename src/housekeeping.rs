@@ -137,7 +137,12 @@ where
 
 #[cfg(test)]
 mod tests {
-    use base::{Timestamp, ambient::ManualClock, postgres::scratch, testing::skip, time::later};
+    use base::{
+        Timestamp,
+        ambient::ManualClock,
+        testing::{scratch, skip},
+        time::later,
+    };
     use cache::SqliteSessions;
     use jobs::sqlite::SqliteEngine;
     use store::{

@@ -7,6 +7,7 @@ use std::{
 
 use ipnet::IpNet;
 use secrecy::SecretString;
+use store::domain::Currency;
 use webhooks::UrlPolicy;
 
 /// Settings of the routes.
@@ -40,6 +41,8 @@ pub struct ApiConfig {
     pub streams_per_merchant_max: usize,
     /// Secrets that Stripe may sign its webhooks with; one match is enough. Empty: no webhooks are accepted.
     pub stripe_webhook_secrets: Vec<SecretString>,
+    /// Whether the payment provider can take an amount in minor units of a currency; default: any.
+    pub provider_takes: fn(i64, Currency) -> bool,
 }
 
 /// Rate of orders, placed from a body or a cart.
@@ -164,6 +167,7 @@ impl Default for ApiConfig {
             streams_max: 256,
             streams_per_merchant_max: 64,
             stripe_webhook_secrets: Vec::new(),
+            provider_takes: |_, _| true,
         }
     }
 }

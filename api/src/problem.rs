@@ -57,6 +57,7 @@ kinds! {
     IN_FLIGHT = CONFLICT "idempotency_key_in_flight" "A request with this key is being worked on";
     OUT_OF_STOCK = CONFLICT "out_of_stock" "Not enough stock";
     ORDER_STATE = CONFLICT "order_state_conflict" "The order's state does not permit this";
+    REFUND_FAILED = CONFLICT "refund_failed" "The payment provider refused this refund";
     BELOW_RESERVED = CONFLICT "below_reserved" "Open orders have reserved more than this";
     CART_BUSY = CONFLICT "cart_busy" "The cart is being changed";
     CART_HELD = CONFLICT "cart_in_checkout" "The cart is being ordered";
@@ -73,6 +74,7 @@ kinds! {
     UNKNOWN_SKU = UNPROCESSABLE_ENTITY "unknown_sku" "No such product";
     WRONG_CURRENCY = UNPROCESSABLE_ENTITY "wrong_currency" "The product is sold in another currency";
     TOTAL_TOO_LARGE = UNPROCESSABLE_ENTITY "total_too_large" "The total is too large";
+    AMOUNT_NOT_SUPPORTED = UNPROCESSABLE_ENTITY "amount_not_supported" "The payment provider cannot take this amount";
     REFUND_TOO_LARGE = UNPROCESSABLE_ENTITY "refund_too_large" "More than what may still be refunded";
     RATE_LIMITED = TOO_MANY_REQUESTS "rate_limited" "Too many requests";
     INTERNAL = INTERNAL_SERVER_ERROR "internal_error" "The server failed";

@@ -1,5 +1,6 @@
 //! Command line. Names and verbs are fixed: `inspect` has no side effects, `control` has.
 
+mod control;
 mod values;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -10,7 +11,8 @@ use jobs::{
     engine::{DeadReason, JobState},
     records::AttemptOutcome,
 };
-use store::domain::MerchantId;
+
+pub(crate) use control::{Control, JobControl, MoveArgs};
 
 use crate::config::Config;
 
@@ -202,67 +204,6 @@ pub(crate) struct AttemptsArgs {
     /// At most this many
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) limit: u32,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Control {
-    #[command(flatten)]
-    Jobs(JobControl),
-    /// Move a merchant to another shard while it is in use; run it again to continue an interrupted move
-    MoveMerchant(MoveArgs),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct MoveArgs {
-    /// `mer_…`
-    pub(crate) merchant: MerchantId,
-    /// Target shard, by its name in shards.urls
-    #[arg(long, value_name = "SHARD")]
-    pub(crate) to: String,
-    /// Only print what would be moved, and how many rows
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    /// Keep the rows on the old shard, unused
-    #[arg(long)]
-    pub(crate) keep_source: bool,
-    /// Undo a move that has not reached the handover
-    #[arg(long, conflicts_with_all = ["dry_run", "keep_source"])]
-    pub(crate) abort: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum JobControl {
-    /// Stop dispatching jobs of a queue, across restarts, until it is resumed
-    Pause {
-        /// The queue
-        queue: String,
-    },
-    /// Resume a paused queue
-    Resume {
-        /// The queue
-        queue: String,
-    },
-    /// Delete all jobs waiting in a queue
-    Purge {
-        /// The queue
-        queue: String,
-        /// Confirm the deletion
-        #[arg(long)]
-        yes: bool,
-    },
-    /// Cancel a job for good
-    Cancel {
-        /// `job_…`
-        id: JobId,
-        /// Reason, for the record
-        #[arg(long, default_value = "cancelled by an operator")]
-        reason: String,
-    },
-    /// Make a delayed or dead job ready now
-    Retry {
-        /// `job_…`
-        id: JobId,
-    },
 }
 
 #[derive(Debug, Args)]

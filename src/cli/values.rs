@@ -33,6 +33,16 @@ pub(super) fn span(text: &str) -> Result<Duration, String> {
     number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(wrong)
 }
 
+/// Parses a note for the record.
+pub(super) fn note(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if (1..=500).contains(&text.chars().count()) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected 1 to 500 characters".to_owned())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

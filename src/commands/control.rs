@@ -1,4 +1,5 @@
-//! Command `control`: changes queues, jobs and the shards of merchants. Works whether `dev` runs or not.
+//! Command `control`: changes queues, jobs, the shards of merchants and what counts as settled. Works whether `dev`
+//! runs or not.
 
 use std::process::ExitCode;
 
@@ -6,7 +7,7 @@ use anyhow::bail;
 use jobs::{Admin, engine::Cancelled};
 use serde_json::{Value, json};
 
-use super::move_merchant;
+use super::{move_merchant, settle};
 use crate::{
     cli::{Control, JobControl},
     config::Config,
@@ -19,6 +20,7 @@ pub(super) async fn run(what: Control, config: &Config, as_json: bool) -> anyhow
     let what = match what {
         Control::Jobs(what) => what,
         Control::MoveMerchant(args) => return move_merchant::run(args, config, as_json).await,
+        Control::Settle { order, note } => return settle::run((order, note), config, as_json).await,
     };
     let jobs = Jobs::open(&config.engines).await?;
     let (found, said, answer) = act(what, jobs.queue.as_ref()).await?;

@@ -9,6 +9,7 @@ mod migrate;
 mod move_merchant;
 mod redrive;
 mod role;
+mod settle;
 mod verify;
 
 use std::process::ExitCode;

@@ -8,7 +8,7 @@ use std::{net::SocketAddr, process::ExitCode};
 use base::Ambient;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value, json};
-use workers::verify::{Plan, Scope, Summary, Violation, Watch};
+use workers::verify::{Plan, Scope, Summary, Verify, Violation, Watch};
 
 use crate::{
     cli::VerifyArgs, config::Config, output, provider::with_ledger, sandbox::Sandbox, wiring::open_audit,
@@ -21,9 +21,7 @@ const STEPS_F: f64 = 1000.0;
 /// Exit status 0 without violations, 1 with violations, repaired or not. An audit that cannot run is an error.
 pub(super) async fn run(args: VerifyArgs, config: &Config, as_json: bool) -> anyhow::Result<ExitCode> {
     let ambient = Ambient::system();
-    let mut verify = open_audit(config, &ambient).await?;
-    let sandbox = local_sandbox(config, &ambient).await?;
-    verify.provider = with_ledger(&config.payments, sandbox.as_ref(), &ambient)?;
+    let (verify, sandbox) = open(config, &ambient).await?;
     let scope = match (args.full, args.since) {
         (true, _) => Scope::Full,
         (false, Some(span)) => Scope::Since(span),
@@ -40,6 +38,14 @@ pub(super) async fn run(args: VerifyArgs, config: &Config, as_json: bool) -> any
     printer.failed.map_or(Ok(()), Err)?;
     sum_up(&summary, plan, as_json)?;
     Ok(if summary.total() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The audit with the provider's ledger, and the sandbox that serves it, if any.
+pub(super) async fn open(config: &Config, ambient: &Ambient) -> anyhow::Result<(Verify, Option<Sandbox>)> {
+    let mut verify = open_audit(config, ambient).await?;
+    let sandbox = local_sandbox(config, ambient).await?;
+    verify.provider = with_ledger(&config.payments, sandbox.as_ref(), ambient)?;
+    Ok((verify, sandbox))
 }
 
 /// Without a configured provider, and for a folder in which `dev` has run, a sandbox over the same ledger.

@@ -7,6 +7,7 @@ use std::{
 
 use api::{ApiConfig, CartLimits, CheckoutLimits, ReadLimits, ServerLimits, SessionLimits, SignInLimits};
 use ipnet::IpNet;
+use store::domain::Currency;
 use webhooks::UrlPolicy;
 
 use super::{payments, reader::Reader};
@@ -26,7 +27,11 @@ pub(super) fn server(r: &mut Reader) -> ServerLimits {
     }
 }
 
-pub(super) fn api(r: &mut Reader, trusted_proxies: Vec<IpNet>) -> ApiConfig {
+pub(super) fn api(
+    r: &mut Reader,
+    trusted_proxies: Vec<IpNet>,
+    provider_takes: fn(i64, Currency) -> bool,
+) -> ApiConfig {
     let streams_max = r.within("server", "streams_max", 1..=100_000);
     let streams_per_merchant_max = r.within("server", "streams_per_merchant_max", 1..=100_000);
     if streams_per_merchant_max > streams_max {
@@ -62,6 +67,7 @@ pub(super) fn api(r: &mut Reader, trusted_proxies: Vec<IpNet>) -> ApiConfig {
         streams_max,
         streams_per_merchant_max,
         stripe_webhook_secrets: payments::stripe_webhook_secrets(r),
+        provider_takes,
         ..ApiConfig::default()
     }
 }

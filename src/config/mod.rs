@@ -163,9 +163,10 @@ impl Config {
         }
         let folder = folder.map_or_else(|| named.into(), Path::to_owned);
         let server = http::server(r);
+        let payments = Payments::read(r, plain);
         let config = Self {
             listen: r.parsed("server", "listen", SocketAddr::from(([127, 0, 0, 1], 0))),
-            api: http::api(r, server.trusted_proxies.clone()),
+            api: http::api(r, server.trusted_proxies.clone(), payments.provider.takes()),
             server,
             engines: Engines::read(r, plain, &folder),
             folder,
@@ -181,7 +182,7 @@ impl Config {
                 level: r.value("records", "level", RecordLevel::All),
                 keep: Duration::from_hours(24 * r.within("records", "keep_days", 1..=3650_u64)),
             },
-            payments: Payments::read(r, plain),
+            payments,
             mail: Mail::read(r, plain),
             webhooks: Webhooks::read(r),
             verify: Verify {

@@ -4,8 +4,9 @@ use std::{num::NonZeroU32, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use store::domain::Currency;
 use url::{Host, Url};
-use workers::provider::guard::Rate;
+use workers::provider::{guard::Rate, stripe};
 
 use super::{network::PlainHosts, reader::Reader};
 
@@ -35,6 +36,16 @@ pub(crate) struct Payments {
 pub(crate) enum ProviderKind {
     Sandbox,
     Stripe,
+}
+
+impl ProviderKind {
+    /// Whether the provider can take an amount in minor units of a currency.
+    pub(super) const fn takes(self) -> fn(i64, Currency) -> bool {
+        match self {
+            Self::Sandbox => |_, _| true,
+            Self::Stripe => stripe::takes,
+        }
+    }
 }
 
 impl Payments {

@@ -4,6 +4,10 @@
 //! |---|---|
 //! | `payment_intent.succeeded`, `.payment_failed`, `.canceled`, `.processing` | the payment intent itself |
 //! | `charge.refunded`, `charge.refund.updated`, `refund.created`, `.updated`, `.failed` | the payment intent named |
+//! | `charge.dispute.created`, `.updated`, `.closed`, `.funds_withdrawn`, `.funds_reinstated` | none |
+//!
+//! A dispute carries no metadata of ours: its order is found by the payment intent. Its state is recorded from the
+//! event itself, as it moves no money of ours and needs no further permission of the key.
 //!
 //! The order is named by the metadata that Orderworks gives a payment intent or a refund; Stripe copies a payment
 //! intent's metadata to its charge. So a refund made by hand arrives as `charge.refunded`.
@@ -13,6 +17,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use store::{
     domain::{EventId, OrderId},
+    orders::DisputeFacts,
     outbox::{Command, Submitted},
 };
 
@@ -47,6 +52,8 @@ struct Object {
     id: String,
     payment_intent: Option<String>,
     metadata: Option<Metadata>,
+    status: Option<String>,
+    reason: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -69,6 +76,15 @@ struct Report {
     intent: String,
 }
 
+enum Reported {
+    Charge(Report),
+    Dispute {
+        intent: String,
+        /// The dispute's id, status and reason.
+        facts: (String, String, String),
+    },
+}
+
 pub(super) async fn take(State(state): State<ApiState>, request: Request) -> Result<StatusCode, Problem> {
     let (parts, body) = request.into_parts();
     let body = receive(&parts.headers, body, BODY_BYTES_MAX, state.config.body_timeout).await?;
@@ -78,7 +94,14 @@ pub(super) async fn take(State(state): State<ApiState>, request: Request) -> Res
     signature::verify(secrets, header.unwrap_or_default(), &body, now)
         .inspect_err(|why| tracing::info!(%why, "provider webhook rejected"))
         .map_err(|why| Problem::new(Kind::SIGNATURE_INVALID, why.to_string()))?;
-    let Some(report) = read(&body)? else { return Ok(StatusCode::OK) };
+    let report = match read(&body)? {
+        Some(Reported::Charge(report)) => report,
+        Some(Reported::Dispute { intent, facts }) => {
+            dispute(&state, &intent, facts).await?;
+            return Ok(StatusCode::OK);
+        }
+        None => return Ok(StatusCode::OK),
+    };
     let id = EventId::derived(report.order.0, &format!("stripe:{}", report.event));
     let command = Command::ProviderReport { order: report.order, reference: report.intent };
     let submitted = state.orders.submit(id, command, now).await?;
@@ -88,8 +111,25 @@ pub(super) async fn take(State(state): State<ApiState>, request: Request) -> Res
     Ok(StatusCode::OK)
 }
 
+/// Records the state of a dispute with the order that the payment intent paid.
+async fn dispute(
+    state: &ApiState,
+    intent: &str,
+    (reference, status, reason): (String, String, String),
+) -> Result<(), Problem> {
+    let Some(payment) = state.payments.by_provider_reference("stripe", intent).await? else {
+        tracing::info!(reference, "dispute of an unknown charge ignored");
+        return Ok(());
+    };
+    let Some(paid) = state.payments.payment(payment).await? else { return Ok(()) };
+    tracing::error!(alarm = true, order.id = %paid.order, reference, status, reason, "payment disputed");
+    let facts = DisputeFacts { payment, reference, status, reason };
+    state.orders.record_dispute(paid.order, facts, state.ambient.now()).await?;
+    Ok(())
+}
+
 /// `None` for an event that is to be dropped.
-fn read(body: &[u8]) -> Result<Option<Report>, Problem> {
+fn read(body: &[u8]) -> Result<Option<Reported>, Problem> {
     let damaged = |_| Problem::new(Kind::BAD_JSON, "the event is not of the form that Stripe documents");
     let AnyEvent { kind } = serde_json::from_slice(body).map_err(damaged)?;
     if !is_taken(&kind) {
@@ -97,14 +137,23 @@ fn read(body: &[u8]) -> Result<Option<Report>, Problem> {
         return Ok(None);
     }
     let Event { id, kind, data: Data { object } } = serde_json::from_slice(body).map_err(damaged)?;
+    let fits = |id: &String| (1..=ID_LEN_MAX).contains(&id.len());
+    if kind.starts_with("charge.dispute.") {
+        let Object { id: reference, payment_intent, status, reason, .. } = object;
+        let (status, reason) = (status.filter(fits), reason.filter(fits).unwrap_or_default());
+        return Ok(payment_intent
+            .filter(fits)
+            .zip(status)
+            .filter(|_| fits(&reference))
+            .map(|(intent, status)| Reported::Dispute { intent, facts: (reference, status, reason) }));
+    }
     let intent = if kind.starts_with("payment_intent.") { Some(object.id) } else { object.payment_intent };
     let order = object.metadata.and_then(|metadata| metadata.order_id?.parse().ok());
-    let fits = |id: &String| (1..=ID_LEN_MAX).contains(&id.len());
     let (Some(order), Some(intent), Some(event)) = (order, intent.filter(fits), Some(id).filter(fits)) else {
         tracing::debug!(kind, "provider webhook without an order ignored");
         return Ok(None);
     };
-    Ok(Some(Report { event, order, intent }))
+    Ok(Some(Reported::Charge(Report { event, order, intent })))
 }
 
 fn is_taken(kind: &str) -> bool {
@@ -119,5 +168,10 @@ fn is_taken(kind: &str) -> bool {
             | "refund.created"
             | "refund.updated"
             | "refund.failed"
+            | "charge.dispute.created"
+            | "charge.dispute.updated"
+            | "charge.dispute.closed"
+            | "charge.dispute.funds_withdrawn"
+            | "charge.dispute.funds_reinstated"
     )
 }

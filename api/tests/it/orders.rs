@@ -1,5 +1,6 @@
 //! Placing, reading, listing, cancelling and refunding orders.
 
+use api::{ApiConfig, ServerLimits};
 use reqwest::Method;
 use serde_json::{Value, json};
 use store::{
@@ -8,7 +9,7 @@ use store::{
     payments::{NewPayment, PaymentStore},
 };
 
-use crate::util::{TestApi, id_of, order_body};
+use crate::util::{TestApi, config, id_of, order_body};
 
 /// Transitions an order to `paid`, as the workers do.
 async fn pay(shop: &TestApi, order: &Value) {
@@ -176,6 +177,7 @@ async fn refunds_are_accepted_once_per_key_and_never_too_much() {
             payment: PaymentId::of_order(id),
             refund: refund.json["id"].as_str().expect("an id").parse().expect("a refund"),
             amount_minor: 100,
+            failure: None,
         };
         shop.orders.record_refund(id, facts, shop.ambient.now()).await.expect("records");
     }
@@ -189,4 +191,44 @@ async fn refunds_are_accepted_once_per_key_and_never_too_much() {
         let answer = refund(bad, "r3").send().await.expect_problem(422, "validation_failed");
         assert_eq!(answer.faults(), ["/amount_minor out_of_range"]);
     }
+}
+
+#[tokio::test]
+async fn a_refund_that_failed_is_asked_for_again_with_a_new_key() {
+    let shop = TestApi::open().await;
+    shop.stock("mug", 10).await;
+    let order = shop.order("k1").await;
+    let id = id_of(&order);
+    pay(&shop, &order).await;
+    let path = format!("/v1/orders/{id}/refund");
+    let refund = |key: &'static str| shop.post(&path, &json!({})).header("idempotency-key", key).send();
+    let first = refund("r1").await.expect_status(202);
+    refund("r2").await.expect_problem(409, "order_state_conflict");
+    let facts = RefundFacts {
+        payment: PaymentId::of_order(id),
+        refund: first.json["id"].as_str().expect("an id").parse().expect("a refund"),
+        amount_minor: order["total_minor"].as_i64().expect("a total"),
+        failure: Some("charge_disputed".to_owned()),
+    };
+    shop.orders.record_refund(id, facts, shop.ambient.now()).await.expect("records");
+    let replayed = refund("r1").await.expect_problem(409, "refund_failed");
+    assert!(replayed.json["detail"].as_str().is_some_and(|detail| detail.contains("charge_disputed")));
+    let again = refund("r2").await.expect_status(202);
+    assert_ne!(again.json["id"], first.json["id"]);
+}
+
+#[tokio::test]
+async fn an_amount_that_the_provider_cannot_take_is_rejected_before_it_is_accepted() {
+    let config = ApiConfig { provider_takes: |amount_minor, _| amount_minor % 10 == 0, ..config() };
+    let shop = TestApi::open_with(config, ServerLimits::default()).await;
+    shop.stock("mug", 10).await;
+    let order = shop.order("k1").await;
+    let id = id_of(&order);
+    pay(&shop, &order).await;
+    let path = format!("/v1/orders/{id}/refund");
+    let answer = shop.post(&path, &json!({"amount_minor": 101})).send().await;
+    let answer = answer.expect_problem(422, "amount_not_supported");
+    assert_eq!(answer.faults(), ["/amount_minor amount_not_supported"]);
+    shop.post(&path, &json!({"amount_minor": 100})).send().await.expect_status(202);
+    shop.post(&path, &json!({})).send().await.expect_status(202);
 }

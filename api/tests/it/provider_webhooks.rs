@@ -8,8 +8,10 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::Sha256;
 use store::{
-    domain::OrderId,
+    domain::{Decision, EventKind, OrderId, PaymentId},
+    orders::{CaptureFacts, Orders},
     outbox::{Command, Outbox, OutboxBody},
+    payments::{NewPayment, PaymentStore},
 };
 
 use crate::util::{Answer, TestApi, config, id_of};
@@ -96,6 +98,45 @@ async fn refunds_lead_to_their_charge() {
         shop.report(SECRET, &event(kind, kind, object.clone()), 0).await.expect_status(200);
         assert_eq!(shop.drain().await, [command(order, intent)], "{kind}");
     }
+}
+
+#[tokio::test]
+async fn a_dispute_is_recorded_with_the_order_that_was_paid() {
+    let (shop, order) = shop().await;
+    let id = PaymentId::of_order(order);
+    let at = shop.ambient.now();
+    let amount_minor = 500;
+    let payment = NewPayment {
+        id,
+        order,
+        merchant: shop.own.id,
+        amount_minor,
+        currency: "EUR".parse().expect("a currency"),
+        method: "pm_card_visa".to_owned(),
+        provider: "stripe".to_owned(),
+        at,
+    };
+    shop.payments.open_payment(payment).await.expect("opens");
+    shop.payments.begin_attempt(id, "worker", at).await.expect("begins");
+    let provider_reference = "pi_1".to_owned();
+    let captured = Decision::Captured { provider_reference: provider_reference.clone() };
+    shop.payments.record_decision(id, 1, captured, at).await.expect("decides");
+    let facts = CaptureFacts { payment: id, provider_reference, amount_minor };
+    shop.orders.mark_paid(order, facts, at).await.expect("pays");
+    let dispute = |intent: &str, status: &str| json!({"id": "dp_1", "payment_intent": intent, "status": status, "reason": "fraudulent"});
+    for (intent, status) in
+        [("pi_1", "needs_response"), ("pi_1", "needs_response"), ("pi_1", "lost"), ("pi_other", "lost")]
+    {
+        let event = event("evt_1", "charge.dispute.updated", dispute(intent, status));
+        shop.report(SECRET, &event, 0).await.expect_status(200);
+    }
+    let events = shop.orders.order_events(order, 0).await.expect("reads");
+    let told: Vec<_> = events
+        .iter()
+        .filter(|event| event.kind == EventKind::PaymentDisputed)
+        .map(|event| event.data["dispute_status"].as_str().expect("a status"))
+        .collect();
+    assert_eq!(told, ["needs_response", "lost"]);
 }
 
 #[tokio::test]

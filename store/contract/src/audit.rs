@@ -19,6 +19,9 @@ use crate::{
     webhooks::Subscription,
 };
 
+/// Most settlements of an order.
+pub const SETTLEMENTS_MAX: u32 = 100;
+
 /// Most orders in [`AuditMark::again`].
 pub const AGAIN_MAX: usize = 10_000;
 
@@ -31,6 +34,19 @@ pub struct OrderMoney {
     pub refunds: Vec<OrderRefund>,
     /// When the oldest message about the order was written that no relay has marked as sent.
     pub unsent_since: Option<Timestamp>,
+    /// What people have settled, oldest first.
+    pub settlements: Vec<Settlement>,
+}
+
+/// Violations of an order that a person has settled outside of the stores.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settlement {
+    /// When.
+    pub at: Timestamp,
+    /// How, in the person's words.
+    pub note: String,
+    /// The violations, as the audit reported them. One that reads differently is not settled.
+    pub violations: Vec<String>,
 }
 
 /// A refund as the order store records it; the payment store has its own row.
@@ -42,8 +58,10 @@ pub struct OrderRefund {
     pub amount_minor: i64,
     /// When it was requested.
     pub requested_at: Timestamp,
-    /// When the provider's result was recorded.
+    /// When it was recorded as done.
     pub recorded_at: Option<Timestamp>,
+    /// When it was recorded as failed.
+    pub failed_at: Option<Timestamp>,
     /// The outbox message that requested it, while the outbox keeps it.
     pub command: Option<EventId>,
 }
@@ -128,6 +146,10 @@ pub trait Audit: Send + Sync + 'static {
     /// For a cancelled order with a recorded capture: requests a refund of the part not yet requested, as cancelling
     /// does. False when nothing is left to request.
     async fn request_missing_refund(&self, order: OrderId, at: Timestamp) -> Result<bool, StoreError>;
+
+    /// Stores with an order what a person has settled, after earlier ones. False when there is no such order, or it has
+    /// [`SETTLEMENTS_MAX`] of them.
+    async fn settle(&self, order: OrderId, settlement: &Settlement) -> Result<bool, StoreError>;
 
     /// The progress of the last incremental audit.
     async fn audit_mark(&self) -> Result<Option<AuditMark>, StoreError>;

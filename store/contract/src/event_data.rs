@@ -9,7 +9,7 @@ use crate::{
     customers::Account,
     domain::{CustomerId, Order, PaymentId, PaymentState},
     order_view::OrderView,
-    orders::RefundFacts,
+    orders::{DisputeFacts, RefundFacts},
     webhooks::Endpoint,
 };
 
@@ -40,6 +40,22 @@ pub fn payment_refunded(order: &Order, amount_minor: i64, refund: &RefundFacts) 
     data["refund_id"] = json!(refund.refund);
     data["refund_amount_minor"] = json!(refund.amount_minor);
     data["refunded_minor"] = json!(order.refunded_minor);
+    data
+}
+
+/// A refused refund: the fields of [`payment_refunded`] and `code`.
+pub fn refund_failed(order: &Order, amount_minor: i64, refund: &RefundFacts, code: &str) -> Value {
+    let mut data = payment_refunded(order, amount_minor, refund);
+    data["code"] = json!(code);
+    data
+}
+
+/// A disputed payment: the fields of [`payment_captured`] with `dispute_id`, `dispute_status` and `reason`.
+pub fn payment_disputed(order: &Order, amount_minor: i64, dispute: &DisputeFacts) -> Value {
+    let mut data = payment(dispute.payment, order, PaymentState::Captured, amount_minor);
+    data["dispute_id"] = json!(dispute.reference);
+    data["dispute_status"] = json!(dispute.status);
+    data["reason"] = json!(dispute.reason);
     data
 }
 

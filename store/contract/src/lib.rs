@@ -13,6 +13,7 @@ pub mod order_view;
 pub mod orders;
 pub mod outbox;
 pub mod payments;
+mod refunds;
 #[expect(missing_docs, reason = "for engines; a line that repeats a name tells them nothing")]
 pub mod rules;
 pub mod token;

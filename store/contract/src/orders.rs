@@ -17,6 +17,8 @@ use crate::{
     error::StoreError,
 };
 
+pub use crate::refunds::{DisputeFacts, RefundFacts, RefundRequested};
+
 /// Time for which an idempotency key is kept, as documented in the API guide.
 pub const IDEMPOTENCY_KEEP: Duration = Duration::from_hours(24);
 /// Largest difference between two clocks that may decide together what is old.
@@ -153,35 +155,6 @@ pub struct CaptureFacts {
     pub amount_minor: i64,
 }
 
-/// The fields of a finished refund that the order store records.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RefundFacts {
-    /// The payment.
-    pub payment: PaymentId,
-    /// The refund; recording the same one again changes nothing.
-    pub refund: RefundId,
-    /// Refunded amount, in minor units.
-    pub amount_minor: i64,
-}
-
-/// Result of [`Orders::request_refund`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RefundRequested {
-    /// Stored; the command is in the outbox.
-    Accepted(Box<Order>, RefundId),
-    /// The same refund was requested before.
-    Already(Box<Order>, RefundId),
-    /// More than the refundable remainder of the total.
-    TooMuch {
-        /// The refundable remainder, in minor units.
-        refundable_minor: i64,
-    },
-    /// The order's state allows no refund.
-    Refused(Box<Order>),
-    /// No such order of this merchant.
-    NotFound,
-}
-
 /// Orders, their state transitions, refunds and idempotency records.
 #[async_trait]
 pub trait Orders: Send + Sync + 'static {
@@ -232,11 +205,12 @@ pub trait Orders: Send + Sync + 'static {
     ) -> Result<Transition, StoreError>;
 
     /// `paid` → `fulfilled`: takes the reserved units out of stock, creates the shipment
-    /// ([`crate::domain::ShipmentId::of_order`]); writes `order.fulfilled` and one `inventory.updated` per sku.
+    /// ([`crate::domain::ShipmentId::of_order`]); writes `order.fulfilled` and one `inventory.updated` per sku. Refused
+    /// while open and done refunds amount to the whole total: the order is `paid` until the refunds end.
     async fn fulfil(&self, id: OrderId, at: Timestamp) -> Result<Transition, StoreError>;
 
     /// `pending`|`paid` → `cancelled`, reservation released; writes `order.cancelled`, and for a paid order a refund
-    /// command over the captured amount.
+    /// command over the captured amount less open and done refunds.
     async fn cancel(
         &self,
         merchant: MerchantId,
@@ -251,7 +225,8 @@ pub trait Orders: Send + Sync + 'static {
     async fn expire_pending(&self, before: Timestamp, limit: u32, at: Timestamp) -> Result<u64, StoreError>;
 
     /// Stores a refund request (of the whole remainder when `amount_minor` is `None`) and writes the refund command.
-    /// Idempotent by `refund`. Only for `paid` and `fulfilled` orders.
+    /// Idempotent by `refund`. Only for `paid` and `fulfilled` orders, and for a cancelled one whose money was captured
+    /// and not wholly asked back, as a refund of it failed.
     async fn request_refund(
         &self,
         merchant: MerchantId,
@@ -261,13 +236,26 @@ pub trait Orders: Send + Sync + 'static {
         at: Timestamp,
     ) -> Result<RefundRequested, StoreError>;
 
-    /// Records a refund done by the provider; writes `payment.refunded`. Once the whole total is refunded, a `paid` or
-    /// `fulfilled` order becomes `refunded` (`order.refunded`; a reservation still held is released); a cancelled order
-    /// stays cancelled. A refund recorded before returns [`Transition::Already`].
+    /// Records the end of a refund; one recorded before returns [`Transition::Already`].
+    ///
+    /// Done: writes `payment.refunded`. Once the whole total is refunded, a `paid` or `fulfilled` order becomes
+    /// `refunded` (`order.refunded`; a reservation still held is released); a cancelled order stays cancelled. Money
+    /// that moved counts, also where a failure was recorded before.
+    ///
+    /// Failed: writes `refund.failed`; the amount may be requested again, under another id. For a cancelled order that
+    /// happens at once, unless it was the cancellation that requested the failed one.
     async fn record_refund(
         &self,
         id: OrderId,
         facts: RefundFacts,
+        at: Timestamp,
+    ) -> Result<Transition, StoreError>;
+
+    /// Writes `payment.disputed`, once for each state of a dispute; changes nothing else of the order.
+    async fn record_dispute(
+        &self,
+        id: OrderId,
+        facts: DisputeFacts,
         at: Timestamp,
     ) -> Result<Transition, StoreError>;
 

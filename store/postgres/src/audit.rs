@@ -13,7 +13,7 @@ use base::{
 };
 use sqlx::postgres::PgRow;
 use store::{
-    audit::{Audit, AuditMark, AuditedEndpoint, OrderMoney, StockCount},
+    audit::{Audit, AuditMark, AuditedEndpoint, OrderMoney, SETTLEMENTS_MAX, Settlement, StockCount},
     domain::{EventId, MerchantId, OrderId, OrderStatus},
     error::StoreError,
     rules::{columns::Columns, rows, transitions::asked_by},
@@ -30,11 +30,11 @@ pub(super) const TOUCHED: &str = "
     SELECT id, order_id FROM outbox WHERE id > $1 AND id < $2 AND order_id IS NOT NULL ORDER BY id LIMIT $3";
 // The subject of an order's messages is the order's id.
 pub(super) const MONEY: &str = "
-    SELECT payment_id, provider_reference, captured_minor,
+    SELECT payment_id, provider_reference, captured_minor, settlements::text AS settlements,
         (SELECT min(u.at) FROM outbox_unsent AS u WHERE u.subject = $1) AS unsent_since
     FROM orders WHERE id = $1";
-pub(super) const REFUNDS: &str =
-    "SELECT id, amount_minor, requested_at, recorded_at FROM refunds WHERE order_id = $1 ORDER BY id";
+pub(super) const REFUNDS: &str = "
+    SELECT id, amount_minor, requested_at, recorded_at, failed_at FROM refunds WHERE order_id = $1 ORDER BY id";
 pub(super) const COMMANDS: &str = "
     SELECT id, data::text AS data FROM outbox
     WHERE order_id = $1 AND order_id IS NOT NULL AND sequence IS NULL AND id >= $2";
@@ -60,6 +60,9 @@ pub(super) const MEND: &str = "
 pub(super) const ENDPOINTS: &str = "
     SELECT id, events::text AS events, enabled, coalesce(changed_at, created_at) AS since FROM webhook_endpoints
     WHERE merchant_id = $1";
+const SETTLE: &str = "
+    UPDATE orders SET settlements = (coalesce(settlements::jsonb, '[]') || $2::jsonb)::json
+    WHERE id = $1 AND jsonb_array_length(coalesce(settlements::jsonb, '[]')) < $3";
 const MARK: &str = "SELECT mark::text AS mark FROM audit_mark";
 const SET_MARK: &str = "
     INSERT INTO audit_mark (one, mark) VALUES (true, $1::json) ON CONFLICT (one) DO UPDATE SET mark = excluded.mark";
@@ -156,6 +159,13 @@ impl Audit for PostgresOrders {
         Ok(requested.await?)
     }
 
+    async fn settle(&self, order: OrderId, settlement: &Settlement) -> Result<bool, StoreError> {
+        let settlement = to_json(settlement)?;
+        let query =
+            || sqlx::query(SETTLE).bind(order.0).bind(settlement.clone()).bind(i64::from(SETTLEMENTS_MAX));
+        Ok(self.router.run(order, query).await? > 0)
+    }
+
     async fn audit_mark(&self) -> Result<Option<AuditMark>, StoreError> {
         let row = self.router.first().reads().row(sqlx::query(MARK)).await.map_err(PostgresFault::from)?;
         Ok(row.map(|row| row.json("mark")).transpose()?)
@@ -187,7 +197,8 @@ async fn order_money(database: &Database, order: OrderId) -> Result<Option<Order
         asked_by(&mut refunds, &commands);
     }
     let (capture, unsent_since) = (rows::capture(&row)?, row.time_if_any("unsent_since")?);
-    Ok(Some(OrderMoney { capture, refunds, unsent_since }))
+    let settlements = row.json_if_any("settlements")?.unwrap_or_default();
+    Ok(Some(OrderMoney { capture, refunds, unsent_since, settlements }))
 }
 
 async fn stock_counts(
@@ -205,7 +216,7 @@ async fn request_missing_refund(
     order: OrderId,
     at: Timestamp,
 ) -> Result<bool, PostgresFault> {
-    let Some((order, captured_minor)) = order_row::lock_captured(unit, order).await? else {
+    let Some((order, Some(captured_minor))) = order_row::lock_captured(unit, order).await? else {
         return Ok(false);
     };
     if order.status != OrderStatus::Cancelled {

@@ -179,7 +179,9 @@ pub fn migrations() -> sqlx::migrate::Migrator {
             "0011_verifications.down",
             "0011_verifications.up",
             "0012_disabled_endpoints.down",
-            "0012_disabled_endpoints.up"
+            "0012_disabled_endpoints.up",
+            "0013_refund_ends.down",
+            "0013_refund_ends.up"
         ]
     )
 }

@@ -6,8 +6,8 @@ use store::{
     domain::{MerchantId, Order, OrderId, OrderStatus, OrderToken, Page, PageRequest, PaymentId, RefundId},
     error::StoreError,
     orders::{
-        CLOCK_DIFFERENCE_MAX, CaptureFacts, NewOrder, Orders, PlaceOutcome, RefundFacts, RefundRequested,
-        Transition,
+        CLOCK_DIFFERENCE_MAX, CaptureFacts, DisputeFacts, NewOrder, Orders, PlaceOutcome, RefundFacts,
+        RefundRequested, Transition,
     },
 };
 
@@ -194,6 +194,18 @@ impl Orders for PostgresOrders {
     ) -> Result<Transition, StoreError> {
         let recorded = self.transition(id, (id, facts, at), |unit, (id, facts, at)| {
             Box::pin(refunds::record(unit, *id, facts, *at))
+        });
+        recorded.await
+    }
+
+    async fn record_dispute(
+        &self,
+        id: OrderId,
+        facts: DisputeFacts,
+        at: Timestamp,
+    ) -> Result<Transition, StoreError> {
+        let recorded = self.transition(id, (id, facts, at), |unit, (id, facts, at)| {
+            Box::pin(refunds::record_dispute(unit, *id, facts, *at))
         });
         recorded.await
     }

@@ -32,17 +32,16 @@ pub(super) async fn find(unit: &mut Unit, id: OrderId) -> Result<Option<Order>, 
 
 /// The order with this id, of any merchant, locked until the unit ends.
 pub(super) async fn lock(unit: &mut Unit, id: OrderId) -> Result<Option<Order>, PostgresFault> {
-    unit.row(sqlx::query(LOCKED).bind(id.0)).await?.as_ref().map(order).transpose()
+    Ok(lock_captured(unit, id).await?.map(|(order, _)| order))
 }
 
-/// The same with the captured amount; `None` without a capture.
+/// The same with the captured amount.
 pub(super) async fn lock_captured(
     unit: &mut Unit,
     id: OrderId,
-) -> Result<Option<(Order, i64)>, PostgresFault> {
-    let Some(row) = unit.row(sqlx::query(LOCKED).bind(id.0)).await? else { return Ok(None) };
-    let order = order(&row)?;
-    Ok(captured_minor(&row)?.map(|captured_minor| (order, captured_minor)))
+) -> Result<Option<(Order, Option<i64>)>, PostgresFault> {
+    let row = unit.row(sqlx::query(LOCKED).bind(id.0)).await?;
+    row.map(|row| Ok((order(&row)?, captured_minor(&row)?))).transpose()
 }
 
 /// A merchant's order, without a lock.

@@ -1,58 +1,71 @@
-//! Refunds: the request (with its command), and the record of the refund made by the provider.
+//! Refunds: the request (with its command), and the record of its end at the provider. Disputes: their states.
 //!
-//! Guarantees: a refund counts once by its id; neither the requested nor the recorded sum ever exceeds the order's
-//! total. The order is locked first, so its refunds cannot change before the commit.
+//! Guarantees: a refund counts once by its id; the requested sum of what is open or done, and the recorded sum, never
+//! exceed the order's total. The order is locked first, so its refunds cannot change before the commit.
 
 use base::Timestamp;
-use sqlx::postgres::PgRow;
 use store::{
     domain::{MerchantId, Order, OrderId, OrderStatus, RefundId},
-    orders::{RefundFacts, RefundRequested, Transition},
+    orders::{DisputeFacts, RefundFacts, RefundRequested, Transition},
     outbox::Command,
-    rules::transitions,
+    rules::{
+        rows,
+        transitions::{self, RefundEnd, RefundSums},
+    },
 };
 
 use super::{
     fault::PostgresFault,
     order_row::{self, columns},
-    row::get,
-    stock,
+    outbox, stock,
     timestamps::Moment,
     transaction::Unit,
 };
 
 const GIVE: &str = concat!(
-    "UPDATE orders SET refunded_minor = refunded_minor + $2, updated_at = $3,
-         status = CASE WHEN status IN ('paid', 'fulfilled') AND refunded_minor + $2 = total_minor THEN 'refunded' ELSE status END,
+    "UPDATE orders SET refunded_minor = refunded_minor + $3, updated_at = $2,
+         status = CASE WHEN status IN ('paid', 'fulfilled') AND refunded_minor + $3 = total_minor THEN 'refunded' ELSE status END,
          event_sequence = event_sequence
-             + CASE WHEN status IN ('paid', 'fulfilled') AND refunded_minor + $2 = total_minor THEN 2 ELSE 1 END
+             + CASE WHEN status IN ('paid', 'fulfilled') AND refunded_minor + $3 = total_minor THEN 2 ELSE 1 END
      WHERE id = $1 AND status IN ('paid', 'fulfilled', 'cancelled', 'payment_failed') AND captured_minor IS NOT NULL
-         AND $2 > 0 AND refunded_minor + $2 <= total_minor
+         AND $3 > 0 AND refunded_minor + $3 <= total_minor
      RETURNING ",
     columns!()
 );
-const KEEP: &str = "
-    INSERT INTO refunds (order_id, id, amount_minor, requested_at, recorded_at) VALUES ($1, $2, $3, $4, $4)
-    ON CONFLICT (order_id, id) DO UPDATE SET amount_minor = $3, recorded_at = $4";
+/// The order after a refund failed, or a dispute. The amount is not used.
+const KEEP_MONEY: &str = concat!(
+    "UPDATE orders SET updated_at = $2, event_sequence = event_sequence + 1
+     WHERE id = $1 AND captured_minor IS NOT NULL AND $3::bigint > 0 RETURNING ",
+    columns!()
+);
+const END: &str = "
+    INSERT INTO refunds (order_id, id, amount_minor, requested_at, recorded_at, failed_at, failure)
+    VALUES ($1, $2, $3, $4, CASE WHEN $5::text IS NULL THEN $4 END, CASE WHEN $5::text IS NOT NULL THEN $4 END, $5)
+    ON CONFLICT (order_id, id) DO UPDATE SET amount_minor = excluded.amount_minor,
+        recorded_at = excluded.recorded_at, failed_at = excluded.failed_at, failure = excluded.failure";
 const ASK: &str = "INSERT INTO refunds (order_id, id, amount_minor, requested_at) VALUES ($1, $2, $3, $4)";
-pub(super) const KNOWN: &str = "SELECT recorded_at FROM refunds WHERE order_id = $1 AND id = $2";
+pub(super) const KNOWN: &str = "SELECT recorded_at, failure FROM refunds WHERE order_id = $1 AND id = $2";
 // The sum of a bigint column is numeric; the cast converts it back.
-pub(super) const ASKED: &str =
-    "SELECT coalesce(sum(amount_minor), 0)::bigint AS asked FROM refunds WHERE order_id = $1";
+pub(super) const SUMS: &str = "
+    SELECT coalesce(sum(amount_minor) FILTER (WHERE failed_at IS NULL), 0)::bigint AS live_minor,
+        count(*) AS refunds, count(failed_at) AS failed
+    FROM refunds WHERE order_id = $1";
+const HOLD: &str = "UPDATE orders SET shipment_held = $2 WHERE id = $1";
 
-/// Requests a refund of a cancelled order: the part of `captured_minor` that is not requested yet. False when there is
-/// none.
+/// Requests a refund of a cancelled order: the part of `captured_minor` that is neither refunded nor on its way back.
+/// False when there is none.
 pub(super) async fn give_back(
     unit: &mut Unit,
     order: &Order,
     captured_minor: i64,
     at: Timestamp,
 ) -> Result<bool, PostgresFault> {
-    let left_minor = transitions::left_minor(order, captured_minor, asked_minor(unit, order.id).await?);
+    let sums = sums(unit, order.id).await?;
+    let left_minor = sums.left_minor(order, captured_minor);
     if left_minor <= 0 {
         return Ok(false);
     }
-    ask(unit, order, transitions::refund_of_cancelled(order), left_minor, at).await?;
+    ask(unit, order, sums.refund_of_cancelled(order), left_minor, at).await?;
     Ok(true)
 }
 
@@ -63,15 +76,18 @@ pub(super) async fn request(
     (refund, amount_minor): (RefundId, Option<i64>),
     at: Timestamp,
 ) -> Result<RefundRequested, PostgresFault> {
-    let order = order_row::lock(unit, id).await?.filter(|order| order.merchant == merchant);
-    let Some(order) = order.map(Box::new) else { return Ok(RefundRequested::NotFound) };
-    if known(unit, id, refund).await?.is_some() {
-        return Ok(RefundRequested::Already(order, refund));
+    let order = order_row::lock_captured(unit, id).await?.filter(|(order, _)| order.merchant == merchant);
+    let Some((order, captured_minor)) = order else { return Ok(RefundRequested::NotFound) };
+    let order = Box::new(order);
+    match known(unit, id, refund).await? {
+        Some(RefundEnd::Failed(code)) => return Ok(RefundRequested::Failed { code }),
+        Some(_) => return Ok(RefundRequested::Already(order, refund)),
+        None => {}
     }
-    if !transitions::may_be_refunded(&order) {
+    if !transitions::may_be_refunded(&order, captured_minor) {
         return Ok(RefundRequested::Refused(order));
     }
-    let amount_minor = match transitions::refundable(&order, asked_minor(unit, id).await?, amount_minor) {
+    let amount_minor = match sums(unit, id).await?.refundable(&order, amount_minor) {
         Ok(amount_minor) => amount_minor,
         Err(answer) => return Ok(answer),
     };
@@ -89,20 +105,46 @@ pub(super) async fn record(
     let Some(before) = order_row::lock(unit, id).await?.map(Box::new) else {
         return Ok(Transition::NotFound);
     };
-    if let Some(known) = known(unit, id, facts.refund).await?
-        && get::<Option<Moment>>(&known, "recorded_at")?.is_some()
-    {
+    if known(unit, id, facts.refund).await?.is_some_and(|end| end.is_final_for(facts)) {
         return Ok(Transition::Already(before));
     }
-    let query = sqlx::query(GIVE).bind(id.0).bind(facts.amount_minor).bind(Moment(at));
-    let Some(row) = unit.row(query).await? else { return Ok(Transition::Refused(before)) };
-    let query = sqlx::query(KEEP).bind(id.0).bind(facts.refund.0).bind(facts.amount_minor).bind(Moment(at));
-    unit.run(query).await?;
-    let order = order_row::order(&row)?;
+    let change = if facts.failure.is_none() { GIVE } else { KEEP_MONEY };
+    let change = sqlx::query(change).bind(id.0).bind(Moment(at)).bind(facts.amount_minor);
+    let Some(row) = unit.row(change).await? else { return Ok(Transition::Refused(before)) };
+    let end = sqlx::query(END).bind(id.0).bind(facts.refund.0).bind(facts.amount_minor).bind(Moment(at));
+    unit.run(end.bind(facts.failure.clone())).await?;
+    let (order, captured_minor) = (order_row::order(&row)?, order_row::captured_minor(&row)?);
     if order.status == OrderStatus::Refunded && order.shipment.is_none() {
         stock::release(unit, &order, at).await?;
     }
-    unit.messages(at).refunded(&order, order_row::captured_minor(&row)?, facts);
+    unit.messages(at).refund_ended(&order, captured_minor, facts);
+    hold_shipment(unit, &order).await?;
+    if let (true, Some(captured_minor)) = (transitions::is_called_off(&order), captured_minor)
+        && facts.failure.is_some()
+        && !sums(unit, id).await?.is_of_cancelled(&order, facts.refund)
+    {
+        give_back(unit, &order, captured_minor, at).await?;
+    }
+    Ok(Transition::Now(Box::new(order)))
+}
+
+/// See [`store::orders::Orders::record_dispute`].
+pub(super) async fn record_dispute(
+    unit: &mut Unit,
+    id: OrderId,
+    facts: &DisputeFacts,
+    at: Timestamp,
+) -> Result<Transition, PostgresFault> {
+    let Some(before) = order_row::lock(unit, id).await?.map(Box::new) else {
+        return Ok(Transition::NotFound);
+    };
+    if unit.row(sqlx::query(outbox::KNOWN).bind(facts.event(id).0)).await?.is_some() {
+        return Ok(Transition::Already(before));
+    }
+    let change = sqlx::query(KEEP_MONEY).bind(id.0).bind(Moment(at)).bind(1_i64);
+    let Some(row) = unit.row(change).await? else { return Ok(Transition::Refused(before)) };
+    let order = order_row::order(&row)?;
+    unit.messages(at).disputed(&order, order_row::captured_minor(&row)?, facts);
     Ok(Transition::Now(Box::new(order)))
 }
 
@@ -115,14 +157,32 @@ async fn ask(
 ) -> Result<(), PostgresFault> {
     let query = sqlx::query(ASK).bind(order.id.0).bind(refund.0).bind(amount_minor).bind(Moment(at));
     unit.run(query).await?;
+    hold_shipment(unit, order).await?;
     Ok(unit.messages(at).command(order, &Command::Refund { order: order.id, refund, amount_minor })?)
 }
 
-async fn known(unit: &mut Unit, order: OrderId, refund: RefundId) -> Result<Option<PgRow>, PostgresFault> {
-    unit.row(sqlx::query(KNOWN).bind(order.0).bind(refund.0)).await
+/// Holds the shipment of a paid order of whose price nothing would be left; lets it go once a refund has failed.
+///
+/// Kept in the row of the order: a shipment that waits for its lock then sees the change, while rows of refunds
+/// committed since its statement began are not visible to it.
+async fn hold_shipment(unit: &mut Unit, order: &Order) -> Result<(), PostgresFault> {
+    if order.status == OrderStatus::Paid {
+        let held = sums(unit, order.id).await?.hold_shipment(order);
+        unit.run(sqlx::query(HOLD).bind(order.id.0).bind(held)).await?;
+    }
+    Ok(())
 }
 
-async fn asked_minor(unit: &mut Unit, order: OrderId) -> Result<i64, PostgresFault> {
-    let row = unit.row(sqlx::query(ASKED).bind(order.0)).await?;
-    row.map_or(Ok(0), |row| get(&row, "asked"))
+async fn known(
+    unit: &mut Unit,
+    order: OrderId,
+    refund: RefundId,
+) -> Result<Option<RefundEnd>, PostgresFault> {
+    let row = unit.row(sqlx::query(KNOWN).bind(order.0).bind(refund.0)).await?;
+    row.as_ref().map(rows::refund_end).transpose()
+}
+
+async fn sums(unit: &mut Unit, order: OrderId) -> Result<RefundSums, PostgresFault> {
+    let row = unit.row(sqlx::query(SUMS).bind(order.0)).await?;
+    row.as_ref().map_or(Ok(RefundSums::default()), rows::refund_sums)
 }

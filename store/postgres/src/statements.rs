@@ -40,7 +40,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("stock::SHIP", stock::SHIP),
     ("stock::LOOK", stock::LOOK),
     ("refunds::KNOWN", refunds::KNOWN),
-    ("refunds::ASKED", refunds::ASKED),
+    ("refunds::SUMS", refunds::SUMS),
     ("mails::OF_ORDER", mails::OF_ORDER),
     ("mails::OF_CUSTOMER", mails::OF_CUSTOMER),
     ("customers::BY_ID", customers::BY_ID),

@@ -45,7 +45,7 @@ const FAIL: &str = concat!(
 const FULFIL: &str = concat!(
     "UPDATE orders SET status = 'fulfilled', shipment_id = $2, shipped_at = $3,
          event_sequence = event_sequence + 1, updated_at = $3
-     WHERE id = $1 AND status = 'paid' RETURNING ",
+     WHERE id = $1 AND status = 'paid' AND NOT shipment_held RETURNING ",
     columns!()
 );
 const CANCEL: &str = concat!(

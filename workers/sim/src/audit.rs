@@ -75,8 +75,12 @@ fn money(world: &Deployment, order: &Order, captured_minor: Option<i64>, ledger:
     if !agrees {
         world.watch.breach("I2", format!("payment of {id}: {decision:?}, the provider has {reference:?}"));
     }
-    let open =
-        |payment: &store::domain::Payment| payment.refunds.iter().any(|r| r.state != RefundState::Done);
+    let ended = |refund: &store::domain::Refund| match refund.state {
+        RefundState::Open => false,
+        RefundState::Done => true,
+        RefundState::Failed => world.provider.has_refused(id, &refund_key(refund.id)),
+    };
+    let open = |payment: &store::domain::Payment| !payment.refunds.iter().all(ended);
     if payment.as_ref().is_some_and(|payment| open(payment) || payment.refunded_minor() != given_back) {
         world.watch.breach("I2", format!("refunds of {id}: {:?}", payment.map(|payment| payment.refunds)));
     }
@@ -93,7 +97,7 @@ fn sequence(world: &Deployment, order: &Order, events: &[Event]) {
     }
 }
 
-/// I2: each requested refund was made, once and in its amount.
+/// I2: each requested refund was made, once and in its amount, unless it was refused.
 fn refunds(world: &Deployment, ledger: &[Entry]) {
     for (refund, (order, amount_minor)) in world.watch.refunds() {
         let key = refund_key(refund);
@@ -102,7 +106,8 @@ fn refunds(world: &Deployment, ledger: &[Entry]) {
             .filter(|entry| entry.kind == EntryKind::Refund && entry.key == key)
             .map(|entry| entry.amount_minor)
             .collect();
-        if made != [amount_minor] {
+        let expected = if world.provider.has_refused(order, &key) { vec![] } else { vec![amount_minor] };
+        if made != expected {
             world.watch.breach("I2", format!("{refund} of {order} over {amount_minor} was made: {made:?}"));
         }
     }

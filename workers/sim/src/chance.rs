@@ -32,6 +32,8 @@ pub(crate) enum InjectedFault {
     ProviderAnswerLost,
     /// The provider takes longer than its callers wait.
     ProviderSlow,
+    /// The provider refuses a refund for good, at most once for an order.
+    RefundRefused,
     MailBusy,
     /// The mail server took the mail, its answer is lost.
     MailAnswerLost,

@@ -74,8 +74,12 @@ impl Deployment {
         let provider = SimProvider::new(chance.clone(), trace.clone(), watch.clone(), mutation);
         let acks_first = mutation == Some(Mutation::AckBeforeWrite);
         let queue = SimQueue::new(chance.clone(), trace.clone(), watch.clone(), ambient.clone(), acks_first);
+        let mut orders = MemoryOrders::new(ambient.clone(), watch.clone());
+        if mutation == Some(Mutation::CountFailedRefunds) {
+            orders = orders.counting_failed_refunds();
+        }
         Ok(Self {
-            orders: MemoryOrders::new(ambient.clone(), watch.clone()),
+            orders,
             payments,
             provider,
             mailer: Mailer::through(outside.clone(), SENDER).map_err(|error| error.to_string())?,

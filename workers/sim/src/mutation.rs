@@ -13,4 +13,6 @@ pub enum Mutation {
     UnrecordedCharge,
     /// A job that does not find its subject ends at once.
     EndUnfound,
+    /// A failed refund still counts as requested, so that its amount cannot be asked for again.
+    CountFailedRefunds,
 }

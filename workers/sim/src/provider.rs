@@ -11,11 +11,11 @@ use std::{
 };
 
 use async_trait::async_trait;
-use store::domain::OrderId;
+use store::{domain::OrderId, rules::transitions::RefundSums};
 use tokio::sync::oneshot;
 use workers::provider::{
     CaptureRequest, ChargeOutcome, ChargeQuery, Created, EntryKind, PaymentProvider, ProviderError,
-    RefundOutcome, RefundRequest,
+    RefundOutcome, RefundRequest, refund_key,
 };
 
 use crate::{
@@ -28,6 +28,8 @@ use crate::{
 /// Longest latency of a request; far less than the three minutes after which no call is assumed to be in flight.
 const WAY_MAX: Duration = Duration::from_mins(1);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
+/// More refunds than an order has.
+const CANCELLED_MAX: u64 = 16;
 /// Failures of `pm_sandbox_flaky` per order.
 const FLAKY_FAILURES: u32 = 2;
 
@@ -56,6 +58,8 @@ struct ProviderState {
     ledger: Vec<Entry>,
     charges: BTreeMap<String, ChargeOutcome>,
     refunds: BTreeMap<String, RefundOutcome>,
+    /// The refused refund of an order.
+    refused: BTreeMap<OrderId, String>,
     calls: BTreeMap<OrderId, u32>,
     /// The charge created last for each order, and the number of all.
     created: BTreeMap<OrderId, String>,
@@ -76,6 +80,11 @@ impl SimProvider {
 
     pub(crate) fn ledger(&self) -> Vec<Entry> {
         self.books().ledger.clone()
+    }
+
+    /// Whether the provider refused the refund with this key.
+    pub(crate) fn has_refused(&self, order: OrderId, key: &str) -> bool {
+        self.books().refused.get(&order).is_some_and(|refused| refused == key)
     }
 
     /// Whether no request is in flight.
@@ -184,6 +193,17 @@ impl SimProvider {
         let mut books = self.books();
         if let Some(outcome) = books.refunds.get(key) {
             return outcome.clone();
+        }
+        // A refund that follows from a cancellation is not refused: that one is left to people.
+        let of_cancelled = (0..CANCELLED_MAX).map(|number| RefundSums::of_cancelled(request.order, number));
+        if !of_cancelled.map(refund_key).any(|cancelled| cancelled == *key)
+            && !books.refused.contains_key(&request.order)
+            && self.fails(InjectedFault::RefundRefused, "refund")
+        {
+            let outcome = RefundOutcome::Refused { code: "charge_disputed".to_owned() };
+            books.refused.insert(request.order, key.clone());
+            books.refunds.insert(key.clone(), outcome.clone());
+            return outcome;
         }
         let reference = format!("re_{}", books.ledger.len() + 1);
         let (order, amount_minor) = (request.order, request.amount_minor);

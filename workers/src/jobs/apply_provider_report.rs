@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     env::Env,
-    provider::{ChargeOutcome, RefundOutcome, RefundReport, RefundRequest, refund_key},
+    provider::{ChargeOutcome, RefundOutcome, RefundReport, RefundRequest, refund_by_hand, refund_key},
     queues::PAYMENTS,
 };
 
@@ -75,10 +75,12 @@ impl Job for ApplyProviderReport {
         if let Some(outcome) = report.outcome {
             self.settle(ctx, &payment, outcome).await?;
         }
+        // One that waits for another does not hold up the rest.
+        let mut waits = Ok(());
         for refund in report.refunds {
-            self.settle_refund(ctx, payment.id, refund).await?;
+            waits = self.settle_refund(ctx, payment.id, refund).await.and(waits);
         }
-        Ok(())
+        waits
     }
 }
 
@@ -142,12 +144,18 @@ impl ApplyProviderReport {
             // Made by hand and failed: without effect here and at the provider.
             (RefundOutcome::Refused { .. }, None) => return Ok(()),
         };
-        let id = found.refund.unwrap_or_else(|| RefundId::derived(payment.0, &found.reference));
+        let id = found.refund.unwrap_or_else(|| refund_by_hand(payment, &found.reference));
         let (payments, at) = (&ctx.env.payments, ctx.ambient.now());
         let state = match payments.begin_refund(payment, id, found.amount_minor, at).await? {
             RefundBegun::Open => payments.end_refund(payment, id, done, note, at).await?,
             RefundBegun::Ended(state) => Some(state),
             RefundBegun::TooMuch { .. } => {
+                // A refund of ours that is open does not fit any more and will be refused: then this one fits.
+                let payment = ctx.env.payments.payment(payment).await?;
+                if payment.is_some_and(|payment| payment.refunds.iter().any(|r| r.state == RefundState::Open))
+                {
+                    return Err(JobError::retry("refund_open"));
+                }
                 self.alarm("refunds exceed the recorded capture");
                 None
             }
@@ -155,13 +163,10 @@ impl ApplyProviderReport {
                 return Err(JobError::retry("capture_not_recorded"));
             }
         };
+        let refund = RefundPayment { order: self.order, refund: id, amount_minor: found.amount_minor };
         match state {
-            Some(RefundState::Done) if done => {
-                let refund =
-                    RefundPayment { order: self.order, refund: id, amount_minor: found.amount_minor };
-                refund.record(ctx, payment).await
-            }
-            Some(RefundState::Failed) if !done => Ok(()),
+            Some(RefundState::Done) if done => refund.record(ctx, payment, None).await,
+            Some(RefundState::Failed) if !done => refund.record(ctx, payment, Some(note.to_owned())).await,
             Some(_) => {
                 self.alarm("refund outcome contradicts the record");
                 Ok(())

@@ -1,5 +1,7 @@
 //! Job that ships a paid order, in one transaction of the order store; repeating it changes nothing.
 
+use std::time::Duration;
+
 use jobs::{Job, JobContext, JobError};
 use serde::{Deserialize, Serialize};
 use store::{
@@ -9,6 +11,9 @@ use store::{
 
 use super::not_found;
 use crate::{env::Env, queues::FULFILMENT};
+
+/// Wait between two looks at an order whose refunds amount to its whole price and have not ended.
+const HELD_WAIT: Duration = Duration::from_secs(15);
 
 /// Takes the stock out of the inventory and creates the shipment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +37,10 @@ impl Job for FulfilOrder {
             // replica.
             Transition::Refused(order) if order.status == OrderStatus::Pending => {
                 Err(JobError::retry("order_not_yet_paid"))
+            }
+            // All of its money is on its way back: it ends as refunded, or is shipped once a refund has failed.
+            Transition::Refused(order) if order.status == OrderStatus::Paid => {
+                Err(JobError::Snooze(HELD_WAIT))
             }
             Transition::Refused(order) => Err(JobError::cancel(format!("order_{}", order.status))),
             Transition::NotFound => Err(not_found(ctx, "order")),

@@ -4,7 +4,8 @@
 //! 1. reserve the amount out of the captured sum, under the refund's id: reserving again changes nothing;
 //! 2. call the provider under the refund's id: calling again moves no more money;
 //! 3. record the outcome in the payment: recorded once;
-//! 4. record it in the order, with its events: recording again changes nothing.
+//! 4. record it in the order, with its events: recording again changes nothing. A refund that failed is recorded, too,
+//!    so that its amount may be requested again.
 
 use std::time::Duration;
 
@@ -24,6 +25,10 @@ use crate::{
     provider::{ProviderError, RefundOutcome, RefundRequest, refund_key},
     queues::PAYMENTS,
 };
+
+/// Codes of refunds that end without an answer of the provider.
+const EXCEEDS_CAPTURED: &str = "refund_exceeds_captured";
+const REFUSED_BEFORE: &str = "refund_refused";
 
 const REFUND_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -52,27 +57,33 @@ impl Job for RefundPayment {
         unless_paused(&ctx.env)?;
         let payment = PaymentId::of_order(self.order);
         let at = ctx.ambient.now();
-        let state = match ctx.env.payments.begin_refund(payment, self.refund, self.amount_minor, at).await? {
-            RefundBegun::Open => self.refund_at_provider(ctx, payment).await?,
-            RefundBegun::Ended(state) => state,
-            RefundBegun::TooMuch { .. } => return Err(JobError::cancel("refund_exceeds_captured")),
-            RefundBegun::NotCaptured => return Err(JobError::cancel("nothing_captured")),
-            RefundBegun::NotFound => return Err(not_found(ctx, "payment")),
-        };
+        let (state, code) =
+            match ctx.env.payments.begin_refund(payment, self.refund, self.amount_minor, at).await? {
+                RefundBegun::Open => self.refund_at_provider(ctx, payment).await?,
+                RefundBegun::Ended(state) => (state, REFUSED_BEFORE.to_owned()),
+                RefundBegun::TooMuch { .. } => (RefundState::Failed, EXCEEDS_CAPTURED.to_owned()),
+                RefundBegun::NotCaptured => return Err(JobError::cancel("nothing_captured")),
+                RefundBegun::NotFound => return Err(not_found(ctx, "payment")),
+            };
         match state {
-            RefundState::Done => self.record(ctx, payment).await,
-            RefundState::Failed => Err(JobError::cancel("refund_refused_by_provider")),
+            RefundState::Done => self.record(ctx, payment, None).await,
+            RefundState::Failed => {
+                let exceeds = code == EXCEEDS_CAPTURED;
+                self.record(ctx, payment, Some(code)).await?;
+                Err(JobError::cancel(if exceeds { EXCEEDS_CAPTURED } else { "refund_refused_by_provider" }))
+            }
             RefundState::Open => Err(JobError::retry("refund_still_open")),
         }
     }
 }
 
 impl RefundPayment {
+    /// The recorded state, and the provider's reference or code.
     async fn refund_at_provider(
         &self,
         ctx: &JobContext<Env>,
         payment: PaymentId,
-    ) -> Result<RefundState, JobError> {
+    ) -> Result<(RefundState, String), JobError> {
         let (charge, currency) = charge_of(ctx, payment).await?;
         let request = RefundRequest {
             idempotency_key: refund_key(self.refund),
@@ -94,11 +105,17 @@ impl RefundPayment {
         };
         let at = ctx.ambient.now();
         let ended = ctx.env.payments.end_refund(payment, self.refund, done, &reference, at).await?;
-        ended.ok_or_else(|| JobError::retry("refund_not_found"))
+        ended.map(|state| (state, reference)).ok_or_else(|| JobError::retry("refund_not_found"))
     }
 
-    pub(super) async fn record(&self, ctx: &JobContext<Env>, payment: PaymentId) -> Result<(), JobError> {
-        let facts = RefundFacts { payment, refund: self.refund, amount_minor: self.amount_minor };
+    /// Records the end in the order; `failure` is the code of a refusal.
+    pub(super) async fn record(
+        &self,
+        ctx: &JobContext<Env>,
+        payment: PaymentId,
+        failure: Option<String>,
+    ) -> Result<(), JobError> {
+        let facts = RefundFacts { payment, refund: self.refund, amount_minor: self.amount_minor, failure };
         match ctx.env.orders.record_refund(self.order, facts, ctx.ambient.now()).await? {
             Transition::Now(_) | Transition::Already(_) => Ok(()),
             // The money is refunded and the order rejects the record: an invalid state, retried until it is a visible

@@ -38,6 +38,10 @@ impl ProviderError {
     /// works.
     pub(crate) const TOO_MANY_TO_SEARCH: Self = Self::Unknown { cause: "too_many_to_search" };
 
+    /// The provider does not know a charge that it captured for us: the key of another account or mode is in use. Not a
+    /// refusal, which would be final.
+    pub(crate) const OWN_CHARGE_MISSING: Self = Self::Protocol { detail: "own_charge_missing" };
+
     /// Whether money may have moved nevertheless, so that the provider must be asked before anything is decided.
     pub const fn may_have_happened(&self) -> bool {
         matches!(self, Self::Unknown { .. } | Self::Protocol { .. })

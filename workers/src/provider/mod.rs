@@ -172,3 +172,8 @@ pub fn capture_key(payment: PaymentId) -> String {
 pub fn refund_key(refund: RefundId) -> String {
     refund.to_string()
 }
+
+/// The id of a refund made by hand at the provider, from the provider's id of it.
+pub fn refund_by_hand(payment: PaymentId, reference: &str) -> RefundId {
+    RefundId::derived(payment.0, reference)
+}

@@ -147,7 +147,8 @@ impl PaymentProvider for SandboxProvider {
         }
         let problem: Problem = decode(&body)?;
         match problem.code.as_str() {
-            "refund_exceeds_charge" | "charge_not_found" => Ok(RefundOutcome::Refused { code: problem.code }),
+            "refund_exceeds_charge" => Ok(RefundOutcome::Refused { code: problem.code }),
+            "charge_not_found" => Err(ProviderError::OWN_CHARGE_MISSING),
             _ => Err(ProviderError::Protocol { detail: "refund_refused" }),
         }
     }

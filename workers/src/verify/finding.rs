@@ -5,7 +5,10 @@ use std::{fmt, str::FromStr};
 use base::Timestamp;
 use jobs::{Envelope, JobId};
 use serde::Serialize;
-use store::domain::{MerchantId, OrderId};
+use store::{
+    audit::Settlement,
+    domain::{MerchantId, OrderId},
+};
 
 /// Code of a violation. Names and invariants are stable: alerts are set on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -171,7 +174,27 @@ pub struct Violation {
     pub repaired: bool,
 }
 
+/// Appended to the text of a finding once the queues were asked.
+pub(super) const JOB_IS_DEAD: &str = "; its job is dead";
+
+/// What a settlement names: the code, the ids and what was found. A change of any of them is another violation.
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.code)?;
+        for (kind, id) in &self.ids {
+            write!(f, ", {kind} {id}")?;
+        }
+        write!(f, ": {}", self.found)
+    }
+}
+
 impl Violation {
+    pub(super) fn is_settled_by(&self, settlements: &[Settlement]) -> bool {
+        let text = self.to_string();
+        let mut settled = settlements.iter().flat_map(|settlement| &settlement.violations);
+        settled.any(|settled| settled.strip_suffix(JOB_IS_DEAD).unwrap_or(settled) == text)
+    }
+
     pub(super) fn new(code: Code, ids: Vec<(&'static str, String)>, found: String, repair: Repair) -> Self {
         Self { code, ids, found, repair, repaired: false }
     }

@@ -19,6 +19,7 @@ mod queues;
 mod repair;
 mod rules;
 mod scan;
+mod settle;
 mod window;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -29,7 +30,7 @@ use store::{OrderStore, PaymentStore, StoreError, domain::OrderId};
 
 use self::{
     facts::Facts,
-    finding::Finding,
+    finding::{Finding, JOB_IS_DEAD},
     queues::{JobFate, Queues},
     window::AuditWindow,
 };
@@ -37,6 +38,7 @@ use crate::provider::{Ledger, LedgerEntry, PaymentProvider};
 
 pub use error::VerifyError;
 pub use finding::{Code, Invariant, Repair, Violation};
+pub use settle::Settled;
 
 /// The stores that an audit compares.
 pub struct Verify {
@@ -146,13 +148,17 @@ enum Examined {
 impl Verify {
     /// Runs the audit, reports violations to `watch`, and returns the totals.
     pub async fn run(&self, plan: Plan, watch: &mut dyn Watch) -> Result<Summary, VerifyError> {
+        let mut audit = self.audit(plan, watch);
+        audit.scan().await?;
+        Ok(audit.summary)
+    }
+
+    fn audit<'a>(&'a self, plan: Plan, watch: &'a mut dyn Watch) -> Audit<'a> {
         let before = self.ago(plan.grace);
         let ledger = self.provider.as_deref().and_then(PaymentProvider::ledger);
         let queues = Queues::new(self.engine.as_ref(), self.records.as_ref(), &self.ambient);
         let summary = Summary { ledger: ledger.map(|_| 0), ..Summary::default() };
-        let mut audit = Audit { of: self, plan, ledger, page: Vec::new(), queues, before, watch, summary };
-        audit.scan().await?;
-        Ok(audit.summary)
+        Audit { of: self, plan, ledger, page: Vec::new(), queues, before, watch, summary }
     }
 
     fn kept_from(&self, kept: Option<Duration>) -> Option<Timestamp> {
@@ -182,7 +188,8 @@ impl Audit<'_> {
         }
         let history_from = self.of.kept_from(self.of.kept.history);
         let window = AuditWindow { before: self.before, history_from, ambient: &self.of.ambient };
-        let findings = rules::order(&facts, &window)?;
+        let mut findings = rules::order(&facts, &window)?;
+        findings.retain(|finding| !finding.violation.is_settled_by(&facts.money.settlements));
         self.filter(&facts, findings).await
     }
 
@@ -203,7 +210,7 @@ impl Audit<'_> {
                 JobFate::Open => open = true,
                 JobFate::GivenUp if finding.violation.code.may_be_given_up() => {}
                 JobFate::Dead(reason) => {
-                    finding.violation.found.push_str("; its job is dead");
+                    finding.violation.found.push_str(JOB_IS_DEAD);
                     if reason != DeadReason::Exhausted {
                         let people = "fix the cause of the dead job, then redrive it";
                         finding.violation.repair = Repair::Manual(people);

@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use jobs::{Job, JobError};
-use store::domain::{OrderId, OrderStatus, RefundId};
+use store::{
+    domain::{EventKind, OrderId, OrderStatus, PaymentId, RefundId},
+    orders::RefundRequested,
+    outbox::Command,
+};
 use workers::{
     jobs::{ApplyProviderReport, ChargePayment, FulfilOrder, RefundPayment},
     provider::{ChargeOutcome, EntryKind, PaymentProvider},
@@ -125,4 +129,94 @@ async fn a_report_that_comes_before_the_charge_is_recorded_records_it() {
     assert_eq!(shop.status(order).await, OrderStatus::Paid);
     shop.run(&ChargePayment { order }).await.expect("has nothing to do");
     assert_eq!(shop.ledger(order).await.len(), 1);
+}
+
+/// Refunds at the provider without the shop.
+async fn refund_in_dashboard(shop: &TestMerchant, order: OrderId, amount_minor: i64) {
+    let charge = shop.ledger(order).await[0].id.clone();
+    let body = serde_json::json!({
+        "charge": charge, "amount_minor": amount_minor, "metadata": { "order_id": order },
+    });
+    let (status, body) = shop.sandbox_post("/v1/refunds", "by-hand", body).await;
+    assert_eq!(status, 200, "{body}");
+}
+
+async fn report(shop: &TestMerchant, order: OrderId) -> Result<(), JobError> {
+    let reference = shop.ledger(order).await[0].id.clone();
+    shop.run(&ApplyProviderReport { order, reference }).await
+}
+
+async fn refunded_minor(shop: &TestMerchant, order: OrderId) -> i64 {
+    shop.orders.order_by_id(order).await.expect("reads").expect("is there").refunded_minor
+}
+
+#[tokio::test]
+async fn a_refused_refund_leaves_its_amount_to_the_next_one() {
+    let shop = TestMerchant::open().await;
+    let order = paid(&shop).await;
+    let all = shop.refund_job(order, None).await;
+    refund_in_dashboard(&shop, order, 400).await;
+    for _ in 0..2 {
+        let error = shop.run(&all).await.expect_err("more than is left at the provider");
+        assert!(matches!(error, JobError::Cancel(_)), "{error:?}");
+    }
+    assert_eq!(shop.event_kinds(order).await.last(), Some(&EventKind::RefundFailed));
+    report(&shop, order).await.expect("applies");
+    assert_eq!(refunded_minor(&shop, order).await, 400);
+    let refund = RefundId::fresh(&shop.ambient);
+    let answer = shop.orders.request_refund(shop.merchant, order, refund, None, shop.ambient.now()).await;
+    assert!(matches!(answer, Ok(RefundRequested::Accepted(..))), "{answer:?}");
+    shop.run(&RefundPayment { order, refund, amount_minor: 2100 }).await.expect("refunds");
+    assert_eq!(
+        (shop.status(order).await, refunds(&shop, order).await),
+        (OrderStatus::Refunded, vec![400, 2100])
+    );
+}
+
+#[tokio::test]
+async fn a_reported_refund_waits_for_one_of_ours_that_leaves_it_no_room() {
+    let shop = TestMerchant::open().await;
+    let order = paid(&shop).await;
+    let all = shop.refund_job(order, None).await;
+    let (payment, at) = (PaymentId::of_order(order), shop.ambient.now());
+    shop.payments.begin_refund(payment, all.refund, all.amount_minor, at).await.expect("begins");
+    refund_in_dashboard(&shop, order, 400).await;
+    let error = report(&shop, order).await.expect_err("no room");
+    assert!(matches!(error, JobError::Retry(_)), "{error:?}");
+    shop.run(&all).await.expect_err("more than is left at the provider");
+    report(&shop, order).await.expect("applies");
+    assert_eq!(refunded_minor(&shop, order).await, 400);
+}
+
+#[tokio::test]
+async fn a_cancelled_order_keeps_no_money_of_a_refused_refund() {
+    let shop = TestMerchant::open().await;
+    let order = paid(&shop).await;
+    let part = shop.refund_job(order, Some(300)).await;
+    let at = shop.ambient.now();
+    let payment = PaymentId::of_order(order);
+    shop.payments.begin_refund(payment, part.refund, 300, at).await.expect("begins");
+    shop.payments.end_refund(payment, part.refund, false, "charge_disputed", at).await.expect("ends");
+    shop.orders.cancel(shop.merchant, order, "changed_mind", at).await.expect("cancels");
+    shop.run(&part).await.expect_err("was refused");
+    for command in shop.commands().await {
+        let Command::Refund { order, refund, amount_minor } = command else { panic!("{command:?}") };
+        shop.run(&RefundPayment { order, refund, amount_minor }).await.expect("refunds");
+    }
+    assert_eq!(refunds(&shop, order).await, [2200, 300]);
+}
+
+#[tokio::test]
+async fn an_order_whose_money_goes_back_is_not_shipped() {
+    let shop = TestMerchant::open().await;
+    let order = paid(&shop).await;
+    let all = shop.refund_job(order, None).await;
+    let held = shop.run(&FulfilOrder { order }).await.expect_err("all of its money is asked back");
+    assert!(matches!(held, JobError::Snooze(_)), "{held:?}");
+    shop.run(&all).await.expect("refunds");
+    assert_eq!(shop.status(order).await, OrderStatus::Refunded);
+    let ended = shop.run(&FulfilOrder { order }).await.expect_err("it was refunded");
+    assert_eq!(ended.describe(), "order_refunded");
+    let mug = shop.orders.product(shop.merchant, "mug").await.expect("reads").expect("a product");
+    assert_eq!((mug.on_hand, mug.reserved), (1000, 0));
 }

@@ -7,7 +7,7 @@ use axum::{
 };
 use http::{HeaderMap, StatusCode, header};
 use store::{
-    domain::{Order, OrderId, RefundId},
+    domain::{MerchantId, Order, OrderId, RefundId},
     orders::{RefundRequested, Transition},
 };
 
@@ -58,7 +58,8 @@ pub(super) async fn cancel_order(
 /// Refund an order, all or a part
 ///
 /// Possible once `paid` or `fulfilled`. A worker carries it out: follow the order's timeline. Repeating the request
-/// with the same `Idempotency-Key` changes nothing; neither does repeating the same amount without a key.
+/// with the same `Idempotency-Key` changes nothing; neither does repeating the same amount without a key. A refund that
+/// the payment provider refused is requested again with a new key, also of a cancelled order.
 #[utoipa::path(
     post, path = "/v1/orders/{id}/refund", tag = "orders",
     params(
@@ -68,8 +69,8 @@ pub(super) async fn cancel_order(
     request_body(content = Option<RefundCreate>),
     responses(
         (status = 202, description = "Accepted", body = RefundView),
-        (status = 409, description = "Nothing was captured, or all was given back"),
-        (status = 422, description = "More than what is left"),
+        (status = 409, description = "Nothing was captured, all was given back, or this refund failed"),
+        (status = 422, description = "More than what is left, or an amount the payment provider cannot take"),
     ),
 )]
 pub(super) async fn refund_order(
@@ -82,10 +83,17 @@ pub(super) async fn refund_order(
     let id: OrderId = parse_id(&id, "order")?;
     let amount_minor = body.value.amount_minor;
     let refund = refund_id(id, idempotency_key(&headers)?.as_deref(), amount_minor);
+    if let Some(amount_minor) = amount_minor {
+        provider_takes(&state, key.merchant, id, amount_minor).await?;
+    }
     let now = state.ambient.now();
     match state.orders.request_refund(key.merchant, id, refund, amount_minor, now).await? {
         RefundRequested::Accepted(order, refund) | RefundRequested::Already(order, refund) => {
             Ok(accepted(order.id, refund))
+        }
+        RefundRequested::Failed { code } => {
+            let detail = format!("it failed ({code}); request it again with a new Idempotency-Key");
+            Err(Problem::new(Kind::REFUND_FAILED, detail))
         }
         RefundRequested::TooMuch { .. } if amount_minor.is_none() => {
             Err(Problem::new(Kind::ORDER_STATE, "all of it was given back or is on its way"))
@@ -99,6 +107,23 @@ pub(super) async fn refund_order(
         RefundRequested::Refused(order) => Err(conflict(&order, "refunded")),
         RefundRequested::NotFound => Err(Problem::not_found("order")),
     }
+}
+
+/// Rejects an amount that the provider could never refund. What is left of an order then stays one that it can.
+async fn provider_takes(
+    state: &ApiState,
+    merchant: MerchantId,
+    id: OrderId,
+    amount_minor: i64,
+) -> Result<(), Problem> {
+    let Some(order) = state.orders.order(merchant, id).await? else { return Ok(()) };
+    if (state.config.provider_takes)(amount_minor, order.currency) {
+        return Ok(());
+    }
+    let detail = format!("not an amount in {} that the payment provider can refund", order.currency);
+    let error = FieldError::new("/amount_minor", Kind::AMOUNT_NOT_SUPPORTED.code, detail);
+    let detail = "choose an amount in the payment provider's smallest step";
+    Err(Problem::new(Kind::AMOUNT_NOT_SUPPORTED, detail).with_errors(vec![error]))
 }
 
 /// Id of a refund, derived from the client's key. Without a key it is derived from the amount: a request sent twice is

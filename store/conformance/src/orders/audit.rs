@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use store::{
     OrderStore,
-    audit::AuditMark,
+    audit::{AuditMark, SETTLEMENTS_MAX, Settlement},
     domain::{
         EventId,
         EventKind::{OrderCancelled, OrderPlaced, PaymentCaptured, PaymentRefunded},
@@ -294,4 +294,28 @@ pub async fn a_mark_is_remembered(store: Arc<dyn OrderStore>) {
         world.store.set_audit_mark(&mark).await.expect("stores");
         assert_eq!(world.store.audit_mark().await.expect("reads"), Some(mark));
     }
+}
+
+pub async fn a_settlement_is_remembered_with_its_order(store: Arc<dyn OrderStore>) {
+    let world = OrdersFixture::new(store).await;
+    world.product("mug", 250, 5).await;
+    let order = world.order_in(OrderStatus::Paid).await;
+    let settlement = |number: u32| Settlement {
+        at: world.time.tick(),
+        note: format!("note {number}, with \"quotes\" and ü"),
+        violations: vec![format!("refund_stuck: {number}"), "money_kept".to_owned()],
+    };
+    let settlements = [settlement(1), settlement(2)];
+    for settlement in &settlements {
+        assert!(world.store.settle(order.id, settlement).await.expect("settles"));
+    }
+    let money = world.store.order_money(order.id).await.expect("reads").expect("is there");
+    assert_eq!(money.settlements, settlements);
+    assert_eq!(world.read(order.id).await, order, "nothing else changes");
+    let unknown = OrderId::fresh(&world.time.ambient);
+    assert!(!world.store.settle(unknown, &settlements[0]).await.expect("answers"));
+    for number in 2..SETTLEMENTS_MAX {
+        assert!(world.store.settle(order.id, &settlement(number)).await.expect("settles"));
+    }
+    assert!(!world.store.settle(order.id, &settlements[0]).await.expect("answers"), "they are bounded");
 }

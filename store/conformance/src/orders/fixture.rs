@@ -172,7 +172,22 @@ impl OrdersFixture {
         let order = self.store.order_by_id(id).await.expect("reads");
         let left = order.map_or(1, |order| order.total_minor - order.refunded_minor);
         let amount_minor = amount.unwrap_or(left);
-        let facts = RefundFacts { payment: PaymentId::of_order(id), refund, amount_minor };
+        self.record_refund(id, refund, amount_minor, None).await
+    }
+
+    /// Records a refund that the provider refused.
+    pub(super) async fn refund_fails(&self, id: OrderId, refund: RefundId, amount_minor: i64) -> Transition {
+        self.record_refund(id, refund, amount_minor, Some("charge_disputed".to_owned())).await
+    }
+
+    async fn record_refund(
+        &self,
+        id: OrderId,
+        refund: RefundId,
+        amount_minor: i64,
+        failure: Option<String>,
+    ) -> Transition {
+        let facts = RefundFacts { payment: PaymentId::of_order(id), refund, amount_minor, failure };
         self.store.record_refund(id, facts, self.time.tick()).await.expect("answers")
     }
 

@@ -4,6 +4,7 @@ pub mod audit;
 pub mod catalog;
 pub mod customers;
 pub mod endpoints;
+pub mod failed_refunds;
 mod fixture;
 pub mod listing;
 pub mod outbox;
@@ -34,6 +35,7 @@ macro_rules! order_store_suite {
                 nothing_is_repaired_that_is_right,
                 an_endpoint_tells_since_when_it_is_so,
                 a_mark_is_remembered,
+                a_settlement_is_remembered_with_its_order,
             ],
             catalog: [
                 a_product_is_created_then_replaced,
@@ -67,6 +69,15 @@ macro_rules! order_store_suite {
                 subscribers_are_enabled_and_want_the_kind,
                 attempts_are_recorded_once_and_outlive_their_endpoint,
                 delivered_means_any_2xx,
+            ],
+            failed_refunds: [
+                a_failed_refund_is_told_and_may_be_asked_for_again,
+                cancelling_asks_back_what_a_failed_refund_left,
+                a_refund_that_fails_after_the_cancellation_is_asked_for_again_once,
+                money_that_moved_counts_after_a_failure,
+                a_refund_of_the_whole_price_holds_the_shipment,
+                a_shipment_and_a_refund_of_the_whole_price_have_one_winner,
+                each_state_of_a_dispute_is_told_once,
             ],
             listing: [
                 orders_are_paged_newest_first,

@@ -92,7 +92,16 @@ async fn random_move(
             drop(refunds::request(world, id, world.refund_id(), amount).await);
             ("request a refund", None)
         }
+        17 => ("fail a refund", fail_refund(world, id).await),
         _ => ("record a refund", give_back(world, id, rng).await),
+    }
+}
+
+/// Records a refusal of the refund requested just now.
+async fn fail_refund(world: &OrdersFixture, id: OrderId) -> Option<Transition> {
+    match refunds::request(world, id, world.refund_id(), Some(1)).await {
+        RefundRequested::Accepted(_, refund) => Some(world.refund_fails(id, refund, 1).await),
+        _ => None,
     }
 }
 
@@ -156,7 +165,7 @@ impl Model {
     fn learn(&mut self, id: OrderId, moved: Option<Transition>, name: &str) {
         let Some(Transition::Now(order)) = moved else { return };
         let before = self.orders.insert(id, order.status).expect("placed here");
-        let partial = name == "record a refund" && before == order.status;
+        let partial = matches!(name, "record a refund" | "fail a refund") && before == order.status;
         assert!(partial || before.may_become(order.status), "{name} {id}: {before} became {}", order.status);
         if name == "fulfil" {
             for sku in SKUS {

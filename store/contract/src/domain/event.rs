@@ -47,6 +47,10 @@ pub enum EventKind {
     PaymentFailed,
     /// A part or all of a payment was refunded.
     PaymentRefunded,
+    /// The customer's bank opened a dispute of a payment, or its state changed.
+    PaymentDisputed,
+    /// The provider refused a refund.
+    RefundFailed,
     /// A product's stock changed.
     InventoryUpdated,
     /// Available stock fell to the product's threshold.
@@ -66,6 +70,8 @@ names!(EventKind, "event kind", {
     PaymentCaptured => "payment.captured",
     PaymentFailed => "payment.failed",
     PaymentRefunded => "payment.refunded",
+    PaymentDisputed => "payment.disputed",
+    RefundFailed => "refund.failed",
     InventoryUpdated => "inventory.updated",
     InventoryLow => "inventory.low",
     CustomerRegistered => "customer.registered",

@@ -20,7 +20,7 @@ use crate::{
         VerificationId,
     },
     event_data,
-    orders::{CaptureFacts, RefundFacts},
+    orders::{CaptureFacts, DisputeFacts, RefundFacts},
     outbox::Command,
     verifications::Verification,
     webhooks::Endpoint,
@@ -149,15 +149,29 @@ impl Messages {
         self.order_events(order, [(EventKind::OrderCancelled, event_data::order(order))]);
     }
 
-    /// A refund was done; `payment.refunded`, and `order.refunded` once the whole total is refunded.
-    pub fn refunded(&mut self, order: &Order, captured_minor: Option<i64>, facts: &RefundFacts) {
+    /// A refund ended: `refund.failed`, or `payment.refunded`, and `order.refunded` once the whole total is refunded.
+    pub fn refund_ended(&mut self, order: &Order, captured_minor: Option<i64>, facts: &RefundFacts) {
         let captured_minor = captured_minor.unwrap_or(order.total_minor);
+        if let Some(code) = &facts.failure {
+            let data = event_data::refund_failed(order, captured_minor, facts, code);
+            return self.order_events(order, [(EventKind::RefundFailed, data)]);
+        }
         let data = event_data::payment_refunded(order, captured_minor, facts);
         let refunded = (EventKind::PaymentRefunded, data);
         if order.status == OrderStatus::Refunded {
             self.order_events(order, [refunded, (EventKind::OrderRefunded, event_data::order(order))]);
         } else {
             self.order_events(order, [refunded]);
+        }
+    }
+
+    /// The provider reported a state of a dispute.
+    pub fn disputed(&mut self, order: &Order, captured_minor: Option<i64>, facts: &DisputeFacts) {
+        let captured_minor = captured_minor.unwrap_or(order.total_minor);
+        let data = event_data::payment_disputed(order, captured_minor, facts);
+        self.order_events(order, [(EventKind::PaymentDisputed, data)]);
+        if let Some(told) = self.rows.last_mut() {
+            told.id = facts.event(order.id);
         }
     }
 

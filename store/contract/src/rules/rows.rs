@@ -2,7 +2,14 @@
 
 use std::time::Duration;
 
-use super::{Damage, columns::Columns, messages::COMMAND, stock::Stock, verifications};
+use super::{
+    Damage,
+    columns::Columns,
+    messages::COMMAND,
+    stock::Stock,
+    transitions::{RefundEnd, RefundSums},
+    verifications,
+};
 use crate::{
     audit::{AuditedEndpoint, OrderRefund, StockCount},
     catalog::{Category, Product},
@@ -67,8 +74,26 @@ pub fn order_refund<F: From<Damage>>(row: &impl Columns<F>) -> Result<OrderRefun
         amount_minor: row.number("amount_minor")?,
         requested_at: row.time("requested_at")?,
         recorded_at: row.time_if_any("recorded_at")?,
+        failed_at: row.time_if_any("failed_at")?,
         command: None,
     })
+}
+
+pub fn refund_sums<F: From<Damage>>(row: &impl Columns<F>) -> Result<RefundSums, F> {
+    Ok(RefundSums {
+        live_minor: row.number("live_minor")?,
+        refunds: row.number("refunds")?,
+        failed: row.number("failed")?,
+    })
+}
+
+/// The recorded end of a refund.
+pub fn refund_end<F: From<Damage>>(row: &impl Columns<F>) -> Result<RefundEnd, F> {
+    match row.text_if_any("failure")? {
+        Some(code) => Ok(RefundEnd::Failed(code.to_owned())),
+        None if row.time_if_any("recorded_at")?.is_some() => Ok(RefundEnd::Done),
+        None => Ok(RefundEnd::Open),
+    }
 }
 
 pub fn mail<F: From<Damage>>(row: &impl Columns<F>) -> Result<MailRecord, F> {

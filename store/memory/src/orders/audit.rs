@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use base::{Ambient, Timestamp, ids::floor};
 use store::{
-    audit::{Audit, AuditMark, AuditedEndpoint, OrderMoney, OrderRefund, StockCount},
+    audit::{
+        Audit, AuditMark, AuditedEndpoint, OrderMoney, OrderRefund, SETTLEMENTS_MAX, Settlement, StockCount,
+    },
     domain::{EventId, MerchantId, OrderId, OrderStatus},
     error::StoreError,
     outbox::OutboxBody,
@@ -114,6 +116,16 @@ impl Audit for MemoryOrders {
             .await
     }
 
+    async fn settle(&self, order: OrderId, settlement: &Settlement) -> Result<bool, StoreError> {
+        let settlement = settlement.clone();
+        let settle = move |state: &mut OrdersState, _| {
+            let row =
+                state.orders.get_mut(&order).filter(|row| row.settlements.len() < some(SETTLEMENTS_MAX));
+            Ok(row.map(|row| row.settlements.push(settlement)).is_some())
+        };
+        self.held.write("settle", settle).await
+    }
+
     async fn audit_mark(&self) -> Result<Option<AuditMark>, StoreError> {
         self.held.read("audit_mark", |state| state.audit_mark.clone()).await
     }
@@ -155,6 +167,7 @@ fn money(state: &OrdersState, order: OrderId) -> Option<OrderMoney> {
             amount_minor: refund.amount_minor,
             requested_at: refund.requested_at,
             recorded_at: refund.recorded_at,
+            failed_at: refund.failed.as_ref().map(|(at, _)| *at),
             command: None,
         })
         .collect();
@@ -171,7 +184,12 @@ fn money(state: &OrdersState, order: OrderId) -> Option<OrderMoney> {
     asked_by(&mut refunds, &commands);
     let unsent = state.unsent.iter().filter_map(|position| state.row(*position));
     let unsent = unsent.filter(|row| told_of(&row.body).is_some_and(|(_, of)| of == order));
-    Some(OrderMoney { capture: row.capture.clone(), refunds, unsent_since: unsent.map(|row| row.at).min() })
+    Some(OrderMoney {
+        capture: row.capture.clone(),
+        refunds,
+        unsent_since: unsent.map(|row| row.at).min(),
+        settlements: row.settlements.clone(),
+    })
 }
 
 fn request_missing_refund(

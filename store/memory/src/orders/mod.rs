@@ -55,6 +55,13 @@ impl MemoryOrders {
         Self { held: Linked::new(STORE, OrdersState::new(observer), Arc::new(Direct)), ambient }
     }
 
+    /// With a defect that a simulation must find: a failed refund counts as requested.
+    #[must_use]
+    pub fn counting_failed_refunds(self) -> Self {
+        self.held.touch(|state| state.counts_failed_refunds = true);
+        self
+    }
+
     /// The same data over another link.
     #[must_use]
     pub fn through(&self, link: Arc<dyn Link>) -> Self {

@@ -6,8 +6,8 @@ use store::{
     domain::{MerchantId, Order, OrderId, OrderStatus, OrderToken, Page, PageRequest, PaymentId, RefundId},
     error::StoreError,
     orders::{
-        CaptureFacts, IDEMPOTENCY_KEEP, NewOrder, Orders, PlaceOutcome, RefundFacts, RefundRequested,
-        Transition,
+        CaptureFacts, DisputeFacts, IDEMPOTENCY_KEEP, NewOrder, Orders, PlaceOutcome, RefundFacts,
+        RefundRequested, Transition,
     },
 };
 
@@ -134,6 +134,18 @@ impl Orders for MemoryOrders {
         let expire =
             move |state: &mut OrdersState, _| transitions::expire(state, &ambient, before, limit, at);
         self.held.write("expire_pending", expire).await
+    }
+
+    async fn record_dispute(
+        &self,
+        id: OrderId,
+        facts: DisputeFacts,
+        at: Timestamp,
+    ) -> Result<Transition, StoreError> {
+        let ambient = self.ambient.clone();
+        let record =
+            move |state: &mut OrdersState, _| refunds::record_dispute(state, &ambient, id, &facts, at);
+        self.held.write("record_dispute", record).await
     }
 
     async fn expire_idempotency(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {

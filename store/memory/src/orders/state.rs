@@ -8,7 +8,7 @@ use std::{
 
 use base::Timestamp;
 use store::{
-    audit::AuditMark,
+    audit::{AuditMark, Settlement},
     catalog::Product,
     customers::Account,
     domain::{
@@ -52,6 +52,8 @@ pub(super) struct OrdersState {
     pub(super) customers: BTreeMap<CustomerId, Account>,
     pub(super) verifications: BTreeMap<VerificationId, VerificationRow>,
     pub(super) audit_mark: Option<AuditMark>,
+    /// Whether a failed refund counts as requested.
+    pub(super) counts_failed_refunds: bool,
     arrivals: Vec<watch::Sender<u64>>,
     observer: Arc<dyn Observer>,
 }
@@ -65,6 +67,7 @@ pub(super) struct OrderRow {
     pub(super) order: Order,
     /// Also set when the capture came after the order was cancelled.
     pub(super) capture: Option<CaptureFacts>,
+    pub(super) settlements: Vec<Settlement>,
 }
 
 impl OrderRow {
@@ -84,6 +87,8 @@ pub(super) struct RefundRow {
     pub(super) amount_minor: i64,
     pub(super) requested_at: Timestamp,
     pub(super) recorded_at: Option<Timestamp>,
+    /// When it failed, and the code of the refusal.
+    pub(super) failed: Option<(Timestamp, String)>,
 }
 
 pub(super) struct VerificationRow {
@@ -132,6 +137,7 @@ impl OrdersState {
             customers: BTreeMap::new(),
             verifications: BTreeMap::new(),
             audit_mark: None,
+            counts_failed_refunds: false,
             arrivals: Vec::new(),
             observer,
         }
@@ -153,7 +159,7 @@ impl OrdersState {
 
     pub(super) fn insert_order(&mut self, order: Order) {
         self.observer.order(None, &order);
-        self.orders.insert(order.id, OrderRow { order, capture: None });
+        self.orders.insert(order.id, OrderRow { order, capture: None, settlements: Vec::new() });
     }
 
     /// Changes a row and returns the order after it; damage when there is no such order.

@@ -72,7 +72,8 @@ pub(super) fn fulfil(
     id: OrderId,
     at: Timestamp,
 ) -> Result<Transition, Damage> {
-    if state.find_order(id).is_none_or(|order| order.status != OrderStatus::Paid) {
+    let held = |order: &Order| refunds::sums(state, id).hold_shipment(order);
+    if state.find_order(id).is_none_or(|order| order.status != OrderStatus::Paid || held(&order)) {
         return Ok(transitions::classify(state.find_order(id), was_fulfilled));
     }
     let shipment = Shipment { id: ShipmentId::of_order(id), shipped_at: at };

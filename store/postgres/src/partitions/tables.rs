@@ -65,7 +65,7 @@ const fn needed(family: Family) -> &'static [(&'static str, &'static str)] {
                 "an order in it is open",
             ),
             (
-                "SELECT 1 FROM refunds WHERE order_id >= $1 AND order_id < $2 AND recorded_at IS NULL LIMIT 1",
+                "SELECT 1 FROM refunds WHERE order_id >= $1 AND order_id < $2 AND recorded_at IS NULL AND failed_at IS NULL LIMIT 1",
                 "a refund in it is not recorded",
             ),
         ],

@@ -125,7 +125,7 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
     ("stock::SHIP", STOCK, "merchant(1), ARRAY['sku-1', 'sku-2'], ARRAY[1, 1], now()"),
     ("stock::LOOK", "uuid, text[]", "merchant(1), ARRAY['sku-1', 'sku-2']"),
     ("refunds::KNOWN", "uuid, uuid", "made(moment(39000), 39000), made(moment(39000), 39000)"),
-    ("refunds::ASKED", "uuid", "made(moment(39000), 39000)"),
+    ("refunds::SUMS", "uuid", "made(moment(39000), 39000)"),
     ("mails::OF_ORDER", "uuid", "made(moment(39000), 39000)"),
     ("mails::OF_CUSTOMER", "uuid", "made(moment(19000), 19000)"),
     ("customers::BY_ID", "uuid", "made(moment(19000), 19000)"),
@@ -175,7 +175,7 @@ const BY_ID: [&str; 11] = [
     "outbox::POSITION_OF",
     "outbox::BY_ID",
     "refunds::KNOWN",
-    "refunds::ASKED",
+    "refunds::SUMS",
     "mails::OF_ORDER",
     "webhooks::DELIVERED",
 ];

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use base::{Timestamp, ids};
 use sqlx::SqliteConnection;
 use store::{
-    audit::{Audit, AuditMark, AuditedEndpoint, OrderMoney, StockCount},
+    audit::{Audit, AuditMark, AuditedEndpoint, OrderMoney, SETTLEMENTS_MAX, Settlement, StockCount},
     domain::{EventId, MerchantId, OrderId, OrderStatus},
     error::StoreError,
     rules::{columns::Columns, rows, transitions::asked_by},
@@ -20,8 +20,8 @@ use super::{
 pub(super) const ALL: &str = "SELECT id FROM orders WHERE id > ?1 ORDER BY id LIMIT ?2";
 pub(super) const TOUCHED: &str = "
     SELECT id, order_id FROM outbox WHERE id > ?1 AND id < ?2 AND order_id IS NOT NULL ORDER BY id LIMIT ?3";
-pub(super) const REFUNDS: &str =
-    "SELECT id, amount_minor, requested_at, recorded_at FROM refunds WHERE order_id = ?1 ORDER BY id";
+pub(super) const REFUNDS: &str = "
+    SELECT id, amount_minor, requested_at, recorded_at, failed_at FROM refunds WHERE order_id = ?1 ORDER BY id";
 pub(super) const COMMANDS: &str = "
     SELECT id, data FROM outbox INDEXED BY outbox_commands WHERE order_id = ?1 AND sequence IS NULL";
 // By the order, not among all unsent messages, which may be many.
@@ -51,6 +51,9 @@ const MEND: &str = "
 const ENDPOINTS: &str = "
     SELECT id, events, enabled, coalesce(changed_at, created_at) AS since FROM webhook_endpoints
     WHERE merchant_id = ?1";
+const SETTLE: &str = "
+    UPDATE orders SET settlements = json_insert(coalesce(settlements, '[]'), '$[#]', json(?2))
+    WHERE id = ?1 AND json_array_length(coalesce(settlements, '[]')) < ?3";
 const SET_MARK: &str = "
     INSERT INTO audit_mark (one, mark) VALUES (1, ?1) ON CONFLICT (one) DO UPDATE SET mark = excluded.mark";
 
@@ -109,6 +112,11 @@ impl Audit for SqliteOrders {
         Ok(self.write(at, move |unit| Box::pin(request_missing_refund(unit, order))).await?)
     }
 
+    async fn settle(&self, order: OrderId, settlement: &Settlement) -> Result<bool, StoreError> {
+        let query = sqlx::query(SETTLE).bind(order.to_string()).bind(to_json(settlement)?);
+        Ok(self.run(query.bind(SETTLEMENTS_MAX)).await? > 0)
+    }
+
     async fn audit_mark(&self) -> Result<Option<AuditMark>, StoreError> {
         self.first(sqlx::query("SELECT mark FROM audit_mark"), |row| row.json("mark")).await
     }
@@ -130,7 +138,8 @@ async fn money(c: &mut SqliteConnection, order: OrderId) -> Result<Option<OrderM
     }
     let unsent = sqlx::query(UNSENT).bind(order.to_string()).fetch_one(c).await?;
     let (capture, unsent_since) = (rows::capture(&row)?, unsent.time_if_any("at")?);
-    Ok(Some(OrderMoney { capture, refunds, unsent_since }))
+    let settlements = row.json_if_any("settlements")?.unwrap_or_default();
+    Ok(Some(OrderMoney { capture, refunds, unsent_since, settlements }))
 }
 
 async fn request_missing_refund(unit: &mut Unit<'_>, order: OrderId) -> Result<bool, SqliteFault> {

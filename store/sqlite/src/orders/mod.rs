@@ -68,7 +68,8 @@ fn migrations() -> sqlx::migrate::Migrator {
             "0010_audit",
             "0011_order_access",
             "0012_verifications",
-            "0013_disabled_endpoints"
+            "0013_disabled_endpoints",
+            "0014_refund_ends"
         ]
     )
 }

@@ -6,8 +6,8 @@ use store::{
     domain::{MerchantId, Order, OrderId, OrderStatus, OrderToken, Page, PageRequest, PaymentId, RefundId},
     error::StoreError,
     orders::{
-        CaptureFacts, IDEMPOTENCY_KEEP, NewOrder, Orders, PlaceOutcome, RefundFacts, RefundRequested,
-        Transition,
+        CaptureFacts, DisputeFacts, IDEMPOTENCY_KEEP, NewOrder, Orders, PlaceOutcome, RefundFacts,
+        RefundRequested, Transition,
     },
 };
 
@@ -151,6 +151,15 @@ impl Orders for SqliteOrders {
         at: Timestamp,
     ) -> Result<Transition, StoreError> {
         Ok(self.write(at, move |unit| Box::pin(refunds::record(unit, id, facts))).await?)
+    }
+
+    async fn record_dispute(
+        &self,
+        id: OrderId,
+        facts: DisputeFacts,
+        at: Timestamp,
+    ) -> Result<Transition, StoreError> {
+        Ok(self.write(at, move |unit| Box::pin(refunds::record_dispute(unit, id, facts))).await?)
     }
 
     async fn expire_idempotency(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {

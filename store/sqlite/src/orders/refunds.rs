@@ -1,46 +1,58 @@
-//! Refunds: the request (with its command), and the record of the refund made by the provider.
+//! Refunds: the request (with its command), and the record of its end at the provider. Disputes: their states.
 //!
-//! Guarantees: a refund counts once by its id; neither the requested nor the recorded sum ever exceeds the order's
-//! total.
+//! Guarantees: a refund counts once by its id; the requested sum of what is open or done, and the recorded sum, never
+//! exceed the order's total.
 
-use sqlx::sqlite::SqliteRow;
 use store::{
     domain::{MerchantId, Order, OrderId, OrderStatus, RefundId},
-    orders::{RefundFacts, RefundRequested, Transition},
+    orders::{DisputeFacts, RefundFacts, RefundRequested, Transition},
     outbox::Command,
-    rules::transitions,
+    rules::{
+        rows,
+        transitions::{self, RefundEnd, RefundSums},
+    },
 };
 
 use super::{fault::SqliteFault, order_row, stock, transaction::Unit};
-use crate::row::get;
 
 /// Adds to the refunded amount; the order becomes `refunded` when that reaches the total, unless it ended otherwise.
 const GIVE: &str = "
-    UPDATE orders SET refunded_minor = refunded_minor + ?2, updated_at = ?3,
-        status = iif(status IN ('paid', 'fulfilled') AND refunded_minor + ?2 = total_minor, 'refunded', status),
+    UPDATE orders SET refunded_minor = refunded_minor + ?3, updated_at = ?2,
+        status = iif(status IN ('paid', 'fulfilled') AND refunded_minor + ?3 = total_minor, 'refunded', status),
         event_sequence = event_sequence
-            + iif(status IN ('paid', 'fulfilled') AND refunded_minor + ?2 = total_minor, 2, 1)
+            + iif(status IN ('paid', 'fulfilled') AND refunded_minor + ?3 = total_minor, 2, 1)
     WHERE id = ?1 AND status IN ('paid', 'fulfilled', 'cancelled', 'payment_failed') AND captured_minor IS NOT NULL
-        AND ?2 > 0 AND refunded_minor + ?2 <= total_minor
+        AND ?3 > 0 AND refunded_minor + ?3 <= total_minor
     RETURNING *";
-const KEEP: &str = "
-    INSERT INTO refunds (order_id, id, amount_minor, requested_at, recorded_at) VALUES (?1, ?2, ?3, ?4, ?4)
-    ON CONFLICT (order_id, id) DO UPDATE SET amount_minor = ?3, recorded_at = ?4";
+/// The order after a refund failed, or a dispute. The amount is not used.
+const KEEP_MONEY: &str = "
+    UPDATE orders SET updated_at = ?2, event_sequence = event_sequence + 1
+    WHERE id = ?1 AND captured_minor IS NOT NULL AND ?3 > 0 RETURNING *";
+const END: &str = "
+    INSERT INTO refunds (order_id, id, amount_minor, requested_at, recorded_at, failed_at, failure)
+    VALUES (?1, ?2, ?3, ?4, iif(?5 IS NULL, ?4, NULL), iif(?5 IS NULL, NULL, ?4), ?5)
+    ON CONFLICT (order_id, id) DO UPDATE SET amount_minor = excluded.amount_minor,
+        recorded_at = excluded.recorded_at, failed_at = excluded.failed_at, failure = excluded.failure";
 const ASK: &str = "INSERT INTO refunds (order_id, id, amount_minor, requested_at) VALUES (?1, ?2, ?3, ?4)";
-const REFUND: &str = "SELECT recorded_at FROM refunds WHERE order_id = ?1 AND id = ?2";
-const ASKED: &str = "SELECT coalesce(sum(amount_minor), 0) AS asked_minor FROM refunds WHERE order_id = ?1";
+const REFUND: &str = "SELECT recorded_at, failure FROM refunds WHERE order_id = ?1 AND id = ?2";
+const SUMS: &str = "
+    SELECT coalesce(sum(amount_minor) FILTER (WHERE failed_at IS NULL), 0) AS live_minor, count(*) AS refunds,
+        count(failed_at) AS failed
+    FROM refunds WHERE order_id = ?1";
+const HOLD: &str = "UPDATE orders SET shipment_held = ?2 WHERE id = ?1";
 
-/// Requests a refund of a cancelled order: the part of `captured_minor` that is not requested yet.
+/// Requests a refund of a cancelled order: the part of `captured_minor` that is neither refunded nor on its way back.
 pub(super) async fn give_back(
     unit: &mut Unit<'_>,
     order: &Order,
     captured_minor: i64,
 ) -> Result<(), SqliteFault> {
-    let left_minor = transitions::left_minor(order, captured_minor, asked_minor(unit, order.id).await?);
+    let sums = sums(unit, order.id).await?;
+    let left_minor = sums.left_minor(order, captured_minor);
     if left_minor <= 0 {
         return Ok(());
     }
-    ask(unit, order, transitions::refund_of_cancelled(order), left_minor).await
+    ask(unit, order, sums.refund_of_cancelled(order), left_minor).await
 }
 
 /// See [`store::orders::Orders::request_refund`].
@@ -53,13 +65,15 @@ pub(super) async fn request(
         return Ok(RefundRequested::NotFound);
     };
     let order = Box::new(order_row::order(&row)?);
-    if refund_row(unit, id, refund).await?.is_some() {
-        return Ok(RefundRequested::Already(order, refund));
+    match known(unit, id, refund).await? {
+        Some(RefundEnd::Failed(code)) => return Ok(RefundRequested::Failed { code }),
+        Some(_) => return Ok(RefundRequested::Already(order, refund)),
+        None => {}
     }
-    if !transitions::may_be_refunded(&order) {
+    if !transitions::may_be_refunded(&order, order_row::captured_minor(&row)?) {
         return Ok(RefundRequested::Refused(order));
     }
-    let amount_minor = match transitions::refundable(&order, asked_minor(unit, id).await?, amount_minor) {
+    let amount_minor = match sums(unit, id).await?.refundable(&order, amount_minor) {
         Ok(amount_minor) => amount_minor,
         Err(answer) => return Ok(answer),
     };
@@ -74,22 +88,48 @@ pub(super) async fn record(
     facts: RefundFacts,
 ) -> Result<Transition, SqliteFault> {
     let Some(before) = unit.row(order_row::by_id(id)).await? else { return Ok(Transition::NotFound) };
-    if let Some(known) = refund_row(unit, id, facts.refund).await?
-        && get::<Option<i64>>(&known, "recorded_at")?.is_some()
-    {
+    if known(unit, id, facts.refund).await?.is_some_and(|end| end.is_final_for(&facts)) {
         return Ok(Transition::Already(Box::new(order_row::order(&before)?)));
     }
-    let give = sqlx::query(GIVE).bind(id.to_string()).bind(facts.amount_minor).bind(unit.at_ms());
-    let Some(row) = unit.row(give).await? else {
+    let change = if facts.failure.is_none() { GIVE } else { KEEP_MONEY };
+    let change = sqlx::query(change).bind(id.to_string()).bind(unit.at_ms()).bind(facts.amount_minor);
+    let Some(row) = unit.row(change).await? else {
         return Ok(Transition::Refused(Box::new(order_row::order(&before)?)));
     };
-    let keep = sqlx::query(KEEP).bind(id.to_string()).bind(facts.refund.to_string());
-    unit.run(keep.bind(facts.amount_minor).bind(unit.at_ms())).await?;
-    let order = order_row::order(&row)?;
-    unit.messages.refunded(&order, order_row::captured_minor(&row)?, &facts);
+    let end = sqlx::query(END).bind(id.to_string()).bind(facts.refund.to_string()).bind(facts.amount_minor);
+    unit.run(end.bind(unit.at_ms()).bind(facts.failure.as_deref())).await?;
+    let (order, captured_minor) = (order_row::order(&row)?, order_row::captured_minor(&row)?);
+    unit.messages.refund_ended(&order, captured_minor, &facts);
     if order.status == OrderStatus::Refunded && order.shipment.is_none() {
         stock::release(unit, &order).await?;
     }
+    hold_shipment(unit, &order).await?;
+    if let (true, Some(captured_minor)) = (transitions::is_called_off(&order), captured_minor)
+        && facts.failure.is_some()
+        && !sums(unit, id).await?.is_of_cancelled(&order, facts.refund)
+    {
+        give_back(unit, &order, captured_minor).await?;
+    }
+    Ok(Transition::Now(Box::new(order)))
+}
+
+/// See [`store::orders::Orders::record_dispute`].
+pub(super) async fn record_dispute(
+    unit: &mut Unit<'_>,
+    id: OrderId,
+    facts: DisputeFacts,
+) -> Result<Transition, SqliteFault> {
+    let Some(before) = unit.row(order_row::by_id(id)).await? else { return Ok(Transition::NotFound) };
+    let known = sqlx::query("SELECT 1 FROM outbox WHERE id = ?1").bind(facts.event(id).to_string());
+    if unit.row(known).await?.is_some() {
+        return Ok(Transition::Already(Box::new(order_row::order(&before)?)));
+    }
+    let change = sqlx::query(KEEP_MONEY).bind(id.to_string()).bind(unit.at_ms()).bind(1);
+    let Some(row) = unit.row(change).await? else {
+        return Ok(Transition::Refused(Box::new(order_row::order(&before)?)));
+    };
+    let order = order_row::order(&row)?;
+    unit.messages.disputed(&order, order_row::captured_minor(&row)?, &facts);
     Ok(Transition::Now(Box::new(order)))
 }
 
@@ -101,18 +141,29 @@ async fn ask(
 ) -> Result<(), SqliteFault> {
     let query = sqlx::query(ASK).bind(order.id.to_string()).bind(refund.to_string());
     unit.run(query.bind(amount_minor).bind(unit.at_ms())).await?;
+    hold_shipment(unit, order).await?;
     Ok(unit.messages.command(order, &Command::Refund { order: order.id, refund, amount_minor })?)
 }
 
-async fn refund_row(
+/// Holds the shipment of a paid order of whose price nothing would be left; lets it go once a refund has failed.
+async fn hold_shipment(unit: &mut Unit<'_>, order: &Order) -> Result<(), SqliteFault> {
+    if order.status == OrderStatus::Paid {
+        let held = sums(unit, order.id).await?.hold_shipment(order);
+        unit.run(sqlx::query(HOLD).bind(order.id.to_string()).bind(held)).await?;
+    }
+    Ok(())
+}
+
+async fn known(
     unit: &mut Unit<'_>,
     order: OrderId,
     refund: RefundId,
-) -> Result<Option<SqliteRow>, SqliteFault> {
-    unit.row(sqlx::query(REFUND).bind(order.to_string()).bind(refund.to_string())).await
+) -> Result<Option<RefundEnd>, SqliteFault> {
+    let row = unit.row(sqlx::query(REFUND).bind(order.to_string()).bind(refund.to_string())).await?;
+    row.as_ref().map(rows::refund_end).transpose()
 }
 
-async fn asked_minor(unit: &mut Unit<'_>, order: OrderId) -> Result<i64, SqliteFault> {
-    let row = unit.row(sqlx::query(ASKED).bind(order.to_string())).await?;
-    Ok(row.map_or(Ok(0), |row| get(&row, "asked_minor"))?)
+async fn sums(unit: &mut Unit<'_>, order: OrderId) -> Result<RefundSums, SqliteFault> {
+    let row = unit.row(sqlx::query(SUMS).bind(order.to_string())).await?;
+    row.as_ref().map_or(Ok(RefundSums::default()), rows::refund_sums)
 }

@@ -27,7 +27,7 @@ const FAIL: &str = "
 const FULFIL: &str = "
     UPDATE orders SET status = 'fulfilled', shipment_id = ?2, shipped_at = ?3,
         event_sequence = event_sequence + 1, updated_at = ?3
-    WHERE id = ?1 AND status = 'paid' RETURNING *";
+    WHERE id = ?1 AND status = 'paid' AND NOT shipment_held RETURNING *";
 const CANCEL: &str = "
     UPDATE orders SET status = 'cancelled', status_reason = ?3,
         event_sequence = event_sequence + 1, updated_at = ?4

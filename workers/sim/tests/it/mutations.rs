@@ -35,3 +35,8 @@ fn a_capture_of_a_charge_that_is_not_recorded_is_caught() {
 fn a_job_that_ends_where_it_does_not_find_its_subject_is_caught() {
     is_caught(Mutation::EndUnfound, &["I1", "I4", "I5"]);
 }
+
+#[test]
+fn failed_refunds_that_count_are_caught() {
+    is_caught(Mutation::CountFailedRefunds, &["I1", "I2"]);
+}

@@ -21,6 +21,11 @@ fn units(currency: Currency) -> (i64, i64, i64) {
     }
 }
 
+/// Whether Stripe can take an amount of our units.
+pub fn takes(amount_minor: i64, currency: Currency) -> bool {
+    to_stripe(amount_minor, currency).is_some()
+}
+
 /// An amount in Stripe's units; `None` where Stripe cannot take it.
 pub(super) fn to_stripe(amount_minor: i64, currency: Currency) -> Option<i64> {
     let (ours, theirs, step) = units(currency);

@@ -33,6 +33,7 @@ mod refunds;
 use async_trait::async_trait;
 use base::Ambient;
 
+pub use amount::takes;
 pub use client::API_VERSION;
 use client::Client;
 pub use config::StripeConfig;

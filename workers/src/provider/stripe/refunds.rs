@@ -95,7 +95,7 @@ async fn create(
 fn refused(error: &StripeError) -> Result<RefundOutcome, ProviderError> {
     let code = match error.code.as_deref() {
         Some(code @ ("charge_already_refunded" | "charge_disputed")) => code,
-        Some("resource_missing") => "charge_not_found",
+        Some("resource_missing") => return Err(ProviderError::OWN_CHARGE_MISSING),
         // "Refund amount is greater than unrefunded amount on charge".
         _ if error.is_about("amount") => "refund_exceeds_charge",
         _ => return Err(error.report("refund_refused")),
@@ -103,7 +103,7 @@ fn refused(error: &StripeError) -> Result<RefundOutcome, ProviderError> {
     Ok(RefundOutcome::Refused { code: code.to_owned() })
 }
 
-/// All refunds of a charge, newest first; none where Stripe does not know the charge.
+/// All refunds of a charge, newest first.
 async fn list(client: &Client, charge: &str) -> Result<Vec<Refund>, ProviderError> {
     let mut all: Vec<Refund> = Vec::new();
     for _ in 0..PAGES_MAX {
@@ -111,7 +111,9 @@ async fn list(client: &Client, charge: &str) -> Result<Vec<Refund>, ProviderErro
         let after = after.map(|last| last.id.as_str());
         let page: List<Refund> = match client.page(REFUNDS, query, after).await? {
             Answer::Done(page) => page,
-            Answer::Refused(error) if error.is("resource_missing") => return Ok(all),
+            Answer::Refused(error) if error.is("resource_missing") => {
+                return Err(ProviderError::OWN_CHARGE_MISSING);
+            }
             Answer::Refused(error) => return Err(error.report("list_refused")),
         };
         let more = page.has_more && !page.data.is_empty();

@@ -2,6 +2,7 @@
 //! provider's ledger. Amounts are compared, never subtracted, and sums are checked for overflow: damaged data may hold
 //! any amount.
 
+use base::Timestamp;
 use jobs::{Job, engine::EngineError};
 use store::{
     audit::OrderRefund,
@@ -11,7 +12,7 @@ use store::{
 use super::Check;
 use crate::{
     jobs::{ApplyProviderReport, ChargePayment, RefundPayment},
-    provider::{EntryKind, LedgerEntry, capture_key, refund_key},
+    provider::{EntryKind, LedgerEntry, capture_key, refund_by_hand, refund_key},
     subscriptions::job_id,
     verify::{
         facts::captured_as,
@@ -26,7 +27,7 @@ impl Check<'_> {
         self.refunds()?;
         if let Some(ledger) = &self.facts.ledger {
             self.charges(ledger)?;
-            self.ledger_refunds(ledger);
+            self.ledger_refunds(ledger)?;
         }
         Ok(())
     }
@@ -91,13 +92,16 @@ impl Check<'_> {
         let facts = self.facts;
         let (order, refunds) = (&facts.order, &facts.money.refunds);
         let captured = facts.money.capture.as_ref().map_or(0, |capture| capture.amount_minor);
-        let asked = sum(refunds.iter().map(|refund| refund.amount_minor));
+        let live = refunds.iter().filter(|refund| refund.failed_at.is_none());
+        let asked = sum(live.map(|refund| refund.amount_minor));
         let recorded = |refund: &&OrderRefund| refund.recorded_at.is_some();
         let recorded = sum(refunds.iter().filter(recorded).map(|refund| refund.amount_minor));
         let done = facts.refunds().iter().filter(|refund| refund.state == RefundState::Done);
         let done = sum(done.map(|refund| refund.amount_minor));
         let within = |sum: Option<i64>| sum.is_some_and(|sum| sum <= captured);
-        if recorded != Some(order.refunded_minor) || !within(asked) || !within(done) {
+        // One made by hand may leave no room for one that is open, which then fails.
+        let open = refunds.iter().any(|refund| refund.recorded_at.or(refund.failed_at).is_none());
+        if recorded != Some(order.refunded_minor) || !(within(asked) || open) || !within(done) {
             let found = format!(
                 "captured {captured}, requested {asked:?}, recorded {recorded:?}, done {done:?}, the order says {}",
                 order.refunded_minor
@@ -118,7 +122,8 @@ impl Check<'_> {
         let of_payment = |id: RefundId| facts.refunds().iter().find(|refund| refund.id == id);
         for asked in &facts.money.refunds {
             let state = of_payment(asked.id).map(|refund| refund.state);
-            if asked.recorded_at.is_none() && window.is_due(asked.requested_at) {
+            let is_open = asked.recorded_at.is_none() && asked.failed_at.is_none();
+            if is_open && window.is_due(asked.requested_at) {
                 self.findings.push(self.stuck(asked, state)?);
             } else if asked.recorded_at.is_some() && state != Some(RefundState::Done) {
                 let found = format!("recorded in the order, {state:?} in the payment");
@@ -127,33 +132,48 @@ impl Check<'_> {
                 self.findings.push(finding.with("refund", asked.id));
             }
         }
-        let unknown = |refund: &&Refund| facts.money.refunds.iter().all(|asked| asked.id != refund.id);
-        for refund in facts.refunds().iter().filter(unknown).filter(|r| window.is_due(r.begun_at)) {
-            let asked = OrderRefund {
-                id: refund.id,
-                amount_minor: refund.amount_minor,
-                requested_at: refund.begun_at,
-                recorded_at: None,
-                command: None,
-            };
-            self.findings.push(self.stuck(&asked, Some(refund.state))?);
+        // Failed in the payment and unknown to the order: moves no money, and keeps none.
+        let live = |refund: &&Refund| refund.state != RefundState::Failed && window.is_due(refund.begun_at);
+        let known = |refund: &&Refund| {
+            facts.money.refunds.iter().any(|asked| asked.id == refund.id && asked.failed_at.is_none())
+        };
+        for refund in facts.refunds().iter().filter(live).filter(|refund| !known(refund)) {
+            let found = format!(
+                "{} begun at {}, {:?} in the payment, never requested",
+                refund.amount_minor, refund.begun_at, refund.state
+            );
+            let finding = self.reported(Code::RefundStuck, found, &refund.id.to_string(), refund.begun_at)?;
+            self.findings.push(finding.with("refund", refund.id));
         }
         Ok(())
+    }
+
+    /// A finding about a refund made by hand. Only the provider's report of its charge may record one: the job that
+    /// refunds would move money a second time.
+    fn reported(
+        &self,
+        code: Code,
+        found: String,
+        refund: &str,
+        since: Timestamp,
+    ) -> Result<Finding, EngineError> {
+        let order = self.facts.order.id;
+        let Some(reference) = self.facts.payment.as_ref().and_then(captured_as) else {
+            return Ok(Finding::manual(order, code, found, "look the refund up at the provider"));
+        };
+        let job = ApplyProviderReport { order, reference: reference.to_owned() };
+        let job = self.job_as(job_id(order.0, ApplyProviderReport::KIND, refund), &job)?;
+        Ok(Finding::missing(order, code, found, job, since))
     }
 
     fn stuck(&self, asked: &OrderRefund, state: Option<RefundState>) -> Result<Finding, EngineError> {
         let order = self.facts.order.id;
         let found =
             format!("{} requested at {}, {state:?} in the payment", asked.amount_minor, asked.requested_at);
-        let finding = if state == Some(RefundState::Failed) {
-            let people = "the provider refuses it: give the money back another way";
-            Finding::manual(order, Code::RefundStuck, found, people)
-        } else {
-            let job = RefundPayment { order, refund: asked.id, amount_minor: asked.amount_minor };
-            let message = asked.command.map_or(asked.id.0, |command| command.0);
-            let job = self.job_as(job_id(message, RefundPayment::KIND, &asked.id.to_string()), &job)?;
-            Finding::missing(order, Code::RefundStuck, found, job, asked.requested_at)
-        };
+        let job = RefundPayment { order, refund: asked.id, amount_minor: asked.amount_minor };
+        let message = asked.command.map_or(asked.id.0, |command| command.0);
+        let job = self.job_as(job_id(message, RefundPayment::KIND, &asked.id.to_string()), &job)?;
+        let finding = Finding::missing(order, Code::RefundStuck, found, job, asked.requested_at);
         Ok(finding.with("refund", asked.id))
     }
 
@@ -212,11 +232,15 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn ledger_refunds(&mut self, ledger: &[LedgerEntry]) {
-        let (order, known) = (self.facts.order.id, self.facts.refunds());
+    fn ledger_refunds(&mut self, ledger: &[LedgerEntry]) -> Result<(), EngineError> {
+        let (order, known, window) = (self.facts.order.id, self.facts.refunds(), self.window);
         let entries = || ledger.iter().filter(|entry| entry.movement == EntryKind::Refund);
+        let is_of = |entry: &LedgerEntry, refund: &Refund| {
+            entry.idempotency_key == refund_key(refund.id)
+                || refund.id == refund_by_hand(PaymentId::of_order(order), &entry.id)
+        };
         for refund in known.iter().filter(|refund| refund.state == RefundState::Done) {
-            let entry = entries().find(|entry| entry.idempotency_key == refund_key(refund.id));
+            let entry = entries().find(|entry| is_of(entry, refund));
             if entry.is_none_or(|entry| entry.amount_minor != refund.amount_minor) {
                 let told = entry.map(|entry| entry.amount_minor);
                 let found = format!("{} refunded, the ledger has {told:?}", refund.amount_minor);
@@ -225,16 +249,17 @@ impl Check<'_> {
                 self.findings.push(finding.with("refund", refund.id));
             }
         }
-        let unknown = |entry: &&LedgerEntry| known.iter().all(|r| entry.idempotency_key != refund_key(r.id));
+        let unknown = |entry: &&LedgerEntry| known.iter().all(|refund| !is_of(entry, refund));
         let ours = self.facts.payment.as_ref().and_then(captured_as);
         // The refund of a charge that no payment records undoes it.
         let of_ours = |entry: &&LedgerEntry| ours == Some(entry.charge.as_str());
-        for entry in entries().filter(unknown).filter(of_ours) {
+        let due = |entry: &&LedgerEntry| window.is_due(entry.at);
+        for entry in entries().filter(unknown).filter(of_ours).filter(due) {
             let found = format!("{} refunded at {}, and no payment records it", entry.amount_minor, entry.at);
-            let people = "find out who gave it back, and record it";
-            let finding = Finding::manual(order, Code::LedgerRefundUnexpected, found, people);
+            let finding = self.reported(Code::LedgerRefundUnexpected, found, &entry.id, entry.at)?;
             self.findings.push(finding.with("entry", &entry.id));
         }
+        Ok(())
     }
 }
 

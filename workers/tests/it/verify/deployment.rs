@@ -19,7 +19,7 @@ use workers::{
     provider::PaymentProvider,
     queues::QUEUES,
     subscriptions::expand,
-    verify::{Code, Plan, Repair, Retention, Scope, Summary, Verify, Violation, Watch},
+    verify::{Code, Plan, Repair, Retention, Scope, Settled, Summary, Verify, Violation, Watch},
 };
 
 use crate::util::{TestMerchant, context};
@@ -200,6 +200,11 @@ impl AuditDeployment {
         assert_eq!(summary.repaired, summary.total());
         self.work().await;
         assert_eq!(self.codes().await, [], "after the repair");
+    }
+
+    /// Settles the violations of an order.
+    pub(super) async fn settle(&self, order: OrderId) -> Settled {
+        self.verify.settle(order, "the bank was asked".to_owned()).await.expect("settles")
     }
 
     /// Requests repairs, and expects that the audit leaves the violation to manual action.

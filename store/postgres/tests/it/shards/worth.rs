@@ -97,7 +97,7 @@ async fn refund(shop: &TestMerchant, order: OrderId) {
     let refund = RefundId::fresh(&shop.ambient);
     store.request_refund(shop.merchant, order, refund, Some(100), now).await.expect("asks");
     let payment = store::domain::PaymentId::of_order(order);
-    let facts = RefundFacts { payment, refund, amount_minor: 100 };
+    let facts = RefundFacts { payment, refund, amount_minor: 100, failure: None };
     store.record_refund(order, facts, now).await.expect("records");
 }
 

@@ -29,7 +29,7 @@ async fn money_captured_for_a_cancelled_order_goes_back_once() {
         panic!("no refund command: {told:?}")
     };
     assert_eq!(amount_minor, 500);
-    let facts = RefundFacts { payment: PaymentId::of_order(order.id), refund, amount_minor };
+    let facts = RefundFacts { payment: PaymentId::of_order(order.id), refund, amount_minor, failure: None };
     let recorded = shop.store.record_refund(order.id, facts, now).await.expect("answers");
     assert!(
         matches!(recorded, Transition::Now(o) if o.status == OrderStatus::Cancelled && o.refunded_minor == 500)
@@ -56,6 +56,7 @@ async fn a_paid_order_fully_refunded_in_parts_releases_its_stock() {
         payment: PaymentId::of_order(order.id),
         refund: refund(label),
         amount_minor,
+        failure: None,
     };
     for (label, amount) in [("1", 200), ("1", 200), ("2", 300), ("3", 1)] {
         shop.store.record_refund(order.id, facts(label, amount), now).await.expect("answers");

@@ -1,5 +1,11 @@
 //! Damage to refunds.
 
+use store::{
+    domain::{Decision, EventKind},
+    outbox::Command,
+};
+use workers::{jobs::RefundPayment, provider::refund_by_hand, verify::Settled};
+
 use super::*;
 
 #[tokio::test]
@@ -73,4 +79,100 @@ async fn money_of_a_cancelled_order_that_was_never_asked_back_goes_back() {
     assert_eq!(town.codes().await, [Code::MoneyKept]);
     town.repairs().await;
     assert_eq!(shop.ledger(order.id).await.len(), 2, "charged and given back");
+}
+
+/// Refunds at the provider without the shop; returns the refund.
+async fn refund_in_dashboard(town: &AuditDeployment, order: OrderId, amount_minor: i64) -> String {
+    let charge = town.shop.ledger(order).await[0].id.clone();
+    let body = serde_json::json!({
+        "charge": charge, "amount_minor": amount_minor, "metadata": { "order_id": order },
+    });
+    let (status, body) = town.shop.sandbox_post("/v1/refunds", "by-hand", body).await;
+    assert_eq!(status, 200, "{body}");
+    let refund: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+    refund["id"].as_str().expect("an id").to_owned()
+}
+
+async fn refunded_minor(town: &AuditDeployment, order: OrderId) -> i64 {
+    town.shop.orders.order_by_id(order).await.expect("reads").expect("is there").refunded_minor
+}
+
+#[tokio::test]
+async fn a_refund_made_by_hand_whose_report_was_interrupted_is_recorded_and_not_made_again() {
+    let town = AuditDeployment::open().await;
+    let order = town.served().await.id;
+    let refund = refund_in_dashboard(&town, order, 400).await;
+    let payment = PaymentId::of_order(order);
+    let (id, at) = (refund_by_hand(payment, &refund), town.shop.ambient.now());
+    town.shop.payments.begin_refund(payment, id, 400, at).await.expect("begins");
+    assert_eq!(town.codes().await, [Code::RefundStuck]);
+    town.repairs().await;
+    assert_eq!(town.shop.ledger(order).await.len(), 2, "charged, and refunded by hand");
+    assert_eq!(refunded_minor(&town, order).await, 400);
+}
+
+#[tokio::test]
+async fn a_refund_made_by_hand_that_was_never_reported_is_recorded() {
+    let town = AuditDeployment::open().await;
+    let order = town.served().await.id;
+    refund_in_dashboard(&town, order, 400).await;
+    assert_eq!(town.codes().await, [Code::LedgerRefundUnexpected]);
+    town.repairs().await;
+    assert_eq!(town.shop.ledger(order).await.len(), 2, "charged, and refunded by hand");
+    assert_eq!(refunded_minor(&town, order).await, 400);
+    let payment = town.shop.payments.payment(PaymentId::of_order(order)).await.expect("reads");
+    assert!(matches!(payment.expect("is there").decision, Some(Decision::Captured { .. })));
+}
+
+#[tokio::test]
+async fn a_refusal_that_the_order_does_not_know_is_recorded() {
+    let town = AuditDeployment::open().await;
+    let order = town.served().await.id;
+    let refund = town.shop.refund_job(order, Some(700)).await;
+    let (payment, at) = (PaymentId::of_order(order), town.shop.ambient.now());
+    town.shop.payments.begin_refund(payment, refund.refund, 700, at).await.expect("begins");
+    town.shop.payments.end_refund(payment, refund.refund, false, "charge_disputed", at).await.expect("ends");
+    assert_eq!(town.codes().await, [Code::RefundStuck]);
+    town.repairs().await;
+    assert_eq!(town.shop.event_kinds(order).await.last(), Some(&EventKind::RefundFailed));
+    assert_eq!(town.shop.ledger(order).await.len(), 1, "charged");
+}
+
+#[tokio::test]
+async fn what_a_person_settled_is_reported_again_once_it_reads_differently() {
+    let town = AuditDeployment::open().await;
+    let order = town.served().await.id;
+    let says = |minor: i64| format!("UPDATE orders SET refunded_minor = {minor} WHERE id = '{order}'");
+    town.plant("orders.db", &says(1)).await;
+    assert_eq!(town.codes().await, [Code::RefundSumDiffers]);
+    let settled = town.settle(order).await;
+    assert!(matches!(&settled, Settled::Now(one) if one.len() == 1 && !one[0].repaired), "{settled:?}");
+    assert_eq!(town.codes().await, []);
+    assert!(matches!(town.settle(order).await, Settled::NothingWrong));
+    let money = town.shop.orders.order_money(order).await.expect("reads").expect("is there");
+    let [kept] = &money.settlements[..] else { panic!("{money:?}") };
+    assert_eq!(kept.note, "the bank was asked");
+    assert!(kept.violations[0].starts_with("refund_sum_differs, order ord_"), "{kept:?}");
+    town.plant("orders.db", &says(2)).await;
+    assert_eq!(town.codes().await, [Code::RefundSumDiffers], "another one");
+    assert!(matches!(town.settle(OrderId::fresh(&town.shop.ambient)).await, Settled::NotStored));
+}
+
+#[tokio::test]
+async fn money_that_the_provider_keeps_refusing_to_refund_is_settled_by_a_person() {
+    let town = AuditDeployment::open().await;
+    let shop = &town.shop;
+    let order = shop.place("pm_card_visa").await.id;
+    shop.run(&ChargePayment { order }).await.expect("charges");
+    shop.orders.cancel(shop.merchant, order, "changed_mind", shop.ambient.now()).await.expect("cancels");
+    let [Command::Refund { refund, .. }] = shop.commands().await[..] else { panic!("no refund") };
+    let (payment, at) = (PaymentId::of_order(order), shop.ambient.now());
+    shop.payments.begin_refund(payment, refund, 2500, at).await.expect("begins");
+    shop.payments.end_refund(payment, refund, false, "charge_disputed", at).await.expect("ends");
+    let failed = RefundPayment { order, refund, amount_minor: 2500 };
+    shop.run(&failed).await.expect_err("was refused");
+    town.work().await;
+    assert!(town.codes().await.contains(&Code::MoneyKept));
+    assert!(matches!(town.settle(order).await, Settled::Now(_)));
+    assert_eq!(town.codes().await, []);
 }

@@ -1,0 +1,76 @@
+//! Arguments of `control`.
+
+use clap::{Args, Subcommand};
+use jobs::JobId;
+use store::domain::{MerchantId, OrderId};
+
+use super::values;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Control {
+    #[command(flatten)]
+    Jobs(JobControl),
+    /// Move a merchant to another shard while it is in use; run it again to continue an interrupted move
+    MoveMerchant(MoveArgs),
+    /// Settle the violations that `verify` reports of an order, once they were put right by hand
+    Settle {
+        /// `ord_…`
+        order: OrderId,
+        /// How, for the record
+        #[arg(long, value_parser = values::note)]
+        note: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MoveArgs {
+    /// `mer_…`
+    pub(crate) merchant: MerchantId,
+    /// Target shard, by its name in shards.urls
+    #[arg(long, value_name = "SHARD")]
+    pub(crate) to: String,
+    /// Only print what would be moved, and how many rows
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Keep the rows on the old shard, unused
+    #[arg(long)]
+    pub(crate) keep_source: bool,
+    /// Undo a move that has not reached the handover
+    #[arg(long, conflicts_with_all = ["dry_run", "keep_source"])]
+    pub(crate) abort: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JobControl {
+    /// Stop dispatching jobs of a queue, across restarts, until it is resumed
+    Pause {
+        /// The queue
+        queue: String,
+    },
+    /// Resume a paused queue
+    Resume {
+        /// The queue
+        queue: String,
+    },
+    /// Delete all jobs waiting in a queue
+    Purge {
+        /// The queue
+        queue: String,
+        /// Confirm the deletion
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Cancel a job for good
+    Cancel {
+        /// `job_…`
+        id: JobId,
+        /// Reason, for the record
+        #[arg(long, default_value = "cancelled by an operator")]
+        reason: String,
+    },
+    /// Make a delayed or dead job ready now
+    Retry {
+        /// `job_…`
+        id: JobId,
+    },
+}
