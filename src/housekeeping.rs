@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use base::{Ambient, Timestamp};
 use cache::Sessions;
 use jobs::{error::describe, records::RecordStore};
-use store::OrderStore;
+use store::{OrderStore, StoreError};
 use store_postgres::{PostgresOrders, partitions::Family};
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +18,8 @@ const EVERY: Duration = Duration::from_mins(10);
 const EXPIRE_EVERY: Duration = Duration::from_mins(1);
 /// Rows per transaction.
 const SLICE: u32 = 500;
-/// Orders cancelled per call; each takes several statements.
+/// Stale orders listed at once. Each is cancelled in a transaction of its own, so that one that cannot be cancelled
+/// keeps no other.
 const ORDERS_SLICE: u32 = 50;
 /// Lifetime of idempotency keys, as documented in the API guide.
 const IDEMPOTENCY_KEEP: Duration = Duration::from_hours(24);
@@ -65,12 +66,33 @@ impl Housekeeping {
     /// Cancels orders whose payment does not come, because they hold stock that others could buy.
     async fn stale_orders(&self, stop: &CancellationToken) {
         let Some(expires) = self.pending_expires else { return };
-        let before = self.before(expires);
-        let expire = || self.orders.expire_pending(before, ORDERS_SLICE, self.ambient.now());
-        match slices(stop, ORDERS_SLICE, expire).await {
-            Ok(0) => {}
-            Ok(orders) => tracing::info!(orders, "unpaid orders cancelled"),
-            Err(error) => tracing::warn!(error, "unpaid orders not cancelled; retrying later"),
+        let (before, mut after, mut expired) = (self.before(expires), None, 0_u64);
+        while !stop.is_cancelled() {
+            let page = match self.orders.stale_orders(before, after, ORDERS_SLICE).await {
+                Ok(page) => page,
+                Err(error) => return not_cancelled(&error),
+            };
+            let mut outage = None;
+            for id in &page {
+                match self.orders.expire_order(*id, self.ambient.now()).await {
+                    Ok(is_expired) => expired += u64::from(is_expired),
+                    Err(error) if error.class().is_transient() => outage = Some(error),
+                    Err(error) => {
+                        tracing::error!(order.id = %id, error = describe(&error), "order cannot be expired");
+                    }
+                }
+            }
+            // The next page is tried all the same: an unavailable shard keeps its own orders only.
+            if let Some(error) = outage {
+                not_cancelled(&error);
+            }
+            after = page.last().copied();
+            if page.len() < ORDERS_SLICE as usize {
+                break;
+            }
+        }
+        if expired > 0 {
+            tracing::info!(orders = expired, "unpaid orders cancelled");
         }
     }
 
@@ -111,6 +133,10 @@ impl Housekeeping {
     fn before(&self, keep: Duration) -> Timestamp {
         self.ambient.now().checked_sub(keep).unwrap_or(Timestamp::UNIX_EPOCH)
     }
+}
+
+fn not_cancelled(error: &StoreError) {
+    tracing::warn!(error = describe(error), "unpaid orders not cancelled; retrying later");
 }
 
 async fn slices<F, E>(stop: &CancellationToken, slice: u32, drop_some: impl Fn() -> F) -> Result<u64, String>

@@ -13,8 +13,10 @@ use std::{
 use base::Timestamp;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use store::{
+    StoreError,
     audit::{AGAIN_MAX, AuditMark, StockCount},
     domain::{EventId, OrderId},
+    outbox::SetAside,
 };
 
 use super::{Audit, Code, Examined, Finding, Repair, Scope, VerifyError, Violation};
@@ -25,6 +27,8 @@ const AT_ONCE: usize = 8;
 const ORDERS_PAGE: u32 = 256;
 const MESSAGES_PAGE: u32 = 1000;
 const PAGE: u32 = 500;
+/// What people do about data that does not read back.
+pub(super) const RESTORE: &str = "run the release that wrote it, or restore what is damaged from a backup";
 /// Longest time between the creation of a message id and its commit.
 const COMMIT_MAX: Duration = Duration::from_mins(2);
 /// Time between the two checks of a suspected violation: any step between two stores is shorter.
@@ -85,14 +89,27 @@ impl Audit<'_> {
                 self.ledger_after(None, None).await?
             }
         };
-        self.stock().await?;
-        self.outbox().await?;
+        let stock = self.stock().await;
+        self.or_unreadable(stock).await?;
+        let outbox = self.outbox().await;
+        self.or_unreadable(outbox).await?;
         if !matches!(self.plan.scope, Scope::Since(_)) {
             let until = course.held_at.unwrap_or(self.before).min(self.before);
             let mark = AuditMark { until, again: course.again.into_iter().collect(), ledger };
             self.of.orders.set_audit_mark(&mark).await?;
         }
         Ok(())
+    }
+
+    /// Reports corrupt data in a part of the scan as a violation, so that the other parts are scanned.
+    async fn or_unreadable(&mut self, part: Result<(), VerifyError>) -> Result<(), VerifyError> {
+        match part {
+            Err(VerifyError::Store(StoreError::Corrupt { detail, .. })) => {
+                self.report(Violation::new(Code::Unreadable, Vec::new(), detail, Repair::Manual(RESTORE)))
+                    .await
+            }
+            other => other,
+        }
     }
 
     async fn all(&mut self, course: &mut Progress) -> Result<(), VerifyError> {
@@ -247,31 +264,45 @@ impl Audit<'_> {
     async fn is_there(&self, order: OrderId) -> Result<bool, VerifyError> {
         match self.of.orders.order_by_id(order).await {
             Ok(order) => Ok(order.is_some()),
-            Err(store::StoreError::Corrupt { .. }) => Ok(true),
+            Err(StoreError::Corrupt { .. }) => Ok(true),
             Err(error) => Err(error.into()),
         }
     }
 
     async fn stock(&mut self) -> Result<(), VerifyError> {
-        let mut after = None;
+        let (mut after, mut last_looked) = (None, None);
         loop {
             let page = self.of.orders.stock_counts(after, PAGE).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after = Some((last.merchant, last.sku.clone()));
             for count in &page {
                 self.summary.products += 1;
-                if let Some(violation) = of_stock(count) {
-                    self.report(violation).await?;
+                let Some(mut violation) = of_stock(count) else { continue };
+                let merchant = count.merchant;
+                let reads_back = match last_looked {
+                    Some((of, reads_back)) if of == merchant => reads_back,
+                    _ => self.of.orders.open_orders_read_back(merchant).await?,
+                };
+                last_looked = Some((merchant, reads_back));
+                if !reads_back {
+                    violation.repair =
+                        Repair::Manual("first make the merchant's orders readable; see `unreadable`");
                 }
+                self.report(violation).await?;
             }
         }
     }
 
     async fn outbox(&mut self) -> Result<(), VerifyError> {
+        for message in self.of.orders.list_set_aside(PAGE).await? {
+            self.report(set_aside(message)).await?;
+        }
         let backlog = self.of.orders.backlog().await?;
         let Some(oldest) = backlog.oldest_at.filter(|oldest| *oldest < self.before) else { return Ok(()) };
-        let found = format!("{} messages unsent, the oldest since {oldest}", backlog.messages);
-        let repair = Repair::Manual("see that a relay runs and reaches the queue");
+        let (messages, aside) = (backlog.messages, backlog.set_aside);
+        let found =
+            format!("{messages} messages unsent, {aside} of them set aside, the oldest since {oldest}");
+        let repair = Repair::Manual("see that a relay runs, reaches the queue and reads its messages");
         self.report(Violation::new(Code::OutboxStalled, Vec::new(), found, repair)).await
     }
 }
@@ -291,6 +322,14 @@ fn orphan(entry: &LedgerEntry, order: Option<OrderId>) -> Violation {
     let found = format!("{} {} {way} at {}", entry.amount_minor, entry.currency, entry.at);
     let repair = Repair::Manual("find out what it was for; give it back if nobody knows");
     Violation::new(Code::LedgerOrphan, ids, found, repair)
+}
+
+fn set_aside(message: SetAside) -> Violation {
+    let mut ids = vec![("message", message.id)];
+    ids.extend(message.merchant.map(|merchant| ("merchant", merchant.to_string())));
+    ids.extend(message.order.map(|order| ("order", order.to_string())));
+    let error = message.error.unwrap_or_else(|| "this release reads it, a running relay does not".to_owned());
+    Violation::new(Code::MessageSetAside, ids, format!("{}: {error}", message.kind), Repair::Manual(RESTORE))
 }
 
 fn of_stock(count: &StockCount) -> Option<Violation> {

@@ -85,6 +85,6 @@ impl MemoryOrders {
 fn event_of(body: &OutboxBody) -> Option<Event> {
     match body {
         OutboxBody::Event(event) => Some(event.clone()),
-        OutboxBody::Command { .. } => None,
+        OutboxBody::Command { .. } | OutboxBody::Unreadable(_) => None,
     }
 }

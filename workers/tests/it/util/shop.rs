@@ -244,7 +244,7 @@ impl TestMerchant {
         let messages = self.drain_outbox().await;
         let command = |message: OutboxMessage| match message.body {
             OutboxBody::Command { command, .. } => Some(command),
-            OutboxBody::Event(_) => None,
+            OutboxBody::Event(_) | OutboxBody::Unreadable(_) => None,
         };
         messages.into_iter().filter_map(command).collect()
     }

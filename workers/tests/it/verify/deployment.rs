@@ -72,9 +72,9 @@ impl AuditDeployment {
                     OutboxBody::Event(event) => {
                         self.shop.orders.subscribers(event.merchant, event.kind).await.expect("reads")
                     }
-                    OutboxBody::Command { .. } => Vec::new(),
+                    OutboxBody::Command { .. } | OutboxBody::Unreadable(_) => Vec::new(),
                 };
-                jobs.extend(expand(&message, &endpoints, &self.shop.ambient).expect("expands"));
+                jobs.extend(expand(&message.body, &endpoints, &self.shop.ambient).expect("expands"));
             }
             for held in
                 self.engine.list(&JobFilter { limit: 1000, ..JobFilter::default() }).await.expect("lists")
