@@ -78,7 +78,7 @@ impl Housekeeping {
                     Ok(is_expired) => expired += u64::from(is_expired),
                     Err(error) if error.class().is_transient() => outage = Some(error),
                     Err(error) => {
-                        tracing::error!(order.id = %id, error = describe(&error), "order cannot be expired");
+                        tracing::error!(alarm = true, order.id = %id, error = describe(&error), "order cannot be expired");
                     }
                 }
             }
@@ -160,6 +160,7 @@ mod tests {
     use base::ambient::ManualClock;
     use cache::SqliteSessions;
     use jobs::sqlite::SqliteEngine;
+    use sqlx::Connection as _;
     use store::{
         catalog::ProductData,
         domain::{Customer, MerchantId, Order, OrderId, OrderStatus},
@@ -240,6 +241,28 @@ mod tests {
         assert_eq!((cup.on_hand, cup.reserved), (2_000, 1));
         let young = house.orders.order_by_id(young.id).await.expect("reads").expect("is there");
         assert_eq!(young.status, OrderStatus::Pending);
+    }
+
+    #[tokio::test]
+    async fn orders_that_cannot_be_expired_keep_no_other_from_expiring() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (house, clock, merchant) = fixture(folder.path(), Some(Duration::from_mins(30))).await;
+        let mut damaged = Vec::new();
+        for _ in 0..=ORDERS_SLICE {
+            damaged.push(placed(&house, merchant).await.id);
+        }
+        let last = damaged.last().expect("some");
+        let url = format!("sqlite://{}", folder.path().join("orders.db").display());
+        let mut file = sqlx::SqliteConnection::connect(&url).await.expect("opens");
+        let sql = format!("UPDATE orders SET lines = 'nonsense' WHERE id <= '{last}'");
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut file).await.expect("plants");
+        let whole = placed(&house, merchant).await;
+        clock.advance(Duration::from_mins(31));
+        house.stale_orders(&CancellationToken::new()).await;
+        let whole = house.orders.order_by_id(whole.id).await.expect("reads").expect("is there");
+        assert_eq!(whole.status, OrderStatus::Cancelled, "though a page of older ones cannot be");
+        let cup = house.orders.product(merchant, "cup").await.expect("reads").expect("is there");
+        assert_eq!(cup.reserved, i64::from(ORDERS_SLICE) + 1, "those keep their stock");
     }
 
     #[tokio::test]

@@ -1,11 +1,10 @@
 //! Outbox relay: claims messages of the outbox and publishes their jobs.
 //!
 //! Guarantees: a message is marked sent only after the engine has confirmed all its jobs and the event itself, so a
-//! crash leads to a second publish under the same ids; memory is bounded by one batch; a message that this release cannot
-//! read or expand is set aside with an error log and tried again each minute: its subject waits, possibly for the relay
-//! of another release, and all others go on; while an engine or a store is
-//! down the relay retries with growing, jittered pauses and logs each change once. Stopping in the middle loses
-//! nothing. Several relays may run: the outbox never hands messages of one subject to two of them.
+//! crash leads to a second publish under the same ids; memory is bounded by one batch; a message that this release
+//! cannot read or expand is set aside with an error log and tried again each minute: its subject waits, possibly for the
+//! relay of another release, and all others go on; while an engine or a store is down the relay retries with growing,
+//! jittered pauses and logs each change once. Stopping in the middle loses nothing. Several relays may run: the outbox never hands messages of one subject to two of them.
 //!
 //! Next: [`crate::subscriptions`] maps messages to jobs.
 
@@ -174,7 +173,7 @@ impl Relay {
         let Some(error) = &aside.first_error else { return Ok(()) };
         self.store.set_aside(&aside.positions, later(self.ambient.now(), ASIDE)).await?;
         let messages = aside.positions.len();
-        tracing::error!(relay = %self.name, messages, error, "outbox messages set aside");
+        tracing::error!(alarm = true, relay = %self.name, messages, error, "outbox messages set aside");
         Ok(())
     }
 

@@ -56,7 +56,7 @@ pub(super) const TAKEN: &str = concat!(
 );
 pub(super) const MARK_SENT: &str = "DELETE FROM outbox_unsent WHERE position = ANY($1)";
 const SET: &str = "UPDATE outbox_unsent SET relay = $2, leased_until = $3 WHERE position = ANY($1)";
-const LIST: &str = "
+pub(super) const LIST: &str = "
     SELECT u.id, u.at, o.merchant_id, o.kind, o.order_id, o.sequence, o.data::text AS data, o.trace
     FROM outbox_unsent AS u LEFT JOIN outbox AS o ON o.id = u.id
     WHERE u.relay = $1 ORDER BY u.position LIMIT $2";

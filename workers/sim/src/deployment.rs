@@ -4,7 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use base::{Ambient, Timestamp, ambient::Clock};
 use jobs::Registry;
-use store::OrderStore;
+use store::{
+    OrderStore,
+    domain::EventKind,
+    outbox::{Command, OutboxBody},
+};
 use store_memory::{MemoryOrders, MemoryPayments};
 use tokio::time::Instant;
 use webhooks::{UrlPolicy, WebhookSender, shares::ShareLimits};
@@ -73,8 +77,12 @@ impl Deployment {
         let provider = SimProvider::new(chance.clone(), trace.clone(), watch.clone(), fresh_keys);
         let acks_first = mutation == Some(Mutation::AckBeforeWrite);
         let queue = SimQueue::new(chance.clone(), trace.clone(), watch.clone(), ambient.clone(), acks_first);
+        let mut orders = MemoryOrders::new(ambient.clone(), watch.clone());
+        if mutation == Some(Mutation::SkipUnreadable) {
+            orders = orders.forgetful();
+        }
         Ok(Self {
-            orders: MemoryOrders::new(ambient.clone(), watch.clone()),
+            orders,
             payments,
             provider,
             mailer: Mailer::through(outside.clone(), SENDER).map_err(|error| error.to_string())?,
@@ -99,6 +107,16 @@ impl Deployment {
     /// The order store as a process sees it.
     pub(crate) fn orders_of(&self, process: &str) -> Arc<dyn OrderStore> {
         Arc::new(self.orders.through(self.link(process)))
+    }
+
+    /// The order store as a process of an earlier release sees it, which knows neither some events nor refunds.
+    pub(crate) fn orders_of_earlier(&self, process: &str) -> Arc<dyn OrderStore> {
+        let is_later = |body: &OutboxBody| match body {
+            OutboxBody::Event(event) => event.kind == EventKind::OrderPaid,
+            OutboxBody::Command { command, .. } => matches!(command, Command::Refund { .. }),
+            OutboxBody::Unreadable(_) => false,
+        };
+        Arc::new(self.orders.through(self.link(process)).before(is_later))
     }
 
     pub(crate) fn env(&self, process: &str) -> Env {

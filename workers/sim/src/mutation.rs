@@ -9,4 +9,6 @@ pub enum Mutation {
     NoEpochCheck,
     /// Each call to the provider has a key of its own, so a repeated call is a new charge.
     FreshKeys,
+    /// A message that a relay cannot read is marked as sent.
+    SkipUnreadable,
 }

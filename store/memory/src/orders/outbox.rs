@@ -52,8 +52,18 @@ impl Outbox for MemoryOrders {
         at: Timestamp,
     ) -> Result<Vec<OutboxMessage>, StoreError> {
         let relay = relay.to_owned();
-        let until = later(at, lease);
-        self.held.write("claim", move |state, _| Ok(claim(state, &relay, limit, at, until))).await
+        let (until, is_later) = (later(at, lease), self.is_later);
+        let claim = move |state: &mut OrdersState, _| {
+            let mut messages = claim(state, &relay, limit, at, until);
+            for message in messages.iter_mut().filter(|message| is_later(&message.body)) {
+                if let Some(row) = state.row(message.position.number) {
+                    let error = Some("written by a later release".to_owned());
+                    message.body = OutboxBody::Unreadable(SetAside { error, ..head(row) });
+                }
+            }
+            Ok(messages)
+        };
+        self.held.write("claim", claim).await
     }
 
     async fn mark_sent(&self, positions: &[Position], _at: Timestamp) -> Result<(), StoreError> {
@@ -80,7 +90,9 @@ impl Outbox for MemoryOrders {
         let positions = positions.to_vec();
         let set = move |state: &mut OrdersState, _| {
             for Position { number: position, .. } in positions {
-                if let Some(row) = state.row_mut(position) {
+                if state.forgets {
+                    state.unsent.remove(&position);
+                } else if let Some(row) = state.row_mut(position) {
                     row.lease = Some((SET_ASIDE.to_owned(), until));
                 }
             }

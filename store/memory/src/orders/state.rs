@@ -52,6 +52,8 @@ pub(super) struct OrdersState {
     pub(super) customers: BTreeMap<CustomerId, Account>,
     pub(super) verifications: BTreeMap<VerificationId, VerificationRow>,
     pub(super) audit_mark: Option<AuditMark>,
+    /// Whether a message that is set aside counts as sent: a defect, see [`super::MemoryOrders::forgetful`].
+    pub(super) forgets: bool,
     arrivals: Vec<watch::Sender<u64>>,
     observer: Arc<dyn Observer>,
 }
@@ -132,6 +134,7 @@ impl OrdersState {
             customers: BTreeMap::new(),
             verifications: BTreeMap::new(),
             audit_mark: None,
+            forgets: false,
             arrivals: Vec::new(),
             observer,
         }

@@ -1,13 +1,12 @@
 //! Deployment under audit: a shop with a queue that is worked off by hand, and an auditor.
 
-use std::{str::FromStr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use jobs::{
     Admin, Consume, Envelope, Job,
     engine::{JobFilter, QueueSpec},
     sqlite::SqliteEngine,
 };
-use sqlx::{AssertSqlSafe, ConnectOptions, Executor, sqlite::SqliteConnectOptions};
 use store::{
     domain::{Order, OrderId},
     outbox::OutboxBody,
@@ -125,24 +124,8 @@ impl AuditDeployment {
         charge["id"].as_str().expect("an id").to_owned()
     }
 
-    /// Changes a database file without any check.
     pub(super) async fn plant(&self, file: &str, sql: &str) {
-        let path = self.shop.folder.path().join(file);
-        let options = SqliteConnectOptions::from_str(path.to_str().expect("UTF-8")).expect("a path");
-        let mut file =
-            options.foreign_keys(false).busy_timeout(Duration::from_secs(5)).connect().await.expect("opens");
-        file.execute("PRAGMA ignore_check_constraints = ON").await.expect("sets");
-        let triggers: Vec<String> = sqlx::query_scalar(
-            "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND name LIKE '%_no_%'",
-        )
-        .fetch_all(&mut file)
-        .await
-        .expect("reads");
-        for trigger in triggers {
-            file.execute(AssertSqlSafe(format!("DROP TRIGGER {trigger}"))).await.expect("drops");
-        }
-        let done = file.execute(AssertSqlSafe(sql.to_owned())).await.expect("plants");
-        assert!(done.rows_affected() > 0, "nothing planted by: {sql}");
+        self.shop.plant(file, sql).await;
     }
 
     pub(super) async fn audit(&self, scope: Scope, repair: bool) -> (Summary, Vec<Violation>) {
