@@ -168,11 +168,7 @@ pub(crate) enum Inspect {
     /// Finished attempts, newest first
     Attempts(AttemptsArgs),
     /// Messages of the outbox that no relay could read; later ones about the same subject wait
-    Outbox {
-        /// At most this many
-        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
-        limit: u32,
-    },
+    Outbox,
 }
 
 #[derive(Debug, Args)]

@@ -16,6 +16,9 @@ use crate::{
     wiring::{Jobs, open_orders},
 };
 
+/// Most messages listed; what keeps one keeps the others.
+const MESSAGES_MAX: u32 = 1000;
+
 pub(super) async fn run(what: Inspect, config: &Config, as_json: bool) -> anyhow::Result<()> {
     let jobs = Jobs::open(&config.engines).await?;
     let (engine, records) = (jobs.queue.as_ref(), jobs.records.as_ref());
@@ -25,7 +28,7 @@ pub(super) async fn run(what: Inspect, config: &Config, as_json: bool) -> anyhow
         Inspect::Jobs(args) => held(engine, args, as_json).await,
         Inspect::Job { id } => job(engine, records, id, as_json).await,
         Inspect::Attempts(args) => attempts(records, args, as_json).await,
-        Inspect::Outbox { limit } => outbox(config, limit, as_json).await,
+        Inspect::Outbox => outbox(config, as_json).await,
     }
 }
 
@@ -141,8 +144,8 @@ fn list_attempts(attempts: &[AttemptRecord], as_json: bool) -> anyhow::Result<()
     })
 }
 
-async fn outbox(config: &Config, limit: u32, as_json: bool) -> anyhow::Result<()> {
-    let messages = open_orders(config, &Ambient::system()).await?.list_set_aside(limit).await?;
+async fn outbox(config: &Config, as_json: bool) -> anyhow::Result<()> {
+    let messages = open_orders(config, &Ambient::system()).await?.list_set_aside(MESSAGES_MAX).await?;
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     output::list(as_json, &messages, ["ID", "MERCHANT", "ORDER", "KIND", "WRITTEN", "ERROR"], |message| {
         [

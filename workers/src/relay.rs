@@ -2,9 +2,10 @@
 //!
 //! Guarantees: a message is marked sent only after the engine has confirmed all its jobs and the event itself, so a
 //! crash leads to a second publish under the same ids; memory is bounded by one batch; a message that this release
-//! cannot read or expand is set aside with an error log and tried again each minute: its subject waits, possibly for the
-//! relay of another release, and all others go on; while an engine or a store is down the relay retries with growing,
-//! jittered pauses and logs each change once. Stopping in the middle loses nothing. Several relays may run: the outbox never hands messages of one subject to two of them.
+//! cannot read or expand is set aside with an error log and tried again each minute: its subject waits, possibly for
+//! the relay of another release, and all others go on; while an engine or a store is down the relay retries with
+//! growing, jittered pauses and logs each change once. Stopping in the middle loses nothing. Several relays may run:
+//! the outbox never hands messages of one subject to two of them.
 //!
 //! Next: [`crate::subscriptions`] maps messages to jobs.
 

@@ -146,6 +146,10 @@ pub enum Repair {
 }
 
 impl Repair {
+    /// Of data that does not read back.
+    pub(super) const RESTORE: Self =
+        Self::Manual("run the release that wrote it, or restore what is damaged from a backup");
+
     /// Description for reports.
     pub fn describe(&self) -> String {
         match self {

@@ -167,12 +167,7 @@ impl Audit<'_> {
             Ok(None) => return Ok(Examined::Missing),
             // Damaged data is a finding and does not stop the audit.
             Err(VerifyError::Store(StoreError::Corrupt { detail, .. })) => {
-                return Ok(Examined::Wrong(vec![Finding::manual(
-                    id,
-                    Code::Unreadable,
-                    detail,
-                    scan::RESTORE,
-                )]));
+                return Ok(Examined::Wrong(vec![Finding::of(id, Code::Unreadable, detail, Repair::RESTORE)]));
             }
             Err(error) => return Err(error),
         };

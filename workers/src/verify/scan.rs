@@ -27,8 +27,6 @@ const AT_ONCE: usize = 8;
 const ORDERS_PAGE: u32 = 256;
 const MESSAGES_PAGE: u32 = 1000;
 const PAGE: u32 = 500;
-/// What people do about data that does not read back.
-pub(super) const RESTORE: &str = "run the release that wrote it, or restore what is damaged from a backup";
 /// Longest time between the creation of a message id and its commit.
 const COMMIT_MAX: Duration = Duration::from_mins(2);
 /// Time between the two checks of a suspected violation: any step between two stores is shorter.
@@ -105,8 +103,7 @@ impl Audit<'_> {
     async fn or_unreadable(&mut self, part: Result<(), VerifyError>) -> Result<(), VerifyError> {
         match part {
             Err(VerifyError::Store(StoreError::Corrupt { detail, .. })) => {
-                self.report(Violation::new(Code::Unreadable, Vec::new(), detail, Repair::Manual(RESTORE)))
-                    .await
+                self.report(Violation::new(Code::Unreadable, Vec::new(), detail, Repair::RESTORE)).await
             }
             other => other,
         }
@@ -329,7 +326,7 @@ fn set_aside(message: SetAside) -> Violation {
     ids.extend(message.merchant.map(|merchant| ("merchant", merchant.to_string())));
     ids.extend(message.order.map(|order| ("order", order.to_string())));
     let error = message.error.unwrap_or_else(|| "this release reads it, a running relay does not".to_owned());
-    Violation::new(Code::MessageSetAside, ids, format!("{}: {error}", message.kind), Repair::Manual(RESTORE))
+    Violation::new(Code::MessageSetAside, ids, format!("{}: {error}", message.kind), Repair::RESTORE)
 }
 
 fn of_stock(count: &StockCount) -> Option<Violation> {

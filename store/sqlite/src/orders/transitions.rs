@@ -31,8 +31,8 @@ const CANCEL: &str = "
     UPDATE orders SET status = 'cancelled', status_reason = ?3,
         event_sequence = event_sequence + 1, updated_at = ?4
     WHERE merchant_id = ?1 AND id = ?2 AND status IN ('pending', 'paid') RETURNING *";
-/// Pending orders above ?3 placed before ?2, oldest first. The redundant conditions on status and id select a range of the
-/// partial index `orders_open`.
+/// Pending orders above ?3 placed before ?2, oldest first. The redundant conditions on status and id select a range of
+/// the partial index `orders_open`.
 pub(super) const STALE: &str = "
     SELECT id FROM orders
     WHERE status = 'pending' AND status IN ('pending', 'paid') AND id > ?3 AND id < ?1 AND created_at < ?2
