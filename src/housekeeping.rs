@@ -1,15 +1,18 @@
 //! Periodic housekeeping of the scheduler: cancels orders that nobody paid in time, deletes expired records
 //! (idempotency records, proofs of addresses, the attempt log, sessions, old partitions) and creates the coming
 //! partitions. Rows are deleted in small slices, so that orders never wait long. Several schedulers may run: every step
-//! is idempotent.
+//! is idempotent. Nothing is done while the clock differs from the order store's.
 
 use std::{sync::Arc, time::Duration};
 
-use base::{Ambient, Timestamp};
+use base::{Ambient, time::earlier};
 use cache::Sessions;
 use jobs::{error::describe, records::RecordStore};
 use store::{OrderStore, StoreError};
-use store_postgres::{PostgresOrders, partitions::Family};
+use store_postgres::{
+    PostgresOrders,
+    partitions::{Dropped, Family},
+};
 use tokio_util::sync::CancellationToken;
 
 /// Interval of a pass.
@@ -21,8 +24,6 @@ const SLICE: u32 = 500;
 /// Stale orders listed at once. Each is cancelled in a transaction of its own, so that one that cannot be cancelled
 /// keeps no other.
 const ORDERS_SLICE: u32 = 50;
-/// Lifetime of idempotency keys, as documented in the API guide.
-const IDEMPOTENCY_KEEP: Duration = Duration::from_hours(24);
 /// Months of partitions created ahead: the scheduler may be down for weeks.
 const MONTHS_AHEAD: u32 = 3;
 
@@ -44,19 +45,26 @@ pub(crate) struct Housekeeping {
 }
 
 impl Housekeeping {
-    /// Runs until stopped.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let (mut tick, mut orders) = (tokio::time::interval(EVERY), tokio::time::interval(EXPIRE_EVERY));
         loop {
-            tokio::select! {
+            let is_orders = tokio::select! {
                 () = stop.cancelled() => return,
-                _ = orders.tick() => {
-                    self.stale_orders(&stop).await;
-                    continue;
-                }
-                _ = tick.tick() => {}
-            }
-            self.rows(&stop).await;
+                _ = orders.tick() => true,
+                _ = tick.tick() => false,
+            };
+            self.pass(is_orders, &stop).await;
+        }
+    }
+
+    /// Expires unpaid orders, or everything else.
+    async fn pass(&self, is_orders: bool, stop: &CancellationToken) {
+        if let Err(error) = self.orders.check_clock(self.ambient.now()).await {
+            tracing::error!(error = describe(&error), alarm = true, "clocks differ; nothing is expired");
+        } else if is_orders {
+            self.stale_orders(stop).await;
+        } else {
+            self.rows(stop).await;
             if let Some(partitions) = &self.partitions {
                 self.months(partitions).await;
             }
@@ -66,7 +74,7 @@ impl Housekeeping {
     /// Cancels orders whose payment does not come, because they hold stock that others could buy.
     async fn stale_orders(&self, stop: &CancellationToken) {
         let Some(expires) = self.pending_expires else { return };
-        let (before, mut after, mut expired) = (self.before(expires), None, 0_u64);
+        let (before, mut after, mut expired) = (earlier(self.ambient.now(), expires), None, 0_u64);
         while !stop.is_cancelled() {
             let page = match self.orders.stale_orders(before, after, ORDERS_SLICE).await {
                 Ok(page) => page,
@@ -97,11 +105,11 @@ impl Housekeeping {
     }
 
     async fn rows(&self, stop: &CancellationToken) {
-        let (keys_before, attempts_before) = (self.before(IDEMPOTENCY_KEEP), self.before(self.records_keep));
-        let keys = slices(stop, SLICE, || self.orders.expire_idempotency(keys_before, SLICE)).await;
+        let now = self.ambient.now();
+        let attempts_before = earlier(now, self.records_keep);
+        let keys = slices(stop, SLICE, || self.orders.expire_idempotency(now, SLICE)).await;
         let attempts = slices(stop, SLICE, || self.records.expire(attempts_before, SLICE)).await;
         let sessions = slices(stop, SLICE, || self.sessions.expire(SLICE)).await;
-        let now = self.ambient.now();
         let proofs = slices(stop, SLICE, || self.orders.expire_verifications(now, SLICE)).await;
         match (keys, attempts, sessions, proofs) {
             (Ok(0), Ok(0), Ok(0), Ok(0)) => {}
@@ -122,16 +130,14 @@ impl Housekeeping {
             Err(error) => tracing::warn!(%error, "partitions not created; retrying later"),
         }
         for (family, keep) in keep {
-            match tables.drop_partitions(*family, self.before(*keep)).await {
-                Ok(dropped) if dropped.tables.is_empty() => {}
-                Ok(dropped) => tracing::info!(?dropped, "expired partitions dropped"),
+            match tables.drop_partitions(*family, self.ambient.now(), *keep).await {
+                Ok(dropped) if dropped == Dropped::default() => {}
+                Ok(Dropped { tables, kept }) => {
+                    tracing::info!(?tables, ?kept, "expired partitions dropped or kept");
+                }
                 Err(error) => tracing::warn!(%error, ?family, "partitions not dropped; retrying later"),
             }
         }
-    }
-
-    fn before(&self, keep: Duration) -> Timestamp {
-        self.ambient.now().checked_sub(keep).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 }
 
@@ -157,7 +163,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use base::ambient::ManualClock;
+    use base::{Timestamp, ambient::ManualClock, postgres::scratch, testing::skip, time::later};
     use cache::SqliteSessions;
     use jobs::sqlite::SqliteEngine;
     use sqlx::Connection as _;
@@ -199,11 +205,22 @@ mod tests {
         let start = Timestamp::from_millisecond(1_700_000_000_000).expect("a time");
         let (ambient, clock) = Ambient::steered(9, start);
         let orders = SqliteOrders::open(&folder.join("orders.db"), ambient.clone()).await.expect("opens");
+        let (house, merchant) = over(folder, Arc::new(orders), expires, ambient).await;
+        (house, clock, merchant)
+    }
+
+    /// Over this order store, with 2,000 units of `cup`.
+    async fn over(
+        folder: &std::path::Path,
+        orders: Arc<dyn OrderStore>,
+        expires: Option<Duration>,
+        ambient: Ambient,
+    ) -> (Housekeeping, MerchantId) {
         let queue = SqliteEngine::open(&folder.join("queue.db"), ambient.clone()).await.expect("opens");
         let sessions =
             SqliteSessions::open(&folder.join("sessions.db"), ambient.clone()).await.expect("opens");
         let house = Housekeeping {
-            orders: Arc::new(orders),
+            orders,
             sessions: Arc::new(sessions),
             records: Arc::new(queue.records()),
             records_keep: Duration::from_hours(1),
@@ -224,7 +241,34 @@ mod tests {
         };
         house.orders.put_product(merchant, product, at).await.expect("stores");
         house.orders.put_inventory(merchant, "cup", 2_000, at, None).await.expect("stores");
-        (house, clock, merchant)
+        (house, merchant)
+    }
+
+    #[tokio::test]
+    async fn nothing_expires_while_the_clock_differs_from_the_servers() {
+        if let Some(reason) = scratch::skipped() {
+            return skip(&reason);
+        }
+        let (folder, database) = (tempfile::tempdir().expect("a folder"), scratch::Scratch::create().await);
+        let (config, real) = (database.config(), Ambient::system());
+        PostgresOrders::migrate(&config, real.clone()).await.expect("migrates");
+        let orders = PostgresOrders::connect(&config, real.clone()).await.expect("connects");
+        let day = Duration::from_hours(24);
+        let (past, _) = Ambient::steered(5, earlier(real.now(), day * 2));
+        let (house, merchant) = over(folder.path(), Arc::new(orders.clone()), Some(day), past).await;
+        let order = placed(&house, merchant).await;
+        let keep = Family::ALL.map(|family| (family, day)).to_vec();
+        let mut house =
+            Housekeeping { partitions: Some(Partitioning { tables: Arc::new(orders), keep }), ..house };
+        let (ahead, _) = Ambient::steered(9, later(real.now(), day * 400));
+        for (ambient, status) in [(ahead, OrderStatus::Pending), (real, OrderStatus::Cancelled)] {
+            house.ambient = ambient;
+            for is_orders in [true, false] {
+                house.pass(is_orders, &CancellationToken::new()).await;
+            }
+            let order = house.orders.order_by_id(order.id).await.expect("reads").expect("is there");
+            assert_eq!(order.status, status);
+        }
     }
 
     #[tokio::test]

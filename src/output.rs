@@ -10,9 +10,11 @@ pub(crate) fn complain(error: &anyhow::Error) {
     drop(writeln!(io::stderr(), "orderworks: {error:#}"));
 }
 
-/// Prints a text unchanged.
 pub(crate) fn text(text: &str) -> anyhow::Result<()> {
-    quiet_pipe(write!(io::stdout().lock(), "{text}").and_then(|()| io::stdout().flush()))
+    match write!(io::stdout().lock(), "{text}").and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Prints a value as one line of JSON.
@@ -56,11 +58,4 @@ pub(crate) fn list<T: Serialize, const N: usize>(
         out.push_str(&line(row.each_ref().map(String::as_str)));
     }
     text(&out)
-}
-
-fn quiet_pipe(result: io::Result<()>) -> anyhow::Result<()> {
-    match result {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
 }

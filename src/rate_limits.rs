@@ -7,7 +7,6 @@ use prometheus_client::{encoding::EncodeMetric, metrics::counter::ConstCounter};
 
 use crate::metrics::Metrics;
 
-/// Registers the counter of rejected requests.
 pub(crate) fn register(metrics: &Metrics, state: &ApiState) {
     let state = state.clone();
     metrics.counter("rate_limited", "Requests that a rate limit refused", move |mut family| {

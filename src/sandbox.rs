@@ -9,12 +9,11 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 use workers::provider::{
-    PaymentProvider,
     sandbox_client::{SandboxConfig, SandboxProvider},
     sandbox_server::SandboxServer,
 };
 
-use crate::config::{Payments, ProviderKind};
+use crate::config::Payments;
 
 pub(crate) struct Sandbox {
     url: Url,
@@ -70,17 +69,4 @@ pub(crate) fn connect(
     )?;
     let config = SandboxConfig { url, api_key, timeout: payments.timeout };
     Ok(SandboxProvider::new(config, ambient.clone())?)
-}
-
-/// The provider whose ledger an audit can read; none if another provider is in use or no sandbox is known.
-pub(crate) fn with_books(
-    payments: &Payments,
-    sandbox: Option<&Sandbox>,
-    ambient: &Ambient,
-) -> anyhow::Result<Option<Arc<dyn PaymentProvider>>> {
-    let is_known = payments.provider_url.is_some() || sandbox.is_some();
-    if payments.provider != ProviderKind::Sandbox || !is_known {
-        return Ok(None);
-    }
-    Ok(Some(Arc::new(connect(payments, sandbox, ambient)?)))
 }

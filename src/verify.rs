@@ -54,7 +54,6 @@ impl VerifyGauges {
     }
 }
 
-/// Audits recent changes periodically.
 pub(crate) struct Auditor {
     pub(crate) verify: Verify,
     pub(crate) gauges: VerifyGauges,
@@ -102,7 +101,6 @@ impl Auditor {
     }
 }
 
-/// Logs each violation.
 struct Log;
 
 impl Watch for Log {

@@ -17,7 +17,7 @@ use crate::{
 /// Longer tokens are rejected without hashing.
 const TOKEN_BYTES_MAX: usize = 256;
 
-/// A caller with either kind of key.
+/// A caller with either kind of key. Safe methods count against the read limits.
 pub(crate) struct AnyKey(pub(crate) KeyRecord);
 
 /// A caller with the merchant's secret key.
@@ -27,7 +27,11 @@ impl FromRequestParts<ApiState> for AnyKey {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
-        within_limits(parts, state).await.map(Self)
+        let key = authenticate(parts, state).await?;
+        if parts.method.is_safe() {
+            state.limiters.reads.take(&key, state.client_ip(parts))?;
+        }
+        Ok(Self(key))
     }
 }
 
@@ -35,7 +39,7 @@ impl FromRequestParts<ApiState> for SecretKey {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
-        let key = within_limits(parts, state).await?;
+        let AnyKey(key) = AnyKey::from_request_parts(parts, state).await?;
         match key.scope {
             KeyScope::Secret => Ok(Self(key)),
             KeyScope::Publishable => Err(Problem::new(
@@ -44,15 +48,6 @@ impl FromRequestParts<ApiState> for SecretKey {
             )),
         }
     }
-}
-
-/// Authenticates the request; safe methods also count against the read limits.
-async fn within_limits(parts: &request::Parts, state: &ApiState) -> Result<KeyRecord, Problem> {
-    let key = authenticate(parts, state).await?;
-    if parts.method.is_safe() {
-        state.limiters.reads.take(&key, state.client_ip(parts))?;
-    }
-    Ok(key)
 }
 
 /// Authenticates the request. A key that is not cached costs a read of the store, so lookups are limited per address.

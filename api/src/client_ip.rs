@@ -1,6 +1,6 @@
 //! Network address of the client, as far as it can be trusted.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use axum::extract::ConnectInfo;
 use http::request;
@@ -34,10 +34,8 @@ pub(crate) fn by_subscriber(address: IpAddr) -> IpAddr {
 
 /// The first bits of an address, of which IPv4 has 32 and IPv6 128.
 pub(crate) fn network(address: IpAddr, v4_bits: u8, v6_bits: u8) -> IpAddr {
-    match address {
-        IpAddr::V4(v4) => IpAddr::V4(Ipv4Addr::from_bits(v4.to_bits() & u32::MAX << (32 - v4_bits))),
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & u128::MAX << (128 - v6_bits))),
-    }
+    let bits = if address.is_ipv4() { v4_bits } else { v6_bits };
+    IpNet::new(address, bits).map_or(address, |net| net.network())
 }
 
 #[cfg(test)]

@@ -128,12 +128,34 @@ pub struct ServerLimits {
 impl Default for ApiConfig {
     fn default() -> Self {
         Self {
-            checkout: CheckoutLimits::default(),
-            sign_in: SignInLimits::default(),
-            carts: CartLimits::default(),
-            reads: ReadLimits::default(),
+            checkout: CheckoutLimits {
+                per_key_per_second: const { NonZeroU32::new(100).unwrap() },
+                per_publishable_key_per_second: const { NonZeroU32::new(5_000).unwrap() },
+                per_ip_per_second: const { NonZeroU32::new(100).unwrap() },
+                invalid_per_ip_per_minute: const { NonZeroU32::new(120).unwrap() },
+                burst: const { NonZeroU32::new(200).unwrap() },
+            },
+            sign_in: SignInLimits {
+                per_ip_per_minute: const { NonZeroU32::new(120).unwrap() },
+                per_account_per_minute: const { NonZeroU32::new(10).unwrap() },
+                burst: const { NonZeroU32::new(10).unwrap() },
+            },
+            carts: CartLimits {
+                new_per_ip_per_minute: const { NonZeroU32::new(60).unwrap() },
+                new_per_merchant_per_day: const { NonZeroU32::new(100_000).unwrap() },
+            },
+            reads: ReadLimits {
+                per_ip_per_second: const { NonZeroU32::new(100).unwrap() },
+                per_key_per_second: const { NonZeroU32::new(1_000).unwrap() },
+                searches_per_ip_per_second: const { NonZeroU32::new(10).unwrap() },
+                searches_per_key_per_second: const { NonZeroU32::new(100).unwrap() },
+            },
             order_token_ttl: Duration::from_hours(30 * 24),
-            sessions: SessionLimits::default(),
+            sessions: SessionLimits {
+                idle: Duration::from_hours(30 * 24),
+                lifetime: Duration::from_hours(90 * 24),
+                per_customer: const { NonZeroUsize::new(10).unwrap() },
+            },
             webhook_urls: UrlPolicy { allow_loopback: false },
             trusted_proxies: Vec::new(),
             body_bytes_max: 64 * 1024,
@@ -142,59 +164,6 @@ impl Default for ApiConfig {
             streams_max: 256,
             streams_per_merchant_max: 64,
             stripe_webhook_secrets: Vec::new(),
-        }
-    }
-}
-
-impl Default for CheckoutLimits {
-    fn default() -> Self {
-        let rate = const { NonZeroU32::new(100).unwrap() };
-        Self {
-            per_key_per_second: rate,
-            per_publishable_key_per_second: const { NonZeroU32::new(5_000).unwrap() },
-            per_ip_per_second: rate,
-            invalid_per_ip_per_minute: const { NonZeroU32::new(120).unwrap() },
-            burst: const { NonZeroU32::new(200).unwrap() },
-        }
-    }
-}
-
-impl Default for ReadLimits {
-    fn default() -> Self {
-        Self {
-            per_ip_per_second: const { NonZeroU32::new(100).unwrap() },
-            per_key_per_second: const { NonZeroU32::new(1_000).unwrap() },
-            searches_per_ip_per_second: const { NonZeroU32::new(10).unwrap() },
-            searches_per_key_per_second: const { NonZeroU32::new(100).unwrap() },
-        }
-    }
-}
-
-impl Default for SignInLimits {
-    fn default() -> Self {
-        Self {
-            per_ip_per_minute: const { NonZeroU32::new(120).unwrap() },
-            per_account_per_minute: const { NonZeroU32::new(10).unwrap() },
-            burst: const { NonZeroU32::new(10).unwrap() },
-        }
-    }
-}
-
-impl Default for CartLimits {
-    fn default() -> Self {
-        Self {
-            new_per_ip_per_minute: const { NonZeroU32::new(60).unwrap() },
-            new_per_merchant_per_day: const { NonZeroU32::new(100_000).unwrap() },
-        }
-    }
-}
-
-impl Default for SessionLimits {
-    fn default() -> Self {
-        Self {
-            idle: Duration::from_hours(30 * 24),
-            lifetime: Duration::from_hours(90 * 24),
-            per_customer: const { NonZeroUsize::new(10).unwrap() },
         }
     }
 }

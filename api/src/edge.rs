@@ -10,12 +10,12 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use base::{Ambient, TraceContext};
+use base::{Ambient, TraceContext, time::between};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tracing::Instrument;
 
 use crate::{
-    problem::{Kind, Problem, millis_between},
+    problem::{Kind, Problem},
     state::ApiState,
 };
 
@@ -41,7 +41,8 @@ pub(crate) async fn serve(State(state): State<ApiState>, mut request: Request, n
             || Problem::new(Kind::TIMEOUT, "the outcome is unknown; a repeated request does no harm");
         let response = answer.unwrap_or_else(|_| timeout().into_response());
         let response = finish(response, &request_id);
-        let duration_ms = millis_between(begun_at, state.ambient.now());
+        let taken = between(begun_at, state.ambient.now());
+        let duration_ms = u64::try_from(taken.as_millis()).unwrap_or(u64::MAX);
         tracing::info!(http.status = response.status().as_u16(), duration_ms, "request answered");
         response
     }

@@ -4,7 +4,7 @@
 //! A [`Problem`] becomes a body only in [`crate::edge`], which knows the request id.
 
 use axum::response::{IntoResponse, Response};
-use base::{Timestamp, error_class::describe};
+use base::error_class::describe;
 use cache::SessionError;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
@@ -173,7 +173,6 @@ impl Problem {
         self.0.kind
     }
 
-    /// Invalid fields.
     pub(crate) fn invalid(errors: Vec<FieldError>) -> Self {
         let detail = match errors.len() {
             1 => "one field is at fault, see `errors`".to_owned(),
@@ -206,13 +205,11 @@ impl Problem {
         self.with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
     }
 
-    /// Names the rate limit that was hit.
     pub(crate) fn violating(mut self, policy: &'static str) -> Self {
         self.0.violated = Some(policy);
         self
     }
 
-    /// The JSON body.
     pub(crate) fn body(self, request_id: &str) -> String {
         let type_url = self.type_url();
         let Parts { kind, detail, errors, violated, .. } = *self.0;
@@ -282,11 +279,6 @@ impl From<SessionError> for Problem {
             }
         }
     }
-}
-
-/// Milliseconds between two timestamps, for logs and responses; 0 when the clock went back.
-pub(crate) fn millis_between(from: Timestamp, to: Timestamp) -> u64 {
-    u64::try_from(to.as_millisecond() - from.as_millisecond()).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -124,9 +124,3 @@ impl Deref for ApiState {
         &self.0
     }
 }
-
-impl std::fmt::Debug for ApiState {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ApiState").field("config", &self.config).finish_non_exhaustive()
-    }
-}

@@ -26,14 +26,9 @@ pub struct Ambient {
 
 /// The source of randomness. Only the seeded one, of tests and the simulation, is predictable.
 enum Randomness {
-    System(Box<Generators>),
+    /// One generator per [`Stream`].
+    System(Box<[Mutex<StdRng>; 3]>),
     Seeded(Mutex<fastrand::Rng>),
-}
-
-struct Generators {
-    ids: Mutex<StdRng>,
-    shown: Mutex<StdRng>,
-    secrets: Mutex<StdRng>,
 }
 
 /// A source of the present time. [`Ambient::system`] reads the operating system, [`ManualClock`] is set by tests.
@@ -47,8 +42,7 @@ impl Ambient {
     pub fn system() -> Self {
         // ChaCha12; fails only where the operating system has no randomness, and then the process must not run.
         let generator = || Mutex::new(rand::make_rng::<StdRng>());
-        let generators = Generators { ids: generator(), shown: generator(), secrets: generator() };
-        let randomness = Randomness::System(Box::new(generators));
+        let randomness = Randomness::System(Box::new([generator(), generator(), generator()]));
         Self { clock: Arc::new(SystemClock), randomness: Arc::new(randomness) }
     }
 
@@ -102,7 +96,9 @@ impl Ambient {
     pub fn jitter(&self, max: Duration) -> Duration {
         let max_nanos = u64::try_from(max.as_nanos()).unwrap_or(u64::MAX);
         Duration::from_nanos(match &*self.randomness {
-            Randomness::System(generators) => held(&generators.shown).random_range(0..=max_nanos),
+            Randomness::System(generators) => {
+                held(&generators[Stream::Shown as usize]).random_range(0..=max_nanos)
+            }
             Randomness::Seeded(generator) => held(generator).u64(0..=max_nanos),
         })
     }
@@ -124,16 +120,10 @@ enum Stream {
 
 impl Randomness {
     fn fill(&self, stream: Stream, target: &mut [u8]) {
-        let generators = match self {
-            Self::Seeded(generator) => return held(generator).fill(target),
-            Self::System(generators) => generators,
-        };
-        let generator = match stream {
-            Stream::Ids => &generators.ids,
-            Stream::Shown => &generators.shown,
-            Stream::Secrets => &generators.secrets,
-        };
-        held(generator).fill_bytes(target);
+        match self {
+            Self::Seeded(generator) => held(generator).fill(target),
+            Self::System(generators) => held(&generators[stream as usize]).fill_bytes(target),
+        }
     }
 }
 
@@ -191,9 +181,8 @@ mod tests {
         assert_ne!(draw(7), draw(8));
     }
 
-    fn generators() -> Generators {
-        let [ids, shown, secrets] = [1, 2, 3].map(|seed| Mutex::new(StdRng::from_seed([seed; 32])));
-        Generators { ids, shown, secrets }
+    fn generators() -> [Mutex<StdRng>; 3] {
+        [1, 2, 3].map(|seed| Mutex::new(StdRng::from_seed([seed; 32])))
     }
 
     #[test]
@@ -206,8 +195,9 @@ mod tests {
         assert_ne!(trace.trace_id(), crate::TraceContext::fresh(&ambient).trace_id());
         let Randomness::System(after) = &*ambient.randomness else { panic!("not a seeded one") };
         let before = generators();
-        assert!(*held(&after.ids) == *held(&before.ids) && *held(&after.secrets) == *held(&before.secrets));
-        assert!(*held(&after.shown) != *held(&before.shown));
+        let is_same = |stream| *held(&after[stream as usize]) == *held(&before[stream as usize]);
+        assert!(is_same(Stream::Ids) && is_same(Stream::Secrets));
+        assert!(!is_same(Stream::Shown));
     }
 
     #[test]

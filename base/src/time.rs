@@ -9,6 +9,11 @@ pub fn later(at: Timestamp, by: Duration) -> Timestamp {
     at.saturating_add(by).unwrap_or(Timestamp::MAX)
 }
 
+/// `at - by`, at least the Unix epoch.
+pub fn earlier(at: Timestamp, by: Duration) -> Timestamp {
+    at.checked_sub(by).map_or(Timestamp::UNIX_EPOCH, |earlier| earlier.max(Timestamp::UNIX_EPOCH))
+}
+
 /// The duration from `from` to `to`; zero when `to` is earlier.
 pub fn between(from: Timestamp, to: Timestamp) -> Duration {
     Duration::try_from(to.duration_since(from)).unwrap_or_default()
@@ -30,6 +35,8 @@ mod tests {
         assert_eq!(later(epoch, minute).as_second(), 60);
         assert_eq!(later(Timestamp::MAX, minute), Timestamp::MAX);
         assert_eq!(later(epoch, Duration::MAX), Timestamp::MAX);
+        assert_eq!(earlier(later(epoch, minute), minute), epoch);
+        assert_eq!([earlier(epoch, minute), earlier(later(epoch, minute), Duration::MAX)], [epoch, epoch]);
         assert_eq!(between(epoch, later(epoch, minute)), minute);
         assert_eq!(between(later(epoch, minute), epoch), Duration::ZERO);
     }

@@ -21,7 +21,6 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    engine::EngineError,
     error::describe,
     records::{AttemptOutcome, AttemptRecord, RecordLevel, RecordStore},
 };
@@ -67,8 +66,7 @@ struct RecorderShared {
     dropped: Arc<AtomicU64>,
     closing: CancellationToken,
     writer: Mutex<Option<JoinHandle<()>>>,
-    default_level: RecordLevel,
-    levels: HashMap<String, RecordLevel>,
+    config: RecorderConfig,
 }
 
 impl Recorder {
@@ -86,8 +84,7 @@ impl Recorder {
             batch_max: config.batch_max.max(1),
         };
         let writer = Mutex::new(Some(tokio::spawn(writer.run())));
-        let RecorderConfig { default_level, levels, .. } = config;
-        Self { shared: Arc::new(RecorderShared { sender, dropped, closing, writer, default_level, levels }) }
+        Self { shared: Arc::new(RecorderShared { sender, dropped, closing, writer, config }) }
     }
 
     /// Buffers a record, unless the level of its queue excludes it; drops and counts it when the buffer is full.
@@ -99,7 +96,7 @@ impl Recorder {
 
     /// The record level of a queue; looked up once per worker rather than once per job.
     pub fn level(&self, queue: &str) -> RecordLevel {
-        self.shared.levels.get(queue).copied().unwrap_or(self.shared.default_level)
+        self.shared.config.levels.get(queue).copied().unwrap_or(self.shared.config.default_level)
     }
 
     /// Number of records dropped since the start.
@@ -194,12 +191,8 @@ impl Writer {
         tracing::warn!(error = describe(&first), records = count, "attempt record write failed, retrying");
         tokio::time::sleep(self.flush_every).await;
         if let Err(error) = self.store.append(batch).await {
-            self.count_lost(count, &error);
+            self.dropped.fetch_add(count as u64, Ordering::Relaxed);
+            tracing::error!(error = describe(&error), records = count, "attempt records dropped");
         }
-    }
-
-    fn count_lost(&self, count: usize, error: &EngineError) {
-        self.dropped.fetch_add(count as u64, Ordering::Relaxed);
-        tracing::error!(error = describe(error), records = count, "attempt records dropped");
     }
 }

@@ -3,22 +3,15 @@
 //! Violations are printed as they are found, with `--json` one object per line; the last line is the summary. The
 //! progress bar, on a terminal only, shows the span of time covered: orders are scanned by the time of placement.
 
-use std::{net::SocketAddr, process::ExitCode, sync::Arc};
+use std::{net::SocketAddr, process::ExitCode};
 
 use base::Ambient;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value, json};
-use workers::{
-    provider::PaymentProvider,
-    verify::{Plan, Scope, Summary, Violation, Watch},
-};
+use workers::verify::{Plan, Scope, Summary, Violation, Watch};
 
 use crate::{
-    cli::VerifyArgs,
-    config::Config,
-    output,
-    sandbox::{Sandbox, with_books},
-    wiring::open_audit,
+    cli::VerifyArgs, config::Config, output, provider::with_ledger, sandbox::Sandbox, wiring::open_audit,
 };
 
 /// Steps of the progress bar.
@@ -29,8 +22,8 @@ const STEPS_F: f64 = 1000.0;
 pub(super) async fn run(args: VerifyArgs, config: &Config, as_json: bool) -> anyhow::Result<ExitCode> {
     let ambient = Ambient::system();
     let mut verify = open_audit(config, &ambient).await?;
-    let (provider, sandbox) = provider(config, &ambient).await?;
-    verify.provider = provider;
+    let sandbox = local_sandbox(config, &ambient).await?;
+    verify.provider = with_ledger(&config.payments, sandbox.as_ref(), &ambient)?;
     let scope = match (args.full, args.since) {
         (true, _) => Scope::Full,
         (false, Some(span)) => Scope::Since(span),
@@ -49,17 +42,14 @@ pub(super) async fn run(args: VerifyArgs, config: &Config, as_json: bool) -> any
     Ok(if summary.total() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-type Chosen = (Option<Arc<dyn PaymentProvider>>, Option<Sandbox>);
-
-/// The configured provider. Otherwise, for a folder in which `dev` has run, a sandbox over the same ledger.
-async fn provider(config: &Config, ambient: &Ambient) -> anyhow::Result<Chosen> {
+/// Without a configured provider, and for a folder in which `dev` has run, a sandbox over the same ledger.
+async fn local_sandbox(config: &Config, ambient: &Ambient) -> anyhow::Result<Option<Sandbox>> {
     let folder = &config.folder;
-    let mut sandbox = None;
-    if config.payments.provider_url.is_none() && folder.join("provider.db").exists() {
-        let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        sandbox = Some(Sandbox::start(address, folder, None, ambient).await?);
+    if config.payments.provider_url.is_some() || !folder.join("provider.db").exists() {
+        return Ok(None);
     }
-    Ok((with_books(&config.payments, sandbox.as_ref(), ambient)?, sandbox))
+    let address = SocketAddr::from(([127, 0, 0, 1], 0));
+    Sandbox::start(address, folder, None, ambient).await.map(Some)
 }
 
 fn bar() -> anyhow::Result<ProgressBar> {
@@ -67,7 +57,6 @@ fn bar() -> anyhow::Result<ProgressBar> {
     Ok(ProgressBar::with_draw_target(Some(STEPS), ProgressDrawTarget::stderr()).with_style(style))
 }
 
-/// Prints violations and progress.
 struct Printer {
     as_json: bool,
     bar: ProgressBar,

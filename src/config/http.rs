@@ -33,10 +33,28 @@ pub(super) fn api(r: &mut Reader, trusted_proxies: Vec<IpNet>) -> ApiConfig {
         r.fault("server", "streams_per_merchant_max", "must be at most server.streams_max");
     }
     ApiConfig {
-        checkout: checkout(r),
-        reads: reads(r),
-        sign_in: sign_in(r),
-        carts: carts(r),
+        checkout: CheckoutLimits {
+            per_key_per_second: rate(r, "checkout", "per_key_per_second", RATE_MAX),
+            per_publishable_key_per_second: rate(r, "checkout", "per_publishable_key_per_second", RATE_MAX),
+            per_ip_per_second: rate(r, "checkout", "per_ip_per_second", RATE_MAX),
+            invalid_per_ip_per_minute: rate(r, "checkout", "invalid_per_ip_per_minute", RATE_MAX),
+            burst: rate(r, "checkout", "burst", RATE_MAX),
+        },
+        reads: ReadLimits {
+            per_ip_per_second: rate(r, "reads", "per_ip_per_second", RATE_MAX),
+            per_key_per_second: rate(r, "reads", "per_key_per_second", RATE_MAX),
+            searches_per_ip_per_second: rate(r, "reads", "searches_per_ip_per_second", RATE_MAX),
+            searches_per_key_per_second: rate(r, "reads", "searches_per_key_per_second", RATE_MAX),
+        },
+        sign_in: SignInLimits {
+            per_ip_per_minute: rate(r, "sign_in", "per_ip_per_minute", RATE_MAX),
+            per_account_per_minute: rate(r, "sign_in", "per_account_per_minute", RATE_MAX),
+            burst: rate(r, "sign_in", "burst", RATE_MAX),
+        },
+        carts: CartLimits {
+            new_per_ip_per_minute: rate(r, "carts", "new_per_ip_per_minute", RATE_MAX),
+            new_per_merchant_per_day: rate(r, "carts", "new_per_merchant_per_day", PER_DAY_MAX),
+        },
         order_token_ttl: Duration::from_hours(24 * r.within("orders", "token_days", 1..=3650_u64)),
         sessions: sessions(r),
         webhook_urls: UrlPolicy { allow_loopback: r.value("webhooks", "allow_loopback", false) },
@@ -45,43 +63,6 @@ pub(super) fn api(r: &mut Reader, trusted_proxies: Vec<IpNet>) -> ApiConfig {
         streams_per_merchant_max,
         stripe_webhook_secrets: payments::stripe_webhook_secrets(r),
         ..ApiConfig::default()
-    }
-}
-
-fn checkout(r: &mut Reader) -> CheckoutLimits {
-    let mut rate = |key| rate(r, "checkout", key, RATE_MAX);
-    CheckoutLimits {
-        per_key_per_second: rate("per_key_per_second"),
-        per_publishable_key_per_second: rate("per_publishable_key_per_second"),
-        per_ip_per_second: rate("per_ip_per_second"),
-        invalid_per_ip_per_minute: rate("invalid_per_ip_per_minute"),
-        burst: rate("burst"),
-    }
-}
-
-fn reads(r: &mut Reader) -> ReadLimits {
-    let mut rate = |key| rate(r, "reads", key, RATE_MAX);
-    ReadLimits {
-        per_ip_per_second: rate("per_ip_per_second"),
-        per_key_per_second: rate("per_key_per_second"),
-        searches_per_ip_per_second: rate("searches_per_ip_per_second"),
-        searches_per_key_per_second: rate("searches_per_key_per_second"),
-    }
-}
-
-fn sign_in(r: &mut Reader) -> SignInLimits {
-    let mut rate = |key| rate(r, "sign_in", key, RATE_MAX);
-    SignInLimits {
-        per_ip_per_minute: rate("per_ip_per_minute"),
-        per_account_per_minute: rate("per_account_per_minute"),
-        burst: rate("burst"),
-    }
-}
-
-fn carts(r: &mut Reader) -> CartLimits {
-    CartLimits {
-        new_per_ip_per_minute: rate(r, "carts", "new_per_ip_per_minute", RATE_MAX),
-        new_per_merchant_per_day: rate(r, "carts", "new_per_merchant_per_day", PER_DAY_MAX),
     }
 }
 

@@ -200,7 +200,6 @@ impl Reader {
         texts
     }
 
-    /// An integer in bounds.
     pub(super) fn within<T>(&mut self, section: &str, key: &str, bounds: RangeInclusive<T>) -> T
     where
         T: DeserializeOwned + PartialOrd + Display + Copy,

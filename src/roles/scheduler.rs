@@ -1,12 +1,9 @@
 //! Role of the scheduler: housekeeping, and the audit where it is scheduled.
 
-use std::time::Duration;
-
-use workers::verify::Verify;
-
 use super::Roles;
 use crate::{
-    sandbox::{Sandbox, with_books},
+    provider::with_ledger,
+    sandbox::Sandbox,
     verify::{Auditor, VerifyGauges},
     wiring::SchedulerParts,
 };
@@ -20,17 +17,10 @@ impl Roles<'_> {
         let SchedulerParts { house, audit, checks } = parts;
         self.stores.extend(checks);
         self.spawn(house.run(self.shutdown()));
-        audit.map_or(Ok(()), |audit| self.auditor(audit, sandbox))
-    }
-
-    fn auditor(
-        &mut self,
-        (every, mut verify): (Duration, Verify),
-        sandbox: Option<&Sandbox>,
-    ) -> anyhow::Result<()> {
+        let Some((every, mut verify)) = audit else { return Ok(()) };
         let config = self.wiring.config;
         // A process without its own provider does not read the ledger.
-        verify.provider = with_books(&config.payments, sandbox, self.wiring.ambient)?;
+        verify.provider = with_ledger(&config.payments, sandbox, self.wiring.ambient)?;
         let gauges = VerifyGauges::register(&self.metrics);
         let auditor = Auditor { verify, gauges, every, grace: config.verify.grace };
         self.spawn(auditor.run(self.shutdown()));

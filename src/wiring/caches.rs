@@ -20,13 +20,11 @@ use crate::{config::CacheEngine, health};
 /// API keys counted in memory at most. Only known keys are counted, so clients cannot add made-up ones.
 const LIMITED_KEYS_MAX: usize = 100_000;
 
-/// Where cache, limits and sessions are.
 pub(super) enum CacheSource {
     Memory { folder: PathBuf },
     Redis(RedisServer),
 }
 
-/// Parts that only the API uses.
 pub(super) struct ApiCaches {
     pub(super) cache: Arc<dyn Cache>,
     pub(super) limits: Arc<dyn RateLimits>,

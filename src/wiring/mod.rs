@@ -38,21 +38,17 @@ use crate::{
 
 pub(crate) use self::{folder::create as create_folder, queue::Jobs, schema::migrate};
 
-/// What the workers work with.
 pub(crate) struct WorkerParts {
     pub(crate) orders: Arc<dyn OrderStore>,
     pub(crate) payments: Arc<dyn PaymentStore>,
     pub(crate) jobs: Jobs,
-    /// Of the stores.
     pub(crate) checks: Checks,
 }
 
-/// What the scheduler works with.
 pub(crate) struct SchedulerParts {
     pub(crate) house: Housekeeping,
     /// Interval and audit, without a provider; `None` without scheduled audits.
     pub(crate) audit: Option<(Duration, Verify)>,
-    /// Of the store.
     pub(crate) checks: Checks,
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use base::postgres::{PostgresConfig, scratch::Scratch};
+use base::{postgres::PostgresConfig, testing::scratch::Scratch};
 use reqwest::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;

@@ -3,7 +3,10 @@
 use std::{sync::Once, time::Duration};
 
 use base::{Timestamp, time::between};
-use http::{HeaderMap, header::RETRY_AFTER};
+use http::{
+    HeaderMap,
+    header::{DATE, RETRY_AFTER},
+};
 
 /// Makes *ring* the process's TLS implementation, unless one is installed already. Required before a client is built.
 pub fn install_tls_provider() {
@@ -37,8 +40,16 @@ pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     if let Ok(seconds) = text.parse::<u32>() {
         return Some(Duration::from_secs(seconds.into()));
     }
-    let at = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
-    Some(between(now, at))
+    Some(between(now, http_date(text)?))
+}
+
+/// The time at which an answer was made, by the clock of its maker.
+pub fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    http_date(headers.get(DATE)?.to_str().ok()?.trim())
+}
+
+fn http_date(text: &str) -> Option<Timestamp> {
+    jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
 }
 
 #[cfg(test)]

@@ -85,14 +85,13 @@ pub async fn run(
             accepted = slots.accept(&listener, &limits) => accepted,
         };
         let Some((stream, peer, slot)) = accepted else { continue };
-        let connection =
-            Connection { app: app.clone(), peer, closing: closing.clone(), limits: Arc::clone(&limits) };
+        let served = serve(stream, peer, app.clone(), closing.clone(), Arc::clone(&limits));
         let cut = cut.clone();
         connections.spawn(async move {
             let _slot = slot;
             tokio::select! {
                 () = cut.cancelled() => {}
-                () = connection.serve(stream) => {}
+                () = served => {}
             }
         });
     }
@@ -160,56 +159,53 @@ impl Slots {
     }
 }
 
-struct Connection {
-    app: Router,
+/// Serves a connection until it ends, exceeds a time bound, or is idle while the server closes.
+async fn serve(
+    stream: TcpStream,
     peer: SocketAddr,
+    app: Router,
     closing: CancellationToken,
     limits: Arc<ServerLimits>,
-}
-
-impl Connection {
-    async fn serve(self, stream: TcpStream) {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(error = %error, "TCP_NODELAY not set");
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(error = %error, "TCP_NODELAY not set");
+    }
+    let activity = Arc::new(Activity::default());
+    let stream = WatchedStream { stream, activity: Arc::clone(&activity) };
+    let exchanges = Arc::clone(&activity);
+    let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+        let answering = exchanges.begin();
+        let answer = answer(app.clone(), peer, request);
+        async move {
+            answering.yield_if_pipelined().await;
+            Ok::<_, Infallible>(answering.watch(answer.await))
         }
-        let Self { app, peer, closing, limits } = self;
-        let activity = Arc::new(Activity::default());
-        let stream = WatchedStream { stream, activity: Arc::clone(&activity) };
-        let exchanges = Arc::clone(&activity);
-        let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-            let answering = exchanges.begin();
-            let answer = answer(app.clone(), peer, request);
-            async move {
-                answering.yield_if_pipelined().await;
-                Ok::<_, Infallible>(answering.watch(answer.await))
-            }
-        });
-        // hyper counts this time from the end of the previous response, so it bounds idle connections as well.
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits.head_timeout)
-            .max_headers(HEADERS_MAX)
-            .max_buf_size(HEAD_BYTES_MAX)
-            .serve_connection(TokioIo::new(stream), service);
-        let mut connection = pin!(connection);
-        let served = async {
-            tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = closing.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            }
-        };
-        // Clients may disconnect at any time; that is no fault of the server.
+    });
+    // hyper counts this time from the end of the previous response, so it bounds idle connections as well.
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head_timeout)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let served = async {
         tokio::select! {
-            ended = served => match ended {
-                Ok(()) => {}
-                Err(error) => tracing::debug!(error = %error, "connection ended"),
-            },
-            bound = activity.overdue(limits.exchange_timeout, limits.write_timeout) => {
-                tracing::debug!(?bound, "connection cut: time bound exceeded");
+            ended = connection.as_mut() => ended,
+            () = closing.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
             }
+        }
+    };
+    // Clients may disconnect at any time; that is no fault of the server.
+    tokio::select! {
+        ended = served => match ended {
+            Ok(()) => {}
+            Err(error) => tracing::debug!(error = %error, "connection ended"),
+        },
+        bound = activity.overdue(limits.exchange_timeout, limits.write_timeout) => {
+            tracing::debug!(?bound, "connection cut: time bound exceeded");
         }
     }
 }

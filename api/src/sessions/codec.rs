@@ -4,12 +4,10 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::problem::Problem;
 
-/// Encodes a value for the session store.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Problem> {
     serde_json::to_vec(value).map_err(|error| damaged(&error))
 }
 
-/// Decodes a value of the session store.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(bytes).map_err(|error| damaged(&error))
 }

@@ -29,7 +29,6 @@ pub(crate) struct Owner {
     pub(crate) customer: CustomerId,
 }
 
-/// A session in the index.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Entry {
     /// Hash of the token, see [`super::hash`].

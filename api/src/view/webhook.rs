@@ -50,22 +50,17 @@ pub(crate) struct EndpointCreatedView {
     secret: String,
 }
 
-/// A subscription in the form that clients write.
-fn events_of(subscription: &Subscription) -> Vec<String> {
-    match subscription {
-        Subscription::All => vec!["*".to_owned()],
-        Subscription::Kinds(kinds) => kinds.clone(),
-        Subscription::Unreadable => Vec::new(),
-    }
-}
-
 impl From<&Endpoint> for EndpointView {
     fn from(endpoint: &Endpoint) -> Self {
         Self {
             object: "webhook_endpoint",
             id: endpoint.id.to_string(),
             url: endpoint.url.clone(),
-            events: events_of(&endpoint.events),
+            events: match &endpoint.events {
+                Subscription::All => vec!["*".to_owned()],
+                Subscription::Kinds(kinds) => kinds.clone(),
+                Subscription::Unreadable => Vec::new(),
+            },
             enabled: endpoint.enabled,
             disabled: endpoint
                 .disabled

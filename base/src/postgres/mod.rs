@@ -5,14 +5,12 @@
 //! [`retry_serialization`] repeats only transactions that the server reports as rolled back. Does not repeat after a
 //! lost connection: it is then unknown whether a commit took effect, and only the caller knows how to find out.
 //!
-//! Read on in `pool`; in `sqlite`, the counterpart for one machine; [`scratch`] makes databases for tests.
+//! Read on in `pool`; in `sqlite`, the counterpart for one machine; `testing::scratch` makes databases for tests.
 
 mod class;
 mod config;
 mod error;
 mod pool;
-#[cfg(feature = "testing")]
-pub mod scratch;
 
 pub use class::{Class, Classified, classify, retry_serialization};
 pub use config::PostgresConfig;
@@ -26,7 +24,6 @@ use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, Postgres, Row as _, SqlSafeStr,
     migrate::Migrator,
     postgres::{PgArguments, PgRow},
-    query::Query,
 };
 
 use self::pool::Connections;
@@ -35,6 +32,9 @@ use self::pool::Connections;
 const MIGRATION_WAIT: Duration = Duration::from_mins(2);
 /// The key of this project's migrations among the advisory locks of a database.
 const MIGRATION_LOCK: i64 = 0x6f77_6d69_6772_6174;
+
+/// A statement with its arguments.
+pub type Query<'q> = sqlx::query::Query<'q, Postgres, PgArguments>;
 
 /// A pool of connections. Clones share it.
 #[derive(Debug, Clone)]
@@ -129,12 +129,12 @@ impl Database {
     }
 
     /// A statement for a transaction or a session, prepared under a name except behind a `PgBouncer`.
-    pub fn query<'q>(&self, sql: impl SqlSafeStr) -> Query<'q, Postgres, PgArguments> {
+    pub fn query<'q>(&self, sql: impl SqlSafeStr) -> Query<'q> {
         sqlx::query(sql).persistent(self.names_statements())
     }
 
     /// All rows of a statement that is a transaction by itself.
-    pub async fn rows(&self, query: Query<'_, Postgres, PgArguments>) -> Result<Vec<PgRow>, sqlx::Error> {
+    pub async fn rows(&self, query: Query<'_>) -> Result<Vec<PgRow>, sqlx::Error> {
         let mut session = self.session().await?;
         let rows = query.persistent(self.names_statements()).fetch_all(&mut *session).await?;
         session.done().await?;
@@ -142,12 +142,12 @@ impl Database {
     }
 
     /// The first row of a statement that is a transaction by itself.
-    pub async fn row(&self, query: Query<'_, Postgres, PgArguments>) -> Result<Option<PgRow>, sqlx::Error> {
+    pub async fn row(&self, query: Query<'_>) -> Result<Option<PgRow>, sqlx::Error> {
         Ok(self.rows(query).await?.into_iter().next())
     }
 
     /// The number of rows changed by a statement that is a transaction by itself.
-    pub async fn run(&self, query: Query<'_, Postgres, PgArguments>) -> Result<u64, sqlx::Error> {
+    pub async fn run(&self, query: Query<'_>) -> Result<u64, sqlx::Error> {
         let mut session = self.session().await?;
         let done = query.persistent(self.names_statements()).execute(&mut *session).await?;
         session.done().await?;

@@ -8,8 +8,11 @@ use sqlx::{
     migrate::{MigrateError, Migration, MigrationType},
 };
 
-use super::{class::TRIES_MAX, scratch::Scratch, *};
-use crate::Ambient;
+use super::{class::TRIES_MAX, *};
+use crate::{
+    Ambient,
+    testing::scratch::{self, Scratch},
+};
 
 macro_rules! needs_server {
     () => {

@@ -1,6 +1,8 @@
 //! Test tools shared by several crates.
 
 mod proxy;
+#[cfg(feature = "postgres")]
+pub mod scratch;
 
 use std::time::Duration;
 

@@ -72,7 +72,7 @@ impl ConsumerShared {
     /// Adds claimed jobs to the held ones and returns their deliveries.
     pub(super) fn take_in(&self, jobs: Vec<Claimed>, fence: i64) -> Vec<Delivery> {
         let mut state = lock(&self.state);
-        let (session, tag) = (unsigned(state.session), unsigned(fence));
+        let (session, tag) = (state.session.cast_unsigned(), fence.cast_unsigned());
         let deliver = |job: Claimed| {
             let signal = JobSignal::default();
             let id = job.envelope.id;
@@ -125,19 +125,14 @@ impl ConsumerShared {
     /// The settlement as written to the file; `None` unless its delivery is held and not settled yet.
     fn accept(&self, receipt: Receipt, settlement: Settlement) -> Option<Settled> {
         let mut state = lock(&self.state);
-        let session = unsigned(state.session);
+        let session = state.session.cast_unsigned();
         let held = state.held.get_mut(&receipt.job)?;
-        let mine = receipt.session == session && receipt.tag == unsigned(held.fence);
+        let mine = receipt.session == session && receipt.tag == held.fence.cast_unsigned();
         if !mine || std::mem::replace(&mut held.settling, true) {
             return None;
         }
         Some(Settled { sequence: held.sequence, fence: held.fence, settlement })
     }
-}
-
-/// Sessions and fencing tokens count up from one, so they are never negative.
-fn unsigned(value: i64) -> u64 {
-    u64::try_from(value).unwrap_or(0)
 }
 
 /// The consumer's end of the command channel. The driver learns from its drop that the consumer is gone.

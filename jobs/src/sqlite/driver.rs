@@ -193,25 +193,19 @@ impl Driver {
             settled: self.settled.clone(),
             free: self.free(),
         };
-        let asked = exchange.free;
-        let answer = self
-            .file
-            .database
-            .write(move |c| Box::pin(async move { exchange.run(c).await }))
-            .await
-            .map_err(EngineError::from);
+        let answer = self.file.database.write(move |c| Box::pin(async move { exchange.run(c).await })).await;
         match answer {
             Ok(exchanged) => {
                 if heartbeat {
                     self.heartbeat_at = Instant::now() + self.lease / 3;
                 }
-                self.succeed(exchanged, asked);
+                self.succeed(exchanged);
             }
-            Err(error) => self.fail(&error).await,
+            Err(fault) => self.fail(&EngineError::from(fault)).await,
         }
     }
 
-    fn succeed(&mut self, exchanged: Exchanged, asked: usize) {
+    fn succeed(&mut self, exchanged: Exchanged) {
         self.failures = 0;
         if self.shared.health.well(self.file.ambient.now()) {
             tracing::info!(job.queue = self.queue, consumer = self.name, "queue file available again");
@@ -236,10 +230,7 @@ impl Driver {
         if exchanged.released > 0 {
             tracing::warn!(jobs = exchanged.released, "jobs of expired leases released");
         }
-        if asked == 0 {
-            return;
-        }
-        let claim = exchanged.claim;
+        let Some(claim) = exchanged.claim else { return };
         for (id, why) in &claim.undecodable {
             tracing::error!(
                 job.id = id,

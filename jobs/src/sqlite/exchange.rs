@@ -34,7 +34,8 @@ pub(super) struct Exchanged {
     pub(super) cancel_requests: Vec<i64>,
     /// Jobs released from consumers whose lease has expired.
     pub(super) released: u64,
-    pub(super) claim: Claim,
+    /// `None` unless jobs were asked for.
+    pub(super) claim: Option<Claim>,
 }
 
 impl Exchange {
@@ -59,9 +60,9 @@ impl Exchange {
             released = lease::release_expired(c, self.now).await?;
         }
         let claim = if self.free > 0 {
-            claim::claim(c, &self.queue, session, self.now, self.free).await?
+            Some(claim::claim(c, &self.queue, session, self.now, self.free).await?)
         } else {
-            Claim::default()
+            None
         };
         let stale = (self.settled.len() as u64).saturating_sub(applied);
         Ok(Exchanged { session, stale, cancel_requests, released, claim })

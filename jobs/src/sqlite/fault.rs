@@ -2,7 +2,7 @@
 
 use base::{
     ErrorClass,
-    sqlite::{WriteFailed, classify},
+    sqlite::{SqliteError, WriteFailed},
 };
 
 use crate::engine::EngineError;
@@ -13,9 +13,7 @@ pub(super) const ENGINE: &str = "sqlite";
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SqliteFault {
     #[error(transparent)]
-    Sql(#[from] sqlx::Error),
-    #[error(transparent)]
-    Write(#[from] WriteFailed),
+    Sqlite(#[from] SqliteError),
     #[error("a stored job cannot be encoded")]
     Json(#[from] serde_json::Error),
     /// Rejected by the unit of work itself; the transaction is rolled back.
@@ -27,11 +25,12 @@ impl SqliteFault {
     /// The error of a file that is named `engine` in it.
     pub(crate) fn of(self, engine: &'static str) -> EngineError {
         let class = match &self {
-            Self::Write(WriteFailed::Closed) | Self::Sql(sqlx::Error::PoolClosed) => {
+            Self::Sqlite(
+                SqliteError::Write(WriteFailed::Closed) | SqliteError::Sql(sqlx::Error::PoolClosed),
+            ) => {
                 return EngineError::Closed;
             }
-            Self::Write(error) => error.error_class(),
-            Self::Sql(error) => classify(error),
+            Self::Sqlite(error) => error.error_class(),
             Self::Json(_) => ErrorClass::Corrupt,
             Self::Refused(_) => ErrorClass::Defect,
         };
@@ -39,6 +38,18 @@ impl SqliteFault {
             Self::Refused(error) => error,
             fault => EngineError::new(class, engine, fault),
         }
+    }
+}
+
+impl From<sqlx::Error> for SqliteFault {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Sqlite(error.into())
+    }
+}
+
+impl From<WriteFailed> for SqliteFault {
+    fn from(error: WriteFailed) -> Self {
+        Self::Sqlite(error.into())
     }
 }
 

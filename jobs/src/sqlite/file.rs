@@ -6,9 +6,12 @@ use std::{
     time::Duration,
 };
 
-use base::{Ambient, sqlite::Database};
+use base::{
+    Ambient,
+    sqlite::{Database, Query},
+};
 use futures::future::BoxFuture;
-use sqlx::{Sqlite, SqliteConnection, query::Query, sqlite::SqliteArguments};
+use sqlx::SqliteConnection;
 
 use super::{
     consumer::ConsumerShared,
@@ -75,10 +78,7 @@ impl QueueFile {
     }
 
     /// Runs one statement as a write unit; returns the number of rows changed.
-    pub(super) async fn execute(
-        &self,
-        statement: Query<'static, Sqlite, SqliteArguments>,
-    ) -> Result<u64, EngineError> {
+    pub(super) async fn execute(&self, statement: Query<'static>) -> Result<u64, EngineError> {
         self.write(move |c| Box::pin(async move { Ok(statement.execute(c).await?.rows_affected()) })).await
     }
 

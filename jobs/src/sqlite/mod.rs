@@ -47,7 +47,7 @@ impl SqliteEngine {
 
     /// The attempt records in the same file.
     pub fn records(&self) -> SqliteRecords {
-        SqliteRecords::new(self.file.database.clone())
+        SqliteRecords { database: self.file.database.clone() }
     }
 
     /// Releases at once the jobs held by consumers of earlier processes, each charged one crash, so that a restart need

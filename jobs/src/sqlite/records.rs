@@ -9,13 +9,9 @@ use async_trait::async_trait;
 use base::{
     Timestamp,
     ids::Uuid,
-    sqlite::{Database, OpenError},
+    sqlite::{Database, OpenError, Query},
 };
-use sqlx::{
-    AssertSqlSafe, Row, Sqlite,
-    query::Query,
-    sqlite::{SqliteArguments, SqliteRow},
-};
+use sqlx::{AssertSqlSafe, Row, Sqlite, sqlite::SqliteRow};
 
 use super::fault::SqliteFault;
 use crate::{
@@ -33,7 +29,7 @@ const READERS_MAX: u32 = 2;
 /// A [`RecordStore`] over a SQLite file. Clones share it.
 #[derive(Clone)]
 pub struct SqliteRecords {
-    database: Database,
+    pub(super) database: Database,
 }
 
 impl SqliteRecords {
@@ -42,10 +38,6 @@ impl SqliteRecords {
     pub async fn open(path: &Path) -> Result<Self, OpenError> {
         // Creates the queue's tables too, which stay empty: both uses share one history of migrations.
         Ok(Self { database: Database::open(path, &super::file::migrations(), READERS_MAX).await? })
-    }
-
-    pub(super) fn new(database: Database) -> Self {
-        Self { database }
     }
 }
 
@@ -108,7 +100,7 @@ fn common(record: &AttemptRecord) -> [&str; 4] {
 /// Statement for records with equal [`common`] values. Bound values rather than one JSON array, which SQLite would
 /// parse again for every column of every record, and no text twice: at full speed the records are among the largest
 /// costs of a worker.
-fn insert<'q>(records: &[&'q AttemptRecord]) -> Query<'q, Sqlite, SqliteArguments> {
+fn insert<'q>(records: &[&'q AttemptRecord]) -> Query<'q> {
     static FULL: LazyLock<String> = LazyLock::new(|| insertion(RECORDS_PER_STATEMENT));
     let insert = if records.len() == RECORDS_PER_STATEMENT {
         sqlx::query(FULL.as_str())

@@ -5,7 +5,7 @@
 
 use base::Timestamp;
 use serde_json::value::RawValue;
-use sqlx::{QueryBuilder, Row, Sqlite, sqlite::SqliteRow};
+use sqlx::{Decode, QueryBuilder, Row, Sqlite, Type, sqlite::SqliteRow};
 
 use crate::{
     engine::{DeadInfo, DeadReason, InspectedJob, JobState},
@@ -27,20 +27,20 @@ pub(super) fn envelope(row: &SqliteRow) -> Result<Envelope, String> {
     let priority: usize = number(row, "priority")?;
     let priority = Priority::ALL.get(priority).copied();
     Ok(Envelope {
-        id: parse(&text(row, "id")?, "id")?,
-        kind: text(row, "kind")?,
+        id: parse(get(row, "id")?, "id")?,
+        kind: get(row, "kind")?,
         version: number(row, "version")?,
-        queue: text(row, "queue")?,
+        queue: get(row, "queue")?,
         priority: priority.ok_or_else(|| unreadable("priority", "no such priority"))?,
         attempt: number(row, "attempt")?,
         max_attempts: number(row, "max_attempts")?,
         created_at: time(row, "created_at")?.ok_or_else(|| unreadable("created_at", "missing"))?,
         run_at: time(row, "run_at")?,
-        trace: optional(row, "trace")?.map(|trace| parse(&trace, "trace")).transpose()?,
-        unique_key: optional(row, "unique_key")?,
-        concurrency_key: optional(row, "concurrency_key")?,
-        subject: optional(row, "subject")?,
-        payload: RawValue::from_string(text(row, "payload")?)
+        trace: get::<Option<&str>>(row, "trace")?.map(|trace| parse(trace, "trace")).transpose()?,
+        unique_key: get(row, "unique_key")?,
+        concurrency_key: get(row, "concurrency_key")?,
+        subject: get(row, "subject")?,
+        payload: RawValue::from_string(get(row, "payload")?)
             .map_err(|error| unreadable("payload", format!("not JSON: {error}")))?,
     })
 }
@@ -53,7 +53,7 @@ pub(super) fn inspected(row: &SqliteRow) -> InspectedJob {
         envelope: envelope(row).unwrap_or_else(|_| substitute(row)),
         state,
         crashes: number(row, "crashes").unwrap_or(0),
-        last_error: optional(row, "last_error").ok().flatten(),
+        last_error: get(row, "last_error").ok().flatten(),
         dead: (state == JobState::Dead).then(|| DeadInfo {
             reason: DeadReason::parse(&lossy(row, "dead_reason")).unwrap_or(DeadReason::Undecodable),
             first_failed_at: time(row, "first_failed_at").ok().flatten().or(died_at).unwrap_or_default(),
@@ -91,20 +91,20 @@ fn substitute(row: &SqliteRow) -> Envelope {
 }
 
 fn number<T: TryFrom<i64>>(row: &SqliteRow, column: &'static str) -> Result<T, String> {
-    let value: i64 = row.try_get(column).map_err(|error| unreadable(column, error))?;
+    let value: i64 = get(row, column)?;
     T::try_from(value).map_err(|_| unreadable(column, format!("{value} is out of range")))
 }
 
 fn time(row: &SqliteRow, column: &'static str) -> Result<Option<Timestamp>, String> {
-    let millis: Option<i64> = row.try_get(column).map_err(|error| unreadable(column, error))?;
+    let millis: Option<i64> = get(row, column)?;
     millis.map(|ms| Timestamp::from_millisecond(ms).map_err(|error| unreadable(column, error))).transpose()
 }
 
-fn text(row: &SqliteRow, column: &'static str) -> Result<String, String> {
-    row.try_get(column).map_err(|error| unreadable(column, error))
-}
-
-fn optional(row: &SqliteRow, column: &'static str) -> Result<Option<String>, String> {
+/// A column; the error names it.
+fn get<'r, T: Decode<'r, Sqlite> + Type<Sqlite>>(
+    row: &'r SqliteRow,
+    column: &'static str,
+) -> Result<T, String> {
     row.try_get(column).map_err(|error| unreadable(column, error))
 }
 

@@ -3,7 +3,7 @@
 //! Guarantees: a settlement takes effect only on a row that still runs under the same fencing token. A cancel request
 //! takes precedence over any settlement that would keep the job.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use base::time::ceil_ms;
 use serde::Serialize;
@@ -42,11 +42,10 @@ struct SettledRow {
 
 #[derive(Default)]
 struct Sorted {
+    /// Sequences by fencing token.
     ended: HashMap<i64, Vec<i64>>,
-    retried: Vec<SettledRow>,
-    snoozed: Vec<SettledRow>,
-    dead: Vec<SettledRow>,
-    released: Vec<SettledRow>,
+    /// Rows by statement.
+    kept: BTreeMap<&'static str, Vec<SettledRow>>,
 }
 
 /// Applies the settlements; returns how many took effect.
@@ -66,12 +65,7 @@ pub(super) async fn apply(
         let sequences = serde_json::Value::from(sequences).to_string();
         applied += ended.bind(sequences).bind(fence).execute(&mut *c).await?.rows_affected();
     }
-    for (kept, statement) in
-        [(sorted.retried, RETRY), (sorted.snoozed, SNOOZE), (sorted.dead, DEAD), (sorted.released, RELEASE)]
-    {
-        if kept.is_empty() {
-            continue;
-        }
+    for (statement, kept) in sorted.kept {
         let json = serde_json::to_string(&kept).map_err(|error| sqlx::Error::Encode(error.into()))?;
         applied += sqlx::query(CANCEL).bind(&json).execute(&mut *c).await?.rows_affected();
         applied += sqlx::query(statement).bind(&json).bind(now).execute(&mut *c).await?.rows_affected();
@@ -82,25 +76,23 @@ pub(super) async fn apply(
 fn sort(settled: &[Settled]) -> Sorted {
     let mut sorted = Sorted::default();
     for Settled { sequence, fence, settlement } in settled {
-        let kept = SettledRow { s: *sequence, f: *fence, at: None, error: None, reason: None };
-        match settlement {
+        let (statement, at, error, reason) = match settlement {
             Settlement::Done | Settlement::Cancelled { .. } => {
                 sorted.ended.entry(*fence).or_default().push(*sequence);
+                continue;
             }
-            Settlement::Retry { at, error } => {
-                sorted.retried.push(SettledRow {
-                    at: Some(ceil_ms(*at)),
-                    error: Some(bounded(error)),
-                    ..kept
-                });
-            }
-            Settlement::Snooze { at } => sorted.snoozed.push(SettledRow { at: Some(ceil_ms(*at)), ..kept }),
-            Settlement::Dead { reason, error } => {
-                let (error, reason) = (Some(bounded(error)), Some(reason.as_str()));
-                sorted.dead.push(SettledRow { error, reason, ..kept });
-            }
-            Settlement::Release => sorted.released.push(kept),
-        }
+            Settlement::Retry { at, error } => (RETRY, Some(ceil_ms(*at)), Some(bounded(error)), None),
+            Settlement::Snooze { at } => (SNOOZE, Some(ceil_ms(*at)), None, None),
+            Settlement::Dead { reason, error } => (DEAD, None, Some(bounded(error)), Some(reason.as_str())),
+            Settlement::Release => (RELEASE, None, None, None),
+        };
+        sorted.kept.entry(statement).or_default().push(SettledRow {
+            s: *sequence,
+            f: *fence,
+            at,
+            error,
+            reason,
+        });
     }
     sorted
 }

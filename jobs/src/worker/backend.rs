@@ -38,14 +38,9 @@ pub(super) struct Feed {
 
 #[derive(Default)]
 struct FeedState {
-    source: Option<Source>,
+    source: Option<(mpsc::Receiver<Delivery>, Arc<dyn Settler>)>,
     /// The worker's, while it waits for a delivery.
     waker: Option<Waker>,
-}
-
-struct Source {
-    deliveries: mpsc::Receiver<Delivery>,
-    settler: Arc<dyn Settler>,
 }
 
 impl Feed {
@@ -55,7 +50,7 @@ impl Feed {
 
     /// Takes deliveries from this consumer from now on.
     pub(super) fn connect(&self, deliveries: mpsc::Receiver<Delivery>, settler: Arc<dyn Settler>) {
-        lock(&self.state).source = Some(Source { deliveries, settler });
+        lock(&self.state).source = Some((deliveries, settler));
         self.wake();
     }
 
@@ -75,7 +70,7 @@ impl Feed {
     /// Releases deliveries that were not started; returns how many. For a consumer that was told to stop.
     pub(super) fn hand_back(&self) -> usize {
         let mut state = lock(&self.state);
-        let Some(Source { deliveries, settler }) = &mut state.source else { return 0 };
+        let Some((deliveries, settler)) = &mut state.source else { return 0 };
         let waiting = std::iter::from_fn(|| deliveries.try_recv().ok());
         waiting.map(|delivery| settler.settle(delivery.receipt, Settlement::Release)).count()
     }
@@ -85,7 +80,7 @@ impl Feed {
     pub(super) async fn hand_back_late(&self) {
         std::future::poll_fn::<(), _>(|context| {
             let mut state = lock(&self.state);
-            let Some(Source { deliveries, settler }) = &mut state.source else { return Poll::Pending };
+            let Some((deliveries, settler)) = &mut state.source else { return Poll::Pending };
             while let Poll::Ready(Some(delivery)) = deliveries.poll_recv(context) {
                 settler.settle(delivery.receipt, Settlement::Release);
             }
@@ -100,7 +95,7 @@ impl Feed {
         let mut state = lock(&self.state);
         if !self.stop.is_asked()
             && !self.queue.gate.is_shut()
-            && let Some(Source { deliveries, settler }) = &mut state.source
+            && let Some((deliveries, settler)) = &mut state.source
             && let Poll::Ready(Some(delivery)) = deliveries.poll_recv(context)
         {
             self.queue.started(delivery.receipt, delivery.signal.clone());

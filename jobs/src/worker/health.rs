@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -81,6 +81,7 @@ pub(super) struct QueueState {
     /// Notified when the last running job has ended.
     idle: Notify,
     restarts: AtomicU64,
+    consumed: AtomicBool,
     pub(super) gate: Gate,
     link: Mutex<Link>,
 }
@@ -97,11 +98,20 @@ impl QueueState {
     pub(super) fn new(name: String, concurrency: usize, gate: Gate) -> Self {
         let trouble = Some("not started yet".to_owned());
         let link = Mutex::new(Link { trouble, ..Link::default() });
-        let (running, idle, restarts) = (Mutex::default(), Notify::new(), AtomicU64::new(0));
-        Self { name, concurrency, running, idle, restarts, gate, link }
+        Self {
+            name,
+            concurrency,
+            running: Mutex::default(),
+            idle: Notify::new(),
+            restarts: AtomicU64::new(0),
+            consumed: AtomicBool::new(false),
+            gate,
+            link,
+        }
     }
 
     pub(super) fn attach(&self, settler: &Arc<dyn Settler>) {
+        self.consumed.store(true, Ordering::Relaxed);
         *lock(&self.link) = Link { settler: Some(Arc::downgrade(settler)), ..Link::default() };
     }
 
@@ -112,6 +122,11 @@ impl QueueState {
     /// Records that there is no consumer because the gate is closed.
     pub(super) fn hold_back(&self) {
         *lock(&self.link) = Link { settler: None, trouble: Some("gate closed".to_owned()), held_back: true };
+    }
+
+    /// Whether a consumer was started before.
+    pub(super) fn has_consumed(&self) -> bool {
+        self.consumed.load(Ordering::Relaxed)
     }
 
     pub(super) fn count_restart(&self) {

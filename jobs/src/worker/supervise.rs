@@ -58,7 +58,7 @@ async fn supervise<E: Clone + Send + Sync + 'static>(
         let error = match session::run(shared, queue, &mut runner).await {
             Ok(SessionEnd::Stopped(settler)) => break settler,
             Ok(SessionEnd::HeldBack) => {
-                trouble = Trouble { consumed: trouble.consumed, ..Trouble::default() };
+                trouble = Trouble::default();
                 continue;
             }
             Err(error) => error,
@@ -69,7 +69,7 @@ async fn supervise<E: Clone + Send + Sync + 'static>(
             queue.forget_running();
             runner = Runner::start(shared, queue);
         }
-        trouble.note(&queue.name, error, began)?;
+        trouble.note(queue, error, began)?;
         tokio::select! {
             () = sleep(RESTART.delay(trouble.failures, &shared.ambient)) => queue.count_restart(),
             () = shared.stop.asked() => break None,
@@ -86,50 +86,48 @@ struct Trouble {
     failures: u32,
     /// Whether the failure to consume is logged already; the session logs "worker started" after it.
     logged: bool,
-    /// Whether a consumer was started before.
-    consumed: bool,
 }
 
 impl Trouble {
     /// Counts and logs a failure. Returns an error when it is final.
-    fn note(&mut self, queue: &str, error: SessionError, began: Instant) -> Result<(), WorkerError> {
+    fn note(&mut self, queue: &QueueState, error: SessionError, began: Instant) -> Result<(), WorkerError> {
         let lasted = began.elapsed() >= HEALTHY_AFTER;
         self.failures = if lasted { 1 } else { self.failures.saturating_add(1) };
         match error {
-            SessionError::Engine(source) if self.is_final(&source) => {
-                return Err(WorkerError::Engine { queue: queue.to_owned(), source });
+            SessionError::Engine(source) if is_final(&source, queue) => {
+                return Err(WorkerError::Engine { queue: queue.name.clone(), source });
             }
             SessionError::Engine(error) => {
                 if !self.logged {
-                    tracing::warn!(job.queue = queue, error = describe(&error), "consume failed, retrying");
+                    tracing::warn!(job.queue = %queue.name, error = describe(&error), "consume failed, retrying");
                 }
                 self.logged = true;
             }
             SessionError::Lost(error) => {
                 tracing::warn!(
-                    job.queue = queue,
+                    job.queue = %queue.name,
                     error = describe(&error),
                     "consumer connection lost, reconnecting"
                 );
-                (self.logged, self.consumed) = (true, true);
+                self.logged = true;
             }
             SessionError::Worker(_) | SessionError::Panicked(_) => {
                 tracing::error!(
-                    job.queue = queue,
+                    job.queue = %queue.name,
                     error = describe(&error),
                     "worker ended unexpectedly, restarting"
                 );
-                (self.logged, self.consumed) = (false, true);
+                self.logged = false;
             }
         }
         Ok(())
     }
+}
 
-    /// Whether the worker ends with this error. A deleted queue is declared again by the next session; a defect of the
-    /// schema or a permission can be corrected while the worker runs, and so can all else once a consumer has worked.
-    fn is_final(&self, error: &EngineError) -> bool {
-        use EngineError as E;
-        let rejected = matches!(error, E::Denied { .. } | E::Topology { .. } | E::Refused(_));
-        (rejected && !self.consumed) || matches!(error, E::Closed)
-    }
+/// Whether the worker ends with this error. A deleted queue is declared again by the next session; a defect of the
+/// schema or a permission can be corrected while the worker runs, and so can all else once a consumer has worked.
+fn is_final(error: &EngineError, queue: &QueueState) -> bool {
+    use EngineError as E;
+    let rejected = matches!(error, E::Denied { .. } | E::Topology { .. } | E::Refused(_));
+    (rejected && !queue.has_consumed()) || matches!(error, E::Closed)
 }

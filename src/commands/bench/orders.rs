@@ -47,7 +47,12 @@ pub(super) async fn measure(args: &BenchArgs, folder: &Path, report: &mut Report
     until_done(&client, &ready, began).await?;
     report.add("whole_order", f64::from(args.orders) / began.elapsed().as_secs_f64(), "orders/s", None);
     report.add("memory_peak", kib_to_mib(peak_kib(pid)), "MiB", None);
-    calm_latencies(&client, &ready, args.orders, report).await?;
+    // A single caller on an idle server.
+    let mut calm = Vec::new();
+    for number in 1..=100 {
+        calm.push(place(&client, &ready, args.orders + number).await?);
+    }
+    report.add_latencies(["accept_calm_p50", "accept_calm_p99"], calm);
     child.kill().await.context("cannot stop the server")
 }
 
@@ -128,32 +133,17 @@ async fn place_all(
 async fn until_done(client: &reqwest::Client, ready: &Ready, began: Instant) -> anyhow::Result<()> {
     for status in ["pending", "paid"] {
         let url = format!("{}/v1/orders?limit=1&status={status}", ready.url);
-        while !is_empty(client, ready, &url).await? {
+        loop {
+            let page = client.get(&url).bearer_auth(&ready.secret_key).send().await?;
+            let page: serde_json::Value = page.json().await?;
+            if page["data"].as_array().context("the list has no data")?.is_empty() {
+                break;
+            }
             if began.elapsed() > RUN_MAX {
                 bail!("orders are still {status} after {RUN_MAX:?}");
             }
             tokio::time::sleep(ASK_EVERY).await;
         }
     }
-    Ok(())
-}
-
-async fn is_empty(client: &reqwest::Client, ready: &Ready, url: &str) -> anyhow::Result<bool> {
-    let page: serde_json::Value = client.get(url).bearer_auth(&ready.secret_key).send().await?.json().await?;
-    Ok(page["data"].as_array().context("the list has no data")?.is_empty())
-}
-
-/// Latencies of a single caller on an idle server.
-async fn calm_latencies(
-    client: &reqwest::Client,
-    ready: &Ready,
-    placed: u32,
-    report: &mut Report,
-) -> anyhow::Result<()> {
-    let mut taken = Vec::new();
-    for number in 1..=100 {
-        taken.push(place(client, ready, placed + number).await?);
-    }
-    report.add_latencies(["accept_calm_p50", "accept_calm_p99"], taken);
     Ok(())
 }

@@ -7,7 +7,7 @@ use base::Timestamp;
 use scylla::value::CqlTimestamp;
 use store::{
     domain::{Decision, Payment, PaymentId},
-    payments::{Begun, Decided, NewPayment, rejection},
+    payments::{Begun, ChargeRecorded, Decided, NewPayment, rejection},
 };
 
 use super::{
@@ -111,6 +111,32 @@ impl PaymentSession {
         }
     }
 
+    pub(super) async fn record_charge(
+        &self,
+        id: PaymentId,
+        epoch: u64,
+        reference: &str,
+        at: Timestamp,
+    ) -> Result<ChargeRecorded, Failure> {
+        let _turn = self.lock(id).await;
+        let mut pause = Pause::default();
+        loop {
+            // See `decide_once`.
+            if epoch > 0 {
+                let values = (reference, millis(at), id.0, rejection::stored_epoch(epoch));
+                if self.cas(&self.statements.record_charge, values).await? == Cas::Applied {
+                    return Ok(ChargeRecorded::Charge(reference.to_owned()));
+                }
+            }
+            let stored = self.read_serial(id).await?;
+            let payment = stored.as_ref().map(|stored| &stored.payment);
+            if let Some(answer) = rejection::charge_not_recorded(payment, epoch) {
+                return Ok(answer);
+            }
+            self.pause(&mut pause).await;
+        }
+    }
+
     pub(super) async fn decide(
         &self,
         id: PaymentId,
@@ -181,6 +207,7 @@ fn fresh(new: NewPayment) -> Payment {
         provider: new.provider,
         created_at: new.at,
         epoch: 0,
+        charge: None,
         decision: None,
         decided_at: None,
         refunds: Vec::new(),

@@ -10,12 +10,12 @@ mod open;
 mod refunds;
 mod rows;
 mod schema;
+mod session;
+mod statements;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 #[expect(clippy::expect_used, reason = "a test's code, shared by crates")]
-pub mod scratch;
-mod session;
-mod statements;
+pub mod testing;
 mod tls;
 
 use async_trait::async_trait;
@@ -23,7 +23,7 @@ use base::{Ambient, Timestamp};
 use store::{
     domain::{Decision, MerchantId, OrderId, Payment, PaymentAttempt, PaymentId, RefundId, RefundState},
     error::StoreError,
-    payments::{Begun, Decided, NewPayment, PaymentEntry, PaymentStore, RefundBegun},
+    payments::{Begun, ChargeRecorded, Decided, NewPayment, PaymentEntry, PaymentStore, RefundBegun},
 };
 
 use self::lazy::LazySession;
@@ -93,6 +93,17 @@ impl PaymentStore for CassandraPayments {
         Ok(session.bounded(session.note_attempt(id, epoch, note, at)).await?)
     }
 
+    async fn record_charge(
+        &self,
+        id: PaymentId,
+        epoch: u64,
+        reference: &str,
+        at: Timestamp,
+    ) -> Result<ChargeRecorded, StoreError> {
+        let session = self.session.get()?;
+        Ok(session.bounded(session.record_charge(id, epoch, reference, at)).await?)
+    }
+
     async fn record_decision(
         &self,
         id: PaymentId,
@@ -107,6 +118,11 @@ impl PaymentStore for CassandraPayments {
     async fn payment(&self, id: PaymentId) -> Result<Option<Payment>, StoreError> {
         let session = self.session.get()?;
         Ok(session.bounded(session.read_serial(id)).await?.map(|stored| stored.payment))
+    }
+
+    async fn committed_payment(&self, id: PaymentId) -> Result<Option<Payment>, StoreError> {
+        let session = self.session.get()?;
+        Ok(session.bounded(session.read_quorum(id)).await?.map(|stored| stored.payment))
     }
 
     async fn attempts(&self, id: PaymentId) -> Result<Vec<PaymentAttempt>, StoreError> {

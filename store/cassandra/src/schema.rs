@@ -43,7 +43,7 @@ struct Migration {
     text: &'static str,
 }
 
-const MIGRATIONS: [Migration; 2] = [
+const MIGRATIONS: [Migration; 3] = [
     Migration {
         version: 1,
         name: "0001_payments.cql",
@@ -53,6 +53,11 @@ const MIGRATIONS: [Migration; 2] = [
         version: 2,
         name: "0002_lookups.cql",
         text: include_str!("../../../migrations/cassandra/0002_lookups.cql"),
+    },
+    Migration {
+        version: 3,
+        name: "0003_charge.cql",
+        text: include_str!("../../../migrations/cassandra/0003_charge.cql"),
     },
 ];
 
@@ -205,7 +210,8 @@ impl Schema<'_> {
 
     /// A schema change inside the keyspace.
     async fn change(&self, text: &str) -> Result<(), CassandraConnectError> {
-        let text = text.replacen("IF NOT EXISTS ", &format!("IF NOT EXISTS {}.", self.config.keyspace), 1);
+        let before = if text.starts_with("ALTER TABLE ") { "ALTER TABLE " } else { "IF NOT EXISTS " };
+        let text = text.replacen(before, &format!("{before}{}.", self.config.keyspace), 1);
         self.run_change(&text).await.map_err(unavailable("changing the schema"))
     }
 
@@ -324,7 +330,7 @@ mod tests {
     #[test]
     fn every_statement_can_be_repeated() {
         let all: Vec<String> = MIGRATIONS.iter().flat_map(|migration| statements(migration.text)).collect();
-        assert_eq!(all.len(), 4);
+        assert_eq!(all.len(), 6);
         for text in all {
             assert!(text.contains("IF NOT EXISTS ") && !text.contains("--"), "{text}");
         }

@@ -17,6 +17,7 @@ pub(super) struct Statements {
     pub(super) open: PreparedStatement,
     pub(super) begin_attempt: PreparedStatement,
     pub(super) note_attempt: PreparedStatement,
+    pub(super) record_charge: PreparedStatement,
     pub(super) capture: PreparedStatement,
     pub(super) decline: PreparedStatement,
     pub(super) begin_refund: PreparedStatement,
@@ -82,6 +83,7 @@ impl Statements {
             open: to.decide(OPEN).await?,
             begin_attempt: to.decide(BEGIN_ATTEMPT).await?,
             note_attempt: to.decide(NOTE_ATTEMPT).await?,
+            record_charge: to.decide(RECORD_CHARGE).await?,
             capture: to.decide(CAPTURE).await?,
             decline: to.decide(DECLINE).await?,
             begin_refund: to.decide(BEGIN_REFUND).await?,
@@ -162,6 +164,9 @@ const NOTE_ATTEMPT: &str = "UPDATE payments SET note = ?, noted_at = ?
     WHERE payment_id = ? AND kind = 'attempt' AND entry = ?
     IF begun_at != null AND noted_at = null";
 
+const RECORD_CHARGE: &str = "UPDATE payments SET charge = ?, charge_recorded_at = ?
+    WHERE payment_id = ? IF epoch = ? AND decided_at = null AND charge = null";
+
 const CAPTURE: &str = "UPDATE payments SET provider_reference = ?, decided_at = ?, decision_call = ?
     WHERE payment_id = ? IF epoch = ? AND decided_at = null";
 
@@ -185,7 +190,7 @@ const FAIL_REFUND: &str =
     IF reserved_minor = ? AND begun_at != null AND ended_at = null";
 
 const PARTITION: &str = "SELECT kind, entry, order_id, merchant_id, amount_minor, currency, method, provider,
-    created_at, epoch, provider_reference, decline_code, decided_at, decision_call, reserved_minor,
+    created_at, epoch, charge, provider_reference, decline_code, decided_at, decision_call, reserved_minor,
     begun_at, worker, call, note, refund_minor, done FROM payments WHERE payment_id = ?";
 
 const ADD_TO_DAY: &str = "INSERT INTO payments_by_day

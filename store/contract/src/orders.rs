@@ -4,7 +4,7 @@
 //! its events in the same transaction; repeating a transition returns [`Transition::Already`] and writes nothing. Every
 //! read by a merchant names the merchant in the query itself. Read on in [`crate::outbox`].
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 use base::{Timestamp, TraceContext};
@@ -16,6 +16,11 @@ use crate::{
     },
     error::StoreError,
 };
+
+/// Time for which an idempotency key is kept, as documented in the API guide.
+pub const IDEMPOTENCY_KEEP: Duration = Duration::from_hours(24);
+/// Largest difference between two clocks that may decide together what is old.
+pub const CLOCK_DIFFERENCE_MAX: Duration = Duration::from_mins(1);
 
 /// An order to place. The API has checked the form of its fields; the store checks products, stock and amounts.
 #[derive(Debug, Clone)]
@@ -208,7 +213,7 @@ pub trait Orders: Send + Sync + 'static {
 
     /// `pending` → `paid`; writes `payment.captured` (sequence first) and `order.paid`.
     ///
-    /// If the order was cancelled before the capture, the money must go back: the same transaction then writes
+    /// If the order was cancelled, or its payment failed, before the capture, the money must go back: the same transaction then writes
     /// `payment.captured` and a refund command, once, and the answer is [`Transition::Refused`].
     async fn mark_paid(
         &self,
@@ -273,8 +278,16 @@ pub trait Orders: Send + Sync + 'static {
         at: Timestamp,
     ) -> Result<Transition, StoreError>;
 
-    /// Deletes idempotency records older than `before`, at most `limit`; returns how many.
-    async fn expire_idempotency(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError>;
+    /// Deletes idempotency records that are [`IDEMPOTENCY_KEEP`] old, at most `limit`; returns how many. Their age is
+    /// counted to the earliest of `now`, the newest record and the server's own clock: a caller whose clock is ahead
+    /// deletes no record of the last day.
+    async fn expire_idempotency(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError>;
+
+    /// Fails when a server's clock and `now` are more than [`CLOCK_DIFFERENCE_MAX`] apart: neither may then decide that
+    /// data are old. A server that does not answer is skipped; an engine without a server has no second clock.
+    async fn check_clock(&self, _now: Timestamp) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// Whether the store can be used now; for readiness checks.
     async fn ping(&self) -> Result<(), StoreError>;

@@ -42,6 +42,8 @@ pub enum Passage {
     Arrives,
     /// It never takes effect; the caller gets an error without an answer.
     Lost,
+    /// A look-up by id finds nothing, as on a shard that the merchant has left; any other call is lost.
+    Astray,
     /// It takes effect after this time, but the caller gets an error without an answer at once. A read is lost.
     Late(Duration),
 }

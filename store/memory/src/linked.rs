@@ -57,11 +57,31 @@ impl<S: Send + 'static> Linked<S> {
         name: &'static str,
         see: impl FnOnce(&S) -> T + Send,
     ) -> Result<T, StoreError> {
+        self.see(name, see, || None).await
+    }
+
+    /// A look-up by id.
+    pub(super) async fn find<T: Send>(
+        &self,
+        name: &'static str,
+        see: impl FnOnce(&S) -> Option<T> + Send,
+    ) -> Result<Option<T>, StoreError> {
+        self.see(name, see, || Some(None)).await
+    }
+
+    async fn see<T: Send>(
+        &self,
+        name: &'static str,
+        see: impl FnOnce(&S) -> T + Send,
+        astray: impl FnOnce() -> Option<T> + Send,
+    ) -> Result<T, StoreError> {
         let call = Call { store: self.store, name, writes: false };
-        if self.link.request(call).await != Passage::Arrives {
-            return Err(self.unanswered(name));
-        }
-        let seen = self.look(see);
+        let seen = match self.link.request(call).await {
+            Passage::Arrives => Some(self.look(see)),
+            Passage::Astray => astray(),
+            Passage::Lost | Passage::Late(_) => None,
+        };
+        let seen = seen.ok_or_else(|| self.unanswered(name))?;
         if self.link.answer(call).await { Ok(seen) } else { Err(self.unanswered(name)) }
     }
 
@@ -74,7 +94,7 @@ impl<S: Send + 'static> Linked<S> {
         let call = Call { store: self.store, name, writes: true };
         match self.link.request(call).await {
             Passage::Arrives => {}
-            Passage::Lost => return Err(self.unanswered(name)),
+            Passage::Lost | Passage::Astray => return Err(self.unanswered(name)),
             Passage::Late(delay) => {
                 let state = Arc::clone(&self.state);
                 tokio::spawn(async move {

@@ -7,7 +7,9 @@ use base::Timestamp;
 use store::{
     domain::{Decision, MerchantId, Payment, PaymentAttempt, PaymentId, Refund, RefundId, RefundState},
     error::StoreError,
-    payments::{Begun, Decided, NewPayment, PaymentEntry, PaymentStore, RefundBegun, rejection},
+    payments::{
+        Begun, ChargeRecorded, Decided, NewPayment, PaymentEntry, PaymentStore, RefundBegun, rejection,
+    },
 };
 
 use super::{
@@ -87,6 +89,7 @@ impl PaymentsState {
             provider: new.provider,
             created_at: new.at,
             epoch: 0,
+            charge: None,
             decision: None,
             decided_at: None,
             refunds: Vec::new(),
@@ -106,6 +109,14 @@ impl PaymentsState {
             row.attempts.push(PaymentAttempt { epoch, worker, begun_at: at, note: None });
         });
         Begun::Attempt { epoch }
+    }
+
+    fn record_charge(&mut self, id: PaymentId, epoch: u64, reference: String) -> ChargeRecorded {
+        if let Some(answer) = rejection::charge_not_recorded(self.payment(id), epoch) {
+            return answer;
+        }
+        self.change(id, |row| row.payment.charge = Some(reference.clone()));
+        ChargeRecorded::Charge(reference)
     }
 
     fn decide(&mut self, id: PaymentId, epoch: u64, decision: Decision, at: Timestamp) -> Decided {
@@ -231,6 +242,18 @@ impl PaymentStore for MemoryPayments {
             Ok(())
         };
         self.0.write("note_attempt", keep).await
+    }
+
+    async fn record_charge(
+        &self,
+        id: PaymentId,
+        epoch: u64,
+        reference: &str,
+        _at: Timestamp,
+    ) -> Result<ChargeRecorded, StoreError> {
+        let reference = reference.to_owned();
+        let record = move |state: &mut PaymentsState, _| Ok(state.record_charge(id, epoch, reference));
+        self.0.write("record_charge", record).await
     }
 
     async fn record_decision(

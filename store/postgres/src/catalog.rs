@@ -1,7 +1,7 @@
 //! [`Catalog`]: products and stock.
 
 use async_trait::async_trait;
-use base::{Timestamp, TraceContext};
+use base::{Timestamp, TraceContext, postgres::Query};
 use store::{
     catalog::{Catalog, Category, InventoryPut, Product, ProductData, ProductFilter},
     domain::{MerchantId, Page, PageRequest},
@@ -9,13 +9,7 @@ use store::{
     rules::{rows, texts},
 };
 
-use super::{
-    PostgresOrders,
-    fault::PostgresFault,
-    router::ReadMode,
-    timestamps::Moment,
-    transaction::{Query, Unit},
-};
+use super::{PostgresOrders, fault::PostgresFault, router::ReadMode, timestamps::Moment, transaction::Unit};
 
 macro_rules! columns {
     () => {

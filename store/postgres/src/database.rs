@@ -8,20 +8,15 @@
 use std::sync::Arc;
 
 use base::{
-    Ambient,
+    Ambient, Timestamp,
     ids::Uuid,
-    postgres::{self, Database, OpenError, PostgresConfig, retry_serialization},
+    postgres::{self, Database, OpenError, PostgresConfig, Query, retry_serialization},
 };
 use futures::future::BoxFuture;
-use store::domain::MerchantId;
+use store::{domain::MerchantId, rules::columns::Columns};
 use tokio::sync::watch;
 
-use super::{
-    fault::PostgresFault,
-    fence,
-    notify::Wake,
-    transaction::{Query, Unit},
-};
+use super::{fault::PostgresFault, fence, notify::Wake, transaction::Unit};
 
 /// Broken connections replaced at most before the server is reported as unavailable.
 const BROKEN_MAX: u32 = 3;
@@ -74,6 +69,13 @@ impl OrderDatabase {
     /// The connections, for reads.
     pub(super) fn reads(&self) -> &Database {
         &self.connections.database
+    }
+
+    /// The server's clock.
+    pub(super) async fn clock(&self) -> Result<Timestamp, PostgresFault> {
+        let rows = self.reads().rows(sqlx::query("SELECT clock_timestamp() AS clock")).await?;
+        let row = rows.first().ok_or_else(|| PostgresFault::Sql(sqlx::Error::RowNotFound))?;
+        row.time("clock")
     }
 
     /// Changes whenever messages may have arrived.

@@ -29,6 +29,9 @@ pub(super) enum PostgresFault {
     /// The merchant does not live in this database.
     #[error("the merchant lives on another shard")]
     MerchantElsewhere,
+    /// Neither clock may decide what is old.
+    #[error("this machine's clock is {seconds} s ahead of the database server's")]
+    ClocksDiffer { seconds: i64 },
     /// Stored data breaks a rule: of the schema or of the types.
     #[error("{0}")]
     Corrupt(String),
@@ -72,6 +75,7 @@ impl Classified for PostgresFault {
             Self::ReadOnly | Self::MerchantMigrating | Self::MerchantElsewhere | Self::BatchEnded(_) => {
                 Class::Unavailable
             }
+            Self::ClocksDiffer { .. } => Class::Defect,
             Self::Corrupt(_) => Class::Corrupt,
             Self::Batch(fault) => fault.class(),
         }

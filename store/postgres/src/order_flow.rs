@@ -5,7 +5,10 @@ use base::{Timestamp, ids::Uuid};
 use store::{
     domain::{MerchantId, Order, OrderId, OrderStatus, OrderToken, Page, PageRequest, PaymentId, RefundId},
     error::StoreError,
-    orders::{CaptureFacts, NewOrder, Orders, PlaceOutcome, RefundFacts, RefundRequested, Transition},
+    orders::{
+        CLOCK_DIFFERENCE_MAX, CaptureFacts, NewOrder, Orders, PlaceOutcome, RefundFacts, RefundRequested,
+        Transition,
+    },
 };
 
 use super::{
@@ -31,10 +34,12 @@ pub(super) const LIST_BY_STATUS: &str = concat!(
 );
 pub(super) const REPLACE_TOKEN: &str =
     "UPDATE orders SET token_hash = $3, token_expires_at = $4 WHERE id = $1 AND merchant_id = $2";
-// Skips rows that another process locked to delete. By ctid: locked rows keep theirs.
+// Keeps `IDEMPOTENCY_KEEP`. Skips rows that another process locked to delete. By ctid: locked rows keep theirs.
 pub(super) const EXPIRE: &str = "
     DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM idempotency_keys WHERE created_at < $1 ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED))";
+        SELECT ctid FROM idempotency_keys
+        WHERE created_at < least($1, now(), (SELECT max(created_at) FROM idempotency_keys)) - interval '24 hours'
+        ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED))";
 
 #[async_trait]
 impl Orders for PostgresOrders {
@@ -196,8 +201,20 @@ impl Orders for PostgresOrders {
         recorded.await
     }
 
-    async fn expire_idempotency(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        Ok(self.router.in_turn(EXPIRE, before, limit).await?)
+    async fn expire_idempotency(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        Ok(self.router.in_turn(EXPIRE, now, limit).await?)
+    }
+
+    async fn check_clock(&self, now: Timestamp) -> Result<(), StoreError> {
+        for member in self.router.members() {
+            // A server that does not answer expires nothing either.
+            let Ok(server) = member.primary.clock().await else { continue };
+            let seconds = now.duration_since(server).as_secs();
+            if seconds.unsigned_abs() > CLOCK_DIFFERENCE_MAX.as_secs() {
+                return Err(PostgresFault::ClocksDiffer { seconds }.into());
+            }
+        }
+        Ok(())
     }
 
     /// One shard that answers is enough: its merchants can order. [`PostgresOrders::health`] reports each shard.

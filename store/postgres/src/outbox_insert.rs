@@ -1,13 +1,13 @@
 //! Outbox inserts: the messages of a unit as arguments of one statement, which writes them into the log and the queue
 //! in the order in which they were added.
 
+use base::postgres::Query;
 use store::rules::messages::Messages;
 
 use super::{
     fault::PostgresFault,
     row::{column, to_json},
     timestamps::Moment,
-    transaction::Query,
 };
 
 /// The rows of `messages` with their positions; [`bind`] binds `$1` to `$9`.

@@ -57,12 +57,26 @@ pub(super) const RECORDED: &str =
 
 /// Places the order; any result but [`PlaceOutcome::Placed`] changes nothing.
 pub(super) async fn place(unit: &mut Unit, new: &NewOrder) -> Result<PlaceOutcome, PostgresFault> {
-    match attempt(unit, slice::from_ref(new)).await? {
+    let orders = slice::from_ref(new);
+    let mut wanted = wanted(lines(orders));
+    let mut reserved = stock::reserve(unit, orders, &wanted).await?;
+    if reserved.len() < wanted.len() {
+        if let Some(answer) = why_not(unit, new, &reserved).await? {
+            unit.abandon();
+            return Ok(answer);
+        }
+        wanted.retain(|sku, _| reserved.iter().all(|stock| stock.sku != *sku));
+        reserved.extend(stock::reserve(unit, orders, &wanted).await?);
+    }
+    match store_reserved(unit, orders, &reserved).await? {
         Attempt::Placed(placed) => {
             placed.into_iter().next().ok_or_else(|| Damage("no order".to_owned()).into())
         }
         Attempt::Refused(answer) => Ok(answer),
-        Attempt::Short(reserved) => why_not(unit, new, &reserved).await,
+        // Only by a key that was stored meanwhile.
+        Attempt::Short => why_not(unit, new, &reserved)
+            .await?
+            .ok_or_else(|| Damage(format!("order {}: no line was rejected", new.id)).into()),
     }
 }
 
@@ -72,7 +86,8 @@ pub(super) async fn place_all(
     unit: &mut Unit,
     new: &[NewOrder],
 ) -> Result<Option<Vec<PlaceOutcome>>, PostgresFault> {
-    let attempt = attempt(unit, new).await?;
+    let reserved = stock::reserve(unit, new, &wanted(lines(new))).await?;
+    let attempt = store_reserved(unit, new, &reserved).await?;
     Ok(if let Attempt::Placed(placed) = attempt { Some(placed) } else { None })
 }
 
@@ -80,20 +95,24 @@ pub(super) async fn place_all(
 enum Attempt {
     /// All orders are placed, in the order given.
     Placed(Vec<PlaceOutcome>),
-    /// Only these products could be reserved; none when a key is taken.
-    Short(Vec<Stock>),
+    /// Not every product could be reserved, or a key is taken.
+    Short,
     /// One order is rejected.
     Refused(PlaceOutcome),
 }
 
-async fn attempt(unit: &mut Unit, new: &[NewOrder]) -> Result<Attempt, PostgresFault> {
+/// Stores orders whose products are reserved.
+async fn store_reserved(
+    unit: &mut Unit,
+    new: &[NewOrder],
+    reserved: &[Stock],
+) -> Result<Attempt, PostgresFault> {
     let wanted = wanted(lines(new));
-    let reserved = stock::reserve(unit, new, &wanted).await?;
     if reserved.len() < wanted.len() || new.iter().any(|new| new.lines.is_empty()) {
         unit.abandon();
-        return Ok(Attempt::Short(reserved));
+        return Ok(Attempt::Short);
     }
-    let orders: Vec<Order> = match new.iter().map(|new| place_order::assemble(new, &reserved)).collect() {
+    let orders: Vec<Order> = match new.iter().map(|new| place_order::assemble(new, reserved)).collect() {
         Ok(orders) => orders,
         Err(answer) => {
             unit.abandon();
@@ -101,7 +120,7 @@ async fn attempt(unit: &mut Unit, new: &[NewOrder]) -> Result<Attempt, PostgresF
         }
     };
     let bodies: Vec<String> = orders.iter().map(OrderView::of_new).collect();
-    store(unit, new, &orders, &bodies, &reserved, &wanted).await?;
+    store(unit, new, &orders, &bodies, reserved, &wanted).await?;
     let placed = orders.into_iter().zip(bodies);
     Ok(Attempt::Placed(
         placed.map(|(order, body)| PlaceOutcome::Placed { order: Box::new(order), body }).collect(),
@@ -149,13 +168,31 @@ async fn store(
     Ok(())
 }
 
-async fn why_not(unit: &mut Unit, new: &NewOrder, reserved: &[Stock]) -> Result<PlaceOutcome, PostgresFault> {
+/// The answer to an order of which only `reserved` could be reserved. `None` where the rest can be by now: a
+/// reservation that waits for a product's lock decides on the stock from before the wait, and only a later statement
+/// sees units that were released meanwhile.
+async fn why_not(
+    unit: &mut Unit,
+    new: &NewOrder,
+    reserved: &[Stock],
+) -> Result<Option<PlaceOutcome>, PostgresFault> {
     let query = sqlx::query(RECORDED).bind(new.merchant.0).bind(&new.idempotency.key);
     if let Some(row) = unit.row(query).await? {
-        return recorded(new, &row);
+        return recorded(new, &row).map(Some);
     }
-    let known = stock::look(unit, new.merchant, &wanted(lines(slice::from_ref(new)))).await?;
-    Ok(place_order::refuse(new, reserved, &known)?)
+    let wanted = wanted(lines(slice::from_ref(new)));
+    let known = stock::look(unit, new.merchant, &wanted).await?;
+    let is_enough = |(sku, quantity): (&&str, &i64)| {
+        let is_reserved = reserved.iter().any(|stock| stock.sku == **sku);
+        is_reserved
+            || known
+                .get(*sku)
+                .is_some_and(|(currency, available)| *currency == new.currency && available >= quantity)
+    };
+    if !wanted.is_empty() && wanted.iter().all(is_enough) {
+        return Ok(None);
+    }
+    Ok(Some(place_order::refuse(new, reserved, &known)?))
 }
 
 fn recorded(new: &NewOrder, row: &PgRow) -> Result<PlaceOutcome, PostgresFault> {

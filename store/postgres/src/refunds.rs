@@ -23,10 +23,10 @@ use super::{
 
 const GIVE: &str = concat!(
     "UPDATE orders SET refunded_minor = refunded_minor + $2, updated_at = $3,
-         status = CASE WHEN status <> 'cancelled' AND refunded_minor + $2 = total_minor THEN 'refunded' ELSE status END,
+         status = CASE WHEN status IN ('paid', 'fulfilled') AND refunded_minor + $2 = total_minor THEN 'refunded' ELSE status END,
          event_sequence = event_sequence
-             + CASE WHEN status <> 'cancelled' AND refunded_minor + $2 = total_minor THEN 2 ELSE 1 END
-     WHERE id = $1 AND status IN ('paid', 'fulfilled', 'cancelled') AND captured_minor IS NOT NULL
+             + CASE WHEN status IN ('paid', 'fulfilled') AND refunded_minor + $2 = total_minor THEN 2 ELSE 1 END
+     WHERE id = $1 AND status IN ('paid', 'fulfilled', 'cancelled', 'payment_failed') AND captured_minor IS NOT NULL
          AND $2 > 0 AND refunded_minor + $2 <= total_minor
      RETURNING ",
     columns!()

@@ -1,11 +1,12 @@
 //! Stock: reserved with an order, released or shipped later. One statement each, whatever the number of lines.
 //!
 //! Guarantees: a statement first locks all its products, by sku, and only then decides. So concurrent statements cannot
-//! deadlock, and the rows a statement decided on do not change before the commit.
+//! deadlock, and the rows a statement decided on do not change before the commit. A statement that waited for a lock
+//! may decide on the stock from before the wait; one after it, in the same unit, decides on the newest.
 
 use std::collections::BTreeMap;
 
-use base::Timestamp;
+use base::{Timestamp, postgres::Query};
 use store::{
     domain::{Currency, MerchantId, Order},
     orders::NewOrder,
@@ -16,11 +17,7 @@ use store::{
     },
 };
 
-use super::{
-    fault::PostgresFault,
-    timestamps::Moment,
-    transaction::{Query, Unit},
-};
+use super::{fault::PostgresFault, timestamps::Moment, transaction::Unit};
 
 /// Locks the wanted products (`$1` merchant, `$2` skus, `$3` quantities) in the order of their skus. `NO KEY`, so that
 /// foreign keys to products do not wait for it. The planner does not know the array's length and might hash the

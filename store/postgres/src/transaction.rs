@@ -3,14 +3,14 @@
 //! Guarantees: a unit that fails, is abandoned or is dropped changes nothing. Behind a pooler every statement is
 //! unnamed. [`super::database`] begins, ends and repeats units.
 
-use base::{Ambient, Timestamp, postgres::Transaction};
-use sqlx::{Postgres, postgres::PgRow};
+use base::{
+    Ambient, Timestamp,
+    postgres::{Query, Transaction},
+};
+use sqlx::postgres::PgRow;
 use store::rules::messages::Messages;
 
 use super::{fault::PostgresFault, outbox_insert};
-
-/// A statement with its arguments.
-pub(super) type Query<'q> = sqlx::query::Query<'q, Postgres, sqlx::postgres::PgArguments>;
 
 /// A transaction in progress.
 pub(super) struct Unit {

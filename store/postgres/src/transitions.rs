@@ -4,7 +4,7 @@
 use base::{
     Timestamp,
     ids::{Uuid, floor},
-    postgres::Database,
+    postgres::{Database, Query},
 };
 use sqlx::postgres::PgRow;
 use store::{
@@ -21,7 +21,7 @@ use super::{
     order_row::{self, columns},
     refunds, stock,
     timestamps::Moment,
-    transaction::{Query, Unit},
+    transaction::Unit,
 };
 
 pub(super) const PAY: &str = concat!(
@@ -33,7 +33,7 @@ pub(super) const PAY: &str = concat!(
 const CAPTURE_LATE: &str = concat!(
     "UPDATE orders SET payment_id = $2, provider_reference = $3, captured_minor = $4,
          event_sequence = event_sequence + 1, updated_at = $5
-     WHERE id = $1 AND status = 'cancelled' AND captured_minor IS NULL RETURNING ",
+     WHERE id = $1 AND status IN ('cancelled', 'payment_failed') AND captured_minor IS NULL RETURNING ",
     columns!()
 );
 const FAIL: &str = concat!(
@@ -77,8 +77,8 @@ pub(super) async fn mark_paid(
     Ok(Transition::Now(Box::new(order)))
 }
 
-/// A capture for an order that is not pending. For a cancelled order the money is refunded, once: `captured_minor`
-/// tells whether the capture was recorded before.
+/// A capture for an order that is not pending. Where the order ended otherwise the money is refunded, once:
+/// `captured_minor` tells whether the capture was recorded before.
 async fn not_paid(
     unit: &mut Unit,
     id: OrderId,

@@ -1,7 +1,7 @@
 //! [`Verifications`]: verification of mail addresses. The rows of one address are locked together, oldest first.
 
 use async_trait::async_trait;
-use base::Timestamp;
+use base::{Timestamp, postgres::Query};
 use store::{
     customers::{Account, PasswordHash, email_key},
     domain::{CustomerId, MerchantId, VerificationId},
@@ -18,12 +18,8 @@ use store::{
 };
 
 use super::{
-    PostgresOrders, customers,
-    fault::PostgresFault,
-    router::ReadMode,
-    row::get,
-    timestamps::Moment,
-    transaction::{Query, Unit},
+    PostgresOrders, customers, fault::PostgresFault, router::ReadMode, row::get, timestamps::Moment,
+    transaction::Unit,
 };
 
 // Waits for a concurrent request with the same key, and then sees its row.
@@ -35,11 +31,21 @@ const SURPLUS: &str = "
     DELETE FROM verifications WHERE merchant_id = $1 AND id = ANY (ARRAY(
         SELECT id FROM verifications WHERE merchant_id = $1 AND email_key = $2 AND purpose = $3
         ORDER BY id DESC OFFSET $4))";
-pub(super) const BY_KEY: &str = "SELECT * FROM verifications WHERE merchant_id = $1 AND idempotency_key = $2";
-pub(super) const BY_ID: &str = "SELECT * FROM verifications WHERE merchant_id = $1 AND id = $2";
-pub(super) const BY_TOKEN: &str = "SELECT * FROM verifications WHERE merchant_id = $1 AND token_hash = $2";
-pub(super) const OF_EMAIL: &str =
-    "SELECT * FROM verifications WHERE merchant_id = $1 AND email_key = $2 ORDER BY id FOR UPDATE";
+/// Selects requests of one merchant. With named columns, because a prepared `SELECT *` fails for the lifetime of a
+/// connection once a column is added.
+macro_rules! select {
+    ($condition:literal) => {
+        concat!(
+            "SELECT merchant_id, id, purpose, email, email_key, name, password_hash, token_hash, minted_at, \
+             mailed_at, created_at FROM verifications WHERE merchant_id = $1 AND ",
+            $condition
+        )
+    };
+}
+pub(super) const BY_KEY: &str = select!("idempotency_key = $2");
+pub(super) const BY_ID: &str = select!("id = $2");
+pub(super) const BY_TOKEN: &str = select!("token_hash = $2");
+pub(super) const OF_EMAIL: &str = select!("email_key = $2 ORDER BY id FOR UPDATE");
 const MINT: &str =
     "UPDATE verifications SET token_hash = $3, minted_at = $4 WHERE merchant_id = $1 AND id = $2";
 const MAILED: &str = "UPDATE verifications SET mailed_at = $3 WHERE merchant_id = $1 AND id = $2";

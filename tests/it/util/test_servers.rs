@@ -4,7 +4,7 @@
 
 use std::ffi::OsStr;
 
-use base::{Ambient, postgres::scratch::Scratch};
+use base::{Ambient, testing::scratch::Scratch};
 use reqwest::{Method, StatusCode};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use store::{
     domain::{KeyId, MerchantId},
     merchants::{KeyRecord, KeyScope, Merchants},
 };
-use store_cassandra::{CassandraPayments, scratch::Keyspace};
+use store_cassandra::{CassandraPayments, testing::Keyspace};
 use store_postgres::PostgresOrders;
 use tempfile::TempDir;
 
@@ -42,7 +42,7 @@ impl TestServers {
 
     /// The same with this replication of payments.
     pub(crate) async fn open_with(replication: &str) -> Option<Self> {
-        let missing = missing_broker().map(str::to_owned).or_else(base::postgres::scratch::skipped);
+        let missing = missing_broker().map(str::to_owned).or_else(base::testing::scratch::skipped);
         let smtp =
             std::env::var("ORDERWORKS_TEST_SMTP_URL").map_err(|_| "ORDERWORKS_TEST_SMTP_URL is not set");
         if let Some(why) = missing.or(smtp.clone().err().map(str::to_owned)) {

@@ -76,7 +76,7 @@ impl<M: ShareKey, E: ShareKey> Shares<M, E> {
     }
 
     fn turn(&self, state: &mut SharesState<M, E>, slot: PostSlot<M, E>, age: Duration) -> Duration {
-        match state.turn(slot, &self.limits, Instant::now(), TURN_MAX) {
+        match state.turn(slot, &self.limits, Instant::now()) {
             Some(wait) => wait.max(TURN_MIN) + self.ambient.jitter(TURN_MIN),
             None => self.later_half(age.clamp(TURN_MAX, WAIT_MAX)),
         }

@@ -4,7 +4,7 @@ use std::{collections::HashMap, fmt::Display, hash::Hash, time::Duration};
 
 use tokio::time::Instant;
 
-use super::limits::{FAILURES_MAX, ShareLimits, rest_of};
+use super::limits::{FAILURES_MAX, ShareLimits, TURN_MAX, rest_of};
 
 /// Most endpoints with failures, and most lanes of merchants, that are remembered; about 100 bytes each.
 pub(super) const REMEMBERED_MAX: usize = 8192;
@@ -130,13 +130,12 @@ impl<M: ShareKey, E: ShareKey> SharesState<M, E> {
     }
 
     /// Assigns the next turn of a merchant, one step after the previous one, and returns the wait for it; `None` where
-    /// the wait exceeds `longest` or too many merchants wait.
+    /// the wait exceeds [`TURN_MAX`] or too many merchants wait.
     pub(super) fn turn(
         &mut self,
         slot: PostSlot<M, E>,
         limits: &ShareLimits,
         now: Instant,
-        longest: Duration,
     ) -> Option<Duration> {
         let key = (slot.merchant, slot.slow);
         if self.lanes.len() >= REMEMBERED_MAX && !self.lanes.contains_key(&key) {
@@ -149,7 +148,7 @@ impl<M: ShareKey, E: ShareKey> SharesState<M, E> {
         let slots = u32::try_from(lane_max(limits, slot.slow)).unwrap_or(u32::MAX);
         let at = lane.line.max(now) + lane.took / slots;
         let wait = at.saturating_duration_since(now);
-        if wait > longest {
+        if wait > TURN_MAX {
             return None;
         }
         lane.line = at;

@@ -22,6 +22,8 @@ pub(crate) enum InjectedFault {
     StoreLate,
     /// A store takes seconds.
     StoreSlow,
+    /// A store does not find a record by its id.
+    StoreAstray,
     /// The provider says that it cannot work now.
     ProviderBusy,
     /// The provider never gets the request.

@@ -42,6 +42,8 @@ pub(crate) struct Deployment {
     pub(crate) queue: SimQueue,
     pub(crate) registry: Registry<Env>,
     mailer: Mailer,
+    /// See [`Mutation::EndUnfound`].
+    pub(crate) ends_unfound: bool,
     /// Cloned by each customer and merchant with open requests.
     pub(crate) busy: Arc<()>,
     began: Instant,
@@ -73,8 +75,7 @@ impl Deployment {
         if mutation == Some(Mutation::NoEpochCheck) {
             payments = payments.unfenced();
         }
-        let fresh_keys = mutation == Some(Mutation::FreshKeys);
-        let provider = SimProvider::new(chance.clone(), trace.clone(), watch.clone(), fresh_keys);
+        let provider = SimProvider::new(chance.clone(), trace.clone(), watch.clone(), mutation);
         let acks_first = mutation == Some(Mutation::AckBeforeWrite);
         let queue = SimQueue::new(chance.clone(), trace.clone(), watch.clone(), ambient.clone(), acks_first);
         let mut orders = MemoryOrders::new(ambient.clone(), watch.clone());
@@ -87,6 +88,7 @@ impl Deployment {
             provider,
             mailer: Mailer::through(outside.clone(), SENDER).map_err(|error| error.to_string())?,
             registry: workers::registry().map_err(|error| error.to_string())?,
+            ends_unfound: mutation == Some(Mutation::EndUnfound),
             busy: Arc::default(),
             chance,
             trace,

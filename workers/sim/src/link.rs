@@ -42,6 +42,9 @@ impl Link for FaultyLink {
         if self.fails(InjectedFault::StoreRequestLost, call) {
             return Passage::Lost;
         }
+        if call.name.ends_with("_by_id") && self.fails(InjectedFault::StoreAstray, call) {
+            return Passage::Astray;
+        }
         if call.writes && self.fails(InjectedFault::StoreLate, call) {
             return Passage::Late(self.chance.some_time(LATE_MAX));
         }

@@ -9,6 +9,10 @@ pub enum Mutation {
     NoEpochCheck,
     /// Each call to the provider has a key of its own, so a repeated call is a new charge.
     FreshKeys,
+    /// The provider captures the charge that was created last, not the one that is recorded.
+    UnrecordedCharge,
+    /// A job that does not find its subject ends at once.
+    EndUnfound,
     /// A message that a relay cannot read is marked as sent.
     SkipUnreadable,
 }

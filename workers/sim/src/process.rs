@@ -4,7 +4,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use jobs::testing::run_delivery;
+use jobs::{engine::Settlement, testing::run_delivery};
 use tokio_util::sync::CancellationToken;
 use workers::relay::Relay;
 
@@ -62,7 +62,13 @@ async fn slot(world: &Deployment, name: &str, consumer: u64, env: workers::Env) 
             format!("{name} {} {} of {subject}, attempt {attempt}", envelope.id, envelope.kind)
         });
         let receipt = delivery.receipt;
-        let settlement = run_delivery(&world.registry, delivery, env.clone(), &ambient).await;
+        let mut settlement = run_delivery(&world.registry, delivery, env.clone(), &ambient).await;
+        if world.ends_unfound
+            && let Settlement::Retry { error, .. } = &settlement
+            && error.ends_with("_not_found")
+        {
+            settlement = Settlement::Cancelled { error: error.clone() };
+        }
         world.queue.settle(receipt, settlement);
     }
 }

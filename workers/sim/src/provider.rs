@@ -1,6 +1,7 @@
 //! Simulated payment provider: another company's ledger behind an unreliable connection.
 //!
-//! Keeps the contract of [`PaymentProvider`]: a call repeated under its key takes effect once. A request in flight
+//! Keeps the contract of [`PaymentProvider`]: in one half of the runs it remembers keys for ever, in the other it forgets
+//! them at once and charges are created before they are captured. A charge takes effect once. A request in flight
 //! arrives whether or not its caller still waits.
 
 use std::{
@@ -13,11 +14,12 @@ use async_trait::async_trait;
 use store::domain::OrderId;
 use tokio::sync::oneshot;
 use workers::provider::{
-    CaptureRequest, ChargeOutcome, ChargeQuery, EntryKind, PaymentProvider, ProviderError, RefundOutcome,
-    RefundRequest,
+    CaptureRequest, ChargeOutcome, ChargeQuery, Created, EntryKind, PaymentProvider, ProviderError,
+    RefundOutcome, RefundRequest,
 };
 
 use crate::{
+    Mutation,
     chance::{Chance, InjectedFault, pause},
     trace::Trace,
     watch::Watch,
@@ -44,8 +46,8 @@ pub(crate) struct SimProvider {
     chance: Arc<Chance>,
     trace: Arc<Trace>,
     watch: Arc<Watch>,
-    /// Mutation: takes each charge under a key of its own.
-    fresh_keys: bool,
+    mutation: Option<Mutation>,
+    creates_first: bool,
     books: Arc<Mutex<ProviderState>>,
 }
 
@@ -55,12 +57,21 @@ struct ProviderState {
     charges: BTreeMap<String, ChargeOutcome>,
     refunds: BTreeMap<String, RefundOutcome>,
     calls: BTreeMap<OrderId, u32>,
+    /// The charge created last for each order, and the number of all.
+    created: BTreeMap<OrderId, String>,
+    charges_created: u32,
     on_their_way: usize,
 }
 
 impl SimProvider {
-    pub(crate) fn new(chance: Arc<Chance>, trace: Arc<Trace>, watch: Arc<Watch>, fresh_keys: bool) -> Self {
-        Self { chance, trace, watch, fresh_keys, books: Arc::default() }
+    pub(crate) fn new(
+        chance: Arc<Chance>,
+        trace: Arc<Trace>,
+        watch: Arc<Watch>,
+        mutation: Option<Mutation>,
+    ) -> Self {
+        let creates_first = chance.one_in(2);
+        Self { chance, trace, watch, mutation, creates_first, books: Arc::default() }
     }
 
     pub(crate) fn ledger(&self) -> Vec<Entry> {
@@ -135,8 +146,10 @@ impl SimProvider {
     }
 
     fn charge(&self, request: &CaptureRequest) -> Result<ChargeOutcome, ProviderError> {
-        let key = &request.idempotency_key;
         let mut books = self.books();
+        let newest =
+            books.created.get(&request.order).filter(|_| self.mutation == Some(Mutation::UnrecordedCharge));
+        let key = &newest.or(request.charge.as_ref()).unwrap_or(&request.idempotency_key).clone();
         if let Some(outcome) = books.charges.get(key) {
             return Ok(outcome.clone());
         }
@@ -148,6 +161,7 @@ impl SimProvider {
                 return Err(ProviderError::Unavailable { retry_after: None });
             }
             "pm_card_chargeDeclined" => ChargeOutcome::Declined { code: "card_declined".to_owned() },
+            _ if self.creates_first => ChargeOutcome::Captured { reference: key.clone() },
             _ => ChargeOutcome::Captured { reference: format!("ch_{}", books.ledger.len() + 1) },
         };
         books.charges.insert(key.clone(), outcome.clone());
@@ -213,17 +227,42 @@ impl PaymentProvider for SimProvider {
         "simulated"
     }
 
+    fn creates_first(&self) -> bool {
+        self.creates_first
+    }
+
+    async fn create(&self, request: &CaptureRequest) -> Result<Created, ProviderError> {
+        let order = request.order;
+        self.exchange("create", move |provider| {
+            let mut books = provider.books();
+            books.charges_created += 1;
+            let charge = format!("pi_{}", books.charges_created);
+            books.created.insert(order, charge.clone());
+            Ok(Created::Charge(charge))
+        })
+        .await
+    }
+
     async fn capture(&self, request: &CaptureRequest) -> Result<ChargeOutcome, ProviderError> {
         let mut request = request.clone();
-        if self.fresh_keys {
+        if self.mutation == Some(Mutation::FreshKeys) {
             request.idempotency_key = self.chance.below(u64::MAX).to_string();
         }
         self.exchange("capture", move |provider| provider.charge(&request)).await
     }
 
     async fn find(&self, charge: &ChargeQuery) -> Result<Option<ChargeOutcome>, ProviderError> {
-        let key = charge.idempotency_key.clone();
+        let key = charge.charge.clone().unwrap_or_else(|| charge.idempotency_key.clone());
         self.exchange("find", move |provider| Ok(provider.books().charges.get(&key).cloned())).await
+    }
+
+    async fn abandon(&self, charge: &ChargeQuery) -> Result<Option<ChargeOutcome>, ProviderError> {
+        let Some(charge) = charge.charge.clone() else { return self.find(charge).await };
+        let declined = ChargeOutcome::Declined { code: "payment_canceled".to_owned() };
+        self.exchange("abandon", move |provider| {
+            Ok(Some(provider.books().charges.entry(charge).or_insert(declined).clone()))
+        })
+        .await
     }
 
     async fn refund(&self, request: &RefundRequest) -> Result<RefundOutcome, ProviderError> {

@@ -7,7 +7,10 @@
 //! 2. each refund is reserved, ended and recorded under its id. A refund made by hand at the provider gets an id
 //!    derived from the provider's.
 //!
-//! A contradiction to a record needs manual action: it raises an alarm, once per report, and the record stays.
+//! Money captured for a payment that ended as declined is refunded at once: the order has ended, and nobody else would
+//! give it back.
+//!
+//! Any other contradiction to a record needs manual action: it raises an alarm, once per report, and the record stays.
 
 use std::time::Duration;
 
@@ -19,12 +22,12 @@ use store::{
 };
 
 use super::{
-    PROVIDER_ATTEMPTS_MAX, PROVIDER_BACKOFF, charge_payment, provider_failure, refund_payment::RefundPayment,
-    unless_paused,
+    PROVIDER_ATTEMPTS_MAX, PROVIDER_BACKOFF, charge_payment, not_found, provider_failure,
+    refund_payment::RefundPayment, unless_paused,
 };
 use crate::{
     env::Env,
-    provider::{ChargeOutcome, RefundOutcome, RefundReport},
+    provider::{ChargeOutcome, RefundOutcome, RefundReport, RefundRequest, refund_key},
     queues::PAYMENTS,
 };
 
@@ -54,7 +57,7 @@ impl Job for ApplyProviderReport {
         let report = env.provider.report(&self.reference).await.map_err(provider_failure)?;
         let Some(report) = report else { return Err(JobError::cancel("charge_not_found")) };
         let Some(payment) = env.payments.payment(PaymentId::of_order(self.order)).await? else {
-            return Err(JobError::cancel("payment_not_found"));
+            return Err(not_found(ctx, "payment"));
         };
         let agrees = report.order == Some(self.order)
             && report.amount_minor == payment.amount_minor
@@ -63,6 +66,11 @@ impl Job for ApplyProviderReport {
         if !agrees {
             self.alarm("charge does not match its order");
             return Err(JobError::cancel("another_charge"));
+        }
+        if let (Some(Decision::Declined { .. }), Some(ChargeOutcome::Captured { reference })) =
+            (&payment.decision, &report.outcome)
+        {
+            return self.refund_late_capture(ctx, &payment, reference, &report.refunds).await;
         }
         if let Some(outcome) = report.outcome {
             self.settle(ctx, &payment, outcome).await?;
@@ -88,6 +96,38 @@ impl ApplyProviderReport {
             return Err(JobError::cancel("captured_twice_or_after_its_end"));
         }
         charge_payment::learn(ctx, self.order, payment, outcome).await
+    }
+
+    /// Refunds what is left of the charge, under an id derived from it: repeating that moves no more money. The payment
+    /// has no capture that could hold the refund; the provider keeps the record.
+    async fn refund_late_capture(
+        &self,
+        ctx: &JobContext<Env>,
+        payment: &Payment,
+        charge: &str,
+        refunds: &[RefundReport],
+    ) -> Result<(), JobError> {
+        let id = RefundId::derived(payment.id.0, charge);
+        let other = refunds.iter().filter(|refund| refund.refund != Some(id));
+        let other = other.filter(|refund| matches!(refund.outcome, RefundOutcome::Done { .. }));
+        let left = payment.amount_minor - other.map(|refund| refund.amount_minor).sum::<i64>();
+        if left <= 0 {
+            return Ok(());
+        }
+        let request = RefundRequest {
+            idempotency_key: refund_key(id),
+            charge: charge.to_owned(),
+            amount_minor: left,
+            currency: payment.currency,
+            order: self.order,
+        };
+        match ctx.env.provider.refund(&request).await.map_err(provider_failure)? {
+            RefundOutcome::Done { reference } => {
+                tracing::warn!(order.id = %self.order, charge, reference, "late capture refunded");
+            }
+            RefundOutcome::Refused { .. } => self.alarm("late capture cannot be refunded"),
+        }
+        Ok(())
     }
 
     async fn settle_refund(

@@ -3,14 +3,17 @@
 //! The steps, and what a crash after each of them leaves:
 //! 1. open the payment (id derived from the order): opening again returns the same payment;
 //! 2. begin an attempt, whose epoch fences off all earlier attempts: the next run gets a higher epoch;
-//! 3. call the provider under the payment's key: the next call under it gets the same answer and moves no money;
-//! 4. record the decision, only with the newest epoch: the next run finds the decision at step 2 and continues with it.
+//! 3. create the charge at the provider, where it works so, without moving money: the next run creates another one;
+//! 4. record the charge, only with the newest epoch: the next run finds it at step 1 and looks it up. Only a recorded
+//!    charge is captured, so there is one;
+//! 5. capture it, or call the provider under the payment's key: repeating that moves no money;
+//! 6. record the decision, only with the newest epoch: the next run finds the decision at step 2 and continues with it.
 //!    A run that was fenced off retries until there is a decision;
-//! 5. change the order's state in its own store, with its events: repeating that changes nothing.
+//! 7. change the order's state in its own store, with its events: repeating that changes nothing.
 //!
-//! No answer at step 3 means "unknown": the provider is asked by key before anything else happens. An order that was
-//! cancelled while a charge was in flight is not charged any more, but a charge that did happen is found and recorded,
-//! so that its money is refunded.
+//! No answer at step 5 means "unknown": the provider is asked for the charge before anything else happens. An order that
+//! was cancelled while a charge was in flight is not charged any more: its charge is ended at the provider, or found
+//! captured and recorded, so that its money is refunded.
 
 use std::time::Duration;
 
@@ -18,22 +21,27 @@ use base::{Timestamp, time::between};
 use jobs::{Backoff, Job, JobContext, JobError, Priority};
 use serde::{Deserialize, Serialize};
 use store::{
-    StoreError,
     domain::{Decision, Order, OrderId, OrderStatus, Payment, PaymentId},
     orders::{CaptureFacts, Transition},
-    payments::{Begun, Decided, NewPayment},
+    payments::{Begun, ChargeRecorded, Decided, NewPayment},
 };
 
-use super::{PROVIDER_ATTEMPTS_MAX, PROVIDER_BACKOFF, provider_failure, query_of, unless_paused};
+use super::{
+    PROVIDER_ATTEMPTS_MAX, PROVIDER_BACKOFF, not_found, provider_failure, query_of, same_provider,
+    unless_paused,
+};
 use crate::{
     env::Env,
-    provider::{CaptureRequest, ChargeOutcome, ProviderError, capture_key},
+    provider::{CaptureRequest, ChargeOutcome, ChargeQuery, Created, ProviderError, capture_key},
     queues::PAYMENTS,
 };
 
-/// Deadline of the capture call, whatever the provider's own limits are; the job's timeout leaves room for the lookup
-/// after it.
+/// Deadlines of the calls; the job's timeout leaves room for the lookup after them.
+const CREATE_TIMEOUT: Duration = Duration::from_secs(5);
 const CAPTURE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Decline code of a payment whose order ended before its charge was created.
+const ORDER_ENDED: &str = "order_ended";
+const FENCED_OFF: &str = "fenced_off_by_a_newer_attempt";
 /// How long after the begin of an attempt its call may still reach the provider, and how long after a cancellation a
 /// run that has not read it may still call: the job's timeout with a wide margin.
 const CALL_STRAY_MAX: Duration = Duration::from_mins(3);
@@ -59,15 +67,12 @@ impl Job for ChargePayment {
 
     async fn run(&self, ctx: &JobContext<Env>) -> Result<(), JobError> {
         let Some(order) = ctx.env.orders.order_by_id(self.order).await? else {
-            return Err(JobError::cancel("order_not_found"));
+            return Err(not_found(ctx, "order"));
         };
         match order.status {
             OrderStatus::Pending => charge(ctx, &order).await,
-            OrderStatus::Cancelled => find_stray_charge(ctx, &order).await,
-            OrderStatus::Paid
-            | OrderStatus::Fulfilled
-            | OrderStatus::PaymentFailed
-            | OrderStatus::Refunded => Ok(()),
+            OrderStatus::Cancelled | OrderStatus::PaymentFailed => find_stray_charge(ctx, &order).await,
+            OrderStatus::Paid | OrderStatus::Fulfilled | OrderStatus::Refunded => Ok(()),
         }
     }
 }
@@ -76,17 +81,33 @@ async fn charge(ctx: &JobContext<Env>, order: &Order) -> Result<(), JobError> {
     let env = &ctx.env;
     unless_paused(env)?;
     let payment = env.payments.open_payment(new_payment(ctx, order)).await?;
+    if payment.decision.is_none() {
+        same_provider(env, &payment)?;
+    }
     let epoch = match env.payments.begin_attempt(payment.id, &env.worker, ctx.ambient.now()).await? {
         Begun::Attempt { epoch } => epoch,
         Begun::Decided(decision) => return apply(ctx, order.id, &payment, decision).await,
         Begun::NotFound => return Err(JobError::retry("payment_not_found")),
     };
-    match ask_provider(ctx, &payment).await? {
+    match ask_provider(ctx, &payment, epoch).await {
         Ok(outcome) => record(ctx, order.id, &payment, epoch, outcome).await,
-        Err(error) => {
+        Err(Unanswered::Provider(error)) => {
             env.payments.annotate_attempt(payment.id, epoch, &error.to_string(), ctx.ambient.now()).await?;
             Err(provider_failure(error))
         }
+        Err(Unanswered::Job(error)) => Err(error),
+    }
+}
+
+/// Why a charge has no outcome.
+enum Unanswered {
+    Provider(ProviderError),
+    Job(JobError),
+}
+
+impl From<ProviderError> for Unanswered {
+    fn from(error: ProviderError) -> Self {
+        Self::Provider(error)
     }
 }
 
@@ -103,39 +124,72 @@ fn new_payment(ctx: &JobContext<Env>, order: &Order) -> NewPayment {
     }
 }
 
-/// Requests the charge. Looks it up first where the provider may have forgotten its key, and afterwards where the call
+/// Requests the charge. Looks it up first where an earlier attempt may have captured it, and afterwards where the call
 /// got no answer.
 async fn ask_provider(
     ctx: &JobContext<Env>,
     payment: &Payment,
-) -> Result<Result<ChargeOutcome, ProviderError>, StoreError> {
+    epoch: u64,
+) -> Result<ChargeOutcome, Unanswered> {
     let provider = &ctx.env.provider;
-    let age = between(payment.created_at, ctx.ambient.now());
-    if age > provider.keys_kept() {
-        match provider.find(&query_of(ctx, payment).await?).await {
-            Ok(None) => {}
-            Ok(Some(known)) => return Ok(Ok(known)),
-            Err(error) => return Ok(Err(error)),
-        }
-    }
-    let request = CaptureRequest {
+    let mut request = CaptureRequest {
         idempotency_key: capture_key(payment.id),
         amount_minor: payment.amount_minor,
         currency: payment.currency,
         method: payment.method.clone(),
         order: payment.order,
         payment: payment.id,
+        attempt: epoch,
+        charge: payment.charge.clone(),
     };
-    let answer = tokio::time::timeout(CAPTURE_TIMEOUT, provider.capture(&request)).await;
-    let unknown = match answer.unwrap_or(Err(ProviderError::Unknown { cause: "timeout" })) {
+    if request.charge.is_some() {
+        if let Some(known) = provider.find(&query_of(payment)).await? {
+            return Ok(known);
+        }
+    } else if provider.creates_first() {
+        match within(CREATE_TIMEOUT, provider.create(&request)).await? {
+            Created::Charge(created) => {
+                request.charge = Some(record_charge(ctx, payment.id, epoch, created).await?);
+            }
+            Created::Declined { code } => return Ok(ChargeOutcome::Declined { code }),
+        }
+    }
+    let unknown = match within(CAPTURE_TIMEOUT, provider.capture(&request)).await {
         Err(error) if error.may_have_happened() => error,
-        settled => return Ok(settled),
+        settled => return Ok(settled?),
     };
     tracing::warn!(job.id = %ctx.id, payment.id = %payment.id, error = %unknown, "charge outcome unknown, looking it up");
-    // The answer "there is none" is definite, but says nothing about a call still in flight. So nothing is decided: the
-    // next attempt calls again under the same key, which moves money once, whichever call arrives first.
-    let found = provider.find(&query_of(ctx, payment).await?).await;
-    Ok(found.and_then(|found| found.ok_or(unknown)))
+    // No outcome says nothing about a call still in flight. So nothing is decided: the next attempt asks for the same
+    // charge, which moves money once, whichever call arrives first.
+    let query = ChargeQuery { charge: request.charge, ..query_of(payment) };
+    Ok(provider.find(&query).await?.ok_or(unknown)?)
+}
+
+/// Records the charge before it can move money. Where an earlier attempt recorded another one, that one must be looked
+/// up first.
+async fn record_charge(
+    ctx: &JobContext<Env>,
+    payment: PaymentId,
+    epoch: u64,
+    created: String,
+) -> Result<String, Unanswered> {
+    let recorded = ctx.env.payments.record_charge(payment, epoch, &created, ctx.ambient.now()).await;
+    let again = match recorded.map_err(|error| Unanswered::Job(error.into()))? {
+        ChargeRecorded::Charge(recorded) if recorded == created => return Ok(recorded),
+        ChargeRecorded::Charge(_) => "another_charge_is_recorded",
+        ChargeRecorded::Decided(_) => "decided_meanwhile",
+        ChargeRecorded::Stale { .. } => FENCED_OFF,
+        ChargeRecorded::NotFound => "payment_not_found",
+    };
+    Err(Unanswered::Job(JobError::retry(again)))
+}
+
+/// Bounds a call, whatever the provider's own limits are.
+async fn within<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, ProviderError>>,
+) -> Result<T, ProviderError> {
+    tokio::time::timeout(limit, call).await.unwrap_or(Err(ProviderError::Unknown { cause: "timeout" }))
 }
 
 async fn record(
@@ -157,7 +211,7 @@ async fn record(
             // need not repeat that run: a consumer that lost its lease may begin an attempt after its successor did. So
             // this job is retried until there is a decision.
             tracing::info!(payment.id = %payment.id, epoch, current_epoch, "fenced off by a newer attempt");
-            Err(JobError::retry("fenced_off_by_a_newer_attempt"))
+            Err(JobError::retry(FENCED_OFF))
         }
         Decided::NotFound => Err(JobError::retry("payment_not_found")),
     }
@@ -182,6 +236,10 @@ async fn apply(
     };
     match moved {
         Transition::Now(_) | Transition::Already(_) => Ok(()),
+        // A pending order takes any decision: its write did not find it, and the next one does.
+        Transition::Refused(order) if order.status == OrderStatus::Pending => {
+            Err(JobError::retry("order_still_pending"))
+        }
         Transition::Refused(order) => {
             // With its rejection the store has written the refund of captured money.
             tracing::info!(order.id = %order.id, order.status = %order.status, "payment decided for a closed order");
@@ -191,12 +249,15 @@ async fn apply(
     }
 }
 
-/// For a cancelled order: finds and records a charge whose run crashed before recording it.
+/// For an order that ended otherwise: ends the charge at the provider, or finds and records one whose run crashed before that.
 ///
 /// An attempt is begun only after such a charge is found: an attempt still in progress must not be fenced off by a run
 /// with nothing to record.
 async fn find_stray_charge(ctx: &JobContext<Env>, order: &Order) -> Result<(), JobError> {
     let env = &ctx.env;
+    if env.provider.creates_first() {
+        return close(ctx, order).await;
+    }
     let payment = env.payments.payment(PaymentId::of_order(order.id)).await?;
     let Some(payment) = payment.filter(|payment| payment.epoch > 0) else {
         return rest_after(ctx, order.updated_at);
@@ -206,11 +267,36 @@ async fn find_stray_charge(ctx: &JobContext<Env>, order: &Order) -> Result<(), J
         Some(captured) => return apply(ctx, order.id, &payment, captured).await,
         None => {}
     }
-    let query = query_of(ctx, &payment).await?;
-    match env.provider.find(&query).await.map_err(provider_failure)? {
+    same_provider(env, &payment)?;
+    match env.provider.abandon(&query_of(&payment)).await.map_err(provider_failure)? {
         Some(outcome) => learn(ctx, order.id, &payment, outcome).await,
         None => nothing_charged(ctx, order, &payment).await,
     }
+}
+
+/// Ends the payment of an order that ended otherwise, where only a recorded charge is captured: the attempt fences off
+/// all that have not recorded theirs, and its decision keeps later ones from beginning. So no clock is needed to know
+/// that no call is in flight.
+async fn close(ctx: &JobContext<Env>, order: &Order) -> Result<(), JobError> {
+    let payments = &ctx.env.payments;
+    let payment = payments.open_payment(new_payment(ctx, order)).await?;
+    if payment.decision.is_none() {
+        same_provider(&ctx.env, &payment)?;
+    }
+    let epoch = match payments.begin_attempt(payment.id, &ctx.env.worker, ctx.ambient.now()).await? {
+        Begun::Attempt { epoch } => epoch,
+        Begun::Decided(Decision::Declined { .. }) => return Ok(()),
+        Begun::Decided(captured) => return apply(ctx, order.id, &payment, captured).await,
+        Begun::NotFound => return Err(JobError::retry("payment_not_found")),
+    };
+    // Read after the attempt began: no earlier one records a charge any more.
+    let fenced = payments.payment(payment.id).await?.ok_or_else(|| JobError::retry("payment_not_found"))?;
+    let found = match fenced.charge {
+        Some(_) => ctx.env.provider.abandon(&query_of(&fenced)).await.map_err(provider_failure)?,
+        None => None,
+    };
+    let outcome = found.unwrap_or_else(|| ChargeOutcome::Declined { code: ORDER_ENDED.to_owned() });
+    record(ctx, order.id, &fenced, epoch, outcome).await
 }
 
 /// Records an outcome that a lookup found or the provider reported.

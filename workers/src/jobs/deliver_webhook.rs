@@ -25,6 +25,7 @@ use webhooks::{
     shares::{Message, Wait},
 };
 
+use super::not_found;
 use crate::{env::Env, event_body::body_of, queues::WEBHOOKS};
 
 /// Longest wait of a delivery to a paused endpoint, counted from its publishing; then it is given up.
@@ -62,7 +63,7 @@ impl Job for DeliverWebhook {
     async fn run(&self, ctx: &JobContext<Env>) -> Result<(), JobError> {
         let env = &ctx.env;
         let endpoint = env.orders.endpoint_by_id(self.endpoint).await?;
-        let endpoint = endpoint.ok_or_else(|| JobError::cancel("endpoint_deleted"))?;
+        let endpoint = endpoint.ok_or_else(|| not_found(ctx, "endpoint"))?;
         if !endpoint.enabled {
             return Err(JobError::cancel("endpoint_disabled"));
         }
@@ -79,7 +80,7 @@ impl Job for DeliverWebhook {
             return Ok(());
         }
         let event = env.orders.event_by_id(self.event).await?;
-        let event = event.ok_or_else(|| JobError::cancel("event_not_found"))?;
+        let event = event.ok_or_else(|| not_found(ctx, "event"))?;
         let at = ctx.ambient.now();
         let post = Post {
             url: &endpoint.url,

@@ -7,6 +7,7 @@ use store::{
     orders::Transition,
 };
 
+use super::not_found;
 use crate::{env::Env, queues::FULFILMENT};
 
 /// Takes the stock out of the inventory and creates the shipment.
@@ -33,7 +34,7 @@ impl Job for FulfilOrder {
                 Err(JobError::retry("order_not_yet_paid"))
             }
             Transition::Refused(order) => Err(JobError::cancel(format!("order_{}", order.status))),
-            Transition::NotFound => Err(JobError::cancel("order_not_found")),
+            Transition::NotFound => Err(not_found(ctx, "order")),
         }
     }
 }

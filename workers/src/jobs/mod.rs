@@ -13,8 +13,9 @@ mod send_welcome;
 
 use std::time::Duration;
 
+use base::time::between;
 use jobs::{Backoff, JobContext, JobError};
-use store::{StoreError, domain::Payment};
+use store::domain::Payment;
 
 pub use apply_provider_report::ApplyProviderReport;
 pub use charge_payment::ChargePayment;
@@ -43,21 +44,56 @@ const AUTHENTICATION_WAIT: Duration = Duration::from_secs(10);
 /// Wait after a rate-limit answer without `Retry-After`.
 const RATE_LIMITED_WAIT: Duration = Duration::from_secs(2);
 
+/// Delays of a job whose subject is not found: more than [`NOT_FOUND_WINDOW`] in all.
+const NOT_FOUND_BACKOFF: Backoff = Backoff::Table(&[
+    Duration::from_secs(10),
+    Duration::from_secs(30),
+    Duration::from_mins(1),
+    Duration::from_mins(3),
+    Duration::from_mins(6),
+]);
+const NOT_FOUND_WINDOW: Duration = Duration::from_mins(10);
+/// Attempts at least, so that a job which waited for longer than the window looks again, too.
+const NOT_FOUND_ATTEMPTS: u32 = 5;
+
+/// Next step of a job whose subject the store does not have. The subject was committed before the job was published,
+/// so the job looks for it over a window before it ends as cancelled: what is missing may be back by then, as after a
+/// restore.
+fn not_found(ctx: &JobContext<Env>, subject: &str) -> JobError {
+    let error = format!("{subject}{NOT_FOUND}");
+    let is_over = between(ctx.created_at, ctx.ambient.now()) > NOT_FOUND_WINDOW;
+    if ctx.is_last_attempt() || (is_over && ctx.attempt > NOT_FOUND_ATTEMPTS) {
+        return JobError::cancel(error);
+    }
+    JobError::retry_after(NOT_FOUND_BACKOFF.delay(ctx.attempt, &ctx.ambient), error)
+}
+
+/// End of the error of every job that ended without its subject.
+const NOT_FOUND: &str = "_not_found";
+
+/// Whether a job ended because its subject was not found, rather than on purpose.
+pub(crate) fn ended_without_subject(error: &str) -> bool {
+    error.ends_with(NOT_FOUND)
+}
+
 /// Snoozes the job while no call would be let through, before it begins a useless attempt.
 fn unless_paused(env: &Env) -> Result<(), JobError> {
     env.provider.paused().map_or(Ok(()), |wait| Err(JobError::Snooze(wait)))
 }
 
 /// The query that finds the charge of a payment.
-async fn query_of(ctx: &JobContext<Env>, payment: &Payment) -> Result<ChargeQuery, StoreError> {
-    let attempts = ctx.env.payments.attempts(payment.id).await?;
-    Ok(ChargeQuery {
-        idempotency_key: capture_key(payment.id),
-        amount_minor: payment.amount_minor,
-        currency: payment.currency,
-        payment: payment.id,
-        asked_at: attempts.iter().map(|attempt| attempt.begun_at).collect(),
-    })
+fn query_of(payment: &Payment) -> ChargeQuery {
+    ChargeQuery { idempotency_key: capture_key(payment.id), charge: payment.charge.clone() }
+}
+
+/// Snoozes the job while the configured provider is not the one that has the payment: it could neither find the charge
+/// there nor refund it, and would charge a second time.
+fn same_provider(env: &Env, payment: &Payment) -> Result<(), JobError> {
+    if payment.provider == env.provider.name() {
+        return Ok(());
+    }
+    tracing::error!(alarm = true, payment.id = %payment.id, provider = payment.provider, "payment is at another provider");
+    Err(JobError::Snooze(PROVIDER_WAIT_MAX))
 }
 
 /// Next step of a job after a call without an outcome. Calling again is safe: the key is the same.

@@ -16,7 +16,9 @@ use store::{
     payments::RefundBegun,
 };
 
-use super::{PROVIDER_ATTEMPTS_MAX, PROVIDER_BACKOFF, provider_failure, unless_paused};
+use super::{
+    PROVIDER_ATTEMPTS_MAX, PROVIDER_BACKOFF, not_found, provider_failure, same_provider, unless_paused,
+};
 use crate::{
     env::Env,
     provider::{ProviderError, RefundOutcome, RefundRequest, refund_key},
@@ -55,7 +57,7 @@ impl Job for RefundPayment {
             RefundBegun::Ended(state) => state,
             RefundBegun::TooMuch { .. } => return Err(JobError::cancel("refund_exceeds_captured")),
             RefundBegun::NotCaptured => return Err(JobError::cancel("nothing_captured")),
-            RefundBegun::NotFound => return Err(JobError::cancel("payment_not_found")),
+            RefundBegun::NotFound => return Err(not_found(ctx, "payment")),
         };
         match state {
             RefundState::Done => self.record(ctx, payment).await,
@@ -110,6 +112,9 @@ impl RefundPayment {
 /// The provider's id of the captured charge, and its currency.
 async fn charge_of(ctx: &JobContext<Env>, payment: PaymentId) -> Result<(String, Currency), JobError> {
     let payment = ctx.env.payments.payment(payment).await?;
+    if let Some(payment) = &payment {
+        same_provider(&ctx.env, payment)?;
+    }
     match payment.map(|payment| (payment.decision, payment.currency)) {
         Some((Some(Decision::Captured { provider_reference }), currency)) => {
             Ok((provider_reference, currency))

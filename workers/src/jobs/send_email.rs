@@ -13,6 +13,7 @@ use store::{
     orders::{MailRecord, MailSubject},
 };
 
+use super::not_found;
 use crate::{
     env::Env,
     mail::{Mail, MailError, Template},
@@ -41,7 +42,7 @@ impl Job for SendEmail {
             return Ok(());
         }
         let Some(order) = env.orders.order_by_id(self.order).await? else {
-            return Err(JobError::cancel("order_not_found"));
+            return Err(not_found(ctx, "order"));
         };
         let shop = env.orders.merchant_name(order.merchant).await?.unwrap_or_default();
         let mail = Mail::Order { order: &order, template: self.template, shop: &shop };

@@ -15,7 +15,7 @@ use store::{
     verifications::Minting,
 };
 
-use super::send_email::send_failure;
+use super::{not_found, send_email::send_failure};
 use crate::{env::Env, mail::Mail, queues::EMAIL};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,7 +42,7 @@ impl Job for SendVerification {
             Minting::Minted { verification, account } => (verification, account),
             Minting::TooSoon(wait) => return Err(JobError::Snooze(wait)),
             Minting::Mailed => return Ok(()),
-            Minting::NotFound => return Err(JobError::cancel("verification_not_found")),
+            Minting::NotFound => return Err(not_found(ctx, "verification")),
         };
         // A reset without an account sends no mail: the address may belong to a person who never was a customer.
         if account.is_some() || !verification.purpose.is_reset() {

@@ -4,7 +4,10 @@ use jobs::{Job, JobContext, JobError};
 use serde::{Deserialize, Serialize};
 use store::domain::CustomerId;
 
-use super::send_email::{is_recorded, record, send_failure};
+use super::{
+    not_found,
+    send_email::{is_recorded, record, send_failure},
+};
 use crate::{
     env::Env,
     mail::{Mail, WELCOME},
@@ -31,7 +34,7 @@ impl Job for SendWelcome {
             return Ok(());
         }
         let Some(account) = env.orders.customer_by_id(self.customer).await? else {
-            return Err(JobError::cancel("customer_not_found"));
+            return Err(not_found(ctx, "customer"));
         };
         let shop = env.orders.merchant_name(account.merchant).await?.unwrap_or_default();
         let mail = Mail::Welcome { account: &account, shop: &shop };

@@ -9,7 +9,11 @@ use async_trait::async_trait;
 use lettre::Message;
 use tokio::io::AsyncWriteExt;
 
-use super::{Mail, MailError, MailSetupError, MailTransport};
+use super::{
+    error::{MailError, MailSetupError},
+    kind::Mail,
+    transport::MailTransport,
+};
 
 pub(super) struct FileTransport {
     folder: PathBuf,

@@ -10,6 +10,7 @@ mod error;
 mod file;
 mod kind;
 mod smtp;
+mod transport;
 mod view;
 
 use std::{
@@ -18,7 +19,6 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use async_trait::async_trait;
 use base::{Timestamp, chars::is_format};
 use lettre::{Address, Message, message::Mailbox, message::MultiPart};
 use store::token::Token;
@@ -28,6 +28,7 @@ pub use amount::format_amount;
 pub use error::{MailError, MailSetupError};
 pub use kind::{Mail, Template, WELCOME};
 pub use smtp::{SmtpConfig, SmtpSecurity};
+pub use transport::MailTransport;
 
 /// Composes and sends mails; clones share the connections.
 #[derive(Clone)]
@@ -35,13 +36,6 @@ pub struct Mailer {
     transport: Arc<dyn MailTransport>,
     from: Mailbox,
     storefront: Option<Url>,
-}
-
-/// Transport of mails: files, SMTP, or that of a simulation.
-#[async_trait]
-pub trait MailTransport: Send + Sync + 'static {
-    /// Hands a mail over, composed as `message`.
-    async fn send(&self, mail: &Mail<'_>, message: Message) -> Result<(), MailError>;
 }
 
 impl Mailer {

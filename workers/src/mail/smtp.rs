@@ -13,7 +13,7 @@ use lettre::{
 };
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Mail, MailError, MailTransport};
+use super::{error::MailError, kind::Mail, transport::MailTransport};
 
 /// Longest wait for one reply of the server.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);

@@ -25,7 +25,7 @@ pub enum ProviderError {
     /// The request was sent and no answer came: it may have taken effect.
     #[error("provider_unknown: {cause}")]
     Unknown {
-        /// `timeout`, `connection_lost`, `server_error` or `too_many_to_search`.
+        /// `timeout`, `connection_lost`, `server_error` or `too_many_to_search` (refunds of one charge).
         cause: &'static str,
     },
     /// The answer is invalid, or about something else than requested; manual action is required.
@@ -34,7 +34,8 @@ pub enum ProviderError {
 }
 
 impl ProviderError {
-    /// The search was cut short: the charge is neither found nor known to be missing, though the provider works.
+    /// The search was cut short: what was looked for is neither found nor known to be missing, though the provider
+    /// works.
     pub(crate) const TOO_MANY_TO_SEARCH: Self = Self::Unknown { cause: "too_many_to_search" };
 
     /// Whether money may have moved nevertheless, so that the provider must be asked before anything is decided.

@@ -5,8 +5,8 @@
 //! answers and rejected credentials as failures; a decline, and any other valid answer, is a sign of health. A
 //! rate-limit answer is neither: it says that the configured rate is too high.
 //!
-//! The rate counts operations. One operation may take several requests: a refund at Stripe is looked up first, a charge
-//! whose answer was lost is searched page by page.
+//! The rate counts operations. One operation may take several requests: a refund at Stripe is looked up first, a declined
+//! charge is cancelled.
 
 use std::{
     future::Future,
@@ -23,8 +23,8 @@ use governor::{
 };
 
 use super::{
-    CaptureRequest, ChargeOutcome, ChargeQuery, ChargeReport, Ledger, PaymentProvider, ProviderError,
-    RefundOutcome, RefundRequest,
+    CaptureRequest, ChargeOutcome, ChargeQuery, ChargeReport, Created, Ledger, PaymentProvider,
+    ProviderError, RefundOutcome, RefundRequest,
     breaker::{Breaker, BreakerConfig, CallOutcome},
 };
 
@@ -116,6 +116,14 @@ impl PaymentProvider for Guarded {
         self.provider.name()
     }
 
+    fn creates_first(&self) -> bool {
+        self.provider.creates_first()
+    }
+
+    async fn create(&self, request: &CaptureRequest) -> Result<Created, ProviderError> {
+        self.call(self.provider.create(request)).await
+    }
+
     async fn capture(&self, request: &CaptureRequest) -> Result<ChargeOutcome, ProviderError> {
         self.call(self.provider.capture(request)).await
     }
@@ -124,16 +132,16 @@ impl PaymentProvider for Guarded {
         self.call(self.provider.find(charge)).await
     }
 
+    async fn abandon(&self, charge: &ChargeQuery) -> Result<Option<ChargeOutcome>, ProviderError> {
+        self.call(self.provider.abandon(charge)).await
+    }
+
     async fn refund(&self, request: &RefundRequest) -> Result<RefundOutcome, ProviderError> {
         self.call(self.provider.refund(request)).await
     }
 
     async fn report(&self, reference: &str) -> Result<Option<ChargeReport>, ProviderError> {
         self.call(self.provider.report(reference)).await
-    }
-
-    fn keys_kept(&self) -> Duration {
-        self.provider.keys_kept()
     }
 
     fn paused(&self) -> Option<Duration> {

@@ -1,7 +1,10 @@
 //! Ledger of a provider, as audits read it.
 //!
-//! Guarantees required of an implementation: entries never change and keep their order; a page has a bounded size. A
-//! provider that cannot list its transactions has no ledger: an audit then says that it did not compare.
+//! Guarantees required of an implementation: a position leads past the same entries again; a page has a bounded size;
+//! times are by our clock, whatever the provider's own says. A provider that cannot list its transactions has no ledger:
+//! an audit then says that it did not compare.
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 use base::Timestamp;
@@ -12,16 +15,25 @@ use super::error::ProviderError;
 
 #[async_trait]
 pub trait Ledger: Send + Sync {
-    /// Entries oldest first, after the entry with this id. The provider may give fewer than `limit`.
-    async fn page(&self, after: Option<&str>, limit: u32) -> Result<LedgerPage, ProviderError>;
+    /// The next entries after a position of an earlier page, from the first without one; none younger than `grace`.
+    async fn page(&self, after: Option<&str>, grace: Duration) -> Result<LedgerPage, ProviderError>;
 
-    /// The entries of one order, oldest first, as far as one page holds them.
-    async fn of_order(&self, order: OrderId) -> Result<Vec<LedgerEntry>, ProviderError>;
+    /// Whether [`Ledger::of_order`] gives all entries of an order. Otherwise it gives those of `charge`, the recorded one,
+    /// and others are in the pages only.
+    fn lists_by_order(&self) -> bool {
+        true
+    }
+
+    /// The entries of one order, as far as one page holds them.
+    async fn of_order(&self, order: OrderId, charge: Option<&str>)
+    -> Result<Vec<LedgerEntry>, ProviderError>;
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedgerPage {
     pub entries: Vec<LedgerEntry>,
+    /// Position after this page; `None` before the first entry.
+    pub position: Option<String>,
     pub has_more: bool,
 }
 

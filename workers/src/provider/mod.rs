@@ -1,8 +1,9 @@
 //! Contract of payment providers, and its implementations.
 //!
-//! Guarantees required of an implementation: a call repeated under its idempotency key takes effect once and returns
-//! the same answer, for at least [`PaymentProvider::keys_kept`]; a decline is an outcome, not an error; an error says
-//! whether money may have moved ([`ProviderError::may_have_happened`]). Each call ends within its own deadline.
+//! Guarantees required of an implementation: a charge moves money once, either because its idempotency key is remembered
+//! for ever, or because it is created first ([`PaymentProvider::create`]) and only the one recorded with the payment is
+//! captured; an outcome is final at the provider, too; a decline is an outcome, not an error; an error says whether money
+//! may have moved ([`ProviderError::may_have_happened`]). Each call ends within its own deadline.
 //!
 //! [`sandbox_client`] calls [`sandbox_server`], a real server over HTTP; [`stripe`] calls Stripe. [`guard`] puts a rate
 //! limit and a circuit breaker around either.
@@ -19,7 +20,6 @@ mod wire;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use base::Timestamp;
 use store::domain::{Currency, OrderId, PaymentId, RefundId};
 
 pub use error::ProviderError;
@@ -31,11 +31,27 @@ pub trait PaymentProvider: Send + Sync + 'static {
     /// Stable name, stored with each payment.
     fn name(&self) -> &'static str;
 
+    /// Whether charges are created before they are captured. Otherwise the provider remembers keys for ever.
+    fn creates_first(&self) -> bool {
+        false
+    }
+
+    /// Creates a charge that moves no money before it is captured; see [`PaymentProvider::creates_first`].
+    async fn create(&self, _request: &CaptureRequest) -> Result<Created, ProviderError> {
+        Err(ProviderError::Protocol { detail: "charges_are_not_created" })
+    }
+
     /// Captures money at once, or returns the decline.
     async fn capture(&self, request: &CaptureRequest) -> Result<ChargeOutcome, ProviderError>;
 
-    /// The outcome of a charge; `None` is a definite "there is none". Moves no money.
+    /// The outcome of a charge; `None`: it holds no money, and only a capture can change that. Moves no money.
     async fn find(&self, charge: &ChargeQuery) -> Result<Option<ChargeOutcome>, ProviderError>;
+
+    /// As [`PaymentProvider::find`], for an order that must not be charged any more: ends a charge without outcome as
+    /// declined, where the provider can.
+    async fn abandon(&self, charge: &ChargeQuery) -> Result<Option<ChargeOutcome>, ProviderError> {
+        self.find(charge).await
+    }
 
     async fn refund(&self, request: &RefundRequest) -> Result<RefundOutcome, ProviderError>;
 
@@ -43,11 +59,6 @@ pub trait PaymentProvider: Send + Sync + 'static {
     /// "there is none". A provider that sends no reports need not implement it.
     async fn report(&self, _reference: &str) -> Result<Option<ChargeReport>, ProviderError> {
         Ok(None)
-    }
-
-    /// How long an idempotency key is remembered. An older charge must be looked up before it is requested again.
-    fn keys_kept(&self) -> Duration {
-        Duration::MAX
     }
 
     /// How long to wait, while no call would be let through and a job need not begin.
@@ -71,22 +82,30 @@ pub struct CaptureRequest {
     pub method: String,
     /// Kept by the provider as metadata, for audits.
     pub order: OrderId,
-    /// Kept by the provider as metadata, for lookups.
+    /// Kept by the provider as metadata, for audits.
     pub payment: PaymentId,
+    /// The fencing epoch of the attempt.
+    pub attempt: u64,
+    /// The recorded charge; `None` where the provider creates none.
+    pub charge: Option<String>,
 }
 
-/// Query for a charge: the content of its request and the times of its attempts.
+/// Result of [`PaymentProvider::create`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Created {
+    /// Created under the provider's id. It must be recorded before it is captured.
+    Charge(String),
+    /// It cannot be charged, with a stable code.
+    Declined { code: String },
+}
+
+/// Query for a charge: its key and, where the provider created it first, its id.
 #[derive(Debug, Clone)]
 pub struct ChargeQuery {
     /// See [`capture_key`].
     pub idempotency_key: String,
-    /// Requested amount in minor units.
-    pub amount_minor: i64,
-    pub currency: Currency,
-    /// The payment id in the metadata of the request.
-    pub payment: PaymentId,
-    /// Begin of each attempt: a provider that can search by time only searches around these times.
-    pub asked_at: Vec<Timestamp>,
+    /// The recorded charge; see [`PaymentProvider::create`].
+    pub charge: Option<String>,
 }
 
 #[derive(Debug, Clone)]

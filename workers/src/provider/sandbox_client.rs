@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use base::Ambient;
+use base::{Ambient, time::between};
 use http::StatusCode;
 use reqwest::{Client, RequestBuilder, Response};
 use secrecy::{ExposeSecret, SecretString};
@@ -75,8 +75,9 @@ impl SandboxProvider {
     async fn entries(&self, query: &[(&str, String)]) -> Result<LedgerPage, ProviderError> {
         let call = self.client.get(self.url("/v1/ledger")).query(query);
         let list: List<Entry> = self.ask(call, "ledger_refused").await?;
-        let entries = list.data.into_iter().map(entry).collect::<Result<_, _>>()?;
-        Ok(LedgerPage { entries, has_more: list.has_more })
+        let entries: Vec<_> = list.data.into_iter().map(entry).collect::<Result<_, _>>()?;
+        let position = entries.last().map(|entry| entry.id.clone());
+        Ok(LedgerPage { entries, position, has_more: list.has_more })
     }
 
     fn refusal(&self, response: &Response) -> Result<(), ProviderError> {
@@ -181,13 +182,24 @@ impl PaymentProvider for SandboxProvider {
 
 #[async_trait]
 impl Ledger for SandboxProvider {
-    async fn page(&self, after: Option<&str>, limit: u32) -> Result<LedgerPage, ProviderError> {
-        let mut query = vec![("limit", limit.min(LEDGER_PAGE_MAX).to_string())];
+    /// Entries oldest first; the position is the id of the last one.
+    async fn page(&self, after: Option<&str>, grace: Duration) -> Result<LedgerPage, ProviderError> {
+        let mut query = vec![("limit", LEDGER_PAGE_MAX.to_string())];
         query.extend(after.map(|after| ("after", after.to_owned())));
-        self.entries(&query).await
+        let mut page = self.entries(&query).await?;
+        let old =
+            page.entries.iter().take_while(|entry| between(entry.at, self.ambient.now()) > grace).count();
+        page.has_more &= old == page.entries.len();
+        page.entries.truncate(old);
+        page.position = page.entries.last().map(|entry| entry.id.clone()).or(after.map(str::to_owned));
+        Ok(page)
     }
 
-    async fn of_order(&self, order: OrderId) -> Result<Vec<LedgerEntry>, ProviderError> {
+    async fn of_order(
+        &self,
+        order: OrderId,
+        _charge: Option<&str>,
+    ) -> Result<Vec<LedgerEntry>, ProviderError> {
         let query = [("order", order.to_string()), ("limit", LEDGER_PAGE_MAX.to_string())];
         Ok(self.entries(&query).await?.entries)
     }

@@ -2,12 +2,11 @@
 
 use store::{
     audit::{AuditedEndpoint, OrderMoney},
-    domain::{Event, Order, OrderId, Payment, PaymentId, Refund},
+    domain::{Decision, Event, Order, Payment, Refund},
     orders::MailRecord,
     webhooks::WebhookAttempt,
 };
 
-use super::{Audit, error::VerifyError};
 use crate::provider::LedgerEntry;
 
 /// Most attempts in one listing; beyond it a missing one must be looked up by itself.
@@ -26,23 +25,17 @@ pub(super) struct Facts {
     pub(super) endpoints: Vec<AuditedEndpoint>,
 }
 
-impl Audit<'_> {
-    /// Reads the records of an order; `None` when there is no such order.
-    pub(super) async fn facts(&self, id: OrderId) -> Result<Option<Facts>, VerifyError> {
-        let orders = &self.of.orders;
-        let Some(order) = orders.order_by_id(id).await? else { return Ok(None) };
-        let Some(money) = orders.order_money(id).await? else { return Ok(None) };
-        let payment = self.of.payments.payment(PaymentId::of_order(id)).await?;
-        let ledger = match self.ledger {
-            Some(ledger) => Some(ledger.of_order(id).await?),
-            None => None,
-        };
-        let (mails, events) = (orders.mails(id.into()).await?, orders.order_events(id, 0).await?);
-        let endpoints = orders.audited_endpoints(order.merchant).await?;
-        let wanted = endpoints.iter().any(|endpoint| endpoint.enabled);
-        let attempts = if wanted { orders.attempts_of_order(id).await? } else { Vec::new() };
-        Ok(Some(Facts { order, money, payment, ledger, mails, events, attempts, endpoints }))
+/// The provider's reference of a captured payment.
+pub(super) fn captured_as(payment: &Payment) -> Option<&str> {
+    match payment.decision.as_ref()? {
+        Decision::Captured { provider_reference } => Some(provider_reference),
+        Decision::Declined { .. } => None,
     }
+}
+
+/// The provider's reference of a payment's charge, captured or not.
+pub(super) fn charge_of(payment: &Payment) -> Option<&str> {
+    captured_as(payment).or(payment.charge.as_deref())
 }
 
 impl Facts {

@@ -14,10 +14,13 @@
 mod error;
 mod facts;
 mod finding;
+mod gather;
 mod queues;
 mod repair;
 mod rules;
 mod scan;
+mod totals;
+mod window;
 
 use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Duration};
 
@@ -29,9 +32,9 @@ use self::{
     facts::Facts,
     finding::Finding,
     queues::{JobFate, Queues},
-    rules::window::AuditWindow,
+    window::AuditWindow,
 };
-use crate::provider::{Ledger, PaymentProvider};
+use crate::provider::{Ledger, LedgerEntry, PaymentProvider};
 
 pub use error::VerifyError;
 pub use finding::{Code, Invariant, Repair, Violation};
@@ -120,6 +123,8 @@ struct Audit<'a> {
     of: &'a Verify,
     plan: Plan,
     ledger: Option<&'a dyn Ledger>,
+    /// The page of the ledger whose orders are checked now.
+    page: Vec<LedgerEntry>,
     queues: Queues<'a>,
     /// Orders that changed after this are in progress.
     before: Timestamp,
@@ -146,7 +151,7 @@ impl Verify {
         let ledger = self.provider.as_deref().and_then(PaymentProvider::ledger);
         let queues = Queues::new(self.engine.as_ref(), self.records.as_ref(), &self.ambient);
         let summary = Summary { ledger: ledger.map(|_| 0), ..Summary::default() };
-        let mut audit = Audit { of: self, plan, ledger, queues, before, watch, summary };
+        let mut audit = Audit { of: self, plan, ledger, page: Vec::new(), queues, before, watch, summary };
         audit.scan().await?;
         Ok(audit.summary)
     }

@@ -14,11 +14,12 @@ use base::{Ambient, Timestamp, time::between};
 use jobs::{
     Admin, JobId,
     engine::{DeadReason, Depth, InspectedJob, JobFilter, JobState},
-    records::{AttemptOutcome, RecordFilter, RecordStore},
+    records::{AttemptOutcome, AttemptRecord, RecordFilter, RecordStore},
 };
 use tokio::sync::{Mutex, OnceCell};
 
 use super::{error::VerifyError, finding::Awaited};
+use crate::jobs::ended_without_subject;
 
 /// Most listed jobs that are compared; beyond it no job counts as lost.
 const HELD_MAX: usize = 100_000;
@@ -77,7 +78,7 @@ impl<'a> Queues<'a> {
         for job in &awaited.jobs {
             let filter = RecordFilter { job: Some(*job), limit: 1, ..RecordFilter::default() };
             match self.records.list(&filter).await?.pop() {
-                Some(last) if last.outcome == AttemptOutcome::Cancelled => return Ok(JobFate::GivenUp),
+                Some(last) if is_given_up(&last) => return Ok(JobFate::GivenUp),
                 Some(last) if !lists_all && self.is_between_attempts(last.outcome, last.started_at) => {
                     return Ok(JobFate::Open);
                 }
@@ -132,6 +133,12 @@ impl<'a> Queues<'a> {
         let age = between(started_at, self.ambient.now());
         matches!(outcome, AttemptOutcome::Retried | AttemptOutcome::Snoozed) && age < UNLISTED_MAX
     }
+}
+
+/// A job that did not find its subject was not given up: the audit sees the subject.
+fn is_given_up(last: &AttemptRecord) -> bool {
+    let is_without_subject = last.error.as_deref().is_some_and(ended_without_subject);
+    last.outcome == AttemptOutcome::Cancelled && !is_without_subject
 }
 
 fn job_fate_of(held: &InspectedJob) -> JobFate {

@@ -14,13 +14,15 @@ use base::Timestamp;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use store::{
     StoreError,
-    audit::{AGAIN_MAX, AuditMark, StockCount},
-    domain::{EventId, OrderId},
-    outbox::SetAside,
+    audit::{AGAIN_MAX, AuditMark},
+    domain::{EventId, OrderId, PaymentId},
 };
 
-use super::{Audit, Code, Examined, Finding, Repair, Scope, VerifyError, Violation};
-use crate::provider::{EntryKind, LedgerEntry};
+use super::{
+    Audit, Code, Examined, Finding, Repair, Scope, VerifyError, Violation, facts::charge_of,
+    gather::patiently,
+};
+use crate::provider::{EntryKind, Ledger, LedgerEntry};
 
 /// Orders checked concurrently.
 const AT_ONCE: usize = 8;
@@ -33,6 +35,14 @@ const COMMIT_MAX: Duration = Duration::from_mins(2);
 const SECOND_LOOK_AFTER: Duration = Duration::from_secs(1);
 /// Most orders remembered within one run, so that an order with several messages is checked once.
 const RECENT_MAX: usize = 100_000;
+
+/// Which of the orders that the ledger names are checked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Named {
+    All,
+    /// Those with a charge that their payment does not record and that no look at the order alone finds.
+    Unrecorded,
+}
 
 /// State that an incremental audit gathers for the next one.
 #[derive(Default)]
@@ -79,12 +89,12 @@ impl Audit<'_> {
                 self.orders(&mark.again, Timestamp::UNIX_EPOCH, &mut course).await?;
                 let from = mark.until.checked_sub(COMMIT_MAX).unwrap_or(Timestamp::UNIX_EPOCH);
                 self.changed(from, &mut course).await?;
-                self.ledger_after(mark.ledger.clone(), Some(&mut course)).await?
+                self.ledger_after(mark.ledger.clone(), Named::All, &mut course).await?
             }
             (Scope::Changed | Scope::Full, _) => {
                 self.all(&mut course).await?;
                 self.payments().await?;
-                self.ledger_after(None, None).await?
+                self.ledger_after(None, Named::Unrecorded, &mut course).await?
             }
         };
         let stock = self.stock().await;
@@ -217,44 +227,69 @@ impl Audit<'_> {
         }
     }
 
-    /// Checks the ledger up to the grace and returns the id of the last entry. With a `course` also checks the orders
-    /// of the entries: a change at the provider need not have changed anything here.
+    /// Checks the ledger up to the grace, and the orders that its entries name; returns the position from which the next
+    /// audit goes on. A change at the provider need not have changed anything here. What no look at an order finds again
+    /// holds the position back.
     async fn ledger_after(
         &mut self,
         mut after: Option<String>,
-        mut course: Option<&mut Progress>,
+        named: Named,
+        course: &mut Progress,
     ) -> Result<Option<String>, VerifyError> {
         let Some(ledger) = self.ledger else { return Ok(after) };
+        let mut held = None;
         loop {
-            let page = ledger.page(after.as_deref(), PAGE).await?;
-            let old = page.entries.iter().take_while(|entry| entry.at < self.before).count();
-            let (old, young) = page.entries.split_at(old);
-            after = old.last().map(|entry| entry.id.clone()).or(after);
-            self.entries(old, course.as_deref_mut()).await?;
-            if !young.is_empty() || !page.has_more {
-                return Ok(after);
+            let (before, found) = (after.clone(), self.summary.total());
+            let page = patiently(|| ledger.page(after.as_deref(), self.plan.grace)).await?;
+            after = page.position.or(after);
+            let orders = self.entries(&page.entries, named, course).await?;
+            self.page = page.entries;
+            self.orders(&orders, self.before, course).await?;
+            self.page.clear();
+            if !ledger.lists_by_order() && self.summary.total() > found {
+                held.get_or_insert(before);
+            }
+            if !page.has_more {
+                return Ok(held.unwrap_or(after));
             }
         }
     }
 
+    /// Counts the entries, reports those of no order, and returns the orders to check.
     async fn entries(
         &mut self,
         entries: &[LedgerEntry],
-        course: Option<&mut Progress>,
-    ) -> Result<(), VerifyError> {
+        named: Named,
+        course: &mut Progress,
+    ) -> Result<Vec<OrderId>, VerifyError> {
         let kept_from = self.of.kept_from(self.of.kept.orders);
-        let mut known = Vec::new();
+        let by_order = self.ledger.is_some_and(Ledger::lists_by_order);
+        let mut orders = Vec::new();
         for entry in entries {
             *self.summary.ledger.get_or_insert(0) += 1;
             match entry.order {
-                Some(order) if self.is_there(order).await? => known.push(order),
+                Some(order) if self.is_there(order).await? => {
+                    let unrecorded = !by_order && !self.is_recorded(order, entry).await?;
+                    if unrecorded || (named == Named::All && course.is_new(order)) {
+                        orders.push(order);
+                    }
+                }
                 _ if kept_from.is_some_and(|from| entry.at < from) => {}
                 order => self.report(orphan(entry, order)).await?,
             }
         }
-        let Some(course) = course else { return Ok(()) };
-        known.retain(|order| course.is_new(*order));
-        self.orders(&known, self.before, course).await
+        orders.sort_unstable();
+        orders.dedup();
+        Ok(orders)
+    }
+
+    /// Whether a look at the order alone finds this entry: it is the payment's charge, or none.
+    async fn is_recorded(&self, order: OrderId, entry: &LedgerEntry) -> Result<bool, VerifyError> {
+        if entry.movement != EntryKind::Charge {
+            return Ok(true);
+        }
+        let payment = self.of.payments.payment(PaymentId::of_order(order)).await?;
+        Ok(payment.as_ref().and_then(charge_of) == Some(entry.id.as_str()))
     }
 
     /// Whether the order is stored; one that cannot be read back is.
@@ -264,43 +299,6 @@ impl Audit<'_> {
             Err(StoreError::Corrupt { .. }) => Ok(true),
             Err(error) => Err(error.into()),
         }
-    }
-
-    async fn stock(&mut self) -> Result<(), VerifyError> {
-        let (mut after, mut last_looked) = (None, None);
-        loop {
-            let page = self.of.orders.stock_counts(after, PAGE).await?;
-            let Some(last) = page.last() else { return Ok(()) };
-            after = Some((last.merchant, last.sku.clone()));
-            for count in &page {
-                self.summary.products += 1;
-                let Some(mut violation) = of_stock(count) else { continue };
-                let merchant = count.merchant;
-                let reads_back = match last_looked {
-                    Some((of, reads_back)) if of == merchant => reads_back,
-                    _ => self.of.orders.open_orders_read_back(merchant).await?,
-                };
-                last_looked = Some((merchant, reads_back));
-                if !reads_back {
-                    violation.repair =
-                        Repair::Manual("first make the merchant's orders readable; see `unreadable`");
-                }
-                self.report(violation).await?;
-            }
-        }
-    }
-
-    async fn outbox(&mut self) -> Result<(), VerifyError> {
-        for message in self.of.orders.list_set_aside(PAGE).await? {
-            self.report(set_aside(message)).await?;
-        }
-        let backlog = self.of.orders.backlog().await?;
-        let Some(oldest) = backlog.oldest_at.filter(|oldest| *oldest < self.before) else { return Ok(()) };
-        let (messages, aside) = (backlog.messages, backlog.set_aside);
-        let found =
-            format!("{messages} messages unsent, {aside} of them set aside, the oldest since {oldest}");
-        let repair = Repair::Manual("see that a relay runs, reaches the queue and reads its messages");
-        self.report(Violation::new(Code::OutboxStalled, Vec::new(), found, repair)).await
     }
 }
 
@@ -319,29 +317,4 @@ fn orphan(entry: &LedgerEntry, order: Option<OrderId>) -> Violation {
     let found = format!("{} {} {way} at {}", entry.amount_minor, entry.currency, entry.at);
     let repair = Repair::Manual("find out what it was for; give it back if nobody knows");
     Violation::new(Code::LedgerOrphan, ids, found, repair)
-}
-
-fn set_aside(message: SetAside) -> Violation {
-    let mut ids = vec![("message", message.id)];
-    ids.extend(message.merchant.map(|merchant| ("merchant", merchant.to_string())));
-    ids.extend(message.order.map(|order| ("order", order.to_string())));
-    let error = message.error.unwrap_or_else(|| "this release reads it, a running relay does not".to_owned());
-    Violation::new(Code::MessageSetAside, ids, format!("{}: {error}", message.kind), Repair::RESTORE)
-}
-
-fn of_stock(count: &StockCount) -> Option<Violation> {
-    let StockCount { merchant, sku, on_hand, reserved, held } = count;
-    let impossible = *on_hand < 0 || *reserved < 0 || reserved > on_hand;
-    if !impossible && reserved == held {
-        return None;
-    }
-    let code = if impossible { Code::StockNegative } else { Code::ReservationDiffers };
-    let repair = if held <= on_hand && reserved != held {
-        Repair::Reservation { merchant: *merchant, sku: sku.clone() }
-    } else {
-        Repair::Manual("count what is in the house and set the inventory")
-    };
-    let ids = vec![("merchant", merchant.to_string()), ("sku", sku.clone())];
-    let found = format!("on hand {on_hand}, reserved {reserved}, held by open orders {held}");
-    Some(Violation::new(code, ids, found, repair))
 }

@@ -179,6 +179,8 @@ async fn no_more_calls_leave_than_the_rate_allows_and_the_rest_come_again() {
             method: "pm_card_visa".to_owned(),
             order,
             payment,
+            attempt: 1,
+            charge: None,
         };
         guarded.capture(&request).await
     };

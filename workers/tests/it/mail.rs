@@ -158,7 +158,7 @@ async fn a_token_stands_in_the_mail_and_nowhere_else() {
     assert!(open(&shop, token.hash()).await.is_some(), "and the token is the one of the mail");
     let unknown =
         SendVerification { merchant: shop.merchant, verification: VerificationId::fresh(&shop.ambient) };
-    assert!(matches!(shop.run(&unknown).await, Err(JobError::Cancel(_))));
+    assert!(matches!(shop.run(&unknown).await, Err(JobError::RetryAfter(..))));
 }
 
 #[tokio::test]
@@ -214,7 +214,7 @@ async fn who_registers_is_welcomed_once_in_text_and_html() {
     shop.run(&job).await.expect("skips");
     assert!(!file.exists(), "not sent again");
     let unknown = SendWelcome { customer: CustomerId::fresh(&shop.ambient) };
-    assert!(matches!(shop.run(&unknown).await, Err(JobError::Cancel(_))));
+    assert!(matches!(shop.run(&unknown).await, Err(JobError::RetryAfter(..))));
 }
 
 #[tokio::test]
@@ -255,7 +255,7 @@ async fn an_address_that_is_none_is_given_up() {
         order: store::domain::OrderId::fresh(&shop.ambient),
         template: Template::OrderConfirmation,
     };
-    assert!(matches!(shop.run(&unknown).await, Err(JobError::Cancel(_))));
+    assert!(matches!(shop.run(&unknown).await, Err(JobError::RetryAfter(..))));
 }
 
 #[test]

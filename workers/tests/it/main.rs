@@ -9,6 +9,7 @@ mod golden;
 mod later_release;
 mod mail;
 mod money;
+mod not_found;
 mod refund;
 mod relay;
 mod sandbox;

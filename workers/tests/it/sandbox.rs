@@ -126,6 +126,8 @@ async fn ledger_and_flakiness_survive_a_restart() {
             method: "pm_sandbox_flaky".to_owned(),
             order,
             payment: store::domain::PaymentId::of_order(order),
+            attempt: 1,
+            charge: None,
         };
         outcomes.push(provider.capture(&request).await);
         drop(provider);

@@ -101,7 +101,10 @@ impl Attempt<'_> {
         let customer = match (request.customer.take(), self.place.customer) {
             (Some(named), _) => named.into(),
             (None, Some(customer)) => sessions::account(state, Owner { merchant, customer }).await?.customer,
-            (None, None) => return Err(nobody()),
+            (None, None) => {
+                let detail = "this field is required unless the customer is signed in";
+                return Err(Problem::invalid(vec![FieldError::new("/customer", "required", detail)]));
+            }
         };
         match self.begin().await? {
             Begun::Answered(answer) => Ok(answer),
@@ -246,9 +249,4 @@ fn held(cart: &Cart) -> Result<(OrderId, Currency), Problem> {
         tracing::error!("cart with products has no currency");
         Problem::logged()
     })
-}
-
-fn nobody() -> Problem {
-    let detail = "this field is required unless the customer is signed in";
-    Problem::invalid(vec![FieldError::new("/customer", "required", detail)])
 }

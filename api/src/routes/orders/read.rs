@@ -77,7 +77,7 @@ pub(super) async fn view(state: &ApiState, order: &Order) -> Result<OrderView, P
         return Ok(OrderView::new(order, Some(payment)));
     }
     let id = PaymentId::of_order(order.id);
-    let payment = match state.payments.payment(id).await {
+    let payment = match state.payments.committed_payment(id).await {
         Ok(payment) => payment.map(|payment| PaymentView::new(id, payment.state())),
         Err(error) if error.class().is_transient() => {
             tracing::warn!(error = describe(&error), order.id = %order.id, "order shown without payment");

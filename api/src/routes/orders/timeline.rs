@@ -131,7 +131,8 @@ pub(super) async fn get_timeline(
 /// `None` when the payment store is unavailable: the rest is useful without it.
 async fn payment_entries(state: &ApiState, order: OrderId) -> Option<Vec<Entry>> {
     let id = PaymentId::of_order(order);
-    let (payment, attempts) = futures::join!(state.payments.payment(id), state.payments.attempts(id));
+    let (payment, attempts) =
+        futures::join!(state.payments.committed_payment(id), state.payments.attempts(id));
     match (payment, attempts) {
         (Ok(payment), Ok(attempts)) => {
             let attempts = attempts.into_iter().map(payment_attempt);

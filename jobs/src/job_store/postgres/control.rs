@@ -21,22 +21,16 @@ pub(super) const EXPIRE_NOTES: &str = "DELETE FROM jobs.consumers WHERE noted_at
 #[async_trait]
 impl QueueControl for PostgresJobStore {
     async fn add_queues(&self, names: &[String]) -> Result<(), EngineError> {
-        self.run(async || {
-            let add =
-                "INSERT INTO jobs.queues (name) SELECT unnest($1::text[]) ORDER BY 1 ON CONFLICT DO NOTHING";
-            self.database.run(sqlx::query(add).bind(names)).await?;
-            Ok(())
-        })
-        .await
+        let add =
+            "INSERT INTO jobs.queues (name) SELECT unnest($1::text[]) ORDER BY 1 ON CONFLICT DO NOTHING";
+        self.execute(|| sqlx::query(add).bind(names)).await
     }
 
     async fn queues(&self) -> Result<Vec<String>, EngineError> {
-        self.run(async || {
-            // Sorted by bytes, as in every implementation.
-            let names = sqlx::query("SELECT name FROM jobs.queues ORDER BY name COLLATE \"C\"");
-            Ok(self.database.rows(names).await?.iter().map(|row| row.get(0)).collect())
-        })
-        .await
+        // Sorted by bytes, as in every implementation.
+        let rows =
+            self.rows(|| sqlx::query("SELECT name FROM jobs.queues ORDER BY name COLLATE \"C\"")).await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
     async fn set_paused(&self, queue: &str, paused: bool) -> Result<bool, EngineError> {
@@ -52,11 +46,7 @@ impl QueueControl for PostgresJobStore {
     }
 
     async fn control_version(&self) -> Result<i64, EngineError> {
-        self.run(async || {
-            let row = self.database.row(sqlx::query("SELECT version FROM jobs.control")).await?;
-            Ok(row.ok_or(sqlx::Error::RowNotFound)?.get(0))
-        })
-        .await
+        self.number(|| sqlx::query("SELECT version FROM jobs.control")).await
     }
 
     async fn control(&self) -> Result<Control, EngineError> {

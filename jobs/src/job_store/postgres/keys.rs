@@ -60,11 +60,7 @@ impl UniqueKeys for PostgresJobStore {
 
     async fn release(&self, ids: &[JobId]) -> Result<(), EngineError> {
         let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
-        self.run(async || {
-            self.database.run(sqlx::query(RELEASE).bind(&ids)).await?;
-            Ok(())
-        })
-        .await
+        self.execute(|| sqlx::query(RELEASE).bind(&ids)).await
     }
 }
 

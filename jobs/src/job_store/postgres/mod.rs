@@ -15,8 +15,9 @@ use std::future::Future;
 
 use base::{
     Ambient,
-    postgres::{Database, OpenError, PostgresConfig, connect, retry_serialization},
+    postgres::{Database, OpenError, PostgresConfig, Query, connect, retry_serialization},
 };
+use sqlx::{Row, postgres::PgRow};
 
 use crate::{engine::EngineError, postgres::PostgresFault};
 
@@ -43,6 +44,29 @@ impl PostgresJobStore {
     where
         F: Future<Output = Result<T, PostgresFault>>,
     {
-        retry_serialization(&self.ambient, unit).await.map_err(|fault| fault.of("job store"))
+        retry_serialization(&self.ambient, unit).await.map_err(engine_error)
     }
+
+    /// Runs one statement as a transaction.
+    async fn execute<'q>(&self, statement: impl Fn() -> Query<'q>) -> Result<(), EngineError> {
+        self.run(async || Ok(self.database.run(statement()).await.map(drop)?)).await
+    }
+
+    /// All rows of one statement.
+    async fn rows<'q>(&self, statement: impl Fn() -> Query<'q>) -> Result<Vec<PgRow>, EngineError> {
+        self.run(async || Ok(self.database.rows(statement()).await?)).await
+    }
+
+    /// The one number that a statement returns.
+    async fn number<'q>(&self, statement: impl Fn() -> Query<'q>) -> Result<i64, EngineError> {
+        self.run(async || {
+            let row = self.database.row(statement()).await?;
+            Ok(row.ok_or(sqlx::Error::RowNotFound)?.get(0))
+        })
+        .await
+    }
+}
+
+fn engine_error(error: impl Into<PostgresFault>) -> EngineError {
+    error.into().of("job store")
 }

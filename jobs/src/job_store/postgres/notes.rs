@@ -23,32 +23,22 @@ const NOTE: &str = "
 #[async_trait]
 impl ConsumerNotes for PostgresJobStore {
     async fn note(&self, note: ConsumerNote) -> Result<(), EngineError> {
-        self.run(async || {
+        self.execute(|| {
             let keep = sqlx::query(NOTE).bind(note.session.cast_signed()).bind(text(&note.name));
             let keep = keep.bind(text(&note.queue)).bind(i64::try_from(note.running).unwrap_or(i64::MAX));
-            let keep =
-                keep.bind(note.reached_at.map(Timestamp::as_millisecond)).bind(note.at.as_millisecond());
-            self.database.run(keep).await?;
-            Ok(())
+            keep.bind(note.reached_at.map(Timestamp::as_millisecond)).bind(note.at.as_millisecond())
         })
         .await
     }
 
     async fn forget_consumer(&self, session: u64) -> Result<(), EngineError> {
-        self.run(async || {
-            let forget = sqlx::query("DELETE FROM jobs.consumers WHERE session = $1");
-            self.database.run(forget.bind(session.cast_signed())).await?;
-            Ok(())
-        })
-        .await
+        let forget = "DELETE FROM jobs.consumers WHERE session = $1";
+        self.execute(|| sqlx::query(forget).bind(session.cast_signed())).await
     }
 
     async fn consumers(&self, queue: &str, since: Timestamp) -> Result<Vec<ConsumerNote>, EngineError> {
-        self.run(async || {
-            let notes = sqlx::query(NOTES).bind(queue).bind(since.as_millisecond());
-            Ok(self.database.rows(notes).await?.iter().map(note).collect())
-        })
-        .await
+        let rows = self.rows(|| sqlx::query(NOTES).bind(queue).bind(since.as_millisecond())).await?;
+        Ok(rows.iter().map(note).collect())
     }
 }
 

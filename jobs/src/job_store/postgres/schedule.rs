@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use base::{Timestamp, ids::Uuid, time::ceil_ms};
 use sqlx::{Executor, Row, postgres::PgRow};
 
-use super::PostgresJobStore;
+use super::{PostgresJobStore, engine_error};
 use crate::{
     engine::{EngineError, JobFilter, LIST_MAX},
     envelope::JobId,
@@ -86,19 +86,18 @@ impl ScheduledJobs for PostgresJobStore {
             jobs.into_iter().map(|job| (job.envelope.id, job)).collect();
         let jobs: Vec<ScheduledJob> = jobs.into_values().collect();
         let owned = |value: &str| text(value).into_owned();
-        self.run(async || {
-            let envelopes = jobs.iter().map(|job| serde_json::to_string(&job.envelope));
-            let insert = sqlx::query(SCHEDULE)
+        let envelopes = jobs.iter().map(|job| serde_json::to_string(&job.envelope));
+        let envelopes: Vec<String> = envelopes.collect::<Result<_, _>>().map_err(engine_error)?;
+        self.execute(|| {
+            sqlx::query(SCHEDULE)
                 .bind(column(&jobs, |job| job.envelope.id.0))
                 .bind(column(&jobs, |job| owned(&job.envelope.queue)))
                 .bind(column(&jobs, |job| owned(&job.envelope.kind)))
                 .bind(column(&jobs, |job| ceil_ms(job.due_at)))
-                .bind(envelopes.collect::<Result<Vec<_>, _>>()?)
+                .bind(&envelopes)
                 .bind(column(&jobs, |job| i64::from(job.crashes)))
                 .bind(column(&jobs, |job| job.last_error.as_deref().map(owned)))
-                .bind(column(&jobs, |job| job.first_failed_at.map(Timestamp::as_millisecond)));
-            self.database.run(insert).await?;
-            Ok(())
+                .bind(column(&jobs, |job| job.first_failed_at.map(Timestamp::as_millisecond)))
         })
         .await
     }
@@ -109,14 +108,12 @@ impl ScheduledJobs for PostgresJobStore {
         until: Timestamp,
         limit: u32,
     ) -> Result<Vec<ScheduledJob>, EngineError> {
-        let mut jobs: Vec<_> = self
-            .run(async || {
-                let claim = sqlx::query(CLAIM_DUE).bind(now.as_millisecond()).bind(until.as_millisecond());
-                let claim = claim.bind(draw_claim(&self.ambient)).bind(i64::from(limit));
-                Ok(self.database.rows(claim).await?.iter().filter_map(scheduled).collect())
-            })
-            .await?;
-        jobs.sort_by_key(|job: &ScheduledJob| (job.due_at, job.envelope.id));
+        let claim = || {
+            let claim = sqlx::query(CLAIM_DUE).bind(now.as_millisecond()).bind(until.as_millisecond());
+            claim.bind(draw_claim(&self.ambient)).bind(i64::from(limit))
+        };
+        let mut jobs: Vec<_> = self.rows(claim).await?.iter().filter_map(scheduled).collect();
+        jobs.sort_by_key(|job| (job.due_at, job.envelope.id));
         Ok(jobs)
     }
 
@@ -126,49 +123,35 @@ impl ScheduledJobs for PostgresJobStore {
         now: Timestamp,
         until: Timestamp,
     ) -> Result<Option<ScheduledJob>, EngineError> {
-        self.run(async || {
+        let claim = || {
             let claim = sqlx::query(CLAIM_ONE).bind(now.as_millisecond()).bind(until.as_millisecond());
-            let claim = claim.bind(draw_claim(&self.ambient)).bind(id.0);
-            Ok(self.database.row(claim).await?.as_ref().and_then(scheduled))
-        })
-        .await
+            claim.bind(draw_claim(&self.ambient)).bind(id.0)
+        };
+        Ok(self.rows(claim).await?.first().and_then(scheduled))
     }
 
     async fn unschedule(&self, claims: &[(JobId, i64)]) -> Result<(), EngineError> {
         let (ids, claims): (Vec<Uuid>, Vec<i64>) = claims.iter().map(|(id, claim)| (id.0, *claim)).unzip();
-        self.run(async || {
-            self.database.run(sqlx::query(UNSCHEDULE).bind(&ids).bind(&claims)).await?;
-            Ok(())
-        })
-        .await
+        self.execute(|| sqlx::query(UNSCHEDULE).bind(&ids).bind(&claims)).await
     }
 
     async fn scheduled(&self, filter: &JobFilter) -> Result<Vec<ScheduledJob>, EngineError> {
-        self.run(async || {
+        let list = || {
             let sql = if filter.queue.is_some() { LIST_QUEUE } else { LIST };
             let list = sqlx::query(sql).bind(filter.after.map_or(Uuid::nil(), |id| id.0)).bind(&filter.kind);
             let list = list.bind(i64::from(filter.limit.min(LIST_MAX)));
-            let list = if filter.queue.is_some() { list.bind(&filter.queue) } else { list };
-            Ok(self.database.rows(list).await?.iter().filter_map(scheduled).collect())
-        })
-        .await
+            if filter.queue.is_some() { list.bind(&filter.queue) } else { list }
+        };
+        Ok(self.rows(list).await?.iter().filter_map(scheduled).collect())
     }
 
     async fn find(&self, id: JobId) -> Result<Option<ScheduledJob>, EngineError> {
-        self.run(async || {
-            let found = self.database.row(sqlx::query(FIND).bind(id.0)).await?;
-            Ok(found.as_ref().and_then(scheduled))
-        })
-        .await
+        Ok(self.rows(|| sqlx::query(FIND).bind(id.0)).await?.first().and_then(scheduled))
     }
 
     async fn scheduled_count(&self, queue: &str) -> Result<u64, EngineError> {
-        self.run(async || {
-            let count = self.database.row(sqlx::query(COUNT).bind(queue)).await?;
-            let count = count.ok_or(sqlx::Error::RowNotFound)?;
-            Ok(u64::try_from(count.get::<i64, _>(0)).unwrap_or(0))
-        })
-        .await
+        let count = self.number(|| sqlx::query(COUNT).bind(queue)).await?;
+        Ok(u64::try_from(count).unwrap_or(0))
     }
 
     async fn purge(&self, queue: &str) -> Result<u64, EngineError> {

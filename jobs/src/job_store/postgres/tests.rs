@@ -1,6 +1,9 @@
 //! Query plans promised by the migrations: a statement that begins to scan a table fails here, not in production.
 
-use base::postgres::{Database, connect, scratch, scratch::Scratch};
+use base::{
+    postgres::{Database, connect},
+    testing::scratch::{self, Scratch},
+};
 
 use super::{control, keys, notes, schedule};
 use crate::postgres::plans;

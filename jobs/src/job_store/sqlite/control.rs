@@ -21,7 +21,7 @@ pub(super) async fn raise_version(c: &mut SqliteConnection) -> Result<(), Sqlite
 impl QueueControl for SqliteJobStore {
     async fn add_queues(&self, names: &[String]) -> Result<(), EngineError> {
         let add = sqlx::query("INSERT OR IGNORE INTO queues (name) SELECT value FROM json_each(?1)");
-        self.execute(add.bind(serde_json::Value::from(names).to_string())).await.map(drop)
+        self.execute(add.bind(serde_json::Value::from(names).to_string())).await
     }
 
     async fn queues(&self) -> Result<Vec<String>, EngineError> {

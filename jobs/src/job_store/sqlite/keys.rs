@@ -1,7 +1,5 @@
 //! Reservation and release of unique keys.
 
-use std::collections::HashMap;
-
 use async_trait::async_trait;
 use base::Timestamp;
 use sqlx::{Row, SqliteConnection};
@@ -19,13 +17,11 @@ impl UniqueKeys for SqliteJobStore {
         let now = now.as_millisecond();
         self.write(move |c| {
             Box::pin(async move {
-                let mut holders = HashMap::new();
+                let mut holders = Vec::with_capacity(keys.len());
                 for (key, queue, id) in &keys {
-                    if let Some(other) = reserve(c, key, queue, *id, now).await? {
-                        holders.insert((key.clone(), *id), other);
-                    }
+                    holders.push(reserve(c, key, queue, *id, now).await?);
                 }
-                Ok(keys.into_iter().map(|(key, _, id)| holders.get(&(key, id)).copied()).collect())
+                Ok(holders)
             })
         })
         .await
@@ -33,7 +29,7 @@ impl UniqueKeys for SqliteJobStore {
 
     async fn release(&self, ids: &[JobId]) -> Result<(), EngineError> {
         let release = sqlx::query("DELETE FROM unique_keys WHERE job IN (SELECT value FROM json_each(?1))");
-        self.execute(release.bind(ids_json(ids))).await.map(drop)
+        self.execute(release.bind(ids_json(ids))).await
     }
 }
 

@@ -9,10 +9,10 @@ use std::path::Path;
 
 use base::{
     Ambient,
-    sqlite::{Database, OpenError},
+    sqlite::{Database, OpenError, Query},
 };
 use futures::future::BoxFuture;
-use sqlx::{Sqlite, SqliteConnection, query::Query, sqlite::SqliteArguments};
+use sqlx::SqliteConnection;
 
 use crate::{engine::EngineError, sqlite::fault::SqliteFault};
 
@@ -40,9 +40,9 @@ impl SqliteJobStore {
         self.database.write(work).await.map_err(engine_error)
     }
 
-    /// Runs one statement; returns the number of rows changed.
-    async fn execute(&self, statement: Query<'static, Sqlite, SqliteArguments>) -> Result<u64, EngineError> {
-        self.write(move |c| Box::pin(async move { Ok(statement.execute(c).await?.rows_affected()) })).await
+    /// Runs one statement.
+    async fn execute(&self, statement: Query<'static>) -> Result<(), EngineError> {
+        self.write(move |c| Box::pin(async move { Ok(statement.execute(c).await.map(drop)?) })).await
     }
 }
 

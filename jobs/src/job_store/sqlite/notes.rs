@@ -20,12 +20,12 @@ impl ConsumerNotes for SqliteJobStore {
         let keep = keep.bind(note.session.to_string()).bind(note.name).bind(note.queue);
         let keep = keep.bind(i64::try_from(note.running).unwrap_or(i64::MAX));
         let keep = keep.bind(note.reached_at.map(Timestamp::as_millisecond)).bind(note.at.as_millisecond());
-        self.execute(keep).await.map(drop)
+        self.execute(keep).await
     }
 
     async fn forget_consumer(&self, session: u64) -> Result<(), EngineError> {
         let forget = sqlx::query("DELETE FROM consumers WHERE session = ?1");
-        self.execute(forget.bind(session.to_string())).await.map(drop)
+        self.execute(forget.bind(session.to_string())).await
     }
 
     async fn consumers(&self, queue: &str, since: Timestamp) -> Result<Vec<ConsumerNote>, EngineError> {

@@ -1,13 +1,9 @@
 //! Scheduled jobs and the claims under which they are published.
 
 use async_trait::async_trait;
-use base::{Timestamp, time::ceil_ms};
+use base::{Timestamp, sqlite::Query, time::ceil_ms};
 use serde_json::{Value, json};
-use sqlx::{
-    Row, Sqlite, SqliteConnection,
-    query::Query,
-    sqlite::{SqliteArguments, SqliteRow},
-};
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{SqliteJobStore, control::raise_version, engine_error};
 use crate::{
@@ -71,7 +67,7 @@ impl ScheduledJobs for SqliteJobStore {
                value->>'envelope', value->>'crashes', value->>'last_error', value->>'first_failed_at'
              FROM json_each(?1)",
         );
-        self.execute(schedule.bind(rows.to_string())).await.map(drop)
+        self.execute(schedule.bind(rows.to_string())).await
     }
 
     async fn claim_due(
@@ -102,7 +98,7 @@ impl ScheduledJobs for SqliteJobStore {
         let delete = sqlx::query(
             "DELETE FROM scheduled WHERE (id, claim) IN (SELECT value->>0, value->>1 FROM json_each(?1))",
         );
-        self.execute(delete.bind(json)).await.map(drop)
+        self.execute(delete.bind(json)).await
     }
 
     async fn scheduled(&self, filter: &JobFilter) -> Result<Vec<ScheduledJob>, EngineError> {
@@ -150,17 +146,9 @@ impl ScheduledJobs for SqliteJobStore {
 
 impl SqliteJobStore {
     /// Runs a claim; returns the jobs claimed.
-    async fn claimed(
-        &self,
-        claim: Query<'static, Sqlite, SqliteArguments>,
-    ) -> Result<Vec<ScheduledJob>, EngineError> {
-        self.write(move |c| {
-            Box::pin(async move {
-                let rows = claim.fetch_all(c).await?;
-                Ok(rows.iter().filter_map(scheduled).collect::<Vec<_>>())
-            })
-        })
-        .await
+    async fn claimed(&self, claim: Query<'static>) -> Result<Vec<ScheduledJob>, EngineError> {
+        let rows = self.write(move |c| Box::pin(async move { Ok(claim.fetch_all(c).await?) })).await?;
+        Ok(rows.iter().filter_map(scheduled).collect())
     }
 }
 

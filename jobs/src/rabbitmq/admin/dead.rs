@@ -133,34 +133,24 @@ impl RabbitClient {
         let wanted =
             |dead: &&DeadJob| only.is_none_or(|id| dead.job.envelope.id == id) && matches(&dead.job, filter);
         let chosen: Vec<&DeadJob> = scan.jobs.iter().filter(wanted).take(limit).collect();
-        let mut redriven = Vec::with_capacity(chosen.len());
-        let mut tags = HashSet::new();
-        let outcome = if filter.dry_run {
-            redriven.extend(chosen.iter().map(|dead| (dead.died_at(), dead.job.envelope.id)));
-            Ok(())
-        } else {
-            self.publish_fresh(&chosen, &mut redriven, &mut tags).await
-        };
+        let redriven = if filter.dry_run { Ok(chosen) } else { self.publish_fresh(chosen).await };
+        let published = redriven.iter().flatten().filter(|_| !filter.dry_run);
+        let tags = published.map(|dead| dead.tag).collect();
+        let told = |dead: &DeadJob| (dead.died_at(), dead.job.envelope.id);
+        let redriven = redriven.map(|jobs| jobs.into_iter().map(told).collect());
         scan.end(&tags).await?;
-        outcome.map(|()| redriven)
+        redriven
     }
 
-    /// Publishes fresh copies; a job whose unique key another job holds by now stays dead.
-    async fn publish_fresh(
-        &self,
-        chosen: &[&DeadJob],
-        redriven: &mut Vec<(Timestamp, JobId)>,
-        tags: &mut HashSet<u64>,
-    ) -> Result<(), EngineError> {
+    /// Publishes fresh copies and returns their jobs; one whose unique key another job holds by now stays dead.
+    async fn publish_fresh<'d>(&self, chosen: Vec<&'d DeadJob>) -> Result<Vec<&'d DeadJob>, EngineError> {
         let ids: Vec<JobId> = chosen.iter().map(|dead| dead.job.envelope.id).collect();
         self.forget_cancels(&ids).await?;
         let free = self.reserve(chosen.iter().map(|dead| &dead.job.envelope)).await?;
         let free: Vec<&DeadJob> =
-            chosen.iter().zip(free).filter(|(_, other)| other.is_none()).map(|(dead, _)| *dead).collect();
+            chosen.into_iter().zip(free).filter(|(_, other)| other.is_none()).map(|(dead, _)| dead).collect();
         self.publisher.publish(free.iter().map(|dead| fresh_copy(dead)).collect()).await?;
-        redriven.extend(free.iter().map(|dead| (dead.died_at(), dead.job.envelope.id)));
-        tags.extend(free.iter().map(|dead| dead.tag));
-        Ok(())
+        Ok(free)
     }
 
     /// Deletes cancel requests of jobs that start afresh.

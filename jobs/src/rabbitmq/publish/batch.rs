@@ -85,7 +85,7 @@ pub(super) enum Failure {
     /// The connection ended, or there was none.
     Unknown(PublishTrouble),
     /// No queue is bound for it.
-    Returned(String),
+    Returned,
     /// The queue rejected it.
     Nacked,
     Blocked,

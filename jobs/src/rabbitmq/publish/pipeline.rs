@@ -246,7 +246,7 @@ impl<'a> Pipeline<'a> {
             let came_back = !self.returned.is_empty()
                 && id.as_ref().map(ShortString::as_str).is_some_and(|id| self.returned.remove(id));
             ticket.settle(match (came_back, acked) {
-                (true, _) => Err(Failure::Returned("returned as unroutable".to_owned())),
+                (true, _) => Err(Failure::Returned),
                 (false, true) => Ok(()),
                 (false, false) => Err(Failure::Nacked),
             });

@@ -12,7 +12,7 @@ use std::{sync::Arc, time::Duration};
 use base::Ambient;
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, timeout_at},
+    time::{Instant, timeout},
 };
 
 use super::{
@@ -86,18 +86,16 @@ impl Publisher {
 
     async fn wait_until_up(&self) -> Result<(), EngineError> {
         let mut state = self.state.clone();
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match state.borrow_and_update().clone() {
-                PublisherState::Up => return Ok(()),
-                PublisherState::Denied(detail) => return Err(EngineError::Denied { engine: ENGINE, detail }),
-                PublisherState::Blocked => return Err(blocked()),
-                PublisherState::Down(trouble) if Instant::now() >= deadline => return Err(trouble.error()),
-                PublisherState::Down(_) => {}
-            }
-            if matches!(timeout_at(deadline, state.changed()).await, Ok(Err(_))) {
-                return Err(EngineError::Closed);
-            }
+        let settled = state.wait_for(|state| !matches!(state, PublisherState::Down(_)));
+        if matches!(timeout(PATIENCE, settled).await, Ok(Err(_))) {
+            return Err(EngineError::Closed);
+        }
+        let now = self.state.borrow().clone();
+        match now {
+            PublisherState::Up => Ok(()),
+            PublisherState::Denied(detail) => Err(EngineError::Denied { engine: ENGINE, detail }),
+            PublisherState::Blocked => Err(blocked()),
+            PublisherState::Down(trouble) => Err(trouble.error()),
         }
     }
 }
@@ -112,7 +110,7 @@ fn publish_result(failures: &[(usize, Failure)], batch: &Batch) -> Option<Result
         Failure::Unknown(trouble) if trouble.class.is_transient() => 0,
         Failure::Blocked => 1,
         Failure::Nacked => 2,
-        Failure::Returned(_) => 3,
+        Failure::Returned => 3,
         Failure::Unknown(_) => 4,
     });
     worst.map(|(index, failure)| match failure {
@@ -122,12 +120,10 @@ fn publish_result(failures: &[(usize, Failure)], batch: &Batch) -> Option<Result
         Failure::Nacked => {
             Err(unavailable("the broker rejected a message: a queue is full or has lost its quorum"))
         }
-        Failure::Returned(why) => {
-            let message = &batch.messages[*index];
-            Err(unavailable(format!(
-                "no queue bound to exchange `{}` with routing key `{}` ({why})",
-                message.exchange, message.routing_key
-            )))
+        Failure::Returned => {
+            let Outgoing { exchange, routing_key: key, .. } = &batch.messages[*index];
+            let why = format!("no queue bound to exchange `{exchange}` with routing key `{key}`");
+            Err(unavailable(format!("{why} (returned as unroutable)")))
         }
     })
 }

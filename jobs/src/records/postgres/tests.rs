@@ -2,7 +2,8 @@
 
 use base::{
     Ambient, Timestamp,
-    postgres::{connect, scratch, scratch::Scratch},
+    postgres::connect,
+    testing::scratch::{self, Scratch},
 };
 
 use super::{PostgresRecords, select};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use base::{
     Ambient,
-    postgres::scratch::{self, Scratch},
+    testing::scratch::{self, Scratch},
 };
 use orderworks_jobs::{
     Engine,

@@ -6,7 +6,8 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use base::{
     Ambient,
-    postgres::{PostgresConfig, connect, scratch, scratch::Scratch},
+    postgres::{PostgresConfig, connect},
+    testing::scratch::{self, Scratch},
 };
 use orderworks_jobs::{
     JobId,

@@ -19,12 +19,11 @@ const ANSWER_MAX: Duration = Duration::from_secs(30);
 pub(crate) struct Load {
     address: String,
     key: String,
-    merchant: MerchantId,
+    pub(crate) merchant: MerchantId,
     /// Number of orders so far: each has its own idempotency key.
     placed: AtomicUsize,
 }
 
-/// Result of a series of orders.
 pub(crate) struct Placed {
     pub(crate) taken: Vec<Duration>,
     seconds: f64,
@@ -39,10 +38,6 @@ impl Placed {
 impl Load {
     pub(crate) fn new(address: String, key: String, merchant: MerchantId) -> Self {
         Self { address, key, merchant, placed: AtomicUsize::new(0) }
-    }
-
-    pub(crate) fn merchant(&self) -> MerchantId {
-        self.merchant
     }
 
     /// Places `orders` orders from `callers` callers; an error if one is not accepted.
@@ -122,7 +117,6 @@ impl Connection {
         Ok(Self(BufReader::new(stream)))
     }
 
-    /// Sends a request and returns status and body.
     fn send(&mut self, method: &str, path: &str, headers: &str, body: &str) -> anyhow::Result<(u16, String)> {
         let length = body.len();
         let request = format!("{method} {path} HTTP/1.1\r\n{headers}Content-Length: {length}\r\n\r\n{body}");
@@ -140,7 +134,6 @@ impl Connection {
     }
 }
 
-/// The sku that this order buys.
 pub(crate) fn sku(order: usize) -> String {
     format!("SKU-{:02}", order % SKUS)
 }

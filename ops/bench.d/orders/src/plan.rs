@@ -66,7 +66,7 @@ async fn acceptance(args: &Args, size: &Size, report: &mut Report) -> anyhow::Re
     let stage = BenchServers::open(args).await?;
     let (api, load) = stage.api().await?;
     load.place(CALLERS, size.warm)?;
-    let script = Script::of(&stage, load.merchant())?;
+    let script = Script::of(&stage, load.merchant)?;
     script.run(CONNECTIONS, size.warm)?;
     let postgres = || cpu::of_server(&args.pids, POSTGRES);
     let count = || -> anyhow::Result<[Spent; 3]> {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use base::{Ambient, postgres::scratch::Scratch};
+use base::{Ambient, testing::scratch::Scratch};
 use secrecy::ExposeSecret;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -16,7 +16,7 @@ use store::{
     domain::{KeyId, MerchantId},
     merchants::{KeyRecord, KeyScope, Merchants},
 };
-use store_cassandra::scratch::Keyspace;
+use store_cassandra::testing::Keyspace;
 use store_postgres::PostgresOrders;
 use tempfile::TempDir;
 
@@ -43,7 +43,6 @@ struct Program {
     folder: TempDir,
 }
 
-/// A running process.
 pub(crate) struct Role(Child);
 
 impl Role {

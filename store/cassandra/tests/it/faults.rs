@@ -3,9 +3,10 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use base::Ambient;
+use scylla::{client::session::Session, value::CqlTimeuuid};
 use store::{
     PaymentStore, StoreError,
-    domain::{Decision, MerchantId, RefundId},
+    domain::{Decision, MerchantId, PaymentId, RefundId},
     payments::{Begun, Decided, RefundBegun},
 };
 use store_cassandra::{CassandraConfig, CassandraConnectError, CassandraLogin, CassandraPayments};
@@ -21,6 +22,28 @@ use crate::util::cassandra::{Keyspace, shared};
 
 async fn two(keyspace: &Keyspace) -> [Arc<CassandraPayments>; 2] {
     [Arc::new(keyspace.store().await), Arc::new(keyspace.store().await)]
+}
+
+/// The newest ballot that a replica promised for a payment.
+async fn ballot(session: &Session, id: PaymentId) -> CqlTimeuuid {
+    let query = "SELECT in_progress_ballot FROM system.paxos WHERE row_key = ?";
+    let rows = session.query_unpaged(query, (id.0.as_bytes().to_vec(),)).await.expect("reads");
+    let rows = rows.into_rows_result().expect("rows");
+    rows.rows::<(CqlTimeuuid,)>().expect("ballots").map(|row| row.expect("a ballot").0).max().expect("one")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_to_display_prepares_no_ballot() {
+    let Some(keyspace) = shared().await else { return };
+    let (store, session, ambient) = (keyspace.store().await, keyspace.session().await, Ambient::system());
+    let payment =
+        store.open_payment(new_payment(&ambient, MerchantId::fresh(&ambient))).await.expect("opens");
+    let opened = ballot(&session, payment.id).await;
+    let shown = store.committed_payment(payment.id).await.expect("reads");
+    assert_eq!((shown, ballot(&session, payment.id).await), (Some(payment.clone()), opened));
+    // One on which a decision depends does.
+    store.payment(payment.id).await.expect("reads");
+    assert!(ballot(&session, payment.id).await > opened);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

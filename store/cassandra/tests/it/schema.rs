@@ -5,7 +5,7 @@ use store_cassandra::{CassandraConfig, CassandraConnectError, CassandraPayments}
 
 use crate::util::cassandra::Keyspace;
 
-const ALL: [&str; 2] = ["0001_payments.cql", "0002_lookups.cql"];
+const ALL: [&str; 3] = ["0001_payments.cql", "0002_lookups.cql", "0003_charge.cql"];
 
 async fn migrate(config: &CassandraConfig) -> Result<Vec<&'static str>, CassandraConnectError> {
     CassandraPayments::migrate(config, &Ambient::system()).await

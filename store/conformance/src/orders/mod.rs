@@ -108,6 +108,7 @@ macro_rules! order_store_suite {
                 refusals_name_every_line_and_write_nothing,
                 a_total_too_large_is_refused,
                 expired_keys_may_be_used_again,
+                a_clock_that_is_ahead_deletes_no_key_of_the_last_day,
             ],
             records: [
                 merchants_and_keys_are_ensured,

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use base::time::later;
 use store::{
     OrderStore,
     catalog::ProductData,
     domain::{EventKind, OrderStatus, PageRequest},
     order_view::OrderView,
-    orders::{IdempotencyKey, NewOrder, PlaceOutcome, Refusal},
+    orders::{IDEMPOTENCY_KEEP, IdempotencyKey, NewOrder, PlaceOutcome, Refusal},
     outbox::OutboxBody,
 };
 
@@ -181,10 +182,11 @@ pub async fn expired_keys_may_be_used_again(store: Arc<dyn OrderStore>) {
         assert!(matches!(world.place(new.clone()).await, PlaceOutcome::Placed { .. }));
         used.push(new.idempotency);
     }
-    let before = world.time.tick();
+    world.time.pass(IDEMPOTENCY_KEEP);
     let young = world.new_order(&[("mug", 1)]);
     world.place(young.clone()).await;
-    let expire = |limit| world.store.expire_idempotency(before, limit);
+    let now = world.time.tick();
+    let expire = |limit| world.store.expire_idempotency(now, limit);
     assert_eq!(expire(2).await.expect("expires"), 2);
     assert_eq!(expire(100).await.expect("expires"), 1);
     assert_eq!(expire(100).await.expect("expires"), 0);
@@ -194,6 +196,17 @@ pub async fn expired_keys_may_be_used_again(store: Arc<dyn OrderStore>) {
     }
     let replayed = world.place(young.clone()).await;
     assert!(matches!(replayed, PlaceOutcome::Replayed { order, .. } if order == young.id), "{replayed:?}");
+}
+
+pub async fn a_clock_that_is_ahead_deletes_no_key_of_the_last_day(store: Arc<dyn OrderStore>) {
+    let world = OrdersFixture::new(store).await;
+    world.product("mug", 250, 50).await;
+    let new = world.new_order(&[("mug", 1)]);
+    world.place(new.clone()).await;
+    let ahead = later(world.time.tick(), IDEMPOTENCY_KEEP * 300);
+    assert_eq!(world.store.expire_idempotency(ahead, 100).await.expect("expires"), 0);
+    let replayed = world.place(new.clone()).await;
+    assert!(matches!(replayed, PlaceOutcome::Replayed { order, .. } if order == new.id), "{replayed:?}");
 }
 
 impl OrdersFixture {

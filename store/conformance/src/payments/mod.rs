@@ -2,6 +2,7 @@
 //! open the same store for all of them.
 
 pub mod attempts;
+pub mod charges;
 pub mod decisions;
 pub mod listing;
 pub mod random_ops;
@@ -32,6 +33,11 @@ macro_rules! payment_store_suite {
                 payments_do_not_share_epochs,
                 a_note_stays_with_its_attempt,
                 unknown_payments_are_not_found,
+            ],
+            charges: [
+                only_the_newest_attempt_records_a_charge,
+                the_first_charge_stands,
+                racing_attempts_agree_on_one_charge,
             ],
             decisions: [
                 a_decision_is_recorded_once,

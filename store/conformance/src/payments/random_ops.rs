@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use store::{
     domain::{Decision, PaymentId, RefundId, RefundState},
-    payments::{Begun, Decided, PaymentStore, RefundBegun},
+    payments::{Begun, ChargeRecorded, Decided, PaymentStore, RefundBegun},
 };
 
 use super::{PaymentsFixture, capture, decline, refunds};
@@ -16,6 +16,7 @@ const AMOUNT: i64 = 1000;
 #[derive(Default)]
 struct Model {
     epoch: u64,
+    charge: Option<String>,
     decision: Option<Decision>,
     refunds: BTreeMap<RefundId, (i64, RefundState)>,
 }
@@ -37,8 +38,9 @@ pub async fn random_steps_keep_the_money_right(store: Arc<dyn PaymentStore>) {
 impl Model {
     async fn step(&mut self, world: &PaymentsFixture, id: PaymentId, rng: &mut fastrand::Rng, context: &str) {
         match rng.u32(0..100) {
-            0..15 => self.begin_attempt(world, id, context).await,
+            0..12 => self.begin_attempt(world, id, context).await,
             // Rare, so that several attempts begin before a decision.
+            12..15 => self.record_charge(world, id, rng, context).await,
             15..20 => self.decide(world, id, rng, context).await,
             20..65 => self.begin_refund(world, id, rng, context).await,
             _ => self.end_refund(world, id, rng, context).await,
@@ -53,6 +55,27 @@ impl Model {
             self.epoch += 1;
             assert_eq!(begun, Begun::Attempt { epoch: self.epoch }, "{context}");
         }
+    }
+
+    async fn record_charge(
+        &mut self,
+        world: &PaymentsFixture,
+        id: PaymentId,
+        rng: &mut fastrand::Rng,
+        context: &str,
+    ) {
+        let epoch = rng.u64(self.epoch.saturating_sub(1)..=self.epoch + 1);
+        let reference = format!("pi_{}", rng.u8(..));
+        let expected = match &self.decision {
+            Some(decided) => ChargeRecorded::Decided(decided.clone()),
+            None if epoch == self.epoch && epoch > 0 => {
+                ChargeRecorded::Charge(self.charge.get_or_insert(reference.clone()).clone())
+            }
+            None => ChargeRecorded::Stale { current_epoch: self.epoch },
+        };
+        let at = world.time.tick();
+        let answer = world.store.record_charge(id, epoch, &reference, at).await.expect("answers");
+        assert_eq!(answer, expected, "{context}");
     }
 
     async fn decide(
@@ -134,7 +157,8 @@ impl Model {
 
     async fn compare(&self, world: &PaymentsFixture, id: PaymentId, context: &str) {
         let read = world.read(id).await;
-        assert_eq!((read.epoch, &read.decision), (self.epoch, &self.decision), "{context}");
+        let expected = (self.epoch, &self.charge, &self.decision);
+        assert_eq!((read.epoch, &read.charge, &read.decision), expected, "{context}");
         let stored: BTreeMap<_, _> = read.refunds.iter().map(|r| (r.id, (r.amount_minor, r.state))).collect();
         assert_eq!(stored, self.refunds, "{context}");
         assert!(read.refunds.is_sorted_by_key(|refund| refund.begun_at), "{context}");

@@ -27,6 +27,9 @@ pub struct Payment {
     pub created_at: Timestamp,
     /// The fencing epoch: number of the newest attempt, 0 before the first.
     pub epoch: u64,
+    /// The provider's id of the charge, recorded before the charge can move money. `None` also where the provider finds
+    /// a charge by its key.
+    pub charge: Option<String>,
     /// The decision, once recorded.
     pub decision: Option<Decision>,
     /// When it was decided.

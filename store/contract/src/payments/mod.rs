@@ -1,8 +1,9 @@
 //! The payment store: append-only rows and one conditional decision per payment.
 //!
 //! Guarantees: facts are never changed; each attempt gets a fencing epoch above all earlier ones; a decision is
-//! recorded once and only by the newest epoch, so a worker that was paused past its lease cannot write. Fits Cassandra
-//! lightweight transactions: one partition per payment, every condition on that partition.
+//! recorded once and only by the newest epoch, so a worker that was paused past its lease cannot write. The same holds
+//! for the provider's id of the charge, which is recorded before the charge can move money, so a payment has one charge.
+//! Fits Cassandra lightweight transactions: one partition per payment, every condition on that partition.
 //!
 //! Does not call providers: the workers do.
 
@@ -49,6 +50,22 @@ pub enum Begun {
     },
     /// The payment is decided; nothing begun.
     Decided(Decision),
+    /// No such payment.
+    NotFound,
+}
+
+/// Result of [`PaymentStore::record_charge`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChargeRecorded {
+    /// The charge of the payment: the one given, or one recorded before, which is to be confirmed in its place.
+    Charge(String),
+    /// The payment is decided; nothing recorded.
+    Decided(Decision),
+    /// A newer attempt has begun; this one must not write.
+    Stale {
+        /// The newest epoch.
+        current_epoch: u64,
+    },
     /// No such payment.
     NotFound,
 }
@@ -120,6 +137,16 @@ pub trait PaymentStore: Send + Sync + 'static {
         at: Timestamp,
     ) -> Result<(), StoreError>;
 
+    /// Records the provider's id of a charge that cannot move money before it is confirmed, if `epoch` is the newest and
+    /// nothing is decided. The first one recorded stands.
+    async fn record_charge(
+        &self,
+        id: PaymentId,
+        epoch: u64,
+        reference: &str,
+        at: Timestamp,
+    ) -> Result<ChargeRecorded, StoreError>;
+
     /// Records the decision if `epoch` is the newest and nothing is decided.
     async fn record_decision(
         &self,
@@ -131,6 +158,12 @@ pub trait PaymentStore: Send + Sync + 'static {
 
     /// One payment, read so that a decision in flight is seen (SERIAL in Cassandra).
     async fn payment(&self, id: PaymentId) -> Result<Option<Payment>, StoreError>;
+
+    /// The same to display: every answered write is seen, one in flight may not be, and none is disturbed. A SERIAL
+    /// read of Cassandra would make the decision that it meets start again, so that polling could delay it for ever.
+    async fn committed_payment(&self, id: PaymentId) -> Result<Option<Payment>, StoreError> {
+        self.payment(id).await
+    }
 
     /// The attempts of a payment, oldest first.
     async fn attempts(&self, id: PaymentId) -> Result<Vec<PaymentAttempt>, StoreError>;

@@ -2,7 +2,7 @@
 
 use base::Timestamp;
 
-use super::{Begun, Decided, RefundBegun};
+use super::{Begun, ChargeRecorded, Decided, RefundBegun};
 use crate::domain::{Decision, Payment, RefundId, RefundState};
 
 const DAY_MILLIS: i64 = 24 * 60 * 60 * 1000;
@@ -13,6 +13,19 @@ pub fn not_begun(payment: Option<&Payment>) -> Option<Begun> {
         None => Some(Begun::NotFound),
         Some(payment) => payment.decision.clone().map(Begun::Decided),
     }
+}
+
+/// The answer to an attempt that recorded no charge; `None` when it could have recorded one.
+pub fn charge_not_recorded(payment: Option<&Payment>, epoch: u64) -> Option<ChargeRecorded> {
+    let Some(payment) = payment else { return Some(ChargeRecorded::NotFound) };
+    if let Some(decision) = &payment.decision {
+        return Some(ChargeRecorded::Decided(decision.clone()));
+    }
+    // Epoch 0 stands for "no attempt yet".
+    if epoch == 0 || epoch != payment.epoch {
+        return Some(ChargeRecorded::Stale { current_epoch: payment.epoch });
+    }
+    payment.charge.clone().map(ChargeRecorded::Charge)
 }
 
 /// Why nothing was decided. Of an undecided payment it says that a newer attempt began: callers make sure that one did.

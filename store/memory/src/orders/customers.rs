@@ -23,7 +23,7 @@ impl Customers for MemoryOrders {
     }
 
     async fn customer_by_id(&self, id: CustomerId) -> Result<Option<Account>, StoreError> {
-        self.held.read("customer_by_id", |state| state.customers.get(&id).cloned()).await
+        self.held.find("customer_by_id", |state| state.customers.get(&id).cloned()).await
     }
 
     async fn delete_account(&self, merchant: MerchantId, id: CustomerId) -> Result<bool, StoreError> {

@@ -1,11 +1,14 @@
 //! [`Orders`] in memory: the reads, and each write as one call.
 
 use async_trait::async_trait;
-use base::Timestamp;
+use base::{Timestamp, time::earlier};
 use store::{
     domain::{MerchantId, Order, OrderId, OrderStatus, OrderToken, Page, PageRequest, PaymentId, RefundId},
     error::StoreError,
-    orders::{CaptureFacts, NewOrder, Orders, PlaceOutcome, RefundFacts, RefundRequested, Transition},
+    orders::{
+        CaptureFacts, IDEMPOTENCY_KEEP, NewOrder, Orders, PlaceOutcome, RefundFacts, RefundRequested,
+        Transition,
+    },
 };
 
 use super::{MemoryOrders, place_order, refunds, state::OrdersState, transitions};
@@ -24,7 +27,7 @@ impl Orders for MemoryOrders {
     }
 
     async fn order_by_id(&self, id: OrderId) -> Result<Option<Order>, StoreError> {
-        self.held.read("order_by_id", |state| state.find_order(id)).await
+        self.held.find("order_by_id", |state| state.find_order(id)).await
     }
 
     async fn replace_order_token(
@@ -150,8 +153,10 @@ impl Orders for MemoryOrders {
         self.held.write("expire_order", expire).await
     }
 
-    async fn expire_idempotency(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+    async fn expire_idempotency(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
         let expire = move |state: &mut OrdersState, _| {
+            let newest = state.idempotency.values().map(|row| row.created_at).max();
+            let before = earlier(newest.map_or(now, |newest| newest.min(now)), IDEMPOTENCY_KEEP);
             let old = state.idempotency.iter().filter(|(_, row)| row.created_at < before);
             let mut old: Vec<_> = old.map(|(key, row)| (row.created_at, key.clone())).collect();
             old.sort();

@@ -148,7 +148,7 @@ impl Outbox for MemoryOrders {
     async fn event_by_id(&self, id: EventId) -> Result<Option<Event>, StoreError> {
         let is = |body: &&OutboxBody| matches!(body, OutboxBody::Event(event) if event.id == id);
         let find = |state: &OrdersState| state.outbox.iter().map(|row| &row.body).find(is).and_then(event_of);
-        self.held.read("event_by_id", find).await
+        self.held.find("event_by_id", find).await
     }
 
     async fn order_events(&self, order: OrderId, after: u64) -> Result<Vec<Event>, StoreError> {

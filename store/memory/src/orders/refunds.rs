@@ -64,14 +64,15 @@ pub(super) fn record(
     let captured_minor = state.orders.get(&id).and_then(OrderRow::captured_minor);
     let sum = before.refunded_minor.checked_add(facts.amount_minor);
     let fits = facts.amount_minor > 0 && sum.is_some_and(|sum| sum <= before.total_minor);
-    let open = matches!(before.status, OrderStatus::Paid | OrderStatus::Fulfilled | OrderStatus::Cancelled);
+    let open = !matches!(before.status, OrderStatus::Pending | OrderStatus::Refunded);
     if captured_minor.is_none() || !fits || !open {
         return Ok(Transition::Refused(Box::new(before)));
     }
     let order = state.change_order(id, at, |row| {
         let order = &mut row.order;
         order.refunded_minor += facts.amount_minor;
-        let all = order.status != OrderStatus::Cancelled && order.refunded_minor == order.total_minor;
+        let paid = matches!(order.status, OrderStatus::Paid | OrderStatus::Fulfilled);
+        let all = paid && order.refunded_minor == order.total_minor;
         order.status = if all { OrderStatus::Refunded } else { order.status };
         order.event_sequence += 1 + u64::from(all);
     })?;

@@ -33,9 +33,9 @@ pub(super) fn mark_paid(
             state.tell(messages)?;
             Ok(Transition::Now(Box::new(order)))
         }
-        // A capture for a cancelled order is refunded, once.
-        Some((OrderStatus::Cancelled, None)) => {
-            let order = captured(state, id, at, facts, (OrderStatus::Cancelled, 1))?;
+        // A capture for an order that ended otherwise is refunded, once.
+        Some((ended @ (OrderStatus::Cancelled | OrderStatus::PaymentFailed), None)) => {
+            let order = captured(state, id, at, facts, (ended, 1))?;
             messages.captured_late(&order, facts);
             refunds::give_back(state, &mut messages, &order, facts.amount_minor)?;
             state.tell(messages)?;

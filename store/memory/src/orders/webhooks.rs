@@ -32,7 +32,7 @@ impl Webhooks for MemoryOrders {
     }
 
     async fn endpoint_by_id(&self, id: EndpointId) -> Result<Option<Endpoint>, StoreError> {
-        self.held.read("endpoint_by_id", |state| state.endpoints.get(&id).cloned()).await
+        self.held.find("endpoint_by_id", |state| state.endpoints.get(&id).cloned()).await
     }
 
     async fn endpoints(

@@ -15,7 +15,8 @@ use sha2::{Digest, Sha256};
 use super::{
     MoveError, Progress, Step, TableReport,
     guard::Guard,
-    side::{Carried, Found, Range, Side, Values},
+    side::{Carried, Found, Side},
+    sql::{Range, Values},
     tables::{Owner, TABLES, Table},
 };
 use crate::fault::PostgresFault;

@@ -33,7 +33,8 @@ use tokio::time::timeout;
 use self::{
     compare::Copier,
     guard::{Guard, Stay},
-    side::{Range, Side},
+    side::Side,
+    sql::Range,
     tables::TABLES,
 };
 use super::{

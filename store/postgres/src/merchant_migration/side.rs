@@ -2,19 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use base::ids::Uuid;
+use base::{ids::Uuid, postgres::Query};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, postgres::PgRow};
 use store::{domain::MerchantId, rules::columns::Columns as _};
 
 use super::{
     MoveError,
     guard::Guard,
-    sql::Statements,
+    sql::{Range, Statements, Values},
     tables::{Column, ENDPOINTS, Owner, TABLES, Table},
 };
-use crate::{
-    database::OrderDatabase, fault::PostgresFault, fence::MerchantState, row::get, transaction::Query,
-};
+use crate::{database::OrderDatabase, fault::PostgresFault, fence::MerchantState, row::get};
 
 /// Locks the merchant's state until the transaction that changes its rows ends.
 const USED: &str = "SELECT state FROM merchants WHERE id = $1 FOR SHARE";
@@ -28,15 +26,6 @@ const UNSENT: &str = "
 
 /// Columns with their types, by table.
 pub(super) type Columns = BTreeMap<&'static str, Vec<(String, String)>>;
-/// The values of a key or an identity, as texts.
-pub(super) type Values = Vec<String>;
-
-/// Rows of one owner between two keys: `after` exclusive, `upto` inclusive.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Range {
-    pub(super) after: Option<Values>,
-    pub(super) upto: Option<Values>,
-}
 
 /// Number and digest of the rows in a range.
 #[derive(Debug, Clone)]

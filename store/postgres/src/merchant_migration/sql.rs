@@ -4,10 +4,17 @@
 //! through its own type's output and input, whatever columns there are. Arguments are bound; only names from the list
 //! and the catalog become part of the text, quoted.
 
-use super::{
-    side::Range,
-    tables::{Column, Table},
-};
+use super::tables::{Column, Table};
+
+/// The values of a key or an identity, as texts.
+pub(super) type Values = Vec<String>;
+
+/// Rows of one owner between two keys: `after` exclusive, `upto` inclusive.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Range {
+    pub(super) after: Option<Values>,
+    pub(super) upto: Option<Values>,
+}
 
 /// A table with its columns and their types.
 pub(super) struct Statements<'a> {

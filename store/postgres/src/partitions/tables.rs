@@ -1,13 +1,16 @@
 //! Monthly partitions, attached to their parent tables.
 //!
 //! Guarantees: each partition is created or dropped in a transaction of its own, under a lock that admits one process
-//! at a time. Attaching blocks writers to the default partition, which is empty unless the job did not run; detaching
-//! locks the parent briefly. Both give up after the configured lock timeout, so that checkouts do not queue behind
-//! them.
+//! at a time. Attaching blocks writers to the default partition, which is empty unless the job did not run; then its
+//! rows are moved while every statement on the table waits, so that none misses them. Detaching locks the parent
+//! briefly. All give up after the configured lock timeout, so that checkouts do not queue behind them.
+
+use std::time::Duration;
 
 use base::{
     Timestamp,
     ids::{Uuid, floor},
+    time::earlier,
 };
 use futures::future::join_all;
 use sqlx::AssertSqlSafe;
@@ -52,19 +55,25 @@ fn tables(family: Family) -> &'static [Table] {
     }
 }
 
-/// The query that finds a row for which a family's month must be kept, and the reason; `$1` and `$2` bound the month's
-/// ids.
-const fn needed(family: Family) -> Option<(&'static str, &'static str)> {
+/// Queries that each find a row for which a family's month must be kept, with the reason; `$1` and `$2` bound the
+/// month's ids.
+const fn needed(family: Family) -> &'static [(&'static str, &'static str)] {
     match family {
-        Family::Orders => Some((
-            "SELECT 1 FROM orders WHERE id >= $1 AND id < $2 AND status IN ('pending', 'paid') LIMIT 1",
-            "an order in it is open",
-        )),
-        Family::Outbox => Some((
+        Family::Orders => &[
+            (
+                "SELECT 1 FROM orders WHERE id >= $1 AND id < $2 AND status IN ('pending', 'paid') LIMIT 1",
+                "an order in it is open",
+            ),
+            (
+                "SELECT 1 FROM refunds WHERE order_id >= $1 AND order_id < $2 AND recorded_at IS NULL LIMIT 1",
+                "a refund in it is not recorded",
+            ),
+        ],
+        Family::Outbox => &[(
             "SELECT 1 FROM outbox_unsent WHERE id >= $1 AND id < $2 LIMIT 1",
             "a message in it is not sent",
-        )),
-        Family::WebhookAttempts => None,
+        )],
+        Family::WebhookAttempts => &[],
     }
 }
 
@@ -103,11 +112,16 @@ impl PostgresOrders {
         Ok(created)
     }
 
-    /// Drops the months of a family that ended before `before`, with all their rows. A month is kept while an order in
-    /// it is open or a message in it unsent.
-    pub async fn drop_partitions(&self, family: Family, before: Timestamp) -> Result<Dropped, StoreError> {
+    /// Drops the months of a family that ended `keep` ago, by `now` and by the server's clock, with all their rows. A
+    /// month is kept while an order in it is open, a refund in it not recorded, or a message in it unsent.
+    pub async fn drop_partitions(
+        &self,
+        family: Family,
+        now: Timestamp,
+        keep: Duration,
+    ) -> Result<Dropped, StoreError> {
         let members = self.router.members();
-        let dropping = members.iter().map(|member| drop_all(&member.primary, family, before));
+        let dropping = members.iter().map(|member| drop_all(&member.primary, family, now, keep));
         let mut all = Dropped::default();
         for (member, dropped) in members.iter().zip(join_all(dropping).await) {
             let dropped = dropped?;
@@ -129,9 +143,17 @@ pub(crate) async fn create_all(
         let span = Month::of(now).plus(months).and_then(Span::of);
         let Some(span) = span else { break };
         for table in Family::ALL.into_iter().flat_map(tables) {
-            let facts = (table, span);
-            let new = database.write(&facts, |unit, (table, span)| Box::pin(create(unit, table, *span)));
-            if new.await? {
+            let creating = async |lock| {
+                let facts = (table, span, lock);
+                let write = database
+                    .write(&facts, |unit, (table, span, lock)| Box::pin(create(unit, table, *span, *lock)));
+                write.await
+            };
+            let mut creation = creating(Lock::DefaultPartition).await?;
+            if creation == Creation::RowsInTheWay {
+                creation = creating(Lock::Parent).await?;
+            }
+            if creation == Creation::Created {
                 created.push(span.table(table));
             }
         }
@@ -142,8 +164,10 @@ pub(crate) async fn create_all(
 async fn drop_all(
     database: &OrderDatabase,
     family: Family,
-    before: Timestamp,
+    now: Timestamp,
+    keep: Duration,
 ) -> Result<Dropped, PostgresFault> {
+    let before = earlier(now.min(database.clock().await?), keep);
     let mut dropped = Dropped::default();
     for span in months(database, family).await? {
         if span.to > floor(before) {
@@ -184,33 +208,50 @@ async fn months(database: &OrderDatabase, family: Family) -> Result<Vec<Span>, P
     Ok(months.into_iter().filter_map(Span::of).collect())
 }
 
-/// Creates a table's partition for a month; false when it exists.
-async fn create(unit: &mut Unit, table: &Table, span: Span) -> Result<bool, PostgresFault> {
+/// The table that is locked while a partition is attached.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lock {
+    DefaultPartition,
+    /// A statement that was planned before the partition is attached and then waits for the default partition sees
+    /// neither the new partition nor the rows that left the default one. At the parent it waits before it is planned.
+    Parent,
+}
+
+#[derive(PartialEq, Eq)]
+enum Creation {
+    Created,
+    Existed,
+    /// The default partition has rows of the month, and only [`Lock::Parent`] may move them.
+    RowsInTheWay,
+}
+
+/// Creates a table's partition for a month.
+async fn create(unit: &mut Unit, table: &Table, span: Span, lock: Lock) -> Result<Creation, PostgresFault> {
     unit.run(sqlx::query(LOCK)).await?;
     let (parent, child) = (table.name, span.table(table));
     if exists(unit, &child).await? {
-        return Ok(false);
+        return Ok(Creation::Existed);
     }
     run(unit, UNHURRIED.to_owned()).await?;
     run(unit, format!("CREATE TABLE {child} (LIKE {parent} INCLUDING ALL) WITH ({})", table.storage)).await?;
-    // From here on no other transaction can insert a row of this month into the default partition; its rows are moved
-    // next.
-    run(unit, format!("LOCK TABLE {parent}_default IN ACCESS EXCLUSIVE MODE")).await?;
+    // From here on no other transaction can insert a row of this month into the default partition.
+    let locked = if lock == Lock::Parent { parent.to_owned() } else { format!("{parent}_default") };
+    run(unit, format!("LOCK TABLE {locked} IN ACCESS EXCLUSIVE MODE")).await?;
     let (key, from, to) = (table.key, span.from, span.to);
-    run(
-        unit,
-        format!(
-            "WITH moved AS (DELETE FROM {parent}_default WHERE {key} >= '{from}' AND {key} < '{to}' RETURNING *)
-             INSERT INTO {child} SELECT * FROM moved"
-        ),
-    )
-    .await?;
+    let of_month = format!("FROM {parent}_default WHERE {key} >= '{from}' AND {key} < '{to}'");
+    if lock == Lock::Parent {
+        let moved = format!("WITH moved AS (DELETE {of_month} RETURNING *)");
+        run(unit, format!("{moved} INSERT INTO {child} SELECT * FROM moved")).await?;
+    } else if unit.row(sqlx::query(AssertSqlSafe(format!("SELECT 1 {of_month} LIMIT 1")))).await?.is_some() {
+        unit.abandon();
+        return Ok(Creation::RowsInTheWay);
+    }
     run(
         unit,
         format!("ALTER TABLE {parent} ATTACH PARTITION {child} FOR VALUES FROM ('{from}') TO ('{to}')"),
     )
     .await?;
-    Ok(true)
+    Ok(Creation::Created)
 }
 
 /// Drops a family's partitions of a month, or returns the reason why they are kept.
@@ -244,9 +285,12 @@ async fn still_needed(
     family: Family,
     span: Span,
 ) -> Result<Option<&'static str>, PostgresFault> {
-    let Some((sql, why)) = needed(family) else { return Ok(None) };
-    let row = unit.row(sqlx::query(sql).bind(span.from).bind(span.to)).await?;
-    Ok(row.map(|_| why))
+    for (sql, why) in needed(family) {
+        if unit.row(sqlx::query(*sql).bind(span.from).bind(span.to)).await?.is_some() {
+            return Ok(Some(why));
+        }
+    }
+    Ok(None)
 }
 
 async fn exists(unit: &mut Unit, table: &str) -> Result<bool, PostgresFault> {

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use base::postgres::{OpenError, PostgresConfig};
 use store::domain::MerchantId;
 
-use super::{locations::LOCATED_FOR, shard_map::MapError};
+use super::shard_map::MapError;
+
+/// Lifetime of a cached location of a merchant.
+pub const LOCATED_FOR: Duration = Duration::from_secs(10);
 
 /// A database with its replicas.
 #[derive(Debug, Clone)]

@@ -1,9 +1,9 @@
 //! Locations: the merchant that owns a record, and the shard of a merchant.
 //!
 //! Guarantees: the caches are bounded. The owner of a record never changes and is cached without a time limit; the
-//! shard of a merchant is cached for at most [`LOCATED_FOR`], counted from before the shards were asked. A merchant
-//! between the two commits of a migration's hand-over is "unavailable", not unknown. So is a merchant that no reachable
-//! shard knows while another shard is unreachable. Asks primaries only.
+//! shard of a merchant is cached for at most [`LOCATED_FOR`](super::LOCATED_FOR), counted from before the shards were
+//! asked. A merchant between the two commits of a migration's hand-over is "unavailable", not unknown. So is a merchant
+//! that no reachable shard knows while another shard is unreachable. Asks primaries only.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -27,8 +27,6 @@ use crate::{
     row::get,
 };
 
-/// Lifetime of a cached location of a merchant.
-pub const LOCATED_FOR: Duration = Duration::from_secs(10);
 /// Merchants and keys cached at most; one takes about a hundred bytes.
 const MERCHANTS_MAX: u64 = 50_000;
 /// Owned records cached at most, chiefly orders in progress.
@@ -105,6 +103,21 @@ impl Locations {
             self.homes.insert(merchant, location).await;
         }
         Ok(found)
+    }
+
+    /// Whether the merchant still lives at a cached location; if not, the location is forgotten.
+    pub(super) async fn confirm(
+        &self,
+        members: &[Member],
+        merchant: MerchantId,
+        location: Location,
+    ) -> Result<bool, PostgresFault> {
+        let state = state_of(members[location.shard].primary.reads(), merchant).await?;
+        let is_here = state.is_some_and(MerchantState::is_here);
+        if !is_here {
+            self.forget(merchant).await;
+        }
+        Ok(is_here)
     }
 
     async fn look_for(

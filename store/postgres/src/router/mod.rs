@@ -13,11 +13,13 @@
 //!
 //! Guarantees, with several members (shards): all data of a merchant is in one of them. The merchant's row
 //! (`merchants.state`) says which; the [`ShardMap`] only says where a new one is created and which shard is asked
-//! first. A found location is cached for at most [`LOCATED_FOR`], and no write relies on it: each passes the fence of
-//! its database (`postgres::fence`) inside its transaction, and is repeated on the right shard if the merchant was
-//! migrated. An unavailable shard affects its own merchants only. Messages of one subject keep their order, as all of
-//! them are in one database; so they do in a migration, which hands over only after all messages are sent. Not promised
-//! is that a *read* is newer than [`LOCATED_FOR`] for a merchant just migrated.
+//! first. A found location is cached for at most [`LOCATED_FOR`], and neither a write nor a decision relies on it: each
+//! write passes the fence of its database (`postgres::fence`) inside its transaction; a read on which a decision
+//! depends, and any read that finds nothing, is confirmed by the merchant's row afterwards. If the merchant was
+//! migrated, both are repeated on the right shard. An unavailable shard affects its own merchants only. Messages of one
+//! subject keep their order, as all of them are in one database; so they do in a migration, which hands over only after
+//! all messages are sent. Not promised is that what a *display* finds is newer than [`LOCATED_FOR`] for a merchant just
+//! migrated.
 //!
 //! Guarantees, with replicas: every read on which a decision depends goes to the primary. Another goes to a replica
 //! only while its lag is within the limit, and the replica has every write for that owner that *this process* answered
@@ -43,8 +45,7 @@ mod replicas;
 mod shard_map;
 mod writes;
 
-pub use config::{DatabaseConfig, ShardingConfig, ShardsError};
-pub use locations::LOCATED_FOR;
+pub use config::{DatabaseConfig, LOCATED_FOR, ShardingConfig, ShardsError};
 pub use replicas::ReadStats;
 pub use shard_map::{MapError, SHARDS_MAX, ShardMap};
 

@@ -1,6 +1,6 @@
 //! Reads: each on the primary of its owner, or on a replica of it.
 
-use base::postgres::Database;
+use base::postgres::{Database, Query};
 use sqlx::postgres::PgRow;
 use store::{
     domain::MerchantId,
@@ -8,8 +8,13 @@ use store::{
 };
 use tokio::time::Instant;
 
-use super::{ReadMode, Router, locations::Locations, member::Member, owner::Owner};
-use crate::{api_keys, fault::PostgresFault, transaction::Query};
+use super::{
+    ReadMode, Router,
+    locations::{Location, Locations},
+    member::Member,
+    owner::Owner,
+};
+use crate::{api_keys, fault::PostgresFault};
 
 impl Router {
     /// The first row of a read; `None` comes from the primary.
@@ -44,6 +49,9 @@ impl Router {
 
     /// Reads the owner's data. `is_missing` tells an answer that may be due to a replica's lag: the primary is then
     /// asked.
+    ///
+    /// An answer by a cached location is confirmed where a decision depends on it, and where it is missing: the
+    /// merchant may have been migrated, leaving a copy or nothing. The read is then repeated on the right shard.
     pub(crate) async fn read<T, F>(
         &self,
         owner: impl Into<Owner>,
@@ -54,17 +62,37 @@ impl Router {
     where
         F: Future<Output = Result<T, PostgresFault>>,
     {
-        let owner = owner.into();
-        let ReadPlace { member, merchant, found_at } = self.place_of(owner).await?;
+        let (owner, began) = (owner.into(), Instant::now());
+        let place = self.place_of(owner).await?;
+        let answer = self.read_at(&place, owner, mode, &ask, &is_missing).await?;
+        let needs_proof = mode == ReadMode::Primary || is_missing(&answer);
+        if !needs_proof || self.is_proven(&place, began).await? {
+            return Ok(answer);
+        }
+        self.read_at(&self.place_of(owner).await?, owner, mode, &ask, &is_missing).await
+    }
+
+    async fn read_at<T, F>(
+        &self,
+        place: &ReadPlace<'_>,
+        owner: Owner,
+        mode: ReadMode,
+        ask: &impl Fn(Database) -> F,
+        is_missing: &impl Fn(&T) -> bool,
+    ) -> Result<T, PostgresFault>
+    where
+        F: Future<Output = Result<T, PostgresFault>>,
+    {
+        let ReadPlace { member, merchant, location } = place;
         if mode == ReadMode::Replica && !member.replicas.is_empty() {
             let is_fresh = |fresh_until: Instant| {
-                found_at.is_none_or(|found_at| found_at <= fresh_until)
+                location.is_none_or(|location| location.at <= fresh_until)
                     && [owner.key(), merchant.map(|id| id.0)]
                         .into_iter()
                         .flatten()
                         .all(|key| self.recent_writes.is_before(key, fresh_until))
             };
-            if let Some(answer) = Box::pin(member.replicas.read(is_fresh, &ask, is_missing)).await {
+            if let Some(answer) = Box::pin(member.replicas.read(is_fresh, ask, is_missing)).await {
                 return Ok(answer);
             }
         }
@@ -72,14 +100,25 @@ impl Router {
     }
 
     async fn place_of(&self, owner: Owner) -> Result<ReadPlace<'_>, PostgresFault> {
-        let anywhere = ReadPlace { member: &self.members[0], merchant: None, found_at: None };
+        let anywhere = ReadPlace { member: &self.members[0], merchant: None, location: None };
         let Some(locations) = &self.locations else { return Ok(anywhere) };
         // Boxed, here and below: a router without shards or replicas would carry their futures in each of its own.
         let Some(merchant) = Box::pin(self.merchant_of(locations, owner)).await? else { return Ok(anywhere) };
         let location = Box::pin(locations.locate(&self.members, merchant)).await?;
         let shard = location.map_or_else(|| locations.home(merchant), |location| location.shard);
-        let found_at = location.map(|location| location.at);
-        Ok(ReadPlace { member: &self.members[shard], merchant: Some(merchant), found_at })
+        Ok(ReadPlace { member: &self.members[shard], merchant: Some(merchant), location })
+    }
+
+    /// Whether a read at this place was right at some time since it `began`. A place found since then is: if the
+    /// merchant was handed over in between, its copy is the state of that moment. A cached one is asked for the
+    /// merchant after the read, and forgotten if the merchant has left.
+    async fn is_proven(&self, place: &ReadPlace<'_>, began: Instant) -> Result<bool, PostgresFault> {
+        match (&self.locations, place.merchant, place.location) {
+            (Some(locations), Some(merchant), Some(location)) if location.at < began => {
+                Box::pin(locations.confirm(&self.members, merchant, location)).await
+            }
+            _ => Ok(true),
+        }
     }
 
     pub(super) async fn merchant_of(
@@ -114,6 +153,6 @@ struct ReadPlace<'a> {
     member: &'a Member,
     /// `None` where it was not looked for.
     merchant: Option<MerchantId>,
-    /// A time at which the merchant lived there; `None` where there is one member.
-    found_at: Option<Instant>,
+    /// `None` where there is one member, or none that knows the merchant.
+    location: Option<Location>,
 }

@@ -1,13 +1,12 @@
 //! Writes: each on the primary of its owner, repeated where a merchant was migrated meanwhile.
 
-use base::ids::Uuid;
+use base::{ids::Uuid, postgres::Query};
 use store::domain::{MerchantId, OrderId};
 
 use super::{Router, owner::Owner};
 use crate::{
     database::{OrderDatabase, Work},
     fault::PostgresFault,
-    transaction::Query,
 };
 
 impl Router {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use base::postgres::{PostgresConfig, scratch::Scratch};
+use base::{postgres::PostgresConfig, testing::scratch::Scratch};
 use futures::future::join_all;
 use sqlx::{Executor, PgPool, Postgres};
 use store::{

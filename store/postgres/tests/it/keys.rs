@@ -1,9 +1,17 @@
-//! Idempotency keys across the migration that separates those of secret API keys, up and down.
+//! Idempotency keys: across the migration that separates those of secret API keys, up and down; and their expiry by
+//! clocks that differ.
 
+use std::time::Duration;
+
+use base::time::{earlier, later};
 use sqlx::Executor;
+use store::{
+    error::StoreError,
+    orders::{CLOCK_DIFFERENCE_MAX, NewOrder, Orders, PlaceOutcome},
+};
 
-use super::needs_postgres;
-use crate::util::postgres::{migrated, pool};
+use super::{needs_postgres, shop::shop};
+use crate::util::postgres::{Lent, migrated, pool};
 
 macro_rules! step {
     ($direction:literal) => {
@@ -44,4 +52,32 @@ async fn keys_are_found_under_both_kinds_of_api_key_after_the_step_and_alone_aft
     pool.execute(step!("down")).await.expect("goes back");
     let after = [&before[..], &["B-7".to_owned()]].concat();
     assert_eq!(sorted(kept().await.expect("reads")), sorted(after));
+}
+
+#[tokio::test]
+async fn the_servers_clock_keeps_the_keys_of_the_last_day() {
+    needs_postgres!();
+    let database = Lent::new().await;
+    let shop = shop(&database.config()).await;
+    shop.place("k", &["a"]).await;
+    // Also the clock of the process that placed the newest order is ahead.
+    let ahead = later(shop.ambient.now(), Duration::from_hours(300 * 24));
+    let newest = NewOrder { at: ahead, ..shop.new_order("newest", &["a"]) };
+    shop.store.place_order(newest).await.expect("places");
+    assert_eq!(shop.store.expire_idempotency(ahead, 100).await.expect("expires"), 0);
+    let replayed = shop.try_place("k", &["a"]).await.expect("answers");
+    assert!(matches!(replayed, PlaceOutcome::Replayed { .. }), "{replayed:?}");
+}
+
+#[tokio::test]
+async fn a_clock_apart_from_the_servers_is_refused() {
+    needs_postgres!();
+    let database = Lent::new().await;
+    let shop = shop(&database.config()).await;
+    let (now, apart) = (shop.ambient.now(), CLOCK_DIFFERENCE_MAX * 2);
+    shop.store.check_clock(now).await.expect("they agree");
+    for differs in [later(now, apart), earlier(now, apart)] {
+        let refused = shop.store.check_clock(differs).await;
+        assert!(matches!(refused, Err(StoreError::Defect { .. })), "{refused:?}");
+    }
 }

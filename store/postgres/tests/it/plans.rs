@@ -3,10 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use base::{
-    Timestamp,
-    postgres::{PostgresConfig, scratch::Scratch},
-};
+use base::{Timestamp, postgres::PostgresConfig, testing::scratch::Scratch};
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor, PgConnection, PgPool, Row};
 use store_postgres::statements;
 

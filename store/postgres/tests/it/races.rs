@@ -8,6 +8,7 @@ use std::{
 
 use base::Ambient;
 use futures::future::join_all;
+use sqlx::Executor;
 use store::{
     domain::OrderId,
     orders::PlaceOutcome,
@@ -15,8 +16,12 @@ use store::{
 };
 use tokio::task::JoinSet;
 
-use super::{needs_postgres, shop::TestMerchant};
-use crate::util::postgres::{Lent, open, patient};
+use super::{
+    faults::until_one_waits,
+    needs_postgres,
+    shop::{TestMerchant, shop},
+};
+use crate::util::postgres::{Lent, open, patient, pool};
 
 async fn two(database: &Lent) -> [TestMerchant; 2] {
     let config = patient(database);
@@ -72,6 +77,28 @@ async fn the_last_units_are_sold_once_over_two_processes() {
     let refused = answers.iter().filter(|answer| matches!(answer, Ok(PlaceOutcome::Refused(_)))).count();
     assert_eq!((placed, refused), (30, 70));
     assert_eq!((shops[1].stock("a").await, shops[1].stock("b").await), ((30, 30), (1000, 30)));
+}
+
+#[tokio::test]
+async fn units_released_while_an_order_waits_are_sold_to_it() {
+    needs_postgres!();
+    let database = Lent::new().await;
+    let (shop, pool) = (shop(&patient(&database)).await, pool(&database).await);
+    pool.execute("UPDATE products SET reserved = on_hand WHERE sku = 'b'").await.expect("sells out");
+    let mut cancelling = pool.begin().await.expect("begins");
+    cancelling
+        .execute("UPDATE products SET reserved = reserved - 1 WHERE sku = 'b'")
+        .await
+        .expect("releases");
+    let placing = {
+        let shop = shop.clone();
+        tokio::spawn(async move { shop.try_place("k", &["a", "b"]).await })
+    };
+    until_one_waits(&pool).await;
+    cancelling.commit().await.expect("commits");
+    let placed = placing.await.expect("runs").expect("answers");
+    assert!(matches!(placed, PlaceOutcome::Placed { .. }), "{placed:?}");
+    assert_eq!((shop.stock("a").await, shop.stock("b").await), ((10, 1), (10, 10)), "each is reserved once");
 }
 
 /// The relay that holds each order's messages now, and the sequences sent so far.

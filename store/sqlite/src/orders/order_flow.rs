@@ -5,7 +5,10 @@ use base::{Timestamp, ids};
 use store::{
     domain::{MerchantId, Order, OrderId, OrderStatus, OrderToken, Page, PageRequest, PaymentId, RefundId},
     error::StoreError,
-    orders::{CaptureFacts, NewOrder, Orders, PlaceOutcome, RefundFacts, RefundRequested, Transition},
+    orders::{
+        CaptureFacts, IDEMPOTENCY_KEEP, NewOrder, Orders, PlaceOutcome, RefundFacts, RefundRequested,
+        Transition,
+    },
     rules::columns::Columns,
 };
 
@@ -22,7 +25,8 @@ pub(super) const LIST_BY_STATUS: &str =
 
 pub(super) const EXPIRE: &str = "
     DELETE FROM idempotency_keys WHERE rowid IN (
-        SELECT rowid FROM idempotency_keys WHERE created_at < ?1 ORDER BY created_at LIMIT ?2)";
+        SELECT rowid FROM idempotency_keys
+        WHERE created_at < min(?1, (SELECT max(created_at) FROM idempotency_keys)) - ?3 ORDER BY created_at LIMIT ?2)";
 
 const REPLACE_TOKEN: &str =
     "UPDATE orders SET token_hash = ?3, token_expires_at = ?4 WHERE merchant_id = ?1 AND id = ?2";
@@ -164,8 +168,9 @@ impl Orders for SqliteOrders {
         Ok(self.write(at, move |unit| Box::pin(refunds::record(unit, id, facts))).await?)
     }
 
-    async fn expire_idempotency(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        self.run(sqlx::query(EXPIRE).bind(before.as_millisecond()).bind(limit)).await
+    async fn expire_idempotency(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        let keep = i64::try_from(IDEMPOTENCY_KEEP.as_millis()).unwrap_or(i64::MAX);
+        self.run(sqlx::query(EXPIRE).bind(now.as_millisecond()).bind(limit).bind(keep)).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -14,13 +14,13 @@ use store::{
 use super::{fault::SqliteFault, order_row, stock, transaction::Unit};
 use crate::row::get;
 
-/// Adds to the refunded amount; the order becomes `refunded` when that reaches the total, unless it was cancelled.
+/// Adds to the refunded amount; the order becomes `refunded` when that reaches the total, unless it ended otherwise.
 const GIVE: &str = "
     UPDATE orders SET refunded_minor = refunded_minor + ?2, updated_at = ?3,
-        status = iif(status <> 'cancelled' AND refunded_minor + ?2 = total_minor, 'refunded', status),
+        status = iif(status IN ('paid', 'fulfilled') AND refunded_minor + ?2 = total_minor, 'refunded', status),
         event_sequence = event_sequence
-            + iif(status <> 'cancelled' AND refunded_minor + ?2 = total_minor, 2, 1)
-    WHERE id = ?1 AND status IN ('paid', 'fulfilled', 'cancelled') AND captured_minor IS NOT NULL
+            + iif(status IN ('paid', 'fulfilled') AND refunded_minor + ?2 = total_minor, 2, 1)
+    WHERE id = ?1 AND status IN ('paid', 'fulfilled', 'cancelled', 'payment_failed') AND captured_minor IS NOT NULL
         AND ?2 > 0 AND refunded_minor + ?2 <= total_minor
     RETURNING *";
 const KEEP: &str = "

@@ -18,7 +18,7 @@ const PAY: &str = "
 const CAPTURE_LATE: &str = "
     UPDATE orders SET payment_id = ?2, provider_reference = ?3, captured_minor = ?4,
         event_sequence = event_sequence + 1, updated_at = ?5
-    WHERE id = ?1 AND status = 'cancelled' AND captured_minor IS NULL RETURNING *";
+    WHERE id = ?1 AND status IN ('cancelled', 'payment_failed') AND captured_minor IS NULL RETURNING *";
 const FAIL: &str = "
     UPDATE orders SET status = 'payment_failed', status_reason = ?2,
         event_sequence = event_sequence + 1, updated_at = ?3
@@ -55,8 +55,8 @@ pub(super) async fn mark_paid(
     Ok(Transition::Now(Box::new(order)))
 }
 
-/// A capture for an order that is not pending. For a cancelled order the money is refunded, once: `captured_minor`
-/// tells whether the capture was recorded before.
+/// A capture for an order that is not pending. Where the order ended otherwise the money is refunded, once:
+/// `captured_minor` tells whether the capture was recorded before.
 async fn not_paid(unit: &mut Unit<'_>, id: OrderId, facts: &CaptureFacts) -> Result<Transition, SqliteFault> {
     let Some(row) = unit.row(with_capture(CAPTURE_LATE, id, facts, unit.at_ms())).await? else {
         return classify(unit.row(order_row::by_id(id)).await?, was_paid);

@@ -18,13 +18,15 @@ use sqlx::{migrate::Migrator, sqlite::SqliteRow};
 use store::{
     domain::{Decision, MerchantId, Payment, PaymentAttempt, PaymentId, RefundId, RefundState},
     error::StoreError,
-    payments::{Begun, Decided, NewPayment, PaymentEntry, PaymentStore, RefundBegun, rejection},
+    payments::{
+        Begun, ChargeRecorded, Decided, NewPayment, PaymentEntry, PaymentStore, RefundBegun, rejection,
+    },
     rules::columns::Columns,
 };
 
 use self::statements::{
     ANNOTATE_ATTEMPT, ATTEMPTS, BEGIN_ATTEMPT, BEGIN_REFUND, BY_REFERENCE, DECIDE, END_REFUND, OF_DAY, OPEN,
-    REFUND_END, SCAN,
+    RECORD_CHARGE, REFUND_END, SCAN,
 };
 use crate::row::get;
 
@@ -128,6 +130,25 @@ impl PaymentStore for SqlitePayments {
             .bind(at.as_millisecond());
         self.database.run(query).await.map_err(failed)?;
         Ok(())
+    }
+
+    async fn record_charge(
+        &self,
+        id: PaymentId,
+        epoch: u64,
+        reference: &str,
+        at: Timestamp,
+    ) -> Result<ChargeRecorded, StoreError> {
+        let query = sqlx::query(RECORD_CHARGE)
+            .bind(id.to_string())
+            .bind(rejection::stored_epoch(epoch))
+            .bind(reference.to_owned())
+            .bind(at.as_millisecond());
+        let why = move |payment: Option<Payment>| rejection::charge_not_recorded(payment.as_ref(), epoch);
+        let recorded =
+            self.insert(query, id, Some(ChargeRecorded::Charge(reference.to_owned())), why).await?;
+        let odd = || failed(SqliteError::Corrupt(format!("{id} has no charge but rejects one")));
+        recorded.ok_or_else(odd)
     }
 
     async fn record_decision(
@@ -243,5 +264,5 @@ fn failed(error: impl Into<SqliteError>) -> StoreError {
 }
 
 fn migrations() -> Migrator {
-    base::migrations!("../../migrations/sqlite/payments", ["0001_payments"])
+    base::migrations!("../../migrations/sqlite/payments", ["0001_payments", "0002_charges"])
 }

@@ -32,6 +32,7 @@ fn read(id: PaymentId, row: &SqliteRow, refunds: &[SqliteRow]) -> Result<Payment
         provider: get(row, "provider")?,
         created_at: row.time("created_at")?,
         epoch: row.number("epoch")?,
+        charge: get(row, "charge")?,
         decision: rejection::decision(get(row, "provider_reference")?, get(row, "decline_code")?)
             .map_err(|why| SqliteError::Corrupt(why.to_owned()))?,
         decided_at: row.time_if_any("decided_at")?,

@@ -17,6 +17,14 @@ pub(super) const ANNOTATE_ATTEMPT: &str = "
     SELECT payment_id, epoch, ?3, ?4 FROM payment_attempts WHERE payment_id = ?1 AND epoch = ?2
     ON CONFLICT (payment_id, epoch) DO NOTHING";
 
+/// The first charge stands.
+pub(super) const RECORD_CHARGE: &str = "
+    INSERT INTO payment_charges (payment_id, epoch, reference, recorded_at)
+    SELECT ?1, ?2, ?3, ?4
+    WHERE ?2 = (SELECT max(a.epoch) FROM payment_attempts a WHERE a.payment_id = ?1)
+      AND NOT EXISTS (SELECT 1 FROM payment_decisions d WHERE d.payment_id = ?1)
+    ON CONFLICT (payment_id) DO NOTHING";
+
 pub(super) const DECIDE: &str = "
     INSERT INTO payment_decisions (payment_id, epoch, provider_reference, decline_code, decided_at)
     SELECT ?1, ?2, ?3, ?4, ?5
@@ -45,6 +53,7 @@ pub(super) const REFUND_END: &str =
 pub(super) const PAYMENT: &str = "
     SELECT p.order_id, p.merchant_id, p.amount_minor, p.currency, p.method, p.provider, p.created_at,
         (SELECT coalesce(max(a.epoch), 0) FROM payment_attempts a WHERE a.payment_id = p.id) AS epoch,
+        (SELECT c.reference FROM payment_charges c WHERE c.payment_id = p.id) AS charge,
         d.provider_reference, d.decline_code, d.decided_at
     FROM payments p LEFT JOIN payment_decisions d ON d.payment_id = p.id
     WHERE p.id = ?";

@@ -28,6 +28,7 @@ async fn filled(store: &SqlitePayments, time: &Clockwork) -> Payment {
     let payment = PaymentStore::open_payment(store, new_payment(time)).await.expect("opens");
     store.begin_attempt(payment.id, "w", time.tick()).await.expect("begins");
     store.annotate_attempt(payment.id, 1, "ok", time.tick()).await.expect("notes");
+    store.record_charge(payment.id, 1, "ch_1", time.tick()).await.expect("records");
     let captured = Decision::Captured { provider_reference: "ch_1".to_owned() };
     assert_eq!(
         store.record_decision(payment.id, 1, captured, time.tick()).await.expect("decides"),
@@ -94,7 +95,7 @@ async fn rows_cannot_be_changed_or_deleted() {
     .fetch_all(&mut raw)
     .await
     .expect("reads");
-    assert_eq!(tables.len(), 6);
+    assert_eq!(tables.len(), 7);
     for table in tables {
         let column: String = sqlx::query_scalar("SELECT name FROM pragma_table_info(?) LIMIT 1")
             .bind(&table)

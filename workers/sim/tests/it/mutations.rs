@@ -30,3 +30,13 @@ fn skipping_what_an_earlier_release_cannot_read_is_caught() {
 fn a_retry_without_the_key_is_caught() {
     is_caught(Mutation::FreshKeys, &["I2"]);
 }
+
+#[test]
+fn a_capture_of_a_charge_that_is_not_recorded_is_caught() {
+    is_caught(Mutation::UnrecordedCharge, &["I2"]);
+}
+
+#[test]
+fn a_job_that_ends_where_it_does_not_find_its_subject_is_caught() {
+    is_caught(Mutation::EndUnfound, &["I1", "I4", "I5"]);
+}

@@ -1,11 +1,16 @@
 //! HTTP client of Stripe: one request and its answer.
 
-use base::Ambient;
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
+
+use base::{Ambient, Timestamp};
 use http::header::CONTENT_TYPE;
 use reqwest::RequestBuilder;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, de::DeserializeOwned};
-use webhooks::http_client::retry_after;
+use webhooks::http_client::{date, retry_after};
 
 use super::{config::StripeConfig, error, form::Form, objects::StripeError};
 use crate::provider::{
@@ -25,6 +30,8 @@ pub(super) struct Client {
     http: reqwest::Client,
     config: StripeConfig,
     ambient: Ambient,
+    /// Milliseconds that Stripe's clock is ahead of ours, by its last answer.
+    ahead: Arc<AtomicI64>,
 }
 
 /// Answer of Stripe; the caller interprets a rejection.
@@ -42,7 +49,17 @@ pub(super) struct List<T> {
 
 impl Client {
     pub(super) fn new(config: StripeConfig, ambient: Ambient) -> Result<Self, ClientError> {
-        Ok(Self { http: wire::client(config.timeout)?, config, ambient })
+        Ok(Self { http: wire::client(config.timeout)?, config, ambient, ahead: Arc::default() })
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.ambient.now()
+    }
+
+    /// The time by Stripe's clock, once it has answered.
+    pub(super) fn now_at_stripe(&self) -> Timestamp {
+        let at = self.now().as_millisecond().saturating_add(self.ahead.load(Ordering::Relaxed));
+        Timestamp::from_millisecond(at).unwrap_or_else(|_| self.now())
     }
 
     pub(super) async fn get<T: DeserializeOwned>(
@@ -71,16 +88,17 @@ impl Client {
         self.get(path, query).await
     }
 
-    /// Sends a POST request that takes effect once under `key`.
+    /// Sends a POST request that takes effect once under `key`; without one where repeating it changes nothing.
     pub(super) async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
         form: Form,
-        key: &str,
+        key: Option<&str>,
     ) -> Result<Answer<T>, ProviderError> {
         let mut url = self.config.url.clone();
         url.set_path(path);
-        let call = self.http.post(url).header("idempotency-key", key);
+        let call = self.http.post(url);
+        let call = key.into_iter().fold(call, |call, key| call.header("idempotency-key", key));
         let call = call.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form.text());
         self.exchange(call).await
     }
@@ -88,6 +106,10 @@ impl Client {
     async fn exchange<T: DeserializeOwned>(&self, call: RequestBuilder) -> Result<Answer<T>, ProviderError> {
         let call = call.bearer_auth(self.config.secret_key.expose_secret());
         let response = wire::send(call.header("stripe-version", API_VERSION)).await?;
+        if let Some(date) = date(response.headers()) {
+            let ahead = date.as_millisecond().saturating_sub(self.now().as_millisecond());
+            self.ahead.store(ahead, Ordering::Relaxed);
+        }
         error::refusal(response.status(), retry_after(response.headers(), self.ambient.now()))?;
         let (status, body) = wire::read(response).await?;
         if status.is_success() {

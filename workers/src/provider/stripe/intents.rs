@@ -1,4 +1,6 @@
-//! Charges: creation of a payment intent, settlement of one without a final status, its report.
+//! Charges: creation, confirmation, lookup, cancellation and report of a payment intent.
+//!
+//! An outcome is concluded from a final intent only; [`Intent::standing`] tells what an intent without one needs.
 
 use std::time::Duration;
 
@@ -6,85 +8,108 @@ use super::{
     amount::{from_stripe, to_stripe},
     client::{Answer, Client},
     form::Form,
-    objects::{Intent, OUR_REASON, StripeError},
+    objects::{Intent, OUR_REASON, Standing, StripeError},
     refunds,
 };
-use crate::provider::{CaptureRequest, ChargeOutcome, ChargeReport, ProviderError};
+use crate::provider::{CaptureRequest, ChargeOutcome, ChargeQuery, ChargeReport, Created, ProviderError};
 
 pub(super) const INTENTS: &str = "/v1/payment_intents";
 /// Bank debits take days; Stripe reports their end.
 const PENDING_WAIT: Duration = Duration::from_mins(15);
+/// Wait for an intent that changed while it was looked at.
+const CHANGED_WAIT: Duration = Duration::from_secs(1);
+
+/// See [`crate::provider::PaymentProvider::create`]. The key is that of the attempt: an intent that is not recorded is
+/// never confirmed, so a lost one does no harm, and an error that Stripe keeps under a key ends with its attempt.
+pub(super) async fn create(client: &Client, request: &CaptureRequest) -> Result<Created, ProviderError> {
+    let Some(amount) = to_stripe(request.amount_minor, request.currency) else {
+        return Ok(Created::Declined { code: "amount_not_supported".to_owned() });
+    };
+    let form = Form::new()
+        .with("amount", amount)
+        .with("currency", request.currency.as_str().to_ascii_lowercase())
+        .with("payment_method", &request.method)
+        .with("automatic_payment_methods[enabled]", true)
+        .with("automatic_payment_methods[allow_redirects]", "never")
+        .with("metadata[order_id]", request.order)
+        .with("metadata[payment_id]", request.payment);
+    match client.post::<Intent>(INTENTS, form, Some(&key(request, "create"))).await? {
+        Answer::Done(intent) if intent.is_over(request.amount_minor, request.currency) => {
+            Ok(Created::Charge(intent.id))
+        }
+        Answer::Done(_) => Err(ProviderError::Protocol { detail: "another_charge" }),
+        Answer::Refused(error) => match error.rejection() {
+            Some(code) => Ok(Created::Declined { code }),
+            None => Err(error.report("charge_refused")),
+        },
+    }
+}
+
+/// Confirms the recorded intent. The key is that of the attempt: an intent moves money once, whatever the keys are.
+///
 /// See [`crate::provider::PaymentProvider::capture`].
 pub(super) async fn capture(
     client: &Client,
     request: &CaptureRequest,
 ) -> Result<ChargeOutcome, ProviderError> {
-    let Some(amount) = to_stripe(request.amount_minor, request.currency) else {
-        return Ok(ChargeOutcome::Declined { code: "amount_not_supported".to_owned() });
-    };
-    // The form is a function of the payment: with another form Stripe would reject the key on the next call.
-    let form = Form::new()
-        .with("amount", amount)
-        .with("currency", request.currency.as_str().to_ascii_lowercase())
-        .with("payment_method", &request.method)
-        .with("confirm", true)
-        .with("off_session", true)
-        .with("automatic_payment_methods[enabled]", true)
-        .with("automatic_payment_methods[allow_redirects]", "never")
-        .with("metadata[order_id]", request.order)
-        .with("metadata[payment_id]", request.payment);
-    match client.post::<Intent>(INTENTS, form, &request.idempotency_key).await? {
-        Answer::Done(intent) if intent.is_over(request.amount_minor, request.currency) => {
-            settle(client, intent).await
+    let id = request.charge.as_deref().ok_or(ProviderError::Protocol { detail: "charge_not_created" })?;
+    let form = Form::new().with("off_session", true);
+    let key = key(request, "confirm");
+    let intent = match client.post::<Intent>(&path(id, "/confirm"), form, Some(&key)).await? {
+        Answer::Done(intent) if intent.id == id && intent.is_over(request.amount_minor, request.currency) => {
+            intent
         }
-        Answer::Done(_) => Err(ProviderError::Protocol { detail: "another_charge" }),
-        Answer::Refused(error) => refused(client, *error).await,
-    }
-}
-
-/// The outcome of a charge whose creation was rejected.
-async fn refused(client: &Client, error: StripeError) -> Result<ChargeOutcome, ProviderError> {
-    let declined = |code: &str| Ok(ChargeOutcome::Declined { code: code.to_owned() });
-    if error.kind.as_deref() == Some("card_error") {
-        return declined(&error.decline());
-    }
-    match (error.code.as_deref(), error.param.as_deref()) {
-        (Some("payment_intent_unexpected_state"), _) => match error.payment_intent {
-            Some(intent) => settle(client, *intent).await,
-            None => Err(error.report("charge_refused")),
+        Answer::Done(_) => return Err(ProviderError::Protocol { detail: "another_charge" }),
+        Answer::Refused(error) if error.is("payment_intent_unexpected_state") => read(client, id).await?,
+        Answer::Refused(error) => match error.rejection() {
+            Some(code) => return decline(client, id, code).await,
+            None => return Err(error.report("charge_refused")),
         },
-        (Some(code @ ("amount_too_small" | "amount_too_large")), _) => declined(code),
-        // The payment method is the only object of the request that can be missing.
-        (Some("resource_missing"), _) | (_, Some("payment_method")) => declined("invalid_payment_method"),
-        (_, Some("currency")) => declined("currency_not_supported"),
-        _ => Err(error.report("charge_refused")),
+    };
+    conclude(client, intent).await?.ok_or(ProviderError::Pending { look_again: CHANGED_WAIT })
+}
+
+/// See [`crate::provider::PaymentProvider::find`].
+pub(super) async fn find(
+    client: &Client,
+    charge: &ChargeQuery,
+) -> Result<Option<ChargeOutcome>, ProviderError> {
+    match &charge.charge {
+        Some(id) => conclude(client, read(client, id).await?).await,
+        None => Ok(None),
     }
 }
 
-/// The outcome of an intent. One without a final status is read again, and cancelled where it would never end by
-/// itself.
-pub(super) async fn settle(client: &Client, intent: Intent) -> Result<ChargeOutcome, ProviderError> {
-    if let Some(outcome) = intent.outcome() {
-        return Ok(outcome);
+/// See [`crate::provider::PaymentProvider::abandon`].
+pub(super) async fn abandon(
+    client: &Client,
+    charge: &ChargeQuery,
+) -> Result<Option<ChargeOutcome>, ProviderError> {
+    match (find(client, charge).await?, &charge.charge) {
+        (None, Some(id)) => decline(client, id, "payment_canceled".to_owned()).await.map(Some),
+        (found, _) => Ok(found),
     }
-    let Some(intent) = read(client, &intent.id).await? else {
-        return Err(ProviderError::Protocol { detail: "charge_is_gone" });
-    };
-    if let Some(outcome) = intent.outcome() {
-        return Ok(outcome);
+}
+
+/// The outcome of an intent. One that nothing here can advance is cancelled, which makes it final.
+async fn conclude(client: &Client, intent: Intent) -> Result<Option<ChargeOutcome>, ProviderError> {
+    match intent.standing() {
+        Standing::Final(outcome) => Ok(Some(outcome)),
+        Standing::Unconfirmed => Ok(None),
+        Standing::Processing => Err(ProviderError::Pending { look_again: PENDING_WAIT }),
+        Standing::Stuck { code } => decline(client, &intent.id, code).await.map(Some),
     }
-    if intent.status == "processing" {
-        return Err(ProviderError::Pending { look_again: PENDING_WAIT });
-    }
-    let path = format!("{INTENTS}/{}/cancel", intent.id);
+}
+
+/// Cancels an intent, so that it cannot become money later; then it is declined with this code.
+async fn decline(client: &Client, id: &str, code: String) -> Result<ChargeOutcome, ProviderError> {
     let form = Form::new().with("cancellation_reason", OUR_REASON);
-    match client.post::<Intent>(&path, form, &format!("{}:cancel", intent.id)).await? {
-        Answer::Done(canceled) => {
-            canceled.outcome().ok_or(ProviderError::Protocol { detail: "cancelled_in_vain" })
-        }
-        // Its status changed meanwhile: the next attempt reads it.
+    match client.post::<Intent>(&path(id, "/cancel"), form, None).await? {
+        Answer::Done(canceled) if canceled.is_canceled() => Ok(ChargeOutcome::Declined { code }),
+        Answer::Done(_) => Err(ProviderError::Protocol { detail: "cancelled_in_vain" }),
+        // Its status changed meanwhile, or an earlier attempt cancelled it: the next attempt reads it.
         Answer::Refused(error) if error.is("payment_intent_unexpected_state") => {
-            Err(ProviderError::Pending { look_again: Duration::from_secs(1) })
+            Err(ProviderError::Pending { look_again: CHANGED_WAIT })
         }
         Answer::Refused(error) => Err(error.report("cancel_refused")),
     }
@@ -96,20 +121,55 @@ pub(super) async fn report(client: &Client, id: &str) -> Result<Option<ChargeRep
     if !id.starts_with("pi_") || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
         return Ok(None);
     }
-    let Some(intent) = read(client, id).await? else { return Ok(None) };
+    let intent = match client.get::<Intent>(&path(id, ""), Form::new()).await? {
+        Answer::Done(intent) => intent,
+        Answer::Refused(error) if error.is("resource_missing") => return Ok(None),
+        Answer::Refused(error) => return Err(error.report("lookup_refused")),
+    };
     let odd = ProviderError::Protocol { detail: "unknown_amount" };
     let currency = intent.currency().ok_or(odd)?;
     let amount_minor = from_stripe(intent.amount, currency).ok_or(odd)?;
     let refunds = if intent.has_succeeded() { refunds::of(client, id, currency).await? } else { Vec::new() };
-    let order = intent.metadata.as_ref().and_then(|metadata| metadata.order_id.as_deref()?.parse().ok());
-    Ok(Some(ChargeReport { order, amount_minor, currency, outcome: intent.outcome(), refunds }))
+    let order = intent.order();
+    let outcome = match conclude(client, intent).await {
+        Err(ProviderError::Pending { .. }) => None,
+        concluded => concluded?,
+    };
+    Ok(Some(ChargeReport { order, amount_minor, currency, outcome, refunds }))
 }
 
-async fn read(client: &Client, id: &str) -> Result<Option<Intent>, ProviderError> {
-    match client.get::<Intent>(&format!("{INTENTS}/{id}"), Form::new()).await? {
-        Answer::Done(intent) if intent.id == id => Ok(Some(intent)),
+/// Reads an intent that is recorded here. Where Stripe does not know it, the key is that of another account or mode.
+pub(super) async fn read(client: &Client, id: &str) -> Result<Intent, ProviderError> {
+    match client.get::<Intent>(&path(id, ""), Form::new()).await? {
+        Answer::Done(intent) if intent.id == id => Ok(intent),
         Answer::Done(_) => Err(ProviderError::Protocol { detail: "another_charge" }),
-        Answer::Refused(error) if error.is("resource_missing") => Ok(None),
+        Answer::Refused(error) if error.is("resource_missing") => Err(ProviderError::Authentication),
         Answer::Refused(error) => Err(error.report("lookup_refused")),
+    }
+}
+
+fn path(id: &str, action: &str) -> String {
+    format!("{INTENTS}/{id}{action}")
+}
+
+fn key(request: &CaptureRequest, action: &str) -> String {
+    format!("{}:{action}:{}", request.payment, request.attempt)
+}
+
+impl StripeError {
+    /// The code of a rejection for good, whether of the card or of the request.
+    fn rejection(&self) -> Option<String> {
+        if self.kind.as_deref() == Some("card_error") {
+            return Some(self.decline());
+        }
+        let code = match (self.code.as_deref(), self.param.as_deref()) {
+            (Some(code @ ("amount_too_small" | "amount_too_large")), _) => code,
+            (Some("resource_missing"), Some("intent")) => return None,
+            // But for the intent, the payment method is the only object of the requests that can be missing.
+            (Some("resource_missing"), _) | (_, Some("payment_method")) => "invalid_payment_method",
+            (_, Some("currency")) => "currency_not_supported",
+            _ => return None,
+        };
+        Some(code.to_owned())
     }
 }

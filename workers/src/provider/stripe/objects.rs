@@ -1,15 +1,16 @@
 //! Objects in Stripe's answers: payment intent, its metadata, error.
 //!
-//! | status | outcome |
+//! | status | meaning here |
 //! |---|---|
 //! | `succeeded` | captured |
-//! | `requires_payment_method` | declined with the code of the last error; `card_declined` without one |
-//! | `canceled` | declined: `authentication_required` if we cancelled it, else `payment_canceled` |
-//! | `processing` | none yet: [`ProviderError::Pending`] |
-//! | `requires_action`, `requires_confirmation`, `requires_capture` | cancelled, then as above (no customer here) |
+//! | `canceled` | declined: with the code of the last error, `authentication_required` if we cancelled it, else `payment_canceled` |
+//! | `processing` | a bank debit on its way: [`ProviderError::Pending`] |
+//! | `requires_payment_method`, `requires_confirmation` with an error | the card was declined: cancelled |
+//! | the same without an error | not confirmed, or the bank is being asked: no outcome, and left alone |
+//! | any other | cancelled as `authentication_required` (no customer here) |
 
 use serde::Deserialize;
-use store::domain::Currency;
+use store::domain::{Currency, OrderId, PaymentId};
 
 use super::amount::to_stripe;
 use crate::provider::{ChargeOutcome, ProviderError, wire::decode};
@@ -38,9 +39,21 @@ pub(super) struct Intent {
     pub(super) status: String,
     pub(super) amount: i64,
     currency: String,
-    pub(super) metadata: Option<Metadata>,
+    /// Seconds since the epoch.
+    #[serde(default)]
+    pub(super) created: i64,
+    metadata: Option<Metadata>,
     last_payment_error: Option<Box<StripeError>>,
+    latest_charge: Option<LatestCharge>,
     cancellation_reason: Option<String>,
+}
+
+/// The charge of an intent: its id, or the whole where it was asked for.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+enum LatestCharge {
+    Whole { amount_refunded: i64 },
+    Other(serde::de::IgnoredAny),
 }
 
 /// Metadata that we wrote.
@@ -53,8 +66,20 @@ pub(super) struct Metadata {
 }
 
 impl Intent {
-    pub(super) fn payment(&self) -> Option<&str> {
-        self.metadata.as_ref()?.payment_id.as_deref()
+    /// The order in the metadata.
+    pub(super) fn order(&self) -> Option<OrderId> {
+        self.metadata.as_ref()?.order_id.as_deref()?.parse().ok()
+    }
+
+    /// The payment in the metadata.
+    pub(super) fn payment(&self) -> Option<PaymentId> {
+        self.metadata.as_ref()?.payment_id.as_deref()?.parse().ok()
+    }
+
+    /// Whether it was captured and not refunded in full.
+    pub(super) fn holds_money(&self) -> bool {
+        let whole = |charge: &LatestCharge| matches!(charge, LatestCharge::Whole { amount_refunded } if *amount_refunded >= self.amount);
+        self.has_succeeded() && !self.latest_charge.as_ref().is_some_and(whole)
     }
 
     pub(super) fn is_over(&self, amount_minor: i64, currency: Currency) -> bool {
@@ -69,22 +94,41 @@ impl Intent {
         self.currency.to_ascii_uppercase().parse().ok()
     }
 
-    /// The final outcome, where the status is final; see the head of this file.
-    pub(super) fn outcome(&self) -> Option<ChargeOutcome> {
-        let declined = |code: String| Some(ChargeOutcome::Declined { code });
-        match self.status.as_str() {
-            "succeeded" => Some(ChargeOutcome::Captured { reference: self.id.clone() }),
-            "requires_payment_method" => {
-                let error = self.last_payment_error.as_deref();
-                declined(error.map_or_else(|| "card_declined".to_owned(), StripeError::decline))
+    pub(super) fn is_canceled(&self) -> bool {
+        self.status == "canceled"
+    }
+
+    /// See the head of this file.
+    pub(super) fn standing(&self) -> Standing {
+        let error = self.last_payment_error.as_deref().map(StripeError::decline);
+        let declined = |code: &str| error.clone().unwrap_or_else(|| code.to_owned());
+        match (self.status.as_str(), &error) {
+            ("succeeded", _) => Standing::Final(ChargeOutcome::Captured { reference: self.id.clone() }),
+            ("canceled", _) => {
+                let ours = self.cancellation_reason.as_deref() == Some(OUR_REASON);
+                let code = declined(if ours { "authentication_required" } else { "payment_canceled" });
+                Standing::Final(ChargeOutcome::Declined { code })
             }
-            "canceled" if self.cancellation_reason.as_deref() == Some(OUR_REASON) => {
-                declined("authentication_required".to_owned())
+            ("processing", _) => Standing::Processing,
+            ("requires_payment_method" | "requires_confirmation", None) => Standing::Unconfirmed,
+            ("requires_payment_method" | "requires_confirmation", Some(code)) => {
+                Standing::Stuck { code: code.clone() }
             }
-            "canceled" => declined("payment_canceled".to_owned()),
-            _ => None,
+            _ => Standing::Stuck { code: "authentication_required".to_owned() },
         }
     }
+}
+
+/// What an intent's status means.
+pub(super) enum Standing {
+    Final(ChargeOutcome),
+    /// It holds no money, unless a call under way brings it.
+    Unconfirmed,
+    Processing,
+    /// Nothing here can advance it; the code of the decline once it is cancelled.
+    Stuck {
+        code: String,
+    },
 }
 
 /// Error object of Stripe. Its message is not read: it is written for people and may quote the request.
@@ -95,7 +139,6 @@ pub(super) struct StripeError {
     pub(super) param: Option<String>,
     #[serde(rename = "type")]
     pub(super) kind: Option<String>,
-    pub(super) payment_intent: Option<Box<Intent>>,
 }
 
 #[derive(Deserialize)]

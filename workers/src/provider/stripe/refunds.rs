@@ -88,7 +88,7 @@ async fn create(
         .with("amount", amount)
         .with("metadata[order_id]", request.order)
         .with("metadata[refund_id]", &request.idempotency_key);
-    client.post(REFUNDS, form, &request.idempotency_key).await
+    client.post(REFUNDS, form, Some(&request.idempotency_key)).await
 }
 
 /// The outcome of a permanent rejection.

@@ -2,16 +2,15 @@
 //!
 //! A finding that an outstanding job would resolve names that job, and counts only where the queues do not hold it.
 
+mod expected_jobs;
 mod flow;
 mod history;
 mod mails;
 mod money;
-pub(super) mod window;
 
 use jobs::engine::EngineError;
 
-use self::window::AuditWindow;
-use super::{facts::Facts, finding::Finding};
+use super::{facts::Facts, finding::Finding, window::AuditWindow};
 
 /// A check of one order.
 struct Check<'a> {

@@ -5,15 +5,18 @@
 use jobs::{Job, engine::EngineError};
 use store::{
     audit::OrderRefund,
-    domain::{Decision, EventKind, OrderStatus, Payment, PaymentId, Refund, RefundId, RefundState},
+    domain::{EventKind, OrderStatus, PaymentId, Refund, RefundId, RefundState},
 };
 
 use super::Check;
 use crate::{
-    jobs::{ChargePayment, RefundPayment},
+    jobs::{ApplyProviderReport, ChargePayment, RefundPayment},
     provider::{EntryKind, LedgerEntry, capture_key, refund_key},
     subscriptions::job_id,
-    verify::finding::{Code, Finding, Repair},
+    verify::{
+        facts::captured_as,
+        finding::{Code, Finding, Repair},
+    },
 };
 
 impl Check<'_> {
@@ -48,7 +51,7 @@ impl Check<'_> {
                 self.findings.push(manual(Code::AmountDiffers, found, "settle the difference by hand"));
             }
         }
-        match (reference(facts.payment.as_ref()), recorded) {
+        match (facts.payment.as_ref().and_then(captured_as), recorded) {
             (None, Some(_)) => {
                 let found = format!("the order is {}, its payment is not captured", order.status);
                 let people = "look the charge up at the provider and restore the payment";
@@ -58,16 +61,13 @@ impl Check<'_> {
                 let found = format!("the order names {}, the payment {ours}", recorded.provider_reference);
                 self.findings.push(manual(Code::AmountDiffers, found, "look both up at the provider"));
             }
-            (Some(ours), None) if order.status == OrderStatus::Cancelled => {
+            (Some(ours), None)
+                if matches!(order.status, OrderStatus::Cancelled | OrderStatus::PaymentFailed) =>
+            {
                 // The job applies the decision: it records the capture and requests the refund.
-                let found = format!("captured as {ours} for a cancelled order");
+                let found = format!("captured as {ours} for an order that is {}", order.status);
                 let finding = self.unless_looked_up(Code::CaptureUnexpected, found)?;
                 self.findings.push(finding.with("payment", id));
-            }
-            (Some(ours), None) if order.status == OrderStatus::PaymentFailed => {
-                let found = format!("captured as {ours}, recorded as failed");
-                let people = "give the money back at the provider";
-                self.findings.push(manual(Code::CaptureUnexpected, found, people));
             }
             // A pending order with a decision does not advance, which rule I1 reports.
             _ => {}
@@ -161,7 +161,7 @@ impl Check<'_> {
         let (facts, window) = (self.facts, self.window);
         let (order, payment) = (&facts.order, facts.payment.as_ref());
         let charges = || ledger.iter().filter(|entry| entry.movement == EntryKind::Charge);
-        let ours = reference(payment);
+        let ours = payment.and_then(captured_as);
         if let (Some(ours), Some(payment)) = (ours, payment) {
             let finding = match charges().find(|entry| entry.id == ours) {
                 None => {
@@ -183,17 +183,26 @@ impl Check<'_> {
             };
             self.findings.extend(finding.map(|finding| finding.with("charge", ours)));
         }
-        for entry in charges().filter(|entry| Some(entry.id.as_str()) != ours && window.is_due(entry.at)) {
+        let unknown = charges().filter(|entry| Some(entry.id.as_str()) != ours && window.is_due(entry.at));
+        for entry in unknown.filter(|entry| !is_refunded(entry, ledger)) {
             let found = format!(
                 "charged {} {} at {}, and no payment records it",
                 entry.amount_minor, entry.currency, entry.at
             );
             // Without a payment there is no attempt, and a cancelled order's job has no charge to look up.
             let undecided = payment.is_some_and(|payment| payment.decision.is_none());
+            let looked_up = payment.and_then(|payment| payment.charge.as_ref());
             let recordable = matches!(order.status, OrderStatus::Pending | OrderStatus::Cancelled)
-                && entry.idempotency_key == capture_key(PaymentId::of_order(order.id));
+                && entry.idempotency_key == capture_key(PaymentId::of_order(order.id))
+                && looked_up.is_none_or(|charge| *charge == entry.id);
+            let declined = payment.is_some_and(|payment| payment.decision.is_some() && ours.is_none());
             let finding = if undecided && recordable {
                 self.unless_looked_up(Code::LedgerCaptureUnexpected, found)?
+            } else if declined {
+                let job = ApplyProviderReport { order: order.id, reference: entry.id.clone() };
+                let id = job_id(order.id.0, ApplyProviderReport::KIND, &entry.id);
+                let job = self.job_as(id, &job)?;
+                Finding::missing(order.id, Code::LedgerCaptureUnexpected, found, job, entry.at)
             } else {
                 let people = "give this charge back at the provider, once you know that it is one too many";
                 Finding::manual(order.id, Code::LedgerCaptureUnexpected, found, people)
@@ -217,7 +226,10 @@ impl Check<'_> {
             }
         }
         let unknown = |entry: &&LedgerEntry| known.iter().all(|r| entry.idempotency_key != refund_key(r.id));
-        for entry in entries().filter(unknown) {
+        let ours = self.facts.payment.as_ref().and_then(captured_as);
+        // The refund of a charge that no payment records undoes it.
+        let of_ours = |entry: &&LedgerEntry| ours == Some(entry.charge.as_str());
+        for entry in entries().filter(unknown).filter(of_ours) {
             let found = format!("{} refunded at {}, and no payment records it", entry.amount_minor, entry.at);
             let people = "find out who gave it back, and record it";
             let finding = Finding::manual(order, Code::LedgerRefundUnexpected, found, people);
@@ -226,12 +238,11 @@ impl Check<'_> {
     }
 }
 
-/// The provider's reference of a captured payment.
-fn reference(payment: Option<&Payment>) -> Option<&str> {
-    match payment?.decision.as_ref()? {
-        Decision::Captured { provider_reference } => Some(provider_reference),
-        Decision::Declined { .. } => None,
-    }
+/// Whether all of a charge was refunded.
+fn is_refunded(charge: &LedgerEntry, ledger: &[LedgerEntry]) -> bool {
+    let refunds =
+        ledger.iter().filter(|entry| entry.movement == EntryKind::Refund && entry.charge == charge.id);
+    sum(refunds.map(|refund| refund.amount_minor)).is_some_and(|refunded| refunded >= charge.amount_minor)
 }
 
 /// `None` on overflow.

@@ -135,6 +135,8 @@ async fn charged_by_a_zombie(shop: &TestMerchant, order: &Order) {
     assert_eq!(begun, Begun::Attempt { epoch: 1 });
     let request = CaptureRequest {
         payment: id,
+        attempt: 1,
+        charge: None,
         idempotency_key: capture_key(id),
         amount_minor: order.total_minor,
         currency: order.currency,

@@ -5,8 +5,8 @@ use std::time::Duration;
 use base::Ambient;
 use store::domain::{Currency, OrderId, PaymentId};
 use workers::provider::{
-    CaptureRequest, ChargeOutcome, ChargeQuery, PaymentProvider, ProviderError, RefundOutcome, RefundRequest,
-    capture_key,
+    CaptureRequest, ChargeOutcome, ChargeQuery, Created, PaymentProvider, ProviderError, RefundOutcome,
+    RefundRequest, capture_key,
 };
 
 use super::client;
@@ -17,7 +17,8 @@ fn request(amount_minor: i64, currency: &str) -> CaptureRequest {
     let payment = PaymentId::of_order(order);
     let idempotency_key = capture_key(payment);
     let currency: Currency = currency.parse().expect("a currency");
-    CaptureRequest { idempotency_key, amount_minor, currency, method: "pm_1".to_owned(), order, payment }
+    let (method, charge) = ("pm_1".to_owned(), Some("pi_1".to_owned()));
+    CaptureRequest { idempotency_key, amount_minor, currency, method, order, payment, attempt: 1, charge }
 }
 
 fn intent(status: &str, amount: i64) -> String {
@@ -28,6 +29,11 @@ fn intent(status: &str, amount: i64) -> String {
 
 fn error(fields: &str) -> String {
     format!(r#"{{"error":{{"message":"for people",{fields}}}}}"#)
+}
+
+/// The answer to the cancellation of a declined intent.
+fn canceled() -> Act {
+    Act::Answer(200, vec![], intent("canceled", 1250))
 }
 
 async fn capture(acts: impl IntoIterator<Item = Act>) -> Result<ChargeOutcome, ProviderError> {
@@ -107,71 +113,65 @@ async fn declines_have_stable_codes() {
         ),
         (400, r#""type":"invalid_request_error","param":"currency""#, "currency_not_supported"),
     ] {
-        let answered = capture([Act::Answer(status, vec![], error(fields))]).await;
+        let answered = capture([Act::Answer(status, vec![], error(fields)), canceled()]).await;
         assert_eq!(answered, Ok(ChargeOutcome::Declined { code: code.to_owned() }), "{fields}");
     }
 }
 
 #[tokio::test]
-async fn an_answer_kept_under_the_key_is_read_again_where_it_is_not_final() {
+async fn only_a_final_intent_is_an_outcome() {
     let ok = |status: &str| Act::Answer(200, vec![], intent(status, 1250));
+    let late = || Act::Answer(400, vec![], error(r#""code":"payment_intent_unexpected_state""#));
     let captured = ChargeOutcome::Captured { reference: "pi_1".to_owned() };
-    assert_eq!(capture([ok("processing"), ok("succeeded")]).await, Ok(captured.clone()));
-    assert_eq!(capture([ok("requires_action"), ok("succeeded")]).await, Ok(captured));
-    let pending = capture([ok("processing"), ok("processing")]).await;
-    assert!(matches!(pending, Err(ProviderError::Pending { .. })), "{pending:?}");
-    // Cancelled by us, or by hand at Stripe.
+    // Confirmed before: read.
+    assert_eq!(capture([late(), ok("succeeded")]).await, Ok(captured));
+    for status in ["processing", "requires_confirmation", "requires_payment_method"] {
+        let pending = capture([ok(status)]).await;
+        assert!(matches!(pending, Err(ProviderError::Pending { .. })), "{status}: {pending:?}");
+    }
+    let ended = capture([ok("requires_action"), canceled()]).await;
+    assert_eq!(ended, Ok(ChargeOutcome::Declined { code: "authentication_required".to_owned() }));
+    // Cancelled by us before, or by hand at Stripe.
     let ours = r#"{"id":"pi_1","status":"canceled","amount":1250,"currency":"eur","cancellation_reason":"abandoned"}"#;
-    let ended =
-        capture([ok("requires_action"), ok("requires_action"), Act::Answer(200, vec![], ours.to_owned())]);
-    assert_eq!(ended.await, Ok(ChargeOutcome::Declined { code: "authentication_required".to_owned() }));
+    let before = capture([Act::Answer(200, vec![], ours.to_owned())]).await;
+    assert_eq!(before, Ok(ChargeOutcome::Declined { code: "authentication_required".to_owned() }));
     let theirs = capture([ok("canceled")]).await;
     assert_eq!(theirs, Ok(ChargeOutcome::Declined { code: "payment_canceled".to_owned() }));
     // The status changed during the cancellation: looked up again, never decided.
-    let late = Act::Answer(400, vec![], error(r#""code":"payment_intent_unexpected_state""#));
-    let raced = capture([ok("requires_action"), ok("requires_action"), late]).await;
+    let raced = capture([ok("requires_action"), late()]).await;
     assert!(matches!(raced, Err(ProviderError::Pending { .. })), "{raced:?}");
+    let in_vain = capture([ok("requires_action"), ok("requires_action")]).await;
+    assert_eq!(in_vain, Err(ProviderError::Protocol { detail: "cancelled_in_vain" }));
 }
 
 #[tokio::test]
 async fn an_amount_that_stripe_cannot_take_is_declined_without_asking() {
     let front = Front::alone().await;
     let provider = client(&front, Duration::from_secs(1), Ambient::system());
-    let answered = provider.capture(&request(5124, "KWD")).await;
-    assert_eq!(answered, Ok(ChargeOutcome::Declined { code: "amount_not_supported".to_owned() }));
+    let answered = provider.create(&request(5124, "KWD")).await;
+    assert_eq!(answered, Ok(Created::Declined { code: "amount_not_supported".to_owned() }));
     assert!(front.seen().is_empty());
     front.then([Act::Answer(402, vec![], error(r#""type":"card_error""#))]);
-    provider.capture(&request(5, "ISK")).await.expect("an outcome");
+    provider.create(&request(5, "ISK")).await.expect("an outcome");
     assert!(front.seen()[0].body.starts_with("amount=500&currency=isk&"), "{}", front.seen()[0].body);
 }
 
 #[tokio::test]
-async fn a_charge_is_looked_for_page_by_page_and_not_without_end() {
+async fn a_created_charge_is_checked_and_moves_no_money() {
     let front = Front::alone().await;
-    let provider = client(&front, Duration::from_secs(5), Ambient::system());
-    let asked = request(1250, "EUR");
-    let query = ChargeQuery {
-        idempotency_key: asked.idempotency_key,
-        amount_minor: asked.amount_minor,
-        currency: asked.currency,
-        payment: asked.payment,
-        asked_at: vec![Ambient::system().now()],
-    };
-    let page = |id: &str, metadata: &str, more: bool| {
-        let intent = format!(
-            r#"{{"id":"{id}","status":"succeeded","amount":1250,"currency":"eur","metadata":{metadata}}}"#
-        );
-        Act::Answer(200, vec![], format!(r#"{{"object":"list","data":[{intent}],"has_more":{more}}}"#))
-    };
-    let ours = format!(r#"{{"payment_id":"{}"}}"#, asked.payment);
-    front.then([page("pi_a", r#"{"payment_id":"pay_other"}"#, true), page("pi_b", &ours, false)]);
-    let found = provider.find(&query).await;
-    assert_eq!(found, Ok(Some(ChargeOutcome::Captured { reference: "pi_b".to_owned() })));
-    assert!(front.seen()[1].query.ends_with("&starting_after=pi_a"), "{}", front.seen()[1].query);
-    front.then([page("pi_a", "{}", false)]);
-    assert_eq!(provider.find(&query).await, Ok(None), "a definite no");
-    front.then((0..150).map(|_| page("pi_a", "{}", true)));
-    assert_eq!(provider.find(&query).await, Err(ProviderError::Unknown { cause: "too_many_to_search" }));
+    let provider = client(&front, Duration::from_secs(1), Ambient::system());
+    front.then([Act::Answer(200, vec![], intent("requires_confirmation", 1250))]);
+    assert_eq!(provider.create(&request(1250, "EUR")).await, Ok(Created::Charge("pi_1".to_owned())));
+    assert!(!front.seen()[0].body.contains("confirm="), "{}", front.seen()[0].body);
+    front.then([Act::Answer(200, vec![], intent("requires_confirmation", 1251))]);
+    let other = provider.create(&request(1250, "EUR")).await;
+    assert_eq!(other, Err(ProviderError::Protocol { detail: "another_charge" }));
+    // None recorded: nothing was ever confirmed.
+    let calls = front.seen().len();
+    let query = ChargeQuery { idempotency_key: "k".to_owned(), charge: None };
+    assert_eq!(provider.find(&query).await, Ok(None));
+    assert_eq!(provider.abandon(&query).await, Ok(None));
+    assert_eq!(front.seen().len(), calls);
 }
 
 #[tokio::test]

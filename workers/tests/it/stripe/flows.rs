@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base::Ambient;
 use jobs::{Job, JobError};
-use store::domain::{OrderId, OrderStatus, PaymentId, RefundId};
+use store::domain::{Decision, OrderId, OrderStatus, PaymentId, RefundId};
 use workers::{
     jobs::ChargePayment,
     provider::{PaymentProvider, RefundOutcome, RefundRequest, stripe::API_VERSION},
@@ -36,13 +36,19 @@ async fn a_good_card_is_charged_once_under_the_payments_key() {
     let payment = PaymentId::of_order(order);
     let found = till.shop.payments.by_provider_reference("stripe", &intent).await.expect("reads");
     assert_eq!(found, Some(payment));
-    let [call] = &till.front.seen()[..] else { panic!("{:?}", till.front.seen()) };
-    assert_eq!(call.header("idempotency-key"), format!("{payment}:capture"));
-    assert_eq!(call.header("stripe-version"), API_VERSION);
-    assert_eq!(call.header("authorization"), format!("Bearer {KEY}"));
-    assert_eq!(call.header("content-type"), "application/x-www-form-urlencoded");
-    for pair in ["amount=2500", "currency=eur", "confirm=true", "off_session=true"] {
-        assert!(call.body.split('&').any(|sent| sent == pair), "{pair}: {}", call.body);
+    let [create, confirm] = &till.front.seen()[..] else { panic!("{:?}", till.front.seen()) };
+    assert_eq!(confirm.path, format!("/v1/payment_intents/{intent}/confirm"));
+    for (call, key, pairs) in [
+        (create, format!("{payment}:create:1"), &["amount=2500", "currency=eur"][..]),
+        (confirm, format!("{payment}:confirm:1"), &["off_session=true"]),
+    ] {
+        assert_eq!(call.header("idempotency-key"), key);
+        assert_eq!(call.header("stripe-version"), API_VERSION);
+        assert_eq!(call.header("authorization"), format!("Bearer {KEY}"));
+        assert_eq!(call.header("content-type"), "application/x-www-form-urlencoded");
+        for pair in pairs {
+            assert!(call.body.split('&').any(|sent| sent == *pair), "{pair}: {}", call.body);
+        }
     }
 }
 
@@ -50,21 +56,21 @@ async fn a_good_card_is_charged_once_under_the_payments_key() {
 async fn a_lost_answer_is_found_in_the_same_run() {
     let Some(till) = Till::open().await else { return };
     let order = till.shop.place("pm_card_visa").await.id;
-    till.front.then([Act::Swallow]);
+    till.front.then([Act::Pass, Act::Swallow]);
     ChargePayment { order }.run(&context(till.env_waiting(IMPATIENT))).await.expect("found");
     assert_paid_once(&till, order).await;
 }
 
 #[tokio::test]
-async fn a_charge_that_cannot_be_looked_for_is_asked_for_again_under_its_key() {
+async fn a_charge_that_cannot_be_looked_for_is_found_by_the_next_attempt() {
     let Some(till) = Till::open().await else { return };
     let order = till.shop.place("pm_card_visa").await.id;
-    till.front.then([Act::Swallow, Act::Answer(500, Vec::new(), String::new())]);
+    till.front.then([Act::Pass, Act::Swallow, Act::Answer(500, Vec::new(), String::new())]);
     let error =
         ChargePayment { order }.run(&context(till.env_waiting(IMPATIENT))).await.expect_err("unknown");
     assert_eq!(error.describe(), "provider_unknown: server_error");
     assert_eq!(till.shop.status(order).await, OrderStatus::Pending);
-    ChargePayment { order }.run(&context(till.env())).await.expect("the answer of then");
+    ChargePayment { order }.run(&context(till.env())).await.expect("found");
     assert_paid_once(&till, order).await;
 }
 
@@ -74,7 +80,7 @@ async fn a_charge_whose_key_is_forgotten_is_looked_for_first() {
     let (ambient, clock) = Ambient::steered(9, start);
     let Some(till) = Till::open_with(ambient).await else { return };
     let order = till.shop.place("pm_card_visa").await.id;
-    till.front.then([Act::Swallow, Act::Answer(500, Vec::new(), String::new())]);
+    till.front.then([Act::Pass, Act::Swallow, Act::Answer(500, Vec::new(), String::new())]);
     ChargePayment { order }.run(&context(till.env_waiting(IMPATIENT))).await.expect_err("unknown");
     // The job is redriven on the next day.
     till.front.forget();
@@ -83,7 +89,7 @@ async fn a_charge_whose_key_is_forgotten_is_looked_for_first() {
     assert_paid_once(&till, order).await;
     // A charge that never arrived is made on the next day all the same.
     let order = till.shop.place("pm_card_visa").await.id;
-    till.front.then([500, 500].map(|status| Act::Answer(status, Vec::new(), String::new())));
+    till.front.then([Act::Answer(500, Vec::new(), String::new())]);
     ChargePayment { order }.run(&context(till.env())).await.expect_err("unknown");
     clock.advance(Duration::from_hours(30));
     ChargePayment { order }.run(&context(till.env())).await.expect("charged");
@@ -104,7 +110,7 @@ async fn declines_end_the_order_with_a_stable_code() {
     };
     let secure = till.ask("POST", "/v1/payment_methods", &card("4000002500003155")).await;
     for (method, code, intent_status) in [
-        ("pm_card_chargeCustomerFail", "card_declined", Some("requires_payment_method")),
+        ("pm_card_chargeCustomerFail", "card_declined", Some("canceled")),
         ("pm_of_nobody", "invalid_payment_method", None),
         // Requires the card holder, who is not present: it must not become money later.
         (secure["id"].as_str().expect("an id"), "authentication_required", Some("canceled")),
@@ -142,15 +148,16 @@ async fn a_bank_debit_is_waited_for_without_using_attempts() {
 async fn a_cancelled_order_is_not_charged_by_looking_for_its_charge() {
     let Some(till) = Till::open().await else { return };
     let order = till.shop.place("pm_card_visa").await.id;
-    // Neither the call nor the lookup arrives.
-    till.front.then([500, 500].map(|status| Act::Answer(status, Vec::new(), String::new())));
+    // Not even the creation arrives.
+    till.front.then([Act::Answer(500, Vec::new(), String::new())]);
     ChargePayment { order }.run(&context(till.env())).await.expect_err("unknown");
     let at = till.shop.ambient.now();
     till.shop.orders.cancel(till.shop.merchant, order, "changed_mind", at).await.expect("cancels");
-    let error =
-        ChargePayment { order }.run(&context(till.env())).await.expect_err("a call may be on its way");
-    assert!(matches!(error, JobError::Snooze(_)), "{error:?}");
+    ChargePayment { order }.run(&context(till.env())).await.expect("closes the payment");
     assert!(till.intents(order).await.is_empty());
+    let payment = till.shop.payments.payment(PaymentId::of_order(order)).await.expect("reads");
+    let decision = payment.expect("a payment").decision;
+    assert_eq!(decision, Some(Decision::Declined { code: "order_ended".to_owned() }));
 }
 
 #[tokio::test]

@@ -1,11 +1,12 @@
 //! Stripe provider against stand-ins of third parties: `localstripe` keeps charges ([`flows`], [`reports`]),
-//! `stripe-mock` checks requests ([`shapes`]); and against a server with the answers that Stripe documents
-//! ([`answers`]).
+//! `stripe-mock` checks requests ([`shapes`]); against a server with the answers that Stripe documents ([`answers`]);
+//! and against one with the states that it documents, and a clock of its own ([`states`]).
 
 mod answers;
 mod flows;
 mod reports;
 mod shapes;
+mod states;
 
 use std::{sync::Arc, time::Duration};
 
@@ -32,7 +33,11 @@ fn stand_in(variable: &str, remedy: &str) -> Option<String> {
 }
 
 fn client(front: &Front, timeout: Duration, ambient: Ambient) -> StripeProvider {
-    let config = StripeConfig { url: front.url.parse().expect("a URL"), secret_key: KEY.into(), timeout };
+    client_of(&front.url, timeout, ambient)
+}
+
+pub(crate) fn client_of(url: &str, timeout: Duration, ambient: Ambient) -> StripeProvider {
+    let config = StripeConfig { url: url.parse().expect("a URL"), secret_key: KEY.into(), timeout };
     StripeProvider::new(config, ambient).expect("a client")
 }
 

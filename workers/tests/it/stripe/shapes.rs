@@ -23,21 +23,22 @@ async fn requests_have_the_shape_that_stripe_documents() {
     let payment = PaymentId::of_order(order);
     let (idempotency_key, currency) = (capture_key(payment), "EUR".parse().expect("a currency"));
     let method = "pm_card_visa".to_owned();
-    let capture = CaptureRequest {
+    let mut capture = CaptureRequest {
         idempotency_key: idempotency_key.clone(),
         amount_minor: 1250,
         currency,
         method,
         order,
         payment,
+        attempt: 1,
+        charge: None,
     };
-    // Has the intent read again and cancelled, too.
+    let _ = provider.create(&capture).await;
+    capture.charge = Some("pi_1PgafyB7WZ01zgkW".to_owned());
+    // Has the intent cancelled, too.
     front.pretend("requires_action");
     let _ = provider.capture(&capture).await;
-    let asked_at = vec![ambient.now()];
-    let _ = provider
-        .find(&ChargeQuery { idempotency_key, amount_minor: 1250, currency, payment, asked_at })
-        .await;
+    let _ = provider.find(&ChargeQuery { idempotency_key, charge: capture.charge.clone() }).await;
     front.pretend("succeeded");
     let _ = provider.report("pi_1PgafyB7WZ01zgkW").await;
     let refund = RefundRequest {
@@ -53,11 +54,10 @@ async fn requests_have_the_shape_that_stripe_documents() {
         assert_eq!(call.status, 200, "{call:?}");
     }
     let kinds: Vec<_> = seen.iter().map(|call| format!("{} {}", call.method, call.path)).collect();
-    for kind in ["POST /v1/payment_intents", "GET /v1/payment_intents", "GET /v1/refunds", "POST /v1/refunds"]
-    {
+    for kind in ["POST /v1/payment_intents", "GET /v1/refunds", "POST /v1/refunds"] {
         assert!(kinds.iter().any(|seen| seen == kind), "{kind} in {kinds:?}");
     }
-    for (method, end) in [("GET", "pi_"), ("POST", "/cancel")] {
+    for (method, end) in [("GET", "pi_"), ("POST", "/confirm"), ("POST", "/cancel")] {
         let of = |kind: &&String| {
             kind.starts_with(method) && kind.contains("/v1/payment_intents/") && kind.contains(end)
         };

@@ -8,13 +8,13 @@ use jobs::{Job, JobContext};
 use store::{
     PaymentStore, StoreError,
     domain::{Decision, MerchantId, Payment, PaymentAttempt, PaymentId, RefundId, RefundState},
-    payments::{Begun, Decided, NewPayment, PaymentEntry, RefundBegun},
+    payments::{Begun, ChargeRecorded, Decided, NewPayment, PaymentEntry, RefundBegun},
 };
 use tokio::sync::Notify;
 use workers::{
     Env,
     provider::{
-        CaptureRequest, ChargeOutcome, ChargeQuery, PaymentProvider, ProviderError, RefundOutcome,
+        CaptureRequest, ChargeOutcome, ChargeQuery, Created, PaymentProvider, ProviderError, RefundOutcome,
         RefundRequest,
     },
 };
@@ -24,6 +24,8 @@ use workers::{
 pub(crate) enum Step {
     Open,
     Begin,
+    Create,
+    RecordCharge,
     Capture,
     Decide,
     BeginRefund,
@@ -84,6 +86,17 @@ impl PaymentStore for CrashingPayments {
         at: Timestamp,
     ) -> Result<(), StoreError> {
         self.inner.annotate_attempt(id, epoch, note, at).await
+    }
+
+    async fn record_charge(
+        &self,
+        id: PaymentId,
+        epoch: u64,
+        reference: &str,
+        at: Timestamp,
+    ) -> Result<ChargeRecorded, StoreError> {
+        let result = self.inner.record_charge(id, epoch, reference, at).await;
+        self.crash.after(Step::RecordCharge, result).await
     }
 
     async fn record_decision(
@@ -166,6 +179,15 @@ impl PaymentProvider for CrashingProvider {
         self.inner.name()
     }
 
+    fn creates_first(&self) -> bool {
+        self.inner.creates_first()
+    }
+
+    async fn create(&self, request: &CaptureRequest) -> Result<Created, ProviderError> {
+        let result = self.inner.create(request).await;
+        self.crash.after(Step::Create, result).await
+    }
+
     async fn capture(&self, request: &CaptureRequest) -> Result<ChargeOutcome, ProviderError> {
         let result = self.inner.capture(request).await;
         self.crash.after(Step::Capture, result).await
@@ -173,6 +195,10 @@ impl PaymentProvider for CrashingProvider {
 
     async fn find(&self, charge: &ChargeQuery) -> Result<Option<ChargeOutcome>, ProviderError> {
         self.inner.find(charge).await
+    }
+
+    async fn abandon(&self, charge: &ChargeQuery) -> Result<Option<ChargeOutcome>, ProviderError> {
+        self.inner.abandon(charge).await
     }
 
     async fn refund(&self, request: &RefundRequest) -> Result<RefundOutcome, ProviderError> {

@@ -3,8 +3,8 @@
 //!
 //! [`Front::of_stripe`] adds these parts, each as Stripe's documentation has it:
 //! - idempotency keys: `localstripe` has none. Answers are kept under their key and repeated, another body is refused;
-//! - lists by time: it refuses `created`;
-//! - `automatic_payment_methods` and `cancellation_reason`: it refuses both. The latter is put into the answer.
+//! - `automatic_payment_methods`, `off_session` at a confirmation and `cancellation_reason`: it refuses them. The latter
+//!   is put into the answer.
 //!
 //! Two other deviations are left as they are, because the client copes with them: a decline has the type of a bad
 //! request (its status, 402, is right), and an unknown payment method is a 404 without a code.
@@ -200,8 +200,7 @@ impl FrontShared {
 
     async fn ask(&self, call: &ReceivedCall) -> (u16, Value) {
         let behind = self.behind.as_deref().expect("a server behind");
-        let by_time = self.stripe && call.query.contains("created");
-        let query = if by_time { "limit=1000000".to_owned() } else { call.query.clone() };
+        let query = &call.query;
         let body = if self.stripe { without_unknown(&call.body) } else { call.body.clone() };
         let mut headers = call.headers.clone();
         for name in ["host", "content-length"] {
@@ -216,7 +215,7 @@ impl FrontShared {
 
 /// The pairs of a form that `localstripe` accepts.
 fn without_unknown(form: &str) -> String {
-    let unknown = ["automatic_payment_methods", "cancellation_reason"];
+    let unknown = ["automatic_payment_methods", "cancellation_reason", "off_session"];
     let pairs = form.split('&').filter(|pair| !unknown.iter().any(|name| pair.starts_with(name)));
     pairs.collect::<Vec<_>>().join("&")
 }
@@ -225,27 +224,6 @@ fn adapt(call: &ReceivedCall, answer: &mut Value) {
     if call.path.ends_with("/cancel") && call.body.contains("cancellation_reason=abandoned") {
         answer["cancellation_reason"] = "abandoned".into();
     }
-    if !call.query.contains("created") {
-        return;
-    }
-    let asked: HashMap<String, String> =
-        url::form_urlencoded::parse(call.query.as_bytes()).into_owned().collect();
-    let number = |name: &str| asked[name].parse::<i64>().expect("a number");
-    let (from, to) = (number("created[gte]"), number("created[lte]"));
-    let limit = usize::try_from(number("limit")).expect("a limit");
-    let data = answer["data"].as_array().cloned().unwrap_or_default();
-    let mut data: Vec<Value> = data
-        .into_iter()
-        .filter(|intent| intent["created"].as_i64().is_some_and(|at| (from..=to).contains(&at)))
-        .collect();
-    data.reverse();
-    if let Some(after) = asked.get("starting_after") {
-        let place = data.iter().position(|intent| intent["id"] == **after).expect("an intent of the list");
-        data.drain(..=place);
-    }
-    answer["has_more"] = (data.len() > limit).into();
-    data.truncate(limit);
-    answer["data"] = data.into();
 }
 
 fn respond(status: u16, answer: &Value, replayed: bool) -> Response {

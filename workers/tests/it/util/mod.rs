@@ -1,13 +1,14 @@
 //! Fixtures: a [`Shop`] is a whole installation in a temporary folder, with stores, sandbox provider and mailer; a
 //! [`Receiver`] is a merchant's endpoint that answers as programmed; an [`SmtpSink`] is a mail server that keeps the
 //! mails it takes; a [`CrashAt`] kills a run after one of its steps; a [`Front`] is a proxy that fails, or loses
-//! answers, as told.
+//! answers, as told; a [`StripeServer`] is a stand-in for Stripe with the states that its documentation names.
 
 mod crash;
 mod front;
 mod receiver;
 mod shop;
 mod smtp_sink;
+mod stripe;
 
 use std::{future::Future, time::Duration};
 
@@ -16,6 +17,7 @@ pub(crate) use front::{Act, Front};
 pub(crate) use receiver::Receiver;
 pub(crate) use shop::{SECRET, TestMerchant, context, sandbox_client};
 pub(crate) use smtp_sink::SmtpSink;
+pub(crate) use stripe::StripeServer;
 
 /// Bound of every wait: far above the time of anything here, far below a hung test run.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use jobs::{
     Admin, Consume, Envelope, Job,
     engine::{JobFilter, QueueSpec},
+    records::{AttemptOutcome, AttemptRecord, RecordStore},
     sqlite::SqliteEngine,
 };
 use store::{
@@ -13,18 +14,20 @@ use store::{
 };
 use workers::{
     Env,
-    jobs::{ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail},
+    jobs::{ApplyProviderReport, ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail},
+    provider::PaymentProvider,
     queues::QUEUES,
     subscriptions::expand,
-    verify::{Code, Plan, Retention, Scope, Summary, Verify, Violation, Watch},
+    verify::{Code, Plan, Repair, Retention, Scope, Summary, Verify, Violation, Watch},
 };
 
-use crate::util::TestMerchant;
+use crate::util::{TestMerchant, context};
 
 pub(super) struct AuditDeployment {
     pub(super) shop: TestMerchant,
     pub(super) engine: Arc<SqliteEngine>,
     verify: Verify,
+    provider: Arc<dyn PaymentProvider>,
 }
 
 #[derive(Default)]
@@ -46,6 +49,12 @@ impl Watch for Notes {
 impl AuditDeployment {
     pub(super) async fn open() -> Self {
         let shop = TestMerchant::open().await;
+        let provider = Arc::new(shop.provider.clone());
+        Self::open_at(shop, provider).await
+    }
+
+    /// A shop that charges at this provider.
+    pub(super) async fn open_at(shop: TestMerchant, provider: Arc<dyn PaymentProvider>) -> Self {
         let engine = SqliteEngine::open(&shop.folder.path().join("queue.db"), shop.ambient.clone()).await;
         let engine = Arc::new(engine.expect("opens"));
         let queues: Vec<_> = QUEUES.iter().map(|(name, _)| QueueSpec::new(*name)).collect();
@@ -53,13 +62,13 @@ impl AuditDeployment {
         let verify = Verify {
             orders: Arc::clone(&shop.orders),
             payments: Arc::clone(&shop.payments),
-            provider: Some(Arc::new(shop.provider.clone())),
+            provider: Some(Arc::clone(&provider)),
             records: Arc::new(engine.records()),
             engine: engine.clone(),
             ambient: shop.ambient.clone(),
             kept: Retention::default(),
         };
-        Self { shop, engine, verify }
+        Self { shop, engine, verify, provider }
     }
 
     /// Publishes the outbox as jobs and runs them, until no further jobs follow.
@@ -91,17 +100,19 @@ impl AuditDeployment {
     }
 
     async fn run(&self, job: &Envelope) {
-        async fn run<J: Job<Env = Env>>(shop: &TestMerchant, job: &Envelope) {
+        async fn run<J: Job<Env = Env>>(env: Env, job: &Envelope) {
             let payload: J = serde_json::from_str(job.payload.get()).expect("decodes");
             // Calls in flight at the provider are not waited for, and failures are left to the audit.
-            drop(shop.run(&payload).await);
+            drop(payload.run(&context(env)).await);
         }
+        let env = self.shop.env_with(Arc::clone(&self.shop.payments), Arc::clone(&self.provider));
         match job.kind.as_str() {
-            ChargePayment::KIND => run::<ChargePayment>(&self.shop, job).await,
-            FulfilOrder::KIND => run::<FulfilOrder>(&self.shop, job).await,
-            RefundPayment::KIND => run::<RefundPayment>(&self.shop, job).await,
-            SendEmail::KIND => run::<SendEmail>(&self.shop, job).await,
-            DeliverWebhook::KIND => run::<DeliverWebhook>(&self.shop, job).await,
+            ApplyProviderReport::KIND => run::<ApplyProviderReport>(env, job).await,
+            ChargePayment::KIND => run::<ChargePayment>(env, job).await,
+            FulfilOrder::KIND => run::<FulfilOrder>(env, job).await,
+            RefundPayment::KIND => run::<RefundPayment>(env, job).await,
+            SendEmail::KIND => run::<SendEmail>(env, job).await,
+            DeliverWebhook::KIND => run::<DeliverWebhook>(env, job).await,
             other => panic!("no job {other}"),
         }
     }
@@ -135,6 +146,29 @@ impl AuditDeployment {
         assert_eq!(summary.total(), u64::try_from(notes.violations.len()).expect("few"));
         assert!(notes.progress.iter().all(|(_, part)| part.is_none_or(|part| (0.0..=1.0).contains(&part))));
         (summary, notes.violations)
+    }
+
+    /// Records that the jobs which would resolve these violations ended as cancelled with this error.
+    pub(super) async fn ended(&self, violations: &[Violation], error: &str) {
+        let record = |violation: &Violation| {
+            let Repair::Publish(job) = &violation.repair else { panic!("{violation:?}") };
+            AttemptRecord {
+                job: job.id,
+                kind: job.kind.clone(),
+                queue: job.queue.clone(),
+                subject: None,
+                attempt: 1,
+                worker: "worker".to_owned(),
+                created_at: self.shop.ambient.now(),
+                started_at: self.shop.ambient.now(),
+                duration: Duration::ZERO,
+                outcome: AttemptOutcome::Cancelled,
+                error: Some(error.to_owned()),
+                trace: None,
+            }
+        };
+        let records = violations.iter().map(record).collect();
+        self.engine.records().append(records).await.expect("records");
     }
 
     /// The codes of a full audit, sorted.

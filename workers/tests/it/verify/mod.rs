@@ -3,3 +3,4 @@
 mod damage;
 mod deployment;
 mod memory;
+mod stripe;

@@ -21,8 +21,8 @@ impl ConsumerSession {
         if stopped || control.paused.contains(&self.plan.shared.queue) {
             self.stop_receiving().await?;
         } else {
-            for lane in self.channels.iter_mut().filter(|lane| lane.consumer.is_none()) {
-                lane.subscribe().await?;
+            for channel in self.channels.iter_mut().filter(|channel| channel.consumer.is_none()) {
+                channel.subscribe().await?;
             }
         }
         if !control.cancels.is_empty() {
@@ -33,33 +33,33 @@ impl ConsumerSession {
 
     /// Unsubscribes, and releases deliveries that were not dispatched.
     pub(super) async fn stop_receiving(&mut self) -> Result<(), EngineError> {
-        for lane in 0..self.channels.len() {
-            let last = self.channels[lane].unsubscribe().await?;
+        for channel in 0..self.channels.len() {
+            let last = self.channels[channel].unsubscribe().await?;
             let now = Instant::now();
-            last.into_iter().try_for_each(|delivery| self.arrived(lane, delivery, now))?;
-            self.give_back(lane, |slot| slot.stage == DeliveryStage::Waiting);
+            last.into_iter().try_for_each(|delivery| self.arrived(channel, delivery, now))?;
+            self.give_back(channel, |slot| slot.stage == DeliveryStage::Waiting);
         }
         Ok(())
     }
 
-    pub(super) fn give_back(&mut self, lane: usize, which: impl Fn(&Slot) -> bool) {
-        let open = self.channels[lane].window.open().filter(|(_, slot)| which(slot));
+    pub(super) fn give_back(&mut self, channel: usize, which: impl Fn(&Slot) -> bool) {
+        let open = self.channels[channel].window.open().filter(|(_, slot)| which(slot));
         let tags: Vec<u64> = open.map(|(tag, _)| tag).collect();
         for tag in tags {
-            self.conclude(lane, tag, DeliveryOutcome::Again(None));
+            self.conclude(channel, tag, DeliveryOutcome::Again(None));
         }
     }
 
     fn end_cancelled(&mut self, control: &Control) {
-        for lane in 0..self.channels.len() {
-            let open = self.channels[lane].window.open();
+        for channel in 0..self.channels.len() {
+            let open = self.channels[channel].window.open();
             let cancelled = open.filter(|(_, slot)| control.cancels.contains_key(&slot.id));
             let cancelled: Vec<u64> = cancelled.map(|(tag, _)| tag).collect();
             for tag in cancelled {
-                let Some(slot) = self.channels[lane].window.get(tag) else { continue };
+                let Some(slot) = self.channels[channel].window.get(tag) else { continue };
                 match slot.stage {
                     DeliveryStage::Running => slot.signal.fire(Interrupt::Cancelled),
-                    DeliveryStage::Waiting => self.conclude(lane, tag, DeliveryOutcome::Ended),
+                    DeliveryStage::Waiting => self.conclude(channel, tag, DeliveryOutcome::Ended),
                     DeliveryStage::Settling => {}
                 }
             }
@@ -72,7 +72,7 @@ impl ConsumerSession {
     }
 
     pub(super) fn held(&self, id: Option<JobId>) -> Vec<InspectedJob> {
-        let open = self.channels.iter().flat_map(|lane| lane.window.open());
+        let open = self.channels.iter().flat_map(|channel| channel.window.open());
         let wanted = open.filter(|(_, slot)| id.is_none_or(|id| slot.id == id));
         let job = |slot: &Slot| {
             let (envelope, meta) = slot.job()?;

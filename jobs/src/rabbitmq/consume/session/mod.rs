@@ -156,10 +156,10 @@ impl ConsumerSession {
                 return Err(unavailable(format!("broker has no queue `{queue}`")));
             }
         }
-        for lane in 0..self.channels.len() {
+        for channel in 0..self.channels.len() {
             let is_late =
                 |slot: &Slot| slot.stage == DeliveryStage::Waiting && slot.since.elapsed() > WAIT_MAX;
-            self.give_back(lane, is_late);
+            self.give_back(channel, is_late);
         }
         match self.plan.shared.stalled() {
             Some(why) => drop(self.plan.shared.health.troubled(format!("settlements delayed: {why}"))),
@@ -199,8 +199,8 @@ impl ConsumerSession {
     /// Makes the last settlements durable and releases the other jobs.
     async fn close(&mut self) -> Result<(), EngineError> {
         self.stop_receiving().await?;
-        for lane in 0..self.channels.len() {
-            self.give_back(lane, |_| true);
+        for channel in 0..self.channels.len() {
+            self.give_back(channel, |_| true);
         }
         let all = async {
             while let Some(settled) = self.settling.join_next().await {
@@ -212,10 +212,10 @@ impl ConsumerSession {
             Ok(done) => done,
             Err(_) => Err(unavailable("the last settlements are not durable")),
         };
-        for lane in &mut self.channels {
-            lane.acknowledge(true, &self.plan.shared)?;
+        for channel in &mut self.channels {
+            channel.acknowledge(true, &self.plan.shared)?;
             // The reply to the close follows the broker's handling of the acknowledgements before it.
-            answer(lane.channel.close(200, "closed".into())).await?;
+            answer(channel.channel.close(200, "closed".into())).await?;
         }
         outcomes
     }
@@ -223,8 +223,8 @@ impl ConsumerSession {
     /// Ends the connection after firing [`Interrupt::LeaseLost`] at the jobs that still run.
     async fn shutdown(&mut self) {
         self.settling.abort_all();
-        for lane in &mut self.channels {
-            for (_, slot) in lane.window.open() {
+        for channel in &mut self.channels {
+            for (_, slot) in channel.window.open() {
                 if slot.stage == DeliveryStage::Running {
                     slot.signal.fire(Interrupt::LeaseLost);
                 }

@@ -39,28 +39,28 @@ impl ConsumerSession {
         let mut arrivals = std::mem::take(&mut self.arrivals);
         let now = Instant::now();
         self.pace.took(arrivals.len(), now);
-        arrivals.drain(..).try_for_each(|(lane, delivery)| self.arrived(lane, delivery, now))?;
+        arrivals.drain(..).try_for_each(|(channel, delivery)| self.arrived(channel, delivery, now))?;
         self.arrivals = arrivals;
         Ok(())
     }
 
     pub(super) fn arrived(
         &mut self,
-        lane: usize,
+        channel: usize,
         delivery: RabbitDelivery,
         now: Instant,
     ) -> Result<(), EngineError> {
         self.plan.shared.held.fetch_add(1, Ordering::Relaxed);
         let tag = delivery.delivery_tag;
         let raw = Raw { properties: delivery.properties, body: delivery.data };
-        let (id, message, outcome) = self.decode(raw, self.channels[lane].priority);
-        let lane_mut = &mut self.channels[lane];
-        if !lane_mut.window.push(tag, Slot::new(id, message, now)) {
+        let (id, message, outcome) = self.decode(raw, self.channels[channel].priority);
+        let target = &mut self.channels[channel];
+        if !target.window.push(tag, Slot::new(id, message, now)) {
             return Err(unavailable(format!("delivery tag {tag} out of sequence")));
         }
         match outcome {
-            None => lane_mut.ready.push_back(tag),
-            Some(outcome) => self.conclude(lane, tag, outcome),
+            None => target.ready.push_back(tag),
+            Some(outcome) => self.conclude(channel, tag, outcome),
         }
         Ok(())
     }
@@ -94,10 +94,10 @@ impl ConsumerSession {
 
     /// Dispatches jobs that may start, highest priority first.
     pub(super) fn dispatch(&mut self) {
-        for lane in 0..self.channels.len() {
+        for channel in 0..self.channels.len() {
             while self.handed_out < usize::from(self.plan.prefetch) && self.plan.deliveries.capacity() > 0 {
-                let Some(tag) = self.channels[lane].ready.pop_front() else { break };
-                if let Some(delivery) = self.start(lane, tag) {
+                let Some(tag) = self.channels[channel].ready.pop_front() else { break };
+                if let Some(delivery) = self.start(channel, tag) {
                     self.handed_out += 1;
                     // Capacity was checked above; when the receiver is closed, the job is released at the end of the
                     // session.
@@ -106,19 +106,19 @@ impl ConsumerSession {
             }
             // Too many deliveries that wait for a key would fill the prefetch.
             let most = usize::from(self.plan.prefetch).div_ceil(2).max(1);
-            while self.channels[lane].blocked.len() > most
-                && let Some(tag) = self.channels[lane].blocked.pop_back()
+            while self.channels[channel].blocked.len() > most
+                && let Some(tag) = self.channels[channel].blocked.pop_back()
             {
                 let later = self.plan.inner.ambient.now() + ASIDE;
-                self.conclude(lane, tag, DeliveryOutcome::Again(Some(later)));
+                self.conclude(channel, tag, DeliveryOutcome::Again(Some(later)));
             }
         }
     }
 
-    fn start(&mut self, lane: usize, tag: u64) -> Option<Delivery> {
-        let (session, receipt_tag) = (self.id, tag << 2 | lane as u64);
+    fn start(&mut self, channel: usize, tag: u64) -> Option<Delivery> {
+        let (session, receipt_tag) = (self.id, tag << 2 | channel as u64);
         let keys = &self.plan.inner.keys;
-        let PriorityChannel { window, blocked, .. } = &mut self.channels[lane];
+        let PriorityChannel { window, blocked, .. } = &mut self.channels[channel];
         let slot = window.get(tag).filter(|slot| slot.stage == DeliveryStage::Waiting)?;
         let (envelope, meta) = slot.job()?;
         if envelope.concurrency_key.as_ref().is_some_and(|key| !keys.take(key, session, receipt_tag)) {
@@ -133,9 +133,9 @@ impl ConsumerSession {
     }
 
     pub(super) fn unblock(&mut self) {
-        for lane in &mut self.channels {
-            while let Some(tag) = lane.blocked.pop_back() {
-                lane.ready.push_front(tag);
+        for channel in &mut self.channels {
+            while let Some(tag) = channel.blocked.pop_back() {
+                channel.ready.push_front(tag);
             }
         }
     }
@@ -144,12 +144,12 @@ impl ConsumerSession {
 /// Collects the deliveries that have arrived, highest priority first, at least one. The end of a kept subscription is
 /// an error: the server has ended it.
 pub(super) async fn next_deliveries(
-    lanes: &mut [PriorityChannel],
+    channels: &mut [PriorityChannel],
     arrivals: &mut Vec<(usize, RabbitDelivery)>,
 ) -> Result<(), EngineError> {
     std::future::poll_fn(|context| {
-        for (index, lane) in lanes.iter_mut().enumerate() {
-            let Some(consumer) = lane.consumer.as_mut() else { continue };
+        for (index, channel) in channels.iter_mut().enumerate() {
+            let Some(consumer) = channel.consumer.as_mut() else { continue };
             while arrivals.len() < DELIVERIES_MAX {
                 match Pin::new(&mut *consumer).poll_next(context) {
                     Poll::Ready(Some(Ok(delivery))) => arrivals.push((index, delivery)),

@@ -22,9 +22,10 @@ const FLUSH_AT_MAX: usize = 64;
 
 impl ConsumerSession {
     pub(super) fn settle(&mut self, receipt: Receipt, settlement: Settlement) {
-        let (tag, lane) = (receipt.tag >> 2, usize::try_from(receipt.tag & 3).unwrap_or(usize::MAX));
+        let (tag, channel) = (receipt.tag >> 2, usize::try_from(receipt.tag & 3).unwrap_or(usize::MAX));
         let mine = receipt.session == self.id;
-        let slot = self.channels.get_mut(lane).filter(|_| mine).and_then(|lane| lane.window.get(tag));
+        let slot =
+            self.channels.get_mut(channel).filter(|_| mine).and_then(|channel| channel.window.get(tag));
         let slot = slot.filter(|slot| slot.id == receipt.job && slot.stage == DeliveryStage::Running);
         let Some((envelope, _)) = slot.and_then(|slot| slot.job()) else {
             self.plan.shared.health.count_stale(1);
@@ -36,8 +37,10 @@ impl ConsumerSession {
         let plain = envelope.unique_key.is_none();
         let cancelled = self.is_cancelled(receipt.job);
         let outcome = match settlement {
-            Settlement::Done if plain && !cancelled => return self.finish(lane, tag),
-            Settlement::Release if !cancelled && !*self.stopped.borrow() => return self.take_back(lane, tag),
+            Settlement::Done if plain && !cancelled => return self.finish(channel, tag),
+            Settlement::Release if !cancelled && !*self.stopped.borrow() => {
+                return self.take_back(channel, tag);
+            }
             Settlement::Done | Settlement::Cancelled { .. } => DeliveryOutcome::Ended,
             // After a cancel request every other settlement is final, too.
             _ if cancelled => DeliveryOutcome::Ended,
@@ -46,23 +49,23 @@ impl ConsumerSession {
             Settlement::Dead { reason, error } => DeliveryOutcome::Dead { reason, error },
             Settlement::Release => DeliveryOutcome::Again(None),
         };
-        self.conclude(lane, tag, outcome);
+        self.conclude(channel, tag, outcome);
     }
 
     /// Returns a released job to its position here, when its consumer continues.
-    fn take_back(&mut self, lane: usize, tag: u64) {
-        let Some(slot) = self.channels[lane].window.get(tag) else { return };
+    fn take_back(&mut self, channel: usize, tag: u64) {
+        let Some(slot) = self.channels[channel].window.get(tag) else { return };
         slot.stage = DeliveryStage::Waiting;
         // A new signal, because the old one may have fired.
         slot.signal = JobSignal::default();
         slot.handed_out = false;
         self.handed_out -= 1;
-        self.channels[lane].ready.push_front(tag);
+        self.channels[channel].ready.push_front(tag);
     }
 
     /// Makes a settlement durable, then acknowledges the delivery.
-    pub(super) fn conclude(&mut self, lane: usize, tag: u64, outcome: DeliveryOutcome) {
-        let PriorityChannel { window, priority: class, .. } = &mut self.channels[lane];
+    pub(super) fn conclude(&mut self, channel: usize, tag: u64, outcome: DeliveryOutcome) {
+        let PriorityChannel { window, priority: class, .. } = &mut self.channels[channel];
         let Some(slot) = window.get(tag) else { return };
         let Some(message) = slot.message.take() else { return };
         slot.stage = DeliveryStage::Settling;
@@ -76,21 +79,21 @@ impl ConsumerSession {
         };
         self.settling.spawn(async move {
             settling.run(outcome).await;
-            (lane, tag)
+            (channel, tag)
         });
     }
 
     pub(super) fn settled(&mut self, settled: Result<(usize, u64), JoinError>) -> Result<(), EngineError> {
         match settled {
-            Ok((lane, tag)) => self.finish(lane, tag),
+            Ok((channel, tag)) => self.finish(channel, tag),
             // The delivery would stay unacknowledged for ever; ending the session makes the broker deliver it again.
             Err(error) => return Err(unavailable(format!("settlement task failed: {error}"))),
         }
         Ok(())
     }
 
-    fn finish(&mut self, lane: usize, tag: u64) {
-        if let Some(slot) = self.channels[lane].window.finish(tag)
+    fn finish(&mut self, channel: usize, tag: u64) {
+        if let Some(slot) = self.channels[channel].window.finish(tag)
             && slot.handed_out
         {
             self.handed_out -= 1;
@@ -98,16 +101,16 @@ impl ConsumerSession {
     }
 
     pub(super) fn flush(&mut self) -> Result<(), EngineError> {
-        let finished: usize = self.channels.iter().map(|lane| lane.window.finished()).sum();
+        let finished: usize = self.channels.iter().map(|channel| channel.window.finished()).sum();
         let enough = usize::from(self.plan.prefetch / 4).clamp(1, FLUSH_AT_MAX);
         let now = Instant::now();
         if finished == 0 {
             self.flush_at = None;
         } else if finished >= enough || self.flush_at.is_some_and(|at| at <= now) {
-            for lane in &mut self.channels {
-                lane.acknowledge(false, &self.plan.shared)?;
+            for channel in &mut self.channels {
+                channel.acknowledge(false, &self.plan.shared)?;
             }
-            let behind = self.channels.iter().any(|lane| lane.window.finished() > 0);
+            let behind = self.channels.iter().any(|channel| channel.window.finished() > 0);
             self.flush_at = behind.then(|| now + FLUSH_AFTER);
         } else if self.flush_at.is_none() {
             self.flush_at = Some(now + FLUSH_AFTER);

@@ -65,9 +65,9 @@ impl ConsumerSession {
         let connection = inner.address.connect(&format!("{} consumes", plan.name)).await?;
         let channel = answer(connection.create_channel()).await?;
         topology::declare(&channel, &shared.queue).await?;
-        let mut lanes = Vec::with_capacity(Priority::ALL.len());
+        let mut channels = Vec::with_capacity(Priority::ALL.len());
         for class in Priority::ALL {
-            lanes.push(
+            channels.push(
                 PriorityChannel::open(&connection, &shared.queue, class, &plan.name, plan.prefetch).await?,
             );
         }
@@ -76,7 +76,7 @@ impl ConsumerSession {
         let mut session = Self {
             id: u64::from_le_bytes(id),
             connection,
-            channels: lanes,
+            channels,
             handed_out: 0,
             settling: JoinSet::new(),
             control: inner.control.subscribe(),

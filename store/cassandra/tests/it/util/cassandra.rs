@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use store::PaymentStore;
-pub(crate) use store_cassandra::scratch::{Keyspace, config, sweep};
+pub(crate) use store_cassandra::testing::{Keyspace, config, sweep};
 use tokio::sync::Mutex;
 
 /// Opener of payments for the suite.

@@ -1,6 +1,7 @@
 //! Several databases: routing of merchants, and their migration from one database to another.
 
 mod crashes;
+mod memory;
 mod moving;
 mod replicas;
 mod routing;

@@ -50,7 +50,7 @@ pub(super) async fn settle(shop: &TestMerchant) {
     drain(shop).await;
 }
 
-async fn endpoint(shop: &TestMerchant) -> EndpointId {
+pub(super) async fn endpoint(shop: &TestMerchant) -> EndpointId {
     let id = EndpointId::fresh(&shop.ambient);
     let endpoint = Endpoint {
         id,
@@ -69,7 +69,7 @@ async fn endpoint(shop: &TestMerchant) -> EndpointId {
 }
 
 /// Records a mail, and an attempt for each event.
-async fn record(shop: &TestMerchant, order: &Order, endpoint: EndpointId) {
+pub(super) async fn record(shop: &TestMerchant, order: &Order, endpoint: EndpointId) {
     let (store, now) = (shop.store.as_ref(), shop.ambient.now());
     let mail = MailRecord {
         template: "order_confirmed".to_owned(),

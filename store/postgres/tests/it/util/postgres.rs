@@ -11,11 +11,11 @@ use std::{
 
 use base::{
     Ambient,
-    postgres::{
-        PostgresConfig,
+    postgres::PostgresConfig,
+    testing::{
         scratch::{self, Scratch},
+        skip,
     },
-    testing::skip,
 };
 use secrecy::ExposeSecret;
 use sqlx::{Executor, PgPool};

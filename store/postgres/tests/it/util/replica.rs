@@ -6,8 +6,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use base::{
     Ambient,
-    postgres::{PostgresConfig, scratch::Scratch},
-    testing::skip,
+    postgres::PostgresConfig,
+    testing::{scratch::Scratch, skip},
 };
 use secrecy::ExposeSecret;
 use sqlx::{Executor, PgPool, postgres::PgPoolOptions};

@@ -136,7 +136,9 @@ async fn a_capture_told_as_failed_is_found() {
     let sql = format!("UPDATE orders SET status = 'payment_failed', {UNPAID} WHERE id = '{}'", order.id);
     town.plant("orders.db", &sql).await;
     assert_eq!(town.codes().await, [Code::CaptureUnexpected]);
-    town.leaves_to_people().await;
+    town.audit(Scope::Full, true).await;
+    town.work().await;
+    assert_eq!(town.shop.ledger(order.id).await.len(), 2, "charged and given back");
 }
 
 #[tokio::test]
@@ -286,6 +288,26 @@ async fn an_event_that_was_never_sent_is_sent() {
     )
     .await;
     assert_eq!(town.codes().await, [Code::WebhookMissing]);
+    town.repairs().await;
+}
+
+#[tokio::test]
+async fn jobs_that_ended_without_their_subject_were_not_given_up() {
+    let town = AuditDeployment::open().await;
+    let receiver = Receiver::start().await;
+    town.shop.endpoint(&receiver.url).await;
+    town.served().await;
+    let of_paid = "event_id = (SELECT id FROM outbox WHERE kind = 'order.paid')";
+    town.plant("orders.db", &format!("DELETE FROM webhook_attempts WHERE {of_paid}")).await;
+    town.plant("orders.db", "DELETE FROM mails").await;
+    let (_, violations) = town.audit(Scope::Full, false).await;
+    assert_eq!(codes(&violations), [Code::MailMissing, Code::WebhookMissing]);
+    town.ended(&violations, "undeliverable: status_500").await;
+    assert_eq!(town.codes().await, [], "given up, as promised");
+    for error in ["event_not_found", "endpoint_not_found", "order_not_found"] {
+        town.ended(&violations, error).await;
+        assert_eq!(town.codes().await, [Code::MailMissing, Code::WebhookMissing], "{error}");
+    }
     town.repairs().await;
 }
 

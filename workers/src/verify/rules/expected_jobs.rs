@@ -1,6 +1,5 @@
-//! Time bounds of a check, and the jobs that it expects.
+//! The jobs that a check expects.
 
-use base::{Ambient, Timestamp};
 use jobs::{Envelope, Job, JobId, engine::EngineError, envelope::EnqueueOptions};
 use store::{
     domain::{EndpointId, Event, EventKind},
@@ -9,21 +8,6 @@ use store::{
 
 use super::Check;
 use crate::subscriptions::{expand, job_id};
-
-/// Time bounds of a check.
-pub(in crate::verify) struct AuditWindow<'a> {
-    /// Changes after this are still in progress.
-    pub(in crate::verify) before: Timestamp,
-    /// Events, mails and attempts of orders placed before this may have been dropped with their age.
-    pub(in crate::verify) history_from: Option<Timestamp>,
-    pub(in crate::verify) ambient: &'a Ambient,
-}
-
-impl AuditWindow<'_> {
-    pub(super) fn is_due(&self, since: Timestamp) -> bool {
-        since < self.before
-    }
-}
 
 impl Check<'_> {
     /// The job of this type that an event leads to, as the relay publishes it.

@@ -12,8 +12,7 @@ use sqlx::{
 };
 use tokio::sync::OnceCell;
 
-use super::PostgresConfig;
-use crate::Ambient;
+use crate::{Ambient, postgres::PostgresConfig};
 
 const URL: &str = "ORDERWORKS_TEST_POSTGRES_URL";
 const PREFIX: &str = "ow_test_";
