@@ -105,6 +105,7 @@ macro_rules! order_store_suite {
                 a_crash_hands_out_again,
                 arrivals_are_hinted,
                 the_backlog_counts_what_is_unsent,
+                a_message_set_aside_holds_up_its_subject_only,
                 two_relays_drain_each_order_in_sequence,
                 a_command_is_submitted_once,
                 a_command_submitted_at_once_is_stored_once,

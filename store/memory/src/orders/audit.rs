@@ -73,6 +73,10 @@ impl Audit for MemoryOrders {
         self.held.read("stock_counts", count).await
     }
 
+    async fn open_orders_read_back(&self, _merchant: MerchantId) -> Result<bool, StoreError> {
+        Ok(true)
+    }
+
     async fn audited_endpoints(&self, merchant: MerchantId) -> Result<Vec<AuditedEndpoint>, StoreError> {
         let list = |state: &OrdersState| {
             let of_merchant = state.endpoints.values().filter(|endpoint| endpoint.merchant == merchant);
@@ -144,6 +148,7 @@ fn told_of(body: &OutboxBody) -> Option<(EventId, OrderId)> {
     match body {
         OutboxBody::Event(event) => Some((event.id, event.order?)),
         OutboxBody::Command { id, command, .. } => Some((*id, command.order()?)),
+        OutboxBody::Unreadable(_) => None,
     }
 }
 
@@ -171,17 +176,13 @@ fn money(state: &OrdersState, order: OrderId) -> Option<OrderMoney> {
             command: None,
         })
         .collect();
-    let commands: Vec<_> = state
-        .outbox
-        .iter()
-        .filter_map(|row| match &row.body {
-            OutboxBody::Command { id, command, .. } if command.order() == Some(order) => {
-                Some((*id, command.clone()))
-            }
-            _ => None,
-        })
-        .collect();
-    asked_by(&mut refunds, &commands);
+    let commands = state.outbox.iter().filter_map(|row| match &row.body {
+        OutboxBody::Command { id, command, .. } if command.order() == Some(order) => {
+            Some(Ok::<_, Damage>((*id, command.clone())))
+        }
+        _ => None,
+    });
+    asked_by(&mut refunds, commands);
     let unsent = state.unsent.iter().filter_map(|position| state.row(*position));
     let unsent = unsent.filter(|row| told_of(&row.body).is_some_and(|(_, of)| of == order));
     Some(OrderMoney {
