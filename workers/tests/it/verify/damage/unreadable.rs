@@ -53,5 +53,5 @@ async fn a_message_that_is_set_aside_is_told() {
     assert_eq!(codes, [Code::MessageSetAside, Code::OutboxStalled], "the order itself is in order");
     assert_eq!(violations[0].order(), Some(order.id));
     assert!(violations[0].found.contains("release_hold"), "{violations:?}");
-    town.leaves_to_people().await;
+    assert!(violations.iter().all(|violation| !violation.repair.is_safe()));
 }
