@@ -1,6 +1,6 @@
 //! Sandbox provider: run by this process, or configured elsewhere.
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{net::SocketAddr, path::Path};
 
 use anyhow::Context;
 use base::Ambient;

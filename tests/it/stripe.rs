@@ -4,14 +4,14 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU16, Ordering},
     },
 };
 
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{Path, State},
     http::{HeaderMap, StatusCode},
     routing::post,
 };
@@ -25,29 +25,43 @@ const SECRET: &str = "whsec_canaryOfATest";
 
 /// Charges every payment method while the key is accepted.
 async fn stripe(refused: Arc<AtomicU16>) -> String {
-    let app = Router::new().route("/v1/payment_intents", post(charge)).with_state(refused);
+    let state = Stripe { refused, created: Arc::default() };
+    let app = Router::new()
+        .route("/v1/payment_intents", post(create))
+        .route("/v1/payment_intents/{id}/confirm", post(confirm))
+        .with_state(state);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
     tokio::spawn(async move { axum::serve(listener, app).await.expect("serves") });
     url
 }
 
-async fn charge(
-    State(refused): State<Arc<AtomicU16>>,
-    headers: HeaderMap,
-    body: String,
-) -> (StatusCode, Json<Value>) {
-    if refused.load(Ordering::SeqCst) > 0 {
+#[derive(Clone)]
+struct Stripe {
+    refused: Arc<AtomicU16>,
+    created: Arc<Mutex<HashMap<String, Value>>>,
+}
+
+async fn create(State(stripe): State<Stripe>, headers: HeaderMap, body: String) -> (StatusCode, Json<Value>) {
+    if stripe.refused.load(Ordering::SeqCst) > 0 {
         return (StatusCode::UNAUTHORIZED, Json(json!({ "error": { "type": "invalid_request_error" } })));
     }
     let form: HashMap<String, String> = url::form_urlencoded::parse(body.as_bytes()).into_owned().collect();
     assert_eq!(headers["authorization"], format!("Bearer {KEY}"));
     let amount: i64 = form["amount"].parse().expect("an amount");
+    let id = format!("pi_{}", form["metadata[order_id]"].replace('-', ""));
     let intent = json!({
-        "id": format!("pi_{}", form["metadata[order_id]"].replace('-', "")),
-        "object": "payment_intent", "status": "succeeded", "amount": amount, "currency": form["currency"],
+        "id": id, "object": "payment_intent", "status": "requires_confirmation", "amount": amount,
+        "currency": form["currency"],
     });
+    stripe.created.lock().expect("whole").insert(id, intent.clone());
     (StatusCode::OK, Json(intent))
+}
+
+async fn confirm(State(stripe): State<Stripe>, Path(id): Path<String>) -> Json<Value> {
+    let mut intent = stripe.created.lock().expect("whole")[&id].clone();
+    intent["status"] = "succeeded".into();
+    Json(intent)
 }
 
 #[tokio::test]

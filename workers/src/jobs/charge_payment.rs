@@ -41,6 +41,7 @@ const CREATE_TIMEOUT: Duration = Duration::from_secs(5);
 const CAPTURE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Decline code of a payment whose order ended before its charge was created.
 const ORDER_ENDED: &str = "order_ended";
+const ANOTHER_CHARGE: &str = "another_charge_is_recorded";
 const FENCED_OFF: &str = "fenced_off_by_a_newer_attempt";
 /// How long after the begin of an attempt its call may still reach the provider, and how long after a cancellation a
 /// run that has not read it may still call: the job's timeout with a wide margin.
@@ -151,7 +152,7 @@ async fn ask_provider(
             Created::Charge(created) => {
                 request.charge = Some(record_charge(ctx, payment.id, epoch, created).await?);
             }
-            Created::Declined { code } => return Ok(ChargeOutcome::Declined { code }),
+            Created::Declined { code } => return without_charge(ctx, payment.id, code).await,
         }
     }
     let unknown = match within(CAPTURE_TIMEOUT, provider.capture(&request)).await {
@@ -176,12 +177,26 @@ async fn record_charge(
     let recorded = ctx.env.payments.record_charge(payment, epoch, &created, ctx.ambient.now()).await;
     let again = match recorded.map_err(|error| Unanswered::Job(error.into()))? {
         ChargeRecorded::Charge(recorded) if recorded == created => return Ok(recorded),
-        ChargeRecorded::Charge(_) => "another_charge_is_recorded",
+        ChargeRecorded::Charge(_) => ANOTHER_CHARGE,
         ChargeRecorded::Decided(_) => "decided_meanwhile",
         ChargeRecorded::Stale { .. } => FENCED_OFF,
         ChargeRecorded::NotFound => "payment_not_found",
     };
     Err(Unanswered::Job(JobError::retry(again)))
+}
+
+/// A decline at the creation, unless an earlier attempt recorded a charge after this one read the payment: that one may
+/// have been captured.
+async fn without_charge(
+    ctx: &JobContext<Env>,
+    payment: PaymentId,
+    code: String,
+) -> Result<ChargeOutcome, Unanswered> {
+    let stored = ctx.env.payments.payment(payment).await.map_err(|error| Unanswered::Job(error.into()))?;
+    match stored {
+        Some(Payment { charge: None, .. }) => Ok(ChargeOutcome::Declined { code }),
+        _ => Err(Unanswered::Job(JobError::retry(ANOTHER_CHARGE))),
+    }
 }
 
 /// Bounds a call, whatever the provider's own limits are.

@@ -15,6 +15,7 @@ mod error;
 mod facts;
 mod finding;
 mod gather;
+mod ledger;
 mod queues;
 mod repair;
 mod rules;

@@ -14,14 +14,10 @@ use base::Timestamp;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use store::{
     audit::{AGAIN_MAX, AuditMark, StockCount},
-    domain::{EventId, OrderId, PaymentId},
+    domain::{EventId, OrderId},
 };
 
-use super::{
-    Audit, Code, Examined, Finding, Repair, Scope, VerifyError, Violation, facts::charge_of,
-    gather::patiently,
-};
-use crate::provider::{EntryKind, Ledger, LedgerEntry};
+use super::{Audit, Code, Examined, Finding, Repair, Scope, VerifyError, Violation};
 
 /// Orders checked concurrently.
 const AT_ONCE: usize = 8;
@@ -37,7 +33,7 @@ const RECENT_MAX: usize = 100_000;
 
 /// Which of the orders that the ledger names are checked.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Named {
+pub(super) enum Named {
     All,
     /// Those with a charge that their payment does not record and that no look at the order alone finds.
     Unrecorded,
@@ -45,7 +41,7 @@ enum Named {
 
 /// State that an incremental audit gathers for the next one.
 #[derive(Default)]
-struct Progress {
+pub(super) struct Progress {
     again: BTreeSet<OrderId>,
     recent: HashSet<OrderId>,
     /// Time at which the mark is held back.
@@ -54,7 +50,7 @@ struct Progress {
 
 impl Progress {
     /// Whether the order was not checked recently in this run.
-    fn is_new(&mut self, order: OrderId) -> bool {
+    pub(super) fn is_new(&mut self, order: OrderId) -> bool {
         if self.recent.len() >= RECENT_MAX {
             self.recent.clear();
         }
@@ -142,7 +138,7 @@ impl Audit<'_> {
     }
 
     /// Checks these orders; suspected violations twice.
-    async fn orders(
+    pub(super) async fn orders(
         &mut self,
         orders: &[OrderId],
         at: Timestamp,
@@ -214,73 +210,8 @@ impl Audit<'_> {
         }
     }
 
-    /// Checks the ledger up to the grace, and the orders that its entries name; returns the position from which the next
-    /// audit goes on. A change at the provider need not have changed anything here. What no look at an order finds again
-    /// holds the position back.
-    async fn ledger_after(
-        &mut self,
-        mut after: Option<String>,
-        named: Named,
-        course: &mut Progress,
-    ) -> Result<Option<String>, VerifyError> {
-        let Some(ledger) = self.ledger else { return Ok(after) };
-        let mut held = None;
-        loop {
-            let (before, found) = (after.clone(), self.summary.total());
-            let page = patiently(|| ledger.page(after.as_deref(), self.plan.grace)).await?;
-            after = page.position.or(after);
-            let orders = self.entries(&page.entries, named, course).await?;
-            self.page = page.entries;
-            self.orders(&orders, self.before, course).await?;
-            self.page.clear();
-            if !ledger.lists_by_order() && self.summary.total() > found {
-                held.get_or_insert(before);
-            }
-            if !page.has_more {
-                return Ok(held.unwrap_or(after));
-            }
-        }
-    }
-
-    /// Counts the entries, reports those of no order, and returns the orders to check.
-    async fn entries(
-        &mut self,
-        entries: &[LedgerEntry],
-        named: Named,
-        course: &mut Progress,
-    ) -> Result<Vec<OrderId>, VerifyError> {
-        let kept_from = self.of.kept_from(self.of.kept.orders);
-        let by_order = self.ledger.is_some_and(Ledger::lists_by_order);
-        let mut orders = Vec::new();
-        for entry in entries {
-            *self.summary.ledger.get_or_insert(0) += 1;
-            match entry.order {
-                Some(order) if self.is_there(order).await? => {
-                    let unrecorded = !by_order && !self.is_recorded(order, entry).await?;
-                    if unrecorded || (named == Named::All && course.is_new(order)) {
-                        orders.push(order);
-                    }
-                }
-                _ if kept_from.is_some_and(|from| entry.at < from) => {}
-                order => self.report(orphan(entry, order)).await?,
-            }
-        }
-        orders.sort_unstable();
-        orders.dedup();
-        Ok(orders)
-    }
-
-    /// Whether a look at the order alone finds this entry: it is the payment's charge, or none.
-    async fn is_recorded(&self, order: OrderId, entry: &LedgerEntry) -> Result<bool, VerifyError> {
-        if entry.movement != EntryKind::Charge {
-            return Ok(true);
-        }
-        let payment = self.of.payments.payment(PaymentId::of_order(order)).await?;
-        Ok(payment.as_ref().and_then(charge_of) == Some(entry.id.as_str()))
-    }
-
     /// Whether the order is stored; one that cannot be read back is.
-    async fn is_there(&self, order: OrderId) -> Result<bool, VerifyError> {
+    pub(super) async fn is_there(&self, order: OrderId) -> Result<bool, VerifyError> {
         match self.of.orders.order_by_id(order).await {
             Ok(order) => Ok(order.is_some()),
             Err(store::StoreError::Corrupt { .. }) => Ok(true),
@@ -315,18 +246,6 @@ impl Audit<'_> {
 /// Creation time of an order id.
 fn made(order: OrderId) -> Timestamp {
     base::ids::timestamp_of(order.0).unwrap_or(Timestamp::UNIX_EPOCH)
-}
-
-fn orphan(entry: &LedgerEntry, order: Option<OrderId>) -> Violation {
-    let way = match entry.movement {
-        EntryKind::Charge => "charged",
-        EntryKind::Refund => "given back",
-    };
-    let mut ids = vec![("entry", entry.id.clone())];
-    ids.extend(order.map(|order| ("order", order.to_string())));
-    let found = format!("{} {} {way} at {}", entry.amount_minor, entry.currency, entry.at);
-    let repair = Repair::Manual("find out what it was for; give it back if nobody knows");
-    Violation::new(Code::LedgerOrphan, ids, found, repair)
 }
 
 fn of_stock(count: &StockCount) -> Option<Violation> {

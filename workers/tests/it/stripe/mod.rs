@@ -1,8 +1,9 @@
 //! Stripe provider against stand-ins of third parties: `localstripe` keeps charges ([`flows`], [`reports`]),
 //! `stripe-mock` checks requests ([`shapes`]); against a server with the answers that Stripe documents ([`answers`]);
-//! and against one with the states that it documents, and a clock of its own ([`states`]).
+//! and against one with the states that it documents, and a clock of its own ([`states`], [`fences`]).
 
 mod answers;
+mod fences;
 mod flows;
 mod reports;
 mod shapes;

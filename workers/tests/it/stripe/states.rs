@@ -9,7 +9,7 @@ use serde_json::json;
 use store::{
     domain::{Decision, Order, OrderId, OrderStatus, PaymentId},
     outbox::Command,
-    payments::{Begun, ChargeRecorded, Decided, NewPayment},
+    payments::{Begun, Decided, NewPayment},
 };
 use workers::{
     Env,
@@ -26,13 +26,13 @@ const SKEWS: [i64; 3] = [600, -600, 0];
 /// Shorter than a held answer.
 const IMPATIENT: Duration = Duration::from_millis(300);
 
-struct Counter {
-    shop: TestMerchant,
-    stripe: StripeServer,
+pub(super) struct Counter {
+    pub(super) shop: TestMerchant,
+    pub(super) stripe: StripeServer,
 }
 
 impl Counter {
-    async fn open(skew_seconds: i64) -> Self {
+    pub(super) async fn open(skew_seconds: i64) -> Self {
         Self::open_with(Ambient::system(), skew_seconds).await
     }
 
@@ -41,12 +41,12 @@ impl Counter {
         Self { shop: TestMerchant::open_with(ambient).await, stripe }
     }
 
-    fn env(&self, timeout: Duration) -> Env {
+    pub(super) fn env(&self, timeout: Duration) -> Env {
         let provider = client_of(&self.stripe.url, timeout, self.shop.ambient.clone());
         self.shop.env_with(Arc::clone(&self.shop.payments), Arc::new(provider))
     }
 
-    async fn charge(&self, order: OrderId) -> Result<(), JobError> {
+    pub(super) async fn charge(&self, order: OrderId) -> Result<(), JobError> {
         ChargePayment { order }.run(&context(self.env(Duration::from_secs(5)))).await
     }
 
@@ -55,7 +55,7 @@ impl Counter {
         ChargePayment { order }.run(&context(self.env(IMPATIENT))).await.expect_err("no outcome")
     }
 
-    async fn cancel(&self, order: OrderId) {
+    pub(super) async fn cancel(&self, order: OrderId) {
         let at = self.shop.ambient.now();
         self.shop.orders.cancel(self.shop.merchant, order, "changed_mind", at).await.expect("cancels");
         self.shop.drain_outbox().await;
@@ -67,23 +67,8 @@ impl Counter {
         RefundPayment { order, refund, amount_minor }
     }
 
-    fn captured(&self) -> usize {
+    pub(super) fn captured(&self) -> usize {
         self.stripe.intents().iter().filter(|intent| intent["status"] == "succeeded").count()
-    }
-
-    /// A payment opened at the sandbox and never decided.
-    async fn opened_elsewhere(&self, order: &Order) -> PaymentId {
-        let payment = NewPayment {
-            id: PaymentId::of_order(order.id),
-            order: order.id,
-            merchant: order.merchant,
-            amount_minor: order.total_minor,
-            currency: order.currency,
-            method: order.payment_method.clone(),
-            provider: "sandbox".to_owned(),
-            at: self.shop.ambient.now(),
-        };
-        self.shop.payments.open_payment(payment).await.expect("opens").id
     }
 }
 
@@ -277,29 +262,6 @@ async fn a_capture_of_an_order_that_failed_otherwise_goes_back() {
     assert_eq!((stored.status, stored.refunded_minor), (OrderStatus::PaymentFailed, 2500));
 }
 
-#[tokio::test]
-async fn a_run_that_had_not_seen_the_cancellation_charges_nothing_and_no_clock_is_asked() {
-    let counter = Counter::open(600).await;
-    for step in [Step::Open, Step::Begin, Step::Create] {
-        let order = counter.shop.place("pm_card_visa").await.id;
-        let crash = CrashAt::new(step);
-        let payments = CrashingPayments { inner: Arc::clone(&counter.shop.payments), crash: crash.clone() };
-        let provider = client_of(&counter.stripe.url, Duration::from_secs(5), counter.shop.ambient.clone());
-        let provider = CrashingProvider { inner: Arc::new(provider), crash: crash.clone() };
-        let env = counter.shop.env_with(Arc::new(payments), Arc::new(provider));
-        crash.run(&ChargePayment { order }, &context(env)).await;
-        counter.cancel(order).await;
-        counter.charge(order).await.expect("ends the payment at once");
-        // What the paused run would do next.
-        let (id, at) = (PaymentId::of_order(order), counter.shop.ambient.now());
-        let begun = counter.shop.payments.begin_attempt(id, "paused", at).await.expect("answers");
-        assert!(matches!(begun, Begun::Decided(Decision::Declined { .. })), "{step:?} {begun:?}");
-        let recorded = counter.shop.payments.record_charge(id, 1, "pi_9", at).await.expect("answers");
-        assert!(matches!(recorded, ChargeRecorded::Decided(_)), "{step:?} {recorded:?}");
-    }
-    assert_eq!(counter.captured(), 0);
-}
-
 impl Counter {
     /// A payment captured at Stripe, of which the order does not know.
     async fn opened_at_stripe(&self, order: &Order) -> PaymentId {
@@ -322,33 +284,4 @@ impl Counter {
         assert_eq!(payments.record_decision(id, 1, captured, at).await.expect("decides"), Decided::Recorded);
         id
     }
-}
-
-#[tokio::test]
-async fn a_payment_at_another_provider_waits_and_nothing_is_called() {
-    let counter = Counter::open(0).await;
-    let order = counter.shop.place("pm_card_visa").await;
-    let id = counter.opened_elsewhere(&order).await;
-    let waits = counter.charge(order.id).await.expect_err("not here");
-    assert!(matches!(waits, JobError::Snooze(_)), "{waits:?}");
-    counter.shop.payments.begin_attempt(id, "w", counter.shop.ambient.now()).await.expect("begins");
-    counter.cancel(order.id).await;
-    let waits = counter.charge(order.id).await.expect_err("nor is its charge looked for here");
-    assert!(matches!(waits, JobError::Snooze(_)), "{waits:?}");
-    assert!(counter.stripe.calls().is_empty());
-}
-
-#[tokio::test]
-async fn an_account_that_does_not_know_the_recorded_charge_is_an_outage() {
-    let counter = Counter::open(0).await;
-    let order = counter.shop.place("pm_lost_500").await.id;
-    counter.charge(order).await.expect_err("unknown");
-    let other = StripeServer::start(counter.shop.ambient.clone(), 0).await;
-    let provider = client_of(&other.url, Duration::from_secs(5), counter.shop.ambient.clone());
-    let env = counter.shop.env_with(Arc::clone(&counter.shop.payments), Arc::new(provider));
-    let waits = ChargePayment { order }.run(&context(env)).await.expect_err("the wrong account");
-    assert!(matches!(waits, JobError::Snooze(_)), "{waits:?}");
-    assert_eq!(counter.shop.status(order).await, OrderStatus::Pending);
-    counter.charge(order).await.expect("the right one");
-    assert_eq!(counter.captured(), 1);
 }

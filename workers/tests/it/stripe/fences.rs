@@ -1,0 +1,137 @@
+//! Charges whose attempt, provider or account is not the one that may go on.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use jobs::{Job, JobError};
+use store::{
+    PaymentStore,
+    domain::{Decision, Order, OrderStatus, PaymentId},
+    payments::{Begun, ChargeRecorded, NewPayment},
+};
+use workers::{
+    jobs::ChargePayment,
+    provider::{
+        CaptureRequest, ChargeOutcome, ChargeQuery, Created, PaymentProvider, ProviderError, RefundOutcome,
+        RefundRequest,
+    },
+};
+
+use super::{client_of, states::Counter};
+use crate::util::{CrashAt, CrashingPayments, CrashingProvider, Step, StripeServer, context};
+
+impl Counter {
+    /// A payment opened at the sandbox and never decided.
+    async fn opened_elsewhere(&self, order: &Order) -> PaymentId {
+        let payment = NewPayment {
+            id: PaymentId::of_order(order.id),
+            order: order.id,
+            merchant: order.merchant,
+            amount_minor: order.total_minor,
+            currency: order.currency,
+            method: order.payment_method.clone(),
+            provider: "sandbox".to_owned(),
+            at: self.shop.ambient.now(),
+        };
+        self.shop.payments.open_payment(payment).await.expect("opens").id
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_had_not_seen_the_cancellation_charges_nothing_and_no_clock_is_asked() {
+    let counter = Counter::open(600).await;
+    for step in [Step::Open, Step::Begin, Step::Create] {
+        let order = counter.shop.place("pm_card_visa").await.id;
+        let crash = CrashAt::new(step);
+        let payments = CrashingPayments { inner: Arc::clone(&counter.shop.payments), crash: crash.clone() };
+        let provider = client_of(&counter.stripe.url, Duration::from_secs(5), counter.shop.ambient.clone());
+        let provider = CrashingProvider { inner: Arc::new(provider), crash: crash.clone() };
+        let env = counter.shop.env_with(Arc::new(payments), Arc::new(provider));
+        crash.run(&ChargePayment { order }, &context(env)).await;
+        counter.cancel(order).await;
+        counter.charge(order).await.expect("ends the payment at once");
+        // What the paused run would do next.
+        let (id, at) = (PaymentId::of_order(order), counter.shop.ambient.now());
+        let begun = counter.shop.payments.begin_attempt(id, "paused", at).await.expect("answers");
+        assert!(matches!(begun, Begun::Decided(Decision::Declined { .. })), "{step:?} {begun:?}");
+        let recorded = counter.shop.payments.record_charge(id, 1, "pi_9", at).await.expect("answers");
+        assert!(matches!(recorded, ChargeRecorded::Decided(_)), "{step:?} {recorded:?}");
+    }
+    assert_eq!(counter.captured(), 0);
+}
+
+#[tokio::test]
+async fn a_payment_at_another_provider_waits_and_nothing_is_called() {
+    let counter = Counter::open(0).await;
+    let order = counter.shop.place("pm_card_visa").await;
+    let id = counter.opened_elsewhere(&order).await;
+    let waits = counter.charge(order.id).await.expect_err("not here");
+    assert!(matches!(waits, JobError::Snooze(_)), "{waits:?}");
+    counter.shop.payments.begin_attempt(id, "w", counter.shop.ambient.now()).await.expect("begins");
+    counter.cancel(order.id).await;
+    let waits = counter.charge(order.id).await.expect_err("nor is its charge looked for here");
+    assert!(matches!(waits, JobError::Snooze(_)), "{waits:?}");
+    assert!(counter.stripe.calls().is_empty());
+}
+
+#[tokio::test]
+async fn an_account_that_does_not_know_the_recorded_charge_is_an_outage() {
+    let counter = Counter::open(0).await;
+    let order = counter.shop.place("pm_lost_500").await.id;
+    counter.charge(order).await.expect_err("unknown");
+    let other = StripeServer::start(counter.shop.ambient.clone(), 0).await;
+    let provider = client_of(&other.url, Duration::from_secs(5), counter.shop.ambient.clone());
+    let env = counter.shop.env_with(Arc::clone(&counter.shop.payments), Arc::new(provider));
+    let waits = ChargePayment { order }.run(&context(env)).await.expect_err("the wrong account");
+    assert!(matches!(waits, JobError::Snooze(_)), "{waits:?}");
+    assert_eq!(counter.shop.status(order).await, OrderStatus::Pending);
+    counter.charge(order).await.expect("the right one");
+    assert_eq!(counter.captured(), 1);
+}
+
+/// Rejects a creation after an earlier attempt has recorded its charge.
+struct Late {
+    payments: Arc<dyn PaymentStore>,
+}
+
+#[async_trait]
+impl PaymentProvider for Late {
+    fn name(&self) -> &'static str {
+        "stripe"
+    }
+
+    fn creates_first(&self) -> bool {
+        true
+    }
+
+    async fn create(&self, request: &CaptureRequest) -> Result<Created, ProviderError> {
+        let at = base::Timestamp::UNIX_EPOCH;
+        let recorded = self.payments.record_charge(request.payment, request.attempt, "pi_1", at).await;
+        assert_eq!(recorded.expect("records"), ChargeRecorded::Charge("pi_1".to_owned()));
+        Ok(Created::Declined { code: "invalid_payment_method".to_owned() })
+    }
+
+    async fn capture(&self, _request: &CaptureRequest) -> Result<ChargeOutcome, ProviderError> {
+        panic!("captures nothing")
+    }
+
+    async fn find(&self, _charge: &ChargeQuery) -> Result<Option<ChargeOutcome>, ProviderError> {
+        Ok(Some(ChargeOutcome::Captured { reference: "pi_1".to_owned() }))
+    }
+
+    async fn refund(&self, _request: &RefundRequest) -> Result<RefundOutcome, ProviderError> {
+        panic!("refunds nothing")
+    }
+}
+
+#[tokio::test]
+async fn a_rejected_creation_declines_no_payment_that_has_a_charge() {
+    let counter = Counter::open(0).await;
+    let order = counter.shop.place("pm_card_visa").await.id;
+    let late = Late { payments: Arc::clone(&counter.shop.payments) };
+    let env = counter.shop.env_with(Arc::clone(&counter.shop.payments), Arc::new(late));
+    let error = ChargePayment { order }.run(&context(env.clone())).await.expect_err("looks again");
+    assert_eq!(error.describe(), "another_charge_is_recorded");
+    ChargePayment { order }.run(&context(env)).await.expect("found");
+    assert_eq!(counter.shop.status(order).await, OrderStatus::Paid);
+}
