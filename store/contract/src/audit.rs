@@ -148,8 +148,8 @@ pub trait Audit: Send + Sync + 'static {
         at: Timestamp,
     ) -> Result<bool, StoreError>;
 
-    /// For a cancelled order with a recorded capture: requests a refund of the part not yet requested, as cancelling
-    /// does. False when nothing is left to request.
+    /// For a cancelled order, or one whose payment failed, with a recorded capture: requests a refund of the part that
+    /// is neither refunded nor on its way back, as cancelling does. False when nothing is left to request.
     async fn request_missing_refund(&self, order: OrderId, at: Timestamp) -> Result<bool, StoreError>;
 
     /// Stores with an order what a person has settled, after earlier ones. False when there is no such order, or it has

@@ -14,9 +14,13 @@ use base::{
 use sqlx::postgres::PgRow;
 use store::{
     audit::{Audit, AuditMark, AuditedEndpoint, OrderMoney, SETTLEMENTS_MAX, Settlement, StockCount},
-    domain::{EventId, MerchantId, OrderId, OrderStatus},
+    domain::{EventId, MerchantId, OrderId},
     error::StoreError,
-    rules::{columns::Columns, rows, transitions::asked_by},
+    rules::{
+        columns::Columns,
+        rows,
+        transitions::{asked_by, is_called_off},
+    },
 };
 
 use super::{
@@ -264,7 +268,7 @@ async fn request_missing_refund(
     let Some((order, Some(captured_minor))) = order_row::lock_captured(unit, order).await? else {
         return Ok(false);
     };
-    if order.status != OrderStatus::Cancelled {
+    if !is_called_off(&order) {
         return Ok(false);
     }
     refunds::give_back(unit, &order, captured_minor, at).await

@@ -74,6 +74,7 @@ macro_rules! order_store_suite {
                 a_failed_refund_is_told_and_may_be_asked_for_again,
                 cancelling_asks_back_what_a_failed_refund_left,
                 a_refund_that_fails_after_the_cancellation_is_asked_for_again_once,
+                a_late_capture_whose_refund_failed_is_asked_back_again,
                 money_that_moved_counts_after_a_failure,
                 a_refund_of_the_whole_price_holds_the_shipment,
                 a_shipment_and_a_refund_of_the_whole_price_have_one_winner,

@@ -8,10 +8,15 @@ use store::{
     audit::{
         Audit, AuditMark, AuditedEndpoint, OrderMoney, OrderRefund, SETTLEMENTS_MAX, Settlement, StockCount,
     },
-    domain::{EventId, MerchantId, OrderId, OrderStatus},
+    domain::{EventId, MerchantId, OrderId},
     error::StoreError,
     outbox::OutboxBody,
-    rules::{Damage, messages::Messages, stock::of_order, transitions::asked_by},
+    rules::{
+        Damage,
+        messages::Messages,
+        stock::of_order,
+        transitions::{asked_by, is_called_off},
+    },
 };
 
 use super::{
@@ -199,7 +204,7 @@ fn request_missing_refund(
     id: OrderId,
     at: Timestamp,
 ) -> Result<bool, Damage> {
-    let Some(order) = state.find_order(id).filter(|order| order.status == OrderStatus::Cancelled) else {
+    let Some(order) = state.find_order(id).filter(is_called_off) else {
         return Ok(false);
     };
     let Some(captured_minor) = state.orders.get(&id).and_then(OrderRow::captured_minor) else {

@@ -5,9 +5,13 @@ use base::{Timestamp, ids};
 use sqlx::SqliteConnection;
 use store::{
     audit::{Audit, AuditMark, AuditedEndpoint, OrderMoney, SETTLEMENTS_MAX, Settlement, StockCount},
-    domain::{EventId, MerchantId, OrderId, OrderStatus},
+    domain::{EventId, MerchantId, OrderId},
     error::StoreError,
-    rules::{columns::Columns, rows, transitions::asked_by},
+    rules::{
+        columns::Columns,
+        rows,
+        transitions::{asked_by, is_called_off},
+    },
 };
 
 use super::{
@@ -177,7 +181,7 @@ async fn open_orders_read_back(unit: &mut Unit<'_>, merchant: MerchantId) -> Res
 async fn request_missing_refund(unit: &mut Unit<'_>, order: OrderId) -> Result<bool, SqliteFault> {
     let Some(row) = unit.row(order_row::by_id(order)).await? else { return Ok(false) };
     let order = order_row::order(&row)?;
-    let captured = order_row::captured_minor(&row)?.filter(|_| order.status == OrderStatus::Cancelled);
+    let captured = order_row::captured_minor(&row)?.filter(|_| is_called_off(&order));
     let Some(captured_minor) = captured else { return Ok(false) };
     refunds::give_back(unit, &order, captured_minor).await?;
     Ok(!unit.messages.rows.is_empty())
