@@ -186,8 +186,9 @@ pub trait Orders: Send + Sync + 'static {
 
     /// `pending` → `paid`; writes `payment.captured` (sequence first) and `order.paid`.
     ///
-    /// If the order was cancelled, or its payment failed, before the capture, the money must go back: the same transaction then writes
-    /// `payment.captured` and a refund command, once, and the answer is [`Transition::Refused`].
+    /// If the order was cancelled, or its payment failed, before the capture, the money must go back: the same
+    /// transaction then writes `payment.captured` and a refund command, once, and the answer is
+    /// [`Transition::Refused`].
     async fn mark_paid(
         &self,
         id: OrderId,
