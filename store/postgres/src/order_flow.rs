@@ -15,6 +15,7 @@ use super::{
     PostgresOrders,
     audit::merged,
     database::{OrderDatabase, Work},
+    fault::PostgresFault,
     order_row::{self, columns},
     refunds,
     router::{Owner, ReadMode},

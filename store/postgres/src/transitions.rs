@@ -55,7 +55,9 @@ const CANCEL: &str = concat!(
     columns!()
 );
 pub(super) const STALE: &str = "
-    SELECT id FROM orders WHERE status = 'pending' AND id > $3 AND id < $1 AND created_at < $2 ORDER BY id LIMIT $4";
+    SELECT id FROM orders WHERE status = 'pending' AND id > $3 AND id < $1 AND created_at < $2
+        AND EXISTS (SELECT 1 FROM merchants AS m WHERE m.id = merchant_id AND m.state IN ('active', 'moving'))
+    ORDER BY id LIMIT $4";
 pub(super) const EXPIRE: &str = concat!(
     "UPDATE orders SET status = 'cancelled', status_reason = $2, event_sequence = event_sequence + 1, updated_at = $3
      WHERE id = $1 AND status = 'pending' RETURNING ",
