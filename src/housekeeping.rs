@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use base::{Ambient, time::earlier};
 use cache::Sessions;
 use jobs::{error::describe, records::RecordStore};
-use store::OrderStore;
+use store::{OrderStore, StoreError};
 use store_postgres::{
     PostgresOrders,
     partitions::{Dropped, Family},
@@ -21,7 +21,8 @@ const EVERY: Duration = Duration::from_mins(10);
 const EXPIRE_EVERY: Duration = Duration::from_mins(1);
 /// Rows per transaction.
 const SLICE: u32 = 500;
-/// Orders cancelled per call; each takes several statements.
+/// Stale orders listed at once. Each is cancelled in a transaction of its own, so that one that cannot be cancelled
+/// keeps no other.
 const ORDERS_SLICE: u32 = 50;
 /// Months of partitions created ahead: the scheduler may be down for weeks.
 const MONTHS_AHEAD: u32 = 3;
@@ -73,12 +74,33 @@ impl Housekeeping {
     /// Cancels orders whose payment does not come, because they hold stock that others could buy.
     async fn stale_orders(&self, stop: &CancellationToken) {
         let Some(expires) = self.pending_expires else { return };
-        let before = earlier(self.ambient.now(), expires);
-        let expire = || self.orders.expire_pending(before, ORDERS_SLICE, self.ambient.now());
-        match slices(stop, ORDERS_SLICE, expire).await {
-            Ok(0) => {}
-            Ok(orders) => tracing::info!(orders, "unpaid orders cancelled"),
-            Err(error) => tracing::warn!(error, "unpaid orders not cancelled; retrying later"),
+        let (before, mut after, mut expired) = (earlier(self.ambient.now(), expires), None, 0_u64);
+        while !stop.is_cancelled() {
+            let page = match self.orders.stale_orders(before, after, ORDERS_SLICE).await {
+                Ok(page) => page,
+                Err(error) => return not_cancelled(&error),
+            };
+            let mut outage = None;
+            for id in &page {
+                match self.orders.expire_order(*id, self.ambient.now()).await {
+                    Ok(is_expired) => expired += u64::from(is_expired),
+                    Err(error) if error.class().is_transient() => outage = Some(error),
+                    Err(error) => {
+                        tracing::error!(alarm = true, order.id = %id, error = describe(&error), "order cannot be expired");
+                    }
+                }
+            }
+            // The next page is tried all the same: an unavailable shard keeps its own orders only.
+            if let Some(error) = outage {
+                not_cancelled(&error);
+            }
+            after = page.last().copied();
+            if page.len() < ORDERS_SLICE as usize {
+                break;
+            }
+        }
+        if expired > 0 {
+            tracing::info!(orders = expired, "unpaid orders cancelled");
         }
     }
 
@@ -119,6 +141,10 @@ impl Housekeeping {
     }
 }
 
+fn not_cancelled(error: &StoreError) {
+    tracing::warn!(error = describe(error), "unpaid orders not cancelled; retrying later");
+}
+
 async fn slices<F, E>(stop: &CancellationToken, slice: u32, drop_some: impl Fn() -> F) -> Result<u64, String>
 where
     F: Future<Output = Result<u64, E>>,
@@ -145,6 +171,7 @@ mod tests {
     };
     use cache::SqliteSessions;
     use jobs::sqlite::SqliteEngine;
+    use sqlx::Connection as _;
     use store::{
         catalog::ProductData,
         domain::{Customer, MerchantId, Order, OrderId, OrderStatus},
@@ -263,6 +290,28 @@ mod tests {
         assert_eq!((cup.on_hand, cup.reserved), (2_000, 1));
         let young = house.orders.order_by_id(young.id).await.expect("reads").expect("is there");
         assert_eq!(young.status, OrderStatus::Pending);
+    }
+
+    #[tokio::test]
+    async fn orders_that_cannot_be_expired_keep_no_other_from_expiring() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (house, clock, merchant) = fixture(folder.path(), Some(Duration::from_mins(30))).await;
+        let mut damaged = Vec::new();
+        for _ in 0..=ORDERS_SLICE {
+            damaged.push(placed(&house, merchant).await.id);
+        }
+        let last = damaged.last().expect("some");
+        let url = format!("sqlite://{}", folder.path().join("orders.db").display());
+        let mut file = sqlx::SqliteConnection::connect(&url).await.expect("opens");
+        let sql = format!("UPDATE orders SET lines = 'nonsense' WHERE id <= '{last}'");
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut file).await.expect("plants");
+        let whole = placed(&house, merchant).await;
+        clock.advance(Duration::from_mins(31));
+        house.stale_orders(&CancellationToken::new()).await;
+        let whole = house.orders.order_by_id(whole.id).await.expect("reads").expect("is there");
+        assert_eq!(whole.status, OrderStatus::Cancelled, "though a page of older ones cannot be");
+        let cup = house.orders.product(merchant, "cup").await.expect("reads").expect("is there");
+        assert_eq!(cup.reserved, i64::from(ORDERS_SLICE) + 1, "those keep their stock");
     }
 
     #[tokio::test]

@@ -169,6 +169,8 @@ pub(crate) enum Inspect {
     },
     /// Finished attempts, newest first
     Attempts(AttemptsArgs),
+    /// Messages of the outbox that no relay could read; later ones about the same subject wait
+    Outbox,
 }
 
 #[derive(Debug, Args)]

@@ -1,4 +1,4 @@
-//! Command `inspect`: shows queues and jobs without side effects, also while `dev` runs.
+//! Command `inspect`: shows queues, jobs and the outbox without side effects, also while `dev` runs.
 
 use anyhow::bail;
 use base::{Ambient, Timestamp};
@@ -13,8 +13,11 @@ use crate::{
     cli::{AttemptsArgs, Inspect, JobsArgs},
     config::Config,
     output,
-    wiring::Jobs,
+    wiring::{Jobs, open_orders},
 };
+
+/// Most messages listed; what keeps one keeps the others.
+const MESSAGES_MAX: u32 = 1000;
 
 pub(super) async fn run(what: Inspect, config: &Config, as_json: bool) -> anyhow::Result<()> {
     let jobs = Jobs::open(&config.engines).await?;
@@ -25,6 +28,7 @@ pub(super) async fn run(what: Inspect, config: &Config, as_json: bool) -> anyhow
         Inspect::Jobs(args) => held(engine, args, as_json).await,
         Inspect::Job { id } => job(engine, records, id, as_json).await,
         Inspect::Attempts(args) => attempts(records, args, as_json).await,
+        Inspect::Outbox => outbox(config, as_json).await,
     }
 }
 
@@ -136,6 +140,24 @@ fn list_attempts(attempts: &[AttemptRecord], as_json: bool) -> anyhow::Result<()
             format!("{:.1} ms", a.duration.as_secs_f64() * 1e3),
             name(a.outcome),
             one_line(a.error.as_deref()),
+        ]
+    })
+}
+
+async fn outbox(config: &Config, as_json: bool) -> anyhow::Result<()> {
+    let messages = open_orders(config, &Ambient::system()).await?.list_set_aside(MESSAGES_MAX).await?;
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    output::list(as_json, &messages, ["ID", "MERCHANT", "ORDER", "KIND", "WRITTEN", "ERROR"], |message| {
+        [
+            message.id.clone(),
+            or_dash(message.merchant.map(|id| id.to_string())),
+            or_dash(message.order.map(|id| id.to_string())),
+            one_line(Some(&message.kind)),
+            or_dash(message.at.map(|at| at.to_string())),
+            message
+                .error
+                .as_deref()
+                .map_or_else(|| "this release reads it".to_owned(), |e| one_line(Some(e))),
         ]
     })
 }

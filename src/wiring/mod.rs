@@ -60,6 +60,12 @@ pub(crate) async fn open_audit(config: &Config, ambient: &Ambient) -> Result<Ver
     wiring.audit(&orders, jobs).await
 }
 
+/// Opens the order store beside running processes.
+pub(crate) async fn open_orders(config: &Config, ambient: &Ambient) -> Result<Arc<dyn OrderStore>> {
+    let wiring = Wiring::beside(config, format!("orderworks inspect {}", std::process::id()), ambient);
+    wiring.orders().await
+}
+
 /// Opens the parts of roles, and what they share once.
 pub(crate) struct Wiring<'a> {
     pub(crate) config: &'a Config,

@@ -1,24 +1,26 @@
 //! Outbox relay: claims messages of the outbox and publishes their jobs.
 //!
 //! Guarantees: a message is marked sent only after the engine has confirmed all its jobs and the event itself, so a
-//! crash leads to a second publish under the same ids; memory is bounded by one batch; while an engine or a store is
-//! down the relay retries with growing, jittered pauses and logs each change once. Stopping in the middle loses
-//! nothing. Several relays may run: the outbox never hands messages of one subject to two of them.
+//! crash leads to a second publish under the same ids; memory is bounded by one batch; a message that this release
+//! cannot read or expand is set aside with an error log and tried again each minute: its subject waits, possibly for
+//! the relay of another release, and all others go on; while an engine or a store is down the relay retries with
+//! growing, jittered pauses and logs each change once. Stopping in the middle loses nothing. Several relays may run:
+//! the outbox never hands messages of one subject to two of them.
 //!
 //! Next: [`crate::subscriptions`] maps messages to jobs.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{HashMap, HashSet, hash_map::Entry},
     sync::Arc,
     time::Duration,
 };
 
-use base::{Ambient, Timestamp};
-use jobs::{Backoff, JobError, Publish, engine::Event};
+use base::{Ambient, Timestamp, time::later};
+use jobs::{Backoff, Envelope, JobError, Publish, engine::Event, error::describe};
 use store::{
-    OrderStore,
+    OrderStore, StoreError,
     domain::{EndpointId, EventKind, MerchantId},
-    outbox::{OutboxBody, OutboxMessage},
+    outbox::{OutboxBody, OutboxMessage, Position},
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +33,9 @@ pub const BATCH_MAX: u32 = 256;
 const PUBLISH_MAX: usize = 1024;
 /// Lease of a batch: longer than publishing ever takes. After its end another relay may claim the messages.
 const LEASE: Duration = Duration::from_secs(30);
+/// Time for which a message is set aside; longer than [`LEASE`], so that no relay still has later messages of its
+/// subject when it is claimed again.
+const ASIDE: Duration = Duration::from_mins(1);
 const BACKOFF: Backoff =
     Backoff::FullJitter { base: Duration::from_millis(100), cap: Duration::from_secs(10) };
 
@@ -59,12 +64,17 @@ pub struct RelayHealth {
     pub messages_sent: u64,
     /// Jobs confirmed since the start.
     pub jobs_published: u64,
+    /// Times that a message was set aside since the start.
+    pub set_aside: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Round {
-    messages: u64,
-    jobs: u64,
+    /// Messages claimed.
+    claimed: usize,
+    sent: usize,
+    jobs: usize,
+    set_aside: usize,
 }
 
 impl Relay {
@@ -91,7 +101,7 @@ impl Relay {
                 Ok(round) => {
                     failures = 0;
                     self.report_success(round);
-                    if round.messages > 0 {
+                    if round.claimed > 0 {
                         continue;
                     }
                     self.poll_interval
@@ -112,39 +122,69 @@ impl Relay {
         }
     }
 
-    /// One batch: claim, expand, publish with confirm, publish the events, mark sent.
+    /// One batch: claim, expand, publish with confirm, publish the events, mark sent, set aside.
     async fn round(&self) -> Result<Round, JobError> {
         let messages = self.store.claim(&self.name, BATCH_MAX, LEASE, self.ambient.now()).await?;
         if messages.is_empty() {
-            return Ok(Round { messages: 0, jobs: 0 });
+            return Ok(Round { claimed: 0, sent: 0, jobs: 0, set_aside: 0 });
         }
         let mut subscribers = Subscribers::default();
-        let mut waiting = Vec::new();
-        let mut jobs = 0;
+        let (mut waiting, mut jobs) = (Vec::new(), 0);
+        let (mut good, mut aside) = (Vec::new(), Aside::default());
         for message in &messages {
-            let endpoints = subscribers.of(self.store.as_ref(), message).await?;
-            waiting.extend(expand(message, endpoints, &self.ambient)?);
+            if aside.subjects.contains(message.subject.as_str()) {
+                continue;
+            }
+            match self.jobs_of(message, &mut subscribers).await? {
+                Ok(jobs) => {
+                    waiting.extend(jobs);
+                    good.push(message);
+                }
+                Err(error) => aside.add(message, &error),
+            }
             if waiting.len() >= PUBLISH_MAX {
                 jobs += self.publish(&mut waiting).await?;
             }
         }
         jobs += self.publish(&mut waiting).await?;
         if self.engine.capabilities().publishes_events {
-            self.engine.publish_events(messages.iter().filter_map(event_of).collect()).await?;
+            self.engine.publish_events(good.iter().copied().filter_map(event_of).collect()).await?;
         }
-        let positions: Vec<_> = messages.iter().map(|message| message.position).collect();
-        self.store.mark_sent(&positions, self.ambient.now()).await?;
-        Ok(Round { messages: u64::try_from(positions.len()).unwrap_or(u64::MAX), jobs })
+        let sent: Vec<_> = good.iter().map(|message| message.position).collect();
+        self.store.mark_sent(&sent, self.ambient.now()).await?;
+        self.set_aside(&aside).await?;
+        Ok(Round { claimed: messages.len(), sent: sent.len(), jobs, set_aside: aside.positions.len() })
+    }
+
+    /// The jobs of a message; the inner error is about the message itself and not about the store.
+    async fn jobs_of(
+        &self,
+        message: &OutboxMessage,
+        subscribers: &mut Subscribers,
+    ) -> Result<Result<Vec<Envelope>, String>, JobError> {
+        let endpoints = match subscribers.of(self.store.as_ref(), &message.body).await {
+            Ok(endpoints) => endpoints,
+            Err(error @ StoreError::Corrupt { .. }) => return Ok(Err(describe(&error))),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(expand(&message.body, endpoints, &self.ambient).map_err(|error| describe(&error)))
+    }
+
+    async fn set_aside(&self, aside: &Aside<'_>) -> Result<(), JobError> {
+        let Some(error) = &aside.first_error else { return Ok(()) };
+        self.store.set_aside(&aside.positions, later(self.ambient.now(), ASIDE)).await?;
+        let messages = aside.positions.len();
+        tracing::error!(alarm = true, relay = %self.name, messages, error, "outbox messages set aside");
+        Ok(())
     }
 
     /// Publishes and clears `waiting`. Every `Ok` of the engine means that it holds the job, so the answers are only
     /// counted.
-    async fn publish(&self, waiting: &mut Vec<jobs::Envelope>) -> Result<u64, JobError> {
+    async fn publish(&self, waiting: &mut Vec<Envelope>) -> Result<usize, JobError> {
         if waiting.is_empty() {
             return Ok(0);
         }
-        let answers = self.engine.publish(std::mem::take(waiting)).await?;
-        Ok(u64::try_from(answers.len()).unwrap_or(u64::MAX))
+        Ok(self.engine.publish(std::mem::take(waiting)).await?.len())
     }
 
     fn report_success(&self, round: Round) {
@@ -154,8 +194,9 @@ impl Relay {
                 tracing::info!(relay = %self.name, "relay recovered");
             }
             health.last_success = Some(now);
-            health.messages_sent += round.messages;
-            health.jobs_published += round.jobs;
+            health.messages_sent += round.sent as u64;
+            health.jobs_published += round.jobs as u64;
+            health.set_aside += round.set_aside as u64;
         });
     }
 
@@ -182,17 +223,31 @@ fn event_of(message: &OutboxMessage) -> Option<Event> {
     })
 }
 
+/// Messages of a batch to set aside.
+#[derive(Default)]
+struct Aside<'a> {
+    positions: Vec<Position>,
+    /// Their subjects, whose later messages wait.
+    subjects: HashSet<&'a str>,
+    /// The first of them and its error.
+    first_error: Option<String>,
+}
+
+impl<'a> Aside<'a> {
+    fn add(&mut self, message: &'a OutboxMessage, error: &str) {
+        self.positions.push(message.position);
+        self.subjects.insert(&message.subject);
+        self.first_error.get_or_insert_with(|| format!("subject {}: {error}", message.subject));
+    }
+}
+
 /// Subscribed endpoints, looked up once per batch: the thousands of events of a batch have few merchants.
 #[derive(Default)]
 struct Subscribers(HashMap<(MerchantId, EventKind), Vec<EndpointId>>);
 
 impl Subscribers {
-    async fn of(
-        &mut self,
-        store: &dyn OrderStore,
-        message: &OutboxMessage,
-    ) -> Result<&[EndpointId], JobError> {
-        let OutboxBody::Event(event) = &message.body else { return Ok(&[]) };
+    async fn of(&mut self, store: &dyn OrderStore, body: &OutboxBody) -> Result<&[EndpointId], StoreError> {
+        let OutboxBody::Event(event) = body else { return Ok(&[]) };
         let key = (event.merchant, event.kind);
         Ok(match self.0.entry(key) {
             Entry::Occupied(known) => known.into_mut(),

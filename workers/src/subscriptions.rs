@@ -8,7 +8,7 @@ use jobs::{Envelope, Job, JobId, engine::EngineError, envelope::EnqueueOptions};
 use store::{
     domain::{EndpointId, Event, EventKind},
     event_data,
-    outbox::{Command, OutboxBody, OutboxMessage},
+    outbox::{Command, OutboxBody},
 };
 
 use crate::{
@@ -21,18 +21,19 @@ use crate::{
 
 /// The jobs of a message. `subscribers` are the endpoints subscribed to the event; unused for commands.
 ///
-/// Fails only where [`Envelope::new`] rejects a payload; the payloads here are a few ids.
+/// Fails, for this message alone, where it is unreadable or [`Envelope::new`] rejects a payload.
 pub fn expand(
-    message: &OutboxMessage,
+    message: &OutboxBody,
     subscribers: &[EndpointId],
     ambient: &Ambient,
 ) -> Result<Vec<Envelope>, EngineError> {
-    match &message.body {
+    match message {
         OutboxBody::Event(event) => of_event(event, subscribers, ambient),
         OutboxBody::Command { id, command, trace } => {
             let publish = Publish { message: id.0, trace: *trace, ambient };
             Ok(vec![of_command(command, &publish)?])
         }
+        OutboxBody::Unreadable(row) => Err(EngineError::Refused(row.error.clone().unwrap_or_default())),
     }
 }
 
@@ -96,9 +97,6 @@ fn of_command(command: &Command, publish: &Publish<'_>) -> Result<Envelope, Engi
         &Command::Verify { merchant, verification } => {
             publish.job(&SendVerification { merchant, verification }, "")
         }
-        // Written by a newer version: the error keeps the command in the outbox until a relay of that version takes
-        // over.
-        _ => Err(EngineError::Refused("outbox command unknown to this version".to_owned())),
     }
 }
 
@@ -119,14 +117,11 @@ impl Publish<'_> {
 #[cfg(test)]
 mod tests {
     use base::Timestamp;
-    use store::{
-        domain::{EventId, MerchantId, OrderId, RefundId, VerificationId},
-        outbox::Position,
-    };
+    use store::domain::{EventId, MerchantId, OrderId, RefundId, VerificationId};
 
     use super::*;
 
-    fn message(kind: EventKind, order: bool) -> OutboxMessage {
+    fn message(kind: EventKind, order: bool) -> OutboxBody {
         let (ambient, _) = Ambient::steered(4, Timestamp::UNIX_EPOCH);
         let event = Event {
             id: EventId::fresh(&ambient),
@@ -138,7 +133,7 @@ mod tests {
             data: serde_json::json!({}),
             trace: Some(TraceContext::fresh(&ambient)),
         };
-        OutboxMessage { position: Position::only(1), body: OutboxBody::Event(event) }
+        OutboxBody::Event(event)
     }
 
     fn kinds(kind: EventKind) -> Vec<String> {
@@ -166,7 +161,7 @@ mod tests {
         let (ambient, clock) = Ambient::steered(6, Timestamp::UNIX_EPOCH);
         let endpoints = [EndpointId::fresh(&ambient), EndpointId::fresh(&ambient)];
         let message = message(EventKind::OrderPaid, true);
-        let OutboxBody::Event(event) = &message.body else { unreachable!() };
+        let OutboxBody::Event(event) = &message else { unreachable!() };
         let first = expand(&message, &endpoints, &ambient).expect("expands");
         clock.advance(std::time::Duration::from_mins(1));
         let second = expand(&message, &endpoints, &ambient).expect("expands");
@@ -195,9 +190,8 @@ mod tests {
         let (ambient, _) = Ambient::steered(9, Timestamp::UNIX_EPOCH);
         let order = OrderId::fresh(&ambient);
         let command = Command::ProviderReport { order, reference: "pi_1".to_owned() };
-        let body =
+        let message =
             OutboxBody::Command { id: EventId::derived(order.0, "stripe:evt_1"), command, trace: None };
-        let message = OutboxMessage { position: Position::only(9), body };
         let [first, again] = [0, 1].map(|_| expand(&message, &[], &ambient).expect("expands").remove(0));
         assert_eq!(
             (first.kind.as_str(), first.subject.clone()),
@@ -211,7 +205,7 @@ mod tests {
         let (ambient, _) = Ambient::steered(9, Timestamp::UNIX_EPOCH);
         let customer = store::domain::CustomerId::fresh(&ambient);
         let mut message = message(EventKind::CustomerRegistered, false);
-        let OutboxBody::Event(event) = &mut message.body else { unreachable!() };
+        let OutboxBody::Event(event) = &mut message else { unreachable!() };
         event.data = serde_json::json!({ "id": customer });
         let jobs = expand(&message, &[], &ambient).expect("expands");
         assert_eq!(jobs.len(), 1);
@@ -226,8 +220,7 @@ mod tests {
         let (ambient, _) = Ambient::steered(9, Timestamp::UNIX_EPOCH);
         let (merchant, verification) = (MerchantId::fresh(&ambient), VerificationId::fresh(&ambient));
         let command = Command::Verify { merchant, verification };
-        let body = OutboxBody::Command { id: EventId::fresh(&ambient), command, trace: None };
-        let message = OutboxMessage { position: Position::only(9), body };
+        let message = OutboxBody::Command { id: EventId::fresh(&ambient), command, trace: None };
         let [first, again] = [0, 1].map(|_| expand(&message, &[], &ambient).expect("expands").remove(0));
         let subject = Some(verification.to_string());
         assert_eq!((first.kind.as_str(), first.subject), ("send_verification", subject));
@@ -243,8 +236,7 @@ mod tests {
             command: Command::Refund { order, refund, amount_minor: 250 },
             trace: None,
         };
-        let jobs =
-            expand(&OutboxMessage { position: Position::only(9), body }, &[], &ambient).expect("expands");
+        let jobs = expand(&body, &[], &ambient).expect("expands");
         assert_eq!(jobs.len(), 1);
         assert_eq!(jobs[0].kind, "refund_payment");
         assert_eq!(jobs[0].subject, Some(order.to_string()));

@@ -112,7 +112,7 @@ fn subscription(names: &[String]) -> Subscription {
     }
     kinds.sort_unstable();
     kinds.dedup();
-    Subscription::Kinds(kinds)
+    Subscription::of(kinds)
 }
 
 /// Checks the URL by the installation's policy; delivery checks the resolved address again.

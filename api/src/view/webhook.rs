@@ -2,10 +2,7 @@
 
 use base::Timestamp;
 use serde::Serialize;
-use store::{
-    domain::EventKind,
-    webhooks::{Endpoint, Subscription},
-};
+use store::webhooks::{Endpoint, Subscription};
 use utoipa::ToSchema;
 
 /// A webhook endpoint.
@@ -21,7 +18,7 @@ pub(crate) struct EndpointView {
     url: String,
     /// Kinds of events, or `*` for all.
     #[schema(example = json!(["order.paid", "order.fulfilled"]))]
-    events: Vec<&'static str>,
+    events: Vec<String>,
     /// Whether webhooks are sent.
     enabled: bool,
     /// When and why deliveries disabled the endpoint. `PATCH` with `enabled` true enables it again.
@@ -60,8 +57,9 @@ impl From<&Endpoint> for EndpointView {
             id: endpoint.id.to_string(),
             url: endpoint.url.clone(),
             events: match &endpoint.events {
-                Subscription::All => vec!["*"],
-                Subscription::Kinds(kinds) => kinds.iter().copied().map(EventKind::as_str).collect(),
+                Subscription::All => vec!["*".to_owned()],
+                Subscription::Kinds(kinds) => kinds.clone(),
+                Subscription::Unreadable => Vec::new(),
             },
             enabled: endpoint.enabled,
             disabled: endpoint

@@ -39,7 +39,7 @@ impl TestApi {
         self.orders.mark_sent(&positions, at).await.expect("marks");
         let command = |body| match body {
             OutboxBody::Command { command, .. } => Some(command),
-            OutboxBody::Event(_) => None,
+            OutboxBody::Event(_) | OutboxBody::Unreadable(_) => None,
         };
         messages.into_iter().filter_map(|message| command(message.body)).collect()
     }

@@ -77,7 +77,8 @@ pub struct StockCount {
     pub on_hand: i64,
     /// Units reserved, as the product's row says.
     pub reserved: i64,
-    /// Units in the lines of `pending` and `paid` orders; `reserved` must equal it.
+    /// Units in the lines of `pending` and `paid` orders; `reserved` must equal it where the merchant's orders
+    /// [read back](Audit::open_orders_read_back).
     pub held: i64,
 }
 
@@ -131,11 +132,15 @@ pub trait Audit: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<StockCount>, StoreError>;
 
+    /// Whether every order of a merchant that may hold stock reads back: those in no terminal state, a state that this
+    /// release does not know included.
+    async fn open_orders_read_back(&self, merchant: MerchantId) -> Result<bool, StoreError>;
+
     /// All endpoints of a merchant, disabled ones included.
     async fn audited_endpoints(&self, merchant: MerchantId) -> Result<Vec<AuditedEndpoint>, StoreError>;
 
-    /// Sets a product's `reserved` to the units that open orders hold. False when it is correct already, or when open
-    /// orders hold more than `on_hand`: that needs manual action.
+    /// Sets a product's `reserved` to the units that open orders hold. False when it is correct already, when open
+    /// orders hold more than `on_hand`, or when they do not all read back: the latter two need manual action.
     async fn repair_reservation(
         &self,
         merchant: MerchantId,
@@ -143,8 +148,8 @@ pub trait Audit: Send + Sync + 'static {
         at: Timestamp,
     ) -> Result<bool, StoreError>;
 
-    /// For a cancelled order with a recorded capture: requests a refund of the part not yet requested, as cancelling
-    /// does. False when nothing is left to request.
+    /// For a cancelled order, or one whose payment failed, with a recorded capture: requests a refund of the part that
+    /// is neither refunded nor on its way back, as cancelling does. False when nothing is left to request.
     async fn request_missing_refund(&self, order: OrderId, at: Timestamp) -> Result<bool, StoreError>;
 
     /// Stores with an order what a person has settled, after earlier ones. False when there is no such order, or it has

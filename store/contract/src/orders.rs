@@ -186,8 +186,9 @@ pub trait Orders: Send + Sync + 'static {
 
     /// `pending` → `paid`; writes `payment.captured` (sequence first) and `order.paid`.
     ///
-    /// If the order was cancelled, or its payment failed, before the capture, the money must go back: the same transaction then writes
-    /// `payment.captured` and a refund command, once, and the answer is [`Transition::Refused`].
+    /// If the order was cancelled, or its payment failed, before the capture, the money must go back: the same
+    /// transaction then writes `payment.captured` and a refund command, once, and the answer is
+    /// [`Transition::Refused`].
     async fn mark_paid(
         &self,
         id: OrderId,
@@ -219,10 +220,17 @@ pub trait Orders: Send + Sync + 'static {
         at: Timestamp,
     ) -> Result<Transition, StoreError>;
 
-    /// `pending` → `cancelled` with the reason [`EXPIRED`] for orders placed before `before`, oldest first, at most
-    /// `limit`; otherwise as [`Orders::cancel`]. Returns the number of cancelled orders; an order whose state changed
-    /// concurrently is skipped and not counted.
-    async fn expire_pending(&self, before: Timestamp, limit: u32, at: Timestamp) -> Result<u64, StoreError>;
+    /// Ids above `after` of `pending` orders placed before `before`, ascending, at most `limit`; fewer only at the end.
+    async fn stale_orders(
+        &self,
+        before: Timestamp,
+        after: Option<OrderId>,
+        limit: u32,
+    ) -> Result<Vec<OrderId>, StoreError>;
+
+    /// `pending` → `cancelled` with the reason [`EXPIRED`], otherwise as [`Orders::cancel`]. False when the order is
+    /// not pending.
+    async fn expire_order(&self, id: OrderId, at: Timestamp) -> Result<bool, StoreError>;
 
     /// Stores a refund request (of the whole remainder when `amount_minor` is `None`) and writes the refund command.
     /// Idempotent by `refund`. Only for `paid` and `fulfilled` orders, and for a cancelled one whose money was captured

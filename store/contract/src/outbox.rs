@@ -3,6 +3,10 @@
 //! Guarantees: a committed message is claimed again until it is marked sent; messages of one subject (an order, a
 //! product, a customer, a verification of an address) are claimed in order and never by two relays at once. A message
 //! may be claimed twice after a crash: ids derived from the message make the repetition harmless.
+//!
+//! A message that a release cannot read (a later one wrote it, or it is damaged) is claimed as
+//! [`OutboxBody::Unreadable`] and [set aside](Outbox::set_aside) under a lease: its subject waits, all others go on. At
+//! the end of the lease it is claimed again, so the first relay that can read it sends it, in order.
 
 use std::time::Duration;
 
@@ -36,11 +40,16 @@ impl Position {
     }
 }
 
+/// Relay name in the lease of a message that is set aside; no relay has it.
+pub const SET_ASIDE: &str = "set aside";
+
 /// A claimed message.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OutboxMessage {
     /// Its position.
     pub position: Position,
+    /// Ordering key: the same for messages that are claimed one after another.
+    pub subject: String,
     /// Its event or command.
     pub body: OutboxBody,
 }
@@ -59,12 +68,30 @@ pub enum OutboxBody {
         /// Trace of the request or change that wrote it.
         trace: Option<TraceContext>,
     },
+    /// A message that this release cannot read.
+    Unreadable(SetAside),
+}
+
+/// A message that is or must be set aside, by the columns that read back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SetAside {
+    /// Its id, `evt_…`.
+    pub id: String,
+    /// The merchant.
+    pub merchant: Option<MerchantId>,
+    /// The order it is about.
+    pub order: Option<OrderId>,
+    /// Kind of event, or `command`.
+    pub kind: String,
+    /// When it was written.
+    pub at: Option<Timestamp>,
+    /// Why this release cannot read it; `None` if it can.
+    pub error: Option<String>,
 }
 
 /// Work requested inside a transaction.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "command")]
-#[non_exhaustive]
 pub enum Command {
     /// Refund money through the provider.
     Refund {
@@ -119,6 +146,8 @@ pub struct Backlog {
     pub messages: u64,
     /// When the oldest of them was written.
     pub oldest_at: Option<Timestamp>,
+    /// Of the messages, those that are set aside.
+    pub set_aside: u64,
 }
 
 /// Events and commands on their way to the queue.
@@ -140,6 +169,12 @@ pub trait Outbox: Send + Sync + 'static {
 
     /// Marks messages as sent.
     async fn mark_sent(&self, positions: &[Position], at: Timestamp) -> Result<(), StoreError>;
+
+    /// Sets claimed messages aside until then: no relay claims them or later messages of their subjects before.
+    async fn set_aside(&self, positions: &[Position], until: Timestamp) -> Result<(), StoreError>;
+
+    /// Messages that are set aside, oldest first.
+    async fn list_set_aside(&self, limit: u32) -> Result<Vec<SetAside>, StoreError>;
 
     /// Changes when messages may have arrived. A hint: spurious changes happen, and polling makes up for a missed one.
     fn arrivals(&self) -> watch::Receiver<u64>;

@@ -118,16 +118,25 @@ impl std::fmt::Debug for Endpoint {
 pub enum Subscription {
     /// All kinds, future ones included.
     All,
-    /// The listed kinds.
-    Kinds(Vec<EventKind>),
+    /// The kinds of these names. A name that this release does not know stays, and none of its events has it.
+    Kinds(Vec<String>),
+    /// Of a form that this release cannot read. Counts as all kinds, so that no event is lost: deliveries wait for a
+    /// release that can.
+    #[serde(skip)]
+    Unreadable,
 }
 
 impl Subscription {
+    /// A subscription to these kinds.
+    pub fn of(kinds: impl IntoIterator<Item = EventKind>) -> Self {
+        Self::Kinds(kinds.into_iter().map(|kind| kind.as_str().to_owned()).collect())
+    }
+
     /// Whether it includes a kind.
     pub fn includes(&self, kind: EventKind) -> bool {
         match self {
-            Self::All => true,
-            Self::Kinds(kinds) => kinds.contains(&kind),
+            Self::All | Self::Unreadable => true,
+            Self::Kinds(kinds) => kinds.iter().any(|name| name == kind.as_str()),
         }
     }
 }

@@ -14,17 +14,29 @@ use base::{
 use sqlx::postgres::PgRow;
 use store::{
     audit::{Audit, AuditMark, AuditedEndpoint, OrderMoney, SETTLEMENTS_MAX, Settlement, StockCount},
-    domain::{EventId, MerchantId, OrderId, OrderStatus},
+    domain::{EventId, MerchantId, OrderId},
     error::StoreError,
-    rules::{columns::Columns, rows, transitions::asked_by},
+    rules::{
+        columns::Columns,
+        rows,
+        transitions::{asked_by, is_called_off},
+    },
 };
 
 use super::{
-    PostgresOrders, fault::PostgresFault, order_row, refunds, router::ReadMode, row::to_json,
-    timestamps::Moment, transaction::Unit,
+    PostgresOrders,
+    fault::PostgresFault,
+    order_row::{self, columns},
+    refunds,
+    router::ReadMode,
+    row::{get, to_json},
+    timestamps::Moment,
+    transaction::Unit,
 };
 use crate::partitions::earliest_of;
 
+/// Orders read at once.
+const OPEN_PAGE: i64 = 500;
 pub(super) const ALL: &str = "SELECT id FROM orders WHERE id > $1 ORDER BY id LIMIT $2";
 pub(super) const TOUCHED: &str = "
     SELECT id, order_id FROM outbox WHERE id > $1 AND id < $2 AND order_id IS NOT NULL ORDER BY id LIMIT $3";
@@ -38,11 +50,14 @@ pub(super) const REFUNDS: &str = "
 pub(super) const COMMANDS: &str = "
     SELECT id, data::text AS data FROM outbox
     WHERE order_id = $1 AND order_id IS NOT NULL AND sequence IS NULL AND id >= $2";
-// The sum of a bigint column is numeric; the cast converts it back.
+// The sum of a bigint column is numeric; the cast converts it back. Lines that do not read back count as nothing.
 pub(super) const STOCK: &str = "
     WITH held AS MATERIALIZED (
-        SELECT o.merchant_id, line ->> 'sku' AS sku, sum((line ->> 'quantity')::bigint)::bigint AS quantity
-        FROM orders AS o CROSS JOIN LATERAL json_array_elements(o.lines) AS line
+        SELECT o.merchant_id, line ->> 'sku' AS sku,
+            sum(CASE WHEN line ->> 'quantity' ~ '^[0-9]{1,9}$' THEN (line ->> 'quantity')::bigint END)::bigint
+                AS quantity
+        FROM orders AS o CROSS JOIN LATERAL json_array_elements(
+            CASE WHEN json_typeof(o.lines) = 'array' THEN o.lines ELSE '[]' END) AS line
         WHERE o.status IN ('pending', 'paid') GROUP BY 1, 2),
     page AS MATERIALIZED (
         SELECT merchant_id, sku, on_hand, reserved FROM products
@@ -57,6 +72,12 @@ pub(super) const MEND: &str = "
         FROM orders AS o CROSS JOIN LATERAL json_array_elements(o.lines) AS line
         WHERE o.status IN ('pending', 'paid') AND o.merchant_id = $1 AND line ->> 'sku' = $2) AS held
     WHERE p.merchant_id = $1 AND p.sku = $2 AND p.reserved <> held.quantity AND held.quantity <= p.on_hand";
+pub(super) const OPEN: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM orders WHERE merchant_id = $1 AND id > $2
+          AND status NOT IN ('fulfilled', 'payment_failed', 'cancelled', 'refunded') ORDER BY id LIMIT $3"
+);
 pub(super) const ENDPOINTS: &str = "
     SELECT id, events::text AS events, enabled, coalesce(changed_at, created_at) AS since FROM webhook_endpoints
     WHERE merchant_id = $1";
@@ -130,6 +151,18 @@ impl Audit for PostgresOrders {
         }
     }
 
+    async fn open_orders_read_back(&self, merchant: MerchantId) -> Result<bool, StoreError> {
+        for (number, member) in self.router.members().iter().enumerate() {
+            if self.router.lives_on(merchant, number).await? {
+                let read_back = member
+                    .primary
+                    .write(&merchant, |unit, merchant| Box::pin(open_orders_read_back(unit, *merchant)));
+                return Ok(read_back.await?);
+            }
+        }
+        Ok(true)
+    }
+
     async fn audited_endpoints(&self, merchant: MerchantId) -> Result<Vec<AuditedEndpoint>, StoreError> {
         let query = || sqlx::query(ENDPOINTS).bind(merchant.0);
         Ok(self.router.rows(merchant, ReadMode::Primary, query, rows::audited_endpoint).await?)
@@ -145,6 +178,9 @@ impl Audit for PostgresOrders {
             Box::pin(async move {
                 // A statement of its own: the next one then sees the rows committed while this one waited.
                 unit.row(sqlx::query(LOCK).bind(merchant.0).bind(*sku)).await?;
+                if !open_orders_read_back(unit, *merchant).await? {
+                    return Ok(false);
+                }
                 let query = sqlx::query(MEND).bind(merchant.0).bind(*sku).bind(Moment(*at));
                 Ok(unit.run(query).await? > 0)
             })
@@ -178,7 +214,7 @@ impl Audit for PostgresOrders {
 }
 
 /// One page from the pages of all members; entries that two of them contain appear once.
-fn merged<T: Ord>(pages: Vec<Vec<T>>, limit: u32) -> Vec<T> {
+pub(super) fn merged<T: Ord>(pages: Vec<Vec<T>>, limit: u32) -> Vec<T> {
     let mut all: Vec<T> = pages.into_iter().flatten().collect();
     all.sort_unstable();
     all.dedup();
@@ -193,8 +229,7 @@ async fn order_money(database: &Database, order: OrderId) -> Result<Option<Order
     if !refunds.is_empty() {
         let query = sqlx::query(COMMANDS).bind(order.0).bind(earliest_of(order));
         let commands = database.rows(query).await?;
-        let commands = commands.iter().map(rows::command).collect::<Result<Vec<_>, PostgresFault>>()?;
-        asked_by(&mut refunds, &commands);
+        asked_by(&mut refunds, commands.iter().map(rows::command::<PostgresFault>));
     }
     let (capture, unsent_since) = (rows::capture(&row)?, row.time_if_any("unsent_since")?);
     let settlements = row.json_if_any("settlements")?.unwrap_or_default();
@@ -211,6 +246,20 @@ async fn stock_counts(
     database.rows(query).await?.iter().map(rows::stock_count).collect()
 }
 
+/// See [`Audit::open_orders_read_back`].
+async fn open_orders_read_back(unit: &mut Unit, merchant: MerchantId) -> Result<bool, PostgresFault> {
+    let mut after = Uuid::nil();
+    loop {
+        let query = sqlx::query(OPEN).bind(merchant.0).bind(after).bind(OPEN_PAGE);
+        let rows = unit.rows(query).await?;
+        if rows.iter().any(|row| order_row::order(row).is_err()) {
+            return Ok(false);
+        }
+        let Some(last) = rows.last() else { return Ok(true) };
+        after = get(last, "id")?;
+    }
+}
+
 async fn request_missing_refund(
     unit: &mut Unit,
     order: OrderId,
@@ -219,7 +268,7 @@ async fn request_missing_refund(
     let Some((order, Some(captured_minor))) = order_row::lock_captured(unit, order).await? else {
         return Ok(false);
     };
-    if order.status != OrderStatus::Cancelled {
+    if !is_called_off(&order) {
         return Ok(false);
     }
     refunds::give_back(unit, &order, captured_minor, at).await

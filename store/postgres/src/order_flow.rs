@@ -13,6 +13,7 @@ use store::{
 
 use super::{
     PostgresOrders,
+    audit::merged,
     database::{OrderDatabase, Work},
     fault::PostgresFault,
     order_row::{self, columns},
@@ -147,28 +148,31 @@ impl Orders for PostgresOrders {
         cancelled.await
     }
 
-    async fn expire_pending(&self, before: Timestamp, limit: u32, at: Timestamp) -> Result<u64, StoreError> {
-        let (mut expired, mut failed) = (0, None);
+    /// An unavailable shard keeps its own orders only.
+    async fn stale_orders(
+        &self,
+        before: Timestamp,
+        after: Option<OrderId>,
+        limit: u32,
+    ) -> Result<Vec<OrderId>, StoreError> {
+        let (mut pages, mut failed) = (Vec::new(), None);
         for member in self.router.members() {
-            let stale = match transitions::stale(member.primary.reads(), before, limit).await {
-                Ok(stale) => stale,
-                Err(fault) => {
-                    failed = Some(fault);
-                    continue;
-                }
-            };
-            for id in stale {
-                match self.expire_order(id, at).await {
-                    Ok(is_expired) => expired += u64::from(is_expired),
-                    Err(fault) if self.router.is_sharded() => failed = Some(fault),
-                    Err(fault) => return Err(fault.into()),
-                }
+            match transitions::stale(member.primary.reads(), before, after, limit).await {
+                Ok(stale) => pages.push(stale),
+                Err(fault) => failed = Some(fault),
             }
         }
         match failed {
-            Some(fault) if expired == 0 => Err(fault.into()),
-            _ => Ok(expired),
+            Some(fault) if pages.is_empty() => Err(fault.into()),
+            _ => Ok(merged(pages, limit)),
         }
+    }
+
+    /// With shards on the shard of the order's merchant, as a shard also lists copies.
+    async fn expire_order(&self, id: OrderId, at: Timestamp) -> Result<bool, StoreError> {
+        let expired =
+            self.router.write(id, (id, at), |unit, (id, at)| Box::pin(transitions::expire(unit, *id, *at)));
+        Ok(expired.await?)
     }
 
     async fn request_refund(
@@ -252,15 +256,5 @@ impl PostgresOrders {
             self.router.note_write(order.merchant);
         }
         Ok(answer)
-    }
-
-    /// Expires an order if it is still pending; with shards on the shard of its merchant, as a shard also lists copies.
-    /// One transaction per order: with several orders in one, products would be locked out of their order, which could
-    /// deadlock.
-    async fn expire_order(&self, id: OrderId, at: Timestamp) -> Result<bool, PostgresFault> {
-        let expire = self
-            .router
-            .write(id, (id, at), |unit, (id, at)| Box::pin(transitions::expire_one(unit, *id, *at)));
-        expire.await
     }
 }

@@ -7,7 +7,7 @@
 //! So any number of relays share the work, and none receives a message while another holds an earlier one of the same
 //! order.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use async_trait::async_trait;
 use base::{Timestamp, ids::Uuid, postgres::Database, time::later};
@@ -15,7 +15,7 @@ use futures::future::join_all;
 use store::{
     domain::{Event, EventId, MerchantId, OrderId, Page, PageRequest},
     error::StoreError,
-    outbox::{Backlog, Command, Outbox, OutboxMessage, Position, Submitted},
+    outbox::{Backlog, Command, Outbox, OutboxMessage, Position, SET_ASIDE, SetAside, Submitted},
     rules::{columns::Columns, rows},
 };
 use tokio::sync::watch;
@@ -28,7 +28,7 @@ use crate::partitions::earliest_of;
 
 macro_rules! columns {
     () => {
-        "id, position, merchant_id, kind, order_id, sequence, at, data::text AS data, trace"
+        "id, position, merchant_id, subject, kind, order_id, sequence, at, data::text AS data, trace"
     };
 }
 
@@ -47,7 +47,7 @@ pub(super) const CLAIM: &str = "
             SELECT position FROM outbox_unsent WHERE subject = heads.subject ORDER BY position LIMIT $4) AS o
         ORDER BY o.position LIMIT $4)
     UPDATE outbox_unsent SET relay = $1, leased_until = $2
-    WHERE position = ANY (ARRAY(SELECT position FROM taken)) RETURNING position, id";
+    WHERE position = ANY (ARRAY(SELECT position FROM taken)) RETURNING position, id, subject, at";
 // The bounds repeat the array's range in a form that lets the planner rule out partitions.
 pub(super) const TAKEN: &str = concat!(
     "SELECT ",
@@ -55,6 +55,11 @@ pub(super) const TAKEN: &str = concat!(
     " FROM outbox WHERE id = ANY($1) AND id BETWEEN $2 AND $3 ORDER BY position"
 );
 pub(super) const MARK_SENT: &str = "DELETE FROM outbox_unsent WHERE position = ANY($1)";
+const SET: &str = "UPDATE outbox_unsent SET relay = $2, leased_until = $3 WHERE position = ANY($1)";
+pub(super) const LIST: &str = "
+    SELECT u.id, u.at, o.merchant_id, o.kind, o.order_id, o.sequence, o.data::text AS data, o.trace
+    FROM outbox_unsent AS u LEFT JOIN outbox AS o ON o.id = u.id
+    WHERE u.relay = $1 ORDER BY u.position LIMIT $2";
 // By position, not by id: ids of one millisecond have no order, positions have the order of a subject's commits.
 pub(super) const EVENTS: &str = concat!(
     "SELECT ",
@@ -71,8 +76,9 @@ pub(super) const ORDER_EVENTS: &str = concat!(
     " FROM outbox WHERE order_id = $1 AND sequence > $2 AND id >= $3 ORDER BY sequence LIMIT 1000"
 );
 pub(super) const BACKLOG: &str = "
-    SELECT (SELECT count(*) FROM outbox_unsent) AS messages,
-        (SELECT at FROM outbox_unsent ORDER BY position LIMIT 1) AS oldest_at";
+    SELECT count(*) AS messages, count(*) FILTER (WHERE relay = $1) AS set_aside,
+        (SELECT at FROM outbox_unsent ORDER BY position LIMIT 1) AS oldest_at
+    FROM outbox_unsent";
 
 #[async_trait]
 impl Outbox for PostgresOrders {
@@ -111,6 +117,25 @@ impl Outbox for PostgresOrders {
         Ok(join_all(marking).await.into_iter().collect::<Result<_, _>>()?)
     }
 
+    async fn set_aside(&self, positions: &[Position], until: Timestamp) -> Result<(), StoreError> {
+        for member in self.router.members() {
+            let numbers = numbers_on(&member.primary, positions);
+            if !numbers.is_empty() {
+                let query = sqlx::query(SET).bind(&numbers).bind(SET_ASIDE).bind(Moment(until));
+                member.primary.run(query).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn list_set_aside(&self, limit: u32) -> Result<Vec<SetAside>, StoreError> {
+        let read = |database: Database| async move {
+            let query = sqlx::query(LIST).bind(SET_ASIDE).bind(i64::from(limit));
+            Ok(database.rows(query).await?.iter().map(rows::set_aside).collect::<Vec<_>>())
+        };
+        Ok(self.router.pages(read).await?.into_iter().flatten().take(limit as usize).collect())
+    }
+
     fn arrivals(&self) -> watch::Receiver<u64> {
         self.router.arrivals()
     }
@@ -120,6 +145,7 @@ impl Outbox for PostgresOrders {
         Ok(Backlog {
             messages: backlogs.iter().map(|backlog| backlog.messages).sum(),
             oldest_at: backlogs.iter().filter_map(|backlog| backlog.oldest_at).min(),
+            set_aside: backlogs.iter().map(|backlog| backlog.set_aside).sum(),
         })
     }
 
@@ -169,20 +195,30 @@ async fn events(
 }
 
 async fn backlog(database: &Database) -> Result<Backlog, PostgresFault> {
-    let row = database.row(sqlx::query(BACKLOG)).await?;
+    let row = database.row(sqlx::query(BACKLOG).bind(SET_ASIDE)).await?;
     let row = row.ok_or_else(|| PostgresFault::Corrupt("a SELECT of sums returned no row".to_owned()))?;
-    Ok(Backlog { messages: row.number("messages")?, oldest_at: row.time_if_any("oldest_at")? })
+    Ok(Backlog {
+        messages: row.number("messages")?,
+        oldest_at: row.time_if_any("oldest_at")?,
+        set_aside: row.number("set_aside")?,
+    })
+}
+
+/// Those of the positions that are in this database. In order, so that two relays that write the same rows do not
+/// deadlock.
+fn numbers_on(database: &OrderDatabase, positions: &[Position]) -> Vec<i64> {
+    let here = positions.iter().filter(|position| position.shard == database.number());
+    let mut numbers: Vec<i64> = here.map(|position| position.number).collect();
+    numbers.sort_unstable();
+    numbers
 }
 
 /// Marks the messages of one database.
 async fn mark_sent(database: &OrderDatabase, positions: &[Position]) -> Result<(), PostgresFault> {
-    let here = positions.iter().filter(|position| position.shard == database.number());
-    let mut numbers: Vec<i64> = here.map(|position| position.number).collect();
+    let numbers = numbers_on(database, positions);
     if numbers.is_empty() {
         return Ok(());
     }
-    // In order, so that two relays that mark the same rows do not deadlock.
-    numbers.sort_unstable();
     let marked = database.write(&numbers, |unit, numbers| {
         Box::pin(async move {
             // Other relays may then claim messages that they skipped because this relay held the subject.
@@ -225,11 +261,14 @@ async fn claim(
         return Ok(Vec::new());
     };
     let query = sqlx::query(TAKEN).bind(&ids).bind(first).bind(last);
-    let messages = unit.rows(query).await?;
-    let messages = messages.iter().map(rows::message).collect::<Result<Vec<_>, PostgresFault>>()?;
-    if messages.len() != taken.len() {
-        let (logged, taken) = (messages.len(), taken.len());
-        return Err(PostgresFault::Corrupt(format!("of {taken} messages to send, {logged} are in the log")));
+    let logged = unit.rows(query).await?;
+    let mut messages = logged.iter().map(rows::message).collect::<Result<Vec<_>, PostgresFault>>()?;
+    if messages.len() < taken.len() {
+        let known: HashSet<_> = messages.iter().map(|message| message.position).collect();
+        let all = taken.iter().map(|row| rows::unreadable(row, "the message is not in the log"));
+        let all = all.collect::<Result<Vec<_>, PostgresFault>>()?;
+        messages.extend(all.into_iter().filter(|message| !known.contains(&message.position)));
+        messages.sort_unstable_by_key(|message| message.position);
     }
     Ok(messages)
 }

@@ -3,7 +3,7 @@
 
 use base::{
     Timestamp,
-    ids::floor,
+    ids::{Uuid, floor},
     postgres::{Database, Query},
 };
 use sqlx::postgres::PgRow;
@@ -55,7 +55,9 @@ const CANCEL: &str = concat!(
     columns!()
 );
 pub(super) const STALE: &str = "
-    SELECT id FROM orders WHERE status = 'pending' AND id < $1 AND created_at < $2 ORDER BY id LIMIT $3";
+    SELECT id FROM orders WHERE status = 'pending' AND id > $3 AND id < $1 AND created_at < $2
+        AND EXISTS (SELECT 1 FROM merchants AS m WHERE m.id = merchant_id AND m.state IN ('active', 'moving'))
+    ORDER BY id LIMIT $4";
 pub(super) const EXPIRE: &str = concat!(
     "UPDATE orders SET status = 'cancelled', status_reason = $2, event_sequence = event_sequence + 1, updated_at = $3
      WHERE id = $1 AND status = 'pending' RETURNING ",
@@ -148,18 +150,21 @@ pub(super) async fn cancel(
     Ok(Transition::Now(Box::new(called_off(unit, &row, at).await?)))
 }
 
-/// Orders to expire, oldest first.
+/// Orders of one database to expire, oldest first.
 pub(super) async fn stale(
     database: &Database,
     before: Timestamp,
+    after: Option<OrderId>,
     limit: u32,
 ) -> Result<Vec<OrderId>, PostgresFault> {
-    let query = sqlx::query(STALE).bind(floor(before)).bind(Moment(before)).bind(i64::from(limit));
+    let after = after.map_or(Uuid::nil(), |id| id.0);
+    let query =
+        sqlx::query(STALE).bind(floor(before)).bind(Moment(before)).bind(after).bind(i64::from(limit));
     database.rows(query).await?.iter().map(|row| row.id("id", OrderId)).collect()
 }
 
-/// Expires an order if it is still pending.
-pub(super) async fn expire_one(unit: &mut Unit, id: OrderId, at: Timestamp) -> Result<bool, PostgresFault> {
+/// See [`store::orders::Orders::expire_order`].
+pub(super) async fn expire(unit: &mut Unit, id: OrderId, at: Timestamp) -> Result<bool, PostgresFault> {
     let query = sqlx::query(EXPIRE).bind(id.0).bind(EXPIRED).bind(Moment(at));
     let Some(row) = unit.row(query).await? else { return Ok(false) };
     called_off(unit, &row, at).await?;

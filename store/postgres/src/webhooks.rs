@@ -37,7 +37,7 @@ pub(super) const LIST: &str = concat!(
     " FROM webhook_endpoints WHERE merchant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3"
 );
 pub(super) const ENABLED: &str =
-    concat!("SELECT ", columns!(), " FROM webhook_endpoints WHERE merchant_id = $1 AND enabled");
+    "SELECT id, events::text AS events FROM webhook_endpoints WHERE merchant_id = $1 AND enabled";
 const UPDATE: &str = concat!(
     "UPDATE webhook_endpoints SET url = coalesce($3, url), events = coalesce($4::json, events),
          enabled = coalesce($5, enabled), changed_at = $6,
@@ -138,8 +138,8 @@ impl Webhooks for PostgresOrders {
     ) -> Result<Vec<EndpointId>, StoreError> {
         // At most 50 rows. `includes` decides which of them subscribe to the kind, so that the rule exists only once.
         let query = || sqlx::query(ENABLED).bind(merchant.0);
-        let endpoints = self.router.rows(merchant, ReadMode::Primary, query, rows::endpoint).await?;
-        Ok(endpoints.iter().filter(|e| e.events.includes(kind)).map(|e| e.id).collect())
+        let endpoints = self.router.rows(merchant, ReadMode::Primary, query, rows::subscriber).await?;
+        Ok(endpoints.into_iter().filter(|(_, events)| events.includes(kind)).map(|(id, _)| id).collect())
     }
 
     async fn record_attempt(&self, attempt: WebhookAttempt) -> Result<(), StoreError> {

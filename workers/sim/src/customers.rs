@@ -108,7 +108,7 @@ fn euro() -> store::domain::Currency {
 async fn add_endpoint(world: &Deployment, merchant: MerchantId) -> Result<Steady, StoreError> {
     let id = EndpointId::fresh(&world.ambient);
     let events = if world.chance.one_in(3) {
-        Subscription::Kinds(vec![EventKind::OrderPaid, EventKind::PaymentCaptured, EventKind::OrderCancelled])
+        Subscription::of([EventKind::OrderPaid, EventKind::PaymentCaptured, EventKind::OrderCancelled])
     } else {
         Subscription::All
     };

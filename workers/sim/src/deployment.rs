@@ -4,7 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use base::{Ambient, Timestamp, ambient::Clock};
 use jobs::Registry;
-use store::OrderStore;
+use store::{
+    OrderStore,
+    domain::EventKind,
+    outbox::{Command, OutboxBody},
+};
 use store_memory::{MemoryOrders, MemoryPayments};
 use tokio::time::Instant;
 use webhooks::{UrlPolicy, WebhookSender, shares::ShareLimits};
@@ -78,6 +82,9 @@ impl Deployment {
         if mutation == Some(Mutation::CountFailedRefunds) {
             orders = orders.counting_failed_refunds();
         }
+        if mutation == Some(Mutation::SkipUnreadable) {
+            orders = orders.forgetful();
+        }
         Ok(Self {
             orders,
             payments,
@@ -105,6 +112,16 @@ impl Deployment {
     /// The order store as a process sees it.
     pub(crate) fn orders_of(&self, process: &str) -> Arc<dyn OrderStore> {
         Arc::new(self.orders.through(self.link(process)))
+    }
+
+    /// The order store as a process of an earlier release sees it, which knows neither some events nor refunds.
+    pub(crate) fn orders_of_earlier(&self, process: &str) -> Arc<dyn OrderStore> {
+        let is_later = |body: &OutboxBody| match body {
+            OutboxBody::Event(event) => event.kind == EventKind::OrderPaid,
+            OutboxBody::Command { command, .. } => matches!(command, Command::Refund { .. }),
+            OutboxBody::Unreadable(_) => false,
+        };
+        Arc::new(self.orders.through(self.link(process)).before(is_later))
     }
 
     pub(crate) fn env(&self, process: &str) -> Env {

@@ -15,4 +15,6 @@ pub enum Mutation {
     EndUnfound,
     /// A failed refund still counts as requested, so that its amount cannot be asked for again.
     CountFailedRefunds,
+    /// A message that a relay cannot read is marked as sent.
+    SkipUnreadable,
 }

@@ -14,6 +14,8 @@ use crate::{chance::pause, deployment::Deployment};
 const SLOTS: usize = 3;
 /// Longest downtime of a process.
 const DOWN_MAX: Duration = Duration::from_secs(5);
+/// Longest life of a relay of an earlier release.
+const EARLIER_MAX: Duration = Duration::from_mins(2);
 /// Poll interval of a relay; longer than in production, to spare rounds that find nothing.
 const POLL: Duration = Duration::from_secs(20);
 
@@ -34,14 +36,18 @@ pub(crate) async fn relay(world: Arc<Deployment>, index: u64) {
     let keeps_name = world.chance.one_in(2);
     for life in 1_u64.. {
         let name = if keeps_name { format!("relay-{index}") } else { format!("relay-{index}.{life}") };
-        let mut relay = Relay::new(
-            world.orders_of(&name),
-            Arc::new(world.queue.clone()),
-            world.process_ambient(),
-            name.clone(),
-        );
+        // Of an earlier release, as during an upgrade or after a roll-back; for a bounded time.
+        let is_earlier = !world.chance.is_calm() && world.chance.one_in(4);
+        let orders = if is_earlier { world.orders_of_earlier(&name) } else { world.orders_of(&name) };
+        let queue = Arc::new(world.queue.clone());
+        let mut relay = Relay::new(orders, queue, world.process_ambient(), name.clone());
         relay.poll_interval = POLL;
-        until_killed(&world, &name, relay.run(CancellationToken::new())).await;
+        let life = until_killed(&world, &name, relay.run(CancellationToken::new()));
+        if is_earlier {
+            let _replaced = tokio::time::timeout(world.chance.some_time(EARLIER_MAX), life).await;
+        } else {
+            life.await;
+        }
         pause(world.chance.some_time(DOWN_MAX)).await;
     }
 }

@@ -1,8 +1,8 @@
 //! Simulated payment provider: another company's ledger behind an unreliable connection.
 //!
-//! Keeps the contract of [`PaymentProvider`]: in one half of the runs it remembers keys for ever, in the other it forgets
-//! them at once and charges are created before they are captured. A charge takes effect once. A request in flight
-//! arrives whether or not its caller still waits.
+//! Keeps the contract of [`PaymentProvider`]: in one half of the runs it remembers keys for ever, in the other it
+//! forgets them at once and charges are created before they are captured. A charge takes effect once. A request in
+//! flight arrives whether or not its caller still waits.
 
 use std::{
     collections::BTreeMap,

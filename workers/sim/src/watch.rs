@@ -123,7 +123,7 @@ impl Observer for Watch {
                     self.breach("I2", format!("refund {refund} was ordered twice"));
                 }
             }
-            OutboxBody::Command { .. } => {}
+            OutboxBody::Command { .. } | OutboxBody::Unreadable(_) => {}
         }
     }
 

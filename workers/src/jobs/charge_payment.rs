@@ -11,9 +11,9 @@
 //!    A run that was fenced off retries until there is a decision;
 //! 7. change the order's state in its own store, with its events: repeating that changes nothing.
 //!
-//! No answer at step 5 means "unknown": the provider is asked for the charge before anything else happens. An order that
-//! was cancelled while a charge was in flight is not charged any more: its charge is ended at the provider, or found
-//! captured and recorded, so that its money is refunded.
+//! No answer at step 5 means "unknown": the provider is asked for the charge before anything else happens. An order
+//! that was cancelled while a charge was in flight is not charged any more: its charge is ended at the provider, or
+//! found captured and recorded, so that its money is refunded.
 
 use std::time::Duration;
 
@@ -264,7 +264,8 @@ async fn apply(
     }
 }
 
-/// For an order that ended otherwise: ends the charge at the provider, or finds and records one whose run crashed before that.
+/// For an order that ended otherwise: ends the charge at the provider, or finds and records one whose run crashed
+/// before that.
 ///
 /// An attempt is begun only after such a charge is found: an attempt still in progress must not be fenced off by a run
 /// with nothing to record.

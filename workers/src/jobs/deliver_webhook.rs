@@ -18,7 +18,7 @@ use jobs::{Backoff, Job, JobContext, JobError, Priority};
 use serde::{Deserialize, Serialize};
 use store::{
     domain::{EndpointId, EventId, OrderId},
-    webhooks::{Endpoint, EndpointFinding, WebhookAttempt},
+    webhooks::{Endpoint, EndpointFinding, Subscription, WebhookAttempt},
 };
 use webhooks::{
     Answer, Post, SecretError, TOTAL_TIMEOUT,
@@ -66,6 +66,9 @@ impl Job for DeliverWebhook {
         let endpoint = endpoint.ok_or_else(|| not_found(ctx, "endpoint"))?;
         if !endpoint.enabled {
             return Err(JobError::cancel("endpoint_disabled"));
+        }
+        if endpoint.events == Subscription::Unreadable {
+            return Err(JobError::retry("endpoint_subscription_unreadable"));
         }
         let age = between(ctx.created_at, ctx.ambient.now());
         let message = Message { first: ctx.attempt == 1, age };

@@ -5,8 +5,8 @@
 //! answers and rejected credentials as failures; a decline, and any other valid answer, is a sign of health. A
 //! rate-limit answer is neither: it says that the configured rate is too high.
 //!
-//! The rate counts operations. One operation may take several requests: a refund at Stripe is looked up first, a declined
-//! charge is cancelled.
+//! The rate counts operations. One operation may take several requests: a refund at Stripe is looked up first, a
+//! declined charge is cancelled.
 
 use std::{
     future::Future,

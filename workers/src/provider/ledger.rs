@@ -1,8 +1,8 @@
 //! Ledger of a provider, as audits read it.
 //!
-//! Guarantees required of an implementation: a position leads past the same entries again; a page has a bounded size;
-//! times are by our clock, whatever the provider's own says. A provider that cannot list its transactions has no ledger:
-//! an audit then says that it did not compare.
+//! Guarantees required of an implementation: a position leads past the same entries again; a page has a bounded
+//! size; times are by our clock, whatever the provider's own says. A provider that cannot list its transactions has
+//! no ledger: an audit then says that it did not compare.
 
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ pub trait Ledger: Send + Sync {
     /// The next entries after a position of an earlier page, from the first without one; none younger than `grace`.
     async fn page(&self, after: Option<&str>, grace: Duration) -> Result<LedgerPage, ProviderError>;
 
-    /// Whether [`Ledger::of_order`] gives all entries of an order. Otherwise it gives those of `charge`, the recorded one,
-    /// and others are in the pages only.
+    /// Whether [`Ledger::of_order`] gives all entries of an order. Otherwise it gives those of `charge`, the
+    /// recorded one, and others are in the pages only.
     fn lists_by_order(&self) -> bool {
         true
     }

@@ -1,9 +1,10 @@
 //! Contract of payment providers, and its implementations.
 //!
-//! Guarantees required of an implementation: a charge moves money once, either because its idempotency key is remembered
-//! for ever, or because it is created first ([`PaymentProvider::create`]) and only the one recorded with the payment is
-//! captured; an outcome is final at the provider, too; a decline is an outcome, not an error; an error says whether money
-//! may have moved ([`ProviderError::may_have_happened`]). Each call ends within its own deadline.
+//! Guarantees required of an implementation: a charge moves money once, either because its idempotency key is
+//! remembered for ever, or because it is created first ([`PaymentProvider::create`]) and only the one recorded with
+//! the payment is captured; an outcome is final at the provider, too; a decline is an outcome, not an error; an
+//! error says whether money may have moved ([`ProviderError::may_have_happened`]). Each call ends within its own
+//! deadline.
 //!
 //! [`sandbox_client`] calls [`sandbox_server`], a real server over HTTP; [`stripe`] calls Stripe. [`guard`] puts a rate
 //! limit and a circuit breaker around either.

@@ -60,6 +60,8 @@ pub enum Code {
     WebhookStalled,
     /// The oldest unsent message is older than the grace: no relay works.
     OutboxStalled,
+    /// A message of the outbox that a relay could not read; those after it about the same subject wait.
+    MessageSetAside,
 }
 
 /// Invariants, numbered as in docs/ARCHITECTURE.md.
@@ -110,9 +112,11 @@ impl Code {
             | Self::MoneyKept => Invariant::I2,
             Self::ReservationDiffers | Self::StockNegative => Invariant::I3,
             Self::MailMissing | Self::MailUnexpected => Invariant::I4,
-            Self::EventGap | Self::WebhookMissing | Self::WebhookStalled | Self::OutboxStalled => {
-                Invariant::I5
-            }
+            Self::EventGap
+            | Self::WebhookMissing
+            | Self::WebhookStalled
+            | Self::OutboxStalled
+            | Self::MessageSetAside => Invariant::I5,
         }
     }
 
@@ -145,6 +149,10 @@ pub enum Repair {
 }
 
 impl Repair {
+    /// Of data that does not read back.
+    pub(super) const RESTORE: Self =
+        Self::Manual("run the release that wrote it, or restore what is damaged from a backup");
+
     /// Description for reports.
     pub fn describe(&self) -> String {
         match self {

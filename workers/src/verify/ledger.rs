@@ -19,9 +19,9 @@ const RATE_LIMITED_WAIT: Duration = Duration::from_secs(1);
 const RATE_LIMITED_WAIT_MAX: Duration = Duration::from_secs(10);
 
 impl Audit<'_> {
-    /// Checks the ledger up to the grace, and the orders that its entries name; returns the position from which the next
-    /// audit goes on. A change at the provider need not have changed anything here. What no look at an order finds again
-    /// holds the position back.
+    /// Checks the ledger up to the grace, and the orders that its entries name; returns the position from which the
+    /// next audit goes on. A change at the provider need not have changed anything here. What no look at an order
+    /// finds again holds the position back.
     pub(super) async fn ledger_after(
         &mut self,
         mut after: Option<String>,

@@ -21,12 +21,13 @@ mod repair;
 mod rules;
 mod scan;
 mod settle;
+mod totals;
 mod window;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Duration};
 
 use base::{Ambient, Timestamp};
-use jobs::{Engine, engine::DeadReason, records::RecordStore};
+use jobs::{Engine, engine::DeadReason, error::describe, records::RecordStore};
 use store::{OrderStore, PaymentStore, StoreError, domain::OrderId};
 
 use self::{
@@ -178,8 +179,7 @@ impl Audit<'_> {
             Ok(None) => return Ok(Examined::Missing),
             // Damaged data is a finding and does not stop the audit.
             Err(VerifyError::Store(StoreError::Corrupt { detail, .. })) => {
-                let people = "restore what is damaged from a backup";
-                return Ok(Examined::Wrong(vec![Finding::manual(id, Code::Unreadable, detail, people)]));
+                return Ok(Examined::Wrong(vec![Finding::of(id, Code::Unreadable, detail, Repair::RESTORE)]));
             }
             Err(error) => return Err(error),
         };
@@ -239,7 +239,14 @@ impl Audit<'_> {
     /// Reports a violation, after its repair where that is requested and safe.
     async fn report(&mut self, mut violation: Violation) -> Result<(), VerifyError> {
         if self.plan.repair && violation.repair.is_safe() {
-            violation.repaired = self.repair(&violation.repair).await?;
+            match self.repair(&violation.repair).await {
+                Ok(repaired) => violation.repaired = repaired,
+                // A repair that damaged data prevents is no end of the audit.
+                Err(VerifyError::Store(error)) if !error.class().is_transient() => {
+                    let _ = write!(violation.found, "; not repaired: {}", describe(&error));
+                }
+                Err(error) => return Err(error),
+            }
             self.summary.repaired += u64::from(violation.repaired);
         }
         *self.summary.violations.entry(violation.code).or_default() += 1;

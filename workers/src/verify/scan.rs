@@ -13,7 +13,8 @@ use std::{
 use base::Timestamp;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use store::{
-    audit::{AGAIN_MAX, AuditMark, StockCount},
+    StoreError,
+    audit::{AGAIN_MAX, AuditMark},
     domain::{EventId, OrderId},
 };
 
@@ -92,14 +93,26 @@ impl Audit<'_> {
                 self.ledger_after(None, Named::Unrecorded, &mut course).await?
             }
         };
-        self.stock().await?;
-        self.outbox().await?;
+        let stock = self.stock().await;
+        self.or_unreadable(stock).await?;
+        let outbox = self.outbox().await;
+        self.or_unreadable(outbox).await?;
         if !matches!(self.plan.scope, Scope::Since(_)) {
             let until = course.held_at.unwrap_or(self.before).min(self.before);
             let mark = AuditMark { until, again: course.again.into_iter().collect(), ledger };
             self.of.orders.set_audit_mark(&mark).await?;
         }
         Ok(())
+    }
+
+    /// Reports corrupt data in a part of the scan as a violation, so that the other parts are scanned.
+    async fn or_unreadable(&mut self, part: Result<(), VerifyError>) -> Result<(), VerifyError> {
+        match part {
+            Err(VerifyError::Store(StoreError::Corrupt { detail, .. })) => {
+                self.report(Violation::new(Code::Unreadable, Vec::new(), detail, Repair::RESTORE)).await
+            }
+            other => other,
+        }
     }
 
     async fn all(&mut self, course: &mut Progress) -> Result<(), VerifyError> {
@@ -214,53 +227,13 @@ impl Audit<'_> {
     pub(super) async fn is_there(&self, order: OrderId) -> Result<bool, VerifyError> {
         match self.of.orders.order_by_id(order).await {
             Ok(order) => Ok(order.is_some()),
-            Err(store::StoreError::Corrupt { .. }) => Ok(true),
+            Err(StoreError::Corrupt { .. }) => Ok(true),
             Err(error) => Err(error.into()),
         }
-    }
-
-    async fn stock(&mut self) -> Result<(), VerifyError> {
-        let mut after = None;
-        loop {
-            let page = self.of.orders.stock_counts(after, PAGE).await?;
-            let Some(last) = page.last() else { return Ok(()) };
-            after = Some((last.merchant, last.sku.clone()));
-            for count in &page {
-                self.summary.products += 1;
-                if let Some(violation) = of_stock(count) {
-                    self.report(violation).await?;
-                }
-            }
-        }
-    }
-
-    async fn outbox(&mut self) -> Result<(), VerifyError> {
-        let backlog = self.of.orders.backlog().await?;
-        let Some(oldest) = backlog.oldest_at.filter(|oldest| *oldest < self.before) else { return Ok(()) };
-        let found = format!("{} messages unsent, the oldest since {oldest}", backlog.messages);
-        let repair = Repair::Manual("see that a relay runs and reaches the queue");
-        self.report(Violation::new(Code::OutboxStalled, Vec::new(), found, repair)).await
     }
 }
 
 /// Creation time of an order id.
 fn made(order: OrderId) -> Timestamp {
     base::ids::timestamp_of(order.0).unwrap_or(Timestamp::UNIX_EPOCH)
-}
-
-fn of_stock(count: &StockCount) -> Option<Violation> {
-    let StockCount { merchant, sku, on_hand, reserved, held } = count;
-    let impossible = *on_hand < 0 || *reserved < 0 || reserved > on_hand;
-    if !impossible && reserved == held {
-        return None;
-    }
-    let code = if impossible { Code::StockNegative } else { Code::ReservationDiffers };
-    let repair = if held <= on_hand && reserved != held {
-        Repair::Reservation { merchant: *merchant, sku: sku.clone() }
-    } else {
-        Repair::Manual("count what is in the house and set the inventory")
-    };
-    let ids = vec![("merchant", merchant.to_string()), ("sku", sku.clone())];
-    let found = format!("on hand {on_hand}, reserved {reserved}, held by open orders {held}");
-    Some(Violation::new(code, ids, found, repair))
 }

@@ -6,6 +6,7 @@ mod breaker;
 mod charge;
 mod flow;
 mod golden;
+mod later_release;
 mod mail;
 mod money;
 mod not_found;

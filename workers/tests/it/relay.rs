@@ -20,7 +20,7 @@ use workers::{queues::QUEUES, relay::Relay, subscriptions::job_id};
 
 use crate::util::{Receiver, TestMerchant, soon, until};
 
-async fn engine(shop: &TestMerchant) -> Arc<dyn Engine> {
+pub(crate) async fn engine(shop: &TestMerchant) -> Arc<dyn Engine> {
     let path = shop.folder.path().join("queue.db");
     let engine = SqliteEngine::open(&path, shop.ambient.clone()).await.expect("opens");
     let queues: Vec<_> = QUEUES.iter().map(|(name, _)| QueueSpec::new(*name)).collect();
@@ -28,7 +28,7 @@ async fn engine(shop: &TestMerchant) -> Arc<dyn Engine> {
     Arc::new(engine)
 }
 
-fn relay(shop: &TestMerchant, engine: Arc<dyn Publish>) -> Relay {
+pub(crate) fn relay(shop: &TestMerchant, engine: Arc<dyn Publish>) -> Relay {
     let mut relay = Relay::new(Arc::clone(&shop.orders), engine, shop.ambient.clone(), "relay");
     // Long, so that a message in time proves a wake-up and not a poll.
     relay.poll_interval = Duration::from_mins(10);

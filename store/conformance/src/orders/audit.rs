@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use base::Timestamp;
 use store::{
     OrderStore,
     audit::{AuditMark, SETTLEMENTS_MAX, Settlement},
@@ -30,14 +31,23 @@ pub async fn stale_orders_expire_oldest_first(store: Arc<dyn OrderStore>) {
     let (paid, ended) = (world.order_in(Paid).await.id, world.order_in(Cancelled).await.id);
     let before = world.time.pass(Duration::from_hours(1));
     let young = world.placed(&[("mug", 1)]).await.id;
-    let expire = |limit| world.store.expire_pending(before, limit, world.time.tick());
-    assert_eq!(expire(3).await.expect("expires"), 3);
+    let first = world.store.stale_orders(before, None, 3).await.expect("lists");
+    assert_eq!(first, stale[..3]);
+    let rest = world.store.stale_orders(before, first.last().copied(), 100).await.expect("lists");
+    assert_eq!(rest, stale[3..], "pages on, whatever became of the page before");
+    assert_eq!(world.expire(before, 3).await, 3);
     for (place, id) in stale.iter().enumerate() {
         let expected = if place < 3 { Cancelled } else { Pending };
         assert_eq!(world.read(*id).await.status, expected, "the {place}th");
     }
-    assert_eq!(expire(100).await.expect("expires"), 2);
-    assert_eq!(expire(100).await.expect("expires"), 0);
+    assert_eq!(world.expire(before, 100).await, 2);
+    assert_eq!(world.expire(before, 100).await, 0);
+    for id in [stale[0], paid, ended, OrderId::fresh(&world.time.ambient)] {
+        assert!(
+            !world.store.expire_order(id, world.time.tick()).await.expect("answers"),
+            "{id} is not pending"
+        );
+    }
     let order = world.read(stale[0]).await;
     assert_eq!((order.status, order.status_reason.as_deref()), (Cancelled, Some(EXPIRED)));
     assert_eq!(world.kinds(stale[0]).await, [OrderPlaced, OrderCancelled]);
@@ -56,7 +66,7 @@ pub async fn money_that_comes_after_expiry_goes_back_once(store: Arc<dyn OrderSt
     world.product("mug", 250, 50).await;
     let id = world.placed(&[("mug", 2)]).await.id;
     let before = world.time.pass(Duration::from_hours(1));
-    assert_eq!(world.store.expire_pending(before, 10, world.time.tick()).await.expect("expires"), 1);
+    assert_eq!(world.expire(before, 10).await, 1);
     for _ in 0..2 {
         assert!(matches!(world.pay(id).await, Transition::Refused(order) if order.status == Cancelled));
     }
@@ -80,7 +90,7 @@ pub async fn expiry_and_payment_have_one_winner(store: Arc<dyn OrderStore>) {
             let world = world.clone();
             async move {
                 if n % 2 == 0 {
-                    world.store.expire_pending(before, 10, world.time.tick()).await.expect("expires")
+                    world.expire(before, 10).await
                 } else {
                     u64::from(matches!(world.pay(id).await, Transition::Now(_)))
                 }
@@ -177,7 +187,7 @@ pub async fn the_money_of_an_order_is_told(store: Arc<dyn OrderStore>) {
     );
     let mut ids = messages.iter().filter_map(|message| match &message.body {
         OutboxBody::Command { id, .. } => Some(*id),
-        OutboxBody::Event(_) => None,
+        OutboxBody::Event(_) | OutboxBody::Unreadable(_) => None,
     });
     assert_eq!(paid.refunds[0].command, ids.next(), "the message that asked for it");
     world.sent(&messages).await;
@@ -318,4 +328,16 @@ pub async fn a_settlement_is_remembered_with_its_order(store: Arc<dyn OrderStore
         assert!(world.store.settle(order.id, &settlement(number)).await.expect("settles"));
     }
     assert!(!world.store.settle(order.id, &settlements[0]).await.expect("answers"), "they are bounded");
+}
+
+impl OrdersFixture {
+    /// Expires up to `limit` of the stale orders, and returns how many.
+    async fn expire(&self, before: Timestamp, limit: u32) -> u64 {
+        let mut expired = 0;
+        for id in self.store.stale_orders(before, None, limit).await.expect("lists") {
+            let is_expired = self.store.expire_order(id, self.time.tick()).await.expect("expires");
+            expired += u64::from(is_expired);
+        }
+        expired
+    }
 }

@@ -19,7 +19,7 @@ pub async fn an_endpoint_is_changed_part_by_part(store: Arc<dyn OrderStore>) {
     let mut endpoint = world.new_endpoint(Subscription::All);
     assert!(world.store.create_endpoint(endpoint.clone()).await.expect("creates"));
     world.assert_stored(&endpoint).await;
-    let kinds = Subscription::Kinds(vec![EventKind::OrderPaid, EventKind::OrderPlaced]);
+    let kinds = Subscription::of([EventKind::OrderPaid, EventKind::OrderPlaced]);
     for change in [
         EndpointChange::default(),
         EndpointChange { url: Some("https://example.com/new".to_owned()), ..EndpointChange::default() },
@@ -129,8 +129,8 @@ pub async fn endpoints_are_paged_newest_first(store: Arc<dyn OrderStore>) {
 pub async fn subscribers_are_enabled_and_want_the_kind(store: Arc<dyn OrderStore>) {
     let world = OrdersFixture::new(store).await;
     let all = world.new_endpoint(Subscription::All);
-    let paid = world.new_endpoint(Subscription::Kinds(vec![EventKind::OrderPaid, EventKind::OrderPlaced]));
-    let none = world.new_endpoint(Subscription::Kinds(vec![]));
+    let paid = world.new_endpoint(Subscription::of([EventKind::OrderPaid, EventKind::OrderPlaced]));
+    let none = world.new_endpoint(Subscription::of([]));
     let off = Endpoint { enabled: false, ..world.new_endpoint(Subscription::All) };
     let neighbour = world.neighbour().await;
     neighbour.create().await;

@@ -98,6 +98,18 @@ pub async fn a_refund_that_fails_after_the_cancellation_is_asked_for_again_once(
     assert_eq!((order.status, order.refunded_minor), (OrderStatus::Cancelled, 100));
 }
 
+pub async fn a_late_capture_whose_refund_failed_is_asked_back_again(store: Arc<dyn OrderStore>) {
+    let (world, id) = order(store, OrderStatus::PaymentFailed).await;
+    assert_eq!(outcome(&world.pay(id).await), "refused");
+    let commands = world.drained_refunds(id).await;
+    assert!(commands.len() == 1 && commands[0].1 == 250, "{commands:?}");
+    assert!(matches!(world.refund_fails(id, commands[0].0, 250).await, Transition::Now(_)));
+    assert_eq!(world.drained_refunds(id).await, []);
+    assert!(world.store.request_missing_refund(id, world.time.tick()).await.expect("answers"));
+    let again = world.drained_refunds(id).await;
+    assert!(again.len() == 1 && again[0].1 == 250 && again[0].0 != commands[0].0, "{again:?}");
+}
+
 pub async fn money_that_moved_counts_after_a_failure(store: Arc<dyn OrderStore>) {
     let (world, id) = order(store, OrderStatus::Fulfilled).await;
     let refund = requested(&world, id, None).await;

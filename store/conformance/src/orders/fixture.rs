@@ -261,6 +261,7 @@ pub(super) fn subject(message: &OutboxMessage) -> Option<OrderId> {
     match &message.body {
         OutboxBody::Event(event) => event.order,
         OutboxBody::Command { command, .. } => command.order(),
+        OutboxBody::Unreadable(row) => row.order,
     }
 }
 

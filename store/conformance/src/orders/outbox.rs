@@ -131,15 +131,47 @@ pub async fn arrivals_are_hinted(store: Arc<dyn OrderStore>) {
 
 pub async fn the_backlog_counts_what_is_unsent(store: Arc<dyn OrderStore>) {
     let world = shop(store).await;
-    assert_eq!(world.backlog().await, Backlog { messages: 0, oldest_at: None });
+    assert_eq!(world.backlog().await, Backlog { messages: 0, oldest_at: None, set_aside: 0 });
     let first = world.placed(&[("mug", 1)]).await;
     let second = world.placed(&[("mug", 1)]).await;
     let oldest_at = Some(first.created_at);
-    assert_eq!(world.backlog().await, Backlog { messages: 2, oldest_at });
+    assert_eq!(world.backlog().await, Backlog { messages: 2, oldest_at, set_aside: 0 });
     let messages = world.claim("a", 1).await;
-    assert_eq!(world.backlog().await, Backlog { messages: 2, oldest_at }, "taken is not sent");
+    assert_eq!(world.backlog().await, Backlog { messages: 2, oldest_at, set_aside: 0 }, "taken is not sent");
     world.sent(&messages).await;
-    assert_eq!(world.backlog().await, Backlog { messages: 1, oldest_at: Some(second.created_at) });
+    assert_eq!(
+        world.backlog().await,
+        Backlog { messages: 1, oldest_at: Some(second.created_at), set_aside: 0 }
+    );
+}
+
+pub async fn a_message_set_aside_holds_up_its_subject_only(store: Arc<dyn OrderStore>) {
+    let world = shop(store).await;
+    let (first, second) = (world.placed(&[("mug", 1)]).await, world.placed(&[("mug", 1)]).await);
+    let taken = world.claim("a", 100).await;
+    let until = world.time.tick() + LEASE * 4;
+    world.store.set_aside(&[taken[0].position], until).await.expect("sets aside");
+    world.sent(&taken[1..]).await;
+    world.pay(first.id).await;
+    world.pay(second.id).await;
+    for relay in ["a", "b"] {
+        let others = world.claim(relay, 100).await;
+        assert!(others.iter().all(|message| subject(message) == Some(second.id)), "{relay}: {others:?}");
+        world.time.pass(LEASE);
+    }
+    assert_eq!(world.backlog().await.set_aside, 1);
+    let listed = world.store.list_set_aside(10).await.expect("lists");
+    let [one] = &listed[..] else { panic!("{listed:?}") };
+    let told = world.events(first.id).await;
+    assert_eq!((one.id.clone(), one.order, &one.error), (told[0].id.to_string(), Some(first.id), &None));
+    assert_eq!((one.merchant, one.kind.as_str()), (Some(world.merchant), "order.placed"));
+    world.time.pass(LEASE * 4);
+    let drained = world.drain().await;
+    let of_first: Vec<_> = drained.iter().filter(|message| subject(message) == Some(first.id)).collect();
+    assert_eq!(of_first.len(), 3, "in order, once it is free");
+    assert_eq!(of_first[0].body, taken[0].body);
+    assert!(world.store.list_set_aside(10).await.expect("lists").is_empty());
+    assert_eq!(world.backlog().await, Backlog { messages: 0, oldest_at: None, set_aside: 0 });
 }
 
 pub async fn two_relays_drain_each_order_in_sequence(store: Arc<dyn OrderStore>) {

@@ -1,9 +1,10 @@
 //! The payment store: append-only rows and one conditional decision per payment.
 //!
 //! Guarantees: facts are never changed; each attempt gets a fencing epoch above all earlier ones; a decision is
-//! recorded once and only by the newest epoch, so a worker that was paused past its lease cannot write. The same holds
-//! for the provider's id of the charge, which is recorded before the charge can move money, so a payment has one charge.
-//! Fits Cassandra lightweight transactions: one partition per payment, every condition on that partition.
+//! recorded once and only by the newest epoch, so a worker that was paused past its lease cannot write. The same
+//! holds for the provider's id of the charge, which is recorded before the charge can move money, so a payment has
+//! one charge. Fits Cassandra lightweight transactions: one partition per payment, every condition on that
+//! partition.
 //!
 //! Does not call providers: the workers do.
 
@@ -137,8 +138,8 @@ pub trait PaymentStore: Send + Sync + 'static {
         at: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// Records the provider's id of a charge that cannot move money before it is confirmed, if `epoch` is the newest and
-    /// nothing is decided. The first one recorded stands.
+    /// Records the provider's id of a charge that cannot move money before it is confirmed, if `epoch` is the newest
+    /// and nothing is decided. The first one recorded stands.
     async fn record_charge(
         &self,
         id: PaymentId,

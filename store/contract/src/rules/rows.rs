@@ -1,6 +1,6 @@
 //! Mapping of rows to the types of the contracts; the columns have the same names in every engine.
 
-use std::time::Duration;
+use std::{fmt::Display, time::Duration};
 
 use super::{
     Damage,
@@ -20,9 +20,9 @@ use crate::{
     },
     merchants::KeyRecord,
     orders::{CaptureFacts, MailRecord},
-    outbox::{Command, OutboxBody, OutboxMessage, Position},
+    outbox::{Command, OutboxBody, OutboxMessage, Position, SetAside},
     verifications::Verification,
-    webhooks::{Disabled, Endpoint, WebhookAttempt},
+    webhooks::{Disabled, Endpoint, Subscription, WebhookAttempt},
 };
 
 pub fn order<F: From<Damage>>(row: &impl Columns<F>) -> Result<Order, F> {
@@ -197,15 +197,56 @@ pub fn command<F: From<Damage>>(row: &impl Columns<F>) -> Result<(EventId, Comma
     Ok((row.id("id", EventId)?, row.json("data")?))
 }
 
-/// A message of the outbox, with a position in one database.
-pub fn message<F: From<Damage>>(row: &impl Columns<F>) -> Result<OutboxMessage, F> {
-    let body = if row.text_if_any("kind")? == Some(COMMAND) {
+/// A message of the outbox, with a position in one database. One that does not read back is no error.
+pub fn message<F: From<Damage> + Display>(row: &impl Columns<F>) -> Result<OutboxMessage, F> {
+    match body(row) {
+        Ok(body) => positioned(row, body),
+        Err(error) => unreadable(row, error),
+    }
+}
+
+/// A message of the outbox that cannot be read for this reason.
+pub fn unreadable<F: From<Damage>>(row: &impl Columns<F>, error: impl Display) -> Result<OutboxMessage, F> {
+    positioned(row, OutboxBody::Unreadable(head(row, Some(error.to_string()))))
+}
+
+/// A message that is set aside, and whether this release can read it.
+pub fn set_aside<F: From<Damage> + Display>(row: &impl Columns<F>) -> SetAside {
+    head(row, body(row).err().map(|error| error.to_string()))
+}
+
+fn positioned<F: From<Damage>>(row: &impl Columns<F>, body: OutboxBody) -> Result<OutboxMessage, F> {
+    let subject = row.id("subject", |id| id.to_string())?;
+    Ok(OutboxMessage { position: Position::only(row.number("position")?), subject, body })
+}
+
+fn body<F: From<Damage>>(row: &impl Columns<F>) -> Result<OutboxBody, F> {
+    if row.text_if_any("kind")? == Some(COMMAND) {
         let (id, command) = command(row)?;
-        OutboxBody::Command { id, command, trace: row.parsed_if_any("trace")? }
-    } else {
-        OutboxBody::Event(event(row)?)
-    };
-    Ok(OutboxMessage { position: Position::only(row.number("position")?), body })
+        return Ok(OutboxBody::Command { id, command, trace: row.parsed_if_any("trace")? });
+    }
+    Ok(OutboxBody::Event(event(row)?))
+}
+
+fn head<F: From<Damage>>(row: &impl Columns<F>, error: Option<String>) -> SetAside {
+    SetAside {
+        id: row.id("id", EventId).map_or_else(|_| "?".to_owned(), |id| id.to_string()),
+        merchant: row.id_if_any("merchant_id", MerchantId).ok().flatten(),
+        order: row.id_if_any("order_id", OrderId).ok().flatten(),
+        kind: row.text("kind").unwrap_or_else(|_| "?".to_owned()),
+        at: row.time_if_any("at").ok().flatten(),
+        error,
+    }
+}
+
+/// A subscription of another form than this release knows is [`Subscription::Unreadable`].
+fn subscription<F: From<Damage>>(row: &impl Columns<F>) -> Result<Subscription, F> {
+    Ok(serde_json::from_str(&row.text("events")?).unwrap_or(Subscription::Unreadable))
+}
+
+/// An endpoint, and the kinds of events it gets.
+pub fn subscriber<F: From<Damage>>(row: &impl Columns<F>) -> Result<(EndpointId, Subscription), F> {
+    Ok((row.id("id", EndpointId)?, subscription(row)?))
 }
 
 pub fn endpoint<F: From<Damage>>(row: &impl Columns<F>) -> Result<Endpoint, F> {
@@ -213,7 +254,7 @@ pub fn endpoint<F: From<Damage>>(row: &impl Columns<F>) -> Result<Endpoint, F> {
         id: row.id("id", EndpointId)?,
         merchant: row.id("merchant_id", MerchantId)?,
         url: row.text("url")?,
-        events: row.json("events")?,
+        events: subscription(row)?,
         secret: row.text("secret")?,
         enabled: row.flag("enabled")?,
         failing_since: row.time_if_any("failing_since")?,
@@ -229,7 +270,7 @@ pub fn endpoint<F: From<Damage>>(row: &impl Columns<F>) -> Result<Endpoint, F> {
 pub fn audited_endpoint<F: From<Damage>>(row: &impl Columns<F>) -> Result<AuditedEndpoint, F> {
     Ok(AuditedEndpoint {
         id: row.id("id", EndpointId)?,
-        events: row.json("events")?,
+        events: subscription(row)?,
         enabled: row.flag("enabled")?,
         since: row.time("since")?,
     })

@@ -105,12 +105,15 @@ pub fn may_be_refunded(order: &Order, captured_minor: Option<i64>) -> bool {
         || (is_called_off(order) && captured_minor.is_some())
 }
 
-/// Sets on each refund the id of the command that requested it.
-pub fn asked_by(refunds: &mut [OrderRefund], commands: &[(EventId, Command)]) {
-    for (id, command) in commands {
+/// Sets on each refund the id of the command that requested it. A command that does not read back is none of these.
+pub fn asked_by<F>(
+    refunds: &mut [OrderRefund],
+    commands: impl IntoIterator<Item = Result<(EventId, Command), F>>,
+) {
+    for (id, command) in commands.into_iter().flatten() {
         let Command::Refund { refund, .. } = command else { continue };
-        if let Some(asked) = refunds.iter_mut().find(|asked| asked.id == *refund) {
-            asked.command = Some(*id);
+        if let Some(asked) = refunds.iter_mut().find(|asked| asked.id == refund) {
+            asked.command = Some(id);
         }
     }
 }

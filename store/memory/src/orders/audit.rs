@@ -8,10 +8,15 @@ use store::{
     audit::{
         Audit, AuditMark, AuditedEndpoint, OrderMoney, OrderRefund, SETTLEMENTS_MAX, Settlement, StockCount,
     },
-    domain::{EventId, MerchantId, OrderId, OrderStatus},
+    domain::{EventId, MerchantId, OrderId},
     error::StoreError,
     outbox::OutboxBody,
-    rules::{Damage, messages::Messages, stock::of_order, transitions::asked_by},
+    rules::{
+        Damage,
+        messages::Messages,
+        stock::of_order,
+        transitions::{asked_by, is_called_off},
+    },
 };
 
 use super::{
@@ -71,6 +76,10 @@ impl Audit for MemoryOrders {
             counts.take(some(limit)).collect()
         };
         self.held.read("stock_counts", count).await
+    }
+
+    async fn open_orders_read_back(&self, _merchant: MerchantId) -> Result<bool, StoreError> {
+        Ok(true)
     }
 
     async fn audited_endpoints(&self, merchant: MerchantId) -> Result<Vec<AuditedEndpoint>, StoreError> {
@@ -144,6 +153,7 @@ fn told_of(body: &OutboxBody) -> Option<(EventId, OrderId)> {
     match body {
         OutboxBody::Event(event) => Some((event.id, event.order?)),
         OutboxBody::Command { id, command, .. } => Some((*id, command.order()?)),
+        OutboxBody::Unreadable(_) => None,
     }
 }
 
@@ -171,17 +181,13 @@ fn money(state: &OrdersState, order: OrderId) -> Option<OrderMoney> {
             command: None,
         })
         .collect();
-    let commands: Vec<_> = state
-        .outbox
-        .iter()
-        .filter_map(|row| match &row.body {
-            OutboxBody::Command { id, command, .. } if command.order() == Some(order) => {
-                Some((*id, command.clone()))
-            }
-            _ => None,
-        })
-        .collect();
-    asked_by(&mut refunds, &commands);
+    let commands = state.outbox.iter().filter_map(|row| match &row.body {
+        OutboxBody::Command { id, command, .. } if command.order() == Some(order) => {
+            Some(Ok::<_, Damage>((*id, command.clone())))
+        }
+        _ => None,
+    });
+    asked_by(&mut refunds, commands);
     let unsent = state.unsent.iter().filter_map(|position| state.row(*position));
     let unsent = unsent.filter(|row| told_of(&row.body).is_some_and(|(_, of)| of == order));
     Some(OrderMoney {
@@ -198,7 +204,7 @@ fn request_missing_refund(
     id: OrderId,
     at: Timestamp,
 ) -> Result<bool, Damage> {
-    let Some(order) = state.find_order(id).filter(|order| order.status == OrderStatus::Cancelled) else {
+    let Some(order) = state.find_order(id).filter(is_called_off) else {
         return Ok(false);
     };
     let Some(captured_minor) = state.orders.get(&id).and_then(OrderRow::captured_minor) else {

@@ -32,6 +32,8 @@ use super::{Direct, Link, Observer, linked::Linked};
 pub struct MemoryOrders {
     held: Linked<OrdersState>,
     ambient: Ambient,
+    /// Messages that this handle cannot read.
+    is_later: fn(&OutboxBody) -> bool,
 }
 
 /// A copy of everything stored, for checks of invariants.
@@ -52,7 +54,21 @@ pub struct Snapshot {
 impl MemoryOrders {
     /// An empty store.
     pub fn new(ambient: Ambient, observer: Arc<dyn Observer>) -> Self {
-        Self { held: Linked::new(STORE, OrdersState::new(observer), Arc::new(Direct)), ambient }
+        let held = Linked::new(STORE, OrdersState::new(observer), Arc::new(Direct));
+        Self { held, ambient, is_later: |_| false }
+    }
+
+    /// The same data as an earlier release sees it, for which these messages of the outbox are unreadable.
+    #[must_use]
+    pub fn before(self, is_later: fn(&OutboxBody) -> bool) -> Self {
+        Self { is_later, ..self }
+    }
+
+    /// With a defect that a simulation must find: a message that is set aside counts as sent.
+    #[must_use]
+    pub fn forgetful(self) -> Self {
+        self.held.touch(|state| state.forgets = true);
+        self
     }
 
     /// With a defect that a simulation must find: a failed refund counts as requested.
@@ -65,7 +81,7 @@ impl MemoryOrders {
     /// The same data over another link.
     #[must_use]
     pub fn through(&self, link: Arc<dyn Link>) -> Self {
-        Self { held: self.held.through(link), ambient: self.ambient.clone() }
+        Self { held: self.held.through(link), ..self.clone() }
     }
 
     /// Number of messages that no relay has marked as sent, read without a call.
@@ -92,6 +108,6 @@ impl MemoryOrders {
 fn event_of(body: &OutboxBody) -> Option<Event> {
     match body {
         OutboxBody::Event(event) => Some(event.clone()),
-        OutboxBody::Command { .. } => None,
+        OutboxBody::Command { .. } | OutboxBody::Unreadable(_) => None,
     }
 }

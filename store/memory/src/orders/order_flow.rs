@@ -129,11 +129,28 @@ impl Orders for MemoryOrders {
             .await
     }
 
-    async fn expire_pending(&self, before: Timestamp, limit: u32, at: Timestamp) -> Result<u64, StoreError> {
+    async fn stale_orders(
+        &self,
+        before: Timestamp,
+        after: Option<OrderId>,
+        limit: u32,
+    ) -> Result<Vec<OrderId>, StoreError> {
+        let list = |state: &OrdersState| {
+            let orders = state.orders.values().map(|row| &row.order);
+            let is_stale = |order: &&Order| {
+                order.status == OrderStatus::Pending
+                    && order.created_at < before
+                    && after.is_none_or(|after| order.id > after)
+            };
+            orders.filter(is_stale).map(|order| order.id).take(some(limit)).collect()
+        };
+        self.held.read("stale_orders", list).await
+    }
+
+    async fn expire_order(&self, id: OrderId, at: Timestamp) -> Result<bool, StoreError> {
         let ambient = self.ambient.clone();
-        let expire =
-            move |state: &mut OrdersState, _| transitions::expire(state, &ambient, before, limit, at);
-        self.held.write("expire_pending", expire).await
+        let expire = move |state: &mut OrdersState, _| transitions::expire(state, &ambient, id, at);
+        self.held.write("expire_order", expire).await
     }
 
     async fn record_dispute(

@@ -7,12 +7,15 @@ use base::{Timestamp, time::later};
 use store::{
     domain::{Event, EventId, MerchantId, OrderId, Page, PageRequest},
     error::StoreError,
-    outbox::{Backlog, Command, Outbox, OutboxBody, OutboxMessage, Position, Submitted},
-    rules::messages::Messages,
+    outbox::{Backlog, Command, Outbox, OutboxBody, OutboxMessage, Position, SET_ASIDE, SetAside, Submitted},
+    rules::messages::{COMMAND, Messages},
 };
 use tokio::sync::watch;
 
-use super::{MemoryOrders, event_of, state::OrdersState};
+use super::{
+    MemoryOrders, event_of,
+    state::{OrdersState, OutboxRow},
+};
 use crate::{page_of, some};
 
 const ORDER_EVENTS_MAX: usize = 1000;
@@ -28,6 +31,7 @@ impl Outbox for MemoryOrders {
             let is = |body: &OutboxBody| match body {
                 OutboxBody::Event(event) => event.id == id,
                 OutboxBody::Command { id: known, .. } => *known == id,
+                OutboxBody::Unreadable(row) => row.id == id.to_string(),
             };
             if state.outbox.iter().any(|row| is(&row.body)) {
                 return Ok(Submitted::Already);
@@ -48,8 +52,18 @@ impl Outbox for MemoryOrders {
         at: Timestamp,
     ) -> Result<Vec<OutboxMessage>, StoreError> {
         let relay = relay.to_owned();
-        let until = later(at, lease);
-        self.held.write("claim", move |state, _| Ok(claim(state, &relay, limit, at, until))).await
+        let (until, is_later) = (later(at, lease), self.is_later);
+        let claim = move |state: &mut OrdersState, _| {
+            let mut messages = claim(state, &relay, limit, at, until);
+            for message in messages.iter_mut().filter(|message| is_later(&message.body)) {
+                if let Some(row) = state.row(message.position.number) {
+                    let error = Some("written by a later release".to_owned());
+                    message.body = OutboxBody::Unreadable(SetAside { error, ..head(row) });
+                }
+            }
+            Ok(messages)
+        };
+        self.held.write("claim", claim).await
     }
 
     async fn mark_sent(&self, positions: &[Position], _at: Timestamp) -> Result<(), StoreError> {
@@ -72,6 +86,26 @@ impl Outbox for MemoryOrders {
         self.held.write("mark_sent", mark).await
     }
 
+    async fn set_aside(&self, positions: &[Position], until: Timestamp) -> Result<(), StoreError> {
+        let positions = positions.to_vec();
+        let set = move |state: &mut OrdersState, _| {
+            for Position { number: position, .. } in positions {
+                if state.forgets {
+                    state.unsent.remove(&position);
+                } else if let Some(row) = state.row_mut(position) {
+                    row.lease = Some((SET_ASIDE.to_owned(), until));
+                }
+            }
+            Ok(())
+        };
+        self.held.write("set_aside", set).await
+    }
+
+    async fn list_set_aside(&self, limit: u32) -> Result<Vec<SetAside>, StoreError> {
+        let list = |state: &OrdersState| aside(state).take(some(limit)).map(head).collect();
+        self.held.read("list_set_aside", list).await
+    }
+
     fn arrivals(&self) -> watch::Receiver<u64> {
         self.held.touch(OrdersState::subscribe)
     }
@@ -79,7 +113,11 @@ impl Outbox for MemoryOrders {
     async fn backlog(&self) -> Result<Backlog, StoreError> {
         let count = |state: &OrdersState| {
             let oldest = state.unsent.first().and_then(|position| state.row(*position));
-            Backlog { messages: state.unsent.len() as u64, oldest_at: oldest.map(|row| row.at) }
+            Backlog {
+                messages: state.unsent.len() as u64,
+                oldest_at: oldest.map(|row| row.at),
+                set_aside: aside(state).count() as u64,
+            }
         };
         self.held.read("backlog", count).await
     }
@@ -127,6 +165,28 @@ impl Outbox for MemoryOrders {
     }
 }
 
+/// Unsent messages that are set aside.
+fn aside(state: &OrdersState) -> impl Iterator<Item = &OutboxRow> {
+    let unsent = state.unsent.iter().filter_map(|position| state.row(*position));
+    unsent.filter(|row| row.lease.as_ref().is_some_and(|(relay, _)| relay == SET_ASIDE))
+}
+
+fn head(row: &OutboxRow) -> SetAside {
+    let (id, order, kind) = match &row.body {
+        OutboxBody::Unreadable(row) => return row.clone(),
+        OutboxBody::Event(event) => (event.id, event.order, event.kind.as_str()),
+        OutboxBody::Command { id, command, .. } => (*id, command.order(), COMMAND),
+    };
+    SetAside {
+        id: id.to_string(),
+        merchant: Some(row.merchant),
+        order,
+        kind: kind.to_owned(),
+        at: Some(row.at),
+        error: None,
+    }
+}
+
 /// A subject is skipped as a whole while another relay holds a lease on any of its messages.
 fn claim(
     state: &mut OrdersState,
@@ -149,7 +209,8 @@ fn claim(
         }
         if let Some(row) = state.row_mut(position).filter(|row| !held.contains(&row.subject)) {
             row.lease = Some((relay.to_owned(), until));
-            taken.push(OutboxMessage { position: Position::only(position), body: row.body.clone() });
+            let (position, subject) = (Position::only(position), row.subject.clone());
+            taken.push(OutboxMessage { position, subject, body: row.body.clone() });
         }
     }
     taken

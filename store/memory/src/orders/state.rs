@@ -54,6 +54,8 @@ pub(super) struct OrdersState {
     pub(super) audit_mark: Option<AuditMark>,
     /// Whether a failed refund counts as requested.
     pub(super) counts_failed_refunds: bool,
+    /// Whether a message that is set aside counts as sent: a defect, see [`super::MemoryOrders::forgetful`].
+    pub(super) forgets: bool,
     arrivals: Vec<watch::Sender<u64>>,
     observer: Arc<dyn Observer>,
 }
@@ -138,6 +140,7 @@ impl OrdersState {
             verifications: BTreeMap::new(),
             audit_mark: None,
             counts_failed_refunds: false,
+            forgets: false,
             arrivals: Vec::new(),
             observer,
         }

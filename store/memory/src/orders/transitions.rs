@@ -16,7 +16,6 @@ use super::{
     refunds,
     state::{OrderRow, OrdersState},
 };
-use crate::some;
 
 pub(super) fn mark_paid(
     state: &mut OrdersState,
@@ -104,21 +103,18 @@ pub(super) fn cancel(
     Ok(Transition::Now(Box::new(order)))
 }
 
-/// See [`store::orders::Orders::expire_pending`].
+/// See [`store::orders::Orders::expire_order`].
 pub(super) fn expire(
     state: &mut OrdersState,
     ambient: &Ambient,
-    before: Timestamp,
-    limit: u32,
+    id: OrderId,
     at: Timestamp,
-) -> Result<u64, Damage> {
-    let orders = state.orders.values().map(|row| &row.order);
-    let stale = orders.filter(|order| order.status == OrderStatus::Pending && order.created_at < before);
-    let stale: Vec<_> = stale.map(|order| order.id).take(some(limit)).collect();
-    for id in &stale {
-        call_off(state, ambient, *id, EXPIRED, at)?;
+) -> Result<bool, Damage> {
+    if state.find_order(id).is_none_or(|order| order.status != OrderStatus::Pending) {
+        return Ok(false);
     }
-    Ok(stale.len() as u64)
+    call_off(state, ambient, id, EXPIRED, at)?;
+    Ok(true)
 }
 
 /// See [`store::orders::Orders::replace_order_token`].

@@ -16,6 +16,7 @@ mod races;
 mod replicas;
 mod shards;
 mod shop;
+mod unreadable;
 mod util;
 mod waking;
 

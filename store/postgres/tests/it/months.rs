@@ -186,7 +186,8 @@ async fn a_month_with_a_refund_that_is_not_recorded_stays() {
     let drop_old = || shop.store.drop_partitions(Family::Orders, at("2024-04-01T00:00:00Z"), Duration::ZERO);
     let kept = drop_old().await.expect("answers");
     assert_eq!((kept.tables.len(), kept.kept[0].1), (0, "a refund in it is not recorded"));
-    let facts = RefundFacts { payment: PaymentId::of_order(order.id), refund, amount_minor: 100 };
+    let facts =
+        RefundFacts { payment: PaymentId::of_order(order.id), refund, amount_minor: 100, failure: None };
     let recorded = shop.store.record_refund(order.id, facts, now).await.expect("answers");
     assert!(matches!(recorded, Transition::Now(_)), "{recorded:?}");
     assert_eq!(drop_old().await.expect("answers").tables.len(), 3);

@@ -76,7 +76,11 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
         "made(moment(39000), 39000), merchant(39000), decode(repeat('00', 32), 'hex'), now()",
     ),
     ("orders::EXPIRE", "timestamptz, bigint", "moment(100), 1000"),
-    ("transitions::STALE", "uuid, timestamptz, bigint", "made(moment(20000), 0), moment(20000), 100"),
+    (
+        "transitions::STALE",
+        "uuid, timestamptz, uuid, bigint",
+        "made(moment(20000), 0), moment(20000), made(moment(10000), 0), 100",
+    ),
     ("transitions::EXPIRE", "uuid, text, timestamptz", "made(moment(39000), 39000), 'expired', now()"),
     ("audit::ALL", "uuid, bigint", "made(moment(20000), 0), 500"),
     ("audit::TOUCHED", "uuid, uuid, bigint", "made(moment(38000), 0), made(moment(39000), 0), 500"),
@@ -85,6 +89,7 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
     ("audit::COMMANDS", "uuid, uuid", "made(moment(39000), 39000), made(moment(38000), 0)"),
     ("audit::STOCK", "uuid, text, bigint", "merchant(8), 'sku-200', 100"),
     ("audit::MEND", "uuid, text, timestamptz", "merchant(1), 'sku-1', now()"),
+    ("audit::OPEN", "uuid, uuid, bigint", "merchant(8), made(moment(20000), 0), 500"),
     ("audit::ENDPOINTS", "uuid", "merchant(8)"),
     (
         "outbox::CLAIM",
@@ -103,7 +108,8 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
     ("outbox::BY_ID", "uuid", "made(moment(39000), 39000)"),
     ("outbox::KNOWN", "uuid", "made(moment(39000), 39000)"),
     ("outbox::ORDER_EVENTS", "uuid, bigint, uuid", "made(moment(19500), 19500), 0, made(moment(19000), 0)"),
-    ("outbox::BACKLOG", "", ""),
+    ("outbox::LIST", "text, bigint", "'set aside', 100"),
+    ("outbox::BACKLOG", "text", "'set aside'"),
     ("emit::WRITE", MESSAGES, MESSAGE),
     (
         "placement::STORE",

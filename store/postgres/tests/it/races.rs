@@ -127,7 +127,7 @@ impl Ledger {
 fn event(message: &OutboxMessage) -> Option<(OrderId, u64)> {
     match &message.body {
         OutboxBody::Event(event) => event.order.map(|order| (order, event.sequence)),
-        OutboxBody::Command { .. } => None,
+        OutboxBody::Command { .. } | OutboxBody::Unreadable(_) => None,
     }
 }
 

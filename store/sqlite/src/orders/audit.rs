@@ -5,9 +5,13 @@ use base::{Timestamp, ids};
 use sqlx::SqliteConnection;
 use store::{
     audit::{Audit, AuditMark, AuditedEndpoint, OrderMoney, SETTLEMENTS_MAX, Settlement, StockCount},
-    domain::{EventId, MerchantId, OrderId, OrderStatus},
+    domain::{EventId, MerchantId, OrderId},
     error::StoreError,
-    rules::{columns::Columns, rows, transitions::asked_by},
+    rules::{
+        columns::Columns,
+        rows,
+        transitions::{asked_by, is_called_off},
+    },
 };
 
 use super::{
@@ -17,6 +21,8 @@ use super::{
     transaction::Unit,
 };
 
+/// Orders read at once.
+const OPEN_PAGE: u32 = 500;
 pub(super) const ALL: &str = "SELECT id FROM orders WHERE id > ?1 ORDER BY id LIMIT ?2";
 pub(super) const TOUCHED: &str = "
     SELECT id, order_id FROM outbox WHERE id > ?1 AND id < ?2 AND order_id IS NOT NULL ORDER BY id LIMIT ?3";
@@ -31,11 +37,11 @@ pub(super) const UNSENT: &str = "
         WHERE order_id = ?1 AND sequence IS NOT NULL AND sent_at IS NULL
         UNION ALL SELECT at FROM outbox INDEXED BY outbox_commands
         WHERE order_id = ?1 AND sequence IS NULL AND sent_at IS NULL)";
-// The index is named because the planner may instead scan all orders. Orders whose lines do not read back are reported
-// separately.
+// The index is named because the planner may instead scan all orders. Lines that do not read back count as nothing.
 pub(super) const STOCK: &str = "
     WITH held AS MATERIALIZED (
-        SELECT o.merchant_id, line.value ->> 'sku' AS sku, sum(line.value ->> 'quantity') AS quantity
+        SELECT o.merchant_id, iif(line.type = 'object', line.value ->> 'sku', NULL) AS sku,
+            sum(iif(line.type = 'object', CAST(line.value ->> 'quantity' AS INTEGER), 0)) AS quantity
         FROM orders AS o INDEXED BY orders_open, json_each(o.lines) AS line
         WHERE o.status IN ('pending', 'paid') AND json_valid(o.lines) GROUP BY 1, 2)
     SELECT p.merchant_id, p.sku, p.on_hand, p.reserved, coalesce(held.quantity, 0) AS held
@@ -48,6 +54,10 @@ const MEND: &str = "
         WHERE o.status IN ('pending', 'paid') AND o.merchant_id = ?1 AND line.value ->> 'sku' = ?2)
     UPDATE products SET reserved = held.quantity, updated_at = ?3 FROM held
     WHERE merchant_id = ?1 AND sku = ?2 AND reserved <> held.quantity AND held.quantity <= on_hand";
+const OPEN: &str = "
+    SELECT * FROM orders
+    WHERE merchant_id = ?1 AND id > ?2 AND status NOT IN ('fulfilled', 'payment_failed', 'cancelled', 'refunded')
+    ORDER BY id LIMIT ?3";
 const ENDPOINTS: &str = "
     SELECT id, events, enabled, coalesce(changed_at, created_at) AS since FROM webhook_endpoints
     WHERE merchant_id = ?1";
@@ -94,6 +104,11 @@ impl Audit for SqliteOrders {
         self.all(sqlx::query(STOCK).bind(merchant).bind(sku).bind(limit), rows::stock_count).await
     }
 
+    async fn open_orders_read_back(&self, merchant: MerchantId) -> Result<bool, StoreError> {
+        let at = self.ambient.now();
+        Ok(self.write(at, move |unit| Box::pin(open_orders_read_back(unit, merchant))).await?)
+    }
+
     async fn audited_endpoints(&self, merchant: MerchantId) -> Result<Vec<AuditedEndpoint>, StoreError> {
         self.all(sqlx::query(ENDPOINTS).bind(merchant.to_string()), rows::audited_endpoint).await
     }
@@ -104,8 +119,16 @@ impl Audit for SqliteOrders {
         sku: &str,
         at: Timestamp,
     ) -> Result<bool, StoreError> {
-        let query = sqlx::query(MEND).bind(merchant.to_string()).bind(sku).bind(at.as_millisecond());
-        Ok(self.run(query).await? > 0)
+        let query =
+            sqlx::query(MEND).bind(merchant.to_string()).bind(sku.to_owned()).bind(at.as_millisecond());
+        let repaired = self.write(at, move |unit| {
+            Box::pin(async move {
+                Ok::<_, SqliteFault>(
+                    open_orders_read_back(unit, merchant).await? && unit.run(query).await? > 0,
+                )
+            })
+        });
+        Ok(repaired.await?)
     }
 
     async fn request_missing_refund(&self, order: OrderId, at: Timestamp) -> Result<bool, StoreError> {
@@ -133,8 +156,7 @@ async fn money(c: &mut SqliteConnection, order: OrderId) -> Result<Option<OrderM
     let mut refunds = refunds.iter().map(rows::order_refund).collect::<Result<Vec<_>, SqliteFault>>()?;
     if !refunds.is_empty() {
         let commands = sqlx::query(COMMANDS).bind(order.to_string()).fetch_all(&mut *c).await?;
-        let commands = commands.iter().map(rows::command).collect::<Result<Vec<_>, SqliteFault>>()?;
-        asked_by(&mut refunds, &commands);
+        asked_by(&mut refunds, commands.iter().map(rows::command::<SqliteFault>));
     }
     let unsent = sqlx::query(UNSENT).bind(order.to_string()).fetch_one(c).await?;
     let (capture, unsent_since) = (rows::capture(&row)?, unsent.time_if_any("at")?);
@@ -142,10 +164,24 @@ async fn money(c: &mut SqliteConnection, order: OrderId) -> Result<Option<OrderM
     Ok(Some(OrderMoney { capture, refunds, unsent_since, settlements }))
 }
 
+/// See [`Audit::open_orders_read_back`].
+async fn open_orders_read_back(unit: &mut Unit<'_>, merchant: MerchantId) -> Result<bool, SqliteFault> {
+    let mut after = String::new();
+    loop {
+        let query = sqlx::query(OPEN).bind(merchant.to_string()).bind(&after).bind(OPEN_PAGE);
+        let rows = unit.rows(query).await?;
+        if rows.iter().any(|row| order_row::order(row).is_err()) {
+            return Ok(false);
+        }
+        let Some(last) = rows.last() else { return Ok(true) };
+        after = last.text("id")?;
+    }
+}
+
 async fn request_missing_refund(unit: &mut Unit<'_>, order: OrderId) -> Result<bool, SqliteFault> {
     let Some(row) = unit.row(order_row::by_id(order)).await? else { return Ok(false) };
     let order = order_row::order(&row)?;
-    let captured = order_row::captured_minor(&row)?.filter(|_| order.status == OrderStatus::Cancelled);
+    let captured = order_row::captured_minor(&row)?.filter(|_| is_called_off(&order));
     let Some(captured_minor) = captured else { return Ok(false) };
     refunds::give_back(unit, &order, captured_minor).await?;
     Ok(!unit.messages.rows.is_empty())

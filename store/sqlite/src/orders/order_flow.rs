@@ -1,7 +1,7 @@
 //! [`Orders`]: the reads, and each write as one unit of work.
 
 use async_trait::async_trait;
-use base::Timestamp;
+use base::{Timestamp, ids};
 use store::{
     domain::{MerchantId, Order, OrderId, OrderStatus, OrderToken, Page, PageRequest, PaymentId, RefundId},
     error::StoreError,
@@ -9,6 +9,7 @@ use store::{
         CaptureFacts, DisputeFacts, IDEMPOTENCY_KEEP, NewOrder, Orders, PlaceOutcome, RefundFacts,
         RefundRequested, Transition,
     },
+    rules::columns::Columns,
 };
 
 use super::{
@@ -127,8 +128,22 @@ impl Orders for SqliteOrders {
         Ok(self.write(at, move |unit| Box::pin(transitions::cancel(unit, merchant, id, reason))).await?)
     }
 
-    async fn expire_pending(&self, before: Timestamp, limit: u32, at: Timestamp) -> Result<u64, StoreError> {
-        Ok(self.write(at, move |unit| Box::pin(transitions::expire(unit, before, limit))).await?)
+    async fn stale_orders(
+        &self,
+        before: Timestamp,
+        after: Option<OrderId>,
+        limit: u32,
+    ) -> Result<Vec<OrderId>, StoreError> {
+        let query = sqlx::query(transitions::STALE)
+            .bind(OrderId(ids::floor(before)).to_string())
+            .bind(before.as_millisecond())
+            .bind(after.map_or_else(String::new, |id| id.to_string()))
+            .bind(limit);
+        self.all(query, |row| row.id("id", OrderId)).await
+    }
+
+    async fn expire_order(&self, id: OrderId, at: Timestamp) -> Result<bool, StoreError> {
+        Ok(self.write(at, move |unit| Box::pin(transitions::expire(unit, id))).await?)
     }
 
     async fn request_refund(

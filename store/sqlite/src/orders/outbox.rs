@@ -7,7 +7,7 @@ use base::{Timestamp, time::later};
 use store::{
     domain::{Event, EventId, MerchantId, OrderId, Page, PageRequest},
     error::StoreError,
-    outbox::{Backlog, Command, Outbox, OutboxMessage, Position, Submitted},
+    outbox::{Backlog, Command, Outbox, OutboxMessage, Position, SET_ASIDE, SetAside, Submitted},
     rules::{columns::Columns, rows},
 };
 use tokio::sync::watch;
@@ -34,6 +34,12 @@ pub(super) const CLAIM: &str = "
 pub(super) const MARK_SENT: &str = "
     UPDATE outbox SET sent_at = ?2, relay = NULL, leased_until = NULL
     WHERE position IN (SELECT value FROM json_each(?1)) AND sent_at IS NULL";
+const SET: &str = "
+    UPDATE outbox SET relay = ?2, leased_until = ?3
+    WHERE position IN (SELECT value FROM json_each(?1)) AND sent_at IS NULL";
+pub(super) const LIST: &str = "
+    SELECT * FROM outbox INDEXED BY outbox_held
+    WHERE sent_at IS NULL AND relay IS NOT NULL AND relay = ?1 ORDER BY position LIMIT ?2";
 // By position, not by id: ids of one millisecond have no order, positions have the order of the commits.
 pub(super) const EVENTS: &str = "
     SELECT * FROM outbox WHERE merchant_id = ?1 AND sequence IS NOT NULL AND position < ?2
@@ -44,7 +50,9 @@ pub(super) const ORDER_EVENTS: &str =
     "SELECT * FROM outbox WHERE order_id = ?1 AND sequence > ?2 ORDER BY sequence LIMIT 1000";
 pub(super) const BACKLOG: &str = "
     SELECT (SELECT count(*) FROM outbox INDEXED BY outbox_unsent WHERE sent_at IS NULL) AS messages,
-        (SELECT at FROM outbox INDEXED BY outbox_unsent WHERE sent_at IS NULL ORDER BY position LIMIT 1) AS oldest_at";
+        (SELECT at FROM outbox INDEXED BY outbox_unsent WHERE sent_at IS NULL ORDER BY position LIMIT 1) AS oldest_at,
+        (SELECT count(*) FROM outbox INDEXED BY outbox_held
+            WHERE sent_at IS NULL AND relay IS NOT NULL AND relay = ?1) AS set_aside";
 
 #[async_trait]
 impl Outbox for SqliteOrders {
@@ -72,11 +80,20 @@ impl Outbox for SqliteOrders {
         if positions.is_empty() {
             return Ok(());
         }
-        let positions = to_json(&positions.iter().map(|position| position.number).collect::<Vec<_>>())?;
-        self.run(sqlx::query(MARK_SENT).bind(positions).bind(at.as_millisecond())).await?;
+        self.run(sqlx::query(MARK_SENT).bind(numbers(positions)?).bind(at.as_millisecond())).await?;
         // Other relays may now claim messages that they skipped because this relay held the subject.
         self.notify();
         Ok(())
+    }
+
+    async fn set_aside(&self, positions: &[Position], until: Timestamp) -> Result<(), StoreError> {
+        let query = sqlx::query(SET).bind(numbers(positions)?).bind(SET_ASIDE).bind(until.as_millisecond());
+        self.run(query).await?;
+        Ok(())
+    }
+
+    async fn list_set_aside(&self, limit: u32) -> Result<Vec<SetAside>, StoreError> {
+        self.all(sqlx::query(LIST).bind(SET_ASIDE).bind(limit), |row| Ok(rows::set_aside(row))).await
     }
 
     fn arrivals(&self) -> watch::Receiver<u64> {
@@ -84,9 +101,13 @@ impl Outbox for SqliteOrders {
     }
 
     async fn backlog(&self) -> Result<Backlog, StoreError> {
-        let row = sqlx::query(BACKLOG).fetch_one(self.database.readers()).await.map_err(SqliteFault::from)?;
-        let (messages, oldest_at) = (row.number("messages")?, row.time_if_any("oldest_at")?);
-        Ok(Backlog { messages, oldest_at })
+        let query = sqlx::query(BACKLOG).bind(SET_ASIDE);
+        let row = query.fetch_one(self.database.readers()).await.map_err(SqliteFault::from)?;
+        Ok(Backlog {
+            messages: row.number("messages")?,
+            oldest_at: row.time_if_any("oldest_at")?,
+            set_aside: row.number("set_aside")?,
+        })
     }
 
     async fn events(
@@ -114,6 +135,10 @@ impl Outbox for SqliteOrders {
         let after = i64::try_from(after).unwrap_or(i64::MAX);
         self.all(sqlx::query(ORDER_EVENTS).bind(order.to_string()).bind(after), rows::event).await
     }
+}
+
+fn numbers(positions: &[Position]) -> Result<String, SqliteFault> {
+    to_json(&positions.iter().map(|position| position.number).collect::<Vec<_>>())
 }
 
 /// Stores a command unless its id is known. Reading first is safe: units run one after another.

@@ -1,7 +1,7 @@
 //! Order state transitions: each is an UPDATE guarded by the expected state; only when no row matches is the order
 //! read, to tell why.
 
-use base::{Timestamp, ids, sqlite::Query};
+use base::sqlite::Query;
 use sqlx::sqlite::SqliteRow;
 use store::{
     domain::{MerchantId, Order, OrderId, OrderStatus, PaymentId, ShipmentId},
@@ -10,7 +10,6 @@ use store::{
 };
 
 use super::{fault::SqliteFault, order_row, refunds, stock, transaction::Unit};
-use crate::row::get;
 
 const PAY: &str = "
     UPDATE orders SET status = 'paid', payment_id = ?2, provider_reference = ?3, captured_minor = ?4,
@@ -32,11 +31,12 @@ const CANCEL: &str = "
     UPDATE orders SET status = 'cancelled', status_reason = ?3,
         event_sequence = event_sequence + 1, updated_at = ?4
     WHERE merchant_id = ?1 AND id = ?2 AND status IN ('pending', 'paid') RETURNING *";
-/// Pending orders placed before ?2, oldest first. The redundant conditions on status and id select a range of the
-/// partial index `orders_open`.
+/// Pending orders above ?3 placed before ?2, oldest first. The redundant conditions on status and id select a range of
+/// the partial index `orders_open`.
 pub(super) const STALE: &str = "
-    SELECT id FROM orders WHERE status = 'pending' AND status IN ('pending', 'paid') AND id < ?1 AND created_at < ?2
-    ORDER BY id LIMIT ?3";
+    SELECT id FROM orders
+    WHERE status = 'pending' AND status IN ('pending', 'paid') AND id > ?3 AND id < ?1 AND created_at < ?2
+    ORDER BY id LIMIT ?4";
 const EXPIRE: &str = "
     UPDATE orders SET status = 'cancelled', status_reason = ?2, event_sequence = event_sequence + 1, updated_at = ?3
     WHERE id = ?1 AND status = 'pending' RETURNING *";
@@ -122,19 +122,12 @@ pub(super) async fn cancel(
     Ok(Transition::Now(Box::new(called_off(unit, &row).await?)))
 }
 
-/// See [`store::orders::Orders::expire_pending`].
-pub(super) async fn expire(unit: &mut Unit<'_>, before: Timestamp, limit: u32) -> Result<u64, SqliteFault> {
-    let floor = OrderId(ids::floor(before)).to_string();
-    let stale = sqlx::query(STALE).bind(floor).bind(before.as_millisecond()).bind(limit);
-    let mut expired = 0;
-    for row in unit.rows(stale).await? {
-        let query = sqlx::query(EXPIRE).bind(get::<&str>(&row, "id")?).bind(EXPIRED).bind(unit.at_ms());
-        if let Some(row) = unit.row(query).await? {
-            called_off(unit, &row).await?;
-            expired += 1;
-        }
-    }
-    Ok(expired)
+/// See [`store::orders::Orders::expire_order`].
+pub(super) async fn expire(unit: &mut Unit<'_>, id: OrderId) -> Result<bool, SqliteFault> {
+    let query = sqlx::query(EXPIRE).bind(id.to_string()).bind(EXPIRED).bind(unit.at_ms());
+    let Some(row) = unit.row(query).await? else { return Ok(false) };
+    called_off(unit, &row).await?;
+    Ok(true)
 }
 
 /// The effects of a cancellation: releases the stock, refunds a captured amount and adds the events.

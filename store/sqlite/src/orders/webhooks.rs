@@ -124,9 +124,10 @@ impl Webhooks for SqliteOrders {
         kind: EventKind,
     ) -> Result<Vec<EndpointId>, StoreError> {
         // At most 50 rows. `includes` decides which of them subscribe to the kind, so that the rule exists only once.
-        let query = sqlx::query("SELECT * FROM webhook_endpoints WHERE merchant_id = ?1 AND enabled = 1");
-        let endpoints = self.all(query.bind(merchant.to_string()), rows::endpoint).await?;
-        Ok(endpoints.iter().filter(|e| e.events.includes(kind)).map(|e| e.id).collect())
+        let query =
+            sqlx::query("SELECT id, events FROM webhook_endpoints WHERE merchant_id = ?1 AND enabled = 1");
+        let endpoints = self.all(query.bind(merchant.to_string()), rows::subscriber).await?;
+        Ok(endpoints.into_iter().filter(|(_, events)| events.includes(kind)).map(|(id, _)| id).collect())
     }
 
     async fn record_attempt(&self, attempt: WebhookAttempt) -> Result<(), StoreError> {

@@ -22,6 +22,11 @@ fn a_missing_epoch_check_is_caught() {
 }
 
 #[test]
+fn skipping_what_an_earlier_release_cannot_read_is_caught() {
+    is_caught(Mutation::SkipUnreadable, &["I1", "I2", "I4", "I5"]);
+}
+
+#[test]
 fn a_retry_without_the_key_is_caught() {
     is_caught(Mutation::FreshKeys, &["I2"]);
 }

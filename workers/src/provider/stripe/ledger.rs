@@ -1,8 +1,8 @@
 //! Ledger of Stripe: its captured intents and their refunds.
 //!
-//! Stripe lists intents newest first, by the time of their creation. So the ledger is read in windows of time, each from
-//! the end of the one before to the grace before now, by Stripe's own clock: a window is paged down, and its end is the
-//! next position. A position is `UNTIL` or, inside of a window, `FROM UNTIL INTENT`, in seconds.
+//! Stripe lists intents newest first, by the time of their creation. So the ledger is read in windows of time, each
+//! from the end of the one before to the grace before now, by Stripe's own clock: a window is paged down, and its
+//! end is the next position. A position is `UNTIL` or, inside of a window, `FROM UNTIL INTENT`, in seconds.
 //!
 //! An intent that was created before a window ended and captured after it, as a bank debit is, is not seen again; its
 //! order is, as long as its payment has no decision. Left out are intents refunded in full, which hold no money, and

@@ -3,7 +3,7 @@
 //! | status | meaning here |
 //! |---|---|
 //! | `succeeded` | captured |
-//! | `canceled` | declined: with the code of the last error, `authentication_required` if we cancelled it, else `payment_canceled` |
+//! | `canceled` | declined: code of the last error; else `authentication_required` if ours, `payment_canceled` if not |
 //! | `processing` | a bank debit on its way: [`ProviderError::Pending`] |
 //! | `requires_payment_method`, `requires_confirmation` with an error | the card was declined: cancelled |
 //! | the same without an error | not confirmed, or the bank is being asked: no outcome, and left alone |

@@ -3,7 +3,7 @@
 use jobs::{Envelope, Job, JobId, engine::EngineError, envelope::EnqueueOptions};
 use store::{
     domain::{EndpointId, Event, EventKind},
-    outbox::{OutboxBody, OutboxMessage, Position},
+    outbox::OutboxBody,
 };
 
 use super::Check;
@@ -16,8 +16,7 @@ impl Check<'_> {
         event: &Event,
         endpoint: Option<EndpointId>,
     ) -> Result<Option<Envelope>, EngineError> {
-        let message = OutboxMessage { position: Position::only(0), body: OutboxBody::Event(event.clone()) };
-        let jobs = expand(&message, endpoint.as_slice(), self.window.ambient)?;
+        let jobs = expand(&OutboxBody::Event(event.clone()), endpoint.as_slice(), self.window.ambient)?;
         Ok(jobs.into_iter().find(|job| job.kind == J::KIND))
     }
 

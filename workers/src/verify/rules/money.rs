@@ -7,6 +7,7 @@ use jobs::{Job, engine::EngineError};
 use store::{
     audit::OrderRefund,
     domain::{EventKind, OrderStatus, PaymentId, Refund, RefundId, RefundState},
+    rules::transitions::is_called_off,
 };
 
 use super::Check;
@@ -110,7 +111,7 @@ impl Check<'_> {
             self.findings.push(Finding::manual(order.id, Code::RefundSumDiffers, found, people));
         }
         let kept = asked.is_some_and(|asked| asked < captured.min(order.total_minor));
-        if order.status == OrderStatus::Cancelled && kept {
+        if is_called_off(order) && kept {
             let found = format!("captured {captured}, refunds requested {asked:?}");
             let repair = Repair::RequestMissingRefund(order.id);
             self.findings.push(Finding::of(order.id, Code::MoneyKept, found, repair));

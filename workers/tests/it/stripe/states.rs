@@ -1,5 +1,5 @@
-//! Charges at a stand-in with Stripe's states and a clock of its own: no outcome is concluded from an intent that is not
-//! final, no charge is looked for by a clock, and late money goes back.
+//! Charges at a stand-in with Stripe's states and a clock of its own: no outcome is concluded from an intent that is
+//! not final, no charge is looked for by a clock, and late money goes back.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,10 +1,11 @@
 //! Whole installation in a temporary folder.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use base::{Ambient, TraceContext};
 use jobs::{Job, JobContext, JobError, JobId, engine::JobSignal};
 use secrecy::SecretString;
+use sqlx::{AssertSqlSafe, ConnectOptions, Executor, sqlite::SqliteConnectOptions};
 use store::{
     OrderStore, PaymentStore,
     catalog::{InventoryPut, ProductData},
@@ -223,6 +224,26 @@ impl TestMerchant {
         }
     }
 
+    /// Changes a database file without any check.
+    pub(crate) async fn plant(&self, file: &str, sql: &str) {
+        let path = self.folder.path().join(file);
+        let options = SqliteConnectOptions::from_str(path.to_str().expect("UTF-8")).expect("a path");
+        let mut file =
+            options.foreign_keys(false).busy_timeout(Duration::from_secs(5)).connect().await.expect("opens");
+        file.execute("PRAGMA ignore_check_constraints = ON").await.expect("sets");
+        let triggers: Vec<String> = sqlx::query_scalar(
+            "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND name LIKE '%_no_%'",
+        )
+        .fetch_all(&mut file)
+        .await
+        .expect("reads");
+        for trigger in triggers {
+            file.execute(AssertSqlSafe(format!("DROP TRIGGER {trigger}"))).await.expect("drops");
+        }
+        let done = file.execute(AssertSqlSafe(sql.to_owned())).await.expect("plants");
+        assert!(done.rows_affected() > 0, "nothing planted by: {sql}");
+    }
+
     /// Requests a refund of this amount, or of the rest.
     pub(crate) async fn ask_refund(&self, order: OrderId, amount_minor: Option<i64>) -> RefundId {
         let (refund, at) = (RefundId::fresh(&self.ambient), self.ambient.now());
@@ -244,7 +265,7 @@ impl TestMerchant {
         let messages = self.drain_outbox().await;
         let command = |message: OutboxMessage| match message.body {
             OutboxBody::Command { command, .. } => Some(command),
-            OutboxBody::Event(_) => None,
+            OutboxBody::Event(_) | OutboxBody::Unreadable(_) => None,
         };
         messages.into_iter().filter_map(command).collect()
     }

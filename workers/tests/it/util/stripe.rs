@@ -1,5 +1,5 @@
-//! Stand-in for Stripe with the states that its documentation names: intents that are confirmed in a second call and held
-//! while a bank is asked, answers with status 500 that are kept under their key, refunds, a clock of its own.
+//! Stand-in for Stripe with the states that its documentation names: intents that are confirmed in a second call and
+//! held while a bank is asked, answers with status 500 that are kept under their key, refunds, a clock of its own.
 //!
 //! The payment method tells what becomes of a confirmation:
 //!
@@ -34,10 +34,10 @@ use tokio::sync::watch;
 #[derive(Clone)]
 pub(crate) struct StripeServer {
     pub(crate) url: String,
-    shared: Arc<Shared>,
+    shared: Arc<Stripe>,
 }
 
-struct Shared {
+struct Stripe {
     ambient: Ambient,
     skew_seconds: i64,
     records: Mutex<Records>,
@@ -64,7 +64,7 @@ impl StripeServer {
     pub(crate) async fn start(ambient: Ambient, skew_seconds: i64) -> Self {
         drop(rustls::crypto::ring::default_provider().install_default());
         let records = Records { shown: "requires_confirmation", ..Records::default() };
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(Stripe {
             ambient,
             skew_seconds,
             records: Mutex::new(records),
@@ -129,7 +129,7 @@ impl StripeServer {
     }
 }
 
-impl Shared {
+impl Stripe {
     fn records(&self) -> MutexGuard<'_, Records> {
         self.records.lock().expect("whole")
     }
@@ -184,7 +184,7 @@ fn form(body: &str) -> HashMap<String, String> {
     url::form_urlencoded::parse(body.as_bytes()).into_owned().collect()
 }
 
-async fn create(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: String) -> Response {
+async fn create(State(shared): State<Arc<Stripe>>, headers: HeaderMap, body: String) -> Response {
     let (form, created) = (form(&body), shared.now().as_second());
     shared.answer("create".to_owned(), &headers, |records| {
         assert!(!form.contains_key("confirm"), "created and confirmed at once: {body}");
@@ -203,7 +203,7 @@ async fn create(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Str
     })
 }
 
-async fn read(State(shared): State<Arc<Shared>>, Path(id): Path<String>, headers: HeaderMap) -> Response {
+async fn read(State(shared): State<Arc<Stripe>>, Path(id): Path<String>, headers: HeaderMap) -> Response {
     shared.answer(format!("read {id}"), &headers, |records| {
         let (held, shown) = (records.locked.contains(&id), records.shown);
         let Some(mut intent) = records.intent(&id).cloned() else { return missing("intent") };
@@ -214,7 +214,7 @@ async fn read(State(shared): State<Arc<Shared>>, Path(id): Path<String>, headers
     })
 }
 
-async fn confirm(State(shared): State<Arc<Shared>>, Path(id): Path<String>, headers: HeaderMap) -> Response {
+async fn confirm(State(shared): State<Arc<Stripe>>, Path(id): Path<String>, headers: HeaderMap) -> Response {
     let held = {
         let mut records = shared.records();
         let held = !records.locked.contains(&id)
@@ -269,7 +269,7 @@ async fn confirm(State(shared): State<Arc<Shared>>, Path(id): Path<String>, head
 }
 
 async fn cancel(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<Stripe>>,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: String,
@@ -308,14 +308,14 @@ fn page(all: &[Value], asked: &HashMap<String, String>) -> Reply {
 }
 
 async fn list(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<Stripe>>,
     Query(asked): Query<HashMap<String, String>>,
     headers: HeaderMap,
 ) -> Response {
     shared.answer("list".to_owned(), &headers, |records| page(&records.intents, &asked))
 }
 
-async fn refund(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: String) -> Response {
+async fn refund(State(shared): State<Arc<Stripe>>, headers: HeaderMap, body: String) -> Response {
     let (form, created) = (form(&body), shared.now().as_second());
     shared.answer("refund".to_owned(), &headers, |records| {
         let charge = &form["payment_intent"];
@@ -337,7 +337,7 @@ async fn refund(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Str
 }
 
 async fn refunds(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<Stripe>>,
     Query(asked): Query<HashMap<String, String>>,
     headers: HeaderMap,
 ) -> Response {

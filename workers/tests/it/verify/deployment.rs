@@ -1,6 +1,6 @@
 //! Deployment under audit: a shop with a queue that is worked off by hand, and an auditor.
 
-use std::{str::FromStr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use jobs::{
     Admin, Consume, Envelope, Job,
@@ -8,7 +8,6 @@ use jobs::{
     records::{AttemptOutcome, AttemptRecord, RecordStore},
     sqlite::SqliteEngine,
 };
-use sqlx::{AssertSqlSafe, ConnectOptions, Executor, sqlite::SqliteConnectOptions};
 use store::{
     domain::{Order, OrderId},
     outbox::OutboxBody,
@@ -81,9 +80,9 @@ impl AuditDeployment {
                     OutboxBody::Event(event) => {
                         self.shop.orders.subscribers(event.merchant, event.kind).await.expect("reads")
                     }
-                    OutboxBody::Command { .. } => Vec::new(),
+                    OutboxBody::Command { .. } | OutboxBody::Unreadable(_) => Vec::new(),
                 };
-                jobs.extend(expand(&message, &endpoints, &self.shop.ambient).expect("expands"));
+                jobs.extend(expand(&message.body, &endpoints, &self.shop.ambient).expect("expands"));
             }
             for held in
                 self.engine.list(&JobFilter { limit: 1000, ..JobFilter::default() }).await.expect("lists")
@@ -136,24 +135,8 @@ impl AuditDeployment {
         charge["id"].as_str().expect("an id").to_owned()
     }
 
-    /// Changes a database file without any check.
     pub(super) async fn plant(&self, file: &str, sql: &str) {
-        let path = self.shop.folder.path().join(file);
-        let options = SqliteConnectOptions::from_str(path.to_str().expect("UTF-8")).expect("a path");
-        let mut file =
-            options.foreign_keys(false).busy_timeout(Duration::from_secs(5)).connect().await.expect("opens");
-        file.execute("PRAGMA ignore_check_constraints = ON").await.expect("sets");
-        let triggers: Vec<String> = sqlx::query_scalar(
-            "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND name LIKE '%_no_%'",
-        )
-        .fetch_all(&mut file)
-        .await
-        .expect("reads");
-        for trigger in triggers {
-            file.execute(AssertSqlSafe(format!("DROP TRIGGER {trigger}"))).await.expect("drops");
-        }
-        let done = file.execute(AssertSqlSafe(sql.to_owned())).await.expect("plants");
-        assert!(done.rows_affected() > 0, "nothing planted by: {sql}");
+        self.shop.plant(file, sql).await;
     }
 
     pub(super) async fn audit(&self, scope: Scope, repair: bool) -> (Summary, Vec<Violation>) {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use base::time::later;
 use futures::future::join_all;
 use store::{
     domain::{EventKind, OrderStatus},
@@ -65,4 +66,24 @@ async fn a_process_that_only_reads_finds_what_came_after_a_migration() {
 async fn a_process_that_only_reads_does_not_take_a_left_over_copy_for_the_record() {
     needs_postgres!();
     reads_follow_a_migration(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn left_over_copies_of_pending_orders_are_not_listed_to_expire() {
+    needs_postgres!();
+    let scene = Scene::open().await;
+    let (store, shop) = (&scene.shop.store, &scene.shop);
+    for n in 0..3 {
+        shop.place(&format!("k{n}"), &["mug"]).await;
+    }
+    worth::drain(shop).await;
+    let keeping = scene.mover_with("b", |options| MoveOptions { keep_source: true, ..options });
+    keeping.run(&|_| {}).await.expect("moves");
+    let before = later(shop.ambient.now(), Duration::from_mins(1));
+    let stale = store.stale_orders(before, None, 100).await.expect("lists");
+    assert_eq!(stale.len(), 3);
+    for id in stale {
+        assert!(store.expire_order(id, shop.ambient.now()).await.expect("answers"));
+    }
+    assert_eq!(store.stale_orders(before, None, 100).await.expect("lists"), []);
 }

@@ -117,7 +117,7 @@ fn capture(order: &Order) -> CaptureFacts {
 fn kinds(messages: &[OutboxMessage]) -> Vec<Option<(EventKind, u64)>> {
     let kind = |message: &OutboxMessage| match &message.body {
         OutboxBody::Event(event) => Some((event.kind, event.sequence)),
-        OutboxBody::Command { .. } => None,
+        OutboxBody::Command { .. } | OutboxBody::Unreadable(_) => None,
     };
     messages.iter().map(kind).collect()
 }

@@ -39,7 +39,7 @@ async fn lists_of_orders_scan_an_index_in_its_order() {
 
 #[tokio::test]
 async fn expiry_and_audits_scan_open_orders_or_a_key() {
-    let stale = "SEARCH orders USING COVERING INDEX orders_open (status=? AND id<?)";
+    let stale = "SEARCH orders USING COVERING INDEX orders_open (status=? AND id>? AND id<?)";
     assert_eq!(steps(transitions::STALE).await, [stale.replace("COVERING ", "")]);
     let all = "SEARCH orders USING COVERING INDEX sqlite_autoindex_orders_2 (id>?)";
     assert_eq!(steps(audit::ALL).await, [all]);
@@ -69,7 +69,10 @@ async fn the_relays_statements_scan_unsent_messages_only() {
     assert_eq!(steps(outbox::CLAIM).await, claim);
     let mark_sent = "SEARCH outbox USING INTEGER PRIMARY KEY (rowid=?)";
     assert_eq!(steps(outbox::MARK_SENT).await, [mark_sent]);
-    assert_eq!(steps(outbox::BACKLOG).await, ["SCAN outbox USING INDEX outbox_unsent"]);
+    let held = "SCAN outbox USING INDEX outbox_held";
+    let unsent = "SCAN outbox USING INDEX outbox_unsent";
+    assert_eq!(steps(outbox::BACKLOG).await, [held, unsent]);
+    assert_eq!(steps(outbox::LIST).await, [held, "USE TEMP B-TREE FOR ORDER BY"]);
 }
 
 #[tokio::test]

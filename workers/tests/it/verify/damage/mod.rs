@@ -1,6 +1,7 @@
 //! Damage of each kind, planted by SQL without the stores, one kind a test.
 
 mod refunds;
+mod unreadable;
 
 use store::domain::{OrderId, OrderStatus, PaymentId};
 use workers::{
