@@ -17,6 +17,7 @@ mod proxied;
 mod rabbitmq;
 mod redis;
 mod relational;
+mod settle;
 mod shards;
 mod source_rules;
 mod stripe;

@@ -18,7 +18,7 @@ use crate::util::{
 const NOW: [&str; 2] = ["--grace", "0s"];
 
 /// Writes past the store into a file that a server has open.
-async fn plant(file: &Path, sql: &str) {
+pub(super) async fn plant(file: &Path, sql: &str) {
     let options = SqliteConnectOptions::from_str(file.to_str().expect("UTF-8")).expect("a path");
     let mut file = options.busy_timeout(Duration::from_secs(5)).connect().await.expect("opens");
     let done = file.execute(AssertSqlSafe(sql.to_owned())).await.expect("plants");
@@ -69,32 +69,6 @@ async fn beside_a_running_server_it_finds_reports_and_repairs() {
     assert!(dev.stop().await.success());
     let (status, _, _) = verify(data.path(), &[], &NOW).await;
     assert_eq!(status, Some(0), "and without a server");
-}
-
-#[tokio::test]
-async fn what_was_put_right_by_hand_is_settled_with_a_note() {
-    let data = tempfile::tempdir().expect("a folder");
-    let dev = Dev::start(data.path()).await;
-    let merchant = dev.merchant();
-    let id = merchant.accepted("first", "pm_card_visa").await;
-    merchant.ended(&id).await;
-    repaired(async || verify(data.path(), &[], &FULL).await).await;
-    plant(&data.path().join("orders.db"), "UPDATE orders SET refunded_minor = 1").await;
-    let (status, violations, _) = verify(data.path(), &[], &FULL).await;
-    assert_eq!((status, &violations[0]["code"]), (Some(1), &"refund_sum_differs".into()));
-    let settle = |note| ["control", "settle", &id, "--note", note].map(str::to_owned);
-    let (ok, _, told) = run(data.path(), &settle(" ").each_ref().map(String::as_str)).await;
-    assert!(!ok && told.contains("1 to 500 characters"), "{told}");
-    let settle = settle("a difference of one cent, paid back by bank transfer");
-    let settle = settle.each_ref().map(String::as_str);
-    let settled = run_json(data.path(), &settle).await;
-    assert_eq!((&settled["order"], &settled["result"]), (&id.as_str().into(), &"settled".into()));
-    assert_eq!(settled["violations"].as_array().map(Vec::len), Some(1), "{settled}");
-    let (status, violations, summary) = verify(data.path(), &[], &FULL).await;
-    assert_eq!((status, violations.len()), (Some(0), 0), "{summary}");
-    let (ok, told, _) = run(data.path(), &settle).await;
-    assert!(!ok && told.contains("nothing wrong"), "{told}");
-    assert!(dev.stop().await.success());
 }
 
 #[tokio::test]
