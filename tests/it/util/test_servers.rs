@@ -179,7 +179,8 @@ pub(crate) struct TestMerchant {
     pub(crate) key: String,
     pub(crate) client: Client,
     pub(crate) receiver: Receiver,
-    /// Mail domain of only this shop's customers: a UUID with its dashes, whose digits are never taken for a card number.
+    /// Mail domain of this shop's customers only: a UUID with its dashes, as digits of one are never taken for a card
+    /// number.
     pub(crate) domain: String,
 }
 
