@@ -77,6 +77,8 @@ async fn past_events_come_first_and_live_ones_follow() {
     // A client that reconnects continues where it was.
     let mut resumed = Frames::open(shop.get(&path).header("last-event-id", "1")).await;
     assert_eq!(resumed.next().await.expect("an event").id, "2");
+    let mut from_start = Frames::open(shop.get(&path).header("last-event-id", "nonsense")).await;
+    assert_eq!(from_start.next().await.expect("an event").id, "1");
 }
 
 #[tokio::test]

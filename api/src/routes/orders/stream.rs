@@ -46,7 +46,8 @@ const RETRY_SECONDS: u64 = 10;
     get, path = "/v1/orders/{id}/events", tag = "orders",
     params(
         ("id" = String, Path, description = "`ord_…`"),
-        ("Last-Event-ID" = Option<u64>, Header, description = "Only events with a higher sequence"),
+        ("Last-Event-ID" = Option<String>, Header,
+            description = "A sequence: only later events are sent. Any other text counts as none"),
     ),
     responses(
         (status = 200, description = "Server-sent events: `id` is the sequence, `event` the kind, `data` an Event",
