@@ -72,8 +72,14 @@ impl Job for ApplyProviderReport {
         {
             return self.refund_late_capture(ctx, &payment, reference, &report.refunds).await;
         }
-        if let Some(outcome) = report.outcome {
-            self.settle(ctx, &payment, outcome).await?;
+        // A decline of another charge than the recorded one decides nothing: that one may be captured at this moment.
+        let is_other = env.provider.creates_first()
+            && payment.decision.is_none()
+            && payment.charge.as_ref() != Some(&self.reference);
+        match report.outcome {
+            Some(ChargeOutcome::Declined { .. }) if is_other => {}
+            Some(outcome) => self.settle(ctx, &payment, outcome).await?,
+            None => {}
         }
         // One that waits for another does not hold up the rest.
         let mut waits = Ok(());
