@@ -7,7 +7,7 @@
 //! 2. each refund is reserved, ended and recorded under its id. A refund made by hand at the provider gets an id
 //!    derived from the provider's.
 //!
-//! Money captured for a payment that ended as declined is refunded at once: the order has ended, and nobody else would
+//! Money captured for a payment that ended as declined is refunded at once: the order has ended, and no other job would
 //! give it back.
 //!
 //! Any other contradiction to a record needs manual action: it raises an alarm, once per report, and the record stays.
@@ -67,19 +67,22 @@ impl Job for ApplyProviderReport {
             self.alarm("charge does not match its order");
             return Err(JobError::cancel("another_charge"));
         }
-        if let (Some(Decision::Declined { .. }), Some(ChargeOutcome::Captured { reference })) =
-            (&payment.decision, &report.outcome)
-        {
-            return self.refund_late_capture(ctx, &payment, reference, &report.refunds).await;
-        }
-        // A decline of another charge than the recorded one decides nothing: that one may be captured at this moment.
-        let is_other = env.provider.creates_first()
-            && payment.decision.is_none()
-            && payment.charge.as_ref() != Some(&self.reference);
-        match report.outcome {
-            Some(ChargeOutcome::Declined { .. }) if is_other => {}
-            Some(outcome) => self.settle(ctx, &payment, outcome).await?,
-            None => {}
+        match (&payment.decision, report.outcome) {
+            (Some(Decision::Declined { .. }), Some(ChargeOutcome::Captured { reference })) => {
+                return self.refund_late_capture(ctx, &payment, &reference, &report.refunds).await;
+            }
+            (
+                Some(Decision::Captured { provider_reference }),
+                Some(ChargeOutcome::Captured { reference }),
+            ) if *provider_reference != reference => {
+                self.alarm("capture contradicts the recorded decision");
+                return Err(JobError::cancel("captured_twice_or_after_its_end"));
+            }
+            // Another charge than the recorded one decides nothing: that one may be captured at this moment.
+            (None, Some(ChargeOutcome::Declined { .. }))
+                if env.provider.creates_first() && payment.charge.as_ref() != Some(&self.reference) => {}
+            (_, Some(outcome)) => charge_payment::learn(ctx, self.order, &payment, outcome).await?,
+            (_, None) => {}
         }
         // One that waits for another does not hold up the rest.
         let mut waits = Ok(());
@@ -91,21 +94,6 @@ impl Job for ApplyProviderReport {
 }
 
 impl ApplyProviderReport {
-    async fn settle(
-        &self,
-        ctx: &JobContext<Env>,
-        payment: &Payment,
-        outcome: ChargeOutcome,
-    ) -> Result<(), JobError> {
-        if let (Some(decision), ChargeOutcome::Captured { reference }) = (&payment.decision, &outcome)
-            && !matches!(decision, Decision::Captured { provider_reference } if provider_reference == reference)
-        {
-            self.alarm("capture contradicts the recorded decision");
-            return Err(JobError::cancel("captured_twice_or_after_its_end"));
-        }
-        charge_payment::learn(ctx, self.order, payment, outcome).await
-    }
-
     /// Refunds what is left of the charge, under an id derived from it: repeating that moves no more money. The payment
     /// has no capture that could hold the refund; the provider keeps the record.
     async fn refund_late_capture(
