@@ -1,22 +1,14 @@
 //! The command `orderworks control settle` on the real process.
 
 use crate::{
-    util::{
-        Dev,
-        audit::{FULL, right as repaired},
-        run, run_json, verify,
-    },
-    verify::plant,
+    util::{audit::FULL, run, run_json, verify},
+    verify::{one_right_order, plant},
 };
 
 #[tokio::test]
 async fn what_was_put_right_by_hand_is_settled_with_a_note() {
     let data = tempfile::tempdir().expect("a folder");
-    let dev = Dev::start(data.path()).await;
-    let merchant = dev.merchant();
-    let id = merchant.accepted("first", "pm_card_visa").await;
-    merchant.ended(&id).await;
-    repaired(async || verify(data.path(), &[], &FULL).await).await;
+    let (dev, id) = one_right_order(data.path()).await;
     plant(&data.path().join("orders.db"), "UPDATE orders SET refunded_minor = 1").await;
     let (status, violations, _) = verify(data.path(), &[], &FULL).await;
     assert_eq!((status, &violations[0]["code"]), (Some(1), &"refund_sum_differs".into()));

@@ -25,14 +25,20 @@ pub(super) async fn plant(file: &Path, sql: &str) {
     assert!(done.rows_affected() > 0, "nothing planted by: {sql}");
 }
 
-#[tokio::test]
-async fn beside_a_running_server_it_finds_reports_and_repairs() {
-    let data = tempfile::tempdir().expect("a folder");
-    let dev = Dev::start(data.path()).await;
+/// A server over this folder with one order, which is fulfilled and with which nothing is wrong; and the order's id.
+pub(super) async fn one_right_order(folder: &Path) -> (Dev, String) {
+    let dev = Dev::start(folder).await;
     let merchant = dev.merchant();
     let id = merchant.accepted("first", "pm_card_visa").await;
     merchant.ended(&id).await;
-    repaired(async || verify(data.path(), &[], &FULL).await).await;
+    repaired(async || verify(folder, &[], &FULL).await).await;
+    (dev, id)
+}
+
+#[tokio::test]
+async fn beside_a_running_server_it_finds_reports_and_repairs() {
+    let data = tempfile::tempdir().expect("a folder");
+    let (dev, id) = one_right_order(data.path()).await;
     let (status, violations, summary) = verify(data.path(), &[], &FULL).await;
     assert_eq!((status, violations.len()), (Some(0), 0), "{summary}");
     let counted = (&summary["orders"], &summary["payments"], &summary["ledger"], &summary["products"]);
