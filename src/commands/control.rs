@@ -20,7 +20,7 @@ pub(super) async fn run(what: Control, config: &Config, as_json: bool) -> anyhow
     let what = match what {
         Control::Jobs(what) => what,
         Control::MoveMerchant(args) => return move_merchant::run(args, config, as_json).await,
-        Control::Settle { order, note } => return settle::run((order, note), config, as_json).await,
+        Control::Settle { order, note } => return settle::run(order, note, config, as_json).await,
     };
     let jobs = Jobs::open(&config.engines).await?;
     let (found, said, answer) = act(what, jobs.queue.as_ref()).await?;

@@ -13,7 +13,8 @@ use crate::{config::Config, output};
 
 /// Exit status 1 if there was nothing to settle.
 pub(super) async fn run(
-    (order, note): (OrderId, String),
+    order: OrderId,
+    note: String,
     config: &Config,
     as_json: bool,
 ) -> anyhow::Result<ExitCode> {
