@@ -66,7 +66,7 @@ pub(super) const STOCK: &str = "
     FROM page AS p LEFT JOIN held ON held.merchant_id = p.merchant_id AND held.sku = p.sku COLLATE \"C\"
     ORDER BY p.merchant_id, p.sku";
 const LOCK: &str = "SELECT sku FROM products WHERE merchant_id = $1 AND sku = $2 FOR NO KEY UPDATE";
-pub(super) const MEND: &str = "
+pub(super) const SET_RESERVED: &str = "
     UPDATE products AS p SET reserved = held.quantity, updated_at = $3
     FROM (SELECT coalesce(sum((line ->> 'quantity')::bigint), 0)::bigint AS quantity
         FROM orders AS o CROSS JOIN LATERAL json_array_elements(o.lines) AS line
@@ -181,7 +181,7 @@ impl Audit for PostgresOrders {
                 if !open_orders_read_back(unit, *merchant).await? {
                     return Ok(false);
                 }
-                let query = sqlx::query(MEND).bind(merchant.0).bind(*sku).bind(Moment(*at));
+                let query = sqlx::query(SET_RESERVED).bind(merchant.0).bind(*sku).bind(Moment(*at));
                 Ok(unit.run(query).await? > 0)
             })
         });

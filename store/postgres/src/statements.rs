@@ -21,7 +21,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("audit::REFUNDS", audit::REFUNDS),
     ("audit::COMMANDS", audit::COMMANDS),
     ("audit::STOCK", audit::STOCK),
-    ("audit::MEND", audit::MEND),
+    ("audit::SET_RESERVED", audit::SET_RESERVED),
     ("audit::OPEN", audit::OPEN),
     ("audit::ENDPOINTS", audit::ENDPOINTS),
     ("outbox::CLAIM", outbox::CLAIM),

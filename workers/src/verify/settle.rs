@@ -21,8 +21,8 @@ impl Verify {
     /// Settles the present violations of an order. Those that an outstanding job will resolve are not among them.
     pub async fn settle(&self, order: OrderId, note: String) -> Result<Settled, VerifyError> {
         let plan = Plan { scope: Scope::Full, grace: Duration::ZERO, repair: false };
-        let mut nobody = Nobody;
-        let violations = match self.audit(plan, &mut nobody).examine(order).await? {
+        let mut unwatched = Unwatched;
+        let violations = match self.audit(plan, &mut unwatched).examine(order).await? {
             Examined::Wrong(findings) => findings.into_iter().map(|finding| finding.violation),
             Examined::Missing => return Ok(Settled::NotStored),
             Examined::Young | Examined::Right | Examined::Open => return Ok(Settled::NothingWrong),
@@ -39,9 +39,9 @@ impl Verify {
     }
 }
 
-struct Nobody;
+struct Unwatched;
 
-impl Watch for Nobody {
+impl Watch for Unwatched {
     fn violation(&mut self, _violation: &Violation) {}
 
     fn progress(&mut self, _orders: u64, _part: Option<f64>) {}

@@ -88,7 +88,7 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
     ("audit::REFUNDS", "uuid", "made(moment(39000), 39000)"),
     ("audit::COMMANDS", "uuid, uuid", "made(moment(39000), 39000), made(moment(38000), 0)"),
     ("audit::STOCK", "uuid, text, bigint", "merchant(8), 'sku-200', 100"),
-    ("audit::MEND", "uuid, text, timestamptz", "merchant(1), 'sku-1', now()"),
+    ("audit::SET_RESERVED", "uuid, text, timestamptz", "merchant(1), 'sku-1', now()"),
     ("audit::OPEN", "uuid, uuid, bigint", "merchant(8), made(moment(20000), 0), 500"),
     ("audit::ENDPOINTS", "uuid", "merchant(8)"),
     (

@@ -47,7 +47,7 @@ pub(super) const STOCK: &str = "
     SELECT p.merchant_id, p.sku, p.on_hand, p.reserved, coalesce(held.quantity, 0) AS held
     FROM products AS p LEFT JOIN held ON held.merchant_id = p.merchant_id AND held.sku = p.sku
     WHERE (p.merchant_id, p.sku) > (?1, ?2) ORDER BY p.merchant_id, p.sku LIMIT ?3";
-const MEND: &str = "
+const SET_RESERVED: &str = "
     WITH held AS MATERIALIZED (
         SELECT coalesce(sum(line.value ->> 'quantity'), 0) AS quantity
         FROM orders AS o INDEXED BY orders_open, json_each(o.lines) AS line
@@ -119,8 +119,10 @@ impl Audit for SqliteOrders {
         sku: &str,
         at: Timestamp,
     ) -> Result<bool, StoreError> {
-        let query =
-            sqlx::query(MEND).bind(merchant.to_string()).bind(sku.to_owned()).bind(at.as_millisecond());
+        let query = sqlx::query(SET_RESERVED)
+            .bind(merchant.to_string())
+            .bind(sku.to_owned())
+            .bind(at.as_millisecond());
         let repaired = self.write(at, move |unit| {
             Box::pin(async move {
                 Ok::<_, SqliteFault>(
