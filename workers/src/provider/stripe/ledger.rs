@@ -25,6 +25,7 @@ use super::{
 };
 use crate::provider::{
     EntryKind, Ledger, LedgerEntry, LedgerPage, ProviderError, RefundOutcome, RefundReport, capture_key,
+    refund_key,
 };
 
 /// A window of creation times, and the intent after which to read on.
@@ -121,7 +122,7 @@ fn refund_of(charge: &LedgerEntry, refund: RefundReport) -> LedgerEntry {
     LedgerEntry {
         id: refund.reference,
         movement: EntryKind::Refund,
-        idempotency_key: refund.refund.map(|id| id.to_string()).unwrap_or_default(),
+        idempotency_key: refund.refund.map(refund_key).unwrap_or_default(),
         amount_minor: refund.amount_minor,
         ..charge.clone()
     }
