@@ -25,8 +25,9 @@ pub const API_VERSION: &str = "2025-09-30.clover";
 /// Largest page that Stripe returns.
 const PAGE: u32 = 100;
 
+/// The Stripe provider; clones share the connections.
 #[derive(Clone)]
-pub(super) struct Client {
+pub struct StripeProvider {
     http: reqwest::Client,
     config: StripeConfig,
     ambient: Ambient,
@@ -47,8 +48,9 @@ pub(super) struct List<T> {
     pub(super) has_more: bool,
 }
 
-impl Client {
-    pub(super) fn new(config: StripeConfig, ambient: Ambient) -> Result<Self, ClientError> {
+impl StripeProvider {
+    /// Sets up the client; connects only when used.
+    pub fn new(config: StripeConfig, ambient: Ambient) -> Result<Self, ClientError> {
         Ok(Self { http: wire::client(config.timeout)?, config, ambient, ahead: Arc::default() })
     }
 
@@ -74,7 +76,7 @@ impl Client {
     }
 
     /// A page of a list, after the entry with this id.
-    pub(super) async fn page<T: DeserializeOwned>(
+    pub(super) async fn list<T: DeserializeOwned>(
         &self,
         path: &str,
         query: Form,
