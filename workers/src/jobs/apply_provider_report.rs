@@ -23,7 +23,7 @@ use store::{
 
 use super::{
     PROVIDER_ATTEMPTS_MAX, PROVIDER_BACKOFF, charge_payment, not_found, provider_failure,
-    refund_payment::RefundPayment, unless_paused,
+    refund_payment::RefundPayment, same_provider, unless_paused,
 };
 use crate::{
     env::Env,
@@ -54,15 +54,15 @@ impl Job for ApplyProviderReport {
     async fn run(&self, ctx: &JobContext<Env>) -> Result<(), JobError> {
         let env = &ctx.env;
         unless_paused(env)?;
-        let report = env.provider.report(&self.reference).await.map_err(provider_failure)?;
-        let Some(report) = report else { return Err(JobError::cancel("charge_not_found")) };
         let Some(payment) = env.payments.payment(PaymentId::of_order(self.order)).await? else {
             return Err(not_found(ctx, "payment"));
         };
+        same_provider(env, &payment)?;
+        let report = env.provider.report(&self.reference).await.map_err(provider_failure)?;
+        let Some(report) = report else { return Err(JobError::cancel("charge_not_found")) };
         let agrees = report.order == Some(self.order)
             && report.amount_minor == payment.amount_minor
-            && report.currency == payment.currency
-            && payment.provider == env.provider.name();
+            && report.currency == payment.currency;
         if !agrees {
             self.alarm("charge does not match its order");
             return Err(JobError::cancel("another_charge"));

@@ -10,7 +10,7 @@ use store::{
     payments::{Begun, ChargeRecorded, NewPayment},
 };
 use workers::{
-    jobs::ChargePayment,
+    jobs::{ApplyProviderReport, ChargePayment},
     provider::{
         CaptureRequest, ChargeOutcome, ChargeQuery, Created, PaymentProvider, ProviderError, RefundOutcome,
         RefundRequest,
@@ -70,6 +70,9 @@ async fn a_payment_at_another_provider_waits_and_nothing_is_called() {
     counter.shop.payments.begin_attempt(id, "w", counter.shop.ambient.now()).await.expect("begins");
     counter.cancel(order.id).await;
     let waits = counter.charge(order.id).await.expect_err("nor is its charge looked for here");
+    assert!(matches!(waits, JobError::Snooze(_)), "{waits:?}");
+    let report = ApplyProviderReport { order: order.id, reference: "pi_1".to_owned() };
+    let waits = report.run(&context(counter.env(Duration::from_secs(5)))).await.expect_err("nor here");
     assert!(matches!(waits, JobError::Snooze(_)), "{waits:?}");
     assert!(counter.stripe.calls().is_empty());
 }
