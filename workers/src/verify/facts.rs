@@ -17,6 +17,8 @@ pub(super) struct Facts {
     pub(super) order: Order,
     pub(super) money: OrderMoney,
     pub(super) payment: Option<Payment>,
+    /// Whether the payment is at another provider than the one whose ledger is read.
+    pub(super) elsewhere: bool,
     /// `None` where the provider's ledger cannot be read.
     pub(super) ledger: Option<Vec<LedgerEntry>>,
     pub(super) mails: Vec<MailRecord>,

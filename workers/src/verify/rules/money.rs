@@ -28,7 +28,9 @@ impl Check<'_> {
         self.refunds()?;
         if let Some(ledger) = &self.facts.ledger {
             self.charges(ledger)?;
-            self.ledger_refunds(ledger)?;
+            if !self.facts.elsewhere {
+                self.ledger_refunds(ledger)?;
+            }
         }
         Ok(())
     }
@@ -180,7 +182,7 @@ impl Check<'_> {
 
     fn charges(&mut self, ledger: &[LedgerEntry]) -> Result<(), EngineError> {
         let (facts, window) = (self.facts, self.window);
-        let (order, payment) = (&facts.order, facts.payment.as_ref());
+        let (order, payment) = (&facts.order, facts.payment.as_ref().filter(|_| !facts.elsewhere));
         let charges = || ledger.iter().filter(|entry| entry.movement == EntryKind::Charge);
         let ours = payment.and_then(captured_as);
         if let (Some(ours), Some(payment)) = (ours, payment) {

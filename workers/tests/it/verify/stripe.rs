@@ -3,14 +3,18 @@
 use std::{sync::Arc, time::Duration};
 
 use base::{Ambient, ambient::ManualClock};
+use jobs::Job;
 use serde_json::json;
 use store::domain::{OrderId, OrderStatus, PaymentId};
-use workers::verify::{Code, Scope};
+use workers::{
+    jobs::ChargePayment,
+    verify::{Code, Scope},
+};
 
 use super::deployment::{AuditDeployment, codes};
 use crate::{
     stripe::client_of,
-    util::{StripeServer, TestMerchant},
+    util::{StripeServer, TestMerchant, context},
 };
 
 struct Audited {
@@ -97,6 +101,22 @@ async fn a_capture_that_stripe_does_not_have_is_found() {
     audited.stripe.change("pi_1", "status", "requires_payment_method".into());
     audited.pass_time();
     assert_eq!(audited.town.codes().await, [Code::LedgerCaptureMissing]);
+}
+
+#[tokio::test]
+async fn a_payment_of_an_earlier_provider_is_not_looked_for_and_a_second_charge_of_its_order_is_found() {
+    let audited = Audited::open(0).await;
+    let town = &audited.town;
+    let order = town.shop.place("pm_card_visa").await.id;
+    ChargePayment { order }.run(&context(town.shop.env())).await.expect("charges at the sandbox");
+    town.work().await;
+    assert_eq!(town.shop.status(order).await, OrderStatus::Fulfilled);
+    audited.pass_time();
+    assert_eq!(town.codes().await, []);
+    audited.charge_for(order);
+    audited.pass_time();
+    assert_eq!(town.codes().await, [Code::LedgerCaptureUnexpected]);
+    town.leaves_to_people().await;
 }
 
 #[tokio::test]
