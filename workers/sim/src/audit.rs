@@ -86,7 +86,6 @@ fn money(world: &Deployment, order: &Order, captured_minor: Option<i64>, ledger:
     }
 }
 
-/// Sequences without gaps.
 fn sequence(world: &Deployment, order: &Order, events: &[Event]) {
     let of_order = events.iter().filter(|event| event.order == Some(order.id));
     let told: Vec<u64> = of_order.map(|event| event.sequence).collect();

@@ -11,7 +11,6 @@ use std::{
     time::Duration,
 };
 
-/// Kinds of faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum InjectedFault {
     /// A store never gets the request.
@@ -105,7 +104,6 @@ impl Chance {
         Some(self.some_time(life))
     }
 
-    /// Ends all faults.
     pub(crate) fn calm_down(&self) {
         self.calm.store(true, Ordering::Relaxed);
     }
@@ -114,12 +112,10 @@ impl Chance {
         self.calm.load(Ordering::Relaxed)
     }
 
-    /// A number below `bound`.
     pub(crate) fn below(&self, bound: u64) -> u64 {
         self.draw(|rng| rng.u64(0..bound.max(1)))
     }
 
-    /// True once in `times` times.
     pub(crate) fn one_in(&self, times: u64) -> bool {
         self.below(times) == 0
     }

@@ -29,7 +29,6 @@ const REPEAT_MAX: Duration = Duration::from_secs(1);
 /// Most requests for the refund of an order that is not paid yet.
 const REFUND_TRIES: u32 = 6;
 
-/// A merchant and its products.
 #[derive(Clone)]
 pub(crate) struct Merchant {
     id: MerchantId,
@@ -183,7 +182,6 @@ async fn change_mind(world: Arc<Deployment>, endpoint: Steady) {
     }
 }
 
-/// A client of the API.
 struct Client {
     world: Arc<Deployment>,
     orders: Arc<dyn OrderStore>,

@@ -27,7 +27,6 @@ const SKEW_MAX: Duration = Duration::from_secs(2);
 const WEBHOOK_SLOTS: usize = 16;
 const SENDER: &str = "Shop <orders@shop.example>";
 
-/// All parts of a run.
 pub(crate) struct Deployment {
     pub(crate) chance: Arc<Chance>,
     pub(crate) trace: Arc<Trace>,
@@ -109,7 +108,6 @@ impl Deployment {
         Ambient::seeded(Arc::new(SimClock { began: self.began, skew }), self.chance.fork())
     }
 
-    /// The order store as a process sees it.
     pub(crate) fn orders_of(&self, process: &str) -> Arc<dyn OrderStore> {
         Arc::new(self.orders.through(self.link(process)))
     }

@@ -44,7 +44,6 @@ pub struct Options {
 pub struct Report {
     pub seed: u64,
     pub mutation: Option<Mutation>,
-    /// The first violation, if any.
     pub violation: Option<Violation>,
     /// Steps, one a line; empty unless requested.
     pub trace: Vec<String>,

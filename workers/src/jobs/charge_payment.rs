@@ -47,7 +47,6 @@ const FENCED_OFF: &str = "fenced_off_by_a_newer_attempt";
 /// run that has not read it may still call: the job's timeout with a wide margin.
 const CALL_STRAY_MAX: Duration = Duration::from_mins(3);
 
-/// Captures an order's total.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChargePayment {
     pub order: OrderId,

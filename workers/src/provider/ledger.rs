@@ -40,9 +40,7 @@ pub struct LedgerPage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EntryKind {
-    /// Money to the merchant.
     Charge,
-    /// Money back to the customer.
     Refund,
 }
 

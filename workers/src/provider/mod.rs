@@ -91,7 +91,6 @@ pub struct CaptureRequest {
     pub charge: Option<String>,
 }
 
-/// Result of [`PaymentProvider::create`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Created {
     /// Created under the provider's id. It must be recorded before it is captured.
@@ -121,7 +120,6 @@ pub struct RefundRequest {
     pub order: OrderId,
 }
 
-/// Final outcome of a charge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChargeOutcome {
     /// The money is captured, under the provider's id of the charge.
@@ -145,7 +143,6 @@ pub struct ChargeReport {
     pub order: Option<OrderId>,
     /// Requested amount in minor units.
     pub amount_minor: i64,
-    /// Currency of all amounts.
     pub currency: Currency,
     /// `None` while the charge is in progress.
     pub outcome: Option<ChargeOutcome>,

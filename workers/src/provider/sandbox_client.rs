@@ -22,7 +22,6 @@ use super::{
     wire::{self, ClientError, decode},
 };
 
-/// Most ledger entries per request.
 const LEDGER_PAGE_MAX: u32 = 100;
 
 #[derive(Debug, Clone)]

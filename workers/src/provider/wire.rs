@@ -36,14 +36,12 @@ pub(super) async fn send(request: RequestBuilder) -> Result<Response, ProviderEr
     request.send().await.map_err(|error| classify(&error))
 }
 
-/// Status and whole body of an answer.
 pub(super) async fn read(response: Response) -> Result<(StatusCode, Vec<u8>), ProviderError> {
     let status = response.status();
     let (body, whole) = read_bounded(response, RESPONSE_BYTES_MAX).await.map_err(|error| classify(&error))?;
     if whole { Ok((status, body)) } else { Err(ProviderError::Protocol { detail: "answer_too_large" }) }
 }
 
-/// Parses an answer as JSON of this shape.
 pub(super) fn decode<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ProviderError> {
     serde_json::from_slice(body).map_err(|_| ProviderError::Protocol { detail: "undecodable_answer" })
 }

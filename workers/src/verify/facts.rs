@@ -12,7 +12,6 @@ use crate::provider::LedgerEntry;
 /// Most attempts in one listing; beyond it a missing one must be looked up by itself.
 pub(super) const ATTEMPTS_LISTED_MAX: usize = 1000;
 
-/// The records of one order.
 pub(super) struct Facts {
     pub(super) order: Order,
     pub(super) money: OrderMoney,

@@ -42,7 +42,6 @@ pub use error::VerifyError;
 pub use finding::{Code, Invariant, Repair, Violation};
 pub use settle::Settled;
 
-/// The stores that an audit compares.
 pub struct Verify {
     /// Orders, stock, mails, events, webhook attempts.
     pub orders: Arc<dyn OrderStore>,
@@ -74,13 +73,11 @@ pub enum Scope {
     Full,
 }
 
-/// Settings of one run.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
     pub scope: Scope,
     /// Orders that changed less than this ago are in progress.
     pub grace: Duration,
-    /// Whether to make the safe repairs.
     pub repair: bool,
 }
 
@@ -95,7 +92,6 @@ pub trait Watch: Send + Sync {
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Orders checked.
     pub orders: u64,
     /// Of them, orders in progress or with a job still to come.
     pub open: u64,
@@ -103,7 +99,6 @@ pub struct Summary {
     pub payments: u64,
     /// Ledger entries whose order was looked up; `None` where the ledger cannot be listed.
     pub ledger: Option<u64>,
-    /// Products checked.
     pub products: u64,
     pub violations: BTreeMap<Code, u64>,
     pub repaired: u64,
@@ -121,7 +116,6 @@ impl Summary {
     }
 }
 
-/// One run of an audit.
 struct Audit<'a> {
     of: &'a Verify,
     plan: Plan,
@@ -135,7 +129,6 @@ struct Audit<'a> {
     summary: Summary,
 }
 
-/// Result of checking an order.
 enum Examined {
     Missing,
     /// Changed within the grace; its newest outbox message gets it checked again.

@@ -2,7 +2,6 @@
 
 use base::{Ambient, Timestamp};
 
-/// Time bounds of a check.
 pub(super) struct AuditWindow<'a> {
     /// Changes after this are still in progress.
     pub(super) before: Timestamp,

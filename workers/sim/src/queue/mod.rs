@@ -87,7 +87,6 @@ impl SimQueue {
         Self(Arc::new(SimQueueInner { chance, trace, watch, ambient, acks_first, state, work }))
     }
 
-    /// Whether no job is held, in any state.
     pub(crate) fn is_empty(&self) -> bool {
         let state = self.lock();
         state.copies.is_empty() && state.acked.is_empty()
@@ -99,7 +98,6 @@ impl SimQueue {
         state.copies.values().map(|held| format!("{} {}", held.envelope.id, held.envelope.kind)).collect()
     }
 
-    /// Published events, in order.
     pub(crate) fn published_events(&self) -> Vec<Event> {
         self.lock().announced.clone()
     }

@@ -71,7 +71,6 @@ pub enum CallOutcome {
     Neither,
 }
 
-/// State of a breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// All calls are let through.
@@ -117,7 +116,6 @@ pub struct Call {
 }
 
 impl Breaker {
-    /// A closed breaker.
     pub fn new(provider: &'static str, config: BreakerConfig, ambient: Ambient) -> Self {
         let (standing, gate) = (watch::Sender::new(Standing::Closed), watch::Sender::new(true));
         let state = Mutex::new(BreakerState::default());

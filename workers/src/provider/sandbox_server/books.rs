@@ -45,10 +45,8 @@ macro_rules! page {
 pub struct Summary {
     /// Always `ledger_summary`.
     pub object: String,
-    /// Number of captured charges.
     pub charges: i64,
     pub refunds: i64,
-    /// Number of orders with a charge.
     pub orders_charged: i64,
     /// Number of orders with more than one charge; anything but 0 is a defect of the caller.
     pub orders_charged_more_than_once: i64,

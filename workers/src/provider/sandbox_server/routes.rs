@@ -131,7 +131,6 @@ async fn refund(
 struct LedgerQuery {
     limit: Option<u32>,
     after: Option<String>,
-    /// Entries of this order only.
     order: Option<String>,
     /// Entries of this charge only; overrides `order`.
     charge: Option<String>,

@@ -66,12 +66,10 @@ pub(super) struct Metadata {
 }
 
 impl Intent {
-    /// The order in the metadata.
     pub(super) fn order(&self) -> Option<OrderId> {
         self.metadata.as_ref()?.order_id.as_deref()?.parse().ok()
     }
 
-    /// The payment in the metadata.
     pub(super) fn payment(&self) -> Option<PaymentId> {
         self.metadata.as_ref()?.payment_id.as_deref()?.parse().ok()
     }
@@ -119,7 +117,6 @@ impl Intent {
     }
 }
 
-/// What an intent's status means.
 pub(super) enum Standing {
     Final(ChargeOutcome),
     /// It holds no money, unless a call under way brings it.

@@ -12,7 +12,6 @@ use jobs::engine::EngineError;
 
 use super::{facts::Facts, finding::Finding, window::AuditWindow};
 
-/// A check of one order.
 struct Check<'a> {
     facts: &'a Facts,
     window: &'a AuditWindow<'a>,
