@@ -170,13 +170,13 @@ impl SimProvider {
                 return Err(ProviderError::Unavailable { retry_after: None });
             }
             "pm_card_chargeDeclined" => ChargeOutcome::Declined { code: "card_declined".to_owned() },
-            _ if self.creates_first => ChargeOutcome::Captured { reference: key.clone() },
-            _ => ChargeOutcome::Captured { reference: format!("ch_{}", books.ledger.len() + 1) },
+            _ if self.creates_first => ChargeOutcome::Captured { provider_reference: key.clone() },
+            _ => ChargeOutcome::Captured { provider_reference: format!("ch_{}", books.ledger.len() + 1) },
         };
         books.charges.insert(key.clone(), outcome.clone());
-        if let ChargeOutcome::Captured { reference } = &outcome {
+        if let ChargeOutcome::Captured { provider_reference } = &outcome {
             let (order, amount_minor) = (request.order, request.amount_minor);
-            let (key, reference) = (key.clone(), reference.clone());
+            let (key, reference) = (key.clone(), provider_reference.clone());
             books.ledger.push(Entry { kind: EntryKind::Charge, key, reference, order, amount_minor });
         }
         let times = books.times_taken(request.order);

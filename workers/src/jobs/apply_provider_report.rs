@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     env::Env,
-    provider::{ChargeOutcome, RefundOutcome, RefundReport, RefundRequest, refund_by_hand, refund_key},
+    provider::{RefundOutcome, RefundReport, RefundRequest, refund_by_hand, refund_key},
     queues::PAYMENTS,
 };
 
@@ -67,10 +67,10 @@ impl Job for ApplyProviderReport {
             self.alarm("charge does not match its order");
             return Err(JobError::cancel("another_charge"));
         }
-        if let (Some(Decision::Declined { .. }), Some(ChargeOutcome::Captured { reference })) =
+        if let (Some(Decision::Declined { .. }), Some(Decision::Captured { provider_reference })) =
             (&payment.decision, &report.outcome)
         {
-            return self.refund_late_capture(ctx, &payment, reference, &report.refunds).await;
+            return self.refund_late_capture(ctx, &payment, provider_reference, &report.refunds).await;
         }
         if let Some(outcome) = report.outcome {
             self.settle(ctx, &payment, outcome).await?;
@@ -89,10 +89,10 @@ impl ApplyProviderReport {
         &self,
         ctx: &JobContext<Env>,
         payment: &Payment,
-        outcome: ChargeOutcome,
+        outcome: Decision,
     ) -> Result<(), JobError> {
-        if let (Some(decision), ChargeOutcome::Captured { reference }) = (&payment.decision, &outcome)
-            && !matches!(decision, Decision::Captured { provider_reference } if provider_reference == reference)
+        if let (Some(decision), Decision::Captured { .. }) = (&payment.decision, &outcome)
+            && *decision != outcome
         {
             self.alarm("capture contradicts the recorded decision");
             return Err(JobError::cancel("captured_twice_or_after_its_end"));

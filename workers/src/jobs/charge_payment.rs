@@ -220,12 +220,8 @@ async fn record(
     order: OrderId,
     payment: &Payment,
     epoch: u64,
-    outcome: ChargeOutcome,
+    decision: Decision,
 ) -> Result<(), JobError> {
-    let decision = match outcome {
-        ChargeOutcome::Captured { reference } => Decision::Captured { provider_reference: reference },
-        ChargeOutcome::Declined { code } => Decision::Declined { code },
-    };
     match ctx.env.payments.record_decision(payment.id, epoch, decision.clone(), ctx.ambient.now()).await? {
         Decided::Recorded => apply(ctx, order, payment, decision).await,
         Decided::Already(earlier) => apply(ctx, order, payment, earlier).await,

@@ -25,6 +25,8 @@ use store::domain::{Currency, OrderId, PaymentId, RefundId};
 
 pub use error::ProviderError;
 pub use ledger::{EntryKind, Ledger, LedgerEntry, LedgerPage};
+/// The final outcome of a charge is what its payment records as decision.
+pub use store::domain::Decision as ChargeOutcome;
 pub use wire::ClientError;
 
 #[async_trait]
@@ -118,14 +120,6 @@ pub struct RefundRequest {
     pub currency: Currency,
     /// Kept by the provider as metadata, for audits.
     pub order: OrderId,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ChargeOutcome {
-    /// The money is captured, under the provider's id of the charge.
-    Captured { reference: String },
-    /// The charge is declined for good under this key, with a stable code such as `card_declined`.
-    Declined { code: String },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

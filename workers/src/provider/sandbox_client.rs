@@ -170,7 +170,7 @@ impl PaymentProvider for SandboxProvider {
             order: charge.order,
             amount_minor: charge.amount_minor,
             currency: charge.currency,
-            outcome: Some(ChargeOutcome::Captured { reference: charge.id }),
+            outcome: Some(ChargeOutcome::Captured { provider_reference: charge.id }),
             refunds: refunds.collect(),
         }))
     }
@@ -240,7 +240,7 @@ struct Charge {
 impl Charge {
     fn outcome(self) -> Result<ChargeOutcome, ProviderError> {
         match (self.status.as_str(), self.decline_code) {
-            ("captured", _) => Ok(ChargeOutcome::Captured { reference: self.id }),
+            ("captured", _) => Ok(ChargeOutcome::Captured { provider_reference: self.id }),
             ("declined", Some(code)) => Ok(ChargeOutcome::Declined { code }),
             _ => Err(ProviderError::Protocol { detail: "unknown_status" }),
         }

@@ -101,7 +101,9 @@ impl Intent {
         let error = self.last_payment_error.as_deref().map(StripeError::decline);
         let declined = |code: &str| error.clone().unwrap_or_else(|| code.to_owned());
         match (self.status.as_str(), &error) {
-            ("succeeded", _) => Standing::Final(ChargeOutcome::Captured { reference: self.id.clone() }),
+            ("succeeded", _) => {
+                Standing::Final(ChargeOutcome::Captured { provider_reference: self.id.clone() })
+            }
             ("canceled", _) => {
                 let ours = self.cancellation_reason.as_deref() == Some(OUR_REASON);
                 let code = declined(if ours { "authentication_required" } else { "payment_canceled" });

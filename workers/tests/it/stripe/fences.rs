@@ -119,7 +119,7 @@ impl PaymentProvider for Late {
     }
 
     async fn find(&self, _charge: &ChargeQuery) -> Result<Option<ChargeOutcome>, ProviderError> {
-        Ok(Some(ChargeOutcome::Captured { reference: "pi_1".to_owned() }))
+        Ok(Some(ChargeOutcome::Captured { provider_reference: "pi_1".to_owned() }))
     }
 
     async fn refund(&self, _request: &RefundRequest) -> Result<RefundOutcome, ProviderError> {
