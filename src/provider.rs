@@ -6,9 +6,9 @@ use anyhow::Context;
 use base::Ambient;
 use secrecy::ExposeSecret;
 use workers::provider::{
-    PaymentProvider,
+    ClientConfig, PaymentProvider,
     guard::{GuardConfig, Guarded},
-    stripe::{StripeConfig, StripeProvider},
+    stripe::StripeProvider,
 };
 
 use crate::{
@@ -54,10 +54,10 @@ fn client(
 /// Only workers and audits need the key, so only they require it.
 fn stripe(payments: &Payments, ambient: &Ambient) -> anyhow::Result<StripeProvider> {
     let key = Some(&payments.stripe_key).filter(|key| !key.expose_secret().is_empty());
-    let secret_key = key.context("payments.stripe_key must be set when payments.provider is \"stripe\"")?;
-    let config = StripeConfig {
+    let key = key.context("payments.stripe_key must be set when payments.provider is \"stripe\"")?;
+    let config = ClientConfig {
         url: payments.stripe_url.clone().context("payments.stripe_url must be set")?,
-        secret_key: secret_key.clone(),
+        key: key.clone(),
         timeout: payments.timeout,
     };
     Ok(StripeProvider::new(config, ambient.clone())?)

@@ -27,7 +27,7 @@ pub use error::ProviderError;
 pub use ledger::{EntryKind, Ledger, LedgerEntry, LedgerPage};
 /// The final outcome of a charge is what its payment records as decision.
 pub use store::domain::Decision as ChargeOutcome;
-pub use wire::ClientError;
+pub use wire::{ClientConfig, ClientError};
 
 #[async_trait]
 pub trait PaymentProvider: Send + Sync + 'static {

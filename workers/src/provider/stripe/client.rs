@@ -6,16 +6,15 @@ use std::sync::{
 };
 
 use base::{Ambient, Timestamp};
-use http::header::CONTENT_TYPE;
+use http::{Method, header::CONTENT_TYPE};
 use reqwest::RequestBuilder;
-use secrecy::ExposeSecret;
 use serde::{Deserialize, de::DeserializeOwned};
 use webhooks::http_client::{date, retry_after};
 
-use super::{config::StripeConfig, error, form::Form, objects::StripeError};
+use super::{error, form::Form, objects::StripeError};
 use crate::provider::{
-    ClientError, ProviderError,
-    wire::{self, decode},
+    ClientConfig, ClientError, ProviderError,
+    wire::{self, HttpClient, decode},
 };
 
 /// The version of Stripe's API that this code is written against; sent with each call, so that the account's own
@@ -28,8 +27,7 @@ const PAGE: u32 = 100;
 /// The Stripe provider; clones share the connections.
 #[derive(Clone)]
 pub struct StripeProvider {
-    http: reqwest::Client,
-    config: StripeConfig,
+    http: HttpClient,
     ambient: Ambient,
     /// Milliseconds that Stripe's clock is ahead of ours, by its last answer.
     ahead: Arc<AtomicI64>,
@@ -50,8 +48,8 @@ pub(super) struct List<T> {
 
 impl StripeProvider {
     /// Sets up the client; connects only when used.
-    pub fn new(config: StripeConfig, ambient: Ambient) -> Result<Self, ClientError> {
-        Ok(Self { http: wire::client(config.timeout)?, config, ambient, ahead: Arc::default() })
+    pub fn new(config: ClientConfig, ambient: Ambient) -> Result<Self, ClientError> {
+        Ok(Self { http: HttpClient::new(config)?, ambient, ahead: Arc::default() })
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -69,10 +67,7 @@ impl StripeProvider {
         path: &str,
         query: Form,
     ) -> Result<Answer<T>, ProviderError> {
-        let mut url = self.config.url.clone();
-        url.set_path(path);
-        url.set_query(Some(&query.text()).filter(|text| !text.is_empty()).map(String::as_str));
-        self.exchange(self.http.get(url)).await
+        self.exchange(self.http.request(Method::GET, path).query(&query.pairs())).await
     }
 
     /// A page of a list, after the entry with this id.
@@ -97,16 +92,13 @@ impl StripeProvider {
         form: Form,
         key: Option<&str>,
     ) -> Result<Answer<T>, ProviderError> {
-        let mut url = self.config.url.clone();
-        url.set_path(path);
-        let call = self.http.post(url);
+        let call = self.http.request(Method::POST, path);
         let call = key.into_iter().fold(call, |call, key| call.header("idempotency-key", key));
         let call = call.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form.text());
         self.exchange(call).await
     }
 
     async fn exchange<T: DeserializeOwned>(&self, call: RequestBuilder) -> Result<Answer<T>, ProviderError> {
-        let call = call.bearer_auth(self.config.secret_key.expose_secret());
         let response = wire::send(call.header("stripe-version", API_VERSION)).await?;
         if let Some(date) = date(response.headers()) {
             let ahead = date.as_millisecond().saturating_sub(self.now().as_millisecond());

@@ -22,7 +22,6 @@
 
 mod amount;
 mod client;
-mod config;
 mod error;
 mod form;
 mod intents;
@@ -32,4 +31,3 @@ mod refunds;
 
 pub use amount::takes;
 pub use client::{API_VERSION, StripeProvider};
-pub use config::StripeConfig;

@@ -16,7 +16,7 @@ use serde_json::Value;
 use store::domain::{OrderId, PaymentId};
 use workers::{
     Env,
-    provider::stripe::{StripeConfig, StripeProvider},
+    provider::{ClientConfig, stripe::StripeProvider},
 };
 
 use crate::util::{Front, TestMerchant};
@@ -38,7 +38,7 @@ fn client(front: &Front, timeout: Duration, ambient: Ambient) -> StripeProvider 
 }
 
 pub(crate) fn client_of(url: &str, timeout: Duration, ambient: Ambient) -> StripeProvider {
-    let config = StripeConfig { url: url.parse().expect("a URL"), secret_key: KEY.into(), timeout };
+    let config = ClientConfig { url: url.parse().expect("a URL"), key: KEY.into(), timeout };
     StripeProvider::new(config, ambient).expect("a client")
 }
 
