@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     env::Env,
-    provider::{RefundOutcome, RefundReport, RefundRequest, refund_by_hand, refund_key},
+    provider::{RefundOutcome, RefundReport, refund_by_hand},
     queues::PAYMENTS,
 };
 
@@ -67,13 +67,16 @@ impl Job for ApplyProviderReport {
             self.alarm("charge does not match its order");
             return Err(JobError::cancel("another_charge"));
         }
-        if let (Some(Decision::Declined { .. }), Some(Decision::Captured { provider_reference })) =
-            (&payment.decision, &report.outcome)
-        {
-            return self.refund_late_capture(ctx, &payment, provider_reference, &report.refunds).await;
-        }
-        if let Some(outcome) = report.outcome {
-            self.settle(ctx, &payment, outcome).await?;
+        match (&payment.decision, report.outcome) {
+            (Some(Decision::Declined { .. }), Some(Decision::Captured { provider_reference })) => {
+                return self.refund_late_capture(ctx, &payment, provider_reference, &report.refunds).await;
+            }
+            (Some(decision), Some(outcome @ Decision::Captured { .. })) if *decision != outcome => {
+                self.alarm("capture contradicts the recorded decision");
+                return Err(JobError::cancel("captured_twice_or_after_its_end"));
+            }
+            (_, Some(outcome)) => charge_payment::learn(ctx, self.order, &payment, outcome).await?,
+            (_, None) => {}
         }
         // One that waits for another does not hold up the rest.
         let mut waits = Ok(());
@@ -85,46 +88,26 @@ impl Job for ApplyProviderReport {
 }
 
 impl ApplyProviderReport {
-    async fn settle(
-        &self,
-        ctx: &JobContext<Env>,
-        payment: &Payment,
-        outcome: Decision,
-    ) -> Result<(), JobError> {
-        if let (Some(decision), Decision::Captured { .. }) = (&payment.decision, &outcome)
-            && *decision != outcome
-        {
-            self.alarm("capture contradicts the recorded decision");
-            return Err(JobError::cancel("captured_twice_or_after_its_end"));
-        }
-        charge_payment::learn(ctx, self.order, payment, outcome).await
-    }
-
     /// Refunds what is left of the charge, under an id derived from it: repeating that moves no more money. The payment
     /// has no capture that could hold the refund; the provider keeps the record.
     async fn refund_late_capture(
         &self,
         ctx: &JobContext<Env>,
         payment: &Payment,
-        charge: &str,
+        charge: String,
         refunds: &[RefundReport],
     ) -> Result<(), JobError> {
-        let id = RefundId::derived(payment.id.0, charge);
+        let id = RefundId::derived(payment.id.0, &charge);
         let other = refunds.iter().filter(|refund| refund.refund != Some(id));
         let other = other.filter(|refund| matches!(refund.outcome, RefundOutcome::Done { .. }));
         let left = payment.amount_minor - other.map(|refund| refund.amount_minor).sum::<i64>();
         if left <= 0 {
             return Ok(());
         }
-        let request = RefundRequest {
-            idempotency_key: refund_key(id),
-            charge: charge.to_owned(),
-            amount_minor: left,
-            currency: payment.currency,
-            order: self.order,
-        };
-        match ctx.env.provider.refund(&request).await.map_err(provider_failure)? {
+        let refund = RefundPayment { order: self.order, refund: id, amount_minor: left };
+        match refund.ask_provider(ctx, charge, payment.currency).await? {
             RefundOutcome::Done { reference } => {
+                let charge = &self.reference;
                 tracing::warn!(order.id = %self.order, charge, reference, "late capture refunded");
             }
             RefundOutcome::Refused { .. } => self.alarm("late capture cannot be refunded"),
