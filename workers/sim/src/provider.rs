@@ -4,13 +4,10 @@
 //! forgets them at once and charges are created before they are captured. A charge takes effect once. A request in
 //! flight arrives whether or not its caller still waits.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use store::{domain::OrderId, rules::transitions::RefundSums};
 use tokio::sync::oneshot;
 use workers::provider::{
@@ -79,21 +76,17 @@ impl SimProvider {
     }
 
     pub(crate) fn ledger(&self) -> Vec<Entry> {
-        self.books().ledger.clone()
+        self.books.lock().ledger.clone()
     }
 
     /// Whether the provider refused the refund with this key.
     pub(crate) fn has_refused(&self, order: OrderId, key: &str) -> bool {
-        self.books().refused.get(&order).is_some_and(|refused| refused == key)
+        self.books.lock().refused.get(&order).is_some_and(|refused| refused == key)
     }
 
     /// Whether no request is in flight.
     pub(crate) fn is_idle(&self) -> bool {
-        self.books().on_their_way == 0
-    }
-
-    fn books(&self) -> MutexGuard<'_, ProviderState> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+        self.books.lock().on_their_way == 0
     }
 
     /// Sends a request: it arrives independently of its caller, and is answered if the caller still waits.
@@ -117,11 +110,11 @@ impl SimProvider {
         };
         let (answer, answered) = oneshot::channel();
         let provider = self.clone();
-        self.books().on_their_way += 1;
+        self.books.lock().on_their_way += 1;
         tokio::spawn(async move {
             pause(way).await;
             let done = effect(&provider);
-            provider.books().on_their_way -= 1;
+            provider.books.lock().on_their_way -= 1;
             pause(provider.chance.travel()).await;
             // The caller may be gone.
             let _ = answer.send(done);
@@ -155,7 +148,7 @@ impl SimProvider {
     }
 
     fn charge(&self, request: &CaptureRequest) -> Result<ChargeOutcome, ProviderError> {
-        let mut books = self.books();
+        let mut books = self.books.lock();
         let newest =
             books.created.get(&request.order).filter(|_| self.mutation == Some(Mutation::UnrecordedCharge));
         let key = &newest.or(request.charge.as_ref()).unwrap_or(&request.idempotency_key).clone();
@@ -190,7 +183,7 @@ impl SimProvider {
 
     fn give_back(&self, request: &RefundRequest) -> RefundOutcome {
         let key = &request.idempotency_key;
-        let mut books = self.books();
+        let mut books = self.books.lock();
         if let Some(outcome) = books.refunds.get(key) {
             return outcome.clone();
         }
@@ -254,7 +247,7 @@ impl PaymentProvider for SimProvider {
     async fn create(&self, request: &CaptureRequest) -> Result<Created, ProviderError> {
         let order = request.order;
         self.exchange("create", move |provider| {
-            let mut books = provider.books();
+            let mut books = provider.books.lock();
             books.charges_created += 1;
             let charge = format!("pi_{}", books.charges_created);
             books.created.insert(order, charge.clone());
@@ -273,14 +266,14 @@ impl PaymentProvider for SimProvider {
 
     async fn find(&self, charge: &ChargeQuery) -> Result<Option<ChargeOutcome>, ProviderError> {
         let key = charge.charge.clone().unwrap_or_else(|| charge.idempotency_key.clone());
-        self.exchange("find", move |provider| Ok(provider.books().charges.get(&key).cloned())).await
+        self.exchange("find", move |provider| Ok(provider.books.lock().charges.get(&key).cloned())).await
     }
 
     async fn abandon(&self, charge: &ChargeQuery) -> Result<Option<ChargeOutcome>, ProviderError> {
         let Some(charge) = charge.charge.clone() else { return self.find(charge).await };
         let declined = ChargeOutcome::Declined { code: "payment_canceled".to_owned() };
         self.exchange("abandon", move |provider| {
-            Ok(Some(provider.books().charges.entry(charge).or_insert(declined).clone()))
+            Ok(Some(provider.books.lock().charges.entry(charge).or_insert(declined).clone()))
         })
         .await
     }

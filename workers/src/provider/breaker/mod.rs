@@ -19,11 +19,12 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Weak},
     time::Duration,
 };
 
 use base::Ambient;
+use parking_lot::Mutex;
 use tokio::{
     runtime::Handle,
     sync::watch,
@@ -134,12 +135,12 @@ impl Breaker {
 
     /// How long to wait, where a call would not be let through now.
     pub fn paused(&self) -> Option<Duration> {
-        self.0.wait(&self.0.state())
+        self.0.wait(&self.0.state.lock())
     }
 
     /// Lets a call through, or returns how long to wait.
     pub fn enter(&self) -> Result<Call, Duration> {
-        let mut state = self.0.state();
+        let mut state = self.0.state.lock();
         if let Some(wait) = self.0.wait(&state) {
             return Err(wait);
         }
@@ -172,7 +173,7 @@ impl BreakerInner {
     }
 
     fn settle(self: &Arc<Self>, changes: u64, outcome: CallOutcome) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if state.changes != changes {
             return;
         }
@@ -217,17 +218,12 @@ impl BreakerInner {
             drop(runtime.spawn(half_open(Arc::downgrade(self), until, why)));
         }
     }
-
-    fn state(&self) -> MutexGuard<'_, BreakerState> {
-        // Every change leaves the state consistent, so a panic while it was locked does not matter.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 async fn half_open(inner: Weak<BreakerInner>, until: Instant, why: &'static str) {
     sleep_until(until).await;
     let Some(inner) = inner.upgrade() else { return };
-    let mut state = inner.state();
+    let mut state = inner.state.lock();
     state.until = None;
     state.changes += 1;
     inner.standing.send_replace(Standing::HalfOpen { why });
