@@ -22,7 +22,6 @@ mod rules;
 mod scan;
 mod settle;
 mod totals;
-mod window;
 
 use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Duration};
 
@@ -34,7 +33,6 @@ use self::{
     facts::Facts,
     finding::{Finding, JOB_IS_DEAD},
     queues::{JobFate, Queues},
-    window::AuditWindow,
 };
 use crate::provider::{Ledger, LedgerEntry, PaymentProvider};
 
@@ -181,8 +179,7 @@ impl Audit<'_> {
             return Ok(Examined::Young);
         }
         let history_from = self.of.kept_from(self.of.kept.history);
-        let window = AuditWindow { before: self.before, history_from, ambient: &self.of.ambient };
-        let mut findings = rules::order(&facts, &window)?;
+        let mut findings = rules::order(&facts, self.before, history_from, &self.of.ambient)?;
         findings.retain(|finding| !finding.violation.is_settled_by(&facts.money.settlements));
         self.filter(&facts, findings).await
     }
