@@ -75,6 +75,9 @@ impl Job for ApplyProviderReport {
                 self.alarm("capture contradicts the recorded decision");
                 return Err(JobError::cancel("captured_twice_or_after_its_end"));
             }
+            // Another charge than the recorded one decides nothing: that one may be captured at this moment.
+            (None, Some(Decision::Declined { .. }))
+                if env.provider.creates_first() && payment.charge.as_ref() != Some(&self.reference) => {}
             (_, Some(outcome)) => charge_payment::learn(ctx, self.order, &payment, outcome).await?,
             (_, None) => {}
         }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use jobs::{Job, JobError};
 use store::{
     PaymentStore,
-    domain::{Decision, Order, OrderStatus, PaymentId},
+    domain::{Decision, Order, OrderId, OrderStatus, PaymentId},
     payments::{Begun, ChargeRecorded, NewPayment},
 };
 use workers::{
@@ -35,6 +35,16 @@ impl Counter {
         };
         self.shop.payments.open_payment(payment).await.expect("opens").id
     }
+
+    /// A charge whose run crashes after this step.
+    async fn crashed_after(&self, step: Step, order: OrderId) {
+        let crash = CrashAt::new(step);
+        let payments = CrashingPayments { inner: Arc::clone(&self.shop.payments), crash: crash.clone() };
+        let provider = client_of(&self.stripe.url, Duration::from_secs(5), self.shop.ambient.clone());
+        let provider = CrashingProvider { inner: Arc::new(provider), crash: crash.clone() };
+        let env = self.shop.env_with(Arc::new(payments), Arc::new(provider));
+        crash.run(&ChargePayment { order }, &context(env)).await;
+    }
 }
 
 #[tokio::test]
@@ -42,12 +52,7 @@ async fn a_run_that_had_not_seen_the_cancellation_charges_nothing_and_no_clock_i
     let counter = Counter::open(600).await;
     for step in [Step::Open, Step::Begin, Step::Create] {
         let order = counter.shop.place("pm_card_visa").await.id;
-        let crash = CrashAt::new(step);
-        let payments = CrashingPayments { inner: Arc::clone(&counter.shop.payments), crash: crash.clone() };
-        let provider = client_of(&counter.stripe.url, Duration::from_secs(5), counter.shop.ambient.clone());
-        let provider = CrashingProvider { inner: Arc::new(provider), crash: crash.clone() };
-        let env = counter.shop.env_with(Arc::new(payments), Arc::new(provider));
-        crash.run(&ChargePayment { order }, &context(env)).await;
+        counter.crashed_after(step, order).await;
         counter.cancel(order).await;
         counter.charge(order).await.expect("ends the payment at once");
         // What the paused run would do next.
@@ -58,6 +63,20 @@ async fn a_run_that_had_not_seen_the_cancellation_charges_nothing_and_no_clock_i
         assert!(matches!(recorded, ChargeRecorded::Decided(_)), "{step:?} {recorded:?}");
     }
     assert_eq!(counter.captured(), 0);
+}
+
+#[tokio::test]
+async fn a_charge_that_was_not_recorded_decides_nothing_when_it_is_cancelled() {
+    let counter = Counter::open(0).await;
+    let order = counter.shop.place("pm_card_visa").await.id;
+    counter.crashed_after(Step::Create, order).await;
+    counter.crashed_after(Step::RecordCharge, order).await;
+    counter.stripe.change("pi_1", "status", "canceled".into());
+    let report = ApplyProviderReport { order, reference: "pi_1".to_owned() };
+    report.run(&context(counter.env(Duration::from_secs(5)))).await.expect("changes nothing");
+    assert_eq!(counter.shop.status(order).await, OrderStatus::Pending);
+    counter.charge(order).await.expect("charges the recorded one");
+    assert_eq!((counter.shop.status(order).await, counter.captured()), (OrderStatus::Paid, 1));
 }
 
 #[tokio::test]
