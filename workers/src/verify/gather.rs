@@ -48,8 +48,7 @@ impl Audit<'_> {
         let payment = self.of.payments.payment(PaymentId::of_order(id)).await?;
         let (mails, events) = (orders.mails(id.into()).await?, orders.order_events(id, 0).await?);
         let endpoints = orders.audited_endpoints(order.merchant).await?;
-        let attempts =
-            if are_wanted(&endpoints) { orders.attempts_of_order(id).await? } else { Vec::new() };
+        let attempts = if are_wanted(&endpoints) { orders.attempts_of_order(id).await? } else { Vec::new() };
         let records = OrderRecords { order, money, mails, events, attempts };
         self.complete(records, payment, endpoints, None).await.map(Some)
     }

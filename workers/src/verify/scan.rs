@@ -105,7 +105,11 @@ impl Audit<'_> {
     }
 
     /// Stores the mark from which the next audit goes on; after all orders were checked.
-    pub(super) async fn keep_mark(&self, course: &Progress, ledger: Option<String>) -> Result<(), VerifyError> {
+    pub(super) async fn keep_mark(
+        &self,
+        course: &Progress,
+        ledger: Option<String>,
+    ) -> Result<(), VerifyError> {
         let until = course.held_at.unwrap_or(self.before).min(self.before);
         let mark = AuditMark { until, again: course.again.iter().copied().collect(), ledger };
         Ok(self.of.orders.set_audit_mark(&mark).await?)

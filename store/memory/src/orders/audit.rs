@@ -63,7 +63,8 @@ impl Audit for MemoryOrders {
     async fn order_records(&self, orders: &[OrderId]) -> Result<Option<Vec<OrderRecords>>, StoreError> {
         let mut found = Vec::new();
         for id in orders.iter().copied() {
-            let (Some(order), Some(money)) = (self.order_by_id(id).await?, self.order_money(id).await?) else {
+            let (Some(order), Some(money)) = (self.order_by_id(id).await?, self.order_money(id).await?)
+            else {
                 continue;
             };
             let (mails, events) = (self.mails(id.into()).await?, self.order_events(id, 0).await?);
@@ -74,9 +75,8 @@ impl Audit for MemoryOrders {
     }
 
     async fn stored_orders(&self, orders: &[OrderId]) -> Result<Vec<OrderId>, StoreError> {
-        let list = |state: &OrdersState| {
-            orders.iter().copied().filter(|id| state.orders.contains_key(id)).collect()
-        };
+        let list =
+            |state: &OrdersState| orders.iter().copied().filter(|id| state.orders.contains_key(id)).collect();
         self.held.read("stored_orders", list).await
     }
 

@@ -199,10 +199,7 @@ impl Router {
     }
 }
 
-async fn merchants_of(
-    database: Database,
-    ids: Vec<Uuid>,
-) -> Result<Vec<(MerchantId, Uuid)>, PostgresFault> {
+async fn merchants_of(database: Database, ids: Vec<Uuid>) -> Result<Vec<(MerchantId, Uuid)>, PostgresFault> {
     let rows = database.rows(sqlx::query(STORED).bind(ids)).await?;
     rows.iter().map(|row| Ok((row.id("merchant_id", MerchantId)?, get(row, "id")?))).collect()
 }
