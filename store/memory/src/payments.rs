@@ -291,12 +291,7 @@ impl PaymentStore for MemoryPayments {
                     if provider_reference == reference)
         };
         let find = |state: &PaymentsState| {
-            state
-                .rows
-                .values()
-                .map(|row| &row.payment)
-                .find(|payment| matching(payment))
-                .map(|found| found.id)
+            state.rows.values().find(|row| matching(&row.payment)).map(|row| row.payment.id)
         };
         self.0.read("by_provider_reference", find).await
     }
