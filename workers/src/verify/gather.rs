@@ -19,8 +19,9 @@ impl Audit<'_> {
     /// they cannot be read together.
     pub(super) async fn facts_of_all(&self, orders: &[OrderId]) -> Result<Option<Vec<Facts>>, VerifyError> {
         let Some(records) = self.of.orders.order_records(orders).await? else { return Ok(None) };
-        let of_order = |records: &OrderRecords| PaymentId::of_order(records.order.id);
-        let payments = self.of.payments.payments(&records.iter().map(of_order).collect::<Vec<_>>()).await?;
+        let ids: Vec<PaymentId> =
+            records.iter().map(|records| PaymentId::of_order(records.order.id)).collect();
+        let payments = self.of.payments.payments(&ids).await?;
         let mut payments: HashMap<PaymentId, Payment> =
             payments.into_iter().map(|payment| (payment.id, payment)).collect();
         let mut endpoints = HashMap::new();
@@ -32,7 +33,8 @@ impl Audit<'_> {
         let mut ledger = self.entries_of_all(orders).await?;
         let mut all = Vec::with_capacity(records.len());
         for records in records {
-            let (id, payment) = (records.order.id, payments.remove(&of_order(&records)));
+            let id = records.order.id;
+            let payment = payments.remove(&PaymentId::of_order(id));
             let endpoints = endpoints.get(&records.order.merchant).cloned().unwrap_or_default();
             let entries = ledger.as_mut().map(|ledger| ledger.remove(&id).unwrap_or_default());
             all.push(self.complete(records, payment, endpoints, entries));
