@@ -21,6 +21,8 @@ use super::{
 };
 
 const LEDGER_PAGE_MAX: u32 = 100;
+/// Most ledger entries of several orders, which is the server's limit.
+const OF_ORDERS_MAX: u32 = 1000;
 
 /// The sandbox provider; clones share the connections.
 #[derive(Clone)]
@@ -182,6 +184,13 @@ impl Ledger for SandboxProvider {
     ) -> Result<Vec<LedgerEntry>, ProviderError> {
         let query = [("order", order.to_string()), ("limit", LEDGER_PAGE_MAX.to_string())];
         Ok(self.entries(&query).await?.entries)
+    }
+
+    async fn of_orders(&self, orders: &[OrderId]) -> Result<Option<Vec<LedgerEntry>>, ProviderError> {
+        let ids: Vec<String> = orders.iter().map(ToString::to_string).collect();
+        let query = [("orders", ids.join(",")), ("limit", OF_ORDERS_MAX.to_string())];
+        let page = self.entries(&query).await?;
+        Ok((!page.has_more).then_some(page.entries))
     }
 }
 

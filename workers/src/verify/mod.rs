@@ -40,6 +40,9 @@ pub use error::VerifyError;
 pub use finding::{Code, Invariant, Repair, Violation};
 pub use settle::Settled;
 
+/// Orders completed or checked concurrently.
+const AT_ONCE: usize = 8;
+
 pub struct Verify {
     /// Orders, stock, mails, events, webhook attempts.
     pub orders: Arc<dyn OrderStore>,
@@ -165,23 +168,26 @@ impl Verify {
 
 impl Audit<'_> {
     async fn examine(&self, id: OrderId) -> Result<Examined, VerifyError> {
-        let facts = match self.facts(id).await {
-            Ok(Some(facts)) => facts,
-            Ok(None) => return Ok(Examined::Missing),
+        match self.facts(id).await {
+            Ok(Some(facts)) => self.check(&facts).await,
+            Ok(None) => Ok(Examined::Missing),
             // Damaged data is a finding and does not stop the audit.
             Err(VerifyError::Store(StoreError::Corrupt { detail, .. })) => {
-                return Ok(Examined::Wrong(vec![Finding::of(id, Code::Unreadable, detail, Repair::RESTORE)]));
+                Ok(Examined::Wrong(vec![Finding::of(id, Code::Unreadable, detail, Repair::RESTORE)]))
             }
-            Err(error) => return Err(error),
-        };
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn check(&self, facts: &Facts) -> Result<Examined, VerifyError> {
         let changed = facts.money.refunds.iter().map(|refund| refund.requested_at);
         if changed.chain([facts.order.updated_at]).any(|at| at >= self.before) {
             return Ok(Examined::Young);
         }
         let history_from = self.of.kept_from(self.of.kept.history);
-        let mut findings = rules::order(&facts, self.before, history_from, &self.of.ambient)?;
+        let mut findings = rules::order(facts, self.before, history_from, &self.of.ambient)?;
         findings.retain(|finding| !finding.violation.is_settled_by(&facts.money.settlements));
-        self.filter(&facts, findings).await
+        self.filter(facts, findings).await
     }
 
     /// Drops findings that an outstanding job will resolve.

@@ -26,6 +26,8 @@ pub struct Entry {
 pub(super) enum Of<'a> {
     All,
     Order(&'a str),
+    /// Orders, as a JSON array of their ids.
+    Orders(&'a str),
     /// A charge and its refunds.
     Charge(&'a str),
 }
@@ -82,6 +84,7 @@ impl SandboxInner {
         let (sql, whose) = match of {
             Of::All => (page!("?2 IS NULL"), None),
             Of::Order(id) => (page!("order_id = ?2"), Some(id)),
+            Of::Orders(ids) => (page!("order_id IN (SELECT value FROM json_each(?2))"), Some(ids)),
             Of::Charge(id) => (page!("charge = ?2"), Some(id)),
         };
         let rows = sqlx::query(sql)
