@@ -163,7 +163,7 @@ pub(crate) fn orderworks(data: &Path) -> Command {
 
 /// Runs a command to its end; returns whether it succeeded, standard output, standard error.
 pub(crate) async fn run(data: &Path, args: &[&str]) -> (bool, String, String) {
-    let child = orderworks(data).args(args).stdin(Stdio::null()).output();
+    let child = orderworks(data).args(args).stdin(Stdio::null()).kill_on_drop(true).output();
     let done = tokio::time::timeout(PATIENCE, child).await.expect("ends in time").expect("runs");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
     (done.status.success(), text(done.stdout), text(done.stderr))
