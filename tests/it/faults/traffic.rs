@@ -22,6 +22,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::deployment::{Deployment, RARE, SKUS};
 
+/// Unusual payment methods of the provider: a declined one, then three with late or unusual answers.
+const SANDBOX_METHODS: [&str; 4] =
+    ["pm_card_chargeDeclined", "pm_sandbox_flaky", "pm_sandbox_slow", "pm_sandbox_timeout"];
+const STRIPE_METHODS: [&str; 4] = ["pm_declined", "pm_charged_500", "pm_slow", "pm_lost_500"];
+
 /// Customers waiting for a response at most; no new customer starts beyond this.
 const WAITING_MAX: usize = 200;
 
@@ -89,7 +94,9 @@ impl Traffic {
     async fn customer(&self, n: u64) {
         let mut rng = Rng::with_seed(self.seed ^ n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let shop = rng.usize(..self.town.shops.len());
-        let body = self.town.shops[shop].order(sku(&mut rng), rng.u32(1..=3), method(&mut rng));
+        let unusual = if self.town.stripe.is_some() { STRIPE_METHODS } else { SANDBOX_METHODS };
+        let method = method(&mut rng, unusual);
+        let body = self.town.shops[shop].order(sku(&mut rng), rng.u32(1..=3), method);
         let Some(id) = self.insist(&mut rng, shop, format!("order-{n}"), &body).await else { return };
         match rng.u32(..100) {
             0..5 => {
@@ -177,12 +184,12 @@ fn sku(rng: &mut Rng) -> &'static str {
 }
 
 /// One in eight uses an unusual payment method.
-fn method(rng: &mut Rng) -> &'static str {
+fn method(rng: &mut Rng, unusual: [&'static str; 4]) -> &'static str {
     match rng.u32(..100) {
-        0..4 => "pm_card_chargeDeclined",
-        4..7 => "pm_sandbox_flaky",
-        7..10 => "pm_sandbox_slow",
-        10..12 => "pm_sandbox_timeout",
+        0..4 => unusual[0],
+        4..7 => unusual[1],
+        7..10 => unusual[2],
+        10..12 => unusual[3],
         _ => "pm_card_visa",
     }
 }

@@ -6,12 +6,16 @@ mod broker;
 mod client;
 mod receiver;
 mod role;
+#[path = "../../../workers/tests/it/util/stripe.rs"]
+#[expect(dead_code, reason = "a part of it is for tests of the jobs")]
+mod stripe;
 mod test_servers;
 
 pub(crate) use broker::{Vhost, missing as missing_broker};
 pub(crate) use client::{Client, order};
 pub(crate) use receiver::Receiver;
 pub(crate) use role::{Role, free_port, ready};
+pub(crate) use stripe::StripeServer;
 pub(crate) use test_servers::{TestMerchant, TestServers};
 
 use std::{path::Path, process::Stdio, time::Duration};
