@@ -6,7 +6,7 @@ mod broker;
 mod client;
 mod receiver;
 mod role;
-#[path = "../../../workers/tests/it/util/stripe.rs"]
+#[path = "../../../workers/tests/it/util/stripe/mod.rs"]
 #[expect(dead_code, reason = "a part of it is for tests of the jobs")]
 mod stripe;
 mod test_servers;

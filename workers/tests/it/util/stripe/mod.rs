@@ -1,5 +1,6 @@
 //! Stand-in for Stripe with the states that its documentation names: intents that are confirmed in a second call and
-//! held while a bank is asked, answers with status 500 that are kept under their key, refunds, a clock of its own.
+//! held while a bank is asked, answers with status 500 that are kept under their key, refunds, disputes, a clock of its
+//! own. What people do in its dashboard has the suffix `_by_hand`.
 //! `/v1/ledger`, which Stripe does not have, lists what moved money in the form of the sandbox's ledger. The fault
 //! suite of the binary runs this file, too.
 //!
@@ -15,6 +16,9 @@
 //! | `pm_lost_500` | the first one answers 500 without effect, kept under the key |
 //! | `pm_action` | `requires_action` |
 //! | `pm_debit` | `processing` |
+
+mod by_hand;
+mod refunds;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -57,6 +61,8 @@ struct Records {
     refunds: Vec<Value>,
     /// What moved money, oldest first.
     ledger: Vec<Value>,
+    /// Intents whose charge is disputed: nothing of it can be refunded.
+    disputed: HashSet<String>,
     /// Answers by idempotency key.
     kept: HashMap<String, (u16, Value)>,
     /// Intents in a call under way: another call meets a lock timeout.
@@ -84,8 +90,8 @@ impl StripeServer {
             .route("/v1/payment_intents/{id}", get(read))
             .route("/v1/payment_intents/{id}/confirm", post(confirm))
             .route("/v1/payment_intents/{id}/cancel", post(cancel))
-            .route("/v1/refunds", post(refund).get(refunds))
-            .route("/v1/ledger", get(ledger))
+            .route("/v1/refunds", post(refunds::create).get(refunds::list))
+            .route("/v1/ledger", get(refunds::ledger))
             .with_state(Arc::clone(&shared));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
@@ -111,20 +117,6 @@ impl StripeServer {
     /// Changes an intent as nothing of the shop would.
     pub(crate) fn change(&self, id: &str, member: &str, value: Value) {
         self.shared.records().intent(id).expect("an intent")[member] = value;
-    }
-
-    /// A charge that nothing of the shop made, with its metadata.
-    pub(crate) fn charge_by_hand(&self, metadata: &Value, amount: i64) -> String {
-        let mut records = self.shared.records();
-        let id = format!("pi_{}", records.intents.len() + 1);
-        let created = self.shared.now().as_second();
-        let intent = json!({
-            "id": id, "object": "payment_intent", "status": "succeeded", "amount": amount, "currency": "eur",
-            "metadata": metadata, "created": created,
-        });
-        records.captured(&intent);
-        records.intents.push(intent);
-        id
     }
 
     pub(crate) fn intents(&self) -> Vec<Value> {
@@ -346,53 +338,4 @@ async fn list(
     headers: HeaderMap,
 ) -> Response {
     shared.answer("list".to_owned(), &headers, |records| page(&records.intents, &asked))
-}
-
-async fn refund(State(shared): State<Arc<Stripe>>, headers: HeaderMap, body: String) -> Response {
-    let (form, created) = (form(&body), shared.now().as_second());
-    shared.answer("refund".to_owned(), &headers, |records| {
-        let charge = &form["payment_intent"];
-        let amount: i64 = form["amount"].parse().expect("an amount");
-        let of_charge = records.refunds.iter().filter(|refund| refund["payment_intent"] == **charge);
-        let back: i64 = of_charge.filter_map(|refund| refund["amount"].as_i64()).sum();
-        let Some(intent) = records.intent(charge) else { return missing("payment_intent") };
-        if back + amount > intent["amount"].as_i64().expect("an amount") {
-            return error(400, json!({ "code": "charge_already_refunded" }));
-        }
-        let order = intent["metadata"]["order_id"].clone();
-        let refund = json!({
-            "id": format!("re_{}", records.refunds.len() + 1), "object": "refund", "status": "succeeded",
-            "payment_intent": charge, "amount": amount, "created": created,
-            "metadata": { "refund_id": form.get("metadata[refund_id]") },
-        });
-        let entry = json!({ "id": refund["id"], "type": "refund", "order_id": order, "reference": charge });
-        records.ledger.push(entry);
-        records.refunds.push(refund.clone());
-        (200, refund)
-    })
-}
-
-async fn refunds(
-    State(shared): State<Arc<Stripe>>,
-    Query(asked): Query<HashMap<String, String>>,
-    headers: HeaderMap,
-) -> Response {
-    shared.answer("list refunds".to_owned(), &headers, |records| {
-        let of_charge =
-            records.refunds.iter().filter(|refund| refund["payment_intent"] == *asked["payment_intent"]);
-        page(&of_charge.cloned().collect::<Vec<_>>(), &asked)
-    })
-}
-
-async fn ledger(State(shared): State<Arc<Stripe>>, Query(asked): Query<HashMap<String, String>>) -> Response {
-    let reply = {
-        let records = shared.records();
-        let limit = asked.get("limit").map_or(100, |limit| limit.parse::<usize>().expect("a number"));
-        let after = |entry: &Value| asked.get("after").is_some_and(|after| entry["id"] == **after);
-        let from = records.ledger.iter().position(after).map_or(0, |position| position + 1);
-        let rest = &records.ledger[from..];
-        let data = &rest[..rest.len().min(limit)];
-        (200, json!({ "data": data, "has_more": data.len() < rest.len() }))
-    };
-    shared.respond(reply)
 }
