@@ -47,6 +47,8 @@ pub(crate) struct Deployment {
     mailer: Mailer,
     /// See [`Mutation::EndUnfound`].
     pub(crate) ends_unfound: bool,
+    /// See [`Mutation::RefundAgain`].
+    pub(crate) refunds_again: bool,
     /// Cloned by each customer and merchant with open requests.
     pub(crate) busy: Arc<()>,
     began: Instant,
@@ -95,6 +97,7 @@ impl Deployment {
             mailer: Mailer::through(outside.clone(), SENDER).map_err(|error| error.to_string())?,
             registry: workers::registry().map_err(|error| error.to_string())?,
             ends_unfound: mutation == Some(Mutation::EndUnfound),
+            refunds_again: mutation == Some(Mutation::RefundAgain),
             busy: Arc::default(),
             chance,
             trace,

@@ -1,4 +1,4 @@
-//! What people and banks do at the stand-in, without the shop.
+//! Charges, refunds and disputes at the stand-in that the shop does not make.
 
 use serde_json::{Value, json};
 
