@@ -32,6 +32,8 @@ pub(crate) enum InjectedFault {
     ProviderSlow,
     /// The provider refuses a refund for good, at most once for an order.
     RefundRefused,
+    /// A part of a charge is refunded in the provider's dashboard.
+    RefundByHand,
     MailBusy,
     /// The mail server took the mail, its answer is lost.
     MailAnswerLost,

@@ -9,13 +9,18 @@ use base::TraceContext;
 use store::{
     OrderStore, StoreError,
     catalog::{Catalog as _, ProductData},
-    domain::{Customer, EndpointId, EventKind, MerchantId, OrderId, RefundId},
+    domain::{Customer, EndpointId, EventId, EventKind, MerchantId, OrderId, RefundId},
     merchants::Merchants as _,
     orders::{IdempotencyKey, NewLine, NewOrder, PlaceOutcome, RefundRequested},
+    outbox::Command,
     webhooks::{Endpoint, EndpointChange, Subscription, Webhooks as _},
 };
 
-use crate::{chance::pause, deployment::Deployment, outside::url_of};
+use crate::{
+    chance::{InjectedFault, pause},
+    deployment::Deployment,
+    outside::url_of,
+};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=";
 const METHODS: [&str; 5] =
@@ -28,6 +33,8 @@ const SECOND_THOUGHTS: Duration = Duration::from_secs(15);
 const REPEAT_MAX: Duration = Duration::from_secs(1);
 /// Most requests for the refund of an order that is not paid yet.
 const REFUND_TRIES: u32 = 6;
+/// Occasions to refund an order by hand.
+const BY_HAND_TRIES: u32 = 4;
 
 #[derive(Clone)]
 pub(crate) struct Merchant {
@@ -133,6 +140,7 @@ async fn shop(world: Arc<Deployment>, merchant: Merchant, number: u64) {
     let world = &customer.world;
     pause(world.chance.up_to(SHOPPING)).await;
     let Some(order) = customer.place(&merchant, number).await else { return };
+    spawn(world, refund_by_hand(Arc::clone(world), order));
     for _ in 0..world.chance.below(4) {
         pause(world.chance.some_time(SECOND_THOUGHTS)).await;
         match world.chance.below(3) {
@@ -142,6 +150,23 @@ async fn shop(world: Arc<Deployment>, merchant: Merchant, number: u64) {
                 let part = i64::try_from(1 + world.chance.below(4000)).unwrap_or(1);
                 customer.refund(merchant.id, order, Some(part)).await;
             }
+        }
+    }
+}
+
+/// Refunds parts of an order in the provider's dashboard; half of them are reported.
+async fn refund_by_hand(world: Arc<Deployment>, order: OrderId) {
+    let client = Client::of(world);
+    let world = &client.world;
+    for _ in 0..BY_HAND_TRIES {
+        pause(world.chance.some_time(SECOND_THOUGHTS)).await;
+        if !world.chance.happens(InjectedFault::RefundByHand) {
+            continue;
+        }
+        let part = i64::try_from(1 + world.chance.below(4000)).unwrap_or(1);
+        let Some(reference) = world.provider.refund_by_hand(order, part) else { continue };
+        if world.chance.one_in(2) {
+            client.report(order, reference).await;
         }
     }
 }
@@ -241,6 +266,13 @@ impl Client {
                 None
             }
         }
+    }
+
+    /// Passes the provider's webhook on, as the API does.
+    async fn report(&self, order: OrderId, reference: String) {
+        let id = EventId::fresh(&self.world.ambient);
+        let command = Command::ProviderReport { order, reference };
+        self.insist(|| self.orders.submit(id, command.clone(), self.world.ambient.now())).await;
     }
 
     async fn cancel(&self, merchant: MerchantId, order: OrderId) {

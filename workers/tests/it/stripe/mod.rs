@@ -1,8 +1,9 @@
 //! Stripe provider against stand-ins of third parties: `localstripe` keeps charges ([`flows`], [`reports`]),
 //! `stripe-mock` checks requests ([`shapes`]); against a server with the answers that Stripe documents ([`answers`]);
-//! and against one with the states that it documents, and a clock of its own ([`states`], [`fences`]).
+//! and against one with the states that it documents, and a clock of its own ([`states`], [`fences`], [`by_hand`]).
 
 mod answers;
+mod by_hand;
 mod fences;
 mod flows;
 mod reports;

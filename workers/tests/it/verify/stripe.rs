@@ -131,3 +131,17 @@ async fn a_ledger_of_many_pages_is_read_once() {
     assert_eq!((summary.ledger, violations.len()), (Some(250), 250));
     assert_eq!(audited.stripe.calls().iter().filter(|call| *call == "list").count(), 3);
 }
+
+#[tokio::test]
+async fn a_refund_made_by_hand_that_nobody_reported_is_recorded_by_the_repair_and_never_made_again() {
+    for skew in [600, -600] {
+        let audited = Audited::open(skew).await;
+        let (town, order) = (&audited.town, audited.town.served().await.id);
+        assert!(audited.stripe.refund_by_hand("pi_1", 2500));
+        audited.pass_time();
+        assert_eq!(town.codes().await, [Code::LedgerRefundUnexpected], "{skew}");
+        town.repairs().await;
+        assert_eq!(town.shop.status(order).await, OrderStatus::Refunded, "{skew}");
+        assert_eq!(audited.stripe.refunded().len(), 1, "{skew}");
+    }
+}

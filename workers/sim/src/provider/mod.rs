@@ -4,15 +4,24 @@
 //! forgets them at once and charges are created before they are captured. A charge takes effect once. A request in
 //! flight arrives whether or not its caller still waits.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+mod by_hand;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use store::{domain::OrderId, rules::transitions::RefundSums};
+use store::{
+    domain::{Currency, OrderId},
+    rules::transitions::RefundSums,
+};
 use tokio::sync::oneshot;
 use workers::provider::{
-    CaptureRequest, ChargeOutcome, ChargeQuery, Created, EntryKind, PaymentProvider, ProviderError,
-    RefundOutcome, RefundRequest, refund_key,
+    CaptureRequest, ChargeOutcome, ChargeQuery, ChargeReport, Created, EntryKind, PaymentProvider,
+    ProviderError, RefundOutcome, RefundRequest, refund_key,
 };
 
 use crate::{
@@ -37,6 +46,7 @@ pub(crate) struct Entry {
     pub(crate) reference: String,
     pub(crate) order: OrderId,
     pub(crate) amount_minor: i64,
+    currency: Currency,
 }
 
 /// The provider; clones share its ledger.
@@ -55,8 +65,10 @@ struct ProviderState {
     ledger: Vec<Entry>,
     charges: BTreeMap<String, ChargeOutcome>,
     refunds: BTreeMap<String, RefundOutcome>,
-    /// The refused refund of an order.
-    refused: BTreeMap<OrderId, String>,
+    /// Keys of the refused refunds of an order.
+    refused: BTreeMap<OrderId, BTreeSet<String>>,
+    /// Orders that were refunded by hand.
+    by_hand: BTreeSet<OrderId>,
     calls: BTreeMap<OrderId, u32>,
     /// The charge created last for each order, and the number of all.
     created: BTreeMap<OrderId, String>,
@@ -81,7 +93,7 @@ impl SimProvider {
 
     /// Whether the provider refused the refund with this key.
     pub(crate) fn has_refused(&self, order: OrderId, key: &str) -> bool {
-        self.books.lock().refused.get(&order).is_some_and(|refused| refused == key)
+        self.books.lock().refused.get(&order).is_some_and(|refused| refused.contains(key))
     }
 
     /// Whether no request is in flight.
@@ -168,9 +180,16 @@ impl SimProvider {
         };
         books.charges.insert(key.clone(), outcome.clone());
         if let ChargeOutcome::Captured { provider_reference } = &outcome {
-            let (order, amount_minor) = (request.order, request.amount_minor);
             let (key, reference) = (key.clone(), provider_reference.clone());
-            books.ledger.push(Entry { kind: EntryKind::Charge, key, reference, order, amount_minor });
+            let (order, amount_minor, currency) = (request.order, request.amount_minor, request.currency);
+            books.ledger.push(Entry {
+                kind: EntryKind::Charge,
+                key,
+                reference,
+                order,
+                amount_minor,
+                currency,
+            });
         }
         let times = books.times_taken(request.order);
         drop(books);
@@ -194,23 +213,27 @@ impl SimProvider {
             && self.fails(InjectedFault::RefundRefused, "refund")
         {
             let outcome = RefundOutcome::Refused { code: "charge_disputed".to_owned() };
-            books.refused.insert(request.order, key.clone());
+            books.refused.entry(request.order).or_default().insert(key.clone());
             books.refunds.insert(key.clone(), outcome.clone());
             return outcome;
         }
         let reference = format!("re_{}", books.ledger.len() + 1);
         let (order, amount_minor) = (request.order, request.amount_minor);
         let outcome = if amount_minor > books.left(&request.charge) {
+            books.refused.entry(order).or_default().insert(key.clone());
             RefundOutcome::Refused { code: "refund_exceeds_charge".to_owned() }
         } else {
             let (kind, key, charge) = (EntryKind::Refund, key.clone(), request.charge.clone());
-            books.ledger.push(Entry { kind, key, reference: charge, order, amount_minor });
+            let currency = request.currency;
+            books.ledger.push(Entry { kind, key, reference: charge, order, amount_minor, currency });
             RefundOutcome::Done { reference }
         };
         books.refunds.insert(key.clone(), outcome.clone());
+        let by_hand = books.by_hand.contains(&order);
         drop(books);
         self.trace.note("provider", || format!("refund {key} of {order} over {amount_minor}: {outcome:?}"));
-        if let RefundOutcome::Refused { .. } = outcome {
+        // What was refunded by hand leaves less than the shop knows.
+        if !by_hand && matches!(outcome, RefundOutcome::Refused { .. }) {
             self.watch.breach("I2", format!("refund {key} of {order} over {amount_minor} was refused"));
         }
         outcome
@@ -276,6 +299,11 @@ impl PaymentProvider for SimProvider {
             Ok(Some(provider.books.lock().charges.entry(charge).or_insert(declined).clone()))
         })
         .await
+    }
+
+    async fn report(&self, reference: &str) -> Result<Option<ChargeReport>, ProviderError> {
+        let charge = reference.to_owned();
+        self.exchange("report", move |provider| Ok(provider.books.lock().report(&charge))).await
     }
 
     async fn refund(&self, request: &RefundRequest) -> Result<RefundOutcome, ProviderError> {
